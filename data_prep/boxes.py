@@ -1,0 +1,48 @@
+"""Boxes against the photo they lie in."""
+
+from __future__ import annotations
+
+import math
+
+from data_prep.records import Box
+
+MIN_SIDE = 1.0
+"""Boxes with a side under one pixel, after clipping, hold no face."""
+
+
+class DegenerateBoxError(ValueError):
+    """A box that is inverted, not finite, empty, or lies outside its photo."""
+
+
+def clip_box(box: Box, width: int, height: int) -> tuple[Box, bool]:
+    """Clip a box to its photo.
+
+    Args:
+        box: The box as annotated.
+        width: Photo width in pixels.
+        height: Photo height in pixels.
+
+    Returns:
+        The clipped box, and whether clipping changed it.
+
+    Raises:
+        DegenerateBoxError: Nothing of at least one pixel is left, or the box is inverted or not
+            finite.
+
+    >>> clip_box(Box(380, 10, 401, 40), 400, 267)
+    (Box(xmin=380, ymin=10, xmax=400, ymax=40), True)
+    """
+    if not all(map(math.isfinite, box)):
+        raise DegenerateBoxError(f"box {_show(box)} is not finite")
+    if box.width <= 0 or box.height <= 0:
+        raise DegenerateBoxError(f"box {_show(box)} is inverted or empty")
+    clipped = Box(max(box.xmin, 0), max(box.ymin, 0), min(box.xmax, width), min(box.ymax, height))
+    if clipped.width < MIN_SIDE or clipped.height < MIN_SIDE:
+        raise DegenerateBoxError(
+            f"box {_show(box)} lies outside the photo ({width} × {height}) or under one pixel in it"
+        )
+    return clipped, clipped != box
+
+
+def _show(box: Box) -> str:
+    return "(" + ", ".join(f"{value:g}" for value in box) + ")"

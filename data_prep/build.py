@@ -1,0 +1,177 @@
+"""Datasets in, a prepared folder out: `faces.csv`, crops, audit page, manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+
+from data_prep.analysis import (
+    BuildOptions,
+    check_output_folder,
+    collect_findings,
+    require_faces,
+    split_faces,
+    summarise,
+    tabulate_faces,
+)
+from data_prep.dataset import Dataset, read_datasets
+from data_prep.faces import write_faces
+from data_prep.files import OutputError, output_error, sha256_of, write_atomically, write_json
+from data_prep.page import PAGE, render_page
+from data_prep.records import Finding
+from data_prep.sheets import draw_sheets
+from data_prep.survey import survey_photos
+
+FACES = "faces.csv"
+MANIFEST = "manifest.json"
+FORMAT = 2
+"""Raised when the same input would give other output, so that old folders are built again."""
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What a build did.
+
+    Attributes:
+        manifest: What `manifest.json` holds.
+        findings: All findings; empty when nothing was done.
+        up_to_date: True when data and options were those of the last build: nothing was done.
+    """
+
+    manifest: dict[str, Any]
+    findings: tuple[Finding, ...]
+    up_to_date: bool
+
+
+def build(
+    roots: Sequence[Path], out: Path, options: BuildOptions, *, workers: int | None = None
+) -> BuildResult:
+    """Prepare datasets for training.
+
+    The prepared folder appears whole or not at all: crops are staged beside the old ones and
+    swapped in at the end. With unchanged data and options nothing is done.
+
+    Args:
+        roots: Dataset folders; their names become the sources.
+        out: The prepared folder.
+        options: Numbers of the build.
+        workers: Processes; one per core when None.
+
+    Raises:
+        DatasetError: A dataset can't be used, or no face is left.
+        UnknownLabelError: A class name is not known.
+        SplitError: The photos can't be split so.
+        OutputError: The folder can't be written, lies in a dataset, or holds crops that build did
+            not write.
+    """
+    check_output_folder(out, roots)
+    datasets = read_datasets(roots, aliases=options.aliases)
+    inputs = fingerprint_inputs(datasets, options)
+    old = read_manifest(out)
+    if old is not None and old.get("inputs") == inputs and _is_whole(out, old):
+        return BuildResult(old, (), up_to_date=True)
+    if old is None and (out / "crops").exists():
+        raise OutputError(f"{out / 'crops'} was not written by build; choose another folder.")
+    is_new = not out.exists()
+    staging = out / ".staging"
+    try:
+        shutil.rmtree(staging, ignore_errors=True)
+        (staging / "flat").mkdir(parents=True)
+        photos = [photo for dataset in datasets for photo in dataset.photos]
+        surveyed = survey_photos(
+            photos, crops=staging / "flat", scale=options.scale, workers=workers
+        )
+        findings = collect_findings(datasets, surveyed)
+        faces = tabulate_faces(surveyed)
+        require_faces(faces, findings)
+        faces = split_faces(faces, options)
+        sheets = draw_sheets(faces, staging / "flat")
+        _sort_crops(faces, staging)
+        summary = summarise(datasets, faces, findings, options)
+        page = render_page(faces, findings, summary, sheets)
+        manifest = {"format": FORMAT, "inputs": inputs, **summary}
+        _swap_in(staging, out, faces, page, manifest)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise output_error(out, error) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        if is_new:
+            with suppress(OSError):  # Only an empty folder goes: one that a failed build made.
+                out.rmdir()
+    return BuildResult(manifest, findings, up_to_date=False)
+
+
+def fingerprint_inputs(datasets: Sequence[Dataset], options: BuildOptions) -> str:
+    """Hash of everything the output depends on: annotations, photo files, options, format.
+
+    Photos count by name, size and time of change: reading them all would be the work to avoid.
+    """
+    digest = hashlib.sha256(json.dumps([FORMAT, asdict(options)], sort_keys=True).encode())
+    for dataset in datasets:
+        digest.update(str(dataset.root.resolve()).encode())
+        for photo in dataset.photos:
+            stat = photo.path.stat()
+            digest.update(f"{photo.image}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+            digest.update((dataset.root / photo.annotation).read_bytes())
+        digest.update(repr(dataset.findings).encode())
+    return digest.hexdigest()
+
+
+def read_manifest(out: Path) -> dict[str, Any] | None:
+    """The manifest of a prepared folder, or None when there is none that can be read."""
+    try:
+        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) else None
+
+
+def _sort_crops(faces: pd.DataFrame, staging: Path) -> None:
+    """Move crops to `crops/<split>/<class>/`, those the blur rule drops beside the split."""
+    folders = []
+    for row in faces.itertuples():
+        split = row.split if row.kept else f"{row.split}-dropped"
+        folders.append(PurePosixPath("crops") / str(split) / str(row.label))
+    for folder in sorted(set(folders)):
+        (staging / folder).mkdir(parents=True, exist_ok=True)
+    paths = []
+    for folder, name in zip(folders, faces["crop"], strict=True):
+        (staging / "flat" / name).replace(staging / folder / name)
+        paths.append(str(folder / name))
+    faces["crop"] = paths
+
+
+def _swap_in(
+    staging: Path, out: Path, faces: pd.DataFrame, page: str, manifest: dict[str, Any]
+) -> None:
+    """Write everything beside the old results, then put it in their place by renaming alone.
+
+    The manifest comes last, as the mark of wholeness.
+    """
+    write_faces(staging / FACES, faces)
+    write_atomically(staging / PAGE, page)
+    write_json(staging / MANIFEST, {**manifest, "faces_sha256": sha256_of(staging / FACES)})
+    # Should we be killed from here on, this says that the folder is ours and not whole.
+    write_json(out / MANIFEST, {"format": FORMAT, "inputs": None})
+    if (out / "crops").exists():
+        (out / "crops").replace(staging / "old")
+    for name in ("crops", FACES, PAGE, MANIFEST):
+        (staging / name).replace(out / name)
+
+
+def _is_whole(out: Path, manifest: Mapping[str, Any]) -> bool:
+    table = out / FACES
+    if not table.is_file() or manifest.get("faces_sha256") != sha256_of(table):
+        return False
+    crops = pd.read_csv(table, usecols=["crop"], keep_default_na=False)["crop"]
+    return (out / PAGE).is_file() and all((out / crop).is_file() for crop in crops)

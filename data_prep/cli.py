@@ -1,0 +1,183 @@
+"""The command line: `python -m data_prep audit|build`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from data_prep import audit as auditing
+from data_prep import build as building
+from data_prep.analysis import BuildOptions, OptionError
+from data_prep.blur import MAJORITY_RATIO
+from data_prep.crop import CROP_SCALE
+from data_prep.dataset import DatasetError
+from data_prep.files import OutputError
+from data_prep.labels import CLASSES, UnknownLabelError, parse_aliases
+from data_prep.page import PAGE
+from data_prep.records import Finding
+from data_prep.split import SplitError
+
+DONE, SOME_LEFT_OUT, NOT_DONE = 0, 1, 2
+"""Exit codes: all done; the rest done; wrong usage, nothing to do, or nothing could be written."""
+
+SHOWN_FAULTS = 20
+
+app = typer.Typer(
+    help="From annotations and photos to a clean table of faces and their crops.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Roots = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="ROOT...",
+        help="Dataset folders with photos and PASCAL VOC files (*.xml); each folder's name "
+        "becomes its source.",
+        show_default=False,
+    ),
+]
+Scale = Annotated[float, typer.Option(help="Crop side as a multiple of the longer box side.")]
+Folds = Annotated[int, typer.Option(help="Parts of the split; one of them is for validation.")]
+Fold = Annotated[int, typer.Option(help="Which part is for validation, from 0.")]
+Seed = Annotated[int, typer.Option(help="Of the split's shuffling.")]
+Blur = Annotated[
+    Literal["binned", "global", "none"],
+    typer.Option(
+        help="How the largest class is thinned out: the blurriest of each size bin, the "
+        "blurriest of all, or not at all."
+    ),
+]
+Ratio = Annotated[float, typer.Option(help="The largest class keeps this multiple of the second.")]
+Alias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=CLASS",
+        help=f"Another name of a class; CLASS is one of {', '.join(CLASSES)}. May be repeated.",
+    ),
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes; one per core if not given.")]
+
+
+@app.command("build")
+def build_command(
+    roots: Roots,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="The prepared folder.", file_okay=True)
+    ] = Path("prepared"),
+    scale: Scale = CROP_SCALE,
+    folds: Folds = 5,
+    fold: Fold = 0,
+    seed: Seed = 0,
+    blur: Blur = "binned",
+    ratio: Ratio = MAJORITY_RATIO,
+    alias: Alias = None,
+    workers: Workers = None,
+) -> None:
+    """Prepare datasets for training: faces.csv, crops, audit.html, manifest.json.
+
+    Exit code 0: done. 1: done, but files or faces with faults were left out. 2: not done.
+    """
+    with _explained_errors():
+        aliases = parse_aliases(alias or [])
+        options = BuildOptions(scale, folds, fold, seed, blur, ratio, aliases)
+        result = building.build(roots, out, options, workers=workers)
+    if result.up_to_date:
+        typer.echo(f"{out} is up to date: nothing to do.")
+    else:
+        _tell_faults(result.findings, out)
+        for line in describe_summary(result.manifest):
+            typer.echo(line)
+        typer.echo(f"written    {out / 'faces.csv'}, {out / 'crops'}, {out / PAGE}")
+    raise typer.Exit(SOME_LEFT_OUT if result.manifest["left_out"] else DONE)
+
+
+@app.command("audit")
+def audit_command(
+    roots: Roots,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Folder for audit.html and audit.json.")
+    ] = Path("audit"),
+    known_groups: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Known near-duplicate groups to compare with: photo stems, a group per line.",
+        ),
+    ] = None,
+    scale: Scale = CROP_SCALE,
+    folds: Folds = 5,
+    fold: Fold = 0,
+    seed: Seed = 0,
+    blur: Blur = "binned",
+    ratio: Ratio = MAJORITY_RATIO,
+    alias: Alias = None,
+    workers: Workers = None,
+) -> None:
+    """Report what is in datasets and what is wrong with them: audit.html, audit.json.
+
+    Exit code 0: done. 1: done, but files or faces have faults. 2: not done.
+    """
+    with _explained_errors():
+        aliases = parse_aliases(alias or [])
+        options = BuildOptions(scale, folds, fold, seed, blur, ratio, aliases)
+        result = auditing.audit(roots, out, options, known_groups=known_groups, workers=workers)
+    _tell_faults(result.findings, out)
+    for line in describe_summary(result.summary):
+        typer.echo(line)
+    if result.known_groups is not None:
+        found, total = result.known_groups
+        typer.echo(f"known      {found} of {total} known near-duplicate groups found whole")
+    typer.echo(f"written    {out / PAGE}, {out / auditing.RECORD}")
+    raise typer.Exit(SOME_LEFT_OUT if result.summary["left_out"] else DONE)
+
+
+def describe_summary(summary: Mapping[str, Any]) -> list[str]:
+    """What `analysis.summarise` gave, as lines for a person."""
+    lines = [f"{'faces':<24}{'train':>8}{'kept':>8}{'valid':>8}"]
+    for label in CLASSES:
+        train, valid = (_sum_counts(summary["counts"], part, label) for part in ("train", "valid"))
+        kept = summary["kept_per_class"].get(label, 0)
+        lines.append(f"{label:<24}{train:>8}{kept:>8}{valid:>8}")
+    leaks, findings = summary["leaked_share"], summary["findings"]
+    found = ", ".join(f"{count} {kind}" for kind, count in findings.items()) or "none"
+    return [
+        *lines,
+        f"photos     {summary['photos']} with {summary['faces']} faces; "
+        f"{summary['photos_in_duplicate_groups']} photos in {summary['duplicate_groups']} "
+        "near-duplicate groups",
+        f"leaks      {leaks['ours']:.1%} of validation faces "
+        f"({leaks['naive']:.1%} under a naive split by crop)",
+        f"findings   {found}",
+    ]
+
+
+def _sum_counts(counts: Mapping[str, int], part: str, label: str) -> int:
+    return sum(count for key, count in counts.items() if key.endswith(f"/{part}/{label}"))
+
+
+def _tell_faults(findings: Sequence[Finding], out: Path) -> None:
+    """Name what was left out on standard error; the page has the rest."""
+    faults = [finding.message for finding in findings if finding.dropped]
+    for message in faults[:SHOWN_FAULTS]:
+        typer.echo(f"left out: {message}", err=True)
+    if len(faults) > SHOWN_FAULTS:
+        more = len(faults) - SHOWN_FAULTS
+        typer.echo(f"left out: {more} more, listed in {out / PAGE}", err=True)
+
+
+@contextmanager
+def _explained_errors() -> Iterator[None]:
+    """Turn what a user can mend into one line on standard error and exit code 2."""
+    try:
+        yield
+    except (DatasetError, UnknownLabelError, SplitError, OptionError, OutputError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise typer.Exit(NOT_DONE) from error

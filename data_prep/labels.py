@@ -1,0 +1,75 @@
+"""The three classes and the names other datasets use for them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+
+CLASSES: tuple[str, ...] = ("with_mask", "without_mask", "mask_weared_incorrect")
+"""Class names in the order of every network output, table and plot."""
+
+RARE_CLASS = "mask_weared_incorrect"
+"""The class that balancing never thins out."""
+
+ALIASES: dict[str, str] = {
+    "mask": "with_mask",
+    "masked": "with_mask",
+    "with_correct_mask": "with_mask",
+    "con_mascarilla": "with_mask",
+    "face": "without_mask",
+    "no_mask": "without_mask",
+    "unmasked": "without_mask",
+    "sin_mascarilla": "without_mask",
+    "with_incorrect_mask": "mask_weared_incorrect",
+    "incorrect_mask": "mask_weared_incorrect",
+    "mask_worn_incorrect": "mask_weared_incorrect",
+    "mask_worn_incorrectly": "mask_weared_incorrect",
+    "mascarilla_mal_puesta": "mask_weared_incorrect",
+}
+"""Names found in published datasets, keyed by their normalised form."""
+
+
+class UnknownLabelError(ValueError):
+    """A class name that is neither one of `CLASSES` nor a known alias."""
+
+
+def canonical_label(name: str, aliases: Mapping[str, str] = ALIASES) -> str:
+    """Turn a dataset's class name into one of `CLASSES`.
+
+    Case, surrounding blanks, and blanks or hyphens in place of underscores do not matter.
+
+    Raises:
+        UnknownLabelError: The name is not known; the message suggests the nearest known one.
+
+    >>> canonical_label("With Mask"), canonical_label("with_incorrect_mask")
+    ('with_mask', 'mask_weared_incorrect')
+    """
+    key = "_".join(name.replace("-", " ").replace("_", " ").lower().split())
+    if key in CLASSES:
+        return key
+    if key in aliases:
+        return aliases[key]
+    known = [*CLASSES, *aliases]
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'?" if near else f"known names: {', '.join(known)}."
+    raise UnknownLabelError(
+        f"unknown class '{name}': {hint} Another name for a class is declared with "
+        "--alias NAME=CLASS."
+    )
+
+
+def parse_aliases(pairs: list[str]) -> dict[str, str]:
+    """Read `--alias NAME=CLASS` options on top of `ALIASES`.
+
+    Raises:
+        UnknownLabelError: An option has no `=`, or its class is not one of `CLASSES`.
+    """
+    aliases = dict(ALIASES)
+    for pair in pairs:
+        name, equals, target = pair.partition("=")
+        if not equals or target.strip() not in CLASSES:
+            raise UnknownLabelError(
+                f"--alias {pair}: write NAME=CLASS, CLASS one of {', '.join(CLASSES)}."
+            )
+        aliases["_".join(name.replace("-", " ").replace("_", " ").lower().split())] = target.strip()
+    return aliases

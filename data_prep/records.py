@@ -1,0 +1,89 @@
+"""The records the stages hand each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels of the stored photo.
+
+    The origin is the top left corner of the top left pixel; `xmax` and `ymax` are the far edges,
+    so a box over the whole photo is `(0, 0, width, height)`.
+    """
+
+    xmin: float
+    ymin: float
+    xmax: float
+    ymax: float
+
+    @property
+    def width(self) -> float:
+        """Width in pixels; negative when the box is inverted."""
+        return self.xmax - self.xmin
+
+    @property
+    def height(self) -> float:
+        """Height in pixels; negative when the box is inverted."""
+        return self.ymax - self.ymin
+
+    @property
+    def short_side(self) -> float:
+        """The shorter side in pixels: the size by which faces are binned."""
+        return min(self.width, self.height)
+
+
+@dataclass(frozen=True)
+class Face:
+    """One annotated face: its index in the file, class, box, and VOC's `difficult` flag."""
+
+    object: int
+    label: str
+    box: Box
+    difficult: bool = False
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something found wrong in a user's file, and what was done about it.
+
+    Attributes:
+        file: The file as `source/path`, the path relative to the dataset root.
+        kind: A short name to count by, such as `clipped-box` or `broken-xml`.
+        message: What is wrong and what to do, for a person.
+        dropped: True when a fault left a file or face out.
+    """
+
+    file: str
+    kind: str
+    message: str
+    dropped: bool
+
+
+@dataclass(frozen=True)
+class AnnotatedPhoto:
+    """A photo with its faces, as far as the annotation tells.
+
+    Attributes:
+        source: Name of the dataset the photo belongs to.
+        root: Folder of that dataset.
+        image: Photo file relative to `root`, with forward slashes.
+        annotation: Annotation file relative to `root`.
+        width, height: Size in pixels the annotation states, or None when it states none.
+        faces: The faces, boxes not yet clipped to the photo.
+    """
+
+    source: str
+    root: Path
+    image: str
+    annotation: str
+    width: int | None
+    height: int | None
+    faces: tuple[Face, ...]
+
+    @property
+    def path(self) -> Path:
+        """The photo's file."""
+        return self.root / self.image

@@ -1,0 +1,144 @@
+"""One parallel pass over the photos: sizes, clipped boxes, crops, blur scores, fingerprints."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+
+from data_prep.blur import blur_score
+from data_prep.boxes import DegenerateBoxError, clip_box
+from data_prep.crop import crop_face
+from data_prep.duplicates import Fingerprint, describe_photo
+from data_prep.files import output_error
+from data_prep.photo import PhotoError, read_photo
+from data_prep.progress import show_progress
+from data_prep.records import AnnotatedPhoto, Face, Finding
+
+JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class SurveyedFace:
+    """A face with its box clipped to the photo, its blur score, and its crop's file name."""
+
+    face: Face
+    blur: float
+    crop: str
+
+
+@dataclass(frozen=True)
+class SurveyedPhoto:
+    """What one look at a photo gave.
+
+    Attributes:
+        photo: The photo as annotated.
+        width, height: Size in pixels of the photo that the boxes refer to.
+        faces: Faces that lie in the photo.
+        fingerprint: For finding near-duplicates; None when the photo could not be read.
+        findings: What was wrong.
+    """
+
+    photo: AnnotatedPhoto
+    width: int
+    height: int
+    faces: tuple[SurveyedFace, ...]
+    fingerprint: Fingerprint | None
+    findings: tuple[Finding, ...]
+
+
+def survey_photos(
+    photos: Sequence[AnnotatedPhoto], *, crops: Path, scale: float, workers: int | None = None
+) -> list[SurveyedPhoto]:
+    """Decode every photo once, in parallel, and write the crops of its faces.
+
+    Args:
+        photos: Photos to look at.
+        crops: Existing folder that gets one JPEG per face, named by `crop_name`.
+        scale: Crop scale.
+        workers: Processes; one per core when None.
+
+    Returns:
+        One record per photo, in the same order.
+
+    Raises:
+        OutputError: A crop can't be written.
+    """
+    survey = partial(_survey_photo, crops=crops, scale=scale)
+    workers = workers or os.cpu_count() or 1
+    if workers == 1 or len(photos) < 2 * workers:
+        return list(show_progress(map(survey, photos), len(photos), "reading photos"))
+    with ProcessPoolExecutor(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        done = pool.map(survey, photos, chunksize=8)
+        return list(show_progress(done, len(photos), "reading photos"))
+
+
+def crop_name(photo: AnnotatedPhoto, index: int) -> str:
+    """File name of a face's crop: readable, unique, and the same in every build."""
+    digest = hashlib.sha256(f"{photo.source}/{photo.image}".encode()).hexdigest()[:8]
+    stem = PurePosixPath(photo.image).stem.encode()[:120].decode(errors="ignore")
+    return f"{stem}_{index}_{digest}.jpg"
+
+
+def _survey_photo(photo: AnnotatedPhoto, *, crops: Path, scale: float) -> SurveyedPhoto:
+    stated = (photo.width, photo.height) if photo.width and photo.height else None
+    image, annotation = f"{photo.source}/{photo.image}", f"{photo.source}/{photo.annotation}"
+    try:
+        decoded = read_photo(photo.path, fit_size=stated)
+    except PhotoError as error:
+        finding = Finding(image, "unreadable-photo", str(error), dropped=True)
+        return SurveyedPhoto(photo, 0, 0, (), None, (finding,))
+    size = (decoded.width, decoded.height)
+    findings: list[Finding] = []
+    if decoded.upright:
+        message = f"{image}: boxes refer to the turned photo (EXIF {decoded.orientation})."
+        findings.append(Finding(image, "turned-photo", message, dropped=False))
+    elif stated not in (None, size):
+        message = (
+            f"{annotation}: states {stated[0]} × {stated[1]}, "
+            f"the photo has {size[0]} × {size[1]}; boxes are taken as pixels of the photo."
+        )
+        findings.append(Finding(annotation, "size-differs", message, dropped=False))
+    faces: list[SurveyedFace] = []
+    for face in photo.faces:
+        try:
+            box, clipped = clip_box(face.box, *size)
+        except DegenerateBoxError as error:
+            message = f"{annotation}: object {face.object}: {error}; it is left out."
+            findings.append(Finding(annotation, "degenerate-box", message, dropped=True))
+            continue
+        if clipped:
+            message = (
+                f"{annotation}: object {face.object} reaches over the border of the photo "
+                f"({size[0]} × {size[1]}) and was clipped."
+            )
+            findings.append(Finding(annotation, "clipped-box", message, dropped=False))
+        crop = crop_face(decoded.pixels, box, scale)
+        name = crop_name(photo, face.object)
+        _write_crop(crops / name, crop)
+        kept = Face(face.object, face.label, box, face.difficult)
+        faces.append(SurveyedFace(kept, blur_score(crop), name))
+    fingerprint = describe_photo(decoded.pixels)
+    return SurveyedPhoto(photo, *size, tuple(faces), fingerprint, tuple(findings))
+
+
+def _write_crop(path: Path, crop: np.ndarray) -> None:
+    # Full chroma resolution: halving it would blur faces of 20 pixels.
+    options = [
+        cv2.IMWRITE_JPEG_QUALITY,
+        JPEG_QUALITY,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    ]
+    encoded = cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), options)[1]
+    try:
+        path.write_bytes(encoded.tobytes())
+    except OSError as error:
+        raise output_error(path, error) from error

@@ -1,0 +1,217 @@
+"""The headline numbers of a detector with a classifier behind it.
+
+Everything is matched once; the numbers then follow from flags and counts per photo for any
+weighting of the photos, so that the bootstrap needs no second matching.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_prep.labels import CLASSES
+from evaluate.average_precision import RankedHits, average_precisions, rank_hits
+from evaluate.matching import BoxGroups, match_greedily
+from evaluate.records import Detections, FloatArray, GroundTruth, IntArray
+
+IOUS = tuple(percent / 100 for percent in range(50, 100, 5))
+"""IoU thresholds 0.50, 0.55, … 0.95."""
+
+FACE_IOUS = (0.5, 0.75)
+"""IoU thresholds of the AP of faces as such."""
+
+MATCH_IOU = 0.5
+"""Smallest IoU at which the label of a detection is compared with that of a face."""
+
+MISSED = len(CLASSES)
+"""Column of the confusion for faces that no detection found."""
+
+FALSE = len(CLASSES)
+"""Row of the confusion for detections on no face."""
+
+PER_CLASS = frozenset({"ap50", "ap75", "recall", "detected"})
+"""Headline numbers of which there is one per class."""
+
+Headline = Mapping[str, FloatArray]
+"""Numbers by name: (B,) for a single number, (B, 3) for one per class, B weightings of photos."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How to count.
+
+    Attributes:
+        inclusive: Take `xmax`, `ymax` for the last pixel inside; see `evaluate.iou.paired_iou`.
+        eleven_point: AP at 11 recalls instead of at every recall.
+        all_classes: Every row is a detection of each class, with score detection × probability,
+            instead of one of its label. Concerns the AP of classes only.
+    """
+
+    inclusive: bool = False
+    eleven_point: bool = False
+    all_classes: bool = False
+
+
+DEFAULT_RULES = Rules()
+"""VOC since 2010, boxes with far edges, one detection per row."""
+
+
+@dataclass(frozen=True)
+class Matches:
+    """What the numbers are counted from.
+
+    Attributes:
+        classes: Ranked detections of each class, matched at `IOUS`.
+        faces: All detections ranked by the detector's score, matched at `FACE_IOUS`.
+        confusion: (P, 4, 4) counts per photo: rows are the annotated classes and `FALSE`, columns
+            the predicted classes and `MISSED`. Difficult faces are not in it.
+        eleven_point: How AP is summed.
+    """
+
+    classes: tuple[RankedHits, ...]
+    faces: RankedHits
+    confusion: IntArray
+    eleven_point: bool
+
+    @property
+    def photos(self) -> int:
+        """Number of photos P."""
+        return len(self.confusion)
+
+
+def match_predictions(truth: GroundTruth, detections: Detections, rules: Rules) -> Matches:
+    """Match detections with faces, photo by photo.
+
+    Args:
+        truth: Annotated faces.
+        detections: Predicted faces, placed on the photos of `truth` and sorted by photo.
+        rules: How to count.
+
+    Raises:
+        ValueError: `rules.all_classes` without class probabilities.
+    """
+    if rules.all_classes and detections.probabilities is None:
+        raise ValueError("all_classes needs the class probabilities of every detection")
+    classes = []
+    for label in range(len(CLASSES)):
+        faces = truth.labels == label
+        if rules.all_classes and detections.probabilities is not None:
+            rows = np.arange(len(detections))
+            scores = detections.detection * detections.probabilities[:, label]
+        else:
+            rows = np.flatnonzero(detections.labels == label)
+            scores = detections.scores[rows]
+        classes.append(
+            rank_hits(
+                BoxGroups(truth.boxes[faces], truth.photo[faces]),
+                truth.difficult[faces],
+                BoxGroups(detections.boxes[rows], detections.photo[rows]),
+                scores,
+                photos=len(truth.photos),
+                ious=IOUS,
+                inclusive=rules.inclusive,
+            )
+        )
+    faces_as_such = rank_hits(
+        BoxGroups(truth.boxes, truth.photo),
+        truth.difficult,
+        BoxGroups(detections.boxes, detections.photo),
+        detections.detection,
+        photos=len(truth.photos),
+        ious=FACE_IOUS,
+        inclusive=rules.inclusive,
+    )
+    confusion = count_confusion(truth, detections, inclusive=rules.inclusive)
+    return Matches(tuple(classes), faces_as_such, confusion, rules.eleven_point)
+
+
+def count_confusion(
+    truth: GroundTruth, detections: Detections, *, inclusive: bool = False
+) -> IntArray:
+    """Count annotated against predicted classes in every photo.
+
+    Faces and detections are paired whatever their class, by falling detector's score, at IoU
+    0.5 or more; see `evaluate.matching.match_greedily`.
+
+    Returns:
+        (P, 4, 4) as in `Matches.confusion`.
+    """
+    order = np.argsort(-detections.detection, kind="stable")
+    taken, ignored = match_greedily(
+        BoxGroups(detections.boxes[order], detections.photo[order]),
+        BoxGroups(truth.boxes, truth.photo),
+        truth.difficult,
+        iou=MATCH_IOU,
+        inclusive=inclusive,
+    )
+    labels, photo = detections.labels[order], detections.photo[order]
+    matched = taken >= 0
+    false = ~matched & ~ignored
+    missed = ~truth.difficult
+    missed[taken[matched]] = False
+    rows = np.r_[truth.labels[taken[matched]], np.full(false.sum(), FALSE), truth.labels[missed]]
+    columns = np.r_[labels[matched], labels[false], np.full(missed.sum(), MISSED)]
+    photos = np.r_[photo[matched], photo[false], truth.photo[missed]]
+    size = len(CLASSES) + 1
+    cells = (photos * size + rows) * size + columns
+    counts = np.bincount(cells, minlength=len(truth.photos) * size * size)
+    return counts.reshape(-1, size, size)
+
+
+def compute_headline(matches: Matches, weights: FloatArray | None = None) -> Headline:
+    """The headline numbers, as fractions; NaN where a number is not defined.
+
+    `map50`, `map75`, `map50_95`: AP averaged over the classes with annotated faces, the last also
+    over `IOUS`. `ap50`, `ap75`: AP of each class. `face_ap50`, `face_ap75`: AP of faces whatever
+    their class. `accuracy`: share of matched faces with the right label; `recall`: the same among
+    the faces of each class; `macro_recall`: its mean over the classes. `face_recall`: share of
+    faces that are matched; `detected`: the same among the faces of each class.
+
+    Args:
+        matches: From `match_predictions`.
+        weights: (B, P) how often each photo counts; once each when None, so that B is 1.
+    """
+    if weights is None:
+        weights = np.ones((1, matches.photos))
+    # (B, classes, thresholds)
+    aps = np.stack(
+        [
+            average_precisions(hits, weights, eleven_point=matches.eleven_point)
+            for hits in matches.classes
+        ],
+        axis=1,
+    )
+    faces = average_precisions(matches.faces, weights, eleven_point=matches.eleven_point)
+    size = len(CLASSES) + 1
+    confusion = (weights @ matches.confusion.reshape(-1, size * size)).reshape(-1, size, size)
+    annotated = confusion[:, :FALSE].sum(axis=2)
+    found = confusion[:, :FALSE, :MISSED].sum(axis=2)
+    right = np.diagonal(confusion, axis1=1, axis2=2)[:, : len(CLASSES)]
+    recall = _share(right, found)
+    at_50, at_75 = aps[:, :, IOUS.index(0.5)], aps[:, :, IOUS.index(0.75)]
+    return {
+        "map50": _mean_of_defined(at_50),
+        "map75": _mean_of_defined(at_75),
+        "map50_95": _mean_of_defined(aps.mean(axis=2)),
+        "ap50": at_50,
+        "ap75": at_75,
+        "face_ap50": faces[:, 0],
+        "face_ap75": faces[:, 1],
+        "accuracy": _share(right.sum(axis=1), found.sum(axis=1)),
+        "recall": recall,
+        "macro_recall": _mean_of_defined(recall),
+        "face_recall": _share(found.sum(axis=1), annotated.sum(axis=1)),
+        "detected": _share(found, annotated),
+    }
+
+
+def _share(part: FloatArray, whole: FloatArray) -> FloatArray:
+    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+
+
+def _mean_of_defined(values: FloatArray) -> FloatArray:
+    """Mean over the classes, (B, 3) to (B,), leaving out those that are NaN."""
+    defined = ~np.isnan(values)
+    return _share(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1).astype(float))

@@ -1,0 +1,1 @@
+"""Train the two nets, run them over photos, export weights."""

@@ -1,0 +1,60 @@
+"""Figures on held-out crops, and temperature scaling of the probabilities.
+
+Guo et al. 2017, "On calibration of modern neural networks".
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize_scalar
+
+from data_prep.labels import CLASSES
+
+RANGE = (0.25, 4.0)
+
+
+def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
+    """The temperature that gives held-out faces the highest likelihood.
+
+    Args:
+        probabilities: Faces × classes at temperature 1.
+        truth: Class index of each face.
+
+    Returns:
+        Divide logits by it; above 1 when the network is too sure of itself.
+    """
+    logits = np.log(np.maximum(probabilities.astype(float), 1e-12))
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        scaled -= scaled.max(axis=1, keepdims=True)
+        normaliser = np.log(np.exp(scaled).sum(axis=1))
+        return float((normaliser - scaled[np.arange(len(truth)), truth]).mean())
+
+    best = minimize_scalar(loss, bounds=tuple(np.log(RANGE)), method="bounded")
+    return float(np.exp(best.x))
+
+
+def measure_crops(
+    probabilities: np.ndarray, truth: np.ndarray, sources: pd.Series
+) -> dict[str, dict[str, float]]:
+    """Accuracy, recall of each class and their mean, for each source and for all.
+
+    Args:
+        probabilities: Faces × classes.
+        truth: Class index of each face.
+        sources: Dataset of each face.
+    """
+    right = probabilities.argmax(axis=1) == truth
+    figures = {}
+    for name in ["all", *sorted(sources.unique())]:
+        chosen = np.ones(len(truth), bool) if name == "all" else (sources == name).to_numpy()
+        row = {"faces": float(chosen.sum()), "accuracy": float(right[chosen].mean())}
+        recalls = {
+            label: float(right[chosen & (truth == index)].mean())
+            for index, label in enumerate(CLASSES)
+            if (chosen & (truth == index)).any()
+        }
+        figures[name] = {**row, "macro_recall": float(np.mean(list(recalls.values()))), **recalls}
+    return figures

@@ -1,0 +1,203 @@
+"""The detector in use: photos in, boxes of faces out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.ops import nms
+
+from pipeline.anchors import decode_boxes, decode_landmarks, make_anchors
+from pipeline.compute import autocast
+from pipeline.retinaface import RetinaFace
+from pipeline.weights import DetectorCard, WeightsError, load_weights
+
+PAD_TO = 32
+"""Input sides are padded to multiples of the coarsest stride."""
+
+NMS_IOU = 0.4
+MIN_SCORE = 0.02
+MAX_FACES = 750
+AUTO_LONGEST = 832
+AUTO_LARGEST_FACTOR = 3.0
+
+
+@dataclass(frozen=True)
+class FaceBoxes:
+    """Faces found in one photo, best first.
+
+    Attributes:
+        boxes: Faces × 4, float32, pixels of the photo, clipped to it.
+        scores: Faces, float32, 0 to 1.
+        landmarks: Faces × 5 × 2: left eye, right eye, nose, left and right mouth corner, as seen
+            in the photo.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    landmarks: np.ndarray
+
+
+def choose_factor(width: int, height: int, resize: float | None) -> float:
+    """How much a photo is enlarged before detection.
+
+    Faces of 20 pixels are only found enlarged. Without a given factor, photos are brought to
+    `AUTO_LONGEST` pixels on the longer side, enlarged at most `AUTO_LARGEST_FACTOR` times, and
+    larger photos left as they are up to twice that length.
+
+    Args:
+        width: Photo width in pixels.
+        height: Photo height in pixels.
+        resize: A given factor, or None to choose.
+
+    >>> choose_factor(400, 300, None), choose_factor(1000, 800, None), choose_factor(400, 300, 1.5)
+    (2.08, 1.0, 1.5)
+    """
+    if resize is not None:
+        return resize
+    longest = max(width, height)
+    if longest > AUTO_LONGEST:
+        return min(1.0, 2 * AUTO_LONGEST / longest)
+    return min(AUTO_LONGEST / longest, AUTO_LARGEST_FACTOR)
+
+
+class Detector:
+    """RetinaFace with its card.
+
+    Args:
+        net: The network.
+        card: How to feed it.
+        device: Where it runs.
+        bf16: Run it in bfloat16.
+    """
+
+    def __init__(
+        self, net: RetinaFace, card: DetectorCard, *, device: torch.device, bf16: bool = False
+    ) -> None:
+        self.net = net.eval().to(device, memory_format=torch.channels_last)
+        self.card = card
+        self.device = device
+        self.bf16 = bf16
+
+    @classmethod
+    def load(cls, path: Path, *, device: torch.device, bf16: bool = False) -> Detector:
+        """Load checked weights.
+
+        Raises:
+            WeightsError: They are missing, damaged, or do not fit the network.
+        """
+        state, card = load_weights(path, DetectorCard)
+        net = RetinaFace(card.negative_slope)
+        try:
+            net.load_state_dict(state)
+        except RuntimeError as error:
+            raise WeightsError(f"{path}: does not fit {card.architecture} ({error}).") from error
+        return cls(net, card, device=device, bf16=bf16)
+
+    def detect(
+        self,
+        photos: Sequence[np.ndarray],
+        *,
+        resize: float | None = None,
+        min_score: float = MIN_SCORE,
+    ) -> list[FaceBoxes]:
+        """Find the faces of several photos; those of one padded size run as one batch.
+
+        Args:
+            photos: Each height × width × 3, uint8, RGB.
+            resize: Enlargement before detection; chosen per photo when None.
+            min_score: Least score of a face.
+
+        Returns:
+            One record per photo, in the same order.
+        """
+        scaled = [
+            _scale(photo, choose_factor(photo.shape[1], photo.shape[0], resize)) for photo in photos
+        ]
+        batches: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for index, photo in enumerate(scaled):
+            batches[_padded(photo.shape[0]), _padded(photo.shape[1])].append(index)
+        found: dict[int, FaceBoxes] = {}
+        for (height, width), indices in batches.items():
+            pixels = torch.full((len(indices), height, width, 3), 114, dtype=torch.uint8)
+            for row, index in enumerate(indices):
+                photo = scaled[index]
+                pixels[row, : photo.shape[0], : photo.shape[1]] = torch.from_numpy(photo)
+            with torch.inference_mode():
+                outputs = self.run_net(pixels.permute(0, 3, 1, 2))
+                anchors = make_anchors(height, width, self.card.anchors, self.card.strides)
+                anchors = anchors.to(self.device)
+                for row, index in enumerate(indices):
+                    found[index] = _select(
+                        [output[row] for output in outputs],
+                        anchors,
+                        (photos[index].shape[1], photos[index].shape[0]),
+                        (scaled[index].shape[1], scaled[index].shape[0]),
+                        min_score,
+                    )
+        return [found[index] for index in range(len(photos))]
+
+    def run_net(self, photos: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes, face probabilities and landmarks for every anchor, not yet decoded.
+
+        Args:
+            photos: Batch × 3 × height × width, uint8, RGB.
+        """
+        inputs = normalise(photos.to(self.device), self.card)
+        with autocast(self.device, bf16=self.bf16):
+            outputs = self.net(inputs)
+        faces = outputs.scores.float().softmax(dim=-1)[..., 1]
+        return outputs.boxes.float(), faces, outputs.landmarks.float()
+
+
+def normalise(photos: Tensor, card: DetectorCard) -> Tensor:
+    """Bring RGB bytes to the network's input: channel order and mean of the card."""
+    inputs = photos.float()
+    if card.channel_order == "BGR":
+        inputs = inputs.flip(1)
+    inputs = inputs - inputs.new_tensor(card.mean)[:, None, None]
+    return inputs.contiguous(memory_format=torch.channels_last)
+
+
+def _scale(photo: np.ndarray, factor: float) -> np.ndarray:
+    if factor == 1:
+        return photo
+    size = (max(1, round(photo.shape[1] * factor)), max(1, round(photo.shape[0] * factor)))
+    shrink = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    return cv2.resize(photo, size, interpolation=shrink)
+
+
+def _padded(side: int) -> int:
+    return -(-side // PAD_TO) * PAD_TO
+
+
+def _select(
+    outputs: list[Tensor],
+    anchors: Tensor,
+    photo_size: tuple[int, int],
+    scaled_size: tuple[int, int],
+    min_score: float,
+) -> FaceBoxes:
+    """Decode the anchors worth decoding, drop overlaps, and go back to pixels of the photo."""
+    offsets, scores, points = outputs
+    likely = scores >= min_score
+    scores = scores[likely]
+    boxes = decode_boxes(offsets[likely], anchors[likely])
+    keep = nms(boxes, scores, NMS_IOU)[:MAX_FACES]
+    boxes, scores = boxes[keep], scores[keep]
+    landmarks = decode_landmarks(points[likely][keep], anchors[likely][keep])
+    ratio = boxes.new_tensor([photo_size[0] / scaled_size[0], photo_size[1] / scaled_size[1]])
+    limit = boxes.new_tensor(photo_size)
+    boxes = (boxes.unflatten(1, (2, 2)) * ratio).clamp(min=0).minimum(limit).flatten(1)
+    real = (boxes[:, 2:] - boxes[:, :2]).min(dim=1).values >= 1
+    return FaceBoxes(
+        boxes[real].cpu().numpy(),
+        scores[real].cpu().numpy(),
+        (landmarks * ratio)[real].cpu().numpy(),
+    )

@@ -1,0 +1,151 @@
+"""Training windows for the detector: photos scaled, cut, flipped and recoloured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from data_prep.photo import read_photo
+from pipeline.recipe import DetectorRecipe
+
+COLOUR = 0.3
+"""Brightness, contrast and saturation change by up to this share."""
+
+GREY_SHARE = 0.05
+FOCUS_TRIES = 20
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A photo with its boxes.
+
+    Attributes:
+        path: The photo.
+        size: (width, height) the boxes refer to.
+        boxes: Faces × 4, float32, in pixels of the photo.
+    """
+
+    path: Path
+    size: tuple[int, int]
+    boxes: np.ndarray
+
+
+def collect_scenes(faces: pd.DataFrame, roots: dict[str, Path]) -> list[Scene]:
+    """One scene per photo of a `faces.csv`, sorted by source and image.
+
+    Args:
+        faces: Rows of the split to use.
+        roots: Folder of each source.
+    """
+    scenes = []
+    for key, rows in faces.groupby(["source", "image"], sort=True):
+        source, image = map(str, key)  # type: ignore[arg-type]
+        boxes = rows[["xmin", "ymin", "xmax", "ymax"]].to_numpy(np.float32)
+        size = (int(rows["width"].iloc[0]), int(rows["height"].iloc[0]))
+        scenes.append(Scene(roots[source] / image, size, boxes))
+    return scenes
+
+
+class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Random windows of the scenes, a fresh one for every index, the same in every run.
+
+    Items are a window (3 × side × side, uint8, RGB) and its boxes (faces × 4, pixels of the
+    window). The order of scenes is reshuffled every time all have been seen.
+    """
+
+    def __init__(self, scenes: Sequence[Scene], recipe: DetectorRecipe) -> None:
+        self.scenes = scenes
+        self.recipe = recipe
+
+    def __len__(self) -> int:
+        return self.recipe.steps * self.recipe.batch_size
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        lap, place = divmod(index, len(self.scenes))
+        order = np.random.default_rng((self.recipe.seed, lap)).permutation(len(self.scenes))
+        scene = self.scenes[order[place]]
+        rng = np.random.default_rng((self.recipe.seed, index, 1))
+        pixels = read_photo(scene.path, fit_size=scene.size).pixels
+        window, boxes = cut_window(pixels, scene.boxes, self.recipe, rng)
+        window = recolour(window, rng)
+        if rng.random() < 0.5:
+            window = window[:, ::-1]
+            boxes = boxes.copy()
+            boxes[:, [0, 2]] = self.recipe.input_size - boxes[:, [2, 0]]
+        return torch.from_numpy(window.transpose(2, 0, 1).copy()), torch.from_numpy(boxes)
+
+
+def cut_window(
+    pixels: np.ndarray, boxes: np.ndarray, recipe: DetectorRecipe, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scale a photo and cut a square window around one of its faces.
+
+    Args:
+        pixels: Height × width × 3, uint8.
+        boxes: Faces × 4.
+        recipe: Gives `input_size` and `longest`.
+        rng: Source of chance.
+
+    Returns:
+        The window (side × side × 3), grey where the photo ends, and the boxes whose centre lies
+        in it, clipped to it, in pixels of the window.
+    """
+    height, width = pixels.shape[:2]
+    low, high = np.log(recipe.longest)
+    factor = float(np.exp(rng.uniform(low, high))) / max(height, width)
+    side = recipe.input_size
+    face = boxes[rng.integers(len(boxes))] if len(boxes) else np.array([0, 0, width, height])
+    start = []
+    for axis, length in ((0, width), (1, height)):
+        centre = (face[axis] + face[axis + 2]) / 2 * factor
+        scaled = length * factor
+        if scaled <= side:
+            start.append(-rng.uniform(0, side - scaled))
+        else:
+            wanted = centre - rng.uniform(0.1, 0.9) * side
+            start.append(float(np.clip(wanted, 0, scaled - side)))
+    matrix = np.array([[factor, 0, -start[0]], [0, factor, -start[1]]])
+    # warpAffine maps pixel centres, boxes are measured from the pixel's corner.
+    matrix[:, 2] += 0.5 * factor - 0.5
+    window = cv2.warpAffine(
+        pixels,
+        matrix,
+        (side, side),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(114, 114, 114),
+    )
+    moved = boxes * factor - np.tile(np.array(start, dtype=np.float32), 2)
+    centres = (moved[:, :2] + moved[:, 2:]) / 2
+    inside = np.logical_and(centres > 0, centres < side).all(axis=1)
+    return window, np.clip(moved[inside], 0, side).astype(np.float32)
+
+
+def recolour(window: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Change brightness, contrast and saturation at random; sometimes make it grey.
+
+    Args:
+        window: Height × width × 3, uint8, RGB.
+        rng: Source of chance.
+    """
+    pixels = window.astype(np.float32)
+    grey = pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    saturation = 0.0 if rng.random() < GREY_SHARE else rng.uniform(1 - COLOUR, 1 + COLOUR)
+    pixels = grey[..., None] * (1 - saturation) + pixels * saturation
+    contrast = rng.uniform(1 - COLOUR, 1 + COLOUR)
+    brightness = rng.uniform(-COLOUR, COLOUR) * 100
+    pixels = (pixels - grey.mean()) * contrast + grey.mean() + brightness
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+def collate_windows(items: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, list[Tensor]]:
+    """Stack the windows; boxes stay a list, since their number differs."""
+    return torch.stack([window for window, _ in items]), [boxes for _, boxes in items]

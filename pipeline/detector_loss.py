@@ -1,0 +1,140 @@
+"""What the detector learns from: anchors matched to faces, and the losses on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.ops import box_iou, distance_box_iou_loss
+
+from pipeline.anchors import decode_boxes
+from pipeline.recipe import DetectorRecipe
+from pipeline.retinaface import HeadOutputs
+
+BACKGROUND, FACE, IGNORED = 0, 1, -1
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What each anchor of a batch should answer.
+
+    Attributes:
+        classes: Batch × anchors, int64: `BACKGROUND`, `FACE` or `IGNORED`.
+        boxes: Batch × anchors × 4: the matched face's corners; meaningless where there is none.
+    """
+
+    classes: Tensor
+    boxes: Tensor
+
+    def to(self, device: torch.device) -> Targets:
+        """The same on another device."""
+        return Targets(self.classes.to(device), self.boxes.to(device))
+
+
+def match_anchors(
+    boxes: Tensor, anchors: Tensor, *, positive_iou: float, min_face: float
+) -> tuple[Tensor, Tensor]:
+    """Assign faces to anchors of one window.
+
+    An anchor takes the face it overlaps most, when their IoU reaches `positive_iou`; every face
+    keeps its best anchor whatever the overlap (Liu et al. 2016). Anchors on faces under `min_face`
+    are ignored.
+
+    Args:
+        boxes: Faces × 4, corners in pixels.
+        anchors: Anchors × 4, centre and size.
+        positive_iou: Least IoU.
+        min_face: Least short side in pixels.
+
+    Returns:
+        Classes (anchors) and matched corners (anchors × 4).
+    """
+    classes = torch.full((len(anchors),), BACKGROUND)
+    matched = anchors.new_zeros(len(anchors), 4)
+    if not len(boxes):
+        return classes, matched
+    half = anchors[:, 2:] / 2
+    corners = torch.cat([anchors[:, :2] - half, anchors[:, :2] + half], dim=1)
+    overlap = box_iou(boxes, corners)
+    best_iou, best_face = overlap.max(dim=0)
+    tiny = (boxes[:, 2:] - boxes[:, :2]).min(dim=1).values < min_face
+    best_anchor = overlap.argmax(dim=1)
+    faces = torch.arange(len(boxes))
+    best_face[best_anchor[~tiny]] = faces[~tiny]
+    best_iou[best_anchor[~tiny]] = 1.0
+    positive = best_iou >= positive_iou
+    classes[positive] = FACE
+    classes[positive & tiny[best_face]] = IGNORED
+    matched = boxes[best_face]
+    return classes, matched
+
+
+def match_batch(boxes: list[Tensor], anchors: Tensor, recipe: DetectorRecipe) -> Targets:
+    """`match_anchors` for every window of a batch."""
+    pairs = [
+        match_anchors(faces, anchors, positive_iou=recipe.positive_iou, min_face=recipe.min_face)
+        for faces in boxes
+    ]
+    return Targets(torch.stack([c for c, _ in pairs]), torch.stack([b for _, b in pairs]))
+
+
+def detector_loss(
+    outputs: HeadOutputs,
+    teacher_landmarks: Tensor | None,
+    targets: Targets,
+    anchors: Tensor,
+    recipe: DetectorRecipe,
+) -> dict[str, Tensor]:
+    """The weighted losses of a batch.
+
+    Scores: cross entropy on the faces and on the hardest background anchors. Boxes: distance-IoU
+    loss (Zheng et al. 2020, "Distance-IoU loss"), which counts a pixel on a small face for more
+    than one on a large face. Landmarks: smooth L1 to the start weights' answer, since the
+    annotations have none and unlearning them would spoil the shared features.
+
+    Args:
+        outputs: Of the network, in float32 or bfloat16.
+        teacher_landmarks: Of the start weights, for the first windows of the batch, or None.
+        targets: From `match_batch`.
+        anchors: Anchors × 4.
+        recipe: Weights of the losses.
+
+    Returns:
+        `scores`, `boxes`, `landmarks` and their sum `total`, scalars.
+    """
+    face = targets.classes == FACE
+    count = face.sum().clamp(min=1)
+    scores = outputs.scores.float()
+    losses = F.cross_entropy(
+        scores.flatten(0, 1), targets.classes.flatten().clamp(min=0), reduction="none"
+    ).view_as(targets.classes)
+    hard = _hardest_background(losses.detach(), targets.classes, recipe.negatives)
+    score_loss = losses[face | hard].sum() / count
+    decoded = decode_boxes(outputs.boxes.float(), anchors)[face]
+    box_loss = distance_box_iou_loss(decoded, targets.boxes[face], reduction="sum") / count
+    landmark_loss = score_loss.new_zeros(())
+    if teacher_landmarks is not None:
+        taught = face[: len(teacher_landmarks)]
+        landmark_loss = F.smooth_l1_loss(
+            outputs.landmarks.float()[: len(teacher_landmarks)][taught],
+            teacher_landmarks.float()[taught],
+            reduction="sum",
+        ) / (10 * taught.sum().clamp(min=1))
+    parts = {
+        "scores": score_loss,
+        "boxes": recipe.box_weight * box_loss,
+        "landmarks": recipe.landmark_weight * landmark_loss,
+    }
+    return {**parts, "total": torch.stack(list(parts.values())).sum()}
+
+
+def _hardest_background(losses: Tensor, classes: Tensor, ratio: int) -> Tensor:
+    """Mask of the `ratio` × faces background anchors with the highest loss in each window."""
+    ranked = losses.masked_fill(classes != BACKGROUND, -1.0)
+    wanted = (ratio * (classes == FACE).sum(dim=1)).clamp(min=ratio, max=classes.shape[1] - 1)
+    order = ranked.argsort(dim=1, descending=True)
+    place = torch.empty_like(order)
+    place.scatter_(1, order, torch.arange(classes.shape[1], device=order.device).expand_as(order))
+    return (place < wanted[:, None]) & (classes == BACKGROUND)

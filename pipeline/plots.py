@@ -1,0 +1,101 @@
+"""The pictures of a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from data_prep.crop import resize_crop
+from data_prep.files import output_error
+from data_prep.labels import CLASSES
+
+SHORT = {"with_mask": "with", "without_mask": "without", "mask_weared_incorrect": "incorrect"}
+TILE = 96
+COLUMNS = 10
+
+
+def plot_curves(history: Sequence[dict[str, float]], path: Path) -> None:
+    """Loss, accuracy and macro recall over the epochs of all stages.
+
+    Args:
+        history: Rows with stage, epoch, train_loss, valid_loss, accuracy, recall_score.
+        path: The PNG.
+    """
+    table = pd.DataFrame(list(history))
+    epochs = np.arange(1, len(table) + 1)
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(epochs, table["train_loss"], label="training")
+    left.plot(epochs, table["valid_loss"], label="validation")
+    left.set(xlabel="epoch", ylabel="loss")
+    right.plot(epochs, table["accuracy"], label="accuracy")
+    right.plot(epochs, table["recall_score"], label="macro recall")
+    right.set(xlabel="epoch", ylim=(None, 1))
+    for axes in (left, right):
+        for change in np.flatnonzero(np.diff(table["stage"])):
+            axes.axvline(change + 1.5, color="grey", linestyle=":")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    _save(figure, path)
+
+
+def plot_confusion(truth: np.ndarray, predicted: np.ndarray, path: Path) -> None:
+    """Counts of true against predicted class, coloured by the share of the true class.
+
+    Args:
+        truth: Class index of each face.
+        predicted: Class index of each face.
+        path: The PNG.
+    """
+    counts = np.zeros((len(CLASSES), len(CLASSES)), dtype=int)
+    np.add.at(counts, (truth, predicted), 1)
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = Figure(figsize=(4.6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(share, cmap=mpl.colormaps["Blues"], vmin=0, vmax=1)
+    names = [SHORT[name] for name in CLASSES]
+    axes.set(xlabel="predicted", ylabel="annotated")
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names)
+    for row, column in np.ndindex(*counts.shape):
+        colour = "white" if share[row, column] > 0.5 else "black"
+        text = f"{counts[row, column]}\n{share[row, column]:.1%}"
+        axes.text(column, row, text, ha="center", va="center", color=colour)
+    _save(figure, path)
+
+
+def plot_top_losses(crops: Sequence[np.ndarray], rows: pd.DataFrame, path: Path) -> None:
+    """A sheet of the faces the model gets most wrong, worst first.
+
+    Args:
+        crops: Squares, uint8, RGB.
+        rows: `label`, `predicted` and `loss` of each crop.
+        path: The PNG.
+    """
+    lines = max(1, -(-len(crops) // COLUMNS))
+    figure = Figure(figsize=(1.35 * COLUMNS, 1.7 * lines), layout="constrained")
+    for axes, crop, row in zip(
+        figure.subplots(lines, COLUMNS, squeeze=False).ravel(),
+        [*crops, *[None] * (lines * COLUMNS - len(crops))],
+        [*rows.itertuples(), *[None] * (lines * COLUMNS - len(crops))],
+        strict=True,
+    ):
+        axes.axis("off")
+        if crop is None or row is None:
+            continue
+        axes.imshow(resize_crop(crop, TILE))
+        title = f"{SHORT[str(row.label)]} → {SHORT[str(row.predicted)]}\nloss {row.loss:.1f}"
+        axes.set_title(title, fontsize=7)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    try:
+        figure.savefig(path, dpi=110)
+    except OSError as error:
+        raise output_error(path, error) from error

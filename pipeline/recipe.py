@@ -1,0 +1,173 @@
+"""Recipes: one TOML file holds every number of a training."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class RecipeError(ValueError):
+    """A recipe that can't be used; the message names the file, the key and what would do."""
+
+
+class ClassifierRecipe(BaseModel):
+    """Numbers of a classifier training.
+
+    Attributes:
+        init: `imagenet` (downloaded), `random`, or a safetensors file with ResNet-34 weights.
+        sources: Datasets to train on; all when empty.
+        faces: `kept` leaves out what the blur rule dropped, `all` takes every training face.
+        sizes: Input side in pixels of each stage.
+        epochs: Most epochs of each stage.
+        lr: Peak learning rate of the first stage, or `find`.
+        stage_lr: Each later stage's peak as a multiple of the first.
+        patience: A stage ends after so many epochs without a better validation loss.
+        class_weights: Weight in the loss by inverse frequency, its square root, or none.
+        downscale: Share of training crops shrunk to a smaller face's size first.
+        bf16: bfloat16 autocast: where the processor has it, always, or never.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    name: str = "default"
+    kind: Literal["classifier"] = "classifier"
+    seed: int = 0
+    init: str = "random"
+    sources: list[str] = Field(default_factory=list)
+    faces: Literal["kept", "all"] = "kept"
+    sizes: list[int] = Field(default=[128, 224], min_length=1)
+    epochs: list[int] = Field(default=[20, 5], min_length=1)
+    batch_size: int = Field(default=64, ge=2)
+    lr: float | Literal["find"] = "find"
+    stage_lr: float = Field(default=0.3, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    patience: int = Field(default=4, ge=1)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    class_weights: Literal["inverse", "sqrt", "none"] = "sqrt"
+    label_smoothing: float = Field(default=0.05, ge=0, lt=1)
+    mixup: float = Field(default=0.0, ge=0)
+    rotate: float = Field(default=12.0, ge=0)
+    zoom: float = Field(default=1.15, ge=1)
+    warp: float = Field(default=0.1, ge=0, le=0.5)
+    lighting: float = Field(default=0.25, ge=0, lt=1)
+    downscale: float = Field(default=0.3, ge=0, le=1)
+    bf16: Literal["auto", "on", "off"] = "auto"
+
+    @model_validator(mode="after")
+    def _stages_match(self) -> ClassifierRecipe:
+        if len(self.sizes) != len(self.epochs):
+            raise ValueError("sizes and epochs need one value per stage each")
+        if min(self.sizes) < 32 or min(self.epochs) < 1:
+            raise ValueError("sizes start at 32 pixels and epochs at 1")
+        return self
+
+
+class DetectorRecipe(BaseModel):
+    """Numbers of a detector fine-tuning.
+
+    Attributes:
+        sources: Datasets to train on; all when empty.
+        steps: Optimiser steps.
+        input_size: Side in pixels of the square training windows; a multiple of 32.
+        longest: Range of the longer side in pixels that whole photos are scaled to.
+        lr: Peak learning rate of AdamW under one-cycle.
+        ema: Decay of the averaged weights, which are the ones that are kept.
+        negatives: Hard negative anchors per positive one.
+        min_face: Faces under this short side, after scaling, are neither learnt nor unlearnt.
+        landmark_weight: Weight of staying near the start weights' landmarks.
+        validate_every: Steps between validations and checkpoints.
+        valid_longest: Longer side in pixels that validation photos are scaled to.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    name: str = "detector"
+    kind: Literal["detector"] = "detector"
+    seed: int = 0
+    sources: list[str] = Field(default_factory=list)
+    steps: int = Field(default=1500, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    input_size: int = Field(default=640, ge=64, multiple_of=32)
+    longest: tuple[float, float] = (600.0, 1400.0)
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=5e-4, ge=0)
+    ema: float = Field(default=0.995, gt=0, lt=1)
+    negatives: int = Field(default=7, ge=1)
+    positive_iou: float = Field(default=0.35, gt=0, lt=1)
+    min_face: float = Field(default=7.0, ge=0)
+    box_weight: float = Field(default=2.0, gt=0)
+    landmark_weight: float = Field(default=0.5, ge=0)
+    validate_every: int = Field(default=250, ge=1)
+    valid_longest: float = Field(default=832.0, gt=0)
+
+
+RecipeType = TypeVar("RecipeType", ClassifierRecipe, DetectorRecipe)
+
+
+def load_recipe(
+    name: str | Path, kind: type[RecipeType], overrides: list[str] | None = None
+) -> RecipeType:
+    """Read a recipe and check every key.
+
+    Args:
+        name: A TOML file, or the name of one in `pipeline/recipes`.
+        kind: The record it fills.
+        overrides: `key=value`, values as in TOML; a bare word is a string.
+
+    Raises:
+        RecipeError: The file is missing or not TOML, a key is unknown (the nearest known one is
+            named), or a value is out of range.
+    """
+    path = _find(str(name))
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{path}: can't be read as TOML ({error}).") from error
+    for override in overrides or []:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise RecipeError(f"--set {override}: write key=value.")
+        values[key.strip()] = _parse_value(value.strip())
+    return _validate(values, kind, path)
+
+
+def write_recipe(recipe: BaseModel) -> str:
+    """A recipe as TOML that `load_recipe` reads back the same."""
+    return tomli_w.dumps(recipe.model_dump(mode="json"))
+
+
+def _find(name: str) -> Path:
+    shipped = RECIPES / f"{name}.toml"
+    path = Path(name) if name.endswith(".toml") else shipped
+    if not path.is_file():
+        names = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
+        raise RecipeError(f"no recipe '{name}': give a .toml file or one of {names}.")
+    return path
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _validate(values: dict[str, Any], kind: type[RecipeType], path: Path) -> RecipeType:
+    for key in values:
+        if key not in kind.model_fields:
+            near = difflib.get_close_matches(key, kind.model_fields, n=1, cutoff=0.4)
+            hint = (
+                f"did you mean '{near[0]}'?" if near else f"known: {', '.join(kind.model_fields)}."
+            )
+            raise RecipeError(f"{path}: unknown key '{key}': {hint}")
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "recipe"
+        raise RecipeError(f"{path}: {where}: {first['msg']}.") from error

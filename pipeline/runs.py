@@ -1,0 +1,114 @@
+"""Run folders: numbered, and holding all that is needed to repeat the run."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import BaseModel
+
+from data_prep.build import read_manifest
+from data_prep.files import OutputError, sha256_of, write_atomically, write_json
+from pipeline.recipe import write_recipe
+
+RECIPE, HISTORY, ABOUT = "recipe.toml", "history.csv", "run.json"
+LIBRARIES = ("fastai", "numpy", "opencv-python", "torch", "torchvision")
+
+
+class PreparedError(ValueError):
+    """A prepared folder that can't be trained on; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder and the data it was trained on.
+
+    Attributes:
+        folder: Where weights, figures and plots go.
+        data: What identifies the data: hash of `faces.csv`, sources, split options.
+    """
+
+    folder: Path
+    data: dict[str, Any]
+
+    def write_history(self, rows: Sequence[dict[str, float]]) -> None:
+        """Write `history.csv`, one row per epoch or validation."""
+        table = pd.DataFrame(list(rows))
+        write_atomically(self.folder / HISTORY, table.to_csv(index=False, float_format="%.6g"))
+
+    def describe_training(self, recipe: BaseModel) -> dict[str, Any]:
+        """Recipe, data, code and versions, for the card."""
+        return {
+            "recipe": recipe.model_dump(mode="json"),
+            "data": self.data,
+            "code_sha256": hash_code(),
+            "versions": {name: version(name) for name in LIBRARIES},
+            "python": platform.python_version(),
+        }
+
+
+def start_run(runs: Path, name: str, recipe: BaseModel, data: dict[str, Any]) -> Run:
+    """Make the next numbered folder, `runs/007-name`, with the resolved recipe in it.
+
+    Raises:
+        OutputError: It can't be made.
+    """
+    taken = [int(m[1]) for p in runs.glob("*") if (m := re.match(r"(\d+)-", p.name))]
+    slug = re.sub(r"[^\w.-]+", "-", name)
+    folder = runs / f"{max(taken, default=0) + 1:03d}-{slug}"
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: can't be made ({error.strerror or error}).") from error
+    run = Run(folder, data)
+    write_atomically(folder / RECIPE, write_recipe(recipe))
+    write_json(folder / ABOUT, run.describe_training(recipe))
+    return run
+
+
+def resume_run(folder: Path, data: dict[str, Any]) -> Run:
+    """Take up a run folder.
+
+    Raises:
+        PreparedError: It was not made by a training.
+    """
+    if not (folder / RECIPE).is_file():
+        raise PreparedError(f"{folder}: no {RECIPE} there; --resume takes a run folder.")
+    return Run(folder, data)
+
+
+def identify_data(prepared: Path) -> tuple[dict[str, Any], dict[str, Path]]:
+    """What identifies a prepared folder, and the dataset folder of each source.
+
+    Raises:
+        PreparedError: The folder is not a whole result of `data_prep build`.
+    """
+    manifest = read_manifest(prepared)
+    if manifest is None or not (prepared / "faces.csv").is_file():
+        raise PreparedError(
+            f"{prepared}: not a prepared folder; make it with: python -m data_prep build."
+        )
+    data = {
+        "faces_sha256": sha256_of(prepared / "faces.csv"),
+        "sources": [dataset["source"] for dataset in manifest["datasets"]],
+        "options": {k: v for k, v in manifest["options"].items() if k != "aliases"},
+    }
+    return data, {d["source"]: Path(d["root"]) for d in manifest["datasets"]}
+
+
+def hash_code() -> str:
+    """Hash of the project's own Python files, so that a run knows which code made it."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parent.parent
+    for package in ("data_prep", "evaluate", "pipeline"):
+        for file in sorted((root / package).rglob("*.py")):
+            digest.update(file.relative_to(root).as_posix().encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()

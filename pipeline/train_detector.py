@@ -1,0 +1,245 @@
+"""Fine-tuning the detector on annotated boxes."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Sampler
+
+from data_prep.photo import read_photo
+from data_prep.split import TRAIN, VALID
+from evaluate.average_precision import average_precisions, rank_hits
+from evaluate.matching import BoxGroups
+from pipeline.anchors import make_anchors
+from pipeline.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.compute import autocast, has_fast_bf16, seed_everything
+from pipeline.detector import Detector, normalise
+from pipeline.detector_data import Scene, WindowDataset, collate_windows, collect_scenes
+from pipeline.detector_loss import detector_loss, match_batch
+from pipeline.recipe import DetectorRecipe
+from pipeline.retinaface import RetinaFace
+from pipeline.runs import Run
+from pipeline.weights import DETECTOR, DetectorCard, save_weights
+
+CHECKPOINT = "checkpoint.pt"
+VALID_BATCH = 8
+LOG_EVERY = 25
+TEACHER_SHARE = 4
+
+Row = dict[str, float]
+
+
+def train_detector(
+    faces: pd.DataFrame,
+    roots: dict[str, Path],
+    recipe: DetectorRecipe,
+    start: dict[str, Tensor],
+    run: Run,
+    *,
+    device: torch.device,
+    say: Callable[[str], None],
+) -> DetectorCard:
+    """Fine-tune the detector, or go on where a killed run of the same folder stopped.
+
+    Args:
+        faces: The whole `faces.csv`.
+        roots: Folder of each source.
+        recipe: Every number.
+        start: State dict to start from, strictly the network's.
+        run: The run folder; gets `detector.safetensors`, its card, and `history.csv`.
+        device: Where to train.
+        say: Gets one line now and then.
+
+    Returns:
+        The card of the written weights, with the validation figures.
+    """
+    chosen = faces[faces["source"].isin(recipe.sources)] if recipe.sources else faces
+    scenes = collect_scenes(chosen[chosen["split"] == TRAIN], roots)
+    valid = collect_scenes(chosen[chosen["split"] == VALID], roots)
+    trainer = _Trainer(recipe, start, device)
+    history = trainer.resume(run.folder / CHECKPOINT)
+    say(
+        f"{len(scenes)} training and {len(valid)} validation photos; "
+        f"step {trainer.step} of {recipe.steps}"
+    )
+    if not history:
+        history.append({"step": 0, **_validate(trainer.detector(), valid, recipe)})
+        say(_show(history[-1]))
+    began, losses = time.monotonic(), []
+    for windows, boxes in _load_windows(scenes, recipe, trainer.step):
+        losses.append(trainer.learn(windows, boxes))
+        if trainer.step % LOG_EVERY == 0:
+            mean = np.mean(losses[-LOG_EVERY:])
+            say(f"step {trainer.step}: loss {mean:.3f}, {time.monotonic() - began:.0f} s")
+        if trainer.step % recipe.validate_every == 0 or trainer.step == recipe.steps:
+            figures = _validate(trainer.detector(), valid, recipe)
+            history.append({"step": trainer.step, "loss": float(np.mean(losses)), **figures})
+            losses = []
+            say(_show(history[-1]))
+            run.write_history(history)
+            trainer.save(run.folder / CHECKPOINT, history)
+    run.write_history(history)
+    card = DetectorCard(
+        training=run.describe_training(recipe),
+        results={"valid": {**history[-1], "photos": len(valid), "before": history[0]}},
+    )
+    state = trainer.averaged.module.state_dict()
+    card = save_weights(run.folder / f"{DETECTOR}.safetensors", dict(state), card)
+    (run.folder / CHECKPOINT).unlink(missing_ok=True)
+    return card
+
+
+class _Trainer:
+    """Network, averaged network, teacher and optimiser, and how to save them."""
+
+    def __init__(
+        self, recipe: DetectorRecipe, start: dict[str, Tensor], device: torch.device
+    ) -> None:
+        seed_everything(recipe.seed)
+        self.recipe = recipe
+        self.device = device
+        self.card = DetectorCard()
+        self.bf16 = has_fast_bf16(device)
+        net = RetinaFace(self.card.negative_slope)
+        net.load_state_dict(start)
+        self.net = net.to(device, memory_format=torch.channels_last).train()
+        self.teacher = copy.deepcopy(self.net).eval().requires_grad_(False)
+        self.averaged = AveragedModel(
+            self.net, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True
+        )
+        self.optimiser = torch.optim.AdamW(
+            self.net.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser, max_lr=recipe.lr, total_steps=recipe.steps + 1, pct_start=0.1
+        )
+        self.step = 0
+
+    def learn(self, windows: Tensor, boxes: list[Tensor]) -> float:
+        """One optimiser step; returns the loss."""
+        side = self.recipe.input_size
+        anchors = make_anchors(side, side, self.card.anchors, self.card.strides)
+        targets = match_batch(boxes, anchors, self.recipe)
+        inputs = normalise(windows.to(self.device), self.card)
+        with autocast(self.device, bf16=self.bf16):
+            outputs = self.net(inputs)
+            landmarks = self._teacher_landmarks(inputs)
+        targets = targets.to(self.device)
+        losses = detector_loss(outputs, landmarks, targets, anchors.to(self.device), self.recipe)
+        self.optimiser.zero_grad(set_to_none=True)
+        losses["total"].backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)
+        self.optimiser.step()
+        self.schedule.step()
+        self.averaged.update_parameters(self.net)
+        self.step += 1
+        return float(losses["total"].detach())
+
+    def _teacher_landmarks(self, inputs: Tensor) -> Tensor | None:
+        """The start weights' landmarks for the first windows; enough, at a quarter of the cost."""
+        if not self.recipe.landmark_weight:
+            return None
+        some = inputs[: max(1, len(inputs) // TEACHER_SHARE)]
+        with torch.no_grad():
+            return self.teacher(some).landmarks
+
+    def detector(self) -> Detector:
+        """The averaged network in use, on a copy."""
+        net = copy.deepcopy(self.averaged.module)
+        return Detector(net, self.card, device=self.device, bf16=self.bf16)
+
+    def save(self, path: Path, history: list[Row]) -> None:
+        state: dict[str, Any] = {
+            "step": self.step,
+            "net": self.net.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "history": history,
+        }
+        save_checkpoint(path, state)
+
+    def resume(self, path: Path) -> list[Row]:
+        """Take up a checkpoint when there is one; returns its history."""
+        state = load_checkpoint(path)
+        if state is None:
+            return []
+        self.net.load_state_dict(state["net"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.step = state["step"]
+        return list(state["history"])
+
+
+class _Range(Sampler[int]):
+    """Indices in order from where a resumed run goes on; windows are random by index."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        self.start, self.stop = start, stop
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.start, self.stop))
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+def _load_windows(
+    scenes: Sequence[Scene], recipe: DetectorRecipe, step: int
+) -> DataLoader[tuple[Tensor, list[Tensor]]]:
+    dataset = WindowDataset(scenes, recipe)
+    return DataLoader(
+        dataset,
+        batch_size=recipe.batch_size,
+        sampler=_Range(step * recipe.batch_size, len(dataset)),
+        num_workers=1,
+        prefetch_factor=4,
+        collate_fn=collate_windows,
+    )
+
+
+def _validate(detector: Detector, scenes: Sequence[Scene], recipe: DetectorRecipe) -> Row:
+    """AP of faces at IoU 0.5 and 0.75, and recall at the score 0.5, over validation photos."""
+    boxes, groups, scores = [], [], []
+    for first in range(0, len(scenes), VALID_BATCH):
+        some = scenes[first : first + VALID_BATCH]
+        photos = [read_photo(scene.path, fit_size=scene.size).pixels for scene in some]
+        for index, found in enumerate(detector.detect(photos), start=first):
+            boxes.append(found.boxes)
+            scores.append(found.scores)
+            groups.append(np.full(len(found.scores), index))
+    truth_groups = np.repeat(np.arange(len(scenes)), [len(scene.boxes) for scene in scenes])
+    truths = BoxGroups(np.concatenate([s.boxes for s in scenes]).astype(float), truth_groups)
+    hits = rank_hits(
+        truths,
+        np.zeros(len(truth_groups), dtype=bool),
+        BoxGroups(np.concatenate(boxes).astype(float), np.concatenate(groups)),
+        np.concatenate(scores).astype(float),
+        photos=len(scenes),
+        ious=(0.5, 0.75),
+    )
+    ap50, ap75 = average_precisions(hits, np.ones((1, len(scenes)))).ravel().tolist()
+    sure = int((np.concatenate(scores) >= 0.5).sum())
+    found_sure = int(hits.true[0][:sure].sum())
+    return {
+        "face_ap50": ap50,
+        "face_ap75": ap75,
+        "recall": found_sure / max(len(truth_groups), 1),
+        "precision": found_sure / max(sure, 1),
+    }
+
+
+def _show(row: Row) -> str:
+    return ", ".join(
+        f"{key} {value:g}" if key == "step" else f"{key} {value:.4f}" for key, value in row.items()
+    )

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from evaluate.cli import app
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def read(out: Path) -> dict[str, Any]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads((out / "metrics.json").read_text(), parse_constant=refuse)
+
+
+def test_end_to_end(annotations: Path, predictions: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run(annotations, predictions, "-o", out)
+    assert result.exit_code == 0, result.output
+    record = read(out)
+    assert record["map50"] == 0.5
+    assert record["ap50"] == {"with_mask": 0.5, "without_mask": 0, "mask_weared_incorrect": 1}
+    assert record["face_ap50"] == 0.75
+    assert record["accuracy"] == pytest.approx(2 / 3)
+    assert record["counts"] == {
+        "photos": 2,
+        "photos_without_predictions": 0,
+        "faces": {"with_mask": 2, "without_mask": 1, "mask_weared_incorrect": 1},
+        "difficult_faces": 0,
+        "predictions": 4,
+        "predictions_left_out": 0,
+    }
+    assert record["warnings"] == []
+    assert record["inputs"]["predictions"] == str(predictions)
+    assert "mAP at IoU 0.50" in result.output
+    assert "50.0" in result.output
+    assert str(out / "metrics.json") in result.output
+
+
+def test_as_a_module(annotations: Path, predictions: Path, tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "evaluate", annotations, predictions, "-o", tmp_path / "out"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert read(tmp_path / "out")["map50"] == 0.5
+
+
+def test_options_reach_the_record(annotations: Path, predictions: Path, tmp_path: Path) -> None:
+    options = ("--all-classes", "--inclusive", "--eleven-point", "--bootstrap", "0", "--seed", "3")
+    result = run(annotations, predictions, "-o", tmp_path, *options)
+    assert result.exit_code == 0, result.output
+    record = read(tmp_path)
+    assert record["intervals"] is None
+    assert record["ap50"]["without_mask"] == 1
+    assert record["ap50"]["with_mask"] == pytest.approx(6 / 11)
+    assert record["definitions"]["interpolation"] == "11-point"
+    assert record["definitions"]["inclusive"] is True
+    assert record["definitions"]["all_classes"] is True
+    assert record["definitions"]["intervals"]["seed"] == 3
+
+
+def test_faces_csv_of_one_split(predictions: Path, tmp_path: Path) -> None:
+    faces = tmp_path / "faces.csv"
+    faces.write_text(
+        "image,width,height,object,label,xmin,ymin,xmax,ymax,difficult,source,split\n"
+        "images/a.jpg,100,100,0,with_mask,0,0,10,10,0,s,valid\n"
+        "images/b.jpg,100,100,0,mask_weared_incorrect,0,0,20,20,0,s,train\n"
+    )
+    result = run(faces, predictions, "-o", tmp_path / "o", "--split", "valid", "--source", "s")
+    assert result.exit_code == 0, result.output
+    record = read(tmp_path / "o")
+    assert record["counts"]["photos"] == 1
+    assert record["counts"]["predictions_left_out"] == 2
+    assert record["ap50"] == {"with_mask": 1, "without_mask": None, "mask_weared_incorrect": None}
+    assert record["map50"] == 1
+    assert record["face_ap50"] == 1
+    assert record["intervals"]["ap50"]["without_mask"] is None
+    assert "2 predictions on 1 photos" in record["warnings"][0]
+    assert "Warning: 2 predictions" in result.stderr
+
+
+def test_header_only_means_everything_missed(
+    annotations: Path, predictions: Path, tmp_path: Path
+) -> None:
+    predictions.write_text(predictions.read_text().splitlines()[0])
+    result = run(annotations, predictions, "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    record = read(tmp_path / "out")
+    assert record["map50"] == record["face_ap50"] == record["face_recall"] == 0
+    assert record["accuracy"] is None
+    assert record["intervals"]["accuracy"] is None
+    assert record["confusion"]["counts"][0] == [0, 0, 0, 2]
+    assert record["counts"]["photos_without_predictions"] == 2
+
+
+def test_same_input_same_bytes(annotations: Path, predictions: Path, tmp_path: Path) -> None:
+    texts = []
+    for _ in range(2):
+        run(annotations, predictions, "-o", tmp_path / "out")
+        texts.append((tmp_path / "out" / "metrics.json").read_bytes())
+    assert texts[0] == texts[1]
+
+
+def test_an_alias_names_a_class(annotations: Path, predictions: Path, tmp_path: Path) -> None:
+    predictions.write_text(predictions.read_text().replace("mask_weared_incorrect,0.7", "odd,0.7"))
+    refused = run(annotations, predictions, "-o", tmp_path / "out")
+    assert refused.exit_code == 2
+    assert "unknown class 'odd'" in refused.stderr
+    named = run(
+        *(annotations, predictions, "-o", tmp_path / "out"),
+        *("--alias", "odd=mask_weared_incorrect", "--bootstrap", "0"),
+    )
+    assert named.exit_code == 0, named.output
+    assert read(tmp_path / "out")["map50"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ("nan,0.8", "line 3: score is nan"),
+        ("0.48,-1", "line 3: detection is -1"),
+        ("0.48,x", "line 3: 'x' for detection is not a number"),
+    ],
+)
+def test_bad_predictions(
+    annotations: Path, predictions: Path, tmp_path: Path, cells: str, message: str
+) -> None:
+    predictions.write_text(predictions.read_text().replace("0.48,0.8", cells))
+    result = run(annotations, predictions, "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert f"Error: {predictions}, {message}" in result.stderr
+    assert isinstance(result.exception, SystemExit)
+    assert not (tmp_path / "out").exists()
+
+
+def test_paths_that_cannot_be_used(annotations: Path, predictions: Path, tmp_path: Path) -> None:
+    for arguments, message in (
+        ((tmp_path / "none", predictions, "-o", tmp_path / "out"), "no such file or folder"),
+        ((annotations, tmp_path / "none.csv", "-o", tmp_path / "out"), "can't be read"),
+        ((annotations, predictions, "-o", predictions), "can't be written"),
+        ((annotations, predictions, "-o", tmp_path / "out", "--alias", "x=y"), "NAME=CLASS"),
+        ((annotations, predictions, "-o", tmp_path / "out", "--split", "valid"), "a folder"),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 2
+        assert isinstance(result.exception, SystemExit)
+        assert message in result.stderr
+        assert len(result.stderr.splitlines()) == 1
