@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
+from data_prep.errors import UserError
 from data_prep.records import Box
 
 MIN_SIDE = 1.0
 """Boxes with a side under one pixel, after clipping, hold no face."""
 
 
-class DegenerateBoxError(ValueError):
+class DegenerateBoxError(UserError, ValueError):
     """A box that is inverted, not finite, empty, or lies outside its photo."""
 
 

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
+from data_prep.errors import UserError
 from data_prep.labels import ALIASES
 from data_prep.photo import PHOTO_SUFFIXES
 from data_prep.records import AnnotatedPhoto, Finding
 from data_prep.voc import AnnotationError, read_voc
 
 
-class DatasetError(ValueError):
+class DatasetError(UserError, ValueError):
     """A folder that can't be used as a dataset; the message says what to do."""
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from data_prep.errors import UserError
 from data_prep.files import write_atomically
 from data_prep.labels import CLASSES
 
@@ -40,7 +41,7 @@ _TYPES: dict[str, type] = {
 KEY: tuple[str, ...] = ("source", "image", "object")
 
 
-class FacesError(ValueError):
+class FacesError(UserError, ValueError):
     """A `faces.csv` that can't be used; the message names the file and what to do."""
 
 

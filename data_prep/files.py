@@ -9,8 +9,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from data_prep.errors import UserError
 
-class OutputError(OSError):
+
+class OutputError(UserError, OSError):
     """An output that can't be written; the message names it and what to do."""
 
 

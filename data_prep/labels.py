@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 
+from data_prep.errors import UserError
+
 CLASSES: tuple[str, ...] = ("with_mask", "without_mask", "mask_weared_incorrect")
 """Class names in the order of every network output, table and plot."""
 
@@ -29,7 +31,7 @@ ALIASES: dict[str, str] = {
 """Names found in published datasets, keyed by their normalised form."""
 
 
-class UnknownLabelError(ValueError):
+class UnknownLabelError(UserError, ValueError):
     """A class name that is neither one of `CLASSES` nor a known alias."""
 
 

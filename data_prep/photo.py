@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from data_prep.errors import UserError
+
 PHOTO_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 )
@@ -22,7 +24,7 @@ _ORIENTATION_TAG = 0x0112
 _SWAPS_SIDES = frozenset({5, 6, 7, 8})
 
 
-class PhotoError(ValueError):
+class PhotoError(UserError, ValueError):
     """A photo that can't be read; the message names the file and the reason."""
 
 

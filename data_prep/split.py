@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
+from data_prep.errors import UserError
+
 TRAIN, VALID = "train", "valid"
 
 
-class SplitError(ValueError):
+class SplitError(UserError, ValueError):
     """A split that can't be made, or that would leak."""
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from lxml import etree
 
+from data_prep.errors import UserError
 from data_prep.labels import ALIASES, UnknownLabelError, canonical_label
 from data_prep.records import Box, Face, Finding
 
 
-class AnnotationError(ValueError):
+class AnnotationError(UserError, ValueError):
     """An annotation file that can't be used at all; the message names it and the reason."""
 
 

@@ -9,25 +9,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from data_prep.files import OutputError
-from data_prep.labels import CLASSES, UnknownLabelError, parse_aliases
-from evaluate.ground_truth import GroundTruthError, read_ground_truth
+from data_prep.errors import UserError
+from data_prep.labels import CLASSES, parse_aliases
+from evaluate.ground_truth import read_ground_truth
 from evaluate.metrics import PER_CLASS, Rules
-from evaluate.photo_names import AmbiguousPhotoError
 from evaluate.predictions import place_predictions, read_predictions
 from evaluate.record import Record, build_record, write_record
-from evaluate.table import TableError
 
 USAGE_ERROR = 2
 """Exit status when the input can't be used or the output can't be written."""
-
-_USER_ERRORS = (
-    AmbiguousPhotoError,
-    GroundTruthError,
-    OutputError,
-    TableError,
-    UnknownLabelError,
-)
 
 app = typer.Typer(add_completion=False)
 
@@ -110,7 +100,7 @@ def evaluate(
             "source": source,
         }
         path = write_record({**record, "inputs": inputs}, out)
-    except _USER_ERRORS as error:
+    except UserError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(USAGE_ERROR) from error
     for warning in record["warnings"]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.boxes import DegenerateBoxError, clip_box
+from data_prep.errors import UserError
 from data_prep.labels import ALIASES, CLASSES
 from data_prep.records import Box, Face
 from evaluate.annotations import read_annotations
@@ -24,7 +25,7 @@ FACES_COLUMNS = (
 """The columns of faces.csv that are read here."""
 
 
-class GroundTruthError(ValueError):
+class GroundTruthError(UserError, ValueError):
     """A ground truth that can't be used; the message says what to do."""
 
 

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from data_prep.errors import UserError
 from data_prep.photo import PHOTO_SUFFIXES
 
 
-class AmbiguousPhotoError(ValueError):
+class AmbiguousPhotoError(UserError, ValueError):
     """A photo name that fits several photos; the message says how to tell them apart."""
 
 

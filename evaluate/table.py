@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.errors import UserError
 from data_prep.labels import CLASSES, UnknownLabelError, canonical_label
 from data_prep.records import Box
 from evaluate.records import BoolArray, FloatArray, IntArray
@@ -19,7 +20,7 @@ _ROUNDING = 1e-6
 """How far above 1 a written probability may lie."""
 
 
-class TableError(ValueError):
+class TableError(UserError, ValueError):
     """A table that can't be used; the message names file and line and says what to do."""
 
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
+from data_prep.errors import UserError
 from data_prep.files import write_atomically
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError, ValueError):
     """A checkpoint that can't be read; the message names the file and what to do."""
 
 

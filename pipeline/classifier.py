@@ -71,7 +71,7 @@ class Classifier:
     def __init__(
         self, net: nn.Module, card: ClassifierCard, *, device: torch.device, bf16: bool = False
     ) -> None:
-        self.net = net.eval().to(device, memory_format=torch.channels_last)
+        self.net = net.eval().to(device).to(memory_format=torch.channels_last)
         self.card = card
         self.device = device
         self.bf16 = bf16

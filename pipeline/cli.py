@@ -1,86 +1,58 @@
-"""The command line of training: `python -m pipeline …`."""
+"""The command line of training: `python -m pipeline …`.
+
+Commands import what they need when they run: fastai and torch take seconds to load.
+"""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from data_prep.faces import FacesError, read_faces
-from data_prep.files import OutputError
-from pipeline.checkpoint import CheckpointError
-from pipeline.compute import DeviceError, pick_device
-from pipeline.recipe import ClassifierRecipe, DetectorRecipe, RecipeError, load_recipe
-from pipeline.runs import PreparedError, identify_data, resume_run, start_run
-from pipeline.train_detector import train_detector
-from pipeline.weights import WeightsError, load_state
+from pipeline.console import SHIPPED, explain_errors, say
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-
-@app.callback()
-def main() -> None:
-    """Train the detector and the classifier, and repeat any run."""
-
-
 Prepared = Annotated[Path, typer.Argument(help="Folder written by: python -m data_prep build.")]
+Recipe = Annotated[str, typer.Option(help="A recipe's name or TOML file.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one number.")
 ]
 Runs = Annotated[Path, typer.Option("--runs", "-o", help="Folder that gets the run folder.")]
 Resume = Annotated[Path | None, typer.Option(help="A run folder that was stopped, to go on with.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-
-USER_ERRORS = (
-    CheckpointError,
-    DeviceError,
-    FacesError,
-    OutputError,
-    PreparedError,
-    RecipeError,
-    WeightsError,
-)
+Weights = Annotated[Path, typer.Option(help="Folder with both nets and their cards.")]
 
 
-@contextmanager
-def explain_errors() -> Iterator[None]:
-    """Turn errors that a user can mend into one line and exit code 2."""
-    try:
-        yield
-    except USER_ERRORS as error:
-        say(f"error: {error}")
-        raise typer.Exit(2) from error
-
-
-def say(line: str) -> None:
-    """One line on standard error, at once."""
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+@app.callback()
+def main() -> None:
+    """Train the detector and the classifier, measure them, and repeat any run."""
 
 
 @app.command("train")
 def train_command(
     prepared: Prepared,
-    recipe: Annotated[str, typer.Option(help="A recipe's name or TOML file.")] = "default",
-    set_: Overrides = None,
+    recipe: Recipe = "default",
+    overrides: Overrides = None,
     runs: Runs = Path("runs"),
     resume: Resume = None,
     device: Device = "auto",
 ) -> None:
     """Train the classifier on the crops of the training split."""
     with explain_errors():
-        from pipeline.train_classifier import train_classifier  # fastai takes seconds to import
+        from data_prep.faces import read_faces
+        from pipeline.compute import pick_device
+        from pipeline.recipe import ClassifierRecipe, load_recipe
+        from pipeline.runs import identify_data, open_run
+        from pipeline.train_classifier import train_classifier
 
-        name = str(resume / "recipe.toml") if resume else recipe
-        resolved = load_recipe(name, ClassifierRecipe, set_)
+        resolved = load_recipe(_recipe_of(resume, recipe), ClassifierRecipe, overrides)
         data, _ = identify_data(prepared)
         faces = read_faces(prepared)
         target = pick_device(device)
-        run = resume_run(resume, data) if resume else start_run(runs, resolved.name, resolved, data)
+        run = open_run(resume, runs, resolved, data)
         say(f"run folder: {run.folder}")
         train_classifier(faces, prepared, resolved, run, device=target, say=say)
         say(f"weights: {run.folder / 'classifier.safetensors'}")
@@ -90,21 +62,94 @@ def train_command(
 def train_detector_command(
     prepared: Prepared,
     start: Annotated[Path, typer.Option(help="RetinaFace weights to start from.")],
-    recipe: Annotated[str, typer.Option(help="A recipe's name or TOML file.")] = "detector",
-    set_: Overrides = None,
+    recipe: Recipe = "detector",
+    overrides: Overrides = None,
     runs: Runs = Path("runs"),
     resume: Resume = None,
     device: Device = "auto",
 ) -> None:
     """Fine-tune the detector on the annotated boxes of the training split."""
     with explain_errors():
-        name = str(resume / "recipe.toml") if resume else recipe
-        resolved = load_recipe(name, DetectorRecipe, set_)
+        from data_prep.faces import read_faces
+        from pipeline.compute import pick_device
+        from pipeline.recipe import DetectorRecipe, load_recipe
+        from pipeline.runs import identify_data, open_run
+        from pipeline.train_detector import train_detector
+        from pipeline.weights import load_state
+
+        resolved = load_recipe(_recipe_of(resume, recipe), DetectorRecipe, overrides)
         data, roots = identify_data(prepared)
         faces = read_faces(prepared)
         state = load_state(start)
         target = pick_device(device)
-        run = resume_run(resume, data) if resume else start_run(runs, resolved.name, resolved, data)
+        run = open_run(resume, runs, resolved, data)
         say(f"run folder: {run.folder}")
         train_detector(faces, roots, resolved, state, run, device=target, say=say)
         say(f"weights: {run.folder / 'detector.safetensors'}")
+
+
+@app.command("classify")
+def classify_command(
+    prepared: Prepared,
+    table: Annotated[Path, typer.Option("--out", "-o", help="The table to write.")],
+    weights: Weights = SHIPPED,
+    split: Annotated[str, typer.Option(help="Which split.")] = "valid",
+    device: Device = "auto",
+) -> None:
+    """Classify the annotated faces, as if the detector were perfect: a table for evaluate."""
+    with explain_errors():
+        from data_prep.faces import read_faces
+        from pipeline.classifier import Classifier
+        from pipeline.classify_crops import classify_crops
+        from pipeline.compute import pick_device
+
+        faces = read_faces(prepared)
+        path = weights / "classifier.safetensors"
+        classifier = Classifier.load(path, device=pick_device(device))
+        count = classify_crops(faces[faces["split"] == split], prepared, classifier, table)
+        say(f"{count} faces of the {split} split: {table}")
+
+
+@app.command("demo-photos")
+def demo_photos_command(
+    folder: Annotated[Path, typer.Argument(help="Folder that gets the photos.")],
+    weights: Weights = SHIPPED,
+) -> None:
+    """Make photos to try run.py on: a portrait with masks drawn on it."""
+    with explain_errors():
+        from pipeline.compute import pick_device
+        from pipeline.demo import write_demo_photos
+        from pipeline.detector import Detector
+
+        detector = Detector.load(weights / "detector.safetensors", device=pick_device("cpu"))
+        for path in write_demo_photos(detector, folder):
+            typer.echo(path)
+
+
+@app.command("benchmark")
+def benchmark_command(
+    photos: Annotated[str, typer.Argument(help="A photo, a folder, a glob.")],
+    weights: Weights = SHIPPED,
+    thresh: Annotated[float, typer.Option(help="Least detection score.")] = 0.3,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each side runs.")] = 3,
+    most: Annotated[int, typer.Option(min=1, help="Use so many photos at most.")] = 150,
+    device: Device = "auto",
+) -> None:
+    """Time the pipeline of run.py against a plain loop with the same weights."""
+    with explain_errors(), tempfile.TemporaryDirectory() as out:
+        from pipeline.benchmark import compare_speed
+        from pipeline.compute import pick_device
+        from pipeline.photos import PhotoSet, find_photos
+
+        found = find_photos(photos, leave_out=Path(out))
+        some = PhotoSet(found.root, found.images[:: -(-len(found.images) // most)])
+        target = pick_device(device)
+        result = compare_speed(
+            some, weights, Path(out), device=target, thresh=thresh, rounds=rounds, say=say
+        )
+        typer.echo(result.describe())
+
+
+def _recipe_of(resume: Path | None, recipe: str) -> str:
+    """A resumed run goes on by its own recipe."""
+    return str(resume / "recipe.toml") if resume else recipe

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from data_prep.errors import UserError
 
-class DeviceError(ValueError):
+
+class DeviceError(UserError, ValueError):
     """A device that was asked for and isn't there."""
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.ops import nms
 
 from pipeline.anchors import decode_boxes, decode_landmarks, make_anchors
@@ -78,9 +78,9 @@ class Detector:
     """
 
     def __init__(
-        self, net: RetinaFace, card: DetectorCard, *, device: torch.device, bf16: bool = False
+        self, net: nn.Module, card: DetectorCard, *, device: torch.device, bf16: bool = False
     ) -> None:
-        self.net = net.eval().to(device, memory_format=torch.channels_last)
+        self.net = net.eval().to(device).to(memory_format=torch.channels_last)
         self.card = card
         self.device = device
         self.bf16 = bf16

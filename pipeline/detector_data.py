@@ -47,7 +47,7 @@ def collect_scenes(faces: pd.DataFrame, roots: dict[str, Path]) -> list[Scene]:
     """
     scenes = []
     for key, rows in faces.groupby(["source", "image"], sort=True):
-        source, image = map(str, key)  # type: ignore[arg-type]
+        source, image = map(str, key)
         boxes = rows[["xmin", "ymin", "xmax", "ymax"]].to_numpy(np.float32)
         size = (int(rows["width"].iloc[0]), int(rows["height"].iloc[0]))
         scenes.append(Scene(roots[source] / image, size, boxes))

@@ -12,17 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel
 
 from data_prep.build import read_manifest
+from data_prep.errors import UserError
 from data_prep.files import OutputError, sha256_of, write_atomically, write_json
-from pipeline.recipe import write_recipe
+from pipeline.recipe import ClassifierRecipe, DetectorRecipe, write_recipe
 
 RECIPE, HISTORY, ABOUT = "recipe.toml", "history.csv", "run.json"
 LIBRARIES = ("fastai", "numpy", "opencv-python", "torch", "torchvision")
 
 
-class PreparedError(ValueError):
+Recipe = ClassifierRecipe | DetectorRecipe
+
+
+class PreparedError(UserError, ValueError):
     """A prepared folder that can't be trained on; the message says what to do."""
 
 
@@ -43,7 +46,7 @@ class Run:
         table = pd.DataFrame(list(rows))
         write_atomically(self.folder / HISTORY, table.to_csv(index=False, float_format="%.6g"))
 
-    def describe_training(self, recipe: BaseModel) -> dict[str, Any]:
+    def describe_training(self, recipe: Recipe) -> dict[str, Any]:
         """Recipe, data, code and versions, for the card."""
         return {
             "recipe": recipe.model_dump(mode="json"),
@@ -54,14 +57,24 @@ class Run:
         }
 
 
-def start_run(runs: Path, name: str, recipe: BaseModel, data: dict[str, Any]) -> Run:
+def open_run(resume: Path | None, runs: Path, recipe: Recipe, data: dict[str, Any]) -> Run:
+    """The run folder to go on with, or the next new one.
+
+    Raises:
+        PreparedError: `resume` was not made by a training.
+        OutputError: A new folder can't be made.
+    """
+    return start_run(runs, recipe, data) if resume is None else resume_run(resume, data)
+
+
+def start_run(runs: Path, recipe: Recipe, data: dict[str, Any]) -> Run:
     """Make the next numbered folder, `runs/007-name`, with the resolved recipe in it.
 
     Raises:
         OutputError: It can't be made.
     """
     taken = [int(m[1]) for p in runs.glob("*") if (m := re.match(r"(\d+)-", p.name))]
-    slug = re.sub(r"[^\w.-]+", "-", name)
+    slug = re.sub(r"[^\w.-]+", "-", recipe.name)
     folder = runs / f"{max(taken, default=0) + 1:03d}-{slug}"
     try:
         folder.mkdir(parents=True)

@@ -111,7 +111,7 @@ class _Trainer:
         self.bf16 = has_fast_bf16(device)
         net = RetinaFace(self.card.negative_slope)
         net.load_state_dict(start)
-        self.net = net.to(device, memory_format=torch.channels_last).train()
+        self.net = net.to(device).to(memory_format=torch.channels_last).train()
         self.teacher = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.averaged = AveragedModel(
             self.net, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True
@@ -196,7 +196,7 @@ class _Range(Sampler[int]):
 
 def _load_windows(
     scenes: Sequence[Scene], recipe: DetectorRecipe, step: int
-) -> DataLoader[tuple[Tensor, list[Tensor]]]:
+) -> DataLoader[tuple[Tensor, Tensor]]:
     dataset = WindowDataset(scenes, recipe)
     return DataLoader(
         dataset,

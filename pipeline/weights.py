@@ -16,6 +16,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from data_prep.crop import CROP_SCALE
+from data_prep.errors import UserError
 from data_prep.files import write_atomically, write_json
 from data_prep.labels import CLASSES
 from pipeline.anchors import ANCHOR_SIZES, STRIDES, VARIANCES
@@ -24,7 +25,7 @@ DETECTOR, CLASSIFIER = "detector", "classifier"
 """File stems in a weights folder."""
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError, ValueError):
     """Weights that are missing, damaged, or not what their card says."""
 
 
@@ -153,7 +154,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
     """
     try:
         if path.suffix == ".safetensors":
-            state = load_tensors(path.read_bytes())
+            state: Any = load_tensors(path.read_bytes())
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:

@@ -71,7 +71,9 @@ def test_wrong_content_is_refused(tmp_path, change, reason):
 
 
 def test_missing_column_is_named(tmp_path):
-    make_table(difficult=0).drop(columns=["group", "kept"]).to_csv(tmp_path / "faces.csv", index=False)
+    make_table(difficult=0).drop(columns=["group", "kept"]).to_csv(
+        tmp_path / "faces.csv", index=False
+    )
     with pytest.raises(FacesError, match="column group, kept is missing"):
         read_faces(tmp_path)
 

@@ -1,0 +1,42 @@
+# Every target makes .venv when it is missing or older than requirements.txt.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help demo test test-slow lint type-check format check benchmark
+
+help:  ## List the targets.
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(READY): requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $(READY)
+
+demo: $(READY)  ## Draw masks on a portrait, then find and classify the faces with the shipped weights.
+	$(BIN)/python -m pipeline demo-photos demo/photos
+	$(BIN)/python run.py demo/photos -o demo/out
+
+test: $(READY)  ## The tests, under 8 minutes on 2 cores.
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)  ## Proofs on the real data in ../shared, half an hour.
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)  ## Style and formatting, nothing changed.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type-check: $(READY)  ## Types.
+	$(BIN)/mypy
+
+format: $(READY)  ## Put files into shape.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+check: lint type-check test  ## All that a change must pass.
+
+benchmark: $(READY)  ## run.py's pipeline against a plain loop, on the demo photos.
+	$(BIN)/python -m pipeline demo-photos demo/photos
+	$(BIN)/python -m pipeline benchmark demo/photos

@@ -1,0 +1,9 @@
+"""The base of all errors that a user can mend."""
+
+
+class UserError(Exception):
+    """Something about the input, the options or the output folder is not right.
+
+    The message names the file or option and says what to do; command lines print it as one line
+    and exit with 2.
+    """

@@ -1,0 +1,117 @@
+"""How fast the pipeline is, against a plain loop with the same weights in the same run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data_prep.crop import crop_face
+from data_prep.labels import CLASSES
+from data_prep.photo import read_photo
+from data_prep.records import Box
+from pipeline.anchors import make_anchors
+from pipeline.folder import FolderOptions, predict_folder
+from pipeline.photos import PhotoSet
+from pipeline.predict import TwoStage
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Outcome of a benchmark.
+
+    Attributes:
+        photos, faces: How many of each went through one side.
+        plain, ours: Photos per second of each side in each round.
+    """
+
+    photos: int
+    faces: int
+    plain: tuple[float, ...]
+    ours: tuple[float, ...]
+
+    @property
+    def ratio(self) -> float:
+        """Median over the rounds of ours / plain."""
+        return float(np.median(np.array(self.ours) / np.array(self.plain)))
+
+    def describe(self) -> str:
+        """The outcome in one line."""
+        return (
+            f"{self.photos} photos, {self.faces} faces: plain loop "
+            f"{np.median(self.plain):.2f} photos/s, pipeline {np.median(self.ours):.2f} photos/s, "
+            f"ratio {self.ratio:.2f} (medians of {len(self.plain)} rounds)"
+        )
+
+
+def run_plain_loop(
+    photos: PhotoSet, stages: TwoStage, *, thresh: float
+) -> list[tuple[str, Box, str]]:
+    """One photo after the other, anchors made anew, one classifier call for each face.
+
+    Args:
+        photos: Which ones.
+        stages: Both nets, in float32.
+        thresh: Least detection score.
+
+    Returns:
+        Photo, box and class of every face.
+    """
+    faces = []
+    for image in photos.images:
+        photo = read_photo(photos.root / image, upright=True).pixels
+        make_anchors.cache_clear()
+        found = stages.detector.detect([photo], min_score=thresh)[0]
+        for values in found.boxes:
+            box = Box(*map(float, values))
+            crop = crop_face(photo, box, stages.classifier.card.crop_scale)
+            probabilities = stages.classifier.classify([crop])[0]
+            faces.append((image, box, CLASSES[int(probabilities.argmax())]))
+    return faces
+
+
+def compare_speed(
+    photos: PhotoSet,
+    weights: Path,
+    out: Path,
+    *,
+    device: torch.device,
+    thresh: float,
+    rounds: int,
+    say: Callable[[str], None],
+) -> Comparison:
+    """Time both sides in turn, A B A B …, after a warm-up.
+
+    Args:
+        photos: Which ones; all are read anew in every round by both sides.
+        weights: Weights folder, the same for both.
+        out: An empty folder for the tables of our side.
+        device: Where both run.
+        thresh: Least detection score.
+        rounds: How often each side runs.
+        say: Gets a line per round.
+    """
+    plain = TwoStage.load(weights, device=device, bf16=False)
+    ours = TwoStage.load(weights, device=device)
+    options = FolderOptions(thresh=thresh, draw_from=1.0, draw=False)
+    few = PhotoSet(photos.root, photos.images[:2])
+    run_plain_loop(few, plain, thresh=thresh)
+    predict_folder(few, out / "warm-up", ours, options)
+    rates: dict[str, list[float]] = {"plain": [], "ours": []}
+    faces = 0
+    for number in range(rounds):
+        began = time.perf_counter()
+        faces = len(run_plain_loop(photos, plain, thresh=thresh))
+        rates["plain"].append(len(photos.images) / (time.perf_counter() - began))
+        began = time.perf_counter()
+        predict_folder(photos, out / f"round-{number}", ours, options)
+        rates["ours"].append(len(photos.images) / (time.perf_counter() - began))
+        say(
+            f"round {number + 1}: plain loop {rates['plain'][-1]:.2f} photos/s, "
+            f"pipeline {rates['ours'][-1]:.2f} photos/s"
+        )
+    return Comparison(len(photos.images), faces, tuple(rates["plain"]), tuple(rates["ours"]))

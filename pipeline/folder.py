@@ -1,0 +1,239 @@
+"""A folder of photos through both stages: table, drawn photos, summary."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_prep.files import write_atomically, write_json
+from data_prep.labels import CLASSES
+from data_prep.photo import UPRIGHT, Photo, PhotoError, read_photo
+from data_prep.progress import show_progress
+from pipeline.draw import draw_faces, save_drawing
+from pipeline.journal import Entry, Journal
+from pipeline.photos import PhotoSet
+from pipeline.predict import TwoStage
+
+COLUMNS: tuple[str, ...] = (
+    "image",
+    "xmin",
+    "ymin",
+    "xmax",
+    "ymax",
+    "label",
+    "score",
+    "detection",
+    "p_with_mask",
+    "p_without_mask",
+    "p_mask_weared_incorrect",
+    "orientation",
+)
+"""`orientation` is the photo's EXIF value; boxes are pixels of the photo turned upright by it."""
+
+CHUNK_PHOTOS = 16
+CHUNK_PIXELS = 24_000_000
+"""A chunk goes through the nets at once; large photos make smaller chunks, to bound memory."""
+
+READERS = 2
+FORMAT = 1
+
+Read = tuple[str, Photo | PhotoError]
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """How to run.
+
+    Attributes:
+        thresh: Least detection score of a row.
+        draw_from: Least detection score of a drawn face; drawing needs `thresh` as well.
+        resize: Enlargement before detection, or None to choose per photo.
+        draw: Write drawn photos.
+    """
+
+    thresh: float
+    draw_from: float
+    resize: float | None = None
+    draw: bool = True
+
+
+def predict_folder(
+    photos: PhotoSet, out: Path, stages: TwoStage, options: FolderOptions
+) -> dict[str, Any]:
+    """Find and classify the faces of many photos.
+
+    Photos are decoded and drawn by threads while the nets work. Photos done by an earlier run into
+    the same folder, with the same weights and settings, are not done again.
+
+    Args:
+        photos: Which ones.
+        out: Gets `predictions.csv`, `annotated/` and `summary.json`.
+        stages: Both nets.
+        options: How.
+
+    Returns:
+        The summary, as written.
+
+    Raises:
+        OutputError: Something can't be written; what is done so far stays done.
+    """
+    began = time.perf_counter()
+    journal = Journal(out, _settings(stages, options))
+    try:
+        todo = [
+            image for image in photos.images if not _is_done(image, photos, out, journal, options)
+        ]
+        with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(1) as drawer:
+            drawings: list[Future[None]] = []
+            reads = show_progress(_read_ahead(photos.root, todo, readers), len(todo), "photos")
+            for chunk in _chunks(reads):
+                good = [(image, photo) for image, photo in chunk if isinstance(photo, Photo)]
+                faces = stages.predict(
+                    [photo.pixels for _, photo in good],
+                    thresh=options.thresh,
+                    resize=options.resize,
+                )
+                found = dict(zip([image for image, _ in good], faces, strict=True))
+                entries = [
+                    _make_entry(photos.root, image, photo, found.get(image, ()))
+                    for image, photo in chunk
+                ]
+                _wait(drawings)
+                journal.add(entries)
+                if options.draw:
+                    drawings = [
+                        drawer.submit(_draw, out / "annotated" / image, photo, entry, options)
+                        for entry, (image, photo) in zip(entries, chunk, strict=True)
+                        if isinstance(photo, Photo)
+                    ]
+            _wait(drawings)
+    finally:
+        journal.close()
+    entries = [journal.entries[image] for image in photos.images]
+    write_atomically(out / "predictions.csv", _table(entries))
+    summary = _summarise(entries, len(todo), stages, time.perf_counter() - began)
+    write_json(out / "summary.json", summary)
+    return summary
+
+
+def _settings(stages: TwoStage, options: FolderOptions) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "detector": stages.detector.card.sha256,
+        "classifier": stages.classifier.card.sha256,
+        "bf16": stages.detector.bf16,
+        "thresh": options.thresh,
+        "draw_from": options.draw_from,
+        "resize": options.resize,
+    }
+
+
+def _is_done(
+    image: str, photos: PhotoSet, out: Path, journal: Journal, options: FolderOptions
+) -> bool:
+    entry = journal.entries.get(image)
+    if entry is None or not entry.is_current(photos.root / image):
+        return False
+    return bool(entry.reason) or not options.draw or (out / "annotated" / image).is_file()
+
+
+def _read_ahead(root: Path, images: Sequence[str], readers: ThreadPoolExecutor) -> Iterator[Read]:
+    """Decode in threads, a chunk ahead of the nets and no further, in order."""
+    pending: list[tuple[str, Future[Photo | PhotoError]]] = []
+    for image in images:
+        pending.append((image, readers.submit(_read, root / image)))
+        if len(pending) > CHUNK_PHOTOS:
+            first, future = pending.pop(0)
+            yield first, future.result()
+    for image, future in pending:
+        yield image, future.result()
+
+
+def _read(path: Path) -> Photo | PhotoError:
+    try:
+        return read_photo(path, upright=True)
+    except PhotoError as error:
+        return error
+
+
+def _chunks(reads: Iterator[Read]) -> Iterator[list[Read]]:
+    chunk: list[Read] = []
+    pixels = 0
+    for image, photo in reads:
+        chunk.append((image, photo))
+        pixels += photo.width * photo.height if isinstance(photo, Photo) else 0
+        if len(chunk) == CHUNK_PHOTOS or pixels >= CHUNK_PIXELS:
+            yield chunk
+            chunk, pixels = [], 0
+    if chunk:
+        yield chunk
+
+
+def _make_entry(root: Path, image: str, photo: Photo | PhotoError, faces: Sequence[Any]) -> Entry:
+    try:
+        stat = (root / image).stat()
+        size, changed = stat.st_size, stat.st_mtime_ns
+    except OSError:
+        size, changed = -1, -1  # gone since it was listed; never taken for done
+    if isinstance(photo, PhotoError):
+        return Entry(image, size, changed, 0, 0, UPRIGHT, (), str(photo))
+    return Entry(image, size, changed, photo.width, photo.height, photo.orientation, tuple(faces))
+
+
+def _draw(path: Path, photo: Photo, entry: Entry, options: FolderOptions) -> None:
+    faces = [face for face in entry.faces if face.detection >= options.draw_from]
+    save_drawing(path, draw_faces(photo.pixels, faces))
+
+
+def _wait(drawings: Sequence[Future[None]]) -> None:
+    for drawing in drawings:
+        drawing.result()
+
+
+def _table(entries: Sequence[Entry]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for entry in entries:
+        for face in entry.faces:
+            writer.writerow(
+                [
+                    entry.image,
+                    *(f"{value:.2f}" for value in face.box),
+                    face.label,
+                    f"{face.score:.5f}",
+                    f"{face.detection:.5f}",
+                    *(f"{value:.5f}" for value in face.probabilities),
+                    entry.orientation,
+                ]
+            )
+    return text.getvalue()
+
+
+def _summarise(
+    entries: Sequence[Entry], done_now: int, stages: TwoStage, seconds: float
+) -> dict[str, Any]:
+    counts = Counter(face.label for entry in entries for face in entry.faces)
+    unreadable = [entry for entry in entries if entry.reason]
+    return {
+        "photos": len(entries),
+        "photos_done_now": done_now,
+        "photos_without_faces": sum(not e.faces and not e.reason for e in entries),
+        "faces": {name: counts.get(name, 0) for name in CLASSES},
+        "unreadable": [{"image": e.image, "reason": e.reason} for e in unreadable],
+        "turned": [e.image for e in entries if e.orientation != UPRIGHT and not e.reason],
+        "seconds": {
+            "total": round(seconds, 3),
+            **{name: round(value, 3) for name, value in stages.seconds.items()},
+        },
+        "photos_per_second": round(done_now / seconds, 2),
+        "device": str(stages.detector.device),
+        "bf16": stages.detector.bf16,
+    }
