@@ -65,7 +65,7 @@ def audit(
         out: Folder of the two files.
         options: Numbers of the build that the audit looks ahead to.
         known_groups: Text file, a known near-duplicate group per line: photo stems.
-        workers: Processes; one per core when None.
+        workers: Threads; one per core when None.
 
     Raises:
         DatasetError: A dataset or the file of known groups can't be used, or no face is left.

@@ -63,7 +63,7 @@ def build(
         roots: Dataset folders; their names become the sources.
         out: The prepared folder.
         options: Numbers of the build.
-        workers: Processes; one per core when None.
+        workers: Threads; one per core when None.
 
     Raises:
         DatasetError: A dataset can't be used, or no face is left.
@@ -160,7 +160,8 @@ def _swap_in(
     """
     write_faces(staging / FACES, faces)
     write_atomically(staging / PAGE, page)
-    write_json(staging / MANIFEST, {**manifest, "faces_sha256": sha256_of(staging / FACES)})
+    manifest["faces_sha256"] = sha256_of(staging / FACES)
+    write_json(staging / MANIFEST, manifest)
     # Should we be killed from here on, this says that the folder is ours and not whole.
     write_json(out / MANIFEST, {"format": FORMAT, "inputs": None})
     if (out / "crops").exists():

@@ -12,15 +12,13 @@ import typer
 
 from data_prep import audit as auditing
 from data_prep import build as building
-from data_prep.analysis import BuildOptions, OptionError
+from data_prep.analysis import BuildOptions
 from data_prep.blur import MAJORITY_RATIO
 from data_prep.crop import CROP_SCALE
-from data_prep.dataset import DatasetError
-from data_prep.files import OutputError
-from data_prep.labels import CLASSES, UnknownLabelError, parse_aliases
+from data_prep.errors import UserError
+from data_prep.labels import CLASSES, parse_aliases
 from data_prep.page import PAGE
 from data_prep.records import Finding
-from data_prep.split import SplitError
 
 DONE, SOME_LEFT_OUT, NOT_DONE = 0, 1, 2
 """Exit codes: all done; the rest done; wrong usage, nothing to do, or nothing could be written."""
@@ -37,7 +35,7 @@ app = typer.Typer(
 Roots = Annotated[
     list[Path],
     typer.Argument(
-        metavar="ROOT...",
+        metavar="ROOT",
         help="Dataset folders with photos and PASCAL VOC files (*.xml); each folder's name "
         "becomes its source.",
         show_default=False,
@@ -62,7 +60,7 @@ Alias = Annotated[
         help=f"Another name of a class; CLASS is one of {', '.join(CLASSES)}. May be repeated.",
     ),
 ]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes; one per core if not given.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Threads; one per core if not given.")]
 
 
 @app.command("build")
@@ -178,6 +176,6 @@ def _explained_errors() -> Iterator[None]:
     """Turn what a user can mend into one line on standard error and exit code 2."""
     try:
         yield
-    except (DatasetError, UnknownLabelError, SplitError, OptionError, OutputError) as error:
+    except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         raise typer.Exit(NOT_DONE) from error

@@ -20,6 +20,10 @@ PHOTO_SUFFIXES = frozenset(
 UPRIGHT = 1
 """The EXIF orientation of a photo stored as it is looked at."""
 
+# Pillow warns of large or oddly tagged files that it decodes all the same. Once for all, since
+# `catch_warnings` around each photo is not safe in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 _ORIENTATION_TAG = 0x0112
 _SWAPS_SIDES = frozenset({5, 6, 7, 8})
 
@@ -77,14 +81,11 @@ def read_photo(
     if not data:
         raise PhotoError(f"{path}: the file is empty (0 bytes); copy it again from its source.")
     try:
-        with warnings.catch_warnings():
-            # Pillow warns on large or oddly tagged files that it decodes all the same.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
-                orientation = _orientation(image)
-                if not upright and fit_size is not None:
-                    upright = _only_fits_turned(image.size, orientation, fit_size)
-                pixels = _to_rgb(ImageOps.exif_transpose(image) if upright else image)
+        with Image.open(io.BytesIO(data)) as image:
+            orientation = _orientation(image)
+            if not upright and fit_size is not None:
+                upright = _only_fits_turned(image.size, orientation, fit_size)
+            pixels = _to_rgb(ImageOps.exif_transpose(image) if upright else image)
     except UnidentifiedImageError as error:
         raise PhotoError(f"{path}: not a photo in a known format; check the file.") from error
     except Image.DecompressionBombError as error:
@@ -104,10 +105,8 @@ def photo_size(path: Path) -> tuple[int, int]:
         PhotoError: The header can't be read.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                return image.size
+        with Image.open(path) as image:
+            return image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise PhotoError(f"{path}: not a readable photo ({error}).") from error
 

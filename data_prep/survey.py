@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -63,7 +63,7 @@ def survey_photos(
         photos: Photos to look at.
         crops: Existing folder that gets one JPEG per face, named by `crop_name`.
         scale: Crop scale.
-        workers: Processes; one per core when None.
+        workers: Threads; one per core when None.
 
     Returns:
         One record per photo, in the same order.
@@ -72,12 +72,16 @@ def survey_photos(
         OutputError: A crop can't be written.
     """
     survey = partial(_survey_photo, crops=crops, scale=scale)
-    workers = workers or os.cpu_count() or 1
-    if workers == 1 or len(photos) < 2 * workers:
-        return list(show_progress(map(survey, photos), len(photos), "reading photos"))
-    with ProcessPoolExecutor(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        done = pool.map(survey, photos, chunksize=8)
-        return list(show_progress(done, len(photos), "reading photos"))
+    inner_threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # Its own threads would compete with ours.
+    try:
+        # Decoding and features run outside the interpreter's lock, so threads serve as well as
+        # processes, and unlike forked ones they can't hang where other threads run already.
+        with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+            done = pool.map(survey, photos)
+            return list(show_progress(done, len(photos), "reading photos"))
+    finally:
+        cv2.setNumThreads(inner_threads)
 
 
 def crop_name(photo: AnnotatedPhoto, index: int) -> str:

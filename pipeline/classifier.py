@@ -12,7 +12,7 @@ from torchvision.models import resnet34
 
 from data_prep.crop import resize_crop
 from data_prep.labels import CLASSES
-from pipeline.compute import autocast
+from pipeline.compute import autocast, prepare_net
 from pipeline.weights import ClassifierCard, WeightsError, load_weights
 
 BATCH = 64
@@ -71,7 +71,7 @@ class Classifier:
     def __init__(
         self, net: nn.Module, card: ClassifierCard, *, device: torch.device, bf16: bool = False
     ) -> None:
-        self.net = net.eval().to(device).to(memory_format=torch.channels_last)
+        self.net = prepare_net(net, device)
         self.card = card
         self.device = device
         self.bf16 = bf16

@@ -23,10 +23,10 @@ PLACES = (
     (30, 60, 330, "mask", False),
     (390, 30, 300, "bare", False),
     (720, 70, 330, "below_nose", True),
-    (60, 430, 240, "below_nose", False),
-    (330, 400, 200, "mask", True),
-    (560, 390, 160, "bare", True),
-    (760, 440, 220, "mask", False),
+    (60, 440, 240, "below_nose", False),
+    (350, 450, 200, "mask", True),
+    (600, 450, 160, "bare", True),
+    (810, 450, 220, "mask", False),
 )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.ops import nms
 
 from pipeline.anchors import decode_boxes, decode_landmarks, make_anchors
-from pipeline.compute import autocast
+from pipeline.compute import autocast, prepare_net
 from pipeline.retinaface import RetinaFace
 from pipeline.weights import DetectorCard, WeightsError, load_weights
 
@@ -80,7 +80,7 @@ class Detector:
     def __init__(
         self, net: nn.Module, card: DetectorCard, *, device: torch.device, bf16: bool = False
     ) -> None:
-        self.net = net.eval().to(device).to(memory_format=torch.channels_last)
+        self.net = prepare_net(net, device)
         self.card = card
         self.device = device
         self.bf16 = bf16

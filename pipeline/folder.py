@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from data_prep.files import write_atomically, write_json
@@ -45,6 +46,7 @@ READERS = 2
 FORMAT = 1
 
 Read = tuple[str, Photo | PhotoError]
+_CLOCK = Lock()
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,9 @@ def predict_folder(
         ]
         with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(1) as drawer:
             drawings: list[Future[None]] = []
-            reads = show_progress(_read_ahead(photos.root, todo, readers), len(todo), "photos")
+            reads = show_progress(
+                _read_ahead(photos.root, todo, readers, stages.seconds), len(todo), "photos"
+            )
             for chunk in _chunks(reads):
                 good = [(image, photo) for image, photo in chunk if isinstance(photo, Photo)]
                 faces = stages.predict(
@@ -109,7 +113,14 @@ def predict_folder(
                 journal.add(entries)
                 if options.draw:
                     drawings = [
-                        drawer.submit(_draw, out / "annotated" / image, photo, entry, options)
+                        drawer.submit(
+                            _draw,
+                            out / "annotated" / image,
+                            photo,
+                            entry,
+                            options.draw_from,
+                            stages.seconds,
+                        )
                         for entry, (image, photo) in zip(entries, chunk, strict=True)
                         if isinstance(photo, Photo)
                     ]
@@ -144,11 +155,13 @@ def _is_done(
     return bool(entry.reason) or not options.draw or (out / "annotated" / image).is_file()
 
 
-def _read_ahead(root: Path, images: Sequence[str], readers: ThreadPoolExecutor) -> Iterator[Read]:
+def _read_ahead(
+    root: Path, images: Sequence[str], readers: ThreadPoolExecutor, seconds: dict[str, float]
+) -> Iterator[Read]:
     """Decode in threads, a chunk ahead of the nets and no further, in order."""
     pending: list[tuple[str, Future[Photo | PhotoError]]] = []
     for image in images:
-        pending.append((image, readers.submit(_read, root / image)))
+        pending.append((image, readers.submit(_read, root / image, seconds)))
         if len(pending) > CHUNK_PHOTOS:
             first, future = pending.pop(0)
             yield first, future.result()
@@ -156,11 +169,19 @@ def _read_ahead(root: Path, images: Sequence[str], readers: ThreadPoolExecutor) 
         yield image, future.result()
 
 
-def _read(path: Path) -> Photo | PhotoError:
+def _read(path: Path, seconds: dict[str, float]) -> Photo | PhotoError:
+    began = time.perf_counter()
     try:
         return read_photo(path, upright=True)
     except PhotoError as error:
         return error
+    finally:
+        _add_time(seconds, "decode", began)
+
+
+def _add_time(seconds: dict[str, float], stage: str, began: float) -> None:
+    with _CLOCK:
+        seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - began
 
 
 def _chunks(reads: Iterator[Read]) -> Iterator[list[Read]]:
@@ -187,9 +208,13 @@ def _make_entry(root: Path, image: str, photo: Photo | PhotoError, faces: Sequen
     return Entry(image, size, changed, photo.width, photo.height, photo.orientation, tuple(faces))
 
 
-def _draw(path: Path, photo: Photo, entry: Entry, options: FolderOptions) -> None:
-    faces = [face for face in entry.faces if face.detection >= options.draw_from]
+def _draw(
+    path: Path, photo: Photo, entry: Entry, draw_from: float, seconds: dict[str, float]
+) -> None:
+    began = time.perf_counter()
+    faces = [face for face in entry.faces if face.detection >= draw_from]
     save_drawing(path, draw_faces(photo.pixels, faces))
+    _add_time(seconds, "draw", began)
 
 
 def _wait(drawings: Sequence[Future[None]]) -> None:

@@ -168,4 +168,4 @@ class _Head(nn.Module):
         self.conv1x1 = nn.Conv2d(PYRAMID_CHANNELS, ANCHORS_PER_CELL * values, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv1x1(x).permute(0, 2, 3, 1).reshape(len(x), -1, self.values)
+        return self.conv1x1(x).permute(0, 2, 3, 1).reshape(x.shape[0], -1, self.values)

@@ -154,7 +154,7 @@ class _Trainer:
 
     def detector(self) -> Detector:
         """The averaged network in use, on a copy."""
-        net = copy.deepcopy(self.averaged.module)
+        net = copy.deepcopy(self.averaged.module)  # prepared on the CPU, while this one trains on
         return Detector(net, self.card, device=self.device, bf16=self.bf16)
 
     def save(self, path: Path, history: list[Row]) -> None:

@@ -86,7 +86,7 @@ def test_leaks_are_counted_under_both_splits():
     faces = split_faces(make_faces(), BuildOptions())
     leaks = count_leaks(faces, BuildOptions())
     assert leaks["ours"] == 0
-    assert leaks["naive"] > 0.9
+    assert leaks["naive"] > 0.8
 
 
 def test_summary_adds_up():

@@ -87,7 +87,7 @@ def test_unreadable_table(tmp_path, content):
 
 def test_text_in_place_of_a_number(tmp_path):
     make_table(xmin=["left", 3], kept=1, difficult=0).to_csv(tmp_path / "faces.csv", index=False)
-    with pytest.raises(FacesError, match="not a readable table.*left"):
+    with pytest.raises(FacesError, match=r"not a readable table.*left"):
         read_faces(tmp_path)
 
 

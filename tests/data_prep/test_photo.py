@@ -188,6 +188,7 @@ def test_folder_instead_of_a_file(tmp_path):
         read_photo(tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_random_damage_is_always_a_photo_error(tmp_path):
     rng = np.random.default_rng(0)
     path = tmp_path / "a.jpg"

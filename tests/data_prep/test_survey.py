@@ -65,7 +65,7 @@ def test_unstated_size_is_fine(tmp_path, crops):
     assert surveyed.findings == ()
 
 
-def test_several_processes_give_the_same_in_the_same_order(tmp_path, crops):
+def test_several_threads_give_the_same_in_the_same_order(tmp_path, crops):
     photos = read_dataset(make_dataset(tmp_path / "set", photos=12)).photos
     alone = survey_photos(photos, crops=crops, scale=1.5, workers=1)
     written = {path.name: path.read_bytes() for path in crops.iterdir()}

@@ -1,0 +1,111 @@
+"""Faces painted as rectangles, and stand-ins for both nets that find and tell them by colour."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from data_prep.labels import CLASSES
+from pipeline.classifier import Classifier
+from pipeline.detector import MIN_SCORE, Detector, FaceBoxes
+from pipeline.predict import TwoStage
+from pipeline.weights import ClassifierCard, DetectorCard
+from tests.makers import Objects, make_pixels, make_voc
+
+CPU = torch.device("cpu")
+
+COLOURS = {"with_mask": 1, "without_mask": 0, "mask_weared_incorrect": 2}
+"""Channel that is bright in a painted face: green, red, blue."""
+
+BRIGHT = 128
+FACES: Objects = (("with_mask", (20, 15, 60, 55)), ("without_mask", (80, 30, 100, 60)))
+
+
+def paint_photo(
+    faces: Objects = FACES, width: int = 120, height: int = 90, level: int = 250, seed: int = 0
+) -> np.ndarray:
+    """A dark photo with painted faces: height × width × 3, uint8."""
+    pixels = make_pixels(width, height, seed) // 4
+    for label, box in faces:
+        x0, y0, x1, y1 = (round(value) for value in box)
+        pixels[y0:y1, x0:x1] = 0
+        pixels[y0:y1, x0:x1, COLOURS[label]] = level
+    return pixels
+
+
+def save_photo(path: Path, faces: Objects = FACES, **options) -> np.ndarray:
+    """Write a painted photo, JPEG at quality 95; returns the pixels before encoding."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save = {"quality": 95, "subsampling": 0} if path.suffix in {".jpg", ".jpeg"} else {}
+    pixels = paint_photo(faces, **options)
+    Image.fromarray(pixels).save(path, **save)
+    return pixels
+
+
+def paint_dataset(root: Path, photos: int, seed: int = 0) -> Path:
+    """A VOC dataset of painted photos, every class in each, at places of their own."""
+    rng = np.random.default_rng(seed)
+    for index in range(photos):
+        faces = []
+        for place, label in enumerate(CLASSES):
+            x, y = place * 40 + rng.integers(4, 12), rng.integers(6, 50)
+            faces.append((label, (x, y, x + rng.integers(16, 24), y + rng.integers(18, 28))))
+        save_photo(root / "images" / f"{index:03d}.jpg", faces, seed=seed * 1000 + index)
+        make_voc(root / "annotations" / f"{index:03d}.xml", f"{index:03d}.jpg", faces)
+    return root
+
+
+class BrightDetector(Detector):
+    """Finds bright rectangles; the brightness is the score."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Identity(), DetectorCard(sha256="bright"), device=CPU)
+        self.seen: list[np.ndarray] = []
+
+    def detect(
+        self,
+        photos: Sequence[np.ndarray],
+        *,
+        resize: float | None = None,
+        min_score: float = MIN_SCORE,
+    ) -> list[FaceBoxes]:
+        self.seen.extend(photos)
+        return [self._find(photo, min_score) for photo in photos]
+
+    def _find(self, photo: np.ndarray, min_score: float) -> FaceBoxes:
+        mask = (photo.max(axis=2) >= BRIGHT).astype(np.uint8)
+        count, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+        found = []
+        for x, y, width, height, area in stats[1:count]:
+            score = float(photo[y : y + height, x : x + width].max(axis=2).mean()) / 255
+            if area >= 25 and score >= min_score:
+                found.append((score, (x, y, x + width, y + height)))
+        found.sort(key=lambda face: (-face[0], face[1]))
+        boxes = np.array([box for _, box in found], np.float32).reshape(-1, 4)
+        scores = np.array([score for score, _ in found], np.float32)
+        return FaceBoxes(boxes, scores, np.zeros((len(found), 5, 2), np.float32))
+
+
+class ColourClassifier(Classifier):
+    """Tells the class by the brightest channel at the centre of the crop."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Identity(), ClassifierCard(sha256="colour"), device=CPU)
+        self.seen: list[np.ndarray] = []
+
+    def classify(self, crops: Sequence[np.ndarray]) -> np.ndarray:
+        self.seen.extend(crops)
+        rows = np.full((len(crops), len(CLASSES)), 0.1, np.float32)
+        for row, crop in zip(rows, crops, strict=True):
+            channel = int(crop[len(crop) // 2, len(crop) // 2].argmax())
+            row[[COLOURS[name] for name in CLASSES].index(channel)] = 0.8
+        return rows
+
+
+def stand_ins() -> TwoStage:
+    """Both stages, without nets."""
+    return TwoStage(BrightDetector(), ColourClassifier())
