@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ class StageKeeper(Callback):
 
     Args:
         stage: Number of the stage, from 0.
+        lr: Its peak learning rate.
         patience: Epochs without a better validation loss that end the stage.
         seed: Of the run.
         path: The checkpoint.
@@ -53,6 +55,7 @@ class StageKeeper(Callback):
         self,
         stage: int,
         *,
+        lr: float,
         patience: int,
         seed: int,
         path: Path,
@@ -60,21 +63,28 @@ class StageKeeper(Callback):
         say: Callable[[str], None],
         resumed: dict[str, Any] | None = None,
     ) -> None:
-        self.stage, self.patience, self.seed = stage, patience, seed
+        self.stage, self.lr, self.patience, self.seed = stage, lr, patience, seed
         self.path, self.history, self.say = path, history, say
         self.best_loss: float = resumed["best_loss"] if resumed else math.inf
         self.best: dict[str, torch.Tensor] = resumed["best"] if resumed else {}
         self.worse: int = resumed["worse"] if resumed else 0
+        self.done: int = resumed["epoch"] if resumed else 0
 
     def before_epoch(self) -> None:
-        seed_everything(self.seed + 1000 * self.stage + self.epoch)
+        seed = self.seed + 1000 * self.stage + self.epoch
+        seed_everything(seed)
+        for loader in self.dls.loaders:
+            loader.rng = random.Random(seed)  # fastai shuffles by a generator of its own
 
     def after_epoch(self) -> None:
+        if self.epoch < self.done:
+            return  # fastai calls this for the epochs that a resumed stage skips, too
         names = ["train_loss", "valid_loss", *(metric.name for metric in self.recorder.metrics)]
         values = [float(value) for value in self.recorder.log[1 : len(names) + 1]]
         row: Row = {
             "stage": self.stage,
             "epoch": self.epoch,
+            "lr": self.lr,
             **dict(zip(names, values, strict=True)),
         }
         self.history.append(row)

@@ -17,6 +17,7 @@ from fastai.callback.schedule import Learner, valley
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import Recall as SklearnRecall
 from fastai.metrics import accuracy
+from fastai.torch_core import to_device
 from fastai.vision.learner import vision_learner
 from torchvision.models import resnet34
 
@@ -176,11 +177,16 @@ def _fit_stage(
     learn.create_opt()
     start = 0
     if resumed:
-        learn.model.load_state_dict(resumed["model"])
-        learn.opt.load_state_dict(resumed["optimiser"])
         start = resumed["epoch"]
+        if start >= recipe.epochs[stage] or resumed["worse"] >= recipe.patience:
+            learn.model.load_state_dict(resumed["best"] or resumed["model"])
+            return
+        learn.model.load_state_dict(resumed["model"])
+        learn.opt.load_state_dict(to_device(resumed["optimiser"], learn.dls.device))
+    rate = lr * recipe.stage_lr**stage
     keeper = StageKeeper(
         stage,
+        lr=rate,
         patience=recipe.patience,
         seed=recipe.seed,
         path=run.folder / CHECKPOINT,
@@ -188,7 +194,6 @@ def _fit_stage(
         say=say,
         resumed=resumed,
     )
-    rate = lr * recipe.stage_lr**stage
     with learn.no_logging():
         learn.fit_one_cycle(recipe.epochs[stage], rate, cbs=keeper, start_epoch=start)
 
