@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
 from data_prep.errors import UserError
 from data_prep.files import write_atomically
+
+
+DAMAGED: tuple[type[Exception], ...] = (
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    UnpicklingError,
+    ValueError,
+)
+"""What torch's restricted reader raises on files that are damaged or hold more than it knows."""
 
 
 class CheckpointError(UserError, ValueError):
@@ -37,9 +51,9 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
+    except (OSError, *DAMAGED) as error:
         raise CheckpointError(
-            f"{path}: the checkpoint can't be read ({error}); delete it to start again."
+            f"{path}: the checkpoint can't be read; delete it to start again."
         ) from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: not a checkpoint; delete it to start again.")

@@ -78,7 +78,8 @@ def plot_top_losses(crops: Sequence[np.ndarray], rows: pd.DataFrame, path: Path)
         path: The PNG.
     """
     lines = max(1, -(-len(crops) // COLUMNS))
-    figure = Figure(figsize=(1.35 * COLUMNS, 1.7 * lines), layout="constrained")
+    figure = Figure(figsize=(1.35 * COLUMNS, 1.75 * lines))
+    figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.25 / lines, wspace=0.08, hspace=0.32)
     for axes, crop, row in zip(
         figure.subplots(lines, COLUMNS, squeeze=False).ravel(),
         [*crops, *[None] * (lines * COLUMNS - len(crops))],

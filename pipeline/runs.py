@@ -104,7 +104,8 @@ def identify_data(prepared: Path) -> tuple[dict[str, Any], dict[str, Path]]:
         PreparedError: The folder is not a whole result of `data_prep build`.
     """
     manifest = read_manifest(prepared)
-    if manifest is None or not (prepared / "faces.csv").is_file():
+    # A build killed in its last step leaves a manifest without inputs.
+    if not manifest or not manifest.get("inputs") or not (prepared / "faces.csv").is_file():
         raise PreparedError(
             f"{prepared}: not a prepared folder; make it with: python -m data_prep build."
         )

@@ -75,6 +75,7 @@ class StageKeeper(Callback):
         seed_everything(seed)
         for loader in self.dls.loaders:
             loader.rng = random.Random(seed)  # fastai shuffles by a generator of its own
+        self.recorder.smooth_loss.reset()
 
     def after_epoch(self) -> None:
         if self.epoch < self.done:

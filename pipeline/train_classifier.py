@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import numpy as np
 import pandas as pd
@@ -21,6 +20,7 @@ from fastai.torch_core import to_device
 from fastai.vision.learner import vision_learner
 from torchvision.models import resnet34
 
+from data_prep.files import write_atomically
 from data_prep.labels import CLASSES
 from data_prep.photo import read_photo
 from data_prep.split import TRAIN, VALID
@@ -131,7 +131,7 @@ def _make_learner(
             cbs=callbacks,
             path=run.folder,
         )
-    except (URLError, TimeoutError) as error:
+    except OSError as error:
         raise WeightsError(
             f"the ImageNet weights can't be downloaded ({error}): set init to 'random' or to a "
             "safetensors file of a ResNet-34."
@@ -142,10 +142,12 @@ def _make_learner(
         say("note: from random weights; ImageNet weights (--set init=imagenet) do better.")
     elif fresh and recipe.init != "imagenet":
         state = from_torchvision(load_state(Path(recipe.init)))
-        missing = learn.model.load_state_dict(state, strict=False).missing_keys
-        body = [name for name in missing if name.startswith("0.")]
-        if body:
-            raise WeightsError(f"{recipe.init}: {body[0]} and others are missing in it.")
+        try:
+            missing = learn.model.load_state_dict(state, strict=False).missing_keys
+        except RuntimeError as error:
+            raise WeightsError(f"{recipe.init}: does not fit a ResNet-34.") from error
+        if any(name.startswith("0.") for name in missing):
+            raise WeightsError(f"{recipe.init}: does not hold the weights of a whole ResNet-34.")
     return learn
 
 
@@ -221,7 +223,7 @@ def _finish(
     for index, name in enumerate(CLASSES):
         table[f"p_{name}"] = probabilities[:, index].round(5)
     table["loss"] = -np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-9))
-    table.to_csv(run.folder / PREDICTIONS, index=False, float_format="%.5g")
+    write_atomically(run.folder / PREDICTIONS, table.to_csv(index=False, float_format="%.5g"))
     plot_confusion(truth, probabilities.argmax(axis=1), run.folder / "confusion.png")
     worst = np.argsort(-table["loss"].to_numpy(), kind="stable")[:TOP_LOSSES]
     plot_top_losses([crops[i] for i in worst], table.iloc[worst], run.folder / "top_losses.png")

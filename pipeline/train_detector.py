@@ -27,8 +27,8 @@ from pipeline.detector_data import Scene, WindowDataset, collate_windows, collec
 from pipeline.detector_loss import detector_loss, match_batch
 from pipeline.recipe import DetectorRecipe
 from pipeline.retinaface import RetinaFace
-from pipeline.runs import Run
-from pipeline.weights import DETECTOR, DetectorCard, save_weights
+from pipeline.runs import PreparedError, Run
+from pipeline.weights import DETECTOR, DetectorCard, WeightsError, save_weights
 
 CHECKPOINT = "checkpoint.pt"
 VALID_BATCH = 8
@@ -61,10 +61,19 @@ def train_detector(
 
     Returns:
         The card of the written weights, with the validation figures.
+
+    Raises:
+        PreparedError: There is nothing to train or validate on.
+        WeightsError: The start weights do not fit.
     """
     chosen = faces[faces["source"].isin(recipe.sources)] if recipe.sources else faces
     scenes = collect_scenes(chosen[chosen["split"] == TRAIN], roots)
     valid = collect_scenes(chosen[chosen["split"] == VALID], roots)
+    if not scenes or not valid:
+        split = VALID if scenes else TRAIN
+        raise PreparedError(
+            f"no photo in the {split} split: check sources {recipe.sources or 'all'}."
+        )
     trainer = _Trainer(recipe, start, device)
     history = trainer.resume(run.folder / CHECKPOINT)
     say(
@@ -110,7 +119,10 @@ class _Trainer:
         self.card = DetectorCard()
         self.bf16 = has_fast_bf16(device)
         net = RetinaFace(self.card.negative_slope)
-        net.load_state_dict(start)
+        try:
+            net.load_state_dict(start)
+        except RuntimeError as error:
+            raise WeightsError(f"the start weights do not fit {self.card.architecture}.") from error
         self.net = net.to(device).to(memory_format=torch.channels_last).train()
         self.teacher = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.averaged = AveragedModel(

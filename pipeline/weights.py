@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from pickle import UnpicklingError  # raised by torch's restricted reader
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -20,6 +19,7 @@ from data_prep.errors import UserError
 from data_prep.files import write_atomically, write_json
 from data_prep.labels import CLASSES
 from pipeline.anchors import ANCHOR_SIZES, STRIDES, VARIANCES
+from pipeline.checkpoint import DAMAGED
 
 DETECTOR, CLASSIFIER = "detector", "classifier"
 """File stems in a weights folder."""
@@ -159,12 +159,16 @@ def load_state(path: Path) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"{path}: can't be read ({error.strerror or error}).") from error
-    except (SafetensorError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
-        raise WeightsError(f"{path}: not a file of plain tensors ({error}).") from error
+    except (SafetensorError, *DAMAGED) as error:
+        raise WeightsError(f"{path}: damaged, or not a file of plain tensors.") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not state or not _are_named_tensors(state):
         raise WeightsError(f"{path}: holds no state dict of tensors.")
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def _are_named_tensors(state: dict[Any, Any]) -> bool:
+    return all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items())
 
 
 def _as_float32(tensor: Tensor) -> Tensor:
