@@ -12,12 +12,12 @@ import torch
 from data_prep.errors import UserError
 from data_prep.files import write_atomically
 
-
 DAMAGED: tuple[type[Exception], ...] = (
     AssertionError,
     AttributeError,
     EOFError,
     LookupError,
+    OSError,
     RuntimeError,
     TypeError,
     UnpicklingError,
@@ -51,7 +51,7 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, *DAMAGED) as error:
+    except DAMAGED as error:
         raise CheckpointError(
             f"{path}: the checkpoint can't be read; delete it to start again."
         ) from error

@@ -60,7 +60,8 @@ def select_faces(faces: pd.DataFrame, recipe: ClassifierRecipe) -> pd.DataFrame:
     """Rows of `faces.csv` a recipe trains and validates on; all validation faces stay.
 
     Raises:
-        PreparedError: A split is empty, or a class has no training face.
+        PreparedError: A split is empty, a class has no training face, or all training faces are
+            fewer than a batch.
     """
     chosen = faces[faces["source"].isin(recipe.sources)] if recipe.sources else faces
     chosen = chosen[(chosen["split"] == VALID) | (chosen["split"] == TRAIN)]
@@ -71,6 +72,11 @@ def select_faces(faces: pd.DataFrame, recipe: ClassifierRecipe) -> pd.DataFrame:
     if missing or train.empty or (chosen["split"] == VALID).sum() == 0:
         what = f"class {missing[0]} in training" if missing else "the validation split"
         raise PreparedError(f"no face for {what}: check sources {recipe.sources or 'all'}.")
+    if len(train) < recipe.batch_size:
+        raise PreparedError(
+            f"{len(train)} training faces don't fill a batch of {recipe.batch_size}: "
+            "use --set batch_size=… with fewer."
+        )
     return chosen.reset_index(drop=True)
 
 

@@ -28,11 +28,13 @@ class Scene:
     """A photo with its boxes.
 
     Attributes:
+        source: Its dataset.
         path: The photo.
         size: (width, height) the boxes refer to.
         boxes: Faces × 4, float32, in pixels of the photo.
     """
 
+    source: str
     path: Path
     size: tuple[int, int]
     boxes: np.ndarray
@@ -50,15 +52,15 @@ def collect_scenes(faces: pd.DataFrame, roots: dict[str, Path]) -> list[Scene]:
         source, image = map(str, key)
         boxes = rows[["xmin", "ymin", "xmax", "ymax"]].to_numpy(np.float32)
         size = (int(rows["width"].iloc[0]), int(rows["height"].iloc[0]))
-        scenes.append(Scene(roots[source] / image, size, boxes))
+        scenes.append(Scene(source, roots[source] / image, size, boxes))
     return scenes
 
 
-class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
+class WindowDataset(Dataset[tuple[Tensor, Tensor, bool]]):
     """Random windows of the scenes, a fresh one for every index, the same in every run.
 
-    Items are a window (3 × side × side, uint8, RGB) and its boxes (faces × 4, pixels of the
-    window). The order of scenes is reshuffled every time all have been seen.
+    Items are a window (3 × side × side, uint8, RGB), its boxes (faces × 4, pixels of the window),
+    and whether only their scores teach. The order of scenes is reshuffled every time all have been seen.
     """
 
     def __init__(self, scenes: Sequence[Scene], recipe: DetectorRecipe) -> None:
@@ -68,7 +70,7 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return self.recipe.steps * self.recipe.batch_size
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, bool]:
         lap, place = divmod(index, len(self.scenes))
         order = np.random.default_rng((self.recipe.seed, lap)).permutation(len(self.scenes))
         scene = self.scenes[order[place]]
@@ -80,7 +82,9 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
             window = window[:, ::-1]
             boxes = boxes.copy()
             boxes[:, [0, 2]] = self.recipe.input_size - boxes[:, [2, 0]]
-        return torch.from_numpy(window.transpose(2, 0, 1).copy()), torch.from_numpy(boxes)
+        pixels = window.transpose(2, 0, 1).copy()
+        score_only = scene.source in self.recipe.score_only
+        return torch.from_numpy(pixels), torch.from_numpy(boxes), score_only
 
 
 def cut_window(
@@ -146,6 +150,9 @@ def recolour(window: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
-def collate_windows(items: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, list[Tensor]]:
+def collate_windows(
+    items: list[tuple[Tensor, Tensor, bool]],
+) -> tuple[Tensor, list[Tensor], Tensor]:
     """Stack the windows; boxes stay a list, since their number differs."""
-    return torch.stack([window for window, _ in items]), [boxes for _, boxes in items]
+    windows, boxes, score_only = zip(*items, strict=True)
+    return torch.stack(windows), list(boxes), torch.tensor(score_only)

@@ -23,14 +23,16 @@ class Targets:
     Attributes:
         classes: Batch × anchors, int64: `BACKGROUND`, `FACE` or `IGNORED`.
         boxes: Batch × anchors × 4: the matched face's corners; meaningless where there is none.
+        score_only: Batch, bool: windows that teach neither boxes nor background.
     """
 
     classes: Tensor
     boxes: Tensor
+    score_only: Tensor
 
     def to(self, device: torch.device) -> Targets:
         """The same on another device."""
-        return Targets(self.classes.to(device), self.boxes.to(device))
+        return Targets(self.classes.to(device), self.boxes.to(device), self.score_only.to(device))
 
 
 def match_anchors(
@@ -71,13 +73,16 @@ def match_anchors(
     return classes, matched
 
 
-def match_batch(boxes: list[Tensor], anchors: Tensor, recipe: DetectorRecipe) -> Targets:
+def match_batch(
+    boxes: list[Tensor], score_only: Tensor, anchors: Tensor, recipe: DetectorRecipe
+) -> Targets:
     """`match_anchors` for every window of a batch."""
     pairs = [
         match_anchors(faces, anchors, positive_iou=recipe.positive_iou, min_face=recipe.min_face)
         for faces in boxes
     ]
-    return Targets(torch.stack([c for c, _ in pairs]), torch.stack([b for _, b in pairs]))
+    classes = torch.stack([classes for classes, _ in pairs])
+    return Targets(classes, torch.stack([matched for _, matched in pairs]), score_only)
 
 
 def detector_loss(
@@ -105,15 +110,18 @@ def detector_loss(
         `scores`, `boxes`, `landmarks` and their sum `total`, scalars.
     """
     face = targets.classes == FACE
+    boxed = face & ~targets.score_only[:, None]
     count = face.sum().clamp(min=1)
     scores = outputs.scores.float()
     losses = F.cross_entropy(
         scores.flatten(0, 1), targets.classes.flatten().clamp(min=0), reduction="none"
     ).view_as(targets.classes)
     hard = _hardest_background(losses.detach(), targets.classes, recipe.negatives)
+    hard &= ~targets.score_only[:, None]
     score_loss = losses[face | hard].sum() / count
-    decoded = decode_boxes(outputs.boxes.float(), anchors)[face]
-    box_loss = distance_box_iou_loss(decoded, targets.boxes[face], reduction="sum") / count
+    decoded = decode_boxes(outputs.boxes.float(), anchors)[boxed]
+    box_loss = distance_box_iou_loss(decoded, targets.boxes[boxed], reduction="sum")
+    box_loss = box_loss / boxed.sum().clamp(min=1)
     landmark_loss = score_loss.new_zeros(())
     if teacher_landmarks is not None:
         taught = face[: len(teacher_landmarks)]

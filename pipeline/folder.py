@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,14 +14,14 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from data_prep.files import write_atomically, write_json
+from data_prep.files import output_error, write_atomically, write_json
 from data_prep.labels import CLASSES
 from data_prep.photo import UPRIGHT, Photo, PhotoError, read_photo
 from data_prep.progress import show_progress
 from pipeline.draw import draw_faces, save_drawing
 from pipeline.journal import Entry, Journal
 from pipeline.photos import PhotoSet
-from pipeline.predict import TwoStage
+from pipeline.predict import FacePrediction, TwoStage
 
 COLUMNS: tuple[str, ...] = (
     "image",
@@ -45,8 +46,17 @@ CHUNK_PIXELS = 24_000_000
 READERS = 2
 FORMAT = 1
 
-Read = tuple[str, Photo | PhotoError]
 _CLOCK = Lock()
+
+
+@dataclass(frozen=True)
+class Read:
+    """A photo, or why there is none, with size and time of change (ns) of its file before."""
+
+    image: str
+    size: int
+    changed: int
+    photo: Photo | PhotoError
 
 
 @dataclass(frozen=True)
@@ -98,31 +108,29 @@ def predict_folder(
                 _read_ahead(photos.root, todo, readers, stages.seconds), len(todo), "photos"
             )
             for chunk in _chunks(reads):
-                good = [(image, photo) for image, photo in chunk if isinstance(photo, Photo)]
+                good = {read.image: read.photo for read in chunk if isinstance(read.photo, Photo)}
                 faces = stages.predict(
-                    [photo.pixels for _, photo in good],
+                    [photo.pixels for photo in good.values()],
                     thresh=options.thresh,
                     resize=options.resize,
                 )
-                found = dict(zip([image for image, _ in good], faces, strict=True))
-                entries = [
-                    _make_entry(photos.root, image, photo, found.get(image, ()))
-                    for image, photo in chunk
-                ]
+                found = dict(zip(good, faces, strict=True))
+                entries = [_make_entry(read, found.get(read.image, ())) for read in chunk]
                 _wait(drawings)
+                _remove_drawings(out, chunk)
                 journal.add(entries)
                 if options.draw:
                     drawings = [
                         drawer.submit(
                             _draw,
-                            out / "annotated" / image,
+                            out / "annotated" / entry.image,
                             photo,
                             entry,
                             options.draw_from,
                             stages.seconds,
                         )
-                        for entry, (image, photo) in zip(entries, chunk, strict=True)
-                        if isinstance(photo, Photo)
+                        for entry in entries
+                        if (photo := good.get(entry.image))
                     ]
             _wait(drawings)
     finally:
@@ -159,24 +167,36 @@ def _read_ahead(
     root: Path, images: Sequence[str], readers: ThreadPoolExecutor, seconds: dict[str, float]
 ) -> Iterator[Read]:
     """Decode in threads, a chunk ahead of the nets and no further, in order."""
-    pending: list[tuple[str, Future[Photo | PhotoError]]] = []
+    pending: list[Future[Read]] = []
     for image in images:
-        pending.append((image, readers.submit(_read, root / image, seconds)))
+        pending.append(readers.submit(_read, root, image, seconds))
         if len(pending) > CHUNK_PHOTOS:
-            first, future = pending.pop(0)
-            yield first, future.result()
-    for image, future in pending:
-        yield image, future.result()
+            yield pending.pop(0).result()
+    for future in pending:
+        yield future.result()
 
 
-def _read(path: Path, seconds: dict[str, float]) -> Photo | PhotoError:
+def _read(root: Path, image: str, seconds: dict[str, float]) -> Read:
     began = time.perf_counter()
     try:
-        return read_photo(path, upright=True)
+        stat = (root / image).stat()
+        size, changed = stat.st_size, stat.st_mtime_ns
+    except OSError:
+        size, changed = -1, -1  # gone since it was listed; never taken for done
+    photo: Photo | PhotoError
+    try:
+        if _spell(image) != image:
+            raise PhotoError(f"{root / image}: the file's name is not valid UTF-8; rename it.")
+        photo = read_photo(root / image, upright=True)
     except PhotoError as error:
-        return error
-    finally:
-        _add_time(seconds, "decode", began)
+        photo = error
+    _add_time(seconds, "decode", began)
+    return Read(image, size, changed, photo)
+
+
+def _spell(name: str) -> str:
+    """A name as it can be written; those of old archives may be in another encoding."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def _add_time(seconds: dict[str, float], stage: str, began: float) -> None:
@@ -187,9 +207,10 @@ def _add_time(seconds: dict[str, float], stage: str, began: float) -> None:
 def _chunks(reads: Iterator[Read]) -> Iterator[list[Read]]:
     chunk: list[Read] = []
     pixels = 0
-    for image, photo in reads:
-        chunk.append((image, photo))
-        pixels += photo.width * photo.height if isinstance(photo, Photo) else 0
+    for read in reads:
+        chunk.append(read)
+        if isinstance(read.photo, Photo):
+            pixels += read.photo.width * read.photo.height
         if len(chunk) == CHUNK_PHOTOS or pixels >= CHUNK_PIXELS:
             yield chunk
             chunk, pixels = [], 0
@@ -197,15 +218,23 @@ def _chunks(reads: Iterator[Read]) -> Iterator[list[Read]]:
         yield chunk
 
 
-def _make_entry(root: Path, image: str, photo: Photo | PhotoError, faces: Sequence[Any]) -> Entry:
-    try:
-        stat = (root / image).stat()
-        size, changed = stat.st_size, stat.st_mtime_ns
-    except OSError:
-        size, changed = -1, -1  # gone since it was listed; never taken for done
+def _make_entry(read: Read, faces: Sequence[FacePrediction]) -> Entry:
+    image, size, changed, photo = read.image, read.size, read.changed, read.photo
     if isinstance(photo, PhotoError):
-        return Entry(image, size, changed, 0, 0, UPRIGHT, (), str(photo))
+        return Entry(image, size, changed, 0, 0, UPRIGHT, (), _spell(str(photo)))
     return Entry(image, size, changed, photo.width, photo.height, photo.orientation, tuple(faces))
+
+
+def _remove_drawings(out: Path, chunk: Sequence[Read]) -> None:
+    """Drawings of an earlier outcome go before the new one counts: a kill leaves none of them."""
+    for read in chunk:
+        path = out / "annotated" / read.image
+        try:
+            path.unlink(missing_ok=True)
+        except NotADirectoryError:
+            continue
+        except OSError as error:
+            raise output_error(path, error) from error
 
 
 def _draw(
@@ -252,7 +281,7 @@ def _summarise(
         "photos_done_now": done_now,
         "photos_without_faces": sum(not e.faces and not e.reason for e in entries),
         "faces": {name: counts.get(name, 0) for name in CLASSES},
-        "unreadable": [{"image": e.image, "reason": e.reason} for e in unreadable],
+        "unreadable": [{"image": _spell(e.image), "reason": e.reason} for e in unreadable],
         "turned": [e.image for e in entries if e.orientation != UPRIGHT and not e.reason],
         "seconds": {
             "total": round(seconds, 3),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -76,8 +77,9 @@ class Journal:
         self.entries.update({entry.image: entry for entry in entries})
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file; what could not be written was told by `add`."""
+        with suppress(OSError):
+            self._file.close()
 
     def _open(self, settings: dict[str, Any]) -> IO[str]:
         """Write what still counts in one step, then go on behind it."""
@@ -91,7 +93,7 @@ class Journal:
 
 
 def _to_line(entry: Entry) -> str:
-    return json.dumps(asdict(entry), ensure_ascii=False)
+    return json.dumps(asdict(entry))
 
 
 def _read(path: Path, settings: dict[str, Any]) -> dict[str, Entry]:
@@ -112,7 +114,7 @@ def _read(path: Path, settings: dict[str, Any]) -> dict[str, Entry]:
                 for face in record.pop("faces")
             ]
             entry = Entry(**record, faces=tuple(faces))
-        except (ValueError, TypeError, KeyError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             continue
         entries[entry.image] = entry
     return entries

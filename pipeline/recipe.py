@@ -75,6 +75,9 @@ class DetectorRecipe(BaseModel):
 
     Attributes:
         sources: Datasets to train on; all when empty.
+        score_only: Datasets that teach only that their boxes hold faces. Where annotators left
+            faces unboxed, background would unlearn them; where they drew boxes another way, the
+            two ways would blur each other.
         steps: Optimiser steps.
         input_size: Side in pixels of the square training windows; a multiple of 32.
         longest: Range of the longer side in pixels that whole photos are scaled to.
@@ -84,7 +87,6 @@ class DetectorRecipe(BaseModel):
         min_face: Faces under this short side, after scaling, are neither learnt nor unlearnt.
         landmark_weight: Weight of staying near the start weights' landmarks.
         validate_every: Steps between validations and checkpoints.
-        valid_longest: Longer side in pixels that validation photos are scaled to.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -92,6 +94,7 @@ class DetectorRecipe(BaseModel):
     kind: Literal["detector"] = "detector"
     seed: int = 0
     sources: list[str] = Field(default_factory=list)
+    score_only: list[str] = Field(default_factory=list)
     steps: int = Field(default=1500, ge=1)
     batch_size: int = Field(default=16, ge=1)
     input_size: int = Field(default=640, ge=64, multiple_of=32)
@@ -105,7 +108,6 @@ class DetectorRecipe(BaseModel):
     box_weight: float = Field(default=2.0, gt=0)
     landmark_weight: float = Field(default=0.5, ge=0)
     validate_every: int = Field(default=250, ge=1)
-    valid_longest: float = Field(default=832.0, gt=0)
 
 
 RecipeType = TypeVar("RecipeType", ClassifierRecipe, DetectorRecipe)
@@ -160,6 +162,9 @@ def _parse_value(text: str) -> Any:
 
 
 def _validate(values: dict[str, Any], kind: type[RecipeType], path: Path) -> RecipeType:
+    wanted = kind.model_fields["kind"].default
+    if values.get("kind", wanted) != wanted:
+        raise RecipeError(f"{path}: a recipe for a {values['kind']}, not for a {wanted}.")
     for key in values:
         if key not in kind.model_fields:
             near = difflib.get_close_matches(key, kind.model_fields, n=1, cutoff=0.4)

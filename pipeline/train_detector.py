@@ -81,16 +81,16 @@ def train_detector(
         f"step {trainer.step} of {recipe.steps}"
     )
     if not history:
-        history.append({"step": 0, **_validate(trainer.detector(), valid, recipe)})
+        history.append({"step": 0, **_validate(trainer.detector(), valid)})
         say(_show(history[-1]))
     began, losses = time.monotonic(), []
-    for windows, boxes in _load_windows(scenes, recipe, trainer.step):
-        losses.append(trainer.learn(windows, boxes))
+    for windows, boxes, score_only in _load_windows(scenes, recipe, trainer.step):
+        losses.append(trainer.learn(windows, boxes, score_only))
         if trainer.step % LOG_EVERY == 0:
             mean = np.mean(losses[-LOG_EVERY:])
             say(f"step {trainer.step}: loss {mean:.3f}, {time.monotonic() - began:.0f} s")
         if trainer.step % recipe.validate_every == 0 or trainer.step == recipe.steps:
-            figures = _validate(trainer.detector(), valid, recipe)
+            figures = _validate(trainer.detector(), valid)
             history.append({"step": trainer.step, "loss": float(np.mean(losses)), **figures})
             losses = []
             say(_show(history[-1]))
@@ -136,11 +136,11 @@ class _Trainer:
         )
         self.step = 0
 
-    def learn(self, windows: Tensor, boxes: list[Tensor]) -> float:
+    def learn(self, windows: Tensor, boxes: list[Tensor], score_only: Tensor) -> float:
         """One optimiser step; returns the loss."""
         side = self.recipe.input_size
         anchors = make_anchors(side, side, self.card.anchors, self.card.strides)
-        targets = match_batch(boxes, anchors, self.recipe)
+        targets = match_batch(boxes, score_only, anchors, self.recipe)
         inputs = normalise(windows.to(self.device), self.card)
         with autocast(self.device, bf16=self.bf16):
             outputs = self.net(inputs)
@@ -208,7 +208,7 @@ class _Range(Sampler[int]):
 
 def _load_windows(
     scenes: Sequence[Scene], recipe: DetectorRecipe, step: int
-) -> DataLoader[tuple[Tensor, Tensor]]:
+) -> DataLoader[tuple[Tensor, Tensor, bool]]:
     dataset = WindowDataset(scenes, recipe)
     return DataLoader(
         dataset,
@@ -220,8 +220,17 @@ def _load_windows(
     )
 
 
-def _validate(detector: Detector, scenes: Sequence[Scene], recipe: DetectorRecipe) -> Row:
-    """AP of faces at IoU 0.5 and 0.75, and recall at the score 0.5, over validation photos."""
+def _validate(detector: Detector, scenes: Sequence[Scene]) -> Row:
+    """`measure_faces` for the validation photos of each source."""
+    row = {}
+    for source in sorted({scene.source for scene in scenes}):
+        figures = measure_faces(detector, [scene for scene in scenes if scene.source == source])
+        row.update({f"{source}_{name}": value for name, value in figures.items()})
+    return row
+
+
+def measure_faces(detector: Detector, scenes: Sequence[Scene]) -> Row:
+    """AP of faces at IoU 0.5 and 0.75, recall and precision at the score 0.5."""
     boxes, groups, scores = [], [], []
     for first in range(0, len(scenes), VALID_BATCH):
         some = scenes[first : first + VALID_BATCH]

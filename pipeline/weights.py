@@ -115,10 +115,7 @@ def load_weights(path: Path, kind: type[CardType]) -> tuple[dict[str, Tensor], C
             f"{path}: its SHA-256 is not the one on the card; the file is damaged or was "
             "exchanged. Fetch it again."
         )
-    try:
-        state = load_tensors(data)
-    except SafetensorError as error:
-        raise WeightsError(f"{path}: not a safetensors file ({error}).") from error
+    state = _parse_tensors(path, data)
     return {name: _as_float32(tensor) for name, tensor in state.items()}, card
 
 
@@ -154,17 +151,24 @@ def load_state(path: Path) -> dict[str, Tensor]:
     """
     try:
         if path.suffix == ".safetensors":
-            state: Any = load_tensors(path.read_bytes())
+            state: Any = _parse_tensors(path, path.read_bytes())
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"{path}: can't be read ({error.strerror or error}).") from error
-    except (SafetensorError, *DAMAGED) as error:
+    except DAMAGED as error:
         raise WeightsError(f"{path}: damaged, or not a file of plain tensors.") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
     if not isinstance(state, dict) or not state or not _are_named_tensors(state):
         raise WeightsError(f"{path}: holds no state dict of tensors.")
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def _parse_tensors(path: Path, data: bytes) -> dict[str, Tensor]:
+    try:
+        return load_tensors(data)
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: not a safetensors file ({error}).") from error
 
 
 def _are_named_tensors(state: dict[Any, Any]) -> bool:

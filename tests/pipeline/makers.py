@@ -13,6 +13,7 @@ from data_prep.labels import CLASSES
 from pipeline.classifier import Classifier
 from pipeline.detector import MIN_SCORE, Detector, FaceBoxes
 from pipeline.predict import TwoStage
+from pipeline.retinaface import RetinaFace
 from pipeline.weights import ClassifierCard, DetectorCard
 from tests.makers import Objects, make_pixels, make_voc
 
@@ -57,6 +58,25 @@ def paint_dataset(root: Path, photos: int, seed: int = 0) -> Path:
         save_photo(root / "images" / f"{index:03d}.jpg", faces, seed=seed * 1000 + index)
         make_voc(root / "annotations" / f"{index:03d}.xml", f"{index:03d}.jpg", faces)
     return root
+
+
+def make_net(negative_slope: float = 0.1, seed: int = 0) -> RetinaFace:
+    """A detector network with random weights whose answers differ from place to place.
+
+    Without the right batch norm statistics, layers upon layers of random weights answer the same
+    everywhere.
+    """
+    torch.manual_seed(seed)
+    net = RetinaFace(negative_slope)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the plain average of all batches
+    with torch.no_grad():
+        for photos in torch.randn(2, 4, 3, 96, 96) * 60:
+            net.train()(photos)
+        for head in net.ClassHead:
+            head.conv1x1.weight.mul_(4)
+    return net.eval()
 
 
 class BrightDetector(Detector):

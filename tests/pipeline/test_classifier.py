@@ -1,0 +1,162 @@
+"""The classifier: the same answers in fastai's form, in torchvision's, from disk and in bf16."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from fastai.vision.learner import create_vision_model
+from torchvision.models import resnet34
+
+from data_prep.labels import CLASSES
+from pipeline.classifier import (
+    BATCH,
+    Classifier,
+    fill_resnet,
+    from_torchvision,
+    make_head,
+    to_torchvision,
+)
+from pipeline.weights import ClassifierCard, WeightsError, save_weights
+from tests.makers import make_pixels
+from tests.pipeline.makers import CPU
+
+CARD = ClassifierCard(input_size=64)
+CROPS = [make_pixels(side, side, seed=side) for side in (15, 30, 64, 90)]
+
+
+@pytest.fixture(scope="module")
+def net():
+    """Random, but with statistics as after training: answers depend on the crop."""
+    torch.manual_seed(0)
+    net = resnet34(num_classes=len(CLASSES))
+    with torch.no_grad():
+        for batch in torch.randn(3, 8, 3, 64, 64):
+            net.train()(batch)
+    return net.eval()
+
+
+@pytest.fixture(scope="module")
+def fastai_net():
+    torch.manual_seed(1)
+    model = create_vision_model(
+        resnet34, len(CLASSES), pretrained=False, custom_head=make_head(0.3)
+    )
+    with torch.no_grad():
+        model.train()(torch.randn(8, 3, 64, 64))
+    return model.eval()
+
+
+def copy_of(net):
+    copy = resnet34(num_classes=len(CLASSES))
+    copy.load_state_dict(net.state_dict())
+    return copy
+
+
+def classify_slowly(net, crop, card):
+    """One crop, by the formulas on the card."""
+    way = cv2.INTER_AREA if len(crop) > card.input_size else cv2.INTER_CUBIC
+    pixels = cv2.resize(crop, (card.input_size, card.input_size), interpolation=way)
+    values = (pixels / 255 - np.array(card.mean)) / np.array(card.std)
+    inputs = torch.tensor(values.transpose(2, 0, 1)[None], dtype=torch.float32)
+    with torch.inference_mode():
+        logits = net.eval()(inputs)[0].double().numpy() / card.temperature
+    powers = np.exp(logits - logits.max())
+    return powers / powers.sum()
+
+
+def test_fastai_and_torchvision_answer_the_same(fastai_net, tmp_path):
+    state = to_torchvision(fastai_net.state_dict())
+    plain = fill_resnet(state, tmp_path).eval()
+    photos = torch.randn(4, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(plain(photos), fastai_net(photos), rtol=0, atol=1e-5)
+
+
+def test_names_go_there_and_back(fastai_net):
+    state = fastai_net.state_dict()
+    back = from_torchvision(to_torchvision(state))
+    assert back.keys() == state.keys()
+    assert all(back[name] is state[name] for name in state)
+
+
+def test_names_are_torchvisions_own(fastai_net, net):
+    assert to_torchvision(fastai_net.state_dict()).keys() == net.state_dict().keys()
+
+
+def test_last_layer_for_other_classes_is_left_out():
+    state = resnet34(num_classes=1000).state_dict()
+    assert len(from_torchvision(state)) == len(state) - 2
+
+
+def test_weights_of_another_head_are_refused():
+    with pytest.raises(WeightsError, match=r"1\.8\.weight have no place"):
+        to_torchvision({"1.8.weight": torch.zeros(3, 512)})
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_same_probabilities_as_the_slow_classifier(net, temperature):
+    card = CARD.model_copy(update={"temperature": temperature})
+    fast = Classifier(copy_of(net), card, device=CPU).classify(CROPS)
+    assert fast.shape == (4, 3)
+    assert fast.dtype == np.float32
+    slow = [classify_slowly(net, crop, card) for crop in CROPS]
+    np.testing.assert_allclose(fast, slow, atol=2e-4)
+    np.testing.assert_allclose(fast.sum(axis=1), 1, atol=1e-5)
+    assert np.ptp(fast, axis=0).max() > 0.02, "the crops are told apart"
+
+
+def test_order_of_classes_is_that_of_the_card(net):
+    plain = Classifier(copy_of(net), CARD, device=CPU).classify(CROPS)
+    turned = CARD.model_copy(update={"classes": (CLASSES[2], CLASSES[0], CLASSES[1])})
+    other = Classifier(copy_of(net), turned, device=CPU).classify(CROPS)
+    np.testing.assert_allclose(other, plain[:, [1, 2, 0]], atol=1e-6)
+
+
+def test_no_crops(net):
+    assert Classifier(copy_of(net), CARD, device=CPU).classify([]).shape == (0, 3)
+
+
+def test_more_crops_than_a_batch(net):
+    small = ClassifierCard(input_size=32)
+    classifier = Classifier(copy_of(net), small, device=CPU)
+    crops = [make_pixels(20, 20, seed=seed) for seed in range(BATCH + 2)]
+    together = classifier.classify(crops)
+    assert together.shape == (BATCH + 2, 3)
+    for index in (0, BATCH - 1, BATCH, BATCH + 1):
+        alone = classifier.classify([crops[index]])
+        np.testing.assert_allclose(together[index], alone[0], atol=1e-4)
+
+
+def test_half_precision_on_disk_changes_little(net, tmp_path):
+    exact = Classifier(copy_of(net), CARD, device=CPU).classify(CROPS)
+    half = {k: v.half() if v.is_floating_point() else v for k, v in net.state_dict().items()}
+    save_weights(tmp_path / "a.safetensors", half, CARD)
+    loaded = Classifier.load(tmp_path / "a.safetensors", device=CPU).classify(CROPS)
+    assert np.abs(loaded - exact).max() < 0.01
+
+
+def test_bf16_is_close(net):
+    exact = Classifier(copy_of(net), CARD, device=CPU).classify(CROPS)
+    half = Classifier(copy_of(net), CARD, device=CPU, bf16=True).classify(CROPS)
+    assert half.dtype == np.float32
+    assert np.abs(half - exact).max() < 0.05
+
+
+def test_loaded_classifier_takes_its_card(net, tmp_path):
+    card = CARD.model_copy(update={"temperature": 1.7, "crop_scale": 1.8})
+    save_weights(tmp_path / "a.safetensors", net.state_dict(), card)
+    loaded = Classifier.load(tmp_path / "a.safetensors", device=CPU)
+    assert (loaded.card.temperature, loaded.card.crop_scale) == (1.7, 1.8)
+
+
+def test_other_classes_are_refused(net, tmp_path):
+    card = CARD.model_copy(update={"classes": ("cat", "dog", "bird")})
+    save_weights(tmp_path / "a.safetensors", net.state_dict(), card)
+    with pytest.raises(WeightsError, match=r"its classes are \('cat'"):
+        Classifier.load(tmp_path / "a.safetensors", device=CPU)
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path):
+    save_weights(tmp_path / "a.safetensors", {"conv1.weight": torch.zeros(3)}, CARD)
+    with pytest.raises(WeightsError, match=r"a\.safetensors: does not fit a ResNet-34"):
+        Classifier.load(tmp_path / "a.safetensors", device=CPU)

@@ -1,0 +1,269 @@
+"""Matching against slow loops, and losses against what they should reward."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pipeline.anchors import encode_boxes, make_anchors
+from pipeline.detector_loss import (
+    BACKGROUND,
+    FACE,
+    IGNORED,
+    Targets,
+    detector_loss,
+    match_anchors,
+    match_batch,
+)
+from pipeline.recipe import DetectorRecipe
+from pipeline.retinaface import HeadOutputs
+
+SIDE = 128
+ANCHORS = make_anchors(SIDE, SIDE)
+RECIPE = DetectorRecipe(min_face=7.0, positive_iou=0.35, negatives=3)
+
+
+def overlap(box, anchor):
+    x, y, w, h = anchor
+    other = (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
+    wide = min(box[2], other[2]) - max(box[0], other[0])
+    high = min(box[3], other[3]) - max(box[1], other[1])
+    common = max(wide, 0) * max(high, 0)
+    return common / ((box[2] - box[0]) * (box[3] - box[1]) + w * h - common)
+
+
+def match_slowly(boxes, positive_iou, min_face):
+    """Classes, and the index of the face for every anchor that has one."""
+    classes, chosen = [], []
+    tiny = [min(x1 - x0, y1 - y0) < min_face for x0, y0, x1, y1 in boxes]
+    table = [[overlap(box, anchor) for box in boxes] for anchor in ANCHORS.tolist()]
+    for row in table:
+        face = max(range(len(boxes)), key=lambda i: row[i])
+        near = row[face] >= positive_iou
+        classes.append((IGNORED if tiny[face] else FACE) if near else BACKGROUND)
+        chosen.append(face)
+    for face in range(len(boxes)):
+        if not tiny[face]:
+            best = max(range(len(table)), key=lambda i: table[i][face])
+            classes[best], chosen[best] = FACE, face
+    return classes, chosen
+
+
+def random_boxes(seed, count=6):
+    rng = np.random.default_rng(seed)
+    sides = rng.uniform(4, 90, (count, 2))
+    corners = rng.uniform(0, SIDE - sides)
+    return torch.tensor(np.hstack([corners, corners + sides]), dtype=torch.float32)
+
+
+def match(boxes, positive_iou=0.35, min_face=7.0):
+    return match_anchors(
+        torch.as_tensor(boxes, dtype=torch.float32),
+        ANCHORS,
+        positive_iou=positive_iou,
+        min_face=min_face,
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("min_face", [0, 20])
+def test_same_matches_as_the_slow_loop(seed, min_face):
+    boxes = random_boxes(seed)
+    classes, corners = match(boxes, min_face=min_face)
+    slow_classes, slow_faces = match_slowly(boxes.tolist(), 0.35, min_face)
+    assert classes.tolist() == slow_classes
+    faces = [i for i, name in enumerate(slow_classes) if name == FACE]
+    assert torch.equal(corners[faces], boxes[[slow_faces[i] for i in faces]])
+
+
+@pytest.mark.parametrize(
+    "box", [(60, 60, 68, 68), (0, 0, 127, 10), (3, 50, 11, 120), (0, 0, 128, 128)]
+)
+def test_every_face_gets_an_anchor_however_it_is_shaped(box):
+    classes, corners = match([box], positive_iou=0.99)
+    assert (classes == FACE).sum() == 1
+    assert corners[classes == FACE].tolist() == [list(box)]
+
+
+def test_every_face_of_a_crowd_gets_an_anchor():
+    boxes = torch.tensor(
+        [[x, y, x + 9, y + 9] for x in range(3, 120, 12) for y in range(3, 60, 12)]
+    )
+    classes, corners = match(boxes.float())
+    learnt = {tuple(row) for row in corners[classes == FACE].tolist()}
+    assert learnt == {tuple(row) for row in boxes.float().tolist()}
+
+
+def test_tiny_faces_are_neither_learnt_nor_unlearnt():
+    classes, _ = match([(52, 57, 68, 63)])  # 16 × 6, IoU 0.375 with an anchor of 16 × 16
+    assert (classes == IGNORED).any()
+    assert not (classes == FACE).any()
+
+
+def test_tiny_face_far_from_any_anchor_is_background():
+    classes, _ = match([(61, 61, 63, 63)])
+    assert (classes == BACKGROUND).all()
+
+
+def test_no_faces():
+    classes, corners = match(torch.zeros(0, 4))
+    assert (classes == BACKGROUND).all()
+    assert corners.shape == ANCHORS.shape
+
+
+def test_batch_is_matched_window_by_window():
+    windows = [random_boxes(1), torch.zeros(0, 4), random_boxes(2)]
+    targets = match_batch(windows, ANCHORS, RECIPE)
+    assert targets.classes.shape == (3, len(ANCHORS))
+    for index, boxes in enumerate(windows):
+        assert torch.equal(targets.classes[index], match(boxes)[0])
+        assert torch.equal(targets.boxes[index], match(boxes)[1])
+
+
+def answer(targets, share):
+    """Outputs on the way from nothing known (share 0) to the truth (share 1)."""
+    face = targets.classes == FACE
+    truth = torch.zeros(*face.shape, 4)
+    for row in range(len(truth)):
+        corners, anchors = targets.boxes[row][face[row]], ANCHORS[face[row]]
+        truth[row][face[row]] = encode_boxes(corners, anchors)
+    logits = torch.where(face[..., None], torch.tensor([-6.0, 6.0]), torch.tensor([6.0, -6.0]))
+    landmarks = torch.zeros(*face.shape, 10)
+    return HeadOutputs(truth * share, logits * share, landmarks)
+
+
+@pytest.fixture
+def targets():
+    return match_batch([random_boxes(1), random_boxes(2)], ANCHORS, RECIPE)
+
+
+def test_loss_falls_on_the_way_to_the_truth(targets):
+    rows = [
+        detector_loss(answer(targets, share), None, targets, ANCHORS, RECIPE)
+        for share in (0.0, 0.25, 0.5, 0.75, 1.0)
+    ]
+    for part in ("scores", "boxes", "total"):
+        values = [float(row[part]) for row in rows]
+        assert values == sorted(values, reverse=True), part
+        assert values[-1] < 0.02 < values[0], part
+
+
+def test_total_is_the_sum_of_the_parts(targets):
+    losses = detector_loss(
+        answer(targets, 0.5), torch.ones(2, len(ANCHORS), 10), targets, ANCHORS, RECIPE
+    )
+    parts = [losses[name] for name in ("scores", "boxes", "landmarks")]
+    assert float(losses["total"]) == pytest.approx(float(sum(parts)))
+    assert all(float(part) > 0 for part in parts)
+
+
+def test_gradients_point_to_the_truth(targets):
+    outputs = HeadOutputs(*(tensor.clone().requires_grad_() for tensor in answer(targets, 0.5)))
+    detector_loss(outputs, None, targets, ANCHORS, RECIPE)["total"].backward()
+    truth, face = answer(targets, 1.0), targets.classes == FACE
+    way = truth.boxes - outputs.boxes.detach()
+    assert float((outputs.boxes.grad * way)[face].sum()) < 0
+    assert (outputs.scores.grad[face][:, 1] < 0).all()
+    assert outputs.landmarks.grad is None
+
+
+def test_landmarks_near_the_teachers_cost_nothing(targets):
+    outputs = answer(targets, 0.5)
+    same = detector_loss(outputs, outputs.landmarks, targets, ANCHORS, RECIPE)
+    assert float(same["landmarks"]) == 0
+    off = detector_loss(outputs, outputs.landmarks + 0.5, targets, ANCHORS, RECIPE)
+    # Smooth L1 of 0.5 is 0.125 for each of ten coordinates, times the weight.
+    assert float(off["landmarks"]) == pytest.approx(0.125 * RECIPE.landmark_weight)
+    assert float(off["boxes"]) == float(same["boxes"])
+
+
+def test_teacher_may_answer_for_the_first_windows_only(targets):
+    outputs = answer(targets, 0.5)
+    both = detector_loss(outputs, outputs.landmarks + 0.5, targets, ANCHORS, RECIPE)
+    first = detector_loss(outputs, outputs.landmarks[:1] + 0.5, targets, ANCHORS, RECIPE)
+    assert float(first["landmarks"]) == pytest.approx(float(both["landmarks"]))
+
+
+def test_landmarks_off_the_faces_do_not_count(targets):
+    outputs = answer(targets, 0.5)
+    teacher = outputs.landmarks.clone()
+    teacher[targets.classes != FACE] = 9
+    losses = detector_loss(outputs, teacher, targets, ANCHORS, RECIPE)
+    assert float(losses["landmarks"]) == 0
+
+
+def score_loss_slowly(logits, classes, ratio):
+    """Cross entropy of all faces and of the hardest background anchors of each window."""
+    total, faces = 0.0, 0
+    for rows, names in zip(logits.tolist(), classes.tolist(), strict=True):
+        losses = {FACE: [], BACKGROUND: [], IGNORED: []}
+        for (no, yes), name in zip(rows, names, strict=True):
+            wrong = no - yes if name == FACE else yes - no
+            losses[name].append(math.log1p(math.exp(wrong)))
+        positive = losses[FACE]
+        negative = sorted(losses[BACKGROUND], reverse=True)[: max(ratio * len(positive), ratio)]
+        total += sum(positive) + sum(negative)
+        faces += len(positive)
+    return total / max(faces, 1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_hardest_background_counts_as_in_the_slow_loop(targets, seed):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(*targets.classes.shape, 2, generator=generator)
+    classes = targets.classes.clone()
+    classes[:, ::7] = IGNORED
+    targets = Targets(classes, targets.boxes)
+    outputs = answer(targets, 0.0)._replace(scores=logits)
+    losses = detector_loss(outputs, None, targets, ANCHORS, RECIPE)
+    assert float(losses["scores"]) == pytest.approx(
+        score_loss_slowly(logits, classes, RECIPE.negatives), rel=1e-4
+    )
+
+
+def test_windows_without_faces_still_teach_background():
+    targets = match_batch([torch.zeros(0, 4)], ANCHORS, RECIPE)
+    outputs = answer(targets, 0.0)
+    losses = detector_loss(outputs, outputs.landmarks, targets, ANCHORS, RECIPE)
+    assert float(losses["scores"]) == pytest.approx(RECIPE.negatives * math.log(2), rel=1e-5)
+    assert float(losses["boxes"]) == float(losses["landmarks"]) == 0
+
+
+def test_box_loss_is_that_of_the_paper():
+    """Distance-IoU: 1 − IoU + squared distance of the centres over the diagonal around both."""
+    box = torch.tensor([[40.0, 40.0, 72.0, 72.0]])
+    targets = match_batch([box], ANCHORS, RECIPE)
+    face = targets.classes[0] == FACE
+    shifted = box + torch.tensor([8.0, 0.0, 8.0, 0.0])
+    outputs = answer(targets, 0.0)
+    outputs.boxes[0][face] = encode_boxes(shifted.expand(int(face.sum()), 4), ANCHORS[face])
+    losses = detector_loss(outputs, None, targets, ANCHORS, RECIPE)
+    iou = 24 * 32 / (2 * 32 * 32 - 24 * 32)
+    expected = 1 - iou + 8**2 / (40**2 + 32**2)
+    assert float(losses["boxes"]) == pytest.approx(RECIPE.box_weight * expected, rel=1e-3)
+
+
+def test_bfloat16_outputs_are_taken(targets):
+    exact = answer(targets, 0.5)
+    half = HeadOutputs(*(tensor.bfloat16() for tensor in exact))
+    ours = detector_loss(half, half.landmarks, targets, ANCHORS, RECIPE)["total"]
+    theirs = detector_loss(exact, exact.landmarks, targets, ANCHORS, RECIPE)["total"]
+    assert ours.dtype == torch.float32
+    assert float(ours) == pytest.approx(float(theirs), rel=0.02)
+
+
+def test_a_few_steps_of_descent_find_the_face(targets):
+    boxes = torch.zeros(2, len(ANCHORS), 4, requires_grad=True)
+    scores = torch.zeros(2, len(ANCHORS), 2, requires_grad=True)
+    optimiser = torch.optim.Adam([boxes, scores], lr=0.2)
+    for _ in range(60):
+        outputs = HeadOutputs(boxes, scores, torch.zeros(2, len(ANCHORS), 10))
+        loss = detector_loss(outputs, None, targets, ANCHORS, RECIPE)["total"]
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    face = targets.classes == FACE
+    assert (F.softmax(scores, dim=-1)[..., 1][face] > 0.9).all()
+    assert float(loss.detach()) < 1
