@@ -21,7 +21,8 @@ def explain_errors() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        say(f"error: {error}")
+        # fastai and worker processes put lines of their own before the message.
+        say(f"error: {str(error).splitlines()[-1].strip()}")
         raise typer.Exit(2) from error
 
 

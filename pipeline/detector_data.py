@@ -60,7 +60,8 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor, bool]]):
     """Random windows of the scenes, a fresh one for every index, the same in every run.
 
     Items are a window (3 × side × side, uint8, RGB), its boxes (faces × 4, pixels of the window),
-    and whether only their scores teach. The order of scenes is reshuffled every time all have been seen.
+    and whether only their scores teach. The order of scenes is reshuffled every time all have been
+    seen.
     """
 
     def __init__(self, scenes: Sequence[Scene], recipe: DetectorRecipe) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 import re
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from data_prep.errors import UserError
 from data_prep.files import OutputError, sha256_of, write_atomically, write_json
 from pipeline.recipe import ClassifierRecipe, DetectorRecipe, write_recipe
 
-RECIPE, HISTORY, ABOUT = "recipe.toml", "history.csv", "run.json"
+RECIPE, HISTORY, ABOUT, CHECKPOINT = "recipe.toml", "history.csv", "run.json", "checkpoint.pt"
 LIBRARIES = ("fastai", "numpy", "opencv-python", "torch", "torchvision")
 
 
@@ -61,7 +62,7 @@ def open_run(resume: Path | None, runs: Path, recipe: Recipe, data: dict[str, An
     """The run folder to go on with, or the next new one.
 
     Raises:
-        PreparedError: `resume` was not made by a training.
+        PreparedError: `resume` can't be gone on with.
         OutputError: A new folder can't be made.
     """
     return start_run(runs, recipe, data) if resume is None else resume_run(resume, data)
@@ -90,11 +91,23 @@ def resume_run(folder: Path, data: dict[str, Any]) -> Run:
     """Take up a run folder.
 
     Raises:
-        PreparedError: It was not made by a training.
+        PreparedError: It was not made by a training, the training is done, or it was on other data,
+            whose validation faces may be training faces here.
     """
     if not (folder / RECIPE).is_file():
         raise PreparedError(f"{folder}: no {RECIPE} there; --resume takes a run folder.")
+    if not (folder / CHECKPOINT).is_file() and any(folder.glob("*.safetensors")):
+        raise PreparedError(f"{folder}: this training is done; start another without --resume.")
+    if _trained_on(folder) != data:
+        raise PreparedError(f"{folder}: this training was begun on another prepared folder.")
     return Run(folder, data)
+
+
+def _trained_on(folder: Path) -> Any:
+    try:
+        return json.loads((folder / ABOUT).read_text(encoding="utf-8"))["data"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise PreparedError(f"{folder / ABOUT}: can't be read ({error}).") from error
 
 
 def identify_data(prepared: Path) -> tuple[dict[str, Any], dict[str, Path]]:

@@ -37,11 +37,10 @@ from pipeline.classifier_data import class_weights, make_loaders, select_faces
 from pipeline.compute import has_fast_bf16, seed_everything
 from pipeline.plots import plot_confusion, plot_curves, plot_top_losses
 from pipeline.recipe import ClassifierRecipe
-from pipeline.runs import Run
+from pipeline.runs import CHECKPOINT, Run
 from pipeline.stages import Bf16, Row, StageKeeper
 from pipeline.weights import CLASSIFIER, ClassifierCard, WeightsError, load_state, save_weights
 
-CHECKPOINT = "checkpoint.pt"
 PREDICTIONS = "valid.csv"
 TOP_LOSSES = 60
 

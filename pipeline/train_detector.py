@@ -27,10 +27,9 @@ from pipeline.detector_data import Scene, WindowDataset, collate_windows, collec
 from pipeline.detector_loss import detector_loss, match_batch
 from pipeline.recipe import DetectorRecipe
 from pipeline.retinaface import RetinaFace
-from pipeline.runs import PreparedError, Run
+from pipeline.runs import CHECKPOINT, PreparedError, Run
 from pipeline.weights import DETECTOR, DetectorCard, WeightsError, save_weights
 
-CHECKPOINT = "checkpoint.pt"
 VALID_BATCH = 8
 LOG_EVERY = 25
 TEACHER_SHARE = 4

@@ -1,0 +1,319 @@
+"""A whole training of the classifier on painted faces, small enough for a test."""
+
+import json
+import shutil
+from types import SimpleNamespace
+from urllib.error import URLError
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fastai.losses import CrossEntropyLossFlat
+from safetensors.torch import load_file, save_file
+from sklearn.metrics import accuracy_score
+from torchvision.models import resnet18, resnet34, resnet50
+
+from data_prep.faces import read_faces
+from data_prep.files import OutputError
+from data_prep.labels import CLASSES
+from data_prep.photo import photo_size, read_photo
+from pipeline import train_classifier as training
+from pipeline.classifier import Classifier, to_torchvision
+from pipeline.classifier_data import select_faces
+from pipeline.recipe import ClassifierRecipe, load_recipe
+from pipeline.runs import PreparedError, Run, identify_data, start_run
+from pipeline.train_classifier import train_classifier
+from pipeline.weights import ClassifierCard, WeightsError, load_weights
+from tests.pipeline.makers import CPU
+
+RECIPE = ClassifierRecipe(
+    name="tiny",
+    sizes=[32, 48],
+    epochs=[3, 1],
+    batch_size=9,
+    lr=1e-3,
+    stage_lr=0.1,
+    bf16="off",
+)
+SHORT = RECIPE.model_copy(update={"sizes": [32], "epochs": [1]})
+
+
+class Killed(BaseException):
+    """What a test ends a training with."""
+
+
+def train(prepared, folder, recipe=RECIPE, stop=None):
+    """Train into this folder; be killed when `stop` begins a line that is said."""
+    data, _ = identify_data(prepared)
+    run = Run(folder, data) if folder.exists() else start_run(folder.parent, recipe, data)
+    if not folder.exists():
+        run = Run(run.folder.rename(folder), data)
+    lines = []
+
+    def say(line):
+        lines.append(line)
+        if stop is not None and line.startswith(stop):
+            raise Killed
+
+    card = train_classifier(read_faces(prepared), prepared, recipe, run, device=CPU, say=say)
+    return SimpleNamespace(card=card, folder=folder, lines=lines)
+
+
+@pytest.fixture(scope="module")
+def trained(prepared, tmp_path_factory):
+    return train(prepared, tmp_path_factory.mktemp("runs") / "whole")
+
+
+@pytest.fixture
+def without_plots(monkeypatch):
+    for name in ("plot_confusion", "plot_curves", "plot_top_losses"):
+        monkeypatch.setattr(training, name, lambda *_: None)
+
+
+def test_run_folder_is_complete(trained):
+    assert sorted(path.name for path in trained.folder.iterdir()) == [
+        "classifier.json",
+        "classifier.safetensors",
+        "confusion.png",
+        "curves.png",
+        "history.csv",
+        "recipe.toml",
+        "run.json",
+        "top_losses.png",
+        "valid.csv",
+    ]
+    assert load_recipe(trained.folder / "recipe.toml", ClassifierRecipe) == RECIPE
+    for name in ("confusion", "curves", "top_losses"):
+        assert min(photo_size(trained.folder / f"{name}.png")) > 100
+
+
+def test_history_has_a_row_for_every_epoch(trained):
+    history = pd.read_csv(trained.folder / "history.csv")
+    assert history[["stage", "epoch"]].to_numpy().tolist() == [[0, 0], [0, 1], [0, 2], [1, 0]]
+    assert history["lr"].tolist() == pytest.approx([1e-3, 1e-3, 1e-3, 1e-4])
+    assert history["accuracy"].max() > 0.6, "three colours are easily told apart"
+    assert np.isfinite(history.to_numpy()).all()
+
+
+def test_lines_tell_counts_start_and_epochs(trained):
+    assert trained.lines[0] == (
+        "train: with_mask 12, without_mask 12, mask_weared_incorrect 12; "
+        "valid: with_mask 4, without_mask 4, mask_weared_incorrect 4"
+    )
+    assert trained.lines[1].startswith("note: from random weights")
+    assert trained.lines[2] == "stage 0: 32 px, at most 3 epochs"
+    assert trained.lines[-1].startswith("stage 1, epoch 0: train_loss ")
+
+
+def test_card_says_how_to_use_the_weights(trained, prepared):
+    state, card = load_weights(trained.folder / "classifier.safetensors", ClassifierCard)
+    assert card == trained.card
+    assert card.input_size == 48
+    assert card.training["recipe"] == RECIPE.model_dump(mode="json")
+    assert card.training["data"] == identify_data(prepared)[0]
+    assert card.results["valid"]["all"]["faces"] == 12
+    assert all(torch.isfinite(tensor).all() for tensor in state.values())
+    stored = load_file(trained.folder / "classifier.safetensors")
+    assert {t.dtype for t in stored.values()} == {torch.float16, torch.int64}
+
+
+def test_figures_on_the_card_are_those_of_the_shipped_file(trained, prepared):
+    """Loaded again and used as `run.py` does, the weights do what the card claims."""
+    classifier = Classifier.load(trained.folder / "classifier.safetensors", device=CPU)
+    faces = read_faces(prepared)
+    valid = faces[faces["split"] == "valid"]
+    probabilities = classifier.classify(
+        [read_photo(prepared / crop).pixels for crop in valid["crop"]]
+    )
+    table = pd.read_csv(trained.folder / "valid.csv")
+    assert table[["source", "image", "object"]].to_numpy().tolist() == (
+        valid[["source", "image", "object"]].to_numpy().tolist()
+    )
+    written = table[[f"p_{name}" for name in CLASSES]].to_numpy()
+    np.testing.assert_allclose(written, probabilities, atol=0.01)
+    predicted = [CLASSES[index] for index in probabilities.argmax(axis=1)]
+    assert table["predicted"].tolist() == predicted
+    accuracy = accuracy_score(valid["label"], predicted)
+    assert trained.card.results["valid"]["all"]["accuracy"] == pytest.approx(accuracy)
+    own = written[np.arange(12), [CLASSES.index(label) for label in table["label"]]]
+    np.testing.assert_allclose(table["loss"], -np.log(own), atol=0.01)
+
+
+@pytest.mark.usefixtures("without_plots")
+def test_killed_again_and_again_equals_an_uninterrupted_run(
+    trained, prepared, tmp_path, monkeypatch
+):
+    """Before the first checkpoint, in a stage, between stages, at the very end."""
+    folder = tmp_path / "killed"
+    monkeypatch.setattr(training, "plot_confusion", kill)
+    for stop in ("stage 0, epoch 0", "stage 0, epoch 2", "stage 1, epoch 0", None):
+        with pytest.raises(Killed):
+            train(prepared, folder, stop=stop)
+    monkeypatch.setattr(training, "plot_confusion", lambda *_: None)
+    last = train(prepared, folder)
+    assert not any("epoch 0:" in line for line in last.lines), "nothing was left to train"
+    ours, theirs = (load_file(run.folder / "classifier.safetensors") for run in (last, trained))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    for name in ("history.csv", "valid.csv", "recipe.toml"):
+        assert (folder / name).read_bytes() == (trained.folder / name).read_bytes(), name
+    assert last.card.results == trained.card.results
+    assert not (folder / "checkpoint.pt").exists()
+
+
+def kill(*_):
+    raise Killed
+
+
+class EverWorse(CrossEntropyLossFlat):
+    """A loss that grows whenever it is validated."""
+
+    validated = 0.0
+
+    def __call__(self, predicted, truth, **options):
+        loss = super().__call__(predicted, truth, **options)
+        if loss.requires_grad:
+            return loss
+        EverWorse.validated += 1
+        return loss * 0 + EverWorse.validated
+
+
+@pytest.mark.usefixtures("without_plots")
+def test_stage_ends_early_and_stays_ended_after_a_kill(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CrossEntropyLossFlat", EverWorse)
+    recipe = RECIPE.model_copy(update={"patience": 1, "epochs": [3, 1]})
+    with pytest.raises(Killed):
+        train(prepared, tmp_path / "a", recipe, stop="stage 1, epoch 0")
+    run = train(prepared, tmp_path / "a", recipe)
+    history = pd.read_csv(run.folder / "history.csv")
+    assert history[["stage", "epoch"]].to_numpy().tolist() == [[0, 0], [0, 1], [1, 0]]
+    assert not any(line.startswith("stage 0, epoch") for line in run.lines)
+
+
+@pytest.mark.usefixtures("without_plots")
+def test_found_rate_is_kept_over_a_kill(prepared, tmp_path, monkeypatch):
+    found = []
+
+    def find(_self, **_):
+        found.append(1)
+        return SimpleNamespace(valley=2e-3)
+
+    monkeypatch.setattr(training.Learner, "lr_find", find)
+    recipe = SHORT.model_copy(update={"lr": "find", "epochs": [2]})
+    with pytest.raises(Killed):
+        train(prepared, tmp_path / "a", recipe, stop="stage 0, epoch 1")
+    run = train(prepared, tmp_path / "a", recipe)
+    assert pd.read_csv(run.folder / "history.csv")["lr"].tolist() == [2e-3, 2e-3]
+    assert len(found) == 1
+
+
+@pytest.mark.usefixtures("without_plots")
+def test_bf16_and_mixup(prepared, tmp_path):
+    recipe = SHORT.model_copy(update={"bf16": "on", "mixup": 0.4})
+    run = train(prepared, tmp_path / "a", recipe)
+    assert np.isfinite(pd.read_csv(run.folder / "history.csv").to_numpy()).all()
+    state, _ = load_weights(run.folder / "classifier.safetensors", ClassifierCard)
+    assert all(torch.isfinite(tensor).all() for tensor in state.values())
+
+
+def start(prepared, tmp_path, init):
+    """The learner as it is before the first step, and what was said."""
+    recipe = SHORT.model_copy(update={"init": str(init)})
+    lines = []
+    faces = select_faces(read_faces(prepared), recipe)
+    run = Run(tmp_path, {})
+    learn = training._make_learner(faces, prepared, recipe, run, CPU, lines.append, fresh=True)
+    return to_torchvision(learn.model.state_dict()), lines
+
+
+def test_init_from_a_trained_classifier(trained, prepared, tmp_path):
+    file = trained.folder / "classifier.safetensors"
+    state, lines = start(prepared, tmp_path, file)
+    stored = load_file(file)
+    assert all(torch.equal(state[name], stored[name].to(state[name].dtype)) for name in stored)
+    assert lines == []
+
+
+def test_init_from_a_net_for_other_classes_takes_the_body(prepared, tmp_path):
+    torch.manual_seed(3)
+    net = resnet34(num_classes=10)
+    save_file(net.state_dict(), tmp_path / "a.safetensors")
+    state, _ = start(prepared, tmp_path, tmp_path / "a.safetensors")
+    assert state["fc.weight"].shape == (3, 512)
+    body = [name for name in state if not name.startswith("fc.")]
+    assert all(torch.equal(state[name], net.state_dict()[name]) for name in body)
+
+
+@pytest.mark.parametrize("make", [resnet18, resnet50])
+def test_init_from_another_architecture_is_refused(prepared, tmp_path, make):
+    save_file(make(num_classes=3).state_dict(), tmp_path / "a.safetensors")
+    with pytest.raises(WeightsError, match=r"a\.safetensors: does not .* ResNet-34"):
+        start(prepared, tmp_path, tmp_path / "a.safetensors")
+
+
+def test_init_from_a_missing_file(prepared, tmp_path):
+    with pytest.raises(WeightsError, match=r"none\.safetensors: can't be read"):
+        start(prepared, tmp_path, tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [URLError("no route to host"), TimeoutError("timed out"), ConnectionResetError("reset")],
+)
+def test_imagenet_without_a_network(prepared, tmp_path, monkeypatch, error):
+    def fail(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
+    with pytest.raises(WeightsError, match="ImageNet weights can't be downloaded") as caught:
+        start(prepared, tmp_path, "imagenet")
+    assert "set init to 'random' or to a safetensors file" in str(caught.value)
+
+
+def test_imagenet_weights_are_used_where_they_can_be_had(prepared, tmp_path, monkeypatch):
+    torch.manual_seed(4)
+    state = resnet34(num_classes=1000).state_dict()
+    monkeypatch.setattr(
+        "torchvision.models._api.load_state_dict_from_url", lambda *_args, **_options: state
+    )
+    started, lines = start(prepared, tmp_path, "imagenet")
+    assert torch.equal(started["layer3.2.conv1.weight"], state["layer3.2.conv1.weight"])
+    assert lines == []
+
+
+@pytest.mark.usefixtures("without_plots")
+def test_full_disk_is_told_and_the_checkpoint_stays(prepared, tmp_path, monkeypatch):
+    from pipeline import stages
+
+    real = stages.save_checkpoint
+
+    def fill_up(path, state):
+        if state["epoch"] == 2:
+            raise OutputError(f"{path}: can't be written (No space left on device).")
+        real(path, state)
+
+    monkeypatch.setattr(stages, "save_checkpoint", fill_up)
+    recipe = SHORT.model_copy(update={"epochs": [2]})
+    with pytest.raises(OutputError, match=r"checkpoint\.pt: can't be written"):
+        train(prepared, tmp_path / "a", recipe)
+    assert (tmp_path / "a" / "checkpoint.pt").is_file()
+
+
+def test_nothing_to_train_on(prepared, tmp_path):
+    recipe = SHORT.model_copy(update={"sources": ["elsewhere"]})
+    with pytest.raises(PreparedError, match=r"check sources \['elsewhere'\]"):
+        train(prepared, tmp_path / "a", recipe)
+
+
+def test_record_of_the_run_is_json(trained):
+    about = json.loads((trained.folder / "run.json").read_text())
+    assert about["data"]["sources"] == ["set"]
+
+
+@pytest.mark.slow
+def test_rate_is_found(prepared, tmp_path):
+    run = train(prepared, tmp_path / "a", SHORT.model_copy(update={"lr": "find"}))
+    assert 1e-6 < pd.read_csv(run.folder / "history.csv")["lr"].item() < 1
+    assert any(line.startswith("learning rate found: ") for line in run.lines)
+    assert not (run.folder / "models").exists() or not list((run.folder / "models").iterdir())
+    shutil.rmtree(run.folder)
