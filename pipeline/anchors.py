@@ -16,6 +16,7 @@ VARIANCES: tuple[float, float] = (0.1, 0.2)
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(mode=False)  # or else training could not use what detection made
 def make_anchors(
     height: int,
     width: int,

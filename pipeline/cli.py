@@ -102,11 +102,16 @@ def classify_command(
         from pipeline.classifier import Classifier
         from pipeline.classify_crops import classify_crops
         from pipeline.compute import pick_device
+        from pipeline.runs import PreparedError
 
         faces = read_faces(prepared)
+        chosen = faces[faces["split"] == split]
+        if chosen.empty:
+            known = ", ".join(sorted(set(faces["split"])))
+            raise PreparedError(f"{prepared}: no face in the split '{split}'; there are {known}.")
         path = weights / "classifier.safetensors"
         classifier = Classifier.load(path, device=pick_device(device))
-        count = classify_crops(faces[faces["split"] == split], prepared, classifier, table)
+        count = classify_crops(chosen, prepared, classifier, table)
         say(f"{count} faces of the {split} split: {table}")
 
 

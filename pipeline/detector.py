@@ -27,6 +27,13 @@ MAX_FACES = 750
 AUTO_LONGEST = 832
 AUTO_LARGEST_FACTOR = 3.0
 
+CROWD_SIDE = 24
+CROWD_FACES = 3
+CROWD_FACTOR = 2.0
+SURE_SCORE = 0.3
+"""A photo whose faces are mostly under `CROWD_SIDE` pixels once enlarged is a crowd: it is enlarged
+`CROWD_FACTOR` times more and looked at again. At least `CROWD_FACES` sure faces must say so."""
+
 
 @dataclass(frozen=True)
 class FaceBoxes:
@@ -42,6 +49,25 @@ class FaceBoxes:
     boxes: np.ndarray
     scores: np.ndarray
     landmarks: np.ndarray
+
+    def above(self, score: float) -> FaceBoxes:
+        """The faces of at least this score."""
+        keep = self.scores >= score
+        return FaceBoxes(self.boxes[keep], self.scores[keep], self.landmarks[keep])
+
+
+def is_crowd(faces: FaceBoxes, factor: float) -> bool:
+    """Whether a photo needs to be enlarged further than `factor` to show its faces.
+
+    Args:
+        faces: As found with this enlargement.
+        factor: The enlargement.
+    """
+    sure = faces.boxes[faces.scores >= SURE_SCORE]
+    if len(sure) < CROWD_FACES:
+        return False
+    sides = (sure[:, 2:] - sure[:, :2]).min(axis=1) * factor
+    return bool(np.median(sides) < CROWD_SIDE)
 
 
 def choose_factor(width: int, height: int, resize: float | None) -> float:
@@ -107,19 +133,35 @@ class Detector:
         resize: float | None = None,
         min_score: float = MIN_SCORE,
     ) -> list[FaceBoxes]:
-        """Find the faces of several photos; those of one padded size run as one batch.
+        """Find the faces of several photos.
 
         Args:
             photos: Each height × width × 3, uint8, RGB.
-            resize: Enlargement before detection; chosen per photo when None.
+            resize: Enlargement before detection; chosen per photo when None,
+                and chosen again for crowds.
             min_score: Least score of a face.
 
         Returns:
             One record per photo, in the same order.
         """
-        scaled = [
-            _scale(photo, choose_factor(photo.shape[1], photo.shape[0], resize)) for photo in photos
-        ]
+        factors = [choose_factor(photo.shape[1], photo.shape[0], resize) for photo in photos]
+        found = self._detect_at(photos, factors, min(min_score, SURE_SCORE))
+        if resize is None:
+            crowds = [index for index, faces in enumerate(found) if is_crowd(faces, factors[index])]
+            again = self._detect_at(
+                [photos[index] for index in crowds],
+                [factors[index] * CROWD_FACTOR for index in crowds],
+                min_score,
+            )
+            for index, faces in zip(crowds, again, strict=True):
+                found[index] = faces
+        return [faces.above(min_score) for faces in found]
+
+    def _detect_at(
+        self, photos: Sequence[np.ndarray], factors: Sequence[float], min_score: float
+    ) -> list[FaceBoxes]:
+        """Detect with given enlargements; photos of one padded size run as one batch."""
+        scaled = [_scale(photo, factor) for photo, factor in zip(photos, factors, strict=True)]
         batches: dict[tuple[int, int], list[int]] = defaultdict(list)
         for index, photo in enumerate(scaled):
             batches[_padded(photo.shape[0]), _padded(photo.shape[1])].append(index)

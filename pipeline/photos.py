@@ -42,9 +42,13 @@ def find_photos(photos: str, *, leave_out: Path) -> PhotoSet:
         PhotosError: Nothing there, or the output would fall on the photos themselves.
     """
     path = Path(photos)
-    if path.is_file():
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except OSError as error:
+        raise PhotosError(f"{photos}: can't be read ({error.strerror or error}).") from error
+    if is_file:
         found, root = [path], path.parent
-    elif path.is_dir():
+    elif is_folder:
         found, root = [p for p in path.rglob("*") if p.is_file()], path
     elif _WILDCARDS.isdisjoint(photos):
         raise PhotosError(f"{photos}: no such file or folder.")
@@ -58,7 +62,7 @@ def find_photos(photos: str, *, leave_out: Path) -> PhotoSet:
     images = [
         p.relative_to(root).as_posix()
         for p in found
-        if (p.suffix.lower() in PHOTO_SUFFIXES or path.is_file())
+        if (p.suffix.lower() in PHOTO_SUFFIXES or is_file)
         and not any(part.startswith(".") for part in p.relative_to(root).parts)
         and not p.resolve().is_relative_to(drawn)
     ]

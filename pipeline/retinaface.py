@@ -35,7 +35,7 @@ class RetinaFace(nn.Module):
 
     Args:
         negative_slope: Of every leaky ReLU. Published weights were trained with 0.1 or with 0
-            (plain ReLU); both load without complaint, and the wrong one halves the accuracy.
+            (plain ReLU); both load without complaint, and the wrong one halves the recall.
     """
 
     def __init__(self, negative_slope: float = 0.1) -> None:

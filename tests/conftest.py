@@ -11,3 +11,12 @@ from tests.makers import make_dataset
 def dataset(tmp_path: Path) -> Path:
     """A folder `faces` with ten good photos and twenty faces."""
     return make_dataset(tmp_path / "faces")
+
+
+@pytest.fixture(scope="session")
+def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights folder with both nets, weights random but always the same."""
+    # Imported here: most tests do without torch, which takes seconds to load.
+    from tests.pipeline.makers import save_random_weights
+
+    return save_random_weights(tmp_path_factory.mktemp("weights"))

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
+from torchvision.models import resnet34
 
 from data_prep.labels import CLASSES
 from pipeline.classifier import Classifier
 from pipeline.detector import MIN_SCORE, Detector, FaceBoxes
 from pipeline.predict import TwoStage
 from pipeline.retinaface import RetinaFace
-from pipeline.weights import ClassifierCard, DetectorCard
+from pipeline.weights import CLASSIFIER, DETECTOR, ClassifierCard, DetectorCard, save_weights
 from tests.makers import Objects, make_pixels, make_voc
 
 CPU = torch.device("cpu")
@@ -79,6 +80,15 @@ def make_net(negative_slope: float = 0.1, seed: int = 0) -> RetinaFace:
     return net.eval()
 
 
+def save_random_weights(folder: Path) -> Path:
+    """A weights folder as `run.py` takes it, the classifier made for small inputs."""
+    save_weights(folder / f"{DETECTOR}.safetensors", make_net().state_dict(), DetectorCard())
+    torch.manual_seed(0)
+    state = resnet34(num_classes=len(CLASSES)).state_dict()
+    save_weights(folder / f"{CLASSIFIER}.safetensors", state, ClassifierCard(input_size=64))
+    return folder
+
+
 class BrightDetector(Detector):
     """Finds bright rectangles; the brightness is the score."""
 
@@ -111,7 +121,7 @@ class BrightDetector(Detector):
 
 
 class ColourClassifier(Classifier):
-    """Tells the class by the brightest channel at the centre of the crop."""
+    """Tells the class by the colour of most bright pixels of the crop."""
 
     def __init__(self) -> None:
         super().__init__(nn.Identity(), ClassifierCard(sha256="colour"), device=CPU)
@@ -121,8 +131,8 @@ class ColourClassifier(Classifier):
         self.seen.extend(crops)
         rows = np.full((len(crops), len(CLASSES)), 0.1, np.float32)
         for row, crop in zip(rows, crops, strict=True):
-            channel = int(crop[len(crop) // 2, len(crop) // 2].argmax())
-            row[[COLOURS[name] for name in CLASSES].index(channel)] = 0.8
+            bright = crop[crop.max(axis=2) >= BRIGHT].sum(axis=0)
+            row[[COLOURS[name] for name in CLASSES].index(int(bright.argmax()))] = 0.8
         return rows
 
 

@@ -38,6 +38,15 @@ def test_anchors_of_one_size_are_made_once():
     assert make_anchors(64, 64) is make_anchors(64, 64)
 
 
+def test_anchors_made_while_detecting_serve_training():
+    make_anchors.cache_clear()
+    with torch.inference_mode():
+        make_anchors(32, 32)
+    offsets = torch.zeros(42, 4, requires_grad=True)
+    decode_boxes(offsets, make_anchors(32, 32)).sum().backward()
+    assert offsets.grad is not None
+
+
 def test_other_sizes_and_strides():
     anchors = make_anchors(8, 16, sizes=((4,),), strides=(8,))
     assert anchors.tolist() == [[4, 4, 4, 4], [12, 4, 4, 4]]

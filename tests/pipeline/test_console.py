@@ -1,7 +1,7 @@
 """Errors that a user can mend are one line; others are not hidden."""
 
-import click
 import pytest
+import typer
 
 from data_prep.errors import UserError
 from pipeline.console import explain_errors
@@ -15,7 +15,7 @@ from pipeline.console import explain_errors
     ],
 )
 def test_error_of_the_user_is_one_line_and_exit_code_2(capsys, message):
-    with pytest.raises(click.exceptions.Exit) as caught, explain_errors():
+    with pytest.raises(typer.Exit) as caught, explain_errors():
         raise UserError(message)
     assert caught.value.exit_code == 2
     assert capsys.readouterr().err == "error: a.jpg: can't be read.\n"

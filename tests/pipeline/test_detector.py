@@ -20,8 +20,8 @@ from pipeline.detector import (
 from pipeline.retinaface import HeadOutputs, RetinaFace
 from pipeline.weights import DetectorCard, WeightsError, save_weights
 from tests.makers import make_pixels
-from tests.pipeline.conftest import THIRD_PARTY, needs_third_party
 from tests.pipeline.makers import CPU, make_net
+from tests.pipeline.needs import THIRD_PARTY, needs_third_party
 
 GREY = (114, 114, 114)
 

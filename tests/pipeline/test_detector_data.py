@@ -155,14 +155,14 @@ def scenes(tmp_path):
     for number in range(5):
         make_photo(tmp_path / f"{number}.png", seed=number)
         box = np.array([[20, 15, 60, 55]], np.float32)
-        scenes.append(Scene(tmp_path / f"{number}.png", (120, 90), box))
+        scenes.append(Scene("ab"[number % 2], tmp_path / f"{number}.png", (120, 90), box))
     return scenes
 
 
 def test_items_repeat_by_index(scenes):
     ours, theirs = WindowDataset(scenes, RECIPE), WindowDataset(scenes, RECIPE)
     for index in (7, 0, 12):
-        for one, other in zip(ours[index], theirs[index], strict=True):
+        for one, other in zip(ours[index][:2], theirs[index][:2], strict=True):
             assert torch.equal(one, other)
 
 
@@ -205,12 +205,12 @@ def test_items_keep_boxes_on_their_faces_when_flipped(tmp_path, monkeypatch):
     pixels[40:80, 50:75] = (250, 0, 0)
     pixels[40:80, 75:100] = (0, 0, 250)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    scene = Scene(tmp_path / "a.png", (160, 120), np.array([[50, 40, 100, 80]], np.float32))
+    scene = Scene("a", tmp_path / "a.png", (160, 120), np.array([[50, 40, 100, 80]], np.float32))
     recipe = RECIPE.model_copy(update={"longest": (160.0, 160.0)})
     dataset = WindowDataset([scene], recipe)
     flips = 0
     for index in range(20):
-        window, boxes = dataset[index]
+        window, boxes, _ = dataset[index]
         assert window.shape == (3, SIDE, SIDE)
         assert window.dtype == torch.uint8
         x0, y0, x1, y1 = (round(float(value)) for value in boxes[0])
@@ -226,10 +226,18 @@ def test_items_keep_boxes_on_their_faces_when_flipped(tmp_path, monkeypatch):
     assert 0 < flips < 20
 
 
+def test_windows_of_score_only_sources_are_marked(scenes):
+    recipe = RECIPE.model_copy(update={"score_only": ["b"]})
+    marks = [WindowDataset(scenes, recipe)[index][2] for index in range(5)]
+    assert sorted(marks) == [False] * 3 + [True] * 2
+    assert not any(WindowDataset(scenes, RECIPE)[index][2] for index in range(5))
+
+
 def test_collated_windows():
-    items = [(torch.zeros(3, 8, 8), torch.zeros(n, 4)) for n in (0, 2)]
-    windows, boxes = collate_windows(items)
+    items = [(torch.zeros(3, 8, 8), torch.zeros(n, 4), n == 2) for n in (0, 2)]
+    windows, boxes, score_only = collate_windows(items)
     assert windows.shape == (2, 3, 8, 8)
+    assert score_only.tolist() == [False, True]
     assert [len(one) for one in boxes] == [0, 2]
 
 
@@ -250,6 +258,7 @@ def test_photos_of_one_name_in_two_sources_are_two_scenes(tmp_path):
     faces = pd.DataFrame([{**row, "source": name} for name in ("two", "one")])
     scenes = collect_scenes(faces, {name: tmp_path / name for name in ("one", "two")})
     assert [scene.path for scene in scenes] == [tmp_path / "one/a.jpg", tmp_path / "two/a.jpg"]
+    assert [scene.source for scene in scenes] == ["one", "two"]
 
 
 def test_photo_is_turned_where_its_boxes_ask_for_it(tmp_path, monkeypatch):
@@ -266,6 +275,6 @@ def test_photo_is_turned_where_its_boxes_ask_for_it(tmp_path, monkeypatch):
         return real(pixels, *rest)
 
     monkeypatch.setattr("pipeline.detector_data.cut_window", spy)
-    scene = Scene(tmp_path / "a.png", (90, 120), np.array([[5, 5, 30, 30]], np.float32))
+    scene = Scene("a", tmp_path / "a.png", (90, 120), np.array([[5, 5, 30, 30]], np.float32))
     WindowDataset([scene], RECIPE)[0]
     assert np.array_equal(seen[0], np.rot90(pixels, -1))

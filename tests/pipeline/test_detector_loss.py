@@ -58,6 +58,12 @@ def random_boxes(seed, count=6):
     return torch.tensor(np.hstack([corners, corners + sides]), dtype=torch.float32)
 
 
+def match_windows(windows, score_only=()):
+    """The batch's targets; `score_only` numbers the windows that teach scores only."""
+    marks = torch.tensor([index in score_only for index in range(len(windows))])
+    return match_batch(windows, marks, ANCHORS, RECIPE)
+
+
 def match(boxes, positive_iou=0.35, min_face=7.0):
     return match_anchors(
         torch.as_tensor(boxes, dtype=torch.float32),
@@ -115,7 +121,7 @@ def test_no_faces():
 
 def test_batch_is_matched_window_by_window():
     windows = [random_boxes(1), torch.zeros(0, 4), random_boxes(2)]
-    targets = match_batch(windows, ANCHORS, RECIPE)
+    targets = match_windows(windows)
     assert targets.classes.shape == (3, len(ANCHORS))
     for index, boxes in enumerate(windows):
         assert torch.equal(targets.classes[index], match(boxes)[0])
@@ -136,7 +142,7 @@ def answer(targets, share):
 
 @pytest.fixture
 def targets():
-    return match_batch([random_boxes(1), random_boxes(2)], ANCHORS, RECIPE)
+    return match_windows([random_boxes(1), random_boxes(2)])
 
 
 def test_loss_falls_on_the_way_to_the_truth(targets):
@@ -215,7 +221,7 @@ def test_hardest_background_counts_as_in_the_slow_loop(targets, seed):
     logits = torch.randn(*targets.classes.shape, 2, generator=generator)
     classes = targets.classes.clone()
     classes[:, ::7] = IGNORED
-    targets = Targets(classes, targets.boxes)
+    targets = Targets(classes, targets.boxes, targets.score_only)
     outputs = answer(targets, 0.0)._replace(scores=logits)
     losses = detector_loss(outputs, None, targets, ANCHORS, RECIPE)
     assert float(losses["scores"]) == pytest.approx(
@@ -224,17 +230,52 @@ def test_hardest_background_counts_as_in_the_slow_loop(targets, seed):
 
 
 def test_windows_without_faces_still_teach_background():
-    targets = match_batch([torch.zeros(0, 4)], ANCHORS, RECIPE)
+    targets = match_windows([torch.zeros(0, 4)])
     outputs = answer(targets, 0.0)
     losses = detector_loss(outputs, outputs.landmarks, targets, ANCHORS, RECIPE)
     assert float(losses["scores"]) == pytest.approx(RECIPE.negatives * math.log(2), rel=1e-5)
     assert float(losses["boxes"]) == float(losses["landmarks"]) == 0
 
 
+def test_score_only_windows_teach_that_faces_are_faces_and_no_more():
+    windows = [random_boxes(1), random_boxes(2)]
+    generator = torch.Generator().manual_seed(0)
+    count = len(ANCHORS)
+    outputs = HeadOutputs(
+        *(torch.randn(2, count, size, generator=generator).requires_grad_() for size in (4, 2, 10))
+    )
+    targets = match_windows(windows, score_only=[1])
+    losses = detector_loss(outputs, None, targets, ANCHORS, RECIPE)
+    losses["total"].backward()
+    face = targets.classes == FACE
+    learning = outputs.scores.grad.abs().sum(dim=-1) > 0
+    assert torch.equal(learning[1], face[1]), "no background"
+    assert learning[0][face[0]].all()
+    assert (learning[0] & ~face[0]).sum() == RECIPE.negatives * face[0].sum()
+    assert (outputs.boxes.grad[1] == 0).all()
+    assert (outputs.boxes.grad[0][face[0]].abs().sum(dim=-1) > 0).all()
+
+
+def test_boxes_of_score_only_windows_do_not_thin_out_the_others():
+    windows = [random_boxes(1), random_boxes(2)]
+    both = match_windows(windows, score_only=[1])
+    alone = match_windows(windows[:1])
+    first = detector_loss(answer(both, 0.5), None, both, ANCHORS, RECIPE)
+    second = detector_loss(answer(alone, 0.5), None, alone, ANCHORS, RECIPE)
+    assert float(first["boxes"]) == pytest.approx(float(second["boxes"]))
+
+
+def test_batch_of_score_only_windows():
+    targets = match_windows([random_boxes(1)], score_only=[0])
+    losses = detector_loss(answer(targets, 0.5), None, targets, ANCHORS, RECIPE)
+    assert float(losses["boxes"]) == 0
+    assert float(losses["scores"]) > 0
+
+
 def test_box_loss_is_that_of_the_paper():
     """Distance-IoU: 1 − IoU + squared distance of the centres over the diagonal around both."""
     box = torch.tensor([[40.0, 40.0, 72.0, 72.0]])
-    targets = match_batch([box], ANCHORS, RECIPE)
+    targets = match_windows([box])
     face = targets.classes[0] == FACE
     shifted = box + torch.tensor([8.0, 0.0, 8.0, 0.0])
     outputs = answer(targets, 0.0)

@@ -7,8 +7,8 @@ from torch.nn import functional as F
 from pipeline.anchors import make_anchors
 from pipeline.retinaface import RetinaFace
 from pipeline.weights import load_state
-from tests.pipeline.conftest import THIRD_PARTY, needs_third_party
 from tests.pipeline.makers import make_net
+from tests.pipeline.needs import THIRD_PARTY, needs_third_party
 
 
 @pytest.fixture(scope="module")

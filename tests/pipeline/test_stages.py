@@ -1,5 +1,7 @@
 """The callbacks of a stage, on a net of one layer and with validation losses from a script."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from fastai.data.load import DataLoader
 from fastai.metrics import accuracy
 from torch import nn
 
+from data_prep.files import OutputError
 from pipeline.checkpoint import load_checkpoint
 from pipeline.stages import Bf16, StageKeeper
 from tests.pipeline.makers import CPU
@@ -170,6 +173,21 @@ def test_resumed_stage_goes_on_counting_patience(make, tmp_path):
     fit(resumed, rest, 5, start=state["epoch"])
     assert [row["epoch"] for row in rest.history] == [0, 1, 2, 3]
     assert torch.equal(resumed.model.weight, state["best"]["weight"])
+
+
+def test_full_disk_is_told_and_the_old_checkpoint_stays(make, tmp_path, monkeypatch):
+    real = Path.replace
+
+    def fill_up(self, target):
+        if load_checkpoint(target):
+            raise OSError(28, "No space left on device")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", fill_up)
+    learn, keeper, _ = make([3, 2])
+    with pytest.raises(OutputError, match=r"checkpoint\.pt: can't be written \(No space left"):
+        fit(learn, keeper, 2)
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["epoch"] == 1
 
 
 def test_bf16_computes_in_bf16_and_hands_on_float32(make):

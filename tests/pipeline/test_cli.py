@@ -1,0 +1,282 @@
+"""The command line of training: what reaches the parts, and what users are told."""
+
+import csv
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from data_prep.faces import read_faces
+from pipeline import train_classifier, train_detector
+from pipeline.cli import app
+from pipeline.detector import Detector
+from tests.makers import hash_tree
+from tests.pipeline.makers import make_net, save_photo
+from tests.pipeline.test_demo import PortraitDetector
+from tests.pipeline.test_predict import ColourClassifier
+
+
+def call(*arguments):
+    """Run in this process; an error that is not explained fails the test."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert "Traceback" not in result.output
+    return result
+
+
+def assert_refused(result, *words):
+    """Exit 2, and a last line on standard error that says why."""
+    assert result.exit_code == 2
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith("error: ")
+    for word in words:
+        assert str(word) in line
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Weights to start the detector from."""
+    save_file(make_net().state_dict(), tmp_path / "start.safetensors")
+    return tmp_path / "start.safetensors"
+
+
+@pytest.fixture
+def trainers(monkeypatch):
+    """What reaches the trainers, in place of training."""
+    calls = []
+
+    def train(*arguments, **options):
+        calls.append((arguments, options))
+        options["say"]("trained")
+
+    monkeypatch.setattr(train_classifier, "train_classifier", train)
+    monkeypatch.setattr(train_detector, "train_detector", train)
+    return calls
+
+
+def test_commands_are_listed():
+    result = call("--help")
+    for command in ("train", "train-detector", "classify", "demo-photos", "benchmark"):
+        assert command in result.stdout
+
+
+def test_train(prepared, tmp_path, trainers):
+    options = ["--set", "seed=7", "--set", "epochs=[1, 1]", "--device", "cpu"]
+    result = call("train", prepared, "-o", tmp_path / "runs", *options)
+    assert result.exit_code == 0
+    (((faces, folder, recipe, run), named),) = trainers
+    assert len(faces) == 48
+    assert folder == prepared
+    assert (recipe.seed, recipe.epochs, recipe.name) == (7, [1, 1], "default")
+    assert run.folder == tmp_path / "runs" / "001-default"
+    assert named["device"].type == "cpu"
+    assert result.stderr.splitlines() == [
+        f"run folder: {run.folder}",
+        "trained",
+        f"weights: {run.folder / 'classifier.safetensors'}",
+    ]
+
+
+def test_train_detector(prepared, tmp_path, start, trainers):
+    options = ["--start", start, "--set", "steps=3", "--device", "cpu"]
+    result = call("train-detector", prepared, "-o", tmp_path / "runs", *options)
+    assert result.exit_code == 0
+    (((faces, roots, recipe, state, run), _),) = trainers
+    assert len(faces) == 48
+    assert roots == {"set": prepared.parent / "set"}
+    assert recipe.steps == 3
+    assert len(state) == 300
+    assert run.folder == tmp_path / "runs" / "001-detector"
+
+
+def test_resumed_run_goes_on_by_its_own_recipe(prepared, tmp_path, trainers):
+    call("train", prepared, "-o", tmp_path / "runs", "--set", "seed=7")
+    folder = tmp_path / "runs" / "001-default"
+    result = call("train", prepared, "-o", tmp_path / "runs", "--resume", folder)
+    assert result.exit_code == 0
+    (_, ((_, _, recipe, run), _)) = trainers
+    assert recipe.seed == 7
+    assert run.folder == folder
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["001-default"]
+
+
+def test_run_can_be_repeated_from_its_recipe(prepared, tmp_path, trainers):
+    call("train", prepared, "-o", tmp_path / "runs", "--set", "seed=7")
+    recipe = tmp_path / "runs" / "001-default" / "recipe.toml"
+    call("train", prepared, "-o", tmp_path / "runs", "--recipe", recipe)
+    (((*_, first, _), _), ((*_, second, run), _)) = trainers
+    assert first == second
+    assert run.folder.name == "002-default"
+
+
+@pytest.mark.usefixtures("trainers")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--recipe", "defualt"], "no recipe 'defualt'"),
+        (["--recipe", "detector"], "a recipe for a detector, not for a classifier"),
+        (["--set", "epoch=3"], "did you mean 'epochs'?"),
+        (["--set", "batch_size=0"], "batch_size"),
+        (["--resume", "nowhere"], "no recipe 'nowhere/recipe.toml'"),
+        (["--device", "gpu"], "use auto, cpu or cuda"),
+    ],
+)
+def test_train_with_wrong_options(prepared, tmp_path, options, words):
+    result = call("train", prepared, "-o", tmp_path / "runs", *options)
+    assert_refused(result, words)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.usefixtures("trainers")
+@pytest.mark.parametrize("command", ["train", "train-detector"])
+def test_folder_that_is_not_prepared(tmp_path, start, command):
+    more = ["--start", start] if command == "train-detector" else []
+    result = call(command, tmp_path, "-o", tmp_path / "runs", *more)
+    assert_refused(result, tmp_path, "make it with: python -m data_prep build")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.usefixtures("trainers")
+def test_runs_folder_that_cannot_be_made(prepared, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert_refused(call("train", prepared, "-o", tmp_path / "file"), "can't be made")
+
+
+@pytest.mark.parametrize("content", [None, b"no weights"])
+def test_start_weights_that_cannot_be_read(prepared, tmp_path, content):
+    if content is not None:
+        (tmp_path / "a.pth").write_bytes(content)
+    options = ["--start", tmp_path / "a.pth", "-o", tmp_path / "runs"]
+    assert_refused(call("train-detector", prepared, *options), tmp_path / "a.pth")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_start_weights_of_another_net(prepared, tmp_path):
+    save_file({"a": torch.zeros(2)}, tmp_path / "a.safetensors")
+    options = ["--start", tmp_path / "a.safetensors", "-o", tmp_path / "runs"]
+    assert_refused(call("train-detector", prepared, *options), "do not fit retinaface")
+
+
+def test_broken_training_photo_is_named_in_one_line(prepared, tmp_path, start):
+    """It is read by another process, whose own words are left out."""
+    root = tmp_path / "copy"
+    shutil.copytree(prepared.parent / "set", root / "set")
+    shutil.copytree(prepared, root / "prepared", ignore=shutil.ignore_patterns("crops"))
+    manifest = root / "prepared" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(str(prepared.parent), str(root)))
+    faces = read_faces(root / "prepared")
+    for image in set(faces.loc[faces["split"] == "train", "image"]):
+        (root / "set" / image).write_bytes(b"")
+    options = ["--start", start, "--set", "input_size=64", "--set", "batch_size=2"]
+    result = call("train-detector", root / "prepared", "-o", tmp_path / "runs", *options)
+    assert_refused(result, "the file is empty (0 bytes)", root / "set" / "images")
+
+
+def test_classify(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "pipeline.classifier.Classifier.load", lambda path, *, device: ColourClassifier()
+    )
+    result = call("classify", prepared, "-o", tmp_path / "table.csv")
+    assert result.exit_code == 0
+    assert result.stderr == f"12 faces of the valid split: {tmp_path / 'table.csv'}\n"
+    faces = read_faces(prepared)
+    valid = faces[faces["split"] == "valid"]
+    with (tmp_path / "table.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        *("image", "xmin", "ymin", "xmax", "ymax", "label", "score", "detection"),
+        *("p_with_mask", "p_without_mask", "p_mask_weared_incorrect"),
+    ]
+    assert [row["image"] for row in rows] == [f"set/{image}" for image in valid["image"]]
+    assert [row["label"] for row in rows] == valid["label"].tolist()
+    assert {row["detection"] for row in rows} == {"1.0"}
+    assert [float(row["xmin"]) for row in rows] == valid["xmin"].tolist()
+    assert {float(row["score"]) for row in rows} == {0.8}
+
+
+def test_classify_the_other_split(prepared, tmp_path, random_weights):
+    options = ["--weights", random_weights, "--split", "train", "--device", "cpu"]
+    result = call("classify", prepared, "-o", tmp_path / "table.csv", *options)
+    assert result.exit_code == 0
+    assert result.stderr.startswith("36 faces of the train split")
+
+
+def test_classify_a_split_that_is_not_there(prepared, tmp_path, random_weights):
+    options = ["--weights", random_weights, "--split", "test", "--device", "cpu"]
+    result = call("classify", prepared, "-o", tmp_path / "table.csv", *options)
+    assert_refused(result, "no face in the split 'test'", "train", "valid")
+    assert not (tmp_path / "table.csv").exists()
+
+
+def test_classify_without_weights(prepared, tmp_path):
+    result = call("classify", prepared, "-o", tmp_path / "t.csv", "--weights", tmp_path / "none")
+    assert_refused(result, tmp_path / "none" / "classifier.json")
+
+
+def test_classify_with_a_lost_crop(prepared, tmp_path, random_weights):
+    copy = tmp_path / "prepared"
+    shutil.copytree(prepared, copy)
+    faces = read_faces(copy)
+    lost = copy / faces.loc[faces["split"] == "valid", "crop"].iloc[3]
+    lost.unlink()
+    options = ["-o", tmp_path / "t.csv", "--weights", random_weights]
+    assert_refused(call("classify", copy, *options), lost, "can't be read")
+
+
+def test_demo_photos(tmp_path, monkeypatch):
+    monkeypatch.setattr(Detector, "load", lambda path, *, device: PortraitDetector())
+    result = call("demo-photos", tmp_path / "demo")
+    assert result.exit_code == 0
+    paths = result.stdout.splitlines()
+    assert len(paths) == 4
+    assert paths == [str(path) for path in map((tmp_path / "demo").joinpath, _names(paths))]
+    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == sorted(_names(paths))
+
+
+def _names(paths):
+    return [path.rsplit("/", 1)[1] for path in paths]
+
+
+def test_demo_photos_without_weights(tmp_path):
+    result = call("demo-photos", tmp_path / "demo", "--weights", tmp_path / "none")
+    assert_refused(result, "detector.json")
+    assert not (tmp_path / "demo").exists()
+
+
+def test_benchmark(tmp_path, monkeypatch):
+    for index in range(5):
+        save_photo(tmp_path / "photos" / f"{index}.png", seed=index)
+    seen = []
+
+    def compare(photos, weights, out, **options):
+        seen.append((photos, options))
+        return SimpleNamespace(describe=lambda: "the outcome")
+
+    monkeypatch.setattr("pipeline.benchmark.compare_speed", compare)
+    before = hash_tree(tmp_path / "photos")
+    result = call("benchmark", tmp_path / "photos", "--most", 3, "--rounds", 2, "--device", "cpu")
+    assert result.exit_code == 0
+    assert result.stdout == "the outcome\n"
+    ((photos, options),) = seen
+    assert photos.images == ("0.png", "2.png", "4.png"), "spread over the folder"
+    assert (options["rounds"], options["thresh"]) == (2, 0.3)
+    assert hash_tree(tmp_path / "photos") == before
+
+
+def test_benchmark_of_an_empty_folder(tmp_path):
+    assert_refused(call("benchmark", tmp_path), "no photos")
+
+
+def test_module_can_be_run():
+    command = [sys.executable, "-m", "pipeline"]
+    done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "train-detector" in done.stdout
+    nothing = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert nothing.returncode == 2

@@ -1,0 +1,522 @@
+"""`run.py`: whatever a user gives it, a clear answer, the rest done, nothing of theirs changed."""
+
+import csv
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from data_prep.files import OutputError
+from data_prep.photo import read_photo
+from pipeline import folder as running
+from pipeline.folder import COLUMNS
+from pipeline.predict import TwoStage
+from pipeline.run_cli import app
+from tests.makers import hash_tree
+from tests.pipeline.makers import FACES, paint_photo, save_photo, stand_ins
+from tests.pipeline.needs import needs_shipped
+
+RUN = Path(__file__).parent.parent / "run.py"
+GOOD = 3
+"""Photos of the folder that are good whatever else is in it."""
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three good photos with two faces each."""
+    root = tmp_path / "photos"
+    for index in range(GOOD):
+        save_photo(root / f"good{index}.png", seed=index)
+    return root
+
+
+@pytest.fixture
+def stages(monkeypatch):
+    """Stand-ins for both nets; what they were loaded with is in `loaded`."""
+    pair = stand_ins()
+    pair.loaded = []
+
+    def load(weights, *, device, bf16=None):
+        pair.loaded.append((weights, device, bf16))
+        pair.seconds = dict.fromkeys(("detect", "classify"), 0.0)
+        return pair
+
+    monkeypatch.setattr(TwoStage, "load", load)
+    return pair
+
+
+def call(*arguments):
+    """Run in this process; an error that is not explained fails the test."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert "Traceback" not in result.output
+    return result
+
+
+@pytest.fixture
+def run(photos, stages, tmp_path):
+    """Run over the folder of photos; checks what holds in every case."""
+
+    def go(*options):
+        before = hash_tree(photos)
+        result = call(photos, "-o", tmp_path / "out", *options)
+        assert hash_tree(photos) == before, "the user's folder is not touched"
+        return result
+
+    return go
+
+
+def table(out):
+    with (out / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_unreadable(result, out, name, reason):
+    """The photo is named with the reason, and the rest is done."""
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("unreadable: ")]
+    assert name in line
+    assert reason in line
+    assert len(table(out)) == 2 * GOOD
+    (item,) = json.loads((out / "summary.json").read_text())["unreadable"]
+    assert item["image"] == name
+    assert reason in item["reason"]
+    assert not (out / "annotated" / name).exists()
+
+
+def assert_done(result, out, name, faces=2):
+    """The odd photo is done like the others."""
+    assert result.exit_code == 0, result.stderr
+    assert "unreadable" not in result.stderr
+    rows = [row for row in table(out) if row["image"] == name]
+    assert len(rows) == faces
+    assert len(table(out)) == 2 * GOOD + faces
+    assert (out / "annotated" / name).is_file()
+    return rows
+
+
+def box_of(row):
+    return [float(row[key]) for key in ("xmin", "ymin", "xmax", "ymax")]
+
+
+def test_good_folder(run, tmp_path):
+    result = run()
+    assert result.exit_code == 0
+    assert len(table(tmp_path / "out")) == 6
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("3 photos, 3 of them now, in ")
+    assert lines[1] == "faces: with_mask 3, without_mask 3, mask_weared_incorrect 0"
+    assert lines[2:] == [
+        f"table: {tmp_path / 'out' / 'predictions.csv'}",
+        f"drawn: {tmp_path / 'out' / 'annotated'}",
+    ]
+    assert "photos: 3/3" in result.stderr
+
+
+def test_second_run_says_that_nothing_was_to_do(run, stages):
+    run()
+    stages.detector.seen.clear()
+    assert run().stdout.startswith("3 photos, 0 of them now")
+    assert stages.detector.seen == []
+
+
+def test_defaults_reach_the_nets(run, stages):
+    run()
+    ((weights, device, bf16),) = stages.loaded
+    assert weights == RUN.parent / "weights"
+    assert device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert bf16 is None
+
+
+@pytest.mark.parametrize(("option", "bf16"), [("--bf16", True), ("--fp32", False)])
+def test_options_reach_the_nets(run, stages, tmp_path, option, bf16):
+    run("--device", "cpu", "--weights", tmp_path / "w", option)
+    assert stages.loaded == [(tmp_path / "w", torch.device("cpu"), bf16)]
+
+
+def test_no_draw(run, tmp_path):
+    result = run("--no-draw")
+    assert "drawn:" not in result.stdout
+    assert not (tmp_path / "out" / "annotated").exists()
+
+
+def test_threshold(run, photos, tmp_path):
+    save_photo(photos / "dim.png", level=150)  # a score of 0.59
+    run("--thresh", 0.6)
+    assert len(table(tmp_path / "out")) == 6
+    run("--thresh", 0.5)
+    assert len(table(tmp_path / "out")) == 8
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"shopping list: masks\n" * 9, "not a photo in a known format"),
+        (b"", "the file is empty (0 bytes)"),
+    ],
+    ids=["text file", "zero bytes"],
+)
+def test_file_called_jpg_that_is_none(run, photos, tmp_path, content, reason):
+    (photos / "odd.jpg").write_bytes(content)
+    assert_unreadable(run(), tmp_path / "out", "odd.jpg", reason)
+
+
+def test_truncated_jpeg(run, photos, tmp_path):
+    save_photo(photos / "odd.jpg")
+    (photos / "odd.jpg").write_bytes((photos / "odd.jpg").read_bytes()[:-2000])
+    assert_unreadable(run(), tmp_path / "out", "odd.jpg", "damaged or truncated")
+
+
+def test_unreadable_photos_stay_so_in_the_second_run(run, photos):
+    (photos / "odd.jpg").write_bytes(b"")
+    results = [run() for _ in range(2)]
+    assert [result.exit_code for result in results] == [1, 1]
+    assert all("unreadable: " in result.stderr for result in results)
+
+
+def test_unreadable_photo_that_is_mended(run, photos, tmp_path):
+    (photos / "odd.png").write_bytes(b"")
+    run()
+    save_photo(photos / "odd.png")
+    assert_done(run(), tmp_path / "out", "odd.png")
+
+
+def test_one_pixel_photo(run, photos, tmp_path):
+    Image.new("RGB", (1, 1), (9, 8, 7)).save(photos / "odd.png")
+    assert_done(run(), tmp_path / "out", "odd.png", faces=0)
+
+
+@pytest.mark.parametrize("size", [(1, 2000), (2000, 1)])
+def test_very_thin_photo(run, photos, tmp_path, size):
+    Image.new("RGB", size, (9, 8, 7)).save(photos / "odd.png")
+    assert_done(run(), tmp_path / "out", "odd.png", faces=0)
+
+
+def test_cmyk_jpeg(run, photos, tmp_path):
+    image = Image.fromarray(paint_photo()).convert("CMYK")
+    image.save(photos / "odd.jpg", quality=95, subsampling=0)
+    rows = assert_done(run(), tmp_path / "out", "odd.jpg")
+    assert {row["label"] for row in rows} == {"with_mask", "without_mask"}
+
+
+def test_16_bit_png(run, photos, tmp_path):
+    pixels = paint_photo().astype(np.uint16) * 257
+    cv2.imwrite(str(photos / "odd.png"), pixels[:, :, ::-1])
+    rows = assert_done(run(), tmp_path / "out", "odd.png")
+    assert box_of(rows[0]) == [20, 15, 60, 55]
+
+
+def test_16_bit_grey_png(run, photos, tmp_path):
+    cv2.imwrite(str(photos / "odd.png"), paint_photo().max(axis=2).astype(np.uint16) * 257)
+    assert_done(run(), tmp_path / "out", "odd.png")
+
+
+def test_palette_png(run, photos, tmp_path):
+    Image.fromarray(paint_photo()).quantize(64).save(photos / "odd.png")
+    rows = assert_done(run(), tmp_path / "out", "odd.png")
+    assert {row["label"] for row in rows} == {"with_mask", "without_mask"}
+
+
+def test_png_with_alpha(run, photos, tmp_path):
+    alpha = np.full((90, 120, 1), 255, np.uint8)
+    Image.fromarray(np.concatenate([paint_photo(), alpha], axis=2)).save(photos / "odd.png")
+    rows = assert_done(run(), tmp_path / "out", "odd.png")
+    assert box_of(rows[0]) == [20, 15, 60, 55]
+
+
+def test_grey_jpeg(run, photos, tmp_path):
+    Image.fromarray(paint_photo().max(axis=2)).save(photos / "odd.jpg", quality=95)
+    assert_done(run(), tmp_path / "out", "odd.jpg")
+
+
+def test_exif_turned_photo_is_measured_and_drawn_upright(run, photos, tmp_path):
+    """Stored lying, to be turned clockwise: 90 × 120 upright, and x, y become 90 − y, x."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(paint_photo(FACES[:1])).save(photos / "odd.png", exif=exif)
+    (row,) = assert_done(run(), tmp_path / "out", "odd.png", faces=1)
+    assert box_of(row) == [35, 20, 75, 60]
+    assert row["orientation"] == "6"
+    drawn = read_photo(tmp_path / "out" / "annotated" / "odd.png")
+    assert drawn.orientation == 1, "nobody turns it twice"
+    assert drawn.width / 90 == drawn.height / 120
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["turned"] == ["odd.png"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fiesta de año nuevo, 口罩 & 'más' 😷.png",
+        "two  spaces .png",
+        "-o.png",
+        "--help.png",
+        'quote".png',
+        "a,b;c.png",
+        "new\nline.png",
+        "[1].png",
+        "%s{}.png",
+        "photos/photos/photos.png",
+    ],
+)
+def test_odd_names(run, photos, tmp_path, name):
+    save_photo(photos / name)
+    assert_done(run(), tmp_path / "out", name)
+
+
+@pytest.mark.usefixtures("stages")
+def test_photo_named_like_an_option(tmp_path, monkeypatch):
+    save_photo(tmp_path / "--thresh.png")
+    monkeypatch.chdir(tmp_path)
+    assert call("-o", "out", "--", "--thresh.png").exit_code == 0
+    assert {row["image"] for row in table(tmp_path / "out")} == {"--thresh.png"}
+
+
+@pytest.mark.usefixtures("stages")
+def test_glob_and_single_photo(photos, tmp_path):
+    assert call(photos / "good[01].png", "-o", tmp_path / "a").exit_code == 0
+    assert len(table(tmp_path / "a")) == 4
+    assert call(photos / "good2.png", "-o", tmp_path / "b").exit_code == 0
+    assert [row["image"] for row in table(tmp_path / "b")] == ["good2.png"] * 2
+
+
+def assert_refused(result, *words):
+    """Exit 2, and one line on standard error that says why."""
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    for word in words:
+        assert str(word) in line
+
+
+@pytest.mark.usefixtures("stages")
+@pytest.mark.parametrize("name", ["none", "none.jpg", "none/*.jpg"])
+def test_missing_folder(tmp_path, name):
+    result = call(tmp_path / name, "-o", tmp_path / "out")
+    assert_refused(
+        result, tmp_path / name, "no photos" if "*" in name else "no such file or folder"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("stages")
+def test_empty_folder(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("")
+    result = call(tmp_path / "empty", "-o", tmp_path / "out")
+    assert_refused(result, tmp_path / "empty", "no photos", ".jpg")
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_arguments():
+    result = call()
+    assert result.exit_code == 2
+    assert "Missing argument" in result.stderr
+    assert "photos" in result.stderr.lower()
+
+
+def test_output_below_a_file(run, tmp_path):
+    (tmp_path / "file").write_text("x")
+    assert_refused(
+        run("-o", tmp_path / "file" / "out"), tmp_path / "file" / "out", "can't be written"
+    )
+
+
+def test_output_that_is_a_file(run, tmp_path):
+    (tmp_path / "file").write_text("x")
+    assert_refused(run("-o", tmp_path / "file"), "can't be written")
+    assert (tmp_path / "file").read_text() == "x"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only for root")
+def test_read_only_output(run, tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o555)
+    assert_refused(run("-o", tmp_path / "locked" / "out"), "locked", "can't be written")
+
+
+@pytest.mark.usefixtures("stages")
+def test_output_inside_the_photos(photos):
+    """What was drawn in the first run is no photo in the second."""
+    out = photos / "out"
+    for done in (3, 0):
+        result = call(photos, "-o", out)
+        assert result.exit_code == 0
+        assert result.stdout.startswith(f"3 photos, {done} of them now")
+    assert len(table(out)) == 6
+
+
+@pytest.mark.usefixtures("stages")
+def test_output_is_the_folder_of_the_photos(photos):
+    for done in (3, 0):
+        assert call(photos, "-o", photos).stdout.startswith(f"3 photos, {done} of them now")
+    assert sorted(path.name for path in photos.glob("*.png")) == [f"good{i}.png" for i in range(3)]
+
+
+def test_drawn_photos_are_no_input(run, tmp_path):
+    run()
+    before = hash_tree(tmp_path / "out")
+    drawn = tmp_path / "out" / "annotated"
+    assert_refused(call(drawn, "-o", tmp_path / "out"), drawn, "choose another -o")
+    assert_refused(call(drawn / "good0.png", "-o", tmp_path / "out"), "choose another -o")
+    assert hash_tree(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("value", ["big", "0", "-1", "9", "nan", "inf", "", "1,5"])
+def test_resize_that_makes_no_sense(run, tmp_path, value):
+    result = run("--resize", value)
+    assert result.exit_code == 2
+    assert f"'{value}': write auto, or a factor up to 8" in " ".join(result.stderr.split())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("value", ["auto", "1", "0.5", "2.5", "8"])
+def test_resize_that_makes_sense(run, value, stages, monkeypatch):
+    seen = []
+    real = stages.predict
+    monkeypatch.setattr(
+        stages, "predict", lambda photos, **o: seen.append(o["resize"]) or real(photos, **o)
+    )
+    assert run("--resize", value).exit_code == 0
+    assert seen == [None if value == "auto" else float(value)]
+
+
+@pytest.mark.parametrize("option", ["--thresh", "--draw-from"])
+@pytest.mark.parametrize("value", ["-0.1", "1.5", "high", "nan"])
+def test_threshold_out_of_range(run, tmp_path, option, value):
+    result = run(option, value)
+    assert result.exit_code == 2
+    assert option in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_option(run):
+    result = run("--treshold", "0.5")
+    assert result.exit_code == 2
+    assert "--treshold" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [("cuda", "no CUDA device can be used here"), ("gpu", "use auto, cpu or cuda")],
+)
+def test_device_that_is_not_there(run, monkeypatch, device, words):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert_refused(run("--device", device), words)
+
+
+def test_missing_weights(photos, tmp_path):
+    result = call(photos, "-o", tmp_path / "out", "--weights", tmp_path / "none")
+    assert_refused(result, tmp_path / "none" / "detector.json", "--weights names a folder")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["detector", "classifier"])
+def test_weights_with_a_wrong_hash(photos, tmp_path, random_weights, name):
+    copy = tmp_path / "weights"
+    shutil.copytree(random_weights, copy)
+    with (copy / f"{name}.safetensors").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\x55")
+    result = call(photos, "-o", tmp_path / "out", "--weights", copy)
+    assert_refused(result, copy / f"{name}.safetensors", "SHA-256", "Fetch it again")
+    assert not (tmp_path / "out").exists()
+
+
+def test_full_disk_is_told_and_what_is_done_stays(run, tmp_path, monkeypatch, stages):
+    monkeypatch.setattr(running, "CHUNK_PHOTOS", 1)
+    real, count = running.save_drawing, []
+
+    def fill_up(path, drawing):
+        count.append(path)
+        if len(count) == 2:
+            raise OutputError(f"{path}: can't be written (No space left on device).")
+        real(path, drawing)
+
+    monkeypatch.setattr(running, "save_drawing", fill_up)
+    result = run()
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'out'}")
+    assert "No space left on device" in result.stderr
+    stages.detector.seen.clear()
+    monkeypatch.setattr(running, "save_drawing", real)
+    assert run().exit_code == 0
+    assert len(stages.detector.seen) == 2, "the first photo was done"
+
+
+def test_old_results_stay_when_the_disk_is_full(run, photos, tmp_path, monkeypatch):
+    run()
+    before = (tmp_path / "out" / "predictions.csv").read_bytes()
+    save_photo(photos / "new.png")
+    real = Path.replace
+
+    def fill_up(self, target):
+        if Path(target).name == "predictions.csv":
+            raise OSError(28, "No space left on device")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", fill_up)
+    result = run()
+    assert result.exit_code == 2
+    assert "predictions.csv: can't be written (No space left on device)" in result.stderr
+    assert (tmp_path / "out" / "predictions.csv").read_bytes() == before
+    assert not list((tmp_path / "out").glob(".predictions*")), "no half-written file stays"
+
+
+def run_command(*arguments, **options):
+    command = [sys.executable, str(RUN), *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment, **options
+    )
+
+
+def test_the_command_itself(photos, tmp_path, random_weights):
+    """With real nets, whose weights are random: what they find does not matter here."""
+    (photos / "odd.jpg").write_bytes(b"")
+    before = hash_tree(photos)
+    options = ["--weights", random_weights, "--thresh", 0.9999, "--resize", 1, "--device", "cpu"]
+    done = run_command(photos, "-o", "results", *options, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        f"unreadable: {photos / 'odd.jpg'}: the file is empty (0 bytes); copy it again from its "
+        "source."
+    )
+    out = tmp_path / "results"
+    assert (out / "predictions.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
+    assert sorted(path.name for path in (out / "annotated").iterdir()) == [
+        f"good{index}.png" for index in range(GOOD)
+    ]
+    assert hash_tree(photos) == before
+
+
+def test_the_command_on_a_really_full_disk(photos, tmp_path, random_weights):
+    """A limit on file size makes a real write fail half-way, as a full disk does."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6_000, 6_000))
+
+    options = ["--weights", random_weights, "--thresh", 1, "--resize", 1, "--device", "cpu"]
+    done = run_command(photos, "-o", tmp_path / "out", *options, preexec_fn=limit)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'out'}")
+    assert "can't be written (File too large)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@needs_shipped
+def test_the_command_with_the_shipped_weights(photos, tmp_path):
+    done = run_command(photos, "-o", tmp_path / "out", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "predictions.csv").is_file()
