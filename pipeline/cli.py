@@ -115,6 +115,26 @@ def classify_command(
         say(f"{count} faces of the {split} split: {table}")
 
 
+@app.command("measure")
+def measure_command(
+    prepared: Prepared,
+    weights: Weights = SHIPPED,
+    write: Annotated[
+        bool, typer.Option("--write", help="Put the figures on the cards, too.")
+    ] = False,
+    device: Device = "auto",
+) -> None:
+    """Measure weights on the validation split, with intervals, as a Markdown table."""
+    with explain_errors():
+        from pipeline.compute import pick_device
+        from pipeline.measure import describe_results, measure_weights, write_to_cards
+
+        results = measure_weights(prepared, weights, device=pick_device(device), say=say)
+        typer.echo(describe_results(results))
+        if write:
+            write_to_cards(results, weights)
+
+
 @app.command("demo-photos")
 def demo_photos_command(
     folder: Annotated[Path, typer.Argument(help="Folder that gets the photos.")],

@@ -23,7 +23,7 @@ class Targets:
     Attributes:
         classes: Batch × anchors, int64: `BACKGROUND`, `FACE` or `IGNORED`.
         boxes: Batch × anchors × 4: the matched face's corners; meaningless where there is none.
-        score_only: Batch, bool: windows that teach neither boxes nor background.
+        score_only: Batch, bool: windows that teach no boxes.
     """
 
     classes: Tensor
@@ -85,9 +85,27 @@ def match_batch(
     return Targets(classes, torch.stack([matched for _, matched in pairs]), score_only)
 
 
+def spare_unboxed(targets: Targets, teacher: HeadOutputs, recipe: DetectorRecipe) -> Targets:
+    """Ignore what may be a face that annotators left unboxed.
+
+    In windows of `score_only` datasets, anchors off all boxes are background only where the start
+    weights see none: trusting them all would unlearn faces, and trusting none of them would teach
+    that such photos are faces all over.
+
+    Args:
+        targets: From `match_batch`.
+        teacher: Outputs of the start weights for the same windows.
+        recipe: Gives `sure_background`.
+    """
+    maybe_face = teacher.scores.float().softmax(dim=-1)[..., FACE] > recipe.sure_background
+    doubtful = maybe_face & targets.score_only[:, None] & (targets.classes == BACKGROUND)
+    classes = targets.classes.masked_fill(doubtful, IGNORED)
+    return Targets(classes, targets.boxes, targets.score_only)
+
+
 def detector_loss(
     outputs: HeadOutputs,
-    teacher_landmarks: Tensor | None,
+    teacher: HeadOutputs,
     targets: Targets,
     anchors: Tensor,
     recipe: DetectorRecipe,
@@ -101,7 +119,7 @@ def detector_loss(
 
     Args:
         outputs: Of the network, in float32 or bfloat16.
-        teacher_landmarks: Of the start weights, for the first windows of the batch, or None.
+        teacher: Outputs of the start weights for the same windows.
         targets: From `match_batch`.
         anchors: Anchors × 4.
         recipe: Weights of the losses.
@@ -117,19 +135,13 @@ def detector_loss(
         scores.flatten(0, 1), targets.classes.flatten().clamp(min=0), reduction="none"
     ).view_as(targets.classes)
     hard = _hardest_background(losses.detach(), targets.classes, recipe.negatives)
-    hard &= ~targets.score_only[:, None]
     score_loss = losses[face | hard].sum() / count
     decoded = decode_boxes(outputs.boxes.float(), anchors)[boxed]
     box_loss = distance_box_iou_loss(decoded, targets.boxes[boxed], reduction="sum")
     box_loss = box_loss / boxed.sum().clamp(min=1)
-    landmark_loss = score_loss.new_zeros(())
-    if teacher_landmarks is not None:
-        taught = face[: len(teacher_landmarks)]
-        landmark_loss = F.smooth_l1_loss(
-            outputs.landmarks.float()[: len(teacher_landmarks)][taught],
-            teacher_landmarks.float()[taught],
-            reduction="sum",
-        ) / (10 * taught.sum().clamp(min=1))
+    landmark_loss = F.smooth_l1_loss(
+        outputs.landmarks.float()[face], teacher.landmarks.float()[face], reduction="sum"
+    ) / (10 * count)
     parts = {
         "scores": score_loss,
         "boxes": recipe.box_weight * box_loss,

@@ -75,15 +75,16 @@ class DetectorRecipe(BaseModel):
 
     Attributes:
         sources: Datasets to train on; all when empty.
-        score_only: Datasets that teach only that their boxes hold faces. Where annotators left
-            faces unboxed, background would unlearn them; where they drew boxes another way, the
-            two ways would blur each other.
+        score_only: Datasets that teach scores but not boxes, for they draw boxes another way and
+            leave faces unboxed. What the start weights take for a face there is not background.
         steps: Optimiser steps.
         input_size: Side in pixels of the square training windows; a multiple of 32.
         longest: Range of the longer side in pixels that whole photos are scaled to.
         lr: Peak learning rate of AdamW under one-cycle.
         ema: Decay of the averaged weights, which are the ones that are kept.
         negatives: Hard negative anchors per positive one.
+        sure_background: Highest face score of the start weights at which unboxed anchors of
+            `score_only` datasets count as background.
         min_face: Faces under this short side, after scaling, are neither learnt nor unlearnt.
         landmark_weight: Weight of staying near the start weights' landmarks.
         validate_every: Steps between validations and checkpoints.
@@ -104,6 +105,7 @@ class DetectorRecipe(BaseModel):
     ema: float = Field(default=0.995, gt=0, lt=1)
     negatives: int = Field(default=7, ge=1)
     positive_iou: float = Field(default=0.35, gt=0, lt=1)
+    sure_background: float = Field(default=0.1, gt=0, lt=1)
     min_face: float = Field(default=7.0, ge=0)
     box_weight: float = Field(default=2.0, gt=0)
     landmark_weight: float = Field(default=0.5, ge=0)

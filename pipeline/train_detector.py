@@ -24,7 +24,7 @@ from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.compute import autocast, has_fast_bf16, seed_everything
 from pipeline.detector import Detector, normalise
 from pipeline.detector_data import Scene, WindowDataset, collate_windows, collect_scenes
-from pipeline.detector_loss import detector_loss, match_batch
+from pipeline.detector_loss import detector_loss, match_batch, spare_unboxed
 from pipeline.recipe import DetectorRecipe
 from pipeline.retinaface import RetinaFace
 from pipeline.runs import CHECKPOINT, PreparedError, Run
@@ -32,7 +32,6 @@ from pipeline.weights import DETECTOR, DetectorCard, WeightsError, save_weights
 
 VALID_BATCH = 8
 LOG_EVERY = 25
-TEACHER_SHARE = 4
 
 Row = dict[str, float]
 
@@ -143,9 +142,10 @@ class _Trainer:
         inputs = normalise(windows.to(self.device), self.card)
         with autocast(self.device, bf16=self.bf16):
             outputs = self.net(inputs)
-            landmarks = self._teacher_landmarks(inputs)
-        targets = targets.to(self.device)
-        losses = detector_loss(outputs, landmarks, targets, anchors.to(self.device), self.recipe)
+            with torch.no_grad():
+                teacher = self.teacher(inputs)
+        targets = spare_unboxed(targets.to(self.device), teacher, self.recipe)
+        losses = detector_loss(outputs, teacher, targets, anchors.to(self.device), self.recipe)
         self.optimiser.zero_grad(set_to_none=True)
         losses["total"].backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)
@@ -154,14 +154,6 @@ class _Trainer:
         self.averaged.update_parameters(self.net)
         self.step += 1
         return float(losses["total"].detach())
-
-    def _teacher_landmarks(self, inputs: Tensor) -> Tensor | None:
-        """The start weights' landmarks for the first windows; enough, at a quarter of the cost."""
-        if not self.recipe.landmark_weight:
-            return None
-        some = inputs[: max(1, len(inputs) // TEACHER_SHARE)]
-        with torch.no_grad():
-            return self.teacher(some).landmarks
 
     def detector(self) -> Detector:
         """The averaged network in use, on a copy."""

