@@ -51,6 +51,7 @@ def test_damaged_checkpoint(tmp_path, content):
         load_checkpoint(tmp_path / "a.pt")
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_random_damage_is_always_a_checkpoint_error(tmp_path):
     chance, file = random.Random(0), tmp_path / "a.pt"
     save_checkpoint(file, STATE)

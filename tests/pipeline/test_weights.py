@@ -188,6 +188,7 @@ class Bomb:
         return Path.touch, (self.mark,)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("save", ["torch", "old torch", "pickle"])
 def test_code_in_a_checkpoint_does_not_run(tmp_path, save):
     mark, file = tmp_path / "mark", tmp_path / "a.pth"
@@ -227,6 +228,7 @@ def test_missing_checkpoint(tmp_path):
         load_state(tmp_path / "a.pth")
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_random_damage_is_always_a_weights_error(tmp_path):
     chance, file = random.Random(0), tmp_path / "a.pth"
     torch.save(STATE, file)
