@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
+from torch import Tensor
 
 from data_prep.labels import CLASSES
 
@@ -34,6 +35,22 @@ def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
 
     best = minimize_scalar(loss, bounds=tuple(np.log(RANGE)), method="bounded")
     return float(np.exp(best.x))
+
+
+def undo_class_weights(state: dict[str, Tensor], weights: Tensor | None) -> dict[str, Tensor]:
+    """Make a network trained with class weights answer for the shares that classes really have.
+
+    Weights teach the rare class, but also the belief that it is more frequent than it is: the
+    trained odds are the true ones times the weights (Elkan 2001, "The foundations of cost-sensitive
+    learning"). Their logarithms are taken off the last layer's biases.
+
+    Args:
+        state: ResNet-34 in torchvision's names.
+        weights: Of each class in the loss, or None.
+    """
+    if weights is None:
+        return state
+    return {**state, "fc.bias": state["fc.bias"] - weights.log().to(state["fc.bias"].device)}
 
 
 def measure_crops(

@@ -44,7 +44,7 @@ def run(
     ] = "auto",
     thresh: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Least detection score of a face.")
-    ] = 0.3,
+    ] = 0.5,
     draw_from: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Least detection score of a drawn face.")
     ] = DRAW_FROM,

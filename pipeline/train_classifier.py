@@ -24,7 +24,7 @@ from data_prep.files import write_atomically
 from data_prep.labels import CLASSES
 from data_prep.photo import read_photo
 from data_prep.split import TRAIN, VALID
-from pipeline.calibrate import fit_temperature, measure_crops
+from pipeline.calibrate import fit_temperature, measure_crops, undo_class_weights
 from pipeline.checkpoint import load_checkpoint
 from pipeline.classifier import (
     Classifier,
@@ -211,6 +211,8 @@ def _finish(
     valid = faces[faces["split"] == VALID].reset_index(drop=True)
     crops = [read_photo(prepared / crop).pixels for crop in valid["crop"]]
     card = ClassifierCard(input_size=recipe.sizes[-1], training=run.describe_training(recipe))
+    weights = class_weights(faces.loc[faces["split"] == TRAIN, "label"], recipe)
+    state = undo_class_weights(state, weights)
     net = fill_resnet(state, run.folder)
     probabilities = Classifier(net, card, device=device).classify(crops)
     truth = np.array([CLASSES.index(label) for label in valid["label"]])
