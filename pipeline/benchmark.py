@@ -9,15 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from data_prep.crop import crop_face
-from data_prep.labels import CLASSES
+from data_prep.crop import crop_face, resize_crop
 from data_prep.photo import read_photo
 from data_prep.records import Box
 from pipeline.anchors import make_anchors
+from pipeline.classifier import fill_resnet
+from pipeline.detector import Detector
 from pipeline.folder import FolderOptions, predict_folder
 from pipeline.photos import PhotoSet
 from pipeline.predict import TwoStage
+from pipeline.retinaface import RetinaFace
+from pipeline.weights import CLASSIFIER, DETECTOR, ClassifierCard, DetectorCard, load_weights
 
 
 @dataclass(frozen=True)
@@ -48,30 +52,62 @@ class Comparison:
         )
 
 
-def run_plain_loop(
-    photos: PhotoSet, stages: TwoStage, *, thresh: float
-) -> list[tuple[str, Box, str]]:
-    """One photo after the other, anchors made anew, one classifier call for each face.
+@dataclass(frozen=True)
+class PlainLoop:
+    """Both nets as torch gives them: float32, nothing folded, nothing batched.
 
-    Args:
-        photos: Which ones.
-        stages: Both nets, in float32.
-        thresh: Least detection score.
-
-    Returns:
-        Photo, box and class of every face.
+    Attributes:
+        detector: Only its net is plain; finding and decoding are those of the pipeline.
+        classifier: A bare ResNet-34.
+        card: How to feed it.
     """
-    faces = []
-    for image in photos.images:
-        photo = read_photo(photos.root / image, upright=True).pixels
-        make_anchors.cache_clear()
-        found = stages.detector.detect([photo], min_score=thresh)[0]
-        for values in found.boxes:
-            box = Box(*map(float, values))
-            crop = crop_face(photo, box, stages.classifier.card.crop_scale)
-            probabilities = stages.classifier.classify([crop])[0]
-            faces.append((image, box, CLASSES[int(probabilities.argmax())]))
-    return faces
+
+    detector: Detector
+    classifier: nn.Module
+    card: ClassifierCard
+
+    @classmethod
+    def load(cls, weights: Path, device: torch.device) -> PlainLoop:
+        """Load the shipped or other weights.
+
+        Raises:
+            WeightsError: They are missing or damaged.
+        """
+        path = weights / f"{DETECTOR}.safetensors"
+        detector = Detector.load(path, device=device)
+        net = RetinaFace(detector.card.negative_slope)
+        net.load_state_dict(load_weights(path, DetectorCard)[0])
+        detector.net = net.eval().to(device)
+        path = weights / f"{CLASSIFIER}.safetensors"
+        state, card = load_weights(path, ClassifierCard)
+        return cls(detector, fill_resnet(state, path).eval().to(device), card)
+
+    def run(self, photos: PhotoSet, *, thresh: float) -> list[tuple[str, Box, str]]:
+        """One photo after the other, anchors made anew, one classifier call for each face.
+
+        Args:
+            photos: Which ones.
+            thresh: Least detection score.
+
+        Returns:
+            Photo, box and class of every face.
+        """
+        faces = []
+        for image in photos.images:
+            photo = read_photo(photos.root / image, upright=True).pixels
+            make_anchors.cache_clear()
+            for values in self.detector.detect([photo], min_score=thresh)[0].boxes:
+                box = Box(*map(float, values))
+                probabilities = self._classify(crop_face(photo, box, self.card.crop_scale))
+                faces.append((image, box, self.card.classes[int(probabilities.argmax())]))
+        return faces
+
+    def _classify(self, crop: np.ndarray) -> Tensor:
+        pixels = torch.from_numpy(resize_crop(crop, self.card.input_size)).to(self.detector.device)
+        inputs = pixels.permute(2, 0, 1)[None].float() / 255
+        mean, std = (inputs.new_tensor(v)[:, None, None] for v in (self.card.mean, self.card.std))
+        with torch.inference_mode():
+            return self.classifier((inputs - mean) / std).softmax(dim=1)
 
 
 def compare_speed(
@@ -95,17 +131,17 @@ def compare_speed(
         rounds: How often each side runs.
         say: Gets a line per round.
     """
-    plain = TwoStage.load(weights, device=device, bf16=False)
+    plain = PlainLoop.load(weights, device)
     ours = TwoStage.load(weights, device=device)
     options = FolderOptions(thresh=thresh, draw_from=1.0, draw=False)
     few = PhotoSet(photos.root, photos.images[:2])
-    run_plain_loop(few, plain, thresh=thresh)
+    plain.run(few, thresh=thresh)
     predict_folder(few, out / "warm-up", ours, options)
     rates: dict[str, list[float]] = {"plain": [], "ours": []}
     faces = 0
     for number in range(rounds):
         began = time.perf_counter()
-        faces = len(run_plain_loop(photos, plain, thresh=thresh))
+        faces = len(plain.run(photos, thresh=thresh))
         rates["plain"].append(len(photos.images) / (time.perf_counter() - began))
         began = time.perf_counter()
         predict_folder(photos, out / f"round-{number}", ours, options)

@@ -37,8 +37,10 @@ def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
     return float(np.exp(best.x))
 
 
-def undo_class_weights(state: dict[str, Tensor], weights: Tensor | None) -> dict[str, Tensor]:
-    """Make a network trained with class weights answer for the shares that classes really have.
+def undo_class_weights(
+    state: dict[str, Tensor], weights: Tensor | None, share: float
+) -> dict[str, Tensor]:
+    """Bring a network trained with class weights back towards the shares that classes really have.
 
     Weights teach the rare class, but also the belief that it is more frequent than it is: the
     trained odds are the true ones times the weights (Elkan 2001, "The foundations of cost-sensitive
@@ -47,10 +49,12 @@ def undo_class_weights(state: dict[str, Tensor], weights: Tensor | None) -> dict
     Args:
         state: ResNet-34 in torchvision's names.
         weights: Of each class in the loss, or None.
+        share: How much of the leaning is taken back: 1 all of it, 0 none.
     """
     if weights is None:
         return state
-    return {**state, "fc.bias": state["fc.bias"] - weights.log().to(state["fc.bias"].device)}
+    bias = state["fc.bias"]
+    return {**state, "fc.bias": bias - share * weights.log().to(bias.device)}
 
 
 def measure_crops(

@@ -32,6 +32,7 @@ class ClassifierRecipe(BaseModel):
         stage_lr: Each later stage's peak as a multiple of the first.
         patience: A stage ends after so many epochs without a better validation loss.
         class_weights: Weight in the loss by inverse frequency, its square root, or none.
+        undo_weights: Share of the weights' leaning that is taken back after training.
         downscale: Share of training crops shrunk to a smaller face's size first.
         bf16: bfloat16 autocast: where the processor has it, always, or never.
     """
@@ -52,6 +53,7 @@ class ClassifierRecipe(BaseModel):
     patience: int = Field(default=4, ge=1)
     dropout: float = Field(default=0.3, ge=0, lt=1)
     class_weights: Literal["inverse", "sqrt", "none"] = "sqrt"
+    undo_weights: float = Field(default=0.5, ge=0, le=1)
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
     mixup: float = Field(default=0.0, ge=0)
     rotate: float = Field(default=12.0, ge=0)

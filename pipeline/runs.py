@@ -49,8 +49,12 @@ class Run:
 
     def describe_training(self, recipe: Recipe) -> dict[str, Any]:
         """Recipe, data, code and versions, for the card."""
+        values = recipe.model_dump(mode="json")
+        start = Path(values.get("init", ""))
+        if start.is_file():  # A card goes further than the folders of the machine it was made on.
+            values["init"] = f"{start.name}, sha256 {sha256_of(start)}"
         return {
-            "recipe": recipe.model_dump(mode="json"),
+            "recipe": values,
             "data": self.data,
             "code_sha256": hash_code(),
             "versions": {name: version(name) for name in LIBRARIES},

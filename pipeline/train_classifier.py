@@ -212,7 +212,7 @@ def _finish(
     crops = [read_photo(prepared / crop).pixels for crop in valid["crop"]]
     card = ClassifierCard(input_size=recipe.sizes[-1], training=run.describe_training(recipe))
     weights = class_weights(faces.loc[faces["split"] == TRAIN, "label"], recipe)
-    state = undo_class_weights(state, weights)
+    state = undo_class_weights(state, weights, recipe.undo_weights)
     net = fill_resnet(state, run.folder)
     probabilities = Classifier(net, card, device=device).classify(crops)
     truth = np.array([CLASSES.index(label) for label in valid["label"]])

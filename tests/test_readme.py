@@ -32,4 +32,4 @@ def test_shipped_weights_match_their_cards():
 def test_readme_has_no_open_places():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "@RESULTS@" not in text
-    assert "@LEAK@" not in text
+    assert "@" not in text.replace("mAP@", "").replace("AP@", "")

@@ -1,12 +1,15 @@
 """The benchmark: both sides do the same work, and the figures are plain arithmetic."""
 
 import csv
+from dataclasses import replace
 
 import pytest
+import torch
+from torch import nn
 
 from pipeline import benchmark
 from pipeline.anchors import make_anchors
-from pipeline.benchmark import Comparison, compare_speed, run_plain_loop
+from pipeline.benchmark import Comparison, PlainLoop, compare_speed
 from pipeline.folder import FolderOptions, predict_folder
 from pipeline.photos import find_photos
 from pipeline.predict import TwoStage
@@ -32,7 +35,7 @@ def test_ratio_is_the_median_over_the_rounds():
 def test_both_sides_find_the_same(photos, random_weights, tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.detector.MAX_FACES", 4)  # random nets see faces everywhere
     stages = TwoStage.load(random_weights, device=CPU, bf16=False)
-    plain = run_plain_loop(photos, stages, thresh=0.5)
+    plain = PlainLoop.load(random_weights, CPU).run(photos, thresh=0.5)
     assert len(plain) >= 4
     options = FolderOptions(thresh=0.5, draw_from=1, draw=False)
     predict_folder(photos, tmp_path / "out", stages, options)
@@ -47,30 +50,39 @@ def test_both_sides_find_the_same(photos, random_weights, tmp_path, monkeypatch)
         )
 
 
-def test_plain_loop_makes_anchors_anew_and_classifies_face_by_face(photos, monkeypatch):
+def test_plain_loop_makes_anchors_anew_and_classifies_face_by_face(
+    photos, random_weights, monkeypatch
+):
     cleared, calls = [], []
     monkeypatch.setattr(make_anchors, "cache_clear", lambda: cleared.append(1))
-    stages = stand_ins()
-    real = stages.classifier.classify
-    stages.classifier.classify = lambda crops: calls.append(len(crops)) or real(crops)
-    assert len(run_plain_loop(photos, stages, thresh=0.3)) == 8
+    plain = PlainLoop.load(random_weights, CPU)
+    plain = replace(plain, detector=stand_ins().detector)
+    plain.classifier.register_forward_hook(lambda net, inputs, out: calls.append(len(inputs[0])))
+    assert len(plain.run(photos, thresh=0.3)) == 8
     assert (len(cleared), calls) == (4, [1] * 8)
 
 
+def test_plain_nets_are_neither_folded_nor_in_half_precision(random_weights):
+    plain = PlainLoop.load(random_weights, CPU)
+    for net in (plain.detector.net, plain.classifier):
+        assert any(isinstance(layer, nn.BatchNorm2d) for layer in net.modules())
+        assert {weight.dtype for weight in net.parameters()} == {torch.float32}
+    assert not plain.detector.bf16
+
+
 def test_rounds_alternate_and_nothing_is_taken_from_the_round_before(photos, tmp_path, monkeypatch):
-    loaded, order = [], []
+    order = []
 
-    def load(weights, *, device, bf16=None):
-        loaded.append(bf16)
-        stages = stand_ins()
-        stages.name = "plain" if bf16 is False else "ours"
-        return stages
+    class Plain:
+        @classmethod
+        def load(cls, weights, device):
+            return cls()
 
-    real_plain, real_ours = benchmark.run_plain_loop, benchmark.predict_folder
+        def run(self, photos, *, thresh):
+            order.append("plain")
+            return [None] * 2 * len(photos.images)
 
-    def plain(*arguments, **options):
-        order.append("plain")
-        return real_plain(*arguments, **options)
+    real_ours = benchmark.predict_folder
 
     def ours(*arguments):
         order.append("ours")
@@ -78,14 +90,13 @@ def test_rounds_alternate_and_nothing_is_taken_from_the_round_before(photos, tmp
         assert summary["photos_done_now"] == summary["photos"], "no round may find the last one's"
         return summary
 
-    monkeypatch.setattr(benchmark.TwoStage, "load", load)
-    monkeypatch.setattr(benchmark, "run_plain_loop", plain)
+    monkeypatch.setattr(benchmark.TwoStage, "load", lambda weights, *, device: stand_ins())
+    monkeypatch.setattr(benchmark, "PlainLoop", Plain)
     monkeypatch.setattr(benchmark, "predict_folder", ours)
     lines = []
     result = compare_speed(
         photos, tmp_path, tmp_path / "out", device=CPU, thresh=0.3, rounds=2, say=lines.append
     )
-    assert loaded == [False, None], "the plain loop is float32"
     assert order == ["plain", "ours"] * 3, "one warm-up, two rounds"
     assert (result.photos, result.faces, len(result.plain), len(result.ours)) == (4, 8, 2, 2)
     assert [line.split(":")[0] for line in lines] == ["round 1", "round 2"]
