@@ -18,7 +18,12 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 Prepared = Annotated[Path, typer.Argument(help="Folder written by: python -m data_prep build.")]
 Recipe = Annotated[str, typer.Option(help="A recipe's name or TOML file.")]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one number.")
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one number, such as lr=1e-3 or sizes=[128,224]; may be repeated.",
+    ),
 ]
 Runs = Annotated[Path, typer.Option("--runs", "-o", help="Folder that gets the run folder.")]
 Resume = Annotated[Path | None, typer.Option(help="A run folder that was stopped, to go on with.")]

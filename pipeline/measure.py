@@ -60,6 +60,12 @@ def measure_weights(
     faces = faces[faces["split"] == VALID]
     stages = TwoStage.load(weights, device=device)
     options = FolderOptions(thresh=THRESH, draw_from=1.0, draw=False)
+    learnt_from = stages.classifier.card.training.get("data", {}).get("faces_sha256")
+    if learnt_from != data["faces_sha256"]:
+        say(
+            "note: the weights were not trained on this split; they may have learnt from photos "
+            "that are measured here."
+        )
     results: dict[str, Any] = {"split": VALID, "faces_sha256": data["faces_sha256"]}
     for source in sorted(set(faces["source"])):
         rows = faces[faces["source"] == source]

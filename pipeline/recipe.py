@@ -171,7 +171,7 @@ def _validate(values: dict[str, Any], kind: type[RecipeType], path: Path) -> Rec
         raise RecipeError(f"{path}: a recipe for a {values['kind']}, not for a {wanted}.")
     for key in values:
         if key not in kind.model_fields:
-            near = difflib.get_close_matches(key, kind.model_fields, n=1, cutoff=0.4)
+            near = difflib.get_close_matches(key, kind.model_fields, n=1, cutoff=0.6)
             hint = (
                 f"did you mean '{near[0]}'?" if near else f"known: {', '.join(kind.model_fields)}."
             )
