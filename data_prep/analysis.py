@@ -23,6 +23,9 @@ from data_prep.records import Finding
 from data_prep.split import TRAIN, check_no_leak, leaked_share, naive_split, split_by_group
 from data_prep.survey import SurveyedPhoto
 
+SPLIT_EDGES: tuple[float, ...] = (10, 16, 32, 64)
+"""Short sides in pixels between the size bins that a split spreads evenly."""
+
 
 class OptionError(UserError, ValueError):
     """An option whose value makes no sense; the message names it."""
@@ -129,10 +132,13 @@ def split_faces(faces: pd.DataFrame, options: BuildOptions) -> pd.DataFrame:
         SplitError: The photos can't be split so.
     """
     faces = faces.copy()
-    strata = (faces["source"] + "/" + faces["label"]).to_list()
     groups = faces["group"].to_list()
     faces["split"] = split_by_group(
-        groups, strata, folds=options.folds, fold=options.fold, seed=options.seed
+        groups,
+        _name_strata(faces, options.folds),
+        folds=options.folds,
+        fold=options.fold,
+        seed=options.seed,
     )
     check_no_leak(groups, faces["split"].to_list())
     train = (faces["split"] == TRAIN).to_numpy()
@@ -142,6 +148,14 @@ def split_faces(faces: pd.DataFrame, options: BuildOptions) -> pd.DataFrame:
     )
     faces["kept"] = kept
     return faces
+
+
+def _name_strata(faces: pd.DataFrame, folds: int) -> list[str]:
+    """Source, class and size of each face; without the size where that leaves too few of each."""
+    classes = faces["source"] + "/" + faces["label"]
+    bins = np.digitize(faces["short_side"], SPLIT_EDGES)
+    sized = classes + "/" + pd.Series(bins.astype(str), index=faces.index)
+    return (sized if sized.value_counts().max() >= folds else classes).to_list()
 
 
 def collect_findings(

@@ -32,7 +32,7 @@ from data_prep.survey import survey_photos
 
 FACES = "faces.csv"
 MANIFEST = "manifest.json"
-FORMAT = 2
+FORMAT = 3
 """Raised when the same input would give other output, so that old folders are built again."""
 
 

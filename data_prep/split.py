@@ -23,9 +23,13 @@ def split_by_group(
 ) -> np.ndarray:
     """Split faces so that no group is on both sides and each stratum is spread evenly.
 
+    Folds are numbered by how closely they follow the strata of the whole, the closest first. A
+    large group, such as six photos of one crowd, lies whole in one fold, and a split that happened
+    to be validated on that one would mostly measure that crowd.
+
     Args:
         groups: Group of each face: its photo and every near-duplicate of it.
-        strata: What is to be spread evenly, such as source and class.
+        strata: What is to be spread evenly, such as source, class and size.
         folds: Number of parts; one of them is the validation split (5 gives 80/20).
         fold: Which part, from 0.
         seed: Of the shuffling.
@@ -55,10 +59,18 @@ def split_by_group(
     with warnings.catch_warnings():
         # It warns of strata with fewer faces than folds, which the audit shows anyway.
         warnings.simplefilter("ignore", UserWarning)
-        parts = list(splitter.split(codes, codes, np.asarray(groups)))
+        parts = [part for _, part in splitter.split(codes, codes, np.asarray(groups))]
+    parts.sort(key=lambda part: _deviation(codes, part))
     split = np.full(len(codes), TRAIN, dtype=object)
-    split[parts[fold][1]] = VALID
+    split[parts[fold]] = VALID
     return split
+
+
+def _deviation(codes: np.ndarray, part: np.ndarray) -> float:
+    """Share of the part's faces that would have to change stratum to match the whole's mix."""
+    whole = np.bincount(codes) / len(codes)
+    mine = np.bincount(codes[part], minlength=len(whole)) / max(len(part), 1)
+    return float(np.abs(mine - whole).sum() / 2)
 
 
 def leaked_share(groups: Sequence[str], split: Sequence[str]) -> float:

@@ -42,7 +42,8 @@ def match_anchors(
 
     An anchor takes the face it overlaps most, when their IoU reaches `positive_iou`; every face
     keeps its best anchor whatever the overlap (Liu et al. 2016). Anchors on faces under `min_face`
-    are ignored.
+    are ignored: those that would match a face of the smallest anchor's size at that place, since
+    no anchor overlaps the tiny face itself enough.
 
     Args:
         boxes: Faces × 4, corners in pixels.
@@ -59,9 +60,9 @@ def match_anchors(
         return classes, matched
     half = anchors[:, 2:] / 2
     corners = torch.cat([anchors[:, :2] - half, anchors[:, :2] + half], dim=1)
-    overlap = box_iou(boxes, corners)
-    best_iou, best_face = overlap.max(dim=0)
     tiny = (boxes[:, 2:] - boxes[:, :2]).min(dim=1).values < min_face
+    overlap = box_iou(_grow(boxes, tiny, anchors[:, 2:].min()), corners)
+    best_iou, best_face = overlap.max(dim=0)
     best_anchor = overlap.argmax(dim=1)
     faces = torch.arange(len(boxes))
     best_face[best_anchor[~tiny]] = faces[~tiny]
@@ -71,6 +72,13 @@ def match_anchors(
     classes[positive & tiny[best_face]] = IGNORED
     matched = boxes[best_face]
     return classes, matched
+
+
+def _grow(boxes: Tensor, tiny: Tensor, side: Tensor) -> Tensor:
+    """Tiny boxes with sides of at least `side` around the same centre; others as they are."""
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
+    half = torch.where(tiny[:, None], half.clamp(min=float(side) / 2), half)
+    return torch.cat([centre - half, centre + half], dim=1)
 
 
 def match_batch(

@@ -123,3 +123,19 @@ def test_naive_split_takes_its_share_of_faces():
     split = naive_split(103, folds=5, seed=3)
     assert (split == VALID).sum() == 21
     assert np.array_equal(split, naive_split(103, folds=5, seed=3))
+
+
+def test_first_fold_follows_the_whole_most_closely():
+    """One crowd of small faces can't be spread; the plain split is not validated on it."""
+    groups = ["crowd"] * 60 + [f"g{n}" for n in range(240)]
+    strata = ["small"] * 60 + ["small"] * 20 + ["large"] * 220
+    shares = []
+    for fold in range(5):
+        split = split_by_group(groups, strata, fold=fold)
+        valid = [s for s, part in zip(strata, split, strict=True) if part == VALID]
+        shares.append(valid.count("small") / len(valid))
+    away = [abs(share - 80 / 300) for share in shares]
+    assert away == sorted(away)
+    assert "crowd" not in {
+        g for g, p in zip(groups, split_by_group(groups, strata), strict=True) if p == VALID
+    }
