@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
 from data_prep.errors import UserError
-from data_prep.labels import ALIASES
+from data_prep.labels import ALIASES, CLASSES
 from data_prep.photo import PHOTO_SUFFIXES
 from data_prep.records import AnnotatedPhoto, Finding
 from data_prep.voc import AnnotationError, read_voc
@@ -53,7 +53,9 @@ def read_datasets(roots: Sequence[Path], *, aliases: Mapping[str, str] = ALIASES
     return [read_dataset(root, aliases=aliases) for root in roots]
 
 
-def read_dataset(root: Path, *, aliases: Mapping[str, str] = ALIASES) -> Dataset:
+def read_dataset(
+    root: Path, *, aliases: Mapping[str, str] = ALIASES, classes: Sequence[str] = CLASSES
+) -> Dataset:
     """Read every VOC file below a folder and find its photo.
 
     A photo is found by the `<filename>` in the XML, else by that name's stem, else by the XML's
@@ -86,7 +88,7 @@ def read_dataset(root: Path, *, aliases: Mapping[str, str] = ALIASES) -> Dataset
         relative = path.relative_to(root).as_posix()
         name = f"{source}/{relative}"
         try:
-            voc = read_voc(path, name=name, aliases=aliases)
+            voc = read_voc(path, name=name, aliases=aliases, classes=classes)
         except AnnotationError as error:
             findings.append(Finding(name, "broken-xml", str(error), dropped=True))
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from data_prep.errors import UserError
 
@@ -35,10 +35,17 @@ class UnknownLabelError(UserError, ValueError):
     """A class name that is neither one of `CLASSES` nor a known alias."""
 
 
-def canonical_label(name: str, aliases: Mapping[str, str] = ALIASES) -> str:
-    """Turn a dataset's class name into one of `CLASSES`.
+def canonical_label(
+    name: str, aliases: Mapping[str, str] = ALIASES, classes: Sequence[str] = CLASSES
+) -> str:
+    """Turn a dataset's class name into one of `classes`.
 
     Case, surrounding blanks, and blanks or hyphens in place of underscores do not matter.
+
+    Args:
+        name: As it is written in the data.
+        aliases: Other names, keyed by their normalised form.
+        classes: The names to arrive at.
 
     Raises:
         UnknownLabelError: The name is not known; the message suggests the nearest known one.
@@ -46,12 +53,13 @@ def canonical_label(name: str, aliases: Mapping[str, str] = ALIASES) -> str:
     >>> canonical_label("With Mask"), canonical_label("with_incorrect_mask")
     ('with_mask', 'mask_weared_incorrect')
     """
-    key = "_".join(name.replace("-", " ").replace("_", " ").lower().split())
-    if key in CLASSES:
-        return key
+    key = _normalise(name)
+    by_key = {_normalise(label): label for label in classes}
+    if key in by_key:
+        return by_key[key]
     if key in aliases:
         return aliases[key]
-    known = [*CLASSES, *aliases]
+    known = [*classes, *aliases]
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'?" if near else f"known names: {', '.join(known)}."
     raise UnknownLabelError(
@@ -60,18 +68,22 @@ def canonical_label(name: str, aliases: Mapping[str, str] = ALIASES) -> str:
     )
 
 
-def parse_aliases(pairs: list[str]) -> dict[str, str]:
-    """Read `--alias NAME=CLASS` options on top of `ALIASES`.
+def parse_aliases(pairs: Sequence[str], classes: Sequence[str] = CLASSES) -> dict[str, str]:
+    """Read `--alias NAME=CLASS` options, on top of `ALIASES` for the mask classes.
 
     Raises:
-        UnknownLabelError: An option has no `=`, or its class is not one of `CLASSES`.
+        UnknownLabelError: An option has no `=`, or its class is not one of `classes`.
     """
-    aliases = dict(ALIASES)
+    aliases = dict(ALIASES) if tuple(classes) == CLASSES else {}
     for pair in pairs:
         name, equals, target = pair.partition("=")
-        if not equals or target.strip() not in CLASSES:
+        if not equals or target.strip() not in classes:
             raise UnknownLabelError(
-                f"--alias {pair}: write NAME=CLASS, CLASS one of {', '.join(CLASSES)}."
+                f"--alias {pair}: write NAME=CLASS, CLASS one of {', '.join(classes)}."
             )
-        aliases["_".join(name.replace("-", " ").replace("_", " ").lower().split())] = target.strip()
+        aliases[_normalise(name)] = target.strip()
     return aliases
+
+
+def _normalise(name: str) -> str:
+    return "_".join(name.replace("-", " ").replace("_", " ").lower().split())

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lxml import etree
 
 from data_prep.errors import UserError
-from data_prep.labels import ALIASES, UnknownLabelError, canonical_label
+from data_prep.labels import ALIASES, CLASSES, UnknownLabelError, canonical_label
 from data_prep.records import Box, Face, Finding
 
 
@@ -36,7 +36,11 @@ class VocAnnotation:
 
 
 def read_voc(
-    path: Path, *, name: str | None = None, aliases: Mapping[str, str] = ALIASES
+    path: Path,
+    *,
+    name: str | None = None,
+    aliases: Mapping[str, str] = ALIASES,
+    classes: Sequence[str] = CLASSES,
 ) -> VocAnnotation:
     """Read one VOC XML file.
 
@@ -47,6 +51,7 @@ def read_voc(
         path: The file.
         name: How to call it in findings; its path when None.
         aliases: Other names of classes.
+        classes: The classes there are.
 
     Raises:
         AnnotationError: The file can't be read, is not well-formed, or is not VOC.
@@ -63,7 +68,7 @@ def read_voc(
             findings.append(Finding(name, "unnamed-object", message, dropped=True))
             continue
         try:
-            label = canonical_label(_text(element, "name"), aliases)
+            label = canonical_label(_text(element, "name"), aliases, classes)
         except UnknownLabelError as error:
             raise UnknownLabelError(f"{where}: {error}") from error
         try:

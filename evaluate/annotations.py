@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from data_prep.boxes import DegenerateBoxError, clip_box
 from data_prep.dataset import DatasetError, read_dataset
-from data_prep.labels import ALIASES
+from data_prep.labels import ALIASES, CLASSES
 from data_prep.records import Face
 from data_prep.voc import AnnotationError, read_voc
 
@@ -41,7 +41,9 @@ class Annotations:
             kept.append(Face(face.object, face.label, box, face.difficult))
 
 
-def read_annotations(root: Path, *, aliases: Mapping[str, str] = ALIASES) -> Annotations:
+def read_annotations(
+    root: Path, *, aliases: Mapping[str, str] = ALIASES, classes: Sequence[str] = CLASSES
+) -> Annotations:
     """Read every VOC file below a folder.
 
     A photo is called by its path below the folder when it is there, else by the path of the XML
@@ -50,13 +52,14 @@ def read_annotations(root: Path, *, aliases: Mapping[str, str] = ALIASES) -> Ann
     Args:
         root: An existing folder.
         aliases: Other names of classes.
+        classes: The classes there are.
 
     Raises:
         UnknownLabelError: An annotation uses an unknown class name.
     """
     result = Annotations()
     try:
-        dataset = read_dataset(root, aliases=aliases)
+        dataset = read_dataset(root, aliases=aliases, classes=classes)
     except DatasetError:
         # Photos or annotations are missing altogether; photos are not needed here.
         without_photo = _list_annotations(root, result)
@@ -73,7 +76,7 @@ def read_annotations(root: Path, *, aliases: Mapping[str, str] = ALIASES) -> Ann
         for photo in dataset.photos:
             result.add(photo.image, photo.faces, photo.width, photo.height)
     for name in without_photo:
-        _add_without_photo(result, root, name, aliases)
+        _add_without_photo(result, root, name, aliases, classes)
     return result
 
 
@@ -97,11 +100,15 @@ def _list_annotations(root: Path, result: Annotations) -> list[str]:
 
 
 def _add_without_photo(
-    result: Annotations, root: Path, name: str, aliases: Mapping[str, str]
+    result: Annotations,
+    root: Path,
+    name: str,
+    aliases: Mapping[str, str],
+    classes: Sequence[str],
 ) -> None:
     shown = f"{root.resolve().name}/{name}"
     try:
-        voc = read_voc(root / name, name=shown, aliases=aliases)
+        voc = read_voc(root / name, name=shown, aliases=aliases, classes=classes)
     except AnnotationError as error:
         result.left_out.append(str(error))
         return

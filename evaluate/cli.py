@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from data_prep.errors import UserError
-from data_prep.labels import CLASSES, parse_aliases
+from data_prep.labels import parse_aliases
 from evaluate.ground_truth import read_ground_truth
 from evaluate.metrics import PER_CLASS, Rules
 from evaluate.predictions import place_predictions, read_predictions
 from evaluate.record import Record, build_record, write_record
+from evaluate.records import Vocabulary
 
 USAGE_ERROR = 2
 """Exit status when the input can't be used or the output can't be written."""
@@ -88,9 +89,9 @@ def evaluate(
     """
     rules = Rules(inclusive=inclusive, eleven_point=eleven_point, all_classes=all_classes)
     try:
-        aliases = parse_aliases(alias or [])
-        truth = read_ground_truth(ground_truth, split=split, source=source, aliases=aliases)
-        table = read_predictions(predictions, probabilities=all_classes, aliases=aliases)
+        vocabulary = Vocabulary(aliases=parse_aliases(alias or []))
+        truth = read_ground_truth(ground_truth, split=split, source=source, vocabulary=vocabulary)
+        table = read_predictions(predictions, probabilities=all_classes, vocabulary=vocabulary)
         placed = place_predictions(table, truth)
         record = build_record(truth, placed, rules, resamples=bootstrap, seed=seed)
         inputs = {
@@ -126,7 +127,7 @@ def _show(record: Record, path: Path) -> None:
         if name not in PER_CLASS:
             table.add_row(words, _percent(value), _range(interval))
             continue
-        for label in CLASSES:
+        for label in value:
             ends = interval[label] if interval else None
             table.add_row(f"  {words}: {label}", _percent(value[label]), _range(ends))
     console.print(table)

@@ -9,10 +9,9 @@ import numpy as np
 
 from data_prep.boxes import DegenerateBoxError, clip_box
 from data_prep.errors import UserError
-from data_prep.labels import ALIASES, CLASSES
 from data_prep.records import Box, Face
 from evaluate.annotations import read_annotations
-from evaluate.records import GroundTruth
+from evaluate.records import MASKS, GroundTruth, Vocabulary
 from evaluate.table import Table, read_table
 
 FACES_FILE = "faces.csv"
@@ -34,7 +33,7 @@ def read_ground_truth(
     *,
     split: str | None = None,
     source: str | None = None,
-    aliases: Mapping[str, str] = ALIASES,
+    vocabulary: Vocabulary = MASKS,
 ) -> GroundTruth:
     """Read a folder with VOC files below it, with or without the photos, or a faces.csv.
 
@@ -46,7 +45,7 @@ def read_ground_truth(
         path: The folder or file.
         split: Only rows of this split; for a faces.csv.
         source: Only rows of this dataset; for a faces.csv.
-        aliases: Other names of classes.
+        vocabulary: The classes there are.
 
     Raises:
         GroundTruthError: Nothing is there, or nothing that can be used, or `split` or `source`
@@ -55,24 +54,24 @@ def read_ground_truth(
         UnknownLabelError: An annotation uses an unknown class name.
     """
     if (path / FACES_FILE).is_file():
-        return _read_faces(path / FACES_FILE, split, source, aliases)
+        return _read_faces(path / FACES_FILE, split, source, vocabulary)
     if path.is_dir():
         if split is not None or source is not None:
             raise GroundTruthError(
                 f"{path}: --split and --source choose rows of a faces.csv, but this is a folder."
             )
-        return _read_folder(path, aliases)
+        return _read_folder(path, vocabulary)
     if not path.exists():
         raise GroundTruthError(
             f"{path}: no such file or folder; give a folder of VOC XML files or a faces.csv."
         )
     if path.suffix.lower() == ".xml":
         raise GroundTruthError(f"{path}: a single XML file; give the folder it is in.")
-    return _read_faces(path, split, source, aliases)
+    return _read_faces(path, split, source, vocabulary)
 
 
-def _read_folder(root: Path, aliases: Mapping[str, str]) -> GroundTruth:
-    annotations = read_annotations(root, aliases=aliases)
+def _read_folder(root: Path, vocabulary: Vocabulary) -> GroundTruth:
+    annotations = read_annotations(root, aliases=vocabulary.aliases, classes=vocabulary.classes)
     warnings: tuple[str, ...] = ()
     if annotations.left_out:
         warnings = (
@@ -82,11 +81,11 @@ def _read_folder(root: Path, aliases: Mapping[str, str]) -> GroundTruth:
     if not annotations.faces:
         reason = warnings[0] if warnings else "no VOC annotation (*.xml) here or below."
         raise GroundTruthError(f"{root}: {reason}")
-    return _to_arrays(annotations.faces, warnings)
+    return _to_arrays(annotations.faces, warnings, vocabulary)
 
 
 def _read_faces(
-    path: Path, split: str | None, source: str | None, aliases: Mapping[str, str]
+    path: Path, split: str | None, source: str | None, vocabulary: Vocabulary
 ) -> GroundTruth:
     table = read_table(path, FACES_COLUMNS, written_by="python -m data_prep")
     for column, wanted in (("source", source), ("split", split)):
@@ -94,7 +93,7 @@ def _read_faces(
             table = _only(table, column, wanted)
     if not len(table):
         raise GroundTruthError(f"{path}: no faces below the header; nothing to measure against.")
-    boxes, labels, difficult = table.boxes(), table.labels(aliases), table.flags("difficult")
+    boxes, labels, difficult = table.boxes(), table.labels(vocabulary), table.flags("difficult")
     widths, heights = table.numbers("width"), table.numbers("height")
     folders, images = table.columns["source"], table.names("image")
     faces: dict[str, list[Face]] = {}
@@ -108,9 +107,9 @@ def _read_faces(
             box, _ = clip_box(Box(*boxes[row]), int(widths[row]), int(heights[row]))
         except DegenerateBoxError as error:
             raise table.error(row, f"{error}; correct box, width or height.") from error
-        face = Face(row, CLASSES[labels[row]], box, bool(difficult[row]))
+        face = Face(row, vocabulary.classes[labels[row]], box, bool(difficult[row]))
         faces.setdefault(photo, []).append(face)
-    return _to_arrays(faces, ())
+    return _to_arrays(faces, (), vocabulary)
 
 
 def _only(table: Table, column: str, wanted: str) -> Table:
@@ -123,14 +122,17 @@ def _only(table: Table, column: str, wanted: str) -> Table:
     return table.select(rows)
 
 
-def _to_arrays(faces: Mapping[str, list[Face]], warnings: tuple[str, ...]) -> GroundTruth:
+def _to_arrays(
+    faces: Mapping[str, list[Face]], warnings: tuple[str, ...], vocabulary: Vocabulary
+) -> GroundTruth:
     photos = tuple(sorted(faces))
     flat = [(index, face) for index, photo in enumerate(photos) for face in faces[photo]]
     return GroundTruth(
         photos=photos,
         photo=np.array([index for index, _ in flat], dtype=np.int64),
         boxes=np.array([face.box for _, face in flat], dtype=np.float64).reshape(-1, 4),
-        labels=np.array([CLASSES.index(face.label) for _, face in flat], dtype=np.int64),
+        labels=np.array([vocabulary.classes.index(face.label) for _, face in flat], dtype=np.int64),
         difficult=np.array([face.difficult for _, face in flat], dtype=np.bool_),
         warnings=warnings,
+        classes=vocabulary.classes,
     )

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.labels import CLASSES
 from evaluate.average_precision import RankedHits, average_precisions, rank_hits
 from evaluate.matching import BoxGroups, match_greedily
 from evaluate.records import Detections, FloatArray, GroundTruth, IntArray
@@ -25,17 +24,11 @@ FACE_IOUS = (0.5, 0.75)
 MATCH_IOU = 0.5
 """Smallest IoU at which the label of a detection is compared with that of a face."""
 
-MISSED = len(CLASSES)
-"""Column of the confusion for faces that no detection found."""
-
-FALSE = len(CLASSES)
-"""Row of the confusion for detections on no face."""
-
 PER_CLASS = frozenset({"ap50", "ap75", "recall", "detected"})
 """Headline numbers of which there is one per class."""
 
 Headline = Mapping[str, FloatArray]
-"""Numbers by name: (B,) for a single number, (B, 3) for one per class, B weightings of photos."""
+"""Numbers by name: (B,) for a single number, (B, C) for one per class, B weightings of photos."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +58,9 @@ class Matches:
     Attributes:
         classes: Ranked detections of each class, matched at `IOUS`.
         faces: All detections ranked by the detector's score, matched at `FACE_IOUS`.
-        confusion: (P, 4, 4) counts per photo: rows are the annotated classes and `FALSE`, columns
-            the predicted classes and `MISSED`. Difficult faces are not in it.
+        confusion: (P, C + 1, C + 1) counts per photo: rows are the annotated classes and, last,
+            detections on no face; columns the predicted classes and, last, faces that no
+            detection found. Difficult faces are not in it.
         eleven_point: How AP is summed.
     """
 
@@ -95,7 +89,7 @@ def match_predictions(truth: GroundTruth, detections: Detections, rules: Rules) 
     if rules.all_classes and detections.probabilities is None:
         raise ValueError("all_classes needs the class probabilities of every detection")
     classes = []
-    for label in range(len(CLASSES)):
+    for label in range(len(truth.classes)):
         faces = truth.labels == label
         if rules.all_classes and detections.probabilities is not None:
             rows = np.arange(len(detections))
@@ -136,7 +130,7 @@ def count_confusion(
     0.5 or more; see `evaluate.matching.match_greedily`.
 
     Returns:
-        (P, 4, 4) as in `Matches.confusion`.
+        (P, C + 1, C + 1) as in `Matches.confusion`.
     """
     order = np.argsort(-detections.detection, kind="stable")
     taken, ignored = match_greedily(
@@ -151,10 +145,12 @@ def count_confusion(
     false = ~matched & ~ignored
     missed = ~truth.difficult
     missed[taken[matched]] = False
-    rows = np.r_[truth.labels[taken[matched]], np.full(false.sum(), FALSE), truth.labels[missed]]
-    columns = np.r_[labels[matched], labels[false], np.full(missed.sum(), MISSED)]
+    rows = np.r_[
+        truth.labels[taken[matched]], np.full(false.sum(), len(truth.classes)), truth.labels[missed]
+    ]
+    columns = np.r_[labels[matched], labels[false], np.full(missed.sum(), len(truth.classes))]
     photos = np.r_[photo[matched], photo[false], truth.photo[missed]]
-    size = len(CLASSES) + 1
+    size = len(truth.classes) + 1
     cells = (photos * size + rows) * size + columns
     counts = np.bincount(cells, minlength=len(truth.photos) * size * size)
     return counts.reshape(-1, size, size)
@@ -184,11 +180,11 @@ def compute_headline(matches: Matches, weights: FloatArray | None = None) -> Hea
         axis=1,
     )
     faces = average_precisions(matches.faces, weights, eleven_point=matches.eleven_point)
-    size = len(CLASSES) + 1
+    size = matches.confusion.shape[1]
     confusion = (weights @ matches.confusion.reshape(-1, size * size)).reshape(-1, size, size)
-    annotated = confusion[:, :FALSE].sum(axis=2)
-    found = confusion[:, :FALSE, :MISSED].sum(axis=2)
-    right = np.diagonal(confusion, axis1=1, axis2=2)[:, : len(CLASSES)]
+    annotated = confusion[:, :-1].sum(axis=2)
+    found = confusion[:, :-1, :-1].sum(axis=2)
+    right = np.diagonal(confusion, axis1=1, axis2=2)[:, :-1]
     recall = _share(right, found)
     at_50, at_75 = aps[:, :, IOUS.index(0.5)], aps[:, :, IOUS.index(0.75)]
     return {
@@ -212,6 +208,6 @@ def _share(part: FloatArray, whole: FloatArray) -> FloatArray:
 
 
 def _mean_of_defined(values: FloatArray) -> FloatArray:
-    """Mean over the classes, (B, 3) to (B,), leaving out those that are NaN."""
+    """Mean over the classes, (B, C) to (B,), leaving out those that are NaN."""
     defined = ~np.isnan(values)
     return _share(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1).astype(float))

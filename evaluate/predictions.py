@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from data_prep.labels import ALIASES, CLASSES
 from data_prep.records import Box
 from evaluate.photo_names import match_names
-from evaluate.records import Detections, GroundTruth
+from evaluate.records import MASKS, Detections, GroundTruth, Vocabulary
 from evaluate.table import TableError, read_table
 
 PREDICTION_COLUMNS = ("image", *Box._fields, "label", "score", "detection")
 """Columns that must be there."""
-
-PROBABILITY_COLUMNS = tuple(f"p_{name}" for name in CLASSES)
-"""Columns of the class probabilities: all of them or none."""
 
 
 @dataclass(frozen=True)
@@ -56,23 +51,24 @@ class Placed:
 
 
 def read_predictions(
-    path: Path, *, probabilities: bool = False, aliases: Mapping[str, str] = ALIASES
+    path: Path, *, probabilities: bool = False, vocabulary: Vocabulary = MASKS
 ) -> Predictions:
     """Read a table as `run.py` writes it; a header without rows is a table without faces.
 
     Args:
         path: The CSV file.
-        probabilities: The columns of class probabilities must be there.
-        aliases: Other names of classes.
+        probabilities: The columns of class probabilities, `p_` and the class, must be there.
+        vocabulary: The classes there are.
 
     Raises:
         TableError: The table is not as it should be; the message names file and line.
     """
-    required = [*PREDICTION_COLUMNS, *(PROBABILITY_COLUMNS if probabilities else ())]
+    columns = [f"p_{name}" for name in vocabulary.classes]
+    required = [*PREDICTION_COLUMNS, *(columns if probabilities else ())]
     table = read_table(path, required, written_by="run.py")
-    there = [name for name in PROBABILITY_COLUMNS if name in table.columns]
-    if there and len(there) < len(PROBABILITY_COLUMNS):
-        missing = sorted(set(PROBABILITY_COLUMNS) - set(there))
+    there = [name for name in columns if name in table.columns]
+    if there and len(there) < len(columns):
+        missing = sorted(set(columns) - set(there))
         raise TableError(
             f"{path}, line 1: {', '.join(there)} but no {', '.join(missing)}; write all of these "
             "columns or none."
@@ -82,7 +78,7 @@ def read_predictions(
     detections = Detections(
         photo=np.array([numbers[name] for name in names], dtype=np.int64),
         boxes=table.boxes(),
-        labels=table.labels(aliases),
+        labels=table.labels(vocabulary),
         scores=table.fractions("score"),
         detection=table.fractions("detection"),
         probabilities=np.stack([table.fractions(name) for name in there], axis=1)

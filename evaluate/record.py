@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from data_prep.files import write_json
-from data_prep.labels import CLASSES
 from evaluate.bootstrap import LEVEL, bootstrap_intervals
 from evaluate.metrics import (
     DEFAULT_RULES,
@@ -57,19 +56,24 @@ def build_record(
     detections = placed.detections
     matches = match_predictions(truth, detections, rules)
     headline = compute_headline(matches)
-    faces = np.bincount(truth.labels[~truth.difficult], minlength=len(CLASSES))
+    faces = np.bincount(truth.labels[~truth.difficult], minlength=len(truth.classes))
     return {
-        **{name: _describe(name, values[0], _number) for name, values in headline.items()},
-        "confusion": _describe_confusion(matches),
+        **{
+            name: _describe(truth.classes, name, values[0], _number)
+            for name, values in headline.items()
+        },
+        "confusion": _describe_confusion(truth.classes, matches),
         "counts": {
             "photos": len(truth.photos),
             "photos_without_predictions": len(truth.photos) - len(np.unique(detections.photo)),
-            "faces": dict(zip(CLASSES, faces.tolist(), strict=True)),
+            "faces": dict(zip(truth.classes, faces.tolist(), strict=True)),
             "difficult_faces": int(truth.difficult.sum()),
             "predictions": len(detections),
             "predictions_left_out": placed.left_out,
         },
-        "intervals": _measure_intervals(matches, resamples, seed) if resamples else None,
+        "intervals": _measure_intervals(truth.classes, matches, resamples, seed)
+        if resamples
+        else None,
         "definitions": _define(rules, resamples, seed),
         "warnings": [*truth.warnings, *placed.warnings],
     }
@@ -86,7 +90,9 @@ def write_record(record: Record, folder: Path) -> Path:
     return path
 
 
-def _measure_intervals(matches: Matches, resamples: int, seed: int) -> Record:
+def _measure_intervals(
+    classes: Sequence[str], matches: Matches, resamples: int, seed: int
+) -> Record:
     intervals = bootstrap_intervals(
         partial(compute_headline, matches),
         photos=matches.photos,
@@ -94,13 +100,15 @@ def _measure_intervals(matches: Matches, resamples: int, seed: int) -> Record:
         seed=seed,
         rows=len(matches.faces.photo),
     )
-    return {name: _describe(name, ends, _interval) for name, ends in intervals.items()}
+    return {name: _describe(classes, name, ends, _interval) for name, ends in intervals.items()}
 
 
-def _describe(name: str, values: FloatArray, one: Callable[[FloatArray], Any]) -> Any:
+def _describe(
+    classes: Sequence[str], name: str, values: FloatArray, one: Callable[[FloatArray], Any]
+) -> Any:
     """A number for JSON, or one per class; in `values` the classes are the last dimension."""
     if name in PER_CLASS:
-        return {label: one(values[..., index]) for index, label in enumerate(CLASSES)}
+        return {label: one(values[..., index]) for index, label in enumerate(classes)}
     return one(values)
 
 
@@ -112,10 +120,10 @@ def _interval(ends: FloatArray) -> list[float] | None:
     return None if np.isnan(ends).any() else ends.tolist()
 
 
-def _describe_confusion(matches: Matches) -> Record:
+def _describe_confusion(classes: Sequence[str], matches: Matches) -> Record:
     return {
-        "rows": [*CLASSES, "false"],
-        "columns": [*CLASSES, "missed"],
+        "rows": [*classes, "false"],
+        "columns": [*classes, "missed"],
         "counts": matches.confusion.sum(axis=0).tolist(),
     }
 

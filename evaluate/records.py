@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.labels import ALIASES, CLASSES, canonical_label
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The classes that are told apart, and the other names they go by.
+
+    Attributes:
+        classes: Names in the order of every array, table and plot.
+        aliases: Other names, keyed by their normalised form.
+    """
+
+    classes: tuple[str, ...] = CLASSES
+    aliases: Mapping[str, str] = field(default_factory=lambda: dict(ALIASES))
+
+    def index(self, name: str) -> int:
+        """Index of a class by any of its names.
+
+        Raises:
+            UnknownLabelError: The name is not known; the message suggests the nearest known one.
+        """
+        return self.classes.index(canonical_label(name, self.aliases, self.classes))
+
+
+MASKS = Vocabulary()
+"""The three classes of TriMask."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +48,10 @@ class GroundTruth:
         photos: P photo names with forward slashes, sorted. Photos without a face are among them.
         photo: (G,) index into `photos` for every face.
         boxes: (G, 4) xmin, ymin, xmax, ymax in pixels, `xmax`/`ymax` the far edges.
-        labels: (G,) index into `data_prep.labels.CLASSES`.
+        labels: (G,) index into `classes`.
         difficult: (G,) VOC's flag: the face is neither asked for nor held against a detection.
         warnings: What was left out while reading, for a person.
+        classes: C class names.
     """
 
     photos: tuple[str, ...]
@@ -31,6 +60,7 @@ class GroundTruth:
     labels: IntArray
     difficult: BoolArray
     warnings: tuple[str, ...] = ()
+    classes: tuple[str, ...] = CLASSES
 
 
 @dataclass(frozen=True)
@@ -40,11 +70,11 @@ class Detections:
     Attributes:
         photo: (N,) index into photo names: the table's, or the ground truth's once placed there.
         boxes: (N, 4) xmin, ymin, xmax, ymax in pixels.
-        labels: (N,) index into `data_prep.labels.CLASSES`.
+        labels: (N,) index into the classes of the ground truth.
         scores: (N,) detection score × class probability, 0 to 1; ranks the AP of a class.
         detection: (N,) the detector's score, 0 to 1; ranks the AP of faces as such.
-        probabilities: (N, 3) class probabilities in the order of `CLASSES`, or None when the table
-            has none.
+        probabilities: (N, C) class probabilities in the order of the classes, or None when the
+            table has none.
     """
 
     photo: IntArray

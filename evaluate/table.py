@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.errors import UserError
-from data_prep.labels import CLASSES, UnknownLabelError, canonical_label
+from data_prep.labels import UnknownLabelError
 from data_prep.records import Box
-from evaluate.records import BoolArray, FloatArray, IntArray
+from evaluate.records import BoolArray, FloatArray, IntArray, Vocabulary
 
 _DELIMITERS = ",;\t"
 _ROUNDING = 1e-6
@@ -101,8 +101,8 @@ class Table:
             )
         return boxes
 
-    def labels(self, aliases: Mapping[str, str]) -> IntArray:
-        """The column `label` as indices into `CLASSES`, (N,).
+    def labels(self, vocabulary: Vocabulary) -> IntArray:
+        """The column `label` as indices into the vocabulary's classes, (N,).
 
         Raises:
             TableError: A class is not known; the message suggests the nearest known one.
@@ -112,7 +112,7 @@ class Table:
         for row, cell in enumerate(cells):
             if cell not in known:
                 try:
-                    known[cell] = CLASSES.index(canonical_label(cell, aliases))
+                    known[cell] = vocabulary.index(cell)
                 except UnknownLabelError as error:
                     raise self.error(row, str(error)) from error
         return np.array([known[cell] for cell in cells], dtype=np.int64)

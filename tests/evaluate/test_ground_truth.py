@@ -10,6 +10,7 @@ from voc_files import voc_xml
 
 from data_prep.labels import UnknownLabelError
 from evaluate.ground_truth import GroundTruthError, read_ground_truth
+from evaluate.records import Vocabulary
 from evaluate.table import TableError
 
 COLUMNS = "image,width,height,object,label,xmin,ymin,xmax,ymax,difficult,source,group,split"
@@ -112,7 +113,7 @@ def test_unknown_class_in_an_annotation(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text(voc_xml("a.png", [("with_msk", (0, 0, 9, 9))], None))
     with pytest.raises(UnknownLabelError, match=r"a\.xml:1: .*did you mean 'with_mask'"):
         read_ground_truth(tmp_path)
-    truth = read_ground_truth(tmp_path, aliases={"with_msk": "with_mask"})
+    truth = read_ground_truth(tmp_path, vocabulary=Vocabulary(aliases={"with_msk": "with_mask"}))
     assert truth.labels.tolist() == [0]
 
 
