@@ -29,12 +29,16 @@ class RankedHits:
         true: (T, N) true positives at each threshold.
         ignored: (T, N) detections on difficult faces, which count neither way.
         truths: (P,) faces per photo that are not difficult.
+        rows: (N,) index of each detection as it was given.
+        scores: (N,) what they are ranked by, falling.
     """
 
     photo: IntArray
     true: BoolArray
     ignored: BoolArray
     truths: IntArray
+    rows: IntArray
+    scores: FloatArray
 
 
 def rank_hits(
@@ -70,6 +74,8 @@ def rank_hits(
         true=np.array([true for true, _ in flags], dtype=np.bool_),
         ignored=np.array([ignored for _, ignored in flags], dtype=np.bool_),
         truths=np.bincount(truths.groups[~difficult], minlength=photos),
+        rows=order,
+        scores=scores[order],
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from evaluate.average_precision import RankedHits, average_precisions, rank_hits
 from evaluate.matching import BoxGroups, match_greedily
+from evaluate.numbers import share
 from evaluate.records import Detections, FloatArray, GroundTruth, IntArray
 
 IOUS = tuple(percent / 100 for percent in range(50, 100, 5))
@@ -185,7 +186,7 @@ def compute_headline(matches: Matches, weights: FloatArray | None = None) -> Hea
     annotated = confusion[:, :-1].sum(axis=2)
     found = confusion[:, :-1, :-1].sum(axis=2)
     right = np.diagonal(confusion, axis1=1, axis2=2)[:, :-1]
-    recall = _share(right, found)
+    recall = share(right, found)
     at_50, at_75 = aps[:, :, IOUS.index(0.5)], aps[:, :, IOUS.index(0.75)]
     return {
         "map50": _mean_of_defined(at_50),
@@ -195,19 +196,15 @@ def compute_headline(matches: Matches, weights: FloatArray | None = None) -> Hea
         "ap75": at_75,
         "face_ap50": faces[:, 0],
         "face_ap75": faces[:, 1],
-        "accuracy": _share(right.sum(axis=1), found.sum(axis=1)),
+        "accuracy": share(right.sum(axis=1), found.sum(axis=1)),
         "recall": recall,
         "macro_recall": _mean_of_defined(recall),
-        "face_recall": _share(found.sum(axis=1), annotated.sum(axis=1)),
-        "detected": _share(found, annotated),
+        "face_recall": share(found.sum(axis=1), annotated.sum(axis=1)),
+        "detected": share(found, annotated),
     }
-
-
-def _share(part: FloatArray, whole: FloatArray) -> FloatArray:
-    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
 
 
 def _mean_of_defined(values: FloatArray) -> FloatArray:
     """Mean over the classes, (B, C) to (B,), leaving out those that are NaN."""
     defined = ~np.isnan(values)
-    return _share(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1).astype(float))
+    return share(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1).astype(float))

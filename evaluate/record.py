@@ -21,6 +21,7 @@ from evaluate.metrics import (
     compute_headline,
     match_predictions,
 )
+from evaluate.numbers import to_interval, to_number
 from evaluate.predictions import Placed
 from evaluate.records import FloatArray, GroundTruth
 
@@ -59,7 +60,7 @@ def build_record(
     faces = np.bincount(truth.labels[~truth.difficult], minlength=len(truth.classes))
     return {
         **{
-            name: _describe(truth.classes, name, values[0], _number)
+            name: _describe(truth.classes, name, values[0], to_number)
             for name, values in headline.items()
         },
         "confusion": _describe_confusion(truth.classes, matches),
@@ -100,7 +101,7 @@ def _measure_intervals(
         seed=seed,
         rows=len(matches.faces.photo),
     )
-    return {name: _describe(classes, name, ends, _interval) for name, ends in intervals.items()}
+    return {name: _describe(classes, name, ends, to_interval) for name, ends in intervals.items()}
 
 
 def _describe(
@@ -110,14 +111,6 @@ def _describe(
     if name in PER_CLASS:
         return {label: one(values[..., index]) for index, label in enumerate(classes)}
     return one(values)
-
-
-def _number(value: FloatArray) -> float | None:
-    return None if np.isnan(value) else float(value)
-
-
-def _interval(ends: FloatArray) -> list[float] | None:
-    return None if np.isnan(ends).any() else ends.tolist()
 
 
 def _describe_confusion(classes: Sequence[str], matches: Matches) -> Record:
