@@ -12,8 +12,9 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from data_prep.analysis import list_duplicates
+from data_prep.figures import COLOURS
 from data_prep.labels import CLASSES
-from data_prep.plots import COLOURS, plot_blur, plot_sizes, rank_correlation
+from data_prep.plots import plot_blur, plot_sizes, rank_correlation
 from data_prep.records import Finding
 from data_prep.sheets import Sheets
 from data_prep.split import TRAIN, VALID

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 from data_prep.blur import SIZE_EDGES, size_bin
+from data_prep.figures import COLOURS, INK, new_axes, to_uri
 from data_prep.labels import CLASSES
 
-COLOURS = dict(zip(CLASSES, ("#2a7f62", "#c8553d", "#d69a00"), strict=True))
-"""Colour of each class in every plot of the audit page."""
-
 MAX_POINTS = 4000
-INK = "#3a4750"
 
 
 def plot_sizes(faces: pd.DataFrame) -> str:
@@ -28,7 +21,7 @@ def plot_sizes(faces: pd.DataFrame) -> str:
     Args:
         faces: Columns `label` and `short_side` in pixels.
     """
-    figure, axes = _axes("Face sizes per class", "short side, px", "share of the class")
+    figure, axes = _size_axes("Face sizes per class", "share of the class")
     sides = faces["short_side"].to_numpy(dtype=float)
     bins = np.geomspace(max(1.0, sides.min()), max(2.0, sides.max() * 1.01), 32)
     for label in CLASSES:
@@ -38,7 +31,7 @@ def plot_sizes(faces: pd.DataFrame) -> str:
             axes.stairs(share, bins, color=COLOURS[label], lw=1.8, label=label)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.legend(frameon=False, fontsize=8.5, loc="upper left")
-    return _to_uri(figure)
+    return to_uri(figure)
 
 
 def plot_blur(faces: pd.DataFrame, *, seed: int = 0) -> str:
@@ -51,7 +44,7 @@ def plot_blur(faces: pd.DataFrame, *, seed: int = 0) -> str:
     Returns:
         A PNG data URI.
     """
-    figure, axes = _axes("Blur score against size", "short side, px", "blur score, log")
+    figure, axes = _size_axes("Blur score against size", "blur score, log")
     sides = faces["short_side"].to_numpy(dtype=float)
     # Scores of flat crops are 0, which a logarithmic axis has no place for.
     scores = np.maximum(faces["blur"].to_numpy(dtype=float), 0.1)
@@ -67,7 +60,7 @@ def plot_blur(faces: pd.DataFrame, *, seed: int = 0) -> str:
         axes.axvline(edge, color=INK, lw=0.5, alpha=0.18)
     axes.set_yscale("log")
     axes.legend(frameon=False, fontsize=8.5, loc="lower left")
-    return _to_uri(figure)
+    return to_uri(figure)
 
 
 def rank_correlation(faces: pd.DataFrame) -> float | None:
@@ -77,22 +70,8 @@ def rank_correlation(faces: pd.DataFrame) -> float | None:
     return float(faces["blur"].rank().corr(faces["short_side"].rank()))
 
 
-def _axes(title: str, x: str, y: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.2, 3.7), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set_title(title, loc="left", fontsize=11, color=INK, fontweight="bold")
+def _size_axes(title: str, y: str) -> tuple[Figure, Axes]:
+    figure, axes = new_axes(title, "short side, px", y)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.set_xlabel(x, color=INK)
-    axes.set_ylabel(y, color=INK)
-    axes.tick_params(colors=INK, labelsize=9)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
     return figure, axes
-
-
-def _to_uri(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

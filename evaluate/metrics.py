@@ -6,7 +6,7 @@ weighting of the photos, so that the bootstrap needs no second matching.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,6 +87,28 @@ def match_predictions(truth: GroundTruth, detections: Detections, rules: Rules) 
     Raises:
         ValueError: `rules.all_classes` without class probabilities.
     """
+    faces_as_such = rank_hits(
+        BoxGroups(truth.boxes, truth.photo),
+        truth.difficult,
+        BoxGroups(detections.boxes, detections.photo),
+        detections.detection,
+        photos=len(truth.photos),
+        ious=FACE_IOUS,
+        inclusive=rules.inclusive,
+    )
+    confusion = count_confusion(truth, detections, inclusive=rules.inclusive)
+    classes = rank_classes(truth, detections, rules, IOUS)
+    return Matches(classes, faces_as_such, confusion, rules.eleven_point)
+
+
+def rank_classes(
+    truth: GroundTruth, detections: Detections, rules: Rules, ious: Sequence[float]
+) -> tuple[RankedHits, ...]:
+    """Rank and match the detections of each class at any IoU thresholds.
+
+    Raises:
+        ValueError: `rules.all_classes` without class probabilities.
+    """
     if rules.all_classes and detections.probabilities is None:
         raise ValueError("all_classes needs the class probabilities of every detection")
     classes = []
@@ -105,21 +127,11 @@ def match_predictions(truth: GroundTruth, detections: Detections, rules: Rules) 
                 BoxGroups(detections.boxes[rows], detections.photo[rows]),
                 scores,
                 photos=len(truth.photos),
-                ious=IOUS,
+                ious=ious,
                 inclusive=rules.inclusive,
             )
         )
-    faces_as_such = rank_hits(
-        BoxGroups(truth.boxes, truth.photo),
-        truth.difficult,
-        BoxGroups(detections.boxes, detections.photo),
-        detections.detection,
-        photos=len(truth.photos),
-        ious=FACE_IOUS,
-        inclusive=rules.inclusive,
-    )
-    confusion = count_confusion(truth, detections, inclusive=rules.inclusive)
-    return Matches(tuple(classes), faces_as_such, confusion, rules.eleven_point)
+    return tuple(classes)
 
 
 def count_confusion(
