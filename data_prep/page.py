@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from data_prep.analysis import list_duplicates
 from data_prep.figures import COLOURS
 from data_prep.labels import CLASSES
 from data_prep.plots import plot_blur, plot_sizes, rank_correlation
 from data_prep.records import Finding
+from data_prep.render import render_html
 from data_prep.sheets import Sheets
 from data_prep.split import TRAIN, VALID
 
@@ -79,15 +79,9 @@ def render_page(
     Returns:
         HTML that needs no other file.
     """
-    environment = Environment(
-        loader=PackageLoader("data_prep"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = lambda share: f"{share:.1%}"
-    return environment.get_template(PAGE).render(
+    return render_html(
+        "data_prep",
+        PAGE,
         classes=CLASSES,
         colours=COLOURS,
         summary=summary,
