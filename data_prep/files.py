@@ -38,6 +38,20 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         raise output_error(path, error) from error
 
 
+def make_folder(path: Path) -> None:
+    """Make an output folder before long work, so that what can't be written fails early.
+
+    Raises:
+        OutputError: It can't be made, is no folder, or can't be written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
 def write_json(path: Path, record: Any) -> None:
     """Write a record as indented JSON, keys as given, refusing NaN."""
     write_atomically(path, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

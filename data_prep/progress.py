@@ -14,6 +14,9 @@ Item = TypeVar("Item")
 LINES = 10
 """Lines a log gets for one pass."""
 
+QUIET = 2.0
+"""Seconds before a log gets its first line: what is done sooner needs none."""
+
 
 def show_progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
     """Pass items on while telling how far things are, on standard error.
@@ -30,8 +33,8 @@ def show_progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item
     started, told = time.monotonic(), 0
     for done, item in enumerate(items, start=1):
         yield item
-        if done == total or done * LINES // max(total, 1) > told:
+        seconds = time.monotonic() - started
+        if seconds >= QUIET and (done == total or done * LINES // max(total, 1) > told):
             told = done * LINES // max(total, 1)
-            seconds = time.monotonic() - started
             sys.stderr.write(f"{what}: {done}/{total} in {seconds:.0f} s\n")
             sys.stderr.flush()

@@ -58,7 +58,7 @@ def read_voc(
         UnknownLabelError: A class name is not known; the message names the file and line.
     """
     name = name or str(path)
-    root = _parse(path, name)
+    root = parse_voc(path, name)
     faces: list[Face] = []
     findings: list[Finding] = []
     for index, element in enumerate(root.findall("object")):
@@ -89,7 +89,16 @@ def read_voc(
     )
 
 
-def _parse(path: Path, name: str) -> etree._Element:
+def parse_voc(path: Path, name: str) -> etree._Element:
+    """The <annotation> of a VOC XML file, parsed with entities, DTDs and the network off.
+
+    Args:
+        path: The file.
+        name: How to call it in messages.
+
+    Raises:
+        AnnotationError: The file can't be read, is not well-formed, or is not VOC.
+    """
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
     )

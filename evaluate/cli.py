@@ -10,32 +10,41 @@ from rich.console import Console
 from rich.table import Table
 
 from data_prep.errors import UserError
-from data_prep.labels import parse_aliases
-from evaluate.ground_truth import read_ground_truth
+from data_prep.files import make_folder
+from data_prep.labels import CLASSES, parse_aliases
+from data_prep.progress import show_progress
+from evaluate.alarm_counts import IncorrectPolicy
+from evaluate.box_text import Layout
+from evaluate.box_text_writer import write_text_boxes
+from evaluate.csv_tables import (
+    write_confusion_table,
+    write_curves_table,
+    write_errors_table,
+    write_metrics_table,
+)
+from evaluate.evaluation import (
+    Evaluation,
+    Plan,
+    list_sections,
+    measure_sections,
+    start_evaluation,
+)
+from evaluate.inputs import InputOptions, read_predicted, read_truth
 from evaluate.metrics import PER_CLASS, Rules
-from evaluate.predictions import place_predictions, read_predictions
-from evaluate.record import Record, build_record, write_record
+from evaluate.operating import THRESH
+from evaluate.options import parse_classes, parse_ious, parse_size
+from evaluate.photo_files import find_photos
+from evaluate.record import Record, write_record
 from evaluate.records import Vocabulary
+from evaluate.report import write_report
+from evaluate.words import HEADLINES
 
 USAGE_ERROR = 2
 """Exit status when the input can't be used or the output can't be written."""
 
-app = typer.Typer(add_completion=False)
+READING, COUNTING, WRITING = "What is read", "How it is counted", "What is written"
 
-_NAMES = {
-    "map50": "mAP at IoU 0.50",
-    "map75": "mAP at IoU 0.75",
-    "map50_95": "mAP at IoU 0.50 to 0.95",
-    "ap50": "AP at IoU 0.50",
-    "face_ap50": "face AP at IoU 0.50",
-    "face_ap75": "face AP at IoU 0.75",
-    "face_recall": "faces found",
-    "detected": "found",
-    "accuracy": "accuracy on found faces",
-    "macro_recall": "macro recall on found faces",
-    "recall": "recall on found faces",
-}
-"""What is shown, in this order; the rest is in the record."""
+app = typer.Typer(add_completion=False)
 
 
 @app.command()
@@ -44,72 +53,239 @@ def evaluate(
         Path,
         typer.Argument(
             metavar="GT",
-            help="Folder of VOC XML files, with or without the photos, or a faces.csv.",
+            help="Annotated faces: a folder of VOC XML files, a faces.csv or its folder, COCO "
+            "JSON, a YOLO dataset, or a folder of text files.",
         ),
     ],
     predictions: Annotated[
-        Path, typer.Argument(metavar="PRED.csv", help="Table of predictions as run.py writes it.")
+        Path,
+        typer.Argument(
+            metavar="PRED.csv",
+            help="Predicted faces: a table of run.py, COCO results JSON, VOC XML files with "
+            "scores, or a folder of text files.",
+        ),
     ],
     out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="OUT", help="Folder for metrics.json.")
+        Path,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="OUT",
+            help="Folder for metrics.json, report.html and tables; other files there stay.",
+            rich_help_panel=WRITING,
+        ),
     ],
-    split: Annotated[
-        str | None, typer.Option(help="Only this split of a faces.csv, such as valid.")
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OTHER.csv",
+            help="Other predictions for the same photos, to be compared with.",
+            rich_help_panel=READING,
+        ),
     ] = None,
-    source: Annotated[str | None, typer.Option(help="Only this dataset of a faces.csv.")] = None,
+    crops: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CROPS.csv",
+            help="The classifier alone on annotated boxes: python -m pipeline classify.",
+            rich_help_panel=READING,
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Only this split of a faces.csv, such as valid.", rich_help_panel=READING
+        ),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="Only this dataset of a faces.csv.", rich_help_panel=READING),
+    ] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the photos, for the pictures of the report and for relative "
+            "coordinates; looked for beside the annotations when not given.",
+            rich_help_panel=READING,
+        ),
+    ] = None,
     alias: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=CLASS", help="Another name for a class; may be repeated."),
+        typer.Option(
+            metavar="NAME=CLASS",
+            help="Another name for a class; may be repeated.",
+            rich_help_panel=READING,
+        ),
     ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME,…",
+            help="Other classes than the three of masks; the alarm is then left out.",
+            rich_help_panel=READING,
+        ),
+    ] = None,
+    truth_boxes: Annotated[
+        Layout | None,
+        typer.Option(help="Numbers in text files of annotations.", rich_help_panel=READING),
+    ] = None,
+    pred_boxes: Annotated[
+        Layout | None,
+        typer.Option(help="Numbers in text files of predictions.", rich_help_panel=READING),
+    ] = None,
+    image_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WxH",
+            help="Size of every photo in pixels, for relative coordinates.",
+            rich_help_panel=READING,
+        ),
+    ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of class names, one a line, for class numbers.", rich_help_panel=READING
+        ),
+    ] = None,
+    iou: Annotated[
+        list[float] | None,
+        typer.Option(help="Also give AP at this IoU; may be repeated.", rich_help_panel=COUNTING),
+    ] = None,
+    thresh: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Detector score from which a face is shown to a user; AP takes all.",
+            rich_help_panel=COUNTING,
+        ),
+    ] = THRESH,
+    incorrect: Annotated[
+        IncorrectPolicy,
+        typer.Option(help="What a mask worn wrongly is to the alarm.", rich_help_panel=COUNTING),
+    ] = "alarm",
     all_classes: Annotated[
         bool,
         typer.Option(
             "--all-classes",
             help="Class AP: take every row for a detection of each class, with score detection × "
             "p_CLASS, not only of its label.",
+            rich_help_panel=COUNTING,
         ),
     ] = False,
     inclusive: Annotated[
         bool,
-        typer.Option("--inclusive", help="Count box sides as xmax - xmin + 1, as the VOC kit."),
+        typer.Option(
+            "--inclusive",
+            help="Count box sides as xmax - xmin + 1, as the VOC kit.",
+            rich_help_panel=COUNTING,
+        ),
     ] = False,
     eleven_point: Annotated[
         bool,
-        typer.Option("--eleven-point", help="AP at 11 recalls (VOC 2007), not at every recall."),
+        typer.Option(
+            "--eleven-point",
+            help="AP at 11 recalls (VOC 2007), not at every recall.",
+            rich_help_panel=COUNTING,
+        ),
     ] = False,
     bootstrap: Annotated[
-        int, typer.Option(min=0, help="Resamples of the photos for the intervals; 0 for none.")
+        int,
+        typer.Option(
+            min=0,
+            help="Resamples of the photos for the intervals; 0 for none.",
+            rich_help_panel=COUNTING,
+        ),
     ] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the resamples.", rich_help_panel=COUNTING)
+    ] = 0,
+    write_boxes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Also write both sides as text files of Object-Detection-Metrics, to check the "
+            "figures with that tool.",
+            rich_help_panel=WRITING,
+        ),
+    ] = None,
 ) -> None:
     """Measure predictions against annotations.
 
-    Writes OUT/metrics.json (average precision as PASCAL VOC defines it, accuracy and recall on the
-    faces that were found, and 95 % bootstrap intervals by photo) and shows the headline numbers.
+    Writes OUT/metrics.json, report.html and CSV tables: average precision as PASCAL VOC and COCO
+    define it, precision and recall, the alarm "not properly masked", results by size, what each
+    kind of error costs, and 95 % bootstrap intervals by photo.
     """
-    rules = Rules(inclusive=inclusive, eleven_point=eleven_point, all_classes=all_classes)
     try:
-        vocabulary = Vocabulary(aliases=parse_aliases(alias or []))
-        truth = read_ground_truth(ground_truth, split=split, source=source, vocabulary=vocabulary)
-        table = read_predictions(predictions, probabilities=all_classes, vocabulary=vocabulary)
-        placed = place_predictions(table, truth)
-        record = build_record(truth, placed, rules, resamples=bootstrap, seed=seed)
-        inputs = {
+        labels = parse_classes(classes) if classes else CLASSES
+        options = InputOptions(
+            vocabulary=Vocabulary(labels, parse_aliases(alias or [], labels)),
+            split=split,
+            source=source,
+            truth_boxes=truth_boxes,
+            predicted_boxes=pred_boxes,
+            image_size=parse_size(image_size) if image_size else None,
+            names=names,
+            photos=photos,
+            probabilities=all_classes,
+        )
+        plan = Plan(
+            rules=Rules(inclusive=inclusive, eleven_point=eleven_point, all_classes=all_classes),
+            ious=parse_ious(iou or []),
+            thresh=thresh,
+            policy=incorrect,
+            resamples=bootstrap,
+            seed=seed,
+        )
+        truth = read_truth(ground_truth, options)
+
+        def read(table: Path) -> Any:
+            return read_predicted(table, truth, options, truth_path=ground_truth)
+
+        evaluation = start_evaluation(truth, read(predictions), plan)
+        make_folder(out)
+        sections = list_sections(
+            evaluation,
+            crops=read(crops).detections if crops else None,
+            other=read(against).detections if against else None,
+        )
+        for _ in show_progress(measure_sections(evaluation, sections), len(sections), "measuring"):
+            pass
+        evaluation.record["inputs"] = {
             "ground_truth": str(ground_truth),
             "predictions": str(predictions),
             "split": split,
             "source": source,
+            "crops": str(crops) if crops else None,
+            "against": str(against) if against else None,
         }
-        path = write_record({**record, "inputs": inputs}, out)
+        written = _write(evaluation, find_photos(truth.photos, ground_truth, photos), out)
+        if write_boxes is not None:
+            write_text_boxes(truth, evaluation.detections, write_boxes)
+            written.append(write_boxes)
     except UserError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(USAGE_ERROR) from error
-    for warning in record["warnings"]:
+    for warning in evaluation.record["warnings"]:
         typer.echo(f"Warning: {warning}", err=True)
-    _show(record, path)
+    _show(evaluation.record)
+    for path in written:
+        # Not through the console, which would break a long path.
+        typer.echo(str(path))
 
 
-def _show(record: Record, path: Path) -> None:
+def _write(evaluation: Evaluation, files: dict[str, Path], out: Path) -> list[Path]:
+    """Write everything; the record last, so that it is there only when all is."""
+    record = evaluation.record
+    write_metrics_table(record, HEADLINES, out)
+    write_curves_table(evaluation.curves, out)
+    write_confusion_table(record["operating_points"]["confusion"], out)
+    write_errors_table(evaluation.truth, evaluation.detections, evaluation.errors, out)
+    report = write_report(evaluation, files, out)
+    return [report, write_record(record, out)]
+
+
+def _show(record: Record) -> None:
     counts = record["counts"]
     definitions = record["definitions"]
     console = Console()
@@ -122,7 +298,7 @@ def _show(record: Record, path: Path) -> None:
     table.add_column("%", justify="right")
     table.add_column("95 % interval", justify="right")
     intervals = record["intervals"] or {}
-    for name, words in _NAMES.items():
+    for name, words in HEADLINES.items():
         value, interval = record[name], intervals.get(name)
         if name not in PER_CLASS:
             table.add_row(words, _percent(value), _range(interval))
@@ -130,13 +306,13 @@ def _show(record: Record, path: Path) -> None:
         for label in value:
             ends = interval[label] if interval else None
             table.add_row(f"  {words}: {label}", _percent(value[label]), _range(ends))
+    for row in record["at_iou"]:
+        table.add_row(f"mAP at IoU {row['iou']:.2f}", _percent(row["map"], 2), "")
     console.print(table)
-    # Not through the console, which would break a long path.
-    typer.echo(str(path))
 
 
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
+def _percent(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None else f"{100 * value:.{digits}f}"
 
 
 def _range(ends: Any) -> str:

@@ -90,6 +90,8 @@ def describe_at(
     truth: GroundTruth, detections: Detections, rules: Rules, ious: Sequence[float]
 ) -> list[dict[str, Any]]:
     """AP at IoU thresholds of the user's choice: rows with `iou`, `map` and `ap` by class."""
+    if not ious:
+        return []
     return [
         {
             "iou": iou,

@@ -10,8 +10,8 @@ import numpy as np
 from evaluate.iou import paired_iou
 from evaluate.records import BoolArray, FloatArray, IntArray
 
-PAIRS_AT_ONCE = 2_000_000
-"""Bounds the memory of the overlaps (about 200 bytes a pair)."""
+PAIRS_AT_ONCE = 100_000
+"""Keeps what is computed at once in the processor's cache (some 50 bytes a pair)."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ def best_overlaps(
     """For every detection, the ground truth box of its group that it overlaps most.
 
     Returns:
-        (N,) the largest IoU, 0 without a ground truth box in the group; and (N,) the index of
-        that box, the first of equal ones, or -1.
+        (N,) the largest IoU; and (N,) the index of that box, the first of equal ones. 0 and -1
+        where no ground truth box of the group shares an area with the detection.
     """
     best_iou = np.zeros(len(detections.groups))
     best_truth = np.full(len(detections.groups), -1, dtype=np.int64)
     for rows, columns, ious in _pairs(detections, truths, inclusive=inclusive):
         # Pairs come row by row, so a row's first pair starts where the row number changes.
-        starts = np.flatnonzero(np.r_[True, rows[1:] != rows[:-1]])
+        starts = np.flatnonzero(np.r_[len(rows) > 0, rows[1:] != rows[:-1]])
         largest = np.maximum.reduceat(ious, starts)
         lengths = np.diff(np.r_[starts, len(rows)])
         at_largest = np.flatnonzero(ious == np.repeat(largest, lengths))
@@ -122,19 +122,26 @@ def match_greedily(
 def _pairs(
     detections: BoxGroups, truths: BoxGroups, *, inclusive: bool
 ) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:
-    """All (detection, ground truth, IoU) of equal groups, ascending, whole rows at a time."""
+    """Overlapping (detection, ground truth, IoU) of equal groups, ascending, whole rows at a time.
+
+    Fastest for detections sorted by group: neighbours then read the same memory.
+    """
     order = np.argsort(truths.groups, kind="stable")
     groups = truths.groups[order]
+    lefts, rights = np.ascontiguousarray(truths.boxes[order][:, [0, 2]].T)
     starts = np.searchsorted(groups, detections.groups, side="left")
     counts = np.searchsorted(groups, detections.groups, side="right") - starts
     with_pairs = np.flatnonzero(counts)
     slices = np.cumsum(counts[with_pairs]) // PAIRS_AT_ONCE
-    for number in np.unique(slices):
-        rows = with_pairs[slices == number]
+    for rows in np.split(with_pairs, np.flatnonzero(np.diff(slices)) + 1):
         count = counts[rows]
-        # 0, 1, … within each row, to step through the row's run of ground truth boxes.
-        steps = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        columns = order[np.repeat(starts[rows], count) + steps]
-        rows = np.repeat(rows, count)
+        # Places 0, 1, … of each row's run of ground truth boxes, all rows in one.
+        places = np.arange(count.sum()) + np.repeat(starts[rows] - np.cumsum(count) + count, count)
+        # Most boxes of a photo lie side by side: those need no more than two columns.
+        left = np.maximum(np.repeat(detections.boxes[rows, 0], count), lefts[places])
+        right = np.minimum(np.repeat(detections.boxes[rows, 2], count), rights[places])
+        near = np.flatnonzero(right - left > (-1 if inclusive else 0))
+        rows, columns = np.repeat(rows, count)[near], order[places[near]]
         ious = paired_iou(detections.boxes[rows], truths.boxes[columns], inclusive=inclusive)
-        yield rows, columns, ious
+        over = ious > 0
+        yield rows[over], columns[over], ious[over]

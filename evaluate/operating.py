@@ -12,6 +12,7 @@ from evaluate.bootstrap import bootstrap_intervals
 from evaluate.curves import Curve, OperatingPoint, find_best_f1, trace_curve
 from evaluate.metrics import FACE_IOUS, IOUS, MATCH_IOU, Matches, Rules, match_predictions
 from evaluate.numbers import share, to_interval
+from evaluate.record import describe_confusion
 from evaluate.records import Detections, FloatArray, GroundTruth
 
 THRESH = 0.5
@@ -57,9 +58,10 @@ def describe_operating_points(
         seed: Of the resamples.
 
     Returns:
-        `thresh`, and by class and for `face`: `at_thresh` and `best_f1`, each with `score`,
-        `precision`, `recall`, `f1` and the counts `true`, `shown`, `faces`; `at_thresh` also
-        `intervals`. A class without a hit has None for `best_f1`.
+        `thresh`; `confusion` of the detections that are kept; and `points`, by class and for
+        `face`: `at_thresh` and `best_f1`, each with `score`, `precision`, `recall`, `f1` and the
+        counts `true`, `shown`, `faces`; `at_thresh` also `intervals`. A class without a hit has
+        None for `best_f1`.
     """
     kept = np.flatnonzero(detections.detection >= thresh)
     # Once every row is a detection of each class, a precision of labels is no longer defined.
@@ -87,7 +89,12 @@ def describe_operating_points(
             "at_thresh": {**at_thresh, "intervals": intervals},
             "best_f1": _describe_point(best) if best else None,
         }
-    return {"thresh": thresh, "iou": MATCH_IOU, "points": points}
+    return {
+        "thresh": thresh,
+        "iou": MATCH_IOU,
+        "points": points,
+        "confusion": describe_confusion(truth.classes, shown),
+    }
 
 
 def _count_by_photo(hits: RankedHits) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -63,7 +63,7 @@ def build_record(
             name: _describe(truth.classes, name, values[0], to_number)
             for name, values in headline.items()
         },
-        "confusion": _describe_confusion(truth.classes, matches),
+        "confusion": describe_confusion(truth.classes, matches),
         "counts": {
             "photos": len(truth.photos),
             "photos_without_predictions": len(truth.photos) - len(np.unique(detections.photo)),
@@ -113,7 +113,8 @@ def _describe(
     return one(values)
 
 
-def _describe_confusion(classes: Sequence[str], matches: Matches) -> Record:
+def describe_confusion(classes: Sequence[str], matches: Matches) -> Record:
+    """Counts over all photos: annotated classes and `false` against predicted ones and `missed`."""
     return {
         "rows": [*classes, "false"],
         "columns": [*classes, "missed"],

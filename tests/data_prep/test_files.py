@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.files import OutputError, sha256_of, write_atomically, write_json
+from data_prep.files import OutputError, make_folder, sha256_of, write_atomically, write_json
 
 
 def test_text_and_bytes_are_written_with_parents(tmp_path):
@@ -55,3 +55,17 @@ def test_json_keeps_order_and_letters_and_refuses_nan(tmp_path):
 def test_sha256(tmp_path):
     (tmp_path / "a").write_bytes(b"abc" * 1000)
     assert sha256_of(tmp_path / "a") == hashlib.sha256(b"abc" * 1000).hexdigest()
+
+
+def test_make_folder_is_there_and_empty(tmp_path):
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_make_folder_names_what_is_in_the_way(tmp_path):
+    (tmp_path / "a").write_text("a file")
+    for path in (tmp_path / "a", tmp_path / "a" / "b"):
+        with pytest.raises(OutputError, match="can't be written"):
+            make_folder(path)
+    assert (tmp_path / "a").read_text() == "a file"

@@ -146,7 +146,7 @@ def test_bad_predictions(
 def test_paths_that_cannot_be_used(annotations: Path, predictions: Path, tmp_path: Path) -> None:
     for arguments, message in (
         ((tmp_path / "none", predictions, "-o", tmp_path / "out"), "no such file or folder"),
-        ((annotations, tmp_path / "none.csv", "-o", tmp_path / "out"), "can't be read"),
+        ((annotations, tmp_path / "none.csv", "-o", tmp_path / "out"), "no such file or folder"),
         ((annotations, predictions, "-o", predictions), "can't be written"),
         ((annotations, predictions, "-o", tmp_path / "out", "--alias", "x=y"), "NAME=CLASS"),
         ((annotations, predictions, "-o", tmp_path / "out", "--split", "valid"), "a folder"),

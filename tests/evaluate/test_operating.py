@@ -34,6 +34,8 @@ def test_by_hand(read):
     face = points["face"]["at_thresh"]
     assert (face["precision"], face["recall"]) == (1, 0.75)
     assert points["face"]["best_f1"]["score"] == 0.7
+    counts = describe(*read, thresh=0.65)["confusion"]["counts"]
+    assert counts == [[1, 0, 0, 1], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
     assert points["with_mask"]["best_f1"]["score"] == 0.81
     assert points["without_mask"]["best_f1"] is None
 

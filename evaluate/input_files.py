@@ -1,0 +1,91 @@
+"""Files of annotations and predictions: listed and read as text."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from data_prep.errors import UserError
+
+
+class InputError(UserError, ValueError):
+    """Boxes that can't be used; the message names file and line and says what to do."""
+
+
+def read_text(path: Path) -> str:
+    r"""Read a text file in UTF-8, with or without a byte order mark; lines end with `\n`.
+
+    Raises:
+        InputError: The file can't be read or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror or error}).") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not text in UTF-8; save it in UTF-8.") from error
+
+
+def walk_files(root: Path, suffixes: Collection[str]) -> Iterator[Path]:
+    """Files below a folder, sorted; names starting with a dot are the system's, not the user's.
+
+    Args:
+        root: An existing folder.
+        suffixes: Endings in lower case, with the dot; case does not matter in the names.
+    """
+    for path in sorted(root.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+        if path.suffix.lower() in suffixes and not hidden and path.is_file():
+            yield path
+
+
+def list_files(root: Path, suffixes: Collection[str]) -> list[Path]:
+    """The same, when all names are text.
+
+    Args:
+        root: An existing folder.
+        suffixes: Endings in lower case, with the dot; case does not matter in the names.
+
+    Raises:
+        InputError: A file's name can't be written as text.
+    """
+    files = []
+    for path in walk_files(root, suffixes):
+        name = path.relative_to(root)
+        if not is_text(str(name)):
+            shown = os.fsencode(name).decode(errors="replace")
+            raise InputError(f"{root}: the name of {shown} is not valid UTF-8; rename the file.")
+        files.append(path)
+    return files
+
+
+def is_text(name: str) -> bool:
+    """Whether a name can be written in UTF-8; names from old archives may not."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def read_number(text: str, name: str, where: str) -> float:
+    """A finite number from its text.
+
+    Args:
+        text: As it is written.
+        name: What it is, for the message.
+        where: File and line, for the message.
+
+    Raises:
+        InputError: It is not a number, infinite or NaN.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        hint = "; write a point, not a comma, in decimals" if "," in text else ""
+        raise InputError(f"{where}: '{text}' for {name} is not a number{hint}.") from None
+    if not math.isfinite(value):
+        raise InputError(f"{where}: {name} is {text}; leave the box out or repair it.")
+    return value

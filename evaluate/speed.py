@@ -1,0 +1,238 @@
+"""How fast AP is computed here, next to a loop over boxes and to faster-coco-eval.
+
+`python -m evaluate.speed` makes boxes, computes their AP in every way within one process, in turn
+and several times over, and shows the ratios: those hold on a busy machine too, unlike the seconds.
+"""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from faster_coco_eval import COCO, COCOeval_faster
+from rich.console import Console
+from rich.table import Table
+
+from evaluate.average_precision import average_precisions, rank_hits, voc_average_precision
+from evaluate.coco import build_coco_dataset, build_coco_results
+from evaluate.matching import BoxGroups
+from evaluate.metrics import DEFAULT_RULES, IOUS, MATCH_IOU, compute_headline, match_predictions
+from evaluate.records import Detections, FloatArray, GroundTruth
+from evaluate.speed_boxes import loop_average_precision, make_boxes
+
+_PLAIN = f"AP at IoU {MATCH_IOU}, arrays"
+_LOOP = f"AP at IoU {MATCH_IOU}, loop over boxes"
+_LOOKED_UP = f"AP at IoU {MATCH_IOU}, loop, faces looked up by photo"
+_TEN = "AP at 10 IoUs, arrays"
+_COCO = "AP at 10 IoUs, faster-coco-eval"
+_COCO_DICTS = "making its dictionaries"
+_HEADLINE = "all headline numbers, arrays"
+
+_RATIOS = (
+    (_LOOP, _PLAIN, "times as fast as the loop over boxes (target: 50 or more)"),
+    (_LOOKED_UP, _PLAIN, "times as fast as that loop with faces looked up by photo"),
+    (_COCO, _TEN, "times as fast as faster-coco-eval (target: 0.5 or more)"),
+)
+"""Slower way, faster way, and what their ratio says."""
+
+LOOP_EVERY = 20
+"""See `time_all`."""
+
+_TIMES = 5
+"""The arrays take so little time that one run of them would be at the mercy of other programs."""
+
+app = typer.Typer(add_completion=False)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What `time_all` found.
+
+    Attributes:
+        seconds: By way of computing, the seconds of each round.
+        ap: (C,) of each class at IoU 0.5, from arrays.
+        loop_ap: (C,) the same from the loop with faces looked up.
+        map50_95: AP over classes and IoUs, from arrays.
+        coco_map50_95: The same by COCO's definition, so close to it but not equal.
+        peak_bytes: Largest memory taken while computing AP at 10 IoUs from arrays, over that of the
+            boxes themselves, as tracemalloc counts it.
+    """
+
+    seconds: dict[str, list[float]]
+    ap: FloatArray
+    loop_ap: FloatArray
+    map50_95: float
+    coco_map50_95: float
+    peak_bytes: int
+
+    def compute_ratios(self, slower: str, faster: str) -> FloatArray:
+        """Seconds of one way over those of another, round by round."""
+        return np.array(self.seconds[slower]) / np.array(self.seconds[faster])
+
+
+def time_all(
+    truth: GroundTruth, detections: Detections, *, rounds: int = 3, loop_every: int = LOOP_EVERY
+) -> Timing:
+    """Compute AP in every way, in turn, so that a busy machine slows all of them alike.
+
+    Every way starts from the same arrays and ends with one AP per class and IoU. faster-coco-eval
+    looks only at 100 detections and all areas, like the arrays; building its index is timed with
+    it, making dictionaries from the arrays apart from it.
+
+    Args:
+        truth: Annotated faces.
+        detections: Predicted faces, placed on the photos of `truth` and sorted by photo.
+        rounds: How often each way is timed, at least 1.
+        loop_every: The loop that searches all faces anew for each detection takes minutes, which
+            grow with the detections: it goes over every so many-th of them, and the time is
+            multiplied.
+    """
+    seconds: dict[str, list[float]] = {}
+
+    def timed(name: str, work: Callable[[], Any], *, times: int = 1, factor: float = 1) -> Any:
+        start = time.perf_counter()
+        for _ in range(times):
+            result = work()
+        spent = time.perf_counter() - start
+        seconds.setdefault(name, []).append(spent * factor / times)
+        return result
+
+    def run_loop(*, search: bool, every: int = 1) -> FloatArray:
+        return loop_average_precision(truth, detections, iou=MATCH_IOU, search=search, every=every)
+
+    for _ in range(rounds):
+        ap = timed(_PLAIN, lambda: _compute_at_one(truth, detections), times=_TIMES)
+        loop_ap = timed(_LOOKED_UP, lambda: run_loop(search=False))
+        timed(_LOOP, lambda: run_loop(search=True, every=loop_every), factor=loop_every)
+        aps = timed(_TEN, lambda: _compute_at_ten(truth, detections), times=_TIMES)
+        # Anew each time: the library writes into them.
+        made = timed(
+            _COCO_DICTS, lambda: (build_coco_dataset(truth), build_coco_results(detections))
+        )
+        coco_aps = timed(_COCO, partial(_compute_by_coco, *made))
+        timed(
+            _HEADLINE,
+            lambda: compute_headline(match_predictions(truth, detections, DEFAULT_RULES)),
+        )
+    tracemalloc.start()
+    _compute_at_ten(truth, detections)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return Timing(
+        seconds=seconds,
+        ap=ap,
+        loop_ap=loop_ap,
+        map50_95=float(np.nanmean(aps)),
+        coco_map50_95=float(coco_aps[coco_aps > -1].mean()),
+        peak_bytes=peak,
+    )
+
+
+@app.command()
+def main(
+    photos: Annotated[int, typer.Option(min=1, help="Number of photos.")] = 5000,
+    boxes: Annotated[
+        int, typer.Option(min=1, help="Faces per photo, and about as many found.")
+    ] = 20,
+    classes: Annotated[int, typer.Option(min=1, help="Number of classes.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each way is timed.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the boxes.")] = 0,
+    loop_every: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="The slow loop goes over every so many-th detection and its time is multiplied; "
+            "1 for all of them (minutes).",
+        ),
+    ] = LOOP_EVERY,
+) -> None:
+    """Time AP from arrays, by a loop over boxes and by faster-coco-eval on made-up boxes."""
+    truth, detections = make_boxes(photos=photos, boxes=boxes, classes=classes, seed=seed)
+    timing = time_all(truth, detections, rounds=rounds, loop_every=loop_every)
+    console = Console()
+    table = Table(
+        title=f"{photos} photos, {len(truth.labels)} faces, {len(detections)} detections, "
+        f"{classes} classes, {rounds} rounds",
+        title_justify="left",
+    )
+    table.add_column("")
+    table.add_column("median s", justify="right")
+    table.add_column("min – max s", justify="right")
+    for name, values in timing.seconds.items():
+        table.add_row(name, f"{np.median(values):.3f}", f"{min(values):.3f} – {max(values):.3f}")
+    console.print(table)
+    for slower, faster, words in _RATIOS:
+        ratios = timing.compute_ratios(slower, faster)
+        typer.echo(f"{np.median(ratios):.1f} ({ratios.min():.1f} – {ratios.max():.1f}) {words}")
+    if loop_every > 1:
+        typer.echo(f"The loop over boxes went over one detection in {loop_every}, times that many.")
+    difference = np.nanmax(np.abs(timing.ap - timing.loop_ap), initial=0.0)
+    typer.echo(f"{difference:.1e} largest difference of AP between arrays and loop")
+    typer.echo(
+        f"{timing.map50_95:.4f} mAP over the 10 IoUs as VOC defines it, "
+        f"{timing.coco_map50_95:.4f} as COCO does"
+    )
+    typer.echo(
+        f"{timing.peak_bytes / 2**20:.0f} MiB peak memory of AP at 10 IoUs from arrays, beside the "
+        "boxes (tracemalloc)"
+    )
+
+
+def _compute_at_one(truth: GroundTruth, detections: Detections) -> FloatArray:
+    """AP of each class at IoU 0.5, (C,)."""
+    aps = []
+    for label in range(len(truth.classes)):
+        faces = np.flatnonzero(truth.labels == label)
+        rows = np.flatnonzero(detections.labels == label)
+        aps.append(
+            voc_average_precision(
+                BoxGroups(truth.boxes[faces], truth.photo[faces]),
+                BoxGroups(detections.boxes[rows], detections.photo[rows]),
+                detections.scores[rows],
+                difficult=truth.difficult[faces],
+                iou=MATCH_IOU,
+            )
+        )
+    return np.array(aps)
+
+
+def _compute_at_ten(truth: GroundTruth, detections: Detections) -> FloatArray:
+    """AP of each class at the ten IoUs, (C, 10)."""
+    photos = len(truth.photos)
+    aps = []
+    for label in range(len(truth.classes)):
+        faces = np.flatnonzero(truth.labels == label)
+        rows = np.flatnonzero(detections.labels == label)
+        hits = rank_hits(
+            BoxGroups(truth.boxes[faces], truth.photo[faces]),
+            truth.difficult[faces],
+            BoxGroups(detections.boxes[rows], detections.photo[rows]),
+            detections.scores[rows],
+            photos=photos,
+            ious=IOUS,
+        )
+        aps.append(average_precisions(hits, np.ones((1, photos)))[0])
+    return np.array(aps)
+
+
+def _compute_by_coco(dataset: dict[str, Any], results: list[dict[str, Any]]) -> FloatArray:
+    """Precision at 10 IoUs, 101 recalls, of each class, by faster-coco-eval; -1 if not defined."""
+    faces = COCO(dataset)
+    evaluation = COCOeval_faster(faces, faces.loadRes(results), iouType="bbox")
+    every_area = evaluation.params.areaRngLbl.index("all")
+    evaluation.params.areaRng = [evaluation.params.areaRng[every_area]]
+    evaluation.params.areaRngLbl = ["all"]
+    evaluation.params.maxDets = [100]
+    evaluation.evaluate()
+    evaluation.accumulate()
+    return np.asarray(evaluation.eval["precision"])[:, :, :, 0, 0]
+
+
+if __name__ == "__main__":
+    app()
