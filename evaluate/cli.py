@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from data_prep.errors import UserError
 from data_prep.files import make_folder
@@ -16,28 +14,15 @@ from data_prep.progress import show_progress
 from evaluate.alarm_counts import IncorrectPolicy
 from evaluate.box_text import Layout
 from evaluate.box_text_writer import write_text_boxes
-from evaluate.csv_tables import (
-    write_confusion_table,
-    write_curves_table,
-    write_errors_table,
-    write_metrics_table,
-)
-from evaluate.evaluation import (
-    Evaluation,
-    Plan,
-    list_sections,
-    measure_sections,
-    start_evaluation,
-)
+from evaluate.evaluation import Plan, list_sections, measure_sections, start_evaluation
 from evaluate.inputs import InputOptions, read_predicted, read_truth
-from evaluate.metrics import PER_CLASS, Rules
+from evaluate.metrics import Rules
 from evaluate.operating import THRESH
 from evaluate.options import parse_classes, parse_ious, parse_size
+from evaluate.outputs import write_outputs
 from evaluate.photo_files import find_photos
-from evaluate.record import Record, write_record
 from evaluate.records import Vocabulary
-from evaluate.report import write_report
-from evaluate.words import HEADLINES
+from evaluate.show import show_record
 
 USAGE_ERROR = 2
 """Exit status when the input can't be used or the output can't be written."""
@@ -259,7 +244,8 @@ def evaluate(
             "crops": str(crops) if crops else None,
             "against": str(against) if against else None,
         }
-        written = _write(evaluation, find_photos(truth.photos, ground_truth, photos), out)
+        files = find_photos(truth.photos, ground_truth, photos)
+        written = write_outputs(evaluation, files, out)
         if write_boxes is not None:
             write_text_boxes(truth, evaluation.detections, write_boxes)
             written.append(write_boxes)
@@ -268,52 +254,7 @@ def evaluate(
         raise typer.Exit(USAGE_ERROR) from error
     for warning in evaluation.record["warnings"]:
         typer.echo(f"Warning: {warning}", err=True)
-    _show(evaluation.record)
+    show_record(evaluation.record)
     for path in written:
         # Not through the console, which would break a long path.
         typer.echo(str(path))
-
-
-def _write(evaluation: Evaluation, files: dict[str, Path], out: Path) -> list[Path]:
-    """Write everything; the record last, so that it is there only when all is."""
-    record = evaluation.record
-    write_metrics_table(record, HEADLINES, out)
-    write_curves_table(evaluation.curves, out)
-    write_confusion_table(record["operating_points"]["confusion"], out)
-    write_errors_table(evaluation.truth, evaluation.detections, evaluation.errors, out)
-    report = write_report(evaluation, files, out)
-    return [report, write_record(record, out)]
-
-
-def _show(record: Record) -> None:
-    counts = record["counts"]
-    definitions = record["definitions"]
-    console = Console()
-    table = Table(
-        title=f"{counts['photos']} photos, {sum(counts['faces'].values())} faces, "
-        f"{counts['predictions']} predictions ({definitions['interpolation']} AP)",
-        title_justify="left",
-    )
-    table.add_column("")
-    table.add_column("%", justify="right")
-    table.add_column("95 % interval", justify="right")
-    intervals = record["intervals"] or {}
-    for name, words in HEADLINES.items():
-        value, interval = record[name], intervals.get(name)
-        if name not in PER_CLASS:
-            table.add_row(words, _percent(value), _range(interval))
-            continue
-        for label in value:
-            ends = interval[label] if interval else None
-            table.add_row(f"  {words}: {label}", _percent(value[label]), _range(ends))
-    for row in record["at_iou"]:
-        table.add_row(f"mAP at IoU {row['iou']:.2f}", _percent(row["map"], 2), "")
-    console.print(table)
-
-
-def _percent(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None else f"{100 * value:.{digits}f}"
-
-
-def _range(ends: Any) -> str:
-    return "–" if ends is None else f"{100 * ends[0]:.1f} – {100 * ends[1]:.1f}"

@@ -72,6 +72,7 @@ def render_report(evaluation: Evaluation, pictures: Mapping[str, Sequence[Pictur
         headlines=HEADLINES,
         kinds=KIND_WORDS,
         pictures={kind: list(shown) for kind, shown in pictures.items()},
+        has_errors=any(pictures.values()),
         has_photos=any(one.src for shown in pictures.values() for one in shown),
         precision_recall=plot_precision_recall(
             evaluation.curves, record["operating_points"]["points"]

@@ -127,6 +127,10 @@ def measure_command(
     write: Annotated[
         bool, typer.Option("--write", help="Put the figures on the cards, too.")
     ] = False,
+    reports: Annotated[
+        Path | None,
+        typer.Option(help="Folder for a whole evaluation of each dataset, with report.html."),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Measure weights on the validation split, with intervals, as a Markdown table."""
@@ -134,7 +138,9 @@ def measure_command(
         from pipeline.compute import pick_device
         from pipeline.measure import describe_results, measure_weights, write_to_cards
 
-        results = measure_weights(prepared, weights, device=pick_device(device), say=say)
+        results = measure_weights(
+            prepared, weights, device=pick_device(device), say=say, reports=reports
+        )
         typer.echo(describe_results(results))
         if write:
             write_to_cards(results, weights)

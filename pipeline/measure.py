@@ -12,9 +12,13 @@ import torch
 from data_prep.faces import read_faces
 from data_prep.files import write_json
 from data_prep.split import VALID
+from evaluate.evaluation import Plan, list_sections, measure_sections, start_evaluation
 from evaluate.ground_truth import read_ground_truth
+from evaluate.outputs import write_outputs
+from evaluate.photo_files import find_photos
 from evaluate.predictions import place_predictions, read_predictions
 from evaluate.record import Record, build_record
+from evaluate.report import REPORT
 from pipeline.classify_crops import classify_crops
 from pipeline.folder import FolderOptions, predict_folder
 from pipeline.photos import PhotoSet
@@ -41,7 +45,12 @@ NAMES = {
 
 
 def measure_weights(
-    prepared: Path, weights: Path, *, device: torch.device, say: Callable[[str], None]
+    prepared: Path,
+    weights: Path,
+    *,
+    device: torch.device,
+    say: Callable[[str], None],
+    reports: Path | None = None,
 ) -> dict[str, Any]:
     """Run both stages over the validation photos of each source, and the classifier on its crops.
 
@@ -50,6 +59,7 @@ def measure_weights(
         weights: Weights folder.
         device: Where to run.
         say: Gets a line per source.
+        reports: Folder that gets a whole evaluation of each source, in a folder of its name.
 
     Returns:
         For each source `photos`, `faces`, and under `both_stages`, `detector_alone` and
@@ -77,6 +87,9 @@ def measure_weights(
             table = Path(folder) / "crops.csv"
             classify_crops(rows, prepared, stages.classifier, table)
             on_crops = _evaluate(prepared, table, source)
+            if reports is not None:
+                _write_report(prepared, source, Path(folder), table, reports / source)
+                say(f"{source}: {reports / source / REPORT}")
         results[source] = {
             "photos": len(images),
             "faces": len(rows),
@@ -149,6 +162,22 @@ def _leave_out(results: dict[str, Any], names: set[str]) -> dict[str, Any]:
 def _evaluate(prepared: Path, table: Path, source: str) -> Record:
     truth = read_ground_truth(prepared / "faces.csv", split=VALID, source=source)
     return build_record(truth, place_predictions(read_predictions(table), truth))
+
+
+def _write_report(prepared: Path, source: str, found: Path, crops: Path, out: Path) -> None:
+    truth = read_ground_truth(prepared / "faces.csv", split=VALID, source=source)
+    table = read_predictions(found / "predictions.csv")
+    evaluation = start_evaluation(truth, place_predictions(table, truth), Plan())
+    on_crops = place_predictions(read_predictions(crops), truth).detections
+    for _ in measure_sections(evaluation, list_sections(evaluation, crops=on_crops)):
+        pass
+    evaluation.record["inputs"] = {
+        "ground_truth": str(prepared),
+        "split": VALID,
+        "source": source,
+        "predictions": "both stages, detections from " + str(THRESH),
+    }
+    write_outputs(evaluation, find_photos(truth.photos, prepared), out)
 
 
 def _pick(record: Record, names: tuple[str, ...]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """All figures of a weights folder, with stand-ins that are known to be right or wrong."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,16 @@ def test_command_on_a_folder_that_is_not_prepared(tmp_path):
     result = CliRunner().invoke(app, ["measure", str(tmp_path)])
     assert result.exit_code == 2
     assert "not a prepared folder" in result.stderr
+
+
+def test_reports_tell_the_same_figures(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(TwoStage, "load", lambda _weights, *, device: stand_ins())
+    out = tmp_path / "reports"
+    results = measure_weights(prepared, tmp_path, device=CPU, say=lambda _line: None, reports=out)
+    record = json.loads((out / "set" / "metrics.json").read_text())
+    assert record["map50"] == results["set"]["both_stages"]["map50"][0] == 1
+    assert record["classifier_alone"]["answered"] == 12
+    assert record["alarm"]["counts"]["with_mask"]["not_found"] == 0
+    page = (out / "set" / "report.html").read_text()
+    assert "The classifier alone" in page
+    assert "were not found; give their folder" not in page
