@@ -247,7 +247,9 @@ def evaluate(
         files = find_photos(truth.photos, ground_truth, photos)
         written = write_outputs(evaluation, files, out)
         if write_boxes is not None:
-            write_text_boxes(truth, evaluation.detections, write_boxes)
+            evaluation.record["warnings"] += write_text_boxes(
+                truth, evaluation.detections, write_boxes
+            )
             written.append(write_boxes)
     except UserError as error:
         typer.echo(f"Error: {error}", err=True)

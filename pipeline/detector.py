@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -14,60 +13,19 @@ from torch import Tensor, nn
 from torchvision.ops import nms
 
 from pipeline.anchors import decode_boxes, decode_landmarks, make_anchors
+from pipeline.closer_look import CLOSER_FACTOR, SURE_SCORE, has_tiny_faces, merge_looks
 from pipeline.compute import autocast, prepare_net
+from pipeline.face_boxes import NMS_IOU, FaceBoxes
 from pipeline.retinaface import RetinaFace
 from pipeline.weights import DetectorCard, WeightsError, load_weights
 
 PAD_TO = 32
 """Input sides are padded to multiples of the coarsest stride."""
 
-NMS_IOU = 0.4
 MIN_SCORE = 0.02
 MAX_FACES = 750
 AUTO_LONGEST = 832
 AUTO_LARGEST_FACTOR = 3.0
-
-CROWD_SIDE = 24
-CROWD_FACES = 3
-CROWD_FACTOR = 2.0
-SURE_SCORE = 0.3
-"""A photo whose faces are mostly under `CROWD_SIDE` pixels once enlarged is a crowd: it is enlarged
-`CROWD_FACTOR` times more and looked at again. At least `CROWD_FACES` sure faces must say so."""
-
-
-@dataclass(frozen=True)
-class FaceBoxes:
-    """Faces found in one photo, best first.
-
-    Attributes:
-        boxes: Faces × 4, float32, pixels of the photo, clipped to it.
-        scores: Faces, float32, 0 to 1.
-        landmarks: Faces × 5 × 2: left eye, right eye, nose, left and right mouth corner, as seen
-            in the photo.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    landmarks: np.ndarray
-
-    def above(self, score: float) -> FaceBoxes:
-        """The faces of at least this score."""
-        keep = self.scores >= score
-        return FaceBoxes(self.boxes[keep], self.scores[keep], self.landmarks[keep])
-
-
-def is_crowd(faces: FaceBoxes, factor: float) -> bool:
-    """Whether a photo needs to be enlarged further than `factor` to show its faces.
-
-    Args:
-        faces: As found with this enlargement.
-        factor: The enlargement.
-    """
-    sure = faces.boxes[faces.scores >= SURE_SCORE]
-    if len(sure) < CROWD_FACES:
-        return False
-    sides = (sure[:, 2:] - sure[:, :2]).min(axis=1) * factor
-    return bool(np.median(sides) < CROWD_SIDE)
 
 
 def choose_factor(width: int, height: int, resize: float | None) -> float:
@@ -137,8 +95,8 @@ class Detector:
 
         Args:
             photos: Each height × width × 3, uint8, RGB.
-            resize: Enlargement before detection; chosen per photo when None,
-                and chosen again for crowds.
+            resize: Enlargement before detection; chosen per photo when None, and photos with
+                tiny faces are then looked at more closely, too (see `pipeline.closer_look`).
             min_score: Least score of a face.
 
         Returns:
@@ -147,14 +105,16 @@ class Detector:
         factors = [choose_factor(photo.shape[1], photo.shape[0], resize) for photo in photos]
         found = self._detect_at(photos, factors, min(min_score, SURE_SCORE))
         if resize is None:
-            crowds = [index for index, faces in enumerate(found) if is_crowd(faces, factors[index])]
+            closer = [
+                index for index, faces in enumerate(found) if has_tiny_faces(faces, factors[index])
+            ]
             again = self._detect_at(
-                [photos[index] for index in crowds],
-                [factors[index] * CROWD_FACTOR for index in crowds],
+                [photos[index] for index in closer],
+                [factors[index] * CLOSER_FACTOR for index in closer],
                 min_score,
             )
-            for index, faces in zip(crowds, again, strict=True):
-                found[index] = faces
+            for index, faces in zip(closer, again, strict=True):
+                found[index] = merge_looks(found[index], faces, factors[index])
         return [faces.above(min_score) for faces in found]
 
     def _detect_at(

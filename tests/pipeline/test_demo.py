@@ -9,7 +9,7 @@ from skimage import data
 from data_prep.files import OutputError
 from data_prep.photo import read_photo
 from pipeline.demo import HEAD, PLACES, SCENE, make_demo_photos, write_demo_photos
-from pipeline.detector import FaceBoxes
+from pipeline.face_boxes import FaceBoxes
 from tests.pipeline.makers import CPU, BrightDetector
 from tests.pipeline.needs import needs_shipped
 

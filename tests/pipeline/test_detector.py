@@ -8,25 +8,20 @@ import torch
 from torch import nn
 
 from pipeline.anchors import encode_boxes, make_anchors
+from pipeline.closer_look import CLOSER_FACTOR, TINY_SIDE
 from pipeline.detector import (
     AUTO_LARGEST_FACTOR,
     AUTO_LONGEST,
-    CROWD_FACES,
-    CROWD_FACTOR,
-    CROWD_SIDE,
     MAX_FACES,
     NMS_IOU,
-    SURE_SCORE,
     Detector,
-    FaceBoxes,
     choose_factor,
-    is_crowd,
     normalise,
 )
 from pipeline.retinaface import HeadOutputs, RetinaFace
 from pipeline.weights import DetectorCard, WeightsError, save_weights
 from tests.makers import make_pixels
-from tests.pipeline.makers import CPU, make_net
+from tests.pipeline.makers import CPU, faces_of, make_net
 from tests.pipeline.needs import THIRD_PARTY, needs_third_party
 
 GREY = (114, 114, 114)
@@ -234,36 +229,6 @@ def test_channel_order_and_mean_are_those_of_the_card(order, expected):
     assert normalise(photo, card).flatten().tolist() == expected
 
 
-def faces_of(sides, scores):
-    """Square faces of these sides, one beside the other."""
-    corners = np.cumsum([0, *sides[:-1]]) if len(sides) else np.zeros(0)
-    boxes = np.array(
-        [(x, 0, x + side, side) for x, side in zip(corners, sides, strict=True)], np.float32
-    ).reshape(-1, 4)
-    return FaceBoxes(boxes, np.array(scores, np.float32), np.zeros((len(sides), 5, 2), np.float32))
-
-
-SMALL, LARGE = CROWD_SIDE / 2 - 1, CROWD_SIDE / 2 + 1
-"""Sides that lie on either side of the limit at an enlargement of 2."""
-
-
-@pytest.mark.parametrize(
-    ("sides", "score", "crowd"),
-    [
-        ([SMALL] * CROWD_FACES, 0.9, True),
-        ([SMALL] * CROWD_FACES, SURE_SCORE + 0.01, True),
-        ([SMALL] * CROWD_FACES, SURE_SCORE - 0.01, False),
-        ([SMALL] * (CROWD_FACES - 1), 0.9, False),
-        ([LARGE] * CROWD_FACES, 0.9, False),
-        ([SMALL] * 5 + [LARGE] * 4, 0.9, True),
-        ([SMALL] * 4 + [LARGE] * 5, 0.9, False),
-        ([], 0.9, False),
-    ],
-)
-def test_crowd_is_a_photo_whose_faces_stay_small(sides, score, crowd):
-    assert is_crowd(faces_of(sides, [score] * len(sides)), 2.0) is crowd
-
-
 class Scripted(Detector):
     """Finds what the script says for an enlargement, and notes what was asked."""
 
@@ -282,33 +247,33 @@ class Scripted(Detector):
 
 
 def look(width, factor):
-    """Photos of an odd width are crowds; looked at closely, they have one face more."""
+    """Photos of an odd width have tiny faces; looked at closely, they have one face more."""
     base = choose_factor(width, width, None)
-    small, large = CROWD_SIDE / base / 2, CROWD_SIDE / base * 2
+    tiny, large = TINY_SIDE / base - 1, TINY_SIDE / base * 2
     if width % 2 == 0:
         return faces_of([large] * 4, [0.9, 0.8, 0.4, 0.1])
     more = [0.2] if factor > base else []
-    return faces_of([small] * (4 + len(more)), [0.9, 0.8, 0.4, *more, 0.1])
+    return faces_of([tiny] * (4 + len(more)), [0.9, 0.8, 0.4, *more, 0.1])
 
 
-def test_crowds_are_enlarged_once_more():
+def test_photos_with_tiny_faces_are_looked_at_closely():
     detector = Scripted(look)
     photos = [make_pixels(width, width) for width in (200, 301, 400)]
     found = detector.detect(photos, min_score=0.15)
     base = [choose_factor(width, width, None) for width in (200, 301, 400)]
-    assert detector.asked == [([200, 301, 400], base), ([301], [base[1] * CROWD_FACTOR])]
+    assert detector.asked == [([200, 301, 400], base), ([301], [base[1] * CLOSER_FACTOR])]
     assert [len(faces.scores) for faces in found] == [3, 4, 3]
 
 
 @pytest.mark.parametrize("resize", [1.0, 2.5])
-def test_given_factor_is_used_for_crowds_too(resize):
+def test_given_factor_is_used_for_tiny_faces_too(resize):
     detector = Scripted(look)
     detector.detect([make_pixels(301, 301)], resize=resize)
     assert detector.asked == [([301], [resize])]
 
 
 @pytest.mark.parametrize("least", [0.05, 0.15, 0.5, 0.95])
-def test_what_is_a_crowd_does_not_depend_on_the_least_score(least):
+def test_whether_to_look_closely_does_not_depend_on_the_least_score(least):
     """Else a higher threshold would not give a part of the faces of a lower one."""
     detector = Scripted(look)
     (found,) = detector.detect([make_pixels(301, 301)], min_score=least)

@@ -12,7 +12,7 @@ from data_prep.labels import CLASSES
 from data_prep.photo import read_photo
 from data_prep.records import Box
 from pipeline import predict
-from pipeline.detector import FaceBoxes
+from pipeline.face_boxes import FaceBoxes
 from pipeline.predict import FacePrediction, TwoStage
 from pipeline.weights import WeightsError
 from tests.makers import make_pixels
