@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from data_prep.labels import CLASSES
@@ -23,6 +24,9 @@ from evaluate.predictions import Placed
 from evaluate.record import Record, build_record
 from evaluate.records import Detections, GroundTruth
 from evaluate.sizes import describe_sizes
+
+Section = Callable[[], Record]
+"""Measures a part of the record."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Evaluation:
 
     Attributes:
         truth: Annotated faces.
-        detections: Predicted faces on the photos of `truth`.
+        placed: Predicted faces on the photos of `truth`.
         plan: How it is done.
         matches: Detections matched with faces.
         curves: Precision and recall of each class, and of `face`, at IoU 0.5.
@@ -61,33 +65,37 @@ class Evaluation:
     """
 
     truth: GroundTruth
-    detections: Detections
+    placed: Placed
     plan: Plan
     matches: Matches
     curves: dict[str, Curve]
     errors: ErrorKinds
     record: Record = field(default_factory=dict)
 
+    @property
+    def detections(self) -> Detections:
+        """The predicted faces alone."""
+        return self.placed.detections
+
 
 def start_evaluation(truth: GroundTruth, placed: Placed, plan: Plan) -> Evaluation:
-    """Match detections with faces, and measure the headline numbers."""
+    """Match detections with faces; nothing is measured yet."""
     detections, rules = placed.detections, plan.rules
     matches = match_predictions(truth, detections, rules)
     return Evaluation(
         truth=truth,
-        detections=detections,
+        placed=placed,
         plan=plan,
         matches=matches,
         curves=trace_curves(truth.classes, matches),
         errors=classify_errors(truth, detections, Rules(inclusive=rules.inclusive)),
-        record=build_record(truth, placed, rules, resamples=plan.resamples, seed=plan.seed),
     )
 
 
 def list_sections(
     evaluation: Evaluation, *, crops: Detections | None = None, other: Detections | None = None
-) -> list[tuple[str, Callable[[], Any]]]:
-    """Sections still to be measured, by their name in the record.
+) -> list[Section]:
+    """All that is to be measured, in this order.
 
     Args:
         evaluation: As started.
@@ -95,57 +103,42 @@ def list_sections(
         other: Another table's detections on the same photos, to compare with.
     """
     truth, detections, plan = evaluation.truth, evaluation.detections, evaluation.plan
-    rules = plan.rules
-    inclusive = rules.inclusive
+    rules, matches = plan.rules, evaluation.matches
     drawn: dict[str, Any] = {"resamples": plan.resamples, "seed": plan.seed}
-    found: dict[str, Any] = {"thresh": plan.thresh, "inclusive": inclusive, **drawn}
-    sections: list[tuple[str, Callable[[], Any]]] = [
-        ("at_iou", lambda: describe_at(truth, detections, rules, plan.ious)),
-        ("coco", lambda: describe_coco(truth, detections)),
-        ("conventions", lambda: _list_conventions(evaluation)),
-        (
-            "operating_points",
-            lambda: describe_operating_points(
-                truth, detections, evaluation.matches, rules, thresh=plan.thresh, **drawn
-            ),
+    boxes: dict[str, Any] = {"inclusive": rules.inclusive, **drawn}
+    shown: dict[str, Any] = {"thresh": plan.thresh, **boxes}
+    pair = (truth, detections)
+    sections: dict[str, Callable[[], Any]] = {
+        "at_iou": partial(describe_at, *pair, rules, plan.ious),
+        "coco": partial(describe_coco, *pair),
+        "conventions": partial(_list_conventions, evaluation),
+        "operating_points": partial(
+            describe_operating_points, *pair, matches, rules, thresh=plan.thresh, **drawn
         ),
-        ("by_size", lambda: describe_sizes(truth, detections, **found)),
-        (
-            "error_budget",
-            lambda: describe_budget(
-                truth,
-                detections,
-                inclusive=inclusive,
-                eleven_point=rules.eleven_point,
-                **drawn,
-            ),
-        ),
-        ("calibration", lambda: describe_calibration(truth, detections, crops=crops, **found)),
-    ]
+        "by_size": partial(describe_sizes, *pair, **shown),
+        "error_budget": partial(describe_budget, *pair, eleven_point=rules.eleven_point, **boxes),
+        "calibration": partial(describe_calibration, *pair, crops=crops, **shown),
+    }
     if truth.classes == CLASSES:
-        alarm: dict[str, Any] = {"crops": crops, "policy": plan.policy, **found}
-        sections.append(("alarm", lambda: describe_alarm(truth, detections, **alarm)))
+        sections["alarm"] = partial(describe_alarm, *pair, crops=crops, policy=plan.policy, **shown)
     if crops is not None:
-        alone: dict[str, Any] = {"inclusive": inclusive, **drawn}
-        sections.append(("classifier_alone", lambda: describe_classifier(truth, crops, **alone)))
+        sections["classifier_alone"] = partial(describe_classifier, truth, crops, **boxes)
     if other is not None:
         theirs = match_predictions(truth, other, rules)
-        sections.append(
-            (
-                "against",
-                lambda: describe_difference(truth.classes, evaluation.matches, theirs, **drawn),
-            )
-        )
-    return sections
+        sections["against"] = partial(describe_difference, truth.classes, matches, theirs, **drawn)
+    headline = partial(build_record, truth, evaluation.placed, matches, rules, **drawn)
+    return [headline, *(partial(_name, name, one) for name, one in sections.items())]
 
 
-def measure_sections(
-    evaluation: Evaluation, sections: list[tuple[str, Callable[[], Any]]]
-) -> Iterator[str]:
-    """Measure one section after the other into the record; yields the name of each when done."""
-    for name, measure in sections:
-        evaluation.record[name] = measure()
-        yield name
+def measure_sections(evaluation: Evaluation, sections: Iterable[Section]) -> Iterator[None]:
+    """Measure one section after the other into the record; yields after each."""
+    for measure in sections:
+        evaluation.record.update(measure())
+        yield
+
+
+def _name(name: str, measure: Callable[[], Any]) -> Record:
+    return {name: measure()}
 
 
 def _list_conventions(evaluation: Evaluation) -> list[dict[str, Any]]:

@@ -19,7 +19,6 @@ from evaluate.metrics import (
     Matches,
     Rules,
     compute_headline,
-    match_predictions,
 )
 from evaluate.numbers import to_interval, to_number
 from evaluate.predictions import Placed
@@ -35,6 +34,7 @@ Record = dict[str, Any]
 def build_record(
     truth: GroundTruth,
     placed: Placed,
+    matches: Matches,
     rules: Rules = DEFAULT_RULES,
     *,
     resamples: int = 1000,
@@ -45,6 +45,7 @@ def build_record(
     Args:
         truth: Annotated faces.
         placed: Predicted faces on the photos of `truth`.
+        matches: These matched with the faces under `rules`.
         rules: How to count.
         resamples: Bootstrap resamples; 0 leaves the intervals out.
         seed: Of the resamples.
@@ -55,7 +56,6 @@ def build_record(
         is not defined is None.
     """
     detections = placed.detections
-    matches = match_predictions(truth, detections, rules)
     headline = compute_headline(matches)
     faces = np.bincount(truth.labels[~truth.difficult], minlength=len(truth.classes))
     return {

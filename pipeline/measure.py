@@ -14,6 +14,7 @@ from data_prep.files import write_json
 from data_prep.split import VALID
 from evaluate.evaluation import Plan, list_sections, measure_sections, start_evaluation
 from evaluate.ground_truth import read_ground_truth
+from evaluate.metrics import DEFAULT_RULES, match_predictions
 from evaluate.outputs import write_outputs
 from evaluate.photo_files import find_photos
 from evaluate.predictions import place_predictions, read_predictions
@@ -161,7 +162,9 @@ def _leave_out(results: dict[str, Any], names: set[str]) -> dict[str, Any]:
 
 def _evaluate(prepared: Path, table: Path, source: str) -> Record:
     truth = read_ground_truth(prepared / "faces.csv", split=VALID, source=source)
-    return build_record(truth, place_predictions(read_predictions(table), truth))
+    placed = place_predictions(read_predictions(table), truth)
+    matches = match_predictions(truth, placed.detections, DEFAULT_RULES)
+    return build_record(truth, placed, matches)
 
 
 def _write_report(prepared: Path, source: str, found: Path, crops: Path, out: Path) -> None:

@@ -16,18 +16,18 @@ from evaluate.csv_tables import (
     write_errors_table,
     write_metrics_table,
 )
-from evaluate.evaluation import Plan, start_evaluation
+from evaluate.evaluation import Plan, list_sections, measure_sections, start_evaluation
 from evaluate.ground_truth import read_ground_truth
-from evaluate.operating import describe_operating_points
 from evaluate.predictions import place_predictions, read_predictions
 
 
 @pytest.fixture
 def evaluation(annotations, predictions):
     truth = read_ground_truth(annotations)
-    return start_evaluation(
-        truth, place_predictions(read_predictions(predictions), truth), Plan(resamples=50)
-    )
+    placed = place_predictions(read_predictions(predictions), truth)
+    evaluation = start_evaluation(truth, placed, Plan(resamples=50))
+    list(measure_sections(evaluation, list_sections(evaluation)))
+    return evaluation
 
 
 def test_metrics(evaluation, tmp_path):
@@ -50,14 +50,7 @@ def test_curves(evaluation, tmp_path):
 
 
 def test_confusion(evaluation, tmp_path):
-    section = describe_operating_points(
-        evaluation.truth,
-        evaluation.detections,
-        evaluation.matches,
-        evaluation.plan.rules,
-        resamples=0,
-    )
-    write_confusion_table(section["confusion"], tmp_path)
+    write_confusion_table(evaluation.record["operating_points"]["confusion"], tmp_path)
     table = pd.read_csv(tmp_path / CONFUSION, index_col="annotated")
     assert table.loc["without_mask", "with_mask"] == 1
     assert table.loc["with_mask", "missed"] == 1

@@ -9,7 +9,7 @@ import pytest
 from data_prep.files import OutputError
 from data_prep.labels import CLASSES
 from evaluate.ground_truth import read_ground_truth
-from evaluate.metrics import PER_CLASS
+from evaluate.metrics import DEFAULT_RULES, PER_CLASS, match_predictions
 from evaluate.predictions import place_predictions, read_predictions
 from evaluate.record import Record, build_record, write_record
 
@@ -17,7 +17,9 @@ from evaluate.record import Record, build_record, write_record
 @pytest.fixture
 def record(annotations: Path, predictions: Path) -> Record:
     truth = read_ground_truth(annotations)
-    return build_record(truth, place_predictions(read_predictions(predictions), truth))
+    placed = place_predictions(read_predictions(predictions), truth)
+    matches = match_predictions(truth, placed.detections, DEFAULT_RULES)
+    return build_record(truth, placed, matches)
 
 
 def test_intervals_hold_every_headline_number(record: Record) -> None:
