@@ -11,17 +11,17 @@ from data_prep.errors import UserError
 from data_prep.files import make_folder
 from data_prep.labels import CLASSES, parse_aliases
 from data_prep.progress import show_progress
-from evaluate.alarm_counts import IncorrectPolicy
-from evaluate.box_text import Layout
-from evaluate.box_text_writer import write_text_boxes
 from evaluate.evaluation import Plan, list_sections, measure_sections, start_evaluation
-from evaluate.inputs import InputOptions, read_predicted, read_truth
-from evaluate.metrics import Rules
-from evaluate.operating import THRESH
+from evaluate.formats.box_text import Layout
+from evaluate.formats.box_text_writer import write_text_boxes
+from evaluate.formats.inputs import InputOptions, read_predicted, read_truth
+from evaluate.formats.photo_files import find_photos
+from evaluate.measures.alarm_counts import IncorrectPolicy
+from evaluate.measures.metrics import Rules
+from evaluate.measures.operating import THRESH
 from evaluate.options import parse_classes, parse_ious, parse_size
-from evaluate.outputs import write_outputs
-from evaluate.photo_files import find_photos
 from evaluate.records import Vocabulary
+from evaluate.report.outputs import write_outputs
 from evaluate.show import show_record
 
 USAGE_ERROR = 2

@@ -8,22 +8,22 @@ from functools import partial
 from typing import Any
 
 from data_prep.labels import CLASSES
-from evaluate.against import describe_difference
-from evaluate.alarm import describe_alarm
-from evaluate.alarm_counts import IncorrectPolicy
-from evaluate.calibration import describe_calibration
-from evaluate.classifier_alone import describe_classifier
-from evaluate.coco import describe_coco
-from evaluate.conventions import describe_at, list_conventions
-from evaluate.curves import Curve
-from evaluate.error_budget import describe_budget
-from evaluate.error_kinds import ErrorKinds, classify_errors
-from evaluate.metrics import DEFAULT_RULES, Matches, Rules, match_predictions
-from evaluate.operating import THRESH, describe_operating_points, trace_curves
-from evaluate.predictions import Placed
+from evaluate.formats.predictions import Placed
+from evaluate.measures.against import describe_difference
+from evaluate.measures.alarm import describe_alarm
+from evaluate.measures.alarm_counts import IncorrectPolicy
+from evaluate.measures.calibration import describe_calibration
+from evaluate.measures.classifier_alone import describe_classifier
+from evaluate.measures.coco import describe_coco
+from evaluate.measures.conventions import describe_at, list_conventions
+from evaluate.measures.curves import Curve
+from evaluate.measures.error_budget import describe_budget
+from evaluate.measures.error_kinds import ErrorKinds, classify_errors
+from evaluate.measures.metrics import DEFAULT_RULES, Matches, Rules, match_predictions
+from evaluate.measures.operating import THRESH, describe_operating_points, trace_curves
+from evaluate.measures.sizes import describe_sizes
 from evaluate.record import Record, build_record
 from evaluate.records import Detections, GroundTruth
-from evaluate.sizes import describe_sizes
 
 Section = Callable[[], Record]
 """Measures a part of the record."""

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from data_prep.files import write_json
-from evaluate.bootstrap import LEVEL, bootstrap_intervals
-from evaluate.metrics import (
+from evaluate.formats.predictions import Placed
+from evaluate.measures.bootstrap import LEVEL, bootstrap_intervals
+from evaluate.measures.metrics import (
     DEFAULT_RULES,
     IOUS,
     MATCH_IOU,
@@ -20,8 +21,7 @@ from evaluate.metrics import (
     Rules,
     compute_headline,
 )
-from evaluate.numbers import to_interval, to_number
-from evaluate.predictions import Placed
+from evaluate.measures.undefined import to_interval, to_number
 from evaluate.records import FloatArray, GroundTruth
 
 METRICS_FILE = "metrics.json"
@@ -51,7 +51,7 @@ def build_record(
         seed: Of the resamples.
 
     Returns:
-        Headline numbers as fractions (`evaluate.metrics.compute_headline`), `confusion`, `counts`,
+        Headline numbers as fractions (`metrics.compute_headline`), `confusion`, `counts`,
         `intervals` (95 %, [lower, upper] by the same names), `definitions`, `warnings`. Whatever
         is not defined is None.
     """

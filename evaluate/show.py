@@ -7,9 +7,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from evaluate.metrics import PER_CLASS
+from evaluate.measures.metrics import PER_CLASS
 from evaluate.record import Record
-from evaluate.words import HEADLINES
+from evaluate.report.words import HEADLINES
 
 
 def show_record(record: Record) -> None:

@@ -78,7 +78,7 @@ def loop_average_precision(
 ) -> FloatArray:
     """AP of each class as plain Python computes it, box by box; (C,), NaN without a face.
 
-    The numbers are those of `evaluate.average_precision.voc_average_precision`.
+    The numbers are those of `evaluate.measures.average_precision.voc_average_precision`.
 
     Args:
         truth: Annotated faces.

@@ -13,13 +13,13 @@ from data_prep.faces import read_faces
 from data_prep.files import write_json
 from data_prep.split import VALID
 from evaluate.evaluation import Plan, list_sections, measure_sections, start_evaluation
-from evaluate.ground_truth import read_ground_truth
-from evaluate.metrics import DEFAULT_RULES, match_predictions
-from evaluate.outputs import write_outputs
-from evaluate.photo_files import find_photos
-from evaluate.predictions import place_predictions, read_predictions
+from evaluate.formats.ground_truth import read_ground_truth
+from evaluate.formats.photo_files import find_photos
+from evaluate.formats.predictions import place_predictions, read_predictions
+from evaluate.measures.metrics import DEFAULT_RULES, match_predictions
 from evaluate.record import Record, build_record
-from evaluate.report import REPORT
+from evaluate.report.outputs import write_outputs
+from evaluate.report.page import REPORT
 from pipeline.classify_crops import classify_crops
 from pipeline.folder import FolderOptions, predict_folder
 from pipeline.photos import PhotoSet

@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, Sampler
 
 from data_prep.photo import read_photo
 from data_prep.split import TRAIN, VALID
-from evaluate.average_precision import average_precisions, rank_hits
-from evaluate.matching import BoxGroups
+from evaluate.measures.average_precision import average_precisions, rank_hits
+from evaluate.measures.matching import BoxGroups
 from pipeline.anchors import make_anchors
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.compute import autocast, has_fast_bf16, seed_everything

@@ -3,7 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from voc_files import voc_xml
+
+from tests.evaluate.voc_files import voc_xml
 
 HEADER = (
     "image,xmin,ymin,xmax,ymax,label,score,detection,"

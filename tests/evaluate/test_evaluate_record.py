@@ -8,9 +8,9 @@ import pytest
 
 from data_prep.files import OutputError
 from data_prep.labels import CLASSES
-from evaluate.ground_truth import read_ground_truth
-from evaluate.metrics import DEFAULT_RULES, PER_CLASS, match_predictions
-from evaluate.predictions import place_predictions, read_predictions
+from evaluate.formats.ground_truth import read_ground_truth
+from evaluate.formats.predictions import place_predictions, read_predictions
+from evaluate.measures.metrics import DEFAULT_RULES, PER_CLASS, match_predictions
 from evaluate.record import Record, build_record, write_record
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from evaluate.metrics import DEFAULT_RULES, compute_headline, match_predictions
+from evaluate.measures.metrics import DEFAULT_RULES, compute_headline, match_predictions
 from evaluate.speed import app, time_all
 from evaluate.speed_boxes import loop_average_precision, make_boxes
 

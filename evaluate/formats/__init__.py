@@ -1,0 +1,1 @@
+"""Annotated and predicted boxes in the formats of the field."""

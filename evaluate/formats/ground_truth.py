@@ -1,0 +1,138 @@
+"""Annotated faces to measure against, from a folder of VOC files or a faces.csv."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.boxes import DegenerateBoxError, clip_box
+from data_prep.errors import UserError
+from data_prep.records import Box, Face
+from evaluate.formats.annotations import read_annotations
+from evaluate.formats.table import Table, read_table
+from evaluate.records import MASKS, GroundTruth, Vocabulary
+
+FACES_FILE = "faces.csv"
+"""Name of data_prep's table in its output folder."""
+
+FACES_COLUMNS = (
+    *("image", "width", "height", "object", "label", "xmin", "ymin", "xmax", "ymax"),
+    *("difficult", "source", "split"),
+)
+"""The columns of faces.csv that are read here."""
+
+
+class GroundTruthError(UserError, ValueError):
+    """A ground truth that can't be used; the message says what to do."""
+
+
+def read_ground_truth(
+    path: Path,
+    *,
+    split: str | None = None,
+    source: str | None = None,
+    vocabulary: Vocabulary = MASKS,
+) -> GroundTruth:
+    """Read a folder with VOC files below it, with or without the photos, or a faces.csv.
+
+    A folder with a faces.csv in it, as data_prep writes it, stands for that file. A photo in a
+    faces.csv is called by its source and image, `source/image`. Photos without a face are known
+    from VOC files only: in a faces.csv they have no row.
+
+    Args:
+        path: The folder or file.
+        split: Only rows of this split; for a faces.csv.
+        source: Only rows of this dataset; for a faces.csv.
+        vocabulary: The classes there are.
+
+    Raises:
+        GroundTruthError: Nothing is there, or nothing that can be used, or `split` or `source`
+            do not apply.
+        TableError: The faces.csv is not as it should be.
+        UnknownLabelError: An annotation uses an unknown class name.
+    """
+    if (path / FACES_FILE).is_file():
+        return _read_faces(path / FACES_FILE, split, source, vocabulary)
+    if path.is_dir():
+        if split is not None or source is not None:
+            raise GroundTruthError(
+                f"{path}: --split and --source choose rows of a faces.csv, but this is a folder."
+            )
+        return _read_folder(path, vocabulary)
+    if not path.exists():
+        raise GroundTruthError(
+            f"{path}: no such file or folder; give a folder of VOC XML files or a faces.csv."
+        )
+    if path.suffix.lower() == ".xml":
+        raise GroundTruthError(f"{path}: a single XML file; give the folder it is in.")
+    return _read_faces(path, split, source, vocabulary)
+
+
+def _read_folder(root: Path, vocabulary: Vocabulary) -> GroundTruth:
+    annotations = read_annotations(root, aliases=vocabulary.aliases, classes=vocabulary.classes)
+    warnings: tuple[str, ...] = ()
+    if annotations.left_out:
+        warnings = (
+            f"{len(annotations.left_out)} annotation files or faces can't be used and are left "
+            f"out, the first: {annotations.left_out[0]}",
+        )
+    if not annotations.faces:
+        reason = warnings[0] if warnings else "no VOC annotation (*.xml) here or below."
+        raise GroundTruthError(f"{root}: {reason}")
+    return _to_arrays(annotations.faces, warnings, vocabulary)
+
+
+def _read_faces(
+    path: Path, split: str | None, source: str | None, vocabulary: Vocabulary
+) -> GroundTruth:
+    table = read_table(path, FACES_COLUMNS, written_by="python -m data_prep")
+    for column, wanted in (("source", source), ("split", split)):
+        if wanted is not None:
+            table = _only(table, column, wanted)
+    if not len(table):
+        raise GroundTruthError(f"{path}: no faces below the header; nothing to measure against.")
+    boxes, labels, difficult = table.boxes(), table.labels(vocabulary), table.flags("difficult")
+    widths, heights = table.numbers("width"), table.numbers("height")
+    folders, images = table.columns["source"], table.names("image")
+    faces: dict[str, list[Face]] = {}
+    seen: set[tuple[str, str]] = set()
+    for row, number in enumerate(table.columns["object"]):
+        photo = f"{folders[row]}/{images[row]}" if folders[row] else images[row]
+        if (photo, number) in seen:
+            raise table.error(row, f"object {number} of {photo} is there twice; remove one row.")
+        seen.add((photo, number))
+        try:
+            box, _ = clip_box(Box(*boxes[row]), int(widths[row]), int(heights[row]))
+        except DegenerateBoxError as error:
+            raise table.error(row, f"{error}; correct box, width or height.") from error
+        face = Face(row, vocabulary.classes[labels[row]], box, bool(difficult[row]))
+        faces.setdefault(photo, []).append(face)
+    return _to_arrays(faces, (), vocabulary)
+
+
+def _only(table: Table, column: str, wanted: str) -> Table:
+    rows = [row for row, cell in enumerate(table.columns[column]) if cell == wanted]
+    if not rows:
+        there = ", ".join(sorted(set(table.columns[column]) - {""})) or "none"
+        raise GroundTruthError(
+            f"{table.path}: no rows with {column} '{wanted}'; in the file: {there}."
+        )
+    return table.select(rows)
+
+
+def _to_arrays(
+    faces: Mapping[str, list[Face]], warnings: tuple[str, ...], vocabulary: Vocabulary
+) -> GroundTruth:
+    photos = tuple(sorted(faces))
+    flat = [(index, face) for index, photo in enumerate(photos) for face in faces[photo]]
+    return GroundTruth(
+        photos=photos,
+        photo=np.array([index for index, _ in flat], dtype=np.int64),
+        boxes=np.array([face.box for _, face in flat], dtype=np.float64).reshape(-1, 4),
+        labels=np.array([vocabulary.classes.index(face.label) for _, face in flat], dtype=np.int64),
+        difficult=np.array([face.difficult for _, face in flat], dtype=np.bool_),
+        warnings=warnings,
+        classes=vocabulary.classes,
+    )

@@ -1,0 +1,190 @@
+"""Ground truth and predictions of any known format, recognised by what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluate.formats.box_text import (
+    RELATIVE,
+    Layout,
+    TextFormat,
+    read_text_predictions,
+    read_text_truth,
+)
+from evaluate.formats.class_names import ClassNames, find_names_file, read_class_names
+from evaluate.formats.coco_json import read_coco_index, read_coco_results, read_coco_truth
+from evaluate.formats.ground_truth import FACES_FILE, read_ground_truth
+from evaluate.formats.input_files import InputError
+from evaluate.formats.photo_sizes import Size, SizeSource, read_table_sizes, read_voc_sizes
+from evaluate.formats.predictions import Placed, Predictions, place_predictions, read_predictions
+from evaluate.formats.recognise import (
+    PREDICTIONS_FILE,
+    Format,
+    recognise_predictions,
+    recognise_truth,
+)
+from evaluate.formats.voc_predictions import read_voc_predictions
+from evaluate.formats.yolo import (
+    list_names_folders,
+    read_yolo_predictions,
+    read_yolo_sizes,
+    read_yolo_truth,
+)
+from evaluate.records import MASKS, GroundTruth, Vocabulary
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """What can't be told from the files.
+
+    Attributes:
+        vocabulary: The classes there are.
+        split: Only rows of this split; of a faces.csv.
+        source: Only rows of this dataset; of a faces.csv.
+        truth_boxes: Layout of the numbers in text files of annotations. None: xywh, and in a YOLO
+            dataset that of YOLO; `xywh` or `xyxy` make plain text files of a folder `labels`.
+        predicted_boxes: The same for predictions, where `yolo` has the score before the box and
+            `ultralytics` behind it, as in a folder `labels` when None.
+        image_size: Width and height in pixels of every photo.
+        names: File of class names, for ids; see `evaluate.formats.class_names.read_class_names`.
+        photos: Folder of the photos, for their sizes.
+        probabilities: A table of predictions must have the class probabilities; no other format
+            has them.
+    """
+
+    vocabulary: Vocabulary = MASKS
+    split: str | None = None
+    source: str | None = None
+    truth_boxes: Layout | None = None
+    predicted_boxes: Layout | None = None
+    image_size: Size | None = None
+    names: Path | None = None
+    photos: Path | None = None
+    probabilities: bool = False
+
+
+DEFAULT_OPTIONS = InputOptions()
+"""The mask classes, and the usual layouts."""
+
+
+def read_truth(path: Path, options: InputOptions = DEFAULT_OPTIONS) -> GroundTruth:
+    """Read annotated faces.
+
+    Args:
+        path: A file or folder in one of the formats of `Format`.
+        options: What can't be told from the files.
+
+    Raises:
+        UserError: Nothing is there, nothing that can be used, or several formats; the message says
+            what to do.
+    """
+    found = recognise_truth(path, options.truth_boxes)
+    if found is Format.TABLE or found is Format.VOC:
+        return read_ground_truth(
+            path, split=options.split, source=options.source, vocabulary=options.vocabulary
+        )
+    if options.split is not None or options.source is not None:
+        raise InputError(
+            f"{path}: --split and --source choose rows of a faces.csv, but these are {found}."
+        )
+    sizes = SizeSource(options.image_size, options.photos)
+    if found is Format.COCO:
+        return read_coco_truth(path, options.vocabulary)
+    if found is Format.YOLO:
+        return read_yolo_truth(path, _find_names(options, list_names_folders(path)), sizes)
+    layout = options.truth_boxes or "xywh"
+    return read_text_truth(path, TextFormat(layout, _find_names(options, [path]), sizes))
+
+
+def read_predicted(
+    path: Path,
+    truth: GroundTruth,
+    options: InputOptions = DEFAULT_OPTIONS,
+    *,
+    truth_path: Path | None = None,
+) -> Placed:
+    """Read predicted faces and place them on the annotated photos.
+
+    Args:
+        path: A file or folder in one of the formats of `Format`.
+        truth: Annotated faces.
+        options: What can't be told from the files.
+        truth_path: Where `truth` is from. Ids in COCO results are those of COCO annotations there;
+            photo sizes for relative coordinates and names for class ids are looked up there when
+            the options do not give them.
+
+    Raises:
+        UserError: Nothing is there, nothing that can be used, several formats, or nothing on an
+            annotated photo; the message says what to do.
+    """
+    found = recognise_predictions(path, options.predicted_boxes)
+    if options.probabilities and found is not Format.TABLE:
+        raise InputError(
+            f"{path}: class probabilities are in a table only, but these are {found}; give a table "
+            "as run.py writes it, or measure by the score alone."
+        )
+    return place_predictions(_read_predictions(path, found, truth, options, truth_path), truth)
+
+
+def _read_predictions(
+    path: Path,
+    found: Format,
+    truth: GroundTruth,
+    options: InputOptions,
+    truth_path: Path | None,
+) -> Predictions:
+    vocabulary = options.vocabulary
+    if found is Format.TABLE:
+        table = path / PREDICTIONS_FILE if path.is_dir() else path
+        return read_predictions(table, probabilities=options.probabilities, vocabulary=vocabulary)
+    if found is Format.VOC:
+        return read_voc_predictions(path, vocabulary, photos=truth.photos)
+    truth_format = None if truth_path is None else recognise_truth(truth_path, options.truth_boxes)
+    if found is Format.COCO:
+        index = (
+            read_coco_index(truth_path)
+            if truth_path is not None and truth_format is Format.COCO
+            else None
+        )
+        return read_coco_results(path, vocabulary, index=index, photos=truth.photos)
+    layout = options.predicted_boxes or "xywh"
+    known: Mapping[str, Size] = {}
+    if found is Format.YOLO or layout in RELATIVE:
+        known = _read_known_sizes(truth_path, truth_format, options)
+    sizes = SizeSource(options.image_size, options.photos, known)
+    beyond = (
+        list_names_folders(truth_path)
+        if truth_path is not None and truth_format is Format.YOLO
+        else []
+    )
+    if found is Format.YOLO:
+        names = _find_names(options, [*list_names_folders(path), *beyond])
+        return read_yolo_predictions(path, names, sizes)
+    names = _find_names(options, [path, *beyond])
+    return read_text_predictions(path, TextFormat(layout, names, sizes))
+
+
+def _find_names(options: InputOptions, folders: Sequence[Path]) -> ClassNames:
+    """Class names as given, else those found first."""
+    source = options.names or find_names_file(folders)
+    names = None if source is None else read_class_names(source)
+    return ClassNames(options.vocabulary, names, source)
+
+
+def _read_known_sizes(
+    path: Path | None, found: Format | None, options: InputOptions
+) -> Mapping[str, Size]:
+    """Sizes that the annotations state, when the options give none."""
+    if path is None or options.image_size is not None or options.photos is not None:
+        return {}
+    if found is Format.VOC:
+        return read_voc_sizes(path, options.vocabulary)
+    if found is Format.TABLE:
+        return read_table_sizes(path / FACES_FILE if path.is_dir() else path)
+    if found is Format.COCO:
+        return read_coco_index(path).sizes
+    if found is Format.YOLO:
+        return read_yolo_sizes(path)
+    return {}

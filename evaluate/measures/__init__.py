@@ -1,0 +1,1 @@
+"""What is counted, from matched boxes to intervals."""

@@ -1,0 +1,180 @@
+"""Average precision as PASCAL VOC defines it.
+
+Everingham, Van Gool, Williams, Winn, Zisserman, "The PASCAL Visual Object Classes (VOC) Challenge",
+IJCV 88 (2010), section 4.2: detections are ranked by score, and AP summarises the precision reached
+at every recall. Two ways of summing are in use: at 11 recalls (VOC 2007), and at every recall that
+occurs (VOC 2010 on).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluate.measures.matching import BoxGroups, best_overlaps, flag_hits
+from evaluate.records import BoolArray, FloatArray, IntArray
+
+RECALL_STEPS = 10
+"""The 11-point form reads the curve at recall 0, 0.1, …, 1."""
+
+
+@dataclass(frozen=True)
+class RankedHits:
+    """Detections of one class in order of rank, matched once for several IoU thresholds.
+
+    Attributes:
+        photo: (N,) photo of each detection.
+        true: (T, N) true positives at each threshold.
+        ignored: (T, N) detections on difficult faces, which count neither way.
+        truths: (P,) faces per photo that are not difficult.
+        rows: (N,) index of each detection as it was given.
+        scores: (N,) what they are ranked by, falling.
+    """
+
+    photo: IntArray
+    true: BoolArray
+    ignored: BoolArray
+    truths: IntArray
+    rows: IntArray
+    scores: FloatArray
+
+
+def rank_hits(
+    truths: BoxGroups,
+    difficult: BoolArray,
+    detections: BoxGroups,
+    scores: FloatArray,
+    *,
+    photos: int,
+    ious: Sequence[float],
+    inclusive: bool = False,
+) -> RankedHits:
+    """Rank detections and match them at every IoU threshold.
+
+    Equal scores keep the order of the rows, so rows sorted by photo give a result that does not
+    depend on anything else.
+
+    Args:
+        truths: G ground truth boxes of one class, grouped by photo (0 to `photos` - 1).
+        difficult: (G,) VOC's flag.
+        detections: N detected boxes of the class, grouped by photo.
+        scores: (N,) any finite numbers, larger is surer.
+        photos: Number of photos P.
+        ious: T thresholds; an IoU equal to the threshold is a hit.
+        inclusive: See `evaluate.measures.iou.paired_iou`.
+    """
+    order = _rank(scores)
+    best_iou, best_truth = best_overlaps(detections, truths, inclusive=inclusive)
+    best_iou, best_truth = best_iou[order], best_truth[order]
+    flags = [flag_hits(best_iou, best_truth, difficult, iou=iou) for iou in ious]
+    return RankedHits(
+        photo=detections.groups[order],
+        true=np.array([true for true, _ in flags], dtype=np.bool_),
+        ignored=np.array([ignored for _, ignored in flags], dtype=np.bool_),
+        truths=np.bincount(truths.groups[~difficult], minlength=photos),
+        rows=order,
+        scores=scores[order],
+    )
+
+
+def average_precisions(
+    hits: RankedHits, weights: FloatArray, *, eleven_point: bool = False
+) -> FloatArray:
+    """AP at every threshold, for several weightings of the photos.
+
+    A photo of weight 2 counts as if it, and all on it, were there twice.
+
+    Args:
+        hits: Ranked and matched detections.
+        weights: (B, P) whole numbers from 0.
+        eleven_point: Average the precision at 11 recalls instead of at every recall.
+
+    Returns:
+        (B, T) values from 0 to 1; NaN where no face is left to find.
+    """
+    truths = weights @ hits.truths
+    weights = weights[:, hits.photo]
+    columns = []
+    for true, ignored in zip(hits.true, hits.ignored, strict=True):
+        counted = np.where(ignored, 0.0, weights) if ignored.any() else weights
+        columns.append(_summarise(true, counted, truths, eleven_point=eleven_point))
+    return np.stack(columns, axis=1)
+
+
+def voc_average_precision(
+    truths: BoxGroups,
+    detections: BoxGroups,
+    scores: FloatArray,
+    *,
+    difficult: BoolArray | None = None,
+    iou: float = 0.5,
+    inclusive: bool = False,
+    eleven_point: bool = False,
+) -> float:
+    """AP of one class at one IoU threshold.
+
+    Args:
+        truths: Ground truth boxes, grouped by photo (any whole numbers from 0).
+        detections: N detected boxes, grouped by photo.
+        scores: (N,) larger is surer.
+        difficult: VOC's flag of every ground truth box; none when None.
+        iou: Smallest IoU of a hit.
+        inclusive: See `evaluate.measures.iou.paired_iou`.
+        eleven_point: Average the precision at 11 recalls instead of at every recall.
+
+    Returns:
+        A fraction from 0 to 1; NaN without ground truth.
+
+    >>> face = BoxGroups(np.array([[0.0, 0.0, 10.0, 10.0]]), np.array([0]))
+    >>> voc_average_precision(face, face, np.array([0.9]))
+    1.0
+    """
+    photos = 1 + max(int(groups.max(initial=-1)) for groups in (truths.groups, detections.groups))
+    if difficult is None:
+        difficult = np.zeros(len(truths.groups), dtype=np.bool_)
+    hits = rank_hits(
+        truths, difficult, detections, scores, photos=photos, ious=(iou,), inclusive=inclusive
+    )
+    return float(average_precisions(hits, np.ones((1, photos)), eleven_point=eleven_point)[0, 0])
+
+
+def _rank(scores: FloatArray) -> IntArray:
+    """Rows by falling score, equal ones as they come."""
+    order = np.argsort(-scores)
+    ranked = scores[order]
+    # The stable sort takes five times as long and is only needed for equal scores.
+    return np.argsort(-scores, kind="stable") if (ranked[1:] == ranked[:-1]).any() else order
+
+
+def _summarise(
+    true: BoolArray, weights: FloatArray, truths: FloatArray, *, eleven_point: bool
+) -> FloatArray:
+    """AP (B,) from flags `true` (N,) and `weights` (B, N) of ranked rows, and `truths` (B,)."""
+    # Recall only rises, and precision only peaks, at true positives: the rest is needed as a count.
+    found_here = weights[:, true]
+    found = np.cumsum(found_here, axis=1)
+    shown = np.cumsum(weights, axis=1)[:, true]
+    precision = np.divide(found, shown, out=np.zeros_like(found), where=shown > 0)
+    # The precision at a recall is the largest one at that recall or any higher one.
+    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    if eleven_point:
+        total = _at_eleven_recalls(precision, found, truths)
+        parts = np.full_like(truths, RECALL_STEPS + 1)
+    else:
+        total = (precision * found_here).sum(axis=1)
+        parts = truths
+    return np.divide(total, parts, out=np.full_like(truths, np.nan), where=truths > 0)
+
+
+def _at_eleven_recalls(precision: FloatArray, found: FloatArray, truths: FloatArray) -> FloatArray:
+    """Sum of the precision at recall 0, 0.1, …, 1; 0 beyond the highest recall reached."""
+    padded = np.pad(precision, ((0, 0), (0, 1)))
+    rows = np.arange(len(padded))
+    total = np.zeros(len(padded))
+    for step in range(RECALL_STEPS + 1):
+        # Compared as whole numbers: 3 of 10 faces must count as recall 0.3, not as just under it.
+        first = (found * RECALL_STEPS < step * truths[:, None]).sum(axis=1)
+        total += padded[rows, first]
+    return total

@@ -1,0 +1,174 @@
+"""How much mAP at IoU 0.5 each kind of error costs: what would be won if it alone were fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from evaluate.measures.average_precision import RankedHits, average_precisions
+from evaluate.measures.bootstrap import LEVEL, bootstrap_intervals
+from evaluate.measures.error_kinds import KINDS, MISSED, NEAR_IOU, classify_errors
+from evaluate.measures.error_repairs import REPAIRS, Budget, fix_errors
+from evaluate.measures.metrics import MATCH_IOU, Rules
+from evaluate.measures.undefined import share, to_interval, to_number
+from evaluate.records import BoolArray, Detections, FloatArray, GroundTruth
+
+
+def compute_budget(budget: Budget, weights: FloatArray | None = None) -> dict[str, FloatArray]:
+    """Mean AP at IoU 0.5 as it is and with errors fixed, as fractions; NaN where not defined.
+
+    `map50` (B,), `ap50` (B, C); by repair in the order of `REPAIRS`, `fixed_map50` and `gain`,
+    (B, K) each, and `class_gain` (B, K, C), gains being fixed less actual. A class that had faces
+    but, with the missed ones taken out, has none left gets AP 1 if no detection of it is left, else
+    0.
+
+    Args:
+        budget: From `fix_errors`.
+        weights: (B, P) how often each photo counts; once each when None, so that B is 1.
+    """
+    if weights is None:
+        weights = np.ones((1, len(budget.actual[0].truths)))
+    annotated = np.stack([weights @ hits.truths > 0 for hits in budget.actual], axis=1)
+    # (B, repairs and first none, classes)
+    aps = np.stack(
+        [
+            _average_precisions(ranked, annotated, weights, eleven_point=budget.eleven_point)
+            for ranked in (budget.actual, *budget.fixed)
+        ],
+        axis=1,
+    )
+    classes = annotated.sum(axis=1, keepdims=True).repeat(aps.shape[1], axis=1)
+    means = share(np.nansum(aps, axis=2), classes.astype(float))
+    return {
+        "map50": means[:, 0],
+        "ap50": aps[:, 0],
+        "fixed_map50": means[:, 1:],
+        "gain": means[:, 1:] - means[:, :1],
+        "class_gain": aps[:, 1:] - aps[:, :1],
+    }
+
+
+def describe_budget(
+    truth: GroundTruth,
+    detections: Detections,
+    *,
+    inclusive: bool = False,
+    eleven_point: bool = False,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The cost of each kind of error for the record.
+
+    Args:
+        truth: Annotated faces.
+        detections: Predicted faces, placed on the photos of `truth` and sorted by photo.
+        inclusive: See `evaluate.measures.iou.paired_iou`.
+        eleven_point: AP at 11 recalls instead of at every recall.
+        resamples: Bootstrap resamples of the photos; 0 leaves the intervals out.
+        seed: Of the resamples.
+
+    Returns:
+        `map50`, `ap50` (by class); `fixed_map50`, `gain` (by repair: every kind of error alone, and
+        `all`), `class_gain` (by repair and class); `count` (by kind); `faces` (`hit`, `mistaken`,
+        `missed`, `difficult`) and `detections` (`true`, `ignored`, `false`), counted; `intervals`
+        (95 %, by the names of `compute_budget`; gains are taken within each resample);
+        `definitions`.
+    """
+    rules = Rules(inclusive=inclusive, eleven_point=eleven_point)
+    kinds = classify_errors(truth, detections, rules)
+    budget = fix_errors(truth, detections, kinds, rules)
+    numbers = {name: values[0] for name, values in compute_budget(budget).items()}
+    axes: dict[str, tuple[Sequence[str], ...]] = {
+        "map50": (),
+        "ap50": (truth.classes,),
+        "fixed_map50": (REPAIRS,),
+        "gain": (REPAIRS,),
+        "class_gain": (REPAIRS, truth.classes),
+    }
+    intervals = None
+    if resamples:
+        ends = bootstrap_intervals(
+            partial(compute_budget, budget),
+            photos=len(truth.photos),
+            resamples=resamples,
+            seed=seed,
+            rows=len(detections),
+        )
+        intervals = {
+            name: _describe(np.moveaxis(values, 0, -1), axes[name], to_interval)
+            for name, values in ends.items()
+        }
+    return {
+        **{name: _describe(values, axes[name], to_number) for name, values in numbers.items()},
+        "count": {
+            kind: int((kinds.missed if kind == MISSED else kinds.is_kind(kind)).sum())
+            for kind in KINDS
+        },
+        "faces": {
+            "hit": int(kinds.hit.sum()),
+            "mistaken": int(kinds.mistaken.sum()),
+            "missed": int(kinds.missed.sum()),
+            "difficult": int(truth.difficult.sum()),
+        },
+        "detections": {
+            "true": int(kinds.true.sum()),
+            "ignored": int(kinds.ignored.sum()),
+            "false": int((~kinds.true & ~kinds.ignored).sum()),
+        },
+        "intervals": intervals,
+        "definitions": _define(rules, resamples, seed),
+    }
+
+
+def _average_precisions(
+    ranked: Sequence[RankedHits], annotated: BoolArray, weights: FloatArray, *, eleven_point: bool
+) -> FloatArray:
+    """AP of every class, (B, C); NaN where the class was not `annotated` (B, C)."""
+    aps = []
+    for hits, had_faces in zip(ranked, annotated.T, strict=True):
+        ap = average_precisions(hits, weights, eleven_point=eleven_point)[:, 0]
+        shown = weights @ np.bincount(hits.photo, minlength=weights.shape[1])
+        aps.append(np.where(np.isnan(ap) & had_faces, shown == 0, ap))
+    return np.stack(aps, axis=1)
+
+
+def _describe(values: Any, axes: Sequence[Sequence[str]], one: Callable[[Any], Any]) -> Any:
+    """Numbers by the names of their leading dimensions, outermost first."""
+    if not axes:
+        return one(values)
+    return {
+        name: _describe(part, axes[1:], one) for name, part in zip(axes[0], values, strict=True)
+    }
+
+
+def _define(rules: Rules, resamples: int, seed: int) -> dict[str, Any]:
+    return {
+        "reference": "after Bolya et al., TIDE: A General Toolbox for Identifying Object Detection "
+        "Errors, ECCV 2020, with PASCAL VOC's matching",
+        "interpolation": "11-point" if rules.eleven_point else "every-point",
+        "inclusive": rules.inclusive,
+        "kinds": {
+            "missed": "a face that is neither hit nor meant by a detection of wrong class or poor "
+            "box; fixed: no longer asked for",
+            "second_hit": f"IoU {MATCH_IOU} or more with a face of the class that a surer "
+            "detection hits; fixed: removed",
+            "wrong_class": f"IoU {MATCH_IOU} or more with a face of another class; fixed: gets "
+            "that class, or is removed if the face is hit by a surer one, hit already or difficult",
+            "poor_box": f"IoU from {NEAR_IOU} to under {MATCH_IOU} with a face of the class; "
+            "fixed: a hit, or removed likewise",
+            "wrong_class_and_box": f"IoU from {NEAR_IOU} to under {MATCH_IOU} with a face of "
+            "another class; fixed: removed",
+            "false_face": f"IoU under {NEAR_IOU} with every face; fixed: removed",
+        },
+        "order": "a detection is of the first kind that holds, in this order after missed",
+        "gain": "mAP after fixing one kind alone less mAP as it is; gains do not add up",
+        "intervals": {
+            "level": LEVEL,
+            "method": "percentile bootstrap by photo, gains within each resample",
+            "resamples": resamples,
+            "seed": seed,
+        },
+    }

@@ -1,0 +1,1 @@
+"""What an evaluation leaves for a person and for a script."""

@@ -1,0 +1,172 @@
+"""The worst errors of each kind, as pictures."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data_prep.crop import resize_crop
+from data_prep.figures import COLOURS
+from data_prep.photo import PhotoError, read_photo
+from evaluate.measures.error_kinds import KINDS, MISSED, ErrorKinds
+from evaluate.records import Detections, FloatArray, GroundTruth, IntArray
+
+PER_KIND = 12
+"""Pictures of each kind."""
+
+SIDE = 168
+"""Side of a picture in pixels."""
+
+CONTEXT = 2.4
+"""Side of what is shown as a multiple of the longer side of the boxes in question."""
+
+LEAST_CONTEXT = 40
+"""Least side of what is shown, in pixels of the photo."""
+
+GROUND = 235
+"""Grey of what lies outside the photo."""
+
+_JPEG = (
+    *(cv2.IMWRITE_JPEG_QUALITY, 85),
+    # Thin coloured lines wash out when colour is stored at half the resolution.
+    *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+)
+
+_OTHER_COLOUR = "#7a52a8"
+"""For classes that are not the mask classes."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An error to look at.
+
+    Attributes:
+        src: A data URI; empty when the photo was not found.
+        caption: What it is, in a few words.
+        title: Where it is: photo and box.
+    """
+
+    src: str
+    caption: str
+    title: str
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """A box to draw: an annotated one as a frame, a detected one as its corners."""
+
+    box: FloatArray
+    label: str
+    annotated: bool
+
+
+def draw_gallery(
+    truth: GroundTruth, detections: Detections, errors: ErrorKinds, files: Mapping[str, Path]
+) -> dict[str, list[Picture]]:
+    """Cut out the worst errors of each kind.
+
+    Faces and detections nearby are drawn too, so that a missing annotation or a box between two
+    faces shows. Photos that are not in `files` or can't be read leave an empty picture.
+
+    Args:
+        truth: Annotated faces.
+        detections: Predicted faces.
+        errors: Their errors.
+        files: Photos by name.
+
+    Returns:
+        Pictures by kind (`evaluate.measures.error_kinds.KINDS`), the worst first.
+    """
+    return {
+        kind: [
+            _draw(kind, int(row), truth, detections, errors, files)
+            for row in errors.sort_worst(kind)[0][:PER_KIND]
+        ]
+        for kind in KINDS
+    }
+
+
+def _draw(
+    kind: str,
+    row: int,
+    truth: GroundTruth,
+    detections: Detections,
+    errors: ErrorKinds,
+    files: Mapping[str, Path],
+) -> Picture:
+    if kind == MISSED:
+        photo, boxes = int(truth.photo[row]), truth.boxes[[row]]
+        label = truth.classes[truth.labels[row]]
+        width, height = boxes[0, 2:] - boxes[0, :2]
+        caption = f"{label}, {min(width, height):.0f} px"
+    else:
+        photo, boxes = int(detections.photo[row]), detections.boxes[[row]]
+        label = truth.classes[detections.labels[row]]
+        caption = f"{label} {detections.scores[row]:.2f}"
+        face = int(errors.face[row])
+        if face >= 0:
+            boxes = np.vstack([boxes, truth.boxes[face]])
+            annotated = truth.classes[truth.labels[face]]
+            if annotated != label:
+                caption = f"{annotated} taken for {caption}"
+            caption += f", IoU {errors.overlap[row]:.2f}"
+    name = truth.photos[photo]
+    title = f"{name}: {', '.join(f'{value:.0f}' for value in boxes[0])}"
+    marks = [
+        _Mark(truth.boxes[index], truth.classes[truth.labels[index]], annotated=True)
+        for index in np.flatnonzero(truth.photo == photo)
+    ]
+    rows = np.flatnonzero((detections.photo == photo) & (detections.detection >= 0.5))
+    shown = rows if kind == MISSED else np.union1d(rows, [row])
+    marks += [
+        _Mark(detections.boxes[index], truth.classes[detections.labels[index]], annotated=False)
+        for index in shown
+    ]
+    return Picture(_cut_out(files.get(name), boxes, marks), caption, title)
+
+
+def _cut_out(path: Path | None, boxes: FloatArray, marks: Sequence[_Mark]) -> str:
+    """A square around the boxes as a JPEG data URI; empty without a readable photo."""
+    if path is None:
+        return ""
+    try:
+        pixels = read_photo(path).pixels
+    except PhotoError:
+        return ""
+    low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+    side = round(max(CONTEXT * float((high - low).max()), LEAST_CONTEXT))
+    corner = np.rint((low + high - side) / 2).astype(int)
+    picture = resize_crop(_cut(pixels, corner, side), SIDE)
+    for mark in marks:
+        _draw_box(picture, (mark.box.reshape(2, 2) - corner) * (SIDE / side), mark)
+    data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), _JPEG)[1]
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
+
+
+def _cut(pixels: np.ndarray, corner: IntArray, side: int) -> np.ndarray:
+    """A square that may reach over the border, where it is light grey."""
+    height, width = pixels.shape[:2]
+    x, y = corner.tolist()
+    square = np.full((side, side, 3), GROUND, dtype=np.uint8)
+    left, top, right, bottom = max(x, 0), max(y, 0), min(x + side, width), min(y + side, height)
+    if left < right and top < bottom:
+        square[top - y : bottom - y, left - x : right - x] = pixels[top:bottom, left:right]
+    return square
+
+
+def _draw_box(picture: np.ndarray, corners: FloatArray, mark: _Mark) -> None:
+    colour = COLOURS.get(mark.label, _OTHER_COLOUR).lstrip("#")
+    rgb = tuple(int(colour[start : start + 2], 16) for start in (0, 2, 4))
+    (x0, y0), (x1, y1) = np.rint(corners).astype(int).tolist()
+    if mark.annotated:
+        cv2.rectangle(picture, (x0, y0), (x1, y1), rgb, 1, cv2.LINE_AA)
+        return
+    arm = max(3, min(x1 - x0, y1 - y0) // 4)
+    for x, y, right, down in ((x0, y0, 1, 1), (x1, y0, -1, 1), (x0, y1, 1, -1), (x1, y1, -1, -1)):
+        cv2.line(picture, (x, y), (x + right * arm, y), rgb, 2, cv2.LINE_AA)
+        cv2.line(picture, (x, y), (x, y + down * arm), rgb, 2, cv2.LINE_AA)

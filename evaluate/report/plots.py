@@ -1,0 +1,211 @@
+"""The plots of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+
+from data_prep.figures import COLOURS, INK, new_axes, to_uri
+from evaluate.measures.curves import Curve
+
+SIDE = 4.3
+"""Sides of the square plots in inches."""
+
+OTHERS = ("#2b6cb0", "#c8553d", "#2a7f62", "#d69a00", "#7a52a8", "#5b6770")
+"""Colours of classes that are not the mask classes, in turn."""
+
+
+def choose_colours(classes: Sequence[str]) -> dict[str, str]:
+    """A colour for each class, and `INK` for faces whatever their class."""
+    colours = {
+        label: COLOURS.get(label, OTHERS[index % len(OTHERS)])
+        for index, label in enumerate(classes)
+    }
+    return {**colours, "face": INK}
+
+
+def plot_precision_recall(curves: Mapping[str, Curve], points: Mapping[str, Any]) -> str:
+    """Precision against recall of each class, dots where the detector's threshold lies.
+
+    Args:
+        curves: By class, and `face`.
+        points: `points` of `evaluate.measures.operating.describe_operating_points`.
+    """
+    figure, axes = new_axes("Precision and recall", "recall", "precision", width=SIDE, height=SIDE)
+    colours = choose_colours([name for name in curves if name != "face"])
+    for name, curve in curves.items():
+        if not curve.faces or not len(curve.scores):
+            continue
+        dashed = "--" if name == "face" else "-"
+        axes.step(
+            curve.recall, curve.precision, dashed, where="post", color=colours[name], label=name
+        )
+        point = points[name]["at_thresh"]
+        if point["precision"] is not None and point["recall"] is not None:
+            axes.plot(point["recall"], point["precision"], "o", color=colours[name], ms=6)
+    _unit_square(axes)
+    _add_legend(axes, "lower left")
+    return to_uri(figure)
+
+
+def plot_roc(curves: Mapping[str, Mapping[str, Any] | None]) -> str | None:
+    """True against false alarms; None without a curve.
+
+    Args:
+        curves: By the name in the legend, `fpr` and `tpr`.
+    """
+    shown = {name: curve for name, curve in curves.items() if curve is not None}
+    if not shown:
+        return None
+    figure, axes = new_axes(
+        "Alarm: not properly masked",
+        "masked faces that raise an alarm",
+        "unmasked faces that raise one",
+        width=SIDE,
+        height=SIDE,
+    )
+    for (name, curve), colour in zip(shown.items(), OTHERS, strict=False):
+        axes.plot(curve["fpr"], curve["tpr"], color=colour, label=name)
+    axes.plot([0, 1], [0, 1], ":", color=INK, lw=0.8)
+    _unit_square(axes)
+    _add_legend(axes, "lower right")
+    return to_uri(figure)
+
+
+def plot_confusion(confusion: Mapping[str, Any], title: str) -> str:
+    """Counts, each row coloured by its shares.
+
+    Args:
+        confusion: `rows`, `columns` and `counts`; a corner that can't occur is left blank.
+        title: Of the plot.
+    """
+    counts = np.asarray(confusion["counts"])
+    rows, columns = confusion["rows"], confusion["columns"]
+    figure, axes = new_axes(title, "predicted", "annotated", width=1.6 + 0.95 * len(columns))
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap=mpl.colormaps["Greens"], vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(len(columns)), [_wrap(name) for name in columns])
+    axes.set_yticks(range(len(rows)), [_wrap(name) for name in rows])
+    for row, column in np.ndindex(*counts.shape):
+        if (rows[row], columns[column]) == ("false", "missed"):
+            continue
+        colour = "white" if shares[row, column] > 0.55 else INK
+        text = f"{counts[row, column]:,}\n{shares[row, column]:.1%}"
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8.5)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(length=0)
+    return to_uri(figure)
+
+
+def plot_reliability(sections: Mapping[str, Mapping[str, Any]]) -> str:
+    """Accuracy against confidence, the dots as large as their bins are full.
+
+    Args:
+        sections: By the name in the legend, a section of `evaluate.measures.calibration`.
+    """
+    figure, axes = new_axes(
+        "Reliability", "stated probability", "share that is right", width=SIDE, height=SIDE
+    )
+    axes.plot([0, 1], [0, 1], ":", color=INK, lw=0.8)
+    for (name, section), colour in zip(sections.items(), OTHERS, strict=False):
+        bins = [one for one in section["bins"] if one["count"]]
+        x = [one["confidence"] for one in bins]
+        y = [one["accuracy"] for one in bins]
+        sizes = [12 + 160 * one["count"] / max(section["faces"], 1) for one in bins]
+        axes.plot(x, y, color=colour, lw=1, alpha=0.7, label=name)
+        axes.scatter(x, y, s=sizes, color=colour, alpha=0.7, linewidths=0)
+    _unit_square(axes)
+    _add_legend(axes, "upper left")
+    return to_uri(figure)
+
+
+def plot_unsure(sections: Mapping[str, Mapping[str, Any]]) -> str:
+    """Accuracy against the share of faces that get an answer.
+
+    Args:
+        sections: By the name in the legend, a section of `evaluate.measures.calibration`.
+    """
+    figure, axes = new_axes(
+        "Leaving doubtful faces unsure", "share answered", "accuracy", width=SIDE, height=SIDE
+    )
+    for (name, section), colour in zip(sections.items(), OTHERS, strict=False):
+        curve = section["unsure"]["curve"]
+        pairs = [
+            (answered, accuracy)
+            for answered, accuracy in zip(curve["answered"], curve["accuracy"], strict=True)
+            if answered is not None and accuracy is not None
+        ]
+        if pairs:
+            axes.plot(*zip(*pairs, strict=True), color=colour, label=name)
+    axes.set_xlim(1.01, 0)
+    axes.set_ylim(None, 1.003)
+    axes.grid(alpha=0.25)
+    _add_legend(axes, "lower right")
+    return to_uri(figure)
+
+
+def plot_budget(budget: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """MAP won by mending each kind of error, with intervals.
+
+    Args:
+        budget: The section of `evaluate.measures.error_budget`.
+        names: Words for the kinds, in the order from top to bottom.
+    """
+    figure, axes = new_axes("What each kind of error costs", "mAP@0.5 won when mended", "")
+    intervals = (budget["intervals"] or {}).get("gain")
+    places = np.arange(len(names))[::-1]
+    for place, kind in zip(places, names, strict=True):
+        gain = budget["gain"][kind] or 0.0
+        axes.barh(place, gain, color="#c8553d", height=0.62)
+        if intervals is not None and intervals[kind] is not None:
+            low, high = intervals[kind]
+            axes.plot([low, high], [place, place], color=INK, lw=1.2)
+            gain = max(gain, high)
+        axes.text(gain, place, f"  {budget['count'][kind]:,}", va="center", color=INK, fontsize=8.5)
+    axes.set_yticks(places, list(names.values()))
+    axes.margins(x=0.12)
+    axes.set_xlim(0, None)
+    return to_uri(figure)
+
+
+def plot_sizes(sizes: Sequence[Mapping[str, Any]]) -> str:
+    """Shares of faces found, and found and right, by size."""
+    figure, axes = new_axes("By size of the face", "short side, px", "share of annotated faces")
+    places = np.arange(len(sizes))
+    for offset, key, words, colour in (
+        (-0.2, "found", "found", "#9fb4c0"),
+        (0.2, "found_and_right", "found and right", "#2a7f62"),
+    ):
+        values = [one[key] or 0.0 for one in sizes]
+        axes.bar(places + offset, values, width=0.38, color=colour, label=words)
+        for place, one in zip(places, sizes, strict=True):
+            ends = (one["intervals"] or {}).get(key)
+            if ends is not None:
+                axes.plot([place + offset] * 2, ends, color=INK, lw=1.2)
+    labels = [f"{one['name']}\n{sum(one['faces'].values()):,} faces" for one in sizes]
+    axes.set_xticks(places, labels)
+    axes.set_ylim(0, 1.02)
+    axes.legend(frameon=False, fontsize=8.5, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
+    return to_uri(figure)
+
+
+def _add_legend(axes: Axes, place: str) -> None:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8.5, loc=place)
+
+
+def _unit_square(axes: Axes) -> None:
+    axes.set_xlim(0, 1.01)
+    axes.set_ylim(0, 1.01)
+    axes.set_aspect("equal")
+    axes.grid(alpha=0.25)
+
+
+def _wrap(name: str) -> str:
+    """Long class names on several lines."""
+    return name.replace("_", "\n_", 1) if len(name) > 12 else name

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from data_prep.labels import CLASSES
+from evaluate.measures.alarm import describe_alarm
+from evaluate.measures.alarm_counts import IncorrectPolicy, compute_alarm, count_alarms
+from evaluate.records import Detections, GroundTruth
+from tests.evaluate.random_faces import Scene, make_scene, repeat_photos, without_probabilities
+
+POLICIES = get_args(IncorrectPolicy)
+
+
+def slow_score(detections: Detections, row: int, policy: str) -> float:
+    due = (1, 2) if policy == "alarm" else (1,)
+    if detections.probabilities is None:
+        return float(detections.labels[row] in due)
+    of_class = detections.probabilities[row].tolist()
+    asked = (0, 1) if policy == "leave-out" else (0, 1, 2)
+    whole = sum(of_class[label] for label in asked)
+    return sum(of_class[label] for label in due) / whole if whole else 0.0
+
+
+def slow_alarm(scene: Scene, policy: str, thresh: float) -> tuple[Counter, Counter, list, list]:
+    """Outcomes by class, false faces by alarm, and for every face whether due and its score."""
+    truth, detections = scene.truth, scene.detections
+    outcomes: Counter = Counter()
+    due_here, scores = [], []
+    for face, row in enumerate(scene.row_of.tolist()):
+        label = int(truth.labels[face])
+        if truth.difficult[face] or (policy == "leave-out" and label == 2):
+            continue
+        due = label == 1 or (label == 2 and policy == "alarm")
+        found = row >= 0 and detections.detection[row] >= thresh
+        score = slow_score(detections, row, policy) if found else 0.0
+        due_here.append(due)
+        scores.append(score)
+        if not found:
+            outcomes[CLASSES[label], "not_found"] += 1
+        else:
+            outcomes[CLASSES[label], "right" if (score >= 0.5) == due else "wrong"] += 1
+    on_faces = set(scene.row_of.tolist())
+    false = Counter(
+        slow_score(detections, row, policy) >= 0.5
+        for row in range(len(detections))
+        if row not in on_faces and detections.detection[row] >= thresh
+    )
+    return outcomes, false, due_here, scores
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("with_probabilities", [True, False])
+@pytest.mark.parametrize("seed", range(4))
+def test_agrees_with_a_loop(seed: int, with_probabilities: bool, policy: IncorrectPolicy) -> None:
+    scene = make_scene(seed)
+    if not with_probabilities:
+        scene = replace(scene, detections=without_probabilities(scene.detections))
+    record = describe_alarm(scene.truth, scene.detections, policy=policy, thresh=0.45, resamples=0)
+    outcomes, false, due, scores = slow_alarm(scene, policy, 0.45)
+    unmasked = ["without_mask", *(["mask_weared_incorrect"] if policy == "alarm" else [])]
+    sums: Counter = Counter()
+    for name in CLASSES:
+        row = {outcome: outcomes[name, outcome] for outcome in ("right", "wrong", "not_found")}
+        assert record["counts"][name] == {"annotated": sum(row.values()), **row}
+        for outcome, count in row.items():
+            sums[name in unmasked, outcome] += count
+            whole = sum(row.values())
+            assert record[outcome][name] == (pytest.approx(count / whole) if whole else None)
+    masked = [sums[False, outcome] for outcome in ("right", "wrong", "not_found")]
+    bare = [sums[True, outcome] for outcome in ("right", "wrong", "not_found")]
+    assert record["tnr"] == pytest.approx(bare[0] / sum(bare))
+    assert record["fnr"] == pytest.approx(masked[1] / sum(masked))
+    assert record["tnr_found"] == pytest.approx(bare[0] / (bare[0] + bare[1]))
+    assert record["fnr_found"] == pytest.approx(masked[1] / (masked[0] + masked[1]))
+    assert (record["false_faces"], record["false_alarms"]) == (sum(false.values()), false[True])
+    assert record["false_faces_per_photo"] == pytest.approx(sum(false.values()) / 15)
+    assert record["false_alarms_per_photo"] == pytest.approx(false[True] / 15)
+    assert record["auc"] == pytest.approx(roc_auc_score(due, scores))
+    assert record["faces_left_out"] == len(scene.truth.photo) - len(due)
+    assert record["intervals"] is record["crops_roc"] is record["crops_auc"] is None
+
+
+def test_published_table() -> None:
+    """The table in the README of datarootsio/face-mask-detection, its rates and false faces."""
+    rows = {
+        ("with_mask", "with_mask"): 95,
+        ("with_mask", "without_mask"): 14,
+        ("with_mask", None): 10,
+        ("without_mask", "without_mask"): 115,
+        ("without_mask", "with_mask"): 7,
+        ("without_mask", None): 8,
+        (None, "without_mask"): 7,
+        (None, "with_mask"): 8,
+    }
+    pairs = [pair for pair, count in rows.items() for _ in range(count)]
+    annotated = [index for index, (name, _) in enumerate(pairs) if name]
+    found = [index for index, (_, name) in enumerate(pairs) if name]
+    box = np.array([[10.0, 10, 50, 50]])
+    truth = GroundTruth(
+        photos=tuple(f"{index:03}.jpg" for index in range(len(pairs))),
+        photo=np.array(annotated),
+        boxes=np.repeat(box, len(annotated), axis=0),
+        labels=np.array([CLASSES.index(pairs[index][0]) for index in annotated]),
+        difficult=np.zeros(len(annotated), dtype=bool),
+    )
+    detections = Detections(
+        photo=np.array(found),
+        boxes=np.repeat(box, len(found), axis=0),
+        labels=np.array([CLASSES.index(pairs[index][1]) for index in found]),
+        scores=np.full(len(found), 0.9),
+        detection=np.full(len(found), 0.9),
+        probabilities=None,
+    )
+    record = describe_alarm(truth, detections, resamples=0)
+    assert record["counts"]["with_mask"] == {
+        "annotated": 119,
+        "right": 95,
+        "wrong": 14,
+        "not_found": 10,
+    }
+    assert record["counts"]["without_mask"] == {
+        "annotated": 130,
+        "right": 115,
+        "wrong": 7,
+        "not_found": 8,
+    }
+    assert record["tnr"] == pytest.approx(0.885, abs=5e-4)
+    assert record["fnr"] == pytest.approx(0.118, abs=5e-4)
+    assert (record["false_faces"], record["false_alarms"]) == (15, 7)
+
+
+def one_face(label: str, probabilities: list[float]) -> tuple[GroundTruth, Detections]:
+    box = np.array([[0.0, 0, 10, 10]])
+    truth = GroundTruth(
+        ("a.jpg",), np.array([0]), box, np.array([CLASSES.index(label)]), np.array([False])
+    )
+    best = int(np.argmax(probabilities))
+    ones = np.ones(1)
+    return truth, Detections(
+        np.array([0]), box, np.array([best]), ones, ones, np.array([probabilities])
+    )
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "policy", "alarm"),
+    [
+        ([0.4, 0.3, 0.3], "alarm", True),
+        ([0.4, 0.3, 0.3], "no-alarm", False),
+        ([0.4, 0.3, 0.3], "leave-out", False),
+        ([0.2, 0.3, 0.5], "no-alarm", False),
+        ([0.2, 0.3, 0.5], "leave-out", True),
+        ([0.5, 0.25, 0.25], "alarm", True),
+        ([0, 0, 1], "leave-out", False),
+    ],
+)
+def test_alarm_by_policy(probabilities: list[float], policy: IncorrectPolicy, alarm: bool) -> None:
+    for label, due in (("with_mask", False), ("without_mask", True)):
+        record = describe_alarm(*one_face(label, probabilities), policy=policy, resamples=0)
+        outcome = "right" if alarm == due else "wrong"
+        assert record["counts"][label][outcome] == 1
+        assert record["roc"] is record["auc"] is None
+
+
+def test_left_out_faces_take_their_detections_along() -> None:
+    pair = one_face("mask_weared_incorrect", [0, 0, 1])
+    record = describe_alarm(*pair, policy="leave-out", resamples=0)
+    assert record["faces_left_out"] == 1
+    assert record["false_faces"] == 0
+    assert record["tnr"] is record["fnr"] is record["right"]["mask_weared_incorrect"] is None
+    for policy, outcome in (("alarm", "right"), ("no-alarm", "right")):
+        counts = describe_alarm(*pair, policy=policy, resamples=0)["counts"]
+        assert counts["mask_weared_incorrect"][outcome] == 1
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_classifier_alone(policy: IncorrectPolicy) -> None:
+    scene = make_scene(7)
+    # One face without an answer: it is in neither number.
+    rows = np.flatnonzero(~scene.truth.difficult)[1:]
+    rows = np.sort(np.r_[rows, np.flatnonzero(scene.truth.difficult)])
+    crops = scene.crops.take(rows, scene.truth.photo[rows])
+    record = describe_alarm(scene.truth, scene.detections, crops=crops, policy=policy, resamples=50)
+    due, scores = [], []
+    for row, face in enumerate(rows):
+        label = scene.truth.labels[face]
+        if not scene.truth.difficult[face] and not (policy == "leave-out" and label == 2):
+            due.append(label == 1 or (label == 2 and policy == "alarm"))
+            scores.append(slow_score(crops, row, policy))
+    assert record["crops_auc"] == pytest.approx(roc_auc_score(due, scores))
+    right = [(score >= 0.5) == wanted for score, wanted in zip(scores, due, strict=True)]
+    assert record["crops_accuracy"] == pytest.approx(sum(right) / len(right))
+    assert record["crops_roc"]["tpr"][-1] == 1
+    low, high = record["intervals"]["crops_auc"]
+    assert low <= record["crops_auc"] <= high
+    low, high = record["intervals"]["crops_accuracy"]
+    assert low <= record["crops_accuracy"] <= high
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_weights_are_repeated_photos(policy: IncorrectPolicy) -> None:
+    scene = make_scene(3)
+    rng = np.random.default_rng(0)
+    times = rng.integers(0, 4, (3, len(scene.truth.photos)))
+
+    def count(scene: Scene):
+        return count_alarms(
+            scene.truth,
+            scene.detections,
+            crops=scene.crops,
+            policy=policy,
+            thresh=0.5,
+            inclusive=False,
+        )
+
+    weighted = compute_alarm(count(scene), times.astype(float))
+    for index, row in enumerate(times):
+        repeated = compute_alarm(count(repeat_photos(scene, row)))
+        for name, values in repeated.items():
+            # Photos of weight 0 stay as empty ones, which only "per photo" can tell.
+            scale = np.maximum(row, 1).sum() / row.sum() if name.endswith("per_photo") else 1
+            np.testing.assert_allclose(weighted[name][index], values[0] * scale, err_msg=name)
+
+
+def test_intervals_by_the_same_names() -> None:
+    scene = make_scene(4, photos=40)
+    record = describe_alarm(scene.truth, scene.detections, crops=scene.crops, resamples=300, seed=2)
+    json.dumps(record, allow_nan=False)
+    assert set(record["intervals"]) == {
+        *("right", "wrong", "not_found", "tnr", "fnr", "tnr_found", "fnr_found", "auc"),
+        *("false_faces_per_photo", "false_alarms_per_photo"),
+        *("crops_auc", "crops_accuracy"),
+    }
+    for name, ends in record["intervals"].items():
+        value = record[name]
+        both = [(value, ends)]
+        if isinstance(value, dict):
+            both = [(value[label], ends[label]) for label in CLASSES]
+        for number, (low, high) in both:
+            assert low < number < high
+    again = describe_alarm(scene.truth, scene.detections, crops=scene.crops, resamples=300, seed=2)
+    assert again == record
+
+
+def test_nothing_found() -> None:
+    scene = make_scene(5)
+    none = np.empty(0, dtype=np.int64)
+    record = describe_alarm(scene.truth, scene.detections.take(none, none), resamples=20)
+    json.dumps(record, allow_nan=False)
+    assert (record["tnr"], record["fnr"], record["auc"]) == (0, 0, 0.5)
+    assert record["tnr_found"] is record["fnr_found"] is record["intervals"]["tnr_found"] is None
+    assert record["false_faces"] == 0
+
+
+def test_other_classes_are_refused() -> None:
+    scene = make_scene(0, classes=("car", "bus", "tram"))
+    with pytest.raises(ValueError, match="not car, bus, tram"):
+        describe_alarm(scene.truth, scene.detections)

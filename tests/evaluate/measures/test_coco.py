@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from faster_coco_eval import COCO, COCOeval_faster
+
+from evaluate.formats.ground_truth import read_ground_truth
+from evaluate.measures.coco import describe_coco
+from evaluate.records import Detections, GroundTruth, Vocabulary
+from tests.evaluate.clutter import Seen, as_detections, as_truth, make_clutter
+
+TOY = Path(__file__).parents[3] / "shared" / "eval" / "toy"
+FACE = (0.0, 0.0, 10.0, 10.0)
+
+LIBRARY_NAMES = {
+    "map50_95": "AP_all",
+    "map50": "AP_50",
+    "map75": "AP_75",
+    "map_small": "AP_small",
+    "map_medium": "AP_medium",
+    "map_large": "AP_large",
+    "ar_small": "AR_small",
+    "ar_medium": "AR_medium",
+    "ar_large": "AR_large",
+}
+
+
+def write_json(folder: Path, truth: GroundTruth, detections: Detections) -> tuple[str, str]:
+    """COCO's two files, box by box."""
+
+    def xywh(box: np.ndarray) -> list[float]:
+        xmin, ymin, xmax, ymax = map(float, box)
+        return [xmin, ymin, xmax - xmin, ymax - ymin]
+
+    faces = []
+    for number in range(len(truth.photo)):
+        _, _, width, height = box = xywh(truth.boxes[number])
+        faces.append(
+            {
+                "id": number + 1,
+                "image_id": int(truth.photo[number]) + 7,
+                "category_id": int(truth.labels[number]) + 3,
+                "bbox": box,
+                "area": width * height,
+                "iscrowd": 1 if truth.difficult[number] else 0,
+            }
+        )
+    found = [
+        {
+            "image_id": int(detections.photo[number]) + 7,
+            "category_id": int(detections.labels[number]) + 3,
+            "bbox": xywh(detections.boxes[number]),
+            "score": float(detections.scores[number]),
+        }
+        for number in range(len(detections))
+    ]
+    first, second = folder / "faces.json", folder / "found.json"
+    first.write_text(
+        json.dumps(
+            {
+                "images": [{"id": number + 7} for number in range(len(truth.photos))],
+                "categories": [{"id": c + 3, "name": name} for c, name in enumerate(truth.classes)],
+                "annotations": faces,
+            }
+        )
+    )
+    second.write_text(json.dumps(found))
+    return str(first), str(second)
+
+
+def run_library(
+    files: tuple[str, str], *, category: int | None = None, limits: list[int] | None = None
+) -> dict[str, float | None]:
+    faces = COCO(files[0])
+    evaluation = COCOeval_faster(faces, faces.loadRes(files[1]), "bbox")
+    if category is not None:
+        evaluation.params.catIds = [category]
+    if limits:
+        evaluation.params.maxDets = limits
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return {
+        name: None if value == -1 else value for name, value in evaluation.stats_as_dict.items()
+    }
+
+
+def check_against_library(folder: Path, truth: GroundTruth, detections: Detections) -> None:
+    files = write_json(folder, truth, detections)
+    record = describe_coco(truth, detections)
+    plain = run_library(files)
+    names = {**LIBRARY_NAMES, "ar1": "AR_all", "ar10": "AR_second", "ar100": "AR_third"}
+    for name, theirs in names.items():
+        assert record[name] == pytest.approx(plain[theirs], abs=1e-12), name
+    many = run_library(files, limits=[1, 10, 5000])
+    for name, theirs in {**LIBRARY_NAMES, "ar": "AR_5000"}.items():
+        assert record["without_limit"][name] == pytest.approx(many[theirs], abs=1e-12), name
+    for index, label in enumerate(truth.classes):
+        one = run_library(files, category=index + 3)
+        assert record["ap50_95"][label] == pytest.approx(one["AP_all"], abs=1e-12)
+        assert record["ap50"][label] == pytest.approx(one["AP_50"], abs=1e-12)
+    json.dumps(record, allow_nan=False)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_equals_the_library_used_plainly(tmp_path: Path, seed: int) -> None:
+    truth, detections = make_clutter(seed, photos=8, faces=60, found=120, room=300)
+    record = describe_coco(truth, detections)
+    assert record["map_small"]
+    assert record["map_large"] is not None
+    assert truth.difficult.any()
+    check_against_library(tmp_path, truth, detections)
+
+
+@pytest.mark.skipif(not TOY.is_dir(), reason="the toy boxes are not here")
+def test_equals_the_library_on_the_toy_set(tmp_path: Path) -> None:
+    truth = read_ground_truth(
+        TOY / "gts_vocpascal_format", vocabulary=Vocabulary(("cat", "dog"), {})
+    )
+    rows = []
+    for path in sorted((TOY / "dets_classname_abs_xyx2y2").glob("*.txt")):
+        photo = [Path(name).stem for name in truth.photos].index(path.stem)
+        for line in path.read_text().splitlines():
+            _, score, *box = line.split()
+            rows.append(Seen(photo, 0, tuple(map(float, box)), float(score)))
+    rows.sort(key=lambda row: row.photo)
+    assert len(rows) == 12
+    check_against_library(tmp_path, truth, as_detections(rows))
+    record = describe_coco(truth, as_detections(rows))
+    assert record["ap50"]["dog"] is None
+    assert record["map50"] == record["ap50"]["cat"] > 0.8
+
+
+def test_hand_computed() -> None:
+    # Two faces; one is found after a false detection, the other not: precision 1/2 up to recall
+    # 1/2, that is at 51 of the 101 recalls, and 0 beyond.
+    truth = as_truth([Seen(0, 0, FACE), Seen(0, 0, (20, 0, 30, 10))])
+    found = as_detections([Seen(0, 0, (50, 50, 60, 60), 0.9), Seen(0, 0, FACE, 0.8)])
+    record = describe_coco(truth, found)
+    for name in ("map50", "map75", "map50_95", "map_small"):
+        assert record[name] == pytest.approx(51 / 101 / 2)
+    assert record["ap50"] == {
+        "with_mask": pytest.approx(51 / 101 / 2),
+        "without_mask": None,
+        "mask_weared_incorrect": None,
+    }
+    assert (record["ar1"], record["ar10"], record["ar100"]) == (0, 0.5, 0.5)
+    assert record["map_large"] is None
+    assert record["ar_large"] is None
+
+
+def test_only_the_iou_counts_that_is_reached() -> None:
+    # 10 × 8 of 10 × 10: IoU 0.8 reaches 0.50 to 0.80, 7 of 10 thresholds.
+    record = describe_coco(as_truth([Seen(0, 0, FACE)]), as_detections([Seen(0, 0, (0, 0, 10, 8))]))
+    assert record["map50_95"] == pytest.approx(0.7)
+    assert record["ar100"] == pytest.approx(0.7)
+    assert (record["map50"], record["map75"]) == (1, 1)
+
+
+def test_an_area_on_an_edge_is_in_both_ranges() -> None:
+    face = Seen(0, 0, (0, 0, 32, 32))
+    record = describe_coco(as_truth([face]), as_detections([face]))
+    assert (record["map_small"], record["map_medium"], record["map_large"]) == (1, 1, None)
+
+
+def test_crowded_photos_meet_the_limit() -> None:
+    faces = [Seen(0, 0, (20.0 * x, 0, 20.0 * x + 10, 10), 1 - x / 200) for x in range(115)]
+    record = describe_coco(as_truth(faces), as_detections(faces))
+    # Recall 100/115 takes 87 of the 101 recalls.
+    assert record["map50"] == pytest.approx(87 / 101)
+    assert record["ar100"] == pytest.approx(100 / 115)
+    assert record["without_limit"]["map50"] == 1
+    assert record["without_limit"]["ar"] == 1
+    assert record["limit"] == {"max_detections": 100, "most_detections": 115, "differs": True}
+    fewer = describe_coco(as_truth(faces[:100]), as_detections(faces[:100]))
+    assert fewer["limit"] == {"max_detections": 100, "most_detections": 100, "differs": False}
+    assert fewer["map50"] == fewer["without_limit"]["map50"] == 1
+
+
+def test_difficult_faces_swallow_detections() -> None:
+    faces = [Seen(0, 0, FACE, difficult=True), Seen(0, 0, (20, 0, 30, 10))]
+    # Two on the difficult face, one of them a quarter of it and all inside, come first.
+    found = [
+        Seen(0, 0, FACE, 0.9),
+        Seen(0, 0, (0, 0, 5, 5), 0.8),
+        Seen(0, 0, (20, 0, 30, 10), 0.7),
+    ]
+    assert describe_coco(as_truth(faces), as_detections(found))["map50_95"] == 1
+    easy = [face._replace(difficult=False) for face in faces]
+    assert describe_coco(as_truth(easy), as_detections(found))["map50"] < 0.9
+    # For its own class only.
+    others = [row._replace(label=1) for row in found[:2]]
+    faces.append(Seen(0, 1, (40, 0, 50, 10)))
+    found = [*others, found[2], Seen(0, 1, (40, 0, 50, 10), 0.6)]
+    ap = describe_coco(as_truth(faces), as_detections(found))["ap50"]
+    assert ap["with_mask"] == 1
+    assert ap["without_mask"] == pytest.approx(1 / 3)
+
+
+def is_empty(record: dict[str, Any]) -> bool:
+    figures = {**record, **record["ap50"], **record["ap50_95"]}
+    return all(value is None for name, value in figures.items() if not isinstance(value, dict))
+
+
+def test_nothing_found_and_nothing_to_find() -> None:
+    faces, nothing = [Seen(0, 0, FACE)], as_detections([])
+    record = describe_coco(as_truth(faces, photos=2), nothing)
+    assert record["map50_95"] == record["map50"] == record["ar100"] == 0
+    assert record["ap50"]["with_mask"] == 0
+    assert record["ap50"]["without_mask"] is None
+    assert record["limit"]["most_detections"] == 0
+    assert is_empty(describe_coco(as_truth([], photos=2), nothing))
+    assert is_empty(describe_coco(as_truth([], photos=2), as_detections(faces)))
+
+
+def test_says_nothing(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        describe_coco(as_truth([Seen(0, 0, FACE)]), as_detections([Seen(0, 0, FACE)]))
+    assert capfd.readouterr() == ("", "")
+    assert not caplog.records
+
+
+def test_errors_of_the_library_come_through() -> None:
+    lost = as_detections([Seen(5, 0, FACE)])
+    with pytest.raises(AssertionError, match="do not correspond"):
+        describe_coco(as_truth([Seen(0, 0, FACE)]), lost)

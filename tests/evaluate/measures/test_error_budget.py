@@ -1,0 +1,394 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from evaluate.measures.error_budget import compute_budget, describe_budget
+from evaluate.measures.error_kinds import (
+    DETECTION_KINDS,
+    KINDS,
+    MISSED,
+    ErrorKinds,
+    classify_errors,
+)
+from evaluate.measures.error_repairs import ALL, REPAIRS, fix_errors
+from evaluate.measures.metrics import Rules, compute_headline, match_predictions
+from evaluate.records import Detections, GroundTruth
+from tests.evaluate.clutter import Seen, as_detections, as_truth, make_clutter
+from tests.evaluate.slow_voc import Corners, slow_iou
+
+HALF, TENTH = Fraction(1, 2), Fraction(1, 10)
+FACE, BESIDE = (0.0, 0.0, 10.0, 10.0), (20.0, 0.0, 30.0, 10.0)
+# IoU 0.3 with FACE.
+LOW = (0.0, 0.0, 10.0, 3.0)
+FAR = (90.0, 90.0, 99.0, 99.0)
+
+
+def corners(box: np.ndarray) -> Corners:
+    xmin, ymin, xmax, ymax = map(int, box)
+    return xmin, ymin, xmax, ymax
+
+
+def by_rank(detections: Detections) -> list[int]:
+    return sorted(range(len(detections)), key=lambda row: -detections.scores[row])
+
+
+def slow_kinds(
+    truth: GroundTruth, detections: Detections, inclusive: bool
+) -> tuple[list[str], dict[int, int]]:
+    """The kind of every detection, and the face it is about, one detection after the other."""
+    kinds = [""] * len(detections)
+    meant: dict[int, int] = {}
+    taken = set()
+    for d in by_rank(detections):
+        own, own_face, other, other_face = Fraction(0), -1, Fraction(0), -1
+        for g in range(len(truth.photo)):
+            if truth.photo[g] != detections.photo[d]:
+                continue
+            overlap = slow_iou(corners(detections.boxes[d]), corners(truth.boxes[g]), inclusive)
+            if truth.labels[g] == detections.labels[d]:
+                if overlap > own:
+                    own, own_face = overlap, g
+            elif overlap > other:
+                other, other_face = overlap, g
+        if own >= HALF and truth.difficult[own_face]:
+            kinds[d], meant[d] = "ignored", own_face
+        elif own >= HALF and own_face not in taken:
+            kinds[d], meant[d] = "true", own_face
+            taken.add(own_face)
+        elif own >= HALF:
+            kinds[d], meant[d] = "second_hit", own_face
+        elif other >= HALF:
+            kinds[d], meant[d] = "wrong_class", other_face
+        elif own >= TENTH:
+            kinds[d], meant[d] = "poor_box", own_face
+        elif other >= TENTH:
+            kinds[d], meant[d] = "wrong_class_and_box", other_face
+        else:
+            kinds[d], meant[d] = "false_face", -1
+    return kinds, meant
+
+
+def slow_maps(
+    truth: GroundTruth, detections: Detections, inclusive: bool, eleven_point: bool
+) -> dict[str, Fraction | None]:
+    """mAP as it is ("") and after each repair."""
+    kinds, meant = slow_kinds(truth, detections, inclusive)
+    faces = [g for g in range(len(truth.photo)) if not truth.difficult[g]]
+    hit = {meant[d] for d, kind in enumerate(kinds) if kind == "true"}
+    mistaken = {meant[d] for d, kind in enumerate(kinds) if kind in ("wrong_class", "poor_box")}
+    maps: dict[str, Fraction | None] = {}
+    for repair in ("", *REPAIRS):
+        repaired = KINDS if repair == ALL else (repair,)
+        lists: dict[int, list[bool]] = {label: [] for label in range(len(truth.classes))}
+        now_hit = set(hit)
+        for d in by_rank(detections):
+            kind, face = kinds[d], meant[d]
+            if kind == "ignored":
+                continue
+            if kind not in repaired:
+                lists[int(detections.labels[d])].append(kind == "true")
+            elif (
+                kind in ("wrong_class", "poor_box")
+                and face not in now_hit
+                and not truth.difficult[face]
+            ):
+                now_hit.add(face)
+                lists[int(truth.labels[face])].append(True)
+        aps = []
+        for label, flags in lists.items():
+            asked = [g for g in faces if truth.labels[g] == label]
+            if not asked:
+                continue
+            if MISSED in repaired:
+                asked = [g for g in asked if g in hit | mistaken]
+            if asked:
+                aps.append(slow_ap(flags, len(asked), eleven_point))
+            else:
+                aps.append(Fraction(not flags))
+        maps[repair] = sum(aps, Fraction(0)) / len(aps) if aps else None
+    return maps
+
+
+def slow_ap(flags: list[bool], faces: int, eleven_point: bool) -> Fraction:
+    points = []
+    for rank in range(1, len(flags) + 1):
+        hits = sum(flags[:rank])
+        points.append((Fraction(hits, faces), Fraction(hits, rank)))
+
+    def reach(recall: Fraction) -> Fraction:
+        return max((p for r, p in points if r >= recall), default=Fraction(0))
+
+    if eleven_point:
+        return sum((reach(Fraction(step, 10)) for step in range(11)), Fraction(0)) / 11
+    return sum((reach(Fraction(n, faces)) for n in range(1, faces + 1)), Fraction(0)) / faces
+
+
+def names(errors: ErrorKinds) -> list[str]:
+    return [
+        "true" if true else "ignored" if ignored else DETECTION_KINDS[kind] if kind >= 0 else "?"
+        for true, ignored, kind in zip(errors.true, errors.ignored, errors.kind, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("inclusive", [False, True])
+@pytest.mark.parametrize("seed", range(8))
+def test_kinds_equal_the_slow_implementation(seed: int, inclusive: bool) -> None:
+    truth, detections = make_clutter(seed, found=80)
+    errors = classify_errors(truth, detections, Rules(inclusive=inclusive))
+    kinds, meant = slow_kinds(truth, detections, inclusive)
+    assert names(errors) == kinds
+    assert errors.face.tolist() == [meant[d] for d in range(len(detections))]
+    for d, face in enumerate(errors.face):
+        overlaps = [
+            slow_iou(corners(detections.boxes[d]), corners(truth.boxes[g]), inclusive)
+            for g in ([face] if face >= 0 else np.flatnonzero(truth.photo == detections.photo[d]))
+        ]
+        assert errors.overlap[d] == pytest.approx(float(max(overlaps, default=0)))
+
+
+def test_clutter_has_every_kind() -> None:
+    seen = {
+        kind for seed in range(8) for kind in slow_kinds(*make_clutter(seed, found=80), False)[0]
+    }
+    assert seen == {"true", "ignored", *DETECTION_KINDS}
+
+
+@pytest.mark.parametrize("eleven_point", [False, True])
+@pytest.mark.parametrize("seed", range(8))
+def test_gains_equal_the_slow_implementation(seed: int, eleven_point: bool) -> None:
+    truth, detections = make_clutter(seed, found=80)
+    record = describe_budget(truth, detections, eleven_point=eleven_point, resamples=0)
+    expected = slow_maps(truth, detections, False, eleven_point)
+    assert record["map50"] == pytest.approx(float(expected[""]), abs=1e-12)
+    for repair in REPAIRS:
+        value = float(expected[repair])
+        assert record["fixed_map50"][repair] == pytest.approx(value, abs=1e-12), repair
+        assert record["gain"][repair] == pytest.approx(value - float(expected[""]), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_error_has_one_kind_and_no_repair_harms(seed: int) -> None:
+    truth, detections = make_clutter(seed, faces=12 + seed, found=15 * (seed % 4))
+    errors = classify_errors(truth, detections)
+    states = np.stack([errors.true, errors.ignored, *map(errors.is_kind, DETECTION_KINDS)])
+    assert (states.sum(axis=0) == 1).all()
+    faces = np.stack([truth.difficult, errors.hit, errors.mistaken, errors.missed])
+    assert (faces.sum(axis=0) == 1).all()
+    numbers = compute_budget(fix_errors(truth, detections, errors))
+    assert (np.nan_to_num(numbers["class_gain"]) >= -1e-12).all()
+    headline = compute_headline(match_predictions(truth, detections, Rules()))
+    np.testing.assert_allclose(numbers["map50"], headline["map50"])
+    np.testing.assert_allclose(numbers["ap50"], headline["ap50"])
+    # All fixed is all right: 1 for every class with faces.
+    assert numbers["fixed_map50"][0, REPAIRS.index(ALL)] == pytest.approx(1)
+    per_class = numbers["ap50"][0] + numbers["class_gain"][0, REPAIRS.index(ALL)]
+    annotated = np.isin(np.arange(3), truth.labels[~truth.difficult])
+    assert per_class[annotated] == pytest.approx(1)
+    assert np.isnan(per_class[~annotated]).all()
+
+
+def budget_of(faces: list[Seen], found: list[Seen]) -> tuple[list[str], dict[str, float]]:
+    truth, detections = as_truth(faces, photos=2), as_detections(found)
+    record = describe_budget(truth, detections, resamples=0)
+    gains = {repair: gain for repair, gain in record["gain"].items() if gain}
+    return names(classify_errors(truth, detections)), gains
+
+
+def test_wrong_class() -> None:
+    # The masked face is found as unmasked, ahead of the unmasked one.
+    faces = [Seen(0, 0, FACE), Seen(0, 1, BESIDE)]
+    kinds, gains = budget_of(faces, [Seen(0, 1, FACE, 0.9), Seen(0, 1, BESIDE, 0.8)])
+    assert kinds == ["wrong_class", "true"]
+    # AP 0 and 1/2 become 1 and 1. The masked face is not missed.
+    assert gains == {"wrong_class": pytest.approx(0.75), ALL: pytest.approx(0.75)}
+
+
+def test_wrong_class_on_a_face_already_hit_is_removed() -> None:
+    faces = [Seen(0, 0, FACE), Seen(0, 1, BESIDE)]
+    found = [Seen(0, 1, FACE, 0.9), Seen(0, 1, BESIDE, 0.8), Seen(0, 0, FACE, 0.7)]
+    kinds, gains = budget_of(faces, found)
+    assert kinds == ["wrong_class", "true", "true"]
+    assert gains == {"wrong_class": pytest.approx(0.25), ALL: pytest.approx(0.25)}
+
+
+def test_of_several_on_one_face_only_the_surest_becomes_a_hit() -> None:
+    faces = [Seen(0, 0, FACE), Seen(0, 0, BESIDE)]
+    found = [Seen(0, 1, FACE, 0.7), Seen(0, 2, FACE, 0.9), Seen(0, 0, BESIDE, 0.8)]
+    truth, detections = as_truth(faces), as_detections(found)
+    budget = fix_errors(truth, detections, classify_errors(truth, detections))
+    masked, unmasked, wrongly = budget.fixed[REPAIRS.index("wrong_class")]
+    assert masked.rows.tolist() == [1, 2]
+    assert masked.true.tolist() == [[True, True]]
+    assert len(unmasked.rows) == len(wrongly.rows) == 0
+
+
+def test_poor_box() -> None:
+    kinds, gains = budget_of([Seen(0, 0, FACE)], [Seen(0, 0, LOW, 0.9)])
+    assert kinds == ["poor_box"]
+    assert gains == {"poor_box": 1, ALL: 1}
+    # Behind a hit it is only removed, and behind all hits it costs nothing.
+    both = [Seen(0, 0, LOW, 0.9), Seen(0, 0, FACE, 0.8)]
+    kinds, gains = budget_of([Seen(0, 0, FACE)], both)
+    assert kinds == ["poor_box", "true"]
+    assert gains == {"poor_box": 0.5, ALL: 0.5}
+    assert budget_of([Seen(0, 0, FACE)], [both[0]._replace(score=0.1), both[1]])[1] == {}
+
+
+def test_wrong_class_and_box_is_removed_and_the_face_stays_missed() -> None:
+    faces = [Seen(0, 0, FACE), Seen(0, 1, BESIDE)]
+    kinds, gains = budget_of(faces, [Seen(0, 1, LOW, 0.9), Seen(0, 1, BESIDE, 0.8)])
+    assert kinds == ["wrong_class_and_box", "true"]
+    # Masked: 0 and missed, without detections; unmasked: 1/2.
+    assert gains == {
+        "wrong_class_and_box": pytest.approx(0.25),
+        MISSED: pytest.approx(0.5),
+        ALL: pytest.approx(0.75),
+    }
+
+
+def test_second_hit() -> None:
+    faces = [Seen(0, 0, FACE), Seen(0, 0, BESIDE)]
+    found = [Seen(0, 0, FACE, 0.9), Seen(0, 0, (0, 0, 10, 9), 0.8), Seen(0, 0, BESIDE, 0.7)]
+    kinds, gains = budget_of(faces, found)
+    assert kinds == ["true", "second_hit", "true"]
+    # 1/2 + 1/2 × 2/3 becomes 1.
+    assert gains == {"second_hit": pytest.approx(1 / 6), ALL: pytest.approx(1 / 6)}
+
+
+def test_false_face() -> None:
+    found = [Seen(0, 0, FAR, 0.9), Seen(0, 0, FACE, 0.8), Seen(1, 0, FACE, 0.7)]
+    kinds, gains = budget_of([Seen(0, 0, FACE)], found)
+    # In the other photo there is no face at all.
+    assert kinds == ["false_face", "true", "false_face"]
+    assert gains == {"false_face": 0.5, ALL: 0.5}
+
+
+def test_missed_faces_are_no_longer_asked_for() -> None:
+    faces = [Seen(0, 0, FACE), Seen(0, 0, BESIDE), Seen(1, 0, FACE)]
+    found = [Seen(0, 0, FAR, 0.9), Seen(0, 0, FACE, 0.8)]
+    _, gains = budget_of(faces, found)
+    # 1/3 at precision 1/2 becomes 1/1 at precision 1/2.
+    assert gains[MISSED] == pytest.approx(1 / 2 - 1 / 6)
+
+
+def test_a_class_with_all_faces_missed() -> None:
+    faces = [Seen(0, 0, FACE), Seen(0, 1, BESIDE)]
+    hit = Seen(0, 0, FACE, 0.9)
+    assert budget_of(faces, [hit])[1] == {MISSED: 0.5, ALL: 0.5}
+    # With false detections of the class nothing is won before they are removed too.
+    assert budget_of(faces, [hit, Seen(0, 1, FAR, 0.8)])[1] == {ALL: 0.5}
+
+
+def test_a_second_hit_comes_before_a_wrong_class_and_that_before_a_poor_box() -> None:
+    # A detection of masked on a masked face taken, and as much on an unmasked one.
+    same_place = [Seen(0, 0, FACE), Seen(0, 1, FACE)]
+    twice = [Seen(0, 0, FACE, 0.9), Seen(0, 0, FACE, 0.8)]
+    assert budget_of(same_place, twice)[0] == ["true", "second_hit"]
+    neighbours = [Seen(0, 0, (0, 0, 10, 3)), Seen(0, 1, FACE)]
+    assert budget_of(neighbours, [Seen(0, 0, FACE)])[0] == ["wrong_class"]
+    apart = [Seen(0, 0, (0, 0, 10, 2)), Seen(0, 1, (0, 0, 10, 3))]
+    assert budget_of(apart, [Seen(0, 0, FACE)])[0] == ["poor_box"]
+
+
+def test_thresholds_belong_to_the_nearer_kind() -> None:
+    faces = [Seen(0, 0, FACE)]
+    assert budget_of(faces, [Seen(0, 1, (0, 0, 10, 5))])[0] == ["wrong_class"]
+    assert budget_of(faces, [Seen(0, 0, (0, 0, 10, 1))])[0] == ["poor_box"]
+    assert budget_of(faces, [Seen(0, 1, (0, 0, 10, 1))])[0] == ["wrong_class_and_box"]
+    assert budget_of(faces, [Seen(0, 0, (0, 0, 9, 1))])[0] == ["false_face"]
+
+
+def test_difficult_faces() -> None:
+    faces = [Seen(0, 0, FACE, difficult=True), Seen(0, 1, BESIDE)]
+    found = [Seen(0, 0, FACE, 0.9), Seen(0, 1, FACE, 0.8), Seen(0, 1, BESIDE, 0.7)]
+    kinds, gains = budget_of(faces, found)
+    # Given its right class, the second would lie on a difficult face of it and not count.
+    assert kinds == ["ignored", "wrong_class", "true"]
+    assert gains == {"wrong_class": 0.5, ALL: 0.5}
+
+
+def test_worst_first() -> None:
+    faces = [Seen(0, 0, FACE), Seen(0, 1, (50, 50, 90, 80)), Seen(1, 0, BESIDE)]
+    found = [Seen(0, 0, FAR, 0.3), Seen(1, 0, FAR, 0.8), Seen(1, 1, FAR, 0.8), Seen(1, 2, BESIDE)]
+    errors = classify_errors(as_truth(faces, photos=2), as_detections(found))
+    rows, scores = errors.sort_worst("false_face")
+    assert (rows.tolist(), scores.tolist()) == ([1, 2, 0], [0.8, 0.8, 0.3])
+    rows, areas = errors.sort_worst(MISSED)
+    assert (rows.tolist(), areas.tolist()) == ([1, 0], [1200, 100])
+    assert errors.sort_worst("wrong_class")[0].tolist() == [3]
+    assert errors.mistaken.tolist() == [False, False, True]
+    assert errors.sort_worst("poor_box")[0].tolist() == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_weights_are_copies_of_photos(seed: int) -> None:
+    truth, detections = make_clutter(seed, photos=4, found=60)
+    scores = np.random.default_rng(seed).permutation(len(detections)) / len(detections)
+    detections = replace(detections, scores=scores)
+    times = [2, 0, 1, 3]
+    copies = [photo for photo in range(4) for _ in range(times[photo])]
+    faces = [g for photo in copies for g in np.flatnonzero(truth.photo == photo)]
+    rows = np.array([d for photo in copies for d in np.flatnonzero(detections.photo == photo)])
+
+    def place(photo: np.ndarray) -> np.ndarray:
+        return np.repeat(np.arange(len(copies)), [(photo == old).sum() for old in copies])
+
+    copied = GroundTruth(
+        tuple(map(str, range(len(copies)))),
+        place(truth.photo),
+        truth.boxes[faces],
+        truth.labels[faces],
+        truth.difficult[faces],
+    )
+    again = detections.take(rows, place(detections.photo))
+    budget = fix_errors(truth, detections, classify_errors(truth, detections))
+    weighted = compute_budget(budget, np.array([[1, 1, 1, 1], times], dtype=float))
+    repeated = compute_budget(fix_errors(copied, again, classify_errors(copied, again)))
+    plain = compute_budget(budget)
+    for name, values in weighted.items():
+        np.testing.assert_allclose(values[0], plain[name][0])
+        np.testing.assert_allclose(values[1], repeated[name][0])
+
+
+def test_record() -> None:
+    truth, detections = make_clutter(2, photos=20, faces=80, found=120)
+    record = describe_budget(truth, detections, resamples=200, seed=1)
+    assert record == describe_budget(truth, detections, resamples=200, seed=1)
+    json.dumps(record, allow_nan=False)
+    faces, found = record["faces"], record["detections"]
+    assert sum(faces.values()) == len(truth.photo)
+    assert sum(found.values()) == len(detections)
+    assert sum(record["count"][kind] for kind in DETECTION_KINDS) == found["false"]
+    assert record["count"][MISSED] == faces["missed"]
+    for kind, gain in record["gain"].items():
+        low, high = record["intervals"]["gain"][kind]
+        assert 0 <= low <= high
+        assert low - 0.05 <= gain <= high + 0.05
+        assert set(record["intervals"]["class_gain"][kind]) == set(truth.classes)
+    assert record["intervals"]["fixed_map50"][ALL] == pytest.approx([1, 1])
+    assert describe_budget(truth, detections, resamples=0)["intervals"] is None
+
+
+def test_nothing_found_and_nothing_to_find() -> None:
+    faces, nothing = [Seen(0, 0, FACE)], as_detections([])
+    record = describe_budget(as_truth(faces), nothing, resamples=5)
+    assert record["map50"] == 0
+    assert record["gain"][MISSED] == record["gain"][ALL] == 1
+    assert record["gain"]["false_face"] == 0
+    assert record["ap50"]["without_mask"] is None
+    assert record["intervals"]["ap50"]["without_mask"] is None
+    nobody = describe_budget(as_truth([]), as_detections(faces), resamples=5)
+    assert nobody["map50"] is None
+    assert nobody["gain"][ALL] is None
+    assert nobody["count"]["false_face"] == 1
+
+
+def test_not_with_every_row_for_every_class() -> None:
+    truth, detections = make_clutter(0)
+    with pytest.raises(ValueError, match="not with all_classes"):
+        classify_errors(truth, detections, Rules(all_classes=True))

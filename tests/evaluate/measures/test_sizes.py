@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from evaluate.measures.size_counts import SIZE_EDGES, SIZE_NAMES, count_sizes, sort_by_size
+from evaluate.measures.sizes import compute_sizes, describe_sizes
+from evaluate.records import Detections, GroundTruth
+from tests.evaluate.clutter import Seen, as_detections, as_truth, make_clutter
+from tests.evaluate.slow_voc import slow_iou
+
+HALF = Fraction(1, 2)
+NUMBERS = ("found", "accuracy", "macro_recall", "found_and_right", "face_ap50", "map50")
+
+
+def slow_side(box: np.ndarray, inclusive: bool) -> int:
+    xmin, ymin, xmax, ymax = map(int, box)
+    return min(xmax - xmin, ymax - ymin) + (1 if inclusive else 0)
+
+
+def slow_bin(box: np.ndarray, inclusive: bool) -> int:
+    return sum(slow_side(box, inclusive) >= edge for edge in SIZE_EDGES)
+
+
+def slow_area(flags: list[bool], faces: int) -> Fraction:
+    """Area under the curve of a list of hits and misses by rank."""
+    curve, hits = [], 0
+    for rank, flag in enumerate(flags, start=1):
+        hits += flag
+        curve.append((flag, Fraction(hits, rank)))
+    return (
+        sum(
+            (max(p for _, p in curve[place:]) for place, (flag, _) in enumerate(curve) if flag),
+            Fraction(0),
+        )
+        / faces
+    )
+
+
+def slow_ap(
+    truth: GroundTruth,
+    detections: Detections,
+    size: int,
+    label: int | None,
+    scores: np.ndarray,
+    inclusive: bool,
+) -> Fraction | None:
+    """AP within a bin, of a class or, with None, of faces as such."""
+    faces = [g for g in range(len(truth.photo)) if label in (None, truth.labels[g])]
+    out = {
+        g: bool(truth.difficult[g]) or slow_bin(truth.boxes[g], inclusive) != size for g in faces
+    }
+    rows = [d for d in range(len(detections)) if label in (None, detections.labels[d])]
+    flags: list[bool] = []
+    taken = set()
+    for d in sorted(rows, key=lambda d: -scores[d]):
+        best, face = Fraction(0), None
+        for g in faces:
+            if truth.photo[g] == detections.photo[d]:
+                overlap = slow_iou(
+                    tuple(map(int, detections.boxes[d])), tuple(map(int, truth.boxes[g])), inclusive
+                )
+                if overlap > best:
+                    best, face = overlap, g
+        if face is not None and best >= HALF and out[face]:
+            continue
+        if face is not None and best >= HALF and face not in taken:
+            taken.add(face)
+            flags.append(True)
+        elif slow_bin(detections.boxes[d], inclusive) == size:
+            flags.append(False)
+    total = sum(not left_out for left_out in out.values())
+    return slow_area(flags, total) if total else None
+
+
+def slow_pairs(
+    truth: GroundTruth, detections: Detections, thresh: float, inclusive: bool
+) -> dict[int, int]:
+    """The predicted class of every face that is found."""
+    pairs: dict[int, int] = {}
+    rows = [d for d in range(len(detections)) if detections.detection[d] >= thresh]
+    for d in sorted(rows, key=lambda d: -detections.detection[d]):
+        best, face = Fraction(0), None
+        for g in range(len(truth.photo)):
+            free = g not in pairs and not truth.difficult[g]
+            if free and truth.photo[g] == detections.photo[d]:
+                overlap = slow_iou(
+                    tuple(map(int, detections.boxes[d])), tuple(map(int, truth.boxes[g])), inclusive
+                )
+                if overlap >= HALF and overlap > best:
+                    best, face = overlap, g
+        if face is not None:
+            pairs[face] = int(detections.labels[d])
+    return pairs
+
+
+def slow_share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def slow_mean(values: list[float | None]) -> float | None:
+    defined = [float(value) for value in values if value is not None]
+    return sum(defined) / len(defined) if defined else None
+
+
+def slow_numbers(
+    truth: GroundTruth, detections: Detections, size: int, thresh: float, inclusive: bool
+) -> dict[str, float | None]:
+    pairs = slow_pairs(truth, detections, thresh, inclusive)
+    faces = [
+        g
+        for g in range(len(truth.photo))
+        if not truth.difficult[g] and slow_bin(truth.boxes[g], inclusive) == size
+    ]
+    found = [g for g in faces if g in pairs]
+    right = [g for g in found if pairs[g] == truth.labels[g]]
+    labels = range(len(truth.classes))
+    return {
+        "found": slow_share(len(found), len(faces)),
+        "accuracy": slow_share(len(right), len(found)),
+        "macro_recall": slow_mean(
+            [
+                slow_share(
+                    sum(truth.labels[g] == label for g in right),
+                    sum(truth.labels[g] == label for g in found),
+                )
+                for label in labels
+            ]
+        ),
+        "found_and_right": slow_share(len(right), len(faces)),
+        "face_ap50": slow_ap(truth, detections, size, None, detections.detection, inclusive),
+        "map50": slow_mean(
+            [
+                slow_ap(truth, detections, size, label, detections.scores, inclusive)
+                for label in labels
+            ]
+        ),
+    }
+
+
+@pytest.mark.parametrize("inclusive", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_equals_the_slow_implementation(seed: int, inclusive: bool) -> None:
+    truth, detections = make_clutter(seed, faces=40, found=60)
+    record = describe_sizes(truth, detections, thresh=0.25, inclusive=inclusive, resamples=0)
+    for size, described in enumerate(record["sizes"]):
+        expected = slow_numbers(truth, detections, size, 0.25, inclusive)
+        for name in NUMBERS:
+            value = None if expected[name] is None else float(expected[name])
+            assert described[name] == pytest.approx(value, abs=1e-12), (size, name)
+        assert described["intervals"] is None
+    faces = [sum(described["faces"].values()) for described in record["sizes"]]
+    assert sum(faces) == (~truth.difficult).sum()
+
+
+def test_sides_on_an_edge_belong_to_the_larger_bin() -> None:
+    boxes = np.array(
+        [[0, 0, 15.9, 80], [0, 0, 80, 16], [0, 0, 31.9, 32], [0, 0, 32, 32], [0, 0, 64, 99]]
+    )
+    assert sort_by_size(boxes).tolist() == [0, 1, 1, 2, 3]
+    assert sort_by_size(np.array([[0.0, 0, 15, 15]]), inclusive=True).tolist() == [1]
+    assert SIZE_NAMES == ("<16", "16–32", "32–64", "≥64")
+
+
+def test_hand_computed() -> None:
+    faces = [
+        Seen(0, 0, (0, 0, 10, 10)),
+        Seen(0, 1, (20, 0, 30, 10)),
+        Seen(0, 0, (0, 100, 20, 120)),
+        Seen(0, 0, (0, 200, 20, 220), difficult=True),
+    ]
+    found = [
+        # Before all of the small ones comes a false one of another size, then one of theirs.
+        Seen(0, 0, (300, 0, 340, 40), 0.95),
+        Seen(0, 0, (300, 100, 308, 108), 0.9),
+        Seen(0, 0, (0, 0, 10, 10), 0.8),
+        Seen(0, 0, (20, 0, 30, 10), 0.7),
+        # Right, but under the threshold.
+        Seen(0, 0, (0, 100, 20, 120), 0.4),
+    ]
+    small, middle, large, huge = describe_sizes(as_truth(faces), as_detections(found), resamples=0)[
+        "sizes"
+    ]
+    assert small["faces"] == {"with_mask": 1, "without_mask": 1, "mask_weared_incorrect": 0}
+    assert middle["faces"] == {"with_mask": 1, "without_mask": 0, "mask_weared_incorrect": 0}
+    assert (small["from"], small["below"]) == (None, 16)
+    assert (huge["from"], huge["below"]) == (64, None)
+    assert (small["found"], small["accuracy"], small["found_and_right"]) == (1, 0.5, 0.5)
+    assert small["macro_recall"] == 0.5
+    # By rank: false, right, right.
+    assert small["face_ap50"] == pytest.approx(2 / 3)
+    # Masked: false, right, false. Unmasked: none.
+    assert small["map50"] == pytest.approx((1 / 2 + 0) / 2)
+    assert (middle["found"], middle["accuracy"], middle["face_ap50"]) == (0, None, 1)
+    for nobody in (large, huge):
+        assert all(nobody[name] is None for name in NUMBERS)
+
+
+def test_a_face_may_be_found_by_a_box_of_another_size() -> None:
+    # 15 × 15 against 16 × 16: IoU 0.88.
+    record = describe_sizes(
+        as_truth([Seen(0, 0, (0, 0, 16, 16))]),
+        as_detections([Seen(0, 0, (0, 0, 15, 15), 0.9)]),
+        resamples=0,
+    )
+    small, middle, *_ = record["sizes"]
+    assert small["map50"] is None
+    assert (middle["map50"], middle["face_ap50"], middle["found"]) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_weights_are_copies_of_photos(seed: int) -> None:
+    truth, detections = make_clutter(seed, photos=4)
+    # Distinct scores: equal ones are told apart by photo, and copies come later.
+    scores = np.random.default_rng(seed).permutation(len(detections)) / len(detections)
+    detections = Detections(
+        detections.photo, detections.boxes, detections.labels, scores, scores, None
+    )
+    times = [2, 0, 1, 3]
+    copies = [photo for photo in range(4) for _ in range(times[photo])]
+    faces = [g for photo in copies for g in np.flatnonzero(truth.photo == photo)]
+    rows = np.array([d for photo in copies for d in np.flatnonzero(detections.photo == photo)])
+
+    def place(photo: np.ndarray) -> np.ndarray:
+        return np.repeat(np.arange(len(copies)), [(photo == old).sum() for old in copies])
+
+    copied = GroundTruth(
+        tuple(map(str, range(len(copies)))),
+        place(truth.photo),
+        truth.boxes[faces],
+        truth.labels[faces],
+        truth.difficult[faces],
+    )
+    weights = np.array([[1, 1, 1, 1], times], dtype=float)
+    weighted = compute_sizes(count_sizes(truth, detections), weights)
+    repeated = compute_sizes(count_sizes(copied, detections.take(rows, place(detections.photo))))
+    plain = compute_sizes(count_sizes(truth, detections))
+    for name, values in weighted.items():
+        np.testing.assert_allclose(values[0], plain[name][0])
+        np.testing.assert_allclose(values[1], repeated[name][0])
+
+
+def test_intervals_hold_the_numbers_and_the_record_is_json() -> None:
+    truth, detections = make_clutter(3, photos=30, faces=150, found=200)
+    record = describe_sizes(truth, detections, resamples=300, seed=1)
+    assert record == describe_sizes(truth, detections, resamples=300, seed=1)
+    for described in record["sizes"]:
+        assert set(described["intervals"]) == set(NUMBERS)
+        for name in ("accuracy", "found_and_right", "found"):
+            low, high = described["intervals"][name]
+            assert low <= described[name] <= high
+        assert low < high
+    json.dumps(record, allow_nan=False)
+
+
+def test_nothing_found_and_nothing_to_find() -> None:
+    faces = [Seen(0, 0, (0, 0, 10, 10))]
+    small = describe_sizes(as_truth(faces), as_detections([]), resamples=10)["sizes"][0]
+    assert (small["found"], small["accuracy"], small["map50"]) == (0, None, 0)
+    assert small["intervals"]["map50"] == [0, 0]
+    assert small["intervals"]["accuracy"] is None
+    nobody = describe_sizes(as_truth([]), as_detections(faces), resamples=10)["sizes"][0]
+    assert all(nobody[name] is None for name in NUMBERS)
+    assert set(nobody["faces"].values()) == {0}
