@@ -21,7 +21,7 @@ from evaluate.measures.metrics import Rules, compute_headline, match_predictions
 from evaluate.records import GroundTruth, Vocabulary
 from tests.evaluate.voc_files import voc_xml
 
-GOLDENS = Path(__file__).parents[3] / "shared" / "eval"
+GOLDENS = Path(__file__).parents[4] / "shared" / "eval"
 TOY, SAMPLE = GOLDENS / "toy", GOLDENS / "voc-sample"
 needs_goldens = pytest.mark.skipif(not GOLDENS.is_dir(), reason="golden data is not there")
 

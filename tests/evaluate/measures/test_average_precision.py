@@ -17,7 +17,7 @@ from evaluate.measures.average_precision import (
 from evaluate.measures.matching import BoxGroups
 from tests.evaluate.slow_voc import Corners, Found, Truth, slow_ap
 
-GOLDENS = Path(__file__).parents[3] / "shared" / "eval"
+GOLDENS = Path(__file__).parents[4] / "shared" / "eval"
 IOUS = [Fraction(3, 10), Fraction(1, 2), Fraction(3, 4)]
 
 # The toy set of Padilla's object detection metrics (MIT): photo, xmin, ymin, xmax, ymax.

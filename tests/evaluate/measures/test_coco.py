@@ -14,7 +14,7 @@ from evaluate.measures.coco import describe_coco
 from evaluate.records import Detections, GroundTruth, Vocabulary
 from tests.evaluate.clutter import Seen, as_detections, as_truth, make_clutter
 
-TOY = Path(__file__).parents[3] / "shared" / "eval" / "toy"
+TOY = Path(__file__).parents[4] / "shared" / "eval" / "toy"
 FACE = (0.0, 0.0, 10.0, 10.0)
 
 LIBRARY_NAMES = {
