@@ -12,10 +12,10 @@ import numpy as np
 from data_prep.files import write_json
 from evaluate.formats.predictions import Placed
 from evaluate.measures.bootstrap import LEVEL, bootstrap_intervals
+from evaluate.measures.matching import MATCH_IOU
 from evaluate.measures.metrics import (
     DEFAULT_RULES,
     IOUS,
-    MATCH_IOU,
     PER_CLASS,
     Matches,
     Rules,

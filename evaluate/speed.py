@@ -21,14 +21,8 @@ from rich.table import Table
 
 from evaluate.measures.average_precision import average_precisions, rank_hits, voc_average_precision
 from evaluate.measures.coco import build_coco_dataset, build_coco_results
-from evaluate.measures.matching import BoxGroups
-from evaluate.measures.metrics import (
-    DEFAULT_RULES,
-    IOUS,
-    MATCH_IOU,
-    compute_headline,
-    match_predictions,
-)
+from evaluate.measures.matching import MATCH_IOU, BoxGroups
+from evaluate.measures.metrics import DEFAULT_RULES, IOUS, compute_headline, match_predictions
 from evaluate.records import Detections, FloatArray, GroundTruth
 from evaluate.speed_boxes import loop_average_precision, make_boxes
 

@@ -24,7 +24,7 @@ from evaluate.measures.alarm_counts import (
     count_alarms,
 )
 from evaluate.measures.bootstrap import LEVEL, bootstrap_intervals
-from evaluate.measures.metrics import MATCH_IOU
+from evaluate.measures.matching import MATCH_IOU
 from evaluate.measures.named_numbers import describe_intervals, describe_values
 from evaluate.measures.pairs import CROP_IOU
 from evaluate.measures.roc import area_under_roc, describe_roc

@@ -14,7 +14,7 @@ from evaluate.measures.grades import (
     count_grades,
     grade_faces,
 )
-from evaluate.measures.metrics import MATCH_IOU
+from evaluate.measures.matching import MATCH_IOU
 from evaluate.measures.named_numbers import describe_intervals, describe_values
 from evaluate.measures.pairs import CROP_IOU, pair_crops, pair_faces
 from evaluate.measures.undefined import share

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from evaluate.measures.average_precision import average_precisions
-from evaluate.measures.metrics import MATCH_IOU, Rules, rank_classes
+from evaluate.measures.matching import MATCH_IOU
+from evaluate.measures.metrics import Rules, rank_classes
 from evaluate.measures.undefined import to_number
 from evaluate.records import Detections, FloatArray, GroundTruth
 

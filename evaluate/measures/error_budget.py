@@ -12,7 +12,8 @@ from evaluate.measures.average_precision import RankedHits, average_precisions
 from evaluate.measures.bootstrap import LEVEL, bootstrap_intervals
 from evaluate.measures.error_kinds import KINDS, MISSED, NEAR_IOU, classify_errors
 from evaluate.measures.error_repairs import REPAIRS, Budget, fix_errors
-from evaluate.measures.metrics import MATCH_IOU, Rules
+from evaluate.measures.matching import MATCH_IOU
+from evaluate.measures.metrics import Rules
 from evaluate.measures.undefined import share, to_interval, to_number
 from evaluate.records import BoolArray, Detections, FloatArray, GroundTruth
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluate.measures.matching import BoxGroups, best_overlaps, flag_hits
-from evaluate.measures.metrics import DEFAULT_RULES, MATCH_IOU, Rules
+from evaluate.measures.matching import MATCH_IOU, BoxGroups, best_overlaps, flag_hits
+from evaluate.measures.metrics import DEFAULT_RULES, Rules
 from evaluate.records import BoolArray, Detections, FloatArray, GroundTruth, IntArray
 
 NEAR_IOU = 0.1

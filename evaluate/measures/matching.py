@@ -10,6 +10,9 @@ import numpy as np
 from evaluate.measures.iou import paired_iou
 from evaluate.records import BoolArray, FloatArray, IntArray
 
+MATCH_IOU = 0.5
+"""Smallest IoU at which the label of a detection is compared with that of a face."""
+
 PAIRS_AT_ONCE = 100_000
 """Keeps what is computed at once in the processor's cache (some 50 bytes a pair)."""
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluate.measures.average_precision import RankedHits, average_precisions, rank_hits
-from evaluate.measures.matching import BoxGroups, match_greedily
+from evaluate.measures.matching import BoxGroups
+from evaluate.measures.pairs import pair_faces
 from evaluate.measures.undefined import mean_of_defined, share
 from evaluate.records import Detections, FloatArray, GroundTruth, IntArray
 
@@ -21,9 +22,6 @@ IOUS = tuple(percent / 100 for percent in range(50, 100, 5))
 
 FACE_IOUS = (0.5, 0.75)
 """IoU thresholds of the AP of faces as such."""
-
-MATCH_IOU = 0.5
-"""Smallest IoU at which the label of a detection is compared with that of a face."""
 
 PER_CLASS = frozenset({"ap50", "ap75", "recall", "detected"})
 """Headline numbers of which there is one per class."""
@@ -140,30 +138,19 @@ def count_confusion(
     """Count annotated against predicted classes in every photo.
 
     Faces and detections are paired whatever their class, by falling detector's score, at IoU
-    0.5 or more; see `evaluate.measures.matching.match_greedily`.
+    0.5 or more; see `evaluate.measures.pairs.pair_faces`.
 
     Returns:
         (P, C + 1, C + 1) as in `Matches.confusion`.
     """
-    order = np.argsort(-detections.detection, kind="stable")
-    taken, ignored = match_greedily(
-        BoxGroups(detections.boxes[order], detections.photo[order]),
-        BoxGroups(truth.boxes, truth.photo),
-        truth.difficult,
-        iou=MATCH_IOU,
-        inclusive=inclusive,
-    )
-    labels, photo = detections.labels[order], detections.photo[order]
-    matched = taken >= 0
-    false = ~matched & ~ignored
-    missed = ~truth.difficult
-    missed[taken[matched]] = False
-    rows = np.r_[
-        truth.labels[taken[matched]], np.full(false.sum(), len(truth.classes)), truth.labels[missed]
-    ]
-    columns = np.r_[labels[matched], labels[false], np.full(missed.sum(), len(truth.classes))]
-    photos = np.r_[photo[matched], photo[false], truth.photo[missed]]
-    size = len(truth.classes) + 1
+    pairs = pair_faces(truth, detections, inclusive=inclusive)
+    found, none = pairs.found, len(truth.classes)
+    hits, missed = pairs.rows[found], np.count_nonzero(~found)
+    rows = np.r_[pairs.labels[found], np.full(len(pairs.false), none), pairs.labels[~found]]
+    labels = detections.labels
+    columns = np.r_[labels[hits], labels[pairs.false], np.full(missed, none)]
+    photos = np.r_[pairs.photo[found], detections.photo[pairs.false], pairs.photo[~found]]
+    size = none + 1
     cells = (photos * size + rows) * size + columns
     counts = np.bincount(cells, minlength=len(truth.photos) * size * size)
     return counts.reshape(-1, size, size)

@@ -10,7 +10,8 @@ import numpy as np
 from evaluate.measures.average_precision import RankedHits
 from evaluate.measures.bootstrap import bootstrap_intervals
 from evaluate.measures.curves import Curve, OperatingPoint, find_best_f1, trace_curve
-from evaluate.measures.metrics import FACE_IOUS, IOUS, MATCH_IOU, Matches, Rules, match_predictions
+from evaluate.measures.matching import MATCH_IOU
+from evaluate.measures.metrics import FACE_IOUS, IOUS, Matches, Rules, match_predictions
 from evaluate.measures.undefined import share, to_interval
 from evaluate.record import describe_confusion
 from evaluate.records import Detections, FloatArray, GroundTruth

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data_prep.errors import UserError
-from evaluate.measures.matching import BoxGroups, match_greedily
-from evaluate.measures.metrics import MATCH_IOU
+from evaluate.measures.matching import MATCH_IOU, BoxGroups, match_greedily
 from evaluate.records import BoolArray, Detections, FloatArray, GroundTruth, IntArray
 
 CROP_IOU = 0.9
@@ -66,7 +65,7 @@ def pair_faces(
     iou: float = MATCH_IOU,
     inclusive: bool = False,
 ) -> Pairs:
-    """Pair faces with detections whatever their class, as `metrics.count_confusion` does.
+    """Pair faces with detections whatever their class.
 
     By falling detector's score each detection takes the best face still free. Difficult faces are
     left out, and so are detections on them.

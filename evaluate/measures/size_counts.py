@@ -8,8 +8,13 @@ from itertools import pairwise
 import numpy as np
 
 from evaluate.measures.average_precision import RankedHits
-from evaluate.measures.matching import BoxGroups, best_overlaps, flag_hits, match_greedily
-from evaluate.measures.metrics import MATCH_IOU
+from evaluate.measures.matching import (
+    MATCH_IOU,
+    BoxGroups,
+    best_overlaps,
+    flag_hits,
+)
+from evaluate.measures.pairs import pair_faces
 from evaluate.records import BoolArray, Detections, FloatArray, GroundTruth, IntArray
 
 SIZE_EDGES = (16, 32, 64)
@@ -135,19 +140,11 @@ class _Ranking:
 def _label_found(
     truth: GroundTruth, detections: Detections, *, thresh: float, inclusive: bool
 ) -> IntArray:
-    """(G,) predicted class of every face, -1 where it was not found."""
-    rows = np.flatnonzero(detections.detection >= thresh)
-    rows = rows[np.argsort(-detections.detection[rows], kind="stable")]
-    taken, _ = match_greedily(
-        BoxGroups(detections.boxes[rows], detections.photo[rows]),
-        BoxGroups(truth.boxes, truth.photo),
-        truth.difficult,
-        iou=MATCH_IOU,
-        inclusive=inclusive,
-    )
+    """(G,) predicted class of every face, -1 where it was not found, and for difficult faces."""
+    pairs = pair_faces(truth, detections, thresh=thresh, inclusive=inclusive)
+    of_asked = np.where(pairs.found, detections.labels[pairs.rows], -1) if len(detections) else -1
     labels = np.full(len(truth.labels), -1, dtype=np.int64)
-    matched = taken >= 0
-    labels[taken[matched]] = detections.labels[rows[matched]]
+    labels[~truth.difficult] = of_asked
     return labels
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from evaluate.measures.average_precision import RankedHits, average_precisions
 from evaluate.measures.bootstrap import LEVEL, bootstrap_intervals
-from evaluate.measures.metrics import MATCH_IOU
+from evaluate.measures.matching import MATCH_IOU
 from evaluate.measures.size_counts import SIZE_EDGES, SIZE_NAMES, SizeCounts, count_sizes
 from evaluate.measures.undefined import mean_of_defined, share, to_interval, to_number
 from evaluate.records import Detections, FloatArray, GroundTruth
