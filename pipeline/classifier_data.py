@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -81,7 +82,12 @@ def select_faces(faces: pd.DataFrame, recipe: ClassifierRecipe) -> pd.DataFrame:
 
 
 def make_loaders(
-    faces: pd.DataFrame, prepared: Path, recipe: ClassifierRecipe, size: int, device: torch.device
+    faces: pd.DataFrame,
+    prepared: Path,
+    recipe: ClassifierRecipe,
+    size: int,
+    device: torch.device,
+    crops: Mapping[str, np.ndarray] | None = None,
 ) -> DataLoaders:
     """Training and validation loaders at one input size.
 
@@ -91,11 +97,12 @@ def make_loaders(
         recipe: Batch size and augmentation.
         size: Input side in pixels.
         device: Where batches go.
+        crops: Decoded crops by their path, uint8, RGB; read from the folder at each use when None.
     """
     table = faces.assign(is_valid=faces["split"] == VALID)
     block = DataBlock(
         blocks=(ImageBlock, CategoryBlock(vocab=list(CLASSES), sort=False)),
-        get_x=ColReader("crop", pref=prepared),
+        get_x=(lambda row: crops[row["crop"]]) if crops else ColReader("crop", pref=prepared),
         get_y=ColReader("label"),
         splitter=ColSplitter("is_valid"),
         item_tfms=[Downscale(p=recipe.downscale), ResizeCrop(size)],

@@ -13,6 +13,7 @@ from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.mixup import MixUp
 from fastai.callback.progress import ProgressCallback
 from fastai.callback.schedule import Learner, valley
+from fastai.data.core import DataLoaders
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import Recall as SklearnRecall
 from fastai.metrics import accuracy
@@ -75,7 +76,9 @@ def train_classifier(
     chosen = select_faces(faces, recipe)
     say(_count(chosen))
     checkpoint = load_checkpoint(run.folder / CHECKPOINT)
-    learn = _make_learner(chosen, prepared, recipe, run, device, say, fresh=checkpoint is None)
+    loaders = make_loaders(chosen, prepared, recipe, recipe.sizes[0], device)
+    labels = chosen.loc[chosen["split"] == TRAIN, "label"]
+    learn = make_learner(loaders, labels, recipe, run.folder, say, fresh=checkpoint is None)
     history: list[Row] = list(checkpoint["history"]) if checkpoint else []
     first = checkpoint["stage"] if checkpoint else 0
     lr = _choose_lr(learn, recipe, history, say)
@@ -99,21 +102,31 @@ def _count(faces: pd.DataFrame) -> str:
     return "; ".join(parts)
 
 
-def _make_learner(
-    faces: pd.DataFrame,
-    prepared: Path,
+def make_learner(
+    loaders: DataLoaders,
+    labels: pd.Series,
     recipe: ClassifierRecipe,
-    run: Run,
-    device: torch.device,
+    folder: Path,
     say: Callable[[str], None],
     *,
     fresh: bool,
 ) -> Learner:
-    """Fastai's `vision_learner` with initial weights."""
-    loaders = make_loaders(faces, prepared, recipe, recipe.sizes[0], device)
-    weights = class_weights(faces.loc[faces["split"] == TRAIN, "label"], recipe)
+    """Fastai's `vision_learner` with the recipe's loss, callbacks and initial weights.
+
+    Args:
+        loaders: Training and validation batches; their device is where it trains.
+        labels: Classes of the training faces, for the loss weights.
+        recipe: Every number.
+        folder: Where fastai puts what it writes.
+        say: Gets a note when the weights are random.
+        fresh: Whether to load initial weights; a resumed training brings its own.
+
+    Raises:
+        WeightsError: The initial weights can't be had.
+    """
+    weights = class_weights(labels, recipe)
     callbacks: list[Any] = [ChannelsLast()]
-    if recipe.bf16 == "on" or (recipe.bf16 == "auto" and has_fast_bf16(device)):
+    if recipe.bf16 == "on" or (recipe.bf16 == "auto" and has_fast_bf16(loaders.device)):
         callbacks.append(Bf16())
     if recipe.mixup:
         callbacks.append(MixUp(recipe.mixup))
@@ -128,7 +141,7 @@ def _make_learner(
             metrics=[accuracy, SklearnRecall(average="macro")],
             wd=recipe.weight_decay,
             cbs=callbacks,
-            path=run.folder,
+            path=folder,
         )
     except OSError as error:
         raise WeightsError(

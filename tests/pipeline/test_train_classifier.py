@@ -19,10 +19,10 @@ from data_prep.labels import CLASSES
 from data_prep.photo import photo_size, read_photo
 from pipeline import train_classifier as training
 from pipeline.classifier import Classifier, to_torchvision
-from pipeline.classifier_data import select_faces
+from pipeline.classifier_data import make_loaders, select_faces
 from pipeline.recipe import ClassifierRecipe, load_recipe
 from pipeline.runs import PreparedError, Run, identify_data, start_run
-from pipeline.train_classifier import train_classifier
+from pipeline.train_classifier import make_learner, train_classifier
 from pipeline.weights import ClassifierCard, WeightsError, load_weights
 from tests.pipeline.makers import CPU
 
@@ -212,8 +212,9 @@ def start(prepared, tmp_path, init):
     recipe = SHORT.model_copy(update={"init": str(init)})
     lines = []
     faces = select_faces(read_faces(prepared), recipe)
-    run = Run(tmp_path, {})
-    learn = training._make_learner(faces, prepared, recipe, run, CPU, lines.append, fresh=True)
+    loaders = make_loaders(faces, prepared, recipe, recipe.sizes[0], CPU)
+    labels = faces.loc[faces["split"] == "train", "label"]
+    learn = make_learner(loaders, labels, recipe, tmp_path, lines.append, fresh=True)
     return to_torchvision(learn.model.state_dict()), lines
 
 
