@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -93,3 +94,16 @@ def read_faces(path: Path) -> pd.DataFrame:
     for column in _TEXT_COLUMNS:
         table[column] = table[column].fillna("")
     return table
+
+
+def select_sources(faces: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Rows of some datasets; all when none is named.
+
+    Raises:
+        FacesError: A dataset is not there; the message names those that are.
+    """
+    there = sorted(set(faces["source"]))
+    unknown = [name for name in names if name not in there]
+    if unknown:
+        raise FacesError(f"no face of a dataset '{unknown[0]}'; there are: {', '.join(there)}.")
+    return faces[faces["source"].isin(names)] if names else faces

@@ -61,14 +61,6 @@ def decode_boxes(offsets: Tensor, anchors: Tensor) -> Tensor:
     return torch.cat([centre - half, centre + half], dim=-1)
 
 
-def encode_boxes(boxes: Tensor, anchors: Tensor) -> Tensor:
-    """Corner boxes to network offsets: the inverse of `decode_boxes`."""
-    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
-    size = boxes[..., 2:] - boxes[..., :2]
-    shift = (centre - anchors[:, :2]) / (anchors[:, 2:] * VARIANCES[0])
-    return torch.cat([shift, torch.log(size / anchors[:, 2:]) / VARIANCES[1]], dim=-1)
-
-
 def decode_landmarks(offsets: Tensor, anchors: Tensor) -> Tensor:
     """Network offsets to points.
 

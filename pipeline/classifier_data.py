@@ -18,6 +18,7 @@ from fastai.vision.data import ImageBlock, Normalize
 from fasttransform import Transform
 
 from data_prep.crop import resize_crop
+from data_prep.faces import select_sources
 from data_prep.labels import CLASSES
 from data_prep.split import TRAIN, VALID
 from pipeline.recipe import ClassifierRecipe
@@ -61,10 +62,11 @@ def select_faces(faces: pd.DataFrame, recipe: ClassifierRecipe) -> pd.DataFrame:
     """Rows of `faces.csv` a recipe trains and validates on; all validation faces stay.
 
     Raises:
+        FacesError: The recipe names a dataset that is not there.
         PreparedError: A split is empty, a class has no training face, or all training faces are
             fewer than a batch.
     """
-    chosen = faces[faces["source"].isin(recipe.sources)] if recipe.sources else faces
+    chosen = select_sources(faces, recipe.sources)
     chosen = chosen[(chosen["split"] == VALID) | (chosen["split"] == TRAIN)]
     if recipe.faces == "kept":
         chosen = chosen[chosen["kept"] | (chosen["split"] == VALID)]

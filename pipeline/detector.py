@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import nms
 
-from pipeline.anchors import decode_boxes, decode_landmarks, make_anchors
+from pipeline.anchors import VARIANCES, decode_boxes, decode_landmarks, make_anchors
 from pipeline.closer_look import CLOSER_FACTOR, SURE_SCORE, has_tiny_faces, merge_looks
 from pipeline.compute import autocast, prepare_net
 from pipeline.face_boxes import NMS_IOU, FaceBoxes
@@ -77,6 +77,8 @@ class Detector:
             WeightsError: They are missing, damaged, or do not fit the network.
         """
         state, card = load_weights(path, DetectorCard)
+        if card.variances != VARIANCES:
+            raise WeightsError(f"{path}: trained with variances {card.variances}, not {VARIANCES}.")
         net = RetinaFace(card.negative_slope)
         try:
             net.load_state_dict(state)

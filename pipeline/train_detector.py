@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Sampler
 
+from data_prep.faces import select_sources
 from data_prep.photo import read_photo
 from data_prep.split import TRAIN, VALID
 from evaluate.measures.average_precision import average_precisions, rank_hits
@@ -61,10 +62,11 @@ def train_detector(
         The card of the written weights, with the validation figures.
 
     Raises:
+        FacesError: The recipe names a dataset that is not there.
         PreparedError: There is nothing to train or validate on.
         WeightsError: The start weights do not fit.
     """
-    chosen = faces[faces["source"].isin(recipe.sources)] if recipe.sources else faces
+    chosen = select_sources(faces, recipe.sources)
     scenes = collect_scenes(chosen[chosen["split"] == TRAIN], roots)
     valid = collect_scenes(chosen[chosen["split"] == VALID], roots)
     if not scenes or not valid:

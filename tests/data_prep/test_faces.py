@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from data_prep.faces import COLUMNS, FacesError, read_faces, write_faces
+from data_prep.faces import COLUMNS, FacesError, read_faces, select_sources, write_faces
 
 
 def make_table(**columns):
@@ -94,3 +94,11 @@ def test_text_in_place_of_a_number(tmp_path):
 def test_missing_table_says_how_to_make_it(tmp_path):
     with pytest.raises(FacesError, match="python -m data_prep build"):
         read_faces(tmp_path)
+
+
+def test_sources_that_are_not_there_are_named():
+    table = pd.DataFrame({"source": ["a", "b", "a"], "object": [0, 1, 2]})
+    assert select_sources(table, ["a"])["object"].tolist() == [0, 2]
+    assert select_sources(table, []).equals(table)
+    with pytest.raises(FacesError, match=r"'c'; there are: a, b\."):
+        select_sources(table, ["a", "c"])

@@ -11,6 +11,7 @@ from torch import nn
 from torchvision.models import resnet34
 
 from data_prep.labels import CLASSES
+from pipeline.anchors import VARIANCES
 from pipeline.classifier import Classifier
 from pipeline.detector import MIN_SCORE, Detector
 from pipeline.face_boxes import FaceBoxes
@@ -149,3 +150,11 @@ def faces_of(sides, scores):
         [(x, 0, x + side, side) for x, side in zip(corners, sides, strict=True)], np.float32
     ).reshape(-1, 4)
     return FaceBoxes(boxes, np.array(scores, np.float32), np.zeros((len(sides), 5, 2), np.float32))
+
+
+def encode_boxes(boxes: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+    """Corner boxes to network offsets: the inverse of `decode_boxes`."""
+    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
+    size = boxes[..., 2:] - boxes[..., :2]
+    shift = (centre - anchors[:, :2]) / (anchors[:, 2:] * VARIANCES[0])
+    return torch.cat([shift, torch.log(size / anchors[:, 2:]) / VARIANCES[1]], dim=-1)

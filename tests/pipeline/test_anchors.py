@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.anchors import decode_boxes, decode_landmarks, encode_boxes, make_anchors
+from pipeline.anchors import decode_boxes, decode_landmarks, make_anchors
+from tests.pipeline.makers import encode_boxes
 
 
 def make_anchors_slowly(height, width):

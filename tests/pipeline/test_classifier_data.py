@@ -62,7 +62,6 @@ def test_dropped_faces_are_left_out_of_training_only():
         ({"split": ["train"] * 12}, "no face for the validation split"),
         ({"split": ["valid"] * 12}, "no face for class with_mask in training"),
         ({"label": ["with_mask", "without_mask"] * 6}, "class mask_weared_incorrect in training"),
-        ({"source": ["z"] * 12}, "sources"),
     ],
 )
 def test_nothing_to_train_on(columns, what):

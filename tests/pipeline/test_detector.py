@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.anchors import encode_boxes, make_anchors
+from pipeline.anchors import make_anchors
 from pipeline.closer_look import CLOSER_FACTOR, TINY_SIDE
 from pipeline.detector import (
     AUTO_LARGEST_FACTOR,
@@ -21,7 +21,7 @@ from pipeline.detector import (
 from pipeline.retinaface import HeadOutputs, RetinaFace
 from pipeline.weights import DetectorCard, WeightsError, save_weights
 from tests.makers import make_pixels
-from tests.pipeline.makers import CPU, faces_of, make_net
+from tests.pipeline.makers import CPU, encode_boxes, faces_of, make_net
 from tests.pipeline.needs import THIRD_PARTY, needs_third_party
 
 GREY = (114, 114, 114)
@@ -359,6 +359,13 @@ def test_weights_of_another_net_are_refused(tmp_path):
     path = tmp_path / "detector.safetensors"
     save_weights(path, {"conv.weight": torch.zeros(3)}, DetectorCard())
     with pytest.raises(WeightsError, match=r"detector\.safetensors: does not fit retinaface"):
+        Detector.load(path, device=CPU)
+
+
+def test_weights_with_other_variances_are_refused(tmp_path):
+    path = tmp_path / "detector.safetensors"
+    save_weights(path, make_net().state_dict(), DetectorCard(variances=(0.2, 0.2)))
+    with pytest.raises(WeightsError, match="variances"):
         Detector.load(path, device=CPU)
 
 

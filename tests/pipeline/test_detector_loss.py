@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pipeline.anchors import encode_boxes, make_anchors
+from pipeline.anchors import make_anchors
 from pipeline.detector_loss import (
     BACKGROUND,
     FACE,
@@ -20,6 +20,7 @@ from pipeline.detector_loss import (
 )
 from pipeline.recipe import DetectorRecipe
 from pipeline.retinaface import HeadOutputs
+from tests.pipeline.makers import encode_boxes
 
 SIDE = 128
 ANCHORS = make_anchors(SIDE, SIDE)
