@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,8 +14,10 @@ from data_prep.progress import show_progress
 from evaluate.evaluation import Plan, list_sections, measure_sections, start_evaluation
 from evaluate.formats.box_text import Layout
 from evaluate.formats.box_text_writer import write_text_boxes
+from evaluate.formats.doubts import compare_coverage
 from evaluate.formats.inputs import InputOptions, read_predicted, read_truth
 from evaluate.formats.photo_files import find_photos
+from evaluate.formats.predictions import Placed
 from evaluate.measures.alarm_counts import IncorrectPolicy
 from evaluate.measures.metrics import Rules
 from evaluate.measures.operating import THRESH
@@ -45,7 +47,7 @@ def evaluate(
     predictions: Annotated[
         Path,
         typer.Argument(
-            metavar="PRED.csv",
+            metavar="PRED",
             help="Predicted faces: a table of run.py, COCO results JSON, VOC XML files with "
             "scores, or a folder of text files.",
         ),
@@ -56,7 +58,8 @@ def evaluate(
             "-o",
             "--out",
             metavar="OUT",
-            help="Folder for metrics.json, report.html and tables; other files there stay.",
+            help="Folder for metrics.json, report.html, metrics.csv, curves.csv, confusion.csv and "
+            "errors.csv; files of these names are replaced, all others stay.",
             rich_help_panel=WRITING,
         ),
     ],
@@ -224,15 +227,16 @@ def evaluate(
         )
         truth = read_truth(ground_truth, options)
 
-        def read(table: Path) -> Any:
+        def read(table: Path) -> Placed:
             return read_predicted(table, truth, options, truth_path=ground_truth)
 
         evaluation = start_evaluation(truth, read(predictions), plan)
+        others = {table: read(table) for table in (crops, against) if table is not None}
         make_folder(out)
         sections = list_sections(
             evaluation,
-            crops=read(crops).detections if crops else None,
-            other=read(against).detections if against else None,
+            crops=others[crops].detections if crops else None,
+            other=others[against].detections if against else None,
         )
         for _ in show_progress(measure_sections(evaluation, sections), len(sections), "measuring"):
             pass
@@ -244,12 +248,15 @@ def evaluate(
             "crops": str(crops) if crops else None,
             "against": str(against) if against else None,
         }
+        warnings = evaluation.record["warnings"]
+        warnings += [warning for other in others.values() for warning in other.warnings]
+        if against is not None:
+            warnings += compare_coverage(evaluation.detections, others[against].detections)
+        if write_boxes is not None:
+            warnings += write_text_boxes(truth, evaluation.detections, write_boxes)
         files = find_photos(truth.photos, ground_truth, photos)
         written = write_outputs(evaluation, files, out)
         if write_boxes is not None:
-            evaluation.record["warnings"] += write_text_boxes(
-                truth, evaluation.detections, write_boxes
-            )
             written.append(write_boxes)
     except UserError as error:
         typer.echo(f"Error: {error}", err=True)

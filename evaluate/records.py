@@ -52,6 +52,7 @@ class GroundTruth:
         difficult: (G,) VOC's flag: the face is neither asked for nor held against a detection.
         warnings: What was left out while reading, for a person.
         classes: C class names.
+        sizes: (P, 2) width and height of each photo in pixels, NaN where unknown; or None.
     """
 
     photos: tuple[str, ...]
@@ -61,6 +62,7 @@ class GroundTruth:
     difficult: BoolArray
     warnings: tuple[str, ...] = ()
     classes: tuple[str, ...] = CLASSES
+    sizes: FloatArray | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,14 +25,17 @@ class Annotations:
     Attributes:
         faces: Faces of every photo, by the photo's name; boxes clipped where the size is known.
         left_out: A message for every file or face that can't be used.
+        sizes: Width and height of every photo in pixels, NaN where the file states none.
     """
 
     faces: dict[str, list[Face]] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
+    sizes: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def add(self, photo: str, faces: Iterable[Face], width: int | None, height: int | None) -> None:
         """Add a photo and its faces, leaving out those without a usable box."""
         kept = self.faces.setdefault(photo, [])
+        self.sizes[photo] = (width or math.nan, height or math.nan)
         for face in faces:
             try:
                 box, _ = clip_box(face.box, width or _NO_LIMIT, height or _NO_LIMIT)

@@ -13,7 +13,7 @@ from data_prep.boxes import DegenerateBoxError, clip_box
 from data_prep.records import Box
 from evaluate.formats.input_files import InputError
 from evaluate.formats.photo_sizes import Size
-from evaluate.formats.predictions import Predictions, find_doubles
+from evaluate.formats.predictions import Predictions
 from evaluate.records import Detections, GroundTruth, Vocabulary
 
 _NO_LIMIT = 2**31
@@ -135,6 +135,9 @@ def build_truth(
         difficult=np.array([row.difficult for row in kept], dtype=np.bool_)[order],
         warnings=tuple(messages),
         classes=vocabulary.classes,
+        sizes=np.array(
+            [photos[name] or (math.nan, math.nan) for name in names], dtype=np.float64
+        ).reshape(-1, 2),
     )
 
 
@@ -160,4 +163,4 @@ def build_predictions(path: Path, photos: Iterable[str], rows: Sequence[BoxRow])
         detection=scores,
         probabilities=None,
     )
-    return Predictions(path, images, detections, find_doubles(path, detections))
+    return Predictions(path, images, detections)

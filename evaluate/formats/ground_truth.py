@@ -81,7 +81,7 @@ def _read_folder(root: Path, vocabulary: Vocabulary) -> GroundTruth:
     if not annotations.faces:
         reason = warnings[0] if warnings else "no VOC annotation (*.xml) here or below."
         raise GroundTruthError(f"{root}: {reason}")
-    return _to_arrays(annotations.faces, warnings, vocabulary)
+    return _to_arrays(annotations.faces, annotations.sizes, warnings, vocabulary)
 
 
 def _read_faces(
@@ -97,6 +97,7 @@ def _read_faces(
     widths, heights = table.numbers("width"), table.numbers("height")
     folders, images = table.columns["source"], table.names("image")
     faces: dict[str, list[Face]] = {}
+    sizes: dict[str, tuple[float, float]] = {}
     seen: set[tuple[str, str]] = set()
     for row, number in enumerate(table.columns["object"]):
         photo = f"{folders[row]}/{images[row]}" if folders[row] else images[row]
@@ -109,7 +110,8 @@ def _read_faces(
             raise table.error(row, f"{error}; correct box, width or height.") from error
         face = Face(row, vocabulary.classes[labels[row]], box, bool(difficult[row]))
         faces.setdefault(photo, []).append(face)
-    return _to_arrays(faces, (), vocabulary)
+        sizes[photo] = (widths[row], heights[row])
+    return _to_arrays(faces, sizes, (), vocabulary)
 
 
 def _only(table: Table, column: str, wanted: str) -> Table:
@@ -123,7 +125,10 @@ def _only(table: Table, column: str, wanted: str) -> Table:
 
 
 def _to_arrays(
-    faces: Mapping[str, list[Face]], warnings: tuple[str, ...], vocabulary: Vocabulary
+    faces: Mapping[str, list[Face]],
+    sizes: Mapping[str, tuple[float, float]],
+    warnings: tuple[str, ...],
+    vocabulary: Vocabulary,
 ) -> GroundTruth:
     photos = tuple(sorted(faces))
     flat = [(index, face) for index, photo in enumerate(photos) for face in faces[photo]]
@@ -135,4 +140,5 @@ def _to_arrays(
         difficult=np.array([face.difficult for _, face in flat], dtype=np.bool_),
         warnings=warnings,
         classes=vocabulary.classes,
+        sizes=np.array([sizes[photo] for photo in photos], dtype=np.float64).reshape(-1, 2),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.records import Box
+from evaluate.formats.doubts import find_doubts
 from evaluate.formats.photo_names import match_names
 from evaluate.formats.table import TableError, read_table
 from evaluate.records import MASKS, Detections, GroundTruth, Vocabulary
@@ -84,7 +85,7 @@ def read_predictions(
         if there
         else None,
     )
-    return Predictions(path, tuple(numbers), detections, find_doubles(path, detections))
+    return Predictions(path, tuple(numbers), detections)
 
 
 def place_predictions(predictions: Predictions, truth: GroundTruth) -> Placed:
@@ -112,8 +113,8 @@ def place_predictions(predictions: Predictions, truth: GroundTruth) -> Placed:
     left_out = int((photo < 0).sum())
     if strangers:
         warnings.append(
-            f"{left_out} predictions on {len(strangers)} photos that are not annotated are left "
-            f"out, the first: {strangers[0]}"
+            f"{left_out} predictions on {len(strangers)} photos that are not among those measured "
+            f"are left out, the first: {strangers[0]}"
         )
     by_name = match.levels["name"] + match.levels["stem"]
     if by_name:
@@ -123,16 +124,6 @@ def place_predictions(predictions: Predictions, truth: GroundTruth) -> Placed:
         )
     order = np.argsort(photo, kind="stable")
     order = order[photo[order] >= 0]
-    return Placed(rows.take(order, photo[order]), left_out, tuple(warnings))
-
-
-def find_doubles(path: Path, rows: Detections) -> tuple[str, ...]:
-    """A warning when boxes are there twice; they are kept."""
-    keys = np.column_stack([rows.photo, rows.labels, rows.boxes])
-    doubles = len(keys) - len(np.unique(keys, axis=0))
-    if not doubles:
-        return ()
-    return (
-        f"{doubles} rows of {path} repeat the photo, box and label of another row; they are kept, "
-        "so each counts as a false detection at best.",
-    )
+    placed = rows.take(order, photo[order])
+    warnings += find_doubts(predictions.path, placed, truth)
+    return Placed(placed, left_out, tuple(warnings))

@@ -4,7 +4,7 @@ Positive means that an alarm is due. The outcomes of an annotated face (found an
 wrong, not found) and the rule that a face not found counts as masked, since it raises no alarm, are
 those of the mask detector of dataroots (https://github.com/datarootsio/face-mask-detection). There
 the words are turned round: its "TNR" is the share of unmasked faces found as such, its "FNR" that
-of masked faces taken for unmasked. Both are given too, under `dataroots_`.
+of masked faces taken for unmasked. `tnr` and `fnr` here are these.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ _WHY = {
     "only detections from 0.5": "what a report gives that leaves out doubtful detections first: "
     "the curve ends early, so AP falls",
     "COCO, 101 points": "precision at recall 0, 0.01, …, 1; a detection whose best face is taken "
-    "may take the next one; at most 100 detections a photo",
+    "may take the next one; at most 100 detections of a class in a photo",
 }
 
 

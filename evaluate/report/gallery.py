@@ -138,7 +138,10 @@ def _cut_out(path: Path | None, boxes: FloatArray, marks: Sequence[_Mark]) -> st
         pixels = read_photo(path).pixels
     except PhotoError:
         return ""
-    low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+    # A box may reach far out of the photo, where there is nothing to show.
+    limit = np.array(pixels.shape[1::-1], dtype=np.float64)
+    low = np.clip(boxes[:, :2].min(axis=0), 0, limit)
+    high = np.clip(boxes[:, 2:].max(axis=0), 0, limit)
     side = round(max(CONTEXT * float((high - low).max()), LEAST_CONTEXT))
     corner = np.rint((low + high - side) / 2).astype(int)
     picture = resize_crop(_cut(pixels, corner, side), SIDE)
@@ -162,7 +165,8 @@ def _cut(pixels: np.ndarray, corner: IntArray, side: int) -> np.ndarray:
 def _draw_box(picture: np.ndarray, corners: FloatArray, mark: _Mark) -> None:
     colour = COLOURS.get(mark.label, _OTHER_COLOUR).lstrip("#")
     rgb = tuple(int(colour[start : start + 2], 16) for start in (0, 2, 4))
-    (x0, y0), (x1, y1) = np.rint(corners).astype(int).tolist()
+    # OpenCV draws no lines that end beyond 16 bits.
+    (x0, y0), (x1, y1) = np.rint(corners.clip(-SIDE, 2 * SIDE)).astype(int).tolist()
     if mark.annotated:
         cv2.rectangle(picture, (x0, y0), (x1, y1), rgb, 1, cv2.LINE_AA)
         return

@@ -18,7 +18,7 @@ from evaluate.report.words import HEADLINES
 
 
 def write_outputs(evaluation: Evaluation, files: Mapping[str, Path], out: Path) -> list[Path]:
-    """Write tables, report.html and metrics.json; the last comes when all else is there.
+    """Write report.html, tables and metrics.json; the last comes when all else is there.
 
     Args:
         evaluation: With all sections measured, and `inputs` in its record.
@@ -32,9 +32,10 @@ def write_outputs(evaluation: Evaluation, files: Mapping[str, Path], out: Path) 
         OutputError: Something can't be written.
     """
     record = evaluation.record
+    # Drawn first: should that fail, no table is left without its report.
+    report = write_report(evaluation, files, out)
     write_metrics_table(record, HEADLINES, out)
     write_curves_table(evaluation.curves, out)
     write_confusion_table(record["operating_points"]["confusion"], out)
     write_errors_table(evaluation.truth, evaluation.detections, evaluation.errors, out)
-    report = write_report(evaluation, files, out)
     return [report, write_record(record, out)]

@@ -156,3 +156,61 @@ def test_paths_that_cannot_be_used(annotations: Path, predictions: Path, tmp_pat
         assert isinstance(result.exception, SystemExit)
         assert message in result.stderr
         assert len(result.stderr.splitlines()) == 1
+
+
+def test_doubts_about_the_other_tables_are_told(
+    annotations: Path, predictions: Path, tmp_path: Path
+) -> None:
+    half = tmp_path / "half.csv"
+    lines = predictions.read_text().splitlines()
+    half.write_text("\n".join([*lines[:3], lines[1], lines[1].replace("a.jpg", "zz.jpg")]) + "\n")
+    options = ("--against", half, "--bootstrap", "20")
+    result = run(annotations, predictions, "-o", tmp_path / "out", *options)
+    assert result.exit_code == 0, result.output
+    warnings = read(tmp_path / "out")["warnings"]
+    assert any("zz.jpg" in warning for warning in warnings)
+    assert any("1 rows of " in warning for warning in warnings)
+    assert any("1 photos have predictions here and none in the other" in w for w in warnings)
+    assert "against" in read(tmp_path / "out")
+
+
+def test_written_boxes_give_the_same_figures(
+    annotations: Path, predictions: Path, tmp_path: Path
+) -> None:
+    boxes = tmp_path / "boxes"
+    first = run(annotations, predictions, "-o", tmp_path / "1", "--write-boxes", boxes)
+    assert first.exit_code == 0, first.output
+    again = run(boxes / "groundtruths", boxes / "detections", "-o", tmp_path / "2")
+    assert again.exit_code == 0, again.output
+    assert read(tmp_path / "1")["ap50"] == read(tmp_path / "2")["ap50"]
+
+
+def test_other_files_in_the_output_folder_stay(
+    annotations: Path, predictions: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("mine")
+    assert run(annotations, predictions, "-o", out, "--bootstrap", "0").exit_code == 0
+    assert (out / "mine.txt").read_text() == "mine"
+    assert {path.name for path in out.iterdir()} == {
+        *("mine.txt", "metrics.json", "report.html", "metrics.csv", "curves.csv"),
+        *("confusion.csv", "errors.csv"),
+    }
+
+
+def test_other_classes(tmp_path: Path) -> None:
+    truth, found = tmp_path / "truth", tmp_path / "found"
+    for folder, line in (
+        (truth, "traffic light 0 0 10 10"),
+        (found, "Traffic Light 0.9 0 0 10 10"),
+    ):
+        folder.mkdir()
+        (folder / "a.txt").write_text(line + "\n")
+    arguments = (truth, found, "-o", tmp_path / "out", "--classes", "traffic light, bus")
+    result = run(*arguments, "--iou", "0.3", "--bootstrap", "10")
+    assert result.exit_code == 0, result.output
+    record = read(tmp_path / "out")
+    assert record["ap50"] == {"traffic light": 1, "bus": None}
+    assert record["map50"] == record["at_iou"][0]["map"] == 1
+    assert "alarm" not in record

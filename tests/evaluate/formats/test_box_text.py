@@ -163,14 +163,6 @@ def test_byte_order_mark(tmp_path: Path) -> None:
     assert truth_of(tmp_path).labels.tolist() == [0]
 
 
-def test_repeated_predictions_are_counted(tmp_path: Path) -> None:
-    line = "with_mask 0.5 1 2 10 20\n"
-    write(tmp_path, a=line * 3 + line.replace("0.5", "0.4") + line.replace("with", "no"), b=line)
-    found = predictions_of(tmp_path)
-    assert len(found.detections) == 6
-    assert found.warnings[0].startswith("3 rows of ")
-
-
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -135,12 +135,39 @@ def test_files_that_are_no_tables(tmp_path: Path) -> None:
         read_predictions(path)
 
 
-def test_repeated_rows_are_counted(tmp_path: Path) -> None:
+def test_repeated_rows_are_counted(annotations: Path, tmp_path: Path) -> None:
     other = ROW.replace("with_mask", "no mask")
-    table = read(tmp_path, HEADER, ROW, other, ROW, ROW)
-    assert len(table.detections) == 4
-    assert len(table.warnings) == 1
-    assert table.warnings[0].startswith("2 rows of ")
+    away = ROW.replace("a.jpg", "elsewhere.jpg")
+    table = read(tmp_path, HEADER, ROW, other, ROW, ROW, away, away)
+    placed = place_predictions(table, read_ground_truth(annotations))
+    assert len(placed.detections) == 4
+    assert len(placed.warnings) == 2
+    assert placed.warnings[1].startswith("2 rows of ")
+
+
+@pytest.mark.parametrize(
+    ("box", "warned"),
+    [
+        ("-1,0,10,101", False),
+        ("-3,0,10,10", True),
+        ("0,0,10,103", True),
+        ("50,50,9000,60", True),
+    ],
+)
+def test_boxes_outside_are_counted(
+    annotations: Path, tmp_path: Path, box: str, warned: bool
+) -> None:
+    row = ",".join(["a.jpg", box, *ROW.split(",")[5:]])
+    placed = place_predictions(read(tmp_path, HEADER, row), read_ground_truth(annotations))
+    assert len(placed.detections) == 1
+    assert any("1 boxes of " in warning for warning in placed.warnings) is warned
+    if warned:
+        assert "a.png, 100 × 100 px" in placed.warnings[0]
+
+
+def test_nothing_predicted_is_said(annotations: Path, tmp_path: Path) -> None:
+    placed = place_predictions(read(tmp_path, HEADER), read_ground_truth(annotations))
+    assert "no prediction on any of the 2 photos" in placed.warnings[0]
 
 
 def test_placed_by_photo_then_row(annotations: Path, tmp_path: Path) -> None:
@@ -153,7 +180,9 @@ def test_placed_by_photo_then_row(annotations: Path, tmp_path: Path) -> None:
     assert placed.detections.photo.tolist() == [0, 1, 1]
     assert placed.detections.detection.tolist() == [0.2, 0.1, 0.4]
     assert placed.left_out == 1
-    assert any("1 predictions on 1 photos that are not annotated" in w for w in placed.warnings)
+    assert any(
+        "1 predictions on 1 photos that are not among those measured" in w for w in placed.warnings
+    )
 
 
 def test_order_of_photos_in_the_table_does_not_matter(annotations: Path, predictions: Path) -> None:

@@ -355,7 +355,7 @@ def test_unknown_photos_are_counted(tmp_path: Path, annotations: Path) -> None:
         (tmp_path / "text" / f"{name}.txt").write_text("with_mask 0.5 1 2 3 4\n" * 1)
     placed = read_predicted(tmp_path / "text", truth)
     assert placed.left_out == 1
-    assert "1 predictions on 1 photos that are not annotated" in placed.warnings[0]
+    assert "1 predictions on 1 photos that are not among those measured" in placed.warnings[0]
     (tmp_path / "text" / "a.txt").unlink()
     with pytest.raises(UserError, match=r"none of its 1 photos .*'zz'"):
         read_predicted(tmp_path / "text", truth)

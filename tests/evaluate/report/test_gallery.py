@@ -101,3 +101,15 @@ def test_worst_first_and_not_too_many(scene):
     shown = draw_gallery(truth, many, classify_errors(truth, many), files)["false_face"]
     assert len(shown) == PER_KIND
     assert shown[0].caption.endswith("0.90")
+
+
+def test_boxes_far_out_of_the_photo_cost_nothing(scene):
+    truth, _, files = scene
+    boxes = np.array([[0.0, 0, 60_000, 60_000], [150, 50, 1e12, 1e12]])
+    scores = np.array([0.9, 0.8])
+    wild = Detections(np.zeros(2, np.int64), boxes, np.zeros(2, np.int64), scores, scores, None)
+    shown = draw_gallery(truth, wild, classify_errors(truth, wild), files)
+    pictures = [one for some in shown.values() for one in some if "with_mask 0." in one.caption]
+    assert len(pictures) == 2
+    for one in pictures:
+        assert decode(one.src).shape == (SIDE, SIDE, 3)

@@ -49,7 +49,13 @@ def read_page(html: str) -> Page:
 def evaluate(truth, placed, plan, **options):
     evaluation = start_evaluation(truth, placed, plan)
     list(measure_sections(evaluation, list_sections(evaluation, **options)))
-    evaluation.record["inputs"] = {"predictions": "p.csv", "against": "<b>o.csv", "split": None}
+    evaluation.record["inputs"] = {
+        "ground_truth": "g",
+        "source": None,
+        "predictions": "p.csv",
+        "against": "<b>o.csv",
+        "split": None,
+    }
     return evaluation
 
 
