@@ -33,7 +33,7 @@ def test_build_prints_a_short_summary(build, tmp_path):
     assert lines[6] == "findings   none"
     assert str(tmp_path / "out" / "audit.html") in lines[7]
     assert len(lines) == 8
-    assert result.stderr.splitlines()[-1].startswith("reading photos: 10/10")
+    assert result.stderr == ""  # what is done in a moment needs no progress
 
 
 def test_second_build_has_nothing_to_do(build, tmp_path):

@@ -14,14 +14,14 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import accuracy_score
 from torchvision.models import resnet18, resnet34, resnet50
 
-from data_prep.faces import read_faces
+from data_prep.faces import FacesError, read_faces
 from data_prep.labels import CLASSES
 from data_prep.photo import photo_size, read_photo
 from pipeline import train_classifier as training
 from pipeline.classifier import Classifier, to_torchvision
 from pipeline.classifier_data import make_loaders, select_faces
 from pipeline.recipe import ClassifierRecipe, load_recipe
-from pipeline.runs import PreparedError, Run, identify_data, start_run
+from pipeline.runs import Run, identify_data, start_run
 from pipeline.train_classifier import make_learner, train_classifier
 from pipeline.weights import ClassifierCard, WeightsError, load_weights
 from tests.pipeline.makers import CPU
@@ -275,7 +275,7 @@ def test_imagenet_weights_are_used_where_they_can_be_had(prepared, tmp_path, mon
 
 def test_nothing_to_train_on(prepared, tmp_path):
     recipe = SHORT.model_copy(update={"sources": ["elsewhere"]})
-    with pytest.raises(PreparedError, match=r"check sources \['elsewhere'\]"):
+    with pytest.raises(FacesError, match="'elsewhere'; there are: set"):
         train(prepared, tmp_path / "a", recipe)
 
 
