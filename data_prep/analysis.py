@@ -82,13 +82,27 @@ def check_output_folder(out: Path, roots: Sequence[Path]) -> None:
             )
 
 
-def tabulate_faces(surveyed: Sequence[SurveyedPhoto]) -> pd.DataFrame:
-    """One row per face with its near-duplicate group; `short_side` is an extra column."""
+def group_photos(surveyed: Sequence[SurveyedPhoto]) -> list[str]:
+    """The near-duplicate group of each photo, called after its first; "" of unreadable ones."""
     readable = [photo for photo in surveyed if photo.fingerprint is not None]
-    groups = group_near_duplicates([p.fingerprint for p in readable if p.fingerprint is not None])
+    found = group_near_duplicates([p.fingerprint for p in readable if p.fingerprint is not None])
+    names = (f"{readable[i].photo.source}/{readable[i].photo.image}" for i in found)
+    return [next(names) if photo.fingerprint is not None else "" for photo in surveyed]
+
+
+def tabulate_faces(
+    surveyed: Sequence[SurveyedPhoto], groups: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """One row per face with its near-duplicate group; `short_side` is an extra column.
+
+    Args:
+        surveyed: The photos.
+        groups: What `group_photos` gave for them; looked for when None.
+    """
     rows = []
-    for photo, group in zip(readable, groups, strict=True):
-        first = readable[group].photo
+    for photo, group in zip(
+        surveyed, group_photos(surveyed) if groups is None else groups, strict=True
+    ):
         for item in photo.faces:
             rows.append(
                 {
@@ -100,7 +114,7 @@ def tabulate_faces(surveyed: Sequence[SurveyedPhoto]) -> pd.DataFrame:
                     **item.face.box._asdict(),
                     "difficult": item.face.difficult,
                     "source": photo.photo.source,
-                    "group": f"{first.source}/{first.image}",
+                    "group": group,
                     "blur": item.blur,
                     "crop": item.crop,
                     "short_side": item.face.box.short_side,
@@ -109,8 +123,13 @@ def tabulate_faces(surveyed: Sequence[SurveyedPhoto]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def require_faces(faces: pd.DataFrame, findings: Sequence[Finding]) -> None:
+def require_faces(faces: pd.DataFrame, findings: Sequence[Finding], dropped: int = 0) -> None:
     """Refuse to go on with nothing.
+
+    Args:
+        faces: The table.
+        findings: All of them.
+        dropped: Faces that decisions dropped.
 
     Raises:
         DatasetError: There is no face; the message tells what was left out and why.
@@ -121,26 +140,38 @@ def require_faces(faces: pd.DataFrame, findings: Sequence[Finding]) -> None:
         raise DatasetError(
             " ".join(["no usable face in any dataset.", *reasons[:3]]) + more
             if reasons
+            else f"no face is left: decisions drop all {dropped}; check the ledger."
+            if dropped
             else "no face is annotated in any dataset."
         )
 
 
-def split_faces(faces: pd.DataFrame, options: BuildOptions) -> pd.DataFrame:
+def split_faces(
+    faces: pd.DataFrame, options: BuildOptions, as_read: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Add the columns `split` and `kept`.
+
+    Args:
+        faces: The table.
+        options: Numbers of the build.
+        as_read: The table before decisions were applied, when some were. It alone decides the
+            split: corrections must not move photos between training and validation.
 
     Raises:
         SplitError: The photos can't be split so.
     """
     faces = faces.copy()
-    groups = faces["group"].to_list()
-    faces["split"] = split_by_group(
+    basis = faces if as_read is None else as_read
+    groups = basis["group"].to_list()
+    splits = split_by_group(
         groups,
-        _name_strata(faces, options.folds),
+        _name_strata(basis, options.folds),
         folds=options.folds,
         fold=options.fold,
         seed=options.seed,
     )
-    check_no_leak(groups, faces["split"].to_list())
+    faces["split"] = faces["group"].map(dict(zip(groups, splits, strict=True)))
+    check_no_leak(groups, list(splits))
     train = (faces["split"] == TRAIN).to_numpy()
     kept = np.ones(len(faces), dtype=bool)
     kept[train] = keep_balanced(
@@ -194,6 +225,7 @@ def summarise(
     faces: pd.DataFrame,
     findings: Sequence[Finding],
     options: BuildOptions,
+    decisions: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The numbers that the manifest, the audit page and the command line tell.
 
@@ -202,10 +234,11 @@ def summarise(
         faces: The table after `split_faces`.
         findings: All of them.
         options: Numbers of the build.
+        decisions: The record of the decisions applied, when ledgers were given.
 
     Returns:
         A record that JSON can hold; `counts` is keyed by `source/split/label`, `left_out` counts
-        the files and faces that a fault kept out.
+        the files and faces that a fault kept out; `decisions` is there when ledgers were given.
     """
     keys = faces["source"] + "/" + faces["split"] + "/" + faces["label"]
     kept = faces[faces["kept"] & (faces["split"] == TRAIN)]
@@ -226,4 +259,5 @@ def summarise(
         "leaked_share": count_leaks(faces, options),
         "findings": dict(sorted(Counter(finding.kind for finding in findings).items())),
         "left_out": sum(finding.dropped for finding in findings),
+        **({} if decisions is None else {"decisions": decisions}),
     }

@@ -14,6 +14,7 @@ from data_prep.analysis import (
     BuildOptions,
     check_output_folder,
     collect_findings,
+    group_photos,
     list_duplicates,
     require_faces,
     split_faces,
@@ -23,6 +24,8 @@ from data_prep.analysis import (
 from data_prep.dataset import DatasetError, read_datasets
 from data_prep.duplicates import count_found_groups
 from data_prep.files import write_atomically, write_json
+from data_prep.merge import read_ledgers
+from data_prep.overlay import apply_ledgers, restore_faces
 from data_prep.page import PAGE, render_page
 from data_prep.records import Finding
 from data_prep.sheets import draw_sheets
@@ -53,6 +56,7 @@ def audit(
     out: Path,
     options: BuildOptions,
     *,
+    decisions: Sequence[Path] = (),
     known_groups: Path | None = None,
     workers: int | None = None,
 ) -> AuditResult:
@@ -64,30 +68,38 @@ def audit(
         roots: Dataset folders; their names become the sources.
         out: Folder of the two files.
         options: Numbers of the build that the audit looks ahead to.
+        decisions: Ledgers whose decisions are applied, as a build would.
         known_groups: Text file, a known near-duplicate group per line: photo stems.
         workers: Threads; one per core when None.
 
     Raises:
         DatasetError: A dataset or the file of known groups can't be used, or no face is left.
         UnknownLabelError: A class name is not known.
+        LedgerError: A ledger can't be read.
         OutputError: The folder can't be written, or lies in a dataset.
     """
     check_output_folder(out, roots)
-    datasets = read_datasets(roots, aliases=options.aliases)
+    ledgers = read_ledgers(decisions)
+    read = read_datasets(roots, aliases=options.aliases)
+    overlay = apply_ledgers(read, ledgers)
+    datasets = overlay.datasets
     photos = [photo for dataset in datasets for photo in dataset.photos]
     with tempfile.TemporaryDirectory(prefix="audit-") as folder:
         crops = Path(folder)
         surveyed = survey_photos(photos, crops=crops, scale=options.scale, workers=workers)
-        findings = collect_findings(datasets, surveyed)
-        faces = tabulate_faces(surveyed)
-        require_faces(faces, findings)
+        findings = (*collect_findings(datasets, surveyed), *overlay.findings)
+        groups = group_photos(surveyed)
+        faces = tabulate_faces(surveyed, groups)
+        require_faces(faces, findings, overlay.record["applied"].get("drop", 0))
         try:
-            faces = split_faces(faces, options)
+            as_read = tabulate_faces(restore_faces(surveyed, read), groups) if ledgers else None
+            faces = split_faces(faces, options, as_read)
         except SplitError as error:
             faces = faces.assign(split=TRAIN, kept=True)
             findings = (*findings, Finding("", "no-split", str(error), dropped=False))
         sheets = draw_sheets(faces, crops)
-    summary = summarise(datasets, faces, findings, options)
+    told = overlay.record if ledgers else None
+    summary = summarise(datasets, faces, findings, options, told)
     known = None if known_groups is None else _compare_groups(faces, known_groups)
     write_atomically(out / PAGE, render_page(faces, findings, summary, sheets, known))
     record = {

@@ -45,5 +45,17 @@ def clip_box(box: Box, width: int, height: int) -> tuple[Box, bool]:
     return clipped, clipped != box
 
 
+def overlap(first: Box, second: Box) -> float:
+    """Intersection over union of two boxes, 0 to 1.
+
+    >>> overlap(Box(0, 0, 10, 10), Box(5, 0, 15, 10))
+    0.3333333333333333
+    """
+    width = min(first.xmax, second.xmax) - max(first.xmin, second.xmin)
+    height = min(first.ymax, second.ymax) - max(first.ymin, second.ymin)
+    shared = max(width, 0.0) * max(height, 0.0)
+    return shared / (first.width * first.height + second.width * second.height - shared)
+
+
 def _show(box: Box) -> str:
     return "(" + ", ".join(f"{value:g}" for value in box) + ")"

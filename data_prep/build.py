@@ -17,6 +17,7 @@ from data_prep.analysis import (
     BuildOptions,
     check_output_folder,
     collect_findings,
+    group_photos,
     require_faces,
     split_faces,
     summarise,
@@ -25,10 +26,13 @@ from data_prep.analysis import (
 from data_prep.dataset import Dataset, read_datasets
 from data_prep.faces import write_faces
 from data_prep.files import OutputError, output_error, sha256_of, write_atomically, write_json
+from data_prep.merge import LedgerFile, read_ledgers
+from data_prep.overlay import apply_ledgers, restore_faces
 from data_prep.page import PAGE, render_page
 from data_prep.records import Finding
 from data_prep.sheets import draw_sheets
 from data_prep.survey import survey_photos
+from data_prep.write_voc import check_voc_folder, write_voc
 
 FACES = "faces.csv"
 MANIFEST = "manifest.json"
@@ -44,15 +48,24 @@ class BuildResult:
         manifest: What `manifest.json` holds.
         findings: All findings; empty when nothing was done.
         up_to_date: True when data and options were those of the last build: nothing was done.
+        corrected: Annotation files, as `source/path`, that a written copy corrects; None when no
+            copy was asked for.
     """
 
     manifest: dict[str, Any]
     findings: tuple[Finding, ...]
     up_to_date: bool
+    corrected: tuple[str, ...] | None = None
 
 
 def build(
-    roots: Sequence[Path], out: Path, options: BuildOptions, *, workers: int | None = None
+    roots: Sequence[Path],
+    out: Path,
+    options: BuildOptions,
+    *,
+    decisions: Sequence[Path] = (),
+    voc: Path | None = None,
+    workers: int | None = None,
 ) -> BuildResult:
     """Prepare datasets for training.
 
@@ -63,21 +76,35 @@ def build(
         roots: Dataset folders; their names become the sources.
         out: The prepared folder.
         options: Numbers of the build.
+        decisions: Ledgers whose decisions are applied; see `apply_ledgers`.
+        voc: Folder that gets the annotation files with the decisions worked in; see `write_voc`.
         workers: Threads; one per core when None.
 
     Raises:
         DatasetError: A dataset can't be used, or no face is left.
         UnknownLabelError: A class name is not known.
+        LedgerError: A ledger can't be read.
         SplitError: The photos can't be split so.
-        OutputError: The folder can't be written, lies in a dataset, or holds crops that build did
+        OutputError: A folder can't be written, lies in a dataset, or holds files that build did
             not write.
     """
     check_output_folder(out, roots)
-    datasets = read_datasets(roots, aliases=options.aliases)
-    inputs = fingerprint_inputs(datasets, options)
+    ledgers = read_ledgers(decisions)
+    read = read_datasets(roots, aliases=options.aliases)
+    inputs = fingerprint_inputs(read, options, ledgers)
     old = read_manifest(out)
-    if old is not None and old.get("inputs") == inputs and _is_whole(out, old):
+    up_to_date = old is not None and old.get("inputs") == inputs and _is_whole(out, old)
+    if voc is not None:
+        check_voc_folder(voc, read)
+    if old is not None and up_to_date and voc is None:
         return BuildResult(old, (), up_to_date=True)
+    overlay = apply_ledgers(read, ledgers)
+    corrected = None
+    if voc is not None:
+        corrected = tuple(write_voc(read, overlay.datasets, voc, aliases=options.aliases))
+    if old is not None and up_to_date:
+        return BuildResult(old, (), up_to_date=True, corrected=corrected)
+    datasets = overlay.datasets
     if old is None and (out / "crops").exists():
         raise OutputError(f"{out / 'crops'} was not written by build; choose another folder.")
     is_new = not out.exists()
@@ -89,13 +116,16 @@ def build(
         surveyed = survey_photos(
             photos, crops=staging / "flat", scale=options.scale, workers=workers
         )
-        findings = collect_findings(datasets, surveyed)
-        faces = tabulate_faces(surveyed)
-        require_faces(faces, findings)
-        faces = split_faces(faces, options)
+        findings = (*collect_findings(datasets, surveyed), *overlay.findings)
+        groups = group_photos(surveyed)
+        faces = tabulate_faces(surveyed, groups)
+        require_faces(faces, findings, overlay.record["applied"].get("drop", 0))
+        as_read = tabulate_faces(restore_faces(surveyed, read), groups) if ledgers else None
+        faces = split_faces(faces, options, as_read)
         sheets = draw_sheets(faces, staging / "flat")
         _sort_crops(faces, staging)
-        summary = summarise(datasets, faces, findings, options)
+        told = overlay.record if ledgers else None
+        summary = summarise(datasets, faces, findings, options, told)
         page = render_page(faces, findings, summary, sheets)
         manifest = {"format": FORMAT, "inputs": inputs, **summary}
         _swap_in(staging, out, faces, page, manifest)
@@ -108,11 +138,13 @@ def build(
         if is_new:
             with suppress(OSError):  # Only an empty folder goes: one that a failed build made.
                 out.rmdir()
-    return BuildResult(manifest, findings, up_to_date=False)
+    return BuildResult(manifest, findings, up_to_date=False, corrected=corrected)
 
 
-def fingerprint_inputs(datasets: Sequence[Dataset], options: BuildOptions) -> str:
-    """Hash of everything the output depends on: annotations, photo files, options, format.
+def fingerprint_inputs(
+    datasets: Sequence[Dataset], options: BuildOptions, ledgers: Sequence[LedgerFile] = ()
+) -> str:
+    """Hash of everything the output depends on: annotations, photos, options, ledgers, format.
 
     Photos count by name, size and time of change: reading them all would be the work to avoid.
     """
@@ -124,6 +156,8 @@ def fingerprint_inputs(datasets: Sequence[Dataset], options: BuildOptions) -> st
             digest.update(f"{photo.image}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
             digest.update((dataset.root / photo.annotation).read_bytes())
         digest.update(repr(dataset.findings).encode())
+    for ledger in ledgers:
+        digest.update(f"ledger {ledger.sha256}\n".encode())
     return digest.hexdigest()
 
 

@@ -17,6 +17,7 @@ from data_prep.blur import MAJORITY_RATIO
 from data_prep.crop import CROP_SCALE
 from data_prep.errors import UserError
 from data_prep.labels import CLASSES, parse_aliases
+from data_prep.overlay import describe_overlay
 from data_prep.page import PAGE
 from data_prep.records import Finding
 
@@ -60,6 +61,14 @@ Alias = Annotated[
         help=f"Another name of a class; CLASS is one of {', '.join(CLASSES)}. May be repeated.",
     ),
 ]
+Decisions = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="LEDGER",
+        help="Reviewers' decisions to apply (decisions.jsonl); the datasets stay as they are. "
+        "May be repeated.",
+    ),
+]
 Workers = Annotated[int | None, typer.Option(min=1, help="Threads; one per core if not given.")]
 
 
@@ -76,6 +85,14 @@ def build_command(
     blur: Blur = "binned",
     ratio: Ratio = MAJORITY_RATIO,
     alias: Alias = None,
+    decisions: Decisions = None,
+    write_voc: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Also write the annotation files with the decisions worked in, to DIR/<source>/.",
+        ),
+    ] = None,
     workers: Workers = None,
 ) -> None:
     """Prepare datasets for training: faces.csv, crops, audit.html, manifest.json.
@@ -85,14 +102,19 @@ def build_command(
     with _explained_errors():
         aliases = parse_aliases(alias or [])
         options = BuildOptions(scale, folds, fold, seed, blur, ratio, aliases)
-        result = building.build(roots, out, options, workers=workers)
+        result = building.build(
+            roots, out, options, decisions=decisions or (), voc=write_voc, workers=workers
+        )
     if result.up_to_date:
         typer.echo(f"{out} is up to date: nothing to do.")
     else:
         _tell_faults(result.findings, out)
+        _tell_unfit(result.findings, out)
         for line in describe_summary(result.manifest):
             typer.echo(line)
         typer.echo(f"written    {out / 'faces.csv'}, {out / 'crops'}, {out / PAGE}")
+    if write_voc is not None and result.corrected is not None:
+        typer.echo(f"written    {write_voc} with {len(result.corrected)} corrected files")
     raise typer.Exit(SOME_LEFT_OUT if result.manifest["left_out"] else DONE)
 
 
@@ -117,6 +139,7 @@ def audit_command(
     blur: Blur = "binned",
     ratio: Ratio = MAJORITY_RATIO,
     alias: Alias = None,
+    decisions: Decisions = None,
     workers: Workers = None,
 ) -> None:
     """Report what is in datasets and what is wrong with them: audit.html, audit.json.
@@ -126,8 +149,16 @@ def audit_command(
     with _explained_errors():
         aliases = parse_aliases(alias or [])
         options = BuildOptions(scale, folds, fold, seed, blur, ratio, aliases)
-        result = auditing.audit(roots, out, options, known_groups=known_groups, workers=workers)
+        result = auditing.audit(
+            roots,
+            out,
+            options,
+            decisions=decisions or (),
+            known_groups=known_groups,
+            workers=workers,
+        )
     _tell_faults(result.findings, out)
+    _tell_unfit(result.findings, out)
     for line in describe_summary(result.summary):
         typer.echo(line)
     if result.known_groups is not None:
@@ -146,6 +177,9 @@ def describe_summary(summary: Mapping[str, Any]) -> list[str]:
         lines.append(f"{label:<24}{train:>8}{kept:>8}{valid:>8}")
     leaks, findings = summary["leaked_share"], summary["findings"]
     found = ", ".join(f"{count} {kind}" for kind, count in findings.items()) or "none"
+    decided = (
+        [f"decisions  {describe_overlay(summary['decisions'])}"] if "decisions" in summary else []
+    )
     return [
         *lines,
         f"photos     {summary['photos']} with {summary['faces']} faces; "
@@ -154,6 +188,7 @@ def describe_summary(summary: Mapping[str, Any]) -> list[str]:
         f"leaks      {leaks['ours']:.1%} of validation faces "
         f"({leaks['naive']:.1%} under a naive split by crop)",
         f"findings   {found}",
+        *decided,
     ]
 
 
@@ -163,12 +198,21 @@ def _sum_counts(counts: Mapping[str, int], part: str, label: str) -> int:
 
 def _tell_faults(findings: Sequence[Finding], out: Path) -> None:
     """Name what was left out on standard error; the page has the rest."""
-    faults = [finding.message for finding in findings if finding.dropped]
-    for message in faults[:SHOWN_FAULTS]:
-        typer.echo(f"left out: {message}", err=True)
-    if len(faults) > SHOWN_FAULTS:
-        more = len(faults) - SHOWN_FAULTS
-        typer.echo(f"left out: {more} more, listed in {out / PAGE}", err=True)
+    _tell("left out", [finding.message for finding in findings if finding.dropped], out)
+
+
+def _tell_unfit(findings: Sequence[Finding], out: Path) -> None:
+    """Name the decisions that were not applied, but for those with nothing left to do."""
+    kinds = ("torn-ledger", "disputed-decision", "unfit-decision")
+    _tell("not applied", [f.message for kind in kinds for f in findings if f.kind == kind], out)
+
+
+def _tell(what: str, messages: Sequence[str], out: Path) -> None:
+    for message in messages[:SHOWN_FAULTS]:
+        typer.echo(f"{what}: {message}", err=True)
+    if len(messages) > SHOWN_FAULTS:
+        more = len(messages) - SHOWN_FAULTS
+        typer.echo(f"{what}: {more} more, listed in {out / PAGE}", err=True)
 
 
 @contextmanager

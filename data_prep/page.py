@@ -13,6 +13,7 @@ import pandas as pd
 from data_prep.analysis import list_duplicates
 from data_prep.figures import COLOURS
 from data_prep.labels import CLASSES
+from data_prep.overlay import REASONS
 from data_prep.plots import plot_blur, plot_sizes, rank_correlation
 from data_prep.records import Finding
 from data_prep.render import render_html
@@ -30,13 +31,17 @@ KIND_TITLES: dict[str, str] = {
     "bad-name": "File names that can't be told apart or written down",
     "broken-xml": "Annotation files that can't be read",
     "clipped-box": "Boxes that reach over the border, clipped",
+    "decision-in-data": "Decisions with nothing to do: the data are as decided",
     "degenerate-box": "Boxes that are empty, inverted or outside",
+    "disputed-decision": "Faces on which reviewers disagree; nothing is applied",
     "missing-photo": "Annotations without a photo",
     "no-split": "Too little to split",
     "photo-without-annotation": "Photos without an annotation",
     "second-annotation": "Photos annotated twice",
     "size-differs": "Annotations that state another photo size",
+    "torn-ledger": "Half-written lines of ledgers, skipped",
     "turned-photo": "Photos turned by their EXIF orientation",
+    "unfit-decision": "Decisions that don't fit the data; they are not applied",
     "unnamed-object": "Objects without a class name",
     "unreadable-photo": "Photos that can't be read",
 }
@@ -95,6 +100,7 @@ def render_page(
         duplicates=list_duplicates(faces),
         sheets=sheets,
         known_groups=known_groups,
+        reasons=REASONS,
     )
 
 

@@ -98,15 +98,23 @@ def read_photo(
     return Photo(pixels, orientation, upright)
 
 
-def photo_size(path: Path) -> tuple[int, int]:
-    """Width and height in pixels as stored, from the header alone.
+def photo_size(path: Path, *, fit_size: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Width and height in pixels, from the header alone.
+
+    Args:
+        path: The file.
+        fit_size: (width, height) that annotations refer to; the answer, when only the photo
+            turned by its EXIF orientation has this size. Otherwise the size is as stored.
 
     Raises:
         PhotoError: The header can't be read.
     """
     try:
         with Image.open(path) as image:
-            return image.size
+            turns = fit_size is not None and _only_fits_turned(
+                image.size, _orientation(image), fit_size
+            )
+            return image.size[::-1] if turns else image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise PhotoError(f"{path}: not a readable photo ({error}).") from error
 

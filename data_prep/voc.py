@@ -100,7 +100,11 @@ def parse_voc(path: Path, name: str) -> etree._Element:
         AnnotationError: The file can't be read, is not well-formed, or is not VOC.
     """
     parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        huge_tree=False,
+        strip_cdata=False,
     )
     try:
         data = path.read_bytes()

@@ -11,9 +11,20 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cleaning.command_line import (
+    clean_effect_command,
+    noise_benchmark_command,
+    suspects_command,
+)
 from pipeline.console import SHIPPED, explain_errors, say
+from pipeline.review.commands import agreement_command, review_command
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.command("suspects")(suspects_command)
+app.command("noise-benchmark")(noise_benchmark_command)
+app.command("clean-effect")(clean_effect_command)
+app.command("review")(review_command)
+app.command("agreement")(agreement_command)
 
 Prepared = Annotated[Path, typer.Argument(help="Folder written by: python -m data_prep build.")]
 Recipe = Annotated[str, typer.Option(help="A recipe's name or TOML file.")]

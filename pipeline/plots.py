@@ -41,7 +41,7 @@ def plot_curves(history: Sequence[dict[str, float]], path: Path) -> None:
             axes.axvline(change + 1.5, color="grey", linestyle=":")
         axes.grid(alpha=0.3)
         axes.legend()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_confusion(truth: np.ndarray, predicted: np.ndarray, path: Path) -> None:
@@ -66,7 +66,7 @@ def plot_confusion(truth: np.ndarray, predicted: np.ndarray, path: Path) -> None
         colour = "white" if share[row, column] > 0.5 else "black"
         text = f"{counts[row, column]}\n{share[row, column]:.1%}"
         axes.text(column, row, text, ha="center", va="center", color=colour)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_top_losses(crops: Sequence[np.ndarray], rows: pd.DataFrame, path: Path) -> None:
@@ -77,25 +77,39 @@ def plot_top_losses(crops: Sequence[np.ndarray], rows: pd.DataFrame, path: Path)
         rows: `label`, `predicted` and `loss` of each crop.
         path: The PNG.
     """
+    titles = [
+        f"{SHORT[str(row.label)]} → {SHORT[str(row.predicted)]}\nloss {row.loss:.1f}"
+        for row in rows.itertuples()
+    ]
+    plot_faces(crops, titles, path)
+
+
+def plot_faces(crops: Sequence[np.ndarray], titles: Sequence[str], path: Path) -> None:
+    """A sheet of faces, each under a title of two lines.
+
+    Args:
+        crops: Squares, uint8, RGB.
+        titles: One per crop.
+        path: The PNG.
+    """
     lines = max(1, -(-len(crops) // COLUMNS))
     figure = Figure(figsize=(1.35 * COLUMNS, 1.75 * lines))
     figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.25 / lines, wspace=0.08, hspace=0.32)
-    for axes, crop, row in zip(
-        figure.subplots(lines, COLUMNS, squeeze=False).ravel(),
-        [*crops, *[None] * (lines * COLUMNS - len(crops))],
-        [*rows.itertuples(), *[None] * (lines * COLUMNS - len(crops))],
-        strict=True,
-    ):
+    places = figure.subplots(lines, COLUMNS, squeeze=False).ravel()
+    for axes in places:
         axes.axis("off")
-        if crop is None or row is None:
-            continue
+    for axes, crop, title in zip(places, crops, titles, strict=False):
         axes.imshow(resize_crop(crop, TILE))
-        title = f"{SHORT[str(row.label)]} → {SHORT[str(row.predicted)]}\nloss {row.loss:.1f}"
         axes.set_title(title, fontsize=7)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as a picture.
+
+    Raises:
+        OutputError: The file can't be written.
+    """
     try:
         figure.savefig(path, dpi=110)
     except OSError as error:

@@ -1,0 +1,147 @@
+"""A short training on part of the faces, and what its network makes of all of them.
+
+Short on purpose: a network learns what faces have in common before it learns single wrong labels by
+heart (Arpit et al. 2017, "A closer look at memorization in deep networks").
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from fastai.callback.core import Callback, CancelValidException
+from torch import nn
+
+from data_prep.crop import resize_crop
+from data_prep.labels import CLASSES
+from data_prep.split import TRAIN, VALID
+from pipeline.classifier_data import make_loaders
+from pipeline.compute import autocast, has_fast_bf16, seed_everything
+from pipeline.recipe import ClassifierRecipe
+from pipeline.train_classifier import make_learner
+from pipeline.weights import ClassifierCard
+
+BATCH = 64
+
+Crops = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Views:
+    """What a network makes of N faces.
+
+    Attributes:
+        probabilities: (N, 3) float32, of the classes in the order of `CLASSES`.
+        features: (N, 512) float32, what the last layer sees: ResNet-34's pooled features.
+    """
+
+    probabilities: np.ndarray
+    features: np.ndarray
+
+
+class _Epochs(Callback):
+    """Seeds every epoch, tells of it, and leaves validation out: nothing is chosen by it."""
+
+    order = 60
+
+    def __init__(self, seed: int, what: str, say: Callable[[str], None]) -> None:
+        self.seed, self.what, self.say = seed, what, say
+
+    def before_epoch(self) -> None:
+        seed_everything(self.seed + self.epoch)
+        self.dls.train.rng = random.Random(self.seed + self.epoch)  # fastai shuffles by its own
+
+    def before_validate(self) -> None:
+        raise CancelValidException
+
+    def after_train(self) -> None:
+        loss = float(self.recorder.smooth_loss.value)
+        self.say(f"{self.what}, epoch {self.epoch + 1} of {self.n_epoch}: loss {loss:.3f}")
+
+
+def train_short(
+    faces: pd.DataFrame,
+    crops: Crops,
+    recipe: ClassifierRecipe,
+    *,
+    device: torch.device,
+    what: str,
+    say: Callable[[str], None],
+) -> nn.Module:
+    """Train on some faces by a recipe's stages; no epoch is chosen by a validation loss.
+
+    Args:
+        faces: Faces to train on: `crop` and `label`.
+        crops: Their pixels, by `crop`.
+        recipe: Every number; `lr` is one.
+        device: Where to train.
+        what: What the lines begin with, such as "fold 1 of 5".
+        say: Gets one line per epoch.
+
+    Returns:
+        The network, fastai's body and head, ready for use.
+
+    Raises:
+        WeightsError: The initial weights can't be had.
+    """
+    seed_everything(recipe.seed)
+    # fastai wants a validation set; its one face is never looked at.
+    table = pd.concat([faces.assign(split=TRAIN), faces.head(1).assign(split=VALID)])
+    nowhere = Path()
+    learn = None
+    with tempfile.TemporaryDirectory() as folder:
+        for stage, (size, epochs) in enumerate(zip(recipe.sizes, recipe.epochs, strict=True)):
+            loaders = make_loaders(table, nowhere, recipe, size, device, crops)
+            if learn is None:
+                learn = make_learner(
+                    loaders, faces["label"], recipe, Path(folder), _hush, fresh=True
+                )
+            learn.dls = loaders
+            rate = float(recipe.lr) * recipe.stage_lr**stage
+            keeper = _Epochs(recipe.seed + 1000 * stage, what, say)
+            with learn.no_logging(), learn.no_bar():
+                learn.fit_one_cycle(epochs, rate, cbs=keeper)
+    assert learn is not None, "a recipe has at least one stage"
+    return learn.model.eval()
+
+
+def view_faces(
+    net: nn.Module, crops: Sequence[np.ndarray], size: int, device: torch.device
+) -> Views:
+    """Probabilities and features of faces, each the mean of a crop and its mirror image.
+
+    Args:
+        net: From `train_short`.
+        crops: Squares, uint8, RGB.
+        size: Input side in pixels.
+        device: Where the network is.
+    """
+    card = ClassifierCard(input_size=size)
+    mean, std = (torch.tensor(v, device=device)[:, None, None] for v in (card.mean, card.std))
+    probabilities = np.zeros((len(crops), len(CLASSES)), np.float32)
+    features = np.zeros((len(crops), 512), np.float32)
+    body, head = net[0], net[1]  # type: ignore[index]
+    with torch.inference_mode():
+        for start in range(0, len(crops), BATCH):
+            some = slice(start, start + BATCH)
+            batch = np.stack([resize_crop(crop, size) for crop in crops[some]])
+            inputs = (torch.from_numpy(batch).to(device).permute(0, 3, 1, 2) / 255 - mean) / std
+            inputs = torch.cat([inputs, inputs.flip(3)])
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+            with autocast(device, bf16=has_fast_bf16(device)):
+                pooled = body(inputs).float().mean(dim=(2, 3))
+            pooled = pooled.reshape(2, -1, pooled.shape[1])
+            answers = head[-1](pooled).softmax(dim=2).mean(dim=0)
+            probabilities[some] = answers.cpu().numpy()
+            features[some] = pooled.mean(dim=0).cpu().numpy()
+    return Views(probabilities, features)
+
+
+def _hush(_line: str) -> None:
+    """The note on random weights would be told once a fold."""

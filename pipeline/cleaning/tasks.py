@@ -1,0 +1,212 @@
+"""Short trainings as tasks: each leaves a file, several run at a time, finished ones stay done."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from data_prep.faces import KEY
+from data_prep.files import write_atomically
+from data_prep.labels import CLASSES
+from pipeline.cleaning.crop_cache import load_crops
+from pipeline.cleaning.short_training import Crops, Views, train_short, view_faces
+from pipeline.console import say as say_to_console
+from pipeline.recipe import ClassifierRecipe, RecipeError
+
+FORMAT = 1
+"""Raised when the same input would give other numbers, so that old files are made again."""
+
+_WHAT_COUNTS = [*KEY, "label", "group", "xmin", "ymin", "xmax", "ymax"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One short training and the faces that its network is asked about.
+
+    Attributes:
+        what: What the lines begin with, such as "fold 1 of 5".
+        file: Where the answers go, an npz.
+        recipe: Every number.
+        train: Faces to learn from, rows as in `faces.csv`; `crop` is a path that can be opened.
+        judge: Faces to tell about, likewise.
+        scale: Side of the crops as a multiple of the box's longer side.
+    """
+
+    what: str
+    file: Path
+    recipe: ClassifierRecipe
+    train: pd.DataFrame
+    judge: pd.DataFrame
+    scale: float
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that decides the answers: recipe, faces, boxes, crop scale, labels."""
+        settings = [FORMAT, self.recipe.model_dump(mode="json"), self.scale]
+        digest = hashlib.sha256(json.dumps(settings).encode())
+        for faces in (self.train, self.judge):
+            digest.update(faces[_WHAT_COUNTS].to_csv(index=False).encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the tasks of one setting share.
+
+    Attributes:
+        table: The faces.
+        recipe: Every number.
+        folder: Gets the files.
+        scale: Of the crops.
+        what: What the lines begin with; may be empty.
+    """
+
+    table: pd.DataFrame
+    recipe: ClassifierRecipe
+    folder: Path
+    scale: float
+    what: str = ""
+
+    def make_task(self, what: str, name: str, train: pd.DataFrame, judge: pd.DataFrame) -> Task:
+        """A task of this setting; `name` is that of its file, without its ending."""
+        told = f"{self.what}, {what}" if self.what else what
+        return Task(told, self.folder / f"{name}.npz", self.recipe, train, judge, self.scale)
+
+
+def run_tasks(
+    tasks: Sequence[Task],
+    *,
+    device: torch.device,
+    say: Callable[[str], None],
+    jobs: int | None = None,
+) -> list[Views]:
+    """Do what is left to do, several trainings at a time, and give all answers.
+
+    On a processor each training has one core, so that its numbers do not depend on `jobs`.
+
+    Args:
+        tasks: Any number.
+        device: Where to train.
+        say: Gets a line per epoch; with several jobs they go to standard error.
+        jobs: Trainings at a time; one per core when None, one on a GPU.
+
+    Raises:
+        RecipeError: The learning rate is to be found.
+        OutputError: A file can't be written.
+        PhotoError: A crop can't be read.
+    """
+    for task in tasks:
+        if task.recipe.lr == "find":
+            raise RecipeError(
+                f"recipe {task.recipe.name}: lr is 'find', which a short training has no time for: "
+                "give a number with --set lr=…"
+            )
+    left = [task for task in tasks if read_views(task) is None]
+    if len(left) < len(tasks):
+        say(f"{len(tasks) - len(left)} of {len(tasks)} trainings were done before")
+    jobs = min(jobs or _count_cores(device), len(left))
+    if left:
+        tables = [faces for task in left for faces in (task.train, task.judge)]
+        paths = sorted({path for faces in tables for path in faces["crop"]})
+        side = max(max(task.recipe.sizes) for task in left)
+        if jobs > 1:
+            _run_at_once(left, paths, side, device, jobs)
+        else:
+            crops = load_crops(paths, side)
+            for task in left:
+                _run(task, crops, device, say)
+    done = [read_views(task) for task in tasks]
+    assert all(views is not None for views in done), "every task has left its file"
+    return [views for views in done if views is not None]
+
+
+def read_views(task: Task) -> Views | None:
+    """What a task left; None when there is nothing, it is damaged, or of another training."""
+    try:
+        with np.load(task.file, allow_pickle=False) as stored:
+            if str(stored["fingerprint"]) != task.fingerprint:
+                return None
+            return Views(stored["probabilities"], stored["features"])
+    except (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def write_views(task: Task, views: Views) -> None:
+    """Write the answers, features in half precision.
+
+    Raises:
+        OutputError: The file can't be written.
+    """
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        fingerprint=np.array(task.fingerprint),
+        probabilities=views.probabilities,
+        features=views.features.astype(np.float16),
+    )
+    write_atomically(task.file, buffer.getvalue())
+
+
+def _run(task: Task, crops: Crops, device: torch.device, say: Callable[[str], None]) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        net = train_short(task.train, crops, task.recipe, device=device, what=task.what, say=say)
+        pixels = [crops[path] for path in task.judge["crop"]]
+        views = view_faces(net, pixels, task.recipe.sizes[-1], device)
+    finally:
+        torch.set_num_threads(threads)
+    write_views(task, views)
+    unseen = ~_keys(task.judge).isin(_keys(task.train)).to_numpy()
+    asked = unseen if unseen.any() else np.ones(len(unseen), bool)
+    given = task.judge["label"].map(CLASSES.index).to_numpy()
+    agreed = (views.probabilities.argmax(axis=1) == given)[asked].mean()
+    seen = "unseen" if unseen.any() else "learnt"
+    say(f"{task.what}: agrees with {agreed:.1%} of {asked.sum()} {seen} labels")
+
+
+def _keys(faces: pd.DataFrame) -> pd.Series:
+    return faces["source"] + "\n" + faces["image"] + "\n" + faces["object"].astype(str)
+
+
+def _count_cores(device: torch.device) -> int:
+    return 1 if device.type == "cuda" else len(os.sched_getaffinity(0))
+
+
+_crops: Crops = {}
+"""In a worker process: the crops of all tasks."""
+
+
+def _start_worker(paths: list[str], side: int) -> None:
+    global _crops
+    _crops = load_crops(paths, side)
+
+
+def _run_in_worker(task: Task, device: torch.device) -> None:
+    _run(task, _crops, device, say_to_console)
+
+
+def _run_at_once(
+    tasks: Sequence[Task], paths: list[str], side: int, device: torch.device, jobs: int
+) -> None:
+    # A forked process can't use torch's threads.
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _start_worker, (paths, side)) as pool:
+        futures = [pool.submit(_run_in_worker, task, device) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise

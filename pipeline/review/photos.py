@@ -1,0 +1,172 @@
+"""Photos and crops for the page: found within the dataset's folder only, kept for a while."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data_prep.crop import crop_face, resize_crop
+from data_prep.files import sha256_of
+from data_prep.photo import PhotoError, read_photo
+from pipeline.review.suspects import Suspect, Suspects
+
+KEPT_BYTES = 256 * 2**20
+"""Decoded photos kept in memory, in bytes."""
+
+LONGEST_SIDE = 2000
+"""Longest side of a photo sent to the page, in pixels."""
+
+CROP_SIDE, THUMB_SIDE = 640, 144
+"""Largest side of a crop and of a similar face, in pixels; smaller ones are sent as they are."""
+
+
+@dataclass(frozen=True)
+class OpenedPhoto:
+    """A photo, or why there is none.
+
+    Attributes:
+        pixels: Height × width × 3, uint8, RGB; None when it can't be decoded.
+        sha256: Of the file's bytes; None when it can't be read.
+        problem: Why it can't be shown, for the reviewer; None when it can.
+    """
+
+    pixels: np.ndarray | None
+    sha256: str | None
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An encoded picture and its media type."""
+
+    data: bytes
+    media_type: str
+
+
+class PhotoShelf:
+    """Opens the photos of suspects and keeps the latest ones decoded."""
+
+    def __init__(self, suspects: Suspects, kept_bytes: int = KEPT_BYTES) -> None:
+        self._suspects = suspects
+        self._kept_bytes = kept_bytes
+        self._kept: OrderedDict[tuple[str, str], OpenedPhoto] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def open(self, face: Suspect) -> OpenedPhoto:
+        """The photo of a face."""
+        place = face.key[:2]
+        with self._lock:
+            if place in self._kept:
+                self._kept.move_to_end(place)
+                return self._kept[place]
+        opened = self._read(face)
+        # A photo with a problem is looked for again: it may be copied to its place meanwhile.
+        if opened.problem is None:
+            with self._lock:
+                self._kept[place] = opened
+                while len(self._kept) > 1 and self._kept_size() > self._kept_bytes:
+                    self._kept.popitem(last=False)
+        return opened
+
+    def cut(self, face: Suspect) -> Picture:
+        """The crop of a face as the model gets it, shrunk when it is very large.
+
+        Raises:
+            PhotoError: There is no photo, or no crop can be cut from it.
+        """
+        return _encode_crop(self._crop(face), CROP_SIDE)
+
+    def show(self, face: Suspect) -> Picture:
+        """The whole photo of a face, shrunk when it is very large.
+
+        Raises:
+            PhotoError: There is no photo.
+        """
+        pixels = self._pixels(face)
+        shrink = LONGEST_SIDE / max(pixels.shape[:2])
+        if shrink < 1:
+            pixels = cv2.resize(pixels, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+        return _encode(pixels, ".jpg")
+
+    def thumb(self, face: Suspect) -> Picture:
+        """A face in small, from the prepared crops, or else cut from its photo.
+
+        Raises:
+            PhotoError: There is neither.
+        """
+        try:
+            if self._suspects.prepared is None or not face.crop:
+                raise PhotoError("no prepared crop")
+            crop = read_photo(find_inside(self._suspects.prepared, face.crop)).pixels
+        except PhotoError:
+            crop = self._crop(face)
+        return _encode_crop(crop, THUMB_SIDE)
+
+    def _read(self, face: Suspect) -> OpenedPhoto:
+        source, image, _ = face.key
+        sha256 = None
+        try:
+            path = find_inside(self._suspects.roots[source], image)
+            sha256 = sha256_of(path)
+            return OpenedPhoto(read_photo(path, fit_size=face.size).pixels, sha256, None)
+        except PhotoError as error:
+            return OpenedPhoto(None, sha256, str(error))
+        except OSError as error:
+            reason = error.strerror or error
+            return OpenedPhoto(None, None, f"{source}/{image}: can't be read ({reason}).")
+
+    def _pixels(self, face: Suspect) -> np.ndarray:
+        opened = self.open(face)
+        if opened.pixels is None:
+            raise PhotoError(opened.problem)
+        return opened.pixels
+
+    def _crop(self, face: Suspect) -> np.ndarray:
+        try:
+            return crop_face(self._pixels(face), face.box)
+        except PhotoError:
+            raise
+        except ValueError as error:  # Of a box that is empty or not finite.
+            raise PhotoError(f"{face.key[0]}/{face.key[1]}: {error}.") from error
+
+    def _kept_size(self) -> int:
+        return sum(
+            opened.pixels.nbytes for opened in self._kept.values() if opened.pixels is not None
+        )
+
+
+def find_inside(root: Path, name: str) -> Path:
+    """A file below a folder, links followed.
+
+    Raises:
+        PhotoError: The name leads out of the folder, by `..`, from the root, or through a link.
+    """
+    try:
+        path = (root / name).resolve()
+        inside = path.is_relative_to(root.resolve())
+    except (OSError, ValueError, RuntimeError) as error:  # A loop of links, a null byte.
+        raise PhotoError(f"{name!r}: not a file's name ({error}).") from error
+    if not inside:
+        raise PhotoError(f"{name!r}: leads out of {root}, so it isn't shown.")
+    return path
+
+
+def _encode_crop(crop: np.ndarray, most: int) -> Picture:
+    if crop.shape[0] > most:
+        return _encode(resize_crop(crop, most), ".jpg")
+    return _encode(crop, ".png")
+
+
+def _encode(pixels: np.ndarray, ending: str) -> Picture:
+    options = (
+        [cv2.IMWRITE_JPEG_QUALITY, 92] if ending == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    )
+    done, data = cv2.imencode(ending, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
+    if not done:
+        raise PhotoError("the picture can't be encoded")
+    return Picture(data.tobytes(), "image/jpeg" if ending == ".jpg" else "image/png")

@@ -1,0 +1,195 @@
+"""Review without a browser: a table to fill in, and reading it back."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_prep.decision import Key
+from data_prep.errors import UserError
+from data_prep.files import write_atomically
+from data_prep.labels import CLASSES, UnknownLabelError, canonical_label
+from data_prep.progress import show_progress
+from pipeline.review.choices import Choice, ChoiceError, Choose, draw_up
+from pipeline.review.session import Session
+
+HEADER = ("rank", "key", "given", "suggested", "decision", "to")
+
+DECISIONS: dict[str, Choose] = {"keep": "keep", "relabel": "label", "drop": "drop", "skip": "skip"}
+"""What may stand in `decision`; a new box can only be drawn on the page."""
+
+_MOST_FAULTS = 10
+
+
+class SheetError(UserError, ValueError):
+    """A sheet that can't be imported; the message names the lines."""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A filled-in line of a sheet."""
+
+    line: int
+    position: int
+    choice: Choice
+
+
+def write_sheet(path: Path, session: Session) -> int:
+    """Write the faces this reviewer hasn't decided, columns `HEADER`, the last two empty.
+
+    A blind reviewer's sheet has neither given nor suggested class.
+
+    Returns:
+        How many faces are in it.
+
+    Raises:
+        SheetError: The file is there already; it may be filled in.
+        OutputError: It can't be written.
+    """
+    if path.exists():
+        raise SheetError(f"{path}: is there already and may be filled in; choose another name.")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
+    count = 0
+    for position in open_positions(session):
+        face = session.face(position)
+        told = ("", "") if session.way.blind else (face.label, face.suggested)
+        writer.writerow((position + 1, name_face(face.key), *told, "", ""))
+        count += 1
+    write_atomically(path, text.getvalue())
+    return count
+
+
+def open_positions(session: Session) -> Iterator[int]:
+    """The faces this reviewer hasn't decided, in order."""
+    return (
+        position
+        for position in range(len(session))
+        if session.standing(session.suspects.key(int(session.rows[position])))[0] is None
+    )
+
+
+def import_sheet(path: Path, session: Session) -> tuple[int, int]:
+    """Write the decisions of a filled-in sheet to the ledger, all or, when a line is bad, none.
+
+    Lines whose decision stands already are passed over, so that a second import, or one after a
+    kill in the midst of the first, adds nothing twice.
+
+    Returns:
+        Decisions added, and those that stood already.
+
+    Raises:
+        SheetError: The sheet can't be read, or lines are bad; the message names them.
+        LedgerError, OutputError: The ledger can't be read or written.
+    """
+    filled = read_sheet(path, session)
+    faults, new = [], []
+    for entry in filled:
+        face = session.face(entry.position)
+        try:
+            photo = session.shelf.open(face)
+            wanted = draw_up(face, photo, entry.choice, by=session.way.by, blind=session.way.blind)
+        except ChoiceError as error:
+            faults.append(f"line {entry.line}: {error}")
+            continue
+        if not _stands(session, wanted.key, wanted.action, wanted.to):
+            new.append(entry)
+    _refuse(path, faults)
+    for entry in show_progress(new, len(new), "importing decisions"):
+        _, version = session.standing(session.face(entry.position).key)
+        session.decide(entry.position, entry.choice, version)
+    return len(new), len(filled) - len(new)
+
+
+def read_sheet(path: Path, session: Session) -> list[Filled]:
+    """Read the filled-in lines; commas, semicolons or tabs part the columns.
+
+    Raises:
+        SheetError: The sheet can't be read, or lines are bad; the message names them.
+    """
+    lines = _read_lines(path)
+    positions = {
+        name_face(session.suspects.key(int(row))): position
+        for position, row in enumerate(session.rows)
+    }
+    filled, faults, seen = [], [], dict[int, int]()
+    for number, line in lines:
+        decision, to = (line[name].strip() for name in ("decision", "to"))
+        if not decision and not to:
+            continue
+        position = positions.get(line["key"])
+        if position is None:
+            faults.append(f"line {number}: no face '{line['key']}' among the suspects")
+            continue
+        if seen.setdefault(position, number) != number:
+            faults.append(f"line {number}: the same face as line {seen[position]}")
+            continue
+        try:
+            filled.append(Filled(number, position, _read_choice(decision, to)))
+        except SheetError as error:
+            faults.append(f"line {number}: {error}")
+    _refuse(path, faults)
+    return filled
+
+
+def name_face(key: Key) -> str:
+    """The key of a face as one text."""
+    source, image, index = key
+    return f"{source}/{image}#{index}"
+
+
+def _read_lines(path: Path) -> list[tuple[int, dict[str, str]]]:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise SheetError(f"{path}: can't be read as UTF-8 text ({error}).") from error
+    first = text.partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="")
+    try:
+        missing = {"key", "decision", "to"} - set(reader.fieldnames or ())
+        if missing:
+            raise SheetError(f"{path}: column {', '.join(sorted(missing))} is missing.")
+        return [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise SheetError(f"{path}:{reader.line_num}: not a readable table ({error}).") from error
+
+
+def _read_choice(decision: str, to: str) -> Choice:
+    name = decision.lower()
+    if name not in DECISIONS:
+        known = ", ".join(DECISIONS)
+        raise SheetError(f"decision '{decision}' is none of {known}")
+    if (name == "relabel") != bool(to):
+        raise SheetError(
+            "'relabel' needs a class in 'to'"
+            if name == "relabel"
+            else f"'{name}' goes without a class in 'to'"
+        )
+    if not to:
+        return Choice(DECISIONS[name])
+    if to in ("1", "2", "3"):
+        return Choice("label", CLASSES[int(to) - 1])
+    try:
+        return Choice("label", canonical_label(to))
+    except UnknownLabelError as error:
+        raise SheetError(f"unknown class '{to}'; known: {', '.join(CLASSES)}") from error
+
+
+def _stands(session: Session, key: Key, action: str, to: str | None) -> bool:
+    standing, _ = session.standing(key)
+    if action == "skip":
+        return session.status(key) == "skipped"
+    return standing is not None and (standing.action, standing.to) == (action, to)
+
+
+def _refuse(path: Path, faults: list[str]) -> None:
+    if not faults:
+        return
+    more = len(faults) - _MOST_FAULTS
+    told = "; ".join(faults[:_MOST_FAULTS]) + (f"; and {more} more" if more > 0 else "")
+    raise SheetError(f"{path}: {told}. Nothing is imported.")

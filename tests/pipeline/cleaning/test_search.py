@@ -1,0 +1,132 @@
+"""The suspects folder: every face of train and valid once, the wrong label first."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data_prep.faces import read_faces
+from data_prep.labels import CLASSES
+from data_prep.photo import photo_size
+from pipeline.cleaning.search import COLUMNS, Search, find_suspects
+from pipeline.review.suspects import open_suspects
+from pipeline.runs import PreparedError
+from tests.makers import hash_tree
+from tests.pipeline.cleaning.prepared_copy import copy_prepared
+from tests.pipeline.cleaning.tables import TINY
+from tests.pipeline.makers import CPU
+
+
+def find(prepared, out, order="merged", lines=None, **changes):
+    search = Search(order, 4, TINY.model_copy(update=changes))
+    say = (lambda _line: None) if lines is None else lines.append
+    return find_suspects(prepared, out, search, device=CPU, say=say, jobs=1)
+
+
+@pytest.fixture
+def mislabelled(prepared, tmp_path):
+    """The prepared folder with one label wrong, and a test split; the wrong face's key."""
+
+    def change(faces):
+        faces.loc[faces["split"] == "train", "split"] = ["test"] * 3 + ["train"] * 33
+        row = faces.index[(faces["label"] == "with_mask") & (faces["split"] == "train")][4]
+        faces.loc[row, "label"] = "without_mask"
+        return faces
+
+    folder = copy_prepared(prepared, tmp_path / "prepared", change)
+    before, after = read_faces(prepared), read_faces(folder)
+    row = after[before["label"] != after["label"]].iloc[0]
+    return folder, (row["source"], row["image"], row["object"])
+
+
+def keys(table):
+    return list(zip(table["source"], table["image"], table["object"], strict=True))
+
+
+@pytest.mark.parametrize("order", ["merged", "out-of-fold", "in-sample"])
+def test_wrong_label_comes_first(mislabelled, tmp_path, by_colour, order):
+    folder, wrong = mislabelled
+    table = find(folder, tmp_path / "out", order)
+    first = table.iloc[0]
+    assert keys(table)[0] == wrong
+    assert (first["label"], first["suggested"]) == ("without_mask", "with_mask")
+    assert "model: with" in first["reasons"]
+    assert (table["label"] == table["suggested"]).sum() == len(table) - 1
+    assert [call.what for call in by_colour] == (
+        ["in sample"] if order == "in-sample" else [f"fold {n} of 4" for n in (1, 2, 3, 4)]
+    )
+
+
+def test_every_face_of_train_and_valid_and_no_other(mislabelled, tmp_path, by_colour):
+    folder, _ = mislabelled
+    find(folder, tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "suspects.csv", keep_default_na=False)
+    faces = read_faces(folder)
+    looked_at = faces[faces["split"] != "test"]
+    assert len(looked_at) == 45
+    assert tuple(table.columns) == COLUMNS
+    assert sorted(keys(table)) == sorted(keys(looked_at))
+    assert table["rank"].tolist() == list(range(1, 46))
+    assert (np.diff(table["score"]) <= 1e-6).all()
+    joined = table.merge(faces, on=["source", "image", "object"], suffixes=("", "_there"))
+    for name in ("label", "split", "xmin", "ymin", "xmax", "ymax", "width", "height", "crop"):
+        assert (joined[name] == joined[f"{name}_there"]).all(), name
+    opened = {path for call in by_colour for path in call.crops}
+    assert opened == {str(folder / crop) for crop in looked_at["crop"]}
+    p = table[[f"p_{name}" for name in CLASSES]].to_numpy()
+    own = p[np.arange(45), [CLASSES.index(label) for label in table["label"]]]
+    np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-4)
+    np.testing.assert_allclose(table["loss"], -np.log(own), atol=1e-3)
+
+
+def test_similar_faces_are_ranks_of_other_photos(mislabelled, tmp_path, by_colour):
+    table = find(mislabelled[0], tmp_path / "out")
+    for row in table.itertuples():
+        ranks = [int(rank) for rank in row.similar.split()]
+        assert len(ranks) == 8
+        similar = table.iloc[[rank - 1 for rank in ranks]]
+        assert row.image not in set(similar["image"])
+    twin_like = table.iloc[int(table.iloc[10]["similar"].split()[0]) - 1]
+    assert twin_like["suggested"] == table.iloc[10]["suggested"], "painted alike"
+
+
+def test_review_can_open_it(mislabelled, tmp_path, by_colour):
+    folder, wrong = mislabelled
+    find(folder, tmp_path / "out")
+    suspects = open_suspects(tmp_path / "out")
+    assert suspects.key(0) == wrong
+    assert len(suspects) == 45
+    assert set(suspects.expected_wrong) == set(CLASSES)
+    about = json.loads((tmp_path / "out" / "suspects.json").read_text())
+    assert about["prepared"] == str(folder.resolve())
+    assert about["order"] == "merged"
+    assert about["folds"] == 4
+    assert about["recipe"]["name"] == "tiny"
+    assert min(photo_size(tmp_path / "out" / "suspects.png")) > 300
+
+
+def test_done_folds_are_used_again_and_nothing_else_changes(mislabelled, tmp_path, by_colour):
+    folder, _ = mislabelled
+    untouched = hash_tree(folder)
+    find(folder, tmp_path / "out")
+    first = (tmp_path / "out" / "suspects.csv").read_bytes()
+    lines = []
+    find(folder, tmp_path / "out", "out-of-fold", lines)
+    find(folder, tmp_path / "out")
+    assert len(by_colour) == 4
+    assert lines[0] == "4 of 4 trainings were done before"
+    assert (tmp_path / "out" / "suspects.csv").read_bytes() == first
+    assert hash_tree(folder) == untouched
+
+
+def test_only_the_asked_for_datasets(mislabelled, tmp_path):
+    with pytest.raises(PreparedError, match=r"check sources \['elsewhere'\]"):
+        find(mislabelled[0], tmp_path / "out", sources=["elsewhere"])
+
+
+@pytest.mark.slow
+def test_with_real_trainings(mislabelled, tmp_path):
+    folder, wrong = mislabelled
+    table = find(folder, tmp_path / "out", epochs=[6])
+    assert wrong in keys(table.head(5))

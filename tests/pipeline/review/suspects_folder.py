@@ -1,0 +1,103 @@
+"""Suspects folders made on the spot: painted photos, and a table as the ranking writes it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from data_prep.labels import CLASSES
+from tests.pipeline.makers import save_photo
+
+BOXES = ((8, 10, 30, 34), (48, 30, 70, 56), (84, 12, 112, 44))
+"""One face of each class to a photo of 120 × 90, in the order of `CLASSES`."""
+
+EXPECTED = {"with_mask": [3.0, 1.0, 5.0], "without_mask": [2.0, 0.0, 4.0]}
+
+
+def make_suspects(folder: Path, photos: int = 4, rows: int | None = None, seed: int = 0) -> Path:
+    """Write `folder/set` with photos and `folder/found`, the suspects folder, which is returned.
+
+    Args:
+        folder: Where.
+        photos: How many are painted, three faces each.
+        rows: Rows of the table; more than there are faces repeat the photos under further keys.
+        seed: Of the made-up opinions.
+    """
+    for number in range(photos):
+        faces = list(zip(CLASSES, BOXES, strict=True))
+        save_photo(folder / "set" / "images" / f"{number:03d}.jpg", faces, seed=number)
+    rng = np.random.default_rng(seed)
+    count = 3 * photos if rows is None else rows
+    faces = np.arange(count)
+    labels = np.array(CLASSES)[faces % 3]
+    opinion = rng.dirichlet((1, 1, 1), count).round(5)
+    similar = rng.integers(1, count + 1, (count, 8))
+    corners = np.array(BOXES, float)[faces % 3]
+    table = pd.DataFrame(
+        {
+            "rank": faces + 1,
+            "source": "set",
+            "image": [f"images/{face // 3 % photos:03d}.jpg" for face in faces],
+            "object": faces % 3 + 3 * (faces // (3 * photos)),
+            "label": labels,
+            "split": np.where(faces % 5, "train", "valid"),
+            "suggested": np.array(CLASSES)[opinion.argmax(axis=1)],
+            "score": np.linspace(1, 0, count).round(5),
+            **{f"p_{name}": opinion[:, column] for column, name in enumerate(CLASSES)},
+            "loss": rng.exponential(1, count).round(5),
+            "margin": rng.uniform(-1, 1, count).round(5),
+            "neighbours": rng.integers(0, 9, count) / 8,
+            "twin": rng.integers(0, 2, count),
+            "reasons": "the model is sure of another class; 6 of 8 neighbours differ",
+            "similar": [" ".join(map(str, ranks)) for ranks in similar],
+            **dict(zip(("xmin", "ymin", "xmax", "ymax"), corners.T, strict=True)),
+            "width": 120,
+            "height": 90,
+            "crop": [f"crops/train/{label}/{face}.jpg" for face, label in enumerate(labels)],
+        }
+    )
+    found = folder / "found"
+    found.mkdir(parents=True)
+    table.to_csv(found / "suspects.csv", index=False)
+    write_about(found, {"set": folder / "set"}, folder / "prepared")
+    return found
+
+
+def write_about(found: Path, roots: dict[str, Path], prepared: Path, **changes) -> None:
+    """Write suspects.json."""
+    about = {
+        "format": 1,
+        "prepared": str(prepared),
+        "faces_sha256": "0" * 64,
+        "roots": {name: str(root) for name, root in roots.items()},
+        "order": "merged",
+        "folds": 5,
+        "recipe": {},
+        "expected_wrong": EXPECTED,
+    }
+    (found / "suspects.json").write_text(json.dumps(about | changes), encoding="utf-8")
+
+
+def rank_at_random(prepared: Path, found: Path, seed: int = 0) -> Path:
+    """A suspects folder of a prepared folder, in no order that means anything."""
+    faces = pd.read_csv(prepared / "faces.csv", keep_default_na=False)
+    faces = faces.sample(frac=1, random_state=seed).reset_index(drop=True)
+    count = len(faces)
+    rng = np.random.default_rng(seed)
+    opinion = rng.dirichlet((0.5, 0.5, 0.5), count).round(5)
+    manifest = json.loads((prepared / "manifest.json").read_text())
+    table = faces.assign(
+        rank=np.arange(count) + 1,
+        suggested=np.array(CLASSES)[opinion.argmax(axis=1)],
+        score=np.linspace(1, 0, count).round(4),
+        **{f"p_{name}": opinion[:, column] for column, name in enumerate(CLASSES)},
+        reasons="the model, which never saw this photo, gives another class 94 %; "
+        "7 of 8 most similar faces have another label",
+        similar=[" ".join(map(str, row)) for row in rng.integers(1, count + 1, (count, 8))],
+    )
+    found.mkdir(parents=True)
+    table.to_csv(found / "suspects.csv", index=False)
+    roots = {entry["source"]: Path(entry["root"]) for entry in manifest["datasets"]}
+    write_about(found, roots, prepared)
+    return found

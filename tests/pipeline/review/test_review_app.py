@@ -1,0 +1,326 @@
+"""The page's server: what it shows, what it writes, and what it goes on with."""
+
+import hashlib
+
+import cv2
+import numpy as np
+import pytest
+
+from data_prep.crop import crop_face
+from data_prep.labels import CLASSES
+from data_prep.ledger import read_ledger, settle
+from data_prep.photo import read_photo
+from data_prep.records import Box
+from pipeline.review.choices import Choice
+from tests.pipeline.review.suspects_folder import BOXES, make_suspects, write_about
+
+WITH, WITHOUT, WRONGLY = CLASSES
+
+
+def test_a_face_comes_with_all_there_is_to_know(visit):
+    face = visit().face(1)
+    assert face["label"] == WITHOUT
+    assert face["box"] == list(BOXES[1])
+    assert (face["width"], face["height"]) == (120, 90)
+    assert face["name"] == "set/images/000.jpg, object 1"
+    assert sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    assert face["suggested"] == max(face["probabilities"], key=face["probabilities"].get)
+    assert face["reasons"] == ["the model is sure of another class", "6 of 8 neighbours differ"]
+    assert len(face["similar"]) == 8
+    assert all(similar["label"] == CLASSES[similar["row"] % 3] for similar in face["similar"])
+    assert face["standing"] is None
+    assert face["problem"] is None
+
+
+def test_the_crop_is_the_one_the_model_gets(visit, found):
+    answer = visit().client.get("/picture/crop/4")
+    shown = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
+    photo = read_photo(found.parent / "set/images/001.jpg").pixels
+    assert answer.headers["content-type"] == "image/png"
+    assert np.array_equal(shown, crop_face(photo, Box(*BOXES[1])))
+
+
+def test_photo_and_similar_faces_are_shown(visit):
+    client = visit().client
+    for kind, shape in (("photo", (90, 120, 3)), ("similar", (36, 36, 3))):
+        answer = client.get(f"/picture/{kind}/0")
+        pixels = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)
+        assert pixels.shape == shape
+    for path in ("/", "/static/review.js", "/static/photo.js", "/static/api.js"):
+        assert client.get(path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("choice", "action", "to", "to_box"),
+    [
+        ({"action": "keep"}, "keep", None, None),
+        ({"action": "label", "to": WITH}, "keep", None, None),
+        ({"action": "label", "to": WITHOUT}, "relabel", WITHOUT, None),
+        ({"action": "label", "to": WRONGLY}, "relabel", WRONGLY, None),
+        ({"action": "drop"}, "drop", None, None),
+        ({"action": "skip"}, "skip", None, None),
+        (
+            {"action": "rebox", "to_box": [5.04, 8, 33, 36.26]},
+            "rebox",
+            WITH,
+            Box(5.0, 8.0, 33.0, 36.3),
+        ),
+        (
+            {"action": "rebox", "to": WRONGLY, "to_box": [-9, 8, 500, 40]},
+            "rebox",
+            WRONGLY,
+            Box(0.0, 8.0, 120.0, 40.0),
+        ),
+    ],
+)
+def test_every_choice_is_a_line_of_the_ledger(visit, ledger, choice, action, to, to_box):
+    answer = visit().decide(0, **choice)
+    (decision,) = read_ledger(ledger).decisions
+    assert (decision.action, decision.to, decision.to_box) == (action, to, to_box)
+    assert (decision.by, decision.given, decision.box) == ("ada", WITH, Box(*BOXES[0]))
+    assert decision.key == ("set", "images/000.jpg", 0)
+    assert answer["ahead"][0] == 1
+
+
+def test_the_hash_is_that_of_the_photo(visit, ledger, found):
+    visit().decide(3, "keep")
+    data = (found.parent / "set/images/001.jpg").read_bytes()
+    assert read_ledger(ledger).decisions[0].photo_sha256 == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"action": "label"},
+        {"action": "label", "to": "no such class"},
+        {"action": "rebox"},
+        {"action": "rebox", "to_box": [30, 10, 10, 30]},
+        {"action": "rebox", "to_box": [200, 200, 300, 300]},
+        {"action": "rebox", "to_box": list(BOXES[0])},
+        {"action": "rebox", "to_box": [0, 0, 10]},
+        {"action": "undo"},
+        {"action": "keep", "version": -1, "status": 409},
+    ],
+)
+def test_what_can_not_be_decided_writes_nothing(visit, ledger, choice):
+    visit().decide(0, **{"status": 422, **choice})
+    assert not ledger.exists()
+
+
+def test_progress_and_counts(visit):
+    page = visit()
+    page.decide(0, "keep")
+    page.decide(1, "drop")
+    page.decide(2, "skip")
+    answer = page.decide(3, "label", to=WITHOUT)
+    progress = answer["progress"]
+    told = [progress[name] for name in ("total", "decided", "kept", "changed", "skipped")]
+    assert told == [12, 3, 1, 2, 1]
+    assert answer["ahead"] == [4, 5, 6, 7]
+
+
+def test_undo_goes_back_face_by_face(visit, ledger):
+    page = visit()
+    for position, action in enumerate(("keep", "drop", "skip")):
+        page.decide(position, action)
+    assert [page.undo()["position"] for _ in range(4)] == [2, 1, 0, None]
+    assert page.starts_at == 0
+    assert not settle(read_ledger(ledger).decisions)
+    assert len(read_ledger(ledger).decisions) == 6
+
+
+def test_undo_brings_back_what_stood_before(visit):
+    page = visit()
+    page.decide(0, "keep")
+    page.decide(0, "drop")
+    assert page.face(0)["standing"]["action"] == "drop"
+    page.undo()
+    assert page.face(0)["standing"]["action"] == "keep"
+
+
+def test_deciding_again_replaces_what_stood(visit):
+    page = visit()
+    page.decide(0, "keep")
+    answer = page.decide(0, "label", to=WITHOUT)
+    assert (answer["progress"]["kept"], answer["progress"]["changed"]) == (0, 1)
+
+
+def test_reopening_goes_on_at_the_first_undecided_face(visit):
+    page = visit()
+    for position in (0, 1, 3):
+        page.decide(position, "keep")
+    assert visit().starts_at == 2
+
+
+def test_skipped_faces_come_last(visit):
+    page = visit()
+    page.decide(0, "skip")
+    for position in range(1, 11):
+        page.decide(position, "keep")
+    assert visit().starts_at == 11
+    assert page.decide(11, "keep")["ahead"] == []
+    assert visit().starts_at == 0
+    page.decide(0, "keep")
+    assert visit().starts_at is None
+
+
+def test_two_servers_on_one_ledger_see_each_other(visit, ledger):
+    first, second = visit(), visit()
+    seen = second.face(0)["version"]
+    first.decide(0, "label", to=WITHOUT)
+    conflict = second.decide(0, "keep", version=seen, status=409)
+    assert "another window" in conflict["message"]
+    assert second.face(0)["standing"] == {"action": "relabel", "to": WITHOUT, "to_box": None}
+    assert second.starts_at == 1
+    assert len(read_ledger(ledger).decisions) == 1
+    second.decide(0, "keep")
+    assert first.undo()["position"] == 0
+    assert second.face(0)["standing"]["action"] == "relabel"
+
+
+def test_reviewers_are_kept_apart(visit):
+    ada, bob = visit("ada"), visit("bob")
+    ada.decide(0, "drop")
+    assert bob.starts_at == 0
+    assert bob.face(0)["standing"] is None
+    assert bob.face(0)["others"] == [{"by": "ada", "action": "drop", "to": None, "to_box": None}]
+    assert bob.undo()["position"] is None
+
+
+def test_a_blind_reviewer_learns_nothing(visit):
+    ada = visit("ada")
+    for position in range(12):
+        ada.decide(position, "label", to=WITHOUT)
+    bob = visit("bob", blind=True)
+    texts = []
+    for position in range(12):
+        assert set(bob.face(position)) == {
+            *("position", "version", "box", "width", "height", "problem", "standing", "skipped")
+        }
+        answer = bob.decide(position, "label", to=WITHOUT)
+        assert "kept" not in answer["progress"]
+        assert bob.face(position)["standing"]["action"] == "label"
+        texts.append(str(bob.face(position)) + str(answer))
+    assert not any(
+        word in "".join(texts) for word in ("ada", "keep", "relabel", "images/", WRONGLY)
+    )
+    bob.get("/picture/similar/0", 404)
+    assert visit("cyd", blind=True).decide(0, "keep", status=422)
+    assert visit("cyd", blind=True).decide(0, "rebox", to_box=[1, 1, 50, 50], status=422)
+
+
+def test_a_blind_order_is_shuffled_by_the_seed_and_covers_what_others_decided(start):
+    ada = start("ada")
+    for position in range(8):
+        ada.decide(position, Choice("keep"), 0)
+    rows = [start("bob", blind=True, seed=seed).rows.tolist() for seed in (0, 0, 1)]
+    assert sorted(rows[0]) == list(range(8))
+    assert rows[0] == rows[1] != rows[2]
+    assert rows[0] != sorted(rows[0])
+
+
+def test_only_the_first_faces_when_asked(visit):
+    page = visit(first=3)
+    assert page.get("/api/session")["progress"]["total"] == 3
+    page.get("/api/face/3", 404)
+    assert page.face(0)["similar"], "similar faces may lie beyond"
+
+
+def test_a_page_of_another_session_can_not_decide(visit, ledger):
+    page, other = visit(first=3), visit(first=4)
+    page.edition = other.edition
+    assert "reload" in page.decide(0, "keep", status=410)["message"]
+    page.undo(status=410)
+    assert not ledger.exists()
+    assert visit(first=3).edition != other.edition
+    assert visit(first=4).edition == other.edition, "the same after a restart"
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """Photo 0 is missing, photo 1 cut short; the box of face 6 is empty."""
+    folder = make_suspects(tmp_path / "own")
+    photos = folder.parent / "set" / "images"
+    (photos / "000.jpg").unlink()
+    (photos / "001.jpg").write_bytes((photos / "001.jpg").read_bytes()[:400])
+    table = (folder / "suspects.csv").read_text().splitlines()
+    table[7] = table[7].replace(",8.0,10.0,30.0,34.0,", ",30.0,10.0,30.0,34.0,")
+    (folder / "suspects.csv").write_text("\n".join(table) + "\n")
+    return folder
+
+
+def test_bad_photos_are_told_and_passed(visit, damaged, ledger):
+    page = visit(folder=damaged)
+    assert "No such file" in page.face(0)["problem"]
+    assert "damaged" in page.face(3)["problem"]
+    for kind, number in (("crop", 0), ("photo", 0), ("crop", 3), ("crop", 6), ("similar", 0)):
+        page.get(f"/picture/{kind}/{number}", 404)
+    assert page.client.get("/picture/photo/6").status_code == 200
+    assert "Without the photo" in page.decide(0, "keep", status=422)["message"]
+    page.decide(3, "drop")
+    assert read_ledger(ledger).decisions[0].action == "drop"
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.jpg", "ABSOLUTE", "images/link.jpg", "images/out/a.jpg"]
+)
+def test_no_path_leads_out_of_the_dataset(visit, tmp_path, name):
+    folder = make_suspects(tmp_path / "own")
+    root, secret = folder.parent / "set", folder.parent / "secret.jpg"
+    secret.write_bytes((root / "images" / "000.jpg").read_bytes())
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.jpg").write_bytes(secret.read_bytes())
+    (root / "images" / "link.jpg").symlink_to(secret)
+    (root / "images" / "out").symlink_to(tmp_path / "elsewhere")
+    bad = str(secret) if name == "ABSOLUTE" else name
+    text = (folder / "suspects.csv").read_text()
+    (folder / "suspects.csv").write_text(text.replace("images/000.jpg,0,", f"{bad},0,"))
+    # The crop, too, must lie in its folder.
+    write_about(folder, {"set": root}, root / "images")
+    text = (folder / "suspects.csv").read_text()
+    (folder / "suspects.csv").write_text(text.replace("crops/train/with_mask/0.jpg", bad))
+    page = visit(folder=folder)
+    assert "leads out" in page.face(0)["problem"]
+    for kind in ("crop", "photo", "similar"):
+        page.get(f"/picture/{kind}/0", 404)
+    assert page.client.get("/picture/photo/1").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../app.py",
+        "/static/%2e%2e/app.py",
+        "/static/..%2fapp.py",
+        "/picture/photo/..%2f..%2fsecret",
+        "/picture/photo/-1",
+        "/picture/photo/12",
+        "/picture/similar/12",
+        "/picture/other/0",
+        "/docs",
+        "/openapi.json",
+        "/api/face/999999999999999999999",
+    ],
+)
+def test_nothing_else_is_served(visit, path):
+    assert visit().client.get(path).status_code in (404, 422)
+
+
+def test_the_prepared_crop_is_the_thumb_when_it_is_there(visit, tmp_path):
+    folder = make_suspects(tmp_path / "own")
+    crop = folder.parent / "prepared" / "crops" / "train" / "with_mask" / "0.jpg"
+    crop.parent.mkdir(parents=True)
+    cv2.imwrite(str(crop), np.full((500, 500, 3), 200, np.uint8))
+    answer = visit(folder=folder).client.get("/picture/similar/0")
+    pixels = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels.shape == (144, 144, 3)
+    assert pixels.mean() == pytest.approx(200, abs=3)
+
+
+def test_a_damaged_ledger_is_an_answer_not_a_crash(visit, ledger):
+    page = visit()
+    page.decide(0, "keep")
+    with ledger.open("a") as file:
+        file.write("not a decision\n")
+    assert f"{ledger}:2" in page.decide(1, "keep", version=0, status=500)["message"]
+    assert len(ledger.read_text().splitlines()) == 2

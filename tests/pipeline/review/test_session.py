@@ -1,0 +1,148 @@
+"""The way through the faces, against the ledger's own rules, in threads, processes and kills."""
+
+import random
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_prep.labels import CLASSES
+from data_prep.ledger import read_ledger, settle
+from data_prep.records import Box
+from pipeline.review.choices import Choice
+from pipeline.review.session import ConflictError, Session
+
+DECIDER = """
+import sys
+from pathlib import Path
+from pipeline.review.choices import Choice
+from pipeline.review.session import Session, Way
+from pipeline.review.suspects import open_suspects
+
+session = Session(open_suspects(Path(sys.argv[1])), Path(sys.argv[2]), Way("ada"))
+while True:
+    for position in range(len(session)):
+        _, version = session.standing(session.face(position).key)
+        session.decide(position, Choice("drop" if version % 2 else "keep"), version)
+        print(position, version + 1, flush=True)
+"""
+
+
+def version_of(session: Session, position: int) -> int:
+    return session.standing(session.face(position).key)[1]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_stands_is_what_the_ledger_says(start, ledger, seed):
+    rng = random.Random(seed)
+    sessions = {by: start(by) for by in ("ada", "bob")}
+    for _ in range(40):
+        session = sessions[rng.choice(["ada", "bob"])]
+        session.refresh()
+        position, action = rng.randrange(6), rng.choice(["keep", "label", "drop", "skip", "undo"])
+        if action == "undo":
+            session.undo()
+            continue
+        to = rng.choice(CLASSES) if action == "label" else None
+        session.decide(position, Choice(action, to), version_of(session, position))
+    lines = read_ledger(ledger).decisions
+    for by, session in (*sessions.items(), ("ada", start("ada"))):
+        session.refresh()
+        stands = settle(lines, by)
+        changed = sum(decision.action != "keep" for decision in stands.values())
+        assert session.count("changed") == changed
+        assert session.count("kept") == len(stands) - changed
+        for position in range(len(session)):
+            key = session.face(position).key
+            assert session.standing(key)[0] == stands.get(key)
+        found = {decision.key: decision for decision in session.recent(100)}
+        assert found == stands
+        # settle tells them in the order they were made.
+        assert list(found) == list(stands)[::-1]
+
+
+def test_the_next_face_is_the_first_open_one_further_on(start):
+    session = start()
+    for position, action in ((2, "keep"), (3, "skip"), (4, "drop")):
+        session.decide(position, Choice(action), 0)
+    assert session.next_after(-1) == 0
+    assert session.next_after(1) == 5
+    assert session.next_after(11) == 0, "from the start again"
+    assert session.ahead(0, 4) == [1, 5, 6, 7]
+    assert session.ahead(11, 20) == [0, 1, 5, 6, 7, 8, 9, 10, 11][:-1]
+
+
+def test_undo_stays_on_the_way(start):
+    start().decide(7, Choice("drop"), 0)
+    short = start(first=3)
+    assert short.undo() is None
+    short.decide(1, Choice("keep"), 0)
+    assert short.undo() == 1
+    assert start().undo() == 7
+
+
+def test_threads_do_not_decide_twice(start, ledger):
+    sessions = [start(), start()]
+    outcomes = []
+
+    def decide_all(session: Session) -> None:
+        for position in range(len(session)):
+            try:
+                session.decide(position, Choice("keep"), 0)
+                outcomes.append("saved")
+            except ConflictError:
+                outcomes.append("conflict")
+
+    threads = [threading.Thread(target=decide_all, args=(s,)) for s in sessions for _ in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["conflict"] * 36 + ["saved"] * 12
+    keys = [decision.key for decision in read_ledger(ledger).decisions]
+    assert len(keys) == len(set(keys)) == 12
+
+
+def test_nothing_saved_is_lost_in_kills(found, ledger, start):
+    """Two processes decide at full speed on one ledger and are killed in the midst."""
+    saved: dict[int, int] = {}
+    command = [sys.executable, "-c", DECIDER, str(found), str(ledger)]
+    root = Path(__file__).parents[3]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
+    for line, _ in zip(first.stdout, range(50), strict=False):
+        position, version = map(int, line.split())
+        saved[position] = version
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    ledger_lines = read_ledger(ledger)
+    assert len(ledger_lines.decisions) >= 50
+    session = start()
+    for position, version in saved.items():
+        assert version_of(session, position) >= version
+    session.decide(0, Choice("rebox", None, Box(1, 1, 50, 50)), version_of(session, 0))
+    assert start().standing(session.face(0).key)[0].action == "rebox"
+
+
+def test_a_hundred_thousand_faces_cost_little(tmp_path, ledger, start):
+    """What a decision takes doesn't grow with the faces or the ledger."""
+    import time
+
+    from tests.pipeline.review.suspects_folder import make_suspects
+
+    folder = make_suspects(tmp_path / "many", rows=100_000)
+    started = time.process_time()
+    session = start(folder=folder)
+    assert session.next_after(-1) == 0
+    opened = time.process_time() - started
+    started = time.process_time()
+    for position in range(100):
+        session.decide(position, Choice("keep"), 0)
+        session.ahead(position, 4)
+    each = (time.process_time() - started) / 100
+    assert opened < 1.5
+    assert each < 0.02
+    assert np.array_equal(session.rows, np.arange(100_000))
