@@ -10,7 +10,7 @@ import pandas as pd
 
 from data_prep.labels import CLASSES
 
-NEIGHBOURS = 20
+NEIGHBOURS = 30
 SIMILAR = 8
 _ROWS_AT_ONCE = 1024
 

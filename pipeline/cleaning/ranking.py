@@ -21,7 +21,7 @@ class OrderError(UserError, ValueError):
     """An order that is not known."""
 
 
-NETWORK = 0.7
+NETWORK = 0.6
 """Say of the network in the merged order; the neighbours have the rest."""
 
 TWIN = 0.5

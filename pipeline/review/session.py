@@ -133,14 +133,16 @@ class Session:
             return self._histories[self.way.by].times(most)
 
     def next_after(self, position: int) -> int | None:
-        """The next undecided face: after the position, else from the start, else a skipped one."""
-        places: tuple[tuple[Status, int], ...] = (
-            ("open", position + 1),
-            ("open", 0),
-            ("skipped", position + 1),
-        )
-        for code, start in places:
-            found = self._statuses.find(_CODES[code], start)
+        """The next undecided face: further on, else from the start, else a skipped one.
+
+        Who skips a skipped face again gets those further on only, and so comes to an end.
+        """
+        places: list[tuple[Status, int]] = [("open", position + 1), ("open", 0)]
+        places.append(("skipped", position + 1))
+        if position < 0 or self._statuses[position] != _CODES["skipped"]:
+            places.append(("skipped", 0))
+        for status, start in places:
+            found = self._statuses.find(_CODES[status], start)
             if found >= 0:
                 return found
         return None

@@ -10,7 +10,7 @@ from data_prep.files import OutputError
 from data_prep.labels import ALIASES, CLASSES
 from data_prep.write_voc import check_voc_folder, write_voc
 from tests.data_prep.deciding import decide, lay_over
-from tests.makers import add_example, hash_tree, make_voc
+from tests.makers import add_example, hash_tree, make_dataset, make_voc
 
 WITH, WITHOUT, INCORRECT = CLASSES
 
@@ -134,9 +134,9 @@ def test_interrupted_writing_goes_on_the_next_time(overlay, tmp_path, monkeypatc
     assert len(write_voc([read], [corrected], tmp_path / "voc")) == 4
 
 
-def refuse(dataset, out):
+def refuse(dataset, out, reason="meets the dataset .* choose another folder with --write-voc"):
     before = hash_tree(dataset)
-    with pytest.raises(OutputError, match=r"choose (another|an empty).*--write-voc"):
+    with pytest.raises(OutputError, match=reason):
         check_voc_folder(out, [read_dataset(dataset)])
     assert hash_tree(dataset) == before
 
@@ -155,6 +155,13 @@ def test_link_into_the_dataset_is_noticed(dataset, tmp_path):
     refuse(dataset, tmp_path / "voc")
 
 
+def test_folder_around_the_dataset_is_noticed(tmp_path):
+    out = tmp_path / "voc"
+    dataset = make_dataset(out / "faces" / "data" / "faces")
+    (out / "voc.json").write_text("{}")
+    refuse(dataset, out)
+
+
 def test_link_in_place_of_a_file_is_replaced_not_followed(dataset, overlay, tmp_path):
     folder = tmp_path / "voc" / "faces" / "annotations"
     folder.mkdir(parents=True)
@@ -168,4 +175,4 @@ def test_link_in_place_of_a_file_is_replaced_not_followed(dataset, overlay, tmp_
 
 def test_folder_with_other_files_is_not_touched(dataset, tmp_path):
     make_voc(tmp_path / "voc" / "faces" / "annotations" / "photo1.xml", "mine.jpg")
-    refuse(dataset, tmp_path / "voc")
+    refuse(dataset, tmp_path / "voc", "holds other files; choose an empty .* --write-voc")

@@ -1,7 +1,7 @@
 // The photo with its box: zooming in on it, and drawing another.
 // Boxes are [xmin, ymin, xmax, ymax] in pixels of the photo, which are the units of the drawing.
 
-const CLOSE = 5; // side of the close view in box sides
+const CLOSE = 4; // side of the close view in box sides
 const LEAST = 2; // pixels of the photo; less is a slip of the finger
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);

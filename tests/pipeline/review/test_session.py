@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from data_prep.ledger import read_ledger, settle
 from data_prep.records import Box
 from pipeline.review.choices import Choice
 from pipeline.review.session import ConflictError, Session
+from tests.pipeline.review.suspects_folder import make_suspects
 
 DECIDER = """
 import sys
@@ -73,7 +75,15 @@ def test_the_next_face_is_the_first_open_one_further_on(start):
     assert session.next_after(1) == 5
     assert session.next_after(11) == 0, "from the start again"
     assert session.ahead(0, 4) == [1, 5, 6, 7]
-    assert session.ahead(11, 20) == [0, 1, 5, 6, 7, 8, 9, 10, 11][:-1]
+    assert session.ahead(11, 20) == [0, 1, 5, 6, 7, 8, 9, 10]
+    for position in (0, 1, *range(5, 11)):
+        session.decide(position, Choice("keep"), 0)
+    session.decide(11, Choice("skip"), 0)
+    assert session.next_after(10) == 11, "skipped ones come again"
+    assert session.next_after(3) == 11
+    assert session.next_after(11) is None, "but not for ever"
+    session.decide(11, Choice("keep"), 1)
+    assert session.next_after(11) == 3
 
 
 def test_undo_stays_on_the_way(start):
@@ -127,12 +137,9 @@ def test_nothing_saved_is_lost_in_kills(found, ledger, start):
     assert start().standing(session.face(0).key)[0].action == "rebox"
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_faces_cost_little(tmp_path, ledger, start):
     """What a decision takes doesn't grow with the faces or the ledger."""
-    import time
-
-    from tests.pipeline.review.suspects_folder import make_suspects
-
     folder = make_suspects(tmp_path / "many", rows=100_000)
     started = time.process_time()
     session = start(folder=folder)
