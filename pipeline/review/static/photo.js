@@ -15,6 +15,8 @@ export class PhotoView {
     this.close = false;
     this.start = null;
     svg.addEventListener("pointerdown", (event) => this.press(event));
+    // Or a quick stroke is taken for a fling, which swallows the next tap.
+    svg.addEventListener("touchstart", (event) => this.drawing && event.preventDefault(), { passive: false });
     svg.addEventListener("pointermove", (event) => this.drag(event));
     svg.addEventListener("pointerup", () => (this.start = null));
     svg.addEventListener("pointercancel", () => (this.start = null));
