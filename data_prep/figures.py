@@ -9,13 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from data_prep.labels import CLASSES
-
-COLOURS = dict(zip(CLASSES, ("#2a7f62", "#c8553d", "#d69a00"), strict=True))
-"""Colour of each class in every plot of a page."""
-
-INK = "#3a4750"
-"""Colour of texts and of what belongs to no class."""
+from data_prep.colours import INK
 
 
 def new_axes(

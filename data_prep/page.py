@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from data_prep.analysis import list_duplicates
-from data_prep.figures import COLOURS
+from data_prep.colours import COLOURS
 from data_prep.labels import CLASSES
 from data_prep.overlay import REASONS
 from data_prep.plots import plot_blur, plot_sizes, rank_correlation

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 from data_prep.blur import SIZE_EDGES, size_bin
-from data_prep.figures import COLOURS, INK, new_axes, to_uri
+from data_prep.colours import COLOURS, INK
+from data_prep.figures import new_axes, to_uri
 from data_prep.labels import CLASSES
 
 MAX_POINTS = 4000

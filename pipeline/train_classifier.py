@@ -17,6 +17,7 @@ from fastai.data.core import DataLoaders
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import Recall as SklearnRecall
 from fastai.metrics import accuracy
+from fastai.optimizer import Adam
 from fastai.torch_core import to_device
 from fastai.vision.learner import vision_learner
 from torchvision.models import resnet34
@@ -110,6 +111,7 @@ def make_learner(
     say: Callable[[str], None],
     *,
     fresh: bool,
+    optimiser: Callable[..., Any] = Adam,
 ) -> Learner:
     """Fastai's `vision_learner` with the recipe's loss, callbacks and initial weights.
 
@@ -120,6 +122,7 @@ def make_learner(
         folder: Where fastai puts what it writes.
         say: Gets a note when the weights are random.
         fresh: Whether to load initial weights; a resumed training brings its own.
+        optimiser: Makes the optimiser from parameters and a rate, as fastai's do.
 
     Raises:
         WeightsError: The initial weights can't be had.
@@ -139,6 +142,7 @@ def make_learner(
             custom_head=make_head(recipe.dropout),
             loss_func=CrossEntropyLossFlat(weight=weights, label_smoothing=recipe.label_smoothing),
             metrics=[accuracy, SklearnRecall(average="macro")],
+            opt_func=optimiser,
             wd=recipe.weight_decay,
             cbs=callbacks,
             path=folder,

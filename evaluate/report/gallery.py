@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from data_prep.colours import COLOURS
 from data_prep.crop import resize_crop
-from data_prep.figures import COLOURS
 from data_prep.photo import PhotoError, read_photo
 from evaluate.measures.error_kinds import KINDS, MISSED, ErrorKinds
 from evaluate.records import Detections, FloatArray, GroundTruth, IntArray

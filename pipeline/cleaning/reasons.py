@@ -37,7 +37,7 @@ def give_reasons(
         found = []
         other = [twin for twin in twins[row] if labels[twin] != labels[row]]
         if other:
-            found.append(f"{_short(labels[other[0]])} in its duplicate {images[other[0]]}")
+            found.append(f"duplicate: {_short(labels[other[0]])}, in {images[other[0]]}")
         if model[row] != labels[row]:
             share = evidence.probabilities[row, model[row]]
             found.append(f"model: {_short(model[row])} {share:.0%}")

@@ -29,6 +29,8 @@ from pipeline.review.suspects import ABOUT, FORMAT, TABLE
 
 SHEET = "suspects.png"
 ON_SHEET = 60
+TITLE = 26
+"""Letters that a line over a face of the sheet has room for."""
 
 COLUMNS = (
     "rank",
@@ -179,7 +181,12 @@ def plot_suspects(table: pd.DataFrame, path: Path) -> None:
     crops = load_crops(table["crop"], TILE)
     titles = [
         f"{row.rank}  {SHORT[str(row.label)]} → {SHORT[str(row.suggested)]}\n"
-        + str(row.reasons).split("; ")[0]
+        + _cut(str(row.reasons).split("; ")[0])
         for row in table.itertuples()
     ]
     plot_faces([crops[crop] for crop in table["crop"]], titles, path)
+
+
+def _cut(text: str) -> str:
+    """As much as fits over a face."""
+    return text if len(text) <= TITLE else text[: TITLE - 1] + "…"

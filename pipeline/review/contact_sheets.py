@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from data_prep.colours import COLOURS, INK
 from data_prep.crop import crop_face, resize_crop
-from data_prep.figures import COLOURS, INK
 from data_prep.files import make_folder, write_atomically
 from data_prep.progress import show_progress
 from pipeline.review.session import Session

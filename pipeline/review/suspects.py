@@ -175,11 +175,11 @@ def _read_table(path: Path) -> tuple[bytes, pd.DataFrame]:
     types |= dict.fromkeys((*_CORNERS, *_SHARES), float)
     try:
         data = path.read_bytes()
-        # A photo may be called "NA": only empty fields are missing values.
+        # A photo may be called "NA": only empty fields are missing, and only of numbers.
         table = pd.read_csv(
             io.BytesIO(data),
             keep_default_na=False,
-            na_values=[""],
+            na_values={number: [""] for number in (*_CORNERS, *_SHARES)},
             dtype=types,
             usecols=list(_COLUMNS),
         )
@@ -192,7 +192,6 @@ def _read_table(path: Path) -> tuple[bytes, pd.DataFrame]:
         raise SuspectsError(f"{path}: not a readable table ({error}).") from error
     if table.empty:
         raise SuspectsError(f"{path}: no faces in there; there is nothing to review.")
-    table[list(_TEXT)] = table[list(_TEXT)].fillna("")
     wrong = [
         (table["rank"] != np.arange(1, len(table) + 1), "the ranks don't count up from 1"),
         (~table["label"].isin(CLASSES), f"the label is none of {', '.join(CLASSES)}"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from data_prep.colours import COLOURS
 from data_prep.decision import Decision
-from data_prep.figures import COLOURS
 from data_prep.labels import CLASSES
 from pipeline.review.pace import (
     LEAST_TOLD,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.figures import COLOURS
+from data_prep.colours import COLOURS
 from evaluate.measures.error_kinds import classify_errors
 from evaluate.records import Detections, GroundTruth
 from evaluate.report.gallery import GROUND, PER_KIND, SIDE, draw_gallery

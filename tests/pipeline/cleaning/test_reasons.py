@@ -17,12 +17,13 @@ def test_all_that_speaks_against_a_label():
     found = evidence([[0.1, 0.7, 0.2], [0, 1, 0], [1, 0, 0]], [[0.2, 0.8, 0]] * 2 + [[1, 0, 0]])
     reasons = give_reasons(FACES, found, [[2, 1], [0], []])
     assert reasons == [
-        "without in its duplicate b.jpg; model: without 70%; look-alikes: 80% without",
-        "with in its duplicate a.jpg",
+        "duplicate: without, in b.jpg; model: without 70%; look-alikes: 80% without",
+        "duplicate: with, in a.jpg",
         "",
     ]
 
 
 def test_agreement_is_no_reason():
-    found = evidence([[0.5, 0.4, 0.1], [0, 1, 0], [1, 0, 0]], [[0.6, 0.4, 0], [0, 1, 0], [1, 0, 0]])
+    opinions = [[0.5, 0.4, 0.1], [0, 1, 0], [1, 0, 0]]
+    found = evidence(opinions, [[0.4, 0.3, 0.3], [0.4, 0.6, 0], [1, 0, 0]])
     assert give_reasons(FACES, found, [[2], [], [0]]) == ["", "", ""]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from fastai.optimizer import Adam
 from torch import nn
 from torchvision.models import resnet34
 
@@ -10,7 +11,7 @@ from data_prep.labels import CLASSES
 from pipeline.classifier import from_torchvision, make_head, to_torchvision
 from pipeline.cleaning.crop_cache import load_crops
 from pipeline.cleaning.prepared_faces import label_codes, open_faces
-from pipeline.cleaning.short_training import train_short, view_faces
+from pipeline.cleaning.short_training import make_adamw, train_short, view_faces
 from tests.makers import make_pixels
 from tests.pipeline.cleaning.tables import TINY
 from tests.pipeline.makers import CPU
@@ -95,3 +96,20 @@ def test_views_do_not_depend_on_company(net):
     together = view_faces(net, crops, 32, CPU).probabilities
     alone = view_faces(net, crops[64:], 32, CPU).probabilities
     np.testing.assert_allclose(together[64:], alone, atol=5e-3)
+
+
+def test_optimiser_follows_the_rule_of_fastai():
+    torch.manual_seed(0)
+    nets = [nn.Linear(5, 3, bias=False) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    makers = (Adam, make_adamw)
+    rules = [
+        make([list(net.parameters())], lr=1e-2) for make, net in zip(makers, nets, strict=True)
+    ]
+    for step in range(20):
+        gradient = torch.randn(3, 5)
+        for net, rule in zip(nets, rules, strict=True):
+            net.weight.grad = gradient.clone()
+            rule.set_hypers(lr=1e-2 * (1 + step / 10), mom=0.95 - step / 200, wd=0.05)
+            rule.step()
+    torch.testing.assert_close(nets[0].weight, nets[1].weight, rtol=1e-5, atol=1e-6)

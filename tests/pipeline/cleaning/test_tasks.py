@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,13 +92,24 @@ def test_torn_file_is_done_again(plan, by_colour, keep):
     assert read_views(task) is not None
 
 
-def test_pickles_are_not_read(plan):
+class Touches:
+    """An object that makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_pickles_are_not_read(plan, tmp_path):
     task = make(plan)
     buffer = io.BytesIO()
-    np.savez(buffer, fingerprint=np.array([{"a": 1}], dtype=object))
+    np.savez(buffer, fingerprint=np.array([Touches(tmp_path / "run")], dtype=object))
     task.file.parent.mkdir()
     task.file.write_bytes(buffer.getvalue())
     assert read_views(task) is None
+    assert not (tmp_path / "run").exists()
 
 
 def test_killed_between_two_keeps_the_first(plan, by_colour, monkeypatch):

@@ -58,6 +58,13 @@ def test_another_face_in_the_same_scene_is_no_twin(faces):
     assert find_twins(faces([ONE, TWO], ["g", "g"], ["a", "b"])) == [[], []]
 
 
+def test_each_face_has_one_twin_in_a_photo(faces):
+    noise = np.random.default_rng(0).normal(0, 20, ONE.shape)
+    near = np.clip(ONE + noise, 0, 255).astype(np.uint8)
+    assert find_twins(faces([near, ONE, ONE], ["g"] * 3, ["a", "a", "b"])) == [[], [2], [1]]
+    assert find_twins(faces([near, ONE], ["g"] * 2, ["a", "b"])) == [[1], [0]]
+
+
 def test_faces_of_one_photo_are_no_twins(faces):
     assert find_twins(faces([ONE, ONE], ["g", "g"], ["a", "a"])) == [[], []]
 
