@@ -15,7 +15,7 @@ from data_prep.crop import crop_face, resize_crop
 from data_prep.photo import read_photo
 from data_prep.records import Box
 from pipeline.anchors import make_anchors
-from pipeline.classifier import fill_resnet
+from pipeline.classifier_nets import fill_net
 from pipeline.detector import Detector
 from pipeline.folder import FolderOptions, predict_folder
 from pipeline.photos import PhotoSet
@@ -58,7 +58,7 @@ class PlainLoop:
 
     Attributes:
         detector: Only its net is plain; finding and decoding are those of the pipeline.
-        classifier: A bare ResNet-34.
+        classifier: The bare network.
         card: How to feed it.
     """
 
@@ -80,7 +80,7 @@ class PlainLoop:
         detector.net = net.eval().to(device)
         path = weights / f"{CLASSIFIER}.safetensors"
         state, card = load_weights(path, ClassifierCard)
-        return cls(detector, fill_resnet(state, path).eval().to(device), card)
+        return cls(detector, fill_net(state, card.architecture, path).eval().to(device), card)
 
     def run(self, photos: PhotoSet, *, thresh: float) -> list[tuple[str, Box, str]]:
         """One photo after the other, anchors made anew, one classifier call for each face.

@@ -38,7 +38,7 @@ def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
 
 
 def undo_class_weights(
-    state: dict[str, Tensor], weights: Tensor | None, share: float
+    state: dict[str, Tensor], weights: Tensor | None, share: float, *, last: str = "fc"
 ) -> dict[str, Tensor]:
     """Bring a network trained with class weights back towards the shares that classes really have.
 
@@ -47,14 +47,15 @@ def undo_class_weights(
     learning"). Their logarithms are taken off the last layer's biases.
 
     Args:
-        state: ResNet-34 in torchvision's names.
+        state: Of the classifier, in the names on disk.
         weights: Of each class in the loss, or None.
         share: How much of the leaning is taken back: 1 all of it, 0 none.
+        last: Name of the last layer.
     """
     if weights is None:
         return state
-    bias = state["fc.bias"]
-    return {**state, "fc.bias": bias - share * weights.log().to(bias.device)}
+    bias = state[f"{last}.bias"]
+    return {**state, f"{last}.bias": bias - share * weights.log().to(bias.device)}
 
 
 def measure_crops(

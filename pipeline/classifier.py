@@ -1,4 +1,4 @@
-"""The classifier: ResNet-34 in torchvision's own form, and its use on crops."""
+"""The classifier in use: from crops to class probabilities."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet34
 
 from data_prep.crop import resize_crop
 from data_prep.labels import CLASSES
+from pipeline.classifier_nets import fill_net
 from pipeline.compute import autocast, prepare_net
 from pipeline.weights import ClassifierCard, WeightsError, load_weights
 
@@ -23,49 +23,9 @@ SMALL_INPUT = 192
 """Crops under `SMALL_CROP` pixels are enlarged to `SMALL_INPUT` only: it costs a quarter less and
 changes nothing (log loss of 520 such validation faces of facemask 0.164 against 0.165)."""
 
-_BODY = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
-_HEAD_LINEAR = 3
-
-
-def make_head(dropout: float) -> nn.Sequential:
-    """Head for fastai's `vision_learner` that `to_torchvision` can turn into ResNet-34's own."""
-    return nn.Sequential(
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(512, len(CLASSES))
-    )
-
-
-def to_torchvision(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a fastai learner's weights (body, head) to those of `torchvision.models.resnet34`.
-
-    Raises:
-        WeightsError: A name belongs to neither.
-    """
-    renamed = {}
-    for name, tensor in state.items():
-        part, index, rest = name.split(".", 2)
-        if part == "0":
-            renamed[f"{_BODY[int(index)]}.{rest}"] = tensor
-        elif part == "1" and int(index) == _HEAD_LINEAR:
-            renamed[f"fc.{rest}"] = tensor
-        else:
-            raise WeightsError(f"weights named {name} have no place in a ResNet-34.")
-    return renamed
-
-
-def from_torchvision(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `to_torchvision`; a last layer for other classes is left out."""
-    renamed = {}
-    for name, tensor in state.items():
-        part, _, rest = name.partition(".")
-        if part in _BODY:
-            renamed[f"0.{_BODY.index(part)}.{rest}"] = tensor
-        elif part == "fc" and len(tensor) == len(CLASSES):
-            renamed[f"1.{_HEAD_LINEAR}.{rest}"] = tensor
-    return renamed
-
 
 class Classifier:
-    """ResNet-34 with its card.
+    """A network with its card.
 
     Args:
         net: The network.
@@ -92,7 +52,7 @@ class Classifier:
         state, card = load_weights(path, ClassifierCard)
         if set(card.classes) != set(CLASSES):
             raise WeightsError(f"{path}: its classes are {card.classes}, not {CLASSES}.")
-        return cls(fill_resnet(state, path), card, device=device, bf16=bf16)
+        return cls(fill_net(state, card.architecture, path), card, device=device, bf16=bf16)
 
     def classify(self, crops: Sequence[np.ndarray]) -> np.ndarray:
         """Class probabilities of crops, batched.
@@ -132,17 +92,3 @@ class Classifier:
             with autocast(self.device, bf16=self.bf16):
                 logits = self.net(inputs)
             return (logits.float() / self.card.temperature).softmax(dim=1).cpu().numpy()
-
-
-def fill_resnet(state: dict[str, Tensor], path: Path) -> nn.Module:
-    """A ResNet-34 for our classes with these weights.
-
-    Raises:
-        WeightsError: They do not fit.
-    """
-    net = resnet34(num_classes=len(CLASSES))
-    try:
-        net.load_state_dict(state)
-    except RuntimeError as error:
-        raise WeightsError(f"{path}: does not fit a ResNet-34 ({error}).") from error
-    return net

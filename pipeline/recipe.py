@@ -14,6 +14,9 @@ from data_prep.errors import UserError
 
 RECIPES = Path(__file__).parent / "recipes"
 
+Architecture = Literal["resnet34", "mobilenet0.25"]
+"""What a classifier can be."""
+
 
 class RecipeError(UserError, ValueError):
     """A recipe that can't be used; the message names the file, the key and what would do."""
@@ -23,7 +26,9 @@ class ClassifierRecipe(BaseModel):
     """Numbers of a classifier training.
 
     Attributes:
-        init: `imagenet` (downloaded), `random`, or a safetensors file with ResNet-34 weights.
+        architecture: `resnet34`, or `mobilenet0.25`, the detector's body with a head of its own.
+        init: `random`, a safetensors file of the same architecture, for `resnet34` also `imagenet`
+            (downloaded), for `mobilenet0.25` also `detector` (the shipped one's body).
         sources: Datasets to train on; all when empty.
         faces: `kept` leaves out what the blur rule dropped, `all` takes every training face.
         sizes: Input side in pixels of each stage.
@@ -41,6 +46,7 @@ class ClassifierRecipe(BaseModel):
     name: str = "default"
     kind: Literal["classifier"] = "classifier"
     seed: int = 0
+    architecture: Architecture = "resnet34"
     init: str = "random"
     sources: list[str] = Field(default_factory=list)
     faces: Literal["kept", "all"] = "kept"
@@ -69,6 +75,14 @@ class ClassifierRecipe(BaseModel):
             raise ValueError("sizes and epochs need one value per stage each")
         if min(self.sizes) < 32 or min(self.epochs) < 1:
             raise ValueError("sizes start at 32 pixels and epochs at 1")
+        return self
+
+    @model_validator(mode="after")
+    def _init_fits(self) -> ClassifierRecipe:
+        owners: dict[str, Architecture] = {"imagenet": "resnet34", "detector": "mobilenet0.25"}
+        owner = owners.get(self.init, self.architecture)
+        if owner != self.architecture:
+            raise ValueError(f"init '{self.init}' is for architecture '{owner}'")
         return self
 
 

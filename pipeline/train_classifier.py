@@ -9,18 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from fastai.callback.channelslast import ChannelsLast
-from fastai.callback.mixup import MixUp
-from fastai.callback.progress import ProgressCallback
 from fastai.callback.schedule import Learner, valley
-from fastai.data.core import DataLoaders
-from fastai.losses import CrossEntropyLossFlat
-from fastai.metrics import Recall as SklearnRecall
-from fastai.metrics import accuracy
-from fastai.optimizer import Adam
 from fastai.torch_core import to_device
-from fastai.vision.learner import vision_learner
-from torchvision.models import resnet34
 
 from data_prep.files import write_atomically
 from data_prep.labels import CLASSES
@@ -28,20 +18,16 @@ from data_prep.photo import read_photo
 from data_prep.split import TRAIN, VALID
 from pipeline.calibrate import fit_temperature, measure_crops, undo_class_weights
 from pipeline.checkpoint import load_checkpoint
-from pipeline.classifier import (
-    Classifier,
-    fill_resnet,
-    from_torchvision,
-    make_head,
-    to_torchvision,
-)
+from pipeline.classifier import Classifier
 from pipeline.classifier_data import class_weights, make_loaders, select_faces
-from pipeline.compute import has_fast_bf16, seed_everything
+from pipeline.classifier_learner import make_learner
+from pipeline.classifier_nets import fill_net, last_layer, to_stored
+from pipeline.compute import seed_everything
 from pipeline.plots import plot_confusion, plot_curves, plot_top_losses
 from pipeline.recipe import ClassifierRecipe
 from pipeline.runs import CHECKPOINT, Run
-from pipeline.stages import Bf16, Row, StageKeeper
-from pipeline.weights import CLASSIFIER, ClassifierCard, WeightsError, load_state, save_weights
+from pipeline.stages import Row, StageKeeper
+from pipeline.weights import CLASSIFIER, ClassifierCard, save_weights
 
 PREDICTIONS = "valid.csv"
 TOP_LOSSES = 60
@@ -89,7 +75,8 @@ def train_classifier(
         _fit_stage(learn, stage, recipe, run, history, say, lr, resumed)
         run.write_history(history)
         plot_curves(history, run.folder / "curves.png")
-    state = to_torchvision({k: v.cpu() for k, v in learn.model.state_dict().items()})
+    weights = {k: v.cpu() for k, v in learn.model.state_dict().items()}
+    state = to_stored(weights, recipe.architecture)
     card = _finish(state, chosen, prepared, recipe, run, device)
     (run.folder / CHECKPOINT).unlink(missing_ok=True)
     return card
@@ -101,70 +88,6 @@ def _count(faces: pd.DataFrame) -> str:
         counts = faces.loc[faces["split"] == split, "label"].value_counts()
         parts.append(f"{split}: " + ", ".join(f"{name} {counts.get(name, 0)}" for name in CLASSES))
     return "; ".join(parts)
-
-
-def make_learner(
-    loaders: DataLoaders,
-    labels: pd.Series,
-    recipe: ClassifierRecipe,
-    folder: Path,
-    say: Callable[[str], None],
-    *,
-    fresh: bool,
-    optimiser: Callable[..., Any] = Adam,
-) -> Learner:
-    """Fastai's `vision_learner` with the recipe's loss, callbacks and initial weights.
-
-    Args:
-        loaders: Training and validation batches; their device is where it trains.
-        labels: Classes of the training faces, for the loss weights.
-        recipe: Every number.
-        folder: Where fastai puts what it writes.
-        say: Gets a note when the weights are random.
-        fresh: Whether to load initial weights; a resumed training brings its own.
-        optimiser: Makes the optimiser from parameters and a rate, as fastai's do.
-
-    Raises:
-        WeightsError: The initial weights can't be had.
-    """
-    weights = class_weights(labels, recipe)
-    callbacks: list[Any] = [ChannelsLast()]
-    if recipe.bf16 == "on" or (recipe.bf16 == "auto" and has_fast_bf16(loaders.device)):
-        callbacks.append(Bf16())
-    if recipe.mixup:
-        callbacks.append(MixUp(recipe.mixup))
-    try:
-        learn = vision_learner(
-            loaders,
-            resnet34,
-            pretrained=fresh and recipe.init == "imagenet",
-            normalize=False,
-            custom_head=make_head(recipe.dropout),
-            loss_func=CrossEntropyLossFlat(weight=weights, label_smoothing=recipe.label_smoothing),
-            metrics=[accuracy, SklearnRecall(average="macro")],
-            opt_func=optimiser,
-            wd=recipe.weight_decay,
-            cbs=callbacks,
-            path=folder,
-        )
-    except OSError as error:
-        raise WeightsError(
-            f"the ImageNet weights can't be downloaded ({error}): set init to 'random' or to a "
-            "safetensors file of a ResNet-34."
-        ) from error
-    learn.remove_cb(ProgressCallback)
-    learn.unfreeze()
-    if fresh and recipe.init == "random":
-        say("note: from random weights; ImageNet weights (--set init=imagenet) do better.")
-    elif fresh and recipe.init != "imagenet":
-        state = from_torchvision(load_state(Path(recipe.init)))
-        try:
-            missing = learn.model.load_state_dict(state, strict=False).missing_keys
-        except RuntimeError as error:
-            raise WeightsError(f"{recipe.init}: does not fit a ResNet-34.") from error
-        if any(name.startswith("0.") for name in missing):
-            raise WeightsError(f"{recipe.init}: does not hold the weights of a whole ResNet-34.")
-    return learn
 
 
 def _choose_lr(
@@ -227,10 +150,15 @@ def _finish(
     """Calibrate, measure on the validation crops by the road of `run.py`, draw, and write."""
     valid = faces[faces["split"] == VALID].reset_index(drop=True)
     crops = [read_photo(prepared / crop).pixels for crop in valid["crop"]]
-    card = ClassifierCard(input_size=recipe.sizes[-1], training=run.describe_training(recipe))
+    card = ClassifierCard(
+        architecture=recipe.architecture,
+        input_size=recipe.sizes[-1],
+        training=run.describe_training(recipe),
+    )
     weights = class_weights(faces.loc[faces["split"] == TRAIN, "label"], recipe)
-    state = undo_class_weights(state, weights, recipe.undo_weights)
-    net = fill_resnet(state, run.folder)
+    last = last_layer(recipe.architecture)
+    state = undo_class_weights(state, weights, recipe.undo_weights, last=last)
+    net = fill_net(state, recipe.architecture, run.folder)
     probabilities = Classifier(net, card, device=device).classify(crops)
     truth = np.array([CLASSES.index(label) for label in valid["label"]])
     card.temperature = fit_temperature(probabilities, truth)

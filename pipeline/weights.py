@@ -20,6 +20,7 @@ from data_prep.files import write_atomically, write_json
 from data_prep.labels import CLASSES
 from pipeline.anchors import ANCHOR_SIZES, STRIDES, VARIANCES
 from pipeline.checkpoint import DAMAGED
+from pipeline.recipe import Architecture
 
 DETECTOR, CLASSIFIER = "detector", "classifier"
 """File stems in a weights folder."""
@@ -62,7 +63,7 @@ class ClassifierCard(Card):
     """How to feed the classifier and read its outputs."""
 
     kind: Literal["classifier"] = "classifier"
-    architecture: Literal["resnet34"] = "resnet34"
+    architecture: Architecture = "resnet34"
     classes: tuple[str, ...] = CLASSES
     input_size: int = 224
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)

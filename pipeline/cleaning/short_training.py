@@ -25,9 +25,9 @@ from data_prep.crop import resize_crop
 from data_prep.labels import CLASSES
 from data_prep.split import TRAIN, VALID
 from pipeline.classifier_data import make_loaders
+from pipeline.classifier_learner import make_learner
 from pipeline.compute import autocast, has_fast_bf16, seed_everything
 from pipeline.recipe import ClassifierRecipe
-from pipeline.train_classifier import make_learner
 from pipeline.weights import ClassifierCard
 
 BATCH = 64
@@ -41,7 +41,7 @@ class Views:
 
     Attributes:
         probabilities: (N, 3) float32, of the classes in the order of `CLASSES`.
-        features: (N, 512) float32, what the last layer sees: ResNet-34's pooled features.
+        features: (N, D) float32, what the last layer sees: the body's pooled features.
     """
 
     probabilities: np.ndarray
@@ -126,7 +126,7 @@ def view_faces(
     """Probabilities and features of faces, each the mean of a crop and its mirror image.
 
     Args:
-        net: From `train_short`.
+        net: From `train_short`: a body and a head whose last layer is linear.
         crops: Squares, uint8, RGB.
         size: Input side in pixels.
         device: Where the network is.
@@ -134,8 +134,8 @@ def view_faces(
     card = ClassifierCard(input_size=size)
     mean, std = (torch.tensor(v, device=device)[:, None, None] for v in (card.mean, card.std))
     probabilities = np.zeros((len(crops), len(CLASSES)), np.float32)
-    features = np.zeros((len(crops), 512), np.float32)
     body, head = net[0], net[1]  # type: ignore[index]
+    features = np.zeros((len(crops), head[-1].in_features), np.float32)
     with torch.inference_mode():
         for start in range(0, len(crops), BATCH):
             some = slice(start, start + BATCH)

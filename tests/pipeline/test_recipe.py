@@ -44,6 +44,13 @@ def test_written_recipe_is_read_back_the_same(tmp_path, recipe):
     assert load_recipe(tmp_path / "a.toml", type(recipe)) == recipe
 
 
+@pytest.mark.parametrize("pair", [("imagenet", "mobilenet0.25"), ("detector", "resnet34")])
+def test_initial_weights_of_the_other_architecture(pair):
+    overrides = [f"init={pair[0]}", f"architecture={pair[1]}"]
+    with pytest.raises(RecipeError, match=f"init '{pair[0]}' is for architecture"):
+        load_recipe("default", ClassifierRecipe, overrides)
+
+
 @pytest.mark.parametrize(
     ("override", "field", "value"),
     [

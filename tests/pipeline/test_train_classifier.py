@@ -3,27 +3,25 @@
 import json
 import shutil
 from types import SimpleNamespace
-from urllib.error import URLError
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from fastai.losses import CrossEntropyLossFlat
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score
-from torchvision.models import resnet18, resnet34, resnet50
 
 from data_prep.faces import FacesError, read_faces
 from data_prep.labels import CLASSES
 from data_prep.photo import photo_size, read_photo
+from pipeline import classifier_learner
 from pipeline import train_classifier as training
-from pipeline.classifier import Classifier, to_torchvision
-from pipeline.classifier_data import make_loaders, select_faces
+from pipeline.classifier import Classifier
 from pipeline.recipe import ClassifierRecipe, load_recipe
 from pipeline.runs import Run, identify_data, start_run
-from pipeline.train_classifier import make_learner, train_classifier
-from pipeline.weights import ClassifierCard, WeightsError, load_weights
+from pipeline.train_classifier import train_classifier
+from pipeline.weights import ClassifierCard, load_weights
 from tests.pipeline.makers import CPU
 
 RECIPE = ClassifierRecipe(
@@ -186,7 +184,7 @@ def test_ended_stage_and_found_rate_stay_so_after_a_kill(prepared, tmp_path, mon
         return SimpleNamespace(valley=2e-3)
 
     monkeypatch.setattr(training.Learner, "lr_find", find)
-    monkeypatch.setattr(training, "CrossEntropyLossFlat", EverWorse)
+    monkeypatch.setattr(classifier_learner, "CrossEntropyLossFlat", EverWorse)
     recipe = RECIPE.model_copy(update={"lr": "find", "patience": 1})
     with pytest.raises(Killed):
         train(prepared, tmp_path / "a", recipe, stop="stage 1, epoch 0")
@@ -207,70 +205,17 @@ def test_bf16_and_mixup(prepared, tmp_path):
     assert all(torch.isfinite(tensor).all() for tensor in state.values())
 
 
-def start(prepared, tmp_path, init):
-    """The learner as it is before the first step, and what was said."""
-    recipe = SHORT.model_copy(update={"init": str(init)})
-    lines = []
-    faces = select_faces(read_faces(prepared), recipe)
-    loaders = make_loaders(faces, prepared, recipe, recipe.sizes[0], CPU)
-    labels = faces.loc[faces["split"] == "train", "label"]
-    learn = make_learner(loaders, labels, recipe, tmp_path, lines.append, fresh=True)
-    return to_torchvision(learn.model.state_dict()), lines
-
-
-def test_init_from_a_trained_classifier(trained, prepared, tmp_path):
-    file = trained.folder / "classifier.safetensors"
-    state, lines = start(prepared, tmp_path, file)
-    stored = load_file(file)
-    assert all(torch.equal(state[name], stored[name].to(state[name].dtype)) for name in stored)
-    assert lines == []
-
-
-def test_init_from_a_net_for_other_classes_takes_the_body(prepared, tmp_path):
-    torch.manual_seed(3)
-    net = resnet34(num_classes=10)
-    save_file(net.state_dict(), tmp_path / "a.safetensors")
-    state, _ = start(prepared, tmp_path, tmp_path / "a.safetensors")
-    assert state["fc.weight"].shape == (3, 512)
-    body = [name for name in state if not name.startswith("fc.")]
-    assert all(torch.equal(state[name], net.state_dict()[name]) for name in body)
-
-
-@pytest.mark.parametrize("make", [resnet18, resnet50])
-def test_init_from_another_architecture_is_refused(prepared, tmp_path, make):
-    save_file(make(num_classes=3).state_dict(), tmp_path / "a.safetensors")
-    with pytest.raises(WeightsError, match=r"a\.safetensors: does not .* ResNet-34"):
-        start(prepared, tmp_path, tmp_path / "a.safetensors")
-
-
-def test_init_from_a_missing_file(prepared, tmp_path):
-    with pytest.raises(WeightsError, match=r"none\.safetensors: can't be read"):
-        start(prepared, tmp_path, tmp_path / "none.safetensors")
-
-
-@pytest.mark.parametrize(
-    "error",
-    [URLError("no route to host"), TimeoutError("timed out"), ConnectionResetError("reset")],
-)
-def test_imagenet_without_a_network(prepared, tmp_path, monkeypatch, error):
-    def fail(*_args, **_options):
-        raise error
-
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
-    with pytest.raises(WeightsError, match="ImageNet weights can't be downloaded") as caught:
-        start(prepared, tmp_path, "imagenet")
-    assert "set init to 'random' or to a safetensors file" in str(caught.value)
-
-
-def test_imagenet_weights_are_used_where_they_can_be_had(prepared, tmp_path, monkeypatch):
-    torch.manual_seed(4)
-    state = resnet34(num_classes=1000).state_dict()
-    monkeypatch.setattr(
-        "torchvision.models._api.load_state_dict_from_url", lambda *_args, **_options: state
-    )
-    started, lines = start(prepared, tmp_path, "imagenet")
-    assert torch.equal(started["layer3.2.conv1.weight"], state["layer3.2.conv1.weight"])
-    assert lines == []
+@pytest.mark.usefixtures("without_plots")
+def test_the_detectors_body_is_trained_and_used(prepared, tmp_path):
+    recipe = SHORT.model_copy(update={"architecture": "mobilenet0.25", "init": "detector"})
+    run = train(prepared, tmp_path / "a", recipe)
+    assert run.card.architecture == "mobilenet0.25"
+    table = pd.read_csv(run.folder / "valid.csv")
+    faces = read_faces(prepared).set_index(["source", "image", "object"])
+    keys = table[["source", "image", "object"]].itertuples(index=False, name=None)
+    crops = [read_photo(prepared / faces.loc[key, "crop"]).pixels for key in keys]
+    used = Classifier.load(run.folder / "classifier.safetensors", device=CPU).classify(crops)
+    np.testing.assert_allclose(used, table[[f"p_{name}" for name in CLASSES]], atol=2e-3)
 
 
 def test_nothing_to_train_on(prepared, tmp_path):

@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.models import resnet34
 
 from data_prep.labels import CLASSES
-from pipeline.classifier import from_torchvision, make_head, to_torchvision
+from pipeline.classifier_nets import from_torchvision, make_head, to_stored
 from pipeline.cleaning.crop_cache import load_crops
 from pipeline.cleaning.prepared_faces import label_codes, open_faces
 from pipeline.cleaning.short_training import make_adamw, train_short, view_faces
@@ -63,14 +63,14 @@ def test_seed_decides(faces, crops):
 def net():
     torch.manual_seed(1)
     body = nn.Sequential(*list(resnet34().children())[:-2])
-    return nn.Sequential(body, make_head(0.5)).eval()
+    return nn.Sequential(body, make_head("resnet34", 0.5)).eval()
 
 
 def test_views_are_those_of_torchvision(net):
     """Features and probabilities by another road: one crop at a time, mirrored by hand."""
     crops = [make_pixels(side, side, side) for side in (20, 48, 70)]
     plain = resnet34(num_classes=len(CLASSES)).eval()
-    plain.load_state_dict(to_torchvision(net.state_dict()))
+    plain.load_state_dict(to_stored(net.state_dict(), "resnet34"))
     assert set(from_torchvision(plain.state_dict())) == set(net.state_dict())
     seen = []
     plain.avgpool.register_forward_hook(lambda _net, _in, out: seen.append(out.flatten()))

@@ -1,0 +1,126 @@
+"""The fastai learner of a classifier recipe, with its initial weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from fastai.callback.channelslast import ChannelsLast
+from fastai.callback.mixup import MixUp
+from fastai.callback.progress import ProgressCallback
+from fastai.callback.schedule import Learner
+from fastai.data.core import DataLoaders
+from fastai.losses import CrossEntropyLossFlat
+from fastai.metrics import Recall as SklearnRecall
+from fastai.metrics import accuracy
+from fastai.optimizer import Adam
+from fastai.vision.learner import vision_learner
+from torch import Tensor
+from torchvision.models import resnet34
+
+from pipeline.classifier_data import class_weights
+from pipeline.classifier_nets import (
+    from_detector,
+    from_torchvision,
+    make_head,
+    make_mobilenet,
+)
+from pipeline.compute import has_fast_bf16
+from pipeline.console import SHIPPED
+from pipeline.recipe import ClassifierRecipe
+from pipeline.stages import Bf16
+from pipeline.weights import DETECTOR, DetectorCard, WeightsError, load_state, load_weights
+
+
+def make_learner(
+    loaders: DataLoaders,
+    labels: pd.Series,
+    recipe: ClassifierRecipe,
+    folder: Path,
+    say: Callable[[str], None],
+    *,
+    fresh: bool,
+    optimiser: Callable[..., Any] = Adam,
+) -> Learner:
+    """A learner with the recipe's network, loss, callbacks and initial weights.
+
+    Args:
+        loaders: Training and validation batches; their device is where it trains.
+        labels: Classes of the training faces, for the loss weights.
+        recipe: Every number.
+        folder: Where fastai puts what it writes.
+        say: Gets a note when the weights are random.
+        fresh: Whether to load initial weights; a resumed training brings its own.
+        optimiser: Makes the optimiser from parameters and a rate, as fastai's do.
+
+    Raises:
+        WeightsError: The initial weights can't be had.
+    """
+    weights = class_weights(labels, recipe)
+    callbacks: list[Any] = [ChannelsLast()]
+    if recipe.bf16 == "on" or (recipe.bf16 == "auto" and has_fast_bf16(loaders.device)):
+        callbacks.append(Bf16())
+    if recipe.mixup:
+        callbacks.append(MixUp(recipe.mixup))
+    options = {
+        "loss_func": CrossEntropyLossFlat(weight=weights, label_smoothing=recipe.label_smoothing),
+        "metrics": [accuracy, SklearnRecall(average="macro")],
+        "opt_func": optimiser,
+        "wd": recipe.weight_decay,
+        "cbs": callbacks,
+        "path": folder,
+    }
+    make = _make_resnet if recipe.architecture == "resnet34" else _make_mobilenet
+    learn = make(loaders, recipe, options, fresh)
+    learn.remove_cb(ProgressCallback)
+    learn.unfreeze()
+    if fresh and recipe.init == "random":
+        say("note: from random weights; others, where they can be had, do better (see init).")
+    return learn
+
+
+def _make_resnet(
+    loaders: DataLoaders, recipe: ClassifierRecipe, options: dict[str, Any], fresh: bool
+) -> Learner:
+    try:
+        learn = vision_learner(
+            loaders,
+            resnet34,
+            pretrained=fresh and recipe.init == "imagenet",
+            normalize=False,
+            custom_head=make_head("resnet34", recipe.dropout),
+            **options,
+        )
+    except OSError as error:
+        raise WeightsError(
+            f"the ImageNet weights can't be downloaded ({error}): set init to 'random' or to a "
+            "safetensors file of a ResNet-34."
+        ) from error
+    if fresh and recipe.init not in ("random", "imagenet"):
+        _fill(learn, from_torchvision(load_state(Path(recipe.init))), recipe, body="0.")
+    return learn
+
+
+def _make_mobilenet(
+    loaders: DataLoaders, recipe: ClassifierRecipe, options: dict[str, Any], fresh: bool
+) -> Learner:
+    learn = Learner(loaders, make_mobilenet(recipe.dropout), **options)
+    if fresh and recipe.init == "detector":
+        state = from_detector(*load_weights(SHIPPED / f"{DETECTOR}.safetensors", DetectorCard))
+        _fill(learn, state, recipe, body="body.")
+    elif fresh and recipe.init != "random":
+        _fill(learn, load_state(Path(recipe.init)), recipe, body="body.")
+    return learn
+
+
+def _fill(learn: Learner, state: dict[str, Tensor], recipe: ClassifierRecipe, body: str) -> None:
+    """Load a body, and a head where there is one."""
+    name = "ResNet-34" if recipe.architecture == "resnet34" else recipe.architecture
+    try:
+        missing = learn.model.load_state_dict(state, strict=False).missing_keys
+    except RuntimeError as error:
+        raise WeightsError(f"{recipe.init}: does not fit a {name}.") from error
+    if any(key.startswith(body) for key in missing):
+        raise WeightsError(f"{recipe.init}: does not hold the weights of a whole {name}.")
