@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_prep.boxes import overlap
 from data_prep.decision import Decision, Key
 from data_prep.errors import UserError
 from data_prep.labels import CLASSES
@@ -17,6 +18,9 @@ from evaluate.measures.bootstrap import bootstrap_intervals
 
 OUTCOMES: tuple[str, ...] = (*CLASSES, "drop")
 """What a reviewer can make of a face; a redrawn box counts by its class."""
+
+SAME_BOX = 0.5
+"""Two redrawn boxes that overlap (intersection over union) less than this are disputed."""
 
 RESAMPLES = 2000
 DISPUTE_COLUMNS = ("source", "image", "object", "from", "a", "b", "a_box", "b_box", "about")
@@ -35,10 +39,16 @@ class Pair:
 
     @property
     def dispute(self) -> str | None:
-        """What they differ about: the `label`, the `box` (only one redrew it), or None."""
+        """What they differ about: the `label`, the `box`, or None.
+
+        The box when only one redrew it, or when both did and the new ones overlap too little.
+        """
         if name_outcome(self.a) != name_outcome(self.b):
             return "label"
-        return "box" if (self.a.to_box is None) != (self.b.to_box is None) else None
+        a, b = self.a.to_box, self.b.to_box
+        if a is None or b is None:
+            return None if a is b else "box"
+        return "box" if overlap(a, b) < SAME_BOX else None
 
 
 @dataclass(frozen=True)

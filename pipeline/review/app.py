@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
@@ -126,8 +127,13 @@ def _answer_errors(app: FastAPI) -> None:
         status = next(statuses[kind] for kind in type(error).__mro__ if kind in statuses)
         return JSONResponse({"message": str(error)}, status)
 
+    def answer_misfit(_: Request, __: Exception) -> JSONResponse:
+        # Without what was sent: a number such as NaN couldn't be sent back.
+        return JSONResponse({"message": "That isn't what the page sends; reload it."}, 422)
+
     for kind in statuses:
         app.add_exception_handler(kind, answer)
+    app.add_exception_handler(RequestValidationError, answer_misfit)
 
 
 def _check_edition(session: Session, body: _Body) -> None:

@@ -10,10 +10,7 @@ from pathlib import Path
 
 from data_prep.decision import Decision, LedgerError
 from data_prep.files import output_error
-
-# `append_decision` closes a line that a crash left half-written with ASCII's CANCEL.
-_TORN = b"\x18"
-_BOM = b"\xef\xbb\xbf"
+from data_prep.ledger import BOM, TORN
 
 
 class LedgerFollower:
@@ -49,13 +46,13 @@ class LedgerFollower:
             raise LedgerError(
                 f"{self.path}: not a ledger that can be read ({error.strerror or error})."
             ) from error
-        whole, end, tail = data.rpartition(b"\n")
-        decisions = [d for line in whole.split(b"\n") if (d := self._read(line)) is not None]
-        self._offset += len(whole) + len(end)
-        if not end:
-            self._lines -= 1  # Splitting nothing gives one empty line.
-        decisions += self._read_tail(tail)
-        return decisions
+        *lines, tail = data.split(b"\n")
+        read = (self._read(line, self._lines + n) for n, line in enumerate(lines, start=1))
+        decisions = [decision for decision in read if decision is not None]
+        # Only now: after a bad line the next call begins at the same place again.
+        self._offset += len(data) - len(tail)
+        self._lines += len(lines)
+        return decisions + self._read_tail(tail)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -78,23 +75,21 @@ class LedgerFollower:
         finally:
             os.close(handle)
 
-    def _read(self, line: bytes) -> Decision | None:
-        self._lines += 1
-        text = line.removeprefix(_BOM) if self._lines == 1 else line
-        if not text.strip() or text.endswith(_TORN):
+    def _read(self, line: bytes, number: int) -> Decision | None:
+        text = line.removeprefix(BOM) if number == 1 else line
+        if not text.strip() or text.endswith(TORN):
             return None
         try:
             return Decision.from_json(text)
         except LedgerError as error:
             raise LedgerError(
-                f"{self.path}:{self._lines}: {error}; mend or remove the line in a copy of the "
-                "ledger."
+                f"{self.path}:{number}: {error}; mend or remove the line in a copy of the ledger."
             ) from error
 
     def _read_tail(self, tail: bytes) -> list[Decision]:
         """A last line without an end: taken when it is whole, left for later when it is not."""
         try:
-            decision = Decision.from_json(tail.removeprefix(_BOM))
+            decision = Decision.from_json(tail.removeprefix(BOM))
         except LedgerError:
             return []
         self._offset += len(tail)

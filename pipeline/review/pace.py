@@ -24,6 +24,9 @@ YIELD_WINDOW = 100
 LEAST_TOLD = 20
 """Decisions before the share that changed anything is told."""
 
+STOP = "Going on will find little: this is a good place to stop."
+"""What is said when it no longer pays."""
+
 LOW_YIELD = 0.05
 """Going on is said not to pay when the upper end of the interval is below this share. It takes 73
 decisions in a row that change nothing to get there."""
@@ -82,7 +85,7 @@ def measure_yield(changes: Sequence[bool]) -> Yield:
 def describe_yield(
     recent: Yield, expected: Mapping[str, tuple[float, float, float]], *, changed: int, left: int
 ) -> str:
-    """Say in plain words what going on is likely to find.
+    """Say in plain words what the review found so far and what going on is likely to find.
 
     Args:
         recent: Of the latest decisions.
@@ -106,6 +109,4 @@ def describe_yield(
                 f"What is missing would be one in {max(1, round(left / missing))} of the "
                 f"{left} faces left."
             )
-    if recent.is_low:
-        lines.append("Going on will find little: this is a good place to stop.")
     return " ".join(lines)

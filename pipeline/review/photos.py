@@ -49,10 +49,16 @@ class Picture:
 
 
 class PhotoShelf:
-    """Opens the photos of suspects and keeps the latest ones decoded."""
+    """Opens the photos of suspects and keeps the latest ones decoded.
 
-    def __init__(self, suspects: Suspects, kept_bytes: int = KEPT_BYTES) -> None:
+    With `hide_names` no message tells the name of a file: folders may be called after classes.
+    """
+
+    def __init__(
+        self, suspects: Suspects, kept_bytes: int = KEPT_BYTES, *, hide_names: bool = False
+    ) -> None:
         self._suspects = suspects
+        self._hide_names = hide_names
         self._kept_bytes = kept_bytes
         self._kept: OrderedDict[tuple[str, str], OpenedPhoto] = OrderedDict()
         self._lock = threading.Lock()
@@ -115,10 +121,14 @@ class PhotoShelf:
             sha256 = sha256_of(path)
             return OpenedPhoto(read_photo(path, fit_size=face.size).pixels, sha256, None)
         except PhotoError as error:
-            return OpenedPhoto(None, sha256, str(error))
+            return OpenedPhoto(None, sha256, self._tell(error, "This photo can't be shown."))
         except OSError as error:
             reason = error.strerror or error
-            return OpenedPhoto(None, None, f"{source}/{image}: can't be read ({reason}).")
+            problem = f"{source}/{image}: can't be read ({reason})."
+            return OpenedPhoto(None, None, self._tell(problem, "This photo can't be read."))
+
+    def _tell(self, fault: object, nameless: str) -> str:
+        return nameless if self._hide_names else str(fault)
 
     def _pixels(self, face: Suspect) -> np.ndarray:
         opened = self.open(face)
@@ -132,7 +142,8 @@ class PhotoShelf:
         except PhotoError:
             raise
         except ValueError as error:  # Of a box that is empty or not finite.
-            raise PhotoError(f"{face.key[0]}/{face.key[1]}: {error}.") from error
+            fault = f"{face.key[0]}/{face.key[1]}: {error}."
+            raise PhotoError(self._tell(fault, "This face can't be cut out.")) from error
 
     def _kept_size(self) -> int:
         return sum(

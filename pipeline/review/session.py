@@ -63,10 +63,11 @@ class Session:
         """
         self.suspects = suspects
         self.way = way
-        self.shelf = PhotoShelf(suspects)
+        self.shelf = PhotoShelf(suspects, hide_names=way.blind)
         self._ledger = LedgerFollower(ledger)
         self._lock = threading.Lock()
         self._histories: dict[str, History] = {way.by: History()}
+        self._by_row = bytearray(len(suspects))
         self._statuses = bytearray()
         self._positions: dict[Key, int] = {}
         self._read_new()
@@ -75,7 +76,8 @@ class Session:
         self._positions = {keys[row]: position for position, row in enumerate(self.rows)}
         mine = self._histories[way.by]
         self._statuses = bytearray(_CODES[mine.status(key)] for key in self._positions)
-        told = (suspects.digest, str(ledger.resolve()), way, len(self.rows))
+        order = hashlib.sha256(self.rows.tobytes()).hexdigest()
+        told = (suspects.digest, str(ledger.resolve()), way, order)
         self.edition = hashlib.sha256(repr(told).encode()).hexdigest()[:16]
         """Tells this way over these faces from any other, across restarts."""
 
@@ -122,6 +124,10 @@ class Session:
         """Faces on the way that stand so with this reviewer."""
         return self._statuses.count(_CODES[status])
 
+    def count_all(self, status: Status) -> int:
+        """Faces of the whole suspects folder that stand so with this reviewer."""
+        return self._by_row.count(_CODES[status])
+
     def recent(self, most: int) -> Sequence[Decision]:
         """This reviewer's latest standing decisions, the latest first."""
         with self._lock:
@@ -136,7 +142,15 @@ class Session:
         """The next undecided face: further on, else from the start, else a skipped one.
 
         Who skips a skipped face again gets those further on only, and so comes to an end.
+
+        Args:
+            position: Where to go on from; -1 for the start.
+
+        Raises:
+            NoFaceError: There is no such position.
         """
+        if not -1 <= position < len(self):
+            raise NoFaceError(f"There is no face {position}.")
         places: list[tuple[Status, int]] = [("open", position + 1), ("open", 0)]
         places.append(("skipped", position + 1))
         if position < 0 or self._statuses[position] != _CODES["skipped"]:
@@ -148,7 +162,11 @@ class Session:
         return None
 
     def ahead(self, position: int, most: int) -> list[int]:
-        """The faces that come next if all are decided in turn."""
+        """The faces that come next if all are decided in turn.
+
+        Raises:
+            NoFaceError: There is no such position.
+        """
         found: list[int] = []
         while len(found) < most:
             following = self.next_after(found[-1] if found else position)
@@ -216,6 +234,10 @@ class Session:
         for decision in self._ledger.read_new():
             history = self._histories.setdefault(decision.by, History())
             history.add(decision)
+            row = self.suspects.rows.get(decision.key)
+            if decision.by != self.way.by or row is None:
+                continue
+            self._by_row[row] = code = _CODES[history.status(decision.key)]
             position = self._positions.get(decision.key)
-            if decision.by == self.way.by and position is not None:
-                self._statuses[position] = _CODES[history.status(decision.key)]
+            if position is not None:
+                self._statuses[position] = code

@@ -10,6 +10,7 @@ from data_prep.labels import CLASSES
 from pipeline.review.pace import (
     LEAST_TOLD,
     PACE_WINDOW,
+    STOP,
     YIELD_WINDOW,
     describe_yield,
     measure_pace,
@@ -59,6 +60,7 @@ def view_face(session: Session, position: int) -> dict[str, Any]:
         "width": size[0],
         "height": size[1],
         "problem": photo.problem,
+        "decidable": photo.sha256 is not None,
         "standing": None if standing is None else _tell(standing, blind=blind),
         "skipped": session.status(face.key) == "skipped",
     }
@@ -100,10 +102,10 @@ def view_progress(session: Session, position: int) -> dict[str, Any]:
             text = describe_yield(
                 found,
                 session.suspects.expected_wrong,
-                changed=counts["changed"],
-                left=len(session.suspects) - decided,
+                changed=session.count_all("changed"),
+                left=session.count_all("open") + session.count_all("skipped"),
             )
-            progress["hint"] = {"text": text, "stop": found.is_low}
+            progress["hint"] = {"text": text, "stop": STOP if found.is_low else None}
     ahead = session.ahead(position, AHEAD)
     return {"progress": progress, "ahead": ahead}
 

@@ -31,7 +31,7 @@ export class PhotoView {
     if (address) this.image.setAttribute("href", address);
     else this.image.removeAttribute("href");
     this.svg.style.setProperty("--ratio", face.width / face.height);
-    this.place("given", face.box);
+    this.place("given", address ? face.box : null);
     this.stop();
   }
 
@@ -39,9 +39,12 @@ export class PhotoView {
     this.close = close;
     const [width, height] = this.size;
     const [x0, y0, x1, y1] = this.given;
+    // In the shape of the room there is: no bare ground beside a photo that goes on there.
+    const { clientWidth, clientHeight } = this.svg;
+    const stretch = clientWidth && clientHeight ? Math.sqrt(clientWidth / clientHeight) : 1;
     const side = CLOSE * Math.max(x1 - x0, y1 - y0);
-    const w = close ? Math.min(side, width) : width;
-    const h = close ? Math.min(side, height) : height;
+    const w = close ? Math.min(side * stretch, width) : width;
+    const h = close ? Math.min(side / stretch, height) : height;
     const x = clamp((x0 + x1 - w) / 2, 0, width - w);
     const y = clamp((y0 + y1 - h) / 2, 0, height - h);
     this.svg.setAttribute("viewBox", `${x} ${y} ${w} ${h}`);

@@ -7,10 +7,11 @@ const KEYS = {
   " ": "keep", d: "drop", b: "rebox", s: "skip", u: "undo", z: "zoom", "?": "help",
   ArrowLeft: "back", ArrowRight: "forth", Enter: "accept", Escape: "cancel",
 };
+const LARGEST = 12; // times a crop is enlarged; beyond that a tiny face is a blur
 const DEED_WORDS = { keep: "kept", drop: "dropped", rebox: "box redrawn", skip: "skipped" };
 
 const $ = (id) => document.getElementById(id);
-const photo = new PhotoView($("photo"), (box) => say(`New box: ${box.join(", ")}. Enter accepts it.`));
+const photo = new PhotoView($("photo"), (box) => say(`New box: ${box.join(", ")}.${byFinger() ? "" : " Enter accepts it."}`));
 
 let session; // what stays the same
 let faces; // what is fetched
@@ -19,6 +20,7 @@ let progress;
 let busy = false; // a key pressed while a decision is being saved would fall on an unseen face
 let newClass = null; // class of the box being drawn
 
+const byFinger = () => matchMedia("(pointer: coarse)").matches;
 const title = (name) => session.classes.find((kind) => kind.name === name)?.title ?? name;
 const say = (text, alarm = false) => {
   $("status").textContent = text;
@@ -51,18 +53,25 @@ async function show(position) {
   face = await faces.take(position);
   $("done").hidden = true;
   $("face").hidden = false;
+  // On a phone the page may be scrolled down to the reasons of the last face.
+  window.scrollTo(0, 0);
+  $("face").scrollTop = 0;
   showDeeds();
   const [crop] = face.pictures;
   const broken = face.problem || (crop && !crop.naturalWidth && "No crop can be cut around this box.");
   $("crop").hidden = Boolean(broken);
   $("problem").hidden = !broken;
-  if (broken) $("problem").textContent = `${broken} Skip it, or drop it.`;
-  else $("crop").src = crop.src;
+  const advice = face.decidable ? "Skip it, or drop it." : "Nothing can be decided without it: go on with →.";
+  if (broken) $("problem").textContent = `${broken} ${advice}`;
+  else {
+    $("crop").src = crop.src;
+    $("crop").style.maxWidth = `${LARGEST * crop.naturalWidth}px`;
+  }
   $("crop").alt = face.label ? `Face ${position + 1}, labelled ${title(face.label)}` : `Face ${position + 1}`;
   $("photo").dataset.class = face.label ?? "";
-  photo.show(face, face.problem ? null : faces.address("photo", position));
   showLabel();
   if (!session.blind) showOpinion();
+  photo.show(face, face.problem ? null : faces.address("photo", position));
   document.body.dataset.shown = position; // The face is on the page.
 }
 
@@ -72,7 +81,9 @@ function showLabel() {
   const { standing } = face;
   const words = standing ? `You: ${tell(standing)}. Choose again to change it.` : face.skipped ? "You skipped it." : "";
   $("standing").textContent = words;
-  $("name").textContent = face.name ? `No. ${face.rank} · ${face.name} · ${face.split}` : "";
+  const [x0, y0, x1, y1] = face.box;
+  const size = `${Math.round(x1 - x0)} × ${Math.round(y1 - y0)} px`;
+  $("name").textContent = face.name ? `No. ${face.rank} · ${size} · ${face.split} · ${face.name}` : size;
   markClass(standing && (standing.action === "keep" ? face.label : standing.to));
 }
 
@@ -103,6 +114,8 @@ function showOpinion() {
 
 function showEnd() {
   face = null;
+  if (photo.drawing) photo.stop(); // The last face may have got a new box.
+  showDeeds();
   $("face").hidden = true;
   $("status").textContent = "";
   $("done").hidden = false;
@@ -123,7 +136,8 @@ function showProgress() {
   $("bar").value = decided;
   $("hint").hidden = !hint;
   $("hint").textContent = hint?.text ?? "";
-  $("hint").classList.toggle("stop", Boolean(hint?.stop));
+  $("stop").hidden = !hint?.stop;
+  $("stop").textContent = hint?.stop ?? "";
 }
 
 function tellTime(minutes) {
@@ -178,20 +192,20 @@ async function look(step) {
   const from = face ? face.position : progress.total;
   const position = from + step;
   if (position < 0 || position >= progress.total) return say("There are no more faces that way.");
-  await show(position);
   take(await get(`/api/progress/${position}`));
+  await show(position);
   say(`Face ${position + 1} of ${progress.total}.`);
 }
 
 function startRedraw() {
-  if (face.problem) return say("Without the photo no box can be drawn.");
+  if (face.problem) return say("Without the photo no box can be drawn.", true);
   newClass = face.standing?.to ?? face.label ?? null;
   photo.draw();
   $("plain").hidden = true;
   $("redraw").hidden = false;
   $("photo").scrollIntoView({ block: "nearest" }); // It may be out of sight on a phone.
   markClass(newClass);
-  say("Draw the box on the photo, or move it with the arrow keys.");
+  say(byFinger() ? "Draw the new box on the photo." : "Draw the box on the photo, or move it with the arrow keys.");
 }
 
 function showDeeds() {
@@ -213,14 +227,13 @@ function markClass(chosen) {
 }
 
 async function accept() {
-  if (!photo.changed) return say("Draw the new box first.");
+  if (!photo.changed && !photo.known) return say("Draw the new box first.");
   if (!newClass) return say("Name the class with 1, 2 or 3 first.");
   await decide("rebox", { to: newClass, to_box: photo.box });
 }
 
 // What keys and buttons do: while a box is drawn only what has to do with it.
 async function run(deed, name) {
-  if (deed === "help") return $("help").showModal();
   if (deed === "zoom" && face) return photo.zoom(!photo.close);
   if (photo.drawing) {
     if (deed === "accept") return accept();
@@ -237,7 +250,13 @@ async function run(deed, name) {
   if (deed === "keep" || deed === "drop" || deed === "skip") return decide(deed);
 }
 
+function help() {
+  $("help").showModal();
+  $("help").scrollTop = 0; // The button in focus may be below.
+}
+
 async function act(deed, name) {
+  if (deed === "help") return help();
   if (busy || !session) return;
   busy = true;
   try {

@@ -100,6 +100,17 @@ def test_disputes_are_listed():
     assert "Disputes: 1 about the label, 1 about the box." in describe_agreement(found)
 
 
+def test_redrawn_boxes_are_disputed_when_they_overlap_too_little():
+    """The second box shares 60 of 140 (0.43), the third 70 of 130 (0.54) with the first."""
+    first, *others = (Box(0, 0, 10, 10), Box(4, 0, 14, 10), Box(3, 0, 13, 10))
+    lines = [say("ada", n, WITH, action="rebox", to=WITH, to_box=first) for n in (0, 1)]
+    lines += [
+        say("bob", n, WITH, action="rebox", to=WITH, to_box=box) for n, box in enumerate(others)
+    ]
+    found = compare_reviewers(Ledger(tuple(lines), ()), [])
+    assert [pair.dispute for pair in found.pairs] == ["box", None]
+
+
 def test_two_reviewers_are_needed():
     lines = tuple(say(by, 0, WITH) for by in ("ada", "bob", "cyd"))
     for names in ((), ("ada",), ("ada", "ada"), ("ada", "dan"), ("ada", "bob", "cyd")):

@@ -75,8 +75,9 @@ def test_bad_lines_are_named(ledger):
     append_decision(ledger, decide(1))
     with ledger.open("ab") as file:
         file.write(b"{}\n")
-    with pytest.raises(LedgerError, match=f"{ledger}:3: "):
-        follower.read_new()
+    for _ in range(2):  # The same at every look.
+        with pytest.raises(LedgerError, match=f"{ledger}:3: "):
+            follower.read_new()
 
 
 def test_a_ledger_that_was_cut_is_refused(ledger):

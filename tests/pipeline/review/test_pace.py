@@ -58,6 +58,5 @@ def test_the_hint_tells_the_numbers():
     assert "About 40 labels (25 to 60)" in text
     assert "changed 25 faces" in text
     assert "one in 200 of the 3000 faces left" in text
-    assert "good place to stop" in text
     busy = describe_yield(measure_yield([True] * 10 + [False] * 40), {}, changed=1, left=10)
     assert busy == "10 of your last 50 decisions changed anything (95 % interval 11.2% to 33.0%)."

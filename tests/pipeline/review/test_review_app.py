@@ -107,6 +107,18 @@ def test_what_can_not_be_decided_writes_nothing(visit, ledger, choice):
     assert not ledger.exists()
 
 
+@pytest.mark.parametrize("number", ["NaN", "1e999", "-Infinity", '"7"x', "null"])
+def test_what_is_no_number_is_an_answer_not_a_crash(visit, ledger, number):
+    page = visit()
+    body = f'{{"edition": "{page.edition}", "position": 0, "version": 0, "action": "rebox", '
+    body += f'"to_box": [{number}, 1, 50, 50]}}'
+    headers = {"x-review": "1", "content-type": "application/json"}
+    answer = page.client.post("/api/decide", content=body, headers=headers)
+    assert answer.status_code == 422
+    assert "reload" in answer.json()["message"]
+    assert not ledger.exists()
+
+
 def test_progress_and_counts(visit):
     page = visit()
     page.decide(0, "keep")
@@ -195,7 +207,8 @@ def test_a_blind_reviewer_learns_nothing(visit):
     texts = []
     for position in range(12):
         assert set(bob.face(position)) == {
-            *("position", "version", "box", "width", "height", "problem", "standing", "skipped")
+            *("position", "version", "box", "width", "height", "problem", "decidable"),
+            *("standing", "skipped"),
         }
         answer = bob.decide(position, "label", to=WITHOUT)
         assert "kept" not in answer["progress"]
@@ -256,9 +269,38 @@ def test_bad_photos_are_told_and_passed(visit, damaged, ledger):
     for kind, number in (("crop", 0), ("photo", 0), ("crop", 3), ("crop", 6), ("similar", 0)):
         page.get(f"/picture/{kind}/{number}", 404)
     assert page.client.get("/picture/photo/6").status_code == 200
+    assert [page.face(position)["decidable"] for position in (0, 3, 6)] == [False, True, True]
     assert "Without the photo" in page.decide(0, "keep", status=422)["message"]
     page.decide(3, "drop")
     assert read_ledger(ledger).decisions[0].action == "drop"
+
+
+def test_a_blind_reviewer_learns_no_name_from_bad_photos(visit, damaged):
+    page = visit("bob", folder=damaged, blind=True)
+    problems = set()
+    for position in range(12):
+        problems.add(page.face(position)["problem"])
+        for path in (f"/picture/crop/{position}", f"/picture/photo/{position}"):
+            answer = page.client.get(path)
+            if answer.status_code == 404:
+                problems.add(answer.json()["message"])
+    assert problems == {
+        *(None, "This photo can't be read.", "This photo can't be shown."),
+        "This face can't be cut out.",
+    }
+
+
+def test_the_hint_counts_the_whole_folder(visit, tmp_path):
+    folder = make_suspects(tmp_path / "own", rows=100)
+    page = visit(folder=folder)
+    for position in range(25):
+        page.decide(position, "keep" if position % 10 else "drop")
+    short = visit(folder=folder, first=3)
+    hint = short.get("/api/session")["progress"]["hint"]
+    assert "3 of your last 25" in hint["text"]
+    assert "you have changed 3 faces" in hint["text"]
+    assert "one in 38 of the 75 faces left" in hint["text"]
+    assert hint["stop"] is None
 
 
 @pytest.mark.parametrize(
@@ -300,6 +342,8 @@ def test_no_path_leads_out_of_the_dataset(visit, tmp_path, name):
         "/docs",
         "/openapi.json",
         "/api/face/999999999999999999999",
+        "/api/progress/12",
+        "/api/progress/999999999999999999999",
     ],
 )
 def test_nothing_else_is_served(visit, path):

@@ -15,7 +15,7 @@ from data_prep.labels import CLASSES
 from data_prep.ledger import read_ledger, settle
 from data_prep.records import Box
 from pipeline.review.choices import Choice
-from pipeline.review.session import ConflictError, Session
+from pipeline.review.session import ConflictError, NoFaceError, Session
 from tests.pipeline.review.suspects_folder import make_suspects
 
 DECIDER = """
@@ -135,6 +135,38 @@ def test_nothing_saved_is_lost_in_kills(found, ledger, start):
         assert version_of(session, position) >= version
     session.decide(0, Choice("rebox", None, Box(1, 1, 50, 50)), version_of(session, 0))
     assert start().standing(session.face(0).key)[0].action == "rebox"
+
+
+def test_only_the_faces_of_the_way_can_be_gone_on_from(start):
+    session = start(first=3)
+    for position in (-2, 3, 10**30):
+        with pytest.raises(NoFaceError):
+            session.next_after(position)
+
+
+def test_the_same_number_of_other_faces_is_another_session(start):
+    """A blind reviewer's way is what others decided, and that may change between two starts."""
+    ada = start("ada")
+    ada.decide(0, Choice("keep"), 0)
+    first = start("bob", blind=True)
+    ada.undo()
+    ada.decide(1, Choice("keep"), 0)
+    second = start("bob", blind=True)
+    assert len(first) == len(second) == 1
+    assert first.edition != second.edition
+
+
+def test_a_short_way_knows_what_is_decided_beyond(start):
+    session = start()
+    for position, action in ((0, "drop"), (5, "drop"), (6, "keep"), (7, "skip")):
+        session.decide(position, Choice(action), 0)
+    short = start(first=3)
+    assert (short.count("changed"), short.count_all("changed")) == (1, 2)
+    short.decide(1, Choice("keep"), 0)
+    session.refresh()
+    for each in (short, session):
+        counts = [each.count_all(status) for status in ("open", "kept", "changed", "skipped")]
+        assert counts == [7, 2, 2, 1]
 
 
 @pytest.mark.slow
