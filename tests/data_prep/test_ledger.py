@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -33,6 +34,8 @@ KEEP = Decision(
     given="with_mask",
     action="keep",
 )
+
+LEDGERS = Path(__file__).parents[2] / "data_prep" / "ledgers"
 RELABEL = replace(KEEP, action="relabel", to="without_mask")
 DROP = replace(KEEP, action="drop")
 SKIP = replace(KEEP, action="skip")
@@ -318,3 +321,12 @@ def test_order_of_what_stands_is_that_of_the_decisions():
 def test_time_can_be_read_again():
     decision = replace(KEEP, at=utc_now())
     assert Decision.from_json(decision.to_json()) == decision
+
+
+@pytest.mark.parametrize("path", sorted(LEDGERS.glob("*.jsonl")), ids=lambda path: path.name)
+def test_shipped_ledgers_hold(path):
+    ledger = read_ledger(path)
+    assert ledger.decisions
+    assert ledger.warnings == ()
+    assert {decision.source for decision in ledger.decisions} == {"facemask", "ilc"}
+    assert all(len(decision.photo_sha256) == 64 for decision in ledger.decisions)

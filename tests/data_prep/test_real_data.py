@@ -9,6 +9,7 @@ from data_prep.audit import audit
 from data_prep.build import BuildOptions, build
 from data_prep.faces import read_faces
 
+LEDGERS = Path(__file__).parents[2] / "data_prep" / "ledgers"
 DATA = Path(__file__).parents[3] / "shared" / "data"
 ROOTS = [DATA / "facemask", DATA / "ilc"]
 
@@ -84,3 +85,16 @@ def test_audit_finds_most_known_groups(tmp_path):
     assert result.known_groups is not None
     found, total = result.known_groups
     assert found >= 0.5 * total
+
+
+def test_every_decision_of_the_shipped_ledger_fits(prepared, tmp_path):
+    ledger = LEDGERS / "facemask-ilc.jsonl"
+    manifest = build(ROOTS, tmp_path / "cleaned", BuildOptions(), decisions=[ledger]).manifest
+    decided = manifest["decisions"]
+    assert decided["applied"] == {"relabel": 32, "drop": 3, "keep": 63}
+    assert decided["not_applied"] == {}
+    before, after = read_faces(prepared[0]), read_faces(tmp_path / "cleaned")
+    both = before.merge(after, on=["source", "image", "object"], suffixes=("", "_after"))
+    assert len(before) - len(both) == 3
+    assert (both["label"] != both["label_after"]).sum() == 32
+    assert (both["split"] == both["split_after"]).all(), "cleaning moves no photo between splits"
