@@ -152,7 +152,7 @@ def _rank(
     given = label_codes(setting.table)
     rows = np.arange(len(given))
     neighbours = find_neighbours(judged.features, judged.fold, setting.table["group"].tolist())
-    evidence = gather_evidence(given, judged.probabilities, neighbours, twins)
+    evidence = gather_evidence(given, judged.probabilities, neighbours, twins, in_sample)
     scores = {
         "in-sample": 1 - in_sample[rows, given],
         "out-of-fold": 1 - judged.probabilities[rows, given],

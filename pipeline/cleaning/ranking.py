@@ -40,12 +40,14 @@ class Evidence:
         probabilities: (N, 3) of the network.
         votes: (N, 3) the nearest neighbours' labels, shares that sum to 1.
         twin_votes: (N, 3) counts of the labels of near-duplicates of the very face.
+        learnt: (N, 3) of a network shortly trained on all faces, these included; None without one.
     """
 
     labels: np.ndarray
     probabilities: np.ndarray
     votes: np.ndarray
     twin_votes: np.ndarray
+    learnt: np.ndarray | None = None
 
     @property
     def loss(self) -> np.ndarray:
@@ -73,6 +75,7 @@ def gather_evidence(
     probabilities: np.ndarray,
     neighbours: Neighbours,
     twins: Sequence[Sequence[int]],
+    learnt: np.ndarray | None = None,
 ) -> Evidence:
     """Bring together the network's, the neighbours' and the near-duplicates' opinions.
 
@@ -81,11 +84,12 @@ def gather_evidence(
         probabilities: (N, 3) of the network.
         neighbours: Of each face.
         twins: Rows of each face's near-duplicates.
+        learnt: (N, 3) of a network shortly trained on all faces, these included.
     """
     twin_votes = np.zeros(probabilities.shape)
     for row, others in enumerate(twins):
         np.add.at(twin_votes[row], labels[list(others)], 1)
-    return Evidence(labels, probabilities, vote(neighbours, labels), twin_votes)
+    return Evidence(labels, probabilities, vote(neighbours, labels), twin_votes, learnt)
 
 
 def choose_order(name: str) -> Order:
@@ -122,10 +126,15 @@ def merge_opinions(evidence: Evidence) -> np.ndarray:
         evidence: Of N faces.
 
     Returns:
-        (N, 3): `NETWORK` parts of the network's probabilities, the rest the neighbours' votes; then
-        each near-duplicate's label counts as `TWIN` of all that.
+        (N, 3): `NETWORK` parts of the network's probabilities, the rest the neighbours' votes; half
+        of that and half of what a network has learnt, where there is one; then each
+        near-duplicate's label counts as `TWIN` of all that.
     """
     merged = NETWORK * evidence.probabilities + (1 - NETWORK) * evidence.votes
+    if evidence.learnt is not None:
+        # Too short a training to learn single labels by heart doubts wrong ones all the same, and
+        # has seen more photos than a fold's.
+        merged = (merged + evidence.learnt) / 2
     twins = evidence.twin_votes.sum(axis=1, keepdims=True)
     return (merged + TWIN * evidence.twin_votes) / (1 + TWIN * twins)
 

@@ -97,13 +97,18 @@ def find_suspects(
     plan = Plan(faces.table, search.recipe, out, faces.scale)
     in_sample = search.order == "in-sample"
     fold, tasks = plan_in_sample(plan) if in_sample else plan_folds(plan, search.folds)
-    views = join_folds(fold, run_tasks(tasks, device=device, say=say, jobs=jobs))
+    judges = len(tasks)
+    if search.order == "merged":
+        tasks += plan_in_sample(plan)[1]
+    done = run_tasks(tasks, device=device, say=say, jobs=jobs)
+    views = join_folds(fold, done[:judges])
+    learnt = done[judges].probabilities if search.order == "merged" else None
     say("looking up neighbours and near-duplicates")
     groups = faces.table["group"].tolist()
     neighbours = find_neighbours(views.features, views.fold, groups)
     twins = find_twins(faces.table)
     labels = label_codes(faces.table)
-    evidence = gather_evidence(labels, views.probabilities, neighbours, twins)
+    evidence = gather_evidence(labels, views.probabilities, neighbours, twins, learnt)
     table = tabulate(faces.table, evidence, neighbours, twins, search.order)
     # A network that has learnt the labels doubts none: it can't tell how many are wrong.
     wrong = {} if in_sample else estimate_wrong_labels(labels, views.probabilities, groups)

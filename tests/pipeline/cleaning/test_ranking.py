@@ -63,6 +63,13 @@ def test_score_rises_with_each_reason():
     assert score_labels(same)[0] < score_labels(other)[0]
 
 
+def test_what_was_learnt_has_half_the_say():
+    learnt = np.array([[0.1, 0.1, 0.8], [0, 1, 0], [0.5, 0.5, 0]])
+    without = gather_evidence(LABELS, SURE, NEAR, ((), (), ()))
+    merged = merge_opinions(gather_evidence(LABELS, SURE, NEAR, ((), (), ()), learnt))
+    np.testing.assert_allclose(merged, (merge_opinions(without) + learnt) / 2)
+
+
 def test_margins_against_a_loop():
     rng = np.random.default_rng(0)
     p, labels = rng.dirichlet([1, 1, 1], 50), rng.integers(0, 3, 50)

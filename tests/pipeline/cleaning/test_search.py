@@ -53,9 +53,9 @@ def test_wrong_label_comes_first(mislabelled, tmp_path, by_colour, order):
     assert (first["label"], first["suggested"]) == ("without_mask", "with_mask")
     assert "model: with" in first["reasons"]
     assert (table["label"] == table["suggested"]).sum() == len(table) - 1
-    assert [call.what for call in by_colour] == (
-        ["in sample"] if order == "in-sample" else [f"fold {n} of 4" for n in (1, 2, 3, 4)]
-    )
+    folds = [f"fold {n} of 4" for n in (1, 2, 3, 4)]
+    asked = {"merged": [*folds, "in sample"], "out-of-fold": folds, "in-sample": ["in sample"]}
+    assert [call.what for call in by_colour] == asked[order]
 
 
 def test_every_face_of_train_and_valid_and_no_other(mislabelled, tmp_path, by_colour):
@@ -114,7 +114,7 @@ def test_done_folds_are_used_again_and_nothing_else_changes(mislabelled, tmp_pat
     lines = []
     find(folder, tmp_path / "out", "out-of-fold", lines)
     find(folder, tmp_path / "out")
-    assert len(by_colour) == 4
+    assert len(by_colour) == 5
     assert lines[0] == "4 of 4 trainings were done before"
     assert (tmp_path / "out" / "suspects.csv").read_bytes() == first
     assert hash_tree(folder) == untouched
