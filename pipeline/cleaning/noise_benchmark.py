@@ -25,7 +25,8 @@ from pipeline.recipe import ClassifierRecipe
 
 ORDERS = ("in-sample", "out-of-fold", "cleanlab", "cleanlab margin", "merged")
 """What is compared: the seed's way, plain loss, cleanlab's `find_label_issues`, its normalised
-margin, and the merged order. All but the first work on the same out-of-fold probabilities."""
+margin, and the merged order. All but the first work on the same out-of-fold probabilities; the
+merged one asks the network of the first, too."""
 
 
 @dataclass(frozen=True)

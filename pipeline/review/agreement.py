@@ -14,13 +14,11 @@ from data_prep.decision import Decision, Key
 from data_prep.errors import UserError
 from data_prep.labels import CLASSES
 from data_prep.ledger import Ledger, settle
+from data_prep.locate import SAME_FACE
 from evaluate.measures.bootstrap import bootstrap_intervals
 
 OUTCOMES: tuple[str, ...] = (*CLASSES, "drop")
 """What a reviewer can make of a face; a redrawn box counts by its class."""
-
-SAME_BOX = 0.5
-"""Two redrawn boxes that overlap (intersection over union) less than this are disputed."""
 
 RESAMPLES = 2000
 DISPUTE_COLUMNS = ("source", "image", "object", "from", "a", "b", "a_box", "b_box", "about")
@@ -48,7 +46,7 @@ class Pair:
         a, b = self.a.to_box, self.b.to_box
         if a is None or b is None:
             return None if a is b else "box"
-        return "box" if overlap(a, b) < SAME_BOX else None
+        return "box" if overlap(a, b) < SAME_FACE else None
 
 
 @dataclass(frozen=True)
