@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import torch
-from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.core import DataLoaders
-from fastai.data.transforms import ColReader, ColSplitter
-from fastai.vision.augment import RandTransform, aug_transforms
-from fastai.vision.core import PILImage, imagenet_stats
-from fastai.vision.data import ImageBlock, Normalize
-from fasttransform import Transform
+from fastai.data.transforms import IntToFloatTensor
+from fastai.torch_core import TensorCategory, TensorImage
+from fastai.vision.augment import aug_transforms
+from fastai.vision.core import imagenet_stats
+from fastai.vision.data import Normalize
+from torch.utils.data import Dataset
 
 from data_prep.crop import resize_crop
 from data_prep.faces import select_sources
 from data_prep.labels import CLASSES
+from data_prep.photo import read_photo
 from data_prep.split import TRAIN, VALID
 from pipeline.recipe import ClassifierRecipe
 from pipeline.runs import PreparedError
@@ -28,34 +30,58 @@ SMALLEST_SIDE = 16
 """Crops are never shrunk below this side: a face of about 11 pixels."""
 
 
-class ResizeCrop(Transform):
-    """`resize_crop` for fastai: the same pixels in training as in use."""
+class CropDataset(Dataset[tuple[TensorImage, TensorCategory]]):
+    """Crops at the network's input size, in training some of them shrunk first.
 
-    order = 1
+    Items are a 3 × size × size uint8 image and its class index. Random numbers come from the global
+    generators, which the training seeds at every epoch.
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    Args:
+        crops: Gives the pixels of each crop path: square, uint8, RGB.
+        faces: Rows of `faces.csv`: `crop` and `label`.
+        size: Input side in pixels.
+        downscale: Share of crops that are shrunk to a smaller face's size; None for validation.
+    """
 
-    def encodes(self, image: PILImage) -> PILImage:
-        return PILImage.create(resize_crop(np.asarray(image), self.size))
+    n_inp = 1
+    """Told to fastai, which would find out by an augmented item, drawing random numbers."""
+
+    def __init__(
+        self,
+        crops: Callable[[str], np.ndarray],
+        faces: pd.DataFrame,
+        size: int,
+        downscale: float | None,
+    ) -> None:
+        self.crops, self.size, self.downscale = crops, size, downscale
+        self.paths = faces["crop"].tolist()
+        self.codes = [CLASSES.index(label) for label in faces["label"]]
+        self.split_idx = 1 if downscale is None else 0  # fastai augments split 0 only
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[TensorImage, TensorCategory]:
+        pixels = self.crops(self.paths[index])
+        if self.downscale is not None:
+            shrinks, draw = random.random() < self.downscale, np.random.uniform()
+            pixels = shrink_crop(pixels, draw) if shrinks else pixels
+        pixels = np.ascontiguousarray(resize_crop(pixels, self.size).transpose(2, 0, 1))
+        return TensorImage(torch.from_numpy(pixels)), TensorCategory(self.codes[index])
 
 
-class Downscale(RandTransform):
-    """Shrink some training crops first, to the sizes that faces in crowds have."""
+def shrink_crop(pixels: np.ndarray, draw: float) -> np.ndarray:
+    """Shrink a crop to the size of a smaller face, such as crowds have.
 
-    order, split_idx = 0, 0
-
-    def before_call(self, b: PILImage, split_idx: int) -> None:
-        super().before_call(b, split_idx)
-        self.draw = np.random.uniform()
-
-    def encodes(self, image: PILImage) -> PILImage:
-        side = image.size[0]
-        if side <= SMALLEST_SIDE:
-            return image
-        smaller = round(SMALLEST_SIDE * (side / SMALLEST_SIDE) ** self.draw)
-        pixels = cv2.resize(np.asarray(image), (smaller, smaller), interpolation=cv2.INTER_AREA)
-        return PILImage.create(pixels)
+    Args:
+        pixels: Side × side × 3, uint8.
+        draw: From 0, down to `SMALLEST_SIDE`, to 1, as it is; evenly on a logarithmic scale.
+    """
+    side = pixels.shape[0]
+    if side <= SMALLEST_SIDE:
+        return pixels
+    smaller = round(SMALLEST_SIDE * (side / SMALLEST_SIDE) ** draw)
+    return cv2.resize(pixels, (smaller, smaller), interpolation=cv2.INTER_AREA)
 
 
 def select_faces(faces: pd.DataFrame, recipe: ClassifierRecipe) -> pd.DataFrame:
@@ -101,27 +127,23 @@ def make_loaders(
         device: Where batches go.
         crops: Decoded crops by their path, uint8, RGB; read from the folder at each use when None.
     """
-    table = faces.assign(is_valid=faces["split"] == VALID)
-    block = DataBlock(
-        blocks=(ImageBlock, CategoryBlock(vocab=list(CLASSES), sort=False)),
-        get_x=(lambda row: crops[row["crop"]]) if crops else ColReader("crop", pref=prepared),
-        get_y=ColReader("label"),
-        splitter=ColSplitter("is_valid"),
-        item_tfms=[Downscale(p=recipe.downscale), ResizeCrop(size)],
-        batch_tfms=[
-            *aug_transforms(
-                max_rotate=recipe.rotate,
-                min_zoom=1 / recipe.zoom,
-                max_zoom=recipe.zoom,
-                max_lighting=recipe.lighting,
-                max_warp=recipe.warp,
-                p_affine=0.9,
-            ),
-            Normalize.from_stats(*imagenet_stats),
-        ],
+    read = crops.__getitem__ if crops else lambda crop: read_photo(prepared / crop).pixels
+    is_valid = faces["split"] == VALID
+    augment = aug_transforms(
+        max_rotate=recipe.rotate,
+        min_zoom=1 / recipe.zoom,
+        max_zoom=recipe.zoom,
+        max_lighting=recipe.lighting,
+        max_warp=recipe.warp,
+        p_affine=0.9,
     )
-    return block.dataloaders(
-        table, bs=recipe.batch_size, val_bs=2 * recipe.batch_size, num_workers=0, device=device
+    return DataLoaders.from_dsets(
+        CropDataset(read, faces[~is_valid], size, recipe.downscale),
+        CropDataset(read, faces[is_valid], size, None),
+        bs=recipe.batch_size,
+        after_batch=[IntToFloatTensor(), *augment, Normalize.from_stats(*imagenet_stats)],
+        num_workers=0,
+        device=device,
     )
 
 

@@ -20,6 +20,7 @@ from fastai.vision.learner import vision_learner
 from torch import Tensor
 from torchvision.models import resnet34
 
+from data_prep.labels import CLASSES
 from pipeline.classifier_data import class_weights
 from pipeline.classifier_nets import (
     from_detector,
@@ -89,6 +90,7 @@ def _make_resnet(
             loaders,
             resnet34,
             pretrained=fresh and recipe.init == "imagenet",
+            n_out=len(CLASSES),
             normalize=False,
             custom_head=make_head("resnet34", recipe.dropout),
             **options,

@@ -1,10 +1,12 @@
 """Which faces are trained on, with which pixels and weights."""
 
+import random
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fastai.vision.core import PILImage, imagenet_stats
+from fastai.vision.core import imagenet_stats
 
 from data_prep.crop import resize_crop
 from data_prep.faces import read_faces
@@ -12,11 +14,11 @@ from data_prep.labels import CLASSES
 from data_prep.photo import read_photo
 from pipeline.classifier_data import (
     SMALLEST_SIDE,
-    Downscale,
-    ResizeCrop,
+    CropDataset,
     class_weights,
     make_loaders,
     select_faces,
+    shrink_crop,
 )
 from pipeline.recipe import ClassifierRecipe
 from pipeline.runs import PreparedError
@@ -105,35 +107,28 @@ def test_training_batches_are_whole_and_shuffled(loaders):
     assert len(orders) > 1
 
 
-def test_vocabulary_is_in_the_order_of_the_classes(loaders):
-    assert list(loaders[0].vocab) == list(CLASSES)
-
-
-def test_resize_is_that_of_use():
-    for side in (10, 90):
-        crop = make_pixels(side, side)
-        out = np.asarray(ResizeCrop(32).encodes(PILImage.create(crop)))
-        assert np.array_equal(out, resize_crop(crop, 32))
-
-
 def test_downscaling_stays_between_the_limits():
-    crop = PILImage.create(make_pixels(100, 100))
-    tool = Downscale(p=1.0)
-    sides = []
-    for _ in range(60):
-        tool.before_call(crop, 0)
-        small = tool.encodes(crop)
-        assert small.size[0] == small.size[1]
-        sides.append(small.size[0])
-    assert SMALLEST_SIDE <= min(sides) < 30
-    assert 70 < max(sides) <= 100
+    crop = make_pixels(100, 100)
+    sides = [shrink_crop(crop, draw).shape for draw in np.linspace(0, 1, 30)]
+    assert sides[0] == (SMALLEST_SIDE, SMALLEST_SIDE, 3)
+    assert sides[-1] == crop.shape
+    assert sides == sorted(sides)
 
 
 def test_small_crops_are_not_shrunk():
-    crop = PILImage.create(make_pixels(SMALLEST_SIDE, SMALLEST_SIDE))
-    tool = Downscale(p=1.0)
-    tool.before_call(crop, 0)
-    assert tool.encodes(crop) is crop
+    crop = make_pixels(SMALLEST_SIDE, SMALLEST_SIDE)
+    assert shrink_crop(crop, 0.5) is crop
+
+
+@pytest.mark.parametrize(("share", "changed"), [(0.0, 0), (0.5, 5), (1.0, 9)])
+def test_the_share_of_training_crops_that_are_shrunk(share, changed):
+    crop = make_pixels(300, 300)
+    faces = table(crop="a").iloc[:9]
+    random.seed(1)
+    items = CropDataset(lambda _: crop, faces, 32, share)
+    plain = torch.from_numpy(resize_crop(crop, 32)).permute(2, 0, 1)
+    differ = [not torch.equal(torch.Tensor(items[i][0]), plain.float()) for i in range(len(items))]
+    assert sum(differ) == pytest.approx(changed, abs=3 if 0 < share < 1 else 0)
 
 
 def test_validation_crops_are_not_shrunk(prepared):
