@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -11,6 +12,9 @@ from data_prep.records import Box
 
 CROP_SCALE = 1.5
 """Side of the crop as a multiple of the longer side of the box."""
+
+Colour = Literal["rgb", "grey"]
+"""What a classifier sees of a crop: its colours, or its grey levels in all three channels."""
 
 
 def crop_face(photo: np.ndarray, box: Box, scale: float = CROP_SCALE) -> np.ndarray:
@@ -73,3 +77,20 @@ def resize_crop(crop: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(
         crop, (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC
     )
+
+
+def fit_crop(crop: np.ndarray, size: int, colour: Colour = "rgb") -> np.ndarray:
+    """What a network is fed of a crop, before standardising: the size it takes, colours or greys.
+
+    Args:
+        crop: Side × side × 3, uint8, RGB.
+        size: Wanted side in pixels.
+        colour: `rgb`, or `grey` for grey levels (ITU-R BT.601) in all three channels.
+
+    Returns:
+        Size × size × 3, uint8.
+    """
+    fitted = resize_crop(crop, size)
+    if colour == "rgb":
+        return fitted
+    return cv2.cvtColor(cv2.cvtColor(fitted, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)

@@ -7,7 +7,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-Worn = Literal["properly", "below_nose"]
+Worn = Literal["properly", "below_nose", "on_chin"]
 
 # Outlines in the frame of the face: x in eye distances from its midline, y in eye-to-mouth
 # distances below the eyes (nose tip about 0.6, mouth 1, chin about 1.8). Right half, from the top.
@@ -32,6 +32,16 @@ _OUTLINES: dict[str, tuple[tuple[float, float], ...]] = {
         (0.35, 2.02),
         (0.0, 2.08),
     ),
+    "on_chin": (
+        (0.0, 1.3),
+        (0.3, 1.27),
+        (0.62, 1.12),
+        (0.86, 1.02),
+        (0.85, 1.4),
+        (0.66, 1.85),
+        (0.34, 2.14),
+        (0.0, 2.2),
+    ),
 }
 _EAR = (1.25, 0.25)
 _PLEATS = (0.45, 0.6, 0.75)
@@ -43,6 +53,8 @@ def draw_mask(
     landmarks: np.ndarray,
     worn: Worn,
     colour: tuple[int, int, int] = (120, 170, 205),
+    *,
+    straps: bool = True,
 ) -> np.ndarray:
     """A copy of the photo with a surgical mask on one face.
 
@@ -50,8 +62,9 @@ def draw_mask(
         photo: Height × width × 3, uint8, RGB.
         landmarks: 5 × 2, pixels of the photo: left eye, right eye, nose, left and right mouth
             corner, as seen in the photo.
-        worn: Over nose and mouth, or with the nose bare.
+        worn: Over nose and mouth, with the nose bare, or with nose and mouth bare.
         colour: RGB of the cloth.
+        straps: Whether its straps are seen.
 
     Returns:
         Same shape and type.
@@ -62,9 +75,9 @@ def draw_mask(
     cloth = _cover(photo.shape[:2], [_place(outline, landmarks)])
     shade = _shade(photo, landmarks)[..., None]
     result = photo.astype(np.float32)
-    straps = [np.array([half[3] * (s, 1), np.array(_EAR) * (s, 1)]) for s in (-1, 1)]
+    lines = [np.array([half[3] * (s, 1), np.array(_EAR) * (s, 1)]) for s in (-1, 1)]
     thickness = max(1, round(_eye_distance(landmarks) / 18))
-    for strap in straps:
+    for strap in lines if straps else []:
         line = _stroke(photo.shape[:2], _place(strap, landmarks), thickness)[..., None]
         result = result * (1 - line) + np.array([235.0, 235.0, 230.0]) * shade * line
     result = result * (1 - cloth[..., None]) + np.array(colour) * shade * cloth[..., None]

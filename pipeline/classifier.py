@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data_prep.crop import resize_crop
+from data_prep.crop import fit_crop
 from data_prep.labels import CLASSES
 from pipeline.classifier_nets import fill_net
 from pipeline.compute import autocast, prepare_net
@@ -68,7 +68,7 @@ class Classifier:
         for size, indices in self._group_by_input(crops).items():
             for start in range(0, len(indices), BATCH):
                 some = indices[start : start + BATCH]
-                batch = np.stack([resize_crop(crops[index], size) for index in some])
+                batch = np.stack([fit_crop(crops[index], size, self.card.colour) for index in some])
                 inputs = torch.from_numpy(batch).permute(0, 3, 1, 2)
                 probabilities[some] = self._classify_batch(inputs)[:, order]
         return probabilities
@@ -88,7 +88,10 @@ class Classifier:
             mean, std = (
                 inputs.new_tensor(v)[:, None, None] for v in (self.card.mean, self.card.std)
             )
-            inputs = ((inputs - mean) / std).contiguous(memory_format=torch.channels_last)
+            inputs = (inputs - mean) / std
+            looks = [inputs, inputs.flip(3)] if self.card.mirror else [inputs]
+            batch = torch.cat(looks).contiguous(memory_format=torch.channels_last)
             with autocast(self.device, bf16=self.bf16):
-                logits = self.net(inputs)
-            return (logits.float() / self.card.temperature).softmax(dim=1).cpu().numpy()
+                logits = self.net(batch)
+            answers = (logits.float() / self.card.temperature).softmax(dim=1)
+            return answers.reshape(len(looks), len(crops), -1).mean(dim=0).cpu().numpy()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
@@ -13,21 +13,23 @@ import torch
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import IntToFloatTensor
 from fastai.torch_core import TensorCategory, TensorImage
-from fastai.vision.augment import aug_transforms
+from fastai.vision.augment import AffineCoordTfm, affine_mat, aug_transforms
 from fastai.vision.core import imagenet_stats
 from fastai.vision.data import Normalize
 from torch.utils.data import Dataset
 
-from data_prep.crop import resize_crop
+from data_prep.crop import Colour, fit_crop
 from data_prep.faces import select_sources
-from data_prep.labels import CLASSES
-from data_prep.photo import read_photo
+from data_prep.labels import CLASSES, RARE_CLASS
 from data_prep.split import TRAIN, VALID
 from pipeline.recipe import ClassifierRecipe
 from pipeline.runs import PreparedError
 
 SMALLEST_SIDE = 16
 """Crops are never shrunk below this side: a face of about 11 pixels."""
+
+ReadCrop = Callable[[str], np.ndarray]
+"""Gives the pixels of a crop by its path: square, uint8, RGB."""
 
 
 class CropDataset(Dataset[tuple[TensorImage, TensorCategory]]):
@@ -41,6 +43,7 @@ class CropDataset(Dataset[tuple[TensorImage, TensorCategory]]):
         faces: Rows of `faces.csv`: `crop` and `label`.
         size: Input side in pixels.
         downscale: Share of crops that are shrunk to a smaller face's size; None for validation.
+        colour: Colours, or grey levels.
     """
 
     n_inp = 1
@@ -48,12 +51,13 @@ class CropDataset(Dataset[tuple[TensorImage, TensorCategory]]):
 
     def __init__(
         self,
-        crops: Callable[[str], np.ndarray],
+        crops: ReadCrop,
         faces: pd.DataFrame,
         size: int,
         downscale: float | None,
+        colour: Colour,
     ) -> None:
-        self.crops, self.size, self.downscale = crops, size, downscale
+        self.crops, self.size, self.downscale, self.colour = crops, size, downscale, colour
         self.paths = faces["crop"].tolist()
         self.codes = [CLASSES.index(label) for label in faces["label"]]
         self.split_idx = 1 if downscale is None else 0  # fastai augments split 0 only
@@ -66,8 +70,9 @@ class CropDataset(Dataset[tuple[TensorImage, TensorCategory]]):
         if self.downscale is not None:
             shrinks, draw = random.random() < self.downscale, np.random.uniform()
             pixels = shrink_crop(pixels, draw) if shrinks else pixels
-        pixels = np.ascontiguousarray(resize_crop(pixels, self.size).transpose(2, 0, 1))
-        return TensorImage(torch.from_numpy(pixels)), TensorCategory(self.codes[index])
+        pixels = fit_crop(pixels, self.size, self.colour).transpose(2, 0, 1)
+        image = TensorImage(torch.from_numpy(np.ascontiguousarray(pixels)))
+        return image, TensorCategory(self.codes[index])
 
 
 def shrink_crop(pixels: np.ndarray, draw: float) -> np.ndarray:
@@ -111,24 +116,23 @@ def select_faces(faces: pd.DataFrame, recipe: ClassifierRecipe) -> pd.DataFrame:
 
 def make_loaders(
     faces: pd.DataFrame,
-    prepared: Path,
+    crops: ReadCrop,
     recipe: ClassifierRecipe,
     size: int,
     device: torch.device,
-    crops: Mapping[str, np.ndarray] | None = None,
 ) -> DataLoaders:
     """Training and validation loaders at one input size.
 
     Args:
         faces: From `select_faces`.
-        prepared: The folder the crop paths are relative to.
+        crops: Gives the pixels of each crop path: square, uint8, RGB.
         recipe: Batch size and augmentation.
         size: Input side in pixels.
         device: Where batches go.
-        crops: Decoded crops by their path, uint8, RGB; read from the folder at each use when None.
     """
-    read = crops.__getitem__ if crops else lambda crop: read_photo(prepared / crop).pixels
     is_valid = faces["split"] == VALID
+    train, rare = faces[~is_valid], faces[~is_valid & (faces["label"] == RARE_CLASS)]
+    train = pd.concat([train, *[rare] * (recipe.repeat_rare - 1)])
     augment = aug_transforms(
         max_rotate=recipe.rotate,
         min_zoom=1 / recipe.zoom,
@@ -136,15 +140,23 @@ def make_loaders(
         max_lighting=recipe.lighting,
         max_warp=recipe.warp,
         p_affine=0.9,
+        xtra_tfms=[AffineCoordTfm(partial(_draw_shift, most=recipe.shift))] * (recipe.shift > 0),
     )
     return DataLoaders.from_dsets(
-        CropDataset(read, faces[~is_valid], size, recipe.downscale),
-        CropDataset(read, faces[is_valid], size, None),
+        CropDataset(crops, train, size, recipe.downscale, recipe.colour),
+        CropDataset(crops, faces[is_valid], size, None, recipe.colour),
         bs=recipe.batch_size,
         after_batch=[IntToFloatTensor(), *augment, Normalize.from_stats(*imagenet_stats)],
         num_workers=0,
         device=device,
     )
+
+
+def _draw_shift(images: torch.Tensor, most: float) -> torch.Tensor:
+    """Affine matrices, one per image; a side is 2 long to them."""
+    ones, zeros = images.new_ones(len(images)), images.new_zeros(len(images))
+    across, down = (images.new_empty(len(images)).uniform_(-2 * most, 2 * most) for _ in "xy")
+    return affine_mat(ones, zeros, across, zeros, ones, down)
 
 
 def class_weights(labels: pd.Series, recipe: ClassifierRecipe) -> torch.Tensor | None:

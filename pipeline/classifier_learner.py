@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 from fastai.callback.channelslast import ChannelsLast
+from fastai.callback.core import Callback
 from fastai.callback.mixup import MixUp
 from fastai.callback.progress import ProgressCallback
 from fastai.callback.schedule import Learner
@@ -32,6 +33,7 @@ from pipeline.compute import has_fast_bf16
 from pipeline.console import SHIPPED
 from pipeline.recipe import ClassifierRecipe
 from pipeline.stages import Bf16
+from pipeline.teaching import Teaching, load_teachers
 from pipeline.weights import DETECTOR, DetectorCard, WeightsError, load_state, load_weights
 
 
@@ -65,6 +67,8 @@ def make_learner(
         callbacks.append(Bf16())
     if recipe.mixup:
         callbacks.append(MixUp(recipe.mixup))
+    if recipe.teachers:
+        callbacks.append(Teaching(load_teachers(recipe, loaders.device), recipe.teacher_share))
     options = {
         "loss_func": CrossEntropyLossFlat(weight=weights, label_smoothing=recipe.label_smoothing),
         "metrics": [accuracy, SklearnRecall(average="macro")],
@@ -80,6 +84,28 @@ def make_learner(
     if fresh and recipe.init == "random":
         say("note: from random weights; others, where they can be had, do better (see init).")
     return learn
+
+
+def fit_stage(
+    learn: Learner,
+    recipe: ClassifierRecipe,
+    stage: int,
+    lr: float,
+    keeper: Callback,
+    start: int = 0,
+) -> None:
+    """Train a stage by the recipe's schedule.
+
+    Args:
+        learn: Its loaders are those of the stage.
+        recipe: Epochs and schedule.
+        stage: From 0.
+        lr: Peak rate of the stage.
+        keeper: Called in every epoch.
+        start: Epochs that are done.
+    """
+    fit = learn.fit_one_cycle if recipe.schedule == "one-cycle" else learn.fit
+    fit(recipe.epochs[stage], lr, cbs=keeper, start_epoch=start)
 
 
 def _make_resnet(

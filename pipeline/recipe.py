@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from data_prep.crop import Colour
 from data_prep.errors import UserError
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -31,14 +32,25 @@ class ClassifierRecipe(BaseModel):
             (downloaded), for `mobilenet0.25` also `detector` (the shipped one's body).
         sources: Datasets to train on; all when empty.
         faces: `kept` leaves out what the blur rule dropped, `all` takes every training face.
+        colour: `rgb`, or `grey` levels only.
         sizes: Input side in pixels of each stage.
         epochs: Most epochs of each stage.
+        schedule: The rate's course over a stage: `one-cycle`, or `flat`.
         lr: Peak learning rate of the first stage, or `find`.
         stage_lr: Each later stage's peak as a multiple of the first.
         patience: A stage ends after so many epochs without a better validation loss.
         class_weights: Weight in the loss by inverse frequency, its square root, or none.
         undo_weights: Share of the weights' leaning that is taken back after training.
+        repeat_rare: How often each face of the rare class is shown in an epoch.
+        drawn: Faces of the rare class made by drawing masks on bare ones, as a multiple of the
+            real ones.
+        shift: Farthest random shift of a crop, as a share of its side, as a detector's boxes shift.
         downscale: Share of training crops shrunk to a smaller face's size first.
+        mirror: In use, average over a crop and its mirror image.
+        teachers: Weights of classifiers, safetensors with their cards; the network learns their
+            mean answer to each augmented crop, too (Hinton et al. 2015, "Distilling the knowledge
+            in a neural network"). They must not have seen the validation photos.
+        teacher_share: Weight of the teachers' answer in the loss against that of the label.
         bf16: bfloat16 autocast: where the processor has it, always, or never.
     """
 
@@ -50,8 +62,10 @@ class ClassifierRecipe(BaseModel):
     init: str = "random"
     sources: list[str] = Field(default_factory=list)
     faces: Literal["kept", "all"] = "kept"
+    colour: Colour = "rgb"
     sizes: list[int] = Field(default=[128, 224], min_length=1)
     epochs: list[int] = Field(default=[20, 5], min_length=1)
+    schedule: Literal["one-cycle", "flat"] = "one-cycle"
     batch_size: int = Field(default=64, ge=2)
     lr: float | Literal["find"] = "find"
     stage_lr: float = Field(default=0.3, gt=0)
@@ -60,6 +74,9 @@ class ClassifierRecipe(BaseModel):
     dropout: float = Field(default=0.3, ge=0, lt=1)
     class_weights: Literal["inverse", "sqrt", "none"] = "sqrt"
     undo_weights: float = Field(default=0.5, ge=0, le=1)
+    repeat_rare: int = Field(default=1, ge=1)
+    drawn: float = Field(default=0.0, ge=0)
+    shift: float = Field(default=0.0, ge=0, le=0.3)
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
     mixup: float = Field(default=0.0, ge=0)
     rotate: float = Field(default=12.0, ge=0)
@@ -67,6 +84,9 @@ class ClassifierRecipe(BaseModel):
     warp: float = Field(default=0.1, ge=0, le=0.5)
     lighting: float = Field(default=0.25, ge=0, lt=1)
     downscale: float = Field(default=0.3, ge=0, le=1)
+    mirror: bool = False
+    teachers: list[str] = Field(default_factory=list)
+    teacher_share: float = Field(default=0.5, gt=0, le=1)
     bf16: Literal["auto", "on", "off"] = "auto"
 
     @model_validator(mode="after")
@@ -150,12 +170,31 @@ def load_recipe(
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"{path}: can't be read as TOML ({error}).") from error
-    for override in overrides or []:
+    return _override(values, kind, overrides or [], str(path))
+
+
+def change_recipe(recipe: RecipeType, overrides: list[str]) -> RecipeType:
+    """A recipe with some numbers changed, checked again.
+
+    Args:
+        recipe: Stays as it is.
+        overrides: `key=value`, as in `load_recipe`.
+
+    Raises:
+        RecipeError: A key is unknown or a value out of range.
+    """
+    return _override(recipe.model_dump(), type(recipe), overrides, f"recipe {recipe.name}")
+
+
+def _override(
+    values: dict[str, Any], kind: type[RecipeType], overrides: list[str], where: str
+) -> RecipeType:
+    for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
             raise RecipeError(f"--set {override}: write key=value.")
         values[key.strip()] = _parse_value(value.strip())
-    return _validate(values, kind, path)
+    return _validate(values, kind, where)
 
 
 def write_recipe(recipe: BaseModel) -> str:
@@ -179,7 +218,7 @@ def _parse_value(text: str) -> Any:
         return text
 
 
-def _validate(values: dict[str, Any], kind: type[RecipeType], path: Path) -> RecipeType:
+def _validate(values: dict[str, Any], kind: type[RecipeType], path: str) -> RecipeType:
     wanted = kind.model_fields["kind"].default
     if values.get("kind", wanted) != wanted:
         raise RecipeError(f"{path}: a recipe for a {values['kind']}, not for a {wanted}.")

@@ -20,9 +20,10 @@ from pipeline.calibrate import fit_temperature, measure_crops, undo_class_weight
 from pipeline.checkpoint import load_checkpoint
 from pipeline.classifier import Classifier
 from pipeline.classifier_data import class_weights, make_loaders, select_faces
-from pipeline.classifier_learner import make_learner
+from pipeline.classifier_learner import fit_stage, make_learner
 from pipeline.classifier_nets import fill_net, last_layer, to_stored
 from pipeline.compute import seed_everything
+from pipeline.drawn_faces import add_drawn_faces
 from pipeline.plots import plot_confusion, plot_curves, plot_top_losses
 from pipeline.recipe import ClassifierRecipe
 from pipeline.runs import CHECKPOINT, Run
@@ -63,7 +64,12 @@ def train_classifier(
     chosen = select_faces(faces, recipe)
     say(_count(chosen))
     checkpoint = load_checkpoint(run.folder / CHECKPOINT)
-    loaders = make_loaders(chosen, prepared, recipe, recipe.sizes[0], device)
+
+    def read(crop: str) -> np.ndarray:
+        return read_photo(prepared / crop).pixels
+
+    shown, crops = add_drawn_faces(chosen, read, recipe)
+    loaders = make_loaders(shown, crops, recipe, recipe.sizes[0], device)
     labels = chosen.loc[chosen["split"] == TRAIN, "label"]
     learn = make_learner(loaders, labels, recipe, run.folder, say, fresh=checkpoint is None)
     history: list[Row] = list(checkpoint["history"]) if checkpoint else []
@@ -71,7 +77,7 @@ def train_classifier(
     lr = _choose_lr(learn, recipe, history, say)
     for stage in range(first, len(recipe.sizes)):
         resumed = checkpoint if checkpoint and stage == first else None
-        learn.dls = make_loaders(chosen, prepared, recipe, recipe.sizes[stage], device)
+        learn.dls = make_loaders(shown, crops, recipe, recipe.sizes[stage], device)
         _fit_stage(learn, stage, recipe, run, history, say, lr, resumed)
         run.write_history(history)
         plot_curves(history, run.folder / "curves.png")
@@ -136,7 +142,7 @@ def _fit_stage(
         resumed=resumed,
     )
     with learn.no_logging():
-        learn.fit_one_cycle(recipe.epochs[stage], rate, cbs=keeper, start_epoch=start)
+        fit_stage(learn, recipe, stage, rate, keeper, start)
 
 
 def _finish(
@@ -152,6 +158,8 @@ def _finish(
     crops = [read_photo(prepared / crop).pixels for crop in valid["crop"]]
     card = ClassifierCard(
         architecture=recipe.architecture,
+        colour=recipe.colour,
+        mirror=recipe.mirror,
         input_size=recipe.sizes[-1],
         training=run.describe_training(recipe),
     )

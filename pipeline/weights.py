@@ -14,7 +14,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from data_prep.crop import CROP_SCALE
+from data_prep.crop import CROP_SCALE, Colour
 from data_prep.errors import UserError
 from data_prep.files import write_atomically, write_json
 from data_prep.labels import CLASSES
@@ -60,7 +60,12 @@ class DetectorCard(Card):
 
 
 class ClassifierCard(Card):
-    """How to feed the classifier and read its outputs."""
+    """How to feed the classifier and read its outputs.
+
+    Attributes:
+        colour: What of the crop it is fed: colours, or grey levels.
+        mirror: Its answer is the mean over a crop and its mirror image.
+    """
 
     kind: Literal["classifier"] = "classifier"
     architecture: Architecture = "resnet34"
@@ -69,6 +74,8 @@ class ClassifierCard(Card):
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     channel_order: Literal["RGB"] = "RGB"
+    colour: Colour = "rgb"
+    mirror: bool = False
     crop_scale: float = CROP_SCALE
     temperature: float = Field(default=1.0, gt=0)
 

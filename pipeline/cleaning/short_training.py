@@ -21,12 +21,13 @@ from fastai.callback.core import Callback, CancelValidException
 from fastai.optimizer import OptimWrapper
 from torch import nn
 
-from data_prep.crop import resize_crop
+from data_prep.crop import Colour, fit_crop
 from data_prep.labels import CLASSES
 from data_prep.split import TRAIN, VALID
 from pipeline.classifier_data import make_loaders
-from pipeline.classifier_learner import make_learner
+from pipeline.classifier_learner import fit_stage, make_learner
 from pipeline.compute import autocast, has_fast_bf16, seed_everything
+from pipeline.drawn_faces import add_drawn_faces
 from pipeline.recipe import ClassifierRecipe
 from pipeline.weights import ClassifierCard
 
@@ -42,10 +43,12 @@ class Views:
     Attributes:
         probabilities: (N, 3) float32, of the classes in the order of `CLASSES`.
         features: (N, D) float32, what the last layer sees: the body's pooled features.
+        seconds: Processor time of the training.
     """
 
     probabilities: np.ndarray
     features: np.ndarray
+    seconds: float = 0.0
 
 
 class _Epochs(Callback):
@@ -96,11 +99,11 @@ def train_short(
     seed_everything(recipe.seed)
     # fastai wants a validation set; its one face is never looked at.
     table = pd.concat([faces.assign(split=TRAIN), faces.head(1).assign(split=VALID)])
-    nowhere = Path()
+    table, read = add_drawn_faces(table.reset_index(drop=True), crops.__getitem__, recipe)
     learn = None
     with tempfile.TemporaryDirectory() as folder:
-        for stage, (size, epochs) in enumerate(zip(recipe.sizes, recipe.epochs, strict=True)):
-            loaders = make_loaders(table, nowhere, recipe, size, device, crops)
+        for stage, size in enumerate(recipe.sizes):
+            loaders = make_loaders(table, read, recipe, size, device)
             if learn is None:
                 learn = make_learner(
                     loaders,
@@ -115,13 +118,17 @@ def train_short(
             rate = float(recipe.lr) * recipe.stage_lr**stage
             keeper = _Epochs(recipe.seed + 1000 * stage, what, say)
             with learn.no_logging(), learn.no_bar():
-                learn.fit_one_cycle(epochs, rate, cbs=keeper)
+                fit_stage(learn, recipe, stage, rate, keeper)
     assert learn is not None, "a recipe has at least one stage"
     return learn.model.eval()
 
 
 def view_faces(
-    net: nn.Module, crops: Sequence[np.ndarray], size: int, device: torch.device
+    net: nn.Module,
+    crops: Sequence[np.ndarray],
+    size: int,
+    device: torch.device,
+    colour: Colour = "rgb",
 ) -> Views:
     """Probabilities and features of faces, each the mean of a crop and its mirror image.
 
@@ -130,6 +137,7 @@ def view_faces(
         crops: Squares, uint8, RGB.
         size: Input side in pixels.
         device: Where the network is.
+        colour: What it sees of them.
     """
     card = ClassifierCard(input_size=size)
     mean, std = (torch.tensor(v, device=device)[:, None, None] for v in (card.mean, card.std))
@@ -139,7 +147,7 @@ def view_faces(
     with torch.inference_mode():
         for start in range(0, len(crops), BATCH):
             some = slice(start, start + BATCH)
-            batch = np.stack([resize_crop(crop, size) for crop in crops[some]])
+            batch = np.stack([fit_crop(crop, size, colour) for crop in crops[some]])
             inputs = (torch.from_numpy(batch).to(device).permute(0, 3, 1, 2) / 255 - mean) / std
             inputs = torch.cat([inputs, inputs.flip(3)])
             inputs = inputs.contiguous(memory_format=torch.channels_last)

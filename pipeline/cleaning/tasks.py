@@ -6,10 +6,11 @@ import hashlib
 import io
 import json
 import os
+import time
 import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from pipeline.cleaning.short_training import Crops, Views, train_short, view_fac
 from pipeline.console import say as say_to_console
 from pipeline.recipe import ClassifierRecipe, RecipeError
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the same input would give other numbers, so that old files are made again."""
 
 _WHAT_COUNTS = [*KEY, "label", "group", "xmin", "ymin", "xmax", "ymax"]
@@ -138,7 +139,7 @@ def read_views(task: Task) -> Views | None:
         with np.load(task.file, allow_pickle=False) as stored:
             if str(stored["fingerprint"]) != task.fingerprint:
                 return None
-            return Views(stored["probabilities"], stored["features"])
+            return Views(stored["probabilities"], stored["features"], float(stored["seconds"]))
     except (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile):
         return None
 
@@ -155,20 +156,23 @@ def write_views(task: Task, views: Views) -> None:
         fingerprint=np.array(task.fingerprint),
         probabilities=views.probabilities,
         features=views.features.astype(np.float16),
+        seconds=np.array(views.seconds),
     )
     write_atomically(task.file, buffer.getvalue())
 
 
 def _run(task: Task, crops: Crops, device: torch.device, say: Callable[[str], None]) -> None:
     threads = torch.get_num_threads()
+    began = time.process_time()
     torch.set_num_threads(1)
     try:
         net = train_short(task.train, crops, task.recipe, device=device, what=task.what, say=say)
+        seconds = time.process_time() - began
         pixels = [crops[path] for path in task.judge["crop"]]
-        views = view_faces(net, pixels, task.recipe.sizes[-1], device)
+        views = view_faces(net, pixels, task.recipe.sizes[-1], device, task.recipe.colour)
     finally:
         torch.set_num_threads(threads)
-    write_views(task, views)
+    write_views(task, replace(views, seconds=seconds))
     unseen = ~_keys(task.judge).isin(_keys(task.train)).to_numpy()
     asked = unseen if unseen.any() else np.ones(len(unseen), bool)
     given = task.judge["label"].map(CLASSES.index).to_numpy()

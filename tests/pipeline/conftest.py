@@ -1,11 +1,16 @@
-"""A prepared folder for the tests of the pipeline."""
+"""A prepared folder, and a stand-in for trainings that tells its faces by their colour."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from data_prep.build import BuildOptions, build
-from tests.pipeline.makers import paint_dataset
+from data_prep.labels import CLASSES
+from pipeline.cleaning import tasks
+from pipeline.cleaning.short_training import Views
+from tests.pipeline.makers import COLOURS, paint_dataset
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +20,24 @@ def prepared(tmp_path_factory) -> Path:
     out = folder / "prepared"
     build([paint_dataset(folder / "set", 16)], out, BuildOptions(blur_rule="none"), workers=1)
     return out
+
+
+@pytest.fixture
+def by_colour(monkeypatch):
+    """Trainings take no time; each is noted as (what, labels that it was trained on)."""
+    calls = []
+
+    def train(faces, crops, recipe, *, device, what, say):
+        calls.append(SimpleNamespace(what=what, faces=faces, recipe=recipe, crops=crops))
+        say(f"{what}: trained")
+        return what
+
+    def view(_net, crops, _size, _device, _colour):
+        means = np.stack([crop.reshape(-1, 3).mean(axis=0) for crop in crops])
+        shares = (means[:, [COLOURS[name] for name in CLASSES]] / 255) ** 2 + 0.01
+        shares /= shares.sum(axis=1, keepdims=True)
+        return Views(shares.astype(np.float32), np.pad(means, ((0, 0), (0, 509))))
+
+    monkeypatch.setattr(tasks, "train_short", train)
+    monkeypatch.setattr(tasks, "view_faces", view)
+    return calls

@@ -72,10 +72,14 @@ def test_nothing_to_train_on(columns, what):
         select_faces(table(**columns), recipe)
 
 
+def read_from(prepared):
+    return lambda crop: read_photo(prepared / crop).pixels
+
+
 @pytest.fixture
 def loaders(prepared):
     faces = select_faces(read_faces(prepared), PLAIN)
-    return make_loaders(faces, prepared, PLAIN, 32, CPU), faces
+    return make_loaders(faces, read_from(prepared), PLAIN, 32, CPU), faces
 
 
 def test_validation_batches_are_the_pixels_of_use(loaders, prepared):
@@ -125,7 +129,7 @@ def test_the_share_of_training_crops_that_are_shrunk(share, changed):
     crop = make_pixels(300, 300)
     faces = table(crop="a").iloc[:9]
     random.seed(1)
-    items = CropDataset(lambda _: crop, faces, 32, share)
+    items = CropDataset(lambda _: crop, faces, 32, share, "rgb")
     plain = torch.from_numpy(resize_crop(crop, 32)).permute(2, 0, 1)
     differ = [not torch.equal(torch.Tensor(items[i][0]), plain.float()) for i in range(len(items))]
     assert sum(differ) == pytest.approx(changed, abs=3 if 0 < share < 1 else 0)
@@ -134,8 +138,8 @@ def test_the_share_of_training_crops_that_are_shrunk(share, changed):
 def test_validation_crops_are_not_shrunk(prepared):
     shrinking = PLAIN.model_copy(update={"downscale": 1.0})
     faces = select_faces(read_faces(prepared), PLAIN)
-    ours = next(iter(make_loaders(faces, prepared, shrinking, 32, CPU).valid))[0]
-    theirs = next(iter(make_loaders(faces, prepared, PLAIN, 32, CPU).valid))[0]
+    ours = next(iter(make_loaders(faces, read_from(prepared), shrinking, 32, CPU).valid))[0]
+    theirs = next(iter(make_loaders(faces, read_from(prepared), PLAIN, 32, CPU).valid))[0]
     assert torch.equal(torch.Tensor(ours), torch.Tensor(theirs))
 
 

@@ -9,6 +9,7 @@ from torchvision.models import resnet18, resnet34, resnet50
 
 from data_prep.faces import read_faces
 from data_prep.labels import CLASSES
+from data_prep.photo import read_photo
 from pipeline.classifier_data import make_loaders, select_faces
 from pipeline.classifier_learner import make_learner
 from pipeline.classifier_nets import make_mobilenet, to_stored
@@ -25,7 +26,11 @@ def start(prepared, tmp_path, init, architecture="resnet34"):
     )
     lines = []
     faces = select_faces(read_faces(prepared), recipe)
-    loaders = make_loaders(faces, prepared, recipe, recipe.sizes[0], CPU)
+
+    def read(crop):
+        return read_photo(prepared / crop).pixels
+
+    loaders = make_loaders(faces, read, recipe, recipe.sizes[0], CPU)
     labels = faces.loc[faces["split"] == "train", "label"]
     learn = make_learner(loaders, labels, recipe, tmp_path, lines.append, fresh=True)
     return to_stored(learn.model.state_dict(), architecture), lines

@@ -102,8 +102,8 @@ def test_same_seeds_on_both_sides(prepared, cleaned, tmp_path, by_colour):
 def test_difference_is_after_minus_before(prepared, cleaned, tmp_path, by_colour, monkeypatch):
     view = tasks.view_faces
 
-    def worse(net, crops, size, device):
-        views = view(net, crops, size, device)
+    def worse(net, *given):
+        views = view(net, *given)
         if "before" in net:
             views.probabilities[:] = views.probabilities[:, [1, 0, 2]]
         return views
