@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision.ops import nms
 
 from pipeline.anchors import VARIANCES, decode_boxes, decode_landmarks, make_anchors
+from pipeline.box_voting import VOTE_SCORE, vote_boxes
 from pipeline.closer_look import CLOSER_FACTOR, SURE_SCORE, has_tiny_faces, merge_looks
 from pipeline.compute import autocast, prepare_net
 from pipeline.face_boxes import NMS_IOU, FaceBoxes
@@ -187,13 +188,14 @@ def _select(
     scaled_size: tuple[int, int],
     min_score: float,
 ) -> FaceBoxes:
-    """Decode the anchors worth decoding, drop overlaps, and go back to pixels of the photo."""
+    """Decode the anchors worth decoding, merge overlaps, and go back to pixels of the photo."""
     offsets, scores, points = outputs
-    likely = scores >= min_score
+    likely = scores >= min(min_score, VOTE_SCORE)
     scores = scores[likely]
     boxes = decode_boxes(offsets[likely], anchors[likely])
-    keep = nms(boxes, scores, NMS_IOU)[:MAX_FACES]
-    boxes, scores = boxes[keep], scores[keep]
+    keep = nms(boxes, scores, NMS_IOU)
+    keep = keep[scores[keep] >= min_score][:MAX_FACES]
+    boxes, scores = vote_boxes(boxes, scores, keep), scores[keep]
     landmarks = decode_landmarks(points[likely][keep], anchors[likely][keep])
     ratio = boxes.new_tensor([photo_size[0] / scaled_size[0], photo_size[1] / scaled_size[1]])
     limit = boxes.new_tensor(photo_size)

@@ -1,0 +1,32 @@
+"""Box voting: anchors that agree on a face draw its box together."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
+
+VOTE_IOU = 0.6
+"""Boxes that overlap a kept one at least so much have a say in where it lies."""
+
+VOTE_SCORE = 0.02
+"""Least score of a box with a say: a fixed one, so that no box depends on the faces asked for."""
+
+
+def vote_boxes(boxes: Tensor, scores: Tensor, keep: Tensor) -> Tensor:
+    """The kept boxes, each the mean of all that overlap it well, weighted by their scores.
+
+    Gidaris and Komodakis 2015, "Object detection via a multi-region and semantic segmentation-aware
+    CNN model", section 5.
+
+    Args:
+        boxes: N × 4, corners.
+        scores: N, positive.
+        keep: Indices of the K that non-maximum suppression kept.
+
+    Returns:
+        K × 4, in the order of `keep`.
+    """
+    says = (box_iou(boxes[keep], boxes) >= VOTE_IOU) * scores * (scores >= VOTE_SCORE)
+    says[torch.arange(len(keep)), keep] = scores[keep]
+    return says @ boxes / says.sum(dim=1, keepdim=True)
