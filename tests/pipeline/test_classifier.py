@@ -64,6 +64,24 @@ def test_order_of_classes_is_that_of_the_card(net):
     np.testing.assert_allclose(other, plain[:, [1, 2, 0]], atol=1e-6)
 
 
+def test_mirror_is_the_mean_of_both_looks(net):
+    plain = Classifier(copy_of(net), CARD, device=CPU)
+    both = Classifier(copy_of(net), CARD.model_copy(update={"mirror": True}), device=CPU)
+    mirrored = [np.ascontiguousarray(crop[:, ::-1]) for crop in CROPS]
+    expected = (plain.classify(CROPS) + plain.classify(mirrored)) / 2
+    np.testing.assert_allclose(both.classify(CROPS), expected, atol=1e-5)
+    np.testing.assert_allclose(both.classify(mirrored), expected, atol=1e-5)
+
+
+def test_grey_is_what_a_grey_network_sees(net):
+    grey = Classifier(copy_of(net), CARD.model_copy(update={"colour": "grey"}), device=CPU)
+    plain = Classifier(copy_of(net), CARD, device=CPU)
+    crops = [make_pixels(64, 64, seed=5)]
+    level = cv2.cvtColor(crops[0], cv2.COLOR_RGB2GRAY)
+    greys = [np.repeat(level[..., None], 3, axis=2)]
+    np.testing.assert_allclose(grey.classify(crops), plain.classify(greys), atol=1e-5)
+
+
 def test_no_crops(net):
     assert Classifier(copy_of(net), CARD, device=CPU).classify([]).shape == (0, 3)
 

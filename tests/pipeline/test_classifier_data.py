@@ -119,6 +119,29 @@ def test_downscaling_stays_between_the_limits():
     assert sides == sorted(sides)
 
 
+def test_rare_faces_are_shown_again(prepared):
+    faces = select_faces(read_faces(prepared), PLAIN)
+    often = PLAIN.model_copy(update={"repeat_rare": 3})
+    loaders = make_loaders(faces, read_from(prepared), often, 32, CPU)
+    labels = torch.cat([labels for _, labels in loaders.train]).tolist()
+    counts = np.bincount(labels)
+    assert counts.tolist() == [12, 12, 36]
+    assert len(loaders.valid.dataset) == 12
+
+
+def test_shifted_crops_move_by_so_much_at_most(prepared):
+    faces = select_faces(read_faces(prepared), PLAIN)
+    dot = np.zeros((65, 65, 3), np.uint8)
+    dot[30:35, 30:35] = 255
+    recipe = PLAIN.model_copy(update={"shift": 0.25})
+    loaders = make_loaders(faces, lambda _: dot, recipe, 65, CPU)
+    grey = torch.cat([torch.Tensor(photos).mean(dim=1) for photos, _ in loaders.train])
+    places = torch.stack([(image == image.max()).nonzero().float().mean(dim=0) for image in grey])
+    moved = (places - 32).abs()
+    assert moved.max() <= 0.25 * 65 + 3
+    assert (moved > 3).float().mean() > 0.5
+
+
 def test_small_crops_are_not_shrunk():
     crop = make_pixels(SMALLEST_SIDE, SMALLEST_SIDE)
     assert shrink_crop(crop, 0.5) is crop
