@@ -142,15 +142,29 @@ def measure_command(
         Path | None,
         typer.Option(help="Folder for a whole evaluation of each dataset, with report.html."),
     ] = None,
+    detector: Annotated[str, typer.Option(help="What finds faces: retinaface or yunet.")] = (
+        "retinaface"
+    ),
+    detector_model: Annotated[Path | None, typer.Option(help="Model file (ONNX) of yunet.")] = None,
     device: Device = "auto",
 ) -> None:
     """Measure weights on the validation split, with intervals, as a Markdown table."""
     with explain_errors():
         from pipeline.compute import pick_device
+        from pipeline.detectors import choose_detector
         from pipeline.measure import describe_results, measure_weights, write_to_cards
+        from pipeline.weights import WeightsError
 
+        other = choose_detector(detector, detector_model)
+        if write and other is not None:
+            raise WeightsError("--write is for the nets of the cards, not for another detector.")
         results = measure_weights(
-            prepared, weights, device=pick_device(device), say=say, reports=reports
+            prepared,
+            weights,
+            device=pick_device(device),
+            say=say,
+            reports=reports,
+            detector=other,
         )
         typer.echo(describe_results(results))
         if write:

@@ -70,6 +70,11 @@ class Detector:
         self.device = device
         self.bf16 = bf16
 
+    @property
+    def sha256(self) -> str:
+        """Of the weights, in hex."""
+        return self.card.sha256
+
     @classmethod
     def load(cls, path: Path, *, device: torch.device, bf16: bool = False) -> Detector:
         """Load checked weights.
@@ -124,7 +129,7 @@ class Detector:
         self, photos: Sequence[np.ndarray], factors: Sequence[float], min_score: float
     ) -> list[FaceBoxes]:
         """Detect with given enlargements; photos of one padded size run as one batch."""
-        scaled = [_scale(photo, factor) for photo, factor in zip(photos, factors, strict=True)]
+        scaled = [scale_photo(photo, factor) for photo, factor in zip(photos, factors, strict=True)]
         batches: dict[tuple[int, int], list[int]] = defaultdict(list)
         for index, photo in enumerate(scaled):
             batches[_padded(photo.shape[0]), _padded(photo.shape[1])].append(index)
@@ -169,7 +174,8 @@ def normalise(photos: Tensor, card: DetectorCard) -> Tensor:
     return inputs.sub_(inputs.new_tensor(card.mean)[:, None, None])
 
 
-def _scale(photo: np.ndarray, factor: float) -> np.ndarray:
+def scale_photo(photo: np.ndarray, factor: float) -> np.ndarray:
+    """A photo enlarged or shrunk; itself when the factor is 1."""
     if factor == 1:
         return photo
     size = (max(1, round(photo.shape[1] * factor)), max(1, round(photo.shape[0] * factor)))

@@ -145,7 +145,7 @@ def predict_folder(
 def _settings(stages: TwoStage, options: FolderOptions) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "detector": stages.detector.card.sha256,
+        "detector": stages.detector.sha256,
         "classifier": stages.classifier.card.sha256,
         "bf16": stages.detector.bf16,
         "thresh": options.thresh,

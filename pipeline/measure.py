@@ -21,6 +21,7 @@ from evaluate.record import Record, build_record
 from evaluate.report.outputs import write_outputs
 from evaluate.report.page import REPORT
 from pipeline.classify_crops import classify_crops
+from pipeline.detectors import FaceDetector
 from pipeline.folder import FolderOptions, predict_folder
 from pipeline.photos import PhotoSet
 from pipeline.predict import TwoStage
@@ -52,6 +53,7 @@ def measure_weights(
     device: torch.device,
     say: Callable[[str], None],
     reports: Path | None = None,
+    detector: FaceDetector | None = None,
 ) -> dict[str, Any]:
     """Run both stages over the validation photos of each source, and the classifier on its crops.
 
@@ -61,6 +63,7 @@ def measure_weights(
         device: Where to run.
         say: Gets a line per source.
         reports: Folder that gets a whole evaluation of each source, in a folder of its name.
+        detector: Finds the faces in place of the folder's.
 
     Returns:
         For each source `photos`, `faces`, and under `both_stages`, `detector_alone` and
@@ -69,7 +72,7 @@ def measure_weights(
     data, roots = identify_data(prepared)
     faces = read_faces(prepared)
     faces = faces[faces["split"] == VALID]
-    stages = TwoStage.load(weights, device=device)
+    stages = TwoStage.load(weights, device=device, detector=detector)
     options = FolderOptions(thresh=THRESH, draw_from=1.0, draw=False)
     learnt_from = stages.classifier.card.training.get("data", {}).get("faces_sha256")
     if learnt_from != data["faces_sha256"]:

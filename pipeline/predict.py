@@ -16,6 +16,7 @@ from data_prep.records import Box
 from pipeline.classifier import Classifier
 from pipeline.compute import has_fast_bf16
 from pipeline.detector import Detector
+from pipeline.detectors import FaceDetector
 from pipeline.weights import CLASSIFIER, DETECTOR
 
 
@@ -54,24 +55,33 @@ class TwoStage:
         seconds: Time spent in each stage so far.
     """
 
-    detector: Detector
+    detector: FaceDetector
     classifier: Classifier
     seconds: dict[str, float] = field(default_factory=lambda: {"detect": 0.0, "classify": 0.0})
 
     @classmethod
-    def load(cls, weights: Path, *, device: torch.device, bf16: bool | None = None) -> TwoStage:
+    def load(
+        cls,
+        weights: Path,
+        *,
+        device: torch.device,
+        bf16: bool | None = None,
+        detector: FaceDetector | None = None,
+    ) -> TwoStage:
         """Load both nets from a weights folder.
 
         Args:
             weights: Folder with `detector` and `classifier`, each `.safetensors` and `.json`.
             device: Where to run.
             bf16: Use bfloat16; where the processor has it when None.
+            detector: Finds the faces in place of the folder's.
 
         Raises:
             WeightsError: Weights are missing, damaged or of another kind.
         """
         half = has_fast_bf16(device) if bf16 is None else bf16
-        detector = Detector.load(weights / f"{DETECTOR}.safetensors", device=device, bf16=half)
+        if detector is None:
+            detector = Detector.load(weights / f"{DETECTOR}.safetensors", device=device, bf16=half)
         path = weights / f"{CLASSIFIER}.safetensors"
         return cls(detector, Classifier.load(path, device=device, bf16=half))
 

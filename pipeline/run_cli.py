@@ -9,6 +9,7 @@ import typer
 
 from pipeline.compute import pick_device
 from pipeline.console import SHIPPED, explain_errors, say
+from pipeline.detectors import RETINAFACE, choose_detector
 from pipeline.folder import FolderOptions, predict_folder
 from pipeline.photos import find_photos
 from pipeline.predict import TwoStage
@@ -54,6 +55,10 @@ def run(
         bool | None, typer.Option("--bf16/--fp32", help="Precision; what is fast here if not set.")
     ] = None,
     weights: Annotated[Path, typer.Option(help="Folder with both nets and their cards.")] = SHIPPED,
+    detector: Annotated[str, typer.Option(help="What finds faces: retinaface or yunet.")] = (
+        RETINAFACE
+    ),
+    detector_model: Annotated[Path | None, typer.Option(help="Model file (ONNX) of yunet.")] = None,
 ) -> None:
     """Find faces and tell their class: OUT/predictions.csv, OUT/annotated/, OUT/summary.json.
 
@@ -62,7 +67,8 @@ def run(
     factor = parse_resize(resize)
     with explain_errors():
         found = find_photos(photos, leave_out=out)
-        stages = TwoStage.load(weights, device=pick_device(device), bf16=bf16)
+        other = choose_detector(detector, detector_model)
+        stages = TwoStage.load(weights, device=pick_device(device), bf16=bf16, detector=other)
         options = FolderOptions(thresh=thresh, draw_from=draw_from, resize=factor, draw=draw)
         summary = predict_folder(found, out, stages, options)
     faces = ", ".join(f"{name} {count}" for name, count in summary["faces"].items())

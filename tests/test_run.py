@@ -45,7 +45,7 @@ def stages(monkeypatch):
     pair = stand_ins()
     pair.loaded = []
 
-    def load(weights, *, device, bf16=None):
+    def load(weights, *, device, bf16=None, detector=None):
         pair.loaded.append((weights, device, bf16))
         pair.seconds = dict.fromkeys(("detect", "classify"), 0.0)
         return pair

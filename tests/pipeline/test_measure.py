@@ -17,7 +17,7 @@ def measure(prepared, tmp_path, monkeypatch):
     """Measure these stages on the painted validation photos."""
 
     def call(stages):
-        monkeypatch.setattr(TwoStage, "load", lambda _weights, *, device: stages)
+        monkeypatch.setattr(TwoStage, "load", lambda _weights, **_: stages)
         lines = []
         results = measure_weights(prepared, tmp_path, device=CPU, say=lines.append)
         return results, lines
@@ -119,7 +119,7 @@ def test_command_on_a_folder_that_is_not_prepared(tmp_path):
 
 
 def test_reports_tell_the_same_figures(prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr(TwoStage, "load", lambda _weights, *, device: stand_ins())
+    monkeypatch.setattr(TwoStage, "load", lambda _weights, **_: stand_ins())
     out = tmp_path / "reports"
     results = measure_weights(prepared, tmp_path, device=CPU, say=lambda _line: None, reports=out)
     record = json.loads((out / "set" / "metrics.json").read_text())
