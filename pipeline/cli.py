@@ -191,7 +191,9 @@ def demo_photos_command(
 def choices_command(
     prepared: Prepared,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder that gets the results.")],
-    only: Annotated[str, typer.Option(help="Choices by name, separated by commas.")] = "",
+    only: Annotated[
+        str, typer.Option(help="Choices by name, separated by commas; base: none.")
+    ] = "",
     cleaned: Annotated[
         Path | None, typer.Option(help="The same, built with --decisions, to learn from.")
     ] = None,

@@ -73,7 +73,7 @@ def choose_lines(only: str, sources: list[str], *, has_cleaned: bool) -> list[Li
     """The lines that can be run, or those that are named.
 
     Args:
-        only: Names separated by commas; all when empty.
+        only: Names separated by commas; all when empty, none but the recipe itself for `base`.
         sources: Datasets there are.
         has_cleaned: Whether there is a folder built with decisions.
 
@@ -89,6 +89,8 @@ def choose_lines(only: str, sources: list[str], *, has_cleaned: bool) -> list[Li
         return [line for line in known.values() if has_cleaned or not line.cleaned]
     chosen = []
     for name in (part.strip() for part in only.split(",")):
+        if name == BASE.name:
+            continue
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
             hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}."

@@ -36,6 +36,10 @@ def test_named_ones_in_the_order_given():
     ]
 
 
+def test_the_recipe_alone():
+    assert choose_lines("base", ["a", "b"], has_cleaned=False) == []
+
+
 def test_unknown_name_is_refused():
     with pytest.raises(ChoiceNameError, match="no choice 'gray': did you mean 'grey'"):
         choose_lines("gray", [], has_cleaned=False)
