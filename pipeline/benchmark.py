@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data_prep.crop import crop_face, resize_crop
+from data_prep.crop import crop_face, fit_crop
 from data_prep.photo import read_photo
 from data_prep.records import Box
 from pipeline.anchors import make_anchors
@@ -103,11 +103,15 @@ class PlainLoop:
         return faces
 
     def _classify(self, crop: np.ndarray) -> Tensor:
-        pixels = torch.from_numpy(resize_crop(crop, self.card.input_size)).to(self.detector.device)
+        fitted = fit_crop(crop, self.card.input_size, self.card.colour)
+        pixels = torch.from_numpy(fitted).to(self.detector.device)
         inputs = pixels.permute(2, 0, 1)[None].float() / 255
         mean, std = (inputs.new_tensor(v)[:, None, None] for v in (self.card.mean, self.card.std))
+        inputs = (inputs - mean) / std
+        looks = [inputs, inputs.flip(3)] if self.card.mirror else [inputs]
         with torch.inference_mode():
-            return self.classifier((inputs - mean) / std).softmax(dim=1)
+            answers = [self.classifier(look).softmax(dim=1) for look in looks]
+        return torch.stack(answers).mean(dim=0)
 
 
 def compare_speed(

@@ -17,7 +17,9 @@ import pandas as pd
 from data_prep.build import read_manifest
 from data_prep.errors import UserError
 from data_prep.files import OutputError, sha256_of, write_atomically, write_json
+from pipeline.console import SHIPPED
 from pipeline.recipe import ClassifierRecipe, DetectorRecipe, write_recipe
+from pipeline.weights import DETECTOR
 
 RECIPE, HISTORY, ABOUT, CHECKPOINT = "recipe.toml", "history.csv", "run.json", "checkpoint.pt"
 LIBRARIES = ("fastai", "numpy", "opencv-python", "torch", "torchvision")
@@ -50,9 +52,9 @@ class Run:
     def describe_training(self, recipe: Recipe) -> dict[str, Any]:
         """Recipe, data, code and versions, for the card."""
         values = recipe.model_dump(mode="json")
-        start = Path(values.get("init", ""))
-        if start.is_file():  # A card goes further than the folders of the machine it was made on.
-            values["init"] = f"{start.name}, sha256 {sha256_of(start)}"
+        if isinstance(recipe, ClassifierRecipe):
+            values["init"] = name_weights(recipe.init)
+            values["teachers"] = [name_weights(teacher) for teacher in recipe.teachers]
         return {
             "recipe": values,
             "data": self.data,
@@ -60,6 +62,20 @@ class Run:
             "versions": {name: version(name) for name in LIBRARIES},
             "python": platform.python_version(),
         }
+
+
+def name_weights(name: str) -> str:
+    """What tells weights that a recipe names from any others; a word for none stays as it is.
+
+    A card goes further than the folders of the machine it was made on.
+
+    >>> name_weights("random")
+    'random'
+    """
+    path = SHIPPED / f"{DETECTOR}.safetensors" if name == "detector" else Path(name)
+    if not path.is_file():
+        return name
+    return f"{name if name == 'detector' else path.name}, sha256 {sha256_of(path)}"
 
 
 def open_run(resume: Path | None, runs: Path, recipe: Recipe, data: dict[str, Any]) -> Run:

@@ -26,6 +26,7 @@ from pipeline.cleaning.crop_cache import load_crops
 from pipeline.cleaning.short_training import Crops, Views, train_short, view_faces
 from pipeline.console import say as say_to_console
 from pipeline.recipe import ClassifierRecipe, RecipeError
+from pipeline.runs import name_weights
 
 FORMAT = 2
 """Raised when the same input would give other numbers, so that old files are made again."""
@@ -55,8 +56,11 @@ class Task:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all that decides the answers: recipe, faces, boxes, crop scale, labels."""
-        settings = [FORMAT, self.recipe.model_dump(mode="json"), self.scale]
+        """Hash of all that decides the answers: recipe, weights, faces, boxes, scale, labels."""
+        weights = [name_weights(name) for name in (self.recipe.init, *self.recipe.teachers)]
+        if self.recipe.drawn:
+            weights.append(name_weights("detector"))
+        settings = [FORMAT, self.recipe.model_dump(mode="json"), self.scale, weights]
         digest = hashlib.sha256(json.dumps(settings).encode())
         for faces in (self.train, self.judge):
             digest.update(faces[_WHAT_COUNTS].to_csv(index=False).encode())

@@ -14,6 +14,7 @@ from pipeline.runs import (
     Run,
     hash_code,
     identify_data,
+    name_weights,
     open_run,
     resume_run,
     start_run,
@@ -141,3 +142,14 @@ def test_code_hash_changes_with_the_code(tmp_path, monkeypatch):
     (tmp_path / "pipeline" / "notes.txt").write_text("not code")
     assert len(set(hashes)) == 4
     assert hash_code() == hashes[-1]
+
+
+def test_weights_are_named_by_what_they_hold(tmp_path):
+    path = tmp_path / "teacher.safetensors"
+    path.write_bytes(b"weights")
+    named = f"teacher.safetensors, sha256 {sha256_of(path)}"
+    assert name_weights(str(path)) == named
+    assert name_weights("detector").startswith("detector, sha256 ")
+    assert name_weights("imagenet") == "imagenet"
+    recipe = RECIPE.model_copy(update={"teachers": [str(path)]})
+    assert Run(tmp_path, DATA).describe_training(recipe)["recipe"]["teachers"] == [named]

@@ -74,6 +74,18 @@ def test_what_counts_is_done_again(plan, by_colour, change):
     assert len(by_colour) == 2
 
 
+def test_other_weights_to_start_from_count(plan, by_colour, tmp_path):
+    path = tmp_path / "start.safetensors"
+    path.write_bytes(b"one")
+    recipe = plan.recipe.model_copy(update={"init": str(path)})
+    task = replace(make(plan), recipe=recipe)
+    run(task)
+    path.write_bytes(b"another")
+    assert read_views(task) is None
+    run(task)
+    assert len(by_colour) == 2
+
+
 def test_prepared_folder_may_move(plan, by_colour):
     task = make(plan)
     run(task)
