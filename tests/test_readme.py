@@ -26,7 +26,7 @@ def test_results_table_is_that_of_the_cards():
 
 def test_shipped_weights_match_their_cards():
     assert load_weights(WEIGHTS / "detector.safetensors", DetectorCard)[1].negative_slope == 0.1
-    assert load_weights(WEIGHTS / "classifier.safetensors", ClassifierCard)[1].input_size == 224
+    assert load_weights(WEIGHTS / "classifier.safetensors", ClassifierCard)[1].input_size == 128
 
 
 def test_readme_has_no_open_places():
