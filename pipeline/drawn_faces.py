@@ -26,7 +26,7 @@ WAYS: tuple[tuple[Worn, str], ...] = (
     ("properly", WORN_PROPERLY),
 )
 """How masks are drawn in turn, and the class they make. Most wrongly worn masks leave the nose
-bare. Without masks drawn properly a net would learn to tell drawn masks from real ones."""
+bare. Without masks drawn properly all that is drawn would be worn wrongly."""
 
 LOOK = 192
 """Side in pixels that crops are brought to for finding landmarks and drawing."""

@@ -44,7 +44,7 @@ CHUNK_PIXELS = 24_000_000
 """A chunk goes through the nets at once; large photos make smaller chunks, to bound memory."""
 
 READERS = 2
-FORMAT = 1
+FORMAT = 2
 
 _CLOCK = Lock()
 
@@ -143,11 +143,13 @@ def predict_folder(
 
 
 def _settings(stages: TwoStage, options: FolderOptions) -> dict[str, Any]:
+    card = stages.classifier.card
     return {
         "format": FORMAT,
         "detector": stages.detector.sha256,
-        "classifier": stages.classifier.card.sha256,
-        "bf16": stages.detector.bf16,
+        "classifier": card.sha256,
+        "feed": [card.input_size, card.crop_scale, card.colour, card.mirror, card.temperature],
+        "bf16": [stages.detector.bf16, stages.classifier.bf16],
         "thresh": options.thresh,
         "draw_from": options.draw_from,
         "resize": options.resize,

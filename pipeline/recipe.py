@@ -41,7 +41,7 @@ class ClassifierRecipe(BaseModel):
         patience: A stage ends after so many epochs without a better validation loss.
         class_weights: Weight in the loss by inverse frequency, its square root, or none.
         undo_weights: Share of the weights' leaning that is taken back after training.
-        repeat_rare: How often each face of the rare class is shown in an epoch.
+        repeat_rare: How often each face of the rare class, drawn ones too, is shown in an epoch.
         drawn: Faces of the rare class made by drawing masks on bare ones, as a multiple of the
             real ones.
         shift: Farthest random shift of a crop, as a share of its side, as a detector's boxes shift.

@@ -55,6 +55,8 @@ class Run:
         if isinstance(recipe, ClassifierRecipe):
             values["init"] = name_weights(recipe.init)
             values["teachers"] = [name_weights(teacher) for teacher in recipe.teachers]
+            if recipe.drawn:
+                values["drawn_on_landmarks_of"] = name_weights("detector")
         return {
             "recipe": values,
             "data": self.data,

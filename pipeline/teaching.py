@@ -23,10 +23,14 @@ class Teacher:
         net: The network.
         card: Its input size and temperature.
         device: Where batches are.
+        bf16: Run it in bfloat16.
     """
 
-    def __init__(self, net: nn.Module, card: ClassifierCard, device: torch.device) -> None:
+    def __init__(
+        self, net: nn.Module, card: ClassifierCard, device: torch.device, *, bf16: bool = False
+    ) -> None:
         self.net, self.card, self.device = prepare_net(net, device), card, device
+        self.bf16 = bf16
         self.order = [card.classes.index(name) for name in CLASSES]
 
     def answer(self, images: Tensor) -> Tensor:
@@ -35,7 +39,7 @@ class Teacher:
         if images.shape[-1] != size:
             images = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
         images = images.contiguous(memory_format=torch.channels_last)
-        with torch.no_grad(), autocast(self.device, bf16=has_fast_bf16(self.device)):
+        with torch.no_grad(), autocast(self.device, bf16=self.bf16):
             logits = self.net(images).float()
         return (logits / self.card.temperature).softmax(dim=1)[:, self.order]
 
@@ -73,4 +77,5 @@ def _load_teacher(path: Path, recipe: ClassifierRecipe, device: torch.device) ->
         raise WeightsError(f"{path}: is fed otherwise than the network it would teach.")
     if set(card.classes) != set(CLASSES):
         raise WeightsError(f"{path}: its classes are {card.classes}, not {CLASSES}.")
-    return Teacher(fill_net(state, card.architecture, path), card, device)
+    bf16 = recipe.bf16 == "on" or (recipe.bf16 == "auto" and has_fast_bf16(device))
+    return Teacher(fill_net(state, card.architecture, path), card, device, bf16=bf16)

@@ -22,7 +22,7 @@ PROBE = 64
 
 
 class YuNetDetector:
-    """YuNet with the enlargement rule and outputs of `Detector`.
+    """YuNet with the enlargement rule and outputs of `Detector`, without its closer look.
 
     Args:
         model: An ONNX file such as `face_detection_yunet_2023mar.onnx`.
@@ -59,7 +59,10 @@ class YuNetDetector:
         resize: float | None = None,
         min_score: float = MIN_SCORE,
     ) -> list[FaceBoxes]:
-        """Find the faces of several photos, one after the other; see `Detector.detect`."""
+        """Find the faces of several photos, one after the other, as `Detector.detect` does.
+
+        Photos with tiny faces get no closer look.
+        """
         self._net.setScoreThreshold(min_score)
         return [
             self._detect_one(photo, choose_factor(photo.shape[1], photo.shape[0], resize))

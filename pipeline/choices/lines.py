@@ -50,7 +50,7 @@ LINES: tuple[Line, ...] = (
     Line("drawn", "as many drawn faces of the rare class as real ones", ("drawn=1.0",)),
     Line("cleaned", "labels after cleaning", cleaned=True),
     Line("progressive", "64 px, then 96, same work", ("sizes=[64,96]", "epochs=[4,4]")),
-    Line("flat", "flat rate instead of one-cycle", ("schedule=flat", "lr=1e-3")),
+    Line("flat", "flat rate of 1e-3 instead of one-cycle", ("schedule=flat", "lr=1e-3")),
     Line("longer", "twice the epochs", ("epochs=[12]",)),
     Line("larger", "128 px instead of 96", ("sizes=[128]",)),
     Line("no-smoothing", "no label smoothing", ("label_smoothing=0.0",)),

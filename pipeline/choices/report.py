@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from data_prep.files import write_atomically, write_json
 from pipeline.choices.trial import Trial
-from pipeline.cleaning.clean_effect import compare_sides
+from pipeline.cleaning.clean_effect import compare_sides, measure_side
 from pipeline.cleaning.prepared_faces import label_codes
 from pipeline.plots import save_figure
 
@@ -30,19 +30,23 @@ def measure_trials(trials: Sequence[Trial], table: pd.DataFrame) -> list[dict[st
     Returns:
         Per line `name`, `what`, `seconds`, and for `all` and each source the figures of
         `compare_sides`: `after` is the line's, `before` the first one's, `difference` and its
-        paired 95 % `interval` by photo group.
+        paired 95 % `interval` by photo group; the first one's figures also have `alone`, value,
+        low and high.
     """
     truth = label_codes(table)
     right = [trial.probabilities.argmax(axis=1) == truth for trial in trials]
     parts = {ALL: np.ones(len(table), bool)}
     parts |= {name: (table["source"] == name).to_numpy() for name in sorted(set(table["source"]))}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for trial, own in zip(trials, right, strict=True):
         row: dict[str, Any] = {"name": trial.line.name, "what": trial.line.what}
         row["seconds"] = round(trial.seconds, 1)
         for name, chosen in parts.items():
             sides = (right[0][chosen][None], own[chosen][None])
             row[name] = compare_sides(*sides, truth[chosen], table.loc[chosen, "group"])
+            if not rows:
+                figures = measure_side(own[chosen], truth[chosen], table.loc[chosen, "group"])
+                row[name] = {key: {**row[name][key], "alone": figures[key]} for key in row[name]}
         rows.append(row)
     return rows
 
@@ -76,17 +80,23 @@ def describe_trials(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         cells = [f"`{row['name']}` {row['what']}"]
         for name in sources:
-            cells += [f"{row[name][key]['after']:.3f}" for key in ("accuracy", "macro_recall")]
+            cells += [_value(row[name][key]) for key in ("accuracy", "macro_recall")]
         for key in ("accuracy", "macro_recall"):
-            cells.append(_difference(row[ALL][key], first=row is rows[0]))
+            figure = row[ALL][key]
+            cells.append(_value(figure) if row is rows[0] else _difference(figure))
         cells.append(f"{row['seconds'] / 60:.1f}")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _difference(figure: dict[str, Any], *, first: bool) -> str:
-    if first:
+def _value(figure: dict[str, Any]) -> str:
+    if "alone" not in figure:
         return f"{figure['after']:.3f}"
+    value, low, high = figure["alone"]
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _difference(figure: dict[str, Any]) -> str:
     low, high = figure["interval"]
     return f"{figure['difference']:+.3f} ({low:+.3f} to {high:+.3f})"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 
 from data_prep.blur import keep_balanced
 from data_prep.crop import crop_face
+from data_prep.faces import KEY
 from data_prep.files import make_folder, write_atomically
 from data_prep.photo import read_photo
 from data_prep.progress import show_progress
@@ -23,6 +25,7 @@ from pipeline.cleaning.folds import assign_folds
 from pipeline.cleaning.prepared_faces import PreparedFaces
 from pipeline.cleaning.tasks import Plan, Task, run_tasks
 from pipeline.recipe import ClassifierRecipe, change_recipe
+from pipeline.runs import PreparedError
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ def try_choices(
         jobs: Trainings at a time; one per core when None.
 
     Raises:
+        PreparedError: A line has too few faces to learn from, or cleaned crops of another scale.
         SplitError: The photos can't be put into so many folds.
         RecipeError: A line's change does not fit the recipe.
         PhotoError: A photo can't be read.
@@ -100,6 +104,11 @@ def _plan(
     """A task per fold."""
     make_folder(folder)
     scale = line.scale or faces.scale
+    if cleaned is not None and line.cleaned and cleaned.scale != scale:
+        raise PreparedError(
+            f"{cleaned.folder}: crops at {cleaned.scale} times the box, those of {faces.folder} at "
+            f"{scale} times: build both with the same --scale."
+        )
     table = faces.table if scale == faces.scale else cut_crops(faces, scale, folder / "crops")
     source = cleaned.table if cleaned is not None and line.cleaned else table
     numbers = change_recipe(recipe, list(line.sets))
@@ -113,6 +122,11 @@ def _plan(
         if line.source:
             train = train[train["source"] == line.source]
         train = _thin_out(train.reset_index(drop=True), line)
+        if len(train) < numbers.batch_size:
+            raise PreparedError(
+                f"choice '{line.name}': {len(train)} training faces don't fill a batch of "
+                f"{numbers.batch_size}: use --set batch_size=… or leave it out of --only."
+            )
         what = f"fold {number + 1} of {fold.max() + 1}"
         tasks.append(plan.make_task(what, f"fold-{number + 1}", train, table[fold == number]))
     return tasks
@@ -127,7 +141,7 @@ def _thin_out(train: pd.DataFrame, line: Line) -> pd.DataFrame:
 
 
 def cut_crops(faces: PreparedFaces, scale: float, folder: Path) -> pd.DataFrame:
-    """Cut all crops at another scale from the photos; those that are there are taken as they are.
+    """Cut all crops at another scale from the photos; those cut before are taken as they are.
 
     Args:
         faces: Whose datasets must still be there.
@@ -143,7 +157,7 @@ def cut_crops(faces: PreparedFaces, scale: float, folder: Path) -> pd.DataFrame:
     """
     make_folder(folder)
     table = faces.table.copy()
-    table["crop"] = [str(folder / f"{row}.png") for row in range(len(table))]
+    table["crop"] = [str(folder / _name_crop(row, scale)) for row in table.to_dict("records")]
     photos: dict[tuple[str, str], list[dict[Any, Any]]] = {}
     for row in table.to_dict("records"):
         photos.setdefault((row["source"], row["image"]), []).append(row)
@@ -158,3 +172,9 @@ def cut_crops(faces: PreparedFaces, scale: float, folder: Path) -> pd.DataFrame:
             crop = cv2.cvtColor(crop_face(pixels, box, scale), cv2.COLOR_RGB2BGR)
             write_atomically(Path(row["crop"]), cv2.imencode(".png", crop)[1].tobytes())
     return table
+
+
+def _name_crop(row: dict[Any, Any], scale: float) -> str:
+    """Named by what it shows: a row number would mean another face when others are left out."""
+    face = [row[name] for name in (*KEY, "width", "height", "xmin", "ymin", "xmax", "ymax")]
+    return hashlib.sha256(repr([*face, scale]).encode()).hexdigest()[:24] + ".png"

@@ -199,6 +199,33 @@ def compare_sides(
     }
 
 
+def measure_side(
+    right: np.ndarray, truth: np.ndarray, photos: pd.Series
+) -> dict[str, tuple[float, float, float]]:
+    """Figures of one side with their 95 % intervals.
+
+    Args:
+        right: (N,) whether each face was told right.
+        truth: (N,) class index of each face.
+        photos: (N,) photo, or group of photos, of each face.
+
+    Returns:
+        Value, low and high by figure.
+    """
+    codes, names = pd.factorize(photos)
+    ends = bootstrap_intervals(
+        lambda weights: _measure(right, truth, weights[:, codes]),
+        photos=len(names),
+        resamples=RESAMPLES,
+        rows=4 * len(truth),
+    )
+    values = _measure(right, truth, np.ones((1, len(truth))))
+    return {
+        name: (float(values[name][0]), float(ends[name][0]), float(ends[name][1]))
+        for name in FIGURES
+    }
+
+
 def describe_effect(result: dict[str, Any]) -> str:
     """The result as a Markdown table."""
     lines = [

@@ -28,8 +28,12 @@ from pipeline.console import say as say_to_console
 from pipeline.recipe import ClassifierRecipe, RecipeError
 from pipeline.runs import name_weights
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the same input would give other numbers, so that old files are made again."""
+
+CACHE_SIDE = 224
+"""Larger crops are kept at this side, whatever the sizes of the trainings that are left to do: what
+a network is fed must not depend on them."""
 
 _WHAT_COUNTS = [*KEY, "label", "group", "xmin", "ymin", "xmax", "ymax"]
 
@@ -119,6 +123,11 @@ def run_tasks(
                 f"recipe {task.recipe.name}: lr is 'find', which a short training has no time for: "
                 "give a number with --set lr=…"
             )
+        if task.recipe.teachers:
+            raise RecipeError(
+                f"recipe {task.recipe.name}: teachers have learnt from faces that are judged here: "
+                "leave them out with --set teachers=[]"
+            )
     left = [task for task in tasks if read_views(task) is None]
     if len(left) < len(tasks):
         say(f"{len(tasks) - len(left)} of {len(tasks)} trainings were done before")
@@ -126,7 +135,7 @@ def run_tasks(
     if left:
         tables = [faces for task in left for faces in (task.train, task.judge)]
         paths = sorted({path for faces in tables for path in faces["crop"]})
-        side = max(max(task.recipe.sizes) for task in left)
+        side = max(CACHE_SIDE, *(max(task.recipe.sizes) for task in left))
         if jobs > 1:
             _run_at_once(left, paths, side, device, jobs)
         else:

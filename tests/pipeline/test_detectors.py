@@ -47,6 +47,7 @@ def test_run_explains_a_missing_model(tmp_path):
     cv2.imwrite(str(photo), make_pixels(40, 40))
     result = CliRunner().invoke(app, [str(photo), "-o", str(tmp_path), "--detector", "yunet"])
     assert result.exit_code == 2
+    assert "needs --detector-model" in result.output
 
 
 @needs_third_party

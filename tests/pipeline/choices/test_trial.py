@@ -1,6 +1,7 @@
 """Choices tried on painted faces: who learns from what, and what is told of it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from pipeline.choices.report import describe_trials, measure_trials
 from pipeline.choices.trial import Trial, cut_crops, try_choices
 from pipeline.cleaning.prepared_faces import open_faces
 from pipeline.cli import app
+from pipeline.runs import PreparedError
 from tests.pipeline.cleaning.prepared_copy import copy_prepared
 from tests.pipeline.cleaning.tables import TINY
 from tests.pipeline.makers import CPU
@@ -60,7 +62,7 @@ def test_cleaned_labels_are_learnt_and_annotated_ones_judged(prepared, tmp_path,
 
     folder = copy_prepared(prepared, tmp_path / "cleaned", lambda f: f)
     cleaned = open_faces(folder, TINY)
-    cleaned = type(cleaned)(**{**vars(cleaned), "table": change(cleaned.table)})
+    cleaned = replace(cleaned, table=change(cleaned.table))
     line = Line("cleaned", "", cleaned=True)
     faces, trials = attempt(prepared, tmp_path / "out", [line], cleaned)
     assert all(set(call.faces["label"]) == {CLASSES[0]} for call in by_colour[2:])
@@ -91,6 +93,27 @@ def test_crops_at_another_scale(prepared, tmp_path):
         assert np.array_equal(read_photo(tmp_path / crop).pixels, crop_face(photo, box, 1.0))
 
 
+def test_crops_cut_before_are_those_of_the_same_faces(prepared, tmp_path):
+    faces = open_faces(prepared, TINY)
+    before = cut_crops(faces, 1.0, tmp_path)["crop"]
+    fewer = replace(faces, table=faces.table.iloc[5:].reset_index(drop=True))
+    assert cut_crops(fewer, 1.0, tmp_path)["crop"].tolist() == before.tolist()[5:]
+
+
+def test_too_few_faces_to_learn_from(prepared, tmp_path, by_colour):
+    faces = open_faces(prepared, TINY)
+    large = TINY.model_copy(update={"batch_size": 999})
+    with pytest.raises(PreparedError, match=r"choice 'base': .* don't fill a batch of 999"):
+        try_choices(faces, None, [], tmp_path, large, folds=2, device=CPU, say=print)
+    assert not by_colour
+
+
+def test_cleaned_crops_of_another_scale(prepared, tmp_path, by_colour):
+    other = replace(open_faces(prepared, TINY), scale=2.0)
+    with pytest.raises(PreparedError, match="build both with the same --scale"):
+        attempt(prepared, tmp_path, [Line("cleaned", "", cleaned=True)], other)
+
+
 def test_differences_are_from_the_first_line():
     table = pd.DataFrame({"source": ["a"] * 6, "label": list(CLASSES) * 2, "group": list("aabbcc")})
     truth = np.eye(3)[[0, 1, 2, 0, 1, 2]]
@@ -101,7 +124,11 @@ def test_differences_are_from_the_first_line():
     assert rows[1]["all"]["accuracy"]["difference"] == pytest.approx(1 / 6, abs=1e-4)
     assert rows[1]["a"]["macro_recall"]["after"] == 1
     lines = describe_trials(rows).splitlines()
-    assert lines[2].startswith("| `base` as is | 0.833 | 0.833 | 0.833 | 0.833 | 1.0 |")
+    assert lines[2].startswith("| `base` as is | 0.833 (")
+    assert lines[2].endswith(") | 1.0 |")
+    value, low, high = rows[0]["all"]["accuracy"]["alone"]
+    assert value == pytest.approx(5 / 6)
+    assert low < value < high <= 1
     assert "+0.167 (" in lines[3]
 
 
@@ -109,7 +136,7 @@ def test_differences_are_from_the_first_line():
 def test_command_writes_figures_and_plot(prepared, tmp_path):
     out = tmp_path / "out"
     given = ["choices", str(prepared), "-o", str(out), "--only", "grey", "--folds", "2"]
-    result = CliRunner().invoke(app, [*given, "--jobs", "1", "--set", "sizes=[32]"])
+    result = CliRunner().invoke(app, [*given, "--jobs", "1", "--set", "batch_size=8"])
     assert result.exit_code == 0, result.output
     assert "`grey` grey levels instead of colours" in result.output
     stored = json.loads((out / "choices.json").read_text())

@@ -86,6 +86,13 @@ def test_other_weights_to_start_from_count(plan, by_colour, tmp_path):
     assert len(by_colour) == 2
 
 
+def test_teachers_who_know_the_answers_are_refused(plan, by_colour):
+    recipe = plan.recipe.model_copy(update={"teachers": ["a.safetensors"]})
+    with pytest.raises(RecipeError, match="teachers have learnt from faces"):
+        run(replace(make(plan), recipe=recipe))
+    assert not by_colour
+
+
 def test_prepared_folder_may_move(plan, by_colour):
     task = make(plan)
     run(task)
