@@ -20,8 +20,8 @@ CPU = torch.device("cpu")
 TOLERANCE = 0.012
 """Other processors round bfloat16 sums in another order: some faces change sides."""
 
-LEAST_SPEED_UP = 2.5
-"""The README says 3; the rest is room for a busy machine."""
+LEAST_SPEED_UP = 1.6
+"""The README says 2; the rest is room for a busy machine."""
 
 pytestmark = [
     pytest.mark.slow,
