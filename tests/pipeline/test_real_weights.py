@@ -8,7 +8,7 @@ from data_prep.dataset import read_datasets
 from data_prep.labels import CLASSES
 from data_prep.photo import read_photo
 from pipeline.console import SHIPPED
-from pipeline.demo import PLACES, make_demo_photos
+from pipeline.demo import PLACES, write_demo_photos
 from pipeline.detector import Detector
 from pipeline.detector_data import Scene
 from pipeline.predict import TwoStage
@@ -80,8 +80,10 @@ def stages():
 
 
 @pytest.fixture(scope="module")
-def demo(stages):
-    return make_demo_photos(stages.detector)
+def demo(stages, tmp_path_factory):
+    """The photos as `make demo` writes them, JPEG and all."""
+    paths = write_demo_photos(stages.detector, tmp_path_factory.mktemp("demo"))
+    return {path.name: read_photo(path).pixels for path in paths}
 
 
 @needs_shipped
