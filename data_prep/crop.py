@@ -79,7 +79,7 @@ def resize_crop(crop: np.ndarray, size: int) -> np.ndarray:
     )
 
 
-def fit_crop(crop: np.ndarray, size: int, colour: Colour = "rgb") -> np.ndarray:
+def fit_crop(crop: np.ndarray, size: int, colour: Colour) -> np.ndarray:
     """What a network is fed of a crop, before standardising: the size it takes, colours or greys.
 
     Args:

@@ -1,7 +1,7 @@
 """The networks a classifier can be, and the names their weights go by on disk.
 
 `resnet34` is torchvision's ResNet-34. `mobilenet0.25` is the detector's body with a head of its
-own: ten times as fast, and it can start from what the detector has learnt about faces.
+own: far faster, and it can start from what the detector has learnt about faces.
 """
 
 from __future__ import annotations

@@ -11,35 +11,34 @@ from typing import Annotated
 
 import typer
 
+from pipeline.choices.command_line import choices_command
 from pipeline.cleaning.command_line import (
     clean_effect_command,
     noise_benchmark_command,
     suspects_command,
 )
 from pipeline.console import SHIPPED, explain_errors, say
+from pipeline.options import (
+    DetectorModel,
+    DetectorName,
+    Device,
+    Overrides,
+    Prepared,
+    Recipe,
+    Weights,
+)
 from pipeline.review.commands import agreement_command, review_command
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("suspects")(suspects_command)
 app.command("noise-benchmark")(noise_benchmark_command)
 app.command("clean-effect")(clean_effect_command)
+app.command("choices")(choices_command)
 app.command("review")(review_command)
 app.command("agreement")(agreement_command)
 
-Prepared = Annotated[Path, typer.Argument(help="Folder written by: python -m data_prep build.")]
-Recipe = Annotated[str, typer.Option(help="A recipe's name or TOML file.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Change one number, such as lr=1e-3 or sizes=[128,224]; may be repeated.",
-    ),
-]
 Runs = Annotated[Path, typer.Option("--runs", "-o", help="Folder that gets the run folder.")]
 Resume = Annotated[Path | None, typer.Option(help="A run folder that was stopped, to go on with.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Weights = Annotated[Path, typer.Option(help="Folder with both nets and their cards.")]
 
 
 @app.callback()
@@ -142,10 +141,8 @@ def measure_command(
         Path | None,
         typer.Option(help="Folder for a whole evaluation of each dataset, with report.html."),
     ] = None,
-    detector: Annotated[str, typer.Option(help="What finds faces: retinaface or yunet.")] = (
-        "retinaface"
-    ),
-    detector_model: Annotated[Path | None, typer.Option(help="Model file (ONNX) of yunet.")] = None,
+    detector: DetectorName = "retinaface",
+    detector_model: DetectorModel = None,
     device: Device = "auto",
 ) -> None:
     """Measure weights on the validation split, with intervals, as a Markdown table."""
@@ -185,53 +182,6 @@ def demo_photos_command(
         detector = Detector.load(weights / "detector.safetensors", device=pick_device("cpu"))
         for path in write_demo_photos(detector, folder):
             typer.echo(path)
-
-
-@app.command("choices")
-def choices_command(
-    prepared: Prepared,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder that gets the results.")],
-    only: Annotated[
-        str, typer.Option(help="Choices by name, separated by commas; base: none.")
-    ] = "",
-    cleaned: Annotated[
-        Path | None, typer.Option(help="The same, built with --decisions, to learn from.")
-    ] = None,
-    folds: Annotated[int, typer.Option(min=2, help="Trainings per choice.")] = 3,
-    recipe: Recipe = "suspects",
-    overrides: Overrides = None,
-    device: Device = "auto",
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Trainings at a time.", show_default="one per core")
-    ] = None,
-) -> None:
-    """What each choice of a recipe is worth, as a Markdown table; goes on where it was stopped."""
-    with explain_errors():
-        from pipeline.choices.lines import choose_lines
-        from pipeline.choices.report import describe_trials, measure_trials, write_report
-        from pipeline.choices.trial import try_choices
-        from pipeline.cleaning.prepared_faces import open_faces
-        from pipeline.compute import pick_device
-        from pipeline.recipe import ClassifierRecipe, load_recipe
-
-        numbers = load_recipe(recipe, ClassifierRecipe, overrides)
-        faces = open_faces(prepared, numbers)
-        sources = sorted(set(faces.table["source"]))
-        lines = choose_lines(only, sources, has_cleaned=cleaned is not None)
-        trials = try_choices(
-            faces,
-            None if cleaned is None else open_faces(cleaned, numbers),
-            lines,
-            out,
-            numbers,
-            folds=folds,
-            device=pick_device(device),
-            say=say,
-            jobs=jobs,
-        )
-        rows = measure_trials(trials, faces.table)
-        write_report(rows, trials, faces.table, out)
-        typer.echo(describe_trials(rows))
 
 
 @app.command("benchmark")

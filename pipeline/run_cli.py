@@ -11,6 +11,7 @@ from pipeline.compute import pick_device
 from pipeline.console import SHIPPED, explain_errors, say
 from pipeline.detectors import RETINAFACE, choose_detector
 from pipeline.folder import FolderOptions, predict_folder
+from pipeline.options import DetectorModel, DetectorName, Device, Weights
 from pipeline.photos import find_photos
 from pipeline.predict import TwoStage
 
@@ -50,15 +51,13 @@ def run(
         float, typer.Option(min=0.0, max=1.0, help="Least detection score of a drawn face.")
     ] = DRAW_FROM,
     draw: Annotated[bool, typer.Option(help="Write the drawn photos.")] = True,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     bf16: Annotated[
         bool | None, typer.Option("--bf16/--fp32", help="Precision; what is fast here if not set.")
     ] = None,
-    weights: Annotated[Path, typer.Option(help="Folder with both nets and their cards.")] = SHIPPED,
-    detector: Annotated[str, typer.Option(help="What finds faces: retinaface or yunet.")] = (
-        RETINAFACE
-    ),
-    detector_model: Annotated[Path | None, typer.Option(help="Model file (ONNX) of yunet.")] = None,
+    weights: Weights = SHIPPED,
+    detector: DetectorName = RETINAFACE,
+    detector_model: DetectorModel = None,
 ) -> None:
     """Find faces and tell their class: OUT/predictions.csv, OUT/annotated/, OUT/summary.json.
 

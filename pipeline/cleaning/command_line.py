@@ -8,18 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.console import explain_errors, say
-
-Prepared = Annotated[Path, typer.Argument(help="Folder written by: python -m data_prep build.")]
-Recipe = Annotated[str, typer.Option(help="A recipe's name or TOML file.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one number; may be repeated."),
-]
-Folds = Annotated[int, typer.Option(min=2, help="Trainings, each on the other folds' photos.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Jobs = Annotated[
-    int | None, typer.Option(min=1, help="Trainings at a time.", show_default="one per core")
-]
+from pipeline.options import Device, Folds, Jobs, Overrides, Prepared, Recipe
 
 
 def suspects_command(

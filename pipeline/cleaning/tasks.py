@@ -61,7 +61,7 @@ class Task:
     @property
     def fingerprint(self) -> str:
         """Hash of all that decides the answers: recipe, weights, faces, boxes, scale, labels."""
-        weights = [name_weights(name) for name in (self.recipe.init, *self.recipe.teachers)]
+        weights = [name_weights(self.recipe.init)]
         if self.recipe.drawn:
             weights.append(name_weights("detector"))
         settings = [FORMAT, self.recipe.model_dump(mode="json"), self.scale, weights]

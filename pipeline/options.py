@@ -1,0 +1,29 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Prepared = Annotated[Path, typer.Argument(help="Folder written by: python -m data_prep build.")]
+Recipe = Annotated[str, typer.Option(help="A recipe's name or TOML file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one number, such as lr=1e-3 or sizes=[128,224]; may be repeated.",
+    ),
+]
+Folds = Annotated[int, typer.Option(min=2, help="Trainings, each on the other folds' photos.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Jobs = Annotated[
+    int | None, typer.Option(min=1, help="Trainings at a time.", show_default="one per core")
+]
+Weights = Annotated[Path, typer.Option(help="Folder with both nets and their cards.")]
+DetectorName = Annotated[
+    str, typer.Option("--detector", help="What finds faces: retinaface or yunet.")
+]
+DetectorModel = Annotated[Path | None, typer.Option(help="Model file (ONNX) of yunet.")]
