@@ -184,6 +184,26 @@ def demo_photos_command(
             typer.echo(path)
 
 
+@app.command("hard-cases")
+def hard_cases_command(
+    picture: Annotated[Path, typer.Argument(help="Picture to write, .jpg or .png.")],
+    weights: Weights = SHIPPED,
+) -> None:
+    """Draw where the nets fail: one portrait altered in many ways, and their answers."""
+    with explain_errors():
+        from pipeline.compute import pick_device
+        from pipeline.detector import Detector
+        from pipeline.hard_cases import answer_hard_cases, make_hard_cases
+        from pipeline.hard_sheet import draw_hard_sheet
+        from pipeline.predict import TwoStage
+
+        nets = TwoStage.load(weights, device=pick_device("cpu"))
+        own = Detector.load(SHIPPED / "detector.safetensors", device=pick_device("cpu"))
+        answers = answer_hard_cases(nets, make_hard_cases(own))
+        draw_hard_sheet(answers, picture)
+        say(f"{sum(answer.is_right for answer in answers)} of {len(answers)} right: {picture}")
+
+
 @app.command("benchmark")
 def benchmark_command(
     photos: Annotated[str, typer.Argument(help="A photo, a folder, a glob.")],
