@@ -14,12 +14,11 @@ import pandas as pd
 
 from data_prep.blur import MAJORITY_RATIO, BlurRule, keep_balanced
 from data_prep.crop import CROP_SCALE
-from data_prep.dataset import Dataset, DatasetError
 from data_prep.duplicates import group_near_duplicates
-from data_prep.errors import UserError
+from data_prep.errors import DatasetError, UserError
 from data_prep.files import OutputError
 from data_prep.labels import ALIASES
-from data_prep.records import Finding
+from data_prep.records import Dataset, Finding
 from data_prep.split import TRAIN, check_no_leak, leaked_share, naive_split, split_by_group
 from data_prep.survey import SurveyedPhoto
 

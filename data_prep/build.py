@@ -23,13 +23,14 @@ from data_prep.analysis import (
     summarise,
     tabulate_faces,
 )
-from data_prep.dataset import Dataset, read_datasets
+from data_prep.dataset import read_datasets
 from data_prep.faces import write_faces
 from data_prep.files import OutputError, output_error, sha256_of, write_atomically, write_json
+from data_prep.formats.reader import ReadOptions
 from data_prep.merge import LedgerFile, read_ledgers
 from data_prep.overlay import apply_ledgers, restore_faces
 from data_prep.page import PAGE, render_page
-from data_prep.records import Finding
+from data_prep.records import Dataset, Finding
 from data_prep.sheets import draw_sheets
 from data_prep.survey import survey_photos
 from data_prep.write_voc import check_voc_folder, write_voc
@@ -90,7 +91,7 @@ def build(
     """
     check_output_folder(out, roots)
     ledgers = read_ledgers(decisions)
-    read = read_datasets(roots, aliases=options.aliases)
+    read = read_datasets(roots, ReadOptions(aliases=options.aliases))
     inputs = fingerprint_inputs(read, options, ledgers)
     old = read_manifest(out)
     up_to_date = old is not None and old.get("inputs") == inputs and _is_whole(out, old)

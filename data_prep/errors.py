@@ -7,3 +7,7 @@ class UserError(Exception):
     The message names the file or option and says what to do; command lines print it as one line
     and exit with 2.
     """
+
+
+class DatasetError(UserError, ValueError):
+    """A folder that can't be used as a dataset; the message says what to do."""

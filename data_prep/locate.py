@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from data_prep.boxes import DegenerateBoxError, clip_box, overlap
-from data_prep.dataset import Dataset
 from data_prep.files import sha256_of
 from data_prep.ledger import Decision, Key
 from data_prep.photo import PhotoError, photo_size
 from data_prep.progress import show_progress
-from data_prep.records import AnnotatedPhoto, Box, Face
+from data_prep.records import AnnotatedPhoto, Box, Dataset, Face
 
 SAME_BOX = 0.5
 """Boxes whose sides all lie within so many pixels are the same."""

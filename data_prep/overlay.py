@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from data_prep.boxes import DegenerateBoxError, clip_box
-from data_prep.dataset import Dataset
 from data_prep.ledger import Decision, Key
 from data_prep.locate import PhotoFinder, is_same_box
 from data_prep.merge import LedgerFile, merge_ledgers
 from data_prep.opinions import Opinion, agree, form_opinions
-from data_prep.records import AnnotatedPhoto, Box, Face, Finding
+from data_prep.records import AnnotatedPhoto, Box, Dataset, Face, Finding
 from data_prep.survey import SurveyedFace, SurveyedPhoto
 
 Effect = Literal["relabel", "rebox", "drop", "keep"]

@@ -87,3 +87,20 @@ class AnnotatedPhoto:
     def path(self) -> Path:
         """The photo's file."""
         return self.root / self.image
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What was found in one dataset folder, sorted by photo.
+
+    Attributes:
+        source: Its name: the folder's name.
+        root: The folder.
+        photos: Photos with their annotated faces.
+        findings: Files and objects that were left out or are doubtful, with reasons.
+    """
+
+    source: str
+    root: Path
+    photos: tuple[AnnotatedPhoto, ...]
+    findings: tuple[Finding, ...]

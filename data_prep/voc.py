@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from lxml import etree
 
 from data_prep.errors import UserError
-from data_prep.labels import ALIASES, CLASSES, UnknownLabelError, canonical_label
+from data_prep.labels import UnknownLabelError, canonical_label
 from data_prep.records import Box, Face, Finding
 
 
@@ -39,8 +39,7 @@ def read_voc(
     path: Path,
     *,
     name: str | None = None,
-    aliases: Mapping[str, str] = ALIASES,
-    classes: Sequence[str] = CLASSES,
+    label_of: Callable[[str], str] = canonical_label,
 ) -> VocAnnotation:
     """Read one VOC XML file.
 
@@ -50,8 +49,7 @@ def read_voc(
     Args:
         path: The file.
         name: How to call it in findings; its path when None.
-        aliases: Other names of classes.
-        classes: The classes there are.
+        label_of: Turns a class name as written into a class; raises `UnknownLabelError`.
 
     Raises:
         AnnotationError: The file can't be read, is not well-formed, or is not VOC.
@@ -68,7 +66,7 @@ def read_voc(
             findings.append(Finding(name, "unnamed-object", message, dropped=True))
             continue
         try:
-            label = canonical_label(_text(element, "name"), aliases, classes)
+            label = label_of(_text(element, "name"))
         except UnknownLabelError as error:
             raise UnknownLabelError(f"{where}: {error}") from error
         try:

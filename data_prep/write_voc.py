@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from data_prep.dataset import Dataset
 from data_prep.edit_voc import Edit, edit_voc
 from data_prep.files import OutputError, make_folder, write_atomically, write_json
 from data_prep.labels import ALIASES, UnknownLabelError, canonical_label
 from data_prep.progress import show_progress
-from data_prep.records import AnnotatedPhoto
+from data_prep.records import AnnotatedPhoto, Dataset
 from data_prep.voc import parse_voc
 
 RECORD = "voc.json"

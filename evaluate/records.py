@@ -27,13 +27,21 @@ class Vocabulary:
     classes: tuple[str, ...] = CLASSES
     aliases: Mapping[str, str] = field(default_factory=lambda: dict(ALIASES))
 
+    def label(self, name: str) -> str:
+        """A class by any of its names.
+
+        Raises:
+            UnknownLabelError: The name is not known; the message suggests the nearest known one.
+        """
+        return canonical_label(name, self.aliases, self.classes)
+
     def index(self, name: str) -> int:
         """Index of a class by any of its names.
 
         Raises:
             UnknownLabelError: The name is not known; the message suggests the nearest known one.
         """
-        return self.classes.index(canonical_label(name, self.aliases, self.classes))
+        return self.classes.index(self.label(name))
 
 
 MASKS = Vocabulary()

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from data_prep.boxes import DegenerateBoxError, clip_box
-from data_prep.dataset import DatasetError, read_dataset
+from data_prep.dataset import read_dataset
+from data_prep.errors import DatasetError
+from data_prep.formats.reader import Format, ReadOptions
 from data_prep.labels import ALIASES, CLASSES
 from data_prep.records import Face
 from data_prep.voc import AnnotationError, read_voc
@@ -62,8 +64,9 @@ def read_annotations(
         UnknownLabelError: An annotation uses an unknown class name.
     """
     result = Annotations()
+    options = ReadOptions(aliases, classes, Format.VOC)
     try:
-        dataset = read_dataset(root, aliases=aliases, classes=classes)
+        dataset = read_dataset(root, options)
     except DatasetError:
         # Photos or annotations are missing altogether; photos are not needed here.
         without_photo = _list_annotations(root, result)
@@ -80,7 +83,7 @@ def read_annotations(
         for photo in dataset.photos:
             result.add(photo.image, photo.faces, photo.width, photo.height)
     for name in without_photo:
-        _add_without_photo(result, root, name, aliases, classes)
+        _add_without_photo(result, root, name, options)
     return result
 
 
@@ -107,12 +110,11 @@ def _add_without_photo(
     result: Annotations,
     root: Path,
     name: str,
-    aliases: Mapping[str, str],
-    classes: Sequence[str],
+    options: ReadOptions,
 ) -> None:
     shown = f"{root.resolve().name}/{name}"
     try:
-        voc = read_voc(root / name, name=shown, aliases=aliases, classes=classes)
+        voc = read_voc(root / name, name=shown, label_of=options.label)
     except AnnotationError as error:
         result.left_out.append(str(error))
         return

@@ -98,7 +98,7 @@ def read_voc_sizes(root: Path, vocabulary: Vocabulary) -> dict[str, Size]:
     sizes: dict[str, Size] = {}
     for path in walk_files(root, {".xml"}):
         try:
-            voc = read_voc(path, aliases=vocabulary.aliases, classes=vocabulary.classes)
+            voc = read_voc(path, label_of=vocabulary.label)
         except AnnotationError:
             # The reader of the annotations has said so.
             continue

@@ -13,7 +13,7 @@ from data_prep.analysis import (
     split_faces,
     summarise,
 )
-from data_prep.dataset import DatasetError
+from data_prep.errors import DatasetError
 from data_prep.files import OutputError
 from data_prep.records import Finding
 

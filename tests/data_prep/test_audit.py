@@ -6,7 +6,7 @@ import pytest
 
 from data_prep.analysis import BuildOptions
 from data_prep.audit import audit
-from data_prep.dataset import DatasetError
+from data_prep.errors import DatasetError
 from data_prep.faces import read_faces
 from tests.makers import add_example, hash_tree, make_photo, make_voc
 

@@ -5,7 +5,9 @@ import unicodedata
 
 import pytest
 
-from data_prep.dataset import DatasetError, read_dataset, read_datasets
+from data_prep.dataset import read_dataset, read_datasets
+from data_prep.errors import DatasetError
+from data_prep.formats.reader import ReadOptions
 from data_prep.labels import UnknownLabelError
 from tests.makers import add_example, make_photo, make_voc
 
@@ -109,7 +111,7 @@ def test_unknown_class_stops_and_names_the_file(dataset):
 
 def test_alias_makes_it_known(dataset):
     add_example(dataset, "odd", 77, [("masc", (1, 1, 20, 20))])
-    read = read_dataset(dataset, aliases={"masc": "with_mask", **{}})
+    read = read_dataset(dataset, ReadOptions(aliases={"masc": "with_mask"}))
     assert len(read.photos) == 11
 
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data_prep import locate as locating
-from data_prep.dataset import Dataset, read_dataset
+from data_prep.dataset import read_dataset
 from data_prep.labels import CLASSES
 from data_prep.overlay import REASONS, describe_overlay
-from data_prep.records import AnnotatedPhoto, Box, Face
+from data_prep.records import AnnotatedPhoto, Box, Dataset, Face
 from tests.data_prep.deciding import decide, lay_over, write_ledger
 from tests.makers import add_example, hash_tree, make_photo, make_voc
 

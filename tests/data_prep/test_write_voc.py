@@ -7,6 +7,7 @@ import pytest
 
 from data_prep.dataset import read_dataset
 from data_prep.files import OutputError
+from data_prep.formats.reader import ReadOptions
 from data_prep.labels import ALIASES, CLASSES
 from data_prep.write_voc import check_voc_folder, write_voc
 from tests.data_prep.deciding import decide, lay_over
@@ -43,7 +44,7 @@ def read_back(dataset, out, aliases=ALIASES):
     """The written files, read with the dataset's photos beside them."""
     folder = out / dataset.name
     shutil.copytree(dataset / "images", folder / "images")
-    return read_dataset(folder, aliases=aliases)
+    return read_dataset(folder, ReadOptions(aliases=aliases))
 
 
 def test_what_is_written_reads_as_the_decisions_say(dataset, overlay, tmp_path):
@@ -82,7 +83,7 @@ def test_classes_are_called_as_the_dataset_calls_them(tmp_path):
     for number, name in enumerate(names):
         add_example(root, f"photo{number}", number, [(name, (20, 15, 60, 55))])
     aliases = {**ALIASES, "tapado": WITHOUT}
-    read = read_dataset(root, aliases=aliases)
+    read = read_dataset(root, ReadOptions(aliases=aliases))
     ledger = [
         decide(root, "images/photo0.jpg", 0, WITH, (20, 15, 60, 55), "relabel", WITHOUT),
         decide(root, "images/photo3.jpg", 0, WITHOUT, (20, 15, 60, 55), "relabel", WITH),

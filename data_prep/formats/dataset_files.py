@@ -1,0 +1,136 @@
+"""The files of a dataset folder, listed once for all readers, and photos found by name."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+
+from data_prep.errors import DatasetError
+from data_prep.photo import PHOTO_SUFFIXES
+from data_prep.records import Finding
+
+
+@dataclass(frozen=True)
+class DatasetFiles:
+    """Files below a dataset's folder.
+
+    Attributes:
+        source: Name of the dataset: the folder's name.
+        root: The folder.
+        files: Sorted; names starting with a dot are the system's, not the user's, and left out.
+        findings: Files whose names can't be written in UTF-8.
+    """
+
+    source: str
+    root: Path
+    files: tuple[Path, ...]
+    findings: tuple[Finding, ...]
+
+    def by_suffix(self, suffixes: Collection[str]) -> list[Path]:
+        """Files with one of these endings (in lower case, with the dot), whatever their case."""
+        return [file for file in self.files if file.suffix.lower() in suffixes]
+
+    @property
+    def photos(self) -> list[Path]:
+        """Files that look like photos."""
+        return self.by_suffix(PHOTO_SUFFIXES)
+
+    def relative(self, path: Path) -> str:
+        """A file's path below the root, with forward slashes."""
+        return path.relative_to(self.root).as_posix()
+
+    def call(self, path: Path) -> str:
+        """How a finding calls a file: `source/path`."""
+        return f"{self.source}/{self.relative(path)}"
+
+    def unused_photos(self, used: Collection[str]) -> list[Finding]:
+        """A note, no fault, for photos that nobody has annotated yet, as folders often hold.
+
+        Args:
+            used: Photos in use, relative to the root.
+        """
+        names = [self.call(path) for path in self.photos if self.relative(path) not in used]
+        return [
+            Finding(
+                name,
+                "photo-without-annotation",
+                f"{name}: no annotation names this photo; it is not used.",
+                dropped=False,
+            )
+            for name in names
+        ]
+
+
+def list_dataset(root: Path) -> DatasetFiles:
+    """List the files below a dataset's folder.
+
+    Raises:
+        DatasetError: The folder is missing.
+    """
+    if not root.is_dir():
+        raise DatasetError(f"{root}: no such folder.")
+    source = root.resolve().name
+    findings: list[Finding] = []
+    files: list[Path] = []
+    for path in sorted(_walk(root)):
+        if _is_writable_as_text(path.relative_to(root)):
+            files.append(path)
+        elif path.suffix.lower() in {".xml", *PHOTO_SUFFIXES}:
+            name = f"{source}/" + os.fsencode(path.relative_to(root)).decode(errors="replace")
+            message = f"{name}: the file's name is not valid UTF-8; rename it."
+            findings.append(Finding(name, "bad-name", message, dropped=True))
+    return DatasetFiles(source, root, tuple(files), tuple(findings))
+
+
+class PhotoFinder:
+    """Finds photos by name, then by stem; of several, the one nearest to the annotation."""
+
+    def __init__(self, photos: Sequence[Path]) -> None:
+        self._by_name: dict[str, list[Path]] = {}
+        self._by_stem: dict[str, list[Path]] = {}
+        for photo in photos:
+            self._by_name.setdefault(_fold(photo.name), []).append(photo)
+            self._by_stem.setdefault(_fold(photo.stem), []).append(photo)
+
+    def find(self, annotation: Path, filename: str) -> Path | None:
+        """The photo that an annotation file of its own is about.
+
+        Args:
+            annotation: The file; its stem is looked for last.
+            filename: The photo as written in it, or "".
+        """
+        # Exporters on Windows write whole paths; only the last part can be of use here.
+        name = _fold(PureWindowsPath(filename).name)
+        candidates = (
+            self._by_name.get(name)
+            or self._by_stem.get(PureWindowsPath(name).stem)
+            or self._by_stem.get(_fold(annotation.stem))
+        )
+        if not candidates:
+            return None
+        own_stem = [photo for photo in candidates if photo.stem == annotation.stem]
+        return min(own_stem or candidates, key=lambda photo: (len(photo.parts), photo))
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    for path in root.rglob("*"):
+        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+        if not hidden and path.is_file():
+            yield path
+
+
+def _is_writable_as_text(path: Path) -> bool:
+    """Whether a table can hold the name; names from old archives may be in another encoding."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _fold(name: str) -> str:
+    """One form of a name, whatever its case and however the system composes its accents."""
+    return unicodedata.normalize("NFC", name).lower()
