@@ -10,8 +10,8 @@ from data_prep.errors import UserError
 CLASSES: tuple[str, ...] = ("with_mask", "without_mask", "mask_weared_incorrect")
 """Class names in the order of every network output, table and plot."""
 
-RARE_CLASS = "mask_weared_incorrect"
-"""The class that balancing never thins out."""
+MASKED, BARE, RARE_CLASS = CLASSES
+"""The classes by what is seen; balancing never thins out the last."""
 
 ALIASES: dict[str, str] = {
     "mask": "with_mask",

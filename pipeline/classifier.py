@@ -41,6 +41,7 @@ class Classifier:
         self.card = card
         self.device = device
         self.bf16 = bf16
+        self._untaught = [name not in card.learnt for name in card.classes]
 
     @classmethod
     def load(cls, path: Path, *, device: torch.device, bf16: bool = False) -> Classifier:
@@ -93,5 +94,7 @@ class Classifier:
             batch = torch.cat(looks).contiguous(memory_format=torch.channels_last)
             with autocast(self.device, bf16=self.bf16):
                 logits = self.net(batch)
-            answers = (logits.float() / self.card.temperature).softmax(dim=1)
+            logits = logits.float() / self.card.temperature
+            logits[:, self._untaught] = -torch.inf
+            answers = logits.softmax(dim=1)
             return answers.reshape(len(looks), len(crops), -1).mean(dim=0).cpu().numpy()

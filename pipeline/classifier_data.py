@@ -20,9 +20,9 @@ from torch.utils.data import Dataset
 
 from data_prep.crop import Colour, fit_crop
 from data_prep.faces import select_sources
-from data_prep.labels import CLASSES, RARE_CLASS
+from data_prep.labels import BARE, CLASSES, RARE_CLASS
 from data_prep.split import TRAIN, VALID
-from pipeline.recipe import ClassifierRecipe
+from pipeline.recipe import ClassifierRecipe, Incorrect
 from pipeline.runs import PreparedError
 
 SMALLEST_SIDE = 16
@@ -92,6 +92,8 @@ def shrink_crop(pixels: np.ndarray, draw: float) -> np.ndarray:
 def select_faces(faces: pd.DataFrame, recipe: ClassifierRecipe) -> pd.DataFrame:
     """Rows of `faces.csv` a recipe trains and validates on; all validation faces stay.
 
+    With `incorrect` other than `own`, masks worn wrongly are relabelled, or left out of both.
+
     Raises:
         FacesError: The recipe names a dataset that is not there.
         PreparedError: A split is empty, a class has no training face, or all training faces are
@@ -101,8 +103,9 @@ def select_faces(faces: pd.DataFrame, recipe: ClassifierRecipe) -> pd.DataFrame:
     chosen = chosen[(chosen["split"] == VALID) | (chosen["split"] == TRAIN)]
     if recipe.faces == "kept":
         chosen = chosen[chosen["kept"] | (chosen["split"] == VALID)]
+    chosen = count_incorrect(chosen, recipe.incorrect)
     train = chosen[chosen["split"] == TRAIN]
-    missing = [name for name in CLASSES if name not in set(train["label"])]
+    missing = [name for name in learnt_classes(recipe) if name not in set(train["label"])]
     if missing or train.empty or (chosen["split"] == VALID).sum() == 0:
         what = f"class {missing[0]} in training" if missing else "the validation split"
         raise PreparedError(f"no face for {what}: check sources {recipe.sources or 'all'}.")
@@ -112,6 +115,21 @@ def select_faces(faces: pd.DataFrame, recipe: ClassifierRecipe) -> pd.DataFrame:
             "use --set batch_size=… with fewer."
         )
     return chosen.reset_index(drop=True)
+
+
+def count_incorrect(faces: pd.DataFrame, incorrect: Incorrect) -> pd.DataFrame:
+    """Faces with masks worn wrongly counted as a recipe says."""
+    is_wrong = faces["label"] == RARE_CLASS
+    if incorrect == "exclude":
+        return faces[~is_wrong]
+    if incorrect == "without_mask":
+        return faces.assign(label=faces["label"].where(~is_wrong, BARE))
+    return faces
+
+
+def learnt_classes(recipe: ClassifierRecipe) -> tuple[str, ...]:
+    """The classes that a recipe learns, in the order of `CLASSES`."""
+    return tuple(name for name in CLASSES if recipe.incorrect == "own" or name != RARE_CLASS)
 
 
 def make_loaders(
@@ -160,9 +178,13 @@ def _draw_shift(images: torch.Tensor, most: float) -> torch.Tensor:
 
 
 def class_weights(labels: pd.Series, recipe: ClassifierRecipe) -> torch.Tensor | None:
-    """Loss weights in the order of `CLASSES`, 1 on average over the faces; None for no weights."""
+    """Loss weights in the order of `CLASSES`, 1 on average over the faces; None for no weights.
+
+    A class that is not learnt weighs as much as the rarest one, which nothing depends on.
+    """
     if recipe.class_weights == "none":
         return None
-    counts = labels.value_counts().reindex(list(CLASSES)).to_numpy(dtype=float)
-    raw = 1 / counts if recipe.class_weights == "inverse" else 1 / np.sqrt(counts)
+    counts = labels.value_counts().reindex(list(CLASSES), fill_value=0).to_numpy(dtype=float)
+    seen = np.maximum(counts, counts[counts > 0].min())
+    raw = 1 / seen if recipe.class_weights == "inverse" else 1 / np.sqrt(seen)
     return torch.tensor(raw * counts.sum() / (raw * counts).sum(), dtype=torch.float32)

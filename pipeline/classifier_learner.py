@@ -12,13 +12,14 @@ from fastai.callback.core import Callback
 from fastai.callback.mixup import MixUp
 from fastai.callback.progress import ProgressCallback
 from fastai.callback.schedule import Learner
+from fastai.callback.training import BnFreeze
 from fastai.data.core import DataLoaders
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import Recall as SklearnRecall
 from fastai.metrics import accuracy
 from fastai.optimizer import Adam
 from fastai.vision.learner import vision_learner
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models import resnet34
 
 from data_prep.labels import CLASSES
@@ -28,6 +29,7 @@ from pipeline.classifier_nets import (
     from_torchvision,
     make_head,
     make_mobilenet,
+    make_sequential,
 )
 from pipeline.compute import has_fast_bf16
 from pipeline.console import SHIPPED
@@ -77,10 +79,15 @@ def make_learner(
         "cbs": callbacks,
         "path": folder,
     }
-    make = _make_resnet if recipe.architecture == "resnet34" else _make_mobilenet
+    make = _make_resnet if recipe.architecture == "resnet34" else _make_own
     learn = make(loaders, recipe, options, fresh)
     learn.remove_cb(ProgressCallback)
-    learn.unfreeze()
+    if recipe.freeze:
+        learn.train_bn = False
+        learn.add_cb(BnFreeze())
+        learn.freeze()
+    else:
+        learn.unfreeze()
     if fresh and recipe.init == "random":
         say("note: from random weights; others, where they can be had, do better (see init).")
     return learn
@@ -131,16 +138,22 @@ def _make_resnet(
     return learn
 
 
-def _make_mobilenet(
+def _make_own(
     loaders: DataLoaders, recipe: ClassifierRecipe, options: dict[str, Any], fresh: bool
 ) -> Learner:
-    learn = Learner(loaders, make_mobilenet(recipe.dropout), **options)
+    make = make_sequential if recipe.architecture == "sequential" else make_mobilenet
+    learn = Learner(loaders, make(recipe.dropout), splitter=_split_body, **options)
     if fresh and recipe.init == "detector":
         state = from_detector(*load_weights(SHIPPED / f"{DETECTOR}.safetensors", DetectorCard))
         _fill(learn, state, recipe, body="body.")
     elif fresh and recipe.init != "random":
         _fill(learn, load_state(Path(recipe.init)), recipe, body="body.")
     return learn
+
+
+def _split_body(net: nn.Sequential) -> list[list[nn.Parameter]]:
+    """Groups that fastai freezes up to the last."""
+    return [list(part.parameters()) for part in net]
 
 
 def _fill(learn: Learner, state: dict[str, Tensor], recipe: ClassifierRecipe, body: str) -> None:

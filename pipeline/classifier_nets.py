@@ -1,7 +1,8 @@
 """The networks a classifier can be, and the names their weights go by on disk.
 
 `resnet34` is torchvision's ResNet-34. `mobilenet0.25` is the detector's body with a head of its
-own: far faster, and it can start from what the detector has learnt about faces.
+own: far faster, and it can start from what the detector has learnt about faces. `sequential` is the
+small network of tutorials.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pipeline.recipe import Architecture
 from pipeline.retinaface import RetinaFace
 from pipeline.weights import ClassifierCard, DetectorCard, WeightsError
 
-FEATURES: dict[Architecture, int] = {"resnet34": 512, "mobilenet0.25": 256}
+FEATURES: dict[Architecture, int] = {"resnet34": 512, "mobilenet0.25": 256, "sequential": 128}
 """What the last layer sees of each face: channels of the body's last feature map."""
 
 SLOPE = 0.1
@@ -26,6 +27,7 @@ SLOPE = 0.1
 
 _RESNET_BODY = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 _HEAD_LINEAR = 3
+_CELLS = 16
 _FIRST_CONV, _FIRST_NORM = "body.stage1.0.0", "body.stage1.0.1"
 _SHRINK = 32
 """The variance of grey levels up to 255 behind the first convolution, about 60,000, comes near the
@@ -48,6 +50,22 @@ def make_mobilenet(dropout: float = 0.0) -> nn.Sequential:
     return nn.Sequential(OrderedDict(body=body, head=make_head("mobilenet0.25", dropout)))
 
 
+def make_sequential(dropout: float = 0.0) -> nn.Sequential:
+    """`sequential` with random weights: 16, 32 and 64 filters, each pooled by 2; 128 dense units.
+
+    Made for inputs of 128 pixels; what is left of others is brought to the same 16 × 16 cells.
+    """
+    layers: list[nn.Module] = []
+    for inputs, outputs in ((3, 16), (16, 32), (32, 64)):
+        layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    dense = FEATURES["sequential"]
+    layers += [nn.AdaptiveAvgPool2d(_CELLS), nn.Flatten(), nn.Linear(64 * _CELLS**2, dense)]
+    layers += [nn.ReLU(), nn.Unflatten(1, (dense, 1, 1))]
+    return nn.Sequential(
+        OrderedDict(body=nn.Sequential(*layers), head=make_head("sequential", dropout))
+    )
+
+
 def fill_net(state: dict[str, Tensor], architecture: Architecture, path: Path) -> nn.Module:
     """A classifier with weights as they lie on disk.
 
@@ -59,13 +77,18 @@ def fill_net(state: dict[str, Tensor], architecture: Architecture, path: Path) -
     Raises:
         WeightsError: They do not fit.
     """
-    is_resnet = architecture == "resnet34"
-    net = resnet34(num_classes=len(CLASSES)) if is_resnet else make_mobilenet()
+    net = _make_net(architecture)
     try:
         net.load_state_dict(state)
     except RuntimeError as error:
         raise WeightsError(f"{path}: does not fit a {architecture} ({error}).") from error
     return net
+
+
+def _make_net(architecture: Architecture) -> nn.Module:
+    if architecture == "resnet34":
+        return resnet34(num_classes=len(CLASSES))
+    return make_mobilenet() if architecture == "mobilenet0.25" else make_sequential()
 
 
 def to_stored(state: dict[str, Tensor], architecture: Architecture) -> dict[str, Tensor]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Hashable
 
 import numpy as np
 import pandas as pd
 import torch
 
 from data_prep.crop import resize_crop
-from data_prep.labels import RARE_CLASS
+from data_prep.labels import BARE, MASKED, RARE_CLASS
 from data_prep.masks import Worn, draw_mask
 from data_prep.split import TRAIN
 from pipeline.classifier_data import ReadCrop
@@ -18,12 +19,11 @@ from pipeline.detector import Detector
 from pipeline.recipe import ClassifierRecipe
 from pipeline.weights import DETECTOR
 
-BARE, WORN_PROPERLY = "without_mask", "with_mask"
 WAYS: tuple[tuple[Worn, str], ...] = (
     ("below_nose", RARE_CLASS),
     ("on_chin", RARE_CLASS),
     ("below_nose", RARE_CLASS),
-    ("properly", WORN_PROPERLY),
+    ("properly", MASKED),
 )
 """How masks are drawn in turn, and the class they make. Most wrongly worn masks leave the nose
 bare. Without masks drawn properly all that is drawn would be worn wrongly."""
@@ -79,6 +79,41 @@ def add_drawn_faces(
                 drawn[name] = crop
                 rows.append(row.to_dict() | {"crop": name, "label": label})
     table = pd.concat([faces, pd.DataFrame(rows)], ignore_index=True)
+    return table, lambda path: drawn[path] if path in drawn else read(path)
+
+
+def mask_bare_faces(
+    faces: pd.DataFrame, read: ReadCrop, *, split: str, seed: int
+) -> tuple[pd.DataFrame, ReadCrop]:
+    """Replace the real masked faces of a split by bare faces with masks drawn on them.
+
+    Every bare face whose landmarks are found is there twice, bare and with a mask worn properly.
+
+    Args:
+        faces: Rows of `faces.csv`: `crop`, `label`, `split`.
+        read: Gives the pixels of a crop.
+        split: Which split; the other stays as it is.
+        seed: Of the colours.
+
+    Returns:
+        The faces, and what reads their crops, the drawn ones too.
+
+    Raises:
+        WeightsError: The shipped detector can't be read.
+    """
+    detector = Detector.load(SHIPPED / f"{DETECTOR}.safetensors", device=torch.device("cpu"))
+    here = faces["split"] == split
+    random = np.random.default_rng(seed)
+    drawn: dict[str, np.ndarray] = {}
+    rows: list[dict[Hashable, object]] = []
+    for _, row in faces[here & (faces["label"] == BARE)].iterrows():
+        crop = draw_on_crop(read(row["crop"]), detector, "properly", random)
+        if crop is not None:
+            name = f"{row['crop']}#masked"
+            drawn[name] = crop
+            rows.append(row.to_dict() | {"crop": name, "label": MASKED})
+    kept = faces[~here | (faces["label"] == BARE)]
+    table = pd.concat([kept, pd.DataFrame(rows, columns=faces.columns)], ignore_index=True)
     return table, lambda path: drawn[path] if path in drawn else read(path)
 
 

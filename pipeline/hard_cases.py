@@ -11,12 +11,11 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
-from data_prep.labels import RARE_CLASS
+from data_prep.labels import BARE, MASKED, RARE_CLASS
 from data_prep.masks import Worn, draw_mask
 from pipeline.detector import Detector
 from pipeline.predict import FacePrediction, TwoStage
 
-BARE, MASKED = "without_mask", "with_mask"
 CLASS_OF: dict[Worn, str] = {"properly": MASKED, "below_nose": RARE_CLASS, "on_chin": RARE_CLASS}
 WALL = (300, 400)
 """Height and width in pixels of the photo that a small face hangs in, as large as real ones."""

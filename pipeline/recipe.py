@@ -15,8 +15,11 @@ from data_prep.errors import UserError
 
 RECIPES = Path(__file__).parent / "recipes"
 
-Architecture = Literal["resnet34", "mobilenet0.25"]
+Architecture = Literal["resnet34", "mobilenet0.25", "sequential"]
 """What a classifier can be."""
+
+Incorrect = Literal["own", "without_mask", "exclude"]
+"""What a mask worn wrongly counts as."""
 
 
 class RecipeError(UserError, ValueError):
@@ -27,10 +30,15 @@ class ClassifierRecipe(BaseModel):
     """Numbers of a classifier training.
 
     Attributes:
-        architecture: `resnet34`, or `mobilenet0.25`, the detector's body with a head of its own.
+        architecture: `resnet34`; `mobilenet0.25`, the detector's body with a head of its own; or
+            `sequential`, three convolutions with max pooling and a dense layer.
         init: `random`, a safetensors file of the same architecture, for `resnet34` also `imagenet`
             (downloaded), for `mobilenet0.25` also `detector` (the shipped one's body).
         sources: Datasets to train on; all when empty.
+        incorrect: What a mask worn wrongly is: a class of its own, no mask, or left out. With the
+            latter two the network learns two classes and never answers the third.
+        masks: `real`, or `drawn`: real masked faces are not learnt from, but every bare face with
+            a mask drawn on it, too.
         faces: `kept` leaves out what the blur rule dropped, `all` takes every training face.
         colour: `rgb`, or `grey` levels only.
         sizes: Input side in pixels of each stage.
@@ -39,6 +47,7 @@ class ClassifierRecipe(BaseModel):
         lr: Peak learning rate of the first stage, or `find`.
         stage_lr: Each later stage's peak as a multiple of the first.
         patience: A stage ends after so many epochs without a better validation loss.
+        freeze: Train the last layer only, the body stays as it starts.
         class_weights: Weight in the loss by inverse frequency, its square root, or none.
         undo_weights: Share of the weights' leaning that is taken back after training.
         repeat_rare: How often each face of the rare class, drawn ones too, is shown in an epoch.
@@ -61,6 +70,8 @@ class ClassifierRecipe(BaseModel):
     architecture: Architecture = "resnet34"
     init: str = "random"
     sources: list[str] = Field(default_factory=list)
+    incorrect: Incorrect = "own"
+    masks: Literal["real", "drawn"] = "real"
     faces: Literal["kept", "all"] = "kept"
     colour: Colour = "rgb"
     sizes: list[int] = Field(default=[128, 224], min_length=1)
@@ -72,6 +83,7 @@ class ClassifierRecipe(BaseModel):
     weight_decay: float = Field(default=0.05, ge=0)
     patience: int = Field(default=4, ge=1)
     dropout: float = Field(default=0.3, ge=0, lt=1)
+    freeze: bool = False
     class_weights: Literal["inverse", "sqrt", "none"] = "sqrt"
     undo_weights: float = Field(default=0.5, ge=0, le=1)
     repeat_rare: int = Field(default=1, ge=1)

@@ -12,6 +12,7 @@ import torch
 from fastai.callback.schedule import Learner, valley
 from fastai.torch_core import to_device
 
+from data_prep.crop import CROP_SCALE
 from data_prep.files import write_atomically
 from data_prep.labels import CLASSES
 from data_prep.photo import read_photo
@@ -19,11 +20,17 @@ from data_prep.split import TRAIN, VALID
 from pipeline.calibrate import fit_temperature, measure_crops, undo_class_weights
 from pipeline.checkpoint import load_checkpoint
 from pipeline.classifier import Classifier
-from pipeline.classifier_data import class_weights, make_loaders, select_faces
+from pipeline.classifier_data import (
+    ReadCrop,
+    class_weights,
+    learnt_classes,
+    make_loaders,
+    select_faces,
+)
 from pipeline.classifier_learner import fit_stage, make_learner
 from pipeline.classifier_nets import fill_net, last_layer, to_stored
 from pipeline.compute import seed_everything
-from pipeline.drawn_faces import add_drawn_faces
+from pipeline.drawn_faces import add_drawn_faces, mask_bare_faces
 from pipeline.plots import plot_confusion, plot_curves, plot_top_losses
 from pipeline.recipe import ClassifierRecipe
 from pipeline.runs import CHECKPOINT, Run
@@ -68,9 +75,14 @@ def train_classifier(
     def read(crop: str) -> np.ndarray:
         return read_photo(prepared / crop).pixels
 
-    shown, crops = add_drawn_faces(chosen, read, recipe)
+    shown = chosen
+    crops: ReadCrop = read
+    if recipe.masks == "drawn":
+        shown, crops = mask_bare_faces(chosen, read, split=TRAIN, seed=recipe.seed)
+        say(f"drawn masks in place of real ones: {_count(shown)}")
+    labels = shown.loc[shown["split"] == TRAIN, "label"]
+    shown, crops = add_drawn_faces(shown, crops, recipe)
     loaders = make_loaders(shown, crops, recipe, recipe.sizes[0], device)
-    labels = chosen.loc[chosen["split"] == TRAIN, "label"]
     learn = make_learner(loaders, labels, recipe, run.folder, say, fresh=checkpoint is None)
     history: list[Row] = list(checkpoint["history"]) if checkpoint else []
     first = checkpoint["stage"] if checkpoint else 0
@@ -83,7 +95,7 @@ def train_classifier(
         plot_curves(history, run.folder / "curves.png")
     weights = {k: v.cpu() for k, v in learn.model.state_dict().items()}
     state = to_stored(weights, recipe.architecture)
-    card = _finish(state, chosen, prepared, recipe, run, device)
+    card = _finish(state, labels, chosen, prepared, recipe, run, device)
     (run.folder / CHECKPOINT).unlink(missing_ok=True)
     return card
 
@@ -147,6 +159,7 @@ def _fit_stage(
 
 def _finish(
     state: dict[str, torch.Tensor],
+    learnt: pd.Series,
     faces: pd.DataFrame,
     prepared: Path,
     recipe: ClassifierRecipe,
@@ -161,9 +174,11 @@ def _finish(
         colour=recipe.colour,
         mirror=recipe.mirror,
         input_size=recipe.sizes[-1],
+        crop_scale=run.data.get("options", {}).get("scale", CROP_SCALE),
+        learnt=learnt_classes(recipe),
         training=run.describe_training(recipe),
     )
-    weights = class_weights(faces.loc[faces["split"] == TRAIN, "label"], recipe)
+    weights = class_weights(learnt, recipe)
     last = last_layer(recipe.architecture)
     state = undo_class_weights(state, weights, recipe.undo_weights, last=last)
     net = fill_net(state, recipe.architecture, run.folder)

@@ -65,6 +65,7 @@ class ClassifierCard(Card):
     Attributes:
         colour: What of the crop it is fed: colours, or grey levels.
         mirror: Its answer is the mean over a crop and its mirror image.
+        learnt: The classes it was taught; others it never answers.
     """
 
     kind: Literal["classifier"] = "classifier"
@@ -76,6 +77,7 @@ class ClassifierCard(Card):
     channel_order: Literal["RGB"] = "RGB"
     colour: Colour = "rgb"
     mirror: bool = False
+    learnt: tuple[str, ...] = CLASSES
     crop_scale: float = CROP_SCALE
     temperature: float = Field(default=1.0, gt=0)
 

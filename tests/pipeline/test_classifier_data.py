@@ -152,6 +152,7 @@ def test_the_share_of_training_crops_that_are_shrunk(share, changed):
     crop = make_pixels(300, 300)
     faces = table(crop="a").iloc[:9]
     random.seed(1)
+    np.random.seed(1)
     items = CropDataset(lambda _: crop, faces, 32, share, "rgb")
     plain = torch.from_numpy(resize_crop(crop, 32)).permute(2, 0, 1)
     differ = [not torch.equal(torch.Tensor(items[i][0]), plain.float()) for i in range(len(items))]
