@@ -10,10 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from data_prep.labels import UnknownLabelError
-from data_prep.photo import PHOTO_SUFFIXES
-from evaluate.formats.box_rows import BoxRow, build_predictions, build_truth, check_score
-from evaluate.formats.coco_entries import (
+from data_prep.formats.coco_entries import (
     Id,
     describe_json,
     get_box,
@@ -25,10 +22,12 @@ from evaluate.formats.coco_entries import (
     list_entries,
     load_json,
 )
-from evaluate.formats.input_files import InputError, is_text
-from evaluate.formats.photo_sizes import Size
+from data_prep.formats.input_files import InputError, is_text
+from data_prep.labels import UnknownLabelError, Vocabulary
+from data_prep.photo import PHOTO_SUFFIXES, Size
+from evaluate.formats.box_rows import BoxRow, build_predictions, build_truth, check_score
 from evaluate.formats.predictions import Predictions
-from evaluate.records import GroundTruth, Vocabulary
+from evaluate.records import GroundTruth
 
 _DIFFICULT = ("iscrowd", "difficult", "ignore")
 """Any of these set means: neither asked for nor held against a detection."""
