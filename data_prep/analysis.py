@@ -17,6 +17,7 @@ from data_prep.crop import CROP_SCALE
 from data_prep.duplicates import group_near_duplicates
 from data_prep.errors import DatasetError, UserError
 from data_prep.files import OutputError
+from data_prep.formats.dataset_files import find_folder
 from data_prep.labels import ALIASES
 from data_prep.records import Dataset, Finding
 from data_prep.split import TRAIN, check_no_leak, leaked_share, naive_split, split_by_group
@@ -74,7 +75,7 @@ def check_output_folder(out: Path, roots: Sequence[Path]) -> None:
         OutputError: The folder is a dataset or lies below one.
     """
     for root in roots:
-        if out.resolve().is_relative_to(root.resolve()):
+        if out.resolve().is_relative_to(find_folder(root).resolve()):
             raise OutputError(
                 f"{out}: lies in the dataset {root}, where nothing is ever written; "
                 "choose another folder with -o."

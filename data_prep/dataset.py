@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.errors import DatasetError
-from data_prep.formats.dataset_files import list_dataset
+from data_prep.formats.dataset_files import find_folder, list_dataset
 from data_prep.formats.reader import ReadOptions
 from data_prep.formats.recognise import READERS, recognise
 from data_prep.records import Dataset
@@ -22,7 +22,7 @@ def read_datasets(roots: Sequence[Path], options: ReadOptions = DEFAULT_OPTIONS)
         DatasetError: A folder is missing or empty, or two folders share a name.
         UnknownLabelError: An annotation uses an unknown class name.
     """
-    sources = [root.resolve().name for root in roots]
+    sources = [find_folder(root).resolve().name for root in roots]
     for source in sources:
         if sources.count(source) > 1:
             raise DatasetError(
@@ -42,4 +42,4 @@ def read_dataset(root: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
             leaving such faces out would quietly change the data.
     """
     files = list_dataset(root)
-    return READERS[options.format or recognise(files)].read(files, options)
+    return READERS[options.format or recognise(files, options)].read(files, options)

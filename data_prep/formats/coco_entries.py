@@ -17,6 +17,12 @@ Id = int | str
 Entry = Mapping[str, Any]
 """An object of the JSON."""
 
+LISTS = ("images", "annotations", "categories")
+"""What COCO annotations are made of."""
+
+DIFFICULT = ("iscrowd", "difficult", "ignore")
+"""Any of these set means: neither asked for nor held against a detection."""
+
 _HINT = "bbox is x, y, width, height, and neither width nor height may be negative"
 
 _MOST_BITS = 1000
