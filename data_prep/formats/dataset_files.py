@@ -6,6 +6,7 @@ import os
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path, PureWindowsPath
 
 from data_prep.errors import DatasetError
@@ -33,10 +34,21 @@ class DatasetFiles:
         """Files with one of these endings (in lower case, with the dot), whatever their case."""
         return [file for file in self.files if file.suffix.lower() in suffixes]
 
-    @property
+    @cached_property
     def photos(self) -> list[Path]:
         """Files that look like photos."""
         return self.by_suffix(PHOTO_SUFFIXES)
+
+    def named(self, names: Collection[str]) -> set[Path]:
+        """Files of these names."""
+        return {path for name in names for path in self._by_name.get(name, ())}
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Path]]:
+        found: dict[str, list[Path]] = {}
+        for path in self.files:
+            found.setdefault(path.name, []).append(path)
+        return found
 
     def relative(self, path: Path) -> str:
         """A file's path below the root, with forward slashes."""

@@ -9,9 +9,11 @@ from data_prep.formats.coco_files import CocoReader
 from data_prep.formats.dataset_files import ARCHIVES, DatasetFiles, explain_archive
 from data_prep.formats.reader import Format, Reader, ReadOptions
 from data_prep.formats.voc_folder import VocReader
+from data_prep.formats.yolo_folder import YoloReader
 
 READERS: Mapping[Format, Reader] = {
     Format.VOC: VocReader(),
+    Format.YOLO: YoloReader(),
     Format.COCO: CocoReader(),
 }
 
