@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from data_prep.errors import DatasetError
 from data_prep.formats.coco_files import CocoReader
+from data_prep.formats.crops_folder import CropsReader
+from data_prep.formats.csv_files import CsvReader
 from data_prep.formats.dataset_files import ARCHIVES, DatasetFiles, explain_archive
 from data_prep.formats.reader import Format, Reader, ReadOptions
 from data_prep.formats.voc_folder import VocReader
@@ -15,6 +17,8 @@ READERS: Mapping[Format, Reader] = {
     Format.VOC: VocReader(),
     Format.YOLO: YoloReader(),
     Format.COCO: CocoReader(),
+    Format.CSV: CsvReader(),
+    Format.CROPS: CropsReader(),
 }
 
 LOOKED_FOR = (

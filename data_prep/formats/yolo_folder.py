@@ -58,10 +58,11 @@ class YoloReader:
         if layout.unlabelled:
             count, first = len(layout.unlabelled), files.relative(layout.unlabelled[0])
             message = (
-                f"{count} photos have no label file and are taken for photos without a face, the "
-                f"first: {first}"
+                f"{files.source}: {count} photos have no label file and are taken for photos "
+                f"without a face, the first: {first}"
             )
-            reader.note(files.root, "photo-without-labels", message, dropped=False)
+            finding = Finding(files.source, "photo-without-labels", message, dropped=False)
+            reader.findings.append(finding)
         known = {*photos, *map(files.relative, [*reader.left_out, *layout.doubles])}
         findings = (*reader.findings, *files.unused_photos(known))
         ordered = tuple(photos[name] for name in sorted(photos))
