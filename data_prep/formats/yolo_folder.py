@@ -16,7 +16,11 @@ from data_prep.formats.yolo_layout import LABELS, find_names, pair_labels
 from data_prep.formats.yolo_lines import parse_line
 from data_prep.labels import UnknownLabelError
 from data_prep.photo import PhotoError
-from data_prep.records import AnnotatedPhoto, Dataset, Face, Finding
+from data_prep.records import AnnotatedPhoto, Box, Dataset, Face, Finding
+
+_DECIMALS = 8
+"""Of pixels; shares turned into pixels miss whole ones by less, and a face of one pixel or one at
+the border must not be lost by that."""
 
 _Names = tuple[Path | None, Mapping[int, str] | None]
 """A file of class names and what it says, or neither."""
@@ -123,7 +127,8 @@ class _LabelReader:
                 parsed = parse_line(written, where)
                 if parsed is None:
                     continue
-                box = seen.place(parsed.to_box(seen.size, where))
+                seen_box = seen.place(parsed.to_box(seen.size, where))
+                box = Box(*(round(value, _DECIMALS) for value in seen_box))
                 faces.append(Face(number, self._find_label(parsed.label, names, where), box))
                 outlines += parsed.is_outline
             except InputError as error:

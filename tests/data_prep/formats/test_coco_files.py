@@ -104,6 +104,12 @@ def test_photo_of_another_folder_is_not_taken_for_a_missing_one(tmp_path):
     assert kinds(read) == ["missing-photo", "photo-without-annotation"]
 
 
+@pytest.mark.parametrize("written", ["/home/me/shots/a.png", "C:\\shots\\A.jpg", "shots/a.jpg"])
+def test_name_alone_counts_where_no_path_fits(root, written):
+    save(root / "coco.json", [image(1, written)], [face(1)])
+    assert [photo.image for photo in read_dataset(root).photos] == ["images/a.jpg"]
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [

@@ -109,6 +109,13 @@ def test_coordinates_refer_to_the_photo_as_it_is_looked_at(root, orientation, si
     assert (pixels[:, :, 0] == 255).sum() == (xmax - xmin) * (ymax - ymin) == 800
 
 
+def test_rounding_loses_no_face_of_a_pixel(root):
+    make_photo(root / "images" / "a.jpg", 400, 225)
+    values = (207.5 / 400, 39 / 225, 1 / 400, 2 / 225)
+    add(root, None, "labels/a.txt", "0 " + " ".join(map(repr, values)))
+    assert read_dataset(root).photos[0].faces[0].box == Box(207, 38, 208, 40)
+
+
 def test_names_nearest_to_the_labels(tmp_path):
     for index, (part, names) in enumerate({"x": "mask\nno_mask", "y": "no_mask\nmask"}.items()):
         add(tmp_path, f"{part}/images/a.jpg", f"{part}/labels/a.txt", seed=index)
