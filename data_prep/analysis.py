@@ -17,6 +17,8 @@ from data_prep.crop import CROP_SCALE
 from data_prep.duplicates import group_near_duplicates
 from data_prep.errors import DatasetError, UserError
 from data_prep.files import OutputError
+from data_prep.formats.dataset_files import find_folder
+from data_prep.formats.reader import Format, ReadOptions
 from data_prep.labels import ALIASES
 from data_prep.records import Dataset, Finding
 from data_prep.split import TRAIN, check_no_leak, leaked_share, naive_split, split_by_group
@@ -41,6 +43,7 @@ class BuildOptions:
         blur_rule: How the majority class is thinned out; see `keep_balanced`.
         ratio: The majority keeps at most this multiple of the second class.
         aliases: Other names of classes.
+        format, names, columns, crop_scale: How datasets are read; see `ReadOptions`.
 
     Raises:
         OptionError: A number is out of its range.
@@ -53,6 +56,10 @@ class BuildOptions:
     blur_rule: BlurRule = "binned"
     ratio: float = MAJORITY_RATIO
     aliases: Mapping[str, str] = field(default_factory=lambda: dict(ALIASES))
+    format: Format | None = None
+    names: Path | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    crop_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.scale <= 10:
@@ -65,6 +72,23 @@ class BuildOptions:
             raise OptionError(f"--seed {self.seed}: use a whole number from 0 to 4294967295.")
         if not (self.ratio > 0 and math.isfinite(self.ratio)):
             raise OptionError(f"--ratio {self.ratio:g}: use a number above 0.")
+        if not 1 <= self.crop_scale <= 10:
+            raise OptionError(f"--crop-scale {self.crop_scale:g}: use a number from 1 to 10.")
+
+    @property
+    def reading(self) -> ReadOptions:
+        """The part that readers of datasets need."""
+        return ReadOptions(
+            aliases=self.aliases,
+            format=self.format,
+            names=self.names,
+            columns=self.columns,
+            crop_scale=self.crop_scale,
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        """All options, as JSON can hold them."""
+        return {**asdict(self), "names": None if self.names is None else str(self.names)}
 
 
 def check_output_folder(out: Path, roots: Sequence[Path]) -> None:
@@ -74,7 +98,7 @@ def check_output_folder(out: Path, roots: Sequence[Path]) -> None:
         OutputError: The folder is a dataset or lies below one.
     """
     for root in roots:
-        if out.resolve().is_relative_to(root.resolve()):
+        if out.resolve().is_relative_to(find_folder(root).resolve()):
             raise OutputError(
                 f"{out}: lies in the dataset {root}, where nothing is ever written; "
                 "choose another folder with -o."
@@ -243,7 +267,7 @@ def summarise(
     kept = faces[faces["kept"] & (faces["split"] == TRAIN)]
     duplicates = list_duplicates(faces)
     return {
-        "options": asdict(options),
+        "options": options.to_record(),
         "datasets": [
             {"source": d.source, "root": str(d.root.resolve()), "photos": len(d.photos)}
             for d in datasets

@@ -25,7 +25,6 @@ from data_prep.dataset import read_datasets
 from data_prep.duplicates import count_found_groups
 from data_prep.errors import DatasetError
 from data_prep.files import write_atomically, write_json
-from data_prep.formats.reader import ReadOptions
 from data_prep.merge import read_ledgers
 from data_prep.overlay import apply_ledgers, restore_faces
 from data_prep.page import PAGE, render_page
@@ -82,7 +81,7 @@ def audit(
     """
     check_output_folder(out, roots)
     ledgers = read_ledgers(decisions)
-    read = read_datasets(roots, ReadOptions(aliases=options.aliases))
+    read = read_datasets(roots, options.reading)
     overlay = apply_ledgers(read, ledgers)
     datasets = overlay.datasets
     photos = [photo for dataset in datasets for photo in dataset.photos]

@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -26,7 +26,6 @@ from data_prep.analysis import (
 from data_prep.dataset import read_datasets
 from data_prep.faces import write_faces
 from data_prep.files import OutputError, output_error, sha256_of, write_atomically, write_json
-from data_prep.formats.reader import ReadOptions
 from data_prep.merge import LedgerFile, read_ledgers
 from data_prep.overlay import apply_ledgers, restore_faces
 from data_prep.page import PAGE, render_page
@@ -82,7 +81,8 @@ def build(
         workers: Threads; one per core when None.
 
     Raises:
-        DatasetError: A dataset can't be used, or no face is left.
+        DatasetError: A dataset can't be used, no face is left, or `voc` is asked for and a dataset
+            has no VOC files.
         UnknownLabelError: A class name is not known.
         LedgerError: A ledger can't be read.
         SplitError: The photos can't be split so.
@@ -91,7 +91,7 @@ def build(
     """
     check_output_folder(out, roots)
     ledgers = read_ledgers(decisions)
-    read = read_datasets(roots, ReadOptions(aliases=options.aliases))
+    read = read_datasets(roots, options.reading)
     inputs = fingerprint_inputs(read, options, ledgers)
     old = read_manifest(out)
     up_to_date = old is not None and old.get("inputs") == inputs and _is_whole(out, old)
@@ -149,13 +149,15 @@ def fingerprint_inputs(
 
     Photos count by name, size and time of change: reading them all would be the work to avoid.
     """
-    digest = hashlib.sha256(json.dumps([FORMAT, asdict(options)], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([FORMAT, options.to_record()], sort_keys=True).encode())
     for dataset in datasets:
         digest.update(str(dataset.root.resolve()).encode())
         for photo in dataset.photos:
             stat = photo.path.stat()
             digest.update(f"{photo.image}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
-            digest.update((dataset.root / photo.annotation).read_bytes())
+            # What was read, not the files: one may annotate all photos, and class names add to it.
+            read = (photo.annotation, photo.width, photo.height, photo.faces)
+            digest.update(repr(read).encode())
         digest.update(repr(dataset.findings).encode())
     for ledger in ledgers:
         digest.update(f"ledger {ledger.sha256}\n".encode())

@@ -16,6 +16,8 @@ from data_prep.analysis import BuildOptions
 from data_prep.blur import MAJORITY_RATIO
 from data_prep.crop import CROP_SCALE
 from data_prep.errors import UserError
+from data_prep.formats.csv_columns import FIELDS, parse_columns
+from data_prep.formats.reader import Format
 from data_prep.labels import CLASSES, parse_aliases
 from data_prep.overlay import describe_overlay
 from data_prep.page import PAGE
@@ -37,8 +39,9 @@ Roots = Annotated[
     list[Path],
     typer.Argument(
         metavar="ROOT",
-        help="Dataset folders with photos and PASCAL VOC files (*.xml); each folder's name "
-        "becomes its source.",
+        help="Dataset folders with photos and annotations in any known format: PASCAL VOC, YOLO, "
+        "COCO, CSV, or crops in folders called after the classes. It is recognised by what is "
+        "there; each folder's name becomes its source.",
         show_default=False,
     ),
 ]
@@ -59,6 +62,34 @@ Alias = Annotated[
     typer.Option(
         metavar="NAME=CLASS",
         help=f"Another name of a class; CLASS is one of {', '.join(CLASSES)}. May be repeated.",
+    ),
+]
+FormatOption = Annotated[
+    Format | None,
+    typer.Option("--format", help="Of the datasets; recognised by what is there if not given."),
+]
+Names = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        help="Class names for the ids of YOLO labels: data.yaml, or a text file with a name per "
+        "line. Looked for in the dataset if not given.",
+    ),
+]
+Columns = Annotated[
+    str,
+    typer.Option(
+        metavar="FIELD=COLUMN,...",
+        help="Columns of CSV tables, such as image=file,label=class,xmin=left; usual names are "
+        f"known. Fields: {', '.join(FIELDS)}.",
+    ),
+]
+CropsScale = Annotated[
+    float,
+    typer.Option(
+        "--crop-scale",
+        help="Of folders of ready crops: their side as a multiple of the face's longer side.",
     ),
 ]
 Decisions = Annotated[
@@ -85,12 +116,16 @@ def build_command(
     blur: Blur = "binned",
     ratio: Ratio = MAJORITY_RATIO,
     alias: Alias = None,
+    form: FormatOption = None,
+    names: Names = None,
+    columns: Columns = "",
+    crop_scale: CropsScale = 1.0,
     decisions: Decisions = None,
     write_voc: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Also write the annotation files with the decisions worked in, to DIR/<source>/.",
+            help="Also write the VOC files with the decisions worked in, to DIR/<source>/.",
         ),
     ] = None,
     workers: Workers = None,
@@ -100,8 +135,9 @@ def build_command(
     Exit code 0: done. 1: done, but files or faces with faults were left out. 2: not done.
     """
     with _explained_errors():
-        aliases = parse_aliases(alias or [])
-        options = BuildOptions(scale, folds, fold, seed, blur, ratio, aliases)
+        aliases, by_name = parse_aliases(alias or []), parse_columns(columns)
+        reading = (aliases, form, names, by_name, crop_scale)
+        options = BuildOptions(scale, folds, fold, seed, blur, ratio, *reading)
         result = building.build(
             roots, out, options, decisions=decisions or (), voc=write_voc, workers=workers
         )
@@ -139,6 +175,10 @@ def audit_command(
     blur: Blur = "binned",
     ratio: Ratio = MAJORITY_RATIO,
     alias: Alias = None,
+    form: FormatOption = None,
+    names: Names = None,
+    columns: Columns = "",
+    crop_scale: CropsScale = 1.0,
     decisions: Decisions = None,
     workers: Workers = None,
 ) -> None:
@@ -147,8 +187,9 @@ def audit_command(
     Exit code 0: done. 1: done, but files or faces have faults. 2: not done.
     """
     with _explained_errors():
-        aliases = parse_aliases(alias or [])
-        options = BuildOptions(scale, folds, fold, seed, blur, ratio, aliases)
+        aliases, by_name = parse_aliases(alias or []), parse_columns(columns)
+        reading = (aliases, form, names, by_name, crop_scale)
+        options = BuildOptions(scale, folds, fold, seed, blur, ratio, *reading)
         result = auditing.audit(
             roots,
             out,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from data_prep.errors import UserError
 
@@ -83,6 +84,39 @@ def parse_aliases(pairs: Sequence[str], classes: Sequence[str] = CLASSES) -> dic
             )
         aliases[_normalise(name)] = target.strip()
     return aliases
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The classes that are told apart, and the other names they go by.
+
+    Attributes:
+        classes: Names in the order of every array, table and plot.
+        aliases: Other names, keyed by their normalised form.
+    """
+
+    classes: tuple[str, ...] = CLASSES
+    aliases: Mapping[str, str] = field(default_factory=lambda: dict(ALIASES))
+
+    def label(self, name: str) -> str:
+        """A class by any of its names.
+
+        Raises:
+            UnknownLabelError: The name is not known; the message suggests the nearest known one.
+        """
+        return canonical_label(name, self.aliases, self.classes)
+
+    def index(self, name: str) -> int:
+        """Index of a class by any of its names.
+
+        Raises:
+            UnknownLabelError: The name is not known; the message suggests the nearest known one.
+        """
+        return self.classes.index(self.label(name))
+
+
+MASKS = Vocabulary()
+"""The three classes of TriMask."""
 
 
 def _normalise(name: str) -> str:

@@ -24,6 +24,9 @@ UPRIGHT = 1
 # `catch_warnings` around each photo is not safe in threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
 _ORIENTATION_TAG = 0x0112
 _SWAPS_SIDES = frozenset({5, 6, 7, 8})
 
@@ -117,6 +120,33 @@ def photo_size(path: Path, *, fit_size: tuple[int, int] | None = None) -> tuple[
             return image.size[::-1] if turns else image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise PhotoError(f"{path}: not a readable photo ({error}).") from error
+
+
+def read_orientation(path: Path) -> int:
+    """EXIF orientation of a photo, 1 to 8, from its header.
+
+    Raises:
+        PhotoError: The header can't be read.
+    """
+    try:
+        with Image.open(path) as image:
+            return _orientation(image)
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError) as error:
+        # Pillow raises all of these on damaged EXIF data.
+        raise PhotoError(f"{path}: damaged EXIF data ({error}).") from error
+
+
+def upright_size(path: Path) -> Size:
+    """Width and height of a photo as it is looked at, from its header.
+
+    Relative coordinates refer to the photo turned as its EXIF orientation says, since that is what
+    labelling tools show and detectors load.
+
+    Raises:
+        PhotoError: The header can't be read.
+    """
+    size = photo_size(path)
+    return size[::-1] if read_orientation(path) in _SWAPS_SIDES else size
 
 
 def _orientation(image: Image.Image) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from data_prep.edit_voc import Edit, edit_voc
+from data_prep.errors import DatasetError
 from data_prep.files import OutputError, make_folder, write_atomically, write_json
 from data_prep.labels import ALIASES, UnknownLabelError, canonical_label
 from data_prep.progress import show_progress
@@ -18,12 +19,21 @@ RECORD = "voc.json"
 
 
 def check_voc_folder(out: Path, datasets: Sequence[Dataset]) -> None:
-    """Refuse to write over anything but what was written here before.
+    """Refuse to write over anything but what was written here before, and other formats.
 
     Raises:
+        DatasetError: A dataset does not consist of VOC files.
         OutputError: A source's part of the folder is a dataset, lies in one, or holds one; or the
             folder has other files.
     """
+    for dataset in datasets:
+        other = next((p for p in dataset.photos if not p.annotation.lower().endswith(".xml")), None)
+        if other is not None:
+            raise DatasetError(
+                f"{dataset.root}: --write-voc corrects VOC files, but this dataset has others "
+                f"({other.annotation}); write it in any format with: python -m data_prep convert "
+                f"{dataset.root} --decisions LEDGER"
+            )
     folders = {out / dataset.source for dataset in datasets}
     folders |= {(out / p.source / p.annotation).parent for d in datasets for p in d.photos}
     for root in (dataset.root.resolve() for dataset in datasets):

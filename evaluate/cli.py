@@ -9,7 +9,7 @@ import typer
 
 from data_prep.errors import UserError
 from data_prep.files import make_folder
-from data_prep.labels import CLASSES, parse_aliases
+from data_prep.labels import CLASSES, Vocabulary, parse_aliases
 from data_prep.progress import show_progress
 from evaluate.evaluation import Plan, list_sections, measure_sections, start_evaluation
 from evaluate.formats.box_text import Layout
@@ -22,7 +22,6 @@ from evaluate.measures.alarm_counts import IncorrectPolicy
 from evaluate.measures.metrics import Rules
 from evaluate.measures.operating import THRESH
 from evaluate.options import parse_classes, parse_ious, parse_size
-from evaluate.records import Vocabulary
 from evaluate.report.outputs import write_outputs
 from evaluate.show import show_record
 

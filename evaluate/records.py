@@ -2,50 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.labels import ALIASES, CLASSES, canonical_label
+from data_prep.labels import CLASSES
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """The classes that are told apart, and the other names they go by.
-
-    Attributes:
-        classes: Names in the order of every array, table and plot.
-        aliases: Other names, keyed by their normalised form.
-    """
-
-    classes: tuple[str, ...] = CLASSES
-    aliases: Mapping[str, str] = field(default_factory=lambda: dict(ALIASES))
-
-    def label(self, name: str) -> str:
-        """A class by any of its names.
-
-        Raises:
-            UnknownLabelError: The name is not known; the message suggests the nearest known one.
-        """
-        return canonical_label(name, self.aliases, self.classes)
-
-    def index(self, name: str) -> int:
-        """Index of a class by any of its names.
-
-        Raises:
-            UnknownLabelError: The name is not known; the message suggests the nearest known one.
-        """
-        return self.classes.index(self.label(name))
-
-
-MASKS = Vocabulary()
-"""The three classes of TriMask."""
 
 
 @dataclass(frozen=True)

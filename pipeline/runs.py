@@ -23,6 +23,7 @@ from pipeline.weights import DETECTOR
 
 RECIPE, HISTORY, ABOUT, CHECKPOINT = "recipe.toml", "history.csv", "run.json", "checkpoint.pt"
 LIBRARIES = ("fastai", "numpy", "opencv-python", "torch", "torchvision")
+_READING = frozenset({"aliases", "format", "names", "columns", "crop_scale"})
 
 
 Recipe = ClassifierRecipe | DetectorRecipe
@@ -147,7 +148,8 @@ def identify_data(prepared: Path) -> tuple[dict[str, Any], dict[str, Path]]:
     data = {
         "faces_sha256": sha256_of(prepared / "faces.csv"),
         "sources": [dataset["source"] for dataset in manifest["datasets"]],
-        "options": {k: v for k, v in manifest["options"].items() if k != "aliases"},
+        # How datasets were read shows in the faces; paths and names need not.
+        "options": {k: v for k, v in manifest["options"].items() if k not in _READING},
     }
     return data, {d["source"]: Path(d["root"]) for d in manifest["datasets"]}
 

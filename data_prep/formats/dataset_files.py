@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path, PureWindowsPath
 
 from data_prep.errors import DatasetError
@@ -33,10 +34,21 @@ class DatasetFiles:
         """Files with one of these endings (in lower case, with the dot), whatever their case."""
         return [file for file in self.files if file.suffix.lower() in suffixes]
 
-    @property
+    @cached_property
     def photos(self) -> list[Path]:
         """Files that look like photos."""
         return self.by_suffix(PHOTO_SUFFIXES)
+
+    def named(self, names: Collection[str]) -> set[Path]:
+        """Files of these names."""
+        return {path for name in names for path in self._by_name.get(name, ())}
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Path]]:
+        found: dict[str, list[Path]] = {}
+        for path in self.files:
+            found.setdefault(path.name, []).append(path)
+        return found
 
     def relative(self, path: Path) -> str:
         """A file's path below the root, with forward slashes."""
@@ -64,12 +76,56 @@ class DatasetFiles:
         ]
 
 
+ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"})
+"""Endings of files that have to be unpacked first."""
+
+ANNOTATIONS = frozenset({".xml", ".txt", ".json", ".csv", ".tsv", ".yaml", ".yml"})
+"""Endings of files that may tell of faces."""
+
+_ALONE = frozenset({".json", ".csv", ".tsv"})
+"""Endings of files that annotate many photos and can be given instead of their folder."""
+
+
 def list_dataset(root: Path) -> DatasetFiles:
     """List the files below a dataset's folder.
 
+    Args:
+        root: The folder; or one table or JSON file in it, and the other annotations are not there.
+
     Raises:
-        DatasetError: The folder is missing.
+        DatasetError: The folder is missing, or is a file that can't stand for it.
     """
+    folder = find_folder(root)
+    if folder == root:
+        return _list_folder(root)
+    if root.suffix.lower() in ARCHIVES:
+        raise DatasetError(explain_archive(root))
+    if root.suffix.lower() not in _ALONE:
+        raise DatasetError(f"{root}: a file; give the folder of the dataset.")
+    listed = _list_folder(folder)
+    others = ANNOTATIONS - {".yaml", ".yml"}
+    kept = [path for path in listed.files if path == root or path.suffix.lower() not in others]
+    if not any(path.suffix.lower() in PHOTO_SUFFIXES for path in kept):
+        raise DatasetError(f"{root}: no photo beside it or below; give the folder of both.")
+    return replace(listed, files=tuple(kept))
+
+
+def find_folder(root: Path) -> Path:
+    """The folder of a dataset that is given as one of its files, or the folder itself."""
+    return root.parent if root.is_file() else root
+
+
+def explain_archive(path: Path) -> str:
+    """What to do with a dataset that is packed."""
+    tool = "zipfile" if path.suffix.lower() == ".zip" else "tarfile"
+    folder = path.name.split(".")[0] or "dataset"
+    return (
+        f"{path}: an archive; unpack it and give the folder: python -m {tool} -e {path.name} "
+        f"{folder}"
+    )
+
+
+def _list_folder(root: Path) -> DatasetFiles:
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder.")
     source = root.resolve().name
@@ -78,7 +134,7 @@ def list_dataset(root: Path) -> DatasetFiles:
     for path in sorted(_walk(root)):
         if _is_writable_as_text(path.relative_to(root)):
             files.append(path)
-        elif path.suffix.lower() in {".xml", *PHOTO_SUFFIXES}:
+        elif path.suffix.lower() in ANNOTATIONS | PHOTO_SUFFIXES:
             name = f"{source}/" + os.fsencode(path.relative_to(root)).decode(errors="replace")
             message = f"{name}: the file's name is not valid UTF-8; rename it."
             findings.append(Finding(name, "bad-name", message, dropped=True))

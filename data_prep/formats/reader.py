@@ -61,7 +61,7 @@ class Reader(Protocol):
     file and line; it raises for what would quietly change the data or leaves nothing to use.
     """
 
-    def recognise(self, files: DatasetFiles) -> Path | None:
+    def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
         """A file or folder that shows that the dataset is in this format, or None."""
 
     def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
@@ -69,6 +69,7 @@ class Reader(Protocol):
 
         Raises:
             DatasetError: There is no annotation or no photo, or it can't be read as a whole.
+            InputError: A file of class names can't be used.
             UnknownLabelError: An annotation uses an unknown class name; reading stops there, since
                 leaving such faces out would quietly change the data.
         """

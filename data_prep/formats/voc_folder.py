@@ -18,9 +18,9 @@ class VocReader:
     own stem; anywhere below the folder.
     """
 
-    def recognise(self, files: DatasetFiles) -> Path | None:
-        """The first XML file."""
-        return next(iter(files.by_suffix({".xml"})), None)
+    def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
+        """The first XML file with an <annotation>."""
+        return next((path for path in files.by_suffix({".xml"}) if _is_voc(path)), None)
 
     def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
         """Read the dataset; see `Reader`."""
@@ -57,3 +57,12 @@ class VocReader:
         return Dataset(
             source, root, tuple(photos[image] for image in sorted(photos)), tuple(findings)
         )
+
+
+def _is_voc(path: Path) -> bool:
+    """Whether a file, broken or not, starts like VOC's; other tools leave XML files too."""
+    try:
+        with path.open("rb") as file:
+            return b"<annotation>" in file.read(4096).replace(b"\0", b"")  # Also in UTF-16.
+    except OSError:
+        return False

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.boxes import DegenerateBoxError, clip_box
+from data_prep.formats.input_files import InputError
+from data_prep.labels import Vocabulary
+from data_prep.photo import Size
 from data_prep.records import Box
-from evaluate.formats.input_files import InputError
-from evaluate.formats.photo_sizes import Size
 from evaluate.formats.predictions import Predictions
-from evaluate.records import Detections, GroundTruth, Vocabulary
+from evaluate.records import Detections, GroundTruth
 
 _NO_LIMIT = 2**31
 """Stands for the side of a photo of unknown size."""
@@ -59,25 +60,6 @@ def check_score(score: float, where: str) -> float:
             "and bring scores without bounds between 0 and 1 in the same order."
         )
     return score
-
-
-def check_box(box: Box, where: str, hint: str) -> Box:
-    """The box itself, when it is finite and not inverted; it may be empty.
-
-    Args:
-        box: In pixels.
-        where: File and line, or index.
-        hint: What may be wrong with an inverted one.
-
-    Raises:
-        InputError: It is inverted or not finite.
-    """
-    if not all(map(math.isfinite, box)):
-        raise InputError(f"{where}: the box is not finite; leave it out or repair it.")
-    if box.width < 0 or box.height < 0:
-        shown = ", ".join(f"{value:g}" for value in box)
-        raise InputError(f"{where}: box ({shown}) is inverted; {hint}.")
-    return box
 
 
 def build_truth(

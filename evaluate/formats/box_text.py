@@ -14,13 +14,14 @@ from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, InvalidOperation
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
+from data_prep.boxes import look_relative
+from data_prep.formats.class_names import CLASSES_FILE, ClassNames
+from data_prep.formats.input_files import InputError, check_box, list_files, read_number, read_text
+from data_prep.formats.yolo_lines import check_relative, from_centre
+from data_prep.photo import Size
 from data_prep.records import Box
-from evaluate.formats.box_rows import BoxRow, build_predictions, build_truth, check_box, check_score
-from evaluate.formats.class_names import CLASSES_FILE, ClassNames
-from evaluate.formats.input_files import InputError, list_files, read_number, read_text
-from evaluate.formats.photo_sizes import NO_SIZES, Size, SizeSource
+from evaluate.formats.box_rows import BoxRow, build_predictions, build_truth, check_score
+from evaluate.formats.photo_sizes import NO_SIZES, SizeSource
 from evaluate.formats.predictions import Predictions
 from evaluate.records import GroundTruth
 
@@ -34,9 +35,6 @@ RELATIVE: frozenset[Layout] = frozenset({"yolo", "ultralytics"})
 
 EXACT = Context(prec=700, Emax=MAX_EMAX, Emin=MIN_EMIN)
 """Adds any two floats without rounding, so that corner + size gives back the far edge."""
-
-_FAR_OUT = 2.0
-"""No relative coordinate is larger than this; pixels nearly always are."""
 
 _CENTRED = ("centre x", "centre y", "width", "height")
 _NUMBERS: Mapping[Layout, tuple[str, ...]] = {
@@ -180,33 +178,6 @@ def _to_box(
     return from_centre(values, size)
 
 
-def check_relative(values: list[float], where: str) -> None:
-    """Refuse pixels where shares of the photo's size are expected.
-
-    A face at the border may reach a little beyond it.
-
-    Raises:
-        InputError: A value is far from the range 0 to 1.
-    """
-    far_out = [value for value in values if abs(value) > _FAR_OUT]
-    if far_out:
-        raise InputError(
-            f"{where}: {far_out[0]:g} is no relative coordinate; they lie between 0 and 1. For "
-            "pixels choose the layout xywh or xyxy."
-        )
-
-
-def from_centre(values: list[float], size: Size) -> Box:
-    """The box in pixels, from centre x, centre y, width and height as shares of the photo's."""
-    x, y, width, height = values
-    return Box(
-        (x - width / 2) * size[0],
-        (y - height / 2) * size[1],
-        (x + width / 2) * size[0],
-        (y + height / 2) * size[1],
-    )
-
-
 def _add(start: str, length: str, where: str) -> float:
     try:
         return float(EXACT.add(Decimal(start), Decimal(length)))
@@ -233,11 +204,7 @@ def _is_number(text: str) -> bool:
 
 def _check_pixels(folder: Path, rows: list[BoxRow], layout: Layout) -> None:
     """Relative coordinates taken for pixels would make boxes of less than a pixel, all of them."""
-    if layout in RELATIVE or not rows:
-        return
-    values = np.array([row.box for row in rows])
-    # Boxes from 0 to 1 exactly may be single pixels.
-    if (values >= 0).all() and (values <= 1).all() and (values % 1).any():
+    if layout not in RELATIVE and look_relative([row.box for row in rows]):
         raise InputError(
             f"{folder}: all coordinates lie between 0 and 1, so they are no pixels; for relative "
             "ones choose the layout yolo."

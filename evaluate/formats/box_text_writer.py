@@ -8,9 +8,9 @@ from decimal import Decimal
 from pathlib import Path, PurePosixPath
 
 from data_prep.files import write_atomically
+from data_prep.formats.class_names import CLASSES_FILE
 from data_prep.photo import PHOTO_SUFFIXES
 from evaluate.formats.box_text import EXACT
-from evaluate.formats.class_names import CLASSES_FILE
 from evaluate.records import Detections, FloatArray, GroundTruth
 
 TRUTH_FOLDER = "groundtruths"

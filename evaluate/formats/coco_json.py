@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from data_prep.labels import UnknownLabelError
-from data_prep.photo import PHOTO_SUFFIXES
-from evaluate.formats.box_rows import BoxRow, build_predictions, build_truth, check_score
-from evaluate.formats.coco_entries import (
+from data_prep.formats.coco_entries import (
+    DIFFICULT,
+    LISTS,
     Id,
     describe_json,
     get_box,
@@ -25,13 +24,12 @@ from evaluate.formats.coco_entries import (
     list_entries,
     load_json,
 )
-from evaluate.formats.input_files import InputError, is_text
-from evaluate.formats.photo_sizes import Size
+from data_prep.formats.input_files import InputError, is_text
+from data_prep.labels import UnknownLabelError, Vocabulary
+from data_prep.photo import PHOTO_SUFFIXES, Size
+from evaluate.formats.box_rows import BoxRow, build_predictions, build_truth, check_score
 from evaluate.formats.predictions import Predictions
-from evaluate.records import GroundTruth, Vocabulary
-
-_DIFFICULT = ("iscrowd", "difficult", "ignore")
-"""Any of these set means: neither asked for nor held against a detection."""
+from evaluate.records import GroundTruth
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def read_coco_truth(path: Path, vocabulary: Vocabulary) -> GroundTruth:
         category = get_id(entry, "category_id", where)
         if category not in labels:
             labels[category] = _find_label(category, index, vocabulary, where)
-        difficult = any(get_flag(entry, name, where) for name in _DIFFICULT)
+        difficult = any(get_flag(entry, name, where) for name in DIFFICULT)
         box = get_box(entry, where)
         photo = index.photos[image]
         rows.append(BoxRow(where, photo, labels[category], box, difficult=difficult))
@@ -140,12 +138,11 @@ def read_coco_results(
 
 def _load_truth(path: Path) -> dict[str, Any]:
     content = load_json(path)
-    lists = ("images", "annotations", "categories")
-    if isinstance(content, dict) and all(isinstance(content.get(name), list) for name in lists):
+    if isinstance(content, dict) and all(isinstance(content.get(name), list) for name in LISTS):
         return content
     raise InputError(
         f"{path}: {describe_json(content)} instead of COCO annotations, which are an object with "
-        f"the lists {', '.join(lists)}."
+        f"the lists {', '.join(LISTS)}."
     )
 
 

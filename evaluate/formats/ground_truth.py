@@ -9,10 +9,11 @@ import numpy as np
 
 from data_prep.boxes import DegenerateBoxError, clip_box
 from data_prep.errors import UserError
+from data_prep.labels import MASKS, Vocabulary
 from data_prep.records import Box, Face
 from evaluate.formats.annotations import read_annotations
 from evaluate.formats.table import Table, read_table
-from evaluate.records import MASKS, GroundTruth, Vocabulary
+from evaluate.records import GroundTruth
 
 FACES_FILE = "faces.csv"
 """Name of data_prep's table in its output folder."""

@@ -6,6 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_prep.formats.class_names import ClassNames, find_names_file, read_class_names
+from data_prep.formats.input_files import InputError
+from data_prep.labels import MASKS, Vocabulary
+from data_prep.photo import Size
 from evaluate.formats.box_text import (
     RELATIVE,
     Layout,
@@ -13,11 +17,9 @@ from evaluate.formats.box_text import (
     read_text_predictions,
     read_text_truth,
 )
-from evaluate.formats.class_names import ClassNames, find_names_file, read_class_names
 from evaluate.formats.coco_json import read_coco_index, read_coco_results, read_coco_truth
 from evaluate.formats.ground_truth import FACES_FILE, read_ground_truth
-from evaluate.formats.input_files import InputError
-from evaluate.formats.photo_sizes import Size, SizeSource, read_table_sizes, read_voc_sizes
+from evaluate.formats.photo_sizes import SizeSource, read_table_sizes, read_voc_sizes
 from evaluate.formats.predictions import Placed, Predictions, place_predictions, read_predictions
 from evaluate.formats.recognise import (
     PREDICTIONS_FILE,
@@ -32,7 +34,7 @@ from evaluate.formats.yolo import (
     read_yolo_sizes,
     read_yolo_truth,
 )
-from evaluate.records import MASKS, GroundTruth, Vocabulary
+from evaluate.records import GroundTruth
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class InputOptions:
         predicted_boxes: The same for predictions, where `yolo` has the score before the box and
             `ultralytics` behind it, as in a folder `labels` when None.
         image_size: Width and height in pixels of every photo.
-        names: File of class names, for ids; see `evaluate.formats.class_names.read_class_names`.
+        names: File of class names, for ids; see `data_prep.formats.class_names.read_class_names`.
         photos: Folder of the photos, for their sizes.
         probabilities: A table of predictions must have the class probabilities; no other format
             has them.

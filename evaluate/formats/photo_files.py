@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_prep.formats.input_files import list_files
 from data_prep.photo import PHOTO_SUFFIXES
 from evaluate.formats.ground_truth import FACES_FILE
-from evaluate.formats.input_files import list_files
 from evaluate.formats.photo_names import AmbiguousPhotoError, match_names
 
 MANIFEST = "manifest.json"

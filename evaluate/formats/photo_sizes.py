@@ -6,20 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from PIL import ExifTags, Image
-
-from data_prep.photo import PHOTO_SUFFIXES, PhotoError, photo_size
+from data_prep.formats.input_files import InputError, list_files, walk_files
+from data_prep.labels import Vocabulary
+from data_prep.photo import PHOTO_SUFFIXES, Size, upright_size
 from data_prep.voc import AnnotationError, read_voc
-from evaluate.formats.input_files import InputError, list_files, walk_files
 from evaluate.formats.photo_names import AmbiguousPhotoError, match_names
 from evaluate.formats.table import read_table
-from evaluate.records import Vocabulary
-
-Size = tuple[int, int]
-"""Width and height in pixels."""
-
-_SWAP_SIDES = frozenset({5, 6, 7, 8})
-"""EXIF orientations that turn a photo by a quarter."""
 
 
 @dataclass(frozen=True)
@@ -65,25 +57,6 @@ class SizeSource:
 
 NO_SIZES = SizeSource()
 """No size is known."""
-
-
-def upright_size(path: Path) -> Size:
-    """Width and height of a photo as it is looked at, from its header.
-
-    Relative coordinates refer to the photo turned as its EXIF orientation says, since that is what
-    labelling tools show and detectors load.
-
-    Raises:
-        PhotoError: The header can't be read.
-    """
-    width, height = photo_size(path)
-    try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(ExifTags.Base.Orientation) in _SWAP_SIDES
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError) as error:
-        # Pillow raises all of these on damaged EXIF data.
-        raise PhotoError(f"{path}: damaged EXIF data ({error}).") from error
-    return (height, width) if turned else (width, height)
 
 
 def read_voc_sizes(root: Path, vocabulary: Vocabulary) -> dict[str, Size]:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.labels import MASKS, Vocabulary
 from data_prep.records import Box
 from evaluate.formats.doubts import find_doubts
 from evaluate.formats.photo_names import match_names
 from evaluate.formats.table import TableError, read_table
-from evaluate.records import MASKS, Detections, GroundTruth, Vocabulary
+from evaluate.records import Detections, GroundTruth
 
 PREDICTION_COLUMNS = ("image", *Box._fields, "label", "score", "detection")
 """Columns that must be there."""

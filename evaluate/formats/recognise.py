@@ -5,11 +5,11 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import Path
 
+from data_prep.formats.class_names import CLASSES_FILE
+from data_prep.formats.input_files import InputError, walk_files
 from evaluate.formats.box_text import Layout, looks_like_boxes
 from evaluate.formats.box_text_writer import DETECTIONS_FOLDER, TRUTH_FOLDER
-from evaluate.formats.class_names import CLASSES_FILE
 from evaluate.formats.ground_truth import FACES_FILE
-from evaluate.formats.input_files import InputError, walk_files
 from evaluate.formats.yolo import is_yolo
 
 PREDICTIONS_FILE = "predictions.csv"

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.errors import UserError
-from data_prep.labels import UnknownLabelError
+from data_prep.labels import UnknownLabelError, Vocabulary
 from data_prep.records import Box
-from evaluate.records import BoolArray, FloatArray, IntArray, Vocabulary
+from evaluate.records import BoolArray, FloatArray, IntArray
 
 _DELIMITERS = ",;\t"
 _ROUNDING = 1e-6

@@ -7,15 +7,14 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from lxml import etree
 
-from data_prep.labels import UnknownLabelError
+from data_prep.formats.input_files import InputError, check_box, list_files, read_number
+from data_prep.labels import UnknownLabelError, Vocabulary
 from data_prep.photo import PHOTO_SUFFIXES
 from data_prep.records import Box
 from data_prep.voc import AnnotationError, parse_voc
-from evaluate.formats.box_rows import BoxRow, build_predictions, check_box, check_score
-from evaluate.formats.input_files import InputError, list_files, read_number
+from evaluate.formats.box_rows import BoxRow, build_predictions, check_score
 from evaluate.formats.photo_sizes import name_photo
 from evaluate.formats.predictions import Predictions
-from evaluate.records import Vocabulary
 
 _SCORES = ("score", "confidence")
 """Elements that may hold the score; the first that is there counts."""

@@ -10,29 +10,23 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data_prep.photo import PHOTO_SUFFIXES
-from data_prep.records import Box
-from evaluate.formats.box_rows import BoxRow, build_truth, check_box
+from data_prep.formats.class_names import YAML_FILES, ClassNames
+from data_prep.formats.input_files import InputError, list_files, read_text
+from data_prep.formats.yolo_lines import parse_line
+from data_prep.photo import PHOTO_SUFFIXES, Size, upright_size
+from evaluate.formats.box_rows import BoxRow, build_truth
 from evaluate.formats.box_text import (
     TextFormat,
-    check_relative,
-    from_centre,
     list_texts,
     read_text_predictions,
 )
-from evaluate.formats.class_names import YAML_FILES, ClassNames
-from evaluate.formats.input_files import InputError, list_files, read_number, read_text
-from evaluate.formats.photo_sizes import NO_SIZES, Size, SizeSource, upright_size
+from evaluate.formats.photo_sizes import NO_SIZES, SizeSource
 from evaluate.formats.predictions import Predictions
 from evaluate.records import GroundTruth
 
 _LABELS, _IMAGES = "labels", "images"
 _DEPTHS = (_LABELS, f"*/{_LABELS}", f"*/*/{_LABELS}")
 """Where label folders lie below a dataset."""
-
-_BOX_VALUES = 4
-_OUTLINE_VALUES = 6
-"""Fewest numbers of an outline: three corners."""
 
 
 @dataclass(frozen=True)
@@ -179,29 +173,15 @@ def _find_sizes(dataset: _Dataset, sizes: SizeSource) -> dict[str, Size]:
 def _read_rows(path: Path, photo: str, names: ClassNames, size: Size | None) -> list[BoxRow]:
     rows = []
     for line, text in enumerate(read_text(path).split("\n"), start=1):
-        words = text.split()
-        if not words:
-            continue
         where = f"{path}, line {line}"
-        count = len(words) - 1
-        if count != _BOX_VALUES and (count < _OUTLINE_VALUES or count % 2):
-            hint = " Five numbers are a prediction's." if count == _BOX_VALUES + 1 else ""
-            raise InputError(
-                f"{where}: {count} numbers behind the class id; expected are 4 (centre x, centre "
-                f"y, width, height) or the pairs of an outline, at least 3.{hint}"
-            )
-        values = [read_number(word, "a coordinate", where) for word in words[1:]]
-        check_relative(values, where)
+        parsed = parse_line(text, where)
+        if parsed is None:
+            continue
         if size is None:
             raise InputError(
                 f"{where}: the size of the photo {photo} is not known; put the photo into "
                 f"'{_IMAGES}' beside '{_LABELS}', or give --photos FOLDER or --image-size W,H."
             )
-        if count == _BOX_VALUES:
-            box = from_centre(values, size)
-        else:
-            xs, ys = values[0::2], values[1::2]
-            box = Box(min(xs) * size[0], min(ys) * size[1], max(xs) * size[0], max(ys) * size[1])
-        box = check_box(box, where, "width and height can't be negative")
-        rows.append(BoxRow(where, photo, names.index(words[0], where), box))
+        box = parsed.to_box(size, where)
+        rows.append(BoxRow(where, photo, names.index(parsed.label, where), box))
     return rows

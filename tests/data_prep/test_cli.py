@@ -58,7 +58,9 @@ def test_many_faults_are_not_all_told(build, dataset):
 
 def test_options_reach_the_build(build, tmp_path):
     arguments = "--scale 2 --folds 3 --fold 1 --seed 5 --blur global --ratio 2 --alias a=with_mask"
-    assert build(*arguments.split()).exit_code == 0
+    (tmp_path / "names.txt").write_text("mask")
+    reading = ["--format", "voc", "--columns", "image=file", "--crop-scale", "3", "--names"]
+    assert build(*arguments.split(), *reading, tmp_path / "names.txt").exit_code == 0
     options = json.loads((tmp_path / "out" / "manifest.json").read_text())["options"]
     assert options.pop("aliases")["a"] == "with_mask"
     assert options == {
@@ -68,6 +70,10 @@ def test_options_reach_the_build(build, tmp_path):
         "seed": 5,
         "blur_rule": "global",
         "ratio": 2.0,
+        "format": "voc",
+        "columns": {"image": "file"},
+        "crop_scale": 3.0,
+        "names": str(tmp_path / "names.txt"),
     }
 
 

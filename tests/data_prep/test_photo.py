@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.photo import PHOTO_SUFFIXES, PhotoError, photo_size, read_photo
+from data_prep.photo import PHOTO_SUFFIXES, PhotoError, photo_size, read_photo, upright_size
 from tests.makers import make_photo, make_pixels
 
 ORIENTATION = 0x0112
@@ -213,3 +213,9 @@ def test_size_from_the_header(tmp_path):
     (tmp_path / "b.jpg").write_bytes(b"no")
     with pytest.raises(PhotoError, match=r"b\.jpg"):
         photo_size(tmp_path / "b.jpg")
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(1, (40, 20)), (3, (40, 20)), (6, (20, 40))])
+def test_size_as_looked_at(tmp_path, orientation, size):
+    save_turned(tmp_path / "a.jpg", orientation, make_pixels(40, 20))
+    assert upright_size(tmp_path / "a.jpg") == size

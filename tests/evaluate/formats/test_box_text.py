@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_prep.formats.class_names import ClassNames
+from data_prep.formats.input_files import InputError
+from data_prep.labels import MASKS, Vocabulary
 from evaluate.formats.box_text import Layout, TextFormat, read_text_predictions, read_text_truth
-from evaluate.formats.class_names import ClassNames
-from evaluate.formats.input_files import InputError
 from evaluate.formats.photo_sizes import NO_SIZES, SizeSource
 from evaluate.formats.predictions import Predictions
-from evaluate.records import MASKS, GroundTruth, Vocabulary
+from evaluate.records import GroundTruth
 
 MASK_IDS = ClassNames(MASKS, dict(enumerate(MASKS.classes)), Path("masks.names"))
 """Ids in the order of the classes."""

@@ -10,10 +10,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from data_prep.files import OutputError
+from data_prep.labels import Vocabulary
 from evaluate.formats.box_text_writer import flatten_names, write_text_boxes
 from evaluate.formats.inputs import InputOptions, read_predicted, read_truth
 from evaluate.measures.metrics import DEFAULT_RULES, compute_headline, match_predictions
-from evaluate.records import Detections, GroundTruth, Vocabulary
+from evaluate.records import Detections, GroundTruth
 
 WORDS = Vocabulary(classes=("with mask", "without"), aliases={})
 OPTIONS = InputOptions(vocabulary=WORDS)

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from data_prep.formats.input_files import InputError
+from data_prep.labels import MASKS
 from evaluate.formats.coco_json import read_coco_index, read_coco_results, read_coco_truth
-from evaluate.formats.input_files import InputError
-from evaluate.records import MASKS, GroundTruth
+from evaluate.records import GroundTruth
 
 HUGE = 10**400
 

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.labels import UnknownLabelError
+from data_prep.labels import UnknownLabelError, Vocabulary
 from evaluate.formats.ground_truth import GroundTruthError, read_ground_truth
 from evaluate.formats.table import TableError
-from evaluate.records import Vocabulary
 from tests.evaluate.voc_files import voc_xml
 
 COLUMNS = "image,width,height,object,label,xmin,ymin,xmax,ymax,difficult,source,group,split"

@@ -9,16 +9,17 @@ import pytest
 from PIL import Image
 
 from data_prep.errors import UserError
+from data_prep.formats.input_files import InputError
+from data_prep.labels import Vocabulary
 from evaluate.formats.box_text_writer import write_text_boxes
 from evaluate.formats.ground_truth import read_ground_truth
-from evaluate.formats.input_files import InputError
 from evaluate.formats.inputs import InputOptions, read_predicted, read_truth
 from evaluate.formats.predictions import Placed, place_predictions, read_predictions
 from evaluate.formats.recognise import Format, recognise_predictions, recognise_truth
 from evaluate.measures.average_precision import voc_average_precision
 from evaluate.measures.matching import BoxGroups
 from evaluate.measures.metrics import Rules, compute_headline, match_predictions
-from evaluate.records import GroundTruth, Vocabulary
+from evaluate.records import GroundTruth
 from tests.evaluate.voc_files import voc_xml
 
 GOLDENS = Path(__file__).parents[4] / "shared" / "eval"

@@ -5,16 +5,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from data_prep.formats.input_files import InputError
+from data_prep.labels import MASKS
 from data_prep.photo import PhotoError
-from evaluate.formats.input_files import InputError
 from evaluate.formats.photo_sizes import (
     SizeSource,
     name_photo,
     read_table_sizes,
     read_voc_sizes,
-    upright_size,
 )
-from evaluate.records import MASKS
 from tests.evaluate.voc_files import voc_xml
 
 
@@ -25,13 +24,6 @@ def save(path: Path, size: tuple[int, int], orientation: int | None = None) -> P
         exif[0x0112] = orientation
     Image.new("RGB", size).save(path, exif=exif)
     return path
-
-
-@pytest.mark.parametrize(
-    ("orientation", "size"), [(None, (40, 20)), (1, (40, 20)), (3, (40, 20)), (6, (20, 40))]
-)
-def test_turned_photos(tmp_path: Path, orientation: int | None, size: tuple[int, int]) -> None:
-    assert upright_size(save(tmp_path / "a.jpg", (40, 20), orientation)) == size
 
 
 def test_order_of_the_sources(tmp_path: Path) -> None:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from evaluate.formats.input_files import InputError
+from data_prep.formats.input_files import InputError
+from data_prep.labels import MASKS
 from evaluate.formats.predictions import Predictions
 from evaluate.formats.voc_predictions import read_voc_predictions
-from evaluate.records import MASKS
 from tests.evaluate.voc_files import voc_xml
 
 FACES = [("with_mask", (1, 2, 3.5, 4)), ("no mask", (-5, 6, 7, 8))]

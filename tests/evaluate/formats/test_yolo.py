@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluate.formats.class_names import ClassNames
-from evaluate.formats.input_files import InputError
+from data_prep.formats.class_names import ClassNames
+from data_prep.formats.input_files import InputError
+from data_prep.labels import MASKS
 from evaluate.formats.photo_sizes import SizeSource
 from evaluate.formats.yolo import (
     is_yolo,
@@ -16,7 +17,6 @@ from evaluate.formats.yolo import (
     read_yolo_sizes,
     read_yolo_truth,
 )
-from evaluate.records import MASKS
 
 NAMES = ClassNames(MASKS, dict(enumerate(MASKS.classes)), Path("data.yaml"))
 

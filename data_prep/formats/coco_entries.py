@@ -8,15 +8,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_prep.formats.input_files import InputError, check_box, is_text, read_text
 from data_prep.records import Box
-from evaluate.formats.box_rows import check_box
-from evaluate.formats.input_files import InputError, is_text, read_text
 
 Id = int | str
 """COCO counts; other writers take the name of the photo."""
 
 Entry = Mapping[str, Any]
 """An object of the JSON."""
+
+LISTS = ("images", "annotations", "categories")
+"""What COCO annotations are made of."""
+
+DIFFICULT = ("iscrowd", "difficult", "ignore")
+"""Any of these set means: neither asked for nor held against a detection."""
 
 _HINT = "bbox is x, y, width, height, and neither width nor height may be negative"
 
@@ -65,9 +70,18 @@ def list_entries(where: str, values: Sequence[Any]) -> Iterator[tuple[str, Entry
     """
     for number, entry in enumerate(values):
         place = f"{where}[{number}]"
-        if not isinstance(entry, dict):
-            raise InputError(f"{place}: {_show(entry)}, not an object.")
-        yield place, entry
+        yield place, check_entry(entry, place)
+
+
+def check_entry(value: Any, where: str) -> Entry:
+    """The entry itself.
+
+    Raises:
+        InputError: It is no object.
+    """
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: {_show(value)}, not an object.")
+    return value
 
 
 def get_id(entry: Entry, name: str, where: str) -> Id:

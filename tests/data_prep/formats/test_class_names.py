@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluate.formats.class_names import find_names_file, read_class_names
-from evaluate.formats.input_files import InputError
+from data_prep.formats.class_names import find_names_file, read_class_names
+from data_prep.formats.input_files import InputError
 
 
 def test_lines(tmp_path: Path) -> None:

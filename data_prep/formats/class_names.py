@@ -9,9 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from data_prep.labels import UnknownLabelError
-from evaluate.formats.input_files import InputError, read_text
-from evaluate.records import Vocabulary
+from data_prep.formats.input_files import InputError, read_text
+from data_prep.labels import UnknownLabelError, Vocabulary
 
 CLASSES_FILE = "classes.txt"
 """Labelling tools put the class names beside the boxes under this name; it is no photo's file."""
@@ -62,26 +61,45 @@ class ClassNames:
         return self._known[text]
 
     def _find(self, text: str, where: str) -> int:
-        name, said = text, ""
-        is_id = _WHOLE_NUMBER.fullmatch(text) is not None
-        if is_id and self.names is not None:
-            number = int(text) if _is_id(text) else None
-            if number is None or number not in self.names:
-                raise InputError(
-                    f"{where}: class id {text} is not in {self.source}, which names "
-                    f"{len(self.names)} classes from id {min(self.names)} to {max(self.names)}."
-                )
-            name = self.names[number]
-            said = f"id {text} in {self.source}: "
+        name = text if self.names is None else name_class(text, self.names, self.source, where)
+        said = f"id {text} in {self.source}: " if name != text else ""
         try:
             return self.vocabulary.index(name)
         except UnknownLabelError as error:
-            if is_id and self.names is None:
+            if self.names is None and is_id(text):
                 raise InputError(
                     f"{where}: class id {text} without names; give a file with one class name per "
                     "line, the first for id 0 (--names FILE)."
                 ) from error
             raise InputError(f"{where}: {said}{error}") from error
+
+
+def name_class(text: str, names: Mapping[int, str], source: Path | None, where: str) -> str:
+    """What a file means by an id; anything but a whole number is a name already.
+
+    Args:
+        text: Name or id.
+        names: Names by id.
+        source: The file the names are from, for the message.
+        where: File and line, for the message.
+
+    Raises:
+        InputError: The id is out of range.
+    """
+    if not is_id(text):
+        return text
+    number = int(text) if _is_short(text) else None
+    if number is None or number not in names:
+        raise InputError(
+            f"{where}: class id {text} is not in {source}, which names "
+            f"{len(names)} classes from id {min(names)} to {max(names)}."
+        )
+    return names[number]
+
+
+def is_id(text: str) -> bool:
+    """Whether a class is written as a whole number."""
+    return _WHOLE_NUMBER.fullmatch(text) is not None
 
 
 def read_class_names(path: Path) -> dict[int, str]:
@@ -130,7 +148,7 @@ def _read_yaml(path: Path, text: str) -> dict[int, str]:
         raise InputError(f"{path}: 'kpt_shape' says key points, but boxes are needed here.")
     result = {}
     for key, name in names.items():
-        if not _is_id(key):
+        if not _is_short(key):
             raise InputError(f"{path}: '{key}' under 'names' is no class id.")
         if not isinstance(name, str) or not name.strip():
             raise InputError(f"{path}: the name of class {key} is no text.")
@@ -138,6 +156,6 @@ def _read_yaml(path: Path, text: str) -> dict[int, str]:
     return result
 
 
-def _is_id(text: str) -> bool:
+def _is_short(text: str) -> bool:
     """Ids have a few digits; much longer ones are slow to read, or refused by int()."""
     return len(text) < 10 and re.fullmatch(r"[0-9]+", text) is not None

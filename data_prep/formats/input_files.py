@@ -1,4 +1,4 @@
-"""Files of annotations and predictions: listed and read as text."""
+"""Files of annotations and predictions: listed, read as text, their numbers checked."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from data_prep.errors import UserError
+from data_prep.records import Box
 
 
 class InputError(UserError, ValueError):
@@ -89,3 +90,22 @@ def read_number(text: str, name: str, where: str) -> float:
     if not math.isfinite(value):
         raise InputError(f"{where}: {name} is {text}; leave the box out or repair it.")
     return value
+
+
+def check_box(box: Box, where: str, hint: str) -> Box:
+    """The box itself, when it is finite and not inverted; it may be empty.
+
+    Args:
+        box: In pixels.
+        where: File and line, or index.
+        hint: What may be wrong with an inverted one.
+
+    Raises:
+        InputError: It is inverted or not finite.
+    """
+    if not all(map(math.isfinite, box)):
+        raise InputError(f"{where}: the box is not finite; leave it out or repair it.")
+    if box.width < 0 or box.height < 0:
+        shown = ", ".join(f"{value:g}" for value in box)
+        raise InputError(f"{where}: box ({shown}) is inverted; {hint}.")
+    return box

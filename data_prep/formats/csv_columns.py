@@ -1,0 +1,214 @@
+"""Which column of a table means what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from data_prep.errors import UserError
+from data_prep.formats.input_files import InputError, check_box, read_number
+from data_prep.photo import PHOTO_SUFFIXES
+from data_prep.records import Box
+
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    "image": (
+        *("image", "filename", "file_name", "image_name", "image_path", "file", "path"),
+        *("img", "photo", "image_id", "name"),
+    ),
+    "label": ("label", "class", "label_name", "class_name", "classname", "category"),
+    "xmin": ("xmin", "x_min", "x1", "left", "bbox_x", "x"),
+    "ymin": ("ymin", "y_min", "y1", "top", "bbox_y", "y"),
+    "xmax": ("xmax", "x_max", "x2", "right"),
+    "ymax": ("ymax", "y_max", "y2", "bottom"),
+    "box_width": ("box_width", "bbox_width", "bbox_w", "w"),
+    "box_height": ("box_height", "bbox_height", "bbox_h", "h"),
+    "width": ("width", "image_width", "img_width"),
+    "height": ("height", "image_height", "img_height"),
+    "object": ("object",),
+    "difficult": ("difficult", "iscrowd", "ignore"),
+}
+"""What can be told of a face, and the names of columns that are known for it, the surest first."""
+
+_MAKESENSE = ("label", "xmin", "ymin", "box_width", "box_height", "image", "width", "height")
+"""Columns of makesense.ai's export, which older versions write without a header."""
+
+_TEXTS = frozenset({"label", "image"})
+_HINT = (
+    "neither xmax may be under xmin nor ymax under ymin; if these are width and height, say so "
+    "with --columns box_width=...,box_height=..."
+)
+_TRUE = frozenset({"1", "true", "yes"})
+
+
+class ColumnError(UserError, ValueError):
+    """An option for columns that can't be understood."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaceRow:
+    """What a row tells.
+
+    Attributes:
+        image: The photo's path as written.
+        label: The class as written, or "".
+        box: In pixels, or None when there is none.
+        fault: Why the face can't be used, or "".
+        width, height: Size of the photo, or None.
+        object: The face's number as written, or "".
+        difficult: VOC's flag.
+    """
+
+    image: str
+    label: str
+    box: Box | None
+    fault: str = ""
+    width: int | None = None
+    height: int | None = None
+    object: str = ""
+    difficult: bool = False
+
+
+@dataclass(frozen=True)
+class ColumnLayout:
+    """A table with a column for each field.
+
+    Attributes:
+        cells: Cells of every row.
+        has_header: Whether the first row names the columns.
+        places: Index of the column of each field.
+    """
+
+    cells: int
+    has_header: bool
+    places: Mapping[str, int]
+
+    def parse(self, cells: Sequence[str], where: str) -> FaceRow:
+        """What a row tells."""
+        found = {field: cells[place] for field, place in self.places.items()}
+        box, fault = None, ""
+        try:
+            box = _read_box(found, where)
+        except InputError as error:
+            fault = str(error)
+        return FaceRow(
+            found["image"],
+            found["label"],
+            box,
+            fault,
+            read_side(found.get("width", "")),
+            read_side(found.get("height", "")),
+            found.get("object", ""),
+            found.get("difficult", "").lower() in _TRUE,
+        )
+
+
+def find_columns(header: Sequence[str], columns: Mapping[str, str]) -> dict[str, int]:
+    """Index of the column of each field that a header has, whatever its case.
+
+    `width` and `height` are those of the box where nothing else can be.
+
+    Args:
+        header: Names of the columns.
+        columns: The names for some fields; those not in the header are not found.
+    """
+    names = [_normalise(cell) for cell in header]
+    places: dict[str, int] = {}
+    for field, known in FIELDS.items():
+        wanted = (_normalise(columns[field]),) if field in columns else known
+        place = next((names.index(name) for name in wanted if name in names), None)
+        if place is not None:
+            places[field] = place
+    if not {"xmax", "ymax"} <= places.keys() and not {"box_width", "box_height"} & places.keys():
+        for side in ("width", "height"):
+            if side in places:
+                places[f"box_{side}"] = places.pop(side)
+    return places
+
+
+def list_missing(places: Mapping[str, int]) -> list[str]:
+    """Fields without which a table does not annotate faces."""
+    missing = [field for field in ("image", "label", "xmin", "ymin") if field not in places]
+    if not {"xmax", "ymax"} <= places.keys() and not {"box_width", "box_height"} <= places.keys():
+        missing += ["xmax", "ymax"]
+    return missing
+
+
+def find_layout(start: Sequence[str], columns: Mapping[str, str]) -> ColumnLayout | None:
+    """The layout of a table by its first row, or None when it does not annotate faces."""
+    places = find_columns(start, columns)
+    if not list_missing(places):
+        # Far corners go before width and height, unless these were asked for.
+        if {"xmax", "ymax"} <= places.keys() and "box_width" not in columns:
+            places = {f: place for f, place in places.items() if not f.startswith("box_")}
+        return ColumnLayout(len(start), True, places)
+    if not columns and len(start) == len(_MAKESENSE):
+        places = {field: place for place, field in enumerate(_MAKESENSE)}
+        suffix = PurePosixPath(start[places["image"]]).suffix.lower()
+        numbers = [start[place] for field, place in places.items() if field not in _TEXTS]
+        if suffix in PHOTO_SUFFIXES and all(map(_is_number, numbers)):
+            return ColumnLayout(len(start), False, places)
+    return None
+
+
+def parse_columns(text: str) -> dict[str, str]:
+    """Read `--columns image=file,label=class`.
+
+    Raises:
+        ColumnError: A part has no `=`, or its field is not known.
+
+    >>> parse_columns("image=file, xmin=x")
+    {'image': 'file', 'xmin': 'x'}
+    """
+    columns = {}
+    for part in text.split(",") if text.strip() else ():
+        field, equals, column = (word.strip() for word in part.partition("="))
+        if not equals or not column:
+            raise ColumnError(f"--columns {text}: '{part}' is not FIELD=COLUMN.")
+        columns[field] = column
+    check_columns(columns)
+    return columns
+
+
+def check_columns(columns: Mapping[str, str]) -> None:
+    """Refuse fields that are not known.
+
+    Raises:
+        ColumnError: There is one.
+    """
+    for field in columns:
+        if field not in FIELDS:
+            raise ColumnError(f"--columns {field}=...: fields are {', '.join(FIELDS)}.")
+
+
+def read_side(text: str) -> int | None:
+    """A stated side; 0, nothing or nonsense all mean that the file does not tell."""
+    try:
+        side = int(float(text))
+    except (ValueError, OverflowError):
+        return None
+    return side if side > 0 else None
+
+
+def _read_box(found: Mapping[str, str], where: str) -> Box | None:
+    is_sized = "box_width" in found
+    far = ("box_width", "box_height") if is_sized else ("xmax", "ymax")
+    sides = ("xmin", "ymin", *far)
+    if not any(found[side] for side in sides):
+        return None
+    xmin, ymin, xmax, ymax = (read_number(found[side], side, where) for side in sides)
+    if is_sized:
+        xmax, ymax = xmin + xmax, ymin + ymax
+    return check_box(Box(xmin, ymin, xmax, ymax), where, _HINT)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        read_number(text, "", "")
+    except InputError:
+        return False
+    return True
+
+
+def _normalise(name: str) -> str:
+    return "_".join(name.replace("-", " ").replace("_", " ").lower().split())
