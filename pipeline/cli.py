@@ -22,11 +22,13 @@ from pipeline.options import (
     DetectorModel,
     DetectorName,
     Device,
+    Log,
     Overrides,
     Prepared,
     Recipe,
     Weights,
 )
+from pipeline.reporting import report_as
 from pipeline.review.commands import agreement_command, review_command
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -54,9 +56,10 @@ def train_command(
     runs: Runs = Path("runs"),
     resume: Resume = None,
     device: Device = "auto",
+    log: Log = "text",
 ) -> None:
     """Train the classifier on the crops of the training split."""
-    with explain_errors():
+    with report_as(log) as report:
         from data_prep.faces import read_faces
         from pipeline.compute import pick_device
         from pipeline.recipe import ClassifierRecipe, load_recipe
@@ -68,9 +71,10 @@ def train_command(
         faces = read_faces(prepared)
         target = pick_device(device)
         run = open_run(resume, runs, resolved, data)
-        say(f"run folder: {run.folder}")
-        train_classifier(faces, prepared, resolved, run, device=target, say=say)
-        say(f"weights: {run.folder / 'classifier.safetensors'}")
+        report.say(f"run folder: {run.folder}", "run", folder=run.folder)
+        card = train_classifier(faces, prepared, resolved, run, device=target, say=report.say)
+        weights = run.folder / "classifier.safetensors"
+        report.finish(f"weights: {weights}", folder=run.folder, weights=weights, **card.results)
 
 
 @app.command("train-detector")
@@ -82,9 +86,10 @@ def train_detector_command(
     runs: Runs = Path("runs"),
     resume: Resume = None,
     device: Device = "auto",
+    log: Log = "text",
 ) -> None:
     """Fine-tune the detector on the annotated boxes of the training split."""
-    with explain_errors():
+    with report_as(log) as report:
         from data_prep.faces import read_faces
         from pipeline.compute import pick_device
         from pipeline.recipe import DetectorRecipe, load_recipe
@@ -98,9 +103,10 @@ def train_detector_command(
         state = load_state(start)
         target = pick_device(device)
         run = open_run(resume, runs, resolved, data)
-        say(f"run folder: {run.folder}")
-        train_detector(faces, roots, resolved, state, run, device=target, say=say)
-        say(f"weights: {run.folder / 'detector.safetensors'}")
+        report.say(f"run folder: {run.folder}", "run", folder=run.folder)
+        card = train_detector(faces, roots, resolved, state, run, device=target, say=report.say)
+        weights = run.folder / "detector.safetensors"
+        report.finish(f"weights: {weights}", folder=run.folder, weights=weights, **card.results)
 
 
 @app.command("classify")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from pipeline.compute import seed_everything
 from pipeline.drawn_faces import add_drawn_faces
 from pipeline.plots import plot_confusion, plot_curves, plot_top_losses
 from pipeline.recipe import ClassifierRecipe
+from pipeline.reporting import Say
 from pipeline.runs import CHECKPOINT, Run
 from pipeline.stages import Row, StageKeeper
 from pipeline.weights import CLASSIFIER, ClassifierCard, save_weights
@@ -41,7 +41,7 @@ def train_classifier(
     run: Run,
     *,
     device: torch.device,
-    say: Callable[[str], None],
+    say: Say,
 ) -> ClassifierCard:
     """Train a classifier, or go on where a killed run of the same folder stopped.
 
@@ -62,7 +62,7 @@ def train_classifier(
     """
     seed_everything(recipe.seed)
     chosen = select_faces(faces, recipe)
-    say(_count(chosen))
+    _tell_counts(chosen, say)
     checkpoint = load_checkpoint(run.folder / CHECKPOINT)
 
     def read(crop: str) -> np.ndarray:
@@ -88,17 +88,19 @@ def train_classifier(
     return card
 
 
-def _count(faces: pd.DataFrame) -> str:
-    parts = []
+def _tell_counts(faces: pd.DataFrame, say: Say) -> None:
+    counts: dict[str, dict[str, int]] = {}
     for split in (TRAIN, VALID):
-        counts = faces.loc[faces["split"] == split, "label"].value_counts()
-        parts.append(f"{split}: " + ", ".join(f"{name} {counts.get(name, 0)}" for name in CLASSES))
-    return "; ".join(parts)
+        found = faces.loc[faces["split"] == split, "label"].value_counts()
+        counts[split] = {name: int(found.get(name, 0)) for name in CLASSES}
+    parts = [
+        f"{split}: " + ", ".join(f"{name} {count}" for name, count in some.items())
+        for split, some in counts.items()
+    ]
+    say("; ".join(parts), "data", **counts)
 
 
-def _choose_lr(
-    learn: Learner, recipe: ClassifierRecipe, history: list[Row], say: Callable[[str], None]
-) -> float:
+def _choose_lr(learn: Learner, recipe: ClassifierRecipe, history: list[Row], say: Say) -> float:
     """The recipe's rate, or the one the range test finds; a resumed run keeps its own."""
     if recipe.lr != "find":
         return float(recipe.lr)
@@ -106,7 +108,7 @@ def _choose_lr(
         return history[0]["lr"]
     with learn.no_logging(), learn.no_bar():
         found = float(learn.lr_find(suggest_funcs=valley, show_plot=False).valley)
-    say(f"learning rate found: {found:.2e}")
+    say(f"learning rate found: {found:.2e}", "rate", lr=found)
     return found
 
 
@@ -116,11 +118,18 @@ def _fit_stage(
     recipe: ClassifierRecipe,
     run: Run,
     history: list[Row],
-    say: Callable[[str], None],
+    say: Say,
     lr: float,
     resumed: dict[str, Any] | None,
 ) -> None:
-    say(f"stage {stage}: {recipe.sizes[stage]} px, at most {recipe.epochs[stage]} epochs")
+    size, epochs = recipe.sizes[stage], recipe.epochs[stage]
+    say(
+        f"stage {stage}: {size} px, at most {epochs} epochs",
+        "stage",
+        stage=stage,
+        size=size,
+        epochs=epochs,
+    )
     learn.create_opt()
     start = 0
     if resumed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from pipeline.detector import Detector, normalise
 from pipeline.detector_data import Scene, WindowDataset, collate_windows, collect_scenes
 from pipeline.detector_loss import detector_loss, match_batch, spare_unboxed
 from pipeline.recipe import DetectorRecipe
+from pipeline.reporting import Say
 from pipeline.retinaface import RetinaFace
 from pipeline.runs import CHECKPOINT, PreparedError, Run
 from pipeline.weights import DETECTOR, DetectorCard, WeightsError, save_weights
@@ -45,7 +46,7 @@ def train_detector(
     run: Run,
     *,
     device: torch.device,
-    say: Callable[[str], None],
+    say: Say,
 ) -> DetectorCard:
     """Fine-tune the detector, or go on where a killed run of the same folder stopped.
 
@@ -78,22 +79,26 @@ def train_detector(
     history = trainer.resume(run.folder / CHECKPOINT)
     say(
         f"{len(scenes)} training and {len(valid)} validation photos; "
-        f"step {trainer.step} of {recipe.steps}"
+        f"step {trainer.step} of {recipe.steps}",
+        "data",
+        train=len(scenes),
+        valid=len(valid),
+        step=trainer.step,
+        steps=recipe.steps,
     )
     if not history:
         history.append({"step": 0, **_validate(trainer.detector(), valid)})
-        say(_show(history[-1]))
+        say(_show(history[-1]), "validation", **history[-1])
     began, losses = time.monotonic(), []
     for windows, boxes, score_only in _load_windows(scenes, recipe, trainer.step):
         losses.append(trainer.learn(windows, boxes, score_only))
         if trainer.step % LOG_EVERY == 0:
-            mean = np.mean(losses[-LOG_EVERY:])
-            say(f"step {trainer.step}: loss {mean:.3f}, {time.monotonic() - began:.0f} s")
+            _tell_step(trainer.step, losses[-LOG_EVERY:], time.monotonic() - began, say)
         if trainer.step % recipe.validate_every == 0 or trainer.step == recipe.steps:
             figures = _validate(trainer.detector(), valid)
             history.append({"step": trainer.step, "loss": float(np.mean(losses)), **figures})
             losses = []
-            say(_show(history[-1]))
+            say(_show(history[-1]), "validation", **history[-1])
             run.write_history(history)
             trainer.save(run.folder / CHECKPOINT, history)
     run.write_history(history)
@@ -251,6 +256,17 @@ def measure_faces(detector: Detector, scenes: Sequence[Scene]) -> Row:
         "recall": found_sure / max(len(truth_groups), 1),
         "precision": found_sure / max(sure, 1),
     }
+
+
+def _tell_step(step: int, losses: list[float], seconds: float, say: Say) -> None:
+    mean = float(np.mean(losses))
+    say(
+        f"step {step}: loss {mean:.3f}, {seconds:.0f} s",
+        "step",
+        step=step,
+        loss=mean,
+        seconds=round(seconds, 1),
+    )
 
 
 def _show(row: Row) -> str:
