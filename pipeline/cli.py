@@ -31,6 +31,7 @@ from pipeline.options import (
 from pipeline.reporting import report_as
 from pipeline.review.commands import agreement_command, review_command
 from pipeline.run_list_command import runs_command
+from pipeline.sweep.command_line import sweep_command
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("suspects")(suspects_command)
@@ -38,6 +39,7 @@ app.command("noise-benchmark")(noise_benchmark_command)
 app.command("clean-effect")(clean_effect_command)
 app.command("choices")(choices_command)
 app.command("runs")(runs_command)
+app.command("sweep")(sweep_command)
 app.command("review")(review_command)
 app.command("agreement")(agreement_command)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import threading
 import time
 import zipfile
 from collections.abc import Sequence
@@ -27,6 +25,7 @@ from pipeline.cleaning.short_training import Crops, Views, train_short, view_fac
 from pipeline.recipe import ClassifierRecipe, RecipeError
 from pipeline.reporting import Say
 from pipeline.runs import name_weights
+from pipeline.workers import count_cores, end_with_parent
 
 FORMAT = 3
 """Raised when the same input would give other numbers, so that old files are made again."""
@@ -137,7 +136,7 @@ def run_tasks(
             done=done_before,
             tasks=len(tasks),
         )
-    jobs = min(jobs or _count_cores(device), len(left))
+    jobs = min(jobs or count_cores(device), len(left))
     if left:
         tables = [faces for task in left for faces in (task.train, task.judge)]
         paths = sorted({path for faces in tables for path in faces["crop"]})
@@ -213,25 +212,14 @@ def _keys(faces: pd.DataFrame) -> pd.Series:
     return faces["source"] + "\n" + faces["image"] + "\n" + faces["object"].astype(str)
 
 
-def _count_cores(device: torch.device) -> int:
-    return 1 if device.type == "cuda" else len(os.sched_getaffinity(0))
-
-
 _crops: Crops = {}
 """In a worker process: the crops of all tasks."""
 
 
 def _start_worker(paths: list[str], side: int) -> None:
     global _crops
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    end_with_parent()
     _crops = load_crops(paths, side)
-
-
-def _end_with(parent: int) -> None:
-    """Whose parent was killed would train on for minutes, unseen."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
 
 
 def _run_in_worker(task: Task, device: torch.device, say: Say) -> None:
