@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,6 +27,21 @@ LogFormat = Literal["text", "json"]
 Log = Annotated[
     LogFormat,
     typer.Option("--log", help="Lines for people, or one JSON object per line on standard output."),
+]
+
+
+class TrackerName(StrEnum):
+    """The trackers there are."""
+
+    TENSORBOARD = "tensorboard"
+    WANDB = "wandb"
+    TRACKIO = "trackio"
+    MLFLOW = "mlflow"
+
+
+Track = Annotated[
+    list[TrackerName] | None,
+    typer.Option("--track", help="Tracker that gets numbers, recipe and hashes; may be repeated."),
 ]
 Weights = Annotated[Path, typer.Option(help="Folder with both nets and their cards.")]
 DetectorName = Annotated[

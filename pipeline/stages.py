@@ -70,6 +70,10 @@ class StageKeeper(Callback):
         self.worse: int = resumed["worse"] if resumed else 0
         self.done: int = resumed["epoch"] if resumed else 0
 
+    def before_fit(self) -> None:
+        # fastai counts steps from 0 in every stage; trackers want those of the whole training.
+        self.learn.train_iter = len(self.dls.train) * len(self.history)
+
     def before_epoch(self) -> None:
         seed = self.seed + 1000 * self.stage + self.epoch
         seed_everything(seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from pipeline.recipe import ClassifierRecipe
 from pipeline.reporting import Say
 from pipeline.runs import CHECKPOINT, Run
 from pipeline.stages import Row, StageKeeper
+from pipeline.tracking.tracker import Tracker, log_metrics
 from pipeline.weights import CLASSIFIER, ClassifierCard, save_weights
 
 PREDICTIONS = "valid.csv"
@@ -42,6 +44,7 @@ def train_classifier(
     *,
     device: torch.device,
     say: Say,
+    trackers: Sequence[Tracker] = (),
 ) -> ClassifierCard:
     """Train a classifier, or go on where a killed run of the same folder stopped.
 
@@ -52,6 +55,7 @@ def train_classifier(
         run: The run folder; gets weights, card, history, plots and `valid.csv`.
         device: Where to train.
         say: Gets one line per epoch.
+        trackers: Get the figures of every epoch, and those on the card.
 
     Returns:
         The card of the written weights, with the validation figures.
@@ -78,13 +82,15 @@ def train_classifier(
     for stage in range(first, len(recipe.sizes)):
         resumed = checkpoint if checkpoint and stage == first else None
         learn.dls = make_loaders(shown, crops, recipe, recipe.sizes[stage], device)
-        _fit_stage(learn, stage, recipe, run, history, say, lr, resumed)
+        _fit_stage(learn, stage, recipe, run, history, say, lr, resumed, trackers)
         run.write_history(history)
         plot_curves(history, run.folder / "curves.png")
     weights = {k: v.cpu() for k, v in learn.model.state_dict().items()}
     state = to_stored(weights, recipe.architecture)
     card = _finish(state, chosen, prepared, recipe, run, device)
     (run.folder / CHECKPOINT).unlink(missing_ok=True)
+    figures = {f"valid/{name}": value for name, value in card.results["valid"]["all"].items()}
+    log_metrics(trackers, len(learn.dls.train) * len(history), figures)
     return card
 
 
@@ -121,6 +127,7 @@ def _fit_stage(
     say: Say,
     lr: float,
     resumed: dict[str, Any] | None,
+    trackers: Sequence[Tracker],
 ) -> None:
     size, epochs = recipe.sizes[stage], recipe.epochs[stage]
     say(
@@ -151,7 +158,8 @@ def _fit_stage(
         resumed=resumed,
     )
     with learn.no_logging():
-        fit_stage(learn, recipe, stage, rate, keeper, start)
+        tracking = [tracker.make_callback() for tracker in trackers]
+        fit_stage(learn, recipe, stage, rate, [keeper, *tracking], start)
 
 
 def _finish(

@@ -30,6 +30,7 @@ from pipeline.recipe import DetectorRecipe
 from pipeline.reporting import Say
 from pipeline.retinaface import RetinaFace
 from pipeline.runs import CHECKPOINT, PreparedError, Run
+from pipeline.tracking.tracker import Tracker, log_metrics
 from pipeline.weights import DETECTOR, DetectorCard, WeightsError, save_weights
 
 VALID_BATCH = 8
@@ -47,6 +48,7 @@ def train_detector(
     *,
     device: torch.device,
     say: Say,
+    trackers: Sequence[Tracker] = (),
 ) -> DetectorCard:
     """Fine-tune the detector, or go on where a killed run of the same folder stopped.
 
@@ -58,6 +60,7 @@ def train_detector(
         run: The run folder; gets `detector.safetensors`, its card, and `history.csv`.
         device: Where to train.
         say: Gets one line now and then.
+        trackers: Get losses and validation figures.
 
     Returns:
         The card of the written weights, with the validation figures.
@@ -88,17 +91,17 @@ def train_detector(
     )
     if not history:
         history.append({"step": 0, **_validate(trainer.detector(), valid)})
-        say(_show(history[-1]), "validation", **history[-1])
+        _tell_row(history[-1], say, trackers)
     began, losses = time.monotonic(), []
     for windows, boxes, score_only in _load_windows(scenes, recipe, trainer.step):
         losses.append(trainer.learn(windows, boxes, score_only))
         if trainer.step % LOG_EVERY == 0:
-            _tell_step(trainer.step, losses[-LOG_EVERY:], time.monotonic() - began, say)
+            _tell_step(trainer.step, losses[-LOG_EVERY:], time.monotonic() - began, say, trackers)
         if trainer.step % recipe.validate_every == 0 or trainer.step == recipe.steps:
             figures = _validate(trainer.detector(), valid)
             history.append({"step": trainer.step, "loss": float(np.mean(losses)), **figures})
             losses = []
-            say(_show(history[-1]), "validation", **history[-1])
+            _tell_row(history[-1], say, trackers)
             run.write_history(history)
             trainer.save(run.folder / CHECKPOINT, history)
     run.write_history(history)
@@ -258,7 +261,9 @@ def measure_faces(detector: Detector, scenes: Sequence[Scene]) -> Row:
     }
 
 
-def _tell_step(step: int, losses: list[float], seconds: float, say: Say) -> None:
+def _tell_step(
+    step: int, losses: list[float], seconds: float, say: Say, trackers: Sequence[Tracker]
+) -> None:
     mean = float(np.mean(losses))
     say(
         f"step {step}: loss {mean:.3f}, {seconds:.0f} s",
@@ -267,9 +272,13 @@ def _tell_step(step: int, losses: list[float], seconds: float, say: Say) -> None
         loss=mean,
         seconds=round(seconds, 1),
     )
+    log_metrics(trackers, step, {"train_loss": mean})
 
 
-def _show(row: Row) -> str:
-    return ", ".join(
+def _tell_row(row: Row, say: Say, trackers: Sequence[Tracker]) -> None:
+    line = ", ".join(
         f"{key} {value:g}" if key == "step" else f"{key} {value:.4f}" for key, value in row.items()
     )
+    say(line, "validation", **row)
+    metrics = {name: value for name, value in row.items() if name != "step"}
+    log_metrics(trackers, int(row["step"]), metrics)

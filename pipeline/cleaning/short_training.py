@@ -126,7 +126,7 @@ def train_short(
             rate = float(recipe.lr) * recipe.stage_lr**stage
             keeper = _Epochs(recipe.seed + 1000 * stage, what, say)
             with learn.no_logging(), learn.no_bar():
-                fit_stage(learn, recipe, stage, rate, keeper)
+                fit_stage(learn, recipe, stage, rate, [keeper])
     assert learn is not None, "a recipe has at least one stage"
     return learn.model.eval()
 
