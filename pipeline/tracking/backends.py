@@ -16,6 +16,7 @@ WANDB_SETTINGS = {
     "console": "off",
     "disable_code": True,
     "disable_git": True,
+    "host": "-",
     "save_code": False,
     "x_disable_machine_info": True,
     "x_disable_meta": True,

@@ -77,6 +77,8 @@ def test_all_are_told_a_classifiers_epochs_and_nothing_else(prepared, tmp_path, 
     wandb = fakes["wandb"]
     assert len(wandb.inits) == 1, "asked for twice, opened once"
     assert wandb.finished == 1
+    settings = wandb.inits[0]["settings"]
+    assert (settings["host"], settings["console"], settings["x_disable_meta"]) == ("-", "off", True)
     told = [row["valid_loss"] for _, row in wandb.rows if "valid_loss" in row]
     assert told == pytest.approx(history["valid_loss"].tolist(), rel=1e-4)
     assert len([row for _, row in wandb.rows if "raw_loss" in row]) == 3 * STEPS
