@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from pipeline.console import explain_errors, say
 
@@ -74,10 +75,10 @@ def print_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         for row in (names, *rows):
             typer.echo("\t".join(" ".join(cell.split()) for cell in row))
         return
-    table = Table(*names)
+    table = Table(*(Column(Text(name)) for name in names))
     for row in rows:
-        table.add_row(*row)
-    console.print(table, markup=False)
+        table.add_row(*map(Text, row))
+    console.print(table)
 
 
 def _row(summary: RunSummary) -> list[str]:

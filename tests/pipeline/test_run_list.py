@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.recipe import ClassifierRecipe, DetectorRecipe
 from pipeline.run_list import RunListError, compare_runs, list_runs, summarise_run
+from pipeline.run_list_command import print_table
 from pipeline.runs import Run, start_run
 from tests.makers import hash_tree
 
@@ -149,6 +150,15 @@ def test_list_as_lines_with_tabs(runs):
     assert {len(line) for line in lines} == {10}
     assert lines[1][6:] == ["2", "0.75", "0.625", ""]
     assert lines[4][6:] == ["2", "", "", "0.625"]
+
+
+def test_table_on_a_terminal_shows_names_as_they_are(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    print_table(["run", "[b]data"], [["[red]001", "[96, 128]"]])
+    shown = capsys.readouterr().out
+    assert "│ [red]001 │ [96, 128] │" in shown
+    assert "[b]data" in shown
 
 
 def test_list_as_json(runs):
