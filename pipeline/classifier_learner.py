@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,7 @@ def fit_stage(
     recipe: ClassifierRecipe,
     stage: int,
     lr: float,
-    keeper: Callback,
+    callbacks: Sequence[Callback],
     start: int = 0,
 ) -> None:
     """Train a stage by the recipe's schedule.
@@ -108,11 +108,11 @@ def fit_stage(
         recipe: Epochs and schedule.
         stage: From 0.
         lr: Peak rate of the stage.
-        keeper: Called in every epoch.
+        callbacks: Called in every epoch.
         start: Epochs that are done.
     """
     fit = learn.fit_one_cycle if recipe.schedule == "one-cycle" else learn.fit
-    fit(recipe.epochs[stage], lr, cbs=keeper, start_epoch=start)
+    fit(recipe.epochs[stage], lr, cbs=list(callbacks), start_epoch=start)
 
 
 def _make_resnet(

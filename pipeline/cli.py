@@ -22,85 +22,30 @@ from pipeline.options import (
     DetectorModel,
     DetectorName,
     Device,
-    Overrides,
     Prepared,
-    Recipe,
     Weights,
 )
 from pipeline.review.commands import agreement_command, review_command
+from pipeline.run_list_command import runs_command
+from pipeline.sweep.command_line import sweep_command
+from pipeline.train_commands import train_command, train_detector_command
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.command("train")(train_command)
+app.command("train-detector")(train_detector_command)
 app.command("suspects")(suspects_command)
 app.command("noise-benchmark")(noise_benchmark_command)
 app.command("clean-effect")(clean_effect_command)
 app.command("choices")(choices_command)
+app.command("runs")(runs_command)
+app.command("sweep")(sweep_command)
 app.command("review")(review_command)
 app.command("agreement")(agreement_command)
-
-Runs = Annotated[Path, typer.Option("--runs", "-o", help="Folder that gets the run folder.")]
-Resume = Annotated[Path | None, typer.Option(help="A run folder that was stopped, to go on with.")]
 
 
 @app.callback()
 def main() -> None:
     """Train the detector and the classifier, measure them, and repeat any run."""
-
-
-@app.command("train")
-def train_command(
-    prepared: Prepared,
-    recipe: Recipe = "default",
-    overrides: Overrides = None,
-    runs: Runs = Path("runs"),
-    resume: Resume = None,
-    device: Device = "auto",
-) -> None:
-    """Train the classifier on the crops of the training split."""
-    with explain_errors():
-        from data_prep.faces import read_faces
-        from pipeline.compute import pick_device
-        from pipeline.recipe import ClassifierRecipe, load_recipe
-        from pipeline.runs import identify_data, open_run
-        from pipeline.train_classifier import train_classifier
-
-        resolved = load_recipe(_recipe_of(resume, recipe), ClassifierRecipe, overrides)
-        data, _ = identify_data(prepared)
-        faces = read_faces(prepared)
-        target = pick_device(device)
-        run = open_run(resume, runs, resolved, data)
-        say(f"run folder: {run.folder}")
-        train_classifier(faces, prepared, resolved, run, device=target, say=say)
-        say(f"weights: {run.folder / 'classifier.safetensors'}")
-
-
-@app.command("train-detector")
-def train_detector_command(
-    prepared: Prepared,
-    start: Annotated[Path, typer.Option(help="RetinaFace weights to start from.")],
-    recipe: Recipe = "detector",
-    overrides: Overrides = None,
-    runs: Runs = Path("runs"),
-    resume: Resume = None,
-    device: Device = "auto",
-) -> None:
-    """Fine-tune the detector on the annotated boxes of the training split."""
-    with explain_errors():
-        from data_prep.faces import read_faces
-        from pipeline.compute import pick_device
-        from pipeline.recipe import DetectorRecipe, load_recipe
-        from pipeline.runs import identify_data, open_run
-        from pipeline.train_detector import train_detector
-        from pipeline.weights import load_state
-
-        resolved = load_recipe(_recipe_of(resume, recipe), DetectorRecipe, overrides)
-        data, roots = identify_data(prepared)
-        faces = read_faces(prepared)
-        state = load_state(start)
-        target = pick_device(device)
-        run = open_run(resume, runs, resolved, data)
-        say(f"run folder: {run.folder}")
-        train_detector(faces, roots, resolved, state, run, device=target, say=say)
-        say(f"weights: {run.folder / 'detector.safetensors'}")
 
 
 @app.command("classify")
@@ -226,8 +171,3 @@ def benchmark_command(
             some, weights, Path(out), device=target, thresh=thresh, rounds=rounds, say=say
         )
         typer.echo(result.describe())
-
-
-def _recipe_of(resume: Path | None, recipe: str) -> str:
-    """A resumed run goes on by its own recipe."""
-    return str(resume / "recipe.toml") if resume else recipe

@@ -21,9 +21,13 @@ def explain_errors() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        # fastai and worker processes put lines of their own before the message.
-        say(f"error: {str(error).splitlines()[-1].strip()}")
+        say(f"error: {describe_error(error)}")
         raise typer.Exit(2) from error
+
+
+def describe_error(error: UserError) -> str:
+    """Its message in one line: fastai and worker processes put lines of their own before it."""
+    return str(error).splitlines()[-1].strip()
 
 
 def say(line: str) -> None:

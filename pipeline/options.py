@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,6 +22,26 @@ Folds = Annotated[int, typer.Option(min=2, help="Trainings, each on the other fo
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Jobs = Annotated[
     int | None, typer.Option(min=1, help="Trainings at a time.", show_default="one per core")
+]
+LogFormat = Literal["text", "json"]
+Log = Annotated[
+    LogFormat,
+    typer.Option("--log", help="Lines for people, or one JSON object per line on standard output."),
+]
+
+
+class TrackerName(StrEnum):
+    """The trackers there are."""
+
+    TENSORBOARD = "tensorboard"
+    WANDB = "wandb"
+    TRACKIO = "trackio"
+    MLFLOW = "mlflow"
+
+
+Track = Annotated[
+    list[TrackerName] | None,
+    typer.Option("--track", help="Tracker that gets numbers, recipe and hashes; may be repeated."),
 ]
 Weights = Annotated[Path, typer.Option(help="Folder with both nets and their cards.")]
 DetectorName = Annotated[

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from fastai.callback.core import Callback, CancelFitException
 
 from pipeline.checkpoint import save_checkpoint
 from pipeline.compute import autocast, seed_everything
+from pipeline.reporting import Say
 
 Row = dict[str, float]
 
@@ -60,7 +60,7 @@ class StageKeeper(Callback):
         seed: int,
         path: Path,
         history: list[Row],
-        say: Callable[[str], None],
+        say: Say,
         resumed: dict[str, Any] | None = None,
     ) -> None:
         self.stage, self.lr, self.patience, self.seed = stage, lr, patience, seed
@@ -69,6 +69,10 @@ class StageKeeper(Callback):
         self.best: dict[str, torch.Tensor] = resumed["best"] if resumed else {}
         self.worse: int = resumed["worse"] if resumed else 0
         self.done: int = resumed["epoch"] if resumed else 0
+
+    def before_fit(self) -> None:
+        # fastai counts steps from 0 in every stage; trackers want those of the whole training.
+        self.learn.train_iter = len(self.dls.train) * len(self.history)
 
     def before_epoch(self) -> None:
         seed = self.seed + 1000 * self.stage + self.epoch
@@ -90,7 +94,7 @@ class StageKeeper(Callback):
         }
         self.history.append(row)
         told = ", ".join(f"{name} {row[name]:.4f}" for name in names)
-        self.say(f"stage {self.stage}, epoch {self.epoch}: {told}")
+        self.say(f"stage {self.stage}, epoch {self.epoch}: {told}", "epoch", **row)
         if row["valid_loss"] < self.best_loss:
             self.best_loss, self.worse = row["valid_loss"], 0
             self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
@@ -98,7 +102,12 @@ class StageKeeper(Callback):
             self.worse += 1
         self._save()
         if self.worse >= self.patience:
-            self.say(f"stage {self.stage}: no better validation loss for {self.worse} epochs")
+            self.say(
+                f"stage {self.stage}: no better validation loss for {self.worse} epochs",
+                "stage ended",
+                stage=self.stage,
+                worse=self.worse,
+            )
             raise CancelFitException
 
     def after_fit(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,10 @@ from pipeline.compute import seed_everything
 from pipeline.drawn_faces import add_drawn_faces, mask_bare_faces
 from pipeline.plots import plot_confusion, plot_curves, plot_top_losses
 from pipeline.recipe import ClassifierRecipe
+from pipeline.reporting import Say
 from pipeline.runs import CHECKPOINT, Run
 from pipeline.stages import Row, StageKeeper
+from pipeline.tracking.tracker import Tracker, log_metrics
 from pipeline.weights import CLASSIFIER, ClassifierCard, save_weights
 
 PREDICTIONS = "valid.csv"
@@ -48,7 +50,8 @@ def train_classifier(
     run: Run,
     *,
     device: torch.device,
-    say: Callable[[str], None],
+    say: Say,
+    trackers: Sequence[Tracker] = (),
 ) -> ClassifierCard:
     """Train a classifier, or go on where a killed run of the same folder stopped.
 
@@ -59,6 +62,7 @@ def train_classifier(
         run: The run folder; gets weights, card, history, plots and `valid.csv`.
         device: Where to train.
         say: Gets one line per epoch.
+        trackers: Get the figures of every epoch, and those on the card.
 
     Returns:
         The card of the written weights, with the validation figures.
@@ -69,7 +73,7 @@ def train_classifier(
     """
     seed_everything(recipe.seed)
     chosen = select_faces(faces, recipe)
-    say(_count(chosen))
+    _tell_counts(chosen, say)
     checkpoint = load_checkpoint(run.folder / CHECKPOINT)
 
     def read(crop: str) -> np.ndarray:
@@ -90,27 +94,31 @@ def train_classifier(
     for stage in range(first, len(recipe.sizes)):
         resumed = checkpoint if checkpoint and stage == first else None
         learn.dls = make_loaders(shown, crops, recipe, recipe.sizes[stage], device)
-        _fit_stage(learn, stage, recipe, run, history, say, lr, resumed)
+        _fit_stage(learn, stage, recipe, run, history, say, lr, resumed, trackers)
         run.write_history(history)
         plot_curves(history, run.folder / "curves.png")
     weights = {k: v.cpu() for k, v in learn.model.state_dict().items()}
     state = to_stored(weights, recipe.architecture)
     card = _finish(state, labels, chosen, prepared, recipe, run, device)
     (run.folder / CHECKPOINT).unlink(missing_ok=True)
+    figures = {f"valid/{name}": value for name, value in card.results["valid"]["all"].items()}
+    log_metrics(trackers, len(learn.dls.train) * len(history), figures)
     return card
 
 
-def _count(faces: pd.DataFrame) -> str:
-    parts = []
+def _tell_counts(faces: pd.DataFrame, say: Say) -> None:
+    counts: dict[str, dict[str, int]] = {}
     for split in (TRAIN, VALID):
-        counts = faces.loc[faces["split"] == split, "label"].value_counts()
-        parts.append(f"{split}: " + ", ".join(f"{name} {counts.get(name, 0)}" for name in CLASSES))
-    return "; ".join(parts)
+        found = faces.loc[faces["split"] == split, "label"].value_counts()
+        counts[split] = {name: int(found.get(name, 0)) for name in CLASSES}
+    parts = [
+        f"{split}: " + ", ".join(f"{name} {count}" for name, count in some.items())
+        for split, some in counts.items()
+    ]
+    say("; ".join(parts), "data", **counts)
 
 
-def _choose_lr(
-    learn: Learner, recipe: ClassifierRecipe, history: list[Row], say: Callable[[str], None]
-) -> float:
+def _choose_lr(learn: Learner, recipe: ClassifierRecipe, history: list[Row], say: Say) -> float:
     """The recipe's rate, or the one the range test finds; a resumed run keeps its own."""
     if recipe.lr != "find":
         return float(recipe.lr)
@@ -118,7 +126,7 @@ def _choose_lr(
         return history[0]["lr"]
     with learn.no_logging(), learn.no_bar():
         found = float(learn.lr_find(suggest_funcs=valley, show_plot=False).valley)
-    say(f"learning rate found: {found:.2e}")
+    say(f"learning rate found: {found:.2e}", "rate", lr=found)
     return found
 
 
@@ -128,11 +136,19 @@ def _fit_stage(
     recipe: ClassifierRecipe,
     run: Run,
     history: list[Row],
-    say: Callable[[str], None],
+    say: Say,
     lr: float,
     resumed: dict[str, Any] | None,
+    trackers: Sequence[Tracker],
 ) -> None:
-    say(f"stage {stage}: {recipe.sizes[stage]} px, at most {recipe.epochs[stage]} epochs")
+    size, epochs = recipe.sizes[stage], recipe.epochs[stage]
+    say(
+        f"stage {stage}: {size} px, at most {epochs} epochs",
+        "stage",
+        stage=stage,
+        size=size,
+        epochs=epochs,
+    )
     learn.create_opt()
     start = 0
     if resumed:
@@ -154,7 +170,8 @@ def _fit_stage(
         resumed=resumed,
     )
     with learn.no_logging():
-        fit_stage(learn, recipe, stage, rate, keeper, start)
+        tracking = [tracker.make_callback() for tracker in trackers]
+        fit_stage(learn, recipe, stage, rate, [keeper, *tracking], start)
 
 
 def _finish(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,10 @@ from pipeline.detector import Detector, normalise
 from pipeline.detector_data import Scene, WindowDataset, collate_windows, collect_scenes
 from pipeline.detector_loss import detector_loss, match_batch, spare_unboxed
 from pipeline.recipe import DetectorRecipe
+from pipeline.reporting import Say
 from pipeline.retinaface import RetinaFace
 from pipeline.runs import CHECKPOINT, PreparedError, Run
+from pipeline.tracking.tracker import Tracker, log_metrics
 from pipeline.weights import DETECTOR, DetectorCard, WeightsError, save_weights
 
 VALID_BATCH = 8
@@ -45,7 +47,8 @@ def train_detector(
     run: Run,
     *,
     device: torch.device,
-    say: Callable[[str], None],
+    say: Say,
+    trackers: Sequence[Tracker] = (),
 ) -> DetectorCard:
     """Fine-tune the detector, or go on where a killed run of the same folder stopped.
 
@@ -57,6 +60,7 @@ def train_detector(
         run: The run folder; gets `detector.safetensors`, its card, and `history.csv`.
         device: Where to train.
         say: Gets one line now and then.
+        trackers: Get losses and validation figures.
 
     Returns:
         The card of the written weights, with the validation figures.
@@ -78,22 +82,26 @@ def train_detector(
     history = trainer.resume(run.folder / CHECKPOINT)
     say(
         f"{len(scenes)} training and {len(valid)} validation photos; "
-        f"step {trainer.step} of {recipe.steps}"
+        f"step {trainer.step} of {recipe.steps}",
+        "data",
+        train=len(scenes),
+        valid=len(valid),
+        step=trainer.step,
+        steps=recipe.steps,
     )
     if not history:
         history.append({"step": 0, **_validate(trainer.detector(), valid)})
-        say(_show(history[-1]))
+        _tell_row(history[-1], say, trackers)
     began, losses = time.monotonic(), []
     for windows, boxes, score_only in _load_windows(scenes, recipe, trainer.step):
         losses.append(trainer.learn(windows, boxes, score_only))
         if trainer.step % LOG_EVERY == 0:
-            mean = np.mean(losses[-LOG_EVERY:])
-            say(f"step {trainer.step}: loss {mean:.3f}, {time.monotonic() - began:.0f} s")
+            _tell_step(trainer.step, losses[-LOG_EVERY:], time.monotonic() - began, say, trackers)
         if trainer.step % recipe.validate_every == 0 or trainer.step == recipe.steps:
             figures = _validate(trainer.detector(), valid)
             history.append({"step": trainer.step, "loss": float(np.mean(losses)), **figures})
             losses = []
-            say(_show(history[-1]))
+            _tell_row(history[-1], say, trackers)
             run.write_history(history)
             trainer.save(run.folder / CHECKPOINT, history)
     run.write_history(history)
@@ -253,7 +261,24 @@ def measure_faces(detector: Detector, scenes: Sequence[Scene]) -> Row:
     }
 
 
-def _show(row: Row) -> str:
-    return ", ".join(
+def _tell_step(
+    step: int, losses: list[float], seconds: float, say: Say, trackers: Sequence[Tracker]
+) -> None:
+    mean = float(np.mean(losses))
+    say(
+        f"step {step}: loss {mean:.3f}, {seconds:.0f} s",
+        "step",
+        step=step,
+        loss=mean,
+        seconds=round(seconds, 1),
+    )
+    log_metrics(trackers, step, {"train_loss": mean})
+
+
+def _tell_row(row: Row, say: Say, trackers: Sequence[Tracker]) -> None:
+    line = ", ".join(
         f"{key} {value:g}" if key == "step" else f"{key} {value:.4f}" for key, value in row.items()
     )
+    say(line, "validation", **row)
+    metrics = {name: value for name, value in row.items() if name != "step"}
+    log_metrics(trackers, int(row["step"]), metrics)

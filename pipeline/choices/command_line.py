@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline.console import explain_errors, say
-from pipeline.options import Device, Folds, Jobs, Overrides, Prepared, Recipe
+from pipeline.options import Device, Folds, Jobs, Log, Overrides, Prepared, Recipe
+from pipeline.reporting import report_as
 
 
 def choices_command(
@@ -25,9 +25,10 @@ def choices_command(
     overrides: Overrides = None,
     device: Device = "auto",
     jobs: Jobs = None,
+    log: Log = "text",
 ) -> None:
     """What each choice of a recipe is worth, as a Markdown table; goes on where it was stopped."""
-    with explain_errors():
+    with report_as(log) as report:
         from pipeline.choices.lines import choose_lines
         from pipeline.choices.report import describe_trials, measure_trials, write_report
         from pipeline.choices.trial import try_choices
@@ -47,9 +48,9 @@ def choices_command(
             numbers,
             folds=folds,
             device=pick_device(device),
-            say=say,
+            say=report.say,
             jobs=jobs,
         )
         rows = measure_trials(trials, faces.table)
         write_report(rows, trials, faces.table, out)
-        typer.echo(describe_trials(rows))
+        report.finish("", describe_trials(rows), folder=out, lines=rows)

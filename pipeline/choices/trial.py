@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from pipeline.cleaning.folds import assign_folds
 from pipeline.cleaning.prepared_faces import PreparedFaces
 from pipeline.cleaning.tasks import Plan, Task, run_tasks
 from pipeline.recipe import ClassifierRecipe, change_recipe
+from pipeline.reporting import Say
 from pipeline.runs import PreparedError
 
 
@@ -52,7 +53,7 @@ def try_choices(
     *,
     folds: int,
     device: torch.device,
-    say: Callable[[str], None],
+    say: Say,
     jobs: int | None = None,
 ) -> list[Trial]:
     """Train and judge every line, the recipe as it is first.

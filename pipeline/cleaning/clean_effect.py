@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from evaluate.measures.bootstrap import bootstrap_intervals
 from pipeline.cleaning.prepared_faces import PreparedFaces, label_codes, open_faces
 from pipeline.cleaning.tasks import Plan, run_tasks
 from pipeline.recipe import ClassifierRecipe
+from pipeline.reporting import Say
 
 RESULT = "clean-effect.json"
 RESAMPLES = 2000
@@ -113,7 +113,7 @@ def measure_clean_effect(
     *,
     seeds: int,
     device: torch.device,
-    say: Callable[[str], None],
+    say: Say,
     jobs: int | None = None,
 ) -> dict[str, Any]:
     """Train on the labels before and after cleaning and compare on the untouched ones.
@@ -140,7 +140,7 @@ def measure_clean_effect(
     """
     sides = pair_sides(open_faces(prepared, recipe), open_faces(cleaned, recipe))
     changes = sides.count_changes()
-    say(", ".join(f"{name} {count}" for name, count in changes.items()))
+    say(", ".join(f"{name} {count}" for name, count in changes.items()), "data", **changes)
     make_folder(out)
     tasks = []
     for seed in range(seeds):

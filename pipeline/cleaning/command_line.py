@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline.console import explain_errors, say
-from pipeline.options import Device, Folds, Jobs, Overrides, Prepared, Recipe
+from pipeline.options import Device, Folds, Jobs, Log, Overrides, Prepared, Recipe
+from pipeline.reporting import report_as
 
 
 def suspects_command(
@@ -23,19 +23,26 @@ def suspects_command(
     seed: Annotated[int, typer.Option(help="Of folds and trainings.")] = 0,
     device: Device = "auto",
     jobs: Jobs = None,
+    log: Log = "text",
 ) -> None:
     """Find labels that may be wrong, the most suspect first; goes on where it was stopped."""
-    with explain_errors():
+    with report_as(log) as report:
         from pipeline.cleaning.ranking import choose_order
-        from pipeline.cleaning.search import SHEET, Search, find_suspects
+        from pipeline.cleaning.search import SHEET, TABLE, Search, find_suspects
         from pipeline.compute import pick_device
         from pipeline.recipe import ClassifierRecipe, load_recipe
 
         numbers = load_recipe(recipe, ClassifierRecipe, [*(overrides or []), f"seed={seed}"])
         search = Search(choose_order(order), folds, numbers)
         target = pick_device(device)
-        table = find_suspects(prepared, out, search, device=target, say=say, jobs=jobs)
-        say(f"{len(table)} faces, the most suspect first: {out}; look at {out / SHEET}")
+        table = find_suspects(prepared, out, search, device=target, say=report.say, jobs=jobs)
+        report.finish(
+            f"{len(table)} faces, the most suspect first: {out}; look at {out / SHEET}",
+            folder=out,
+            table=out / TABLE,
+            sheet=out / SHEET,
+            faces=len(table),
+        )
 
 
 def noise_benchmark_command(
@@ -49,9 +56,10 @@ def noise_benchmark_command(
     overrides: Overrides = None,
     device: Device = "auto",
     jobs: Jobs = None,
+    log: Log = "text",
 ) -> None:
     """Flip training labels on purpose and see which order finds them, as a Markdown table."""
-    with explain_errors():
+    with report_as(log) as report:
         from pipeline.cleaning.noise import parse_kinds
         from pipeline.cleaning.noise_benchmark import NoisePlan, run_noise_benchmark
         from pipeline.cleaning.noise_report import describe_runs, measure_runs, write_report
@@ -61,11 +69,18 @@ def noise_benchmark_command(
         numbers = load_recipe(recipe, ClassifierRecipe, overrides)
         plan = NoisePlan(parse_kinds(kinds), seeds, rate, folds, numbers)
         target = pick_device(device)
-        table, runs = run_noise_benchmark(prepared, out, plan, device=target, say=say, jobs=jobs)
-        say("measuring")
+        table, runs = run_noise_benchmark(
+            prepared, out, plan, device=target, say=report.say, jobs=jobs
+        )
+        report.say("measuring")
         measured = measure_runs(table, runs)
         write_report(measured, runs, out)
-        typer.echo(describe_runs(measured, runs))
+        report.finish(
+            "",
+            describe_runs(measured, runs),
+            folder=out,
+            figures=measured[measured["seed"] == "mean"].to_dict("records"),
+        )
 
 
 def clean_effect_command(
@@ -79,9 +94,10 @@ def clean_effect_command(
     overrides: Overrides = None,
     device: Device = "auto",
     jobs: Jobs = None,
+    log: Log = "text",
 ) -> None:
     """Train on the labels before and after cleaning, measure on untouched validation labels."""
-    with explain_errors():
+    with report_as(log) as report:
         from pipeline.cleaning.clean_effect import describe_effect, measure_clean_effect
         from pipeline.compute import pick_device
         from pipeline.recipe import ClassifierRecipe, load_recipe
@@ -89,6 +105,6 @@ def clean_effect_command(
         numbers = load_recipe(recipe, ClassifierRecipe, overrides)
         target = pick_device(device)
         result = measure_clean_effect(
-            prepared, cleaned, out, numbers, seeds=seeds, device=target, say=say, jobs=jobs
+            prepared, cleaned, out, numbers, seeds=seeds, device=target, say=report.say, jobs=jobs
         )
-        typer.echo(describe_effect(result))
+        report.finish("", describe_effect(result), folder=out, **result)

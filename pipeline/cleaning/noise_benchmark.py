@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from pipeline.cleaning.rivals import import_cleanlab, score_by_issues, score_by_
 from pipeline.cleaning.tasks import Plan, Task, run_tasks
 from pipeline.cleaning.twins import find_twins
 from pipeline.recipe import ClassifierRecipe
+from pipeline.reporting import Say
 
 ORDERS = ("in-sample", "out-of-fold", "cleanlab", "cleanlab margin", "merged")
 """What is compared: the seed's way, plain loss, cleanlab's `find_label_issues`, its normalised
@@ -89,7 +89,7 @@ def run_noise_benchmark(
     plan: NoisePlan,
     *,
     device: torch.device,
-    say: Callable[[str], None],
+    say: Say,
     jobs: int | None = None,
 ) -> tuple[pd.DataFrame, list[NoiseRun]]:
     """Flip labels of the training split, train on them, and score every label by every order.

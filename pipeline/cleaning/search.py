@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from pipeline.cleaning.tasks import Plan, run_tasks
 from pipeline.cleaning.twins import find_twins
 from pipeline.plots import SHORT, TILE, plot_faces
 from pipeline.recipe import ClassifierRecipe
+from pipeline.reporting import Say
 from pipeline.review.suspects import ABOUT, FORMAT, TABLE
 
 SHEET = "suspects.png"
@@ -71,7 +71,7 @@ def find_suspects(
     search: Search,
     *,
     device: torch.device,
-    say: Callable[[str], None],
+    say: Say,
     jobs: int | None = None,
 ) -> pd.DataFrame:
     """Judge the label of every face of train and valid, and write the suspects folder.

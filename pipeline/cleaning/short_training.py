@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from pipeline.classifier_learner import fit_stage, make_learner
 from pipeline.compute import autocast, has_fast_bf16, seed_everything
 from pipeline.drawn_faces import add_drawn_faces
 from pipeline.recipe import ClassifierRecipe
+from pipeline.reporting import Say
 from pipeline.weights import ClassifierCard
 
 BATCH = 64
@@ -56,7 +57,7 @@ class _Epochs(Callback):
 
     order = 60
 
-    def __init__(self, seed: int, what: str, say: Callable[[str], None]) -> None:
+    def __init__(self, seed: int, what: str, say: Say) -> None:
         self.seed, self.what, self.say = seed, what, say
 
     def before_epoch(self) -> None:
@@ -68,7 +69,14 @@ class _Epochs(Callback):
 
     def after_train(self) -> None:
         loss = float(self.recorder.smooth_loss.value)
-        self.say(f"{self.what}, epoch {self.epoch + 1} of {self.n_epoch}: loss {loss:.3f}")
+        self.say(
+            f"{self.what}, epoch {self.epoch + 1} of {self.n_epoch}: loss {loss:.3f}",
+            "epoch",
+            training=self.what,
+            epoch=self.epoch,
+            epochs=self.n_epoch,
+            train_loss=loss,
+        )
 
 
 def train_short(
@@ -78,7 +86,7 @@ def train_short(
     *,
     device: torch.device,
     what: str,
-    say: Callable[[str], None],
+    say: Say,
 ) -> nn.Module:
     """Train on some faces by a recipe's stages; no epoch is chosen by a validation loss.
 
@@ -118,7 +126,7 @@ def train_short(
             rate = float(recipe.lr) * recipe.stage_lr**stage
             keeper = _Epochs(recipe.seed + 1000 * stage, what, say)
             with learn.no_logging(), learn.no_bar():
-                fit_stage(learn, recipe, stage, rate, keeper)
+                fit_stage(learn, recipe, stage, rate, [keeper])
     assert learn is not None, "a recipe has at least one stage"
     return learn.model.eval()
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import threading
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -24,9 +22,10 @@ from data_prep.files import write_atomically
 from data_prep.labels import CLASSES
 from pipeline.cleaning.crop_cache import load_crops
 from pipeline.cleaning.short_training import Crops, Views, train_short, view_faces
-from pipeline.console import say as say_to_console
 from pipeline.recipe import ClassifierRecipe, RecipeError
+from pipeline.reporting import Say
 from pipeline.runs import name_weights
+from pipeline.workers import count_cores, end_with_parent
 
 FORMAT = 3
 """Raised when the same input would give other numbers, so that old files are made again."""
@@ -99,7 +98,7 @@ def run_tasks(
     tasks: Sequence[Task],
     *,
     device: torch.device,
-    say: Callable[[str], None],
+    say: Say,
     jobs: int | None = None,
 ) -> list[Views]:
     """Do what is left to do, several trainings at a time, and give all answers.
@@ -109,7 +108,7 @@ def run_tasks(
     Args:
         tasks: Any number.
         device: Where to train.
-        say: Gets a line per epoch; with several jobs they go to standard error.
+        say: Gets a line per epoch; with several jobs it is pickled, for they speak for themselves.
         jobs: Trainings at a time; one per core when None, one on a GPU.
 
     Raises:
@@ -130,14 +129,20 @@ def run_tasks(
             )
     left = [task for task in tasks if read_views(task) is None]
     if len(left) < len(tasks):
-        say(f"{len(tasks) - len(left)} of {len(tasks)} trainings were done before")
-    jobs = min(jobs or _count_cores(device), len(left))
+        done_before = len(tasks) - len(left)
+        say(
+            f"{done_before} of {len(tasks)} trainings were done before",
+            "tasks",
+            done=done_before,
+            tasks=len(tasks),
+        )
+    jobs = min(jobs or count_cores(device), len(left))
     if left:
         tables = [faces for task in left for faces in (task.train, task.judge)]
         paths = sorted({path for faces in tables for path in faces["crop"]})
         side = max(CACHE_SIDE, *(max(task.recipe.sizes) for task in left))
         if jobs > 1:
-            _run_at_once(left, paths, side, device, jobs)
+            _run_at_once(left, paths, side, device, jobs, say)
         else:
             crops = load_crops(paths, side)
             for task in left:
@@ -175,7 +180,7 @@ def write_views(task: Task, views: Views) -> None:
     write_atomically(task.file, buffer.getvalue())
 
 
-def _run(task: Task, crops: Crops, device: torch.device, say: Callable[[str], None]) -> None:
+def _run(task: Task, crops: Crops, device: torch.device, say: Say) -> None:
     threads = torch.get_num_threads()
     began = time.process_time()
     torch.set_num_threads(1)
@@ -192,15 +197,19 @@ def _run(task: Task, crops: Crops, device: torch.device, say: Callable[[str], No
     given = task.judge["label"].map(CLASSES.index).to_numpy()
     agreed = (views.probabilities.argmax(axis=1) == given)[asked].mean()
     seen = "unseen" if unseen.any() else "learnt"
-    say(f"{task.what}: agrees with {agreed:.1%} of {asked.sum()} {seen} labels")
+    say(
+        f"{task.what}: agrees with {agreed:.1%} of {asked.sum()} {seen} labels",
+        "task ended",
+        training=task.what,
+        agreed=float(agreed),
+        labels=int(asked.sum()),
+        unseen=bool(unseen.any()),
+        seconds=round(seconds, 1),
+    )
 
 
 def _keys(faces: pd.DataFrame) -> pd.Series:
     return faces["source"] + "\n" + faces["image"] + "\n" + faces["object"].astype(str)
-
-
-def _count_cores(device: torch.device) -> int:
-    return 1 if device.type == "cuda" else len(os.sched_getaffinity(0))
 
 
 _crops: Crops = {}
@@ -209,27 +218,25 @@ _crops: Crops = {}
 
 def _start_worker(paths: list[str], side: int) -> None:
     global _crops
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    end_with_parent()
     _crops = load_crops(paths, side)
 
 
-def _end_with(parent: int) -> None:
-    """Whose parent was killed would train on for minutes, unseen."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
-
-
-def _run_in_worker(task: Task, device: torch.device) -> None:
-    _run(task, _crops, device, say_to_console)
+def _run_in_worker(task: Task, device: torch.device, say: Say) -> None:
+    _run(task, _crops, device, say)
 
 
 def _run_at_once(
-    tasks: Sequence[Task], paths: list[str], side: int, device: torch.device, jobs: int
+    tasks: Sequence[Task],
+    paths: list[str],
+    side: int,
+    device: torch.device,
+    jobs: int,
+    say: Say,
 ) -> None:
     # A forked process can't use torch's threads.
     with ProcessPoolExecutor(jobs, get_context("spawn"), _start_worker, (paths, side)) as pool:
-        futures = [pool.submit(_run_in_worker, task, device) for task in tasks]
+        futures = [pool.submit(_run_in_worker, task, device, say) for task in tasks]
         try:
             for future in as_completed(futures):
                 future.result()

@@ -29,6 +29,18 @@ BRIGHT = 128
 FACES: Objects = (("with_mask", (20, 15, 60, 55)), ("without_mask", (80, 30, 100, 60)))
 
 
+class Told:
+    """Keeps what is told: the lines, and the events with their facts."""
+
+    def __init__(self, lines: list[str] | None = None) -> None:
+        self.lines = [] if lines is None else lines
+        self.events: list[dict] = []
+
+    def __call__(self, line: str, event: str = "note", /, **facts) -> None:
+        self.lines.append(line)
+        self.events.append({"event": event, **facts})
+
+
 def paint_photo(
     faces: Objects = FACES, width: int = 120, height: int = 90, level: int = 250, seed: int = 0
 ) -> np.ndarray:

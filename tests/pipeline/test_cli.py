@@ -1,6 +1,7 @@
 """The command line of training: what reaches the parts, and what users are told."""
 
 import csv
+import json
 import shutil
 import subprocess
 import sys
@@ -53,7 +54,8 @@ def trainers(monkeypatch):
 
     def train(*arguments, **options):
         calls.append((arguments, options))
-        options["say"]("trained")
+        options["say"]("trained", "epoch", loss=0.5)
+        return SimpleNamespace(results={"valid": {"accuracy": 0.75}})
 
     monkeypatch.setattr(train_classifier, "train_classifier", train)
     monkeypatch.setattr(train_detector, "train_detector", train)
@@ -81,6 +83,31 @@ def test_train(prepared, tmp_path, trainers):
         "trained",
         f"weights: {run.folder / 'classifier.safetensors'}",
     ]
+
+
+def test_train_as_json(prepared, tmp_path, trainers):
+    result = call("train", prepared, "-o", tmp_path / "runs", "--log", "json", "--device", "cpu")
+    assert result.exit_code == 0
+    assert len(trainers) == 1
+    run, epoch, last = map(json.loads, result.stdout.splitlines())
+    folder = tmp_path / "runs" / "001-default"
+    assert (run["event"], run["folder"]) == ("run", str(folder))
+    assert (epoch["event"], epoch["message"], epoch["loss"]) == ("epoch", "trained", 0.5)
+    assert last["event"] == "result"
+    assert (last["folder"], last["weights"]) == (
+        str(folder),
+        str(folder / "classifier.safetensors"),
+    )
+    assert last["valid"] == {"accuracy": 0.75}
+    assert result.stderr == ""
+
+
+def test_errors_as_json(tmp_path):
+    result = call("train", tmp_path, "-o", tmp_path / "runs", "--log", "json")
+    assert result.exit_code == 2
+    (event,) = map(json.loads, result.stdout.splitlines())
+    assert event["event"] == "error"
+    assert "not a prepared folder" in event["message"]
 
 
 def test_train_detector(prepared, tmp_path, start, trainers):

@@ -54,7 +54,7 @@ def make(tmp_path):
         )
         lines = []
 
-        def say(line):
+        def say(line, *_event, **_facts):
             lines.append(line)
             if stop is not None and f"epoch {stop}:" in line:
                 raise KeyboardInterrupt

@@ -48,7 +48,7 @@ def train(prepared, folder, recipe=RECIPE, stop=None):
         run = Run(run.folder.rename(folder), data)
     lines = []
 
-    def say(line):
+    def say(line, *_event, **_facts):
         lines.append(line)
         if stop is not None and line.startswith(stop):
             raise Killed

@@ -18,7 +18,7 @@ from pipeline.recipe import DetectorRecipe
 from pipeline.runs import PreparedError, Run, identify_data, start_run
 from pipeline.train_detector import train_detector
 from pipeline.weights import DetectorCard, WeightsError, load_weights
-from tests.pipeline.makers import CPU, BrightDetector, make_net
+from tests.pipeline.makers import CPU, BrightDetector, Told, make_net
 
 RECIPE = DetectorRecipe(
     name="tiny",
@@ -45,7 +45,7 @@ def train(prepared, folder, recipe=RECIPE, stop=None, start=None):
         start_run(folder.parent, recipe, data).folder.rename(folder)
     lines = []
 
-    def say(line):
+    def say(line, *_event, **_facts):
         lines.append(line)
         if stop is not None and line.startswith(stop):
             raise Killed
@@ -195,7 +195,7 @@ def test_empty_split(prepared, tmp_path, lost):
             make_net().state_dict(),
             run,
             device=CPU,
-            say=print,
+            say=Told(),
         )
 
 

@@ -20,14 +20,12 @@ from pipeline.cli import app
 from pipeline.runs import PreparedError
 from tests.pipeline.cleaning.prepared_copy import copy_prepared
 from tests.pipeline.cleaning.tables import TINY
-from tests.pipeline.makers import CPU
+from tests.pipeline.makers import CPU, Told
 
 
 def attempt(prepared, out, lines, cleaned=None):
     faces = open_faces(prepared, TINY)
-    trials = try_choices(
-        faces, cleaned, lines, out, TINY, folds=2, device=CPU, say=lambda _: None, jobs=1
-    )
+    trials = try_choices(faces, cleaned, lines, out, TINY, folds=2, device=CPU, say=Told(), jobs=1)
     return faces, trials
 
 
@@ -104,7 +102,7 @@ def test_too_few_faces_to_learn_from(prepared, tmp_path, by_colour):
     faces = open_faces(prepared, TINY)
     large = TINY.model_copy(update={"batch_size": 999})
     with pytest.raises(PreparedError, match=r"choice 'base': .* don't fill a batch of 999"):
-        try_choices(faces, None, [], tmp_path, large, folds=2, device=CPU, say=print)
+        try_choices(faces, None, [], tmp_path, large, folds=2, device=CPU, say=Told())
     assert not by_colour
 
 

@@ -19,7 +19,7 @@ from pipeline.cleaning.clean_effect import (
 from pipeline.cleaning.prepared_faces import open_faces
 from tests.pipeline.cleaning.prepared_copy import copy_prepared
 from tests.pipeline.cleaning.tables import TINY
-from tests.pipeline.makers import CPU
+from tests.pipeline.makers import CPU, Told
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_other_crops_are_refused(prepared, cleaned):
 
 def measure(prepared, cleaned, out, seeds=2):
     return measure_clean_effect(
-        prepared, cleaned, out, TINY, seeds=seeds, device=CPU, say=lambda _line: None, jobs=1
+        prepared, cleaned, out, TINY, seeds=seeds, device=CPU, say=Told(), jobs=1
     )
 
 

@@ -1,5 +1,7 @@
 """The three commands: what they print, and what they refuse."""
 
+import json
+
 import pytest
 from typer.testing import CliRunner
 
@@ -59,6 +61,28 @@ def test_clean_effect(prepared, tmp_path, by_colour):
     result = call("clean-effect", prepared, prepared, "-o", tmp_path, "--seeds", 1, *SMALL)
     assert result.exit_code == 0
     assert "| accuracy | 1.000 | 1.000 | +0.000 (+0.000 to +0.000) | +0.000 |" in result.stdout
+
+
+def test_each_as_json(prepared, tmp_path, by_colour):
+    """A result with figures in place of the table, and a line for each training."""
+    pytest.importorskip("cleanlab")
+    noise = ("--seeds", 1, "--kinds", "likely", "--folds", 2, "--rate", 0.2)
+    for name, arguments, fact in (
+        ("suspects", ("--folds", 2), "faces"),
+        ("noise-benchmark", noise, "figures"),
+        ("clean-effect", (prepared, "--seeds", 1), "figures"),
+        ("choices", ("--folds", 2, "--only", "grey"), "lines"),
+    ):
+        out = tmp_path / name
+        result = call(name, prepared, *arguments, "-o", out, "--log", "json", *SMALL)
+        assert result.exit_code == 0
+        events = [json.loads(line) for line in result.stdout.splitlines()]
+        ended = [event for event in events if event["event"] == "task ended"]
+        assert ended
+        assert all(0.5 < event["agreed"] <= 1 for event in ended)
+        assert events[-1]["event"] == "result"
+        assert events[-1]["folder"] == str(out)
+        assert events[-1][fact]
 
 
 def test_what_is_refused(prepared, tmp_path):

@@ -15,15 +15,14 @@ from pipeline.cleaning.noise_report import (
     write_report,
 )
 from tests.pipeline.cleaning.tables import TINY, table_of
-from tests.pipeline.makers import CPU
+from tests.pipeline.makers import CPU, Told
 
 pytest.importorskip("cleanlab")
 PLAN = NoisePlan(("uniform", "likely"), 2, 0.1, 3, TINY)
 
 
 def run(prepared, out, lines=None):
-    say = (lambda _line: None) if lines is None else lines.append
-    return run_noise_benchmark(prepared, out, PLAN, device=CPU, say=say, jobs=1)
+    return run_noise_benchmark(prepared, out, PLAN, device=CPU, say=Told(lines), jobs=1)
 
 
 def test_only_training_labels_are_flipped_and_all_are_found(prepared, tmp_path, by_colour):

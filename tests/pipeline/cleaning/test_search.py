@@ -15,13 +15,12 @@ from pipeline.runs import PreparedError
 from tests.makers import hash_tree
 from tests.pipeline.cleaning.prepared_copy import copy_prepared
 from tests.pipeline.cleaning.tables import TINY
-from tests.pipeline.makers import CPU
+from tests.pipeline.makers import CPU, Told
 
 
 def find(prepared, out, order="merged", lines=None, **changes):
     search = Search(order, 4, TINY.model_copy(update=changes))
-    say = (lambda _line: None) if lines is None else lines.append
-    return find_suspects(prepared, out, search, device=CPU, say=say, jobs=1)
+    return find_suspects(prepared, out, search, device=CPU, say=Told(lines), jobs=1)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pipeline.cleaning.prepared_faces import label_codes, open_faces
 from pipeline.cleaning.short_training import make_adamw, train_short, view_faces
 from tests.makers import make_pixels
 from tests.pipeline.cleaning.tables import TINY
-from tests.pipeline.makers import CPU
+from tests.pipeline.makers import CPU, Told
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,7 @@ def crops(faces):
 
 def train(faces, crops, lines=None, **changes):
     recipe = TINY.model_copy(update=changes)
-    say = [].append if lines is None else lines.append
-    return train_short(faces, crops, recipe, device=CPU, what="fold 1", say=say)
+    return train_short(faces, crops, recipe, device=CPU, what="fold 1", say=Told(lines))
 
 
 def weights_of(net):

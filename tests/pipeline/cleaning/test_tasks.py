@@ -12,7 +12,7 @@ from pipeline.cleaning.prepared_faces import open_faces
 from pipeline.cleaning.tasks import Plan, read_views, run_tasks
 from pipeline.recipe import RecipeError
 from tests.pipeline.cleaning.tables import TINY
-from tests.pipeline.makers import CPU
+from tests.pipeline.makers import CPU, Told
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def make(plan, number=0):
 
 def run(*some, jobs=1):
     lines = []
-    return run_tasks(some, device=CPU, say=lines.append, jobs=jobs), lines
+    return run_tasks(some, device=CPU, say=Told(lines), jobs=jobs), lines
 
 
 def test_answers_come_in_the_order_of_the_tasks(plan, by_colour):
