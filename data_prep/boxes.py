@@ -57,5 +57,14 @@ def overlap(first: Box, second: Box) -> float:
     return shared / (first.width * first.height + second.width * second.height - shared)
 
 
+def write_number(value: float) -> str:
+    """A coordinate as text that reads back the same, whole numbers without a point.
+
+    >>> write_number(12.0), write_number(0.1)
+    ('12', '0.1')
+    """
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
 def _show(box: Box) -> str:
     return "(" + ", ".join(f"{value:g}" for value in box) + ")"
