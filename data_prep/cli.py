@@ -16,6 +16,7 @@ from data_prep.console import DONE, SOME_LEFT_OUT, explain_errors, tell_faults, 
 from data_prep.convert_command import convert_command
 from data_prep.crop import CROP_SCALE
 from data_prep.labels import CLASSES, parse_aliases
+from data_prep.merge_command import merge_command
 from data_prep.options import Alias, Decisions
 from data_prep.overlay import describe_overlay
 from data_prep.page import PAGE
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("convert")(convert_command)
+app.command("merge")(merge_command)
 
 Roots = Annotated[
     list[Path],
