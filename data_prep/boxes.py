@@ -69,5 +69,14 @@ def look_relative(boxes: Sequence[Box]) -> bool:
     return all(0 <= value <= 1 for value in values) and any(value % 1 for value in values)
 
 
+def write_number(value: float) -> str:
+    """A coordinate as text that reads back the same, whole numbers without a point.
+
+    >>> write_number(12.0), write_number(0.1)
+    ('12', '0.1')
+    """
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
 def _show(box: Box) -> str:
     return "(" + ", ".join(f"{value:g}" for value in box) + ")"

@@ -1,10 +1,8 @@
-"""The command line: `python -m data_prep audit|build`."""
+"""The command line: `python -m data_prep audit|build|convert|…`."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,19 +12,16 @@ from data_prep import audit as auditing
 from data_prep import build as building
 from data_prep.analysis import BuildOptions
 from data_prep.blur import MAJORITY_RATIO
+from data_prep.console import DONE, SOME_LEFT_OUT, explain_errors, tell_faults, tell_unfit
+from data_prep.convert_command import convert_command
 from data_prep.crop import CROP_SCALE
-from data_prep.errors import UserError
 from data_prep.formats.csv_columns import FIELDS, parse_columns
 from data_prep.formats.reader import Format
 from data_prep.labels import CLASSES, parse_aliases
+from data_prep.merge_command import merge_command
+from data_prep.options import Alias, Decisions
 from data_prep.overlay import describe_overlay
 from data_prep.page import PAGE
-from data_prep.records import Finding
-
-DONE, SOME_LEFT_OUT, NOT_DONE = 0, 1, 2
-"""Exit codes: all done; the rest done; wrong usage, nothing to do, or nothing could be written."""
-
-SHOWN_FAULTS = 20
 
 app = typer.Typer(
     help="From annotations and photos to a clean table of faces and their crops.",
@@ -34,6 +29,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("convert")(convert_command)
+app.command("merge")(merge_command)
 
 Roots = Annotated[
     list[Path],
@@ -57,13 +54,6 @@ Blur = Annotated[
     ),
 ]
 Ratio = Annotated[float, typer.Option(help="The largest class keeps this multiple of the second.")]
-Alias = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME=CLASS",
-        help=f"Another name of a class; CLASS is one of {', '.join(CLASSES)}. May be repeated.",
-    ),
-]
 FormatOption = Annotated[
     Format | None,
     typer.Option("--format", help="Of the datasets; recognised by what is there if not given."),
@@ -90,14 +80,6 @@ CropsScale = Annotated[
     typer.Option(
         "--crop-scale",
         help="Of folders of ready crops: their side as a multiple of the face's longer side.",
-    ),
-]
-Decisions = Annotated[
-    list[Path] | None,
-    typer.Option(
-        metavar="LEDGER",
-        help="Reviewers' decisions to apply (decisions.jsonl); the datasets stay as they are. "
-        "May be repeated.",
     ),
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Threads; one per core if not given.")]
@@ -134,7 +116,7 @@ def build_command(
 
     Exit code 0: done. 1: done, but files or faces with faults were left out. 2: not done.
     """
-    with _explained_errors():
+    with explain_errors():
         aliases, by_name = parse_aliases(alias or []), parse_columns(columns)
         reading = (aliases, form, names, by_name, crop_scale)
         options = BuildOptions(scale, folds, fold, seed, blur, ratio, *reading)
@@ -144,8 +126,8 @@ def build_command(
     if result.up_to_date:
         typer.echo(f"{out} is up to date: nothing to do.")
     else:
-        _tell_faults(result.findings, out)
-        _tell_unfit(result.findings, out)
+        tell_faults(result.findings, out / PAGE)
+        tell_unfit(result.findings, out / PAGE)
         for line in describe_summary(result.manifest):
             typer.echo(line)
         typer.echo(f"written    {out / 'faces.csv'}, {out / 'crops'}, {out / PAGE}")
@@ -186,7 +168,7 @@ def audit_command(
 
     Exit code 0: done. 1: done, but files or faces have faults. 2: not done.
     """
-    with _explained_errors():
+    with explain_errors():
         aliases, by_name = parse_aliases(alias or []), parse_columns(columns)
         reading = (aliases, form, names, by_name, crop_scale)
         options = BuildOptions(scale, folds, fold, seed, blur, ratio, *reading)
@@ -198,8 +180,8 @@ def audit_command(
             known_groups=known_groups,
             workers=workers,
         )
-    _tell_faults(result.findings, out)
-    _tell_unfit(result.findings, out)
+    tell_faults(result.findings, out / PAGE)
+    tell_unfit(result.findings, out / PAGE)
     for line in describe_summary(result.summary):
         typer.echo(line)
     if result.known_groups is not None:
@@ -235,32 +217,3 @@ def describe_summary(summary: Mapping[str, Any]) -> list[str]:
 
 def _sum_counts(counts: Mapping[str, int], part: str, label: str) -> int:
     return sum(count for key, count in counts.items() if key.endswith(f"/{part}/{label}"))
-
-
-def _tell_faults(findings: Sequence[Finding], out: Path) -> None:
-    """Name what was left out on standard error; the page has the rest."""
-    _tell("left out", [finding.message for finding in findings if finding.dropped], out)
-
-
-def _tell_unfit(findings: Sequence[Finding], out: Path) -> None:
-    """Name the decisions that were not applied, but for those with nothing left to do."""
-    kinds = ("torn-ledger", "disputed-decision", "unfit-decision")
-    _tell("not applied", [f.message for kind in kinds for f in findings if f.kind == kind], out)
-
-
-def _tell(what: str, messages: Sequence[str], out: Path) -> None:
-    for message in messages[:SHOWN_FAULTS]:
-        typer.echo(f"{what}: {message}", err=True)
-    if len(messages) > SHOWN_FAULTS:
-        more = len(messages) - SHOWN_FAULTS
-        typer.echo(f"{what}: {more} more, listed in {out / PAGE}", err=True)
-
-
-@contextmanager
-def _explained_errors() -> Iterator[None]:
-    """Turn what a user can mend into one line on standard error and exit code 2."""
-    try:
-        yield
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        raise typer.Exit(NOT_DONE) from error

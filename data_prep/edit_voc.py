@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lxml import etree
 
+from data_prep.boxes import write_number
 from data_prep.records import Box
 from data_prep.voc import AnnotationError, parse_voc
 
@@ -59,8 +60,7 @@ def _change(element: etree._Element, edit: Edit, name: str) -> None:
     texts = {} if edit.name is None else {"name": edit.name}
     if edit.box is not None:
         for tag, value in zip(Box._fields, edit.box, strict=True):
-            number = str(int(value)) if float(value).is_integer() else repr(float(value))
-            texts[f"bndbox/{tag}"] = number
+            texts[f"bndbox/{tag}"] = write_number(value)
     for tag, text in texts.items():
         child = element.find(tag)
         if child is None:

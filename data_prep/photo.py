@@ -101,8 +101,30 @@ def read_photo(
     return Photo(pixels, orientation, upright)
 
 
+@dataclass(frozen=True)
+class PhotoFrame:
+    """The pixels that annotations of a photo refer to.
+
+    Attributes:
+        width, height: Size in pixels.
+        orientation: EXIF orientation (1 to 8) of the file.
+        upright: True when the photo is to be turned by it first; False for pixels as stored.
+    """
+
+    width: int
+    height: int
+    orientation: int
+    upright: bool
+
+
 def photo_size(path: Path, *, fit_size: tuple[int, int] | None = None) -> tuple[int, int]:
-    """Width and height in pixels, from the header alone.
+    """Width and height in pixels, from the header alone; see `read_frame`."""
+    frame = read_frame(path, fit_size=fit_size)
+    return frame.width, frame.height
+
+
+def read_frame(path: Path, *, fit_size: tuple[int, int] | None = None) -> PhotoFrame:
+    """The pixels that annotations refer to, from the header alone.
 
     Args:
         path: The file.
@@ -114,10 +136,10 @@ def photo_size(path: Path, *, fit_size: tuple[int, int] | None = None) -> tuple[
     """
     try:
         with Image.open(path) as image:
-            turns = fit_size is not None and _only_fits_turned(
-                image.size, _orientation(image), fit_size
-            )
-            return image.size[::-1] if turns else image.size
+            orientation = _orientation(image)
+            turns = fit_size is not None and _only_fits_turned(image.size, orientation, fit_size)
+            width, height = image.size[::-1] if turns else image.size
+            return PhotoFrame(width, height, orientation, turns)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise PhotoError(f"{path}: not a readable photo ({error}).") from error
 

@@ -88,6 +88,11 @@ class AnnotatedPhoto:
         """The photo's file."""
         return self.root / self.image
 
+    @property
+    def stated_size(self) -> tuple[int, int] | None:
+        """(width, height) that the annotation states, or None."""
+        return (self.width, self.height) if self.width and self.height else None
+
 
 @dataclass(frozen=True)
 class Dataset:

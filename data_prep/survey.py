@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 
 from data_prep.blur import blur_score
-from data_prep.boxes import DegenerateBoxError, clip_box
+from data_prep.clip_faces import clip_faces, tell_frame
 from data_prep.crop import crop_face
 from data_prep.duplicates import Fingerprint, describe_photo
 from data_prep.files import output_error
-from data_prep.photo import PhotoError, read_photo
+from data_prep.photo import PhotoError, PhotoFrame, read_photo
 from data_prep.progress import show_progress
 from data_prep.records import AnnotatedPhoto, Face, Finding
 
@@ -92,48 +92,30 @@ def crop_name(photo: AnnotatedPhoto, index: int) -> str:
 
 
 def _survey_photo(photo: AnnotatedPhoto, *, crops: Path, scale: float) -> SurveyedPhoto:
-    stated = (photo.width, photo.height) if photo.width and photo.height else None
-    image, annotation = f"{photo.source}/{photo.image}", f"{photo.source}/{photo.annotation}"
     try:
-        decoded = read_photo(photo.path, fit_size=stated)
+        decoded = read_photo(photo.path, fit_size=photo.stated_size)
     except PhotoError as error:
+        image = f"{photo.source}/{photo.image}"
         finding = Finding(image, "unreadable-photo", str(error), dropped=True)
         return SurveyedPhoto(photo, 0, 0, (), None, (finding,))
     size = (decoded.width, decoded.height)
-    findings: list[Finding] = []
-    if decoded.upright:
-        message = f"{image}: boxes refer to the turned photo (EXIF {decoded.orientation})."
-        findings.append(Finding(image, "turned-photo", message, dropped=False))
-    elif stated not in (None, size):
-        message = (
-            f"{annotation}: states {stated[0]} × {stated[1]}, "
-            f"the photo has {size[0]} × {size[1]}; boxes are taken as pixels of the photo."
-        )
-        findings.append(Finding(annotation, "size-differs", message, dropped=False))
+    found, clip_findings = clip_faces(photo, *size)
+    findings = [
+        *tell_frame(photo, PhotoFrame(*size, decoded.orientation, decoded.upright)),
+        *clip_findings,
+    ]
     faces: list[SurveyedFace] = []
-    for face in photo.faces:
-        try:
-            box, clipped = clip_box(face.box, *size)
-        except DegenerateBoxError as error:
-            message = f"{annotation}: object {face.object}: {error}; it is left out."
-            findings.append(Finding(annotation, "degenerate-box", message, dropped=True))
-            continue
-        if clipped:
-            message = (
-                f"{annotation}: object {face.object} reaches over the border of the photo "
-                f"({size[0]} × {size[1]}) and was clipped."
-            )
-            findings.append(Finding(annotation, "clipped-box", message, dropped=False))
-        crop = crop_face(decoded.pixels, box, scale)
+    for face in found:
+        crop = crop_face(decoded.pixels, face.box, scale)
         name = crop_name(photo, face.object)
         _write_crop(crops / name, crop)
-        kept = Face(face.object, face.label, box, face.difficult)
-        faces.append(SurveyedFace(kept, blur_score(crop), name))
+        faces.append(SurveyedFace(face, blur_score(crop), name))
     fingerprint = describe_photo(decoded.pixels)
     return SurveyedPhoto(photo, *size, tuple(faces), fingerprint, tuple(findings))
 
 
-def _write_crop(path: Path, crop: np.ndarray) -> None:
+def encode_crop(crop: np.ndarray) -> bytes:
+    """A crop (side × side × 3, uint8, RGB) as the bytes of a JPEG file."""
     # Full chroma resolution: halving it would blur faces of 20 pixels.
     options = [
         cv2.IMWRITE_JPEG_QUALITY,
@@ -141,8 +123,11 @@ def _write_crop(path: Path, crop: np.ndarray) -> None:
         cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
         cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
     ]
-    encoded = cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), options)[1]
+    return cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), options)[1].tobytes()
+
+
+def _write_crop(path: Path, crop: np.ndarray) -> None:
     try:
-        path.write_bytes(encoded.tobytes())
+        path.write_bytes(encode_crop(crop))
     except OSError as error:
         raise output_error(path, error) from error

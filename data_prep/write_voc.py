@@ -8,8 +8,9 @@ from pathlib import Path
 
 from data_prep.edit_voc import Edit, edit_voc
 from data_prep.errors import DatasetError
-from data_prep.files import OutputError, make_folder, write_atomically, write_json
+from data_prep.files import make_folder, write_atomically, write_json
 from data_prep.labels import ALIASES, UnknownLabelError, canonical_label
+from data_prep.output_folder import refuse_dataset_folders, refuse_other_files
 from data_prep.progress import show_progress
 from data_prep.records import AnnotatedPhoto, Dataset
 from data_prep.voc import parse_voc
@@ -36,18 +37,8 @@ def check_voc_folder(out: Path, datasets: Sequence[Dataset]) -> None:
             )
     folders = {out / dataset.source for dataset in datasets}
     folders |= {(out / p.source / p.annotation).parent for d in datasets for p in d.photos}
-    for root in (dataset.root.resolve() for dataset in datasets):
-        for folder in sorted(folders):
-            target = folder.resolve()  # Links may lead anywhere.
-            if target.is_relative_to(root) or root.is_relative_to(target):
-                raise OutputError(
-                    f"{folder}: meets the dataset {root}, where nothing is ever written; "
-                    "choose another folder with --write-voc."
-                )
-    if out.is_dir() and any(out.iterdir()) and not (out / RECORD).is_file():
-        raise OutputError(
-            f"{out}: holds other files; choose an empty or a new folder with --write-voc."
-        )
+    refuse_dataset_folders(folders, [dataset.root for dataset in datasets], "--write-voc")
+    refuse_other_files(out, RECORD, "--write-voc")
 
 
 def write_voc(

@@ -83,7 +83,8 @@ def train_classifier(
     crops: ReadCrop = read
     if recipe.masks == "drawn":
         shown, crops = mask_bare_faces(chosen, read, split=TRAIN, seed=recipe.seed)
-        say(f"drawn masks in place of real ones: {_count(shown)}")
+        say("drawn masks in place of real ones")
+        _tell_counts(shown, say)
     labels = shown.loc[shown["split"] == TRAIN, "label"]
     shown, crops = add_drawn_faces(shown, crops, recipe)
     loaders = make_loaders(shown, crops, recipe, recipe.sizes[0], device)

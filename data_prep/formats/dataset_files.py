@@ -142,7 +142,11 @@ def _list_folder(root: Path) -> DatasetFiles:
 
 
 class PhotoFinder:
-    """Finds photos by name, then by stem; of several, the one nearest to the annotation."""
+    """Finds photos by name, then by stem.
+
+    Of several, the one whose folders are those written before the name, if any are; then the one
+    with the annotation's stem; then the one with the shortest path.
+    """
 
     def __init__(self, photos: Sequence[Path]) -> None:
         self._by_name: dict[str, list[Path]] = {}
@@ -167,6 +171,8 @@ class PhotoFinder:
         )
         if not candidates:
             return None
+        shared = {photo: _count_shared_ends(photo, filename) for photo in candidates}
+        candidates = [photo for photo in candidates if shared[photo] == max(shared.values())]
         own_stem = [photo for photo in candidates if photo.stem == annotation.stem]
         return min(own_stem or candidates, key=lambda photo: (len(photo.parts), photo))
 
@@ -176,6 +182,17 @@ def _walk(root: Path) -> Iterator[Path]:
         hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
         if not hidden and path.is_file():
             yield path
+
+
+def _count_shared_ends(photo: Path, written: str) -> int:
+    """How many parts, from the last on, a photo's path and one written elsewhere have alike."""
+    count = 0
+    parts = zip(reversed(photo.parts), reversed(PureWindowsPath(written).parts), strict=False)
+    for one, other in parts:
+        if _fold(one) != _fold(other):
+            break
+        count += 1
+    return count
 
 
 def _is_writable_as_text(path: Path) -> bool:

@@ -109,10 +109,13 @@ def test_learning_from_drawn_masks_only(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(drawn_faces, "draw_on_crop", lambda crop, *_: 255 - crop)
     recipe = change(masks="drawn", incorrect="exclude", architecture="sequential")
     run = train(prepared, tmp_path / "a", recipe)
-    assert run.lines[1] == (
-        "drawn masks in place of real ones: train: with_mask 12, without_mask 12, "
-        "mask_weared_incorrect 0; valid: with_mask 4, without_mask 4, mask_weared_incorrect 0"
-    )
+    assert run.lines[1:3] == [
+        "drawn masks in place of real ones",
+        (
+            "train: with_mask 12, without_mask 12, "
+            "mask_weared_incorrect 0; valid: with_mask 4, without_mask 4, mask_weared_incorrect 0"
+        ),
+    ]
 
 
 def test_unknown_policy_is_refused():

@@ -1,0 +1,101 @@
+"""Photos of a dataset with the pixels their boxes refer to, ready to be written elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from data_prep.boxes import clip_box
+from data_prep.clip_faces import clip_faces, tell_frame
+from data_prep.photo import UPRIGHT, PhotoError, PhotoFrame, read_frame
+from data_prep.progress import show_progress
+from data_prep.records import AnnotatedPhoto, Box, Face, Finding
+
+_SWAPS_SIDES = frozenset({5, 6, 7, 8})
+
+
+@dataclass(frozen=True)
+class FramedPhoto:
+    """A photo whose size is known and whose faces lie in it.
+
+    Attributes:
+        photo: The photo as annotated.
+        image: Where it lies in the folder that is written, with forward slashes.
+        width, height: Of the pixels that boxes refer to.
+        faces: Faces with boxes clipped to the photo.
+        turn: EXIF orientation (1 to 8) that still has to turn these pixels upright.
+    """
+
+    photo: AnnotatedPhoto
+    image: str
+    width: int
+    height: int
+    faces: tuple[Face, ...]
+    turn: int
+
+    @property
+    def annotation(self) -> str:
+        """The annotation file as `source/path`."""
+        return f"{self.photo.source}/{self.photo.annotation}"
+
+
+def frame_photos(
+    photos: Sequence[AnnotatedPhoto],
+) -> tuple[list[FramedPhoto], list[Finding]]:
+    """Read the headers of photos and clip their faces.
+
+    A photo without a readable header is used by the size its annotation states, with a finding;
+    without a stated size it is left out.
+    """
+    framed: list[FramedPhoto] = []
+    findings: list[Finding] = []
+    for photo in show_progress(photos, len(photos), "reading sizes of photos"):
+        stated = photo.stated_size
+        try:
+            frame = read_frame(photo.path, fit_size=stated)
+        except PhotoError as error:
+            name = f"{photo.source}/{photo.image}"
+            findings.append(Finding(name, "unreadable-photo", str(error), dropped=stated is None))
+            if stated is None:
+                continue
+            frame = PhotoFrame(*stated, UPRIGHT, upright=False)
+        findings += tell_frame(photo, frame)
+        faces, clips = clip_faces(photo, frame.width, frame.height)
+        findings += clips
+        turn = UPRIGHT if frame.upright else frame.orientation
+        framed.append(FramedPhoto(photo, photo.image, frame.width, frame.height, faces, turn))
+    return framed, findings
+
+
+def turn_upright(photo: FramedPhoto) -> FramedPhoto:
+    """The same photo with boxes and size as it is looked at, turned by its EXIF orientation."""
+    if photo.turn == UPRIGHT:
+        return photo
+    width, height = photo.width, photo.height
+    size = (height, width) if photo.turn in _SWAPS_SIDES else (width, height)
+    faces = tuple(
+        # Clipped again, since the arithmetic may put an edge off the border by a rounding.
+        replace(face, box=clip_box(turn_box(face.box, width, height, photo.turn), *size)[0])
+        for face in photo.faces
+    )
+    return replace(photo, width=size[0], height=size[1], faces=faces, turn=UPRIGHT)
+
+
+def turn_box(box: Box, width: int, height: int, orientation: int) -> Box:
+    """A box of stored pixels as it lies in the photo turned by an EXIF orientation.
+
+    Args:
+        box: In stored pixels.
+        width: Of the stored photo.
+        height: The same.
+        orientation: 1 to 8 (EXIF 2.3, tag 0x0112).
+
+    >>> turn_box(Box(0, 0, 10, 20), 100, 50, 6)
+    Box(xmin=30, ymin=0, xmax=50, ymax=10)
+    """
+    x0, y0, x1, y1 = box
+    if orientation in {2, 3, 7, 8}:
+        x0, x1 = width - x1, width - x0
+    if orientation in {3, 4, 6, 7}:
+        y0, y1 = height - y1, height - y0
+    return Box(y0, x0, y1, x1) if orientation in _SWAPS_SIDES else Box(x0, y0, x1, y1)

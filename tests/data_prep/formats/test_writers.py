@@ -1,0 +1,243 @@
+"""What is written, read again by parsers that know nothing of the writers."""
+
+import csv
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from PIL import Image, ImageOps
+
+from data_prep.convert import ConvertOptions, convert
+from data_prep.dataset import read_dataset
+from data_prep.errors import DatasetError
+from data_prep.formats.reader import Format, ReadOptions
+from data_prep.formats.recognise import READERS
+from data_prep.framed import turn_box
+from data_prep.place_photos import PhotoMode
+from data_prep.records import Box
+from tests.data_prep.formats.odd_dataset import FACES, SIZE, make_odd_dataset
+from tests.makers import add_example, make_photo, make_voc
+
+AS_WRITTEN = ReadOptions(classes=None)
+
+
+@pytest.fixture
+def odd(tmp_path):
+    return make_odd_dataset(tmp_path / "odd")
+
+
+@pytest.fixture
+def write(odd, tmp_path):
+    def call(form, root=odd, **options):
+        photos = PhotoMode.NONE if form is Format.CROPS else PhotoMode.COPY
+        result = convert(root, tmp_path / form, ConvertOptions(form, photos, **options))
+        return tmp_path / form, result
+
+    return call
+
+
+def test_voc_files(write):
+    out, result = write(Format.VOC)
+    assert result.record["not_held"] == {}
+    for image, faces in FACES.items():
+        file = out / image.replace("images", "annotations").replace("jpg", "xml")
+        root = ElementTree.parse(file.with_suffix(".xml")).getroot()
+        # The name alone where it tells the photo.
+        name = image if "año" in image else image.split("/")[-1]
+        assert root.findtext("filename") == name
+        assert [root.findtext(f"size/{side}") for side in ("width", "height")] == ["120", "90"]
+        objects = root.findall("object")
+        assert [o.findtext("name") for o in objects] == [label for label, _ in faces]
+        assert {o.findtext("difficult") for o in objects} <= ({"1"} if "png" in image else {"0"})
+        for element, (_, box) in zip(objects, faces, strict=True):
+            assert tuple(float(side.text) for side in element.find("bndbox")) == box
+    text = (out / "annotations" / "empty.xml").read_text(encoding="utf-8")
+    assert text == (
+        "<?xml version='1.0' encoding='UTF-8'?>\n<annotation>\n\t<folder>images</folder>\n"
+        "\t<filename>empty.jpg</filename>\n\t<size>\n\t\t<width>120</width>\n"
+        "\t\t<height>90</height>\n\t\t<depth>3</depth>\n\t</size>\n"
+        "\t<segmented>0</segmented>\n</annotation>\n"
+    )
+
+
+def test_voc_of_photos_that_share_a_stem(write, tmp_path):
+    root = tmp_path / "set"
+    for name, seed in (("a.jpg", 1), ("a.png", 2)):
+        make_photo(root / name, seed=seed)
+        make_voc(root / f"{name}.xml", name)
+    out, _ = write(Format.VOC, root)
+    assert sorted(path.name for path in out.rglob("*.xml")) == ["a.jpg.xml", "a.png.xml"]
+
+
+def test_voc_of_a_name_that_xml_forbids(write, tmp_path):
+    root = tmp_path / "set"
+    make_photo(root / "a\x01b.jpg")
+    make_voc(root / "a\x01b.xml", "")
+    with pytest.raises(DatasetError, match=r"XML can't hold the name .* rename it"):
+        write(Format.VOC, root)
+    assert not (tmp_path / "voc").exists()
+
+
+def test_yolo_files(write):
+    out, result = write(Format.YOLO)
+    assert result.record["not_held"] == {"difficult flags": 1}
+    data = yaml.safe_load((out / "data.yaml").read_text(encoding="utf-8"))
+    assert data["train"] == "images"
+    for image, faces in FACES.items():
+        assert (out / image).is_file()
+        labels = Path(str(out / image).replace("/images/", "/labels/")).with_suffix(".txt")
+        lines = labels.read_text().splitlines()
+        assert len(lines) == len(faces)
+        for line, (label, box) in zip(lines, faces, strict=True):
+            number, x, y, w, h = line.split()
+            assert data["names"][int(number)] == label
+            x, w = float(x) * SIZE[0], float(w) * SIZE[0]
+            y, h = float(y) * SIZE[1], float(h) * SIZE[1]
+            read = (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
+            assert read == pytest.approx(box, abs=1e-6)
+
+
+def test_yolo_of_photos_that_share_a_stem(write, tmp_path):
+    root = tmp_path / "set"
+    for name, seed in (("a.jpg", 1), ("a.png", 2)):
+        make_photo(root / name, seed=seed)
+        make_voc(root / f"{name}.xml", name)
+    out, result = write(Format.YOLO, root)
+    assert [f.kind for f in result.findings] == ["name-clash"]
+    assert result.record["left_out"] == 1
+    # Without labels of its own, the second must not pass for a photo without faces.
+    assert [path.name for path in (out / "images").iterdir()] == ["a.jpg"]
+
+
+def test_yolo_photo_below_two_folders_called_images(write, tmp_path):
+    root = tmp_path / "set"
+    make_photo(root / "images" / "b" / "images" / "a.jpg")
+    make_voc(root / "a.xml", "a.jpg")
+    out, _ = write(Format.YOLO, root)
+    # Trainers replace the last one.
+    assert (out / "images" / "b" / "labels" / "a.txt").is_file()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_yolo_boxes_lie_in_the_upright_photo(write, tmp_path, orientation):
+    pixels = np.zeros((60, 100, 3), np.uint8)
+    pixels[7:23, 11:31] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    (tmp_path / "set").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "set" / "a.png", exif=exif)
+    make_voc(tmp_path / "set" / "a.xml", "a.png", [("mask", (11, 7, 31, 23))], (100, 60))
+    out, _ = write(Format.YOLO, tmp_path / "set")
+    upright = ImageOps.exif_transpose(Image.open(out / "images" / "a.png"))
+    x, y, w, h = cv2.boundingRect(np.array(upright.convert("L")))
+    width, height = upright.size
+    wanted = ((x + w / 2) / width, (y + h / 2) / height, w / width, h / height)
+    shares = (out / "labels" / "a.txt").read_text().split()[1:]
+    assert tuple(map(float, shares)) == pytest.approx(wanted, abs=1e-11)
+
+
+def test_boxes_that_refer_to_the_upright_photo_are_not_turned_again(write, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    make_photo(tmp_path / "set" / "a.jpg", 100, 60, exif=exif)
+    make_voc(tmp_path / "set" / "a.xml", "a.jpg", [("mask", (6, 10, 30, 50))], (60, 100))
+    out, _ = write(Format.YOLO, tmp_path / "set")
+    assert (out / "labels" / "a.txt").read_text() == "0 0.3 0.3 0.4 0.4\n"
+
+
+def test_turning_goes_round():
+    box, around = Box(1, 2, 30, 20), Box(1, 2, 30, 20)
+    for width, height in ((100, 50), (50, 100), (100, 50), (50, 100)):
+        around = turn_box(around, width, height, 6)
+    assert around == box
+
+
+def test_coco_file(write):
+    out, result = write(Format.COCO)
+    assert result.record["not_held"] == {}
+    record = json.loads((out / "annotations.json").read_text(encoding="utf-8"))
+    names = {category["id"]: category["name"] for category in record["categories"]}
+    images = {image["id"]: image for image in record["images"]}
+    assert {(i["file_name"], i["width"], i["height"]) for i in images.values()} == {
+        (image, *SIZE) for image in FACES
+    }
+    read = {image: [] for image in FACES}
+    for item in record["annotations"]:
+        image = images[item["image_id"]]["file_name"]
+        x, y, w, h = item["bbox"]
+        read[image].append((names[item["category_id"]], pytest.approx((x, y, x + w, y + h))))
+        assert item["area"] == pytest.approx(w * h)
+        assert item["iscrowd"] == 0
+        assert item.get("difficult", 0) == int("png" in image)
+    assert read == FACES
+    assert len({item["id"] for item in record["annotations"]}) == 4
+
+
+def test_csv_file(write):
+    out, result = write(Format.CSV)
+    assert result.record["not_held"] == {}
+    with (out / "annotations.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    read = {image: [] for image in FACES}
+    for row in rows:
+        assert (row["width"], row["height"]) == ("120", "90")
+        if row["image"] == "images/empty.jpg":
+            assert {row[key] for key in list(row)[3:]} == {""}
+            continue
+        box = tuple(float(row[side]) for side in ("xmin", "ymin", "xmax", "ymax"))
+        assert int(row["object"]) == len(read[row["image"]])
+        read[row["image"]].append((row["label"], box))
+        assert row["difficult"] == str(int("png" in row["image"]))
+    assert read == FACES
+    assert len(rows) == 5
+
+
+def test_crops(write):
+    out, result = write(Format.CROPS, scale=2)
+    assert result.record["not_held"] == {
+        "places in the photo": 4,
+        "difficult flags": 1,
+        "photos without faces": 1,
+    }
+    crops = {path.parent.name: Image.open(path).size for path in out.rglob("*.jpg")}
+    assert crops == {"Mask, worn": (80, 80), "no mask": (99, 99), "with_mask": crops["with_mask"]}
+    assert len(list((out / "with_mask").iterdir())) == 2
+
+
+@pytest.mark.parametrize("label", ["../up", "a/b", ".hidden", "CON:", "tail."])
+def test_class_that_can_not_be_a_folder(write, tmp_path, label):
+    add_example(tmp_path / "set", "a", 0, [(label, (5, 5, 45, 44))])
+    with pytest.raises(DatasetError, match="can't be the name of a folder"):
+        write(Format.CROPS, tmp_path / "set")
+    assert not (tmp_path / "up").exists()
+    assert not (tmp_path / "crops").exists()
+
+
+@pytest.mark.parametrize("form", [form for form in Format if form is not Format.CROPS])
+def test_round_trip(odd, write, form):
+    if form not in READERS:
+        pytest.skip(f"no reader of {form} yet")
+    out, _ = write(form)
+    first, again = read_dataset(odd, AS_WRITTEN), read_dataset(out, AS_WRITTEN)
+    assert [photo.image for photo in again.photos] == [photo.image for photo in first.photos]
+    for old, new in zip(first.photos, again.photos, strict=True):
+        assert [face.label for face in new.faces] == [face.label for face in old.faces]
+        for mine, wanted in zip(new.faces, old.faces, strict=True):
+            tolerance = {Format.YOLO: 1e-6, Format.COCO: 1e-12}.get(form, 0)
+            assert mine.box == pytest.approx(wanted.box, abs=tolerance, rel=0)
+            if form is not Format.YOLO:
+                assert mine.difficult == wanted.difficult
+
+
+def test_crops_round_trip(odd, write):
+    if Format.CROPS not in READERS:
+        pytest.skip("no reader of crops yet")
+    out, _ = write(Format.CROPS)
+    first, again = read_dataset(odd, AS_WRITTEN), read_dataset(out, AS_WRITTEN)
+    assert sorted(f.label for p in again.photos for f in p.faces) == sorted(
+        f.label for p in first.photos for f in p.faces
+    )

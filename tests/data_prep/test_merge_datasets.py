@@ -1,0 +1,158 @@
+"""Several datasets as one."""
+
+import csv
+import json
+import shutil
+
+import pytest
+
+from tests.makers import add_example, hash_tree, make_dataset
+
+RARE = ("mask_weared_incorrect", (60, 20.5, 100, 70))
+
+
+@pytest.fixture
+def sources(tmp_path):
+    """Two datasets that share a file under other names."""
+    one = make_dataset(tmp_path / "data" / "one", photos=4)
+    two = make_dataset(tmp_path / "data" / "two", photos=3, seed=1)
+    add_example(two, "photo9", 90, [("Bare", (1, 2, 41, 42)), ("with_mask", (50, 2, 90, 42))])
+    shutil.copy(one / "images" / "photo0.jpg", two / "images" / "photo9.jpg")
+    return one, two
+
+
+@pytest.fixture
+def merge(run, sources, tmp_path):
+    def call(one="", two='[sources.two.recode]\nBare = "without_mask"', top=""):
+        table = tmp_path / "recode.toml"
+        table.write_text(
+            f'{top}\n[sources.one]\npath = "data/one"\nlicence = "CC0 1.0"\n{one}\n'
+            f'[sources.two]\npath = "data/two"\norigin = "a, \\"b\\""\n{two}\n'
+        )
+        before = hash_tree(tmp_path / "data")
+        result = run("merge", table, "-o", tmp_path / "out", "--workers", 1)
+        assert hash_tree(tmp_path / "data") == before
+        return result
+
+    return call
+
+
+@pytest.fixture
+def rows(tmp_path):
+    def read():
+        path = tmp_path / "out" / "annotations.csv"
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    return read
+
+
+def count(rows, source):
+    labels = [row["label"] for row in rows if row["source"] == source]
+    return {label: labels.count(label) for label in sorted(set(labels))}
+
+
+def told(tmp_path):
+    return json.loads((tmp_path / "out" / "merge.json").read_text(encoding="utf-8"))
+
+
+def test_merge(merge, rows, tmp_path):
+    result = merge()
+    assert result.exit_code == 0
+    table = rows()
+    assert len(table) == 16
+    assert count(table, "two") == {"mask_weared_incorrect": 1, "with_mask": 5, "without_mask": 2}
+    assert {row["licence"] for row in table if row["source"] == "one"} == {"CC0 1.0"}
+    assert {row["origin"] for row in table if row["source"] == "two"} == {'a, "b"'}
+    for row in table:
+        assert row["image"].startswith(f"photos/{row['source']}/images/")
+        assert (tmp_path / "out" / row["image"]).is_file()
+    same = {row["group"] for row in table if row["image"].endswith(("one/images/photo0.jpg",))}
+    assert same == {row["group"] for row in table if row["image"].endswith("photo9.jpg")}
+    assert same == {"one/images/photo0.jpg"}
+    record = told(tmp_path)
+    assert record["sources"]["two"]["before"]["Bare"] == 1
+    assert record["sources"]["two"]["recoded"]["Bare"] == "without_mask"
+    assert record["duplicates"]["first_identical"] == [
+        ["one/images/photo0.jpg", "two/images/photo9.jpg"]
+    ]
+    assert "1 photos identical" in result.stdout
+    assert merge().stdout == f"{tmp_path / 'out'} is up to date: nothing to do.\n"
+
+
+def test_identical_photos_only_in_the_first_source(merge, rows, tmp_path):
+    merge(top='exact_duplicates = "first"')
+    assert not [row for row in rows() if row["image"].endswith("photo9.jpg")]
+    assert len(rows()) == 14
+    assert told(tmp_path)["sources"]["two"]["identical_photos_left_out"] == 1
+
+
+@pytest.mark.parametrize(
+    ("policy", "wanted"),
+    [
+        ("own", {"mask_weared_incorrect": 1, "with_mask": 6, "without_mask": 1}),
+        ("without_mask", {"with_mask": 6, "without_mask": 2}),
+        ("exclude", {"with_mask": 6, "without_mask": 1}),
+    ],
+)
+def test_policy_for_the_rare_class(merge, rows, policy, wanted):
+    merge(one=f'incorrect = "{policy}"')
+    assert count(rows(), "one") == wanted
+
+
+def test_two_classes(merge, rows):
+    both = 'incorrect = "without_mask"\n'
+    recode = '[sources.two.recode]\nBare = "without_mask"'
+    merge(both, both + recode, 'classes = ["with_mask", "without_mask"]')
+    assert {row["label"] for row in rows()} == {"with_mask", "without_mask"}
+
+
+def test_excluded_faces_and_photos(merge, rows, tmp_path):
+    merge(
+        '[sources.one.recode]\nwithout_mask = "exclude-photo"',
+        '[sources.two.recode]\nBare = "exclude-face"\nwith_mask = "exclude-face"',
+    )
+    assert count(rows(), "one") == {"mask_weared_incorrect": 1, "with_mask": 5}
+    one, two = (told(tmp_path)["sources"][name] for name in ("one", "two"))
+    assert (one["excluded_photos"], one["excluded_faces"]) == (1, 2)
+    assert (two["excluded_photos"], two["excluded_faces"], two["emptied_photos"]) == (0, 6, 2)
+    # Photos that lost all their faces stay, as photos without faces.
+    assert len([row for row in rows() if row["source"] == "two" and not row["label"]]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"two": ""}, r"error: sources.two: {data}/two/annotations/photo9.xml: object 0: unknown"),
+        ({"one": 'licens = "x"'}, "sources.one: unknown key 'licens': did you mean 'licence'?"),
+        ({"top": 'clases = ["a"]'}, "unknown key 'clases': did you mean 'classes'?"),
+        ({"top": 'exact_duplicates = "last"'}, "exact_duplicates: Input should be"),
+        ({"one": 'incorrect = "none"'}, "sources.one.incorrect: Input should be"),
+        (
+            {"one": '[sources.one.recode]\nmask = "with_maks"'},
+            "'mask' = 'with_maks': no such class; did you mean 'with_mask'?",
+        ),
+        (
+            {"one": '[sources.three]\npath = "data/none"'},
+            "sources.three.path: {data}/none: no such",
+        ),
+        ({"one": '[sources.three]\npath = "data/./one"'}, "one and three are the same folder"),
+        ({"one": '[sources.three]\npath = "data"'}, "same folder or lie in one another"),
+        ({"one": '[sources."../x"]\npath = "data"'}, "becomes a folder; use letters"),
+        ({"top": "= broken"}, "can't be read as TOML"),
+    ],
+)
+def test_wrong_table_is_one_clear_error(merge, tmp_path, arguments, reason):
+    result = merge(**arguments)
+    assert result.exit_code == 2
+    assert reason.format(data=tmp_path / "data") in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_datasets_are_never_written_to(run, merge, sources, tmp_path):
+    merge()
+    before = hash_tree(sources[0])
+    result = run("merge", tmp_path / "recode.toml", "-o", sources[0] / "out")
+    assert result.exit_code == 2
+    assert "meets the dataset" in result.stderr
+    assert hash_tree(sources[0]) == before
