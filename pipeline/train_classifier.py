@@ -26,6 +26,7 @@ from pipeline.compute import seed_everything
 from pipeline.drawn_faces import add_drawn_faces
 from pipeline.plots import plot_confusion, plot_curves, plot_top_losses
 from pipeline.recipe import ClassifierRecipe
+from pipeline.right_angles import add_turned_faces
 from pipeline.runs import CHECKPOINT, Run
 from pipeline.stages import Row, StageKeeper
 from pipeline.weights import CLASSIFIER, ClassifierCard, save_weights
@@ -68,7 +69,7 @@ def train_classifier(
     def read(crop: str) -> np.ndarray:
         return read_photo(prepared / crop).pixels
 
-    shown, crops = add_drawn_faces(chosen, read, recipe)
+    shown, crops = add_turned_faces(*add_drawn_faces(chosen, read, recipe), recipe)
     loaders = make_loaders(shown, crops, recipe, recipe.sizes[0], device)
     labels = chosen.loc[chosen["split"] == TRAIN, "label"]
     learn = make_learner(loaders, labels, recipe, run.folder, say, fresh=checkpoint is None)
