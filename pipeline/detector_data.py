@@ -1,4 +1,4 @@
-"""Training windows for the detector: photos scaled, cut, flipped and recoloured."""
+"""Training windows for the detector: photos turned, scaled, cut, flipped and recoloured."""
 
 from __future__ import annotations
 
@@ -77,7 +77,12 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor, bool]]):
         scene = self.scenes[order[place]]
         rng = np.random.default_rng((self.recipe.seed, index, 1))
         pixels = read_photo(scene.path, fit_size=scene.size).pixels
-        window, boxes = cut_window(pixels, scene.boxes, self.recipe, rng)
+        boxes = scene.boxes
+        if self.recipe.rotated:
+            # Chance of its own, so that the other draws are those of a recipe without.
+            turn = np.random.default_rng((self.recipe.seed, index, 2))
+            pixels, boxes = turn_photo(pixels, boxes, int(turn.choice([0, *self.recipe.rotated])))
+        window, boxes = cut_window(pixels, boxes, self.recipe, rng)
         window = recolour(window, rng)
         if rng.random() < 0.5:
             window = window[:, ::-1]
@@ -86,6 +91,25 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor, bool]]):
         pixels = window.transpose(2, 0, 1).copy()
         score_only = scene.source in self.recipe.score_only
         return torch.from_numpy(pixels), torch.from_numpy(boxes), score_only
+
+
+def turn_photo(pixels: np.ndarray, boxes: np.ndarray, angle: int) -> tuple[np.ndarray, np.ndarray]:
+    """Turn a photo with its boxes.
+
+    Args:
+        pixels: Height × width × 3.
+        boxes: Faces × 4: xmin, ymin, xmax, ymax, in pixels.
+        angle: A multiple of 90 degrees, counter-clockwise.
+
+    Returns:
+        The photo, and boxes in its pixels, in the same order and type.
+    """
+    for _ in range(angle // 90 % 4):
+        xmin, ymin, xmax, ymax = boxes.T
+        width = pixels.shape[1]
+        boxes = np.stack([ymin, width - xmax, ymax, width - xmin], axis=1).astype(boxes.dtype)
+        pixels = np.rot90(pixels)
+    return np.ascontiguousarray(pixels), boxes
 
 
 def cut_window(

@@ -11,7 +11,8 @@ import torch
 
 from data_prep.crop import resize_crop
 from data_prep.labels import BARE, MASKED, RARE_CLASS
-from data_prep.masks import Worn, draw_mask
+from data_prep.mask_shapes import Worn
+from data_prep.masks import draw_mask
 from data_prep.split import TRAIN
 from pipeline.classifier_data import ReadCrop
 from pipeline.console import SHIPPED

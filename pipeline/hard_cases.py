@@ -12,7 +12,8 @@ from PIL import Image
 from skimage import data
 
 from data_prep.labels import BARE, MASKED, RARE_CLASS
-from data_prep.masks import Worn, draw_mask
+from data_prep.mask_shapes import Worn
+from data_prep.masks import draw_mask
 from pipeline.detector import Detector
 from pipeline.predict import FacePrediction, TwoStage
 

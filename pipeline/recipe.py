@@ -22,6 +22,10 @@ Incorrect = Literal["own", "without_mask", "exclude"]
 """What a mask worn wrongly counts as."""
 
 
+RightAngle = Literal[90, 180, 270]
+"""Degrees, counter-clockwise."""
+
+
 class RecipeError(UserError, ValueError):
     """A recipe that can't be used; the message names the file, the key and what would do."""
 
@@ -53,6 +57,8 @@ class ClassifierRecipe(BaseModel):
         repeat_rare: How often each face of the rare class, drawn ones too, is shown in an epoch.
         drawn: Faces of the rare class made by drawing masks on bare ones, as a multiple of the
             real ones.
+        rotated: Turns by which copies of all training faces are added, drawn ones' too; see
+            `pipeline.right_angles`.
         shift: Farthest random shift of a crop, as a share of its side, as a detector's boxes shift.
         downscale: Share of training crops shrunk to a smaller face's size first.
         mirror: In use, average over a crop and its mirror image.
@@ -88,6 +94,7 @@ class ClassifierRecipe(BaseModel):
     undo_weights: float = Field(default=0.5, ge=0, le=1)
     repeat_rare: int = Field(default=1, ge=1)
     drawn: float = Field(default=0.0, ge=0)
+    rotated: list[RightAngle] = Field(default_factory=list)
     shift: float = Field(default=0.0, ge=0, le=0.3)
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
     mixup: float = Field(default=0.0, ge=0)
@@ -128,6 +135,8 @@ class DetectorRecipe(BaseModel):
         steps: Optimiser steps.
         input_size: Side in pixels of the square training windows; a multiple of 32.
         longest: Range of the longer side in pixels that whole photos are scaled to.
+        rotated: Turns of training photos before windows are cut from them; each, and none, gets an
+            equal share of the windows.
         lr: Peak learning rate of AdamW under one-cycle.
         ema: Decay of the averaged weights, which are the ones that are kept.
         negatives: Hard negative anchors per positive one.
@@ -148,6 +157,7 @@ class DetectorRecipe(BaseModel):
     batch_size: int = Field(default=16, ge=1)
     input_size: int = Field(default=640, ge=64, multiple_of=32)
     longest: tuple[float, float] = (600.0, 1400.0)
+    rotated: list[RightAngle] = Field(default_factory=list)
     lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=5e-4, ge=0)
     ema: float = Field(default=0.995, gt=0, lt=1)

@@ -34,6 +34,7 @@ from pipeline.drawn_faces import add_drawn_faces, mask_bare_faces
 from pipeline.plots import plot_confusion, plot_curves, plot_top_losses
 from pipeline.recipe import ClassifierRecipe
 from pipeline.reporting import Say
+from pipeline.right_angles import add_turned_faces
 from pipeline.runs import CHECKPOINT, Run
 from pipeline.stages import Row, StageKeeper
 from pipeline.tracking.tracker import Tracker, log_metrics
@@ -86,7 +87,7 @@ def train_classifier(
         say("drawn masks in place of real ones")
         _tell_counts(shown, say)
     labels = shown.loc[shown["split"] == TRAIN, "label"]
-    shown, crops = add_drawn_faces(shown, crops, recipe)
+    shown, crops = add_turned_faces(*add_drawn_faces(shown, crops, recipe), recipe)
     loaders = make_loaders(shown, crops, recipe, recipe.sizes[0], device)
     learn = make_learner(loaders, labels, recipe, run.folder, say, fresh=checkpoint is None)
     history: list[Row] = list(checkpoint["history"]) if checkpoint else []

@@ -30,6 +30,7 @@ from pipeline.compute import autocast, has_fast_bf16, seed_everything
 from pipeline.drawn_faces import add_drawn_faces
 from pipeline.recipe import ClassifierRecipe
 from pipeline.reporting import Say
+from pipeline.right_angles import add_turned_faces
 from pipeline.weights import ClassifierCard
 
 BATCH = 64
@@ -108,6 +109,7 @@ def train_short(
     # fastai wants a validation set; its one face is never looked at.
     table = pd.concat([faces.assign(split=TRAIN), faces.head(1).assign(split=VALID)])
     table, read = add_drawn_faces(table.reset_index(drop=True), crops.__getitem__, recipe)
+    table, read = add_turned_faces(table, read, recipe)
     learn = None
     with tempfile.TemporaryDirectory() as folder:
         for stage, size in enumerate(recipe.sizes):
