@@ -13,8 +13,8 @@ VOTE_SCORE = 0.02
 """Least score of a box with a say: a fixed one, so that no box depends on the faces asked for."""
 
 
-def vote_boxes(boxes: Tensor, scores: Tensor, keep: Tensor) -> Tensor:
-    """The kept boxes, each the mean of all that overlap it well, weighted by their scores.
+def weigh_votes(boxes: Tensor, scores: Tensor, keep: Tensor) -> Tensor:
+    """What each box counts for in the kept ones: its score, if it overlaps a kept one well.
 
     Gidaris and Komodakis 2015, "Object detection via a multi-region and semantic segmentation-aware
     CNN model", section 5.
@@ -25,8 +25,8 @@ def vote_boxes(boxes: Tensor, scores: Tensor, keep: Tensor) -> Tensor:
         keep: Indices of the K that non-maximum suppression kept.
 
     Returns:
-        K × 4, in the order of `keep`.
+        K × N, rows in the order of `keep` with sum 1: times the boxes, it gives the voted ones.
     """
     says = (box_iou(boxes[keep], boxes) >= VOTE_IOU) * scores * (scores >= VOTE_SCORE)
     says[torch.arange(len(keep)), keep] = scores[keep]
-    return says @ boxes / says.sum(dim=1, keepdim=True)
+    return says / says.sum(dim=1, keepdim=True)

@@ -20,9 +20,10 @@ from torch.utils.data import Dataset
 
 from data_prep.crop import Colour, fit_crop
 from data_prep.faces import select_sources
-from data_prep.labels import BARE, CLASSES, RARE_CLASS
+from data_prep.labels import CLASSES, RARE_CLASS
 from data_prep.split import TRAIN, VALID
-from pipeline.recipe import ClassifierRecipe, Incorrect
+from pipeline.class_policy import count_incorrect, learnt_classes
+from pipeline.recipe import ClassifierRecipe
 from pipeline.runs import PreparedError
 
 SMALLEST_SIDE = 16
@@ -105,7 +106,7 @@ def select_faces(faces: pd.DataFrame, recipe: ClassifierRecipe) -> pd.DataFrame:
         chosen = chosen[chosen["kept"] | (chosen["split"] == VALID)]
     chosen = count_incorrect(chosen, recipe.incorrect)
     train = chosen[chosen["split"] == TRAIN]
-    missing = [name for name in learnt_classes(recipe) if name not in set(train["label"])]
+    missing = [name for name in learnt_classes(recipe.incorrect) if name not in set(train["label"])]
     if missing or train.empty or (chosen["split"] == VALID).sum() == 0:
         what = f"class {missing[0]} in training" if missing else "the validation split"
         raise PreparedError(f"no face for {what}: check sources {recipe.sources or 'all'}.")
@@ -115,21 +116,6 @@ def select_faces(faces: pd.DataFrame, recipe: ClassifierRecipe) -> pd.DataFrame:
             "use --set batch_size=… with fewer."
         )
     return chosen.reset_index(drop=True)
-
-
-def count_incorrect(faces: pd.DataFrame, incorrect: Incorrect) -> pd.DataFrame:
-    """Faces with masks worn wrongly counted as a recipe says."""
-    is_wrong = faces["label"] == RARE_CLASS
-    if incorrect == "exclude":
-        return faces[~is_wrong]
-    if incorrect == "without_mask":
-        return faces.assign(label=faces["label"].where(~is_wrong, BARE))
-    return faces
-
-
-def learnt_classes(recipe: ClassifierRecipe) -> tuple[str, ...]:
-    """The classes that a recipe learns, in the order of `CLASSES`."""
-    return tuple(name for name in CLASSES if recipe.incorrect == "own" or name != RARE_CLASS)
 
 
 def make_loaders(

@@ -7,7 +7,6 @@ taken from the closer look, and the others from the first.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torchvision.ops import nms
 
@@ -48,10 +47,6 @@ def merge_looks(first: FaceBoxes, closer: FaceBoxes, factor: float) -> FaceBoxes
     """
     large = first.take(first.sides * factor >= FIRST_FROM)
     small = closer.take(closer.sides * factor < CLOSER_BELOW)
-    both = FaceBoxes(
-        np.concatenate([large.boxes, small.boxes]),
-        np.concatenate([large.scores, small.scores]),
-        np.concatenate([large.landmarks, small.landmarks]),
-    )
+    both = large.join(small)
     keep = nms(torch.from_numpy(both.boxes), torch.from_numpy(both.scores), NMS_IOU)
     return both.take(keep.numpy())

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import nms
 
+from data_prep.labels import CLASSES
 from pipeline.anchors import VARIANCES, decode_boxes, decode_landmarks, make_anchors
-from pipeline.box_voting import VOTE_SCORE, vote_boxes
+from pipeline.box_voting import VOTE_SCORE, weigh_votes
 from pipeline.closer_look import CLOSER_FACTOR, SURE_SCORE, has_tiny_faces, merge_looks
 from pipeline.compute import autocast, prepare_net
 from pipeline.face_boxes import NMS_IOU, FaceBoxes
@@ -69,6 +70,7 @@ class Detector:
         self.card = card
         self.device = device
         self.bf16 = bf16
+        self._columns = [CLASSES.index(name) for name in card.learnt]
 
     @property
     def sha256(self) -> str:
@@ -85,7 +87,7 @@ class Detector:
         state, card = load_weights(path, DetectorCard)
         if card.variances != VARIANCES:
             raise WeightsError(f"{path}: trained with variances {card.variances}, not {VARIANCES}.")
-        net = RetinaFace(card.negative_slope)
+        net = RetinaFace(card.negative_slope, len(card.learnt) or 1)
         try:
             net.load_state_dict(state)
         except RuntimeError as error:
@@ -150,19 +152,24 @@ class Detector:
                         (photos[index].shape[1], photos[index].shape[0]),
                         (scaled[index].shape[1], scaled[index].shape[0]),
                         min_score,
+                        self._columns,
                     )
         return [found[index] for index in range(len(photos))]
 
     def run_net(self, photos: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Boxes, face probabilities and landmarks for every anchor, not yet decoded.
+        """Boxes and landmarks, not yet decoded, and probabilities for every anchor.
 
         Args:
             photos: Batch × 3 × height × width, uint8, RGB.
+
+        Returns:
+            Box offsets; the chance of a face, or of one of each learnt class (batch × anchors ×
+            classes); landmark offsets.
         """
         inputs = normalise(photos.to(self.device), self.card)
         with autocast(self.device, bf16=self.bf16):
             outputs = self.net(inputs)
-        faces = outputs.scores.float().softmax(dim=-1)[..., 1]
+        faces = outputs.scores.float().softmax(dim=-1)[..., 1:]
         return outputs.boxes.float(), faces, outputs.landmarks.float()
 
 
@@ -193,15 +200,18 @@ def _select(
     photo_size: tuple[int, int],
     scaled_size: tuple[int, int],
     min_score: float,
+    columns: list[int],
 ) -> FaceBoxes:
     """Decode the anchors worth decoding, merge overlaps, and go back to pixels of the photo."""
-    offsets, scores, points = outputs
+    offsets, classes, points = outputs
+    scores = classes.sum(dim=-1)
     likely = scores >= min(min_score, VOTE_SCORE)
     scores = scores[likely]
     boxes = decode_boxes(offsets[likely], anchors[likely])
     keep = nms(boxes, scores, NMS_IOU)
     keep = keep[scores[keep] >= min_score][:MAX_FACES]
-    boxes, scores = vote_boxes(boxes, scores, keep), scores[keep]
+    votes = weigh_votes(boxes, scores, keep)
+    boxes, scores = votes @ boxes, scores[keep]
     landmarks = decode_landmarks(points[likely][keep], anchors[likely][keep])
     ratio = boxes.new_tensor([photo_size[0] / scaled_size[0], photo_size[1] / scaled_size[1]])
     limit = boxes.new_tensor(photo_size)
@@ -211,4 +221,12 @@ def _select(
         boxes[real].cpu().numpy(),
         scores[real].cpu().numpy(),
         (landmarks * ratio)[real].cpu().numpy(),
+        _spread(votes[real] @ classes[likely], columns) if columns else None,
     )
+
+
+def _spread(shares: Tensor, columns: list[int]) -> np.ndarray:
+    """Probabilities of all classes, given a face, from shares of those that were learnt."""
+    probabilities = shares.new_zeros(len(shares), len(CLASSES))
+    probabilities[:, columns] = shares / shares.sum(dim=1, keepdim=True)
+    return probabilities.cpu().numpy()

@@ -13,11 +13,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from data_prep.labels import BARE, CLASSES, RARE_CLASS
 from data_prep.photo import read_photo
+from pipeline.class_policy import learnt_classes
+from pipeline.detector_loss import FACE, IGNORED
 from pipeline.recipe import DetectorRecipe
 
 COLOUR = 0.3
 """Brightness, contrast and saturation change by up to this share."""
+
+Window = tuple[Tensor, Tensor, Tensor, bool]
+"""Pixels, boxes, their classes, and whether only scores teach."""
 
 GREY_SHARE = 0.05
 FOCUS_TRIES = 20
@@ -32,36 +38,49 @@ class Scene:
         path: The photo.
         size: (width, height) the boxes refer to.
         boxes: Faces × 4, float32, in pixels of the photo.
+        classes: Faces, int64, what their anchors should answer: `FACE`, or from there on the number
+            of the learnt class; `IGNORED` for a class that is left out.
     """
 
     source: str
     path: Path
     size: tuple[int, int]
     boxes: np.ndarray
+    classes: np.ndarray
 
 
-def collect_scenes(faces: pd.DataFrame, roots: dict[str, Path]) -> list[Scene]:
+def collect_scenes(
+    faces: pd.DataFrame, roots: dict[str, Path], recipe: DetectorRecipe
+) -> list[Scene]:
     """One scene per photo of a `faces.csv`, sorted by source and image.
 
     Args:
         faces: Rows of the split to use.
         roots: Folder of each source.
+        recipe: Says which classes are told apart.
     """
+    answers = dict.fromkeys(CLASSES, FACE)
+    if recipe.classify:
+        learnt = learnt_classes(recipe.incorrect)
+        answers = {name: FACE + place for place, name in enumerate(learnt)}
+        if recipe.incorrect == "without_mask":
+            answers[RARE_CLASS] = answers[BARE]
     scenes = []
     for key, rows in faces.groupby(["source", "image"], sort=True):
         source, image = map(str, key)
         boxes = rows[["xmin", "ymin", "xmax", "ymax"]].to_numpy(np.float32)
         size = (int(rows["width"].iloc[0]), int(rows["height"].iloc[0]))
-        scenes.append(Scene(source, roots[source] / image, size, boxes))
+        classes = np.array([answers.get(label, IGNORED) for label in rows["label"]], np.int64)
+        scenes.append(Scene(source, roots[source] / image, size, boxes, classes))
     return scenes
 
 
-class WindowDataset(Dataset[tuple[Tensor, Tensor, bool]]):
+class WindowDataset(Dataset[Window]):
     """Random windows of the scenes, a fresh one for every index, the same in every run.
 
     Items are a window (3 × side × side, uint8, RGB), its boxes (faces × 4, pixels of the window),
-    and whether only their scores teach. The order of scenes is reshuffled every time all have been
-    seen.
+    what they are (faces, see `Scene.classes`), and whether only their scores teach. The order of
+    scenes is reshuffled every time all have been seen.
     """
 
     def __init__(self, scenes: Sequence[Scene], recipe: DetectorRecipe) -> None:
@@ -71,7 +90,7 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor, bool]]):
     def __len__(self) -> int:
         return self.recipe.steps * self.recipe.batch_size
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, bool]:
+    def __getitem__(self, index: int) -> Window:
         lap, place = divmod(index, len(self.scenes))
         order = np.random.default_rng((self.recipe.seed, lap)).permutation(len(self.scenes))
         scene = self.scenes[order[place]]
@@ -82,7 +101,7 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor, bool]]):
             # Chance of its own, so that the other draws are those of a recipe without.
             turn = np.random.default_rng((self.recipe.seed, index, 2))
             pixels, boxes = turn_photo(pixels, boxes, int(turn.choice([0, *self.recipe.rotated])))
-        window, boxes = cut_window(pixels, boxes, self.recipe, rng)
+        window, boxes, inside = cut_window(pixels, boxes, self.recipe, rng)
         window = recolour(window, rng)
         if rng.random() < 0.5:
             window = window[:, ::-1]
@@ -90,7 +109,8 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor, bool]]):
             boxes[:, [0, 2]] = self.recipe.input_size - boxes[:, [2, 0]]
         pixels = window.transpose(2, 0, 1).copy()
         score_only = scene.source in self.recipe.score_only
-        return torch.from_numpy(pixels), torch.from_numpy(boxes), score_only
+        classes = torch.from_numpy(scene.classes[inside])
+        return torch.from_numpy(pixels), torch.from_numpy(boxes), classes, score_only
 
 
 def turn_photo(pixels: np.ndarray, boxes: np.ndarray, angle: int) -> tuple[np.ndarray, np.ndarray]:
@@ -114,7 +134,7 @@ def turn_photo(pixels: np.ndarray, boxes: np.ndarray, angle: int) -> tuple[np.nd
 
 def cut_window(
     pixels: np.ndarray, boxes: np.ndarray, recipe: DetectorRecipe, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Scale a photo and cut a square window around one of its faces.
 
     Args:
@@ -124,8 +144,8 @@ def cut_window(
         rng: Source of chance.
 
     Returns:
-        The window (side × side × 3), grey where the photo ends, and the boxes whose centre lies
-        in it, clipped to it, in pixels of the window.
+        The window (side × side × 3), grey where the photo ends; the boxes whose centre lies in it,
+        clipped to it, in pixels of the window; and for each box given whether it is among them.
     """
     height, width = pixels.shape[:2]
     low, high = np.log(recipe.longest)
@@ -155,7 +175,7 @@ def cut_window(
     moved = boxes * factor - np.tile(np.array(start, dtype=np.float32), 2)
     centres = (moved[:, :2] + moved[:, 2:]) / 2
     inside = np.logical_and(centres > 0, centres < side).all(axis=1)
-    return window, np.clip(moved[inside], 0, side).astype(np.float32)
+    return window, np.clip(moved[inside], 0, side).astype(np.float32), inside
 
 
 def recolour(window: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -176,8 +196,8 @@ def recolour(window: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def collate_windows(
-    items: list[tuple[Tensor, Tensor, bool]],
-) -> tuple[Tensor, list[Tensor], Tensor]:
-    """Stack the windows; boxes stay a list, since their number differs."""
-    windows, boxes, score_only = zip(*items, strict=True)
-    return torch.stack(windows), list(boxes), torch.tensor(score_only)
+    items: list[Window],
+) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
+    """Stack the windows; boxes and classes stay lists, since their number differs."""
+    windows, boxes, classes, score_only = zip(*items, strict=True)
+    return torch.stack(windows), list(boxes), list(classes), torch.tensor(score_only)

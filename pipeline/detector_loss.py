@@ -14,6 +14,7 @@ from pipeline.recipe import DetectorRecipe
 from pipeline.retinaface import HeadOutputs
 
 BACKGROUND, FACE, IGNORED = 0, 1, -1
+"""What an anchor should answer. Where classes are told apart, they are numbered from `FACE` on."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Targets:
     """What each anchor of a batch should answer.
 
     Attributes:
-        classes: Batch × anchors, int64: `BACKGROUND`, `FACE` or `IGNORED`.
+        classes: Batch × anchors, int64: `BACKGROUND`, `FACE` and above, or `IGNORED`.
         boxes: Batch × anchors × 4: the matched face's corners; meaningless where there is none.
         score_only: Batch, bool: windows that teach no boxes.
     """
@@ -36,7 +37,7 @@ class Targets:
 
 
 def match_anchors(
-    boxes: Tensor, anchors: Tensor, *, positive_iou: float, min_face: float
+    boxes: Tensor, names: Tensor, anchors: Tensor, *, positive_iou: float, min_face: float
 ) -> tuple[Tensor, Tensor]:
     """Assign faces to anchors of one window.
 
@@ -47,6 +48,7 @@ def match_anchors(
 
     Args:
         boxes: Faces × 4, corners in pixels.
+        names: Faces, int64: what the anchors of each should answer.
         anchors: Anchors × 4, centre and size.
         positive_iou: Least IoU.
         min_face: Least short side in pixels.
@@ -68,7 +70,7 @@ def match_anchors(
     best_face[best_anchor[~tiny]] = faces[~tiny]
     best_iou[best_anchor[~tiny]] = 1.0
     positive = best_iou >= positive_iou
-    classes[positive] = FACE
+    classes[positive] = names[best_face[positive]]
     classes[positive & tiny[best_face]] = IGNORED
     matched = boxes[best_face]
     return classes, matched
@@ -82,12 +84,17 @@ def _grow(boxes: Tensor, tiny: Tensor, side: Tensor) -> Tensor:
 
 
 def match_batch(
-    boxes: list[Tensor], score_only: Tensor, anchors: Tensor, recipe: DetectorRecipe
+    boxes: list[Tensor],
+    names: list[Tensor],
+    score_only: Tensor,
+    anchors: Tensor,
+    recipe: DetectorRecipe,
 ) -> Targets:
     """`match_anchors` for every window of a batch."""
+    limits = {"positive_iou": recipe.positive_iou, "min_face": recipe.min_face}
     pairs = [
-        match_anchors(faces, anchors, positive_iou=recipe.positive_iou, min_face=recipe.min_face)
-        for faces in boxes
+        match_anchors(faces, own, anchors, **limits)
+        for faces, own in zip(boxes, names, strict=True)
     ]
     classes = torch.stack([classes for classes, _ in pairs])
     return Targets(classes, torch.stack([matched for _, matched in pairs]), score_only)
@@ -120,10 +127,11 @@ def detector_loss(
 ) -> dict[str, Tensor]:
     """The weighted losses of a batch.
 
-    Scores: cross entropy on the faces and on the hardest background anchors. Boxes: distance-IoU
-    loss (Zheng et al. 2020, "Distance-IoU loss"), which counts a pixel on a small face for more
-    than one on a large face. Landmarks: smooth L1 to the start weights' answer, since the
-    annotations have none and unlearning them would spoil the shared features.
+    Scores: cross entropy, over background and every class, on the faces and on the hardest
+    background anchors. Boxes: distance-IoU loss (Zheng et al. 2020, "Distance-IoU loss"), which
+    counts a pixel on a small face for more than one on a large face. Landmarks: smooth L1 to the
+    start weights' answer, since the annotations have none and unlearning them would spoil the
+    shared features.
 
     Args:
         outputs: Of the network, in float32 or bfloat16.
@@ -135,7 +143,7 @@ def detector_loss(
     Returns:
         `scores`, `boxes`, `landmarks` and their sum `total`, scalars.
     """
-    face = targets.classes == FACE
+    face = targets.classes >= FACE
     boxed = face & ~targets.score_only[:, None]
     count = face.sum().clamp(min=1)
     scores = outputs.scores.float()
@@ -161,7 +169,7 @@ def detector_loss(
 def _hardest_background(losses: Tensor, classes: Tensor, ratio: int) -> Tensor:
     """Mask of the `ratio` × faces background anchors with the highest loss in each window."""
     ranked = losses.masked_fill(classes != BACKGROUND, -1.0)
-    wanted = (ratio * (classes == FACE).sum(dim=1)).clamp(min=ratio, max=classes.shape[1] - 1)
+    wanted = (ratio * (classes >= FACE).sum(dim=1)).clamp(min=ratio, max=classes.shape[1] - 1)
     order = ranked.argsort(dim=1, descending=True)
     place = torch.empty_like(order)
     place.scatter_(1, order, torch.arange(classes.shape[1], device=order.device).expand_as(order))

@@ -135,6 +135,9 @@ class DetectorRecipe(BaseModel):
         steps: Optimiser steps.
         input_size: Side in pixels of the square training windows; a multiple of 32.
         longest: Range of the longer side in pixels that whole photos are scaled to.
+        classify: The network also tells the class of every face, so that no classifier is needed.
+        incorrect: What a mask worn wrongly is when `classify` is on: a class of its own, no mask,
+            or neither learnt nor unlearnt.
         rotated: Turns of training photos before windows are cut from them; each, and none, gets an
             equal share of the windows.
         lr: Peak learning rate of AdamW under one-cycle.
@@ -157,6 +160,8 @@ class DetectorRecipe(BaseModel):
     batch_size: int = Field(default=16, ge=1)
     input_size: int = Field(default=640, ge=64, multiple_of=32)
     longest: tuple[float, float] = (600.0, 1400.0)
+    classify: bool = False
+    incorrect: Incorrect = "own"
     rotated: list[RightAngle] = Field(default_factory=list)
     lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=5e-4, ge=0)

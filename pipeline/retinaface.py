@@ -6,6 +6,7 @@ follow the state dicts in circulation, so that those load strictly.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -21,7 +22,8 @@ class HeadOutputs(NamedTuple):
 
     Attributes:
         boxes: Batch × anchors × 4, offsets to the anchor's centre and log sizes.
-        scores: Batch × anchors × 2, logits of background and face.
+        scores: Batch × anchors × 2, logits of background and face; with classes, × 1 + classes,
+            logits of background and of a face of each class.
         landmarks: Batch × anchors × 10, offsets of eyes, nose and mouth corners.
     """
 
@@ -36,16 +38,17 @@ class RetinaFace(nn.Module):
     Args:
         negative_slope: Of every leaky ReLU. Published weights were trained with 0.1 or with 0
             (plain ReLU); both load without complaint, and the wrong one halves the recall.
+        classes: Kinds of faces that the scores tell apart.
     """
 
-    def __init__(self, negative_slope: float = 0.1) -> None:
+    def __init__(self, negative_slope: float = 0.1, classes: int = 1) -> None:
         super().__init__()
         self.body = _MobileNet(negative_slope)
         self.fpn = _Pyramid((64, 128, 256), PYRAMID_CHANNELS, negative_slope)
         self.ssh1 = _ContextModule(PYRAMID_CHANNELS, negative_slope)
         self.ssh2 = _ContextModule(PYRAMID_CHANNELS, negative_slope)
         self.ssh3 = _ContextModule(PYRAMID_CHANNELS, negative_slope)
-        self.ClassHead = nn.ModuleList(_Head(2) for _ in range(3))
+        self.ClassHead = nn.ModuleList(_Head(1 + classes) for _ in range(3))
         self.BboxHead = nn.ModuleList(_Head(4) for _ in range(3))
         self.LandmarkHead = nn.ModuleList(_Head(10) for _ in range(3))
 
@@ -169,3 +172,22 @@ class _Head(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv1x1(x).permute(0, 2, 3, 1).reshape(x.shape[0], -1, self.values)
+
+
+def widen_scores(state: dict[str, Tensor], classes: int) -> dict[str, Tensor]:
+    """Weights whose scores tell classes apart, from weights that only find faces.
+
+    Every class begins with the face's logit less log(classes), so that the chance of a face, the
+    sum over its classes, stays what it was.
+
+    Args:
+        state: Of a `RetinaFace` with one class; stays as it is.
+        classes: How many there are to be.
+    """
+    wide = dict(state)
+    for name, tensor in state.items():
+        if name.startswith("ClassHead."):
+            background, face = tensor.unflatten(0, (ANCHORS_PER_CELL, 2)).unbind(1)
+            face = face - math.log(classes) if name.endswith("bias") else face
+            wide[name] = torch.stack([background, *[face] * classes], dim=1).flatten(0, 1)
+    return wide

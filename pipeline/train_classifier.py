@@ -19,11 +19,11 @@ from data_prep.photo import read_photo
 from data_prep.split import TRAIN, VALID
 from pipeline.calibrate import fit_temperature, measure_crops, undo_class_weights
 from pipeline.checkpoint import load_checkpoint
+from pipeline.class_policy import learnt_classes
 from pipeline.classifier import Classifier
 from pipeline.classifier_data import (
     ReadCrop,
     class_weights,
-    learnt_classes,
     make_loaders,
     select_faces,
 )
@@ -194,7 +194,7 @@ def _finish(
         mirror=recipe.mirror,
         input_size=recipe.sizes[-1],
         crop_scale=run.data.get("options", {}).get("scale", CROP_SCALE),
-        learnt=learnt_classes(recipe),
+        learnt=learnt_classes(recipe.incorrect),
         training=run.describe_training(recipe),
     )
     weights = class_weights(learnt, recipe)

@@ -16,27 +16,29 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Sampler
 
 from data_prep.faces import select_sources
-from data_prep.photo import read_photo
 from data_prep.split import TRAIN, VALID
-from evaluate.measures.average_precision import average_precisions, rank_hits
-from evaluate.measures.matching import BoxGroups
 from pipeline.anchors import make_anchors
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.class_policy import learnt_classes
 from pipeline.compute import autocast, has_fast_bf16, seed_everything
 from pipeline.detector import Detector, normalise
-from pipeline.detector_data import Scene, WindowDataset, collate_windows, collect_scenes
+from pipeline.detector_data import (
+    Scene,
+    Window,
+    WindowDataset,
+    collate_windows,
+    collect_scenes,
+)
 from pipeline.detector_loss import detector_loss, match_batch, spare_unboxed
+from pipeline.measure_faces import Row, measure_sources
 from pipeline.recipe import DetectorRecipe
 from pipeline.reporting import Say
-from pipeline.retinaface import RetinaFace
+from pipeline.retinaface import RetinaFace, widen_scores
 from pipeline.runs import CHECKPOINT, PreparedError, Run
 from pipeline.tracking.tracker import Tracker, log_metrics
 from pipeline.weights import DETECTOR, DetectorCard, WeightsError, save_weights
 
-VALID_BATCH = 8
 LOG_EVERY = 25
-
-Row = dict[str, float]
 
 
 def train_detector(
@@ -71,8 +73,8 @@ def train_detector(
         WeightsError: The start weights do not fit.
     """
     chosen = select_sources(faces, recipe.sources)
-    scenes = collect_scenes(chosen[chosen["split"] == TRAIN], roots)
-    valid = collect_scenes(chosen[chosen["split"] == VALID], roots)
+    scenes = collect_scenes(chosen[chosen["split"] == TRAIN], roots, recipe)
+    valid = collect_scenes(chosen[chosen["split"] == VALID], roots, recipe)
     if not scenes or not valid:
         split = VALID if scenes else TRAIN
         raise PreparedError(
@@ -90,24 +92,26 @@ def train_detector(
         steps=recipe.steps,
     )
     if not history:
-        history.append({"step": 0, **_validate(trainer.detector(), valid)})
+        history.append({"step": 0, **measure_sources(trainer.detector(), valid)})
         _tell_row(history[-1], say, trackers)
     began, losses = time.monotonic(), []
-    for windows, boxes, score_only in _load_windows(scenes, recipe, trainer.step):
-        losses.append(trainer.learn(windows, boxes, score_only))
+    for batch in _load_windows(scenes, recipe, trainer.step):
+        losses.append(trainer.learn(*batch))
         if trainer.step % LOG_EVERY == 0:
             _tell_step(trainer.step, losses[-LOG_EVERY:], time.monotonic() - began, say, trackers)
         if trainer.step % recipe.validate_every == 0 or trainer.step == recipe.steps:
-            figures = _validate(trainer.detector(), valid)
+            figures = measure_sources(trainer.detector(), valid)
             history.append({"step": trainer.step, "loss": float(np.mean(losses)), **figures})
             losses = []
             _tell_row(history[-1], say, trackers)
             run.write_history(history)
             trainer.save(run.folder / CHECKPOINT, history)
     run.write_history(history)
-    card = DetectorCard(
-        training=run.describe_training(recipe),
-        results={"valid": {**history[-1], "photos": len(valid), "before": history[0]}},
+    card = trainer.card.model_copy(
+        update={
+            "training": run.describe_training(recipe),
+            "results": {"valid": {**history[-1], "photos": len(valid), "before": history[0]}},
+        }
     )
     state = trainer.averaged.module.state_dict()
     card = save_weights(run.folder / f"{DETECTOR}.safetensors", dict(state), card)
@@ -124,15 +128,19 @@ class _Trainer:
         seed_everything(recipe.seed)
         self.recipe = recipe
         self.device = device
-        self.card = DetectorCard()
+        learnt = learnt_classes(recipe.incorrect) if recipe.classify else ()
+        self.card = DetectorCard(learnt=learnt)
         self.bf16 = has_fast_bf16(device)
-        net = RetinaFace(self.card.negative_slope)
+        teacher = RetinaFace(self.card.negative_slope)
         try:
-            net.load_state_dict(start)
+            teacher.load_state_dict(start)
         except RuntimeError as error:
             raise WeightsError(f"the start weights do not fit {self.card.architecture}.") from error
+        net = RetinaFace(self.card.negative_slope, len(learnt) or 1)
+        net.load_state_dict(widen_scores(start, len(learnt)) if learnt else start)
         self.net = net.to(device).to(memory_format=torch.channels_last).train()
-        self.teacher = copy.deepcopy(self.net).eval().requires_grad_(False)
+        self.teacher = teacher.to(device).to(memory_format=torch.channels_last)
+        self.teacher.eval().requires_grad_(False)
         self.averaged = AveragedModel(
             self.net, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True
         )
@@ -144,11 +152,13 @@ class _Trainer:
         )
         self.step = 0
 
-    def learn(self, windows: Tensor, boxes: list[Tensor], score_only: Tensor) -> float:
+    def learn(
+        self, windows: Tensor, boxes: list[Tensor], classes: list[Tensor], score_only: Tensor
+    ) -> float:
         """One optimiser step; returns the loss."""
         side = self.recipe.input_size
         anchors = make_anchors(side, side, self.card.anchors, self.card.strides)
-        targets = match_batch(boxes, score_only, anchors, self.recipe)
+        targets = match_batch(boxes, classes, score_only, anchors, self.recipe)
         inputs = normalise(windows.to(self.device), self.card)
         with autocast(self.device, bf16=self.bf16):
             outputs = self.net(inputs)
@@ -207,9 +217,7 @@ class _Range(Sampler[int]):
         return self.stop - self.start
 
 
-def _load_windows(
-    scenes: Sequence[Scene], recipe: DetectorRecipe, step: int
-) -> DataLoader[tuple[Tensor, Tensor, bool]]:
+def _load_windows(scenes: Sequence[Scene], recipe: DetectorRecipe, step: int) -> DataLoader[Window]:
     dataset = WindowDataset(scenes, recipe)
     return DataLoader(
         dataset,
@@ -219,46 +227,6 @@ def _load_windows(
         prefetch_factor=4,
         collate_fn=collate_windows,
     )
-
-
-def _validate(detector: Detector, scenes: Sequence[Scene]) -> Row:
-    """`measure_faces` for the validation photos of each source."""
-    row = {}
-    for source in sorted({scene.source for scene in scenes}):
-        figures = measure_faces(detector, [scene for scene in scenes if scene.source == source])
-        row.update({f"{source}_{name}": value for name, value in figures.items()})
-    return row
-
-
-def measure_faces(detector: Detector, scenes: Sequence[Scene]) -> Row:
-    """AP of faces at IoU 0.5 and 0.75, recall and precision at the score 0.5."""
-    boxes, groups, scores = [], [], []
-    for first in range(0, len(scenes), VALID_BATCH):
-        some = scenes[first : first + VALID_BATCH]
-        photos = [read_photo(scene.path, fit_size=scene.size).pixels for scene in some]
-        for index, found in enumerate(detector.detect(photos), start=first):
-            boxes.append(found.boxes)
-            scores.append(found.scores)
-            groups.append(np.full(len(found.scores), index))
-    truth_groups = np.repeat(np.arange(len(scenes)), [len(scene.boxes) for scene in scenes])
-    truths = BoxGroups(np.concatenate([s.boxes for s in scenes]).astype(float), truth_groups)
-    hits = rank_hits(
-        truths,
-        np.zeros(len(truth_groups), dtype=bool),
-        BoxGroups(np.concatenate(boxes).astype(float), np.concatenate(groups)),
-        np.concatenate(scores).astype(float),
-        photos=len(scenes),
-        ious=(0.5, 0.75),
-    )
-    ap50, ap75 = average_precisions(hits, np.ones((1, len(scenes)))).ravel().tolist()
-    sure = int((np.concatenate(scores) >= 0.5).sum())
-    found_sure = int(hits.true[0][:sure].sum())
-    return {
-        "face_ap50": ap50,
-        "face_ap75": ap75,
-        "recall": found_sure / max(len(truth_groups), 1),
-        "precision": found_sure / max(sure, 1),
-    }
 
 
 def _tell_step(

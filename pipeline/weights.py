@@ -47,7 +47,11 @@ class Card(BaseModel):
 
 
 class DetectorCard(Card):
-    """How to feed the detector and read its outputs."""
+    """How to feed the detector and read its outputs.
+
+    Attributes:
+        learnt: The classes that its scores tell apart, in order; none when it only finds faces.
+    """
 
     kind: Literal["detector"] = "detector"
     architecture: Literal["retinaface-mobilenet0.25"] = "retinaface-mobilenet0.25"
@@ -57,6 +61,7 @@ class DetectorCard(Card):
     negative_slope: float = 0.1
     channel_order: Literal["BGR", "RGB"] = "BGR"
     mean: tuple[float, float, float] = (104.0, 117.0, 123.0)
+    learnt: tuple[str, ...] = ()
 
 
 class ClassifierCard(Card):

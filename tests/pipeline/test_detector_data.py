@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from data_prep.faces import read_faces
+from data_prep.labels import CLASSES
 from pipeline.detector_data import (
     Scene,
     WindowDataset,
@@ -15,12 +16,14 @@ from pipeline.detector_data import (
     cut_window,
     recolour,
 )
+from pipeline.detector_loss import IGNORED
 from pipeline.recipe import DetectorRecipe
 from tests.makers import make_photo
 from tests.pipeline.makers import save_photo
 
 SIDE = 128
 RECIPE = DetectorRecipe(input_size=SIDE, longest=(100.0, 400.0), batch_size=2, steps=50)
+FACES = np.array([1])
 COLOURS = [(250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0)]
 BOXES = np.array(
     [(10, 10, 60, 50), (90, 20, 130, 70), (20, 70, 70, 110), (100, 80, 150, 118)], np.float32
@@ -57,7 +60,7 @@ def assert_on_its_colour(window, box):
 
 @pytest.mark.parametrize("seed", range(30))
 def test_boxes_stay_on_their_faces(seed):
-    window, boxes = cut_window(paint(), BOXES, RECIPE, np.random.default_rng(seed))
+    window, boxes, _ = cut_window(paint(), BOXES, RECIPE, np.random.default_rng(seed))
     assert window.shape == (SIDE, SIDE, 3)
     assert len(boxes) >= 1
     for box in boxes:
@@ -71,7 +74,7 @@ def test_boxes_are_as_exact_as_the_pixels():
     pixels[40:80, 60:100] = 200
     box = np.array([[60, 40, 100, 80]], np.float32)
     for seed in range(20):
-        window, moved = cut_window(pixels, box, recipe, np.random.default_rng(seed))
+        window, moved, _ = cut_window(pixels, box, recipe, np.random.default_rng(seed))
         x0, y0, x1, y1 = moved[0]
         if x0 > 0 and x1 < SIDE and y0 > 0 and y1 < SIDE:
             shares = window[:, :, 0].astype(float) / 200
@@ -88,7 +91,7 @@ def test_boxes_whose_centre_is_outside_are_left_out_and_others_clipped():
     recipe = RECIPE.model_copy(update={"longest": (600.0, 600.0)})
     partly = 0
     for seed in range(40):
-        _, boxes = cut_window(paint(), BOXES, recipe, np.random.default_rng(seed))
+        _, boxes, _ = cut_window(paint(), BOXES, recipe, np.random.default_rng(seed))
         assert (boxes >= 0).all()
         assert (boxes <= SIDE).all()
         full = (BOXES[:, 2:] - BOXES[:, :2]).max() * 600 / 160
@@ -102,20 +105,20 @@ def test_boxes_whose_centre_is_outside_are_left_out_and_others_clipped():
 def test_window_holds_the_face_it_was_cut_around():
     recipe = RECIPE.model_copy(update={"longest": (900.0, 900.0)})
     for seed in range(40):
-        _, boxes = cut_window(paint(), BOXES, recipe, np.random.default_rng(seed))
+        _, boxes, _ = cut_window(paint(), BOXES, recipe, np.random.default_rng(seed))
         assert len(boxes) >= 1
 
 
 def test_photo_smaller_than_the_window_lies_on_grey():
     recipe = RECIPE.model_copy(update={"longest": (64.0, 64.0)})
-    window, boxes = cut_window(paint(), BOXES, recipe, np.random.default_rng(0))
+    window, boxes, _ = cut_window(paint(), BOXES, recipe, np.random.default_rng(0))
     grey = (window == 114).all(axis=2)
     assert grey.mean() == pytest.approx(1 - 64 * 48 / SIDE**2, abs=0.03)
     assert len(boxes) == len(BOXES)
 
 
 def test_photo_without_faces_gives_a_window_without_boxes():
-    window, boxes = cut_window(
+    window, boxes, _ = cut_window(
         paint(), np.zeros((0, 4), np.float32), RECIPE, np.random.default_rng(0)
     )
     assert window.shape == (SIDE, SIDE, 3)
@@ -125,7 +128,7 @@ def test_photo_without_faces_gives_a_window_without_boxes():
 def test_sizes_spread_over_the_range():
     factors = []
     for seed in range(200):
-        _, boxes = cut_window(paint(), BOXES[:1], RECIPE, np.random.default_rng(seed))
+        _, boxes, _ = cut_window(paint(), BOXES[:1], RECIPE, np.random.default_rng(seed))
         width = boxes[0, 2] - boxes[0, 0]
         if boxes[0, 0] > 0 and boxes[0, 2] < SIDE:
             factors.append(160 * width / 50)
@@ -155,7 +158,7 @@ def scenes(tmp_path):
     for number in range(5):
         make_photo(tmp_path / f"{number}.png", seed=number)
         box = np.array([[20, 15, 60, 55]], np.float32)
-        scenes.append(Scene("ab"[number % 2], tmp_path / f"{number}.png", (120, 90), box))
+        scenes.append(Scene("ab"[number % 2], tmp_path / f"{number}.png", (120, 90), box, FACES))
     return scenes
 
 
@@ -205,12 +208,14 @@ def test_items_keep_boxes_on_their_faces_when_flipped(tmp_path, monkeypatch):
     pixels[40:80, 50:75] = (250, 0, 0)
     pixels[40:80, 75:100] = (0, 0, 250)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    scene = Scene("a", tmp_path / "a.png", (160, 120), np.array([[50, 40, 100, 80]], np.float32))
+    scene = Scene(
+        "a", tmp_path / "a.png", (160, 120), np.array([[50, 40, 100, 80]], np.float32), FACES
+    )
     recipe = RECIPE.model_copy(update={"longest": (160.0, 160.0)})
     dataset = WindowDataset([scene], recipe)
     flips = 0
     for index in range(20):
-        window, boxes, _ = dataset[index]
+        window, boxes, *_ = dataset[index]
         assert window.shape == (3, SIDE, SIDE)
         assert window.dtype == torch.uint8
         x0, y0, x1, y1 = (round(float(value)) for value in boxes[0])
@@ -228,23 +233,24 @@ def test_items_keep_boxes_on_their_faces_when_flipped(tmp_path, monkeypatch):
 
 def test_windows_of_score_only_sources_are_marked(scenes):
     recipe = RECIPE.model_copy(update={"score_only": ["b"]})
-    marks = [WindowDataset(scenes, recipe)[index][2] for index in range(5)]
+    marks = [WindowDataset(scenes, recipe)[index][3] for index in range(5)]
     assert sorted(marks) == [False] * 3 + [True] * 2
-    assert not any(WindowDataset(scenes, RECIPE)[index][2] for index in range(5))
+    assert not any(WindowDataset(scenes, RECIPE)[index][3] for index in range(5))
 
 
 def test_collated_windows():
-    items = [(torch.zeros(3, 8, 8), torch.zeros(n, 4), n == 2) for n in (0, 2)]
-    windows, boxes, score_only = collate_windows(items)
+    items = [(torch.zeros(3, 8, 8), torch.zeros(n, 4), torch.arange(n), n == 2) for n in (0, 2)]
+    windows, boxes, classes, score_only = collate_windows(items)
     assert windows.shape == (2, 3, 8, 8)
     assert score_only.tolist() == [False, True]
     assert [len(one) for one in boxes] == [0, 2]
+    assert [one.tolist() for one in classes] == [[], [0, 1]]
 
 
 def test_scenes_of_a_prepared_folder(prepared):
     faces = read_faces(prepared)
     root = prepared.parent / "set"
-    scenes = collect_scenes(faces, {"set": root})
+    scenes = collect_scenes(faces, {"set": root}, RECIPE)
     assert [scene.path for scene in scenes] == sorted((root / "images").glob("*.jpg"))
     assert sum(len(scene.boxes) for scene in scenes) == len(faces)
     first = faces[faces["image"] == "images/000.jpg"]
@@ -253,10 +259,49 @@ def test_scenes_of_a_prepared_folder(prepared):
     assert scenes[0].boxes.tolist() == first[["xmin", "ymin", "xmax", "ymax"]].to_numpy().tolist()
 
 
+@pytest.mark.parametrize(
+    ("incorrect", "expected"),
+    [("own", [1, 2, 3]), ("without_mask", [1, 2, 2]), ("exclude", [1, 2, IGNORED])],
+)
+def test_classes_of_faces_as_the_recipe_counts_them(prepared, incorrect, expected):
+    faces = read_faces(prepared)
+    roots = {"set": prepared.parent / "set"}
+    labels = faces[faces["image"] == "images/000.jpg"]["label"]
+    for classify in (True, False):
+        recipe = RECIPE.model_copy(update={"classify": classify, "incorrect": incorrect})
+        found = dict(zip(labels, collect_scenes(faces, roots, recipe)[0].classes, strict=True))
+        assert [found[name] for name in CLASSES] == (expected if classify else [1, 1, 1])
+
+
+def test_windows_keep_the_classes_of_the_faces_in_them(tmp_path):
+    """The colour under every box tells which face it is, whatever was cut off."""
+    Image.fromarray(paint()).save(tmp_path / "a.png")
+    scene = Scene("a", tmp_path / "a.png", (160, 120), BOXES, np.arange(1, 5))
+    dataset = WindowDataset([scene], RECIPE)
+    seen = set()
+    for index in range(30):
+        rng = np.random.default_rng((RECIPE.seed, index, 1))
+        window, boxes, _ = cut_window(paint(), BOXES, RECIPE, rng)
+        colours = [assert_on_its_colour(window, box) for box in boxes]
+        for colour, number in zip(colours, dataset[index][2].tolist(), strict=True):
+            assert colour is None or COLOURS.index(colour) == number - 1
+        seen.add(len(colours))
+    assert len(seen) > 1
+
+
 def test_photos_of_one_name_in_two_sources_are_two_scenes(tmp_path):
-    row = {"image": "a.jpg", "width": 120, "height": 90, "xmin": 1, "ymin": 2, "xmax": 9, "ymax": 8}
+    row = {
+        "label": "with_mask",
+        "image": "a.jpg",
+        "width": 120,
+        "height": 90,
+        "xmin": 1,
+        "ymin": 2,
+        "xmax": 9,
+        "ymax": 8,
+    }
     faces = pd.DataFrame([{**row, "source": name} for name in ("two", "one")])
-    scenes = collect_scenes(faces, {name: tmp_path / name for name in ("one", "two")})
+    scenes = collect_scenes(faces, {name: tmp_path / name for name in ("one", "two")}, RECIPE)
     assert [scene.path for scene in scenes] == [tmp_path / "one/a.jpg", tmp_path / "two/a.jpg"]
     assert [scene.source for scene in scenes] == ["one", "two"]
 
@@ -275,6 +320,6 @@ def test_photo_is_turned_where_its_boxes_ask_for_it(tmp_path, monkeypatch):
         return real(pixels, *rest)
 
     monkeypatch.setattr("pipeline.detector_data.cut_window", spy)
-    scene = Scene("a", tmp_path / "a.png", (90, 120), np.array([[5, 5, 30, 30]], np.float32))
+    scene = Scene("a", tmp_path / "a.png", (90, 120), np.array([[5, 5, 30, 30]], np.float32), FACES)
     WindowDataset([scene], RECIPE)[0]
     assert np.array_equal(seen[0], np.rot90(pixels, -1))

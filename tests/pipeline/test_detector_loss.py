@@ -76,12 +76,14 @@ def random_boxes(seed, count=6):
 def match_windows(windows, score_only=()):
     """The batch's targets; `score_only` numbers the windows that teach scores only."""
     marks = torch.tensor([index in score_only for index in range(len(windows))])
-    return match_batch(windows, marks, ANCHORS, RECIPE)
+    names = [torch.full((len(boxes),), FACE) for boxes in windows]
+    return match_batch(windows, names, marks, ANCHORS, RECIPE)
 
 
 def match(boxes, positive_iou=0.35, min_face=7.0):
     return match_anchors(
         torch.as_tensor(boxes, dtype=torch.float32),
+        torch.full((len(boxes),), FACE),
         ANCHORS,
         positive_iou=positive_iou,
         min_face=min_face,
@@ -346,3 +348,17 @@ def test_a_few_steps_of_descent_find_the_face(targets):
     face = targets.classes == FACE
     assert (F.softmax(scores, dim=-1)[..., 1][face] > 0.9).all()
     assert float(loss.detach()) < 1
+
+
+def test_anchors_take_the_class_of_their_face():
+    boxes = torch.tensor([[20.0, 20, 52, 52], [70, 70, 102, 102], [20, 80, 50, 110]])
+    names = torch.tensor([3, FACE, IGNORED])
+    limits = {"positive_iou": 0.35, "min_face": 7.0}
+    plain, corners = match_anchors(boxes, torch.full((3,), FACE), ANCHORS, **limits)
+    classes, same = match_anchors(boxes, names, ANCHORS, **limits)
+    assert torch.equal(corners, same)
+    for box, name in zip(boxes, names, strict=True):
+        own = (plain == FACE) & (corners == box).all(dim=1)
+        assert own.any()
+        assert (classes[own] == name).all()
+    assert torch.equal(classes == BACKGROUND, plain == BACKGROUND)

@@ -11,9 +11,10 @@ from pipeline.console import SHIPPED
 from pipeline.demo import PLACES, write_demo_photos
 from pipeline.detector import Detector
 from pipeline.detector_data import Scene
+from pipeline.detector_loss import FACE
+from pipeline.measure_faces import measure_faces
 from pipeline.predict import TwoStage
 from pipeline.retinaface import RetinaFace
-from pipeline.train_detector import measure_faces
 from pipeline.weights import ClassifierCard, DetectorCard, load_state, read_card
 from tests.pipeline.makers import CPU
 from tests.pipeline.needs import (
@@ -39,6 +40,7 @@ def scenes():
             photo.path,
             (photo.width, photo.height),
             np.array([face.box for face in photo.faces], np.float32),
+            np.full(len(photo.faces), FACE),
         )
         for photo in dataset.photos[:: len(dataset.photos) // 30][:30]
     ]

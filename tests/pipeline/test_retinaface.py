@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from pipeline.anchors import make_anchors
-from pipeline.retinaface import RetinaFace
+from pipeline.retinaface import RetinaFace, widen_scores
 from pipeline.weights import load_state
 from tests.pipeline.makers import make_net
 from tests.pipeline.needs import THIRD_PARTY, needs_third_party
@@ -79,3 +79,17 @@ def test_slope_zero_is_relu(net):
     assert len(slopes) == len([m for m in net.modules() if isinstance(m, torch.nn.LeakyReLU)])
     values = torch.linspace(-3, 3, 7)
     assert all(torch.equal(F.leaky_relu(values, slope), F.relu(values)) for slope in slopes)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_widened_scores_find_the_same_faces(classes):
+    plain, wide = make_net(), RetinaFace(classes=classes).eval()
+    wide.load_state_dict(widen_scores(plain.state_dict(), classes))
+    photos = torch.randn(2, 3, 64, 96) * 60
+    with torch.inference_mode():
+        before, after = plain(photos), wide(photos)
+    assert after.scores.shape[-1] == 1 + classes
+    faces = after.scores.softmax(dim=-1)[..., 1:]
+    torch.testing.assert_close(faces.sum(dim=-1), before.scores.softmax(dim=-1)[..., 1])
+    torch.testing.assert_close(faces, faces[..., :1].expand_as(faces))
+    assert torch.equal(after.boxes, before.boxes)

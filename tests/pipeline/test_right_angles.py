@@ -81,12 +81,12 @@ def test_other_angles_are_refused(name, kind):
 def test_windows_are_of_turned_photos_in_equal_shares(tmp_path, monkeypatch):
     photo = make_photo(tmp_path / "a.png")
     box = np.array([[20, 15, 60, 55]], np.float32)
-    scene = Scene("a", tmp_path / "a.png", (120, 90), box)
+    scene = Scene("a", tmp_path / "a.png", (120, 90), box, np.array([1]))
     seen = []
 
     def spy(pixels, boxes, recipe, rng):
         seen.append((pixels, boxes, rng.random()))
-        return np.zeros((64, 64, 3), np.uint8), boxes
+        return np.zeros((64, 64, 3), np.uint8), boxes, np.ones(len(boxes), bool)
 
     monkeypatch.setattr(detector_data, "cut_window", spy)
     turning = WindowDataset([scene], DetectorRecipe(input_size=64, rotated=[90, 180]))

@@ -1,7 +1,6 @@
 """A whole fine-tuning of the detector on painted faces, small enough for a test."""
 
 import json
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from data_prep.faces import read_faces
+from data_prep.labels import CLASSES
 from data_prep.photo import read_photo
 from pipeline import train_detector as training
 from pipeline.detector import Detector
@@ -18,7 +18,7 @@ from pipeline.recipe import DetectorRecipe
 from pipeline.runs import PreparedError, Run, identify_data, start_run
 from pipeline.train_detector import train_detector
 from pipeline.weights import DetectorCard, WeightsError, load_weights
-from tests.pipeline.makers import CPU, BrightDetector, Told, make_net
+from tests.pipeline.makers import CPU, Told, make_net
 
 RECIPE = DetectorRecipe(
     name="tiny",
@@ -153,29 +153,16 @@ def test_averaged_weights_are_kept_not_the_last_ones(prepared, tmp_path, monkeyp
     torch.testing.assert_close(kept[name], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_perfect_detector_has_perfect_figures(prepared):
-    """Painted faces are bright: what finds them exactly has an AP of 1."""
-    faces = read_faces(prepared)
-    scenes = training.collect_scenes(faces, {"set": prepared.parent / "set"})
-    figures = training.measure_faces(BrightDetector(), scenes)
-    assert list(figures) == ["face_ap50", "face_ap75", "recall", "precision"]
-    assert list(figures.values()) == pytest.approx([1, 1, 1, 1], abs=1e-6)
-
-
-def test_detector_that_finds_nothing_has_zero_figures(prepared):
-    scenes = training.collect_scenes(read_faces(prepared), {"set": prepared.parent / "set"})
-    blind = BrightDetector()
-    blind._find = lambda photo, _: BrightDetector._find(blind, photo * 0, 0.5)
-    assert set(training.measure_faces(blind, scenes).values()) == {0.0}
-
-
-def test_sources_have_figures_of_their_own(prepared):
-    scenes = training.collect_scenes(read_faces(prepared), {"set": prepared.parent / "set"})
-    wrong = [replace(scene, source="wrong", boxes=scene.boxes + 60) for scene in scenes[:2]]
-    figures = training._validate(BrightDetector(), [*scenes[2:], *wrong])
-    assert figures["set_face_ap50"] == pytest.approx(1, abs=1e-6)
-    assert figures["wrong_face_ap50"] < 0.5
-    assert len(figures) == 8
+def test_network_that_tells_the_classes(prepared, tmp_path):
+    recipe = RECIPE.model_copy(update={"classify": True, "incorrect": "exclude"})
+    run = train(prepared, tmp_path / "a", recipe)
+    assert run.card.learnt == ("with_mask", "without_mask")
+    assert {"set_map50", "set_face_ap50"} <= set(run.card.results["valid"])
+    state = load_file(run.folder / "detector.safetensors")
+    assert state["ClassHead.0.conv1x1.bias"].shape == (2 * 3,)
+    detector = Detector.load(run.folder / "detector.safetensors", device=CPU)
+    found = detector.detect([read_photo(prepared.parent / "set/images/000.jpg").pixels])[0]
+    assert (found.probabilities[:, CLASSES.index("mask_weared_incorrect")] == 0).all()
 
 
 def test_start_weights_that_do_not_fit(prepared, tmp_path):

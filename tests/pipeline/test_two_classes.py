@@ -11,8 +11,9 @@ from data_prep.faces import read_faces
 from data_prep.labels import BARE, CLASSES, MASKED, RARE_CLASS
 from pipeline import drawn_faces
 from pipeline import train_classifier as training
+from pipeline.class_policy import count_incorrect
 from pipeline.classifier import Classifier
-from pipeline.classifier_data import class_weights, count_incorrect, select_faces
+from pipeline.classifier_data import class_weights, select_faces
 from pipeline.classifier_nets import from_detector, make_sequential
 from pipeline.console import SHIPPED
 from pipeline.drawn_faces import mask_bare_faces
