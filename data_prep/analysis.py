@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,17 @@ class BuildOptions:
     def to_record(self) -> dict[str, Any]:
         """All options, as JSON can hold them."""
         return {**asdict(self), "names": None if self.names is None else str(self.names)}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> BuildOptions:
+        """The options of a manifest; those it does not know are as they are by default.
+
+        Raises:
+            OptionError: A number is out of its range.
+        """
+        known = {key.name: record[key.name] for key in fields(cls) if key.name in record}
+        names = known.get("names")
+        return cls(**{**known, "names": None if names is None else Path(names)})
 
 
 def check_output_folder(out: Path, roots: Sequence[Path]) -> None:

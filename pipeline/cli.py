@@ -17,6 +17,7 @@ from pipeline.cleaning.command_line import (
     noise_benchmark_command,
     suspects_command,
 )
+from pipeline.compare.command_line import compare_command
 from pipeline.console import SHIPPED, explain_errors, say
 from pipeline.options import (
     DetectorModel,
@@ -39,6 +40,7 @@ app.command("clean-effect")(clean_effect_command)
 app.command("choices")(choices_command)
 app.command("runs")(runs_command)
 app.command("sweep")(sweep_command)
+app.command("compare")(compare_command)
 app.command("review")(review_command)
 app.command("agreement")(agreement_command)
 

@@ -1,4 +1,4 @@
-"""A folder of photos through both stages: table, drawn photos, summary."""
+"""A folder of photos through the nets: table, drawn photos, summary."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from data_prep.progress import show_progress
 from pipeline.draw import draw_faces, save_drawing
 from pipeline.journal import Entry, Journal
 from pipeline.photos import PhotoSet
-from pipeline.predict import FacePrediction, TwoStage
+from pipeline.predict import FacePrediction, MaskPipeline
 
 COLUMNS: tuple[str, ...] = (
     "image",
@@ -77,7 +77,7 @@ class FolderOptions:
 
 
 def predict_folder(
-    photos: PhotoSet, out: Path, stages: TwoStage, options: FolderOptions
+    photos: PhotoSet, out: Path, stages: MaskPipeline, options: FolderOptions
 ) -> dict[str, Any]:
     """Find and classify the faces of many photos.
 
@@ -87,7 +87,7 @@ def predict_folder(
     Args:
         photos: Which ones.
         out: Gets `predictions.csv`, `annotated/` and `summary.json`.
-        stages: Both nets.
+        stages: The nets.
         options: How.
 
     Returns:
@@ -142,14 +142,10 @@ def predict_folder(
     return summary
 
 
-def _settings(stages: TwoStage, options: FolderOptions) -> dict[str, Any]:
-    card = stages.classifier.card
+def _settings(stages: MaskPipeline, options: FolderOptions) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "detector": stages.detector.sha256,
-        "classifier": card.sha256,
-        "feed": [card.input_size, card.crop_scale, card.colour, card.mirror, card.temperature],
-        "bf16": [stages.detector.bf16, stages.classifier.bf16],
+        **stages.identify(),
         "thresh": options.thresh,
         "draw_from": options.draw_from,
         "resize": options.resize,
@@ -274,7 +270,7 @@ def _table(entries: Sequence[Entry]) -> str:
 
 
 def _summarise(
-    entries: Sequence[Entry], done_now: int, stages: TwoStage, seconds: float
+    entries: Sequence[Entry], done_now: int, stages: MaskPipeline, seconds: float
 ) -> dict[str, Any]:
     counts = Counter(face.label for entry in entries for face in entry.faces)
     unreadable = [entry for entry in entries if entry.reason]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -43,6 +44,27 @@ class FacePrediction:
     def score(self) -> float:
         """Detection score × probability of the likeliest class."""
         return self.detection * max(self.probabilities)
+
+
+class MaskPipeline(Protocol):
+    """From photos to faces with their classes, in one stage or two.
+
+    Attributes:
+        detector: Finds faces.
+        seconds: Time spent in each stage so far.
+    """
+
+    @property
+    def detector(self) -> FaceDetector: ...  # noqa: D102
+
+    @property
+    def seconds(self) -> dict[str, float]: ...  # noqa: D102
+
+    def identify(self) -> dict[str, Any]: ...  # noqa: D102
+
+    def predict(  # noqa: D102
+        self, photos: Sequence[np.ndarray], *, thresh: float, resize: float | None = None
+    ) -> list[list[FacePrediction]]: ...
 
 
 @dataclass
@@ -84,6 +106,16 @@ class TwoStage:
             detector = Detector.load(weights / f"{DETECTOR}.safetensors", device=device, bf16=half)
         path = weights / f"{CLASSIFIER}.safetensors"
         return cls(detector, Classifier.load(path, device=device, bf16=half))
+
+    def identify(self) -> dict[str, Any]:
+        """All that its answers depend on, as JSON holds it."""
+        card = self.classifier.card
+        return {
+            "detector": self.detector.sha256,
+            "classifier": card.sha256,
+            "feed": [card.input_size, card.crop_scale, card.colour, card.mirror, card.temperature],
+            "bf16": [self.detector.bf16, self.classifier.bf16],
+        }
 
     def predict(
         self, photos: Sequence[np.ndarray], *, thresh: float, resize: float | None = None

@@ -16,21 +16,19 @@ import pandas as pd
 import torch
 
 from data_prep.faces import read_faces
-from data_prep.files import make_folder, write_json
+from data_prep.files import make_folder
 from data_prep.labels import CLASSES
 from data_prep.split import TRAIN
 from pipeline.cleaning.out_of_fold import join_folds, plan_folds
 from pipeline.cleaning.prepared_faces import label_codes, open_faces
 from pipeline.cleaning.tasks import Plan, run_tasks
 from pipeline.reporting import Say
-from pipeline.run_list import RunListError, read_run
+from pipeline.run_finder import find_run, is_finished, read_seconds, write_seconds
 from pipeline.runs import CHECKPOINT, Run, identify_data, resume_run, start_run
 from pipeline.sweep.grid import Combination
 from pipeline.sweep.outcome import Outcome, measure
 from pipeline.train_classifier import PREDICTIONS, train_classifier
 from pipeline.workers import count_cores, end_with_parent
-
-SECONDS = "seconds.json"
 
 
 def train_grid(
@@ -62,7 +60,7 @@ def train_grid(
     """
     data, _ = identify_data(prepared)
     make_folder(out)
-    runs = [find_run(out, one, data) or start_run(out, one.recipe, data) for one in grid]
+    runs = [find_run(out, one.recipe, data) or start_run(out, one.recipe, data) for one in grid]
     left = [(one, run) for one, run in zip(grid, runs, strict=True) if not is_finished(run)]
     if len(left) < len(grid):
         done = len(grid) - len(left)
@@ -82,28 +80,6 @@ def train_grid(
         for item in left:
             _train(prepared, *item, device, say)
     return [_measure_run(one, run) for one, run in zip(grid, runs, strict=True)]
-
-
-def find_run(out: Path, combination: Combination, data: dict[str, Any]) -> Run | None:
-    """The run folder of a combination, finished or not; None when there is none.
-
-    Weights that a recipe names count by what they hold, not by their file's name.
-    """
-    wanted = Run(out, data).describe_training(combination.recipe)["recipe"]
-    for folder in sorted(path for path in out.iterdir() if path.is_dir()):
-        try:
-            about = read_run(folder).about
-        except RunListError:
-            continue
-        if about.get("recipe") == wanted and about["data"] == data:
-            return Run(folder, data)
-    return None
-
-
-def is_finished(run: Run) -> bool:
-    """Whether the weights are written and nothing is left to do."""
-    has_weights = any(run.folder.glob("*.safetensors"))
-    return has_weights and not (run.folder / CHECKPOINT).is_file()
 
 
 def judge_on_folds(
@@ -171,16 +147,13 @@ def _train(
         train_classifier(faces, prepared, combination.recipe, run, device=device, say=tell)
     finally:
         torch.set_num_threads(threads)
-    seconds = round(time.process_time() - began, 1) if is_fresh else None
-    write_json(run.folder / SECONDS, {"seconds": seconds})
+    write_seconds(run, time.process_time() - began if is_fresh else None)
 
 
 def _measure_run(combination: Combination, run: Run) -> Outcome:
     table = pd.read_csv(run.folder / PREDICTIONS)
     probabilities = table[[f"p_{name}" for name in CLASSES]].to_numpy()
     truth = np.array([CLASSES.index(label) for label in table["label"]])
-    try:
-        seconds = json.loads((run.folder / SECONDS).read_text(encoding="utf-8"))["seconds"]
-    except (OSError, ValueError, LookupError, TypeError):
-        seconds = None
-    return measure(combination, probabilities, truth, seconds=seconds, run=run.folder.name)
+    return measure(
+        combination, probabilities, truth, seconds=read_seconds(run), run=run.folder.name
+    )

@@ -1,0 +1,109 @@
+"""The systems that are compared, and what the originals of the field claimed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from data_prep.blur import BlurRule
+from data_prep.crop import CROP_SCALE
+from data_prep.errors import UserError
+from pipeline.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
+
+
+class UnknownSystemError(UserError, ValueError):
+    """A system that is not there; the message names the nearest."""
+
+
+@dataclass(frozen=True)
+class System:
+    """A system and the data it wants.
+
+    Attributes:
+        name: Its own.
+        recipe: That trains it; None for the shipped weights as they are.
+        single: One network finds faces and tells classes; else the shipped detector finds them.
+        scale: Of its crops, as a multiple of the box.
+        blur: How its majority class is thinned out; as in the folder it is compared on when None.
+        cleaned: It learns from the labels after reviewers' decisions.
+        by_crop: Its split is one by crop, as the original's was: the leak is what it shows.
+        claim: What the original claimed, and on what.
+        sets: Numbers of the recipe that are changed.
+    """
+
+    name: str
+    recipe: str | None
+    single: bool = False
+    scale: float = CROP_SCALE
+    blur: BlurRule | None = None
+    cleaned: bool = False
+    by_crop: bool = False
+    claim: str = "–"
+    sets: tuple[str, ...] = ()
+
+    def load_recipe(self) -> ClassifierRecipe | DetectorRecipe:
+        """Its recipe, under its own name.
+
+        Raises:
+            ValueError: It is trained by none.
+        """
+        if self.recipe is None:
+            raise ValueError(f"{self.name} is not trained")
+        sets = [f"name={self.name}", *self.sets]
+        if self.single:
+            return load_recipe(self.recipe, DetectorRecipe, sets)
+        return load_recipe(self.recipe, ClassifierRecipe, sets)
+
+
+_GRAY = "accuracy 0.88, split by crop"
+_COLOUR = "accuracy over 0.93, split by crop"
+
+SYSTEMS: tuple[System, ...] = (
+    System("shipped", None),
+    System("default", "default"),
+    System("fast", "fast"),
+    System("sams-gray", "sams-gray", scale=1.0, claim=_GRAY),
+    System("sams-colour", "sams-colour", scale=1.0, claim=_COLOUR),
+    System("sams-gray-by-crop", "sams-gray", scale=1.0, by_crop=True, claim=_GRAY),
+    System("sams-colour-by-crop", "sams-colour", scale=1.0, by_crop=True, claim=_COLOUR),
+    System(
+        "dataroots",
+        "dataroots",
+        claim="TNR 0.885, FNR 0.118, classifier 0.90, on 524 faces of its own",
+    ),
+    System(
+        "covid-fastai",
+        "covid-fastai",
+        blur="global",
+        cleaned=True,
+        claim="accuracy 0.980, mAP@0.5 0.903 of two classes, on the set it had cleaned itself",
+    ),
+    System(
+        "single-stage",
+        "single-stage",
+        single=True,
+        claim="YOLOv5s: mAP@0.5 0.94, mAP@[.5:.95] 0.53, P 0.93, R 0.89, turned before the split",
+    ),
+    System(
+        "single-stage-three",
+        "single-stage",
+        single=True,
+        sets=("incorrect=own", "rotated=[]"),
+    ),
+)
+
+
+def choose_systems(names: Sequence[str]) -> tuple[System, ...]:
+    """The systems of these names, in the order of `SYSTEMS`; all when none is named.
+
+    Raises:
+        UnknownSystemError: One is not there.
+    """
+    known = [system.name for system in SYSTEMS]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}."
+            raise UnknownSystemError(f"no system '{name}': {hint}")
+    return tuple(system for system in SYSTEMS if not names or system.name in names)
