@@ -15,6 +15,7 @@ from data_prep.blur import MAJORITY_RATIO
 from data_prep.console import DONE, SOME_LEFT_OUT, explain_errors, tell_faults, tell_unfit
 from data_prep.convert_command import convert_command
 from data_prep.crop import CROP_SCALE
+from data_prep.fetch_command import fetch_command
 from data_prep.formats.csv_columns import FIELDS, parse_columns
 from data_prep.formats.reader import Format
 from data_prep.labels import CLASSES, parse_aliases
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.command("convert")(convert_command)
 app.command("merge")(merge_command)
+app.command("fetch")(fetch_command)
 
 Roots = Annotated[
     list[Path],
