@@ -19,6 +19,7 @@ from data_prep.errors import DatasetError, UserError
 from data_prep.files import OutputError
 from data_prep.formats.dataset_files import find_folder
 from data_prep.formats.reader import Format, ReadOptions
+from data_prep.known_groups import join_groups
 from data_prep.labels import ALIASES
 from data_prep.records import Dataset, Finding
 from data_prep.split import TRAIN, check_no_leak, leaked_share, naive_split, split_by_group
@@ -117,11 +118,18 @@ def check_output_folder(out: Path, roots: Sequence[Path]) -> None:
 
 
 def group_photos(surveyed: Sequence[SurveyedPhoto]) -> list[str]:
-    """The near-duplicate group of each photo, called after its first; "" of unreadable ones."""
+    """The group of each photo, called after its first; "" of unreadable ones.
+
+    A group holds near-duplicates, and what datasets say belongs together (see `known_groups`).
+
+    Raises:
+        DatasetError: A `groups.csv` can't be used.
+    """
     readable = [photo for photo in surveyed if photo.fingerprint is not None]
     found = group_near_duplicates([p.fingerprint for p in readable if p.fingerprint is not None])
     names = (f"{readable[i].photo.source}/{readable[i].photo.image}" for i in found)
-    return [next(names) if photo.fingerprint is not None else "" for photo in surveyed]
+    groups = [next(names) if photo.fingerprint is not None else "" for photo in surveyed]
+    return join_groups([photo.photo for photo in surveyed], groups)
 
 
 def tabulate_faces(

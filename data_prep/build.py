@@ -26,6 +26,7 @@ from data_prep.analysis import (
 from data_prep.dataset import read_datasets
 from data_prep.faces import write_faces
 from data_prep.files import OutputError, output_error, sha256_of, write_atomically, write_json
+from data_prep.known_groups import read_groups
 from data_prep.merge import LedgerFile, read_ledgers
 from data_prep.overlay import apply_ledgers, restore_faces
 from data_prep.page import PAGE, render_page
@@ -159,6 +160,7 @@ def fingerprint_inputs(
             read = (photo.annotation, photo.width, photo.height, photo.faces)
             digest.update(repr(read).encode())
         digest.update(repr(dataset.findings).encode())
+        digest.update(repr(sorted(read_groups(dataset.root).items())).encode())
     for ledger in ledgers:
         digest.update(f"ledger {ledger.sha256}\n".encode())
     return digest.hexdigest()

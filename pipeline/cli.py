@@ -19,6 +19,7 @@ from pipeline.cleaning.command_line import (
 )
 from pipeline.compare.command_line import compare_command
 from pipeline.console import SHIPPED, explain_errors, say
+from pipeline.draw_masks_command import draw_masks_command
 from pipeline.options import (
     DetectorModel,
     DetectorName,
@@ -40,6 +41,7 @@ app.command("clean-effect")(clean_effect_command)
 app.command("choices")(choices_command)
 app.command("runs")(runs_command)
 app.command("sweep")(sweep_command)
+app.command("draw-masks")(draw_masks_command)
 app.command("compare")(compare_command)
 app.command("review")(review_command)
 app.command("agreement")(agreement_command)

@@ -26,6 +26,9 @@ LABEL_FROM = 24
 
 SMALLEST_DRAWING = 640
 
+COARSE, FINE = {"quality": 90}, {"quality": 95, "subsampling": 0}
+"""How JPEG files are written."""
+
 
 def draw_faces(photo: np.ndarray, faces: Sequence[FacePrediction]) -> np.ndarray:
     """A copy of the photo with its faces marked; small photos are enlarged to be readable.
@@ -65,8 +68,13 @@ def _write_label(
     cv2.putText(drawing, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, white, 1, cv2.LINE_AA)
 
 
-def save_drawing(path: Path, drawing: np.ndarray) -> None:
+def save_drawing(path: Path, drawing: np.ndarray, *, fine: bool = False) -> None:
     """Write a drawing in the format of its file name; JPEG for endings that have no writer.
+
+    Args:
+        path: The file.
+        drawing: Height × width × 3, uint8, RGB.
+        fine: Spare what JPEG saves by coarser colours: for photos to learn from.
 
     Raises:
         OutputError: It can't be written.
@@ -76,6 +84,6 @@ def save_drawing(path: Path, drawing: np.ndarray) -> None:
         format_ = "JPEG"
     buffer = io.BytesIO()
     Image.fromarray(drawing).save(
-        buffer, format=format_, **({"quality": 90} if format_ == "JPEG" else {})
+        buffer, format=format_, **((FINE if fine else COARSE) if format_ == "JPEG" else {})
     )
     write_atomically(path, buffer.getvalue())

@@ -85,12 +85,6 @@ SYSTEMS: tuple[System, ...] = (
         single=True,
         claim="YOLOv5s: mAP@0.5 0.94, mAP@[.5:.95] 0.53, P 0.93, R 0.89, turned before the split",
     ),
-    System(
-        "single-stage-three",
-        "single-stage",
-        single=True,
-        sets=("incorrect=own", "rotated=[]"),
-    ),
 )
 
 

@@ -29,7 +29,6 @@ def test_systems_of_the_field_are_there_as_their_originals_were():
     assert (of["covid-fastai"].blur, of["covid-fastai"].cleaned) == ("global", True)
     assert of["single-stage"].load_recipe().incorrect == "exclude"
     assert of["single-stage"].load_recipe().rotated == [90, 180, 270]
-    assert of["single-stage-three"].load_recipe().incorrect == "own"
 
 
 def test_systems_are_chosen_by_name_in_their_order():

@@ -1,0 +1,46 @@
+"""The command `draw-masks` of `python -m pipeline`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data_prep.options import Alias
+from pipeline.console import SHIPPED, explain_errors, say
+from pipeline.options import Weights
+
+
+def draw_masks_command(
+    dataset: Annotated[Path, typer.Argument(help="Dataset folder, in any format that is read.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write: new or empty.")],
+    properly: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=1.0, help="Share worn properly; half of the others below the nose."
+        ),
+    ] = 0.5,
+    seed: Annotated[int, typer.Option(min=0, help="Of styles and ways to wear.")] = 0,
+    alias: Alias = None,
+    weights: Weights = SHIPPED,
+) -> None:
+    """Draw masks on the bare faces of a dataset: photos, VOC files, drawn.csv, a contact sheet."""
+    with explain_errors():
+        from data_prep.labels import parse_aliases
+        from pipeline.compute import pick_device
+        from pipeline.detector import Detector
+        from pipeline.draw_masks import SHEET, DrawOptions, draw_dataset
+        from pipeline.weights import DETECTOR
+
+        detector = Detector.load(weights / f"{DETECTOR}.safetensors", device=pick_device("cpu"))
+        options = DrawOptions(properly, seed, parse_aliases(alias or ()))
+        record = draw_dataset(dataset, out, options, detector)
+        counts = record["counts"]
+        if record.get("up_to_date"):
+            say("nothing to do: data and options are those of the last run")
+        say(f"drawn      {counts['drawn']} of {counts['bare_faces']} bare faces")
+        for what, count in counts["not_drawn"].items():
+            say(f"not drawn  {count}: {what}")
+        say(f"faces      {', '.join(f'{name} {n}' for name, n in counts['faces'].items())}")
+        say(f"written    {out}; see {out / SHEET}")

@@ -1,0 +1,71 @@
+"""Photos that belong together by what their dataset says."""
+
+import pytest
+
+from data_prep.build import BuildOptions, build
+from data_prep.errors import DatasetError
+from data_prep.faces import read_faces
+from data_prep.known_groups import GROUPS, join_groups, read_groups, write_groups
+from data_prep.records import AnnotatedPhoto
+from tests.pipeline.makers import paint_dataset
+
+
+def photo(root, image):
+    return AnnotatedPhoto(root.name, root, image, "a.xml", None, None, ())
+
+
+def test_written_groups_are_read_back(tmp_path):
+    groups = {"images/b, c.jpg": "one", 'images/"a".jpg': "NA", "ü.jpg": ""}
+    write_groups(tmp_path / GROUPS, groups)
+    assert read_groups(tmp_path) == groups
+    assert (tmp_path / GROUPS).read_text().splitlines()[0] == "image,group"
+    assert read_groups(tmp_path / "none") == {}
+
+
+def test_groups_are_joined_by_name_and_by_photo(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    write_groups(two / GROUPS, {"a.jpg": "one/x.jpg", "b.jpg": "same", "c.jpg": "same"})
+    photos = [
+        photo(one, "x.jpg"), photo(one, "y.jpg"), photo(one, "z.jpg"),
+        photo(two, "a.jpg"), photo(two, "b.jpg"), photo(two, "c.jpg"), photo(two, "d.jpg"),
+    ]  # fmt: skip
+    near = ["one/x.jpg", "one/y.jpg", "one/y.jpg", "two/a.jpg", "two/b.jpg", "two/c.jpg", ""]
+    assert join_groups(photos, near) == [
+        "one/x.jpg", "one/y.jpg", "one/y.jpg", "one/x.jpg", "two/b.jpg", "two/b.jpg", "",
+    ]  # fmt: skip
+
+
+def test_chains_of_looks_and_names_are_one_group(tmp_path):
+    """a looks like b, b is made from c, c is called as d is."""
+    root = tmp_path / "set"
+    write_groups(root / GROUPS, {"b.jpg": "set/c.jpg", "c.jpg": "tie", "d.jpg": "tie"})
+    photos = [photo(root, f"{name}.jpg") for name in "abcde"]
+    near = ["set/a.jpg", "set/a.jpg", "set/c.jpg", "set/d.jpg", "set/e.jpg"]
+    assert join_groups(photos, near) == ["set/a.jpg"] * 4 + ["set/e.jpg"]
+
+
+def test_without_files_groups_stay_as_they_are(tmp_path):
+    photos = [photo(tmp_path, "a.jpg"), photo(tmp_path, "b.jpg")]
+    assert join_groups(photos, ["set/a.jpg", ""]) == ["set/a.jpg", ""]
+
+
+@pytest.mark.parametrize("text", ["name,group\na,b\n", "", "\x00\xff"])
+def test_other_tables_are_explained(tmp_path, text):
+    (tmp_path / GROUPS).write_text(text)
+    with pytest.raises(DatasetError, match=r"groups\.csv: not a table with the columns image and"):
+        read_groups(tmp_path)
+
+
+def test_build_never_splits_a_group_and_is_done_again_when_groups_change(tmp_path):
+    root, out = paint_dataset(tmp_path / "set", 16), tmp_path / "prepared"
+    options = BuildOptions(blur_rule="none")
+    build([root], out, options, workers=1)
+    faces = read_faces(out)
+    valid = faces[faces["split"] == "valid"]["image"].iloc[0]
+    train = faces[faces["split"] == "train"]["image"].iloc[0]
+    write_groups(root / GROUPS, {valid: "pair", train: "pair"})
+    assert not build([root], out, options, workers=1).up_to_date
+    faces = read_faces(out)
+    pair = faces[faces["image"].isin([valid, train])]
+    assert pair["group"].nunique() == pair["split"].nunique() == 1
+    assert build([root], out, options, workers=1).up_to_date
