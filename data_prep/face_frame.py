@@ -17,6 +17,16 @@ def eye_distance(landmarks: np.ndarray) -> float:
     return float(np.linalg.norm(landmarks[1] - landmarks[0]))
 
 
+def measure_turn(landmarks: np.ndarray) -> float:
+    """How far the nose lies from the midline of the eyes, in eye distances: 0 from the front.
+
+    >>> measure_turn(np.array([[0, 0], [10, 0], [8, 6], [2, 10], [9, 10]]))
+    0.3
+    """
+    eyes, middle = landmarks[1] - landmarks[0], landmarks[:2].mean(axis=0)
+    return float(abs((landmarks[2] - middle) @ eyes) / max(float(eyes @ eyes), 1e-9))
+
+
 def place(points: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """From the frame of the face to pixels; a turned face's midline goes through the nose.
 

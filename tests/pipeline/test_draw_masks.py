@@ -145,6 +145,14 @@ def test_faces_that_can_not_be_drawn_on_are_counted(tmp_path):
     assert labels[1] in CLASSES[:1] + CLASSES[2:]
 
 
+def test_profiles_stay_bare(root, tmp_path, monkeypatch):
+    """A nose beside both eyes: a mask laid on such landmarks would hang beside the face."""
+    turned = PLACES + np.array([[0, 0], [0, 0], [0.25, 0], [0, 0], [0, 0]])
+    monkeypatch.setitem(globals(), "PLACES", turned)
+    with pytest.raises(PreparedError, match=r"no mask could be drawn \(turned too far: 24\)"):
+        draw_dataset(root, tmp_path / "out", DrawOptions(), Landmarker())
+
+
 def test_nothing_to_draw_on(tmp_path):
     root = tmp_path / "set"
     save_photo(root / "images" / "a.jpg", (("with_mask", (10, 10, 40, 42)),))
