@@ -24,11 +24,12 @@ from data_prep.formats.coco_entries import (
     load_json,
 )
 from data_prep.formats.dataset_files import DatasetFiles
-from data_prep.formats.input_files import InputError
+from data_prep.formats.input_files import InputError, check_length
 from data_prep.formats.reader import ReadOptions
 from data_prep.formats.unread import note_unread
 from data_prep.formats.written_photos import WrittenPhoto, place_photos
 from data_prep.labels import UnknownLabelError
+from data_prep.progress import show_progress
 from data_prep.records import Dataset, Face, Finding
 
 _READ = frozenset({"id", "image_id", "category_id", "bbox", "area", *DIFFICULT})
@@ -84,7 +85,9 @@ class _FileReader:
         unread: Counter[str] = Counter()
         faces: dict[Id, list[Face]] = {key: [] for key in photos}
         counts = dict.fromkeys(photos, 0)
-        for where, value in self._list(content, "annotations"):
+        annotations = self._list(content, "annotations")
+        total = len(content["annotations"])
+        for where, value in show_progress(annotations, total, f"reading {self.name}"):
             try:
                 entry = check_entry(value, where)
                 image = get_id(entry, "image_id", where)
@@ -173,8 +176,12 @@ def _list_annotations(files: DatasetFiles) -> Iterator[Path]:
     """JSON files that look like COCO annotations, also broken ones."""
     for path in files.by_suffix({".json"}):
         try:
+            check_length(path)
             data = path.read_bytes()
         except OSError:
+            continue
+        except InputError:
+            yield path
             continue
         if b'"images"' in data and b'"annotations"' in data:
             yield path

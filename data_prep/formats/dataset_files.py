@@ -99,10 +99,6 @@ def list_dataset(root: Path) -> DatasetFiles:
     folder = find_folder(root)
     if folder == root:
         return _list_folder(root)
-    if root.suffix.lower() in ARCHIVES:
-        raise DatasetError(explain_archive(root))
-    if root.suffix.lower() not in _ALONE:
-        raise DatasetError(f"{root}: a file; give the folder of the dataset.")
     listed = _list_folder(folder)
     others = ANNOTATIONS - {".yaml", ".yml"}
     kept = [path for path in listed.files if path == root or path.suffix.lower() not in others]
@@ -112,8 +108,18 @@ def list_dataset(root: Path) -> DatasetFiles:
 
 
 def find_folder(root: Path) -> Path:
-    """The folder of a dataset that is given as one of its files, or the folder itself."""
-    return root.parent if root.is_file() else root
+    """The folder of a dataset that is given as one of its files, or the folder itself.
+
+    Raises:
+        DatasetError: It is a file that can't stand for its folder.
+    """
+    if not root.is_file():
+        return root
+    if root.suffix.lower() in ARCHIVES:
+        raise DatasetError(explain_archive(root))
+    if root.suffix.lower() not in _ALONE:
+        raise DatasetError(f"{root}: a file; give the folder of the dataset.")
+    return root.parent
 
 
 def explain_archive(path: Path) -> str:
