@@ -16,11 +16,10 @@ from data_prep.console import DONE, SOME_LEFT_OUT, explain_errors, tell_faults, 
 from data_prep.convert_command import convert_command
 from data_prep.crop import CROP_SCALE
 from data_prep.fetch_command import fetch_command
-from data_prep.formats.csv_columns import FIELDS, parse_columns
-from data_prep.formats.reader import Format
+from data_prep.formats.csv_columns import parse_columns
 from data_prep.labels import CLASSES, parse_aliases
 from data_prep.merge_command import merge_command
-from data_prep.options import Alias, Decisions
+from data_prep.options import Alias, Columns, CropsScale, Decisions, FormatOption, Names
 from data_prep.overlay import describe_overlay
 from data_prep.page import PAGE
 
@@ -56,34 +55,6 @@ Blur = Annotated[
     ),
 ]
 Ratio = Annotated[float, typer.Option(help="The largest class keeps this multiple of the second.")]
-FormatOption = Annotated[
-    Format | None,
-    typer.Option("--format", help="Of the datasets; recognised by what is there if not given."),
-]
-Names = Annotated[
-    Path | None,
-    typer.Option(
-        exists=True,
-        dir_okay=False,
-        help="Class names for the ids of YOLO labels: data.yaml, or a text file with a name per "
-        "line. Looked for in the dataset if not given.",
-    ),
-]
-Columns = Annotated[
-    str,
-    typer.Option(
-        metavar="FIELD=COLUMN,...",
-        help="Columns of CSV tables, such as image=file,label=class,xmin=left; usual names are "
-        f"known. Fields: {', '.join(FIELDS)}.",
-    ),
-]
-CropsScale = Annotated[
-    float,
-    typer.Option(
-        "--crop-scale",
-        help="Of folders of ready crops: their side as a multiple of the face's longer side.",
-    ),
-]
 Workers = Annotated[int | None, typer.Option(min=1, help="Threads; one per core if not given.")]
 
 

@@ -39,7 +39,8 @@ def clip_faces(
                 f"({width} × {height}) and was clipped."
             )
             findings.append(Finding(annotation, "clipped-box", message, dropped=False))
-        faces.append(replace(face, box=box))
+            face = replace(face, box=box)
+        faces.append(face)
     return tuple(faces), tuple(findings)
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import typer
 
 from data_prep.errors import UserError
+from data_prep.formats.unread import KIND as UNREAD
 from data_prep.records import Finding
 
 DONE, SOME_LEFT_OUT, NOT_DONE = 0, 1, 2
@@ -42,6 +43,11 @@ def tell_unfit(findings: Sequence[Finding], listed_in: object) -> None:
     kinds = ("torn-ledger", "disputed-decision", "unfit-decision")
     messages = [f.message for kind in kinds for f in findings if f.kind == kind]
     tell("not applied", messages, listed_in)
+
+
+def tell_unread(findings: Sequence[Finding], listed_in: object) -> None:
+    """Name what the datasets tell that no format is given."""
+    tell("note", [f.message for f in findings if f.kind == UNREAD], listed_in)
 
 
 def tell(what: str, messages: Sequence[str], listed_in: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,15 @@ from typing import Any
 from data_prep.analysis import OptionError
 from data_prep.crop import CROP_SCALE
 from data_prep.dataset import read_dataset
+from data_prep.errors import DatasetError
 from data_prep.files import sha256_of
-from data_prep.formats.dataset_files import list_dataset
+from data_prep.formats.dataset_files import find_folder, list_dataset
 from data_prep.formats.reader import Format, ReadOptions
 from data_prep.formats.recognise import recognise
 from data_prep.formats.writer import order_classes
 from data_prep.formats.writers import make_writer
 from data_prep.framed import frame_photos
-from data_prep.labels import ALIASES, CLASSES
+from data_prep.labels import CLASSES
 from data_prep.merge import LedgerFile, read_ledgers
 from data_prep.output_folder import OutputFolder, refuse_dataset_folders, refuse_other_files
 from data_prep.overlay import apply_ledgers
@@ -40,8 +41,8 @@ class ConvertOptions:
         to: The format.
         photos: What becomes of the photos.
         canonical: Whether classes get the names of `CLASSES`; otherwise they keep theirs.
-        aliases: Other names of classes.
         scale: Crop side as a multiple of the longer box side, 1 to 10.
+        reading: How the dataset is read, but for its classes.
 
     Raises:
         OptionError: The scale is out of its range.
@@ -50,12 +51,17 @@ class ConvertOptions:
     to: Format
     photos: PhotoMode = PhotoMode.COPY
     canonical: bool = False
-    aliases: Mapping[str, str] = field(default_factory=lambda: dict(ALIASES))
     scale: float = CROP_SCALE
+    reading: ReadOptions = field(default_factory=ReadOptions)
 
     def __post_init__(self) -> None:
         if not 1 <= self.scale <= 10:
             raise OptionError(f"--scale {self.scale:g}: use a number from 1 to 10.")
+
+    def to_record(self) -> dict[str, Any]:
+        """All options, as JSON can hold them."""
+        reading = {**asdict(self.reading), "names": str(self.reading.names or "")}
+        return {**asdict(self), "reading": reading}
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,7 @@ def convert(
     The folder appears whole or not at all. With unchanged data and options nothing is done.
 
     Args:
-        root: The dataset's folder.
+        root: The dataset's folder, or one table or JSON file in it.
         out: The folder to write.
         options: What is written.
         decisions: Ledgers whose decisions are applied first; see `apply_ledgers`.
@@ -93,20 +99,26 @@ def convert(
         OutputError: The folder can't be written, meets the dataset, or holds files that convert
             did not write.
     """
-    refuse_dataset_folders([out], [root], "-o")
+    datasets = [find_folder(root)]
+    refuse_dataset_folders([out], datasets, "-o")
     refuse_other_files(out, RECORD, "-o")
     ledgers = read_ledgers(decisions)
-    written_in = recognise(list_dataset(root), ReadOptions(classes=None))
+    reading = replace(options.reading, classes=None)
+    written_in = reading.format or recognise(list_dataset(root), reading)
+    # Found once: looking through all files again takes its time.
+    options = replace(options, reading=replace(reading, format=written_in))
     dataset, overlay = _read_decided(root, options, ledgers)
     writer = make_writer(options.to, options.scale)
     places = writer.place([photo.image for photo in dataset.photos])
-    refuse_dataset_folders([(out / place).parent for place in places.values()], [root], "-o")
+    refuse_dataset_folders([(out / place).parent for place in places.values()], datasets, "-o")
     folder = OutputFolder(out, RECORD)
-    inputs = hash_photos(dataset.photos, [VERSION, asdict(options), overlay, dataset.findings])
+    inputs = hash_photos(dataset.photos, [VERSION, options.to_record(), overlay, dataset.findings])
     whole = folder.find_whole(inputs)
     if whole is not None:
         return ConvertResult(whole, (), up_to_date=True)
     framed, faults = frame_photos(dataset.photos)
+    if not framed:
+        raise DatasetError(_explain_nothing(root, [*dataset.findings, *faults]))
     framed = [replace(photo, image=places[photo.photo.image]) for photo in framed]
     labels = {face.label for photo in framed for face in photo.faces}
     classes = list(CLASSES) if options.canonical else order_classes(labels)
@@ -122,7 +134,7 @@ def convert(
             "inputs": inputs,
             "dataset": str(root.resolve()),
             "from": written_in.value,
-            "options": asdict(options),
+            "options": options.to_record(),
             **({"decisions": overlay} if ledgers else {}),
             "counts": {
                 "photos": len(framed),
@@ -138,6 +150,11 @@ def convert(
         }
         folder.swap_in(staging, record)
     return ConvertResult(record, findings, up_to_date=False)
+
+
+def _explain_nothing(root: Path, findings: Sequence[Finding]) -> str:
+    reasons = " ".join(finding.message for finding in findings[:3]) or "It names none."
+    return f"{root}: no photo is left to convert. {reasons}"
 
 
 def count_kinds(findings: Iterable[Finding]) -> dict[str, int]:
@@ -168,8 +185,8 @@ def _read_decided(
 
     Decisions speak of the mask classes, so a dataset that keeps its own names is read twice.
     """
-    known = ReadOptions(aliases=options.aliases)
-    as_written = ReadOptions(classes=None)
+    known = replace(options.reading, classes=CLASSES)
+    as_written = replace(options.reading, classes=None)
     if not ledgers:
         return read_dataset(root, known if options.canonical else as_written), None
     read = read_dataset(root, known)

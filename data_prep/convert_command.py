@@ -7,10 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from data_prep.console import DONE, SOME_LEFT_OUT, explain_errors, tell_faults, tell_unfit
+from data_prep.console import (
+    DONE,
+    SOME_LEFT_OUT,
+    explain_errors,
+    tell_faults,
+    tell_unfit,
+    tell_unread,
+)
 from data_prep.crop import CROP_SCALE
 from data_prep.formats.reader import Format
-from data_prep.options import Alias, Decisions
+from data_prep.options import Alias, Columns, CropsScale, Decisions, FormatOption, Names
 from data_prep.place_photos import PhotoMode
 
 
@@ -41,6 +48,10 @@ def convert_command(
             show_default=str(CROP_SCALE),
         ),
     ] = None,
+    form: FormatOption = None,
+    names: Names = None,
+    columns: Columns = "",
+    crop_scale: CropsScale = 1.0,
 ) -> None:
     """Write a dataset in another format, and convert.json that says what it could not hold.
 
@@ -49,6 +60,8 @@ def convert_command(
     with explain_errors():
         from data_prep.analysis import OptionError
         from data_prep.convert import RECORD, ConvertOptions, convert
+        from data_prep.formats.csv_columns import parse_columns
+        from data_prep.formats.reader import ReadOptions
         from data_prep.labels import parse_aliases
 
         if to is Format.CROPS and photos not in {None, PhotoMode.NONE}:
@@ -62,8 +75,14 @@ def convert_command(
             to,
             photos or without,
             canonical,
-            parse_aliases(alias or []),
             CROP_SCALE if scale is None else scale,
+            ReadOptions(
+                parse_aliases(alias or []),
+                format=form,
+                names=names,
+                columns=parse_columns(columns),
+                crop_scale=crop_scale,
+            ),
         )
         result = convert(dataset, out, options, decisions=decisions or ())
     if result.up_to_date:
@@ -71,6 +90,7 @@ def convert_command(
     else:
         tell_faults(result.findings, out / RECORD)
         tell_unfit(result.findings, out / RECORD)
+        tell_unread(result.findings, out / RECORD)
         for line in describe_conversion(result.record):
             typer.echo(line)
         typer.echo(f"written    {out}, {out / RECORD}")

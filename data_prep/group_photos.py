@@ -34,15 +34,17 @@ def group_looked_at(photos: Sequence[FramedPhoto], looked: Sequence[LookedAt]) -
     Identical files are always in one group; a photo that can't be read is in its own.
     """
     names = [f"{photo.photo.source}/{photo.photo.image}" for photo in photos]
-    first: dict[str, int] = {}
-    for index, look in enumerate(looked):
-        if look.fingerprint is not None:
-            first.setdefault(look.sha256, index)
-    distinct = list(first.values())
-    prints = [print_ for i in distinct if (print_ := looked[i].fingerprint) is not None]
-    found = group_near_duplicates(prints)
-    group_of = {looked[i].sha256: names[distinct[g]] for i, g in zip(distinct, found, strict=True)}
-    return [group_of.get(look.sha256, name) for look, name in zip(looked, names, strict=True)]
+    prints = ((index, look.fingerprint) for index, look in enumerate(looked))
+    readable = [(index, print_) for index, print_ in prints if print_ is not None]
+    # All of them, as `build` does: how rare a feature is depends on the photos there are.
+    found = group_near_duplicates([fingerprint for _, fingerprint in readable])
+    groups = {i: readable[first][0] for (i, _), first in zip(readable, found, strict=True)}
+    first_of: dict[str, int] = {}
+    for index in groups:
+        one, other = groups[first_of.setdefault(looked[index].sha256, index)], groups[index]
+        if one != other:
+            groups = {i: min(one, other) if g in (one, other) else g for i, g in groups.items()}
+    return [names[groups.get(index, index)] for index in range(len(names))]
 
 
 def _look_at(photo: FramedPhoto) -> LookedAt:

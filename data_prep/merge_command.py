@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from data_prep.console import DONE, SOME_LEFT_OUT, explain_errors, tell_faults
+from data_prep.console import DONE, SOME_LEFT_OUT, explain_errors, tell_faults, tell_unread
 from data_prep.place_photos import PhotoMode
 
 
@@ -38,6 +38,7 @@ def merge_command(
         typer.echo(f"{out} is up to date: nothing to do.")
     else:
         tell_faults(result.findings, out / RECORD)
+        tell_unread(result.findings, out / RECORD)
         for line in describe_merge(result.record):
             typer.echo(line)
         typer.echo(f"written    {out / 'annotations.csv'}, {out / RECORD}")

@@ -13,7 +13,7 @@ from data_prep.dataset import read_dataset
 from data_prep.errors import DatasetError
 from data_prep.files import sha256_of, write_atomically
 from data_prep.formats.csv_writer import TABLE, tabulate
-from data_prep.formats.reader import ReadOptions
+from data_prep.formats.dataset_files import find_folder
 from data_prep.framed import FramedPhoto, frame_photos
 from data_prep.group_photos import LookedAt, group_looked_at, look_at_photos
 from data_prep.output_folder import OutputFolder, refuse_dataset_folders, refuse_other_files
@@ -64,17 +64,18 @@ def merge_datasets(
             not write.
     """
     table, roots = read_recode(recode)
-    refuse_dataset_folders([out], roots.values(), "-o")
+    folders = [find_folder(root) for root in roots.values()]
+    refuse_dataset_folders([out], folders, "-o")
     refuse_other_files(out, RECORD, "-o")
     folder = OutputFolder(out, RECORD)
     sources: dict[str, Recoded] = {}
     findings: list[Finding] = []
     for name, root in roots.items():
-        dataset = read_dataset(root, ReadOptions(classes=None))
+        dataset = read_dataset(root, table.sources[name].make_options(recode.parent))
         findings += dataset.findings
         sources[name] = recode_dataset(dataset, name, table.sources[name], table.classes)
     photos = [photo for source in sources.values() for photo in source.photos]
-    inputs = hash_photos(photos, [VERSION, table.model_dump(), mode, findings])
+    inputs = hash_photos(photos, [VERSION, table.model_dump(mode="json"), mode, findings])
     whole = folder.find_whole(inputs)
     if whole is not None:
         return MergeResult(whole, (), up_to_date=True)
@@ -84,7 +85,7 @@ def merge_datasets(
         replace(photo, image=f"{PHOTOS}/{photo.photo.source}/{photo.photo.image}")
         for photo in framed
     ]
-    refuse_dataset_folders([(out / photo.image).parent for photo in framed], roots.values(), "-o")
+    refuse_dataset_folders([(out / photo.image).parent for photo in framed], folders, "-o")
     looked = look_at_photos(framed, workers)
     groups = group_looked_at(framed, looked)
     duplicates = _tell_duplicates(framed, looked, groups)
@@ -106,7 +107,7 @@ def merge_datasets(
         paths = {photo.image: photo.photo.path for photo in merged}
         record = {
             "inputs": inputs,
-            "table": table.model_dump(),
+            "table": table.model_dump(mode="json"),
             "recode_sha256": sha256_of(recode),
             "sources": {
                 name: _tell_source(source, roots[name], name, framed, merged)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_prep.errors import UserError
 from data_prep.files import OutputError, output_error, sha256_of, write_json
 
 STAGING = ".staging"
@@ -109,13 +110,13 @@ class OutputFolder:
         staging = self.path / STAGING
         try:
             shutil.rmtree(staging, ignore_errors=True)
-            staging.mkdir(parents=True)
             if self.read_record() is None:
                 # First of all, so that what a killed run leaves is known for ours.
                 write_json(self.path / self.record, {"inputs": None})
+            staging.mkdir(parents=True)
             yield staging
-        except OutputError:
-            raise
+        except UserError:
+            raise  # Its message says more, such as which photo can't be read.
         except OSError as error:
             raise output_error(self.path, error) from error
         finally:

@@ -12,6 +12,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data_prep.errors import UserError
+from data_prep.formats.dataset_files import find_folder
+from data_prep.formats.reader import Format, ReadOptions
 from data_prep.labels import ALIASES, CLASSES, RARE_CLASS, UnknownLabelError, canonical_label
 
 EXCLUDE_FACE, EXCLUDE_PHOTO = "exclude-face", "exclude-photo"
@@ -25,12 +27,14 @@ class SourceTable(BaseModel):
     """One dataset of a merge.
 
     Attributes:
-        path: Its folder, relative to the TOML file.
+        path: Its folder, or one table or JSON file in it, relative to the TOML file.
         licence: Of its photos, as its publisher writes it.
         origin: Where it is from.
         incorrect: What becomes of masks worn wrongly: a class of their own, `without_mask` as
             systems of two classes have it, or left out as faces.
         recode: Class by name as written, or `exclude-face` or `exclude-photo`.
+        format, columns, crop_scale: How it is read; see `ReadOptions`.
+        names: The same, the file relative to the TOML file.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -39,6 +43,24 @@ class SourceTable(BaseModel):
     origin: str = ""
     incorrect: Literal["own", "without_mask", "exclude"] = "own"
     recode: dict[str, str] = Field(default_factory=dict)
+    format: Format | None = None
+    names: str | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
+    crop_scale: float = Field(default=1.0, ge=1, le=10)
+
+    def make_options(self, folder: Path) -> ReadOptions:
+        """How it is read, its classes as written.
+
+        Args:
+            folder: Of the TOML file.
+        """
+        return ReadOptions(
+            classes=None,
+            format=self.format,
+            names=folder / self.names if self.names else None,
+            columns=self.columns,
+            crop_scale=self.crop_scale,
+        )
 
 
 class RecodeTable(BaseModel):
@@ -60,7 +82,7 @@ def read_recode(path: Path) -> tuple[RecodeTable, dict[str, Path]]:
     """Read a table and check every key.
 
     Returns:
-        The table, and the folder of each source.
+        The table, and the folder or file of each source.
 
     Raises:
         RecodeError: The file is not TOML, a key is unknown (the nearest known one is named), a
@@ -145,15 +167,15 @@ def _check_targets(source: SourceTable, classes: Collection[str], where: str) ->
 def _find_folders(table: RecodeTable, path: Path) -> dict[str, Path]:
     folders: dict[str, Path] = {}
     for name, source in table.sources.items():
-        folder = path.parent / source.path
-        if not folder.is_dir():
-            raise RecodeError(f"{path}: sources.{name}.path: {folder}: no such folder.")
+        root = path.parent / source.path
+        if not root.exists():
+            raise RecodeError(f"{path}: sources.{name}.path: {root}: no such folder.")
         for other, known in folders.items():
-            one, two = folder.resolve(), known.resolve()
+            one, two = find_folder(root).resolve(), find_folder(known).resolve()
             if one.is_relative_to(two) or two.is_relative_to(one):
                 raise RecodeError(
                     f"{path}: sources {other} and {name} are the same folder or lie in one "
                     f"another ({two}, {one}): each face would count twice."
                 )
-        folders[name] = folder
+        folders[name] = root
     return folders

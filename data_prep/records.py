@@ -35,7 +35,7 @@ class Box(NamedTuple):
         return min(self.width, self.height)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # There may be millions.
 class Face:
     """One annotated face: its index in the file, class, box, and VOC's `difficult` flag."""
 

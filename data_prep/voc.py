@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lxml import etree
@@ -26,6 +27,7 @@ class VocAnnotation:
         width, height: The stated photo size in pixels, or None.
         faces: Faces with boxes as annotated, not yet clipped.
         findings: Objects that were left out, with reasons.
+        unread: How many objects tell what is not read, such as `{"truncated": 2}`.
     """
 
     filename: str
@@ -33,6 +35,7 @@ class VocAnnotation:
     height: int | None
     faces: tuple[Face, ...]
     findings: tuple[Finding, ...]
+    unread: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_voc(
@@ -84,6 +87,7 @@ def read_voc(
         height=_size(size, "height"),
         faces=tuple(faces),
         findings=tuple(findings),
+        unread=_count_unread(root),
     )
 
 
@@ -122,6 +126,18 @@ def parse_voc(path: Path, name: str) -> etree._Element:
     if root.tag != "annotation":
         raise AnnotationError(f"{name}: not PASCAL VOC: <annotation> expected, <{root.tag}> found.")
     return root
+
+
+def _count_unread(root: etree._Element) -> Counter[str]:
+    tags = ("truncated", "occluded", "pose", "part", "polygon")
+    objects = root.findall("object")
+    return Counter(
+        tag
+        for element in objects
+        for tag in tags
+        if (child := element.find(tag)) is not None
+        and (len(child) or _text(element, tag).lower() not in {"", "0", "false", "unspecified"})
+    )
 
 
 def _text(element: etree._Element, tag: str) -> str:

@@ -25,7 +25,8 @@ NAMES_FILES = (
 """Where YOLO datasets keep the class names, the surest first."""
 
 _YAML_SUFFIXES = frozenset({".yaml", ".yml"})
-_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
+_WHOLE_NUMBER = re.compile(r"([+-]?[0-9]+)(\.0*)?")
+"""Tables of numbers written by programs have 0.0 for id 0."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ def name_class(text: str, names: Mapping[int, str], source: Path | None, where: 
     """
     if not is_id(text):
         return text
-    number = int(text) if _is_short(text) else None
+    digits = text.partition(".")[0]
+    number = int(digits) if _is_short(digits) else None
     if number is None or number not in names:
         raise InputError(
             f"{where}: class id {text} is not in {source}, which names "

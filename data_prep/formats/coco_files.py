@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,11 +24,16 @@ from data_prep.formats.coco_entries import (
     load_json,
 )
 from data_prep.formats.dataset_files import DatasetFiles
-from data_prep.formats.input_files import InputError
+from data_prep.formats.input_files import InputError, check_length
 from data_prep.formats.reader import ReadOptions
+from data_prep.formats.unread import note_unread
 from data_prep.formats.written_photos import WrittenPhoto, place_photos
 from data_prep.labels import UnknownLabelError
+from data_prep.progress import show_progress
 from data_prep.records import Dataset, Face, Finding
+
+_READ = frozenset({"id", "image_id", "category_id", "bbox", "area", *DIFFICULT})
+"""Keys of an annotation that are used, or follow from those that are."""
 
 
 class CocoReader:
@@ -76,9 +82,12 @@ class _FileReader:
         photos = self._index_images(content)
         categories = self._index_categories(content)
         labels: dict[Id, str] = {}
+        unread: Counter[str] = Counter()
         faces: dict[Id, list[Face]] = {key: [] for key in photos}
         counts = dict.fromkeys(photos, 0)
-        for where, value in self._list(content, "annotations"):
+        annotations = self._list(content, "annotations")
+        total = len(content["annotations"])
+        for where, value in show_progress(annotations, total, f"reading {self.name}"):
             try:
                 entry = check_entry(value, where)
                 image = get_id(entry, "image_id", where)
@@ -101,6 +110,9 @@ class _FileReader:
                 self._leave_out("bad-annotation", f"{error} The face is left out.")
             else:
                 faces[image].append(face)
+                unread.update(key for key, told in entry.items() if told and key not in _READ)
+        things = [f"{key} of {count} annotations" for key, count in sorted(unread.items())]
+        self.findings.extend(note_unread(self.name, things))
         return [replace(photo, faces=tuple(faces[key])) for key, photo in photos.items()]
 
     def _index_images(self, content: Mapping[str, Any]) -> dict[Id, WrittenPhoto]:
@@ -164,8 +176,12 @@ def _list_annotations(files: DatasetFiles) -> Iterator[Path]:
     """JSON files that look like COCO annotations, also broken ones."""
     for path in files.by_suffix({".json"}):
         try:
+            check_length(path)
             data = path.read_bytes()
         except OSError:
+            continue
+        except InputError:
+            yield path
             continue
         if b'"images"' in data and b'"annotations"' in data:
             yield path

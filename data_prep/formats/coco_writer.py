@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_prep.files import write_json
+from data_prep.files import write_atomically
 from data_prep.formats.writer import Written, count_left_out, count_renumbered
 from data_prep.framed import FramedPhoto
 from data_prep.records import Face
@@ -46,9 +47,20 @@ class CocoWriter:
                 annotations.append({**keys, **_describe(face, numbers[face.label])})
         categories = [{"id": number, "name": label} for label, number in numbers.items()]
         record = {"images": images, "annotations": annotations, "categories": categories}
-        write_json(folder / ANNOTATIONS, record)
+        write_atomically(folder / ANNOTATIONS, _list_lines(record))
         left_out = count_left_out(object_numbers=count_renumbered(photos))
         return Written((ANNOTATIONS,), left_out)
+
+
+def _list_lines(record: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """JSON with an entry per line: large files stay fast to write, and fit for `diff`."""
+    lists = (
+        f"{json.dumps(name)}: [\n"
+        + ",\n".join(json.dumps(entry, ensure_ascii=False, allow_nan=False) for entry in entries)
+        + "\n]"
+        for name, entries in record.items()
+    )
+    return "{" + ",\n".join(lists) + "}\n"
 
 
 def _describe(face: Face, category: int) -> dict[str, Any]:

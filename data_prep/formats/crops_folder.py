@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from data_prep.errors import DatasetError
 from data_prep.formats.dataset_files import DatasetFiles
 from data_prep.formats.reader import ReadOptions
-from data_prep.labels import UnknownLabelError
+from data_prep.labels import CLASSES, UnknownLabelError
 from data_prep.photo import PhotoError, Size, upright_size
 from data_prep.records import AnnotatedPhoto, Box, Dataset, Face, Finding
 
@@ -21,8 +22,11 @@ class CropsReader:
 
     def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
         """The first photo, when every folder that holds photos is called after a class."""
-        if options.classes is None or not files.photos:
+        if not files.photos:
             return None
+        if options.classes is None:
+            # Any folder of photos would do; the mask classes show which are meant as classes.
+            options = replace(options, classes=CLASSES)
         folders = {path.parent for path in files.photos}
         is_named = files.root not in folders and all(_is_class(f.name, options) for f in folders)
         return files.photos[0] if is_named else None

@@ -41,6 +41,7 @@ class CropsWriter:
         _check_folder_names(classes)
         files: list[str] = []
         findings: list[Finding] = []
+        refused: set[str] = set()
         for photo in show_progress(photos, len(photos), "cutting crops"):
             if not photo.faces:
                 continue
@@ -49,13 +50,14 @@ class CropsWriter:
             except PhotoError as error:
                 name = f"{photo.photo.source}/{photo.photo.image}"
                 findings.append(Finding(name, "unreadable-photo", str(error), dropped=True))
+                refused.add(photo.image)
                 continue
             for face in photo.faces:
                 file = f"{face.label}/{crop_name(photo.photo, face.object)}"
                 crop = crop_face(decoded.pixels, face.box, self.scale)
                 write_atomically(folder / file, encode_crop(crop))
                 files.append(file)
-        faces = [face for photo in photos for face in photo.faces]
+        faces = [face for photo in photos for face in photo.faces if photo.image not in refused]
         return Written(
             tuple(files),
             count_left_out(
@@ -64,6 +66,7 @@ class CropsWriter:
                 photos_without_faces=sum(not photo.faces for photo in photos),
             ),
             tuple(findings),
+            frozenset(refused),
         )
 
 

@@ -30,6 +30,8 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 }
 """What can be told of a face, and the names of columns that are known for it, the surest first."""
 
+_KNOWN = frozenset(name for names in FIELDS.values() for name in names)
+
 _MAKESENSE = ("label", "xmin", "ymin", "box_width", "box_height", "image", "width", "height")
 """Columns of makesense.ai's export, which older versions write without a header."""
 
@@ -77,11 +79,13 @@ class ColumnLayout:
         cells: Cells of every row.
         has_header: Whether the first row names the columns.
         places: Index of the column of each field.
+        unread: Names of columns that tell something else.
     """
 
     cells: int
     has_header: bool
     places: Mapping[str, int]
+    unread: tuple[str, ...] = ()
 
     def parse(self, cells: Sequence[str], where: str) -> FaceRow:
         """What a row tells."""
@@ -141,7 +145,9 @@ def find_layout(start: Sequence[str], columns: Mapping[str, str]) -> ColumnLayou
         # Far corners go before width and height, unless these were asked for.
         if {"xmax", "ymax"} <= places.keys() and "box_width" not in columns:
             places = {f: place for f, place in places.items() if not f.startswith("box_")}
-        return ColumnLayout(len(start), True, places)
+        used = {start[place] for place in places.values()}
+        unread = [name for name in start if name and _normalise(name) not in _KNOWN]
+        return ColumnLayout(len(start), True, places, tuple(n for n in unread if n not in used))
     if not columns and len(start) == len(_MAKESENSE):
         places = {field: place for place, field in enumerate(_MAKESENSE)}
         suffix = PurePosixPath(start[places["image"]]).suffix.lower()

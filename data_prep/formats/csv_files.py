@@ -15,16 +15,19 @@ from data_prep.formats.csv_columns import (
     find_layout,
     list_missing,
 )
-from data_prep.formats.csv_rows import decode_csv, list_rows, read_start, split_start
+from data_prep.formats.csv_rows import decode_csv, list_rows, read_start
 from data_prep.formats.dataset_files import DatasetFiles
 from data_prep.formats.input_files import InputError
 from data_prep.formats.reader import ReadOptions
+from data_prep.formats.unread import note_unread
 from data_prep.formats.via_regions import ViaLayout, find_via_layout
 from data_prep.formats.written_photos import WrittenPhoto, place_photos
 from data_prep.labels import UnknownLabelError
+from data_prep.progress import show_progress
 from data_prep.records import Dataset, Face, Finding
 
-_SUFFIXES = frozenset({".csv", ".tsv"})
+TABLES = frozenset({".csv", ".tsv"})
+"""Endings of tables."""
 
 
 class CsvReader:
@@ -38,29 +41,31 @@ class CsvReader:
     def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
         """The first table of faces."""
         check_columns(options.columns)
-        tables = files.by_suffix(_SUFFIXES)
+        tables = files.by_suffix(TABLES)
         return next((path for path in tables if _sniff(read_start(path), options.columns)), None)
 
     def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
         """Read the dataset; see `Reader`."""
         check_columns(options.columns)
-        tables = files.by_suffix(_SUFFIXES)
-        paths = [path for path in tables if _sniff(read_start(path), options.columns)]
-        if not paths:
-            raise DatasetError(_explain(files, tables, options.columns))
+        tables = files.by_suffix(TABLES)
+        sniffed = {path: _sniff(read_start(path), options.columns) for path in tables}
+        known = {path: found for path, found in sniffed.items() if found is not None}
+        if not known:
+            raise DatasetError(explain_tables(files, options.columns))
         findings: list[Finding] = []
         broken: list[Finding] = []
         written: list[WrittenPhoto] = []
-        for path in paths:
+        for path, (separator, layout) in known.items():
             name = files.call(path)
             try:
                 text = decode_csv(path, name)
             except InputError as error:
                 broken.append(Finding(name, "broken-csv", str(error), dropped=True))
                 continue
-            reader = _TableReader(path, name, options, findings)
+            findings += note_unread(name, layout.unread)
+            reader = _TableReader(path, name, options, separator, layout, findings)
             written.extend(reader.read(text))
-        if len(broken) == len(paths):
+        if len(broken) == len(known):
             raise DatasetError(" ".join(finding.message for finding in broken[:3]))
         return place_photos(files, written, [*broken, *findings])
 
@@ -92,16 +97,16 @@ class _TableReader:
     path: Path
     name: str
     options: ReadOptions
+    separator: str
+    layout: ColumnLayout | ViaLayout
     findings: list[Finding]
     labels: dict[str, str] = field(default_factory=dict)
 
     def read(self, text: str) -> list[WrittenPhoto]:
-        sniffed = _sniff(split_start(text), self.options.columns)
-        if sniffed is None:
-            return []
-        separator, layout = sniffed
         photos: dict[str, _Photo] = {}
-        for number, row in enumerate(list_rows(text, separator, self.name)):
+        rows = list_rows(text, self.separator, self.name)
+        layout = self.layout
+        for number, row in enumerate(show_progress(rows, text.count("\n"), f"reading {self.name}")):
             if number == 0 and layout.has_header:
                 continue
             if row.fault or len(row.cells) != layout.cells:
@@ -159,11 +164,16 @@ def _sniff(
     return None
 
 
-def _explain(files: DatasetFiles, tables: list[Path], columns: Mapping[str, str]) -> str:
-    """Why no table can be used."""
-    starts = [start for path in tables[:1] for start in read_start(path).values()]
-    if not starts:
+def explain_tables(files: DatasetFiles, columns: Mapping[str, str]) -> str:
+    """Why no table can be used, and what to do."""
+    tables = files.by_suffix(TABLES)
+    if not tables:
         return f"{files.root}: no table of faces (*.csv) in this folder or below it."
+    try:
+        decode_csv(tables[0], files.call(tables[0]))
+    except InputError as error:
+        return str(error)
+    starts = read_start(tables[0]).values()
     header = max(starts, key=len)
     missing = list_missing(find_columns(header, columns))
     return (

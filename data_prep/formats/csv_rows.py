@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import codecs
 import csv
-import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.formats.input_files import InputError
+from data_prep.formats.input_files import InputError, check_length
 
 SEPARATORS = ",;\t|"
 
@@ -40,11 +40,7 @@ def read_start(path: Path) -> dict[str, list[str]]:
     except OSError:
         return {}
     # Half a character at the end, or another encoding further down, is no matter here.
-    return split_start(data.decode(_find_encoding(data), errors="replace"))
-
-
-def split_start(text: str) -> dict[str, list[str]]:
-    """The same from the text itself."""
+    text = _blank_separator(data.decode(_find_encoding(data), errors="replace"))
     line = next((line for line in text.splitlines() if line.strip()), "")
     starts = {}
     for separator in SEPARATORS if line else "":
@@ -61,6 +57,7 @@ def decode_csv(path: Path, name: str) -> str:
             first line that shows it.
     """
     try:
+        check_length(path)
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{name}: can't be read ({error.strerror or error}).") from error
@@ -75,6 +72,7 @@ def decode_csv(path: Path, name: str) -> str:
             f"{name}:{line}: not text in UTF-8; save the file again as CSV in UTF-8 (in a "
             "spreadsheet: Save as, CSV UTF-8)."
         )
+    text = _blank_separator(text)
     if not text.strip():
         raise InputError(f"{name}: the file is empty; restore it or remove it.")
     return text
@@ -82,9 +80,9 @@ def decode_csv(path: Path, name: str) -> str:
 
 def list_rows(text: str, separator: str, name: str) -> Iterator[CsvRow]:
     """All rows that are not blank, those with a wrong quote among them."""
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True
-    )
+    # Line by line: io.StringIO would hold the text again, four bytes to a letter.
+    lines = (match[0] for match in re.finditer(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z", text))
+    reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
     while True:
         line = reader.line_num + 1
         where = f"{name}:{line}"
@@ -100,6 +98,11 @@ def list_rows(text: str, separator: str, name: str) -> Iterator[CsvRow]:
             yield CsvRow(where, cells, fault)
         elif any(cells):
             yield CsvRow(where, cells)
+
+
+def _blank_separator(text: str) -> str:
+    """Without the line by which Excel is told the separator; lines keep their number."""
+    return re.sub(r"\Asep=.(?=\r?\n)", "", text)
 
 
 def _find_encoding(data: bytes) -> str:

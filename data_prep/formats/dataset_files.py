@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
 
 from data_prep.errors import DatasetError
+from data_prep.formats.input_files import is_text, walk_files
 from data_prep.photo import PHOTO_SUFFIXES
 from data_prep.records import Finding
 
@@ -98,10 +99,6 @@ def list_dataset(root: Path) -> DatasetFiles:
     folder = find_folder(root)
     if folder == root:
         return _list_folder(root)
-    if root.suffix.lower() in ARCHIVES:
-        raise DatasetError(explain_archive(root))
-    if root.suffix.lower() not in _ALONE:
-        raise DatasetError(f"{root}: a file; give the folder of the dataset.")
     listed = _list_folder(folder)
     others = ANNOTATIONS - {".yaml", ".yml"}
     kept = [path for path in listed.files if path == root or path.suffix.lower() not in others]
@@ -111,8 +108,18 @@ def list_dataset(root: Path) -> DatasetFiles:
 
 
 def find_folder(root: Path) -> Path:
-    """The folder of a dataset that is given as one of its files, or the folder itself."""
-    return root.parent if root.is_file() else root
+    """The folder of a dataset that is given as one of its files, or the folder itself.
+
+    Raises:
+        DatasetError: It is a file that can't stand for its folder.
+    """
+    if not root.is_file():
+        return root
+    if root.suffix.lower() in ARCHIVES:
+        raise DatasetError(explain_archive(root))
+    if root.suffix.lower() not in _ALONE:
+        raise DatasetError(f"{root}: a file; give the folder of the dataset.")
+    return root.parent
 
 
 def explain_archive(path: Path) -> str:
@@ -131,8 +138,8 @@ def _list_folder(root: Path) -> DatasetFiles:
     source = root.resolve().name
     findings: list[Finding] = []
     files: list[Path] = []
-    for path in sorted(_walk(root)):
-        if _is_writable_as_text(path.relative_to(root)):
+    for path in walk_files(root, lambda error: findings.append(_describe_unread(source, error))):
+        if is_text(str(path.relative_to(root))):
             files.append(path)
         elif path.suffix.lower() in ANNOTATIONS | PHOTO_SUFFIXES:
             name = f"{source}/" + os.fsencode(path.relative_to(root)).decode(errors="replace")
@@ -145,7 +152,9 @@ class PhotoFinder:
     """Finds photos by name, then by stem.
 
     Of several, the one whose folders are those written before the name, if any are; then the one
-    with the annotation's stem; then the one with the shortest path.
+    with the name's case; then the one nearest to the annotation, as where parts of a dataset
+    number their photos alike; then the one with the annotation's stem; then the one with the
+    shortest path.
     """
 
     def __init__(self, photos: Sequence[Path]) -> None:
@@ -163,7 +172,8 @@ class PhotoFinder:
             filename: The photo as written in it, or "".
         """
         # Exporters on Windows write whole paths; only the last part can be of use here.
-        name = _fold(PureWindowsPath(filename).name)
+        written = PureWindowsPath(filename).name
+        name = _fold(written)
         candidates = (
             self._by_name.get(name)
             or self._by_stem.get(PureWindowsPath(name).stem)
@@ -171,17 +181,23 @@ class PhotoFinder:
         )
         if not candidates:
             return None
-        shared = {photo: _count_shared_ends(photo, filename) for photo in candidates}
-        candidates = [photo for photo in candidates if shared[photo] == max(shared.values())]
-        own_stem = [photo for photo in candidates if photo.stem == annotation.stem]
-        return min(own_stem or candidates, key=lambda photo: (len(photo.parts), photo))
+
+        def rank(photo: Path) -> tuple[int | bool, ...]:
+            return (
+                -_count_shared_ends(photo, filename),
+                photo.name != written,
+                -len(Path(os.path.commonpath([photo.parent, annotation.parent])).parts),
+                photo.stem != annotation.stem,
+                len(photo.parts),
+            )
+
+        return min(candidates, key=lambda photo: (rank(photo), photo))
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    for path in root.rglob("*"):
-        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-        if not hidden and path.is_file():
-            yield path
+def _describe_unread(source: str, error: OSError) -> Finding:
+    name = os.fsencode(error.filename).decode(errors="replace")
+    message = f"{name}: the folder can't be read ({error.strerror}); what is in it is left out."
+    return Finding(source, "unreadable-folder", message, dropped=True)
 
 
 def _count_shared_ends(photo: Path, written: str) -> int:
@@ -193,15 +209,6 @@ def _count_shared_ends(photo: Path, written: str) -> int:
             break
         count += 1
     return count
-
-
-def _is_writable_as_text(path: Path) -> bool:
-    """Whether a table can hold the name; names from old archives may be in another encoding."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _fold(name: str) -> str:

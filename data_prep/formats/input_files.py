@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from data_prep.errors import UserError
 from data_prep.records import Box
+
+MOST_BYTES = 2**30
+"""Of a file of annotations: some 20 million faces."""
 
 
 class InputError(UserError, ValueError):
@@ -22,6 +25,7 @@ def read_text(path: Path) -> str:
         InputError: The file can't be read or is not UTF-8.
     """
     try:
+        check_length(path)
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror or error}).") from error
@@ -29,21 +33,38 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path}: not text in UTF-8; save it in UTF-8.") from error
 
 
-def walk_files(root: Path, suffixes: Collection[str]) -> Iterator[Path]:
+def walk_files(root: Path, on_error: Callable[[OSError], object] | None = None) -> list[Path]:
     """Files below a folder, sorted; names starting with a dot are the system's, not the user's.
+
+    Links to folders are followed, but not to one that `root` lies in, and no folder is walked
+    twice.
 
     Args:
         root: An existing folder.
-        suffixes: Endings in lower case, with the dot; case does not matter in the names.
+        on_error: Called with the error where a folder can't be read.
     """
-    for path in sorted(root.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-        if path.suffix.lower() in suffixes and not hidden and path.is_file():
-            yield path
+    files: list[Path] = []
+    walked: set[str] = set()
+    waiting = [root]
+    while waiting:
+        start = waiting.pop(0)
+        if start != root and root.resolve().is_relative_to(os.path.realpath(start)):
+            continue
+        for folder, folders, names in os.walk(start, onerror=on_error):
+            real = os.path.realpath(folder)
+            if real in walked:
+                folders.clear()
+                continue
+            walked.add(real)
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            paths = [Path(folder, name) for name in names if not name.startswith(".")]
+            files += [path for path in paths if path.is_file()]
+            waiting += sorted(path for name in folders if (path := Path(folder, name)).is_symlink())
+    return sorted(files)
 
 
 def list_files(root: Path, suffixes: Collection[str]) -> list[Path]:
-    """The same, when all names are text.
+    """Files with one of some endings, when all their names are text; see `walk_files`.
 
     Args:
         root: An existing folder.
@@ -53,13 +74,30 @@ def list_files(root: Path, suffixes: Collection[str]) -> list[Path]:
         InputError: A file's name can't be written as text.
     """
     files = []
-    for path in walk_files(root, suffixes):
+    for path in walk_files(root):
+        if path.suffix.lower() not in suffixes:
+            continue
         name = path.relative_to(root)
         if not is_text(str(name)):
             shown = os.fsencode(name).decode(errors="replace")
             raise InputError(f"{root}: the name of {shown} is not valid UTF-8; rename the file.")
         files.append(path)
     return files
+
+
+def check_length(path: Path) -> None:
+    """Refuse a file that can't be meant: it would be held in memory many times over.
+
+    Raises:
+        InputError: It is longer than `MOST_BYTES`.
+        OSError: It is not there.
+    """
+    size = path.stat().st_size
+    if size > MOST_BYTES:
+        raise InputError(
+            f"{path}: {size / 2**30:.1f} GiB, too long for one file of annotations (at most "
+            f"{MOST_BYTES >> 30} GiB); split it into several files."
+        )
 
 
 def is_text(name: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from data_prep.errors import DatasetError
 from data_prep.formats.coco_files import CocoReader
 from data_prep.formats.crops_folder import CropsReader
-from data_prep.formats.csv_files import CsvReader
+from data_prep.formats.csv_files import TABLES, CsvReader, explain_tables
 from data_prep.formats.dataset_files import ARCHIVES, DatasetFiles, explain_archive
 from data_prep.formats.reader import Format, Reader, ReadOptions
 from data_prep.formats.voc_folder import VocReader
@@ -56,16 +56,21 @@ def recognise(files: DatasetFiles, options: ReadOptions) -> Format:
         return next(iter(shown))
     if files.by_suffix({".xml"}):
         return Format.VOC  # Its reader says what is wrong with them.
-    raise DatasetError(f"{files.root}: no {LOOKED_FOR} in this folder or below it.{_hint(files)}")
+    raise DatasetError(
+        f"{files.root}: no {LOOKED_FOR} in this folder or below it.{_hint(files, options)}"
+    )
 
 
-def _hint(files: DatasetFiles) -> str:
+def _hint(files: DatasetFiles, options: ReadOptions) -> str:
     """What there is instead."""
     archive = next(iter(files.by_suffix(ARCHIVES)), None)
     if archive is not None:
         return " " + explain_archive(archive)
+    hints = [finding.message for finding in files.findings[:1]]
     others = files.by_suffix({".json", ".csv", ".tsv", ".txt"})
-    if not others:
-        return ""
-    shown = ", ".join(files.relative(path) for path in others[:3])
-    return f" Not annotations, or not known: {shown}. Columns of a table can be named (--columns)."
+    if others:
+        shown = ", ".join(files.relative(path) for path in others[:3])
+        hints.append(f"Not annotations, or not known: {shown}.")
+    if any(path.suffix.lower() in TABLES for path in others):
+        hints.append(explain_tables(files, options.columns))
+    return "".join(f" {hint}" for hint in hints)

@@ -24,12 +24,14 @@ class ViaLayout:
         cells: Cells of every row.
         places: Index of each column.
         attribute: The attribute that holds the class; the only one there is when None.
+        has_header, unread: As of `ColumnLayout`; the other columns count regions and files.
     """
 
     cells: int
     places: Mapping[str, int]
     attribute: str | None
     has_header: bool = True
+    unread: tuple[str, ...] = ()
 
     def parse(self, cells: Sequence[str], where: str) -> FaceRow:
         """What a row tells; the box of another shape is the one around it.

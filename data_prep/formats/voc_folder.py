@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from data_prep.errors import DatasetError
 from data_prep.formats.dataset_files import DatasetFiles, PhotoFinder
 from data_prep.formats.reader import ReadOptions
+from data_prep.formats.unread import note_unread
 from data_prep.records import AnnotatedPhoto, Dataset, Finding
 from data_prep.voc import AnnotationError, read_voc
 
@@ -32,6 +34,7 @@ class VocReader:
             missing = "VOC annotation (*.xml)" if not annotations else "photo"
             raise DatasetError(f"{root}: no {missing} in this folder or below it.")
         photos: dict[str, AnnotatedPhoto] = {}
+        unread: Counter[str] = Counter()
         for path in annotations:
             relative, name = files.relative(path), files.call(path)
             try:
@@ -40,6 +43,7 @@ class VocReader:
                 findings.append(Finding(name, "broken-xml", str(error), dropped=True))
                 continue
             findings.extend(voc.findings)
+            unread.update(voc.unread)
             photo = finder.find(path, voc.filename)
             if photo is None:
                 message = f"{name}: its photo '{voc.filename or path.stem}' is not in the folder."
@@ -47,12 +51,17 @@ class VocReader:
                 continue
             image = files.relative(photo)
             if image in photos:
-                message = f"{name}: {image} is already annotated by {photos[image].annotation}."
+                message = (
+                    f"{name}: {image} is already annotated by {photos[image].annotation}; its "
+                    f"{len(voc.faces)} faces are left out."
+                )
                 findings.append(Finding(name, "second-annotation", message, dropped=True))
                 continue
             photos[image] = AnnotatedPhoto(
                 source, root, image, relative, voc.width, voc.height, voc.faces
             )
+        things = [f"{tag} of {count} objects" for tag, count in sorted(unread.items())]
+        findings.extend(note_unread(source, things))
         findings.extend(files.unused_photos(photos))
         return Dataset(
             source, root, tuple(photos[image] for image in sorted(photos)), tuple(findings)
@@ -63,6 +72,6 @@ def _is_voc(path: Path) -> bool:
     """Whether a file, broken or not, starts like VOC's; other tools leave XML files too."""
     try:
         with path.open("rb") as file:
-            return b"<annotation>" in file.read(4096).replace(b"\0", b"")  # Also in UTF-16.
+            return b"<annotation" in file.read(4096).replace(b"\0", b"")  # Also in UTF-16.
     except OSError:
         return False

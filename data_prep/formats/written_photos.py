@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from data_prep.boxes import look_relative
 from data_prep.errors import DatasetError
@@ -99,7 +99,8 @@ def match_photos(files: DatasetFiles, written: Sequence[WrittenPhoto]) -> list[l
     annotation file has found no photo so, the same file name or stem in any folder. Otherwise the
     folders do correspond, and an equal name in another one is another photo. Of several the one
     nearest to the annotation file counts, then the one in a folder that the file is called after
-    (`train` for `instances_train.json`). Case and the form of accents do not matter.
+    (`train` for `instances_train.json`). Case and the form of accents matter only where they tell
+    photos apart.
     """
     index = _Index(files)
     found = [index.find_by_path(photo) for photo in written]
@@ -150,12 +151,18 @@ class _Index:
         parts = _split(photo.image)
         words = set(re.split(r"[^0-9a-z]+", photo.annotation.stem.lower()))
 
-        def rank(path: Path) -> tuple[bool, int, bool]:
+        written = PureWindowsPath(photo.image).parts
+
+        def rank(path: Path) -> tuple[bool, int, bool, int]:
             there = self._parts[path]
             shared = 0
             while shared < min(len(folder), len(there) - 1) and folder[shared] == there[shared]:
                 shared += 1
-            return there in (parts, folder + parts), shared, not words.isdisjoint(there[:-1])
+            alike = sum(map(str.__eq__, reversed(path.parts), reversed(written)))
+            return (
+                *(there in (parts, folder + parts), shared),
+                *(not words.isdisjoint(there[:-1]), alike),
+            )
 
         ranks = [rank(path) for path in options]
         best = max(ranks)

@@ -12,7 +12,7 @@ from data_prep.formats.dataset_files import DatasetFiles
 from data_prep.formats.input_files import InputError, read_text
 from data_prep.formats.reader import ReadOptions
 from data_prep.formats.seen_photo import SeenPhoto, look_at
-from data_prep.formats.yolo_layout import LABELS, find_names, pair_labels
+from data_prep.formats.yolo_layout import LABELS, find_names, has_box, pair_labels
 from data_prep.formats.yolo_lines import parse_line
 from data_prep.labels import UnknownLabelError
 from data_prep.photo import PhotoError
@@ -38,7 +38,7 @@ class YoloReader:
         """The first label file that has a photo, else the first in `labels` with a box."""
         pairs = pair_labels(files, flat=options.names is not None).pairs
         with_photo = next((path for path, photo in pairs.items() if photo is not None), None)
-        return with_photo or next((path for path in pairs if _has_box(path)), None)
+        return with_photo or next((path for path in pairs if has_box(path)), None)
 
     def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
         """Read the dataset; see `Reader`."""
@@ -51,7 +51,7 @@ class YoloReader:
         for path, photo in layout.pairs.items():
             if photo is not None:
                 reader.add(photos, photo, path)
-            elif _has_box(path):
+            elif has_box(path):
                 reader.note(path, "missing-photo", "its photo is not in the folder.", dropped=True)
         for photo in layout.unlabelled:
             # The annotation is where the faces would be.
@@ -160,13 +160,3 @@ class _LabelReader:
         except UnknownLabelError as error:
             said = "" if label == written else f"id {written} in {source}: "
             raise UnknownLabelError(f"{where}: {said}{error}") from error
-
-
-def _has_box(path: Path) -> bool:
-    """Whether the first line that is not blank is one of YOLO's."""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            first = next((line for line in file if line.strip()), "")
-        return parse_line(first, str(path)) is not None
-    except (OSError, UnicodeDecodeError, InputError):
-        return False

@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from data_prep.formats.class_names import NAMES_FILES, YAML_FILES
 from data_prep.formats.dataset_files import DatasetFiles
+from data_prep.formats.input_files import InputError
+from data_prep.formats.yolo_lines import parse_line
 from data_prep.photo import PHOTO_SUFFIXES
 
 LABELS, IMAGES = "labels", "images"
@@ -41,21 +43,18 @@ def pair_labels(files: DatasetFiles, *, flat: bool) -> YoloLayout:
         flat: Whether text files beside photos are labels wherever they are; otherwise only where
             class names are in their folder or above it.
     """
-    photos: dict[str, Path] = {}
+    photos = _Photos(files)
     doubles: dict[Path, Path] = {}
-    for path in files.photos:
-        first = photos.setdefault(_key(files.relative(path)), path)
-        if first != path:
-            doubles[path] = first
     pairs: dict[Path, Path | None] = {}
     owners: dict[Path, Path] = {}
     folders: set[str] = set()
-    named = {path.parent for path in files.named(NAMES_FILES)}
-    texts = [path for path in files.by_suffix({".txt"}) if path.name not in NAMES_FILES]
+    sources = list_names_files(files)
+    named = {path.parent for path in sources}
+    texts = [path for path in files.by_suffix({".txt"}) if path not in sources]
     # Those in `labels` first: they are labels more surely.
     for path in sorted(texts, key=lambda path: LABELS not in _folders(files, path)):
         options = list(_list_options(files.relative(path)))
-        photo = next((photos[key] for key in map(_key, options) if key in photos), None)
+        photo = next(filter(None, map(photos.find, options)), None)
         is_flat = LABELS not in _folders(files, path)
         if is_flat and (photo is None or not (flat or not named.isdisjoint(path.parents))):
             continue
@@ -68,6 +67,10 @@ def pair_labels(files: DatasetFiles, *, flat: bool) -> YoloLayout:
             folders.add(files.relative(photo.parent))
         else:
             folders.update(str(PurePosixPath(option).parent) for option in options)
+    for path in files.photos:
+        first = photos.find_first(path)
+        if path not in owners and first != path:
+            doubles[path] = first
     unlabelled = [
         path
         for path in files.photos
@@ -81,7 +84,7 @@ def find_names(files: DatasetFiles, label_file: Path) -> Path | None:
 
     A part of a dataset may be given, such as `train`: its data.yaml is then beside it.
     """
-    there = files.named(NAMES_FILES)
+    there = list_names_files(files)
     for folder in label_file.parents:
         for name in NAMES_FILES:
             if folder / name in there:
@@ -92,6 +95,41 @@ def find_names(files: DatasetFiles, label_file: Path) -> Path | None:
         return next(iter(there))
     above = files.root.resolve().parent
     return next((above / name for name in YAML_FILES if (above / name).is_file()), None)
+
+
+def list_names_files(files: DatasetFiles) -> set[Path]:
+    """Files of class names; a photo called `classes` or `names` has labels under the same name."""
+    return {path for path in files.named(NAMES_FILES) if path.suffix != ".txt" or not has_box(path)}
+
+
+def has_box(path: Path) -> bool:
+    """Whether the first line that is not blank is one of YOLO's."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            first = next((line for line in file if line.strip()), "")
+        return parse_line(first, str(path)) is not None
+    except (OSError, UnicodeDecodeError, InputError):
+        return False
+
+
+class _Photos:
+    """Photos by their path without the ending; its case matters where it tells photos apart."""
+
+    def __init__(self, files: DatasetFiles) -> None:
+        self._files = files
+        self._by_key: dict[str, list[Path]] = {}
+        for path in files.photos:
+            self._by_key.setdefault(_key(files.relative(path)), []).append(path)
+
+    def find(self, written: str) -> Path | None:
+        """The photo of a label file."""
+        options = self._by_key.get(_key(written), [])
+        same = (path for path in options if _strip(self._files.relative(path)) == _strip(written))
+        return next(same, next(iter(options), None))
+
+    def find_first(self, path: Path) -> Path:
+        """The photo that has the label file of another one, or that one itself."""
+        return self.find(self._files.relative(path)) or path
 
 
 def _folders(files: DatasetFiles, path: Path) -> tuple[str, ...]:
@@ -108,9 +146,13 @@ def _list_options(label_file: str) -> Iterator[str]:
     yield label_file
 
 
-def _key(path: str) -> str:
-    """A path without its ending, in one form whatever its case and accents."""
+def _strip(path: str) -> str:
+    """A path without its ending, in one form whatever its accents."""
     parsed = PurePosixPath(path)
     if parsed.suffix.lower() in {".txt", *PHOTO_SUFFIXES}:
         parsed = parsed.with_suffix("")
-    return unicodedata.normalize("NFC", str(parsed)).lower()
+    return unicodedata.normalize("NFC", str(parsed))
+
+
+def _key(path: str) -> str:
+    return _strip(path).lower()

@@ -69,7 +69,9 @@ def read_voc_sizes(root: Path, vocabulary: Vocabulary) -> dict[str, Size]:
         UnknownLabelError: An annotation uses an unknown class name.
     """
     sizes: dict[str, Size] = {}
-    for path in walk_files(root, {".xml"}):
+    for path in walk_files(root):
+        if path.suffix.lower() != ".xml":
+            continue
         try:
             voc = read_voc(path, label_of=vocabulary.label)
         except AnnotationError:

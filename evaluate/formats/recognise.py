@@ -76,7 +76,7 @@ def _recognise(path: Path, table: str, *, plain: bool, expected: str) -> Format:
         return Format.TABLE
     if (path / table).is_file():
         return Format.TABLE
-    files = list(walk_files(path, {".xml", ".txt", ".json"}))
+    files = walk_files(path)
     found = _find_formats(path, files, plain=plain)
     if len(found) > 1:
         places = ", ".join(f"{name} ({example})" for name, example in found.items())

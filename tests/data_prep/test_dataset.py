@@ -120,3 +120,43 @@ def test_two_datasets_of_one_name_are_refused(tmp_path):
         add_example(tmp_path / folder / "set", "a", 0)
     with pytest.raises(DatasetError, match="two datasets are called 'set'"):
         read_datasets([tmp_path / "one" / "set", tmp_path / "two" / "set"])
+
+
+def test_parts_that_number_their_photos_alike(tmp_path):
+    for index, part in enumerate(["train", "val"]):
+        box = (10, 12, 30 + 10 * index, 40)
+        make_photo(tmp_path / "set" / part / "images" / "1.jpg", seed=index)
+        make_voc(tmp_path / "set" / part / "annotations" / "1.xml", "1.jpg", [("mask", box)])
+    read = read_dataset(tmp_path / "set")
+    assert not read.findings
+    boxes = {photo.image: photo.faces[0].box.xmax for photo in read.photos}
+    assert boxes == {"train/images/1.jpg": 30, "val/images/1.jpg": 40}
+
+
+def test_linked_folders_are_followed_and_loops_are_not(dataset, tmp_path):
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for name in ("images", "annotations"):
+        (linked / name).symlink_to(dataset / name)
+    (linked / "again").symlink_to(dataset / "images")
+    (linked / "self").symlink_to(linked)
+    (linked / "above").symlink_to(tmp_path)
+    read, direct = read_dataset(linked), read_dataset(dataset)
+    assert not read.findings
+    assert len(read.photos) == len(direct.photos)
+    assert {photo.path.resolve() for photo in read.photos} == {p.path for p in direct.photos}
+
+
+def test_folder_that_can_not_be_read_is_told(dataset, monkeypatch):
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    (dataset / "closed").mkdir()
+    monkeypatch.setattr(os, "scandir", refuse)
+    (finding,) = read_dataset(dataset).findings
+    assert finding.dropped
+    assert "closed: the folder can't be read (Permission denied)" in finding.message

@@ -156,3 +156,24 @@ def test_datasets_are_never_written_to(run, merge, sources, tmp_path):
     assert result.exit_code == 2
     assert "meets the dataset" in result.stderr
     assert hash_tree(sources[0]) == before
+
+
+def test_source_can_be_a_table_read_by_its_own_columns(run, sources, rows, tmp_path):
+    (sources[1] / "images" / "t.csv").write_text("bild,klasse,x,y,w,h\nphoto0.jpg,Bare,1,2,30,40\n")
+    (tmp_path / "recode.toml").write_text(
+        '[sources.one]\npath = "data/one"\nformat = "voc"\n[sources.two]\n'
+        'path = "data/two/images/t.csv"\nrecode = { Bare = "without_mask" }\n'
+        'columns = { image = "bild", label = "klasse", box_width = "w", box_height = "h" }\n'
+    )
+    assert run("merge", tmp_path / "recode.toml", "-o", tmp_path / "out").exit_code == 0
+    (row,) = [row for row in rows() if row["source"] == "two"]
+    assert [row[key] for key in ("xmin", "ymin", "xmax", "ymax")] == ["1", "2", "31", "42"]
+    assert row["label"] == "without_mask"
+
+
+def test_source_that_is_packed(run, tmp_path):
+    (tmp_path / "set.zip").write_bytes(b"")
+    (tmp_path / "recode.toml").write_text('[sources.one]\npath = "set.zip"\n')
+    result = run("merge", tmp_path / "recode.toml", "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "set.zip: an archive; unpack it" in result.stderr

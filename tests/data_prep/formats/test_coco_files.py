@@ -197,3 +197,11 @@ def test_many_annotations_are_read_in_seconds(root):
     read = read_dataset(root)
     assert time.perf_counter() - start < 20
     assert len(read.photos[0].faces) == 100_000
+
+
+def test_absurd_length_is_told_unread(tmp_path):
+    make_photo(tmp_path / "a.jpg")
+    with (tmp_path / "a.json").open("wb") as file:
+        file.truncate(5 << 30)  # Takes no room on the disk.
+    with pytest.raises(DatasetError, match=r"a.json: 5.0 GiB, too long"):
+        read_dataset(tmp_path)

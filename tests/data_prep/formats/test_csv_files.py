@@ -151,3 +151,21 @@ def test_many_rows_are_read_in_seconds(root):
     start = time.perf_counter()
     assert len(read_dataset(root).photos[0].faces) == 200_000
     assert time.perf_counter() - start < 20
+
+
+def test_name_of_a_column_longer_than_a_cell_may_be(root):
+    save(root, f"{SHORT.strip()},{'x' * 200_000}\na.jpg,mask,1,2,30,40,z\n")
+    assert len(read_dataset(root).photos[0].faces) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "reason"),
+    [
+        ("bild,label,xmin,ymin,xmax,ymax\n", "utf-8", r"no column for image \(found: bild"),
+        (SHORT, "utf-16-le", "not text in UTF-8; save the file again"),
+    ],
+)
+def test_why_a_table_is_not_known(root, text, encoding, reason):
+    save(root, text, encoding=encoding)
+    with pytest.raises(DatasetError, match=reason):
+        read_dataset(root)

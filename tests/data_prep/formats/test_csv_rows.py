@@ -51,3 +51,19 @@ def test_wrong_quotes_are_told_and_the_rest_is_read():
     assert [row.where for row in rows if row.fault] == ["t:2", "t:4", "t:7"]
     assert "before line 5" in rows[3].fault
     assert "down to line 8" in rows[5].fault
+
+
+def test_line_that_tells_excel_the_separator(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"sep=;\r\na;b\r\n1;2\r\n")
+    assert read_start(path)[";"] == ["a", "b"]
+    rows = list(list_rows(decode_csv(path, "t"), ";", "t"))
+    assert [(row.where, row.cells) for row in rows] == [("t:2", ["a", "b"]), ("t:3", ["1", "2"])]
+
+
+def test_absurd_length(tmp_path):
+    path = tmp_path / "a.csv"
+    with path.open("wb") as file:
+        file.truncate(5 << 30)  # Takes no room on the disk.
+    with pytest.raises(InputError, match=r"a.csv: 5.0 GiB, too long .* split it"):
+        decode_csv(path, "a.csv")
