@@ -25,8 +25,18 @@ def weigh_votes(boxes: Tensor, scores: Tensor, keep: Tensor) -> Tensor:
         keep: Indices of the K that non-maximum suppression kept.
 
     Returns:
-        K × N, rows in the order of `keep` with sum 1: times the boxes, it gives the voted ones.
+        K × N, rows in the order of `keep`; see `take_votes`.
     """
     says = (box_iou(boxes[keep], boxes) >= VOTE_IOU) * scores * (scores >= VOTE_SCORE)
     says[torch.arange(len(keep)), keep] = scores[keep]
-    return says / says.sum(dim=1, keepdim=True)
+    return says
+
+
+def take_votes(says: Tensor, values: Tensor) -> Tensor:
+    """The mean of what all boxes say, each counting for what it has a say in.
+
+    Args:
+        says: K × N, from `weigh_votes`.
+        values: N × anything, such as the boxes themselves.
+    """
+    return says @ values / says.sum(dim=1, keepdim=True)

@@ -14,7 +14,7 @@ from torchvision.ops import nms
 
 from data_prep.labels import CLASSES
 from pipeline.anchors import VARIANCES, decode_boxes, decode_landmarks, make_anchors
-from pipeline.box_voting import VOTE_SCORE, weigh_votes
+from pipeline.box_voting import VOTE_SCORE, take_votes, weigh_votes
 from pipeline.closer_look import CLOSER_FACTOR, SURE_SCORE, has_tiny_faces, merge_looks
 from pipeline.compute import autocast, prepare_net
 from pipeline.face_boxes import NMS_IOU, FaceBoxes
@@ -211,7 +211,7 @@ def _select(
     keep = nms(boxes, scores, NMS_IOU)
     keep = keep[scores[keep] >= min_score][:MAX_FACES]
     votes = weigh_votes(boxes, scores, keep)
-    boxes, scores = votes @ boxes, scores[keep]
+    boxes, scores = take_votes(votes, boxes), scores[keep]
     landmarks = decode_landmarks(points[likely][keep], anchors[likely][keep])
     ratio = boxes.new_tensor([photo_size[0] / scaled_size[0], photo_size[1] / scaled_size[1]])
     limit = boxes.new_tensor(photo_size)
@@ -221,7 +221,7 @@ def _select(
         boxes[real].cpu().numpy(),
         scores[real].cpu().numpy(),
         (landmarks * ratio)[real].cpu().numpy(),
-        _spread(votes[real] @ classes[likely], columns) if columns else None,
+        _spread(take_votes(votes[real], classes[likely]), columns) if columns else None,
     )
 
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torchvision.ops import box_iou, nms
 
-from pipeline.box_voting import VOTE_IOU, VOTE_SCORE, weigh_votes
+from pipeline.box_voting import VOTE_IOU, VOTE_SCORE, take_votes, weigh_votes
 
 
 def test_mean_weighted_by_score():
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 1, 10, 11], [30, 30, 40, 40]])
     scores = torch.tensor([0.9, 0.3, 0.5])
-    voted = weigh_votes(boxes, scores, torch.tensor([0, 2])) @ boxes
+    voted = take_votes(weigh_votes(boxes, scores, torch.tensor([0, 2])), boxes)
     assert voted[0].tolist() == pytest.approx([0, 0.25, 10, 10.25])
     assert voted[1].tolist() == pytest.approx([30, 30, 40, 40])
 
@@ -21,7 +21,7 @@ def test_all_boxes_one_by_one():
     boxes = torch.cat([corner, corner + 10 + 5 * torch.rand(200, 2)], dim=1)
     scores = torch.rand(200) + 0.01
     keep = nms(boxes, scores, 0.4)
-    voted = weigh_votes(boxes, scores, keep) @ boxes
+    voted = take_votes(weigh_votes(boxes, scores, keep), boxes)
     for row, index in enumerate(keep.tolist()):
         overlaps = box_iou(boxes[index : index + 1], boxes)[0].tolist()
         near = [
@@ -36,11 +36,11 @@ def test_all_boxes_one_by_one():
 def test_doubtful_boxes_have_a_say_in_their_own_place_only():
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 1, 10, 11]])
     scores = torch.tensor([0.9, 0.01])
-    voted = weigh_votes(boxes, scores, torch.tensor([0, 1])) @ boxes
+    voted = take_votes(weigh_votes(boxes, scores, torch.tensor([0, 1])), boxes)
     assert voted[0].tolist() == boxes[0].tolist()
     assert 0 < voted[1, 1] < 0.02
 
 
 def test_no_box():
     nothing = torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64)
-    assert weigh_votes(*nothing).shape == (0, 0)
+    assert take_votes(weigh_votes(*nothing), nothing[0]).shape == (0, 4)
