@@ -147,7 +147,7 @@ def _plot(compared: Sequence[Compared], path: Path) -> None:
                 alpha=0.9,
                 label=one.system.name,
             )
-        axes.set(xscale="log", xlabel="ms per photo, nets alone", title=source)
+        axes.set(xlim=(0, None), xlabel="ms per photo, nets alone", title=source)
         axes.grid(alpha=0.3)
     panels = figure.axes
     panels[0].set_ylabel("mAP@0.5, masked and bare faces")
