@@ -1,4 +1,4 @@
-"""The command `draw-masks` of `python -m pipeline`."""
+"""The commands `draw-masks` and `mask-styles` of `python -m pipeline`."""
 
 from __future__ import annotations
 
@@ -44,3 +44,19 @@ def draw_masks_command(
             say(f"not drawn  {count}: {what}")
         say(f"faces      {', '.join(f'{name} {n}' for name, n in counts['faces'].items())}")
         say(f"written    {out}; see {out / SHEET}")
+
+
+def mask_styles_command(
+    picture: Annotated[Path, typer.Argument(help="The picture to write, .jpg or .png.")],
+    weights: Weights = SHIPPED,
+) -> None:
+    """Draw every mask style, worn in each way, on a portrait in the public domain."""
+    with explain_errors():
+        from pipeline.compute import pick_device
+        from pipeline.detector import Detector
+        from pipeline.style_sheet import draw_style_sheet
+        from pipeline.weights import DETECTOR
+
+        detector = Detector.load(weights / f"{DETECTOR}.safetensors", device=pick_device("cpu"))
+        draw_style_sheet(detector, picture)
+        say(f"written: {picture}")

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from data_prep.crop import crop_face
 from data_prep.mask_shapes import WAYS_TO_WEAR, Worn
 from data_prep.mask_styles import STYLES, MaskStyle
 from data_prep.records import Box
-from pipeline.plots import plot_faces
+from pipeline.plots import save_figure
 
 PARTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+
+COLUMNS = 10
+VIEW = 1.8
+"""Side of what is shown, as a multiple of the longer box side."""
 
 LARGEST = 160.0
 """Faces over this side look alike at the size of the sheet; the first of them stays."""
@@ -70,15 +76,31 @@ class SheetKeeper:
         """Look at a face in its photo, height × width × 3."""
         key, side = (drawn.style.name, drawn.worn), min(drawn.box.short_side, LARGEST)
         if key not in self._best or side > self._best[key][0]:
-            self._best[key] = (side, crop_face(photo, drawn.box, 1.5).copy())
+            self._best[key] = (side, crop_face(photo, drawn.box, VIEW).copy())
 
     def write(self, path: Path) -> None:
-        """Draw the sheet, a style after the other.
+        """Draw the sheet, a column per style; .png or .jpg.
 
         Raises:
             OutputError: It can't be written.
         """
-        keys = [(style.name, worn) for style in STYLES for worn in WAYS_TO_WEAR]
-        keys = [key for key in keys if key in self._best]
-        crops = [self._best[key][1] for key in keys]
-        plot_faces(crops, [f"{style}\n{worn.replace('_', ' ')}" for style, worn in keys], path)
+        shown = {style for style, _ in self._best}
+        styles = [style.name for style in STYLES if style.name in shown]
+        blocks = [styles[start : start + COLUMNS] for start in range(0, len(styles), COLUMNS)]
+        rows, columns = len(blocks) * len(WAYS_TO_WEAR), len(blocks[0])
+        figure = Figure(figsize=(1.2 * columns + 0.4, 1.25 * rows), layout="constrained")
+        cells = figure.subplots(rows, columns, squeeze=False)
+        for axes in cells.flat:
+            axes.set(xticks=[], yticks=[], frame_on=False)
+        for block, names in enumerate(blocks):
+            self._fill(names, cells[block * len(WAYS_TO_WEAR) :])
+        save_figure(figure, path)
+
+    def _fill(self, styles: Sequence[str], cells: np.ndarray) -> None:
+        for row, worn in zip(cells, WAYS_TO_WEAR, strict=False):
+            row[0].set_ylabel(worn.replace("_", " "), fontsize=8)
+            for style, axes in zip(styles, row, strict=False):
+                if worn == WAYS_TO_WEAR[0]:
+                    axes.set_title(style, fontsize=7)
+                if (style, worn) in self._best:
+                    axes.imshow(self._best[style, worn][1])
