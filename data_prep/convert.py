@@ -21,6 +21,7 @@ from data_prep.formats.recognise import recognise
 from data_prep.formats.writer import order_classes
 from data_prep.formats.writers import make_writer
 from data_prep.framed import frame_photos
+from data_prep.known_groups import GROUPS, read_groups, write_groups
 from data_prep.labels import CLASSES
 from data_prep.merge import LedgerFile, read_ledgers
 from data_prep.output_folder import OutputFolder, refuse_dataset_folders, refuse_other_files
@@ -112,7 +113,9 @@ def convert(
     places = writer.place([photo.image for photo in dataset.photos])
     refuse_dataset_folders([(out / place).parent for place in places.values()], datasets, "-o")
     folder = OutputFolder(out, RECORD)
-    inputs = hash_photos(dataset.photos, [VERSION, options.to_record(), overlay, dataset.findings])
+    groups = read_groups(dataset.root)
+    told = [VERSION, options.to_record(), overlay, dataset.findings, sorted(groups.items())]
+    inputs = hash_photos(dataset.photos, told)
     whole = folder.find_whole(inputs)
     if whole is not None:
         return ConvertResult(whole, (), up_to_date=True)
@@ -126,6 +129,10 @@ def convert(
         written = writer.write(framed, classes, staging)
         files = {name: sha256_of(staging / name) for name in written.files}
         framed = [photo for photo in framed if photo.image not in written.refused]
+        own = {p.image: groups[p.photo.image] for p in framed if p.photo.image in groups}
+        if own and writer.holds_photos:
+            write_groups(staging / GROUPS, own)
+            files[GROUPS] = sha256_of(staging / GROUPS)
         photos = place_photos(
             {photo.image: photo.photo.path for photo in framed}, staging, options.photos
         )

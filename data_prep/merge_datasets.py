@@ -16,6 +16,7 @@ from data_prep.formats.csv_writer import TABLE, tabulate
 from data_prep.formats.dataset_files import find_folder
 from data_prep.framed import FramedPhoto, frame_photos
 from data_prep.group_photos import LookedAt, group_looked_at, look_at_photos
+from data_prep.known_groups import GROUPS, join_groups, read_groups, write_groups
 from data_prep.output_folder import OutputFolder, refuse_dataset_folders, refuse_other_files
 from data_prep.place_photos import PhotoMode, place_photos
 from data_prep.recode import RecodeTable, read_recode
@@ -75,7 +76,8 @@ def merge_datasets(
         findings += dataset.findings
         sources[name] = recode_dataset(dataset, name, table.sources[name], table.classes)
     photos = [photo for source in sources.values() for photo in source.photos]
-    inputs = hash_photos(photos, [VERSION, table.model_dump(mode="json"), mode, findings])
+    known = {name: sorted(read_groups(find_folder(root)).items()) for name, root in roots.items()}
+    inputs = hash_photos(photos, [VERSION, table.model_dump(mode="json"), mode, findings, known])
     whole = folder.find_whole(inputs)
     if whole is not None:
         return MergeResult(whole, (), up_to_date=True)
@@ -87,7 +89,7 @@ def merge_datasets(
     ]
     refuse_dataset_folders([(out / photo.image).parent for photo in framed], folders, "-o")
     looked = look_at_photos(framed, workers)
-    groups = group_looked_at(framed, looked)
+    groups = join_groups([photo.photo for photo in framed], group_looked_at(framed, looked))
     duplicates = _tell_duplicates(framed, looked, groups)
     kept = _choose(framed, looked, table)
     if not any(framed[index].faces for index in kept):
@@ -104,6 +106,10 @@ def merge_datasets(
             for index in kept
         ]
         write_atomically(staging / TABLE, tabulate(merged, columns))
+        files = [TABLE]
+        if any(known.values()):
+            write_groups(staging / GROUPS, {framed[index].image: groups[index] for index in kept})
+            files.append(GROUPS)
         paths = {photo.image: photo.photo.path for photo in merged}
         record = {
             "inputs": inputs,
@@ -117,7 +123,7 @@ def merge_datasets(
             "findings": count_kinds(findings),
             "left_out": sum(finding.dropped for finding in findings),
             "messages": [finding.message for finding in findings],
-            "files": {TABLE: sha256_of(staging / TABLE)},
+            "files": {name: sha256_of(staging / name) for name in files},
             "photos": place_photos(paths, staging, mode),
             "photos_sha256": {framed[index].image: looked[index].sha256 for index in kept},
         }

@@ -3,9 +3,12 @@
 import pytest
 
 from data_prep.build import BuildOptions, build
+from data_prep.convert import ConvertOptions, convert
 from data_prep.errors import DatasetError
 from data_prep.faces import read_faces
+from data_prep.formats.reader import Format
 from data_prep.known_groups import GROUPS, join_groups, read_groups, write_groups
+from data_prep.merge_datasets import merge_datasets
 from data_prep.records import AnnotatedPhoto
 from tests.pipeline.makers import paint_dataset
 
@@ -69,3 +72,34 @@ def test_build_never_splits_a_group_and_is_done_again_when_groups_change(tmp_pat
     pair = faces[faces["image"].isin([valid, train])]
     assert pair["group"].nunique() == pair["split"].nunique() == 1
     assert build([root], out, options, workers=1).up_to_date
+
+
+def test_converted_datasets_keep_their_groups(tmp_path):
+    root = paint_dataset(tmp_path / "set", 4)
+    write_groups(root / GROUPS, {"images/000.jpg": "pair", "images/002.jpg": "other/x.jpg"})
+    for form in (Format.YOLO, Format.VOC):
+        out = tmp_path / form.value
+        convert(root, out, ConvertOptions(form))
+        assert read_groups(out) == {"images/000.jpg": "pair", "images/002.jpg": "other/x.jpg"}
+        assert convert(root, out, ConvertOptions(form)).up_to_date
+    write_groups(root / GROUPS, {"images/001.jpg": "pair"})
+    assert not convert(root, tmp_path / "voc", ConvertOptions(Format.VOC)).up_to_date
+    assert read_groups(tmp_path / "voc") == {"images/001.jpg": "pair"}
+
+
+def test_merged_datasets_keep_their_groups(tmp_path):
+    """What is made from a photo of another dataset stays with it, however it looks."""
+    one, two = paint_dataset(tmp_path / "one", 4), paint_dataset(tmp_path / "two", 4, seed=9)
+    write_groups(two / GROUPS, {"images/003.jpg": "one/images/001.jpg"})
+    lines = [f'[sources.{name}]\npath = "{name}"\nlicence = "CC0"\norigin = "painted"\n'
+             for name in ("one", "two")]  # fmt: skip
+    (tmp_path / "recode.toml").write_text("\n".join(lines))
+    merge_datasets(tmp_path / "recode.toml", tmp_path / "merged", workers=1)
+    groups = read_groups(tmp_path / "merged")
+    made, original = "photos/two/images/003.jpg", "photos/one/images/001.jpg"
+    assert groups[made] == groups[original]
+    assert len(set(groups.values())) == len(groups) - 1
+    assert one.is_dir()
+    build([tmp_path / "merged"], tmp_path / "prepared", BuildOptions(blur_rule="none"), workers=1)
+    faces = read_faces(tmp_path / "prepared")
+    assert faces[faces["image"].isin([made, original])]["group"].nunique() == 1
