@@ -124,6 +124,9 @@ def fetch(
             in it was changed since it was fetched.
     """
     refuse_other_files(out, RECORD, "-o")
+    folder = OutputFolder(out, RECORD)
+    old = folder.read_record() or {}
+    _refuse_other_record(out, old, name)
     about = remote.describe(name)
     say(f"dataset    {about.title} ({about.source})")
     say(f"licence    {about.licence or 'not stated: ask its publisher before you use it'}")
@@ -131,7 +134,6 @@ def fetch(
     say(f"goes to    {out}")
     if dry_run:
         return None
-    folder = OutputFolder(out, RECORD)
     inputs = hashlib.sha256(json.dumps(about.source).encode()).hexdigest()
     whole = folder.find_whole(inputs)
     if whole is not None:
@@ -141,10 +143,33 @@ def fetch(
     source = remote.download(about)
     with folder.stage() as staging:
         names = _copy(source, staging)
+        if old.get("source") == about.source:
+            _compare(source, names, old.get("files", {}))
         record = {"inputs": inputs, **asdict(about), "files": names, "photos": {}}
         folder.swap_in(staging, record)
     say(f"fetched    {len(names)} files")
     return record
+
+
+def _refuse_other_record(out: Path, old: dict[str, Any], name: DatasetName) -> None:
+    """Refuse a `fetched.json` that is not ours, and the folder of another dataset."""
+    if (out / RECORD).exists() and "inputs" not in old:
+        raise OutputError(
+            f"{out / RECORD}: was not written by fetch; choose another folder with -o."
+        )
+    source = str(old.get("source", ""))
+    if source and not source.startswith(f"kaggle:{name.owner}/{name.name}/"):
+        raise OutputError(f"{out}: holds {source}; choose another folder with -o.")
+
+
+def _compare(source: Path, new: dict[str, str], old: dict[str, str]) -> None:
+    """The same version has the same files: others are damaged where they are kept."""
+    for name in sorted(new.keys() & old.keys()):
+        if new[name] != old[name]:
+            raise FetchError(
+                f"{source / name}: is not what was fetched before, so it is damaged; remove "
+                f"{source} and run it again."
+            )
 
 
 def _check_space(out: Path, about: About) -> None:

@@ -78,7 +78,12 @@ class Kaggle:
             ) from error
         except (exceptions.DataCorruptionError, BadZipFile) as error:
             raise FetchError(
-                f"{source}: what came is damaged and was thrown away; run it again."
+                f"{source}: what came is damaged; run it again, and if that does not help, remove "
+                "it from the cache of kagglehub first."
+            ) from error
+        except ValueError as error:  # A broken kaggle.json, or what is no archive.
+            raise FetchError(
+                f"{source}: {error} Mend it, or remove the dataset from the cache of kagglehub."
             ) from error
         except OSError as error:
             raise OutputError(

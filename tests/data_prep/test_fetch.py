@@ -142,6 +142,36 @@ def test_folders_of_others_are_left_alone(remote, tmp_path):
     assert remote.downloads == 0
 
 
+@pytest.mark.parametrize("text", ['{"mine": 1}', "mine"])
+def test_a_record_of_others_is_left_alone(remote, tmp_path, text):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "fetched.json").write_text(text)
+    with pytest.raises(OutputError, match=r"fetched\.json: was not written by fetch"):
+        fetch(NAME, tmp_path / "out", remote, say=lambda _: None)
+    assert (tmp_path / "out" / "fetched.json").read_text() == text
+
+
+def test_another_dataset_does_not_take_the_place_of_one(remote, tmp_path):
+    out = tmp_path / "out"
+    fetch(NAME, out, remote, say=lambda _: None)
+    before = hashes(out)
+    with pytest.raises(OutputError, match="holds kaggle:someone/masks/versions/3; choose another"):
+        fetch(DatasetName("someone", "others"), out, remote, say=lambda _: None)
+    assert hashes(out) == before
+
+
+def test_damage_where_files_are_kept_is_not_taken_over(remote, tmp_path):
+    out = tmp_path / "out"
+    fetch(NAME, out, remote, say=lambda _: None)
+    record = (out / "fetched.json").read_text()
+    (out / "images" / "3.png").unlink()
+    (remote.path / "images" / "3.png").write_bytes(b"damaged")
+    with pytest.raises(FetchError, match=r"3\.png: is not what was fetched before.*remove"):
+        fetch(NAME, out, remote, say=lambda _: None)
+    assert not (out / "images" / "3.png").exists()
+    assert (out / "fetched.json").read_text() == record
+
+
 def test_links_are_not_followed(remote, tmp_path):
     (tmp_path / "secret").write_text("secret")
     (remote.path / "link.txt").symlink_to(tmp_path / "secret")

@@ -144,7 +144,7 @@ def test_stopped_download_goes_on_where_it_stopped(server, tmp_path):
 
 def test_damaged_download_is_thrown_away(server, tmp_path):
     server.digest = bytes(16)
-    with pytest.raises(FetchError, match="damaged and was thrown away; run it again"):
+    with pytest.raises(FetchError, match="damaged; run it again"):
         run(tmp_path)
     assert not (tmp_path / "out").exists()
     server.digest = hashlib.md5(server.archive).digest()
@@ -190,3 +190,10 @@ def test_archive_does_not_write_outside(server, tmp_path):
     inside = [tmp_path / "cache", tmp_path / "out"]
     assert all(any(p.is_relative_to(folder) for folder in inside) for p in outside)
     assert not list(tmp_path.parent.glob("escaped.txt"))
+
+
+def test_broken_credentials_are_explained(server, tmp_path, monkeypatch):
+    (tmp_path / "kaggle.json").write_text("{}")
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path))
+    with pytest.raises(FetchError, match=r"kaggle\.json is missing"):
+        run(tmp_path)
