@@ -160,13 +160,13 @@ def draw_dataset(
 
 def _place(images: Sequence[str]) -> dict[str, str]:
     """Where drawn photos go: JPEG all, under their whole name where stems are shared."""
-    stems = Counter(str(PurePosixPath(image).with_suffix("")).lower() for image in images)
-    return {
-        image: f"{IMAGES}/{path.with_suffix('.jpg') if is_own else f'{path}.jpg'}"
-        for image in images
-        for path in [PurePosixPath(image.removeprefix(f"{IMAGES}/"))]
-        for is_own in [stems[str(PurePosixPath(image).with_suffix("")).lower()] == 1]
-    }
+    paths = {image: PurePosixPath(image.removeprefix(f"{IMAGES}/")) for image in images}
+    stems = Counter(str(path.with_suffix("")).lower() for path in paths.values())
+    places = {}
+    for image, path in paths.items():
+        is_own = stems[str(path.with_suffix("")).lower()] == 1
+        places[image] = f"{IMAGES}/{path.with_suffix('') if is_own else path}.jpg"
+    return places
 
 
 def _draw_on(

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from data_prep.faces import KEY
-from data_prep.labels import CLASSES
+from data_prep.labels import CLASSES, RARE_CLASS
 from data_prep.photo import read_photo
 from data_prep.split import VALID
 from evaluate.formats.ground_truth import read_ground_truth
@@ -159,11 +159,11 @@ def _measure_crops(
     placed = Placed(detections, 0, ())
     record = _record(placed, *READINGS[incorrect](truth, detections), seed)
     two = _record(placed, *leave_out_incorrect(truth, detections), seed)
-    told = record["recall"][CLASSES[-1]]
+    told = record["recall"][RARE_CLASS]
     return {
         "accuracy": _pick(record, "accuracy"),
         "macro_recall": _pick(record, "macro_recall"),
-        "incorrect_recall": None if told is None else _pick(record, "recall", CLASSES[-1]),
+        "incorrect_recall": None if told is None else _pick(record, "recall", RARE_CLASS),
         "two_accuracy": _pick(two, "accuracy"),
     }
 

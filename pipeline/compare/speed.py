@@ -11,12 +11,12 @@ from data_prep.photo import read_photo
 from data_prep.progress import show_progress
 from data_prep.split import VALID
 from pipeline.compare.data import SystemData
+from pipeline.compare.measuring import SURE
 from pipeline.predict import MaskPipeline
 
 PHOTOS = 40
 ROUNDS = 5
 BATCH = 8
-SURE = 0.5
 
 
 def time_systems(systems: Mapping[str, MaskPipeline], base: SystemData) -> dict[str, float]:
