@@ -143,12 +143,19 @@ def _make_own(
 ) -> Learner:
     make = make_sequential if recipe.architecture == "sequential" else make_mobilenet
     learn = Learner(loaders, make(recipe.dropout), splitter=_split_body, **options)
-    if fresh and recipe.init == "detector":
-        state = from_detector(*load_weights(SHIPPED / f"{DETECTOR}.safetensors", DetectorCard))
-        _fill(learn, state, recipe, body="body.")
-    elif fresh and recipe.init != "random":
-        _fill(learn, load_state(Path(recipe.init)), recipe, body="body.")
+    if fresh and recipe.init != "random":
+        _fill(learn, _load_own(recipe), recipe, body="body.")
     return learn
+
+
+def _load_own(recipe: ClassifierRecipe) -> dict[str, Tensor]:
+    """Of a classifier, or the body of a detector, the shipped one or another."""
+    shipped = SHIPPED / f"{DETECTOR}.safetensors"
+    path = shipped if recipe.init == "detector" else Path(recipe.init)
+    state = load_state(path)
+    if recipe.architecture == "mobilenet0.25" and any(name.startswith("fpn.") for name in state):
+        return from_detector(*load_weights(path, DetectorCard))
+    return state
 
 
 def _split_body(net: nn.Sequential) -> list[list[nn.Parameter]]:

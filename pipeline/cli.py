@@ -19,6 +19,7 @@ from pipeline.cleaning.command_line import (
 )
 from pipeline.compare.command_line import compare_command
 from pipeline.console import SHIPPED, explain_errors, say
+from pipeline.cross_validate.command_line import cross_validate_command
 from pipeline.draw_masks_command import draw_masks_command, mask_styles_command
 from pipeline.options import (
     DetectorModel,
@@ -44,6 +45,7 @@ app.command("sweep")(sweep_command)
 app.command("draw-masks")(draw_masks_command)
 app.command("mask-styles")(mask_styles_command)
 app.command("compare")(compare_command)
+app.command("cross-validate")(cross_validate_command)
 app.command("review")(review_command)
 app.command("agreement")(agreement_command)
 

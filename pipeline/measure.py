@@ -12,28 +12,16 @@ import torch
 from data_prep.faces import read_faces
 from data_prep.files import write_json
 from data_prep.split import VALID
-from evaluate.evaluation import Plan, list_sections, measure_sections, start_evaluation
-from evaluate.formats.ground_truth import read_ground_truth
-from evaluate.formats.photo_files import find_photos
-from evaluate.formats.predictions import place_predictions, read_predictions
-from evaluate.measures.metrics import DEFAULT_RULES, match_predictions
-from evaluate.record import Record, build_record
-from evaluate.report.outputs import write_outputs
 from evaluate.report.page import REPORT
 from pipeline.classify_crops import classify_crops
 from pipeline.detectors import FaceDetector
 from pipeline.folder import FolderOptions, predict_folder
+from pipeline.measure_tables import THRESH, Tables, measure_tables, write_report
 from pipeline.photos import PhotoSet
 from pipeline.predict import TwoStage
 from pipeline.runs import identify_data
 from pipeline.weights import CLASSIFIER, DETECTOR, ClassifierCard, DetectorCard, read_card
 
-THRESH = 0.02
-"""AP needs the whole curve, down to doubtful detections."""
-
-BOTH_STAGES = ("map50", "map75", "map50_95", "ap50", "accuracy", "macro_recall")
-DETECTOR_ALONE = ("face_ap50", "face_ap75", "face_recall")
-CLASSIFIER_ALONE = ("accuracy", "macro_recall", "recall")
 NAMES = {
     "map50": "mAP@0.5",
     "map75": "mAP@0.75",
@@ -66,8 +54,7 @@ def measure_weights(
         detector: Finds the faces in place of the folder's.
 
     Returns:
-        For each source `photos`, `faces`, and under `both_stages`, `detector_alone` and
-        `classifier_alone` figures as [value, low, high] with 95 % bootstrap intervals by photo.
+        The figures of each source, see `measure_tables`.
     """
     data, roots = identify_data(prepared)
     faces = read_faces(prepared)
@@ -86,21 +73,13 @@ def measure_weights(
         images = tuple(sorted(set(rows["image"])))
         say(f"{source}: {len(images)} photos, {len(rows)} faces")
         with tempfile.TemporaryDirectory() as folder:
+            tables = Tables(Path(folder) / "predictions.csv", Path(folder) / "crops.csv")
             predict_folder(PhotoSet(roots[source], images), Path(folder), stages, options)
-            found = _evaluate(prepared, Path(folder) / "predictions.csv", source)
-            table = Path(folder) / "crops.csv"
-            classify_crops(rows, prepared, stages.classifier, table)
-            on_crops = _evaluate(prepared, table, source)
+            classify_crops(rows, prepared, stages.classifier, tables.crops)
+            results[source] = measure_tables(prepared, source, tables, split=VALID)
             if reports is not None:
-                _write_report(prepared, source, Path(folder), table, reports / source)
+                write_report(prepared, source, tables, reports / source, split=VALID)
                 say(f"{source}: {reports / source / REPORT}")
-        results[source] = {
-            "photos": len(images),
-            "faces": len(rows),
-            "both_stages": _pick(found, BOTH_STAGES),
-            "detector_alone": _pick(found, DETECTOR_ALONE),
-            "classifier_alone": _pick(on_crops, CLASSIFIER_ALONE),
-        }
     return results
 
 
@@ -161,42 +140,3 @@ def _leave_out(results: dict[str, Any], names: set[str]) -> dict[str, Any]:
         else value
         for key, value in results.items()
     }
-
-
-def _evaluate(prepared: Path, table: Path, source: str) -> Record:
-    truth = read_ground_truth(prepared / "faces.csv", split=VALID, source=source)
-    placed = place_predictions(read_predictions(table), truth)
-    matches = match_predictions(truth, placed.detections, DEFAULT_RULES)
-    return build_record(truth, placed, matches)
-
-
-def _write_report(prepared: Path, source: str, found: Path, crops: Path, out: Path) -> None:
-    truth = read_ground_truth(prepared / "faces.csv", split=VALID, source=source)
-    table = read_predictions(found / "predictions.csv")
-    evaluation = start_evaluation(truth, place_predictions(table, truth), Plan())
-    on_crops = place_predictions(read_predictions(crops), truth).detections
-    for _ in measure_sections(evaluation, list_sections(evaluation, crops=on_crops)):
-        pass
-    evaluation.record["inputs"] = {
-        "ground_truth": str(prepared),
-        "split": VALID,
-        "source": source,
-        "predictions": "both stages, detections from " + str(THRESH),
-    }
-    write_outputs(evaluation, find_photos(truth.photos, prepared), out)
-
-
-def _pick(record: Record, names: tuple[str, ...]) -> dict[str, Any]:
-    """Values with their intervals, rounded to what they can tell."""
-    picked: dict[str, Any] = {}
-    for name in names:
-        value, ends = record[name], record["intervals"][name]
-        if isinstance(value, dict):
-            picked[name] = {key: _round(value[key], ends[key]) for key in value}
-        else:
-            picked[name] = _round(value, ends)
-    return picked
-
-
-def _round(value: float | None, ends: list[float] | None) -> list[float] | None:
-    return None if value is None or ends is None else [round(x, 4) for x in (value, *ends)]

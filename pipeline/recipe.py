@@ -37,7 +37,8 @@ class ClassifierRecipe(BaseModel):
         architecture: `resnet34`; `mobilenet0.25`, the detector's body with a head of its own; or
             `sequential`, three convolutions with max pooling and a dense layer.
         init: `random`, a safetensors file of the same architecture, for `resnet34` also `imagenet`
-            (downloaded), for `mobilenet0.25` also `detector` (the shipped one's body).
+            (downloaded), for `mobilenet0.25` also `detector` (the shipped one's body) or the file
+            of another detector.
         sources: Datasets to train on; all when empty.
         incorrect: What a mask worn wrongly is: a class of its own, no mask, or left out. With the
             latter two the network learns two classes and never answers the third.

@@ -100,8 +100,8 @@ def train_classifier(
         run.write_history(history)
         plot_curves(history, run.folder / "curves.png")
     weights = {k: v.cpu() for k, v in learn.model.state_dict().items()}
-    state = to_stored(weights, recipe.architecture)
-    card = _finish(state, labels, chosen, prepared, recipe, run, device)
+    state = store_weights(weights, labels, recipe)
+    card = _finish(state, chosen, prepared, recipe, run, device)
     (run.folder / CHECKPOINT).unlink(missing_ok=True)
     figures = {f"valid/{name}": value for name, value in card.results["valid"]["all"].items()}
     log_metrics(trackers, len(learn.dls.train) * len(history), figures)
@@ -176,9 +176,48 @@ def _fit_stage(
         fit_stage(learn, recipe, stage, rate, [keeper, *tracking], start)
 
 
+def make_card(recipe: ClassifierRecipe, run: Run) -> ClassifierCard:
+    """How the recipe's network is fed and what it was trained on; not calibrated yet."""
+    return ClassifierCard(
+        architecture=recipe.architecture,
+        colour=recipe.colour,
+        mirror=recipe.mirror,
+        input_size=recipe.sizes[-1],
+        crop_scale=run.data.get("options", {}).get("scale", CROP_SCALE),
+        learnt=learnt_classes(recipe.incorrect),
+        training=run.describe_training(recipe),
+    )
+
+
+def store_weights(
+    state: dict[str, torch.Tensor], labels: pd.Series, recipe: ClassifierRecipe
+) -> dict[str, torch.Tensor]:
+    """A learner's weights by their names on disk, with the leaning of class weights undone.
+
+    Args:
+        state: The learner's.
+        labels: Classes of the faces it learnt from.
+        recipe: Its recipe.
+    """
+    stored = to_stored(state, recipe.architecture)
+    weights, last = class_weights(labels, recipe), last_layer(recipe.architecture)
+    return undo_class_weights(stored, weights, recipe.undo_weights, last=last)
+
+
+def write_classifier(
+    run: Run, state: dict[str, torch.Tensor], card: ClassifierCard
+) -> ClassifierCard:
+    """Write weights, in half precision, and card; returns the card with their hash.
+
+    Raises:
+        OutputError: A file can't be written.
+    """
+    half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    return save_weights(run.folder / f"{CLASSIFIER}.safetensors", half, card)
+
+
 def _finish(
     state: dict[str, torch.Tensor],
-    learnt: pd.Series,
     faces: pd.DataFrame,
     prepared: Path,
     recipe: ClassifierRecipe,
@@ -188,18 +227,7 @@ def _finish(
     """Calibrate, measure on the validation crops by the road of `run.py`, draw, and write."""
     valid = faces[faces["split"] == VALID].reset_index(drop=True)
     crops = [read_photo(prepared / crop).pixels for crop in valid["crop"]]
-    card = ClassifierCard(
-        architecture=recipe.architecture,
-        colour=recipe.colour,
-        mirror=recipe.mirror,
-        input_size=recipe.sizes[-1],
-        crop_scale=run.data.get("options", {}).get("scale", CROP_SCALE),
-        learnt=learnt_classes(recipe.incorrect),
-        training=run.describe_training(recipe),
-    )
-    weights = class_weights(learnt, recipe)
-    last = last_layer(recipe.architecture)
-    state = undo_class_weights(state, weights, recipe.undo_weights, last=last)
+    card = make_card(recipe, run)
     net = fill_net(state, recipe.architecture, run.folder)
     probabilities = Classifier(net, card, device=device).classify(crops)
     truth = np.array([CLASSES.index(label) for label in valid["label"]])
@@ -215,5 +243,4 @@ def _finish(
     plot_confusion(truth, probabilities.argmax(axis=1), run.folder / "confusion.png")
     worst = np.argsort(-table["loss"].to_numpy(), kind="stable")[:TOP_LOSSES]
     plot_top_losses([crops[i] for i in worst], table.iloc[worst], run.folder / "top_losses.png")
-    half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-    return save_weights(run.folder / f"{CLASSIFIER}.safetensors", half, card)
+    return write_classifier(run, state, card)

@@ -8,9 +8,7 @@ import json
 import time
 import zipfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +23,7 @@ from pipeline.cleaning.short_training import Crops, Views, train_short, view_fac
 from pipeline.recipe import ClassifierRecipe, RecipeError
 from pipeline.reporting import Say
 from pipeline.runs import name_weights
-from pipeline.workers import count_cores, end_with_parent
+from pipeline.workers import call_at_once, count_cores, one_thread
 
 FORMAT = 3
 """Raised when the same input would give other numbers, so that old files are made again."""
@@ -142,7 +140,8 @@ def run_tasks(
         paths = sorted({path for faces in tables for path in faces["crop"]})
         side = max(CACHE_SIDE, *(max(task.recipe.sizes) for task in left))
         if jobs > 1:
-            _run_at_once(left, paths, side, device, jobs, say)
+            calls = [(task, device, say) for task in left]
+            call_at_once(_run_in_worker, calls, jobs, start=_start_worker, shared=(paths, side))
         else:
             crops = load_crops(paths, side)
             for task in left:
@@ -181,16 +180,12 @@ def write_views(task: Task, views: Views) -> None:
 
 
 def _run(task: Task, crops: Crops, device: torch.device, say: Say) -> None:
-    threads = torch.get_num_threads()
     began = time.process_time()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         net = train_short(task.train, crops, task.recipe, device=device, what=task.what, say=say)
         seconds = time.process_time() - began
         pixels = [crops[path] for path in task.judge["crop"]]
         views = view_faces(net, pixels, task.recipe.sizes[-1], device, task.recipe.colour)
-    finally:
-        torch.set_num_threads(threads)
     write_views(task, replace(views, seconds=seconds))
     unseen = ~_keys(task.judge).isin(_keys(task.train)).to_numpy()
     asked = unseen if unseen.any() else np.ones(len(unseen), bool)
@@ -218,28 +213,8 @@ _crops: Crops = {}
 
 def _start_worker(paths: list[str], side: int) -> None:
     global _crops
-    end_with_parent()
     _crops = load_crops(paths, side)
 
 
 def _run_in_worker(task: Task, device: torch.device, say: Say) -> None:
     _run(task, _crops, device, say)
-
-
-def _run_at_once(
-    tasks: Sequence[Task],
-    paths: list[str],
-    side: int,
-    device: torch.device,
-    jobs: int,
-    say: Say,
-) -> None:
-    # A forked process can't use torch's threads.
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _start_worker, (paths, side)) as pool:
-        futures = [pool.submit(_run_in_worker, task, device, say) for task in tasks]
-        try:
-            for future in as_completed(futures):
-                future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise

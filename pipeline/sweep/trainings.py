@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +20,13 @@ from pipeline.cleaning.out_of_fold import join_folds, plan_folds
 from pipeline.cleaning.prepared_faces import label_codes, open_faces
 from pipeline.cleaning.tasks import Plan, run_tasks
 from pipeline.reporting import Say
-from pipeline.run_finder import find_run, is_finished, read_seconds, write_seconds
-from pipeline.runs import CHECKPOINT, Run, identify_data, resume_run, start_run
+from pipeline.run_finder import is_finished, read_seconds
+from pipeline.runs import Run, identify_data
 from pipeline.sweep.grid import Combination
 from pipeline.sweep.outcome import Outcome, measure
-from pipeline.train_classifier import PREDICTIONS, train_classifier
-from pipeline.workers import count_cores, end_with_parent
+from pipeline.train_classifier import PREDICTIONS
+from pipeline.train_once import find_or_start, train_run
+from pipeline.workers import call_at_once, count_cores, one_thread
 
 
 def train_grid(
@@ -60,22 +58,14 @@ def train_grid(
     """
     data, _ = identify_data(prepared)
     make_folder(out)
-    runs = [find_run(out, one.recipe, data) or start_run(out, one.recipe, data) for one in grid]
+    runs = [find_or_start(out, one.recipe, data) for one in grid]
     left = [(one, run) for one, run in zip(grid, runs, strict=True) if not is_finished(run)]
     if len(left) < len(grid):
         done = len(grid) - len(left)
         say(f"{done} of {len(grid)} trainings were done before", "tasks", done=done)
     jobs = min(jobs or count_cores(device), len(left))
     if jobs > 1:
-        # A forked process can't use torch's threads.
-        with ProcessPoolExecutor(jobs, get_context("spawn"), end_with_parent) as pool:
-            futures = [pool.submit(_train, prepared, *item, device, say) for item in left]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        call_at_once(_train, [(prepared, *item, device, say) for item in left], jobs)
     else:
         for item in left:
             _train(prepared, *item, device, say)
@@ -134,20 +124,14 @@ def _train(
     name = combination.name
 
     def tell(line: str, event: str = "note", /, **facts: Any) -> None:
-        say(f"{name}: {line}", event, folder=run.folder, values=combination.values, **facts)
+        facts = {"folder": run.folder, "values": combination.values} | facts
+        say(f"{name}: {line}", event, **facts)
 
-    resume_run(run.folder, run.data)
-    is_fresh = not (run.folder / CHECKPOINT).is_file()
-    faces = read_faces(prepared)
-    threads = torch.get_num_threads()
-    began = time.process_time()
-    torch.set_num_threads(1)
-    try:
-        tell(f"run folder: {run.folder}", "run")
-        train_classifier(faces, prepared, combination.recipe, run, device=device, say=tell)
-    finally:
-        torch.set_num_threads(threads)
-    write_seconds(run, time.process_time() - began if is_fresh else None)
+    _, roots = identify_data(prepared)
+    with one_thread():
+        train_run(
+            run, combination.recipe, read_faces(prepared), prepared, roots, device=device, say=tell
+        )
 
 
 def _measure_run(combination: Combination, run: Run) -> Outcome:

@@ -150,6 +150,15 @@ class ColourClassifier(Classifier):
         return rows
 
 
+class OneClass(ColourClassifier):
+    """Calls everything a mask."""
+
+    def classify(self, crops: Sequence[np.ndarray]) -> np.ndarray:
+        rows = super().classify(crops)
+        rows[:] = (0.8, 0.1, 0.1)
+        return rows
+
+
 def stand_ins() -> TwoStage:
     """Both stages, without nets."""
     return TwoStage(BrightDetector(), ColourClassifier())

@@ -12,11 +12,11 @@ from data_prep.labels import CLASSES
 from data_prep.photo import read_photo
 from pipeline.classifier_data import make_loaders, select_faces
 from pipeline.classifier_learner import make_learner
-from pipeline.classifier_nets import make_mobilenet, to_stored
+from pipeline.classifier_nets import from_detector, make_mobilenet, to_stored
 from pipeline.console import SHIPPED
 from pipeline.recipe import ClassifierRecipe
-from pipeline.weights import WeightsError
-from tests.pipeline.makers import CPU
+from pipeline.weights import DetectorCard, WeightsError, load_weights, save_weights
+from tests.pipeline.makers import CPU, make_net
 
 
 def start(prepared, tmp_path, init, architecture="resnet34"):
@@ -113,3 +113,12 @@ def test_init_from_the_other_architecture_is_refused(prepared, tmp_path):
     save_file(make_mobilenet().state_dict(), tmp_path / "a.safetensors")
     with pytest.raises(WeightsError, match="does not hold the weights of a whole ResNet-34"):
         start(prepared, tmp_path, tmp_path / "a.safetensors")
+
+
+def test_init_from_the_file_of_a_detector_takes_its_body(prepared, tmp_path):
+    path = tmp_path / "detector.safetensors"
+    save_weights(path, make_net(seed=7).state_dict(), DetectorCard())
+    state, lines = start(prepared, tmp_path, path, "mobilenet0.25")
+    own = from_detector(*load_weights(path, DetectorCard))
+    assert all(torch.equal(state[name], own[name].to(state[name].dtype)) for name in own)
+    assert lines == []

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.measure import describe_results, measure_weights, write_to_cards
 from pipeline.predict import TwoStage
-from tests.pipeline.makers import CPU, ColourClassifier, stand_ins
+from tests.pipeline.makers import CPU, OneClass, stand_ins
 
 
 @pytest.fixture
@@ -38,15 +38,6 @@ def test_right_answers_have_perfect_figures(measure):
     assert (results["set"]["photos"], results["set"]["faces"]) == (4, 12)
     for part in ("both_stages", "detector_alone", "classifier_alone"):
         assert set(values(results["set"][part])) == {1.0}, part
-
-
-class OneClass(ColourClassifier):
-    """Calls everything a mask."""
-
-    def classify(self, crops):
-        rows = super().classify(crops)
-        rows[:] = (0.8, 0.1, 0.1)
-        return rows
 
 
 def test_wrong_classes_cost_the_classifier_and_not_the_detector(measure):

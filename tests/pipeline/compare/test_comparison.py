@@ -5,8 +5,9 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from pipeline import train_once
 from pipeline.cli import app
-from pipeline.compare import comparison, systems, training
+from pipeline.compare import comparison, systems
 from pipeline.compare.comparison import compare_systems
 from pipeline.compare.systems import System
 from pipeline.recipe import write_recipe
@@ -30,7 +31,7 @@ def world(tmp_path, monkeypatch):
     """Random shipped weights, and small systems in place of those of the field."""
     shipped = save_random_weights(tmp_path / "shipped")
     save_shy_detector(shipped / "detector.safetensors")
-    for module in (comparison, training):
+    for module in (comparison, train_once):
         monkeypatch.setattr(module, "SHIPPED", shipped)
     tiny = TINY.model_copy(update={"architecture": "sequential", "init": "random"})
     (tmp_path / "tiny.toml").write_text(write_recipe(tiny))
@@ -112,15 +113,15 @@ def test_other_weights_and_damaged_figures_are_measured_again(prepared, tmp_path
 
 
 def test_stopped_training_is_gone_on_with(prepared, tmp_path, world, monkeypatch):
-    real = training.train_classifier
+    real = train_once.train_classifier
 
     def stop(*_args, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "train_classifier", stop)
+    monkeypatch.setattr(train_once, "train_classifier", stop)
     with pytest.raises(KeyboardInterrupt):
         compare(prepared, tmp_path / "out", world[1:2])
-    monkeypatch.setattr(training, "train_classifier", real)
+    monkeypatch.setattr(train_once, "train_classifier", real)
     compare(prepared, tmp_path / "out", world[1:2])
     assert [path.name for path in (tmp_path / "out" / "runs").iterdir()] == ["001-default"]
 

@@ -10,9 +10,9 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 
 from data_prep.faces import read_faces
 from data_prep.labels import CLASSES
+from pipeline import train_once
 from pipeline.recipe import RecipeError, write_recipe
 from pipeline.runs import PreparedError
-from pipeline.sweep import trainings
 from pipeline.sweep.grid import make_grid
 from pipeline.sweep.trainings import judge_on_folds, train_grid
 from tests.pipeline.cleaning.tables import TINY
@@ -47,7 +47,7 @@ def calls(monkeypatch):
         (run.folder / "classifier.safetensors").write_bytes(b"weights")
         (run.folder / "classifier.json").write_text('{"results": {"valid": {"all": {}}}}')
 
-    monkeypatch.setattr(trainings, "train_classifier", train)
+    monkeypatch.setattr(train_once, "train_classifier", train)
     return made
 
 
@@ -107,7 +107,7 @@ def test_other_data_are_trained_anew(prepared, tmp_path, grid, calls):
 
 def test_stopped_sweep_goes_on_in_the_same_folders(prepared, tmp_path, grid, calls, monkeypatch):
     out = tmp_path / "out"
-    whole = trainings.train_classifier
+    whole = train_once.train_classifier
 
     def stop(faces, prepared, recipe, run, **options):
         if recipe.lr == 3e-3:
@@ -115,10 +115,10 @@ def test_stopped_sweep_goes_on_in_the_same_folders(prepared, tmp_path, grid, cal
             raise KeyboardInterrupt
         whole(faces, prepared, recipe, run, **options)
 
-    monkeypatch.setattr(trainings, "train_classifier", stop)
+    monkeypatch.setattr(train_once, "train_classifier", stop)
     with pytest.raises(KeyboardInterrupt):
         sweep(prepared, grid("lr=1e-3,3e-3"), out)
-    monkeypatch.setattr(trainings, "train_classifier", whole)
+    monkeypatch.setattr(train_once, "train_classifier", whole)
     outcomes = sweep(prepared, grid("lr=1e-3,3e-3"), out)
     assert [name for name, _ in calls] == ["001-tiny", "002-tiny"]
     assert sorted(path.name for path in out.iterdir()) == ["001-tiny", "002-tiny"]
