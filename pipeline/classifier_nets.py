@@ -8,6 +8,7 @@ small network of tutorials.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -28,6 +29,7 @@ SLOPE = 0.1
 _RESNET_BODY = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 _HEAD_LINEAR = 3
 _CELLS = 16
+_MEMBERS = "members"
 _FIRST_CONV, _FIRST_NORM = "body.stage1.0.0", "body.stage1.0.1"
 _SHRINK = 32
 """The variance of grey levels up to 255 behind the first convolution, about 60,000, comes near the
@@ -66,8 +68,33 @@ def make_sequential(dropout: float = 0.0) -> nn.Sequential:
     )
 
 
+class Ensemble(nn.Module):
+    """Networks of one architecture that answer together: the mean of their logits.
+
+    Args:
+        members: At least one.
+    """
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Logits of a batch, batch × classes."""
+        return torch.stack([member(batch) for member in self.members]).mean(dim=0)
+
+
+def join_members(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The weights of an `Ensemble` from those of its members, all as they lie on disk."""
+    return {
+        f"{_MEMBERS}.{place}.{name}": tensor
+        for place, state in enumerate(states)
+        for name, tensor in state.items()
+    }
+
+
 def fill_net(state: dict[str, Tensor], architecture: Architecture, path: Path) -> nn.Module:
-    """A classifier with weights as they lie on disk.
+    """A classifier with weights as they lie on disk, an `Ensemble` if they are one's.
 
     Args:
         state: The weights.
@@ -77,7 +104,10 @@ def fill_net(state: dict[str, Tensor], architecture: Architecture, path: Path) -
     Raises:
         WeightsError: They do not fit.
     """
+    places = {name.split(".")[1] for name in state if name.startswith(f"{_MEMBERS}.")}
     net = _make_net(architecture)
+    if places:
+        net = Ensemble([_make_net(architecture) for _ in places])
     try:
         net.load_state_dict(state)
     except RuntimeError as error:
@@ -111,9 +141,10 @@ def to_stored(state: dict[str, Tensor], architecture: Architecture) -> dict[str,
     return renamed
 
 
-def last_layer(architecture: Architecture) -> str:
-    """Name of the last layer on disk."""
-    return "fc" if architecture == "resnet34" else f"head.{_HEAD_LINEAR}"
+def last_biases(state: dict[str, Tensor], architecture: Architecture) -> list[str]:
+    """Names of the last layers' biases on disk; an ensemble has several."""
+    last = "fc.bias" if architecture == "resnet34" else f"head.{_HEAD_LINEAR}.bias"
+    return [name for name in state if name == last or name.endswith(f".{last}")]
 
 
 def from_torchvision(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -63,6 +63,10 @@ class ClassifierRecipe(BaseModel):
         shift: Farthest random shift of a crop, as a share of its side, as a detector's boxes shift.
         downscale: Share of training crops shrunk to a smaller face's size first.
         mirror: In use, average over a crop and its mirror image.
+        members: Networks that are trained alike but for their seeds, `seed` and those after it, and
+            answer together (Lakshminarayanan et al. 2017, "Simple and scalable predictive
+            uncertainty estimation using deep ensembles").
+        rare_odds: The rare class's odds in use as a multiple of those that were learnt.
         teachers: Weights of classifiers, safetensors with their cards; the network learns their
             mean answer to each augmented crop, too (Hinton et al. 2015, "Distilling the knowledge
             in a neural network"). They must not have seen the validation photos.
@@ -105,6 +109,8 @@ class ClassifierRecipe(BaseModel):
     lighting: float = Field(default=0.25, ge=0, lt=1)
     downscale: float = Field(default=0.3, ge=0, le=1)
     mirror: bool = False
+    members: int = Field(default=1, ge=1)
+    rare_odds: float = Field(default=1.0, gt=0)
     teachers: list[str] = Field(default_factory=list)
     teacher_share: float = Field(default=0.5, gt=0, le=1)
     bf16: Literal["auto", "on", "off"] = "auto"
@@ -124,6 +130,16 @@ class ClassifierRecipe(BaseModel):
         if owner != self.architecture:
             raise ValueError(f"init '{self.init}' is for architecture '{owner}'")
         return self
+
+
+def member_of(recipe: ClassifierRecipe, place: int) -> ClassifierRecipe:
+    """The recipe of a member of an ensemble, from 0; leanings are the ensemble's alone.
+
+    >>> member_of(ClassifierRecipe(name="three", members=3, rare_odds=2.0), 1).name
+    'three-2'
+    """
+    own = {"members": 1, "rare_odds": 1.0, "seed": recipe.seed + place}
+    return recipe.model_copy(update={**own, "name": f"{recipe.name}-{place + 1}"})
 
 
 class DetectorRecipe(BaseModel):

@@ -26,7 +26,7 @@ FINISHED, RESUMABLE, BEGUN, BROKEN, FOREIGN = (
 """Of a folder: with weights; with a checkpoint; stopped before the first one; can't be read; made
 by something else."""
 
-NOT_NUMBERS_OF_A_RUN = ("stage", "epoch", "lr", "step")
+NOT_NUMBERS_OF_A_RUN = ("member", "stage", "epoch", "lr", "step")
 
 
 class RunListError(UserError, ValueError):

@@ -12,36 +12,29 @@ import torch
 from fastai.callback.schedule import Learner, valley
 from fastai.torch_core import to_device
 
-from data_prep.crop import CROP_SCALE
-from data_prep.files import write_atomically
+from data_prep.files import make_folder
 from data_prep.labels import CLASSES
 from data_prep.photo import read_photo
 from data_prep.split import TRAIN, VALID
-from pipeline.calibrate import fit_temperature, measure_crops, undo_class_weights
 from pipeline.checkpoint import load_checkpoint
-from pipeline.class_policy import learnt_classes
-from pipeline.classifier import Classifier
-from pipeline.classifier_data import (
-    ReadCrop,
-    class_weights,
-    make_loaders,
-    select_faces,
-)
+from pipeline.classifier_data import ReadCrop, make_loaders, select_faces
 from pipeline.classifier_learner import fit_stage, make_learner
-from pipeline.classifier_nets import fill_net, last_layer, to_stored
+from pipeline.classifier_nets import join_members
 from pipeline.compute import seed_everything
 from pipeline.drawn_faces import add_drawn_faces, mask_bare_faces
-from pipeline.plots import plot_confusion, plot_curves, plot_top_losses
-from pipeline.recipe import ClassifierRecipe
+from pipeline.finish_classifier import finish_classifier, store_weights
+from pipeline.plots import plot_curves
+from pipeline.recipe import ClassifierRecipe, member_of
 from pipeline.reporting import Say
 from pipeline.right_angles import add_turned_faces
-from pipeline.runs import CHECKPOINT, Run
+from pipeline.run_finder import find_run, is_finished
+from pipeline.runs import CHECKPOINT, HISTORY, Run, start_run
 from pipeline.stages import Row, StageKeeper
 from pipeline.tracking.tracker import Tracker, log_metrics
-from pipeline.weights import CLASSIFIER, ClassifierCard, save_weights
+from pipeline.weights import CLASSIFIER, ClassifierCard, load_weights
 
-PREDICTIONS = "valid.csv"
-TOP_LOSSES = 60
+MEMBERS = "members"
+"""Folder in the run folder of an ensemble, with the run folders of its members."""
 
 
 def train_classifier(
@@ -55,6 +48,8 @@ def train_classifier(
     trackers: Sequence[Tracker] = (),
 ) -> ClassifierCard:
     """Train a classifier, or go on where a killed run of the same folder stopped.
+
+    The members of an ensemble are trained one after the other, each in a run folder of its own.
 
     Args:
         faces: The whole `faces.csv`.
@@ -72,8 +67,68 @@ def train_classifier(
         PreparedError: There is nothing to train or validate on.
         WeightsError: The initial weights can't be had.
     """
-    seed_everything(recipe.seed)
     chosen = select_faces(faces, recipe)
+    if recipe.members > 1:
+        state, steps = _train_members(faces, prepared, recipe, run, device, say, trackers)
+    else:
+        state, steps = _train_alone(chosen, prepared, recipe, run, device, say, trackers)
+    card = finish_classifier(state, chosen, prepared, recipe, run, device)
+    (run.folder / CHECKPOINT).unlink(missing_ok=True)
+    figures = {f"valid/{name}": value for name, value in card.results["valid"]["all"].items()}
+    log_metrics(trackers, steps, figures)
+    return card
+
+
+def _train_members(
+    faces: pd.DataFrame,
+    prepared: Path,
+    recipe: ClassifierRecipe,
+    run: Run,
+    device: torch.device,
+    say: Say,
+    trackers: Sequence[Tracker],
+) -> tuple[dict[str, torch.Tensor], int]:
+    """Weights on disk, and the step of the last figures: trackers get an epoch as a step."""
+    folder = run.folder / MEMBERS
+    make_folder(folder)
+    states: list[dict[str, torch.Tensor]] = []
+    history: list[Row] = []
+    for place in range(recipe.members):
+        own = member_of(recipe, place)
+        member = find_run(folder, own, run.data) or start_run(folder, own, run.data)
+        tell = _as_member(say, member.folder.name)
+        if is_finished(member):
+            tell("trained before")
+        else:
+            train_classifier(faces, prepared, own, member, device=device, say=tell)
+        states.append(load_weights(member.folder / f"{CLASSIFIER}.safetensors", ClassifierCard)[0])
+        for row in pd.read_csv(member.folder / HISTORY).to_dict("records"):
+            figures = {str(name): float(value) for name, value in row.items()}
+            named = {f"{member.folder.name}/{name}": value for name, value in figures.items()}
+            log_metrics(trackers, len(history), named)
+            history.append({"member": float(place), **figures})
+    run.write_history(history)
+    return join_members(states), len(history)
+
+
+def _as_member(say: Say, name: str) -> Say:
+    def tell(line: str, event: str = "note", /, **facts: Any) -> None:
+        say(f"{name}: {line}", event, **{"member": name, **facts})
+
+    return tell
+
+
+def _train_alone(
+    chosen: pd.DataFrame,
+    prepared: Path,
+    recipe: ClassifierRecipe,
+    run: Run,
+    device: torch.device,
+    say: Say,
+    trackers: Sequence[Tracker],
+) -> tuple[dict[str, torch.Tensor], int]:
+    """Weights on disk, and the last step."""
+    seed_everything(recipe.seed)
     _tell_counts(chosen, say)
     checkpoint = load_checkpoint(run.folder / CHECKPOINT)
 
@@ -100,12 +155,7 @@ def train_classifier(
         run.write_history(history)
         plot_curves(history, run.folder / "curves.png")
     weights = {k: v.cpu() for k, v in learn.model.state_dict().items()}
-    state = store_weights(weights, labels, recipe)
-    card = _finish(state, chosen, prepared, recipe, run, device)
-    (run.folder / CHECKPOINT).unlink(missing_ok=True)
-    figures = {f"valid/{name}": value for name, value in card.results["valid"]["all"].items()}
-    log_metrics(trackers, len(learn.dls.train) * len(history), figures)
-    return card
+    return store_weights(weights, labels, recipe), len(learn.dls.train) * len(history)
 
 
 def _tell_counts(faces: pd.DataFrame, say: Say) -> None:
@@ -174,73 +224,3 @@ def _fit_stage(
     with learn.no_logging():
         tracking = [tracker.make_callback() for tracker in trackers]
         fit_stage(learn, recipe, stage, rate, [keeper, *tracking], start)
-
-
-def make_card(recipe: ClassifierRecipe, run: Run) -> ClassifierCard:
-    """How the recipe's network is fed and what it was trained on; not calibrated yet."""
-    return ClassifierCard(
-        architecture=recipe.architecture,
-        colour=recipe.colour,
-        mirror=recipe.mirror,
-        input_size=recipe.sizes[-1],
-        crop_scale=run.data.get("options", {}).get("scale", CROP_SCALE),
-        learnt=learnt_classes(recipe.incorrect),
-        training=run.describe_training(recipe),
-    )
-
-
-def store_weights(
-    state: dict[str, torch.Tensor], labels: pd.Series, recipe: ClassifierRecipe
-) -> dict[str, torch.Tensor]:
-    """A learner's weights by their names on disk, with the leaning of class weights undone.
-
-    Args:
-        state: The learner's.
-        labels: Classes of the faces it learnt from.
-        recipe: Its recipe.
-    """
-    stored = to_stored(state, recipe.architecture)
-    weights, last = class_weights(labels, recipe), last_layer(recipe.architecture)
-    return undo_class_weights(stored, weights, recipe.undo_weights, last=last)
-
-
-def write_classifier(
-    run: Run, state: dict[str, torch.Tensor], card: ClassifierCard
-) -> ClassifierCard:
-    """Write weights, in half precision, and card; returns the card with their hash.
-
-    Raises:
-        OutputError: A file can't be written.
-    """
-    half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-    return save_weights(run.folder / f"{CLASSIFIER}.safetensors", half, card)
-
-
-def _finish(
-    state: dict[str, torch.Tensor],
-    faces: pd.DataFrame,
-    prepared: Path,
-    recipe: ClassifierRecipe,
-    run: Run,
-    device: torch.device,
-) -> ClassifierCard:
-    """Calibrate, measure on the validation crops by the road of `run.py`, draw, and write."""
-    valid = faces[faces["split"] == VALID].reset_index(drop=True)
-    crops = [read_photo(prepared / crop).pixels for crop in valid["crop"]]
-    card = make_card(recipe, run)
-    net = fill_net(state, recipe.architecture, run.folder)
-    probabilities = Classifier(net, card, device=device).classify(crops)
-    truth = np.array([CLASSES.index(label) for label in valid["label"]])
-    card.temperature = fit_temperature(probabilities, truth)
-    probabilities = Classifier(net, card, device=device).classify(crops)
-    card.results = {"valid": measure_crops(probabilities, truth, valid["source"])}
-    table = valid[["source", "image", "object", "label"]].copy()
-    table["predicted"] = [CLASSES[i] for i in probabilities.argmax(axis=1)]
-    for index, name in enumerate(CLASSES):
-        table[f"p_{name}"] = probabilities[:, index].round(5)
-    table["loss"] = -np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-9))
-    write_atomically(run.folder / PREDICTIONS, table.to_csv(index=False, float_format="%.5g"))
-    plot_confusion(truth, probabilities.argmax(axis=1), run.folder / "confusion.png")
-    worst = np.argsort(-table["loss"].to_numpy(), kind="stable")[:TOP_LOSSES]
-    plot_top_losses([crops[i] for i in worst], table.iloc[worst], run.folder / "top_losses.png")
-    return write_classifier(run, state, card)

@@ -125,6 +125,11 @@ def run_tasks(
                 f"recipe {task.recipe.name}: teachers have learnt from faces that are judged here: "
                 "leave them out with --set teachers=[]"
             )
+        if task.recipe.members > 1 or task.recipe.rare_odds != 1:
+            raise RecipeError(
+                f"recipe {task.recipe.name}: a short training is of one network that leans nowhere: "
+                "use --set members=1 --set rare_odds=1"
+            )
     left = [task for task in tasks if read_views(task) is None]
     if len(left) < len(tasks):
         done_before = len(tasks) - len(left)

@@ -9,7 +9,9 @@ import torch
 
 from data_prep.faces import read_faces
 from data_prep.split import TRAIN
+from pipeline.calibrate import lean_to_rare, shift_logits
 from pipeline.classifier import Classifier
+from pipeline.classifier_nets import join_members
 from pipeline.cleaning.crop_cache import load_crops
 from pipeline.cleaning.prepared_faces import open_faces
 from pipeline.cleaning.short_training import train_short
@@ -17,12 +19,12 @@ from pipeline.cleaning.tasks import CACHE_SIDE
 from pipeline.compute import has_fast_bf16
 from pipeline.cross_validate.folds import Fold
 from pipeline.detector import Detector
+from pipeline.finish_classifier import make_card, store_weights, write_classifier
 from pipeline.predict import TwoStage
-from pipeline.recipe import ClassifierRecipe, DetectorRecipe
+from pipeline.recipe import ClassifierRecipe, DetectorRecipe, member_of
 from pipeline.reporting import Say
 from pipeline.run_finder import is_finished, write_seconds
 from pipeline.runs import Run, identify_data
-from pipeline.train_classifier import make_card, store_weights, write_classifier
 from pipeline.train_once import find_or_start, processor_seconds, train_run
 from pipeline.weights import CLASSIFIER, DETECTOR
 
@@ -99,7 +101,13 @@ def _fit(fold: Fold, recipe: ClassifierRecipe, run: Run, device: torch.device, s
     table = open_faces(fold.prepared, recipe).table
     training = table[table["split"] == TRAIN].reset_index(drop=True)
     crops = load_crops(sorted(training["crop"]), max(CACHE_SIDE, *recipe.sizes))
-    net = train_short(training, crops, recipe, device=device, what="classifier", say=say)
-    state = {name: tensor.cpu() for name, tensor in net.state_dict().items()}
-    state = store_weights(state, training["label"], recipe)
+    states = []
+    for place in range(recipe.members):
+        own = member_of(recipe, place)
+        what = f"classifier {place + 1} of {recipe.members}"
+        net = train_short(training, crops, own, device=device, what=what, say=say)
+        state = {name: tensor.cpu() for name, tensor in net.state_dict().items()}
+        states.append(store_weights(state, training["label"], own))
+    state = join_members(states) if len(states) > 1 else states[0]
+    state = shift_logits(state, lean_to_rare(recipe.rare_odds, 1.0), recipe.architecture)
     write_classifier(run, state, make_card(recipe, run))

@@ -19,12 +19,12 @@ from data_prep.split import TRAIN
 from pipeline.cleaning.out_of_fold import join_folds, plan_folds
 from pipeline.cleaning.prepared_faces import label_codes, open_faces
 from pipeline.cleaning.tasks import Plan, run_tasks
+from pipeline.finish_classifier import PREDICTIONS
 from pipeline.reporting import Say
 from pipeline.run_finder import is_finished, read_seconds
 from pipeline.runs import Run, identify_data
 from pipeline.sweep.grid import Combination
 from pipeline.sweep.outcome import Outcome, measure
-from pipeline.train_classifier import PREDICTIONS
 from pipeline.train_once import find_or_start, train_run
 from pipeline.workers import call_at_once, count_cores, one_thread
 

@@ -3,10 +3,19 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.metrics import accuracy_score, log_loss, recall_score
 
 from data_prep.labels import CLASSES
-from pipeline.calibrate import RANGE, fit_temperature, measure_crops
+from pipeline.calibrate import (
+    RANGE,
+    fit_temperature,
+    lean_to_rare,
+    measure_crops,
+    shift_logits,
+    undo_class_weights,
+)
+from pipeline.classifier_nets import fill_net, join_members, make_mobilenet
 
 
 def softmax(logits):
@@ -76,3 +85,32 @@ def test_class_without_faces_is_left_out_of_the_mean():
         "with_mask": 1.0,
         "without_mask": 0.5,
     }
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_odds_of_the_rare_class_are_multiplied_and_the_others_keep_theirs(members, tmp_path):
+    states = []
+    for seed in range(members):
+        torch.manual_seed(seed)
+        states.append(make_mobilenet().state_dict())
+    state = states[0] if members == 1 else join_members(states)
+    leaning = shift_logits(state, lean_to_rare(2.5, 0.8), "mobilenet0.25")
+    faces = torch.randn(6, 3, 64, 64)
+    odds = []
+    for weights in (state, leaning):
+        net = fill_net(weights, "mobilenet0.25", tmp_path).eval()
+        with torch.inference_mode():
+            odds.append((net(faces) / 0.8).softmax(dim=1))
+    before, after = odds
+    torch.testing.assert_close(after[:, 2] / after[:, 0], 2.5 * before[:, 2] / before[:, 0])
+    torch.testing.assert_close(after[:, 1] / after[:, 0], before[:, 1] / before[:, 0])
+
+
+def test_class_weights_are_taken_back():
+    weights = torch.tensor([0.5, 1.0, 4.0])
+    shares = torch.tensor([[0.6, 0.3, 0.1]])
+    taught = shares * weights / (shares * weights).sum()
+    back = (taught.log() + undo_class_weights(weights, 1.0)).softmax(dim=1)
+    torch.testing.assert_close(back, shares)
+    assert undo_class_weights(weights, 0.0).tolist() == [0, 0, 0]
+    assert undo_class_weights(None, 1.0).tolist() == [0, 0, 0]

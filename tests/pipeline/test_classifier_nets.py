@@ -11,7 +11,8 @@ from pipeline.classifier_nets import (
     fill_net,
     from_detector,
     from_torchvision,
-    last_layer,
+    join_members,
+    last_biases,
     make_head,
     make_mobilenet,
     to_stored,
@@ -113,7 +114,7 @@ def test_detector_with_another_slope_is_refused(detector):
 def test_mobilenet_from_disk_with_folded_norms(tmp_path):
     net = shake(make_mobilenet())
     stored = to_stored(net.state_dict(), "mobilenet0.25")
-    assert f"{last_layer('mobilenet0.25')}.bias" in stored
+    assert last_biases(stored, "mobilenet0.25") == ["head.3.bias"]
     again = prepare_net(fill_net(stored, "mobilenet0.25", tmp_path), CPU)
     photos = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
@@ -124,3 +125,28 @@ def test_weights_of_the_other_architecture_are_refused(tmp_path):
     state = resnet34(num_classes=len(CLASSES)).state_dict()
     with pytest.raises(WeightsError, match=r"a\.safetensors: does not fit a mobilenet0\.25"):
         fill_net(state, "mobilenet0.25", tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("architecture", ["mobilenet0.25", "resnet34"])
+def test_ensemble_from_disk_is_the_geometric_mean_of_its_members(tmp_path, architecture):
+    nets = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        own = resnet34(num_classes=len(CLASSES)) if architecture == "resnet34" else make_mobilenet()
+        nets.append(shake(own))
+    state = join_members([net.state_dict() for net in nets])
+    together = prepare_net(fill_net(state, architecture, tmp_path), CPU)
+    photos = torch.randn(5, 3, 64, 64)
+    with torch.inference_mode():
+        alone = [net.eval()(photos).softmax(dim=1).double() for net in nets]
+        product = (alone[0] * alone[1] * alone[2]) ** (1 / 3)
+        expected = product / product.sum(dim=1, keepdim=True)
+        answer = together(photos).softmax(dim=1).double()
+    torch.testing.assert_close(answer, expected, rtol=1e-3, atol=1e-4)
+    assert len(last_biases(state, architecture)) == 3
+
+
+def test_ensemble_with_a_member_of_another_architecture_is_refused(tmp_path):
+    odd = [make_mobilenet().state_dict(), resnet34(num_classes=len(CLASSES)).state_dict()]
+    with pytest.raises(WeightsError, match=r"a\.safetensors: does not fit a mobilenet0\.25"):
+        fill_net(join_members(odd), "mobilenet0.25", tmp_path / "a.safetensors")

@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score
 from data_prep.faces import FacesError, read_faces
 from data_prep.labels import CLASSES
 from data_prep.photo import photo_size, read_photo
-from pipeline import classifier_learner
+from pipeline import classifier_learner, finish_classifier
 from pipeline import train_classifier as training
 from pipeline.classifier import Classifier
 from pipeline.recipe import ClassifierRecipe, load_recipe
@@ -64,8 +64,9 @@ def trained(prepared, tmp_path_factory):
 
 @pytest.fixture
 def without_plots(monkeypatch):
-    for name in ("plot_confusion", "plot_curves", "plot_top_losses"):
-        monkeypatch.setattr(training, name, lambda *_: None)
+    monkeypatch.setattr(training, "plot_curves", lambda *_: None)
+    for name in ("plot_confusion", "plot_top_losses"):
+        monkeypatch.setattr(finish_classifier, name, lambda *_: None)
 
 
 def test_run_folder_is_complete(trained):
@@ -143,11 +144,11 @@ def test_killed_again_and_again_equals_an_uninterrupted_run(
 ):
     """Before the first checkpoint, in a stage, between stages, at the very end."""
     folder = tmp_path / "killed"
-    monkeypatch.setattr(training, "plot_confusion", kill)
+    monkeypatch.setattr(finish_classifier, "plot_confusion", kill)
     for stop in ("stage 0, epoch 0", "stage 0, epoch 2", "stage 1, epoch 0", None):
         with pytest.raises(Killed):
             train(prepared, folder, stop=stop)
-    monkeypatch.setattr(training, "plot_confusion", lambda *_: None)
+    monkeypatch.setattr(finish_classifier, "plot_confusion", lambda *_: None)
     last = train(prepared, folder)
     assert not any("epoch 0:" in line for line in last.lines), "nothing was left to train"
     ours, theirs = (load_file(run.folder / "classifier.safetensors") for run in (last, trained))
@@ -236,3 +237,48 @@ def test_rate_is_found(prepared, tmp_path):
     assert any(line.startswith("learning rate found: ") for line in run.lines)
     assert not (run.folder / "models").exists() or not list((run.folder / "models").iterdir())
     shutil.rmtree(run.folder)
+
+
+TRIO = SHORT.model_copy(update={"name": "trio", "members": 3, "architecture": "sequential"})
+
+
+@pytest.mark.usefixtures("without_plots")
+def test_members_differ_by_their_seeds_and_answer_together(prepared, tmp_path):
+    run = train(prepared, tmp_path / "a", TRIO)
+    members = sorted((run.folder / "members").iterdir())
+    assert [path.name for path in members] == ["001-trio-1", "002-trio-2", "003-trio-3"]
+    assert sum(line.startswith("002-trio-2: stage 0, epoch 0") for line in run.lines) == 1
+    state, _ = load_weights(run.folder / "classifier.safetensors", ClassifierCard)
+    for place, path in enumerate(members):
+        own, _ = load_weights(path / "classifier.safetensors", ClassifierCard)
+        assert all(tensor.equal(state[f"members.{place}.{key}"]) for key, tensor in own.items())
+    alone = train(prepared, tmp_path / "b", TRIO.model_copy(update={"members": 1, "seed": 1}))
+    second, _ = load_weights(members[1] / "classifier.safetensors", ClassifierCard)
+    again, _ = load_weights(alone.folder / "classifier.safetensors", ClassifierCard)
+    assert all(again[key].equal(tensor) for key, tensor in second.items())
+    history = pd.read_csv(run.folder / "history.csv")
+    assert history["member"].tolist() == [0, 1, 2]
+    crops = [read_photo(prepared / crop).pixels for crop in read_faces(prepared)["crop"].head(5)]
+    answers = Classifier.load(run.folder / "classifier.safetensors", device=CPU).classify(crops)
+    assert answers.sum(axis=1) == pytest.approx(1)
+
+
+@pytest.mark.usefixtures("without_plots")
+def test_killed_ensemble_keeps_its_finished_members(prepared, tmp_path):
+    whole = train(prepared, tmp_path / "whole", TRIO)
+    with pytest.raises(Killed):
+        train(prepared, tmp_path / "a", TRIO, stop="002-trio-2: stage 0, epoch 0")
+    rest = train(prepared, tmp_path / "a", TRIO)
+    assert "001-trio-1: trained before" in rest.lines
+    file = "classifier.safetensors"
+    assert (rest.folder / file).read_bytes() == (whole.folder / file).read_bytes()
+
+
+@pytest.mark.usefixtures("without_plots")
+def test_odds_lean_to_the_rare_class_in_use_only(prepared, tmp_path):
+    plain = train(prepared, tmp_path / "a", SHORT)
+    leaning = train(prepared, tmp_path / "b", SHORT.model_copy(update={"rare_odds": 3.0}))
+    tables = [pd.read_csv(run.folder / "valid.csv") for run in (plain, leaning)]
+    before, after = (t["p_mask_weared_incorrect"] / t["p_with_mask"] for t in tables)
+    assert (after / before).to_numpy() == pytest.approx(3.0, rel=0.05)
+    assert plain.card.temperature == leaning.card.temperature

@@ -86,6 +86,14 @@ def test_other_weights_to_start_from_count(plan, by_colour, tmp_path):
     assert len(by_colour) == 2
 
 
+@pytest.mark.parametrize("changed", [{"members": 2}, {"rare_odds": 2.0}])
+def test_recipes_of_more_than_one_plain_network_are_refused(plan, by_colour, changed):
+    recipe = plan.recipe.model_copy(update=changed)
+    with pytest.raises(RecipeError, match="use --set members=1 --set rare_odds=1"):
+        run(replace(make(plan), recipe=recipe))
+    assert not by_colour
+
+
 def test_teachers_who_know_the_answers_are_refused(plan, by_colour):
     recipe = plan.recipe.model_copy(update={"teachers": ["a.safetensors"]})
     with pytest.raises(RecipeError, match="teachers have learnt from faces"):
