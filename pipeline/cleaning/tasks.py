@@ -127,7 +127,7 @@ def run_tasks(
             )
         if task.recipe.members > 1 or task.recipe.rare_odds != 1:
             raise RecipeError(
-                f"recipe {task.recipe.name}: a short training is of one network that leans nowhere: "
+                f"recipe {task.recipe.name}: a short training is of one network, leaning nowhere: "
                 "use --set members=1 --set rare_odds=1"
             )
     left = [task for task in tasks if read_views(task) is None]
