@@ -32,9 +32,9 @@ def choices_command(
         from pipeline.choices.lines import choose_lines
         from pipeline.choices.report import describe_trials, measure_trials, write_report
         from pipeline.choices.trial import try_choices
-        from pipeline.cleaning.prepared_faces import open_faces
         from pipeline.compute import pick_device
         from pipeline.recipe import ClassifierRecipe, load_recipe
+        from pipeline.short_trainings.prepared_faces import open_faces
 
         numbers = load_recipe(recipe, ClassifierRecipe, overrides)
         faces = open_faces(prepared, numbers)

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from data_prep.files import write_atomically, write_json
 from pipeline.choices.trial import Trial
 from pipeline.cleaning.clean_effect import compare_sides, measure_side
-from pipeline.cleaning.prepared_faces import label_codes
 from pipeline.plots import save_figure
+from pipeline.short_trainings.prepared_faces import label_codes
 
 TABLE, PLOT, PROBABILITIES = "choices.json", "choices.png", "probabilities.csv"
 ALL = "all"

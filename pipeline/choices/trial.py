@@ -21,12 +21,12 @@ from data_prep.photo import read_photo
 from data_prep.progress import show_progress
 from data_prep.records import Box
 from pipeline.choices.lines import BASE, Line
-from pipeline.cleaning.folds import assign_folds
-from pipeline.cleaning.prepared_faces import PreparedFaces
-from pipeline.cleaning.tasks import Plan, Task, run_tasks
 from pipeline.recipe import ClassifierRecipe, change_recipe
 from pipeline.reporting import Say
 from pipeline.runs import PreparedError
+from pipeline.short_trainings.folds import assign_folds
+from pipeline.short_trainings.prepared_faces import PreparedFaces
+from pipeline.short_trainings.tasks import Plan, Task, run_tasks
 
 
 @dataclass(frozen=True)

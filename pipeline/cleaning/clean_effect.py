@@ -16,10 +16,10 @@ from data_prep.files import make_folder, write_json
 from data_prep.labels import CLASSES
 from data_prep.split import TRAIN, VALID
 from evaluate.measures.bootstrap import bootstrap_intervals
-from pipeline.cleaning.prepared_faces import PreparedFaces, label_codes, open_faces
-from pipeline.cleaning.tasks import Plan, run_tasks
 from pipeline.recipe import ClassifierRecipe
 from pipeline.reporting import Say
+from pipeline.short_trainings.prepared_faces import PreparedFaces, label_codes, open_faces
+from pipeline.short_trainings.tasks import Plan, run_tasks
 
 RESULT = "clean-effect.json"
 RESAMPLES = 2000

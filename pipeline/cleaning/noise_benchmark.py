@@ -14,14 +14,19 @@ from data_prep.split import TRAIN
 from pipeline.cleaning.label_noise import confident_joint
 from pipeline.cleaning.neighbours import find_neighbours
 from pipeline.cleaning.noise import Kind, flip_labels
-from pipeline.cleaning.out_of_fold import FoldViews, join_folds, plan_folds, plan_in_sample
-from pipeline.cleaning.prepared_faces import PreparedFaces, label_codes, label_names, open_faces
 from pipeline.cleaning.ranking import gather_evidence, score_labels
 from pipeline.cleaning.rivals import import_cleanlab, score_by_issues, score_by_margin
-from pipeline.cleaning.tasks import Plan, Task, run_tasks
 from pipeline.cleaning.twins import find_twins
 from pipeline.recipe import ClassifierRecipe
 from pipeline.reporting import Say
+from pipeline.short_trainings.out_of_fold import FoldViews, join_folds, plan_folds, plan_in_sample
+from pipeline.short_trainings.prepared_faces import (
+    PreparedFaces,
+    label_codes,
+    label_names,
+    open_faces,
+)
+from pipeline.short_trainings.tasks import Plan, Task, run_tasks
 
 ORDERS = ("in-sample", "out-of-fold", "cleanlab", "cleanlab margin", "merged")
 """What is compared: the seed's way, plain loss, cleanlab's `find_label_issues`, its normalised

@@ -13,19 +13,24 @@ import torch
 from data_prep.faces import KEY
 from data_prep.files import make_folder, write_atomically, write_json
 from data_prep.labels import CLASSES
-from pipeline.cleaning.crop_cache import load_crops
 from pipeline.cleaning.label_noise import estimate_wrong_labels
 from pipeline.cleaning.neighbours import SIMILAR, Neighbours, find_neighbours
-from pipeline.cleaning.out_of_fold import join_folds, plan_folds, plan_in_sample
-from pipeline.cleaning.prepared_faces import PreparedFaces, label_codes, label_names, open_faces
 from pipeline.cleaning.ranking import Evidence, Order, gather_evidence, merge_opinions, score_labels
 from pipeline.cleaning.reasons import give_reasons
-from pipeline.cleaning.tasks import Plan, run_tasks
 from pipeline.cleaning.twins import find_twins
 from pipeline.plots import SHORT, TILE, plot_faces
 from pipeline.recipe import ClassifierRecipe
 from pipeline.reporting import Say
 from pipeline.review.suspects import ABOUT, FORMAT, TABLE
+from pipeline.short_trainings.crop_cache import load_crops
+from pipeline.short_trainings.out_of_fold import join_folds, plan_folds, plan_in_sample
+from pipeline.short_trainings.prepared_faces import (
+    PreparedFaces,
+    label_codes,
+    label_names,
+    open_faces,
+)
+from pipeline.short_trainings.tasks import Plan, run_tasks
 
 SHEET = "suspects.png"
 ON_SHEET = 60

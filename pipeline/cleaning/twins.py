@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from pipeline.cleaning.crop_cache import load_crops
+from pipeline.short_trainings.crop_cache import load_crops
 
 COMPARED = 96
 """Longest side in pixels that crops are kept at."""

@@ -12,10 +12,6 @@ from data_prep.split import TRAIN
 from pipeline.calibrate import lean_to_rare, shift_logits
 from pipeline.classifier import Classifier
 from pipeline.classifier_nets import join_members
-from pipeline.cleaning.crop_cache import load_crops
-from pipeline.cleaning.prepared_faces import open_faces
-from pipeline.cleaning.short_training import train_short
-from pipeline.cleaning.tasks import CACHE_SIDE
 from pipeline.compute import has_fast_bf16
 from pipeline.cross_validate.folds import Fold
 from pipeline.detector import Detector
@@ -25,6 +21,10 @@ from pipeline.recipe import ClassifierRecipe, DetectorRecipe, member_of
 from pipeline.reporting import Say
 from pipeline.run_finder import is_finished, write_seconds
 from pipeline.runs import Run, identify_data
+from pipeline.short_trainings.crop_cache import load_crops
+from pipeline.short_trainings.prepared_faces import open_faces
+from pipeline.short_trainings.short_training import train_short
+from pipeline.short_trainings.tasks import CACHE_SIDE
 from pipeline.train_once import find_or_start, processor_seconds, train_run
 from pipeline.weights import CLASSIFIER, DETECTOR
 

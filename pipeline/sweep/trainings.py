@@ -16,13 +16,13 @@ from data_prep.faces import read_faces
 from data_prep.files import make_folder
 from data_prep.labels import CLASSES
 from data_prep.split import TRAIN
-from pipeline.cleaning.out_of_fold import join_folds, plan_folds
-from pipeline.cleaning.prepared_faces import label_codes, open_faces
-from pipeline.cleaning.tasks import Plan, run_tasks
 from pipeline.finish_classifier import PREDICTIONS
 from pipeline.reporting import Say
 from pipeline.run_finder import is_finished, read_seconds
 from pipeline.runs import Run, identify_data
+from pipeline.short_trainings.out_of_fold import join_folds, plan_folds
+from pipeline.short_trainings.prepared_faces import label_codes, open_faces
+from pipeline.short_trainings.tasks import Plan, run_tasks
 from pipeline.sweep.grid import Combination
 from pipeline.sweep.outcome import Outcome, measure
 from pipeline.train_once import find_or_start, train_run

@@ -5,11 +5,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from data_prep.build import BuildOptions, build
 from data_prep.labels import CLASSES
-from pipeline.cleaning import tasks
-from pipeline.cleaning.short_training import Views
+from pipeline.short_trainings import tasks
+from pipeline.short_trainings.short_training import Views
 from tests.pipeline.makers import COLOURS, paint_dataset
 
 
@@ -41,3 +42,12 @@ def by_colour(monkeypatch):
     monkeypatch.setattr(tasks, "train_short", train)
     monkeypatch.setattr(tasks, "view_faces", view)
     return calls
+
+
+@pytest.fixture
+def one_thread():
+    """For the trainings of a test: networks this small are slower on several threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

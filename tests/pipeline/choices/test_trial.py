@@ -15,12 +15,12 @@ from data_prep.records import Box
 from pipeline.choices.lines import Line, choose_lines
 from pipeline.choices.report import describe_trials, measure_trials
 from pipeline.choices.trial import Trial, cut_crops, try_choices
-from pipeline.cleaning.prepared_faces import open_faces
 from pipeline.cli import app
 from pipeline.runs import PreparedError
-from tests.pipeline.cleaning.prepared_copy import copy_prepared
-from tests.pipeline.cleaning.tables import TINY
+from pipeline.short_trainings.prepared_faces import open_faces
 from tests.pipeline.makers import CPU, Told
+from tests.pipeline.prepared_copy import copy_prepared
+from tests.pipeline.tables import TINY
 
 
 def attempt(prepared, out, lines, cleaned=None):

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from data_prep.labels import CLASSES
-from pipeline.cleaning import tasks
 from pipeline.cleaning.clean_effect import (
     EffectError,
     compare_sides,
@@ -16,10 +15,11 @@ from pipeline.cleaning.clean_effect import (
     measure_clean_effect,
     pair_sides,
 )
-from pipeline.cleaning.prepared_faces import open_faces
-from tests.pipeline.cleaning.prepared_copy import copy_prepared
-from tests.pipeline.cleaning.tables import TINY
+from pipeline.short_trainings import tasks
+from pipeline.short_trainings.prepared_faces import open_faces
 from tests.pipeline.makers import CPU, Told
+from tests.pipeline.prepared_copy import copy_prepared
+from tests.pipeline.tables import TINY
 
 
 @pytest.fixture

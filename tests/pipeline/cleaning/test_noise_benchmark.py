@@ -14,8 +14,8 @@ from pipeline.cleaning.noise_report import (
     measure_runs,
     write_report,
 )
-from tests.pipeline.cleaning.tables import TINY, table_of
 from tests.pipeline.makers import CPU, Told
+from tests.pipeline.tables import TINY, table_of
 
 pytest.importorskip("cleanlab")
 PLAN = NoisePlan(("uniform", "likely"), 2, 0.1, 3, TINY)

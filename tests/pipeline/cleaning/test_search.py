@@ -13,9 +13,9 @@ from pipeline.cleaning.search import COLUMNS, Search, find_suspects
 from pipeline.review.suspects import open_suspects
 from pipeline.runs import PreparedError
 from tests.makers import hash_tree
-from tests.pipeline.cleaning.prepared_copy import copy_prepared
-from tests.pipeline.cleaning.tables import TINY
 from tests.pipeline.makers import CPU, Told
+from tests.pipeline.prepared_copy import copy_prepared
+from tests.pipeline.tables import TINY
 
 
 def find(prepared, out, order="merged", lines=None, **changes):

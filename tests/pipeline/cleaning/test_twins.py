@@ -7,7 +7,7 @@ from PIL import Image
 
 from pipeline.cleaning.twins import find_twins
 from tests.makers import make_pixels
-from tests.pipeline.cleaning.tables import table_of
+from tests.pipeline.tables import table_of
 
 
 @pytest.fixture

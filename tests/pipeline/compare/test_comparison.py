@@ -13,8 +13,8 @@ from pipeline.compare.systems import System
 from pipeline.recipe import write_recipe
 from pipeline.runs import PreparedError
 from pipeline.weights import DetectorCard, save_weights
-from tests.pipeline.cleaning.tables import TINY
 from tests.pipeline.makers import CPU, Told, make_net, save_random_weights
+from tests.pipeline.tables import TINY
 
 
 def save_shy_detector(path, seed=0):

@@ -22,8 +22,8 @@ from pipeline.cross_validate.validation import cross_validate
 from pipeline.recipe import DetectorRecipe, RecipeError, write_recipe
 from pipeline.runs import PreparedError
 from pipeline.weights import DetectorCard, load_weights, read_card
-from tests.pipeline.cleaning.tables import TINY
 from tests.pipeline.makers import CPU, OneClass, Told, make_net, paint_dataset, stand_ins
+from tests.pipeline.tables import TINY
 
 DETECTOR = DetectorRecipe(
     name="small", steps=2, batch_size=2, input_size=64, longest=(64.0, 128.0), min_face=4.0

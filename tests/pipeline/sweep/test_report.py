@@ -12,7 +12,7 @@ from pipeline.recipe import write_recipe
 from pipeline.sweep.grid import make_grid
 from pipeline.sweep.outcome import Outcome
 from pipeline.sweep.report import describe_sweep, tabulate, write_report
-from tests.pipeline.cleaning.tables import TINY
+from tests.pipeline.tables import TINY
 
 
 def outcome(point, recall, accuracy=0.9, loss=0.3, seconds=12.0):

@@ -15,8 +15,8 @@ from pipeline.recipe import RecipeError, write_recipe
 from pipeline.runs import PreparedError
 from pipeline.sweep.grid import make_grid
 from pipeline.sweep.trainings import judge_on_folds, train_grid
-from tests.pipeline.cleaning.tables import TINY
 from tests.pipeline.makers import CPU, Told
+from tests.pipeline.tables import TINY
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ import torch
 from data_prep.faces import KEY
 from data_prep.files import write_atomically
 from data_prep.labels import CLASSES
-from pipeline.cleaning.crop_cache import load_crops
-from pipeline.cleaning.short_training import Crops, Views, train_short, view_faces
 from pipeline.recipe import ClassifierRecipe, RecipeError
 from pipeline.reporting import Say
 from pipeline.runs import name_weights
+from pipeline.short_trainings.crop_cache import load_crops
+from pipeline.short_trainings.short_training import Crops, Views, train_short, view_faces
 from pipeline.workers import call_at_once, count_cores, one_thread
 
 FORMAT = 3

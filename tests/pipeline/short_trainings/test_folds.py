@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_prep.split import SplitError
-from pipeline.cleaning.folds import assign_folds
+from pipeline.short_trainings.folds import assign_folds
 
 rng = np.random.default_rng(0)
 GROUPS = [f"g{index}" for index in rng.integers(0, 60, 300)]

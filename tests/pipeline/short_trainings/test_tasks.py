@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.cleaning import tasks
-from pipeline.cleaning.prepared_faces import open_faces
-from pipeline.cleaning.tasks import Plan, read_views, run_tasks
 from pipeline.recipe import RecipeError
-from tests.pipeline.cleaning.tables import TINY
+from pipeline.short_trainings import tasks
+from pipeline.short_trainings.prepared_faces import open_faces
+from pipeline.short_trainings.tasks import Plan, read_views, run_tasks
 from tests.pipeline.makers import CPU, Told
+from tests.pipeline.tables import TINY
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.cleaning.folds import assign_folds
-from pipeline.cleaning.short_training import Views
-from pipeline.cleaning.tasks import Plan, Task
+from pipeline.short_trainings.folds import assign_folds
+from pipeline.short_trainings.short_training import Views
+from pipeline.short_trainings.tasks import Plan, Task
 
 
 @dataclass(frozen=True)

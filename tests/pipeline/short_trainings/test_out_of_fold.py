@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from pipeline.cleaning.out_of_fold import join_folds, plan_folds, plan_in_sample
-from pipeline.cleaning.short_training import Views
-from pipeline.cleaning.tasks import Plan
-from tests.pipeline.cleaning.tables import TINY, table_of
+from pipeline.short_trainings.out_of_fold import join_folds, plan_folds, plan_in_sample
+from pipeline.short_trainings.short_training import Views
+from pipeline.short_trainings.tasks import Plan
+from tests.pipeline.tables import TINY, table_of
 
 
 def make_plan(tmp_path):

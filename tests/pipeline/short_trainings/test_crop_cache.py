@@ -6,7 +6,7 @@ from PIL import Image
 
 from data_prep.crop import resize_crop
 from data_prep.photo import PhotoError
-from pipeline.cleaning.crop_cache import load_crops
+from pipeline.short_trainings.crop_cache import load_crops
 from tests.makers import make_pixels
 
 

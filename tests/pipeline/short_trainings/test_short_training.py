@@ -9,12 +9,12 @@ from torchvision.models import resnet34
 
 from data_prep.labels import CLASSES
 from pipeline.classifier_nets import from_torchvision, make_head, to_stored
-from pipeline.cleaning.crop_cache import load_crops
-from pipeline.cleaning.prepared_faces import label_codes, open_faces
-from pipeline.cleaning.short_training import make_adamw, train_short, view_faces
+from pipeline.short_trainings.crop_cache import load_crops
+from pipeline.short_trainings.prepared_faces import label_codes, open_faces
+from pipeline.short_trainings.short_training import make_adamw, train_short, view_faces
 from tests.makers import make_pixels
-from tests.pipeline.cleaning.tables import TINY
 from tests.pipeline.makers import CPU, Told
+from tests.pipeline.tables import TINY
 
 
 @pytest.fixture(scope="module")
