@@ -126,7 +126,7 @@ def fetch(
     refuse_other_files(out, RECORD, "-o")
     folder = OutputFolder(out, RECORD)
     old = folder.read_record() or {}
-    _refuse_other_record(out, old, name)
+    _refuse_other_dataset(out, old, name)
     about = remote.describe(name)
     say(f"dataset    {about.title} ({about.source})")
     say(f"licence    {about.licence or 'not stated: ask its publisher before you use it'}")
@@ -151,12 +151,8 @@ def fetch(
     return record
 
 
-def _refuse_other_record(out: Path, old: dict[str, Any], name: DatasetName) -> None:
-    """Refuse a `fetched.json` that is not ours, and the folder of another dataset."""
-    if (out / RECORD).exists() and "inputs" not in old:
-        raise OutputError(
-            f"{out / RECORD}: was not written by fetch; choose another folder with -o."
-        )
+def _refuse_other_dataset(out: Path, old: dict[str, Any], name: DatasetName) -> None:
+    """Refuse the folder of another dataset."""
     source = str(old.get("source", ""))
     if source and not source.startswith(f"kaggle:{name.owner}/{name.name}/"):
         raise OutputError(f"{out}: holds {source}; choose another folder with -o.")

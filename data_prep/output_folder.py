@@ -38,8 +38,14 @@ def refuse_dataset_folders(folders: Iterable[Path], roots: Iterable[Path], optio
                 )
 
 
-def refuse_other_files(out: Path, record: str, option: str) -> None:
+def refuse_other_files(out: Path, record: str, option: str, *, mark: str = "inputs") -> None:
     """Refuse a folder with files but without the record that marks it as written here.
+
+    Args:
+        out: The folder.
+        record: Name of the record.
+        option: The option that chooses the folder, for the message.
+        mark: What every record of this kind has; another file may be called like it.
 
     Raises:
         OutputError: It has other files.
@@ -50,6 +56,19 @@ def refuse_other_files(out: Path, record: str, option: str) -> None:
         raise OutputError(
             f"{out}: holds other files; choose an empty or a new folder with {option}."
         )
+    if (out / record).is_file() and mark not in (_read_object(out / record) or {}):
+        raise OutputError(
+            f"{out / record}: was not written by this command; choose another folder with {option}."
+        )
+
+
+def _read_object(path: Path) -> dict[str, Any] | None:
+    """A JSON object; None when there is none that can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 @dataclass(frozen=True)
@@ -69,11 +88,7 @@ class OutputFolder:
 
     def read_record(self) -> dict[str, Any] | None:
         """The record of the last run; None when there is none that can be read."""
-        try:
-            record = json.loads((self.path / self.record).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return record if isinstance(record, dict) else None
+        return _read_object(self.path / self.record)
 
     def find_whole(self, inputs: str) -> dict[str, Any] | None:
         """The record of the last run if it had the same inputs and all it wrote is there.

@@ -38,7 +38,7 @@ def check_voc_folder(out: Path, datasets: Sequence[Dataset]) -> None:
     folders = {out / dataset.source for dataset in datasets}
     folders |= {(out / p.source / p.annotation).parent for d in datasets for p in d.photos}
     refuse_dataset_folders(folders, [dataset.root for dataset in datasets], "--write-voc")
-    refuse_other_files(out, RECORD, "--write-voc")
+    refuse_other_files(out, RECORD, "--write-voc", mark="changed")
 
 
 def write_voc(

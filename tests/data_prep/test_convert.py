@@ -131,6 +131,16 @@ def test_folder_of_others_is_refused(convert, tmp_path):
     assert "holds other files" in result.stderr
 
 
+@pytest.mark.parametrize("text", ["{}", "[1]", "mine", '{"mine": 1}'])
+def test_record_of_others_is_refused(convert, tmp_path, text):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "convert.json").write_text(text)
+    result = convert("voc")
+    assert result.exit_code == 2
+    assert "convert.json: was not written by this command" in result.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["convert.json"]
+
+
 def test_links_share_the_file_and_copies_do_not(convert, dataset, tmp_path):
     for mode, shared in ((PhotoMode.LINK, True), (PhotoMode.COPY, False)):
         convert("csv", "--photos", mode, out=tmp_path / mode)

@@ -146,7 +146,7 @@ def test_folders_of_others_are_left_alone(remote, tmp_path):
 def test_a_record_of_others_is_left_alone(remote, tmp_path, text):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "fetched.json").write_text(text)
-    with pytest.raises(OutputError, match=r"fetched\.json: was not written by fetch"):
+    with pytest.raises(OutputError, match=r"fetched\.json: was not written by this command"):
         fetch(NAME, tmp_path / "out", remote, say=lambda _: None)
     assert (tmp_path / "out" / "fetched.json").read_text() == text
 

@@ -166,7 +166,7 @@ def test_folder_around_the_dataset_is_noticed(tmp_path):
 def test_link_in_place_of_a_file_is_replaced_not_followed(dataset, overlay, tmp_path):
     folder = tmp_path / "voc" / "faces" / "annotations"
     folder.mkdir(parents=True)
-    (tmp_path / "voc" / "voc.json").write_text("{}")
+    (tmp_path / "voc" / "voc.json").write_text('{"changed": []}')
     (folder / "photo1.xml").symlink_to(dataset / "annotations" / "photo1.xml")
     before = hash_tree(dataset)
     write_voc([overlay[0]], [overlay[1]], tmp_path / "voc")
@@ -177,3 +177,5 @@ def test_link_in_place_of_a_file_is_replaced_not_followed(dataset, overlay, tmp_
 def test_folder_with_other_files_is_not_touched(dataset, tmp_path):
     make_voc(tmp_path / "voc" / "faces" / "annotations" / "photo1.xml", "mine.jpg")
     refuse(dataset, tmp_path / "voc", "holds other files; choose an empty .* --write-voc")
+    (tmp_path / "voc" / "voc.json").write_text('{"version": "7"}')
+    refuse(dataset, tmp_path / "voc", "was not written by this command; .* --write-voc")
