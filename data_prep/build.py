@@ -107,8 +107,10 @@ def build(
     if old is not None and up_to_date:
         return BuildResult(old, (), up_to_date=True, corrected=corrected)
     datasets = overlay.datasets
-    if old is None and (out / "crops").exists():
-        raise OutputError(f"{out / 'crops'} was not written by build; choose another folder.")
+    if old is None:
+        for name in ("crops", FACES, PAGE, MANIFEST):
+            if (out / name).exists():
+                raise OutputError(f"{out / name} was not written by build; choose another folder.")
     is_new = not out.exists()
     staging = out / ".staging"
     try:
@@ -172,7 +174,7 @@ def read_manifest(out: Path) -> dict[str, Any] | None:
         manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return manifest if isinstance(manifest, dict) else None
+    return manifest if isinstance(manifest, dict) and "inputs" in manifest else None
 
 
 def _sort_crops(faces: pd.DataFrame, staging: Path) -> None:

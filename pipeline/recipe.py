@@ -63,10 +63,11 @@ class ClassifierRecipe(BaseModel):
         shift: Farthest random shift of a crop, as a share of its side, as a detector's boxes shift.
         downscale: Share of training crops shrunk to a smaller face's size first.
         mirror: In use, average over a crop and its mirror image.
-        members: Networks that are trained alike but for their seeds, `seed` and those after it, and
-            answer together (Lakshminarayanan et al. 2017, "Simple and scalable predictive
-            uncertainty estimation using deep ensembles").
-        rare_odds: The rare class's odds in use as a multiple of those that were learnt.
+        members: Networks that are trained alike but for their seeds and answer together
+            (Lakshminarayanan et al. 2017, "Simple and scalable predictive uncertainty estimation
+            using deep ensembles").
+        rare_odds: The rare class's odds in use as a multiple of those that were learnt. Students of
+            such a teacher learn its leaning, too.
         teachers: Weights of classifiers, safetensors with their cards; the network learns their
             mean answer to each augmented crop, too (Hinton et al. 2015, "Distilling the knowledge
             in a neural network"). They must not have seen the validation photos.
@@ -124,6 +125,12 @@ class ClassifierRecipe(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _leans_to_what_is_learnt(self) -> ClassifierRecipe:
+        if self.rare_odds != 1 and self.incorrect != "own":
+            raise ValueError("rare_odds needs incorrect = 'own': else the rare class is not learnt")
+        return self
+
+    @model_validator(mode="after")
     def _init_fits(self) -> ClassifierRecipe:
         owners: dict[str, Architecture] = {"imagenet": "resnet34", "detector": "mobilenet0.25"}
         owner = owners.get(self.init, self.architecture)
@@ -138,7 +145,8 @@ def member_of(recipe: ClassifierRecipe, place: int) -> ClassifierRecipe:
     >>> member_of(ClassifierRecipe(name="three", members=3, rare_odds=2.0), 1).name
     'three-2'
     """
-    own = {"members": 1, "rare_odds": 1.0, "seed": recipe.seed + place}
+    # Epochs are seeded by the ones after a training's seed; members must not share them.
+    own = {"members": 1, "rare_odds": 1.0, "seed": recipe.seed + 1_000_000 * place}
     return recipe.model_copy(update={**own, "name": f"{recipe.name}-{place + 1}"})
 
 

@@ -8,36 +8,37 @@ from typing import Any
 
 from data_prep.files import write_json
 from pipeline.run_list import RunListError, read_run
-from pipeline.runs import CHECKPOINT, Recipe, Run
+from pipeline.runs import Recipe, Run, name_start
 
 SECONDS = "seconds.json"
 
 
-def find_run(out: Path, recipe: Recipe, data: dict[str, Any]) -> Run | None:
+def find_run(
+    out: Path, recipe: Recipe, data: dict[str, Any], *, start: Path | None = None
+) -> Run | None:
     """The run folder of a recipe on some data, finished or not; None when there is none.
 
-    Weights that a recipe names count by what they hold, not by their file's name.
+    Weights that a recipe names count by what they hold, not by their file's name. Keys that a
+    recipe did not have yet count as their defaults.
 
     Args:
         out: Holds the run folders.
         recipe: Every number.
         data: From `identify_data`.
+        start: Weights that a detector starts from.
     """
     wanted = Run(out, data).describe_training(recipe)["recipe"]
+    defaults = type(recipe)().model_dump(mode="json")
     for folder in sorted(path for path in out.iterdir() if path.is_dir()):
         try:
             about = read_run(folder).about
         except RunListError:
             continue
-        if about.get("recipe") == wanted and about["data"] == data:
+        own = about.get("recipe")
+        alike = isinstance(own, dict) and {**defaults, **own} == wanted
+        if alike and about["data"] == data and about.get("start") == name_start(start).get("start"):
             return Run(folder, data)
     return None
-
-
-def is_finished(run: Run) -> bool:
-    """Whether the weights are written and nothing is left to do."""
-    has_weights = any(run.folder.glob("*.safetensors"))
-    return has_weights and not (run.folder / CHECKPOINT).is_file()
 
 
 def write_seconds(run: Run, seconds: float | None) -> None:

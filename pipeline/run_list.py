@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from data_prep.errors import UserError
-from pipeline.runs import ABOUT, CHECKPOINT, HISTORY, RECIPE
+from pipeline.runs import ABOUT, CHECKPOINT, HISTORY, MEMBERS, RECIPE, is_finished
 from pipeline.weights import CLASSIFIER, DETECTOR
 
 FINISHED, RESUMABLE, BEGUN, BROKEN, FOREIGN = (
@@ -23,8 +23,8 @@ FINISHED, RESUMABLE, BEGUN, BROKEN, FOREIGN = (
     "broken",
     "not a run",
 )
-"""Of a folder: with weights; with a checkpoint; stopped before the first one; can't be read; made
-by something else."""
+"""Of a folder: with weights; with a checkpoint, or members of an ensemble; stopped before the first
+one; can't be read; made by something else."""
 
 NOT_NUMBERS_OF_A_RUN = ("member", "stage", "epoch", "lr", "step")
 
@@ -101,10 +101,12 @@ def summarise_run(folder: Path) -> RunSummary:
         record = read_run(folder)
     except RunListError as error:
         return RunSummary(folder.name, BROKEN, problem=str(error))
-    if (folder / CHECKPOINT).is_file():
+    if is_finished(folder):
+        state = FINISHED
+    elif (folder / CHECKPOINT).is_file() or (folder / MEMBERS).is_dir():
         state = RESUMABLE
     else:
-        state = FINISHED if any(folder.glob("*.safetensors")) else BEGUN
+        state = BEGUN
     begun = datetime.fromtimestamp((folder / RECIPE).stat().st_mtime, UTC)
     return RunSummary(
         name=folder.name,

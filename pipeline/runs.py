@@ -22,6 +22,9 @@ from pipeline.recipe import ClassifierRecipe, DetectorRecipe, write_recipe
 from pipeline.weights import DETECTOR
 
 RECIPE, HISTORY, ABOUT, CHECKPOINT = "recipe.toml", "history.csv", "run.json", "checkpoint.pt"
+MEMBERS = "members"
+"""Folder in the run folder of an ensemble, with the run folders of its members."""
+
 LIBRARIES = ("fastai", "numpy", "opencv-python", "torch", "torchvision")
 _READING = frozenset({"aliases", "format", "names", "columns", "crop_scale"})
 
@@ -81,18 +84,35 @@ def name_weights(name: str) -> str:
     return f"{name if name == 'detector' else path.name}, sha256 {sha256_of(path)}"
 
 
-def open_run(resume: Path | None, runs: Path, recipe: Recipe, data: dict[str, Any]) -> Run:
-    """The run folder to go on with, or the next new one.
+def open_run(
+    resume: Path | None,
+    runs: Path,
+    recipe: Recipe,
+    data: dict[str, Any],
+    *,
+    start: Path | None = None,
+) -> Run:
+    """The run folder to go on with, or the next new one; `start` as of `start_run`.
 
     Raises:
         PreparedError: `resume` can't be gone on with.
         OutputError: A new folder can't be made.
     """
-    return start_run(runs, recipe, data) if resume is None else resume_run(resume, data)
+    if resume is not None:
+        return resume_run(resume, data)
+    return start_run(runs, recipe, data, start=start)
 
 
-def start_run(runs: Path, recipe: Recipe, data: dict[str, Any]) -> Run:
+def start_run(
+    runs: Path, recipe: Recipe, data: dict[str, Any], *, start: Path | None = None
+) -> Run:
     """Make the next numbered folder, `runs/007-name`, with the resolved recipe in it.
+
+    Args:
+        runs: Holds the run folders.
+        recipe: Every number.
+        data: From `identify_data`.
+        start: Weights that a detector starts from.
 
     Raises:
         OutputError: It can't be made.
@@ -106,8 +126,13 @@ def start_run(runs: Path, recipe: Recipe, data: dict[str, Any]) -> Run:
         raise OutputError(f"{folder}: can't be made ({error.strerror or error}).") from error
     run = Run(folder, data)
     write_atomically(folder / RECIPE, write_recipe(recipe))
-    write_json(folder / ABOUT, run.describe_training(recipe))
+    write_json(folder / ABOUT, run.describe_training(recipe) | name_start(start))
     return run
+
+
+def name_start(start: Path | None) -> dict[str, str]:
+    """Of a detector's `run.json`: the weights it started from; nothing for other runs."""
+    return {} if start is None else {"start": name_weights(str(start))}
 
 
 def resume_run(folder: Path, data: dict[str, Any]) -> Run:
@@ -119,11 +144,17 @@ def resume_run(folder: Path, data: dict[str, Any]) -> Run:
     """
     if not (folder / RECIPE).is_file():
         raise PreparedError(f"{folder}: no {RECIPE} there; --resume takes a run folder.")
-    if not (folder / CHECKPOINT).is_file() and any(folder.glob("*.safetensors")):
+    if is_finished(folder):
         raise PreparedError(f"{folder}: this training is done; start another without --resume.")
     if _trained_on(folder) != data:
         raise PreparedError(f"{folder}: this training was begun on another prepared folder.")
     return Run(folder, data)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run's weights and card, which is written last, are there and nothing is left."""
+    cards = (path.with_suffix(".json") for path in folder.glob("*.safetensors"))
+    return any(card.is_file() for card in cards) and not (folder / CHECKPOINT).is_file()
 
 
 def _trained_on(folder: Path) -> Any:

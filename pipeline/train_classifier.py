@@ -27,14 +27,11 @@ from pipeline.plots import plot_curves
 from pipeline.recipe import ClassifierRecipe, member_of
 from pipeline.reporting import Say
 from pipeline.right_angles import add_turned_faces
-from pipeline.run_finder import find_run, is_finished
-from pipeline.runs import CHECKPOINT, HISTORY, Run, start_run
+from pipeline.run_finder import find_run
+from pipeline.runs import CHECKPOINT, HISTORY, MEMBERS, Run, is_finished, start_run
 from pipeline.stages import Row, StageKeeper
 from pipeline.tracking.tracker import Tracker, log_metrics
 from pipeline.weights import CLASSIFIER, ClassifierCard, load_weights
-
-MEMBERS = "members"
-"""Folder in the run folder of an ensemble, with the run folders of its members."""
 
 
 def train_classifier(
@@ -49,7 +46,8 @@ def train_classifier(
 ) -> ClassifierCard:
     """Train a classifier, or go on where a killed run of the same folder stopped.
 
-    The members of an ensemble are trained one after the other, each in a run folder of its own.
+    The members of an ensemble are trained one after the other, each in a run folder of its own,
+    where its curves are; trackers get a member's epochs when it is done.
 
     Args:
         faces: The whole `faces.csv`.
@@ -97,7 +95,7 @@ def _train_members(
         own = member_of(recipe, place)
         member = find_run(folder, own, run.data) or start_run(folder, own, run.data)
         tell = _as_member(say, member.folder.name)
-        if is_finished(member):
+        if is_finished(member.folder):
             tell("trained before")
         else:
             train_classifier(faces, prepared, own, member, device=device, say=tell)

@@ -81,7 +81,7 @@ def train_detector_command(
         faces = read_faces(prepared)
         state = load_state(start)
         target = pick_device(device)
-        run = open_run(resume, runs, resolved, data)
+        run = open_run(resume, runs, resolved, data, start=start)
         report.say(f"run folder: {run.folder}", "run", folder=run.folder)
         with open_trackers(track or (), run, resolved) as trackers:
             card = train_detector(

@@ -11,28 +11,32 @@ import torch
 
 from data_prep.files import make_folder
 from pipeline.console import SHIPPED
-from pipeline.recipe import DetectorRecipe
+from pipeline.recipe import ClassifierRecipe, DetectorRecipe
 from pipeline.reporting import Say
-from pipeline.run_finder import find_run, is_finished, write_seconds
-from pipeline.runs import CHECKPOINT, Recipe, Run, resume_run, start_run
+from pipeline.run_finder import find_run, write_seconds
+from pipeline.runs import CHECKPOINT, MEMBERS, Recipe, Run, is_finished, resume_run, start_run
 from pipeline.train_classifier import train_classifier
 from pipeline.train_detector import train_detector
 from pipeline.weights import DETECTOR, load_state
 
 
-def find_or_start(runs: Path, recipe: Recipe, data: dict[str, object]) -> Run:
+def find_or_start(
+    runs: Path, recipe: Recipe, data: dict[str, object], *, start: Path | None = None
+) -> Run:
     """The run folder of a recipe on some data, a new one if there is none.
 
     Args:
         runs: Holds the run folders; made if it is not there.
         recipe: Every number.
         data: From `identify_data`.
+        start: Weights that a detector starts from; the shipped ones when None.
 
     Raises:
         OutputError: A folder can't be made.
     """
     make_folder(runs)
-    return find_run(runs, recipe, data) or start_run(runs, recipe, data)
+    own = _start_of(recipe, start)
+    return find_run(runs, recipe, data, start=own) or start_run(runs, recipe, data, start=own)
 
 
 def train_run(
@@ -63,19 +67,26 @@ def train_run(
         WeightsError: Weights to start from can't be had.
         OutputError: Something can't be written.
     """
-    if is_finished(run):
+    if is_finished(run.folder):
         say(f"trained before: {run.folder}", "run", folder=run.folder)
         return
     say(f"run folder: {run.folder}", "run", folder=run.folder)
     resume_run(run.folder, run.data)
-    is_fresh = not (run.folder / CHECKPOINT).is_file()
+    is_fresh = not any((run.folder / name).exists() for name in (CHECKPOINT, MEMBERS))
     began = processor_seconds()
-    if isinstance(recipe, DetectorRecipe):
-        state = load_state(start or SHIPPED / f"{DETECTOR}.safetensors")
+    own = _start_of(recipe, start)
+    if isinstance(recipe, DetectorRecipe) and own is not None:
+        state = load_state(own)
         train_detector(faces, dict(roots), recipe, state, run, device=device, say=say)
-    else:
+    elif isinstance(recipe, ClassifierRecipe):
         train_classifier(faces, prepared, recipe, run, device=device, say=say)
     write_seconds(run, processor_seconds() - began if is_fresh else None)
+
+
+def _start_of(recipe: Recipe, start: Path | None) -> Path | None:
+    if isinstance(recipe, ClassifierRecipe):
+        return None
+    return start or SHIPPED / f"{DETECTOR}.safetensors"
 
 
 def processor_seconds() -> float:

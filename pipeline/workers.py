@@ -41,7 +41,9 @@ def call_at_once(
     start: Callable[..., None] | None = None,
     shared: tuple[Any, ...] = (),
 ) -> None:
-    """Call a function several times, each call in one of some processes; the first error ends all.
+    """Call a function several times, each call in one of some processes.
+
+    After an error no further call is begun; those that run, and one more that may wait, end first.
 
     Args:
         function: Of a module, so that it can be pickled.

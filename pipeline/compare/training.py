@@ -34,7 +34,7 @@ def train_system(
     run = find_or_start(runs, recipe, data.data)
 
     def tell(line: str, event: str = "note", /, **facts: Any) -> None:
-        say(f"{system.name}: {line}", event, system=system.name, **facts)
+        say(f"{system.name}: {line}", event, **{"system": system.name, **facts})
 
     train_run(run, recipe, data.faces, data.folder, data.roots, device=device, say=tell)
     return run

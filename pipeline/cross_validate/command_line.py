@@ -16,7 +16,10 @@ def cross_validate_command(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder that gets folds, tables and reports.")
     ],
-    start: Annotated[Path, typer.Option(help="RetinaFace weights to start from.")],
+    start: Annotated[
+        Path,
+        typer.Option(help="RetinaFace weights to start from, that have not seen these photos."),
+    ],
     recipe: Recipe = "default",
     overrides: Overrides = None,
     detector_recipe: Annotated[

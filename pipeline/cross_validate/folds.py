@@ -60,14 +60,19 @@ def make_folds(prepared: Path, out: Path, say: Say) -> list[Fold]:
             "annotated ones; build it without."
         )
     options = BuildOptions.from_record(manifest["options"])
-    keys = set(read_faces(prepared)[list(KEY)].itertuples(index=False, name=None))
+    known = _identify_faces(prepared)
     folds = [Fold(number, out / f"fold-{number}") for number in range(options.folds)]
     for fold in folds:
         say(f"fold {fold.number} of {options.folds}: {fold.prepared}", "fold", fold=fold.number)
         build(list(roots.values()), fold.prepared, replace(options, fold=fold.number))
-        faces = read_faces(fold.prepared)
-        if set(faces[list(KEY)].itertuples(index=False, name=None)) != keys:
+        if _identify_faces(fold.prepared) != known:
             raise PreparedError(
                 f"{prepared}: the datasets have changed since it was built; build it again."
             )
     return folds
+
+
+def _identify_faces(prepared: Path) -> set[tuple[object, ...]]:
+    """Which faces there are, with labels and boxes."""
+    columns = [*KEY, "label", "xmin", "ymin", "xmax", "ymax"]
+    return set(read_faces(prepared)[columns].itertuples(index=False, name=None))

@@ -19,8 +19,8 @@ from pipeline.finish_classifier import make_card, store_weights, write_classifie
 from pipeline.predict import TwoStage
 from pipeline.recipe import ClassifierRecipe, DetectorRecipe, member_of
 from pipeline.reporting import Say
-from pipeline.run_finder import is_finished, write_seconds
-from pipeline.runs import Run, identify_data
+from pipeline.run_finder import write_seconds
+from pipeline.runs import Run, identify_data, is_finished
 from pipeline.short_trainings.crop_cache import load_crops
 from pipeline.short_trainings.prepared_faces import open_faces
 from pipeline.short_trainings.short_training import train_short
@@ -37,6 +37,7 @@ class Recipes:
         start: RetinaFace weights that the detectors start from; they must not have seen the photos.
         detector: Its recipe.
         classifier: Its recipe; with `init` as `detector` it starts from the body of the fold's own.
+            Masks are drawn on landmarks of the shipped detector, which tell no class.
     """
 
     start: Path
@@ -65,7 +66,7 @@ def train_nets(fold: Fold, recipes: Recipes, *, device: torch.device, say: Say) 
 def _train_detector(fold: Fold, recipes: Recipes, device: torch.device, say: Say) -> Path:
     data, roots = identify_data(fold.prepared)
     faces = read_faces(fold.prepared)
-    run = find_or_start(fold.runs, recipes.detector, data)
+    run = find_or_start(fold.runs, recipes.detector, data, start=recipes.start)
     train_run(
         run,
         recipes.detector,
@@ -87,7 +88,7 @@ def _train_classifier(
     data, _ = identify_data(fold.prepared)
     run = find_or_start(fold.runs, recipe, data)
     path = run.folder / f"{CLASSIFIER}.safetensors"
-    if is_finished(run):
+    if is_finished(run.folder):
         say(f"trained before: {run.folder}", "run", folder=run.folder)
         return path
     say(f"run folder: {run.folder}", "run", folder=run.folder)

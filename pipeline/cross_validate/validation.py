@@ -21,6 +21,7 @@ from pipeline.photos import PhotoSet
 from pipeline.recipe import RecipeError
 from pipeline.reporting import Say
 from pipeline.runs import identify_data
+from pipeline.weights import DetectorCard, read_card
 from pipeline.workers import call_at_once, count_cores, one_thread
 
 RESULTS = "cross-validation.json"
@@ -50,7 +51,8 @@ def cross_validate(
         Figures by source, see `measure_tables`, and `folds`, their number.
 
     Raises:
-        RecipeError: The classifier's rate is to be found, or it has teachers.
+        RecipeError: The classifier's rate is to be found, or something has learnt from photos that
+            are judged, or the classes or masks are not those that are judged.
         UserError: Something can't be read, built, trained on or written; the message says what.
     """
     _check(recipes)
@@ -79,6 +81,22 @@ def _check(recipes: Recipes) -> None:
         raise RecipeError(
             f"recipe {recipe.name}: teachers have learnt from photos that are judged here: leave "
             "them out with --set teachers=[]"
+        )
+    if recipe.init not in ("detector", "random", "imagenet"):
+        raise RecipeError(
+            f"recipe {recipe.name}: {recipe.init} may have learnt from photos that are judged; "
+            "use --set init=detector, which is each fold's own, or init=random"
+        )
+    if recipe.incorrect != "own" or recipe.masks != "real":
+        raise RecipeError(
+            f"recipe {recipe.name}: folds are trained on three classes and real masks: use --set "
+            "incorrect=own --set masks=real"
+        )
+    card = recipes.start.with_suffix(".json")
+    if card.is_file() and read_card(card, DetectorCard).training.get("data"):
+        raise RecipeError(
+            f"{recipes.start}: fine-tuned on photos that may be judged here; give weights that "
+            "have not seen them to --start"
         )
 
 

@@ -110,7 +110,8 @@ def run_tasks(
         jobs: Trainings at a time; one per core when None, one on a GPU.
 
     Raises:
-        RecipeError: The learning rate is to be found.
+        RecipeError: The learning rate is to be found, there are teachers, or the recipe has
+            members, leanings, classes or masks that short trainings do not know.
         OutputError: A file can't be written.
         PhotoError: A crop can't be read.
     """
@@ -124,6 +125,11 @@ def run_tasks(
             raise RecipeError(
                 f"recipe {task.recipe.name}: teachers have learnt from faces that are judged here: "
                 "leave them out with --set teachers=[]"
+            )
+        if task.recipe.incorrect != "own" or task.recipe.masks != "real":
+            raise RecipeError(
+                f"recipe {task.recipe.name}: short trainings are on three classes and real masks: "
+                "use --set incorrect=own --set masks=real"
             )
         if task.recipe.members > 1 or task.recipe.rare_odds != 1:
             raise RecipeError(

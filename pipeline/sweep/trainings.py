@@ -18,8 +18,8 @@ from data_prep.labels import CLASSES
 from data_prep.split import TRAIN
 from pipeline.finish_classifier import PREDICTIONS
 from pipeline.reporting import Say
-from pipeline.run_finder import is_finished, read_seconds
-from pipeline.runs import Run, identify_data
+from pipeline.run_finder import read_seconds
+from pipeline.runs import Run, identify_data, is_finished
 from pipeline.short_trainings.out_of_fold import join_folds, plan_folds
 from pipeline.short_trainings.prepared_faces import label_codes, open_faces
 from pipeline.short_trainings.tasks import Plan, run_tasks
@@ -59,7 +59,7 @@ def train_grid(
     data, _ = identify_data(prepared)
     make_folder(out)
     runs = [find_or_start(out, one.recipe, data) for one in grid]
-    left = [(one, run) for one, run in zip(grid, runs, strict=True) if not is_finished(run)]
+    left = [(one, run) for one, run in zip(grid, runs, strict=True) if not is_finished(run.folder)]
     if len(left) < len(grid):
         done = len(grid) - len(left)
         say(f"{done} of {len(grid)} trainings were done before", "tasks", done=done)

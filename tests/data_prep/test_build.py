@@ -203,6 +203,15 @@ def test_kill_in_the_middle_of_the_swap_is_mended_by_the_next_build(dataset, out
     assert len(read_faces(out)) == 20
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "faces.csv", "audit.html"])
+def test_files_of_somebody_else_are_not_overwritten(dataset, out, name):
+    out.mkdir()
+    (out / name).write_text('{"mine": 1}')
+    with pytest.raises(OutputError, match=f"{name} was not written by build"):
+        build_quietly(dataset, out)
+    assert [(path.name, path.read_text()) for path in out.iterdir()] == [(name, '{"mine": 1}')]
+
+
 def test_folder_with_crops_of_somebody_else_is_not_touched(dataset, out):
     make_photo(out / "crops" / "precious.jpg")
     before = hash_tree(out)

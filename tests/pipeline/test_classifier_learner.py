@@ -12,7 +12,12 @@ from data_prep.labels import CLASSES
 from data_prep.photo import read_photo
 from pipeline.classifier_data import make_loaders, select_faces
 from pipeline.classifier_learner import make_learner
-from pipeline.classifier_nets import from_detector, make_mobilenet, to_stored
+from pipeline.classifier_nets import (
+    from_detector,
+    join_members,
+    make_mobilenet,
+    to_stored,
+)
 from pipeline.console import SHIPPED
 from pipeline.recipe import ClassifierRecipe
 from pipeline.weights import DetectorCard, WeightsError, load_weights, save_weights
@@ -122,3 +127,10 @@ def test_init_from_the_file_of_a_detector_takes_its_body(prepared, tmp_path):
     own = from_detector(*load_weights(path, DetectorCard))
     assert all(torch.equal(state[name], own[name].to(state[name].dtype)) for name in own)
     assert lines == []
+
+
+def test_ensemble_can_not_be_started_from(prepared, tmp_path):
+    members = [make_mobilenet().state_dict() for _ in range(2)]
+    save_file(join_members(members), tmp_path / "a.safetensors")
+    with pytest.raises(WeightsError, match=r"a\.safetensors: an ensemble, which nothing can start"):
+        start(prepared, tmp_path, tmp_path / "a.safetensors", "mobilenet0.25")

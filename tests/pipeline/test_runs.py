@@ -68,6 +68,8 @@ def test_resuming_a_folder_that_is_no_run(tmp_path):
 def test_resuming_a_finished_training_would_overwrite_it(tmp_path):
     run = start_run(tmp_path, RECIPE, DATA)
     (run.folder / "classifier.safetensors").write_bytes(b"weights")
+    assert resume_run(run.folder, DATA) == run, "killed before the card"
+    (run.folder / "classifier.json").write_text("{}")
     with pytest.raises(PreparedError, match="this training is done"):
         resume_run(run.folder, DATA)
     (run.folder / "checkpoint.pt").write_bytes(b"killed between the two")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tomllib
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,7 +19,7 @@ from data_prep.photo import photo_size, read_photo
 from pipeline import classifier_learner, finish_classifier
 from pipeline import train_classifier as training
 from pipeline.classifier import Classifier
-from pipeline.recipe import ClassifierRecipe, load_recipe
+from pipeline.recipe import ClassifierRecipe, load_recipe, member_of
 from pipeline.runs import Run, identify_data, start_run
 from pipeline.train_classifier import train_classifier
 from pipeline.weights import ClassifierCard, load_weights
@@ -252,7 +253,8 @@ def test_members_differ_by_their_seeds_and_answer_together(prepared, tmp_path):
     for place, path in enumerate(members):
         own, _ = load_weights(path / "classifier.safetensors", ClassifierCard)
         assert all(tensor.equal(state[f"members.{place}.{key}"]) for key, tensor in own.items())
-    alone = train(prepared, tmp_path / "b", TRIO.model_copy(update={"members": 1, "seed": 1}))
+    seed = tomllib.loads((members[1] / "recipe.toml").read_text())["seed"]
+    alone = train(prepared, tmp_path / "b", TRIO.model_copy(update={"members": 1, "seed": seed}))
     second, _ = load_weights(members[1] / "classifier.safetensors", ClassifierCard)
     again, _ = load_weights(alone.folder / "classifier.safetensors", ClassifierCard)
     assert all(again[key].equal(tensor) for key, tensor in second.items())
@@ -282,3 +284,15 @@ def test_odds_lean_to_the_rare_class_in_use_only(prepared, tmp_path):
     before, after = (t["p_mask_weared_incorrect"] / t["p_with_mask"] for t in tables)
     assert (after / before).to_numpy() == pytest.approx(3.0, rel=0.05)
     assert plain.card.temperature == leaning.card.temperature
+
+
+def test_members_share_no_seed_of_any_epoch():
+    """An epoch is seeded by its number after the seed of its training, stages 1000 apart."""
+    recipe = ClassifierRecipe(members=4, sizes=[32, 48], epochs=[30, 30])
+    seeds = [
+        member_of(recipe, place).seed + 1000 * stage + epoch
+        for place in range(4)
+        for stage in range(2)
+        for epoch in range(30)
+    ]
+    assert len(set(seeds)) == len(seeds)

@@ -21,7 +21,7 @@ from pipeline.cross_validate.nets import Recipes
 from pipeline.cross_validate.validation import cross_validate
 from pipeline.recipe import DetectorRecipe, RecipeError, write_recipe
 from pipeline.runs import PreparedError
-from pipeline.weights import DetectorCard, load_weights, read_card
+from pipeline.weights import DetectorCard, load_weights, read_card, save_weights
 from tests.pipeline.makers import CPU, OneClass, Told, make_net, paint_dataset, stand_ins
 from tests.pipeline.tables import TINY
 
@@ -155,9 +155,31 @@ def test_what_learnt_from_judged_photos_is_refused(small, tmp_path, recipes):
     taught = CLASSIFIER.model_copy(update={"teachers": ["a.safetensors"]})
     with pytest.raises(RecipeError, match="teachers have learnt from photos that are judged"):
         validate(small, tmp_path / "out", Recipes(recipes.start, DETECTOR, taught))
+    used = CLASSIFIER.model_copy(update={"init": "a.safetensors"})
+    with pytest.raises(RecipeError, match=r"a\.safetensors may have learnt from photos"):
+        validate(small, tmp_path / "out", Recipes(recipes.start, DETECTOR, used))
+    save_weights(tmp_path / "b.safetensors", {}, DetectorCard(training={"data": {"a": 1}}))
+    with pytest.raises(RecipeError, match=r"b\.safetensors: fine-tuned on photos that may be"):
+        validate(small, tmp_path / "out", Recipes(tmp_path / "b.safetensors", DETECTOR, CLASSIFIER))
     searching = CLASSIFIER.model_copy(update={"lr": "find"})
     with pytest.raises(RecipeError, match="lr is 'find'"):
         validate(small, tmp_path / "out", Recipes(recipes.start, DETECTOR, searching))
+
+
+@pytest.mark.parametrize("changed", [{"incorrect": "exclude"}, {"masks": "drawn"}])
+def test_other_classes_and_masks_are_refused(small, tmp_path, recipes, changed):
+    other = CLASSIFIER.model_copy(update=changed)
+    with pytest.raises(RecipeError, match="three classes and real masks"):
+        validate(small, tmp_path / "out", Recipes(recipes.start, DETECTOR, other))
+
+
+def test_other_weights_to_start_from_are_another_run(small, tmp_path, recipes):
+    validate(small, tmp_path / "out", recipes)
+    save_file(make_net(seed=4).state_dict(), tmp_path / "other.safetensors")
+    validate(small, tmp_path / "out", Recipes(tmp_path / "other.safetensors", DETECTOR, CLASSIFIER))
+    runs = tmp_path / "out" / "fold-0" / "runs"
+    names = ["001-small", "002-tiny", "003-small", "004-tiny"]
+    assert sorted(path.name for path in runs.iterdir()) == names
 
 
 def test_cleaned_labels_are_refused(tmp_path, recipes):
@@ -170,11 +192,16 @@ def test_cleaned_labels_are_refused(tmp_path, recipes):
         validate(tmp_path / "prepared", tmp_path / "out", recipes)
 
 
-def test_changed_datasets_are_refused(tmp_path, recipes):
+@pytest.mark.parametrize("change", ["one file less", "another class"])
+def test_changed_datasets_are_refused(tmp_path, recipes, change):
     root = paint_dataset(tmp_path / "set", 6)
     options = BuildOptions(blur_rule="none", folds=2)
     build([root], tmp_path / "prepared", options, workers=1)
-    (root / "annotations" / "003.xml").unlink()
+    file = root / "annotations" / "003.xml"
+    if change == "another class":
+        file.write_text(file.read_text().replace(">with_mask<", ">without_mask<"))
+    else:
+        file.unlink()
     with pytest.raises(PreparedError, match="have changed since it was built"):
         validate(tmp_path / "prepared", tmp_path / "out", recipes)
 
