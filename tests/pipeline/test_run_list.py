@@ -67,6 +67,16 @@ def test_each_state_is_told(runs):
     ]
 
 
+def test_ensemble_under_way_can_be_resumed(tmp_path):
+    run = start_run(tmp_path, ClassifierRecipe(name="three", members=3), DATA)
+    (run.folder / "members").mkdir()
+    assert [one.state for one in list_runs(tmp_path)] == ["can be resumed"]
+    finish(run, [{"member": 0, **row} for row in ROWS], {"all": {"accuracy": 0.8}})
+    (one,) = list_runs(tmp_path)
+    assert one.state == "finished"
+    assert "member" not in one.best
+
+
 def test_best_figures(runs):
     first, *_, detector, _ = list_runs(runs)
     assert first.best == {
