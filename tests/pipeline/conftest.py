@@ -9,6 +9,7 @@ import torch
 
 from data_prep.build import BuildOptions, build
 from data_prep.labels import CLASSES
+from pipeline import finish_classifier, train_classifier
 from pipeline.short_trainings import tasks
 from pipeline.short_trainings.short_training import Views
 from tests.pipeline.makers import COLOURS, paint_dataset
@@ -42,6 +43,14 @@ def by_colour(monkeypatch):
     monkeypatch.setattr(tasks, "train_short", train)
     monkeypatch.setattr(tasks, "view_faces", view)
     return calls
+
+
+@pytest.fixture
+def without_plots(monkeypatch):
+    """Trainings of classifiers draw nothing, which saves time."""
+    monkeypatch.setattr(train_classifier, "plot_curves", lambda *_: None)
+    for name in ("plot_confusion", "plot_top_losses"):
+        monkeypatch.setattr(finish_classifier, name, lambda *_: None)
 
 
 @pytest.fixture

@@ -63,13 +63,6 @@ def trained(prepared, tmp_path_factory):
     return train(prepared, tmp_path_factory.mktemp("runs") / "whole")
 
 
-@pytest.fixture
-def without_plots(monkeypatch):
-    monkeypatch.setattr(training, "plot_curves", lambda *_: None)
-    for name in ("plot_confusion", "plot_top_losses"):
-        monkeypatch.setattr(finish_classifier, name, lambda *_: None)
-
-
 def test_run_folder_is_complete(trained):
     assert sorted(path.name for path in trained.folder.iterdir()) == [
         "classifier.json",

@@ -10,7 +10,6 @@ from data_prep.build import BuildOptions, build
 from data_prep.faces import read_faces
 from data_prep.labels import BARE, CLASSES, MASKED, RARE_CLASS
 from pipeline import drawn_faces
-from pipeline import train_classifier as training
 from pipeline.class_policy import count_incorrect
 from pipeline.classifier import Classifier
 from pipeline.classifier_data import class_weights, select_faces
@@ -26,9 +25,8 @@ from tests.pipeline.test_train_classifier import SHORT, train
 
 
 @pytest.fixture(autouse=True)
-def _without_plots(monkeypatch):
-    for name in ("plot_confusion", "plot_curves", "plot_top_losses"):
-        monkeypatch.setattr(training, name, lambda *_: None)
+def _without_plots(without_plots):
+    pass
 
 
 def change(**values):

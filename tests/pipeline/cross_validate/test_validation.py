@@ -17,12 +17,13 @@ from pipeline import train_once
 from pipeline.classifier_nets import from_detector
 from pipeline.cli import app
 from pipeline.cross_validate import nets, validation
+from pipeline.cross_validate.folds import make_folds
 from pipeline.cross_validate.nets import Recipes
 from pipeline.cross_validate.validation import cross_validate
 from pipeline.recipe import DetectorRecipe, RecipeError, write_recipe
 from pipeline.runs import PreparedError
 from pipeline.weights import DetectorCard, load_weights, read_card, save_weights
-from tests.pipeline.makers import CPU, OneClass, Told, make_net, paint_dataset, stand_ins
+from tests.pipeline.makers import CPU, OneClass, Told, make_shy_net, paint_dataset, stand_ins
 from tests.pipeline.tables import TINY
 
 DETECTOR = DetectorRecipe(
@@ -44,7 +45,7 @@ def small(tmp_path_factory):
 
 @pytest.fixture
 def recipes(tmp_path):
-    save_file(make_net().state_dict(), tmp_path / "start.safetensors")
+    save_file(make_shy_net().state_dict(), tmp_path / "start.safetensors")
     return Recipes(tmp_path / "start.safetensors", DETECTOR, CLASSIFIER)
 
 
@@ -130,6 +131,8 @@ def test_nets_of_a_fold_learn_from_the_others_and_are_trained_once(
         assert images == set(faces.loc[faces["split"] == "train", "image"])
         runs = tmp_path / "out" / f"fold-{number}" / "runs"
         assert sorted(path.name for path in runs.iterdir()) == ["001-small", "002-tiny"]
+        card = read_card(runs / "001-small" / "detector.json", DetectorCard)
+        assert card.training["data"]["options"]["fold"] == number
     monkeypatch.setattr(nets, "train_short", None)
     monkeypatch.setattr(train_once, "train_detector", None)
     told = Told()
@@ -140,15 +143,15 @@ def test_nets_of_a_fold_learn_from_the_others_and_are_trained_once(
 
 def test_the_classifier_starts_from_the_body_of_its_own_fold(small, tmp_path, recipes, monkeypatch):
     frozen = CLASSIFIER.model_copy(update={"freeze": True})
-    validate(small, tmp_path / "out", Recipes(recipes.start, DETECTOR, frozen))
-    for number in range(3):
-        runs = tmp_path / "out" / f"fold-{number}" / "runs"
+    for fold in make_folds(small, tmp_path / "out", Told())[:2]:
+        nets.train_nets(fold, Recipes(recipes.start, DETECTOR, frozen), device=CPU, say=Told())
+        runs = fold.runs
         own = from_detector(
             *load_weights(runs / "001-small" / "detector.safetensors", DetectorCard)
         )
         state = load_file(runs / "002-tiny" / "classifier.safetensors")
         name = "body.stage3.1.3.weight"
-        assert state[name].equal(own[name].half()), number
+        assert state[name].equal(own[name].half()), fold.number
 
 
 def test_what_learnt_from_judged_photos_is_refused(small, tmp_path, recipes):
@@ -174,12 +177,13 @@ def test_other_classes_and_masks_are_refused(small, tmp_path, recipes, changed):
 
 
 def test_other_weights_to_start_from_are_another_run(small, tmp_path, recipes):
-    validate(small, tmp_path / "out", recipes)
-    save_file(make_net(seed=4).state_dict(), tmp_path / "other.safetensors")
-    validate(small, tmp_path / "out", Recipes(tmp_path / "other.safetensors", DETECTOR, CLASSIFIER))
-    runs = tmp_path / "out" / "fold-0" / "runs"
+    save_file(make_shy_net(seed=4).state_dict(), tmp_path / "other.safetensors")
+    other = Recipes(tmp_path / "other.safetensors", DETECTOR, CLASSIFIER)
+    (fold, *_) = make_folds(small, tmp_path / "out", Told())
+    for one in (recipes, other, recipes):
+        nets.train_nets(fold, one, device=CPU, say=Told())
     names = ["001-small", "002-tiny", "003-small", "004-tiny"]
-    assert sorted(path.name for path in runs.iterdir()) == names
+    assert sorted(path.name for path in fold.runs.iterdir()) == names
 
 
 def test_cleaned_labels_are_refused(tmp_path, recipes):
@@ -221,11 +225,3 @@ def test_command_prints_a_table_and_takes_changes_of_both_recipes(
     assert result.exit_code == 0, result.output
     assert "| | set: 9 photos, 27 faces |" in result.output
     assert "| both stages: mAP@0.5 | 1.000 (1.000 to 1.000) |" in result.output
-
-
-def test_cards_say_what_was_trained_on(small, tmp_path, recipes):
-    validate(small, tmp_path / "out", recipes)
-    for number in range(3):
-        runs = tmp_path / "out" / f"fold-{number}" / "runs"
-        card = read_card(runs / "001-small" / "detector.json", DetectorCard)
-        assert card.training["data"]["options"]["fold"] == number

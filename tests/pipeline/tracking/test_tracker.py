@@ -37,12 +37,6 @@ def fakes(monkeypatch):
     return made
 
 
-@pytest.fixture
-def without_plots(monkeypatch):
-    for name in ("plot_confusion", "plot_curves", "plot_top_losses"):
-        monkeypatch.setattr(training, name, lambda *_: None)
-
-
 def call(*arguments):
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
