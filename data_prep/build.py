@@ -25,7 +25,14 @@ from data_prep.analysis import (
 )
 from data_prep.dataset import read_datasets
 from data_prep.faces import write_faces
-from data_prep.files import OutputError, output_error, sha256_of, write_atomically, write_json
+from data_prep.files import (
+    OutputError,
+    output_error,
+    read_object,
+    sha256_of,
+    write_atomically,
+    write_json,
+)
 from data_prep.known_groups import read_groups
 from data_prep.merge import LedgerFile, read_ledgers
 from data_prep.overlay import apply_ledgers, restore_faces
@@ -170,11 +177,8 @@ def fingerprint_inputs(
 
 def read_manifest(out: Path) -> dict[str, Any] | None:
     """The manifest of a prepared folder, or None when there is none that can be read."""
-    try:
-        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return manifest if isinstance(manifest, dict) and "inputs" in manifest else None
+    manifest = read_object(out / MANIFEST)
+    return manifest if manifest is not None and "inputs" in manifest else None
 
 
 def _sort_crops(faces: pd.DataFrame, staging: Path) -> None:

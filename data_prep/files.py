@@ -1,4 +1,4 @@
-"""Writing files so that nothing half-written is ever taken for a result."""
+"""Writing files so that nothing half-written is ever taken for a result, and reading them back."""
 
 from __future__ import annotations
 
@@ -55,6 +55,15 @@ def make_folder(path: Path) -> None:
 def write_json(path: Path, record: Any) -> None:
     """Write a record as indented JSON, keys as given, refusing NaN."""
     write_atomically(path, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """A JSON object that an earlier run wrote; None when there is none that can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def output_error(path: Path, error: OSError) -> OutputError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.errors import UserError
-from data_prep.files import OutputError, output_error, sha256_of, write_json
+from data_prep.files import OutputError, output_error, read_object, sha256_of, write_json
 
 STAGING = ".staging"
 
@@ -56,19 +55,10 @@ def refuse_other_files(out: Path, record: str, option: str, *, mark: str = "inpu
         raise OutputError(
             f"{out}: holds other files; choose an empty or a new folder with {option}."
         )
-    if (out / record).is_file() and mark not in (_read_object(out / record) or {}):
+    if (out / record).is_file() and mark not in (read_object(out / record) or {}):
         raise OutputError(
             f"{out / record}: was not written by this command; choose another folder with {option}."
         )
-
-
-def _read_object(path: Path) -> dict[str, Any] | None:
-    """A JSON object; None when there is none that can be read."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 @dataclass(frozen=True)
@@ -88,7 +78,7 @@ class OutputFolder:
 
     def read_record(self) -> dict[str, Any] | None:
         """The record of the last run; None when there is none that can be read."""
-        return _read_object(self.path / self.record)
+        return read_object(self.path / self.record)
 
     def find_whole(self, inputs: str) -> dict[str, Any] | None:
         """The record of the last run if it had the same inputs and all it wrote is there.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import torch
 
-from data_prep.files import make_folder, write_json
+from data_prep.files import make_folder, read_object, write_json
 from pipeline.classifier import Classifier
 from pipeline.compare.data import SystemData, open_base, prepare_data
 from pipeline.compare.measuring import measure_drawn_masks, measure_own_split, measure_system
@@ -127,7 +126,7 @@ def _measure_once(
     """The figures, measured now or kept from when the same weights were measured."""
     path = out / f"{system.name}.json"
     about = {"format": FORMAT, "base": base.data, "data": data.data, **nets.identify()}
-    kept = _read(path)
+    kept = read_object(path)
     if kept is not None and kept.get("about") == about:
         say(f"{system.name}: measured before", "measured", system=system.name)
         return kept
@@ -144,14 +143,6 @@ def _measure_once(
     figures = {"about": about, "sources": sources, "drawn": drawn}
     write_json(path, figures)
     return figures
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return kept if isinstance(kept, dict) else None
 
 
 def _incorrect(system: System) -> Incorrect:
