@@ -21,6 +21,7 @@ from pipeline.photos import PhotoSet
 from pipeline.recipe import RecipeError
 from pipeline.reporting import Say
 from pipeline.runs import identify_data
+from pipeline.short_trainings.short_training import check_short
 from pipeline.weights import DetectorCard, read_card
 from pipeline.workers import call_at_once, count_cores, one_thread
 
@@ -75,22 +76,11 @@ def cross_validate(
 
 def _check(recipes: Recipes) -> None:
     recipe = recipes.classifier
-    if recipe.lr == "find":
-        raise RecipeError(f"recipe {recipe.name}: lr is 'find'; give a number with --set lr=…")
-    if recipe.teachers:
-        raise RecipeError(
-            f"recipe {recipe.name}: teachers have learnt from photos that are judged here: leave "
-            "them out with --set teachers=[]"
-        )
+    check_short(recipe, "photos")
     if recipe.init not in ("detector", "random", "imagenet"):
         raise RecipeError(
             f"recipe {recipe.name}: {recipe.init} may have learnt from photos that are judged; "
             "use --set init=detector, which is each fold's own, or init=random"
-        )
-    if recipe.incorrect != "own" or recipe.masks != "real":
-        raise RecipeError(
-            f"recipe {recipe.name}: folds are trained on three classes and real masks: use --set "
-            "incorrect=own --set masks=real"
         )
     card = recipes.start.with_suffix(".json")
     if card.is_file() and read_card(card, DetectorCard).training.get("data"):

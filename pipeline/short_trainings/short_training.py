@@ -28,7 +28,7 @@ from pipeline.classifier_data import make_loaders
 from pipeline.classifier_learner import fit_stage, make_learner
 from pipeline.compute import autocast, has_fast_bf16, seed_everything
 from pipeline.drawn_faces import add_drawn_faces
-from pipeline.recipe import ClassifierRecipe
+from pipeline.recipe import ClassifierRecipe, RecipeError
 from pipeline.reporting import Say
 from pipeline.right_angles import add_turned_faces
 from pipeline.weights import ClassifierCard
@@ -77,6 +77,34 @@ class _Epochs(Callback):
             epoch=self.epoch,
             epochs=self.n_epoch,
             train_loss=loss,
+        )
+
+
+def check_short(recipe: ClassifierRecipe, judged: str) -> None:
+    """Refuse a recipe of which a short training would leave something out, or learn too much.
+
+    Args:
+        recipe: The recipe.
+        judged: What is judged by the networks, in the plural, for the message.
+
+    Raises:
+        RecipeError: The learning rate is to be found, there are teachers, or the classes or masks
+            are others than those of the faces.
+    """
+    if recipe.lr == "find":
+        raise RecipeError(
+            f"recipe {recipe.name}: lr is 'find', which a short training has no time for: give a "
+            "number with --set lr=…"
+        )
+    if recipe.teachers:
+        raise RecipeError(
+            f"recipe {recipe.name}: teachers have learnt from {judged} that are judged here: leave "
+            "them out with --set teachers=[]"
+        )
+    if recipe.incorrect != "own" or recipe.masks != "real":
+        raise RecipeError(
+            f"recipe {recipe.name}: short trainings are on three classes and real masks: use --set "
+            "incorrect=own --set masks=real"
         )
 
 

@@ -22,7 +22,13 @@ from pipeline.recipe import ClassifierRecipe, RecipeError
 from pipeline.reporting import Say
 from pipeline.runs import name_weights
 from pipeline.short_trainings.crop_cache import load_crops
-from pipeline.short_trainings.short_training import Crops, Views, train_short, view_faces
+from pipeline.short_trainings.short_training import (
+    Crops,
+    Views,
+    check_short,
+    train_short,
+    view_faces,
+)
 from pipeline.workers import call_at_once, count_cores, one_thread
 
 FORMAT = 3
@@ -116,21 +122,7 @@ def run_tasks(
         PhotoError: A crop can't be read.
     """
     for task in tasks:
-        if task.recipe.lr == "find":
-            raise RecipeError(
-                f"recipe {task.recipe.name}: lr is 'find', which a short training has no time for: "
-                "give a number with --set lr=…"
-            )
-        if task.recipe.teachers:
-            raise RecipeError(
-                f"recipe {task.recipe.name}: teachers have learnt from faces that are judged here: "
-                "leave them out with --set teachers=[]"
-            )
-        if task.recipe.incorrect != "own" or task.recipe.masks != "real":
-            raise RecipeError(
-                f"recipe {task.recipe.name}: short trainings are on three classes and real masks: "
-                "use --set incorrect=own --set masks=real"
-            )
+        check_short(task.recipe, "faces")
         if task.recipe.members > 1 or task.recipe.rare_odds != 1:
             raise RecipeError(
                 f"recipe {task.recipe.name}: a short training is of one network, leaning nowhere: "
