@@ -18,8 +18,8 @@ def find_run(
 ) -> Run | None:
     """The run folder of a recipe on some data, finished or not; None when there is none.
 
-    Weights that a recipe names count by what they hold, not by their file's name. Keys that a
-    recipe did not have yet count as their defaults.
+    Weights count by what they hold and their file's name, wherever they lie. Keys that a recipe did
+    not have yet count as their defaults.
 
     Args:
         out: Holds the run folders.

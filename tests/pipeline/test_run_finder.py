@@ -25,7 +25,7 @@ def test_a_run_from_before_a_key_was_there_counts_as_its_default(tmp_path):
     assert find_run(tmp_path, ClassifierRecipe(members=2), DATA) is None
 
 
-def test_a_detector_is_known_by_what_its_start_holds_not_by_its_name(tmp_path):
+def test_a_detector_is_known_by_what_its_start_holds_wherever_that_lies(tmp_path):
     for name, data in (("a.pth", b"one"), ("b.pth", b"two"), ("c/a.pth", b"one")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(data)
