@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 
 from data_prep.boxes import clip_box
 from data_prep.clip_faces import clip_faces, tell_frame
-from data_prep.photo import UPRIGHT, PhotoError, PhotoFrame, read_frame
+from data_prep.photo import PhotoError, PhotoFrame, read_frame
 from data_prep.progress import show_progress
-from data_prep.records import AnnotatedPhoto, Box, Face, Finding
-
-_SWAPS_SIDES = frozenset({5, 6, 7, 8})
+from data_prep.records import AnnotatedPhoto, Face, Finding
+from data_prep.turns import UPRIGHT, turn_box, turn_size
 
 
 @dataclass(frozen=True)
@@ -72,30 +71,10 @@ def turn_upright(photo: FramedPhoto) -> FramedPhoto:
     if photo.turn == UPRIGHT:
         return photo
     width, height = photo.width, photo.height
-    size = (height, width) if photo.turn in _SWAPS_SIDES else (width, height)
+    size = turn_size(width, height, photo.turn)
     faces = tuple(
         # Clipped again, since the arithmetic may put an edge off the border by a rounding.
         replace(face, box=clip_box(turn_box(face.box, width, height, photo.turn), *size)[0])
         for face in photo.faces
     )
     return replace(photo, width=size[0], height=size[1], faces=faces, turn=UPRIGHT)
-
-
-def turn_box(box: Box, width: int, height: int, orientation: int) -> Box:
-    """A box of stored pixels as it lies in the photo turned by an EXIF orientation.
-
-    Args:
-        box: In stored pixels.
-        width: Of the stored photo.
-        height: The same.
-        orientation: 1 to 8 (EXIF 2.3, tag 0x0112).
-
-    >>> turn_box(Box(0, 0, 10, 20), 100, 50, 6)
-    Box(xmin=30, ymin=0, xmax=50, ymax=10)
-    """
-    x0, y0, x1, y1 = box
-    if orientation in {2, 3, 7, 8}:
-        x0, x1 = width - x1, width - x0
-    if orientation in {3, 4, 6, 7}:
-        y0, y1 = height - y1, height - y0
-    return Box(y0, x0, y1, x1) if orientation in _SWAPS_SIDES else Box(x0, y0, x1, y1)

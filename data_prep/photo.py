@@ -11,14 +11,12 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from data_prep.errors import UserError
+from data_prep.turns import ORIENTATIONS, UPRIGHT, turn_size
 
 PHOTO_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 )
 """File name endings taken for photos when a folder is walked."""
-
-UPRIGHT = 1
-"""The EXIF orientation of a photo stored as it is looked at."""
 
 # Pillow warns of large or oddly tagged files that it decodes all the same. Once for all, since
 # `catch_warnings` around each photo is not safe in threads.
@@ -28,7 +26,6 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 
 _ORIENTATION_TAG = 0x0112
-_SWAPS_SIDES = frozenset({5, 6, 7, 8})
 
 
 class PhotoError(UserError, ValueError):
@@ -167,18 +164,16 @@ def upright_size(path: Path) -> Size:
     Raises:
         PhotoError: The header can't be read.
     """
-    size = photo_size(path)
-    return size[::-1] if read_orientation(path) in _SWAPS_SIDES else size
+    return turn_size(*photo_size(path), read_orientation(path))
 
 
 def _orientation(image: Image.Image) -> int:
     value = image.getexif().get(_ORIENTATION_TAG, UPRIGHT)
-    return value if isinstance(value, int) and 1 <= value <= 8 else UPRIGHT
+    return value if isinstance(value, int) and value in ORIENTATIONS else UPRIGHT
 
 
 def _only_fits_turned(stored: tuple[int, int], orientation: int, fit_size: tuple[int, int]) -> bool:
-    turned = stored[::-1] if orientation in _SWAPS_SIDES else stored
-    return stored != fit_size and turned == fit_size
+    return stored != fit_size and turn_size(*stored, orientation) == fit_size
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

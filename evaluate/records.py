@@ -27,6 +27,9 @@ class GroundTruth:
         warnings: What was left out while reading, for a person.
         classes: C class names.
         sizes: (P, 2) width and height of each photo in pixels, NaN where unknown; or None.
+        upright: Boxes refer to photos turned upright by EXIF, whatever their size, as relative
+            coordinates do. Otherwise to photos as stored, unless only the upright photo has the
+            size in `sizes`.
     """
 
     photos: tuple[str, ...]
@@ -37,6 +40,14 @@ class GroundTruth:
     warnings: tuple[str, ...] = ()
     classes: tuple[str, ...] = CLASSES
     sizes: FloatArray | None = None
+    upright: bool = False
+
+    def find_size(self, photo: int) -> tuple[int, int] | None:
+        """Width and height of a photo in pixels, if they are known."""
+        if self.sizes is None or np.isnan(self.sizes[photo]).any():
+            return None
+        width, height = self.sizes[photo]
+        return int(width), int(height)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,9 @@ def measure_tables(
         as [value, low, high] with 95 % bootstrap intervals by photo.
     """
     truth = read_ground_truth(prepared / "faces.csv", split=split, source=source)
-    found, on_crops = (_evaluate(truth, table) for table in (tables.predictions, tables.crops))
+    files = find_photos(truth.photos, prepared)
+    found = _evaluate(truth, tables.predictions, files)
+    on_crops = _evaluate(truth, tables.crops, files)
     return {
         "photos": len(truth.photos),
         "faces": len(truth.labels),
@@ -78,9 +81,10 @@ def write_report(
         OutputError: A file can't be written.
     """
     truth = read_ground_truth(prepared / "faces.csv", split=split, source=source)
-    placed = place_predictions(read_predictions(tables.predictions), truth)
+    files = find_photos(truth.photos, prepared)
+    placed = place_predictions(read_predictions(tables.predictions), truth, files)
     evaluation = start_evaluation(truth, placed, Plan())
-    on_crops = place_predictions(read_predictions(tables.crops), truth).detections
+    on_crops = place_predictions(read_predictions(tables.crops), truth, files).detections
     for _ in measure_sections(evaluation, list_sections(evaluation, crops=on_crops)):
         pass
     evaluation.record["inputs"] = {
@@ -89,11 +93,11 @@ def write_report(
         "source": source,
         "predictions": f"both stages, detections from {THRESH}",
     }
-    write_outputs(evaluation, find_photos(truth.photos, prepared), out)
+    write_outputs(evaluation, files, out)
 
 
-def _evaluate(truth: GroundTruth, table: Path) -> Record:
-    placed = place_predictions(read_predictions(table), truth)
+def _evaluate(truth: GroundTruth, table: Path, files: Mapping[str, Path]) -> Record:
+    placed = place_predictions(read_predictions(table), truth, files)
     matches = match_predictions(truth, placed.detections, DEFAULT_RULES)
     return build_record(truth, placed, matches)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from data_prep.photo import Size, photo_size, read_orientation, upright_size
 from data_prep.records import Box
+from data_prep.turns import UPRIGHT, turn_box_back
 
 
 @dataclass(frozen=True)
@@ -24,27 +25,8 @@ class SeenPhoto:
 
     def place(self, box: Box) -> Box:
         """The box on the photo as it is loaded, from the one on the photo as it is looked at."""
-        if self.orientation in _CORNERS:
-            (near_x, near_y), (far_x, far_y) = (
-                _CORNERS[self.orientation](x, y, *self.size)
-                for x, y in ((box.xmin, box.ymin), (box.xmax, box.ymax))
-            )
-            return Box(
-                min(near_x, far_x), min(near_y, far_y), max(near_x, far_x), max(near_y, far_y)
-            )
-        return box
-
-
-_CORNERS = {
-    2: lambda x, y, width, height: (width - x, y),
-    3: lambda x, y, width, height: (width - x, height - y),
-    4: lambda x, y, width, height: (x, height - y),
-    5: lambda x, y, width, height: (y, x),
-    6: lambda x, y, width, height: (y, width - x),
-    7: lambda x, y, width, height: (height - y, width - x),
-    8: lambda x, y, width, height: (height - y, x),
-}
-"""Where a point of the photo as looked at is stored, by orientation (EXIF 2.3, tag 274)."""
+        # Only photos that keep their size when turned are turned back here: see `look_at`.
+        return turn_box_back(box, *self.size, self.orientation)
 
 
 def look_at(path: Path) -> SeenPhoto:
@@ -54,4 +36,4 @@ def look_at(path: Path) -> SeenPhoto:
         PhotoError: The header can't be read.
     """
     size = upright_size(path)
-    return SeenPhoto(size, read_orientation(path) if size == photo_size(path) else 1)
+    return SeenPhoto(size, read_orientation(path) if size == photo_size(path) else UPRIGHT)

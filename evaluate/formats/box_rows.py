@@ -67,6 +67,8 @@ def build_truth(
     rows: Sequence[BoxRow],
     vocabulary: Vocabulary,
     warnings: Sequence[str] = (),
+    *,
+    upright: bool = False,
 ) -> GroundTruth:
     """Make a ground truth of annotated boxes.
 
@@ -78,6 +80,7 @@ def build_truth(
         rows: The boxes, each on one of `photos`; those of a photo stay in this order.
         vocabulary: The classes there are.
         warnings: What is doubtful already.
+        upright: See `GroundTruth`.
     """
     names = tuple(sorted(photos))
     places = {name: place for place, name in enumerate(names)}
@@ -120,6 +123,7 @@ def build_truth(
         sizes=np.array(
             [photos[name] or (math.nan, math.nan) for name in names], dtype=np.float64
         ).reshape(-1, 2),
+        upright=upright,
     )
 
 

@@ -84,12 +84,14 @@ def read_text_truth(folder: Path, form: TextFormat) -> GroundTruth:
             size is needed and not known.
     """
     files = list_texts(folder)
-    sizes = form.sizes.find(list(files))
+    upright = form.layout in RELATIVE
+    sizes = form.sizes.find(list(files), upright=upright)
     rows: list[BoxRow] = []
     for photo, path in files.items():
         rows.extend(_read_rows(path, photo, form, sizes.get(photo), scored=False))
     _check_pixels(folder, rows, form.layout)
-    return build_truth({photo: sizes.get(photo) for photo in files}, rows, form.names.vocabulary)
+    photos = {photo: sizes.get(photo) for photo in files}
+    return build_truth(photos, rows, form.names.vocabulary, upright=upright)
 
 
 def read_text_predictions(folder: Path, form: TextFormat) -> Predictions:

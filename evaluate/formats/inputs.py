@@ -19,6 +19,7 @@ from evaluate.formats.box_text import (
 )
 from evaluate.formats.coco_json import read_coco_index, read_coco_results, read_coco_truth
 from evaluate.formats.ground_truth import FACES_FILE, read_ground_truth
+from evaluate.formats.photo_files import find_photos
 from evaluate.formats.photo_sizes import SizeSource, read_table_sizes, read_voc_sizes
 from evaluate.formats.predictions import Placed, Predictions, place_predictions, read_predictions
 from evaluate.formats.recognise import (
@@ -114,8 +115,8 @@ def read_predicted(
         truth: Annotated faces.
         options: What can't be told from the files.
         truth_path: Where `truth` is from. Ids in COCO results are those of COCO annotations there;
-            photo sizes for relative coordinates and names for class ids are looked up there when
-            the options do not give them.
+            photo sizes for relative coordinates, names for class ids and photos turned by EXIF are
+            looked up there when the options do not give them.
 
     Raises:
         UserError: Nothing is there, nothing that can be used, several formats, or nothing on an
@@ -127,7 +128,11 @@ def read_predicted(
             f"{path}: class probabilities are in a table only, but these are {found}; give a table "
             "as run.py writes it, or measure by the score alone."
         )
-    return place_predictions(_read_predictions(path, found, truth, options, truth_path), truth)
+    predictions = _read_predictions(path, found, truth, options, truth_path)
+    files: Mapping[str, Path] = {}
+    if predictions.turned and (truth_path is not None or options.photos is not None):
+        files = find_photos(truth.photos, truth_path or path, options.photos)
+    return place_predictions(predictions, truth, files)
 
 
 def _read_predictions(

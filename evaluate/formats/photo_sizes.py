@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from data_prep.formats.input_files import InputError, list_files, walk_files
 from data_prep.labels import Vocabulary
-from data_prep.photo import PHOTO_SUFFIXES, Size, upright_size
+from data_prep.photo import PHOTO_SUFFIXES, Size, photo_size, upright_size
 from data_prep.voc import AnnotationError, read_voc
 from evaluate.formats.photo_names import AmbiguousPhotoError, match_names
 from evaluate.formats.table import read_table
@@ -28,11 +28,13 @@ class SizeSource:
     photos: Path | None = None
     known: Mapping[str, Size] = field(default_factory=dict)
 
-    def find(self, names: Sequence[str]) -> dict[str, Size]:
+    def find(self, names: Sequence[str], *, upright: bool = True) -> dict[str, Size]:
         """Sizes by photo name, of those photos whose size can be told.
 
         Args:
             names: Distinct photo names; matched with files as `match_names` does.
+            upright: Of the photos turned by EXIF, to which relative coordinates refer; otherwise
+                of the photos as stored, to which pixels refer.
 
         Raises:
             InputError: The folder does not exist, or a name fits several photos.
@@ -49,7 +51,8 @@ class SizeSource:
                 for path in list_files(self.photos, PHOTO_SUFFIXES)
             }
             matched = _match(str(self.photos), list(files), names)
-            found = {name: upright_size(files[file]) for name, file in matched.items()}
+            measure = upright_size if upright else photo_size
+            found = {name: measure(files[file]) for name, file in matched.items()}
         rest = [name for name in names if name not in found]
         matched = _match("sizes in the annotations", list(self.known), rest)
         return found | {name: self.known[key] for name, key in matched.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,13 +10,18 @@ import numpy as np
 
 from data_prep.labels import MASKS, Vocabulary
 from data_prep.records import Box
+from data_prep.turns import ORIENTATIONS, UPRIGHT
 from evaluate.formats.doubts import find_doubts
+from evaluate.formats.frames import turn_detections_back
 from evaluate.formats.photo_names import match_names
-from evaluate.formats.table import TableError, read_table
-from evaluate.records import Detections, GroundTruth
+from evaluate.formats.table import Table, TableError, read_table
+from evaluate.records import Detections, GroundTruth, IntArray
 
 PREDICTION_COLUMNS = ("image", *Box._fields, "label", "score", "detection")
 """Columns that must be there."""
+
+ORIENTATION = "orientation"
+"""Column of the EXIF orientation that the photo was turned upright by; 1 for all without it."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +33,20 @@ class Predictions:
         images: Distinct photo names in order of appearance.
         detections: The rows; `photo` is an index into `images`.
         warnings: What is doubtful about the table, for a person.
+        orientation: EXIF orientation by which the photo of each row was turned upright before boxes
+            were found; None when boxes are in the frame of the annotations.
     """
 
     path: Path
     images: tuple[str, ...]
     detections: Detections
     warnings: tuple[str, ...] = ()
+    orientation: IntArray | None = None
+
+    @property
+    def turned(self) -> bool:
+        """Whether any box has to be turned back, for which sizes or files of photos are needed."""
+        return self.orientation is not None and bool((self.orientation != UPRIGHT).any())
 
 
 @dataclass(frozen=True)
@@ -86,11 +100,29 @@ def read_predictions(
         if there
         else None,
     )
-    return Predictions(path, tuple(numbers), detections)
+    orientation = _read_orientation(table) if ORIENTATION in table.columns else None
+    return Predictions(path, tuple(numbers), detections, orientation=orientation)
 
 
-def place_predictions(predictions: Predictions, truth: GroundTruth) -> Placed:
-    """Keep the rows on annotated photos, and sort them by photo.
+def _read_orientation(table: Table) -> IntArray:
+    values = table.numbers(ORIENTATION)
+    for row, value in enumerate(values):
+        if value not in ORIENTATIONS:
+            raise table.error(
+                row, f"{ORIENTATION} is {value:g}; EXIF knows 1 (stored upright) to 8."
+            )
+    return values.astype(np.int64)
+
+
+def place_predictions(
+    predictions: Predictions, truth: GroundTruth, files: Mapping[str, Path] | None = None
+) -> Placed:
+    """Keep the rows on annotated photos, in the frame of the annotations, and sort them by photo.
+
+    Args:
+        predictions: As read.
+        truth: Annotated faces.
+        files: Photos by name; tell in doubt which frame the annotations of turned photos are in.
 
     Raises:
         AmbiguousPhotoError: A photo name fits several photos.
@@ -126,5 +158,11 @@ def place_predictions(predictions: Predictions, truth: GroundTruth) -> Placed:
     order = np.argsort(photo, kind="stable")
     order = order[photo[order] >= 0]
     placed = rows.take(order, photo[order])
+    if predictions.orientation is not None and predictions.turned:
+        placed, told = turn_detections_back(
+            placed, predictions.orientation[order], truth, files or {}
+        )
+        # Before all else: without these photos the figures mean less than they seem to.
+        warnings = told + warnings
     warnings += find_doubts(predictions.path, placed, truth)
     return Placed(placed, left_out, tuple(warnings))

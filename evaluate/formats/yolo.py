@@ -73,7 +73,7 @@ def read_yolo_truth(folder: Path, names: ClassNames, sizes: SizeSource = NO_SIZE
             f"the first: {unlabelled[0]}"
         )
     photos = {photo: known.get(photo) for photo in dataset.labels}
-    return build_truth(photos, rows, names.vocabulary, warnings)
+    return build_truth(photos, rows, names.vocabulary, warnings, upright=True)
 
 
 def read_yolo_predictions(

@@ -127,16 +127,22 @@ def _draw(
         _Mark(detections.boxes[index], truth.classes[detections.labels[index]], annotated=False)
         for index in shown
     ]
-    return Picture(_cut_out(files.get(name), boxes, marks), caption, title)
+    path = files.get(name)
+    pixels = None if path is None else _read_pixels(path, truth, photo)
+    return Picture(_cut_out(pixels, boxes, marks), caption, title)
 
 
-def _cut_out(path: Path | None, boxes: FloatArray, marks: Sequence[_Mark]) -> str:
-    """A square around the boxes as a JPEG data URI; empty without a readable photo."""
-    if path is None:
-        return ""
+def _read_pixels(path: Path, truth: GroundTruth, photo: int) -> np.ndarray | None:
+    """The pixels that boxes refer to; None without a readable photo."""
     try:
-        pixels = read_photo(path).pixels
+        return read_photo(path, upright=truth.upright, fit_size=truth.find_size(photo)).pixels
     except PhotoError:
+        return None
+
+
+def _cut_out(pixels: np.ndarray | None, boxes: FloatArray, marks: Sequence[_Mark]) -> str:
+    """A square around the boxes as a JPEG data URI; empty without a photo."""
+    if pixels is None:
         return ""
     # A box may reach far out of the photo, where there is nothing to show.
     limit = np.array(pixels.shape[1::-1], dtype=np.float64)

@@ -141,7 +141,8 @@ def _predict(nets: MaskPipeline, base: SystemData, source: str, truth: GroundTru
     with tempfile.TemporaryDirectory() as folder:
         predict_folder(PhotoSet(base.roots[source], images), Path(folder), nets, options)
         table = read_predictions(Path(folder) / "predictions.csv", probabilities=True)
-    return place_predictions(table, truth)
+    files = {f"{source}/{image}": base.roots[source] / image for image in images}
+    return place_predictions(table, truth, files)
 
 
 def _measure_crops(
