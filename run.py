@@ -5,7 +5,7 @@
 The work is done in `pipeline/`; this file only reads the command line.
 """
 
-from pipeline.run_cli import app
+from pipeline.inference.command import app
 
 if __name__ == "__main__":
     app()

@@ -2,28 +2,114 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
-from data_prep.errors import UserError
-from data_prep.files import make_folder
-from data_prep.labels import CLASSES, Vocabulary, parse_aliases
-from data_prep.progress import show_progress
-from evaluate.evaluation import Plan, list_sections, measure_sections, start_evaluation
-from evaluate.formats.box_text import Layout
-from evaluate.formats.box_text_writer import write_text_boxes
-from evaluate.formats.doubts import compare_coverage
-from evaluate.formats.inputs import InputOptions, read_predicted, read_truth
-from evaluate.formats.photo_files import find_photos
-from evaluate.formats.predictions import Placed
+from data_prep.base.errors import UserError
+from data_prep.base.files import make_folder
+from data_prep.base.labels import CLASSES, Vocabulary, parse_aliases
+from data_prep.base.progress import show_progress
+from evaluate.inputs.inputs import InputOptions, read_predicted, read_truth
+from evaluate.inputs.photos import find_photos
+from evaluate.inputs.predictions import Placed, compare_coverage
+from evaluate.inputs.text import Layout, write_text_boxes
 from evaluate.measures.alarm_counts import IncorrectPolicy
-from evaluate.measures.metrics import Rules
-from evaluate.measures.operating import THRESH
-from evaluate.options import parse_classes, parse_ious, parse_size
+from evaluate.measures.curves import THRESH
+from evaluate.measures.headline import Record
+from evaluate.measures.metrics import PER_CLASS, Rules
+from evaluate.plan import Plan, list_sections, measure_sections, start_evaluation
 from evaluate.report.outputs import write_outputs
-from evaluate.show import show_record
+from evaluate.report.page import HEADLINES
+
+
+class OptionError(UserError, ValueError):
+    """An option that makes no sense; the message names it and says what to write."""
+
+
+def parse_classes(text: str) -> tuple[str, ...]:
+    """Class names separated by commas, in the order of tables and plots.
+
+    Raises:
+        OptionError: There is none, or one twice.
+
+    >>> parse_classes("cat, dog")
+    ('cat', 'dog')
+    """
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise OptionError(f"--classes {text}: write names separated by commas, such as cat,dog.")
+    if len({name.lower() for name in names}) < len(names):
+        raise OptionError(f"--classes {text}: a class is named twice.")
+    return names
+
+
+def parse_ious(values: Sequence[float]) -> tuple[float, ...]:
+    """IoU thresholds, each once, rising.
+
+    Raises:
+        OptionError: One is not above 0 and at most 1.
+    """
+    for value in values:
+        if not 0 < value <= 1:
+            raise OptionError(f"--iou {value:g}: an IoU lies above 0 and at most at 1.")
+    return tuple(sorted(set(values)))
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height in pixels.
+
+    Raises:
+        OptionError: It is not two whole numbers above 0.
+
+    >>> parse_size("400x300")
+    (400, 300)
+    """
+    match = re.fullmatch(r"\s*(\d+)\s*[x×X,]\s*(\d+)\s*", text)
+    if match is None or "0" in (match[1].lstrip("0") or "0", match[2].lstrip("0") or "0"):
+        raise OptionError(f"--image-size {text}: write width x height in pixels, such as 400x300.")
+    return int(match[1]), int(match[2])
+
+
+def show_record(record: Record) -> None:
+    """Print the headline numbers with their intervals; classes without a face are left out."""
+    counts = record["counts"]
+    definitions = record["definitions"]
+    console = Console()
+    table = Table(
+        title=f"{counts['photos']} photos, {sum(counts['faces'].values())} faces, "
+        f"{counts['predictions']} predictions ({definitions['interpolation']} AP)",
+        title_justify="left",
+    )
+    table.add_column("")
+    table.add_column("%", justify="right")
+    table.add_column("95 % interval", justify="right")
+    intervals = record["intervals"] or {}
+    for name, words in HEADLINES.items():
+        value, interval = record[name], intervals.get(name)
+        if name not in PER_CLASS:
+            table.add_row(words, _percent(value), _range(interval))
+            continue
+        for label in (label for label, number in value.items() if number is not None):
+            ends = interval[label] if interval else None
+            table.add_row(f"  {words}: {label}", _percent(value[label]), _range(ends))
+    for row in record["at_iou"]:
+        table.add_row(f"mAP at IoU {row['iou']:.2f}", _percent(row["map"], 2), "")
+    console.print(table)
+
+
+def _percent(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None else f"{100 * value:.{digits}f}"
+
+
+def _range(ends: Any) -> str:
+    return "–" if ends is None else f"{100 * ends[0]:.1f} – {100 * ends[1]:.1f}"
+
 
 USAGE_ERROR = 2
 """Exit status when the input can't be used or the output can't be written."""

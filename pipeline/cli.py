@@ -11,27 +11,21 @@ from typing import Annotated
 
 import typer
 
-from pipeline.choices.command_line import choices_command
-from pipeline.cleaning.command_line import (
+from pipeline.drawing.command import draw_masks_command, mask_styles_command
+from pipeline.experiments.commands import (
+    choices_command,
     clean_effect_command,
+    compare_command,
+    cross_validate_command,
     noise_benchmark_command,
     suspects_command,
+    sweep_command,
 )
-from pipeline.compare.command_line import compare_command
-from pipeline.console import SHIPPED, explain_errors, say
-from pipeline.cross_validate.command_line import cross_validate_command
-from pipeline.draw_masks_command import draw_masks_command, mask_styles_command
-from pipeline.options import (
-    DetectorModel,
-    DetectorName,
-    Device,
-    Prepared,
-    Weights,
-)
-from pipeline.review.commands import agreement_command, review_command
-from pipeline.run_list_command import runs_command
-from pipeline.sweep.command_line import sweep_command
-from pipeline.train_commands import train_command, train_detector_command
+from pipeline.review.command import agreement_command, review_command
+from pipeline.runs.comparison import runs_command
+from pipeline.runs.log import SHIPPED, explain_errors, say
+from pipeline.runs.options import DetectorModel, DetectorName, Device, Prepared, Weights
+from pipeline.training.command import train_command, train_detector_command
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("train")(train_command)
@@ -65,11 +59,10 @@ def classify_command(
 ) -> None:
     """Classify the annotated faces, as if the detector were perfect: a table for evaluate."""
     with explain_errors():
-        from data_prep.faces import read_faces
-        from pipeline.classifier import Classifier
-        from pipeline.classify_crops import classify_crops
-        from pipeline.compute import pick_device
-        from pipeline.runs import PreparedError
+        from data_prep.base.tables import read_faces
+        from pipeline.inference.classifier import Classifier, classify_crops
+        from pipeline.nets.compute import pick_device
+        from pipeline.runs.folder import PreparedError
 
         faces = read_faces(prepared)
         chosen = faces[faces["split"] == split]
@@ -99,10 +92,10 @@ def measure_command(
 ) -> None:
     """Measure weights on the validation split, with intervals, as a Markdown table."""
     with explain_errors():
-        from pipeline.compute import pick_device
-        from pipeline.detectors import choose_detector
-        from pipeline.measure import describe_results, measure_weights, write_to_cards
-        from pipeline.weights import WeightsError
+        from pipeline.experiments.measure import describe_results, measure_weights, write_to_cards
+        from pipeline.inference.yunet import choose_detector
+        from pipeline.nets.cards import WeightsError
+        from pipeline.nets.compute import pick_device
 
         other = choose_detector(detector, detector_model)
         if write and other is not None:
@@ -127,9 +120,9 @@ def demo_photos_command(
 ) -> None:
     """Make photos to try run.py on: a portrait with masks drawn on it."""
     with explain_errors():
-        from pipeline.compute import pick_device
-        from pipeline.demo import write_demo_photos
-        from pipeline.detector import Detector
+        from pipeline.drawing.demo import write_demo_photos
+        from pipeline.inference.detector import Detector
+        from pipeline.nets.compute import pick_device
 
         detector = Detector.load(weights / "detector.safetensors", device=pick_device("cpu"))
         for path in write_demo_photos(detector, folder):
@@ -143,11 +136,10 @@ def hard_cases_command(
 ) -> None:
     """Draw where the nets fail: one portrait altered in many ways, and their answers."""
     with explain_errors():
-        from pipeline.compute import pick_device
-        from pipeline.detector import Detector
-        from pipeline.hard_cases import answer_hard_cases, make_hard_cases
-        from pipeline.hard_sheet import draw_hard_sheet
-        from pipeline.predict import TwoStage
+        from pipeline.inference.detector import Detector
+        from pipeline.inference.predictor import TwoStage
+        from pipeline.nets.compute import pick_device
+        from tests.benchmarks.hard_cases import answer_hard_cases, draw_hard_sheet, make_hard_cases
 
         nets = TwoStage.load(weights, device=pick_device("cpu"))
         own = Detector.load(SHIPPED / "detector.safetensors", device=pick_device("cpu"))
@@ -167,9 +159,9 @@ def benchmark_command(
 ) -> None:
     """Time the pipeline of run.py against a plain loop with the same weights."""
     with explain_errors(), tempfile.TemporaryDirectory() as out:
-        from pipeline.benchmark import compare_speed
-        from pipeline.compute import pick_device
-        from pipeline.photos import PhotoSet, find_photos
+        from pipeline.inference.sources import PhotoSet, find_photos
+        from pipeline.nets.compute import pick_device
+        from tests.benchmarks.inference_speed import compare_speed
 
         found = find_photos(photos, leave_out=Path(out))
         some = PhotoSet(found.root, found.images[:: -(-len(found.images) // most)])

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from pipeline.measure import describe_results
-from pipeline.weights import ClassifierCard, DetectorCard, load_weights, read_card
+from pipeline.experiments.measure import describe_results
+from pipeline.nets.cards import ClassifierCard, DetectorCard, load_weights, read_card
 
 ROOT = Path(__file__).parent.parent
 WEIGHTS = ROOT / "weights"

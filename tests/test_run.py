@@ -15,12 +15,12 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from data_prep.files import OutputError
-from data_prep.photo import read_photo
-from pipeline import folder as running
-from pipeline.folder import COLUMNS
-from pipeline.predict import TwoStage
-from pipeline.run_cli import app
+from data_prep.base.files import OutputError
+from data_prep.base.photo import read_photo
+from pipeline.inference import folder as running
+from pipeline.inference.command import app
+from pipeline.inference.folder import COLUMNS
+from pipeline.inference.predictor import TwoStage
 from tests.makers import hash_tree
 from tests.pipeline.makers import FACES, paint_photo, save_photo, stand_ins
 from tests.pipeline.needs import needs_shipped

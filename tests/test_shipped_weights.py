@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from data_prep.build import BuildOptions, build
-from data_prep.faces import read_faces
-from pipeline.benchmark import compare_speed
-from pipeline.measure import measure_weights
-from pipeline.photos import PhotoSet
-from pipeline.weights import ClassifierCard, DetectorCard, read_card
+from data_prep.base.tables import read_faces
+from data_prep.prepare.build import BuildOptions, build
+from pipeline.experiments.measure import measure_weights
+from pipeline.inference.sources import PhotoSet
+from pipeline.nets.cards import ClassifierCard, DetectorCard, read_card
+from tests.benchmarks.inference_speed import compare_speed
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"

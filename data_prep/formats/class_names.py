@@ -9,8 +9,8 @@ from pathlib import Path
 
 import yaml
 
+from data_prep.base.labels import UnknownLabelError, Vocabulary
 from data_prep.formats.input_files import InputError, read_text
-from data_prep.labels import UnknownLabelError, Vocabulary
 
 CLASSES_FILE = "classes.txt"
 """Labelling tools put the class names beside the boxes under this name; it is no photo's file."""

@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from data_prep.errors import UserError
-from data_prep.records import Box
+from data_prep.base.errors import UserError
+from data_prep.base.records import Box
 
 MOST_BYTES = 2**30
 """Of a file of annotations: some 20 million faces."""

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from evaluate.measures.bootstrap import LEVEL, draw_weights
+from evaluate.arrays import FloatArray
+from evaluate.measures.bootstrap import LEVEL, draw_weights, to_number
 from evaluate.measures.metrics import PER_CLASS, Matches, compute_headline
-from evaluate.measures.undefined import to_number
-from evaluate.records import FloatArray
 
 
 def describe_difference(

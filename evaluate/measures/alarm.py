@@ -14,21 +14,26 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.labels import CLASSES
+from data_prep.base.labels import CLASSES
+from evaluate.arrays import Detections, GroundTruth
 from evaluate.measures.alarm_counts import (
     ALARM_SCORE,
     OUTCOMES,
     AlarmCounts,
     IncorrectPolicy,
+    area_under_roc,
     compute_alarm,
     count_alarms,
+    describe_roc,
 )
-from evaluate.measures.bootstrap import LEVEL, bootstrap_intervals
+from evaluate.measures.bootstrap import (
+    LEVEL,
+    bootstrap_intervals,
+    describe_intervals,
+    describe_values,
+)
 from evaluate.measures.matching import MATCH_IOU
-from evaluate.measures.named_numbers import describe_intervals, describe_values
 from evaluate.measures.pairs import CROP_IOU
-from evaluate.measures.roc import area_under_roc, describe_roc
-from evaluate.records import Detections, GroundTruth
 
 _INCORRECT = {
     "alarm": "counts as not masked",

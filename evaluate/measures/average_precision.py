@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evaluate.arrays import BoolArray, FloatArray, IntArray
 from evaluate.measures.matching import BoxGroups, best_overlaps, flag_hits
-from evaluate.records import BoolArray, FloatArray, IntArray
 
 RECALL_STEPS = 10
 """The 11-point form reads the curve at recall 0, 0.1, …, 1."""

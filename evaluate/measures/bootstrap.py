@@ -7,11 +7,12 @@ chapter 13: the percentile interval).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from evaluate.records import FloatArray
+from evaluate.arrays import FloatArray, IntArray
 
 LEVEL = 0.95
 """Share of the resamples inside an interval."""
@@ -78,3 +79,87 @@ def _percentiles(values: FloatArray) -> FloatArray:
         if len(defined):
             ends[:, number] = np.percentile(defined, [tail, 100 - tail])
     return ends.reshape(2, *values.shape[1:])
+
+
+def share(part: FloatArray, whole: FloatArray) -> FloatArray:
+    """Part of the whole, NaN where the whole is 0; same shapes.
+
+    >>> share(np.array([1.0, 0.0]), np.array([4.0, 0.0]))
+    array([0.25,  nan])
+    """
+    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+
+
+def mean_of_defined(values: FloatArray) -> FloatArray:
+    """Mean over the last dimension, leaving out NaN; NaN where nothing is left."""
+    defined = ~np.isnan(values)
+    return share(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1).astype(float))
+
+
+def to_number(value: float | FloatArray) -> float | None:
+    """A number for JSON; None for NaN."""
+    return None if np.isnan(value) else float(value)
+
+
+def to_interval(ends: FloatArray) -> list[float] | None:
+    """Lower and upper end for JSON; None where they are not defined."""
+    return None if np.isnan(ends).any() else [float(end) for end in ends]
+
+
+def tally(
+    photo: IntArray, cells: IntArray, *, photos: int, size: int, values: FloatArray | None = None
+) -> FloatArray:
+    """Count faces, or add up their values, by photo and cell.
+
+    Args:
+        photo: (F,) photo of each face, 0 to `photos` - 1.
+        cells: (F,) where each face belongs, 0 to `size` - 1.
+        photos: Number of photos P.
+        size: Number of cells K.
+        values: (F,) what each face adds; 1 when None.
+
+    Returns:
+        (P, K) sums, so that `weights @ sums` gives those of weighted photos.
+
+    >>> tally(np.array([0, 1, 1]), np.array([1, 0, 0]), photos=2, size=2)
+    array([[0., 1.],
+           [2., 0.]])
+    """
+    sums = np.bincount(photo * size + cells, weights=values, minlength=photos * size)
+    return sums.astype(np.float64).reshape(photos, size)
+
+
+def describe_values(values: Mapping[str, FloatArray], keys: Sequence[str] = ()) -> dict[str, Any]:
+    """Numbers for JSON.
+
+    Args:
+        values: By name, () or (K,).
+        keys: K names for the entries of the latter.
+
+    Returns:
+        By name a number, or numbers by key; None for NaN.
+    """
+    return {
+        name: dict(zip(keys, map(to_number, array), strict=True))
+        if array.ndim
+        else to_number(array)
+        for name, array in values.items()
+    }
+
+
+def describe_intervals(ends: Mapping[str, FloatArray], keys: Sequence[str] = ()) -> dict[str, Any]:
+    """Intervals for JSON, under the names that `describe_values` gives the numbers.
+
+    Args:
+        ends: By name, (2,) or (2, K): lower and upper ends.
+        keys: K names for the entries of the latter.
+
+    Returns:
+        By name [lower, upper], or such pairs by key; None where an end is NaN.
+    """
+    return {
+        name: dict(zip(keys, map(to_interval, array.T), strict=True))
+        if array.ndim > 1
+        else to_interval(array)
+        for name, array in ends.items()
+    }

@@ -8,12 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from evaluate.measures.bootstrap import LEVEL, bootstrap_intervals
-from evaluate.measures.named_numbers import describe_intervals, describe_values
+from evaluate.arrays import Detections, FloatArray, GroundTruth
+from evaluate.measures.bootstrap import (
+    LEVEL,
+    bootstrap_intervals,
+    describe_intervals,
+    describe_values,
+    mean_of_defined,
+    share,
+    tally,
+)
 from evaluate.measures.pairs import CROP_IOU, Pairs, pair_crops
-from evaluate.measures.photo_counts import tally
-from evaluate.measures.undefined import mean_of_defined, share
-from evaluate.records import Detections, FloatArray, GroundTruth
 
 _Z = 1.959963984540054
 """Quantile 0.975 of the standard normal distribution."""

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evaluate.arrays import Detections, FloatArray, GroundTruth, IntArray
 from evaluate.measures.average_precision import RankedHits, average_precisions, rank_hits
+from evaluate.measures.bootstrap import mean_of_defined, share
 from evaluate.measures.matching import BoxGroups
 from evaluate.measures.pairs import pair_faces
-from evaluate.measures.undefined import mean_of_defined, share
-from evaluate.records import Detections, FloatArray, GroundTruth, IntArray
 
 IOUS = tuple(percent / 100 for percent in range(50, 100, 5))
 """IoU thresholds 0.50, 0.55, … 0.95."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data_prep.errors import UserError
+from data_prep.base.errors import UserError
+from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntArray
 from evaluate.measures.matching import MATCH_IOU, BoxGroups, match_greedily
-from evaluate.records import BoolArray, Detections, FloatArray, GroundTruth, IntArray
 
 CROP_IOU = 0.9
 """Smallest IoU at which a row of the classifier alone is about an annotated box: it has the same

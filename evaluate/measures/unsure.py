@@ -9,11 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from evaluate.measures.bootstrap import bootstrap_intervals
-from evaluate.measures.named_numbers import describe_intervals, describe_values
-from evaluate.measures.photo_counts import tally
-from evaluate.measures.undefined import mean_of_defined, share, to_number
-from evaluate.records import BoolArray, FloatArray, IntArray
+from evaluate.arrays import BoolArray, FloatArray, IntArray
+from evaluate.measures.bootstrap import (
+    bootstrap_intervals,
+    describe_intervals,
+    describe_values,
+    mean_of_defined,
+    share,
+    tally,
+    to_number,
+)
 
 LIMITS = tuple(percent / 100 for percent in range(34, 100))
 """Limits of the curve: 0.34, a little over what three classes leave for the top one, to 0.99."""

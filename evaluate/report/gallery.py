@@ -10,11 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_prep.colours import COLOURS
-from data_prep.crop import resize_crop
-from data_prep.photo import PhotoError, read_photo
-from evaluate.measures.error_kinds import KINDS, MISSED, ErrorKinds
-from evaluate.records import Detections, FloatArray, GroundTruth, IntArray
+from data_prep.base.crop import resize_crop
+from data_prep.base.html import COLOURS
+from data_prep.base.photo import PhotoError, read_photo
+from evaluate.arrays import Detections, FloatArray, GroundTruth, IntArray
+from evaluate.measures.errors import KINDS, MISSED, ErrorKinds
 
 PER_KIND = 12
 """Pictures of each kind."""

@@ -9,8 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
-from data_prep.colours import COLOURS, INK
-from data_prep.figures import new_axes, to_uri
+from data_prep.base.html import COLOURS, INK, new_axes, to_uri
 from evaluate.measures.curves import Curve
 
 SIDE = 4.3

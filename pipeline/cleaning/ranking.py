@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from data_prep.errors import UserError
-from pipeline.cleaning.neighbours import Neighbours, vote
+from data_prep.base.errors import UserError
+from pipeline.cleaning.evidence import Neighbours, vote
 
 Order = Literal["merged", "out-of-fold", "in-sample"]
 ORDERS: tuple[Order, ...] = ("merged", "out-of-fold", "in-sample")

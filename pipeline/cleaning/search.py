@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,27 +11,64 @@ import numpy as np
 import pandas as pd
 import torch
 
-from data_prep.faces import KEY
-from data_prep.files import make_folder, write_atomically, write_json
-from data_prep.labels import CLASSES
-from pipeline.cleaning.label_noise import estimate_wrong_labels
-from pipeline.cleaning.neighbours import SIMILAR, Neighbours, find_neighbours
-from pipeline.cleaning.ranking import Evidence, Order, gather_evidence, merge_opinions, score_labels
-from pipeline.cleaning.reasons import give_reasons
-from pipeline.cleaning.twins import find_twins
-from pipeline.plots import SHORT, TILE, plot_faces
-from pipeline.recipe import ClassifierRecipe
-from pipeline.reporting import Say
-from pipeline.review.suspects import ABOUT, FORMAT, TABLE
-from pipeline.short_trainings.crop_cache import load_crops
-from pipeline.short_trainings.out_of_fold import join_folds, plan_folds, plan_in_sample
-from pipeline.short_trainings.prepared_faces import (
-    PreparedFaces,
-    label_codes,
-    label_names,
-    open_faces,
+from data_prep.base.files import make_folder, write_atomically, write_json
+from data_prep.base.labels import CLASSES
+from data_prep.base.tables import KEY
+from pipeline.cleaning.evidence import (
+    SIMILAR,
+    Neighbours,
+    estimate_wrong_labels,
+    find_neighbours,
+    find_twins,
 )
-from pipeline.short_trainings.tasks import Plan, run_tasks
+from pipeline.cleaning.ranking import Evidence, Order, gather_evidence, merge_opinions, score_labels
+from pipeline.review.suspects import ABOUT, FORMAT, TABLE
+from pipeline.runs.log import Say
+from pipeline.runs.plots import SHORT, TILE, plot_faces
+from pipeline.runs.recipe import ClassifierRecipe
+from pipeline.training.short import PreparedFaces, label_codes, label_names, load_crops, open_faces
+from pipeline.training.tasks import Plan, join_folds, plan_folds, plan_in_sample, run_tasks
+
+FROM_LOOKALIKES = 0.5
+"""Share of the neighbours with another label from which they are a reason."""
+
+
+def give_reasons(
+    faces: pd.DataFrame, evidence: Evidence, twins: Sequence[Sequence[int]]
+) -> list[str]:
+    """What speaks against each label, the strongest first, parted by semicolons.
+
+    Args:
+        faces: N rows of `faces.csv`.
+        evidence: Of each face.
+        twins: Rows of each face's near-duplicates.
+
+    Returns:
+        N texts; empty where nothing speaks against the label.
+    """
+    images = faces["image"].tolist()
+    labels = evidence.labels
+    model = evidence.probabilities.argmax(axis=1)
+    crowd = evidence.votes.argmax(axis=1)
+    reasons = []
+    for row in range(len(faces)):
+        found = []
+        other = [twin for twin in twins[row] if labels[twin] != labels[row]]
+        if other:
+            found.append(f"duplicate: {_short(labels[other[0]])}, in {images[other[0]]}")
+        if model[row] != labels[row]:
+            share = evidence.probabilities[row, model[row]]
+            found.append(f"model: {_short(model[row])} {share:.0%}")
+        if evidence.disagreement[row] >= FROM_LOOKALIKES and crowd[row] != labels[row]:
+            share = evidence.votes[row, crowd[row]]
+            found.append(f"look-alikes: {share:.0%} {_short(crowd[row])}")
+        reasons.append("; ".join(found))
+    return reasons
+
+
+def _short(label: np.integer) -> str:
+    return SHORT[CLASSES[int(label)]]
+
 
 SHEET = "suspects.png"
 ON_SHEET = 60

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.boxes import overlap
-from data_prep.decision import Decision, Key
-from data_prep.errors import UserError
-from data_prep.labels import CLASSES
-from data_prep.ledger import Ledger, settle
-from data_prep.locate import SAME_FACE
+from data_prep.base.boxes import overlap
+from data_prep.base.errors import UserError
+from data_prep.base.labels import CLASSES
+from data_prep.decisions.decision import Decision, Key
+from data_prep.decisions.ledger import Ledger, settle
+from data_prep.decisions.locate import SAME_FACE
 from evaluate.measures.bootstrap import bootstrap_intervals
 
 OUTCOMES: tuple[str, ...] = (*CLASSES, "drop")

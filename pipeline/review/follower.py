@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from data_prep.decision import Decision, LedgerError
-from data_prep.files import output_error
-from data_prep.ledger import BOM, TORN
+from data_prep.base.files import output_error
+from data_prep.decisions.decision import Decision, LedgerError
+from data_prep.decisions.ledger import BOM, TORN
 
 
 class LedgerFollower:

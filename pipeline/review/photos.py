@@ -10,9 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_prep.crop import crop_face, resize_crop
-from data_prep.files import sha256_of
-from data_prep.photo import PhotoError, read_photo
+from data_prep.base.crop import crop_face, resize_crop
+from data_prep.base.files import sha256_of
+from data_prep.base.photo import PhotoError, read_photo
 from pipeline.review.suspects import Suspect, Suspects
 
 KEPT_BYTES = 256 * 2**20

@@ -10,9 +10,8 @@ from collections.abc import Callable
 
 import uvicorn
 
-from data_prep.errors import UserError
-from pipeline.review.app import create_app
-from pipeline.review.guard import Access, is_loopback
+from data_prep.base.errors import UserError
+from pipeline.review.app import Access, create_app, is_loopback
 from pipeline.review.session import Session
 
 PORT = 8377

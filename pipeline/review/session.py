@@ -2,22 +2,175 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from data_prep.decision import Decision, Key
-from data_prep.errors import UserError
-from data_prep.ledger import append_decision
-from pipeline.review.choices import Choice, draw_up, take_back
+from data_prep.base.boxes import DegenerateBoxError, clip_box
+from data_prep.base.errors import UserError
+from data_prep.base.labels import CLASSES
+from data_prep.base.records import Box
+from data_prep.decisions.decision import Action, Decision, Key
+from data_prep.decisions.ledger import append_decision, utc_now
 from pipeline.review.follower import LedgerFollower
-from pipeline.review.history import History, Status
-from pipeline.review.photos import PhotoShelf
+from pipeline.review.photos import OpenedPhoto, PhotoShelf
 from pipeline.review.suspects import Suspect, Suspects
+
+Choose = Literal["keep", "label", "drop", "rebox", "skip"]
+"""What a reviewer can do with a face: `label` says its class, be it the given one or another."""
+
+
+class ChoiceError(UserError, ValueError):
+    """A choice that can't be written down; the message says why."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a reviewer chose: the class with `label` and `rebox`, the new box with `rebox`."""
+
+    action: Choose
+    to: str | None = None
+    to_box: Box | None = None
+
+
+def draw_up(face: Suspect, photo: OpenedPhoto, choice: Choice, *, by: str, blind: bool) -> Decision:
+    """The decision a choice amounts to.
+
+    Args:
+        face: What it is about.
+        photo: The face's photo.
+        choice: A new box in pixels of the photo; it is clipped to it.
+        by: The reviewer.
+        blind: Whether the given label is hidden from the reviewer.
+
+    Raises:
+        ChoiceError: The choice can't be written down.
+    """
+    if photo.sha256 is None:
+        raise ChoiceError(f"{photo.problem} Without the photo nothing can be decided.")
+    action, to = _name_action(face, choice, blind=blind)
+    to_box = _check_box(choice.to_box, face, photo) if action == "rebox" else None
+    source, image, index = face.key
+    return Decision(
+        at=utc_now(),
+        by=by,
+        source=source,
+        image=image,
+        object=index,
+        photo_sha256=photo.sha256,
+        box=face.box,
+        given=face.label,
+        action=action,
+        to=to,
+        to_box=to_box,
+    )
+
+
+def take_back(decision: Decision) -> Decision:
+    """The undo of a decision."""
+    return dataclasses.replace(decision, at=utc_now(), action="undo", to=None, to_box=None)
+
+
+def _name_action(face: Suspect, choice: Choice, *, blind: bool) -> tuple[Action, str | None]:
+    """The action of the ledger, and its class."""
+    if choice.to is not None and choice.to not in CLASSES:
+        raise ChoiceError(f"Unknown class '{choice.to}'; known: {', '.join(CLASSES)}.")
+    if choice.action == "label":
+        if choice.to is None:
+            raise ChoiceError("A class must be named.")
+        return ("keep", None) if choice.to == face.label else ("relabel", choice.to)
+    if choice.action == "rebox":
+        if choice.to is None and blind:
+            raise ChoiceError("Name the class of the face in the new box, too.")
+        return "rebox", choice.to or face.label
+    if choice.action == "keep" and blind:
+        raise ChoiceError("The given label isn't shown, so it can't be kept: name the class.")
+    return choice.action, None
+
+
+def _check_box(box: Box | None, face: Suspect, photo: OpenedPhoto) -> Box:
+    if box is None or photo.pixels is None:
+        raise ChoiceError("A new box must be drawn on the photo.")
+    height, width = photo.pixels.shape[:2]
+    try:
+        clipped, _ = clip_box(Box(*(round(float(value), 1) for value in box)), width, height)
+    except (DegenerateBoxError, OverflowError) as error:
+        raise ChoiceError(f"The {error}; draw it again.") from error
+    if clipped == face.box:
+        raise ChoiceError("The new box is the old one: draw another, or keep the face.")
+    return clipped
+
+
+Status = Literal["open", "kept", "changed", "skipped"]
+"""How a face stands with a reviewer."""
+
+
+class History:
+    """One reviewer's decisions, with undos worked in as `data_prep.ledger.settle` does."""
+
+    def __init__(self) -> None:
+        self._stacks: dict[Key, list[Decision]] = {}
+        self._lines: dict[Key, int] = {}
+        self._order: list[Decision] = []
+
+    def add(self, decision: Decision) -> None:
+        """Take in the next line of this reviewer."""
+        key = decision.key
+        self._lines[key] = self._lines.get(key, 0) + 1
+        stack = self._stacks.setdefault(key, [])
+        if decision.action != "undo":
+            stack.append(decision)
+            self._order.append(decision)
+        elif stack:
+            undone = stack.pop()
+            place = next(i for i in reversed(range(len(self._order))) if self._order[i] is undone)
+            del self._order[place]
+
+    def version(self, key: Key) -> int:
+        """Lines about a face so far: a page that knows fewer has missed something."""
+        return self._lines.get(key, 0)
+
+    def standing(self, key: Key) -> Decision | None:
+        """The decision that stands for a face, None when there is none or it was skipped."""
+        stack = self._stacks.get(key)
+        return stack[-1] if stack and stack[-1].action != "skip" else None
+
+    def status(self, key: Key) -> Status:
+        """How a face stands."""
+        stack = self._stacks.get(key)
+        if not stack:
+            return "open"
+        action = stack[-1].action
+        return "skipped" if action == "skip" else "kept" if action == "keep" else "changed"
+
+    def latest(self, among: Container[Key]) -> Decision | None:
+        """The latest decision on one of these faces that is not taken back, a skip included."""
+        return next((d for d in reversed(self._order) if d.key in among), None)
+
+    def recent(self, most: int) -> list[Decision]:
+        """The latest standing decisions, each face once, the latest first; no skips."""
+        found: list[Decision] = []
+        for decision in reversed(self._order):
+            if len(found) == most:
+                break
+            if self.standing(decision.key) is decision:
+                found.append(decision)
+        return found
+
+    def times(self, most: int) -> Sequence[str]:
+        """When the latest decisions were made, skips included, in their order."""
+        return [decision.at for decision in self._order[-most:]]
+
+    def standing_keys(self) -> Iterator[Key]:
+        """The faces with a standing decision."""
+        return (key for key in self._stacks if self.standing(key) is not None)
+
 
 _CODES: dict[Status, int] = {"open": 0, "kept": 1, "changed": 2, "skipped": 3}
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from data_prep.decision import Key
-from data_prep.errors import UserError
-from data_prep.labels import CLASSES
-from data_prep.records import Box
+from data_prep.base.errors import UserError
+from data_prep.base.labels import CLASSES
+from data_prep.base.records import Box
+from data_prep.decisions.decision import Key
 
 TABLE, ABOUT, LEDGER = "suspects.csv", "suspects.json", "decisions.jsonl"
 FORMAT = 1

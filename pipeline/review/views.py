@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from data_prep.colours import COLOURS
-from data_prep.decision import Decision
-from data_prep.labels import CLASSES
+from data_prep.base.html import COLOURS
+from data_prep.base.labels import CLASSES
+from data_prep.decisions.decision import Decision
 from pipeline.review.pace import (
     LEAST_TOLD,
     PACE_WINDOW,

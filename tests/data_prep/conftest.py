@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 from typer.testing import CliRunner, Result
 
+from data_prep.base.tables import read_faces
 from data_prep.cli import app
-from data_prep.faces import read_faces
 from tests.data_prep.checks import GOOD
 from tests.makers import hash_tree
 

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from data_prep.faces import read_faces
-from data_prep.files import sha256_of
-from data_prep.ledger import Decision, Ledger, append_decision
-from data_prep.merge import LedgerFile, read_ledgers
-from data_prep.overlay import Overlay, apply_ledgers
-from data_prep.records import Box
+from data_prep.base.files import sha256_of
+from data_prep.base.records import Box
+from data_prep.base.tables import read_faces
+from data_prep.decisions.ledger import Decision, Ledger, LedgerFile, append_decision, read_ledgers
+from data_prep.decisions.overlay import Overlay, apply_ledgers
 
 START = datetime(2026, 1, 1)
 SECONDS = itertools.count()

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from data_prep.faces import read_faces
+from data_prep.base.tables import read_faces
 from tests.makers import add_example, make_voc
 
 

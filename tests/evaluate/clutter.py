@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep.labels import CLASSES
-from evaluate.records import Detections, GroundTruth
+from data_prep.base.labels import CLASSES
+from evaluate.arrays import Detections, GroundTruth
 
 
 def make_clutter(

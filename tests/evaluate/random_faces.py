@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data_prep.labels import CLASSES
-from evaluate.records import Detections, GroundTruth
+from data_prep.base.labels import CLASSES
+from evaluate.arrays import Detections, GroundTruth
 
 STEP, SIDE = 100.0, 40.0
 

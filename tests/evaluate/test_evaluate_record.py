@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.files import OutputError
-from data_prep.labels import CLASSES
-from evaluate.formats.ground_truth import read_ground_truth
-from evaluate.formats.predictions import place_predictions, read_predictions
+from data_prep.base.files import OutputError
+from data_prep.base.labels import CLASSES
+from evaluate.inputs.predictions import place_predictions, read_predictions
+from evaluate.inputs.truth import read_ground_truth
+from evaluate.measures.headline import Record, build_record, write_record
 from evaluate.measures.metrics import DEFAULT_RULES, PER_CLASS, match_predictions
-from evaluate.record import Record, build_record, write_record
 
 
 @pytest.fixture

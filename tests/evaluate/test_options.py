@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from evaluate.options import OptionError, parse_classes, parse_ious, parse_size
+from evaluate.cli import OptionError, parse_classes, parse_ious, parse_size
 
 
 def test_classes():

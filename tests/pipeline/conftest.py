@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from data_prep.build import BuildOptions, build
-from data_prep.labels import CLASSES
-from pipeline import finish_classifier, train_classifier
-from pipeline.short_trainings import tasks
-from pipeline.short_trainings.short_training import Views
+from data_prep.base.labels import CLASSES
+from data_prep.prepare.build import BuildOptions, build
+from pipeline.training import classifier as train_classifier
+from pipeline.training import export as finish_classifier
+from pipeline.training import tasks
+from pipeline.training.short import Views
 from tests.pipeline.makers import COLOURS, paint_dataset
 
 

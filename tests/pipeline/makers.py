@@ -10,14 +10,13 @@ from PIL import Image
 from torch import nn
 from torchvision.models import resnet34
 
-from data_prep.labels import CLASSES
-from pipeline.anchors import VARIANCES
-from pipeline.classifier import Classifier
-from pipeline.detector import MIN_SCORE, Detector
-from pipeline.face_boxes import FaceBoxes
-from pipeline.predict import TwoStage
-from pipeline.retinaface import RetinaFace
-from pipeline.weights import CLASSIFIER, DETECTOR, ClassifierCard, DetectorCard, save_weights
+from data_prep.base.labels import CLASSES
+from pipeline.inference.boxes import FaceBoxes
+from pipeline.inference.classifier import Classifier
+from pipeline.inference.detector import MIN_SCORE, Detector
+from pipeline.inference.predictor import TwoStage
+from pipeline.nets.cards import CLASSIFIER, DETECTOR, ClassifierCard, DetectorCard, save_weights
+from pipeline.nets.retinaface import VARIANCES, RetinaFace
 from tests.makers import Objects, make_pixels, make_voc
 
 CPU = torch.device("cpu")

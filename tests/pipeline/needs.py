@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.console import SHIPPED
-from pipeline.weights import CLASSIFIER, DETECTOR
+from pipeline.nets.cards import CLASSIFIER, DETECTOR
+from pipeline.runs.log import SHIPPED
 
 SHARED = Path(__file__).parents[3] / "shared"
 THIRD_PARTY = SHARED / "weights"

@@ -3,8 +3,8 @@
 import json
 import shutil
 
-from data_prep.faces import read_faces, write_faces
-from data_prep.files import sha256_of
+from data_prep.base.files import sha256_of
+from data_prep.base.tables import read_faces, write_faces
 
 
 def copy_prepared(prepared, folder, change):

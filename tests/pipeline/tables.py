@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from data_prep.labels import CLASSES
-from pipeline.recipe import ClassifierRecipe
+from data_prep.base.labels import CLASSES
+from pipeline.runs.recipe import ClassifierRecipe
 
 TINY = ClassifierRecipe(
     name="tiny",

@@ -12,14 +12,15 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from data_prep.faces import read_faces
-from pipeline import train_classifier, train_detector
+from data_prep.base.tables import read_faces
 from pipeline.cli import app
-from pipeline.detector import Detector
+from pipeline.inference.detector import Detector
+from pipeline.training import classifier as train_classifier
+from pipeline.training import detector as train_detector
 from tests.makers import hash_tree
+from tests.pipeline.drawing.test_demo import PortraitDetector
+from tests.pipeline.inference.test_predict import ColourClassifier
 from tests.pipeline.makers import make_net, save_photo
-from tests.pipeline.test_demo import PortraitDetector
-from tests.pipeline.test_predict import ColourClassifier
 
 
 def call(*arguments):
@@ -207,7 +208,7 @@ def test_broken_training_photo_is_named_in_one_line(prepared, tmp_path, start):
 
 def test_classify(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "pipeline.classifier.Classifier.load", lambda path, *, device: ColourClassifier()
+        "pipeline.inference.classifier.Classifier.load", lambda path, *, device: ColourClassifier()
     )
     result = call("classify", prepared, "-o", tmp_path / "table.csv")
     assert result.exit_code == 0
@@ -285,7 +286,7 @@ def test_benchmark(tmp_path, monkeypatch):
         seen.append((photos, options))
         return SimpleNamespace(describe=lambda: "the outcome")
 
-    monkeypatch.setattr("pipeline.benchmark.compare_speed", compare)
+    monkeypatch.setattr("tests.benchmarks.inference_speed.compare_speed", compare)
     before = hash_tree(tmp_path / "photos")
     result = call("benchmark", tmp_path / "photos", "--most", 3, "--rounds", 2, "--device", "cpu")
     assert result.exit_code == 0

@@ -4,9 +4,9 @@ import csv
 import json
 from pathlib import Path
 
-from data_prep.labels import CLASSES
-from data_prep.photo import photo_size
-from data_prep.records import Dataset
+from data_prep.base.labels import CLASSES
+from data_prep.base.photo import photo_size
+from data_prep.base.records import Dataset
 
 
 def link_photos(dataset: Dataset, folder: Path) -> Path:

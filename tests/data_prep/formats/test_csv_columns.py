@@ -2,8 +2,8 @@
 
 import pytest
 
+from data_prep.base.records import Box
 from data_prep.formats.csv_columns import ColumnError, find_layout, parse_columns
-from data_prep.records import Box
 
 
 def read(header, row, **columns):

@@ -4,11 +4,11 @@ import time
 
 import pytest
 
-from data_prep.dataset import read_dataset
-from data_prep.errors import DatasetError
-from data_prep.formats.reader import Format, ReadOptions
-from data_prep.labels import UnknownLabelError
-from data_prep.records import Box, Face
+from data_prep.base.errors import DatasetError
+from data_prep.base.labels import UnknownLabelError
+from data_prep.base.records import Box, Face
+from data_prep.formats.contracts import Format, ReadOptions
+from data_prep.formats.registry import read_dataset
 from tests.makers import make_photo
 
 OWN = "image,width,height,object,label,xmin,ymin,xmax,ymax,difficult\n"

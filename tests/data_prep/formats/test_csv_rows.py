@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_prep.formats.csv_rows import decode_csv, list_rows, read_start
+from data_prep.formats.csv import decode_csv, list_rows, read_start
 from data_prep.formats.input_files import InputError
 
 TEXT = "image,label\nniño.jpg,mask\n"

@@ -5,11 +5,10 @@ import shutil
 
 import pytest
 
-from data_prep.dataset import read_dataset, read_datasets
-from data_prep.errors import DatasetError
-from data_prep.formats.dataset_files import list_dataset
-from data_prep.formats.reader import Format, ReadOptions
-from data_prep.formats.recognise import recognise
+from data_prep.base.errors import DatasetError
+from data_prep.formats.contracts import Format, ReadOptions
+from data_prep.formats.photo_match import list_dataset
+from data_prep.formats.registry import read_dataset, read_datasets, recognise
 from tests.makers import make_photo
 
 TABLE = "image,label,xmin,ymin,xmax,ymax\nimages/photo0.jpg,mask,1,2,30,40\n"

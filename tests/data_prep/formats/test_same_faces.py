@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from data_prep.dataset import read_dataset
-from data_prep.faces import read_faces
+from data_prep.base.tables import read_faces
+from data_prep.formats.registry import read_dataset
 from tests.data_prep.formats.converting import WRITERS
 from tests.makers import FACE, add_example, make_voc
 

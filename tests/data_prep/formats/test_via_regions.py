@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from data_prep.errors import DatasetError
-from data_prep.formats.via_regions import find_via_layout
-from data_prep.records import Box
+from data_prep.base.errors import DatasetError
+from data_prep.base.records import Box
+from data_prep.formats.csv_columns import find_via_layout
 
 HEADER = [
     *("filename", "file_size", "file_attributes", "region_count", "region_id"),

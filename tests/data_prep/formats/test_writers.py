@@ -11,13 +11,13 @@ import pytest
 import yaml
 from PIL import Image, ImageOps
 
-from data_prep.convert import ConvertOptions, convert
-from data_prep.dataset import read_dataset
-from data_prep.errors import DatasetError
-from data_prep.formats.reader import Format, ReadOptions
-from data_prep.place_photos import PhotoMode
-from data_prep.records import Box
-from data_prep.turns import turn_box
+from data_prep.base.errors import DatasetError
+from data_prep.base.records import Box
+from data_prep.base.turns import turn_box
+from data_prep.datasets.convert import ConvertOptions, convert
+from data_prep.datasets.place_photos import PhotoMode
+from data_prep.formats.contracts import Format, ReadOptions
+from data_prep.formats.registry import read_dataset
 from tests.data_prep.formats.odd_dataset import FACES, SIZE, make_odd_dataset
 from tests.makers import add_example, make_photo, make_voc
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from data_prep.dataset import read_dataset
-from data_prep.errors import DatasetError, UserError
-from data_prep.formats.reader import Format, ReadOptions
-from data_prep.labels import UnknownLabelError
-from data_prep.photo import read_photo
-from data_prep.records import Box
+from data_prep.base.errors import DatasetError, UserError
+from data_prep.base.labels import UnknownLabelError
+from data_prep.base.photo import read_photo
+from data_prep.base.records import Box
+from data_prep.formats.contracts import Format, ReadOptions
+from data_prep.formats.registry import read_dataset
 from tests.makers import make_photo
 
 NAMES = "names: [With Mask, no_mask, mask_weared_incorrect]\n"

@@ -2,9 +2,9 @@
 
 import pytest
 
+from data_prep.base.records import Box
 from data_prep.formats.input_files import InputError
-from data_prep.formats.yolo_lines import parse_line
-from data_prep.records import Box
+from data_prep.formats.yolo_layout import parse_line
 
 
 def test_box_and_outline():

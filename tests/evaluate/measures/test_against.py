@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from evaluate.arrays import Detections, GroundTruth
 from evaluate.measures.against import describe_difference
 from evaluate.measures.bootstrap import draw_weights
 from evaluate.measures.metrics import DEFAULT_RULES, compute_headline, match_predictions
-from evaluate.records import Detections, GroundTruth
 
 PHOTOS = 40
 

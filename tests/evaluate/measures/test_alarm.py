@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from data_prep.labels import CLASSES
+from data_prep.base.labels import CLASSES
+from evaluate.arrays import Detections, GroundTruth
 from evaluate.measures.alarm import describe_alarm
 from evaluate.measures.alarm_counts import IncorrectPolicy, compute_alarm, count_alarms
-from evaluate.records import Detections, GroundTruth
 from tests.evaluate.random_faces import Scene, make_scene, repeat_photos, without_probabilities
 
 POLICIES = get_args(IncorrectPolicy)

@@ -9,11 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluate.measures.average_precision import (
-    average_precisions,
-    rank_hits,
-    voc_average_precision,
-)
+from evaluate.measures.average_precision import average_precisions, rank_hits, voc_average_precision
 from evaluate.measures.matching import BoxGroups
 from tests.evaluate.slow_voc import Corners, Found, Truth, slow_ap
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluate.formats.ground_truth import read_ground_truth
-from evaluate.formats.predictions import place_predictions, read_predictions
+from evaluate.inputs.predictions import place_predictions, read_predictions
+from evaluate.inputs.truth import read_ground_truth
 from evaluate.measures import bootstrap
 from evaluate.measures.bootstrap import bootstrap_intervals, draw_weights
 from evaluate.measures.metrics import Rules, compute_headline, match_predictions

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss, log_loss
 
-from evaluate.measures.calibration import describe_calibration, describe_grades
-from evaluate.measures.grades import (
+from evaluate.measures.calibration import (
     BINS,
     LEAST_PROBABILITY,
     GradedFaces,
     compute_calibration,
     count_grades,
+    describe_calibration,
+    describe_grades,
     grade_faces,
 )
 from evaluate.measures.pairs import pair_faces

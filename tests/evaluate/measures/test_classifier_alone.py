@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
-from data_prep.labels import CLASSES
+from data_prep.base.labels import CLASSES
 from evaluate.measures.classifier_alone import (
     compute_classifier,
     count_answers,

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from faster_coco_eval import COCO, COCOeval_faster
 
-from data_prep.labels import Vocabulary
-from evaluate.formats.ground_truth import read_ground_truth
+from data_prep.base.labels import Vocabulary
+from evaluate.arrays import Detections, GroundTruth
+from evaluate.inputs.truth import read_ground_truth
 from evaluate.measures.coco import describe_coco
-from evaluate.records import Detections, GroundTruth
 from tests.evaluate.clutter import Seen, as_detections, as_truth, make_clutter
 
 TOY = Path(__file__).parents[4] / "shared" / "eval" / "toy"

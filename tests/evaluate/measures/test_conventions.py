@@ -7,9 +7,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from evaluate.measures.conventions import describe_at, list_conventions
+from evaluate.arrays import Detections, GroundTruth
+from evaluate.measures.coco import describe_at, list_conventions
 from evaluate.measures.metrics import Rules
-from evaluate.records import Detections, GroundTruth
 from tests.evaluate.slow_voc import Found, Truth, slow_ap
 
 CLASSES = ("with_mask", "without_mask", "mask_weared_incorrect")

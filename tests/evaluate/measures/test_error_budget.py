@@ -7,17 +7,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from evaluate.measures.error_budget import compute_budget, describe_budget
-from evaluate.measures.error_kinds import (
-    DETECTION_KINDS,
-    KINDS,
-    MISSED,
-    ErrorKinds,
-    classify_errors,
-)
-from evaluate.measures.error_repairs import ALL, REPAIRS, fix_errors
+from evaluate.arrays import Detections, GroundTruth
+from evaluate.measures.error_budget import ALL, REPAIRS, compute_budget, describe_budget, fix_errors
+from evaluate.measures.errors import DETECTION_KINDS, KINDS, MISSED, ErrorKinds, classify_errors
 from evaluate.measures.metrics import Rules, compute_headline, match_predictions
-from evaluate.records import Detections, GroundTruth
 from tests.evaluate.clutter import Seen, as_detections, as_truth, make_clutter
 from tests.evaluate.slow_voc import Corners, slow_iou
 

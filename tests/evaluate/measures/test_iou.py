@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluate.measures.iou import paired_iou
+from evaluate.measures.matching import paired_iou
 
 BOX = np.array([[0.0, 0.0, 10.0, 10.0]])
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluate.formats.ground_truth import read_ground_truth
-from evaluate.formats.predictions import place_predictions, read_predictions
+from evaluate.arrays import Detections, GroundTruth
+from evaluate.inputs.predictions import place_predictions, read_predictions
+from evaluate.inputs.truth import read_ground_truth
 from evaluate.measures.metrics import IOUS, PER_CLASS, Rules, compute_headline, match_predictions
-from evaluate.records import Detections, GroundTruth
 
 Pair = tuple[GroundTruth, Detections]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluate.formats.ground_truth import read_ground_truth
-from evaluate.formats.predictions import place_predictions, read_predictions
+from evaluate.inputs.predictions import place_predictions, read_predictions
+from evaluate.inputs.truth import read_ground_truth
+from evaluate.measures.curves import describe_operating_points
 from evaluate.measures.metrics import Rules, match_predictions
-from evaluate.measures.operating import describe_operating_points
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import auc, roc_auc_score
 
-from evaluate.measures.roc import (
+from evaluate.measures.alarm_counts import (
     MOST_POINTS,
     area_under_roc,
     describe_roc,

@@ -6,9 +6,15 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from evaluate.measures.size_counts import SIZE_EDGES, SIZE_NAMES, count_sizes, sort_by_size
-from evaluate.measures.sizes import compute_sizes, describe_sizes
-from evaluate.records import Detections, GroundTruth
+from evaluate.arrays import Detections, GroundTruth
+from evaluate.measures.sizes import (
+    SIZE_EDGES,
+    SIZE_NAMES,
+    compute_sizes,
+    count_sizes,
+    describe_sizes,
+    sort_by_size,
+)
 from tests.evaluate.clutter import Seen, as_detections, as_truth, make_clutter
 from tests.evaluate.slow_voc import slow_iou
 

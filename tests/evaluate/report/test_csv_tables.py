@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from data_prep.files import OutputError
-from evaluate.evaluation import Plan, list_sections, measure_sections, start_evaluation
-from evaluate.formats.ground_truth import read_ground_truth
-from evaluate.formats.predictions import place_predictions, read_predictions
-from evaluate.report.csv_tables import (
+from data_prep.base.files import OutputError
+from evaluate.inputs.predictions import place_predictions, read_predictions
+from evaluate.inputs.truth import read_ground_truth
+from evaluate.plan import Plan, list_sections, measure_sections, start_evaluation
+from evaluate.report.outputs import (
     CONFUSION,
     CURVES,
     ERRORS,

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.colours import COLOURS
-from evaluate.measures.error_kinds import classify_errors
-from evaluate.records import Detections, GroundTruth
+from data_prep.base.html import COLOURS
+from evaluate.arrays import Detections, GroundTruth
+from evaluate.measures.errors import classify_errors
 from evaluate.report.gallery import GROUND, PER_KIND, SIDE, draw_gallery
 
 

@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from evaluate.evaluation import Plan, list_sections, measure_sections, start_evaluation
-from evaluate.formats.ground_truth import read_ground_truth
-from evaluate.formats.predictions import Placed, place_predictions, read_predictions
+from evaluate.inputs.predictions import Placed, place_predictions, read_predictions
+from evaluate.inputs.truth import read_ground_truth
+from evaluate.plan import Plan, list_sections, measure_sections, start_evaluation
 from evaluate.report.page import REPORT, render_report, write_report
 from tests.evaluate.random_faces import make_scene
 

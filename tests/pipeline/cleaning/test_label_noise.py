@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from data_prep.labels import CLASSES
-from pipeline.cleaning.label_noise import confident_joint, estimate_wrong_labels
+from data_prep.base.labels import CLASSES
+from pipeline.cleaning.evidence import confident_joint, estimate_wrong_labels
 
 
 def noisy(count=600, seed=0, sharp=6.0):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.cleaning.neighbours import Neighbours, find_neighbours, vote
+from pipeline.cleaning.evidence import Neighbours, find_neighbours, vote
 
 rng = np.random.default_rng(3)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.cleaning.neighbours import Neighbours
+from pipeline.cleaning.evidence import Neighbours
 from pipeline.cleaning.ranking import (
     NETWORK,
     TWIN,

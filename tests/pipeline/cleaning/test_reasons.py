@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline.cleaning.ranking import Evidence
-from pipeline.cleaning.reasons import give_reasons
+from pipeline.cleaning.search import give_reasons
 from tests.pipeline.tables import table_of
 
 FACES = table_of([0, 1, 0], images=["a.jpg", "b.jpg", "c.jpg"])

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_prep.faces import read_faces
-from data_prep.labels import CLASSES
-from data_prep.photo import photo_size
+from data_prep.base.labels import CLASSES
+from data_prep.base.photo import photo_size
+from data_prep.base.tables import read_faces
 from pipeline.cleaning.search import COLUMNS, Search, find_suspects
 from pipeline.review.suspects import open_suspects
-from pipeline.runs import PreparedError
+from pipeline.runs.folder import PreparedError
 from tests.makers import hash_tree
 from tests.pipeline.makers import CPU, Told
 from tests.pipeline.prepared_copy import copy_prepared

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.cleaning.twins import find_twins
+from pipeline.cleaning.evidence import find_twins
 from tests.makers import make_pixels
 from tests.pipeline.tables import table_of
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data_prep.labels import CLASSES
+from data_prep.base.labels import CLASSES
 from tests.pipeline.makers import save_photo
 
 BOXES = ((8, 10, 30, 34), (48, 30, 70, 56), (84, 12, 112, 44))

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from data_prep.decision import Decision
-from data_prep.ledger import Ledger
-from data_prep.records import Box
+from data_prep.base.records import Box
+from data_prep.decisions.decision import Decision
+from data_prep.decisions.ledger import Ledger
 from pipeline.review.agreement import (
     OUTCOMES,
     AgreementError,

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from data_prep.decision import Decision, LedgerError
-from data_prep.ledger import append_decision, read_ledger
-from data_prep.records import Box
+from data_prep.base.records import Box
+from data_prep.decisions.decision import Decision, LedgerError
+from data_prep.decisions.ledger import append_decision, read_ledger
 from pipeline.review.follower import LedgerFollower
 
 

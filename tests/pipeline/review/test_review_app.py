@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from data_prep.crop import crop_face
-from data_prep.labels import CLASSES
-from data_prep.ledger import read_ledger, settle
-from data_prep.photo import read_photo
-from data_prep.records import Box
-from pipeline.review.choices import Choice
+from data_prep.base.crop import crop_face
+from data_prep.base.labels import CLASSES
+from data_prep.base.photo import read_photo
+from data_prep.base.records import Box
+from data_prep.decisions.ledger import read_ledger, settle
+from pipeline.review.session import Choice
 from tests.pipeline.review.suspects_folder import BOXES, make_suspects, write_about
 
 WITH, WITHOUT, WRONGLY = CLASSES

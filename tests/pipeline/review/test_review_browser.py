@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.labels import CLASSES
-from data_prep.ledger import read_ledger, settle
-from pipeline.review.choices import Choice
-from pipeline.review.session import Session, Way
+from data_prep.base.labels import CLASSES
+from data_prep.decisions.ledger import read_ledger, settle
+from pipeline.review.session import Choice, Session, Way
 from pipeline.review.suspects import open_suspects
 from tests.pipeline.review.suspects_folder import BOXES, make_suspects
 

@@ -5,7 +5,7 @@ import socket
 import pytest
 from typer.testing import CliRunner
 
-from data_prep.ledger import read_ledger
+from data_prep.decisions.ledger import read_ledger
 from pipeline.cli import app
 from pipeline.review import serve as serving
 from pipeline.review.serve import PORT, ServeError, name_address, open_port

@@ -5,9 +5,8 @@ import csv
 import pytest
 from PIL import Image
 
-from data_prep.ledger import read_ledger, settle
-from pipeline.review.contact_sheets import draw_contact_sheets
-from pipeline.review.sheet import HEADER, SheetError, import_sheet, write_sheet
+from data_prep.decisions.ledger import read_ledger, settle
+from pipeline.review.sheet import HEADER, SheetError, draw_contact_sheets, import_sheet, write_sheet
 
 
 @pytest.fixture

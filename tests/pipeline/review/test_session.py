@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep.labels import CLASSES
-from data_prep.ledger import read_ledger, settle
-from data_prep.records import Box
-from pipeline.review.choices import Choice
-from pipeline.review.session import ConflictError, NoFaceError, Session
+from data_prep.base.labels import CLASSES
+from data_prep.base.records import Box
+from data_prep.decisions.ledger import read_ledger, settle
+from pipeline.review.session import Choice, ConflictError, NoFaceError, Session
 from tests.pipeline.review.suspects_folder import make_suspects
 
 DECIDER = """

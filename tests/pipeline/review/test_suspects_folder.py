@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_prep.records import Box
+from data_prep.base.records import Box
 from pipeline.review.suspects import SuspectsError, open_suspects
 from tests.pipeline.review.suspects_folder import BOXES, EXPECTED, make_suspects, write_about
 

@@ -1,0 +1,135 @@
+"""Boxes against the photo they lie in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from data_prep.base.errors import UserError
+from data_prep.base.photo import PhotoFrame
+from data_prep.base.records import AnnotatedPhoto, Box, Face, Finding
+
+MIN_SIDE = 1.0
+"""Boxes with a side under one pixel, after clipping, hold no face."""
+
+
+class DegenerateBoxError(UserError, ValueError):
+    """A box that is inverted, not finite, empty, or lies outside its photo."""
+
+
+def clip_box(box: Box, width: int, height: int) -> tuple[Box, bool]:
+    """Clip a box to its photo.
+
+    Args:
+        box: The box as annotated.
+        width: Photo width in pixels.
+        height: Photo height in pixels.
+
+    Returns:
+        The clipped box, and whether clipping changed it.
+
+    Raises:
+        DegenerateBoxError: Nothing of at least one pixel is left, or the box is inverted or not
+            finite.
+
+    >>> clip_box(Box(380, 10, 401, 40), 400, 267)
+    (Box(xmin=380, ymin=10, xmax=400, ymax=40), True)
+    """
+    if not all(map(math.isfinite, box)):
+        raise DegenerateBoxError(f"box {_show(box)} is not finite")
+    if box.width <= 0 or box.height <= 0:
+        raise DegenerateBoxError(f"box {_show(box)} is inverted or empty")
+    clipped = Box(max(box.xmin, 0), max(box.ymin, 0), min(box.xmax, width), min(box.ymax, height))
+    if clipped.width < MIN_SIDE or clipped.height < MIN_SIDE:
+        raise DegenerateBoxError(
+            f"box {_show(box)} lies outside the photo ({width} × {height}) or under one pixel in it"
+        )
+    return clipped, clipped != box
+
+
+def overlap(first: Box, second: Box) -> float:
+    """Intersection over union of two boxes, 0 to 1.
+
+    >>> overlap(Box(0, 0, 10, 10), Box(5, 0, 15, 10))
+    0.3333333333333333
+    """
+    width = min(first.xmax, second.xmax) - max(first.xmin, second.xmin)
+    height = min(first.ymax, second.ymax) - max(first.ymin, second.ymin)
+    shared = max(width, 0.0) * max(height, 0.0)
+    return shared / (first.width * first.height + second.width * second.height - shared)
+
+
+def look_relative(boxes: Sequence[Box]) -> bool:
+    """Whether boxes that should be in pixels seem to be shares of the photo's sides.
+
+    >>> look_relative([Box(0.1, 0.2, 0.5, 0.6)]), look_relative([Box(0, 0, 1, 1)])
+    (True, False)
+    """
+    values = [value for box in boxes for value in box]
+    # Boxes from 0 to 1 exactly may be single pixels.
+    return all(0 <= value <= 1 for value in values) and any(value % 1 for value in values)
+
+
+def write_number(value: float) -> str:
+    """A coordinate as text that reads back the same, whole numbers without a point.
+
+    >>> write_number(12.0), write_number(0.1)
+    ('12', '0.1')
+    """
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
+def _show(box: Box) -> str:
+    return "(" + ", ".join(f"{value:g}" for value in box) + ")"
+
+
+def clip_faces(
+    photo: AnnotatedPhoto, width: int, height: int
+) -> tuple[tuple[Face, ...], tuple[Finding, ...]]:
+    """Clip faces to their photo.
+
+    Args:
+        photo: The photo as annotated.
+        width: Of the photo that the boxes refer to, in pixels.
+        height: The same.
+
+    Returns:
+        The faces that lie in it, boxes clipped, and a finding for each that was clipped or is
+        left out.
+    """
+    faces: list[Face] = []
+    findings: list[Finding] = []
+    annotation = f"{photo.source}/{photo.annotation}"
+    for face in photo.faces:
+        try:
+            box, clipped = clip_box(face.box, width, height)
+        except DegenerateBoxError as error:
+            message = f"{annotation}: object {face.object}: {error}; it is left out."
+            findings.append(Finding(annotation, "degenerate-box", message, dropped=True))
+            continue
+        if clipped:
+            message = (
+                f"{annotation}: object {face.object} reaches over the border of the photo "
+                f"({width} × {height}) and was clipped."
+            )
+            findings.append(Finding(annotation, "clipped-box", message, dropped=False))
+            face = replace(face, box=box)
+        faces.append(face)
+    return tuple(faces), tuple(findings)
+
+
+def tell_frame(photo: AnnotatedPhoto, frame: PhotoFrame) -> tuple[Finding, ...]:
+    """Findings where boxes refer to a turned photo, or the stated size is not the photo's."""
+    image, annotation = f"{photo.source}/{photo.image}", f"{photo.source}/{photo.annotation}"
+    size, stated = (frame.width, frame.height), photo.stated_size
+    if frame.upright:
+        message = f"{image}: boxes refer to the turned photo (EXIF {frame.orientation})."
+        return (Finding(image, "turned-photo", message, dropped=False),)
+    if stated is not None and stated != size:
+        message = (
+            f"{annotation}: states {stated[0]} × {stated[1]}, "
+            f"the photo has {size[0]} × {size[1]}; boxes are taken as pixels of the photo."
+        )
+        return (Finding(annotation, "size-differs", message, dropped=False),)
+    return ()

@@ -1,0 +1,96 @@
+"""The crop around a face: one function for training, review and `run.py`."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from data_prep.base.records import Box
+
+CROP_SCALE = 1.5
+"""Side of the crop as a multiple of the longer side of the box."""
+
+Colour = Literal["rgb", "grey"]
+"""What a classifier sees of a crop: its colours, or its grey levels in all three channels."""
+
+
+def crop_face(photo: np.ndarray, box: Box, scale: float = CROP_SCALE) -> np.ndarray:
+    """Cut a square around a face.
+
+    The side is `scale` × the longer side of the box, rounded to whole pixels, centred on the box.
+    Where it would reach over the border it is shifted into the photo; where the photo itself is
+    too small it is filled up by reflection. Nothing is squashed or resized.
+
+    Args:
+        photo: Height × width × 3, uint8.
+        box: The face in pixels of the photo.
+        scale: Multiple of the longer side, at least 1.
+
+    Returns:
+        Side × side × 3, uint8, its own memory.
+
+    Raises:
+        ValueError: The box is empty, not finite, or the scale is under 1.
+
+    >>> crop_face(np.zeros((40, 60, 3), np.uint8), Box(10, 10, 20, 18)).shape
+    (15, 15, 3)
+    """
+    if not all(map(math.isfinite, box)) or box.width <= 0 or box.height <= 0:
+        raise ValueError(f"no crop can be cut around the empty box {tuple(box)}")
+    if scale < 1:
+        raise ValueError(f"crop scale {scale} would cut into the face: use 1 or more")
+    height, width = photo.shape[:2]
+    side = max(1, round(scale * max(box.width, box.height)))
+    left, right, x0, x1 = _window((box.xmin + box.xmax) / 2, side, width)
+    top, bottom, y0, y1 = _window((box.ymin + box.ymax) / 2, side, height)
+    crop = photo[y0:y1, x0:x1]
+    if left or right or top or bottom:
+        return cv2.copyMakeBorder(crop, top, bottom, left, right, cv2.BORDER_REFLECT)
+    return crop.copy()
+
+
+def _window(centre: float, side: int, length: int) -> tuple[int, int, int, int]:
+    """Pixels to add before and after, and the slice of the photo, along one axis."""
+    if side > length:
+        before = (side - length) // 2
+        return before, side - length - before, 0, length
+    start = min(max(round(centre - side / 2), 0), length - side)
+    return 0, 0, start, start + side
+
+
+def resize_crop(crop: np.ndarray, size: int) -> np.ndarray:
+    """Bring a square crop to the network's input size.
+
+    Area averaging when shrinking, cubic when enlarging: the two that neither alias nor blur.
+
+    Args:
+        crop: Side × side × 3, uint8.
+        size: Wanted side in pixels.
+
+    Returns:
+        Size × size × 3, uint8.
+    """
+    shrink = crop.shape[0] > size
+    return cv2.resize(
+        crop, (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC
+    )
+
+
+def fit_crop(crop: np.ndarray, size: int, colour: Colour) -> np.ndarray:
+    """What a network is fed of a crop, before standardising: the size it takes, colours or greys.
+
+    Args:
+        crop: Side × side × 3, uint8, RGB.
+        size: Wanted side in pixels.
+        colour: `rgb`, or `grey` for grey levels (ITU-R BT.601) in all three channels.
+
+    Returns:
+        Size × size × 3, uint8.
+    """
+    fitted = resize_crop(crop, size)
+    if colour == "rgb":
+        return fitted
+    return cv2.cvtColor(cv2.cvtColor(fitted, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)

@@ -1,0 +1,73 @@
+"""Self-contained HTML pages from templates."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from data_prep.base.labels import CLASSES
+
+
+def render_html(
+    package: str,
+    template: str,
+    *,
+    filters: Mapping[str, Callable[..., str]] | None = None,
+    **context: Any,
+) -> str:
+    """Fill a template; every text is escaped.
+
+    Args:
+        package: Package with the template in its folder `templates`. `base.html`, the frame of
+            every page, lies here in `data_prep`.
+        template: File name.
+        filters: Ways to show a value, besides `percent`, by the name the template uses.
+        context: What the template names. A name it lacks is an error.
+    """
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("data_prep.base")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = lambda share: f"{share:.1%}"
+    environment.filters.update(filters or {})
+    return environment.get_template(template).render(**context)
+
+
+COLOURS = dict(zip(CLASSES, ("#2a7f62", "#c8553d", "#d69a00"), strict=True))
+"""Colour of each class in every plot of a page."""
+
+INK = "#3a4750"
+"""Colour of texts and of what belongs to no class."""
+
+
+def new_axes(
+    title: str, x: str, y: str, *, width: float = 6.2, height: float = 3.7
+) -> tuple[Figure, Axes]:
+    """A figure, sides in inches, and its axes with a title and names."""
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(title, loc="left", fontsize=11, color=INK, fontweight="bold")
+    axes.set_xlabel(x, color=INK)
+    axes.set_ylabel(y, color=INK)
+    axes.tick_params(colors=INK, labelsize=9)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return figure, axes
+
+
+def to_uri(figure: Figure) -> str:
+    """The figure as a PNG data URI."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

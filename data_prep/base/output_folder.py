@@ -1,0 +1,177 @@
+"""Folders of results: never in a dataset, never over files that were not written here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_prep.base.errors import UserError
+from data_prep.base.files import OutputError, output_error, read_object, sha256_of, write_json
+
+STAGING = ".staging"
+
+
+def refuse_dataset_folders(folders: Iterable[Path], roots: Iterable[Path], option: str) -> None:
+    """Refuse to write into a dataset, or around one, wherever links lead.
+
+    Args:
+        folders: All that get files.
+        roots: The datasets' folders.
+        option: The option that chooses the output, for the message.
+
+    Raises:
+        OutputError: A folder is a dataset, lies in one, or holds one.
+    """
+    targets = {folder: folder.resolve() for folder in sorted(set(folders))}
+    for root in (root.resolve() for root in roots):
+        for folder, target in targets.items():
+            if target.is_relative_to(root) or root.is_relative_to(target):
+                raise OutputError(
+                    f"{folder}: meets the dataset {root}, where nothing is ever written; "
+                    f"choose another folder with {option}."
+                )
+
+
+def refuse_other_files(out: Path, record: str, option: str, *, mark: str = "inputs") -> None:
+    """Refuse a folder with files but without the record that marks it as written here.
+
+    Args:
+        out: The folder.
+        record: Name of the record.
+        option: The option that chooses the folder, for the message.
+        mark: What every record of this kind has; another file may be called like it.
+
+    Raises:
+        OutputError: It has other files.
+    """
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out}: is a file; choose a folder with {option}.")
+    if out.is_dir() and any(out.iterdir()) and not (out / record).is_file():
+        raise OutputError(
+            f"{out}: holds other files; choose an empty or a new folder with {option}."
+        )
+    if (out / record).is_file() and mark not in (read_object(out / record) or {}):
+        raise OutputError(
+            f"{out / record}: was not written by this command; choose another folder with {option}."
+        )
+
+
+@dataclass(frozen=True)
+class OutputFolder:
+    """A folder that appears whole or not at all, and knows what was written into it.
+
+    Its record is a JSON object that has `inputs`, a hash of all that the results depend on;
+    `files`, the SHA-256 of each file; and `photos`, the bytes of each photo.
+
+    Attributes:
+        path: The folder.
+        record: The record's file name.
+    """
+
+    path: Path
+    record: str
+
+    def read_record(self) -> dict[str, Any] | None:
+        """The record of the last run; None when there is none that can be read."""
+        return read_object(self.path / self.record)
+
+    def find_whole(self, inputs: str) -> dict[str, Any] | None:
+        """The record of the last run if it had the same inputs and all it wrote is there.
+
+        Raises:
+            OutputError: A file was changed since: it would be lost by writing again.
+        """
+        record = self.read_record()
+        if record is None or record.get("inputs") is None:
+            return None
+        files: Mapping[str, str] = record["files"]
+        for name, digest in files.items():
+            path = self.path / name
+            if path.is_file() and sha256_of(path) != digest:
+                raise OutputError(
+                    f"{path}: was changed after it was written; move it away, or choose another "
+                    "folder with -o."
+                )
+        photos: Mapping[str, int] = record["photos"]
+        whole = all((self.path / name).is_file() for name in files) and all(
+            (self.path / name).is_file() and (self.path / name).stat().st_size == size
+            for name, size in photos.items()
+        )
+        return record if whole and record["inputs"] == inputs else None
+
+    @contextmanager
+    def stage(self) -> Iterator[Path]:
+        """A folder inside to write to first; gone afterwards, as is `path` if nothing is in it.
+
+        Raises:
+            OutputError: It can't be made or written to.
+        """
+        is_new = not self.path.exists()
+        staging = self.path / STAGING
+        try:
+            shutil.rmtree(staging, ignore_errors=True)
+            if self.read_record() is None:
+                # First of all, so that what a killed run leaves is known for ours.
+                write_json(self.path / self.record, {"inputs": None})
+            staging.mkdir(parents=True)
+            yield staging
+        except UserError:
+            raise  # Its message says more, such as which photo can't be read.
+        except OSError as error:
+            raise output_error(self.path, error) from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+            if is_new and (self.read_record() or {}).keys() == {"inputs"}:
+                (self.path / self.record).unlink()
+                with suppress(OSError):
+                    self.path.rmdir()
+
+    def swap_in(self, staging: Path, record: dict[str, Any]) -> None:
+        """Put what was staged in the place of what the last run wrote, the record last.
+
+        Args:
+            staging: Folder of `stage`.
+            record: Has `inputs`, `files` and `photos`.
+
+        Raises:
+            OutputError: A file of that name is there which was not written here.
+        """
+        names = [*record["files"], *record["photos"]]
+        old = self.read_record() or {}
+        ours = {*old.get("files", ()), *old.get("photos", ())}
+        gone = ours - set(names)
+        for name in names:
+            if name not in ours and os.path.lexists(self.path / name):
+                raise OutputError(
+                    f"{self.path / name}: was not written by this command; move it away, or "
+                    "choose another folder with -o."
+                )
+        # Should we be killed from here on, this says what is ours and that it is not whole.
+        kept = {kind: {**old.get(kind, {}), **record[kind]} for kind in ("files", "photos")}
+        write_json(self.path / self.record, {"inputs": None, **kept})
+        for name in sorted(gone):
+            self._remove(name)
+        for name in names:
+            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+            (staging / name).replace(self.path / name)
+        write_json(self.path / self.record, record)
+
+    def _remove(self, name: str) -> None:
+        """Remove a file that an earlier run wrote, and folders that it leaves empty."""
+        path = self.path / name
+        # A record that someone edited, or a link, must not lead out of the folder.
+        if not path.parent.resolve().is_relative_to(self.path.resolve()):
+            return
+        path.unlink(missing_ok=True)
+        for folder in path.parents:
+            if folder == self.path:
+                return
+            try:
+                folder.rmdir()
+            except OSError:
+                return

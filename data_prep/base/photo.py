@@ -1,0 +1,197 @@
+"""The one loader of photos for every stage."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from data_prep.base.errors import UserError
+from data_prep.base.turns import ORIENTATIONS, UPRIGHT, turn_size
+
+PHOTO_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
+)
+"""File name endings taken for photos when a folder is walked."""
+
+# Pillow warns of large or oddly tagged files that it decodes all the same. Once for all, since
+# `catch_warnings` around each photo is not safe in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+_ORIENTATION_TAG = 0x0112
+
+
+class PhotoError(UserError, ValueError):
+    """A photo that can't be read; the message names the file and the reason."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A decoded photo.
+
+    Attributes:
+        pixels: Height × width × 3, uint8, RGB.
+        orientation: EXIF orientation (1 to 8) of the file.
+        upright: True when `pixels` were turned by it; False when they are as stored.
+    """
+
+    pixels: np.ndarray
+    orientation: int
+    upright: bool
+
+    @property
+    def width(self) -> int:
+        """Width of `pixels`."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Height of `pixels`."""
+        return int(self.pixels.shape[0])
+
+
+def read_photo(
+    path: Path, *, upright: bool = False, fit_size: tuple[int, int] | None = None
+) -> Photo:
+    """Read a photo as 8-bit RGB.
+
+    Grey, palette, CMYK and 16-bit photos are converted; transparent pixels are laid on white; of
+    an animation the first frame is taken. The file is only read, never changed.
+
+    Args:
+        path: The file; any name the system allows.
+        upright: Turn the photo as its EXIF orientation says. Otherwise pixels are as stored.
+        fit_size: (width, height) that annotations refer to. The photo is turned when only the
+            turned photo has this size. Ignored when `upright`.
+
+    Raises:
+        PhotoError: The file is missing, empty, truncated, not a photo, or too large to be one.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise PhotoError(f"{path}: can't be read ({error.strerror or error}).") from error
+    if not data:
+        raise PhotoError(f"{path}: the file is empty (0 bytes); copy it again from its source.")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            orientation = _orientation(image)
+            if not upright and fit_size is not None:
+                upright = _only_fits_turned(image.size, orientation, fit_size)
+            pixels = _to_rgb(ImageOps.exif_transpose(image) if upright else image)
+    except UnidentifiedImageError as error:
+        raise PhotoError(f"{path}: not a photo in a known format; check the file.") from error
+    except Image.DecompressionBombError as error:
+        raise PhotoError(f"{path}: too many pixels to be a photo ({error}).") from error
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError) as error:
+        # Pillow's decoders raise all of these on damaged files.
+        raise PhotoError(
+            f"{path}: damaged or truncated ({error}); copy it again from its source."
+        ) from error
+    return Photo(pixels, orientation, upright)
+
+
+@dataclass(frozen=True)
+class PhotoFrame:
+    """The pixels that annotations of a photo refer to.
+
+    Attributes:
+        width, height: Size in pixels.
+        orientation: EXIF orientation (1 to 8) of the file.
+        upright: True when the photo is to be turned by it first; False for pixels as stored.
+    """
+
+    width: int
+    height: int
+    orientation: int
+    upright: bool
+
+
+def photo_size(path: Path, *, fit_size: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Width and height in pixels, from the header alone; see `read_frame`."""
+    frame = read_frame(path, fit_size=fit_size)
+    return frame.width, frame.height
+
+
+def read_frame(path: Path, *, fit_size: tuple[int, int] | None = None) -> PhotoFrame:
+    """The pixels that annotations refer to, from the header alone.
+
+    Args:
+        path: The file.
+        fit_size: (width, height) that annotations refer to; the answer, when only the photo
+            turned by its EXIF orientation has this size. Otherwise the size is as stored.
+
+    Raises:
+        PhotoError: The header can't be read.
+    """
+    try:
+        with Image.open(path) as image:
+            orientation = _orientation(image)
+            turns = fit_size is not None and _only_fits_turned(image.size, orientation, fit_size)
+            width, height = image.size[::-1] if turns else image.size
+            return PhotoFrame(width, height, orientation, turns)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise PhotoError(f"{path}: not a readable photo ({error}).") from error
+
+
+def read_orientation(path: Path) -> int:
+    """EXIF orientation of a photo, 1 to 8, from its header.
+
+    Raises:
+        PhotoError: The header can't be read.
+    """
+    try:
+        with Image.open(path) as image:
+            return _orientation(image)
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError) as error:
+        # Pillow raises all of these on damaged EXIF data.
+        raise PhotoError(f"{path}: damaged EXIF data ({error}).") from error
+
+
+def upright_size(path: Path) -> Size:
+    """Width and height of a photo as it is looked at, from its header.
+
+    Relative coordinates refer to the photo turned as its EXIF orientation says, since that is what
+    labelling tools show and detectors load.
+
+    Raises:
+        PhotoError: The header can't be read.
+    """
+    return turn_size(*photo_size(path), read_orientation(path))
+
+
+def _orientation(image: Image.Image) -> int:
+    value = image.getexif().get(_ORIENTATION_TAG, UPRIGHT)
+    return value if isinstance(value, int) and value in ORIENTATIONS else UPRIGHT
+
+
+def _only_fits_turned(stored: tuple[int, int], orientation: int, fit_size: tuple[int, int]) -> bool:
+    return stored != fit_size and turn_size(*stored, orientation) == fit_size
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I") or image.mode == "F":
+        return _grey_to_rgb(np.asarray(image))
+    if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        ground = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(ground, layer)
+    return np.array(image.convert("RGB"))
+
+
+def _grey_to_rgb(values: np.ndarray) -> np.ndarray:
+    """Bring 16-bit, 32-bit or float grey to 8 bits; Pillow's own conversion would clip it."""
+    grey = np.nan_to_num(values.astype(np.float64))
+    if values.dtype.kind == "f":
+        top = 1.0 if grey.max() <= 1 else 255.0 if grey.max() <= 255 else 65535.0
+    else:
+        top = 255.0 if grey.max() <= 255 and values.dtype.itemsize == 1 else 65535.0
+    eight_bit = np.clip(np.rint(grey * (255.0 / top)), 0, 255).astype(np.uint8)
+    return np.repeat(eight_bit[:, :, None], 3, axis=2)

@@ -1,0 +1,197 @@
+"""Several datasets as one, classes recoded, near-duplicates across them grouped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from data_prep.base.errors import DatasetError
+from data_prep.base.files import sha256_of, write_atomically
+from data_prep.base.output_folder import OutputFolder, refuse_dataset_folders, refuse_other_files
+from data_prep.base.records import Finding
+from data_prep.datasets.convert import count_kinds, hash_photos
+from data_prep.datasets.place_photos import PhotoMode, place_photos
+from data_prep.datasets.recode import Recoded, RecodeTable, read_recode, recode_dataset
+from data_prep.formats.csv import TABLE, tabulate
+from data_prep.formats.exif_frame import FramedPhoto, frame_photos
+from data_prep.formats.photo_match import find_folder
+from data_prep.formats.registry import read_dataset
+from data_prep.grouping.groups import (
+    GROUPS,
+    LookedAt,
+    group_looked_at,
+    join_groups,
+    look_at_photos,
+    read_groups,
+    write_groups,
+)
+
+RECORD = "merge.json"
+PHOTOS = "photos"
+VERSION = 1
+"""Raised when the same input would give other output, so that old folders are written again."""
+
+SHOWN_GROUPS = 5
+
+
+@dataclass(frozen=True)
+class MergeResult:
+    """What a merge did.
+
+    Attributes:
+        record: What `merge.json` holds.
+        findings: All findings; empty when nothing was done.
+        up_to_date: True when data and table were those of the last run: nothing was done.
+    """
+
+    record: dict[str, Any]
+    findings: tuple[Finding, ...]
+    up_to_date: bool
+
+
+def merge_datasets(
+    recode: Path, out: Path, *, mode: PhotoMode = PhotoMode.COPY, workers: int | None = None
+) -> MergeResult:
+    """Write several datasets as one CSV dataset: `annotations.csv` and `photos/<source>/…`.
+
+    Args:
+        recode: The table; see `RecodeTable`.
+        out: The folder to write.
+        mode: What becomes of the photos.
+        workers: Threads; one per core when None.
+
+    Raises:
+        RecodeError: The table can't be used.
+        DatasetError: A dataset can't be used.
+        UnknownLabelError: A class name is neither in the table nor known.
+        OutputError: The folder can't be written, meets a dataset, or holds files that merge did
+            not write.
+    """
+    table, roots = read_recode(recode)
+    folders = [find_folder(root) for root in roots.values()]
+    refuse_dataset_folders([out], folders, "-o")
+    refuse_other_files(out, RECORD, "-o")
+    folder = OutputFolder(out, RECORD)
+    sources: dict[str, Recoded] = {}
+    findings: list[Finding] = []
+    for name, root in roots.items():
+        dataset = read_dataset(root, table.sources[name].make_options(recode.parent))
+        findings += dataset.findings
+        sources[name] = recode_dataset(dataset, name, table.sources[name], table.classes)
+    photos = [photo for source in sources.values() for photo in source.photos]
+    known = {name: sorted(read_groups(find_folder(root)).items()) for name, root in roots.items()}
+    inputs = hash_photos(photos, [VERSION, table.model_dump(mode="json"), mode, findings, known])
+    whole = folder.find_whole(inputs)
+    if whole is not None:
+        return MergeResult(whole, (), up_to_date=True)
+    framed, faults = frame_photos(photos)
+    findings += faults
+    framed = [
+        replace(photo, image=f"{PHOTOS}/{photo.photo.source}/{photo.photo.image}")
+        for photo in framed
+    ]
+    refuse_dataset_folders([(out / photo.image).parent for photo in framed], folders, "-o")
+    looked = look_at_photos(framed, workers)
+    groups = join_groups([photo.photo for photo in framed], group_looked_at(framed, looked))
+    duplicates = _tell_duplicates(framed, looked, groups)
+    kept = _choose(framed, looked, table)
+    if not any(framed[index].faces for index in kept):
+        raise DatasetError(f"{recode}: no face is left of any source; check the recode tables.")
+    merged = [framed[index] for index in kept]
+    with folder.stage() as staging:
+        columns = [
+            {
+                "source": (source := framed[index].photo.source),
+                "group": groups[index],
+                "origin": table.sources[source].origin,
+                "licence": table.sources[source].licence,
+            }
+            for index in kept
+        ]
+        write_atomically(staging / TABLE, tabulate(merged, columns))
+        files = [TABLE]
+        if any(known.values()):
+            write_groups(staging / GROUPS, {framed[index].image: groups[index] for index in kept})
+            files.append(GROUPS)
+        paths = {photo.image: photo.photo.path for photo in merged}
+        record = {
+            "inputs": inputs,
+            "table": table.model_dump(mode="json"),
+            "recode_sha256": sha256_of(recode),
+            "sources": {
+                name: _tell_source(source, roots[name], name, framed, merged)
+                for name, source in sources.items()
+            },
+            "duplicates": duplicates,
+            "findings": count_kinds(findings),
+            "left_out": sum(finding.dropped for finding in findings),
+            "messages": [finding.message for finding in findings],
+            "files": {name: sha256_of(staging / name) for name in files},
+            "photos": place_photos(paths, staging, mode),
+            "photos_sha256": {framed[index].image: looked[index].sha256 for index in kept},
+        }
+        folder.swap_in(staging, record)
+    return MergeResult(record, tuple(findings), up_to_date=False)
+
+
+def _choose(
+    photos: Sequence[FramedPhoto], looked: Sequence[LookedAt], table: RecodeTable
+) -> list[int]:
+    """Indices of photos to keep: all, or not what an earlier source holds byte for byte."""
+    if table.exact_duplicates == "keep":
+        return list(range(len(photos)))
+    owners: dict[str, str] = {}
+    return [
+        index
+        for index, (photo, look) in enumerate(zip(photos, looked, strict=True))
+        if not look.sha256
+        or owners.setdefault(look.sha256, photo.photo.source) == photo.photo.source
+    ]
+
+
+def _tell_duplicates(
+    photos: Sequence[FramedPhoto], looked: Sequence[LookedAt], groups: Sequence[str]
+) -> dict[str, Any]:
+    """Groups that span sources and identical files in several sources, and the first few."""
+
+    def span(keys: Sequence[str]) -> list[list[str]]:
+        members: dict[str, list[str]] = {}
+        for photo, key in zip(photos, keys, strict=True):
+            if key:
+                members.setdefault(key, []).append(f"{photo.photo.source}/{photo.photo.image}")
+        return [m for m in members.values() if len({name.split("/")[0] for name in m}) > 1]
+
+    across, identical = span(groups), span([look.sha256 for look in looked])
+    return {
+        "groups_across_sources": len(across),
+        "photos_in_them": sum(map(len, across)),
+        "first_groups": across[:SHOWN_GROUPS],
+        "identical_across_sources": len(identical),
+        "first_identical": identical[:SHOWN_GROUPS],
+    }
+
+
+def _tell_source(
+    source: Recoded,
+    root: Path,
+    name: str,
+    framed: Sequence[FramedPhoto],
+    merged: Sequence[FramedPhoto],
+) -> dict[str, Any]:
+    there = [photo for photo in framed if photo.photo.source == name]
+    own = [photo for photo in merged if photo.photo.source == name]
+    after: Mapping[str, int] = Counter(face.label for photo in own for face in photo.faces)
+    return {
+        "root": str(root.resolve()),
+        "photos": len(own),
+        "before": source.before,
+        "after": dict(sorted(after.items())),
+        "recoded": source.resolved,
+        "excluded_faces": source.excluded_faces,
+        "excluded_photos": source.excluded_photos,
+        "emptied_photos": source.emptied_photos,
+        "identical_photos_left_out": len(there) - len(own),
+    }

@@ -1,0 +1,258 @@
+"""The table of a merge: which datasets, and what their classes become."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from data_prep.base.errors import UserError
+from data_prep.base.labels import ALIASES, CLASSES, RARE_CLASS, UnknownLabelError, canonical_label
+from data_prep.base.records import AnnotatedPhoto, Dataset
+from data_prep.formats.contracts import Format, ReadOptions
+from data_prep.formats.photo_match import find_folder
+
+EXCLUDE_FACE, EXCLUDE_PHOTO = "exclude-face", "exclude-photo"
+
+
+class RecodeError(UserError, ValueError):
+    """A table that can't be used; the message names the file, the key and what would do."""
+
+
+class SourceTable(BaseModel):
+    """One dataset of a merge.
+
+    Attributes:
+        path: Its folder, or one table or JSON file in it, relative to the TOML file.
+        licence: Of its photos, as its publisher writes it.
+        origin: Where it is from.
+        incorrect: What becomes of masks worn wrongly: a class of their own, `without_mask` as
+            systems of two classes have it, or left out as faces.
+        recode: Class by name as written, or `exclude-face` or `exclude-photo`.
+        format, columns, crop_scale: How it is read; see `ReadOptions`.
+        names: The same, the file relative to the TOML file.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    path: str
+    licence: str = ""
+    origin: str = ""
+    incorrect: Literal["own", "without_mask", "exclude"] = "own"
+    recode: dict[str, str] = Field(default_factory=dict)
+    format: Format | None = None
+    names: str | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
+    crop_scale: float = Field(default=1.0, ge=1, le=10)
+
+    def make_options(self, folder: Path) -> ReadOptions:
+        """How it is read, its classes as written.
+
+        Args:
+            folder: Of the TOML file.
+        """
+        return ReadOptions(
+            classes=None,
+            format=self.format,
+            names=folder / self.names if self.names else None,
+            columns=self.columns,
+            crop_scale=self.crop_scale,
+        )
+
+
+class RecodeTable(BaseModel):
+    """A merge.
+
+    Attributes:
+        sources: Datasets by the names they get.
+        classes: The classes there are afterwards.
+        exact_duplicates: Whether a photo that several sources hold stays in all or in the first.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    sources: dict[str, SourceTable] = Field(min_length=1)
+    classes: list[str] = Field(default=list(CLASSES), min_length=1)
+    exact_duplicates: Literal["keep", "first"] = "keep"
+
+
+def read_recode(path: Path) -> tuple[RecodeTable, dict[str, Path]]:
+    """Read a table and check every key.
+
+    Returns:
+        The table, and the folder or file of each source.
+
+    Raises:
+        RecodeError: The file is not TOML, a key is unknown (the nearest known one is named), a
+            value is not possible, or sources share a folder or have none.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecodeError(f"{path}: can't be read as TOML ({error}).") from error
+    _check_keys(values, RecodeTable.model_fields, str(path))
+    sources = values.get("sources", {})
+    for name, source in sources.items() if isinstance(sources, Mapping) else ():
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise RecodeError(
+                f"{path}: source '{name}': becomes a folder; use letters, digits, '-', '_', '.'."
+            )
+        if isinstance(source, Mapping):
+            _check_keys(source, SourceTable.model_fields, f"{path}: sources.{name}")
+    try:
+        table = RecodeTable.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RecodeError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
+    for name, source in table.sources.items():
+        _check_targets(source, table.classes, f"{path}: sources.{name}")
+    return table, _find_folders(table, path)
+
+
+def recode_label(name: str, source: SourceTable, classes: Collection[str]) -> str:
+    """What a class name as written becomes: a class, `EXCLUDE_FACE` or `EXCLUDE_PHOTO`.
+
+    Raises:
+        UnknownLabelError: It is neither in the table nor known.
+    """
+    label = source.recode.get(name)
+    if label is None:
+        known = _allow(source, classes)
+        aliases = {alias: label for alias, label in ALIASES.items() if label in known}
+        try:
+            label = canonical_label(name, aliases, known)
+        except UnknownLabelError as error:
+            names = [*source.recode, *known, *aliases]
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}."
+            raise UnknownLabelError(
+                f"unknown class '{name}': {hint} Say what becomes of it in the source's table "
+                "recode."
+            ) from error
+    if label != RARE_CLASS or source.incorrect == "own":
+        return label
+    return EXCLUDE_FACE if source.incorrect == "exclude" else source.incorrect
+
+
+def _allow(source: SourceTable, classes: Iterable[str]) -> list[str]:
+    """Classes that names may become; the policy for the rare one comes after."""
+    rare = [] if source.incorrect == "own" else [RARE_CLASS]
+    return list(dict.fromkeys([*classes, *rare]))
+
+
+def _check_keys(values: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}."
+            raise RecodeError(f"{where}: unknown key '{key}': {hint}")
+
+
+def _check_targets(source: SourceTable, classes: Collection[str], where: str) -> None:
+    known = [*_allow(source, classes), EXCLUDE_FACE, EXCLUDE_PHOTO]
+    for name, label in source.recode.items():
+        if label not in known:
+            near = difflib.get_close_matches(label, known, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"use {', '.join(known)}."
+            raise RecodeError(
+                f"{where}.recode: '{name}' = '{label}': no such class; {hint} Other classes are "
+                "declared with classes = [...] at the top."
+            )
+    if source.incorrect == "without_mask" and "without_mask" not in classes:
+        raise RecodeError(f"{where}.incorrect: 'without_mask' is not one of classes.")
+
+
+def _find_folders(table: RecodeTable, path: Path) -> dict[str, Path]:
+    folders: dict[str, Path] = {}
+    for name, source in table.sources.items():
+        root = path.parent / source.path
+        if not root.exists():
+            raise RecodeError(f"{path}: sources.{name}.path: {root}: no such folder.")
+        for other, known in folders.items():
+            one, two = find_folder(root).resolve(), find_folder(known).resolve()
+            if one.is_relative_to(two) or two.is_relative_to(one):
+                raise RecodeError(
+                    f"{path}: sources {other} and {name} are the same folder or lie in one "
+                    f"another ({two}, {one}): each face would count twice."
+                )
+        folders[name] = root
+    return folders
+
+
+@dataclass(frozen=True)
+class Recoded:
+    """A source of a merge.
+
+    Attributes:
+        photos: Photos that stay, faces under their new classes.
+        before: Faces by class as written.
+        excluded_faces: Faces left out, one by one or with their photo.
+        excluded_photos: Photos left out.
+        emptied_photos: Photos that stay without any of their faces: to a detector these faces
+            would be background.
+        resolved: What became of each class as written.
+    """
+
+    photos: tuple[AnnotatedPhoto, ...]
+    before: dict[str, int]
+    excluded_faces: int
+    excluded_photos: int
+    emptied_photos: int
+    resolved: dict[str, str]
+
+
+def recode_dataset(
+    dataset: Dataset, name: str, source: SourceTable, classes: Collection[str]
+) -> Recoded:
+    """Recode the classes of a dataset that was read with its names as written.
+
+    Args:
+        dataset: What was read.
+        name: What the source is called from now on.
+        source: Its table.
+        classes: The classes there are afterwards.
+
+    Raises:
+        UnknownLabelError: A name is neither in the table nor known; the message names the source,
+            the file and the nearest known name.
+    """
+    resolved: dict[str, str] = {}
+    photos: list[AnnotatedPhoto] = []
+    excluded_faces = excluded_photos = emptied = 0
+    for photo in dataset.photos:
+        for face in photo.faces:
+            if face.label not in resolved:
+                try:
+                    resolved[face.label] = recode_label(face.label, source, classes)
+                except UnknownLabelError as error:
+                    raise UnknownLabelError(
+                        f"sources.{name}: {photo.root / photo.annotation}: object {face.object}: "
+                        f"{error}"
+                    ) from error
+        labels = [resolved[face.label] for face in photo.faces]
+        if EXCLUDE_PHOTO in labels:
+            excluded_photos += 1
+            excluded_faces += len(labels)
+            continue
+        faces = tuple(
+            replace(face, label=label)
+            for face, label in zip(photo.faces, labels, strict=True)
+            if label != EXCLUDE_FACE
+        )
+        excluded_faces += len(labels) - len(faces)
+        emptied += bool(labels) and not faces
+        photos.append(replace(photo, source=name, faces=faces))
+    before = Counter(face.label for photo in dataset.photos for face in photo.faces)
+    return Recoded(
+        tuple(photos),
+        dict(sorted(before.items())),
+        excluded_faces,
+        excluded_photos,
+        emptied,
+        dict(sorted(resolved.items())),
+    )

@@ -1,0 +1,329 @@
+"""Decisions of reviewers laid over datasets as read; the datasets' own files stay untouched."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from data_prep.base.boxes import DegenerateBoxError, clip_box, overlap
+from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding
+from data_prep.decisions.ledger import Decision, Key, LedgerFile, merge_ledgers
+from data_prep.decisions.locate import (
+    SAME_FACE,
+    FoundFace,
+    PhotoFinder,
+    Reason,
+    clip_to_photo,
+    find_face,
+    is_same_box,
+)
+from data_prep.prepare.survey import SurveyedFace, SurveyedPhoto
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What a decision wants of the face it is about.
+
+    Attributes:
+        decision: The decision.
+        found: The face as the dataset has it.
+        outcome: The face as it should be, box clipped to the photo; None where it should go.
+    """
+
+    decision: Decision
+    found: FoundFace
+    outcome: Face | None
+
+
+@dataclass(frozen=True)
+class Opinions:
+    """The opinions on each face, and the decisions that no face fits.
+
+    Attributes:
+        by_face: By key of the face as the data are now: the latest of each reviewer, earliest
+            first.
+        unfit: Decisions with the reason.
+    """
+
+    by_face: dict[Key, list[Opinion]]
+    unfit: list[tuple[Decision, Reason]]
+
+
+def form_opinions(decisions: Sequence[Decision], finder: PhotoFinder) -> Opinions:
+    """Find the face of each decision.
+
+    A decision that fits no face as the dataset has it may fit one as an earlier decision made it:
+    that is what a second round of review is shown.
+
+    Args:
+        decisions: All that stand, in the order they were made.
+        finder: Knows the photos of the decisions.
+    """
+    latest = {(decision.key, decision.by): decision for decision in decisions}
+    formed: dict[Key, list[Opinion]] = {}
+    by_face: dict[Key, dict[str, Opinion]] = {}
+    unfit: list[tuple[Decision, Reason]] = []
+    for decision in decisions:
+        is_latest = latest[decision.key, decision.by] is decision
+        opinion = _form_opinion(decision, finder, formed)
+        if isinstance(opinion, Opinion):
+            key = opinion.found.key
+            formed.setdefault(key, []).append(opinion)
+            if is_latest:
+                views = by_face.setdefault(key, {})
+                views.pop(decision.by, None)  # So that the order is that of the latest.
+                views[decision.by] = opinion
+        elif is_latest:
+            unfit.append((decision, opinion))
+    return Opinions({key: list(views.values()) for key, views in by_face.items()}, unfit)
+
+
+def agree(opinions: Sequence[Opinion]) -> bool:
+    """Whether all want the same of a face.
+
+    That is, all want it to go, or all want the same class and boxes that overlap by `SAME_FACE`,
+    since no two people draw the same box.
+    """
+    first, *others = [opinion.outcome for opinion in opinions]
+    if first is None:
+        return all(other is None for other in others)
+    return all(
+        other is not None
+        and other.label == first.label
+        and overlap(other.box, first.box) >= SAME_FACE
+        for other in others
+    )
+
+
+def _form_opinion(
+    decision: Decision, finder: PhotoFinder, formed: dict[Key, list[Opinion]]
+) -> Opinion | Reason:
+    photos = finder.find(decision)
+    if isinstance(photos, str):
+        return photos
+    found = find_face(decision, photos)
+    if isinstance(found, FoundFace) and not found.is_done:
+        return _weigh(decision, found, found.face)
+    earlier = _find_earlier(decision, photos, formed)
+    if earlier is not None and earlier.outcome is not None:
+        return _weigh(decision, replace(earlier.found, is_done=False), earlier.outcome)
+    return Opinion(decision, found, found.face) if isinstance(found, FoundFace) else found
+
+
+def _weigh(decision: Decision, found: FoundFace, shown: Face) -> Opinion | Reason:
+    """What a decision makes of a face that was shown to the reviewer."""
+    if decision.action == "drop":
+        return Opinion(decision, found, None)
+    face = replace(shown, label=decision.to or shown.label)
+    if decision.to_box is not None:
+        box = clip_to_photo(decision.to_box, found.photo)
+        if box is None:
+            return "box-outside"
+        face = replace(face, box=box)
+    return Opinion(decision, found, face)
+
+
+def _find_earlier(
+    decision: Decision, photos: Sequence[AnnotatedPhoto], formed: dict[Key, list[Opinion]]
+) -> Opinion | None:
+    """An opinion that made a face what this decision was made on."""
+    faces = [FoundFace(photo, face) for photo in photos for face in photo.faces]
+    opinions = [opinion for item in faces for opinion in formed.get(item.key, ())]
+    for opinion in opinions:
+        outcome = opinion.outcome
+        if (
+            outcome is not None
+            and outcome.label == decision.given
+            and is_same_box(outcome.box, decision.box)
+        ):
+            return opinion
+    return None
+
+
+Effect = Literal["relabel", "rebox", "drop", "keep"]
+"""What became of a face; `keep`: it is as the dataset has it."""
+
+EFFECTS: tuple[Effect, ...] = ("relabel", "rebox", "drop", "keep")
+
+REASONS: dict[str, str] = {
+    "source-absent": "no dataset of this name is read",
+    "photo-gone": "the photo is not there, under this name or another",
+    "photo-changed": "the photo is not the file that was looked at",
+    "face-gone": "no face is there",
+    "faces-alike": "several faces have this class and box",
+    "label-changed": "the class is not the one that was looked at",
+    "box-moved": "the box is not the one that was looked at",
+    "box-outside": "the new box lies outside the photo",
+    "already": "nothing to do, the data are as decided",
+    "disputed": "reviewers disagree",
+}
+"""Why decisions are not applied, in words."""
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """Datasets with decisions applied.
+
+    Attributes:
+        datasets: The datasets, faces changed or dropped; objects keep their numbers.
+        record: What the manifest tells: `ledgers` (`file`, `sha256`, `lines`), faces by what
+            became of them (`applied`), decisions by why they were not applied (`not_applied`).
+        findings: Every decision that was not applied with the reason, and what ledgers warn of.
+    """
+
+    datasets: tuple[Dataset, ...]
+    record: dict[str, Any]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class _Change:
+    """A face's new class, and its new box where it was drawn anew."""
+
+    label: str
+    box: Box | None
+
+
+def apply_ledgers(datasets: Sequence[Dataset], ledgers: Sequence[LedgerFile]) -> Overlay:
+    """Apply the decisions that stand to datasets as read.
+
+    A decision fits the face with the class and box it was made on, whatever its number, in the
+    photo with the same bytes, whatever its name, inside the same source. It also fits a face that
+    an earlier decision brought to that class and box, as a second round of review shows it.
+
+    Of one reviewer's decisions on a face the latest counts. Where reviewers agree (see `agree`)
+    the latest is applied; otherwise the face is disputed and stays as it is until one of them
+    decides anew or takes the decision back.
+
+    Args:
+        datasets: What was read.
+        ledgers: Ledgers in any order.
+    """
+    decisions = merge_ledgers(ledgers)
+    opinions = form_opinions(decisions, PhotoFinder(datasets, decisions))
+    findings = [
+        Finding("", "torn-ledger", warning, dropped=False)
+        for file in ledgers
+        for warning in file.ledger.warnings
+    ]
+    findings += [_tell_unfit(decision, reason) for decision, reason in opinions.unfit]
+    reasons: Counter[str] = Counter(reason for _, reason in opinions.unfit)
+    applied: Counter[str] = Counter()
+    changes: dict[Key, _Change | None] = {}
+    for key, views in opinions.by_face.items():
+        if not agree(views):
+            reasons["disputed"] += len(views)
+            findings.append(_tell_dispute(views))
+            continue
+        done = [view.decision for view in views if view.found.is_done]
+        reasons["already"] += len(done)
+        findings += [_tell_unfit(decision, "already") for decision in done]
+        if len(done) < len(views):
+            effect = _name_effect(views[-1])
+            applied[effect] += 1
+            changes[key] = _make_change(views[-1], effect)
+    record = {
+        "ledgers": [_describe_ledger(file) for file in ledgers],
+        "applied": {effect: applied[effect] for effect in EFFECTS if applied[effect]},
+        "not_applied": {reason: reasons[reason] for reason in REASONS if reasons[reason]},
+    }
+    changed = (
+        replace(dataset, photos=tuple(_change_photo(photo, changes) for photo in dataset.photos))
+        for dataset in datasets
+    )
+    return Overlay(tuple(changed), record, tuple(findings))
+
+
+def restore_faces(
+    surveyed: Sequence[SurveyedPhoto], datasets: Sequence[Dataset]
+) -> list[SurveyedPhoto]:
+    """Surveyed photos with the faces they had before decisions were applied.
+
+    Args:
+        surveyed: One record for each photo of `datasets`, in that order.
+        datasets: What was read.
+
+    Returns:
+        The same photos with faces that have no blur score and no crop.
+    """
+    photos = [photo for dataset in datasets for photo in dataset.photos]
+    return [
+        replace(record, faces=tuple(_survey_as_read(record, photo)))
+        for record, photo in zip(surveyed, photos, strict=True)
+    ]
+
+
+def describe_overlay(record: Mapping[str, Any]) -> str:
+    """What the record of an overlay tells, in one line for a person."""
+    parts = []
+    for title in ("applied", "not_applied"):
+        counts: Mapping[str, int] = record[title]
+        more = ", ".join(f"{count} {name.replace('-', ' ')}" for name, count in counts.items())
+        number = f"{sum(counts.values())} {title.replace('_', ' ')}"
+        parts.append(f"{number} ({more})" if more else number)
+    return "; ".join(parts)
+
+
+def _survey_as_read(record: SurveyedPhoto, photo: AnnotatedPhoto) -> Iterator[SurveyedFace]:
+    if record.fingerprint is None:  # The photo can't be read.
+        return
+    for face in photo.faces:
+        with suppress(DegenerateBoxError):
+            box, _ = clip_box(face.box, record.width, record.height)
+            yield SurveyedFace(replace(face, box=box), 0.0, "")
+
+
+def _name_effect(view: Opinion) -> Effect:
+    if view.outcome is None:
+        return "drop"
+    if not is_same_box(view.outcome.box, view.found.face.box):
+        return "rebox"
+    return "keep" if view.outcome.label == view.found.face.label else "relabel"
+
+
+def _make_change(view: Opinion, effect: Effect) -> _Change | None:
+    if view.outcome is None:
+        return None
+    # A box that was only clipped stays as annotated: reading clips it again.
+    return _Change(view.outcome.label, view.outcome.box if effect == "rebox" else None)
+
+
+def _change_photo(photo: AnnotatedPhoto, changes: Mapping[Key, _Change | None]) -> AnnotatedPhoto:
+    faces: list[Face] = []
+    for face in photo.faces:
+        key = (photo.source, photo.image, face.object)
+        if key not in changes:
+            faces.append(face)
+        elif (change := changes[key]) is not None:
+            faces.append(replace(face, label=change.label, box=change.box or face.box))
+    return replace(photo, faces=tuple(faces))
+
+
+def _describe_ledger(file: LedgerFile) -> dict[str, Any]:
+    return {
+        "file": str(file.path.resolve()),
+        "sha256": file.sha256,
+        "lines": len(file.ledger.decisions),
+    }
+
+
+def _show(decision: Decision) -> str:
+    to = f" {decision.to}" if decision.to else ""
+    return f"'{decision.action}{to}' of {decision.by} at {decision.at}"
+
+
+def _tell_unfit(decision: Decision, reason: str) -> Finding:
+    photo = f"{decision.source}/{decision.image}"
+    kind = "decision-in-data" if reason == "already" else "unfit-decision"
+    message = f"{photo}: object {decision.object}: {_show(decision)}: {REASONS[reason]}."
+    return Finding(photo, kind, message, dropped=False)
+
+
+def _tell_dispute(views: Sequence[Opinion]) -> Finding:
+    source, image, index = views[0].found.key
+    wishes = ", ".join(_show(view.decision) for view in views)
+    message = f"{source}/{image}: object {index}: reviewers disagree: {wishes}."
+    return Finding(f"{source}/{image}", "disputed-decision", message, dropped=False)

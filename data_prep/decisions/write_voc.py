@@ -1,0 +1,211 @@
+"""A folder of corrected PASCAL VOC files, for other tools."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lxml import etree
+
+from data_prep.base.boxes import write_number
+from data_prep.base.errors import DatasetError
+from data_prep.base.files import make_folder, write_atomically, write_json
+from data_prep.base.labels import ALIASES, UnknownLabelError, canonical_label
+from data_prep.base.output_folder import refuse_dataset_folders, refuse_other_files
+from data_prep.base.progress import show_progress
+from data_prep.base.records import AnnotatedPhoto, Box, Dataset
+from data_prep.formats.voc import AnnotationError, parse_voc
+
+# What may stand around the root element. The parser does not give it back as it was, so it is
+# taken from the file's text.
+_PROLOGUE = re.compile(r"(?:[^<]|<!--.*?-->|<\?.*?\?>|<!DOCTYPE[^>\[]*(?:\[.*?\]\s*)?>)*", re.S)
+_EPILOGUE = re.compile(r"</annotation\s*>((?:\s|<!--.*?-->|<\?.*?\?>)*)\Z", re.S)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A new class name and a new box for a face; None leaves what is there."""
+
+    name: str | None = None
+    box: Box | None = None
+
+
+def edit_voc(path: Path, edits: Mapping[int, Edit | None], *, name: str | None = None) -> bytes:
+    """The bytes of a VOC file with some objects changed, and removed where the edit is None.
+
+    Everything else stays: unknown elements and attributes, comments, their order, white space,
+    line ends, the encoding. Inside the root element, spellings that mean the same in XML may
+    differ (`<a></a>` and `<a/>`, quotes of attributes, numbered characters).
+
+    Args:
+        path: The file; it is only read.
+        edits: By the object's index in the file.
+        name: How to call it in messages; its path when None.
+
+    Raises:
+        AnnotationError: The file can't be read, is not VOC, has no such object, or is in an
+            encoding that can't be written.
+    """
+    name = name or str(path)
+    root = parse_voc(path, name)
+    objects = root.findall("object")
+    for index, edit in edits.items():
+        if index >= len(objects):
+            raise AnnotationError(f"{name}: has no object {index}; was it changed meanwhile?")
+        if edit is None:
+            _remove(objects[index])
+        else:
+            _change(objects[index], edit, name)
+    return _serialise(root, path.read_bytes(), name)
+
+
+def _change(element: etree._Element, edit: Edit, name: str) -> None:
+    texts = {} if edit.name is None else {"name": edit.name}
+    if edit.box is not None:
+        for tag, value in zip(Box._fields, edit.box, strict=True):
+            texts[f"bndbox/{tag}"] = write_number(value)
+    for tag, text in texts.items():
+        child = element.find(tag)
+        if child is None:
+            raise AnnotationError(f"{name}: an object lost its <{tag}>; was it changed meanwhile?")
+        old = child.text or ""
+        # Blanks around it stay.
+        child.text = old.replace(old.strip(), text, 1) if old.strip() else text
+
+
+def _remove(element: etree._Element) -> None:
+    """Remove an element and the white space before it; text behind it stays."""
+    parent, before = element.getparent(), element.getprevious()
+    if parent is None:
+        return
+    kept = (parent.text if before is None else before.tail) or ""
+    tail = element.tail or ""
+    text = kept + tail if kept.strip() else tail
+    if before is None:
+        parent.text = text
+    else:
+        before.tail = text
+    element.tail = None
+    parent.remove(element)
+
+
+def _serialise(root: etree._Element, data: bytes, name: str) -> bytes:
+    encoding = root.getroottree().docinfo.encoding or "UTF-8"
+    body = etree.tostring(root, encoding="unicode", with_tail=False)
+    try:
+        text = data.decode(encoding)
+        if "\r\n" in text:
+            body = body.replace("\n", "\r\n")
+        before, after = _PROLOGUE.match(text), _EPILOGUE.search(text)
+        whole = (before.group() if before else "") + body + (after.group(1) if after else "")
+        return whole.encode(encoding, "xmlcharrefreplace")
+    except (LookupError, UnicodeError) as error:
+        raise AnnotationError(
+            f"{name}: its encoding, {encoding}, can't be written; save it as UTF-8."
+        ) from error
+
+
+RECORD = "voc.json"
+"""Marks a folder as written here, and lists the files that differ from the datasets'."""
+
+
+def check_voc_folder(out: Path, datasets: Sequence[Dataset]) -> None:
+    """Refuse to write over anything but what was written here before, and other formats.
+
+    Raises:
+        DatasetError: A dataset does not consist of VOC files.
+        OutputError: A source's part of the folder is a dataset, lies in one, or holds one; or the
+            folder has other files.
+    """
+    for dataset in datasets:
+        other = next((p for p in dataset.photos if not p.annotation.lower().endswith(".xml")), None)
+        if other is not None:
+            raise DatasetError(
+                f"{dataset.root}: --write-voc corrects VOC files, but this dataset has others "
+                f"({other.annotation}); write it in any format with: python -m data_prep convert "
+                f"{dataset.root} --decisions LEDGER"
+            )
+    folders = {out / dataset.source for dataset in datasets}
+    folders |= {(out / p.source / p.annotation).parent for d in datasets for p in d.photos}
+    refuse_dataset_folders(folders, [dataset.root for dataset in datasets], "--write-voc")
+    refuse_other_files(out, RECORD, "--write-voc", mark="changed")
+
+
+def write_voc(
+    original: Sequence[Dataset],
+    corrected: Sequence[Dataset],
+    out: Path,
+    *,
+    aliases: Mapping[str, str] = ALIASES,
+) -> list[str]:
+    """Write every annotation file that is used to `out/<source>/`, its path kept.
+
+    Only class names and boxes of changed faces are touched, and dropped objects are gone (see
+    `edit_voc`); files without a change are copied byte for byte. A class is called what its
+    dataset mostly calls it.
+
+    Args:
+        original: Datasets as read.
+        corrected: The same with decisions applied.
+        out: The folder; see `check_voc_folder`.
+        aliases: Other names of classes that the datasets were read with.
+
+    Returns:
+        The files with changes, as `source/path`.
+
+    Raises:
+        AnnotationError: A file was changed meanwhile, or its encoding can't be written.
+        OutputError: The folder can't be written, or not without harm.
+    """
+    check_voc_folder(out, original)
+    make_folder(out)
+    # First of all, so that a half-written folder is known for ours the next time.
+    write_json(out / RECORD, {"changed": None})
+    changed: list[str] = []
+    for before, after in zip(original, corrected, strict=True):
+        names = _name_classes(before, aliases)
+        pairs = list(zip(before.photos, after.photos, strict=True))
+        for old, new in show_progress(pairs, len(pairs), f"writing annotations of {before.source}"):
+            name, path = f"{old.source}/{old.annotation}", old.root / old.annotation
+            edits = _list_edits(old, new, names)
+            if edits:
+                changed.append(name)
+            data = edit_voc(path, edits, name=name) if edits else path.read_bytes()
+            write_atomically(out / old.source / old.annotation, data)
+    write_json(out / RECORD, {"changed": changed})
+    return changed
+
+
+def _list_edits(
+    old: AnnotatedPhoto, new: AnnotatedPhoto, names: Mapping[str, str]
+) -> dict[int, Edit | None]:
+    corrected = {face.object: face for face in new.faces}
+    edits: dict[int, Edit | None] = {}
+    for face in old.faces:
+        after = corrected.get(face.object)
+        if after is None:
+            edits[face.object] = None
+        elif after != face:
+            label = names.get(after.label, after.label) if after.label != face.label else None
+            edits[face.object] = Edit(label, after.box if after.box != face.box else None)
+    return edits
+
+
+def _name_classes(dataset: Dataset, aliases: Mapping[str, str]) -> dict[str, str]:
+    """What a dataset mostly calls each class: another name could be a new class to other tools."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for photo in dataset.photos:
+        root = parse_voc(photo.root / photo.annotation, f"{photo.source}/{photo.annotation}")
+        for element in root.findall("object"):
+            written = (element.findtext("name") or "").strip()
+            try:
+                counts[canonical_label(written, aliases), written] += 1
+            except UnknownLabelError:  # Only objects without a name come this far.
+                continue
+    names: dict[str, str] = {}
+    for (label, written), _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        names.setdefault(label, written)
+    return names

@@ -1,0 +1,137 @@
+"""What every reader of a dataset format owes the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from data_prep.base.labels import ALIASES, CLASSES, canonical_label
+from data_prep.base.records import Dataset, Finding
+from data_prep.formats.exif_frame import FramedPhoto
+from data_prep.formats.photo_match import DatasetFiles
+
+
+class Format(StrEnum):
+    """Formats of annotated datasets, by the names of the command line."""
+
+    VOC = "voc"
+    YOLO = "yolo"
+    COCO = "coco"
+    CSV = "csv"
+    CROPS = "crops"
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What can't be told from the files.
+
+    Attributes:
+        aliases: Other names of classes, keyed by their normalised form.
+        classes: The classes there are; None takes every name as it is written.
+        format: Recognised when None.
+        names: File of class names for ids; looked for in the dataset when None.
+        columns: Column of a CSV table for each field, such as `{"image": "file"}`.
+        crop_scale: Of folders of ready crops: their side as a multiple of the face's longer side.
+    """
+
+    aliases: Mapping[str, str] = field(default_factory=lambda: dict(ALIASES))
+    classes: Sequence[str] | None = CLASSES
+    format: Format | None = None
+    names: Path | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    crop_scale: float = 1.0
+
+    def label(self, name: str) -> str:
+        """The class that a name in the data means.
+
+        Raises:
+            UnknownLabelError: The name is not known; the message suggests the nearest known one.
+        """
+        if self.classes is None:
+            return name.strip()
+        return canonical_label(name, self.aliases, self.classes)
+
+
+class Reader(Protocol):
+    """Reads one format.
+
+    A reader leaves out single photos and faces with faults, each with a `Finding` that names the
+    file and line; it raises for what would quietly change the data or leaves nothing to use.
+    """
+
+    def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
+        """A file or folder that shows that the dataset is in this format, or None."""
+
+    def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
+        """Read the dataset.
+
+        Raises:
+            DatasetError: There is no annotation or no photo, or it can't be read as a whole.
+            InputError: A file of class names can't be used.
+            UnknownLabelError: An annotation uses an unknown class name; reading stops there, since
+                leaving such faces out would quietly change the data.
+        """
+
+
+IMAGES = "images"
+"""The folder that photos lie in by the custom of the field."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a writer wrote.
+
+    Attributes:
+        files: Annotation files below the folder, with forward slashes.
+        left_out: How many of what the format can't hold, such as `{"difficult flags": 3}`.
+        findings: Photos and faces that could not be written, with reasons.
+        refused: Photos that must not be there either, by their place in the folder.
+    """
+
+    files: tuple[str, ...]
+    left_out: Mapping[str, int]
+    findings: tuple[Finding, ...] = ()
+    refused: frozenset[str] = frozenset()
+
+
+class Writer(Protocol):
+    """Writes one format."""
+
+    @property
+    def holds_photos(self) -> bool:
+        """Whether photos belong to a dataset of this format."""
+
+    def place(self, images: Sequence[str]) -> dict[str, str]:
+        """Where photos go below the folder, by their path in the dataset that was read."""
+
+    def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
+        """Write the annotations of photos.
+
+        Args:
+            photos: In order; `image` as `place` said.
+            classes: All class names, in the order of their numbers.
+            folder: Existing folder.
+
+        Raises:
+            DatasetError: The format can't hold a name.
+            OutputError: A file can't be written.
+        """
+
+
+def order_classes(names: Iterable[str]) -> list[str]:
+    """Class names in the order of their numbers: the mask classes first, others by name."""
+    ranks = {label: rank for rank, label in enumerate(CLASSES)}
+    return sorted(set(names), key=lambda name: (ranks.get(name, len(ranks)), name))
+
+
+def count_renumbered(photos: Sequence[FramedPhoto]) -> int:
+    """Faces whose number in their file is not their place in it, as where one was dropped."""
+    return sum(face.object != place for p in photos for place, face in enumerate(p.faces))
+
+
+def count_left_out(**counts: int) -> dict[str, int]:
+    """Counts that are not 0, by name with blanks for underscores."""
+    return {name.replace("_", " "): count for name, count in counts.items() if count}

@@ -1,0 +1,155 @@
+"""Datasets of ready face crops in folders called after the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from data_prep.base.crop import CROP_SCALE, crop_face
+from data_prep.base.errors import DatasetError
+from data_prep.base.files import write_atomically
+from data_prep.base.labels import CLASSES, UnknownLabelError
+from data_prep.base.photo import PhotoError, Size, read_photo, upright_size
+from data_prep.base.progress import show_progress
+from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding
+from data_prep.formats.contracts import ReadOptions, Written, count_left_out
+from data_prep.formats.exif_frame import FramedPhoto
+from data_prep.formats.photo_match import DatasetFiles
+from data_prep.prepare.survey import crop_name, encode_crop
+
+
+class CropsReader:
+    """Reads `<class>/*.jpg`, also below folders of splits; each photo is one face.
+
+    The face is the middle of the photo, `1 / crop_scale` of its sides; the photo is its own
+    annotation.
+    """
+
+    def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
+        """The first photo, when every folder that holds photos is called after a class."""
+        if not files.photos:
+            return None
+        if options.classes is None:
+            # Any folder of photos would do; the mask classes show which are meant as classes.
+            options = replace(options, classes=CLASSES)
+        folders = {path.parent for path in files.photos}
+        is_named = files.root not in folders and all(_is_class(f.name, options) for f in folders)
+        return files.photos[0] if is_named else None
+
+    def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
+        """Read the dataset; see `Reader`."""
+        if options.crop_scale < 1:
+            raise DatasetError(f"--crop-scale {options.crop_scale:g}: use a number from 1.")
+        findings = list(files.findings)
+        photos: list[AnnotatedPhoto] = []
+        used: set[str] = set()
+        labels: dict[Path, str] = {}
+        for path in files.photos:
+            folder, image = path.parent, files.relative(path)
+            if folder == files.root:
+                continue
+            if folder not in labels:
+                labels[folder] = _find_label(files, folder, options)
+            used.add(image)
+            try:
+                size = upright_size(path)
+            except PhotoError as error:
+                name = files.call(path)
+                findings.append(Finding(name, "unreadable-photo", str(error), dropped=True))
+                continue
+            face = Face(0, labels[folder], _find_middle(size, options.crop_scale))
+            photos.append(AnnotatedPhoto(files.source, files.root, image, image, *size, (face,)))
+        if not used:
+            raise DatasetError(f"{files.root}: no photo in a folder below it.")
+        findings.extend(files.unused_photos(used))
+        return Dataset(files.source, files.root, tuple(photos), tuple(findings))
+
+
+def _is_class(name: str, options: ReadOptions) -> bool:
+    try:
+        options.label(name)
+    except UnknownLabelError:
+        return False
+    return True
+
+
+def _find_label(files: DatasetFiles, folder: Path, options: ReadOptions) -> str:
+    try:
+        return options.label(folder.name)
+    except UnknownLabelError as error:
+        raise UnknownLabelError(f"{files.call(folder)}: {error}") from error
+
+
+def _find_middle(size: Size, scale: float) -> Box:
+    width, height = size
+    x, y = (width - width / scale) / 2, (height - height / scale) / 2
+    return Box(x, y, width - x, height - y)
+
+
+@dataclass(frozen=True)
+class CropsWriter:
+    """Writes `<class>/<crop>.jpg`, cut as for training.
+
+    Attributes:
+        scale: Crop side as a multiple of the longer box side.
+    """
+
+    scale: float = CROP_SCALE
+
+    @property
+    def holds_photos(self) -> bool:
+        """Crops stand for themselves."""
+        return False
+
+    def place(self, images: Sequence[str]) -> dict[str, str]:
+        """Photos are not part of it; see `Writer`."""
+        return {image: image for image in images}
+
+    def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
+        """Write the crops; see `Writer`."""
+        _check_folder_names(classes)
+        files: list[str] = []
+        findings: list[Finding] = []
+        refused: set[str] = set()
+        for photo in show_progress(photos, len(photos), "cutting crops"):
+            if not photo.faces:
+                continue
+            try:
+                decoded = read_photo(photo.photo.path, fit_size=photo.photo.stated_size)
+            except PhotoError as error:
+                name = f"{photo.photo.source}/{photo.photo.image}"
+                findings.append(Finding(name, "unreadable-photo", str(error), dropped=True))
+                refused.add(photo.image)
+                continue
+            for face in photo.faces:
+                file = f"{face.label}/{crop_name(photo.photo, face.object)}"
+                crop = crop_face(decoded.pixels, face.box, self.scale)
+                write_atomically(folder / file, encode_crop(crop))
+                files.append(file)
+        faces = [face for photo in photos for face in photo.faces if photo.image not in refused]
+        return Written(
+            tuple(files),
+            count_left_out(
+                places_in_the_photo=len(files),
+                difficult_flags=sum(face.difficult for face in faces),
+                photos_without_faces=sum(not photo.faces for photo in photos),
+            ),
+            tuple(findings),
+            frozenset(refused),
+        )
+
+
+def _check_folder_names(classes: Iterable[str]) -> None:
+    """Refuse class names that would lead out of the folder or that no system takes as names.
+
+    Raises:
+        DatasetError: A class can't be a folder.
+    """
+    for label in classes:
+        bad = set(label) & set('/\\:*?"<>|') or not label.isprintable()
+        if bad or not label or label[0] in ". " or label[-1] in ". " or len(label.encode()) > 200:
+            raise DatasetError(
+                f"the class {label!r} can't be the name of a folder; give it another name with "
+                "--canonical and --alias."
+            )

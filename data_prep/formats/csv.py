@@ -1,0 +1,331 @@
+"""Datasets of photos and tables: a face per row."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data_prep.base.boxes import write_number
+from data_prep.base.errors import DatasetError
+from data_prep.base.files import write_atomically
+from data_prep.base.labels import UnknownLabelError
+from data_prep.base.progress import note_unread, show_progress
+from data_prep.base.records import Dataset, Face, Finding
+from data_prep.formats.contracts import ReadOptions, Written
+from data_prep.formats.csv_columns import (
+    ColumnLayout,
+    FaceRow,
+    ViaLayout,
+    check_columns,
+    find_columns,
+    find_layout,
+    find_via_layout,
+    list_missing,
+)
+from data_prep.formats.exif_frame import FramedPhoto
+from data_prep.formats.input_files import InputError, check_length
+from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto, place_photos
+
+SEPARATORS = ",;\t|"
+
+_SNIFFED = 1 << 16
+"""Bytes that are enough for the first row."""
+
+
+@dataclass(frozen=True, slots=True)
+class CsvRow:
+    """A row.
+
+    Attributes:
+        where: File and line it starts on.
+        cells: Its cells without the blanks around them.
+        fault: Why it can't be used, or "".
+    """
+
+    where: str
+    cells: list[str]
+    fault: str = ""
+
+
+def read_start(path: Path) -> dict[str, list[str]]:
+    """The cells of the first row that is not blank, by separator; none if there is no such row."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_SNIFFED)
+    except OSError:
+        return {}
+    # Half a character at the end, or another encoding further down, is no matter here.
+    text = _blank_separator(data.decode(_find_encoding(data), errors="replace"))
+    line = next((line for line in text.splitlines() if line.strip()), "")
+    starts = {}
+    for separator in SEPARATORS if line else "":
+        row = next(csv.reader([line], delimiter=separator, skipinitialspace=True))
+        starts[separator] = [cell.strip() for cell in row]
+    return starts
+
+
+def decode_csv(path: Path, name: str) -> str:
+    """Text of a file in UTF-8, with or without a byte order mark, or in UTF-16 with one.
+
+    Raises:
+        InputError: It can't be read, is empty, or is in another encoding; the message names the
+            first line that shows it.
+    """
+    try:
+        check_length(path)
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{name}: can't be read ({error.strerror or error}).") from error
+    try:
+        text = data.decode(_find_encoding(data))
+        wrong = text.index("\0") if "\0" in text else None
+    except UnicodeDecodeError as error:
+        text, wrong = data[: error.start].decode("latin-1"), error.start
+    if wrong is not None:
+        line = text[:wrong].count("\n") + 1
+        raise InputError(
+            f"{name}:{line}: not text in UTF-8; save the file again as CSV in UTF-8 (in a "
+            "spreadsheet: Save as, CSV UTF-8)."
+        )
+    text = _blank_separator(text)
+    if not text.strip():
+        raise InputError(f"{name}: the file is empty; restore it or remove it.")
+    return text
+
+
+def list_rows(text: str, separator: str, name: str) -> Iterator[CsvRow]:
+    """All rows that are not blank, those with a wrong quote among them."""
+    # Line by line: io.StringIO would hold the text again, four bytes to a letter.
+    lines = (match[0] for match in re.finditer(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z", text))
+    reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
+    while True:
+        line = reader.line_num + 1
+        where = f"{name}:{line}"
+        try:
+            cells = [cell.strip() for cell in next(reader)]
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield CsvRow(where, [], f"not CSV ({error}), down to line {reader.line_num}")
+            continue
+        if any("\n" in cell for cell in cells):
+            fault = f"a quote is not closed before line {reader.line_num}"
+            yield CsvRow(where, cells, fault)
+        elif any(cells):
+            yield CsvRow(where, cells)
+
+
+def _blank_separator(text: str) -> str:
+    """Without the line by which Excel is told the separator; lines keep their number."""
+    return re.sub(r"\Asep=.(?=\r?\n)", "", text)
+
+
+def _find_encoding(data: bytes) -> str:
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return "utf-16" if is_utf16 else "utf-8-sig"
+
+
+TABLES = frozenset({".csv", ".tsv"})
+"""Endings of tables."""
+
+
+class CsvReader:
+    """Reads all tables of faces below a folder; other tables are passed over.
+
+    Known are our own, TensorFlow's, makesense.ai's and VIA's, and any with a header that names
+    photo, class and box; see `csv_columns.FIELDS`. A row with a photo alone is a photo without
+    faces.
+    """
+
+    def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
+        """The first table of faces."""
+        check_columns(options.columns)
+        tables = files.by_suffix(TABLES)
+        return next((path for path in tables if _sniff(read_start(path), options.columns)), None)
+
+    def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
+        """Read the dataset; see `Reader`."""
+        check_columns(options.columns)
+        tables = files.by_suffix(TABLES)
+        sniffed = {path: _sniff(read_start(path), options.columns) for path in tables}
+        known = {path: found for path, found in sniffed.items() if found is not None}
+        if not known:
+            raise DatasetError(explain_tables(files, options.columns))
+        findings: list[Finding] = []
+        broken: list[Finding] = []
+        written: list[WrittenPhoto] = []
+        for path, (separator, layout) in known.items():
+            name = files.call(path)
+            try:
+                text = decode_csv(path, name)
+            except InputError as error:
+                broken.append(Finding(name, "broken-csv", str(error), dropped=True))
+                continue
+            findings += note_unread(name, layout.unread)
+            reader = _TableReader(path, name, options, separator, layout, findings)
+            written.extend(reader.read(text))
+        if len(broken) == len(known):
+            raise DatasetError(" ".join(finding.message for finding in broken[:3]))
+        return place_photos(files, written, [*broken, *findings])
+
+
+@dataclass
+class _Photo:
+    where: str
+    width: int | None
+    height: int | None
+    faces: list[Face] = field(default_factory=list)
+    objects: list[str] = field(default_factory=list)
+    rows: int = 0
+
+    def number_faces(self) -> tuple[Face, ...]:
+        """The faces, numbered as written where every face has a number of its own."""
+        numbers = [int(text) for text in self.objects if text.isdecimal() and len(text) < 10]
+        if len(set(numbers)) != len(self.faces):
+            return tuple(self.faces)
+        return tuple(
+            Face(number, face.label, face.box, face.difficult)
+            for number, face in zip(numbers, self.faces, strict=True)
+        )
+
+
+@dataclass
+class _TableReader:
+    """Reads one table; faults go to a list of findings."""
+
+    path: Path
+    name: str
+    options: ReadOptions
+    separator: str
+    layout: ColumnLayout | ViaLayout
+    findings: list[Finding]
+    labels: dict[str, str] = field(default_factory=dict)
+
+    def read(self, text: str) -> list[WrittenPhoto]:
+        photos: dict[str, _Photo] = {}
+        rows = list_rows(text, self.separator, self.name)
+        layout = self.layout
+        for number, row in enumerate(show_progress(rows, text.count("\n"), f"reading {self.name}")):
+            if number == 0 and layout.has_header:
+                continue
+            if row.fault or len(row.cells) != layout.cells:
+                fault = row.fault or f"{len(row.cells)} cells instead of {layout.cells}"
+                self._leave_out("bad-row", f"{row.where}: {fault}; repair the row.")
+                continue
+            self._add(photos, layout.parse(row.cells, row.where), row.where)
+        return [
+            WrittenPhoto(
+                self.path, image, photo.where, photo.width, photo.height, photo.number_faces()
+            )
+            for image, photo in photos.items()
+        ]
+
+    def _add(self, photos: dict[str, _Photo], row: FaceRow, where: str) -> None:
+        if not row.image:
+            self._leave_out("unnamed-photo", f"{where}: the row names no photo.")
+            return
+        photo = photos.setdefault(row.image, _Photo(where, row.width, row.height))
+        if row.box is None and not row.label and not row.fault:
+            return
+        # Faults keep their number, so that keys of faces are stable.
+        number, photo.rows = photo.rows, photo.rows + 1
+        if row.fault:
+            self._leave_out("bad-box", f"{row.fault} The face is left out.")
+        elif row.box is None:
+            self._leave_out("no-box", f"{where}: class '{row.label}' without a box.")
+        elif not row.label:
+            self._leave_out("unnamed-object", f"{where}: a box without a class.")
+        else:
+            face = Face(number, self._find_label(row.label, where), row.box, row.difficult)
+            photo.faces.append(face)
+            photo.objects.append(row.object)
+
+    def _find_label(self, written: str, where: str) -> str:
+        if written not in self.labels:
+            try:
+                self.labels[written] = self.options.label(written)
+            except UnknownLabelError as error:
+                raise UnknownLabelError(f"{where}: {error}") from error
+        return self.labels[written]
+
+    def _leave_out(self, kind: str, message: str) -> None:
+        self.findings.append(Finding(self.name, kind, message, dropped=True))
+
+
+def _sniff(
+    starts: Mapping[str, list[str]], columns: Mapping[str, str]
+) -> tuple[str, ColumnLayout | ViaLayout] | None:
+    """The separator with which the first row makes sense, and the layout it shows."""
+    for separator, start in starts.items():
+        layout = find_via_layout(start, columns) or find_layout(start, columns)
+        if layout is not None:
+            return separator, layout
+    return None
+
+
+def explain_tables(files: DatasetFiles, columns: Mapping[str, str]) -> str:
+    """Why no table can be used, and what to do."""
+    tables = files.by_suffix(TABLES)
+    if not tables:
+        return f"{files.root}: no table of faces (*.csv) in this folder or below it."
+    try:
+        decode_csv(tables[0], files.call(tables[0]))
+    except InputError as error:
+        return str(error)
+    starts = read_start(tables[0]).values()
+    header = max(starts, key=len)
+    missing = list_missing(find_columns(header, columns))
+    return (
+        f"{files.call(tables[0])}:1: no column for {', '.join(missing)} (found: "
+        f"{', '.join(header)[:200]}); name them with --columns "
+        f"{','.join(f'{name}=COLUMN' for name in missing)}."
+    )
+
+
+TABLE = "annotations.csv"
+COLUMNS: tuple[str, ...] = (
+    *("image", "width", "height", "object", "label"),
+    *("xmin", "ymin", "xmax", "ymax", "difficult"),
+)
+"""A photo without faces has a row with nothing from `object` on."""
+
+
+class CsvWriter:
+    """Writes `annotations.csv`; photos keep their place."""
+
+    holds_photos = True
+
+    def place(self, images: Sequence[str]) -> dict[str, str]:
+        """Photos stay where they are; see `Writer`."""
+        return {image: image for image in images}
+
+    def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
+        """Write the annotations; see `Writer`."""
+        write_atomically(folder / TABLE, tabulate(photos))
+        return Written((TABLE,), {})
+
+
+def tabulate(photos: Sequence[FramedPhoto], more: Sequence[Mapping[str, str]] = ()) -> str:
+    """The table as text.
+
+    Args:
+        photos: In order.
+        more: Values of further columns for each photo, all with the same columns.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*COLUMNS, *(more[0] if more else ())])
+    for photo, values in zip(photos, more or [{}] * len(photos), strict=True):
+        start = (photo.image, photo.width, photo.height)
+        for face in photo.faces:
+            box = map(write_number, face.box)
+            row = (*start, face.object, face.label, *box, int(face.difficult))
+            writer.writerow([*row, *values.values()])
+        if not photo.faces:
+            writer.writerow([*start, *[""] * (len(COLUMNS) - len(start)), *values.values()])
+    return text.getvalue()

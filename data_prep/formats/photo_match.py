@@ -1,0 +1,387 @@
+"""The files of a dataset folder, listed once for all readers, and photos found by name."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from data_prep.base.boxes import look_relative
+from data_prep.base.errors import DatasetError
+from data_prep.base.photo import PHOTO_SUFFIXES
+from data_prep.base.records import AnnotatedPhoto, Dataset, Face, Finding
+from data_prep.formats.input_files import is_text, walk_files
+
+
+@dataclass(frozen=True)
+class DatasetFiles:
+    """Files below a dataset's folder.
+
+    Attributes:
+        source: Name of the dataset: the folder's name.
+        root: The folder.
+        files: Sorted; names starting with a dot are the system's, not the user's, and left out.
+        findings: Files whose names can't be written in UTF-8.
+    """
+
+    source: str
+    root: Path
+    files: tuple[Path, ...]
+    findings: tuple[Finding, ...]
+
+    def by_suffix(self, suffixes: Collection[str]) -> list[Path]:
+        """Files with one of these endings (in lower case, with the dot), whatever their case."""
+        return [file for file in self.files if file.suffix.lower() in suffixes]
+
+    @cached_property
+    def photos(self) -> list[Path]:
+        """Files that look like photos."""
+        return self.by_suffix(PHOTO_SUFFIXES)
+
+    def named(self, names: Collection[str]) -> set[Path]:
+        """Files of these names."""
+        return {path for name in names for path in self._by_name.get(name, ())}
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Path]]:
+        found: dict[str, list[Path]] = {}
+        for path in self.files:
+            found.setdefault(path.name, []).append(path)
+        return found
+
+    def relative(self, path: Path) -> str:
+        """A file's path below the root, with forward slashes."""
+        return path.relative_to(self.root).as_posix()
+
+    def call(self, path: Path) -> str:
+        """How a finding calls a file: `source/path`."""
+        return f"{self.source}/{self.relative(path)}"
+
+    def unused_photos(self, used: Collection[str]) -> list[Finding]:
+        """A note, no fault, for photos that nobody has annotated yet, as folders often hold.
+
+        Args:
+            used: Photos in use, relative to the root.
+        """
+        names = [self.call(path) for path in self.photos if self.relative(path) not in used]
+        return [
+            Finding(
+                name,
+                "photo-without-annotation",
+                f"{name}: no annotation names this photo; it is not used.",
+                dropped=False,
+            )
+            for name in names
+        ]
+
+
+ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"})
+"""Endings of files that have to be unpacked first."""
+
+ANNOTATIONS = frozenset({".xml", ".txt", ".json", ".csv", ".tsv", ".yaml", ".yml"})
+"""Endings of files that may tell of faces."""
+
+_ALONE = frozenset({".json", ".csv", ".tsv"})
+"""Endings of files that annotate many photos and can be given instead of their folder."""
+
+
+def list_dataset(root: Path) -> DatasetFiles:
+    """List the files below a dataset's folder.
+
+    Args:
+        root: The folder; or one table or JSON file in it, and the other annotations are not there.
+
+    Raises:
+        DatasetError: The folder is missing, or is a file that can't stand for it.
+    """
+    folder = find_folder(root)
+    if folder == root:
+        return _list_folder(root)
+    listed = _list_folder(folder)
+    others = ANNOTATIONS - {".yaml", ".yml"}
+    kept = [path for path in listed.files if path == root or path.suffix.lower() not in others]
+    if not any(path.suffix.lower() in PHOTO_SUFFIXES for path in kept):
+        raise DatasetError(f"{root}: no photo beside it or below; give the folder of both.")
+    return replace(listed, files=tuple(kept))
+
+
+def find_folder(root: Path) -> Path:
+    """The folder of a dataset that is given as one of its files, or the folder itself.
+
+    Raises:
+        DatasetError: It is a file that can't stand for its folder.
+    """
+    if not root.is_file():
+        return root
+    if root.suffix.lower() in ARCHIVES:
+        raise DatasetError(explain_archive(root))
+    if root.suffix.lower() not in _ALONE:
+        raise DatasetError(f"{root}: a file; give the folder of the dataset.")
+    return root.parent
+
+
+def explain_archive(path: Path) -> str:
+    """What to do with a dataset that is packed."""
+    tool = "zipfile" if path.suffix.lower() == ".zip" else "tarfile"
+    folder = path.name.split(".")[0] or "dataset"
+    return (
+        f"{path}: an archive; unpack it and give the folder: python -m {tool} -e {path.name} "
+        f"{folder}"
+    )
+
+
+def _list_folder(root: Path) -> DatasetFiles:
+    if not root.is_dir():
+        raise DatasetError(f"{root}: no such folder.")
+    source = root.resolve().name
+    findings: list[Finding] = []
+    files: list[Path] = []
+    for path in walk_files(root, lambda error: findings.append(_describe_unread(source, error))):
+        if is_text(str(path.relative_to(root))):
+            files.append(path)
+        elif path.suffix.lower() in ANNOTATIONS | PHOTO_SUFFIXES:
+            name = f"{source}/" + os.fsencode(path.relative_to(root)).decode(errors="replace")
+            message = f"{name}: the file's name is not valid UTF-8; rename it."
+            findings.append(Finding(name, "bad-name", message, dropped=True))
+    return DatasetFiles(source, root, tuple(files), tuple(findings))
+
+
+class PhotoFinder:
+    """Finds photos by name, then by stem.
+
+    Of several, the one whose folders are those written before the name, if any are; then the one
+    with the name's case; then the one nearest to the annotation, as where parts of a dataset
+    number their photos alike; then the one with the annotation's stem; then the one with the
+    shortest path.
+    """
+
+    def __init__(self, photos: Sequence[Path]) -> None:
+        self._by_name: dict[str, list[Path]] = {}
+        self._by_stem: dict[str, list[Path]] = {}
+        for photo in photos:
+            self._by_name.setdefault(_fold(photo.name), []).append(photo)
+            self._by_stem.setdefault(_fold(photo.stem), []).append(photo)
+
+    def find(self, annotation: Path, filename: str) -> Path | None:
+        """The photo that an annotation file of its own is about.
+
+        Args:
+            annotation: The file; its stem is looked for last.
+            filename: The photo as written in it, or "".
+        """
+        # Exporters on Windows write whole paths; only the last part can be of use here.
+        written = PureWindowsPath(filename).name
+        name = _fold(written)
+        candidates = (
+            self._by_name.get(name)
+            or self._by_stem.get(PureWindowsPath(name).stem)
+            or self._by_stem.get(_fold(annotation.stem))
+        )
+        if not candidates:
+            return None
+
+        def rank(photo: Path) -> tuple[int | bool, ...]:
+            return (
+                -_count_shared_ends(photo, filename),
+                photo.name != written,
+                -len(Path(os.path.commonpath([photo.parent, annotation.parent])).parts),
+                photo.stem != annotation.stem,
+                len(photo.parts),
+            )
+
+        return min(candidates, key=lambda photo: (rank(photo), photo))
+
+
+def _describe_unread(source: str, error: OSError) -> Finding:
+    name = os.fsencode(error.filename).decode(errors="replace")
+    message = f"{name}: the folder can't be read ({error.strerror}); what is in it is left out."
+    return Finding(source, "unreadable-folder", message, dropped=True)
+
+
+def _count_shared_ends(photo: Path, written: str) -> int:
+    """How many parts, from the last on, a photo's path and one written elsewhere have alike."""
+    count = 0
+    parts = zip(reversed(photo.parts), reversed(PureWindowsPath(written).parts), strict=False)
+    for one, other in parts:
+        if _fold(one) != _fold(other):
+            break
+        count += 1
+    return count
+
+
+def _fold(name: str) -> str:
+    """One form of a name, whatever its case and however the system composes its accents."""
+    return unicodedata.normalize("NFC", name).lower()
+
+
+@dataclass(frozen=True)
+class WrittenPhoto:
+    """A photo and its faces as one annotation file has them.
+
+    Attributes:
+        annotation: The file.
+        image: The photo's path as written.
+        where: File and line, or index, for messages.
+        width, height: Stated size in pixels, or None.
+        faces: The faces, boxes not yet clipped.
+    """
+
+    annotation: Path
+    image: str
+    where: str
+    width: int | None
+    height: int | None
+    faces: tuple[Face, ...]
+
+
+def place_photos(
+    files: DatasetFiles, written: Sequence[WrittenPhoto], findings: Sequence[Finding]
+) -> Dataset:
+    """Make a dataset of photos that several annotation files may name.
+
+    A photo that is not there, that can't be told from others, or that is annotated already, is
+    left out with a finding.
+
+    Args:
+        files: What is in the folder.
+        written: The photos; of two for one file the first counts.
+        findings: What is wrong already.
+
+    Raises:
+        DatasetError: There is no photo, or the boxes are no pixels.
+    """
+    if not files.photos:
+        names = ", ".join(sorted({files.call(photo.annotation) for photo in written})[:3])
+        raise DatasetError(
+            f"{files.root}: annotations ({names}) but no photo in this folder or below it; put the "
+            "photos there."
+        )
+    if look_relative([face.box for photo in written for face in photo.faces]):
+        raise DatasetError(
+            f"{files.root}: all coordinates lie between 0 and 1, so they are no pixels; multiply "
+            "them by width and height of the photo."
+        )
+    found = [*files.findings, *findings]
+    photos: dict[str, AnnotatedPhoto] = {}
+    for photo, options in zip(written, match_photos(files, written), strict=True):
+        name, relative = files.call(photo.annotation), files.relative(photo.annotation)
+        lost = f"it and its {len(photo.faces)} faces are left out."
+        if not options:
+            message = f"{photo.where}: its photo '{photo.image}' is not in the folder; {lost}"
+            found.append(Finding(name, "missing-photo", message, dropped=True))
+            continue
+        if len(options) > 1:
+            shown = ", ".join(files.relative(path) for path in options[:3])
+            message = (
+                f"{photo.where}: '{photo.image}' could be any of {len(options)} photos, such as "
+                f"{shown}; {lost} Write the path below the folder."
+            )
+            found.append(Finding(name, "ambiguous-photo", message, dropped=True))
+            continue
+        image = files.relative(options[0])
+        if image in photos:
+            message = f"{photo.where}: {image} is already annotated in {photos[image].annotation}"
+            found.append(Finding(name, "second-annotation", f"{message}; {lost}", dropped=True))
+            continue
+        photos[image] = AnnotatedPhoto(
+            files.source, files.root, image, relative, photo.width, photo.height, photo.faces
+        )
+    found.extend(files.unused_photos(photos))
+    return Dataset(
+        files.source, files.root, tuple(photos[image] for image in sorted(photos)), tuple(found)
+    )
+
+
+def match_photos(files: DatasetFiles, written: Sequence[WrittenPhoto]) -> list[list[Path]]:
+    """The photos on disk that each written one may be: one as a rule, none, or several.
+
+    In turn: one path ends with the other; the same, whatever the ending; and, only where an
+    annotation file has found no photo so, the same file name or stem in any folder. Otherwise the
+    folders do correspond, and an equal name in another one is another photo. Of several the one
+    nearest to the annotation file counts, then the one in a folder that the file is called after
+    (`train` for `instances_train.json`). Case and the form of accents matter only where they tell
+    photos apart.
+    """
+    index = _Index(files)
+    found = [index.find_by_path(photo) for photo in written]
+    placed = {photo.annotation for photo, options in zip(written, found, strict=True) if options}
+    return [
+        index.choose(photo, options or index.find_by_name(photo))
+        if options or photo.annotation not in placed
+        else []
+        for photo, options in zip(written, found, strict=True)
+    ]
+
+
+class _Index:
+    """Photos by every end of their path, with the file's ending and without."""
+
+    def __init__(self, files: DatasetFiles) -> None:
+        self._files = files
+        self._parts = {path: _split(files.relative(path)) for path in files.photos}
+        self._by_end: dict[tuple[str, ...], list[Path]] = {}
+        for path, parts in self._parts.items():
+            for whole in (parts, _strip(parts)):
+                for end in _ends(whole):
+                    self._by_end.setdefault(end, []).append(path)
+
+    def find_by_path(self, photo: WrittenPhoto) -> list[Path]:
+        parts = _split(photo.image)
+        for whole in (parts, _strip(parts)):
+            options = self._by_end.get(whole, [])
+            # Or the written path ends with the photo's: it starts above the dataset.
+            for end in () if options else _ends(whole):
+                options = [
+                    path for path in self._by_end.get(end, ()) if len(self._parts[path]) == len(end)
+                ]
+                if options:
+                    break
+            if options:
+                return options
+        return []
+
+    def find_by_name(self, photo: WrittenPhoto) -> list[Path]:
+        parts = _split(photo.image)
+        return self._by_end.get(parts[-1:]) or self._by_end.get(_strip(parts)[-1:]) or []
+
+    def choose(self, photo: WrittenPhoto, options: list[Path]) -> list[Path]:
+        if len(options) < 2:
+            return options
+        folder = _split(self._files.relative(photo.annotation))[:-1]
+        parts = _split(photo.image)
+        words = set(re.split(r"[^0-9a-z]+", photo.annotation.stem.lower()))
+
+        written = PureWindowsPath(photo.image).parts
+
+        def rank(path: Path) -> tuple[bool, int, bool, int]:
+            there = self._parts[path]
+            shared = 0
+            while shared < min(len(folder), len(there) - 1) and folder[shared] == there[shared]:
+                shared += 1
+            alike = sum(map(str.__eq__, reversed(path.parts), reversed(written)))
+            return (
+                *(there in (parts, folder + parts), shared),
+                *(not words.isdisjoint(there[:-1]), alike),
+            )
+
+        ranks = [rank(path) for path in options]
+        best = max(ranks)
+        return [path for path, value in zip(options, ranks, strict=True) if value == best]
+
+
+def _split(path: str) -> tuple[str, ...]:
+    """Folded parts of a path, also of one written on Windows."""
+    text = unicodedata.normalize("NFC", path).lower().replace("\\", "/")
+    return tuple(part for part in text.split("/") if part not in ("", ".", ".."))
+
+
+def _strip(parts: tuple[str, ...]) -> tuple[str, ...]:
+    return (*parts[:-1], PurePosixPath(parts[-1]).stem) if parts else parts
+
+
+def _ends(parts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    return (parts[start:] for start in range(len(parts)))

@@ -1,0 +1,160 @@
+"""Dataset folders of any known format: photos and the faces annotated on them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from data_prep.base.crop import CROP_SCALE
+from data_prep.base.errors import DatasetError
+from data_prep.base.records import AnnotatedPhoto, Dataset, Finding
+from data_prep.formats.coco import CocoReader, CocoWriter
+from data_prep.formats.contracts import Format, Reader, ReadOptions, Writer
+from data_prep.formats.crops import CropsReader, CropsWriter
+from data_prep.formats.csv import TABLES, CsvReader, CsvWriter, explain_tables
+from data_prep.formats.photo_match import (
+    ARCHIVES,
+    DatasetFiles,
+    explain_archive,
+    find_folder,
+    list_dataset,
+)
+from data_prep.formats.voc import VocReader, VocWriter
+from data_prep.formats.yolo import YoloReader, YoloWriter
+
+READERS: Mapping[Format, Reader] = {
+    Format.VOC: VocReader(),
+    Format.YOLO: YoloReader(),
+    Format.COCO: CocoReader(),
+    Format.CSV: CsvReader(),
+    Format.CROPS: CropsReader(),
+}
+
+LOOKED_FOR = (
+    "VOC annotation (*.xml), YOLO labels (labels/*.txt beside images/, or *.txt beside photos and "
+    "data.yaml, classes.txt or obj.names), COCO annotations (*.json), table (*.csv) with columns "
+    "for photo, class and box, or folders of face crops called after the classes"
+)
+
+
+def recognise(files: DatasetFiles, options: ReadOptions) -> Format:
+    """The format of a dataset.
+
+    Crops in folders are believed only where nothing else is: photos may be sorted by class and
+    annotated all the same.
+
+    Raises:
+        DatasetError: There is none that is known, or there are several.
+    """
+    if all((files.root / name).is_file() for name in ("faces.csv", "manifest.json")):
+        raise DatasetError(
+            f"{files.root}: a prepared folder, as build writes it; give the dataset that it was "
+            "made of, or train on it with python -m pipeline train."
+        )
+    found = {form: reader.recognise(files, options) for form, reader in READERS.items()}
+    shown = {form: path for form, path in found.items() if path is not None}
+    if len(shown) > 1:
+        shown.pop(Format.CROPS, None)
+    if len(shown) > 1:
+        places = ", ".join(f"{form} ({files.relative(path)})" for form, path in shown.items())
+        raise DatasetError(
+            f"{files.root}: several formats: {places}. Give --format NAME, or put them into "
+            "separate folders."
+        )
+    if shown:
+        return next(iter(shown))
+    if files.by_suffix({".xml"}):
+        return Format.VOC  # Its reader says what is wrong with them.
+    raise DatasetError(
+        f"{files.root}: no {LOOKED_FOR} in this folder or below it.{_hint(files, options)}"
+    )
+
+
+def _hint(files: DatasetFiles, options: ReadOptions) -> str:
+    """What there is instead."""
+    archive = next(iter(files.by_suffix(ARCHIVES)), None)
+    if archive is not None:
+        return " " + explain_archive(archive)
+    hints = [finding.message for finding in files.findings[:1]]
+    others = files.by_suffix({".json", ".csv", ".tsv", ".txt"})
+    if others:
+        shown = ", ".join(files.relative(path) for path in others[:3])
+        hints.append(f"Not annotations, or not known: {shown}.")
+    if any(path.suffix.lower() in TABLES for path in others):
+        hints.append(explain_tables(files, options.columns))
+    return "".join(f" {hint}" for hint in hints)
+
+
+DEFAULT_OPTIONS = ReadOptions()
+"""The mask classes and their known aliases, in whatever format there is."""
+
+
+def read_datasets(roots: Sequence[Path], options: ReadOptions = DEFAULT_OPTIONS) -> list[Dataset]:
+    """Read several dataset folders whose names become the sources.
+
+    A photo that two datasets annotate, as where one lies in the other, counts in the first.
+
+    Raises:
+        DatasetError: A folder is missing or empty, or two folders share a name.
+        UnknownLabelError: An annotation uses an unknown class name.
+    """
+    sources = [find_folder(root).resolve().name for root in roots]
+    for source in sources:
+        if sources.count(source) > 1:
+            raise DatasetError(
+                f"two datasets are called '{source}': rename one folder, or link it under another "
+                "name, since (source, image, object) is the key of a face."
+            )
+    return _drop_shared([read_dataset(root, options) for root in roots])
+
+
+def read_dataset(root: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
+    """Read a dataset folder.
+
+    Raises:
+        DatasetError: The folder is missing, holds no annotation or no photo, or its format can't
+            be told.
+        UnknownLabelError: An annotation uses an unknown class name; reading stops there, since
+            leaving such faces out would quietly change the data.
+    """
+    files = list_dataset(root)
+    return READERS[options.format or recognise(files, options)].read(files, options)
+
+
+def _drop_shared(datasets: Sequence[Dataset]) -> list[Dataset]:
+    if len(datasets) < 2:
+        return list(datasets)
+    owners: dict[str, str] = {}
+    result = []
+    for dataset in datasets:
+        photos: list[AnnotatedPhoto] = []
+        findings = list(dataset.findings)
+        for photo in dataset.photos:
+            name = f"{photo.source}/{photo.image}"
+            owner = owners.setdefault(os.path.realpath(photo.path), name)
+            if owner == name:
+                photos.append(photo)
+                continue
+            message = f"{name}: the same file as {owner}, which is annotated already; left out."
+            findings.append(Finding(name, "second-annotation", message, dropped=True))
+        result.append(replace(dataset, photos=tuple(photos), findings=tuple(findings)))
+    return result
+
+
+def make_writer(form: Format, scale: float = CROP_SCALE) -> Writer:
+    """The writer of a format.
+
+    Args:
+        form: The format.
+        scale: Of crops: their side as a multiple of the longer box side.
+    """
+    writers: dict[Format, Writer] = {
+        Format.VOC: VocWriter(),
+        Format.YOLO: YoloWriter(),
+        Format.COCO: CocoWriter(),
+        Format.CSV: CsvWriter(),
+        Format.CROPS: CropsWriter(scale),
+    }
+    return writers[form]

@@ -1,0 +1,329 @@
+"""Near-duplicate photos, grouped so that no group straddles a train/validation split.
+
+Three kinds of pair are found. A *copy* is the same frame again (re-encoded, resized, stretched a
+little, mirrored): the two thumbnails agree as they are. A *crop* shows a part of the same photo, or
+the same photo edited: local features propose a shift, a scale and a small turn, and the thumbnails
+must then agree all over the area that both show. A *scene* is found in either way but agrees less,
+as another frame of a photo session does. Judging the whole common area rather than the features
+keeps apart photos that share only a watermark, a logo or a printed shirt.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+from sklearn.cluster import MiniBatchKMeans
+from threadpoolctl import threadpool_limits
+
+from data_prep.grouping.fingerprints import (
+    FLAT_DEVIATION,
+    Fingerprint,
+    describe_photo,
+    unpack_descriptors,
+)
+
+__all__ = [
+    "DuplicatePair",
+    "Fingerprint",
+    "count_found_groups",
+    "describe_photo",
+    "find_pairs",
+    "group_near_duplicates",
+]
+
+TINY_SIDE = 16  # pixels, both sides of the picture that copies are looked up by
+COPY_CANDIDATE = 0.9  # correlation of tiny pictures
+COPY_AGREEMENT = 0.9
+COPY_COLOUR_STEP = 48.0  # colour levels between the mean colours
+SAME_STEP = 2.0  # grey levels: thumbnails no further apart on average need not be contrasty
+
+COMPARE_ALL_UP_TO = 40  # photos: a smaller set needs no vocabulary
+HALF_WORDS = 256  # words for half a descriptor; a whole one has the square of that
+MAX_CANDIDATES = 12  # photos that a photo is compared with closely, upright and again mirrored
+MIN_VOTES = 4.0  # words in common, each weighted by its rarity
+
+RATIO = 0.85  # distance of the nearest descriptor over that of the second nearest
+MIN_INLIERS = 10  # matched features that follow one motion
+MAX_SHIFT = 1.0  # thumbnail pixels between a feature and where the motion puts it
+MAX_SCALE = 6.0
+MAX_TURN = 15.0  # degrees
+MIN_OVERLAP = 150  # pixels of the less detailed thumbnail
+CROP_AGREEMENT = 0.85
+SCENE_AGREEMENT = 0.6
+MANY_INLIERS = 25  # so many make a scene of less agreement, as when people walk through it
+BUSY_SCENE_AGREEMENT = 0.45
+
+CELLS = 4  # cells per side of the common area, see `_agreement`
+MIN_CELL_PIXELS = 5
+NOISE = 2.0  # grey levels of deviation that are no evidence of likeness
+
+Kind = Literal["copy", "crop", "scene"]
+
+
+@dataclass(frozen=True)
+class DuplicatePair:
+    """Two near-duplicate photos.
+
+    Attributes:
+        first: The lower index of the two.
+        second: The higher index.
+        kind: "copy" for the same frame, "crop" for a part of it, "scene" for another frame.
+        score: Agreement of what both show, up to 1.
+    """
+
+    first: int
+    second: int
+    kind: Kind
+    score: float
+
+
+def _agreement(
+    one: NDArray[np.uint8], other: NDArray[np.uint8], inside: NDArray[np.bool_]
+) -> float:
+    """How well two grey pictures of one shape agree where `inside` is true, -1 to 1.
+
+    The mean of the correlations in the cells of a grid, so that neither a dark bar nor a bright
+    background in both decides alone. A cell with no more contrast than noise counts towards 0.
+    """
+    places = np.argwhere(inside)
+    low, high = places.min(axis=0), places.max(axis=0)
+    rows, columns = ((places - low) * CELLS // (high - low + 1)).T
+    cell, cells = rows * CELLS + columns, CELLS**2
+    pixels = np.maximum(np.bincount(cell, minlength=cells), 1)
+
+    def deviations(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
+        values = picture[inside].astype(np.float64)
+        return values - (np.bincount(cell, values, cells) / pixels)[cell]
+
+    a, b = deviations(one), deviations(other)
+    together, of_a, of_b = (np.bincount(cell, p, cells) for p in (a * b, a * a, b * b))
+    correlations = together / (np.sqrt(of_a * of_b) + pixels * NOISE**2)
+    judged = correlations[pixels >= MIN_CELL_PIXELS]
+    return float(judged.mean()) if len(judged) else 0.0
+
+
+def _resize(thumbnail: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(thumbnail, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _copy_score(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    difference = float(cv2.absdiff(one, other).mean())
+    same = 1 - difference / 255 if difference <= SAME_STEP else 0.0
+    return max(same, _agreement(one, other, np.ones(one.shape, bool)))
+
+
+def _find_copies(fingerprints: Sequence[Fingerprint]) -> Iterator[DuplicatePair]:
+    """Copies, and scenes so alike that the whole frames agree as they are."""
+    first_of_colour: dict[tuple[int, ...], int] = {}
+    tiny = np.zeros((len(fingerprints), TINY_SIDE, TINY_SIDE), np.float32)
+    for number, print_ in enumerate(fingerprints):
+        if print_.thumbnail.std() >= FLAT_DEVIATION:
+            tiny[number] = _resize(print_.thumbnail, (TINY_SIDE, TINY_SIDE))
+        else:  # a flat photo has nothing but its colour
+            first = first_of_colour.setdefault(tuple(print_.colour.round().astype(int)), number)
+            if first != number:
+                yield DuplicatePair(first, number, "copy", 1.0)
+    tiny -= tiny.mean(axis=(1, 2), keepdims=True)
+    tiny /= np.maximum(np.linalg.norm(tiny, axis=(1, 2), keepdims=True), 1e-6)
+    upright, flipped = (side.reshape(len(tiny), -1) for side in (tiny, tiny[:, :, ::-1]))
+    for start in range(0, len(tiny), 1000):
+        block = upright[start : start + 1000]
+        alike = np.maximum(block @ upright.T, block @ flipped.T)
+        for row, second in np.argwhere(alike >= COPY_CANDIDATE).tolist():
+            first = start + row
+            one, other = fingerprints[first], fingerprints[second]
+            if first >= second or np.abs(one.colour - other.colour).max() > COPY_COLOUR_STEP:
+                continue
+            same = _resize(other.thumbnail, one.thumbnail.shape[::-1])
+            score = max(_copy_score(one.thumbnail, view) for view in (same, same[:, ::-1]))
+            if score >= SCENE_AGREEMENT:
+                kind: Kind = "copy" if score >= COPY_AGREEMENT else "scene"
+                yield DuplicatePair(first, second, kind, score)
+
+
+def _photo_words(
+    fingerprints: Sequence[Fingerprint], halves: Sequence[NDArray[np.float32]], mirrored: bool
+) -> sparse.csr_matrix:
+    """Which words each photo has, shape (photos, HALF_WORDS ** 2), 0 or 1, float32."""
+    words = []
+    for print_ in fingerprints:
+        values = unpack_descriptors(print_.packed, mirrored)
+        low, high = (
+            (part @ centres.T - (centres**2).sum(axis=1) / 2).argmax(axis=1)  # the nearest centre
+            for part, centres in zip(np.split(values, 2, axis=1), halves, strict=True)
+        )
+        words.append(np.unique(low * HALF_WORDS + high))
+    ends = np.cumsum([0, *map(len, words)])
+    held = np.concatenate(words)
+    shape = (len(words), HALF_WORDS**2)
+    return sparse.csr_matrix((np.ones(len(held), np.float32), held, ends), shape=shape)
+
+
+def _crop_candidates(fingerprints: Sequence[Fingerprint]) -> list[tuple[int, int, bool]]:
+    """Pairs of photos that have rare features in common: first, second, second mirrored."""
+    count = len(fingerprints)
+    if count <= COMPARE_ALL_UP_TO:
+        return [(i, j, m) for i in range(count) for j in range(i + 1, count) for m in (False, True)]
+    packed = np.concatenate([print_.packed for print_ in fingerprints])
+    sample = unpack_descriptors(packed[:: max(1, len(packed) // 20000)])
+    if len(sample) < HALF_WORDS:
+        return []
+    halves = [
+        MiniBatchKMeans(HALF_WORDS, random_state=0, batch_size=2048, n_init=1, max_iter=10)
+        .fit(part)
+        .cluster_centers_
+        for part in np.split(sample, 2, axis=1)
+    ]
+    upright = _photo_words(fingerprints, halves, mirrored=False)
+    photos_with = np.maximum(np.asarray(upright.sum(axis=0)).ravel(), 1)
+    rarity = (np.log(count / photos_with) / np.log(count)).astype(np.float32)
+    candidates = set()
+    for mirrored in (False, True):
+        other = _photo_words(fingerprints, halves, mirrored) if mirrored else upright
+        weighted = (other @ sparse.diags(rarity)).T.tocsr()
+        for start in range(0, count, 500):
+            for row, votes in enumerate((upright[start : start + 500] @ weighted).toarray()):
+                first = start + row
+                votes[first] = 0
+                best = np.argsort(-votes, kind="stable")[:MAX_CANDIDATES]
+                for second in best[votes[best] >= MIN_VOTES].tolist():
+                    candidates.add((min(first, second), max(first, second), mirrored))
+    return sorted(candidates)
+
+
+def _match_features(
+    one: NDArray[np.float32], other: NDArray[np.float32]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows of two sets of descriptors that are each other's nearest, by a clear margin."""
+    alike = one @ other.T
+    rows = np.arange(len(one))
+    best = alike.argmax(axis=1)
+    top = alike[rows, best]
+    mutual = alike.argmax(axis=0)[best] == rows
+    alike[rows, best] = -1
+    # Between unit vectors the squared distance is 2 - 2 * (dot product).
+    clear = 1 - top < RATIO**2 * (1 - alike.max(axis=1))
+    kept = np.flatnonzero(mutual & clear)
+    return kept, best[kept]
+
+
+def _aligned_agreement(
+    one: NDArray[np.uint8], other: NDArray[np.uint8], motion: NDArray[np.floating | np.integer]
+) -> float:
+    """Agreement of two grey thumbnails over what both show; 0 if that is too small to tell.
+
+    Args:
+        one: The more detailed of the two: `motion` does not enlarge it.
+        other: The less detailed one.
+        motion: Takes x, y, 1 in `one` to x, y in `other`, shape (2, 3).
+    """
+    size = other.shape[::-1]
+    inside = cv2.warpAffine(np.ones(one.shape, np.float32), motion, size) > 0.99
+    if inside.sum() < MIN_OVERLAP:
+        return 0.0
+    # Blurred to the lesser detail, and a little more since the motion is not exact to the pixel.
+    blur = 0.5 / float(np.hypot(*motion[:, 0])) + 0.5
+    warped = cv2.warpAffine(cv2.GaussianBlur(one, (0, 0), blur), motion, size)
+    blurred = cv2.GaussianBlur(other, (0, 0), 1.0)
+    return _agreement(np.asarray(warped, np.uint8), np.asarray(blurred, np.uint8), inside)
+
+
+def _compare_parts(
+    fingerprints: Sequence[Fingerprint], first: int, second: int, mirrored: bool
+) -> DuplicatePair | None:
+    """The pair as a crop or a scene, the second photo mirrored if asked; None if it is neither."""
+    one, other = fingerprints[first], fingerprints[second]
+    if min(len(one.packed), len(other.packed)) < MIN_INLIERS:
+        return None
+    rows, columns = _match_features(
+        unpack_descriptors(one.packed), unpack_descriptors(other.packed, mirrored)
+    )
+    if len(rows) < MIN_INLIERS:
+        return None
+    here, there, view = one.points[rows], other.points[columns], other.thumbnail
+    if mirrored:
+        view = view[:, ::-1]
+        there = np.stack([view.shape[1] - 1 - there[:, 0], there[:, 1]], axis=1)
+    motion, follows = cv2.estimateAffinePartial2D(
+        here, there, ransacReprojThreshold=MAX_SHIFT, maxIters=500
+    )
+    if motion is None or follows.sum() < MIN_INLIERS:
+        return None
+    scale, turn = np.hypot(*motion[:, 0]), np.degrees(np.arctan2(motion[1, 0], motion[0, 0]))
+    if not 1 / MAX_SCALE <= scale <= MAX_SCALE or abs(turn) > MAX_TURN:
+        return None
+    if scale <= 1:
+        score = _aligned_agreement(one.thumbnail, view, motion)
+    else:
+        score = _aligned_agreement(view, one.thumbnail, cv2.invertAffineTransform(motion))
+    if score < (SCENE_AGREEMENT if follows.sum() < MANY_INLIERS else BUSY_SCENE_AGREEMENT):
+        return None
+    return DuplicatePair(first, second, "crop" if score >= CROP_AGREEMENT else "scene", score)
+
+
+def find_pairs(fingerprints: Sequence[Fingerprint]) -> list[DuplicatePair]:
+    """Find the near-duplicate pairs among photos.
+
+    Args:
+        fingerprints: One per photo, of `describe_photo`.
+
+    Returns:
+        The pairs in order of their indices, each once. A photo is compared closely only with those
+        that share the most rare features with it, so a large group may lack some of its pairs.
+    """
+    # One thread: the products are many and small, so more threads would mostly wait on each other.
+    with threadpool_limits(1):
+        pairs = {(pair.first, pair.second): pair for pair in _find_copies(fingerprints)}
+        for first, second, mirrored in _crop_candidates(fingerprints):
+            known = pairs.get((first, second))
+            if known is None or known.kind == "scene":
+                pair = _compare_parts(fingerprints, first, second, mirrored)
+                if pair is not None and (known is None or pair.score > known.score):
+                    pairs[first, second] = pair
+    return [pairs[key] for key in sorted(pairs)]
+
+
+def group_near_duplicates(fingerprints: Sequence[Fingerprint]) -> list[int]:
+    """Group photos that are near-duplicates of one another, directly or through others.
+
+    Args:
+        fingerprints: One per photo, of `describe_photo`.
+
+    Returns:
+        For each photo the smallest index in its group; its own index where it is alone.
+    """
+    if not fingerprints:
+        return []
+    ends = np.array([(pair.first, pair.second) for pair in find_pairs(fingerprints)], int)
+    rows, columns = ends.reshape(-1, 2).T
+    shape = (len(fingerprints), len(fingerprints))
+    links = sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
+    _, labels = connected_components(links, directed=False)
+    _, smallest, member_of = np.unique(labels, return_index=True, return_inverse=True)
+    return [int(number) for number in smallest[member_of]]
+
+
+def count_found_groups(groups: Mapping[str, int], known: Path) -> tuple[int, int]:
+    """Compare a grouping with known groups.
+
+    Args:
+        groups: Group number of each photo by the photo's stem.
+        known: Text file, a known group per line: photo stems separated by white space.
+
+    Returns:
+        How many known groups are found whole (all members that are in `groups` fall in one
+        group), and how many have two or more members in `groups` at all.
+    """
+    found = total = 0
+    for line in known.read_text(encoding="utf-8").splitlines():
+        numbers = [groups[stem] for stem in set(line.split()) if stem in groups]
+        if len(numbers) >= 2:
+            total += 1
+            found += len(set(numbers)) == 1
+    return found, total

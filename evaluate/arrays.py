@@ -1,0 +1,86 @@
+"""The arrays that reading hands to measuring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.base.labels import CLASSES
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """Annotated faces, sorted by photo.
+
+    Attributes:
+        photos: P photo names with forward slashes, sorted. Photos without a face are among them.
+        photo: (G,) index into `photos` for every face.
+        boxes: (G, 4) xmin, ymin, xmax, ymax in pixels, `xmax`/`ymax` the far edges.
+        labels: (G,) index into `classes`.
+        difficult: (G,) VOC's flag: the face is neither asked for nor held against a detection.
+        warnings: What was left out while reading, for a person.
+        classes: C class names.
+        sizes: (P, 2) width and height of each photo in pixels, NaN where unknown; or None.
+        upright: Boxes refer to photos turned upright by EXIF, whatever their size, as relative
+            coordinates do. Otherwise to photos as stored, unless only the upright photo has the
+            size in `sizes`.
+    """
+
+    photos: tuple[str, ...]
+    photo: IntArray
+    boxes: FloatArray
+    labels: IntArray
+    difficult: BoolArray
+    warnings: tuple[str, ...] = ()
+    classes: tuple[str, ...] = CLASSES
+    sizes: FloatArray | None = None
+    upright: bool = False
+
+    def find_size(self, photo: int) -> tuple[int, int] | None:
+        """Width and height of a photo in pixels, if they are known."""
+        if self.sizes is None or np.isnan(self.sizes[photo]).any():
+            return None
+        width, height = self.sizes[photo]
+        return int(width), int(height)
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Predicted faces, one per row of the table.
+
+    Attributes:
+        photo: (N,) index into photo names: the table's, or the ground truth's once placed there.
+        boxes: (N, 4) xmin, ymin, xmax, ymax in pixels.
+        labels: (N,) index into the classes of the ground truth.
+        scores: (N,) detection score × class probability, 0 to 1; ranks the AP of a class.
+        detection: (N,) the detector's score, 0 to 1; ranks the AP of faces as such.
+        probabilities: (N, C) class probabilities in the order of the classes, or None when the
+            table has none.
+    """
+
+    photo: IntArray
+    boxes: FloatArray
+    labels: IntArray
+    scores: FloatArray
+    detection: FloatArray
+    probabilities: FloatArray | None
+
+    def __len__(self) -> int:
+        return len(self.photo)
+
+    def take(self, rows: IntArray, photo: IntArray) -> Detections:
+        """Some of the rows, in the order given, with new photo indices for them."""
+        return Detections(
+            photo=photo,
+            boxes=self.boxes[rows],
+            labels=self.labels[rows],
+            scores=self.scores[rows],
+            detection=self.detection[rows],
+            probabilities=None if self.probabilities is None else self.probabilities[rows],
+        )

@@ -1,1 +1,0 @@
-"""Annotated and predicted boxes in the formats of the field."""

@@ -1,0 +1,288 @@
+"""The table of predicted faces, and its place among the annotated photos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.base.labels import MASKS, Vocabulary
+from data_prep.base.photo import PhotoError, PhotoFrame, Size, read_frame
+from data_prep.base.records import Box
+from data_prep.base.turns import ORIENTATIONS, SWAPS_SIDES, UPRIGHT, turn_box_back
+from evaluate.arrays import Detections, GroundTruth, IntArray
+from evaluate.inputs.photos import match_names
+from evaluate.inputs.table import Table, TableError, read_table
+
+OUTSIDE = 2.0
+"""Pixels a box may reach over the border of its photo without a word: detectors round."""
+
+
+def find_doubts(path: Path, detections: Detections, truth: GroundTruth) -> list[str]:
+    """Warnings for a person; all rows are kept.
+
+    Args:
+        path: Where the predictions are from.
+        detections: Placed on the photos of `truth`.
+        truth: Annotated faces.
+    """
+    if not len(detections):
+        return [f"{path}: no prediction on any of the {len(truth.photos)} photos measured."]
+    return [*_find_doubles(path, detections), *_find_outside(path, detections, truth)]
+
+
+def compare_coverage(mine: Detections, other: Detections) -> list[str]:
+    """A warning when one of two tables to compare has photos without a row that the other has."""
+    first, second = set(mine.photo.tolist()), set(other.photo.tolist())
+    if first == second:
+        return []
+    return [
+        f"{len(first - second)} photos have predictions here and none in the other table, "
+        f"{len(second - first)} the other way round: was the same set of photos predicted?"
+    ]
+
+
+def _find_doubles(path: Path, rows: Detections) -> list[str]:
+    keys = np.column_stack([rows.photo, rows.labels, rows.boxes])
+    doubles = len(keys) - len(np.unique(keys, axis=0))
+    if not doubles:
+        return []
+    return [
+        f"{doubles} rows of {path} repeat the photo, box and label of another row; they are kept, "
+        "and at most one of them can be a hit."
+    ]
+
+
+def _find_outside(path: Path, rows: Detections, truth: GroundTruth) -> list[str]:
+    if truth.sizes is None:
+        return []
+    sizes = truth.sizes[rows.photo]
+    # Comparisons with NaN, an unknown size, are false.
+    over = (rows.boxes[:, 2:] > sizes + OUTSIDE).any(axis=1)
+    outside = np.flatnonzero(over | (rows.boxes[:, :2] < -OUTSIDE).any(axis=1))
+    if not len(outside):
+        return []
+    row = outside[0]
+    shown = ", ".join(f"{value:g}" for value in rows.boxes[row])
+    width, height = sizes[row]
+    return [
+        f"{len(outside)} boxes of {path} reach over the border of their photo, the first: ({shown})"
+        f" in {truth.photos[rows.photo[row]]}, {width:g} × {height:g} px. They are kept. If there"
+        " are many: are the numbers corners (see --pred-boxes) and pixels of this size?"
+    ]
+
+
+def turn_detections_back(
+    rows: Detections, orientation: IntArray, truth: GroundTruth, files: Mapping[str, Path]
+) -> tuple[Detections, list[str]]:
+    """Rows with boxes in the frame of the annotations, which is the stored photo.
+
+    Left as they are where annotations are proven to refer to the upright photo: by their format,
+    or since only the upright photo has the size they state.
+
+    Args:
+        rows: Placed on the photos of `truth`; boxes of the upright photo.
+        orientation: EXIF orientation of the photo of each row.
+        truth: Annotated faces.
+        files: Photos by name, as far as they are found.
+
+    Returns:
+        The rows, without those that can't be turned back, and warnings for a person.
+    """
+    if truth.upright:
+        return rows, []
+    boxes = rows.boxes.copy()
+    kept = np.ones(len(rows), dtype=np.bool_)
+    lost: list[str] = []
+    guessed: list[str] = []
+    for photo in np.unique(rows.photo[orientation != UPRIGHT]).tolist():
+        name, stated = truth.photos[photo], truth.find_size(photo)
+        own = np.flatnonzero((rows.photo == photo) & (orientation != UPRIGHT))
+        frame = _read_frame(files.get(name), stated)
+        if frame is not None and frame.upright:
+            continue
+        size = stated if frame is None else (frame.width, frame.height)
+        if size is None:
+            lost.append(name)
+            kept[own] = False
+            continue
+        if frame is None and size[0] != size[1] and int(orientation[own[0]]) in SWAPS_SIDES:
+            guessed.append(name)
+        for row in own:
+            boxes[row] = turn_box_back(Box(*boxes[row]), *size, int(orientation[row]))
+    warnings = []
+    if lost:
+        warnings.append(
+            f"{len(lost)} photos are turned by EXIF and can't be compared, since neither their "
+            f"size nor the photos are known, the first: {lost[0]}. Their {int((~kept).sum())} "
+            "predictions are left out and their faces count as missed; give --photos FOLDER."
+        )
+    if guessed:
+        warnings.append(
+            f"{len(guessed)} photos are turned by EXIF and were not found, the first: "
+            f"{guessed[0]}; their annotations are taken for boxes of the photo as stored. Give "
+            "--photos FOLDER to be sure."
+        )
+    places = np.flatnonzero(kept)
+    return replace(rows, boxes=boxes).take(places, rows.photo[places]), warnings
+
+
+def _read_frame(path: Path | None, stated: Size | None) -> PhotoFrame | None:
+    try:
+        return None if path is None else read_frame(path, fit_size=stated)
+    except PhotoError:
+        # A damaged photo is as good as none: annotations may state its size.
+        return None
+
+
+PREDICTION_COLUMNS = ("image", *Box._fields, "label", "score", "detection")
+"""Columns that must be there."""
+
+ORIENTATION = "orientation"
+"""Column of the EXIF orientation that the photo was turned upright by; 1 for all without it."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A table of predictions.
+
+    Attributes:
+        path: The file.
+        images: Distinct photo names in order of appearance.
+        detections: The rows; `photo` is an index into `images`.
+        warnings: What is doubtful about the table, for a person.
+        orientation: EXIF orientation by which the photo of each row was turned upright before boxes
+            were found; None when boxes are in the frame of the annotations.
+    """
+
+    path: Path
+    images: tuple[str, ...]
+    detections: Detections
+    warnings: tuple[str, ...] = ()
+    orientation: IntArray | None = None
+
+    @property
+    def turned(self) -> bool:
+        """Whether any box has to be turned back, for which sizes or files of photos are needed."""
+        return self.orientation is not None and bool((self.orientation != UPRIGHT).any())
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Predictions on annotated photos.
+
+    Attributes:
+        detections: Rows on annotated photos, sorted by photo and then as in the table; `photo` is
+            an index into the photos of the ground truth.
+        left_out: Number of rows on other photos.
+        warnings: What was left out or is doubtful, for a person.
+    """
+
+    detections: Detections
+    left_out: int
+    warnings: tuple[str, ...]
+
+
+def read_predictions(
+    path: Path, *, probabilities: bool = False, vocabulary: Vocabulary = MASKS
+) -> Predictions:
+    """Read a table as `run.py` writes it; a header without rows is a table without faces.
+
+    Args:
+        path: The CSV file.
+        probabilities: The columns of class probabilities, `p_` and the class, must be there.
+        vocabulary: The classes there are.
+
+    Raises:
+        TableError: The table is not as it should be; the message names file and line.
+    """
+    columns = [f"p_{name}" for name in vocabulary.classes]
+    required = [*PREDICTION_COLUMNS, *(columns if probabilities else ())]
+    table = read_table(path, required, written_by="run.py")
+    there = [name for name in columns if name in table.columns]
+    if there and len(there) < len(columns):
+        missing = sorted(set(columns) - set(there))
+        raise TableError(
+            f"{path}, line 1: {', '.join(there)} but no {', '.join(missing)}; write all of these "
+            "columns or none."
+        )
+    names = table.names("image")
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    detections = Detections(
+        photo=np.array([numbers[name] for name in names], dtype=np.int64),
+        boxes=table.boxes(),
+        labels=table.labels(vocabulary),
+        scores=table.fractions("score"),
+        detection=table.fractions("detection"),
+        probabilities=np.stack([table.fractions(name) for name in there], axis=1)
+        if there
+        else None,
+    )
+    orientation = _read_orientation(table) if ORIENTATION in table.columns else None
+    return Predictions(path, tuple(numbers), detections, orientation=orientation)
+
+
+def _read_orientation(table: Table) -> IntArray:
+    values = table.numbers(ORIENTATION)
+    for row, value in enumerate(values):
+        if value not in ORIENTATIONS:
+            raise table.error(
+                row, f"{ORIENTATION} is {value:g}; EXIF knows 1 (stored upright) to 8."
+            )
+    return values.astype(np.int64)
+
+
+def place_predictions(
+    predictions: Predictions, truth: GroundTruth, files: Mapping[str, Path] | None = None
+) -> Placed:
+    """Keep the rows on annotated photos, in the frame of the annotations, and sort them by photo.
+
+    Args:
+        predictions: As read.
+        truth: Annotated faces.
+        files: Photos by name; tell in doubt which frame the annotations of turned photos are in.
+
+    Raises:
+        AmbiguousPhotoError: A photo name fits several photos.
+        TableError: There are predictions, but none on an annotated photo.
+    """
+    match = match_names(truth.photos, predictions.images)
+    rows = predictions.detections
+    # -1 for photos that are not annotated; the empty table has no photo to look up.
+    places = np.array([-1 if place is None else place for place in match.found], dtype=np.int64)
+    photo = places[rows.photo]
+    warnings = list(predictions.warnings)
+    strangers = [
+        name for name, place in zip(predictions.images, match.found, strict=True) if place is None
+    ]
+    if strangers and len(strangers) == len(predictions.images):
+        raise TableError(
+            f"{predictions.path}: none of its {len(strangers)} photos is annotated: it has "
+            f"'{strangers[0]}', the ground truth '{truth.photos[0]}'. Check that they belong "
+            "together."
+        )
+    left_out = int((photo < 0).sum())
+    if strangers:
+        warnings.append(
+            f"{left_out} predictions on {len(strangers)} photos that are not among those measured "
+            f"are left out, the first: {strangers[0]}"
+        )
+    by_name = match.levels["name"] + match.levels["stem"]
+    if by_name:
+        warnings.append(
+            f"{by_name} photos are found by their file name alone, since the folders in the two "
+            "tables differ."
+        )
+    order = np.argsort(photo, kind="stable")
+    order = order[photo[order] >= 0]
+    placed = rows.take(order, photo[order])
+    if predictions.orientation is not None and predictions.turned:
+        placed, told = turn_detections_back(
+            placed, predictions.orientation[order], truth, files or {}
+        )
+        # Before all else: without these photos the figures mean less than they seem to.
+        warnings = told + warnings
+    warnings += find_doubts(predictions.path, placed, truth)
+    return Placed(placed, left_out, tuple(warnings))

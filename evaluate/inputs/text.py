@@ -1,0 +1,310 @@
+"""Boxes in text files, one file per photo and one box per line.
+
+The format is that of Padilla's tools (Padilla, Netto, da Silva, "A Survey on Performance Metrics
+for Object-Detection Algorithms", IWSSIP 2020): `class x y width height` for annotations, `class
+score x y width height` for predictions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, InvalidOperation
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from data_prep.base.boxes import look_relative
+from data_prep.base.files import write_atomically
+from data_prep.base.photo import PHOTO_SUFFIXES, Size
+from data_prep.base.records import Box
+from data_prep.formats.class_names import CLASSES_FILE, ClassNames
+from data_prep.formats.input_files import InputError, check_box, list_files, read_number, read_text
+from data_prep.formats.yolo_layout import check_relative, from_centre
+from evaluate.arrays import Detections, FloatArray, GroundTruth
+from evaluate.inputs.photos import NO_SIZES, SizeSource
+from evaluate.inputs.predictions import Predictions
+from evaluate.inputs.rows import BoxRow, build_predictions, build_truth, check_score
+
+Layout = Literal["xywh", "xyxy", "yolo", "ultralytics"]
+"""What the numbers of a line are: top left corner and size; top left and bottom right corner; or
+centre and size as shares of the photo's, with the score before them or, as Ultralytics writes
+predictions, behind them."""
+
+RELATIVE: frozenset[Layout] = frozenset({"yolo", "ultralytics"})
+"""Layouts that need the sizes of the photos."""
+
+EXACT = Context(prec=700, Emax=MAX_EMAX, Emin=MIN_EMIN)
+"""Adds any two floats without rounding, so that corner + size gives back the far edge."""
+
+_CENTRED = ("centre x", "centre y", "width", "height")
+_NUMBERS: Mapping[Layout, tuple[str, ...]] = {
+    "xywh": ("x", "y", "width", "height"),
+    "xyxy": ("xmin", "ymin", "xmax", "ymax"),
+    "yolo": _CENTRED,
+    "ultralytics": _CENTRED,
+}
+_HINTS: Mapping[Layout, str] = {
+    "xywh": "width and height can't be negative. If they are corners, choose the layout xyxy",
+    "xyxy": "the order is xmin, ymin, xmax, ymax. If the last two are width and height, choose "
+    "the layout xywh",
+    "yolo": "width and height can't be negative",
+    "ultralytics": "width and height can't be negative",
+}
+
+
+@dataclass(frozen=True)
+class TextFormat:
+    """How lines are to be read.
+
+    Attributes:
+        layout: What the numbers are.
+        names: What the classes are called.
+        sizes: Sizes of the photos: relative coordinates need them, annotated boxes are clipped to
+            them.
+    """
+
+    layout: Layout
+    names: ClassNames
+    sizes: SizeSource = NO_SIZES
+
+
+def read_text_truth(folder: Path, form: TextFormat) -> GroundTruth:
+    """Read annotations, `class` and four numbers per line.
+
+    A photo is called by the path of its file below the folder, without `.txt`; an empty file is a
+    photo without a face. The class, a name or an id, is all that comes before the numbers, so a
+    name may hold blanks. A classes.txt is passed over. No face is difficult: the format can't say.
+
+    Args:
+        folder: The folder, with or without folders in it.
+        form: How lines are to be read.
+
+    Raises:
+        InputError: A line is not as it should be, the message names file and line; or a photo's
+            size is needed and not known.
+    """
+    files = list_texts(folder)
+    upright = form.layout in RELATIVE
+    sizes = form.sizes.find(list(files), upright=upright)
+    rows: list[BoxRow] = []
+    for photo, path in files.items():
+        rows.extend(_read_rows(path, photo, form, sizes.get(photo), scored=False))
+    _check_pixels(folder, rows, form.layout)
+    photos = {photo: sizes.get(photo) for photo in files}
+    return build_truth(photos, rows, form.names.vocabulary, upright=upright)
+
+
+def read_text_predictions(folder: Path, form: TextFormat) -> Predictions:
+    """Read predictions, `class`, score and four numbers per line; else as `read_text_truth`.
+
+    The score serves as the detector's and as that of the class. Boxes are not clipped.
+
+    Raises:
+        InputError: See `read_text_truth`; or a score does not lie between 0 and 1.
+    """
+    files = list_texts(folder)
+    sizes = form.sizes.find(list(files)) if form.layout in RELATIVE else {}
+    rows: list[BoxRow] = []
+    for photo, path in files.items():
+        rows.extend(_read_rows(path, photo, form, sizes.get(photo), scored=True))
+    _check_pixels(folder, rows, form.layout)
+    return build_predictions(folder, files, rows)
+
+
+def list_texts(folder: Path) -> dict[str, Path]:
+    """Text files below a folder by photo name: their paths without the ending, sorted.
+
+    Raises:
+        InputError: There are none, or two for one photo.
+    """
+    files: dict[str, Path] = {}
+    for path in list_files(folder, {".txt"}):
+        if path.name == CLASSES_FILE:
+            continue
+        photo = path.relative_to(folder).as_posix()[: -len(".txt")]
+        if photo in files:
+            raise InputError(f"{path}: {files[photo].name} is there too; keep one of them.")
+        files[photo] = path
+    if not files:
+        raise InputError(f"{folder}: no text files (*.txt) here or below.")
+    return files
+
+
+def looks_like_boxes(path: Path) -> bool:
+    """Whether the first line that is not blank ends with four numbers behind something else."""
+    with path.open("rb") as file:
+        start = file.read(4096).decode(errors="replace").lstrip("\ufeff").split("\n")
+    words = next((line.split() for line in start if line.strip()), [])
+    return len(words) > 4 and all(map(_is_number, words[-4:]))
+
+
+def _read_rows(
+    path: Path, photo: str, form: TextFormat, size: Size | None, *, scored: bool
+) -> Iterator[BoxRow]:
+    layout = form.layout
+    names = _NUMBERS[layout]
+    if scored:
+        names = (*names, "score") if layout == "ultralytics" else ("score", *names)
+    for line, text in enumerate(read_text(path).split("\n"), start=1):
+        words = text.split()
+        if not words:
+            continue
+        where = f"{path}, line {line}"
+        if len(words) <= len(names):
+            raise InputError(
+                f"{where}: {len(words)} values; expected are class, {', '.join(names)}."
+            )
+        called, numbers = words[: -len(names)], dict(zip(names, words[-len(names) :], strict=True))
+        values = {name: read_number(word, name, where) for name, word in numbers.items()}
+        score = check_score(values.pop("score"), where) if scored else 1.0
+        corners = [numbers[name] for name in values], list(values.values())
+        box = _to_box(layout, *corners, size, where)
+        label = _find_label(called, names, form.names, where)
+        yield BoxRow(where, photo, label, check_box(box, where, _HINTS[layout]), score)
+
+
+def _to_box(
+    layout: Layout, texts: list[str], values: list[float], size: Size | None, where: str
+) -> Box:
+    if layout == "xyxy":
+        return Box(*values)
+    if layout == "xywh":
+        x, y, width, height = texts
+        return Box(values[0], values[1], _add(x, width, where), _add(y, height, where))
+    if size is None:
+        raise InputError(
+            f"{where}: relative coordinates, but the photo's size is not known; give the folder of "
+            "the photos (--photos FOLDER) or one size for all (--image-size W,H)."
+        )
+    check_relative(values, where)
+    return from_centre(values, size)
+
+
+def _add(start: str, length: str, where: str) -> float:
+    try:
+        return float(EXACT.add(Decimal(start), Decimal(length)))
+    except InvalidOperation as error:
+        # An exponent of twenty digits, of a number that rounds to 0.
+        raise InputError(f"{where}: {start} + {length} can't be computed.") from error
+
+
+def _find_label(called: list[str], names: tuple[str, ...], classes: ClassNames, where: str) -> int:
+    try:
+        return classes.index(" ".join(called), where)
+    except InputError as error:
+        if len(called) == 1 or not _is_number(called[-1]):
+            raise
+        raise InputError(
+            f"{error} If '{called[-1]}' is not part of the class, the line has more values than "
+            f"class, {', '.join(names)}."
+        ) from error
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text) is not None
+
+
+def _check_pixels(folder: Path, rows: list[BoxRow], layout: Layout) -> None:
+    """Relative coordinates taken for pixels would make boxes of less than a pixel, all of them."""
+    if layout not in RELATIVE and look_relative([row.box for row in rows]):
+        raise InputError(
+            f"{folder}: all coordinates lie between 0 and 1, so they are no pixels; for relative "
+            "ones choose the layout yolo."
+        )
+
+
+TRUTH_FOLDER = "groundtruths"
+"""Folder of the annotations, one file per photo."""
+
+DETECTIONS_FOLDER = "detections"
+"""Folder of the predictions, one file per photo."""
+
+_NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
+"""Characters that some system does not allow in file names."""
+
+
+def write_text_boxes(truth: GroundTruth, detections: Detections, folder: Path) -> tuple[str, ...]:
+    """Write annotations and predictions as Padilla's Object-Detection-Metrics reads them unasked.
+
+    `groundtruths/NAME.txt` holds lines `class x y width height`, `detections/NAME.txt` lines
+    `class score x y width height`, NAME being the photo's. The numbers are absolute pixels: top
+    left corner, and width and height as `xmax - xmin` and `ymax - ymin` of the far edges. That
+    tool makes the far edge x + width again but counts both edge pixels in areas, so its figures
+    are those with `inclusive` here. All digits are written, and `read_text_truth` and
+    `read_text_predictions` get back the very same boxes and scores. The score is the one of the
+    class; the detector's own and class probabilities have no place in the format.
+
+    Blanks in class names become underscores. Photos in folders get one flat name each; the names
+    may sort differently, which matters to the rank of equal scores only. A photo without a box
+    gets an empty file. Files of these names are overwritten one by one, all others stay, so a
+    folder for other photos should be a new one.
+
+    Args:
+        truth: Annotated faces.
+        detections: Predicted faces, placed on the photos of `truth`.
+        folder: Gets the two folders; made when missing.
+
+    Returns:
+        Warnings about what the format can't hold.
+
+    Raises:
+        OutputError: A file can't be written.
+    """
+    names = flatten_names(truth.photos)
+    called = ["_".join(name.split()) for name in truth.classes]
+    annotated: list[list[str]] = [[] for _ in names]
+    for photo, label, box in zip(truth.photo, truth.labels, truth.boxes, strict=True):
+        annotated[photo].append(f"{called[label]} {_describe(box)}\n")
+    predicted: list[list[str]] = [[] for _ in names]
+    rows = zip(
+        detections.photo, detections.labels, detections.scores, detections.boxes, strict=True
+    )
+    for photo, label, score, box in rows:
+        predicted[photo].append(f"{called[label]} {float(score)!r} {_describe(box)}\n")
+    for side, lines in ((TRUTH_FOLDER, annotated), (DETECTIONS_FOLDER, predicted)):
+        for name, text in zip(names, lines, strict=True):
+            write_atomically(folder / side / f"{name}.txt", "".join(text))
+    difficult = int(truth.difficult.sum())
+    if not difficult:
+        return ()
+    return (
+        f"{difficult} difficult faces are written like all others, since the text format can't "
+        "mark them: figures computed from these files count them.",
+    )
+
+
+def flatten_names(photos: Sequence[str]) -> tuple[str, ...]:
+    """File names without ending for photos in folders, one each, whatever the case.
+
+    >>> flatten_names(["a/1.jpg", "a/1.png", "b/1.jpg"])
+    ('a_1', 'a_1-2', 'b_1')
+    """
+    # A file of class names would be taken for it, not for a photo's.
+    taken = {Path(CLASSES_FILE).stem}
+    names = []
+    for photo in photos:
+        path = PurePosixPath(photo.replace("\\", "/").lstrip("/"))
+        bare = path.with_suffix("") if path.suffix.lower() in PHOTO_SUFFIXES else path
+        flat = _NOT_IN_NAMES.sub("_", str(bare))
+        # A leading dot hides a file.
+        flat = f"_{flat}" if flat.startswith(".") else flat
+        name, number = flat, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{flat}-{number}"
+        taken.add(name.casefold())
+        names.append(name)
+    return tuple(names)
+
+
+def _describe(box: FloatArray) -> str:
+    """Top left corner, width and height in decimals that add up to the far edges exactly."""
+    xmin, ymin, xmax, ymax = (Decimal(repr(float(value))) for value in box)
+    sides = (EXACT.subtract(xmax, xmin), EXACT.subtract(ymax, ymin))
+    return " ".join(_show(value) for value in (xmin, ymin, *sides))
+
+
+def _show(value: Decimal) -> str:
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,1 +1,0 @@
-"""Every system of the field as a recipe, trained and measured on the same photos."""

@@ -1,0 +1,85 @@
+"""Photos for a first try, made from a public-domain portrait and masks drawn by code."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+from skimage import data
+
+from data_prep.base.files import write_atomically
+from pipeline.drawing.styles import draw_mask
+from pipeline.inference.detector import Detector
+
+HEAD = (slice(0, 300), slice(90, 390))
+"""The head and shoulders in scikit-image's portrait of Eileen Collins (NASA, public domain)."""
+
+SCENE = (720, 1080)
+PLACES = (
+    # left, top, side, which portrait, mirrored
+    (30, 60, 330, "mask", False),
+    (390, 30, 300, "bare", False),
+    (720, 70, 330, "below_nose", True),
+    (60, 440, 240, "below_nose", False),
+    (350, 450, 200, "mask", True),
+    (600, 450, 160, "bare", True),
+    (810, 450, 220, "mask", False),
+)
+
+
+def make_demo_photos(detector: Detector) -> dict[str, np.ndarray]:
+    """Portraits with a mask, with the nose bare, without; and all of them in one scene.
+
+    Args:
+        detector: Gives the landmarks that the masks are drawn on.
+
+    Returns:
+        Photos by file name, uint8, RGB.
+    """
+    bare = np.ascontiguousarray(data.astronaut())
+    landmarks = detector.detect([bare])[0].landmarks[0]
+    portraits = {
+        "bare": bare,
+        "mask": draw_mask(bare, landmarks, "properly"),
+        "below_nose": draw_mask(bare, landmarks, "below_nose"),
+    }
+    photos = {f"portrait_{name}.jpg": photo for name, photo in portraits.items()}
+    photos["scene.jpg"] = _paste(portraits)
+    return photos
+
+
+def write_demo_photos(detector: Detector, folder: Path) -> list[Path]:
+    """Write them as JPEG.
+
+    Raises:
+        OutputError: The folder can't be written.
+    """
+    paths = []
+    for name, photo in make_demo_photos(detector).items():
+        buffer = io.BytesIO()
+        Image.fromarray(photo).save(buffer, format="JPEG", quality=92)
+        write_atomically(folder / name, buffer.getvalue())
+        paths.append(folder / name)
+    return paths
+
+
+def _paste(portraits: dict[str, np.ndarray]) -> np.ndarray:
+    """The heads as framed pictures on a wall: their borders are honest borders."""
+    rows = np.linspace(205, 165, SCENE[0])[:, None, None]
+    scene = np.broadcast_to(rows * np.array([1.0, 0.98, 0.94]), (*SCENE, 3)).astype(np.uint8)
+    scene = scene.copy()
+    for left, top, side, name, mirrored in PLACES:
+        head = cv2.resize(portraits[name][HEAD], (side, side), interpolation=cv2.INTER_AREA)
+        frame = max(3, side // 40)
+        cv2.rectangle(
+            scene,
+            (left - frame, top - frame),
+            (left + side + frame, top + side + frame),
+            (70, 52, 40),
+            -1,
+        )
+        scene[top : top + side, left : left + side] = head[:, ::-1] if mirrored else head
+    return scene

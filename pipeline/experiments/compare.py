@@ -1,0 +1,204 @@
+"""Every system trained and measured: what is done once stays done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from data_prep.base.files import make_folder, read_object, write_json
+from data_prep.base.photo import read_photo
+from data_prep.base.progress import show_progress
+from data_prep.grouping.split import VALID
+from pipeline.experiments.compare_measures import (
+    SURE,
+    SingleStage,
+    measure_drawn_masks,
+    measure_own_split,
+    measure_system,
+)
+from pipeline.experiments.systems import System, SystemData, open_base, prepare_data, train_system
+from pipeline.inference.classifier import Classifier
+from pipeline.inference.detector import Detector
+from pipeline.inference.predictor import MaskPipeline, TwoStage
+from pipeline.nets.cards import CLASSIFIER, DETECTOR
+from pipeline.nets.compute import has_fast_bf16
+from pipeline.runs.folder import Run
+from pipeline.runs.listing import read_seconds
+from pipeline.runs.log import SHIPPED, Say
+from pipeline.runs.recipe import ClassifierRecipe, Incorrect
+
+PHOTOS = 40
+ROUNDS = 5
+BATCH = 8
+
+
+def time_systems(systems: Mapping[str, MaskPipeline], base: SystemData) -> dict[str, float]:
+    """Time the nets alone on decoded validation photos.
+
+    Args:
+        systems: What to time, by name.
+        base: Gives the photos: `PHOTOS` of them, spread evenly.
+
+    Returns:
+        Seconds per photo of each, in its fastest of `ROUNDS` rounds; the least is what the machine
+        can do when nothing else disturbs it.
+    """
+    faces = base.faces[base.faces["split"] == VALID]
+    images = sorted(set(zip(faces["source"], faces["image"], strict=True)))
+    chosen = [images[i] for i in np.linspace(0, len(images) - 1, PHOTOS).round().astype(int)]
+    photos = [read_photo(base.roots[source] / image).pixels for source, image in chosen]
+    best = dict.fromkeys(systems, float("inf"))
+    turns = [name for _ in range(ROUNDS) for name in systems]
+    for name in show_progress(turns, len(turns), "timing"):
+        began = time.perf_counter()
+        for first in range(0, len(photos), BATCH):
+            systems[name].predict(photos[first : first + BATCH], thresh=SURE)
+        best[name] = min(best[name], (time.perf_counter() - began) / len(photos))
+    return best
+
+
+FORMAT = 1
+"""Raised when figures come to mean something else, so that old ones are measured again."""
+
+FIGURES, SEED = "figures", 0
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What came of a system.
+
+    Attributes:
+        system: The system.
+        classes: How many it tells apart.
+        figures: By source, see `measure_system`; for a split by crop see `measure_own_split`.
+        drawn: On drawn masks, see `measure_drawn_masks`; None for a system that learns real ones.
+        minutes: Of one core, for the training; None where it is not known.
+        megabytes: Of its weights, the detector's included.
+        seconds: Per photo; None for a split by crop, which is about the split alone.
+        run: Name of the run folder.
+    """
+
+    system: System
+    classes: int
+    figures: dict[str, dict[str, Any]]
+    drawn: dict[str, Any] | None
+    minutes: float | None
+    megabytes: float
+    seconds: float | None
+    run: str
+
+
+def compare_systems(
+    systems: Sequence[System],
+    prepared: Path,
+    out: Path,
+    *,
+    decisions: Sequence[Path] = (),
+    device: torch.device,
+    say: Say,
+) -> list[Compared]:
+    """Train what is left to train, measure what is left to measure, and time all anew.
+
+    Args:
+        systems: From `choose_systems`.
+        prepared: Its validation split measures them all.
+        out: Gets prepared folders, run folders and figures.
+        decisions: Ledgers for systems that learn from cleaned labels.
+        device: Where to train and to run.
+        say: Gets a line per epoch.
+
+    Raises:
+        UserError: Something can't be read, built, trained on or written; the message says what.
+    """
+    base = open_base(prepared)
+    make_folder(out / FIGURES)
+    compared: list[Compared] = []
+    timed: dict[str, MaskPipeline] = {}
+    for system in systems:
+        data = prepare_data(system, base, out / "data", decisions, say)
+        run = None
+        if system.recipe is not None:
+            run = train_system(system, data, out / "runs", device=device, say=say)
+        nets = _load(system, run, device)
+        if not system.by_crop:
+            timed[system.name] = nets
+        figures = _measure_once(system, nets, base, data, out / FIGURES, say)
+        compared.append(
+            Compared(
+                system=system,
+                classes=3 if _incorrect(system) == "own" else 2,
+                figures=figures["sources"],
+                drawn=figures["drawn"],
+                minutes=None if run is None else _minutes(run),
+                megabytes=_megabytes(system, run),
+                seconds=None,
+                run="" if run is None else run.folder.name,
+            )
+        )
+    seconds = time_systems(timed, base)
+    return [replace(one, seconds=seconds.get(one.system.name)) for one in compared]
+
+
+def _load(system: System, run: Run | None, device: torch.device) -> MaskPipeline:
+    if run is None:
+        return TwoStage.load(SHIPPED, device=device)
+    if system.single:
+        return SingleStage.load(run.folder / f"{DETECTOR}.safetensors", device=device)
+    half = has_fast_bf16(device)
+    detector = Detector.load(SHIPPED / f"{DETECTOR}.safetensors", device=device, bf16=half)
+    weights = run.folder / f"{CLASSIFIER}.safetensors"
+    return TwoStage(detector, Classifier.load(weights, device=device, bf16=half))
+
+
+def _measure_once(
+    system: System, nets: MaskPipeline, base: SystemData, data: SystemData, out: Path, say: Say
+) -> dict[str, Any]:
+    """The figures, measured now or kept from when the same weights were measured."""
+    path = out / f"{system.name}.json"
+    about = {"format": FORMAT, "base": base.data, "data": data.data, **nets.identify()}
+    kept = read_object(path)
+    if kept is not None and kept.get("about") == about:
+        say(f"{system.name}: measured before", "measured", system=system.name)
+        return kept
+    say(f"{system.name}: measuring", "measuring", system=system.name)
+    incorrect = _incorrect(system)
+    drawn = None
+    if system.by_crop and isinstance(nets, TwoStage):
+        sources = measure_own_split(nets.classifier, incorrect, data, seed=SEED)
+    else:
+        crops = base if data.scale == base.scale else data
+        sources = measure_system(nets, incorrect, base, crops, seed=SEED)
+        if _learns_drawn_masks(system) and isinstance(nets, TwoStage):
+            drawn = measure_drawn_masks(nets.classifier, base, seed=SEED)
+    figures = {"about": about, "sources": sources, "drawn": drawn}
+    write_json(path, figures)
+    return figures
+
+
+def _incorrect(system: System) -> Incorrect:
+    return "own" if system.recipe is None else system.load_recipe().incorrect
+
+
+def _learns_drawn_masks(system: System) -> bool:
+    recipe = None if system.recipe is None else system.load_recipe()
+    return isinstance(recipe, ClassifierRecipe) and recipe.masks == "drawn"
+
+
+def _minutes(run: Run) -> float | None:
+    seconds = read_seconds(run)
+    return None if seconds is None else seconds / 60
+
+
+def _megabytes(system: System, run: Run | None) -> float:
+    """Of all weights that a system needs in use."""
+    own = SHIPPED if run is None else run.folder
+    files = [own / f"{DETECTOR if system.single else CLASSIFIER}.safetensors"]
+    if not system.single:
+        files.append(SHIPPED / f"{DETECTOR}.safetensors")
+    return sum(file.stat().st_size for file in files) / 1e6

@@ -1,0 +1,294 @@
+"""Fold by fold: train, predict, and measure all predictions as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from data_prep.base.files import make_folder, write_atomically, write_json
+from data_prep.base.tables import KEY, read_faces
+from data_prep.grouping.split import TRAIN, VALID
+from data_prep.prepare.analysis import BuildOptions
+from data_prep.prepare.build import build, read_manifest
+from pipeline.experiments.measure import THRESH, Tables, measure_tables, write_report
+from pipeline.inference.classifier import Classifier, classify_crops
+from pipeline.inference.detector import Detector
+from pipeline.inference.folder import FolderOptions, predict_folder
+from pipeline.inference.predictor import TwoStage
+from pipeline.inference.sources import PhotoSet
+from pipeline.nets.cards import CLASSIFIER, DETECTOR, DetectorCard, read_card
+from pipeline.nets.classifiers import join_members
+from pipeline.nets.compute import has_fast_bf16
+from pipeline.runs.folder import PreparedError, Run, identify_data, is_finished
+from pipeline.runs.listing import write_seconds
+from pipeline.runs.log import Say
+from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, RecipeError, member_of
+from pipeline.runs.workers import call_at_once, count_cores, one_thread
+from pipeline.training.export import (
+    lean_to_rare,
+    make_card,
+    shift_logits,
+    store_weights,
+    write_classifier,
+)
+from pipeline.training.once import find_or_start, processor_seconds, train_run
+from pipeline.training.short import check_short, load_crops, open_faces, train_short
+from pipeline.training.tasks import CACHE_SIDE
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One of the folds.
+
+    Attributes:
+        number: From 0.
+        folder: Gets all that is made of it.
+    """
+
+    number: int
+    folder: Path
+
+    @property
+    def prepared(self) -> Path:
+        """The prepared folder in which its photos are the validation split."""
+        return self.folder / "prepared"
+
+    @property
+    def runs(self) -> Path:
+        """Holds the run folders."""
+        return self.folder / "runs"
+
+
+def make_folds(prepared: Path, out: Path, say: Say) -> list[Fold]:
+    """Build the folds that are not there yet.
+
+    Args:
+        prepared: Gives the datasets and how they are read, split and cropped; its own fold is one
+            of them.
+        out: Gets a folder per fold.
+        say: Gets a line per fold that is built.
+
+    Returns:
+        The folds. Every photo is held out in one of them.
+
+    Raises:
+        PreparedError: It is no prepared folder, reviewers' decisions have changed its labels, or
+            its datasets have changed since it was built.
+        UserError: As of `data_prep.build.build`.
+    """
+    _, roots = identify_data(prepared)
+    manifest = read_manifest(prepared) or {}
+    if manifest.get("decisions"):
+        raise PreparedError(
+            f"{prepared}: built with decisions, which would measure by other labels than the "
+            "annotated ones; build it without."
+        )
+    options = BuildOptions.from_record(manifest["options"])
+    known = _identify_faces(prepared)
+    folds = [Fold(number, out / f"fold-{number}") for number in range(options.folds)]
+    for fold in folds:
+        say(f"fold {fold.number} of {options.folds}: {fold.prepared}", "fold", fold=fold.number)
+        build(list(roots.values()), fold.prepared, replace(options, fold=fold.number))
+        if _identify_faces(fold.prepared) != known:
+            raise PreparedError(
+                f"{prepared}: the datasets have changed since it was built; build it again."
+            )
+    return folds
+
+
+def _identify_faces(prepared: Path) -> set[tuple[object, ...]]:
+    """Which faces there are, with labels and boxes."""
+    columns = [*KEY, "label", "xmin", "ymin", "xmax", "ymax"]
+    return set(read_faces(prepared)[columns].itertuples(index=False, name=None))
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """What is trained in every fold.
+
+    Attributes:
+        start: RetinaFace weights that the detectors start from; they must not have seen the photos.
+        detector: Its recipe.
+        classifier: Its recipe; with `init` as `detector` it starts from the body of the fold's own.
+            Masks are drawn on landmarks of the shipped detector, which tell no class.
+    """
+
+    start: Path
+    detector: DetectorRecipe
+    classifier: ClassifierRecipe
+
+
+def train_nets(fold: Fold, recipes: Recipes, *, device: torch.device, say: Say) -> TwoStage:
+    """Train what is not trained yet, and load both.
+
+    Nothing is chosen by the fold's photos: neither the step or epoch that is kept nor the
+    temperature, which is 1.
+
+    Raises:
+        UserError: As of `train_once.train_run`.
+    """
+    detector = _train_detector(fold, recipes, device, say)
+    classifier = _train_classifier(fold, recipes.classifier, detector, device, say)
+    half = has_fast_bf16(device)
+    return TwoStage(
+        Detector.load(detector, device=device, bf16=half),
+        Classifier.load(classifier, device=device, bf16=half),
+    )
+
+
+def _train_detector(fold: Fold, recipes: Recipes, device: torch.device, say: Say) -> Path:
+    data, roots = identify_data(fold.prepared)
+    faces = read_faces(fold.prepared)
+    run = find_or_start(fold.runs, recipes.detector, data, start=recipes.start)
+    train_run(
+        run,
+        recipes.detector,
+        faces,
+        fold.prepared,
+        roots,
+        start=recipes.start,
+        device=device,
+        say=say,
+    )
+    return run.folder / f"{DETECTOR}.safetensors"
+
+
+def _train_classifier(
+    fold: Fold, recipe: ClassifierRecipe, detector: Path, device: torch.device, say: Say
+) -> Path:
+    if recipe.init == "detector":
+        recipe = recipe.model_copy(update={"init": str(detector)})
+    data, _ = identify_data(fold.prepared)
+    run = find_or_start(fold.runs, recipe, data)
+    path = run.folder / f"{CLASSIFIER}.safetensors"
+    if is_finished(run.folder):
+        say(f"trained before: {run.folder}", "run", folder=run.folder)
+        return path
+    say(f"run folder: {run.folder}", "run", folder=run.folder)
+    began = processor_seconds()
+    _fit(fold, recipe, run, device, say)
+    write_seconds(run, processor_seconds() - began)
+    return path
+
+
+def _fit(fold: Fold, recipe: ClassifierRecipe, run: Run, device: torch.device, say: Say) -> None:
+    table = open_faces(fold.prepared, recipe).table
+    training = table[table["split"] == TRAIN].reset_index(drop=True)
+    crops = load_crops(sorted(training["crop"]), max(CACHE_SIDE, *recipe.sizes))
+    states = []
+    for place in range(recipe.members):
+        own = member_of(recipe, place)
+        what = f"classifier {place + 1} of {recipe.members}"
+        net = train_short(training, crops, own, device=device, what=what, say=say)
+        state = {name: tensor.cpu() for name, tensor in net.state_dict().items()}
+        states.append(store_weights(state, training["label"], own))
+    state = join_members(states) if len(states) > 1 else states[0]
+    state = shift_logits(state, lean_to_rare(recipe.rare_odds, 1.0), recipe.architecture)
+    write_classifier(run, state, make_card(recipe, run))
+
+
+RESULTS = "cross-validation.json"
+
+
+def cross_validate(
+    prepared: Path,
+    out: Path,
+    recipes: Recipes,
+    *,
+    device: torch.device,
+    say: Say,
+    jobs: int | None = None,
+) -> dict[str, Any]:
+    """Train and measure; what is done once stays done.
+
+    Args:
+        prepared: Gives the datasets and how they are split.
+        out: Gets a folder per fold, for each source the tables of all folds with a report, and
+            `cross-validation.json`.
+        recipes: What is trained.
+        device: Where to train.
+        say: Gets a line per epoch; with several jobs it is pickled.
+        jobs: Folds at a time; one per core when None, one on a GPU.
+
+    Returns:
+        Figures by source, see `measure_tables`, and `folds`, their number.
+
+    Raises:
+        RecipeError: The classifier's rate is to be found, or something has learnt from photos that
+            are judged, or the classes or masks are not those that are judged.
+        UserError: Something can't be read, built, trained on or written; the message says what.
+    """
+    _check(recipes)
+    folds = make_folds(prepared, out, say)
+    jobs = min(jobs or count_cores(device), len(folds))
+    calls = [(fold, recipes, device, say) for fold in folds]
+    if jobs > 1:
+        call_at_once(_judge_fold, calls, jobs)
+    else:
+        for call in calls:
+            _judge_fold(*call)
+    results: dict[str, Any] = {"folds": len(folds)}
+    for source in sorted(set(read_faces(prepared)["source"])):
+        tables = _join(folds, source, out / source)
+        results[source] = measure_tables(prepared, source, tables)
+        write_report(prepared, source, tables, out / source / "report")
+    write_json(out / RESULTS, results)
+    return results
+
+
+def _check(recipes: Recipes) -> None:
+    recipe = recipes.classifier
+    check_short(recipe, "photos")
+    if recipe.init not in ("detector", "random", "imagenet"):
+        raise RecipeError(
+            f"recipe {recipe.name}: {recipe.init} may have learnt from photos that are judged; "
+            "use --set init=detector, which is each fold's own, or init=random"
+        )
+    card = recipes.start.with_suffix(".json")
+    if card.is_file() and read_card(card, DetectorCard).training.get("data"):
+        raise RecipeError(
+            f"{recipes.start}: fine-tuned on photos that may be judged here; give weights that "
+            "have not seen them to --start"
+        )
+
+
+def _judge_fold(fold: Fold, recipes: Recipes, device: torch.device, say: Say) -> None:
+    """Leave the tables of the photos held out."""
+
+    def tell(line: str, event: str = "note", /, **facts: Any) -> None:
+        say(f"fold {fold.number}: {line}", event, **{"fold": fold.number, **facts})
+
+    _, roots = identify_data(fold.prepared)
+    faces = read_faces(fold.prepared)
+    held_out = faces[faces["split"] == VALID]
+    options = FolderOptions(thresh=THRESH, draw_from=1.0, draw=False)
+    with one_thread():
+        nets = train_nets(fold, recipes, device=device, say=tell)
+        for source, rows in held_out.groupby("source"):
+            own = _tables(fold.folder / str(source))
+            make_folder(own.predictions.parent)
+            photos = PhotoSet(roots[str(source)], tuple(sorted(set(rows["image"]))))
+            predict_folder(photos, own.predictions.parent, nets, options)
+            classify_crops(rows, fold.prepared, nets.classifier, own.crops)
+            tell(f"{source}: {len(photos.images)} photos judged", "judged", source=source)
+
+
+def _tables(folder: Path) -> Tables:
+    return Tables(folder / "predictions.csv", folder / "crops.csv")
+
+
+def _join(folds: Sequence[Fold], source: str, out: Path) -> Tables:
+    """The tables of all folds as one, photos sorted; a fold may have none of a source."""
+    make_folder(out)
+    joined = _tables(out)
+    for name in ("predictions", "crops"):
+        paths = [getattr(_tables(fold.folder / source), name) for fold in folds]
+        parts = [pd.read_csv(p, dtype=str, keep_default_na=False) for p in paths if p.is_file()]
+        table = pd.concat(parts).sort_values("image", kind="stable")
+        write_atomically(getattr(joined, name), table.to_csv(index=False))
+    return joined

@@ -1,0 +1,245 @@
+"""The systems that are compared, and what the originals of the field claimed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from data_prep.base.crop import CROP_SCALE
+from data_prep.base.errors import UserError
+from data_prep.base.tables import KEY, read_faces
+from data_prep.grouping.split import VALID, naive_split
+from data_prep.prepare.analysis import BuildOptions
+from data_prep.prepare.blur import BlurRule
+from data_prep.prepare.build import build, read_manifest
+from pipeline.runs.folder import PreparedError, Run, identify_data
+from pipeline.runs.log import Say
+from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
+from pipeline.training.once import find_or_start, train_run
+
+
+class UnknownSystemError(UserError, ValueError):
+    """A system that is not there; the message names the nearest."""
+
+
+@dataclass(frozen=True)
+class System:
+    """A system and the data it wants.
+
+    Attributes:
+        name: Its own.
+        recipe: That trains it; None for the shipped weights as they are.
+        single: One network finds faces and tells classes; else the shipped detector finds them.
+        scale: Of its crops, as a multiple of the box.
+        blur: How its majority class is thinned out; as in the folder it is compared on when None.
+        cleaned: It learns from the labels after reviewers' decisions.
+        by_crop: Its split is one by crop, as the original's was: the leak is what it shows.
+        claim: What the original claimed, and on what.
+        sets: Numbers of the recipe that are changed.
+    """
+
+    name: str
+    recipe: str | None
+    single: bool = False
+    scale: float = CROP_SCALE
+    blur: BlurRule | None = None
+    cleaned: bool = False
+    by_crop: bool = False
+    claim: str = "–"
+    sets: tuple[str, ...] = ()
+
+    def load_recipe(self) -> ClassifierRecipe | DetectorRecipe:
+        """Its recipe, under its own name.
+
+        Raises:
+            ValueError: It is trained by none.
+        """
+        if self.recipe is None:
+            raise ValueError(f"{self.name} is not trained")
+        sets = [f"name={self.name}", *self.sets]
+        if self.single:
+            return load_recipe(self.recipe, DetectorRecipe, sets)
+        return load_recipe(self.recipe, ClassifierRecipe, sets)
+
+
+_GRAY = "accuracy 0.88, split by crop"
+_COLOUR = "accuracy over 0.93, split by crop"
+
+SYSTEMS: tuple[System, ...] = (
+    System("shipped", None),
+    System("default", "default"),
+    System("fast", "fast"),
+    System("sams-gray", "sams-gray", scale=1.0, claim=_GRAY),
+    System("sams-colour", "sams-colour", scale=1.0, claim=_COLOUR),
+    System("sams-gray-by-crop", "sams-gray", scale=1.0, by_crop=True, claim=_GRAY),
+    System("sams-colour-by-crop", "sams-colour", scale=1.0, by_crop=True, claim=_COLOUR),
+    System(
+        "dataroots",
+        "dataroots",
+        claim="TNR 0.885, FNR 0.118, classifier 0.90, on 524 faces of its own",
+    ),
+    System(
+        "covid-fastai",
+        "covid-fastai",
+        blur="global",
+        cleaned=True,
+        claim="accuracy 0.980, mAP@0.5 0.903 of two classes, on the set it had cleaned itself",
+    ),
+    System(
+        "single-stage",
+        "single-stage",
+        single=True,
+        claim="YOLOv5s: mAP@0.5 0.94, mAP@[.5:.95] 0.53, P 0.93, R 0.89, turned before the split",
+    ),
+)
+
+
+def choose_systems(names: Sequence[str]) -> tuple[System, ...]:
+    """The systems of these names, in the order of `SYSTEMS`; all when none is named.
+
+    Raises:
+        UnknownSystemError: One is not there.
+    """
+    known = [system.name for system in SYSTEMS]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}."
+            raise UnknownSystemError(f"no system '{name}': {hint}")
+    return tuple(system for system in SYSTEMS if not names or system.name in names)
+
+
+BY_CROP = "by crop"
+"""How the split of data that leaks is called in run folders."""
+
+
+@dataclass(frozen=True)
+class SystemData:
+    """What a system is trained on.
+
+    Attributes:
+        folder: The prepared folder.
+        faces: Its `faces.csv`, for systems with a split by crop with that split.
+        data: Identifies it, see `identify_data`.
+        roots: Folder of each source.
+    """
+
+    folder: Path
+    faces: pd.DataFrame
+    data: dict[str, Any]
+    roots: dict[str, Path]
+
+    @classmethod
+    def open(cls, folder: Path) -> SystemData:
+        """Read a prepared folder.
+
+        Raises:
+            PreparedError: It is none.
+            FacesError: Its table can't be read.
+        """
+        data, roots = identify_data(folder)
+        return cls(folder, read_faces(folder), data, roots)
+
+    @property
+    def scale(self) -> float:
+        """Of the crops, as a multiple of the box."""
+        return float(self.data["options"]["scale"])
+
+
+def open_base(prepared: Path) -> SystemData:
+    """The folder whose validation faces and labels all systems are measured by.
+
+    Raises:
+        PreparedError: It is no prepared folder, or reviewers' decisions have changed its labels:
+            systems that were trained without them would be measured by other labels.
+    """
+    base = SystemData.open(prepared)
+    manifest = read_manifest(prepared) or {}
+    if manifest.get("decisions"):
+        raise PreparedError(
+            f"{prepared}: built with decisions; build it without, and give them to compare with "
+            "--decisions: systems that learn from cleaned labels get them."
+        )
+    return base
+
+
+def prepare_data(
+    system: System, base: SystemData, out: Path, decisions: Sequence[Path], say: Say
+) -> SystemData:
+    """The data of a system, built if it is not there yet.
+
+    Args:
+        system: Says what it wants.
+        base: From `open_base`.
+        out: Gets a prepared folder for every other scale, blur rule or labels.
+        decisions: Ledgers for systems that learn from cleaned labels.
+        say: Gets a line when something is built.
+
+    Raises:
+        UserError: As of `data_prep.build.build`.
+        PreparedError: The datasets have changed since `base` was built.
+    """
+    options = BuildOptions.from_record((read_manifest(base.folder) or {})["options"])
+    wanted = replace(options, scale=system.scale, blur_rule=system.blur or options.blur_rule)
+    ledgers = list(decisions) if system.cleaned else []
+    if system.cleaned and not decisions:
+        say(f"{system.name}: no --decisions, so its labels are as annotated", "note")
+    data = base
+    if ledgers or wanted != options:
+        name = f"{wanted.blur_rule}-{wanted.scale:g}" + ("-cleaned" if ledgers else "")
+        say(f"{system.name}: building {out / name}", "build", folder=out / name)
+        build(list(base.roots.values()), out / name, wanted, decisions=ledgers)
+        data = SystemData.open(out / name)
+        _check_split(base, data)
+    return _split_by_crop(data, options.seed) if system.by_crop else data
+
+
+def _check_split(base: SystemData, data: SystemData) -> None:
+    both = base.faces.merge(data.faces, on=list(KEY), suffixes=("", "_other"))
+    if len(both) < len(data.faces) or (both["split"] != both["split_other"]).any():
+        raise PreparedError(
+            f"{base.folder}: the datasets have changed since it was built; build it again."
+        )
+
+
+def _split_by_crop(data: SystemData, seed: int) -> SystemData:
+    split = naive_split(len(data.faces), seed=seed)
+    return replace(data, faces=data.faces.assign(split=split), data={**data.data, "split": BY_CROP})
+
+
+def valid_faces(data: SystemData, source: str) -> pd.DataFrame:
+    """The validation faces of a source."""
+    faces = data.faces
+    return faces[(faces["split"] == VALID) & (faces["source"] == source)].reset_index(drop=True)
+
+
+def train_system(
+    system: System, data: SystemData, runs: Path, *, device: torch.device, say: Say
+) -> Run:
+    """Train what is not trained yet; a stopped training goes on, a finished one stays as it is.
+
+    Args:
+        system: One with a recipe.
+        data: From `prepare_data`.
+        runs: Gets the run folder.
+        device: Where to train.
+        say: Gets a line per epoch.
+
+    Raises:
+        PreparedError: Nothing to train or validate on.
+        OutputError: A folder can't be written.
+    """
+    recipe = system.load_recipe()
+    run = find_or_start(runs, recipe, data.data)
+
+    def tell(line: str, event: str = "note", /, **facts: Any) -> None:
+        say(f"{system.name}: {line}", event, **{"system": system.name, **facts})
+
+    train_run(run, recipe, data.faces, data.folder, data.roots, device=device, say=tell)
+    return run

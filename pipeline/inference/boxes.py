@@ -1,0 +1,137 @@
+"""What the detector finds in a photo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou, nms
+
+NMS_IOU = 0.4
+"""Of two boxes that overlap more, only the surer one is kept."""
+
+
+@dataclass(frozen=True)
+class FaceBoxes:
+    """Faces found in one photo, best first.
+
+    Attributes:
+        boxes: Faces × 4, float32, pixels of the photo, clipped to it.
+        scores: Faces, float32, 0 to 1.
+        landmarks: Faces × 5 × 2: left eye, right eye, nose, left and right mouth corner, as seen
+            in the photo.
+        probabilities: Faces × 3, float32, of each class in the order of `CLASSES`; rows sum to 1.
+            None from a detector that only finds faces.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    landmarks: np.ndarray
+    probabilities: np.ndarray | None = None
+
+    @property
+    def sides(self) -> np.ndarray:
+        """Faces: the shorter side of each box in pixels of the photo."""
+        return (self.boxes[:, 2:] - self.boxes[:, :2]).min(axis=1)
+
+    def take(self, rows: np.ndarray) -> FaceBoxes:
+        """Some of the faces, by index or flag."""
+        told = self.probabilities
+        return FaceBoxes(
+            self.boxes[rows],
+            self.scores[rows],
+            self.landmarks[rows],
+            None if told is None else told[rows],
+        )
+
+    def join(self, other: FaceBoxes) -> FaceBoxes:
+        """These faces, then those of the same detector's other look."""
+        mine, theirs = self.probabilities, other.probabilities
+        return FaceBoxes(
+            np.concatenate([self.boxes, other.boxes]),
+            np.concatenate([self.scores, other.scores]),
+            np.concatenate([self.landmarks, other.landmarks]),
+            None if mine is None or theirs is None else np.concatenate([mine, theirs]),
+        )
+
+    def above(self, score: float) -> FaceBoxes:
+        """The faces of at least this score."""
+        return self.take(self.scores >= score)
+
+
+VOTE_IOU = 0.6
+"""Boxes that overlap a kept one at least so much have a say in where it lies."""
+
+VOTE_SCORE = 0.02
+"""Least score of a box with a say: a fixed one, so that no box depends on the faces asked for."""
+
+
+def weigh_votes(boxes: Tensor, scores: Tensor, keep: Tensor) -> Tensor:
+    """What each box counts for in the kept ones: its score, if it overlaps a kept one well.
+
+    Gidaris and Komodakis 2015, "Object detection via a multi-region and semantic segmentation-aware
+    CNN model", section 5.
+
+    Args:
+        boxes: N × 4, corners.
+        scores: N, positive.
+        keep: Indices of the K that non-maximum suppression kept.
+
+    Returns:
+        K × N, rows in the order of `keep`; see `take_votes`.
+    """
+    says = (box_iou(boxes[keep], boxes) >= VOTE_IOU) * scores * (scores >= VOTE_SCORE)
+    says[torch.arange(len(keep)), keep] = scores[keep]
+    return says
+
+
+def take_votes(says: Tensor, values: Tensor) -> Tensor:
+    """The mean of what all boxes say, each counting for what it has a say in.
+
+    Args:
+        says: K × N, from `weigh_votes`.
+        values: N × anything, such as the boxes themselves.
+    """
+    return says @ values / says.sum(dim=1, keepdim=True)
+
+
+CLOSER_FACTOR = 1.7
+"""Enlargement of the closer look as a multiple of the first."""
+
+SURE_SCORE = 0.3
+"""Score from which a tiny face asks for a closer look."""
+
+TINY_SIDE = 20.0
+"""Side under which a face is tiny; these three are pixels of the photo as enlarged first."""
+
+FIRST_FROM, CLOSER_BELOW = 30.0, 40.0
+"""The first look's faces count from one side on, the closer look's below another. Between them both
+do, and the surer box stays."""
+
+
+def has_tiny_faces(faces: FaceBoxes, factor: float) -> bool:
+    """Whether a photo needs a closer look.
+
+    Args:
+        faces: As found in the first look.
+        factor: Its enlargement.
+    """
+    tiny = faces.sides * factor < TINY_SIDE
+    return bool((tiny & (faces.scores >= SURE_SCORE)).any())
+
+
+def merge_looks(first: FaceBoxes, closer: FaceBoxes, factor: float) -> FaceBoxes:
+    """The faces of both looks, each size from where it is seen best.
+
+    Args:
+        first: Found with the first enlargement.
+        closer: Found with `CLOSER_FACTOR` times as much.
+        factor: The first enlargement.
+    """
+    large = first.take(first.sides * factor >= FIRST_FROM)
+    small = closer.take(closer.sides * factor < CLOSER_BELOW)
+    both = large.join(small)
+    keep = nms(torch.from_numpy(both.boxes), torch.from_numpy(both.scores), NMS_IOU)
+    return both.take(keep.numpy())

@@ -1,0 +1,245 @@
+"""The detector in use: photos in, boxes of faces out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.ops import nms
+
+from data_prep.base.labels import CLASSES
+from pipeline.inference.boxes import (
+    CLOSER_FACTOR,
+    NMS_IOU,
+    SURE_SCORE,
+    VOTE_SCORE,
+    FaceBoxes,
+    has_tiny_faces,
+    merge_looks,
+    take_votes,
+    weigh_votes,
+)
+from pipeline.nets.cards import DetectorCard, WeightsError, load_weights
+from pipeline.nets.compute import autocast, prepare_net
+from pipeline.nets.retinaface import (
+    VARIANCES,
+    RetinaFace,
+    decode_boxes,
+    decode_landmarks,
+    make_anchors,
+)
+
+PAD_TO = 32
+"""Input sides are padded to multiples of the coarsest stride."""
+
+MIN_SCORE = 0.02
+MAX_FACES = 750
+AUTO_LONGEST = 832
+AUTO_LARGEST_FACTOR = 3.0
+
+
+def choose_factor(width: int, height: int, resize: float | None) -> float:
+    """How much a photo is enlarged before detection.
+
+    Faces of 20 pixels are only found enlarged. Without a given factor, photos are brought to
+    `AUTO_LONGEST` pixels on the longer side, enlarged at most `AUTO_LARGEST_FACTOR` times, and
+    larger photos left as they are up to twice that length.
+
+    Args:
+        width: Photo width in pixels.
+        height: Photo height in pixels.
+        resize: A given factor, or None to choose.
+
+    >>> choose_factor(400, 300, None), choose_factor(1000, 800, None), choose_factor(400, 300, 1.5)
+    (2.08, 1.0, 1.5)
+    """
+    if resize is not None:
+        return resize
+    longest = max(width, height)
+    if longest > AUTO_LONGEST:
+        return min(1.0, 2 * AUTO_LONGEST / longest)
+    return min(AUTO_LONGEST / longest, AUTO_LARGEST_FACTOR)
+
+
+class Detector:
+    """RetinaFace with its card.
+
+    Args:
+        net: The network.
+        card: How to feed it.
+        device: Where it runs.
+        bf16: Run it in bfloat16.
+    """
+
+    def __init__(
+        self, net: nn.Module, card: DetectorCard, *, device: torch.device, bf16: bool = False
+    ) -> None:
+        self.net = prepare_net(net, device)
+        self.card = card
+        self.device = device
+        self.bf16 = bf16
+        self._columns = [CLASSES.index(name) for name in card.learnt]
+
+    @property
+    def sha256(self) -> str:
+        """Of the weights, in hex."""
+        return self.card.sha256
+
+    @classmethod
+    def load(cls, path: Path, *, device: torch.device, bf16: bool = False) -> Detector:
+        """Load checked weights.
+
+        Raises:
+            WeightsError: They are missing, damaged, or do not fit the network.
+        """
+        state, card = load_weights(path, DetectorCard)
+        if card.variances != VARIANCES:
+            raise WeightsError(f"{path}: trained with variances {card.variances}, not {VARIANCES}.")
+        net = RetinaFace(card.negative_slope, len(card.learnt) or 1)
+        try:
+            net.load_state_dict(state)
+        except RuntimeError as error:
+            raise WeightsError(f"{path}: does not fit {card.architecture} ({error}).") from error
+        return cls(net, card, device=device, bf16=bf16)
+
+    def detect(
+        self,
+        photos: Sequence[np.ndarray],
+        *,
+        resize: float | None = None,
+        min_score: float = MIN_SCORE,
+    ) -> list[FaceBoxes]:
+        """Find the faces of several photos.
+
+        Args:
+            photos: Each height × width × 3, uint8, RGB.
+            resize: Enlargement before detection; chosen per photo when None, and photos with
+                tiny faces are then looked at more closely, too (see `pipeline.closer_look`).
+            min_score: Least score of a face.
+
+        Returns:
+            One record per photo, in the same order.
+        """
+        factors = [choose_factor(photo.shape[1], photo.shape[0], resize) for photo in photos]
+        found = self._detect_at(photos, factors, min(min_score, SURE_SCORE))
+        if resize is None:
+            closer = [
+                index for index, faces in enumerate(found) if has_tiny_faces(faces, factors[index])
+            ]
+            again = self._detect_at(
+                [photos[index] for index in closer],
+                [factors[index] * CLOSER_FACTOR for index in closer],
+                min_score,
+            )
+            for index, faces in zip(closer, again, strict=True):
+                found[index] = merge_looks(found[index], faces, factors[index])
+        return [faces.above(min_score) for faces in found]
+
+    def _detect_at(
+        self, photos: Sequence[np.ndarray], factors: Sequence[float], min_score: float
+    ) -> list[FaceBoxes]:
+        """Detect with given enlargements; photos of one padded size run as one batch."""
+        scaled = [scale_photo(photo, factor) for photo, factor in zip(photos, factors, strict=True)]
+        batches: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for index, photo in enumerate(scaled):
+            batches[_padded(photo.shape[0]), _padded(photo.shape[1])].append(index)
+        found: dict[int, FaceBoxes] = {}
+        for (height, width), indices in batches.items():
+            pixels = torch.full((len(indices), height, width, 3), 114, dtype=torch.uint8)
+            for row, index in enumerate(indices):
+                photo = scaled[index]
+                pixels[row, : photo.shape[0], : photo.shape[1]] = torch.from_numpy(photo)
+            with torch.inference_mode():
+                outputs = self.run_net(pixels.permute(0, 3, 1, 2))
+                anchors = make_anchors(height, width, self.card.anchors, self.card.strides)
+                anchors = anchors.to(self.device)
+                for row, index in enumerate(indices):
+                    found[index] = _select(
+                        [output[row] for output in outputs],
+                        anchors,
+                        (photos[index].shape[1], photos[index].shape[0]),
+                        (scaled[index].shape[1], scaled[index].shape[0]),
+                        min_score,
+                        self._columns,
+                    )
+        return [found[index] for index in range(len(photos))]
+
+    def run_net(self, photos: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes and landmarks, not yet decoded, and probabilities for every anchor.
+
+        Args:
+            photos: Batch × 3 × height × width, uint8, RGB.
+
+        Returns:
+            Box offsets; the chance of a face, or of one of each learnt class (batch × anchors ×
+            classes); landmark offsets.
+        """
+        inputs = normalise(photos.to(self.device), self.card)
+        with autocast(self.device, bf16=self.bf16):
+            outputs = self.net(inputs)
+        faces = outputs.scores.float().softmax(dim=-1)[..., 1:]
+        return outputs.boxes.float(), faces, outputs.landmarks.float()
+
+
+def normalise(photos: Tensor, card: DetectorCard) -> Tensor:
+    """Bring RGB bytes to the network's input: channel order and mean of the card."""
+    # Turned while still bytes, and subtracted in place: whole batches of floats are slow to copy.
+    inputs = photos.flip(1) if card.channel_order == "BGR" else photos
+    inputs = inputs.contiguous(memory_format=torch.channels_last).float()
+    return inputs.sub_(inputs.new_tensor(card.mean)[:, None, None])
+
+
+def scale_photo(photo: np.ndarray, factor: float) -> np.ndarray:
+    """A photo enlarged or shrunk; itself when the factor is 1."""
+    if factor == 1:
+        return photo
+    size = (max(1, round(photo.shape[1] * factor)), max(1, round(photo.shape[0] * factor)))
+    shrink = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    return cv2.resize(photo, size, interpolation=shrink)
+
+
+def _padded(side: int) -> int:
+    return -(-side // PAD_TO) * PAD_TO
+
+
+def _select(
+    outputs: list[Tensor],
+    anchors: Tensor,
+    photo_size: tuple[int, int],
+    scaled_size: tuple[int, int],
+    min_score: float,
+    columns: list[int],
+) -> FaceBoxes:
+    """Decode the anchors worth decoding, merge overlaps, and go back to pixels of the photo."""
+    offsets, classes, points = outputs
+    scores = classes.sum(dim=-1)
+    likely = scores >= min(min_score, VOTE_SCORE)
+    scores = scores[likely]
+    boxes = decode_boxes(offsets[likely], anchors[likely])
+    keep = nms(boxes, scores, NMS_IOU)
+    keep = keep[scores[keep] >= min_score][:MAX_FACES]
+    votes = weigh_votes(boxes, scores, keep)
+    boxes, scores = take_votes(votes, boxes), scores[keep]
+    landmarks = decode_landmarks(points[likely][keep], anchors[likely][keep])
+    ratio = boxes.new_tensor([photo_size[0] / scaled_size[0], photo_size[1] / scaled_size[1]])
+    limit = boxes.new_tensor(photo_size)
+    boxes = (boxes.unflatten(1, (2, 2)) * ratio).clamp(min=0).minimum(limit).flatten(1)
+    real = (boxes[:, 2:] - boxes[:, :2]).min(dim=1).values >= 1
+    return FaceBoxes(
+        boxes[real].cpu().numpy(),
+        scores[real].cpu().numpy(),
+        (landmarks * ratio)[real].cpu().numpy(),
+        _spread(take_votes(votes[real], classes[likely]), columns) if columns else None,
+    )
+
+
+def _spread(shares: Tensor, columns: list[int]) -> np.ndarray:
+    """Probabilities of all classes, given a face, from shares of those that were learnt."""
+    probabilities = shares.new_zeros(len(shares), len(CLASSES))
+    probabilities[:, columns] = shares / shares.sum(dim=1, keepdim=True)
+    return probabilities.cpu().numpy()

@@ -1,0 +1,135 @@
+"""YuNet as another detector, through OpenCV; its model file is the user's.
+
+Wu et al. 2023, "YuNet: a tiny millisecond-level face detector".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+import torch
+
+from data_prep.base.files import sha256_of
+from pipeline.inference.boxes import NMS_IOU, FaceBoxes
+from pipeline.inference.detector import MAX_FACES, MIN_SCORE, choose_factor, scale_photo
+from pipeline.nets.cards import WeightsError
+
+PROBE = 64
+"""Side in pixels of the black photo that a model is tried on when it is loaded."""
+
+
+class YuNetDetector:
+    """YuNet with the enlargement rule and outputs of `Detector`, without its closer look.
+
+    Args:
+        model: An ONNX file such as `face_detection_yunet_2023mar.onnx`.
+
+    Raises:
+        WeightsError: The file can't be read, or is no YuNet.
+    """
+
+    device, bf16 = torch.device("cpu"), False
+
+    def __init__(self, model: Path) -> None:
+        try:
+            self.sha256 = sha256_of(model)
+            # From memory: OpenCV opens no path with letters beyond the system's code page.
+            data = np.fromfile(model, np.uint8)
+        except OSError as error:
+            raise WeightsError(f"{model}: can't be read ({error.strerror or error}).") from error
+        nothing = np.empty(0, np.uint8)
+        try:
+            self._net = cv2.FaceDetectorYN.create("onnx", data, nothing, (PROBE, PROBE))
+            self._net.detect(np.zeros((PROBE, PROBE, 3), np.uint8))
+        except cv2.error as error:
+            raise WeightsError(
+                f"{model}: not a YuNet model OpenCV can run; face_detection_yunet_2023mar.onnx of "
+                "OpenCV's model zoo is one."
+            ) from error
+        self._net.setNMSThreshold(NMS_IOU)
+        self._net.setTopK(10 * MAX_FACES)
+
+    def detect(
+        self,
+        photos: Sequence[np.ndarray],
+        *,
+        resize: float | None = None,
+        min_score: float = MIN_SCORE,
+    ) -> list[FaceBoxes]:
+        """Find the faces of several photos, one after the other, as `Detector.detect` does.
+
+        Photos with tiny faces get no closer look.
+        """
+        self._net.setScoreThreshold(min_score)
+        return [
+            self._detect_one(photo, choose_factor(photo.shape[1], photo.shape[0], resize))
+            for photo in photos
+        ]
+
+    def _detect_one(self, photo: np.ndarray, factor: float) -> FaceBoxes:
+        scaled = cv2.cvtColor(scale_photo(photo, factor), cv2.COLOR_RGB2BGR)
+        height, width = scaled.shape[:2]
+        self._net.setInputSize((width, height))
+        found = self._net.detect(scaled)[1]
+        rows = np.zeros((0, 15), np.float32) if found is None else found[:MAX_FACES]
+        ratio = np.array([photo.shape[1] / width, photo.shape[0] / height], np.float32)
+        corners = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1)
+        limit = np.tile(np.array(photo.shape[1::-1], np.float32), 2)
+        boxes = np.clip(corners * np.tile(ratio, 2), 0, limit)
+        order = np.argsort(-rows[:, 14], kind="stable")
+        real = order[(boxes[order, 2:] - boxes[order, :2]).min(axis=1, initial=np.inf) >= 1]
+        landmarks = rows[:, 4:14].reshape(-1, 5, 2) * ratio
+        return FaceBoxes(boxes[real], rows[real, 14], landmarks[real])
+
+
+RETINAFACE, YUNET = "retinaface", "yunet"
+
+
+class FaceDetector(Protocol):
+    """What finds faces: RetinaFace, or another with the same answers.
+
+    Attributes:
+        sha256: Of its weights, in hex.
+        bf16: Whether it runs in bfloat16.
+    """
+
+    @property
+    def sha256(self) -> str: ...  # noqa: D102
+
+    @property
+    def device(self) -> torch.device: ...  # noqa: D102
+
+    @property
+    def bf16(self) -> bool: ...  # noqa: D102
+
+    def detect(  # noqa: D102
+        self, photos: Sequence[np.ndarray], *, resize: float | None = None, min_score: float = ...
+    ) -> list[FaceBoxes]: ...
+
+
+def choose_detector(name: str, model: Path | None) -> FaceDetector | None:
+    """The detector that is asked for; None for the one of the weights folder.
+
+    Args:
+        name: `retinaface` or `yunet`.
+        model: The model file, for `yunet` only.
+
+    Raises:
+        WeightsError: An unknown name, a model that is missing, superfluous, or can't be used.
+    """
+    if name == YUNET:
+        if model is None:
+            raise WeightsError(
+                "--detector yunet needs --detector-model FILE, such as "
+                "face_detection_yunet_2023mar.onnx of OpenCV's model zoo."
+            )
+        return YuNetDetector(model)
+    if name != RETINAFACE:
+        raise WeightsError(f"unknown detector '{name}': use {RETINAFACE} or {YUNET}.")
+    if model is not None:
+        raise WeightsError("--detector-model is for --detector yunet; retinaface is in --weights.")
+    return None

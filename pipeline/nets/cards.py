@@ -1,0 +1,194 @@
+"""Weight files: safetensors beside a JSON card that says what the numbers mean."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from data_prep.base.crop import CROP_SCALE, Colour
+from data_prep.base.errors import UserError
+from data_prep.base.files import write_atomically, write_json
+from data_prep.base.labels import CLASSES
+from pipeline.nets.checkpoint import DAMAGED
+from pipeline.nets.retinaface import ANCHOR_SIZES, STRIDES, VARIANCES
+from pipeline.runs.recipe import Architecture
+
+DETECTOR, CLASSIFIER = "detector", "classifier"
+"""File stems in a weights folder."""
+
+
+class WeightsError(UserError, ValueError):
+    """Weights that are missing, damaged, or not what their card says."""
+
+
+class Card(BaseModel):
+    """What both cards hold.
+
+    Attributes:
+        sha256: Of the safetensors file, in hex.
+        training: Data, recipe and versions the weights came from.
+        results: Figures reached, with the split they were measured on.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    architecture: str
+    sha256: str = ""
+    training: dict[str, Any] = Field(default_factory=dict)
+    results: dict[str, Any] = Field(default_factory=dict)
+
+
+class DetectorCard(Card):
+    """How to feed the detector and read its outputs.
+
+    Attributes:
+        learnt: The classes that its scores tell apart, in order; none when it only finds faces.
+    """
+
+    kind: Literal["detector"] = "detector"
+    architecture: Literal["retinaface-mobilenet0.25"] = "retinaface-mobilenet0.25"
+    anchors: tuple[tuple[int, ...], ...] = ANCHOR_SIZES
+    strides: tuple[int, ...] = STRIDES
+    variances: tuple[float, float] = VARIANCES
+    negative_slope: float = 0.1
+    channel_order: Literal["BGR", "RGB"] = "BGR"
+    mean: tuple[float, float, float] = (104.0, 117.0, 123.0)
+    learnt: tuple[str, ...] = ()
+
+
+class ClassifierCard(Card):
+    """How to feed the classifier and read its outputs.
+
+    Attributes:
+        colour: What of the crop it is fed: colours, or grey levels.
+        mirror: Its answer is the mean over a crop and its mirror image.
+        learnt: The classes it was taught; others it never answers.
+    """
+
+    kind: Literal["classifier"] = "classifier"
+    architecture: Architecture = "resnet34"
+    classes: tuple[str, ...] = CLASSES
+    input_size: int = 224
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    channel_order: Literal["RGB"] = "RGB"
+    colour: Colour = "rgb"
+    mirror: bool = False
+    learnt: tuple[str, ...] = CLASSES
+    crop_scale: float = CROP_SCALE
+    temperature: float = Field(default=1.0, gt=0)
+
+
+CardType = TypeVar("CardType", bound=Card)
+
+
+def save_weights(path: Path, state: dict[str, Tensor], card: CardType) -> CardType:
+    """Write `path` (safetensors) and the card beside it; both atomically.
+
+    Returns:
+        The card with the file's hash.
+
+    Raises:
+        OutputError: A file can't be written.
+    """
+    data = save_tensors({name: tensor.contiguous() for name, tensor in state.items()})
+    card = card.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
+    write_atomically(path, data)
+    write_json(path.with_suffix(".json"), card.model_dump(mode="json"))
+    return card
+
+
+def load_weights(path: Path, kind: type[CardType]) -> tuple[dict[str, Tensor], CardType]:
+    """Read weights after checking them against their card.
+
+    Args:
+        path: The safetensors file; its card has the same name with `.json`.
+        kind: The class of card expected.
+
+    Returns:
+        The tensors as float32, and the card.
+
+    Raises:
+        WeightsError: A file is missing or damaged, the hash differs, or the card is of another
+            kind.
+    """
+    card = read_card(path.with_suffix(".json"), kind)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path}: can't be read ({error.strerror or error}).") from error
+    if hashlib.sha256(data).hexdigest() != card.sha256:
+        raise WeightsError(
+            f"{path}: its SHA-256 is not the one on the card; the file is damaged or was "
+            "exchanged. Fetch it again."
+        )
+    state = _parse_tensors(path, data)
+    return {name: _as_float32(tensor) for name, tensor in state.items()}, card
+
+
+def read_card(path: Path, kind: type[CardType]) -> CardType:
+    """Read a card.
+
+    Raises:
+        WeightsError: It is missing, or not a card of this kind.
+    """
+    try:
+        return kind.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise WeightsError(
+            f"{path}: can't be read ({error.strerror or error}); --weights names a folder with "
+            "detector and classifier, each a .safetensors and a .json."
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise WeightsError(f"{path}: {where}: {first['msg']}.") from error
+    except ValueError as error:
+        raise WeightsError(f"{path}: not a JSON card ({error}).") from error
+
+
+def load_state(path: Path) -> dict[str, Tensor]:
+    """Read a bare state dict to start a training from: safetensors, or a checkpoint of tensors.
+
+    A `.pth` is read with torch's restricted reader, which knows tensors and plain containers and
+    executes nothing. A data-parallel `module.` prefix is taken off.
+
+    Raises:
+        WeightsError: The file is missing, damaged, or holds anything but tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            state: Any = _parse_tensors(path, path.read_bytes())
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise WeightsError(f"{path}: can't be read ({error.strerror or error}).") from error
+    except DAMAGED as error:
+        raise WeightsError(f"{path}: damaged, or not a file of plain tensors.") from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else {}
+    if not isinstance(state, dict) or not state or not _are_named_tensors(state):
+        raise WeightsError(f"{path}: holds no state dict of tensors.")
+    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def _parse_tensors(path: Path, data: bytes) -> dict[str, Tensor]:
+    try:
+        return load_tensors(data)
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: not a safetensors file ({error}).") from error
+
+
+def _are_named_tensors(state: dict[Any, Any]) -> bool:
+    return all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items())
+
+
+def _as_float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor

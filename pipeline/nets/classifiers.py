@@ -1,0 +1,199 @@
+"""The networks a classifier can be, and the names their weights go by on disk.
+
+`resnet34` is torchvision's ResNet-34. `mobilenet0.25` is the detector's body with a head of its
+own: far faster, and it can start from what the detector has learnt about faces. `sequential` is the
+small network of tutorials.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet34
+
+from data_prep.base.labels import CLASSES
+from pipeline.nets.cards import ClassifierCard, DetectorCard, WeightsError
+from pipeline.nets.retinaface import RetinaFace
+from pipeline.runs.recipe import Architecture
+
+FEATURES: dict[Architecture, int] = {"resnet34": 512, "mobilenet0.25": 256, "sequential": 128}
+"""What the last layer sees of each face: channels of the body's last feature map."""
+
+SLOPE = 0.1
+"""Of the leaky ReLUs of `mobilenet0.25`."""
+
+_RESNET_BODY = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+_HEAD_LINEAR = 3
+_CELLS = 16
+_MEMBERS = "members"
+_FIRST_CONV, _FIRST_NORM = "body.stage1.0.0", "body.stage1.0.1"
+_SHRINK = 32
+"""The variance of grey levels up to 255 behind the first convolution, about 60,000, comes near the
+end of half precision, which weights are stored in; the batch norm takes a factor out again."""
+
+
+def make_head(architecture: Architecture, dropout: float) -> nn.Sequential:
+    """Pooling, dropout and the last layer; `to_stored` knows its names."""
+    return nn.Sequential(
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(dropout),
+        nn.Linear(FEATURES[architecture], len(CLASSES)),
+    )
+
+
+def make_mobilenet(dropout: float = 0.0) -> nn.Sequential:
+    """`mobilenet0.25` with random weights: the detector's body, then the head."""
+    body = nn.Sequential(OrderedDict(RetinaFace(SLOPE).body.named_children()))
+    return nn.Sequential(OrderedDict(body=body, head=make_head("mobilenet0.25", dropout)))
+
+
+def make_sequential(dropout: float = 0.0) -> nn.Sequential:
+    """`sequential` with random weights: 16, 32 and 64 filters, each pooled by 2; 128 dense units.
+
+    Made for inputs of 128 pixels; what is left of others is brought to the same 16 × 16 cells.
+    """
+    layers: list[nn.Module] = []
+    for inputs, outputs in ((3, 16), (16, 32), (32, 64)):
+        layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    dense = FEATURES["sequential"]
+    layers += [nn.AdaptiveAvgPool2d(_CELLS), nn.Flatten(), nn.Linear(64 * _CELLS**2, dense)]
+    layers += [nn.ReLU(), nn.Unflatten(1, (dense, 1, 1))]
+    return nn.Sequential(
+        OrderedDict(body=nn.Sequential(*layers), head=make_head("sequential", dropout))
+    )
+
+
+class Ensemble(nn.Module):
+    """Networks of one architecture that answer together: the mean of their logits.
+
+    Args:
+        members: At least one.
+    """
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Logits of a batch, batch × classes."""
+        return torch.stack([member(batch) for member in self.members]).mean(dim=0)
+
+
+def join_members(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The weights of an `Ensemble` from those of its members, all as they lie on disk."""
+    return {
+        f"{_MEMBERS}.{place}.{name}": tensor
+        for place, state in enumerate(states)
+        for name, tensor in state.items()
+    }
+
+
+def fill_net(state: dict[str, Tensor], architecture: Architecture, path: Path) -> nn.Module:
+    """A classifier with weights as they lie on disk, an `Ensemble` if they are one's.
+
+    Args:
+        state: The weights.
+        architecture: Which network.
+        path: Where they came from, for the message.
+
+    Raises:
+        WeightsError: They do not fit.
+    """
+    places = {name.split(".")[1] for name in state if name.startswith(f"{_MEMBERS}.")}
+    net = _make_net(architecture)
+    if places:
+        net = Ensemble([_make_net(architecture) for _ in places])
+    try:
+        net.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsError(f"{path}: does not fit a {architecture} ({error}).") from error
+    return net
+
+
+def _make_net(architecture: Architecture) -> nn.Module:
+    if architecture == "resnet34":
+        return resnet34(num_classes=len(CLASSES))
+    return make_mobilenet() if architecture == "mobilenet0.25" else make_sequential()
+
+
+def to_stored(state: dict[str, Tensor], architecture: Architecture) -> dict[str, Tensor]:
+    """Rename a fastai learner's weights to those on disk; of `resnet34` torchvision's own names.
+
+    Raises:
+        WeightsError: A name belongs to neither body nor head.
+    """
+    if architecture != "resnet34":
+        return dict(state)
+    renamed = {}
+    for name, tensor in state.items():
+        part, index, rest = name.split(".", 2)
+        if part == "0":
+            renamed[f"{_RESNET_BODY[int(index)]}.{rest}"] = tensor
+        elif part == "1" and int(index) == _HEAD_LINEAR:
+            renamed[f"fc.{rest}"] = tensor
+        else:
+            raise WeightsError(f"weights named {name} have no place in a ResNet-34.")
+    return renamed
+
+
+def last_biases(state: dict[str, Tensor], architecture: Architecture) -> list[str]:
+    """Names of the last layers' biases on disk; an ensemble has several."""
+    last = "fc.bias" if architecture == "resnet34" else f"head.{_HEAD_LINEAR}.bias"
+    return [name for name in state if name == last or name.endswith(f".{last}")]
+
+
+def from_torchvision(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Torchvision's ResNet-34 as fastai's; a last layer for other classes is left out."""
+    renamed = {}
+    for name, tensor in state.items():
+        part, _, rest = name.partition(".")
+        if part in _RESNET_BODY:
+            renamed[f"0.{_RESNET_BODY.index(part)}.{rest}"] = tensor
+        elif part == "fc" and len(tensor) == len(CLASSES):
+            renamed[f"1.{_HEAD_LINEAR}.{rest}"] = tensor
+    return renamed
+
+
+def from_detector(state: dict[str, Tensor], card: DetectorCard) -> dict[str, Tensor]:
+    """The detector's body as that of `mobilenet0.25`, fed as classifiers are.
+
+    The detector takes grey levels 0 to 255 minus a mean, in BGR as a rule; classifiers take RGB
+    that is standardised. The difference goes into the first convolution and the batch norm behind
+    it, so that the body computes the same, up to the outermost pixels, where padding means another
+    colour.
+
+    Args:
+        state: All weights of the detector.
+        card: How it is fed.
+
+    Returns:
+        The weights of the body, by their names in `make_mobilenet`.
+
+    Raises:
+        WeightsError: Its leaky ReLUs have another slope.
+    """
+    if card.negative_slope != SLOPE:
+        raise WeightsError(
+            f"a detector with slope {card.negative_slope} can't start a classifier: {SLOPE} is "
+            "needed."
+        )
+    body = {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in state.items()
+        if name.startswith("body.")
+    }
+    feed = ClassifierCard()
+    mean, std = (255 * torch.tensor(values) for values in (feed.mean, feed.std))
+    weight, own_mean = body[f"{_FIRST_CONV}.weight"], torch.tensor(card.mean)
+    if card.channel_order == "BGR":
+        weight, own_mean = weight.flip(1), own_mean.flip(0)
+    shift = (weight.sum(dim=(2, 3)) * (mean - own_mean)).sum(dim=1)
+    body[f"{_FIRST_CONV}.weight"] = weight * std[:, None, None] / _SHRINK
+    body[f"{_FIRST_NORM}.running_mean"] = (body[f"{_FIRST_NORM}.running_mean"] - shift) / _SHRINK
+    body[f"{_FIRST_NORM}.running_var"] = body[f"{_FIRST_NORM}.running_var"] / _SHRINK**2
+    return body

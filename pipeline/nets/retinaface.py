@@ -1,0 +1,263 @@
+"""RetinaFace on MobileNet ×0.25: the network alone, from pixels to raw head outputs.
+
+Deng et al. 2020, "RetinaFace: Single-shot Multi-level Face Localisation in the Wild". Module names
+follow the state dicts in circulation, so that those load strictly.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+PYRAMID_CHANNELS = 64
+ANCHORS_PER_CELL = 2
+
+
+class HeadOutputs(NamedTuple):
+    """Raw outputs for every anchor, levels one after the other, rows before columns.
+
+    Attributes:
+        boxes: Batch × anchors × 4, offsets to the anchor's centre and log sizes.
+        scores: Batch × anchors × 2, logits of background and face; with classes, × 1 + classes,
+            logits of background and of a face of each class.
+        landmarks: Batch × anchors × 10, offsets of eyes, nose and mouth corners.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    landmarks: Tensor
+
+
+class RetinaFace(nn.Module):
+    """The detector network, 433,343 weights and buffers at its standard widths.
+
+    Args:
+        negative_slope: Of every leaky ReLU. Published weights were trained with 0.1 or with 0
+            (plain ReLU); both load without complaint, and the wrong one halves the recall.
+        classes: Kinds of faces that the scores tell apart.
+    """
+
+    def __init__(self, negative_slope: float = 0.1, classes: int = 1) -> None:
+        super().__init__()
+        self.body = _MobileNet(negative_slope)
+        self.fpn = _Pyramid((64, 128, 256), PYRAMID_CHANNELS, negative_slope)
+        self.ssh1 = _ContextModule(PYRAMID_CHANNELS, negative_slope)
+        self.ssh2 = _ContextModule(PYRAMID_CHANNELS, negative_slope)
+        self.ssh3 = _ContextModule(PYRAMID_CHANNELS, negative_slope)
+        self.ClassHead = nn.ModuleList(_Head(1 + classes) for _ in range(3))
+        self.BboxHead = nn.ModuleList(_Head(4) for _ in range(3))
+        self.LandmarkHead = nn.ModuleList(_Head(10) for _ in range(3))
+
+    def forward(self, photos: Tensor) -> HeadOutputs:
+        """Run the net.
+
+        Args:
+            photos: Batch × 3 × height × width, mean already subtracted; sides multiples of 32.
+        """
+        levels = self.fpn(self.body(photos))
+        features = [ssh(level) for ssh, level in zip(self._context(), levels, strict=True)]
+        return HeadOutputs(
+            _concatenate(self.BboxHead, features),
+            _concatenate(self.ClassHead, features),
+            _concatenate(self.LandmarkHead, features),
+        )
+
+    def _context(self) -> tuple[nn.Module, ...]:
+        return self.ssh1, self.ssh2, self.ssh3
+
+
+def _concatenate(heads: nn.ModuleList, features: list[Tensor]) -> Tensor:
+    return torch.cat([head(x) for head, x in zip(heads, features, strict=True)], dim=1)
+
+
+def _conv(
+    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, slope: float | None = None
+) -> nn.Sequential:
+    """Convolution and batch norm, with a leaky ReLU when a slope is given."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+    ]
+    if slope is not None:
+        layers.append(nn.LeakyReLU(slope, inplace=True))
+    return nn.Sequential(*layers)
+
+
+def _separable(inputs: int, outputs: int, stride: int, slope: float) -> nn.Sequential:
+    """Depthwise then pointwise convolution, each with batch norm and leaky ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, inputs, 3, stride, padding=1, groups=inputs, bias=False),
+        nn.BatchNorm2d(inputs),
+        nn.LeakyReLU(slope, inplace=True),
+        nn.Conv2d(inputs, outputs, 1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.LeakyReLU(slope, inplace=True),
+    )
+
+
+class _MobileNet(nn.Module):
+    """MobileNetV1 at a quarter of the channels; outputs at strides 8, 16 and 32."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.stage1 = nn.Sequential(
+            _conv(3, 8, stride=2, slope=slope),
+            _separable(8, 16, 1, slope),
+            _separable(16, 32, 2, slope),
+            _separable(32, 32, 1, slope),
+            _separable(32, 64, 2, slope),
+            _separable(64, 64, 1, slope),
+        )
+        self.stage2 = nn.Sequential(
+            _separable(64, 128, 2, slope), *(_separable(128, 128, 1, slope) for _ in range(5))
+        )
+        self.stage3 = nn.Sequential(_separable(128, 256, 2, slope), _separable(256, 256, 1, slope))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        fine = self.stage1(x)
+        middle = self.stage2(fine)
+        return fine, middle, self.stage3(middle)
+
+
+class _Pyramid(nn.Module):
+    """Feature pyramid: coarse levels enlarged and added to finer ones."""
+
+    def __init__(self, inputs: tuple[int, int, int], outputs: int, slope: float) -> None:
+        super().__init__()
+        self.output1 = _conv(inputs[0], outputs, kernel=1, slope=slope)
+        self.output2 = _conv(inputs[1], outputs, kernel=1, slope=slope)
+        self.output3 = _conv(inputs[2], outputs, kernel=1, slope=slope)
+        self.merge1 = _conv(outputs, outputs, slope=slope)
+        self.merge2 = _conv(outputs, outputs, slope=slope)
+
+    def forward(self, features: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        fine, middle, coarse = features
+        coarse = self.output3(coarse)
+        middle = self.output2(middle)
+        fine = self.output1(fine)
+        middle = self.merge2(middle + F.interpolate(coarse, size=middle.shape[2:]))
+        fine = self.merge1(fine + F.interpolate(middle, size=fine.shape[2:]))
+        return fine, middle, coarse
+
+
+class _ContextModule(nn.Module):
+    """SSH context: fields of 3, 5 and 7 pixels side by side (Najibi et al. 2017, "SSH")."""
+
+    def __init__(self, channels: int, slope: float) -> None:
+        super().__init__()
+        half, quarter = channels // 2, channels // 4
+        self.conv3X3 = _conv(channels, half)
+        self.conv5X5_1 = _conv(channels, quarter, slope=slope)
+        self.conv5X5_2 = _conv(quarter, quarter)
+        self.conv7X7_2 = _conv(quarter, quarter, slope=slope)
+        self.conv7x7_3 = _conv(quarter, quarter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shared = self.conv5X5_1(x)
+        wide = self.conv7x7_3(self.conv7X7_2(shared))
+        return F.relu(torch.cat([self.conv3X3(x), self.conv5X5_2(shared), wide], dim=1))
+
+
+class _Head(nn.Module):
+    """A 1 × 1 convolution whose outputs are laid out anchor by anchor."""
+
+    def __init__(self, values: int) -> None:
+        super().__init__()
+        self.values = values
+        self.conv1x1 = nn.Conv2d(PYRAMID_CHANNELS, ANCHORS_PER_CELL * values, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv1x1(x).permute(0, 2, 3, 1).reshape(x.shape[0], -1, self.values)
+
+
+def widen_scores(state: dict[str, Tensor], classes: int) -> dict[str, Tensor]:
+    """Weights whose scores tell classes apart, from weights that only find faces.
+
+    Every class begins with the face's logit less log(classes), so that the chance of a face, the
+    sum over its classes, stays what it was.
+
+    Args:
+        state: Of a `RetinaFace` with one class; stays as it is.
+        classes: How many there are to be.
+    """
+    wide = dict(state)
+    for name, tensor in state.items():
+        if name.startswith("ClassHead."):
+            background, face = tensor.unflatten(0, (ANCHORS_PER_CELL, 2)).unbind(1)
+            face = face - math.log(classes) if name.endswith("bias") else face
+            wide[name] = torch.stack([background, *[face] * classes], dim=1).flatten(0, 1)
+    return wide
+
+
+AnchorSizes = tuple[tuple[int, ...], ...]
+
+STRIDES: tuple[int, ...] = (8, 16, 32)
+ANCHOR_SIZES: AnchorSizes = ((16, 32), (64, 128), (256, 512))
+VARIANCES: tuple[float, float] = (0.1, 0.2)
+"""Scale of centre offsets and of log sizes, after Liu et al. 2016, "SSD"."""
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(mode=False)  # or else training could not use what detection made
+def make_anchors(
+    height: int,
+    width: int,
+    sizes: AnchorSizes = ANCHOR_SIZES,
+    strides: tuple[int, ...] = STRIDES,
+) -> Tensor:
+    """Square anchors for one input size; cached, so don't write into the result.
+
+    Args:
+        height: Input height in pixels.
+        width: Input width in pixels.
+        sizes: Sides of the anchors of each level.
+        strides: Stride of each level.
+
+    Returns:
+        Anchors × 4: centre x, centre y, width, height; levels one after the other, rows before
+        columns, then sizes.
+    """
+    levels = []
+    for stride, level_sizes in zip(strides, sizes, strict=True):
+        rows, columns = -(-height // stride), -(-width // stride)
+        y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+        centres = (torch.stack([x, y], dim=-1).float() + 0.5) * stride
+        centres = centres[:, :, None, :].expand(-1, -1, len(level_sizes), -1)
+        sides = torch.tensor(level_sizes).float()[None, None, :, None].expand_as(centres)
+        levels.append(torch.cat([centres, sides], dim=-1).reshape(-1, 4))
+    return torch.cat(levels)
+
+
+def decode_boxes(offsets: Tensor, anchors: Tensor) -> Tensor:
+    """Network offsets to corner boxes.
+
+    Args:
+        offsets: … × anchors × 4.
+        anchors: Anchors × 4, from `make_anchors`.
+
+    Returns:
+        … × anchors × 4: xmin, ymin, xmax, ymax.
+    """
+    centre = anchors[:, :2] + offsets[..., :2] * VARIANCES[0] * anchors[:, 2:]
+    half = anchors[:, 2:] * torch.exp(offsets[..., 2:] * VARIANCES[1]) / 2
+    return torch.cat([centre - half, centre + half], dim=-1)
+
+
+def decode_landmarks(offsets: Tensor, anchors: Tensor) -> Tensor:
+    """Network offsets to points.
+
+    Args:
+        offsets: … × anchors × 10.
+        anchors: Anchors × 4.
+
+    Returns:
+        … × anchors × 5 × 2: left eye, right eye, nose, left and right mouth corner, as seen in
+        the photo.
+    """
+    points = offsets.unflatten(-1, (5, 2))
+    return anchors[:, None, :2] + points * VARIANCES[0] * anchors[:, None, 2:]

@@ -1,0 +1,159 @@
+"""How trainings tell of themselves: lines for people, or JSON Lines for machines."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import typer
+
+from data_prep.base.errors import UserError
+from pipeline.runs.options import LogFormat
+
+SHIPPED = Path(__file__).parents[2] / "weights"
+"""The weights that come with the project."""
+
+
+@contextmanager
+def explain_errors() -> Iterator[None]:
+    """Turn errors that a user can mend into one line and exit code 2."""
+    try:
+        yield
+    except UserError as error:
+        say(f"error: {describe_error(error)}")
+        raise typer.Exit(2) from error
+
+
+def describe_error(error: UserError) -> str:
+    """Its message in one line: fastai and worker processes put lines of their own before it."""
+    return str(error).splitlines()[-1].strip()
+
+
+def say(line: str) -> None:
+    """One line on standard error, at once."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+class Say(Protocol):
+    """Tells one thing: a line for people, and the same as an event with facts for machines."""
+
+    def __call__(self, line: str, event: str = "note", /, **facts: Any) -> None:
+        """Tell it; facts are numbers, texts, paths, and lists and dicts of them."""
+
+
+class Reporter(Protocol):
+    """Where a command's words go. It can be pickled: trainings in other processes speak, too."""
+
+    def say(self, line: str, event: str = "note", /, **facts: Any) -> None:
+        """Tell one thing, at once."""
+
+    def finish(self, line: str = "", table: str = "", /, **facts: Any) -> None:
+        """Tell the result: a last line, a table for people, and facts with the paths."""
+
+    def fail(self, message: str) -> None:
+        """Tell why the command can't go on."""
+
+
+class TextReporter:
+    """Lines on standard error; a result's table on standard output."""
+
+    def say(self, line: str, _event: str = "note", /, **_facts: Any) -> None:
+        """Tell one thing; the line says it all."""
+        say(line)
+
+    def finish(self, line: str = "", table: str = "", /, **_facts: Any) -> None:
+        """Tell the result."""
+        if line:
+            say(line)
+        if table:
+            typer.echo(table)
+
+    def fail(self, message: str) -> None:
+        """Tell why the command can't go on."""
+        say(f"error: {message}")
+
+
+class JsonReporter:
+    """One JSON object per line on standard output, each with `event`, `time` and `message`.
+
+    Times are ISO 8601 in UTC; numbers that JSON has no name for, NaN and infinity, are null.
+    """
+
+    def __init__(self) -> None:
+        self.stream = sys.stdout
+
+    def __reduce__(self) -> tuple[type[JsonReporter], tuple[()]]:
+        return JsonReporter, ()  # another process writes to its own standard output
+
+    def say(self, line: str, event: str = "note", /, **facts: Any) -> None:
+        """Write one event."""
+        time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        record = {"event": event, "time": time, "message": line, **facts}
+        text = json.dumps(_plain(record), ensure_ascii=False, allow_nan=False)
+        # In one piece: lines of several processes must not mix.
+        self.stream.write(text + "\n")
+        self.stream.flush()
+
+    def finish(self, line: str = "", table: str = "", /, **facts: Any) -> None:
+        """Write the event `result`; facts stand for the table."""
+        self.say(line, "result", **facts)
+
+    def fail(self, message: str) -> None:
+        """Write the event `error`."""
+        self.say(message, "error")
+
+    def warn(self, message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        """Write a Python warning, in place of `warnings.showwarning`."""
+        self.say(str(message), "warning", category=category.__name__)
+
+
+@contextmanager
+def report_as(log: LogFormat) -> Iterator[Reporter]:
+    """Give a command its reporter, and turn errors that a user can mend into exit code 2.
+
+    As JSON, what else is printed goes to standard error, and warnings and all errors are events.
+    """
+    if log == "text":
+        reporter: Reporter = TextReporter()
+        with _explain_errors(reporter):
+            yield reporter
+        return
+    reporter = JsonReporter()
+    with redirect_stdout(sys.stderr), warnings.catch_warnings(), _explain_errors(reporter):
+        warnings.showwarning = reporter.warn
+        try:
+            yield reporter
+        except UserError:
+            raise
+        except Exception as error:
+            reporter.fail(f"{type(error).__name__}: {error}")
+            raise
+
+
+@contextmanager
+def _explain_errors(reporter: Reporter) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        reporter.fail(describe_error(error))
+        raise typer.Exit(2) from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,116 @@
+"""The pictures of a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from data_prep.base.crop import resize_crop
+from data_prep.base.files import output_error
+from data_prep.base.labels import CLASSES
+
+SHORT = {"with_mask": "with", "without_mask": "without", "mask_weared_incorrect": "incorrect"}
+TILE = 96
+COLUMNS = 10
+
+
+def plot_curves(history: Sequence[dict[str, float]], path: Path) -> None:
+    """Loss, accuracy and macro recall over the epochs of all stages.
+
+    Args:
+        history: Rows with stage, epoch, train_loss, valid_loss, accuracy, recall_score.
+        path: The PNG.
+    """
+    table = pd.DataFrame(list(history))
+    epochs = np.arange(1, len(table) + 1)
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(epochs, table["train_loss"], label="training")
+    left.plot(epochs, table["valid_loss"], label="validation")
+    left.set(xlabel="epoch", ylabel="loss")
+    right.plot(epochs, table["accuracy"], label="accuracy")
+    right.plot(epochs, table["recall_score"], label="macro recall")
+    right.set(xlabel="epoch", ylim=(None, 1))
+    for axes in (left, right):
+        for change in np.flatnonzero(np.diff(table["stage"])):
+            axes.axvline(change + 1.5, color="grey", linestyle=":")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    save_figure(figure, path)
+
+
+def plot_confusion(truth: np.ndarray, predicted: np.ndarray, path: Path) -> None:
+    """Counts of true against predicted class, coloured by the share of the true class.
+
+    Args:
+        truth: Class index of each face.
+        predicted: Class index of each face.
+        path: The PNG.
+    """
+    counts = np.zeros((len(CLASSES), len(CLASSES)), dtype=int)
+    np.add.at(counts, (truth, predicted), 1)
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = Figure(figsize=(4.6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(share, cmap=mpl.colormaps["Blues"], vmin=0, vmax=1)
+    names = [SHORT[name] for name in CLASSES]
+    axes.set(xlabel="predicted", ylabel="annotated")
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names)
+    for row, column in np.ndindex(*counts.shape):
+        colour = "white" if share[row, column] > 0.5 else "black"
+        text = f"{counts[row, column]}\n{share[row, column]:.1%}"
+        axes.text(column, row, text, ha="center", va="center", color=colour)
+    save_figure(figure, path)
+
+
+def plot_top_losses(crops: Sequence[np.ndarray], rows: pd.DataFrame, path: Path) -> None:
+    """A sheet of the faces the model gets most wrong, worst first.
+
+    Args:
+        crops: Squares, uint8, RGB.
+        rows: `label`, `predicted` and `loss` of each crop.
+        path: The PNG.
+    """
+    titles = [
+        f"{SHORT[str(row.label)]} → {SHORT[str(row.predicted)]}\nloss {row.loss:.1f}"
+        for row in rows.itertuples()
+    ]
+    plot_faces(crops, titles, path)
+
+
+def plot_faces(crops: Sequence[np.ndarray], titles: Sequence[str], path: Path) -> None:
+    """A sheet of faces, each under a title of two lines.
+
+    Args:
+        crops: Squares, uint8, RGB.
+        titles: One per crop.
+        path: The PNG.
+    """
+    lines = max(1, -(-len(crops) // COLUMNS))
+    figure = Figure(figsize=(1.35 * COLUMNS, 1.75 * lines))
+    figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.25 / lines, wspace=0.08, hspace=0.32)
+    places = figure.subplots(lines, COLUMNS, squeeze=False).ravel()
+    for axes in places:
+        axes.axis("off")
+    for axes, crop, title in zip(places, crops, titles, strict=False):
+        axes.imshow(resize_crop(crop, TILE))
+        axes.set_title(title, fontsize=7)
+    save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as a picture.
+
+    Raises:
+        OutputError: The file can't be written.
+    """
+    try:
+        figure.savefig(path, dpi=110)
+    except OSError as error:
+        raise output_error(path, error) from error

@@ -1,0 +1,289 @@
+"""Recipes: one TOML file holds every number of a training."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from data_prep.base.crop import Colour
+from data_prep.base.errors import UserError
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+Architecture = Literal["resnet34", "mobilenet0.25", "sequential"]
+"""What a classifier can be."""
+
+Incorrect = Literal["own", "without_mask", "exclude"]
+"""What a mask worn wrongly counts as."""
+
+
+RightAngle = Literal[90, 180, 270]
+"""Degrees, counter-clockwise."""
+
+
+class RecipeError(UserError, ValueError):
+    """A recipe that can't be used; the message names the file, the key and what would do."""
+
+
+class ClassifierRecipe(BaseModel):
+    """Numbers of a classifier training.
+
+    Attributes:
+        architecture: `resnet34`; `mobilenet0.25`, the detector's body with a head of its own; or
+            `sequential`, three convolutions with max pooling and a dense layer.
+        init: `random`, a safetensors file of the same architecture, for `resnet34` also `imagenet`
+            (downloaded), for `mobilenet0.25` also `detector` (the shipped one's body) or the file
+            of another detector.
+        sources: Datasets to train on; all when empty.
+        incorrect: What a mask worn wrongly is: a class of its own, no mask, or left out. With the
+            latter two the network learns two classes and never answers the third.
+        masks: `real`, or `drawn`: real masked faces are not learnt from, but every bare face with
+            a mask drawn on it, too.
+        faces: `kept` leaves out what the blur rule dropped, `all` takes every training face.
+        colour: `rgb`, or `grey` levels only.
+        sizes: Input side in pixels of each stage.
+        epochs: Most epochs of each stage.
+        schedule: The rate's course over a stage: `one-cycle`, or `flat`.
+        lr: Peak learning rate of the first stage, or `find`.
+        stage_lr: Each later stage's peak as a multiple of the first.
+        patience: A stage ends after so many epochs without a better validation loss.
+        freeze: Train the last layer only, the body stays as it starts.
+        class_weights: Weight in the loss by inverse frequency, its square root, or none.
+        undo_weights: Share of the weights' leaning that is taken back after training.
+        repeat_rare: How often each face of the rare class, drawn ones too, is shown in an epoch.
+        drawn: Faces of the rare class made by drawing masks on bare ones, as a multiple of the
+            real ones.
+        rotated: Turns by which copies of all training faces are added, drawn ones' too; see
+            `pipeline.right_angles`.
+        shift: Farthest random shift of a crop, as a share of its side, as a detector's boxes shift.
+        downscale: Share of training crops shrunk to a smaller face's size first.
+        mirror: In use, average over a crop and its mirror image.
+        members: Networks that are trained alike but for their seeds and answer together
+            (Lakshminarayanan et al. 2017, "Simple and scalable predictive uncertainty estimation
+            using deep ensembles").
+        rare_odds: The rare class's odds in use as a multiple of those that were learnt. Students of
+            such a teacher learn its leaning, too.
+        teachers: Weights of classifiers, safetensors with their cards; the network learns their
+            mean answer to each augmented crop, too (Hinton et al. 2015, "Distilling the knowledge
+            in a neural network"). They must not have seen the validation photos.
+        teacher_share: Weight of the teachers' answer in the loss against that of the label.
+        bf16: bfloat16 autocast: where the processor has it, always, or never.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    name: str = "default"
+    kind: Literal["classifier"] = "classifier"
+    seed: int = 0
+    architecture: Architecture = "resnet34"
+    init: str = "random"
+    sources: list[str] = Field(default_factory=list)
+    incorrect: Incorrect = "own"
+    masks: Literal["real", "drawn"] = "real"
+    faces: Literal["kept", "all"] = "kept"
+    colour: Colour = "rgb"
+    sizes: list[int] = Field(default=[128, 224], min_length=1)
+    epochs: list[int] = Field(default=[20, 5], min_length=1)
+    schedule: Literal["one-cycle", "flat"] = "one-cycle"
+    batch_size: int = Field(default=64, ge=2)
+    lr: float | Literal["find"] = "find"
+    stage_lr: float = Field(default=0.3, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    patience: int = Field(default=4, ge=1)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    freeze: bool = False
+    class_weights: Literal["inverse", "sqrt", "none"] = "sqrt"
+    undo_weights: float = Field(default=0.5, ge=0, le=1)
+    repeat_rare: int = Field(default=1, ge=1)
+    drawn: float = Field(default=0.0, ge=0)
+    rotated: list[RightAngle] = Field(default_factory=list)
+    shift: float = Field(default=0.0, ge=0, le=0.3)
+    label_smoothing: float = Field(default=0.05, ge=0, lt=1)
+    mixup: float = Field(default=0.0, ge=0)
+    rotate: float = Field(default=12.0, ge=0)
+    zoom: float = Field(default=1.15, ge=1)
+    warp: float = Field(default=0.1, ge=0, le=0.5)
+    lighting: float = Field(default=0.25, ge=0, lt=1)
+    downscale: float = Field(default=0.3, ge=0, le=1)
+    mirror: bool = False
+    members: int = Field(default=1, ge=1)
+    rare_odds: float = Field(default=1.0, gt=0)
+    teachers: list[str] = Field(default_factory=list)
+    teacher_share: float = Field(default=0.5, gt=0, le=1)
+    bf16: Literal["auto", "on", "off"] = "auto"
+
+    @model_validator(mode="after")
+    def _stages_match(self) -> ClassifierRecipe:
+        if len(self.sizes) != len(self.epochs):
+            raise ValueError("sizes and epochs need one value per stage each")
+        if min(self.sizes) < 32 or min(self.epochs) < 1:
+            raise ValueError("sizes start at 32 pixels and epochs at 1")
+        return self
+
+    @model_validator(mode="after")
+    def _leans_to_what_is_learnt(self) -> ClassifierRecipe:
+        if self.rare_odds != 1 and self.incorrect != "own":
+            raise ValueError("rare_odds needs incorrect = 'own': else the rare class is not learnt")
+        return self
+
+    @model_validator(mode="after")
+    def _init_fits(self) -> ClassifierRecipe:
+        owners: dict[str, Architecture] = {"imagenet": "resnet34", "detector": "mobilenet0.25"}
+        owner = owners.get(self.init, self.architecture)
+        if owner != self.architecture:
+            raise ValueError(f"init '{self.init}' is for architecture '{owner}'")
+        return self
+
+
+def member_of(recipe: ClassifierRecipe, place: int) -> ClassifierRecipe:
+    """The recipe of a member of an ensemble, from 0; leanings are the ensemble's alone.
+
+    >>> member_of(ClassifierRecipe(name="three", members=3, rare_odds=2.0), 1).name
+    'three-2'
+    """
+    # Epochs are seeded by the ones after a training's seed; members must not share them.
+    own = {"members": 1, "rare_odds": 1.0, "seed": recipe.seed + 1_000_000 * place}
+    return recipe.model_copy(update={**own, "name": f"{recipe.name}-{place + 1}"})
+
+
+class DetectorRecipe(BaseModel):
+    """Numbers of a detector fine-tuning.
+
+    Attributes:
+        sources: Datasets to train on; all when empty.
+        score_only: Datasets that teach scores but not boxes, for they draw boxes another way and
+            leave faces unboxed. What the start weights take for a face there is not background.
+        steps: Optimiser steps.
+        input_size: Side in pixels of the square training windows; a multiple of 32.
+        longest: Range of the longer side in pixels that whole photos are scaled to.
+        classify: The network also tells the class of every face, so that no classifier is needed.
+        incorrect: What a mask worn wrongly is when `classify` is on: a class of its own, no mask,
+            or neither learnt nor unlearnt.
+        rotated: Turns of training photos before windows are cut from them; each, and none, gets an
+            equal share of the windows.
+        lr: Peak learning rate of AdamW under one-cycle.
+        ema: Decay of the averaged weights, which are the ones that are kept.
+        negatives: Hard negative anchors per positive one.
+        sure_background: Highest face score of the start weights at which unboxed anchors of
+            `score_only` datasets count as background.
+        min_face: Faces under this short side, after scaling, are neither learnt nor unlearnt.
+        landmark_weight: Weight of staying near the start weights' landmarks.
+        validate_every: Steps between validations and checkpoints.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    name: str = "detector"
+    kind: Literal["detector"] = "detector"
+    seed: int = 0
+    sources: list[str] = Field(default_factory=list)
+    score_only: list[str] = Field(default_factory=list)
+    steps: int = Field(default=1500, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    input_size: int = Field(default=640, ge=64, multiple_of=32)
+    longest: tuple[float, float] = (600.0, 1400.0)
+    classify: bool = False
+    incorrect: Incorrect = "own"
+    rotated: list[RightAngle] = Field(default_factory=list)
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=5e-4, ge=0)
+    ema: float = Field(default=0.995, gt=0, lt=1)
+    negatives: int = Field(default=7, ge=1)
+    positive_iou: float = Field(default=0.35, gt=0, lt=1)
+    sure_background: float = Field(default=0.1, gt=0, lt=1)
+    min_face: float = Field(default=7.0, ge=0)
+    box_weight: float = Field(default=2.0, gt=0)
+    landmark_weight: float = Field(default=0.5, ge=0)
+    validate_every: int = Field(default=250, ge=1)
+
+
+RecipeType = TypeVar("RecipeType", ClassifierRecipe, DetectorRecipe)
+
+
+def load_recipe(
+    name: str | Path, kind: type[RecipeType], overrides: list[str] | None = None
+) -> RecipeType:
+    """Read a recipe and check every key.
+
+    Args:
+        name: A TOML file, or the name of one in `pipeline/recipes`.
+        kind: The record it fills.
+        overrides: `key=value`, values as in TOML; a bare word is a string.
+
+    Raises:
+        RecipeError: The file is missing or not TOML, a key is unknown (the nearest known one is
+            named), or a value is out of range.
+    """
+    path = _find(str(name))
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{path}: can't be read as TOML ({error}).") from error
+    return _override(values, kind, overrides or [], str(path))
+
+
+def change_recipe(recipe: RecipeType, overrides: list[str]) -> RecipeType:
+    """A recipe with some numbers changed, checked again.
+
+    Args:
+        recipe: Stays as it is.
+        overrides: `key=value`, as in `load_recipe`.
+
+    Raises:
+        RecipeError: A key is unknown or a value out of range.
+    """
+    return _override(recipe.model_dump(), type(recipe), overrides, f"recipe {recipe.name}")
+
+
+def _override(
+    values: dict[str, Any], kind: type[RecipeType], overrides: list[str], where: str
+) -> RecipeType:
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise RecipeError(f"--set {override}: write key=value.")
+        values[key.strip()] = _parse_value(value.strip())
+    return _validate(values, kind, where)
+
+
+def write_recipe(recipe: BaseModel) -> str:
+    """A recipe as TOML that `load_recipe` reads back the same."""
+    return tomli_w.dumps(recipe.model_dump(mode="json"))
+
+
+def _find(name: str) -> Path:
+    shipped = RECIPES / f"{name}.toml"
+    path = Path(name) if name.endswith(".toml") else shipped
+    if not path.is_file():
+        names = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
+        raise RecipeError(f"no recipe '{name}': give a .toml file or one of {names}.")
+    return path
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _validate(values: dict[str, Any], kind: type[RecipeType], path: str) -> RecipeType:
+    wanted = kind.model_fields["kind"].default
+    if values.get("kind", wanted) != wanted:
+        raise RecipeError(f"{path}: a recipe for a {values['kind']}, not for a {wanted}.")
+    for key in values:
+        if key not in kind.model_fields:
+            near = difflib.get_close_matches(key, kind.model_fields, n=1, cutoff=0.6)
+            hint = (
+                f"did you mean '{near[0]}'?" if near else f"known: {', '.join(kind.model_fields)}."
+            )
+            raise RecipeError(f"{path}: unknown key '{key}': {hint}")
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "recipe"
+        raise RecipeError(f"{path}: {where}: {first['msg']}.") from error

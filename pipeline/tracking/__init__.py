@@ -1,1 +1,0 @@
-"""Experiment trackers: nothing of them is loaded, told or sent unless one is asked for."""

@@ -1,0 +1,223 @@
+"""Training the classifier: one-cycle in stages of growing input size, then calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from fastai.callback.schedule import Learner, valley
+from fastai.torch_core import to_device
+
+from data_prep.base.files import make_folder
+from data_prep.base.labels import CLASSES
+from data_prep.base.photo import read_photo
+from data_prep.grouping.split import TRAIN, VALID
+from pipeline.nets.cards import CLASSIFIER, ClassifierCard, load_weights
+from pipeline.nets.checkpoint import load_checkpoint
+from pipeline.nets.classifiers import join_members
+from pipeline.nets.compute import seed_everything
+from pipeline.runs.folder import CHECKPOINT, HISTORY, MEMBERS, Run, is_finished, start_run
+from pipeline.runs.listing import find_run
+from pipeline.runs.log import Say
+from pipeline.runs.plots import plot_curves
+from pipeline.runs.recipe import ClassifierRecipe, member_of
+from pipeline.runs.tracking import Tracker, log_metrics
+from pipeline.training.data import ReadCrop, add_turned_faces, make_loaders, select_faces
+from pipeline.training.drawn_faces import add_drawn_faces, mask_bare_faces
+from pipeline.training.export import finish_classifier, store_weights
+from pipeline.training.learner import fit_stage, make_learner
+from pipeline.training.stages import Row, StageKeeper
+
+
+def train_classifier(
+    faces: pd.DataFrame,
+    prepared: Path,
+    recipe: ClassifierRecipe,
+    run: Run,
+    *,
+    device: torch.device,
+    say: Say,
+    trackers: Sequence[Tracker] = (),
+) -> ClassifierCard:
+    """Train a classifier, or go on where a killed run of the same folder stopped.
+
+    The members of an ensemble are trained one after the other, each in a run folder of its own,
+    where its curves are; trackers get a member's epochs when it is done.
+
+    Args:
+        faces: The whole `faces.csv`.
+        prepared: The folder it lies in.
+        recipe: Every number.
+        run: The run folder; gets weights, card, history, plots and `valid.csv`.
+        device: Where to train.
+        say: Gets one line per epoch.
+        trackers: Get the figures of every epoch, and those on the card.
+
+    Returns:
+        The card of the written weights, with the validation figures.
+
+    Raises:
+        PreparedError: There is nothing to train or validate on.
+        WeightsError: The initial weights can't be had.
+    """
+    chosen = select_faces(faces, recipe)
+    if recipe.members > 1:
+        state, steps = _train_members(faces, prepared, recipe, run, device, say, trackers)
+    else:
+        state, steps = _train_alone(chosen, prepared, recipe, run, device, say, trackers)
+    card = finish_classifier(state, chosen, prepared, recipe, run, device)
+    (run.folder / CHECKPOINT).unlink(missing_ok=True)
+    figures = {f"valid/{name}": value for name, value in card.results["valid"]["all"].items()}
+    log_metrics(trackers, steps, figures)
+    return card
+
+
+def _train_members(
+    faces: pd.DataFrame,
+    prepared: Path,
+    recipe: ClassifierRecipe,
+    run: Run,
+    device: torch.device,
+    say: Say,
+    trackers: Sequence[Tracker],
+) -> tuple[dict[str, torch.Tensor], int]:
+    """Weights on disk, and the step of the last figures: trackers get an epoch as a step."""
+    folder = run.folder / MEMBERS
+    make_folder(folder)
+    states: list[dict[str, torch.Tensor]] = []
+    history: list[Row] = []
+    for place in range(recipe.members):
+        own = member_of(recipe, place)
+        member = find_run(folder, own, run.data) or start_run(folder, own, run.data)
+        tell = _as_member(say, member.folder.name)
+        if is_finished(member.folder):
+            tell("trained before")
+        else:
+            train_classifier(faces, prepared, own, member, device=device, say=tell)
+        states.append(load_weights(member.folder / f"{CLASSIFIER}.safetensors", ClassifierCard)[0])
+        for row in pd.read_csv(member.folder / HISTORY).to_dict("records"):
+            figures = {str(name): float(value) for name, value in row.items()}
+            named = {f"{member.folder.name}/{name}": value for name, value in figures.items()}
+            log_metrics(trackers, len(history), named)
+            history.append({"member": float(place), **figures})
+    run.write_history(history)
+    return join_members(states), len(history)
+
+
+def _as_member(say: Say, name: str) -> Say:
+    def tell(line: str, event: str = "note", /, **facts: Any) -> None:
+        say(f"{name}: {line}", event, **{"member": name, **facts})
+
+    return tell
+
+
+def _train_alone(
+    chosen: pd.DataFrame,
+    prepared: Path,
+    recipe: ClassifierRecipe,
+    run: Run,
+    device: torch.device,
+    say: Say,
+    trackers: Sequence[Tracker],
+) -> tuple[dict[str, torch.Tensor], int]:
+    """Weights on disk, and the last step."""
+    seed_everything(recipe.seed)
+    _tell_counts(chosen, say)
+    checkpoint = load_checkpoint(run.folder / CHECKPOINT)
+
+    def read(crop: str) -> np.ndarray:
+        return read_photo(prepared / crop).pixels
+
+    shown = chosen
+    crops: ReadCrop = read
+    if recipe.masks == "drawn":
+        shown, crops = mask_bare_faces(chosen, read, split=TRAIN, seed=recipe.seed)
+        say("drawn masks in place of real ones")
+        _tell_counts(shown, say)
+    labels = shown.loc[shown["split"] == TRAIN, "label"]
+    shown, crops = add_turned_faces(*add_drawn_faces(shown, crops, recipe), recipe)
+    loaders = make_loaders(shown, crops, recipe, recipe.sizes[0], device)
+    learn = make_learner(loaders, labels, recipe, run.folder, say, fresh=checkpoint is None)
+    history: list[Row] = list(checkpoint["history"]) if checkpoint else []
+    first = checkpoint["stage"] if checkpoint else 0
+    lr = _choose_lr(learn, recipe, history, say)
+    for stage in range(first, len(recipe.sizes)):
+        resumed = checkpoint if checkpoint and stage == first else None
+        learn.dls = make_loaders(shown, crops, recipe, recipe.sizes[stage], device)
+        _fit_stage(learn, stage, recipe, run, history, say, lr, resumed, trackers)
+        run.write_history(history)
+        plot_curves(history, run.folder / "curves.png")
+    weights = {k: v.cpu() for k, v in learn.model.state_dict().items()}
+    return store_weights(weights, labels, recipe), len(learn.dls.train) * len(history)
+
+
+def _tell_counts(faces: pd.DataFrame, say: Say) -> None:
+    counts: dict[str, dict[str, int]] = {}
+    for split in (TRAIN, VALID):
+        found = faces.loc[faces["split"] == split, "label"].value_counts()
+        counts[split] = {name: int(found.get(name, 0)) for name in CLASSES}
+    parts = [
+        f"{split}: " + ", ".join(f"{name} {count}" for name, count in some.items())
+        for split, some in counts.items()
+    ]
+    say("; ".join(parts), "data", **counts)
+
+
+def _choose_lr(learn: Learner, recipe: ClassifierRecipe, history: list[Row], say: Say) -> float:
+    """The recipe's rate, or the one the range test finds; a resumed run keeps its own."""
+    if recipe.lr != "find":
+        return float(recipe.lr)
+    if history:
+        return history[0]["lr"]
+    with learn.no_logging(), learn.no_bar():
+        found = float(learn.lr_find(suggest_funcs=valley, show_plot=False).valley)
+    say(f"learning rate found: {found:.2e}", "rate", lr=found)
+    return found
+
+
+def _fit_stage(
+    learn: Learner,
+    stage: int,
+    recipe: ClassifierRecipe,
+    run: Run,
+    history: list[Row],
+    say: Say,
+    lr: float,
+    resumed: dict[str, Any] | None,
+    trackers: Sequence[Tracker],
+) -> None:
+    size, epochs = recipe.sizes[stage], recipe.epochs[stage]
+    say(
+        f"stage {stage}: {size} px, at most {epochs} epochs",
+        "stage",
+        stage=stage,
+        size=size,
+        epochs=epochs,
+    )
+    learn.create_opt()
+    start = 0
+    if resumed:
+        start = resumed["epoch"]
+        if start >= recipe.epochs[stage] or resumed["worse"] >= recipe.patience:
+            learn.model.load_state_dict(resumed["best"] or resumed["model"])
+            return
+        learn.model.load_state_dict(resumed["model"])
+        learn.opt.load_state_dict(to_device(resumed["optimiser"], learn.dls.device))
+    rate = lr * recipe.stage_lr**stage
+    keeper = StageKeeper(
+        stage,
+        lr=rate,
+        patience=recipe.patience,
+        seed=recipe.seed,
+        path=run.folder / CHECKPOINT,
+        history=history,
+        say=say,
+        resumed=resumed,
+    )
+    with learn.no_logging():
+        tracking = [tracker.make_callback() for tracker in trackers]
+        fit_stage(learn, recipe, stage, rate, [keeper, *tracking], start)

@@ -1,0 +1,346 @@
+"""Fine-tuning the detector on annotated boxes."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Sampler
+
+from data_prep.base.labels import CLASSES
+from data_prep.base.photo import read_photo
+from data_prep.base.tables import select_sources
+from data_prep.grouping.split import TRAIN, VALID
+from evaluate.measures.average_precision import RankedHits, average_precisions, rank_hits
+from evaluate.measures.matching import BoxGroups
+from pipeline.inference.boxes import FaceBoxes
+from pipeline.inference.detector import Detector, normalise
+from pipeline.nets.cards import DETECTOR, DetectorCard, WeightsError, save_weights
+from pipeline.nets.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.nets.compute import autocast, has_fast_bf16, seed_everything
+from pipeline.nets.retinaface import RetinaFace, make_anchors, widen_scores
+from pipeline.runs.folder import CHECKPOINT, PreparedError, Run
+from pipeline.runs.log import Say
+from pipeline.runs.recipe import DetectorRecipe
+from pipeline.runs.tracking import Tracker, log_metrics
+from pipeline.training.class_policy import learnt_classes
+from pipeline.training.detector_data import (
+    Scene,
+    Window,
+    WindowDataset,
+    collate_windows,
+    collect_scenes,
+)
+from pipeline.training.detector_loss import FACE, IGNORED, detector_loss, match_batch, spare_unboxed
+
+BATCH = 8
+
+Row = dict[str, float]
+
+
+def measure_sources(detector: Detector, scenes: Sequence[Scene]) -> Row:
+    """`measure_faces` for the photos of each source, its name before those of the figures."""
+    row = {}
+    for source in sorted({scene.source for scene in scenes}):
+        figures = measure_faces(detector, [scene for scene in scenes if scene.source == source])
+        row.update({f"{source}_{name}": value for name, value in figures.items()})
+    return row
+
+
+def measure_faces(detector: Detector, scenes: Sequence[Scene]) -> Row:
+    """AP of faces at IoU 0.5 and 0.75, recall and precision at the score 0.5.
+
+    A detector that tells classes apart also has `map50`, the mean AP of its classes at IoU 0.5,
+    every face found counting for its likeliest class with its score × the class's probability.
+    Faces of a class that it was not taught count neither way.
+    """
+    found: list[FaceBoxes] = []
+    for first in range(0, len(scenes), BATCH):
+        some = scenes[first : first + BATCH]
+        found += detector.detect([read_photo(s.path, fit_size=s.size).pixels for s in some])
+    classes = np.concatenate([scene.classes for scene in scenes])
+    counts = [len(faces.scores) for faces in found]
+    boxes = BoxGroups(
+        np.concatenate([faces.boxes for faces in found]).astype(float),
+        np.repeat(np.arange(len(scenes)), counts),
+    )
+    scores = np.concatenate([faces.scores for faces in found]).astype(float)
+    hits = _rank(scenes, classes == IGNORED, boxes, scores)
+    ap50, ap75 = average_precisions(hits, np.ones((1, len(scenes)))).ravel().tolist()
+    sure = int((scores >= 0.5).sum())
+    found_sure = int(hits.true[0][:sure].sum())
+    row = {
+        "face_ap50": ap50,
+        "face_ap75": ap75,
+        "recall": found_sure / max(int(hits.truths.sum()), 1),
+        "precision": found_sure / max(sure - int(hits.ignored[0][:sure].sum()), 1),
+    }
+    told = [faces.probabilities for faces in found if faces.probabilities is not None]
+    if told:
+        row["map50"] = _mean_ap(detector, scenes, classes, boxes, scores, np.concatenate(told))
+    return row
+
+
+def _mean_ap(
+    detector: Detector,
+    scenes: Sequence[Scene],
+    classes: np.ndarray,
+    boxes: BoxGroups,
+    scores: np.ndarray,
+    probabilities: np.ndarray,
+) -> float:
+    aps = []
+    for answer, name in enumerate(detector.card.learnt, start=FACE):
+        own = probabilities.argmax(axis=1) == CLASSES.index(name)
+        hits = _rank(
+            scenes,
+            classes == IGNORED,
+            BoxGroups(boxes.boxes[own], boxes.groups[own]),
+            (scores * probabilities.max(axis=1))[own],
+            among=(classes == answer) | (classes == IGNORED),
+        )
+        aps.append(float(average_precisions(hits, np.ones((1, len(scenes))))[0, 0]))
+    return float(np.nanmean(aps))
+
+
+def _rank(
+    scenes: Sequence[Scene],
+    ignored: np.ndarray,
+    boxes: BoxGroups,
+    scores: np.ndarray,
+    among: np.ndarray | None = None,
+) -> RankedHits:
+    """Detections matched with all annotated faces, or with those in `among`."""
+    truths = np.concatenate([scene.boxes for scene in scenes]).astype(float)
+    groups = np.repeat(np.arange(len(scenes)), [len(scene.boxes) for scene in scenes])
+    chosen = np.ones(len(groups), bool) if among is None else among
+    return rank_hits(
+        BoxGroups(truths[chosen], groups[chosen]),
+        ignored[chosen],
+        boxes,
+        scores,
+        photos=len(scenes),
+        ious=(0.5, 0.75),
+    )
+
+
+LOG_EVERY = 25
+
+
+def train_detector(
+    faces: pd.DataFrame,
+    roots: dict[str, Path],
+    recipe: DetectorRecipe,
+    start: dict[str, Tensor],
+    run: Run,
+    *,
+    device: torch.device,
+    say: Say,
+    trackers: Sequence[Tracker] = (),
+) -> DetectorCard:
+    """Fine-tune the detector, or go on where a killed run of the same folder stopped.
+
+    Args:
+        faces: The whole `faces.csv`.
+        roots: Folder of each source.
+        recipe: Every number.
+        start: State dict to start from, strictly the network's.
+        run: The run folder; gets `detector.safetensors`, its card, and `history.csv`.
+        device: Where to train.
+        say: Gets one line now and then.
+        trackers: Get losses and validation figures.
+
+    Returns:
+        The card of the written weights, with the validation figures.
+
+    Raises:
+        FacesError: The recipe names a dataset that is not there.
+        PreparedError: There is nothing to train or validate on.
+        WeightsError: The start weights do not fit.
+    """
+    chosen = select_sources(faces, recipe.sources)
+    scenes = collect_scenes(chosen[chosen["split"] == TRAIN], roots, recipe)
+    valid = collect_scenes(chosen[chosen["split"] == VALID], roots, recipe)
+    if not scenes or not valid:
+        split = VALID if scenes else TRAIN
+        raise PreparedError(
+            f"no photo in the {split} split: check sources {recipe.sources or 'all'}."
+        )
+    trainer = _Trainer(recipe, start, device)
+    history = trainer.resume(run.folder / CHECKPOINT)
+    say(
+        f"{len(scenes)} training and {len(valid)} validation photos; "
+        f"step {trainer.step} of {recipe.steps}",
+        "data",
+        train=len(scenes),
+        valid=len(valid),
+        step=trainer.step,
+        steps=recipe.steps,
+    )
+    if not history:
+        history.append({"step": 0, **measure_sources(trainer.detector(), valid)})
+        _tell_row(history[-1], say, trackers)
+    began, losses = time.monotonic(), []
+    for batch in _load_windows(scenes, recipe, trainer.step):
+        losses.append(trainer.learn(*batch))
+        if trainer.step % LOG_EVERY == 0:
+            _tell_step(trainer.step, losses[-LOG_EVERY:], time.monotonic() - began, say, trackers)
+        if trainer.step % recipe.validate_every == 0 or trainer.step == recipe.steps:
+            figures = measure_sources(trainer.detector(), valid)
+            history.append({"step": trainer.step, "loss": float(np.mean(losses)), **figures})
+            losses = []
+            _tell_row(history[-1], say, trackers)
+            run.write_history(history)
+            trainer.save(run.folder / CHECKPOINT, history)
+    run.write_history(history)
+    card = trainer.card.model_copy(
+        update={
+            "training": run.describe_training(recipe),
+            "results": {"valid": {**history[-1], "photos": len(valid), "before": history[0]}},
+        }
+    )
+    state = trainer.averaged.module.state_dict()
+    card = save_weights(run.folder / f"{DETECTOR}.safetensors", dict(state), card)
+    (run.folder / CHECKPOINT).unlink(missing_ok=True)
+    return card
+
+
+class _Trainer:
+    """Network, averaged network, teacher and optimiser, and how to save them."""
+
+    def __init__(
+        self, recipe: DetectorRecipe, start: dict[str, Tensor], device: torch.device
+    ) -> None:
+        seed_everything(recipe.seed)
+        self.recipe = recipe
+        self.device = device
+        learnt = learnt_classes(recipe.incorrect) if recipe.classify else ()
+        self.card = DetectorCard(learnt=learnt)
+        self.bf16 = has_fast_bf16(device)
+        teacher = RetinaFace(self.card.negative_slope)
+        try:
+            teacher.load_state_dict(start)
+        except RuntimeError as error:
+            raise WeightsError(f"the start weights do not fit {self.card.architecture}.") from error
+        net = RetinaFace(self.card.negative_slope, len(learnt) or 1)
+        net.load_state_dict(widen_scores(start, len(learnt)) if learnt else start)
+        self.net = net.to(device).to(memory_format=torch.channels_last).train()
+        self.teacher = teacher.to(device).to(memory_format=torch.channels_last)
+        self.teacher.eval().requires_grad_(False)
+        self.averaged = AveragedModel(
+            self.net, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True
+        )
+        self.optimiser = torch.optim.AdamW(
+            self.net.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser, max_lr=recipe.lr, total_steps=recipe.steps + 1, pct_start=0.1
+        )
+        self.step = 0
+
+    def learn(
+        self, windows: Tensor, boxes: list[Tensor], classes: list[Tensor], score_only: Tensor
+    ) -> float:
+        """One optimiser step; returns the loss."""
+        side = self.recipe.input_size
+        anchors = make_anchors(side, side, self.card.anchors, self.card.strides)
+        targets = match_batch(boxes, classes, score_only, anchors, self.recipe)
+        inputs = normalise(windows.to(self.device), self.card)
+        with autocast(self.device, bf16=self.bf16):
+            outputs = self.net(inputs)
+            with torch.no_grad():
+                teacher = self.teacher(inputs)
+        targets = spare_unboxed(targets.to(self.device), teacher, self.recipe)
+        losses = detector_loss(outputs, teacher, targets, anchors.to(self.device), self.recipe)
+        self.optimiser.zero_grad(set_to_none=True)
+        losses["total"].backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)
+        self.optimiser.step()
+        self.schedule.step()
+        self.averaged.update_parameters(self.net)
+        self.step += 1
+        return float(losses["total"].detach())
+
+    def detector(self) -> Detector:
+        """The averaged network in use, on a copy."""
+        net = copy.deepcopy(self.averaged.module)  # prepared on the CPU, while this one trains on
+        return Detector(net, self.card, device=self.device, bf16=self.bf16)
+
+    def save(self, path: Path, history: list[Row]) -> None:
+        state: dict[str, Any] = {
+            "step": self.step,
+            "net": self.net.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "history": history,
+        }
+        save_checkpoint(path, state)
+
+    def resume(self, path: Path) -> list[Row]:
+        """Take up a checkpoint when there is one; returns its history."""
+        state = load_checkpoint(path)
+        if state is None:
+            return []
+        self.net.load_state_dict(state["net"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.step = state["step"]
+        return list(state["history"])
+
+
+class _Range(Sampler[int]):
+    """Indices in order from where a resumed run goes on; windows are random by index."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        self.start, self.stop = start, stop
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.start, self.stop))
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+def _load_windows(scenes: Sequence[Scene], recipe: DetectorRecipe, step: int) -> DataLoader[Window]:
+    dataset = WindowDataset(scenes, recipe)
+    return DataLoader(
+        dataset,
+        batch_size=recipe.batch_size,
+        sampler=_Range(step * recipe.batch_size, len(dataset)),
+        num_workers=1,
+        prefetch_factor=4,
+        collate_fn=collate_windows,
+    )
+
+
+def _tell_step(
+    step: int, losses: list[float], seconds: float, say: Say, trackers: Sequence[Tracker]
+) -> None:
+    mean = float(np.mean(losses))
+    say(
+        f"step {step}: loss {mean:.3f}, {seconds:.0f} s",
+        "step",
+        step=step,
+        loss=mean,
+        seconds=round(seconds, 1),
+    )
+    log_metrics(trackers, step, {"train_loss": mean})
+
+
+def _tell_row(row: Row, say: Say, trackers: Sequence[Tracker]) -> None:
+    line = ", ".join(
+        f"{key} {value:g}" if key == "step" else f"{key} {value:.4f}" for key, value in row.items()
+    )
+    say(line, "validation", **row)
+    metrics = {name: value for name, value in row.items() if name != "step"}
+    log_metrics(trackers, int(row["step"]), metrics)

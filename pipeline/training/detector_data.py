@@ -1,0 +1,203 @@
+"""Training windows for the detector: photos turned, scaled, cut, flipped and recoloured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from data_prep.base.labels import BARE, CLASSES, RARE_CLASS
+from data_prep.base.photo import read_photo
+from pipeline.runs.recipe import DetectorRecipe
+from pipeline.training.class_policy import learnt_classes
+from pipeline.training.detector_loss import FACE, IGNORED
+
+COLOUR = 0.3
+"""Brightness, contrast and saturation change by up to this share."""
+
+Window = tuple[Tensor, Tensor, Tensor, bool]
+"""Pixels, boxes, their classes, and whether only scores teach."""
+
+GREY_SHARE = 0.05
+FOCUS_TRIES = 20
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A photo with its boxes.
+
+    Attributes:
+        source: Its dataset.
+        path: The photo.
+        size: (width, height) the boxes refer to.
+        boxes: Faces × 4, float32, in pixels of the photo.
+        classes: Faces, int64, what their anchors should answer: `FACE`, or from there on the number
+            of the learnt class; `IGNORED` for a class that is left out.
+    """
+
+    source: str
+    path: Path
+    size: tuple[int, int]
+    boxes: np.ndarray
+    classes: np.ndarray
+
+
+def collect_scenes(
+    faces: pd.DataFrame, roots: dict[str, Path], recipe: DetectorRecipe
+) -> list[Scene]:
+    """One scene per photo of a `faces.csv`, sorted by source and image.
+
+    Args:
+        faces: Rows of the split to use.
+        roots: Folder of each source.
+        recipe: Says which classes are told apart.
+    """
+    answers = dict.fromkeys(CLASSES, FACE)
+    if recipe.classify:
+        learnt = learnt_classes(recipe.incorrect)
+        answers = {name: FACE + place for place, name in enumerate(learnt)}
+        if recipe.incorrect == "without_mask":
+            answers[RARE_CLASS] = answers[BARE]
+    scenes = []
+    for key, rows in faces.groupby(["source", "image"], sort=True):
+        source, image = map(str, key)
+        boxes = rows[["xmin", "ymin", "xmax", "ymax"]].to_numpy(np.float32)
+        size = (int(rows["width"].iloc[0]), int(rows["height"].iloc[0]))
+        classes = np.array([answers.get(label, IGNORED) for label in rows["label"]], np.int64)
+        scenes.append(Scene(source, roots[source] / image, size, boxes, classes))
+    return scenes
+
+
+class WindowDataset(Dataset[Window]):
+    """Random windows of the scenes, a fresh one for every index, the same in every run.
+
+    Items are a window (3 × side × side, uint8, RGB), its boxes (faces × 4, pixels of the window),
+    what they are (faces, see `Scene.classes`), and whether only their scores teach. The order of
+    scenes is reshuffled every time all have been seen.
+    """
+
+    def __init__(self, scenes: Sequence[Scene], recipe: DetectorRecipe) -> None:
+        self.scenes = scenes
+        self.recipe = recipe
+
+    def __len__(self) -> int:
+        return self.recipe.steps * self.recipe.batch_size
+
+    def __getitem__(self, index: int) -> Window:
+        lap, place = divmod(index, len(self.scenes))
+        order = np.random.default_rng((self.recipe.seed, lap)).permutation(len(self.scenes))
+        scene = self.scenes[order[place]]
+        rng = np.random.default_rng((self.recipe.seed, index, 1))
+        pixels = read_photo(scene.path, fit_size=scene.size).pixels
+        boxes = scene.boxes
+        if self.recipe.rotated:
+            # Chance of its own, so that the other draws are those of a recipe without.
+            turn = np.random.default_rng((self.recipe.seed, index, 2))
+            pixels, boxes = turn_photo(pixels, boxes, int(turn.choice([0, *self.recipe.rotated])))
+        window, boxes, inside = cut_window(pixels, boxes, self.recipe, rng)
+        window = recolour(window, rng)
+        if rng.random() < 0.5:
+            window = window[:, ::-1]
+            boxes = boxes.copy()
+            boxes[:, [0, 2]] = self.recipe.input_size - boxes[:, [2, 0]]
+        pixels = window.transpose(2, 0, 1).copy()
+        score_only = scene.source in self.recipe.score_only
+        classes = torch.from_numpy(scene.classes[inside])
+        return torch.from_numpy(pixels), torch.from_numpy(boxes), classes, score_only
+
+
+def turn_photo(pixels: np.ndarray, boxes: np.ndarray, angle: int) -> tuple[np.ndarray, np.ndarray]:
+    """Turn a photo with its boxes.
+
+    Args:
+        pixels: Height × width × 3.
+        boxes: Faces × 4: xmin, ymin, xmax, ymax, in pixels.
+        angle: A multiple of 90 degrees, counter-clockwise.
+
+    Returns:
+        The photo, and boxes in its pixels, in the same order and type.
+    """
+    for _ in range(angle // 90 % 4):
+        xmin, ymin, xmax, ymax = boxes.T
+        width = pixels.shape[1]
+        boxes = np.stack([ymin, width - xmax, ymax, width - xmin], axis=1).astype(boxes.dtype)
+        pixels = np.rot90(pixels)
+    return np.ascontiguousarray(pixels), boxes
+
+
+def cut_window(
+    pixels: np.ndarray, boxes: np.ndarray, recipe: DetectorRecipe, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scale a photo and cut a square window around one of its faces.
+
+    Args:
+        pixels: Height × width × 3, uint8.
+        boxes: Faces × 4.
+        recipe: Gives `input_size` and `longest`.
+        rng: Source of chance.
+
+    Returns:
+        The window (side × side × 3), grey where the photo ends; the boxes whose centre lies in it,
+        clipped to it, in pixels of the window; and for each box given whether it is among them.
+    """
+    height, width = pixels.shape[:2]
+    low, high = np.log(recipe.longest)
+    factor = float(np.exp(rng.uniform(low, high))) / max(height, width)
+    side = recipe.input_size
+    face = boxes[rng.integers(len(boxes))] if len(boxes) else np.array([0, 0, width, height])
+    start = []
+    for axis, length in ((0, width), (1, height)):
+        centre = (face[axis] + face[axis + 2]) / 2 * factor
+        scaled = length * factor
+        if scaled <= side:
+            start.append(-rng.uniform(0, side - scaled))
+        else:
+            wanted = centre - rng.uniform(0.1, 0.9) * side
+            start.append(float(np.clip(wanted, 0, scaled - side)))
+    matrix = np.array([[factor, 0, -start[0]], [0, factor, -start[1]]])
+    # warpAffine maps pixel centres, boxes are measured from the pixel's corner.
+    matrix[:, 2] += 0.5 * factor - 0.5
+    window = cv2.warpAffine(
+        pixels,
+        matrix,
+        (side, side),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(114, 114, 114),
+    )
+    moved = boxes * factor - np.tile(np.array(start, dtype=np.float32), 2)
+    centres = (moved[:, :2] + moved[:, 2:]) / 2
+    inside = np.logical_and(centres > 0, centres < side).all(axis=1)
+    return window, np.clip(moved[inside], 0, side).astype(np.float32), inside
+
+
+def recolour(window: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Change brightness, contrast and saturation at random; sometimes make it grey.
+
+    Args:
+        window: Height × width × 3, uint8, RGB.
+        rng: Source of chance.
+    """
+    pixels = window.astype(np.float32)
+    grey = pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    saturation = 0.0 if rng.random() < GREY_SHARE else rng.uniform(1 - COLOUR, 1 + COLOUR)
+    pixels = grey[..., None] * (1 - saturation) + pixels * saturation
+    contrast = rng.uniform(1 - COLOUR, 1 + COLOUR)
+    brightness = rng.uniform(-COLOUR, COLOUR) * 100
+    pixels = (pixels - grey.mean()) * contrast + grey.mean() + brightness
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+def collate_windows(
+    items: list[Window],
+) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
+    """Stack the windows; boxes and classes stay lists, since their number differs."""
+    windows, boxes, classes, score_only = zip(*items, strict=True)
+    return torch.stack(windows), list(boxes), list(classes), torch.tensor(score_only)

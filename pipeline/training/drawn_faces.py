@@ -1,0 +1,162 @@
+"""More faces of the rare class: masks drawn below the nose or on the chin of bare faces."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Hashable
+
+import numpy as np
+import pandas as pd
+import torch
+
+from data_prep.base.crop import resize_crop
+from data_prep.base.labels import BARE, MASKED, RARE_CLASS
+from data_prep.grouping.split import TRAIN
+from pipeline.drawing.geometry import Worn
+from pipeline.drawing.styles import draw_mask
+from pipeline.inference.detector import Detector
+from pipeline.nets.cards import DETECTOR
+from pipeline.runs.log import SHIPPED
+from pipeline.runs.recipe import ClassifierRecipe
+from pipeline.training.data import ReadCrop
+
+WAYS: tuple[tuple[Worn, str], ...] = (
+    ("below_nose", RARE_CLASS),
+    ("on_chin", RARE_CLASS),
+    ("below_nose", RARE_CLASS),
+    ("properly", MASKED),
+)
+"""How masks are drawn in turn, and the class they make. Most wrongly worn masks leave the nose
+bare. Without masks drawn properly all that is drawn would be worn wrongly."""
+
+LOOK = 192
+"""Side in pixels that crops are brought to for finding landmarks and drawing."""
+
+SMALLEST = 24
+"""Crops under this side, faces of about 16 pixels, hold too little of a face to draw on."""
+
+SURE = 0.7
+"""Least detection score of a face that is drawn on."""
+
+NEAR = 0.12
+"""How far the landmarks may be from the middle of the crop, as a share of its side."""
+
+
+def add_drawn_faces(
+    faces: pd.DataFrame, read: ReadCrop, recipe: ClassifierRecipe
+) -> tuple[pd.DataFrame, ReadCrop]:
+    """Add drawn faces to the training faces, of the rare class and a third as many worn properly.
+
+    Args:
+        faces: Rows of `faces.csv`: `crop`, `label`, `split`.
+        read: Gives the pixels of a crop.
+        recipe: `drawn` says how many of the rare class, `seed` which.
+
+    Returns:
+        The faces with rows added, and what reads their crops, too. Fewer are added than asked for
+        when there are too few bare faces to draw on; each gets one mask of each way at most.
+
+    Raises:
+        WeightsError: The shipped detector can't be read.
+    """
+    training = faces[faces["split"] == TRAIN]
+    wanted = round(recipe.drawn * (training["label"] == RARE_CLASS).sum())
+    if not wanted:
+        return faces, read
+    detector = Detector.load(SHIPPED / f"{DETECTOR}.safetensors", device=torch.device("cpu"))
+    bare = training[training["label"] == BARE]
+    random = np.random.default_rng(recipe.seed)
+    each = -(-wanted // sum(label == RARE_CLASS for _, label in WAYS))
+    drawn: dict[str, np.ndarray] = {}
+    rows: list[dict[str, object]] = []
+    for turn, (way, label) in enumerate(WAYS):
+        for index in random.permutation(bare.index):
+            if len(rows) >= each * (turn + 1):
+                break
+            row = bare.loc[index]
+            crop = draw_on_crop(read(row["crop"]), detector, way, random)
+            if crop is not None:
+                name = f"{row['crop']}#{turn}"
+                drawn[name] = crop
+                rows.append(row.to_dict() | {"crop": name, "label": label})
+    table = pd.concat([faces, pd.DataFrame(rows)], ignore_index=True)
+    return table, lambda path: drawn[path] if path in drawn else read(path)
+
+
+def mask_bare_faces(
+    faces: pd.DataFrame, read: ReadCrop, *, split: str, seed: int
+) -> tuple[pd.DataFrame, ReadCrop]:
+    """Replace the real masked faces of a split by bare faces with masks drawn on them.
+
+    Every bare face whose landmarks are found is there twice, bare and with a mask worn properly.
+
+    Args:
+        faces: Rows of `faces.csv`: `crop`, `label`, `split`.
+        read: Gives the pixels of a crop.
+        split: Which split; the other stays as it is.
+        seed: Of the colours.
+
+    Returns:
+        The faces, and what reads their crops, the drawn ones too.
+
+    Raises:
+        WeightsError: The shipped detector can't be read.
+    """
+    detector = Detector.load(SHIPPED / f"{DETECTOR}.safetensors", device=torch.device("cpu"))
+    here = faces["split"] == split
+    random = np.random.default_rng(seed)
+    drawn: dict[str, np.ndarray] = {}
+    rows: list[dict[Hashable, object]] = []
+    for _, row in faces[here & (faces["label"] == BARE)].iterrows():
+        crop = draw_on_crop(read(row["crop"]), detector, "properly", random)
+        if crop is not None:
+            name = f"{row['crop']}#masked"
+            drawn[name] = crop
+            rows.append(row.to_dict() | {"crop": name, "label": MASKED})
+    kept = faces[~here | (faces["label"] == BARE)]
+    table = pd.concat([kept, pd.DataFrame(rows, columns=faces.columns)], ignore_index=True)
+    return table, lambda path: drawn[path] if path in drawn else read(path)
+
+
+def draw_on_crop(
+    crop: np.ndarray, detector: Detector, way: Worn, random: np.random.Generator
+) -> np.ndarray | None:
+    """Draw a mask on the face that a crop was cut around.
+
+    Args:
+        crop: Side × side × 3, uint8, RGB.
+        detector: Gives the landmarks.
+        way: How the mask is worn.
+        random: Gives the colour, and whether straps are seen.
+
+    Returns:
+        The crop, at most `LOOK` pixels wide; None when it is small or no face is seen in its
+        middle.
+    """
+    side = crop.shape[0]
+    if side < SMALLEST:
+        return None
+    large = resize_crop(crop, LOOK)
+    found = detector.detect([large], resize=1.0, min_score=SURE)[0]
+    middle = found.landmarks.mean(axis=1) / LOOK - 0.5
+    near = np.flatnonzero(np.abs(middle).max(axis=1) < NEAR)
+    if not len(near):
+        return None
+    colour, straps = pick_colour(random), random.uniform() < 0.5
+    drawn = draw_mask(large, found.landmarks[near[0]], way, colour, straps=straps)
+    return resize_crop(drawn, side) if side < LOOK else drawn
+
+
+def pick_colour(random: np.random.Generator) -> tuple[int, int, int]:
+    """RGB of a mask as they are worn: half light blue or white, else any colour, black included."""
+    kind = random.uniform()
+    if kind < 0.35:
+        hue, saturation, value = random.uniform(0.5, 0.6), random.uniform(0.15, 0.5), 0.85
+    elif kind < 0.6:
+        hue, saturation, value = 0.0, 0.0, random.uniform(0.8, 1.0)
+    elif kind < 0.75:
+        hue, saturation, value = 0.0, 0.0, random.uniform(0.08, 0.25)
+    else:
+        hue, saturation, value = random.uniform(0, 1), random.uniform(0.2, 0.8), 0.7
+    red, green, blue = (round(255 * level) for level in colorsys.hsv_to_rgb(hue, saturation, value))
+    return red, green, blue

@@ -1,0 +1,216 @@
+"""What is left to do after training: calibrate, measure, draw, write weights and card."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+
+from data_prep.base.crop import CROP_SCALE
+from data_prep.base.files import write_atomically
+from data_prep.base.labels import CLASSES, RARE_CLASS
+from data_prep.base.photo import read_photo
+from data_prep.grouping.split import VALID
+from pipeline.inference.classifier import Classifier
+from pipeline.nets.cards import CLASSIFIER, ClassifierCard, save_weights
+from pipeline.nets.classifiers import fill_net, last_biases, to_stored
+from pipeline.runs.folder import Run
+from pipeline.runs.plots import plot_confusion, plot_top_losses
+from pipeline.runs.recipe import Architecture, ClassifierRecipe
+from pipeline.training.class_policy import learnt_classes
+from pipeline.training.data import class_weights
+
+RANGE = (0.25, 4.0)
+
+
+def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
+    """The temperature that gives held-out faces the highest likelihood.
+
+    Args:
+        probabilities: Faces × classes at temperature 1.
+        truth: Class index of each face.
+
+    Returns:
+        Divide logits by it; above 1 when the network is too sure of itself.
+    """
+    logits = np.log(np.maximum(probabilities.astype(float), 1e-12))
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        scaled -= scaled.max(axis=1, keepdims=True)
+        normaliser = np.log(np.exp(scaled).sum(axis=1))
+        return float((normaliser - scaled[np.arange(len(truth)), truth]).mean())
+
+    best = minimize_scalar(loss, bounds=tuple(np.log(RANGE)), method="bounded")
+    return float(np.exp(best.x))
+
+
+def undo_class_weights(weights: Tensor | None, share: float) -> Tensor:
+    """What brings a network trained with class weights back to the shares that classes really have.
+
+    Weights teach the rare class, but also the belief that it is more frequent than it is: the
+    trained odds are the true ones times the weights (Elkan 2001, "The foundations of cost-sensitive
+    learning").
+
+    Args:
+        weights: Of each class in the loss, or None.
+        share: How much of the leaning is taken back: 1 all of it, 0 none.
+
+    Returns:
+        What to add to the logits, one number per class.
+    """
+    return torch.zeros(len(CLASSES)) if weights is None else -share * weights.log().cpu()
+
+
+def lean_to_rare(odds: float, temperature: float) -> Tensor:
+    """What makes the rare class's odds so many times as high as the network says.
+
+    Its faces are few, and found at the price of others told wrongly; a loss that is right on
+    average finds fewer of them than is wanted (Menon et al. 2021, "Long-tail learning via logit
+    adjustment").
+
+    Args:
+        odds: The factor.
+        temperature: By which logits will be divided.
+
+    Returns:
+        What to add to the logits, one number per class.
+
+    >>> lean_to_rare(1.0, 0.8).tolist()
+    [0.0, 0.0, 0.0]
+    """
+    shift = torch.zeros(len(CLASSES))
+    shift[CLASSES.index(RARE_CLASS)] = temperature * math.log(odds)
+    return shift
+
+
+def shift_logits(
+    state: dict[str, Tensor], shift: Tensor, architecture: Architecture
+) -> dict[str, Tensor]:
+    """Add the same to the logits of every face, by the biases of the last layer.
+
+    Args:
+        state: Of the classifier, in the names on disk.
+        shift: One number per class.
+        architecture: Which network.
+    """
+    biases = last_biases(state, architecture)
+    return {**state, **{name: state[name] + shift.to(state[name]) for name in biases}}
+
+
+def measure_crops(
+    probabilities: np.ndarray, truth: np.ndarray, sources: pd.Series
+) -> dict[str, dict[str, float]]:
+    """Accuracy, recall of each class and their mean, for each source and for all.
+
+    Args:
+        probabilities: Faces × classes.
+        truth: Class index of each face.
+        sources: Dataset of each face.
+    """
+    right = probabilities.argmax(axis=1) == truth
+    figures = {}
+    for name in ["all", *sorted(sources.unique())]:
+        chosen = np.ones(len(truth), bool) if name == "all" else (sources == name).to_numpy()
+        row = {"faces": float(chosen.sum()), "accuracy": float(right[chosen].mean())}
+        recalls = {
+            label: float(right[chosen & (truth == index)].mean())
+            for index, label in enumerate(CLASSES)
+            if (chosen & (truth == index)).any()
+        }
+        figures[name] = {**row, "macro_recall": float(np.mean(list(recalls.values()))), **recalls}
+    return figures
+
+
+PREDICTIONS = "valid.csv"
+TOP_LOSSES = 60
+
+
+def make_card(recipe: ClassifierRecipe, run: Run) -> ClassifierCard:
+    """How the recipe's network is fed and what it was trained on; not calibrated yet."""
+    return ClassifierCard(
+        architecture=recipe.architecture,
+        colour=recipe.colour,
+        mirror=recipe.mirror,
+        input_size=recipe.sizes[-1],
+        crop_scale=run.data.get("options", {}).get("scale", CROP_SCALE),
+        learnt=learnt_classes(recipe.incorrect),
+        training=run.describe_training(recipe),
+    )
+
+
+def store_weights(
+    state: dict[str, torch.Tensor], labels: pd.Series, recipe: ClassifierRecipe
+) -> dict[str, torch.Tensor]:
+    """A learner's weights by their names on disk, with the leaning of class weights undone.
+
+    Args:
+        state: The learner's.
+        labels: Classes of the faces it learnt from.
+        recipe: Its recipe.
+    """
+    stored = to_stored(state, recipe.architecture)
+    shift = undo_class_weights(class_weights(labels, recipe), recipe.undo_weights)
+    return shift_logits(stored, shift, recipe.architecture)
+
+
+def write_classifier(
+    run: Run, state: dict[str, torch.Tensor], card: ClassifierCard
+) -> ClassifierCard:
+    """Write weights, in half precision, and card; returns the card with their hash.
+
+    Raises:
+        OutputError: A file can't be written.
+    """
+    half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    return save_weights(run.folder / f"{CLASSIFIER}.safetensors", half, card)
+
+
+def finish_classifier(
+    state: dict[str, torch.Tensor],
+    faces: pd.DataFrame,
+    prepared: Path,
+    recipe: ClassifierRecipe,
+    run: Run,
+    device: torch.device,
+) -> ClassifierCard:
+    """Calibrate, measure on the validation crops by the road of `run.py`, draw, and write.
+
+    Args:
+        state: From `store_weights` or `join_members`.
+        faces: Those of the recipe, with their split.
+        prepared: The folder their crops lie in.
+        recipe: What was trained.
+        run: The run folder; gets weights, card, plots and `valid.csv`.
+        device: Where to classify.
+
+    Raises:
+        OutputError: A file can't be written.
+    """
+    valid = faces[faces["split"] == VALID].reset_index(drop=True)
+    crops = [read_photo(prepared / crop).pixels for crop in valid["crop"]]
+    card = make_card(recipe, run)
+    net = fill_net(state, recipe.architecture, run.folder)
+    probabilities = Classifier(net, card, device=device).classify(crops)
+    truth = np.array([CLASSES.index(label) for label in valid["label"]])
+    card.temperature = fit_temperature(probabilities, truth)
+    lean = lean_to_rare(recipe.rare_odds, card.temperature)
+    state = shift_logits(state, lean, recipe.architecture)
+    net = fill_net(state, recipe.architecture, run.folder)
+    probabilities = Classifier(net, card, device=device).classify(crops)
+    card.results = {"valid": measure_crops(probabilities, truth, valid["source"])}
+    table = valid[["source", "image", "object", "label"]].copy()
+    table["predicted"] = [CLASSES[i] for i in probabilities.argmax(axis=1)]
+    for index, name in enumerate(CLASSES):
+        table[f"p_{name}"] = probabilities[:, index].round(5)
+    table["loss"] = -np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-9))
+    write_atomically(run.folder / PREDICTIONS, table.to_csv(index=False, float_format="%.5g"))
+    plot_confusion(truth, probabilities.argmax(axis=1), run.folder / "confusion.png")
+    worst = np.argsort(-table["loss"].to_numpy(), kind="stable")[:TOP_LOSSES]
+    plot_top_losses([crops[i] for i in worst], table.iloc[worst], run.folder / "top_losses.png")
+    return write_classifier(run, state, card)

@@ -1,0 +1,303 @@
+"""Short trainings as tasks: each leaves a file, several run at a time, finished ones stay done."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from data_prep.base.files import write_atomically
+from data_prep.base.labels import CLASSES
+from data_prep.base.tables import KEY
+from data_prep.grouping.split import VALID, check_no_leak, split_by_group
+from pipeline.runs.folder import name_weights
+from pipeline.runs.log import Say
+from pipeline.runs.recipe import ClassifierRecipe, RecipeError
+from pipeline.runs.workers import call_at_once, count_cores, one_thread
+from pipeline.training.short import Crops, Views, check_short, load_crops, train_short, view_faces
+
+FORMAT = 3
+"""Raised when the same input would give other numbers, so that old files are made again."""
+
+CACHE_SIDE = 224
+"""Larger crops are kept at this side, whatever the sizes of the trainings that are left to do: what
+a network is fed must not depend on them."""
+
+_WHAT_COUNTS = [*KEY, "label", "group", "xmin", "ymin", "xmax", "ymax"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One short training and the faces that its network is asked about.
+
+    Attributes:
+        what: What the lines begin with, such as "fold 1 of 5".
+        file: Where the answers go, an npz.
+        recipe: Every number.
+        train: Faces to learn from, rows as in `faces.csv`; `crop` is a path that can be opened.
+        judge: Faces to tell about, likewise.
+        scale: Side of the crops as a multiple of the box's longer side.
+    """
+
+    what: str
+    file: Path
+    recipe: ClassifierRecipe
+    train: pd.DataFrame
+    judge: pd.DataFrame
+    scale: float
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that decides the answers: recipe, weights, faces, boxes, scale, labels."""
+        weights = [name_weights(self.recipe.init)]
+        if self.recipe.drawn:
+            weights.append(name_weights("detector"))
+        settings = [FORMAT, self.recipe.model_dump(mode="json"), self.scale, weights]
+        digest = hashlib.sha256(json.dumps(settings).encode())
+        for faces in (self.train, self.judge):
+            digest.update(faces[_WHAT_COUNTS].to_csv(index=False).encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the tasks of one setting share.
+
+    Attributes:
+        table: The faces.
+        recipe: Every number.
+        folder: Gets the files.
+        scale: Of the crops.
+        what: What the lines begin with; may be empty.
+    """
+
+    table: pd.DataFrame
+    recipe: ClassifierRecipe
+    folder: Path
+    scale: float
+    what: str = ""
+
+    def make_task(self, what: str, name: str, train: pd.DataFrame, judge: pd.DataFrame) -> Task:
+        """A task of this setting; `name` is that of its file, without its ending."""
+        told = f"{self.what}, {what}" if self.what else what
+        return Task(told, self.folder / f"{name}.npz", self.recipe, train, judge, self.scale)
+
+
+def run_tasks(
+    tasks: Sequence[Task],
+    *,
+    device: torch.device,
+    say: Say,
+    jobs: int | None = None,
+) -> list[Views]:
+    """Do what is left to do, several trainings at a time, and give all answers.
+
+    On a processor each training has one core, so that its numbers do not depend on `jobs`.
+
+    Args:
+        tasks: Any number.
+        device: Where to train.
+        say: Gets a line per epoch; with several jobs it is pickled, for they speak for themselves.
+        jobs: Trainings at a time; one per core when None, one on a GPU.
+
+    Raises:
+        RecipeError: The learning rate is to be found, there are teachers, or the recipe has
+            members, leanings, classes or masks that short trainings do not know.
+        OutputError: A file can't be written.
+        PhotoError: A crop can't be read.
+    """
+    for task in tasks:
+        check_short(task.recipe, "faces")
+        if task.recipe.members > 1 or task.recipe.rare_odds != 1:
+            raise RecipeError(
+                f"recipe {task.recipe.name}: a short training is of one network, leaning nowhere: "
+                "use --set members=1 --set rare_odds=1"
+            )
+    left = [task for task in tasks if read_views(task) is None]
+    if len(left) < len(tasks):
+        done_before = len(tasks) - len(left)
+        say(
+            f"{done_before} of {len(tasks)} trainings were done before",
+            "tasks",
+            done=done_before,
+            tasks=len(tasks),
+        )
+    jobs = min(jobs or count_cores(device), len(left))
+    if left:
+        tables = [faces for task in left for faces in (task.train, task.judge)]
+        paths = sorted({path for faces in tables for path in faces["crop"]})
+        side = max(CACHE_SIDE, *(max(task.recipe.sizes) for task in left))
+        if jobs > 1:
+            calls = [(task, device, say) for task in left]
+            call_at_once(_run_in_worker, calls, jobs, start=_start_worker, shared=(paths, side))
+        else:
+            crops = load_crops(paths, side)
+            for task in left:
+                _run(task, crops, device, say)
+    done = [read_views(task) for task in tasks]
+    assert all(views is not None for views in done), "every task has left its file"
+    return [views for views in done if views is not None]
+
+
+def read_views(task: Task) -> Views | None:
+    """What a task left; None when there is nothing, it is damaged, or of another training."""
+    try:
+        with np.load(task.file, allow_pickle=False) as stored:
+            if str(stored["fingerprint"]) != task.fingerprint:
+                return None
+            return Views(stored["probabilities"], stored["features"], float(stored["seconds"]))
+    except (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def write_views(task: Task, views: Views) -> None:
+    """Write the answers, features in half precision.
+
+    Raises:
+        OutputError: The file can't be written.
+    """
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        fingerprint=np.array(task.fingerprint),
+        probabilities=views.probabilities,
+        features=views.features.astype(np.float16),
+        seconds=np.array(views.seconds),
+    )
+    write_atomically(task.file, buffer.getvalue())
+
+
+def _run(task: Task, crops: Crops, device: torch.device, say: Say) -> None:
+    began = time.process_time()
+    with one_thread():
+        net = train_short(task.train, crops, task.recipe, device=device, what=task.what, say=say)
+        seconds = time.process_time() - began
+        pixels = [crops[path] for path in task.judge["crop"]]
+        views = view_faces(net, pixels, task.recipe.sizes[-1], device, task.recipe.colour)
+    write_views(task, replace(views, seconds=seconds))
+    unseen = ~_keys(task.judge).isin(_keys(task.train)).to_numpy()
+    asked = unseen if unseen.any() else np.ones(len(unseen), bool)
+    given = task.judge["label"].map(CLASSES.index).to_numpy()
+    agreed = (views.probabilities.argmax(axis=1) == given)[asked].mean()
+    seen = "unseen" if unseen.any() else "learnt"
+    say(
+        f"{task.what}: agrees with {agreed:.1%} of {asked.sum()} {seen} labels",
+        "task ended",
+        training=task.what,
+        agreed=float(agreed),
+        labels=int(asked.sum()),
+        unseen=bool(unseen.any()),
+        seconds=round(seconds, 1),
+    )
+
+
+def _keys(faces: pd.DataFrame) -> pd.Series:
+    return faces["source"] + "\n" + faces["image"] + "\n" + faces["object"].astype(str)
+
+
+_crops: Crops = {}
+"""In a worker process: the crops of all tasks."""
+
+
+def _start_worker(paths: list[str], side: int) -> None:
+    global _crops
+    _crops = load_crops(paths, side)
+
+
+def _run_in_worker(task: Task, device: torch.device, say: Say) -> None:
+    _run(task, _crops, device, say)
+
+
+def assign_folds(
+    groups: Sequence[str], strata: Sequence[str], *, folds: int = 5, seed: int = 0
+) -> np.ndarray:
+    """Number the fold in which each face is held out.
+
+    Args:
+        groups: Near-duplicate group of each face; a group lies whole in one fold.
+        strata: What is to be spread evenly, such as source and class.
+        folds: Number of folds, at least 2.
+        seed: Of the shuffling.
+
+    Returns:
+        (N,) fold of each face, from 0.
+
+    Raises:
+        SplitError: Fewer groups than folds, or no stratum with as many faces as folds.
+
+    >>> assign_folds(["a", "a", "b", "b"], ["x", "y", "x", "y"], folds=2).tolist()
+    [1, 1, 0, 0]
+    """
+    numbers = np.full(len(groups), -1)
+    for fold in range(folds):
+        split = split_by_group(groups, strata, folds=folds, fold=fold, seed=seed)
+        check_no_leak(groups, split.tolist())
+        numbers[split == VALID] = fold
+    return numbers
+
+
+@dataclass(frozen=True)
+class FoldViews:
+    """What each face's own network makes of it.
+
+    Attributes:
+        fold: (N,) the fold that each face was held out in; 0 for all when none was.
+        probabilities: (N, 3) by the network of that fold.
+        features: Of each fold's network, (N, D) of all faces: features of two networks can't be
+            compared, so a face's neighbours are looked up among those of its own.
+    """
+
+    fold: np.ndarray
+    probabilities: np.ndarray
+    features: tuple[np.ndarray, ...]
+
+
+def plan_folds(plan: Plan, folds: int) -> tuple[np.ndarray, list[Task]]:
+    """One task per fold; folds spread source and label evenly and keep near-duplicates together.
+
+    Args:
+        plan: Faces, recipe and folder; the recipe's seed is that of the folds, too.
+        folds: Number of folds, at least 2.
+
+    Returns:
+        (N,) fold of each face, from 0, and the tasks.
+
+    Raises:
+        SplitError: The photos can't be put into so many folds.
+    """
+    table = plan.table
+    strata = (table["source"] + "/" + table["label"]).tolist()
+    fold = assign_folds(table["group"].tolist(), strata, folds=folds, seed=plan.recipe.seed)
+    tasks = [
+        plan.make_task(f"fold {n + 1} of {folds}", f"fold-{n + 1}", table[fold != n], table)
+        for n in range(folds)
+    ]
+    return fold, tasks
+
+
+def plan_in_sample(plan: Plan) -> tuple[np.ndarray, list[Task]]:
+    """One task whose network judges the very faces it was trained on; see `plan_folds`."""
+    task = plan.make_task("in sample", "in-sample", plan.table, plan.table)
+    return np.zeros(len(plan.table), int), [task]
+
+
+def join_folds(fold: np.ndarray, views: Sequence[Views]) -> FoldViews:
+    """Take each face's probabilities from the network of its fold.
+
+    Args:
+        fold: (N,) fold of each face.
+        views: Of each fold's network, of all N faces.
+    """
+    probabilities = np.stack([view.probabilities for view in views])
+    return FoldViews(
+        fold, probabilities[fold, np.arange(len(fold))], tuple(view.features for view in views)
+    )

@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_prep.base.labels import MASKS, Vocabulary
+from data_prep.formats.class_names import ClassNames
+from data_prep.formats.input_files import InputError
+from evaluate.arrays import GroundTruth
+from evaluate.inputs.photos import NO_SIZES, SizeSource
+from evaluate.inputs.predictions import Predictions
+from evaluate.inputs.text import Layout, TextFormat, read_text_predictions, read_text_truth
+
+MASK_IDS = ClassNames(MASKS, dict(enumerate(MASKS.classes)), Path("masks.names"))
+"""Ids in the order of the classes."""
+
+
+def write(folder: Path, **texts: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, text in texts.items():
+        (folder / f"{name}.txt").write_text(text)
+    return folder
+
+
+def truth_of(
+    folder: Path,
+    layout: Layout = "xywh",
+    names: ClassNames | None = None,
+    sizes: SizeSource = NO_SIZES,
+) -> GroundTruth:
+    return read_text_truth(folder, TextFormat(layout, names or ClassNames(MASKS), sizes))
+
+
+def predictions_of(
+    folder: Path,
+    layout: Layout = "xywh",
+    names: ClassNames | None = None,
+    sizes: SizeSource = NO_SIZES,
+) -> Predictions:
+    return read_text_predictions(folder, TextFormat(layout, names or ClassNames(MASKS), sizes))
+
+
+def test_annotations_by_name(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        b="with_mask 1 2 10 20\n\n  No Mask\t5 6 7.5 8e0 \r\n",
+        a="",
+        c="with-mask 0 0 9 9",
+    )
+    truth = truth_of(tmp_path)
+    assert truth.photos == ("a", "b", "c")
+    assert truth.photo.tolist() == [1, 1, 2]
+    assert truth.boxes.tolist() == [[1, 2, 11, 22], [5, 6, 12.5, 14], [0, 0, 9, 9]]
+    assert truth.labels.tolist() == [0, 1, 0]
+    assert truth.difficult.tolist() == [False] * 3
+    assert truth.warnings == ()
+
+
+def test_predictions_by_name(tmp_path: Path) -> None:
+    write(tmp_path, b="with mask .5 1 2 10 20\nno_mask 1 -5 6 7 8", a="")
+    found = predictions_of(tmp_path)
+    assert found.images == ("a", "b")
+    rows = found.detections
+    assert rows.photo.tolist() == [1, 1]
+    assert rows.boxes.tolist() == [[1, 2, 11, 22], [-5, 6, 2, 14]]
+    assert rows.labels.tolist() == [0, 1]
+    assert rows.scores.tolist() == rows.detection.tolist() == [0.5, 1]
+    assert rows.probabilities is None
+
+
+def test_corners(tmp_path: Path) -> None:
+    write(tmp_path / "t", a="with_mask 1 2 10 20")
+    write(tmp_path / "p", a="with_mask 0.25 1 2 10 20")
+    assert truth_of(tmp_path / "t", "xyxy").boxes.tolist() == [[1, 2, 10, 20]]
+    assert predictions_of(tmp_path / "p", "xyxy").detections.boxes.tolist() == [[1, 2, 10, 20]]
+
+
+def test_relative_coordinates(tmp_path: Path) -> None:
+    size = SizeSource(fixed=(200, 100))
+    box = [[50, 25, 150, 35]]
+    write(tmp_path / "t", a="with_mask 0.5 0.3 0.5 0.1")
+    write(tmp_path / "p", a="with_mask 0.25 0.5 0.3 0.5 0.1")
+    write(tmp_path / "u", a="0 0.5 0.3 0.5 0.1 0.25")
+    np.testing.assert_allclose(truth_of(tmp_path / "t", "yolo", sizes=size).boxes, box)
+    first = predictions_of(tmp_path / "p", "yolo", sizes=size).detections
+    second = predictions_of(tmp_path / "u", "ultralytics", MASK_IDS, size).detections
+    np.testing.assert_allclose(first.boxes, box)
+    np.testing.assert_array_equal(first.boxes, second.boxes)
+    assert first.scores.tolist() == second.scores.tolist() == [0.25]
+
+
+def test_sizes_from_photos(tmp_path: Path) -> None:
+    write(tmp_path / "t", a="with_mask 0.5 0.5 1 1", b="no_mask 0.25 0.25 0.5 0.5", c="")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.new("RGB", (40, 20)).save(photos / "a.png")
+    Image.new("RGB", (80, 60)).save(photos / "b.jpg")
+    truth = truth_of(tmp_path / "t", "yolo", sizes=SizeSource(photos=photos))
+    assert truth.boxes.tolist() == [[0, 0, 40, 20], [0, 0, 40, 30]]
+    # One photo is missing; a face on it can't be told the size of.
+    (photos / "b.jpg").unlink()
+    with pytest.raises(InputError, match=r"b\.txt, line 1: relative .* \(--photos FOLDER"):
+        truth_of(tmp_path / "t", "yolo", sizes=SizeSource(photos=photos))
+
+
+def test_ids(tmp_path: Path) -> None:
+    write(tmp_path, a="2 1 2 10 20\nwith_mask 0 0 5 5\n1 0 0 6 6", classes="with_mask\nno_mask\n")
+    truth = truth_of(tmp_path, names=MASK_IDS)
+    assert truth.labels.tolist() == [2, 0, 1]
+    assert truth.photos == ("a",)
+    with pytest.raises(InputError, match=r"line 1: class id 2 without names; .*--names FILE"):
+        truth_of(tmp_path)
+
+
+def test_a_class_may_be_called_by_a_number(tmp_path: Path) -> None:
+    names = ClassNames(Vocabulary(classes=("7", "grade 2"), aliases={}))
+    write(tmp_path, a="7 1 2 10 20\ngrade 2 1 2 10 20")
+    assert truth_of(tmp_path, names=names).labels.tolist() == [0, 1]
+
+
+def test_folders_in_the_folder(tmp_path: Path) -> None:
+    write(tmp_path / "one", a="with_mask 1 2 10 20")
+    write(tmp_path / "two", a="")
+    write(tmp_path / ".hidden", a="nonsense")
+    assert truth_of(tmp_path).photos == ("one/a", "two/a")
+
+
+def test_annotated_boxes_are_clipped(tmp_path: Path) -> None:
+    lines = [
+        "with_mask -2 5 10 10",
+        "with_mask 95 0 10 10",
+        "with_mask 100 0 9 9",
+        "no_mask 5 5 0 9",
+    ]
+    write(tmp_path, a="\n".join([*lines, "no_mask 1 1 9 9"]))
+    truth = truth_of(tmp_path, sizes=SizeSource(fixed=(100, 50)))
+    assert truth.boxes.tolist() == [[0, 5, 8, 15], [95, 0, 100, 10], [1, 1, 10, 10]]
+    assert len(truth.warnings) == 2
+    assert re.match(r"2 annotated boxes reach over .*a\.txt, line 1$", truth.warnings[0])
+    assert re.match(r"2 annotated boxes can't .*a\.txt, line 3: .*outside", truth.warnings[1])
+    # Without a size only what is left of 0 can be told.
+    assert len(truth_of(tmp_path).boxes) == 4
+
+
+def test_rounding_is_no_clipping(tmp_path: Path) -> None:
+    write(tmp_path, a="with_mask 0.500001 0.5 1.000000 1")
+    truth = truth_of(tmp_path, "yolo", sizes=SizeSource(fixed=(1000, 500)))
+    assert truth.boxes[0, 2] == 1000
+    assert truth.warnings == ()
+
+
+def test_predicted_boxes_stay_as_they_are(tmp_path: Path) -> None:
+    write(tmp_path, a="with_mask 0.5 -20 0 300 10\nwith_mask 0.5 5 5 0 0")
+    rows = predictions_of(tmp_path, sizes=SizeSource(fixed=(100, 50))).detections
+    assert rows.boxes.tolist() == [[-20, 0, 280, 10], [5, 5, 5, 5]]
+
+
+def test_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("with_mask 1 2 10 20", encoding="utf-8-sig")
+    assert truth_of(tmp_path).labels.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("with_mask 1 2 3", r"line 2: 4 values; expected are class, x, y, width, height\."),
+        ("1 2 3 4", "line 2: 4 values; expected are class, x"),
+        ("with_mask 0.9 1 2 3 4", r"'with_mask 0\.9'.*If '0\.9' is not part .* more values than"),
+        ("with_mask 1 2 3 4 5 6", "If '2' is not part of the class"),
+        ("with_msk 1 2 3 4", "line 2: unknown class 'with_msk': did you mean 'with_mask'"),
+        ("with_mask 1 2 nan 4", "line 2: width is nan"),
+        ("with_mask 1 -inf 3 4", "line 2: y is -inf"),
+        ("with_mask one 2 3 4", "line 2: 'one' for x is not a number"),
+        ("with_mask 1,5 2 3 4", "'1,5' for x is not a number; write a point, not a comma"),
+        ("with_mask 1 2 -3 4", r"line 2: box \(1, 2, -2, 6\) is inverted; .*layout xyxy"),
+        ("with_mask 1e308 2 1e308 4", "line 2: the box is not finite"),
+        ("with_mask 1 2 1e-99999999999999999999 4", "line 2: 1 .* can't be computed"),
+    ],
+)
+def test_bad_annotations_are_named(tmp_path: Path, line: str, message: str) -> None:
+    write(tmp_path, a=f"with_mask 1 2 10 20\n{line}\n")
+    with pytest.raises(InputError, match=message) as caught:
+        truth_of(tmp_path)
+    assert str(tmp_path / "a.txt") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("with_mask 1 2 3 4", "line 2: 5 values; expected are class, score, x, y, width, height"),
+        ("with mask 1 2 3 4", "line 2: 'mask' for score is not a number"),
+        ("with_mask nan 1 2 3 4", "line 2: score is nan"),
+        ("with_mask -0.1 1 2 3 4", "line 2: score is -0.1; scores lie between 0 and 1"),
+        ("with_mask 88 1 2 3 4", "line 2: score is 88; .*Divide percentages by 100"),
+        ("with_mask inf 1 2 3 4", "line 2: score is inf"),
+        ("with_mask 0.5 1 2 -3 4", "is inverted"),
+    ],
+)
+def test_bad_predictions_are_named(tmp_path: Path, line: str, message: str) -> None:
+    write(tmp_path, a=f"with_mask 0.5 1 2 10 20\n{line}\n")
+    with pytest.raises(InputError, match=message) as caught:
+        predictions_of(tmp_path)
+    assert str(tmp_path / "a.txt") in str(caught.value)
+
+
+@pytest.mark.parametrize("number", ["3", "-1", "+9", "1" * 5000])
+def test_ids_out_of_range(tmp_path: Path, number: str) -> None:
+    write(tmp_path, a=f"{number} 1 2 10 20")
+    with pytest.raises(InputError, match=r"line 1: class id .* not in masks\.names, .* 0 to 2"):
+        truth_of(tmp_path, names=MASK_IDS)
+
+
+def test_names_that_are_no_classes(tmp_path: Path) -> None:
+    write(tmp_path, a="0 1 2 10 20")
+    names = ClassNames(MASKS, {0: "aeroplane"}, Path("voc.names"))
+    with pytest.raises(InputError, match=r"line 1: id 0 in voc\.names: unknown class 'aeroplane'"):
+        truth_of(tmp_path, names=names)
+
+
+def test_inverted_corners_say_so(tmp_path: Path) -> None:
+    write(tmp_path, a="with_mask 100 100 20 30")
+    with pytest.raises(InputError, match=r"is inverted; the order is xmin.*layout xywh"):
+        truth_of(tmp_path, "xyxy")
+
+
+def test_pixels_and_shares_are_told_apart(tmp_path: Path) -> None:
+    write(tmp_path / "shares", a="with_mask 0.5 0.3 0.25 0.1\nwith_mask 0.1 0.2 0.3 0.4")
+    write(tmp_path / "pixels", a="with_mask 0.5 0.3 0.2 0.1\nwith_mask 50 30 20 10")
+    with pytest.raises(InputError, match="all coordinates lie between 0 and 1"):
+        truth_of(tmp_path / "shares")
+    with pytest.raises(InputError, match=r"line 2: 50 is no relative coordinate"):
+        truth_of(tmp_path / "pixels", "yolo", sizes=SizeSource(fixed=(100, 100)))
+    assert len(truth_of(tmp_path / "pixels").boxes) == 1
+
+
+def test_bad_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no text files"):
+        truth_of(tmp_path)
+    (tmp_path / "a.txt").write_text("with_mask 1 2 3 4", encoding="utf-16")
+    with pytest.raises(InputError, match=r"a\.txt: not text in UTF-8"):
+        truth_of(tmp_path)
+    write(tmp_path, a="")
+    (tmp_path / "a.TXT").write_text("")
+    with pytest.raises(InputError, match=r"a\.(txt|TXT): a\.(txt|TXT) is there too"):
+        truth_of(tmp_path)
+
+
+def test_many_boxes(tmp_path: Path) -> None:
+    write(tmp_path, a="with_mask 0.5 1.25 2 10 20.5\n" * 20_000)
+    assert len(predictions_of(tmp_path).detections) == 20_000

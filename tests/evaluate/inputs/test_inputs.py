@@ -1,0 +1,368 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_prep.base.errors import UserError
+from data_prep.base.labels import Vocabulary
+from data_prep.formats.input_files import InputError
+from evaluate.arrays import GroundTruth
+from evaluate.inputs.inputs import (
+    Format,
+    InputOptions,
+    read_predicted,
+    read_truth,
+    recognise_predictions,
+    recognise_truth,
+)
+from evaluate.inputs.predictions import Placed, place_predictions, read_predictions
+from evaluate.inputs.text import write_text_boxes
+from evaluate.inputs.truth import read_ground_truth
+from evaluate.measures.average_precision import voc_average_precision
+from evaluate.measures.matching import BoxGroups
+from evaluate.measures.metrics import Rules, compute_headline, match_predictions
+from tests.evaluate.voc_files import voc_xml
+
+GOLDENS = Path(__file__).parents[4] / "shared" / "eval"
+TOY, SAMPLE = GOLDENS / "toy", GOLDENS / "voc-sample"
+needs_goldens = pytest.mark.skipif(not GOLDENS.is_dir(), reason="golden data is not there")
+
+TOY_IDS = InputOptions(predicted_boxes="xywh", names=TOY / "voc.names")
+TOY_NAMES = InputOptions(predicted_boxes="xyxy")
+
+
+def toy_options(options: InputOptions) -> InputOptions:
+    classes = tuple((TOY / "voc.names").read_text().split())
+    return InputOptions(
+        vocabulary=Vocabulary(classes=classes, aliases={}),
+        predicted_boxes=options.predicted_boxes,
+        names=options.names,
+    )
+
+
+def assert_same_faces(first: GroundTruth, second: GroundTruth) -> None:
+    for name in ("photo", "boxes", "labels", "difficult"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+
+
+def assert_same_rows(first: Placed, second: Placed) -> None:
+    for name in ("photo", "boxes", "labels", "scores", "detection"):
+        np.testing.assert_array_equal(
+            getattr(first.detections, name), getattr(second.detections, name)
+        )
+
+
+@needs_goldens
+@pytest.mark.parametrize(
+    ("inclusive", "eleven_point", "percent"),
+    [(True, False, 24.57), (True, True, 26.84), (False, False, 22.54), (False, True, 26.84)],
+)
+def test_sample_of_text_files(inclusive: bool, eleven_point: bool, percent: float) -> None:
+    options = InputOptions(vocabulary=Vocabulary(classes=("person",), aliases={}))
+    truth = read_truth(SAMPLE / "groundtruths", options)
+    placed = read_predicted(SAMPLE / "detections", truth, options)
+    assert (len(truth.photos), len(truth.boxes), len(placed.detections)) == (7, 15, 24)
+    ap = voc_average_precision(
+        BoxGroups(truth.boxes, truth.photo),
+        BoxGroups(placed.detections.boxes, placed.detections.photo),
+        placed.detections.scores,
+        iou=0.3,
+        inclusive=inclusive,
+        eleven_point=eleven_point,
+    )
+    assert round(100 * ap, 2) == percent
+
+
+@needs_goldens
+@pytest.mark.parametrize(
+    ("folder", "options"),
+    [("dets_classid_abs_xywh", TOY_IDS), ("dets_classname_abs_xyx2y2", TOY_NAMES)],
+)
+@pytest.mark.parametrize(
+    ("eleven_point", "at_50", "at_75"), [(False, 89.58, 50.97), (True, 88.64, 49.24)]
+)
+def test_toy_set(
+    tmp_path: Path,
+    folder: str,
+    options: InputOptions,
+    eleven_point: bool,
+    at_50: float,
+    at_75: float,
+) -> None:
+    options = toy_options(options)
+    truth = read_truth(TOY / "gts_vocpascal_format", options)
+    placed = read_predicted(TOY / folder, truth, options)
+    rules = Rules(inclusive=True, eleven_point=eleven_point)
+    headline = compute_headline(match_predictions(truth, placed.detections, rules))
+    assert round(100 * headline["map50"][0], 2) == at_50
+    assert round(100 * headline["map75"][0], 2) == at_75
+    # And once more by way of text files of our own.
+    write_text_boxes(truth, placed.detections, tmp_path)
+    plain = InputOptions(vocabulary=options.vocabulary)
+    truth_again = read_truth(tmp_path / "groundtruths", plain)
+    placed_again = read_predicted(tmp_path / "detections", truth_again, plain)
+    assert_same_faces(truth, truth_again)
+    assert_same_rows(placed, placed_again)
+
+
+@needs_goldens
+def test_toy_set_in_every_format(tmp_path: Path) -> None:
+    options = toy_options(TOY_NAMES)
+    truth = read_truth(TOY / "gts_vocpascal_format", options)
+    placed = read_predicted(TOY / "dets_classname_abs_xyx2y2", truth, options)
+    rows = placed.detections
+
+    coco, results = tmp_path / "truth.json", tmp_path / "results.json"
+    coco.write_text(
+        json.dumps(
+            {
+                "images": [
+                    {"id": 100 + index, "file_name": name}
+                    for index, name in enumerate(truth.photos)
+                ],
+                "categories": [
+                    {"id": 50 + index, "name": name} for index, name in enumerate(truth.classes)
+                ],
+                "annotations": [
+                    {
+                        "image_id": 100 + photo,
+                        "category_id": 50 + label,
+                        "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
+                        "iscrowd": difficult,
+                    }
+                    for photo, label, box, difficult in zip(
+                        truth.photo.tolist(),
+                        truth.labels.tolist(),
+                        truth.boxes.tolist(),
+                        truth.difficult.tolist(),
+                        strict=True,
+                    )
+                ],
+            }
+        )
+    )
+    entries = [
+        {
+            "image_id": 100 + photo,
+            "category_id": 50 + label,
+            "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
+            "score": score,
+        }
+        for photo, label, box, score in zip(
+            rows.photo.tolist(),
+            rows.labels.tolist(),
+            rows.boxes.tolist(),
+            rows.scores.tolist(),
+            strict=True,
+        )
+    ]
+    results.write_text(json.dumps(entries))
+    from_coco = read_truth(coco, options)
+    assert from_coco.photos == truth.photos
+    assert_same_faces(from_coco, truth)
+    assert_same_rows(read_predicted(results, from_coco, options, truth_path=coco), placed)
+
+    # Without COCO annotations: by name, and classes from 1.
+    for entry in entries:
+        entry["image_id"] = Path(truth.photos[entry["image_id"] - 100]).stem
+        entry["category_id"] -= 49
+    results.write_text(json.dumps(entries))
+    voc = TOY / "gts_vocpascal_format"
+    assert_same_rows(read_predicted(results, truth, options, truth_path=voc), placed)
+
+    # VOC files with scores.
+    for photo, name in enumerate(truth.photos):
+        here = np.flatnonzero(rows.photo == photo)
+        text = voc_xml(
+            name,
+            [(truth.classes[rows.labels[row]], rows.boxes[row].tolist()) for row in here],
+            None,
+        )
+        for row in here:
+            text = text.replace("</name><bnd", f"</name><score>{rows.scores[row]}</score><bnd", 1)
+        # Named by what is written in them, not by their own names.
+        path = tmp_path / "voc" / f"found{photo}.xml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    assert_same_rows(read_predicted(tmp_path / "voc", truth, options), placed)
+
+    # Shares of the photos, whose sizes the VOC annotations state.
+    sizes = {}
+    for path in voc.glob("*.xml"):
+        words = path.read_text().replace("<", " ").replace(">", " ").split()
+        sides = (words[words.index("width") + 1], words[words.index("height") + 1])
+        sizes[path.stem] = (int(sides[0]), int(sides[1]))
+    for photo, name in enumerate(truth.photos):
+        width, height = sizes[Path(name).stem]
+        lines = []
+        for row in np.flatnonzero(rows.photo == photo):
+            x1, y1, x2, y2 = rows.boxes[row]
+            shares = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height)
+            shares += ((x2 - x1) / width, (y2 - y1) / height)
+            label, score = rows.labels[row], rows.scores[row]
+            lines.append(f"{label} {' '.join(map(repr, map(float, shares)))} {score}")
+        path = tmp_path / "run" / "labels" / f"{Path(name).stem}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(lines))
+    by_id = InputOptions(vocabulary=options.vocabulary, names=TOY / "voc.names")
+    again = read_predicted(tmp_path / "run", truth, by_id, truth_path=voc)
+    np.testing.assert_allclose(again.detections.boxes, rows.boxes, atol=1e-9)
+    np.testing.assert_array_equal(again.detections.scores, rows.scores)
+    with pytest.raises(InputError, match="size is not known"):
+        read_predicted(tmp_path / "run", truth, by_id)
+
+
+def test_tables_and_voc_files_as_before(annotations: Path, predictions: Path) -> None:
+    truth = read_truth(annotations)
+    assert_same_faces(truth, read_ground_truth(annotations))
+    placed = read_predicted(predictions, truth, InputOptions(probabilities=True))
+    assert_same_rows(placed, place_predictions(read_predictions(predictions), truth))
+    assert placed.detections.probabilities is not None
+    # run.py's output folder stands for the table in it.
+    folder = read_predicted(
+        predictions.rename(predictions.parent / "predictions.csv").parent, truth
+    )
+    assert_same_rows(folder, placed)
+
+
+def make_yolo(root: Path) -> Path:
+    for part in ("labels", "images"):
+        (root / part).mkdir(parents=True)
+    (root / "data.yaml").write_text("names: [no mask, with_mask]")
+    (root / "labels" / "a.txt").write_text("1 0.5 0.5 0.5 0.5")
+    Image.new("RGB", (40, 20)).save(root / "images" / "a.jpg")
+    return root
+
+
+def test_yolo_names_and_sizes_serve_both_sides(tmp_path: Path) -> None:
+    root = make_yolo(tmp_path / "set")
+    truth = read_truth(root)
+    assert truth.labels.tolist() == [0]
+    assert truth.boxes.tolist() == [[10, 5, 30, 15]]
+    run = tmp_path / "run" / "labels"
+    run.mkdir(parents=True)
+    (run / "a.txt").write_text("1 0.5 0.5 0.5 0.5 0.25")
+    placed = read_predicted(run, truth, truth_path=root)
+    np.testing.assert_array_equal(placed.detections.boxes, truth.boxes)
+    assert placed.detections.scores.tolist() == [0.25]
+    assert placed.detections.labels.tolist() == [0]
+    text = tmp_path / "text"
+    text.mkdir()
+    (text / "a.txt").write_text("1 0.75 0.5 0.5 0.5 0.5")
+    options = InputOptions(predicted_boxes="yolo")
+    placed = read_predicted(text, truth, options, truth_path=root)
+    np.testing.assert_array_equal(placed.detections.boxes, truth.boxes)
+    assert placed.detections.scores.tolist() == [0.75]
+    with pytest.raises(InputError, match="class id 1 without names"):
+        read_predicted(text, truth, InputOptions(predicted_boxes="yolo", image_size=(40, 20)))
+
+
+def test_sizes_in_a_faces_csv(tmp_path: Path) -> None:
+    faces = tmp_path / "faces.csv"
+    faces.write_text(
+        "image,width,height,object,label,xmin,ymin,xmax,ymax,difficult,source,split\n"
+        "a.jpg,40,20,0,with_mask,10,5,30,15,0,one,valid\n"
+    )
+    text = tmp_path / "text"
+    text.mkdir()
+    (text / "a.txt").write_text("with_mask 0.75 0.5 0.5 0.5 0.5")
+    truth = read_truth(tmp_path, InputOptions(split="valid"))
+    options = InputOptions(predicted_boxes="yolo")
+    placed = read_predicted(text, truth, options, truth_path=tmp_path)
+    assert placed.detections.boxes.tolist() == [[10, 5, 30, 15]]
+
+
+def test_text_files_in_a_folder_called_labels(tmp_path: Path) -> None:
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    (folder / "a.txt").write_text("with_mask 1 2 30 40")
+    assert recognise_truth(folder) is Format.YOLO
+    with pytest.raises(UserError, match="no relative coordinate"):
+        read_truth(folder)
+    assert read_truth(folder, InputOptions(truth_boxes="xywh")).boxes.tolist() == [[1, 2, 31, 42]]
+
+
+def test_what_is_recognised(tmp_path: Path, annotations: Path, predictions: Path) -> None:
+    yolo = make_yolo(tmp_path / "set")
+    text = tmp_path / "text"
+    text.mkdir()
+    (text / "a.txt").write_text("")
+    (tmp_path / "a.json").write_text("")
+    assert recognise_truth(annotations) is Format.VOC
+    assert recognise_predictions(annotations) is Format.VOC
+    assert recognise_predictions(predictions) is Format.TABLE
+    assert recognise_truth(tmp_path / "a.json") is Format.COCO
+    assert recognise_truth(yolo) is Format.YOLO
+    assert recognise_truth(yolo / "labels") is Format.YOLO
+    assert recognise_truth(text) is Format.TEXT
+    (text / "a.txt").write_text("what is this")
+    assert recognise_truth(text) is Format.TEXT
+    # Lists and notes beside VOC files do not count.
+    (annotations / "train.txt").write_text("2008_000002 -1\n2008_000003 1\n")
+    (annotations / "README.txt").write_text("Nothing like boxes here.")
+    assert recognise_truth(annotations) is Format.VOC
+    (annotations / "a.txt").write_text("with_mask 1 2 3 4")
+    with pytest.raises(InputError, match=r"several formats: VOC XML files \(.*\.xml\), text files"):
+        recognise_truth(annotations)
+
+
+def test_what_is_not_recognised(tmp_path: Path, annotations: Path) -> None:
+    with pytest.raises(InputError, match=r"no such file or folder; give a folder of VOC XML"):
+        recognise_truth(tmp_path / "missing")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(InputError, match=r"nothing that is known .* COCO annotations .* YOLO"):
+        recognise_truth(empty)
+    with pytest.raises(InputError, match=r"nothing that is known .* COCO results"):
+        recognise_predictions(empty)
+    (empty / "boxes.json").write_text("[]")
+    with pytest.raises(InputError, match="JSON files; give the file itself"):
+        recognise_truth(empty)
+    with pytest.raises(InputError, match=r"a single \.xml file; give the folder"):
+        recognise_predictions(annotations / "a.xml")
+    for side in ("detections", "groundtruths"):
+        (tmp_path / "both" / side).mkdir(parents=True)
+        (tmp_path / "both" / side / "a.txt").write_text("with_mask 1 2 3 4")
+    with pytest.raises(InputError, match=r"give .*both/groundtruths or .*both/detections"):
+        recognise_truth(tmp_path / "both")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_names_that_are_no_text(tmp_path: Path, annotations: Path) -> None:
+    with open(os.fsencode(annotations) + b"/\xff.xml", "w") as file:  # noqa: PTH123 - bytes
+        file.write(voc_xml("c.png", [], None))
+    assert "not valid UTF-8" in read_truth(annotations).warnings[0]
+    folder = tmp_path / "text"
+    folder.mkdir()
+    with open(os.fsencode(folder) + b"/\xff.txt", "w") as file:  # noqa: PTH123 - bytes
+        file.write("with_mask 1 2 30 40")
+    with pytest.raises(InputError, match="is not valid UTF-8; rename"):
+        read_truth(folder)
+
+
+def test_options_that_do_not_apply(tmp_path: Path, predictions: Path, annotations: Path) -> None:
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text("with_mask 0.5 1 2 3 4")
+    with pytest.raises(InputError, match=r"choose rows of a faces\.csv, but these are text files"):
+        read_truth(tmp_path / "text", InputOptions(split="valid"))
+    truth = read_truth(annotations)
+    with pytest.raises(InputError, match="class probabilities are in a table only"):
+        read_predicted(tmp_path / "text", truth, InputOptions(probabilities=True))
+
+
+def test_unknown_photos_are_counted(tmp_path: Path, annotations: Path) -> None:
+    truth = read_truth(annotations)
+    for name in ("a", "zz"):
+        (tmp_path / "text").mkdir(exist_ok=True)
+        (tmp_path / "text" / f"{name}.txt").write_text("with_mask 0.5 1 2 3 4\n" * 1)
+    placed = read_predicted(tmp_path / "text", truth)
+    assert placed.left_out == 1
+    assert "1 predictions on 1 photos that are not among those measured" in placed.warnings[0]
+    (tmp_path / "text" / "a.txt").unlink()
+    with pytest.raises(UserError, match=r"none of its 1 photos .*'zz'"):
+        read_predicted(tmp_path / "text", truth)

@@ -1,0 +1,99 @@
+"""The demo photos, with landmarks given in place of a net's."""
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from data_prep.base.files import OutputError
+from data_prep.base.photo import read_photo
+from pipeline.drawing.demo import HEAD, PLACES, SCENE, make_demo_photos, write_demo_photos
+from pipeline.inference.boxes import FaceBoxes
+from tests.pipeline.makers import CPU, BrightDetector
+from tests.pipeline.needs import needs_shipped
+
+LANDMARKS = np.array([(200, 106), (241, 108), (222, 128), (205, 149), (240, 150)], np.float32)
+"""Eyes, nose and mouth corners of the portrait, read off by eye."""
+
+
+class PortraitDetector(BrightDetector):
+    """Knows one portrait."""
+
+    def _find(self, photo, min_score):
+        box = np.array([[175, 60, 265, 185]], np.float32)
+        return FaceBoxes(box, np.ones(1, np.float32), LANDMARKS[None])
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return make_demo_photos(PortraitDetector())
+
+
+def test_there_is_a_portrait_of_each_kind_and_a_scene(photos):
+    assert list(photos) == [
+        "portrait_bare.jpg",
+        "portrait_mask.jpg",
+        "portrait_below_nose.jpg",
+        "scene.jpg",
+    ]
+    assert all(photo.dtype == np.uint8 for photo in photos.values())
+    assert photos["scene.jpg"].shape == (*SCENE, 3)
+
+
+def test_masks_are_where_they_should_be(photos):
+    bare = photos["portrait_bare.jpg"].astype(int)
+    assert np.array_equal(bare, data.astronaut())
+    nose, mouth, eyes = (222, 128), (222, 155), (220, 106)
+    for name, covers_nose in (("mask", True), ("below_nose", False)):
+        change = np.abs(photos[f"portrait_{name}.jpg"] - bare).max(axis=2)
+        assert change[mouth[1], mouth[0]] > 20, "the mouth is covered"
+        assert (change[nose[1], nose[0]] > 20) == covers_nose
+        assert change[eyes[1] - 12 : eyes[1] + 6, 195:246].max() == 0, "the eyes are not"
+        assert change[:60].max() == 0
+        assert change[260:].max() == 0
+
+
+def test_scene_holds_the_portraits(photos):
+    for left, top, side, name, mirrored in PLACES:
+        head = cv2.resize(
+            photos[f"portrait_{name}.jpg"][HEAD], (side, side), interpolation=cv2.INTER_AREA
+        )
+        pasted = photos["scene.jpg"][top : top + side, left : left + side]
+        assert np.array_equal(pasted, head[:, ::-1] if mirrored else head), name
+    assert {name for _, _, _, name, _ in PLACES} == {"mask", "bare", "below_nose"}
+
+
+def test_pictures_in_the_scene_do_not_overlap():
+    wall = np.zeros(SCENE, int)
+    for left, top, side, _, _ in PLACES:
+        assert top + side <= SCENE[0]
+        assert left + side <= SCENE[1]
+        wall[top : top + side, left : left + side] += 1
+    assert wall.max() == 1
+
+
+def test_written_photos_are_those(photos, tmp_path):
+    paths = write_demo_photos(PortraitDetector(), tmp_path / "demo")
+    assert [path.name for path in paths] == list(photos)
+    for path in paths:
+        difference = read_photo(path).pixels.astype(int) - photos[path.name]
+        assert np.abs(difference).mean() < 4
+        with Image.open(path) as image:
+            assert image.format == "JPEG"
+
+
+def test_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="portrait_bare"):
+        write_demo_photos(PortraitDetector(), tmp_path / "file")
+
+
+@needs_shipped
+def test_shipped_detector_sees_the_portrait():
+    from pipeline.inference.detector import Detector
+    from pipeline.runs.log import SHIPPED
+
+    detector = Detector.load(SHIPPED / "detector.safetensors", device=CPU)
+    (found,) = detector.detect([np.ascontiguousarray(data.astronaut())])
+    np.testing.assert_allclose(found.landmarks[0], LANDMARKS, atol=12)

@@ -1,0 +1,125 @@
+"""All figures of a weights folder, with stand-ins that are known to be right or wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.experiments.measure import describe_results, measure_weights, write_to_cards
+from pipeline.inference.predictor import TwoStage
+from tests.pipeline.makers import CPU, OneClass, stand_ins
+
+
+@pytest.fixture
+def measure(prepared, tmp_path, monkeypatch):
+    """Measure these stages on the painted validation photos."""
+
+    def call(stages):
+        monkeypatch.setattr(TwoStage, "load", lambda _weights, **_: stages)
+        lines = []
+        results = measure_weights(prepared, tmp_path, device=CPU, say=lines.append)
+        return results, lines
+
+    return call
+
+
+def values(figures):
+    """The values alone, without their intervals."""
+    for figure in figures.values():
+        yield from (row[0] for row in (figure.values() if isinstance(figure, dict) else [figure]))
+
+
+def test_right_answers_have_perfect_figures(measure):
+    results, lines = measure(stand_ins())
+    assert lines[0].startswith("note: the weights were not trained on this split")
+    assert lines[1] == "set: 4 photos, 12 faces"
+    assert (results["set"]["photos"], results["set"]["faces"]) == (4, 12)
+    for part in ("both_stages", "detector_alone", "classifier_alone"):
+        assert set(values(results["set"][part])) == {1.0}, part
+
+
+def test_wrong_classes_cost_the_classifier_and_not_the_detector(measure):
+    stages = stand_ins()
+    stages.classifier = OneClass()
+    results, _ = measure(stages)
+    assert set(values(results["set"]["detector_alone"])) == {1.0}
+    alone = results["set"]["classifier_alone"]
+    assert alone["accuracy"][0] == pytest.approx(1 / 3, abs=1e-3)
+    assert alone["macro_recall"][0] == pytest.approx(1 / 3, abs=1e-3)
+    assert results["set"]["both_stages"]["accuracy"][0] == pytest.approx(1 / 3, abs=1e-3)
+    assert results["set"]["both_stages"]["map50"][0] < 0.5
+
+
+RESULTS = {
+    "split": "valid",
+    "faces_sha256": "abc",
+    "one": {
+        "photos": 3,
+        "faces": 7,
+        "both_stages": {"map50": [0.5, 0.4, 0.6], "ap50": {"with_mask": [0.9, 0.8, 1.0]}},
+        "detector_alone": {"face_ap50": [0.95, 0.9, 0.99]},
+        "classifier_alone": {"accuracy": None},
+    },
+}
+
+
+def test_table_has_a_column_for_every_source():
+    two = {**RESULTS, "two": {**RESULTS["one"], "photos": 9}}
+    assert describe_results(two).splitlines() == [
+        "| | one: 3 photos, 7 faces | two: 9 photos, 7 faces |",
+        "|---|---|---|",
+        "| both stages: mAP@0.5 | 0.500 (0.400 to 0.600) | 0.500 (0.400 to 0.600) |",
+        "| both stages: AP@0.5, with_mask | 0.900 (0.800 to 1.000) | 0.900 (0.800 to 1.000) |",
+        "| detector alone: face AP@0.5 | 0.950 (0.900 to 0.990) | 0.950 (0.900 to 0.990) |",
+        "| classifier alone: accuracy | – | – |",
+    ]
+
+
+def test_figures_go_on_the_cards_and_the_weights_still_load(random_weights, tmp_path):
+    for file in random_weights.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    write_to_cards(RESULTS, tmp_path)
+    stages = TwoStage.load(tmp_path, device=CPU, bf16=False)
+    detector, classifier = stages.detector.card.results, stages.classifier.card.results
+    assert detector["measured"]["one"].keys() == {"photos", "faces", "detector_alone"}
+    assert classifier["measured"]["one"].keys() == {
+        *("photos", "faces", "both_stages", "classifier_alone"),
+    }
+    assert detector["measured"]["faces_sha256"] == "abc"
+
+
+def test_command_prints_the_table_and_writes_when_asked(prepared, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(
+        "pipeline.experiments.measure.measure_weights", lambda *_args, **_options: RESULTS
+    )
+    monkeypatch.setattr(
+        "pipeline.experiments.measure.write_to_cards",
+        lambda results, weights: written.append(weights),
+    )
+    for options in ([], ["--write"]):
+        result = CliRunner().invoke(app, ["measure", str(prepared), "--weights", "w", *options])
+        assert result.exit_code == 0
+        assert result.stdout == describe_results(RESULTS) + "\n"
+    assert written == [Path("w")]
+
+
+def test_command_on_a_folder_that_is_not_prepared(tmp_path):
+    result = CliRunner().invoke(app, ["measure", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "not a prepared folder" in result.stderr
+
+
+def test_reports_tell_the_same_figures(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(TwoStage, "load", lambda _weights, **_: stand_ins())
+    out = tmp_path / "reports"
+    results = measure_weights(prepared, tmp_path, device=CPU, say=lambda _line: None, reports=out)
+    record = json.loads((out / "set" / "metrics.json").read_text())
+    assert record["map50"] == results["set"]["both_stages"]["map50"][0] == 1
+    assert record["classifier_alone"]["answered"] == 12
+    assert record["alarm"]["counts"]["with_mask"]["not_found"] == 0
+    page = (out / "set" / "report.html").read_text()
+    assert "The classifier alone" in page
+    assert "were not found; give their folder" not in page

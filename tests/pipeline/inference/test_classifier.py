@@ -1,0 +1,132 @@
+"""The classifier: the same answers by a slow road, from disk and in bf16."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torchvision.models import resnet34
+
+from data_prep.base.labels import CLASSES
+from pipeline.inference.classifier import BATCH, Classifier
+from pipeline.nets.cards import ClassifierCard, WeightsError, save_weights
+from tests.makers import make_pixels
+from tests.pipeline.makers import CPU
+
+CARD = ClassifierCard(input_size=64)
+CROPS = [make_pixels(side, side, seed=side) for side in (15, 30, 64, 90)]
+
+
+@pytest.fixture(scope="module")
+def net():
+    """Random, but with statistics as after training: answers depend on the crop."""
+    torch.manual_seed(0)
+    net = resnet34(num_classes=len(CLASSES))
+    with torch.no_grad():
+        for batch in torch.randn(3, 8, 3, 64, 64):
+            net.train()(batch)
+    return net.eval()
+
+
+def copy_of(net):
+    copy = resnet34(num_classes=len(CLASSES))
+    copy.load_state_dict(net.state_dict())
+    return copy
+
+
+def classify_slowly(net, crop, card):
+    """One crop, by the formulas on the card."""
+    way = cv2.INTER_AREA if len(crop) > card.input_size else cv2.INTER_CUBIC
+    pixels = cv2.resize(crop, (card.input_size, card.input_size), interpolation=way)
+    values = (pixels / 255 - np.array(card.mean)) / np.array(card.std)
+    inputs = torch.tensor(values.transpose(2, 0, 1)[None], dtype=torch.float32)
+    with torch.inference_mode():
+        logits = net.eval()(inputs)[0].double().numpy() / card.temperature
+    powers = np.exp(logits - logits.max())
+    return powers / powers.sum()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_same_probabilities_as_the_slow_classifier(net, temperature):
+    card = CARD.model_copy(update={"temperature": temperature})
+    fast = Classifier(copy_of(net), card, device=CPU).classify(CROPS)
+    assert fast.shape == (4, 3)
+    assert fast.dtype == np.float32
+    slow = [classify_slowly(net, crop, card) for crop in CROPS]
+    np.testing.assert_allclose(fast, slow, atol=2e-4)
+    np.testing.assert_allclose(fast.sum(axis=1), 1, atol=1e-5)
+    assert np.ptp(fast, axis=0).max() > 0.02, "the crops are told apart"
+
+
+def test_order_of_classes_is_that_of_the_card(net):
+    plain = Classifier(copy_of(net), CARD, device=CPU).classify(CROPS)
+    turned = CARD.model_copy(update={"classes": (CLASSES[2], CLASSES[0], CLASSES[1])})
+    other = Classifier(copy_of(net), turned, device=CPU).classify(CROPS)
+    np.testing.assert_allclose(other, plain[:, [1, 2, 0]], atol=1e-6)
+
+
+def test_mirror_is_the_mean_of_both_looks(net):
+    plain = Classifier(copy_of(net), CARD, device=CPU)
+    both = Classifier(copy_of(net), CARD.model_copy(update={"mirror": True}), device=CPU)
+    mirrored = [np.ascontiguousarray(crop[:, ::-1]) for crop in CROPS]
+    expected = (plain.classify(CROPS) + plain.classify(mirrored)) / 2
+    np.testing.assert_allclose(both.classify(CROPS), expected, atol=1e-5)
+    np.testing.assert_allclose(both.classify(mirrored), expected, atol=1e-5)
+
+
+def test_grey_is_what_a_grey_network_sees(net):
+    grey = Classifier(copy_of(net), CARD.model_copy(update={"colour": "grey"}), device=CPU)
+    plain = Classifier(copy_of(net), CARD, device=CPU)
+    crops = [make_pixels(64, 64, seed=5)]
+    level = cv2.cvtColor(crops[0], cv2.COLOR_RGB2GRAY)
+    greys = [np.repeat(level[..., None], 3, axis=2)]
+    np.testing.assert_allclose(grey.classify(crops), plain.classify(greys), atol=1e-5)
+
+
+def test_no_crops(net):
+    assert Classifier(copy_of(net), CARD, device=CPU).classify([]).shape == (0, 3)
+
+
+def test_more_crops_than_a_batch(net):
+    small = ClassifierCard(input_size=32)
+    classifier = Classifier(copy_of(net), small, device=CPU)
+    crops = [make_pixels(20, 20, seed=seed) for seed in range(BATCH + 2)]
+    together = classifier.classify(crops)
+    assert together.shape == (BATCH + 2, 3)
+    for index in (0, BATCH - 1, BATCH, BATCH + 1):
+        alone = classifier.classify([crops[index]])
+        np.testing.assert_allclose(together[index], alone[0], atol=1e-4)
+
+
+def test_half_precision_on_disk_changes_little(net, tmp_path):
+    exact = Classifier(copy_of(net), CARD, device=CPU).classify(CROPS)
+    half = {k: v.half() if v.is_floating_point() else v for k, v in net.state_dict().items()}
+    save_weights(tmp_path / "a.safetensors", half, CARD)
+    loaded = Classifier.load(tmp_path / "a.safetensors", device=CPU).classify(CROPS)
+    assert np.abs(loaded - exact).max() < 0.01
+
+
+def test_bf16_is_close(net):
+    exact = Classifier(copy_of(net), CARD, device=CPU).classify(CROPS)
+    half = Classifier(copy_of(net), CARD, device=CPU, bf16=True).classify(CROPS)
+    assert half.dtype == np.float32
+    assert np.abs(half - exact).max() < 0.05
+
+
+def test_loaded_classifier_takes_its_card(net, tmp_path):
+    card = CARD.model_copy(update={"temperature": 1.7, "crop_scale": 1.8})
+    save_weights(tmp_path / "a.safetensors", net.state_dict(), card)
+    loaded = Classifier.load(tmp_path / "a.safetensors", device=CPU)
+    assert (loaded.card.temperature, loaded.card.crop_scale) == (1.7, 1.8)
+
+
+def test_other_classes_are_refused(net, tmp_path):
+    card = CARD.model_copy(update={"classes": ("cat", "dog", "bird")})
+    save_weights(tmp_path / "a.safetensors", net.state_dict(), card)
+    with pytest.raises(WeightsError, match=r"its classes are \('cat'"):
+        Classifier.load(tmp_path / "a.safetensors", device=CPU)
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path):
+    save_weights(tmp_path / "a.safetensors", {"conv1.weight": torch.zeros(3)}, CARD)
+    with pytest.raises(WeightsError, match=r"a\.safetensors: does not fit a resnet34"):
+        Classifier.load(tmp_path / "a.safetensors", device=CPU)

@@ -1,0 +1,390 @@
+"""The detector in use, against a slow one that decodes and suppresses box by box."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pipeline.inference.boxes import CLOSER_FACTOR, TINY_SIDE, VOTE_IOU, VOTE_SCORE
+from pipeline.inference.detector import (
+    AUTO_LARGEST_FACTOR,
+    AUTO_LONGEST,
+    MAX_FACES,
+    NMS_IOU,
+    Detector,
+    choose_factor,
+    normalise,
+)
+from pipeline.nets.cards import DetectorCard, WeightsError, save_weights
+from pipeline.nets.retinaface import HeadOutputs, RetinaFace, make_anchors
+from tests.makers import make_pixels
+from tests.pipeline.makers import CPU, encode_boxes, faces_of, make_net
+from tests.pipeline.needs import THIRD_PARTY, needs_third_party
+
+GREY = (114, 114, 114)
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return Detector(make_net(), DetectorCard(), device=CPU)
+
+
+class FixedNet(nn.Module):
+    """Answers the same whatever the photo: these faces, in pixels of the input."""
+
+    def __init__(self, height, width, faces):
+        super().__init__()
+        anchors = make_anchors(height, width)
+        count = len(anchors)
+        self.outputs = HeadOutputs(
+            torch.zeros(1, count, 4),
+            torch.tensor([8.0, -8.0]).expand(1, count, 2).clone(),
+            torch.zeros(1, count, 10),
+        )
+        self.seen = []
+        for place, (box, score) in enumerate(faces):
+            index = 2 * place  # faces may be anywhere; which anchor tells of them does not matter
+            self.outputs.boxes[0, index] = encode_boxes(
+                torch.tensor([box], dtype=torch.float32), anchors[index : index + 1]
+            )
+            self.outputs.scores[0, index] = torch.tensor([0.0, math.log(score / (1 - score))])
+
+    def forward(self, photos):
+        self.seen.append(photos)
+        return HeadOutputs(*(output.expand(len(photos), -1, -1) for output in self.outputs))
+
+
+def with_faces(height, width, faces, card=None):
+    """A detector that answers so for inputs of this size."""
+    detector = Detector(nn.Identity(), card or DetectorCard(), device=CPU)
+    detector.net = FixedNet(height, width, faces)
+    return detector
+
+
+def overlap(a, b):
+    wide = min(a[2], b[2]) - max(a[0], b[0])
+    high = min(a[3], b[3]) - max(a[1], b[1])
+    common = max(wide, 0) * max(high, 0)
+    return common / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common)
+
+
+def detect_slowly(net, photo, min_score):
+    """One photo at its own size, which must be a multiple of 32: (box, score), best first."""
+    pixels = photo[:, :, ::-1].astype(np.float32) - (104, 117, 123)
+    inputs = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        offsets, logits, _ = net(inputs)
+    found = []
+    anchors = make_anchors(*photo.shape[:2]).tolist()
+    for (x, y, w, h), (dx, dy, dw, dh), (no, yes) in zip(
+        anchors, offsets[0].tolist(), logits[0].tolist(), strict=True
+    ):
+        score = 1 / (1 + math.exp(no - yes))
+        if score >= VOTE_SCORE:
+            cx, cy = x + 0.1 * dx * w, y + 0.1 * dy * h
+            half_w, half_h = w * math.exp(0.2 * dw) / 2, h * math.exp(0.2 * dh) / 2
+            found.append((score, (cx - half_w, cy - half_h, cx + half_w, cy + half_h)))
+    found.sort(reverse=True)
+    kept = []
+    for score, box in found:
+        if score >= min_score and all(overlap(box, other) <= NMS_IOU for _, other in kept):
+            kept.append((score, box))
+    kept = [(score, vote(box, found)) for score, box in kept]
+    height, width = photo.shape[:2]
+    return [
+        ([min(max(v, 0), limit) for v, limit in zip(box, (width, height) * 2, strict=True)], score)
+        for score, box in kept
+    ]
+
+
+def vote(box, found):
+    near = [(score, other) for score, other in found if overlap(box, other) >= VOTE_IOU]
+    total = sum(score for score, _ in near)
+    return [sum(score * other[i] for score, other in near) / total for i in range(4)]
+
+
+def test_same_faces_as_the_slow_detector(detector):
+    photo = make_pixels(96, 64, seed=3)
+    slow = detect_slowly(make_net(), photo, 0.6)
+    found = detector.detect([photo], resize=1, min_score=0.6)[0]
+    assert len(slow) > 5
+    np.testing.assert_allclose(found.scores, [score for _, score in slow], atol=1e-3)
+    np.testing.assert_allclose(found.boxes, [box for box, _ in slow], atol=0.05)
+
+
+def test_several_photos_at_once_give_what_each_gives_alone(detector):
+    sizes = [(96, 64), (64, 96), (96, 64), (90, 60), (40, 40)]
+    photos = [make_pixels(*size, seed=seed) for seed, size in enumerate(sizes)]
+    together = detector.detect(photos, resize=1, min_score=0.5)
+    for photo, found in zip(photos, together, strict=True):
+        alone = detector.detect([photo], resize=1, min_score=0.5)[0]
+        np.testing.assert_allclose(found.boxes, alone.boxes, atol=0.02)
+        np.testing.assert_allclose(found.scores, alone.scores, atol=1e-4)
+        np.testing.assert_allclose(found.landmarks, alone.landmarks, atol=0.05)
+    assert sum(len(found.scores) for found in together) > 10
+
+
+def test_photos_of_one_padded_size_run_as_one_batch():
+    detector = with_faces(64, 96, [])
+    detector.detect([make_pixels(90, 60), make_pixels(96, 64), make_pixels(70, 33)], resize=1)
+    assert [len(photos) for photos in detector.net.seen] == [3]
+
+
+def test_no_photos_no_faces(detector):
+    assert detector.detect([]) == []
+
+
+def test_folding_batch_norms_changes_nothing():
+    net, photos = make_net(), torch.randn(2, 3, 64, 64) * 60
+    with torch.inference_mode():
+        before = net(photos)
+        after = Detector(net, DetectorCard(), device=CPU).net(photos)
+    for ours, theirs in zip(before, after, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("resize", [1.0, 2.0, 0.5])
+def test_boxes_come_back_in_pixels_of_the_photo(resize):
+    width, height = 80, 60
+    true = np.array([[10, 20, 34, 50], [40, 10, 72, 40]])
+    padded = [-(-round(side * resize) // 32) * 32 for side in (height, width)]
+    scores = [0.9, 0.7]
+    detector = with_faces(*padded, list(zip((true * resize).tolist(), scores, strict=True)))
+    (found,) = detector.detect([make_pixels(width, height)], resize=resize)
+    np.testing.assert_allclose(found.boxes, true, atol=0.01)
+    np.testing.assert_allclose(found.scores, scores, atol=1e-5)
+    assert found.boxes.dtype == found.scores.dtype == np.float32
+
+
+def test_landmarks_come_back_in_pixels_of_the_photo():
+    detector = with_faces(64, 64, [((0, 0, 30, 30), 0.9)])
+    # Offsets of 0 are the centre of the anchor: (4, 4) in the input, which is twice the photo.
+    (found,) = detector.detect([make_pixels(32, 32)], resize=2)
+    np.testing.assert_allclose(found.landmarks, np.full((1, 5, 2), 2.0))
+
+
+def test_sides_that_do_not_scale_evenly_have_a_ratio_each():
+    # 7 × 3 pixels at 1.5 are 10 × 4 (half to even): the ratio is 0.7 across and 0.75 down.
+    detector = with_faces(32, 32, [((0, 0, 10, 4), 0.9)])
+    (found,) = detector.detect([make_pixels(7, 3)], resize=1.5)
+    np.testing.assert_allclose(found.boxes, [[0, 0, 7, 3]], atol=1e-5)
+
+
+def test_boxes_are_clipped_to_the_photo():
+    detector = with_faces(64, 96, [((-10, -5, 50, 30), 0.9), ((60, 40, 95, 64), 0.8)])
+    (found,) = detector.detect([make_pixels(80, 60)], resize=1)
+    np.testing.assert_allclose(found.boxes, [[0, 0, 50, 30], [60, 40, 80, 60]], atol=0.01)
+
+
+def test_faces_in_the_padding_are_no_faces():
+    """The input is 64 × 96; the photo ends at 60 × 80, and less than a pixel of these is in it."""
+    in_padding = [((80.5, 5, 95, 30), 0.9), ((5, 59.5, 40, 63.9), 0.8), ((-30, 5, 0.5, 40), 0.7)]
+    detector = with_faces(64, 96, [*in_padding, ((10, 10, 40, 40), 0.6)])
+    (found,) = detector.detect([make_pixels(80, 60)], resize=1)
+    np.testing.assert_allclose(found.boxes, [[10, 10, 40, 40]], atol=0.01)
+
+
+def test_padding_is_grey():
+    detector = with_faces(32, 64, [], DetectorCard(mean=(0, 0, 0)))
+    photo = np.full((20, 40, 3), 200, np.uint8)
+    detector.detect([photo], resize=1)
+    (inputs,) = detector.net.seen
+    assert inputs[0, :, :20, :40].unique().tolist() == [200]
+    assert inputs[0, :, 20:].unique().tolist() == [114]
+    assert inputs[0, :, :, 40:].unique().tolist() == [114]
+
+
+@pytest.mark.parametrize("resize", [1, 2, 0.5, None])
+def test_boxes_lie_in_the_photo(detector, resize):
+    photo = make_pixels(70, 50)
+    (found,) = detector.detect([photo], resize=resize, min_score=0)
+    assert len(found.scores) > 10
+    assert (found.boxes >= 0).all()
+    assert (found.boxes[:, 2:] <= (70, 50)).all()
+    assert (found.boxes[:, 2:] - found.boxes[:, :2] >= 1).all()
+    assert (np.diff(found.scores) <= 0).all()
+    assert len(found.scores) <= MAX_FACES
+
+
+@pytest.mark.parametrize(
+    ("shift", "count"), [(0, 1), (5, 1), (15, 2)], ids=["same", "overlapping", "beside"]
+)
+def test_overlapping_boxes_are_one_face(shift, count):
+    """30 pixels wide, shifted by 5: IoU 25/35; by 15: IoU 1/3."""
+    faces = [((10, 10, 40, 40), 0.6), ((10 + shift, 10, 40 + shift, 40), 0.9)]
+    left = 10 + (shift * 0.9 / 1.5 if count == 1 else shift)
+    (found,) = with_faces(64, 64, faces).detect([make_pixels(64, 64)], resize=1)
+    assert len(found.scores) == count
+    assert found.scores[0] == pytest.approx(0.9, abs=1e-5)
+    np.testing.assert_allclose(found.boxes[0], [left, 10, left + 30, 40], atol=0.01)
+
+
+@pytest.mark.parametrize(("least", "count"), [(0.02, 3), (0.31, 2), (0.5, 2), (0.71, 1), (0.95, 0)])
+def test_least_score(least, count):
+    faces = [((0, 0, 9, 9), 0.3), ((20, 0, 29, 9), 0.7), ((40, 0, 49, 9), 0.9)]
+    detector = with_faces(64, 64, faces)
+    (found,) = detector.detect([make_pixels(64, 64)], resize=1, min_score=least)
+    assert len(found.scores) == count
+
+
+@pytest.mark.parametrize(("order", "expected"), [("BGR", [5, 18, 27]), ("RGB", [29, 18, 3])])
+def test_channel_order_and_mean_are_those_of_the_card(order, expected):
+    card = DetectorCard(channel_order=order, mean=(1.0, 2.0, 3.0))
+    photo = torch.tensor([30, 20, 6], dtype=torch.uint8)[None, :, None, None]  # red, green, blue
+    assert normalise(photo, card).flatten().tolist() == expected
+
+
+class Scripted(Detector):
+    """Finds what the script says for an enlargement, and notes what was asked."""
+
+    def __init__(self, script):
+        super().__init__(nn.Identity(), DetectorCard(), device=CPU)
+        self.script, self.asked = script, []
+
+    def _detect_at(self, photos, factors, min_score):
+        if photos:
+            self.asked.append(([photo.shape[1] for photo in photos], list(factors)))
+        answers = [
+            self.script(photo.shape[1], factor)
+            for photo, factor in zip(photos, factors, strict=True)
+        ]
+        return [answer.above(min_score) for answer in answers]
+
+
+def look(width, factor):
+    """Photos of an odd width have tiny faces; looked at closely, they have one face more."""
+    base = choose_factor(width, width, None)
+    tiny, large = TINY_SIDE / base - 1, TINY_SIDE / base * 2
+    if width % 2 == 0:
+        return faces_of([large] * 4, [0.9, 0.8, 0.4, 0.1])
+    more = [0.2] if factor > base else []
+    return faces_of([tiny] * (4 + len(more)), [0.9, 0.8, 0.4, *more, 0.1])
+
+
+def test_photos_with_tiny_faces_are_looked_at_closely():
+    detector = Scripted(look)
+    photos = [make_pixels(width, width) for width in (200, 301, 400)]
+    found = detector.detect(photos, min_score=0.15)
+    base = [choose_factor(width, width, None) for width in (200, 301, 400)]
+    assert detector.asked == [([200, 301, 400], base), ([301], [base[1] * CLOSER_FACTOR])]
+    assert [len(faces.scores) for faces in found] == [3, 4, 3]
+
+
+@pytest.mark.parametrize("resize", [1.0, 2.5])
+def test_given_factor_is_used_for_tiny_faces_too(resize):
+    detector = Scripted(look)
+    detector.detect([make_pixels(301, 301)], resize=resize)
+    assert detector.asked == [([301], [resize])]
+
+
+@pytest.mark.parametrize("least", [0.05, 0.15, 0.5, 0.95])
+def test_whether_to_look_closely_does_not_depend_on_the_least_score(least):
+    """Else a higher threshold would not give a part of the faces of a lower one."""
+    detector = Scripted(look)
+    (found,) = detector.detect([make_pixels(301, 301)], min_score=least)
+    assert len(detector.asked) == 2
+    assert found.scores.tolist() == pytest.approx(
+        [score for score in (0.9, 0.8, 0.4, 0.2, 0.1) if score >= least]
+    )
+
+
+@pytest.mark.parametrize("resize", [None, 1, 1.5])
+def test_higher_threshold_gives_a_part_of_the_faces(detector, resize):
+    photo = make_pixels(64, 48, seed=3)
+    low, high = (
+        detector.detect([photo], resize=resize, min_score=score)[0] for score in (0.1, 0.7)
+    )
+    count = int((low.scores >= 0.7).sum())
+    assert len(high.scores) == count
+    np.testing.assert_allclose(high.boxes, low.boxes[:count], atol=0.02)
+
+
+def test_given_factor_is_taken():
+    assert choose_factor(400, 300, 1.25) == 1.25
+    assert choose_factor(5000, 4000, 1.0) == 1.0
+
+
+@pytest.mark.parametrize("turn", [False, True])
+@pytest.mark.parametrize(
+    ("longest", "expected"),
+    [
+        (1, AUTO_LARGEST_FACTOR),
+        (AUTO_LONGEST / AUTO_LARGEST_FACTOR / 2, AUTO_LARGEST_FACTOR),
+        (AUTO_LONGEST / AUTO_LARGEST_FACTOR, AUTO_LARGEST_FACTOR),
+        (AUTO_LONGEST / 2, 2.0 if AUTO_LARGEST_FACTOR >= 2 else AUTO_LARGEST_FACTOR),
+        (AUTO_LONGEST, 1.0),
+        (AUTO_LONGEST + 1, 1.0),
+        (2 * AUTO_LONGEST, 1.0),
+        (4 * AUTO_LONGEST, 0.5),
+    ],
+)
+def test_factor_by_the_longer_side(longest, expected, turn):
+    size = (longest / 2, longest) if turn else (longest, longest / 2)
+    assert choose_factor(*size, None) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 2000), (2000, 1), (33, 31)])
+def test_odd_sizes(detector, width, height):
+    (found,) = detector.detect([make_pixels(width, height)], min_score=0.5)
+    assert (found.boxes[:, 2:] <= (width, height)).all()
+    (small,) = detector.detect([make_pixels(width, height)], resize=0.01)
+    assert small.boxes.shape[1:] == (4,)
+
+
+def test_bf16_is_close():
+    photo, net = make_pixels(96, 64, seed=3), make_net()
+    exact = Detector(net, DetectorCard(), device=CPU)
+    half = Detector(net, DetectorCard(), device=CPU, bf16=True)
+    pixels = torch.from_numpy(photo).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        for ours, theirs in zip(half.run_net(pixels), exact.run_net(pixels), strict=True):
+            assert ours.dtype == torch.float32
+            assert (ours - theirs).abs().mean() < 0.1
+
+
+def test_loading_takes_the_slope_of_the_card(tmp_path):
+    """Both slopes load from one file without complaint; the card decides."""
+    path, photo = tmp_path / "detector.safetensors", make_pixels(96, 64, seed=3)
+    net = make_net(0.1)
+    answers = {}
+    for slope in (0.1, 0.0):
+        save_weights(path, net.state_dict(), DetectorCard(negative_slope=slope))
+        loaded = Detector.load(path, device=CPU)
+        expected = RetinaFace(slope)
+        expected.load_state_dict(net.state_dict())
+        pixels = torch.from_numpy(photo).permute(2, 0, 1)[None]
+        direct = Detector(expected, DetectorCard(), device=CPU)
+        with torch.inference_mode():
+            answers[slope] = loaded.run_net(pixels)[1]
+            torch.testing.assert_close(answers[slope], direct.run_net(pixels)[1])
+    assert (answers[0.1] - answers[0.0]).abs().max() > 0.1
+
+
+def test_weights_of_another_net_are_refused(tmp_path):
+    path = tmp_path / "detector.safetensors"
+    save_weights(path, {"conv.weight": torch.zeros(3)}, DetectorCard())
+    with pytest.raises(WeightsError, match=r"detector\.safetensors: does not fit retinaface"):
+        Detector.load(path, device=CPU)
+
+
+def test_weights_with_other_variances_are_refused(tmp_path):
+    path = tmp_path / "detector.safetensors"
+    save_weights(path, make_net().state_dict(), DetectorCard(variances=(0.2, 0.2)))
+    with pytest.raises(WeightsError, match="variances"):
+        Detector.load(path, device=CPU)
+
+
+@needs_third_party
+@pytest.mark.parametrize("size", [(70, 50), (400, 300), (33, 333)])
+def test_trained_net_finds_no_face_in_grey_or_its_padding(size):
+    from pipeline.nets.cards import load_state
+
+    net = RetinaFace()
+    net.load_state_dict(load_state(THIRD_PARTY / "retinaface-mobilenet0.25-sglee487.pth"))
+    detector = Detector(net, DetectorCard(), device=CPU)
+    photo = np.broadcast_to(np.array(GREY, np.uint8), (size[1], size[0], 3))
+    for resize in (1, 2):
+        (found,) = detector.detect([photo.copy()], resize=resize, min_score=0.3)
+        assert len(found.scores) == 0

@@ -1,0 +1,423 @@
+"""A folder through both stages: what is written, and what a second run does."""
+
+import csv
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_prep.base.files import OutputError
+from pipeline.inference import folder as running
+from pipeline.inference.draw import COLOURS
+from pipeline.inference.folder import COLUMNS, FolderOptions, predict_folder
+from pipeline.inference.journal import FILE
+from pipeline.inference.sources import find_photos
+from tests.makers import hash_tree
+from tests.pipeline.makers import FACES, BrightDetector, save_photo, stand_ins
+
+OPTIONS = FolderOptions(thresh=0.3, draw_from=0.5)
+CONTRACTED = [
+    "image",
+    *("xmin", "ymin", "xmax", "ymax"),
+    *("label", "score", "detection"),
+    *("p_with_mask", "p_without_mask", "p_mask_weared_incorrect"),
+]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Six photos in folders: two faces each, but one has none."""
+    root = tmp_path / "photos"
+    for index, name in enumerate(("b.png", "a.jpg", "sub/c.png", "sub/deep er/d.jpg", "z.png")):
+        save_photo(root / name, seed=index)
+    save_photo(root / "empty.png", [])
+    return root
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def run(photos, out, options=OPTIONS, stages=None):
+    """The summary, and how many photos the detector was shown."""
+    stages = stages or stand_ins()
+    before = hash_tree(photos)
+    summary = predict_folder(find_photos(str(photos), leave_out=out), out, stages, options)
+    assert hash_tree(photos) == before, "the user's folder is not touched"
+    return summary, len(stages.detector.seen)
+
+
+def rows(out):
+    with (out / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def outcome(out):
+    """Everything but times: names and bytes of the results."""
+    files = {p.relative_to(out).as_posix(): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    summary = json.loads(files.pop("summary.json"))
+    files.pop(FILE)
+    for key in ("seconds", "photos_per_second", "photos_done_now"):
+        summary.pop(key)
+    return files, summary
+
+
+def test_table_has_the_contracted_columns_in_order(photos, out):
+    run(photos, out)
+    header = (out / "predictions.csv").read_text().splitlines()[0].split(",")
+    assert header == list(COLUMNS)
+    assert header[: len(CONTRACTED)] == CONTRACTED
+
+
+def test_one_row_per_face_sorted_by_image(photos, out):
+    run(photos, out)
+    table = rows(out)
+    names = ["a.jpg", "b.png", "sub/c.png", "sub/deep er/d.jpg", "z.png"]
+    assert [row["image"] for row in table] == [name for name in names for _ in range(2)]
+    first = table[2]
+    box = [float(first[key]) for key in ("xmin", "ymin", "xmax", "ymax")]
+    assert (first["label"], box) == ("with_mask", [20, 15, 60, 55])
+    for row in table:
+        shares = [float(row[key]) for key in CONTRACTED[-3:]]
+        assert sum(shares) == pytest.approx(1, abs=1e-4)
+        assert float(row["score"]) == pytest.approx(float(row["detection"]) * max(shares), abs=1e-4)
+        assert row["orientation"] == "1"
+
+
+def test_every_photo_is_drawn_at_its_place(photos, out):
+    run(photos, out)
+    drawn = sorted(
+        p.relative_to(out / "annotated").as_posix() for p in out.rglob("annotated/**/*.*")
+    )
+    assert drawn == sorted(p.relative_to(photos).as_posix() for p in photos.rglob("*.*"))
+    with Image.open(out / "annotated" / "b.png") as image:
+        pixels = np.asarray(image)
+    factor = pixels.shape[1] // 120
+    assert pixels.shape == (90 * factor, 120 * factor, 3)
+    colour = pixels[35 * factor, 20 * factor]
+    assert np.abs(colour.astype(int) - COLOURS["with_mask"]).max() < 40
+
+
+def test_summary_counts(photos, out):
+    (photos / "broken.jpg").write_bytes(b"no photo")
+    summary, _ = run(photos, out)
+    assert summary == json.loads((out / "summary.json").read_text())
+    assert summary["photos"] == summary["photos_done_now"] == 7
+    assert summary["photos_without_faces"] == 1
+    assert summary["faces"] == {"with_mask": 5, "without_mask": 5, "mask_weared_incorrect": 0}
+    assert [item["image"] for item in summary["unreadable"]] == ["broken.jpg"]
+    assert "not a photo in a known format" in summary["unreadable"][0]["reason"]
+    assert {"total", "detect", "classify"} <= set(summary["seconds"])
+    assert summary["seconds"]["total"] > 0
+    assert (summary["device"], summary["bf16"]) == ("cpu", False)
+    assert not (out / "annotated" / "broken.jpg").exists()
+
+
+def test_rows_below_the_threshold_are_left_out(photos, out):
+    save_photo(photos / "dim.png", level=150)  # a score of 0.59
+    summary, _ = run(photos, out, FolderOptions(thresh=0.6, draw_from=0.6))
+    assert summary["photos_without_faces"] == 2
+    assert not [row for row in rows(out) if row["image"] == "dim.png"]
+    assert all(float(row["detection"]) >= 0.6 for row in rows(out))
+    run(photos, out, FolderOptions(thresh=0.5, draw_from=0.6))
+    assert len([row for row in rows(out) if row["image"] == "dim.png"]) == 2
+
+
+def test_faces_are_drawn_from_a_score_of_their_own(photos, out):
+    save_photo(photos / "dim.png", level=150)
+    drawings = []
+    for draw_from in (0.5, 0.7):
+        run(photos, out, FolderOptions(thresh=0.3, draw_from=draw_from))
+        assert len([row for row in rows(out) if row["image"] == "dim.png"]) == 2
+        drawings.append((out / "annotated" / "dim.png").read_bytes())
+    assert drawings[0] != drawings[1]
+
+
+def test_without_drawing(photos, out):
+    run(photos, out, FolderOptions(thresh=0.3, draw_from=0.5, draw=False))
+    assert sorted(p.name for p in out.iterdir()) == [FILE, "predictions.csv", "summary.json"]
+
+
+def test_second_run_does_nothing(photos, out):
+    (photos / "broken.jpg").write_bytes(b"no photo")
+    run(photos, out)
+    before, times = outcome(out), {p: p.stat().st_mtime_ns for p in out.rglob("annotated/**/*.*")}
+    summary, seen = run(photos, out)
+    assert (seen, summary["photos_done_now"], summary["photos"]) == (0, 0, 7)
+    assert outcome(out) == before
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("annotated/**/*.*")} == times
+
+
+def test_changed_photo_is_done_again(photos, out):
+    run(photos, out)
+    save_photo(photos / "b.png", FACES[:1])
+    summary, seen = run(photos, out)
+    assert (seen, summary["photos_done_now"]) == (1, 1)
+    assert len([row for row in rows(out) if row["image"] == "b.png"]) == 1
+    assert len(rows(out)) == 9
+
+
+def test_touched_photo_is_done_again(photos, out):
+    run(photos, out)
+    os.utime(photos / "b.png", ns=(1, 1))
+    assert run(photos, out)[1] == 1
+
+
+def test_new_photo_is_added(photos, out):
+    run(photos, out)
+    save_photo(photos / "new.png", seed=9)
+    assert run(photos, out)[1] == 1
+    assert len(rows(out)) == 12
+
+
+def test_photo_that_is_gone_is_no_longer_told(photos, out):
+    run(photos, out)
+    (photos / "a.jpg").unlink()
+    summary, seen = run(photos, out)
+    assert (seen, summary["photos"]) == (0, 5)
+    assert "a.jpg" not in {row["image"] for row in rows(out)}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        FolderOptions(thresh=0.4, draw_from=0.5),
+        FolderOptions(thresh=0.3, draw_from=0.6),
+        FolderOptions(thresh=0.3, draw_from=0.5, resize=2.0),
+    ],
+)
+def test_changed_setting_does_all_again(photos, out, options):
+    run(photos, out)
+    assert run(photos, out, options)[1] == 6
+
+
+@pytest.mark.parametrize("stage", ["detector", "classifier"])
+def test_other_weights_do_all_again(photos, out, stage):
+    run(photos, out)
+    stages = stand_ins()
+    net = getattr(stages, stage)
+    net.card = net.card.model_copy(update={"sha256": "other"})
+    assert run(photos, out, stages=stages)[1] == 6
+
+
+def test_lost_drawing_is_made_again(photos, out):
+    run(photos, out)
+    before = outcome(out)
+    (out / "annotated" / "b.png").unlink()
+    assert run(photos, out)[1] == 1
+    assert outcome(out) == before
+
+
+def test_lost_table_is_written_again_without_work(photos, out):
+    run(photos, out)
+    before = outcome(out)
+    (out / "predictions.csv").unlink()
+    assert run(photos, out)[1] == 0
+    assert outcome(out) == before
+
+
+@pytest.mark.parametrize("garbage", [b'{"image": "b.p', b"3\n", b"\x00\xff\xfe\n", b"null\n[]\n"])
+def test_journal_with_a_damaged_end(photos, out, garbage):
+    run(photos, out)
+    before = outcome(out)
+    with (out / FILE).open("ab") as file:
+        file.write(garbage)
+    assert run(photos, out)[1] == 0
+    assert outcome(out) == before
+
+
+def test_half_written_last_line_is_done_again(photos, out):
+    run(photos, out)
+    before = outcome(out)
+    (out / FILE).write_bytes((out / FILE).read_bytes()[:-30])
+    assert run(photos, out)[1] == 1
+    assert outcome(out) == before
+
+
+def test_lost_journal_does_all_again(photos, out):
+    run(photos, out)
+    before = outcome(out)
+    (out / FILE).unlink()
+    assert run(photos, out)[1] == 6
+    assert outcome(out) == before
+
+
+class Killed(BaseException):
+    """What a test ends a run with."""
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_killed_run_goes_on_where_it_was(photos, out, tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(running, "CHUNK_PHOTOS", 2)
+    run(photos, tmp_path / "whole")
+    stages = stand_ins()
+    real, calls = stages.predict, []
+
+    def predict(pixels, **options):
+        calls.append(1)
+        if len(calls) > chunk:
+            raise Killed
+        return real(pixels, **options)
+
+    stages.predict = predict
+    with pytest.raises(Killed):
+        run(photos, out, stages=stages)
+    assert not (out / "predictions.csv").exists()
+    summary, seen = run(photos, out)
+    assert seen == summary["photos_done_now"] == 6 - 2 * chunk
+    assert outcome(out) == outcome(tmp_path / "whole")
+
+
+def test_killed_before_a_drawing_was_renewed(photos, out, tmp_path, monkeypatch):
+    """The drawing of the photo as it was before must not pass for the new one."""
+    run(photos, out)
+    save_photo(photos / "b.png", FACES[:1])
+
+    def kill(*_):
+        raise Killed
+
+    monkeypatch.setattr(running, "save_drawing", kill)
+    with pytest.raises(Killed):
+        run(photos, out)
+    monkeypatch.undo()
+    run(photos, out)
+    run(photos, tmp_path / "whole")
+    assert outcome(out) == outcome(tmp_path / "whole")
+
+
+def test_drawing_of_other_settings_does_not_stay(photos, out, tmp_path):
+    save_photo(photos / "dim.png", level=150)
+    high = FolderOptions(thresh=0.8, draw_from=0.5)
+    run(photos, out)
+    run(photos, out, FolderOptions(thresh=0.8, draw_from=0.5, draw=False))
+    run(photos, out, high)
+    run(photos, tmp_path / "whole", high)
+    assert outcome(out) == outcome(tmp_path / "whole")
+
+
+def test_drawing_of_a_photo_that_broke_goes(photos, out):
+    run(photos, out)
+    (photos / "b.png").write_bytes(b"broken")
+    run(photos, out)
+    assert not (out / "annotated" / "b.png").exists()
+
+
+def test_photo_that_arrives_while_it_is_read_is_read_again(photos, out, monkeypatch):
+    """A file half copied is unreadable; by the end of the run it may be whole."""
+    whole = (photos / "b.png").read_bytes()
+    (photos / "b.png").write_bytes(whole[: len(whole) // 2])
+    real = running.read_photo
+
+    def read(path, **options):
+        try:
+            return real(path, **options)
+        finally:
+            if path.name == "b.png":
+                path.write_bytes(whole)
+
+    monkeypatch.setattr(running, "read_photo", read)
+    stages = stand_ins()
+    found = find_photos(str(photos), leave_out=out)
+    assert predict_folder(found, out, stages, OPTIONS)["unreadable"]
+    monkeypatch.undo()
+    summary, seen = run(photos, out)
+    assert (seen, summary["unreadable"]) == (1, [])
+
+
+def test_photo_deleted_while_running_is_unreadable_not_a_crash(photos, out):
+    found = find_photos(str(photos), leave_out=out)
+    (photos / "b.png").unlink()
+    summary = predict_folder(found, out, stand_ins(), OPTIONS)
+    assert [item["image"] for item in summary["unreadable"]] == ["b.png"]
+
+
+def test_large_photos_make_small_chunks(photos, out, monkeypatch):
+    monkeypatch.setattr(running, "CHUNK_PIXELS", 120 * 90 * 2)
+    counts = []
+    real = BrightDetector.detect
+
+    def spy(self, some, **options):
+        counts.append(len(some))
+        return real(self, some, **options)
+
+    monkeypatch.setattr(BrightDetector, "detect", spy)
+    run(photos, out)
+    assert counts == [2, 2, 2]
+
+
+def test_photos_are_read_a_chunk_ahead_and_no_further(photos, out, monkeypatch):
+    monkeypatch.setattr(running, "CHUNK_PHOTOS", 2)
+    read, ahead = [], []
+    real_read, real_detect = running.read_photo, BrightDetector.detect
+
+    def spy_read(path, **options):
+        read.append(path.name)
+        return real_read(path, **options)
+
+    def spy_detect(self, some, **options):
+        ahead.append(len(read))
+        return real_detect(self, some, **options)
+
+    monkeypatch.setattr(running, "read_photo", spy_read)
+    monkeypatch.setattr(BrightDetector, "detect", spy_detect)
+    run(photos, out)
+    assert ahead[0] <= 4
+    assert ahead[1] <= 6
+
+
+def test_result_does_not_depend_on_the_chunks(photos, tmp_path, monkeypatch):
+    for size in (1, 3, 16):
+        monkeypatch.setattr(running, "CHUNK_PHOTOS", size)
+        run(photos, tmp_path / str(size))
+    assert outcome(tmp_path / "1") == outcome(tmp_path / "3") == outcome(tmp_path / "16")
+
+
+def test_nothing_but_broken_photos(tmp_path, out):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"")
+    summary, seen = run(tmp_path / "photos", out)
+    assert (summary["photos"], len(summary["unreadable"]), seen) == (1, 1, 0)
+    assert rows(out) == []
+
+
+def test_output_that_cannot_be_written(photos, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="can't be written"):
+        run(photos, tmp_path / "file" / "out")
+
+
+def test_full_disk_while_drawing_keeps_what_is_done(photos, out, tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "CHUNK_PHOTOS", 2)
+    real, count = running.save_drawing, []
+
+    def fill_up(path, drawing):
+        count.append(path)
+        if len(count) > 3:
+            raise OutputError(f"{path}: can't be written (No space left on device).")
+        real(path, drawing)
+
+    monkeypatch.setattr(running, "save_drawing", fill_up)
+    with pytest.raises(OutputError, match="No space left"):
+        run(photos, out)
+    monkeypatch.setattr(running, "save_drawing", real)
+    assert run(photos, out)[1] == 3
+    run(photos, tmp_path / "whole")
+    assert outcome(out) == outcome(tmp_path / "whole")
+
+
+def test_name_that_is_not_utf_8_is_listed(photos, out):
+    name = os.fsdecode(b"caf\xe9.png")
+    try:
+        shutil.copy(photos / "b.png", photos / name)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    for _ in range(2):
+        summary, _ = run(photos, out)
+        (item,) = summary["unreadable"]
+        assert item["image"] == "caf\ufffd.png"
+        assert "not valid UTF-8; rename it" in item["reason"]
+    assert len(rows(out)) == 10

@@ -1,0 +1,146 @@
+"""What was done is known again, and only that."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from data_prep.base.files import OutputError
+from data_prep.base.records import Box
+from pipeline.inference.journal import FILE, Entry, Journal
+from pipeline.inference.predictor import FacePrediction
+
+SETTINGS = {"thresh": 0.3, "detector": "abc"}
+FACE = FacePrediction(Box(1.25, 2.0, 30.1, 40.7), 0.123456789, (0.7, 0.2, 0.1))
+
+
+def entry(image="a.jpg", faces=(FACE,), reason=""):
+    return Entry(image, 100, 1_700_000_000_123_456_789, 640, 480, 6, faces, reason)
+
+
+def write(folder, *entries, settings=SETTINGS):
+    journal = Journal(folder, settings)
+    journal.add(list(entries))
+    journal.close()
+
+
+def read(folder, settings=SETTINGS):
+    journal = Journal(folder, settings)
+    journal.close()
+    return journal.entries
+
+
+def test_entries_come_back_exactly(tmp_path):
+    entries = [
+        entry(),
+        entry("b.jpg", ()),
+        entry("c.jpg", (), "c.jpg: the file is empty."),
+        entry("d.jpg", (FACE, FACE)),
+    ]
+    write(tmp_path, *entries)
+    assert list(read(tmp_path).values()) == entries
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["año 口罩 😷.jpg", "a\nb.jpg", 'a"b\\c.jpg', "a\u2028b.jpg", "a\x85b.jpg", "a\udce9.jpg"],
+)
+def test_names_of_any_kind(tmp_path, name):
+    write(tmp_path, entry(name), entry("z.jpg"))
+    assert list(read(tmp_path)) == [name, "z.jpg"]
+
+
+def test_added_later_comes_behind_and_counts_more(tmp_path):
+    write(tmp_path, entry(), entry("b.jpg"))
+    write(tmp_path, entry(faces=()), entry("c.jpg"))
+    entries = read(tmp_path)
+    assert sorted(entries) == ["a.jpg", "b.jpg", "c.jpg"]
+    assert entries["a.jpg"].faces == ()
+
+
+def test_other_settings_start_anew(tmp_path):
+    write(tmp_path, entry())
+    assert read(tmp_path, {**SETTINGS, "thresh": 0.5}) == {}
+    assert read(tmp_path) == {}, "nor do the old ones come back"
+
+
+def test_order_of_settings_does_not_matter(tmp_path):
+    write(tmp_path, entry())
+    assert list(read(tmp_path, dict(reversed(SETTINGS.items())))) == ["a.jpg"]
+
+
+@pytest.mark.parametrize("cut", [1, 20, 150])
+def test_half_written_last_line_is_passed_over(tmp_path, cut):
+    write(tmp_path, entry(), entry("b.jpg"))
+    file = tmp_path / FILE
+    file.write_bytes(file.read_bytes()[: -1 - cut])
+    assert list(read(tmp_path)) == ["a.jpg"]
+    write(tmp_path, entry("c.jpg"))
+    assert list(read(tmp_path)) == ["a.jpg", "c.jpg"], "the rest is not glued to the broken line"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "3",
+        "null",
+        '"text"',
+        "[]",
+        "{}",
+        "\x00\x00\x00",
+        '{"image": "x.jpg"}',
+        '{"image": "x.jpg", "faces": [{"box": [1, 2]}]}',
+        '{"image": "x.jpg", "faces": 7}',
+        '{"image": "x.jpg", "faces": [], "surprise": 1}',
+    ],
+)
+def test_garbage_between_the_lines_is_passed_over(tmp_path, line):
+    write(tmp_path, entry(), entry("b.jpg"))
+    head, *rest = (tmp_path / FILE).read_text().splitlines()
+    (tmp_path / FILE).write_text("\n".join([head, line, *rest]) + "\n")
+    assert list(read(tmp_path)) == ["a.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe\x00garbage", b"{" * 5000])
+def test_journal_that_is_none(tmp_path, content):
+    (tmp_path / FILE).write_bytes(content)
+    assert read(tmp_path) == {}
+
+
+def test_a_line_lies_on_the_disk_as_soon_as_it_is_added(tmp_path):
+    journal = Journal(tmp_path, SETTINGS)
+    journal.add([entry()])
+    lines = (tmp_path / FILE).read_text().splitlines()
+    assert len(lines) == 2
+    assert json.loads(lines[1])["image"] == "a.jpg"
+    journal.close()
+
+
+def test_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="can't be written"):
+        Journal(tmp_path / "file" / "out", SETTINGS)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_full_disk_is_told_once_and_closing_does_not_fail(tmp_path):
+    journal = Journal(tmp_path, SETTINGS)
+    journal._file.close()
+    journal._file = Path("/dev/full").open("a")  # noqa: SIM115
+    with pytest.raises(OutputError, match=r"\.journal\.jsonl: can't be written \(No space left"):
+        journal.add([entry()])
+    assert journal.entries == {}
+    journal.close()
+
+
+def test_entry_is_current_while_the_file_is_the_same(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"123")
+    stat = path.stat()
+    current = Entry("a.jpg", 3, stat.st_mtime_ns, 1, 1, 1, ())
+    assert current.is_current(path)
+    assert not Entry("a.jpg", 4, stat.st_mtime_ns, 1, 1, 1, ()).is_current(path)
+    assert not Entry("a.jpg", 3, stat.st_mtime_ns - 1, 1, 1, 1, ()).is_current(path)
+    path.unlink()
+    assert not current.is_current(path)

@@ -1,0 +1,181 @@
+"""Both stages together; and the crop is the same on all three roads."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from data_prep.base.crop import crop_face
+from data_prep.base.labels import CLASSES
+from data_prep.base.photo import read_photo
+from data_prep.base.records import Box
+from data_prep.base.tables import read_faces
+from data_prep.prepare.build import BuildOptions, build
+from pipeline.inference import predictor as predict
+from pipeline.inference.boxes import FaceBoxes
+from pipeline.inference.predictor import FacePrediction, TwoStage
+from pipeline.nets.cards import WeightsError
+from tests.makers import make_pixels
+from tests.pipeline.makers import (
+    CPU,
+    FACES,
+    BrightDetector,
+    ColourClassifier,
+    paint_photo,
+    stand_ins,
+)
+
+
+class GivenDetector(BrightDetector):
+    """Finds the boxes it was given, photo by photo."""
+
+    def __init__(self, boxes):
+        super().__init__()
+        self.boxes = iter(boxes)
+
+    def _find(self, photo, min_score):
+        boxes = np.array(next(self.boxes), np.float32).reshape(-1, 4)
+        scores = np.linspace(0.9, 0.5, len(boxes), dtype=np.float32)
+        return FaceBoxes(boxes, scores, np.zeros((len(boxes), 5, 2), np.float32))
+
+
+def test_faces_are_found_and_told():
+    stages = stand_ins()
+    first, none, second = stages.predict(
+        [paint_photo(), paint_photo([]), paint_photo([("mask_weared_incorrect", (5, 6, 30, 50))])],
+        thresh=0.3,
+    )
+    assert [face.label for face in first] == ["with_mask", "without_mask"]
+    assert [face.box for face in first] == [Box(20, 15, 60, 55), Box(80, 30, 100, 60)]
+    assert none == []
+    assert [face.label for face in second] == ["mask_weared_incorrect"]
+    assert first[0].detection == pytest.approx(250 / 255, abs=1e-6)
+    assert first[0].probabilities == pytest.approx((0.8, 0.1, 0.1))
+    assert first[0].score == pytest.approx(0.8 * 250 / 255)
+    assert all(isinstance(value, float) for value in (*first[0].box, first[0].detection))
+
+
+def test_threshold_and_factor_reach_the_detector(monkeypatch):
+    stages, seen = stand_ins(), []
+    real = BrightDetector.detect
+
+    def spy(self, photos, *, resize, min_score):
+        seen.append((resize, min_score))
+        return real(self, photos, resize=resize, min_score=min_score)
+
+    monkeypatch.setattr(BrightDetector, "detect", spy)
+    assert stages.predict([paint_photo(level=150)], thresh=0.9, resize=1.5) == [[]]
+    assert len(stages.predict([paint_photo(level=150)], thresh=0.5)[0]) == 2
+    assert seen == [(1.5, 0.9), (None, 0.5)]
+
+
+def test_crops_of_several_photos_are_one_call_of_the_classifier(monkeypatch):
+    stages, calls = stand_ins(), []
+    real = ColourClassifier.classify
+
+    def spy(self, crops):
+        calls.append(len(crops))
+        return real(self, crops)
+
+    monkeypatch.setattr(ColourClassifier, "classify", spy)
+    stages.predict([paint_photo(), paint_photo(), paint_photo(FACES[:1])], thresh=0.3)
+    assert calls == [5]
+
+
+def test_no_photos():
+    assert stand_ins().predict([], thresh=0.3) == []
+
+
+def test_time_is_taken():
+    stages = stand_ins()
+    stages.predict([paint_photo()], thresh=0.3)
+    assert stages.seconds["detect"] > 0
+    assert stages.seconds["classify"] > 0
+
+
+def test_first_of_equal_classes_is_the_label():
+    face = FacePrediction(Box(0, 0, 1, 1), 0.5, (0.2, 0.4, 0.4))
+    assert face.label == CLASSES[1]
+    assert face.score == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.5, 2.0])
+def test_crop_is_that_of_training_at_the_scale_of_the_card(scale):
+    """Boxes as a detector gives them: fractions, at borders, larger than the photo, a pixel."""
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, (100, 70), (20, 2))
+    boxes = np.hstack([corners, corners + rng.uniform(1, 60, (20, 2))]).clip(0, (120, 90, 120, 90))
+    boxes = np.vstack([boxes, [(0, 0, 120, 90), (0, 0, 1, 1), (119, 0.5, 120, 90)]])
+    boxes = boxes.astype(np.float32)
+    photo = make_pixels(120, 90)
+    classifier = ColourClassifier()
+    classifier.card = classifier.card.model_copy(update={"crop_scale": scale})
+    TwoStage(GivenDetector([boxes]), classifier).predict([photo], thresh=0.1)
+    assert len(classifier.seen) == len(boxes)
+    for box, crop in zip(boxes, classifier.seen, strict=True):
+        assert np.array_equal(crop, crop_face(photo, Box(*box.tolist()), scale))
+
+
+def test_crop_is_the_same_on_all_three_roads(dataset, tmp_path):
+    """`crop_face` on the photo, the file `data_prep build` wrote, and what `run.py` classifies."""
+    build([dataset], tmp_path / "prepared", BuildOptions(ratio=9), workers=1)
+    faces = read_faces(tmp_path / "prepared")
+    photos, boxes, written = [], [], []
+    for image, rows in faces.groupby("image", sort=True):
+        photos.append(read_photo(dataset / image, upright=True).pixels)
+        boxes.append(rows[["xmin", "ymin", "xmax", "ymax"]].to_numpy())
+        written += [tmp_path / "prepared" / crop for crop in rows["crop"]]
+    classifier = ColourClassifier()
+    TwoStage(GivenDetector(boxes), classifier).predict(photos, thresh=0.1)
+    cut = [
+        crop_face(photo, Box(*box))
+        for photo, some in zip(photos, boxes, strict=True)
+        for box in some.tolist()
+    ]
+    assert len(cut) == len(classifier.seen) == len(written) == 20
+    for ours, used, path in zip(cut, classifier.seen, written, strict=True):
+        assert np.array_equal(ours, used)
+        stored = cv2.imread(str(path))[:, :, ::-1]
+        assert stored.shape == ours.shape
+        assert np.abs(stored.astype(int) - ours).mean() < 2
+
+
+def test_both_nets_are_loaded_from_one_folder(random_weights):
+    stages = TwoStage.load(random_weights, device=CPU, bf16=False)
+    assert stages.classifier.card.input_size == 64
+    assert not stages.detector.bf16
+    assert not stages.classifier.bf16
+    assert TwoStage.load(random_weights, device=CPU, bf16=True).detector.bf16
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_precision_is_what_is_fast_here_if_not_said(random_weights, monkeypatch, fast):
+    monkeypatch.setattr(predict, "has_fast_bf16", lambda _: fast)
+    assert TwoStage.load(random_weights, device=CPU).classifier.bf16 is fast
+
+
+def test_random_nets_give_whole_answers(random_weights):
+    stages = TwoStage.load(random_weights, device=CPU, bf16=False)
+    (faces,) = stages.predict([make_pixels(64, 64, seed=3)], thresh=0.6, resize=1)
+    assert len(faces) > 2
+    for face in faces:
+        assert sum(face.probabilities) == pytest.approx(1, abs=1e-5)
+        assert 0.6 <= face.detection <= 1
+        assert 0 <= face.box.xmin < face.box.xmax <= 64
+
+
+@pytest.mark.parametrize("name", ["detector", "classifier"])
+def test_missing_weights_are_named(random_weights, tmp_path, name):
+    for file in random_weights.iterdir():
+        if not file.name.startswith(name):
+            (tmp_path / file.name).symlink_to(file)
+    with pytest.raises(WeightsError, match=rf"{name}\.json: can't be read"):
+        TwoStage.load(tmp_path, device=CPU, bf16=False)
+
+
+def test_weights_of_the_other_net_are_refused(random_weights, tmp_path):
+    for file in random_weights.iterdir():
+        other = {"detector": "classifier", "classifier": "detector"}[file.stem]
+        (tmp_path / f"{other}{file.suffix}").symlink_to(file)
+    with pytest.raises(WeightsError, match=r"detector\.json: architecture"):
+        TwoStage.load(tmp_path, device=torch.device("cpu"), bf16=False)

@@ -1,0 +1,152 @@
+"""The classifier's networks: names on disk, and a body that the detector has trained."""
+
+import numpy as np
+import pytest
+import torch
+from fastai.vision.learner import create_vision_model
+from torchvision.models import resnet34
+
+from data_prep.base.labels import CLASSES
+from pipeline.nets.cards import ClassifierCard, DetectorCard, WeightsError
+from pipeline.nets.classifiers import (
+    fill_net,
+    from_detector,
+    from_torchvision,
+    join_members,
+    last_biases,
+    make_head,
+    make_mobilenet,
+    to_stored,
+)
+from pipeline.nets.compute import prepare_net
+from pipeline.nets.retinaface import RetinaFace
+from tests.makers import make_pixels
+from tests.pipeline.makers import CPU
+
+
+@pytest.fixture(scope="module")
+def fastai_net():
+    torch.manual_seed(1)
+    model = create_vision_model(
+        resnet34, len(CLASSES), pretrained=False, custom_head=make_head("resnet34", 0.3)
+    )
+    with torch.no_grad():
+        model.train()(torch.randn(8, 3, 64, 64))
+    return model.eval()
+
+
+def test_fastai_and_torchvision_answer_the_same(fastai_net, tmp_path):
+    state = to_stored(fastai_net.state_dict(), "resnet34")
+    plain = fill_net(state, "resnet34", tmp_path).eval()
+    photos = torch.randn(4, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(plain(photos), fastai_net(photos), rtol=0, atol=1e-5)
+
+
+def test_names_go_there_and_back(fastai_net):
+    state = fastai_net.state_dict()
+    back = from_torchvision(to_stored(state, "resnet34"))
+    assert back.keys() == state.keys()
+    assert all(back[name] is state[name] for name in state)
+
+
+def test_names_are_torchvisions_own(fastai_net):
+    assert (
+        to_stored(fastai_net.state_dict(), "resnet34").keys()
+        == resnet34(num_classes=3).state_dict().keys()
+    )
+
+
+def test_last_layer_for_other_classes_is_left_out():
+    state = resnet34(num_classes=1000).state_dict()
+    assert len(from_torchvision(state)) == len(state) - 2
+
+
+def test_weights_of_another_head_are_refused():
+    with pytest.raises(WeightsError, match=r"1\.8\.weight have no place"):
+        to_stored({"1.8.weight": torch.zeros(3, 512)}, "resnet34")
+
+
+def shake(net):
+    """Statistics of batch norms as after training."""
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for layer in net.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.running_mean.normal_(0, 0.5)
+                layer.running_var.uniform_(0.5, 2)
+    return net.eval()
+
+
+@pytest.fixture(scope="module")
+def detector():
+    net = shake(RetinaFace(0.1))
+    net.body.stage1[0][1].running_var.mul_(1e4)  # Of grey levels up to 255.
+    return net
+
+
+@pytest.mark.parametrize("order", ["BGR", "RGB"])
+def test_body_of_the_detector_computes_the_same(detector, order):
+    card = DetectorCard(channel_order=order, mean=(90.0, 110.0, 130.0))
+    net = make_mobilenet().eval()
+    net.load_state_dict(from_detector(detector.state_dict(), card), strict=False)
+    pixels = make_pixels(96, 96).astype(np.float32)
+    own = pixels[..., ::-1] if order == "BGR" else pixels
+    feed = ClassifierCard()
+    with torch.inference_mode():
+        inputs = (own - np.array(card.mean, np.float32)).transpose(2, 0, 1)[None]
+        expected = detector.body.stage1[0](torch.from_numpy(np.ascontiguousarray(inputs)))
+        inputs = (pixels / 255 - np.array(feed.mean)) / np.array(feed.std)
+        inputs = torch.tensor(inputs.transpose(2, 0, 1)[None], dtype=torch.float32)
+        found = net.body.stage1[0](inputs)
+    inside = (..., slice(1, -1), slice(1, -1))  # At the border the padding has another colour.
+    torch.testing.assert_close(found[inside], expected[inside], rtol=1e-4, atol=1e-3)
+    rest = {k: v for k, v in net.state_dict().items() if "stage1.0" not in k and "head" not in k}
+    assert rest
+    assert all(torch.equal(detector.state_dict()[name], tensor) for name, tensor in rest.items())
+
+
+def test_detector_with_another_slope_is_refused(detector):
+    with pytest.raises(WeightsError, match="slope 0"):
+        from_detector(detector.state_dict(), DetectorCard(negative_slope=0.0))
+
+
+def test_mobilenet_from_disk_with_folded_norms(tmp_path):
+    net = shake(make_mobilenet())
+    stored = to_stored(net.state_dict(), "mobilenet0.25")
+    assert last_biases(stored, "mobilenet0.25") == ["head.3.bias"]
+    again = prepare_net(fill_net(stored, "mobilenet0.25", tmp_path), CPU)
+    photos = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(again(photos), net(photos), rtol=1e-4, atol=1e-4)
+
+
+def test_weights_of_the_other_architecture_are_refused(tmp_path):
+    state = resnet34(num_classes=len(CLASSES)).state_dict()
+    with pytest.raises(WeightsError, match=r"a\.safetensors: does not fit a mobilenet0\.25"):
+        fill_net(state, "mobilenet0.25", tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("architecture", ["mobilenet0.25", "resnet34"])
+def test_ensemble_from_disk_is_the_geometric_mean_of_its_members(tmp_path, architecture):
+    nets = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        own = resnet34(num_classes=len(CLASSES)) if architecture == "resnet34" else make_mobilenet()
+        nets.append(shake(own))
+    state = join_members([net.state_dict() for net in nets])
+    together = prepare_net(fill_net(state, architecture, tmp_path), CPU)
+    photos = torch.randn(5, 3, 64, 64)
+    with torch.inference_mode():
+        alone = [net.eval()(photos).softmax(dim=1).double() for net in nets]
+        product = (alone[0] * alone[1] * alone[2]) ** (1 / 3)
+        expected = product / product.sum(dim=1, keepdim=True)
+        answer = together(photos).softmax(dim=1).double()
+    torch.testing.assert_close(answer, expected, rtol=1e-3, atol=1e-4)
+    assert len(last_biases(state, architecture)) == 3
+
+
+def test_ensemble_with_a_member_of_another_architecture_is_refused(tmp_path):
+    odd = [make_mobilenet().state_dict(), resnet34(num_classes=len(CLASSES)).state_dict()]
+    with pytest.raises(WeightsError, match=r"a\.safetensors: does not fit a mobilenet0\.25"):
+        fill_net(join_members(odd), "mobilenet0.25", tmp_path / "a.safetensors")

@@ -1,0 +1,269 @@
+"""Weight files: what was saved comes back, and nothing else is taken."""
+
+import ast
+import hashlib
+import json
+import pickle
+import random
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from data_prep.base.files import OutputError
+from pipeline.nets.cards import (
+    ClassifierCard,
+    DetectorCard,
+    WeightsError,
+    load_state,
+    load_weights,
+    read_card,
+    save_weights,
+)
+
+PIPELINE = Path(__file__).parents[3] / "pipeline"
+STATE = {"a.weight": torch.arange(6.0).view(2, 3) / 7, "a.steps": torch.tensor(5)}
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Good weights."""
+    save_weights(tmp_path / "net.safetensors", STATE, DetectorCard())
+    return tmp_path / "net.safetensors"
+
+
+def edit_card(path, **changes):
+    card = path.with_suffix(".json")
+    card.write_text(json.dumps({**json.loads(card.read_text()), **changes}))
+
+
+def test_round_trip(path):
+    state, card = load_weights(path, DetectorCard)
+    assert state.keys() == STATE.keys()
+    assert all(torch.equal(state[name], STATE[name]) for name in STATE)
+    assert card.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_saving_returns_the_card_that_is_written(tmp_path):
+    given = ClassifierCard(temperature=1.5, results={"valid": {"accuracy": 0.5}})
+    card = save_weights(tmp_path / "net.safetensors", STATE, given)
+    assert given.sha256 == ""
+    assert read_card(tmp_path / "net.json", ClassifierCard) == card
+    assert card.model_copy(update={"sha256": ""}) == given
+
+
+def test_half_precision_comes_back_as_float32(tmp_path):
+    half = {"a": STATE["a.weight"].half(), "n": torch.tensor(3)}
+    save_weights(tmp_path / "net.safetensors", half, DetectorCard())
+    state, _ = load_weights(tmp_path / "net.safetensors", DetectorCard)
+    assert state["a"].dtype == torch.float32
+    assert torch.equal(state["a"], half["a"].float())
+    assert state["n"].dtype == torch.int64
+
+
+def test_strided_tensors_are_saved(tmp_path):
+    state = {
+        "a": STATE["a.weight"].t(),
+        "b": torch.zeros(1, 3, 4, 4).to(memory_format=torch.channels_last),
+    }
+    save_weights(tmp_path / "net.safetensors", state, DetectorCard())
+    loaded, _ = load_weights(tmp_path / "net.safetensors", DetectorCard)
+    assert all(torch.equal(loaded[name], state[name]) for name in state)
+
+
+def test_wrong_hash(path):
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=r"net\.safetensors: its SHA-256 is not the one on the"):
+        load_weights(path, DetectorCard)
+
+
+def test_missing_file(path):
+    path.unlink()
+    with pytest.raises(WeightsError, match=r"net\.safetensors: can't be read \(No such file"):
+        load_weights(path, DetectorCard)
+
+
+def test_missing_card(path):
+    path.with_suffix(".json").unlink()
+    with pytest.raises(WeightsError, match=r"net\.json: can't be read \(No such.*--weights names"):
+        load_weights(path, DetectorCard)
+
+
+def test_card_of_another_kind(path):
+    with pytest.raises(WeightsError, match=r"net\.json: architecture: "):
+        load_weights(path, ClassifierCard)
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"speed": 3}, "speed"),
+        ({"channel_order": "GBR"}, "channel_order"),
+        ({"mean": [1, 2]}, "mean"),
+        ({"negative_slope": "steep"}, "negative_slope"),
+        ({"sha256": None}, "sha256"),
+    ],
+)
+def test_card_with_a_key_that_is_unknown_or_wrong(path, changes, what):
+    edit_card(path, **changes)
+    with pytest.raises(WeightsError, match=rf"net\.json: {what}"):
+        load_weights(path, DetectorCard)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "null", "\udcff"])
+def test_card_that_is_no_card(path, text):
+    path.with_suffix(".json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(WeightsError, match=r"net\.json: "):
+        load_weights(path, DetectorCard)
+
+
+def test_card_without_a_hash_fits_no_file(path):
+    edit_card(path, sha256="")
+    with pytest.raises(WeightsError, match="SHA-256"):
+        load_weights(path, DetectorCard)
+
+
+@pytest.mark.parametrize("length", [0, 4, 40, -5])
+def test_truncated_file_with_a_fitting_hash(path, length):
+    path.write_bytes(path.read_bytes()[:length])
+    edit_card(path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    with pytest.raises(WeightsError, match=r"net\.safetensors: not a safetensors file"):
+        load_weights(path, DetectorCard)
+
+
+def test_pickle_called_safetensors(path):
+    path.write_bytes(pickle.dumps({"a": 1}))
+    edit_card(path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    with pytest.raises(WeightsError, match="not a safetensors file"):
+        load_weights(path, DetectorCard)
+
+
+def test_failed_saving_leaves_the_old_weights(path, monkeypatch):
+    before = path.read_bytes()
+
+    def fail(*_args, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OutputError, match=r"net\.safetensors: can't be written \(No space left"):
+        save_weights(path, {"a": torch.ones(2)}, DetectorCard())
+    assert path.read_bytes() == before
+    assert sorted(p.name for p in path.parent.iterdir()) == ["net.json", "net.safetensors"]
+
+
+def test_card_tells_all_that_is_needed_to_feed_the_nets():
+    assert {"anchors", "strides", "negative_slope", "channel_order", "mean", "sha256"} <= set(
+        DetectorCard.model_fields
+    )
+    assert {"classes", "input_size", "mean", "std", "crop_scale", "temperature", "sha256"} <= set(
+        ClassifierCard.model_fields
+    )
+
+
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s, "epoch": 3}])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_bare_state_of_a_checkpoint(tmp_path, wrap, prefix):
+    torch.save(wrap({prefix + name: tensor for name, tensor in STATE.items()}), tmp_path / "a.pth")
+    state = load_state(tmp_path / "a.pth")
+    assert state.keys() == STATE.keys()
+    assert torch.equal(state["a.weight"], STATE["a.weight"])
+
+
+def test_bare_state_of_safetensors(tmp_path):
+    save_file(STATE, tmp_path / "a.safetensors")
+    assert torch.equal(load_state(tmp_path / "a.safetensors")["a.weight"], STATE["a.weight"])
+
+
+class Bomb:
+    """Leaves a mark when it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("save", ["torch", "old torch", "pickle"])
+def test_code_in_a_checkpoint_does_not_run(tmp_path, save):
+    mark, file = tmp_path / "mark", tmp_path / "a.pth"
+    content = {"a": torch.zeros(2), "b": Bomb(mark)}
+    if save == "pickle":
+        file.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, file, _use_new_zipfile_serialization=save == "torch")
+    with pytest.raises(WeightsError, match=r"a\.pth: damaged, or not a file of plain tensors"):
+        load_state(file)
+    assert not mark.exists()
+    torch.load(file, weights_only=False) if save != "pickle" else pickle.loads(file.read_bytes())
+    assert mark.exists(), "the bomb is a dud"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{}, {"a": 3}, [torch.zeros(1)], {"state_dict": 3}, {"state_dict": {}}, {1: torch.zeros(1)}, 7],
+)
+def test_file_without_named_tensors(tmp_path, content):
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match=r"a\.pth: holds no state dict of tensors"):
+        load_state(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("content", [b"", b"no weights\n" * 50, b"PK\x03\x04", b"\x80\x02}q\x00"])
+def test_file_that_is_no_checkpoint(tmp_path, suffix, content):
+    file = tmp_path / f"a{suffix}"
+    file.write_bytes(content)
+    with pytest.raises(WeightsError, match=rf"a\{suffix}: "):
+        load_state(file)
+
+
+def test_missing_checkpoint(tmp_path):
+    with pytest.raises(WeightsError, match=r"a\.pth: can't be read \(No such file"):
+        load_state(tmp_path / "a.pth")
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_random_damage_is_always_a_weights_error(tmp_path):
+    chance, file = random.Random(0), tmp_path / "a.pth"
+    torch.save(STATE, file)
+    good = file.read_bytes()
+    for _ in range(150):
+        bad = bytearray(good)
+        for _ in range(chance.randint(1, 8)):
+            bad[chance.randrange(len(bad))] = chance.randrange(256)
+        file.write_bytes(bad[: chance.choice([len(bad), len(bad), chance.randrange(len(bad))])])
+        with suppress(WeightsError):
+            load_state(file)
+
+
+def walk(kind):
+    for file in PIPELINE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, kind):
+                yield file.name, node
+
+
+def test_every_torch_load_is_restricted():
+    found = []
+    for file, node in walk(ast.Call):
+        if ast.unparse(node.func) in {"torch.load", "load_learner", "learn.load"}:
+            found.append(file)
+            options = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            assert options.get("weights_only") == "True", f"{file}:{node.lineno}"
+    assert set(found) == {"checkpoint.py", "weights.py"}
+
+
+def test_pickle_is_imported_for_its_error_alone():
+    for file, node in walk((ast.Import, ast.ImportFrom)):
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            names = [alias.name for alias in node.names]
+        bad = [n for n in names if n.split(".")[0] in {"pickle", "dill", "joblib", "cloudpickle"}]
+        assert bad in ([], ["pickle.UnpicklingError"]), f"{file}:{node.lineno}"

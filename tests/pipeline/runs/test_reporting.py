@@ -1,0 +1,109 @@
+"""What trainings tell: the same lines as ever, or one JSON object per line and nothing else."""
+
+import json
+import pickle
+import subprocess
+import sys
+import warnings
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+
+from data_prep.base.errors import UserError
+from pipeline.runs.log import JsonReporter, TextReporter, report_as
+
+
+def read(text):
+    """Every line is strict JSON."""
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    return [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
+
+
+def test_text_is_lines_on_standard_error_and_the_table_on_standard_output(capsys):
+    with report_as("text") as report:
+        report.say("step 3", "step", step=3)
+        report.finish("weights: a", "| table |", weights=Path("a"))
+    assert capsys.readouterr() == ("| table |\n", "step 3\nweights: a\n")
+
+
+def test_json_is_events_with_facts(capsys):
+    with report_as("json") as report:
+        report.say("hello")
+        report.say("step 3: loss 0.5", "step", step=np.int64(3), loss=np.float32(0.5), lr=1e-3)
+        report.finish("weights: a", "| table |", weights=Path("a"), by=[{"b": (1, None)}])
+    out, err = capsys.readouterr()
+    assert err == ""
+    events = read(out)
+    for event in events:
+        told = datetime.fromisoformat(event.pop("time"))
+        assert told.utcoffset() == timedelta(0)
+        assert abs((datetime.now(UTC) - told).total_seconds()) < 60
+    assert events == [
+        {"event": "note", "message": "hello"},
+        {"event": "step", "message": "step 3: loss 0.5", "step": 3, "loss": 0.5, "lr": 1e-3},
+        {"event": "result", "message": "weights: a", "weights": "a", "by": [{"b": [1, None]}]},
+    ]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), np.float64("-inf")])
+def test_numbers_that_json_does_not_know_are_null(capsys, number):
+    JsonReporter().say("diverged", "epoch", row={"loss": [number]})
+    assert read(capsys.readouterr().out)[0]["row"] == {"loss": [None]}
+
+
+def test_what_others_print_is_kept_out_and_warnings_are_events(capsys):
+    with report_as("json"):
+        print("a library speaks")  # noqa: T201
+        warnings.warn("odd\nnumbers", RuntimeWarning, stacklevel=1)
+    out, err = capsys.readouterr()
+    assert err == "a library speaks\n"
+    (event,) = read(out)
+    assert (event["event"], event["category"]) == ("warning", "RuntimeWarning")
+    assert event["message"] == "odd\nnumbers"
+
+
+def test_error_of_the_user_is_the_last_event_and_exit_code_2(capsys):
+    with pytest.raises(typer.Exit) as caught, report_as("json"):
+        raise UserError("Exception in `Keeper`:\n\ta.jpg: can't be read.")
+    assert caught.value.exit_code == 2
+    (event,) = read(capsys.readouterr().out)
+    assert (event["event"], event["message"]) == ("error", "a.jpg: can't be read.")
+
+
+def test_error_of_the_user_in_text(capsys):
+    with pytest.raises(typer.Exit) as caught, report_as("text"):
+        raise UserError("a.jpg: can't be read.")
+    assert caught.value.exit_code == 2
+    assert capsys.readouterr() == ("", "error: a.jpg: can't be read.\n")
+
+
+def test_other_errors_are_told_and_not_hidden(capsys):
+    with pytest.raises(ZeroDivisionError), report_as("json"):
+        print(1 / 0)  # noqa: T201
+    (event,) = read(capsys.readouterr().out)
+    assert event["message"] == "ZeroDivisionError: division by zero"
+
+
+@pytest.mark.parametrize("reporter", [TextReporter(), JsonReporter()])
+def test_reporters_reach_other_processes(reporter):
+    say = pickle.loads(pickle.dumps(reporter)).say
+    assert type(say.__self__) is type(reporter)
+
+
+def test_lines_of_several_processes_do_not_mix():
+    code = (
+        "import sys; from pipeline.reporting import JsonReporter; say = JsonReporter().say\n"
+        "for i in range(200): say('x' * 700, 'step', who=sys.argv[1], step=i)"
+    )
+    both = f'{sys.executable} -c "$0" a & {sys.executable} -c "$0" b & wait'
+    done = subprocess.run(["sh", "-c", both, code], capture_output=True, text=True, check=True)
+    events = read(done.stdout)
+    assert len(events) == 400
+    for who in "ab":
+        assert [event["step"] for event in events if event["who"] == who] == list(range(200))

@@ -1,0 +1,213 @@
+"""Listing and comparing run folders: whole ones, stopped ones, broken and foreign ones."""
+
+import json
+
+import pandas as pd
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.runs.comparison import print_table
+from pipeline.runs.folder import Run, start_run
+from pipeline.runs.listing import RunListError, compare_runs, list_runs, summarise_run
+from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe
+from tests.makers import hash_tree
+
+DATA = {"faces_sha256": "abc", "sources": ["set", "other"], "options": {"scale": 1.5}}
+ROWS = [
+    {"stage": 0, "epoch": 0, "lr": 1e-3, "train_loss": 1.0, "valid_loss": 0.5, "accuracy": 0.75,
+     "recall_score": 0.5},
+    {"stage": 0, "epoch": 1, "lr": 1e-3, "train_loss": 0.5, "valid_loss": 0.75, "accuracy": 0.625,
+     "recall_score": 0.625},
+]  # fmt: skip
+
+
+def finish(run: Run, rows, results, net="classifier"):
+    run.write_history(rows)
+    (run.folder / f"{net}.safetensors").write_bytes(b"weights")
+    (run.folder / f"{net}.json").write_text(json.dumps({"results": {"valid": results}}))
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """One of each state."""
+    folder = tmp_path / "runs"
+    results = {"all": {"accuracy": 0.8, "macro_recall": 0.7}}
+    finish(start_run(folder, ClassifierRecipe(name="first"), DATA), ROWS, results)
+    second = start_run(folder, ClassifierRecipe(name="second", lr=1e-3), DATA)
+    second.write_history(ROWS[:1])
+    (second.folder / "checkpoint.pt").write_bytes(b"")
+    start_run(folder, ClassifierRecipe(name="third"), DATA)
+    steps = [
+        {"step": 0, "set_face_ap50": 0.5, "other_face_ap50": 0.25},
+        {"step": 5, "loss": 2.0, "set_face_ap50": 0.75, "other_face_ap50": 0.5},
+    ]
+    finish(start_run(folder, DetectorRecipe(), DATA), steps, steps[1], "detector")
+    (folder / "notes").mkdir()
+    (folder / "file.txt").write_text("")
+    return folder
+
+
+def call(*arguments):
+    result = CliRunner().invoke(app, ["runs", *map(str, arguments)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_each_state_is_told(runs):
+    told = [(run.name, run.state, run.kind, run.rows) for run in list_runs(runs)]
+    assert told == [
+        ("001-first", "finished", "classifier", 2),
+        ("002-second", "can be resumed", "classifier", 1),
+        ("003-third", "begun", "classifier", 0),
+        ("004-detector", "finished", "detector", 2),
+        ("notes", "not a run", "", 0),
+    ]
+
+
+def test_ensemble_under_way_can_be_resumed(tmp_path):
+    run = start_run(tmp_path, ClassifierRecipe(name="three", members=3), DATA)
+    (run.folder / "members").mkdir()
+    assert [one.state for one in list_runs(tmp_path)] == ["can be resumed"]
+    finish(run, [{"member": 0, **row} for row in ROWS], {"all": {"accuracy": 0.8}})
+    (one,) = list_runs(tmp_path)
+    assert one.state == "finished"
+    assert "member" not in one.best
+
+
+def test_best_figures(runs):
+    first, *_, detector, _ = list_runs(runs)
+    assert first.best == {
+        "train_loss": 0.5, "valid_loss": 0.5, "accuracy": 0.75, "recall_score": 0.625,
+    }  # fmt: skip
+    assert detector.best["face_ap50"] == 0.625
+    assert first.data == "set, other"
+
+
+SPOILS = {
+    "recipe.toml": [b"name = ", b"\xff\xfe"],
+    "run.json": [b"", b"[]", b'{"data": 3}', b'{"data": {"sources": 3}}', b'{"data": {}}'],
+    "history.csv": [b"", b"a,b\n1,2\n1,2,3\n", b'"\x00'],
+    "classifier.json": [b"{", b"[1]", b'{"results": 3}', b'{"results": {"valid": [1]}}'],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [(name, some) for name, all_ in SPOILS.items() for some in all_]
+)
+def test_broken_folder_is_listed_as_such(runs, name, content):
+    (runs / "001-first" / name).write_bytes(content)
+    summary = summarise_run(runs / "001-first")
+    assert summary.state == "broken"
+    assert f"001-first/{name}: can't be read (" in summary.problem
+    result = call(runs)
+    assert result.exit_code == 0
+    assert "001-first\tbroken" in result.stdout
+    assert "002-second\tcan be resumed" in result.stdout
+    assert f"{name}: can't be read" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["recipe.toml", "run.json"])
+def test_lost_file(runs, name):
+    (runs / "001-first" / name).unlink()
+    assert summarise_run(runs / "001-first").state == "broken"
+
+
+def test_comparison_shows_what_differs_and_nothing_else(runs):
+    table = compare_runs([runs / "001-first", runs / "002-second"])
+    assert list(table.columns) == ["001-first", "002-second"]
+    assert table.loc["recipe.lr"].tolist() == ["find", 1e-3]
+    assert table.loc["recipe.name"].tolist() == ["first", "second"]
+    assert "recipe.seed" not in table.index
+    assert "data.faces_sha256" not in table.index
+    assert table.loc["best accuracy"].tolist() == [0.75, 0.75]
+    assert table.loc["valid.all.macro_recall"].tolist() == [0.7, ""]
+
+
+def test_other_data_and_code_are_told(runs):
+    path = runs / "002-second" / "run.json"
+    about = json.loads(path.read_text())
+    about["data"]["faces_sha256"] = "xyz"
+    about["code_sha256"] = "other"
+    about["versions"]["torch"] = "0.1"
+    path.write_text(json.dumps(about))
+    table = compare_runs([runs / "001-first", runs / "002-second"])
+    assert table.loc["data.faces_sha256"].tolist() == ["abc", "xyz"]
+    assert table.loc["code_sha256", "002-second"] == "other"
+    assert table.loc["versions.torch", "002-second"] == "0.1"
+    assert "versions.numpy" not in table.index
+
+
+def test_runs_of_one_name_are_told_apart(runs, tmp_path):
+    finish(start_run(tmp_path / "b", ClassifierRecipe(name="first"), DATA), ROWS, {})
+    both = [runs / "001-first", tmp_path / "b" / "001-first"]
+    assert list(compare_runs(both).columns) == [str(folder) for folder in both]
+
+
+def test_what_cannot_be_compared(runs):
+    with pytest.raises(RunListError, match="two runs or more"):
+        compare_runs([runs / "001-first"])
+    with pytest.raises(RunListError, match=r"notes/recipe\.toml: can't be read \(No such file"):
+        compare_runs([runs / "001-first", runs / "notes"])
+
+
+def test_list_as_lines_with_tabs(runs):
+    lines = [line.split("\t") for line in call(runs).stdout.splitlines()]
+    assert lines[0][:3] == ["run", "state", "kind"]
+    assert len(lines) == 6
+    assert {len(line) for line in lines} == {10}
+    assert lines[1][6:] == ["2", "0.75", "0.625", ""]
+    assert lines[4][6:] == ["2", "", "", "0.625"]
+
+
+def test_table_on_a_terminal_shows_names_as_they_are(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    print_table(["run", "[b]data"], [["[red]001", "[96, 128]"]])
+    shown = capsys.readouterr().out
+    assert "│ [red]001 │ [96, 128] │" in shown
+    assert "[b]data" in shown
+
+
+def test_list_as_json(runs):
+    told = json.loads(call(runs, "--json").stdout)
+    assert [run["state"] for run in told][:2] == ["finished", "can be resumed"]
+    assert told[0]["best"]["accuracy"] == 0.75
+    assert pd.Timestamp(told[0]["date"]).tzinfo is not None
+
+
+def test_comparison_with_plot_changes_no_run(runs, tmp_path):
+    before = hash_tree(runs)
+    folders = (runs / "001-first", runs / "002-second", runs / "004-detector")
+    result = call("--compare", *folders, "--plot", tmp_path / "curves.png")
+    assert result.exit_code == 0
+    assert "recipe.lr\tfind\t0.001\t0.001" in result.stdout
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert min(picture.size) > 300
+    assert hash_tree(runs) == before
+    assert (
+        json.loads(call("--compare", *folders, "--json").stdout)["recipe.lr"]["001-first"] == "find"
+    )
+
+
+def test_what_is_refused(runs, tmp_path):
+    for arguments, words in (
+        ((tmp_path / "none",), "can't be listed"),
+        ((runs, runs), "are for --compare"),
+        ((runs, "--plot", "a.png"), "are for --compare"),
+        (("--compare", runs / "001-first", tmp_path), "recipe.toml: can't be read"),
+        (
+            ("--compare", *[runs / "003-third"] * 2, "--plot", tmp_path / "a.png"),
+            "history to draw",
+        ),
+    ):
+        result = call(*arguments)
+        assert result.exit_code == 2
+        assert result.stderr.splitlines()[-1].startswith("error: ")
+        assert words in result.stderr
+
+
+def test_empty_folder(tmp_path):
+    assert len(call(tmp_path).stdout.splitlines()) == 1

@@ -1,0 +1,157 @@
+"""Run folders."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from data_prep.base.files import OutputError, sha256_of
+from pipeline.runs import folder as runs
+from pipeline.runs.folder import (
+    PreparedError,
+    Run,
+    hash_code,
+    identify_data,
+    name_weights,
+    open_run,
+    resume_run,
+    start_run,
+)
+from pipeline.runs.recipe import ClassifierRecipe, load_recipe
+
+RECIPE = ClassifierRecipe(name="first try", seed=5)
+DATA = {"faces_sha256": "abc", "sources": ["a"]}
+
+
+def test_folders_are_numbered_on(tmp_path):
+    names = [start_run(tmp_path / "runs", RECIPE, DATA).folder.name for _ in range(2)]
+    assert names == ["001-first-try", "002-first-try"]
+    (tmp_path / "runs" / "041-other").mkdir()
+    (tmp_path / "runs" / "notes").mkdir()
+    assert start_run(tmp_path / "runs", RECIPE, DATA).folder.name == "042-first-try"
+
+
+@pytest.mark.parametrize("name", ["../../escape", "a/b", "naïve 口罩", ""])
+def test_names_stay_in_the_folder(tmp_path, name):
+    run = start_run(tmp_path / "runs", RECIPE.model_copy(update={"name": name}), DATA)
+    assert run.folder.parent == tmp_path / "runs"
+
+
+def test_new_run_holds_what_is_needed_to_repeat_it(tmp_path):
+    run = start_run(tmp_path, RECIPE, DATA)
+    assert load_recipe(run.folder / "recipe.toml", ClassifierRecipe) == RECIPE
+    about = json.loads((run.folder / "run.json").read_text())
+    assert about["data"] == DATA
+    assert about["recipe"]["seed"] == 5
+    assert about["code_sha256"] == hash_code()
+    assert {"fastai", "torch", "torchvision", "numpy"} <= set(about["versions"])
+
+
+def test_unwritable_runs_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"file/001-first-try: can't be made"):
+        start_run(tmp_path / "file", RECIPE, DATA)
+
+
+def test_open_run_starts_or_resumes(tmp_path):
+    run = open_run(None, tmp_path, RECIPE, DATA)
+    assert open_run(run.folder, tmp_path, RECIPE, DATA) == run
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_resuming_a_folder_that_is_no_run(tmp_path):
+    with pytest.raises(PreparedError, match="--resume takes a run folder"):
+        resume_run(tmp_path, DATA)
+
+
+def test_resuming_a_finished_training_would_overwrite_it(tmp_path):
+    run = start_run(tmp_path, RECIPE, DATA)
+    (run.folder / "classifier.safetensors").write_bytes(b"weights")
+    assert resume_run(run.folder, DATA) == run, "killed before the card"
+    (run.folder / "classifier.json").write_text("{}")
+    with pytest.raises(PreparedError, match="this training is done"):
+        resume_run(run.folder, DATA)
+    (run.folder / "checkpoint.pt").write_bytes(b"killed between the two")
+    assert resume_run(run.folder, DATA) == run
+
+
+def test_resuming_on_other_data_would_leak(tmp_path):
+    run = start_run(tmp_path, RECIPE, DATA)
+    with pytest.raises(PreparedError, match="begun on another prepared folder"):
+        resume_run(run.folder, {**DATA, "faces_sha256": "xyz"})
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"recipe": 1}', None])
+def test_resuming_without_a_record_of_the_data(tmp_path, text):
+    run = start_run(tmp_path, RECIPE, DATA)
+    about = run.folder / "run.json"
+    about.unlink() if text is None else about.write_text(text)
+    with pytest.raises(PreparedError, match=r"run\.json: can't be read"):
+        resume_run(run.folder, DATA)
+
+
+def test_history_is_a_table(tmp_path):
+    rows = [{"epoch": 0, "loss": 0.12345678}, {"epoch": 1, "loss": 2.0, "more": 1.0}]
+    Run(tmp_path, DATA).write_history(rows)
+    table = pd.read_csv(tmp_path / "history.csv")
+    assert list(table.columns) == ["epoch", "loss", "more"]
+    assert table["loss"].tolist() == [0.123457, 2.0]
+
+
+def test_data_of_a_prepared_folder(prepared):
+    data, roots = identify_data(prepared)
+    assert data["faces_sha256"] == sha256_of(prepared / "faces.csv")
+    assert data["sources"] == ["set"]
+    assert data["options"]["scale"] == 1.5
+    assert roots == {"set": prepared.parent / "set"}
+
+
+def kill_the_build(folder):
+    (folder / "manifest.json").write_text('{"format": 2, "inputs": null}')
+
+
+def lose_the_table(folder):
+    (folder / "faces.csv").unlink()
+
+
+def lose_the_manifest(folder):
+    (folder / "manifest.json").unlink()
+
+
+def spoil_the_manifest(folder):
+    (folder / "manifest.json").write_text("[]")
+
+
+@pytest.mark.parametrize(
+    "spoil", [kill_the_build, lose_the_table, lose_the_manifest, spoil_the_manifest]
+)
+def test_folder_that_is_not_whole(prepared, tmp_path, spoil):
+    copy = tmp_path / "copy"
+    shutil.copytree(prepared, copy, ignore=shutil.ignore_patterns("crops"))
+    spoil(copy)
+    with pytest.raises(PreparedError, match=r"copy: not a prepared folder; make it with: python"):
+        identify_data(copy)
+
+
+def test_code_hash_changes_with_the_code(tmp_path, monkeypatch):
+    (tmp_path / "pipeline").mkdir()
+    monkeypatch.setattr(runs, "__file__", str(tmp_path / "pipeline" / "runs.py"))
+    hashes = [hash_code()]
+    for name, text in (("a.py", "1"), ("a.py", "2"), ("b.py", "2")):
+        (tmp_path / "pipeline" / name).write_text(text)
+        hashes.append(hash_code())
+    (tmp_path / "pipeline" / "notes.txt").write_text("not code")
+    assert len(set(hashes)) == 4
+    assert hash_code() == hashes[-1]
+
+
+def test_weights_are_named_by_what_they_hold(tmp_path):
+    path = tmp_path / "teacher.safetensors"
+    path.write_bytes(b"weights")
+    named = f"teacher.safetensors, sha256 {sha256_of(path)}"
+    assert name_weights(str(path)) == named
+    assert name_weights("detector").startswith("detector, sha256 ")
+    assert name_weights("imagenet") == "imagenet"
+    recipe = RECIPE.model_copy(update={"teachers": [str(path)]})
+    assert Run(tmp_path, DATA).describe_training(recipe)["recipe"]["teachers"] == [named]

@@ -1,0 +1,194 @@
+"""What trackers are told in whole trainings, and that they are asked for."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.runs.folder import start_run
+from pipeline.runs.recipe import ClassifierRecipe
+from pipeline.runs.tracking import TrackerError, check_trackers, describe_run, open_trackers
+from pipeline.training import classifier as training
+from tests.pipeline.makers import make_net
+from tests.pipeline.runs.fakes import FakeMlflow, FakeTrackio, FakeWandb
+
+SMALL = [
+    "--recipe", "suspects", "--set", "sizes=[32,48]", "--set", "epochs=[2,1]", "--set",
+    "batch_size=12", "--set", "init='random'", "--device", "cpu",
+]  # fmt: skip
+STEPS = 3
+"""36 training faces in batches of 12."""
+
+DATA = {"faces_sha256": "abc", "sources": ["a"]}
+
+
+@pytest.fixture
+def fakes(monkeypatch):
+    made = {"wandb": FakeWandb(), "trackio": FakeTrackio(), "mlflow": FakeMlflow()}
+    for name, module in made.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.delitem(sys.modules, "fastai.callback.wandb", raising=False)
+    monkeypatch.delitem(sys.modules, "pipeline.runs.wandb_callback", raising=False)
+    return made
+
+
+def call(*arguments):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def texts_in(value):
+    """All texts in nested records."""
+    if isinstance(value, dict):
+        return [text for item in value.items() for text in texts_in(list(item))]
+    if isinstance(value, (list, tuple)):
+        return [text for item in value for text in texts_in(item)]
+    return [str(value)]
+
+
+@pytest.mark.usefixtures("without_plots")
+def test_all_are_told_a_classifiers_epochs_and_nothing_else(prepared, tmp_path, fakes):
+    options = [text for name in (*fakes, "wandb") for text in ("--track", name)]
+    result = call("train", prepared, "-o", tmp_path / "runs", *SMALL, *options)
+    assert result.exit_code == 0
+    history = pd.read_csv(tmp_path / "runs" / "001-suspects" / "history.csv")
+    for fake in (fakes["trackio"], fakes["mlflow"]):
+        *epochs, (last, figures) = fake.rows
+        assert [step for step, _ in epochs] == [STEPS, 2 * STEPS, 3 * STEPS]
+        assert last == 3 * STEPS
+        for (_, told), row in zip(epochs, history.to_dict("records"), strict=True):
+            for name in ("train_loss", "valid_loss", "accuracy", "recall_score"):
+                assert told[name] == pytest.approx(row[name], rel=1e-4)
+        assert set(figures) >= {"valid/accuracy", "valid/macro_recall"}
+        assert fake.finished == 1
+    wandb = fakes["wandb"]
+    assert len(wandb.inits) == 1, "asked for twice, opened once"
+    assert wandb.finished == 1
+    settings = wandb.inits[0]["settings"]
+    assert (settings["host"], settings["console"], settings["x_disable_meta"]) == ("-", "off", True)
+    told = [row["valid_loss"] for _, row in wandb.rows if "valid_loss" in row]
+    assert told == pytest.approx(history["valid_loss"].tolist(), rel=1e-4)
+    assert len([row for _, row in wandb.rows if "raw_loss" in row]) == 3 * STEPS
+    assert "valid/accuracy" in wandb.rows[-1][1]
+    sent = [wandb.told, wandb.rows, fakes["mlflow"].params, fakes["mlflow"].runs]
+    sent += [fakes["mlflow"].rows, fakes["trackio"].inits, fakes["trackio"].rows]
+    assert not [text for text in texts_in(sent) if str(tmp_path) in text or str(Path.cwd()) in text]
+
+
+def test_a_detectors_steps(prepared, tmp_path, fakes):
+    save_file(make_net().state_dict(), tmp_path / "start.safetensors")
+    options = ["--start", tmp_path / "start.safetensors", "--track", "mlflow", "--device", "cpu"]
+    for change in ("steps=2", "input_size=64", "batch_size=2", "validate_every=1"):
+        options += ["--set", change]
+    assert call("train-detector", prepared, "-o", tmp_path / "runs", *options).exit_code == 0
+    rows = fakes["mlflow"].rows
+    assert [step for step, _ in rows] == [0, 1, 2]
+    assert all("set_face_ap50" in told for _, told in rows)
+    assert fakes["mlflow"].params["recipe.steps"] == 2
+    assert fakes["mlflow"].finished == 1
+
+
+@pytest.mark.usefixtures("without_plots")
+def test_steps_go_on_where_a_run_was_stopped(prepared, tmp_path, fakes, monkeypatch):
+    def kill(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "plot_curves", kill)
+        assert call("train", prepared, "-o", tmp_path, *SMALL).exit_code != 0
+    folder = tmp_path / "001-suspects"
+    options = ["--resume", folder, "--track", "trackio", "--track", "wandb", "--device", "cpu"]
+    assert call("train", prepared, "-o", tmp_path, *options).exit_code == 0
+    assert [step for step, _ in fakes["trackio"].rows] == [3 * STEPS, 3 * STEPS]
+    epochs = [row for _, row in fakes["wandb"].rows if "valid_loss" in row]
+    assert len(epochs) == 1
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "wandb", "trackio", "mlflow"])
+def test_what_is_not_installed_is_named_before_anything_is_made(
+    prepared, tmp_path, monkeypatch, name
+):
+    monkeypatch.setitem(sys.modules, name, None)
+    result = call("train", prepared, "-o", tmp_path / "runs", "--track", name)
+    assert result.exit_code == 2
+    last = f"error: --track {name}: {name} is not installed; get it with: pip install {name}"
+    assert result.stderr.splitlines()[-1] == last
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(TrackerError):
+        check_trackers([name])
+
+
+def test_unknown_tracker(prepared, tmp_path):
+    assert call("train", prepared, "-o", tmp_path / "runs", "--track", "paper").exit_code == 2
+    assert not (tmp_path / "runs").exists()
+
+
+def test_wandb_that_is_not_logged_in(tmp_path, fakes, monkeypatch):
+    def refuse(**_):
+        raise FakeWandb.Error("api_key not configured\nmore")
+
+    monkeypatch.setattr(fakes["wandb"], "init", refuse)
+    run = start_run(tmp_path, ClassifierRecipe(), DATA)
+    with (
+        pytest.raises(TrackerError, match=r"api_key not configured \(log in with"),
+        open_trackers(["wandb"], run, ClassifierRecipe()),
+    ):
+        pass
+
+
+def test_closed_when_the_training_fails(tmp_path, fakes):
+    run = start_run(tmp_path, ClassifierRecipe(), DATA)
+    with pytest.raises(ZeroDivisionError), open_trackers(list(fakes), run, ClassifierRecipe()):
+        raise ZeroDivisionError
+    assert [fake.finished for fake in fakes.values()] == [1, 1, 1]
+
+
+def test_parameters_name_weights_by_their_hash(tmp_path):
+    weights = tmp_path / "secret" / "start.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"weights")
+    recipe = ClassifierRecipe(init=str(weights), lr=1e-3)
+    told = describe_run(start_run(tmp_path, recipe, DATA), recipe)
+    assert told["recipe.lr"] == 1e-3
+    assert told["recipe.sizes"] == "[128, 224]"
+    assert told["faces_sha256"] == "abc"
+    assert len(told["code_sha256"]) == 64
+    assert told["recipe.init"].startswith("start.safetensors, sha256 ")
+    assert not any("secret" in str(value) for value in told.values())
+
+
+def test_nothing_is_loaded_unless_asked_for():
+    code = (
+        "import sys, pipeline.train_classifier, pipeline.train_detector, pipeline.cli\n"
+        "names = ('tensorboard', 'wandb', 'trackio', 'mlflow', 'fastai.callback.wandb')\n"
+        "print([name for name in names if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.usefixtures("without_plots")
+def test_tensorboard_for_real(prepared, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    result = call("train", prepared, "-o", tmp_path, *SMALL, "--track", "tensorboard")
+    assert result.exit_code == 0
+    folder = tmp_path / "001-suspects"
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    assert not events.Tags()["images"]
+    assert not events.Tags()["graph"]
+    told = events.Scalars("valid_loss")
+    assert [event.step for event in told] == [STEPS, 2 * STEPS, 3 * STEPS]
+    history = pd.read_csv(folder / "history.csv")
+    assert [event.value for event in told] == pytest.approx(history["valid_loss"], rel=1e-4)
+    assert max(event.step for event in events.Scalars("train_loss")) == 3 * STEPS
+    assert events.Scalars("valid/accuracy")[0].step == 3 * STEPS

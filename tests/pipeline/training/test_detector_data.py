@@ -1,0 +1,325 @@
+"""Training windows: boxes stay on what they marked, and chance repeats itself."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from data_prep.base.labels import CLASSES
+from data_prep.base.tables import read_faces
+from pipeline.runs.recipe import DetectorRecipe
+from pipeline.training.detector_data import (
+    Scene,
+    WindowDataset,
+    collate_windows,
+    collect_scenes,
+    cut_window,
+    recolour,
+)
+from pipeline.training.detector_loss import IGNORED
+from tests.makers import make_photo
+from tests.pipeline.makers import save_photo
+
+SIDE = 128
+RECIPE = DetectorRecipe(input_size=SIDE, longest=(100.0, 400.0), batch_size=2, steps=50)
+FACES = np.array([1])
+COLOURS = [(250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0)]
+BOXES = np.array(
+    [(10, 10, 60, 50), (90, 20, 130, 70), (20, 70, 70, 110), (100, 80, 150, 118)], np.float32
+)
+
+
+def paint():
+    """160 × 120, black, a rectangle in its own colour for every box."""
+    pixels = np.zeros((120, 160, 3), np.uint8)
+    for box, colour in zip(BOXES.astype(int), COLOURS, strict=True):
+        pixels[box[1] : box[3], box[0] : box[2]] = colour
+    return pixels
+
+
+def assert_on_its_colour(window, box):
+    """Inside the box is one of the colours, and it ends with the box; a pixel of blur is free."""
+    x0, y0, x1, y1 = (round(float(value)) for value in box)
+    inside = window[y0 + 2 : y1 - 2, x0 + 2 : x1 - 2].reshape(-1, 3).astype(int)
+    if not len(inside):
+        return None
+    colour = inside[len(inside) // 2]
+    assert tuple(colour) in COLOURS
+    assert np.abs(inside - colour).max() <= 1
+    for outside in (
+        window[y0 + 2 : y1 - 2, x0 - 3] if x0 > 3 else None,
+        window[y0 + 2 : y1 - 2, x1 + 2] if x1 < SIDE - 3 else None,
+        window[y0 - 3, x0 + 2 : x1 - 2] if y0 > 3 else None,
+        window[y1 + 2, x0 + 2 : x1 - 2] if y1 < SIDE - 3 else None,
+    ):
+        if outside is not None:
+            assert np.abs(outside.astype(int) - colour).max(axis=1).min() > 60
+    return tuple(colour)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_boxes_stay_on_their_faces(seed):
+    window, boxes, _ = cut_window(paint(), BOXES, RECIPE, np.random.default_rng(seed))
+    assert window.shape == (SIDE, SIDE, 3)
+    assert len(boxes) >= 1
+    for box in boxes:
+        assert_on_its_colour(window, box)
+
+
+def test_boxes_are_as_exact_as_the_pixels():
+    """Edges of an enlarged rectangle lie within a quarter of a pixel of the moved box."""
+    recipe = RECIPE.model_copy(update={"longest": (320.0, 320.0)})
+    pixels = np.zeros((120, 160, 3), np.uint8)
+    pixels[40:80, 60:100] = 200
+    box = np.array([[60, 40, 100, 80]], np.float32)
+    for seed in range(20):
+        window, moved, _ = cut_window(pixels, box, recipe, np.random.default_rng(seed))
+        x0, y0, x1, y1 = moved[0]
+        if x0 > 0 and x1 < SIDE and y0 > 0 and y1 < SIDE:
+            shares = window[:, :, 0].astype(float) / 200
+            assert shares.max(axis=0).sum() == pytest.approx(x1 - x0, abs=0.6)
+            xs = np.arange(SIDE) + 0.5
+            middle = (shares.sum(axis=0) * xs).sum() / shares.sum()
+            assert middle == pytest.approx((x0 + x1) / 2, abs=0.25)
+            break
+    else:
+        pytest.fail("no window held the whole face")
+
+
+def test_boxes_whose_centre_is_outside_are_left_out_and_others_clipped():
+    recipe = RECIPE.model_copy(update={"longest": (600.0, 600.0)})
+    partly = 0
+    for seed in range(40):
+        _, boxes, _ = cut_window(paint(), BOXES, recipe, np.random.default_rng(seed))
+        assert (boxes >= 0).all()
+        assert (boxes <= SIDE).all()
+        full = (BOXES[:, 2:] - BOXES[:, :2]).max() * 600 / 160
+        # Half a face lies inside at least, since its centre does.
+        sides = boxes[:, 2:] - boxes[:, :2]
+        assert (sides > 0.5 * 38 * 600 / 160 - 1).all()
+        partly += int((sides < full - 1).any())
+    assert partly
+
+
+def test_window_holds_the_face_it_was_cut_around():
+    recipe = RECIPE.model_copy(update={"longest": (900.0, 900.0)})
+    for seed in range(40):
+        _, boxes, _ = cut_window(paint(), BOXES, recipe, np.random.default_rng(seed))
+        assert len(boxes) >= 1
+
+
+def test_photo_smaller_than_the_window_lies_on_grey():
+    recipe = RECIPE.model_copy(update={"longest": (64.0, 64.0)})
+    window, boxes, _ = cut_window(paint(), BOXES, recipe, np.random.default_rng(0))
+    grey = (window == 114).all(axis=2)
+    assert grey.mean() == pytest.approx(1 - 64 * 48 / SIDE**2, abs=0.03)
+    assert len(boxes) == len(BOXES)
+
+
+def test_photo_without_faces_gives_a_window_without_boxes():
+    window, boxes, _ = cut_window(
+        paint(), np.zeros((0, 4), np.float32), RECIPE, np.random.default_rng(0)
+    )
+    assert window.shape == (SIDE, SIDE, 3)
+    assert boxes.shape == (0, 4)
+
+
+def test_sizes_spread_over_the_range():
+    factors = []
+    for seed in range(200):
+        _, boxes, _ = cut_window(paint(), BOXES[:1], RECIPE, np.random.default_rng(seed))
+        width = boxes[0, 2] - boxes[0, 0]
+        if boxes[0, 0] > 0 and boxes[0, 2] < SIDE:
+            factors.append(160 * width / 50)
+    assert min(factors) >= 99
+    assert max(factors) <= 401
+    assert min(factors) < 130
+    assert max(factors) > 250
+
+
+def test_recolouring_changes_colours_not_places():
+    pixels = paint()
+    rng = np.random.default_rng(0)
+    changed = [recolour(pixels, rng) for _ in range(60)]
+    assert all(one.shape == pixels.shape and one.dtype == np.uint8 for one in changed)
+    for one in changed:
+        for box in BOXES.astype(int):
+            inside = one[box[1] : box[3], box[0] : box[2]]
+            assert (inside == inside[0, 0]).all()
+    greys = [(np.ptp(one, axis=2) == 0).all() for one in changed]
+    assert 0 < sum(greys) < 12
+    assert len({one.tobytes() for one in changed}) > 45
+
+
+@pytest.fixture
+def scenes(tmp_path):
+    scenes = []
+    for number in range(5):
+        make_photo(tmp_path / f"{number}.png", seed=number)
+        box = np.array([[20, 15, 60, 55]], np.float32)
+        scenes.append(Scene("ab"[number % 2], tmp_path / f"{number}.png", (120, 90), box, FACES))
+    return scenes
+
+
+def test_items_repeat_by_index(scenes):
+    ours, theirs = WindowDataset(scenes, RECIPE), WindowDataset(scenes, RECIPE)
+    for index in (7, 0, 12):
+        for one, other in zip(ours[index][:2], theirs[index][:2], strict=True):
+            assert torch.equal(one, other)
+
+
+def test_laps_differ(scenes):
+    dataset = WindowDataset(scenes, RECIPE)
+    windows = {dataset[index][0].numpy().tobytes() for index in range(15)}
+    assert len(windows) == 15
+
+
+def test_every_lap_holds_every_photo_in_another_order(scenes, monkeypatch):
+    seen = []
+    real = cut_window
+
+    def spy(pixels, *rest):
+        seen.append(pixels.tobytes())
+        return real(pixels, *rest)
+
+    monkeypatch.setattr("pipeline.training.detector_data.cut_window", spy)
+    dataset = WindowDataset(scenes, RECIPE)
+    for index in range(20):
+        dataset[index]
+    laps = [seen[start : start + 5] for start in range(0, 20, 5)]
+    assert all(set(lap) == set(laps[0]) and len(set(lap)) == 5 for lap in laps)
+    assert len({tuple(lap) for lap in laps}) > 1
+
+
+def test_another_seed_gives_other_windows(scenes):
+    other = RECIPE.model_copy(update={"seed": 1})
+    assert not torch.equal(WindowDataset(scenes, RECIPE)[0][0], WindowDataset(scenes, other)[0][0])
+
+
+def test_number_of_items_is_that_of_the_recipe(scenes):
+    assert len(WindowDataset(scenes, RECIPE)) == 100
+
+
+def test_items_keep_boxes_on_their_faces_when_flipped(tmp_path, monkeypatch):
+    """Left halves are red, right halves blue: a flip shows in the colours."""
+    monkeypatch.setattr("pipeline.training.detector_data.recolour", lambda window, _: window)
+    pixels = np.zeros((120, 160, 3), np.uint8)
+    pixels[40:80, 50:75] = (250, 0, 0)
+    pixels[40:80, 75:100] = (0, 0, 250)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    scene = Scene(
+        "a", tmp_path / "a.png", (160, 120), np.array([[50, 40, 100, 80]], np.float32), FACES
+    )
+    recipe = RECIPE.model_copy(update={"longest": (160.0, 160.0)})
+    dataset = WindowDataset([scene], recipe)
+    flips = 0
+    for index in range(20):
+        window, boxes, *_ = dataset[index]
+        assert window.shape == (3, SIDE, SIDE)
+        assert window.dtype == torch.uint8
+        x0, y0, x1, y1 = (round(float(value)) for value in boxes[0])
+        left = window[:, y0 + 2 : y1 - 2, x0 + 2]
+        right = window[:, y0 + 2 : y1 - 2, x1 - 3]
+        if x0 <= 0 or x1 >= SIDE or y1 - y0 < 8:
+            continue
+        flipped = bool(left[2].float().mean() > 200)
+        flips += flipped
+        red, blue = (right, left) if flipped else (left, right)
+        assert red[0].float().mean() > 200
+        assert blue[2].float().mean() > 200
+    assert 0 < flips < 20
+
+
+def test_windows_of_score_only_sources_are_marked(scenes):
+    recipe = RECIPE.model_copy(update={"score_only": ["b"]})
+    marks = [WindowDataset(scenes, recipe)[index][3] for index in range(5)]
+    assert sorted(marks) == [False] * 3 + [True] * 2
+    assert not any(WindowDataset(scenes, RECIPE)[index][3] for index in range(5))
+
+
+def test_collated_windows():
+    items = [(torch.zeros(3, 8, 8), torch.zeros(n, 4), torch.arange(n), n == 2) for n in (0, 2)]
+    windows, boxes, classes, score_only = collate_windows(items)
+    assert windows.shape == (2, 3, 8, 8)
+    assert score_only.tolist() == [False, True]
+    assert [len(one) for one in boxes] == [0, 2]
+    assert [one.tolist() for one in classes] == [[], [0, 1]]
+
+
+def test_scenes_of_a_prepared_folder(prepared):
+    faces = read_faces(prepared)
+    root = prepared.parent / "set"
+    scenes = collect_scenes(faces, {"set": root}, RECIPE)
+    assert [scene.path for scene in scenes] == sorted((root / "images").glob("*.jpg"))
+    assert sum(len(scene.boxes) for scene in scenes) == len(faces)
+    first = faces[faces["image"] == "images/000.jpg"]
+    assert scenes[0].size == (120, 90)
+    assert scenes[0].boxes.dtype == np.float32
+    assert scenes[0].boxes.tolist() == first[["xmin", "ymin", "xmax", "ymax"]].to_numpy().tolist()
+
+
+@pytest.mark.parametrize(
+    ("incorrect", "expected"),
+    [("own", [1, 2, 3]), ("without_mask", [1, 2, 2]), ("exclude", [1, 2, IGNORED])],
+)
+def test_classes_of_faces_as_the_recipe_counts_them(prepared, incorrect, expected):
+    faces = read_faces(prepared)
+    roots = {"set": prepared.parent / "set"}
+    labels = faces[faces["image"] == "images/000.jpg"]["label"]
+    for classify in (True, False):
+        recipe = RECIPE.model_copy(update={"classify": classify, "incorrect": incorrect})
+        found = dict(zip(labels, collect_scenes(faces, roots, recipe)[0].classes, strict=True))
+        assert [found[name] for name in CLASSES] == (expected if classify else [1, 1, 1])
+
+
+def test_windows_keep_the_classes_of_the_faces_in_them(tmp_path):
+    """The colour under every box tells which face it is, whatever was cut off."""
+    Image.fromarray(paint()).save(tmp_path / "a.png")
+    scene = Scene("a", tmp_path / "a.png", (160, 120), BOXES, np.arange(1, 5))
+    dataset = WindowDataset([scene], RECIPE)
+    seen = set()
+    for index in range(30):
+        rng = np.random.default_rng((RECIPE.seed, index, 1))
+        window, boxes, _ = cut_window(paint(), BOXES, RECIPE, rng)
+        colours = [assert_on_its_colour(window, box) for box in boxes]
+        for colour, number in zip(colours, dataset[index][2].tolist(), strict=True):
+            assert colour is None or COLOURS.index(colour) == number - 1
+        seen.add(len(colours))
+    assert len(seen) > 1
+
+
+def test_photos_of_one_name_in_two_sources_are_two_scenes(tmp_path):
+    row = {
+        "label": "with_mask",
+        "image": "a.jpg",
+        "width": 120,
+        "height": 90,
+        "xmin": 1,
+        "ymin": 2,
+        "xmax": 9,
+        "ymax": 8,
+    }
+    faces = pd.DataFrame([{**row, "source": name} for name in ("two", "one")])
+    scenes = collect_scenes(faces, {name: tmp_path / name for name in ("one", "two")}, RECIPE)
+    assert [scene.path for scene in scenes] == [tmp_path / "one/a.jpg", tmp_path / "two/a.jpg"]
+    assert [scene.source for scene in scenes] == ["one", "two"]
+
+
+def test_photo_is_turned_where_its_boxes_ask_for_it(tmp_path, monkeypatch):
+    """Annotated upright (90 × 120), stored lying (120 × 90) with EXIF orientation 6."""
+    pixels = save_photo(tmp_path / "a.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    seen = []
+    real = cut_window
+
+    def spy(pixels, *rest):
+        seen.append(pixels)
+        return real(pixels, *rest)
+
+    monkeypatch.setattr("pipeline.training.detector_data.cut_window", spy)
+    scene = Scene("a", tmp_path / "a.png", (90, 120), np.array([[5, 5, 30, 30]], np.float32), FACES)
+    WindowDataset([scene], RECIPE)[0]
+    assert np.array_equal(seen[0], np.rot90(pixels, -1))

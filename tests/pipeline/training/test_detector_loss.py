@@ -1,0 +1,363 @@
+"""Matching against slow loops, and losses against what they should reward."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pipeline.nets.retinaface import HeadOutputs, make_anchors
+from pipeline.runs.recipe import DetectorRecipe
+from pipeline.training.detector_loss import (
+    BACKGROUND,
+    FACE,
+    IGNORED,
+    Targets,
+    detector_loss,
+    match_anchors,
+    match_batch,
+    spare_unboxed,
+)
+from tests.pipeline.makers import encode_boxes
+
+SIDE = 128
+ANCHORS = make_anchors(SIDE, SIDE)
+RECIPE = DetectorRecipe(min_face=7.0, positive_iou=0.35, negatives=3)
+
+
+def overlap(box, anchor):
+    x, y, w, h = anchor
+    other = (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
+    wide = min(box[2], other[2]) - max(box[0], other[0])
+    high = min(box[3], other[3]) - max(box[1], other[1])
+    common = max(wide, 0) * max(high, 0)
+    return common / ((box[2] - box[0]) * (box[3] - box[1]) + w * h - common)
+
+
+def grown(box):
+    """The box with sides of at least the smallest anchor's 16 pixels."""
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    w, h = max(box[2] - box[0], 16), max(box[3] - box[1], 16)
+    return x - w / 2, y - h / 2, x + w / 2, y + h / 2
+
+
+def match_slowly(boxes, positive_iou, min_face):
+    """Classes, and the index of the face for every anchor that has one."""
+    classes, chosen = [], []
+    tiny = [min(x1 - x0, y1 - y0) < min_face for x0, y0, x1, y1 in boxes]
+    table = [
+        [
+            overlap(grown(box) if small else box, anchor)
+            for box, small in zip(boxes, tiny, strict=True)
+        ]
+        for anchor in ANCHORS.tolist()
+    ]
+    for row in table:
+        face = max(range(len(boxes)), key=lambda i: row[i])
+        near = row[face] >= positive_iou
+        classes.append((IGNORED if tiny[face] else FACE) if near else BACKGROUND)
+        chosen.append(face)
+    for face in range(len(boxes)):
+        if not tiny[face]:
+            best = max(range(len(table)), key=lambda i: table[i][face])
+            classes[best], chosen[best] = FACE, face
+    return classes, chosen
+
+
+def random_boxes(seed, count=6):
+    rng = np.random.default_rng(seed)
+    sides = rng.uniform(4, 90, (count, 2))
+    corners = rng.uniform(0, SIDE - sides)
+    return torch.tensor(np.hstack([corners, corners + sides]), dtype=torch.float32)
+
+
+def match_windows(windows, score_only=()):
+    """The batch's targets; `score_only` numbers the windows that teach scores only."""
+    marks = torch.tensor([index in score_only for index in range(len(windows))])
+    names = [torch.full((len(boxes),), FACE) for boxes in windows]
+    return match_batch(windows, names, marks, ANCHORS, RECIPE)
+
+
+def match(boxes, positive_iou=0.35, min_face=7.0):
+    return match_anchors(
+        torch.as_tensor(boxes, dtype=torch.float32),
+        torch.full((len(boxes),), FACE),
+        ANCHORS,
+        positive_iou=positive_iou,
+        min_face=min_face,
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("min_face", [0, 20])
+def test_same_matches_as_the_slow_loop(seed, min_face):
+    boxes = random_boxes(seed)
+    classes, corners = match(boxes, min_face=min_face)
+    slow_classes, slow_faces = match_slowly(boxes.tolist(), 0.35, min_face)
+    assert classes.tolist() == slow_classes
+    faces = [i for i, name in enumerate(slow_classes) if name == FACE]
+    assert torch.equal(corners[faces], boxes[[slow_faces[i] for i in faces]])
+
+
+@pytest.mark.parametrize(
+    "box", [(60, 60, 68, 68), (0, 0, 127, 10), (3, 50, 11, 120), (0, 0, 128, 128)]
+)
+def test_every_face_gets_an_anchor_however_it_is_shaped(box):
+    classes, corners = match([box], positive_iou=0.99)
+    assert (classes == FACE).sum() == 1
+    assert corners[classes == FACE].tolist() == [list(box)]
+
+
+def test_every_face_of_a_crowd_gets_an_anchor():
+    boxes = torch.tensor(
+        [[x, y, x + 9, y + 9] for x in range(3, 120, 12) for y in range(3, 60, 12)]
+    )
+    classes, corners = match(boxes.float())
+    learnt = {tuple(row) for row in corners[classes == FACE].tolist()}
+    assert learnt == {tuple(row) for row in boxes.float().tolist()}
+
+
+@pytest.mark.parametrize("box", [(52, 57, 68, 63), (61, 61, 63, 63)])
+def test_tiny_faces_are_neither_learnt_nor_unlearnt(box):
+    classes, _ = match([box])
+    ignored = ANCHORS[classes == IGNORED]
+    assert len(ignored)
+    assert (ignored[:, 2] <= 32).all()  # large anchors there still learn background
+    assert ((ignored[:, :2] - 62).abs() <= 16).all()
+    assert not (classes == FACE).any()
+
+
+def test_no_faces():
+    classes, corners = match(torch.zeros(0, 4))
+    assert (classes == BACKGROUND).all()
+    assert corners.shape == ANCHORS.shape
+
+
+def test_batch_is_matched_window_by_window():
+    windows = [random_boxes(1), torch.zeros(0, 4), random_boxes(2)]
+    targets = match_windows(windows)
+    assert targets.classes.shape == (3, len(ANCHORS))
+    for index, boxes in enumerate(windows):
+        assert torch.equal(targets.classes[index], match(boxes)[0])
+        assert torch.equal(targets.boxes[index], match(boxes)[1])
+
+
+def answer(targets, share):
+    """Outputs on the way from nothing known (share 0) to the truth (share 1)."""
+    face = targets.classes == FACE
+    truth = torch.zeros(*face.shape, 4)
+    for row in range(len(truth)):
+        corners, anchors = targets.boxes[row][face[row]], ANCHORS[face[row]]
+        truth[row][face[row]] = encode_boxes(corners, anchors)
+    logits = torch.where(face[..., None], torch.tensor([-6.0, 6.0]), torch.tensor([6.0, -6.0]))
+    landmarks = torch.zeros(*face.shape, 10)
+    return HeadOutputs(truth * share, logits * share, landmarks)
+
+
+def compute_loss(outputs, targets, landmarks=None):
+    """The losses, with a teacher that agrees on the landmarks when none are given."""
+    landmarks = outputs.landmarks.detach() if landmarks is None else landmarks
+    teacher = HeadOutputs(torch.zeros(0), torch.zeros(0), landmarks)
+    return detector_loss(outputs, teacher, targets, ANCHORS, RECIPE)
+
+
+@pytest.fixture
+def targets():
+    return match_windows([random_boxes(1), random_boxes(2)])
+
+
+def test_loss_falls_on_the_way_to_the_truth(targets):
+    rows = [compute_loss(answer(targets, share), targets) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    for part in ("scores", "boxes", "total"):
+        values = [float(row[part]) for row in rows]
+        assert values == sorted(values, reverse=True), part
+        assert values[-1] < 0.02 < values[0], part
+
+
+def test_total_is_the_sum_of_the_parts(targets):
+    losses = compute_loss(answer(targets, 0.5), targets, torch.ones(2, len(ANCHORS), 10))
+    parts = [losses[name] for name in ("scores", "boxes", "landmarks")]
+    assert float(losses["total"]) == pytest.approx(float(sum(parts)))
+    assert all(float(part) > 0 for part in parts)
+
+
+def test_gradients_point_to_the_truth(targets):
+    outputs = HeadOutputs(*(tensor.clone().requires_grad_() for tensor in answer(targets, 0.5)))
+    compute_loss(outputs, targets)["total"].backward()
+    truth, face = answer(targets, 1.0), targets.classes == FACE
+    way = truth.boxes - outputs.boxes.detach()
+    assert float((outputs.boxes.grad * way)[face].sum()) < 0
+    assert (outputs.scores.grad[face][:, 1] < 0).all()
+    assert (outputs.landmarks.grad == 0).all()
+
+
+def test_landmarks_near_the_teachers_cost_nothing(targets):
+    outputs = answer(targets, 0.5)
+    same = compute_loss(outputs, targets, outputs.landmarks)
+    assert float(same["landmarks"]) == 0
+    off = compute_loss(outputs, targets, outputs.landmarks + 0.5)
+    # Smooth L1 of 0.5 is 0.125 for each of ten coordinates, times the weight.
+    assert float(off["landmarks"]) == pytest.approx(0.125 * RECIPE.landmark_weight)
+    assert float(off["boxes"]) == float(same["boxes"])
+
+
+def test_landmarks_off_the_faces_do_not_count(targets):
+    outputs = answer(targets, 0.5)
+    teacher = outputs.landmarks.clone()
+    teacher[targets.classes != FACE] = 9
+    losses = compute_loss(outputs, targets, teacher)
+    assert float(losses["landmarks"]) == 0
+
+
+def score_loss_slowly(logits, classes, ratio):
+    """Cross entropy of all faces and of the hardest background anchors of each window."""
+    total, faces = 0.0, 0
+    for rows, names in zip(logits.tolist(), classes.tolist(), strict=True):
+        losses = {FACE: [], BACKGROUND: [], IGNORED: []}
+        for (no, yes), name in zip(rows, names, strict=True):
+            wrong = no - yes if name == FACE else yes - no
+            losses[name].append(math.log1p(math.exp(wrong)))
+        positive = losses[FACE]
+        negative = sorted(losses[BACKGROUND], reverse=True)[: max(ratio * len(positive), ratio)]
+        total += sum(positive) + sum(negative)
+        faces += len(positive)
+    return total / max(faces, 1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_hardest_background_counts_as_in_the_slow_loop(targets, seed):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(*targets.classes.shape, 2, generator=generator)
+    classes = targets.classes.clone()
+    classes[:, ::7] = IGNORED
+    targets = Targets(classes, targets.boxes, targets.score_only)
+    outputs = answer(targets, 0.0)._replace(scores=logits)
+    losses = compute_loss(outputs, targets)
+    assert float(losses["scores"]) == pytest.approx(
+        score_loss_slowly(logits, classes, RECIPE.negatives), rel=1e-4
+    )
+
+
+def test_windows_without_faces_still_teach_background():
+    targets = match_windows([torch.zeros(0, 4)])
+    outputs = answer(targets, 0.0)
+    losses = compute_loss(outputs, targets)
+    assert float(losses["scores"]) == pytest.approx(RECIPE.negatives * math.log(2), rel=1e-5)
+    assert float(losses["boxes"]) == float(losses["landmarks"]) == 0
+
+
+def random_outputs(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    sizes = (4, 2, 10)
+    return HeadOutputs(*(torch.randn(2, len(ANCHORS), n, generator=generator) for n in sizes))
+
+
+def test_score_only_windows_teach_scores_and_no_boxes():
+    outputs = HeadOutputs(*(tensor.requires_grad_() for tensor in random_outputs()))
+    targets = match_windows([random_boxes(1), random_boxes(2)], score_only=[1])
+    compute_loss(outputs, targets)["total"].backward()
+    face = targets.classes == FACE
+    learning = outputs.scores.grad.abs().sum(dim=-1) > 0
+    assert learning[face].all()
+    background = (learning & ~face).sum(dim=1)
+    assert torch.equal(background, RECIPE.negatives * face.sum(dim=1))
+    assert (outputs.boxes.grad[1] == 0).all()
+    assert (outputs.boxes.grad[0][face[0]].abs().sum(dim=-1) > 0).all()
+
+
+def test_what_the_teacher_takes_for_a_face_is_no_background_where_boxes_are_missing():
+    targets = match_windows([random_boxes(1), random_boxes(2)], score_only=[1])
+    teacher = random_outputs()
+    spared = spare_unboxed(targets, teacher, RECIPE)
+    changed = 0
+    for window in range(2):
+        rows = zip(
+            targets.classes[window].tolist(),
+            spared.classes[window].tolist(),
+            teacher.scores[window].tolist(),
+            strict=True,
+        )
+        for before, after, (no, yes) in rows:
+            doubtful = 1 / (1 + math.exp(no - yes)) > RECIPE.sure_background
+            spare = window == 1 and before == BACKGROUND and doubtful
+            assert after == (IGNORED if spare else before)
+            changed += spare
+    assert 0 < changed < len(ANCHORS)
+    assert torch.equal(spared.boxes, targets.boxes)
+    assert torch.equal(spared.score_only, targets.score_only)
+
+
+def test_sparing_does_not_write_into_its_input():
+    targets = match_windows([random_boxes(1), random_boxes(2)], score_only=[0, 1])
+    before = targets.classes.clone()
+    spare_unboxed(targets, random_outputs(), RECIPE)
+    assert torch.equal(targets.classes, before)
+
+
+def test_boxes_of_score_only_windows_do_not_thin_out_the_others():
+    windows = [random_boxes(1), random_boxes(2)]
+    both = match_windows(windows, score_only=[1])
+    alone = match_windows(windows[:1])
+    first = compute_loss(answer(both, 0.5), both)
+    second = compute_loss(answer(alone, 0.5), alone)
+    assert float(first["boxes"]) == pytest.approx(float(second["boxes"]))
+
+
+def test_batch_of_score_only_windows():
+    targets = match_windows([random_boxes(1)], score_only=[0])
+    losses = compute_loss(answer(targets, 0.5), targets)
+    assert float(losses["boxes"]) == 0
+    assert float(losses["scores"]) > 0
+
+
+def test_box_loss_is_that_of_the_paper():
+    """Distance-IoU: 1 − IoU + squared distance of the centres over the diagonal around both."""
+    box = torch.tensor([[40.0, 40.0, 72.0, 72.0]])
+    targets = match_windows([box])
+    face = targets.classes[0] == FACE
+    shifted = box + torch.tensor([8.0, 0.0, 8.0, 0.0])
+    outputs = answer(targets, 0.0)
+    outputs.boxes[0][face] = encode_boxes(shifted.expand(int(face.sum()), 4), ANCHORS[face])
+    losses = compute_loss(outputs, targets)
+    iou = 24 * 32 / (2 * 32 * 32 - 24 * 32)
+    expected = 1 - iou + 8**2 / (40**2 + 32**2)
+    assert float(losses["boxes"]) == pytest.approx(RECIPE.box_weight * expected, rel=1e-3)
+
+
+def test_bfloat16_outputs_are_taken(targets):
+    exact = answer(targets, 0.5)
+    half = HeadOutputs(*(tensor.bfloat16() for tensor in exact))
+    ours = compute_loss(half, targets)["total"]
+    theirs = compute_loss(exact, targets)["total"]
+    assert ours.dtype == torch.float32
+    assert float(ours) == pytest.approx(float(theirs), rel=0.02)
+
+
+def test_a_few_steps_of_descent_find_the_face(targets):
+    boxes = torch.zeros(2, len(ANCHORS), 4, requires_grad=True)
+    scores = torch.zeros(2, len(ANCHORS), 2, requires_grad=True)
+    optimiser = torch.optim.Adam([boxes, scores], lr=0.2)
+    for _ in range(60):
+        outputs = HeadOutputs(boxes, scores, torch.zeros(2, len(ANCHORS), 10))
+        loss = compute_loss(outputs, targets)["total"]
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    face = targets.classes == FACE
+    assert (F.softmax(scores, dim=-1)[..., 1][face] > 0.9).all()
+    assert float(loss.detach()) < 1
+
+
+def test_anchors_take_the_class_of_their_face():
+    boxes = torch.tensor([[20.0, 20, 52, 52], [70, 70, 102, 102], [20, 80, 50, 110]])
+    names = torch.tensor([3, FACE, IGNORED])
+    limits = {"positive_iou": 0.35, "min_face": 7.0}
+    plain, corners = match_anchors(boxes, torch.full((3,), FACE), ANCHORS, **limits)
+    classes, same = match_anchors(boxes, names, ANCHORS, **limits)
+    assert torch.equal(corners, same)
+    for box, name in zip(boxes, names, strict=True):
+        own = (plain == FACE) & (corners == box).all(dim=1)
+        assert own.any()
+        assert (classes[own] == name).all()
+    assert torch.equal(classes == BACKGROUND, plain == BACKGROUND)

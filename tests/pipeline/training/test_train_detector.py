@@ -1,0 +1,191 @@
+"""A whole fine-tuning of the detector on painted faces, small enough for a test."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from data_prep.base.labels import CLASSES
+from data_prep.base.photo import read_photo
+from data_prep.base.tables import read_faces
+from pipeline.inference.detector import Detector
+from pipeline.nets.cards import DetectorCard, WeightsError, load_weights
+from pipeline.runs.folder import PreparedError, Run, identify_data, start_run
+from pipeline.runs.recipe import DetectorRecipe
+from pipeline.training import detector as training
+from pipeline.training.detector import train_detector
+from tests.pipeline.makers import CPU, Told, make_net
+
+RECIPE = DetectorRecipe(
+    name="tiny",
+    steps=4,
+    batch_size=2,
+    input_size=64,
+    longest=(64.0, 128.0),
+    validate_every=2,
+    min_face=4.0,
+)
+
+
+FIGURES = [f"set_{name}" for name in ("face_ap50", "face_ap75", "recall", "precision")]
+
+
+class Killed(BaseException):
+    """What a test ends a training with."""
+
+
+def train(prepared, folder, recipe=RECIPE, stop=None, start=None):
+    """Train into this folder; be killed when `stop` begins a line that is said."""
+    data, roots = identify_data(prepared)
+    if not folder.exists():
+        start_run(folder.parent, recipe, data).folder.rename(folder)
+    lines = []
+
+    def say(line, *_event, **_facts):
+        lines.append(line)
+        if stop is not None and line.startswith(stop):
+            raise Killed
+
+    card = train_detector(
+        read_faces(prepared),
+        roots,
+        recipe,
+        make_net().state_dict() if start is None else start,
+        Run(folder, data),
+        device=CPU,
+        say=say,
+    )
+    return SimpleNamespace(card=card, folder=folder, lines=lines)
+
+
+@pytest.fixture(scope="module")
+def trained(prepared, tmp_path_factory):
+    return train(prepared, tmp_path_factory.mktemp("runs") / "whole")
+
+
+def test_run_folder_is_complete(trained):
+    assert sorted(path.name for path in trained.folder.iterdir()) == [
+        "detector.json",
+        "detector.safetensors",
+        "history.csv",
+        "recipe.toml",
+        "run.json",
+    ]
+    history = pd.read_csv(trained.folder / "history.csv")
+    assert history["step"].tolist() == [0, 2, 4]
+    figures = history[FIGURES].to_numpy()
+    assert ((figures >= 0) & (figures <= 1)).all()
+    assert np.isfinite(history["loss"][1:]).all()
+
+
+def test_lines_tell_counts_and_figures(trained):
+    assert trained.lines[0] == "12 training and 4 validation photos; step 0 of 4"
+    steps = [line.split(",")[0] for line in trained.lines if "face_ap50" in line]
+    assert steps == ["step 0", "step 2", "step 4"]
+
+
+def test_weights_have_moved_and_load_with_their_card(trained):
+    state, card = load_weights(trained.folder / "detector.safetensors", DetectorCard)
+    assert card == trained.card
+    assert card.negative_slope == 0.1
+    assert card.training["recipe"] == RECIPE.model_dump(mode="json")
+    results = card.results["valid"]
+    assert (results["step"], results["before"]["step"], results["photos"]) == (4, 0, 4)
+    start = make_net().state_dict()
+    moved = [name for name in start if not torch.equal(start[name], state[name])]
+    assert len(moved) > 200
+    assert all(torch.isfinite(tensor).all() for tensor in state.values())
+    Detector.load(trained.folder / "detector.safetensors", device=CPU)
+
+
+@pytest.mark.parametrize("stop", ["step 2", "step 4"])
+def test_killed_and_resumed_equals_an_uninterrupted_run(trained, prepared, tmp_path, stop):
+    """At step 2 there is no checkpoint yet; at step 4 that of step 2 is gone on from."""
+    with pytest.raises(Killed):
+        train(prepared, tmp_path / "a", stop=stop)
+    assert (tmp_path / "a" / "checkpoint.pt").exists() == (stop == "step 4")
+    run = train(prepared, tmp_path / "a")
+    assert run.lines[0].endswith(f"step {0 if stop == 'step 2' else 2} of 4")
+    ours, theirs = (load_file(r.folder / "detector.safetensors") for r in (run, trained))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    for name in ("history.csv", "recipe.toml"):
+        assert (run.folder / name).read_bytes() == (trained.folder / name).read_bytes()
+    assert not (run.folder / "checkpoint.pt").exists()
+
+
+def test_killed_while_the_weights_are_written(trained, prepared, tmp_path, monkeypatch):
+    def kill(*_):
+        raise Killed
+
+    monkeypatch.setattr(training, "save_weights", kill)
+    with pytest.raises(Killed):
+        train(prepared, tmp_path / "a")
+    monkeypatch.undo()
+    run = train(prepared, tmp_path / "a")
+    assert len(run.lines) == 1, "nothing was left to train"
+    ours, theirs = (load_file(r.folder / "detector.safetensors") for r in (run, trained))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert json.loads((run.folder / "detector.json").read_text()) == (
+        json.loads((trained.folder / "detector.json").read_text())
+    )
+
+
+def test_averaged_weights_are_kept_not_the_last_ones(prepared, tmp_path, monkeypatch):
+    seen = []
+    real = training._Trainer.learn
+
+    def spy(self, *batch):
+        loss = real(self, *batch)
+        seen.append({k: v.detach().clone() for k, v in self.net.state_dict().items()})
+        return loss
+
+    monkeypatch.setattr(training._Trainer, "learn", spy)
+    recipe = RECIPE.model_copy(update={"steps": 3, "ema": 0.75, "validate_every": 3})
+    run = train(prepared, tmp_path / "a", recipe)
+    kept = load_file(run.folder / "detector.safetensors")
+    name = "body.stage1.0.0.weight"
+    first, second, third = (state[name] for state in seen)
+    expected = 0.75 * (0.75 * first + 0.25 * second) + 0.25 * third
+    torch.testing.assert_close(kept[name], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_network_that_tells_the_classes(prepared, tmp_path):
+    recipe = RECIPE.model_copy(update={"classify": True, "incorrect": "exclude"})
+    run = train(prepared, tmp_path / "a", recipe)
+    assert run.card.learnt == ("with_mask", "without_mask")
+    assert {"set_map50", "set_face_ap50"} <= set(run.card.results["valid"])
+    state = load_file(run.folder / "detector.safetensors")
+    assert state["ClassHead.0.conv1x1.bias"].shape == (2 * 3,)
+    detector = Detector.load(run.folder / "detector.safetensors", device=CPU)
+    found = detector.detect([read_photo(prepared.parent / "set/images/000.jpg").pixels])[0]
+    assert (found.probabilities[:, CLASSES.index("mask_weared_incorrect")] == 0).all()
+
+
+def test_start_weights_that_do_not_fit(prepared, tmp_path):
+    with pytest.raises(WeightsError, match="start weights do not fit retinaface"):
+        train(prepared, tmp_path / "a", start={"conv.weight": torch.zeros(3)})
+
+
+@pytest.mark.parametrize("lost", ["train", "valid"])
+def test_empty_split(prepared, tmp_path, lost):
+    faces = read_faces(prepared)
+    run = Run(tmp_path, {})
+    with pytest.raises(PreparedError, match=f"no photo in the {lost} split: check sources all"):
+        train_detector(
+            faces[faces["split"] != lost],
+            {"set": prepared.parent / "set"},
+            RECIPE,
+            make_net().state_dict(),
+            run,
+            device=CPU,
+            say=Told(),
+        )
+
+
+def test_photos_are_not_changed(trained, prepared):
+    root = prepared.parent / "set" / "images"
+    assert all(read_photo(path).pixels.shape == (90, 120, 3) for path in root.iterdir())
