@@ -42,4 +42,4 @@ benchmark: $(READY)  ## run.py's pipeline against a plain loop, on the demo phot
 	$(BIN)/python -m pipeline benchmark demo/photos
 
 benchmark-evaluate: $(READY)  ## Average precision against a loop over boxes and faster-coco-eval.
-	$(BIN)/python -m evaluate.speed
+	$(BIN)/python -m tests.benchmarks.evaluate_speed

@@ -5,12 +5,12 @@ Commands import what they need when they run: fastai and torch take seconds to l
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from data_prep.base.progress import explain_errors, say
 from pipeline.drawing.command import draw_masks_command, mask_styles_command
 from pipeline.experiments.commands import (
     choices_command,
@@ -21,10 +21,11 @@ from pipeline.experiments.commands import (
     suspects_command,
     sweep_command,
 )
+from pipeline.nets.cards import SHIPPED
+from pipeline.nets.options import DetectorModel, DetectorName, Device, Weights
 from pipeline.review.command import agreement_command, review_command
 from pipeline.runs.comparison import runs_command
-from pipeline.runs.log import SHIPPED, explain_errors, say
-from pipeline.runs.options import DetectorModel, DetectorName, Device, Prepared, Weights
+from pipeline.runs.options import Prepared
 from pipeline.training.command import train_command, train_detector_command
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -127,46 +128,3 @@ def demo_photos_command(
         detector = Detector.load(weights / "detector.safetensors", device=pick_device("cpu"))
         for path in write_demo_photos(detector, folder):
             typer.echo(path)
-
-
-@app.command("hard-cases")
-def hard_cases_command(
-    picture: Annotated[Path, typer.Argument(help="Picture to write, .jpg or .png.")],
-    weights: Weights = SHIPPED,
-) -> None:
-    """Draw where the nets fail: one portrait altered in many ways, and their answers."""
-    with explain_errors():
-        from pipeline.inference.detector import Detector
-        from pipeline.inference.predictor import TwoStage
-        from pipeline.nets.compute import pick_device
-        from tests.benchmarks.hard_cases import answer_hard_cases, draw_hard_sheet, make_hard_cases
-
-        nets = TwoStage.load(weights, device=pick_device("cpu"))
-        own = Detector.load(SHIPPED / "detector.safetensors", device=pick_device("cpu"))
-        answers = answer_hard_cases(nets, make_hard_cases(own))
-        draw_hard_sheet(answers, picture)
-        say(f"{sum(answer.is_right for answer in answers)} of {len(answers)} right: {picture}")
-
-
-@app.command("benchmark")
-def benchmark_command(
-    photos: Annotated[str, typer.Argument(help="A photo, a folder, a glob.")],
-    weights: Weights = SHIPPED,
-    thresh: Annotated[float, typer.Option(help="Least detection score.")] = 0.3,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each side runs.")] = 3,
-    most: Annotated[int, typer.Option(min=1, help="Use so many photos at most.")] = 150,
-    device: Device = "auto",
-) -> None:
-    """Time the pipeline of run.py against a plain loop with the same weights."""
-    with explain_errors(), tempfile.TemporaryDirectory() as out:
-        from pipeline.inference.sources import PhotoSet, find_photos
-        from pipeline.nets.compute import pick_device
-        from tests.benchmarks.inference_speed import compare_speed
-
-        found = find_photos(photos, leave_out=Path(out))
-        some = PhotoSet(found.root, found.images[:: -(-len(found.images) // most)])
-        target = pick_device(device)
-        result = compare_speed(
-            some, weights, Path(out), device=target, thresh=thresh, rounds=rounds, say=say
-        )
-        typer.echo(result.describe())

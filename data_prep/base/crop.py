@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from pathlib import PurePosixPath
 from typing import Literal
 
 import cv2
 import numpy as np
 
-from data_prep.base.records import Box
+from data_prep.base.records import AnnotatedPhoto, Box
+
+JPEG_QUALITY = 95
+
 
 CROP_SCALE = 1.5
 """Side of the crop as a multiple of the longer side of the box."""
@@ -94,3 +99,22 @@ def fit_crop(crop: np.ndarray, size: int, colour: Colour) -> np.ndarray:
     if colour == "rgb":
         return fitted
     return cv2.cvtColor(cv2.cvtColor(fitted, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+
+
+def crop_name(photo: AnnotatedPhoto, index: int) -> str:
+    """File name of a face's crop: readable, unique, and the same in every build."""
+    digest = hashlib.sha256(f"{photo.source}/{photo.image}".encode()).hexdigest()[:8]
+    stem = PurePosixPath(photo.image).stem.encode()[:120].decode(errors="ignore")
+    return f"{stem}_{index}_{digest}.jpg"
+
+
+def encode_crop(crop: np.ndarray) -> bytes:
+    """A crop (side × side × 3, uint8, RGB) as the bytes of a JPEG file."""
+    # Full chroma resolution: halving it would blur faces of 20 pixels.
+    options = [
+        cv2.IMWRITE_JPEG_QUALITY,
+        JPEG_QUALITY,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    ]
+    return cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), options)[1].tobytes()

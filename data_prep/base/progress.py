@@ -70,16 +70,6 @@ DONE, SOME_LEFT_OUT, NOT_DONE = 0, 1, 2
 SHOWN_FAULTS = 20
 
 
-@contextmanager
-def explain_errors() -> Iterator[None]:
-    """Turn what a user can mend into one line on standard error and exit code 2."""
-    try:
-        yield
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        raise typer.Exit(NOT_DONE) from error
-
-
 def tell_faults(findings: Sequence[Finding], listed_in: object) -> None:
     """Name what was left out on standard error.
 
@@ -109,3 +99,24 @@ def tell(what: str, messages: Sequence[str], listed_in: object) -> None:
     if len(messages) > SHOWN_FAULTS:
         more = len(messages) - SHOWN_FAULTS
         typer.echo(f"{what}: {more} more, listed in {listed_in}", err=True)
+
+
+def say(line: str) -> None:
+    """One line on standard error, at once."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def describe_error(error: UserError) -> str:
+    """Its message in one line: fastai and worker processes put lines of their own before it."""
+    return str(error).splitlines()[-1].strip()
+
+
+@contextmanager
+def explain_errors() -> Iterator[None]:
+    """Turn errors that a user can mend into one line and exit code 2."""
+    try:
+        yield
+    except UserError as error:
+        say(f"error: {describe_error(error)}")
+        raise typer.Exit(2) from error

@@ -1,1 +1,1 @@
-"""Room."""
+"""Whole datasets: convert, merge, fetch."""

@@ -1,1 +1,1 @@
-"""Room."""
+"""Reviewers' decisions: the ledger, and laying it over datasets."""

@@ -9,7 +9,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from data_prep.base.boxes import DegenerateBoxError, clip_box, overlap
-from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding
+from data_prep.base.records import (
+    AnnotatedPhoto,
+    Box,
+    Dataset,
+    Face,
+    Finding,
+    SurveyedFace,
+    SurveyedPhoto,
+)
 from data_prep.decisions.ledger import Decision, Key, LedgerFile, merge_ledgers
 from data_prep.decisions.locate import (
     SAME_FACE,
@@ -20,7 +28,6 @@ from data_prep.decisions.locate import (
     find_face,
     is_same_box,
 )
-from data_prep.prepare.survey import SurveyedFace, SurveyedPhoto
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Datasets in the formats of the field: one reader each, recognised by what is there."""
+"""Formats of datasets and predictions, one file each, read and written."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data_prep.base.crop import CROP_SCALE, crop_face
+from data_prep.base.crop import CROP_SCALE, crop_face, crop_name, encode_crop
 from data_prep.base.errors import DatasetError
 from data_prep.base.files import write_atomically
 from data_prep.base.labels import CLASSES, UnknownLabelError
@@ -16,7 +16,6 @@ from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding
 from data_prep.formats.contracts import ReadOptions, Written, count_left_out
 from data_prep.formats.exif_frame import FramedPhoto
 from data_prep.formats.photo_match import DatasetFiles
-from data_prep.prepare.survey import crop_name, encode_crop
 
 
 class CropsReader:

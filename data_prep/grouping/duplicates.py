@@ -21,12 +21,8 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
-from data_prep.grouping.fingerprints import (
-    FLAT_DEVIATION,
-    Fingerprint,
-    describe_photo,
-    unpack_descriptors,
-)
+from data_prep.base.records import Fingerprint
+from data_prep.grouping.fingerprints import FLAT_DEVIATION, describe_photo, unpack_descriptors
 
 __all__ = [
     "DuplicatePair",

@@ -16,14 +16,13 @@ from data_prep.base.crop import CROP_SCALE
 from data_prep.base.errors import DatasetError, UserError
 from data_prep.base.files import OutputError
 from data_prep.base.labels import ALIASES
-from data_prep.base.records import Dataset, Finding
+from data_prep.base.records import Dataset, Finding, SurveyedPhoto
 from data_prep.formats.contracts import Format, ReadOptions
 from data_prep.formats.photo_match import find_folder
 from data_prep.grouping.duplicates import group_near_duplicates
 from data_prep.grouping.groups import join_groups
 from data_prep.grouping.split import TRAIN, check_no_leak, leaked_share, naive_split, split_by_group
 from data_prep.prepare.blur import MAJORITY_RATIO, BlurRule, keep_balanced
-from data_prep.prepare.survey import SurveyedPhoto
 
 SPLIT_EDGES: tuple[float, ...] = (10, 16, 32, 64)
 """Short sides in pixels between the size bins that a split spreads evenly."""

@@ -2,56 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from data_prep.base.boxes import clip_faces, tell_frame
-from data_prep.base.crop import crop_face
+from data_prep.base.crop import crop_face, crop_name, encode_crop
 from data_prep.base.files import output_error
 from data_prep.base.photo import PhotoError, PhotoFrame, read_photo
 from data_prep.base.progress import show_progress
-from data_prep.base.records import AnnotatedPhoto, Face, Finding
-from data_prep.grouping.duplicates import Fingerprint, describe_photo
+from data_prep.base.records import AnnotatedPhoto, Finding, SurveyedFace, SurveyedPhoto
+from data_prep.grouping.duplicates import describe_photo
 from data_prep.prepare.blur import blur_score
-
-JPEG_QUALITY = 95
-
-
-@dataclass(frozen=True)
-class SurveyedFace:
-    """A face with its box clipped to the photo, its blur score, and its crop's file name."""
-
-    face: Face
-    blur: float
-    crop: str
-
-
-@dataclass(frozen=True)
-class SurveyedPhoto:
-    """What one look at a photo gave.
-
-    Attributes:
-        photo: The photo as annotated.
-        width, height: Size in pixels of the photo that the boxes refer to.
-        faces: Faces that lie in the photo.
-        fingerprint: For finding near-duplicates; None when the photo could not be read.
-        findings: What was wrong.
-    """
-
-    photo: AnnotatedPhoto
-    width: int
-    height: int
-    faces: tuple[SurveyedFace, ...]
-    fingerprint: Fingerprint | None
-    findings: tuple[Finding, ...]
 
 
 def survey_photos(
@@ -84,13 +51,6 @@ def survey_photos(
         cv2.setNumThreads(inner_threads)
 
 
-def crop_name(photo: AnnotatedPhoto, index: int) -> str:
-    """File name of a face's crop: readable, unique, and the same in every build."""
-    digest = hashlib.sha256(f"{photo.source}/{photo.image}".encode()).hexdigest()[:8]
-    stem = PurePosixPath(photo.image).stem.encode()[:120].decode(errors="ignore")
-    return f"{stem}_{index}_{digest}.jpg"
-
-
 def _survey_photo(photo: AnnotatedPhoto, *, crops: Path, scale: float) -> SurveyedPhoto:
     try:
         decoded = read_photo(photo.path, fit_size=photo.stated_size)
@@ -112,18 +72,6 @@ def _survey_photo(photo: AnnotatedPhoto, *, crops: Path, scale: float) -> Survey
         faces.append(SurveyedFace(face, blur_score(crop), name))
     fingerprint = describe_photo(decoded.pixels)
     return SurveyedPhoto(photo, *size, tuple(faces), fingerprint, tuple(findings))
-
-
-def encode_crop(crop: np.ndarray) -> bytes:
-    """A crop (side × side × 3, uint8, RGB) as the bytes of a JPEG file."""
-    # Full chroma resolution: halving it would blur faces of 20 pixels.
-    options = [
-        cv2.IMWRITE_JPEG_QUALITY,
-        JPEG_QUALITY,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-    ]
-    return cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), options)[1].tobytes()
 
 
 def _write_crop(path: Path, crop: np.ndarray) -> None:

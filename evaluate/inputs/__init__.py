@@ -1,1 +1,1 @@
-"""Room."""
+"""Annotations and predictions as arrays."""

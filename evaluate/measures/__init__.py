@@ -1,1 +1,1 @@
-"""What is counted, from matched boxes to intervals."""
+"""What is measured, with intervals."""

@@ -1,1 +1,1 @@
-"""What an evaluation leaves for a person and for a script."""
+"""report.html, metrics.json and the tables."""

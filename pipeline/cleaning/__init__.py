@@ -1,1 +1,1 @@
-"""Finding wrong labels, and what mending them does."""
+"""Which labels are suspect."""

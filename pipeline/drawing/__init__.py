@@ -1,1 +1,1 @@
-"""Room."""
+"""Masks drawn on bare faces."""

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from data_prep.base.progress import explain_errors, say
 from data_prep.cli import Alias
-from pipeline.runs.log import SHIPPED, explain_errors, say
-from pipeline.runs.options import Weights
+from pipeline.nets.cards import SHIPPED
+from pipeline.nets.options import Weights
 
 
 def draw_masks_command(

@@ -1,1 +1,1 @@
-"""Room."""
+"""Train these, judge on those, compare with intervals."""

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from data_prep.cli import Decisions
+from pipeline.nets.options import Device
 from pipeline.runs.log import report_as
-from pipeline.runs.options import Device, Folds, Jobs, Log, Overrides, Prepared, Recipe
+from pipeline.runs.options import Folds, Jobs, Log, Overrides, Prepared, Recipe
 
 
 def choices_command(

@@ -1,1 +1,1 @@
-"""Room."""
+"""Photos in, faces with classes out."""

@@ -1,1 +1,1 @@
-"""Room."""
+"""Networks, and what is stored of them."""

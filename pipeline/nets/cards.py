@@ -20,7 +20,14 @@ from data_prep.base.files import write_atomically, write_json
 from data_prep.base.labels import CLASSES
 from pipeline.nets.checkpoint import DAMAGED
 from pipeline.nets.retinaface import ANCHOR_SIZES, STRIDES, VARIANCES
-from pipeline.runs.recipe import Architecture
+
+SHIPPED = Path(__file__).parents[2] / "weights"
+"""The weights that come with the project."""
+
+
+Architecture = Literal["resnet34", "mobilenet0.25", "sequential"]
+"""What a classifier can be."""
+
 
 DETECTOR, CLASSIFIER = "detector", "classifier"
 """File stems in a weights folder."""

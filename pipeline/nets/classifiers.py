@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from torchvision.models import resnet34
 
 from data_prep.base.labels import CLASSES
-from pipeline.nets.cards import ClassifierCard, DetectorCard, WeightsError
+from pipeline.nets.cards import Architecture, ClassifierCard, DetectorCard, WeightsError
 from pipeline.nets.retinaface import RetinaFace
-from pipeline.runs.recipe import Architecture
 
 FEATURES: dict[Architecture, int] = {"resnet34": 512, "mobilenet0.25": 256, "sequential": 128}
 """What the last layer sees of each face: channels of the body's last feature map."""

@@ -1,1 +1,1 @@
-"""Review of suspected labels: a local page, a sheet, and the agreement of two reviewers."""
+"""The review of suspect labels: the page and its session."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from data_prep.base.errors import UserError
-from pipeline.runs.log import explain_errors, say
+from data_prep.base.progress import explain_errors, say
 
 if TYPE_CHECKING:
     from pipeline.review.session import Session

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from pipeline.runs.log import explain_errors, say
+from data_prep.base.progress import explain_errors, say
 
 if TYPE_CHECKING:
     from pipeline.runs.listing import RunSummary

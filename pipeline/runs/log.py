@@ -15,31 +15,8 @@ from typing import Any, Protocol
 import typer
 
 from data_prep.base.errors import UserError
+from data_prep.base.progress import describe_error, say
 from pipeline.runs.options import LogFormat
-
-SHIPPED = Path(__file__).parents[2] / "weights"
-"""The weights that come with the project."""
-
-
-@contextmanager
-def explain_errors() -> Iterator[None]:
-    """Turn errors that a user can mend into one line and exit code 2."""
-    try:
-        yield
-    except UserError as error:
-        say(f"error: {describe_error(error)}")
-        raise typer.Exit(2) from error
-
-
-def describe_error(error: UserError) -> str:
-    """Its message in one line: fastai and worker processes put lines of their own before it."""
-    return str(error).splitlines()[-1].strip()
-
-
-def say(line: str) -> None:
-    """One line on standard error, at once."""
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
 
 
 class Say(Protocol):

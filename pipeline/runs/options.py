@@ -19,7 +19,6 @@ Overrides = Annotated[
     ),
 ]
 Folds = Annotated[int, typer.Option(min=2, help="Trainings, each on the other folds' photos.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Jobs = Annotated[
     int | None, typer.Option(min=1, help="Trainings at a time.", show_default="one per core")
 ]
@@ -43,8 +42,3 @@ Track = Annotated[
     list[TrackerName] | None,
     typer.Option("--track", help="Tracker that gets numbers, recipe and hashes; may be repeated."),
 ]
-Weights = Annotated[Path, typer.Option(help="Folder with both nets and their cards.")]
-DetectorName = Annotated[
-    str, typer.Option("--detector", help="What finds faces: retinaface or yunet.")
-]
-DetectorModel = Annotated[Path | None, typer.Option(help="Model file (ONNX) of yunet.")]

@@ -12,11 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from data_prep.base.crop import Colour
 from data_prep.base.errors import UserError
+from pipeline.nets.cards import Architecture
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
-Architecture = Literal["resnet34", "mobilenet0.25", "sequential"]
-"""What a classifier can be."""
 
 Incorrect = Literal["own", "without_mask", "exclude"]
 """What a mask worn wrongly counts as."""

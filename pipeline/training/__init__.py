@@ -1,1 +1,1 @@
-"""Room."""
+"""Trainings of the classifier and the detector."""

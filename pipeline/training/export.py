@@ -17,11 +17,11 @@ from data_prep.base.labels import CLASSES, RARE_CLASS
 from data_prep.base.photo import read_photo
 from data_prep.grouping.split import VALID
 from pipeline.inference.classifier import Classifier
-from pipeline.nets.cards import CLASSIFIER, ClassifierCard, save_weights
+from pipeline.nets.cards import CLASSIFIER, Architecture, ClassifierCard, save_weights
 from pipeline.nets.classifiers import fill_net, last_biases, to_stored
 from pipeline.runs.folder import Run
 from pipeline.runs.plots import plot_confusion, plot_top_losses
-from pipeline.runs.recipe import Architecture, ClassifierRecipe
+from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.training.class_policy import learnt_classes
 from pipeline.training.data import class_weights
 

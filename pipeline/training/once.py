@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from data_prep.base.files import make_folder
-from pipeline.nets.cards import DETECTOR, load_state
+from pipeline.nets.cards import DETECTOR, SHIPPED, load_state
 from pipeline.runs.folder import (
     CHECKPOINT,
     MEMBERS,
@@ -21,7 +21,7 @@ from pipeline.runs.folder import (
     start_run,
 )
 from pipeline.runs.listing import find_run, write_seconds
-from pipeline.runs.log import SHIPPED, Say
+from pipeline.runs.log import Say
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe
 from pipeline.training.classifier import train_classifier
 from pipeline.training.detector import train_detector

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.nets.cards import CLASSIFIER, DETECTOR
-from pipeline.runs.log import SHIPPED
+from pipeline.nets.cards import CLASSIFIER, DETECTOR, SHIPPED
 
 SHARED = Path(__file__).parents[3] / "shared"
 THIRD_PARTY = SHARED / "weights"

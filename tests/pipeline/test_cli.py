@@ -17,10 +17,9 @@ from pipeline.cli import app
 from pipeline.inference.detector import Detector
 from pipeline.training import classifier as train_classifier
 from pipeline.training import detector as train_detector
-from tests.makers import hash_tree
 from tests.pipeline.drawing.test_demo import PortraitDetector
 from tests.pipeline.inference.test_predict import ColourClassifier
-from tests.pipeline.makers import make_net, save_photo
+from tests.pipeline.makers import make_net
 
 
 def call(*arguments):
@@ -65,7 +64,7 @@ def trainers(monkeypatch):
 
 def test_commands_are_listed():
     result = call("--help")
-    for command in ("train", "train-detector", "classify", "demo-photos", "benchmark"):
+    for command in ("train", "train-detector", "classify", "demo-photos"):
         assert command in result.stdout
 
 
@@ -275,30 +274,6 @@ def test_demo_photos_without_weights(tmp_path):
     result = call("demo-photos", tmp_path / "demo", "--weights", tmp_path / "none")
     assert_refused(result, "detector.json")
     assert not (tmp_path / "demo").exists()
-
-
-def test_benchmark(tmp_path, monkeypatch):
-    for index in range(5):
-        save_photo(tmp_path / "photos" / f"{index}.png", seed=index)
-    seen = []
-
-    def compare(photos, weights, out, **options):
-        seen.append((photos, options))
-        return SimpleNamespace(describe=lambda: "the outcome")
-
-    monkeypatch.setattr("tests.benchmarks.inference_speed.compare_speed", compare)
-    before = hash_tree(tmp_path / "photos")
-    result = call("benchmark", tmp_path / "photos", "--most", 3, "--rounds", 2, "--device", "cpu")
-    assert result.exit_code == 0
-    assert result.stdout == "the outcome\n"
-    ((photos, options),) = seen
-    assert photos.images == ("0.png", "2.png", "4.png"), "spread over the folder"
-    assert (options["rounds"], options["thresh"]) == (2, 0.3)
-    assert hash_tree(tmp_path / "photos") == before
-
-
-def test_benchmark_of_an_empty_folder(tmp_path):
-    assert_refused(call("benchmark", tmp_path), "no photos")
 
 
 def test_module_can_be_run():

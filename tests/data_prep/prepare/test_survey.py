@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
-from data_prep.base.crop import crop_face
+from data_prep.base.crop import crop_face, crop_name
 from data_prep.base.files import OutputError
 from data_prep.base.photo import read_photo
 from data_prep.base.records import AnnotatedPhoto, Box, Face
 from data_prep.formats.registry import read_dataset
 from data_prep.prepare.blur import blur_score
-from data_prep.prepare.survey import crop_name, survey_photos
+from data_prep.prepare.survey import survey_photos
 from tests.makers import add_example, make_dataset
 
 

@@ -92,7 +92,7 @@ def test_folder_that_cannot_be_written(tmp_path):
 @needs_shipped
 def test_shipped_detector_sees_the_portrait():
     from pipeline.inference.detector import Detector
-    from pipeline.runs.log import SHIPPED
+    from pipeline.nets.cards import SHIPPED
 
     detector = Detector.load(SHIPPED / "detector.safetensors", device=CPU)
     (found,) = detector.detect([np.ascontiguousarray(data.astronaut())])

@@ -4,7 +4,7 @@ import pytest
 import typer
 
 from data_prep.base.errors import UserError
-from pipeline.runs.log import explain_errors
+from data_prep.base.progress import explain_errors
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,21 @@
+"""Options of commands that load nets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
+
+Weights = Annotated[Path, typer.Option(help="Folder with both nets and their cards.")]
+
+
+DetectorName = Annotated[
+    str, typer.Option("--detector", help="What finds faces: retinaface or yunet.")
+]
+
+
+DetectorModel = Annotated[Path | None, typer.Option(help="Model file (ONNX) of yunet.")]
