@@ -1,1 +1,1 @@
-"""Masks drawn on bare faces."""
+"""Masks drawn on bare faces; `portrait.jpg` is NASA's of Eileen Collins, in the public domain."""

@@ -8,14 +8,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
-from skimage import data
 
 from data_prep.base.files import write_atomically
+from data_prep.base.photo import read_photo
 from pipeline.drawing.styles import draw_mask
 from pipeline.inference.detector import Detector
 
+PORTRAIT = Path(__file__).with_name("portrait.jpg")
+"""Eileen Collins, 512 × 512 (NASA, public domain)."""
+
 HEAD = (slice(0, 300), slice(90, 390))
-"""The head and shoulders in scikit-image's portrait of Eileen Collins (NASA, public domain)."""
+"""Head and shoulders in the portrait."""
 
 SCENE = (720, 1080)
 PLACES = (
@@ -30,6 +33,11 @@ PLACES = (
 )
 
 
+def read_portrait() -> np.ndarray:
+    """The portrait, height × width × 3, uint8, RGB."""
+    return read_photo(PORTRAIT).pixels
+
+
 def make_demo_photos(detector: Detector) -> dict[str, np.ndarray]:
     """Portraits with a mask, with the nose bare, without; and all of them in one scene.
 
@@ -39,7 +47,7 @@ def make_demo_photos(detector: Detector) -> dict[str, np.ndarray]:
     Returns:
         Photos by file name, uint8, RGB.
     """
-    bare = np.ascontiguousarray(data.astronaut())
+    bare = read_portrait()
     landmarks = detector.detect([bare])[0].landmarks[0]
     portraits = {
         "bare": bare,

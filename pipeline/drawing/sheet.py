@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from skimage import data
 
 from data_prep.base.crop import crop_face
 from data_prep.base.labels import MASKED
 from data_prep.base.records import Box
+from pipeline.drawing.demo import read_portrait
 from pipeline.drawing.geometry import WAYS_TO_WEAR, Worn
 from pipeline.drawing.styles import STYLES, MaskStyle, draw_mask
 from pipeline.inference.yunet import FaceDetector
@@ -115,7 +115,7 @@ def draw_style_sheet(detector: FaceDetector, path: Path) -> None:
     Raises:
         OutputError: It can't be written.
     """
-    portrait = np.ascontiguousarray(data.astronaut())
+    portrait = read_portrait()
     found = detector.detect([portrait])[0]
     landmarks, box = found.landmarks[0], Box(*map(float, found.boxes[0]))
     sheet = SheetKeeper()

@@ -13,12 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
-from skimage import data
 
 from data_prep.base.crop import crop_face
 from data_prep.base.files import write_atomically
 from data_prep.base.labels import BARE, MASKED, RARE_CLASS
 from data_prep.base.records import Box
+from pipeline.drawing.demo import read_portrait
 from pipeline.drawing.geometry import Worn
 from pipeline.drawing.styles import draw_mask
 from pipeline.inference.detector import Detector
@@ -72,7 +72,7 @@ def make_hard_cases(detector: Detector) -> list[HardCase]:
     Args:
         detector: Gives the landmarks that masks, hands and scarves are drawn on.
     """
-    bare = np.ascontiguousarray(data.astronaut())
+    bare = read_portrait()
     found = detector.detect([bare])[0]
     marks, box = found.landmarks[0], found.boxes[0]
     middle = (float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2)

@@ -4,11 +4,17 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from skimage import data
 
 from data_prep.base.files import OutputError
 from data_prep.base.photo import read_photo
-from pipeline.drawing.demo import HEAD, PLACES, SCENE, make_demo_photos, write_demo_photos
+from pipeline.drawing.demo import (
+    HEAD,
+    PLACES,
+    SCENE,
+    make_demo_photos,
+    read_portrait,
+    write_demo_photos,
+)
 from pipeline.inference.boxes import FaceBoxes
 from tests.pipeline.makers import CPU, BrightDetector
 from tests.pipeline.needs import needs_shipped
@@ -43,7 +49,7 @@ def test_there_is_a_portrait_of_each_kind_and_a_scene(photos):
 
 def test_masks_are_where_they_should_be(photos):
     bare = photos["portrait_bare.jpg"].astype(int)
-    assert np.array_equal(bare, data.astronaut())
+    assert np.array_equal(bare, read_portrait())
     nose, mouth, eyes = (222, 128), (222, 155), (220, 106)
     for name, covers_nose in (("mask", True), ("below_nose", False)):
         change = np.abs(photos[f"portrait_{name}.jpg"] - bare).max(axis=2)
@@ -95,5 +101,5 @@ def test_shipped_detector_sees_the_portrait():
     from pipeline.nets.cards import SHIPPED
 
     detector = Detector.load(SHIPPED / "detector.safetensors", device=CPU)
-    (found,) = detector.detect([np.ascontiguousarray(data.astronaut())])
+    (found,) = detector.detect([read_portrait()])
     np.testing.assert_allclose(found.landmarks[0], LANDMARKS, atol=12)

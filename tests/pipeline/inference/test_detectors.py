@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 import pytest
-from skimage import data
 from typer.testing import CliRunner
 
+from pipeline.drawing.demo import read_portrait
 from pipeline.inference.command import app
 from pipeline.inference.yunet import YuNetDetector, choose_detector
 from pipeline.nets.cards import WeightsError
@@ -51,7 +51,7 @@ def test_run_explains_a_missing_model(tmp_path):
 
 @needs_third_party
 def test_yunet_finds_what_opencv_finds():
-    photo = np.ascontiguousarray(data.astronaut())
+    photo = read_portrait()
     (found,) = YuNetDetector(MODEL).detect([photo], resize=1.0, min_score=0.5)
     plain = cv2.FaceDetectorYN.create(str(MODEL), "", photo.shape[1::-1], 0.5, 0.4, 5000)
     rows = plain.detect(photo[:, :, ::-1])[1]
@@ -66,7 +66,7 @@ def test_yunet_finds_what_opencv_finds():
 
 @needs_third_party
 def test_yunet_gives_pixels_of_the_photo_at_any_enlargement():
-    photo = np.ascontiguousarray(data.astronaut())
+    photo = read_portrait()
     detector = YuNetDetector(MODEL)
     one, two = (detector.detect([photo], resize=r, min_score=0.5)[0] for r in (1.0, 1.5))
     np.testing.assert_allclose(one.boxes, two.boxes, atol=8)

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from skimage import data
 
 from data_prep.base.crop import resize_crop
 from data_prep.base.labels import RARE_CLASS
+from pipeline.drawing.demo import read_portrait
 from pipeline.inference.detector import Detector
 from pipeline.nets.cards import SHIPPED
 from pipeline.runs.recipe import ClassifierRecipe
@@ -16,7 +16,7 @@ from pipeline.training.drawn_faces import LOOK, add_drawn_faces, draw_on_crop, p
 from tests.makers import make_pixels
 
 RECIPE = ClassifierRecipe(sizes=[32], epochs=[1], drawn=2.0)
-HEAD = np.ascontiguousarray(data.astronaut()[20:220, 120:320])
+HEAD = np.ascontiguousarray(read_portrait()[20:220, 120:320])
 
 
 @pytest.fixture(scope="module")
