@@ -105,7 +105,7 @@ def measure_command(
             prepared,
             weights,
             device=pick_device(device),
-            say=say,
+            log=say,
             reports=reports,
             detector=other,
         )

@@ -57,7 +57,7 @@ def test_validation_photos_were_not_trained_on(prepared):
 
 
 def test_figures_on_the_cards_are_measured_again(prepared):
-    again = dict(flatten(measure_weights(prepared, WEIGHTS, device=CPU, say=lambda line: None)))
+    again = dict(flatten(measure_weights(prepared, WEIGHTS, device=CPU, log=lambda line: None)))
     told = dict(item for card in cards() for item in flatten(card.results["measured"]))
     assert again == pytest.approx(told, abs=TOLERANCE)
 

@@ -23,7 +23,7 @@ from pipeline.cleaning.evidence import (
 )
 from pipeline.cleaning.ranking import Evidence, Order, gather_evidence, merge_opinions, score_labels
 from pipeline.review.suspects import ABOUT, FORMAT, TABLE
-from pipeline.runs.log import Say
+from pipeline.runs.log import Log
 from pipeline.runs.plots import SHORT, TILE, plot_faces
 from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.training.short import PreparedFaces, label_codes, label_names, load_crops, open_faces
@@ -114,7 +114,7 @@ def find_suspects(
     search: Search,
     *,
     device: torch.device,
-    say: Say,
+    log: Log,
     jobs: int | None = None,
 ) -> pd.DataFrame:
     """Judge the label of every face of train and valid, and write the suspects folder.
@@ -124,7 +124,7 @@ def find_suspects(
         out: The suspects folder; trainings that were finished there before are used again.
         search: How to look.
         device: Where to train.
-        say: Gets a line per epoch.
+        log: Gets a line per epoch.
         jobs: Trainings at a time; one per core when None.
 
     Returns:
@@ -143,10 +143,10 @@ def find_suspects(
     judges = len(tasks)
     if search.order == "merged":
         tasks += plan_in_sample(plan)[1]
-    done = run_tasks(tasks, device=device, say=say, jobs=jobs)
+    done = run_tasks(tasks, device=device, log=log, jobs=jobs)
     views = join_folds(fold, done[:judges])
     learnt = done[judges].probabilities if search.order == "merged" else None
-    say("looking up neighbours and near-duplicates")
+    log("looking up neighbours and near-duplicates")
     groups = faces.table["group"].tolist()
     neighbours = find_neighbours(views.features, views.fold, groups)
     twins = find_twins(faces.table)

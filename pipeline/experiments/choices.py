@@ -25,7 +25,7 @@ from data_prep.base.tables import KEY
 from data_prep.prepare.blur import BlurRule, keep_balanced
 from pipeline.experiments.clean_effect import compare_sides, measure_side
 from pipeline.runs.folder import PreparedError
-from pipeline.runs.log import Say
+from pipeline.runs.log import Log
 from pipeline.runs.plots import save_figure
 from pipeline.runs.recipe import ClassifierRecipe, change_recipe
 from pipeline.training.short import PreparedFaces, label_codes
@@ -148,7 +148,7 @@ def try_choices(
     *,
     folds: int,
     device: torch.device,
-    say: Say,
+    log: Log,
     jobs: int | None = None,
 ) -> list[Trial]:
     """Train and judge every line, the recipe as it is first.
@@ -161,7 +161,7 @@ def try_choices(
         recipe: That is changed.
         folds: Trainings per line, at least 2.
         device: Where to train.
-        say: Gets a line per epoch.
+        log: Gets a line per epoch.
         jobs: Trainings at a time; one per core when None.
 
     Raises:
@@ -176,7 +176,7 @@ def try_choices(
     fold = assign_folds(table["group"].tolist(), strata, folds=folds, seed=recipe.seed)
     plans = [_plan(line, faces, cleaned, fold, out / line.name, recipe) for line in (BASE, *lines)]
     tasks = [task for plan in plans for task in plan]
-    views = iter(run_tasks(tasks, device=device, say=say, jobs=jobs))
+    views = iter(run_tasks(tasks, device=device, log=log, jobs=jobs))
     trials = []
     for line, plan in zip((BASE, *lines), plans, strict=True):
         probabilities = np.zeros((len(table), 3), np.float32)

@@ -16,7 +16,7 @@ from data_prep.base.labels import CLASSES
 from data_prep.base.tables import KEY
 from data_prep.grouping.split import TRAIN, VALID
 from evaluate.measures.bootstrap import bootstrap_intervals
-from pipeline.runs.log import Say
+from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.training.short import PreparedFaces, label_codes, open_faces
 from pipeline.training.tasks import Plan, run_tasks
@@ -113,7 +113,7 @@ def measure_clean_effect(
     *,
     seeds: int,
     device: torch.device,
-    say: Say,
+    log: Log,
     jobs: int | None = None,
 ) -> dict[str, Any]:
     """Train on the labels before and after cleaning and compare on the untouched ones.
@@ -125,7 +125,7 @@ def measure_clean_effect(
         recipe: Of the trainings.
         seeds: Trainings per side, seeded alike on both.
         device: Where to train.
-        say: Gets a line per epoch.
+        log: Gets a line per epoch.
         jobs: Trainings at a time; one per core when None.
 
     Returns:
@@ -140,7 +140,7 @@ def measure_clean_effect(
     """
     sides = pair_sides(open_faces(prepared, recipe), open_faces(cleaned, recipe))
     changes = sides.count_changes()
-    say(", ".join(f"{name} {count}" for name, count in changes.items()), "data", **changes)
+    log(", ".join(f"{name} {count}" for name, count in changes.items()), "data", **changes)
     make_folder(out)
     tasks = []
     for seed in range(seeds):
@@ -150,7 +150,7 @@ def measure_clean_effect(
             plan.make_task("before", f"before-{seed}", sides.before, sides.valid),
             plan.make_task("after", f"after-{seed}", sides.after, sides.valid),
         ]
-    views = run_tasks(tasks, device=device, say=say, jobs=jobs)
+    views = run_tasks(tasks, device=device, log=log, jobs=jobs)
     truth = label_codes(sides.valid)
     right = np.stack([view.probabilities.argmax(axis=1) == truth for view in views])
     figures = compare_sides(right[0::2], right[1::2], truth, _photos(sides.valid))

@@ -10,7 +10,7 @@ import typer
 from data_prep.cli import Decisions
 from pipeline.nets.options import Device
 from pipeline.runs.log import report_as
-from pipeline.runs.options import Folds, Jobs, Log, Overrides, Prepared, Recipe
+from pipeline.runs.options import Folds, Jobs, LogAs, Overrides, Prepared, Recipe
 
 
 def choices_command(
@@ -27,7 +27,7 @@ def choices_command(
     overrides: Overrides = None,
     device: Device = "auto",
     jobs: Jobs = None,
-    log: Log = "text",
+    log: LogAs = "text",
 ) -> None:
     """What each choice of a recipe is worth, as a Markdown table; goes on where it was stopped."""
     with report_as(log) as report:
@@ -54,7 +54,7 @@ def choices_command(
             numbers,
             folds=folds,
             device=pick_device(device),
-            say=report.say,
+            log=report.log,
             jobs=jobs,
         )
         rows = measure_trials(trials, faces.table)
@@ -74,7 +74,7 @@ def suspects_command(
     seed: Annotated[int, typer.Option(help="Of folds and trainings.")] = 0,
     device: Device = "auto",
     jobs: Jobs = None,
-    log: Log = "text",
+    log: LogAs = "text",
 ) -> None:
     """Find labels that may be wrong, the most suspect first; goes on where it was stopped."""
     with report_as(log) as report:
@@ -86,7 +86,7 @@ def suspects_command(
         numbers = load_recipe(recipe, ClassifierRecipe, [*(overrides or []), f"seed={seed}"])
         search = Search(choose_order(order), folds, numbers)
         target = pick_device(device)
-        table = find_suspects(prepared, out, search, device=target, say=report.say, jobs=jobs)
+        table = find_suspects(prepared, out, search, device=target, log=report.log, jobs=jobs)
         report.finish(
             f"{len(table)} faces, the most suspect first: {out}; look at {out / SHEET}",
             folder=out,
@@ -107,7 +107,7 @@ def noise_benchmark_command(
     overrides: Overrides = None,
     device: Device = "auto",
     jobs: Jobs = None,
-    log: Log = "text",
+    log: LogAs = "text",
 ) -> None:
     """Flip training labels on purpose and see which order finds them, as a Markdown table."""
     with report_as(log) as report:
@@ -120,9 +120,9 @@ def noise_benchmark_command(
         plan = NoisePlan(parse_kinds(kinds), seeds, rate, folds, numbers)
         target = pick_device(device)
         table, runs = run_noise_benchmark(
-            prepared, out, plan, device=target, say=report.say, jobs=jobs
+            prepared, out, plan, device=target, log=report.log, jobs=jobs
         )
-        report.say("measuring")
+        report.log("measuring")
         measured = measure_runs(table, runs)
         write_report(measured, runs, out)
         report.finish(
@@ -144,7 +144,7 @@ def clean_effect_command(
     overrides: Overrides = None,
     device: Device = "auto",
     jobs: Jobs = None,
-    log: Log = "text",
+    log: LogAs = "text",
 ) -> None:
     """Train on the labels before and after cleaning, measure on untouched validation labels."""
     with report_as(log) as report:
@@ -155,7 +155,7 @@ def clean_effect_command(
         numbers = load_recipe(recipe, ClassifierRecipe, overrides)
         target = pick_device(device)
         result = measure_clean_effect(
-            prepared, cleaned, out, numbers, seeds=seeds, device=target, say=report.say, jobs=jobs
+            prepared, cleaned, out, numbers, seeds=seeds, device=target, log=report.log, jobs=jobs
         )
         report.finish("", describe_effect(result), folder=out, **result)
 
@@ -171,7 +171,7 @@ def compare_command(
     ] = None,
     decisions: Decisions = None,
     device: Device = "auto",
-    log: Log = "text",
+    log: LogAs = "text",
 ) -> None:
     """Train the systems of the field and ours, measure all on the same validation photos.
 
@@ -192,7 +192,7 @@ def compare_command(
             out,
             decisions=decisions or (),
             device=pick_device(device),
-            say=report.say,
+            log=report.log,
         )
         text = write_report(compared, out)
         report.finish(
@@ -229,7 +229,7 @@ def cross_validate_command(
     ] = None,
     device: Device = "auto",
     jobs: Jobs = None,
-    log: Log = "text",
+    log: LogAs = "text",
 ) -> None:
     """Train both nets fold by fold and measure them on all photos, each judged unseen.
 
@@ -247,7 +247,7 @@ def cross_validate_command(
             classifier=load_recipe(recipe, ClassifierRecipe, overrides),
         )
         results = cross_validate(
-            prepared, out, recipes, device=pick_device(device), say=report.say, jobs=jobs
+            prepared, out, recipes, device=pick_device(device), log=report.log, jobs=jobs
         )
         report.finish("", describe_results(results), folder=out, results=results)
 
@@ -272,7 +272,7 @@ def sweep_command(
     many: Annotated[bool, typer.Option("--yes-many", help="Train more than 100, too.")] = False,
     device: Device = "auto",
     jobs: Jobs = None,
-    log: Log = "text",
+    log: LogAs = "text",
 ) -> None:
     """Train every combination of some values, as a Markdown table; goes on where it was stopped."""
     with report_as(log) as report:
@@ -298,10 +298,10 @@ def sweep_command(
 
         target = pick_device(device)
         if folds is None:
-            outcomes = train_grid(prepared, grid, out, device=target, say=report.say, jobs=jobs)
+            outcomes = train_grid(prepared, grid, out, device=target, log=report.log, jobs=jobs)
         else:
             outcomes = judge_on_folds(
-                prepared, grid, out, folds=folds, device=target, say=report.say, jobs=jobs
+                prepared, grid, out, folds=folds, device=target, log=report.log, jobs=jobs
             )
         write_report(outcomes, out, folds)
         report.finish(

@@ -30,7 +30,7 @@ from pipeline.nets.cards import CLASSIFIER, DETECTOR, SHIPPED
 from pipeline.nets.compute import has_fast_bf16
 from pipeline.runs.folder import Run
 from pipeline.runs.listing import read_seconds
-from pipeline.runs.log import Say
+from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe, Incorrect
 
 PHOTOS = 40
@@ -101,7 +101,7 @@ def compare_systems(
     *,
     decisions: Sequence[Path] = (),
     device: torch.device,
-    say: Say,
+    log: Log,
 ) -> list[Compared]:
     """Train what is left to train, measure what is left to measure, and time all anew.
 
@@ -111,7 +111,7 @@ def compare_systems(
         out: Gets prepared folders, run folders and figures.
         decisions: Ledgers for systems that learn from cleaned labels.
         device: Where to train and to run.
-        say: Gets a line per epoch.
+        log: Gets a line per epoch.
 
     Raises:
         UserError: Something can't be read, built, trained on or written; the message says what.
@@ -121,14 +121,14 @@ def compare_systems(
     compared: list[Compared] = []
     timed: dict[str, MaskPipeline] = {}
     for system in systems:
-        data = prepare_data(system, base, out / "data", decisions, say)
+        data = prepare_data(system, base, out / "data", decisions, log)
         run = None
         if system.recipe is not None:
-            run = train_system(system, data, out / "runs", device=device, say=say)
+            run = train_system(system, data, out / "runs", device=device, log=log)
         nets = _load(system, run, device)
         if not system.by_crop:
             timed[system.name] = nets
-        figures = _measure_once(system, nets, base, data, out / FIGURES, say)
+        figures = _measure_once(system, nets, base, data, out / FIGURES, log)
         compared.append(
             Compared(
                 system=system,
@@ -157,16 +157,16 @@ def _load(system: System, run: Run | None, device: torch.device) -> MaskPipeline
 
 
 def _measure_once(
-    system: System, nets: MaskPipeline, base: SystemData, data: SystemData, out: Path, say: Say
+    system: System, nets: MaskPipeline, base: SystemData, data: SystemData, out: Path, log: Log
 ) -> dict[str, Any]:
     """The figures, measured now or kept from when the same weights were measured."""
     path = out / f"{system.name}.json"
     about = {"format": FORMAT, "base": base.data, "data": data.data, **nets.identify()}
     kept = read_object(path)
     if kept is not None and kept.get("about") == about:
-        say(f"{system.name}: measured before", "measured", system=system.name)
+        log(f"{system.name}: measured before", "measured", system=system.name)
         return kept
-    say(f"{system.name}: measuring", "measuring", system=system.name)
+    log(f"{system.name}: measuring", "measuring", system=system.name)
     incorrect = _incorrect(system)
     drawn = None
     if system.by_crop and isinstance(nets, TwoStage):

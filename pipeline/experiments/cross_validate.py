@@ -26,7 +26,7 @@ from pipeline.nets.classifiers import join_members
 from pipeline.nets.compute import has_fast_bf16
 from pipeline.runs.folder import PreparedError, Run, identify_data, is_finished
 from pipeline.runs.listing import write_seconds
-from pipeline.runs.log import Say
+from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, RecipeError, member_of
 from pipeline.runs.workers import call_at_once, count_cores, one_thread
 from pipeline.training.export import (
@@ -64,14 +64,14 @@ class Fold:
         return self.folder / "runs"
 
 
-def make_folds(prepared: Path, out: Path, say: Say) -> list[Fold]:
+def make_folds(prepared: Path, out: Path, log: Log) -> list[Fold]:
     """Build the folds that are not there yet.
 
     Args:
         prepared: Gives the datasets and how they are read, split and cropped; its own fold is one
             of them.
         out: Gets a folder per fold.
-        say: Gets a line per fold that is built.
+        log: Gets a line per fold that is built.
 
     Returns:
         The folds. Every photo is held out in one of them.
@@ -92,7 +92,7 @@ def make_folds(prepared: Path, out: Path, say: Say) -> list[Fold]:
     known = _identify_faces(prepared)
     folds = [Fold(number, out / f"fold-{number}") for number in range(options.folds)]
     for fold in folds:
-        say(f"fold {fold.number} of {options.folds}: {fold.prepared}", "fold", fold=fold.number)
+        log(f"fold {fold.number} of {options.folds}: {fold.prepared}", "fold", fold=fold.number)
         build(list(roots.values()), fold.prepared, replace(options, fold=fold.number))
         if _identify_faces(fold.prepared) != known:
             raise PreparedError(
@@ -123,7 +123,7 @@ class Recipes:
     classifier: ClassifierRecipe
 
 
-def train_nets(fold: Fold, recipes: Recipes, *, device: torch.device, say: Say) -> TwoStage:
+def train_nets(fold: Fold, recipes: Recipes, *, device: torch.device, log: Log) -> TwoStage:
     """Train what is not trained yet, and load both.
 
     Nothing is chosen by the fold's photos: neither the step or epoch that is kept nor the
@@ -132,8 +132,8 @@ def train_nets(fold: Fold, recipes: Recipes, *, device: torch.device, say: Say) 
     Raises:
         UserError: As of `train_once.train_run`.
     """
-    detector = _train_detector(fold, recipes, device, say)
-    classifier = _train_classifier(fold, recipes.classifier, detector, device, say)
+    detector = _train_detector(fold, recipes, device, log)
+    classifier = _train_classifier(fold, recipes.classifier, detector, device, log)
     half = has_fast_bf16(device)
     return TwoStage(
         Detector.load(detector, device=device, bf16=half),
@@ -141,7 +141,7 @@ def train_nets(fold: Fold, recipes: Recipes, *, device: torch.device, say: Say) 
     )
 
 
-def _train_detector(fold: Fold, recipes: Recipes, device: torch.device, say: Say) -> Path:
+def _train_detector(fold: Fold, recipes: Recipes, device: torch.device, log: Log) -> Path:
     data, roots = identify_data(fold.prepared)
     faces = read_faces(fold.prepared)
     run = find_or_start(fold.runs, recipes.detector, data, start=recipes.start)
@@ -153,13 +153,13 @@ def _train_detector(fold: Fold, recipes: Recipes, device: torch.device, say: Say
         roots,
         start=recipes.start,
         device=device,
-        say=say,
+        log=log,
     )
     return run.folder / f"{DETECTOR}.safetensors"
 
 
 def _train_classifier(
-    fold: Fold, recipe: ClassifierRecipe, detector: Path, device: torch.device, say: Say
+    fold: Fold, recipe: ClassifierRecipe, detector: Path, device: torch.device, log: Log
 ) -> Path:
     if recipe.init == "detector":
         recipe = recipe.model_copy(update={"init": str(detector)})
@@ -167,16 +167,16 @@ def _train_classifier(
     run = find_or_start(fold.runs, recipe, data)
     path = run.folder / f"{CLASSIFIER}.safetensors"
     if is_finished(run.folder):
-        say(f"trained before: {run.folder}", "run", folder=run.folder)
+        log(f"trained before: {run.folder}", "run", folder=run.folder)
         return path
-    say(f"run folder: {run.folder}", "run", folder=run.folder)
+    log(f"run folder: {run.folder}", "run", folder=run.folder)
     began = processor_seconds()
-    _fit(fold, recipe, run, device, say)
+    _fit(fold, recipe, run, device, log)
     write_seconds(run, processor_seconds() - began)
     return path
 
 
-def _fit(fold: Fold, recipe: ClassifierRecipe, run: Run, device: torch.device, say: Say) -> None:
+def _fit(fold: Fold, recipe: ClassifierRecipe, run: Run, device: torch.device, log: Log) -> None:
     table = open_faces(fold.prepared, recipe).table
     training = table[table["split"] == TRAIN].reset_index(drop=True)
     crops = load_crops(sorted(training["crop"]), max(CACHE_SIDE, *recipe.sizes))
@@ -184,7 +184,7 @@ def _fit(fold: Fold, recipe: ClassifierRecipe, run: Run, device: torch.device, s
     for place in range(recipe.members):
         own = member_of(recipe, place)
         what = f"classifier {place + 1} of {recipe.members}"
-        net = train_short(training, crops, own, device=device, what=what, say=say)
+        net = train_short(training, crops, own, device=device, what=what, log=log)
         state = {name: tensor.cpu() for name, tensor in net.state_dict().items()}
         states.append(store_weights(state, training["label"], own))
     state = join_members(states) if len(states) > 1 else states[0]
@@ -201,7 +201,7 @@ def cross_validate(
     recipes: Recipes,
     *,
     device: torch.device,
-    say: Say,
+    log: Log,
     jobs: int | None = None,
 ) -> dict[str, Any]:
     """Train and measure; what is done once stays done.
@@ -212,7 +212,7 @@ def cross_validate(
             `cross-validation.json`.
         recipes: What is trained.
         device: Where to train.
-        say: Gets a line per epoch; with several jobs it is pickled.
+        log: Gets a line per epoch; with several jobs it is pickled.
         jobs: Folds at a time; one per core when None, one on a GPU.
 
     Returns:
@@ -224,9 +224,9 @@ def cross_validate(
         UserError: Something can't be read, built, trained on or written; the message says what.
     """
     _check(recipes)
-    folds = make_folds(prepared, out, say)
+    folds = make_folds(prepared, out, log)
     jobs = min(jobs or count_cores(device), len(folds))
-    calls = [(fold, recipes, device, say) for fold in folds]
+    calls = [(fold, recipes, device, log) for fold in folds]
     if jobs > 1:
         call_at_once(_judge_fold, calls, jobs)
     else:
@@ -257,18 +257,18 @@ def _check(recipes: Recipes) -> None:
         )
 
 
-def _judge_fold(fold: Fold, recipes: Recipes, device: torch.device, say: Say) -> None:
+def _judge_fold(fold: Fold, recipes: Recipes, device: torch.device, log: Log) -> None:
     """Leave the tables of the photos held out."""
 
     def tell(line: str, event: str = "note", /, **facts: Any) -> None:
-        say(f"fold {fold.number}: {line}", event, **{"fold": fold.number, **facts})
+        log(f"fold {fold.number}: {line}", event, **{"fold": fold.number, **facts})
 
     _, roots = identify_data(fold.prepared)
     faces = read_faces(fold.prepared)
     held_out = faces[faces["split"] == VALID]
     options = FolderOptions(thresh=THRESH, draw_from=1.0, draw=False)
     with one_thread():
-        nets = train_nets(fold, recipes, device=device, say=tell)
+        nets = train_nets(fold, recipes, device=device, log=tell)
         for source, rows in held_out.groupby("source"):
             own = _tables(fold.folder / str(source))
             make_folder(own.predictions.parent)

@@ -149,7 +149,7 @@ def measure_weights(
     weights: Path,
     *,
     device: torch.device,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     reports: Path | None = None,
     detector: FaceDetector | None = None,
 ) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def measure_weights(
         prepared: The folder whose validation split is used; its datasets must still be there.
         weights: Weights folder.
         device: Where to run.
-        say: Gets a line per source.
+        log: Gets a line per source.
         reports: Folder that gets a whole evaluation of each source, in a folder of its name.
         detector: Finds the faces in place of the folder's.
 
@@ -173,7 +173,7 @@ def measure_weights(
     options = FolderOptions(thresh=THRESH, draw_from=1.0, draw=False)
     learnt_from = stages.classifier.card.training.get("data", {}).get("faces_sha256")
     if learnt_from != data["faces_sha256"]:
-        say(
+        log(
             "note: the weights were not trained on this split; they may have learnt from photos "
             "that are measured here."
         )
@@ -181,7 +181,7 @@ def measure_weights(
     for source in sorted(set(faces["source"])):
         rows = faces[faces["source"] == source]
         images = tuple(sorted(set(rows["image"])))
-        say(f"{source}: {len(images)} photos, {len(rows)} faces")
+        log(f"{source}: {len(images)} photos, {len(rows)} faces")
         with tempfile.TemporaryDirectory() as folder:
             tables = Tables(Path(folder) / "predictions.csv", Path(folder) / "crops.csv")
             predict_folder(PhotoSet(roots[source], images), Path(folder), stages, options)
@@ -189,7 +189,7 @@ def measure_weights(
             results[source] = measure_tables(prepared, source, tables, split=VALID)
             if reports is not None:
                 write_report(prepared, source, tables, reports / source, split=VALID)
-                say(f"{source}: {reports / source / REPORT}")
+                log(f"{source}: {reports / source / REPORT}")
     return results
 
 

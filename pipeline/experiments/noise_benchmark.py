@@ -18,7 +18,7 @@ from data_prep.base.labels import CLASSES
 from data_prep.grouping.split import TRAIN
 from pipeline.cleaning.evidence import confident_joint, find_neighbours, find_twins
 from pipeline.cleaning.ranking import gather_evidence, score_labels
-from pipeline.runs.log import Say
+from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.training.short import PreparedFaces, label_codes, label_names, open_faces
 from pipeline.training.tasks import (
@@ -206,7 +206,7 @@ def run_noise_benchmark(
     plan: NoisePlan,
     *,
     device: torch.device,
-    say: Say,
+    log: Log,
     jobs: int | None = None,
 ) -> tuple[pd.DataFrame, list[NoiseRun]]:
     """Flip labels of the training split, train on them, and score every label by every order.
@@ -216,7 +216,7 @@ def run_noise_benchmark(
         out: Gets a file per training; those that are there already are not done again.
         plan: What to do.
         device: Where to train.
-        say: Gets a line per epoch.
+        log: Gets a line per epoch.
         jobs: Trainings at a time; one per core when None.
 
     Returns:
@@ -237,12 +237,12 @@ def run_noise_benchmark(
         for kind in plan.kinds
     ]
     tasks = [task for setting in settings for task in setting.tasks]
-    views = iter(run_tasks(tasks, device=device, say=say, jobs=jobs))
+    views = iter(run_tasks(tasks, device=device, log=log, jobs=jobs))
     twins = find_twins(table)
     runs = []
     for setting in settings:
         *folds, in_sample = (next(views) for _ in setting.tasks)
-        say(f"{setting.kind} noise, seed {setting.seed}: ranking")
+        log(f"{setting.kind} noise, seed {setting.seed}: ranking")
         judged = join_folds(setting.fold, folds)
         runs.append(_rank(setting, label_codes(table), judged, in_sample.probabilities, twins))
     return table, runs

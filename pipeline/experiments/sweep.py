@@ -23,7 +23,7 @@ from data_prep.base.tables import read_faces
 from data_prep.grouping.split import TRAIN
 from pipeline.runs.folder import Run, identify_data, is_finished
 from pipeline.runs.listing import read_seconds
-from pipeline.runs.log import Say
+from pipeline.runs.log import Log
 from pipeline.runs.plots import SHORT, save_figure
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.runs.workers import call_at_once, count_cores, one_thread
@@ -200,7 +200,7 @@ def train_grid(
     out: Path,
     *,
     device: torch.device,
-    say: Say,
+    log: Log,
     jobs: int | None = None,
 ) -> list[Outcome]:
     """Train what is left to train and measure all on the validation split.
@@ -214,7 +214,7 @@ def train_grid(
         grid: From `make_grid`.
         out: Gets the run folders.
         device: Where to train.
-        say: Gets a line per epoch; it is pickled when several train at a time.
+        log: Gets a line per epoch; it is pickled when several train at a time.
         jobs: Trainings at a time; one per core when None, one on a GPU.
 
     Raises:
@@ -227,13 +227,13 @@ def train_grid(
     left = [(one, run) for one, run in zip(grid, runs, strict=True) if not is_finished(run.folder)]
     if len(left) < len(grid):
         done = len(grid) - len(left)
-        say(f"{done} of {len(grid)} trainings were done before", "tasks", done=done)
+        log(f"{done} of {len(grid)} trainings were done before", "tasks", done=done)
     jobs = min(jobs or count_cores(device), len(left))
     if jobs > 1:
-        call_at_once(_train, [(prepared, *item, device, say) for item in left], jobs)
+        call_at_once(_train, [(prepared, *item, device, log) for item in left], jobs)
     else:
         for item in left:
-            _train(prepared, *item, device, say)
+            _train(prepared, *item, device, log)
     return [_measure_run(one, run) for one, run in zip(grid, runs, strict=True)]
 
 
@@ -244,7 +244,7 @@ def judge_on_folds(
     *,
     folds: int,
     device: torch.device,
-    say: Say,
+    log: Log,
     jobs: int | None = None,
 ) -> list[Outcome]:
     """Short trainings on grouped folds of the training faces; validation faces are not touched.
@@ -255,7 +255,7 @@ def judge_on_folds(
         out: Gets a folder per combination; what is done there stays done.
         folds: Trainings per combination, at least 2.
         device: Where to train.
-        say: Gets a line per epoch.
+        log: Gets a line per epoch.
         jobs: Trainings at a time; one per core when None.
 
     Raises:
@@ -273,7 +273,7 @@ def judge_on_folds(
         tables.append(table)
         plans.append(plan_folds(Plan(table, one.recipe, folder, faces.scale, one.name), folds))
     tasks = [task for _, some in plans for task in some]
-    views = iter(run_tasks(tasks, device=device, say=say, jobs=jobs))
+    views = iter(run_tasks(tasks, device=device, log=log, jobs=jobs))
     outcomes = []
     for one, table, (fold, some) in zip(grid, tables, plans, strict=True):
         own = [next(views) for _ in some]
@@ -284,18 +284,18 @@ def judge_on_folds(
 
 
 def _train(
-    prepared: Path, combination: Combination, run: Run, device: torch.device, say: Say
+    prepared: Path, combination: Combination, run: Run, device: torch.device, log: Log
 ) -> None:
     name = combination.name
 
     def tell(line: str, event: str = "note", /, **facts: Any) -> None:
         facts = {"folder": run.folder, "values": combination.values} | facts
-        say(f"{name}: {line}", event, **facts)
+        log(f"{name}: {line}", event, **facts)
 
     _, roots = identify_data(prepared)
     with one_thread():
         train_run(
-            run, combination.recipe, read_faces(prepared), prepared, roots, device=device, say=tell
+            run, combination.recipe, read_faces(prepared), prepared, roots, device=device, log=tell
         )
 
 

@@ -19,7 +19,7 @@ from data_prep.prepare.analysis import BuildOptions
 from data_prep.prepare.blur import BlurRule
 from data_prep.prepare.build import build, read_manifest
 from pipeline.runs.folder import PreparedError, Run, identify_data
-from pipeline.runs.log import Say
+from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
 from pipeline.training.once import find_or_start, train_run
 
@@ -170,7 +170,7 @@ def open_base(prepared: Path) -> SystemData:
 
 
 def prepare_data(
-    system: System, base: SystemData, out: Path, decisions: Sequence[Path], say: Say
+    system: System, base: SystemData, out: Path, decisions: Sequence[Path], log: Log
 ) -> SystemData:
     """The data of a system, built if it is not there yet.
 
@@ -179,7 +179,7 @@ def prepare_data(
         base: From `open_base`.
         out: Gets a prepared folder for every other scale, blur rule or labels.
         decisions: Ledgers for systems that learn from cleaned labels.
-        say: Gets a line when something is built.
+        log: Gets a line when something is built.
 
     Raises:
         UserError: As of `data_prep.build.build`.
@@ -189,11 +189,11 @@ def prepare_data(
     wanted = replace(options, scale=system.scale, blur_rule=system.blur or options.blur_rule)
     ledgers = list(decisions) if system.cleaned else []
     if system.cleaned and not decisions:
-        say(f"{system.name}: no --decisions, so its labels are as annotated", "note")
+        log(f"{system.name}: no --decisions, so its labels are as annotated", "note")
     data = base
     if ledgers or wanted != options:
         name = f"{wanted.blur_rule}-{wanted.scale:g}" + ("-cleaned" if ledgers else "")
-        say(f"{system.name}: building {out / name}", "build", folder=out / name)
+        log(f"{system.name}: building {out / name}", "build", folder=out / name)
         build(list(base.roots.values()), out / name, wanted, decisions=ledgers)
         data = SystemData.open(out / name)
         _check_split(base, data)
@@ -220,7 +220,7 @@ def valid_faces(data: SystemData, source: str) -> pd.DataFrame:
 
 
 def train_system(
-    system: System, data: SystemData, runs: Path, *, device: torch.device, say: Say
+    system: System, data: SystemData, runs: Path, *, device: torch.device, log: Log
 ) -> Run:
     """Train what is not trained yet; a stopped training goes on, a finished one stays as it is.
 
@@ -229,7 +229,7 @@ def train_system(
         data: From `prepare_data`.
         runs: Gets the run folder.
         device: Where to train.
-        say: Gets a line per epoch.
+        log: Gets a line per epoch.
 
     Raises:
         PreparedError: Nothing to train or validate on.
@@ -239,7 +239,7 @@ def train_system(
     run = find_or_start(runs, recipe, data.data)
 
     def tell(line: str, event: str = "note", /, **facts: Any) -> None:
-        say(f"{system.name}: {line}", event, **{"system": system.name, **facts})
+        log(f"{system.name}: {line}", event, **{"system": system.name, **facts})
 
-    train_run(run, recipe, data.faces, data.folder, data.roots, device=device, say=tell)
+    train_run(run, recipe, data.faces, data.folder, data.roots, device=device, log=tell)
     return run

@@ -184,10 +184,9 @@ def identify_data(prepared: Path) -> tuple[dict[str, Any], dict[str, Path]]:
     return data, {d["source"]: Path(d["root"]) for d in manifest["datasets"]}
 
 
-def hash_code() -> str:
+def hash_code(root: Path = Path(__file__).parents[2]) -> str:
     """Hash of the project's own Python files, so that a run knows which code made it."""
     digest = hashlib.sha256()
-    root = Path(__file__).parents[2]
     for package in ("data_prep", "evaluate", "pipeline"):
         for file in sorted((root / package).rglob("*.py")):
             digest.update(file.relative_to(root).as_posix().encode())

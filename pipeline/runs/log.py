@@ -19,7 +19,7 @@ from data_prep.base.progress import describe_error, say
 from pipeline.runs.options import LogFormat
 
 
-class Say(Protocol):
+class Log(Protocol):
     """Tells one thing: a line for people, and the same as an event with facts for machines."""
 
     def __call__(self, line: str, event: str = "note", /, **facts: Any) -> None:
@@ -29,7 +29,7 @@ class Say(Protocol):
 class Reporter(Protocol):
     """Where a command's words go. It can be pickled: trainings in other processes speak, too."""
 
-    def say(self, line: str, event: str = "note", /, **facts: Any) -> None:
+    def log(self, line: str, event: str = "note", /, **facts: Any) -> None:
         """Tell one thing, at once."""
 
     def finish(self, line: str = "", table: str = "", /, **facts: Any) -> None:
@@ -42,7 +42,7 @@ class Reporter(Protocol):
 class TextReporter:
     """Lines on standard error; a result's table on standard output."""
 
-    def say(self, line: str, _event: str = "note", /, **_facts: Any) -> None:
+    def log(self, line: str, _event: str = "note", /, **_facts: Any) -> None:
         """Tell one thing; the line says it all."""
         say(line)
 
@@ -70,7 +70,7 @@ class JsonReporter:
     def __reduce__(self) -> tuple[type[JsonReporter], tuple[()]]:
         return JsonReporter, ()  # another process writes to its own standard output
 
-    def say(self, line: str, event: str = "note", /, **facts: Any) -> None:
+    def log(self, line: str, event: str = "note", /, **facts: Any) -> None:
         """Write one event."""
         time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         record = {"event": event, "time": time, "message": line, **facts}
@@ -81,15 +81,15 @@ class JsonReporter:
 
     def finish(self, line: str = "", table: str = "", /, **facts: Any) -> None:
         """Write the event `result`; facts stand for the table."""
-        self.say(line, "result", **facts)
+        self.log(line, "result", **facts)
 
     def fail(self, message: str) -> None:
         """Write the event `error`."""
-        self.say(message, "error")
+        self.log(message, "error")
 
     def warn(self, message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         """Write a Python warning, in place of `warnings.showwarning`."""
-        self.say(str(message), "warning", category=category.__name__)
+        self.log(str(message), "warning", category=category.__name__)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ Jobs = Annotated[
     int | None, typer.Option(min=1, help="Trainings at a time.", show_default="one per core")
 ]
 LogFormat = Literal["text", "json"]
-Log = Annotated[
+LogAs = Annotated[
     LogFormat,
     typer.Option("--log", help="Lines for people, or one JSON object per line on standard output."),
 ]

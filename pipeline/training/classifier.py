@@ -22,7 +22,7 @@ from pipeline.nets.classifiers import join_members
 from pipeline.nets.compute import seed_everything
 from pipeline.runs.folder import CHECKPOINT, HISTORY, MEMBERS, Run, is_finished, start_run
 from pipeline.runs.listing import find_run
-from pipeline.runs.log import Say
+from pipeline.runs.log import Log
 from pipeline.runs.plots import plot_curves
 from pipeline.runs.recipe import ClassifierRecipe, member_of
 from pipeline.runs.tracking import Tracker, log_metrics
@@ -40,7 +40,7 @@ def train_classifier(
     run: Run,
     *,
     device: torch.device,
-    say: Say,
+    log: Log,
     trackers: Sequence[Tracker] = (),
 ) -> ClassifierCard:
     """Train a classifier, or go on where a killed run of the same folder stopped.
@@ -54,7 +54,7 @@ def train_classifier(
         recipe: Every number.
         run: The run folder; gets weights, card, history, plots and `valid.csv`.
         device: Where to train.
-        say: Gets one line per epoch.
+        log: Gets one line per epoch.
         trackers: Get the figures of every epoch, and those on the card.
 
     Returns:
@@ -66,9 +66,9 @@ def train_classifier(
     """
     chosen = select_faces(faces, recipe)
     if recipe.members > 1:
-        state, steps = _train_members(faces, prepared, recipe, run, device, say, trackers)
+        state, steps = _train_members(faces, prepared, recipe, run, device, log, trackers)
     else:
-        state, steps = _train_alone(chosen, prepared, recipe, run, device, say, trackers)
+        state, steps = _train_alone(chosen, prepared, recipe, run, device, log, trackers)
     card = finish_classifier(state, chosen, prepared, recipe, run, device)
     (run.folder / CHECKPOINT).unlink(missing_ok=True)
     figures = {f"valid/{name}": value for name, value in card.results["valid"]["all"].items()}
@@ -82,7 +82,7 @@ def _train_members(
     recipe: ClassifierRecipe,
     run: Run,
     device: torch.device,
-    say: Say,
+    log: Log,
     trackers: Sequence[Tracker],
 ) -> tuple[dict[str, torch.Tensor], int]:
     """Weights on disk, and the step of the last figures: trackers get an epoch as a step."""
@@ -93,11 +93,11 @@ def _train_members(
     for place in range(recipe.members):
         own = member_of(recipe, place)
         member = find_run(folder, own, run.data) or start_run(folder, own, run.data)
-        tell = _as_member(say, member.folder.name)
+        tell = _as_member(log, member.folder.name)
         if is_finished(member.folder):
             tell("trained before")
         else:
-            train_classifier(faces, prepared, own, member, device=device, say=tell)
+            train_classifier(faces, prepared, own, member, device=device, log=tell)
         states.append(load_weights(member.folder / f"{CLASSIFIER}.safetensors", ClassifierCard)[0])
         for row in pd.read_csv(member.folder / HISTORY).to_dict("records"):
             figures = {str(name): float(value) for name, value in row.items()}
@@ -108,9 +108,9 @@ def _train_members(
     return join_members(states), len(history)
 
 
-def _as_member(say: Say, name: str) -> Say:
+def _as_member(log: Log, name: str) -> Log:
     def tell(line: str, event: str = "note", /, **facts: Any) -> None:
-        say(f"{name}: {line}", event, **{"member": name, **facts})
+        log(f"{name}: {line}", event, **{"member": name, **facts})
 
     return tell
 
@@ -121,12 +121,12 @@ def _train_alone(
     recipe: ClassifierRecipe,
     run: Run,
     device: torch.device,
-    say: Say,
+    log: Log,
     trackers: Sequence[Tracker],
 ) -> tuple[dict[str, torch.Tensor], int]:
     """Weights on disk, and the last step."""
     seed_everything(recipe.seed)
-    _tell_counts(chosen, say)
+    _tell_counts(chosen, log)
     checkpoint = load_checkpoint(run.folder / CHECKPOINT)
 
     def read(crop: str) -> np.ndarray:
@@ -136,26 +136,26 @@ def _train_alone(
     crops: ReadCrop = read
     if recipe.masks == "drawn":
         shown, crops = mask_bare_faces(chosen, read, split=TRAIN, seed=recipe.seed)
-        say("drawn masks in place of real ones")
-        _tell_counts(shown, say)
+        log("drawn masks in place of real ones")
+        _tell_counts(shown, log)
     labels = shown.loc[shown["split"] == TRAIN, "label"]
     shown, crops = add_turned_faces(*add_drawn_faces(shown, crops, recipe), recipe)
     loaders = make_loaders(shown, crops, recipe, recipe.sizes[0], device)
-    learn = make_learner(loaders, labels, recipe, run.folder, say, fresh=checkpoint is None)
+    learn = make_learner(loaders, labels, recipe, run.folder, log, fresh=checkpoint is None)
     history: list[Row] = list(checkpoint["history"]) if checkpoint else []
     first = checkpoint["stage"] if checkpoint else 0
-    lr = _choose_lr(learn, recipe, history, say)
+    lr = _choose_lr(learn, recipe, history, log)
     for stage in range(first, len(recipe.sizes)):
         resumed = checkpoint if checkpoint and stage == first else None
         learn.dls = make_loaders(shown, crops, recipe, recipe.sizes[stage], device)
-        _fit_stage(learn, stage, recipe, run, history, say, lr, resumed, trackers)
+        _fit_stage(learn, stage, recipe, run, history, log, lr, resumed, trackers)
         run.write_history(history)
         plot_curves(history, run.folder / "curves.png")
     weights = {k: v.cpu() for k, v in learn.model.state_dict().items()}
     return store_weights(weights, labels, recipe), len(learn.dls.train) * len(history)
 
 
-def _tell_counts(faces: pd.DataFrame, say: Say) -> None:
+def _tell_counts(faces: pd.DataFrame, log: Log) -> None:
     counts: dict[str, dict[str, int]] = {}
     for split in (TRAIN, VALID):
         found = faces.loc[faces["split"] == split, "label"].value_counts()
@@ -164,10 +164,10 @@ def _tell_counts(faces: pd.DataFrame, say: Say) -> None:
         f"{split}: " + ", ".join(f"{name} {count}" for name, count in some.items())
         for split, some in counts.items()
     ]
-    say("; ".join(parts), "data", **counts)
+    log("; ".join(parts), "data", **counts)
 
 
-def _choose_lr(learn: Learner, recipe: ClassifierRecipe, history: list[Row], say: Say) -> float:
+def _choose_lr(learn: Learner, recipe: ClassifierRecipe, history: list[Row], log: Log) -> float:
     """The recipe's rate, or the one the range test finds; a resumed run keeps its own."""
     if recipe.lr != "find":
         return float(recipe.lr)
@@ -175,7 +175,7 @@ def _choose_lr(learn: Learner, recipe: ClassifierRecipe, history: list[Row], say
         return history[0]["lr"]
     with learn.no_logging(), learn.no_bar():
         found = float(learn.lr_find(suggest_funcs=valley, show_plot=False).valley)
-    say(f"learning rate found: {found:.2e}", "rate", lr=found)
+    log(f"learning rate found: {found:.2e}", "rate", lr=found)
     return found
 
 
@@ -185,13 +185,13 @@ def _fit_stage(
     recipe: ClassifierRecipe,
     run: Run,
     history: list[Row],
-    say: Say,
+    log: Log,
     lr: float,
     resumed: dict[str, Any] | None,
     trackers: Sequence[Tracker],
 ) -> None:
     size, epochs = recipe.sizes[stage], recipe.epochs[stage]
-    say(
+    log(
         f"stage {stage}: {size} px, at most {epochs} epochs",
         "stage",
         stage=stage,
@@ -215,7 +215,7 @@ def _fit_stage(
         seed=recipe.seed,
         path=run.folder / CHECKPOINT,
         history=history,
-        say=say,
+        log=log,
         resumed=resumed,
     )
     with learn.no_logging():

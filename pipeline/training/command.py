@@ -9,7 +9,7 @@ import typer
 
 from pipeline.nets.options import Device
 from pipeline.runs.log import report_as
-from pipeline.runs.options import Log, Overrides, Prepared, Recipe, Track
+from pipeline.runs.options import LogAs, Overrides, Prepared, Recipe, Track
 
 Runs = Annotated[Path, typer.Option("--runs", "-o", help="Folder that gets the run folder.")]
 Resume = Annotated[Path | None, typer.Option(help="A run folder that was stopped, to go on with.")]
@@ -22,7 +22,7 @@ def train_command(
     runs: Runs = Path("runs"),
     resume: Resume = None,
     device: Device = "auto",
-    log: Log = "text",
+    log: LogAs = "text",
     track: Track = None,
 ) -> None:
     """Train the classifier on the crops of the training split."""
@@ -40,7 +40,7 @@ def train_command(
         faces = read_faces(prepared)
         target = pick_device(device)
         run = open_run(resume, runs, resolved, data)
-        report.say(f"run folder: {run.folder}", "run", folder=run.folder)
+        report.log(f"run folder: {run.folder}", "run", folder=run.folder)
         with open_trackers(track or (), run, resolved) as trackers:
             card = train_classifier(
                 faces,
@@ -48,7 +48,7 @@ def train_command(
                 resolved,
                 run,
                 device=target,
-                say=report.say,
+                log=report.log,
                 trackers=trackers,
             )
         weights = run.folder / "classifier.safetensors"
@@ -63,7 +63,7 @@ def train_detector_command(
     runs: Runs = Path("runs"),
     resume: Resume = None,
     device: Device = "auto",
-    log: Log = "text",
+    log: LogAs = "text",
     track: Track = None,
 ) -> None:
     """Fine-tune the detector on the annotated boxes of the training split."""
@@ -83,7 +83,7 @@ def train_detector_command(
         state = load_state(start)
         target = pick_device(device)
         run = open_run(resume, runs, resolved, data, start=start)
-        report.say(f"run folder: {run.folder}", "run", folder=run.folder)
+        report.log(f"run folder: {run.folder}", "run", folder=run.folder)
         with open_trackers(track or (), run, resolved) as trackers:
             card = train_detector(
                 faces,
@@ -92,7 +92,7 @@ def train_detector_command(
                 state,
                 run,
                 device=target,
-                say=report.say,
+                log=report.log,
                 trackers=trackers,
             )
         weights = run.folder / "detector.safetensors"

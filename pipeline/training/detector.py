@@ -28,7 +28,7 @@ from pipeline.nets.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.nets.compute import autocast, has_fast_bf16, seed_everything
 from pipeline.nets.retinaface import RetinaFace, make_anchors, widen_scores
 from pipeline.runs.folder import CHECKPOINT, PreparedError, Run
-from pipeline.runs.log import Say
+from pipeline.runs.log import Log
 from pipeline.runs.recipe import DetectorRecipe
 from pipeline.runs.tracking import Tracker, log_metrics
 from pipeline.training.class_policy import learnt_classes
@@ -143,7 +143,7 @@ def train_detector(
     run: Run,
     *,
     device: torch.device,
-    say: Say,
+    log: Log,
     trackers: Sequence[Tracker] = (),
 ) -> DetectorCard:
     """Fine-tune the detector, or go on where a killed run of the same folder stopped.
@@ -155,7 +155,7 @@ def train_detector(
         start: State dict to start from, strictly the network's.
         run: The run folder; gets `detector.safetensors`, its card, and `history.csv`.
         device: Where to train.
-        say: Gets one line now and then.
+        log: Gets one line now and then.
         trackers: Get losses and validation figures.
 
     Returns:
@@ -176,7 +176,7 @@ def train_detector(
         )
     trainer = _Trainer(recipe, start, device)
     history = trainer.resume(run.folder / CHECKPOINT)
-    say(
+    log(
         f"{len(scenes)} training and {len(valid)} validation photos; "
         f"step {trainer.step} of {recipe.steps}",
         "data",
@@ -187,17 +187,17 @@ def train_detector(
     )
     if not history:
         history.append({"step": 0, **measure_sources(trainer.detector(), valid)})
-        _tell_row(history[-1], say, trackers)
+        _tell_row(history[-1], log, trackers)
     began, losses = time.monotonic(), []
     for batch in _load_windows(scenes, recipe, trainer.step):
         losses.append(trainer.learn(*batch))
         if trainer.step % LOG_EVERY == 0:
-            _tell_step(trainer.step, losses[-LOG_EVERY:], time.monotonic() - began, say, trackers)
+            _tell_step(trainer.step, losses[-LOG_EVERY:], time.monotonic() - began, log, trackers)
         if trainer.step % recipe.validate_every == 0 or trainer.step == recipe.steps:
             figures = measure_sources(trainer.detector(), valid)
             history.append({"step": trainer.step, "loss": float(np.mean(losses)), **figures})
             losses = []
-            _tell_row(history[-1], say, trackers)
+            _tell_row(history[-1], log, trackers)
             run.write_history(history)
             trainer.save(run.folder / CHECKPOINT, history)
     run.write_history(history)
@@ -324,10 +324,10 @@ def _load_windows(scenes: Sequence[Scene], recipe: DetectorRecipe, step: int) ->
 
 
 def _tell_step(
-    step: int, losses: list[float], seconds: float, say: Say, trackers: Sequence[Tracker]
+    step: int, losses: list[float], seconds: float, log: Log, trackers: Sequence[Tracker]
 ) -> None:
     mean = float(np.mean(losses))
-    say(
+    log(
         f"step {step}: loss {mean:.3f}, {seconds:.0f} s",
         "step",
         step=step,
@@ -337,10 +337,10 @@ def _tell_step(
     log_metrics(trackers, step, {"train_loss": mean})
 
 
-def _tell_row(row: Row, say: Say, trackers: Sequence[Tracker]) -> None:
+def _tell_row(row: Row, log: Log, trackers: Sequence[Tracker]) -> None:
     line = ", ".join(
         f"{key} {value:g}" if key == "step" else f"{key} {value:.4f}" for key, value in row.items()
     )
-    say(line, "validation", **row)
+    log(line, "validation", **row)
     metrics = {name: value for name, value in row.items() if name != "step"}
     log_metrics(trackers, int(row["step"]), metrics)

@@ -50,7 +50,7 @@ def make_learner(
     labels: pd.Series,
     recipe: ClassifierRecipe,
     folder: Path,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     *,
     fresh: bool,
     optimiser: Callable[..., Any] = Adam,
@@ -62,7 +62,7 @@ def make_learner(
         labels: Classes of the training faces, for the loss weights.
         recipe: Every number.
         folder: Where fastai puts what it writes.
-        say: Gets a note when the weights are random.
+        log: Gets a note when the weights are random.
         fresh: Whether to load initial weights; a resumed training brings its own.
         optimiser: Makes the optimiser from parameters and a rate, as fastai's do.
 
@@ -95,7 +95,7 @@ def make_learner(
     else:
         learn.unfreeze()
     if fresh and recipe.init == "random":
-        say("note: from random weights; others, where they can be had, do better (see init).")
+        log("note: from random weights; others, where they can be had, do better (see init).")
     return learn
 
 

@@ -21,7 +21,7 @@ from pipeline.runs.folder import (
     start_run,
 )
 from pipeline.runs.listing import find_run, write_seconds
-from pipeline.runs.log import Say
+from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe
 from pipeline.training.classifier import train_classifier
 from pipeline.training.detector import train_detector
@@ -55,7 +55,7 @@ def train_run(
     *,
     start: Path | None = None,
     device: torch.device,
-    say: Say,
+    log: Log,
 ) -> None:
     """Train what is left of a run: nothing if it is finished, the rest if it was stopped.
 
@@ -67,7 +67,7 @@ def train_run(
         roots: Folder of each source.
         start: Weights that a detector starts from; the shipped ones when None.
         device: Where to train.
-        say: Gets a line per epoch, the folder in the first.
+        log: Gets a line per epoch, the folder in the first.
 
     Raises:
         PreparedError: Nothing to train or validate on.
@@ -75,18 +75,18 @@ def train_run(
         OutputError: Something can't be written.
     """
     if is_finished(run.folder):
-        say(f"trained before: {run.folder}", "run", folder=run.folder)
+        log(f"trained before: {run.folder}", "run", folder=run.folder)
         return
-    say(f"run folder: {run.folder}", "run", folder=run.folder)
+    log(f"run folder: {run.folder}", "run", folder=run.folder)
     resume_run(run.folder, run.data)
     is_fresh = not any((run.folder / name).exists() for name in (CHECKPOINT, MEMBERS))
     began = processor_seconds()
     own = _start_of(recipe, start)
     if isinstance(recipe, DetectorRecipe) and own is not None:
         state = load_state(own)
-        train_detector(faces, dict(roots), recipe, state, run, device=device, say=say)
+        train_detector(faces, dict(roots), recipe, state, run, device=device, log=log)
     elif isinstance(recipe, ClassifierRecipe):
-        train_classifier(faces, prepared, recipe, run, device=device, say=say)
+        train_classifier(faces, prepared, recipe, run, device=device, log=log)
     write_seconds(run, processor_seconds() - began if is_fresh else None)
 
 

@@ -31,7 +31,7 @@ from data_prep.grouping.split import TRAIN, VALID
 from pipeline.nets.cards import ClassifierCard
 from pipeline.nets.compute import autocast, has_fast_bf16, seed_everything
 from pipeline.runs.folder import PreparedError, identify_data
-from pipeline.runs.log import Say
+from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe, RecipeError
 from pipeline.training.data import add_turned_faces, make_loaders
 from pipeline.training.drawn_faces import add_drawn_faces
@@ -62,8 +62,8 @@ class _Epochs(Callback):
 
     order = 60
 
-    def __init__(self, seed: int, what: str, say: Say) -> None:
-        self.seed, self.what, self.say = seed, what, say
+    def __init__(self, seed: int, what: str, log: Log) -> None:
+        self.seed, self.what, self.log = seed, what, log
 
     def before_epoch(self) -> None:
         seed_everything(self.seed + self.epoch)
@@ -74,7 +74,7 @@ class _Epochs(Callback):
 
     def after_train(self) -> None:
         loss = float(self.recorder.smooth_loss.value)
-        self.say(
+        self.log(
             f"{self.what}, epoch {self.epoch + 1} of {self.n_epoch}: loss {loss:.3f}",
             "epoch",
             training=self.what,
@@ -119,7 +119,7 @@ def train_short(
     *,
     device: torch.device,
     what: str,
-    say: Say,
+    log: Log,
 ) -> nn.Module:
     """Train on some faces by a recipe's stages; no epoch is chosen by a validation loss.
 
@@ -129,7 +129,7 @@ def train_short(
         recipe: Every number; `lr` is one.
         device: Where to train.
         what: What the lines begin with, such as "fold 1 of 5".
-        say: Gets one line per epoch.
+        log: Gets one line per epoch.
 
     Returns:
         The network, fastai's body and head, ready for use.
@@ -158,7 +158,7 @@ def train_short(
                 )
             learn.dls = loaders
             rate = float(recipe.lr) * recipe.stage_lr**stage
-            keeper = _Epochs(recipe.seed + 1000 * stage, what, say)
+            keeper = _Epochs(recipe.seed + 1000 * stage, what, log)
             with learn.no_logging(), learn.no_bar():
                 fit_stage(learn, recipe, stage, rate, [keeper])
     assert learn is not None, "a recipe has at least one stage"

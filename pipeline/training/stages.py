@@ -12,7 +12,7 @@ from fastai.callback.core import Callback, CancelFitException
 
 from pipeline.nets.checkpoint import save_checkpoint
 from pipeline.nets.compute import autocast, seed_everything
-from pipeline.runs.log import Say
+from pipeline.runs.log import Log
 
 Row = dict[str, float]
 
@@ -45,7 +45,7 @@ class StageKeeper(Callback):
         seed: Of the run.
         path: The checkpoint.
         history: Rows of all stages so far; grows by one per epoch.
-        say: Gets one line per epoch.
+        log: Gets one line per epoch.
         resumed: What a checkpoint of this stage said, or None.
     """
 
@@ -60,11 +60,11 @@ class StageKeeper(Callback):
         seed: int,
         path: Path,
         history: list[Row],
-        say: Say,
+        log: Log,
         resumed: dict[str, Any] | None = None,
     ) -> None:
         self.stage, self.lr, self.patience, self.seed = stage, lr, patience, seed
-        self.path, self.history, self.say = path, history, say
+        self.path, self.history, self.log = path, history, log
         self.best_loss: float = resumed["best_loss"] if resumed else math.inf
         self.best: dict[str, torch.Tensor] = resumed["best"] if resumed else {}
         self.worse: int = resumed["worse"] if resumed else 0
@@ -94,7 +94,7 @@ class StageKeeper(Callback):
         }
         self.history.append(row)
         told = ", ".join(f"{name} {row[name]:.4f}" for name in names)
-        self.say(f"stage {self.stage}, epoch {self.epoch}: {told}", "epoch", **row)
+        self.log(f"stage {self.stage}, epoch {self.epoch}: {told}", "epoch", **row)
         if row["valid_loss"] < self.best_loss:
             self.best_loss, self.worse = row["valid_loss"], 0
             self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
@@ -102,7 +102,7 @@ class StageKeeper(Callback):
             self.worse += 1
         self._save()
         if self.worse >= self.patience:
-            self.say(
+            self.log(
                 f"stage {self.stage}: no better validation loss for {self.worse} epochs",
                 "stage ended",
                 stage=self.stage,

@@ -20,7 +20,7 @@ from data_prep.base.labels import CLASSES
 from data_prep.base.tables import KEY
 from data_prep.grouping.split import VALID, check_no_leak, split_by_group
 from pipeline.runs.folder import name_weights
-from pipeline.runs.log import Say
+from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe, RecipeError
 from pipeline.runs.workers import call_at_once, count_cores, one_thread
 from pipeline.training.short import Crops, Views, check_short, load_crops, train_short, view_faces
@@ -96,7 +96,7 @@ def run_tasks(
     tasks: Sequence[Task],
     *,
     device: torch.device,
-    say: Say,
+    log: Log,
     jobs: int | None = None,
 ) -> list[Views]:
     """Do what is left to do, several trainings at a time, and give all answers.
@@ -106,7 +106,7 @@ def run_tasks(
     Args:
         tasks: Any number.
         device: Where to train.
-        say: Gets a line per epoch; with several jobs it is pickled, for they speak for themselves.
+        log: Gets a line per epoch; with several jobs it is pickled, for they speak for themselves.
         jobs: Trainings at a time; one per core when None, one on a GPU.
 
     Raises:
@@ -125,7 +125,7 @@ def run_tasks(
     left = [task for task in tasks if read_views(task) is None]
     if len(left) < len(tasks):
         done_before = len(tasks) - len(left)
-        say(
+        log(
             f"{done_before} of {len(tasks)} trainings were done before",
             "tasks",
             done=done_before,
@@ -137,12 +137,12 @@ def run_tasks(
         paths = sorted({path for faces in tables for path in faces["crop"]})
         side = max(CACHE_SIDE, *(max(task.recipe.sizes) for task in left))
         if jobs > 1:
-            calls = [(task, device, say) for task in left]
+            calls = [(task, device, log) for task in left]
             call_at_once(_run_in_worker, calls, jobs, start=_start_worker, shared=(paths, side))
         else:
             crops = load_crops(paths, side)
             for task in left:
-                _run(task, crops, device, say)
+                _run(task, crops, device, log)
     done = [read_views(task) for task in tasks]
     assert all(views is not None for views in done), "every task has left its file"
     return [views for views in done if views is not None]
@@ -176,10 +176,10 @@ def write_views(task: Task, views: Views) -> None:
     write_atomically(task.file, buffer.getvalue())
 
 
-def _run(task: Task, crops: Crops, device: torch.device, say: Say) -> None:
+def _run(task: Task, crops: Crops, device: torch.device, log: Log) -> None:
     began = time.process_time()
     with one_thread():
-        net = train_short(task.train, crops, task.recipe, device=device, what=task.what, say=say)
+        net = train_short(task.train, crops, task.recipe, device=device, what=task.what, log=log)
         seconds = time.process_time() - began
         pixels = [crops[path] for path in task.judge["crop"]]
         views = view_faces(net, pixels, task.recipe.sizes[-1], device, task.recipe.colour)
@@ -189,7 +189,7 @@ def _run(task: Task, crops: Crops, device: torch.device, say: Say) -> None:
     given = task.judge["label"].map(CLASSES.index).to_numpy()
     agreed = (views.probabilities.argmax(axis=1) == given)[asked].mean()
     seen = "unseen" if unseen.any() else "learnt"
-    say(
+    log(
         f"{task.what}: agrees with {agreed:.1%} of {asked.sum()} {seen} labels",
         "task ended",
         training=task.what,
@@ -213,8 +213,8 @@ def _start_worker(paths: list[str], side: int) -> None:
     _crops = load_crops(paths, side)
 
 
-def _run_in_worker(task: Task, device: torch.device, say: Say) -> None:
-    _run(task, _crops, device, say)
+def _run_in_worker(task: Task, device: torch.device, log: Log) -> None:
+    _run(task, _crops, device, log)
 
 
 def assign_folds(

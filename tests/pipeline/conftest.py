@@ -30,9 +30,9 @@ def by_colour(monkeypatch):
     """Trainings take no time; each is noted as (what, labels that it was trained on)."""
     calls = []
 
-    def train(faces, crops, recipe, *, device, what, say):
+    def train(faces, crops, recipe, *, device, what, log):
         calls.append(SimpleNamespace(what=what, faces=faces, recipe=recipe, crops=crops))
-        say(f"{what}: trained")
+        log(f"{what}: trained")
         return what
 
     def view(_net, crops, _size, _device, _colour):

@@ -54,7 +54,7 @@ def trainers(monkeypatch):
 
     def train(*arguments, **options):
         calls.append((arguments, options))
-        options["say"]("trained", "epoch", loss=0.5)
+        options["log"]("trained", "epoch", loss=0.5)
         return SimpleNamespace(results={"valid": {"accuracy": 0.75}})
 
     monkeypatch.setattr(train_classifier, "train_classifier", train)

@@ -20,7 +20,7 @@ from tests.pipeline.tables import TINY
 
 def find(prepared, out, order="merged", lines=None, **changes):
     search = Search(order, 4, TINY.model_copy(update=changes))
-    return find_suspects(prepared, out, search, device=CPU, say=Told(lines), jobs=1)
+    return find_suspects(prepared, out, search, device=CPU, log=Told(lines), jobs=1)
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ def test_other_crops_are_refused(prepared, cleaned):
 
 def measure(prepared, cleaned, out, seeds=2):
     return measure_clean_effect(
-        prepared, cleaned, out, TINY, seeds=seeds, device=CPU, say=Told(), jobs=1
+        prepared, cleaned, out, TINY, seeds=seeds, device=CPU, log=Told(), jobs=1
     )
 
 

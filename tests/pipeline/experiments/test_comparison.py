@@ -46,7 +46,7 @@ def world(tmp_path, monkeypatch):
 
 
 def compare(prepared, out, chosen, told=None):
-    return compare_systems(chosen, prepared, out, device=CPU, say=told or Told())
+    return compare_systems(chosen, prepared, out, device=CPU, log=told or Told())
 
 
 def test_every_kind_of_system_is_trained_and_measured(prepared, tmp_path, world):

@@ -19,7 +19,7 @@ def measure(prepared, tmp_path, monkeypatch):
     def call(stages):
         monkeypatch.setattr(TwoStage, "load", lambda _weights, **_: stages)
         lines = []
-        results = measure_weights(prepared, tmp_path, device=CPU, say=lines.append)
+        results = measure_weights(prepared, tmp_path, device=CPU, log=lines.append)
         return results, lines
 
     return call
@@ -115,7 +115,7 @@ def test_command_on_a_folder_that_is_not_prepared(tmp_path):
 def test_reports_tell_the_same_figures(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(TwoStage, "load", lambda _weights, **_: stand_ins())
     out = tmp_path / "reports"
-    results = measure_weights(prepared, tmp_path, device=CPU, say=lambda _line: None, reports=out)
+    results = measure_weights(prepared, tmp_path, device=CPU, log=lambda _line: None, reports=out)
     record = json.loads((out / "set" / "metrics.json").read_text())
     assert record["map50"] == results["set"]["both_stages"]["map50"][0] == 1
     assert record["classifier_alone"]["answered"] == 12

@@ -22,7 +22,7 @@ PLAN = NoisePlan(("uniform", "likely"), 2, 0.1, 3, TINY)
 
 
 def run(prepared, out, lines=None):
-    return run_noise_benchmark(prepared, out, PLAN, device=CPU, say=Told(lines), jobs=1)
+    return run_noise_benchmark(prepared, out, PLAN, device=CPU, log=Told(lines), jobs=1)
 
 
 def test_only_training_labels_are_flipped_and_all_are_found(prepared, tmp_path, by_colour):

@@ -33,9 +33,9 @@ def calls(monkeypatch):
     """Trainings take no time: each guesses by its rate, and leaves what a training leaves."""
     made = []
 
-    def train(faces, prepared, recipe, run, *, device, say):
+    def train(faces, prepared, recipe, run, *, device, log):
         made.append((run.folder.name, recipe))
-        say("stage 0, epoch 0: trained", "epoch", epoch=0)
+        log("stage 0, epoch 0: trained", "epoch", epoch=0)
         rng = np.random.default_rng(round(1e6 * recipe.lr) + recipe.repeat_rare)
         valid = faces[faces["split"] == "valid"]
         table = valid[["source", "image", "object", "label"]].copy()
@@ -50,8 +50,8 @@ def calls(monkeypatch):
     return made
 
 
-def sweep(prepared, grid, out, say=None):
-    return train_grid(prepared, grid, out, device=CPU, say=say or Told(), jobs=1)
+def sweep(prepared, grid, out, log=None):
+    return train_grid(prepared, grid, out, device=CPU, log=log or Told(), jobs=1)
 
 
 def test_a_run_folder_per_combination(prepared, tmp_path, grid, calls):
@@ -145,7 +145,7 @@ def test_folds_judge_training_faces_by_networks_that_saw_none_of_their_kin(
     prepared, tmp_path, grid, by_colour
 ):
     points = grid("lr=1e-3,3e-3")
-    options = {"folds": 3, "device": CPU, "say": Told(), "jobs": 1}
+    options = {"folds": 3, "device": CPU, "log": Told(), "jobs": 1}
     outcomes = judge_on_folds(prepared, points, tmp_path / "out", **options)
     faces = read_faces(prepared)
     train = faces[faces["split"] == "train"]
@@ -161,7 +161,7 @@ def test_folds_judge_training_faces_by_networks_that_saw_none_of_their_kin(
 def test_folds_need_a_rate(prepared, tmp_path, grid):
     with pytest.raises(RecipeError, match="lr is 'find'"):
         judge_on_folds(
-            prepared, grid("lr=find,1e-3"), tmp_path, folds=2, device=CPU, say=Told(), jobs=1
+            prepared, grid("lr=find,1e-3"), tmp_path, folds=2, device=CPU, log=Told(), jobs=1
         )
 
 
@@ -170,8 +170,8 @@ def test_numbers_do_not_depend_on_jobs(prepared, tmp_path, grid, capfd):
     from pipeline.runs.log import JsonReporter
 
     points = grid("lr=1e-3,3e-3")
-    one = train_grid(prepared, points, tmp_path / "a", device=CPU, say=Told(), jobs=1)
-    two = train_grid(prepared, points, tmp_path / "b", device=CPU, say=JsonReporter().say, jobs=2)
+    one = train_grid(prepared, points, tmp_path / "a", device=CPU, log=Told(), jobs=1)
+    two = train_grid(prepared, points, tmp_path / "b", device=CPU, log=JsonReporter().log, jobs=2)
     assert [o.loss for o in one] == [o.loss for o in two]
     events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert {event["values"]["lr"] for event in events} == {"1e-3", "3e-3"}

@@ -31,7 +31,7 @@ from tests.pipeline.tables import TINY
 
 def attempt(prepared, out, lines, cleaned=None):
     faces = open_faces(prepared, TINY)
-    trials = try_choices(faces, cleaned, lines, out, TINY, folds=2, device=CPU, say=Told(), jobs=1)
+    trials = try_choices(faces, cleaned, lines, out, TINY, folds=2, device=CPU, log=Told(), jobs=1)
     return faces, trials
 
 
@@ -108,7 +108,7 @@ def test_too_few_faces_to_learn_from(prepared, tmp_path, by_colour):
     faces = open_faces(prepared, TINY)
     large = TINY.model_copy(update={"batch_size": 999})
     with pytest.raises(PreparedError, match=r"choice 'base': .* don't fill a batch of 999"):
-        try_choices(faces, None, [], tmp_path, large, folds=2, device=CPU, say=Told())
+        try_choices(faces, None, [], tmp_path, large, folds=2, device=CPU, log=Told())
     assert not by_colour
 
 

@@ -49,7 +49,7 @@ def recipes(tmp_path):
 
 
 def validate(prepared, out, recipes, told=None):
-    return cross_validate(prepared, out, recipes, device=CPU, say=told or Told(), jobs=1)
+    return cross_validate(prepared, out, recipes, device=CPU, log=told or Told(), jobs=1)
 
 
 @pytest.fixture
@@ -57,9 +57,9 @@ def by_colour(monkeypatch):
     """Trainings take no time and all answers are right; the folds asked for are noted."""
     asked = []
 
-    def train(fold, _recipes, *, device, say):
+    def train(fold, _recipes, *, device, log):
         asked.append(fold.number)
-        say("trained")
+        log("trained")
         return stand_ins()
 
     monkeypatch.setattr(validation, "train_nets", train)
@@ -88,7 +88,7 @@ def test_every_photo_is_held_out_once(small, tmp_path, recipes, by_colour):
 
 
 def test_figures_are_of_all_folds_together(small, tmp_path, recipes, monkeypatch):
-    def train(fold, _recipes, *, device, say):
+    def train(fold, _recipes, *, device, log):
         nets_of = stand_ins()
         if fold.number == 1:
             nets_of.classifier = OneClass()
@@ -143,7 +143,7 @@ def test_nets_of_a_fold_learn_from_the_others_and_are_trained_once(
 def test_the_classifier_starts_from_the_body_of_its_own_fold(small, tmp_path, recipes, monkeypatch):
     frozen = CLASSIFIER.model_copy(update={"freeze": True})
     for fold in make_folds(small, tmp_path / "out", Told())[:2]:
-        nets.train_nets(fold, Recipes(recipes.start, DETECTOR, frozen), device=CPU, say=Told())
+        nets.train_nets(fold, Recipes(recipes.start, DETECTOR, frozen), device=CPU, log=Told())
         runs = fold.runs
         own = from_detector(
             *load_weights(runs / "001-small" / "detector.safetensors", DetectorCard)
@@ -180,7 +180,7 @@ def test_other_weights_to_start_from_are_another_run(small, tmp_path, recipes):
     other = Recipes(tmp_path / "other.safetensors", DETECTOR, CLASSIFIER)
     (fold, *_) = make_folds(small, tmp_path / "out", Told())
     for one in (recipes, other, recipes):
-        nets.train_nets(fold, one, device=CPU, say=Told())
+        nets.train_nets(fold, one, device=CPU, log=Told())
     names = ["001-small", "002-tiny", "003-small", "004-tiny"]
     assert sorted(path.name for path in fold.runs.iterdir()) == names
 

@@ -27,15 +27,15 @@ def read(text):
 
 def test_text_is_lines_on_standard_error_and_the_table_on_standard_output(capsys):
     with report_as("text") as report:
-        report.say("step 3", "step", step=3)
+        report.log("step 3", "step", step=3)
         report.finish("weights: a", "| table |", weights=Path("a"))
     assert capsys.readouterr() == ("| table |\n", "step 3\nweights: a\n")
 
 
 def test_json_is_events_with_facts(capsys):
     with report_as("json") as report:
-        report.say("hello")
-        report.say("step 3: loss 0.5", "step", step=np.int64(3), loss=np.float32(0.5), lr=1e-3)
+        report.log("hello")
+        report.log("step 3: loss 0.5", "step", step=np.int64(3), loss=np.float32(0.5), lr=1e-3)
         report.finish("weights: a", "| table |", weights=Path("a"), by=[{"b": (1, None)}])
     out, err = capsys.readouterr()
     assert err == ""
@@ -53,7 +53,7 @@ def test_json_is_events_with_facts(capsys):
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), np.float64("-inf")])
 def test_numbers_that_json_does_not_know_are_null(capsys, number):
-    JsonReporter().say("diverged", "epoch", row={"loss": [number]})
+    JsonReporter().log("diverged", "epoch", row={"loss": [number]})
     assert read(capsys.readouterr().out)[0]["row"] == {"loss": [None]}
 
 
@@ -92,14 +92,14 @@ def test_other_errors_are_told_and_not_hidden(capsys):
 
 @pytest.mark.parametrize("reporter", [TextReporter(), JsonReporter()])
 def test_reporters_reach_other_processes(reporter):
-    say = pickle.loads(pickle.dumps(reporter)).say
-    assert type(say.__self__) is type(reporter)
+    log = pickle.loads(pickle.dumps(reporter)).log
+    assert type(log.__self__) is type(reporter)
 
 
 def test_lines_of_several_processes_do_not_mix():
     code = (
-        "import sys; from pipeline.reporting import JsonReporter; say = JsonReporter().say\n"
-        "for i in range(200): say('x' * 700, 'step', who=sys.argv[1], step=i)"
+        "import sys; from pipeline.runs.log import JsonReporter; log = JsonReporter().log\n"
+        "for i in range(200): log('x' * 700, 'step', who=sys.argv[1], step=i)"
     )
     both = f'{sys.executable} -c "$0" a & {sys.executable} -c "$0" b & wait'
     done = subprocess.run(["sh", "-c", both, code], capture_output=True, text=True, check=True)

@@ -166,7 +166,7 @@ def test_parameters_name_weights_by_their_hash(tmp_path):
 
 def test_nothing_is_loaded_unless_asked_for():
     code = (
-        "import sys, pipeline.train_classifier, pipeline.train_detector, pipeline.cli\n"
+        "import sys, pipeline.training.classifier, pipeline.training.detector, pipeline.cli\n"
         "names = ('tensorboard', 'wandb', 'trackio', 'mlflow', 'fastai.callback.wandb')\n"
         "print([name for name in names if name in sys.modules])"
     )

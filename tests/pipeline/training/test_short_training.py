@@ -34,7 +34,7 @@ def crops(faces):
 
 def train(faces, crops, lines=None, **changes):
     recipe = TINY.model_copy(update=changes)
-    return train_short(faces, crops, recipe, device=CPU, what="fold 1", say=Told(lines))
+    return train_short(faces, crops, recipe, device=CPU, what="fold 1", log=Told(lines))
 
 
 def weights_of(net):

@@ -54,7 +54,7 @@ def make(tmp_path):
         )
         lines = []
 
-        def say(line, *_event, **_facts):
+        def log(line, *_event, **_facts):
             lines.append(line)
             if stop is not None and f"epoch {stop}:" in line:
                 raise KeyboardInterrupt
@@ -66,7 +66,7 @@ def make(tmp_path):
             seed=3,
             path=tmp_path / "checkpoint.pt",
             history=[] if history is None else history,
-            say=say,
+            log=log,
             resumed=resumed,
         )
         learn.create_opt()

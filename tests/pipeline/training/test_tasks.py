@@ -29,7 +29,7 @@ def make(plan, number=0):
 
 def run(*some, jobs=1):
     lines = []
-    return run_tasks(some, device=CPU, say=Told(lines), jobs=jobs), lines
+    return run_tasks(some, device=CPU, log=Told(lines), jobs=jobs), lines
 
 
 def test_answers_come_in_the_order_of_the_tasks(plan, by_colour):

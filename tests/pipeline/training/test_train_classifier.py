@@ -50,12 +50,12 @@ def train(prepared, folder, recipe=RECIPE, stop=None):
         run = Run(run.folder.rename(folder), data)
     lines = []
 
-    def say(line, *_event, **_facts):
+    def log(line, *_event, **_facts):
         lines.append(line)
         if stop is not None and line.startswith(stop):
             raise Killed
 
-    card = train_classifier(read_faces(prepared), prepared, recipe, run, device=CPU, say=say)
+    card = train_classifier(read_faces(prepared), prepared, recipe, run, device=CPU, log=log)
     return SimpleNamespace(card=card, folder=folder, lines=lines)
 
 

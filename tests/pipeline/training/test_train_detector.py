@@ -45,7 +45,7 @@ def train(prepared, folder, recipe=RECIPE, stop=None, start=None):
         start_run(folder.parent, recipe, data).folder.rename(folder)
     lines = []
 
-    def say(line, *_event, **_facts):
+    def log(line, *_event, **_facts):
         lines.append(line)
         if stop is not None and line.startswith(stop):
             raise Killed
@@ -57,7 +57,7 @@ def train(prepared, folder, recipe=RECIPE, stop=None, start=None):
         make_net().state_dict() if start is None else start,
         Run(folder, data),
         device=CPU,
-        say=say,
+        log=log,
     )
     return SimpleNamespace(card=card, folder=folder, lines=lines)
 
@@ -182,7 +182,7 @@ def test_empty_split(prepared, tmp_path, lost):
             make_net().state_dict(),
             run,
             device=CPU,
-            say=Told(),
+            log=Told(),
         )
 
 
