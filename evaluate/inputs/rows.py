@@ -72,7 +72,7 @@ def build_truth(
 ) -> GroundTruth:
     """Make a ground truth of annotated boxes.
 
-    Boxes are clipped to their photos as those of VOC files are (`data_prep.boxes.clip_box`); what
+    Boxes are clipped to their photos as those of VOC files are; what
     has a side under one pixel then is left out. Both are counted in warnings.
 
     Args:

@@ -63,7 +63,7 @@ def describe_alarm(
         policy: What a mask worn wrongly is. With "leave-out" such faces are treated like difficult
             ones, and the probabilities of the other two classes are scaled to add up to 1.
         thresh: Detections with a lower detector's score do not exist here.
-        inclusive: See `evaluate.measures.iou.paired_iou`.
+        inclusive: See `evaluate.measures.matching.paired_iou`.
         resamples: Bootstrap resamples; 0 leaves the intervals out.
         seed: Of the resamples.
 

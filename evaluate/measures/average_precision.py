@@ -63,7 +63,7 @@ def rank_hits(
         scores: (N,) any finite numbers, larger is surer.
         photos: Number of photos P.
         ious: T thresholds; an IoU equal to the threshold is a hit.
-        inclusive: See `evaluate.measures.iou.paired_iou`.
+        inclusive: See `evaluate.measures.matching.paired_iou`.
     """
     order = _rank(scores)
     best_iou, best_truth = best_overlaps(detections, truths, inclusive=inclusive)
@@ -121,7 +121,7 @@ def voc_average_precision(
         scores: (N,) larger is surer.
         difficult: VOC's flag of every ground truth box; none when None.
         iou: Smallest IoU of a hit.
-        inclusive: See `evaluate.measures.iou.paired_iou`.
+        inclusive: See `evaluate.measures.matching.paired_iou`.
         eleven_point: Average the precision at 11 recalls instead of at every recall.
 
     Returns:

@@ -167,7 +167,7 @@ def describe_calibration(
         detections: Predicted faces, placed on the photos of `truth` and sorted by photo.
         crops: What the classifier alone says of the annotated boxes, placed likewise.
         thresh: Detections with a lower detector's score are passed over.
-        inclusive: See `evaluate.measures.iou.paired_iou`.
+        inclusive: See `evaluate.measures.matching.paired_iou`.
         resamples: Bootstrap resamples; 0 leaves the intervals out.
         seed: Of the resamples.
 

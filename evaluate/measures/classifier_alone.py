@@ -38,7 +38,7 @@ def describe_classifier(
         truth: Annotated faces.
         crops: One row per annotated face, with its own box, placed on the photos of `truth`. Its
             label is the answer.
-        inclusive: See `evaluate.measures.iou.paired_iou`.
+        inclusive: See `evaluate.measures.matching.paired_iou`.
         resamples: Bootstrap resamples; 0 leaves the intervals out.
         seed: Of the resamples.
 

@@ -62,7 +62,7 @@ def fix_errors(
     Args:
         truth: Annotated faces.
         detections: Predicted faces.
-        kinds: Their errors, from `evaluate.measures.error_kinds.classify_errors`.
+        kinds: Their errors, from `evaluate.measures.errors.classify_errors`.
         rules: Only `eleven_point` matters here.
     """
     return Budget(
@@ -171,7 +171,7 @@ def describe_budget(
     Args:
         truth: Annotated faces.
         detections: Predicted faces, placed on the photos of `truth` and sorted by photo.
-        inclusive: See `evaluate.measures.iou.paired_iou`.
+        inclusive: See `evaluate.measures.matching.paired_iou`.
         eleven_point: AP at 11 recalls instead of at every recall.
         resamples: Bootstrap resamples of the photos; 0 leaves the intervals out.
         seed: Of the resamples.

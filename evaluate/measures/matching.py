@@ -130,7 +130,7 @@ def match_greedily(
         difficult: (G,) such faces are never taken; a detection left without a face that overlaps
             one of them enough is ignored.
         iou: Smallest IoU of a pair.
-        inclusive: See `evaluate.measures.iou.paired_iou`.
+        inclusive: See `evaluate.measures.matching.paired_iou`.
 
     Returns:
         (N,) the index of the face taken, or -1; and (N,) detections to ignore.

@@ -75,7 +75,7 @@ def pair_faces(
         detections: Predicted faces, placed on the photos of `truth` and sorted by photo.
         thresh: Detections with a lower detector's score are passed over.
         iou: Smallest IoU of a pair.
-        inclusive: See `evaluate.measures.iou.paired_iou`.
+        inclusive: See `evaluate.measures.matching.paired_iou`.
     """
     ranked = np.argsort(-detections.detection, kind="stable")
     ranked = ranked[detections.detection[ranked] >= thresh]
@@ -105,7 +105,7 @@ def pair_crops(truth: GroundTruth, crops: Detections, *, inclusive: bool = False
     Args:
         truth: Annotated faces.
         crops: One row per annotated face, with its own box, placed on the photos of `truth`.
-        inclusive: See `evaluate.measures.iou.paired_iou`.
+        inclusive: See `evaluate.measures.matching.paired_iou`.
 
     Raises:
         CropsError: More than half of the faces have no row.

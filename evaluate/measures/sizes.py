@@ -71,7 +71,7 @@ def count_sizes(
         truth: Annotated faces.
         detections: Predicted faces, placed on the photos of `truth` and sorted by photo.
         thresh: Smallest detector's score of a detection that can find a face.
-        inclusive: See `evaluate.measures.iou.paired_iou`; sides are then one pixel longer too.
+        inclusive: See `evaluate.measures.matching.paired_iou`; sides are then one pixel longer too.
     """
     ranking = _Ranking(
         truth=truth,
@@ -171,7 +171,7 @@ def compute_sizes(counts: SizeCounts, weights: FloatArray | None = None) -> dict
     with faces in the bin.
 
     Args:
-        counts: From `evaluate.measures.size_counts.count_sizes`.
+        counts: From `evaluate.measures.sizes.count_sizes`.
         weights: (B, P) how often each photo counts; once each when None, so that B is 1.
     """
     if weights is None:
@@ -206,7 +206,7 @@ def describe_sizes(
         truth: Annotated faces.
         detections: Predicted faces, placed on the photos of `truth` and sorted by photo.
         thresh: Smallest detector's score of a detection that can find a face; AP takes all.
-        inclusive: See `evaluate.measures.iou.paired_iou`; sides are then one pixel longer too.
+        inclusive: See `evaluate.measures.matching.paired_iou`; sides are then one pixel longer too.
         resamples: Bootstrap resamples of the photos; 0 leaves the intervals out.
         seed: Of the resamples.
 

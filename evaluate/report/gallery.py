@@ -80,7 +80,7 @@ def draw_gallery(
         files: Photos by name.
 
     Returns:
-        Pictures by kind (`evaluate.measures.error_kinds.KINDS`), the worst first.
+        Pictures by kind (`evaluate.measures.errors.KINDS`), the worst first.
     """
     return {
         kind: [

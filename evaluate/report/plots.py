@@ -33,7 +33,7 @@ def plot_precision_recall(curves: Mapping[str, Curve], points: Mapping[str, Any]
 
     Args:
         curves: By class, and `face`.
-        points: `points` of `evaluate.measures.operating.describe_operating_points`.
+        points: `points` of `evaluate.measures.curves.describe_operating_points`.
     """
     figure, axes = new_axes("Precision and recall", "recall", "precision", width=SIDE, height=SIDE)
     colours = choose_colours([name for name in curves if name != "face"])

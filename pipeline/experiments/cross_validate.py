@@ -79,7 +79,7 @@ def make_folds(prepared: Path, out: Path, log: Log) -> list[Fold]:
     Raises:
         PreparedError: It is no prepared folder, reviewers' decisions have changed its labels, or
             its datasets have changed since it was built.
-        UserError: As of `data_prep.build.build`.
+        UserError: As of `data_prep.prepare.build.build`.
     """
     _, roots = identify_data(prepared)
     manifest = read_manifest(prepared) or {}

@@ -182,7 +182,7 @@ def prepare_data(
         log: Gets a line when something is built.
 
     Raises:
-        UserError: As of `data_prep.build.build`.
+        UserError: As of `data_prep.prepare.build.build`.
         PreparedError: The datasets have changed since `base` was built.
     """
     options = BuildOptions.from_record((read_manifest(base.folder) or {})["options"])

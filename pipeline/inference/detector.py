@@ -119,7 +119,7 @@ class Detector:
         Args:
             photos: Each height × width × 3, uint8, RGB.
             resize: Enlargement before detection; chosen per photo when None, and photos with
-                tiny faces are then looked at more closely, too (see `pipeline.closer_look`).
+                tiny faces are then looked at more closely, too (see `pipeline.inference.boxes`).
             min_score: Least score of a face.
 
         Returns:

@@ -112,7 +112,7 @@ Status = Literal["open", "kept", "changed", "skipped"]
 
 
 class History:
-    """One reviewer's decisions, with undos worked in as `data_prep.ledger.settle` does."""
+    """One reviewer's decisions, with undos worked in as `settle` does."""
 
     def __init__(self) -> None:
         self._stacks: dict[Key, list[Decision]] = {}

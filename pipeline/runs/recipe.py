@@ -58,7 +58,7 @@ class ClassifierRecipe(BaseModel):
         drawn: Faces of the rare class made by drawing masks on bare ones, as a multiple of the
             real ones.
         rotated: Turns by which copies of all training faces are added, drawn ones' too; see
-            `pipeline.right_angles`.
+            `pipeline.training.data`.
         shift: Farthest random shift of a crop, as a share of its side, as a detector's boxes shift.
         downscale: Share of training crops shrunk to a smaller face's size first.
         mirror: In use, average over a crop and its mirror image.

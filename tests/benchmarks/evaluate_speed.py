@@ -1,6 +1,7 @@
 """How fast AP is computed here, next to a loop over boxes and to faster-coco-eval.
 
-`python -m evaluate.speed` makes boxes, computes their AP in every way within one process, in turn
+`python -m tests.benchmarks.evaluate_speed` makes boxes, computes
+their AP in every way within one process, in turn
 and several times over, and shows the ratios: those hold on a busy machine too, unlike the seconds.
 """
 

@@ -90,7 +90,8 @@ APPENDER = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from data_prep.ledger import Decision, append_decision
+from data_prep.decisions.ledger import append_decision
+from data_prep.decisions.decision import Decision
 path, by, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 decision = replace(Decision.from_json(sys.argv[4]), by=by)
 for number in range(count):

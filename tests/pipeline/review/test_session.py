@@ -20,7 +20,7 @@ from tests.pipeline.review.suspects_folder import make_suspects
 DECIDER = """
 import sys
 from pathlib import Path
-from pipeline.review.choices import Choice
+from pipeline.review.session import Choice
 from pipeline.review.session import Session, Way
 from pipeline.review.suspects import open_suspects
 
