@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from data_prep.base.files import OutputError
 from data_prep.base.photo import read_photo
+from data_prep.formats.predictions import COLUMNS
 from pipeline.inference import folder as running
 from pipeline.inference.command import app
-from pipeline.inference.folder import COLUMNS
 from pipeline.inference.predictor import TwoStage
 from tests.makers import hash_tree
 from tests.pipeline.makers import FACES, paint_photo, save_photo, stand_ins

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from data_prep.base.errors import UserError
 from data_prep.base.labels import Vocabulary
 from data_prep.base.photo import PHOTO_SUFFIXES, Size, photo_size, upright_size
+from data_prep.base.strict_csv import read_table
 from data_prep.formats.input_files import InputError, list_files, walk_files
 from data_prep.formats.voc import AnnotationError, read_voc
-from evaluate.inputs.table import read_table
 from evaluate.inputs.truth import FACES_FILE
 
 

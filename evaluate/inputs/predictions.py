@@ -11,10 +11,11 @@ import numpy as np
 from data_prep.base.labels import MASKS, Vocabulary
 from data_prep.base.photo import PhotoError, PhotoFrame, Size, read_frame
 from data_prep.base.records import Box
-from data_prep.base.turns import ORIENTATIONS, SWAPS_SIDES, UPRIGHT, turn_box_back
+from data_prep.base.strict_csv import TableError
+from data_prep.base.turns import SWAPS_SIDES, UPRIGHT, turn_box_back
+from data_prep.formats.predictions import PredictionTable, read_prediction_table
 from evaluate.arrays import Detections, GroundTruth, IntArray
 from evaluate.inputs.photos import match_names
-from evaluate.inputs.table import Table, TableError, read_table
 
 OUTSIDE = 2.0
 """Pixels a box may reach over the border of its photo without a word: detectors round."""
@@ -137,13 +138,6 @@ def _read_frame(path: Path | None, stated: Size | None) -> PhotoFrame | None:
         return None
 
 
-PREDICTION_COLUMNS = ("image", *Box._fields, "label", "score", "detection")
-"""Columns that must be there."""
-
-ORIENTATION = "orientation"
-"""Column of the EXIF orientation that the photo was turned upright by; 1 for all without it."""
-
-
 @dataclass(frozen=True)
 class Predictions:
     """A table of predictions.
@@ -188,50 +182,28 @@ class Placed:
 def read_predictions(
     path: Path, *, probabilities: bool = False, vocabulary: Vocabulary = MASKS
 ) -> Predictions:
-    """Read a table as `run.py` writes it; a header without rows is a table without faces.
+    """Read a table of `run.py`; see `read_prediction_table`."""
+    table = read_prediction_table(path, probabilities=probabilities, vocabulary=vocabulary)
+    return make_predictions(table, path)
+
+
+def make_predictions(table: PredictionTable, path: Path) -> Predictions:
+    """Predictions of a table, read or made in memory by `tabulate_predictions`.
 
     Args:
-        path: The CSV file.
-        probabilities: The columns of class probabilities, `p_` and the class, must be there.
-        vocabulary: The classes there are.
-
-    Raises:
-        TableError: The table is not as it should be; the message names file and line.
+        table: One row per face.
+        path: What messages call it.
     """
-    columns = [f"p_{name}" for name in vocabulary.classes]
-    required = [*PREDICTION_COLUMNS, *(columns if probabilities else ())]
-    table = read_table(path, required, written_by="run.py")
-    there = [name for name in columns if name in table.columns]
-    if there and len(there) < len(columns):
-        missing = sorted(set(columns) - set(there))
-        raise TableError(
-            f"{path}, line 1: {', '.join(there)} but no {', '.join(missing)}; write all of these "
-            "columns or none."
-        )
-    names = table.names("image")
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(table.images))}
     detections = Detections(
-        photo=np.array([numbers[name] for name in names], dtype=np.int64),
-        boxes=table.boxes(),
-        labels=table.labels(vocabulary),
-        scores=table.fractions("score"),
-        detection=table.fractions("detection"),
-        probabilities=np.stack([table.fractions(name) for name in there], axis=1)
-        if there
-        else None,
+        photo=np.array([numbers[name] for name in table.images], dtype=np.int64),
+        boxes=table.boxes,
+        labels=table.labels,
+        scores=table.scores,
+        detection=table.detection,
+        probabilities=table.probabilities,
     )
-    orientation = _read_orientation(table) if ORIENTATION in table.columns else None
-    return Predictions(path, tuple(numbers), detections, orientation=orientation)
-
-
-def _read_orientation(table: Table) -> IntArray:
-    values = table.numbers(ORIENTATION)
-    for row, value in enumerate(values):
-        if value not in ORIENTATIONS:
-            raise table.error(
-                row, f"{ORIENTATION} is {value:g}; EXIF knows 1 (stored upright) to 8."
-            )
-    return values.astype(np.int64)
+    return Predictions(path, tuple(numbers), detections, orientation=table.orientation)
 
 
 def place_predictions(

@@ -14,11 +14,11 @@ from data_prep.base.boxes import DegenerateBoxError, clip_box
 from data_prep.base.errors import DatasetError, UserError
 from data_prep.base.labels import ALIASES, CLASSES, MASKS, Vocabulary
 from data_prep.base.records import Box, Face
+from data_prep.base.strict_csv import Table, read_table
 from data_prep.formats.contracts import Format, ReadOptions
 from data_prep.formats.registry import read_dataset
 from data_prep.formats.voc import AnnotationError, read_voc
 from evaluate.arrays import GroundTruth
-from evaluate.inputs.table import Table, read_table
 
 _NO_LIMIT = 2**31
 """Stands for the size of a photo whose annotation states none."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import time
 from collections import Counter
@@ -14,30 +12,15 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from data_prep.base.files import output_error, write_atomically, write_json
+from data_prep.base.files import output_error, write_json
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import UPRIGHT, Photo, PhotoError, read_photo
 from data_prep.base.progress import show_progress
+from data_prep.formats.predictions import FILE, PredictionRow, write_predictions
 from pipeline.inference.draw import draw_faces, save_drawing
 from pipeline.inference.journal import Entry, Journal
 from pipeline.inference.predictor import FacePrediction, MaskPipeline
 from pipeline.inference.sources import PhotoSet
-
-COLUMNS: tuple[str, ...] = (
-    "image",
-    "xmin",
-    "ymin",
-    "xmax",
-    "ymax",
-    "label",
-    "score",
-    "detection",
-    "p_with_mask",
-    "p_without_mask",
-    "p_mask_weared_incorrect",
-    "orientation",
-)
-"""`orientation` is the photo's EXIF value; boxes are pixels of the photo turned upright by it."""
 
 CHUNK_PHOTOS = 16
 CHUNK_PIXELS = 24_000_000
@@ -136,7 +119,7 @@ def predict_folder(
     finally:
         journal.close()
     entries = [journal.entries[image] for image in photos.images]
-    write_atomically(out / "predictions.csv", _table(entries))
+    write_predictions(out / FILE, _list_rows(entries))
     summary = _summarise(entries, len(todo), stages, time.perf_counter() - began)
     write_json(out / "summary.json", summary)
     return summary
@@ -249,24 +232,11 @@ def _wait(drawings: Sequence[Future[None]]) -> None:
         drawing.result()
 
 
-def _table(entries: Sequence[Entry]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+def _list_rows(entries: Sequence[Entry]) -> Iterator[PredictionRow]:
     for entry in entries:
         for face in entry.faces:
-            writer.writerow(
-                [
-                    entry.image,
-                    *(f"{value:.2f}" for value in face.box),
-                    face.label,
-                    f"{face.score:.5f}",
-                    f"{face.detection:.5f}",
-                    *(f"{value:.5f}" for value in face.probabilities),
-                    entry.orientation,
-                ]
-            )
-    return text.getvalue()
+            scores = (face.label, face.score, face.detection, face.probabilities)
+            yield PredictionRow(entry.image, face.box, *scores, entry.orientation)
 
 
 def _summarise(

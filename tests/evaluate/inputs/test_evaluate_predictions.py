@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_prep.base.strict_csv import TableError
 from evaluate.inputs.predictions import Predictions, place_predictions, read_predictions
-from evaluate.inputs.table import TableError
 from evaluate.inputs.truth import read_ground_truth
 
 HEADER = "image,xmin,ymin,xmax,ymax,label,score,detection"

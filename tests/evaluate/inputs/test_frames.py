@@ -10,12 +10,12 @@ import pytest
 from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
+from data_prep.base.strict_csv import TableError
 from data_prep.base.turns import ORIENTATIONS
 from evaluate.arrays import GroundTruth
 from evaluate.cli import app
 from evaluate.inputs.inputs import DEFAULT_OPTIONS, InputOptions, read_predicted, read_truth
 from evaluate.inputs.predictions import Placed, read_predictions
-from evaluate.inputs.table import TableError
 from evaluate.report.gallery import _cut_out, _Mark, _read_pixels
 from tests.evaluate.voc_files import voc_xml
 

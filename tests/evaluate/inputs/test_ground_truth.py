@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from data_prep.base.labels import UnknownLabelError, Vocabulary
-from evaluate.inputs.table import TableError
+from data_prep.base.strict_csv import TableError
 from evaluate.inputs.truth import GroundTruthError, read_ground_truth
 from tests.evaluate.voc_files import voc_xml
 

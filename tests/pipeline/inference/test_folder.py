@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from data_prep.base.files import OutputError
+from data_prep.formats.predictions import COLUMNS
 from pipeline.inference import folder as running
 from pipeline.inference.draw import COLOURS
-from pipeline.inference.folder import COLUMNS, FolderOptions, predict_folder
+from pipeline.inference.folder import FolderOptions, predict_folder
 from pipeline.inference.journal import FILE
 from pipeline.inference.sources import find_photos
 from tests.makers import hash_tree

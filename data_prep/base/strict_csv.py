@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_prep.base.errors import UserError
 from data_prep.base.labels import UnknownLabelError, Vocabulary
 from data_prep.base.records import Box
-from evaluate.arrays import BoolArray, FloatArray, IntArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 
 _DELIMITERS = ",;\t"
 _ROUNDING = 1e-6

@@ -1,0 +1,179 @@
+"""`predictions.csv`: one row per predicted face, as `run.py` writes it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.base.files import write_atomically
+from data_prep.base.labels import CLASSES, MASKS, Vocabulary
+from data_prep.base.records import Box
+from data_prep.base.strict_csv import FloatArray, IntArray, Table, TableError, read_table
+from data_prep.base.turns import ORIENTATIONS, UPRIGHT
+
+FILE = "predictions.csv"
+"""Its name in an output folder."""
+
+ORIENTATION = "orientation"
+"""The photo's EXIF value; boxes are pixels of the photo turned upright by it."""
+
+REQUIRED = ("image", *Box._fields, "label", "score", "detection")
+"""Columns that must be there; other tools may leave out the rest."""
+
+COLUMNS: tuple[str, ...] = (*REQUIRED, *(f"p_{name}" for name in CLASSES), ORIENTATION)
+
+VIDEO_COLUMNS = ("frame", "time_s", "track")
+"""Further columns of videos."""
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionRow:
+    """One predicted face.
+
+    Attributes:
+        image: Name of the photo or video, with forward slashes.
+        box: Pixels of the photo turned upright by `orientation`.
+        label: The class.
+        score: Detection score × probability of the class.
+        detection: The detector's score, 0 to 1.
+        probabilities: Of each class, in the order of `CLASSES`.
+        orientation: EXIF orientation of the photo, 1 to 8.
+        frame: Index of the frame of a video, from 0.
+        time_s: Its time from the start, in seconds.
+        track: The number by which a person is followed from frame to frame.
+    """
+
+    image: str
+    box: Box
+    label: str
+    score: float
+    detection: float
+    probabilities: tuple[float, ...]
+    orientation: int = UPRIGHT
+    frame: int | None = None
+    time_s: float | None = None
+    track: int | None = None
+
+
+def write_predictions(path: Path, rows: Iterable[PredictionRow], *, video: bool = False) -> None:
+    """Write the table: pixels with 2 decimals, scores and probabilities with 5.
+
+    Args:
+        path: The CSV file.
+        rows: In order.
+        video: Add `VIDEO_COLUMNS`; what is not known stays empty.
+
+    Raises:
+        OutputError: The file can't be written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*COLUMNS, *(VIDEO_COLUMNS if video else ())])
+    for row in rows:
+        cells = [row.image, *(f"{value:.2f}" for value in row.box), row.label]
+        shares = (row.score, row.detection, *row.probabilities)
+        cells += [*(f"{share:.5f}" for share in shares), str(row.orientation)]
+        if video:
+            time = None if row.time_s is None else f"{row.time_s:.3f}"
+            cells += ["" if value is None else str(value) for value in (row.frame, time, row.track)]
+        writer.writerow(cells)
+    write_atomically(path, text.getvalue())
+
+
+@dataclass(frozen=True)
+class PredictionTable:
+    """Predicted faces, column by column.
+
+    Attributes:
+        images: (N,) names of the photos.
+        boxes: (N, 4) xmin, ymin, xmax, ymax in pixels.
+        labels: (N,) index into the classes.
+        scores: (N,) detection score × class probability.
+        detection: (N,) the detector's score.
+        probabilities: (N, C) in the order of the classes, or None when the table has none.
+        orientation: (N,) EXIF orientation by which photos were turned upright before boxes were
+            found; None when the table does not tell.
+    """
+
+    images: tuple[str, ...]
+    boxes: FloatArray
+    labels: IntArray
+    scores: FloatArray
+    detection: FloatArray
+    probabilities: FloatArray | None = None
+    orientation: IntArray | None = None
+
+
+def tabulate_predictions(
+    rows: Iterable[PredictionRow], vocabulary: Vocabulary = MASKS
+) -> PredictionTable:
+    """The table that `write_predictions` and `read_prediction_table` make, without the file.
+
+    Numbers are rounded as in the file, so that figures do not depend on the way they come.
+    """
+    rows = list(rows)
+    shares = np.array(
+        [[round(share, 5) for share in (r.score, r.detection, *r.probabilities)] for r in rows],
+        dtype=np.float64,
+    ).reshape(-1, 2 + len(vocabulary.classes))
+    boxes = [[round(value, 2) for value in map(float, row.box)] for row in rows]
+    return PredictionTable(
+        images=tuple(row.image for row in rows),
+        boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
+        labels=np.array([vocabulary.index(row.label) for row in rows], dtype=np.int64),
+        scores=shares[:, 0],
+        detection=shares[:, 1],
+        probabilities=shares[:, 2:],
+        orientation=np.array([row.orientation for row in rows], dtype=np.int64),
+    )
+
+
+def read_prediction_table(
+    path: Path, *, probabilities: bool = False, vocabulary: Vocabulary = MASKS
+) -> PredictionTable:
+    """Read a table as `run.py` writes it; a header without rows is a table without faces.
+
+    Args:
+        path: The CSV file.
+        probabilities: The columns of class probabilities, `p_` and the class, must be there.
+        vocabulary: The classes there are.
+
+    Raises:
+        TableError: The table is not as it should be; the message names file and line.
+    """
+    columns = [f"p_{name}" for name in vocabulary.classes]
+    required = [*REQUIRED, *(columns if probabilities else ())]
+    table = read_table(path, required, written_by="run.py")
+    there = [name for name in columns if name in table.columns]
+    if there and len(there) < len(columns):
+        missing = sorted(set(columns) - set(there))
+        raise TableError(
+            f"{path}, line 1: {', '.join(there)} but no {', '.join(missing)}; write all of these "
+            "columns or none."
+        )
+    return PredictionTable(
+        images=tuple(table.names("image")),
+        boxes=table.boxes(),
+        labels=table.labels(vocabulary),
+        scores=table.fractions("score"),
+        detection=table.fractions("detection"),
+        probabilities=np.stack([table.fractions(name) for name in there], axis=1)
+        if there
+        else None,
+        orientation=_read_orientation(table) if ORIENTATION in table.columns else None,
+    )
+
+
+def _read_orientation(table: Table) -> IntArray:
+    values = table.numbers(ORIENTATION)
+    for row, value in enumerate(values):
+        if value not in ORIENTATIONS:
+            raise table.error(
+                row, f"{ORIENTATION} is {value:g}; EXIF knows 1 (stored upright) to 8."
+            )
+    return values.astype(np.int64)

@@ -1,0 +1,51 @@
+"""`predictions.csv`, written, read back, and kept in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_prep.base.labels import CLASSES
+from data_prep.base.records import Box
+from data_prep.formats.predictions import (
+    COLUMNS,
+    PredictionRow,
+    read_prediction_table,
+    tabulate_predictions,
+    write_predictions,
+)
+
+ROWS = (
+    PredictionRow('a, "b".jpg', Box(0, 1 / 3, 10.126, 20), "with_mask", 0.81, 0.9, (0.9, 0.1, 0)),
+    PredictionRow("ü.jpg", Box(-1, 2, 3, 4), CLASSES[2], 2 / 3, 1, (0, 1 / 3, 2 / 3), 6, 12, 0.48),
+)
+
+
+def test_written_to_the_byte(tmp_path: Path) -> None:
+    write_predictions(tmp_path / "p.csv", ROWS)
+    assert (tmp_path / "p.csv").read_text(encoding="utf-8").splitlines() == [
+        "image,xmin,ymin,xmax,ymax,label,score,detection,p_with_mask,p_without_mask,"
+        "p_mask_weared_incorrect,orientation",
+        '"a, ""b"".jpg",0.00,0.33,10.13,20.00,with_mask,0.81000,0.90000,0.90000,0.10000,0.00000,1',
+        "ü.jpg,-1.00,2.00,3.00,4.00,mask_weared_incorrect,0.66667,1.00000,0.00000,0.33333,0.66667,6",
+    ]
+
+
+def test_rows_of_a_video_tell_frame_time_and_track(tmp_path: Path) -> None:
+    write_predictions(tmp_path / "p.csv", ROWS, video=True)
+    header, first, second = (tmp_path / "p.csv").read_text(encoding="utf-8").splitlines()
+    assert header == ",".join([*COLUMNS, "frame", "time_s", "track"])
+    assert first.endswith(",1,,,")
+    assert second.endswith(",6,12,0.480,")
+    assert read_prediction_table(tmp_path / "p.csv").images == ('a, "b".jpg', "ü.jpg")
+
+
+@pytest.mark.parametrize("rows", [ROWS, ()])
+def test_in_memory_as_from_the_file(tmp_path: Path, rows: tuple[PredictionRow, ...]) -> None:
+    write_predictions(tmp_path / "p.csv", rows)
+    read = read_prediction_table(tmp_path / "p.csv", probabilities=True)
+    made = tabulate_predictions(rows)
+    for name, values in vars(read).items():
+        np.testing.assert_array_equal(getattr(made, name), values, err_msg=name)
