@@ -138,7 +138,7 @@ def test_bad_predictions(
     predictions.write_text(predictions.read_text().replace("0.48,0.8", cells))
     result = run(annotations, predictions, "-o", tmp_path / "out")
     assert result.exit_code == 2
-    assert f"Error: {predictions}, {message}" in result.stderr
+    assert f"error: {predictions}, {message}" in result.stderr
     assert isinstance(result.exception, SystemExit)
     assert not (tmp_path / "out").exists()
 

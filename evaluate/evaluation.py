@@ -1,0 +1,377 @@
+"""A whole evaluation: read, measure, and what a program, a notebook or a folder gets of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from data_prep.base.errors import UserError
+from data_prep.base.labels import CLASSES, Vocabulary, parse_aliases
+from data_prep.base.progress import show_progress
+from evaluate.arrays import Detections, GroundTruth
+from evaluate.inputs.inputs import InputOptions, read_predicted, read_truth
+from evaluate.inputs.photos import find_photos
+from evaluate.inputs.predictions import Placed, Predictions, compare_coverage, place_predictions
+from evaluate.inputs.text import Layout
+from evaluate.measures.alarm_counts import IncorrectPolicy
+from evaluate.measures.curves import THRESH
+from evaluate.measures.headline import Record
+from evaluate.measures.metrics import PER_CLASS, Rules
+from evaluate.plan import Evaluation as Measured
+from evaluate.plan import Plan, list_sections, measure_sections, start_evaluation
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Truth = str | Path | GroundTruth
+"""Annotations: a file or folder in any known format, or as read."""
+
+Predicted = str | Path | Predictions
+"""Predictions: a file or folder in any known format, or from memory."""
+
+READING, COUNTING, WRITING = "What is read", "How it is counted", "What is written"
+
+
+class OptionError(UserError, ValueError):
+    """An option that makes no sense; the message names it and says what to write."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """How annotations and predictions are read and counted; the help of each option says more."""
+
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Only this split of a faces.csv, such as valid.", rich_help_panel=READING
+        ),
+    ] = None
+    source: Annotated[
+        str | None,
+        typer.Option(help="Only this dataset of a faces.csv.", rich_help_panel=READING),
+    ] = None
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the photos, for the pictures of the report and for relative "
+            "coordinates; looked for beside the annotations when not given.",
+            rich_help_panel=READING,
+        ),
+    ] = None
+    alias: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=CLASS",
+            help="Another name for a class; may be repeated.",
+            rich_help_panel=READING,
+        ),
+    ] = field(default_factory=list)
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME,…",
+            help="Other classes than the three of masks; the alarm is then left out.",
+            rich_help_panel=READING,
+        ),
+    ] = None
+    truth_boxes: Annotated[
+        Layout | None,
+        typer.Option(help="Numbers in text files of annotations.", rich_help_panel=READING),
+    ] = None
+    pred_boxes: Annotated[
+        Layout | None,
+        typer.Option(help="Numbers in text files of predictions.", rich_help_panel=READING),
+    ] = None
+    image_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WxH",
+            help="Size of every photo in pixels, for relative coordinates.",
+            rich_help_panel=READING,
+        ),
+    ] = None
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of class names, one a line, for class numbers.", rich_help_panel=READING
+        ),
+    ] = None
+    iou: Annotated[
+        list[float],
+        typer.Option(help="Also give AP at this IoU; may be repeated.", rich_help_panel=COUNTING),
+    ] = field(default_factory=list)
+    thresh: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Detector score from which a face is shown to a user; AP takes all.",
+            rich_help_panel=COUNTING,
+        ),
+    ] = THRESH
+    incorrect: Annotated[
+        IncorrectPolicy,
+        typer.Option(help="What a mask worn wrongly is to the alarm.", rich_help_panel=COUNTING),
+    ] = "alarm"
+    all_classes: Annotated[
+        bool,
+        typer.Option(
+            "--all-classes",
+            help="Class AP: take every row for a detection of each class, with score detection × "
+            "p_CLASS, not only of its label.",
+            rich_help_panel=COUNTING,
+        ),
+    ] = False
+    inclusive: Annotated[
+        bool,
+        typer.Option(
+            "--inclusive",
+            help="Count box sides as xmax - xmin + 1, as the VOC kit.",
+            rich_help_panel=COUNTING,
+        ),
+    ] = False
+    eleven_point: Annotated[
+        bool,
+        typer.Option(
+            "--eleven-point",
+            help="AP at 11 recalls (VOC 2007), not at every recall.",
+            rich_help_panel=COUNTING,
+        ),
+    ] = False
+    bootstrap: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Resamples of the photos for the intervals; 0 for none.",
+            rich_help_panel=COUNTING,
+        ),
+    ] = 1000
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the resamples.", rich_help_panel=COUNTING)
+    ] = 0
+
+    def choose_inputs(self) -> InputOptions:
+        """What reading needs to know.
+
+        Raises:
+            UserError: An option makes no sense; the message names it.
+        """
+        labels = _parse_classes(self.classes) if self.classes else CLASSES
+        return InputOptions(
+            vocabulary=Vocabulary(labels, parse_aliases(self.alias, labels)),
+            split=self.split,
+            source=self.source,
+            truth_boxes=self.truth_boxes,
+            predicted_boxes=self.pred_boxes,
+            image_size=_parse_size(self.image_size) if self.image_size else None,
+            names=self.names,
+            photos=self.photos,
+            probabilities=self.all_classes,
+        )
+
+    def make_plan(self) -> Plan:
+        """How it is measured.
+
+        Raises:
+            OptionError: An IoU is not above 0 and at most 1.
+        """
+        for value in self.iou:
+            if not 0 < value <= 1:
+                raise OptionError(f"--iou {value:g}: an IoU lies above 0 and at most at 1.")
+        return Plan(
+            rules=Rules(self.inclusive, self.eleven_point, self.all_classes),
+            ious=tuple(sorted(set(self.iou))),
+            thresh=self.thresh,
+            policy=self.incorrect,
+            resamples=self.bootstrap,
+            seed=self.seed,
+        )
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is measured.
+
+    Attributes:
+        truth: Annotated faces.
+        placed: Predicted faces on their photos.
+        crops: What the classifier alone says of the annotated boxes.
+        against: Other predictions for the same photos.
+        names: Where each of them is from, for the record.
+        files: Photos by name, as far as they are found.
+        plan: How it is measured.
+    """
+
+    truth: GroundTruth
+    placed: Placed
+    crops: Placed | None
+    against: Placed | None
+    names: Mapping[str, str | None]
+    files: Mapping[str, Path]
+    plan: Plan
+
+
+def read_inputs(
+    truth: Truth,
+    predictions: Predicted,
+    options: EvaluateOptions,
+    *,
+    crops: Predicted | None = None,
+    against: Predicted | None = None,
+) -> Inputs:
+    """Read annotations and predictions; see `evaluate`."""
+    how, plan = options.choose_inputs(), options.make_plan()
+    path = None if isinstance(truth, GroundTruth) else Path(truth)
+    faces = truth if isinstance(truth, GroundTruth) else read_truth(Path(truth), how)
+    files: Mapping[str, Path] = {}
+    if path is not None or options.photos is not None:
+        files = find_photos(faces.photos, path or Path(), options.photos)
+
+    def read(source: Predicted) -> Placed:
+        if isinstance(source, Predictions):
+            return place_predictions(source, faces, files)
+        return read_predicted(Path(source), faces, how, truth_path=path)
+
+    return Inputs(
+        truth=faces,
+        placed=read(predictions),
+        crops=None if crops is None else read(crops),
+        against=None if against is None else read(against),
+        names={
+            "ground_truth": "annotations in memory" if path is None else str(truth),
+            "predictions": _name(predictions),
+            "split": options.split,
+            "source": options.source,
+            "crops": _name(crops),
+            "against": _name(against),
+        },
+        files=files,
+        plan=plan,
+    )
+
+
+def _name(source: Predicted | None) -> str | None:
+    if isinstance(source, Predictions):
+        return str(source.path)
+    return None if source is None else str(source)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of an evaluation.
+
+    Attributes:
+        metrics: All figures, as in metrics.json; see evaluate/README.md.
+        inputs: What was measured.
+        measured: Matches and curves behind the figures.
+    """
+
+    metrics: Record
+    inputs: Inputs
+    measured: Measured = field(repr=False)
+
+    @cached_property
+    def _frame(self) -> pd.DataFrame:
+        import pandas as pd
+
+        from evaluate.report.page import HEADLINES
+
+        rows = []
+        intervals = self.metrics["intervals"] or {}
+        for name in HEADLINES:
+            value, ends = self.metrics[name], intervals.get(name)
+            if name not in PER_CLASS:
+                value, ends = {"": value}, {"": ends}
+            for label, one in value.items():
+                rows.append((name, label, one, *((ends or {}).get(label) or (None, None))))
+        return pd.DataFrame(rows, columns=["name", "class", "value", "low", "high"])
+
+    def to_frame(self) -> pd.DataFrame:
+        """The headline figures with their 95 % intervals, as fractions: a row each."""
+        return self._frame.copy()
+
+    def _repr_html_(self) -> str:
+        return self._frame.to_html(index=False, float_format="{:.3f}".format, na_rep="")
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write metrics.json, report.html and CSV tables into a folder; other files there stay.
+
+        Returns:
+            The report and metrics.json.
+
+        Raises:
+            OutputError: Something can't be written.
+        """
+        from evaluate.report.outputs import write_outputs
+
+        return write_outputs(self.measured, self.inputs.files, Path(folder))
+
+
+def evaluate(
+    truth: Truth,
+    predictions: Predicted,
+    options: EvaluateOptions | None = None,
+    *,
+    crops: Predicted | None = None,
+    against: Predicted | None = None,
+) -> Evaluation:
+    """Measure predictions against annotations.
+
+    Args:
+        truth: Annotated faces: a path in any known format, or as read.
+        predictions: Predicted faces: a path in any known format, or from memory.
+        options: How they are read and counted.
+        crops: What the classifier alone says of the annotated boxes.
+        against: Other predictions for the same photos, to be compared with.
+
+    Raises:
+        UserError: Something can't be read or used; the message says what to do.
+    """
+    options = options or EvaluateOptions()
+    return measure_inputs(read_inputs(truth, predictions, options, crops=crops, against=against))
+
+
+def measure_inputs(inputs: Inputs, *, progress: bool = False) -> Evaluation:
+    """Measure what was read; `progress` shows on standard error how far it is."""
+    placed, others = inputs.placed, [one for one in (inputs.crops, inputs.against) if one]
+    warnings = [warning for other in others for warning in other.warnings]
+    if inputs.against is not None:
+        warnings += compare_coverage(placed.detections, inputs.against.detections)
+    placed = replace(placed, warnings=(*placed.warnings, *warnings))
+    measured = start_evaluation(inputs.truth, placed, inputs.plan)
+
+    def detections(one: Placed | None) -> Detections | None:
+        return None if one is None else one.detections
+
+    sections = list_sections(
+        measured, crops=detections(inputs.crops), other=detections(inputs.against)
+    )
+    steps: Any = measure_sections(measured, sections)
+    for _ in show_progress(steps, len(sections), "measuring") if progress else steps:
+        pass
+    measured.record["inputs"] = dict(inputs.names)
+    return Evaluation(measured.record, inputs, measured)
+
+
+def _parse_classes(text: str) -> tuple[str, ...]:
+    """Class names separated by commas."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise OptionError(f"--classes {text}: write names separated by commas, such as cat,dog.")
+    if len({name.lower() for name in names}) < len(names):
+        raise OptionError(f"--classes {text}: a class is named twice.")
+    return names
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    """Width and height in pixels."""
+    match = re.fullmatch(r"\s*0*([1-9]\d*)\s*[x×X,]\s*0*([1-9]\d*)\s*", text)
+    if match is None:
+        raise OptionError(f"--image-size {text}: write width x height in pixels, such as 400x300.")
+    return int(match[1]), int(match[2])
