@@ -8,16 +8,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from data_prep.base.command import DONE, SOME_LEFT_OUT, explain_errors
 from data_prep.base.crop import CROP_SCALE
 from data_prep.base.labels import CLASSES, parse_aliases
-from data_prep.base.progress import (
-    DONE,
-    SOME_LEFT_OUT,
-    explain_errors,
-    tell_faults,
-    tell_unfit,
-    tell_unread,
-)
+from data_prep.base.progress import log_findings
 from data_prep.datasets.place_photos import PhotoMode
 from data_prep.decisions.overlay import describe_overlay
 from data_prep.formats.contracts import Format
@@ -140,9 +134,7 @@ def convert_command(
     if result.up_to_date:
         typer.echo(f"{out} is up to date: nothing to do.")
     else:
-        tell_faults(result.findings, out / RECORD)
-        tell_unfit(result.findings, out / RECORD)
-        tell_unread(result.findings, out / RECORD)
+        log_findings(result.findings, out / RECORD, notes=True)
         for line in describe_conversion(result.record):
             typer.echo(line)
         typer.echo(f"written    {out}, {out / RECORD}")
@@ -212,8 +204,7 @@ def merge_command(
     if result.up_to_date:
         typer.echo(f"{out} is up to date: nothing to do.")
     else:
-        tell_faults(result.findings, out / RECORD)
-        tell_unread(result.findings, out / RECORD)
+        log_findings(result.findings, out / RECORD, notes=True)
         for line in describe_merge(result.record):
             typer.echo(line)
         typer.echo(f"written    {out / 'annotations.csv'}, {out / RECORD}")
@@ -320,8 +311,7 @@ def build_command(
     if result.up_to_date:
         typer.echo(f"{out} is up to date: nothing to do.")
     else:
-        tell_faults(result.findings, out / PAGE)
-        tell_unfit(result.findings, out / PAGE)
+        log_findings(result.findings, out / PAGE)
         for line in describe_summary(result.manifest):
             typer.echo(line)
         typer.echo(f"written    {out / 'faces.csv'}, {out / 'crops'}, {out / PAGE}")
@@ -374,8 +364,7 @@ def audit_command(
             known_groups=known_groups,
             workers=workers,
         )
-    tell_faults(result.findings, out / PAGE)
-    tell_unfit(result.findings, out / PAGE)
+    log_findings(result.findings, out / PAGE)
     for line in describe_summary(result.summary):
         typer.echo(line)
     if result.known_groups is not None:

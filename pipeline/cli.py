@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from data_prep.base.progress import explain_errors, say
+from data_prep.base.command import explain_errors
+from data_prep.base.progress import log
 from pipeline.drawing.command import draw_masks_command, mask_styles_command
 from pipeline.experiments.commands import (
     choices_command,
@@ -73,7 +74,7 @@ def classify_command(
         path = weights / "classifier.safetensors"
         classifier = Classifier.load(path, device=pick_device(device))
         count = classify_crops(chosen, prepared, classifier, table)
-        say(f"{count} faces of the {split} split: {table}")
+        log(f"{count} faces of the {split} split: {table}")
 
 
 @app.command("measure")
@@ -105,7 +106,7 @@ def measure_command(
             prepared,
             weights,
             device=pick_device(device),
-            log=say,
+            log=log,
             reports=reports,
             detector=other,
         )

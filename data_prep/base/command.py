@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from inspect import Parameter, Signature, signature
 from typing import Any, get_type_hints
 
-from data_prep.base.progress import explain_errors
+import typer
+
+from data_prep.base.errors import UserError, describe_error
+from data_prep.base.progress import log
+
+DONE, SOME_LEFT_OUT, NOT_DONE = 0, 1, 2
+"""Exit codes: all done; the rest done; wrong usage, nothing to do, or nothing could be written."""
+
+
+@contextmanager
+def explain_errors() -> Iterator[None]:
+    """Turn errors that a user can mend into one line and exit code 2."""
+    try:
+        yield
+    except UserError as error:
+        log(f"error: {describe_error(error)}")
+        raise typer.Exit(NOT_DONE) from error
 
 
 def as_command(function: Callable[[Any], Any]) -> Callable[..., None]:

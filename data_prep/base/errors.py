@@ -11,3 +11,8 @@ class UserError(Exception):
 
 class DatasetError(UserError, ValueError):
     """A folder that can't be used as a dataset; the message says what to do."""
+
+
+def describe_error(error: UserError) -> str:
+    """Its message in one line: fastai and worker processes put lines of their own before it."""
+    return str(error).splitlines()[-1].strip()

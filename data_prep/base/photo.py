@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from data_prep.base.boxes import ORIENTATIONS, UPRIGHT, turn_size
 from data_prep.base.errors import UserError
-from data_prep.base.turns import ORIENTATIONS, UPRIGHT, turn_size
+from data_prep.base.records import AnnotatedPhoto, Finding
 
 PHOTO_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
@@ -165,6 +166,22 @@ def upright_size(path: Path) -> Size:
         PhotoError: The header can't be read.
     """
     return turn_size(*photo_size(path), read_orientation(path))
+
+
+def check_frame(photo: AnnotatedPhoto, frame: PhotoFrame) -> tuple[Finding, ...]:
+    """Findings where boxes refer to a turned photo, or the stated size is not the photo's."""
+    image, annotation = f"{photo.source}/{photo.image}", f"{photo.source}/{photo.annotation}"
+    size, stated = (frame.width, frame.height), photo.stated_size
+    if frame.upright:
+        message = f"{image}: boxes refer to the turned photo (EXIF {frame.orientation})."
+        return (Finding(image, "turned-photo", message, dropped=False),)
+    if stated is not None and stated != size:
+        message = (
+            f"{annotation}: states {stated[0]} × {stated[1]}, "
+            f"the photo has {size[0]} × {size[1]}; boxes are taken as pixels of the photo."
+        )
+        return (Finding(annotation, "size-differs", message, dropped=False),)
+    return ()
 
 
 def _orientation(image: Image.Image) -> int:

@@ -1,19 +1,17 @@
-"""Progress: a bar on a terminal, a line every tenth of the way in a log."""
+"""What people see of work under way, on standard error: messages, and how far things are."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import TypeVar
 
-import typer
 from rich.console import Console
 from rich.progress import track
 
-from data_prep.base.errors import UserError
-from data_prep.base.records import Finding
+from data_prep.base.records import NOT_READ, Finding
 
 Item = TypeVar("Item")
 LINES = 10
@@ -22,9 +20,54 @@ LINES = 10
 QUIET = 2.0
 """Seconds before a log gets its first line: what is done sooner needs none."""
 
+SHOWN_FINDINGS = 20
+UNFIT_DECISIONS = ("torn-ledger", "disputed-decision", "unfit-decision")
+
+
+class _StandardError(logging.Handler):
+    """Bare messages on what is standard error now: tests and notebooks exchange it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(self.format(record) + "\n")
+        sys.stderr.flush()
+
+
+LOGGER = logging.getLogger("trimask")
+"""Gets all messages of the three packages."""
+LOGGER.setLevel(logging.INFO)
+LOGGER.propagate = False
+LOGGER.addHandler(_StandardError())
+
+
+def log(line: str) -> None:
+    """One line for people, at once."""
+    LOGGER.info("%s", line)
+
+
+def log_findings(findings: Sequence[Finding], listed_in: object, *, notes: bool = False) -> None:
+    """Log what was left out and which decisions were not applied: the first of each.
+
+    Args:
+        findings: All of them.
+        listed_in: The file that has the rest.
+        notes: Log what is not read of a dataset, too.
+    """
+    _log_first("left out", [f.message for f in findings if f.dropped], listed_in)
+    unfit = [f.message for kind in UNFIT_DECISIONS for f in findings if f.kind == kind]
+    _log_first("not applied", unfit, listed_in)
+    if notes:
+        _log_first("note", [f.message for f in findings if f.kind == NOT_READ], listed_in)
+
+
+def _log_first(what: str, messages: Sequence[str], listed_in: object) -> None:
+    for message in messages[:SHOWN_FINDINGS]:
+        log(f"{what}: {message}")
+    if len(messages) > SHOWN_FINDINGS:
+        log(f"{what}: {len(messages) - SHOWN_FINDINGS} more, listed in {listed_in}")
+
 
 def show_progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-    """Pass items on while telling how far things are, on standard error.
+    """Pass items on: a bar on a terminal, a line every tenth of the way in a log.
 
     Args:
         items: What is worked through.
@@ -35,88 +78,10 @@ def show_progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item
     if console.is_terminal:
         yield from track(items, description=what, total=total, console=console, transient=True)
         return
-    started, told = time.monotonic(), 0
+    started, logged = time.monotonic(), 0
     for done, item in enumerate(items, start=1):
         yield item
         seconds = time.monotonic() - started
-        if seconds >= QUIET and (done == total or done * LINES // max(total, 1) > told):
-            told = done * LINES // max(total, 1)
-            sys.stderr.write(f"{what}: {done}/{total} in {seconds:.0f} s\n")
-            sys.stderr.flush()
-
-
-KIND = "not-read"
-SHOWN = 20
-
-
-def note_unread(name: str, things: Sequence[str]) -> list[Finding]:
-    """A note, no fault, of what is not read; none when there is nothing.
-
-    Args:
-        name: The file or dataset.
-        things: What is not read, such as a column's name or `3 truncated flags`.
-
-    >>> note_unread("set/a.csv", ["licence"])[0].message
-    'set/a.csv: not read, so not carried on: licence.'
-    """
-    shown = [thing[:40] for thing in things[:SHOWN]] + ["and others"] * (len(things) > SHOWN)
-    message = f"{name}: not read, so not carried on: {', '.join(shown)}."
-    return [Finding(name, KIND, message, dropped=False)] if things else []
-
-
-DONE, SOME_LEFT_OUT, NOT_DONE = 0, 1, 2
-"""Exit codes: all done; the rest done; wrong usage, nothing to do, or nothing could be written."""
-
-SHOWN_FAULTS = 20
-
-
-def tell_faults(findings: Sequence[Finding], listed_in: object) -> None:
-    """Name what was left out on standard error.
-
-    Args:
-        findings: All of them.
-        listed_in: The file that has the rest.
-    """
-    tell("left out", [finding.message for finding in findings if finding.dropped], listed_in)
-
-
-def tell_unfit(findings: Sequence[Finding], listed_in: object) -> None:
-    """Name the decisions that were not applied, but for those with nothing left to do."""
-    kinds = ("torn-ledger", "disputed-decision", "unfit-decision")
-    messages = [f.message for kind in kinds for f in findings if f.kind == kind]
-    tell("not applied", messages, listed_in)
-
-
-def tell_unread(findings: Sequence[Finding], listed_in: object) -> None:
-    """Name what the datasets tell that no format is given."""
-    tell("note", [f.message for f in findings if f.kind == KIND], listed_in)
-
-
-def tell(what: str, messages: Sequence[str], listed_in: object) -> None:
-    """The first of some messages on standard error, each after `what`."""
-    for message in messages[:SHOWN_FAULTS]:
-        typer.echo(f"{what}: {message}", err=True)
-    if len(messages) > SHOWN_FAULTS:
-        more = len(messages) - SHOWN_FAULTS
-        typer.echo(f"{what}: {more} more, listed in {listed_in}", err=True)
-
-
-def say(line: str) -> None:
-    """One line on standard error, at once."""
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
-
-
-def describe_error(error: UserError) -> str:
-    """Its message in one line: fastai and worker processes put lines of their own before it."""
-    return str(error).splitlines()[-1].strip()
-
-
-@contextmanager
-def explain_errors() -> Iterator[None]:
-    """Turn errors that a user can mend into one line and exit code 2."""
-    try:
-        yield
-    except UserError as error:
-        say(f"error: {describe_error(error)}")
-        raise typer.Exit(2) from error
+        if seconds >= QUIET and (done == total or done * LINES // max(total, 1) > logged):
+            logged = done * LINES // max(total, 1)
+            log(f"{what}: {done}/{total} in {seconds:.0f} s")

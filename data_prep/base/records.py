@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -63,6 +64,26 @@ class Finding:
     kind: str
     message: str
     dropped: bool
+
+
+NOT_READ = "not-read"
+"""Kind of the findings, no faults, about what a reader has no use for."""
+
+
+def note_unread(name: str, things: Sequence[str], shown: int = 20) -> list[Finding]:
+    """A note of what is not read; none when there is nothing.
+
+    Args:
+        name: The file or dataset.
+        things: What is not read, such as a column's name or `3 truncated flags`.
+        shown: How many of them the note names.
+
+    >>> note_unread("set/a.csv", ["licence"])[0].message
+    'set/a.csv: not read, so not carried on: licence.'
+    """
+    names = [thing[:40] for thing in things[:shown]] + ["and others"] * (len(things) > shown)
+    message = f"{name}: not read, so not carried on: {', '.join(names)}."
+    return [Finding(name, NOT_READ, message, dropped=False)] if things else []
 
 
 @dataclass(frozen=True)

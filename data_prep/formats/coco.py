@@ -13,8 +13,8 @@ from typing import Any
 from data_prep.base.errors import DatasetError
 from data_prep.base.files import write_atomically
 from data_prep.base.labels import UnknownLabelError
-from data_prep.base.progress import note_unread, show_progress
-from data_prep.base.records import Box, Dataset, Face, Finding
+from data_prep.base.progress import show_progress
+from data_prep.base.records import Box, Dataset, Face, Finding, note_unread
 from data_prep.formats.contracts import ReadOptions, Written, count_left_out, count_renumbered
 from data_prep.formats.exif_frame import FramedPhoto
 from data_prep.formats.input_files import InputError, check_box, check_length, is_text, read_text

@@ -14,8 +14,8 @@ from data_prep.base.boxes import write_number
 from data_prep.base.errors import DatasetError
 from data_prep.base.files import write_atomically
 from data_prep.base.labels import UnknownLabelError
-from data_prep.base.progress import note_unread, show_progress
-from data_prep.base.records import Dataset, Face, Finding
+from data_prep.base.progress import show_progress
+from data_prep.base.records import Dataset, Face, Finding, note_unread
 from data_prep.formats.contracts import ReadOptions, Written
 from data_prep.formats.csv_columns import (
     ColumnLayout,

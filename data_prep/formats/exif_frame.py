@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data_prep.base.boxes import clip_box, clip_faces, tell_frame
+from data_prep.base.boxes import UPRIGHT, clip_box, clip_faces, turn_box, turn_box_back, turn_size
 from data_prep.base.photo import (
     PhotoError,
     PhotoFrame,
     Size,
+    check_frame,
     photo_size,
     read_frame,
     read_orientation,
@@ -18,7 +19,6 @@ from data_prep.base.photo import (
 )
 from data_prep.base.progress import show_progress
 from data_prep.base.records import AnnotatedPhoto, Box, Face, Finding
-from data_prep.base.turns import UPRIGHT, turn_box, turn_box_back, turn_size
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def frame_photos(
             if stated is None:
                 continue
             frame = PhotoFrame(*stated, UPRIGHT, upright=False)
-        findings += tell_frame(photo, frame)
+        findings += check_frame(photo, frame)
         faces, clips = clip_faces(photo, frame.width, frame.height)
         findings += clips
         turn = UPRIGHT if frame.upright else frame.orientation

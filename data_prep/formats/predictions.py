@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.base.boxes import ORIENTATIONS, UPRIGHT
 from data_prep.base.files import write_atomically
 from data_prep.base.labels import CLASSES, MASKS, Vocabulary
 from data_prep.base.records import Box
 from data_prep.base.strict_csv import FloatArray, IntArray, Table, TableError, read_table
-from data_prep.base.turns import ORIENTATIONS, UPRIGHT
 
 FILE = "predictions.csv"
 """Its name in an output folder."""

@@ -11,10 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_prep.base.boxes import clip_faces, tell_frame
+from data_prep.base.boxes import clip_faces
 from data_prep.base.crop import crop_face, crop_name, encode_crop
 from data_prep.base.files import output_error
-from data_prep.base.photo import PhotoError, PhotoFrame, read_photo
+from data_prep.base.photo import PhotoError, PhotoFrame, check_frame, read_photo
 from data_prep.base.progress import show_progress
 from data_prep.base.records import AnnotatedPhoto, Finding, SurveyedFace, SurveyedPhoto
 from data_prep.grouping.duplicates import describe_photo
@@ -61,7 +61,7 @@ def _survey_photo(photo: AnnotatedPhoto, *, crops: Path, scale: float) -> Survey
     size = (decoded.width, decoded.height)
     found, clip_findings = clip_faces(photo, *size)
     findings = [
-        *tell_frame(photo, PhotoFrame(*size, decoded.orientation, decoded.upright)),
+        *check_frame(photo, PhotoFrame(*size, decoded.orientation, decoded.upright)),
         *clip_findings,
     ]
     faces: list[SurveyedFace] = []

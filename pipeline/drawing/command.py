@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from data_prep.base.progress import explain_errors, say
+from data_prep.base.command import explain_errors
+from data_prep.base.progress import log
 from data_prep.cli import Alias
 from pipeline.nets.cards import SHIPPED
 from pipeline.nets.options import Weights
@@ -39,12 +40,12 @@ def draw_masks_command(
         record = draw_dataset(dataset, out, options, detector)
         counts = record["counts"]
         if record.get("up_to_date"):
-            say("nothing to do: data and options are those of the last run")
-        say(f"drawn      {counts['drawn']} of {counts['bare_faces']} bare faces")
+            log("nothing to do: data and options are those of the last run")
+        log(f"drawn      {counts['drawn']} of {counts['bare_faces']} bare faces")
         for what, count in counts["not_drawn"].items():
-            say(f"not drawn  {count}: {what}")
-        say(f"faces      {', '.join(f'{name} {n}' for name, n in counts['faces'].items())}")
-        say(f"written    {out}; see {out / SHEET}")
+            log(f"not drawn  {count}: {what}")
+        log(f"faces      {', '.join(f'{name} {n}' for name, n in counts['faces'].items())}")
+        log(f"written    {out}; see {out / SHEET}")
 
 
 def mask_styles_command(
@@ -60,4 +61,4 @@ def mask_styles_command(
 
         detector = Detector.load(weights / f"{DETECTOR}.safetensors", device=pick_device("cpu"))
         draw_style_sheet(detector, picture)
-        say(f"written: {picture}")
+        log(f"written: {picture}")

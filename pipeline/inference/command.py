@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from data_prep.base.progress import explain_errors, say
+from data_prep.base.command import explain_errors
+from data_prep.base.progress import log
 from pipeline.inference.folder import FolderOptions, predict_folder
 from pipeline.inference.predictor import TwoStage
 from pipeline.inference.sources import find_photos
@@ -81,6 +82,6 @@ def run(
     if draw:
         typer.echo(f"drawn: {out / 'annotated'}")
     for item in summary["unreadable"]:
-        say(f"unreadable: {item['reason']}")
+        log(f"unreadable: {item['reason']}")
     if summary["unreadable"]:
         raise typer.Exit(1)

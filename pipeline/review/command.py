@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from data_prep.base.command import explain_errors
 from data_prep.base.errors import UserError
-from data_prep.base.progress import explain_errors, say
+from data_prep.base.progress import log
 
 if TYPE_CHECKING:
     from pipeline.review.session import Session
@@ -82,10 +83,10 @@ def review_command(
             from pipeline.review.sheet import import_sheet
 
             added, known = import_sheet(sheet, session)
-            say(f"{added} decisions added, {known} stood already: {target}")
+            log(f"{added} decisions added, {known} stood already: {target}")
         else:
-            say(f"{len(session)} faces, {session.count('open')} not looked at by {name}: {target}")
-            serve(session, host=host, port=port, token=token, open_browser=not no_open, say=say)
+            log(f"{len(session)} faces, {session.count('open')} not looked at by {name}: {target}")
+            serve(session, host=host, port=port, token=token, open_browser=not no_open, say=log)
 
 
 def agreement_command(
@@ -105,14 +106,14 @@ def agreement_command(
 
         found = read_ledger(ledger)
         for warning in found.warnings:
-            say(f"warning: {warning}")
+            log(f"warning: {warning}")
         agreement = compare_reviewers(found, by or [])
         typer.echo(describe_agreement(agreement))
         if disputes is None:
             typer.echo("\n" + write_disputes(agreement), nl=False)
         else:
             write_atomically(disputes, write_disputes(agreement))
-            say(f"disputes: {disputes}")
+            log(f"disputes: {disputes}")
 
 
 def _export(path: Path, session: Session) -> None:
@@ -122,8 +123,8 @@ def _export(path: Path, session: Session) -> None:
     count = write_sheet(path, session)
     folder = path.with_name(f"{path.stem}-pages")
     pages = draw_contact_sheets(folder, session, positions)
-    say(f"{count} faces: {path}")
-    say(f"{len(pages)} pages with the first {len(positions)}: {folder}")
+    log(f"{count} faces: {path}")
+    log(f"{len(pages)} pages with the first {len(positions)}: {folder}")
 
 
 def _check_name(name: str) -> str:

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from data_prep.base.progress import explain_errors, say
+from data_prep.base.command import explain_errors
+from data_prep.base.progress import log
 
 if TYPE_CHECKING:
     from pipeline.runs.listing import RunSummary
@@ -49,7 +50,7 @@ def runs_command(
             table = compare_runs(given)
             if plot is not None:
                 plot_histories([read_run(folder) for folder in given], plot)
-                say(f"plot: {plot}")
+                log(f"plot: {plot}")
             if as_json:
                 typer.echo(json.dumps(table.T.to_dict(), ensure_ascii=False, indent=2))
             else:
@@ -69,7 +70,7 @@ def runs_command(
             print_table([*COLUMNS, FACES], map(_row, summaries))
         for summary in summaries:
             if summary.problem:
-                say(f"broken: {summary.problem}")
+                log(f"broken: {summary.problem}")
 
 
 def print_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 import typer
 
-from data_prep.base.errors import UserError
-from data_prep.base.progress import describe_error, say
+from data_prep.base.errors import UserError, describe_error
+from data_prep.base.progress import log
 from pipeline.runs.options import LogFormat
 
 
@@ -44,18 +44,18 @@ class TextReporter:
 
     def log(self, line: str, _event: str = "note", /, **_facts: Any) -> None:
         """Tell one thing; the line says it all."""
-        say(line)
+        log(line)
 
     def finish(self, line: str = "", table: str = "", /, **_facts: Any) -> None:
         """Tell the result."""
         if line:
-            say(line)
+            log(line)
         if table:
             typer.echo(table)
 
     def fail(self, message: str) -> None:
         """Tell why the command can't go on."""
-        say(f"error: {message}")
+        log(f"error: {message}")
 
 
 class JsonReporter:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from data_prep.base.boxes import ORIENTATIONS, turn_box, turn_box_back, turn_size
 from data_prep.base.records import Box
-from data_prep.base.turns import ORIENTATIONS, turn_box, turn_box_back, turn_size
 
 WIDTH, HEIGHT = 90, 60
 

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from PIL import Image, ImageOps
 
+from data_prep.base.boxes import turn_box
 from data_prep.base.errors import DatasetError
 from data_prep.base.records import Box
-from data_prep.base.turns import turn_box
 from data_prep.datasets.convert import ConvertOptions, convert
 from data_prep.datasets.place_photos import PhotoMode
 from data_prep.formats.contracts import Format, ReadOptions

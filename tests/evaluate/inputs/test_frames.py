@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
+from data_prep.base.boxes import ORIENTATIONS
 from data_prep.base.strict_csv import TableError
-from data_prep.base.turns import ORIENTATIONS
 from evaluate.arrays import GroundTruth
 from evaluate.cli import app
 from evaluate.inputs.inputs import DEFAULT_OPTIONS, InputOptions, read_predicted, read_truth

@@ -3,8 +3,8 @@
 import pytest
 import typer
 
+from data_prep.base.command import explain_errors
 from data_prep.base.errors import UserError
-from data_prep.base.progress import explain_errors
 
 
 @pytest.mark.parametrize(
