@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -107,3 +107,18 @@ def select_sources(faces: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     if unknown:
         raise FacesError(f"no face of a dataset '{unknown[0]}'; there are: {', '.join(there)}.")
     return faces[faces["source"].isin(names)] if names else faces
+
+
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table; cells are written as they are.
+
+    >>> print(markdown_table(["", "faces"], [["found", 3]]))
+    | | faces |
+    |---|---|
+    | found | 3 |
+    """
+
+    def line(cells: Sequence[object]) -> str:
+        return "|" + "".join(f" {cell} |" if str(cell) else " |" for cell in cells)
+
+    return "\n".join([line(heads), "|---" * len(heads) + "|", *map(line, rows)])
