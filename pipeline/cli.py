@@ -22,8 +22,7 @@ from pipeline.experiments.commands import (
     suspects_command,
     sweep_command,
 )
-from pipeline.nets.cards import SHIPPED
-from pipeline.nets.options import DetectorModel, DetectorName, Device, Weights
+from pipeline.nets.options import SHIPPED, DetectorModel, DetectorName, Device, Weights
 from pipeline.review.command import agreement_command, review_command
 from pipeline.runs.comparison import runs_command
 from pipeline.runs.options import Prepared

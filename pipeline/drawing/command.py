@@ -10,8 +10,7 @@ import typer
 from data_prep.base.command import explain_errors
 from data_prep.base.progress import log
 from data_prep.cli import Alias
-from pipeline.nets.cards import SHIPPED
-from pipeline.nets.options import Weights
+from pipeline.nets.options import SHIPPED, Weights
 
 
 def draw_masks_command(

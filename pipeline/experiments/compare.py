@@ -26,8 +26,9 @@ from pipeline.experiments.systems import System, SystemData, open_base, prepare_
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.detector import Detector
 from pipeline.inference.predictor import MaskPipeline, TwoStage
-from pipeline.nets.cards import CLASSIFIER, DETECTOR, SHIPPED
+from pipeline.nets.cards import CLASSIFIER, DETECTOR
 from pipeline.nets.compute import has_fast_bf16
+from pipeline.nets.options import SHIPPED
 from pipeline.runs.folder import Run
 from pipeline.runs.listing import read_seconds
 from pipeline.runs.log import Log

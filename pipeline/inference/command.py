@@ -13,9 +13,8 @@ from pipeline.inference.folder import FolderOptions, predict_folder
 from pipeline.inference.predictor import TwoStage
 from pipeline.inference.sources import find_photos
 from pipeline.inference.yunet import RETINAFACE, choose_detector
-from pipeline.nets.cards import SHIPPED
 from pipeline.nets.compute import pick_device
-from pipeline.nets.options import DetectorModel, DetectorName, Device, Weights
+from pipeline.nets.options import SHIPPED, DetectorModel, DetectorName, Device, Weights
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

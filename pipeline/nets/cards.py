@@ -21,10 +21,6 @@ from data_prep.base.labels import CLASSES
 from pipeline.nets.checkpoint import DAMAGED
 from pipeline.nets.retinaface import ANCHOR_SIZES, STRIDES, VARIANCES
 
-SHIPPED = Path(__file__).parents[2] / "weights"
-"""The weights that come with the project."""
-
-
 Architecture = Literal["resnet34", "mobilenet0.25", "sequential"]
 """What a classifier can be."""
 

@@ -7,6 +7,10 @@ from typing import Annotated
 
 import typer
 
+SHIPPED = Path(__file__).parents[2] / "weights"
+"""The weights that come with the project."""
+
+
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 

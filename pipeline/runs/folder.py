@@ -17,7 +17,8 @@ import pandas as pd
 from data_prep.base.errors import UserError
 from data_prep.base.files import OutputError, sha256_of, write_atomically, write_json
 from data_prep.prepare.build import read_manifest
-from pipeline.nets.cards import DETECTOR, SHIPPED
+from pipeline.nets.cards import DETECTOR
+from pipeline.nets.options import SHIPPED
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, write_recipe
 
 RECIPE, HISTORY, ABOUT, CHECKPOINT = "recipe.toml", "history.csv", "run.json", "checkpoint.pt"

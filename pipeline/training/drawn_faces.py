@@ -15,7 +15,8 @@ from data_prep.grouping.split import TRAIN
 from pipeline.drawing.geometry import Worn
 from pipeline.drawing.styles import draw_mask
 from pipeline.inference.detector import Detector
-from pipeline.nets.cards import DETECTOR, SHIPPED
+from pipeline.nets.cards import DETECTOR
+from pipeline.nets.options import SHIPPED
 from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.training.data import ReadCrop
 

@@ -23,14 +23,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet34
 
 from data_prep.base.labels import CLASSES
-from pipeline.nets.cards import (
-    DETECTOR,
-    SHIPPED,
-    DetectorCard,
-    WeightsError,
-    load_state,
-    load_weights,
-)
+from pipeline.nets.cards import DETECTOR, DetectorCard, WeightsError, load_state, load_weights
 from pipeline.nets.classifiers import (
     from_detector,
     from_torchvision,
@@ -39,6 +32,7 @@ from pipeline.nets.classifiers import (
     make_sequential,
 )
 from pipeline.nets.compute import has_fast_bf16
+from pipeline.nets.options import SHIPPED
 from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.training.data import class_weights
 from pipeline.training.distillation import Teaching, load_teachers

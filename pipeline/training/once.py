@@ -10,7 +10,8 @@ import pandas as pd
 import torch
 
 from data_prep.base.files import make_folder
-from pipeline.nets.cards import DETECTOR, SHIPPED, load_state
+from pipeline.nets.cards import DETECTOR, load_state
+from pipeline.nets.options import SHIPPED
 from pipeline.runs.folder import (
     CHECKPOINT,
     MEMBERS,

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.nets.cards import CLASSIFIER, DETECTOR, SHIPPED
+from pipeline.nets.cards import CLASSIFIER, DETECTOR
+from pipeline.nets.options import SHIPPED
 
 SHARED = Path(__file__).parents[3] / "shared"
 THIRD_PARTY = SHARED / "weights"

@@ -98,7 +98,7 @@ def test_folder_that_cannot_be_written(tmp_path):
 @needs_shipped
 def test_shipped_detector_sees_the_portrait():
     from pipeline.inference.detector import Detector
-    from pipeline.nets.cards import SHIPPED
+    from pipeline.nets.options import SHIPPED
 
     detector = Detector.load(SHIPPED / "detector.safetensors", device=CPU)
     (found,) = detector.detect([read_portrait()])

@@ -10,7 +10,8 @@ from data_prep.formats.registry import read_datasets
 from pipeline.drawing.demo import PLACES, write_demo_photos
 from pipeline.inference.detector import Detector
 from pipeline.inference.predictor import TwoStage
-from pipeline.nets.cards import SHIPPED, ClassifierCard, DetectorCard, load_state, read_card
+from pipeline.nets.cards import ClassifierCard, DetectorCard, load_state, read_card
+from pipeline.nets.options import SHIPPED
 from pipeline.nets.retinaface import RetinaFace
 from pipeline.training.detector import measure_faces
 from pipeline.training.detector_data import Scene

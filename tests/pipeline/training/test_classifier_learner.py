@@ -10,8 +10,9 @@ from torchvision.models import resnet18, resnet34, resnet50
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
 from data_prep.base.tables import read_faces
-from pipeline.nets.cards import SHIPPED, DetectorCard, WeightsError, load_weights, save_weights
+from pipeline.nets.cards import DetectorCard, WeightsError, load_weights, save_weights
 from pipeline.nets.classifiers import from_detector, join_members, make_mobilenet, to_stored
+from pipeline.nets.options import SHIPPED
 from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.training.data import make_loaders, select_faces
 from pipeline.training.learner import make_learner

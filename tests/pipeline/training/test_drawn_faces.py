@@ -9,7 +9,7 @@ from data_prep.base.crop import resize_crop
 from data_prep.base.labels import RARE_CLASS
 from pipeline.drawing.demo import read_portrait
 from pipeline.inference.detector import Detector
-from pipeline.nets.cards import SHIPPED
+from pipeline.nets.options import SHIPPED
 from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.training import drawn_faces
 from pipeline.training.drawn_faces import LOOK, add_drawn_faces, draw_on_crop, pick_colour

@@ -10,8 +10,9 @@ from data_prep.base.labels import BARE, CLASSES, MASKED, RARE_CLASS
 from data_prep.base.tables import read_faces
 from data_prep.prepare.build import BuildOptions, build
 from pipeline.inference.classifier import Classifier
-from pipeline.nets.cards import SHIPPED, DetectorCard, load_weights
+from pipeline.nets.cards import DetectorCard, load_weights
 from pipeline.nets.classifiers import from_detector, make_sequential
+from pipeline.nets.options import SHIPPED
 from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.training import drawn_faces
 from pipeline.training.class_policy import count_incorrect
