@@ -1,130 +1,180 @@
-"""The command line of training: `python -m pipeline …`.
+"""The command lines `trimask …` and `python -m pipeline …`.
 
-Commands import what they need when they run: fastai and torch take seconds to load.
+A command is imported when it is called, so that `--help` does not wait for torch.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from data_prep.base.command import explain_errors
+from data_prep.base.command import lazy_app
 from data_prep.base.progress import log
-from pipeline.drawing.command import draw_masks_command, mask_styles_command
-from pipeline.experiments.commands import (
-    choices_command,
-    clean_effect_command,
-    compare_command,
-    cross_validate_command,
-    noise_benchmark_command,
-    suspects_command,
-    sweep_command,
-)
 from pipeline.nets.options import SHIPPED, DetectorModel, DetectorName, Device, Weights
-from pipeline.review.command import agreement_command, review_command
-from pipeline.runs.comparison import runs_command
 from pipeline.runs.options import Prepared
-from pipeline.training.command import train_command, train_detector_command
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-app.command("train")(train_command)
-app.command("train-detector")(train_detector_command)
-app.command("suspects")(suspects_command)
-app.command("noise-benchmark")(noise_benchmark_command)
-app.command("clean-effect")(clean_effect_command)
-app.command("choices")(choices_command)
-app.command("runs")(runs_command)
-app.command("sweep")(sweep_command)
-app.command("draw-masks")(draw_masks_command)
-app.command("mask-styles")(mask_styles_command)
-app.command("compare")(compare_command)
-app.command("cross-validate")(cross_validate_command)
-app.command("review")(review_command)
-app.command("agreement")(agreement_command)
+USE, DATA, TRAIN, CLEAN, MEASURE, RESEARCH = "use", "data", "train", "clean", "measure", "research"
 
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo-photos": ("pipeline.cli:demo_photos_command", USE),
+    "draw-masks": ("pipeline.drawing.command:draw_masks_command", DATA),
+    "mask-styles": ("pipeline.drawing.command:mask_styles_command", RESEARCH),
+    "train": ("pipeline.training.command:train_command", TRAIN),
+    "train-detector": ("pipeline.training.command:train_detector_command", TRAIN),
+    "runs": ("pipeline.runs.comparison:runs_command", TRAIN),
+    "suspects": ("pipeline.experiments.commands:suspects_command", CLEAN),
+    "review": ("pipeline.review.command:review_command", CLEAN),
+    "agreement": ("pipeline.review.command:agreement_command", CLEAN),
+    "classify": ("pipeline.cli:classify_command", MEASURE),
+    "measure": ("pipeline.cli:measure_command", MEASURE),
+    "cross-validate": ("pipeline.experiments.commands:cross_validate_command", MEASURE),
+    "choices": ("pipeline.experiments.commands:choices_command", RESEARCH),
+    "sweep": ("pipeline.experiments.commands:sweep_command", RESEARCH),
+    "compare": ("pipeline.experiments.commands:compare_command", RESEARCH),
+    "clean-effect": ("pipeline.experiments.commands:clean_effect_command", RESEARCH),
+    "noise-benchmark": ("pipeline.experiments.commands:noise_benchmark_command", RESEARCH),
+}
+"""Of `python -m pipeline`: where each command is, and its group."""
 
-@app.callback()
-def main() -> None:
-    """Train the detector and the classifier, measure them, and repeat any run."""
-
-
-@app.command("classify")
-def classify_command(
-    prepared: Prepared,
-    table: Annotated[Path, typer.Option("--out", "-o", help="The table to write.")],
-    weights: Weights = SHIPPED,
-    split: Annotated[str, typer.Option(help="Which split.")] = "valid",
-    device: Device = "auto",
-) -> None:
-    """Classify the annotated faces, as if the detector were perfect: a table for evaluate."""
-    with explain_errors():
-        from data_prep.base.tables import read_faces
-        from pipeline.inference.classifier import Classifier, classify_crops
-        from pipeline.nets.compute import pick_device
-        from pipeline.runs.folder import PreparedError
-
-        faces = read_faces(prepared)
-        chosen = faces[faces["split"] == split]
-        if chosen.empty:
-            known = ", ".join(sorted(set(faces["split"])))
-            raise PreparedError(f"{prepared}: no face in the split '{split}'; there are {known}.")
-        path = weights / "classifier.safetensors"
-        classifier = Classifier.load(path, device=pick_device(device))
-        count = classify_crops(chosen, prepared, classifier, table)
-        log(f"{count} faces of the {split} split: {table}")
+OTHERS: dict[str, tuple[str, str]] = {
+    "run": ("pipeline.inference.command:run", USE),
+    "build": ("data_prep.cli:build_command", DATA),
+    "audit": ("data_prep.cli:audit_command", DATA),
+    "convert": ("data_prep.cli:convert_command", DATA),
+    "merge": ("data_prep.cli:merge_command", DATA),
+    "fetch": ("data_prep.cli:fetch_command", DATA),
+    "evaluate": ("evaluate.cli:evaluate", MEASURE),
+}
+"""What `trimask` has beside: `run.py` and the commands of the other packages."""
 
 
-@app.command("measure")
-def measure_command(
-    prepared: Prepared,
-    weights: Weights = SHIPPED,
-    write: Annotated[
-        bool, typer.Option("--write", help="Put the figures on the cards, too.")
+app = lazy_app(
+    COMMANDS,
+    "Train the detector and the classifier, measure them, and repeat any run.",
+    add_completion=False,
+)
+
+
+GROUPS = (USE, DATA, TRAIN, CLEAN, MEASURE, RESEARCH)
+
+trimask = lazy_app(
+    dict(sorted({**OTHERS, **COMMANDS}.items(), key=lambda item: GROUPS.index(item[1][1]))),
+    "For every face in a photo: mask worn properly, worn wrongly, or not worn.",
+)
+"""The command `trimask`: all commands of all packages, in groups."""
+
+
+def show_version(wanted: bool) -> None:
+    """Show the version and end, when it is wanted."""
+    if wanted:
+        from trimask import __version__
+
+        typer.echo(f"trimask {__version__}")
+        raise typer.Exit
+
+
+@trimask.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=show_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
+) -> None:
+    """For every face in a photo: mask worn properly, worn wrongly, or not worn."""
+
+
+@dataclass(frozen=True)
+class ClassifyOptions:
+    """Options of `classify`."""
+
+    prepared: Prepared
+    table: Annotated[Path, typer.Option("--out", "-o", help="The table to write.")]
+    weights: Weights = SHIPPED
+    split: Annotated[str, typer.Option(help="Which split.")] = "valid"
+    device: Device = "auto"
+
+
+def classify_command(options: ClassifyOptions) -> None:
+    """Classify the annotated faces, as if the detector were perfect: a table for evaluate."""
+    from data_prep.base.tables import read_faces
+    from pipeline.inference.classifier import Classifier, classify_crops
+    from pipeline.nets.compute import pick_device
+    from pipeline.runs.folder import PreparedError
+
+    faces = read_faces(options.prepared)
+    chosen = faces[faces["split"] == options.split]
+    if chosen.empty:
+        known = ", ".join(sorted(set(faces["split"])))
+        raise PreparedError(
+            f"{options.prepared}: no face in the split '{options.split}'; there are {known}."
+        )
+    path = options.weights / "classifier.safetensors"
+    classifier = Classifier.load(path, device=pick_device(options.device))
+    count = classify_crops(chosen, options.prepared, classifier, options.table)
+    log(f"{count} faces of the {options.split} split: {options.table}")
+
+
+@dataclass(frozen=True)
+class MeasureOptions:
+    """Options of `measure`."""
+
+    prepared: Prepared
+    weights: Weights = SHIPPED
+    write: Annotated[bool, typer.Option("--write", help="Put the figures on the cards, too.")] = (
+        False
+    )
     reports: Annotated[
         Path | None,
         typer.Option(help="Folder for a whole evaluation of each dataset, with report.html."),
-    ] = None,
-    detector: DetectorName = "retinaface",
-    detector_model: DetectorModel = None,
-    device: Device = "auto",
-) -> None:
+    ] = None
+    detector: DetectorName = "retinaface"
+    detector_model: DetectorModel = None
+    device: Device = "auto"
+
+
+def measure_command(options: MeasureOptions) -> None:
     """Measure weights on the validation split, with intervals, as a Markdown table."""
-    with explain_errors():
-        from pipeline.experiments.measure import describe_results, measure_weights, write_to_cards
-        from pipeline.inference.yunet import choose_detector
-        from pipeline.nets.cards import WeightsError
-        from pipeline.nets.compute import pick_device
+    from pipeline.experiments.measure import describe_results, measure_weights, write_to_cards
+    from pipeline.inference.yunet import choose_detector
+    from pipeline.nets.cards import WeightsError
+    from pipeline.nets.compute import pick_device
 
-        other = choose_detector(detector, detector_model)
-        if write and other is not None:
-            raise WeightsError("--write is for the nets of the cards, not for another detector.")
-        results = measure_weights(
-            prepared,
-            weights,
-            device=pick_device(device),
-            log=log,
-            reports=reports,
-            detector=other,
-        )
-        typer.echo(describe_results(results))
-        if write:
-            write_to_cards(results, weights)
+    other = choose_detector(options.detector, options.detector_model)
+    if options.write and other is not None:
+        raise WeightsError("--write is for the nets of the cards, not for another detector.")
+    results = measure_weights(
+        options.prepared,
+        options.weights,
+        device=pick_device(options.device),
+        log=log,
+        reports=options.reports,
+        detector=other,
+    )
+    typer.echo(describe_results(results))
+    if options.write:
+        write_to_cards(results, options.weights)
 
 
-@app.command("demo-photos")
-def demo_photos_command(
-    folder: Annotated[Path, typer.Argument(help="Folder that gets the photos.")],
-    weights: Weights = SHIPPED,
-) -> None:
+@dataclass(frozen=True)
+class DemoOptions:
+    """Options of `demo-photos`."""
+
+    folder: Annotated[Path, typer.Argument(help="Folder that gets the photos.")]
+    weights: Weights = SHIPPED
+
+
+def demo_photos_command(options: DemoOptions) -> None:
     """Make photos to try run.py on: a portrait with masks drawn on it."""
-    with explain_errors():
-        from pipeline.drawing.demo import write_demo_photos
-        from pipeline.inference.detector import Detector
-        from pipeline.nets.compute import pick_device
+    from pipeline.drawing.demo import write_demo_photos
+    from pipeline.inference.detector import Detector
+    from pipeline.nets.compute import pick_device
 
-        detector = Detector.load(weights / "detector.safetensors", device=pick_device("cpu"))
-        for path in write_demo_photos(detector, folder):
-            typer.echo(path)
+    path = options.weights / "detector.safetensors"
+    detector = Detector.load(path, device=pick_device("cpu"))
+    for photo in write_demo_photos(detector, options.folder):
+        typer.echo(photo)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from inspect import Parameter, Signature, signature
-from typing import Any, get_type_hints
+from pathlib import Path
+from typing import Any, cast, get_type_hints
 
 import typer
+from typer import Typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
 from data_prep.base.errors import UserError, describe_error
 from data_prep.base.progress import log
@@ -75,3 +82,63 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return Parameter.empty
+
+
+def lazy_app(
+    commands: Mapping[str, tuple[str, str]],
+    help_text: str,
+    **settings: Any,
+) -> Typer:
+    """An app whose commands are imported when they are called, so that `--help` is there at once.
+
+    Args:
+        commands: For each name the function as `module:function` and the panel of the help that
+            lists it. The function takes one options dataclass (see `as_command`).
+        help_text: Of the app.
+        settings: Of `typer.Typer`.
+    """
+
+    class Group(TyperGroup):
+        def __init__(self, **attributes: Any) -> None:
+            found = {name: _Lazy(name, *place) for name, place in commands.items()}
+            super().__init__(**{**attributes, "commands": found})
+
+    app = Typer(
+        cls=Group, help=help_text, no_args_is_help=True, pretty_exceptions_enable=False, **settings
+    )
+    app.callback()(lambda: None)
+    return app
+
+
+def load_command(target: str) -> Callable[..., None]:
+    """The function behind `module:function`, ready for typer."""
+    module, name = target.split(":")
+    function = getattr(import_module(module), name)
+    taken = list(signature(function).parameters)
+    if len(taken) == 1 and dataclasses.is_dataclass(get_type_hints(function)[taken[0]]):
+        return as_command(function)
+    return cast(Callable[..., None], function)
+
+
+class _Lazy(TyperCommand):
+    """Stands for a command in the list; becomes the command when it is called."""
+
+    def __init__(self, name: str, target: str, panel: str) -> None:
+        super().__init__(name, help=_summary(target), rich_help_panel=panel)
+        self.target = target
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **more: Any) -> Any:
+        app = Typer(add_completion=False)
+        app.command(self.name)(load_command(self.target))
+        return get_command(app).make_context(info_name, args, *rest, **more)
+
+
+def _summary(target: str) -> str:
+    """First paragraph of the function's docstring, read without importing its module."""
+    module, name = target.split(":")
+    spec = find_spec(module)
+    source = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return (ast.get_docstring(node) or "").split("\n\n")[0]
+    raise ImportError(f"{target}: there is no such function.")

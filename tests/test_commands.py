@@ -1,0 +1,43 @@
+"""The command `trimask`: every command of every package, in groups, without loading torch."""
+
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from data_prep.base.command import load_command
+from data_prep.cli import app as data_prep_app
+from pipeline.cli import COMMANDS, OTHERS, trimask
+
+
+@pytest.mark.parametrize(("name", "target"), [(n, t) for n, (t, _) in (OTHERS | COMMANDS).items()])
+def test_every_command_is_where_the_table_says(name, target):
+    assert callable(load_command(target))
+    shown = CliRunner().invoke(trimask, [name, "--help"])
+    assert shown.exit_code == 0, shown.output
+    assert f"trimask {name}" in shown.output.replace("root ", "trimask ")
+
+
+def test_no_command_of_data_prep_is_missing():
+    names = {command.name for command in data_prep_app.registered_commands}
+    assert names <= set(OTHERS)
+
+
+def test_list_shows_the_groups_and_loads_no_net_library():
+    program = (
+        "import sys; from typer.testing import CliRunner; from pipeline.cli import trimask\n"
+        "print(CliRunner().invoke(trimask, ['--help']).output)\n"
+        "print([m for m in ('torch', 'fastai', 'pandas', 'cv2') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert all(f"─ {group} ─" in done.stdout for group in ("use", "data", "train", "clean"))
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_unknown_command_names_the_nearest():
+    result = CliRunner().invoke(trimask, ["trian", "x"])
+    assert result.exit_code == 2
+    assert "Did you mean 'train'" in result.output
