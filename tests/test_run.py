@@ -6,7 +6,9 @@ import os
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -18,9 +20,9 @@ from typer.testing import CliRunner
 from data_prep.base.files import OutputError
 from data_prep.base.photo import read_photo
 from data_prep.formats.predictions import COLUMNS
-from pipeline.inference import folder as running
+from pipeline.inference import sinks
 from pipeline.inference.command import app
-from pipeline.inference.predictor import TwoStage
+from pipeline.inference.predictor import Predictor
 from tests.makers import hash_tree
 from tests.pipeline.makers import FACES, paint_photo, save_photo, stand_ins
 from tests.pipeline.needs import needs_shipped
@@ -42,16 +44,14 @@ def photos(tmp_path):
 @pytest.fixture
 def stages(monkeypatch):
     """Stand-ins for both nets; what they were loaded with is in `loaded`."""
-    pair = stand_ins()
-    pair.loaded = []
+    pair, loaded = stand_ins(), []
 
-    def load(weights, *, device, bf16=None, detector=None):
-        pair.loaded.append((weights, device, bf16))
-        pair.seconds = dict.fromkeys(("detect", "classify"), 0.0)
-        return pair
+    def load(weights, *, device, bf16, detector, thresh, resize):
+        loaded.append((weights, device, bf16, resize))
+        return replace(pair, thresh=thresh, resize=resize)
 
-    monkeypatch.setattr(TwoStage, "load", load)
-    return pair
+    monkeypatch.setattr(Predictor, "load", load)
+    return SimpleNamespace(loaded=loaded, detector=pair.detector)
 
 
 def call(*arguments):
@@ -132,7 +132,7 @@ def test_second_run_says_that_nothing_was_to_do(run, stages):
 
 def test_defaults_reach_the_nets(run, stages):
     run()
-    ((weights, device, bf16),) = stages.loaded
+    ((weights, device, bf16, _),) = stages.loaded
     assert weights == RUN.parent / "weights"
     assert device.type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert bf16 is None
@@ -141,7 +141,7 @@ def test_defaults_reach_the_nets(run, stages):
 @pytest.mark.parametrize(("option", "bf16"), [("--bf16", True), ("--fp32", False)])
 def test_options_reach_the_nets(run, stages, tmp_path, option, bf16):
     run("--device", "cpu", "--weights", tmp_path / "w", option)
-    assert stages.loaded == [(tmp_path / "w", torch.device("cpu"), bf16)]
+    assert stages.loaded == [(tmp_path / "w", torch.device("cpu"), bf16, None)]
 
 
 def test_no_draw(run, tmp_path):
@@ -380,14 +380,9 @@ def test_resize_that_makes_no_sense(run, tmp_path, value):
 
 
 @pytest.mark.parametrize("value", ["auto", "1", "0.5", "2.5", "8"])
-def test_resize_that_makes_sense(run, value, stages, monkeypatch):
-    seen = []
-    real = stages.predict
-    monkeypatch.setattr(
-        stages, "predict", lambda photos, **o: seen.append(o["resize"]) or real(photos, **o)
-    )
+def test_resize_that_makes_sense(run, value, stages):
     assert run("--resize", value).exit_code == 0
-    assert seen == [None if value == "auto" else float(value)]
+    assert stages.loaded[0][-1] == (None if value == "auto" else float(value))
 
 
 @pytest.mark.parametrize("option", ["--thresh", "--draw-from"])
@@ -436,8 +431,8 @@ def test_weights_with_a_wrong_hash(photos, tmp_path, random_weights, name):
 
 
 def test_full_disk_is_told_and_what_is_done_stays(run, tmp_path, monkeypatch, stages):
-    monkeypatch.setattr(running, "CHUNK_PHOTOS", 1)
-    real, count = running.save_drawing, []
+    monkeypatch.setattr(sinks, "BATCH_FRAMES", 1)
+    real, count = sinks.save_drawing, []
 
     def fill_up(path, drawing):
         count.append(path)
@@ -445,13 +440,13 @@ def test_full_disk_is_told_and_what_is_done_stays(run, tmp_path, monkeypatch, st
             raise OutputError(f"{path}: can't be written (No space left on device).")
         real(path, drawing)
 
-    monkeypatch.setattr(running, "save_drawing", fill_up)
+    monkeypatch.setattr(sinks, "save_drawing", fill_up)
     result = run()
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'out'}")
     assert "No space left on device" in result.stderr
     stages.detector.seen.clear()
-    monkeypatch.setattr(running, "save_drawing", real)
+    monkeypatch.setattr(sinks, "save_drawing", real)
     assert run().exit_code == 0
     assert len(stages.detector.seen) == 2, "the first photo was done"
 

@@ -29,8 +29,8 @@ from data_prep.grouping.groups import GROUPS, write_groups
 from pipeline.drawing.geometry import WAYS_TO_WEAR, Worn, measure_turn
 from pipeline.drawing.sheet import Drawn, SheetKeeper
 from pipeline.drawing.styles import STYLES, draw_mask
+from pipeline.inference.boxes import FaceDetector
 from pipeline.inference.draw import save_drawing
-from pipeline.inference.yunet import FaceDetector
 from pipeline.runs.folder import PreparedError
 
 RECORD, TABLE, SHEET = "drawn.json", "drawn.csv", "drawn.png"

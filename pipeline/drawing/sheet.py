@@ -16,7 +16,7 @@ from data_prep.base.records import Box
 from pipeline.drawing.demo import read_portrait
 from pipeline.drawing.geometry import WAYS_TO_WEAR, Worn
 from pipeline.drawing.styles import STYLES, MaskStyle, draw_mask
-from pipeline.inference.yunet import FaceDetector
+from pipeline.inference.boxes import FaceDetector
 from pipeline.runs.plots import save_figure
 
 PARTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")

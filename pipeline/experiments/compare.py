@@ -16,8 +16,6 @@ from data_prep.base.photo import read_photo
 from data_prep.base.progress import show_progress
 from data_prep.grouping.split import VALID
 from pipeline.experiments.compare_measures import (
-    SURE,
-    SingleStage,
     measure_drawn_masks,
     measure_own_split,
     measure_system,
@@ -25,7 +23,8 @@ from pipeline.experiments.compare_measures import (
 from pipeline.experiments.systems import System, SystemData, open_base, prepare_data, train_system
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.detector import Detector
-from pipeline.inference.predictor import MaskPipeline, TwoStage
+from pipeline.inference.predictor import Predictor
+from pipeline.inference.sources import Frame
 from pipeline.nets.cards import CLASSIFIER, DETECTOR
 from pipeline.nets.compute import has_fast_bf16
 from pipeline.nets.options import SHIPPED
@@ -39,7 +38,7 @@ ROUNDS = 5
 BATCH = 8
 
 
-def time_systems(systems: Mapping[str, MaskPipeline], base: SystemData) -> dict[str, float]:
+def time_systems(systems: Mapping[str, Predictor], base: SystemData) -> dict[str, float]:
     """Time the nets alone on decoded validation photos.
 
     Args:
@@ -53,13 +52,16 @@ def time_systems(systems: Mapping[str, MaskPipeline], base: SystemData) -> dict[
     faces = base.faces[base.faces["split"] == VALID]
     images = sorted(set(zip(faces["source"], faces["image"], strict=True)))
     chosen = [images[i] for i in np.linspace(0, len(images) - 1, PHOTOS).round().astype(int)]
-    photos = [read_photo(base.roots[source] / image).pixels for source, image in chosen]
+    photos = [
+        Frame(image, pixels=read_photo(base.roots[source] / image).pixels)
+        for source, image in chosen
+    ]
     best = dict.fromkeys(systems, float("inf"))
     turns = [name for _ in range(ROUNDS) for name in systems]
     for name in show_progress(turns, len(turns), "timing"):
         began = time.perf_counter()
         for first in range(0, len(photos), BATCH):
-            systems[name].predict(photos[first : first + BATCH], thresh=SURE)
+            systems[name](photos[first : first + BATCH])
         best[name] = min(best[name], (time.perf_counter() - began) / len(photos))
     return best
 
@@ -120,7 +122,7 @@ def compare_systems(
     base = open_base(prepared)
     make_folder(out / FIGURES)
     compared: list[Compared] = []
-    timed: dict[str, MaskPipeline] = {}
+    timed: dict[str, Predictor] = {}
     for system in systems:
         data = prepare_data(system, base, out / "data", decisions, log)
         run = None
@@ -146,19 +148,19 @@ def compare_systems(
     return [replace(one, seconds=seconds.get(one.system.name)) for one in compared]
 
 
-def _load(system: System, run: Run | None, device: torch.device) -> MaskPipeline:
+def _load(system: System, run: Run | None, device: torch.device) -> Predictor:
     if run is None:
-        return TwoStage.load(SHIPPED, device=device)
+        return Predictor.load(SHIPPED, device=device)
     if system.single:
-        return SingleStage.load(run.folder / f"{DETECTOR}.safetensors", device=device)
+        return Predictor.load_single(run.folder / f"{DETECTOR}.safetensors", device=device)
     half = has_fast_bf16(device)
     detector = Detector.load(SHIPPED / f"{DETECTOR}.safetensors", device=device, bf16=half)
     weights = run.folder / f"{CLASSIFIER}.safetensors"
-    return TwoStage(detector, Classifier.load(weights, device=device, bf16=half))
+    return Predictor(detector, Classifier.load(weights, device=device, bf16=half))
 
 
 def _measure_once(
-    system: System, nets: MaskPipeline, base: SystemData, data: SystemData, out: Path, log: Log
+    system: System, nets: Predictor, base: SystemData, data: SystemData, out: Path, log: Log
 ) -> dict[str, Any]:
     """The figures, measured now or kept from when the same weights were measured."""
     path = out / f"{system.name}.json"
@@ -170,12 +172,12 @@ def _measure_once(
     log(f"{system.name}: measuring", "measuring", system=system.name)
     incorrect = _incorrect(system)
     drawn = None
-    if system.by_crop and isinstance(nets, TwoStage):
+    if system.by_crop and nets.classifier is not None:
         sources = measure_own_split(nets.classifier, incorrect, data, seed=SEED)
     else:
         crops = base if data.scale == base.scale else data
         sources = measure_system(nets, incorrect, base, crops, seed=SEED)
-        if _learns_drawn_masks(system) and isinstance(nets, TwoStage):
+        if _learns_drawn_masks(system) and nets.classifier is not None:
             drawn = measure_drawn_masks(nets.classifier, base, seed=SEED)
     figures = {"about": about, "sources": sources, "drawn": drawn}
     write_json(path, figures)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from data_prep.base.labels import BARE, CLASSES, RARE_CLASS
 from data_prep.base.photo import read_photo
-from data_prep.base.records import Box
 from data_prep.base.tables import KEY
 from data_prep.grouping.split import VALID
 from evaluate.arrays import Detections, FloatArray, GroundTruth
@@ -27,12 +24,9 @@ from evaluate.measures.headline import build_record
 from evaluate.measures.metrics import DEFAULT_RULES, Headline, count_confusion, match_predictions
 from pipeline.experiments.systems import SystemData, valid_faces
 from pipeline.inference.classifier import Classifier
-from pipeline.inference.detector import Detector
-from pipeline.inference.folder import FolderOptions, predict_folder
-from pipeline.inference.predictor import FacePrediction, MaskPipeline, TwoStage
+from pipeline.inference.folder import predict_folder
+from pipeline.inference.predictor import Predictor
 from pipeline.inference.sources import PhotoSet
-from pipeline.nets.cards import WeightsError
-from pipeline.nets.compute import has_fast_bf16
 from pipeline.runs.recipe import Incorrect
 from pipeline.training.drawn_faces import mask_bare_faces
 
@@ -121,7 +115,7 @@ READINGS: Mapping[Incorrect, Reading] = {
 
 
 def measure_system(
-    nets: MaskPipeline, incorrect: Incorrect, base: SystemData, crops: SystemData, *, seed: int
+    nets: Predictor, incorrect: Incorrect, base: SystemData, crops: SystemData, *, seed: int
 ) -> dict[str, Figures]:
     """Run a system over the validation photos of each source.
 
@@ -153,7 +147,7 @@ def measure_system(
         figures |= {f"two_{name}": _pick(two, name) for name in ("map50", "map50_95")}
         alarm = describe_alarm(truth, placed.detections, thresh=SURE, seed=seed)
         figures |= {name: _pick(alarm, name) for name in ("tnr", "fnr", "auc")}
-        if isinstance(nets, TwoStage):
+        if nets.classifier is not None:
             figures |= _measure_crops(nets.classifier, incorrect, truth, crops, source, seed)
         results[source] = figures
     return results
@@ -199,11 +193,11 @@ def measure_own_split(
     return results
 
 
-def _predict(nets: MaskPipeline, base: SystemData, source: str, truth: GroundTruth) -> Placed:
+def _predict(nets: Predictor, base: SystemData, source: str, truth: GroundTruth) -> Placed:
     images = tuple(sorted(set(valid_faces(base, source)["image"])))
-    options = FolderOptions(thresh=THRESH, draw_from=1.0, draw=False)
     with tempfile.TemporaryDirectory() as folder:
-        predict_folder(PhotoSet(base.roots[source], images), Path(folder), nets, options)
+        photos = PhotoSet(base.roots[source], images)
+        predict_folder(photos, Path(folder), replace(nets, thresh=THRESH), draw=False)
         table = read_predictions(Path(folder) / "predictions.csv", probabilities=True)
     files = {f"{source}/{image}": base.roots[source] / image for image in images}
     return place_predictions(table, truth, files)
@@ -296,63 +290,3 @@ def _round(value: Any, ends: Any) -> list[float] | None:
         return None
     numbers = [float(value), *map(float, ends)]
     return None if np.isnan(numbers).any() else [round(number, 4) for number in numbers]
-
-
-@dataclass
-class SingleStage:
-    """A detector that tells classes, behind the interface of `TwoStage`.
-
-    Attributes:
-        detector: Its card names the classes that it learnt.
-        seconds: Time spent so far.
-    """
-
-    detector: Detector
-    seconds: dict[str, float] = field(default_factory=lambda: {"detect": 0.0})
-
-    @classmethod
-    def load(cls, path: Path, *, device: torch.device, bf16: bool | None = None) -> SingleStage:
-        """Load checked weights.
-
-        Args:
-            path: The safetensors file; its card lies beside it.
-            device: Where to run.
-            bf16: Use bfloat16; where the processor has it when None.
-
-        Raises:
-            WeightsError: They are missing, damaged, or only find faces.
-        """
-        half = has_fast_bf16(device) if bf16 is None else bf16
-        detector = Detector.load(path, device=device, bf16=half)
-        if not detector.card.learnt:
-            raise WeightsError(
-                f"{path}: this detector tells no classes; train one with --recipe single-stage."
-            )
-        return cls(detector)
-
-    def identify(self) -> dict[str, Any]:
-        """All that its answers depend on, as JSON holds it."""
-        return {"single_stage": self.detector.sha256, "bf16": [self.detector.bf16]}
-
-    def predict(
-        self, photos: Sequence[np.ndarray], *, thresh: float, resize: float | None = None
-    ) -> list[list[FacePrediction]]:
-        """Find and classify the faces of several photos at once; see `TwoStage.predict`."""
-        began = time.perf_counter()
-        found = self.detector.detect(photos, resize=resize, min_score=thresh)
-        self.seconds["detect"] += time.perf_counter() - began
-        return [
-            [
-                FacePrediction(Box(*map(float, box)), float(score), tuple(shares.tolist()))
-                for box, score, shares in zip(
-                    faces.boxes, faces.scores, _classes_of(faces.probabilities), strict=True
-                )
-            ]
-            for faces in found
-        ]
-
-
-def _classes_of(probabilities: np.ndarray | None) -> np.ndarray:
-    if probabilities is None:
-        raise TypeError("the detector tells no classes")
-    return probabilities

@@ -18,8 +18,8 @@ from data_prep.prepare.build import build, read_manifest
 from pipeline.experiments.measure import THRESH, Tables, measure_tables, write_report
 from pipeline.inference.classifier import Classifier, classify_crops
 from pipeline.inference.detector import Detector
-from pipeline.inference.folder import FolderOptions, predict_folder
-from pipeline.inference.predictor import TwoStage
+from pipeline.inference.folder import predict_folder
+from pipeline.inference.predictor import Predictor
 from pipeline.inference.sources import PhotoSet
 from pipeline.nets.cards import CLASSIFIER, DETECTOR, DetectorCard, read_card
 from pipeline.nets.classifiers import join_members
@@ -123,7 +123,7 @@ class Recipes:
     classifier: ClassifierRecipe
 
 
-def train_nets(fold: Fold, recipes: Recipes, *, device: torch.device, log: Log) -> TwoStage:
+def train_nets(fold: Fold, recipes: Recipes, *, device: torch.device, log: Log) -> Predictor:
     """Train what is not trained yet, and load both.
 
     Nothing is chosen by the fold's photos: neither the step or epoch that is kept nor the
@@ -135,9 +135,10 @@ def train_nets(fold: Fold, recipes: Recipes, *, device: torch.device, log: Log) 
     detector = _train_detector(fold, recipes, device, log)
     classifier = _train_classifier(fold, recipes.classifier, detector, device, log)
     half = has_fast_bf16(device)
-    return TwoStage(
+    return Predictor(
         Detector.load(detector, device=device, bf16=half),
         Classifier.load(classifier, device=device, bf16=half),
+        thresh=THRESH,
     )
 
 
@@ -266,14 +267,14 @@ def _judge_fold(fold: Fold, recipes: Recipes, device: torch.device, log: Log) ->
     _, roots = identify_data(fold.prepared)
     faces = read_faces(fold.prepared)
     held_out = faces[faces["split"] == VALID]
-    options = FolderOptions(thresh=THRESH, draw_from=1.0, draw=False)
     with one_thread():
         nets = train_nets(fold, recipes, device=device, log=tell)
+        assert nets.classifier is not None
         for source, rows in held_out.groupby("source"):
             own = _tables(fold.folder / str(source))
             make_folder(own.predictions.parent)
             photos = PhotoSet(roots[str(source)], tuple(sorted(set(rows["image"]))))
-            predict_folder(photos, own.predictions.parent, nets, options)
+            predict_folder(photos, own.predictions.parent, nets, draw=False)
             classify_crops(rows, fold.prepared, nets.classifier, own.crops)
             tell(f"{source}: {len(photos.images)} photos judged", "judged", source=source)
 

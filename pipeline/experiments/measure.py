@@ -22,11 +22,11 @@ from evaluate.measures.metrics import DEFAULT_RULES, match_predictions
 from evaluate.plan import Plan, list_sections, measure_sections, start_evaluation
 from evaluate.report.outputs import write_outputs
 from evaluate.report.page import REPORT
+from pipeline.inference.boxes import FaceDetector
 from pipeline.inference.classifier import classify_crops
-from pipeline.inference.folder import FolderOptions, predict_folder
-from pipeline.inference.predictor import TwoStage
+from pipeline.inference.folder import predict_folder
+from pipeline.inference.predictor import Predictor
 from pipeline.inference.sources import PhotoSet
-from pipeline.inference.yunet import FaceDetector
 from pipeline.nets.cards import CLASSIFIER, DETECTOR, ClassifierCard, DetectorCard, read_card
 from pipeline.runs.folder import identify_data
 
@@ -169,9 +169,9 @@ def measure_weights(
     data, roots = identify_data(prepared)
     faces = read_faces(prepared)
     faces = faces[faces["split"] == VALID]
-    stages = TwoStage.load(weights, device=device, detector=detector)
-    options = FolderOptions(thresh=THRESH, draw_from=1.0, draw=False)
-    learnt_from = stages.classifier.card.training.get("data", {}).get("faces_sha256")
+    predictor = Predictor.load(weights, device=device, detector=detector, thresh=THRESH)
+    assert predictor.classifier is not None
+    learnt_from = predictor.classifier.card.training.get("data", {}).get("faces_sha256")
     if learnt_from != data["faces_sha256"]:
         log(
             "note: the weights were not trained on this split; they may have learnt from photos "
@@ -184,8 +184,8 @@ def measure_weights(
         log(f"{source}: {len(images)} photos, {len(rows)} faces")
         with tempfile.TemporaryDirectory() as folder:
             tables = Tables(Path(folder) / "predictions.csv", Path(folder) / "crops.csv")
-            predict_folder(PhotoSet(roots[source], images), Path(folder), stages, options)
-            classify_crops(rows, prepared, stages.classifier, tables.crops)
+            predict_folder(PhotoSet(roots[source], images), Path(folder), predictor, draw=False)
+            classify_crops(rows, prepared, predictor.classifier, tables.crops)
             results[source] = measure_tables(prepared, source, tables, split=VALID)
             if reports is not None:
                 write_report(prepared, source, tables, reports / source, split=VALID)

@@ -1,8 +1,10 @@
-"""What the detector finds in a photo."""
+"""What a detector finds in a photo, and what finds it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -36,18 +38,28 @@ class FaceBoxes:
         """Faces: the shorter side of each box in pixels of the photo."""
         return (self.boxes[:, 2:] - self.boxes[:, :2]).min(axis=1)
 
+    def classes(self) -> np.ndarray:
+        """The probabilities.
+
+        Raises:
+            TypeError: The detector only finds faces.
+        """
+        if self.probabilities is None:
+            raise TypeError("the detector tells no classes")
+        return self.probabilities
+
     def take(self, rows: np.ndarray) -> FaceBoxes:
         """Some of the faces, by index or flag."""
-        told = self.probabilities
+        shares = self.probabilities
         return FaceBoxes(
             self.boxes[rows],
             self.scores[rows],
             self.landmarks[rows],
-            None if told is None else told[rows],
+            None if shares is None else shares[rows],
         )
 
     def join(self, other: FaceBoxes) -> FaceBoxes:
-        """These faces, then those of the same detector's other look."""
+        """These faces, then those that the same detector found at another scale."""
         mine, theirs = self.probabilities, other.probabilities
         return FaceBoxes(
             np.concatenate([self.boxes, other.boxes]),
@@ -56,9 +68,46 @@ class FaceBoxes:
             None if mine is None or theirs is None else np.concatenate([mine, theirs]),
         )
 
-    def above(self, score: float) -> FaceBoxes:
-        """The faces of at least this score."""
-        return self.take(self.scores >= score)
+
+MIN_SCORE = 0.02
+MAX_FACES = 750
+
+
+class FaceDetector(Protocol):
+    """What finds faces: RetinaFace, or another with the same answers.
+
+    Attributes:
+        sha256: Of its weights, in hex.
+        device: Where it runs.
+        bf16: Whether it runs in bfloat16.
+    """
+
+    @property
+    def sha256(self) -> str: ...  # noqa: D102
+
+    @property
+    def device(self) -> torch.device: ...  # noqa: D102
+
+    @property
+    def bf16(self) -> bool: ...  # noqa: D102
+
+    def detect(
+        self,
+        photos: Sequence[np.ndarray],
+        *,
+        resize: float | None = None,
+        min_score: float = MIN_SCORE,
+    ) -> list[FaceBoxes]:
+        """Find the faces of several photos.
+
+        Args:
+            photos: Each height × width × 3, uint8, RGB.
+            resize: Enlargement before detection; chosen per photo when None.
+            min_score: Least score of a face.
+
+        Returns:
+            One record per photo, in the same order.
+        """
 
 
 VOTE_IOU = 0.6
@@ -97,41 +146,41 @@ def take_votes(says: Tensor, values: Tensor) -> Tensor:
     return says @ values / says.sum(dim=1, keepdim=True)
 
 
-CLOSER_FACTOR = 1.7
-"""Enlargement of the closer look as a multiple of the first."""
+SECOND_SCALE = 1.7
+"""Enlargement at the second scale as a multiple of the first."""
 
 SURE_SCORE = 0.3
-"""Score from which a tiny face asks for a closer look."""
+"""Score from which a tiny face asks for the second scale."""
 
 TINY_SIDE = 20.0
-"""Side under which a face is tiny; these three are pixels of the photo as enlarged first."""
+"""Side under which a face is tiny; this and the next two are pixels at the first scale."""
 
-FIRST_FROM, CLOSER_BELOW = 30.0, 40.0
-"""The first look's faces count from one side on, the closer look's below another. Between them both
-do, and the surer box stays."""
+FIRST_FROM, SECOND_BELOW = 30.0, 40.0
+"""Faces of the first scale count from one side on, those of the second below another. Between them
+both do, and the surer box stays."""
 
 
 def has_tiny_faces(faces: FaceBoxes, factor: float) -> bool:
-    """Whether a photo needs a closer look.
+    """Whether a photo needs the second scale.
 
     Args:
-        faces: As found in the first look.
+        faces: As found at the first scale.
         factor: Its enlargement.
     """
     tiny = faces.sides * factor < TINY_SIDE
     return bool((tiny & (faces.scores >= SURE_SCORE)).any())
 
 
-def merge_looks(first: FaceBoxes, closer: FaceBoxes, factor: float) -> FaceBoxes:
-    """The faces of both looks, each size from where it is seen best.
+def merge_scales(first: FaceBoxes, second: FaceBoxes, factor: float) -> FaceBoxes:
+    """The faces of both scales, each size from where it is seen best.
 
     Args:
         first: Found with the first enlargement.
-        closer: Found with `CLOSER_FACTOR` times as much.
+        second: Found with `SECOND_SCALE` times as much.
         factor: The first enlargement.
     """
     large = first.take(first.sides * factor >= FIRST_FROM)
-    small = closer.take(closer.sides * factor < CLOSER_BELOW)
+    small = second.take(second.sides * factor < SECOND_BELOW)
     both = large.join(small)
     keep = nms(torch.from_numpy(both.boxes), torch.from_numpy(both.scores), NMS_IOU)
     return both.take(keep.numpy())

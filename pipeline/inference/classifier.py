@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from data_prep.base.crop import fit_crop
 from data_prep.base.files import write_atomically
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
+from pipeline.inference.engines import AUTO, make_engine, run_engine
 from pipeline.nets.cards import ClassifierCard, WeightsError, load_weights
-from pipeline.nets.classifiers import fill_net
-from pipeline.nets.compute import autocast, prepare_net
+from pipeline.nets.classifiers import expose_features, fill_net
 
 BATCH = 16
 """Crops per forward pass: on CPUs faster than 64, whose activations leave the cache."""
@@ -31,23 +31,33 @@ class Classifier:
     """A network with its card.
 
     Args:
-        net: The network.
+        net: The network: any of `fill_net`, or a learner's.
         card: How to feed it.
         device: Where it runs.
         bf16: Run it in bfloat16.
+        engine: What runs it.
     """
 
     def __init__(
-        self, net: nn.Module, card: ClassifierCard, *, device: torch.device, bf16: bool = False
+        self,
+        net: nn.Module,
+        card: ClassifierCard,
+        *,
+        device: torch.device,
+        bf16: bool = False,
+        engine: str = AUTO,
     ) -> None:
-        self.net = prepare_net(net, device)
+        self.engine = make_engine(engine, expose_features(net), device, bf16=bf16)
         self.card = card
         self.device = device
         self.bf16 = bf16
         self._untaught = [name not in card.learnt for name in card.classes]
+        self._order = [card.classes.index(name) for name in CLASSES]
 
     @classmethod
-    def load(cls, path: Path, *, device: torch.device, bf16: bool = False) -> Classifier:
+    def load(
+        cls, path: Path, *, device: torch.device, bf16: bool = False, engine: str = AUTO
+    ) -> Classifier:
         """Load checked weights.
 
         Raises:
@@ -56,7 +66,8 @@ class Classifier:
         state, card = load_weights(path, ClassifierCard)
         if set(card.classes) != set(CLASSES):
             raise WeightsError(f"{path}: its classes are {card.classes}, not {CLASSES}.")
-        return cls(fill_net(state, card.architecture, path), card, device=device, bf16=bf16)
+        net = fill_net(state, card.architecture, path)
+        return cls(net, card, device=device, bf16=bf16, engine=engine)
 
     def classify(self, crops: Sequence[np.ndarray]) -> np.ndarray:
         """Class probabilities of crops, batched.
@@ -67,15 +78,24 @@ class Classifier:
         Returns:
             Crops × 3, float32, columns in the order of `CLASSES`; rows sum to 1.
         """
-        order = [self.card.classes.index(name) for name in CLASSES]
-        probabilities = np.zeros((len(crops), len(CLASSES)), dtype=np.float32)
+        return self.embed(crops)[0]
+
+    def embed(self, crops: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Class probabilities as `classify` gives them, and the features they come from.
+
+        Returns:
+            Crops × 3, and crops × D, float32: what the last layer sees of each crop, with
+            `mirror` the mean of both looks.
+        """
+        probabilities = np.zeros((len(crops), len(CLASSES)), np.float32)
+        features: dict[int, np.ndarray] = {}
         for size, indices in self._group_by_input(crops).items():
             for start in range(0, len(indices), BATCH):
                 some = indices[start : start + BATCH]
-                batch = np.stack([fit_crop(crops[index], size, self.card.colour) for index in some])
-                inputs = torch.from_numpy(batch).permute(0, 3, 1, 2)
-                probabilities[some] = self._classify_batch(inputs)[:, order]
-        return probabilities
+                pixels = np.stack([fit_crop(crops[i], size, self.card.colour) for i in some])
+                probabilities[some], seen = self._run_batch(pixels)
+                features |= zip(some, seen, strict=True)
+        return probabilities, np.array([features[index] for index in range(len(crops))])
 
     def _group_by_input(self, crops: Sequence[np.ndarray]) -> dict[int, list[int]]:
         """Indices of crops by the input size they are brought to."""
@@ -86,21 +106,21 @@ class Classifier:
             groups.setdefault(size, []).append(index)
         return groups
 
-    def _classify_batch(self, crops: Tensor) -> np.ndarray:
-        with torch.inference_mode():
-            inputs = crops.to(self.device).float() / 255
-            mean, std = (
-                inputs.new_tensor(v)[:, None, None] for v in (self.card.mean, self.card.std)
-            )
-            inputs = (inputs - mean) / std
-            looks = [inputs, inputs.flip(3)] if self.card.mirror else [inputs]
-            batch = torch.cat(looks).contiguous(memory_format=torch.channels_last)
-            with autocast(self.device, bf16=self.bf16):
-                logits = self.net(batch)
-            logits = logits.float() / self.card.temperature
-            logits[:, self._untaught] = -torch.inf
-            answers = logits.softmax(dim=1)
-            return answers.reshape(len(looks), len(crops), -1).mean(dim=0).cpu().numpy()
+    def _run_batch(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities and features of crops × side × side × 3, uint8."""
+        inputs = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+        mean, std = (inputs.new_tensor(v)[:, None, None] for v in (self.card.mean, self.card.std))
+        inputs = (inputs - mean) / std
+        looks = [inputs, inputs.flip(3)] if self.card.mirror else [inputs]
+        batch = torch.cat(looks).contiguous(memory_format=torch.channels_last).numpy()
+        logits, features = run_engine(self.engine, batch)
+        logits = logits / self.card.temperature
+        logits[:, self._untaught] = -torch.inf
+        answers = logits.softmax(dim=1)[:, self._order]
+        return tuple(  # type: ignore[return-value]
+            values.reshape(len(looks), len(pixels), -1).mean(dim=0).numpy()
+            for values in (answers, features)
+        )
 
 
 BOX = ["xmin", "ymin", "xmax", "ymax"]

@@ -14,18 +14,20 @@ from torchvision.ops import nms
 
 from data_prep.base.labels import CLASSES
 from pipeline.inference.boxes import (
-    CLOSER_FACTOR,
+    MAX_FACES,
+    MIN_SCORE,
     NMS_IOU,
+    SECOND_SCALE,
     SURE_SCORE,
     VOTE_SCORE,
     FaceBoxes,
     has_tiny_faces,
-    merge_looks,
+    merge_scales,
     take_votes,
     weigh_votes,
 )
+from pipeline.inference.engines import AUTO, make_engine, run_engine
 from pipeline.nets.cards import DetectorCard, WeightsError, load_weights
-from pipeline.nets.compute import autocast, prepare_net
 from pipeline.nets.retinaface import (
     VARIANCES,
     RetinaFace,
@@ -37,8 +39,6 @@ from pipeline.nets.retinaface import (
 PAD_TO = 32
 """Input sides are padded to multiples of the coarsest stride."""
 
-MIN_SCORE = 0.02
-MAX_FACES = 750
 AUTO_LONGEST = 832
 AUTO_LARGEST_FACTOR = 3.0
 
@@ -74,12 +74,19 @@ class Detector:
         card: How to feed it.
         device: Where it runs.
         bf16: Run it in bfloat16.
+        engine: What runs it.
     """
 
     def __init__(
-        self, net: nn.Module, card: DetectorCard, *, device: torch.device, bf16: bool = False
+        self,
+        net: nn.Module,
+        card: DetectorCard,
+        *,
+        device: torch.device,
+        bf16: bool = False,
+        engine: str = AUTO,
     ) -> None:
-        self.net = prepare_net(net, device)
+        self.engine = make_engine(engine, net, device, bf16=bf16)
         self.card = card
         self.device = device
         self.bf16 = bf16
@@ -91,7 +98,9 @@ class Detector:
         return self.card.sha256
 
     @classmethod
-    def load(cls, path: Path, *, device: torch.device, bf16: bool = False) -> Detector:
+    def load(
+        cls, path: Path, *, device: torch.device, bf16: bool = False, engine: str = AUTO
+    ) -> Detector:
         """Load checked weights.
 
         Raises:
@@ -105,7 +114,7 @@ class Detector:
             net.load_state_dict(state)
         except RuntimeError as error:
             raise WeightsError(f"{path}: does not fit {card.architecture} ({error}).") from error
-        return cls(net, card, device=device, bf16=bf16)
+        return cls(net, card, device=device, bf16=bf16, engine=engine)
 
     def detect(
         self,
@@ -114,31 +123,24 @@ class Detector:
         resize: float | None = None,
         min_score: float = MIN_SCORE,
     ) -> list[FaceBoxes]:
-        """Find the faces of several photos.
+        """Find the faces of several photos; see `FaceDetector`.
 
-        Args:
-            photos: Each height × width × 3, uint8, RGB.
-            resize: Enlargement before detection; chosen per photo when None, and photos with
-                tiny faces are then looked at more closely, too (see `pipeline.inference.boxes`).
-            min_score: Least score of a face.
-
-        Returns:
-            One record per photo, in the same order.
+        With no `resize` given, photos with tiny faces are also looked at on a second scale.
         """
         factors = [choose_factor(photo.shape[1], photo.shape[0], resize) for photo in photos]
         found = self._detect_at(photos, factors, min(min_score, SURE_SCORE))
         if resize is None:
-            closer = [
+            tiny = [
                 index for index, faces in enumerate(found) if has_tiny_faces(faces, factors[index])
             ]
             again = self._detect_at(
-                [photos[index] for index in closer],
-                [factors[index] * CLOSER_FACTOR for index in closer],
+                [photos[index] for index in tiny],
+                [factors[index] * SECOND_SCALE for index in tiny],
                 min_score,
             )
-            for index, faces in zip(closer, again, strict=True):
-                found[index] = merge_looks(found[index], faces, factors[index])
-        return [faces.above(min_score) for faces in found]
+            for index, faces in zip(tiny, again, strict=True):
+                found[index] = merge_scales(found[index], faces, factors[index])
+        return [faces.take(faces.scores >= min_score) for faces in found]
 
     def _detect_at(
         self, photos: Sequence[np.ndarray], factors: Sequence[float], min_score: float
@@ -154,19 +156,17 @@ class Detector:
             for row, index in enumerate(indices):
                 photo = scaled[index]
                 pixels[row, : photo.shape[0], : photo.shape[1]] = torch.from_numpy(photo)
-            with torch.inference_mode():
-                outputs = self.run_net(pixels.permute(0, 3, 1, 2))
-                anchors = make_anchors(height, width, self.card.anchors, self.card.strides)
-                anchors = anchors.to(self.device)
-                for row, index in enumerate(indices):
-                    found[index] = _select(
-                        [output[row] for output in outputs],
-                        anchors,
-                        (photos[index].shape[1], photos[index].shape[0]),
-                        (scaled[index].shape[1], scaled[index].shape[0]),
-                        min_score,
-                        self._columns,
-                    )
+            outputs = self.run_net(pixels.permute(0, 3, 1, 2))
+            anchors = make_anchors(height, width, self.card.anchors, self.card.strides)
+            for row, index in enumerate(indices):
+                found[index] = _select(
+                    [output[row] for output in outputs],
+                    anchors,
+                    (photos[index].shape[1], photos[index].shape[0]),
+                    (scaled[index].shape[1], scaled[index].shape[0]),
+                    min_score,
+                    self._columns,
+                )
         return [found[index] for index in range(len(photos))]
 
     def run_net(self, photos: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -179,11 +179,9 @@ class Detector:
             Box offsets; the chance of a face, or of one of each learnt class (batch × anchors ×
             classes); landmark offsets.
         """
-        inputs = normalise(photos.to(self.device), self.card)
-        with autocast(self.device, bf16=self.bf16):
-            outputs = self.net(inputs)
-        faces = outputs.scores.float().softmax(dim=-1)[..., 1:]
-        return outputs.boxes.float(), faces, outputs.landmarks.float()
+        inputs = normalise(photos, self.card).numpy()
+        boxes, scores, landmarks = run_engine(self.engine, inputs)
+        return boxes, scores.softmax(dim=-1)[..., 1:], landmarks
 
 
 def normalise(photos: Tensor, card: DetectorCard) -> Tensor:
@@ -231,9 +229,9 @@ def _select(
     boxes = (boxes.unflatten(1, (2, 2)) * ratio).clamp(min=0).minimum(limit).flatten(1)
     real = (boxes[:, 2:] - boxes[:, :2]).min(dim=1).values >= 1
     return FaceBoxes(
-        boxes[real].cpu().numpy(),
-        scores[real].cpu().numpy(),
-        (landmarks * ratio)[real].cpu().numpy(),
+        boxes[real].numpy(),
+        scores[real].numpy(),
+        (landmarks * ratio)[real].numpy(),
         _spread(take_votes(votes[real], classes[likely]), columns) if columns else None,
     )
 
@@ -242,4 +240,4 @@ def _spread(shares: Tensor, columns: list[int]) -> np.ndarray:
     """Probabilities of all classes, given a face, from shares of those that were learnt."""
     probabilities = shares.new_zeros(len(shares), len(CLASSES))
     probabilities[:, columns] = shares / shares.sum(dim=1, keepdim=True)
-    return probabilities.cpu().numpy()
+    return probabilities.numpy()

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from data_prep.base.files import write_atomically
-from pipeline.inference.predictor import FacePrediction
+from pipeline.inference.predictor import Face
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "with_mask": (46, 160, 67),
@@ -30,7 +30,7 @@ COARSE, FINE = {"quality": 90}, {"quality": 95, "subsampling": 0}
 """How JPEG files are written."""
 
 
-def draw_faces(photo: np.ndarray, faces: Sequence[FacePrediction]) -> np.ndarray:
+def draw_faces(photo: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
     """A copy of the photo with its faces marked; small photos are enlarged to be readable.
 
     Args:

@@ -1,14 +1,28 @@
-"""Which photos a run is about: a file, a folder walked recursively, or a glob."""
+"""Where frames come from: a photo, a folder walked recursively, or a glob.
+
+Another kind, such as a video, a camera or a list of addresses, is another `Source`.
+"""
 
 from __future__ import annotations
 
 import glob
 import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+import numpy as np
+
+from data_prep.base.boxes import UPRIGHT
 from data_prep.base.errors import UserError
-from data_prep.base.photo import PHOTO_SUFFIXES
+from data_prep.base.photo import PHOTO_SUFFIXES, PhotoError, read_photo
+
+READERS = 2
+AHEAD = 16
+"""Photos that are decoded before they are asked for."""
 
 _WILDCARDS = frozenset("*?[")
 
@@ -18,8 +32,44 @@ class PhotosError(UserError, ValueError):
 
 
 @dataclass(frozen=True)
+class Frame:
+    """One picture of a source, or the reason why there is none.
+
+    Attributes:
+        name: Its name within the source, forward slashes.
+        index: Its place in the source, from 0.
+        pixels: Height × width × 3, uint8, RGB, upright; None when it can't be read.
+        error: Why it can't be read, or "".
+        orientation: EXIF orientation (1 to 8) that the pixels were turned upright by.
+        time_s: Seconds since the start of a video; None for photos.
+        stamp: Size in bytes and time of change (ns) of the file before it was read.
+        seconds: What reading and decoding took.
+    """
+
+    name: str
+    index: int = 0
+    pixels: np.ndarray | None = None
+    error: str = ""
+    orientation: int = UPRIGHT
+    time_s: float | None = None
+    stamp: tuple[int, int] = (-1, -1)
+    seconds: float = 0.0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels; 0 when it can't be read."""
+        return (0, 0) if self.pixels is None else (self.pixels.shape[1], self.pixels.shape[0])
+
+
+class Source(Protocol):
+    """Frames in order. One that can't be read is a frame with an error, never an exception."""
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+
+@dataclass(frozen=True)
 class PhotoSet:
-    """Photos and the folder their names are relative to.
+    """Photos and the folder their names are relative to; decoded by threads, a little ahead.
 
     Attributes:
         root: That folder.
@@ -28,6 +78,51 @@ class PhotoSet:
 
     root: Path
     images: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The photos, upright."""
+        pending: list[Future[Frame]] = []
+        with ThreadPoolExecutor(READERS) as readers:
+            for index, image in enumerate(self.images):
+                pending.append(readers.submit(decode_frame, self.root, image, index))
+                if len(pending) > AHEAD:
+                    yield pending.pop(0).result()
+            for future in pending:
+                yield future.result()
+
+
+def decode_frame(root: Path, image: str, index: int = 0) -> Frame:
+    """A photo turned upright, or a frame that says why it can't be read."""
+    began = time.perf_counter()
+    stamp = stamp_of(root / image)
+    try:
+        if spell(image) != image:
+            raise PhotoError(f"{root / image}: the file's name is not valid UTF-8; rename it.")
+        photo = read_photo(root / image, upright=True)
+    except PhotoError as error:
+        seconds = time.perf_counter() - began
+        return Frame(image, index, error=spell(str(error)), stamp=stamp, seconds=seconds)
+    seconds = time.perf_counter() - began
+    return Frame(
+        image, index, photo.pixels, orientation=photo.orientation, stamp=stamp, seconds=seconds
+    )
+
+
+def stamp_of(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of change (ns) of a file; -1 when it is gone."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return -1, -1
+    return stat.st_size, stat.st_mtime_ns
+
+
+def spell(name: str) -> str:
+    """A name as it can be written; those of old archives may be in another encoding."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def find_photos(photos: str, *, leave_out: Path) -> PhotoSet:

@@ -7,23 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from threading import Lock
 
 import cv2
 import numpy as np
 import torch
 
 from data_prep.base.files import sha256_of
-from pipeline.inference.boxes import NMS_IOU, FaceBoxes
-from pipeline.inference.detector import MAX_FACES, MIN_SCORE, choose_factor, scale_photo
+from pipeline.inference.boxes import MAX_FACES, MIN_SCORE, NMS_IOU, FaceBoxes, FaceDetector
+from pipeline.inference.detector import choose_factor, scale_photo
 from pipeline.nets.cards import WeightsError
+from pipeline.nets.options import RETINAFACE, YUNET
 
 PROBE = 64
 """Side in pixels of the black photo that a model is tried on when it is loaded."""
 
 
 class YuNetDetector:
-    """YuNet with the enlargement rule and outputs of `Detector`, without its closer look.
+    """YuNet with the enlargement rule and outputs of `Detector`, on one scale only.
 
     Args:
         model: An ONNX file such as `face_detection_yunet_2023mar.onnx`.
@@ -50,6 +51,7 @@ class YuNetDetector:
                 f"{model}: not a YuNet model OpenCV can run; face_detection_yunet_2023mar.onnx of "
                 "OpenCV's model zoo is one."
             ) from error
+        self._turn = Lock()
         self._net.setNMSThreshold(NMS_IOU)
         self._net.setTopK(10 * MAX_FACES)
 
@@ -60,15 +62,13 @@ class YuNetDetector:
         resize: float | None = None,
         min_score: float = MIN_SCORE,
     ) -> list[FaceBoxes]:
-        """Find the faces of several photos, one after the other, as `Detector.detect` does.
-
-        Photos with tiny faces get no closer look.
-        """
-        self._net.setScoreThreshold(min_score)
-        return [
-            self._detect_one(photo, choose_factor(photo.shape[1], photo.shape[0], resize))
-            for photo in photos
-        ]
+        """Find the faces of several photos, one after the other; see `FaceDetector`."""
+        with self._turn:  # OpenCV's detector keeps threshold and size of the photo in itself.
+            self._net.setScoreThreshold(min_score)
+            return [
+                self._detect_one(photo, choose_factor(photo.shape[1], photo.shape[0], resize))
+                for photo in photos
+            ]
 
     def _detect_one(self, photo: np.ndarray, factor: float) -> FaceBoxes:
         scaled = cv2.cvtColor(scale_photo(photo, factor), cv2.COLOR_RGB2BGR)
@@ -84,31 +84,6 @@ class YuNetDetector:
         real = order[(boxes[order, 2:] - boxes[order, :2]).min(axis=1, initial=np.inf) >= 1]
         landmarks = rows[:, 4:14].reshape(-1, 5, 2) * ratio
         return FaceBoxes(boxes[real], rows[real, 14], landmarks[real])
-
-
-RETINAFACE, YUNET = "retinaface", "yunet"
-
-
-class FaceDetector(Protocol):
-    """What finds faces: RetinaFace, or another with the same answers.
-
-    Attributes:
-        sha256: Of its weights, in hex.
-        bf16: Whether it runs in bfloat16.
-    """
-
-    @property
-    def sha256(self) -> str: ...  # noqa: D102
-
-    @property
-    def device(self) -> torch.device: ...  # noqa: D102
-
-    @property
-    def bf16(self) -> bool: ...  # noqa: D102
-
-    def detect(  # noqa: D102
-        self, photos: Sequence[np.ndarray], *, resize: float | None = None, min_score: float = ...
-    ) -> list[FaceBoxes]: ...
 
 
 def choose_detector(name: str, model: Path | None) -> FaceDetector | None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torchvision.models import resnet34
 
 from data_prep.base.labels import CLASSES
@@ -112,6 +112,26 @@ def fill_net(state: dict[str, Tensor], architecture: Architecture, path: Path) -
     except RuntimeError as error:
         raise WeightsError(f"{path}: does not fit a {architecture} ({error}).") from error
     return net
+
+
+def expose_features(net: nn.Module) -> nn.Module:
+    """A classifier that gives, beside the logits, what its last layer sees: batch × features.
+
+    Of an ensemble it is what each member's sees, side by side; of a net without such a layer the
+    logits.
+    """
+    traced = fx.symbolic_trace(net.eval())
+    (output,) = (node for node in traced.graph.nodes if node.op == "output")
+    seen = []
+    for node in traced.graph.nodes:
+        layer = traced.get_submodule(node.target) if node.op == "call_module" else None
+        if isinstance(layer, nn.Linear) and layer.out_features == len(CLASSES):
+            seen.append(node.args[0])
+    with traced.graph.inserting_before(output):
+        features = traced.graph.call_function(torch.cat, (seen or [output.args[0]], 1))
+    output.args = ((output.args[0], features),)
+    traced.recompile()
+    return traced
 
 
 def _make_net(architecture: Architecture) -> nn.Module:

@@ -11,6 +11,7 @@ _INSTALLED = Path(__file__).parents[1] / "weights"
 SHIPPED = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "weights"
 """The weights that come with the project: inside the installed package, else in the checkout."""
 
+RETINAFACE, YUNET = "retinaface", "yunet"
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 

@@ -22,7 +22,8 @@ from pipeline.drawing.demo import read_portrait
 from pipeline.drawing.geometry import Worn
 from pipeline.drawing.styles import draw_mask
 from pipeline.inference.detector import Detector
-from pipeline.inference.predictor import FacePrediction, TwoStage
+from pipeline.inference.predictor import Face, Predictor
+from pipeline.inference.sources import Frame
 
 CLASS_OF: dict[Worn, str] = {"properly": MASKED, "below_nose": RARE_CLASS, "on_chin": RARE_CLASS}
 WALL = (300, 400)
@@ -58,7 +59,7 @@ class Answer:
     """What the nets say about a case; nothing when no face was found there."""
 
     case: HardCase
-    prediction: FacePrediction | None
+    prediction: Face | None
 
     @property
     def is_right(self) -> bool:
@@ -134,17 +135,17 @@ def make_hard_cases(detector: Detector) -> list[HardCase]:
     return cases
 
 
-def answer_hard_cases(nets: TwoStage, cases: list[HardCase]) -> list[Answer]:
+def answer_hard_cases(nets: Predictor, cases: list[HardCase]) -> list[Answer]:
     """What the nets say about faces with a detection score of 0.5, through JPEG as photos come."""
     answers = []
     for case in cases:
-        faces = nets.predict([_through_jpeg(case.photo)], thresh=0.5)[0]
+        faces = nets([Frame(case.what, pixels=_through_jpeg(case.photo))])[0]
         here = [face for face in faces if _is_at(face, case)]
         answers.append(Answer(case, here[0] if here else None))
     return answers
 
 
-def _is_at(face: FacePrediction, case: HardCase) -> bool:
+def _is_at(face: Face, case: HardCase) -> bool:
     box = face.box
     x, y = (box.xmin + box.xmax) / 2, (box.ymin + box.ymax) / 2
     return bool(np.hypot(x - case.face[0], y - case.face[1]) < case.side / 2)

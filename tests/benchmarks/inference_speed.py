@@ -15,8 +15,8 @@ from data_prep.base.crop import crop_face, fit_crop
 from data_prep.base.photo import read_photo
 from data_prep.base.records import Box
 from pipeline.inference.detector import Detector
-from pipeline.inference.folder import FolderOptions, predict_folder
-from pipeline.inference.predictor import TwoStage
+from pipeline.inference.folder import predict_folder
+from pipeline.inference.predictor import Predictor
 from pipeline.inference.sources import PhotoSet
 from pipeline.nets.cards import CLASSIFIER, DETECTOR, ClassifierCard, DetectorCard, load_weights
 from pipeline.nets.classifiers import fill_net
@@ -52,6 +52,19 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class PlainEngine:
+    """A net as it is, in float32."""
+
+    net: nn.Module
+    device: torch.device
+
+    def __call__(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Its outputs for a batch."""
+        with torch.inference_mode():
+            return tuple(out.cpu().numpy() for out in self.net(torch.tensor(batch).to(self.device)))
+
+
+@dataclass(frozen=True)
 class PlainLoop:
     """Both nets as torch gives them: float32, nothing folded, nothing batched.
 
@@ -76,7 +89,7 @@ class PlainLoop:
         detector = Detector.load(path, device=device)
         net = RetinaFace(detector.card.negative_slope)
         net.load_state_dict(load_weights(path, DetectorCard)[0])
-        detector.net = net.eval().to(device)
+        detector.engine = PlainEngine(net.eval().to(device), device)
         path = weights / f"{CLASSIFIER}.safetensors"
         state, card = load_weights(path, ClassifierCard)
         return cls(detector, fill_net(state, card.architecture, path).eval().to(device), card)
@@ -134,11 +147,10 @@ def compare_speed(
         say: Gets a line per round.
     """
     plain = PlainLoop.load(weights, device)
-    ours = TwoStage.load(weights, device=device)
-    options = FolderOptions(thresh=thresh, draw_from=1.0, draw=False)
+    ours = Predictor.load(weights, device=device, thresh=thresh)
     few = PhotoSet(photos.root, photos.images[:2])
     plain.run(few, thresh=thresh)
-    predict_folder(few, out / "warm-up", ours, options)
+    predict_folder(few, out / "warm-up", ours, draw=False)
     rates: dict[str, list[float]] = {"plain": [], "ours": []}
     faces = 0
     for number in range(rounds):
@@ -146,7 +158,7 @@ def compare_speed(
         faces = len(plain.run(photos, thresh=thresh))
         rates["plain"].append(len(photos.images) / (time.perf_counter() - began))
         began = time.perf_counter()
-        predict_folder(photos, out / f"round-{number}", ours, options)
+        predict_folder(photos, out / f"round-{number}", ours, draw=False)
         rates["ours"].append(len(photos.images) / (time.perf_counter() - began))
         say(
             f"round {number + 1}: plain loop {rates['plain'][-1]:.2f} photos/s, "

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.inference.folder import FolderOptions, predict_folder
-from pipeline.inference.predictor import TwoStage
+from pipeline.inference.folder import predict_folder
+from pipeline.inference.predictor import Predictor
 from pipeline.inference.sources import find_photos
 from pipeline.nets.retinaface import make_anchors
 from tests.benchmarks import inference_speed as benchmark
@@ -36,11 +36,10 @@ def test_both_sides_find_the_same(photos, random_weights, tmp_path, monkeypatch)
     monkeypatch.setattr(
         "pipeline.inference.detector.MAX_FACES", 4
     )  # random nets see faces everywhere
-    stages = TwoStage.load(random_weights, device=CPU, bf16=False)
+    predictor = Predictor.load(random_weights, device=CPU, bf16=False)
     plain = PlainLoop.load(random_weights, CPU).run(photos, thresh=0.5)
     assert len(plain) >= 4
-    options = FolderOptions(thresh=0.5, draw_from=1, draw=False)
-    predict_folder(photos, tmp_path / "out", stages, options)
+    predict_folder(photos, tmp_path / "out", predictor, draw=False)
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
         ours = list(csv.DictReader(file))
     assert [(row["image"], row["label"]) for row in ours] == [
@@ -66,7 +65,7 @@ def test_plain_loop_makes_anchors_anew_and_classifies_face_by_face(
 
 def test_plain_nets_are_neither_folded_nor_in_half_precision(random_weights):
     plain = PlainLoop.load(random_weights, CPU)
-    for net in (plain.detector.net, plain.classifier):
+    for net in (plain.detector.engine.net, plain.classifier):
         assert any(isinstance(layer, nn.BatchNorm2d) for layer in net.modules())
         assert {weight.dtype for weight in net.parameters()} == {torch.float32}
     assert not plain.detector.bf16
@@ -86,13 +85,13 @@ def test_rounds_alternate_and_nothing_is_taken_from_the_round_before(photos, tmp
 
     real_ours = benchmark.predict_folder
 
-    def ours(*arguments):
+    def ours(*arguments, **options):
         order.append("ours")
-        summary = real_ours(*arguments)
+        summary = real_ours(*arguments, **options)
         assert summary["photos_done_now"] == summary["photos"], "no round may find the last one's"
         return summary
 
-    monkeypatch.setattr(benchmark.TwoStage, "load", lambda weights, *, device: stand_ins())
+    monkeypatch.setattr(benchmark.Predictor, "load", lambda weights, *, device, thresh: stand_ins())
     monkeypatch.setattr(benchmark, "PlainLoop", Plain)
     monkeypatch.setattr(benchmark, "predict_folder", ours)
     lines = []

@@ -7,7 +7,7 @@ from PIL import Image
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Box
 from pipeline.drawing.demo import read_portrait
-from pipeline.inference.predictor import FacePrediction
+from pipeline.inference.predictor import Face
 from tests.benchmarks.hard_cases import (
     COLUMNS,
     WALL,
@@ -58,10 +58,10 @@ class Says:
     """Two stages that find one face at one place."""
 
     def __init__(self, box, probabilities):
-        self.face = FacePrediction(box, 0.9, probabilities)
+        self.face = Face(box, 0.9, probabilities)
 
-    def predict(self, photos, *, thresh):
-        return [[self.face] for _ in photos]
+    def __call__(self, frames):
+        return [[self.face] for _ in frames]
 
 
 def test_an_answer_counts_where_the_face_is():

@@ -11,10 +11,11 @@ from torch import nn
 from torchvision.models import resnet34
 
 from data_prep.base.labels import CLASSES
-from pipeline.inference.boxes import FaceBoxes
+from pipeline.inference.boxes import MIN_SCORE, FaceBoxes
 from pipeline.inference.classifier import Classifier
-from pipeline.inference.detector import MIN_SCORE, Detector
-from pipeline.inference.predictor import TwoStage
+from pipeline.inference.detector import Detector
+from pipeline.inference.predictor import Predictor
+from pipeline.inference.sources import Frame
 from pipeline.nets.cards import CLASSIFIER, DETECTOR, ClassifierCard, DetectorCard, save_weights
 from pipeline.nets.retinaface import VARIANCES, RetinaFace
 from tests.makers import Objects, make_pixels, make_voc
@@ -167,9 +168,14 @@ class OneClass(ColourClassifier):
         return rows
 
 
-def stand_ins() -> TwoStage:
+def stand_ins(thresh: float = 0.3, **options) -> Predictor:
     """Both stages, without nets."""
-    return TwoStage(BrightDetector(), ColourClassifier())
+    return Predictor(BrightDetector(), ColourClassifier(), thresh, **options)
+
+
+def frames_of(photos: Sequence[np.ndarray]) -> list[Frame]:
+    """Photos as a source gives them."""
+    return [Frame(f"{place}.png", place, photo) for place, photo in enumerate(photos)]
 
 
 def faces_of(sides, scores):

@@ -1,6 +1,7 @@
 """All figures of a weights folder, with stand-ins that are known to be right or wrong."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.experiments.measure import describe_results, measure_weights, write_to_cards
-from pipeline.inference.predictor import TwoStage
+from pipeline.inference.predictor import Predictor
 from tests.pipeline.makers import CPU, OneClass, stand_ins
 
 
@@ -17,7 +18,7 @@ def measure(prepared, tmp_path, monkeypatch):
     """Measure these stages on the painted validation photos."""
 
     def call(stages):
-        monkeypatch.setattr(TwoStage, "load", lambda _weights, **_: stages)
+        monkeypatch.setattr(Predictor, "load", lambda _weights, **_: stages)
         lines = []
         results = measure_weights(prepared, tmp_path, device=CPU, log=lines.append)
         return results, lines
@@ -41,9 +42,7 @@ def test_right_answers_have_perfect_figures(measure):
 
 
 def test_wrong_classes_cost_the_classifier_and_not_the_detector(measure):
-    stages = stand_ins()
-    stages.classifier = OneClass()
-    results, _ = measure(stages)
+    results, _ = measure(replace(stand_ins(), classifier=OneClass()))
     assert set(values(results["set"]["detector_alone"])) == {1.0}
     alone = results["set"]["classifier_alone"]
     assert alone["accuracy"][0] == pytest.approx(1 / 3, abs=1e-3)
@@ -81,7 +80,7 @@ def test_figures_go_on_the_cards_and_the_weights_still_load(random_weights, tmp_
     for file in random_weights.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     write_to_cards(RESULTS, tmp_path)
-    stages = TwoStage.load(tmp_path, device=CPU, bf16=False)
+    stages = Predictor.load(tmp_path, device=CPU, bf16=False)
     detector, classifier = stages.detector.card.results, stages.classifier.card.results
     assert detector["measured"]["one"].keys() == {"photos", "faces", "detector_alone"}
     assert classifier["measured"]["one"].keys() == {
@@ -113,7 +112,7 @@ def test_command_on_a_folder_that_is_not_prepared(tmp_path):
 
 
 def test_reports_tell_the_same_figures(prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr(TwoStage, "load", lambda _weights, **_: stand_ins())
+    monkeypatch.setattr(Predictor, "load", lambda _weights, **_: stand_ins())
     out = tmp_path / "reports"
     results = measure_weights(prepared, tmp_path, device=CPU, log=lambda _line: None, reports=out)
     record = json.loads((out / "set" / "metrics.json").read_text())

@@ -15,7 +15,7 @@ from pipeline.experiments.compare_measures import (
     measure_system,
 )
 from pipeline.experiments.systems import SystemData, valid_faces
-from pipeline.inference.predictor import TwoStage
+from pipeline.inference.predictor import Predictor
 from tests.pipeline.makers import BrightDetector, ColourClassifier, stand_ins
 
 OWN = ("accuracy", "macro_recall", "map50", "map50_95", "precision", "recall")
@@ -54,7 +54,7 @@ def test_who_tells_all_rightly_has_ones(base):
 
 def test_who_takes_bare_faces_for_worn_wrongly(base):
     """Two thirds are told wrong; as an alarm, for which both are the same, all is right."""
-    swapped = TwoStage(BrightDetector(), Shuffling([0, 2, 1]))
+    swapped = Predictor(BrightDetector(), Shuffling([0, 2, 1]))
     figures = measure_system(swapped, "own", base, base, seed=0)["set"]
     assert figures["accuracy"][0] == pytest.approx(1 / 3, abs=1e-4)
     assert figures["precision"][0] == figures["recall"][0] == pytest.approx(1 / 3, abs=1e-4)
@@ -76,14 +76,14 @@ def test_two_classes_are_measured_without_the_third(base):
             shares[:, 2] = 0
             return shares
 
-    figures = measure_system(TwoStage(BrightDetector(), Two()), "exclude", base, base, seed=0)
+    figures = measure_system(Predictor(BrightDetector(), Two()), "exclude", base, base, seed=0)
     figures = figures["set"]
     for name in OWN:
         assert figures[name][0] == pytest.approx(1, abs=1e-4), name
 
 
 def test_who_finds_nothing(base):
-    figures = measure_system(TwoStage(Nothing(), ColourClassifier()), "own", base, base, seed=0)
+    figures = measure_system(Predictor(Nothing(), ColourClassifier()), "own", base, base, seed=0)
     figures = figures["set"]
     assert figures["map50"][0] == figures["recall"][0] == figures["tnr"][0] == 0
     assert figures["precision"] is None

@@ -1,6 +1,7 @@
 """Cross-validation on painted photos: which are held out, what is trained on, what is measured."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -89,10 +90,8 @@ def test_every_photo_is_held_out_once(small, tmp_path, recipes, by_colour):
 
 def test_figures_are_of_all_folds_together(small, tmp_path, recipes, monkeypatch):
     def train(fold, _recipes, *, device, log):
-        nets_of = stand_ins()
-        if fold.number == 1:
-            nets_of.classifier = OneClass()
-        return nets_of
+        nets = stand_ins()
+        return replace(nets, classifier=OneClass()) if fold.number == 1 else nets
 
     monkeypatch.setattr(validation, "train_nets", train)
     results = validate(small, tmp_path / "out", recipes)["set"]

@@ -18,7 +18,7 @@ from pipeline.inference.draw import (
     draw_faces,
     save_drawing,
 )
-from pipeline.inference.predictor import FacePrediction
+from pipeline.inference.predictor import Face
 from tests.makers import make_pixels
 
 GREY = np.full((700, 900, 3), 90, np.uint8)
@@ -26,7 +26,7 @@ GREY = np.full((700, 900, 3), 90, np.uint8)
 
 def face(box, label="with_mask", detection=0.9):
     shares = tuple(0.8 if name == label else 0.1 for name in CLASSES)
-    return FacePrediction(Box(*box), detection, shares)
+    return Face(Box(*box), detection, shares)
 
 
 def changed(drawing, photo):

@@ -11,15 +11,16 @@ from PIL import Image
 
 from data_prep.base.files import OutputError
 from data_prep.formats.predictions import COLUMNS
-from pipeline.inference import folder as running
+from pipeline.inference import predictor as running
+from pipeline.inference import sinks, sources
 from pipeline.inference.draw import COLOURS
-from pipeline.inference.folder import FolderOptions, predict_folder
-from pipeline.inference.journal import FILE
+from pipeline.inference.folder import predict_folder
+from pipeline.inference.predictor import Predictor
+from pipeline.inference.sinks import JOURNAL
 from pipeline.inference.sources import find_photos
 from tests.makers import hash_tree
 from tests.pipeline.makers import FACES, BrightDetector, save_photo, stand_ins
 
-OPTIONS = FolderOptions(thresh=0.3, draw_from=0.5)
 CONTRACTED = [
     "image",
     *("xmin", "ymin", "xmax", "ymax"),
@@ -43,13 +44,14 @@ def out(tmp_path):
     return tmp_path / "out"
 
 
-def run(photos, out, options=OPTIONS, stages=None):
+def run(photos, out, thresh=0.3, resize=None, predictor=None, **options):
     """The summary, and how many photos the detector was shown."""
-    stages = stages or stand_ins()
+    predictor = predictor or stand_ins(thresh, resize=resize)
     before = hash_tree(photos)
-    summary = predict_folder(find_photos(str(photos), leave_out=out), out, stages, options)
+    found = find_photos(str(photos), leave_out=out)
+    summary = predict_folder(found, out, predictor, **options)
     assert hash_tree(photos) == before, "the user's folder is not touched"
-    return summary, len(stages.detector.seen)
+    return summary, len(predictor.detector.seen)
 
 
 def rows(out):
@@ -61,7 +63,7 @@ def outcome(out):
     """Everything but times: names and bytes of the results."""
     files = {p.relative_to(out).as_posix(): p.read_bytes() for p in out.rglob("*") if p.is_file()}
     summary = json.loads(files.pop("summary.json"))
-    files.pop(FILE)
+    files.pop(JOURNAL)
     for key in ("seconds", "photos_per_second", "photos_done_now"):
         summary.pop(key)
     return files, summary
@@ -120,11 +122,11 @@ def test_summary_counts(photos, out):
 
 def test_rows_below_the_threshold_are_left_out(photos, out):
     save_photo(photos / "dim.png", level=150)  # a score of 0.59
-    summary, _ = run(photos, out, FolderOptions(thresh=0.6, draw_from=0.6))
+    summary, _ = run(photos, out, 0.6, draw_from=0.6)
     assert summary["photos_without_faces"] == 2
     assert not [row for row in rows(out) if row["image"] == "dim.png"]
     assert all(float(row["detection"]) >= 0.6 for row in rows(out))
-    run(photos, out, FolderOptions(thresh=0.5, draw_from=0.6))
+    run(photos, out, 0.5, draw_from=0.6)
     assert len([row for row in rows(out) if row["image"] == "dim.png"]) == 2
 
 
@@ -132,15 +134,15 @@ def test_faces_are_drawn_from_a_score_of_their_own(photos, out):
     save_photo(photos / "dim.png", level=150)
     drawings = []
     for draw_from in (0.5, 0.7):
-        run(photos, out, FolderOptions(thresh=0.3, draw_from=draw_from))
+        run(photos, out, draw_from=draw_from)
         assert len([row for row in rows(out) if row["image"] == "dim.png"]) == 2
         drawings.append((out / "annotated" / "dim.png").read_bytes())
     assert drawings[0] != drawings[1]
 
 
 def test_without_drawing(photos, out):
-    run(photos, out, FolderOptions(thresh=0.3, draw_from=0.5, draw=False))
-    assert sorted(p.name for p in out.iterdir()) == [FILE, "predictions.csv", "summary.json"]
+    run(photos, out, draw=False)
+    assert sorted(p.name for p in out.iterdir()) == [JOURNAL, "predictions.csv", "summary.json"]
 
 
 def test_second_run_does_nothing(photos, out):
@@ -183,26 +185,19 @@ def test_photo_that_is_gone_is_no_longer_told(photos, out):
     assert "a.jpg" not in {row["image"] for row in rows(out)}
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        FolderOptions(thresh=0.4, draw_from=0.5),
-        FolderOptions(thresh=0.3, draw_from=0.6),
-        FolderOptions(thresh=0.3, draw_from=0.5, resize=2.0),
-    ],
-)
+@pytest.mark.parametrize("options", [{"thresh": 0.4}, {"draw_from": 0.6}, {"resize": 2.0}])
 def test_changed_setting_does_all_again(photos, out, options):
     run(photos, out)
-    assert run(photos, out, options)[1] == 6
+    assert run(photos, out, **options)[1] == 6
 
 
 @pytest.mark.parametrize("stage", ["detector", "classifier"])
 def test_other_weights_do_all_again(photos, out, stage):
     run(photos, out)
-    stages = stand_ins()
-    net = getattr(stages, stage)
+    predictor = stand_ins()
+    net = getattr(predictor, stage)
     net.card = net.card.model_copy(update={"sha256": "other"})
-    assert run(photos, out, stages=stages)[1] == 6
+    assert run(photos, out, predictor=predictor)[1] == 6
 
 
 def test_lost_drawing_is_made_again(photos, out):
@@ -225,7 +220,7 @@ def test_lost_table_is_written_again_without_work(photos, out):
 def test_journal_with_a_damaged_end(photos, out, garbage):
     run(photos, out)
     before = outcome(out)
-    with (out / FILE).open("ab") as file:
+    with (out / JOURNAL).open("ab") as file:
         file.write(garbage)
     assert run(photos, out)[1] == 0
     assert outcome(out) == before
@@ -234,7 +229,7 @@ def test_journal_with_a_damaged_end(photos, out, garbage):
 def test_half_written_last_line_is_done_again(photos, out):
     run(photos, out)
     before = outcome(out)
-    (out / FILE).write_bytes((out / FILE).read_bytes()[:-30])
+    (out / JOURNAL).write_bytes((out / JOURNAL).read_bytes()[:-30])
     assert run(photos, out)[1] == 1
     assert outcome(out) == before
 
@@ -242,7 +237,7 @@ def test_half_written_last_line_is_done_again(photos, out):
 def test_lost_journal_does_all_again(photos, out):
     run(photos, out)
     before = outcome(out)
-    (out / FILE).unlink()
+    (out / JOURNAL).unlink()
     assert run(photos, out)[1] == 6
     assert outcome(out) == before
 
@@ -253,20 +248,20 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("chunk", [1, 2])
 def test_killed_run_goes_on_where_it_was(photos, out, tmp_path, monkeypatch, chunk):
-    monkeypatch.setattr(running, "CHUNK_PHOTOS", 2)
+    monkeypatch.setattr(running, "BATCH_FRAMES", 2)
     run(photos, tmp_path / "whole")
-    stages = stand_ins()
-    real, calls = stages.predict, []
+    real, calls = Predictor.__call__, []
 
-    def predict(pixels, **options):
+    def predict(*arguments):
         calls.append(1)
         if len(calls) > chunk:
             raise Killed
-        return real(pixels, **options)
+        return real(*arguments)
 
-    stages.predict = predict
+    monkeypatch.setattr(Predictor, "__call__", predict)
     with pytest.raises(Killed):
-        run(photos, out, stages=stages)
+        run(photos, out)
+    monkeypatch.setattr(Predictor, "__call__", real)
     assert not (out / "predictions.csv").exists()
     summary, seen = run(photos, out)
     assert seen == summary["photos_done_now"] == 6 - 2 * chunk
@@ -281,7 +276,7 @@ def test_killed_before_a_drawing_was_renewed(photos, out, tmp_path, monkeypatch)
     def kill(*_):
         raise Killed
 
-    monkeypatch.setattr(running, "save_drawing", kill)
+    monkeypatch.setattr(sinks, "save_drawing", kill)
     with pytest.raises(Killed):
         run(photos, out)
     monkeypatch.undo()
@@ -292,11 +287,10 @@ def test_killed_before_a_drawing_was_renewed(photos, out, tmp_path, monkeypatch)
 
 def test_drawing_of_other_settings_does_not_stay(photos, out, tmp_path):
     save_photo(photos / "dim.png", level=150)
-    high = FolderOptions(thresh=0.8, draw_from=0.5)
     run(photos, out)
-    run(photos, out, FolderOptions(thresh=0.8, draw_from=0.5, draw=False))
-    run(photos, out, high)
-    run(photos, tmp_path / "whole", high)
+    run(photos, out, 0.8, draw=False)
+    run(photos, out, 0.8)
+    run(photos, tmp_path / "whole", 0.8)
     assert outcome(out) == outcome(tmp_path / "whole")
 
 
@@ -311,7 +305,7 @@ def test_photo_that_arrives_while_it_is_read_is_read_again(photos, out, monkeypa
     """A file half copied is unreadable; by the end of the run it may be whole."""
     whole = (photos / "b.png").read_bytes()
     (photos / "b.png").write_bytes(whole[: len(whole) // 2])
-    real = running.read_photo
+    real = sources.read_photo
 
     def read(path, **options):
         try:
@@ -320,10 +314,9 @@ def test_photo_that_arrives_while_it_is_read_is_read_again(photos, out, monkeypa
             if path.name == "b.png":
                 path.write_bytes(whole)
 
-    monkeypatch.setattr(running, "read_photo", read)
-    stages = stand_ins()
+    monkeypatch.setattr(sources, "read_photo", read)
     found = find_photos(str(photos), leave_out=out)
-    assert predict_folder(found, out, stages, OPTIONS)["unreadable"]
+    assert predict_folder(found, out, stand_ins())["unreadable"]
     monkeypatch.undo()
     summary, seen = run(photos, out)
     assert (seen, summary["unreadable"]) == (1, [])
@@ -332,12 +325,12 @@ def test_photo_that_arrives_while_it_is_read_is_read_again(photos, out, monkeypa
 def test_photo_deleted_while_running_is_unreadable_not_a_crash(photos, out):
     found = find_photos(str(photos), leave_out=out)
     (photos / "b.png").unlink()
-    summary = predict_folder(found, out, stand_ins(), OPTIONS)
+    summary = predict_folder(found, out, stand_ins())
     assert [item["image"] for item in summary["unreadable"]] == ["b.png"]
 
 
 def test_large_photos_make_small_chunks(photos, out, monkeypatch):
-    monkeypatch.setattr(running, "CHUNK_PIXELS", 120 * 90 * 2)
+    monkeypatch.setattr(running, "BATCH_PIXELS", 120 * 90 * 2)
     counts = []
     real = BrightDetector.detect
 
@@ -351,9 +344,10 @@ def test_large_photos_make_small_chunks(photos, out, monkeypatch):
 
 
 def test_photos_are_read_a_chunk_ahead_and_no_further(photos, out, monkeypatch):
-    monkeypatch.setattr(running, "CHUNK_PHOTOS", 2)
+    monkeypatch.setattr(running, "BATCH_FRAMES", 2)
+    monkeypatch.setattr(sources, "AHEAD", 2)
     read, ahead = [], []
-    real_read, real_detect = running.read_photo, BrightDetector.detect
+    real_read, real_detect = sources.read_photo, BrightDetector.detect
 
     def spy_read(path, **options):
         read.append(path.name)
@@ -363,7 +357,7 @@ def test_photos_are_read_a_chunk_ahead_and_no_further(photos, out, monkeypatch):
         ahead.append(len(read))
         return real_detect(self, some, **options)
 
-    monkeypatch.setattr(running, "read_photo", spy_read)
+    monkeypatch.setattr(sources, "read_photo", spy_read)
     monkeypatch.setattr(BrightDetector, "detect", spy_detect)
     run(photos, out)
     assert ahead[0] <= 4
@@ -372,7 +366,7 @@ def test_photos_are_read_a_chunk_ahead_and_no_further(photos, out, monkeypatch):
 
 def test_result_does_not_depend_on_the_chunks(photos, tmp_path, monkeypatch):
     for size in (1, 3, 16):
-        monkeypatch.setattr(running, "CHUNK_PHOTOS", size)
+        monkeypatch.setattr(running, "BATCH_FRAMES", size)
         run(photos, tmp_path / str(size))
     assert outcome(tmp_path / "1") == outcome(tmp_path / "3") == outcome(tmp_path / "16")
 
@@ -392,8 +386,9 @@ def test_output_that_cannot_be_written(photos, tmp_path):
 
 
 def test_full_disk_while_drawing_keeps_what_is_done(photos, out, tmp_path, monkeypatch):
-    monkeypatch.setattr(running, "CHUNK_PHOTOS", 2)
-    real, count = running.save_drawing, []
+    for module in (running, sinks):
+        monkeypatch.setattr(module, "BATCH_FRAMES", 2)
+    real, count = sinks.save_drawing, []
 
     def fill_up(path, drawing):
         count.append(path)
@@ -401,10 +396,10 @@ def test_full_disk_while_drawing_keeps_what_is_done(photos, out, tmp_path, monke
             raise OutputError(f"{path}: can't be written (No space left on device).")
         real(path, drawing)
 
-    monkeypatch.setattr(running, "save_drawing", fill_up)
+    monkeypatch.setattr(sinks, "save_drawing", fill_up)
     with pytest.raises(OutputError, match="No space left"):
         run(photos, out)
-    monkeypatch.setattr(running, "save_drawing", real)
+    monkeypatch.setattr(sinks, "save_drawing", real)
     assert run(photos, out)[1] == 3
     run(photos, tmp_path / "whole")
     assert outcome(out) == outcome(tmp_path / "whole")

@@ -3,24 +3,31 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data_prep.base.files import OutputError
 from data_prep.base.records import Box
-from pipeline.inference.journal import FILE, Entry, Journal
-from pipeline.inference.predictor import FacePrediction
+from pipeline.inference.predictor import Face
+from pipeline.inference.sinks import JOURNAL, Entry, Journal
+from pipeline.inference.sources import Frame
 
 SETTINGS = {"thresh": 0.3, "detector": "abc"}
-FACE = FacePrediction(Box(1.25, 2.0, 30.1, 40.7), 0.123456789, (0.7, 0.2, 0.1))
+FACE = Face(Box(1.25, 2.0, 30.1, 40.7), 0.123456789, (0.7, 0.2, 0.1))
 
 
 def entry(image="a.jpg", faces=(FACE,), reason=""):
-    return Entry(image, 100, 1_700_000_000_123_456_789, 640, 480, 6, faces, reason)
+    size = (0, 0) if reason else (64, 48)
+    return Entry(image, 100, 1_700_000_000_123_456_789, *size, 6, faces, reason)
 
 
 def write(folder, *entries, settings=SETTINGS):
     journal = Journal(folder, settings)
-    journal.add(list(entries))
+    for one in entries:
+        pixels = None if one.reason else np.zeros((one.height, one.width, 3), np.uint8)
+        stamp = (one.size, one.changed)
+        frame = Frame(one.image, 0, pixels, one.reason, one.orientation, stamp=stamp)
+        journal.add(frame, one.faces)
     journal.close()
 
 
@@ -72,7 +79,7 @@ def test_order_of_settings_does_not_matter(tmp_path):
 @pytest.mark.parametrize("cut", [1, 20, 150])
 def test_half_written_last_line_is_passed_over(tmp_path, cut):
     write(tmp_path, entry(), entry("b.jpg"))
-    file = tmp_path / FILE
+    file = tmp_path / JOURNAL
     file.write_bytes(file.read_bytes()[: -1 - cut])
     assert list(read(tmp_path)) == ["a.jpg"]
     write(tmp_path, entry("c.jpg"))
@@ -97,21 +104,21 @@ def test_half_written_last_line_is_passed_over(tmp_path, cut):
 )
 def test_garbage_between_the_lines_is_passed_over(tmp_path, line):
     write(tmp_path, entry(), entry("b.jpg"))
-    head, *rest = (tmp_path / FILE).read_text().splitlines()
-    (tmp_path / FILE).write_text("\n".join([head, line, *rest]) + "\n")
+    head, *rest = (tmp_path / JOURNAL).read_text().splitlines()
+    (tmp_path / JOURNAL).write_text("\n".join([head, line, *rest]) + "\n")
     assert list(read(tmp_path)) == ["a.jpg", "b.jpg"]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe\x00garbage", b"{" * 5000])
 def test_journal_that_is_none(tmp_path, content):
-    (tmp_path / FILE).write_bytes(content)
+    (tmp_path / JOURNAL).write_bytes(content)
     assert read(tmp_path) == {}
 
 
 def test_a_line_lies_on_the_disk_as_soon_as_it_is_added(tmp_path):
     journal = Journal(tmp_path, SETTINGS)
-    journal.add([entry()])
-    lines = (tmp_path / FILE).read_text().splitlines()
+    journal.add(Frame("a.jpg"), [])
+    lines = (tmp_path / JOURNAL).read_text().splitlines()
     assert len(lines) == 2
     assert json.loads(lines[1])["image"] == "a.jpg"
     journal.close()
@@ -129,7 +136,7 @@ def test_full_disk_is_told_once_and_closing_does_not_fail(tmp_path):
     journal._file.close()
     journal._file = Path("/dev/full").open("a")  # noqa: SIM115
     with pytest.raises(OutputError, match=r"\.journal\.jsonl: can't be written \(No space left"):
-        journal.add([entry()])
+        journal.add(Frame("a.jpg"), [FACE] * 9)
     assert journal.entries == {}
     journal.close()
 

@@ -1,5 +1,7 @@
 """Both stages together; and the crop is the same on all three roads."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ from data_prep.base.tables import read_faces
 from data_prep.prepare.build import BuildOptions, build
 from pipeline.inference import predictor as predict
 from pipeline.inference.boxes import FaceBoxes
-from pipeline.inference.predictor import FacePrediction, TwoStage
+from pipeline.inference.predictor import Clock, Face, Predictor
+from pipeline.inference.sources import Frame
 from pipeline.nets.cards import WeightsError
 from tests.makers import make_pixels
 from tests.pipeline.makers import (
@@ -21,6 +24,7 @@ from tests.pipeline.makers import (
     FACES,
     BrightDetector,
     ColourClassifier,
+    frames_of,
     paint_photo,
     stand_ins,
 )
@@ -40,11 +44,8 @@ class GivenDetector(BrightDetector):
 
 
 def test_faces_are_found_and_told():
-    stages = stand_ins()
-    first, none, second = stages.predict(
-        [paint_photo(), paint_photo([]), paint_photo([("mask_weared_incorrect", (5, 6, 30, 50))])],
-        thresh=0.3,
-    )
+    odd = paint_photo([("mask_weared_incorrect", (5, 6, 30, 50))])
+    first, none, second = stand_ins()(frames_of([paint_photo(), paint_photo([]), odd]))
     assert [face.label for face in first] == ["with_mask", "without_mask"]
     assert [face.box for face in first] == [Box(20, 15, 60, 55), Box(80, 30, 100, 60)]
     assert none == []
@@ -56,7 +57,7 @@ def test_faces_are_found_and_told():
 
 
 def test_threshold_and_factor_reach_the_detector(monkeypatch):
-    stages, seen = stand_ins(), []
+    seen = []
     real = BrightDetector.detect
 
     def spy(self, photos, *, resize, min_score):
@@ -64,13 +65,14 @@ def test_threshold_and_factor_reach_the_detector(monkeypatch):
         return real(self, photos, resize=resize, min_score=min_score)
 
     monkeypatch.setattr(BrightDetector, "detect", spy)
-    assert stages.predict([paint_photo(level=150)], thresh=0.9, resize=1.5) == [[]]
-    assert len(stages.predict([paint_photo(level=150)], thresh=0.5)[0]) == 2
+    frames = frames_of([paint_photo(level=150)])
+    assert stand_ins(0.9, resize=1.5)(frames) == [[]]
+    assert len(stand_ins(0.5)(frames)[0]) == 2
     assert seen == [(1.5, 0.9), (None, 0.5)]
 
 
 def test_crops_of_several_photos_are_one_call_of_the_classifier(monkeypatch):
-    stages, calls = stand_ins(), []
+    calls = []
     real = ColourClassifier.classify
 
     def spy(self, crops):
@@ -78,23 +80,40 @@ def test_crops_of_several_photos_are_one_call_of_the_classifier(monkeypatch):
         return real(self, crops)
 
     monkeypatch.setattr(ColourClassifier, "classify", spy)
-    stages.predict([paint_photo(), paint_photo(), paint_photo(FACES[:1])], thresh=0.3)
+    stand_ins()(frames_of([paint_photo(), paint_photo(), paint_photo(FACES[:1])]))
     assert calls == [5]
 
 
 def test_no_photos():
-    assert stand_ins().predict([], thresh=0.3) == []
+    assert stand_ins()([]) == []
+
+
+def test_frames_that_could_not_be_read_have_no_faces():
+    good, photo = Frame("a.png", 0, error="damaged"), Frame("b.png", 1, paint_photo())
+    none, faces = stand_ins()([good, photo])
+    assert (none, len(faces)) == ([], 2)
 
 
 def test_time_is_taken():
-    stages = stand_ins()
-    stages.predict([paint_photo()], thresh=0.3)
-    assert stages.seconds["detect"] > 0
-    assert stages.seconds["classify"] > 0
+    clock = Clock()
+    stand_ins()(frames_of([paint_photo()]), clock)
+    assert clock.seconds["detect"] > 0
+    assert clock.seconds["classify"] > 0
+
+
+def test_threads_share_one_predictor(random_weights):
+    """Eight at once, with photos of their own sizes, get what one after the other gets."""
+    predictor = Predictor.load(random_weights, device=CPU, bf16=False, thresh=0.9, resize=1)
+    frames = [frames_of([make_pixels(40 + 8 * n, 48, seed=n)]) for n in range(8)]
+    alone = [predictor(some) for some in frames]
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(predictor, frames * 2))
+    assert together == alone * 2
+    assert sum(len(faces) for (faces,) in alone) > 8
 
 
 def test_first_of_equal_classes_is_the_label():
-    face = FacePrediction(Box(0, 0, 1, 1), 0.5, (0.2, 0.4, 0.4))
+    face = Face(Box(0, 0, 1, 1), 0.5, (0.2, 0.4, 0.4))
     assert face.label == CLASSES[1]
     assert face.score == pytest.approx(0.2)
 
@@ -110,7 +129,7 @@ def test_crop_is_that_of_training_at_the_scale_of_the_card(scale):
     photo = make_pixels(120, 90)
     classifier = ColourClassifier()
     classifier.card = classifier.card.model_copy(update={"crop_scale": scale})
-    TwoStage(GivenDetector([boxes]), classifier).predict([photo], thresh=0.1)
+    Predictor(GivenDetector([boxes]), classifier, 0.1)(frames_of([photo]))
     assert len(classifier.seen) == len(boxes)
     for box, crop in zip(boxes, classifier.seen, strict=True):
         assert np.array_equal(crop, crop_face(photo, Box(*box.tolist()), scale))
@@ -126,7 +145,7 @@ def test_crop_is_the_same_on_all_three_roads(dataset, tmp_path):
         boxes.append(rows[["xmin", "ymin", "xmax", "ymax"]].to_numpy())
         written += [tmp_path / "prepared" / crop for crop in rows["crop"]]
     classifier = ColourClassifier()
-    TwoStage(GivenDetector(boxes), classifier).predict(photos, thresh=0.1)
+    Predictor(GivenDetector(boxes), classifier, 0.1)(frames_of(photos))
     cut = [
         crop_face(photo, Box(*box))
         for photo, some in zip(photos, boxes, strict=True)
@@ -141,22 +160,22 @@ def test_crop_is_the_same_on_all_three_roads(dataset, tmp_path):
 
 
 def test_both_nets_are_loaded_from_one_folder(random_weights):
-    stages = TwoStage.load(random_weights, device=CPU, bf16=False)
+    stages = Predictor.load(random_weights, device=CPU, bf16=False)
     assert stages.classifier.card.input_size == 64
     assert not stages.detector.bf16
     assert not stages.classifier.bf16
-    assert TwoStage.load(random_weights, device=CPU, bf16=True).detector.bf16
+    assert Predictor.load(random_weights, device=CPU, bf16=True).detector.bf16
 
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_precision_is_what_is_fast_here_if_not_said(random_weights, monkeypatch, fast):
     monkeypatch.setattr(predict, "has_fast_bf16", lambda _: fast)
-    assert TwoStage.load(random_weights, device=CPU).classifier.bf16 is fast
+    assert Predictor.load(random_weights, device=CPU).classifier.bf16 is fast
 
 
 def test_random_nets_give_whole_answers(random_weights):
-    stages = TwoStage.load(random_weights, device=CPU, bf16=False)
-    (faces,) = stages.predict([make_pixels(64, 64, seed=3)], thresh=0.6, resize=1)
+    predictor = Predictor.load(random_weights, device=CPU, bf16=False, thresh=0.6, resize=1)
+    (faces,) = predictor(frames_of([make_pixels(64, 64, seed=3)]))
     assert len(faces) > 2
     for face in faces:
         assert sum(face.probabilities) == pytest.approx(1, abs=1e-5)
@@ -170,7 +189,7 @@ def test_missing_weights_are_named(random_weights, tmp_path, name):
         if not file.name.startswith(name):
             (tmp_path / file.name).symlink_to(file)
     with pytest.raises(WeightsError, match=rf"{name}\.json: can't be read"):
-        TwoStage.load(tmp_path, device=CPU, bf16=False)
+        Predictor.load(tmp_path, device=CPU, bf16=False)
 
 
 def test_weights_of_the_other_net_are_refused(random_weights, tmp_path):
@@ -178,4 +197,4 @@ def test_weights_of_the_other_net_are_refused(random_weights, tmp_path):
         other = {"detector": "classifier", "classifier": "detector"}[file.stem]
         (tmp_path / f"{other}{file.suffix}").symlink_to(file)
     with pytest.raises(WeightsError, match=r"detector\.json: architecture"):
-        TwoStage.load(tmp_path, device=torch.device("cpu"), bf16=False)
+        Predictor.load(tmp_path, device=torch.device("cpu"), bf16=False)

@@ -1,5 +1,7 @@
 """Trained nets on real photos and on the demo photos (slow)."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,14 +11,14 @@ from data_prep.base.photo import read_photo
 from data_prep.formats.registry import read_datasets
 from pipeline.drawing.demo import PLACES, write_demo_photos
 from pipeline.inference.detector import Detector
-from pipeline.inference.predictor import TwoStage
+from pipeline.inference.predictor import Predictor
 from pipeline.nets.cards import ClassifierCard, DetectorCard, load_state, read_card
 from pipeline.nets.options import SHIPPED
 from pipeline.nets.retinaface import RetinaFace
 from pipeline.training.detector import measure_faces
 from pipeline.training.detector_data import Scene
 from pipeline.training.detector_loss import FACE
-from tests.pipeline.makers import CPU
+from tests.pipeline.makers import CPU, frames_of
 from tests.pipeline.needs import (
     SHARED,
     THIRD_PARTY,
@@ -78,7 +80,7 @@ def test_shipped_detector_is_better_than_what_it_was_made_from(scenes):
 
 @pytest.fixture(scope="module")
 def stages():
-    return TwoStage.load(SHIPPED, device=CPU, bf16=False)
+    return Predictor.load(SHIPPED, device=CPU, bf16=False)
 
 
 @pytest.fixture(scope="module")
@@ -91,14 +93,14 @@ def demo(stages, tmp_path_factory):
 @needs_shipped
 @pytest.mark.parametrize("kind", SAID)
 def test_demo_portraits_are_told_right(stages, demo, kind):
-    (faces,) = stages.predict([demo[f"portrait_{kind}.jpg"]], thresh=0.5)
+    (faces,) = stages(frames_of([demo[f"portrait_{kind}.jpg"]]))
     assert [face.label for face in faces] == [SAID[kind]]
     assert faces[0].detection > 0.8
 
 
 @needs_shipped
 def test_every_face_of_the_demo_scene_is_found(stages, demo):
-    (faces,) = stages.predict([demo["scene.jpg"]], thresh=0.5)
+    (faces,) = stages(frames_of([demo["scene.jpg"]]))
     found = []
     for left, top, side, _, _ in PLACES:
         inside = [
@@ -115,10 +117,10 @@ def test_every_face_of_the_demo_scene_is_found(stages, demo):
 @needs_shipped
 @needs_real_data
 def test_bf16_tells_the_same_classes(stages, scenes):
-    half = TwoStage.load(SHIPPED, device=CPU, bf16=True)
-    photos = [read_photo(scene.path).pixels for scene in scenes[:8]]
+    half = Predictor.load(SHIPPED, device=CPU, bf16=True)
+    photos = frames_of([read_photo(scene.path).pixels for scene in scenes[:8]])
     exact, rounded = (
-        [face.label for faces in pair.predict(photos, thresh=0.6) for face in faces]
+        [face.label for faces in replace(pair, thresh=0.6)(photos) for face in faces]
         for pair in (stages, half)
     )
     assert len(exact) > 10

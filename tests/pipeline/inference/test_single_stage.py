@@ -1,18 +1,20 @@
 """One net that finds faces and tells their classes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from data_prep.base.labels import CLASSES, RARE_CLASS
-from pipeline.experiments.compare_measures import SingleStage
 from pipeline.inference.detector import Detector
-from pipeline.inference.folder import FolderOptions, predict_folder
+from pipeline.inference.folder import predict_folder
+from pipeline.inference.predictor import Clock, Predictor
 from pipeline.inference.sources import PhotoSet
 from pipeline.nets.cards import DetectorCard, WeightsError, save_weights
 from pipeline.nets.retinaface import RetinaFace, widen_scores
 from tests.makers import make_pixels
-from tests.pipeline.makers import CPU, make_net, save_photo
+from tests.pipeline.makers import CPU, frames_of, make_net, save_photo
 
 TWO = ("with_mask", "without_mask")
 
@@ -28,21 +30,26 @@ def save_single(path, learnt=TWO, seed=1):
     return state
 
 
+def load(path):
+    return replace(Predictor.load_single(path, device=CPU, bf16=False), thresh=0.6, resize=1)
+
+
 @pytest.fixture
 def single(tmp_path):
     save_single(tmp_path / "detector.safetensors")
-    return SingleStage.load(tmp_path / "detector.safetensors", device=CPU, bf16=False)
+    return load(tmp_path / "detector.safetensors")
 
 
 def test_faces_have_classes_and_the_untaught_one_never(single):
-    (faces,) = single.predict([make_pixels(64, 64, seed=3)], thresh=0.6, resize=1)
+    clock = Clock()
+    (faces,) = single(frames_of([make_pixels(64, 64, seed=3)]), clock)
     assert len(faces) > 2
     for face in faces:
         assert sum(face.probabilities) == pytest.approx(1, abs=1e-5)
         assert face.probabilities[CLASSES.index(RARE_CLASS)] == 0
         assert 0.6 <= face.detection <= 1
     assert len({face.label for face in faces}) == 2
-    assert single.seconds["detect"] > 0
+    assert clock.seconds["detect"] > 0
 
 
 def test_scores_and_classes_are_those_of_the_net(tmp_path, single):
@@ -55,7 +62,7 @@ def test_scores_and_classes_are_those_of_the_net(tmp_path, single):
     with torch.inference_mode():
         shares = net(inputs).scores[0].exp()
     shares = (shares / shares.sum(dim=1, keepdim=True))[:, 1:]
-    (faces,) = single.predict([photo], thresh=0.02, resize=1)
+    (faces,) = replace(single, thresh=0.02)(frames_of([photo]))
     assert faces[0].detection == pytest.approx(float(shares.sum(dim=1).max()), abs=1e-5)
 
 
@@ -72,16 +79,15 @@ def test_classes_vote_as_boxes_do(tmp_path):
 def test_detector_without_classes_is_refused(tmp_path):
     save_weights(tmp_path / "detector.safetensors", make_net().state_dict(), DetectorCard())
     with pytest.raises(WeightsError, match="tells no classes; train one with --recipe single"):
-        SingleStage.load(tmp_path / "detector.safetensors", device=CPU)
+        load(tmp_path / "detector.safetensors")
 
 
 def test_folders_go_through_it_and_other_weights_start_anew(tmp_path, single):
     save_photo(tmp_path / "photos" / "a.jpg")
     photos, out = PhotoSet(tmp_path / "photos", ("a.jpg",)), tmp_path / "out"
-    options = FolderOptions(thresh=0.6, draw_from=0.6)
-    first = predict_folder(photos, out, single, options)
+    first = predict_folder(photos, out, single)
     assert first["photos_done_now"] == 1
-    assert predict_folder(photos, out, single, options)["photos_done_now"] == 0
+    assert predict_folder(photos, out, single)["photos_done_now"] == 0
     save_single(tmp_path / "detector.safetensors", seed=2)
-    other = SingleStage.load(tmp_path / "detector.safetensors", device=CPU, bf16=False)
-    assert predict_folder(photos, out, other, options)["photos_done_now"] == 1
+    other = load(tmp_path / "detector.safetensors")
+    assert predict_folder(photos, out, other)["photos_done_now"] == 1

@@ -1,0 +1,188 @@
+"""Where frames and their faces go: a journal, from which the table is written, and drawings."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from data_prep.base.files import output_error, write_atomically
+from data_prep.base.records import Box
+from pipeline.inference.draw import draw_faces, save_drawing
+from pipeline.inference.predictor import BATCH_FRAMES, BATCH_PIXELS, Clock, Face
+from pipeline.inference.sources import Frame, stamp_of
+
+JOURNAL = ".journal.jsonl"
+ANNOTATED = "annotated"
+
+
+class Sink(Protocol):
+    """Takes frames in order, each with its faces."""
+
+    def add(self, frame: Frame, faces: Sequence[Face]) -> None:
+        """Take one.
+
+        Raises:
+            OutputError: Something can't be written.
+        """
+
+    def close(self) -> None:
+        """Finish what is under way; after an error, too.
+
+        Raises:
+            OutputError: Something can't be written.
+        """
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The outcome for one photo.
+
+    Attributes:
+        image: Its name.
+        size, changed: Bytes and time of change (ns) of the file when it was read.
+        width, height: Pixels of the upright photo; 0 when it could not be read.
+        orientation: EXIF orientation of the file.
+        faces: What was found.
+        reason: Why it could not be read, or "".
+    """
+
+    image: str
+    size: int
+    changed: int
+    width: int
+    height: int
+    orientation: int
+    faces: tuple[Face, ...]
+    reason: str = ""
+
+    def is_current(self, path: Path) -> bool:
+        """Whether the photo is still the file that was read."""
+        return self.size >= 0 and stamp_of(path) == (self.size, self.changed)
+
+
+class Journal:
+    """What a folder run has done so far, so that it can be stopped and run again.
+
+    An append-only list of entries, one line each, after a line with the settings. A half-written
+    last line, as a kill leaves it, is passed over; entries made with other settings don't count.
+
+    Args:
+        folder: The output folder.
+        settings: Everything but the photo that the outcome depends on.
+
+    Raises:
+        OutputError: It can't be read or written.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        self.path = folder / JOURNAL
+        head = json.dumps(settings, sort_keys=True)
+        self.entries = _read(self.path, head)
+        # What still counts is written in one step; what is added comes behind it.
+        lines = [head, *map(_to_line, self.entries.values())]
+        write_atomically(self.path, "\n".join(lines) + "\n")
+        try:
+            self._file: IO[str] = self.path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise output_error(self.path, error) from error
+
+    def add(self, frame: Frame, faces: Sequence[Face]) -> None:
+        """Append and flush, so that a kill loses nothing done before."""
+        entry = Entry(
+            frame.name, *frame.stamp, *frame.size, frame.orientation, tuple(faces), frame.error
+        )
+        try:
+            self._file.write(_to_line(entry) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise output_error(self.path, error) from error
+        self.entries[entry.image] = entry
+
+    def close(self) -> None:
+        """Close the file; what could not be written was told by `add`."""
+        with suppress(OSError):
+            self._file.close()
+
+
+def _to_line(entry: Entry) -> str:
+    return json.dumps(asdict(entry))
+
+
+def _read(path: Path, head: str) -> dict[str, Entry]:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise output_error(path, error) from error
+    entries: dict[str, Entry] = {}
+    if not lines or lines[0] != head:
+        return entries
+    for line in lines[1:]:
+        try:
+            record = json.loads(line)
+            faces = [
+                Face(Box(*face["box"]), face["detection"], tuple(face["probabilities"]))
+                for face in record.pop("faces")
+            ]
+            entry = Entry(**record, faces=tuple(faces))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            continue
+        entries[entry.image] = entry
+    return entries
+
+
+class Drawings:
+    """Photos with their faces drawn, written by a thread while the nets work.
+
+    Args:
+        folder: Gets them by the photos' names.
+        draw_from: Least detection score of a drawn face; None draws nothing, but takes away what
+            was drawn before.
+        clock: Gets the seconds of `draw`.
+    """
+
+    def __init__(self, folder: Path, draw_from: float | None, clock: Clock) -> None:
+        self.folder, self.draw_from, self.clock = folder, draw_from, clock
+        self._thread = ThreadPoolExecutor(1)
+        self._waiting: deque[tuple[int, Future[None]]] = deque()
+
+    def add(self, frame: Frame, faces: Sequence[Face]) -> None:
+        """Draw one, later; the drawing of an earlier outcome goes at once.
+
+        Taking part before the journal, it leaves no old drawing to a new entry, even if killed.
+        """
+        path = self.folder / frame.name
+        try:
+            path.unlink(missing_ok=True)
+        except NotADirectoryError:
+            pass
+        except OSError as error:
+            raise output_error(path, error) from error
+        if self.draw_from is None or frame.pixels is None:
+            return
+        drawn = [face for face in faces if face.detection >= self.draw_from]
+        pixels = frame.size[0] * frame.size[1]
+        self._waiting.append((pixels, self._thread.submit(self._draw, path, frame, drawn)))
+        while (
+            len(self._waiting) > BATCH_FRAMES
+            or sum(size for size, _ in self._waiting) - pixels > BATCH_PIXELS
+        ):
+            self._waiting.popleft()[1].result()
+
+    def _draw(self, path: Path, frame: Frame, faces: Sequence[Face]) -> None:
+        assert frame.pixels is not None
+        with self.clock.measure("draw"):
+            save_drawing(path, draw_faces(frame.pixels, faces))
+
+    def close(self) -> None:
+        """Wait for what is being drawn."""
+        self._thread.shutdown()
+        for _, drawing in self._waiting:
+            drawing.result()
