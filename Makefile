@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test test-slow lint type-check format check benchmark benchmark-evaluate
+.PHONY: help demo test test-slow lint type-check format check benchmark benchmark-evaluate figures
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -39,7 +39,10 @@ check: lint type-check test  ## All that a change must pass.
 
 benchmark: $(READY)  ## run.py's pipeline against a plain loop, on the demo photos.
 	$(BIN)/python -m pipeline demo-photos demo/photos
-	$(BIN)/python -m pipeline benchmark demo/photos
+	$(BIN)/python -m tests.benchmarks.inference_speed demo/photos
 
 benchmark-evaluate: $(READY)  ## Average precision against a loop over boxes and faster-coco-eval.
 	$(BIN)/python -m tests.benchmarks.evaluate_speed
+
+figures: $(READY)  ## The pictures of the docs: every mask style, and where the nets fail.
+	$(BIN)/python -m tests.benchmarks.figures .github

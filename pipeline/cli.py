@@ -19,9 +19,8 @@ from pipeline.runs.options import Prepared
 USE, DATA, TRAIN, CLEAN, MEASURE, RESEARCH = "use", "data", "train", "clean", "measure", "research"
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo-photos": ("pipeline.cli:demo_photos_command", USE),
-    "draw-masks": ("pipeline.drawing.command:draw_masks_command", DATA),
-    "mask-styles": ("pipeline.drawing.command:mask_styles_command", RESEARCH),
+    "demo-photos": ("pipeline.drawing.demo:demo_photos", USE),
+    "draw-masks": ("pipeline.drawing.dataset:draw_masks", DATA),
     "train": ("pipeline.training.command:train_command", TRAIN),
     "train-detector": ("pipeline.training.command:train_detector_command", TRAIN),
     "runs": ("pipeline.runs.comparison:runs_command", TRAIN),
@@ -158,23 +157,3 @@ def measure_command(options: MeasureOptions) -> None:
     typer.echo(describe_results(results))
     if options.write:
         write_to_cards(results, options.weights)
-
-
-@dataclass(frozen=True)
-class DemoOptions:
-    """Options of `demo-photos`."""
-
-    folder: Annotated[Path, typer.Argument(help="Folder that gets the photos.")]
-    weights: Weights = SHIPPED
-
-
-def demo_photos_command(options: DemoOptions) -> None:
-    """Make photos to try run.py on: a portrait with masks drawn on it."""
-    from pipeline.drawing.demo import write_demo_photos
-    from pipeline.inference.detector import Detector
-    from pipeline.nets.compute import pick_device
-
-    path = options.weights / "detector.safetensors"
-    detector = Detector.load(path, device=pick_device("cpu"))
-    for photo in write_demo_photos(detector, options.folder):
-        typer.echo(photo)

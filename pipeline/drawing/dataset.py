@@ -5,21 +5,24 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-import torch
-from torchvision.ops import box_iou
+import typer
+from matplotlib.figure import Figure
 
+from data_prep.base.boxes import overlap
+from data_prep.base.crop import crop_face
 from data_prep.base.files import sha256_of, write_atomically
-from data_prep.base.labels import BARE, CLASSES, MASKED, RARE_CLASS
+from data_prep.base.labels import BARE, CLASSES, MASKED, RARE_CLASS, parse_aliases
 from data_prep.base.output_folder import OutputFolder, refuse_dataset_folders, refuse_other_files
 from data_prep.base.photo import PhotoError, read_photo
-from data_prep.base.progress import show_progress
-from data_prep.base.records import Face
+from data_prep.base.progress import log, show_progress
+from data_prep.base.records import Box, Face
+from data_prep.cli import Alias
 from data_prep.datasets.convert import hash_photos
 from data_prep.formats.contracts import IMAGES, ReadOptions
 from data_prep.formats.exif_frame import FramedPhoto, frame_photos
@@ -27,14 +30,19 @@ from data_prep.formats.registry import read_dataset
 from data_prep.formats.voc import VocWriter
 from data_prep.grouping.groups import GROUPS, write_groups
 from pipeline.drawing.geometry import WAYS_TO_WEAR, Worn, measure_turn
-from pipeline.drawing.sheet import Drawn, SheetKeeper
-from pipeline.drawing.styles import STYLES, draw_mask
+from pipeline.drawing.masks import draw_mask
+from pipeline.drawing.styles import STYLES, MaskStyle
 from pipeline.inference.boxes import FaceDetector
+from pipeline.inference.detector import Detector
 from pipeline.inference.draw import save_drawing
+from pipeline.nets.compute import pick_device
+from pipeline.nets.options import SHIPPED, Weights
 from pipeline.runs.folder import PreparedError
+from pipeline.runs.plots import save_figure
 
 RECORD, TABLE, SHEET = "drawn.json", "drawn.csv", "drawn.png"
 VERSION = 1
+PARTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
 SMALLEST = 16.0
 """Faces with a shorter side, in pixels, hold too little of a face to draw on."""
@@ -50,23 +58,60 @@ them, by the looks of 50 such faces of facemask and ilc."""
 
 @dataclass(frozen=True)
 class DrawOptions:
-    """How masks are drawn.
+    """Options of `draw-masks`."""
 
-    Attributes:
-        properly: Share worn over nose and mouth; of the others one half leaves the nose bare, one
-            hangs on the chin.
-        seed: Of ways and styles.
-        aliases: Other names of classes.
-    """
+    dataset: Annotated[Path, typer.Argument(help="Dataset folder, in any format that is read.")]
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write: new or empty.")]
+    properly: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=1.0, help="Share worn properly; half of the others below the nose."
+        ),
+    ] = 0.5
+    seed: Annotated[int, typer.Option(min=0, help="Of styles and ways to wear.")] = 0
+    alias: Alias = None
+    weights: Weights = SHIPPED
 
-    properly: float = 0.5
-    seed: int = 0
-    aliases: dict[str, str] = field(default_factory=dict)
+
+def draw_masks(options: DrawOptions) -> None:
+    """Draw masks on the bare faces of a dataset: photos, VOC files, drawn.csv, a contact sheet."""
+    detector = Detector.load(options.weights / "detector.safetensors", device=pick_device("cpu"))
+    record = draw_dataset(options, detector)
+    counts = record["counts"]
+    if record.get("up_to_date"):
+        log("nothing to do: data and options are those of the last run")
+    log(f"drawn      {counts['drawn']} of {counts['bare_faces']} bare faces")
+    for what, count in counts["not_drawn"].items():
+        log(f"not drawn  {count}: {what}")
+    log(f"faces      {', '.join(f'{name} {n}' for name, n in counts['faces'].items())}")
+    log(f"written    {options.out}; see {options.out / SHEET}")
 
 
-def draw_dataset(
-    root: Path, out: Path, options: DrawOptions, detector: FaceDetector
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Mask:
+    """How a mask is drawn on a face: way, style, whether straps are seen, seed of the pattern."""
+
+    worn: Worn
+    style: MaskStyle
+    straps: bool
+    seed: int
+    landmarks: np.ndarray
+
+    @property
+    def label(self) -> str:
+        return MASKED if self.worn == "properly" else RARE_CLASS
+
+    def to_row(self, number: int) -> dict[str, Any]:
+        """Its row of `drawn.csv`."""
+        row = {"object": number, "label": self.label, "worn": self.worn, "style": self.style.name}
+        for part, point in zip(PARTS, self.landmarks, strict=True):
+            row |= {
+                f"{part}_{axis}": round(float(v), 2) for axis, v in zip("xy", point, strict=True)
+            }
+        return row
+
+
+def draw_dataset(options: DrawOptions, detector: FaceDetector) -> dict[str, Any]:
     """Write a dataset of photos with masks drawn on their bare faces.
 
     Photos go to `images/`, PASCAL VOC files to `annotations/`; `drawn.csv` tells of each mask its
@@ -74,12 +119,6 @@ def draw_dataset(
     ties every photo to the one it was made from, so that `data_prep build` never puts the two on
     different sides of a split. Way and style follow from the face, not from the order. Real masks
     stay. Photos on which nothing is drawn are left out.
-
-    Args:
-        root: A dataset in any format that is read.
-        out: The folder to write.
-        options: How.
-        detector: Finds the landmarks.
 
     Returns:
         The record, as written to `drawn.json`; with `up_to_date` when nothing was to do.
@@ -89,63 +128,76 @@ def draw_dataset(
         PreparedError: No mask could be drawn.
         OutputError: The folder can't be written, meets the dataset, or holds other files.
     """
+    root, out = options.dataset, options.out
+    aliases = parse_aliases(options.alias or ())
     refuse_dataset_folders([out], [root], "-o")
     refuse_other_files(out, RECORD, "-o")
-    dataset = read_dataset(root, ReadOptions(aliases=options.aliases))
+    dataset = read_dataset(root, ReadOptions(aliases=aliases))
     folder = OutputFolder(out, RECORD)
-    inputs = hash_photos(dataset.photos, [VERSION, asdict(options), detector.sha256])
-    whole = folder.find_whole(inputs)
-    if whole is not None:
+    chosen = {"properly": options.properly, "seed": options.seed, "aliases": aliases}
+    inputs = hash_photos(dataset.photos, [VERSION, chosen, detector.sha256])
+    if (whole := folder.find_whole(inputs)) is not None:
         return {**whole, "up_to_date": True}
     framed, findings = frame_photos(dataset.photos)
     places = _place([photo.image for photo in framed])
-    sheet = SheetKeeper()
-    counts: Counter[str] = Counter()
+    sheet = ContactSheet()
+    not_drawn: Counter[str] = Counter()
     rows: list[dict[str, Any]] = []
     written: list[FramedPhoto] = []
     with folder.stage() as staging:
         for photo in show_progress(framed, len(framed), "drawing masks"):
-            if not any(face.label == BARE for face in photo.faces):
+            bare = [face for face in photo.faces if face.label == BARE]
+            if not bare:
                 continue
             try:
                 pixels = read_photo(photo.photo.path, fit_size=photo.photo.stated_size).pixels
             except PhotoError:  # A finding already.
-                counts["unreadable photo"] += sum(face.label == BARE for face in photo.faces)
+                not_drawn["unreadable photo"] += len(bare)
                 continue
-            drawn, pixels = _draw_on(photo, pixels, detector, options, counts)
-            if not drawn:
+            masks = _choose_masks(photo, bare, pixels, options, detector, not_drawn)
+            if not masks:
                 continue
-            image = places[photo.image]
-            faces = tuple(
-                replace(face, label=drawn[face.object].label) if face.object in drawn else face
-                for face in photo.faces
-            )
-            written.append(replace(photo, image=image, faces=faces))
+            for mask in masks.values():
+                pixels = draw_mask(
+                    pixels,
+                    mask.landmarks,
+                    mask.worn,
+                    straps=mask.straps,
+                    style=mask.style,
+                    seed=mask.seed,
+                )
+            image, origin = places[photo.image], f"{photo.photo.source}/{photo.image}"
             save_drawing(staging / image, pixels, fine=True)
-            origin = f"{photo.photo.source}/{photo.image}"
-            rows += [{"image": image, "origin": origin, **one.to_row()} for one in drawn.values()]
-            for one in drawn.values():
-                sheet.add(one, pixels)
+            faces = []
+            for face in photo.faces:
+                if face.object in masks:
+                    mask = masks[face.object]
+                    rows.append({"image": image, "origin": origin, **mask.to_row(face.object)})
+                    sheet.add(mask.style.name, mask.worn, pixels, face.box)
+                    face = replace(face, label=mask.label)
+                faces.append(face)
+            written.append(replace(photo, image=image, faces=tuple(faces)))
         if not rows:
-            told = ", ".join(f"{what}: {count}" for what, count in sorted(counts.items()))
+            told = ", ".join(f"{what}: {count}" for what, count in sorted(not_drawn.items()))
             raise PreparedError(f"{root}: no mask could be drawn ({told or 'no bare face'}).")
         files = VocWriter().write(written, list(CLASSES), staging).files
-        write_atomically(staging / TABLE, pd.DataFrame(rows).to_csv(index=False))
+        table = pd.DataFrame(rows)
+        write_atomically(staging / TABLE, table.to_csv(index=False))
         write_groups(staging / GROUPS, {row["image"]: row["origin"] for row in rows})
         sheet.write(staging / SHEET)
         record = {
             "inputs": inputs,
             "dataset": str(root.resolve()),
-            "options": asdict(options),
+            "options": chosen,
             "detector_sha256": detector.sha256,
             "counts": {
                 "photos": len(written),
                 "bare_faces": sum(f.label == BARE for p in framed for f in p.faces),
                 "drawn": len(rows),
-                "not_drawn": dict(sorted(counts.items())),
+                "not_drawn": dict(sorted(not_drawn.items())),
                 "faces": dict(sorted(Counter(f.label for p in written for f in p.faces).items())),
-                "worn": dict(sorted(Counter(row["worn"] for row in rows).items())),
-                "styles": dict(sorted(Counter(row["style"] for row in rows).items())),
+                "worn": dict(sorted(Counter(table["worn"]).items())),
+                "styles": dict(sorted(Counter(table["style"]).items())),
             },
             "messages": [finding.message for finding in (*dataset.findings, *findings)],
             "files": {name: sha256_of(staging / name) for name in (*files, TABLE, GROUPS, SHEET)},
@@ -166,54 +218,83 @@ def _place(images: Sequence[str]) -> dict[str, str]:
     return places
 
 
-def _draw_on(
+def _choose_masks(
     photo: FramedPhoto,
+    bare: Sequence[Face],
     pixels: np.ndarray,
-    detector: FaceDetector,
     options: DrawOptions,
-    counts: Counter[str],
-) -> tuple[dict[int, Drawn], np.ndarray]:
-    """Masks on the bare faces of one photo, by the face's number; why not goes to `counts`."""
+    detector: FaceDetector,
+    not_drawn: Counter[str],
+) -> dict[int, _Mask]:
+    """Masks for bare faces of a photo, by the face's number; why not is counted in `not_drawn`."""
     found = detector.detect([pixels], min_score=SURE)[0]
-    drawn: dict[int, Drawn] = {}
-    for face in photo.faces:
-        if face.label != BARE:
-            continue
+    boxes = [Box(*map(float, box)) for box in found.boxes]
+    masks = {}
+    for face in bare:
         if face.box.short_side < SMALLEST:
-            counts[f"under {SMALLEST:g} px"] += 1
+            not_drawn[f"under {SMALLEST:g} px"] += 1
             continue
-        ious = box_iou(
-            torch.tensor([face.box], dtype=torch.float64), torch.from_numpy(found.boxes).double()
-        )[0]
-        if not len(ious) or ious.max() < MATCH_IOU:
-            counts["no landmarks found"] += 1
+        ious = [overlap(face.box, box) for box in boxes]
+        if max(ious, default=0.0) < MATCH_IOU:
+            not_drawn["no landmarks found"] += 1
             continue
-        landmarks = found.landmarks[int(ious.argmax())].astype(float)
+        landmarks = found.landmarks[int(np.argmax(ious))].astype(float)
         if measure_turn(landmarks) > MOST_TURNED:
-            counts["turned too far"] += 1
+            not_drawn["turned too far"] += 1
             continue
-        one = _choose(photo, face, landmarks, options)
-        pixels = draw_mask(
-            pixels, landmarks, one.worn, straps=one.straps, style=one.style, seed=one.seed
-        )
-        drawn[face.object] = one
-    return drawn, pixels
+        # By the face alone, so that no other face changes its mask.
+        name = f"{options.seed}/{photo.image}/{face.object}"
+        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+        random = np.random.default_rng(seed)
+        wrong = (1 - options.properly) / 2
+        worn = WAYS_TO_WEAR[int(random.choice(3, p=[options.properly, wrong, wrong]))]
+        style = STYLES[int(random.integers(len(STYLES)))]
+        masks[face.object] = _Mask(worn, style, bool(random.integers(2)), seed, landmarks)
+    return masks
 
 
-def _choose(photo: FramedPhoto, face: Face, landmarks: np.ndarray, options: DrawOptions) -> Drawn:
-    """Way and style by the face alone, so that no other face changes them."""
-    name = f"{options.seed}/{photo.image}/{face.object}"
-    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
-    random = np.random.default_rng(seed)
-    wrong = (1 - options.properly) / 2
-    worn: Worn = WAYS_TO_WEAR[int(random.choice(3, p=[options.properly, wrong, wrong]))]
-    return Drawn(
-        object=face.object,
-        label=MASKED if worn == "properly" else RARE_CLASS,
-        worn=worn,
-        style=STYLES[int(random.integers(len(STYLES)))],
-        straps=bool(random.integers(2)),
-        landmarks=landmarks,
-        box=face.box,
-        seed=seed,
-    )
+COLUMNS = 10
+VIEW = 1.8
+"""Side of what is shown, as a multiple of the longer box side."""
+
+LARGEST = 160.0
+"""Faces over this side look alike at the size of the sheet; the first of them stays."""
+
+
+class ContactSheet:
+    """Keeps the largest face of every style and way while photos go by."""
+
+    def __init__(self) -> None:
+        self._best: dict[tuple[str, Worn], tuple[float, np.ndarray]] = {}
+
+    def add(self, style: str, worn: Worn, photo: np.ndarray, box: Box) -> None:
+        """Look at a face in its photo, height × width × 3."""
+        side = min(box.short_side, LARGEST)
+        if side > self._best.get((style, worn), (0.0, None))[0]:
+            self._best[style, worn] = (side, crop_face(photo, box, VIEW).copy())
+
+    def write(self, path: Path) -> None:
+        """Draw the sheet, a column per style; .png or .jpg.
+
+        Raises:
+            OutputError: It can't be written.
+        """
+        shown = {style for style, _ in self._best}
+        styles = [style.name for style in STYLES if style.name in shown]
+        columns, ways = min(len(styles), COLUMNS), len(WAYS_TO_WEAR)
+        rows = -(-len(styles) // COLUMNS) * ways
+        figure = Figure(figsize=(1.2 * columns + 0.4, 1.25 * rows), layout="constrained")
+        cells = figure.subplots(rows, columns, squeeze=False)
+        for axes in cells.flat:
+            axes.set(xticks=[], yticks=[], frame_on=False)
+        for index, style in enumerate(styles):
+            block, column = divmod(index, COLUMNS)
+            for row, worn in enumerate(WAYS_TO_WEAR):
+                axes = cells[block * ways + row, column]
+                if column == 0:
+                    axes.set_ylabel(worn.replace("_", " "), fontsize=8)
+                if row == 0:
+                    axes.set_title(style, fontsize=7)
+                if (style, worn) in self._best:
+                    axes.imshow(self._best[style, worn][1])
+        save_figure(figure, path)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
+import typer
 from PIL import Image
 
 from data_prep.base.files import write_atomically
 from data_prep.base.photo import read_photo
-from pipeline.drawing.styles import draw_mask
+from pipeline.drawing.masks import draw_mask
+from pipeline.inference.boxes import FaceDetector
 from pipeline.inference.detector import Detector
+from pipeline.nets.compute import pick_device
+from pipeline.nets.options import SHIPPED, Weights
 
 PORTRAIT = Path(__file__).with_name("portrait.jpg")
 """Eileen Collins, 512 × 512 (NASA, public domain)."""
@@ -33,12 +39,27 @@ PLACES = (
 )
 
 
+@dataclass(frozen=True)
+class DemoOptions:
+    """Options of `demo-photos`."""
+
+    folder: Annotated[Path, typer.Argument(help="Folder that gets the photos.")]
+    weights: Weights = SHIPPED
+
+
+def demo_photos(options: DemoOptions) -> None:
+    """Make photos to try run.py on: a portrait with masks drawn on it."""
+    detector = Detector.load(options.weights / "detector.safetensors", device=pick_device("cpu"))
+    for path in write_demo_photos(detector, options.folder):
+        typer.echo(path)
+
+
 def read_portrait() -> np.ndarray:
     """The portrait, height × width × 3, uint8, RGB."""
     return read_photo(PORTRAIT).pixels
 
 
-def make_demo_photos(detector: Detector) -> dict[str, np.ndarray]:
+def make_demo_photos(detector: FaceDetector) -> dict[str, np.ndarray]:
     """Portraits with a mask, with the nose bare, without; and all of them in one scene.
 
     Args:
@@ -55,11 +76,10 @@ def make_demo_photos(detector: Detector) -> dict[str, np.ndarray]:
         "below_nose": draw_mask(bare, landmarks, "below_nose"),
     }
     photos = {f"portrait_{name}.jpg": photo for name, photo in portraits.items()}
-    photos["scene.jpg"] = _paste(portraits)
-    return photos
+    return {**photos, "scene.jpg": _paste(portraits)}
 
 
-def write_demo_photos(detector: Detector, folder: Path) -> list[Path]:
+def write_demo_photos(detector: FaceDetector, folder: Path) -> list[Path]:
     """Write them as JPEG.
 
     Raises:
@@ -78,16 +98,9 @@ def _paste(portraits: dict[str, np.ndarray]) -> np.ndarray:
     """The heads as framed pictures on a wall: their borders are honest borders."""
     rows = np.linspace(205, 165, SCENE[0])[:, None, None]
     scene = np.broadcast_to(rows * np.array([1.0, 0.98, 0.94]), (*SCENE, 3)).astype(np.uint8)
-    scene = scene.copy()
     for left, top, side, name, mirrored in PLACES:
         head = cv2.resize(portraits[name][HEAD], (side, side), interpolation=cv2.INTER_AREA)
-        frame = max(3, side // 40)
-        cv2.rectangle(
-            scene,
-            (left - frame, top - frame),
-            (left + side + frame, top + side + frame),
-            (70, 52, 40),
-            -1,
-        )
-        scene[top : top + side, left : left + side] = head[:, ::-1] if mirrored else head
+        right, bottom, frame = left + side, top + side, max(3, side // 40)
+        scene[top - frame : bottom + frame + 1, left - frame : right + frame + 1] = (70, 52, 40)
+        scene[top:bottom, left:right] = head[:, ::-1] if mirrored else head
     return scene

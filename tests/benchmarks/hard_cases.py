@@ -20,7 +20,7 @@ from data_prep.base.labels import BARE, MASKED, RARE_CLASS
 from data_prep.base.records import Box
 from pipeline.drawing.demo import read_portrait
 from pipeline.drawing.geometry import Worn
-from pipeline.drawing.styles import draw_mask
+from pipeline.drawing.masks import draw_mask
 from pipeline.inference.detector import Detector
 from pipeline.inference.predictor import Face, Predictor
 from pipeline.inference.sources import Frame

@@ -22,6 +22,11 @@ from pipeline.runs.folder import PreparedError
 from tests.makers import make_voc
 from tests.pipeline.makers import BrightDetector, paint_dataset, save_photo
 
+
+def draw(root, out, **options):
+    return draw_dataset(DrawOptions(root, out, **options), Landmarker())
+
+
 PLACES = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]])
 
 
@@ -42,7 +47,7 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def drawn(root, tmp_path_factory):
     out = tmp_path_factory.mktemp("masks") / "set-drawn"
-    draw_dataset(root, out, DrawOptions(), Landmarker())
+    draw(root, out)
     return out
 
 
@@ -91,21 +96,18 @@ def test_counts_and_sheet(drawn):
     assert read_photo(drawn / "drawn.png").width > 500
 
 
-def test_ways_follow_their_shares(root, tmp_path):
-    for share, ways in ((1.0, {"properly"}), (0.0, {"below_nose", "on_chin"})):
-        draw_dataset(root, tmp_path / str(share), DrawOptions(properly=share), Landmarker())
-        assert set(pd.read_csv(tmp_path / str(share) / "drawn.csv")["worn"]) == ways
-
-
-def test_what_is_drawn_does_not_depend_on_other_photos(root, drawn, tmp_path):
+def test_what_is_drawn_does_not_depend_on_other_photos(drawn, tmp_path):
     """Half of the photos, in a folder of the same name, give the same rows."""
     few = paint_dataset(tmp_path / "set", 12)
-    draw_dataset(few, tmp_path / "out", DrawOptions(), Landmarker())
+    draw(few, tmp_path / "out")
     half, whole = (pd.read_csv(folder / "drawn.csv") for folder in (tmp_path / "out", drawn))
     assert half.equals(whole[whole["image"].isin(half["image"])].reset_index(drop=True))
-    other = draw_dataset(few, tmp_path / "other", DrawOptions(seed=1), Landmarker())
-    assert other["counts"]["drawn"] == 12
-    assert not pd.read_csv(tmp_path / "other" / "drawn.csv")["style"].equals(half["style"])
+    for seed, share, ways in ((1, 1.0, {"properly"}), (2, 0.0, {"below_nose", "on_chin"})):
+        other = draw(few, tmp_path / f"{seed}", seed=seed, properly=share)
+        assert other["counts"]["drawn"] == 12
+        table = pd.read_csv(tmp_path / f"{seed}" / "drawn.csv")
+        assert not table["style"].equals(half["style"])
+        assert set(table["worn"]) == ways
 
 
 def test_drawn_photos_are_on_the_side_of_their_originals(root, drawn, tmp_path):
@@ -120,13 +122,13 @@ def test_drawn_photos_are_on_the_side_of_their_originals(root, drawn, tmp_path):
 
 def test_second_run_does_nothing(root, drawn, tmp_path):
     before = {p: p.stat().st_mtime_ns for p in drawn.rglob("*")}
-    assert draw_dataset(root, drawn, DrawOptions(), Landmarker())["up_to_date"]
+    assert draw(root, drawn)["up_to_date"]
     assert {p: p.stat().st_mtime_ns for p in drawn.rglob("*")} == before
     (tmp_path / "mine").write_text("x")
     with pytest.raises(OutputError, match="holds other files"):
-        draw_dataset(root, tmp_path, DrawOptions(), Landmarker())
+        draw(root, tmp_path)
     with pytest.raises(OutputError, match="meets the dataset"):
-        draw_dataset(root, root / "out", DrawOptions(), Landmarker())
+        draw(root, root / "out")
 
 
 def test_faces_that_can_not_be_drawn_on_are_counted(tmp_path):
@@ -137,7 +139,7 @@ def test_faces_that_can_not_be_drawn_on_are_counted(tmp_path):
     save_photo(root / "images" / "b.jpg", (("with_mask", (10, 10, 40, 42)),))
     make_voc(root / "annotations" / "a.xml", "a.jpg", faces)
     make_voc(root / "annotations" / "b.xml", "b.jpg", (("without_mask", (70, 40, 100, 72)),))
-    record = draw_dataset(root, tmp_path / "out", DrawOptions(), Landmarker())
+    record = draw(root, tmp_path / "out")
     assert record["counts"]["drawn"] == record["counts"]["photos"] == 1
     assert record["counts"]["not_drawn"] == {"no landmarks found": 1, "under 16 px": 1}
     labels = [face.label for face in read_dataset(tmp_path / "out").photos[0].faces]
@@ -150,7 +152,7 @@ def test_profiles_stay_bare(root, tmp_path, monkeypatch):
     turned = PLACES + np.array([[0, 0], [0, 0], [0.25, 0], [0, 0], [0, 0]])
     monkeypatch.setitem(globals(), "PLACES", turned)
     with pytest.raises(PreparedError, match=r"no mask could be drawn \(turned too far: 24\)"):
-        draw_dataset(root, tmp_path / "out", DrawOptions(), Landmarker())
+        draw(root, tmp_path / "out")
 
 
 def test_nothing_to_draw_on(tmp_path):
@@ -158,7 +160,7 @@ def test_nothing_to_draw_on(tmp_path):
     save_photo(root / "images" / "a.jpg", (("with_mask", (10, 10, 40, 42)),))
     make_voc(root / "annotations" / "a.xml", "a.jpg", (("with_mask", (10, 10, 40, 42)),))
     with pytest.raises(PreparedError, match=r"no mask could be drawn \(no bare face\)"):
-        draw_dataset(root, tmp_path / "out", DrawOptions(), Landmarker())
+        draw(root, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -168,7 +170,7 @@ def test_photos_of_one_stem_do_not_meet(tmp_path):
     for name in ("a.jpg", "a.png"):
         save_photo(root / "images" / name, faces)
         make_voc(root / "annotations" / f"{name}.xml", name, faces)
-    draw_dataset(root, tmp_path / "out", DrawOptions(), Landmarker())
+    draw(root, tmp_path / "out")
     names = sorted(path.name for path in (tmp_path / "out" / "images").iterdir())
     assert names == ["a.jpg.jpg", "a.png.jpg"]
 
