@@ -1,6 +1,10 @@
 # Every target makes .venv when it is missing or older than requirements.txt.
 PYTHON ?= python3
+ifeq ($(OS),Windows_NT)
+BIN := .venv/Scripts
+else
 BIN := .venv/bin
+endif
 READY := .venv/.ready
 
 .PHONY: help demo test test-slow lint type-check format check benchmark benchmark-evaluate figures
