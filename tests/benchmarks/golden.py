@@ -34,8 +34,8 @@ SETS = ("facemask", "ilc")
 def do_help(r: Recorder) -> None:
     r.run("run", "run.py --help")
     for package in ("data_prep", "pipeline", "evaluate"):
-        _, _, commands = r.run(package, f"{package} --help").partition(" Commands ")
-        for command in re.findall(r"(?m)^│ ([a-z][\w-]*)", commands):
+        listed = r.run(package, f"{package} --help")
+        for command in re.findall(r"(?m)^│ ([a-z][\w-]*) ", listed):
             r.run(f"{package}-{command}", f"{package} {command} --help")
 
 
