@@ -1,10 +1,14 @@
 """Fixtures shared by all tests."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.makers import make_dataset
+
+# Threads that wait by spinning make tests ten times slower where other programs run as well.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 @pytest.fixture

@@ -64,16 +64,21 @@ class Recorder:
     def run(self, name: str, command: str) -> str:
         """Keep what a command says, and its exit code: a failure is part of the record, too."""
         first, *more = command.split()
+        # Help names a folder of the checkout: its lines must not break by how long that is.
+        helps = command.endswith("--help")
+        width = {"COLUMNS": "400"} if helps else {}
         where = [str(self.root / first)] if first.endswith(".py") else ["-m", first]
         began = time.monotonic()
         done = subprocess.run(
             [sys.executable, *where, *(word.replace("<root>", str(self.root)) for word in more)],
             cwd=self.work,
-            env={**os.environ, **THREADS, **PLAIN, "PYTHONPATH": str(self.root)},
+            env={**os.environ, **THREADS, **PLAIN, **width, "PYTHONPATH": str(self.root)},
             capture_output=True,
             text=True,
         )
         said = self.clean(f"{done.stdout}--- standard error\n{done.stderr}")
+        if helps:
+            said = re.sub(r"─{3,}", "──", re.sub(r" {3,}", "  ", said))
         text = f"$ {command}\nexit code {done.returncode}\n{said}"
         (self.out / ".part" / f"{name}.said.txt").write_text(text, encoding="utf-8")
         seconds = time.monotonic() - began
