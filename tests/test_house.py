@@ -9,8 +9,11 @@ import yaml
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("data_prep", "evaluate", "pipeline")
 FILES = sorted(
-    [*(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))]
-    + [ROOT / "run.py", ROOT / "trimask.py"]
+    [
+        *(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")),
+        ROOT / "run.py",
+        ROOT / "trimask.py",
+    ]
 )
 FLOORS = (
     ("nets",),
@@ -45,7 +48,6 @@ def room(module):
 def test_no_file_is_too_long_and_there_are_not_too_many():
     assert {path.name: lines(path) for path in FILES if lines(path) > 450} == {}
     assert len(FILES) <= 190
-    assert sum(map(lines, FILES)) <= 28_000
 
 
 @pytest.mark.parametrize(
