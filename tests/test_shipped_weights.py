@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from data_prep.base.tables import read_faces
-from data_prep.prepare.build import BuildOptions, build
+from data_prep.prepare.build import build
+from data_prep.prepare.options import BuildOptions
 from pipeline.experiments.measure import measure_weights
 from pipeline.inference.sources import PhotoSet
 from pipeline.nets.cards import ClassifierCard, DetectorCard, read_card
@@ -32,7 +33,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("real") / "prepared"
-    build([DATA / "facemask", DATA / "ilc"], folder, BuildOptions())
+    build(BuildOptions(roots=[DATA / "facemask", DATA / "ilc"], out=folder))
     return folder
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
-from inspect import Parameter, Signature, signature
+from inspect import Parameter, Signature, get_annotations, signature
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
@@ -37,9 +37,9 @@ def explain_errors() -> Iterator[None]:
 def as_command(function: Callable[[Any], Any]) -> Callable[..., None]:
     """A command for typer from a function of one options dataclass.
 
-    Each field is a parameter of the command line, in the order of the class: its type an
-    `Annotated[…, typer.Option(…)]` or `typer.Argument`, its default the option's. Errors that a
-    user can mend become one line and exit code 2.
+    Each field is a parameter of the command line: its type an `Annotated[…, typer.Option(…)]` or
+    `typer.Argument`, its default the option's. They come in the order of the class, those it
+    inherits after its own. Errors that a user can mend become one line and exit code 2.
 
     Args:
         function: Takes the dataclass alone; its docstring is the command's help.
@@ -56,14 +56,14 @@ def as_command(function: Callable[[Any], Any]) -> Callable[..., None]:
     (only,) = signature(function).parameters
     options = get_type_hints(function)[only]
     hints = get_type_hints(options, include_extras=True)
+    fields = {field.name: field for field in dataclasses.fields(options)}
+    own_first = dict.fromkeys(n for kind in options.__mro__ for n in get_annotations(kind))
     parameters = [
         Parameter(
-            field.name,
-            Parameter.KEYWORD_ONLY,
-            default=_default(field),
-            annotation=hints[field.name],
+            name, Parameter.KEYWORD_ONLY, default=_default(fields[name]), annotation=hints[name]
         )
-        for field in dataclasses.fields(options)
+        for name in own_first
+        if name in fields
     ]
 
     def command(**values: Any) -> None:

@@ -7,22 +7,35 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from data_prep.base.errors import UserError
-from data_prep.base.files import OutputError, output_error, read_object, sha256_of, write_json
+from data_prep.base.files import (
+    OutputError,
+    make_folder,
+    output_error,
+    read_object,
+    sha256_of,
+    write_json,
+)
+from data_prep.base.progress import show_progress
+from data_prep.base.records import Finding
 
 STAGING = ".staging"
 
 
-def refuse_dataset_folders(folders: Iterable[Path], roots: Iterable[Path], option: str) -> None:
+def refuse_dataset_folders(
+    folders: Iterable[Path], roots: Iterable[Path], option: str, *, around: bool = False
+) -> None:
     """Refuse to write into a dataset, or around one, wherever links lead.
 
     Args:
         folders: All that get files.
         roots: The datasets' folders.
         option: The option that chooses the output, for the message.
+        around: Whether a folder may hold a dataset.
 
     Raises:
         OutputError: A folder is a dataset, lies in one, or holds one.
@@ -30,7 +43,7 @@ def refuse_dataset_folders(folders: Iterable[Path], roots: Iterable[Path], optio
     targets = {folder: folder.resolve() for folder in sorted(set(folders))}
     for root in (root.resolve() for root in roots):
         for folder, target in targets.items():
-            if target.is_relative_to(root) or root.is_relative_to(target):
+            if target.is_relative_to(root) or (root.is_relative_to(target) and not around):
                 raise OutputError(
                     f"{folder}: meets the dataset {root}, where nothing is ever written; "
                     f"choose another folder with {option}."
@@ -59,6 +72,21 @@ def refuse_other_files(out: Path, record: str, option: str, *, mark: str = "inpu
         raise OutputError(
             f"{out / record}: was not written by this command; choose another folder with {option}."
         )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command that writes a folder did.
+
+    Attributes:
+        record: What the folder's record holds.
+        findings: All findings; empty when nothing was done.
+        up_to_date: True when data and options were those of the last run: nothing was done.
+    """
+
+    record: dict[str, Any]
+    findings: tuple[Finding, ...]
+    up_to_date: bool
 
 
 @dataclass(frozen=True)
@@ -114,6 +142,7 @@ class OutputFolder:
         is_new = not self.path.exists()
         staging = self.path / STAGING
         try:
+            make_folder(self.path)
             shutil.rmtree(staging, ignore_errors=True)
             if self.read_record() is None:
                 # First of all, so that what a killed run leaves is known for ours.
@@ -175,3 +204,70 @@ class OutputFolder:
                 folder.rmdir()
             except OSError:
                 return
+
+
+class PhotoMode(StrEnum):
+    """What becomes of the photos."""
+
+    COPY = "copy"
+    LINK = "link"
+    NONE = "none"
+
+
+class LostPhotoError(UserError, OSError):
+    """A photo that was there a moment ago can't be read."""
+
+
+def place_photos(photos: Mapping[str, Path], folder: Path, mode: PhotoMode) -> dict[str, int]:
+    """Copy or link photos.
+
+    Args:
+        photos: Each photo's file by its path below the folder.
+        folder: Existing folder without them.
+        mode: `link` makes hard links, and copies where that can't be done, as on another disk.
+
+    Returns:
+        The bytes of each photo by its path below the folder.
+
+    Raises:
+        LostPhotoError: A photo can't be read.
+        OutputError: A photo can't be written.
+    """
+    if mode is PhotoMode.NONE:
+        return {}
+    sizes = {}
+    for name, path in show_progress(photos.items(), len(photos), "placing photos"):
+        target = folder / name
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if mode is PhotoMode.COPY or not _link(path, target):
+                _copy(path, target)
+            sizes[name] = target.stat().st_size
+        except OSError as error:
+            if isinstance(error, UserError):
+                raise
+            raise output_error(target, error) from error
+    return sizes
+
+
+def _link(path: Path, target: Path) -> bool:
+    try:
+        # Links in the dataset are followed: a hard link to a link would dangle elsewhere.
+        os.link(path.resolve(), target)
+    except OSError:
+        return False
+    return True
+
+
+def _copy(path: Path, target: Path) -> None:
+    try:
+        source = path.open("rb")
+    except OSError as error:
+        reason = error.strerror or error
+        raise LostPhotoError(
+            f"{path}: can't be read ({reason}); is the disk still there?"
+        ) from error
+    with source, target.open("xb") as file:
+        shutil.copyfileobj(source, file)
+    times = path.stat()
+    os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))

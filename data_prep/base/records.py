@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 
 class Box(NamedTuple):
     """A rectangle in pixels of the stored photo.
@@ -132,52 +129,4 @@ class Dataset:
     source: str
     root: Path
     photos: tuple[AnnotatedPhoto, ...]
-    findings: tuple[Finding, ...]
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    """What is kept of a photo to compare it with others; about 20 KB.
-
-    Attributes:
-        colour: Mean red, green, blue, levels 0-255, shape (3,), float32.
-        thumbnail: Grey photo, longer side `THUMBNAIL_SIDE` at most, uint8.
-        points: Features' x, y in thumbnail pixels, 0 at the first pixel's centre, shape (n, 2),
-            float32, n at most `MAX_FEATURES`.
-        packed: Features' SIFT descriptors as rounded square roots, two 4-bit numbers to a byte
-            (the even one high), shape (n, 64), uint8.
-    """
-
-    colour: NDArray[np.float32]
-    thumbnail: NDArray[np.uint8]
-    points: NDArray[np.float32]
-    packed: NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class SurveyedFace:
-    """A face with its box clipped to the photo, its blur score, and its crop's file name."""
-
-    face: Face
-    blur: float
-    crop: str
-
-
-@dataclass(frozen=True)
-class SurveyedPhoto:
-    """What one look at a photo gave.
-
-    Attributes:
-        photo: The photo as annotated.
-        width, height: Size in pixels of the photo that the boxes refer to.
-        faces: Faces that lie in the photo.
-        fingerprint: For finding near-duplicates; None when the photo could not be read.
-        findings: What was wrong.
-    """
-
-    photo: AnnotatedPhoto
-    width: int
-    height: int
-    faces: tuple[SurveyedFace, ...]
-    fingerprint: Fingerprint | None
     findings: tuple[Finding, ...]

@@ -5,90 +5,120 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from data_prep.base.crop import CROP_SCALE
 from data_prep.base.errors import DatasetError
 from data_prep.base.files import sha256_of
 from data_prep.base.labels import CLASSES
-from data_prep.base.output_folder import OutputFolder, refuse_dataset_folders, refuse_other_files
+from data_prep.base.output_folder import (
+    Outcome,
+    OutputFolder,
+    PhotoMode,
+    place_photos,
+    refuse_dataset_folders,
+    refuse_other_files,
+)
 from data_prep.base.records import AnnotatedPhoto, Dataset, Finding
-from data_prep.datasets.place_photos import PhotoMode, place_photos
 from data_prep.decisions.ledger import LedgerFile, read_ledgers
-from data_prep.decisions.overlay import apply_ledgers
+from data_prep.decisions.overlay import WrittenNames, apply_ledgers
 from data_prep.formats.contracts import Format, ReadOptions, order_classes
 from data_prep.formats.exif_frame import frame_photos
 from data_prep.formats.photo_match import find_folder, list_dataset
 from data_prep.formats.registry import make_writer, read_dataset, recognise
 from data_prep.grouping.groups import GROUPS, read_groups, write_groups
-from data_prep.prepare.analysis import OptionError
+from data_prep.prepare.options import Decisions, OptionError, ReadingOptions, check_scale
 
 RECORD = "convert.json"
 VERSION = 1
 """Raised when the same input would give other output, so that old folders are written again."""
 
 
-@dataclass(frozen=True)
-class ConvertOptions:
-    """What is written.
-
-    Attributes:
-        to: The format.
-        photos: What becomes of the photos.
-        canonical: Whether classes get the names of `CLASSES`; otherwise they keep theirs.
-        scale: Crop side as a multiple of the longer box side, 1 to 10.
-        reading: How the dataset is read, but for its classes.
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions(ReadingOptions):
+    """The options of `convert`; `photos` and `scale` are None for what suits the format.
 
     Raises:
-        OptionError: The scale is out of its range.
+        OptionError: The scale is out of its range, or an option does not go with another.
     """
 
-    to: Format
-    photos: PhotoMode = PhotoMode.COPY
-    canonical: bool = False
-    scale: float = CROP_SCALE
-    reading: ReadOptions = field(default_factory=ReadOptions)
+    dataset: Annotated[Path, typer.Argument(help="Dataset folder, in any format that is read.")]
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="Folder to write: new, empty, or of an earlier convert."),
+    ]
+    to: Annotated[Format, typer.Option(help="Format to write.")]
+    photos: Annotated[
+        PhotoMode | None,
+        typer.Option(
+            help="Photos: copied, linked (hard links, one file under two names), or left where "
+            "they are. Crops go without.",
+            show_default="copy",
+        ),
+    ] = None
+    decisions: Decisions = field(default_factory=list)
+    canonical: Annotated[
+        bool, typer.Option("--canonical", help="Name classes as TriMask does, not as written.")
+    ] = False
+    scale: Annotated[
+        float | None,
+        typer.Option(
+            help="Of crops: side as a multiple of the longer box side.",
+            show_default=str(CROP_SCALE),
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.scale <= 10:
-            raise OptionError(f"--scale {self.scale:g}: use a number from 1 to 10.")
+        if self.to is Format.CROPS and self.photos not in {None, PhotoMode.NONE}:
+            raise OptionError("--photos: a folder of crops holds no photos; leave it out.")
+        if self.to is not Format.CROPS and self.scale is not None:
+            raise OptionError("--scale: only crops have one; leave it out or use --to crops.")
+        if self.alias and not (self.canonical or self.decisions):
+            raise OptionError("--alias: classes keep their written names; add --canonical.")
+        check_scale("--scale", self.crop_side)
+        super().__post_init__()
 
-    def to_record(self) -> dict[str, Any]:
-        """All options, as JSON can hold them."""
-        reading = {**asdict(self.reading), "names": str(self.reading.names or "")}
-        return {**asdict(self), "reading": reading}
+    @property
+    def crop_side(self) -> float:
+        """Of crops, as a multiple of the longer box side."""
+        return CROP_SCALE if self.scale is None else self.scale
+
+    @property
+    def photo_mode(self) -> PhotoMode:
+        """What becomes of the photos."""
+        return self.photos or (PhotoMode.NONE if self.to is Format.CROPS else PhotoMode.COPY)
+
+    def to_record(self, written_in: Format) -> dict[str, Any]:
+        """What decides on the output besides the data, as JSON can hold it."""
+        reading = self.reading
+        return {
+            "to": self.to,
+            "photos": self.photo_mode,
+            "canonical": self.canonical,
+            "scale": self.crop_side,
+            "reading": {
+                "aliases": dict(reading.aliases),
+                "classes": None,
+                "format": written_in,
+                "names": str(reading.names or ""),
+                "columns": dict(reading.columns),
+                "crop_scale": reading.crop_scale,
+            },
+        }
 
 
-@dataclass(frozen=True)
-class ConvertResult:
-    """What a conversion did.
-
-    Attributes:
-        record: What `convert.json` holds.
-        findings: All findings; empty when nothing was done.
-        up_to_date: True when data and options were those of the last run: nothing was done.
-    """
-
-    record: dict[str, Any]
-    findings: tuple[Finding, ...]
-    up_to_date: bool
-
-
-def convert(
-    root: Path, out: Path, options: ConvertOptions, *, decisions: Sequence[Path] = ()
-) -> ConvertResult:
+def convert(options: ConvertOptions) -> Outcome:
     """Write a dataset in another format.
 
     The folder appears whole or not at all. With unchanged data and options nothing is done.
 
-    Args:
-        root: The dataset's folder, or one table or JSON file in it.
-        out: The folder to write.
-        options: What is written.
-        decisions: Ledgers whose decisions are applied first; see `apply_ledgers`.
+    Returns:
+        What was done; the record is that of `convert.json`.
 
     Raises:
         DatasetError: The dataset can't be used, or the format can't hold its names.
@@ -97,28 +127,33 @@ def convert(
         OutputError: The folder can't be written, meets the dataset, or holds files that convert
             did not write.
     """
-    datasets = [find_folder(root)]
-    refuse_dataset_folders([out], datasets, "-o")
+    root, out = options.dataset, options.out
+    own_folder = [find_folder(root)]
+    refuse_dataset_folders([out], own_folder, "-o")
     refuse_other_files(out, RECORD, "-o")
-    ledgers = read_ledgers(decisions)
+    ledgers = read_ledgers(options.decisions)
     reading = replace(options.reading, classes=None)
-    written_in = reading.format or recognise(list_dataset(root), reading)
     # Found once: looking through all files again takes its time.
-    options = replace(options, reading=replace(reading, format=written_in))
-    dataset, overlay = _read_decided(root, options, ledgers)
-    writer = make_writer(options.to, options.scale)
+    written_in = reading.format or recognise(list_dataset(root), reading)
+    reading = replace(reading, format=written_in)
+    dataset, overlay = _read_decided(root, reading, ledgers, canonical=options.canonical)
+    writer = make_writer(options.to, options.crop_side)
     places = writer.place([photo.image for photo in dataset.photos])
-    refuse_dataset_folders([(out / place).parent for place in places.values()], datasets, "-o")
+    refuse_dataset_folders([(out / place).parent for place in places.values()], own_folder, "-o")
     folder = OutputFolder(out, RECORD)
     groups = read_groups(dataset.root)
-    told = [VERSION, options.to_record(), overlay, dataset.findings, sorted(groups.items())]
-    inputs = hash_photos(dataset.photos, told)
+    record: dict[str, Any] = options.to_record(written_in)
+    read = [VERSION, record, overlay, dataset.findings, sorted(groups.items())]
+    inputs = hash_photos(dataset.photos, read)
     whole = folder.find_whole(inputs)
     if whole is not None:
-        return ConvertResult(whole, (), up_to_date=True)
+        return Outcome(whole, (), up_to_date=True)
     framed, faults = frame_photos(dataset.photos)
     if not framed:
-        raise DatasetError(_explain_nothing(root, [*dataset.findings, *faults]))
+        reasons = [finding.message for finding in (*dataset.findings, *faults)[:3]]
+        raise DatasetError(
+            f"{root}: no photo is left to convert. {' '.join(reasons) or 'It names none.'}"
+        )
     framed = [replace(photo, image=places[photo.photo.image]) for photo in framed]
     labels = {face.label for photo in framed for face in photo.faces}
     classes = list(CLASSES) if options.canonical else order_classes(labels)
@@ -130,15 +165,14 @@ def convert(
         if own and writer.holds_photos:
             write_groups(staging / GROUPS, own)
             files[GROUPS] = sha256_of(staging / GROUPS)
-        photos = place_photos(
-            {photo.image: photo.photo.path for photo in framed}, staging, options.photos
-        )
+        paths = {photo.image: photo.photo.path for photo in framed}
+        photos = place_photos(paths, staging, options.photo_mode)
         findings = (*dataset.findings, *faults, *written.findings)
         record = {
             "inputs": inputs,
             "dataset": str(root.resolve()),
             "from": written_in.value,
-            "options": options.to_record(),
+            "options": record,
             **({"decisions": overlay} if ledgers else {}),
             "counts": {
                 "photos": len(framed),
@@ -146,24 +180,21 @@ def convert(
                 "photos_without_faces": sum(not photo.faces for photo in framed),
             },
             "not_held": dict(written.left_out),
-            "findings": count_kinds(findings),
-            "left_out": sum(finding.dropped for finding in findings),
-            "messages": [finding.message for finding in findings],
+            **describe_findings(findings),
             "files": files,
             "photos": photos,
         }
         folder.swap_in(staging, record)
-    return ConvertResult(record, findings, up_to_date=False)
+    return Outcome(record, findings, up_to_date=False)
 
 
-def _explain_nothing(root: Path, findings: Sequence[Finding]) -> str:
-    reasons = " ".join(finding.message for finding in findings[:3]) or "It names none."
-    return f"{root}: no photo is left to convert. {reasons}"
-
-
-def count_kinds(findings: Iterable[Finding]) -> dict[str, int]:
-    """Findings by kind."""
-    return dict(sorted(Counter(finding.kind for finding in findings).items()))
+def describe_findings(findings: Sequence[Finding]) -> dict[str, Any]:
+    """What a record tells of findings: how many of each kind, how many faults, all messages."""
+    return {
+        "findings": dict(sorted(Counter(finding.kind for finding in findings).items())),
+        "left_out": sum(finding.dropped for finding in findings),
+        "messages": [finding.message for finding in findings],
+    }
 
 
 def hash_photos(photos: Sequence[AnnotatedPhoto], more: object) -> str:
@@ -183,41 +214,21 @@ def hash_photos(photos: Sequence[AnnotatedPhoto], more: object) -> str:
 
 
 def _read_decided(
-    root: Path, options: ConvertOptions, ledgers: Sequence[LedgerFile]
+    root: Path, reading: ReadOptions, ledgers: Sequence[LedgerFile], *, canonical: bool
 ) -> tuple[Dataset, dict[str, Any] | None]:
     """The dataset with decisions applied and classes called as asked for.
 
     Decisions speak of the mask classes, so a dataset that keeps its own names is read twice.
     """
-    known = replace(options.reading, classes=CLASSES)
-    as_written = replace(options.reading, classes=None)
+    known = replace(reading, classes=CLASSES)
     if not ledgers:
-        return read_dataset(root, known if options.canonical else as_written), None
+        return read_dataset(root, known if canonical else reading), None
     read = read_dataset(root, known)
     overlay = apply_ledgers([read], ledgers)
     (dataset,) = overlay.datasets
     dataset = replace(dataset, findings=(*dataset.findings, *overlay.findings))
-    if not options.canonical:
-        dataset = _restore_names(dataset, read, read_dataset(root, as_written))
+    if not canonical:
+        names = WrittenNames(read, read_dataset(root, reading))
+        restored = (names.restore(photo) for photo in dataset.photos)
+        dataset = replace(dataset, photos=tuple(restored))
     return dataset, overlay.record
-
-
-def _restore_names(dataset: Dataset, read: Dataset, written: Dataset) -> Dataset:
-    """Faces under their written names; changed ones under what the dataset mostly calls theirs."""
-    own = {(photo.image, f.object): f.label for photo in written.photos for f in photo.faces}
-    classes = {(photo.image, f.object): f.label for photo in read.photos for f in photo.faces}
-    counts = Counter((classes[key], name) for key, name in own.items())
-    names: dict[str, str] = {}
-    for (label, name), _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        names.setdefault(label, name)
-
-    def restore(photo: AnnotatedPhoto) -> AnnotatedPhoto:
-        faces = []
-        for face in photo.faces:
-            key = (photo.image, face.object)
-            is_same = face.label == classes[key]
-            name = own[key] if is_same else names.get(face.label, face.label)
-            faces.append(replace(face, label=name))
-        return replace(photo, faces=tuple(faces))
-
-    return replace(dataset, photos=tuple(restore(photo) for photo in dataset.photos))

@@ -6,14 +6,22 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from data_prep.base.errors import DatasetError
 from data_prep.base.files import sha256_of, write_atomically
-from data_prep.base.output_folder import OutputFolder, refuse_dataset_folders, refuse_other_files
+from data_prep.base.output_folder import (
+    Outcome,
+    OutputFolder,
+    PhotoMode,
+    place_photos,
+    refuse_dataset_folders,
+    refuse_other_files,
+)
 from data_prep.base.records import Finding
-from data_prep.datasets.convert import count_kinds, hash_photos
-from data_prep.datasets.place_photos import PhotoMode, place_photos
+from data_prep.datasets.convert import describe_findings, hash_photos
 from data_prep.datasets.recode import Recoded, RecodeTable, read_recode, recode_dataset
 from data_prep.formats.csv import TABLE, tabulate
 from data_prep.formats.exif_frame import FramedPhoto, frame_photos
@@ -23,7 +31,6 @@ from data_prep.grouping.groups import (
     GROUPS,
     LookedAt,
     group_looked_at,
-    join_groups,
     look_at_photos,
     read_groups,
     write_groups,
@@ -38,30 +45,29 @@ SHOWN_GROUPS = 5
 
 
 @dataclass(frozen=True)
-class MergeResult:
-    """What a merge did.
+class MergeOptions:
+    """The options of `merge`."""
 
-    Attributes:
-        record: What `merge.json` holds.
-        findings: All findings; empty when nothing was done.
-        up_to_date: True when data and table were those of the last run: nothing was done.
-    """
+    recode: Annotated[
+        Path, typer.Argument(metavar="RECODE.toml", help="Sources and what their classes become.")
+    ]
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="Folder to write: new, empty, or of an earlier merge."),
+    ]
+    photos: Annotated[
+        PhotoMode, typer.Option(help="Photos: copied, linked (hard links), or left out.")
+    ] = PhotoMode.COPY
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads; one per core if not given.")
+    ] = None
 
-    record: dict[str, Any]
-    findings: tuple[Finding, ...]
-    up_to_date: bool
 
-
-def merge_datasets(
-    recode: Path, out: Path, *, mode: PhotoMode = PhotoMode.COPY, workers: int | None = None
-) -> MergeResult:
+def merge_datasets(options: MergeOptions) -> Outcome:
     """Write several datasets as one CSV dataset: `annotations.csv` and `photos/<source>/…`.
 
-    Args:
-        recode: The table; see `RecodeTable`.
-        out: The folder to write.
-        mode: What becomes of the photos.
-        workers: Threads; one per core when None.
+    Returns:
+        What was done; the record is that of `merge.json`.
 
     Raises:
         RecodeError: The table can't be used.
@@ -70,6 +76,7 @@ def merge_datasets(
         OutputError: The folder can't be written, meets a dataset, or holds files that merge did
             not write.
     """
+    recode, out = options.recode, options.out
     table, roots = read_recode(recode)
     folders = [find_folder(root) for root in roots.values()]
     refuse_dataset_folders([out], folders, "-o")
@@ -83,10 +90,11 @@ def merge_datasets(
         sources[name] = recode_dataset(dataset, name, table.sources[name], table.classes)
     photos = [photo for source in sources.values() for photo in source.photos]
     known = {name: sorted(read_groups(find_folder(root)).items()) for name, root in roots.items()}
-    inputs = hash_photos(photos, [VERSION, table.model_dump(mode="json"), mode, findings, known])
+    described = table.model_dump(mode="json")
+    inputs = hash_photos(photos, [VERSION, described, options.photos, findings, known])
     whole = folder.find_whole(inputs)
     if whole is not None:
-        return MergeResult(whole, (), up_to_date=True)
+        return Outcome(whole, (), up_to_date=True)
     framed, faults = frame_photos(photos)
     findings += faults
     framed = [
@@ -94,20 +102,19 @@ def merge_datasets(
         for photo in framed
     ]
     refuse_dataset_folders([(out / photo.image).parent for photo in framed], folders, "-o")
-    looked = look_at_photos(framed, workers)
-    groups = join_groups([photo.photo for photo in framed], group_looked_at(framed, looked))
-    duplicates = _tell_duplicates(framed, looked, groups)
+    looked = look_at_photos(framed, options.workers)
+    groups = group_looked_at(framed, looked)
     kept = _choose(framed, looked, table)
-    if not any(framed[index].faces for index in kept):
-        raise DatasetError(f"{recode}: no face is left of any source; check the recode tables.")
     merged = [framed[index] for index in kept]
+    if not any(photo.faces for photo in merged):
+        raise DatasetError(f"{recode}: no face is left of any source; check the recode tables.")
     with folder.stage() as staging:
         columns = [
             {
-                "source": (source := framed[index].photo.source),
+                "source": framed[index].photo.source,
                 "group": groups[index],
-                "origin": table.sources[source].origin,
-                "licence": table.sources[source].licence,
+                "origin": table.sources[framed[index].photo.source].origin,
+                "licence": table.sources[framed[index].photo.source].licence,
             }
             for index in kept
         ]
@@ -119,22 +126,20 @@ def merge_datasets(
         paths = {photo.image: photo.photo.path for photo in merged}
         record = {
             "inputs": inputs,
-            "table": table.model_dump(mode="json"),
+            "table": described,
             "recode_sha256": sha256_of(recode),
             "sources": {
-                name: _tell_source(source, roots[name], name, framed, merged)
+                name: _describe_source(source, roots[name], name, framed, merged)
                 for name, source in sources.items()
             },
-            "duplicates": duplicates,
-            "findings": count_kinds(findings),
-            "left_out": sum(finding.dropped for finding in findings),
-            "messages": [finding.message for finding in findings],
+            "duplicates": _describe_duplicates(framed, looked, groups),
+            **describe_findings(findings),
             "files": {name: sha256_of(staging / name) for name in files},
-            "photos": place_photos(paths, staging, mode),
+            "photos": place_photos(paths, staging, options.photos),
             "photos_sha256": {framed[index].image: looked[index].sha256 for index in kept},
         }
         folder.swap_in(staging, record)
-    return MergeResult(record, tuple(findings), up_to_date=False)
+    return Outcome(record, tuple(findings), up_to_date=False)
 
 
 def _choose(
@@ -152,7 +157,7 @@ def _choose(
     ]
 
 
-def _tell_duplicates(
+def _describe_duplicates(
     photos: Sequence[FramedPhoto], looked: Sequence[LookedAt], groups: Sequence[str]
 ) -> dict[str, Any]:
     """Groups that span sources and identical files in several sources, and the first few."""
@@ -174,7 +179,7 @@ def _tell_duplicates(
     }
 
 
-def _tell_source(
+def _describe_source(
     source: Recoded,
     root: Path,
     name: str,

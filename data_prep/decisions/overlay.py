@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from data_prep.base.boxes import DegenerateBoxError, clip_box, overlap
-from data_prep.base.records import (
-    AnnotatedPhoto,
-    Box,
-    Dataset,
-    Face,
-    Finding,
-    SurveyedFace,
-    SurveyedPhoto,
-)
+from data_prep.base.boxes import overlap
+from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding
 from data_prep.decisions.ledger import Decision, Key, LedgerFile, merge_ledgers
 from data_prep.decisions.locate import (
     SAME_FACE,
@@ -244,23 +235,33 @@ def apply_ledgers(datasets: Sequence[Dataset], ledgers: Sequence[LedgerFile]) ->
     return Overlay(tuple(changed), record, tuple(findings))
 
 
-def restore_faces(
-    surveyed: Sequence[SurveyedPhoto], datasets: Sequence[Dataset]
-) -> list[SurveyedPhoto]:
-    """Surveyed photos with the faces they had before decisions were applied.
+class WrittenNames:
+    """What a dataset calls its classes: another name could be a new class to other tools.
 
     Args:
-        surveyed: One record for each photo of `datasets`, in that order.
-        datasets: What was read.
-
-    Returns:
-        The same photos with faces that have no blur score and no crop.
+        read: The dataset under the names of `CLASSES`.
+        written: The same under its own names.
     """
-    photos = [photo for dataset in datasets for photo in dataset.photos]
-    return [
-        replace(record, faces=tuple(_survey_as_read(record, photo)))
-        for record, photo in zip(surveyed, photos, strict=True)
-    ]
+
+    def __init__(self, read: Dataset, written: Dataset) -> None:
+        self._own = {(p.image, f.object): f.label for p in written.photos for f in p.faces}
+        self._known = {(p.image, f.object): f.label for p in read.photos for f in p.faces}
+        both = self._known.keys() & self._own.keys()
+        counts = Counter((self._known[key], self._own[key]) for key in both)
+        self.usual: dict[str, str] = {}
+        """What the dataset mostly calls each class."""
+        for (label, name), _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+            self.usual.setdefault(label, name)
+
+    def restore(self, photo: AnnotatedPhoto) -> AnnotatedPhoto:
+        """A photo with its faces under their written names; changed ones under the usual."""
+        faces = []
+        for face in photo.faces:
+            key = (photo.image, face.object)
+            is_same = face.label == self._known[key]
+            name = self._own[key] if is_same else self.usual.get(face.label, face.label)
+            faces.append(replace(face, label=name))
+        return replace(photo, faces=tuple(faces))
 
 
 def describe_overlay(record: Mapping[str, Any]) -> str:
@@ -272,15 +273,6 @@ def describe_overlay(record: Mapping[str, Any]) -> str:
         number = f"{sum(counts.values())} {title.replace('_', ' ')}"
         parts.append(f"{number} ({more})" if more else number)
     return "; ".join(parts)
-
-
-def _survey_as_read(record: SurveyedPhoto, photo: AnnotatedPhoto) -> Iterator[SurveyedFace]:
-    if record.fingerprint is None:  # The photo can't be read.
-        return
-    for face in photo.faces:
-        with suppress(DegenerateBoxError):
-            box, _ = clip_box(face.box, record.width, record.height)
-            yield SurveyedFace(replace(face, box=box), 0.0, "")
 
 
 def _name_effect(view: Opinion) -> Effect:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lxml import etree
@@ -13,10 +12,12 @@ from lxml import etree
 from data_prep.base.boxes import write_number
 from data_prep.base.errors import DatasetError
 from data_prep.base.files import make_folder, write_atomically, write_json
-from data_prep.base.labels import ALIASES, UnknownLabelError, canonical_label
 from data_prep.base.output_folder import refuse_dataset_folders, refuse_other_files
 from data_prep.base.progress import show_progress
 from data_prep.base.records import AnnotatedPhoto, Box, Dataset
+from data_prep.decisions.overlay import WrittenNames
+from data_prep.formats.contracts import ReadOptions
+from data_prep.formats.registry import DEFAULT_OPTIONS, read_dataset
 from data_prep.formats.voc import AnnotationError, parse_voc
 
 # What may stand around the root element. The parser does not give it back as it was, so it is
@@ -138,8 +139,7 @@ def write_voc(
     original: Sequence[Dataset],
     corrected: Sequence[Dataset],
     out: Path,
-    *,
-    aliases: Mapping[str, str] = ALIASES,
+    reading: ReadOptions = DEFAULT_OPTIONS,
 ) -> list[str]:
     """Write every annotation file that is used to `out/<source>/`, its path kept.
 
@@ -151,7 +151,7 @@ def write_voc(
         original: Datasets as read.
         corrected: The same with decisions applied.
         out: The folder; see `check_voc_folder`.
-        aliases: Other names of classes that the datasets were read with.
+        reading: How the datasets were read.
 
     Returns:
         The files with changes, as `source/path`.
@@ -166,7 +166,8 @@ def write_voc(
     write_json(out / RECORD, {"changed": None})
     changed: list[str] = []
     for before, after in zip(original, corrected, strict=True):
-        names = _name_classes(before, aliases)
+        written = read_dataset(before.root, replace(reading, classes=None))
+        names = WrittenNames(before, written).usual
         pairs = list(zip(before.photos, after.photos, strict=True))
         for old, new in show_progress(pairs, len(pairs), f"writing annotations of {before.source}"):
             name, path = f"{old.source}/{old.annotation}", old.root / old.annotation
@@ -192,20 +193,3 @@ def _list_edits(
             label = names.get(after.label, after.label) if after.label != face.label else None
             edits[face.object] = Edit(label, after.box if after.box != face.box else None)
     return edits
-
-
-def _name_classes(dataset: Dataset, aliases: Mapping[str, str]) -> dict[str, str]:
-    """What a dataset mostly calls each class: another name could be a new class to other tools."""
-    counts: Counter[tuple[str, str]] = Counter()
-    for photo in dataset.photos:
-        root = parse_voc(photo.root / photo.annotation, f"{photo.source}/{photo.annotation}")
-        for element in root.findall("object"):
-            written = (element.findtext("name") or "").strip()
-            try:
-                counts[canonical_label(written, aliases), written] += 1
-            except UnknownLabelError:  # Only objects without a name come this far.
-                continue
-    names: dict[str, str] = {}
-    for (label, written), _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        names.setdefault(label, written)
-    return names

@@ -21,17 +21,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
-from data_prep.base.records import Fingerprint
-from data_prep.grouping.fingerprints import FLAT_DEVIATION, describe_photo, unpack_descriptors
-
-__all__ = [
-    "DuplicatePair",
-    "Fingerprint",
-    "count_found_groups",
-    "describe_photo",
-    "find_pairs",
-    "group_near_duplicates",
-]
+from data_prep.grouping.fingerprints import FLAT_DEVIATION, Fingerprint, unpack_descriptors
 
 TINY_SIDE = 16  # pixels, both sides of the picture that copies are looked up by
 COPY_CANDIDATE = 0.9  # correlation of tiny pictures
@@ -294,13 +284,21 @@ def group_near_duplicates(fingerprints: Sequence[Fingerprint]) -> list[int]:
     Returns:
         For each photo the smallest index in its group; its own index where it is alone.
     """
-    if not fingerprints:
+    pairs = find_pairs(fingerprints) if fingerprints else []
+    return find_leaders(len(fingerprints), [(pair.first, pair.second) for pair in pairs])
+
+
+def find_leaders(count: int, links: Sequence[tuple[int, int]]) -> list[int]:
+    """For each of `count` items the smallest index that it is linked with, directly or not.
+
+    >>> find_leaders(4, [(1, 3)])
+    [0, 1, 2, 1]
+    """
+    if not count:
         return []
-    ends = np.array([(pair.first, pair.second) for pair in find_pairs(fingerprints)], int)
-    rows, columns = ends.reshape(-1, 2).T
-    shape = (len(fingerprints), len(fingerprints))
-    links = sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
-    _, labels = connected_components(links, directed=False)
+    rows, columns = np.array(links, int).reshape(-1, 2).T
+    graph = sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(count, count))
+    _, labels = connected_components(graph, directed=False)
     _, smallest, member_of = np.unique(labels, return_index=True, return_inverse=True)
     return [int(number) for number in smallest[member_of]]
 

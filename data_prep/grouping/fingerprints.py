@@ -3,11 +3,11 @@
 A photo is decoded and described once, in any process; fingerprints are then compared in another.
 """
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-from data_prep.base.records import Fingerprint
 
 WORKING_SIDE = 352  # pixels, longer side of the photo that the features are found in
 THUMBNAIL_SIDE = 96  # pixels, longer side of the thumbnail
@@ -18,6 +18,25 @@ FLAT_DEVIATION = 2.0  # grey levels: below this standard deviation there is noth
 # A SIFT descriptor is 4 rows x 4 columns x 8 directions in the feature's own frame; in a mirrored
 # photo the rows and the sense of the directions are reversed.
 _MIRROR = np.arange(128).reshape(4, 4, 8)[::-1, :, -np.arange(8)].ravel()
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What is kept of a photo to compare it with others; about 20 KB.
+
+    Attributes:
+        colour: Mean red, green, blue, levels 0-255, shape (3,), float32.
+        thumbnail: Grey photo, longer side `THUMBNAIL_SIDE` at most, uint8.
+        points: Features' x, y in thumbnail pixels, 0 at the first pixel's centre, shape (n, 2),
+            float32, n at most `MAX_FEATURES`.
+        packed: Features' SIFT descriptors as rounded square roots, two 4-bit numbers to a byte
+            (the even one high), shape (n, 64), uint8.
+    """
+
+    colour: NDArray[np.float32]
+    thumbnail: NDArray[np.uint8]
+    points: NDArray[np.float32]
+    packed: NDArray[np.uint8]
 
 
 def _shrink(photo: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

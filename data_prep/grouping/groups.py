@@ -18,7 +18,8 @@ from data_prep.base.photo import PhotoError, read_photo
 from data_prep.base.progress import show_progress
 from data_prep.base.records import AnnotatedPhoto
 from data_prep.formats.exif_frame import FramedPhoto
-from data_prep.grouping.duplicates import Fingerprint, describe_photo, group_near_duplicates
+from data_prep.grouping.duplicates import find_leaders, group_near_duplicates
+from data_prep.grouping.fingerprints import Fingerprint, describe_photo
 
 GROUPS = "groups.csv"
 """In a dataset's folder: `image`, below the folder, and `group`, any name. Photos with one group's
@@ -61,12 +62,33 @@ def read_groups(root: Path) -> dict[str, str]:
         ) from error
 
 
-def join_groups(photos: Sequence[AnnotatedPhoto], groups: Sequence[str]) -> list[str]:
-    """Join near-duplicate groups whose photos belong together by `groups.csv`.
+def name_groups(
+    photos: Sequence[AnnotatedPhoto], fingerprints: Sequence[Fingerprint | None]
+) -> list[str]:
+    """The near-duplicate group of each photo, called after its first photo as `source/image`.
+
+    Args:
+        photos: The photos of all datasets.
+        fingerprints: Of each; None, and a group "", where it can't be read.
+    """
+    readable = [index for index, print_ in enumerate(fingerprints) if print_ is not None]
+    # All of them at once: how rare a feature is depends on the photos there are.
+    found = group_near_duplicates([print_ for print_ in fingerprints if print_ is not None])
+    groups = [""] * len(photos)
+    for index, first in zip(readable, found, strict=True):
+        groups[index] = _name(photos[readable[first]])
+    return groups
+
+
+def join_groups(
+    photos: Sequence[AnnotatedPhoto], groups: Sequence[str], hashes: Sequence[str] = ()
+) -> list[str]:
+    """Join near-duplicate groups whose photos belong together by `groups.csv`, or are one file.
 
     Args:
         photos: The photos of all datasets.
         groups: The near-duplicate group of each, "" of those that can't be read.
+        hashes: Of each photo's file, where identical files are to be joined; "" if unknown.
 
     Returns:
         The group of each, called after the first group of those that are joined.
@@ -75,29 +97,18 @@ def join_groups(photos: Sequence[AnnotatedPhoto], groups: Sequence[str]) -> list
         DatasetError: A `groups.csv` can't be used.
     """
     known = {root: read_groups(root) for root in dict.fromkeys(photo.root for photo in photos)}
-    if not any(known.values()):
-        return list(groups)
-    leader: dict[str, str] = {}
-
-    def find(name: str) -> str:
-        while leader.setdefault(name, name) != name:
-            name = leader[name]
-        return name
-
-    order: dict[str, int] = {}
-    for photo, group in zip(photos, groups, strict=True):
+    first: dict[str, int] = {}
+    links: list[tuple[int, int]] = []
+    for index, (photo, group) in enumerate(zip(photos, groups, strict=True)):
         if not group:
             continue
-        order.setdefault(f"near {group}", len(order))
-        called = {f"called {photo.source}/{photo.image}"}
+        ties = [f"near {group}", f"called {_name(photo)}"]
         if own := known[photo.root].get(photo.image):
-            called.add(f"called {own}")
-        for name in sorted(called):
-            leader[find(name)] = find(f"near {group}")
-    first: dict[str, str] = {}
-    for name in order:
-        first.setdefault(find(name), name.removeprefix("near "))
-    return [first[find(f"near {group}")] if group else "" for group in groups]
+            ties.append(f"called {own}")
+        if hashes and hashes[index]:
+            ties.append(f"bytes {hashes[index]}")
+        links += [(first.setdefault(tie, index), index) for tie in ties]
+    return [groups[leader] for leader in find_leaders(len(photos), links)]
 
 
 @dataclass(frozen=True)
@@ -115,22 +126,21 @@ def look_at_photos(photos: Sequence[FramedPhoto], workers: int | None = None) ->
 
 
 def group_looked_at(photos: Sequence[FramedPhoto], looked: Sequence[LookedAt]) -> list[str]:
-    """The near-duplicate group of each photo, called after its first photo as `source/image`.
+    """The group of each photo: near-duplicates, identical files, and what `groups.csv` joins.
 
-    Identical files are always in one group; a photo that can't be read is in its own.
+    A photo that can't be read is in its own.
+
+    Raises:
+        DatasetError: A `groups.csv` can't be used.
     """
-    names = [f"{photo.photo.source}/{photo.photo.image}" for photo in photos]
-    prints = ((index, look.fingerprint) for index, look in enumerate(looked))
-    readable = [(index, print_) for index, print_ in prints if print_ is not None]
-    # All of them, as `build` does: how rare a feature is depends on the photos there are.
-    found = group_near_duplicates([fingerprint for _, fingerprint in readable])
-    groups = {i: readable[first][0] for (i, _), first in zip(readable, found, strict=True)}
-    first_of: dict[str, int] = {}
-    for index in groups:
-        one, other = groups[first_of.setdefault(looked[index].sha256, index)], groups[index]
-        if one != other:
-            groups = {i: min(one, other) if g in (one, other) else g for i, g in groups.items()}
-    return [names[groups.get(index, index)] for index in range(len(names))]
+    annotated = [photo.photo for photo in photos]
+    near = name_groups(annotated, [look.fingerprint for look in looked])
+    groups = [group or _name(photo) for group, photo in zip(near, annotated, strict=True)]
+    return join_groups(annotated, groups, [look.sha256 for look in looked])
+
+
+def _name(photo: AnnotatedPhoto) -> str:
+    return f"{photo.source}/{photo.image}"
 
 
 def _look_at(photo: FramedPhoto) -> LookedAt:

@@ -1,167 +1,157 @@
-"""What `build` and `audit` share: from surveyed photos to the table of faces and its numbers."""
+"""What `build` and `audit` share: from datasets to the table of faces and its numbers."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from data_prep.base.crop import CROP_SCALE
-from data_prep.base.errors import DatasetError, UserError
-from data_prep.base.files import OutputError
-from data_prep.base.labels import ALIASES
-from data_prep.base.records import Dataset, Finding, SurveyedPhoto
-from data_prep.formats.contracts import Format, ReadOptions
-from data_prep.formats.photo_match import find_folder
-from data_prep.grouping.duplicates import group_near_duplicates
-from data_prep.grouping.groups import join_groups
-from data_prep.grouping.split import TRAIN, check_no_leak, leaked_share, naive_split, split_by_group
-from data_prep.prepare.blur import MAJORITY_RATIO, BlurRule, keep_balanced
+from data_prep.base.boxes import DegenerateBoxError, clip_box
+from data_prep.base.errors import DatasetError
+from data_prep.base.records import AnnotatedPhoto, Dataset, Finding
+from data_prep.decisions.ledger import LedgerFile
+from data_prep.decisions.overlay import Overlay
+from data_prep.grouping.groups import join_groups, name_groups
+from data_prep.grouping.split import (
+    TRAIN,
+    SplitError,
+    check_no_leak,
+    leaked_share,
+    naive_split,
+    split_by_group,
+)
+from data_prep.prepare.blur import keep_balanced
+from data_prep.prepare.options import PrepareOptions
+from data_prep.prepare.sheets import Sheets, draw_sheets
+from data_prep.prepare.survey import SurveyedFace, SurveyedPhoto, survey_photos
 
 SPLIT_EDGES: tuple[float, ...] = (10, 16, 32, 64)
 """Short sides in pixels between the size bins that a split spreads evenly."""
 
 
-class OptionError(UserError, ValueError):
-    """An option whose value makes no sense; the message names it."""
-
-
 @dataclass(frozen=True)
-class BuildOptions:
-    """Everything a build depends on besides the data.
+class Analysis:
+    """What is found out about datasets.
 
     Attributes:
-        scale: Crop side as a multiple of the longer box side, 1 to 10.
-        folds, fold: The validation split is part `fold` of `folds`.
-        seed: Of the split, 0 to 2³² − 1.
-        blur_rule: How the majority class is thinned out; see `keep_balanced`.
-        ratio: The majority keeps at most this multiple of the second class.
-        aliases: Other names of classes.
-        format, names, columns, crop_scale: How datasets are read; see `ReadOptions`.
-
-    Raises:
-        OptionError: A number is out of its range.
+        faces: The table with `split` and `kept`; `short_side` is an extra column, and `crop` is
+            the file name in the folder of all crops.
+        findings: All findings, those of the files first.
+        summary: See `summarise`.
+        sheets: Contact sheets for the page.
     """
 
-    scale: float = CROP_SCALE
-    folds: int = 5
-    fold: int = 0
-    seed: int = 0
-    blur_rule: BlurRule = "binned"
-    ratio: float = MAJORITY_RATIO
-    aliases: Mapping[str, str] = field(default_factory=lambda: dict(ALIASES))
-    format: Format | None = None
-    names: Path | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
-    crop_scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.scale <= 10:
-            raise OptionError(f"--scale {self.scale:g}: use a number from 1 to 10.")
-        if self.folds < 2:
-            raise OptionError(f"--folds {self.folds}: a split needs 2 or more.")
-        if not 0 <= self.fold < self.folds:
-            raise OptionError(f"--fold {self.fold}: use 0 to {self.folds - 1}.")
-        if not 0 <= self.seed < 2**32:
-            raise OptionError(f"--seed {self.seed}: use a whole number from 0 to 4294967295.")
-        if not (self.ratio > 0 and math.isfinite(self.ratio)):
-            raise OptionError(f"--ratio {self.ratio:g}: use a number above 0.")
-        if not 1 <= self.crop_scale <= 10:
-            raise OptionError(f"--crop-scale {self.crop_scale:g}: use a number from 1 to 10.")
-
-    @property
-    def reading(self) -> ReadOptions:
-        """The part that readers of datasets need."""
-        return ReadOptions(
-            aliases=self.aliases,
-            format=self.format,
-            names=self.names,
-            columns=self.columns,
-            crop_scale=self.crop_scale,
-        )
-
-    def to_record(self) -> dict[str, Any]:
-        """All options, as JSON can hold them."""
-        return {**asdict(self), "names": None if self.names is None else str(self.names)}
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> BuildOptions:
-        """The options of a manifest; those it does not know are as they are by default.
-
-        Raises:
-            OptionError: A number is out of its range.
-        """
-        known = {key.name: record[key.name] for key in fields(cls) if key.name in record}
-        names = known.get("names")
-        return cls(**{**known, "names": None if names is None else Path(names)})
+    faces: pd.DataFrame
+    findings: tuple[Finding, ...]
+    summary: dict[str, Any]
+    sheets: Sheets
 
 
-def check_output_folder(out: Path, roots: Sequence[Path]) -> None:
-    """Refuse to write into a dataset: results would be read as photos the next time.
+def analyse(
+    read: Sequence[Dataset],
+    ledgers: Sequence[LedgerFile],
+    overlay: Overlay,
+    options: PrepareOptions,
+    crops: Path,
+    *,
+    must_split: bool,
+) -> Analysis:
+    """Look at all photos, cut the crops, and group, split and balance the faces.
+
+    Args:
+        read: Datasets as read.
+        ledgers: Those that were applied.
+        overlay: What came of it.
+        options: Numbers of the build.
+        crops: Existing folder that gets all crops side by side.
+        must_split: Whether datasets too small to be split are an error; else they are all for
+            training, with a finding.
 
     Raises:
-        OutputError: The folder is a dataset or lies below one.
+        DatasetError: No face is left, or a `groups.csv` can't be used.
+        SplitError: The photos can't be split so, and must be.
+        OSError: A crop can't be written or read.
     """
-    for root in roots:
-        if out.resolve().is_relative_to(find_folder(root).resolve()):
-            raise OutputError(
-                f"{out}: lies in the dataset {root}, where nothing is ever written; "
-                "choose another folder with -o."
-            )
+    photos = [photo for dataset in overlay.datasets for photo in dataset.photos]
+    surveyed = survey_photos(photos, crops=crops, scale=options.scale, workers=options.workers)
+    from_files = [finding for dataset in overlay.datasets for finding in dataset.findings]
+    from_photos = [finding for photo in surveyed for finding in photo.findings]
+    findings = (*from_files, *from_photos, *overlay.findings)
+    groups = group_photos(surveyed)
+    faces = tabulate_faces(surveyed, groups)
+    require_faces(faces, findings, overlay.record["applied"].get("drop", 0))
+    as_read = tabulate_faces(_restore_faces(surveyed, read), groups) if ledgers else None
+    try:
+        faces = split_faces(faces, options, as_read)
+    except SplitError as error:
+        if must_split:
+            raise
+        faces = faces.assign(split=TRAIN, kept=True)
+        findings = (*findings, Finding("", "no-split", str(error), dropped=False))
+    decisions = overlay.record if ledgers else None
+    summary = summarise(overlay.datasets, faces, findings, options, decisions)
+    return Analysis(faces, findings, summary, draw_sheets(faces, crops))
 
 
 def group_photos(surveyed: Sequence[SurveyedPhoto]) -> list[str]:
     """The group of each photo, called after its first; "" of unreadable ones.
 
-    A group holds near-duplicates, and what datasets say belongs together (see `known_groups`).
+    A group holds near-duplicates, and what datasets say belongs together by `groups.csv`.
 
     Raises:
         DatasetError: A `groups.csv` can't be used.
     """
-    readable = [photo for photo in surveyed if photo.fingerprint is not None]
-    found = group_near_duplicates([p.fingerprint for p in readable if p.fingerprint is not None])
-    names = (f"{readable[i].photo.source}/{readable[i].photo.image}" for i in found)
-    groups = [next(names) if photo.fingerprint is not None else "" for photo in surveyed]
-    return join_groups([photo.photo for photo in surveyed], groups)
+    photos = [photo.photo for photo in surveyed]
+    return join_groups(photos, name_groups(photos, [photo.fingerprint for photo in surveyed]))
 
 
-def tabulate_faces(
-    surveyed: Sequence[SurveyedPhoto], groups: Sequence[str] | None = None
-) -> pd.DataFrame:
-    """One row per face with its near-duplicate group; `short_side` is an extra column.
-
-    Args:
-        surveyed: The photos.
-        groups: What `group_photos` gave for them; looked for when None.
-    """
-    rows = []
-    for photo, group in zip(
-        surveyed, group_photos(surveyed) if groups is None else groups, strict=True
-    ):
-        for item in photo.faces:
-            rows.append(
-                {
-                    "image": photo.photo.image,
-                    "width": photo.width,
-                    "height": photo.height,
-                    "object": item.face.object,
-                    "label": item.face.label,
-                    **item.face.box._asdict(),
-                    "difficult": item.face.difficult,
-                    "source": photo.photo.source,
-                    "group": group,
-                    "blur": item.blur,
-                    "crop": item.crop,
-                    "short_side": item.face.box.short_side,
-                }
-            )
+def tabulate_faces(surveyed: Sequence[SurveyedPhoto], groups: Sequence[str]) -> pd.DataFrame:
+    """One row per face with its near-duplicate group; `short_side` is an extra column."""
+    rows = [
+        {
+            "image": photo.photo.image,
+            "width": photo.width,
+            "height": photo.height,
+            "object": item.face.object,
+            "label": item.face.label,
+            **item.face.box._asdict(),
+            "difficult": item.face.difficult,
+            "source": photo.photo.source,
+            "group": group,
+            "blur": item.blur,
+            "crop": item.crop,
+            "short_side": item.face.box.short_side,
+        }
+        for photo, group in zip(surveyed, groups, strict=True)
+        for item in photo.faces
+    ]
     return pd.DataFrame(rows)
+
+
+def _restore_faces(
+    surveyed: Sequence[SurveyedPhoto], datasets: Sequence[Dataset]
+) -> list[SurveyedPhoto]:
+    """The photos with the faces they had before decisions, without blur scores and crops."""
+    photos = [photo for dataset in datasets for photo in dataset.photos]
+    return [
+        replace(record, faces=tuple(_list_as_read(record, photo)))
+        for record, photo in zip(surveyed, photos, strict=True)
+    ]
+
+
+def _list_as_read(record: SurveyedPhoto, photo: AnnotatedPhoto) -> Iterator[SurveyedFace]:
+    if record.fingerprint is None:  # The photo can't be read.
+        return
+    for face in photo.faces:
+        with suppress(DegenerateBoxError):
+            box, _ = clip_box(face.box, record.width, record.height)
+            yield SurveyedFace(replace(face, box=box), 0.0, "")
 
 
 def require_faces(faces: pd.DataFrame, findings: Sequence[Finding], dropped: int = 0) -> None:
@@ -188,7 +178,7 @@ def require_faces(faces: pd.DataFrame, findings: Sequence[Finding], dropped: int
 
 
 def split_faces(
-    faces: pd.DataFrame, options: BuildOptions, as_read: pd.DataFrame | None = None
+    faces: pd.DataFrame, options: PrepareOptions, as_read: pd.DataFrame | None = None
 ) -> pd.DataFrame:
     """Add the columns `split` and `kept`.
 
@@ -201,7 +191,6 @@ def split_faces(
     Raises:
         SplitError: The photos can't be split so.
     """
-    faces = faces.copy()
     basis = faces if as_read is None else as_read
     groups = basis["group"].to_list()
     splits = split_by_group(
@@ -211,15 +200,14 @@ def split_faces(
         fold=options.fold,
         seed=options.seed,
     )
-    faces["split"] = faces["group"].map(dict(zip(groups, splits, strict=True)))
     check_no_leak(groups, list(splits))
-    train = (faces["split"] == TRAIN).to_numpy()
+    split = faces["group"].map(dict(zip(groups, splits, strict=True)))
+    train = (split == TRAIN).to_numpy()
     kept = np.ones(len(faces), dtype=bool)
     kept[train] = keep_balanced(
         faces.loc[train].reset_index(drop=True), rule=options.blur_rule, ratio=options.ratio
     )
-    faces["kept"] = kept
-    return faces
+    return faces.assign(split=split, kept=kept)
 
 
 def _name_strata(faces: pd.DataFrame, folds: int) -> list[str]:
@@ -230,28 +218,19 @@ def _name_strata(faces: pd.DataFrame, folds: int) -> list[str]:
     return (sized if sized.value_counts().max() >= folds else classes).to_list()
 
 
-def collect_findings(
-    datasets: Sequence[Dataset], surveyed: Sequence[SurveyedPhoto]
-) -> tuple[Finding, ...]:
-    """All findings, those of the files first."""
-    from_files = [finding for dataset in datasets for finding in dataset.findings]
-    from_photos = [finding for photo in surveyed for finding in photo.findings]
-    return tuple(from_files + from_photos)
-
-
 def list_duplicates(faces: pd.DataFrame) -> dict[str, list[str]]:
     """Photos of each near-duplicate group of two or more, as `source/image`, largest first."""
     photos = faces.drop_duplicates(["source", "image"])
-    shared = photos[photos.duplicated("group", keep=False)]
-    groups: dict[str, list[str]] = {}
-    for source, image, group in zip(
-        shared["source"], shared["image"], shared["group"], strict=True
-    ):
-        groups.setdefault(group, []).append(f"{source}/{image}")
+    names = photos["source"] + "/" + photos["image"]
+    groups = {
+        str(group): list(members)
+        for group, members in names.groupby(photos["group"], sort=False)
+        if len(members) > 1
+    }
     return dict(sorted(groups.items(), key=lambda item: -len(item[1])))
 
 
-def count_leaks(faces: pd.DataFrame, options: BuildOptions) -> dict[str, float]:
+def count_leaks(faces: pd.DataFrame, options: PrepareOptions) -> dict[str, float]:
     """Leaked share of validation faces under a naive split by crop, and under ours."""
     groups = faces["group"].to_list()
     naive = naive_split(len(faces), folds=options.folds, seed=options.seed)
@@ -265,10 +244,10 @@ def summarise(
     datasets: Sequence[Dataset],
     faces: pd.DataFrame,
     findings: Sequence[Finding],
-    options: BuildOptions,
+    options: PrepareOptions,
     decisions: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The numbers that the manifest, the audit page and the command line tell.
+    """The numbers of the manifest, the audit page and the command line.
 
     Args:
         datasets: What was read.

@@ -5,20 +5,49 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from data_prep.base.boxes import clip_faces
 from data_prep.base.crop import crop_face, crop_name, encode_crop
 from data_prep.base.files import output_error
 from data_prep.base.photo import PhotoError, PhotoFrame, check_frame, read_photo
 from data_prep.base.progress import show_progress
-from data_prep.base.records import AnnotatedPhoto, Finding, SurveyedFace, SurveyedPhoto
-from data_prep.grouping.duplicates import describe_photo
+from data_prep.base.records import AnnotatedPhoto, Face, Finding
+from data_prep.grouping.fingerprints import Fingerprint, describe_photo
 from data_prep.prepare.blur import blur_score
+
+
+@dataclass(frozen=True)
+class SurveyedFace:
+    """A face with its box clipped to the photo, its blur score, and its crop's file name."""
+
+    face: Face
+    blur: float
+    crop: str
+
+
+@dataclass(frozen=True)
+class SurveyedPhoto:
+    """What one look at a photo gave.
+
+    Attributes:
+        photo: The photo as annotated.
+        width, height: Size in pixels of the photo that the boxes refer to.
+        faces: Faces that lie in the photo.
+        fingerprint: For finding near-duplicates; None when the photo could not be read.
+        findings: What was wrong.
+    """
+
+    photo: AnnotatedPhoto
+    width: int
+    height: int
+    faces: tuple[SurveyedFace, ...]
+    fingerprint: Fingerprint | None
+    findings: tuple[Finding, ...]
 
 
 def survey_photos(
@@ -68,14 +97,10 @@ def _survey_photo(photo: AnnotatedPhoto, *, crops: Path, scale: float) -> Survey
     for face in found:
         crop = crop_face(decoded.pixels, face.box, scale)
         name = crop_name(photo, face.object)
-        _write_crop(crops / name, crop)
+        try:
+            (crops / name).write_bytes(encode_crop(crop))
+        except OSError as error:
+            raise output_error(crops / name, error) from error
         faces.append(SurveyedFace(face, blur_score(crop), name))
     fingerprint = describe_photo(decoded.pixels)
     return SurveyedPhoto(photo, *size, tuple(faces), fingerprint, tuple(findings))
-
-
-def _write_crop(path: Path, crop: np.ndarray) -> None:
-    try:
-        path.write_bytes(encode_crop(crop))
-    except OSError as error:
-        raise output_error(path, error) from error

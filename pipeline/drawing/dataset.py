@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
@@ -22,13 +22,13 @@ from data_prep.base.output_folder import OutputFolder, refuse_dataset_folders, r
 from data_prep.base.photo import PhotoError, read_photo
 from data_prep.base.progress import log, show_progress
 from data_prep.base.records import Box, Face
-from data_prep.cli import Alias
 from data_prep.datasets.convert import hash_photos
 from data_prep.formats.contracts import IMAGES, ReadOptions
 from data_prep.formats.exif_frame import FramedPhoto, frame_photos
 from data_prep.formats.registry import read_dataset
 from data_prep.formats.voc import VocWriter
 from data_prep.grouping.groups import GROUPS, write_groups
+from data_prep.prepare.options import Alias
 from pipeline.drawing.geometry import WAYS_TO_WEAR, Worn, measure_turn
 from pipeline.drawing.masks import draw_mask
 from pipeline.drawing.styles import STYLES, MaskStyle
@@ -69,7 +69,7 @@ class DrawOptions:
         ),
     ] = 0.5
     seed: Annotated[int, typer.Option(min=0, help="Of styles and ways to wear.")] = 0
-    alias: Alias = None
+    alias: Alias = field(default_factory=list)
     weights: Weights = SHIPPED
 
 
@@ -129,7 +129,7 @@ def draw_dataset(options: DrawOptions, detector: FaceDetector) -> dict[str, Any]
         OutputError: The folder can't be written, meets the dataset, or holds other files.
     """
     root, out = options.dataset, options.out
-    aliases = parse_aliases(options.alias or ())
+    aliases = parse_aliases(options.alias)
     refuse_dataset_folders([out], [root], "-o")
     refuse_other_files(out, RECORD, "-o")
     dataset = read_dataset(root, ReadOptions(aliases=aliases))

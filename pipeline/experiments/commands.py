@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from data_prep.cli import Decisions
+from data_prep.prepare.options import Decisions
 from pipeline.nets.options import Device
 from pipeline.runs.log import report_as
 from pipeline.runs.options import Folds, Jobs, LogAs, Overrides, Prepared, Recipe
@@ -169,7 +169,7 @@ def compare_command(
         list[str] | None,
         typer.Option(metavar="NAME", help="Only this system; may be repeated."),
     ] = None,
-    decisions: Decisions = None,
+    decisions: Decisions = [],  # noqa: B006
     device: Device = "auto",
     log: LogAs = "text",
 ) -> None:
@@ -190,7 +190,7 @@ def compare_command(
             systems,
             prepared,
             out,
-            decisions=decisions or (),
+            decisions=decisions,
             device=pick_device(device),
             log=report.log,
         )

@@ -13,8 +13,8 @@ import torch
 from data_prep.base.files import make_folder, write_atomically, write_json
 from data_prep.base.tables import KEY, read_faces
 from data_prep.grouping.split import TRAIN, VALID
-from data_prep.prepare.analysis import BuildOptions
 from data_prep.prepare.build import build, read_manifest
+from data_prep.prepare.options import BuildOptions
 from pipeline.experiments.measure import THRESH, Tables, measure_tables, write_report
 from pipeline.inference.classifier import Classifier, classify_crops
 from pipeline.inference.detector import Detector
@@ -88,12 +88,12 @@ def make_folds(prepared: Path, out: Path, log: Log) -> list[Fold]:
             f"{prepared}: built with decisions, which would measure by other labels than the "
             "annotated ones; build it without."
         )
-    options = BuildOptions.from_record(manifest["options"])
+    options = BuildOptions.from_record(manifest["options"], roots=list(roots.values()))
     known = _identify_faces(prepared)
     folds = [Fold(number, out / f"fold-{number}") for number in range(options.folds)]
     for fold in folds:
         log(f"fold {fold.number} of {options.folds}: {fold.prepared}", "fold", fold=fold.number)
-        build(list(roots.values()), fold.prepared, replace(options, fold=fold.number))
+        build(replace(options, out=fold.prepared, fold=fold.number))
         if _identify_faces(fold.prepared) != known:
             raise PreparedError(
                 f"{prepared}: the datasets have changed since it was built; build it again."

@@ -15,9 +15,9 @@ from data_prep.base.crop import CROP_SCALE
 from data_prep.base.errors import UserError
 from data_prep.base.tables import KEY, read_faces
 from data_prep.grouping.split import VALID, naive_split
-from data_prep.prepare.analysis import BuildOptions
 from data_prep.prepare.blur import BlurRule
 from data_prep.prepare.build import build, read_manifest
+from data_prep.prepare.options import BuildOptions
 from pipeline.runs.folder import PreparedError, Run, identify_data
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
@@ -185,7 +185,8 @@ def prepare_data(
         UserError: As of `data_prep.prepare.build.build`.
         PreparedError: The datasets have changed since `base` was built.
     """
-    options = BuildOptions.from_record((read_manifest(base.folder) or {})["options"])
+    record = (read_manifest(base.folder) or {})["options"]
+    options = BuildOptions.from_record(record, roots=list(base.roots.values()))
     wanted = replace(options, scale=system.scale, blur_rule=system.blur or options.blur_rule)
     ledgers = list(decisions) if system.cleaned else []
     if system.cleaned and not decisions:
@@ -194,7 +195,7 @@ def prepare_data(
     if ledgers or wanted != options:
         name = f"{wanted.blur_rule}-{wanted.scale:g}" + ("-cleaned" if ledgers else "")
         log(f"{system.name}: building {out / name}", "build", folder=out / name)
-        build(list(base.roots.values()), out / name, wanted, decisions=ledgers)
+        build(replace(wanted, out=out / name, decisions=ledgers))
         data = SystemData.open(out / name)
         _check_split(base, data)
     return _split_by_crop(data, options.seed) if system.by_crop else data

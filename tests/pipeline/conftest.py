@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from data_prep.base.labels import CLASSES
-from data_prep.prepare.build import BuildOptions, build
+from data_prep.prepare.build import build
+from data_prep.prepare.options import BuildOptions
 from pipeline.training import classifier as train_classifier
 from pipeline.training import export as finish_classifier
 from pipeline.training import tasks
@@ -21,7 +22,8 @@ def prepared(tmp_path_factory) -> Path:
     """A folder prepared from sixteen painted photos with three faces each."""
     folder = tmp_path_factory.mktemp("painted")
     out = folder / "prepared"
-    build([paint_dataset(folder / "set", 16)], out, BuildOptions(blur_rule="none"), workers=1)
+    roots = [paint_dataset(folder / "set", 16)]
+    build(BuildOptions(roots=roots, out=out, blur_rule="none", workers=1))
     return out
 
 

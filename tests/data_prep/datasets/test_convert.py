@@ -5,8 +5,8 @@ import json
 import pytest
 
 from data_prep.base.files import sha256_of
+from data_prep.base.output_folder import PhotoMode
 from data_prep.datasets import convert as converting
-from data_prep.datasets.place_photos import PhotoMode
 from data_prep.decisions.ledger import append_decision
 from data_prep.formats.contracts import Format, ReadOptions
 from data_prep.formats.registry import read_dataset
@@ -92,7 +92,9 @@ def test_killed_run_is_just_run_again(convert, dataset, tmp_path, monkeypatch):
 
     monkeypatch.setattr(converting.OutputFolder, "swap_in", stop)
     with pytest.raises(KeyboardInterrupt):
-        converting.convert(dataset, tmp_path / "out", converting.ConvertOptions(Format.VOC))
+        converting.convert(
+            converting.ConvertOptions(dataset=dataset, out=tmp_path / "out", to=Format.VOC)
+        )
     monkeypatch.undo()
     assert convert("voc").exit_code == 0
 

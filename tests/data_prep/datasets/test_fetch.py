@@ -1,48 +1,121 @@
-"""Fetching from a folder that stands for the remote side."""
+"""Fetching with the real kagglehub, from a server on this machine that answers its calls."""
 
+import base64
+import hashlib
+import io
 import json
-import shutil
+import re
+import sys
+import zipfile
 from collections import namedtuple
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
 
 import pytest
-from typer.testing import CliRunner
+from kagglesdk import kaggle_env as env
 
 from data_prep.base.files import OutputError, sha256_of
-from data_prep.cli import app
 from data_prep.datasets import fetch as fetching
-from data_prep.datasets import fetch as kaggle
-from data_prep.datasets.fetch import About, DatasetName, FetchError, fetch
-from data_prep.prepare.build import BuildOptions, build
-from tests.makers import make_photo, make_voc
+from data_prep.datasets.fetch import FetchError, FetchOptions
+from data_prep.prepare.build import build
+from data_prep.prepare.options import BuildOptions
+from tests.makers import make_dataset
 
-NAME = DatasetName("someone", "masks")
-ABOUT = About("kaggle:someone/masks/versions/3", "Masks", "CC0-1.0", 2_500_000)
+NAME = "kaggle:someone/masks"
+FILES = {"images/a.txt": b"photo" * 900_000, "annotations/a.xml": b"<annotation/>"}
 
 
-class Folder:
-    """A remote side whose download is a folder; counts the downloads."""
+def pack(files):
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return data.getvalue()
 
-    def __init__(self, path, about=ABOUT):
-        self.path, self.about, self.downloads = path, about, 0
 
-    def describe(self, name):
-        assert name == NAME
-        return self.about
+class Server(ThreadingHTTPServer):
+    """What is served, and what was asked for."""
 
-    def download(self, about):
-        assert about == self.about
-        self.downloads += 1
-        return self.path
+    def __init__(self):
+        super().__init__(("localhost", 0), Handler)
+        self.status, self.cut, self.ranges = 200, None, []
+        self.about = {"title": "Masks", "currentVersionNumber": 3, "licenseName": "CC0-1.0"}
+        self.serve(FILES)
+
+    def serve(self, files):
+        self.archive = pack(files)
+        self.digest = hashlib.md5(self.archive).digest()
+        self.about["totalBytes"] = len(self.archive)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """GetDataset, and DownloadDataset, which sends on to the archive."""
+
+    def log_message(self, *_):
+        pass
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        if self.server.status != 200:
+            return self._answer(self.server.status, b"{}")
+        if self.path.endswith("/GetDataset"):
+            return self._answer(200, json.dumps(self.server.about).encode())
+        self.send_response(302)
+        self.send_header("Location", "/archive.zip")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        return None
+
+    def do_GET(self):
+        data, status = self.server.archive, 200
+        asked = self.headers.get("Range")
+        self.server.ranges.append(asked)
+        if asked:
+            start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])
+            data, status = data[start:], 206
+        self.send_response(status)
+        self.send_header("Content-Type", "application/zip")
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(len(data)))
+        digest = base64.b64encode(self.server.digest).decode()
+        self.send_header("x-goog-hash", f"crc32c=AAAAAA==,md5={digest}")
+        self.end_headers()
+        self.wfile.write(data[: self.server.cut])
+        if self.server.cut is not None:
+            self.close_connection = True
+
+    def _answer(self, status, body):
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
 
 @pytest.fixture
-def remote(tmp_path):
-    folder = tmp_path / "cache"
-    for index in range(12):
-        make_photo(folder / "images" / f"{index}.png", 120, 90, seed=index)
-        faces = (("with_mask", (20, 15, 60, 55)), ("without_mask", (80, 30, 100, 60)))
-        make_voc(folder / "annotations" / f"{index}.xml", f"{index}.png", faces)
-    return Folder(folder)
+def server(tmp_path, monkeypatch):
+    with Server() as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://localhost:{server.server_port}"
+        monkeypatch.setitem(env._env_to_endpoint, env.KaggleEnv.LOCAL, address)
+        monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "LOCALHOST")
+        monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "none"))
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def fetch(server, tmp_path):
+    """Fetch into `out`; gives the record and the lines for people."""
+
+    def call(name=NAME, **options):
+        lines = []
+        options = FetchOptions(name, tmp_path / "out", **options)
+        return fetching.fetch(options, lines.append), lines
+
+    return call
 
 
 def hashes(folder):
@@ -53,15 +126,18 @@ def hashes(folder):
     }
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("kaggle:andrewmvd/face-mask-detection", ("andrewmvd", "face-mask-detection", None)),
-        ("kaggle:a/b_c/versions/12", ("a", "b_c", 12)),
-    ],
-)
-def test_names(text, expected):
-    assert DatasetName.parse(text) == DatasetName(*expected)
+def cache(tmp_path, version=3):
+    return tmp_path / "cache" / "datasets" / "someone" / "masks" / "versions" / str(version)
+
+
+def assert_whole(folder):
+    assert {name: (folder / name).read_bytes() for name in FILES} == FILES
+
+
+def test_without_the_library_the_message_says_how_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "kagglehub.clients", None)
+    with pytest.raises(FetchError, match="not installed; get it with: pip install kagglehub"):
+        fetching.fetch(FetchOptions(NAME, tmp_path / "out"), str)
 
 
 @pytest.mark.parametrize(
@@ -69,151 +145,207 @@ def test_names(text, expected):
 )
 def test_other_texts_are_no_names(text):
     with pytest.raises(FetchError, match="write kaggle:OWNER/NAME"):
-        DatasetName.parse(text)
+        fetching.fetch(FetchOptions(text), str)
 
 
-def test_licence_and_size_are_told_before_anything_is_fetched(remote, tmp_path):
-    told = []
-    assert fetch(NAME, tmp_path / "out", remote, say=told.append, dry_run=True) is None
-    assert told == [
+def test_licence_and_size_come_before_anything_is_fetched(fetch, server, tmp_path):
+    record, lines = fetch(dry_run=True)
+    assert record is None
+    assert lines == [
         "dataset    Masks (kaggle:someone/masks/versions/3)",
         "licence    CC0-1.0",
-        "size       2.5 MB",
+        f"size       {len(server.archive) / 1e6:.1f} MB",
         f"goes to    {tmp_path / 'out'}",
     ]
-    assert remote.downloads == 0
+    assert server.ranges == []
     assert not (tmp_path / "out").exists()
-    remote.about = About(ABOUT.source, "Masks", "", None)
-    fetch(NAME, tmp_path / "out", remote, say=told.append, dry_run=True)
-    assert told[5:7] == [
+    server.about |= {"licenseName": "", "totalBytes": 0}
+    assert fetch(dry_run=True)[1][1:3] == [
         "licence    not stated: ask its publisher before you use it",
         "size       not stated",
     ]
 
 
-def test_files_and_their_hashes_are_there_and_build_reads_them(remote, tmp_path):
-    before = hashes(remote.path)
-    record = fetch(NAME, tmp_path / "out", remote, say=lambda _: None)
-    assert hashes(tmp_path / "out") == before == record["files"]
-    written = json.loads((tmp_path / "out" / "fetched.json").read_text())
-    assert written == record
-    assert (written["source"], written["licence"]) == (ABOUT.source, "CC0-1.0")
-    built = build([tmp_path / "out"], tmp_path / "prepared", BuildOptions(), workers=1)
-    assert built.manifest["faces"] == 24
-    assert hashes(remote.path) == before
+def test_older_version_has_no_size(fetch, tmp_path):
+    _, lines = fetch(f"{NAME}/versions/2", dry_run=True)
+    assert lines[0] == "dataset    Masks (kaggle:someone/masks/versions/2)"
+    assert lines[2] == "size       not stated"
 
 
-def test_what_is_whole_is_not_fetched_again_and_what_is_missing_is(remote, tmp_path):
-    out, told = tmp_path / "out", []
-    fetch(NAME, out, remote, say=told.append)
-    fetch(NAME, out, remote, say=told.append)
-    assert remote.downloads == 1
-    assert told[-1] == "nothing to do: all files are there, with their hashes"
-    (out / "images" / "3.png").unlink()
-    fetch(NAME, out, remote, say=told.append)
-    assert remote.downloads == 2
-    assert hashes(out) == hashes(remote.path)
-
-
-def test_changed_files_are_not_overwritten(remote, tmp_path):
+def test_files_and_their_hashes_are_there_and_build_reads_them(fetch, server, tmp_path):
+    root = make_dataset(tmp_path / "made")
+    files = {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*.*")}
+    server.serve(files)
+    record, _ = fetch()
     out = tmp_path / "out"
-    fetch(NAME, out, remote, say=lambda _: None)
-    (out / "annotations" / "3.xml").write_text("mine")
-    with pytest.raises(OutputError, match=r"3\.xml: was changed after it was written"):
-        fetch(NAME, out, remote, say=lambda _: None)
-    assert (out / "annotations" / "3.xml").read_text() == "mine"
+    assert hashes(out) == hashes(root) == record["files"]
+    assert json.loads((out / "fetched.json").read_text()) == record
+    assert (record["source"], record["licence"]) == (f"{NAME}/versions/3", "CC0-1.0")
+    built = build(BuildOptions(roots=[out], out=tmp_path / "prepared", workers=1))
+    assert built.record["faces"] == 20
 
 
-def test_a_newer_version_takes_the_place_of_an_older(remote, tmp_path):
-    out = tmp_path / "out"
-    fetch(NAME, out, remote, say=lambda _: None)
-    remote.about = About("kaggle:someone/masks/versions/4", "Masks", "CC0-1.0", 1)
-    (remote.path / "images" / "0.png").unlink()
-    fetch(NAME, out, remote, say=lambda _: None)
-    assert not (out / "images" / "0.png").exists()
-    assert json.loads((out / "fetched.json").read_text())["source"].endswith("/4")
+def test_what_is_whole_is_not_fetched_again_and_what_is_missing_is(fetch, tmp_path):
+    fetch()
+    assert fetch()[1][-1] == "nothing to do: all files are there, with their hashes"
+    (tmp_path / "out" / "images" / "a.txt").unlink()
+    assert fetch()[1][-1] == "fetched    2 files"
+    assert_whole(tmp_path / "out")
 
 
-def test_folders_of_others_are_left_alone(remote, tmp_path):
+def test_changed_files_are_not_overwritten(fetch, tmp_path):
+    fetch()
+    path = tmp_path / "out" / "annotations" / "a.xml"
+    path.write_text("mine")
+    with pytest.raises(OutputError, match=r"a\.xml: was changed after it was written"):
+        fetch()
+    assert path.read_text() == "mine"
+
+
+def test_a_newer_version_takes_the_place_of_an_older(fetch, server, tmp_path):
+    fetch()
+    server.about["currentVersionNumber"] = 4
+    server.serve({"images/b.txt": b"other"})
+    assert fetch()[0]["source"] == f"{NAME}/versions/4"
+    assert hashes(tmp_path / "out").keys() == {"images/b.txt"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("notes.txt", "mine", "holds other files"),
+        ("fetched.json", '{"mine": 1}', r"fetched\.json: was not written by this command"),
+        ("fetched.json", "mine", r"fetched\.json: was not written by this command"),
+    ],
+)
+def test_folders_of_others_are_left_alone(fetch, server, tmp_path, name, text, reason):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match="holds other files"):
-        fetch(NAME, tmp_path / "out", remote, say=lambda _: None)
-    assert remote.downloads == 0
+    (tmp_path / "out" / name).write_text(text)
+    with pytest.raises(OutputError, match=reason):
+        fetch()
+    assert (tmp_path / "out" / name).read_text() == text
+    assert server.ranges == []
 
 
-@pytest.mark.parametrize("text", ['{"mine": 1}', "mine"])
-def test_a_record_of_others_is_left_alone(remote, tmp_path, text):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "fetched.json").write_text(text)
-    with pytest.raises(OutputError, match=r"fetched\.json: was not written by this command"):
-        fetch(NAME, tmp_path / "out", remote, say=lambda _: None)
-    assert (tmp_path / "out" / "fetched.json").read_text() == text
-
-
-def test_another_dataset_does_not_take_the_place_of_one(remote, tmp_path):
-    out = tmp_path / "out"
-    fetch(NAME, out, remote, say=lambda _: None)
-    before = hashes(out)
+def test_another_dataset_does_not_take_the_place_of_one(fetch, tmp_path):
+    fetch()
     with pytest.raises(OutputError, match="holds kaggle:someone/masks/versions/3; choose another"):
-        fetch(DatasetName("someone", "others"), out, remote, say=lambda _: None)
-    assert hashes(out) == before
+        fetch("kaggle:someone/others")
+    assert_whole(tmp_path / "out")
 
 
-def test_damage_where_files_are_kept_is_not_taken_over(remote, tmp_path):
-    out = tmp_path / "out"
-    fetch(NAME, out, remote, say=lambda _: None)
-    record = (out / "fetched.json").read_text()
-    (out / "images" / "3.png").unlink()
-    (remote.path / "images" / "3.png").write_bytes(b"damaged")
-    with pytest.raises(FetchError, match=r"3\.png: is not what was fetched before.*remove"):
-        fetch(NAME, out, remote, say=lambda _: None)
-    assert not (out / "images" / "3.png").exists()
-    assert (out / "fetched.json").read_text() == record
+def test_damage_in_the_cache_is_not_taken_over(fetch, tmp_path):
+    fetch()
+    record = (tmp_path / "out" / "fetched.json").read_text()
+    (tmp_path / "out" / "images" / "a.txt").unlink()
+    (cache(tmp_path) / "images" / "a.txt").write_bytes(b"damaged")
+    with pytest.raises(FetchError, match=r"a\.txt: is not what was fetched before.*remove"):
+        fetch()
+    assert not (tmp_path / "out" / "images" / "a.txt").exists()
+    assert (tmp_path / "out" / "fetched.json").read_text() == record
 
 
-def test_links_are_not_followed(remote, tmp_path):
+def test_links_are_not_followed(fetch, tmp_path):
+    fetch()
     (tmp_path / "secret").write_text("secret")
-    (remote.path / "link.txt").symlink_to(tmp_path / "secret")
-    record = fetch(NAME, tmp_path / "out", remote, say=lambda _: None)
-    assert "link.txt" not in record["files"]
-    assert not (tmp_path / "out" / "link.txt").exists()
+    (cache(tmp_path) / "link.txt").symlink_to(tmp_path / "secret")
+    (tmp_path / "out" / "images" / "a.txt").unlink()
+    assert "link.txt" not in fetch()[0]["files"]
 
 
-def test_nothing_to_fetch(remote, tmp_path):
-    shutil.rmtree(remote.path)
-    remote.path.mkdir()
+def test_nothing_to_fetch(fetch, server, tmp_path):
+    server.serve({})
     with pytest.raises(FetchError, match="the dataset has no files"):
-        fetch(NAME, tmp_path / "out", remote, say=lambda _: None)
+        fetch()
     assert not (tmp_path / "out").exists()
 
 
-def test_too_little_space_is_told_before(remote, tmp_path, monkeypatch):
+def test_too_little_space_is_noticed_before(fetch, server, monkeypatch):
+    server.about["totalBytes"] = 2_500_000
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: usage(9, 8, 1_000_000))
     with pytest.raises(OutputError, match="2 MB are to be fetched, 1 MB are free"):
-        fetch(NAME, tmp_path / "out", remote, say=lambda _: None)
-    assert remote.downloads == 0
+        fetch()
+    assert server.ranges == []
 
 
-def test_full_disk_leaves_nothing_half_done(remote, tmp_path, monkeypatch):
+def test_full_disk_leaves_nothing_half_done(fetch, tmp_path, monkeypatch):
     def fail(source, target):
         raise OSError(28, "No space left on device", str(target))
 
     monkeypatch.setattr(fetching.shutil, "copyfile", fail)
     with pytest.raises(OutputError, match="No space left on device"):
-        fetch(NAME, tmp_path / "out", remote, say=lambda _: None)
+        fetch()
     assert not (tmp_path / "out").exists()
 
 
-def test_command(remote, tmp_path, monkeypatch):
-    monkeypatch.setattr(kaggle, "Kaggle", lambda: remote)
-    args = ["fetch", "kaggle:someone/masks", "-o", str(tmp_path / "out")]
-    result = CliRunner().invoke(app, [*args, "--dry-run"])
-    assert result.exit_code == 0
-    assert "licence    CC0-1.0" in result.output
-    assert CliRunner().invoke(app, args).exit_code == 0
-    assert (tmp_path / "out" / "fetched.json").is_file()
-    result = CliRunner().invoke(app, ["fetch", "someone/masks"])
+def test_stopped_download_goes_on_where_it_stopped(fetch, server, tmp_path):
+    server.cut = len(server.archive) // 2
+    with pytest.raises(FetchError, match="goes on where it stopped"):
+        fetch()
+    assert not (tmp_path / "out").exists()
+    server.cut, server.ranges = None, []
+    fetch()
+    assert_whole(tmp_path / "out")
+    assert any(asked and not asked.startswith("bytes=0-") for asked in server.ranges)
+
+
+def test_damaged_download_is_thrown_away(fetch, server, tmp_path):
+    server.digest = bytes(16)
+    with pytest.raises(FetchError, match="damaged; run it again"):
+        fetch()
+    assert not (tmp_path / "out").exists()
+    server.digest = hashlib.md5(server.archive).digest()
+    fetch()
+    assert_whole(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (401, "asks who you are"),
+        (403, "asks who you are"),
+        (404, "no such dataset"),
+        (500, "an error"),
+    ],
+)
+def test_errors_say_what_to_do(fetch, server, tmp_path, status, message):
+    server.status = status
+    with pytest.raises(FetchError, match=f"kaggle:someone/masks: Kaggle .*{message}"):
+        fetch()
+    assert not (tmp_path / "out").exists()
+
+
+def test_unreachable(fetch, server):
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(FetchError, match="can't be reached"):
+        fetch()
+
+
+def test_archive_does_not_write_outside(fetch, server, tmp_path):
+    server.serve({**FILES, "../../../../../escaped.txt": b"x", "/abs.txt": b"x"})
+    fetch()
+    assert_whole(tmp_path / "out")
+    inside = [tmp_path / "cache", tmp_path / "out"]
+    for path in tmp_path.rglob("escaped.txt"):
+        assert any(path.is_relative_to(folder) for folder in inside)
+    assert not list(tmp_path.parent.glob("escaped.txt"))
+
+
+def test_broken_credentials_are_explained(fetch, tmp_path, monkeypatch):
+    (tmp_path / "kaggle.json").write_text("{}")
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path))
+    with pytest.raises(FetchError, match=r"kaggle\.json is missing"):
+        fetch()
+
+
+def test_command(run, server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "licence    CC0-1.0" in run("fetch", NAME, "--dry-run").stdout
+    assert not Path("masks").exists()
+    assert run("fetch", NAME).exit_code == 0
+    assert_whole(tmp_path / "masks")
+    result = run("fetch", "someone/masks")
     assert result.exit_code == 2
-    assert "write kaggle:OWNER/NAME" in result.output
+    assert "write kaggle:OWNER/NAME" in result.stderr

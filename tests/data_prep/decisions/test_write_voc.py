@@ -83,14 +83,15 @@ def test_classes_are_called_as_the_dataset_calls_them(tmp_path):
     for number, name in enumerate(names):
         add_example(root, f"photo{number}", number, [(name, (20, 15, 60, 55))])
     aliases = {**ALIASES, "tapado": WITHOUT}
-    read = read_dataset(root, ReadOptions(aliases=aliases))
+    reading = ReadOptions(aliases=aliases)
+    read = read_dataset(root, reading)
     ledger = [
         decide(root, "images/photo0.jpg", 0, WITH, (20, 15, 60, 55), "relabel", WITHOUT),
         decide(root, "images/photo3.jpg", 0, WITHOUT, (20, 15, 60, 55), "relabel", WITH),
         decide(root, "images/photo4.jpg", 0, WITHOUT, (20, 15, 60, 55), "relabel", INCORRECT),
     ]
     corrected = lay_over([read], ledger).datasets
-    write_voc([read], corrected, tmp_path / "voc", aliases=aliases)
+    write_voc([read], corrected, tmp_path / "voc", reading)
     folder = tmp_path / "voc" / "faces" / "annotations"
     written = [(folder / f"photo{n}.xml").read_text() for n in range(6)]
     for text, name in zip(

@@ -6,8 +6,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from data_prep.base.output_folder import PhotoMode
 from data_prep.datasets.convert import ConvertOptions, convert
-from data_prep.datasets.place_photos import PhotoMode
 from data_prep.formats.contracts import Format, ReadOptions
 from data_prep.formats.registry import read_dataset
 
@@ -39,7 +39,10 @@ def parse(root):
 def test_round_trip(name, tmp_path):
     wanted = list(parse(DATA / name))
     for form in (Format.VOC, Format.YOLO, Format.COCO, Format.CSV):
-        result = convert(DATA / name, tmp_path / form, ConvertOptions(form, PhotoMode.LINK))
+        out = tmp_path / form
+        result = convert(
+            ConvertOptions(dataset=DATA / name, out=out, to=form, photos=PhotoMode.LINK)
+        )
         assert result.record["left_out"] == 0
         assert result.record["not_held"] == {}
         read = read_dataset(tmp_path / form, ReadOptions(classes=None))

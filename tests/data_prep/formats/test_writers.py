@@ -15,7 +15,6 @@ from data_prep.base.boxes import turn_box
 from data_prep.base.errors import DatasetError
 from data_prep.base.records import Box
 from data_prep.datasets.convert import ConvertOptions, convert
-from data_prep.datasets.place_photos import PhotoMode
 from data_prep.formats.contracts import Format, ReadOptions
 from data_prep.formats.registry import read_dataset
 from tests.data_prep.formats.odd_dataset import FACES, SIZE, make_odd_dataset
@@ -32,8 +31,8 @@ def odd(tmp_path):
 @pytest.fixture
 def write(odd, tmp_path):
     def call(form, root=odd, **options):
-        photos = PhotoMode.NONE if form is Format.CROPS else PhotoMode.COPY
-        result = convert(root, tmp_path / form, ConvertOptions(form, photos, **options))
+        chosen = ConvertOptions(dataset=root, out=tmp_path / form, to=form, **options)
+        result = convert(chosen)
         return tmp_path / form, result
 
     return call

@@ -6,10 +6,11 @@ from data_prep.base.errors import DatasetError
 from data_prep.base.records import AnnotatedPhoto
 from data_prep.base.tables import read_faces
 from data_prep.datasets.convert import ConvertOptions, convert
-from data_prep.datasets.merge import merge_datasets
+from data_prep.datasets.merge import MergeOptions, merge_datasets
 from data_prep.formats.contracts import Format
 from data_prep.grouping.groups import GROUPS, join_groups, read_groups, write_groups
-from data_prep.prepare.build import BuildOptions, build
+from data_prep.prepare.build import build
+from data_prep.prepare.options import BuildOptions
 from tests.pipeline.makers import paint_dataset
 
 
@@ -61,17 +62,17 @@ def test_other_tables_are_explained(tmp_path, text):
 
 def test_build_never_splits_a_group_and_is_done_again_when_groups_change(tmp_path):
     root, out = paint_dataset(tmp_path / "set", 16), tmp_path / "prepared"
-    options = BuildOptions(blur_rule="none")
-    build([root], out, options, workers=1)
+    options = BuildOptions(roots=[root], out=out, blur_rule="none", workers=1)
+    build(options)
     faces = read_faces(out)
     valid = faces[faces["split"] == "valid"]["image"].iloc[0]
     train = faces[faces["split"] == "train"]["image"].iloc[0]
     write_groups(root / GROUPS, {valid: "pair", train: "pair"})
-    assert not build([root], out, options, workers=1).up_to_date
+    assert not build(options).up_to_date
     faces = read_faces(out)
     pair = faces[faces["image"].isin([valid, train])]
     assert pair["group"].nunique() == pair["split"].nunique() == 1
-    assert build([root], out, options, workers=1).up_to_date
+    assert build(options).up_to_date
 
 
 def test_converted_datasets_keep_their_groups(tmp_path):
@@ -79,11 +80,12 @@ def test_converted_datasets_keep_their_groups(tmp_path):
     write_groups(root / GROUPS, {"images/000.jpg": "pair", "images/002.jpg": "other/x.jpg"})
     for form in (Format.YOLO, Format.VOC):
         out = tmp_path / form.value
-        convert(root, out, ConvertOptions(form))
+        options = ConvertOptions(dataset=root, out=out, to=form)
+        convert(options)
         assert read_groups(out) == {"images/000.jpg": "pair", "images/002.jpg": "other/x.jpg"}
-        assert convert(root, out, ConvertOptions(form)).up_to_date
+        assert convert(options).up_to_date
     write_groups(root / GROUPS, {"images/001.jpg": "pair"})
-    assert not convert(root, tmp_path / "voc", ConvertOptions(Format.VOC)).up_to_date
+    assert not convert(options).up_to_date
     assert read_groups(tmp_path / "voc") == {"images/001.jpg": "pair"}
 
 
@@ -94,12 +96,13 @@ def test_merged_datasets_keep_their_groups(tmp_path):
     lines = [f'[sources.{name}]\npath = "{name}"\nlicence = "CC0"\norigin = "painted"\n'
              for name in ("one", "two")]  # fmt: skip
     (tmp_path / "recode.toml").write_text("\n".join(lines))
-    merge_datasets(tmp_path / "recode.toml", tmp_path / "merged", workers=1)
+    merge_datasets(MergeOptions(tmp_path / "recode.toml", tmp_path / "merged"))
     groups = read_groups(tmp_path / "merged")
     made, original = "photos/two/images/003.jpg", "photos/one/images/001.jpg"
     assert groups[made] == groups[original]
     assert len(set(groups.values())) == len(groups) - 1
     assert one.is_dir()
-    build([tmp_path / "merged"], tmp_path / "prepared", BuildOptions(blur_rule="none"), workers=1)
+    roots, out = [tmp_path / "merged"], tmp_path / "prepared"
+    build(BuildOptions(roots=roots, out=out, blur_rule="none", workers=1))
     faces = read_faces(tmp_path / "prepared")
     assert faces[faces["image"].isin([made, original])]["group"].nunique() == 1

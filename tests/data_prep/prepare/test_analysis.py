@@ -5,17 +5,18 @@ import pytest
 
 from data_prep.base.errors import DatasetError
 from data_prep.base.files import OutputError
+from data_prep.base.output_folder import refuse_dataset_folders
 from data_prep.base.records import Finding
 from data_prep.prepare.analysis import (
-    BuildOptions,
-    OptionError,
-    check_output_folder,
     count_leaks,
     list_duplicates,
     require_faces,
     split_faces,
     summarise,
 )
+from data_prep.prepare.options import BuildOptions, OptionError
+
+OPTIONS = BuildOptions(roots=[])
 
 
 def make_faces(photos=40):
@@ -52,20 +53,20 @@ def make_faces(photos=40):
 )
 def test_senseless_options_are_refused_by_name(values, reason):
     with pytest.raises(OptionError, match=reason):
-        BuildOptions(**values)
+        BuildOptions(roots=[], **values)
 
 
 def test_output_inside_a_dataset_is_refused(tmp_path):
     (tmp_path / "set").mkdir()
     for out in (tmp_path / "set", tmp_path / "set" / "prepared", tmp_path / "x" / ".." / "set"):
-        with pytest.raises(OutputError, match="lies in the dataset"):
-            check_output_folder(out, [tmp_path / "set"])
-    check_output_folder(tmp_path / "set2", [tmp_path / "set"])
-    check_output_folder(tmp_path, [tmp_path / "set"])
+        with pytest.raises(OutputError, match="meets the dataset"):
+            refuse_dataset_folders([out], [tmp_path / "set"], "-o", around=True)
+    refuse_dataset_folders([tmp_path / "set2"], [tmp_path / "set"], "-o")
+    refuse_dataset_folders([tmp_path], [tmp_path / "set"], "-o", around=True)
 
 
 def test_split_thins_out_training_only():
-    faces = split_faces(make_faces(), BuildOptions())
+    faces = split_faces(make_faces(), OPTIONS)
     assert faces.loc[faces["split"] == "valid", "kept"].all()
     train = faces[faces["split"] == "train"]
     kept = train.loc[train["kept"], "label"].value_counts()
@@ -83,16 +84,16 @@ def test_duplicates_are_listed_by_photo():
 
 
 def test_leaks_are_counted_under_both_splits():
-    faces = split_faces(make_faces(), BuildOptions())
-    leaks = count_leaks(faces, BuildOptions())
+    faces = split_faces(make_faces(), OPTIONS)
+    leaks = count_leaks(faces, OPTIONS)
     assert leaks["ours"] == 0
     assert leaks["naive"] > 0.8
 
 
 def test_summary_adds_up():
-    faces = split_faces(make_faces(), BuildOptions())
+    faces = split_faces(make_faces(), OPTIONS)
     findings = [Finding("a", "broken-xml", "m", True), Finding("b", "clipped-box", "m", False)]
-    summary = summarise([], faces, findings, BuildOptions())
+    summary = summarise([], faces, findings, OPTIONS)
     assert sum(summary["counts"].values()) == summary["faces"] == 120
     assert summary["counts"].keys() <= {
         f"set/{split}/{label}"

@@ -6,8 +6,8 @@ import pytest
 
 from data_prep.base.errors import DatasetError
 from data_prep.base.tables import read_faces
-from data_prep.prepare.analysis import BuildOptions
 from data_prep.prepare.audit import audit
+from data_prep.prepare.options import AuditOptions
 from tests.makers import add_example, hash_tree, make_photo, make_voc
 
 
@@ -17,7 +17,7 @@ def out(tmp_path):
 
 
 def audit_quietly(root, out, **options):
-    return audit([root], out, BuildOptions(), workers=1, **options)
+    return audit(AuditOptions(roots=[root], out=out, workers=1, **options))
 
 
 def read_record(out):

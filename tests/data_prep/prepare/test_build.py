@@ -11,8 +11,10 @@ import pytest
 
 from data_prep.base.files import OutputError, sha256_of
 from data_prep.base.tables import read_faces
+from data_prep.prepare import analysis
 from data_prep.prepare import build as building
-from data_prep.prepare.build import BuildOptions, build, read_manifest
+from data_prep.prepare.build import build, read_manifest
+from data_prep.prepare.options import BuildOptions
 from tests.makers import add_example, hash_tree, make_dataset, make_photo, make_voc
 
 
@@ -22,14 +24,14 @@ def out(tmp_path):
 
 
 def build_quietly(root, out, **options):
-    return build([root], out, BuildOptions(**options), workers=1)
+    return build(BuildOptions(roots=[root], out=out, workers=1, **options))
 
 
 def forbid_work(monkeypatch):
     def fail(*_args, **_options):
         raise AssertionError("photos were looked at again")
 
-    monkeypatch.setattr(building, "survey_photos", fail)
+    monkeypatch.setattr(analysis, "survey_photos", fail)
 
 
 def test_everything_contracted_is_there(dataset, out):
@@ -46,8 +48,8 @@ def test_everything_contracted_is_there(dataset, out):
     assert set(faces["split"]) == {"train", "valid"}
     assert (faces[["width", "height"]].to_numpy() == (120, 90)).all()
     assert faces.iloc[0][["xmin", "ymin", "xmax", "ymax"]].tolist() == [10, 12, 30, 40]
-    assert result.manifest == read_manifest(out)
-    assert result.manifest["leaked_share"]["ours"] == 0
+    assert result.record == read_manifest(out)
+    assert result.record["leaked_share"]["ours"] == 0
     assert result.findings == ()
 
 
@@ -76,7 +78,7 @@ def test_copies_of_a_photo_stay_on_one_side(dataset, out):
 
 def test_several_datasets_in_one_build(tmp_path, out):
     roots = [make_dataset(tmp_path / name, seed=seed) for seed, name in enumerate(("one", "two"))]
-    build(roots, out, BuildOptions(), workers=1)
+    build(BuildOptions(roots=roots, out=out, workers=1))
     assert read_faces(out)["source"].value_counts().to_dict() == {"one": 20, "two": 20}
 
 
@@ -94,7 +96,7 @@ def test_second_build_with_nothing_changed_does_no_work(dataset, out, monkeypatc
     second = build_quietly(dataset, out)
     assert not first.up_to_date
     assert second.up_to_date
-    assert second.manifest == first.manifest
+    assert second.record == first.record
     assert hash_tree(out) == before
 
 
@@ -150,7 +152,14 @@ def test_any_change_leads_to_a_new_build(dataset, out, change):
 
 
 @pytest.mark.parametrize(
-    "options", [{"scale": 2.0}, {"fold": 1}, {"seed": 1}, {"blur_rule": "none"}, {"aliases": {}}]
+    "options",
+    [
+        {"scale": 2.0},
+        {"fold": 1},
+        {"seed": 1},
+        {"blur_rule": "none"},
+        {"alias": ["bare=without_mask"]},
+    ],
 )
 def test_other_options_are_not_up_to_date(dataset, out, options, monkeypatch):
     build_quietly(dataset, out)
@@ -167,7 +176,7 @@ def test_interrupted_build_leaves_the_old_results(dataset, out, monkeypatch, ste
     def interrupt(*_args, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(building, step, interrupt)
+    monkeypatch.setattr(analysis if step == "draw_sheets" else building, step, interrupt)
     with pytest.raises(KeyboardInterrupt):
         build_quietly(dataset, out, scale=2.0)
     assert hash_tree(out) == before

@@ -10,7 +10,8 @@ from data_prep.base.labels import CLASSES
 from data_prep.base.tables import read_faces
 from data_prep.formats.registry import read_dataset
 from data_prep.prepare import build as building
-from data_prep.prepare.build import BuildOptions, build
+from data_prep.prepare.build import build
+from data_prep.prepare.options import BuildOptions
 from tests.data_prep.deciding import decide, decide_on_table, write_ledger
 from tests.makers import hash_tree, make_dataset, make_photo, make_voc
 
@@ -127,7 +128,7 @@ def test_without_ledgers_nothing_is_different(command, out):
 
 def test_fingerprint_without_ledgers_is_as_it_was(dataset):
     datasets = [read_dataset(dataset)]
-    options = BuildOptions()
+    options = BuildOptions(roots=[dataset])
     plain = building.fingerprint_inputs(datasets, options)
     assert plain == building.fingerprint_inputs(datasets, options, ())
 
@@ -257,7 +258,8 @@ def test_audit_looks_ahead_to_the_same_build(command, by_hand, out, tmp_path, ru
     result = command(by_hand, name="audit")
     assert result.exit_code == 0
     audited = json.loads((out / "audit.json").read_text(encoding="utf-8"))
-    build([dataset], tmp_path / "built", BuildOptions(), decisions=[by_hand], workers=1)
+    out = tmp_path / "built"
+    build(BuildOptions(roots=[dataset], out=out, decisions=[by_hand], workers=1))
     built = read_manifest(tmp_path / "built")
     for key in ("decisions", "counts", "findings"):
         assert audited[key] == built[key]

@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 from data_prep.base.records import Finding
-from data_prep.prepare.analysis import BuildOptions, split_faces, summarise
+from data_prep.prepare.analysis import split_faces, summarise
 from data_prep.prepare.page import group_findings, render_page, tabulate
 from data_prep.prepare.sheets import Sheet, Sheets
-from tests.data_prep.prepare.test_analysis import make_faces
+from tests.data_prep.prepare.test_analysis import OPTIONS, make_faces
 
 NO_SHEETS = Sheets((), Sheet("smallest", ()), (), ())
 
@@ -32,11 +32,11 @@ class Links(HTMLParser):
 
 @pytest.fixture
 def faces():
-    return split_faces(make_faces(), BuildOptions())
+    return split_faces(make_faces(), OPTIONS)
 
 
 def render(faces, findings=(), **options):
-    summary = summarise([], faces, findings, BuildOptions())
+    summary = summarise([], faces, findings, OPTIONS)
     return render_page(faces, findings, summary, NO_SHEETS, **options)
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from data_prep.base.tables import read_faces
 from data_prep.prepare.audit import audit
-from data_prep.prepare.build import BuildOptions, build
+from data_prep.prepare.build import build
+from data_prep.prepare.options import AuditOptions, BuildOptions
 
 LEDGERS = Path(__file__).parents[2] / "data_prep" / "ledgers"
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -33,7 +34,7 @@ COUNTS = {
 def prepared(tmp_path_factory):
     out = tmp_path_factory.mktemp("prepared")
     started = time.monotonic()
-    result = build(ROOTS, out, BuildOptions())
+    result = build(BuildOptions(roots=ROOTS, out=out))
     return out, result, time.monotonic() - started
 
 
@@ -48,7 +49,7 @@ def test_counts_are_those_of_the_readme(prepared):
 
 
 def test_nothing_leaks_and_nothing_is_left_out(prepared):
-    manifest = prepared[1].manifest
+    manifest = prepared[1].record
     assert manifest["leaked_share"]["ours"] == 0
     assert manifest["leaked_share"]["naive"] > 0.8
     assert manifest["left_out"] == 0
@@ -75,13 +76,13 @@ def test_balance(prepared):
 
 def test_second_build_takes_seconds(prepared):
     started = time.monotonic()
-    assert build(ROOTS, prepared[0], BuildOptions()).up_to_date
+    assert build(BuildOptions(roots=ROOTS, out=prepared[0])).up_to_date
     assert time.monotonic() - started < 10
 
 
 def test_audit_finds_most_known_groups(tmp_path):
     known = DATA / "duplicate-groups.txt"
-    result = audit(ROOTS[:1], tmp_path, BuildOptions(), known_groups=known)
+    result = audit(AuditOptions(roots=ROOTS[:1], out=tmp_path, known_groups=known))
     assert result.known_groups is not None
     found, total = result.known_groups
     assert found >= 0.5 * total
@@ -89,7 +90,7 @@ def test_audit_finds_most_known_groups(tmp_path):
 
 def test_every_decision_of_the_shipped_ledger_fits(prepared, tmp_path):
     ledger = LEDGERS / "facemask-ilc.jsonl"
-    manifest = build(ROOTS, tmp_path / "cleaned", BuildOptions(), decisions=[ledger]).manifest
+    manifest = build(BuildOptions(roots=ROOTS, out=tmp_path / "cleaned", decisions=[ledger])).record
     decided = manifest["decisions"]
     assert decided["applied"] == {"relabel": 32, "drop": 3, "keep": 63}
     assert decided["not_applied"] == {}

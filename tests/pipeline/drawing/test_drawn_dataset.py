@@ -13,7 +13,8 @@ from data_prep.base.labels import BARE, CLASSES, MASKED, RARE_CLASS
 from data_prep.base.photo import read_photo
 from data_prep.base.tables import read_faces
 from data_prep.formats.registry import read_dataset
-from data_prep.prepare.build import BuildOptions, build
+from data_prep.prepare.build import build
+from data_prep.prepare.options import BuildOptions
 from pipeline.cli import app
 from pipeline.drawing.dataset import DrawOptions, draw_dataset
 from pipeline.drawing.geometry import WAYS_TO_WEAR
@@ -111,7 +112,8 @@ def test_what_is_drawn_does_not_depend_on_other_photos(drawn, tmp_path):
 
 
 def test_drawn_photos_are_on_the_side_of_their_originals(root, drawn, tmp_path):
-    build([root, drawn], tmp_path / "prepared", BuildOptions(blur_rule="none"), workers=1)
+    out = tmp_path / "prepared"
+    build(BuildOptions(roots=[root, drawn], out=out, blur_rule="none", workers=1))
     faces = read_faces(tmp_path / "prepared")
     for _, rows in faces.groupby("image"):
         assert set(rows["source"]) == {"set", "set-drawn"}

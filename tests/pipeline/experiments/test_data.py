@@ -7,7 +7,8 @@ import pytest
 
 from data_prep.base.photo import read_photo
 from data_prep.grouping.split import TRAIN, VALID, leaked_share
-from data_prep.prepare.build import BuildOptions, build
+from data_prep.prepare.build import build
+from data_prep.prepare.options import BuildOptions
 from pipeline.experiments.systems import BY_CROP, System, open_base, prepare_data, valid_faces
 from pipeline.runs.folder import PreparedError
 from tests.pipeline.makers import Told
@@ -74,7 +75,8 @@ def test_base_with_decisions_is_refused(prepared, tmp_path):
 
 def test_changed_datasets_are_noticed(prepared, tmp_path):
     shutil.copytree(prepared.parent / "set", tmp_path / "set")
-    build([tmp_path / "set"], tmp_path / "prepared", BuildOptions(blur_rule="none"), workers=1)
+    out = tmp_path / "prepared"
+    build(BuildOptions(roots=[tmp_path / "set"], out=out, blur_rule="none", workers=1))
     base = open_base(tmp_path / "prepared")
     faces = base.faces
     other = faces["split"].where(faces["image"] != faces["image"].iloc[0], "elsewhere")

@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from data_prep.base.tables import read_faces
-from data_prep.prepare.build import BuildOptions, build
+from data_prep.prepare.build import build
+from data_prep.prepare.options import BuildOptions
 from evaluate.inputs.predictions import place_predictions, read_predictions
 from evaluate.inputs.truth import read_ground_truth
 from evaluate.measures.headline import build_record
@@ -38,8 +39,8 @@ CLASSIFIER = TINY.model_copy(
 def small(tmp_path_factory):
     """Nine painted photos, three of them held out in each fold."""
     folder = tmp_path_factory.mktemp("folds")
-    options = BuildOptions(blur_rule="none", folds=3)
-    build([paint_dataset(folder / "set", 9)], folder / "prepared", options, workers=1)
+    roots, out = [paint_dataset(folder / "set", 9)], folder / "prepared"
+    build(BuildOptions(roots=roots, out=out, blur_rule="none", folds=3, workers=1))
     return folder / "prepared"
 
 
@@ -187,9 +188,9 @@ def test_other_weights_to_start_from_are_another_run(small, tmp_path, recipes):
 def test_cleaned_labels_are_refused(tmp_path, recipes):
     root = paint_dataset(tmp_path / "set", 6)
     (tmp_path / "decisions.jsonl").write_text("")
-    options = BuildOptions(blur_rule="none", folds=2)
     ledgers = [tmp_path / "decisions.jsonl"]
-    build([root], tmp_path / "prepared", options, workers=1, decisions=ledgers)
+    options = BuildOptions(roots=[root], out=tmp_path / "prepared", blur_rule="none", folds=2)
+    build(replace(options, decisions=ledgers))
     with pytest.raises(PreparedError, match="built with decisions"):
         validate(tmp_path / "prepared", tmp_path / "out", recipes)
 
@@ -197,8 +198,7 @@ def test_cleaned_labels_are_refused(tmp_path, recipes):
 @pytest.mark.parametrize("change", ["one file less", "another class"])
 def test_changed_datasets_are_refused(tmp_path, recipes, change):
     root = paint_dataset(tmp_path / "set", 6)
-    options = BuildOptions(blur_rule="none", folds=2)
-    build([root], tmp_path / "prepared", options, workers=1)
+    build(BuildOptions(roots=[root], out=tmp_path / "prepared", blur_rule="none", folds=2))
     file = root / "annotations" / "003.xml"
     if change == "another class":
         file.write_text(file.read_text().replace(">with_mask<", ">without_mask<"))

@@ -12,7 +12,8 @@ from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
 from data_prep.base.records import Box
 from data_prep.base.tables import read_faces
-from data_prep.prepare.build import BuildOptions, build
+from data_prep.prepare.build import build
+from data_prep.prepare.options import BuildOptions
 from pipeline.inference import predictor as predict
 from pipeline.inference.boxes import FaceBoxes
 from pipeline.inference.predictor import Clock, Face, Predictor
@@ -137,7 +138,7 @@ def test_crop_is_that_of_training_at_the_scale_of_the_card(scale):
 
 def test_crop_is_the_same_on_all_three_roads(dataset, tmp_path):
     """`crop_face` on the photo, the file `data_prep build` wrote, and what `run.py` classifies."""
-    build([dataset], tmp_path / "prepared", BuildOptions(ratio=9), workers=1)
+    build(BuildOptions(roots=[dataset], out=tmp_path / "prepared", ratio=9, workers=1))
     faces = read_faces(tmp_path / "prepared")
     photos, boxes, written = [], [], []
     for image, rows in faces.groupby("image", sort=True):

@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 
 from data_prep.base.labels import BARE, CLASSES, MASKED, RARE_CLASS
 from data_prep.base.tables import read_faces
-from data_prep.prepare.build import BuildOptions, build
+from data_prep.prepare.build import build
+from data_prep.prepare.options import BuildOptions
 from pipeline.inference.classifier import Classifier
 from pipeline.nets.cards import DetectorCard, load_weights
 from pipeline.nets.classifiers import from_detector, make_sequential
@@ -89,7 +90,8 @@ def test_layers_of_the_sequential_network():
 
 def test_crop_scale_of_the_prepared_folder_is_on_the_card(tmp_path):
     root = paint_dataset(tmp_path / "set", 16)
-    build([root], tmp_path / "tight", BuildOptions(scale=1.0, blur_rule="none"), workers=1)
+    tight = tmp_path / "tight"
+    build(BuildOptions(roots=[root], out=tight, scale=1.0, blur_rule="none", workers=1))
     assert train(tmp_path / "tight", tmp_path / "a", SHORT).card.crop_scale == 1.0
 
 

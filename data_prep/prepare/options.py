@@ -1,0 +1,225 @@
+"""What `build` and `audit` can be asked for, and the options that all readers of datasets share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from data_prep.base.crop import CROP_SCALE
+from data_prep.base.errors import UserError
+from data_prep.base.labels import ALIASES, CLASSES, parse_aliases
+from data_prep.formats.contracts import Format, ReadOptions
+from data_prep.formats.csv_columns import FIELDS, parse_columns
+from data_prep.prepare.blur import MAJORITY_RATIO, BlurRule
+
+Alias = Annotated[
+    list[str],
+    typer.Option(
+        metavar="NAME=CLASS",
+        help=f"Another name of a class; CLASS is one of {', '.join(CLASSES)}. May be repeated.",
+    ),
+]
+Decisions = Annotated[
+    list[Path],
+    typer.Option(
+        metavar="LEDGER",
+        help="Reviewers' decisions to apply (decisions.jsonl); the datasets stay as they are. "
+        "May be repeated.",
+    ),
+]
+
+
+class OptionError(UserError, ValueError):
+    """An option whose value makes no sense; the message names it."""
+
+
+def check_scale(option: str, scale: float) -> None:
+    """Refuse a crop scale that makes no sense.
+
+    Raises:
+        OptionError: It is not from 1 to 10.
+    """
+    if not 1 <= scale <= 10:
+        raise OptionError(f"{option} {scale:g}: use a number from 1 to 10.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions:
+    """How datasets are read: what can't be told from their files."""
+
+    alias: Alias = field(default_factory=list)
+    format: Annotated[
+        Format | None,
+        typer.Option("--format", help="Of what is read; recognised by what is there if not given."),
+    ] = None
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Class names for the ids of YOLO labels: data.yaml, or a text file with a name "
+            "per line. Looked for in the dataset if not given.",
+        ),
+    ] = None
+    columns: Annotated[
+        str,
+        typer.Option(
+            metavar="FIELD=COLUMN,...",
+            help="Columns of CSV tables, such as image=file,label=class,xmin=left; usual names "
+            f"are known. Fields: {', '.join(FIELDS)}.",
+        ),
+    ] = ""
+    crop_scale: Annotated[
+        float,
+        typer.Option(
+            "--crop-scale",
+            help="Of folders of ready crops: their side as a multiple of the face's longer side.",
+        ),
+    ] = 1.0
+
+    def __post_init__(self) -> None:
+        check_scale("--crop-scale", self.crop_scale)
+        _ = self.reading  # Names and columns are refused before any work.
+
+    @property
+    def reading(self) -> ReadOptions:
+        """The same for readers.
+
+        Raises:
+            UnknownLabelError: An alias is not one.
+            ColumnError: Columns can't be read.
+        """
+        return ReadOptions(
+            aliases=parse_aliases(self.alias),
+            format=self.format,
+            names=self.names,
+            columns=parse_columns(self.columns),
+            crop_scale=self.crop_scale,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions(ReadingOptions):
+    """Everything that a prepared set depends on besides the data.
+
+    Raises:
+        OptionError: A number is out of its range.
+    """
+
+    roots: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="ROOT",
+            help="Dataset folders with photos and annotations in any known format: PASCAL VOC, "
+            "YOLO, COCO, CSV, or crops in folders called after the classes. It is recognised by "
+            "what is there; each folder's name becomes its source.",
+            show_default=False,
+        ),
+    ]
+    scale: Annotated[
+        float, typer.Option(help="Crop side as a multiple of the longer box side.")
+    ] = CROP_SCALE
+    folds: Annotated[
+        int, typer.Option(help="Parts of the split; one of them is for validation.")
+    ] = 5
+    fold: Annotated[int, typer.Option(help="Which part is for validation, from 0.")] = 0
+    seed: Annotated[int, typer.Option(help="Of the split's shuffling.")] = 0
+    blur_rule: Annotated[
+        BlurRule,
+        typer.Option(
+            "--blur",
+            help="How the largest class is thinned out: the blurriest of each size bin, the "
+            "blurriest of all, or not at all.",
+        ),
+    ] = "binned"
+    ratio: Annotated[
+        float, typer.Option(help="The largest class keeps this multiple of the second.")
+    ] = MAJORITY_RATIO
+    decisions: Decisions = field(default_factory=list)
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads; one per core if not given.")
+    ] = None
+
+    def __post_init__(self) -> None:
+        check_scale("--scale", self.scale)
+        if self.folds < 2:
+            raise OptionError(f"--folds {self.folds}: a split needs 2 or more.")
+        if not 0 <= self.fold < self.folds:
+            raise OptionError(f"--fold {self.fold}: use 0 to {self.folds - 1}.")
+        if not 0 <= self.seed < 2**32:
+            raise OptionError(f"--seed {self.seed}: use a whole number from 0 to 4294967295.")
+        if not (self.ratio > 0 and math.isfinite(self.ratio)):
+            raise OptionError(f"--ratio {self.ratio:g}: use a number above 0.")
+        super().__post_init__()
+
+    def to_record(self) -> dict[str, Any]:
+        """What decides on the table and the crops, as JSON can hold it; no paths of data."""
+        reading = self.reading
+        numbers = ("scale", "folds", "fold", "seed", "blur_rule", "ratio")
+        return {
+            **{name: getattr(self, name) for name in numbers},
+            "aliases": dict(reading.aliases),
+            "format": self.format,
+            "names": None if self.names is None else str(self.names),
+            "columns": dict(reading.columns),
+            "crop_scale": self.crop_scale,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions(PrepareOptions):
+    """The options of `build`."""
+
+    out: Annotated[Path, typer.Option("-o", "--out", help="The prepared folder.")] = Path(
+        "prepared"
+    )
+    write_voc: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Also write the VOC files with the decisions worked in, to DIR/<source>/.",
+        ),
+    ] = None
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], **others: Any) -> BuildOptions:
+        """The options of a manifest; those it does not know are as they are by default.
+
+        Args:
+            record: What `to_record` gave.
+            others: Options that are not in it, `roots` among them, or in place of those.
+
+        Raises:
+            OptionError: A number is out of its range.
+        """
+        known = {
+            **record,
+            "alias": [f"{k}={v}" for k, v in record["aliases"].items() if ALIASES.get(k) != v],
+            "format": record.get("format") and Format(record["format"]),
+            "names": record.get("names") and Path(record["names"]),
+            "columns": ",".join(f"{k}={v}" for k, v in record.get("columns", {}).items()),
+        }
+        fields = cls.__dataclass_fields__
+        return cls(**{**{k: v for k, v in known.items() if k in fields}, **others})
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditOptions(PrepareOptions):
+    """The options of `audit`."""
+
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Folder for audit.html and audit.json.")
+    ] = Path("audit")
+    known_groups: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Known near-duplicate groups to compare with: photo stems, a group per line.",
+        ),
+    ] = None
