@@ -14,9 +14,7 @@ from data_prep.base.command import as_command
 from data_prep.base.files import make_folder
 from evaluate.evaluation import READING, WRITING, EvaluateOptions, measure_inputs, read_inputs
 from evaluate.inputs.text import write_text_boxes
-from evaluate.measures.headline import Record
-from evaluate.measures.metrics import PER_CLASS
-from evaluate.report.page import HEADLINES
+from evaluate.measures.headline import HEADLINES, PER_CLASS, Record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +93,9 @@ def evaluate(command: EvaluateCommand) -> None:
     evaluation = measure_inputs(inputs, progress=True)
     warnings = evaluation.metrics["warnings"]
     if command.write_boxes is not None:
-        warnings += write_text_boxes(inputs.truth, inputs.placed.detections, command.write_boxes)
+        warnings += write_text_boxes(
+            evaluation.case.truth, evaluation.case.detections, command.write_boxes
+        )
     written = evaluation.save(command.out)
     if command.write_boxes is not None:
         written.append(command.write_boxes)

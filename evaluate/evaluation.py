@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,17 +15,27 @@ import typer
 from data_prep.base.errors import UserError
 from data_prep.base.labels import CLASSES, Vocabulary, parse_aliases
 from data_prep.base.progress import show_progress
-from evaluate.arrays import Detections, GroundTruth
+from evaluate.arrays import GroundTruth
 from evaluate.inputs.inputs import InputOptions, read_predicted, read_truth
 from evaluate.inputs.photos import find_photos
 from evaluate.inputs.predictions import Placed, Predictions, compare_coverage, place_predictions
 from evaluate.inputs.text import Layout
-from evaluate.measures.alarm_counts import IncorrectPolicy
-from evaluate.measures.curves import THRESH
-from evaluate.measures.headline import Record
-from evaluate.measures.metrics import PER_CLASS, Rules
-from evaluate.plan import Evaluation as Measured
-from evaluate.plan import Plan, list_sections, measure_sections, start_evaluation
+from evaluate.measures.alarm import describe_alarm
+from evaluate.measures.average_precision import Rules
+from evaluate.measures.calibration import describe_calibration
+from evaluate.measures.case import THRESH, Case, IncorrectPolicy, Plan
+from evaluate.measures.classifier import describe_classifier
+from evaluate.measures.coco import describe_at, list_conventions
+from evaluate.measures.curves import Curve, describe_operating_points, trace_curves
+from evaluate.measures.errors import describe_budget
+from evaluate.measures.headline import (
+    HEADLINES,
+    PER_CLASS,
+    Record,
+    describe_difference,
+    describe_headline,
+)
+from evaluate.measures.sizes import describe_sizes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -194,93 +205,58 @@ class EvaluateOptions:
         )
 
 
+SECTIONS: dict[str, Callable[[Case], Any]] = {
+    "at_iou": describe_at,
+    "coco": attrgetter("coco"),
+    "conventions": list_conventions,
+    "operating_points": describe_operating_points,
+    "by_size": describe_sizes,
+    "error_budget": describe_budget,
+    "calibration": describe_calibration,
+    "alarm": lambda case: describe_alarm(case) if case.truth.classes == CLASSES else None,
+    "classifier_alone": describe_classifier,
+    "against": describe_difference,
+}
+"""Parts of the record beside the headline numbers; one that gives None is left out."""
+
+
 @dataclass(frozen=True)
 class Inputs:
     """What is measured.
 
     Attributes:
-        truth: Annotated faces.
-        placed: Predicted faces on their photos.
-        crops: What the classifier alone says of the annotated boxes.
-        against: Other predictions for the same photos.
+        case: Annotated and predicted faces, and how they are measured.
         names: Where each of them is from, for the record.
         files: Photos by name, as far as they are found.
-        plan: How it is measured.
     """
 
-    truth: GroundTruth
-    placed: Placed
-    crops: Placed | None
-    against: Placed | None
+    case: Case
     names: Mapping[str, str | None]
     files: Mapping[str, Path]
-    plan: Plan
 
 
-def read_inputs(
-    truth: Truth,
-    predictions: Predicted,
-    options: EvaluateOptions,
-    *,
-    crops: Predicted | None = None,
-    against: Predicted | None = None,
-) -> Inputs:
-    """Read annotations and predictions; see `evaluate`."""
-    how, plan = options.choose_inputs(), options.make_plan()
-    path = None if isinstance(truth, GroundTruth) else Path(truth)
-    faces = truth if isinstance(truth, GroundTruth) else read_truth(Path(truth), how)
-    files: Mapping[str, Path] = {}
-    if path is not None or options.photos is not None:
-        files = find_photos(faces.photos, path or Path(), options.photos)
-
-    def read(source: Predicted) -> Placed:
-        if isinstance(source, Predictions):
-            return place_predictions(source, faces, files)
-        return read_predicted(Path(source), faces, how, truth_path=path)
-
-    return Inputs(
-        truth=faces,
-        placed=read(predictions),
-        crops=None if crops is None else read(crops),
-        against=None if against is None else read(against),
-        names={
-            "ground_truth": "annotations in memory" if path is None else str(truth),
-            "predictions": _name(predictions),
-            "split": options.split,
-            "source": options.source,
-            "crops": _name(crops),
-            "against": _name(against),
-        },
-        files=files,
-        plan=plan,
-    )
-
-
-def _name(source: Predicted | None) -> str | None:
-    if isinstance(source, Predictions):
-        return str(source.path)
-    return None if source is None else str(source)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """The result of an evaluation.
 
     Attributes:
-        metrics: All figures, as in metrics.json; see evaluate/README.md.
-        inputs: What was measured.
-        measured: Matches and curves behind the figures.
+        metrics: All figures, as in metrics.json; evaluate/README.md says what they mean.
+        case: What was measured.
+        files: Photos by name, for the pictures of the report.
     """
 
     metrics: Record
-    inputs: Inputs
-    measured: Measured = field(repr=False)
+    case: Case = field(repr=False)
+    files: Mapping[str, Path] = field(default_factory=dict, repr=False)
 
     @cached_property
-    def _frame(self) -> pd.DataFrame:
-        import pandas as pd
+    def curves(self) -> dict[str, Curve]:
+        """Precision and recall of each class, and of `face`, at IoU 0.5."""
+        return trace_curves(self.case)
 
-        from evaluate.report.page import HEADLINES
+    def to_frame(self) -> pd.DataFrame:
+        """The headline figures with their 95 % intervals, as fractions: a row each."""
+        import pandas as pd
 
         rows = []
         intervals = self.metrics["intervals"] or {}
@@ -292,12 +268,8 @@ class Evaluation:
                 rows.append((name, label, one, *((ends or {}).get(label) or (None, None))))
         return pd.DataFrame(rows, columns=["name", "class", "value", "low", "high"])
 
-    def to_frame(self) -> pd.DataFrame:
-        """The headline figures with their 95 % intervals, as fractions: a row each."""
-        return self._frame.copy()
-
     def _repr_html_(self) -> str:
-        return self._frame.to_html(index=False, float_format="{:.3f}".format, na_rep="")
+        return self.to_frame().to_html(index=False, float_format="{:.3f}".format, na_rep="")
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write metrics.json, report.html and CSV tables into a folder; other files there stay.
@@ -310,7 +282,7 @@ class Evaluation:
         """
         from evaluate.report.outputs import write_outputs
 
-        return write_outputs(self.measured, self.inputs.files, Path(folder))
+        return write_outputs(self, Path(folder))
 
 
 def evaluate(
@@ -337,26 +309,74 @@ def evaluate(
     return measure_inputs(read_inputs(truth, predictions, options, crops=crops, against=against))
 
 
+def read_inputs(
+    truth: Truth,
+    predictions: Predicted,
+    options: EvaluateOptions,
+    *,
+    crops: Predicted | None = None,
+    against: Predicted | None = None,
+) -> Inputs:
+    """Read annotations and predictions; arguments and errors as of `evaluate`."""
+    how, plan = options.choose_inputs(), options.make_plan()
+    path = None if isinstance(truth, GroundTruth) else Path(truth)
+    faces = truth if isinstance(truth, GroundTruth) else read_truth(Path(truth), how)
+    files: Mapping[str, Path] = {}
+    if path is not None or options.photos is not None:
+        files = find_photos(faces.photos, path or Path(), options.photos)
+
+    def read(source: Predicted) -> Placed:
+        if isinstance(source, Predictions):
+            return place_predictions(source, faces, files)
+        return read_predicted(Path(source), faces, how, truth_path=path)
+
+    placed = read(predictions)
+    others = {
+        name: read(source)
+        for name, source in (("crops", crops), ("other", against))
+        if source is not None
+    }
+    warnings = [*placed.warnings, *(w for other in others.values() for w in other.warnings)]
+    if "other" in others:
+        warnings += compare_coverage(placed.detections, others["other"].detections)
+    return Inputs(
+        case=Case(
+            truth=faces,
+            detections=placed.detections,
+            plan=plan,
+            left_out=placed.left_out,
+            warnings=tuple(warnings),
+            **{name: other.detections for name, other in others.items()},
+        ),
+        names={
+            "ground_truth": "annotations in memory" if path is None else str(truth),
+            "predictions": _name(predictions),
+            "split": options.split,
+            "source": options.source,
+            "crops": None if crops is None else _name(crops),
+            "against": None if against is None else _name(against),
+        },
+        files=files,
+    )
+
+
+def _name(source: Predicted) -> str:
+    return str(source.path if isinstance(source, Predictions) else source)
+
+
 def measure_inputs(inputs: Inputs, *, progress: bool = False) -> Evaluation:
     """Measure what was read; `progress` shows on standard error how far it is."""
-    placed, others = inputs.placed, [one for one in (inputs.crops, inputs.against) if one]
-    warnings = [warning for other in others for warning in other.warnings]
-    if inputs.against is not None:
-        warnings += compare_coverage(placed.detections, inputs.against.detections)
-    placed = replace(placed, warnings=(*placed.warnings, *warnings))
-    measured = start_evaluation(inputs.truth, placed, inputs.plan)
-
-    def detections(one: Placed | None) -> Detections | None:
-        return None if one is None else one.detections
-
-    sections = list_sections(
-        measured, crops=detections(inputs.crops), other=detections(inputs.against)
-    )
-    steps: Any = measure_sections(measured, sections)
-    for _ in show_progress(steps, len(sections), "measuring") if progress else steps:
-        pass
-    measured.record["inputs"] = dict(inputs.names)
-    return Evaluation(measured.record, inputs, measured)
+    case = inputs.case
+    metrics = describe_headline(case)
+    sections: Iterable[tuple[str, Callable[[Case], Any]]] = SECTIONS.items()
+    if progress:
+        sections = show_progress(sections, len(SECTIONS), "measuring")
+    for name, describe in sections:
+        section = describe(case)
+        if section is not None:
+            metrics[name] = section
+    metrics["inputs"] = dict(inputs.names)
+    return Evaluation(metrics, case, inputs.files)
 
 
 def _parse_classes(text: str) -> tuple[str, ...]:

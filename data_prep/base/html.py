@@ -43,8 +43,13 @@ def render_html(
     return environment.get_template(template).render(**context)
 
 
-COLOURS = dict(zip(CLASSES, ("#2a7f62", "#c8553d", "#d69a00"), strict=True))
-"""Colour of each class in every plot of a page."""
+GREEN, RED, YELLOW, BLUE, VIOLET, GREY = PALETTE = (
+    *("#2a7f62", "#c8553d", "#d69a00", "#2b6cb0", "#7a52a8", "#5b6770"),
+)
+"""Colours of every plot of a page."""
+
+COLOURS = dict(zip(CLASSES, (GREEN, RED, YELLOW), strict=True))
+"""Colour of each class."""
 
 INK = "#3a4750"
 """Colour of texts and of what belongs to no class."""

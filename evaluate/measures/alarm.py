@@ -9,131 +9,301 @@ of masked faces taken for unmasked. `tnr` and `fnr` here are these.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import roc_auc_score, roc_curve
 
-from data_prep.base.labels import CLASSES
-from evaluate.arrays import Detections, GroundTruth
-from evaluate.measures.alarm_counts import (
-    ALARM_SCORE,
-    OUTCOMES,
-    AlarmCounts,
+from data_prep.base.labels import CLASSES, RARE_CLASS
+from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntArray
+from evaluate.measures.bootstrap import share, tally, weigh
+from evaluate.measures.case import (
+    CROP_IOU,
+    Case,
     IncorrectPolicy,
-    area_under_roc,
-    compute_alarm,
-    count_alarms,
-    describe_roc,
-)
-from evaluate.measures.bootstrap import (
-    LEVEL,
-    bootstrap_intervals,
-    describe_intervals,
-    describe_values,
+    Pairs,
+    normalise_probabilities,
+    pair_crops,
+    pair_faces,
 )
 from evaluate.measures.matching import MATCH_IOU
-from evaluate.measures.pairs import CROP_IOU
 
-_INCORRECT = {
+MOST_POINTS = 200
+"""Points of a ROC curve in a record."""
+
+ALARM_SCORE = 0.5
+"""From this alarm score on an alarm is raised."""
+
+OUTCOMES = ("right", "wrong", "not_found")
+"""What may become of an annotated face."""
+
+_POLICIES = {
     "alarm": "counts as not masked",
     "no-alarm": "counts as masked",
     "leave-out": "is not asked about, nor are detections on it held against the pipeline; the "
     "alarm score is that of no mask as a share of the probabilities of the other two classes",
 }
+_INCORRECT = np.array([name == RARE_CLASS for name in CLASSES])
+_UNMASKED = np.array([name == "without_mask" for name in CLASSES])
 
 
-def describe_alarm(
-    truth: GroundTruth,
-    detections: Detections,
-    *,
-    crops: Detections | None = None,
-    policy: IncorrectPolicy = "alarm",
-    thresh: float = 0.5,
-    inclusive: bool = False,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ScoredFaces:
+    """F faces with the alarm score they got.
+
+    Attributes:
+        photos: Number of photos P.
+        photo: (F,) photo of each face.
+        due: (F,) whether an alarm is due.
+        scores: (F,) alarm scores, 0 to 1; 0 for a face that was not found.
+    """
+
+    photos: int
+    photo: IntArray
+    due: BoolArray
+    scores: FloatArray
+
+    @property
+    def right(self) -> BoolArray:
+        """(F,) whether the alarm is raised where it is due, and only there."""
+        return (self.scores >= ALARM_SCORE) == self.due
+
+
+@dataclass(frozen=True)
+class AlarmCounts:
+    """What the numbers are counted from.
+
+    Attributes:
+        outcomes: (P, C, 3) faces per photo, annotated class and `OUTCOMES`.
+        false: (P, 2) detections on no face per photo: without an alarm, and with one.
+        due: (C,) classes for which an alarm is due.
+        faces: All faces.
+        crops: The faces that the classifier alone answered for, or None.
+        left_out: Number of faces that are not asked about.
+    """
+
+    outcomes: FloatArray
+    false: FloatArray
+    due: BoolArray
+    faces: ScoredFaces
+    crops: ScoredFaces | None
+    left_out: int
+
+
+def describe_alarm(case: Case) -> dict[str, Any]:
     """Measure the pipeline as an alarm.
 
-    Args:
-        truth: Annotated faces of the three mask classes.
-        detections: Predicted faces, placed on the photos of `truth` and sorted by photo.
-        crops: What the classifier alone says of the annotated boxes, placed likewise.
-        policy: What a mask worn wrongly is. With "leave-out" such faces are treated like difficult
-            ones, and the probabilities of the other two classes are scaled to add up to 1.
-        thresh: Detections with a lower detector's score do not exist here.
-        inclusive: See `evaluate.measures.matching.paired_iou`.
-        resamples: Bootstrap resamples; 0 leaves the intervals out.
-        seed: Of the resamples.
+    With the policy "leave-out" faces with masks worn wrongly are treated like difficult ones, and
+    the probabilities of the other two classes are scaled to add up to 1. Detections with a lower
+    detector's score than the threshold do not exist here.
 
     Returns:
         `counts` of faces by class and outcome, and `right`, `wrong`, `not_found`, their shares by
         class; `tnr`, `fnr` as dataroots counts them, and among found faces (`tnr_found`,
-        `fnr_found`); `auc` of all faces; `crops_auc`,
-        `crops_accuracy` of the classifier alone; `false_faces`, `false_alarms` (numbers) and
-        `false_faces_per_photo`, `false_alarms_per_photo`; `roc`, `crops_roc` as of
-        `roc.describe_roc`; `photos`, `faces_left_out`; `intervals` (95 %, by the same
-        names); `definitions`. Whatever is not defined is None.
+        `fnr_found`); `auc` of all faces; `crops_auc`, `crops_accuracy` of the classifier alone;
+        `false_faces`, `false_alarms` (numbers) and `false_faces_per_photo`,
+        `false_alarms_per_photo`; `roc`, `crops_roc` as of `describe_roc`; `photos`,
+        `faces_left_out`; `intervals` (95 %, by the same names); `definitions`. Whatever is not
+        defined is None.
 
     Raises:
         ValueError: The classes are not the three mask classes.
-        CropsError: `crops` is not of annotated boxes.
+        CropsError: The crops are not of annotated boxes.
         ProbabilityError: Class probabilities that do not add up to 1.
     """
-    counts = count_alarms(
-        truth, detections, crops=crops, policy=policy, thresh=thresh, inclusive=inclusive
+    if case.truth.classes != CLASSES:
+        classes = ", ".join(case.truth.classes)
+        raise ValueError(f"the alarm is about {', '.join(CLASSES)}, not {classes}")
+    counts = count_alarms(case)
+    some = [faces for faces in (counts.faces, counts.crops) if faces is not None]
+    numbers, intervals = case.measure(
+        partial(compute_alarm, counts),
+        dict.fromkeys(OUTCOMES, (CLASSES,)),
+        rows=max(len(faces.scores) for faces in some),
     )
-    values = {name: array[0] for name, array in compute_alarm(counts).items()}
-    rocs = {}
-    for name, faces in (("", counts.faces), ("crops_", counts.crops)):
-        if faces is not None:
-            values[f"{name}auc"] = np.float64(area_under_roc(faces.due, faces.scores))
-        rocs[f"{name}roc"] = None if faces is None else describe_roc(faces.due, faces.scores)
+    numbers["auc"] = area_under_roc(counts.faces)
+    numbers["crops_auc"] = area_under_roc(counts.crops)
+    totals = counts.outcomes.sum(axis=0).astype(np.int64).tolist()
     false = counts.false.sum(axis=0).astype(np.int64).tolist()
     return {
-        "photos": len(truth.photos),
+        "photos": len(case.truth.photos),
         "faces_left_out": counts.left_out,
-        "counts": _describe_counts(counts),
-        **describe_values(values, CLASSES),
+        "counts": {
+            name: {"annotated": sum(row), **dict(zip(OUTCOMES, row, strict=True))}
+            for name, row in zip(CLASSES, totals, strict=True)
+        },
+        **numbers,
         "false_faces": sum(false),
         "false_alarms": false[1],
-        **rocs,
-        "intervals": _measure_intervals(counts, resamples, seed) if resamples else None,
-        "definitions": _define(policy, thresh, inclusive, resamples, seed),
+        "roc": describe_roc(counts.faces),
+        "crops_roc": describe_roc(counts.crops),
+        "intervals": intervals,
+        "definitions": _define(case),
     }
 
 
-def _describe_counts(counts: AlarmCounts) -> dict[str, dict[str, int]]:
-    totals = counts.outcomes.sum(axis=0).astype(np.int64).tolist()
-    return {
-        name: {"annotated": sum(row), **dict(zip(OUTCOMES, row, strict=True))}
-        for name, row in zip(CLASSES, totals, strict=True)
-    }
-
-
-def _measure_intervals(counts: AlarmCounts, resamples: int, seed: int) -> dict[str, Any]:
-    crops = 0 if counts.crops is None else len(counts.crops.scores)
-    ends = bootstrap_intervals(
-        partial(compute_alarm, counts),
-        photos=len(counts.outcomes),
-        resamples=resamples,
-        seed=seed,
-        rows=max(len(counts.faces.scores), crops),
+def count_alarms(case: Case) -> AlarmCounts:
+    """Match and count."""
+    truth, detections, policy = case.truth, case.detections, case.plan.policy
+    if policy == "leave-out":
+        truth = replace(truth, difficult=truth.difficult | _INCORRECT[truth.labels])
+    photos, inclusive = len(truth.photos), case.plan.rules.inclusive
+    due = _UNMASKED | _INCORRECT if policy == "alarm" else _UNMASKED
+    scores = score_alarms(truth, detections, policy)
+    pairs = pair_faces(truth, detections, thresh=case.plan.thresh, inclusive=inclusive)
+    faces = _score_faces(photos, pairs, scores, due)
+    on_crops = None
+    if case.crops is not None:
+        found = pair_crops(truth, case.crops, inclusive=inclusive).found_only()
+        on_crops = _score_faces(photos, found, score_alarms(truth, case.crops, policy), due)
+    return AlarmCounts(
+        outcomes=tally(
+            pairs.photo,
+            pairs.labels,
+            np.where(pairs.found, ~faces.right, OUTCOMES.index("not_found")),
+            photos=photos,
+            shape=(len(CLASSES), len(OUTCOMES)),
+        ),
+        false=tally(
+            detections.photo[pairs.false],
+            scores[pairs.false] >= ALARM_SCORE,
+            photos=photos,
+            shape=[2],
+        ),
+        due=due,
+        faces=faces,
+        crops=on_crops,
+        left_out=int(truth.difficult.sum()),
     )
-    return describe_intervals(ends, CLASSES)
 
 
-def _define(
-    policy: IncorrectPolicy, thresh: float, inclusive: bool, resamples: int, seed: int
-) -> dict[str, Any]:
+def score_alarms(truth: GroundTruth, detections: Detections, policy: IncorrectPolicy) -> FloatArray:
+    """How much each detection calls for an alarm, (N,), 0 to 1.
+
+    With class probabilities it is the sum of those of the alarm's classes, so an alarm may be
+    raised though the likeliest single class calls for none. With "leave-out" it is the probability
+    of no mask as a share of those of the two classes that are asked about, 0 where both are 0.
+    Without probabilities it is 1 or 0 by the label.
+
+    Raises:
+        ProbabilityError: Class probabilities that do not add up to 1.
+    """
+    due = _UNMASKED | _INCORRECT if policy == "alarm" else _UNMASKED
+    probabilities = normalise_probabilities(truth, detections)
+    if probabilities is None:
+        return due[detections.labels].astype(np.float64)
+    alarm = probabilities[:, due].sum(axis=1)
+    if policy != "leave-out":
+        return alarm
+    return np.nan_to_num(share(alarm, probabilities[:, ~_INCORRECT].sum(axis=1)))
+
+
+def _score_faces(photos: int, pairs: Pairs, scores: FloatArray, due: BoolArray) -> ScoredFaces:
+    of_face = np.zeros(len(pairs.rows))
+    of_face[pairs.found] = scores[pairs.rows[pairs.found]]
+    return ScoredFaces(photos, pairs.photo, due[pairs.labels], of_face)
+
+
+def compute_alarm(counts: AlarmCounts, weights: FloatArray) -> dict[str, FloatArray]:
+    """The numbers of `describe_alarm`, as fractions; NaN where not defined.
+
+    Args:
+        counts: From `count_alarms`.
+        weights: (B, P) how often each photo counts.
+
+    Returns:
+        By name (B,), or (B, C) for `right`, `wrong` and `not_found`.
+    """
+    faces = weigh(weights, counts.outcomes)
+    per_class = share(faces, faces.sum(axis=2, keepdims=True))
+    # Columns as in OUTCOMES; to miss a masked face raises no alarm, which is right.
+    masked, unmasked = faces[:, ~counts.due].sum(axis=1), faces[:, counts.due].sum(axis=1)
+    false, total = weigh(weights, counts.false), weights.sum(axis=1)
+    crops_auc = crops_accuracy = np.full(len(weights), np.nan)
+    if (crops := counts.crops) is not None:
+        answers = tally(crops.photo, crops.right, photos=crops.photos, shape=[2])
+        answers = weigh(weights, answers)
+        crops_accuracy = share(answers[:, 1], answers.sum(axis=1))
+        crops_auc = weighted_auc(crops, weights)
+    return {
+        **{name: per_class[:, :, index] for index, name in enumerate(OUTCOMES)},
+        "tnr": share(unmasked[:, 0], unmasked.sum(axis=1)),
+        "fnr": share(masked[:, 1], masked.sum(axis=1)),
+        "tnr_found": share(unmasked[:, 0], unmasked[:, :2].sum(axis=1)),
+        "fnr_found": share(masked[:, 1], masked[:, :2].sum(axis=1)),
+        "false_faces_per_photo": share(false.sum(axis=1), total),
+        "false_alarms_per_photo": share(false[:, 1], total),
+        "auc": weighted_auc(counts.faces, weights),
+        "crops_auc": crops_auc,
+        "crops_accuracy": crops_accuracy,
+    }
+
+
+def weighted_auc(faces: ScoredFaces, weights: FloatArray) -> FloatArray:
+    """Area under the ROC curve for several weightings of the photos.
+
+    It is the share of pairs of a positive and a negative face in which the positive one scores
+    higher, pairs with equal scores counted half (Hanley, McNeil, "The Meaning and Use of the Area
+    under a Receiver Operating Characteristic (ROC) Curve", Radiology 143 (1982), 29-36).
+
+    Args:
+        faces: Faces for which an alarm is due, and others.
+        weights: (B, P) how often each photo counts.
+
+    Returns:
+        (B,) values from 0 to 1; NaN without faces of both kinds.
+    """
+    if not len(faces.photo):
+        return np.full(len(weights), np.nan)
+    order = np.argsort(faces.scores, kind="stable")
+    ranked, due = faces.scores[order], faces.due[order]
+    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
+    counts = weights[:, faces.photo[order]]
+    positive = np.add.reduceat(np.where(due, counts, 0.0), starts, axis=1)
+    negative = np.add.reduceat(np.where(due, 0.0, counts), starts, axis=1)
+    below = np.cumsum(negative, axis=1) - negative
+    ordered = (positive * (below + negative / 2)).sum(axis=1)
+    return share(ordered, positive.sum(axis=1) * negative.sum(axis=1))
+
+
+def area_under_roc(faces: ScoredFaces | None) -> float | None:
+    """Area under the ROC curve; None without faces of both kinds."""
+    if faces is None or faces.due.all() or not faces.due.any():
+        return None
+    return float(roc_auc_score(faces.due, faces.scores))
+
+
+def describe_roc(faces: ScoredFaces | None) -> dict[str, Any] | None:
+    """The corners of the ROC curve, at most `MOST_POINTS` of them, its two ends among these.
+
+    Returns:
+        Lists `fpr`, `tpr` (shares of the faces without and with a due alarm that score at least a
+        threshold) and `threshold`, None at the point where no face is; or None without faces of
+        both kinds.
+    """
+    if faces is None or faces.due.all() or not faces.due.any():
+        return None
+    fpr, tpr, thresholds = roc_curve(faces.due, faces.scores)
+    steps = np.linspace(0, len(fpr) - 1, min(len(fpr), MOST_POINTS))
+    kept = np.unique(np.round(steps).astype(np.int64))
+    return {
+        "fpr": fpr[kept].tolist(),
+        "tpr": tpr[kept].tolist(),
+        "threshold": [None if np.isinf(value) else float(value) for value in thresholds[kept]],
+    }
+
+
+def _define(case: Case) -> dict[str, Any]:
     """What the numbers mean."""
+    policy, thresh = case.plan.policy, case.plan.thresh
     return {
         "positive": "an alarm is due: the face is not properly masked",
         "policy": policy,
-        "incorrect": f"a mask worn wrongly {_INCORRECT[policy]}",
+        "incorrect": f"a mask worn wrongly {_POLICIES[policy]}",
         "thresh": thresh,
-        "inclusive": inclusive,
+        "inclusive": case.plan.rules.inclusive,
         "matching": f"detections with a detector's score of at least {thresh:g}, paired with faces "
         f"whatever their class at IoU {MATCH_IOU} or more, by falling detector's score, each with "
         f"the best face still free; for crops IoU {CROP_IOU}",
@@ -149,10 +319,5 @@ def _define(
         "beyond the last threshold above 0 the curve is a straight line to (1, 1), which faces "
         "that are not found keep out of reach",
         "difficult": "difficult faces are not asked about, nor are detections on them",
-        "intervals": {
-            "level": LEVEL,
-            "method": "percentile bootstrap by photo",
-            "resamples": resamples,
-            "seed": seed,
-        },
+        "intervals": case.plan.define_intervals(),
     }

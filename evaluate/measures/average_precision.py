@@ -13,8 +13,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluate.arrays import BoolArray, FloatArray, IntArray
+from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntArray
 from evaluate.measures.matching import BoxGroups, best_overlaps, flag_hits
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How to count.
+
+    Attributes:
+        inclusive: Take `xmax`, `ymax` for the last pixel inside; see `matching.paired_iou`.
+        eleven_point: AP at 11 recalls instead of at every recall.
+        all_classes: Every row is a detection of each class, with score detection × probability,
+            instead of one of its label. Concerns the AP of classes only.
+    """
+
+    inclusive: bool = False
+    eleven_point: bool = False
+    all_classes: bool = False
+
 
 RECALL_STEPS = 10
 """The 11-point form reads the curve at recall 0, 0.1, …, 1."""
@@ -29,7 +46,6 @@ class RankedHits:
         true: (T, N) true positives at each threshold.
         ignored: (T, N) detections on difficult faces, which count neither way.
         truths: (P,) faces per photo that are not difficult.
-        rows: (N,) index of each detection as it was given.
         scores: (N,) what they are ranked by, falling.
     """
 
@@ -37,8 +53,14 @@ class RankedHits:
     true: BoolArray
     ignored: BoolArray
     truths: IntArray
-    rows: IntArray
     scores: FloatArray
+
+    @classmethod
+    def at_one_iou(
+        cls, photo: IntArray, true: BoolArray, scores: FloatArray, truths: IntArray
+    ) -> RankedHits:
+        """Hits (N,) at a single threshold, none of them ignored."""
+        return cls(photo, true[None], np.zeros((1, len(true)), dtype=np.bool_), truths, scores)
 
 
 def rank_hits(
@@ -74,9 +96,41 @@ def rank_hits(
         true=np.array([true for true, _ in flags], dtype=np.bool_),
         ignored=np.array([ignored for _, ignored in flags], dtype=np.bool_),
         truths=np.bincount(truths.groups[~difficult], minlength=photos),
-        rows=order,
         scores=scores[order],
     )
+
+
+def rank_classes(
+    truth: GroundTruth, detections: Detections, rules: Rules, ious: Sequence[float]
+) -> tuple[RankedHits, ...]:
+    """Rank and match the detections of each class; they are sorted by photo.
+
+    Raises:
+        ValueError: `rules.all_classes` without class probabilities.
+    """
+    if rules.all_classes and detections.probabilities is None:
+        raise ValueError("all_classes needs the class probabilities of every detection")
+    classes = []
+    for label in range(len(truth.classes)):
+        faces = truth.labels == label
+        if rules.all_classes and detections.probabilities is not None:
+            rows = np.arange(len(detections))
+            scores = detections.detection * detections.probabilities[:, label]
+        else:
+            rows = np.flatnonzero(detections.labels == label)
+            scores = detections.scores[rows]
+        classes.append(
+            rank_hits(
+                BoxGroups(truth.boxes[faces], truth.photo[faces]),
+                truth.difficult[faces],
+                BoxGroups(detections.boxes[rows], detections.photo[rows]),
+                scores,
+                photos=len(truth.photos),
+                ious=ious,
+                inclusive=rules.inclusive,
+            )
+        )
+    return tuple(classes)
 
 
 def average_precisions(
@@ -101,43 +155,6 @@ def average_precisions(
         counted = np.where(ignored, 0.0, weights) if ignored.any() else weights
         columns.append(_summarise(true, counted, truths, eleven_point=eleven_point))
     return np.stack(columns, axis=1)
-
-
-def voc_average_precision(
-    truths: BoxGroups,
-    detections: BoxGroups,
-    scores: FloatArray,
-    *,
-    difficult: BoolArray | None = None,
-    iou: float = 0.5,
-    inclusive: bool = False,
-    eleven_point: bool = False,
-) -> float:
-    """AP of one class at one IoU threshold.
-
-    Args:
-        truths: Ground truth boxes, grouped by photo (any whole numbers from 0).
-        detections: N detected boxes, grouped by photo.
-        scores: (N,) larger is surer.
-        difficult: VOC's flag of every ground truth box; none when None.
-        iou: Smallest IoU of a hit.
-        inclusive: See `evaluate.measures.matching.paired_iou`.
-        eleven_point: Average the precision at 11 recalls instead of at every recall.
-
-    Returns:
-        A fraction from 0 to 1; NaN without ground truth.
-
-    >>> face = BoxGroups(np.array([[0.0, 0.0, 10.0, 10.0]]), np.array([0]))
-    >>> voc_average_precision(face, face, np.array([0.9]))
-    1.0
-    """
-    photos = 1 + max(int(groups.max(initial=-1)) for groups in (truths.groups, detections.groups))
-    if difficult is None:
-        difficult = np.zeros(len(truths.groups), dtype=np.bool_)
-    hits = rank_hits(
-        truths, difficult, detections, scores, photos=photos, ious=(iou,), inclusive=inclusive
-    )
-    return float(average_precisions(hits, np.ones((1, photos)), eleven_point=eleven_point)[0, 0])
 
 
 def _rank(scores: FloatArray) -> IntArray:

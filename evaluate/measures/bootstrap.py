@@ -1,8 +1,11 @@
-"""Confidence intervals by resampling photos.
+"""Counts per photo, and what follows from them with intervals by resampling photos.
 
-Faces in one photo resemble each other, so photos are resampled, not faces: a resample draws as many
-photos as there are, with replacement (Efron, Tibshirani, "An Introduction to the Bootstrap", 1993,
-chapter 13: the percentile interval).
+Every measure counts once per photo (`tally`). Its numbers are then shares of weighted sums
+(`weigh`, `share`) for any weighting of the photos: all once for the number itself, and as often as
+a resample holds them for its interval. Faces in one photo resemble each other, so photos are
+resampled, not faces: a resample draws as many photos as there are, with replacement (Efron,
+Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13: the percentile interval; chapter
+8: the paired comparison).
 """
 
 from __future__ import annotations
@@ -11,17 +14,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evaluate.arrays import FloatArray, IntArray
 
 LEVEL = 0.95
 """Share of the resamples inside an interval."""
 
+_TAILS = [100 * (1 - LEVEL) / 2, 100 - 100 * (1 - LEVEL) / 2]
+
 _CELLS_AT_ONCE = 2_000_000
 """Bounds the memory of the weights (16 MB) and of what is computed from them."""
 
 Statistic = Callable[[FloatArray], Mapping[str, FloatArray]]
 """From weights (B, P) to numbers by name, each with B as its first dimension."""
+
+Axes = Mapping[str, tuple[Sequence[str], ...]]
+"""Names along the other dimensions of a number, outermost first; none for a single number."""
 
 
 def draw_weights(photos: int, resamples: int, seed: int, *, rows: int = 1) -> Iterator[FloatArray]:
@@ -45,49 +54,160 @@ def draw_weights(photos: int, resamples: int, seed: int, *, rows: int = 1) -> It
         yield generator.multinomial(photos, shares, size=size).astype(np.float64)
 
 
-def bootstrap_intervals(
+def resample(
     statistic: Statistic, *, photos: int, resamples: int, seed: int = 0, rows: int = 1
 ) -> dict[str, FloatArray]:
-    """Percentile intervals of several numbers at once.
-
-    A resample in which a number is not defined (NaN) is left out for that number.
-
-    Args:
-        statistic: Computes the numbers from photo weights.
-        photos: Number of photos.
-        resamples: Number of resamples, at least 1.
-        seed: Of the random numbers.
-        rows: See `draw_weights`.
-
-    Returns:
-        By name, (2, …): lower and upper end of the central 95 %; NaN where never defined.
-    """
+    """The numbers of every resample, (B, …) each; arguments as of `draw_weights`."""
     parts: dict[str, list[FloatArray]] = {}
     for weights in draw_weights(photos, resamples, seed, rows=rows):
         for name, values in statistic(weights).items():
             parts.setdefault(name, []).append(values)
-    return {name: _percentiles(np.concatenate(values)) for name, values in parts.items()}
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def bootstrap_intervals(
+    statistic: Statistic, *, photos: int, resamples: int, seed: int = 0, rows: int = 1
+) -> dict[str, FloatArray]:
+    """Percentile intervals of several numbers at once; arguments as of `draw_weights`.
+
+    A resample in which a number is not defined (NaN) is left out for that number.
+
+    Returns:
+        By name, (2, …): lower and upper end of the central 95 %; NaN where never defined.
+    """
+    drawn = resample(statistic, photos=photos, resamples=resamples, seed=seed, rows=rows)
+    return {name: _percentiles(values) for name, values in drawn.items()}
 
 
 def _percentiles(values: FloatArray) -> FloatArray:
     """(B, …) to (2, …), over the resamples that are not NaN."""
     columns = values.reshape(len(values), -1)
     ends = np.full((2, columns.shape[1]), np.nan)
-    tail = 100 * (1 - LEVEL) / 2
     for number, column in enumerate(columns.T):
         defined = column[~np.isnan(column)]
         if len(defined):
-            ends[:, number] = np.percentile(defined, [tail, 100 - tail])
+            ends[:, number] = np.percentile(defined, _TAILS)
     return ends.reshape(2, *values.shape[1:])
 
 
+def measure(
+    statistic: Statistic,
+    *,
+    photos: int,
+    resamples: int,
+    seed: int = 0,
+    rows: int = 1,
+    axes: Axes | None = None,
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The numbers of a statistic and their intervals, for JSON; arguments as of `draw_weights`.
+
+    Returns:
+        By name, and by the names along its `axes`, a number; and under the same names [lower,
+        upper], or None without resamples. What is not defined is None.
+    """
+    axes, values = axes or {}, statistic(np.ones((1, photos)))
+    numbers = {name: describe(array[0], axes.get(name, ())) for name, array in values.items()}
+    if not resamples:
+        return numbers, None
+    ends = bootstrap_intervals(statistic, photos=photos, resamples=resamples, seed=seed, rows=rows)
+    return numbers, {
+        name: describe(np.moveaxis(array, 0, -1), axes.get(name, ()), to_interval)
+        for name, array in ends.items()
+    }
+
+
+def compare(
+    mine: Statistic,
+    other: Statistic,
+    *,
+    photos: int,
+    resamples: int,
+    seed: int = 0,
+    rows: int = 1,
+    axes: Axes | None = None,
+) -> dict[str, Any]:
+    """Numbers of one side less those of another; arguments as of `draw_weights`.
+
+    The same resampled photos weigh both sides, so what makes a photo hard for both cancels out.
+
+    Returns:
+        By name, and by the names along its `axes`: `mine`, `other`, `difference`, `interval` (95 %,
+        of the difference) and `better`, the share of resamples in which mine is larger. What is not
+        defined is None.
+    """
+
+    def difference(weights: FloatArray) -> dict[str, FloatArray]:
+        second = other(weights)
+        return {name: values - second[name] for name, values in mine(weights).items()}
+
+    once = np.ones((1, photos))
+    sides = mine(once), other(once)
+    drawn = resample(difference, photos=photos, resamples=resamples, seed=seed, rows=rows)
+    compared = {}
+    for name, values in sides[0].items():
+        spread = drawn.get(name, np.full((1, *values.shape[1:]), np.nan))
+        columns = np.concatenate([values, sides[1][name], spread])
+        compared[name] = describe(np.moveaxis(columns, 0, -1), (axes or {}).get(name, ()), _differ)
+    return compared
+
+
+def _differ(column: FloatArray) -> dict[str, Any]:
+    """From a number of one side, of the other, and the difference in every resample."""
+    mine, other, spread = column[0], column[1], column[2:]
+    defined = spread[~np.isnan(spread)]
+    return {
+        "mine": to_number(mine),
+        "other": to_number(other),
+        "difference": to_number(mine - other),
+        "interval": np.percentile(defined, _TAILS).tolist() if len(defined) else None,
+        "better": float((defined > 0).mean()) if len(defined) else None,
+    }
+
+
+def tally(
+    photo: IntArray,
+    *columns: NDArray[Any],
+    photos: int,
+    shape: Sequence[int] = (),
+    values: NDArray[Any] | None = None,
+) -> FloatArray:
+    """Count faces, or add up their values, by photo and other columns.
+
+    Args:
+        photo: (F,) photo of each face, 0 to `photos` - 1.
+        columns: (F,) further indices of each face, one per number in `shape`.
+        photos: Number of photos P.
+        shape: How many values each of the columns may have.
+        values: (F,) what each face adds; 1 when None.
+
+    Returns:
+        (P, *shape) sums.
+
+    >>> tally(np.array([0, 1, 1]), np.array([1, 0, 0]), photos=2, shape=[2])
+    array([[0., 1.],
+           [2., 0.]])
+    """
+    cells = photo
+    for column, size in zip(columns, shape, strict=True):
+        cells = cells * size + column
+    whole = (photos, *shape)
+    sums = np.bincount(cells.astype(np.int64), weights=values, minlength=int(np.prod(whole)))
+    return sums.astype(np.float64).reshape(whole)
+
+
+def weigh(weights: FloatArray, counts: NDArray[Any]) -> FloatArray:
+    """Sums over weighted photos: (B, P) and (P, …) to (B, …)."""
+    return (weights @ counts.reshape(len(counts), -1)).reshape(len(weights), *counts.shape[1:])
+
+
 def share(part: FloatArray, whole: FloatArray) -> FloatArray:
-    """Part of the whole, NaN where the whole is 0; same shapes.
+    """Part of the whole, NaN where the whole is 0; of shapes that fit each other.
 
     >>> share(np.array([1.0, 0.0]), np.array([4.0, 0.0]))
     array([0.25,  nan])
     """
-    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    part, whole = np.broadcast_arrays(part, whole)
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
 
 
 def mean_of_defined(values: FloatArray) -> FloatArray:
@@ -106,60 +226,15 @@ def to_interval(ends: FloatArray) -> list[float] | None:
     return None if np.isnan(ends).any() else [float(end) for end in ends]
 
 
-def tally(
-    photo: IntArray, cells: IntArray, *, photos: int, size: int, values: FloatArray | None = None
-) -> FloatArray:
-    """Count faces, or add up their values, by photo and cell.
+def describe(
+    values: Any, axes: Sequence[Sequence[str]] = (), one: Callable[[Any], Any] = to_number
+) -> Any:
+    """Numbers for JSON by the names along their leading dimensions, outermost first.
 
-    Args:
-        photo: (F,) photo of each face, 0 to `photos` - 1.
-        cells: (F,) where each face belongs, 0 to `size` - 1.
-        photos: Number of photos P.
-        size: Number of cells K.
-        values: (F,) what each face adds; 1 when None.
-
-    Returns:
-        (P, K) sums, so that `weights @ sums` gives those of weighted photos.
-
-    >>> tally(np.array([0, 1, 1]), np.array([1, 0, 0]), photos=2, size=2)
-    array([[0., 1.],
-           [2., 0.]])
+    >>> describe(np.array([[1, np.nan], [0, 2]]), [["a", "b"], ["c", "d"]])
+    {'a': {'c': 1.0, 'd': None}, 'b': {'c': 0.0, 'd': 2.0}}
     """
-    sums = np.bincount(photo * size + cells, weights=values, minlength=photos * size)
-    return sums.astype(np.float64).reshape(photos, size)
-
-
-def describe_values(values: Mapping[str, FloatArray], keys: Sequence[str] = ()) -> dict[str, Any]:
-    """Numbers for JSON.
-
-    Args:
-        values: By name, () or (K,).
-        keys: K names for the entries of the latter.
-
-    Returns:
-        By name a number, or numbers by key; None for NaN.
-    """
-    return {
-        name: dict(zip(keys, map(to_number, array), strict=True))
-        if array.ndim
-        else to_number(array)
-        for name, array in values.items()
-    }
-
-
-def describe_intervals(ends: Mapping[str, FloatArray], keys: Sequence[str] = ()) -> dict[str, Any]:
-    """Intervals for JSON, under the names that `describe_values` gives the numbers.
-
-    Args:
-        ends: By name, (2,) or (2, K): lower and upper ends.
-        keys: K names for the entries of the latter.
-
-    Returns:
-        By name [lower, upper], or such pairs by key; None where an end is NaN.
-    """
-    return {
-        name: dict(zip(keys, map(to_interval, array.T), strict=True))
-        if array.ndim > 1
-        else to_interval(array)
-        for name, array in ends.items()
-    }
+    if not axes:
+        return one(values)
+    names, *inner = axes
+    return {name: describe(part, inner, one) for name, part in zip(names, values, strict=True)}

@@ -1,26 +1,35 @@
-"""Whether class probabilities can be believed: of faces given 0.9, are nine in ten right?"""
+"""Whether class probabilities can be believed, and what is gained by answering "unsure".
+
+Calibration: of faces given 0.9, are nine in ten right? Selective prediction: faces whose likeliest
+class is not likely enough get no answer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
-from evaluate.arrays import Detections, FloatArray, GroundTruth, IntArray
+from evaluate.arrays import BoolArray, Detections, FloatArray, IntArray
 from evaluate.measures.bootstrap import (
-    LEVEL,
-    bootstrap_intervals,
-    describe_intervals,
-    describe_values,
+    describe,
+    mean_of_defined,
     share,
     tally,
+    to_number,
+    weigh,
+)
+from evaluate.measures.case import (
+    CROP_IOU,
+    Case,
+    Pairs,
+    normalise_probabilities,
+    pair_crops,
+    pair_faces,
 )
 from evaluate.measures.matching import MATCH_IOU
-from evaluate.measures.pairs import CROP_IOU, Pairs, normalise_probabilities, pair_crops, pair_faces
-from evaluate.measures.unsure import Answers, describe_unsure
 
 BINS = 15
 """Bins of equal width, as many as Guo et al. use."""
@@ -28,6 +37,15 @@ BINS = 15
 LEAST_PROBABILITY = 5e-6
 """Half the last of five written decimals: a probability written as 0 is not known to be smaller,
 and the logarithm of 0 would outweigh all else."""
+
+LIMITS = tuple(percent / 100 for percent in range(34, 100))
+"""Limits of the curve of selective prediction: 0.34, a little over what three classes leave for the
+top one, to 0.99."""
+
+PERCENTS = (100, 95, 90, 80, 70)
+"""Shares of the faces to be answered, in the table."""
+
+_KEYS = [str(percent) for percent in PERCENTS]
 
 
 @dataclass(frozen=True)
@@ -46,81 +64,111 @@ class GradedFaces:
     labels: IntArray
     probabilities: FloatArray
 
-    @property
-    def answers(self) -> Answers:
-        """The likeliest class, the first of equal ones, taken as the answer."""
-        return Answers(
-            photos=self.photos,
-            classes=self.probabilities.shape[1],
-            photo=self.photo,
-            labels=self.labels,
-            confidence=self.probabilities.max(axis=1),
-            right=self.probabilities.argmax(axis=1) == self.labels,
-        )
+    @cached_property
+    def confidence(self) -> FloatArray:
+        """(F,) probability of the likeliest class."""
+        return self.probabilities.max(axis=1)
+
+    @cached_property
+    def right(self) -> BoolArray:
+        """(F,) whether the likeliest class, the first of equal ones, is the annotated one."""
+        return self.probabilities.argmax(axis=1) == self.labels
 
 
-@dataclass(frozen=True)
-class CalibrationCounts:
-    """What the numbers are counted from.
-
-    Attributes:
-        bins: (P, 3, `BINS`) per photo and bin of confidence: faces, their summed confidence, and
-            right answers.
-        losses: (P, 2) per photo: summed Brier score and log loss.
-    """
-
-    bins: FloatArray
-    losses: FloatArray
-
-
-def grade_faces(truth: GroundTruth, detections: Detections, pairs: Pairs) -> GradedFaces | None:
-    """Class probabilities of the faces that have a detection.
-
-    Args:
-        truth: Annotated faces.
-        detections: Predicted faces.
-        pairs: Of the two, from `evaluate.measures.pairs`.
-
-    Returns:
-        The faces, or None when the detections have no probabilities.
+def grade_faces(case: Case, detections: Detections, pairs: Pairs) -> GradedFaces | None:
+    """Class probabilities of the faces that have a detection; None when there are none.
 
     Raises:
         ProbabilityError: Class probabilities that do not add up to 1.
     """
-    probabilities = normalise_probabilities(truth, detections)
+    probabilities = normalise_probabilities(case.truth, detections)
     if probabilities is None:
         return None
     found = pairs.found_only()
-    return GradedFaces(found.photos, found.photo, found.labels, probabilities[found.rows])
+    photos = len(case.truth.photos)
+    return GradedFaces(photos, found.photo, found.labels, probabilities[found.rows])
 
 
-def count_grades(faces: GradedFaces) -> CalibrationCounts:
-    """Add up per photo what the numbers need."""
-    answers = faces.answers
+def describe_calibration(case: Case) -> dict[str, Any]:
+    """Measure the class probabilities of found faces, and of annotated boxes.
+
+    Returns:
+        `pipeline` and `crops`, each as of `describe_grades`, or None without probabilities; and
+        `definitions`.
+
+    Raises:
+        CropsError: The crops are not of annotated boxes.
+        ProbabilityError: Class probabilities that do not add up to 1.
+    """
+    truth, inclusive = case.truth, case.plan.rules.inclusive
+    pairs = pair_faces(truth, case.detections, thresh=case.plan.thresh, inclusive=inclusive)
+    graded = {"pipeline": grade_faces(case, case.detections, pairs), "crops": None}
+    if case.crops is not None:
+        on_crops = pair_crops(truth, case.crops, inclusive=inclusive)
+        graded["crops"] = grade_faces(case, case.crops, on_crops)
+    sections = {
+        name: None if faces is None else describe_grades(case, faces)
+        for name, faces in graded.items()
+    }
+    return {**sections, "definitions": _define(case)}
+
+
+def describe_grades(case: Case, faces: GradedFaces) -> dict[str, Any]:
+    """Measure the class probabilities of faces.
+
+    Returns:
+        `faces` (number); `accuracy`, `confidence` (mean), `ece`, `brier`, `log_loss`; `bins`, for
+        each `low`, `high`, `count`, `confidence`, `accuracy`; `unsure` as of `describe_unsure`;
+        `intervals` (95 %, by the same names). Whatever is not defined is None.
+    """
+    counts = count_grades(faces)
+    numbers, intervals = case.measure(partial(compute_calibration, counts), rows=3 * BINS)
+    unsure, unsure_intervals = describe_unsure(case, faces)
+    count, confidence, right = counts[0].sum(axis=0)
+    columns = {"confidence": share(confidence, count), "accuracy": share(right, count)}
+    return {
+        "faces": len(faces.labels),
+        **numbers,
+        "bins": [
+            {
+                "low": number / BINS,
+                "high": (number + 1) / BINS,
+                "count": int(count[number]),
+                **{name: to_number(column[number]) for name, column in columns.items()},
+            }
+            for number in range(BINS)
+        ],
+        "unsure": unsure,
+        "intervals": intervals and {**intervals, "unsure": unsure_intervals},
+    }
+
+
+def count_grades(faces: GradedFaces) -> tuple[FloatArray, FloatArray]:
+    """Sums per photo.
+
+    Returns:
+        (P, 3, `BINS`) faces, their confidence, and right answers by bin of confidence; and (P, 2)
+        Brier score and log loss.
+    """
+    photos, bins = faces.photos, [BINS]
     # A bin holds its upper edge, not its lower one.
-    edges = np.arange(1, BINS) / BINS
-    cells = np.searchsorted(edges, answers.confidence, side="left")
-    bins = [
-        tally(faces.photo, cells, photos=faces.photos, size=BINS, values=values)
-        for values in (None, answers.confidence, answers.right.astype(np.float64))
-    ]
-    rows = np.arange(len(faces.labels))
-    of_truth = faces.probabilities[rows, faces.labels]
+    cells = np.searchsorted(np.arange(1, BINS) / BINS, faces.confidence, side="left")
+    of_truth = faces.probabilities[np.arange(len(faces.labels)), faces.labels]
     # Σ (p - y)² over the classes, with y 1 for the annotated class and 0 for the others.
     brier = (faces.probabilities**2).sum(axis=1) - 2 * of_truth + 1
     log_loss = -np.log(np.maximum(of_truth, LEAST_PROBABILITY))
-    nowhere = np.zeros_like(faces.photo)
-    losses = [
-        tally(faces.photo, nowhere, photos=faces.photos, size=1, values=values)
-        for values in (brier, log_loss)
+    by_bin = [
+        tally(faces.photo, cells, photos=photos, shape=bins, values=values)
+        for values in (None, faces.confidence, faces.right.astype(float))
     ]
-    return CalibrationCounts(bins=np.stack(bins, axis=1), losses=np.concatenate(losses, axis=1))
+    losses = [tally(faces.photo, photos=photos, values=values) for values in (brier, log_loss)]
+    return np.stack(by_bin, axis=1), np.stack(losses, axis=1)
 
 
 def compute_calibration(
-    counts: CalibrationCounts, weights: FloatArray | None = None
-) -> Mapping[str, FloatArray]:
-    """Accuracy, mean confidence, ECE, Brier score and log loss; NaN without faces.
+    counts: tuple[FloatArray, FloatArray], weights: FloatArray
+) -> dict[str, FloatArray]:
+    """Accuracy, mean confidence, ECE, Brier score and log loss, (B,) each; NaN without faces.
 
     The expected calibration error is the mean over the faces of |accuracy - mean confidence| of
     their bin (Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017,
@@ -130,16 +178,9 @@ def compute_calibration(
 
     Args:
         counts: From `count_grades`.
-        weights: (B, P) how often each photo counts; once each when None, so that B is 1.
-
-    Returns:
-        By name (B,).
+        weights: (B, P) how often each photo counts.
     """
-    photos = len(counts.bins)
-    if weights is None:
-        weights = np.ones((1, photos))
-    bins = (weights @ counts.bins.reshape(photos, -1)).reshape(-1, 3, BINS)
-    losses = weights @ counts.losses
+    bins, losses = (weigh(weights, sums) for sums in counts)
     total, confidence, right = bins.sum(axis=2).T
     return {
         "accuracy": share(right, total),
@@ -150,103 +191,113 @@ def compute_calibration(
     }
 
 
-def describe_calibration(
-    truth: GroundTruth,
-    detections: Detections,
-    *,
-    crops: Detections | None = None,
-    thresh: float = 0.5,
-    inclusive: bool = False,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Measure the class probabilities of found faces, and of annotated boxes.
-
-    Args:
-        truth: Annotated faces.
-        detections: Predicted faces, placed on the photos of `truth` and sorted by photo.
-        crops: What the classifier alone says of the annotated boxes, placed likewise.
-        thresh: Detections with a lower detector's score are passed over.
-        inclusive: See `evaluate.measures.matching.paired_iou`.
-        resamples: Bootstrap resamples; 0 leaves the intervals out.
-        seed: Of the resamples.
+def describe_unsure(case: Case, faces: GradedFaces) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Measure selective prediction: the answer "unsure" to faces under a limit.
 
     Returns:
-        `pipeline` and `crops`, each as of `describe_grades`, or None without probabilities; and
-        `definitions`.
-
-    Raises:
-        CropsError: `crops` is not of annotated boxes.
-        ProbabilityError: Class probabilities that do not add up to 1.
+        Numbers and their intervals. `aurc` (see `weighted_aurc`); `limit`, the largest one at which
+        at least 100, 95, … % of the faces are answered, and `answered` (share), `accuracy`,
+        `macro_recall` at it, by the percentage as text; and, only among the numbers, `curve` with
+        lists `limit`, `answered`, `accuracy`. The intervals are those of the limit as it is, not
+        of a limit chosen anew.
     """
-    pairs = pair_faces(truth, detections, thresh=thresh, inclusive=inclusive)
-    graded = {"pipeline": grade_faces(truth, detections, pairs), "crops": None}
-    if crops is not None:
-        graded["crops"] = grade_faces(truth, crops, pair_crops(truth, crops, inclusive=inclusive))
-    return {
-        **{
-            name: None if faces is None else describe_grades(faces, resamples=resamples, seed=seed)
-            for name, faces in graded.items()
-        },
-        "definitions": _define(thresh, inclusive, resamples, seed),
-    }
+    limits = find_limits(faces.confidence)
+    classes = faces.probabilities.shape[1]
+    counts = np.stack(
+        [
+            tally(
+                *(column[faces.confidence >= limit] for column in (faces.photo, faces.labels)),
+                faces.right[faces.confidence >= limit],
+                photos=faces.photos,
+                shape=(classes, 2),
+            )
+            for limit in limits
+        ],
+        axis=1,
+    )
+    everyone = tally(faces.photo, photos=faces.photos)
 
-
-def describe_grades(faces: GradedFaces, *, resamples: int, seed: int) -> dict[str, Any]:
-    """Measure the class probabilities of faces.
-
-    Args:
-        faces: Faces with probabilities.
-        resamples: Bootstrap resamples; 0 leaves the intervals out.
-        seed: Of the resamples.
-
-    Returns:
-        `faces` (number); `accuracy`, `confidence` (mean), `ece`, `brier`, `log_loss`; `bins`, for
-        each `low`, `high`, `count`, `confidence`, `accuracy`; `unsure` as of
-        `unsure.describe_unsure`; `intervals` (95 %, by the same names). Whatever is not
-        defined is None.
-    """
-    counts = count_grades(faces)
-    statistic = partial(compute_calibration, counts)
-    values = {name: array[0] for name, array in compute_calibration(counts).items()}
-    unsure, unsure_intervals = describe_unsure(faces.answers, resamples=resamples, seed=seed)
-    intervals = None
-    if resamples:
-        ends = bootstrap_intervals(
-            statistic, photos=faces.photos, resamples=resamples, seed=seed, rows=3 * BINS
-        )
-        intervals = {**describe_intervals(ends), "unsure": unsure_intervals}
-    return {
-        "faces": len(faces.labels),
-        **describe_values(values),
-        "bins": _describe_bins(counts.bins.sum(axis=0)),
-        "unsure": unsure,
-        "intervals": intervals,
-    }
-
-
-def _describe_bins(bins: FloatArray) -> list[dict[str, Any]]:
-    """From (3, `BINS`) sums."""
-    columns = {"confidence": share(bins[1], bins[0]), "accuracy": share(bins[2], bins[0])}
-    return [
-        {
-            "low": number / BINS,
-            "high": (number + 1) / BINS,
-            "count": int(bins[0, number]),
-            **describe_values({name: column[number] for name, column in columns.items()}),
+    def compute(weights: FloatArray) -> dict[str, FloatArray]:
+        at = weigh(weights, counts)  # (B, limits, classes, wrong and right)
+        support = at.sum(axis=3)
+        answered = support.sum(axis=2)
+        return {
+            "aurc": weighted_aurc(faces, weights),
+            "answered": share(answered, (weights @ everyone)[:, None]),
+            "accuracy": share(at[..., 1].sum(axis=2), answered),
+            "macro_recall": mean_of_defined(share(at[..., 1], support)),
         }
-        for number in range(BINS)
-    ]
+
+    numbers, intervals = case.measure(
+        compute,
+        dict.fromkeys(("answered", "accuracy", "macro_recall"), (_KEYS,)),
+        rows=max(len(faces.photo), 2 * len(PERCENTS) * classes),
+    )
+    return {**numbers, "limit": describe(limits, (_KEYS,)), "curve": _trace(faces)}, intervals
 
 
-def _define(thresh: float, inclusive: bool, resamples: int, seed: int) -> dict[str, Any]:
+def find_limits(confidence: FloatArray) -> FloatArray:
+    """The largest limits (K,) at which at least each of `PERCENTS` of F faces are answered.
+
+    NaN without faces.
+    """
+    falling = np.sort(confidence)[::-1]
+    if not len(falling):
+        return np.full(len(PERCENTS), np.nan)
+    # In whole numbers, rounded up: 0.7 × 10 faces must be 7, not a little over.
+    wanted = np.array([-(-percent * len(falling) // 100) for percent in PERCENTS])
+    return falling[wanted - 1]
+
+
+def weighted_aurc(faces: GradedFaces, weights: FloatArray) -> FloatArray:
+    """Area under the risk-coverage curve, for several weightings of the photos.
+
+    The mean, over the faces, of the share of wrong answers among the faces answered at least as
+    surely; equally sure ones come together. Without equals it is the AURC of Geifman, Uziel,
+    El-Yaniv, "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers", ICLR 2019.
+
+    Args:
+        faces: Faces and their answers.
+        weights: (B, P) how often each photo counts.
+
+    Returns:
+        (B,) values from 0, the best, to 1; NaN without faces.
+    """
+    if not len(faces.photo):
+        return np.full(len(weights), np.nan)
+    order = np.argsort(-faces.confidence, kind="stable")
+    ranked = faces.confidence[order]
+    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
+    counts = weights[:, faces.photo[order]]
+    total = np.add.reduceat(counts, starts, axis=1)
+    errors = np.add.reduceat(np.where(faces.right[order], 0.0, counts), starts, axis=1)
+    # Where nothing is answered yet nothing is added either.
+    risk = np.nan_to_num(share(np.cumsum(errors, axis=1), np.cumsum(total, axis=1)))
+    return share((total * risk).sum(axis=1), total.sum(axis=1))
+
+
+def _trace(faces: GradedFaces) -> dict[str, list[float | None]]:
+    """The curve over all `LIMITS`."""
+    order = np.argsort(faces.confidence, kind="stable")
+    first = np.searchsorted(faces.confidence[order], LIMITS, side="left")
+    answered = (len(order) - first).astype(np.float64)
+    right = np.r_[np.cumsum(faces.right[order][::-1])[::-1], 0].astype(np.float64)[first]
+    return {
+        "limit": list(LIMITS),
+        "answered": [to_number(value) for value in share(answered, np.array(float(len(order))))],
+        "accuracy": [to_number(value) for value in share(right, answered)],
+    }
+
+
+def _define(case: Case) -> dict[str, Any]:
     """What the numbers mean."""
+    thresh = case.plan.thresh
     return {
         "pipeline": f"faces with a detection of a detector's score of at least {thresh:g} at IoU "
         f"{MATCH_IOU} or more, whatever its class",
         "crops": f"faces with a row of their own box (IoU {CROP_IOU} or more)",
         "thresh": thresh,
-        "inclusive": inclusive,
+        "inclusive": case.plan.rules.inclusive,
         "probabilities": "scaled to add up to 1; the answer is the likeliest class, the confidence "
         "its probability",
         "ece": f"expected calibration error with {BINS} bins of equal width, a bin holding its "
@@ -261,10 +312,5 @@ def _define(thresh: float, inclusive: bool, resamples: int, seed: int) -> dict[s
         "aurc": "area under the risk-coverage curve: mean over the faces of the share of wrong "
         "answers among those at least as sure (Geifman et al., Bias-Reduced Uncertainty "
         "Estimation for Deep Neural Classifiers, 2019)",
-        "intervals": {
-            "level": LEVEL,
-            "method": "percentile bootstrap by photo",
-            "resamples": resamples,
-            "seed": seed,
-        },
+        "intervals": case.plan.define_intervals(),
     }

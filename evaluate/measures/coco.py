@@ -1,4 +1,4 @@
-"""Average precision as COCO defines it, computed by faster-coco-eval.
+"""Average precision as COCO defines it, computed by faster-coco-eval, beside other definitions.
 
 Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014, and the evaluation code that
 came with it. It differs from VOC's (`average_precision`) in that precision is read at 101
@@ -8,18 +8,20 @@ detections of a photo are looked at. Its boxes always have far edges.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
+from numpy.typing import NDArray
 
 from evaluate.arrays import Detections, FloatArray, GroundTruth
-from evaluate.measures.average_precision import average_precisions
-from evaluate.measures.bootstrap import to_number
+from evaluate.measures.average_precision import Rules, average_precisions, rank_classes
+from evaluate.measures.bootstrap import describe, mean_of_defined, to_number
 from evaluate.measures.matching import MATCH_IOU
-from evaluate.measures.metrics import Rules, rank_classes
+
+if TYPE_CHECKING:
+    from evaluate.measures.case import Case
 
 MAX_DETECTIONS = (1, 10, 100)
 """COCO's limits: so many detections of a class in a photo are looked at, the surest first."""
@@ -30,7 +32,7 @@ AREAS = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**
 _SIZES = ("all", *AREAS)
 
 
-def describe_coco(truth: GroundTruth, detections: Detections) -> dict[str, Any]:
+def measure_coco(truth: GroundTruth, detections: Detections) -> dict[str, Any]:
     """COCO's AP and AR, as fractions; None where there is no face to find.
 
     COCO has no notion of VOC's "difficult"; the library overwrites the key `ignore` with `iscrowd`,
@@ -89,50 +91,38 @@ def build_coco_dataset(truth: GroundTruth) -> dict[str, Any]:
     Photos, faces and classes are numbered from 1 in the order of `truth`: the library takes a face
     numbered 0 for none.
     """
-    corners, sides = truth.boxes[:, :2], truth.boxes[:, 2:] - truth.boxes[:, :2]
-    rows = zip(
-        truth.photo.tolist(),
-        truth.labels.tolist(),
-        np.hstack([corners, sides]).tolist(),
-        sides.prod(axis=1).tolist(),
-        truth.difficult.tolist(),
-        strict=True,
-    )
+    boxes = _as_xywh(truth.boxes)
     return {
-        "images": [
-            {"id": number, "file_name": name} for number, name in enumerate(truth.photos, start=1)
-        ],
-        "categories": [
-            {"id": number, "name": name} for number, name in enumerate(truth.classes, start=1)
-        ],
-        "annotations": [
-            {
-                "id": number,
-                "image_id": photo + 1,
-                "category_id": label + 1,
-                "bbox": box,
-                "area": area,
-                "iscrowd": int(difficult),
-            }
-            for number, (photo, label, box, area, difficult) in enumerate(rows, start=1)
-        ],
+        "images": [{"id": index + 1, "file_name": name} for index, name in enumerate(truth.photos)],
+        "categories": [{"id": index + 1, "name": name} for index, name in enumerate(truth.classes)],
+        "annotations": _as_dicts(
+            id=np.arange(1, len(boxes) + 1),
+            image_id=truth.photo + 1,
+            category_id=truth.labels + 1,
+            bbox=boxes,
+            area=boxes[:, 2:].prod(axis=1),
+            iscrowd=truth.difficult.astype(int),
+        ),
     }
 
 
 def build_coco_results(detections: Detections) -> list[dict[str, Any]]:
     """Predicted faces as COCO's list of results, numbered as in `build_coco_dataset`."""
-    corners, sides = detections.boxes[:, :2], detections.boxes[:, 2:] - detections.boxes[:, :2]
-    rows = zip(
-        detections.photo.tolist(),
-        detections.labels.tolist(),
-        np.hstack([corners, sides]).tolist(),
-        detections.scores.tolist(),
-        strict=True,
+    return _as_dicts(
+        image_id=detections.photo + 1,
+        category_id=detections.labels + 1,
+        bbox=_as_xywh(detections.boxes),
+        score=detections.scores,
     )
-    return [
-        {"image_id": photo + 1, "category_id": label + 1, "bbox": box, "score": score}
-        for photo, label, box, score in rows
-    ]
+
+
+def _as_xywh(boxes: FloatArray) -> FloatArray:
+    return np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
+
+
+def _as_dicts(**columns: NDArray[Any]) -> list[dict[str, Any]]:
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def _evaluate(
@@ -142,13 +132,13 @@ def _evaluate(
 
     -1 is where there is no face.
     """
-    faces = COCO(build_coco_dataset(truth), print_function=_stay_silent)
+    faces = COCO(build_coco_dataset(truth), print_function=_ignore)
     found = faces.loadRes(build_coco_results(detections))
     evaluation = COCOeval_faster(
         faces,
         found,
         iouType="bbox",
-        print_function=_stay_silent,
+        print_function=_ignore,
         ranges={name: list(ends) for name, ends in AREAS.items()},
     )
     evaluation.params.maxDets = limits
@@ -195,95 +185,99 @@ def _count_most(truth: GroundTruth, detections: Detections) -> int:
     return int(np.bincount(cells).max(initial=0))
 
 
-def _stay_silent(*_: object) -> None:
+def _ignore(*_: object) -> None:
     """Takes the library's progress messages; its errors are raised as ever."""
 
 
 CUT = 0.5
 """Detector score under which some publish no detection, which cuts the curve short."""
 
-_WHY = {
-    "VOC 2010, every point": "area under the curve of the best precision at each recall or more",
-    "VOC 2007, 11 points": "mean of that precision at recall 0, 0.1, …, 1: coarser, and kinder or "
-    "harsher by where the curve falls",
-    "VOC 2010, inclusive pixels": "box sides counted as xmax - xmin + 1, as the VOC kit and "
-    "Object-Detection-Metrics do: small boxes overlap more or less by it",
-    "VOC 2007, inclusive pixels": "both of these, as many reports of 2007 to 2012",
-    "every class of each row": "each face counts as a detection of all classes, ranked by "
-    "detection × probability: a wrong label no longer loses the face for its class",
-    "only detections from 0.5": "what a report gives that leaves out doubtful detections first: "
-    "the curve ends early, so AP falls",
-    "COCO, 101 points": "precision at recall 0, 0.01, …, 1; a detection whose best face is taken "
-    "may take the next one; at most 100 detections of a class in a photo",
+_CONVENTIONS = {
+    "VOC 2010, every point": (
+        Rules(),
+        "area under the curve of the best precision at each recall or more",
+    ),
+    "VOC 2007, 11 points": (
+        Rules(eleven_point=True),
+        "mean of that precision at recall 0, 0.1, …, 1: coarser, and kinder or harsher by where "
+        "the curve falls",
+    ),
+    "VOC 2010, inclusive pixels": (
+        Rules(inclusive=True),
+        "box sides counted as xmax - xmin + 1, as the VOC kit and Object-Detection-Metrics do: "
+        "small boxes overlap more or less by it",
+    ),
+    "VOC 2007, inclusive pixels": (
+        Rules(inclusive=True, eleven_point=True),
+        "both of these, as many reports of 2007 to 2012",
+    ),
+    "every class of each row": (
+        Rules(all_classes=True),
+        "each face counts as a detection of all classes, ranked by detection × probability: a "
+        "wrong label no longer loses the face for its class",
+    ),
 }
+"""Definitions of AP: how it counts, and why it differs."""
 
 
-def list_conventions(
-    truth: GroundTruth,
-    detections: Detections,
-    rules: Rules,
-    *,
-    coco_map50: float | None = None,
-    coco_ap50: Mapping[str, float | None] | None = None,
-) -> list[dict[str, Any]]:
-    """List mAP at IoU 0.5 under each definition.
-
-    Args:
-        truth: Annotated faces.
-        detections: Predicted faces.
-        rules: Those of the headline numbers; the row that follows them is marked.
-        coco_map50: COCO's figure, from `evaluate.measures.coco`; left out when None.
-        coco_ap50: The same by class.
+def list_conventions(case: Case) -> list[dict[str, Any]]:
+    """List mAP at IoU 0.5 under each definition in use.
 
     Returns:
-        Rows with `name`, `map50`, `ap50` by class, `why` in one line, and `headline`.
+        Rows with `name`, `map50`, `ap50` by class, `why` in one line, and `headline`, which marks
+        the row that follows the rules of the headline numbers.
     """
-    plain = Rules()
-    variants = {
-        "VOC 2010, every point": plain,
-        "VOC 2007, 11 points": replace(plain, eleven_point=True),
-        "VOC 2010, inclusive pixels": replace(plain, inclusive=True),
-        "VOC 2007, inclusive pixels": Rules(inclusive=True, eleven_point=True),
-    }
-    if detections.probabilities is not None:
-        variants["every class of each row"] = replace(plain, all_classes=True)
-    rows = []
-    for name, variant in variants.items():
-        values = measure_at(truth, detections, variant, (MATCH_IOU,))[0]
-        rows.append(_describe(name, truth.classes, values, headline=variant == rules))
+    truth, detections = case.truth, case.detections
+
+    def row(
+        name: str, rules: Rules, why: str, some: Detections, *, headline: bool
+    ) -> dict[str, Any]:
+        (aps,) = measure_at(truth, some, rules, (MATCH_IOU,))
+        return {
+            "name": name,
+            "map50": to_number(mean_of_defined(aps)),
+            "ap50": describe(aps, (truth.classes,)),
+            "why": why,
+            "headline": headline,
+        }
+
+    rows = [
+        row(name, rules, why, detections, headline=rules == case.plan.rules)
+        for name, (rules, why) in _CONVENTIONS.items()
+        if detections.probabilities is not None or not rules.all_classes
+    ]
     kept = np.flatnonzero(detections.detection >= CUT)
+    why = (
+        "what a report gives that leaves out doubtful detections first: the curve ends early, so "
+        "AP falls"
+    )
     cut = detections.take(kept, detections.photo[kept])
-    values = measure_at(truth, cut, plain, (MATCH_IOU,))[0]
-    rows.append(_describe("only detections from 0.5", truth.classes, values))
-    if coco_map50 is not None:
-        name = "COCO, 101 points"
-        rows.append(
-            {
-                "name": name,
-                "map50": coco_map50,
-                "ap50": dict(coco_ap50 or {}),
-                "why": _WHY[name],
-                "headline": False,
-            }
-        )
+    rows.append(row(f"only detections from {CUT}", Rules(), why, cut, headline=False))
+    rows.append(
+        {
+            "name": "COCO, 101 points",
+            "map50": case.coco["map50"],
+            "ap50": case.coco["ap50"],
+            "why": "precision at recall 0, 0.01, …, 1; a detection whose best face is taken may "
+            "take the next one; at most 100 detections of a class in a photo",
+            "headline": False,
+        }
+    )
     return rows
 
 
-def describe_at(
-    truth: GroundTruth, detections: Detections, rules: Rules, ious: Sequence[float]
-) -> list[dict[str, Any]]:
+def describe_at(case: Case) -> list[dict[str, Any]]:
     """AP at IoU thresholds of the user's choice: rows with `iou`, `map` and `ap` by class."""
-    if not ious:
+    if not case.plan.ious:
         return []
+    aps = measure_at(case.truth, case.detections, case.plan.rules, case.plan.ious)
     return [
         {
             "iou": iou,
-            "map": _mean_conventions(values),
-            "ap": {
-                label: to_number(value) for label, value in zip(truth.classes, values, strict=True)
-            },
+            "map": to_number(mean_of_defined(values)),
+            "ap": describe(values, (case.truth.classes,)),
         }
-        for iou, values in zip(ious, measure_at(truth, detections, rules, ious), strict=True)
+        for iou, values in zip(case.plan.ious, aps, strict=True)
     ]
 
 
@@ -297,20 +291,3 @@ def measure_at(
         for hits in rank_classes(truth, detections, rules, ious)
     ]
     return np.stack(columns, axis=1)
-
-
-def _describe(
-    name: str, classes: Sequence[str], values: FloatArray, *, headline: bool = False
-) -> dict[str, Any]:
-    return {
-        "name": name,
-        "map50": _mean_conventions(values),
-        "ap50": {label: to_number(value) for label, value in zip(classes, values, strict=True)},
-        "why": _WHY[name],
-        "headline": headline,
-    }
-
-
-def _mean_conventions(values: FloatArray) -> float | None:
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if len(defined) else None

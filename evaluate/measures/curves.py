@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth
-from evaluate.measures.average_precision import RankedHits
-from evaluate.measures.bootstrap import bootstrap_intervals, share, to_interval
-from evaluate.measures.headline import describe_confusion
+from evaluate.arrays import FloatArray
+from evaluate.measures.average_precision import RankedHits, Rules
+from evaluate.measures.bootstrap import share, weigh
+from evaluate.measures.case import (
+    FACE_IOUS,
+    IOUS,
+    Case,
+    Matches,
+    describe_confusion,
+    match_predictions,
+)
 from evaluate.measures.matching import MATCH_IOU
-from evaluate.measures.metrics import FACE_IOUS, IOUS, Matches, Rules, match_predictions
+
+FACES = "face"
+"""Name of the row in which all classes count as one."""
 
 
 @dataclass(frozen=True)
@@ -48,37 +56,6 @@ class Curve:
         return 2 * self.true / np.maximum(self.shown + self.faces, 1)
 
 
-@dataclass(frozen=True)
-class OperatingPoint:
-    """What one cut gives.
-
-    Attributes:
-        score: Lowest score that is kept.
-        true, shown, faces: Right detections, all detections, faces to find.
-    """
-
-    score: float
-    true: int
-    shown: int
-    faces: int
-
-    @property
-    def precision(self) -> float | None:
-        """Share of the detections that are right; None without one."""
-        return self.true / self.shown if self.shown else None
-
-    @property
-    def recall(self) -> float | None:
-        """Share of the faces that are found; None without one."""
-        return self.true / self.faces if self.faces else None
-
-    @property
-    def f1(self) -> float | None:
-        """Harmonic mean of precision and recall; None without detections and faces."""
-        whole = self.shown + self.faces
-        return 2 * self.true / whole if whole else None
-
-
 def trace_curve(hits: RankedHits, threshold: int = 0) -> Curve:
     """Precision and recall at every cut.
 
@@ -92,7 +69,7 @@ def trace_curve(hits: RankedHits, threshold: int = 0) -> Curve:
     counted = ~hits.ignored[threshold]
     scores = hits.scores[counted]
     true = np.cumsum(hits.true[threshold][counted])
-    last = _last_of_equal(scores)
+    last = np.r_[scores[1:] != scores[:-1], True][: len(scores)]
     return Curve(
         scores=scores[last],
         true=true[last].astype(np.float64),
@@ -101,66 +78,28 @@ def trace_curve(hits: RankedHits, threshold: int = 0) -> Curve:
     )
 
 
-def find_best_f1(curve: Curve) -> OperatingPoint | None:
-    """The cut with the highest F1, the higher score of equal ones; None where none hits a face.
-
-    It is chosen on the very data it is measured on, so it flatters: use it to choose a cut for
-    other photos.
-    """
-    if not len(curve.scores) or not curve.true.any():
-        return None
-    best = int(curve.f1.argmax())
-    return OperatingPoint(
-        float(curve.scores[best]), int(curve.true[best]), int(curve.shown[best]), curve.faces
-    )
-
-
-def _last_of_equal(scores: FloatArray) -> BoolArray:
-    """Flags the last of each run of equal values."""
-    return np.r_[scores[1:] != scores[:-1], np.ones(min(len(scores), 1), dtype=np.bool_)]
-
-
-THRESH = 0.5
-"""Detector score from which `run.py` shows a face."""
-
-FACES = "face"
-"""Name of the row in which all classes count as one."""
-
-_NAMES = ("precision", "recall", "f1")
-
-
-def trace_curves(classes: tuple[str, ...], matches: Matches) -> dict[str, Curve]:
+def trace_curves(case: Case) -> dict[str, Curve]:
     """The curve of each class at IoU 0.5, and that of faces whatever their class as `face`.
 
     Classes are ranked by `score`, faces by `detection`.
     """
-    at, face_at = IOUS.index(MATCH_IOU), FACE_IOUS.index(MATCH_IOU)
-    curves = {
-        label: trace_curve(hits, at) for label, hits in zip(classes, matches.classes, strict=True)
+    return {name: trace_curve(*hits) for name, hits in _name_hits(case, case.matches).items()}
+
+
+def _name_hits(case: Case, matches: Matches) -> dict[str, tuple[RankedHits, int]]:
+    """Ranked detections of each class and of `face`, and which of their thresholds is IoU 0.5."""
+    hits = {
+        label: (hits, IOUS.index(MATCH_IOU))
+        for label, hits in zip(case.truth.classes, matches.classes, strict=True)
     }
-    return {**curves, FACES: trace_curve(matches.faces, face_at)}
+    return {**hits, FACES: (matches.faces, FACE_IOUS.index(MATCH_IOU))}
 
 
-def describe_operating_points(
-    truth: GroundTruth,
-    detections: Detections,
-    matches: Matches,
-    rules: Rules,
-    *,
-    thresh: float = THRESH,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> dict[str, Any]:
+def describe_operating_points(case: Case) -> dict[str, Any]:
     """What a user gets who leaves out detections under a threshold, and what the best cut gives.
 
-    Args:
-        truth: Annotated faces.
-        detections: All predicted faces.
-        matches: All of them matched under `rules`.
-        rules: How to count.
-        thresh: Lowest detector score that is kept.
-        resamples: Bootstrap resamples by photo; 0 leaves the intervals out.
-        seed: Of the resamples.
+    The best cut is chosen on the very data it is measured on, so it flatters: use it to choose a
+    cut for other photos.
 
     Returns:
         `thresh`; `confusion` of the detections that are kept; and `points`, by class and for
@@ -168,67 +107,71 @@ def describe_operating_points(
         counts `true`, `shown`, `faces`; `at_thresh` also `intervals`. A class without a hit has
         None for `best_f1`.
     """
-    kept = np.flatnonzero(detections.detection >= thresh)
     # Once every row is a detection of each class, a precision of labels is no longer defined.
-    by_label = Rules(inclusive=rules.inclusive, eleven_point=rules.eleven_point)
-    shown = match_predictions(truth, detections.take(kept, detections.photo[kept]), by_label)
-    hits = dict(zip(truth.classes, shown.classes, strict=True))
-    hits[FACES] = shown.faces
-    counts = {name: _count_by_photo(ranked) for name, ranked in hits.items()}
-    ends: Mapping[str, FloatArray] = {}
-    if resamples:
-        ends = bootstrap_intervals(
-            lambda weights: _share_all(counts, weights),
-            photos=len(truth.photos),
-            resamples=resamples,
-            seed=seed,
-        )
-    curves = trace_curves(truth.classes, matches)
+    by_label = Rules(inclusive=case.plan.rules.inclusive)
+    detections = case.detections
+    kept = np.flatnonzero(detections.detection >= case.plan.thresh)
+    cut = detections.take(kept, detections.photo[kept])
+    shown = match_predictions(case.truth, cut, by_label)
+    hits = _name_hits(case, shown)
+    counts = np.stack([_count_by_photo(*one) for one in hits.values()], axis=2)
+
+    def rate(weights: FloatArray) -> dict[str, FloatArray]:
+        true, seen, faces = np.moveaxis(weigh(weights, counts), 1, 0)
+        return {
+            "precision": share(true, seen),
+            "recall": share(true, faces),
+            "f1": share(2 * true, seen + faces),
+        }
+
+    numbers, intervals = case.measure(
+        rate, dict.fromkeys(("precision", "recall", "f1"), (list(hits),))
+    )
+    curves = trace_curves(case)
     points: dict[str, Any] = {}
-    for name, count in counts.items():
-        true, seen, faces = (int(part.sum()) for part in count)
-        at_thresh = _describe_point(OperatingPoint(thresh, true, seen, faces))
-        intervals = {part: to_interval(ends[f"{name}/{part}"]) for part in _NAMES} if ends else None
-        best = find_best_f1(curves[name])
+    for index, name in enumerate(hits):
+        names = ("true", "shown", "faces")
         points[name] = {
-            "at_thresh": {**at_thresh, "intervals": intervals},
-            "best_f1": _describe_point(best) if best else None,
+            "at_thresh": {
+                "score": case.plan.thresh,
+                **{part: values[name] for part, values in numbers.items()},
+                **dict(zip(names, counts.sum(axis=0)[:, index].astype(int).tolist(), strict=True)),
+                "intervals": None
+                if intervals is None
+                else {part: ends[name] for part, ends in intervals.items()},
+            },
+            "best_f1": find_best_f1(curves[name]),
         }
     return {
-        "thresh": thresh,
+        "thresh": case.plan.thresh,
         "iou": MATCH_IOU,
         "points": points,
-        "confusion": describe_confusion(truth.classes, shown),
+        "confusion": describe_confusion(case.truth.classes, shown.confusion),
     }
 
 
-def _count_by_photo(hits: RankedHits) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Right detections, all detections, and faces of each photo, (P,) each."""
-    photos = len(hits.truths)
-    true = np.bincount(hits.photo[hits.true[0]], minlength=photos)
-    shown = np.bincount(hits.photo[~hits.ignored[0]], minlength=photos)
-    return true.astype(float), shown.astype(float), hits.truths.astype(float)
-
-
-def _share_all(
-    counts: Mapping[str, tuple[FloatArray, FloatArray, FloatArray]], weights: FloatArray
-) -> dict[str, FloatArray]:
-    shares: dict[str, FloatArray] = {}
-    for name, parts in counts.items():
-        true, shown, faces = (weights @ part for part in parts)
-        shares[f"{name}/precision"] = share(true, shown)
-        shares[f"{name}/recall"] = share(true, faces)
-        shares[f"{name}/f1"] = share(2 * true, shown + faces)
-    return shares
-
-
-def _describe_point(point: OperatingPoint) -> dict[str, Any]:
+def find_best_f1(curve: Curve) -> dict[str, Any] | None:
+    """The cut with the highest F1, the higher score of equal ones; None where none hits a face."""
+    if not curve.true.any():
+        return None
+    best = int(curve.f1.argmax())
+    columns = {
+        "score": curve.scores,
+        "precision": curve.precision,
+        "recall": curve.recall,
+        "f1": curve.f1,
+    }
     return {
-        "score": point.score,
-        "precision": point.precision,
-        "recall": point.recall,
-        "f1": point.f1,
-        "true": point.true,
-        "shown": point.shown,
-        "faces": point.faces,
+        **{name: float(column[best]) for name, column in columns.items()},
+        "true": int(curve.true[best]),
+        "shown": int(curve.shown[best]),
+        "faces": curve.faces,
     }
+
+
+def _count_by_photo(hits: RankedHits, threshold: int) -> FloatArray:
+    """(P, 3) right detections, all detections, and faces of each photo."""
+    photos = len(hits.truths)
+    true = np.bincount(hits.photo[hits.true[threshold]], minlength=photos)
+    shown = np.bincount(hits.photo[~hits.ignored[threshold]], minlength=photos)
+    return np.stack([true, shown, hits.truths], axis=1).astype(float)

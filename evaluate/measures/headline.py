@@ -1,128 +1,154 @@
-"""The record of an evaluation: metrics.json."""
+"""The headline numbers of a detector with a classifier behind it, and their differences."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data_prep.base.files import write_json
-from evaluate.arrays import FloatArray, GroundTruth
-from evaluate.inputs.predictions import Placed
-from evaluate.measures.bootstrap import LEVEL, bootstrap_intervals, to_interval, to_number
+from evaluate.arrays import FloatArray
+from evaluate.measures.average_precision import average_precisions
+from evaluate.measures.bootstrap import compare, mean_of_defined, share, weigh
+from evaluate.measures.case import IOUS, Case, Matches, describe_confusion, match_predictions
 from evaluate.measures.matching import MATCH_IOU
-from evaluate.measures.metrics import (
-    DEFAULT_RULES,
-    IOUS,
-    PER_CLASS,
-    Matches,
-    Rules,
-    compute_headline,
-)
-
-METRICS_FILE = "metrics.json"
-"""Name of the record in the output folder."""
 
 Record = dict[str, Any]
 """What is written: JSON objects, lists, texts, numbers and null."""
 
+PER_CLASS = frozenset({"ap50", "ap75", "recall", "detected"})
+"""Headline numbers of which there is one per class."""
 
-def build_record(
-    truth: GroundTruth,
-    placed: Placed,
-    matches: Matches,
-    rules: Rules = DEFAULT_RULES,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Record:
-    """Measure predictions and describe how.
+HEADLINES: dict[str, str] = {
+    "map50": "mAP at IoU 0.50",
+    "map75": "mAP at IoU 0.75",
+    "map50_95": "mAP at IoU 0.50 to 0.95",
+    "ap50": "AP at IoU 0.50",
+    "face_ap50": "face AP at IoU 0.50",
+    "face_ap75": "face AP at IoU 0.75",
+    "face_recall": "faces found",
+    "detected": "found",
+    "accuracy": "accuracy on found faces",
+    "macro_recall": "macro recall on found faces",
+    "recall": "recall on found faces",
+}
+"""Words for the headline numbers, in the order they are shown; the rest is in the record."""
+
+
+def compute_headline(
+    matches: Matches, weights: FloatArray, *, eleven_point: bool = False
+) -> dict[str, FloatArray]:
+    """The headline numbers, as fractions; NaN where a number is not defined.
+
+    `map50`, `map75`, `map50_95`: AP averaged over the classes with annotated faces, the last also
+    over `IOUS`. `ap50`, `ap75`: AP of each class. `face_ap50`, `face_ap75`: AP of faces whatever
+    their class. `accuracy`: share of matched faces with the right label; `recall`: the same among
+    the faces of each class; `macro_recall`: its mean over the classes. `face_recall`: share of
+    faces that are matched; `detected`: the same among the faces of each class.
 
     Args:
-        truth: Annotated faces.
-        placed: Predicted faces on the photos of `truth`.
-        matches: These matched with the faces under `rules`.
-        rules: How to count.
-        resamples: Bootstrap resamples; 0 leaves the intervals out.
-        seed: Of the resamples.
+        matches: Of a `Case`.
+        weights: (B, P) how often each photo counts.
+        eleven_point: AP at 11 recalls instead of at every recall.
 
     Returns:
-        Headline numbers as fractions (`metrics.compute_headline`), `confusion`, `counts`,
-        `intervals` (95 %, [lower, upper] by the same names), `definitions`, `warnings`. Whatever
-        is not defined is None.
+        By name (B,), or (B, C) for those of `PER_CLASS`.
     """
-    detections = placed.detections
-    headline = compute_headline(matches)
+    *by_class, faces = (
+        average_precisions(hits, weights, eleven_point=eleven_point)
+        for hits in (*matches.classes, matches.faces)
+    )
+    aps = np.stack(by_class, axis=1)  # (B, classes, thresholds)
+    at_50, at_75 = aps[:, :, IOUS.index(0.5)], aps[:, :, IOUS.index(0.75)]
+    confusion = weigh(weights, matches.confusion)
+    annotated = confusion[:, :-1].sum(axis=2)
+    found = confusion[:, :-1, :-1].sum(axis=2)
+    return {
+        "map50": mean_of_defined(at_50),
+        "map75": mean_of_defined(at_75),
+        "map50_95": mean_of_defined(aps.mean(axis=2)),
+        "ap50": at_50,
+        "ap75": at_75,
+        "face_ap50": faces[:, 0],
+        "face_ap75": faces[:, 1],
+        **rate_answers(confusion[:, :-1, :-1]),
+        "face_recall": share(found.sum(axis=1), annotated.sum(axis=1)),
+        "detected": share(found, annotated),
+    }
+
+
+def rate_answers(confusion: FloatArray) -> dict[str, FloatArray]:
+    """`accuracy` (B,), `recall` (B, C) and `macro_recall` (B,) of answers.
+
+    Args:
+        confusion: (B, C, C) counts, rows annotated, columns predicted.
+    """
+    right, support = np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(axis=2)
+    recall = share(right, support)
+    return {
+        "accuracy": share(right.sum(axis=1), support.sum(axis=1)),
+        "recall": recall,
+        "macro_recall": mean_of_defined(recall),
+    }
+
+
+def describe_headline(case: Case) -> Record:
+    """The headline numbers and what they were measured on.
+
+    Returns:
+        Numbers as of `compute_headline`, `confusion`, `counts`, `intervals` (95 %, [lower, upper]
+        by the same names), `definitions`, `warnings`. Whatever is not defined is None.
+    """
+    truth, detections, matches = case.truth, case.detections, case.matches
+    numbers, intervals = case.measure(
+        partial(compute_headline, matches, eleven_point=case.plan.rules.eleven_point),
+        dict.fromkeys(PER_CLASS, (truth.classes,)),
+        rows=len(matches.faces.photo),
+    )
     faces = np.bincount(truth.labels[~truth.difficult], minlength=len(truth.classes))
     return {
-        **{
-            name: _describe(truth.classes, name, values[0], to_number)
-            for name, values in headline.items()
-        },
-        "confusion": describe_confusion(truth.classes, matches),
+        **numbers,
+        "confusion": describe_confusion(truth.classes, matches.confusion),
         "counts": {
             "photos": len(truth.photos),
             "photos_without_predictions": len(truth.photos) - len(np.unique(detections.photo)),
             "faces": dict(zip(truth.classes, faces.tolist(), strict=True)),
             "difficult_faces": int(truth.difficult.sum()),
             "predictions": len(detections),
-            "predictions_left_out": placed.left_out,
+            "predictions_left_out": case.left_out,
         },
-        "intervals": _measure_intervals(truth.classes, matches, resamples, seed)
-        if resamples
-        else None,
-        "definitions": _define(rules, resamples, seed),
-        "warnings": [*truth.warnings, *placed.warnings],
+        "intervals": intervals,
+        "definitions": _define(case),
+        "warnings": [*truth.warnings, *case.warnings],
     }
 
 
-def write_record(record: Record, folder: Path) -> Path:
-    """Write metrics.json into a folder, all of it or nothing; nothing else there is touched.
+def describe_difference(case: Case) -> Record | None:
+    """Headline numbers less those of the other table, as of `bootstrap.compare`; None without one.
 
     Raises:
-        OutputError: The folder can't be made or written to.
+        ValueError: The two have different photos or faces.
     """
-    path = folder / METRICS_FILE
-    write_json(path, record)
-    return path
-
-
-def _measure_intervals(
-    classes: Sequence[str], matches: Matches, resamples: int, seed: int
-) -> Record:
-    intervals = bootstrap_intervals(
-        partial(compute_headline, matches),
-        photos=matches.photos,
-        resamples=resamples,
-        seed=seed,
-        rows=len(matches.faces.photo),
+    if case.other is None:
+        return None
+    mine, rules = case.matches, case.plan.rules
+    other = match_predictions(case.truth, case.other, rules)
+    return compare(
+        *(
+            partial(compute_headline, side, eleven_point=rules.eleven_point)
+            for side in (mine, other)
+        ),
+        photos=len(case.truth.photos),
+        resamples=case.plan.resamples,
+        seed=case.plan.seed,
+        rows=max(len(mine.faces.photo), len(other.faces.photo)),
+        axes=dict.fromkeys(PER_CLASS, (case.truth.classes,)),
     )
-    return {name: _describe(classes, name, ends, to_interval) for name, ends in intervals.items()}
 
 
-def _describe(
-    classes: Sequence[str], name: str, values: FloatArray, one: Callable[[FloatArray], Any]
-) -> Any:
-    """A number for JSON, or one per class; in `values` the classes are the last dimension."""
-    if name in PER_CLASS:
-        return {label: one(values[..., index]) for index, label in enumerate(classes)}
-    return one(values)
-
-
-def describe_confusion(classes: Sequence[str], matches: Matches) -> Record:
-    """Counts over all photos: annotated classes and `false` against predicted ones and `missed`."""
-    return {
-        "rows": [*classes, "false"],
-        "columns": [*classes, "missed"],
-        "counts": matches.confusion.sum(axis=0).tolist(),
-    }
-
-
-def _define(rules: Rules, resamples: int, seed: int) -> Record:
+def _define(case: Case) -> Record:
     """What the numbers mean, so that they can be compared with others years later."""
+    rules = case.plan.rules
     return {
         "reference": "Everingham et al., The PASCAL Visual Object Classes (VOC) Challenge, "
         "IJCV 88, 2010",
@@ -145,10 +171,5 @@ def _define(rules: Rules, resamples: int, seed: int) -> Record:
         "face_recall": "share of annotated faces that are matched",
         "detected": "face_recall per class",
         "means": "over the classes with annotated faces",
-        "intervals": {
-            "level": LEVEL,
-            "method": "percentile bootstrap by photo",
-            "resamples": resamples,
-            "seed": seed,
-        },
+        "intervals": case.plan.define_intervals(),
     }

@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 
 from data_prep.base.crop import resize_crop
-from data_prep.base.html import COLOURS
+from data_prep.base.html import COLOURS, VIOLET
 from data_prep.base.photo import PhotoError, read_photo
-from evaluate.arrays import Detections, FloatArray, GroundTruth, IntArray
-from evaluate.measures.errors import KINDS, MISSED, ErrorKinds
+from evaluate.arrays import FloatArray, GroundTruth, IntArray
+from evaluate.measures.case import Case
+from evaluate.measures.errors import KINDS, MISSED
 
 PER_KIND = 12
 """Pictures of each kind."""
@@ -36,9 +37,6 @@ _JPEG = (
     # Thin coloured lines wash out when colour is stored at half the resolution.
     *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
 )
-
-_OTHER_COLOUR = "#7a52a8"
-"""For classes that are not the mask classes."""
 
 
 @dataclass(frozen=True)
@@ -65,40 +63,25 @@ class _Mark:
     annotated: bool
 
 
-def draw_gallery(
-    truth: GroundTruth, detections: Detections, errors: ErrorKinds, files: Mapping[str, Path]
-) -> dict[str, list[Picture]]:
+def draw_gallery(case: Case, files: Mapping[str, Path]) -> dict[str, list[Picture]]:
     """Cut out the worst errors of each kind.
 
     Faces and detections nearby are drawn too, so that a missing annotation or a box between two
     faces shows. Photos that are not in `files` or can't be read leave an empty picture.
 
-    Args:
-        truth: Annotated faces.
-        detections: Predicted faces.
-        errors: Their errors.
-        files: Photos by name.
-
     Returns:
-        Pictures by kind (`evaluate.measures.errors.KINDS`), the worst first.
+        Pictures by kind of error, the worst first.
     """
     return {
         kind: [
-            _draw(kind, int(row), truth, detections, errors, files)
-            for row in errors.sort_worst(kind)[0][:PER_KIND]
+            _draw(kind, int(row), case, files) for row in case.errors.sort_worst(kind)[0][:PER_KIND]
         ]
         for kind in KINDS
     }
 
 
-def _draw(
-    kind: str,
-    row: int,
-    truth: GroundTruth,
-    detections: Detections,
-    errors: ErrorKinds,
-    files: Mapping[str, Path],
-) -> Picture:
+def _draw(kind: str, row: int, case: Case, files: Mapping[str, Path]) -> Picture:
+    truth, detections, errors = case.truth, case.detections, case.errors
     if kind == MISSED:
         photo, boxes = int(truth.photo[row]), truth.boxes[[row]]
         label = truth.classes[truth.labels[row]]
@@ -169,7 +152,7 @@ def _cut(pixels: np.ndarray, corner: IntArray, side: int) -> np.ndarray:
 
 
 def _draw_box(picture: np.ndarray, corners: FloatArray, mark: _Mark) -> None:
-    colour = COLOURS.get(mark.label, _OTHER_COLOUR).lstrip("#")
+    colour = COLOURS.get(mark.label, VIOLET).lstrip("#")
     rgb = tuple(int(colour[start : start + 2], 16) for start in (0, 2, 4))
     # OpenCV draws no lines that end beyond 16 bits.
     (x0, y0), (x1, y1) = np.rint(corners.clip(-SIDE, 2 * SIDE)).astype(int).tolist()

@@ -1,93 +1,138 @@
-"""Everything an evaluation leaves in its folder."""
+"""Everything an evaluation leaves in its folder: report, tables and record."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from data_prep.base.files import write_atomically
+from data_prep.base.files import write_atomically, write_json
+from data_prep.base.html import render_html
 from data_prep.base.records import Box
-from evaluate.arrays import Detections, GroundTruth
-from evaluate.measures.curves import Curve
-from evaluate.measures.errors import DETECTION_KINDS, MISSED, ErrorKinds
-from evaluate.measures.headline import write_record
-from evaluate.measures.metrics import PER_CLASS
-from evaluate.plan import Evaluation
-from evaluate.report.page import HEADLINES, write_report
+from evaluate.evaluation import Evaluation
+from evaluate.measures.errors import DETECTION_KINDS, KIND_WORDS, MISSED
+from evaluate.measures.headline import HEADLINES
+from evaluate.report import plots
+from evaluate.report.gallery import draw_gallery
+
+REPORT = "report.html"
+"""Name of the page in the output folder."""
+
+METRICS_FILE = "metrics.json"
+"""Name of the record in the output folder."""
 
 METRICS, CURVES, CONFUSION, ERRORS = "metrics.csv", "curves.csv", "confusion.csv", "errors.csv"
-"""File names in the output folder."""
+"""Names of the tables in the output folder."""
 
 
-def write_metrics_table(record: Mapping[str, Any], names: Iterable[str], folder: Path) -> Path:
-    """Write the headline numbers: `name, class, value, low, high`, as fractions.
+def write_outputs(evaluation: Evaluation, out: Path) -> list[Path]:
+    """Write report.html, tables and metrics.json; the last comes when all else is there.
 
-    Raises:
-        OutputError: The table can't be written.
-    """
-    intervals = record["intervals"] or {}
-    rows: list[list[Any]] = []
-    for name in names:
-        value, ends = record[name], intervals.get(name)
-        if name in PER_CLASS:
-            rows += [
-                [name, label, one, *((ends or {}).get(label) or (None, None))]
-                for label, one in value.items()
-            ]
-        else:
-            rows.append([name, "", value, *(ends or (None, None))])
-    return _write(folder / METRICS, ["name", "class", "value", "low", "high"], rows)
+    Args:
+        evaluation: With `inputs` in its metrics.
+        out: The folder; other files in it stay.
 
-
-def write_curves_table(curves: Mapping[str, Curve], folder: Path) -> Path:
-    """Write every point of the precision-recall curves at IoU 0.5.
+    Returns:
+        The files a person or a script opens first: the report and the record.
 
     Raises:
-        OutputError: The table can't be written.
+        OutputError: Something can't be written.
     """
-    rows = [
-        [name, *point]
-        for name, curve in curves.items()
-        for point in zip(
-            curve.scores.tolist(),
-            curve.precision.tolist(),
-            np.nan_to_num(curve.recall).tolist(),
-            curve.f1.tolist(),
-            strict=True,
-        )
-    ]
-    return _write(folder / CURVES, ["class", "score", "precision", "recall", "f1"], rows)
+    # Drawn first: should that fail, no table is left without its report.
+    write_atomically(out / REPORT, render_report(evaluation))
+    for name, table in make_tables(evaluation):
+        write_atomically(out / name, table.to_csv(index=False, lineterminator="\n"))
+    write_json(out / METRICS_FILE, evaluation.metrics)
+    return [out / REPORT, out / METRICS_FILE]
 
 
-def write_confusion_table(confusion: Mapping[str, Any], folder: Path) -> Path:
-    """Write the confusion through the detector; rows are the annotated classes.
+def render_report(evaluation: Evaluation) -> str:
+    """Render the page: HTML that needs no other file.
 
-    Raises:
-        OutputError: The table can't be written.
+    Every part of the record has a section of the template, which names the `plots` it shows.
     """
-    rows = [
-        [name, *counts] for name, counts in zip(confusion["rows"], confusion["counts"], strict=True)
-    ]
-    return _write(folder / CONFUSION, ["annotated", *confusion["columns"]], rows)
+    case, record = evaluation.case, evaluation.metrics
+    graded = {"both stages": "pipeline", "classifier alone": "crops"}
+    return render_html(
+        "evaluate.report",
+        REPORT,
+        filters={"number": show_number, "interval": show_interval},
+        record=record,
+        plan=case.plan,
+        classes=case.truth.classes,
+        colours=plots.choose_colours(case.truth.classes),
+        headlines=HEADLINES,
+        kinds=KIND_WORDS,
+        pictures=draw_gallery(case, evaluation.files),
+        plots=plots,
+        curves=evaluation.curves,
+        graded={
+            words: record["calibration"][name]
+            for words, name in graded.items()
+            if record["calibration"][name] is not None
+        },
+        alarm=record.get("alarm"),
+        alone=record.get("classifier_alone"),
+        against=record.get("against"),
+    )
 
 
-def write_errors_table(
-    truth: GroundTruth, detections: Detections, errors: ErrorKinds, folder: Path
-) -> Path:
-    """Write one row for each false detection and missed face, by kind, the worst first.
+def show_number(value: float | None, digits: int = 3) -> str:
+    """A fraction as text; a dash where it is not defined.
 
-    `label`, `score` and the box are those of the detection, or of the missed face; `annotated` and
+    >>> show_number(0.98765), show_number(None)
+    ('0.988', '–')
+    """
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def show_interval(ends: Sequence[float] | None, digits: int = 3) -> str:
+    """An interval as text, nothing where it is not defined.
+
+    >>> show_interval([0.25, 0.75])
+    '0.250 to 0.750'
+    """
+    return "" if ends is None else f"{ends[0]:.{digits}f} to {ends[1]:.{digits}f}"
+
+
+def make_tables(evaluation: Evaluation) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The tables by file name.
+
+    `metrics.csv`: the headline numbers. `curves.csv`: every point of the precision-recall curves at
+    IoU 0.5. `confusion.csv`: confusion through the detector; rows are the annotated classes.
+    `errors.csv`: one row for each false detection and missed face, by kind, the worst first;
+    `label`, `score` and the box are those of the detection, or of the missed face, `annotated` and
     `iou` tell of the face that a detection meant, where there is one.
-
-    Raises:
-        OutputError: The table can't be written.
     """
-    rows: list[list[Any]] = []
+    yield METRICS, evaluation.to_frame()
+    yield (
+        CURVES,
+        pd.concat(
+            pd.DataFrame(
+                {
+                    "class": name,
+                    "score": curve.scores,
+                    "precision": curve.precision,
+                    "recall": np.nan_to_num(curve.recall),
+                    "f1": curve.f1,
+                }
+            )
+            for name, curve in evaluation.curves.items()
+        ),
+    )
+    confusion = evaluation.metrics["operating_points"]["confusion"]
+    table = pd.DataFrame(confusion["counts"], columns=confusion["columns"])
+    table.insert(0, "annotated", confusion["rows"])
+    yield CONFUSION, table
+    yield ERRORS, _list_errors(evaluation)
+
+
+def _list_errors(evaluation: Evaluation) -> pd.DataFrame:
+    truth, detections = evaluation.case.truth, evaluation.case.detections
+    errors, rows = evaluation.case.errors, list[list[Any]]()
     for kind in (*DETECTION_KINDS, MISSED):
         for row in errors.sort_worst(kind)[0].tolist():
             if kind == MISSED:
@@ -97,45 +142,8 @@ def write_errors_table(
                 photo, box = detections.photo[row], detections.boxes[row]
                 label, face = detections.labels[row], int(errors.face[row])
                 annotated = truth.classes[truth.labels[face]] if face >= 0 else None
-                rest = [
-                    float(detections.scores[row]),
-                    annotated,
-                    round(float(errors.overlap[row]), 4),
-                ]
-            place = [kind, truth.photos[photo], *box.tolist()]
-            rows.append([*place, truth.classes[label], *rest])
+                overlap = round(float(errors.overlap[row]), 4)
+                rest = [float(detections.scores[row]), annotated, overlap]
+            rows.append([kind, truth.photos[photo], *box.tolist(), truth.classes[label], *rest])
     header = ["kind", "image", *Box._fields, "label", "score", "annotated", "iou"]
-    return _write(folder / ERRORS, header, rows)
-
-
-def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_atomically(path, buffer.getvalue())
-    return path
-
-
-def write_outputs(evaluation: Evaluation, files: Mapping[str, Path], out: Path) -> list[Path]:
-    """Write report.html, tables and metrics.json; the last comes when all else is there.
-
-    Args:
-        evaluation: With all sections measured, and `inputs` in its record.
-        files: Photos by name, for the pictures of errors.
-        out: The folder; other files in it stay.
-
-    Returns:
-        The files a person or a script opens first: the report and the record.
-
-    Raises:
-        OutputError: Something can't be written.
-    """
-    record = evaluation.record
-    # Drawn first: should that fail, no table is left without its report.
-    report = write_report(evaluation, files, out)
-    write_metrics_table(record, HEADLINES, out)
-    write_curves_table(evaluation.curves, out)
-    write_confusion_table(record["operating_points"]["confusion"], out)
-    write_errors_table(evaluation.truth, evaluation.detections, evaluation.errors, out)
-    return [report, write_record(record, out)]
+    return pd.DataFrame(rows, columns=header)

@@ -9,13 +9,24 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
-from data_prep.base.html import COLOURS, INK, new_axes, to_uri
+from data_prep.base.html import (
+    BLUE,
+    COLOURS,
+    GREEN,
+    GREY,
+    INK,
+    RED,
+    VIOLET,
+    YELLOW,
+    new_axes,
+    to_uri,
+)
 from evaluate.measures.curves import Curve
 
 SIDE = 4.3
 """Sides of the square plots in inches."""
 
-OTHERS = ("#2b6cb0", "#c8553d", "#2a7f62", "#d69a00", "#7a52a8", "#5b6770")
+OTHERS = (BLUE, RED, GREEN, YELLOW, VIOLET, GREY)
 """Colours of classes that are not the mask classes, in turn."""
 
 
@@ -59,8 +70,6 @@ def plot_roc(curves: Mapping[str, Mapping[str, Any] | None]) -> str | None:
         curves: By the name in the legend, `fpr` and `tpr`.
     """
     shown = {name: curve for name, curve in curves.items() if curve is not None}
-    if not shown:
-        return None
     figure, axes = new_axes(
         "Alarm: not properly masked",
         "masked faces that raise an alarm",
@@ -153,7 +162,7 @@ def plot_budget(budget: Mapping[str, Any], names: Mapping[str, str]) -> str:
     """MAP won by mending each kind of error, with intervals.
 
     Args:
-        budget: The section of `evaluate.measures.error_budget`.
+        budget: The section of `evaluate.measures.errors`.
         names: Words for the kinds, in the order from top to bottom.
     """
     figure, axes = new_axes("What each kind of error costs", "mAP@0.5 won when mended", "")
@@ -161,7 +170,7 @@ def plot_budget(budget: Mapping[str, Any], names: Mapping[str, str]) -> str:
     places = np.arange(len(names))[::-1]
     for place, kind in zip(places, names, strict=True):
         gain = budget["gain"][kind] or 0.0
-        axes.barh(place, gain, color="#c8553d", height=0.62)
+        axes.barh(place, gain, color=RED, height=0.62)
         if intervals is not None and intervals[kind] is not None:
             low, high = intervals[kind]
             axes.plot([low, high], [place, place], color=INK, lw=1.2)
@@ -179,7 +188,7 @@ def plot_sizes(sizes: Sequence[Mapping[str, Any]]) -> str:
     places = np.arange(len(sizes))
     for offset, key, words, colour in (
         (-0.2, "found", "found", "#9fb4c0"),
-        (0.2, "found_and_right", "found and right", "#2a7f62"),
+        (0.2, "found_and_right", "found and right", GREEN),
     ):
         values = [one[key] or 0.0 for one in sizes]
         axes.bar(places + offset, values, width=0.38, color=colour, label=words)

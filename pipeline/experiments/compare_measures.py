@@ -20,8 +20,8 @@ from evaluate.inputs.predictions import Placed, place_predictions, read_predicti
 from evaluate.inputs.truth import read_ground_truth
 from evaluate.measures.alarm import describe_alarm
 from evaluate.measures.bootstrap import bootstrap_intervals, share
-from evaluate.measures.headline import build_record
-from evaluate.measures.metrics import DEFAULT_RULES, Headline, count_confusion, match_predictions
+from evaluate.measures.case import Case, Plan, count_confusion
+from evaluate.measures.headline import describe_headline
 from pipeline.experiments.systems import SystemData, valid_faces
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.folder import predict_folder
@@ -145,7 +145,7 @@ def measure_system(
         figures |= _precision_recall(*own, seed)
         two = _record(placed, *leave_out_incorrect(truth, placed.detections), seed)
         figures |= {f"two_{name}": _pick(two, name) for name in ("map50", "map50_95")}
-        alarm = describe_alarm(truth, placed.detections, thresh=SURE, seed=seed)
+        alarm = describe_alarm(Case(truth, placed.detections, Plan(thresh=SURE, seed=seed)))
         figures |= {name: _pick(alarm, name) for name in ("tnr", "fnr", "auc")}
         if nets.classifier is not None:
             figures |= _measure_crops(nets.classifier, incorrect, truth, crops, source, seed)
@@ -166,7 +166,7 @@ def measure_drawn_masks(classifier: Classifier, base: SystemData, *, seed: int) 
     truth, detections = _as_detections(faces, classifier.classify([read(c) for c in faces["crop"]]))
     placed = Placed(detections, 0, ())
     record = _record(placed, *leave_out_incorrect(truth, detections), seed)
-    alarm = describe_alarm(truth, detections, policy="leave-out", seed=seed)
+    alarm = describe_alarm(Case(truth, detections, Plan(policy="leave-out", seed=seed)))
     return {
         "faces": len(faces),
         "accuracy": _pick(record, "accuracy"),
@@ -259,8 +259,7 @@ def _as_detections(
 def _record(
     placed: Placed, truth: GroundTruth, detections: Detections, seed: int
 ) -> dict[str, Any]:
-    matches = match_predictions(truth, detections, DEFAULT_RULES)
-    return build_record(truth, replace(placed, detections=detections), matches, seed=seed)
+    return describe_headline(Case(truth, detections, Plan(seed=seed)))
 
 
 def _precision_recall(truth: GroundTruth, detections: Detections, seed: int) -> Figures:
@@ -269,7 +268,7 @@ def _precision_recall(truth: GroundTruth, detections: Detections, seed: int) -> 
     right = np.diagonal(counts, axis1=1, axis2=2)[:, :-1].sum(axis=1)
     said, there = counts[:, :, :-1].sum(axis=(1, 2)), counts[:, :-1].sum(axis=(1, 2))
 
-    def statistic(weights: np.ndarray) -> Headline:
+    def statistic(weights: np.ndarray) -> dict[str, np.ndarray]:
         hits = weights @ right
         return {"precision": share(hits, weights @ said), "recall": share(hits, weights @ there)}
 

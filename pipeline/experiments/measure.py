@@ -14,14 +14,13 @@ from data_prep.base.files import write_json
 from data_prep.base.tables import read_faces
 from data_prep.grouping.split import VALID
 from evaluate.arrays import GroundTruth
+from evaluate.evaluation import EvaluateOptions, evaluate
 from evaluate.inputs.photos import find_photos
 from evaluate.inputs.predictions import place_predictions, read_predictions
 from evaluate.inputs.truth import read_ground_truth
-from evaluate.measures.headline import Record, build_record
-from evaluate.measures.metrics import DEFAULT_RULES, match_predictions
-from evaluate.plan import Plan, list_sections, measure_sections, start_evaluation
-from evaluate.report.outputs import write_outputs
-from evaluate.report.page import REPORT
+from evaluate.measures.case import Case
+from evaluate.measures.headline import Record, describe_headline
+from evaluate.report.outputs import REPORT
 from pipeline.inference.boxes import FaceDetector
 from pipeline.inference.classifier import classify_crops
 from pipeline.inference.folder import predict_folder
@@ -94,26 +93,20 @@ def write_report(
     Raises:
         OutputError: A file can't be written.
     """
-    truth = read_ground_truth(prepared / "faces.csv", split=split, source=source)
-    files = find_photos(truth.photos, prepared)
-    placed = place_predictions(read_predictions(tables.predictions), truth, files)
-    evaluation = start_evaluation(truth, placed, Plan())
-    on_crops = place_predictions(read_predictions(tables.crops), truth, files).detections
-    for _ in measure_sections(evaluation, list_sections(evaluation, crops=on_crops)):
-        pass
-    evaluation.record["inputs"] = {
+    options = EvaluateOptions(split=split, source=source)
+    evaluation = evaluate(prepared, tables.predictions, options, crops=tables.crops)
+    evaluation.metrics["inputs"] = {
         "ground_truth": str(prepared),
         "split": split,
         "source": source,
         "predictions": f"both stages, detections from {THRESH}",
     }
-    write_outputs(evaluation, files, out)
+    evaluation.save(out)
 
 
 def _evaluate(truth: GroundTruth, table: Path, files: Mapping[str, Path]) -> Record:
     placed = place_predictions(read_predictions(table), truth, files)
-    matches = match_predictions(truth, placed.detections, DEFAULT_RULES)
-    return build_record(truth, placed, matches)
+    return describe_headline(Case(truth, placed.detections))
 
 
 def _pick(record: Record, names: tuple[str, ...]) -> dict[str, Any]:

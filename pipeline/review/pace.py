@@ -10,7 +10,7 @@ from datetime import datetime
 
 import numpy as np
 
-from evaluate.measures.classifier_alone import wilson_interval
+from evaluate.measures.classifier import wilson_interval
 
 PACE_WINDOW = 40
 """Decisions the pace is measured on."""

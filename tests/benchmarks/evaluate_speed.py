@@ -22,10 +22,11 @@ from rich.console import Console
 from rich.table import Table
 
 from evaluate.arrays import Detections, FloatArray, GroundTruth
-from evaluate.measures.average_precision import average_precisions, rank_hits, voc_average_precision
+from evaluate.measures.average_precision import Rules, average_precisions, rank_classes
+from evaluate.measures.case import IOUS, match_predictions
 from evaluate.measures.coco import build_coco_dataset, build_coco_results
-from evaluate.measures.matching import MATCH_IOU, BoxGroups
-from evaluate.measures.metrics import DEFAULT_RULES, IOUS, compute_headline, match_predictions
+from evaluate.measures.headline import compute_headline
+from evaluate.measures.matching import MATCH_IOU
 
 PHOTO_SIDE = 900
 """Side of the made-up photos in pixels."""
@@ -266,10 +267,10 @@ def time_all(
         return loop_average_precision(truth, detections, iou=MATCH_IOU, search=search, every=every)
 
     for _ in range(rounds):
-        ap = timed(_PLAIN, lambda: _compute_at_one(truth, detections), times=_TIMES)
+        ap = timed(_PLAIN, lambda: _compute_at(truth, detections, (MATCH_IOU,))[:, 0], times=_TIMES)
         loop_ap = timed(_LOOKED_UP, lambda: run_loop(search=False))
         timed(_LOOP, lambda: run_loop(search=True, every=loop_every), factor=loop_every)
-        aps = timed(_TEN, lambda: _compute_at_ten(truth, detections), times=_TIMES)
+        aps = timed(_TEN, lambda: _compute_at(truth, detections, IOUS), times=_TIMES)
         # Anew each time: the library writes into them.
         made = timed(
             _COCO_DICTS, lambda: (build_coco_dataset(truth), build_coco_results(detections))
@@ -277,10 +278,12 @@ def time_all(
         coco_aps = timed(_COCO, partial(_compute_by_coco, *made))
         timed(
             _HEADLINE,
-            lambda: compute_headline(match_predictions(truth, detections, DEFAULT_RULES)),
+            lambda: compute_headline(
+                match_predictions(truth, detections), np.ones((1, len(truth.photos)))
+            ),
         )
     tracemalloc.start()
-    _compute_at_ten(truth, detections)
+    _compute_at(truth, detections, IOUS)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return Timing(
@@ -343,41 +346,11 @@ def main(
     )
 
 
-def _compute_at_one(truth: GroundTruth, detections: Detections) -> FloatArray:
-    """AP of each class at IoU 0.5, (C,)."""
-    aps = []
-    for label in range(len(truth.classes)):
-        faces = np.flatnonzero(truth.labels == label)
-        rows = np.flatnonzero(detections.labels == label)
-        aps.append(
-            voc_average_precision(
-                BoxGroups(truth.boxes[faces], truth.photo[faces]),
-                BoxGroups(detections.boxes[rows], detections.photo[rows]),
-                detections.scores[rows],
-                difficult=truth.difficult[faces],
-                iou=MATCH_IOU,
-            )
-        )
-    return np.array(aps)
-
-
-def _compute_at_ten(truth: GroundTruth, detections: Detections) -> FloatArray:
-    """AP of each class at the ten IoUs, (C, 10)."""
-    photos = len(truth.photos)
-    aps = []
-    for label in range(len(truth.classes)):
-        faces = np.flatnonzero(truth.labels == label)
-        rows = np.flatnonzero(detections.labels == label)
-        hits = rank_hits(
-            BoxGroups(truth.boxes[faces], truth.photo[faces]),
-            truth.difficult[faces],
-            BoxGroups(detections.boxes[rows], detections.photo[rows]),
-            detections.scores[rows],
-            photos=photos,
-            ious=IOUS,
-        )
-        aps.append(average_precisions(hits, np.ones((1, photos)))[0])
-    return np.array(aps)
+def _compute_at(truth: GroundTruth, detections: Detections, ious: tuple[float, ...]) -> FloatArray:
+    """AP of each class at each IoU, (C, T)."""
+    once = np.ones((1, len(truth.photos)))
+    ranked = rank_classes(truth, detections, Rules(), ious)
+    return np.array([average_precisions(hits, once)[0] for hits in ranked])
 
 
 def _compute_by_coco(dataset: dict[str, Any], results: list[dict[str, Any]]) -> FloatArray:

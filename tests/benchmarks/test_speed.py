@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from evaluate.measures.metrics import DEFAULT_RULES, compute_headline, match_predictions
+from evaluate.measures.case import match_predictions
 from tests.benchmarks.evaluate_speed import app, loop_average_precision, make_boxes, time_all
+from tests.evaluate.scenes import compute_headline
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_all_ways_agree(seed: int) -> None:
     truth, detections = make_boxes(photos=20, boxes=15, classes=3, seed=seed)
-    headline = compute_headline(match_predictions(truth, detections, DEFAULT_RULES))
+    headline = compute_headline(match_predictions(truth, detections))
     timing = time_all(truth, detections, rounds=2, loop_every=3)
     assert timing.ap == pytest.approx(headline["ap50"][0], abs=1e-12)
     assert timing.loop_ap == pytest.approx(headline["ap50"][0], abs=1e-12)

@@ -23,9 +23,9 @@ from evaluate.inputs.inputs import (
 from evaluate.inputs.predictions import Placed, place_predictions, read_predictions
 from evaluate.inputs.text import write_text_boxes
 from evaluate.inputs.truth import read_ground_truth
-from evaluate.measures.average_precision import voc_average_precision
+from evaluate.measures.headline import describe_headline
 from evaluate.measures.matching import BoxGroups
-from evaluate.measures.metrics import Rules, compute_headline, match_predictions
+from tests.evaluate.scenes import make_case, voc_average_precision
 from tests.evaluate.voc_files import voc_xml
 
 GOLDENS = Path(__file__).parents[4] / "shared" / "eval"
@@ -97,10 +97,10 @@ def test_toy_set(
     options = toy_options(options)
     truth = read_truth(TOY / "gts_vocpascal_format", options)
     placed = read_predicted(TOY / folder, truth, options)
-    rules = Rules(inclusive=True, eleven_point=eleven_point)
-    headline = compute_headline(match_predictions(truth, placed.detections, rules))
-    assert round(100 * headline["map50"][0], 2) == at_50
-    assert round(100 * headline["map75"][0], 2) == at_75
+    rules = {"inclusive": True, "eleven_point": eleven_point}
+    headline = describe_headline(make_case(truth, placed.detections, **rules))
+    assert round(100 * headline["map50"], 2) == at_50
+    assert round(100 * headline["map75"], 2) == at_75
     # And once more by way of text files of our own.
     write_text_boxes(truth, placed.detections, tmp_path)
     plain = InputOptions(vocabulary=options.vocabulary)

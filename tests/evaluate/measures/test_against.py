@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from evaluate.arrays import Detections, GroundTruth
-from evaluate.measures.against import describe_difference
 from evaluate.measures.bootstrap import draw_weights
-from evaluate.measures.metrics import DEFAULT_RULES, compute_headline, match_predictions
+from evaluate.measures.headline import compute_headline, describe_difference
+from tests.evaluate.scenes import make_case
 
 PHOTOS = 40
 
@@ -29,26 +29,25 @@ def make(seed: int, wrong: float) -> tuple[GroundTruth, Detections]:
     return truth, Detections(photo, boxes, given, scores, scores, None)
 
 
-def matches(seed, wrong):
-    return match_predictions(*make(seed, wrong), DEFAULT_RULES)
+def compare(mine, other, **options):
+    truth, detections = make(*mine)
+    return describe_difference(make_case(truth, detections, other=make(*other)[1], **options))
 
 
 def test_same_tables_do_not_differ():
-    same = matches(1, 0.3)
-    record = describe_difference(("a", "b", "c"), same, same, resamples=50)
+    record = compare((1, 0.3), (1, 0.3), resamples=50)
     assert record["accuracy"]["difference"] == 0
     assert record["accuracy"]["interval"] == [0, 0]
     assert record["accuracy"]["better"] == 0
-    assert record["ap50"]["a"]["interval"] == [0, 0]
+    assert record["ap50"]["with_mask"]["interval"] == [0, 0]
 
 
 def test_a_better_table_is_better_and_the_interval_is_paired():
-    good, bad = matches(1, 0.05), matches(2, 0.5)
-    record = describe_difference(("a", "b", "c"), good, bad, resamples=400, seed=3)
-    row = record["accuracy"]
+    row = compare((1, 0.05), (2, 0.5), resamples=400, seed=3)["accuracy"]
     assert row["difference"] == pytest.approx(row["mine"] - row["other"])
     assert row["interval"][0] > 0
     assert row["better"] == 1
+    good, bad = (make_case(*make(*side)).matches for side in ((1, 0.05), (2, 0.5)))
     slow = []
     for weights in draw_weights(PHOTOS, 400, 3, rows=2 * PHOTOS):
         for one in weights:
@@ -63,28 +62,19 @@ def test_pairing_narrows_the_interval():
     labels = detections.labels.copy()
     right = np.flatnonzero(labels == truth.labels)[:6]
     labels[right] = (labels[right] + 1) % 3
-    worse = match_predictions(truth, replace(detections, labels=labels), DEFAULT_RULES)
-    better = match_predictions(truth, detections, DEFAULT_RULES)
-    row = describe_difference(("a", "b", "c"), better, worse, resamples=500)["accuracy"]
+    worse = replace(detections, labels=labels)
+    case = make_case(truth, detections, other=worse, resamples=500)
+    row = describe_difference(case)["accuracy"]
     spread = row["interval"][1] - row["interval"][0]
-    alone = [compute_headline(better, w)["accuracy"] for w in draw_weights(PHOTOS, 500, 0)]
+    alone = [compute_headline(case.matches, w)["accuracy"] for w in draw_weights(PHOTOS, 500, 0)]
     unpaired = np.subtract(*np.percentile(np.concatenate(alone), [97.5, 2.5]))
     assert row["interval"][0] > 0
     assert spread < unpaired
 
 
-def test_without_resamples():
-    record = describe_difference(("a", "b", "c"), matches(1, 0.1), matches(2, 0.2), resamples=0)
+def test_without_resamples_and_without_another_table():
+    record = compare((1, 0.1), (2, 0.2))
     assert record["map50"]["interval"] is None
     assert record["map50"]["better"] is None
     assert record["map50"]["difference"] is not None
-
-
-def test_other_faces_are_refused():
-    truth, detections = make(1, 0.1)
-    fewer = GroundTruth(
-        truth.photos, truth.photo[:-1], truth.boxes[:-1], truth.labels[:-1], truth.difficult[:-1]
-    )
-    other = match_predictions(fewer, detections, DEFAULT_RULES)
-    with pytest.raises(ValueError, match="same photos"):
-        describe_difference(("a", "b", "c"), matches(1, 0.1), other)
+    assert describe_difference(make_case(*make(1, 0.1))) is None

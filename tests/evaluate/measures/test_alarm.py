@@ -11,9 +11,10 @@ from sklearn.metrics import roc_auc_score
 
 from data_prep.base.labels import CLASSES
 from evaluate.arrays import Detections, GroundTruth
-from evaluate.measures.alarm import describe_alarm
-from evaluate.measures.alarm_counts import IncorrectPolicy, compute_alarm, count_alarms
+from evaluate.measures.alarm import compute_alarm, count_alarms
+from evaluate.measures.case import IncorrectPolicy
 from tests.evaluate.random_faces import Scene, make_scene, repeat_photos, without_probabilities
+from tests.evaluate.scenes import describe_alarm, make_case
 
 POLICIES = get_args(IncorrectPolicy)
 
@@ -210,18 +211,14 @@ def test_weights_are_repeated_photos(policy: IncorrectPolicy) -> None:
     times = rng.integers(0, 4, (3, len(scene.truth.photos)))
 
     def count(scene: Scene):
-        return count_alarms(
-            scene.truth,
-            scene.detections,
-            crops=scene.crops,
-            policy=policy,
-            thresh=0.5,
-            inclusive=False,
-        )
+        case = make_case(scene.truth, scene.detections, crops=scene.crops, policy=policy)
+        return count_alarms(case)
 
     weighted = compute_alarm(count(scene), times.astype(float))
     for index, row in enumerate(times):
-        repeated = compute_alarm(count(repeat_photos(scene, row)))
+        repeated = compute_alarm(
+            count(repeat_photos(scene, row)), np.ones((1, np.maximum(row, 1).sum()))
+        )
         for name, values in repeated.items():
             # Photos of weight 0 stay as empty ones, which only "per photo" can tell.
             scale = np.maximum(row, 1).sum() / row.sum() if name.endswith("per_photo") else 1

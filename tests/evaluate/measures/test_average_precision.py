@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluate.measures.average_precision import average_precisions, rank_hits, voc_average_precision
+from evaluate.measures.average_precision import average_precisions, rank_hits
 from evaluate.measures.matching import BoxGroups
+from tests.evaluate.scenes import voc_average_precision
 from tests.evaluate.slow_voc import Corners, Found, Truth, slow_ap
 
 GOLDENS = Path(__file__).parents[4] / "shared" / "eval"

@@ -11,7 +11,8 @@ from evaluate.inputs.predictions import place_predictions, read_predictions
 from evaluate.inputs.truth import read_ground_truth
 from evaluate.measures import bootstrap
 from evaluate.measures.bootstrap import bootstrap_intervals, draw_weights
-from evaluate.measures.metrics import Rules, compute_headline, match_predictions
+from evaluate.measures.case import match_predictions
+from tests.evaluate.scenes import compute_headline
 
 
 def mean_of(values: np.ndarray, weights: np.ndarray) -> Mapping[str, np.ndarray]:
@@ -63,7 +64,7 @@ def test_undefined_resamples_are_left_out() -> None:
 def test_all_weights_one_is_the_plain_value(annotations: Path, predictions: Path) -> None:
     truth = read_ground_truth(annotations)
     placed = place_predictions(read_predictions(predictions), truth)
-    matches = match_predictions(truth, placed.detections, Rules())
+    matches = match_predictions(truth, placed.detections)
     plain = compute_headline(matches)
     weighted = compute_headline(matches, np.ones((3, 2)))
     for name, values in plain.items():

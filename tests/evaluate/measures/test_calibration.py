@@ -13,12 +13,12 @@ from evaluate.measures.calibration import (
     GradedFaces,
     compute_calibration,
     count_grades,
-    describe_calibration,
     describe_grades,
     grade_faces,
 )
-from evaluate.measures.pairs import pair_faces
+from evaluate.measures.case import pair_faces
 from tests.evaluate.random_faces import Scene, make_scene, repeat_photos, without_probabilities
+from tests.evaluate.scenes import describe_calibration, make_case
 
 
 def grade(percents: list[tuple[int, int, int]], labels: list[int]) -> GradedFaces:
@@ -57,7 +57,8 @@ def test_agrees_with_a_loop_and_sklearn(seed: int) -> None:
     percents += [(40, 30, 30), (60, 20, 20), (10, 80, 10), (0, 100, 0)]
     labels += [0, 1, 1, 1]
     faces = grade(percents, labels)
-    record = describe_grades(faces, resamples=0, seed=0)
+    scene = make_scene(0, photos=len(labels))
+    record = describe_grades(make_case(scene.truth, scene.detections), faces)
     bins = slow_bins(percents, labels)
     assert [row["count"] for row in record["bins"]] == [len(rows) for rows in bins]
     gap = Fraction(0)
@@ -86,7 +87,7 @@ def test_agrees_with_a_loop_and_sklearn(seed: int) -> None:
 
 
 def test_a_written_0_is_not_taken_for_impossible() -> None:
-    values = compute_calibration(count_grades(grade([(100, 0, 0)], [1])))
+    values = compute_calibration(count_grades(grade([(100, 0, 0)], [1])), np.ones((1, 1)))
     assert values["log_loss"][0] == pytest.approx(-np.log(LEAST_PROBABILITY))
     assert values["brier"][0] == pytest.approx(2)
 
@@ -143,12 +144,17 @@ def test_weights_are_repeated_photos() -> None:
     times = np.random.default_rng(2).integers(0, 4, (4, len(scene.truth.photos)))
 
     def count(scene: Scene):
-        pairs = pair_faces(scene.truth, scene.detections)
-        return count_grades(grade_faces(scene.truth, scene.detections, pairs))
+        case = make_case(scene.truth, scene.detections)
+        return count_grades(grade_faces(case, case.detections, pair_faces(*pair_of(scene))))
+
+    def pair_of(scene: Scene):
+        return scene.truth, scene.detections
 
     weighted = compute_calibration(count(scene), times.astype(float))
     for index, row in enumerate(times):
-        for name, values in compute_calibration(count(repeat_photos(scene, row))).items():
+        for name, values in compute_calibration(
+            count(repeat_photos(scene, row)), np.ones((1, np.maximum(row, 1).sum()))
+        ).items():
             np.testing.assert_allclose(weighted[name][index], values[0], err_msg=name)
 
 

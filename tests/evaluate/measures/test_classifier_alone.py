@@ -9,14 +9,14 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
 from data_prep.base.labels import CLASSES
-from evaluate.measures.classifier_alone import (
+from evaluate.measures.bootstrap import tally
+from evaluate.measures.case import pair_crops
+from evaluate.measures.classifier import (
     compute_classifier,
-    count_answers,
-    describe_classifier,
     wilson_interval,
 )
-from evaluate.measures.pairs import pair_crops
 from tests.evaluate.random_faces import make_scene, repeat_photos
+from tests.evaluate.scenes import describe_classifier
 
 
 @pytest.mark.parametrize("classes", [CLASSES, ("a", "b", "c", "d", "e")])
@@ -102,11 +102,19 @@ def test_weights_are_repeated_photos() -> None:
 
     def confusion(scene):
         pairs = pair_crops(scene.truth, scene.crops)
-        return count_answers(scene.truth, scene.crops, pairs)
+        return tally(
+            pairs.photo,
+            pairs.labels,
+            scene.crops.labels[pairs.rows],
+            photos=len(scene.truth.photos),
+            shape=(3, 3),
+        )
 
     weighted = compute_classifier(confusion(scene), times.astype(float))
     for index, row in enumerate(times):
-        for name, values in compute_classifier(confusion(repeat_photos(scene, row))).items():
+        for name, values in compute_classifier(
+            confusion(repeat_photos(scene, row)), np.ones((1, np.maximum(row, 1).sum()))
+        ).items():
             np.testing.assert_allclose(weighted[name][index], values[0], err_msg=name)
 
 

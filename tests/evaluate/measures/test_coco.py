@@ -12,7 +12,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from data_prep.base.labels import Vocabulary
 from evaluate.arrays import Detections, GroundTruth
 from evaluate.inputs.truth import read_ground_truth
-from evaluate.measures.coco import describe_coco
+from evaluate.measures.coco import measure_coco
 from tests.evaluate.clutter import Seen, as_detections, as_truth, make_clutter
 
 TOY = Path(__file__).parents[4] / "shared" / "eval" / "toy"
@@ -93,7 +93,7 @@ def run_library(
 
 def check_against_library(folder: Path, truth: GroundTruth, detections: Detections) -> None:
     files = write_json(folder, truth, detections)
-    record = describe_coco(truth, detections)
+    record = measure_coco(truth, detections)
     plain = run_library(files)
     names = {**LIBRARY_NAMES, "ar1": "AR_all", "ar10": "AR_second", "ar100": "AR_third"}
     for name, theirs in names.items():
@@ -111,7 +111,7 @@ def check_against_library(folder: Path, truth: GroundTruth, detections: Detectio
 @pytest.mark.parametrize("seed", range(4))
 def test_equals_the_library_used_plainly(tmp_path: Path, seed: int) -> None:
     truth, detections = make_clutter(seed, photos=8, faces=60, found=120, room=300)
-    record = describe_coco(truth, detections)
+    record = measure_coco(truth, detections)
     assert record["map_small"]
     assert record["map_large"] is not None
     assert truth.difficult.any()
@@ -132,7 +132,7 @@ def test_equals_the_library_on_the_toy_set(tmp_path: Path) -> None:
     rows.sort(key=lambda row: row.photo)
     assert len(rows) == 12
     check_against_library(tmp_path, truth, as_detections(rows))
-    record = describe_coco(truth, as_detections(rows))
+    record = measure_coco(truth, as_detections(rows))
     assert record["ap50"]["dog"] is None
     assert record["map50"] == record["ap50"]["cat"] > 0.8
 
@@ -142,7 +142,7 @@ def test_hand_computed() -> None:
     # 1/2, that is at 51 of the 101 recalls, and 0 beyond.
     truth = as_truth([Seen(0, 0, FACE), Seen(0, 0, (20, 0, 30, 10))])
     found = as_detections([Seen(0, 0, (50, 50, 60, 60), 0.9), Seen(0, 0, FACE, 0.8)])
-    record = describe_coco(truth, found)
+    record = measure_coco(truth, found)
     for name in ("map50", "map75", "map50_95", "map_small"):
         assert record[name] == pytest.approx(51 / 101 / 2)
     assert record["ap50"] == {
@@ -157,7 +157,7 @@ def test_hand_computed() -> None:
 
 def test_only_the_iou_counts_that_is_reached() -> None:
     # 10 × 8 of 10 × 10: IoU 0.8 reaches 0.50 to 0.80, 7 of 10 thresholds.
-    record = describe_coco(as_truth([Seen(0, 0, FACE)]), as_detections([Seen(0, 0, (0, 0, 10, 8))]))
+    record = measure_coco(as_truth([Seen(0, 0, FACE)]), as_detections([Seen(0, 0, (0, 0, 10, 8))]))
     assert record["map50_95"] == pytest.approx(0.7)
     assert record["ar100"] == pytest.approx(0.7)
     assert (record["map50"], record["map75"]) == (1, 1)
@@ -165,20 +165,20 @@ def test_only_the_iou_counts_that_is_reached() -> None:
 
 def test_an_area_on_an_edge_is_in_both_ranges() -> None:
     face = Seen(0, 0, (0, 0, 32, 32))
-    record = describe_coco(as_truth([face]), as_detections([face]))
+    record = measure_coco(as_truth([face]), as_detections([face]))
     assert (record["map_small"], record["map_medium"], record["map_large"]) == (1, 1, None)
 
 
 def test_crowded_photos_meet_the_limit() -> None:
     faces = [Seen(0, 0, (20.0 * x, 0, 20.0 * x + 10, 10), 1 - x / 200) for x in range(115)]
-    record = describe_coco(as_truth(faces), as_detections(faces))
+    record = measure_coco(as_truth(faces), as_detections(faces))
     # Recall 100/115 takes 87 of the 101 recalls.
     assert record["map50"] == pytest.approx(87 / 101)
     assert record["ar100"] == pytest.approx(100 / 115)
     assert record["without_limit"]["map50"] == 1
     assert record["without_limit"]["ar"] == 1
     assert record["limit"] == {"max_detections": 100, "most_detections": 115, "differs": True}
-    fewer = describe_coco(as_truth(faces[:100]), as_detections(faces[:100]))
+    fewer = measure_coco(as_truth(faces[:100]), as_detections(faces[:100]))
     assert fewer["limit"] == {"max_detections": 100, "most_detections": 100, "differs": False}
     assert fewer["map50"] == fewer["without_limit"]["map50"] == 1
 
@@ -191,14 +191,14 @@ def test_difficult_faces_swallow_detections() -> None:
         Seen(0, 0, (0, 0, 5, 5), 0.8),
         Seen(0, 0, (20, 0, 30, 10), 0.7),
     ]
-    assert describe_coco(as_truth(faces), as_detections(found))["map50_95"] == 1
+    assert measure_coco(as_truth(faces), as_detections(found))["map50_95"] == 1
     easy = [face._replace(difficult=False) for face in faces]
-    assert describe_coco(as_truth(easy), as_detections(found))["map50"] < 0.9
+    assert measure_coco(as_truth(easy), as_detections(found))["map50"] < 0.9
     # For its own class only.
     others = [row._replace(label=1) for row in found[:2]]
     faces.append(Seen(0, 1, (40, 0, 50, 10)))
     found = [*others, found[2], Seen(0, 1, (40, 0, 50, 10), 0.6)]
-    ap = describe_coco(as_truth(faces), as_detections(found))["ap50"]
+    ap = measure_coco(as_truth(faces), as_detections(found))["ap50"]
     assert ap["with_mask"] == 1
     assert ap["without_mask"] == pytest.approx(1 / 3)
 
@@ -210,18 +210,18 @@ def is_empty(record: dict[str, Any]) -> bool:
 
 def test_nothing_found_and_nothing_to_find() -> None:
     faces, nothing = [Seen(0, 0, FACE)], as_detections([])
-    record = describe_coco(as_truth(faces, photos=2), nothing)
+    record = measure_coco(as_truth(faces, photos=2), nothing)
     assert record["map50_95"] == record["map50"] == record["ar100"] == 0
     assert record["ap50"]["with_mask"] == 0
     assert record["ap50"]["without_mask"] is None
     assert record["limit"]["most_detections"] == 0
-    assert is_empty(describe_coco(as_truth([], photos=2), nothing))
-    assert is_empty(describe_coco(as_truth([], photos=2), as_detections(faces)))
+    assert is_empty(measure_coco(as_truth([], photos=2), nothing))
+    assert is_empty(measure_coco(as_truth([], photos=2), as_detections(faces)))
 
 
 def test_says_nothing(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        describe_coco(as_truth([Seen(0, 0, FACE)]), as_detections([Seen(0, 0, FACE)]))
+        measure_coco(as_truth([Seen(0, 0, FACE)]), as_detections([Seen(0, 0, FACE)]))
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
 
@@ -229,4 +229,4 @@ def test_says_nothing(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptu
 def test_errors_of_the_library_come_through() -> None:
     lost = as_detections([Seen(5, 0, FACE)])
     with pytest.raises(AssertionError, match="do not correspond"):
-        describe_coco(as_truth([Seen(0, 0, FACE)]), lost)
+        measure_coco(as_truth([Seen(0, 0, FACE)]), lost)

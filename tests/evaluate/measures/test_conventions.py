@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from evaluate.arrays import Detections, GroundTruth
-from evaluate.measures.coco import describe_at, list_conventions
-from evaluate.measures.metrics import Rules
+from evaluate.measures.average_precision import Rules
+from evaluate.measures.coco import describe_at
+from tests.evaluate.scenes import list_conventions, make_case
 from tests.evaluate.slow_voc import Found, Truth, slow_ap
 
 CLASSES = ("with_mask", "without_mask", "mask_weared_incorrect")
@@ -71,7 +72,7 @@ def test_every_row_follows_its_definition(boxes):
         "every class of each row": {"ranked_by_all": True},
         "only detections from 0.5": {"keep": detections.detection >= 0.5},
     }
-    assert set(rows) == set(wanted)
+    assert set(rows) == {*wanted, "COCO, 101 points"}
     for name, options in wanted.items():
         slow = slow_map(truth, detections, **options)
         assert rows[name]["ap50"] == pytest.approx(slow, abs=1e-9), name
@@ -91,14 +92,15 @@ def test_headline_row_is_marked(boxes):
 
 
 def test_coco_row_is_passed_on(boxes):
-    rows = list_conventions(*boxes, Rules(), coco_map50=0.25, coco_ap50={"with_mask": 0.25})
+    case = make_case(*boxes)
+    rows = list_conventions(*boxes, Rules())
     assert rows[-1]["name"] == "COCO, 101 points"
-    assert rows[-1]["map50"] == 0.25
+    assert rows[-1]["map50"] == case.coco["map50"]
 
 
 def test_any_threshold(boxes):
     truth, detections = boxes
-    low, high = describe_at(truth, detections, Rules(), (0.3, 0.7))
+    low, high = describe_at(make_case(truth, detections, ious=(0.3, 0.7)))
     assert (low["iou"], high["iou"]) == (0.3, 0.7)
     assert low["map"] > high["map"]
     assert low["map"] == pytest.approx(np.mean(list(low["ap"].values())))

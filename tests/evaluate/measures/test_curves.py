@@ -21,7 +21,6 @@ def hits_of(scores, true, ignored=None, missed=0) -> RankedHits:
         true=np.asarray(true, dtype=bool)[None, order],
         ignored=ignored[None, order],
         truths=np.array([int(np.sum(true)) + missed]),
-        rows=order,
         scores=np.asarray(scores, dtype=float)[order],
     )
 
@@ -51,8 +50,8 @@ def test_same_as_counting_at_every_cut(case):
     best = find_best_f1(curve)
     if true.any():
         assert best is not None
-        assert best.f1 == pytest.approx(curve.f1.max())
-        assert best.score == max(curve.scores[curve.f1 == curve.f1.max()])
+        assert best["f1"] == pytest.approx(curve.f1.max())
+        assert best["score"] == max(curve.scores[curve.f1 == curve.f1.max()])
     else:
         assert best is None
 
@@ -83,11 +82,11 @@ def test_from_boxes():
     faces = BoxGroups(np.array([[0.0, 0, 10, 10], [20, 0, 30, 10]]), np.array([0, 0]))
     found = BoxGroups(np.array([[50.0, 0, 60, 10], [0, 0, 10, 10]]), np.array([0, 0]))
     hits = rank_hits(faces, np.zeros(2, bool), found, np.array([0.4, 0.6]), photos=1, ious=(0.5,))
-    assert hits.rows.tolist() == [1, 0]
+    assert hits.scores.tolist() == [0.6, 0.4]
     best = find_best_f1(trace_curve(hits))
     assert best is not None
-    assert (best.score, best.precision, best.recall) == (0.6, 1.0, 0.5)
-    assert best.f1 == pytest.approx(2 / 3)
+    assert (best["score"], best["precision"], best["recall"]) == (0.6, 1.0, 0.5)
+    assert best["f1"] == pytest.approx(2 / 3)
 
 
 def test_nothing_detected():

@@ -8,10 +8,20 @@ import numpy as np
 import pytest
 
 from evaluate.arrays import Detections, GroundTruth
-from evaluate.measures.error_budget import ALL, REPAIRS, compute_budget, describe_budget, fix_errors
-from evaluate.measures.errors import DETECTION_KINDS, KINDS, MISSED, ErrorKinds, classify_errors
-from evaluate.measures.metrics import Rules, compute_headline, match_predictions
+from evaluate.measures.case import match_predictions
+from evaluate.measures.errors import (
+    ALL,
+    DETECTION_KINDS,
+    KINDS,
+    MISSED,
+    REPAIRS,
+    ErrorKinds,
+    classify_errors,
+    compute_budget,
+    fix_errors,
+)
 from tests.evaluate.clutter import Seen, as_detections, as_truth, make_clutter
+from tests.evaluate.scenes import compute_headline, describe_budget
 from tests.evaluate.slow_voc import Corners, slow_iou
 
 HALF, TENTH = Fraction(1, 2), Fraction(1, 10)
@@ -132,7 +142,7 @@ def names(errors: ErrorKinds) -> list[str]:
 @pytest.mark.parametrize("seed", range(8))
 def test_kinds_equal_the_slow_implementation(seed: int, inclusive: bool) -> None:
     truth, detections = make_clutter(seed, found=80)
-    errors = classify_errors(truth, detections, Rules(inclusive=inclusive))
+    errors = classify_errors(truth, detections, inclusive=inclusive)
     kinds, meant = slow_kinds(truth, detections, inclusive)
     assert names(errors) == kinds
     assert errors.face.tolist() == [meant[d] for d in range(len(detections))]
@@ -172,9 +182,10 @@ def test_every_error_has_one_kind_and_no_repair_harms(seed: int) -> None:
     assert (states.sum(axis=0) == 1).all()
     faces = np.stack([truth.difficult, errors.hit, errors.mistaken, errors.missed])
     assert (faces.sum(axis=0) == 1).all()
-    numbers = compute_budget(fix_errors(truth, detections, errors))
+    once = np.ones((1, len(truth.photos)))
+    numbers = compute_budget(fix_errors(truth, detections, errors), once)
     assert (np.nan_to_num(numbers["class_gain"]) >= -1e-12).all()
-    headline = compute_headline(match_predictions(truth, detections, Rules()))
+    headline = compute_headline(match_predictions(truth, detections))
     np.testing.assert_allclose(numbers["map50"], headline["map50"])
     np.testing.assert_allclose(numbers["ap50"], headline["ap50"])
     # All fixed is all right: 1 for every class with faces.
@@ -214,10 +225,10 @@ def test_of_several_on_one_face_only_the_surest_becomes_a_hit() -> None:
     found = [Seen(0, 1, FACE, 0.7), Seen(0, 2, FACE, 0.9), Seen(0, 0, BESIDE, 0.8)]
     truth, detections = as_truth(faces), as_detections(found)
     budget = fix_errors(truth, detections, classify_errors(truth, detections))
-    masked, unmasked, wrongly = budget.fixed[REPAIRS.index("wrong_class")]
-    assert masked.rows.tolist() == [1, 2]
+    masked, unmasked, wrongly = budget[1 + REPAIRS.index("wrong_class")]
+    assert masked.scores.tolist() == [0.9, 0.8]
     assert masked.true.tolist() == [[True, True]]
-    assert len(unmasked.rows) == len(wrongly.rows) == 0
+    assert len(unmasked.scores) == len(wrongly.scores) == 0
 
 
 def test_poor_box() -> None:
@@ -341,8 +352,10 @@ def test_weights_are_copies_of_photos(seed: int) -> None:
     again = detections.take(rows, place(detections.photo))
     budget = fix_errors(truth, detections, classify_errors(truth, detections))
     weighted = compute_budget(budget, np.array([[1, 1, 1, 1], times], dtype=float))
-    repeated = compute_budget(fix_errors(copied, again, classify_errors(copied, again)))
-    plain = compute_budget(budget)
+    repeated = compute_budget(
+        fix_errors(copied, again, classify_errors(copied, again)), np.ones((1, len(copies)))
+    )
+    plain = compute_budget(budget, np.ones((1, 4)))
     for name, values in weighted.items():
         np.testing.assert_allclose(values[0], plain[name][0])
         np.testing.assert_allclose(values[1], repeated[name][0])
@@ -379,9 +392,3 @@ def test_nothing_found_and_nothing_to_find() -> None:
     assert nobody["map50"] is None
     assert nobody["gain"][ALL] is None
     assert nobody["count"]["false_face"] == 1
-
-
-def test_not_with_every_row_for_every_class() -> None:
-    truth, detections = make_clutter(0)
-    with pytest.raises(ValueError, match="not with all_classes"):
-        classify_errors(truth, detections, Rules(all_classes=True))

@@ -9,7 +9,10 @@ import pytest
 from evaluate.arrays import Detections, GroundTruth
 from evaluate.inputs.predictions import place_predictions, read_predictions
 from evaluate.inputs.truth import read_ground_truth
-from evaluate.measures.metrics import IOUS, PER_CLASS, Rules, compute_headline, match_predictions
+from evaluate.measures.average_precision import Rules
+from evaluate.measures.case import IOUS, match_predictions
+from evaluate.measures.headline import PER_CLASS
+from tests.evaluate.scenes import compute_headline
 
 Pair = tuple[GroundTruth, Detections]
 
@@ -21,7 +24,8 @@ def pair(annotations: Path, predictions: Path) -> Pair:
 
 
 def measure(pair: Pair, **rules: bool) -> dict[str, np.ndarray]:
-    headline = compute_headline(match_predictions(*pair, Rules(**rules)))
+    eleven_point = rules.get("eleven_point", False)
+    headline = compute_headline(match_predictions(*pair, Rules(**rules)), eleven_point=eleven_point)
     return {name: values[0] for name, values in headline.items()}
 
 

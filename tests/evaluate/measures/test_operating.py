@@ -7,20 +7,13 @@ import pytest
 
 from evaluate.inputs.predictions import place_predictions, read_predictions
 from evaluate.inputs.truth import read_ground_truth
-from evaluate.measures.curves import describe_operating_points
-from evaluate.measures.metrics import Rules, match_predictions
+from tests.evaluate.scenes import describe_operating_points as describe
 
 
 @pytest.fixture
 def read(annotations, predictions):
     truth = read_ground_truth(annotations)
     return truth, place_predictions(read_predictions(predictions), truth).detections
-
-
-def describe(truth, detections, **options):
-    rules = options.pop("rules", Rules())
-    matches = match_predictions(truth, detections, rules)
-    return describe_operating_points(truth, detections, matches, rules, **options)
 
 
 def test_by_hand(read):
@@ -58,8 +51,7 @@ def test_intervals_hold_the_value_and_need_resamples(read):
 def test_rules_for_all_classes_do_not_change_the_threshold(read):
     """A row is shown under its label alone, however AP ranks it."""
     plain, all_classes = (
-        describe(*read, resamples=0, rules=Rules(all_classes=flag))["points"]
-        for flag in (False, True)
+        describe(*read, resamples=0, all_classes=flag)["points"] for flag in (False, True)
     )
     for name in plain:
         assert plain[name]["at_thresh"] == all_classes[name]["at_thresh"]

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evaluate.measures.metrics import count_confusion
-from evaluate.measures.pairs import (
+from evaluate.measures.case import (
     CropsError,
     ProbabilityError,
+    count_confusion,
     normalise_probabilities,
     pair_crops,
     pair_faces,

@@ -12,10 +12,10 @@ from evaluate.measures.sizes import (
     SIZE_NAMES,
     compute_sizes,
     count_sizes,
-    describe_sizes,
     sort_by_size,
 )
 from tests.evaluate.clutter import Seen, as_detections, as_truth, make_clutter
+from tests.evaluate.scenes import describe_sizes, make_case, once
 from tests.evaluate.slow_voc import slow_iou
 
 HALF = Fraction(1, 2)
@@ -241,9 +241,11 @@ def test_weights_are_copies_of_photos(seed: int) -> None:
         truth.difficult[faces],
     )
     weights = np.array([[1, 1, 1, 1], times], dtype=float)
-    weighted = compute_sizes(count_sizes(truth, detections), weights)
-    repeated = compute_sizes(count_sizes(copied, detections.take(rows, place(detections.photo))))
-    plain = compute_sizes(count_sizes(truth, detections))
+    case = make_case(truth, detections)
+    again = make_case(copied, detections.take(rows, place(detections.photo)))
+    weighted = compute_sizes(count_sizes(case), weights)
+    repeated = compute_sizes(count_sizes(again), once(again))
+    plain = compute_sizes(count_sizes(case), once(case))
     for name, values in weighted.items():
         np.testing.assert_allclose(values[0], plain[name][0])
         np.testing.assert_allclose(values[1], repeated[name][0])

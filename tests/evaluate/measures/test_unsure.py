@@ -7,14 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluate.measures.unsure import (
+from evaluate.measures.calibration import (
     LIMITS,
     PERCENTS,
-    Answers,
+    GradedFaces,
     describe_unsure,
     find_limits,
     weighted_aurc,
 )
+from tests.evaluate.random_faces import make_scene
+from tests.evaluate.scenes import make_case
 
 PHOTOS = 4
 CONFIDENCE = st.sampled_from([0.34, 0.5, 0.62, 0.9, 0.99, 1.0])
@@ -22,14 +24,20 @@ FACE = st.tuples(st.integers(0, PHOTOS - 1), st.integers(0, 2), CONFIDENCE, st.b
 WEIGHTS = st.lists(st.integers(0, 3), min_size=PHOTOS, max_size=PHOTOS)
 
 
-def to_answers(faces: list, photos: int = PHOTOS) -> Answers:
-    return Answers(
-        photos=photos,
-        classes=3,
-        photo=np.array([face[0] for face in faces], dtype=np.int64),
-        labels=np.array([face[1] for face in faces], dtype=np.int64),
-        confidence=np.array([face[2] for face in faces], dtype=np.float64),
-        right=np.array([face[3] for face in faces], dtype=np.bool_),
+def to_answers(faces: list, photos: int = PHOTOS) -> GradedFaces:
+    labels = np.array([face[1] for face in faces], dtype=np.int64)
+    confidence = np.array([face[2] for face in faces], dtype=np.float64)
+    right = np.array([face[3] for face in faces], dtype=np.bool_)
+    probabilities = np.repeat((1 - confidence[:, None]) / 2, 3, axis=1)
+    probabilities[np.arange(len(faces)), np.where(right, labels, (labels + 1) % 3)] = confidence
+    photo = np.array([face[0] for face in faces], dtype=np.int64)
+    return GradedFaces(photos, photo, labels, probabilities)
+
+
+def describe(answers: GradedFaces, resamples: int = 0, seed: int = 0):
+    scene = make_scene(0, photos=answers.photos)
+    return describe_unsure(
+        make_case(scene.truth, scene.detections, resamples=resamples, seed=seed), answers
     )
 
 
@@ -66,7 +74,7 @@ def test_limits_answer_enough_and_no_larger_one_does(faces: list) -> None:
 
 @given(st.lists(FACE, min_size=1, max_size=25))
 def test_table_and_curve_agree_with_a_loop(faces: list) -> None:
-    numbers, intervals = describe_unsure(to_answers(faces), resamples=0, seed=0)
+    numbers, intervals = describe(to_answers(faces))
     assert intervals is None
     for percent in map(str, PERCENTS):
         sure = [face for face in faces if face[2] >= numbers["limit"][percent]]
@@ -94,15 +102,15 @@ def test_the_curve_runs_from_034_to_099() -> None:
 def test_intervals_are_for_the_limit_as_it_is() -> None:
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0.4, 1, 300)
-    answers = Answers(
-        photos=60,
-        classes=3,
-        photo=rng.integers(0, 60, 300),
-        labels=rng.integers(0, 3, 300),
-        confidence=confidence,
-        right=rng.random(300) < confidence,
+    faces = zip(
+        rng.integers(0, 60, 300).tolist(),
+        rng.integers(0, 3, 300).tolist(),
+        confidence.tolist(),
+        (rng.random(300) < confidence).tolist(),
+        strict=True,
     )
-    numbers, intervals = describe_unsure(answers, resamples=300, seed=3)
+    answers = to_answers(list(faces), photos=60)
+    numbers, intervals = describe(answers, resamples=300, seed=3)
     json.dumps([numbers, intervals], allow_nan=False)
     assert set(intervals) == {"aurc", "answered", "accuracy", "macro_recall"}
     assert intervals["answered"]["100"] == [1, 1]
@@ -117,7 +125,7 @@ def test_intervals_are_for_the_limit_as_it_is() -> None:
 
 
 def test_no_faces() -> None:
-    numbers, intervals = describe_unsure(to_answers([]), resamples=5, seed=0)
+    numbers, intervals = describe(to_answers([]), resamples=5)
     json.dumps([numbers, intervals], allow_nan=False)
     assert numbers["aurc"] is numbers["limit"]["90"] is numbers["accuracy"]["90"] is None
     assert intervals["aurc"] is intervals["answered"]["90"] is None

@@ -13,8 +13,8 @@ from data_prep.prepare.build import build
 from data_prep.prepare.options import BuildOptions
 from evaluate.inputs.predictions import place_predictions, read_predictions
 from evaluate.inputs.truth import read_ground_truth
-from evaluate.measures.headline import build_record
-from evaluate.measures.metrics import DEFAULT_RULES, match_predictions
+from evaluate.measures.case import Case, Plan
+from evaluate.measures.headline import describe_headline
 from pipeline.cli import app
 from pipeline.experiments import cross_validate as nets
 from pipeline.experiments import cross_validate as validation
@@ -105,8 +105,7 @@ def test_figures_are_of_all_folds_together(small, tmp_path, recipes, monkeypatch
     ]
     pd.concat(tables).to_csv(tmp_path / "all.csv", index=False)
     placed = place_predictions(read_predictions(tmp_path / "all.csv"), truth)
-    matches = match_predictions(truth, placed.detections, DEFAULT_RULES)
-    record = build_record(truth, placed, matches, resamples=0)
+    record = describe_headline(Case(truth, placed.detections, Plan(resamples=0)))
     assert results["both_stages"]["map50"][0] == pytest.approx(record["map50"], abs=1e-4)
     assert record["map50"] < 1
 

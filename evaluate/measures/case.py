@@ -1,0 +1,300 @@
+"""What is measured: annotated and predicted faces of the same photos, each matching done once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from data_prep.base.errors import UserError
+from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntArray
+from evaluate.measures.average_precision import RankedHits, Rules, rank_classes, rank_hits
+from evaluate.measures.bootstrap import LEVEL, Axes, Statistic, measure
+from evaluate.measures.coco import measure_coco
+from evaluate.measures.errors import ErrorKinds, classify_errors
+from evaluate.measures.matching import MATCH_IOU, BoxGroups, match_greedily
+
+IOUS = tuple(percent / 100 for percent in range(50, 100, 5))
+"""IoU thresholds 0.50, 0.55, … 0.95 of the AP of classes."""
+
+FACE_IOUS = (0.5, 0.75)
+"""IoU thresholds of the AP of faces as such."""
+
+THRESH = 0.5
+"""Detector score from which `run.py` shows a face."""
+
+CROP_IOU = 0.9
+"""Smallest IoU at which a row of the classifier alone is about an annotated box: it has the same
+box but for rounding, which may take a tenth from the smallest ones."""
+
+_OFF_BY = 0.005
+"""How far a probability may be off for having been written with two decimals."""
+
+IncorrectPolicy = Literal["alarm", "no-alarm", "leave-out"]
+"""What a mask worn wrongly is to the alarm: as good as none, as good as any, or not asked about."""
+
+
+class CropsError(UserError, ValueError):
+    """A table that is not of annotated boxes; the message says what to give instead."""
+
+
+class ProbabilityError(UserError, ValueError):
+    """Class probabilities that are none; the message names the photo and the box."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an evaluation is done.
+
+    Attributes:
+        rules: How hits are counted.
+        ious: Further IoU thresholds to give AP at.
+        thresh: Detector score from which a detection is shown to a user.
+        policy: What a mask worn wrongly is to the alarm.
+        resamples: Bootstrap resamples by photo; 0 leaves intervals out.
+        seed: Of the resamples.
+    """
+
+    rules: Rules = field(default_factory=Rules)
+    ious: tuple[float, ...] = ()
+    thresh: float = THRESH
+    policy: IncorrectPolicy = "alarm"
+    resamples: int = 1000
+    seed: int = 0
+
+    def define_intervals(self, method: str = "percentile bootstrap by photo") -> dict[str, Any]:
+        """What an interval means."""
+        return {"level": LEVEL, "method": method, "resamples": self.resamples, "seed": self.seed}
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The F faces that are asked for, each with the detection that found it.
+
+    Attributes:
+        photo: (F,) photo of each face.
+        labels: (F,) annotated class.
+        rows: (F,) row of the detections, or -1 for a face that was not found.
+        false: (K,) rows of the detections on no face.
+    """
+
+    photo: IntArray
+    labels: IntArray
+    rows: IntArray
+    false: IntArray
+
+    @property
+    def found(self) -> BoolArray:
+        """(F,) whether a face has a detection."""
+        return self.rows >= 0
+
+    def found_only(self) -> Pairs:
+        """The pairs without the faces that were not found."""
+        some = self.found
+        return replace(self, photo=self.photo[some], labels=self.labels[some], rows=self.rows[some])
+
+
+@dataclass(frozen=True)
+class Matches:
+    """What the headline numbers are counted from.
+
+    Attributes:
+        classes: Ranked detections of each class, matched at `IOUS`.
+        faces: All detections ranked by the detector's score, matched at `FACE_IOUS`.
+        confusion: (P, C + 1, C + 1) of `count_confusion`.
+    """
+
+    classes: tuple[RankedHits, ...]
+    faces: RankedHits
+    confusion: IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """Predictions to be measured.
+
+    Attributes:
+        truth: Annotated faces.
+        detections: Predicted faces, placed on the photos of `truth` and sorted by photo.
+        plan: How they are measured.
+        crops: What the classifier alone says of the annotated boxes, placed likewise: one row for
+            each face, with its own box.
+        other: Another table's detections on the same photos, to compare with.
+        left_out: Number of predictions on other photos.
+        warnings: What was left out or is doubtful in the predictions, for a person.
+    """
+
+    truth: GroundTruth
+    detections: Detections
+    plan: Plan = field(default_factory=Plan)
+    crops: Detections | None = None
+    other: Detections | None = None
+    left_out: int = 0
+    warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def matches(self) -> Matches:
+        """All detections matched under the rules of the plan."""
+        return match_predictions(self.truth, self.detections, self.plan.rules)
+
+    @cached_property
+    def errors(self) -> ErrorKinds:
+        """The kind of each error."""
+        inclusive = self.plan.rules.inclusive
+        return classify_errors(self.truth, self.detections, inclusive=inclusive)
+
+    @cached_property
+    def coco(self) -> dict[str, Any]:
+        """AP and AR as COCO defines them."""
+        return measure_coco(self.truth, self.detections)
+
+    def measure(
+        self, statistic: Statistic, axes: Axes | None = None, *, rows: int = 1
+    ) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """Numbers and their intervals by photo; see `bootstrap.measure`."""
+        return measure(
+            statistic,
+            photos=len(self.truth.photos),
+            resamples=self.plan.resamples,
+            seed=self.plan.seed,
+            rows=rows,
+            axes=axes,
+        )
+
+
+def match_predictions(
+    truth: GroundTruth, detections: Detections, rules: Rules | None = None
+) -> Matches:
+    """Match detections with faces, photo by photo.
+
+    Raises:
+        ValueError: `rules.all_classes` without class probabilities.
+    """
+    rules = rules or Rules()
+    return Matches(
+        classes=rank_classes(truth, detections, rules, IOUS),
+        faces=rank_hits(
+            BoxGroups(truth.boxes, truth.photo),
+            truth.difficult,
+            BoxGroups(detections.boxes, detections.photo),
+            detections.detection,
+            photos=len(truth.photos),
+            ious=FACE_IOUS,
+            inclusive=rules.inclusive,
+        ),
+        confusion=count_confusion(truth, detections, inclusive=rules.inclusive),
+    )
+
+
+def count_confusion(
+    truth: GroundTruth, detections: Detections, *, inclusive: bool = False
+) -> IntArray:
+    """Count annotated against predicted classes in every photo, paired as by `pair_faces`.
+
+    Returns:
+        (P, C + 1, C + 1): rows are the annotated classes and, last, detections on no face; columns
+        the predicted classes and, last, faces that no detection found.
+    """
+    pairs = pair_faces(truth, detections, inclusive=inclusive)
+    found, none = pairs.found, len(truth.classes)
+    labels = detections.labels
+    rows = np.r_[pairs.labels, np.full(len(pairs.false), none)]
+    columns = np.full(len(pairs.labels), none)
+    columns[found] = labels[pairs.rows[found]]
+    photos = np.r_[pairs.photo, detections.photo[pairs.false]]
+    cells = (photos * (none + 1) + rows) * (none + 1) + np.r_[columns, labels[pairs.false]]
+    counts = np.bincount(cells, minlength=len(truth.photos) * (none + 1) ** 2)
+    return counts.reshape(-1, none + 1, none + 1)
+
+
+def pair_faces(
+    truth: GroundTruth,
+    detections: Detections,
+    *,
+    thresh: float = 0.0,
+    iou: float = MATCH_IOU,
+    inclusive: bool = False,
+) -> Pairs:
+    """Pair faces with detections whatever their class.
+
+    By falling detector's score each detection takes the best face still free. Difficult faces are
+    left out, and so are detections on them.
+
+    Args:
+        truth: Annotated faces.
+        detections: Predicted faces, placed on the photos of `truth` and sorted by photo.
+        thresh: Detections with a lower detector's score are passed over.
+        iou: Smallest IoU of a pair.
+        inclusive: See `matching.paired_iou`.
+    """
+    ranked = np.argsort(-detections.detection, kind="stable")
+    ranked = ranked[detections.detection[ranked] >= thresh]
+    taken, ignored = match_greedily(
+        BoxGroups(detections.boxes[ranked], detections.photo[ranked]),
+        BoxGroups(truth.boxes, truth.photo),
+        truth.difficult,
+        iou=iou,
+        inclusive=inclusive,
+    )
+    matched = taken >= 0
+    rows = np.full(len(truth.photo), -1, dtype=np.int64)
+    rows[taken[matched]] = ranked[matched]
+    asked = ~truth.difficult
+    return Pairs(
+        photo=truth.photo[asked],
+        labels=truth.labels[asked],
+        rows=rows[asked],
+        false=np.sort(ranked[~matched & ~ignored]),
+    )
+
+
+def pair_crops(truth: GroundTruth, crops: Detections, *, inclusive: bool = False) -> Pairs:
+    """Pair faces with the rows of a classifier that was given their annotated boxes.
+
+    Raises:
+        CropsError: More than half of the faces have no row.
+    """
+    pairs = pair_faces(truth, crops, iou=CROP_IOU, inclusive=inclusive)
+    answered = int(pairs.found.sum())
+    if 2 * answered < len(pairs.rows):
+        raise CropsError(
+            f"the table of the classifier alone has a row for only {answered} of the "
+            f"{len(pairs.rows)} annotated faces, so its boxes are not the annotated ones; give a "
+            "table with one row for each annotated face, with the box as annotated, of the same "
+            "photos."
+        )
+    return pairs
+
+
+def normalise_probabilities(truth: GroundTruth, detections: Detections) -> FloatArray | None:
+    """Class probabilities (N, C) that add up to 1, rid of what rounding did; None without any.
+
+    Raises:
+        ProbabilityError: Those of a row do not add up to 1 but for rounding to two decimals.
+    """
+    if detections.probabilities is None:
+        return None
+    sums = detections.probabilities.sum(axis=1)
+    # The last term is for the error of the sum itself.
+    wrong = np.abs(sums - 1) > _OFF_BY * len(truth.classes) + 1e-9
+    if wrong.any():
+        row = int(wrong.argmax())
+        box = ", ".join(f"{value:g}" for value in detections.boxes[row])
+        raise ProbabilityError(
+            f"{truth.photos[detections.photo[row]]}, face at ({box}): its class probabilities add "
+            f"up to {sums[row]:g}, not 1; write probabilities of classes that exclude each other, "
+            "or leave the columns p_… out."
+        )
+    return detections.probabilities / sums[:, None]
+
+
+def describe_confusion(classes: Sequence[str], confusion: IntArray) -> dict[str, Any]:
+    """Counts over all photos: annotated classes and `false` against predicted ones and `missed`."""
+    return {
+        "rows": [*classes, "false"],
+        "columns": [*classes, "missed"],
+        "counts": confusion.sum(axis=0).tolist(),
+    }
