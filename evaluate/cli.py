@@ -13,7 +13,7 @@ from rich.table import Table
 from data_prep.base.command import as_command
 from data_prep.base.files import make_folder
 from evaluate.evaluation import READING, WRITING, EvaluateOptions, measure_inputs, read_inputs
-from evaluate.inputs.text import write_text_boxes
+from evaluate.inputs.inputs import write_text_boxes
 from evaluate.measures.headline import HEADLINES, PER_CLASS, Record
 
 

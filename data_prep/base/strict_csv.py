@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,29 +50,41 @@ class Table:
         """An error that names the file and the line of a row."""
         return TableError(f"{self.path}, line {self.lines[row]}: {message}")
 
-    def select(self, rows: Sequence[int]) -> Table:
-        """Some of the rows."""
-        columns = {name: [cells[row] for row in rows] for name, cells in self.columns.items()}
-        return Table(self.path, columns, [self.lines[row] for row in rows])
-
-    def numbers(self, name: str) -> FloatArray:
+    def numbers(self, name: str, *, empty: float | None = None) -> FloatArray:
         """A column as finite numbers, (N,).
 
+        Args:
+            name: The column.
+            empty: What an empty cell stands for; None if it must not be.
+
         Raises:
-            TableError: A cell is empty, not a number, infinite or NaN.
+            TableError: A cell is not a number, infinite or NaN.
         """
-        cells = self.columns[name]
-        values = np.empty(len(cells))
-        for index, cell in enumerate(cells):
+        values = np.empty(len(self))
+        for row, cell in enumerate(self.columns[name]):
+            if empty is not None and not cell:
+                values[row] = empty
+                continue
             try:
-                values[index] = float(cell)
+                values[row] = float(cell)
             except ValueError:
                 hint = "; write a point, not a comma, in decimals" if "," in cell else ""
-                raise self.error(index, f"'{cell}' for {name} is not a number{hint}.") from None
-        row = _find_first(~np.isfinite(values))
-        if row is not None:
-            raise self.error(row, f"{name} is {cells[row]}; leave the row out or repair it.")
+                raise self.error(row, f"'{cell}' for {name} is not a number{hint}.") from None
+            if not math.isfinite(values[row]):
+                raise self.error(row, f"{name} is {cell}; leave the row out or repair it.")
         return values
+
+    def integers(self, name: str) -> IntArray:
+        """A column as whole numbers, (N,).
+
+        Raises:
+            TableError: A cell is none.
+        """
+        values = self.numbers(name)
+        row = _find_first(values % 1 != 0)
+        if row is not None:
+            raise self.error(row, f"{name} is {values[row]:g}, not a whole number.")
+        return values.astype(np.int64)
 
     def fractions(self, name: str) -> FloatArray:
         """A column of scores or probabilities, (N,).

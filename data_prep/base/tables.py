@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from data_prep.base.errors import UserError
+from data_prep.base.boxes import MIN_SIDE
 from data_prep.base.files import write_atomically
-from data_prep.base.labels import CLASSES
+from data_prep.base.labels import MASKS, Vocabulary
+from data_prep.base.records import Box
+from data_prep.base.strict_csv import TableError, read_table
 
 COLUMNS: tuple[str, ...] = (
     "image",
@@ -32,18 +37,7 @@ COLUMNS: tuple[str, ...] = (
 """`image` is relative to the dataset root, `crop` to the prepared folder, boxes are pixels of the
 stored photo clipped to it; (`source`, `image`, `object`) is the key."""
 
-_TEXT_COLUMNS = ("image", "label", "source", "group", "split", "crop")
-_TYPES: dict[str, type] = {
-    **dict.fromkeys(_TEXT_COLUMNS, str),
-    **dict.fromkeys(("width", "height", "object", "difficult", "kept"), int),
-    **dict.fromkeys(("xmin", "ymin", "xmax", "ymax", "blur"), float),
-}
-
 KEY: tuple[str, ...] = ("source", "image", "object")
-
-
-class FacesError(UserError, ValueError):
-    """A `faces.csv` that can't be used; the message names the file and what to do."""
 
 
 def write_faces(path: Path, faces: pd.DataFrame) -> None:
@@ -59,53 +53,65 @@ def write_faces(path: Path, faces: pd.DataFrame) -> None:
     write_atomically(path, table.to_csv(index=False, float_format="%.10g", lineterminator="\n"))
 
 
-def read_faces(path: Path) -> pd.DataFrame:
+def read_faces(
+    path: Path, *, columns: Sequence[str] = COLUMNS, vocabulary: Vocabulary = MASKS
+) -> pd.DataFrame:
     """Read the table and check it.
 
     Args:
         path: The file, or the prepared folder that holds it.
+        columns: Those to read; a key, a label and a box with its photo's size are among them.
+        vocabulary: The classes there are.
 
     Returns:
-        The table with the columns of `COLUMNS`; `difficult` and `kept` are bool.
+        The table with these columns; `difficult` and `kept` are bool, boxes clipped to the photo,
+        `blur` is NaN where it is not told.
 
     Raises:
-        FacesError: The file is missing, lacks columns, or has an unknown class or a double key.
+        TableError: The file is missing, lacks columns, or a row has an unknown class, a box that is
+            none, or the key of another row; the message names file and line.
     """
     file = path / "faces.csv" if path.is_dir() else path
     if not file.is_file():
-        raise FacesError(f"{file}: no such file; make it with: python -m data_prep build.")
-    try:
-        # A photo may be called "NA" or "null": only empty fields are missing values.
-        # Nor is a folder called "007" a number.
-        table = pd.read_csv(file, keep_default_na=False, na_values=[""], dtype=_TYPES)
-    except ValueError as error:  # Of parsing, of decoding, or of text in place of a number.
-        raise FacesError(f"{file}: not a readable table ({error}).") from error
-    missing = [column for column in COLUMNS if column not in table.columns]
-    if missing:
-        raise FacesError(f"{file}: column {', '.join(missing)} is missing; build it again.")
-    unknown = sorted(set(table["label"]) - set(CLASSES))
-    if unknown:
-        raise FacesError(f"{file}: unknown class {unknown[0]!r}; known: {', '.join(CLASSES)}.")
-    if table.duplicated(list(KEY)).any():
-        row = int(table.duplicated(list(KEY)).to_numpy().argmax()) + 2
-        raise FacesError(f"{file}:{row}: the key (source, image, object) stands there twice.")
-    table["difficult"] = table["difficult"].astype(bool)
-    table["kept"] = table["kept"].astype(bool)
-    for column in _TEXT_COLUMNS:
-        table[column] = table[column].fillna("")
-    return table
+        raise TableError(f"{file}: no such file; make it with: python -m data_prep build.")
+    table = read_table(file, columns, written_by="python -m data_prep build")
+    values: dict[str, Any] = {name: table.columns[name] for name in columns}
+    values["label"] = [vocabulary.classes[index] for index in table.labels(vocabulary)]
+    values["image"] = table.names("image")
+    for name in {"width", "height", "object"} & values.keys():
+        values[name] = table.integers(name)
+    for name in {"difficult", "kept"} & values.keys():
+        values[name] = table.flags(name)
+    if "blur" in values:
+        values["blur"] = table.numbers("blur", empty=math.nan)
+    boxes = table.boxes()
+    limits = np.stack([values["width"], values["height"]] * 2, axis=1)
+    clipped = np.clip(boxes, 0, limits)
+    for row in np.flatnonzero((clipped[:, 2:] - clipped[:, :2] < MIN_SIDE).any(axis=1))[:1]:
+        raise table.error(
+            row,
+            f"box {tuple(boxes[row].tolist())} lies outside the photo ({limits[row, 0]} × "
+            f"{limits[row, 1]}) or under one pixel in it; correct box, width or height.",
+        )
+    values |= zip(Box._fields, clipped.T, strict=True)
+    faces = pd.DataFrame(values)
+    for row in np.flatnonzero(faces.duplicated(list(KEY)))[:1]:
+        source, image, number = faces.loc[row, list(KEY)]
+        photo = f"{source}/{image}" if source else image
+        raise table.error(row, f"object {number} of {photo} is there twice; remove one row.")
+    return faces
 
 
 def select_sources(faces: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Rows of some datasets; all when none is named.
 
     Raises:
-        FacesError: A dataset is not there; the message names those that are.
+        TableError: A dataset is not there; the message names those that are.
     """
     there = sorted(set(faces["source"]))
     unknown = [name for name in names if name not in there]
     if unknown:
-        raise FacesError(f"no face of a dataset '{unknown[0]}'; there are: {', '.join(there)}.")
+        raise TableError(f"no face of a dataset '{unknown[0]}'; there are: {', '.join(there)}.")
     return faces[faces["source"].isin(names)] if names else faces
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from data_prep.base.labels import UnknownLabelError, Vocabulary
+from data_prep.base.errors import DatasetError
+from data_prep.formats.contracts import ReadOptions
 from data_prep.formats.input_files import InputError, read_text
 
 CLASSES_FILE = "classes.txt"
@@ -18,90 +19,63 @@ CLASSES_FILE = "classes.txt"
 YAML_FILES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 """What a YOLO dataset's description is called."""
 
-NAMES_FILES = (
-    *YAML_FILES,
-    *(CLASSES_FILE, "obj.names", "names", "names.txt"),
-)
+NAMES_FILES = (*YAML_FILES, CLASSES_FILE, "obj.names", "names", "names.txt")
 """Where YOLO datasets keep the class names, the surest first."""
 
-_YAML_SUFFIXES = frozenset({".yaml", ".yml"})
 _WHOLE_NUMBER = re.compile(r"([+-]?[0-9]+)(\.0*)?")
 """Tables of numbers written by programs have 0.0 for id 0."""
 
 
 @dataclass(frozen=True)
 class ClassNames:
-    """Turns what a file calls a class into the index of a class.
+    """What ids stand for.
 
     Attributes:
-        vocabulary: The classes there are.
         names: Names by id, or None when ids can't be told.
         source: The file the names are from.
     """
 
-    vocabulary: Vocabulary
     names: Mapping[int, str] | None = None
     source: Path | None = None
-    _known: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
 
-    def index(self, text: str, where: str) -> int:
-        """Index into the vocabulary's classes.
+    @classmethod
+    def read(cls, source: Path | None) -> ClassNames:
+        """The names in a file, if there is one; see `read_class_names`."""
+        return cls() if source is None else cls(read_class_names(source), source)
+
+    def label(self, text: str, options: ReadOptions, where: str) -> str:
+        """The class that a file means by an id or a name.
 
         With names, a whole number is an id; anything else is a name, whatever its case, with
         blanks or hyphens for underscores.
 
         Args:
-            text: Name or id.
+            text: As written.
+            options: Tell the classes there are.
             where: File and line, for the message.
 
         Raises:
-            InputError: The id is out of range, or no class has the name.
+            InputError: The id is out of range.
+            DatasetError: There is an id, and no names.
+            UnknownLabelError: No class has the name.
         """
-        if text not in self._known:
-            self._known[text] = self._find(text, where)
-        return self._known[text]
-
-    def _find(self, text: str, where: str) -> int:
-        name = text if self.names is None else name_class(text, self.names, self.source, where)
-        said = f"id {text} in {self.source}: " if name != text else ""
-        try:
-            return self.vocabulary.index(name)
-        except UnknownLabelError as error:
-            if self.names is None and is_id(text):
-                raise InputError(
-                    f"{where}: class id {text} without names; give a file with one class name per "
-                    "line, the first for id 0 (--names FILE)."
-                ) from error
-            raise InputError(f"{where}: {said}{error}") from error
-
-
-def name_class(text: str, names: Mapping[int, str], source: Path | None, where: str) -> str:
-    """What a file means by an id; anything but a whole number is a name already.
-
-    Args:
-        text: Name or id.
-        names: Names by id.
-        source: The file the names are from, for the message.
-        where: File and line, for the message.
-
-    Raises:
-        InputError: The id is out of range.
-    """
-    if not is_id(text):
-        return text
-    digits = text.partition(".")[0]
-    number = int(digits) if _is_short(digits) else None
-    if number is None or number not in names:
-        raise InputError(
-            f"{where}: class id {text} is not in {source}, which names "
-            f"{len(names)} classes from id {min(names)} to {max(names)}."
-        )
-    return names[number]
-
-
-def is_id(text: str) -> bool:
-    """Whether a class is written as a whole number."""
-    return _WHOLE_NUMBER.fullmatch(text) is not None
+        is_id = _WHOLE_NUMBER.fullmatch(text) is not None
+        if not is_id or (self.names is None and text in (options.classes or ())):
+            return options.label(text, where)
+        if self.names is None:
+            raise DatasetError(
+                f"{where}: class id {text} without names; give a file with one class name per "
+                "line, the first for id 0 (--names FILE), or put a data.yaml into the dataset's "
+                "folder."
+            )
+        digits = text.partition(".")[0]
+        number = int(digits) if _is_short(digits) else None
+        if number is None or number not in self.names:
+            raise InputError(
+                f"{where}: class id {text} is not in {self.source}, which names "
+                f"{len(self.names)} classes from id {min(self.names)} to {max(self.names)}."
+            )
+        return options.label(self.names[number], where, f"id {text} in {self.source}: ")
 
 
 def read_class_names(path: Path) -> dict[int, str]:
@@ -113,7 +87,7 @@ def read_class_names(path: Path) -> dict[int, str]:
         InputError: The file can't be read, holds no names, or a name is empty or not a text.
     """
     text = read_text(path)
-    if path.suffix.lower() in _YAML_SUFFIXES:
+    if path.suffix.lower() in {".yaml", ".yml"}:
         return _read_yaml(path, text)
     lines = [line.strip() for line in text.rstrip().split("\n")]
     if lines == [""]:
@@ -127,11 +101,8 @@ def read_class_names(path: Path) -> dict[int, str]:
 
 def find_names_file(folders: Iterable[Path]) -> Path | None:
     """The first of `NAMES_FILES` in the first folder that has one, or None."""
-    for folder in folders:
-        for name in NAMES_FILES:
-            if (folder / name).is_file():
-                return folder / name
-    return None
+    paths = (folder / name for folder in folders for name in NAMES_FILES)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _read_yaml(path: Path, text: str) -> dict[int, str]:

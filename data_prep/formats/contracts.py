@@ -1,4 +1,4 @@
-"""What every reader of a dataset format owes the rest."""
+"""What every dataset format owes the rest: one class that recognises, reads and writes it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
 
-from data_prep.base.labels import ALIASES, CLASSES, canonical_label
+from data_prep.base.labels import ALIASES, CLASSES, UnknownLabelError, canonical_label
 from data_prep.base.records import Dataset, Finding
 from data_prep.formats.exif_frame import FramedPhoto
+from data_prep.formats.input_files import InputError
 from data_prep.formats.photo_match import DatasetFiles
 
 
@@ -43,37 +43,60 @@ class ReadOptions:
     names: Path | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     crop_scale: float = 1.0
+    _known: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def label(self, name: str) -> str:
+    def label(self, name: str, where: str = "", called: str = "") -> str:
         """The class that a name in the data means.
+
+        Args:
+            name: As it is written, or as an id stands for it.
+            where: File and line, for the message.
+            called: How the file calls it, for the message, such as `category_id 3: `.
 
         Raises:
             UnknownLabelError: The name is not known; the message suggests the nearest known one.
         """
         if self.classes is None:
             return name.strip()
-        return canonical_label(name, self.aliases, self.classes)
+        if name not in self._known:
+            try:
+                self._known[name] = canonical_label(name, self.aliases, self.classes)
+            except UnknownLabelError as error:
+                message = f"{where}: {called}{error}" if where else str(error)
+                raise UnknownLabelError(message) from error
+        return self._known[name]
 
 
-class Reader(Protocol):
-    """Reads one format.
+@dataclass
+class Faults:
+    """What is wrong with the entries of a file: raised when strict, else noted and left out.
 
-    A reader leaves out single photos and faces with faults, each with a `Finding` that names the
-    file and line; it raises for what would quietly change the data or leaves nothing to use.
+    Strict readers measure predictions, where a face left out would quietly change the figures;
+    lenient ones take what they can of a dataset, and list the rest.
+
+    Attributes:
+        file: How messages call the file.
+        strict: Raise at the first fault.
+        findings: What was left out.
     """
 
-    def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
-        """A file or folder that shows that the dataset is in this format, or None."""
+    file: str
+    strict: bool = False
+    findings: list[Finding] = field(default_factory=list)
 
-    def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
-        """Read the dataset.
+    def at(self, line: object) -> str:
+        """A line of the file, for messages."""
+        return f"{self.file}, line {line}" if self.strict else f"{self.file}:{line}"
+
+    def leave_out(self, kind: str, message: str, consequence: str = "") -> None:
+        """Note a fault.
 
         Raises:
-            DatasetError: There is no annotation or no photo, or it can't be read as a whole.
-            InputError: A file of class names can't be used.
-            UnknownLabelError: An annotation uses an unknown class name; reading stops there, since
-                leaving such faces out would quietly change the data.
+            InputError: When strict.
         """
+        if self.strict:
+            raise InputError(message)
+        self.findings.append(Finding(self.file, kind, f"{message}{consequence}", dropped=True))
 
 
 IMAGES = "images"
@@ -97,15 +120,36 @@ class Written:
     refused: frozenset[str] = frozenset()
 
 
-class Writer(Protocol):
-    """Writes one format."""
+class DatasetFormat:
+    """A format of annotated datasets.
 
-    @property
-    def holds_photos(self) -> bool:
-        """Whether photos belong to a dataset of this format."""
+    A reader leaves out single photos and faces with faults, each with a `Finding` that names the
+    file and line; it raises for what would quietly change the data or leaves nothing to use.
+
+    Attributes:
+        holds_photos: Whether photos belong to a dataset of this format.
+    """
+
+    holds_photos = True
+
+    def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
+        """A file or folder that shows that the dataset is in this format, or None."""
+        raise NotImplementedError
+
+    def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
+        """Read the dataset.
+
+        Raises:
+            DatasetError: There is no annotation or no photo, or it can't be read as a whole.
+            InputError: A file of class names can't be used.
+            UnknownLabelError: An annotation uses an unknown class name; reading stops there, since
+                leaving such faces out would quietly change the data.
+        """
+        raise NotImplementedError
 
     def place(self, images: Sequence[str]) -> dict[str, str]:
         """Where photos go below the folder, by their path in the dataset that was read."""
+        return {image: image for image in images}
 
     def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
         """Write the annotations of photos.
@@ -119,6 +163,7 @@ class Writer(Protocol):
             DatasetError: The format can't hold a name.
             OutputError: A file can't be written.
         """
+        raise NotImplementedError
 
 
 def order_classes(names: Iterable[str]) -> list[str]:

@@ -13,17 +13,24 @@ from data_prep.base.labels import CLASSES, UnknownLabelError
 from data_prep.base.photo import PhotoError, Size, read_photo, upright_size
 from data_prep.base.progress import show_progress
 from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding
-from data_prep.formats.contracts import ReadOptions, Written, count_left_out
+from data_prep.formats.contracts import DatasetFormat, ReadOptions, Written, count_left_out
 from data_prep.formats.exif_frame import FramedPhoto
 from data_prep.formats.photo_match import DatasetFiles
 
 
-class CropsReader:
-    """Reads `<class>/*.jpg`, also below folders of splits; each photo is one face.
+@dataclass(frozen=True)
+class CropsFormat(DatasetFormat):
+    """`<class>/*.jpg`, also below folders of splits; each photo is one face.
 
-    The face is the middle of the photo, `1 / crop_scale` of its sides; the photo is its own
-    annotation.
+    Read, the face is the middle of the photo, `1 / crop_scale` of its sides, and the photo its own
+    annotation. Written, faces are cut as for training, and stand for themselves.
+
+    Attributes:
+        scale: Side of a crop that is written, as a multiple of the longer box side.
     """
+
+    scale: float = CROP_SCALE
+    holds_photos = False
 
     def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
         """The first photo, when every folder that holds photos is called after a class."""
@@ -37,7 +44,7 @@ class CropsReader:
         return files.photos[0] if is_named else None
 
     def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
-        """Read the dataset; see `Reader`."""
+        """Read the dataset; see `DatasetFormat`."""
         if options.crop_scale < 1:
             raise DatasetError(f"--crop-scale {options.crop_scale:g}: use a number from 1.")
         findings = list(files.findings)
@@ -49,7 +56,7 @@ class CropsReader:
             if folder == files.root:
                 continue
             if folder not in labels:
-                labels[folder] = _find_label(files, folder, options)
+                labels[folder] = options.label(folder.name, files.call(folder))
             used.add(image)
             try:
                 size = upright_size(path)
@@ -64,49 +71,8 @@ class CropsReader:
         findings.extend(files.unused_photos(used))
         return Dataset(files.source, files.root, tuple(photos), tuple(findings))
 
-
-def _is_class(name: str, options: ReadOptions) -> bool:
-    try:
-        options.label(name)
-    except UnknownLabelError:
-        return False
-    return True
-
-
-def _find_label(files: DatasetFiles, folder: Path, options: ReadOptions) -> str:
-    try:
-        return options.label(folder.name)
-    except UnknownLabelError as error:
-        raise UnknownLabelError(f"{files.call(folder)}: {error}") from error
-
-
-def _find_middle(size: Size, scale: float) -> Box:
-    width, height = size
-    x, y = (width - width / scale) / 2, (height - height / scale) / 2
-    return Box(x, y, width - x, height - y)
-
-
-@dataclass(frozen=True)
-class CropsWriter:
-    """Writes `<class>/<crop>.jpg`, cut as for training.
-
-    Attributes:
-        scale: Crop side as a multiple of the longer box side.
-    """
-
-    scale: float = CROP_SCALE
-
-    @property
-    def holds_photos(self) -> bool:
-        """Crops stand for themselves."""
-        return False
-
-    def place(self, images: Sequence[str]) -> dict[str, str]:
-        """Photos are not part of it; see `Writer`."""
-        return {image: image for image in images}
-
     def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
-        """Write the crops; see `Writer`."""
+        """Write the crops; see `DatasetFormat`."""
         _check_folder_names(classes)
         files: list[str] = []
         findings: list[Finding] = []
@@ -137,6 +103,20 @@ class CropsWriter:
             tuple(findings),
             frozenset(refused),
         )
+
+
+def _is_class(name: str, options: ReadOptions) -> bool:
+    try:
+        options.label(name)
+    except UnknownLabelError:
+        return False
+    return True
+
+
+def _find_middle(size: Size, scale: float) -> Box:
+    width, height = size
+    x, y = (width - width / scale) / 2, (height - height / scale) / 2
+    return Box(x, y, width - x, height - y)
 
 
 def _check_folder_names(classes: Iterable[str]) -> None:

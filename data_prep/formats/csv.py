@@ -13,10 +13,10 @@ from pathlib import Path
 from data_prep.base.boxes import write_number
 from data_prep.base.errors import DatasetError
 from data_prep.base.files import write_atomically
-from data_prep.base.labels import UnknownLabelError
+from data_prep.base.photo import Size
 from data_prep.base.progress import show_progress
 from data_prep.base.records import Dataset, Face, Finding, note_unread
-from data_prep.formats.contracts import ReadOptions, Written
+from data_prep.formats.contracts import DatasetFormat, Faults, ReadOptions, Written
 from data_prep.formats.csv_columns import (
     ColumnLayout,
     FaceRow,
@@ -28,8 +28,18 @@ from data_prep.formats.csv_columns import (
     list_missing,
 )
 from data_prep.formats.exif_frame import FramedPhoto
-from data_prep.formats.input_files import InputError, check_length
+from data_prep.formats.input_files import InputError, read_bytes
 from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto, place_photos
+
+TABLE = "annotations.csv"
+COLUMNS: tuple[str, ...] = (
+    *("image", "width", "height", "object", "label"),
+    *("xmin", "ymin", "xmax", "ymax", "difficult"),
+)
+"""A photo without faces has a row with nothing from `object` on."""
+
+TABLES = frozenset({".csv", ".tsv"})
+"""Endings of tables."""
 
 SEPARATORS = ",;\t|"
 
@@ -76,11 +86,7 @@ def decode_csv(path: Path, name: str) -> str:
         InputError: It can't be read, is empty, or is in another encoding; the message names the
             first line that shows it.
     """
-    try:
-        check_length(path)
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{name}: can't be read ({error.strerror or error}).") from error
+    data = read_bytes(path, name)
     try:
         text = data.decode(_find_encoding(data))
         wrong = text.index("\0") if "\0" in text else None
@@ -130,12 +136,8 @@ def _find_encoding(data: bytes) -> str:
     return "utf-16" if is_utf16 else "utf-8-sig"
 
 
-TABLES = frozenset({".csv", ".tsv"})
-"""Endings of tables."""
-
-
-class CsvReader:
-    """Reads all tables of faces below a folder; other tables are passed over.
+class CsvFormat(DatasetFormat):
+    """All tables of faces below a folder, written to `annotations.csv`; others are passed over.
 
     Known are our own, TensorFlow's, makesense.ai's and VIA's, and any with a header that names
     photo, class and box; see `csv_columns.FIELDS`. A row with a photo alone is a photo without
@@ -149,7 +151,7 @@ class CsvReader:
         return next((path for path in tables if _sniff(read_start(path), options.columns)), None)
 
     def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
-        """Read the dataset; see `Reader`."""
+        """Read the dataset; see `DatasetFormat`."""
         check_columns(options.columns)
         tables = files.by_suffix(TABLES)
         sniffed = {path: _sniff(read_start(path), options.columns) for path in tables}
@@ -167,18 +169,22 @@ class CsvReader:
                 broken.append(Finding(name, "broken-csv", str(error), dropped=True))
                 continue
             findings += note_unread(name, layout.unread)
-            reader = _TableReader(path, name, options, separator, layout, findings)
+            reader = _TableReader(path, options, separator, layout, Faults(name, findings=findings))
             written.extend(reader.read(text))
         if len(broken) == len(known):
             raise DatasetError(" ".join(finding.message for finding in broken[:3]))
         return place_photos(files, written, [*broken, *findings])
 
+    def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
+        """Write the annotations; see `DatasetFormat`."""
+        write_atomically(folder / TABLE, tabulate(photos))
+        return Written((TABLE,), {})
+
 
 @dataclass
 class _Photo:
     where: str
-    width: int | None
-    height: int | None
+    size: Size | None
     faces: list[Face] = field(default_factory=list)
     objects: list[str] = field(default_factory=list)
     rows: int = 0
@@ -196,65 +202,50 @@ class _Photo:
 
 @dataclass
 class _TableReader:
-    """Reads one table; faults go to a list of findings."""
-
     path: Path
-    name: str
     options: ReadOptions
     separator: str
     layout: ColumnLayout | ViaLayout
-    findings: list[Finding]
-    labels: dict[str, str] = field(default_factory=dict)
+    faults: Faults
 
     def read(self, text: str) -> list[WrittenPhoto]:
         photos: dict[str, _Photo] = {}
-        rows = list_rows(text, self.separator, self.name)
+        rows = list_rows(text, self.separator, self.faults.file)
         layout = self.layout
-        for number, row in enumerate(show_progress(rows, text.count("\n"), f"reading {self.name}")):
+        for number, row in enumerate(
+            show_progress(rows, text.count("\n"), f"reading {self.faults.file}")
+        ):
             if number == 0 and layout.has_header:
                 continue
             if row.fault or len(row.cells) != layout.cells:
                 fault = row.fault or f"{len(row.cells)} cells instead of {layout.cells}"
-                self._leave_out("bad-row", f"{row.where}: {fault}; repair the row.")
+                self.faults.leave_out("bad-row", f"{row.where}: {fault}; repair the row.")
                 continue
             self._add(photos, layout.parse(row.cells, row.where), row.where)
         return [
-            WrittenPhoto(
-                self.path, image, photo.where, photo.width, photo.height, photo.number_faces()
-            )
+            WrittenPhoto(self.path, image, photo.where, photo.size, photo.number_faces())
             for image, photo in photos.items()
         ]
 
     def _add(self, photos: dict[str, _Photo], row: FaceRow, where: str) -> None:
         if not row.image:
-            self._leave_out("unnamed-photo", f"{where}: the row names no photo.")
+            self.faults.leave_out("unnamed-photo", f"{where}: the row names no photo.")
             return
-        photo = photos.setdefault(row.image, _Photo(where, row.width, row.height))
+        photo = photos.setdefault(row.image, _Photo(where, row.size))
         if row.box is None and not row.label and not row.fault:
             return
         # Faults keep their number, so that keys of faces are stable.
         number, photo.rows = photo.rows, photo.rows + 1
         if row.fault:
-            self._leave_out("bad-box", f"{row.fault} The face is left out.")
+            self.faults.leave_out("bad-box", row.fault, " The face is left out.")
         elif row.box is None:
-            self._leave_out("no-box", f"{where}: class '{row.label}' without a box.")
+            self.faults.leave_out("no-box", f"{where}: class '{row.label}' without a box.")
         elif not row.label:
-            self._leave_out("unnamed-object", f"{where}: a box without a class.")
+            self.faults.leave_out("unnamed-object", f"{where}: a box without a class.")
         else:
-            face = Face(number, self._find_label(row.label, where), row.box, row.difficult)
+            face = Face(number, self.options.label(row.label, where), row.box, row.difficult)
             photo.faces.append(face)
             photo.objects.append(row.object)
-
-    def _find_label(self, written: str, where: str) -> str:
-        if written not in self.labels:
-            try:
-                self.labels[written] = self.options.label(written)
-            except UnknownLabelError as error:
-                raise UnknownLabelError(f"{where}: {error}") from error
-        return self.labels[written]
-
-    def _leave_out(self, kind: str, message: str) -> None:
-        self.findings.append(Finding(self.name, kind, message, dropped=True))
 
 
 def _sniff(
@@ -285,29 +276,6 @@ def explain_tables(files: DatasetFiles, columns: Mapping[str, str]) -> str:
         f"{', '.join(header)[:200]}); name them with --columns "
         f"{','.join(f'{name}=COLUMN' for name in missing)}."
     )
-
-
-TABLE = "annotations.csv"
-COLUMNS: tuple[str, ...] = (
-    *("image", "width", "height", "object", "label"),
-    *("xmin", "ymin", "xmax", "ymax", "difficult"),
-)
-"""A photo without faces has a row with nothing from `object` on."""
-
-
-class CsvWriter:
-    """Writes `annotations.csv`; photos keep their place."""
-
-    holds_photos = True
-
-    def place(self, images: Sequence[str]) -> dict[str, str]:
-        """Photos stay where they are; see `Writer`."""
-        return {image: image for image in images}
-
-    def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
-        """Write the annotations; see `Writer`."""
-        write_atomically(folder / TABLE, tabulate(photos))
-        return Written((TABLE,), {})
 
 
 def tabulate(photos: Sequence[FramedPhoto], more: Sequence[Mapping[str, str]] = ()) -> str:

@@ -10,9 +10,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from data_prep.base.errors import DatasetError, UserError
-from data_prep.base.photo import PHOTO_SUFFIXES
+from data_prep.base.photo import PHOTO_SUFFIXES, Size
 from data_prep.base.records import Box
-from data_prep.formats.input_files import InputError, check_box, read_number
+from data_prep.formats.input_files import InputError, check_box, read_number, read_side
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "image": (
@@ -59,7 +59,7 @@ class FaceRow:
         label: The class as written, or "".
         box: In pixels, or None when there is none.
         fault: Why the face can't be used, or "".
-        width, height: Size of the photo, or None.
+        size: Stated width and height of the photo, or None.
         object: The face's number as written, or "".
         difficult: VOC's flag.
     """
@@ -68,8 +68,7 @@ class FaceRow:
     label: str
     box: Box | None
     fault: str = ""
-    width: int | None = None
-    height: int | None = None
+    size: Size | None = None
     object: str = ""
     difficult: bool = False
 
@@ -98,13 +97,13 @@ class ColumnLayout:
             box = _read_box(found, where)
         except InputError as error:
             fault = str(error)
+        width, height = (read_side(found.get(side, "")) for side in ("width", "height"))
         return FaceRow(
             found["image"],
             found["label"],
             box,
             fault,
-            read_side(found.get("width", "")),
-            read_side(found.get("height", "")),
+            (width, height) if width and height else None,
             found.get("object", ""),
             found.get("difficult", "").lower() in _TRUE,
         )
@@ -188,15 +187,6 @@ def check_columns(columns: Mapping[str, str]) -> None:
     for field in columns:
         if field not in FIELDS:
             raise ColumnError(f"--columns {field}=...: fields are {', '.join(FIELDS)}.")
-
-
-def read_side(text: str) -> int | None:
-    """A stated side; 0, nothing or nonsense all mean that the file does not tell."""
-    try:
-        side = int(float(text))
-    except (ValueError, OverflowError):
-        return None
-    return side if side > 0 else None
 
 
 def _read_box(found: Mapping[str, str], where: str) -> Box | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 from data_prep.base.errors import UserError
 from data_prep.base.records import Box
@@ -13,9 +15,34 @@ from data_prep.base.records import Box
 MOST_BYTES = 2**30
 """Of a file of annotations: some 20 million faces."""
 
+_ROUNDING = 1e-6
+"""How far above 1 a written score may lie."""
+
 
 class InputError(UserError, ValueError):
     """Boxes that can't be used; the message names file and line and says what to do."""
+
+
+def read_bytes(path: Path, name: str | None = None) -> bytes:
+    """All of a file that is not absurdly long: it would be held in memory many times over.
+
+    Args:
+        path: The file.
+        name: How messages call it; its path when None.
+
+    Raises:
+        InputError: The file can't be read, or is longer than `MOST_BYTES`.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise InputError(
+                f"{path}: {size / 2**30:.1f} GiB, too long for one file of annotations (at most "
+                f"{MOST_BYTES >> 30} GiB); split it into several files."
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{name or path}: can't be read ({error.strerror or error}).") from error
 
 
 def read_text(path: Path) -> str:
@@ -25,12 +52,43 @@ def read_text(path: Path) -> str:
         InputError: The file can't be read or is not UTF-8.
     """
     try:
-        check_length(path)
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror or error}).") from error
+        text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not text in UTF-8; save it in UTF-8.") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def load_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: It can't be read, or is no JSON; the message names the line where it can.
+    """
+    text = read_text(path)
+    if not text.strip():
+        raise InputError(f"{path}: the file is empty; write it again.")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{path}, line {error.lineno}: broken JSON ({error.msg}); write it again."
+        ) from error
+    except RecursionError as error:
+        raise InputError(f"{path}: nested too deep to be annotations.") from error
+    except ValueError as error:
+        # A whole number of thousands of digits.
+        raise InputError(f"{path}: JSON that can't be read ({error}).") from error
+
+
+def describe_json(content: Any) -> str:
+    """What a file holds, for the message that it is not what was expected."""
+    if isinstance(content, list):
+        return "a list"
+    if isinstance(content, dict):
+        # Any file may be given by mistake; its first keys tell which.
+        keys = ", ".join(ascii(key[:30]) for key in list(content)[:5])
+        return f"an object with {keys or 'nothing in it'}"
+    return "a single value"
 
 
 def walk_files(root: Path, on_error: Callable[[OSError], object] | None = None) -> list[Path]:
@@ -64,40 +122,18 @@ def walk_files(root: Path, on_error: Callable[[OSError], object] | None = None) 
 
 
 def list_files(root: Path, suffixes: Collection[str]) -> list[Path]:
-    """Files with one of some endings, when all their names are text; see `walk_files`.
-
-    Args:
-        root: An existing folder.
-        suffixes: Endings in lower case, with the dot; case does not matter in the names.
+    """Files with one of some endings (in lower case, with the dot); see `walk_files`.
 
     Raises:
         InputError: A file's name can't be written as text.
     """
-    files = []
-    for path in walk_files(root):
-        if path.suffix.lower() not in suffixes:
-            continue
+    files = [path for path in walk_files(root) if path.suffix.lower() in suffixes]
+    for path in files:
         name = path.relative_to(root)
         if not is_text(str(name)):
             shown = os.fsencode(name).decode(errors="replace")
             raise InputError(f"{root}: the name of {shown} is not valid UTF-8; rename the file.")
-        files.append(path)
     return files
-
-
-def check_length(path: Path) -> None:
-    """Refuse a file that can't be meant: it would be held in memory many times over.
-
-    Raises:
-        InputError: It is longer than `MOST_BYTES`.
-        OSError: It is not there.
-    """
-    size = path.stat().st_size
-    if size > MOST_BYTES:
-        raise InputError(
-            f"{path}: {size / 2**30:.1f} GiB, too long for one file of annotations (at most "
-            f"{MOST_BYTES >> 30} GiB); split it into several files."
-        )
 
 
 def is_text(name: str) -> bool:
@@ -130,6 +166,15 @@ def read_number(text: str, name: str, where: str) -> float:
     return value
 
 
+def read_side(text: str) -> int | None:
+    """A stated side; 0, nothing or nonsense all mean that the file does not tell."""
+    try:
+        side = int(float(text))
+    except (ValueError, OverflowError):
+        return None
+    return side if side > 0 else None
+
+
 def check_box(box: Box, where: str, hint: str) -> Box:
     """The box itself, when it is finite and not inverted; it may be empty.
 
@@ -147,3 +192,17 @@ def check_box(box: Box, where: str, hint: str) -> Box:
         shown = ", ".join(f"{value:g}" for value in box)
         raise InputError(f"{where}: box ({shown}) is inverted; {hint}.")
     return box
+
+
+def check_score(score: float, where: str) -> float:
+    """The score of a prediction itself, when it lies between 0 and 1.
+
+    Raises:
+        InputError: It lies elsewhere.
+    """
+    if not 0 <= score <= 1 + _ROUNDING:
+        raise InputError(
+            f"{where}: score is {score:g}; scores lie between 0 and 1. Divide percentages by 100, "
+            "and bring scores without bounds between 0 and 1 in the same order."
+        )
+    return score

@@ -1,18 +1,18 @@
-"""The files of a dataset folder, listed once for all readers, and photos found by name."""
+"""The files of a dataset folder, listed once for all readers, and photos matched by name."""
 
 from __future__ import annotations
 
 import os
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from data_prep.base.boxes import look_relative
-from data_prep.base.errors import DatasetError
-from data_prep.base.photo import PHOTO_SUFFIXES
+from data_prep.base.errors import DatasetError, UserError
+from data_prep.base.photo import PHOTO_SUFFIXES, Size
 from data_prep.base.records import AnnotatedPhoto, Dataset, Face, Finding
 from data_prep.formats.input_files import is_text, walk_files
 
@@ -220,22 +220,25 @@ def _fold(name: str) -> str:
 
 @dataclass(frozen=True)
 class WrittenPhoto:
-    """A photo and its faces as one annotation file has them.
+    """A photo and its faces as an annotation file has them.
 
     Attributes:
         annotation: The file.
         image: The photo's path as written.
         where: File and line, or index, for messages.
-        width, height: Stated size in pixels, or None.
+        size: Stated width and height in pixels, or None.
         faces: The faces, boxes not yet clipped.
+        scores: Of predicted faces, 0 to 1 each.
+        places: File and line of each face; from strict readers.
     """
 
     annotation: Path
     image: str
     where: str
-    width: int | None
-    height: int | None
+    size: Size | None
     faces: tuple[Face, ...]
+    scores: tuple[float, ...] = ()
+    places: tuple[str, ...] = ()
 
 
 def place_photos(
@@ -287,8 +290,9 @@ def place_photos(
             message = f"{photo.where}: {image} is already annotated in {photos[image].annotation}"
             found.append(Finding(name, "second-annotation", f"{message}; {lost}", dropped=True))
             continue
+        width, height = photo.size or (None, None)
         photos[image] = AnnotatedPhoto(
-            files.source, files.root, image, relative, photo.width, photo.height, photo.faces
+            files.source, files.root, image, relative, width, height, photo.faces
         )
     found.extend(files.unused_photos(photos))
     return Dataset(
@@ -385,3 +389,118 @@ def _strip(parts: tuple[str, ...]) -> tuple[str, ...]:
 
 def _ends(parts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     return (parts[start:] for start in range(len(parts)))
+
+
+class AmbiguousPhotoError(UserError, ValueError):
+    """A photo name that fits several photos; the message says how to tell them apart."""
+
+
+@dataclass(frozen=True)
+class _Name:
+    """A photo's path in comparable form: path, the same folded in case, and without ending."""
+
+    path: str
+    parts: tuple[str, ...]
+    stems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NameMatch:
+    """What was found.
+
+    Attributes:
+        found: For each predicted name the index of the annotated photo, or None.
+        levels: How many were found at each level, the strictest first.
+    """
+
+    found: tuple[int | None, ...]
+    levels: Mapping[str, int]
+
+
+def match_names(annotated: Sequence[str], predicted: Sequence[str]) -> NameMatch:
+    r"""Find the annotated photo for every predicted one.
+
+    In turn, for those not found yet: the same relative path; one path ends with the other
+    (`images/a.jpg`, `a.jpg`); the same, whatever the ending (`images/a.png`, `a.jpg`); the same
+    file name in different folders; the same in name but for the ending. The last two are used only
+    when no photo is found by the first three: otherwise the folders do correspond, and an equal
+    name in another folder is another photo. An annotated photo is found once.
+
+    Case does not matter from the second level on; `\` equals `/`, and equivalent ways to write an
+    accented letter are the same.
+
+    Args:
+        annotated: Distinct photo names.
+        predicted: Distinct photo names.
+
+    Raises:
+        AmbiguousPhotoError: At the level at which a photo is found, it fits several photos, or
+            several fit it.
+
+    >>> match_names(["images/a.png", "images/b.png"], ["b.jpg", "c.jpg"]).found
+    (1, None)
+    """
+    truths = [_parse(name) for name in annotated]
+    names = [_parse(name) for name in predicted]
+    by_stem: dict[str, list[int]] = {}
+    for index, truth in enumerate(truths):
+        by_stem.setdefault(truth.stems[-1], []).append(index)
+    found: dict[int, int] = {}
+    counts: dict[str, int] = {}
+    for level, (fits, needs_folders_apart) in _LEVELS.items():
+        counts[level] = 0
+        if needs_folders_apart and any(counts[name] for name in ("path", "suffix", "ending")):
+            continue
+        taken = set(found.values())
+        proposals: dict[int, int] = {}
+        for number, name in enumerate(names):
+            if number in found:
+                continue
+            options = [
+                index
+                for index in by_stem.get(name.stems[-1], ())
+                if index not in taken and fits(truths[index], name)
+            ]
+            if len(options) > 1:
+                raise _ambiguous(predicted[number], [annotated[index] for index in options])
+            if options and options[0] in proposals:
+                rivals = [predicted[proposals[options[0]]], predicted[number]]
+                raise _ambiguous(annotated[options[0]], rivals, annotated=True)
+            if options:
+                proposals[options[0]] = number
+        found.update({number: index for index, number in proposals.items()})
+        counts[level] = len(proposals)
+    return NameMatch(tuple(found.get(number) for number in range(len(names))), counts)
+
+
+def _parse(name: str) -> _Name:
+    path = PurePosixPath(unicodedata.normalize("NFC", name).replace("\\", "/"))
+    folded = PurePosixPath(str(path).casefold())
+    # Only known endings: what follows a dot in `crowd.2` is part of the name.
+    bare = folded.with_suffix("") if folded.suffix in PHOTO_SUFFIXES else folded
+    return _Name(str(path), folded.parts, bare.parts)
+
+
+def _ends_alike(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
+    length = min(len(first), len(second))
+    return first[-length:] == second[-length:]
+
+
+_LEVELS: dict[str, tuple[Callable[[_Name, _Name], bool], bool]] = {
+    "path": (lambda truth, name: truth.path == name.path, False),
+    "suffix": (lambda truth, name: _ends_alike(truth.parts, name.parts), False),
+    "ending": (lambda truth, name: _ends_alike(truth.stems, name.stems), False),
+    "name": (lambda truth, name: truth.parts[-1] == name.parts[-1], True),
+    "stem": (lambda truth, name: truth.stems[-1] == name.stems[-1], True),
+}
+"""How two names may agree, and whether only when their folders do not correspond."""
+
+
+def _ambiguous(
+    name: str, options: Sequence[str], *, annotated: bool = False
+) -> AmbiguousPhotoError:
+    here, there = ("annotated", "predicted") if annotated else ("predicted", "annotated")
+    return AmbiguousPhotoError(
+        f"the {here} photo '{name}' could be any of the {there} {', '.join(options)}: give paths "
+        "relative to the same folder in both, or evaluate one dataset at a time."
+    )

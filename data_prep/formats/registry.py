@@ -10,10 +10,10 @@ from pathlib import Path
 from data_prep.base.crop import CROP_SCALE
 from data_prep.base.errors import DatasetError
 from data_prep.base.records import AnnotatedPhoto, Dataset, Finding
-from data_prep.formats.coco import CocoReader, CocoWriter
-from data_prep.formats.contracts import Format, Reader, ReadOptions, Writer
-from data_prep.formats.crops import CropsReader, CropsWriter
-from data_prep.formats.csv import TABLES, CsvReader, CsvWriter, explain_tables
+from data_prep.formats.coco import CocoFormat
+from data_prep.formats.contracts import DatasetFormat, Format, ReadOptions
+from data_prep.formats.crops import CropsFormat
+from data_prep.formats.csv import TABLES, CsvFormat, explain_tables
 from data_prep.formats.photo_match import (
     ARCHIVES,
     DatasetFiles,
@@ -21,15 +21,15 @@ from data_prep.formats.photo_match import (
     find_folder,
     list_dataset,
 )
-from data_prep.formats.voc import VocReader, VocWriter
-from data_prep.formats.yolo import YoloReader, YoloWriter
+from data_prep.formats.voc import VocFormat
+from data_prep.formats.yolo import YoloFormat
 
-READERS: Mapping[Format, Reader] = {
-    Format.VOC: VocReader(),
-    Format.YOLO: YoloReader(),
-    Format.COCO: CocoReader(),
-    Format.CSV: CsvReader(),
-    Format.CROPS: CropsReader(),
+FORMATS: Mapping[Format, DatasetFormat] = {
+    Format.VOC: VocFormat(),
+    Format.YOLO: YoloFormat(),
+    Format.COCO: CocoFormat(),
+    Format.CSV: CsvFormat(),
+    Format.CROPS: CropsFormat(),
 }
 
 LOOKED_FOR = (
@@ -53,7 +53,7 @@ def recognise(files: DatasetFiles, options: ReadOptions) -> Format:
             f"{files.root}: a prepared folder, as build writes it; give the dataset that it was "
             "made of, or train on it with python -m pipeline train."
         )
-    found = {form: reader.recognise(files, options) for form, reader in READERS.items()}
+    found = {name: form.recognise(files, options) for name, form in FORMATS.items()}
     shown = {form: path for form, path in found.items() if path is not None}
     if len(shown) > 1:
         shown.pop(Format.CROPS, None)
@@ -120,7 +120,7 @@ def read_dataset(root: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
             leaving such faces out would quietly change the data.
     """
     files = list_dataset(root)
-    return READERS[options.format or recognise(files, options)].read(files, options)
+    return FORMATS[options.format or recognise(files, options)].read(files, options)
 
 
 def _drop_shared(datasets: Sequence[Dataset]) -> list[Dataset]:
@@ -143,18 +143,11 @@ def _drop_shared(datasets: Sequence[Dataset]) -> list[Dataset]:
     return result
 
 
-def make_writer(form: Format, scale: float = CROP_SCALE) -> Writer:
-    """The writer of a format.
+def make_writer(form: Format, scale: float = CROP_SCALE) -> DatasetFormat:
+    """What writes a format.
 
     Args:
         form: The format.
         scale: Of crops: their side as a multiple of the longer box side.
     """
-    writers: dict[Format, Writer] = {
-        Format.VOC: VocWriter(),
-        Format.YOLO: YoloWriter(),
-        Format.COCO: CocoWriter(),
-        Format.CSV: CsvWriter(),
-        Format.CROPS: CropsWriter(scale),
-    }
-    return writers[form]
+    return CropsFormat(scale) if form is Format.CROPS else FORMATS[form]

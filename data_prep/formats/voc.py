@@ -1,32 +1,51 @@
-"""PASCAL VOC annotation files."""
+"""PASCAL VOC: an XML file per photo, of annotations or, with scores, of predictions."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from lxml import etree
 
 from data_prep.base.boxes import write_number
-from data_prep.base.errors import DatasetError, UserError
+from data_prep.base.errors import DatasetError
 from data_prep.base.files import write_atomically
-from data_prep.base.labels import UnknownLabelError, canonical_label
+from data_prep.base.photo import PHOTO_SUFFIXES, Size
 from data_prep.base.progress import show_progress
 from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding, note_unread
 from data_prep.formats.contracts import (
     IMAGES,
+    DatasetFormat,
+    Faults,
     ReadOptions,
     Written,
     count_left_out,
     count_renumbered,
 )
 from data_prep.formats.exif_frame import FramedPhoto
-from data_prep.formats.photo_match import DatasetFiles, PhotoFinder
+from data_prep.formats.input_files import (
+    InputError,
+    check_box,
+    check_score,
+    list_files,
+    read_number,
+    read_side,
+)
+from data_prep.formats.photo_match import DatasetFiles, PhotoFinder, WrittenPhoto
+
+ANNOTATIONS = "annotations"
+"""The folder that is written."""
+
+_SCORES = ("score", "confidence")
+"""Elements that may hold the score of a prediction; the first that is there counts."""
+
+_UNREAD = ("truncated", "occluded", "pose", "part", "polygon")
+_DEFAULT = ReadOptions()
 
 
-class AnnotationError(UserError, ValueError):
+class AnnotationError(InputError):
     """An annotation file that can't be used at all; the message names it and the reason."""
 
 
@@ -40,6 +59,7 @@ class VocAnnotation:
         faces: Faces with boxes as annotated, not yet clipped.
         findings: Objects that were left out, with reasons.
         unread: How many objects tell what is not read, such as `{"truncated": 2}`.
+        scores: Of predictions, one per face.
     """
 
     filename: str
@@ -48,13 +68,16 @@ class VocAnnotation:
     faces: tuple[Face, ...]
     findings: tuple[Finding, ...]
     unread: Mapping[str, int] = field(default_factory=dict)
+    scores: tuple[float, ...] = ()
+
+    @property
+    def size(self) -> Size | None:
+        """Width and height, where both are stated."""
+        return (self.width, self.height) if self.width and self.height else None
 
 
 def read_voc(
-    path: Path,
-    *,
-    name: str | None = None,
-    label_of: Callable[[str], str] = canonical_label,
+    path: Path, *, name: str | None = None, options: ReadOptions = _DEFAULT, scored: bool = False
 ) -> VocAnnotation:
     """Read one VOC XML file.
 
@@ -64,42 +87,46 @@ def read_voc(
     Args:
         path: The file.
         name: How to call it in findings; its path when None.
-        label_of: Turns a class name as written into a class; raises `UnknownLabelError`.
+        options: Tell the classes there are.
+        scored: These are predictions: each object has a score, and nothing is left out.
 
     Raises:
         AnnotationError: The file can't be read, is not well-formed, or is not VOC.
+        InputError: An object of predictions is not as it should be.
         UnknownLabelError: A class name is not known; the message names the file and line.
     """
     name = name or str(path)
     root = parse_voc(path, name)
+    faults = Faults(name, strict=scored)
     faces: list[Face] = []
-    findings: list[Finding] = []
+    scores: list[float] = []
     for index, element in enumerate(root.findall("object")):
-        where = f"{name}:{element.sourceline}"
-        if not _text(element, "name"):
-            message = f"{where}: object {index} has no class name; the face is left out."
-            findings.append(Finding(name, "unnamed-object", message, dropped=True))
+        place = faults.at(element.sourceline)
+        where = f"{place}: object {index}"
+        written = _text(element, "name")
+        if not written:
+            message = f"{where} has no class name; write a <name> or remove the object."
+            faults.leave_out("unnamed-object", message, " The face is left out.")
             continue
+        label = options.label(written, place)
         try:
-            label = label_of(_text(element, "name"))
-        except UnknownLabelError as error:
-            raise UnknownLabelError(f"{where}: {error}") from error
-        try:
-            box = _read_box(element)
-        except ValueError as error:
-            message = f"{where}: object {index} has {error}; the face is left out."
-            findings.append(Finding(name, "bad-box", message, dropped=True))
+            box = _read_box(element, where)
+        except InputError as error:
+            faults.leave_out("bad-box", str(error), " The face is left out.")
             continue
+        if scored:
+            check_box(box, where, "neither xmax may be under xmin nor ymax under ymin")
+            scores.append(_read_score(element, where))
         difficult = _text(element, "difficult").lower() in {"1", "true"}
         faces.append(Face(index, label, box, difficult))
-    size = root.find("size")
     return VocAnnotation(
         filename=_text(root, "filename"),
-        width=_size(size, "width"),
-        height=_size(size, "height"),
+        width=read_side(_text(root, "size/width")),
+        height=read_side(_text(root, "size/height")),
         faces=tuple(faces),
-        findings=tuple(findings),
+        findings=tuple(faults.findings),
         unread=_count_unread(root),
+        scores=tuple(scores),
     )
 
 
@@ -141,12 +168,11 @@ def parse_voc(path: Path, name: str) -> etree._Element:
 
 
 def _count_unread(root: etree._Element) -> Counter[str]:
-    tags = ("truncated", "occluded", "pose", "part", "polygon")
     objects = root.findall("object")
     return Counter(
         tag
         for element in objects
-        for tag in tags
+        for tag in _UNREAD
         if (child := element.find(tag)) is not None
         and (len(child) or _text(element, tag).lower() not in {"", "0", "false", "unspecified"})
     )
@@ -156,32 +182,26 @@ def _text(element: etree._Element, tag: str) -> str:
     return (element.findtext(tag) or "").strip()
 
 
-def _read_box(element: etree._Element) -> Box:
-    bndbox = element.find("bndbox")
-    if bndbox is None:
-        raise ValueError("no <bndbox>")
-    values = []
-    for tag in Box._fields:
-        text = _text(bndbox, tag)
-        try:
-            values.append(float(text))
-        except ValueError:
-            raise ValueError(f"'{text}' for <{tag}>, which is not a number") from None
-    return Box(*values)
+def _read_box(element: etree._Element, where: str) -> Box:
+    if element.find("bndbox") is None:
+        raise InputError(f"{where} has no <bndbox>.")
+    sides = Box._fields
+    return Box(*(read_number(_text(element, f"bndbox/{s}"), f"<{s}>", where) for s in sides))
 
 
-def _size(size: etree._Element | None, tag: str) -> int | None:
-    """A stated side; 0, nothing or nonsense all mean that the file does not tell."""
-    text = "" if size is None else _text(size, tag)
-    try:
-        value = int(float(text))
-    except (ValueError, OverflowError):
-        return None
-    return value if value > 0 else None
+def _read_score(element: etree._Element, where: str) -> float:
+    for tag in _SCORES:
+        text = _text(element, tag)
+        if text:
+            return check_score(read_number(text, tag, where), where)
+    raise InputError(
+        f"{where} has no <score> or <confidence>; predictions need one. If these are "
+        "annotations, give them as the ground truth."
+    )
 
 
-class VocReader:
-    """Reads every VOC file below a folder and finds its photo.
+class VocFormat(DatasetFormat):
+    """Every VOC file below a folder, written to `annotations/<photo>.xml`.
 
     A photo is found by the `<filename>` in the XML, else by that name's stem, else by the XML's
     own stem; anywhere below the folder.
@@ -192,72 +212,28 @@ class VocReader:
         return next((path for path in files.by_suffix({".xml"}) if _is_voc(path)), None)
 
     def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
-        """Read the dataset; see `Reader`."""
-        source, root = files.source, files.root
+        """Read the dataset; see `DatasetFormat`."""
+        if not files.by_suffix({".xml"}) or not files.photos:
+            missing = "photo" if files.by_suffix({".xml"}) else "VOC annotation (*.xml)"
+            raise DatasetError(f"{files.root}: no {missing} in this folder or below it.")
         findings = list(files.findings)
-        annotations = files.by_suffix({".xml"})
-        finder = PhotoFinder(files.photos)
-        if not annotations or not files.photos:
-            missing = "VOC annotation (*.xml)" if not annotations else "photo"
-            raise DatasetError(f"{root}: no {missing} in this folder or below it.")
         photos: dict[str, AnnotatedPhoto] = {}
         unread: Counter[str] = Counter()
-        for path in annotations:
-            relative, name = files.relative(path), files.call(path)
-            try:
-                voc = read_voc(path, name=name, label_of=options.label)
-            except AnnotationError as error:
-                findings.append(Finding(name, "broken-xml", str(error), dropped=True))
-                continue
+        for path, voc, image in _read_files(files, options, findings, photos):
             findings.extend(voc.findings)
             unread.update(voc.unread)
-            photo = finder.find(path, voc.filename)
-            if photo is None:
+            if image is None:
+                name = files.call(path)
                 message = f"{name}: its photo '{voc.filename or path.stem}' is not in the folder."
                 findings.append(Finding(name, "missing-photo", message, dropped=True))
-                continue
-            image = files.relative(photo)
-            if image in photos:
-                message = (
-                    f"{name}: {image} is already annotated by {photos[image].annotation}; its "
-                    f"{len(voc.faces)} faces are left out."
-                )
-                findings.append(Finding(name, "second-annotation", message, dropped=True))
-                continue
-            photos[image] = AnnotatedPhoto(
-                source, root, image, relative, voc.width, voc.height, voc.faces
-            )
         things = [f"{tag} of {count} objects" for tag, count in sorted(unread.items())]
-        findings.extend(note_unread(source, things))
+        findings.extend(note_unread(files.source, things))
         findings.extend(files.unused_photos(photos))
-        return Dataset(
-            source, root, tuple(photos[image] for image in sorted(photos)), tuple(findings)
-        )
-
-
-def _is_voc(path: Path) -> bool:
-    """Whether a file, broken or not, starts like VOC's; other tools leave XML files too."""
-    try:
-        with path.open("rb") as file:
-            return b"<annotation" in file.read(4096).replace(b"\0", b"")  # Also in UTF-16.
-    except OSError:
-        return False
-
-
-ANNOTATIONS = "annotations"
-
-
-class VocWriter:
-    """Writes `annotations/<photo>.xml`; photos keep their place."""
-
-    holds_photos = True
-
-    def place(self, images: Sequence[str]) -> dict[str, str]:
-        """Photos stay where they are; see `Writer`."""
-        return {image: image for image in images}
+        ordered = tuple(photos[image] for image in sorted(photos))
+        return Dataset(files.source, files.root, ordered, tuple(findings))
 
     def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
-        """Write the annotations; see `Writer`."""
+        """Write the annotations; see `DatasetFormat`."""
         images = [photo.image for photo in photos]
         files = name_annotations(images)
         # A bare name is the custom; only where two photos share it does it take the path to tell.
@@ -278,6 +254,139 @@ class VocWriter:
             tuple(files[image] for image in images),
             count_left_out(object_numbers=count_renumbered(photos)),
         )
+
+
+def _read_files(
+    files: DatasetFiles,
+    options: ReadOptions,
+    findings: list[Finding],
+    photos: dict[str, AnnotatedPhoto],
+) -> Iterable[tuple[Path, VocAnnotation, str | None]]:
+    """Each file that can be read, with its photo, which is added to `photos`, or None."""
+    finder = PhotoFinder(files.photos)
+    for path in files.by_suffix({".xml"}):
+        relative, name = files.relative(path), files.call(path)
+        try:
+            voc = read_voc(path, name=name, options=options)
+        except AnnotationError as error:
+            findings.append(Finding(name, "broken-xml", str(error), dropped=True))
+            continue
+        photo = finder.find(path, voc.filename)
+        image = None if photo is None else files.relative(photo)
+        yield path, voc, image
+        if image is None:
+            continue
+        if image in photos:
+            message = (
+                f"{name}: {image} is already annotated by {photos[image].annotation}; its "
+                f"{len(voc.faces)} faces are left out."
+            )
+            findings.append(Finding(name, "second-annotation", message, dropped=True))
+            continue
+        photos[image] = AnnotatedPhoto(
+            files.source, files.root, image, relative, voc.width, voc.height, voc.faces
+        )
+
+
+def read_voc_truth(
+    files: DatasetFiles, options: ReadOptions
+) -> tuple[list[WrittenPhoto], list[str]]:
+    """Every VOC file below a folder, with or without the photos.
+
+    A photo is called by its path below the folder when it is there, else by the path of the XML
+    with the file name that is written in it.
+
+    Returns:
+        The photos, and a message for every file or face that can't be used.
+    """
+    findings = list(files.findings)
+    photos: dict[str, AnnotatedPhoto] = {}
+    lost: list[tuple[Path, VocAnnotation]] = []
+    for path, voc, image in _read_files(files, options, findings, photos):
+        if image is None:
+            lost.append((path, voc))
+        else:
+            findings.extend(voc.findings)
+    found = {
+        image: WrittenPhoto(
+            photo.root / photo.annotation, image, image, photo.stated_size, photo.faces
+        )
+        for image, photo in photos.items()
+    }
+    left_out = [finding.message for finding in findings if finding.dropped]
+    for path, voc in lost:
+        left_out += [finding.message for finding in voc.findings]
+        name = name_photo(files.relative(path), voc.filename, found)
+        if name in found:
+            message = f"{files.call(path)}: {name} is already annotated by another file."
+            left_out.append(message)
+            continue
+        found[name] = WrittenPhoto(path, name, name, voc.size, voc.faces)
+    return list(found.values()), left_out
+
+
+def read_voc_predictions(
+    folder: Path, options: ReadOptions, photos: Sequence[str] = ()
+) -> list[WrittenPhoto]:
+    """Read every VOC XML file below a folder as predictions.
+
+    Each `<object>` has `<name>`, `<bndbox>` with far edges in pixels, and `<score>` or
+    `<confidence>` from 0 to 1. A photo is called by the `<filename>` in the XML, as in annotations,
+    unless no annotated photo has that name; then by the name of the XML.
+
+    Args:
+        folder: The folder; a file without objects is a photo without predictions.
+        options: Tell the classes there are.
+        photos: Names of the annotated photos.
+
+    Raises:
+        InputError: A file is not VOC, or an object is not as it should be; the message names file
+            and line. Nothing is left out: that would quietly change the figures.
+    """
+    known = {_fold(photo) for photo in photos}
+    found: dict[str, WrittenPhoto] = {}
+    for path in list_files(folder, {".xml"}):
+        voc = read_voc(path, options=options, scored=True)
+        written = voc.filename if _fold(PureWindowsPath(voc.filename).name) in known else ""
+        name = name_photo(path.relative_to(folder).as_posix(), written, found)
+        if name in found:
+            raise InputError(f"{path}: its photo {name} has predictions in another file already.")
+        found[name] = WrittenPhoto(path, name, name, None, voc.faces, voc.scores)
+    if not found:
+        raise InputError(f"{folder}: no VOC files (*.xml) here or below.")
+    return list(found.values())
+
+
+def name_photo(annotation: str, filename: str, taken: Iterable[str]) -> str:
+    """Name of the photo that a VOC file is about.
+
+    Args:
+        annotation: Path of the XML below its root, with forward slashes.
+        filename: As written in the XML, or "".
+        taken: Names of other photos (a set or mapping); the XML's own name serves then.
+
+    >>> name_photo("x/a.xml", "b.png", {}), name_photo("x/a.xml", "b.png", {"x/b.png"})
+    ('x/b.png', 'x/a.png')
+    """
+    path = PurePosixPath(annotation)
+    # Exporters on Windows write whole paths; only the last part can be of use here.
+    name = PureWindowsPath(filename).name or path.stem
+    photo = str(path.with_name(name))
+    return str(path.with_suffix(PurePosixPath(name).suffix)) if photo in taken else photo
+
+
+def _fold(name: str) -> str:
+    path = PurePosixPath(name.replace("\\", "/").casefold())
+    return path.stem if path.suffix in PHOTO_SUFFIXES else path.name
+
+
+def _is_voc(path: Path) -> bool:
+    """Whether a file, broken or not, starts like VOC's; other tools leave XML files too."""
+    try:
+        with path.open("rb") as file:
+            return b"<annotation" in file.read(4096).replace(b"\0", b"")  # Also in UTF-16.
+    except OSError:
+        return False
 
 
 def name_annotations(images: Sequence[str]) -> dict[str, str]:

@@ -1,8 +1,12 @@
-"""Datasets in the folder layouts of YOLO: a text file of boxes or outlines per photo."""
+"""YOLO: a text file of boxes or outlines per photo, as shares of its sides.
+
+As documented by Ultralytics: one face per line, `id x y width height` with the centre, or
+`id x1 y1 x2 y2 …` for an outline; no file, or an empty one, for a photo with nothing on it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -10,37 +14,48 @@ import yaml
 
 from data_prep.base.errors import DatasetError
 from data_prep.base.files import write_atomically
-from data_prep.base.labels import UnknownLabelError
-from data_prep.base.photo import PhotoError
+from data_prep.base.photo import PhotoError, Size
 from data_prep.base.progress import show_progress
 from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding
-from data_prep.formats.class_names import is_id, name_class, read_class_names
+from data_prep.formats.class_names import ClassNames
 from data_prep.formats.contracts import (
     IMAGES,
+    DatasetFormat,
+    Faults,
     ReadOptions,
     Written,
     count_left_out,
     count_renumbered,
 )
-from data_prep.formats.exif_frame import FramedPhoto, SeenPhoto, look_at, turn_upright
-from data_prep.formats.input_files import InputError, read_text
+from data_prep.formats.exif_frame import FramedPhoto, look_at, turn_upright
+from data_prep.formats.input_files import InputError, check_box, read_text
 from data_prep.formats.photo_match import DatasetFiles
-from data_prep.formats.yolo_layout import LABELS, find_names, has_box, pair_labels, parse_line
+from data_prep.formats.yolo_layout import (
+    BOX_VALUES,
+    LABELS,
+    find_names,
+    has_box,
+    pair_labels,
+    read_shares,
+)
 
-_DECIMALS = 8
+DATA = "data.yaml"
+
+_READ_DECIMALS = 8
 """Of pixels; shares turned into pixels miss whole ones by less, and a face of one pixel or one at
 the border must not be lost by that."""
 
-_Names = tuple[Path | None, Mapping[int, str] | None]
-"""A file of class names and what it says, or neither."""
+_WRITTEN_DECIMALS = 12
+"""Of shares: 1e-12 of a photo's side is far below a millionth of a pixel."""
 
 
-class YoloReader:
-    """Reads label files in `labels` folders beside `images`, or beside photos.
+class YoloFormat(DatasetFormat):
+    """Label files in `labels` folders beside `images`, or beside photos, and `data.yaml`.
 
-    Coordinates refer to the photo as it is looked at. A photo whose label file is empty, or
-    missing where other photos of its folder have one, is a photo without faces. No face is
-    difficult: the format can't say.
+    Coordinates refer to the photo as it is looked at: trainers turn photos upright by EXIF. A photo
+    whose label file is empty, or missing where other photos of its folder have one, is a photo
+    without faces. No face is difficult: the format can't say. `data.yaml` is written with all
+    photos as `train` and none as `val`: whoever splits them must keep near-duplicates together.
     """
 
     def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
@@ -50,149 +65,40 @@ class YoloReader:
         return with_photo or next((path for path in pairs if has_box(path)), None)
 
     def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
-        """Read the dataset; see `Reader`."""
+        """Read the dataset; see `DatasetFormat`."""
         layout = pair_labels(files, flat=options.names is not None)
         if not layout.pairs or not files.photos:
             missing = "photo" if layout.pairs else f"label file ({LABELS}/*.txt)"
             raise DatasetError(f"{files.root}: no {missing} in this folder or below it.")
-        reader = _LabelReader(files, options, list(files.findings))
-        photos: dict[str, AnnotatedPhoto] = {}
+        reader = _Reader(files, options, list(files.findings))
         for path, photo in layout.pairs.items():
             if photo is not None:
-                reader.add(photos, photo, path)
+                reader.add(photo, path)
             elif has_box(path):
                 reader.note(path, "missing-photo", "its photo is not in the folder.", dropped=True)
         for photo in layout.unlabelled:
-            # The annotation is where the faces would be.
-            reader.add(photos, photo, None)
+            reader.add(photo, None)
         for path, other in layout.doubles.items():
             message = f"{files.relative(other)} is for the same label file or photo; keep one."
             reader.note(path, "second-annotation", message, dropped=True)
         if layout.unlabelled:
-            count, first = len(layout.unlabelled), files.relative(layout.unlabelled[0])
-            message = (
-                f"{files.source}: {count} photos have no label file and are taken for photos "
-                f"without a face, the first: {first}"
+            message = f"{files.source}: " + describe_unlabelled(
+                [files.relative(photo) for photo in layout.unlabelled]
             )
             finding = Finding(files.source, "photo-without-labels", message, dropped=False)
             reader.findings.append(finding)
-        known = {*photos, *map(files.relative, [*reader.left_out, *layout.doubles])}
+        known = {*reader.photos, *map(files.relative, [*reader.left_out, *layout.doubles])}
         findings = (*reader.findings, *files.unused_photos(known))
-        ordered = tuple(photos[name] for name in sorted(photos))
+        ordered = tuple(reader.photos[name] for name in sorted(reader.photos))
         return Dataset(files.source, files.root, ordered, findings)
 
-
-@dataclass
-class _LabelReader:
-    files: DatasetFiles
-    options: ReadOptions
-    findings: list[Finding]
-    left_out: list[Path] = field(default_factory=list)
-    names: dict[Path, _Names] = field(default_factory=dict)
-
-    def add(self, photos: dict[str, AnnotatedPhoto], photo: Path, path: Path | None) -> None:
-        """Add a photo with the faces of its label file, or without any."""
-        try:
-            seen = look_at(photo)
-        except PhotoError as error:
-            self.left_out.append(photo)
-            name = self.files.call(photo)
-            self.findings.append(Finding(name, "unreadable-photo", str(error), dropped=True))
-            return
-        faces: tuple[Face, ...] = ()
-        if path is not None:
-            try:
-                text = read_text(path)
-            except InputError as error:
-                self.left_out.append(photo)
-                name = self.files.call(path)
-                self.findings.append(Finding(name, "broken-labels", str(error), dropped=True))
-                return
-            faces = self._read_faces(path, text, seen)
-        image = self.files.relative(photo)
-        photos[image] = AnnotatedPhoto(
-            self.files.source,
-            self.files.root,
-            image,
-            self.files.relative(path or photo),
-            *seen.size,
-            faces,
-        )
-
-    def note(self, path: Path, kind: str, message: str, *, dropped: bool) -> None:
-        name = self.files.call(path)
-        self.findings.append(Finding(name, kind, f"{name}: {message}", dropped))
-
-    def _read_faces(self, path: Path, text: str, seen: SeenPhoto) -> tuple[Face, ...]:
-        faces: list[Face] = []
-        outlines, number = 0, -1
-        names = self._find_names(path)
-        name = self.files.call(path)
-        for line, written in enumerate(text.split("\n"), start=1):
-            where = f"{name}:{line}"
-            # Lines with faults keep their number, so that keys of faces are stable.
-            number += bool(written.strip())
-            try:
-                parsed = parse_line(written, where)
-                if parsed is None:
-                    continue
-                seen_box = seen.place(parsed.to_box(seen.size, where))
-                box = Box(*(round(value, _DECIMALS) for value in seen_box))
-                faces.append(Face(number, self._find_label(parsed.label, names, where), box))
-                outlines += parsed.is_outline
-            except InputError as error:
-                message = f"{error} The face is left out."
-                self.findings.append(Finding(name, "bad-line", message, dropped=True))
-        if outlines:
-            message = f"{outlines} faces are outlined; the box around each outline is taken."
-            self.note(path, "outlined-faces", message, dropped=False)
-        return tuple(faces)
-
-    def _find_names(self, path: Path) -> _Names:
-        """The class names for a label file; the same for all in its folder."""
-        if path.parent not in self.names:
-            source = self.options.names or find_names(self.files, path)
-            self.names[path.parent] = source, None if source is None else read_class_names(source)
-        return self.names[path.parent]
-
-    def _find_label(self, written: str, names: _Names, where: str) -> str:
-        source, by_id = names
-        if by_id is None and is_id(written):
-            raise DatasetError(
-                f"{where}: class id {written} without names; give a file with one class name per "
-                "line, the first for id 0 (--names FILE), or put a data.yaml into the dataset's "
-                "folder."
-            )
-        label = written if by_id is None else name_class(written, by_id, source, where)
-        try:
-            return self.options.label(label)
-        except UnknownLabelError as error:
-            said = "" if label == written else f"id {written} in {source}: "
-            raise UnknownLabelError(f"{where}: {said}{error}") from error
-
-
-DATA = "data.yaml"
-DIGITS = 12
-"""After the point: 1e-12 of a photo's side is far below a millionth of a pixel."""
-
-
-class YoloWriter:
-    """Writes `labels/<photo>.txt` beside `images/<photo>`, and `data.yaml`.
-
-    Trainers turn photos upright by EXIF before they look, so boxes are turned with them.
-    `data.yaml` names all photos as `train` and none as `val`: whoever splits them must keep
-    near-duplicates together.
-    """
-
-    holds_photos = True
-
     def place(self, images: Sequence[str]) -> dict[str, str]:
-        """Photos go to `images`, where their labels are found from; see `Writer`."""
+        """Photos go to `images`, where their labels are found from."""
         inside = all(image.startswith(f"{IMAGES}/") for image in images)
         return {image: image if inside else f"{IMAGES}/{image}" for image in images}
 
     def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
-        """Write the annotations; see `Writer`."""
+        """Write the annotations; see `DatasetFormat`."""
         numbers = {label: number for number, label in enumerate(classes)}
         files: dict[str, str] = {}
         written: list[FramedPhoto] = []
@@ -228,6 +134,146 @@ class YoloWriter:
         )
 
 
+@dataclass
+class _Reader:
+    files: DatasetFiles
+    options: ReadOptions
+    findings: list[Finding]
+    photos: dict[str, AnnotatedPhoto] = field(default_factory=dict)
+    left_out: list[Path] = field(default_factory=list)
+    names: dict[Path, ClassNames] = field(default_factory=dict)
+
+    def add(self, photo: Path, path: Path | None) -> None:
+        """Add a photo with the faces of its label file, or without any."""
+        files, at_fault, kind = self.files, photo, "unreadable-photo"
+        names = ClassNames() if path is None else self._find_names(path)
+        try:
+            seen = look_at(photo)
+            faces: tuple[Face, ...] = ()
+            if path is not None:
+                at_fault, kind = path, "broken-labels"
+                text = read_text(path)
+                faults = Faults(files.call(path), findings=self.findings)
+                found = read_labels(text, seen.size, names, self.options, faults)
+                outlines = sum(one.is_outline for one in found)
+                if outlines:
+                    message = f"{outlines} faces are outlined; the box around each is taken."
+                    self.note(path, "outlined-faces", message, dropped=False)
+                faces = tuple(
+                    Face(
+                        one.number,
+                        one.label,
+                        Box(*(round(v, _READ_DECIMALS) for v in seen.place(one.box))),
+                    )
+                    for one in found
+                )
+        except (PhotoError, InputError) as error:
+            self.left_out.append(photo)
+            self.findings.append(Finding(files.call(at_fault), kind, str(error), dropped=True))
+            return
+        image = files.relative(photo)
+        # The annotation of a photo without one is where the faces would be.
+        annotation = files.relative(path or photo)
+        self.photos[image] = AnnotatedPhoto(
+            files.source, files.root, image, annotation, *seen.size, faces
+        )
+
+    def note(self, path: Path, kind: str, message: str, *, dropped: bool) -> None:
+        name = self.files.call(path)
+        self.findings.append(Finding(name, kind, f"{name}: {message}", dropped))
+
+    def _find_names(self, path: Path) -> ClassNames:
+        """The class names for a label file; the same for all in its folder."""
+        if path.parent not in self.names:
+            source = self.options.names or find_names(self.files, path)
+            self.names[path.parent] = ClassNames.read(source)
+        return self.names[path.parent]
+
+
+def describe_unlabelled(photos: Sequence[str]) -> str:
+    """That photos without labels are taken for photos without a face."""
+    return (
+        f"{len(photos)} photos have no label file and are taken for photos without a face, the "
+        f"first: {photos[0]}"
+    )
+
+
+@dataclass(frozen=True)
+class LabelledBox:
+    """One face of a label file.
+
+    Attributes:
+        number: Its line among those that are not blank, from 0; faults keep theirs.
+        label: The class.
+        box: In pixels of the photo as it is looked at.
+        is_outline: Whether the box is the one around an outline.
+        where: File and line.
+    """
+
+    number: int
+    label: str
+    box: Box
+    is_outline: bool
+    where: str
+
+
+def read_labels(
+    text: str, size: Size | None, names: ClassNames, options: ReadOptions, faults: Faults
+) -> list[LabelledBox]:
+    """The faces of a label file.
+
+    Args:
+        text: What is in the file.
+        size: Of the photo as it is looked at; None where it is not known, and nothing can be read.
+        names: What ids stand for.
+        options: Tell the classes there are.
+        faults: Gets what is wrong.
+
+    Raises:
+        InputError: A line is not as it should be, when strict; or the size is needed.
+        UnknownLabelError: A class name is not known.
+    """
+    found: list[LabelledBox] = []
+    number = -1
+    for line, written in enumerate(text.split("\n"), start=1):
+        words = written.split()
+        if not words:
+            continue
+        number += 1
+        where = faults.at(line)
+        try:
+            values = read_shares(words[1:], where)
+            if size is None:
+                raise InputError(
+                    f"{where}: the size of the photo is not known; put it into '{IMAGES}' beside "
+                    f"'{LABELS}', or give --photos FOLDER or --image-size W,H."
+                )
+            is_outline = len(values) != BOX_VALUES
+            box = _enclose(values, size) if is_outline else from_centre(values, size)
+            check_box(box, where, "width and height can't be negative")
+            label = names.label(words[0], options, where)
+            found.append(LabelledBox(number, label, box, is_outline, where))
+        except InputError as error:
+            faults.leave_out("bad-line", str(error), " The face is left out.")
+    return found
+
+
+def from_centre(values: Sequence[float], size: Size) -> Box:
+    """The box in pixels, from centre x, centre y, width and height as shares of the photo's."""
+    x, y, width, height = values
+    return Box(
+        (x - width / 2) * size[0],
+        (y - height / 2) * size[1],
+        (x + width / 2) * size[0],
+        (y + height / 2) * size[1],
+    )
+
+
+def _enclose(values: Sequence[float], size: Size) -> Box:
+    xs, ys = values[0::2], values[1::2]
+    return Box(min(xs) * size[0], min(ys) * size[1], max(xs) * size[0], max(ys) * size[1])
+
+
 def name_labels(image: str) -> str:
     """The label file of a photo by the rule of YOLO's trainers.
 
@@ -249,4 +295,4 @@ def _share_out(box: Box, width: int, height: int) -> str:
         box.width / width,
         box.height / height,
     )
-    return " ".join(f"{share:.{DIGITS}f}".rstrip("0").rstrip(".") for share in shares)
+    return " ".join(f"{share:.{_WRITTEN_DECIMALS}f}".rstrip("0").rstrip(".") for share in shares)

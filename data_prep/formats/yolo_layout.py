@@ -7,108 +7,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from data_prep.base.photo import PHOTO_SUFFIXES, Size
-from data_prep.base.records import Box
+from data_prep.base.photo import PHOTO_SUFFIXES
 from data_prep.formats.class_names import NAMES_FILES, YAML_FILES
-from data_prep.formats.input_files import InputError, check_box, read_number
-from data_prep.formats.photo_match import DatasetFiles
+from data_prep.formats.contracts import IMAGES
+from data_prep.formats.input_files import InputError, read_number
+from data_prep.formats.photo_match import DatasetFiles, list_dataset
 
-_BOX_VALUES = 4
+LABELS = "labels"
+
+BOX_VALUES = 4
 _OUTLINE_VALUES = 6
 """Fewest numbers of an outline: three corners."""
 
 _FAR_OUT = 2.0
 """No relative coordinate is larger than this; pixels nearly always are."""
-
-
-@dataclass(frozen=True)
-class YoloLine:
-    """One face of a label file.
-
-    Attributes:
-        label: The class as written: an id, or a name.
-        values: Centre x, centre y, width, height; or the corners of an outline, x before y.
-    """
-
-    label: str
-    values: tuple[float, ...]
-
-    @property
-    def is_outline(self) -> bool:
-        """Whether an outline is drawn around the face, not a box."""
-        return len(self.values) != _BOX_VALUES
-
-    def to_box(self, size: Size, where: str) -> Box:
-        """The box in pixels; of an outline, the one around it.
-
-        Args:
-            size: The photo's, as it is looked at.
-            where: File and line, for the message.
-
-        Raises:
-            InputError: The box is inverted.
-        """
-        if self.is_outline:
-            xs, ys = self.values[0::2], self.values[1::2]
-            box = Box(min(xs) * size[0], min(ys) * size[1], max(xs) * size[0], max(ys) * size[1])
-        else:
-            box = from_centre(self.values, size)
-        return check_box(box, where, "width and height can't be negative")
-
-
-def parse_line(text: str, where: str) -> YoloLine | None:
-    """Parse a line; None when it is blank.
-
-    Args:
-        text: The line.
-        where: File and line, for the message.
-
-    Raises:
-        InputError: The numbers are not those of a box or an outline, or no shares of a photo.
-    """
-    words = text.split()
-    if not words:
-        return None
-    count = len(words) - 1
-    if count != _BOX_VALUES and (count < _OUTLINE_VALUES or count % 2):
-        hint = " Five numbers are a prediction's." if count == _BOX_VALUES + 1 else ""
-        raise InputError(
-            f"{where}: {count} numbers behind the class id; expected are 4 (centre x, centre "
-            f"y, width, height) or the pairs of an outline, at least 3.{hint}"
-        )
-    values = [read_number(word, "a coordinate", where) for word in words[1:]]
-    check_relative(values, where)
-    return YoloLine(words[0], tuple(values))
-
-
-def check_relative(values: Sequence[float], where: str) -> None:
-    """Refuse pixels where shares of the photo's size are expected.
-
-    A face at the border may reach a little beyond it.
-
-    Raises:
-        InputError: A value is far from the range 0 to 1.
-    """
-    far_out = [value for value in values if abs(value) > _FAR_OUT]
-    if far_out:
-        raise InputError(
-            f"{where}: {far_out[0]:g} is no relative coordinate; they lie between 0 and 1. For "
-            "pixels choose the layout xywh or xyxy."
-        )
-
-
-def from_centre(values: Sequence[float], size: Size) -> Box:
-    """The box in pixels, from centre x, centre y, width and height as shares of the photo's."""
-    x, y, width, height = values
-    return Box(
-        (x - width / 2) * size[0],
-        (y - height / 2) * size[1],
-        (x + width / 2) * size[0],
-        (y + height / 2) * size[1],
-    )
-
-
-LABELS, IMAGES = "labels", "images"
 
 
 @dataclass(frozen=True)
@@ -138,7 +50,16 @@ def pair_labels(files: DatasetFiles, *, flat: bool) -> YoloLayout:
         flat: Whether text files beside photos are labels wherever they are; otherwise only where
             class names are in their folder or above it.
     """
-    photos = _Photos(files)
+    by_key: dict[str, list[Path]] = {}
+    for path in files.photos:
+        by_key.setdefault(_strip(files.relative(path)).lower(), []).append(path)
+
+    def find(written: str) -> Path | None:
+        """The photo of a label file; case matters where it tells photos apart."""
+        options = by_key.get(_strip(written).lower(), [])
+        same = (path for path in options if _strip(files.relative(path)) == _strip(written))
+        return next(same, next(iter(options), None))
+
     doubles: dict[Path, Path] = {}
     pairs: dict[Path, Path | None] = {}
     owners: dict[Path, Path] = {}
@@ -146,12 +67,13 @@ def pair_labels(files: DatasetFiles, *, flat: bool) -> YoloLayout:
     sources = list_names_files(files)
     named = {path.parent for path in sources}
     texts = [path for path in files.by_suffix({".txt"}) if path not in sources]
+    in_labels = {path: LABELS in path.relative_to(files.root).parts[:-1] for path in texts}
     # Those in `labels` first: they are labels more surely.
-    for path in sorted(texts, key=lambda path: LABELS not in _folders(files, path)):
+    for path in sorted(texts, key=lambda path: not in_labels[path]):
         options = list(_list_options(files.relative(path)))
-        photo = next(filter(None, map(photos.find, options)), None)
-        is_flat = LABELS not in _folders(files, path)
-        if is_flat and (photo is None or not (flat or not named.isdisjoint(path.parents))):
+        photo = next(filter(None, map(find, options)), None)
+        believed = in_labels[path] or flat or not named.isdisjoint(path.parents)
+        if not in_labels[path] and (photo is None or not believed):
             continue
         if photo is not None and photo in owners:
             doubles[path] = owners[photo]
@@ -162,15 +84,15 @@ def pair_labels(files: DatasetFiles, *, flat: bool) -> YoloLayout:
             folders.add(files.relative(photo.parent))
         else:
             folders.update(str(PurePosixPath(option).parent) for option in options)
+    unlabelled = []
     for path in files.photos:
-        first = photos.find_first(path)
-        if path not in owners and first != path:
+        first = find(files.relative(path)) or path
+        if path in owners:
+            continue
+        if first != path:
             doubles[path] = first
-    unlabelled = [
-        path
-        for path in files.photos
-        if path not in owners and path not in doubles and files.relative(path.parent) in folders
-    ]
+        elif files.relative(path.parent) in folders:
+            unlabelled.append(path)
     return YoloLayout(dict(sorted(pairs.items())), unlabelled, doubles)
 
 
@@ -201,34 +123,10 @@ def has_box(path: Path) -> bool:
     """Whether the first line that is not blank is one of YOLO's."""
     try:
         with path.open(encoding="utf-8-sig") as file:
-            first = next((line for line in file if line.strip()), "")
-        return parse_line(first, str(path)) is not None
+            words = next((line.split() for line in file if line.strip()), [])
+        return bool(words) and bool(read_shares(words[1:], str(path)))
     except (OSError, UnicodeDecodeError, InputError):
         return False
-
-
-class _Photos:
-    """Photos by their path without the ending; its case matters where it tells photos apart."""
-
-    def __init__(self, files: DatasetFiles) -> None:
-        self._files = files
-        self._by_key: dict[str, list[Path]] = {}
-        for path in files.photos:
-            self._by_key.setdefault(_key(files.relative(path)), []).append(path)
-
-    def find(self, written: str) -> Path | None:
-        """The photo of a label file."""
-        options = self._by_key.get(_key(written), [])
-        same = (path for path in options if _strip(self._files.relative(path)) == _strip(written))
-        return next(same, next(iter(options), None))
-
-    def find_first(self, path: Path) -> Path:
-        """The photo that has the label file of another one, or that one itself."""
-        return self.find(self._files.relative(path)) or path
-
-
-def _folders(files: DatasetFiles, path: Path) -> tuple[str, ...]:
-    return path.relative_to(files.root).parts[:-1]
 
 
 def _list_options(label_file: str) -> Iterator[str]:
@@ -249,5 +147,104 @@ def _strip(path: str) -> str:
     return unicodedata.normalize("NFC", str(parsed))
 
 
-def _key(path: str) -> str:
-    return _strip(path).lower()
+def read_shares(words: Sequence[str], where: str) -> list[float]:
+    """The numbers of a line, those of a box or of an outline.
+
+    Raises:
+        InputError: They are neither, or no shares of a photo.
+    """
+    count = len(words)
+    if count != BOX_VALUES and (count < _OUTLINE_VALUES or count % 2):
+        hint = " Five numbers are a prediction's." if count == BOX_VALUES + 1 else ""
+        raise InputError(
+            f"{where}: {count} numbers behind the class id; expected are 4 (centre x, centre "
+            f"y, width, height) or the pairs of an outline, at least 3.{hint}"
+        )
+    values = [read_number(word, "a coordinate", where) for word in words]
+    check_relative(values, where)
+    return values
+
+
+def check_relative(values: Sequence[float], where: str) -> None:
+    """Refuse pixels where shares of the photo's size are expected.
+
+    A face at the border may reach a little beyond it.
+
+    Raises:
+        InputError: A value is far from the range 0 to 1.
+    """
+    far_out = [value for value in values if abs(value) > _FAR_OUT]
+    if far_out:
+        raise InputError(
+            f"{where}: {far_out[0]:g} is no relative coordinate; they lie between 0 and 1. For "
+            "pixels choose the layout xywh or xyxy."
+        )
+
+
+_DEPTHS = (LABELS, f"*/{LABELS}", f"*/*/{LABELS}")
+"""Where label folders lie below a dataset that is measured against."""
+
+
+def is_yolo(folder: Path) -> bool:
+    """Whether a folder has, is, or lies in a folder of labels, or holds a data.yaml."""
+    has_yaml = any((folder / name).is_file() for name in YAML_FILES)
+    return has_yaml or bool(find_label_folders(folder))
+
+
+def list_names_folders(folder: Path) -> list[Path]:
+    """Where a dataset's class names may be: in the folder, or up to two above it."""
+    path = folder.resolve()
+    return [path, path / LABELS, path.parent, path.parent.parent]
+
+
+def find_label_folders(folder: Path) -> list[Path]:
+    """The folder itself where it is `labels` or a part of it, else those up to two below it."""
+    path = folder.resolve()
+    if LABELS in (path.name, path.parent.name) and _find_top(path) != path:
+        return [folder]
+    return [found for depth in _DEPTHS for found in sorted(folder.glob(depth)) if found.is_dir()]
+
+
+def _find_top(path: Path) -> Path:
+    """The folder that `labels` and `images` lie in, of `labels` or a part such as `labels/val`."""
+    if path.name == LABELS:
+        return path.parent
+    if path.parent.name == LABELS and (path.parent.parent / IMAGES / path.name).is_dir():
+        return path.parent.parent
+    return path
+
+
+def list_labels(folder: Path) -> dict[str, tuple[Path | None, Path | None]]:
+    """Photos of a YOLO dataset or of a part of one such as `valid` or `labels/val`, strictly.
+
+    Returns:
+        Label file and photo by the photo's name, each None where it is not there. The name is the
+        photo's path below the folder, or below the part of `images` that the folder stands for.
+
+    Raises:
+        InputError: There are no labels, or two photos or label files for one.
+    """
+    path = folder.resolve()
+    top = _find_top(path)
+    files = list_dataset(folder if top == path else top)
+    for finding in files.findings:
+        raise InputError(finding.message)
+    layout = pair_labels(files, flat=False)
+    for one, other in layout.doubles.items():
+        raise InputError(f"{one}: {other.name} is there too, and both have one label file.")
+    found: dict[str, tuple[Path | None, Path | None]] = {}
+    for label, photo in layout.pairs.items():
+        stem = next(_list_options(files.relative(label))).removesuffix(".txt")
+        found[stem if photo is None else files.relative(photo)] = label, photo
+    found |= {files.relative(photo): (None, photo) for photo in layout.unlabelled}
+    if top != path:
+        part = f"{path.relative_to(top).as_posix()}/".replace(LABELS, IMAGES, 1)
+        found = {
+            name.removeprefix(part): pair for name, pair in found.items() if name.startswith(part)
+        }
+    if not any(label for label, _ in found.values()):
+        raise InputError(
+            f"{folder}: no label files (*.txt) in its folders '{LABELS}'; expected is one per "
+            "photo, with lines 'id x y width height'."
+        )
+    return dict(sorted(found.items()))

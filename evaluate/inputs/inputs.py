@@ -9,39 +9,45 @@ from pathlib import Path
 
 from data_prep.base.labels import MASKS, Vocabulary
 from data_prep.base.photo import Size
-from data_prep.formats.class_names import (
-    CLASSES_FILE,
-    ClassNames,
-    find_names_file,
-    read_class_names,
-)
+from data_prep.base.records import Box, Face
+from data_prep.base.tables import read_faces
+from data_prep.formats.class_names import CLASSES_FILE, ClassNames, find_names_file
+from data_prep.formats.coco import read_coco_index, read_coco_results
 from data_prep.formats.input_files import InputError, walk_files
-from evaluate.arrays import GroundTruth
-from evaluate.inputs.coco import read_coco_index, read_coco_results, read_coco_truth
-from evaluate.inputs.photos import SizeSource, find_photos, read_table_sizes, read_voc_sizes
-from evaluate.inputs.predictions import Placed, Predictions, place_predictions, read_predictions
-from evaluate.inputs.text import (
+from data_prep.formats.photo_match import WrittenPhoto
+from data_prep.formats.predictions import FILE
+from data_prep.formats.text import (
     DETECTIONS_FOLDER,
     RELATIVE,
     TRUTH_FOLDER,
     Layout,
     TextFormat,
     looks_like_boxes,
-    read_text_predictions,
+    read_text_boxes,
+)
+from data_prep.formats.text import (
+    write_text_boxes as write_texts,
+)
+from data_prep.formats.voc import read_voc_predictions
+from data_prep.formats.yolo_layout import find_label_folders, is_yolo, list_names_folders
+from evaluate.arrays import Detections, GroundTruth
+from evaluate.inputs.photos import FACES_FILE, NO_SIZES, SizeSource, find_photos
+from evaluate.inputs.predictions import (
+    Placed,
+    Predictions,
+    build_predictions,
+    place_predictions,
+    read_predictions,
+)
+from evaluate.inputs.truth import (
+    FACES_COLUMNS,
+    read_coco_truth,
+    read_ground_truth,
+    read_options,
     read_text_truth,
-)
-from evaluate.inputs.truth import FACES_FILE, read_ground_truth
-from evaluate.inputs.voc import read_voc_predictions
-from evaluate.inputs.yolo import (
-    is_yolo,
-    list_names_folders,
-    read_yolo_predictions,
-    read_yolo_sizes,
     read_yolo_truth,
+    take_faces,
 )
-
-PREDICTIONS_FILE = "predictions.csv"
-"""Name of run.py's table in its output folder."""
 
 _EXPECTED_TRUTH = (
     "a folder of VOC XML files, a faces.csv, COCO annotations (.json), a YOLO dataset (labels/ "
@@ -90,7 +96,7 @@ def recognise_predictions(path: Path, layout: Layout | None = None) -> Format:
         InputError: None that is known, or several.
     """
     plain = layout in ("xywh", "xyxy", "yolo")
-    return _recognise(path, PREDICTIONS_FILE, plain=plain, expected=_EXPECTED_PREDICTIONS)
+    return _recognise(path, FILE, plain=plain, expected=_EXPECTED_PREDICTIONS)
 
 
 def _recognise(path: Path, table: str, *, plain: bool, expected: str) -> Format:
@@ -196,13 +202,16 @@ def read_truth(path: Path, options: InputOptions = DEFAULT_OPTIONS) -> GroundTru
         raise InputError(
             f"{path}: --split and --source choose rows of a faces.csv, but these are {found}."
         )
+    vocabulary = options.vocabulary
     sizes = SizeSource(options.image_size, options.photos)
     if found is Format.COCO:
-        return read_coco_truth(path, options.vocabulary)
+        return read_coco_truth(path, vocabulary)
     if found is Format.YOLO:
-        return read_yolo_truth(path, _find_names(options, list_names_folders(path)), sizes)
-    layout = options.truth_boxes or "xywh"
-    return read_text_truth(path, TextFormat(layout, _find_names(options, [path]), sizes))
+        names = _find_names(options, list_names_folders(path))
+        return read_yolo_truth(path, names, vocabulary, sizes)
+    names = _find_names(options, [path])
+    form = TextFormat(options.truth_boxes or "xywh", names, read_options(vocabulary))
+    return read_text_truth(path, form, vocabulary, sizes)
 
 
 def read_predicted(
@@ -248,54 +257,85 @@ def _read_predictions(
 ) -> Predictions:
     vocabulary = options.vocabulary
     if found is Format.TABLE:
-        table = path / PREDICTIONS_FILE if path.is_dir() else path
+        table = path / FILE if path.is_dir() else path
         return read_predictions(table, probabilities=options.probabilities, vocabulary=vocabulary)
+    how = read_options(vocabulary)
     if found is Format.VOC:
-        return read_voc_predictions(path, vocabulary, photos=truth.photos)
+        return build_predictions(path, read_voc_predictions(path, how, truth.photos), vocabulary)
     truth_format = None if truth_path is None else recognise_truth(truth_path, options.truth_boxes)
     if found is Format.COCO:
-        index = (
-            read_coco_index(truth_path)
-            if truth_path is not None and truth_format is Format.COCO
-            else None
-        )
-        return read_coco_results(path, vocabulary, index=index, photos=truth.photos)
-    layout = options.predicted_boxes or "xywh"
-    known: Mapping[str, Size] = {}
-    if found is Format.YOLO or layout in RELATIVE:
-        known = _read_known_sizes(truth_path, truth_format, options)
-    sizes = SizeSource(options.image_size, options.photos, known)
-    beyond = (
-        list_names_folders(truth_path)
-        if truth_path is not None and truth_format is Format.YOLO
-        else []
-    )
+        is_coco = truth_path is not None and truth_format is Format.COCO
+        index = read_coco_index(truth_path) if truth_path is not None and is_coco else None
+        results = read_coco_results(path, how, index=index, photos=truth.photos)
+        return build_predictions(path, results, vocabulary)
+    beyond = []
+    if truth_path is not None and truth_format is Format.YOLO:
+        beyond = list_names_folders(truth_path)
+    folder, near, layout = path, [path], options.predicted_boxes or "xywh"
     if found is Format.YOLO:
-        names = _find_names(options, [*list_names_folders(path), *beyond])
-        return read_yolo_predictions(path, names, sizes)
-    names = _find_names(options, [path, *beyond])
-    return read_text_predictions(path, TextFormat(layout, names, sizes))
+        folder, near, layout = _find_labels(path), list_names_folders(path), "ultralytics"
+    form = TextFormat(layout, _find_names(options, [*near, *beyond]), how, scored=True)
+    known: Mapping[str, Size] = {}
+    if layout in RELATIVE and options.image_size is None and options.photos is None:
+        known = _list_known_sizes(truth, truth_path, truth_format)
+    sizes = SizeSource(options.image_size, options.photos, known)
+    find = sizes.find if layout in RELATIVE else NO_SIZES.find
+    return build_predictions(path, read_text_boxes(folder, form, find), vocabulary)
+
+
+def _find_labels(path: Path) -> Path:
+    folders = find_label_folders(path)
+    if len(folders) != 1:
+        raise InputError(
+            f"{path}: {len(folders)} folders 'labels' here or below; give one of them."
+        )
+    return folders[0]
 
 
 def _find_names(options: InputOptions, folders: Sequence[Path]) -> ClassNames:
     """Class names as given, else those found first."""
-    source = options.names or find_names_file(folders)
-    names = None if source is None else read_class_names(source)
-    return ClassNames(options.vocabulary, names, source)
+    return ClassNames.read(options.names or find_names_file(folders))
 
 
-def _read_known_sizes(
-    path: Path | None, found: Format | None, options: InputOptions
+def _list_known_sizes(
+    truth: GroundTruth, path: Path | None, found: Format | None
 ) -> Mapping[str, Size]:
-    """Sizes that the annotations state, when the options give none."""
-    if path is None or options.image_size is not None or options.photos is not None:
-        return {}
-    if found is Format.VOC:
-        return read_voc_sizes(path, options.vocabulary)
-    if found is Format.TABLE:
-        return read_table_sizes(path / FACES_FILE if path.is_dir() else path)
-    if found is Format.COCO:
-        return read_coco_index(path).sizes
-    if found is Format.YOLO:
-        return read_yolo_sizes(path)
-    return {}
+    """Sizes that the annotations state; those of a faces.csv for the photos of all splits."""
+    if path is not None and found is Format.TABLE:
+        faces = read_faces(path, columns=FACES_COLUMNS)
+        truth = take_faces(faces)
+    sizes = ((name, truth.find_size(place)) for place, name in enumerate(truth.photos))
+    return {name: size for name, size in sizes if size is not None}
+
+
+def write_text_boxes(truth: GroundTruth, detections: Detections, folder: Path) -> tuple[str, ...]:
+    """Write both sides as text files; see `data_prep.formats.text.write_text_boxes`.
+
+    Args:
+        truth: Annotated faces.
+        detections: Predicted faces, placed on the photos of `truth`.
+        folder: Gets the two folders.
+    """
+    return write_texts(_list_photos(truth), _list_photos(truth, detections), folder)
+
+
+def _list_photos(truth: GroundTruth, detections: Detections | None = None) -> list[WrittenPhoto]:
+    side = truth if detections is None else detections
+    difficult = truth.difficult if detections is None else [False] * len(detections)
+    rows: list[list[int]] = [[] for _ in truth.photos]
+    for row, photo in enumerate(side.photo):
+        rows[photo].append(row)
+    return [
+        WrittenPhoto(
+            Path(name),
+            name,
+            name,
+            truth.find_size(place),
+            tuple(
+                Face(row, truth.classes[side.labels[row]], Box(*side.boxes[row]), difficult[row])
+                for row in rows[place]
+            ),
+            () if detections is None else tuple(detections.scores[rows[place]].tolist()),
+        )
+        for place, name in enumerate(truth.photos)
+    ]

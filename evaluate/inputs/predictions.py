@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,9 +13,9 @@ from data_prep.base.labels import MASKS, Vocabulary
 from data_prep.base.photo import PhotoError, PhotoFrame, Size, read_frame
 from data_prep.base.records import Box
 from data_prep.base.strict_csv import TableError
+from data_prep.formats.photo_match import WrittenPhoto, match_names
 from data_prep.formats.predictions import PredictionTable, read_prediction_table
 from evaluate.arrays import Detections, GroundTruth, IntArray
-from evaluate.inputs.photos import match_names
 
 OUTSIDE = 2.0
 """Pixels a box may reach over the border of its photo without a word: detectors round."""
@@ -185,6 +185,33 @@ def read_predictions(
     """Read a table of `run.py`; see `read_prediction_table`."""
     table = read_prediction_table(path, probabilities=probabilities, vocabulary=vocabulary)
     return make_predictions(table, path)
+
+
+def build_predictions(
+    path: Path, photos: Sequence[WrittenPhoto], vocabulary: Vocabulary
+) -> Predictions:
+    """Make predictions of boxes with one score each.
+
+    The score serves both as the detector's and as that of the class; there are no class
+    probabilities.
+
+    Args:
+        path: Where they come from.
+        photos: With distinct names, with or without a face.
+        vocabulary: The classes there are.
+    """
+    faces = [(place, face) for place, photo in enumerate(photos) for face in photo.faces]
+    scores = np.array([score for photo in photos for score in photo.scores], dtype=np.float64)
+    index = vocabulary.classes.index
+    detections = Detections(
+        photo=np.array([place for place, _ in faces], dtype=np.int64),
+        boxes=np.array([face.box for _, face in faces], dtype=np.float64).reshape(-1, 4),
+        labels=np.array([index(face.label) for _, face in faces], dtype=np.int64),
+        scores=scores,
+        detection=scores,
+        probabilities=None,
+    )
+    return Predictions(path, tuple(photo.image for photo in photos), detections)
 
 
 def make_predictions(table: PredictionTable, path: Path) -> Predictions:

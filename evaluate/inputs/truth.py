@@ -1,143 +1,31 @@
-"""Annotated faces to measure against, from a folder of VOC files or a faces.csv."""
+"""Annotated faces as the arrays that are measured against."""
 
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from data_prep.base.boxes import DegenerateBoxError, clip_box
-from data_prep.base.errors import DatasetError, UserError
-from data_prep.base.labels import ALIASES, CLASSES, MASKS, Vocabulary
+from data_prep.base.labels import MASKS, Vocabulary
+from data_prep.base.photo import upright_size
 from data_prep.base.records import Box, Face
-from data_prep.base.strict_csv import Table, read_table
-from data_prep.formats.contracts import Format, ReadOptions
-from data_prep.formats.registry import read_dataset
-from data_prep.formats.voc import AnnotationError, read_voc
+from data_prep.base.tables import read_faces
+from data_prep.formats.class_names import ClassNames
+from data_prep.formats.coco import read_coco
+from data_prep.formats.contracts import Faults, Format, ReadOptions
+from data_prep.formats.input_files import InputError, read_text
+from data_prep.formats.photo_match import WrittenPhoto, list_dataset
+from data_prep.formats.text import RELATIVE, TextFormat, read_text_boxes
+from data_prep.formats.voc import read_voc_truth
+from data_prep.formats.yolo import describe_unlabelled, read_labels
+from data_prep.formats.yolo_layout import list_labels
 from evaluate.arrays import GroundTruth
-
-_NO_LIMIT = 2**31
-"""Stands for the size of a photo whose annotation states none."""
-
-
-@dataclass
-class Annotations:
-    """Faces as they are read.
-
-    Attributes:
-        faces: Faces of every photo, by the photo's name; boxes clipped where the size is known.
-        left_out: A message for every file or face that can't be used.
-        sizes: Width and height of every photo in pixels, NaN where the file states none.
-    """
-
-    faces: dict[str, list[Face]] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)
-    sizes: dict[str, tuple[float, float]] = field(default_factory=dict)
-
-    def add(self, photo: str, faces: Iterable[Face], width: int | None, height: int | None) -> None:
-        """Add a photo and its faces, leaving out those without a usable box."""
-        kept = self.faces.setdefault(photo, [])
-        self.sizes[photo] = (width or math.nan, height or math.nan)
-        for face in faces:
-            try:
-                box, _ = clip_box(face.box, width or _NO_LIMIT, height or _NO_LIMIT)
-            except DegenerateBoxError as error:
-                self.left_out.append(f"{photo}: object {face.object}: {error}.")
-                continue
-            kept.append(Face(face.object, face.label, box, face.difficult))
-
-
-def read_annotations(
-    root: Path, *, aliases: Mapping[str, str] = ALIASES, classes: Sequence[str] = CLASSES
-) -> Annotations:
-    """Read every VOC file below a folder.
-
-    A photo is called by its path below the folder when it is there, else by the path of the XML
-    with the file name that is written in it.
-
-    Args:
-        root: An existing folder.
-        aliases: Other names of classes.
-        classes: The classes there are.
-
-    Raises:
-        UnknownLabelError: An annotation uses an unknown class name.
-    """
-    result = Annotations()
-    options = ReadOptions(aliases, classes, Format.VOC)
-    try:
-        dataset = read_dataset(root, options)
-    except DatasetError:
-        # Photos or annotations are missing altogether; photos are not needed here.
-        without_photo = _list_annotations(root, result)
-    else:
-        prefix = f"{dataset.source}/"
-        missing = {finding.file for finding in dataset.findings if finding.kind == "missing-photo"}
-        without_photo = sorted(file.removeprefix(prefix) for file in missing)
-        result.left_out.extend(
-            finding.message
-            for finding in dataset.findings
-            # Annotations without their photo are read below, with whatever is wrong in them.
-            if finding.dropped and finding.file not in missing
-        )
-        for photo in dataset.photos:
-            result.add(photo.image, photo.faces, photo.width, photo.height)
-    for name in without_photo:
-        _add_without_photo(result, root, name, options)
-    return result
-
-
-def _list_annotations(root: Path, result: Annotations) -> list[str]:
-    """XML files below a folder; names starting with a dot are the system's, not the user's."""
-    names: list[str] = []
-    for path in root.rglob("*"):
-        name = path.relative_to(root)
-        if name.suffix.lower() != ".xml" or any(part.startswith(".") for part in name.parts):
-            continue
-        if not path.is_file():
-            continue
-        try:
-            name.as_posix().encode()
-        except UnicodeEncodeError:
-            shown = os.fsencode(name).decode(errors="replace")
-            result.left_out.append(f"{shown}: the file's name is not valid UTF-8; rename it.")
-            continue
-        names.append(name.as_posix())
-    return sorted(names)
-
-
-def _add_without_photo(
-    result: Annotations,
-    root: Path,
-    name: str,
-    options: ReadOptions,
-) -> None:
-    shown = f"{root.resolve().name}/{name}"
-    try:
-        voc = read_voc(root / name, name=shown, label_of=options.label)
-    except AnnotationError as error:
-        result.left_out.append(str(error))
-        return
-    result.left_out.extend(finding.message for finding in voc.findings)
-    annotation = PurePosixPath(name)
-    # Exporters on Windows write whole paths; only the last part can be of use here.
-    filename = PureWindowsPath(voc.filename).name or annotation.stem
-    photo = str(annotation.with_name(filename))
-    if photo in result.faces:
-        # A name copied from another file by mistake; the XML's own name tells the photos apart.
-        photo = str(annotation.with_suffix(PurePosixPath(filename).suffix))
-    if photo in result.faces:
-        result.left_out.append(f"{shown}: {photo} is already annotated by another file.")
-        return
-    result.add(photo, voc.faces, voc.width, voc.height)
-
-
-FACES_FILE = "faces.csv"
-"""Name of data_prep's table in its output folder."""
+from evaluate.inputs.photos import FACES_FILE, NO_SIZES, SizeSource
 
 FACES_COLUMNS = (
     *("image", "width", "height", "object", "label", "xmin", "ymin", "xmax", "ymax"),
@@ -145,9 +33,72 @@ FACES_COLUMNS = (
 )
 """The columns of faces.csv that are read here."""
 
+_NO_LIMIT = (2**31, 2**31)
+"""Stands for the size of a photo when it is unknown."""
 
-class GroundTruthError(UserError, ValueError):
-    """A ground truth that can't be used; the message says what to do."""
+_VISIBLE = 0.1
+"""Pixels: relative coordinates of few decimals reach over the border by less than this."""
+
+
+def read_options(vocabulary: Vocabulary, form: Format | None = None) -> ReadOptions:
+    """How the formats are told what classes there are."""
+    return ReadOptions(vocabulary.aliases, vocabulary.classes, form)
+
+
+def build_truth(
+    photos: Sequence[WrittenPhoto],
+    vocabulary: Vocabulary,
+    warnings: Sequence[str] = (),
+    *,
+    upright: bool = False,
+) -> GroundTruth:
+    """Make arrays of photos, boxes clipped where the photo's size is known.
+
+    Args:
+        photos: With distinct names.
+        vocabulary: The classes there are.
+        warnings: What is doubtful already.
+        upright: See `GroundTruth`.
+    """
+    photos = sorted(photos, key=lambda photo: photo.image)
+    kept: list[tuple[int, Face]] = []
+    clipped: list[str] = []
+    left_out: list[str] = []
+    for place, photo in enumerate(photos):
+        for number, face in enumerate(photo.faces):
+            where = photo.places[number] if photo.places else f"{photo.where}: face {number}"
+            try:
+                box, _ = clip_box(face.box, *(photo.size or _NO_LIMIT))
+            except DegenerateBoxError as error:
+                left_out.append(f"{where}: {error}")
+                continue
+            if any(abs(new - old) > _VISIBLE for new, old in zip(box, face.box, strict=True)):
+                clipped.append(where)
+            kept.append((place, replace(face, box=box)))
+    messages = list(warnings)
+    if clipped:
+        messages.append(
+            f"{len(clipped)} annotated boxes reach over the border of their photo and are clipped, "
+            f"the first: {clipped[0]}"
+        )
+    if left_out:
+        messages.append(
+            f"{len(left_out)} annotated boxes can't be used and are left out, the first: "
+            f"{left_out[0]}"
+        )
+    sizes = [photo.size or (math.nan, math.nan) for photo in photos]
+    index = vocabulary.classes.index
+    return GroundTruth(
+        photos=tuple(photo.image for photo in photos),
+        photo=np.array([place for place, _ in kept], dtype=np.int64),
+        boxes=np.array([face.box for _, face in kept], dtype=np.float64).reshape(-1, 4),
+        labels=np.array([index(face.label) for _, face in kept], dtype=np.int64),
+        difficult=np.array([face.difficult for _, face in kept], dtype=np.bool_),
+        warnings=tuple(messages),
+        classes=vocabulary.classes,
+        sizes=np.array(sizes, dtype=np.float64).reshape(-1, 2),
+        upright=upright,
+    )
 
 
 def read_ground_truth(
@@ -170,97 +121,137 @@ def read_ground_truth(
         vocabulary: The classes there are.
 
     Raises:
-        GroundTruthError: Nothing is there, or nothing that can be used, or `split` or `source`
-            do not apply.
+        InputError: Nothing is there, or nothing that can be used, or `split` or `source` do not
+            apply.
         TableError: The faces.csv is not as it should be.
         UnknownLabelError: An annotation uses an unknown class name.
     """
-    if (path / FACES_FILE).is_file():
-        return _read_faces(path / FACES_FILE, split, source, vocabulary)
-    if path.is_dir():
+    table = path / FACES_FILE if (path / FACES_FILE).is_file() else path
+    if table.is_dir():
         if split is not None or source is not None:
-            raise GroundTruthError(
+            raise InputError(
                 f"{path}: --split and --source choose rows of a faces.csv, but this is a folder."
             )
-        return _read_folder(path, vocabulary)
-    if not path.exists():
-        raise GroundTruthError(
+        return _read_voc(path, vocabulary)
+    if not table.exists():
+        raise InputError(
             f"{path}: no such file or folder; give a folder of VOC XML files or a faces.csv."
         )
-    if path.suffix.lower() == ".xml":
-        raise GroundTruthError(f"{path}: a single XML file; give the folder it is in.")
-    return _read_faces(path, split, source, vocabulary)
-
-
-def _read_folder(root: Path, vocabulary: Vocabulary) -> GroundTruth:
-    annotations = read_annotations(root, aliases=vocabulary.aliases, classes=vocabulary.classes)
-    warnings: tuple[str, ...] = ()
-    if annotations.left_out:
-        warnings = (
-            f"{len(annotations.left_out)} annotation files or faces can't be used and are left "
-            f"out, the first: {annotations.left_out[0]}",
-        )
-    if not annotations.faces:
-        reason = warnings[0] if warnings else "no VOC annotation (*.xml) here or below."
-        raise GroundTruthError(f"{root}: {reason}")
-    return _to_arrays(annotations.faces, annotations.sizes, warnings, vocabulary)
-
-
-def _read_faces(
-    path: Path, split: str | None, source: str | None, vocabulary: Vocabulary
-) -> GroundTruth:
-    table = read_table(path, FACES_COLUMNS, written_by="python -m data_prep")
+    if table.suffix.lower() == ".xml":
+        raise InputError(f"{path}: a single XML file; give the folder it is in.")
+    faces = read_faces(table, columns=FACES_COLUMNS, vocabulary=vocabulary)
     for column, wanted in (("source", source), ("split", split)):
         if wanted is not None:
-            table = _only(table, column, wanted)
-    if not len(table):
-        raise GroundTruthError(f"{path}: no faces below the header; nothing to measure against.")
-    boxes, labels, difficult = table.boxes(), table.labels(vocabulary), table.flags("difficult")
-    widths, heights = table.numbers("width"), table.numbers("height")
-    folders, images = table.columns["source"], table.names("image")
-    faces: dict[str, list[Face]] = {}
-    sizes: dict[str, tuple[float, float]] = {}
-    seen: set[tuple[str, str]] = set()
-    for row, number in enumerate(table.columns["object"]):
-        photo = f"{folders[row]}/{images[row]}" if folders[row] else images[row]
-        if (photo, number) in seen:
-            raise table.error(row, f"object {number} of {photo} is there twice; remove one row.")
-        seen.add((photo, number))
-        try:
-            box, _ = clip_box(Box(*boxes[row]), int(widths[row]), int(heights[row]))
-        except DegenerateBoxError as error:
-            raise table.error(row, f"{error}; correct box, width or height.") from error
-        face = Face(row, vocabulary.classes[labels[row]], box, bool(difficult[row]))
-        faces.setdefault(photo, []).append(face)
-        sizes[photo] = (widths[row], heights[row])
-    return _to_arrays(faces, sizes, (), vocabulary)
+            there = ", ".join(sorted(set(faces[column]) - {""})) or "none"
+            faces = faces[faces[column] == wanted]
+            if faces.empty:
+                raise InputError(
+                    f"{table}: no rows with {column} '{wanted}'; in the file: {there}."
+                )
+    if faces.empty:
+        raise InputError(f"{table}: no faces below the header; nothing to measure against.")
+    return take_faces(faces, vocabulary)
 
 
-def _only(table: Table, column: str, wanted: str) -> Table:
-    rows = [row for row, cell in enumerate(table.columns[column]) if cell == wanted]
-    if not rows:
-        there = ", ".join(sorted(set(table.columns[column]) - {""})) or "none"
-        raise GroundTruthError(
-            f"{table.path}: no rows with {column} '{wanted}'; in the file: {there}."
-        )
-    return table.select(rows)
-
-
-def _to_arrays(
-    faces: Mapping[str, list[Face]],
-    sizes: Mapping[str, tuple[float, float]],
-    warnings: tuple[str, ...],
-    vocabulary: Vocabulary,
-) -> GroundTruth:
-    photos = tuple(sorted(faces))
-    flat = [(index, face) for index, photo in enumerate(photos) for face in faces[photo]]
+def take_faces(faces: pd.DataFrame, vocabulary: Vocabulary = MASKS) -> GroundTruth:
+    """Rows of a `faces.csv` as arrays; a photo is called `source/image`."""
+    names = [f"{s}/{i}" if s else i for s, i in zip(faces["source"], faces["image"], strict=True)]
+    photos, photo = np.unique(np.array(names, dtype=object), return_inverse=True)
+    order = np.argsort(photo, kind="stable")
+    sizes = np.empty((len(photos), 2))
+    sizes[photo] = faces[["width", "height"]].to_numpy(float)
     return GroundTruth(
-        photos=photos,
-        photo=np.array([index for index, _ in flat], dtype=np.int64),
-        boxes=np.array([face.box for _, face in flat], dtype=np.float64).reshape(-1, 4),
-        labels=np.array([vocabulary.classes.index(face.label) for _, face in flat], dtype=np.int64),
-        difficult=np.array([face.difficult for _, face in flat], dtype=np.bool_),
-        warnings=warnings,
+        photos=tuple(photos.tolist()),
+        photo=photo[order].astype(np.int64),
+        boxes=faces[list(Box._fields)].to_numpy(float)[order],
+        labels=np.array([*map(vocabulary.classes.index, faces["label"])], dtype=np.int64)[order],
+        difficult=faces["difficult"].to_numpy(bool)[order],
         classes=vocabulary.classes,
-        sizes=np.array([sizes[photo] for photo in photos], dtype=np.float64).reshape(-1, 2),
+        sizes=sizes,
     )
+
+
+def _read_voc(root: Path, vocabulary: Vocabulary) -> GroundTruth:
+    photos, left_out = read_voc_truth(list_dataset(root), read_options(vocabulary, Format.VOC))
+    clipped = [_clip(photo, left_out) for photo in photos]
+    warnings = []
+    if left_out:
+        warnings = [
+            f"{len(left_out)} annotation files or faces can't be used and are left out, the first: "
+            f"{left_out[0]}"
+        ]
+    if not photos:
+        reason = warnings[0] if warnings else "no VOC annotation (*.xml) here or below."
+        raise InputError(f"{root}: {reason}")
+    return build_truth(clipped, vocabulary, warnings)
+
+
+def _clip(photo: WrittenPhoto, left_out: list[str]) -> WrittenPhoto:
+    """Clipped without a word: annotators of VOC files reach over the border as a habit."""
+    faces = []
+    for face in photo.faces:
+        try:
+            box, _ = clip_box(face.box, *(photo.size or _NO_LIMIT))
+        except DegenerateBoxError as error:
+            left_out.append(f"{photo.image}: object {face.object}: {error}.")
+            continue
+        faces.append(replace(face, box=box))
+    return replace(photo, faces=tuple(faces))
+
+
+def read_coco_truth(path: Path, vocabulary: Vocabulary) -> GroundTruth:
+    """Read COCO annotations; see `read_coco`.
+
+    Raises:
+        UserError: The file is not such JSON, or an entry is wrong; the message names its index.
+    """
+    faults = Faults(str(path), strict=True)
+    return build_truth(read_coco(path, read_options(vocabulary), faults), vocabulary)
+
+
+def read_yolo_truth(
+    folder: Path, names: ClassNames, vocabulary: Vocabulary, sizes: SizeSource = NO_SIZES
+) -> GroundTruth:
+    """Read a YOLO dataset, or a part of one such as `valid` or `labels/val`.
+
+    A photo is called by its path. Photos without a label file are photos without a face; a warning
+    counts them. No face is difficult: the format can't say.
+
+    Args:
+        folder: With `labels` in it, or that folder itself or a part of it.
+        names: What the ids stand for.
+        vocabulary: The classes there are.
+        sizes: Sizes of the photos, for those that are not in the matching `images` folder.
+
+    Raises:
+        UserError: A line is not as it should be, the message names file and line; or class names
+            or a photo's size are needed and not there.
+    """
+    pairs = list_labels(folder)
+    known = sizes.find(list(pairs))
+    options = read_options(vocabulary)
+    written: list[WrittenPhoto] = []
+    for name, (path, photo) in pairs.items():
+        size = known.get(name) or (None if photo is None else upright_size(photo))
+        found = []
+        if path is not None:
+            faults = Faults(str(path), strict=True)
+            found = read_labels(read_text(path), size, names, options, faults)
+        faces = tuple(Face(one.number, one.label, one.box) for one in found)
+        places = tuple(one.where for one in found)
+        written.append(WrittenPhoto(path or folder, name, name, size, faces, places=places))
+    unlabelled = [name for name, (path, _) in pairs.items() if path is None]
+    warnings = [describe_unlabelled(unlabelled)] if unlabelled else []
+    return build_truth(written, vocabulary, warnings, upright=True)
+
+
+def read_text_truth(
+    folder: Path, form: TextFormat, vocabulary: Vocabulary, sizes: SizeSource
+) -> GroundTruth:
+    """Read text files of annotations; see `read_text_boxes`."""
+    upright = form.layout in RELATIVE
+
+    def find(names: Sequence[str]) -> dict[str, tuple[int, int]]:
+        return sizes.find(names, upright=upright)
+
+    return build_truth(read_text_boxes(folder, form, find), vocabulary, upright=upright)

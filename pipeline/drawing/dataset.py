@@ -26,7 +26,7 @@ from data_prep.datasets.convert import hash_photos
 from data_prep.formats.contracts import IMAGES, ReadOptions
 from data_prep.formats.exif_frame import FramedPhoto, frame_photos
 from data_prep.formats.registry import read_dataset
-from data_prep.formats.voc import VocWriter
+from data_prep.formats.voc import VocFormat
 from data_prep.grouping.groups import GROUPS, write_groups
 from data_prep.prepare.options import Alias
 from pipeline.drawing.geometry import WAYS_TO_WEAR, Worn, measure_turn
@@ -180,7 +180,7 @@ def draw_dataset(options: DrawOptions, detector: FaceDetector) -> dict[str, Any]
         if not rows:
             told = ", ".join(f"{what}: {count}" for what, count in sorted(not_drawn.items()))
             raise PreparedError(f"{root}: no mask could be drawn ({told or 'no bare face'}).")
-        files = VocWriter().write(written, list(CLASSES), staging).files
+        files = VocFormat().write(written, list(CLASSES), staging).files
         table = pd.DataFrame(rows)
         write_atomically(staging / TABLE, table.to_csv(index=False))
         write_groups(staging / GROUPS, {row["image"]: row["origin"] for row in rows})

@@ -141,7 +141,7 @@ class SystemData:
 
         Raises:
             PreparedError: It is none.
-            FacesError: Its table can't be read.
+            TableError: Its table can't be read.
         """
         data, roots = identify_data(folder)
         return cls(folder, read_faces(folder), data, roots)

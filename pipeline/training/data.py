@@ -96,7 +96,7 @@ def select_faces(faces: pd.DataFrame, recipe: ClassifierRecipe) -> pd.DataFrame:
     With `incorrect` other than `own`, masks worn wrongly are relabelled, or left out of both.
 
     Raises:
-        FacesError: The recipe names a dataset that is not there.
+        TableError: The recipe names a dataset that is not there.
         PreparedError: A split is empty, a class has no training face, or all training faces are
             fewer than a batch.
     """

@@ -162,7 +162,7 @@ def train_detector(
         The card of the written weights, with the validation figures.
 
     Raises:
-        FacesError: The recipe names a dataset that is not there.
+        TableError: The recipe names a dataset that is not there.
         PreparedError: There is nothing to train or validate on.
         WeightsError: The start weights do not fit.
     """

@@ -248,7 +248,7 @@ def open_faces(folder: Path, recipe: ClassifierRecipe) -> PreparedFaces:
 
     Raises:
         PreparedError: Not a prepared folder, or a class without faces.
-        FacesError: `faces.csv` can't be used.
+        TableError: `faces.csv` can't be used.
     """
     data, roots = identify_data(folder)
     table = read_faces(folder)

@@ -40,13 +40,17 @@ def test_named_columns_go_first():
 
 def test_sizes_are_those_of_the_photo_beside_far_corners():
     found = read("image,width,height,label,xmin,ymin,xmax,ymax", "a,120,x,m,1,2,4,6")
-    assert (found.width, found.height) == (120, None)
+    assert found.size is None
+    assert read("image,width,height,label,xmin,ymin,xmax,ymax", "a,120,90,m,1,2,4,6").size == (
+        120,
+        90,
+    )
 
 
 def test_makesense_without_a_header():
     found = read("m,1,2,3,4,a.jpg,120,90", "m,1,2,3,4,a.jpg,120,90")
     assert (found.image, found.label, found.box) == ("a.jpg", "m", Box(1, 2, 4, 6))
-    assert (found.width, found.height) == (120, 90)
+    assert found.size == (120, 90)
 
 
 @pytest.mark.parametrize(

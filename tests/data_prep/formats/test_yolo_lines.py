@@ -1,38 +1,55 @@
-"""Single lines of label files."""
+"""Label files, line by line."""
 
 import pytest
 
 from data_prep.base.records import Box
+from data_prep.formats.class_names import ClassNames
+from data_prep.formats.contracts import Faults, ReadOptions
 from data_prep.formats.input_files import InputError
-from data_prep.formats.yolo_layout import parse_line
+from data_prep.formats.yolo import read_labels
+
+NAMES = ClassNames({0: "with_mask"})
+
+
+def read(text, size=(200, 100), *, strict=True):
+    faults = Faults("a.txt", strict)
+    return read_labels(text, size, NAMES, ReadOptions(), faults), faults.findings
 
 
 def test_box_and_outline():
-    box = parse_line("0 0.5 0.3 0.5 0.1", "a")
-    assert (box.label, box.is_outline) == ("0", False)
-    assert box.to_box((200, 100), "a") == pytest.approx(Box(50, 25, 150, 35))
-    outline = parse_line(" no_mask 0.1 0.2 0.3 0.9 0.2 0.4 ", "a")
-    assert (outline.label, outline.is_outline) == ("no_mask", True)
-    assert outline.to_box((200, 100), "a") == pytest.approx(Box(20, 20, 60, 90))
-    assert parse_line(" \t", "a") is None
+    (box, outline), _ = read("0 0.5 0.3 0.5 0.1\n \t\n no_mask 0.1 0.2 0.3 0.9 0.2 0.4 \n")
+    assert (box.number, box.label, box.is_outline) == (0, "with_mask", False)
+    assert box.box == pytest.approx(Box(50, 25, 150, 35))
+    assert (outline.number, outline.label, outline.is_outline) == (1, "without_mask", True)
+    assert outline.box == pytest.approx(Box(20, 20, 60, 90))
+    assert outline.where == "a.txt, line 3"
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("0", "0 numbers"),
-        ("0 .1 .2 .3 .4 .9", "5 numbers behind the class id.*prediction"),
-        ("0 .1 .2 .3 .4 .5 .6 .7", "7 numbers"),
-        ("0 a .2 .3 .4", "'a' for a coordinate is not a number"),
-        ("0 nan .2 .3 .4", "a coordinate is nan"),
-        ("0 10 20 30 40", "10 is no relative coordinate"),
-    ],
-)
-def test_faults_are_named(text, message):
+FAULTS = [
+    ("0", "0 numbers"),
+    ("0 .1 .2 .3 .4 .9", "5 numbers behind the class id.*prediction"),
+    ("0 .1 .2 .3 .4 .5 .6 .7", "7 numbers"),
+    ("0 a .2 .3 .4", "'a' for a coordinate is not a number"),
+    ("0 nan .2 .3 .4", "a coordinate is nan"),
+    ("0 10 20 30 40", "10 is no relative coordinate"),
+    ("0 .5 .5 -.2 .1", r"box \(120, .* is inverted"),
+    ("7 .5 .5 .2 .1", "class id 7 is not in"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), FAULTS)
+def test_faults_are_raised_or_noted(line, message):
+    text = f"0 .5 .5 .2 .1\n\n{line}\n0 .5 .5 .2 .1"
     with pytest.raises(InputError, match=f"^a.txt, line 3: {message}"):
-        parse_line(text, "a.txt, line 3")
+        read(text)
+    faces, (finding,) = read(text, strict=False)
+    assert [face.number for face in faces] == [0, 2]
+    assert (finding.file, finding.kind, finding.dropped) == ("a.txt", "bad-line", True)
+    assert finding.message.startswith("a.txt:3: ")
+    assert finding.message.endswith(" The face is left out.")
 
 
-def test_inverted_box():
-    with pytest.raises(InputError, match=r"^a: box \(60, .* is inverted"):
-        parse_line("0 .5 .5 -.2 .1", "a").to_box((100, 100), "a")
+def test_size_is_needed_for_faces_alone():
+    assert read("\n", None) == ([], [])
+    with pytest.raises(InputError, match=r"line 1: the size of the photo is not known"):
+        read("0 .5 .5 .2 .1", None)

@@ -7,15 +7,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.base.labels import MASKS, Vocabulary
+from data_prep.base.errors import DatasetError
+from data_prep.base.labels import MASKS, UnknownLabelError, Vocabulary
 from data_prep.formats.class_names import ClassNames
 from data_prep.formats.input_files import InputError
+from data_prep.formats.text import Layout, TextFormat, read_text_boxes
 from evaluate.arrays import GroundTruth
 from evaluate.inputs.photos import NO_SIZES, SizeSource
-from evaluate.inputs.predictions import Predictions
-from evaluate.inputs.text import Layout, TextFormat, read_text_predictions, read_text_truth
+from evaluate.inputs.predictions import Predictions, build_predictions
+from evaluate.inputs.truth import read_options, read_text_truth
 
-MASK_IDS = ClassNames(MASKS, dict(enumerate(MASKS.classes)), Path("masks.names"))
+NO_NAMES = ClassNames()
+MASK_IDS = ClassNames(dict(enumerate(MASKS.classes)), Path("masks.names"))
 """Ids in the order of the classes."""
 
 
@@ -29,19 +32,22 @@ def write(folder: Path, **texts: str) -> Path:
 def truth_of(
     folder: Path,
     layout: Layout = "xywh",
-    names: ClassNames | None = None,
+    names: ClassNames = NO_NAMES,
     sizes: SizeSource = NO_SIZES,
+    vocabulary: Vocabulary = MASKS,
 ) -> GroundTruth:
-    return read_text_truth(folder, TextFormat(layout, names or ClassNames(MASKS), sizes))
+    form = TextFormat(layout, names, read_options(vocabulary))
+    return read_text_truth(folder, form, vocabulary, sizes)
 
 
 def predictions_of(
     folder: Path,
     layout: Layout = "xywh",
-    names: ClassNames | None = None,
+    names: ClassNames = NO_NAMES,
     sizes: SizeSource = NO_SIZES,
 ) -> Predictions:
-    return read_text_predictions(folder, TextFormat(layout, names or ClassNames(MASKS), sizes))
+    form = TextFormat(layout, names, read_options(MASKS), scored=True)
+    return build_predictions(folder, read_text_boxes(folder, form, sizes.find), MASKS)
 
 
 def test_annotations_by_name(tmp_path: Path) -> None:
@@ -112,14 +118,14 @@ def test_ids(tmp_path: Path) -> None:
     truth = truth_of(tmp_path, names=MASK_IDS)
     assert truth.labels.tolist() == [2, 0, 1]
     assert truth.photos == ("a",)
-    with pytest.raises(InputError, match=r"line 1: class id 2 without names; .*--names FILE"):
+    with pytest.raises(DatasetError, match=r"line 1: class id 2 without names; .*--names FILE"):
         truth_of(tmp_path)
 
 
 def test_a_class_may_be_called_by_a_number(tmp_path: Path) -> None:
-    names = ClassNames(Vocabulary(classes=("7", "grade 2"), aliases={}))
+    grades = Vocabulary(classes=("7", "grade 2"), aliases={})
     write(tmp_path, a="7 1 2 10 20\ngrade 2 1 2 10 20")
-    assert truth_of(tmp_path, names=names).labels.tolist() == [0, 1]
+    assert truth_of(tmp_path, vocabulary=grades).labels.tolist() == [0, 1]
 
 
 def test_folders_in_the_folder(tmp_path: Path) -> None:
@@ -171,7 +177,6 @@ def test_byte_order_mark(tmp_path: Path) -> None:
         ("1 2 3 4", "line 2: 4 values; expected are class, x"),
         ("with_mask 0.9 1 2 3 4", r"'with_mask 0\.9'.*If '0\.9' is not part .* more values than"),
         ("with_mask 1 2 3 4 5 6", "If '2' is not part of the class"),
-        ("with_msk 1 2 3 4", "line 2: unknown class 'with_msk': did you mean 'with_mask'"),
         ("with_mask 1 2 nan 4", "line 2: width is nan"),
         ("with_mask 1 -inf 3 4", "line 2: y is -inf"),
         ("with_mask one 2 3 4", "line 2: 'one' for x is not a number"),
@@ -216,9 +221,15 @@ def test_ids_out_of_range(tmp_path: Path, number: str) -> None:
 
 def test_names_that_are_no_classes(tmp_path: Path) -> None:
     write(tmp_path, a="0 1 2 10 20")
-    names = ClassNames(MASKS, {0: "aeroplane"}, Path("voc.names"))
-    with pytest.raises(InputError, match=r"line 1: id 0 in voc\.names: unknown class 'aeroplane'"):
+    names = ClassNames({0: "aeroplane"}, Path("voc.names"))
+    with pytest.raises(UnknownLabelError, match=r"line 1: id 0 in voc\.names: unknown class 'aero"):
         truth_of(tmp_path, names=names)
+
+
+def test_unknown_class(tmp_path: Path) -> None:
+    write(tmp_path, a="with_mask 1 2 10 20\nwith_msk 1 2 3 4")
+    with pytest.raises(UnknownLabelError, match=r"a\.txt, line 2: .*did you mean 'with_mask'"):
+        truth_of(tmp_path)
 
 
 def test_inverted_corners_say_so(tmp_path: Path) -> None:

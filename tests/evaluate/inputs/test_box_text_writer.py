@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from data_prep.base.files import OutputError
 from data_prep.base.labels import Vocabulary
+from data_prep.formats.text import flatten_names
 from evaluate.arrays import Detections, GroundTruth
-from evaluate.inputs.inputs import InputOptions, read_predicted, read_truth
-from evaluate.inputs.text import flatten_names, write_text_boxes
+from evaluate.inputs.inputs import InputOptions, read_predicted, read_truth, write_text_boxes
 from evaluate.measures.headline import HEADLINES, describe_headline
 from tests.evaluate.scenes import make_case
 

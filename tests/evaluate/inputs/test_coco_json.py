@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from data_prep.base.labels import MASKS
+from data_prep.base.labels import MASKS, UnknownLabelError
+from data_prep.formats.coco import CocoIndex, read_coco_index, read_coco_results
 from data_prep.formats.input_files import InputError
 from evaluate.arrays import GroundTruth
-from evaluate.inputs.coco import read_coco_index, read_coco_results, read_coco_truth
+from evaluate.inputs.predictions import Predictions, build_predictions
+from evaluate.inputs.truth import read_coco_truth, read_options
 
 HUGE = 10**400
 
@@ -48,6 +51,13 @@ def truth_of(folder: Path, content: Any) -> GroundTruth:
     return read_coco_truth(write(folder, content), MASKS)
 
 
+def results_of(
+    path: Path, *, index: CocoIndex | None = None, photos: Sequence[str] = ()
+) -> Predictions:
+    found = read_coco_results(path, read_options(MASKS), index=index, photos=photos)
+    return build_predictions(path, found, MASKS)
+
+
 def test_annotations(tmp_path: Path) -> None:
     truth = truth_of(tmp_path, annotations())
     assert truth.photos == ("a.jpg", "sub/b.jpg")
@@ -77,15 +87,15 @@ def test_photos_without_faces(tmp_path: Path) -> None:
 
 def test_index(tmp_path: Path) -> None:
     index = read_coco_index(write(tmp_path, annotations()))
-    assert index.photos == {7: "sub/b.jpg", "x": "a.jpg"}
+    names = {key: (photo.image, photo.size) for key, photo in index.photos.items()}
+    assert names == {7: ("sub/b.jpg", (100, 50)), "x": ("a.jpg", None)}
     assert index.categories == {0: "faces", 5: "no mask", 9: "with_mask"}
-    assert index.sizes == {"sub/b.jpg": (100, 50)}
 
 
 def test_results_by_ids(tmp_path: Path) -> None:
     index = read_coco_index(write(tmp_path, annotations()))
     results = [result(), result(image_id="x", category_id=5.0, score=1, bbox=[-5, 0, 9.5, 0])]
-    found = read_coco_results(write(tmp_path, results), MASKS, index=index)
+    found = results_of(write(tmp_path, results), index=index)
     assert found.images == ("sub/b.jpg", "a.jpg")
     rows = found.detections
     assert rows.photo.tolist() == [0, 1]
@@ -99,13 +109,21 @@ def test_results_without_coco_annotations(tmp_path: Path) -> None:
     photos = ["d/000012.jpg", "12b.jpg", "007.png", "7.png", "e/5.jpg", "f/5.jpg", "crowd.2"]
     ids: list[Any] = [12, "12b", 7, 5, 99, "crowd.2"]
     results = [result(image_id=key, category_id=3) for key in ids]
-    found = read_coco_results(write(tmp_path, results), MASKS, photos=photos)
+    found = results_of(write(tmp_path, results), photos=photos)
     assert found.images == ("d/000012.jpg", "12b", "7.png", "5", "99", "crowd.2")
     assert set(found.detections.labels.tolist()) == {2}
 
 
+def test_categories_that_are_no_classes(tmp_path: Path) -> None:
+    with pytest.raises(UnknownLabelError, match=r"annotations\[0\]: category_id 0: unknown"):
+        truth_of(tmp_path, annotations(**face(category_id=0)))
+    index = read_coco_index(write(tmp_path, annotations()))
+    with pytest.raises(UnknownLabelError, match=r"entry \[0\]: category_id 0: unknown"):
+        results_of(write(tmp_path, [result(category_id=0)]), index=index)
+
+
 def test_no_results(tmp_path: Path) -> None:
-    found = read_coco_results(write(tmp_path, []), MASKS)
+    found = results_of(write(tmp_path, []))
     assert found.images == ()
     assert found.detections.boxes.shape == (0, 4)
 
@@ -151,7 +169,6 @@ def image(**changes: Any) -> dict[str, Any]:
         (face(image_id=1.5), r"image_id is 1\.5, not a whole"),
         (face(image_id=None), "image_id is missing"),
         (face(category_id=2), "category_id 2 is not in 'categories'.*there are 0, 5, 9"),
-        (face(category_id=0), "category_id 0: unknown class 'faces'"),
         (face(category_id=[1]), "category_id is a list of 1"),
         (face(bbox=None), "bbox is missing, not 4 numbers"),
         (face(bbox=[1, 2, 3]), "bbox is a list of 3"),
@@ -194,14 +211,13 @@ def test_bad_annotations_are_named(tmp_path: Path, changes: dict[str, Any], mess
         ({"bbox": [1, 2, 3, -4]}, "is inverted"),
         ({"image_id": 8}, r"image_id 8 is not in 'images' of .*boxes\.json; check that the files"),
         ({"category_id": 4}, "category_id 4 is not in 'categories'"),
-        ({"category_id": 0}, "category_id 0: unknown class 'faces'"),
     ],
 )
 def test_bad_results_are_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     index = read_coco_index(write(tmp_path, annotations()))
     path = write(tmp_path, [result(), result(**changes)])
     with pytest.raises(InputError, match=message):
-        read_coco_results(path, MASKS, index=index)
+        results_of(path, index=index)
 
 
 @pytest.mark.parametrize(
@@ -217,16 +233,16 @@ def test_bad_results_are_named(tmp_path: Path, changes: dict[str, Any], message:
 def test_ids_that_stand_for_nothing(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     path = write(tmp_path, [result(**changes)])
     with pytest.raises(InputError, match=message):
-        read_coco_results(path, MASKS, photos=["7.jpg"])
+        results_of(path, photos=["7.jpg"])
 
 
 def test_annotations_are_no_results(tmp_path: Path) -> None:
     path = write(tmp_path, annotations())
     with pytest.raises(InputError, match=r"an object with 'images', .* instead of COCO results"):
-        read_coco_results(path, MASKS)
+        results_of(path)
     path = write(tmp_path, [3])
     with pytest.raises(InputError, match=r"entry \[0\]: 3, not an object"):
-        read_coco_results(path, MASKS)
+        results_of(path)
 
 
 def test_encodings(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from PIL import Image
 
 from data_prep.base.labels import UnknownLabelError, Vocabulary
 from data_prep.base.strict_csv import TableError
-from evaluate.inputs.truth import GroundTruthError, read_ground_truth
+from data_prep.formats.input_files import InputError
+from evaluate.inputs.truth import read_ground_truth
 from tests.evaluate.voc_files import voc_xml
 
 COLUMNS = "image,width,height,object,label,xmin,ymin,xmax,ymax,difficult,source,group,split"
@@ -94,17 +95,17 @@ def test_file_names_written_in_the_xml(tmp_path: Path) -> None:
 
 
 def test_folders_that_hold_no_ground_truth(tmp_path: Path, annotations: Path) -> None:
-    with pytest.raises(GroundTruthError, match="no such file or folder"):
+    with pytest.raises(InputError, match="no such file or folder"):
         read_ground_truth(tmp_path / "missing")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(GroundTruthError, match=r"empty: no VOC annotation"):
+    with pytest.raises(InputError, match=r"empty: no VOC annotation"):
         read_ground_truth(tmp_path / "empty")
     (tmp_path / "empty" / "a.xml").write_text("")
-    with pytest.raises(GroundTruthError, match=r"1 annotation files .*a\.xml"):
+    with pytest.raises(InputError, match=r"1 annotation files .*a\.xml"):
         read_ground_truth(tmp_path / "empty")
-    with pytest.raises(GroundTruthError, match="a single XML file"):
+    with pytest.raises(InputError, match="a single XML file"):
         read_ground_truth(annotations / "a.xml")
-    with pytest.raises(GroundTruthError, match="but this is a folder"):
+    with pytest.raises(InputError, match="but this is a folder"):
         read_ground_truth(annotations, split="valid")
 
 
@@ -145,7 +146,7 @@ def test_faces_csv(tmp_path: Path) -> None:
     ],
 )
 def test_rows_that_are_not_there(tmp_path: Path, options: dict[str, str], message: str) -> None:
-    with pytest.raises(GroundTruthError, match=message):
+    with pytest.raises(InputError, match=message):
         read_ground_truth(write_faces(tmp_path, *ROWS), **options)
 
 
@@ -164,7 +165,7 @@ def test_bad_rows_in_faces_csv(tmp_path: Path, row: str, message: str) -> None:
 
 
 def test_faces_csv_without_rows_or_of_another_kind(tmp_path: Path, predictions: Path) -> None:
-    with pytest.raises(GroundTruthError, match="no faces below the header"):
+    with pytest.raises(InputError, match="no faces below the header"):
         read_ground_truth(write_faces(tmp_path))
     with pytest.raises(TableError, match=r"no column width, height, object.*data_prep"):
         read_ground_truth(predictions)

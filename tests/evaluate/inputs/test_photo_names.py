@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from evaluate.inputs.photos import AmbiguousPhotoError, match_names
+from data_prep.formats.photo_match import AmbiguousPhotoError, match_names
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from data_prep.base.labels import MASKS
 from data_prep.base.photo import PhotoError
 from data_prep.formats.input_files import InputError
-from evaluate.inputs.photos import SizeSource, name_photo, read_table_sizes, read_voc_sizes
-from tests.evaluate.voc_files import voc_xml
+from evaluate.inputs.photos import SizeSource
 
 
 def save(path: Path, size: tuple[int, int], orientation: int | None = None) -> Path:
@@ -40,26 +38,3 @@ def test_photos_that_can_not_be_used(tmp_path: Path) -> None:
     (tmp_path / "b.jpg").write_text("no photo")
     with pytest.raises(PhotoError, match=r"b\.jpg: not a readable photo"):
         SizeSource(photos=tmp_path).find(["b"])
-
-
-def test_sizes_in_voc_files(tmp_path: Path) -> None:
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "a.xml").write_text(voc_xml("a.png", [], (100, 50)))
-    (tmp_path / "b.xml").write_text(voc_xml("a.png", [], (30, 20)))
-    (tmp_path / "c.xml").write_text(voc_xml("", [], None))
-    (tmp_path / "d.xml").write_text("<broken>")
-    (tmp_path / "sub" / "e.xml").write_text(voc_xml("C:\\x\\e.png", [], (9, 8)))
-    sizes = read_voc_sizes(tmp_path, MASKS)
-    assert sizes == {"a.png": (100, 50), "b.png": (30, 20), "sub/e.png": (9, 8)}
-
-
-def test_sizes_in_a_table(tmp_path: Path) -> None:
-    path = tmp_path / "faces.csv"
-    path.write_text("image,width,height,source\ni/1.jpg,100,50,one\n2.jpg,7,8,\n")
-    assert read_table_sizes(path) == {"one/i/1.jpg": (100, 50), "2.jpg": (7, 8)}
-
-
-def test_names_of_photos() -> None:
-    assert name_photo("x/a.xml", "", ()) == "x/a"
-    assert name_photo("x/a.xml", "b.png", ()) == "x/b.png"
-    assert name_photo("x/a.xml", "b.png", {"x/b.png"}) == "x/a.png"

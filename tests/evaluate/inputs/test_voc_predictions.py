@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.base.labels import MASKS
+from data_prep.base.labels import MASKS, UnknownLabelError
 from data_prep.formats.input_files import InputError
-from evaluate.inputs.predictions import Predictions
-from evaluate.inputs.voc import read_voc_predictions
+from data_prep.formats.voc import read_voc_predictions
+from evaluate.inputs.predictions import Predictions, build_predictions
+from evaluate.inputs.truth import read_options
 from tests.evaluate.voc_files import voc_xml
 
 FACES = [("with_mask", (1, 2, 3.5, 4)), ("no mask", (-5, 6, 7, 8))]
@@ -21,7 +22,8 @@ def xml(filename: str, *scores: str, tag: str = "score") -> str:
 
 
 def read(folder: Path, photos: tuple[str, ...] = ()) -> Predictions:
-    return read_voc_predictions(folder, MASKS, photos=photos)
+    found = read_voc_predictions(folder, read_options(MASKS), photos)
+    return build_predictions(folder, found, MASKS)
 
 
 @pytest.mark.parametrize("tag", ["score", "confidence"])
@@ -58,16 +60,23 @@ def test_two_files_for_one_photo(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("<score>0.5</score>", "", "line 3: the object has no <score> or <confidence>; .*ground"),
+        ("<score>0.5</score>", "", "line 3: object 0 has no <score> or <confidence>; .*ground"),
         ("<score>0.5</score>", "<score/>", "no <score> or <confidence>"),
-        ("<score>0.5</score>", "<score>high</score>", "line 3: 'high' for score is not a number"),
+        (
+            "<score>0.5</score>",
+            "<score>high</score>",
+            "line 3: object 0: 'high' for score is not a number",
+        ),
         ("0.5</score>", "nan</score>", "score is nan"),
         ("0.5</score>", "50</score>", "score is 50; scores lie between 0 and 1"),
-        ("with_mask", "with_msk", "line 3: .*did you mean 'with_mask'"),
-        ("<name>with_mask</name>", "", "line 3: the object has no <name>"),
-        ("<xmin>1</xmin>", "<xmin>9</xmin>", r"line 3: box \(9, 2, 3\.5, 4\) is inverted"),
-        ("<xmin>1</xmin>", "", "line 3: the object has no <bndbox/xmin>"),
-        ("<xmin>1</xmin>", "<xmin>inf</xmin>", "line 3: xmin is inf"),
+        ("<name>with_mask</name>", "", "line 3: object 0 has no class name"),
+        (
+            "<xmin>1</xmin>",
+            "<xmin>9</xmin>",
+            r"line 3: object 0: box \(9, 2, 3\.5, 4\) is inverted",
+        ),
+        ("<xmin>1</xmin>", "", "line 3: object 0: '' for <xmin> is not a number"),
+        ("<xmin>1</xmin>", "<xmin>inf</xmin>", "line 3: object 0: <xmin> is inf"),
         ("<object>", "<object", "not well-formed XML"),
         ("annotation", "predictions", "not PASCAL VOC"),
     ],
@@ -79,6 +88,12 @@ def test_bad_objects_are_named(tmp_path: Path, old: str, new: str, message: str)
     with pytest.raises(InputError, match=message) as caught:
         read(tmp_path)
     assert str(tmp_path / "a.xml") in str(caught.value)
+
+
+def test_unknown_class(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text(xml("a.jpg", "0.5").replace("with_mask", "with_msk"))
+    with pytest.raises(UnknownLabelError, match=r"a\.xml, line 1: .*did you mean 'with_mask'"):
+        read(tmp_path)
 
 
 def test_entities_are_refused(tmp_path: Path) -> None:

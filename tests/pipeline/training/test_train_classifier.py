@@ -15,7 +15,8 @@ from sklearn.metrics import accuracy_score
 
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import photo_size, read_photo
-from data_prep.base.tables import FacesError, read_faces
+from data_prep.base.strict_csv import TableError
+from data_prep.base.tables import read_faces
 from pipeline.inference.classifier import Classifier
 from pipeline.nets.cards import ClassifierCard, load_weights
 from pipeline.runs.folder import Run, identify_data, start_run
@@ -216,7 +217,7 @@ def test_the_detectors_body_is_trained_and_used(prepared, tmp_path):
 
 def test_nothing_to_train_on(prepared, tmp_path):
     recipe = SHORT.model_copy(update={"sources": ["elsewhere"]})
-    with pytest.raises(FacesError, match="'elsewhere'; there are: set"):
+    with pytest.raises(TableError, match="'elsewhere'; there are: set"):
         train(prepared, tmp_path / "a", recipe)
 
 

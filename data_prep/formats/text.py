@@ -8,23 +8,30 @@ score x y width height` for predictions.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, InvalidOperation
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from data_prep.base.boxes import look_relative
+from data_prep.base.errors import UserError
 from data_prep.base.files import write_atomically
 from data_prep.base.photo import PHOTO_SUFFIXES, Size
-from data_prep.base.records import Box
+from data_prep.base.records import Box, Face
 from data_prep.formats.class_names import CLASSES_FILE, ClassNames
-from data_prep.formats.input_files import InputError, check_box, list_files, read_number, read_text
-from data_prep.formats.yolo_layout import check_relative, from_centre
-from evaluate.arrays import Detections, FloatArray, GroundTruth
-from evaluate.inputs.photos import NO_SIZES, SizeSource
-from evaluate.inputs.predictions import Predictions
-from evaluate.inputs.rows import BoxRow, build_predictions, build_truth, check_score
+from data_prep.formats.contracts import ReadOptions
+from data_prep.formats.input_files import (
+    InputError,
+    check_box,
+    check_score,
+    list_files,
+    read_number,
+    read_text,
+)
+from data_prep.formats.photo_match import WrittenPhoto
+from data_prep.formats.yolo import from_centre
+from data_prep.formats.yolo_layout import check_relative
 
 Layout = Literal["xywh", "xyxy", "yolo", "ultralytics"]
 """What the numbers of a line are: top left corner and size; top left and bottom right corner; or
@@ -34,7 +41,13 @@ predictions, behind them."""
 RELATIVE: frozenset[Layout] = frozenset({"yolo", "ultralytics"})
 """Layouts that need the sizes of the photos."""
 
-EXACT = Context(prec=700, Emax=MAX_EMAX, Emin=MIN_EMIN)
+TRUTH_FOLDER = "groundtruths"
+"""Folder of the annotations that are written, one file per photo."""
+
+DETECTIONS_FOLDER = "detections"
+"""Folder of the predictions, one file per photo."""
+
+_EXACT = Context(prec=700, Emax=MAX_EMAX, Emin=MIN_EMIN)
 """Adds any two floats without rounding, so that corner + size gives back the far edge."""
 
 _CENTRED = ("centre x", "centre y", "width", "height")
@@ -51,6 +64,8 @@ _HINTS: Mapping[Layout, str] = {
     "yolo": "width and height can't be negative",
     "ultralytics": "width and height can't be negative",
 }
+_NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
+"""Characters that some system does not allow in file names."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +75,20 @@ class TextFormat:
     Attributes:
         layout: What the numbers are.
         names: What the classes are called.
-        sizes: Sizes of the photos: relative coordinates need them, annotated boxes are clipped to
-            them.
+        options: Tell the classes there are.
+        scored: These are predictions, `class`, score and four numbers per line.
     """
 
     layout: Layout
     names: ClassNames
-    sizes: SizeSource = NO_SIZES
+    options: ReadOptions
+    scored: bool = False
 
 
-def read_text_truth(folder: Path, form: TextFormat) -> GroundTruth:
-    """Read annotations, `class` and four numbers per line.
+def read_text_boxes(
+    folder: Path, form: TextFormat, find_sizes: Callable[[Sequence[str]], Mapping[str, Size]]
+) -> list[WrittenPhoto]:
+    """Read annotations or predictions; nothing is left out.
 
     A photo is called by the path of its file below the folder, without `.txt`; an empty file is a
     photo without a face. The class, a name or an id, is all that comes before the numbers, so a
@@ -79,37 +97,23 @@ def read_text_truth(folder: Path, form: TextFormat) -> GroundTruth:
     Args:
         folder: The folder, with or without folders in it.
         form: How lines are to be read.
+        find_sizes: Sizes of photos by name, as far as they are known.
 
     Raises:
         InputError: A line is not as it should be, the message names file and line; or a photo's
             size is needed and not known.
     """
     files = list_texts(folder)
-    upright = form.layout in RELATIVE
-    sizes = form.sizes.find(list(files), upright=upright)
-    rows: list[BoxRow] = []
-    for photo, path in files.items():
-        rows.extend(_read_rows(path, photo, form, sizes.get(photo), scored=False))
-    _check_pixels(folder, rows, form.layout)
-    photos = {photo: sizes.get(photo) for photo in files}
-    return build_truth(photos, rows, form.names.vocabulary, upright=upright)
-
-
-def read_text_predictions(folder: Path, form: TextFormat) -> Predictions:
-    """Read predictions, `class`, score and four numbers per line; else as `read_text_truth`.
-
-    The score serves as the detector's and as that of the class. Boxes are not clipped.
-
-    Raises:
-        InputError: See `read_text_truth`; or a score does not lie between 0 and 1.
-    """
-    files = list_texts(folder)
-    sizes = form.sizes.find(list(files)) if form.layout in RELATIVE else {}
-    rows: list[BoxRow] = []
-    for photo, path in files.items():
-        rows.extend(_read_rows(path, photo, form, sizes.get(photo), scored=True))
-    _check_pixels(folder, rows, form.layout)
-    return build_predictions(folder, files, rows)
+    sizes = find_sizes(list(files))
+    photos = [_read_file(path, name, form, sizes.get(name)) for name, path in files.items()]
+    # Taken for pixels, relative coordinates would make boxes of less than one, all of them.
+    boxes = [face.box for photo in photos for face in photo.faces]
+    if form.layout not in RELATIVE and look_relative(boxes):
+        raise InputError(
+            f"{folder}: all coordinates lie between 0 and 1, so they are no pixels; for relative "
+            "ones choose the layout yolo."
+        )
+    return photos
 
 
 def list_texts(folder: Path) -> dict[str, Path]:
@@ -139,13 +143,14 @@ def looks_like_boxes(path: Path) -> bool:
     return len(words) > 4 and all(map(_is_number, words[-4:]))
 
 
-def _read_rows(
-    path: Path, photo: str, form: TextFormat, size: Size | None, *, scored: bool
-) -> Iterator[BoxRow]:
+def _read_file(path: Path, photo: str, form: TextFormat, size: Size | None) -> WrittenPhoto:
     layout = form.layout
     names = _NUMBERS[layout]
-    if scored:
+    if form.scored:
         names = (*names, "score") if layout == "ultralytics" else ("score", *names)
+    faces: list[Face] = []
+    scores: list[float] = []
+    places: list[str] = []
     for line, text in enumerate(read_text(path).split("\n"), start=1):
         words = text.split()
         if not words:
@@ -157,11 +162,13 @@ def _read_rows(
             )
         called, numbers = words[: -len(names)], dict(zip(names, words[-len(names) :], strict=True))
         values = {name: read_number(word, name, where) for name, word in numbers.items()}
-        score = check_score(values.pop("score"), where) if scored else 1.0
+        if form.scored:
+            scores.append(check_score(values.pop("score"), where))
         corners = [numbers[name] for name in values], list(values.values())
-        box = _to_box(layout, *corners, size, where)
-        label = _find_label(called, names, form.names, where)
-        yield BoxRow(where, photo, label, check_box(box, where, _HINTS[layout]), score)
+        box = check_box(_to_box(layout, *corners, size, where), where, _HINTS[layout])
+        faces.append(Face(len(faces), _find_label(called, names, form, where), box))
+        places.append(where)
+    return WrittenPhoto(path, photo, str(path), size, tuple(faces), tuple(scores), tuple(places))
 
 
 def _to_box(
@@ -183,16 +190,16 @@ def _to_box(
 
 def _add(start: str, length: str, where: str) -> float:
     try:
-        return float(EXACT.add(Decimal(start), Decimal(length)))
+        return float(_EXACT.add(Decimal(start), Decimal(length)))
     except InvalidOperation as error:
         # An exponent of twenty digits, of a number that rounds to 0.
         raise InputError(f"{where}: {start} + {length} can't be computed.") from error
 
 
-def _find_label(called: list[str], names: tuple[str, ...], classes: ClassNames, where: str) -> int:
+def _find_label(called: list[str], names: tuple[str, ...], form: TextFormat, where: str) -> str:
     try:
-        return classes.index(" ".join(called), where)
-    except InputError as error:
+        return form.names.label(" ".join(called), form.options, where)
+    except UserError as error:
         if len(called) == 1 or not _is_number(called[-1]):
             raise
         raise InputError(
@@ -205,35 +212,18 @@ def _is_number(text: str) -> bool:
     return re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text) is not None
 
 
-def _check_pixels(folder: Path, rows: list[BoxRow], layout: Layout) -> None:
-    """Relative coordinates taken for pixels would make boxes of less than a pixel, all of them."""
-    if layout not in RELATIVE and look_relative([row.box for row in rows]):
-        raise InputError(
-            f"{folder}: all coordinates lie between 0 and 1, so they are no pixels; for relative "
-            "ones choose the layout yolo."
-        )
-
-
-TRUTH_FOLDER = "groundtruths"
-"""Folder of the annotations, one file per photo."""
-
-DETECTIONS_FOLDER = "detections"
-"""Folder of the predictions, one file per photo."""
-
-_NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
-"""Characters that some system does not allow in file names."""
-
-
-def write_text_boxes(truth: GroundTruth, detections: Detections, folder: Path) -> tuple[str, ...]:
+def write_text_boxes(
+    truth: Sequence[WrittenPhoto], predicted: Sequence[WrittenPhoto], folder: Path
+) -> tuple[str, ...]:
     """Write annotations and predictions as Padilla's Object-Detection-Metrics reads them unasked.
 
     `groundtruths/NAME.txt` holds lines `class x y width height`, `detections/NAME.txt` lines
     `class score x y width height`, NAME being the photo's. The numbers are absolute pixels: top
     left corner, and width and height as `xmax - xmin` and `ymax - ymin` of the far edges. That
     tool makes the far edge x + width again but counts both edge pixels in areas, so its figures
-    are those with `inclusive` here. All digits are written, and `read_text_truth` and
-    `read_text_predictions` get back the very same boxes and scores. The score is the one of the
-    class; the detector's own and class probabilities have no place in the format.
+    are those with `inclusive` here. All digits are written, and `read_text_boxes` gets back the
+    very same boxes and scores. The score is the one of the class; the detector's own and class
+    probabilities have no place in the format.
 
     Blanks in class names become underscores. Photos in folders get one flat name each; the names
     may sort differently, which matters to the rank of equal scores only. A photo without a box
@@ -241,8 +231,8 @@ def write_text_boxes(truth: GroundTruth, detections: Detections, folder: Path) -
     folder for other photos should be a new one.
 
     Args:
-        truth: Annotated faces.
-        detections: Predicted faces, placed on the photos of `truth`.
+        truth: Photos with annotated faces.
+        predicted: The same photos with predicted faces, in the same order.
         folder: Gets the two folders; made when missing.
 
     Returns:
@@ -251,21 +241,16 @@ def write_text_boxes(truth: GroundTruth, detections: Detections, folder: Path) -
     Raises:
         OutputError: A file can't be written.
     """
-    names = flatten_names(truth.photos)
-    called = ["_".join(name.split()) for name in truth.classes]
-    annotated: list[list[str]] = [[] for _ in names]
-    for photo, label, box in zip(truth.photo, truth.labels, truth.boxes, strict=True):
-        annotated[photo].append(f"{called[label]} {_describe(box)}\n")
-    predicted: list[list[str]] = [[] for _ in names]
-    rows = zip(
-        detections.photo, detections.labels, detections.scores, detections.boxes, strict=True
-    )
-    for photo, label, score, box in rows:
-        predicted[photo].append(f"{called[label]} {float(score)!r} {_describe(box)}\n")
-    for side, lines in ((TRUTH_FOLDER, annotated), (DETECTIONS_FOLDER, predicted)):
-        for name, text in zip(names, lines, strict=True):
-            write_atomically(folder / side / f"{name}.txt", "".join(text))
-    difficult = int(truth.difficult.sum())
+    names = flatten_names([photo.image for photo in truth])
+    for side, photos in ((TRUTH_FOLDER, truth), (DETECTIONS_FOLDER, predicted)):
+        for name, photo in zip(names, photos, strict=True):
+            scores = [f"{score!r} " for score in photo.scores] or [""] * len(photo.faces)
+            lines = [
+                f"{'_'.join(face.label.split())} {score}{_describe(face.box)}\n"
+                for face, score in zip(photo.faces, scores, strict=True)
+            ]
+            write_atomically(folder / side / f"{name}.txt", "".join(lines))
+    difficult = sum(face.difficult for photo in truth for face in photo.faces)
     if not difficult:
         return ()
     return (
@@ -298,10 +283,10 @@ def flatten_names(photos: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _describe(box: FloatArray) -> str:
+def _describe(box: Box) -> str:
     """Top left corner, width and height in decimals that add up to the far edges exactly."""
     xmin, ymin, xmax, ymax = (Decimal(repr(float(value))) for value in box)
-    sides = (EXACT.subtract(xmax, xmin), EXACT.subtract(ymax, ymin))
+    sides = (_EXACT.subtract(xmax, xmin), _EXACT.subtract(ymax, ymin))
     return " ".join(_show(value) for value in (xmin, ymin, *sides))
 
 
