@@ -21,8 +21,8 @@ USE, DATA, TRAIN, CLEAN, MEASURE, RESEARCH = "use", "data", "train", "clean", "m
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo-photos": ("pipeline.drawing.demo:demo_photos", USE),
     "draw-masks": ("pipeline.drawing.dataset:draw_masks", DATA),
-    "train": ("pipeline.training.command:train_command", TRAIN),
-    "train-detector": ("pipeline.training.command:train_detector_command", TRAIN),
+    "train": ("pipeline.training.commands:train", TRAIN),
+    "train-detector": ("pipeline.training.commands:train_detector", TRAIN),
     "runs": ("pipeline.runs.comparison:runs_command", TRAIN),
     "suspects": ("pipeline.experiments.commands:suspects_command", CLEAN),
     "review": ("pipeline.review.command:review_command", CLEAN),

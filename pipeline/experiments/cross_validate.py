@@ -30,10 +30,9 @@ from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, RecipeError, member_of
 from pipeline.runs.workers import call_at_once, count_cores, one_thread
 from pipeline.training.export import (
-    lean_to_rare,
     make_card,
     shift_logits,
-    store_weights,
+    shift_prior,
     write_classifier,
 )
 from pipeline.training.once import find_or_start, processor_seconds, train_run
@@ -185,11 +184,9 @@ def _fit(fold: Fold, recipe: ClassifierRecipe, run: Run, device: torch.device, l
     for place in range(recipe.members):
         own = member_of(recipe, place)
         what = f"classifier {place + 1} of {recipe.members}"
-        net = train_short(training, crops, own, device=device, what=what, log=log)
-        state = {name: tensor.cpu() for name, tensor in net.state_dict().items()}
-        states.append(store_weights(state, training["label"], own))
+        states.append(train_short(training, crops, own, device=device, what=what, log=log))
     state = join_members(states) if len(states) > 1 else states[0]
-    state = shift_logits(state, lean_to_rare(recipe.rare_odds, 1.0), recipe.architecture)
+    state = shift_logits(state, shift_prior(recipe.rare_odds, 1.0), recipe.architecture)
     write_classifier(run, state, make_card(recipe, run))
 
 

@@ -19,7 +19,7 @@ from data_prep.base.files import OutputError, sha256_of, write_atomically, write
 from data_prep.prepare.build import read_manifest
 from pipeline.nets.cards import DETECTOR
 from pipeline.nets.options import SHIPPED
-from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, write_recipe
+from pipeline.runs.recipe import ClassifierRecipe, Recipe, write_recipe
 
 RECIPE, HISTORY, ABOUT, CHECKPOINT = "recipe.toml", "history.csv", "run.json", "checkpoint.pt"
 MEMBERS = "members"
@@ -27,9 +27,6 @@ MEMBERS = "members"
 
 LIBRARIES = ("fastai", "numpy", "opencv-python", "torch", "torchvision")
 _READING = frozenset({"aliases", "format", "names", "columns", "crop_scale"})
-
-
-Recipe = ClassifierRecipe | DetectorRecipe
 
 
 class PreparedError(UserError, ValueError):

@@ -1,4 +1,4 @@
-"""How trainings tell of themselves: lines for people, or JSON Lines for machines."""
+"""What trainings log: lines for people, or JSON Lines for machines."""
 
 from __future__ import annotations
 
@@ -7,58 +7,49 @@ import math
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 import typer
 
+from data_prep.base.command import NOT_DONE
 from data_prep.base.errors import UserError, describe_error
 from data_prep.base.progress import log
 from pipeline.runs.options import LogFormat
 
 
 class Log(Protocol):
-    """Tells one thing: a line for people, and the same as an event with facts for machines."""
+    """Logs one thing: a line for people, and the same as an event with facts for machines."""
 
     def __call__(self, line: str, event: str = "note", /, **facts: Any) -> None:
-        """Tell it; facts are numbers, texts, paths, and lists and dicts of them."""
+        """Log it; facts are numbers, texts, paths, and lists and dicts of them."""
 
 
-class Reporter(Protocol):
-    """Where a command's words go. It can be pickled: trainings in other processes speak, too."""
+class Reporter:
+    """A command's log, on standard error, and its result's table, on standard output.
 
-    def log(self, line: str, event: str = "note", /, **facts: Any) -> None:
-        """Tell one thing, at once."""
-
-    def finish(self, line: str = "", table: str = "", /, **facts: Any) -> None:
-        """Tell the result: a last line, a table for people, and facts with the paths."""
-
-    def fail(self, message: str) -> None:
-        """Tell why the command can't go on."""
-
-
-class TextReporter:
-    """Lines on standard error; a result's table on standard output."""
+    It can be pickled: trainings in other processes log, too.
+    """
 
     def log(self, line: str, _event: str = "note", /, **_facts: Any) -> None:
-        """Tell one thing; the line says it all."""
+        """Log one thing, at once; the line says it all."""
         log(line)
 
     def finish(self, line: str = "", table: str = "", /, **_facts: Any) -> None:
-        """Tell the result."""
+        """Give the result: a last line, a table for people, and facts with the paths."""
         if line:
             log(line)
         if table:
             typer.echo(table)
 
     def fail(self, message: str) -> None:
-        """Tell why the command can't go on."""
+        """Log why the command can't go on."""
         log(f"error: {message}")
 
 
-class JsonReporter:
+class JsonReporter(Reporter):
     """One JSON object per line on standard output, each with `event`, `time` and `message`.
 
     Times are ISO 8601 in UTC; numbers that JSON has no name for, NaN and infinity, are null.
@@ -93,35 +84,28 @@ class JsonReporter:
 
 
 @contextmanager
-def report_as(log: LogFormat) -> Iterator[Reporter]:
+def report_as(form: LogFormat) -> Iterator[Reporter]:
     """Give a command its reporter, and turn errors that a user can mend into exit code 2.
 
     As JSON, what else is printed goes to standard error, and warnings and all errors are events.
     """
-    if log == "text":
-        reporter: Reporter = TextReporter()
-        with _explain_errors(reporter):
-            yield reporter
-        return
-    reporter = JsonReporter()
-    with redirect_stdout(sys.stderr), warnings.catch_warnings(), _explain_errors(reporter):
-        warnings.showwarning = reporter.warn
+    reporter = JsonReporter() if form == "json" else Reporter()
+    with ExitStack() as stack:
+        if isinstance(reporter, JsonReporter):
+            stack.enter_context(redirect_stdout(sys.stderr))
+            stack.enter_context(warnings.catch_warnings())
+            warnings.showwarning = reporter.warn
         try:
             yield reporter
-        except UserError:
+        except UserError as error:
+            reporter.fail(describe_error(error))
+            raise typer.Exit(NOT_DONE) from error
+        except (typer.Exit, typer.Abort):
             raise
         except Exception as error:
-            reporter.fail(f"{type(error).__name__}: {error}")
+            if isinstance(reporter, JsonReporter):
+                reporter.fail(f"{type(error).__name__}: {error}")
             raise
-
-
-@contextmanager
-def _explain_errors(reporter: Reporter) -> Iterator[None]:
-    try:
-        yield
-    except UserError as error:
-        reporter.fail(describe_error(error))
-        raise typer.Exit(2) from error
 
 
 def _plain(value: Any) -> Any:
@@ -134,3 +118,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value
+
+
+def prefix_log(log: Log, name: str, **facts: Any) -> Log:
+    """A log that puts a name before every line, and facts into every event."""
+
+    def prefixed(line: str, event: str = "note", /, **more: Any) -> None:
+        log(f"{name}: {line}", event, **{**facts, **more})
+
+    return prefixed

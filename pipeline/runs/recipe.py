@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -12,14 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from data_prep.base.crop import Colour
 from data_prep.base.errors import UserError
+from data_prep.base.labels import CLASSES, RARE_CLASS
 from pipeline.nets.cards import Architecture
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
-
 Incorrect = Literal["own", "without_mask", "exclude"]
 """What a mask worn wrongly counts as."""
-
 
 RightAngle = Literal[90, 180, 270]
 """Degrees, counter-clockwise."""
@@ -29,7 +29,12 @@ class RecipeError(UserError, ValueError):
     """A recipe that can't be used; the message names the file, the key and what would do."""
 
 
-class ClassifierRecipe(BaseModel):
+class _Numbers(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str
+
+
+class ClassifierRecipe(_Numbers):
     """Numbers of a classifier training.
 
     Attributes:
@@ -53,20 +58,19 @@ class ClassifierRecipe(BaseModel):
         patience: A stage ends after so many epochs without a better validation loss.
         freeze: Train the last layer only, the body stays as it starts.
         class_weights: Weight in the loss by inverse frequency, its square root, or none.
-        undo_weights: Share of the weights' leaning that is taken back after training.
+        undo_weights: Share of the weights' prior shift that is taken back after training.
         repeat_rare: How often each face of the rare class, drawn ones too, is shown in an epoch.
         drawn: Faces of the rare class made by drawing masks on bare ones, as a multiple of the
             real ones.
-        rotated: Turns by which copies of all training faces are added, drawn ones' too; see
-            `pipeline.training.data`.
+        rotated: Angles by which turned copies of all training faces are added, of drawn ones, too.
         shift: Farthest random shift of a crop, as a share of its side, as a detector's boxes shift.
         downscale: Share of training crops shrunk to a smaller face's size first.
         mirror: In use, average over a crop and its mirror image.
         members: Networks that are trained alike but for their seeds and answer together
             (Lakshminarayanan et al. 2017, "Simple and scalable predictive uncertainty estimation
             using deep ensembles").
-        rare_odds: The rare class's odds in use as a multiple of those that were learnt. Students of
-            such a teacher learn its leaning, too.
+        rare_odds: The rare class's odds in use as a multiple of those that were learnt, a prior
+            shift. Students of such a teacher learn the shift, too.
         teachers: Weights of classifiers, safetensors with their cards; the network learns their
             mean answer to each augmented crop, too (Hinton et al. 2015, "Distilling the knowledge
             in a neural network"). They must not have seen the validation photos.
@@ -74,7 +78,6 @@ class ClassifierRecipe(BaseModel):
         bf16: bfloat16 autocast: where the processor has it, always, or never.
     """
 
-    model_config = ConfigDict(extra="forbid")
     name: str = "default"
     kind: Literal["classifier"] = "classifier"
     seed: int = 0
@@ -124,7 +127,7 @@ class ClassifierRecipe(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _leans_to_what_is_learnt(self) -> ClassifierRecipe:
+    def _shifts_what_is_learnt(self) -> ClassifierRecipe:
         if self.rare_odds != 1 and self.incorrect != "own":
             raise ValueError("rare_odds needs incorrect = 'own': else the rare class is not learnt")
         return self
@@ -137,9 +140,18 @@ class ClassifierRecipe(BaseModel):
             raise ValueError(f"init '{self.init}' is for architecture '{owner}'")
         return self
 
+    @property
+    def learnt(self) -> tuple[str, ...]:
+        """The classes that are learnt, in the order of `CLASSES`.
+
+        >>> ClassifierRecipe(incorrect="exclude").learnt
+        ('with_mask', 'without_mask')
+        """
+        return _learnt_classes(self.incorrect)
+
 
 def member_of(recipe: ClassifierRecipe, place: int) -> ClassifierRecipe:
-    """The recipe of a member of an ensemble, from 0; leanings are the ensemble's alone.
+    """The recipe of a member of an ensemble, from 0; a prior shift is the ensemble's alone.
 
     >>> member_of(ClassifierRecipe(name="three", members=3, rare_odds=2.0), 1).name
     'three-2'
@@ -149,7 +161,7 @@ def member_of(recipe: ClassifierRecipe, place: int) -> ClassifierRecipe:
     return recipe.model_copy(update={**own, "name": f"{recipe.name}-{place + 1}"})
 
 
-class DetectorRecipe(BaseModel):
+class DetectorRecipe(_Numbers):
     """Numbers of a detector fine-tuning.
 
     Attributes:
@@ -174,7 +186,6 @@ class DetectorRecipe(BaseModel):
         validate_every: Steps between validations and checkpoints.
     """
 
-    model_config = ConfigDict(extra="forbid")
     name: str = "detector"
     kind: Literal["detector"] = "detector"
     seed: int = 0
@@ -198,91 +209,122 @@ class DetectorRecipe(BaseModel):
     landmark_weight: float = Field(default=0.5, ge=0)
     validate_every: int = Field(default=250, ge=1)
 
+    @property
+    def learnt(self) -> tuple[str, ...]:
+        """The classes that are told apart, in the order of `CLASSES`; none without `classify`."""
+        return _learnt_classes(self.incorrect) if self.classify else ()
 
-RecipeType = TypeVar("RecipeType", ClassifierRecipe, DetectorRecipe)
+
+def _learnt_classes(incorrect: Incorrect) -> tuple[str, ...]:
+    return tuple(name for name in CLASSES if incorrect == "own" or name != RARE_CLASS)
+
+
+Recipe = ClassifierRecipe | DetectorRecipe
+RecipeType = TypeVar("RecipeType", bound=_Numbers)
 
 
 def load_recipe(
-    name: str | Path, kind: type[RecipeType], overrides: list[str] | None = None
+    name: str | Path,
+    kind: type[RecipeType],
+    overrides: Sequence[str] | Mapping[str, Any] | None = None,
 ) -> RecipeType:
     """Read a recipe and check every key.
+
+    A file with `base = "…"`, another recipe's name or file, states only what differs from it; its
+    name is then its own, or the file's.
 
     Args:
         name: A TOML file, or the name of one in `pipeline/recipes`.
         kind: The record it fills.
-        overrides: `key=value`, values as in TOML; a bare word is a string.
+        overrides: Values by key, or texts `key=value`, values as in TOML; a bare word is a string.
 
     Raises:
-        RecipeError: The file is missing or not TOML, a key is unknown (the nearest known one is
-            named), or a value is out of range.
+        RecipeError: A file is missing or not TOML, is its own base, a key is unknown (the nearest
+            known one is named), or a value is out of range.
     """
-    path = _find(str(name))
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"{path}: can't be read as TOML ({error}).") from error
-    return _override(values, kind, overrides or [], str(path))
+    path = _find(str(name), Path())
+    return _validate(_read(path, kind) | _parse(overrides or ()), kind, str(path))
 
 
-def change_recipe(recipe: RecipeType, overrides: list[str]) -> RecipeType:
+def change_recipe(recipe: RecipeType, overrides: Sequence[str] | Mapping[str, Any]) -> RecipeType:
     """A recipe with some numbers changed, checked again.
 
     Args:
         recipe: Stays as it is.
-        overrides: `key=value`, as in `load_recipe`.
+        overrides: As in `load_recipe`.
 
     Raises:
         RecipeError: A key is unknown or a value out of range.
     """
-    return _override(recipe.model_dump(), type(recipe), overrides, f"recipe {recipe.name}")
-
-
-def _override(
-    values: dict[str, Any], kind: type[RecipeType], overrides: list[str], where: str
-) -> RecipeType:
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals:
-            raise RecipeError(f"--set {override}: write key=value.")
-        values[key.strip()] = _parse_value(value.strip())
-    return _validate(values, kind, where)
+    changed = recipe.model_dump() | _parse(overrides)
+    return _validate(changed, type(recipe), f"recipe {recipe.name}")
 
 
 def write_recipe(recipe: BaseModel) -> str:
-    """A recipe as TOML that `load_recipe` reads back the same."""
+    """A recipe as TOML that `load_recipe` reads back the same, every number of it."""
     return tomli_w.dumps(recipe.model_dump(mode="json"))
 
 
-def _find(name: str) -> Path:
-    shipped = RECIPES / f"{name}.toml"
-    path = Path(name) if name.endswith(".toml") else shipped
+def _find(name: str, beside: Path) -> Path:
+    """A file, relative to a folder, or the shipped recipe of a name."""
+    path = beside / name if name.endswith(".toml") else RECIPES / f"{name}.toml"
     if not path.is_file():
         names = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
         raise RecipeError(f"no recipe '{name}': give a .toml file or one of {names}.")
     return path
 
 
-def _parse_value(text: str) -> Any:
+def _read(path: Path, kind: type[RecipeType], heirs: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The values of a file over those of its base."""
+    if path.resolve() in heirs:
+        raise RecipeError(f"{path}: its bases lead back to it.")
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{path}: can't be read as TOML ({error}).") from error
+    base = values.pop("base", None)
+    _check_keys(values, kind, str(path))
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise RecipeError(f"{path}: base: the name of a recipe or a .toml file.")
+    inherited = _read(_find(base, path.parent), kind, (*heirs, path.resolve()))
+    return inherited | {"name": path.stem} | values
 
 
-def _validate(values: dict[str, Any], kind: type[RecipeType], path: str) -> RecipeType:
+def _parse(overrides: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(overrides, Mapping):
+        return dict(overrides)
+    values = {}
+    for override in overrides:
+        key, equals, text = (part.strip() for part in override.partition("="))
+        if not equals:
+            raise RecipeError(f"--set {override}: write key=value.")
+        try:
+            values[key] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[key] = text
+    return values
+
+
+def _check_keys(values: dict[str, Any], kind: type[RecipeType], where: str) -> None:
     wanted = kind.model_fields["kind"].default
     if values.get("kind", wanted) != wanted:
-        raise RecipeError(f"{path}: a recipe for a {values['kind']}, not for a {wanted}.")
+        raise RecipeError(f"{where}: a recipe for a {values['kind']}, not for a {wanted}.")
     for key in values:
-        if key not in kind.model_fields:
-            near = difflib.get_close_matches(key, kind.model_fields, n=1, cutoff=0.6)
-            hint = (
-                f"did you mean '{near[0]}'?" if near else f"known: {', '.join(kind.model_fields)}."
-            )
-            raise RecipeError(f"{path}: unknown key '{key}': {hint}")
+        if key in kind.model_fields:
+            continue
+        near = difflib.get_close_matches(key, kind.model_fields, n=1, cutoff=0.6)
+        known = ", ".join(kind.model_fields)
+        hint = f"did you mean '{near[0]}'?" if near else f"known: {known}."
+        raise RecipeError(f"{where}: unknown key '{key}': {hint}")
+
+
+def _validate(values: dict[str, Any], kind: type[RecipeType], where: str) -> RecipeType:
+    _check_keys(values, kind, where)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "recipe"
-        raise RecipeError(f"{path}: {where}: {first['msg']}.") from error
+        key = ".".join(map(str, first["loc"])) or "recipe"
+        raise RecipeError(f"{where}: {key}: {first['msg']}.") from error

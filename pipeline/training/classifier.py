@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from fastai.callback.schedule import Learner, valley
 from fastai.torch_core import to_device
+from torch import Tensor
 
 from data_prep.base.files import make_folder
 from data_prep.base.labels import CLASSES
-from data_prep.base.photo import read_photo
 from data_prep.grouping.split import TRAIN, VALID
 from pipeline.nets.cards import CLASSIFIER, ClassifierCard, load_weights
 from pipeline.nets.checkpoint import load_checkpoint
@@ -22,15 +21,15 @@ from pipeline.nets.classifiers import join_members
 from pipeline.nets.compute import seed_everything
 from pipeline.runs.folder import CHECKPOINT, HISTORY, MEMBERS, Run, is_finished, start_run
 from pipeline.runs.listing import find_run
-from pipeline.runs.log import Log
+from pipeline.runs.log import Log, prefix_log
 from pipeline.runs.plots import plot_curves
 from pipeline.runs.recipe import ClassifierRecipe, member_of
 from pipeline.runs.tracking import Tracker, log_metrics
-from pipeline.training.data import ReadCrop, add_turned_faces, make_loaders, select_faces
-from pipeline.training.drawn_faces import add_drawn_faces, mask_bare_faces
-from pipeline.training.export import finish_classifier, store_weights
-from pipeline.training.learner import fit_stage, make_learner
-from pipeline.training.stages import Row, StageKeeper
+from pipeline.training.callbacks import Row, StageKeeper
+from pipeline.training.data import make_loaders, select_faces
+from pipeline.training.drawn_faces import gather_faces
+from pipeline.training.export import export_classifier, store_weights
+from pipeline.training.learner import build_learner, fit_stage, read_crops
 
 
 def train_classifier(
@@ -69,7 +68,7 @@ def train_classifier(
         state, steps = _train_members(faces, prepared, recipe, run, device, log, trackers)
     else:
         state, steps = _train_alone(chosen, prepared, recipe, run, device, log, trackers)
-    card = finish_classifier(state, chosen, prepared, recipe, run, device)
+    card = export_classifier(state, chosen, prepared, recipe, run, device)
     (run.folder / CHECKPOINT).unlink(missing_ok=True)
     figures = {f"valid/{name}": value for name, value in card.results["valid"]["all"].items()}
     log_metrics(trackers, steps, figures)
@@ -84,35 +83,28 @@ def _train_members(
     device: torch.device,
     log: Log,
     trackers: Sequence[Tracker],
-) -> tuple[dict[str, torch.Tensor], int]:
+) -> tuple[dict[str, Tensor], int]:
     """Weights on disk, and the step of the last figures: trackers get an epoch as a step."""
     folder = run.folder / MEMBERS
     make_folder(folder)
-    states: list[dict[str, torch.Tensor]] = []
+    states: list[dict[str, Tensor]] = []
     history: list[Row] = []
     for place in range(recipe.members):
         own = member_of(recipe, place)
         member = find_run(folder, own, run.data) or start_run(folder, own, run.data)
-        tell = _as_member(log, member.folder.name)
+        name = member.folder.name
+        own_log = prefix_log(log, name, member=name)
         if is_finished(member.folder):
-            tell("trained before")
+            own_log("trained before")
         else:
-            train_classifier(faces, prepared, own, member, device=device, log=tell)
+            train_classifier(faces, prepared, own, member, device=device, log=own_log)
         states.append(load_weights(member.folder / f"{CLASSIFIER}.safetensors", ClassifierCard)[0])
         for row in pd.read_csv(member.folder / HISTORY).to_dict("records"):
-            figures = {str(name): float(value) for name, value in row.items()}
-            named = {f"{member.folder.name}/{name}": value for name, value in figures.items()}
-            log_metrics(trackers, len(history), named)
+            figures = {str(key): float(value) for key, value in row.items()}
+            log_metrics(trackers, len(history), {f"{name}/{k}": v for k, v in figures.items()})
             history.append({"member": float(place), **figures})
     run.write_history(history)
     return join_members(states), len(history)
-
-
-def _as_member(log: Log, name: str) -> Log:
-    def tell(line: str, event: str = "note", /, **facts: Any) -> None:
-        log(f"{name}: {line}", event, **{"member": name, **facts})
-
-    return tell
 
 
 def _train_alone(
@@ -123,43 +115,37 @@ def _train_alone(
     device: torch.device,
     log: Log,
     trackers: Sequence[Tracker],
-) -> tuple[dict[str, torch.Tensor], int]:
+) -> tuple[dict[str, Tensor], int]:
     """Weights on disk, and the last step."""
     seed_everything(recipe.seed)
-    _tell_counts(chosen, log)
+    splits = {split: chosen.loc[chosen["split"] == split, "label"] for split in (TRAIN, VALID)}
+    _log_counts(splits, log)
     checkpoint = load_checkpoint(run.folder / CHECKPOINT)
-
-    def read(crop: str) -> np.ndarray:
-        return read_photo(prepared / crop).pixels
-
-    shown = chosen
-    crops: ReadCrop = read
+    faces = gather_faces(chosen, read_crops(prepared), recipe)
     if recipe.masks == "drawn":
-        shown, crops = mask_bare_faces(chosen, read, split=TRAIN, seed=recipe.seed)
         log("drawn masks in place of real ones")
-        _tell_counts(shown, log)
-    labels = shown.loc[shown["split"] == TRAIN, "label"]
-    shown, crops = add_turned_faces(*add_drawn_faces(shown, crops, recipe), recipe)
-    loaders = make_loaders(shown, crops, recipe, recipe.sizes[0], device)
-    learn = make_learner(loaders, labels, recipe, run.folder, log, fresh=checkpoint is None)
+        _log_counts({**splits, TRAIN: faces.labels}, log)
+    learn = build_learner(faces, recipe, device, run.folder, fresh=checkpoint is None)
+    if checkpoint is None and recipe.init == "random":
+        log("note: from random weights; others, where they can be had, do better (see init).")
     history: list[Row] = list(checkpoint["history"]) if checkpoint else []
     first = checkpoint["stage"] if checkpoint else 0
     lr = _choose_lr(learn, recipe, history, log)
     for stage in range(first, len(recipe.sizes)):
         resumed = checkpoint if checkpoint and stage == first else None
-        learn.dls = make_loaders(shown, crops, recipe, recipe.sizes[stage], device)
-        _fit_stage(learn, stage, recipe, run, history, log, lr, resumed, trackers)
+        learn.dls = make_loaders(faces, recipe, recipe.sizes[stage], device)
+        _train_stage(learn, stage, recipe, run, history, log, lr, resumed, trackers)
         run.write_history(history)
         plot_curves(history, run.folder / "curves.png")
-    weights = {k: v.cpu() for k, v in learn.model.state_dict().items()}
-    return store_weights(weights, labels, recipe), len(learn.dls.train) * len(history)
+    weights = {name: tensor.cpu() for name, tensor in learn.model.state_dict().items()}
+    return store_weights(weights, faces.labels, recipe), len(learn.dls.train) * len(history)
 
 
-def _tell_counts(faces: pd.DataFrame, log: Log) -> None:
-    counts: dict[str, dict[str, int]] = {}
-    for split in (TRAIN, VALID):
-        found = faces.loc[faces["split"] == split, "label"].value_counts()
-        counts[split] = {name: int(found.get(name, 0)) for name in CLASSES}
+def _log_counts(labels: dict[str, pd.Series], log: Log) -> None:
+    counts = {
+        split: {name: int((some == name).sum()) for name in CLASSES}
+        for split, some in labels.items()
+    }
     parts = [
         f"{split}: " + ", ".join(f"{name} {count}" for name, count in some.items())
         for split, some in counts.items()
@@ -179,7 +165,7 @@ def _choose_lr(learn: Learner, recipe: ClassifierRecipe, history: list[Row], log
     return found
 
 
-def _fit_stage(
+def _train_stage(
     learn: Learner,
     stage: int,
     recipe: ClassifierRecipe,
@@ -191,18 +177,11 @@ def _fit_stage(
     trackers: Sequence[Tracker],
 ) -> None:
     size, epochs = recipe.sizes[stage], recipe.epochs[stage]
-    log(
-        f"stage {stage}: {size} px, at most {epochs} epochs",
-        "stage",
-        stage=stage,
-        size=size,
-        epochs=epochs,
-    )
+    line = f"stage {stage}: {size} px, at most {epochs} epochs"
+    log(line, "stage", stage=stage, size=size, epochs=epochs)
     learn.create_opt()
-    start = 0
     if resumed:
-        start = resumed["epoch"]
-        if start >= recipe.epochs[stage] or resumed["worse"] >= recipe.patience:
+        if resumed["epoch"] >= epochs or resumed["worse"] >= recipe.patience:
             learn.model.load_state_dict(resumed["best"] or resumed["model"])
             return
         learn.model.load_state_dict(resumed["model"])
@@ -218,6 +197,5 @@ def _fit_stage(
         log=log,
         resumed=resumed,
     )
-    with learn.no_logging():
-        tracking = [tracker.make_callback() for tracker in trackers]
-        fit_stage(learn, recipe, stage, rate, [keeper, *tracking], start)
+    tracking = [tracker.make_callback() for tracker in trackers]
+    fit_stage(learn, recipe, stage, rate, [keeper, *tracking], resumed["epoch"] if resumed else 0)

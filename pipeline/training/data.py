@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass
 from functools import partial
 
 import cv2
@@ -11,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from fastai.data.core import DataLoaders
-from fastai.data.transforms import IntToFloatTensor
+from fastai.data.transforms import Category, CategoryMap, IntToFloatTensor
 from fastai.torch_core import TensorCategory, TensorImage
 from fastai.vision.augment import AffineCoordTfm, affine_mat, aug_transforms
 from fastai.vision.core import imagenet_stats
@@ -19,12 +21,11 @@ from fastai.vision.data import Normalize
 from torch.utils.data import Dataset
 
 from data_prep.base.crop import Colour, fit_crop
-from data_prep.base.labels import CLASSES, RARE_CLASS
+from data_prep.base.labels import BARE, CLASSES, RARE_CLASS
 from data_prep.base.tables import select_sources
 from data_prep.grouping.split import TRAIN, VALID
 from pipeline.runs.folder import PreparedError
 from pipeline.runs.recipe import ClassifierRecipe
-from pipeline.training.class_policy import count_incorrect, learnt_classes
 
 SMALLEST_SIDE = 16
 """Crops are never shrunk below this side: a face of about 11 pixels."""
@@ -32,8 +33,25 @@ SMALLEST_SIDE = 16
 ReadCrop = Callable[[str], np.ndarray]
 """Gives the pixels of a crop by its path: square, uint8, RGB."""
 
+Item = tuple[TensorImage, TensorCategory]
 
-class CropDataset(Dataset[tuple[TensorImage, TensorCategory]]):
+
+@dataclass(frozen=True)
+class TrainingFaces:
+    """What a classifier learns from and is validated on.
+
+    Attributes:
+        table: Rows of `faces.csv`: `crop`, `label`, `split`; drawn and rotated ones, too.
+        read: Gives the pixels of each crop.
+        labels: Of the training faces, without the drawn ones; for the loss weights.
+    """
+
+    table: pd.DataFrame
+    read: ReadCrop
+    labels: pd.Series
+
+
+class CropDataset(Dataset[Item]):
     """Crops at the network's input size, in training some of them shrunk first.
 
     Items are a 3 × size × size uint8 image and its class index. Random numbers come from the global
@@ -48,7 +66,7 @@ class CropDataset(Dataset[tuple[TensorImage, TensorCategory]]):
     """
 
     n_inp = 1
-    """Told to fastai, which would find out by an augmented item, drawing random numbers."""
+    """Given to fastai, which would find out by an augmented item, drawing random numbers."""
 
     def __init__(
         self,
@@ -62,11 +80,12 @@ class CropDataset(Dataset[tuple[TensorImage, TensorCategory]]):
         self.paths = faces["crop"].tolist()
         self.codes = [CLASSES.index(label) for label in faces["label"]]
         self.split_idx = 1 if downscale is None else 0  # fastai augments split 0 only
+        self.vocab = CategoryMap(CLASSES, sort=False)
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> tuple[TensorImage, TensorCategory]:
+    def __getitem__(self, index: int) -> Item:
         pixels = self.crops(self.paths[index])
         if self.downscale is not None:
             shrinks, draw = random.random() < self.downscale, np.random.uniform()
@@ -74,6 +93,26 @@ class CropDataset(Dataset[tuple[TensorImage, TensorCategory]]):
         pixels = fit_crop(pixels, self.size, self.colour).transpose(2, 0, 1)
         image = TensorImage(torch.from_numpy(np.ascontiguousarray(pixels)))
         return image, TensorCategory(self.codes[index])
+
+    @property
+    def items(self) -> list[Item]:
+        """For fastai's interpretations, which feed chosen items again."""
+        return [self[index] for index in range(len(self))]
+
+    def new_empty(self) -> CropDataset:
+        """The same without crops, for fastai's `export`."""
+        empty = copy(self)
+        empty.crops, empty.paths, empty.codes = _read_none, [], []
+        return empty
+
+    def decode(self, item: Item, **_: object) -> tuple[TensorImage, Category]:
+        """What fastai shows of an item: the image and the name of its class."""
+        image, code = item
+        return image, Category(CLASSES[int(code)])
+
+
+def _read_none(path: str) -> np.ndarray:
+    raise LookupError(f"{path}: exported without crops.")
 
 
 def shrink_crop(pixels: np.ndarray, draw: float) -> np.ndarray:
@@ -101,13 +140,16 @@ def select_faces(faces: pd.DataFrame, recipe: ClassifierRecipe) -> pd.DataFrame:
             fewer than a batch.
     """
     chosen = select_sources(faces, recipe.sources)
-    chosen = chosen[(chosen["split"] == VALID) | (chosen["split"] == TRAIN)]
-    if recipe.faces == "kept":
-        chosen = chosen[chosen["kept"] | (chosen["split"] == VALID)]
-    chosen = count_incorrect(chosen, recipe.incorrect)
+    is_valid = chosen["split"] == VALID
+    is_kept = chosen["kept"] | (recipe.faces == "all")
+    chosen = chosen[is_valid | ((chosen["split"] == TRAIN) & is_kept)]
+    if recipe.incorrect == "exclude":
+        chosen = chosen[chosen["label"] != RARE_CLASS]
+    elif recipe.incorrect == "without_mask":
+        chosen = chosen.assign(label=chosen["label"].replace(RARE_CLASS, BARE))
     train = chosen[chosen["split"] == TRAIN]
-    missing = [name for name in learnt_classes(recipe.incorrect) if name not in set(train["label"])]
-    if missing or train.empty or (chosen["split"] == VALID).sum() == 0:
+    missing = [name for name in recipe.learnt if name not in set(train["label"])]
+    if missing or len(train) == len(chosen):
         what = f"class {missing[0]} in training" if missing else "the validation split"
         raise PreparedError(f"no face for {what}: check sources {recipe.sources or 'all'}.")
     if len(train) < recipe.batch_size:
@@ -119,24 +161,12 @@ def select_faces(faces: pd.DataFrame, recipe: ClassifierRecipe) -> pd.DataFrame:
 
 
 def make_loaders(
-    faces: pd.DataFrame,
-    crops: ReadCrop,
-    recipe: ClassifierRecipe,
-    size: int,
-    device: torch.device,
+    faces: TrainingFaces, recipe: ClassifierRecipe, size: int, device: torch.device
 ) -> DataLoaders:
-    """Training and validation loaders at one input size.
-
-    Args:
-        faces: From `select_faces`.
-        crops: Gives the pixels of each crop path: square, uint8, RGB.
-        recipe: Batch size and augmentation.
-        size: Input side in pixels.
-        device: Where batches go.
-    """
-    is_valid = faces["split"] == VALID
-    train, rare = faces[~is_valid], faces[~is_valid & (faces["label"] == RARE_CLASS)]
-    train = pd.concat([train, *[rare] * (recipe.repeat_rare - 1)])
+    """Training and validation batches at one input size, by the recipe's augmentation."""
+    is_valid = faces.table["split"] == VALID
+    train = faces.table[~is_valid]
+    rare = train[train["label"] == RARE_CLASS]
     augment = aug_transforms(
         max_rotate=recipe.rotate,
         min_zoom=1 / recipe.zoom,
@@ -147,8 +177,14 @@ def make_loaders(
         xtra_tfms=[AffineCoordTfm(partial(_draw_shift, most=recipe.shift))] * (recipe.shift > 0),
     )
     return DataLoaders.from_dsets(
-        CropDataset(crops, train, size, recipe.downscale, recipe.colour),
-        CropDataset(crops, faces[is_valid], size, None, recipe.colour),
+        CropDataset(
+            faces.read,
+            pd.concat([train, *[rare] * (recipe.repeat_rare - 1)]),
+            size,
+            recipe.downscale,
+            recipe.colour,
+        ),
+        CropDataset(faces.read, faces.table[is_valid], size, None, recipe.colour),
         bs=recipe.batch_size,
         after_batch=[IntToFloatTensor(), *augment, Normalize.from_stats(*imagenet_stats)],
         num_workers=0,
@@ -176,34 +212,35 @@ def class_weights(labels: pd.Series, recipe: ClassifierRecipe) -> torch.Tensor |
     return torch.tensor(raw * counts.sum() / (raw * counts).sum(), dtype=torch.float32)
 
 
-def add_turned_faces(
+def add_rotated_faces(
     faces: pd.DataFrame, read: ReadCrop, recipe: ClassifierRecipe
 ) -> tuple[pd.DataFrame, ReadCrop]:
-    """Add a turned copy of every training face for every angle.
+    """Add a rotated copy of every training face for every angle.
 
     Args:
         faces: Rows of `faces.csv`, drawn ones, too: `crop`, `split`.
         read: Gives the pixels of a crop.
-        recipe: `rotated` says by how much, counter-clockwise.
+        recipe: `rotated` gives the angles, counter-clockwise.
 
     Returns:
-        The faces with rows added, and what reads their crops, too; both as given when nothing is
-        to be turned.
+        The faces with rows added, and what reads their crops, too; both as given when there are no
+        angles.
     """
     if not recipe.rotated:
         return faces, read
     training = faces[faces["split"] == TRAIN]
-    turned: dict[str, tuple[str, int]] = {}
-    copies = []
-    for angle in recipe.rotated:
-        names = [f"{crop}@{angle}" for crop in training["crop"]]
-        turned |= {name: (crop, angle) for name, crop in zip(names, training["crop"], strict=True)}
-        copies.append(training.assign(crop=names))
+    copies = [
+        training.assign(crop=[f"{crop}@{angle}" for crop in training["crop"]])
+        for angle in recipe.rotated
+    ]
+    made = {
+        name: (crop, angle)
+        for copy, angle in zip(copies, recipe.rotated, strict=True)
+        for name, crop in zip(copy["crop"], training["crop"], strict=True)
+    }
 
-    def read_turned(path: str) -> np.ndarray:
-        if path not in turned:
-            return read(path)
-        crop, angle = turned[path]
-        return np.ascontiguousarray(np.rot90(read(crop), angle // 90))
+    def read_rotated(path: str) -> np.ndarray:
+        crop, angle = made.get(path, (path, 0))
+        return np.ascontiguousarray(np.rot90(read(crop), angle // 90)) if angle else read(crop)
 
-    return pd.concat([faces, *copies], ignore_index=True), read_turned
+    return pd.concat([faces, *copies], ignore_index=True), read_rotated

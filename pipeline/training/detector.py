@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
@@ -31,7 +31,6 @@ from pipeline.runs.folder import CHECKPOINT, PreparedError, Run
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import DetectorRecipe
 from pipeline.runs.tracking import Tracker, log_metrics
-from pipeline.training.class_policy import learnt_classes
 from pipeline.training.detector_data import (
     Scene,
     Window,
@@ -60,76 +59,52 @@ def measure_faces(detector: Detector, scenes: Sequence[Scene]) -> Row:
 
     A detector that tells classes apart also has `map50`, the mean AP of its classes at IoU 0.5,
     every face found counting for its likeliest class with its score × the class's probability.
-    Faces of a class that it was not taught count neither way.
+    Faces of a class that it has not learnt count neither way.
     """
     found: list[FaceBoxes] = []
     for first in range(0, len(scenes), BATCH):
         some = scenes[first : first + BATCH]
         found += detector.detect([read_photo(s.path, fit_size=s.size).pixels for s in some])
+    photos = np.arange(len(scenes))
     classes = np.concatenate([scene.classes for scene in scenes])
-    counts = [len(faces.scores) for faces in found]
-    boxes = BoxGroups(
-        np.concatenate([faces.boxes for faces in found]).astype(float),
-        np.repeat(np.arange(len(scenes)), counts),
-    )
+    truths = np.concatenate([scene.boxes for scene in scenes]).astype(float)
+    truth_photos = np.repeat(photos, [len(scene.boxes) for scene in scenes])
+    boxes = np.concatenate([faces.boxes for faces in found]).astype(float)
+    box_photos = np.repeat(photos, [len(faces.scores) for faces in found])
     scores = np.concatenate([faces.scores for faces in found]).astype(float)
-    hits = _rank(scenes, classes == IGNORED, boxes, scores)
-    ap50, ap75 = average_precisions(hits, np.ones((1, len(scenes)))).ravel().tolist()
+
+    def rank(among: np.ndarray, own: np.ndarray, by: np.ndarray) -> tuple[RankedHits, np.ndarray]:
+        """Some detections matched with some annotated faces, and their AP at each IoU."""
+        hits = rank_hits(
+            BoxGroups(truths[among], truth_photos[among]),
+            classes[among] == IGNORED,
+            BoxGroups(boxes[own], box_photos[own]),
+            by[own],
+            photos=len(scenes),
+            ious=(0.5, 0.75),
+        )
+        return hits, average_precisions(hits, np.ones((1, len(scenes))))[0]
+
+    everything = np.ones(len(classes), bool), np.ones(len(scores), bool)
+    hits, (ap50, ap75) = rank(*everything, scores)
     sure = int((scores >= 0.5).sum())
     found_sure = int(hits.true[0][:sure].sum())
     row = {
-        "face_ap50": ap50,
-        "face_ap75": ap75,
+        "face_ap50": float(ap50),
+        "face_ap75": float(ap75),
         "recall": found_sure / max(int(hits.truths.sum()), 1),
         "precision": found_sure / max(sure - int(hits.ignored[0][:sure].sum()), 1),
     }
-    told = [faces.probabilities for faces in found if faces.probabilities is not None]
-    if told:
-        row["map50"] = _mean_ap(detector, scenes, classes, boxes, scores, np.concatenate(told))
+    classified = [faces.probabilities for faces in found if faces.probabilities is not None]
+    if classified:
+        probabilities = np.concatenate(classified)
+        likeliest, by = probabilities.argmax(axis=1), scores * probabilities.max(axis=1)
+        aps = [
+            rank(np.isin(classes, (answer, IGNORED)), likeliest == CLASSES.index(name), by)[1][0]
+            for answer, name in enumerate(detector.card.learnt, start=FACE)
+        ]
+        row["map50"] = float(np.nanmean(aps))
     return row
-
-
-def _mean_ap(
-    detector: Detector,
-    scenes: Sequence[Scene],
-    classes: np.ndarray,
-    boxes: BoxGroups,
-    scores: np.ndarray,
-    probabilities: np.ndarray,
-) -> float:
-    aps = []
-    for answer, name in enumerate(detector.card.learnt, start=FACE):
-        own = probabilities.argmax(axis=1) == CLASSES.index(name)
-        hits = _rank(
-            scenes,
-            classes == IGNORED,
-            BoxGroups(boxes.boxes[own], boxes.groups[own]),
-            (scores * probabilities.max(axis=1))[own],
-            among=(classes == answer) | (classes == IGNORED),
-        )
-        aps.append(float(average_precisions(hits, np.ones((1, len(scenes))))[0, 0]))
-    return float(np.nanmean(aps))
-
-
-def _rank(
-    scenes: Sequence[Scene],
-    ignored: np.ndarray,
-    boxes: BoxGroups,
-    scores: np.ndarray,
-    among: np.ndarray | None = None,
-) -> RankedHits:
-    """Detections matched with all annotated faces, or with those in `among`."""
-    truths = np.concatenate([scene.boxes for scene in scenes]).astype(float)
-    groups = np.repeat(np.arange(len(scenes)), [len(scene.boxes) for scene in scenes])
-    chosen = np.ones(len(groups), bool) if among is None else among
-    return rank_hits(
-        BoxGroups(truths[chosen], groups[chosen]),
-        ignored[chosen],
-        boxes,
-        scores,
-        photos=len(scenes),
-        ious=(0.5, 0.75),
-    )
 
 
 LOG_EVERY = 25
@@ -187,17 +162,17 @@ def train_detector(
     )
     if not history:
         history.append({"step": 0, **measure_sources(trainer.detector(), valid)})
-        _tell_row(history[-1], log, trackers)
+        _log_row(history[-1], log, trackers)
     began, losses = time.monotonic(), []
     for batch in _load_windows(scenes, recipe, trainer.step):
         losses.append(trainer.learn(*batch))
         if trainer.step % LOG_EVERY == 0:
-            _tell_step(trainer.step, losses[-LOG_EVERY:], time.monotonic() - began, log, trackers)
+            _log_step(trainer.step, losses[-LOG_EVERY:], time.monotonic() - began, log, trackers)
         if trainer.step % recipe.validate_every == 0 or trainer.step == recipe.steps:
             figures = measure_sources(trainer.detector(), valid)
             history.append({"step": trainer.step, "loss": float(np.mean(losses)), **figures})
             losses = []
-            _tell_row(history[-1], log, trackers)
+            _log_row(history[-1], log, trackers)
             run.write_history(history)
             trainer.save(run.folder / CHECKPOINT, history)
     run.write_history(history)
@@ -222,7 +197,7 @@ class _Trainer:
         seed_everything(recipe.seed)
         self.recipe = recipe
         self.device = device
-        learnt = learnt_classes(recipe.incorrect) if recipe.classify else ()
+        learnt = recipe.learnt
         self.card = DetectorCard(learnt=learnt)
         self.bf16 = has_fast_bf16(device)
         teacher = RetinaFace(self.card.negative_slope)
@@ -274,73 +249,55 @@ class _Trainer:
         net = copy.deepcopy(self.averaged.module)  # prepared on the CPU, while this one trains on
         return Detector(net, self.card, device=self.device, bf16=self.bf16)
 
-    def save(self, path: Path, history: list[Row]) -> None:
-        state: dict[str, Any] = {
-            "step": self.step,
-            "net": self.net.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "history": history,
+    @property
+    def _parts(self) -> dict[str, Any]:
+        """What a checkpoint holds the state of."""
+        return {
+            "net": self.net,
+            "averaged": self.averaged,
+            "optimiser": self.optimiser,
+            "schedule": self.schedule,
         }
-        save_checkpoint(path, state)
+
+    def save(self, path: Path, history: list[Row]) -> None:
+        states = {name: part.state_dict() for name, part in self._parts.items()}
+        save_checkpoint(path, {"step": self.step, **states, "history": history})
 
     def resume(self, path: Path) -> list[Row]:
         """Take up a checkpoint when there is one; returns its history."""
         state = load_checkpoint(path)
         if state is None:
             return []
-        self.net.load_state_dict(state["net"])
-        self.averaged.load_state_dict(state["averaged"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.schedule.load_state_dict(state["schedule"])
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])
         self.step = state["step"]
         return list(state["history"])
 
 
-class _Range(Sampler[int]):
-    """Indices in order from where a resumed run goes on; windows are random by index."""
-
-    def __init__(self, start: int, stop: int) -> None:
-        self.start, self.stop = start, stop
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.start, self.stop))
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-
 def _load_windows(scenes: Sequence[Scene], recipe: DetectorRecipe, step: int) -> DataLoader[Window]:
+    """Batches from a step on; windows are random by their index."""
     dataset = WindowDataset(scenes, recipe)
     return DataLoader(
         dataset,
         batch_size=recipe.batch_size,
-        sampler=_Range(step * recipe.batch_size, len(dataset)),
+        sampler=range(step * recipe.batch_size, len(dataset)),
         num_workers=1,
         prefetch_factor=4,
         collate_fn=collate_windows,
     )
 
 
-def _tell_step(
+def _log_step(
     step: int, losses: list[float], seconds: float, log: Log, trackers: Sequence[Tracker]
 ) -> None:
-    mean = float(np.mean(losses))
-    log(
-        f"step {step}: loss {mean:.3f}, {seconds:.0f} s",
-        "step",
-        step=step,
-        loss=mean,
-        seconds=round(seconds, 1),
-    )
-    log_metrics(trackers, step, {"train_loss": mean})
+    loss = float(np.mean(losses))
+    line = f"step {step}: loss {loss:.3f}, {seconds:.0f} s"
+    log(line, "step", step=step, loss=loss, seconds=round(seconds, 1))
+    log_metrics(trackers, step, {"train_loss": loss})
 
 
-def _tell_row(row: Row, log: Log, trackers: Sequence[Tracker]) -> None:
-    line = ", ".join(
-        f"{key} {value:g}" if key == "step" else f"{key} {value:.4f}" for key, value in row.items()
-    )
-    log(line, "validation", **row)
-    metrics = {name: value for name, value in row.items() if name != "step"}
-    log_metrics(trackers, int(row["step"]), metrics)
+def _log_row(row: Row, log: Log, trackers: Sequence[Tracker]) -> None:
+    figures = {name: value for name, value in row.items() if name != "step"}
+    line = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+    log(f"step {row['step']:g}, {line}", "validation", **row)
+    log_metrics(trackers, int(row["step"]), figures)

@@ -1,4 +1,4 @@
-"""Training windows for the detector: photos turned, scaled, cut, flipped and recoloured."""
+"""Training windows for the detector: photos rotated, scaled, cut, flipped and recoloured."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from torch.utils.data import Dataset
 from data_prep.base.labels import BARE, CLASSES, RARE_CLASS
 from data_prep.base.photo import read_photo
 from pipeline.runs.recipe import DetectorRecipe
-from pipeline.training.class_policy import learnt_classes
 from pipeline.training.detector_loss import FACE, IGNORED
 
 COLOUR = 0.3
@@ -61,8 +60,7 @@ def collect_scenes(
     """
     answers = dict.fromkeys(CLASSES, FACE)
     if recipe.classify:
-        learnt = learnt_classes(recipe.incorrect)
-        answers = {name: FACE + place for place, name in enumerate(learnt)}
+        answers = {name: FACE + place for place, name in enumerate(recipe.learnt)}
         if recipe.incorrect == "without_mask":
             answers[RARE_CLASS] = answers[BARE]
     scenes = []
@@ -100,7 +98,7 @@ class WindowDataset(Dataset[Window]):
         if self.recipe.rotated:
             # Chance of its own, so that the other draws are those of a recipe without.
             turn = np.random.default_rng((self.recipe.seed, index, 2))
-            pixels, boxes = turn_photo(pixels, boxes, int(turn.choice([0, *self.recipe.rotated])))
+            pixels, boxes = rotate_photo(pixels, boxes, int(turn.choice([0, *self.recipe.rotated])))
         window, boxes, inside = cut_window(pixels, boxes, self.recipe, rng)
         window = recolour(window, rng)
         if rng.random() < 0.5:
@@ -113,8 +111,10 @@ class WindowDataset(Dataset[Window]):
         return torch.from_numpy(pixels), torch.from_numpy(boxes), classes, score_only
 
 
-def turn_photo(pixels: np.ndarray, boxes: np.ndarray, angle: int) -> tuple[np.ndarray, np.ndarray]:
-    """Turn a photo with its boxes.
+def rotate_photo(
+    pixels: np.ndarray, boxes: np.ndarray, angle: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rotate a photo with its boxes.
 
     Args:
         pixels: Height × width × 3.

@@ -18,7 +18,7 @@ from pipeline.inference.detector import Detector
 from pipeline.nets.cards import DETECTOR
 from pipeline.nets.options import SHIPPED
 from pipeline.runs.recipe import ClassifierRecipe
-from pipeline.training.data import ReadCrop
+from pipeline.training.data import ReadCrop, TrainingFaces, add_rotated_faces
 
 WAYS: tuple[tuple[Worn, str], ...] = (
     ("below_nose", RARE_CLASS),
@@ -42,6 +42,24 @@ NEAR = 0.12
 """How far the landmarks may be from the middle of the crop, as a share of its side."""
 
 
+def gather_faces(faces: pd.DataFrame, read: ReadCrop, recipe: ClassifierRecipe) -> TrainingFaces:
+    """The faces as a recipe shows them: real masks replaced, drawn and rotated faces added.
+
+    Args:
+        faces: From `select_faces`.
+        read: Gives the pixels of a crop.
+        recipe: `masks`, `drawn`, `rotated`.
+
+    Raises:
+        WeightsError: The shipped detector, whose landmarks are drawn on, can't be read.
+    """
+    if recipe.masks == "drawn":
+        faces, read = mask_bare_faces(faces, read, split=TRAIN, seed=recipe.seed)
+    labels = faces.loc[faces["split"] == TRAIN, "label"]
+    table, read = add_rotated_faces(*add_drawn_faces(faces, read, recipe), recipe)
+    return TrainingFaces(table, read, labels)
+
+
 def add_drawn_faces(
     faces: pd.DataFrame, read: ReadCrop, recipe: ClassifierRecipe
 ) -> tuple[pd.DataFrame, ReadCrop]:
@@ -63,7 +81,7 @@ def add_drawn_faces(
     wanted = round(recipe.drawn * (training["label"] == RARE_CLASS).sum())
     if not wanted:
         return faces, read
-    detector = Detector.load(SHIPPED / f"{DETECTOR}.safetensors", device=torch.device("cpu"))
+    detector = _load_detector()
     bare = training[training["label"] == BARE]
     random = np.random.default_rng(recipe.seed)
     each = -(-wanted // sum(label == RARE_CLASS for _, label in WAYS))
@@ -80,7 +98,7 @@ def add_drawn_faces(
                 drawn[name] = crop
                 rows.append(row.to_dict() | {"crop": name, "label": label})
     table = pd.concat([faces, pd.DataFrame(rows)], ignore_index=True)
-    return table, lambda path: drawn[path] if path in drawn else read(path)
+    return table, _read_also(drawn, read)
 
 
 def mask_bare_faces(
@@ -102,7 +120,7 @@ def mask_bare_faces(
     Raises:
         WeightsError: The shipped detector can't be read.
     """
-    detector = Detector.load(SHIPPED / f"{DETECTOR}.safetensors", device=torch.device("cpu"))
+    detector = _load_detector()
     here = faces["split"] == split
     random = np.random.default_rng(seed)
     drawn: dict[str, np.ndarray] = {}
@@ -115,7 +133,15 @@ def mask_bare_faces(
             rows.append(row.to_dict() | {"crop": name, "label": MASKED})
     kept = faces[~here | (faces["label"] == BARE)]
     table = pd.concat([kept, pd.DataFrame(rows, columns=faces.columns)], ignore_index=True)
-    return table, lambda path: drawn[path] if path in drawn else read(path)
+    return table, _read_also(drawn, read)
+
+
+def _load_detector() -> Detector:
+    return Detector.load(SHIPPED / f"{DETECTOR}.safetensors", device=torch.device("cpu"))
+
+
+def _read_also(drawn: dict[str, np.ndarray], read: ReadCrop) -> ReadCrop:
+    return lambda path: drawn[path] if path in drawn else read(path)
 
 
 def draw_on_crop(

@@ -22,10 +22,13 @@ from pipeline.nets.classifiers import fill_net, last_biases, to_stored
 from pipeline.runs.folder import Run
 from pipeline.runs.plots import plot_confusion, plot_top_losses
 from pipeline.runs.recipe import ClassifierRecipe
-from pipeline.training.class_policy import learnt_classes
 from pipeline.training.data import class_weights
 
-RANGE = (0.25, 4.0)
+TEMPERATURES = (0.25, 4.0)
+"""Range that temperatures are looked for in."""
+
+PREDICTIONS = "valid.csv"
+TOP_LOSSES = 60
 
 
 def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
@@ -46,7 +49,7 @@ def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
         normaliser = np.log(np.exp(scaled).sum(axis=1))
         return float((normaliser - scaled[np.arange(len(truth)), truth]).mean())
 
-    best = minimize_scalar(loss, bounds=tuple(np.log(RANGE)), method="bounded")
+    best = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded")
     return float(np.exp(best.x))
 
 
@@ -59,7 +62,7 @@ def undo_class_weights(weights: Tensor | None, share: float) -> Tensor:
 
     Args:
         weights: Of each class in the loss, or None.
-        share: How much of the leaning is taken back: 1 all of it, 0 none.
+        share: How much of this prior shift is taken back: 1 all of it, 0 none.
 
     Returns:
         What to add to the logits, one number per class.
@@ -67,12 +70,12 @@ def undo_class_weights(weights: Tensor | None, share: float) -> Tensor:
     return torch.zeros(len(CLASSES)) if weights is None else -share * weights.log().cpu()
 
 
-def lean_to_rare(odds: float, temperature: float) -> Tensor:
-    """What makes the rare class's odds so many times as high as the network says.
+def shift_prior(odds: float, temperature: float) -> Tensor:
+    """What makes the rare class's odds so many times as high as the network gives them.
 
-    Its faces are few, and found at the price of others told wrongly; a loss that is right on
-    average finds fewer of them than is wanted (Menon et al. 2021, "Long-tail learning via logit
-    adjustment").
+    Its faces are few, and found at the price of others that are mistaken for it; a loss that is
+    right on average finds fewer of them than is wanted (Menon et al. 2021, "Long-tail learning via
+    logit adjustment").
 
     Args:
         odds: The factor.
@@ -81,7 +84,7 @@ def lean_to_rare(odds: float, temperature: float) -> Tensor:
     Returns:
         What to add to the logits, one number per class.
 
-    >>> lean_to_rare(1.0, 0.8).tolist()
+    >>> shift_prior(1.0, 0.8).tolist()
     [0.0, 0.0, 0.0]
     """
     shift = torch.zeros(len(CLASSES))
@@ -114,40 +117,42 @@ def measure_crops(
         sources: Dataset of each face.
     """
     right = probabilities.argmax(axis=1) == truth
-    figures = {}
-    for name in ["all", *sorted(sources.unique())]:
-        chosen = np.ones(len(truth), bool) if name == "all" else (sources == name).to_numpy()
-        row = {"faces": float(chosen.sum()), "accuracy": float(right[chosen].mean())}
-        recalls = {
-            label: float(right[chosen & (truth == index)].mean())
-            for index, label in enumerate(CLASSES)
-            if (chosen & (truth == index)).any()
-        }
-        figures[name] = {**row, "macro_recall": float(np.mean(list(recalls.values()))), **recalls}
-    return figures
+    table = pd.DataFrame({"source": sources.to_numpy(), "truth": truth, "right": right})
+    parts = {"all": table, **{str(name): rows for name, rows in table.groupby("source")}}
+    return {name: _measure_rows(rows) for name, rows in parts.items()}
 
 
-PREDICTIONS = "valid.csv"
-TOP_LOSSES = 60
+def _measure_rows(rows: pd.DataFrame) -> dict[str, float]:
+    means = rows.groupby("truth")["right"].mean().reindex(range(len(CLASSES)))
+    recalls = dict(zip(CLASSES, map(float, means), strict=True))
+    recalls = {name: recall for name, recall in recalls.items() if not math.isnan(recall)}
+    return {
+        "faces": float(len(rows)),
+        "accuracy": float(rows["right"].mean()),
+        "macro_recall": float(np.mean(list(recalls.values()))),
+        **recalls,
+    }
 
 
-def make_card(recipe: ClassifierRecipe, run: Run) -> ClassifierCard:
-    """How the recipe's network is fed and what it was trained on; not calibrated yet."""
-    return ClassifierCard(
+def make_card(recipe: ClassifierRecipe, run: Run | None = None) -> ClassifierCard:
+    """How the recipe's network is fed, not calibrated yet; with a run, what it was trained on."""
+    card = ClassifierCard(
         architecture=recipe.architecture,
         colour=recipe.colour,
         mirror=recipe.mirror,
         input_size=recipe.sizes[-1],
-        crop_scale=run.data.get("options", {}).get("scale", CROP_SCALE),
-        learnt=learnt_classes(recipe.incorrect),
-        training=run.describe_training(recipe),
+        learnt=recipe.learnt,
     )
+    if run is not None:
+        card.crop_scale = run.data.get("options", {}).get("scale", CROP_SCALE)
+        card.training = run.describe_training(recipe)
+    return card
 
 
 def store_weights(
-    state: dict[str, torch.Tensor], labels: pd.Series, recipe: ClassifierRecipe
-) -> dict[str, torch.Tensor]:
-    """A learner's weights by their names on disk, with the leaning of class weights undone.
+    state: dict[str, Tensor], labels: pd.Series, recipe: ClassifierRecipe
+) -> dict[str, Tensor]:
+    """A learner's weights by their names on disk, with the prior shift of class weights undone.
 
     Args:
         state: The learner's.
@@ -159,9 +164,7 @@ def store_weights(
     return shift_logits(stored, shift, recipe.architecture)
 
 
-def write_classifier(
-    run: Run, state: dict[str, torch.Tensor], card: ClassifierCard
-) -> ClassifierCard:
+def write_classifier(run: Run, state: dict[str, Tensor], card: ClassifierCard) -> ClassifierCard:
     """Write weights, in half precision, and card; returns the card with their hash.
 
     Raises:
@@ -171,8 +174,8 @@ def write_classifier(
     return save_weights(run.folder / f"{CLASSIFIER}.safetensors", half, card)
 
 
-def finish_classifier(
-    state: dict[str, torch.Tensor],
+def export_classifier(
+    state: dict[str, Tensor],
     faces: pd.DataFrame,
     prepared: Path,
     recipe: ClassifierRecipe,
@@ -194,23 +197,25 @@ def finish_classifier(
     """
     valid = faces[faces["split"] == VALID].reset_index(drop=True)
     crops = [read_photo(prepared / crop).pixels for crop in valid["crop"]]
+    truth = valid["label"].map(CLASSES.index).to_numpy()
     card = make_card(recipe, run)
-    net = fill_net(state, recipe.architecture, run.folder)
-    probabilities = Classifier(net, card, device=device).classify(crops)
-    truth = np.array([CLASSES.index(label) for label in valid["label"]])
-    card.temperature = fit_temperature(probabilities, truth)
-    lean = lean_to_rare(recipe.rare_odds, card.temperature)
-    state = shift_logits(state, lean, recipe.architecture)
-    net = fill_net(state, recipe.architecture, run.folder)
-    probabilities = Classifier(net, card, device=device).classify(crops)
+
+    def classify() -> np.ndarray:
+        net = fill_net(state, recipe.architecture, run.folder)
+        return Classifier(net, card, device=device).classify(crops)
+
+    card.temperature = fit_temperature(classify(), truth)
+    shift = shift_prior(recipe.rare_odds, card.temperature)
+    state = shift_logits(state, shift, recipe.architecture)
+    probabilities = classify()
     card.results = {"valid": measure_crops(probabilities, truth, valid["source"])}
+    predicted = probabilities.argmax(axis=1)
     table = valid[["source", "image", "object", "label"]].copy()
-    table["predicted"] = [CLASSES[i] for i in probabilities.argmax(axis=1)]
-    for index, name in enumerate(CLASSES):
-        table[f"p_{name}"] = probabilities[:, index].round(5)
+    table["predicted"] = [CLASSES[code] for code in predicted]
+    table[[f"p_{name}" for name in CLASSES]] = probabilities.round(5)
     table["loss"] = -np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-9))
     write_atomically(run.folder / PREDICTIONS, table.to_csv(index=False, float_format="%.5g"))
-    plot_confusion(truth, probabilities.argmax(axis=1), run.folder / "confusion.png")
+    plot_confusion(truth, predicted, run.folder / "confusion.png")
     worst = np.argsort(-table["loss"].to_numpy(), kind="stable")[:TOP_LOSSES]
     plot_top_losses([crops[i] for i in worst], table.iloc[worst], run.folder / "top_losses.png")
     return write_classifier(run, state, card)

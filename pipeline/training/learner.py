@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import numpy as np
+import torch
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.core import Callback
 from fastai.callback.mixup import MixUp
-from fastai.callback.progress import ProgressCallback
 from fastai.callback.schedule import Learner
 from fastai.callback.training import BnFreeze
 from fastai.data.core import DataLoaders
@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from torchvision.models import resnet34
 
 from data_prep.base.labels import CLASSES
+from data_prep.base.photo import read_photo
+from data_prep.base.tables import read_faces
 from pipeline.nets.cards import DETECTOR, DetectorCard, WeightsError, load_state, load_weights
 from pipeline.nets.classifiers import (
     from_detector,
@@ -31,65 +33,104 @@ from pipeline.nets.classifiers import (
     make_mobilenet,
     make_sequential,
 )
-from pipeline.nets.compute import has_fast_bf16
+from pipeline.nets.compute import pick_device
 from pipeline.nets.options import SHIPPED
-from pipeline.runs.recipe import ClassifierRecipe
-from pipeline.training.data import class_weights
-from pipeline.training.distillation import Teaching, load_teachers
-from pipeline.training.stages import Bf16
+from pipeline.runs.recipe import ClassifierRecipe, load_recipe
+from pipeline.training.callbacks import Bf16, Distillation, load_teachers, wants_bf16
+from pipeline.training.data import TrainingFaces, class_weights, make_loaders, select_faces
+from pipeline.training.drawn_faces import gather_faces
 
 
 def make_learner(
-    loaders: DataLoaders,
-    labels: pd.Series,
-    recipe: ClassifierRecipe,
-    folder: Path,
-    log: Callable[[str], None],
+    prepared: str | Path,
+    recipe: str | Path = "resnet34",
     *,
-    fresh: bool,
+    device: str = "auto",
+    **changes: object,
+) -> Learner:
+    """A plain fastai learner on the crops of a prepared folder, made as `train` makes its own.
+
+    What fastai offers works on it: `dls.show_batch`, `lr_find`, `fine_tune`, `fit_one_cycle`,
+    `ClassificationInterpretation`, `export`. Of the recipe's stages it has the first one's size.
+
+    Args:
+        prepared: Folder written by `python -m data_prep build`.
+        recipe: A recipe's name or TOML file, for a classifier.
+        device: `auto`, `cpu` or `cuda`.
+        changes: Numbers of the recipe, such as `lr=1e-3`.
+
+    Raises:
+        RecipeError: There is no such recipe, or a number it doesn't know or can't have.
+        PreparedError: There is nothing to train or validate on.
+        WeightsError: The initial weights can't be had.
+    """
+    numbers = load_recipe(recipe, ClassifierRecipe, changes)
+    chosen = select_faces(read_faces(Path(prepared)), numbers)
+    faces = gather_faces(chosen, read_crops(Path(prepared)), numbers)
+    return build_learner(faces, numbers, pick_device(device), Path())
+
+
+def read_crops(prepared: Path) -> Callable[[str], np.ndarray]:
+    """What reads the crops of a prepared folder, by their paths in `faces.csv`."""
+    return lambda crop: read_photo(prepared / crop).pixels
+
+
+def build_learner(
+    faces: TrainingFaces,
+    recipe: ClassifierRecipe,
+    device: torch.device,
+    folder: Path,
+    *,
+    fresh: bool = True,
     optimiser: Callable[..., Any] = Adam,
 ) -> Learner:
     """A learner with the recipe's network, loss, callbacks and initial weights.
 
+    Its loaders are those of the first stage.
+
     Args:
-        loaders: Training and validation batches; their device is where it trains.
-        labels: Classes of the training faces, for the loss weights.
+        faces: What to learn from.
         recipe: Every number.
+        device: Where to train.
         folder: Where fastai puts what it writes.
-        log: Gets a note when the weights are random.
         fresh: Whether to load initial weights; a resumed training brings its own.
         optimiser: Makes the optimiser from parameters and a rate, as fastai's do.
 
     Raises:
         WeightsError: The initial weights can't be had.
     """
-    weights = class_weights(labels, recipe)
+    loaders = make_loaders(faces, recipe, recipe.sizes[0], device)
     callbacks: list[Any] = [ChannelsLast()]
-    if recipe.bf16 == "on" or (recipe.bf16 == "auto" and has_fast_bf16(loaders.device)):
+    if wants_bf16(recipe, device):
         callbacks.append(Bf16())
     if recipe.mixup:
         callbacks.append(MixUp(recipe.mixup))
     if recipe.teachers:
-        callbacks.append(Teaching(load_teachers(recipe, loaders.device), recipe.teacher_share))
+        callbacks.append(Distillation(load_teachers(recipe, device), recipe.teacher_share))
     options = {
-        "loss_func": CrossEntropyLossFlat(weight=weights, label_smoothing=recipe.label_smoothing),
+        "loss_func": CrossEntropyLossFlat(
+            weight=class_weights(faces.labels, recipe),
+            label_smoothing=recipe.label_smoothing,
+        ),
         "metrics": [accuracy, SklearnRecall(average="macro")],
         "opt_func": optimiser,
         "wd": recipe.weight_decay,
         "cbs": callbacks,
         "path": folder,
     }
-    make = _make_resnet if recipe.architecture == "resnet34" else _make_own
-    learn = make(loaders, recipe, options, fresh)
-    learn.remove_cb(ProgressCallback)
+    if recipe.architecture == "resnet34":
+        learn = _make_resnet(loaders, recipe, options, imagenet=fresh and recipe.init == "imagenet")
+    else:
+        make = make_sequential if recipe.architecture == "sequential" else make_mobilenet
+        learn = Learner(loaders, make(recipe.dropout), splitter=_split_body, **options)
+    if fresh and recipe.init not in ("random", "imagenet"):
+        _fill(learn, recipe)
     if recipe.freeze:
         learn.train_bn = False
         learn.add_cb(BnFreeze())
         learn.freeze()
     else:
         learn.unfreeze()
-    if fresh and recipe.init == "random":
-        log("note: from random weights; others, where they can be had, do better (see init).")
     return learn
 
 
@@ -101,7 +142,7 @@ def fit_stage(
     callbacks: Sequence[Callback],
     start: int = 0,
 ) -> None:
-    """Train a stage by the recipe's schedule.
+    """Train a stage by the recipe's schedule, without a word of fastai's.
 
     Args:
         learn: Its loaders are those of the stage.
@@ -112,17 +153,18 @@ def fit_stage(
         start: Epochs that are done.
     """
     fit = learn.fit_one_cycle if recipe.schedule == "one-cycle" else learn.fit
-    fit(recipe.epochs[stage], lr, cbs=list(callbacks), start_epoch=start)
+    with learn.no_logging(), learn.no_bar():
+        fit(recipe.epochs[stage], lr, cbs=list(callbacks), start_epoch=start)
 
 
 def _make_resnet(
-    loaders: DataLoaders, recipe: ClassifierRecipe, options: dict[str, Any], fresh: bool
+    loaders: DataLoaders, recipe: ClassifierRecipe, options: dict[str, Any], *, imagenet: bool
 ) -> Learner:
     try:
-        learn = vision_learner(
+        return vision_learner(
             loaders,
             resnet34,
-            pretrained=fresh and recipe.init == "imagenet",
+            pretrained=imagenet,
             n_out=len(CLASSES),
             normalize=False,
             custom_head=make_head("resnet34", recipe.dropout),
@@ -133,19 +175,24 @@ def _make_resnet(
             f"the ImageNet weights can't be downloaded ({error}): set init to 'random' or to a "
             "safetensors file of a ResNet-34."
         ) from error
-    if fresh and recipe.init not in ("random", "imagenet"):
-        _fill(learn, from_torchvision(load_state(Path(recipe.init))), recipe, body="0.")
-    return learn
 
 
-def _make_own(
-    loaders: DataLoaders, recipe: ClassifierRecipe, options: dict[str, Any], fresh: bool
-) -> Learner:
-    make = make_sequential if recipe.architecture == "sequential" else make_mobilenet
-    learn = Learner(loaders, make(recipe.dropout), splitter=_split_body, **options)
-    if fresh and recipe.init != "random":
-        _fill(learn, _load_own(recipe), recipe, body="body.")
-    return learn
+def _split_body(net: nn.Sequential) -> list[list[nn.Parameter]]:
+    """Groups that fastai freezes up to the last."""
+    return [list(part.parameters()) for part in net]
+
+
+def _fill(learn: Learner, recipe: ClassifierRecipe) -> None:
+    """Load a body, and a head where there is one."""
+    is_resnet = recipe.architecture == "resnet34"
+    state = from_torchvision(load_state(Path(recipe.init))) if is_resnet else _load_own(recipe)
+    name, body = ("ResNet-34", "0.") if is_resnet else (recipe.architecture, "body.")
+    try:
+        missing = learn.model.load_state_dict(state, strict=False).missing_keys
+    except RuntimeError as error:
+        raise WeightsError(f"{recipe.init}: does not fit a {name}.") from error
+    if any(key.startswith(body) for key in missing):
+        raise WeightsError(f"{recipe.init}: does not hold the weights of a whole {name}.")
 
 
 def _load_own(recipe: ClassifierRecipe) -> dict[str, Tensor]:
@@ -160,19 +207,3 @@ def _load_own(recipe: ClassifierRecipe) -> dict[str, Tensor]:
     if recipe.architecture == "mobilenet0.25" and any(name.startswith("fpn.") for name in state):
         return from_detector(*load_weights(path, DetectorCard))
     return state
-
-
-def _split_body(net: nn.Sequential) -> list[list[nn.Parameter]]:
-    """Groups that fastai freezes up to the last."""
-    return [list(part.parameters()) for part in net]
-
-
-def _fill(learn: Learner, state: dict[str, Tensor], recipe: ClassifierRecipe, body: str) -> None:
-    """Load a body, and a head where there is one."""
-    name = "ResNet-34" if recipe.architecture == "resnet34" else recipe.architecture
-    try:
-        missing = learn.model.load_state_dict(state, strict=False).missing_keys
-    except RuntimeError as error:
-        raise WeightsError(f"{recipe.init}: does not fit a {name}.") from error
-    if any(key.startswith(body) for key in missing):
-        raise WeightsError(f"{recipe.init}: does not hold the weights of a whole {name}.")

@@ -16,16 +16,23 @@ import pandas as pd
 import torch
 
 from data_prep.base.files import write_atomically
-from data_prep.base.labels import CLASSES
 from data_prep.base.tables import KEY
 from data_prep.grouping.split import VALID, check_no_leak, split_by_group
 from pipeline.runs.folder import name_weights
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe, RecipeError
 from pipeline.runs.workers import call_at_once, count_cores, one_thread
-from pipeline.training.short import Crops, Views, check_short, load_crops, train_short, view_faces
+from pipeline.training.short import (
+    Crops,
+    Views,
+    check_short,
+    label_codes,
+    load_crops,
+    train_short,
+    view_faces,
+)
 
-FORMAT = 3
+FORMAT = 4
 """Raised when the same input would give other numbers, so that old files are made again."""
 
 CACHE_SIDE = 224
@@ -44,7 +51,7 @@ class Task:
         file: Where the answers go, an npz.
         recipe: Every number.
         train: Faces to learn from, rows as in `faces.csv`; `crop` is a path that can be opened.
-        judge: Faces to tell about, likewise.
+        judge: Faces to ask about, likewise.
         scale: Side of the crops as a multiple of the box's longer side.
     """
 
@@ -88,8 +95,8 @@ class Plan:
 
     def make_task(self, what: str, name: str, train: pd.DataFrame, judge: pd.DataFrame) -> Task:
         """A task of this setting; `name` is that of its file, without its ending."""
-        told = f"{self.what}, {what}" if self.what else what
-        return Task(told, self.folder / f"{name}.npz", self.recipe, train, judge, self.scale)
+        named = f"{self.what}, {what}" if self.what else what
+        return Task(named, self.folder / f"{name}.npz", self.recipe, train, judge, self.scale)
 
 
 def run_tasks(
@@ -106,12 +113,12 @@ def run_tasks(
     Args:
         tasks: Any number.
         device: Where to train.
-        log: Gets a line per epoch; with several jobs it is pickled, for they speak for themselves.
+        log: Gets a line per epoch; with several jobs it is pickled, for they log for themselves.
         jobs: Trainings at a time; one per core when None, one on a GPU.
 
     Raises:
         RecipeError: The learning rate is to be found, there are teachers, or the recipe has
-            members, leanings, classes or masks that short trainings do not know.
+            members, a prior shift, classes or masks that short trainings do not know.
         OutputError: A file can't be written.
         PhotoError: A crop can't be read.
     """
@@ -119,8 +126,8 @@ def run_tasks(
         check_short(task.recipe, "faces")
         if task.recipe.members > 1 or task.recipe.rare_odds != 1:
             raise RecipeError(
-                f"recipe {task.recipe.name}: a short training is of one network, leaning nowhere: "
-                "use --set members=1 --set rare_odds=1"
+                f"recipe {task.recipe.name}: a short training is of one network, without a prior "
+                "shift: use --set members=1 --set rare_odds=1"
             )
     left = [task for task in tasks if read_views(task) is None]
     if len(left) < len(tasks):
@@ -179,15 +186,14 @@ def write_views(task: Task, views: Views) -> None:
 def _run(task: Task, crops: Crops, device: torch.device, log: Log) -> None:
     began = time.process_time()
     with one_thread():
-        net = train_short(task.train, crops, task.recipe, device=device, what=task.what, log=log)
+        state = train_short(task.train, crops, task.recipe, device=device, what=task.what, log=log)
         seconds = time.process_time() - began
         pixels = [crops[path] for path in task.judge["crop"]]
-        views = view_faces(net, pixels, task.recipe.sizes[-1], device, task.recipe.colour)
+        views = view_faces(state, task.recipe, pixels, device)
     write_views(task, replace(views, seconds=seconds))
     unseen = ~_keys(task.judge).isin(_keys(task.train)).to_numpy()
     asked = unseen if unseen.any() else np.ones(len(unseen), bool)
-    given = task.judge["label"].map(CLASSES.index).to_numpy()
-    agreed = (views.probabilities.argmax(axis=1) == given)[asked].mean()
+    agreed = (views.probabilities.argmax(axis=1) == label_codes(task.judge))[asked].mean()
     seen = "unseen" if unseen.any() else "learnt"
     log(
         f"{task.what}: agrees with {agreed:.1%} of {asked.sum()} {seen} labels",

@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from data_prep.base.errors import UserError
-from pipeline.runs.log import JsonReporter, TextReporter, report_as
+from pipeline.runs.log import JsonReporter, Reporter, report_as
 
 
 def read(text):
@@ -90,7 +90,7 @@ def test_other_errors_are_told_and_not_hidden(capsys):
     assert event["message"] == "ZeroDivisionError: division by zero"
 
 
-@pytest.mark.parametrize("reporter", [TextReporter(), JsonReporter()])
+@pytest.mark.parametrize("reporter", [Reporter(), JsonReporter()])
 def test_reporters_reach_other_processes(reporter):
     log = pickle.loads(pickle.dumps(reporter)).log
     assert type(log.__self__) is type(reporter)

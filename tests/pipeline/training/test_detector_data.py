@@ -9,6 +9,7 @@ from PIL import Image
 from data_prep.base.labels import CLASSES
 from data_prep.base.tables import read_faces
 from pipeline.runs.recipe import DetectorRecipe
+from pipeline.training import detector_data
 from pipeline.training.detector_data import (
     Scene,
     WindowDataset,
@@ -16,9 +17,10 @@ from pipeline.training.detector_data import (
     collect_scenes,
     cut_window,
     recolour,
+    rotate_photo,
 )
 from pipeline.training.detector_loss import IGNORED
-from tests.makers import make_photo
+from tests.makers import make_photo, make_pixels
 from tests.pipeline.makers import save_photo
 
 SIDE = 128
@@ -323,3 +325,61 @@ def test_photo_is_turned_where_its_boxes_ask_for_it(tmp_path, monkeypatch):
     scene = Scene("a", tmp_path / "a.png", (90, 120), np.array([[5, 5, 30, 30]], np.float32), FACES)
     WindowDataset([scene], RECIPE)[0]
     assert np.array_equal(seen[0], np.rot90(pixels, -1))
+
+
+TWO_BOXES = np.array([[10, 20, 40, 33], [60.5, 0, 80, 50]], np.float32)
+
+
+@pytest.mark.parametrize("angle", [0, 90, 180, 270])
+def test_boxes_turn_with_the_photo(angle):
+    photo = np.zeros((60, 90, 3), np.uint8)
+    photo[20:33, 10:40] = 255
+    rotated, boxes = rotate_photo(photo, TWO_BOXES, angle)
+    assert np.array_equal(rotated, np.rot90(photo, angle // 90))
+    rows, columns = np.nonzero(rotated[:, :, 0])
+    bright = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    assert boxes[0].tolist() == bright
+    assert boxes.dtype == np.float32
+
+
+def test_four_turns_are_none():
+    photo = make_pixels(90, 60)
+    pixels, boxes = photo, TWO_BOXES
+    for _ in range(4):
+        pixels, boxes = rotate_photo(pixels, boxes, 90)
+    assert np.array_equal(pixels, photo)
+    assert np.array_equal(boxes, TWO_BOXES)
+
+
+def test_photo_without_faces_turns():
+    _, boxes = rotate_photo(make_pixels(90, 60), np.zeros((0, 4), np.float32), 90)
+    assert boxes.shape == (0, 4)
+
+
+def test_windows_are_of_rotated_photos_in_equal_shares(tmp_path, monkeypatch):
+    photo = make_photo(tmp_path / "a.png")
+    box = np.array([[20, 15, 60, 55]], np.float32)
+    scene = Scene("a", tmp_path / "a.png", (120, 90), box, np.array([1]))
+    seen = []
+
+    def spy(pixels, boxes, recipe, rng):
+        seen.append((pixels, boxes, rng.random()))
+        return np.zeros((64, 64, 3), np.uint8), boxes, np.ones(len(boxes), bool)
+
+    monkeypatch.setattr(detector_data, "cut_window", spy)
+    turning = WindowDataset([scene], DetectorRecipe(input_size=64, rotated=[90, 180]))
+    for index in range(150):
+        turning[index]
+    counts = [sum(np.array_equal(p, np.rot90(photo, k)) for p, _, _ in seen) for k in range(4)]
+    assert counts[3] == 0
+    assert all(30 < count < 70 for count in counts[:3])
+    for pixels, boxes, _ in seen:
+        turns = next(k for k in range(3) if np.array_equal(pixels, np.rot90(photo, k)))
+        assert np.array_equal(boxes, rotate_photo(photo, box, 90 * turns)[1])
+    draws = [draw for _, _, draw in seen]
+    seen.clear()
+    plain = WindowDataset([scene], DetectorRecipe(input_size=64))
+    for index in range(150):
+        plain[index]
+    assert all(np.array_equal(pixels, photo) for pixels, _, _ in seen)
+    assert [draw for _, _, draw in seen] == draws, "the other draws stay"

@@ -6,13 +6,19 @@ import pytest
 import torch
 
 from data_prep.base.crop import resize_crop
-from data_prep.base.labels import RARE_CLASS
+from data_prep.base.labels import BARE, MASKED, RARE_CLASS
 from pipeline.drawing.demo import read_portrait
 from pipeline.inference.detector import Detector
 from pipeline.nets.options import SHIPPED
 from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.training import drawn_faces
-from pipeline.training.drawn_faces import LOOK, add_drawn_faces, draw_on_crop, pick_colour
+from pipeline.training.drawn_faces import (
+    LOOK,
+    add_drawn_faces,
+    draw_on_crop,
+    mask_bare_faces,
+    pick_colour,
+)
 from tests.makers import make_pixels
 
 RECIPE = ClassifierRecipe(sizes=[32], epochs=[1], drawn=2.0)
@@ -63,6 +69,17 @@ def test_the_seed_tells_which():
 
     assert crops(1) == crops(1)
     assert crops(1) != crops(2)
+
+
+def test_masks_are_drawn_on_every_bare_face_of_one_split():
+    table, read = mask_bare_faces(faces(), lambda _: HEAD, split="train", seed=0)
+    training_faces = table[table["split"] == "train"]
+    assert training_faces["label"].value_counts().to_dict() == {BARE: 8, MASKED: 8}
+    assert (table["split"] == "valid").sum() == 1, "the other split stays"
+    drawn = training_faces[training_faces["label"] == MASKED]["crop"]
+    assert {name.split("#")[0] for name in drawn} == {f"{index}.png" for index in range(8)}
+    assert all(not np.array_equal(read(name), HEAD) for name in drawn)
+    assert read("0.png") is HEAD
 
 
 def test_mask_covers_the_mouth_and_leaves_the_eyes(detector):

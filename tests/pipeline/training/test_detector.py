@@ -1,6 +1,7 @@
-"""A whole fine-tuning of the detector on painted faces, small enough for a test."""
+"""Figures of detectors whose answers are known, and a whole fine-tuning on painted faces."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,8 +18,75 @@ from pipeline.nets.cards import DetectorCard, WeightsError, load_weights
 from pipeline.runs.folder import PreparedError, Run, identify_data, start_run
 from pipeline.runs.recipe import DetectorRecipe
 from pipeline.training import detector as training
-from pipeline.training.detector import train_detector
-from tests.pipeline.makers import CPU, Told, make_net
+from pipeline.training.detector import measure_faces, measure_sources, train_detector
+from pipeline.training.detector_data import collect_scenes
+from tests.pipeline.makers import (
+    CPU,
+    BrightDetector,
+    ColourClassifier,
+    Told,
+    make_shy_net,
+)
+
+
+def scenes_of(prepared, **numbers):
+    roots = {"set": prepared.parent / "set"}
+    return collect_scenes(read_faces(prepared), roots, DetectorRecipe(**numbers))
+
+
+def test_perfect_detector_has_perfect_figures_and_a_blind_one_none(prepared):
+    """Painted faces are bright: what finds them exactly has an AP of 1."""
+    scenes = scenes_of(prepared)
+    figures = measure_faces(BrightDetector(), scenes)
+    assert list(figures) == ["face_ap50", "face_ap75", "recall", "precision"]
+    assert list(figures.values()) == pytest.approx([1, 1, 1, 1], abs=1e-6)
+    blind = BrightDetector()
+    blind._find = lambda photo, _: BrightDetector._find(blind, photo * 0, 0.5)
+    assert set(measure_faces(blind, scenes).values()) == {0.0}
+
+
+def test_sources_have_figures_of_their_own(prepared):
+    scenes = scenes_of(prepared)
+    wrong = [replace(scene, source="wrong", boxes=scene.boxes + 60) for scene in scenes[:2]]
+    figures = measure_sources(BrightDetector(), [*scenes[2:], *wrong])
+    assert figures["set_face_ap50"] == pytest.approx(1, abs=1e-6)
+    assert figures["wrong_face_ap50"] < 0.5
+    assert len(figures) == 8
+
+
+class ColourDetector(BrightDetector):
+    """Finds bright rectangles and tells their class by the colour, with 0.8."""
+
+    def __init__(self, learnt=CLASSES, swap=False):
+        super().__init__()
+        self.card = DetectorCard(sha256="colour", learnt=learnt)
+        self.swap = swap
+
+    def _find(self, photo, min_score):
+        faces = super()._find(photo, min_score)
+        crops = [photo[y0:y1, x0:x1] for x0, y0, x1, y1 in faces.boxes.astype(int)]
+        told = ColourClassifier().classify(crops)
+        return replace(faces, probabilities=told[:, [1, 0, 2]] if self.swap else told)
+
+
+def test_mean_ap_of_classes_told_rightly_and_wrongly(prepared):
+    scenes = scenes_of(prepared, classify=True)
+    assert measure_faces(ColourDetector(), scenes)["map50"] == pytest.approx(1, abs=1e-6)
+    swapped = measure_faces(ColourDetector(swap=True), scenes)
+    assert swapped["map50"] == pytest.approx(1 / 3, abs=1e-6)
+    assert swapped["face_ap50"] == pytest.approx(1, abs=1e-6)
+
+
+def test_class_that_was_not_taught_counts_neither_way(prepared):
+    """The faces left out are found all the same, and told to be of a class they are not."""
+    scenes = scenes_of(prepared, classify=True, incorrect="exclude")
+    figures = measure_faces(ColourDetector(learnt=CLASSES[:2]), scenes)
+    assert figures == pytest.approx(dict.fromkeys(figures, 1), abs=1e-6)
+    of_two = [
+        replace(s, boxes=s.boxes[s.classes > 0], classes=s.classes[s.classes > 0]) for s in scenes
+    ]
+    assert measure_faces(ColourDetector(learnt=CLASSES[:2]), of_two)["precision"] < 0.7
+
 
 RECIPE = DetectorRecipe(
     name="tiny",
@@ -54,7 +122,7 @@ def train(prepared, folder, recipe=RECIPE, stop=None, start=None):
         read_faces(prepared),
         roots,
         recipe,
-        make_net().state_dict() if start is None else start,
+        make_shy_net().state_dict() if start is None else start,
         Run(folder, data),
         device=CPU,
         log=log,
@@ -95,7 +163,7 @@ def test_weights_have_moved_and_load_with_their_card(trained):
     assert card.training["recipe"] == RECIPE.model_dump(mode="json")
     results = card.results["valid"]
     assert (results["step"], results["before"]["step"], results["photos"]) == (4, 0, 4)
-    start = make_net().state_dict()
+    start = make_shy_net().state_dict()
     moved = [name for name in start if not torch.equal(start[name], state[name])]
     assert len(moved) > 200
     assert all(torch.isfinite(tensor).all() for tensor in state.values())
@@ -179,7 +247,7 @@ def test_empty_split(prepared, tmp_path, lost):
             faces[faces["split"] != lost],
             {"set": prepared.parent / "set"},
             RECIPE,
-            make_net().state_dict(),
+            make_shy_net().state_dict(),
             run,
             device=CPU,
             log=Told(),

@@ -1,4 +1,4 @@
-"""Which faces are trained on, with which pixels and weights."""
+"""Which faces are trained on, with which pixels and weights, drawn and rotated ones, too."""
 
 import random
 
@@ -9,7 +9,7 @@ import torch
 from fastai.vision.core import imagenet_stats
 
 from data_prep.base.crop import resize_crop
-from data_prep.base.labels import CLASSES
+from data_prep.base.labels import BARE, CLASSES, MASKED, RARE_CLASS
 from data_prep.base.photo import read_photo
 from data_prep.base.tables import read_faces
 from pipeline.runs.folder import PreparedError
@@ -17,11 +17,14 @@ from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.training.data import (
     SMALLEST_SIDE,
     CropDataset,
+    TrainingFaces,
+    add_rotated_faces,
     class_weights,
     make_loaders,
     select_faces,
     shrink_crop,
 )
+from pipeline.training.learner import read_crops
 from tests.makers import make_pixels
 from tests.pipeline.makers import CPU
 
@@ -40,12 +43,13 @@ def table(**columns):
     return pd.DataFrame({**rows, **columns})
 
 
-def test_all_sources_when_none_is_named():
+def change(**values):
+    return PLAIN.model_copy(update=values)
+
+
+def test_faces_of_the_named_sources_and_all_when_none_is_named():
     assert len(select_faces(table(), PLAIN)) == 12
-
-
-def test_only_the_named_sources():
-    chosen = select_faces(table(), PLAIN.model_copy(update={"sources": ["b"]}))
+    chosen = select_faces(table(), change(sources=["b"]))
     assert set(chosen["source"]) == {"b"}
     assert list(chosen.index) == list(range(6))
 
@@ -54,8 +58,23 @@ def test_dropped_faces_are_left_out_of_training_only():
     kept = [False, True] * 6
     chosen = select_faces(table(kept=kept), PLAIN)
     assert chosen["split"].value_counts().to_dict() == {"train": 4, "valid": 3}
-    everything = PLAIN.model_copy(update={"faces": "all"})
-    assert len(select_faces(table(kept=kept), everything)) == 12
+    assert len(select_faces(table(kept=kept), change(faces="all"))) == 12
+
+
+@pytest.mark.parametrize(
+    ("incorrect", "counts"),
+    [
+        ("own", {MASKED: 4, BARE: 4, RARE_CLASS: 4}),
+        ("without_mask", {MASKED: 4, BARE: 8}),
+        ("exclude", {MASKED: 4, BARE: 4}),
+    ],
+)
+def test_what_a_mask_worn_wrongly_counts_as(incorrect, counts):
+    given = table()
+    chosen = select_faces(given, change(incorrect=incorrect))
+    assert chosen["label"].value_counts().to_dict() == counts
+    assert set(chosen["split"]) == {"train", "valid"}
+    assert given.equals(table()), "the table given stays"
 
 
 @pytest.mark.parametrize(
@@ -67,24 +86,20 @@ def test_dropped_faces_are_left_out_of_training_only():
     ],
 )
 def test_nothing_to_train_on(columns, what):
-    recipe = PLAIN.model_copy(update={"sources": ["a", "b"]})
     with pytest.raises(PreparedError, match=what):
-        select_faces(table(**columns), recipe)
+        select_faces(table(**columns), change(sources=["a", "b"]))
 
 
-def read_from(prepared):
-    return lambda crop: read_photo(prepared / crop).pixels
+def load(prepared, recipe=PLAIN, read=None, size=32):
+    """Loaders of a recipe, and the faces they are of."""
+    faces = select_faces(read_faces(prepared), recipe)
+    shown = TrainingFaces(faces, read or read_crops(prepared), faces["label"])
+    return make_loaders(shown, recipe, size, CPU), faces
 
 
-@pytest.fixture
-def loaders(prepared):
-    faces = select_faces(read_faces(prepared), PLAIN)
-    return make_loaders(faces, read_from(prepared), PLAIN, 32, CPU), faces
-
-
-def test_validation_batches_are_the_pixels_of_use(loaders, prepared):
+def test_validation_batches_are_the_pixels_of_use(prepared):
     """What the network is measured on in training is what `Classifier.classify` feeds it."""
-    loaders, faces = loaders
+    loaders, faces = load(prepared)
     valid = faces[faces["split"] == "valid"]
     photos, labels = next(iter(loaders.valid))
     assert labels.tolist() == [CLASSES.index(label) for label in valid["label"]][: len(labels)]
@@ -95,14 +110,14 @@ def test_validation_batches_are_the_pixels_of_use(loaders, prepared):
         np.testing.assert_allclose(photo.cpu().numpy(), expected, atol=1e-4)
 
 
-def test_validation_order_is_that_of_the_table(loaders):
-    loaders, faces = loaders
+def test_validation_order_is_that_of_the_table(prepared):
+    loaders, faces = load(prepared)
     labels = torch.cat([labels for _, labels in loaders.valid]).tolist()
     assert labels == [CLASSES.index(n) for n in faces.loc[faces["split"] == "valid", "label"]]
 
 
-def test_training_batches_are_whole_and_shuffled(loaders):
-    loaders, faces = loaders
+def test_training_batches_are_whole_and_shuffled(prepared):
+    loaders, faces = load(prepared)
     count = (faces["split"] == "train").sum()
     batches = list(loaders.train)
     assert len(batches) == count // 3
@@ -120,21 +135,16 @@ def test_downscaling_stays_between_the_limits():
 
 
 def test_rare_faces_are_shown_again(prepared):
-    faces = select_faces(read_faces(prepared), PLAIN)
-    often = PLAIN.model_copy(update={"repeat_rare": 3})
-    loaders = make_loaders(faces, read_from(prepared), often, 32, CPU)
+    loaders, _ = load(prepared, change(repeat_rare=3))
     labels = torch.cat([labels for _, labels in loaders.train]).tolist()
-    counts = np.bincount(labels)
-    assert counts.tolist() == [12, 12, 36]
+    assert np.bincount(labels).tolist() == [12, 12, 36]
     assert len(loaders.valid.dataset) == 12
 
 
 def test_shifted_crops_move_by_so_much_at_most(prepared):
-    faces = select_faces(read_faces(prepared), PLAIN)
     dot = np.zeros((65, 65, 3), np.uint8)
     dot[30:35, 30:35] = 255
-    recipe = PLAIN.model_copy(update={"shift": 0.25})
-    loaders = make_loaders(faces, lambda _: dot, recipe, 65, CPU)
+    loaders, _ = load(prepared, change(shift=0.25), lambda _: dot, 65)
     grey = torch.cat([torch.Tensor(photos).mean(dim=1) for photos, _ in loaders.train])
     places = torch.stack([(image == image.max()).nonzero().float().mean(dim=0) for image in grey])
     moved = (places - 32).abs()
@@ -160,30 +170,49 @@ def test_the_share_of_training_crops_that_are_shrunk(share, changed):
 
 
 def test_validation_crops_are_not_shrunk(prepared):
-    shrinking = PLAIN.model_copy(update={"downscale": 1.0})
-    faces = select_faces(read_faces(prepared), PLAIN)
-    ours = next(iter(make_loaders(faces, read_from(prepared), shrinking, 32, CPU).valid))[0]
-    theirs = next(iter(make_loaders(faces, read_from(prepared), PLAIN, 32, CPU).valid))[0]
+    ours, theirs = (
+        next(iter(load(prepared, recipe)[0].valid))[0] for recipe in (change(downscale=1.0), PLAIN)
+    )
     assert torch.equal(torch.Tensor(ours), torch.Tensor(theirs))
 
 
 @pytest.mark.parametrize(("rule", "power"), [("inverse", 1.0), ("sqrt", 0.5)])
 def test_class_weights(rule, power):
     labels = pd.Series(["with_mask"] * 90 + ["without_mask"] * 9 + ["mask_weared_incorrect"])
-    weights = class_weights(labels, PLAIN.model_copy(update={"class_weights": rule})).numpy()
+    weights = class_weights(labels, change(class_weights=rule)).numpy()
     counts = np.array([90, 9, 1])
     assert weights[1] / weights[0] == pytest.approx(10**power)
     assert weights[2] / weights[1] == pytest.approx(9**power)
     assert (weights * counts).sum() / counts.sum() == pytest.approx(1)
 
 
-def test_no_class_weights():
-    assert (
-        class_weights(table()["label"], PLAIN.model_copy(update={"class_weights": "none"})) is None
-    )
+def test_weights_of_two_classes_and_of_none():
+    labels = pd.Series([MASKED] * 8 + [BARE] * 2)
+    weights = class_weights(labels, change(class_weights="inverse"))
+    assert weights[1] / weights[0] == pytest.approx(4)
+    assert torch.isfinite(weights).all()
+    assert float((weights[0] * 8 + weights[1] * 2) / 10) == pytest.approx(1)
+    assert class_weights(labels, change(class_weights="none")) is None
 
 
 def test_fewer_faces_than_a_batch(prepared):
-    recipe = PLAIN.model_copy(update={"batch_size": 64})
     with pytest.raises(PreparedError, match=r"36 training faces .* batch of 64"):
-        select_faces(read_faces(prepared), recipe)
+        select_faces(read_faces(prepared), change(batch_size=64))
+
+
+def test_every_training_face_gets_a_rotated_copy_for_every_angle():
+    def read(path):
+        return make_pixels(30, 30, seed=["a", "b@90", "c"].index(path))
+
+    split = ["train", "valid", "train"]
+    faces = pd.DataFrame({"crop": ["a", "b@90", "c"], "label": list("xyz"), "split": split})
+    rotated, reads = add_rotated_faces(faces, read, change(rotated=[90, 270]))
+    pd.testing.assert_frame_equal(rotated.iloc[:3], faces)
+    added = rotated.iloc[3:]
+    assert added["crop"].tolist() == ["a@90", "c@90", "a@270", "c@270"]
+    assert added["label"].tolist() == ["x", "z", "x", "z"]
+    assert set(added["split"]) == {"train"}
+    assert np.array_equal(reads("b@90"), read("b@90")), "a validation crop of such a name"
+    for angle, turns in ((90, 1), (270, 3)):
+        assert np.array_equal(reads(f"c@{angle}"), np.rot90(read("c"), turns))
+    assert add_rotated_faces(faces, read, PLAIN)[0] is faces

@@ -1,0 +1,230 @@
+"""fastai callbacks of a training: precision, seeds, the stage's end, checkpoints, distillation."""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from fastai.callback.core import Callback, CancelFitException
+from torch import Tensor, nn
+
+from data_prep.base.labels import CLASSES
+from pipeline.nets.cards import ClassifierCard, WeightsError, load_weights
+from pipeline.nets.checkpoint import save_checkpoint
+from pipeline.nets.classifiers import fill_net
+from pipeline.nets.compute import autocast, has_fast_bf16, prepare_net, seed_everything
+from pipeline.runs.log import Log
+from pipeline.runs.recipe import ClassifierRecipe
+
+Row = dict[str, float]
+
+
+def wants_bf16(recipe: ClassifierRecipe, device: torch.device) -> bool:
+    """Whether a recipe's training runs in bfloat16 on this device."""
+    return recipe.bf16 == "on" or (recipe.bf16 == "auto" and has_fast_bf16(device))
+
+
+class Bf16(Callback):
+    """bfloat16 autocast on any device; fastai's own knows CUDA only."""
+
+    order = 10
+
+    def before_batch(self) -> None:
+        self.context = autocast(self.dls.device, bf16=True)
+        self.context.__enter__()
+
+    def after_pred(self) -> None:
+        self.learn.pred = self.pred.float()
+
+    def after_loss(self) -> None:
+        self.context.__exit__(None, None, None)
+
+
+class SeededEpochs(Callback):
+    """Seeds every epoch of a stage by its own number, so that each can be repeated alone."""
+
+    order = 60
+
+    def __init__(self, seed: int, stage: int) -> None:
+        self.seed, self.stage = seed, stage
+
+    def before_epoch(self) -> None:
+        seed = self.seed + 1000 * self.stage + self.epoch
+        seed_everything(seed)
+        for loader in self.dls.loaders:
+            loader.rng = random.Random(seed)  # fastai shuffles by a generator of its own
+        self.recorder.smooth_loss.reset()
+
+
+class StageKeeper(SeededEpochs):
+    """Keeps the best weights of a stage, ends it when the loss turns, and checkpoints each epoch.
+
+    A resumed run equals an uninterrupted one.
+
+    Args:
+        stage: Number of the stage, from 0.
+        lr: Its peak learning rate.
+        patience: Epochs without a better validation loss that end the stage.
+        seed: Of the run.
+        path: The checkpoint.
+        history: Rows of all stages so far; grows by one per epoch.
+        log: Gets one line per epoch.
+        resumed: What a checkpoint of this stage holds, or None.
+    """
+
+    def __init__(
+        self,
+        stage: int,
+        *,
+        lr: float,
+        patience: int,
+        seed: int,
+        path: Path,
+        history: list[Row],
+        log: Log,
+        resumed: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(seed, stage)
+        self.lr, self.patience = lr, patience
+        self.path, self.history, self.log = path, history, log
+        done = resumed or {"best_loss": math.inf, "best": {}, "worse": 0, "epoch": 0}
+        self.best_loss: float = done["best_loss"]
+        self.best: dict[str, Tensor] = done["best"]
+        self.worse: int = done["worse"]
+        self.done: int = done["epoch"]
+
+    def before_fit(self) -> None:
+        # fastai counts steps from 0 in every stage; trackers want those of the whole training.
+        self.learn.train_iter = len(self.dls.train) * len(self.history)
+
+    def after_epoch(self) -> None:
+        if self.epoch < self.done:
+            return  # fastai calls this for the epochs that a resumed stage skips, too
+        names = ["train_loss", "valid_loss", *(metric.name for metric in self.recorder.metrics)]
+        figures = {
+            name: float(value)
+            for name, value in zip(names, self.recorder.log[1 : len(names) + 1], strict=True)
+        }
+        row: Row = {"stage": self.stage, "epoch": self.epoch, "lr": self.lr, **figures}
+        self.history.append(row)
+        line = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        self.log(f"stage {self.stage}, epoch {self.epoch}: {line}", "epoch", **row)
+        if row["valid_loss"] < self.best_loss:
+            self.best_loss, self.worse = row["valid_loss"], 0
+            self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        else:
+            self.worse += 1
+        self._save()
+        if self.worse >= self.patience:
+            self.log(
+                f"stage {self.stage}: no better validation loss for {self.worse} epochs",
+                "stage ended",
+                stage=self.stage,
+                worse=self.worse,
+            )
+            raise CancelFitException
+
+    def after_fit(self) -> None:
+        if self.best:
+            self.model.load_state_dict(self.best)
+
+    def _save(self) -> None:
+        optimiser = self.opt.state_dict()
+        state = {
+            "stage": self.stage,
+            "epoch": self.epoch + 1,
+            "best_loss": self.best_loss,
+            "best": self.best,
+            "worse": self.worse,
+            "history": self.history,
+            "model": self.model.state_dict(),
+            "optimiser": {
+                "state": [dict(state) for state in optimiser["state"]],
+                "hypers": [dict(hyper) for hyper in optimiser["hypers"]],
+            },
+        }
+        save_checkpoint(self.path, _plain(state))
+
+
+def _plain(value: Any) -> Any:
+    """NumPy numbers and fastcore lists as plain ones: the restricted reader knows no others."""
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if hasattr(value, "item"):
+        return value.item()
+    if isinstance(value, (list, tuple)) or type(value).__name__ == "L":
+        return [_plain(item) for item in value]
+    return value
+
+
+class Teacher:
+    """A trained classifier that gives class probabilities of training batches.
+
+    Args:
+        net: The network.
+        card: Its input size and temperature.
+        device: Where batches are.
+        bf16: Run it in bfloat16.
+    """
+
+    def __init__(
+        self, net: nn.Module, card: ClassifierCard, device: torch.device, *, bf16: bool = False
+    ) -> None:
+        self.net, self.card, self.device = prepare_net(net, device), card, device
+        self.bf16 = bf16
+        self.order = [card.classes.index(name) for name in CLASSES]
+
+    def answer(self, images: Tensor) -> Tensor:
+        """Probabilities, in the order of `CLASSES`, of images standardised for the learner."""
+        size = self.card.input_size
+        if images.shape[-1] != size:
+            images = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.no_grad(), autocast(self.device, bf16=self.bf16):
+            logits = self.net(images).float()
+        return (logits / self.card.temperature).softmax(dim=1)[:, self.order]
+
+
+class Distillation(Callback):
+    """Mixes the cross-entropy to the teachers' mean answer into the loss of training batches.
+
+    Hinton et al. 2015, "Distilling the knowledge in a neural network".
+    """
+
+    def __init__(self, teachers: list[Teacher], share: float) -> None:
+        self.teachers, self.share = teachers, share
+
+    def after_loss(self) -> None:
+        if not self.training:
+            return
+        images = self.xb[0].as_subclass(Tensor)
+        answers = torch.stack([teacher.answer(images) for teacher in self.teachers]).mean(dim=0)
+        distilled = F.cross_entropy(self.pred.as_subclass(Tensor).float(), answers)
+        self.learn.loss_grad = (1 - self.share) * self.loss_grad + self.share * distilled
+        self.learn.loss = self.loss_grad.clone()
+
+
+def load_teachers(recipe: ClassifierRecipe, device: torch.device) -> list[Teacher]:
+    """The classifiers a recipe names.
+
+    Raises:
+        WeightsError: One can't be read, or sees something else of a crop than the learner.
+    """
+    return [_load_teacher(Path(name), recipe, device) for name in recipe.teachers]
+
+
+def _load_teacher(path: Path, recipe: ClassifierRecipe, device: torch.device) -> Teacher:
+    state, card = load_weights(path, ClassifierCard)
+    feed = ClassifierCard(colour=recipe.colour)
+    if (card.colour, card.mean, card.std) != (feed.colour, feed.mean, feed.std):
+        raise WeightsError(f"{path}: is fed otherwise than the network that would learn from it.")
+    if set(card.classes) != set(CLASSES):
+        raise WeightsError(f"{path}: its classes are {card.classes}, not {CLASSES}.")
+    net = fill_net(state, card.architecture, path)
+    return Teacher(net, card, device, bf16=wants_bf16(recipe, device))

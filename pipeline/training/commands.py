@@ -1,0 +1,95 @@
+"""The commands `train` and `train-detector` of `python -m pipeline`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.nets.options import Device
+from pipeline.runs.log import report_as
+from pipeline.runs.options import LogAs, Overrides, Prepared, Recipe, Track
+
+Runs = Annotated[Path, typer.Option("--runs", "-o", help="Folder that gets the run folder.")]
+Resume = Annotated[Path | None, typer.Option(help="A run folder that was stopped, to go on with.")]
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Options of `train`."""
+
+    prepared: Prepared
+    recipe: Recipe = "default"
+    overrides: Overrides = None
+    runs: Runs = Path("runs")
+    resume: Resume = None
+    device: Device = "auto"
+    log: LogAs = "text"
+    track: Track = None
+
+
+@dataclass(frozen=True)
+class TrainDetectorOptions:
+    """Options of `train-detector`."""
+
+    prepared: Prepared
+    start: Annotated[Path, typer.Option(help="RetinaFace weights to start from.")]
+    recipe: Recipe = "detector"
+    overrides: Overrides = None
+    runs: Runs = Path("runs")
+    resume: Resume = None
+    device: Device = "auto"
+    log: LogAs = "text"
+    track: Track = None
+
+
+def train(options: TrainOptions) -> None:
+    """Train the classifier on the crops of the training split."""
+    _train(options)
+
+
+def train_detector(options: TrainDetectorOptions) -> None:
+    """Fine-tune the detector on the annotated boxes of the training split."""
+    _train(options, options.start)
+
+
+def _train(options: TrainOptions | TrainDetectorOptions, start: Path | None = None) -> None:
+    """A detector with weights to start from, else a classifier."""
+    with report_as(options.log) as report:
+        from data_prep.base.tables import read_faces
+        from pipeline.nets.cards import CLASSIFIER, DETECTOR, Card, load_state
+        from pipeline.nets.compute import pick_device
+        from pipeline.runs.folder import RECIPE, identify_data, open_run
+        from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
+        from pipeline.runs.tracking import check_trackers, open_trackers
+        from pipeline.training import classifier, detector
+
+        track, prepared, log = options.track or [], options.prepared, report.log
+        check_trackers(track)
+        # A resumed run goes on by its own recipe.
+        name = options.resume / RECIPE if options.resume else options.recipe
+        kind: type[ClassifierRecipe | DetectorRecipe] = (
+            ClassifierRecipe if start is None else DetectorRecipe
+        )
+        recipe = load_recipe(name, kind, options.overrides)
+        data, roots = identify_data(prepared)
+        faces = read_faces(prepared)
+        state = {} if start is None else load_state(start)
+        device = pick_device(options.device)
+        run = open_run(options.resume, options.runs, recipe, data, start=start)
+        log(f"run folder: {run.folder}", "run", folder=run.folder)
+        with open_trackers(track, run, recipe) as trackers:
+            card: Card
+            if isinstance(recipe, ClassifierRecipe):
+                card = classifier.train_classifier(
+                    faces, prepared, recipe, run, device=device, log=log, trackers=trackers
+                )
+            else:
+                card = detector.train_detector(
+                    faces, roots, recipe, state, run, device=device, log=log, trackers=trackers
+                )
+        net = CLASSIFIER if start is None else DETECTOR
+        weights = run.folder / f"{net}.safetensors"
+        report.finish(f"weights: {weights}", folder=run.folder, weights=weights, **card.results)

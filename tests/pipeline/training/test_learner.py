@@ -1,0 +1,390 @@
+"""Learners: where they start from, what fastai does with them, and our callbacks in them."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.error import URLError
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from fastai.callback.core import Callback
+from fastai.callback.schedule import Learner
+from fastai.data.core import DataLoaders
+from fastai.data.load import DataLoader
+from fastai.interpret import ClassificationInterpretation
+from fastai.learner import load_learner
+from fastai.metrics import accuracy
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torchvision.models import resnet18, resnet34, resnet50
+
+from data_prep.base.files import OutputError
+from data_prep.base.labels import CLASSES
+from pipeline.nets.cards import (
+    ClassifierCard,
+    DetectorCard,
+    WeightsError,
+    load_weights,
+    save_weights,
+)
+from pipeline.nets.checkpoint import load_checkpoint
+from pipeline.nets.classifiers import from_detector, join_members, make_mobilenet, to_stored
+from pipeline.nets.options import SHIPPED
+from pipeline.runs.recipe import ClassifierRecipe, RecipeError
+from pipeline.training.callbacks import Bf16, Distillation, StageKeeper, Teacher, load_teachers
+from pipeline.training.learner import make_learner
+from tests.pipeline.makers import CPU, make_net
+
+
+def make_small(prepared, **changes):
+    """A learner of one small stage on the CPU."""
+    small = {"sizes": [32], "epochs": [1], "batch_size": 9, "device": "cpu"}
+    return make_learner(prepared, **{**small, **changes})
+
+
+def test_a_plain_learner_is_fastais_in_all_it_does(prepared, tmp_path, monkeypatch):
+    """What fastai offers in a notebook: pictures, a range test, fits, interpretation, export."""
+    mpl.use("agg")
+    monkeypatch.chdir(tmp_path)
+    learn = make_small(prepared, recipe="fast", drawn=0.0, init="random")
+    assert list(learn.dls.vocab) == list(CLASSES)
+    learn.dls.show_batch(max_n=4)
+    titles = {axes.get_title() for axes in mpl.pyplot.gcf().axes}
+    assert titles <= set(CLASSES)
+    with learn.no_logging(), learn.no_bar():
+        assert 0 < learn.lr_find(num_it=5, show_plot=False).valley < 10
+        learn.fine_tune(1)
+        interpreted = ClassificationInterpretation.from_learner(learn)
+        interpreted.plot_top_losses(3)
+    assert interpreted.confusion_matrix().sum() == 12
+    assert interpreted.confusion_matrix().shape == (3, 3)
+    learn.export("learner.pkl")
+    again = load_learner("learner.pkl")
+    for name, tensor in learn.model.state_dict().items():
+        assert torch.equal(again.model.state_dict()[name], tensor)
+
+
+def test_changes_of_a_learner_are_checked(prepared):
+    with pytest.raises(RecipeError, match="unknown key 'batchsize': did you mean 'batch_size'"):
+        make_small(prepared, batchsize=3)
+
+
+def start(prepared, init, architecture="resnet34"):
+    """The weights as they are before the first step, by their names on disk."""
+    learn = make_small(prepared, init=str(init), architecture=architecture)
+    return to_stored(learn.model.state_dict(), architecture)
+
+
+def test_init_from_a_classifier(prepared, tmp_path):
+    net = resnet34(num_classes=len(CLASSES))
+    save_file(net.half().state_dict(), tmp_path / "a.safetensors")
+    state, stored = start(prepared, tmp_path / "a.safetensors"), net.state_dict()
+    assert all(torch.equal(state[name], stored[name].to(state[name].dtype)) for name in stored)
+
+
+def test_init_from_a_net_for_other_classes_takes_the_body(prepared, tmp_path):
+    net = resnet34(num_classes=10)
+    save_file(net.state_dict(), tmp_path / "a.safetensors")
+    state = start(prepared, tmp_path / "a.safetensors")
+    assert state["fc.weight"].shape == (3, 512)
+    body = [name for name in state if not name.startswith("fc.")]
+    assert all(torch.equal(state[name], net.state_dict()[name]) for name in body)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (resnet18, r"a\.safetensors: does not hold the weights of a whole ResNet-34"),
+        (resnet50, r"a\.safetensors: does not fit a ResNet-34"),
+        (make_mobilenet, "does not hold the weights of a whole ResNet-34"),
+    ],
+)
+def test_init_from_another_architecture_is_refused(prepared, tmp_path, make, message):
+    save_file(make().state_dict(), tmp_path / "a.safetensors")
+    with pytest.raises(WeightsError, match=message):
+        start(prepared, tmp_path / "a.safetensors")
+
+
+def test_init_from_a_missing_file(prepared, tmp_path):
+    with pytest.raises(WeightsError, match=r"none\.safetensors: can't be read"):
+        start(prepared, tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("error", [URLError("no route to host"), TimeoutError("timed out")])
+def test_imagenet_without_a_network(prepared, monkeypatch, error):
+    def fail(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
+    with pytest.raises(WeightsError, match="ImageNet weights can't be downloaded") as caught:
+        start(prepared, "imagenet")
+    assert "set init to 'random' or to a safetensors file" in str(caught.value)
+
+
+def test_imagenet_weights_are_used_where_they_can_be_had(prepared, monkeypatch):
+    state = resnet34(num_classes=1000).state_dict()
+    monkeypatch.setattr(
+        "torchvision.models._api.load_state_dict_from_url", lambda *_args, **_options: state
+    )
+    started = start(prepared, "imagenet")
+    assert torch.equal(started["layer3.2.conv1.weight"], state["layer3.2.conv1.weight"])
+
+
+def test_body_of_the_shipped_detector(prepared):
+    state = start(prepared, "detector", "mobilenet0.25")
+    name = "body.stage3.1.3.weight"
+    assert torch.equal(state[name], load_file(SHIPPED / "detector.safetensors")[name].float())
+
+
+def test_body_of_another_detector(prepared, tmp_path):
+    path = tmp_path / "detector.safetensors"
+    save_weights(path, make_net(seed=7).state_dict(), DetectorCard())
+    state = start(prepared, path, "mobilenet0.25")
+    own = from_detector(*load_weights(path, DetectorCard))
+    assert all(torch.equal(state[name], own[name].to(state[name].dtype)) for name in own)
+
+
+def test_a_mobilenet_goes_on_from_a_file(prepared, tmp_path):
+    net = make_mobilenet()
+    save_file(net.state_dict(), tmp_path / "a.safetensors")
+    state = start(prepared, tmp_path / "a.safetensors", "mobilenet0.25")
+    assert all(torch.equal(state[name], tensor) for name, tensor in net.state_dict().items())
+
+
+def test_ensemble_can_not_be_started_from(prepared, tmp_path):
+    members = [make_mobilenet().state_dict() for _ in range(2)]
+    save_file(join_members(members), tmp_path / "a.safetensors")
+    with pytest.raises(WeightsError, match=r"a\.safetensors: an ensemble, which nothing can start"):
+        start(prepared, tmp_path / "a.safetensors", "mobilenet0.25")
+
+
+DATA = [(torch.randn(4, generator=torch.Generator().manual_seed(i)), i % 3) for i in range(24)]
+
+
+class ScriptedLoss(Callback):
+    """Cross entropy in training; in validation what the script says of the epoch."""
+
+    order = -10
+
+    def __init__(self, script):
+        self.script = script
+
+    def after_loss(self):
+        if not self.training:
+            self.learn.loss_grad = self.learn.loss = torch.tensor(float(self.script[self.epoch]))
+
+
+@pytest.fixture
+def make(tmp_path):
+    """A learner of one layer and a keeper; the keeper's lines are in `lines`."""
+
+    def call(script, *, patience=2, resumed=None, history=None, stop=None):
+        torch.manual_seed(7)
+        loaders = DataLoaders(
+            DataLoader(DATA, bs=8, shuffle=True, drop_last=True, device=CPU),
+            DataLoader(DATA[:6], bs=6, device=CPU),
+        )
+        learn = Learner(
+            loaders,
+            nn.Linear(4, 3),
+            loss_func=nn.CrossEntropyLoss(),
+            metrics=[accuracy],
+            cbs=[ScriptedLoss(script)],
+            path=tmp_path,
+        )
+        lines = []
+
+        def log(line, *_event, **_facts):
+            lines.append(line)
+            if stop is not None and f"epoch {stop}:" in line:
+                raise KeyboardInterrupt
+
+        keeper = StageKeeper(
+            1,
+            lr=0.1,
+            patience=patience,
+            seed=3,
+            path=tmp_path / "checkpoint.pt",
+            history=[] if history is None else history,
+            log=log,
+            resumed=resumed,
+        )
+        learn.create_opt()
+        if resumed:
+            learn.model.load_state_dict(resumed["model"])
+            learn.opt.load_state_dict(resumed["optimiser"])
+        return learn, keeper, lines
+
+    return call
+
+
+def fit(learn, keeper, epochs, start=0):
+    weights = []
+
+    class Watch(Callback):
+        order = 100
+
+        def after_epoch(self):
+            weights.append(self.model.weight.detach().clone())
+
+    with learn.no_logging(), learn.no_bar():
+        learn.fit_one_cycle(epochs, 0.1, cbs=[keeper, Watch()], start_epoch=start)
+    return weights
+
+
+def test_stage_ends_when_the_loss_has_turned_and_keeps_the_best(make):
+    learn, keeper, lines = make([3, 2, 2.5, 2.0, 1.0, 0.5])
+    weights = fit(learn, keeper, 6)
+    assert [row["valid_loss"] for row in keeper.history] == [3, 2, 2.5, 2.0]
+    assert lines[-1] == "stage 1: no better validation loss for 2 epochs"
+    assert torch.equal(learn.model.weight, weights[1])
+    assert len(weights) == 3, "the last epoch is cancelled before the watch looks"
+
+
+@pytest.mark.parametrize(
+    ("script", "epochs"),
+    [([3, 4, 2, 3, 1, 2], 6), ([float("nan")] * 4, 2)],
+    ids=["a better loss sets patience back", "no number is ever the best"],
+)
+def test_epochs_until_patience_ends(make, script, epochs):
+    learn, keeper, _ = make(script)
+    fit(learn, keeper, len(script))
+    assert len(keeper.history) == epochs
+    assert torch.isfinite(learn.model.weight).all()
+
+
+def test_rows_lines_and_checkpoints_of_a_stage_used_up(make, tmp_path):
+    learn, keeper, lines = make([3, 2, 4])
+    weights = fit(learn, keeper, 3)
+    assert torch.equal(learn.model.weight, weights[1])
+    assert list(keeper.history[0]) == [
+        *("stage", "epoch", "lr", "train_loss", "valid_loss", "accuracy")
+    ]
+    told = [(row["stage"], row["epoch"], row["lr"]) for row in keeper.history]
+    assert told == [(1, epoch, 0.1) for epoch in range(3)]
+    assert lines[1].startswith("stage 1, epoch 1: train_loss ")
+    assert "valid_loss 2.0000, accuracy 0." in lines[1]
+    state = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert (state["stage"], state["epoch"], state["worse"], state["best_loss"]) == (1, 3, 1, 2)
+    assert torch.equal(state["best"]["weight"], weights[1])
+    assert torch.equal(state["model"]["weight"], weights[2])
+    assert state["history"] == keeper.history
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+@pytest.mark.parametrize("script", [[3, 2, 2.5, 1.5, 1.8], [3, 2, 2.5, 2.6, 1]])
+def test_killed_and_resumed_stage_equals_an_uninterrupted_one(make, tmp_path, script, stop):
+    """The second script runs out of patience after its fourth epoch."""
+    learn, keeper, _ = make(script)
+    fit(learn, keeper, 5)
+    broken, half, _ = make(script, stop=stop)
+    with pytest.raises(KeyboardInterrupt):
+        fit(broken, half, 5)
+    state = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert state["epoch"] == stop
+    resumed, rest, _ = make(script, resumed=state, history=list(state["history"]))
+    fit(resumed, rest, 5, start=stop)
+    assert torch.equal(resumed.model.weight, learn.model.weight)
+    assert rest.history == keeper.history
+
+
+def test_full_disk_is_logged_and_the_old_checkpoint_stays(make, tmp_path, monkeypatch):
+    real = Path.replace
+
+    def fill_up(self, target):
+        if load_checkpoint(target):
+            raise OSError(28, "No space left on device")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", fill_up)
+    learn, keeper, _ = make([3, 2])
+    with pytest.raises(OutputError, match=r"checkpoint\.pt: can't be written \(No space left"):
+        fit(learn, keeper, 2)
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["epoch"] == 1
+
+
+def test_bf16_computes_in_bf16_and_hands_on_float32(make):
+    learn, keeper, _ = make([3])
+    seen, inside = [], []
+
+    class Watch(Callback):
+        order = 11
+
+        def after_pred(self):
+            seen.append((self.learn.pred.dtype, torch.is_autocast_enabled("cpu")))
+
+    learn.model.register_forward_hook(lambda _m, _i, output: inside.append(output.dtype))
+    with learn.no_logging(), learn.no_bar():
+        learn.fit_one_cycle(1, 0.1, cbs=[keeper, Bf16(), Watch()])
+    assert set(inside) == {torch.bfloat16}
+    assert set(seen) == {(torch.float32, True)}
+    assert not torch.is_autocast_enabled("cpu")
+    assert learn.model.weight.dtype == torch.float32
+    assert np.isfinite(keeper.history[0]["train_loss"])
+
+
+class Constant(nn.Module):
+    """Answers these logits whatever the image, and notes its size."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits, self.sides = torch.tensor(logits), []
+
+    def forward(self, images):
+        self.sides.append(images.shape[-1])
+        return self.logits.expand(len(images), 3)
+
+
+def teacher(logits, **card):
+    made = Teacher(nn.Identity(), ClassifierCard(**card), CPU)
+    made.net = Constant(logits)
+    return made
+
+
+def distil(teachers, share, *, training=True):
+    """The loss after the callback, for one image, logits 1, 0, 0 and a loss of 1."""
+    callback = Distillation(teachers, share)
+    callback.learn = learn = SimpleNamespace(
+        training=training,
+        xb=(torch.zeros(1, 3, 32, 32),),
+        pred=torch.tensor([[1.0, 0.0, 0.0]]),
+        loss_grad=torch.tensor(1.0),
+        loss=torch.tensor(1.0),
+    )
+    callback.after_loss()
+    assert learn.loss == learn.loss_grad
+    return float(learn.loss_grad)
+
+
+def test_loss_is_mixed_with_the_cross_entropy_to_the_mean_answer():
+    sure, other = [100.0, 0.0, 0.0], [0.0, 100.0, 0.0]
+    logs = torch.tensor([1.0, 0.0, 0.0]).log_softmax(dim=0)
+    assert distil([teacher(sure)], 1.0) == pytest.approx(-float(logs[0]))
+    both = distil([teacher(sure), teacher(other)], 0.25)
+    assert both == pytest.approx(0.75 - 0.25 * float(logs[0] + logs[1]) / 2)
+    assert distil([teacher([0.0, 0.0, 0.0])], 0.5, training=False) == 1.0
+
+
+def test_teachers_answer_by_their_cards():
+    made = teacher(
+        [2.0, 0.0, 0.0],
+        temperature=2.0,
+        classes=(CLASSES[1], CLASSES[0], CLASSES[2]),
+        input_size=48,
+    )
+    answer = made.answer(torch.zeros(1, 3, 32, 32))[0]
+    torch.testing.assert_close(answer, torch.tensor([0.0, 1.0, 0.0]).softmax(dim=0))
+    assert made.net.sides == [48]
+
+
+def test_teachers_are_read_from_their_files(tmp_path):
+    path = tmp_path / "a.safetensors"
+    recipe = ClassifierRecipe(teachers=[str(path)])
+    card = ClassifierCard(architecture="mobilenet0.25", input_size=32)
+    save_weights(path, make_mobilenet().state_dict(), card)
+    (made,) = load_teachers(recipe, CPU)
+    assert made.answer(torch.zeros(2, 3, 32, 32)).sum(dim=1).tolist() == pytest.approx([1, 1])
+    save_weights(path, make_mobilenet().state_dict(), card.model_copy(update={"colour": "grey"}))
+    with pytest.raises(WeightsError, match="fed otherwise"):
+        load_teachers(recipe, CPU)

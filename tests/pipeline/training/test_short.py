@@ -1,0 +1,304 @@
+"""Short trainings: what they learn, what is made of them, and what is kept of them."""
+
+import io
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fastai.optimizer import Adam
+from PIL import Image
+from torch import nn
+
+from data_prep.base.crop import resize_crop
+from data_prep.base.photo import PhotoError
+from data_prep.grouping.split import SplitError
+from pipeline.runs.recipe import RecipeError
+from pipeline.training import tasks
+from pipeline.training.short import (
+    Views,
+    label_codes,
+    load_crops,
+    make_adamw,
+    open_faces,
+    train_short,
+    view_faces,
+)
+from pipeline.training.tasks import (
+    Plan,
+    assign_folds,
+    join_folds,
+    plan_folds,
+    plan_in_sample,
+    read_views,
+    run_tasks,
+)
+from tests.makers import make_pixels
+from tests.pipeline.makers import CPU, Told
+from tests.pipeline.tables import TINY, table_of
+
+SMALL = TINY.model_copy(update={"architecture": "sequential", "lr": 3e-3})
+
+
+def train(faces, crops, lines=None, **changes):
+    recipe = SMALL.model_copy(update=changes)
+    return recipe, train_short(faces, crops, recipe, device=CPU, what="fold 1", log=Told(lines))
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_colours_are_learnt_in_two_stages(prepared):
+    faces = open_faces(prepared, SMALL).table
+    crops, lines = load_crops(faces["crop"], 48), []
+    recipe, state = train(faces, crops, lines, sizes=[32, 48], epochs=[4, 1])
+    pixels = [crops[path] for path in faces["crop"]]
+    views = view_faces(state, recipe, pixels, CPU)
+    assert (views.probabilities.argmax(axis=1) == label_codes(faces)).mean() > 0.6
+    assert views.features.shape == (48, 128)
+    assert [line.split(":")[0] for line in lines] == [
+        *(f"fold 1, epoch {epoch} of 4" for epoch in range(1, 5)),
+        "fold 1, epoch 1 of 1",
+    ]
+    mirrored = view_faces(state, recipe, [crop[:, ::-1] for crop in pixels[:5]], CPU)
+    np.testing.assert_allclose(mirrored.probabilities, views.probabilities[:5], atol=1e-2)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_seed_decides(prepared):
+    some = open_faces(prepared, SMALL).table.head(24)
+    crops = load_crops(some["crop"], 48)
+    one, same, other = (train(some, crops, seed=seed)[1] for seed in (1, 1, 2))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["head.3.weight"], other["head.3.weight"])
+
+
+def test_optimiser_follows_the_rule_of_fastai():
+    torch.manual_seed(0)
+    nets = [nn.Linear(5, 3, bias=False) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    makers = (Adam, make_adamw)
+    rules = [
+        make([list(net.parameters())], lr=1e-2) for make, net in zip(makers, nets, strict=True)
+    ]
+    for step in range(20):
+        gradient = torch.randn(3, 5)
+        for net, rule in zip(nets, rules, strict=True):
+            net.weight.grad = gradient.clone()
+            rule.set_hypers(lr=1e-2 * (1 + step / 10), mom=0.95 - step / 200, wd=0.05)
+            rule.step()
+    torch.testing.assert_close(nets[0].weight, nets[1].weight, rtol=1e-5, atol=1e-6)
+
+
+def test_large_crops_are_shrunk_and_small_ones_left(tmp_path):
+    small, large = make_pixels(20, 20, 1), make_pixels(90, 90, 2)
+    for name, pixels in (("a.png", small), ("b.png", large)):
+        Image.fromarray(pixels).save(tmp_path / name)
+    paths = [str(tmp_path / name) for name in ("b.png", "a.png", "b.png")]
+    crops = load_crops(paths, 64)
+    assert sorted(crops) == sorted(set(paths))
+    assert np.array_equal(crops[paths[1]], small)
+    assert np.array_equal(crops[paths[0]], resize_crop(large, 64))
+    assert load_crops([], 64) == {}
+
+
+def test_damaged_crop_is_named(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"no photo")
+    with pytest.raises(PhotoError, match=r"a\.jpg"):
+        load_crops([str(tmp_path / "a.jpg")], 64)
+
+
+@pytest.fixture
+def plan(prepared, tmp_path):
+    faces = open_faces(prepared, TINY)
+    return Plan(faces.table, TINY, tmp_path / "out", faces.scale)
+
+
+def make(plan, number=0, **changes):
+    table = plan.table
+    task = plan.make_task(
+        f"part {number}", f"part-{number}", table[table.index % 3 != number], table
+    )
+    return replace(task, recipe=task.recipe.model_copy(update=changes))
+
+
+def run(*some, jobs=1):
+    lines = []
+    return run_tasks(some, device=CPU, log=Told(lines), jobs=jobs), lines
+
+
+def test_answers_come_in_the_order_of_the_tasks_and_finished_ones_are_read_back(plan, by_colour):
+    first, lines = run(make(plan, 1), make(plan, 0))
+    assert [call.what for call in by_colour] == ["part 1", "part 0"]
+    assert [len(call.faces) for call in by_colour] == [32, 32]
+    assert all(view.probabilities.shape == (48, 3) for view in first)
+    assert lines[-1] == "part 0: agrees with 100.0% of 16 unseen labels"
+    again, lines = run(make(plan, 1), make(plan, 2))
+    assert [call.what for call in by_colour[2:]] == ["part 2"]
+    assert np.array_equal(first[0].probabilities, again[0].probabilities)
+    assert lines[0] == "1 of 2 trainings were done before"
+
+
+def relabel(task):
+    train = task.train.copy()
+    train.iloc[3, train.columns.get_loc("label")] = "without_mask"
+    assert not train.equals(task.train)
+    return replace(task, train=train)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        relabel,
+        lambda task: replace(task, train=task.train.iloc[1:]),
+        lambda task: replace(task, judge=task.judge.iloc[1:]),
+        lambda task: replace(task, judge=task.judge.assign(xmin=task.judge["xmin"] + 1)),
+        lambda task: replace(task, recipe=task.recipe.model_copy(update={"seed": 1})),
+        lambda task: replace(task, scale=2.0),
+    ],
+    ids=["label", "face to learn", "face to judge", "box", "recipe", "scale"],
+)
+def test_what_counts_is_done_again(plan, by_colour, change):
+    task = make(plan)
+    run(task)
+    run(change(task))
+    assert len(by_colour) == 2
+
+
+def test_other_weights_to_start_from_count(plan, by_colour, tmp_path):
+    path = tmp_path / "start.safetensors"
+    path.write_bytes(b"one")
+    task = make(plan, init=str(path))
+    run(task)
+    path.write_bytes(b"another")
+    assert read_views(task) is None
+
+
+def test_prepared_folder_may_move(plan, by_colour):
+    task = make(plan)
+    run(task)
+    moved = task.judge.assign(crop="elsewhere/" + task.judge["crop"])
+    assert read_views(replace(task, judge=moved)) is not None
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"members": 2}, "use --set members=1 --set rare_odds=1"),
+        ({"rare_odds": 2.0}, "use --set members=1 --set rare_odds=1"),
+        ({"teachers": ["a.safetensors"]}, "teachers have learnt from faces"),
+        ({"lr": "find"}, "lr is 'find'"),
+        ({"incorrect": "exclude"}, "three classes and real masks"),
+    ],
+)
+def test_recipes_of_more_than_a_plain_short_training_are_refused(plan, by_colour, changed, message):
+    with pytest.raises(RecipeError, match=message):
+        run(make(plan, **changed))
+    assert not by_colour
+
+
+@pytest.mark.parametrize("keep", [0, 10, 400])
+def test_torn_file_is_done_again(plan, by_colour, keep):
+    task = make(plan)
+    run(task)
+    task.file.write_bytes(task.file.read_bytes()[:keep])
+    assert read_views(task) is None
+    run(task)
+    assert len(by_colour) == 2
+    assert read_views(task) is not None
+
+
+class Touches:
+    """An object that makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_pickles_are_not_read(plan, tmp_path):
+    task = make(plan)
+    buffer = io.BytesIO()
+    np.savez(buffer, fingerprint=np.array([Touches(tmp_path / "run")], dtype=object))
+    task.file.parent.mkdir()
+    task.file.write_bytes(buffer.getvalue())
+    assert read_views(task) is None
+    assert not (tmp_path / "run").exists()
+
+
+def test_killed_between_two_keeps_the_first(plan, by_colour, monkeypatch):
+    train = tasks.train_short
+
+    def fail(faces, crops, recipe, *, what, **options):
+        if what == "part 1":
+            raise KeyboardInterrupt
+        return train(faces, crops, recipe, what=what, **options)
+
+    monkeypatch.setattr(tasks, "train_short", fail)
+    with pytest.raises(KeyboardInterrupt):
+        run(make(plan), make(plan, 1))
+    monkeypatch.setattr(tasks, "train_short", train)
+    run(make(plan), make(plan, 1))
+    assert [call.what for call in by_colour] == ["part 0", "part 1"]
+
+
+def test_network_that_saw_all_says_so(plan, by_colour):
+    _, (task,) = plan_in_sample(plan)
+    assert run(task)[1][-1] == "in sample: agrees with 100.0% of 48 learnt labels"
+
+
+@pytest.mark.slow
+def test_two_at_a_time_give_the_same_numbers(plan, tmp_path):
+    one, _ = run(make(plan, 0), make(plan, 1))
+    elsewhere = replace(plan, folder=tmp_path / "other")
+    two, _ = run(make(elsewhere, 0), make(elsewhere, 1), jobs=2)
+    for mine, other in zip(one, two, strict=True):
+        assert np.array_equal(mine.probabilities, other.probabilities)
+        assert np.array_equal(mine.features, other.features)
+
+
+RANDOM = np.random.default_rng(0)
+GROUPS = [f"g{index}" for index in RANDOM.integers(0, 60, 300)]
+STRATA = RANDOM.choice(["a", "b", "c"], 300, p=[0.7, 0.2, 0.1]).tolist()
+
+
+def test_folds_hold_out_whole_groups_once_and_spread_the_strata():
+    folds = assign_folds(GROUPS, STRATA, folds=5)
+    assert sorted(set(folds)) == [0, 1, 2, 3, 4]
+    assert len(set(zip(GROUPS, folds, strict=True))) == len(set(GROUPS))
+    rare = Counter(fold for fold, stratum in zip(folds, STRATA, strict=True) if stratum == "c")
+    assert max(rare.values()) - min(rare.values()) <= 4
+
+
+def test_seed_of_the_folds_decides():
+    one, same, other = (assign_folds(GROUPS, STRATA, seed=seed) for seed in (1, 1, 2))
+    assert (one == same).all()
+    assert (one != other).any()
+
+
+def test_too_few_groups():
+    with pytest.raises(SplitError, match="can't be split into 5 folds"):
+        assign_folds(["a", "b"] * 5, ["x"] * 10)
+
+
+def test_networks_never_see_the_faces_they_judge(tmp_path):
+    groups = [f"g{index // 3}" for index in range(30)]
+    plan = Plan(table_of([0, 1, 2] * 10, groups), TINY, tmp_path, 1.5, "noise")
+    fold, planned = plan_folds(plan, 5)
+    assert [task.what for task in planned] == [f"noise, fold {n} of 5" for n in range(1, 6)]
+    assert [task.file.name for task in planned] == [f"fold-{n}.npz" for n in range(1, 6)]
+    for number, task in enumerate(planned):
+        held = plan.table[fold == number]
+        assert len(held)
+        assert not set(task.train["group"]) & set(held["group"])
+        assert len(task.train) + len(held) == 30
+        assert task.judge.equals(plan.table)
+
+
+def test_each_face_is_judged_by_its_fold():
+    views = [Views(np.full((4, 3), value), np.full((4, 2), value)) for value in (0.1, 0.2)]
+    joined = join_folds(np.array([1, 0, 0, 1]), views)
+    assert joined.probabilities[:, 0].tolist() == [0.2, 0.1, 0.1, 0.2]
+    assert [space[0, 0] for space in joined.features] == [0.1, 0.2]
