@@ -14,7 +14,8 @@ from sklearn.metrics import accuracy_score, log_loss, recall_score
 
 from data_prep.base.labels import BARE, CLASSES, MASKED, RARE_CLASS
 from data_prep.base.photo import photo_size, read_photo
-from data_prep.base.tables import FacesError, read_faces
+from data_prep.base.strict_csv import TableError
+from data_prep.base.tables import read_faces
 from pipeline.inference.classifier import Classifier
 from pipeline.nets.cards import ClassifierCard, DetectorCard, load_weights
 from pipeline.nets.classifiers import fill_net, from_detector, join_members, make_mobilenet
@@ -263,7 +264,7 @@ def test_learning_from_drawn_masks_only(prepared, tmp_path, monkeypatch):
 
 
 def test_nothing_to_train_on(prepared, tmp_path):
-    with pytest.raises(FacesError, match="'elsewhere'; there are: set"):
+    with pytest.raises(TableError, match="'elsewhere'; there are: set"):
         train(prepared, tmp_path / "a", change(sources=["elsewhere"]))
 
 
