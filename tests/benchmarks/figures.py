@@ -18,7 +18,7 @@ from pipeline.inference.boxes import FaceDetector
 from pipeline.inference.detector import Detector
 from pipeline.inference.predictor import Predictor
 from pipeline.nets.options import SHIPPED
-from tests.benchmarks.hard_cases import answer_hard_cases, draw_hard_sheet, make_hard_cases
+from tests.benchmarks.hard_cases import answer_hard_case, draw_hard_sheet, make_hard_cases
 
 CPU = torch.device("cpu")
 
@@ -40,9 +40,10 @@ def main(folder: Path) -> None:
     detector = Detector.load(SHIPPED / "detector.safetensors", device=CPU)
     draw_style_sheet(detector, folder / "mask-styles.jpg")
     nets = Predictor.load(SHIPPED, device=CPU)
-    answers = answer_hard_cases(nets, make_hard_cases(detector))
-    draw_hard_sheet(answers, folder / "hard-cases.jpg")
-    log(f"hard cases: {sum(answer.is_right for answer in answers)} of {len(answers)} right")
+    cases = make_hard_cases(detector)
+    answers = [answer_hard_case(nets, case) for case in cases]
+    right = draw_hard_sheet(cases, answers, folder / "hard-cases.jpg")
+    log(f"hard cases: {right} of {len(cases)} right")
 
 
 if __name__ == "__main__":

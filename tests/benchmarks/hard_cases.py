@@ -9,7 +9,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -21,16 +20,15 @@ from data_prep.base.records import Box
 from pipeline.drawing.demo import read_portrait
 from pipeline.drawing.geometry import Worn
 from pipeline.drawing.masks import draw_mask
-from pipeline.inference.detector import Detector
+from pipeline.drawing.styles import Colour
+from pipeline.inference.boxes import FaceDetector
 from pipeline.inference.predictor import Face, Predictor
 from pipeline.inference.sources import Frame
 
-CLASS_OF: dict[Worn, str] = {"properly": MASKED, "below_nose": RARE_CLASS, "on_chin": RARE_CLASS}
 WALL = (300, 400)
 """Height and width in pixels of the photo that a small face hangs in, as large as real ones."""
 
-BLUE = (120, 170, 205)
-Alter = Callable[[np.ndarray], np.ndarray]
+BLUE, RED, BLACK = (120, 170, 205), (170, 40, 45), (35, 33, 35)
 
 
 @dataclass(frozen=True)
@@ -54,20 +52,7 @@ class HardCase:
     side: float
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What the nets say about a case; nothing when no face was found there."""
-
-    case: HardCase
-    prediction: Face | None
-
-    @property
-    def is_right(self) -> bool:
-        """Whether the face was found and its class told."""
-        return self.prediction is not None and self.prediction.label == self.case.truth
-
-
-def make_hard_cases(detector: Detector) -> list[HardCase]:
+def make_hard_cases(detector: FaceDetector) -> list[HardCase]:
     """Alter the portrait in the ways that real photos are hard.
 
     Args:
@@ -78,83 +63,65 @@ def make_hard_cases(detector: Detector) -> list[HardCase]:
     marks, box = found.landmarks[0], found.boxes[0]
     middle = (float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2)
     side = float(max(box[2] - box[0], box[3] - box[1]))
+    skin = _colour_at(bare, marks[2])
 
-    def masked(worn: Worn, colour: tuple[int, int, int] = BLUE) -> np.ndarray:
-        return draw_mask(bare, marks, worn, colour)
+    def masked(worn: Worn, colour: Colour = BLUE) -> tuple[str, np.ndarray]:
+        truth = MASKED if worn == "properly" else RARE_CLASS
+        return truth, draw_mask(bare, marks, worn, colour)
 
     plain = {
         "bare": (BARE, bare),
-        "worn": (MASKED, masked("properly")),
-        "nose bare": (RARE_CLASS, masked("below_nose")),
-        "on chin": (RARE_CLASS, masked("on_chin")),
+        "worn": masked("properly"),
+        "nose bare": masked("below_nose"),
+        "on chin": masked("on_chin"),
+    }
+    cloths = {
+        "black, worn": masked("properly", BLACK),
+        "skin, worn": masked("properly", skin),
+        "skin, nose bare": masked("below_nose", skin),
+        "black, on chin": masked("on_chin", BLACK),
+    }
+    held = {
+        "hand": _draw_hand(bare, marks, skin),
+        "scarf": _draw_scarf(bare, marks, RED),
+        "beard": _draw_beard(bare, marks),
+        "paper held up": _draw_paper(bare, marks),
+    }
+    edge = round(middle[0])
+    half = (edge - side / 4, middle[1])
+    spoilt: dict[str, tuple[Callable[[np.ndarray], np.ndarray], tuple[float, float]]] = {
+        "as drawn": (lambda photo: photo, middle),
+        "dark": (lambda photo: (photo * 0.12).astype(np.uint8), middle),
+        "moved": (lambda photo: cv2.blur(photo, (int(side / 4), 1)), middle),
+        "turned 60°": (lambda photo: _turn(photo, middle, 60), middle),
+        "cut in half": (lambda photo: photo[:, :edge], half),
     }
     cases = [
-        HardCase("as drawn", what, truth, photo, middle, side)
+        HardCase(kind, what, truth, alter(photo), face, side)
+        for kind, (alter, face) in spoilt.items()
         for what, (truth, photo) in plain.items()
     ]
-    for pixels in (20, 12, 8):
-        for what, (truth, photo) in plain.items():
-            small, place = _hang_small(photo, middle, pixels / side)
-            cases.append(HardCase(f"{pixels} px", what, truth, small, place, pixels))
-    spoilt: dict[str, Alter] = {
-        "dark": lambda photo: (photo * 0.12).astype(np.uint8),
-        "moved": lambda photo: cv2.blur(photo, (int(side / 4), 1)),
-        "turned 60°": lambda photo: _turn(photo, middle, 60),
-    }
-    for kind, alter in spoilt.items():
-        cases += [
-            HardCase(kind, what, truth, alter(photo), middle, side)
-            for what, (truth, photo) in plain.items()
-        ]
-    edge = round(middle[0])
-    cases += [
-        HardCase("cut in half", what, truth, photo[:, :edge], (edge - side / 4, middle[1]), side)
+    small = [
+        HardCase(f"{pixels} px", what, truth, *_hang_small(photo, middle, pixels / side), pixels)
+        for pixels in (20, 12, 8)
         for what, (truth, photo) in plain.items()
     ]
-    skin = _colour_at(bare, marks[2])
-    red, black = (170, 40, 45), (35, 33, 35)
-    cloths: tuple[tuple[str, Worn, tuple[int, int, int]], ...] = (
-        ("black, worn", "properly", black),
-        ("skin, worn", "properly", skin),
-        ("skin, nose bare", "below_nose", skin),
-        ("black, on chin", "on_chin", black),
-    )
-    cases += [
-        HardCase("cloth", what, CLASS_OF[worn], masked(worn, colour), middle, side)
-        for what, worn, colour in cloths
-    ]
-    cases += [
-        HardCase("no mask", what, BARE, photo, middle, side)
-        for what, photo in (
-            ("hand", _draw_hand(bare, marks, skin)),
-            ("scarf", _draw_scarf(bare, marks, red)),
-            ("beard", _draw_beard(bare, marks)),
-            ("paper held up", _draw_paper(bare, marks)),
-        )
-    ]
+    cases[4:4] = small
+    cases += [HardCase("cloth", what, *drawn, middle, side) for what, drawn in cloths.items()]
+    cases += [HardCase("no mask", w, BARE, photo, middle, side) for w, photo in held.items()]
     return cases
 
 
-def answer_hard_cases(nets: Predictor, cases: list[HardCase]) -> list[Answer]:
-    """What the nets say about faces with a detection score of 0.5, through JPEG as photos come."""
-    answers = []
-    for case in cases:
-        faces = nets([Frame(case.what, pixels=_through_jpeg(case.photo))])[0]
-        here = [face for face in faces if _is_at(face, case)]
-        answers.append(Answer(case, here[0] if here else None))
-    return answers
-
-
-def _is_at(face: Face, case: HardCase) -> bool:
-    box = face.box
-    x, y = (box.xmin + box.xmax) / 2, (box.ymin + box.ymax) / 2
-    return bool(np.hypot(x - case.face[0], y - case.face[1]) < case.side / 2)
-
-
-def _through_jpeg(photo: np.ndarray) -> np.ndarray:
+def answer_hard_case(nets: Predictor, case: HardCase) -> Face | None:
+    """What the nets tell of the face, through JPEG as photos come; None when it isn't found."""
     stored = io.BytesIO()
-    Image.fromarray(photo).save(stored, format="JPEG", quality=90)
-    return np.asarray(Image.open(stored))
+    Image.fromarray(case.photo).save(stored, format="JPEG", quality=90)
+    (faces,) = nets([Frame(case.what, pixels=np.asarray(Image.open(stored)))])
+    for face in faces:
+        x, y = (face.box.xmin + face.box.xmax) / 2, (face.box.ymin + face.box.ymax) / 2
+        if np.hypot(x - case.face[0], y - case.face[1]) < case.side / 2:
+            return face
+    return None
 
 
 def _hang_small(
@@ -245,15 +212,14 @@ COLUMNS = 8
 VIEW = 2.2
 """Side of what is shown, as a multiple of the head."""
 
-SHORT = {
-    "with_mask": "worn properly",
-    "without_mask": "no mask",
-    "mask_weared_incorrect": "worn wrongly",
-}
+SHORT = {MASKED: "worn properly", BARE: "no mask", RARE_CLASS: "worn wrongly"}
 
 
-def draw_hard_sheet(answers: list[Answer], path: Path) -> None:
+def draw_hard_sheet(cases: list[HardCase], answers: list[Face | None], path: Path) -> int:
     """Two kinds in a row, framed green where the answer is the class that was drawn.
+
+    Returns:
+        How many are right.
 
     Raises:
         OutputError: The picture can't be written.
@@ -262,27 +228,22 @@ def draw_hard_sheet(answers: list[Answer], path: Path) -> None:
     figure = Figure(figsize=(1.75 * COLUMNS, 2.0 * rows), dpi=75, layout="constrained")
     FigureCanvasAgg(figure)
     cells = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
-    for axes in cells:
+    for axes in cells[len(cases) :]:
         axes.axis("off")
-    for answer, axes in zip(answers, cells, strict=False):
-        _show(answer, axes)
+    right = 0
+    for case, face, axes in zip(cases, answers, cells, strict=False):
+        is_right = face is not None and face.label == case.truth
+        right += is_right
+        (x, y), half = case.face, case.side / 2
+        axes.imshow(crop_face(case.photo, Box(x - half, y - half, x + half, y + half), VIEW))
+        axes.set(xticks=[], yticks=[])
+        colour = RIGHT if is_right else WRONG
+        for spine in axes.spines.values():
+            spine.set(color=colour, linewidth=3)
+        said = "not found" if face is None else f"{SHORT[face.label]} {max(face.probabilities):.2f}"
+        axes.set_title(f"{case.kind}: {case.what}", fontsize=8)
+        axes.set_xlabel(said, fontsize=8, color=colour)
     buffer = io.BytesIO()
     figure.savefig(buffer, format=path.suffix[1:], pil_kwargs={"quality": 85})
     write_atomically(path, buffer.getvalue())
-
-
-def _show(answer: Answer, axes: Axes) -> None:
-    case, face = answer.case, answer.prediction
-    x, y = case.face
-    half = case.side / 2
-    crop = crop_face(case.photo, Box(x - half, y - half, x + half, y + half), VIEW)
-    axes.axis("on")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.imshow(np.asarray(crop))
-    colour = RIGHT if answer.is_right else WRONG
-    for edge in axes.spines.values():
-        edge.set(color=colour, linewidth=3)
-    said = "not found" if face is None else f"{SHORT[face.label]} {max(face.probabilities):.2f}"
-    axes.set_title(f"{case.kind}: {case.what}", fontsize=8)
-    axes.set_xlabel(said, fontsize=8, color=colour)
+    return right
