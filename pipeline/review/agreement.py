@@ -1,19 +1,24 @@
-"""How far two reviewers agree on the faces both have decided."""
+"""The command `agreement`: how far two reviewers agree on the faces both have decided."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import pandas as pd
+import typer
 
 from data_prep.base.boxes import overlap
 from data_prep.base.errors import UserError
+from data_prep.base.files import write_atomically
 from data_prep.base.labels import CLASSES
-from data_prep.decisions.decision import Decision, Key
-from data_prep.decisions.ledger import Ledger, settle
+from data_prep.base.progress import log
+from data_prep.base.tables import markdown_table
+from data_prep.decisions.decision import Decision
+from data_prep.decisions.ledger import Ledger, read_ledger, settle
 from data_prep.decisions.locate import SAME_FACE
 from evaluate.measures.bootstrap import bootstrap_intervals
 
@@ -29,24 +34,31 @@ class AgreementError(UserError, ValueError):
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Both reviewers' standing decisions on one face."""
+class AgreementOptions:
+    """Options of `agreement`."""
 
-    a: Decision
-    b: Decision
+    ledger: Annotated[Path, typer.Argument(help="A ledger, decisions.jsonl.")]
+    by: Annotated[list[str], typer.Option(help="One of the two reviewers; give it twice.")] = field(
+        default_factory=list
+    )
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the disputed faces as CSV.")
+    ] = None
 
-    @property
-    def dispute(self) -> str | None:
-        """What they differ about: the `label`, the `box`, or None.
 
-        The box when only one redrew it, or when both did and the new ones overlap too little.
-        """
-        if name_outcome(self.a) != name_outcome(self.b):
-            return "label"
-        a, b = self.a.to_box, self.b.to_box
-        if a is None or b is None:
-            return None if a is b else "box"
-        return "box" if overlap(a, b) < SAME_FACE else None
+def report_agreement(options: AgreementOptions) -> None:
+    """Tell how far two reviewers agree: Cohen's kappa with its interval, and their disputes."""
+    ledger = read_ledger(options.ledger)
+    for warning in ledger.warnings:
+        log(f"warning: {warning}")
+    agreement = compare_reviewers(ledger, options.by)
+    typer.echo(describe_agreement(agreement))
+    disputes = agreement.disputes.to_csv(index=False, lineterminator="\n")
+    if options.out is None:
+        typer.echo("\n" + disputes, nl=False)
+    else:
+        write_atomically(options.out, disputes)
+        log(f"disputes: {options.out}")
 
 
 @dataclass(frozen=True)
@@ -55,17 +67,18 @@ class Agreement:
 
     Attributes:
         reviewers: Their names, a and b.
-        pairs: The faces both decided, by key.
         table: (4, 4) faces by outcome of a (rows) and b (columns), in the order of `OUTCOMES`.
         observed: Share of equal outcomes, with the ends of its 95 % interval.
         kappa: Cohen's kappa, with the same; NaN where it isn't defined.
+        disputes: A row per face they differ about, columns `DISPUTE_COLUMNS`: each one's outcome,
+            new box when there is one, and whether they differ about the label or the box.
     """
 
     reviewers: tuple[str, str]
-    pairs: tuple[Pair, ...]
     table: np.ndarray
     observed: tuple[float, float, float]
     kappa: tuple[float, float, float]
+    disputes: pd.DataFrame
 
 
 def compare_reviewers(ledger: Ledger, names: Sequence[str], *, seed: int = 0) -> Agreement:
@@ -79,13 +92,23 @@ def compare_reviewers(ledger: Ledger, names: Sequence[str], *, seed: int = 0) ->
     Raises:
         AgreementError: There are not two, or no face was decided by both.
     """
-    a, b = _choose_names(ledger, names)
+    known = sorted({decision.by for decision in ledger.decisions})
+    chosen = list(names) or known
+    if len(set(chosen)) != 2 or len(chosen) != 2 or not set(chosen) <= set(known):
+        raise AgreementError(
+            f"two reviewers are needed; the ledger has {', '.join(known) or 'none'}: "
+            "name two with --by A --by B."
+        )
+    a, b = chosen
     of_a, of_b = settle(ledger.decisions, a), settle(ledger.decisions, b)
-    pairs = tuple(Pair(of_a[key], of_b[key]) for key in sorted(of_a.keys() & of_b.keys()))
+    pairs = [(of_a[key], of_b[key]) for key in sorted(of_a.keys() & of_b.keys())]
     if not pairs:
         raise AgreementError(f"no face was decided by both {a} and {b}; review the same faces.")
-    tables = _count_by_photo(pairs)
-    numbers = _measure(tables.sum(axis=0)[None])
+    photos = {place: row for row, place in enumerate(sorted({one.key[:2] for one, _ in pairs}))}
+    tables = np.zeros((len(photos), len(OUTCOMES), len(OUTCOMES)))
+    for pair in pairs:
+        row, column = (OUTCOMES.index(name_outcome(decision)) for decision in pair)
+        tables[photos[pair[0].key[:2]], row, column] += 1
     ends = bootstrap_intervals(
         lambda weights: _measure(np.tensordot(weights, tables, axes=1)),
         photos=len(tables),
@@ -93,76 +116,53 @@ def compare_reviewers(ledger: Ledger, names: Sequence[str], *, seed: int = 0) ->
         seed=seed,
         rows=tables[0].size,
     )
-    intervals = {
-        name: (float(value[0]), float(ends[name][0]), float(ends[name][1]))
-        for name, value in numbers.items()
-    }
-    return Agreement(
-        (a, b), pairs, tables.sum(axis=0).astype(int), intervals["observed"], intervals["kappa"]
+    table = tables.sum(axis=0)
+    observed, kappa = (
+        (float(value[0]), float(ends[name][0]), float(ends[name][1]))
+        for name, value in _measure(table[None]).items()
     )
+    rows = pd.DataFrame([_compare(*pair) for pair in pairs], columns=list(DISPUTE_COLUMNS))
+    return Agreement((a, b), table.astype(int), observed, kappa, rows[rows["about"] != ""])
 
 
 def name_outcome(decision: Decision) -> str:
     """What a standing decision makes of its face, one of `OUTCOMES`."""
-    if decision.action == "drop":
-        return "drop"
-    return decision.to or decision.given
-
-
-def write_disputes(agreement: Agreement) -> str:
-    """The faces they differ about as CSV: each one's outcome, and new box when there is one."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(DISPUTE_COLUMNS)
-    for pair in agreement.pairs:
-        if pair.dispute is not None:
-            key: Key = pair.a.key
-            outcomes = (name_outcome(pair.a), name_outcome(pair.b))
-            boxes = (_tell_box(pair.a), _tell_box(pair.b))
-            writer.writerow((*key, pair.a.given, *outcomes, *boxes, pair.dispute))
-    return text.getvalue()
+    return "drop" if decision.action == "drop" else decision.to or decision.given
 
 
 def describe_agreement(agreement: Agreement) -> str:
     """The numbers and the table, as Markdown."""
     a, b = agreement.reviewers
-    about = [pair.dispute for pair in agreement.pairs]
-    lines = [
-        f"{a} and {b} both decided {len(agreement.pairs)} faces.",
-        f"Same outcome: {_tell(agreement.observed, '.1%')}",
-        f"Cohen's kappa: {_tell(agreement.kappa, '.3f')}",
-        f"Disputes: {about.count('label')} about the label, {about.count('box')} about the box.",
-        "",
-        f"| {a} ↓ {b} → | " + " | ".join(OUTCOMES) + " |",
-        "|---|" + "---:|" * len(OUTCOMES),
-        *(
-            f"| {name} | " + " | ".join(str(int(number)) for number in row) + " |"
-            for name, row in zip(OUTCOMES, agreement.table, strict=True)
-        ),
-    ]
-    return "\n".join(lines)
+    about = agreement.disputes["about"]
+    heads = [f"{a} ↓ {b} →", *OUTCOMES]
+    rows = [[name, *row] for name, row in zip(OUTCOMES, agreement.table, strict=True)]
+    return "\n".join(
+        [
+            f"{a} and {b} both decided {agreement.table.sum()} faces.",
+            f"Same outcome: {_describe(agreement.observed, '.1%')}",
+            f"Cohen's kappa: {_describe(agreement.kappa, '.3f')}",
+            f"Disputes: {(about == 'label').sum()} about the label, "
+            f"{(about == 'box').sum()} about the box.",
+            "",
+            markdown_table(heads, rows),
+        ]
+    )
 
 
-def _choose_names(ledger: Ledger, names: Sequence[str]) -> tuple[str, str]:
-    known = sorted({decision.by for decision in ledger.decisions})
-    chosen = list(names) or known
-    strangers = [name for name in chosen if name not in known]
-    if strangers or len(chosen) != 2 or chosen[0] == chosen[1]:
-        raise AgreementError(
-            f"two reviewers are needed; the ledger has {', '.join(known) or 'none'}: "
-            "name two with --by A --by B."
-        )
-    return chosen[0], chosen[1]
+def _compare(a: Decision, b: Decision) -> tuple[object, ...]:
+    """Row of two decisions; `about` is empty where they agree.
 
-
-def _count_by_photo(pairs: Sequence[Pair]) -> np.ndarray:
-    """(P, 4, 4) faces by photo and both outcomes."""
-    photos = {place: row for row, place in enumerate(sorted({p.a.key[:2] for p in pairs}))}
-    tables = np.zeros((len(photos), len(OUTCOMES), len(OUTCOMES)))
-    for pair in pairs:
-        a, b = (OUTCOMES.index(name_outcome(decision)) for decision in (pair.a, pair.b))
-        tables[photos[pair.a.key[:2]], a, b] += 1
-    return tables
+    They differ about the box when only one redrew it, or both did and the new ones overlap too
+    little.
+    """
+    outcomes = (name_outcome(a), name_outcome(b))
+    if a.to_box and b.to_box:
+        same_box = overlap(a.to_box, b.to_box) >= SAME_FACE
+    else:
+        same_box = a.to_box is b.to_box
+    about = "label" if outcomes[0] != outcomes[1] else "" if same_box else "box"
+    boxes = (" ".join(f"{value:g}" for value in d.to_box or ()) for d in (a, b))
+    return (*a.key, a.given, *outcomes, *boxes, about)
 
 
 def _measure(tables: np.ndarray) -> dict[str, np.ndarray]:
@@ -181,13 +181,9 @@ def _measure(tables: np.ndarray) -> dict[str, np.ndarray]:
     return {"observed": observed, "kappa": kappa}
 
 
-def _tell(ends: tuple[float, float, float], form: str) -> str:
+def _describe(ends: tuple[float, float, float], form: str) -> str:
     if np.isnan(ends[0]):
         return "not defined, both gave every face the same single outcome"
     return (
         f"{ends[0]:{form}} (95 % interval {ends[1]:{form}} to {ends[2]:{form}}, photos resampled)"
     )
-
-
-def _tell_box(decision: Decision) -> str:
-    return "" if decision.to_box is None else " ".join(f"{value:g}" for value in decision.to_box)

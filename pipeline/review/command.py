@@ -1,23 +1,32 @@
-"""The commands `review` and `agreement` of `python -m pipeline`."""
+"""The command `review`: a local page, or a sheet out and in."""
 
 from __future__ import annotations
 
 import getpass
 import re
+import secrets
+import socket
+import threading
+import webbrowser
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+import uvicorn
 
-from data_prep.base.command import explain_errors
 from data_prep.base.errors import UserError
 from data_prep.base.progress import log
+from pipeline.review.app import create_app
+from pipeline.review.guard import Access, is_loopback
+from pipeline.review.session import Session, Way
+from pipeline.review.sheet import draw_contact_sheets, import_sheet, list_open, write_sheet
+from pipeline.review.suspects import LEDGER, open_suspects
 
-if TYPE_CHECKING:
-    from pipeline.review.session import Session
+PORT = 8377
+"""The port when none is named; a free one when this one is taken."""
 
-
-_MOST_PICTURED = 2000
+MOST_PICTURED = 2000
 """Faces that get contact sheets; of more, few would look at all."""
 
 
@@ -25,13 +34,20 @@ class OptionError(UserError, ValueError):
     """An option that can't be; the message says what can."""
 
 
-def review_command(
+class ServeError(UserError, OSError):
+    """No port to listen on; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class ReviewOptions:
+    """Options of `review`."""
+
     suspects: Annotated[
         Path, typer.Argument(metavar="DIR", help="Folder written by: python -m pipeline suspects.")
-    ],
-    by: Annotated[
-        str | None, typer.Option(help="Who reviews; your login name when left out.")
-    ] = None,
+    ]
+    by: Annotated[str | None, typer.Option(help="Who reviews; your login name when left out.")] = (
+        None
+    )
     blind: Annotated[
         bool,
         typer.Option(
@@ -39,101 +55,124 @@ def review_command(
             help="A second opinion: without labels, the model's opinion and what others decided, "
             "in an order of its own, over the faces others have decided.",
         ),
-    ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the order of --blind.")] = 0,
+    ] = False
+    seed: Annotated[int, typer.Option(min=0, help="Of the order of --blind.")] = 0
     first: Annotated[
         int | None, typer.Option(min=1, help="Only so many of the most suspect faces.")
-    ] = None,
+    ] = None
     ledger: Annotated[
         Path | None, typer.Option(help="The ledger; DIR/decisions.jsonl when left out.")
-    ] = None,
+    ] = None
     export: Annotated[
         Path | None,
         typer.Option(help="Write a sheet to fill in without a browser, and pictures beside it."),
-    ] = None,
+    ] = None
     sheet: Annotated[
         Path | None, typer.Option("--import", help="Read decisions from a filled-in sheet.")
-    ] = None,
+    ] = None
     host: Annotated[
         str, typer.Option(help="Address to listen on; any but this machine's own needs a token.")
-    ] = "127.0.0.1",
+    ] = "127.0.0.1"
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port; 0 for any that is free.")
-    ] = None,
+    ] = None
     token: Annotated[
         str | None, typer.Option(help="Token that visitors must bring; made up when needed.")
-    ] = None,
-    no_open: Annotated[bool, typer.Option("--no-open", help="Don't open a browser.")] = False,
-) -> None:
+    ] = None
+    no_open: Annotated[bool, typer.Option("--no-open", help="Don't open a browser.")] = False
+
+
+def review(options: ReviewOptions) -> None:
     """Review suspected labels on a local page, or with --export and --import in a sheet."""
-    with explain_errors():
-        from pipeline.review.serve import serve
-        from pipeline.review.session import Session, Way
-        from pipeline.review.suspects import LEDGER, open_suspects
-
-        name = _check_name(by if by is not None else getpass.getuser())
-        _check_token(token)
-        if export is not None and sheet is not None:
-            raise OptionError("--export and --import: one at a time.")
-        target = ledger or suspects / LEDGER
-        session = Session(open_suspects(suspects), target, Way(name, blind, seed, first))
-        if export is not None:
-            _export(export, session)
-        elif sheet is not None:
-            from pipeline.review.sheet import import_sheet
-
-            added, known = import_sheet(sheet, session)
-            log(f"{added} decisions added, {known} stood already: {target}")
-        else:
-            log(f"{len(session)} faces, {session.count('open')} not looked at by {name}: {target}")
-            serve(session, host=host, port=port, token=token, open_browser=not no_open, say=log)
-
-
-def agreement_command(
-    ledger: Annotated[Path, typer.Argument(help="A ledger, decisions.jsonl.")],
-    by: Annotated[
-        list[str] | None, typer.Option(help="One of the two reviewers; give it twice.")
-    ] = None,
-    disputes: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write the disputed faces as CSV.")
-    ] = None,
-) -> None:
-    """Tell how far two reviewers agree: Cohen's kappa with its interval, and their disputes."""
-    with explain_errors():
-        from data_prep.base.files import write_atomically
-        from data_prep.decisions.ledger import read_ledger
-        from pipeline.review.agreement import compare_reviewers, describe_agreement, write_disputes
-
-        found = read_ledger(ledger)
-        for warning in found.warnings:
-            log(f"warning: {warning}")
-        agreement = compare_reviewers(found, by or [])
-        typer.echo(describe_agreement(agreement))
-        if disputes is None:
-            typer.echo("\n" + write_disputes(agreement), nl=False)
-        else:
-            write_atomically(disputes, write_disputes(agreement))
-            log(f"disputes: {disputes}")
-
-
-def _export(path: Path, session: Session) -> None:
-    from pipeline.review.sheet import draw_contact_sheets, open_positions, write_sheet
-
-    positions = list(open_positions(session))[:_MOST_PICTURED]
-    count = write_sheet(path, session)
-    folder = path.with_name(f"{path.stem}-pages")
-    pages = draw_contact_sheets(folder, session, positions)
-    log(f"{count} faces: {path}")
-    log(f"{len(pages)} pages with the first {len(positions)}: {folder}")
-
-
-def _check_name(name: str) -> str:
-    """A reviewer's name, fit for a line of the ledger and of a page."""
-    if not name.strip() or not name.isprintable() or len(name) > 80:
+    name = (getpass.getuser() if options.by is None else options.by).strip()
+    if not name or not name.isprintable() or len(name) > 80:
         raise OptionError("--by: give a name of 1 to 80 printable characters.")
-    return name.strip()
-
-
-def _check_token(token: str | None) -> None:
-    if token is not None and not re.fullmatch(r"[A-Za-z0-9_-]{8,200}", token):
+    if options.token is not None and not re.fullmatch(r"[A-Za-z0-9_-]{8,200}", options.token):
         raise OptionError("--token: 8 or more letters, digits, - and _, as it goes into a URL.")
+    if options.export is not None and options.sheet is not None:
+        raise OptionError("--export and --import: one at a time.")
+    ledger = options.ledger or options.suspects / LEDGER
+    way = Way(name, options.blind, options.seed, options.first)
+    session = Session(open_suspects(options.suspects), ledger, way)
+    if options.export is not None:
+        positions = list_open(session)
+        write_sheet(options.export, session, positions)
+        folder = options.export.with_name(f"{options.export.stem}-pages")
+        pages = draw_contact_sheets(folder, session, positions[:MOST_PICTURED])
+        log(f"{len(positions)} faces: {options.export}")
+        pictured = min(len(positions), MOST_PICTURED)
+        log(f"{len(pages)} pages with the first {pictured}: {folder}")
+    elif options.sheet is not None:
+        added, known = import_sheet(options.sheet, session)
+        log(f"{added} decisions added, {known} stood already: {ledger}")
+    else:
+        log(f"{len(session)} faces, {session.count('open')} not looked at by {name}: {ledger}")
+        serve(session, options)
+
+
+def serve(session: Session, options: ReviewOptions) -> None:
+    """Serve the page until Ctrl-C.
+
+    Raises:
+        ServeError: The address can't be listened on.
+    """
+    token = options.token
+    if token is None and not is_loopback(options.host):
+        token = secrets.token_urlsafe(16)
+    listener = open_port(options.host, options.port)
+    address = name_address(options.host, listener.getsockname()[1], token)
+    log(f"review: {address}  (Ctrl-C ends; all that is decided is saved)")
+    if not options.no_open:
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+    # No access log: its lines would hold the token.
+    config = uvicorn.Config(
+        create_app(session, Access(options.host, token)),
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=2,
+        server_header=False,
+    )
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    except KeyboardInterrupt:
+        log("review: ended")
+
+
+def open_port(host: str, port: int | None) -> socket.socket:
+    """Listen on an address; on `PORT`, or a free one, when no port is named.
+
+    Raises:
+        ServeError: It can't be listened on.
+    """
+    for candidate in [PORT, 0] if port is None else [port]:
+        try:
+            family = socket.getaddrinfo(host, candidate, type=socket.SOCK_STREAM)[0][0]
+            return socket.create_server((host, candidate), family=family, backlog=128)
+        except (OSError, OverflowError) as error:
+            fault = error
+    raise ServeError(
+        f"--host {host} --port {port}: can't be listened on ({fault}); choose another port, or "
+        "leave the options out."
+    ) from fault
+
+
+def name_address(host: str, port: int, token: str | None) -> str:
+    """The address to open, with the token.
+
+    >>> name_address("127.0.0.1", 8377, None)
+    'http://127.0.0.1:8377/'
+    """
+    name = _reachable_name() if host in ("0.0.0.0", "::") else host  # noqa: S104
+    if ":" in name:
+        name = f"[{name.strip('[]')}]"
+    return f"http://{name}:{port}/" + ("" if token is None else f"?token={token}")
+
+
+def _reachable_name() -> str:
+    """This machine's address in its network: the one it would send from; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # Kept for documentation, RFC 5737.
+            return str(probe.getsockname()[0])
+        except OSError:
+            return socket.gethostname()

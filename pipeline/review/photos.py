@@ -40,24 +40,17 @@ class OpenedPhoto:
     problem: str | None
 
 
-@dataclass(frozen=True)
-class Picture:
-    """An encoded picture and its media type."""
-
-    data: bytes
-    media_type: str
-
-
 class PhotoShelf:
     """Opens the photos of suspects and keeps the latest ones decoded.
 
-    With `hide_names` no message tells the name of a file: folders may be called after classes.
+    Pictures are encoded, PNG or JPEG. With `hide_names` no message has the name of a file:
+    folders may be called after classes.
     """
 
     def __init__(
         self, suspects: Suspects, kept_bytes: int = KEPT_BYTES, *, hide_names: bool = False
     ) -> None:
-        self._suspects = suspects
+        self._about = suspects.about
         self._hide_names = hide_names
         self._kept_bytes = kept_bytes
         self._kept: OrderedDict[tuple[str, str], OpenedPhoto] = OrderedDict()
@@ -72,22 +65,18 @@ class PhotoShelf:
                 return self._kept[place]
         opened = self._read(face)
         # A photo with a problem is looked for again: it may be copied to its place meanwhile.
-        if opened.problem is None:
+        if opened.pixels is not None:
             with self._lock:
                 self._kept[place] = opened
-                while len(self._kept) > 1 and self._kept_size() > self._kept_bytes:
+                sizes = [
+                    kept.pixels.nbytes for kept in self._kept.values() if kept.pixels is not None
+                ]
+                while len(self._kept) > 1 and sum(sizes) > self._kept_bytes:
                     self._kept.popitem(last=False)
+                    del sizes[0]
         return opened
 
-    def cut(self, face: Suspect) -> Picture:
-        """The crop of a face as the model gets it, shrunk when it is very large.
-
-        Raises:
-            PhotoError: There is no photo, or no crop can be cut from it.
-        """
-        return _encode_crop(self._crop(face), CROP_SIDE)
-
-    def show(self, face: Suspect) -> Picture:
+    def show(self, face: Suspect) -> bytes:
         """The whole photo of a face, shrunk when it is very large.
 
         Raises:
@@ -99,16 +88,24 @@ class PhotoShelf:
             pixels = cv2.resize(pixels, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
         return _encode(pixels, ".jpg")
 
-    def thumb(self, face: Suspect) -> Picture:
+    def cut(self, face: Suspect) -> bytes:
+        """The crop of a face as the model gets it, shrunk when it is very large.
+
+        Raises:
+            PhotoError: There is no photo, or no crop can be cut from it.
+        """
+        return _encode_crop(self._crop(face), CROP_SIDE)
+
+    def thumb(self, face: Suspect) -> bytes:
         """A face in small, from the prepared crops, or else cut from its photo.
 
         Raises:
             PhotoError: There is neither.
         """
         try:
-            if self._suspects.prepared is None or not face.crop:
+            if self._about.prepared is None or not face.crop:
                 raise PhotoError("no prepared crop")
-            crop = read_photo(find_inside(self._suspects.prepared, face.crop)).pixels
+            crop = read_photo(find_inside(self._about.prepared, face.crop)).pixels
         except PhotoError:
             crop = self._crop(face)
         return _encode_crop(crop, THUMB_SIDE)
@@ -117,18 +114,15 @@ class PhotoShelf:
         source, image, _ = face.key
         sha256 = None
         try:
-            path = find_inside(self._suspects.roots[source], image)
+            path = find_inside(self._about.roots[source], image)
             sha256 = sha256_of(path)
             return OpenedPhoto(read_photo(path, fit_size=face.size).pixels, sha256, None)
         except PhotoError as error:
-            return OpenedPhoto(None, sha256, self._tell(error, "This photo can't be shown."))
+            problem, nameless = str(error), "This photo can't be shown."
         except OSError as error:
-            reason = error.strerror or error
-            problem = f"{source}/{image}: can't be read ({reason})."
-            return OpenedPhoto(None, None, self._tell(problem, "This photo can't be read."))
-
-    def _tell(self, fault: object, nameless: str) -> str:
-        return nameless if self._hide_names else str(fault)
+            problem = f"{source}/{image}: can't be read ({error.strerror or error})."
+            nameless = "This photo can't be read."
+        return OpenedPhoto(None, sha256, nameless if self._hide_names else problem)
 
     def _pixels(self, face: Suspect) -> np.ndarray:
         opened = self.open(face)
@@ -137,18 +131,14 @@ class PhotoShelf:
         return opened.pixels
 
     def _crop(self, face: Suspect) -> np.ndarray:
+        pixels = self._pixels(face)
         try:
-            return crop_face(self._pixels(face), face.box)
-        except PhotoError:
-            raise
+            return crop_face(pixels, face.box)
         except ValueError as error:  # Of a box that is empty or not finite.
-            fault = f"{face.key[0]}/{face.key[1]}: {error}."
-            raise PhotoError(self._tell(fault, "This face can't be cut out.")) from error
-
-    def _kept_size(self) -> int:
-        return sum(
-            opened.pixels.nbytes for opened in self._kept.values() if opened.pixels is not None
-        )
+            named = f"{face.key[0]}/{face.key[1]}: {error}."
+            raise PhotoError(
+                "This face can't be cut out." if self._hide_names else named
+            ) from error
 
 
 def find_inside(root: Path, name: str) -> Path:
@@ -167,17 +157,17 @@ def find_inside(root: Path, name: str) -> Path:
     return path
 
 
-def _encode_crop(crop: np.ndarray, most: int) -> Picture:
+def _encode_crop(crop: np.ndarray, most: int) -> bytes:
     if crop.shape[0] > most:
         return _encode(resize_crop(crop, most), ".jpg")
     return _encode(crop, ".png")
 
 
-def _encode(pixels: np.ndarray, ending: str) -> Picture:
-    options = (
-        [cv2.IMWRITE_JPEG_QUALITY, 92] if ending == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 1]
-    )
+def _encode(pixels: np.ndarray, ending: str) -> bytes:
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    if ending == ".jpg":
+        options = [cv2.IMWRITE_JPEG_QUALITY, 92]
     done, data = cv2.imencode(ending, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
     if not done:
         raise PhotoError("the picture can't be encoded")
-    return Picture(data.tobytes(), "image/jpeg" if ending == ".jpg" else "image/png")
+    return data.tobytes()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import threading
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from data_prep.base.labels import CLASSES
 from data_prep.base.records import Box
 from data_prep.decisions.decision import Action, Decision, Key
 from data_prep.decisions.ledger import append_decision, utc_now
-from pipeline.review.follower import LedgerFollower
+from pipeline.review.history import History, LedgerFollower, Status
 from pipeline.review.photos import OpenedPhoto, PhotoShelf
 from pipeline.review.suspects import Suspect, Suspects
 
@@ -30,6 +30,14 @@ class ChoiceError(UserError, ValueError):
     """A choice that can't be written down; the message says why."""
 
 
+class ConflictError(UserError):
+    """The face was decided elsewhere meanwhile; nothing was written."""
+
+
+class NoFaceError(UserError, LookupError):
+    """There is no such face on this reviewer's way."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """What a reviewer chose: the class with `label` and `rebox`, the new box with `rebox`."""
@@ -39,27 +47,43 @@ class Choice:
     to_box: Box | None = None
 
 
-def draw_up(face: Suspect, photo: OpenedPhoto, choice: Choice, *, by: str, blind: bool) -> Decision:
+@dataclass(frozen=True)
+class Way:
+    """How a reviewer goes over the faces.
+
+    Attributes:
+        by: The reviewer's name.
+        blind: Without the labels, the model's opinion and what others decided: those faces that
+            others have decided, or all when there are none, in an order of their own.
+        seed: Of that order.
+        first: Only so many of the most suspect faces; all when None.
+    """
+
+    by: str
+    blind: bool = False
+    seed: int = 0
+    first: int | None = None
+
+
+def draw_up(face: Suspect, photo: OpenedPhoto, choice: Choice, way: Way) -> Decision:
     """The decision a choice amounts to.
 
     Args:
         face: What it is about.
         photo: The face's photo.
         choice: A new box in pixels of the photo; it is clipped to it.
-        by: The reviewer.
-        blind: Whether the given label is hidden from the reviewer.
+        way: Whose choice it is.
 
     Raises:
         ChoiceError: The choice can't be written down.
     """
     if photo.sha256 is None:
         raise ChoiceError(f"{photo.problem} Without the photo nothing can be decided.")
-    action, to = _name_action(face, choice, blind=blind)
-    to_box = _check_box(choice.to_box, face, photo) if action == "rebox" else None
+    action, to = _name_action(face, choice, blind=way.blind)
     source, image, index = face.key
     return Decision(
         at=utc_now(),
-        by=by,
+        by=way.by,
         source=source,
         image=image,
         object=index,
@@ -68,13 +92,8 @@ def draw_up(face: Suspect, photo: OpenedPhoto, choice: Choice, *, by: str, blind
         given=face.label,
         action=action,
         to=to,
-        to_box=to_box,
+        to_box=_check_box(choice.to_box, face, photo) if action == "rebox" else None,
     )
-
-
-def take_back(decision: Decision) -> Decision:
-    """The undo of a decision."""
-    return dataclasses.replace(decision, at=utc_now(), action="undo", to=None, to_box=None)
 
 
 def _name_action(face: Suspect, choice: Choice, *, blind: bool) -> tuple[Action, str | None]:
@@ -107,98 +126,7 @@ def _check_box(box: Box | None, face: Suspect, photo: OpenedPhoto) -> Box:
     return clipped
 
 
-Status = Literal["open", "kept", "changed", "skipped"]
-"""How a face stands with a reviewer."""
-
-
-class History:
-    """One reviewer's decisions, with undos worked in as `settle` does."""
-
-    def __init__(self) -> None:
-        self._stacks: dict[Key, list[Decision]] = {}
-        self._lines: dict[Key, int] = {}
-        self._order: list[Decision] = []
-
-    def add(self, decision: Decision) -> None:
-        """Take in the next line of this reviewer."""
-        key = decision.key
-        self._lines[key] = self._lines.get(key, 0) + 1
-        stack = self._stacks.setdefault(key, [])
-        if decision.action != "undo":
-            stack.append(decision)
-            self._order.append(decision)
-        elif stack:
-            undone = stack.pop()
-            place = next(i for i in reversed(range(len(self._order))) if self._order[i] is undone)
-            del self._order[place]
-
-    def version(self, key: Key) -> int:
-        """Lines about a face so far: a page that knows fewer has missed something."""
-        return self._lines.get(key, 0)
-
-    def standing(self, key: Key) -> Decision | None:
-        """The decision that stands for a face, None when there is none or it was skipped."""
-        stack = self._stacks.get(key)
-        return stack[-1] if stack and stack[-1].action != "skip" else None
-
-    def status(self, key: Key) -> Status:
-        """How a face stands."""
-        stack = self._stacks.get(key)
-        if not stack:
-            return "open"
-        action = stack[-1].action
-        return "skipped" if action == "skip" else "kept" if action == "keep" else "changed"
-
-    def latest(self, among: Container[Key]) -> Decision | None:
-        """The latest decision on one of these faces that is not taken back, a skip included."""
-        return next((d for d in reversed(self._order) if d.key in among), None)
-
-    def recent(self, most: int) -> list[Decision]:
-        """The latest standing decisions, each face once, the latest first; no skips."""
-        found: list[Decision] = []
-        for decision in reversed(self._order):
-            if len(found) == most:
-                break
-            if self.standing(decision.key) is decision:
-                found.append(decision)
-        return found
-
-    def times(self, most: int) -> Sequence[str]:
-        """When the latest decisions were made, skips included, in their order."""
-        return [decision.at for decision in self._order[-most:]]
-
-    def standing_keys(self) -> Iterator[Key]:
-        """The faces with a standing decision."""
-        return (key for key in self._stacks if self.standing(key) is not None)
-
-
-_CODES: dict[Status, int] = {"open": 0, "kept": 1, "changed": 2, "skipped": 3}
-
-
-class ConflictError(UserError):
-    """The face was decided elsewhere meanwhile; nothing was written."""
-
-
-class NoFaceError(UserError, LookupError):
-    """There is no such face on this reviewer's way."""
-
-
-@dataclass(frozen=True)
-class Way:
-    """How a reviewer goes over the faces.
-
-    Attributes:
-        by: The reviewer's name.
-        blind: Without the labels, the model's opinion and what others decided: those faces that
-            others have decided, or all when there are none, in an order of their own.
-        seed: Of that order.
-        first: Only so many of the most suspect faces; all when None.
-    """
-
-    by: str
-    blind: bool = False
-    seed: int = 0
-    first: int | None = None
+_CODES = {status: code for code, status in enumerate(get_args(Status))}
 
 
 class Session:
@@ -206,6 +134,10 @@ class Session:
 
     All methods may be called from several threads, and several sessions, of several processes
     even, may share a ledger.
+
+    Attributes:
+        rows: Row of the suspects for each position.
+        edition: Tells this way over these faces from any other, across restarts.
     """
 
     def __init__(self, suspects: Suspects, ledger: Path, way: Way) -> None:
@@ -219,23 +151,18 @@ class Session:
         self.shelf = PhotoShelf(suspects, hide_names=way.blind)
         self._ledger = LedgerFollower(ledger)
         self._lock = threading.Lock()
-        self._histories: dict[str, History] = {way.by: History()}
-        self._by_row = bytearray(len(suspects))
-        self._statuses = bytearray()
-        self._positions: dict[Key, int] = {}
+        self._mine = History()
+        self._histories: dict[str, History] = {way.by: self._mine}
+        self._codes = np.zeros(len(suspects), np.uint8)
         self._read_new()
         self.rows = self._choose_rows()
-        keys = list(suspects.rows)
-        self._positions = {keys[row]: position for position, row in enumerate(self.rows)}
-        mine = self._histories[way.by]
-        self._statuses = bytearray(_CODES[mine.status(key)] for key in self._positions)
+        self._positions = {suspects.keys[row]: place for place, row in enumerate(self.rows)}
         order = hashlib.sha256(self.rows.tobytes()).hexdigest()
-        told = (suspects.digest, str(ledger.resolve()), way, order)
-        self.edition = hashlib.sha256(repr(told).encode()).hexdigest()[:16]
-        """Tells this way over these faces from any other, across restarts."""
+        parts = (suspects.digest, str(ledger.resolve()), way, order)
+        self.edition = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     def __len__(self) -> int:
-        return len(self._positions)
+        return len(self.rows)
 
     def face(self, position: int) -> Suspect:
         """The face at a position.
@@ -243,9 +170,12 @@ class Session:
         Raises:
             NoFaceError: There is no such position.
         """
-        if not 0 <= position < len(self):
-            raise NoFaceError(f"There is no face {position}.")
+        self._check(position)
         return self.suspects.face(int(self.rows[position]))
+
+    def key(self, position: int) -> Key:
+        """The key of the face at a position."""
+        return self.suspects.keys[int(self.rows[position])]
 
     def refresh(self) -> None:
         """Read what others added to the ledger.
@@ -259,37 +189,36 @@ class Session:
     def standing(self, key: Key) -> tuple[Decision | None, int]:
         """This reviewer's standing decision on a face, and the version to choose on top of."""
         with self._lock:
-            mine = self._histories[self.way.by]
-            return mine.standing(key), mine.version(key)
+            return self._mine.standing(key), self._mine.version(key)
 
     def status(self, key: Key) -> Status:
         """How a face stands with this reviewer."""
         with self._lock:
-            return self._histories[self.way.by].status(key)
+            return self._mine.status(key)
 
     def others(self, key: Key) -> list[Decision]:
         """What stands of the other reviewers on a face, by their names."""
         with self._lock:
-            found = (self._histories[by].standing(key) for by in sorted(self._histories))
+            found = (h.standing(key) for by, h in sorted(self._histories.items()))
             return [d for d in found if d is not None and d.by != self.way.by]
 
     def count(self, status: Status) -> int:
         """Faces on the way that stand so with this reviewer."""
-        return self._statuses.count(_CODES[status])
+        return int((self._codes[self.rows] == _CODES[status]).sum())
 
     def count_all(self, status: Status) -> int:
         """Faces of the whole suspects folder that stand so with this reviewer."""
-        return self._by_row.count(_CODES[status])
+        return int((self._codes == _CODES[status]).sum())
 
     def recent(self, most: int) -> Sequence[Decision]:
         """This reviewer's latest standing decisions, the latest first."""
         with self._lock:
-            return self._histories[self.way.by].recent(most)
+            return self._mine.recent(most)
 
     def times(self, most: int) -> Sequence[str]:
-        """When this reviewer's latest decisions were made."""
+        """When this reviewer's latest decisions were made, skips included, in their order."""
         with self._lock:
-            return self._histories[self.way.by].times(most)
+            return [decision.at for decision in self._mine.made[-most:]]
 
     def next_after(self, position: int) -> int | None:
         """The next undecided face: further on, else from the start, else a skipped one.
@@ -302,16 +231,15 @@ class Session:
         Raises:
             NoFaceError: There is no such position.
         """
-        if not -1 <= position < len(self):
-            raise NoFaceError(f"There is no face {position}.")
-        places: list[tuple[Status, int]] = [("open", position + 1), ("open", 0)]
-        places.append(("skipped", position + 1))
-        if position < 0 or self._statuses[position] != _CODES["skipped"]:
-            places.append(("skipped", 0))
-        for status, start in places:
-            found = self._statuses.find(_CODES[status], start)
-            if found >= 0:
-                return found
+        if position != -1:
+            self._check(position)
+        codes = self._codes[self.rows]
+        skips_again = position >= 0 and codes[position] == _CODES["skipped"]
+        for status, wraps in (("open", True), ("skipped", not skips_again)):
+            (found,) = np.nonzero(codes == _CODES[status])
+            further = found[np.searchsorted(found, position, side="right") :]
+            if len(further) or (wraps and len(found)):
+                return int(further[0] if len(further) else found[0])
         return None
 
     def ahead(self, position: int, most: int) -> list[int]:
@@ -343,12 +271,10 @@ class Session:
             LedgerError, OutputError: The ledger can't be read or written.
         """
         face = self.face(position)
-        decision = draw_up(
-            face, self.shelf.open(face), choice, by=self.way.by, blind=self.way.blind
-        )
+        decision = draw_up(face, self.shelf.open(face), choice, self.way)
         with self._lock, self._ledger.alone():
             self._read_new()
-            if self._histories[self.way.by].version(face.key) != version:
+            if self._mine.version(face.key) != version:
                 raise ConflictError("This face was decided in another window; that stands.")
             append_decision(self._ledger.path, decision)
             self._read_new()
@@ -365,22 +291,26 @@ class Session:
         """
         with self._lock, self._ledger.alone():
             self._read_new()
-            latest = self._histories[self.way.by].latest(self._positions)
+            latest = self._mine.latest(self._positions)
             if latest is None:
                 return None
-            append_decision(self._ledger.path, take_back(latest))
+            undo = dataclasses.replace(latest, at=utc_now(), action="undo", to=None, to_box=None)
+            append_decision(self._ledger.path, undo)
             self._read_new()
             return self._positions[latest.key]
+
+    def _check(self, position: int) -> None:
+        if not 0 <= position < len(self):
+            raise NoFaceError(f"There is no face {position}.")
 
     def _choose_rows(self) -> np.ndarray:
         rows = np.arange(len(self.suspects))[: self.way.first]
         if not self.way.blind:
             return rows
-        others = [h for by, h in self._histories.items() if by != self.way.by]
+        others = [history for by, history in self._histories.items() if by != self.way.by]
         decided = {key for history in others for key in history.standing_keys()}
         shuffled = np.random.default_rng(self.way.seed).permutation(rows)
-        keys = list(self.suspects.rows)
-        chosen = [row for row in shuffled if keys[row] in decided]
+        chosen = [row for row in shuffled if self.suspects.keys[row] in decided]
         return np.array(chosen) if chosen else shuffled
 
     def _read_new(self) -> None:
@@ -388,9 +318,5 @@ class Session:
             history = self._histories.setdefault(decision.by, History())
             history.add(decision)
             row = self.suspects.rows.get(decision.key)
-            if decision.by != self.way.by or row is None:
-                continue
-            self._by_row[row] = code = _CODES[history.status(decision.key)]
-            position = self._positions.get(decision.key)
-            if position is not None:
-                self._statuses[position] = code
+            if history is self._mine and row is not None:
+                self._codes[row] = _CODES[history.status(decision.key)]

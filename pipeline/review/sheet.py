@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-import numpy as np
+import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from data_prep.base.crop import crop_face, resize_crop
@@ -29,6 +27,10 @@ DECISIONS: dict[str, Choose] = {"keep": "keep", "relabel": "label", "drop": "dro
 
 _MOST_FAULTS = 10
 
+COLUMNS, ROWS = 8, 5
+TILE, CAPTION, GAP = 150, 34, 10
+"""Sides of a picture, of the text below and between them, in pixels."""
+
 
 class SheetError(UserError, ValueError):
     """A sheet that can't be imported; the message names the lines."""
@@ -43,13 +45,17 @@ class Filled:
     choice: Choice
 
 
-def write_sheet(path: Path, session: Session) -> int:
-    """Write the faces this reviewer hasn't decided, columns `HEADER`, the last two empty.
+def list_open(session: Session) -> list[int]:
+    """The faces this reviewer hasn't decided, in order; skipped ones are among them."""
+    return [
+        place for place in range(len(session)) if session.standing(session.key(place))[0] is None
+    ]
+
+
+def write_sheet(path: Path, session: Session, positions: list[int]) -> None:
+    """Write faces as a table, columns `HEADER`, the last two empty.
 
     A blind reviewer's sheet has neither given nor suggested class.
-
-    Returns:
-        How many faces are in it.
 
     Raises:
         SheetError: The file is there already; it may be filled in.
@@ -57,26 +63,13 @@ def write_sheet(path: Path, session: Session) -> int:
     """
     if path.exists():
         raise SheetError(f"{path}: is there already and may be filled in; choose another name.")
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
-    count = 0
-    for position in open_positions(session):
+    rows = []
+    for position in positions:
         face = session.face(position)
-        told = ("", "") if session.way.blind else (face.label, face.suggested)
-        writer.writerow((position + 1, name_face(face.key), *told, "", ""))
-        count += 1
-    write_atomically(path, text.getvalue())
-    return count
-
-
-def open_positions(session: Session) -> Iterator[int]:
-    """The faces this reviewer hasn't decided, in order."""
-    return (
-        position
-        for position in range(len(session))
-        if session.standing(session.suspects.key(int(session.rows[position])))[0] is None
-    )
+        shown = ("", "") if session.way.blind else (face.label, face.suggested)
+        rows.append((position + 1, name_face(face.key), *shown, "", ""))
+    table = pd.DataFrame(rows, columns=list(HEADER))
+    write_atomically(path, table.to_csv(index=False, lineterminator="\n"))
 
 
 def import_sheet(path: Path, session: Session) -> tuple[int, int]:
@@ -97,16 +90,23 @@ def import_sheet(path: Path, session: Session) -> tuple[int, int]:
     for entry in filled:
         face = session.face(entry.position)
         try:
-            photo = session.shelf.open(face)
-            wanted = draw_up(face, photo, entry.choice, by=session.way.by, blind=session.way.blind)
+            wanted = draw_up(face, session.shelf.open(face), entry.choice, session.way)
         except ChoiceError as error:
             faults.append(f"line {entry.line}: {error}")
             continue
-        if not _stands(session, wanted.key, wanted.action, wanted.to):
+        standing, _ = session.standing(face.key)
+        if wanted.action == "skip":
+            stands = session.status(face.key) == "skipped"
+        else:
+            stands = standing is not None and (standing.action, standing.to) == (
+                wanted.action,
+                wanted.to,
+            )
+        if not stands:
             new.append(entry)
     _refuse(path, faults)
     for entry in show_progress(new, len(new), "importing decisions"):
-        _, version = session.standing(session.face(entry.position).key)
+        _, version = session.standing(session.key(entry.position))
         session.decide(entry.position, entry.choice, version)
     return len(new), len(filled) - len(new)
 
@@ -117,13 +117,9 @@ def read_sheet(path: Path, session: Session) -> list[Filled]:
     Raises:
         SheetError: The sheet can't be read, or lines are bad; the message names them.
     """
-    lines = _read_lines(path)
-    positions = {
-        name_face(session.suspects.key(int(row))): position
-        for position, row in enumerate(session.rows)
-    }
+    positions = {name_face(session.key(position)): position for position in range(len(session))}
     filled, faults, seen = [], [], dict[int, int]()
-    for number, line in lines:
+    for number, line in _read_lines(path):
         decision, to = (line[name].strip() for name in ("decision", "to"))
         if not decision and not to:
             continue
@@ -168,16 +164,13 @@ def _read_lines(path: Path) -> list[tuple[int, dict[str, str]]]:
 def _read_choice(decision: str, to: str) -> Choice:
     name = decision.lower()
     if name not in DECISIONS:
-        known = ", ".join(DECISIONS)
-        raise SheetError(f"decision '{decision}' is none of {known}")
-    if (name == "relabel") != bool(to):
-        raise SheetError(
-            "'relabel' needs a class in 'to'"
-            if name == "relabel"
-            else f"'{name}' goes without a class in 'to'"
-        )
-    if not to:
+        raise SheetError(f"decision '{decision}' is none of {', '.join(DECISIONS)}")
+    if name != "relabel":
+        if to:
+            raise SheetError(f"'{name}' goes without a class in 'to'")
         return Choice(DECISIONS[name])
+    if not to:
+        raise SheetError("'relabel' needs a class in 'to'")
     if to in ("1", "2", "3"):
         return Choice("label", CLASSES[int(to) - 1])
     try:
@@ -186,24 +179,11 @@ def _read_choice(decision: str, to: str) -> Choice:
         raise SheetError(f"unknown class '{to}'; known: {', '.join(CLASSES)}") from error
 
 
-def _stands(session: Session, key: Key, action: str, to: str | None) -> bool:
-    standing, _ = session.standing(key)
-    if action == "skip":
-        return session.status(key) == "skipped"
-    return standing is not None and (standing.action, standing.to) == (action, to)
-
-
 def _refuse(path: Path, faults: list[str]) -> None:
-    if not faults:
-        return
-    more = len(faults) - _MOST_FAULTS
-    told = "; ".join(faults[:_MOST_FAULTS]) + (f"; and {more} more" if more > 0 else "")
-    raise SheetError(f"{path}: {told}. Nothing is imported.")
-
-
-COLUMNS, ROWS = 8, 5
-TILE, CAPTION, GAP = 150, 34, 10
-"""Sides of a picture, of the text below and between them, in pixels."""
+    if faults:
+        more = len(faults) - _MOST_FAULTS
+        listed = "; ".join(faults[:_MOST_FAULTS]) + (f"; and {more} more" if more > 0 else "")
+        raise SheetError(f"{path}: {listed}. Nothing is imported.")
 
 
 def draw_contact_sheets(folder: Path, session: Session, positions: list[int]) -> list[Path]:
@@ -222,17 +202,15 @@ def draw_contact_sheets(folder: Path, session: Session, positions: list[int]) ->
     starts = range(0, len(positions), size)
     paths = []
     for page, start in enumerate(show_progress(starts, len(starts), "contact sheets"), start=1):
-        sheet = _draw_page(session, positions[start : start + size])
-        done, data = cv2.imencode(".png", sheet)
-        assert done, "an RGB picture can always be encoded"
+        data = io.BytesIO()
+        _draw_page(session, positions[start : start + size]).save(data, "PNG")
         path = folder / f"page-{page:03d}.png"
-        write_atomically(path, data.tobytes())
+        write_atomically(path, data.getvalue())
         paths.append(path)
     return paths
 
 
-def _draw_page(session: Session, positions: list[int]) -> np.ndarray:
-    """BGR, uint8."""
+def _draw_page(session: Session, positions: list[int]) -> Image.Image:
     rows = -(-len(positions) // COLUMNS)
     step = (TILE + GAP, TILE + CAPTION + GAP)
     page = Image.new("RGB", (GAP + COLUMNS * step[0], GAP + rows * step[1]), "white")
@@ -256,4 +234,4 @@ def _draw_page(session: Session, positions: list[int]) -> np.ndarray:
             if face.suggested in TITLES:
                 asked = f"{TITLES[face.suggested]}?"
                 pen.text((x + 40, y + TILE + 17), asked, COLOURS[face.suggested], font)
-    return np.asarray(page)[:, :, ::-1]
+    return page

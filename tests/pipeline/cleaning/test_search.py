@@ -94,9 +94,9 @@ def test_review_can_open_it(mislabelled, tmp_path, by_colour):
     folder, wrong = mislabelled
     find(folder, tmp_path / "out")
     suspects = open_suspects(tmp_path / "out")
-    assert suspects.key(0) == wrong
+    assert suspects.keys[0] == wrong
     assert len(suspects) == 45
-    assert set(suspects.expected_wrong) == set(CLASSES)
+    assert set(suspects.about.expected_wrong) == set(CLASSES)
     about = json.loads((tmp_path / "out" / "suspects.json").read_text())
     assert about["prepared"] == str(folder.resolve())
     assert about["order"] == "merged"

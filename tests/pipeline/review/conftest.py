@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from pipeline.review.app import Access, create_app
+from pipeline.review.app import create_app
+from pipeline.review.guard import Access
 from pipeline.review.session import Session, Way
 from pipeline.review.suspects import open_suspects
-from tests.pipeline.review.suspects_folder import make_suspects
+from tests.pipeline.review.makers import make_suspects
 
 PAGE = "http://127.0.0.1:8377"
 

@@ -1,7 +1,5 @@
 """Agreement of two reviewers, against scikit-learn and numbers worked out by hand."""
 
-import csv
-import io
 import math
 
 import numpy as np
@@ -16,9 +14,8 @@ from pipeline.review.agreement import (
     AgreementError,
     compare_reviewers,
     describe_agreement,
-    write_disputes,
 )
-from tests.pipeline.review.test_follower import decide
+from tests.pipeline.review.makers import decide
 
 WITH, WITHOUT, WRONGLY, DROP = OUTCOMES
 
@@ -90,12 +87,12 @@ def test_disputes_are_listed():
         say("bob", 5, WITHOUT, action="undo", to=None),
     )
     found = compare_reviewers(Ledger(lines, ()), [])
-    assert len(found.pairs) == 3, "only faces that both have decided"
-    rows = list(csv.reader(io.StringIO(write_disputes(found))))
-    assert rows[0] == ["source", "image", "object", "from", "a", "b", "a_box", "b_box", "about"]
-    assert [row[2:] for row in rows[1:]] == [
-        ["0", WITH, WITH, WITHOUT, "", "", "label"],
-        ["1", WITH, WITH, WITH, "2 2 9 9", "", "box"],
+    assert found.table.sum() == 3, "only faces that both have decided"
+    names = ["source", "image", "object", "from", "a", "b", "a_box", "b_box", "about"]
+    assert list(found.disputes) == names
+    assert found.disputes[names[2:]].to_numpy().tolist() == [
+        [0, WITH, WITH, WITHOUT, "", "", "label"],
+        [1, WITH, WITH, WITH, "2 2 9 9", "", "box"],
     ]
     assert "Disputes: 1 about the label, 1 about the box." in describe_agreement(found)
 
@@ -108,7 +105,7 @@ def test_redrawn_boxes_are_disputed_when_they_overlap_too_little():
         say("bob", n, WITH, action="rebox", to=WITH, to_box=box) for n, box in enumerate(others)
     ]
     found = compare_reviewers(Ledger(tuple(lines), ()), [])
-    assert [pair.dispute for pair in found.pairs] == ["box", None]
+    assert found.disputes["object"].tolist() == [0]
 
 
 def test_two_reviewers_are_needed():

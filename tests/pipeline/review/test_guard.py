@@ -3,7 +3,8 @@
 import pytest
 
 from data_prep.decisions.ledger import read_ledger
-from pipeline.review.app import STATIC, Access, is_loopback
+from pipeline.review.app import STATIC
+from pipeline.review.guard import Access, is_loopback
 from tests.pipeline.review.conftest import PAGE
 
 TOKEN = "a-token-of-its-own"

@@ -12,7 +12,8 @@ from data_prep.base.photo import read_photo
 from data_prep.base.records import Box
 from data_prep.decisions.ledger import read_ledger, settle
 from pipeline.review.session import Choice
-from tests.pipeline.review.suspects_folder import BOXES, make_suspects, write_about
+from pipeline.review.views import measure_pace, view_progress
+from tests.pipeline.review.makers import BOXES, make_suspects, write_about
 
 WITH, WITHOUT, WRONGLY = CLASSES
 
@@ -299,8 +300,34 @@ def test_the_hint_counts_the_whole_folder(visit, tmp_path):
     hint = short.get("/api/session")["progress"]["hint"]
     assert "3 of your last 25" in hint["text"]
     assert "you have changed 3 faces" in hint["text"]
+    assert "About 5 labels (1 to 9) were expected" in hint["text"]
     assert "one in 38 of the 75 faces left" in hint["text"]
     assert hint["stop"] is None
+
+
+def test_going_on_no_longer_pays_after_73_in_vain(start, tmp_path):
+    session = start(folder=make_suspects(tmp_path / "own", rows=80))
+    stops = []
+    for position in range(73):
+        session.decide(position, Choice("keep"), 0)
+        if position >= 71:
+            hint = view_progress(session, position)["progress"]["hint"]
+            stops.append(hint["stop"])
+    assert stops[0] is None
+    assert "good place to stop" in stops[1]
+    assert hint["text"].startswith("None of your last 73 decisions changed anything (95 % interval")
+
+
+def at(seconds: float) -> str:
+    return f"2026-11-20T10:{int(seconds) // 60:02}:{seconds % 60:06.3f}Z"
+
+
+def test_pace_leaves_breaks_and_imports_out():
+    assert measure_pace([at(s) for s in (0, 3, 6, 9)]) == pytest.approx(20)
+    assert measure_pace([at(s) for s in (0, 3, 6, 600, 603)]) == pytest.approx(20)
+    assert measure_pace([at(s) for s in (0, 0.01, 0.02, 3.02, 6.02, 9.02)]) == pytest.approx(20)
+    assert measure_pace([at(s) for s in (0, 3, 6)]) is None
+    assert measure_pace([]) is None
 
 
 @pytest.mark.parametrize(

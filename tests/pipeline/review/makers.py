@@ -1,4 +1,4 @@
-"""Suspects folders made on the spot: painted photos, and a table as the ranking writes it."""
+"""Suspects folders of painted photos, with a table as the ranking writes it; decisions."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 
 from data_prep.base.labels import CLASSES
+from data_prep.base.records import Box
+from data_prep.decisions.decision import Decision
 from tests.pipeline.makers import save_photo
 
 BOXES = ((8, 10, 30, 34), (48, 30, 70, 56), (84, 12, 112, 44))
@@ -79,25 +81,19 @@ def write_about(found: Path, roots: dict[str, Path], prepared: Path, **changes) 
     (found / "suspects.json").write_text(json.dumps(about | changes), encoding="utf-8")
 
 
-def rank_at_random(prepared: Path, found: Path, seed: int = 0) -> Path:
-    """A suspects folder of a prepared folder, in no order that means anything."""
-    faces = pd.read_csv(prepared / "faces.csv", keep_default_na=False)
-    faces = faces.sample(frac=1, random_state=seed).reset_index(drop=True)
-    count = len(faces)
-    rng = np.random.default_rng(seed)
-    opinion = rng.dirichlet((0.5, 0.5, 0.5), count).round(5)
-    manifest = json.loads((prepared / "manifest.json").read_text())
-    table = faces.assign(
-        rank=np.arange(count) + 1,
-        suggested=np.array(CLASSES)[opinion.argmax(axis=1)],
-        score=np.linspace(1, 0, count).round(4),
-        **{f"p_{name}": opinion[:, column] for column, name in enumerate(CLASSES)},
-        reasons="the model, which never saw this photo, gives another class 94 %; "
-        "7 of 8 most similar faces have another label",
-        similar=[" ".join(map(str, row)) for row in rng.integers(1, count + 1, (count, 8))],
+def decide(number: int, **changes) -> Decision:
+    """A decision on face `number` of one photo."""
+    return Decision(
+        **{
+            "at": f"2026-11-20T10:00:{number % 60:02}.000Z",
+            "by": "ada",
+            "source": "sét",
+            "image": "a b.jpg",
+            "object": number,
+            "photo_sha256": "0" * 64,
+            "box": Box(1, 2, 3, 4),
+            "given": "with_mask",
+            "action": "keep",
+        }
+        | changes
     )
-    found.mkdir(parents=True)
-    table.to_csv(found / "suspects.csv", index=False)
-    roots = {entry["source"]: Path(entry["root"]) for entry in manifest["datasets"]}
-    write_about(found, roots, prepared)
-    return found

@@ -17,7 +17,7 @@ from data_prep.base.labels import CLASSES
 from data_prep.decisions.ledger import read_ledger, settle
 from pipeline.review.session import Choice, Session, Way
 from pipeline.review.suspects import open_suspects
-from tests.pipeline.review.suspects_folder import BOXES, make_suspects
+from tests.pipeline.review.makers import BOXES, make_suspects
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [

@@ -1,0 +1,154 @@
+"""What the ledger says of faces: read while others add to it, undos worked in."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from data_prep.base.files import output_error
+from data_prep.decisions.decision import Decision, Key, LedgerError
+from data_prep.decisions.ledger import BOM, TORN
+
+Status = Literal["open", "kept", "changed", "skipped"]
+"""How a face stands with a reviewer."""
+
+
+class LedgerFollower:
+    """Reads a growing ledger piece by piece."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offset = 0
+        self._lines = 0
+
+    def read_new(self) -> list[Decision]:
+        """The decisions added since the last call, in the order of their lines.
+
+        Half a line is passed over: it is whole at a later call, or torn. A ledger that doesn't
+        exist yet holds no decisions.
+
+        Raises:
+            LedgerError: The file can't be read, has become shorter, or a line is not a decision.
+        """
+        try:
+            with self.path.open("rb") as file:
+                if os.fstat(file.fileno()).st_size < self._offset:
+                    raise LedgerError(
+                        f"{self.path}: has become shorter while it was in use, so it is no longer "
+                        "the same ledger; start the review again."
+                    )
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise LedgerError(
+                f"{self.path}: not a ledger that can be read ({error.strerror or error})."
+            ) from error
+        *lines, tail = data.split(b"\n")
+        read = (self._read(line, self._lines + n) for n, line in enumerate(lines, start=1))
+        decisions = [decision for decision in read if decision is not None]
+        # Only now: after a bad line the next call begins at the same place again.
+        self._offset += len(data) - len(tail)
+        self._lines += len(lines)
+        try:  # A last line without an end is taken when it is whole.
+            decisions.append(Decision.from_json(tail.removeprefix(BOM)))
+            self._offset += len(tail)
+        except LedgerError:
+            pass
+        return decisions
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other reviews of ledgers in this folder out, those of other processes included.
+
+        Between reading what stands and adding to it nobody else may add. The lock is on the
+        folder, as `append_decision` locks the file itself; a kill gives it back.
+
+        Raises:
+            OutputError: The folder can't be made or opened.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path.parent, os.O_RDONLY)
+        except OSError as error:
+            raise output_error(self.path, error) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def _read(self, line: bytes, number: int) -> Decision | None:
+        text = line.removeprefix(BOM) if number == 1 else line
+        if not text.strip() or text.endswith(TORN):
+            return None
+        try:
+            return Decision.from_json(text)
+        except LedgerError as error:
+            raise LedgerError(
+                f"{self.path}:{number}: {error}; mend or remove the line in a copy of the ledger."
+            ) from error
+
+
+class History:
+    """One reviewer's decisions, with undos worked in as `settle` of the ledger does."""
+
+    def __init__(self) -> None:
+        self._stacks: dict[Key, list[Decision]] = {}
+        self._lines: dict[Key, int] = {}
+        self.made: list[Decision] = []
+        """All that is not taken back, skips included, in the order it was made."""
+
+    def add(self, decision: Decision) -> None:
+        """Take in the next line of this reviewer."""
+        key = decision.key
+        self._lines[key] = self._lines.get(key, 0) + 1
+        stack = self._stacks.setdefault(key, [])
+        if decision.action != "undo":
+            stack.append(decision)
+            self.made.append(decision)
+        elif stack:
+            undone = stack.pop()
+            # It is one of the latest, and another decision may be equal to it.
+            place = next(i for i in reversed(range(len(self.made))) if self.made[i] is undone)
+            del self.made[place]
+
+    def version(self, key: Key) -> int:
+        """Lines about a face so far: a page that knows fewer has missed something."""
+        return self._lines.get(key, 0)
+
+    def standing(self, key: Key) -> Decision | None:
+        """The decision that stands for a face, None when there is none or it was skipped."""
+        stack = self._stacks.get(key)
+        return stack[-1] if stack and stack[-1].action != "skip" else None
+
+    def status(self, key: Key) -> Status:
+        """How a face stands."""
+        stack = self._stacks.get(key)
+        if not stack:
+            return "open"
+        action = stack[-1].action
+        return "skipped" if action == "skip" else "kept" if action == "keep" else "changed"
+
+    def latest(self, among: Container[Key]) -> Decision | None:
+        """The latest decision on one of these faces that is not taken back, a skip included."""
+        return next((d for d in reversed(self.made) if d.key in among), None)
+
+    def recent(self, most: int) -> list[Decision]:
+        """The latest standing decisions, each face once, the latest first; no skips."""
+        found: list[Decision] = []
+        for decision in reversed(self.made):
+            if len(found) == most:
+                break
+            if self.standing(decision.key) is decision:
+                found.append(decision)
+        return found
+
+    def standing_keys(self) -> Iterator[Key]:
+        """The faces with a standing decision."""
+        return (key for key in self._stacks if self.standing(key) is not None)

@@ -1,0 +1,373 @@
+"""The suspects folder, the commands `review` and `agreement`, and review in a sheet."""
+
+import csv
+import socket
+
+import pandas as pd
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from data_prep.base.records import Box
+from data_prep.decisions.ledger import read_ledger, settle
+from pipeline.cli import app
+from pipeline.review import command as reviewing
+from pipeline.review.command import PORT, ReviewOptions, ServeError, name_address, open_port
+from pipeline.review.sheet import (
+    HEADER,
+    SheetError,
+    draw_contact_sheets,
+    import_sheet,
+    list_open,
+    write_sheet,
+)
+from pipeline.review.suspects import SuspectsError, open_suspects
+from tests.makers import hash_tree
+from tests.pipeline.review.makers import BOXES, EXPECTED, make_suspects
+
+
+@pytest.fixture
+def own(tmp_path):
+    return make_suspects(tmp_path / "own")
+
+
+def rewrite(folder, change):
+    table = pd.read_csv(folder / "suspects.csv", dtype=str, keep_default_na=False)
+    change(table).to_csv(folder / "suspects.csv", index=False)
+
+
+def test_every_row_is_told(found):
+    suspects = open_suspects(found)
+    table = pd.read_csv(found / "suspects.csv")
+    assert len(suspects) == len(table) == 12
+    for row, entry in table.iterrows():
+        face = suspects.face(row)
+        assert face.key == (entry["source"], entry["image"], entry["object"])
+        assert suspects.rows[face.key] == row
+        assert (face.label, face.suggested) == (entry["label"], entry["suggested"])
+        assert face.box == Box(*BOXES[row % 3])
+        assert face.similar == tuple(int(rank) - 1 for rank in entry["similar"].split())
+        assert face.score == entry["score"]
+    assert suspects.about.expected_wrong == {name: tuple(ends) for name, ends in EXPECTED.items()}
+
+
+def test_odd_names_and_empty_fields(own):
+    def change(table):
+        table.loc[0, ["image", "suggested", "p_with_mask", "similar", "reasons"]] = ""
+        table.loc[0, "image"] = "NA"
+        table.loc[1, "similar"] = "3 999 0 -2 x 1"
+        table.loc[2, "score"] = ""
+        return table
+
+    rewrite(own, change)
+    suspects = open_suspects(own)
+    face = suspects.face(0)
+    assert (face.key, face.suggested, face.probabilities, face.similar) == (
+        ("set", "NA", 0), "", None, ()
+    )  # fmt: skip
+    assert suspects.face(1).similar == (2, 0)
+    assert suspects.face(2).score is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda table: table.drop(columns="reasons"), "reasons"),
+        (lambda table: table.assign(rank=table["rank"][::-1].to_numpy()), "csv:2: the ranks"),
+        (lambda table: table.assign(label=["hat", *table["label"][1:]]), "csv:2: the label"),
+        (lambda table: table.assign(object="0", image="a"), "csv:3: the face stands there twice"),
+        (lambda table: table.assign(xmin="left"), "not a readable table"),
+        (lambda table: table.assign(source="other"), "'other'"),
+        (lambda table: table[:0], "no faces"),
+    ],
+)
+def test_bad_tables_are_named(own, change, words):
+    rewrite(own, change)
+    with pytest.raises(SuspectsError, match=words):
+        open_suspects(own)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "Invalid JSON"),
+        ("[]", "object"),
+        ('{"roots": {}}', "'format'"),
+        ('{"format": 2, "roots": {}}', "'format'"),
+        ('{"format": 1, "roots": {}, "expected_wrong": {"with_mask": [1]}}', "'expected_wrong'"),
+    ],
+)
+def test_bad_descriptions_are_named(own, text, words):
+    (own / "suspects.json").write_text(text)
+    with pytest.raises(SuspectsError, match=rf"suspects\.json:.*{words}"):
+        open_suspects(own)
+
+
+def test_missing_files_say_what_to_do(own, tmp_path):
+    with pytest.raises(SuspectsError, match="python -m pipeline suspects"):
+        open_suspects(tmp_path)
+    (own / "suspects.csv").unlink()
+    with pytest.raises(SuspectsError, match="python -m pipeline suspects"):
+        open_suspects(own)
+
+
+def call(*arguments):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """What reaches the server, in place of serving."""
+    calls = []
+    monkeypatch.setattr(
+        reviewing, "serve", lambda session, options: calls.append((session, options))
+    )
+    return calls
+
+
+def test_review_serves_a_session(found, ledger, served):
+    options = ("--first", 5, "--port", 0, "--no-open", "--ledger", ledger)
+    result = call("review", found, "--by", " Ada ", *options)
+    assert result.exit_code == 0
+    ((session, options),) = served
+    assert (session.way.by, len(session), session.way.blind) == ("Ada", 5, False)
+    assert (options.host, options.port, options.token) == ("127.0.0.1", 0, None)
+    assert options.no_open
+    assert "5 faces, 5 not looked at by Ada" in result.stderr
+
+
+def test_out_and_in_by_sheet(found, ledger, tmp_path):
+    before, sheet = hash_tree(found.parent), tmp_path / "sheet.csv"
+    result = call("review", found, "--by", "ada", "--ledger", ledger, "--export", sheet)
+    assert result.exit_code == 0
+    assert (tmp_path / "sheet-pages" / "page-001.png").is_file()
+    sheet.write_text(sheet.read_text().replace(",,\n", ",drop,\n"))
+    for added, known in ((12, 0), (0, 12)):
+        result = call("review", found, "--by", "ada", "--ledger", ledger, "--import", sheet)
+        assert f"{added} decisions added, {known} stood already" in result.stderr
+    assert len(read_ledger(ledger).decisions) == 12
+    assert hash_tree(found.parent) == before
+
+    sheet = tmp_path / "second.csv"
+    call("review", found, "--by", "bob", "--blind", "--ledger", ledger, "--export", sheet)
+    sheet.write_text(sheet.read_text().replace(",,,,\n", ",,,drop,\n"))
+    call("review", found, "--by", "bob", "--blind", "--ledger", ledger, "--import", sheet)
+    disputes = tmp_path / "disputes.csv"
+    result = call("agreement", ledger, "--by", "ada", "--by", "bob", "-o", disputes)
+    assert result.exit_code == 0
+    assert "ada and bob both decided 12 faces" in result.stdout
+    assert len(disputes.read_text().splitlines()) == 1
+    assert "source,image,object" in call("agreement", ledger).stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--by", ""), "--by"),
+        (("--by", "a\nb"), "--by"),
+        (("--token", "short"), "--token"),
+        (("--token", "no blanks; here"), "--token"),
+        (("--import", "none.csv"), "none.csv"),
+        (("--import", "a.csv", "--export", "b.csv"), "one at a time"),
+        (("--ledger", "."), "ledger"),
+    ],
+)
+def test_bad_options_are_explained(found, served, options, words):
+    result = call("review", found, *options)
+    assert result.exit_code == 2
+    assert words in result.stderr.splitlines()[-1]
+    assert not served
+
+
+def test_a_folder_without_suspects_is_explained(tmp_path):
+    result = call("review", tmp_path, "--no-open")
+    assert result.exit_code == 2
+    assert "python -m pipeline suspects" in result.stderr
+    assert call("agreement", tmp_path / "none.jsonl").exit_code == 2
+
+
+def test_other_addresses_get_a_token(start, found, monkeypatch, capsys):
+    seen = []
+
+    class Server:
+        def __init__(self, config):
+            seen.append(config.app)
+
+        def run(self, sockets):
+            sockets[0].close()
+
+    monkeypatch.setattr(reviewing.uvicorn, "Server", Server)
+    for host, token in (("127.0.0.1", None), ("0.0.0.0", None), ("0.0.0.0", "given-token")):
+        options = ReviewOptions(found, host=host, port=0, token=token, no_open=True)
+        reviewing.serve(start(), options)
+    lines = capsys.readouterr().err.splitlines()
+    assert "token" not in lines[0]
+    made = lines[1].split("?token=")[1].split()[0]
+    assert len(made) >= 20
+    assert "?token=given-token " in lines[2]
+    assert "0.0.0.0" not in lines[1]
+
+
+def test_ports(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ServeError, match=f"--port {port}"):
+            open_port("127.0.0.1", port)
+        monkeypatch.setattr(reviewing, "PORT", port)
+        with open_port("127.0.0.1", None) as free:
+            assert free.getsockname()[1] not in (port, 0)
+    with pytest.raises(ServeError, match="no such host"):
+        open_port("no such host", 0)
+    assert name_address("::1", PORT, "t") == f"http://[::1]:{PORT}/?token=t"
+
+
+@pytest.fixture
+def sheet(tmp_path):
+    return tmp_path / "sheet.csv"
+
+
+def export(path, session):
+    write_sheet(path, session, list_open(session))
+
+
+def read(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def fill(path, choices, delimiter=",", encoding="utf-8"):
+    """Fill in rows by number; returns the path."""
+    rows = read(path)
+    for number, (decision, to) in choices.items():
+        rows[number] |= {"decision": decision, "to": to}
+    with path.open("w", newline="", encoding=encoding) as file:
+        writer = csv.DictWriter(file, HEADER, delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+GOOD = {
+    0: ("keep", ""),
+    1: ("relabel", "with_mask"),
+    2: ("Drop", ""),
+    3: ("relabel", "3"),
+    4: ("skip", ""),
+    5: ("relabel", "Without Mask"),
+}
+
+
+def test_a_sheet_lists_the_undecided_faces(start, sheet):
+    session = start()
+    export(sheet, session)
+    rows = read(sheet)
+    assert len(rows) == 12
+    assert list(rows[0]) == list(HEADER)
+    first = session.face(0)
+    assert rows[0] == {
+        **{"rank": "1", "key": "set/images/000.jpg#0", "given": first.label},
+        **{"suggested": first.suggested, "decision": "", "to": ""},
+    }
+    with pytest.raises(SheetError, match="already"):
+        export(sheet, session)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [{}, {"delimiter": ";"}, {"delimiter": "\t"}, {"encoding": "utf-8-sig"}],
+)
+def test_decisions_come_in_once(start, sheet, ledger, written):
+    export(sheet, start())
+    fill(sheet, GOOD, **written)
+    assert import_sheet(sheet, start()) == (6, 0)
+    stands = settle(read_ledger(ledger).decisions, "ada").values()
+    assert [(d.object, d.image[-7:-4], d.action, d.to) for d in stands] == [
+        (0, "000", "keep", None),
+        (1, "000", "relabel", "with_mask"),
+        (2, "000", "drop", None),
+        (0, "001", "relabel", "mask_weared_incorrect"),
+        (2, "001", "relabel", "without_mask"),
+    ]
+    assert import_sheet(sheet, start()) == (0, 6)
+    assert len(read_ledger(ledger).decisions) == 6
+    other = sheet.with_name("rest.csv")
+    export(other, start())
+    assert len(read(other)) == 7, "the skipped one is undecided"
+
+
+def test_an_import_cut_short_goes_on(start, sheet, ledger):
+    export(sheet, start())
+    import_sheet(fill(sheet, dict(list(GOOD.items())[:3])), start())
+    assert import_sheet(fill(sheet, GOOD), start()) == (3, 3)
+    assert len(read_ledger(ledger).decisions) == 6
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        (("keep", "with_mask"), "'keep' goes without"),
+        (("relabel", ""), "needs a class"),
+        (("relabel", "helmet"), "unknown class 'helmet'"),
+        (("rebox", ""), "none of keep, relabel"),
+        (("", "with_mask"), "decision ''"),
+    ],
+)
+def test_a_bad_row_is_named_and_nothing_comes_in(start, sheet, ledger, choice, words):
+    export(sheet, start())
+    fill(sheet, GOOD | {7: choice})
+    with pytest.raises(SheetError, match=words) as error:
+        import_sheet(sheet, start())
+    assert f"{sheet}: line 9: " in str(error.value)
+    assert "Nothing is imported" in str(error.value)
+    assert not ledger.exists()
+
+
+def test_strangers_and_doubles_are_named(start, sheet, ledger):
+    export(sheet, start())
+    lines = fill(sheet, GOOD).read_text().splitlines()
+    lines += [lines[1], "99,set/images/none.jpg#0,,,keep,"]
+    sheet.write_text("\n".join(lines))
+    with pytest.raises(SheetError, match="line 14: the same face as line 2") as error:
+        import_sheet(sheet, start())
+    assert "line 15: no face 'set/images/none.jpg#0'" in str(error.value)
+    assert not ledger.exists()
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"", b"rank,key\n1,a\n", b'key,decision,to\n"'])
+def test_what_is_no_sheet_is_refused(start, sheet, data):
+    sheet.write_bytes(data)
+    if data.endswith(b'"'):
+        assert import_sheet(sheet, start()) == (0, 0)
+        return
+    with pytest.raises(SheetError, match=str(sheet)):
+        import_sheet(sheet, start())
+
+
+def test_a_blind_sheet_tells_nothing(start, sheet, ledger):
+    session = start("bob", blind=True)
+    export(sheet, session)
+    rows = read(sheet)
+    assert {row["given"] + row["suggested"] for row in rows} == {""}
+    assert rows[0]["key"] != "set/images/000.jpg#0"
+    with pytest.raises(SheetError, match="name the class"):
+        import_sheet(fill(sheet, {0: ("keep", "")}), session)
+    fill(sheet, dict.fromkeys(range(12), ("relabel", "with_mask")))
+    assert import_sheet(sheet, session) == (12, 0)
+    kept = [d for d in read_ledger(ledger).decisions if d.action == "keep"]
+    assert len(kept) == 4, "those that were with_mask"
+
+
+def test_contact_sheets_show_all_faces(start, tmp_path):
+    session = start()
+    positions = [*range(12)] * 4
+    pages = draw_contact_sheets(tmp_path / "pages", session, positions)
+    assert [page.name for page in pages] == ["page-001.png", "page-002.png"]
+    first, second = (Image.open(page) for page in pages)
+    assert first.width == second.width
+    assert second.height < first.height
+    # The first face is painted green; its centre is in the middle of the first tile.
+    red, green, blue = first.getpixel((10 + 75, 10 + 75))
+    assert green > 200 > 60 > max(red, blue)
