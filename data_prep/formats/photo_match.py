@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from data_prep.base.boxes import look_relative
@@ -140,7 +141,13 @@ def _list_folder(root: Path) -> DatasetFiles:
     source = root.resolve().name
     findings: list[Finding] = []
     files: list[Path] = []
-    for path in walk_files(root, lambda error: findings.append(_describe_unread(source, error))):
+
+    def note_unread(error: OSError) -> None:
+        name = os.fsencode(error.filename).decode(errors="replace")
+        message = f"{name}: the folder can't be read ({error.strerror}); what is in it is left out."
+        findings.append(Finding(source, "unreadable-folder", message, dropped=True))
+
+    for path in walk_files(root, note_unread):
         if is_text(str(path.relative_to(root))):
             files.append(path)
         elif path.suffix.lower() in ANNOTATIONS | PHOTO_SUFFIXES:
@@ -148,74 +155,6 @@ def _list_folder(root: Path) -> DatasetFiles:
             message = f"{name}: the file's name is not valid UTF-8; rename it."
             findings.append(Finding(name, "bad-name", message, dropped=True))
     return DatasetFiles(source, root, tuple(files), tuple(findings))
-
-
-class PhotoFinder:
-    """Finds photos by name, then by stem.
-
-    Of several, the one whose folders are those written before the name, if any are; then the one
-    with the name's case; then the one nearest to the annotation, as where parts of a dataset
-    number their photos alike; then the one with the annotation's stem; then the one with the
-    shortest path.
-    """
-
-    def __init__(self, photos: Sequence[Path]) -> None:
-        self._by_name: dict[str, list[Path]] = {}
-        self._by_stem: dict[str, list[Path]] = {}
-        for photo in photos:
-            self._by_name.setdefault(_fold(photo.name), []).append(photo)
-            self._by_stem.setdefault(_fold(photo.stem), []).append(photo)
-
-    def find(self, annotation: Path, filename: str) -> Path | None:
-        """The photo that an annotation file of its own is about.
-
-        Args:
-            annotation: The file; its stem is looked for last.
-            filename: The photo as written in it, or "".
-        """
-        # Exporters on Windows write whole paths; only the last part can be of use here.
-        written = PureWindowsPath(filename).name
-        name = _fold(written)
-        candidates = (
-            self._by_name.get(name)
-            or self._by_stem.get(PureWindowsPath(name).stem)
-            or self._by_stem.get(_fold(annotation.stem))
-        )
-        if not candidates:
-            return None
-
-        def rank(photo: Path) -> tuple[int | bool, ...]:
-            return (
-                -_count_shared_ends(photo, filename),
-                photo.name != written,
-                -len(Path(os.path.commonpath([photo.parent, annotation.parent])).parts),
-                photo.stem != annotation.stem,
-                len(photo.parts),
-            )
-
-        return min(candidates, key=lambda photo: (rank(photo), photo))
-
-
-def _describe_unread(source: str, error: OSError) -> Finding:
-    name = os.fsencode(error.filename).decode(errors="replace")
-    message = f"{name}: the folder can't be read ({error.strerror}); what is in it is left out."
-    return Finding(source, "unreadable-folder", message, dropped=True)
-
-
-def _count_shared_ends(photo: Path, written: str) -> int:
-    """How many parts, from the last on, a photo's path and one written elsewhere have alike."""
-    count = 0
-    parts = zip(reversed(photo.parts), reversed(PureWindowsPath(written).parts), strict=False)
-    for one, other in parts:
-        if _fold(one) != _fold(other):
-            break
-        count += 1
-    return count
-
-
-def _fold(name: str) -> str:
-    """One form of a name, whatever its case and however the system composes its accents."""
-    return unicodedata.normalize("NFC", name).lower()
 
 
 @dataclass(frozen=True)
@@ -230,6 +169,7 @@ class WrittenPhoto:
         faces: The faces, boxes not yet clipped.
         scores: Of predicted faces, 0 to 1 each.
         places: File and line of each face; from strict readers.
+        fallback: Name of the photo, where there is none of the written one.
     """
 
     annotation: Path
@@ -239,6 +179,7 @@ class WrittenPhoto:
     faces: tuple[Face, ...]
     scores: tuple[float, ...] = ()
     places: tuple[str, ...] = ()
+    fallback: str = ""
 
 
 def place_photos(
@@ -311,14 +252,12 @@ def match_photos(files: DatasetFiles, written: Sequence[WrittenPhoto]) -> list[l
     photos apart.
     """
     index = _Index(files)
-    found = [index.find_by_path(photo) for photo in written]
+    found = [index.find_by_path(photo.image) for photo in written]
     placed = {photo.annotation for photo, options in zip(written, found, strict=True) if options}
-    return [
-        index.choose(photo, options or index.find_by_name(photo))
-        if options or photo.annotation not in placed
-        else []
-        for photo, options in zip(written, found, strict=True)
-    ]
+    for number, photo in enumerate(written):
+        if not found[number] and photo.annotation not in placed:
+            found[number] = index.find_by_name(photo.image) or index.find_by_name(photo.fallback)
+    return [index.choose(photo, options) for photo, options in zip(written, found, strict=True)]
 
 
 class _Index:
@@ -333,48 +272,39 @@ class _Index:
                 for end in _ends(whole):
                     self._by_end.setdefault(end, []).append(path)
 
-    def find_by_path(self, photo: WrittenPhoto) -> list[Path]:
-        parts = _split(photo.image)
+    def find_by_path(self, image: str) -> list[Path]:
+        parts = _split(image)
         for whole in (parts, _strip(parts)):
-            options = self._by_end.get(whole, [])
-            # Or the written path ends with the photo's: it starts above the dataset.
-            for end in () if options else _ends(whole):
-                options = [
-                    path for path in self._by_end.get(end, ()) if len(self._parts[path]) == len(end)
-                ]
-                if options:
-                    break
-            if options:
+            if options := self._by_end.get(whole):
                 return options
+            # Or the written path ends with the photo's: it starts above the dataset.
+            for end in _ends(whole):
+                there = self._by_end.get(end, ())
+                if options := [path for path in there if len(self._parts[path]) == len(end)]:
+                    return options
         return []
 
-    def find_by_name(self, photo: WrittenPhoto) -> list[Path]:
-        parts = _split(photo.image)
+    def find_by_name(self, image: str) -> list[Path]:
+        parts = _split(image)
         return self._by_end.get(parts[-1:]) or self._by_end.get(_strip(parts)[-1:]) or []
 
     def choose(self, photo: WrittenPhoto, options: list[Path]) -> list[Path]:
         if len(options) < 2:
             return options
         folder = _split(self._files.relative(photo.annotation))[:-1]
-        parts = _split(photo.image)
+        parts, written = _split(photo.image), PureWindowsPath(photo.image).parts
         words = set(re.split(r"[^0-9a-z]+", photo.annotation.stem.lower()))
-
-        written = PureWindowsPath(photo.image).parts
 
         def rank(path: Path) -> tuple[bool, int, bool, int]:
             there = self._parts[path]
-            shared = 0
-            while shared < min(len(folder), len(there) - 1) and folder[shared] == there[shared]:
-                shared += 1
+            pairs = zip(folder, there[:-1], strict=False)
+            shared = len([*takewhile(lambda pair: pair[0] == pair[1], pairs)])
             alike = sum(map(str.__eq__, reversed(path.parts), reversed(written)))
-            return (
-                *(there in (parts, folder + parts), shared),
-                *(not words.isdisjoint(there[:-1]), alike),
-            )
+            is_there = there in (parts, folder + parts)
+            return is_there, shared, not words.isdisjoint(there[:-1]), alike
 
-        ranks = [rank(path) for path in options]
-        best = max(ranks)
-        return [path for path, value in zip(options, ranks, strict=True) if value == best]
+        best = max(map(rank, options))
+        return [path for path in options if rank(path) == best]
 
 
 def _split(path: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from lxml import etree
@@ -14,7 +14,7 @@ from data_prep.base.errors import DatasetError
 from data_prep.base.files import write_atomically
 from data_prep.base.photo import PHOTO_SUFFIXES, Size
 from data_prep.base.progress import show_progress
-from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding, note_unread
+from data_prep.base.records import Box, Dataset, Face, Finding, note_unread
 from data_prep.formats.contracts import (
     IMAGES,
     DatasetFormat,
@@ -33,7 +33,7 @@ from data_prep.formats.input_files import (
     read_number,
     read_side,
 )
-from data_prep.formats.photo_match import DatasetFiles, PhotoFinder, WrittenPhoto
+from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto, match_photos, place_photos
 
 ANNOTATIONS = "annotations"
 """The folder that is written."""
@@ -216,21 +216,8 @@ class VocFormat(DatasetFormat):
         if not files.by_suffix({".xml"}) or not files.photos:
             missing = "photo" if files.by_suffix({".xml"}) else "VOC annotation (*.xml)"
             raise DatasetError(f"{files.root}: no {missing} in this folder or below it.")
-        findings = list(files.findings)
-        photos: dict[str, AnnotatedPhoto] = {}
-        unread: Counter[str] = Counter()
-        for path, voc, image in _read_files(files, options, findings, photos):
-            findings.extend(voc.findings)
-            unread.update(voc.unread)
-            if image is None:
-                name = files.call(path)
-                message = f"{name}: its photo '{voc.filename or path.stem}' is not in the folder."
-                findings.append(Finding(name, "missing-photo", message, dropped=True))
-        things = [f"{tag} of {count} objects" for tag, count in sorted(unread.items())]
-        findings.extend(note_unread(files.source, things))
-        findings.extend(files.unused_photos(photos))
-        ordered = tuple(photos[image] for image in sorted(photos))
-        return Dataset(files.source, files.root, ordered, tuple(findings))
+        written, findings = _read_files(files, options)
+        return place_photos(files, written, findings)
 
     def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
         """Write the annotations; see `DatasetFormat`."""
@@ -257,35 +244,24 @@ class VocFormat(DatasetFormat):
 
 
 def _read_files(
-    files: DatasetFiles,
-    options: ReadOptions,
-    findings: list[Finding],
-    photos: dict[str, AnnotatedPhoto],
-) -> Iterable[tuple[Path, VocAnnotation, str | None]]:
-    """Each file that can be read, with its photo, which is added to `photos`, or None."""
-    finder = PhotoFinder(files.photos)
+    files: DatasetFiles, options: ReadOptions
+) -> tuple[list[WrittenPhoto], list[Finding]]:
+    written: list[WrittenPhoto] = []
+    findings: list[Finding] = []
+    unread: Counter[str] = Counter()
     for path in files.by_suffix({".xml"}):
-        relative, name = files.relative(path), files.call(path)
+        name = files.call(path)
         try:
             voc = read_voc(path, name=name, options=options)
         except AnnotationError as error:
             findings.append(Finding(name, "broken-xml", str(error), dropped=True))
             continue
-        photo = finder.find(path, voc.filename)
-        image = None if photo is None else files.relative(photo)
-        yield path, voc, image
-        if image is None:
-            continue
-        if image in photos:
-            message = (
-                f"{name}: {image} is already annotated by {photos[image].annotation}; its "
-                f"{len(voc.faces)} faces are left out."
-            )
-            findings.append(Finding(name, "second-annotation", message, dropped=True))
-            continue
-        photos[image] = AnnotatedPhoto(
-            files.source, files.root, image, relative, voc.width, voc.height, voc.faces
-        )
+        findings.extend(voc.findings)
+        unread.update(voc.unread)
+        image = voc.filename or path.stem
+        written.append(WrittenPhoto(path, image, name, voc.size, voc.faces, fallback=path.stem))
+    things = [f"{tag} of {count} objects" for tag, count in sorted(unread.items())]
+    return written, [*findings, *note_unread(files.source, things)]
 
 
 def read_voc_truth(
@@ -299,29 +275,21 @@ def read_voc_truth(
     Returns:
         The photos, and a message for every file or face that can't be used.
     """
-    findings = list(files.findings)
-    photos: dict[str, AnnotatedPhoto] = {}
-    lost: list[tuple[Path, VocAnnotation]] = []
-    for path, voc, image in _read_files(files, options, findings, photos):
-        if image is None:
-            lost.append((path, voc))
-        else:
-            findings.extend(voc.findings)
-    found = {
-        image: WrittenPhoto(
-            photo.root / photo.annotation, image, image, photo.stated_size, photo.faces
+    written, findings = _read_files(files, options)
+    left_out = [finding.message for finding in [*files.findings, *findings] if finding.dropped]
+    found: dict[str, WrittenPhoto] = {}
+    options_of = zip(written, match_photos(files, written), strict=True)
+    # Photos that are there first: names of others give way to theirs.
+    for photo, there in sorted(options_of, key=lambda pair: len(pair[1]) != 1):
+        name = (
+            files.relative(there[0])
+            if len(there) == 1
+            else name_photo(files.relative(photo.annotation), photo.image, found)
         )
-        for image, photo in photos.items()
-    }
-    left_out = [finding.message for finding in findings if finding.dropped]
-    for path, voc in lost:
-        left_out += [finding.message for finding in voc.findings]
-        name = name_photo(files.relative(path), voc.filename, found)
         if name in found:
-            message = f"{files.call(path)}: {name} is already annotated by another file."
-            left_out.append(message)
+            left_out.append(f"{photo.where}: {name} is already annotated by another file.")
             continue
-        found[name] = WrittenPhoto(path, name, name, voc.size, voc.faces)
+        found[name] = replace(photo, image=name)
     return list(found.values()), left_out
 
 
