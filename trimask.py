@@ -1,6 +1,356 @@
-"""TriMask from Python: the public API."""
+"""TriMask from Python: for every face in a photo, is a mask worn properly, wrongly, or not at all?
+
+>>> import trimask
+>>> model = trimask.load()
+>>> faces = model.predict(trimask.EXAMPLE)
+>>> faces[0].label
+'without_mask'
+
+In a notebook `faces` shows itself; it also has `.to_frame()`, `.plot()` and `.save(folder)`.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
+
+__all__ = [
+    "EXAMPLE",
+    "Face",
+    "Faces",
+    "Model",
+    "PhotoError",
+    "Results",
+    "__version__",
+    "evaluate",
+    "learner",
+    "load",
+]
+
+
+def _check_packages() -> None:
+    """Refuse to work with a package of another project that happens to be called like ours.
+
+    Raises:
+        ImportError: Python would import another one.
+    """
+    for name in ("data_prep", "evaluate", "pipeline"):
+        spec = importlib.util.find_spec(name)
+        found = None if spec is None or spec.origin is None else Path(spec.origin)
+        if found is None or "TriMask" not in found.read_text(encoding="utf-8", errors="replace"):
+            raise ImportError(
+                f"`import {name}` finds {found or 'nothing'}, which is not the '{name}' that came "
+                f"with trimask ({Path(__file__).parent / name}). Another project, such as Hugging "
+                "Face's evaluate, has a package of that name: install trimask in an environment "
+                "of its own (uv tool install, pipx, python -m venv), or uninstall the other and "
+                "install trimask again."
+            )
+
+
+_check_packages()
+
+from data_prep.base.photo import PhotoError  # noqa: E402
+from data_prep.formats.predictions import COLUMNS, FILE, write_predictions  # noqa: E402
+from pipeline.inference.records import Face, list_rows  # noqa: E402
+from pipeline.inference.sources import (  # noqa: E402
+    ANNOTATED,
+    Item,
+    PhotoList,
+    Source,
+    decode_item,
+    find_photos,
+    is_file,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from fastai.learner import Learner
+    from PIL import Image
+
+    from data_prep.formats.predictions import PredictionRow
+    from evaluate import Evaluation
+    from pipeline.inference.predictor import Predictor
+
+EXAMPLE = Path(__file__).parent / "pipeline" / "drawing" / "portrait.jpg"
+"""A photo to try things on: the astronaut Eileen Collins, by NASA, in the public domain."""
+
+SHOWN = 12
+"""Most photos of a contact sheet."""
+
+
+class _Shown:
+    """What results of one photo and of several have in common."""
+
+    _rows: Callable[[], list[PredictionRow]]
+    plot: Callable[[], Image.Image]
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row per face, with the columns of `predictions.csv`."""
+        import pandas as pd
+
+        rows = [
+            [r.image, *r.box, r.label, r.score, r.detection, *r.probabilities, r.orientation]
+            for r in self._rows()
+        ]
+        return pd.DataFrame(rows, columns=list(COLUMNS))
+
+    def _repr_html_(self) -> str:
+        picture = self.plot()
+        picture.thumbnail((640, 640))
+        stored = io.BytesIO()
+        picture.save(stored, format="JPEG", quality=85)
+        data = base64.b64encode(stored.getvalue()).decode()
+        table = self.to_frame().drop(columns="orientation")
+        shown = table.to_html(index=False, max_rows=20, float_format="{:.3f}".format)
+        return f'<img src="data:image/jpeg;base64,{data}" alt="faces">{shown}'
+
+
+@dataclass(frozen=True, repr=False)
+class Faces(_Shown, Sequence[Face]):
+    """The faces of one photo, best detection first.
+
+    Each has `box` (`xmin, ymin, xmax, ymax` in pixels of the upright photo), `label`, `score`
+    (detection × class probability), `detection` and `probabilities`, of the classes in the order
+    of the table's columns.
+
+    Attributes:
+        name: Of the photo.
+        faces: What was found.
+        orientation: EXIF orientation (1 to 8) that the photo was turned upright by.
+        error: Why the photo could not be read, or "".
+        photo: The photo as it was given.
+    """
+
+    name: str
+    faces: tuple[Face, ...]
+    orientation: int = 1
+    error: str = ""
+    photo: Item = field(default="", compare=False)
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.faces[place]
+
+    def __repr__(self) -> str:
+        what = self.error or ", ".join(f"{f.label} {f.score:.2f}" for f in self) or "no face"
+        return f"Faces({self.name}: {what})"
+
+    def _rows(self) -> list[PredictionRow]:
+        return list_rows(self.name, self.faces, self.orientation)
+
+    def plot(self) -> Image.Image:
+        """The upright photo with its faces marked; small photos are enlarged to be readable."""
+        from PIL import Image
+
+        from pipeline.inference.draw import draw_faces
+
+        frame = decode_item(self.photo, self.name)
+        if frame.pixels is None:
+            raise PhotoError(frame.error)
+        return Image.fromarray(draw_faces(frame.pixels, self.faces))
+
+    def save(self, folder: str | Path) -> None:
+        """Write `predictions.csv`, and the drawn photo into `annotated/`."""
+        Results((self,)).save(folder)
+
+
+@dataclass(frozen=True, repr=False)
+class Results(_Shown, Sequence[Faces]):
+    """The faces of several photos, photo by photo."""
+
+    photos: tuple[Faces, ...]
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.photos[place]
+
+    def __repr__(self) -> str:
+        faces = sum(map(len, self.photos))
+        return f"Results({len(self)} photos, {faces} faces, {len(self.errors)} unreadable)"
+
+    @property
+    def errors(self) -> dict[str, str]:
+        """Photos that could not be read, by name, with the reason."""
+        return {one.name: one.error for one in self.photos if one.error}
+
+    def _rows(self) -> list[PredictionRow]:
+        return [row for one in self.photos for row in one._rows()]
+
+    def plot(self) -> Image.Image:
+        """A contact sheet of the first photos that could be read."""
+        from PIL import Image, ImageOps
+
+        drawn = [one.plot() for one in [one for one in self.photos if not one.error][:SHOWN]]
+        columns, side = min(4, max(len(drawn), 1)), 320
+        rows = max(-(-len(drawn) // columns), 1)
+        sheet = Image.new("RGB", (columns * side, rows * side), "white")
+        for place, picture in enumerate(drawn):
+            cell = (place % columns * side, place // columns * side)
+            sheet.paste(ImageOps.pad(picture, (side, side), color="white"), cell)
+        return sheet
+
+    def save(self, folder: str | Path) -> None:
+        """Write `predictions.csv`, and the drawn photos into `annotated/`.
+
+        Raises:
+            OutputError: Something can't be written.
+        """
+        import numpy as np
+
+        from pipeline.inference.draw import save_drawing
+
+        write_predictions(Path(folder) / FILE, self._rows())
+        for one in self.photos:
+            if not one.error:
+                save_drawing(Path(folder) / ANNOTATED / one.name, np.asarray(one.plot()))
+
+
+@dataclass(frozen=True)
+class Model:
+    """Both nets, ready for use; threads may share it.
+
+    Attributes:
+        predictor: What finds faces and tells their classes.
+    """
+
+    predictor: Predictor
+
+    def predict(
+        self,
+        photos: Item | list[Any] | tuple[Any, ...],
+        *,
+        thresh: float = 0.5,
+        resize: float | None = None,
+    ) -> Faces | Results:
+        """Find the faces of a photo, or of several, and tell their classes.
+
+        Args:
+            photos: A file, an address (`https://…`), an array (height × width × 3, uint8, RGB), a
+                PIL image; a list of these; or a folder, walked recursively, or a glob.
+            thresh: Least detection score of a face, 0 to 1.
+            resize: Enlargement before detection; chosen per photo when None.
+
+        Returns:
+            `Faces` for one photo; for a list, a folder or a glob `Results`, where a photo that
+            can't be read has an `error` and no faces.
+
+        Raises:
+            PhotoError: The one photo can't be read.
+            PhotosError: Nothing of that name, or no photos in the folder.
+
+        >>> import numpy as np
+        >>> load(device="cpu").predict([EXAMPLE, np.zeros((64, 64, 3), np.uint8)])
+        Results(2 photos, 1 faces, 0 unreadable)
+        """
+        predictor = replace(self.predictor, thresh=thresh, resize=resize)
+        if isinstance(photos, (list, tuple)):
+            return _collect(predictor, PhotoList(photos), photos)
+        if is_file(photos) and not Path(photos).is_file():
+            found = find_photos(str(photos))
+            return _collect(predictor, found, [found.root / image for image in found.images])
+        (faces,) = _collect(predictor, PhotoList([photos]), [photos])
+        if faces.error:
+            raise PhotoError(faces.error)
+        return faces
+
+
+def _collect(predictor: Predictor, source: Source, photos: Sequence[Item]) -> Results:
+    return Results(
+        tuple(
+            Faces(frame.name, tuple(faces), frame.orientation, frame.error, photos[frame.index])
+            for frame, faces in predictor.predict(source)
+        )
+    )
+
+
+def load(
+    weights: str | Path | None = None,
+    *,
+    device: str = "auto",
+    engine: str = "auto",
+    bf16: bool | None = None,
+) -> Model:
+    """Load the nets.
+
+    Args:
+        weights: A folder with both nets and their cards, or a run folder with a detector or a
+            classifier, where the other is the shipped one. The shipped weights when None.
+        device: `auto`, `cpu` or `cuda`.
+        engine: What runs the nets: `auto` or `torch`.
+        bf16: Use bfloat16; where the processor is fast at it when None.
+
+    Raises:
+        WeightsError: Weights are missing, damaged, or not what their card says.
+        DeviceError: There is no such device.
+        EngineError: There is no such engine.
+
+    >>> load(device="cpu").predict(EXAMPLE, thresh=0.9)[0].label
+    'without_mask'
+    """
+    from pipeline.inference.predictor import Predictor
+    from pipeline.nets.compute import pick_device
+    from pipeline.nets.options import SHIPPED
+
+    folder = SHIPPED if weights is None else Path(weights)
+    chosen = pick_device(device)
+    return Model(Predictor.load(folder, device=chosen, bf16=bf16, engine=engine, rest=SHIPPED))
+
+
+def learner(prepared: str | Path, recipe: str = "resnet34", **changes: Any) -> Learner:
+    """A fastai `Learner` on a prepared folder, as `trimask train` makes it.
+
+    `show_batch`, `lr_find`, `fine_tune`, `ClassificationInterpretation` and `export` work as in any
+    fastai notebook.
+
+    Args:
+        prepared: The folder that `trimask build` made.
+        recipe: Name of a recipe, or its file.
+        changes: Keys of the recipe that are to be different, such as `epochs=[3]`.
+
+    >>> learn = learner("prepared", sizes=[128], epochs=[3])  # doctest: +SKIP
+    >>> learn.show_batch(); learn.lr_find(); learn.fine_tune(3)  # doctest: +SKIP
+    """
+    from pipeline.training.learner import make_learner
+
+    return make_learner(prepared, recipe, **changes)
+
+
+def evaluate(annotations: str | Path, faces: Faces | Results | str | Path) -> Evaluation:
+    """Measure predictions against annotations: mAP, recall per class, and more, with intervals.
+
+    Args:
+        annotations: Annotated photos: a dataset's folder or file in any known format, or the
+            `faces.csv` of a prepared folder.
+        faces: What `predict` gave, or a file such as `predictions.csv`.
+
+    Returns:
+        The figures as `.metrics`, `.to_frame()`, or `.save(folder)` for a report.
+
+    Raises:
+        UserError: Something can't be read, or the photos' names fit no annotated photo.
+
+    >>> evaluate("annotations", model.predict("photos")).metrics["map50"]  # doctest: +SKIP
+    """
+    from data_prep.formats.predictions import tabulate_predictions
+    from evaluate.evaluation import evaluate as measure
+    from evaluate.inputs.predictions import make_predictions
+
+    if isinstance(faces, (str, Path)):
+        return measure(annotations, faces)
+    return measure(
+        annotations, make_predictions(tabulate_predictions(faces._rows()), Path("predictions"))
+    )
 
 
 def main() -> None:

@@ -1,1 +1,1 @@
-"""Annotations and photos to faces.csv and crops: read, audit, group, split, crop, blur, balance."""
+"""TriMask, the data: annotations and photos to faces.csv and crops."""

@@ -1,4 +1,4 @@
-"""Predictions against annotations: matching, average precision, metrics.
+"""TriMask, the measures: predictions against annotations.
 
 >>> import evaluate
 >>> report = evaluate.evaluate("annotations", "out/predictions.csv")  # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""Train the two nets, run them over photos, export weights."""
+"""TriMask, the nets: train both, run them over photos, export weights."""
 
 import warnings
 

@@ -81,20 +81,41 @@ def read_photo(
         raise PhotoError(f"{path}: can't be read ({error.strerror or error}).") from error
     if not data:
         raise PhotoError(f"{path}: the file is empty (0 bytes); copy it again from its source.")
+    return decode_photo(data, path, upright=upright, fit_size=fit_size)
+
+
+def decode_photo(
+    content: bytes | Image.Image,
+    name: object,
+    *,
+    upright: bool = False,
+    fit_size: tuple[int, int] | None = None,
+) -> Photo:
+    """Decode the bytes of a photo, or one that Pillow has opened; see `read_photo`.
+
+    Args:
+        content: The photo.
+        name: What messages call it.
+        upright: As of `read_photo`.
+        fit_size: The same.
+
+    Raises:
+        PhotoError: It is truncated, not a photo, or too large to be one.
+    """
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            orientation = _orientation(image)
-            if not upright and fit_size is not None:
-                upright = _only_fits_turned(image.size, orientation, fit_size)
-            pixels = _to_rgb(ImageOps.exif_transpose(image) if upright else image)
+        image = Image.open(io.BytesIO(content)) if isinstance(content, bytes) else content
+        orientation = _orientation(image)
+        if not upright and fit_size is not None:
+            upright = _only_fits_turned(image.size, orientation, fit_size)
+        pixels = _to_rgb(ImageOps.exif_transpose(image) if upright else image)
     except UnidentifiedImageError as error:
-        raise PhotoError(f"{path}: not a photo in a known format; check the file.") from error
+        raise PhotoError(f"{name}: not a photo in a known format; check the file.") from error
     except Image.DecompressionBombError as error:
-        raise PhotoError(f"{path}: too many pixels to be a photo ({error}).") from error
+        raise PhotoError(f"{name}: too many pixels to be a photo ({error}).") from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError) as error:
         # Pillow's decoders raise all of these on damaged files.
         raise PhotoError(
-            f"{path}: damaged or truncated ({error}); copy it again from its source."
+            f"{name}: damaged or truncated ({error}); copy it again from its source."
         ) from error
     return Photo(pixels, orientation, upright)
 

@@ -21,12 +21,9 @@ from pipeline.experiments.compare_measures import (
     measure_system,
 )
 from pipeline.experiments.systems import System, SystemData, open_base, prepare_data, train_system
-from pipeline.inference.classifier import Classifier
-from pipeline.inference.detector import Detector
 from pipeline.inference.predictor import Predictor
-from pipeline.inference.sources import Frame
+from pipeline.inference.records import Frame
 from pipeline.nets.cards import CLASSIFIER, DETECTOR
-from pipeline.nets.compute import has_fast_bf16
 from pipeline.nets.options import SHIPPED
 from pipeline.runs.folder import Run
 from pipeline.runs.listing import read_seconds
@@ -149,14 +146,7 @@ def compare_systems(
 
 
 def _load(system: System, run: Run | None, device: torch.device) -> Predictor:
-    if run is None:
-        return Predictor.load(SHIPPED, device=device)
-    if system.single:
-        return Predictor.load_single(run.folder / f"{DETECTOR}.safetensors", device=device)
-    half = has_fast_bf16(device)
-    detector = Detector.load(SHIPPED / f"{DETECTOR}.safetensors", device=device, bf16=half)
-    weights = run.folder / f"{CLASSIFIER}.safetensors"
-    return Predictor(detector, Classifier.load(weights, device=device, bf16=half))
+    return Predictor.load(SHIPPED if run is None else run.folder, device=device, rest=SHIPPED)
 
 
 def _measure_once(

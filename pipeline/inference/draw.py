@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from data_prep.base.files import write_atomically
-from pipeline.inference.predictor import Face
+from pipeline.inference.records import Face
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "with_mask": (46, 160, 67),

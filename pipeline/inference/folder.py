@@ -15,9 +15,10 @@ from data_prep.base.files import write_json
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import show_progress
 from data_prep.formats.predictions import FILE, write_predictions
-from pipeline.inference.predictor import Clock, Predictor, list_rows
-from pipeline.inference.sinks import ANNOTATED, Drawings, Entry, Journal
-from pipeline.inference.sources import PhotoSet, spell
+from pipeline.inference.predictor import Predictor
+from pipeline.inference.records import Clock, list_rows
+from pipeline.inference.sinks import Drawings, Entry, Journal
+from pipeline.inference.sources import ANNOTATED, PhotoSet, spell
 
 FORMAT = 2
 DRAW_FROM = 0.5

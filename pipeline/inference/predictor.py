@@ -2,88 +2,28 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
 import torch
 
-from data_prep.base.boxes import UPRIGHT
 from data_prep.base.crop import crop_face
-from data_prep.base.labels import CLASSES
 from data_prep.base.records import Box
-from data_prep.formats.predictions import PredictionRow
 from pipeline.inference.boxes import FaceBoxes, FaceDetector
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.detector import Detector
 from pipeline.inference.engines import AUTO
-from pipeline.inference.sources import Frame, Source
+from pipeline.inference.records import Clock, Face, Frame
+from pipeline.inference.sources import Source
 from pipeline.nets.cards import CLASSIFIER, DETECTOR, WeightsError
 from pipeline.nets.compute import has_fast_bf16
 
 BATCH_FRAMES = 16
 BATCH_PIXELS = 24_000_000
 """A batch goes through the nets at once; large photos make smaller batches, to bound memory."""
-
-
-@dataclass(frozen=True)
-class Face:
-    """One face that was found.
-
-    Attributes:
-        box: Pixels of the frame.
-        detection: The detector's score, 0 to 1.
-        probabilities: Of each class, in the order of `CLASSES`.
-    """
-
-    box: Box
-    detection: float
-    probabilities: tuple[float, ...]
-
-    @property
-    def label(self) -> str:
-        """The likeliest class; of equal ones the first."""
-        return CLASSES[int(np.argmax(self.probabilities))]
-
-    @property
-    def score(self) -> float:
-        """Detection score × probability of the likeliest class."""
-        return self.detection * max(self.probabilities)
-
-
-def list_rows(image: str, faces: Iterable[Face], orientation: int = UPRIGHT) -> list[PredictionRow]:
-    """Faces as rows of `predictions.csv`."""
-    return [
-        PredictionRow(image, f.box, f.label, f.score, f.detection, f.probabilities, orientation)
-        for f in faces
-    ]
-
-
-class Clock:
-    """Seconds spent in each stage, summed over all threads that use it."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._lock = Lock()
-
-    def add(self, stage: str, seconds: float) -> None:
-        """Count seconds for a stage."""
-        with self._lock:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
-
-    @contextmanager
-    def measure(self, stage: str) -> Iterator[None]:
-        """Count what the block takes."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add(stage, time.perf_counter() - began)
 
 
 @dataclass(frozen=True)
@@ -111,10 +51,11 @@ class Predictor:
         bf16: bool | None = None,
         engine: str = AUTO,
         detector: FaceDetector | None = None,
+        rest: Path | None = None,
         thresh: float = 0.5,
         resize: float | None = None,
     ) -> Predictor:
-        """Load both nets from a weights folder.
+        """Load both nets, or a detector that tells classes, from a folder.
 
         Args:
             weights: Folder with `detector` and `classifier`, each `.safetensors` and `.json`.
@@ -122,6 +63,7 @@ class Predictor:
             bf16: Use bfloat16; where the processor has it when None.
             engine: What runs the nets; see `pipeline.inference.engines`.
             detector: Finds the faces in place of the folder's.
+            rest: Folder that has what `weights`, such as a run folder, lacks.
             thresh: Least detection score of a face.
             resize: Enlargement before detection; chosen per frame when None.
 
@@ -130,35 +72,21 @@ class Predictor:
             EngineError: There is no such engine.
         """
         half = has_fast_bf16(device) if bf16 is None else bf16
+        names = {name: f"{name}.safetensors" for name in (DETECTOR, CLASSIFIER)}
+        own = [name for name, file in names.items() if (weights / file).is_file()]
+        if rest is not None and not own:
+            raise WeightsError(f"{weights}: no {' or '.join(names.values())} in there.")
+        paths = {
+            name: (weights if rest is None or name in own else rest) / file
+            for name, file in names.items()
+        }
         if detector is None:
-            path = weights / f"{DETECTOR}.safetensors"
-            detector = Detector.load(path, device=device, bf16=half, engine=engine)
-        path = weights / f"{CLASSIFIER}.safetensors"
-        classifier = Classifier.load(path, device=device, bf16=half, engine=engine)
+            net = Detector.load(paths[DETECTOR], device=device, bf16=half, engine=engine)
+            if own == [DETECTOR] and net.card.learnt:
+                return cls(net, None, thresh, resize)
+            detector = net
+        classifier = Classifier.load(paths[CLASSIFIER], device=device, bf16=half, engine=engine)
         return cls(detector, classifier, thresh, resize)
-
-    @classmethod
-    def load_single(
-        cls, path: Path, *, device: torch.device, bf16: bool | None = None, engine: str = AUTO
-    ) -> Predictor:
-        """Load a detector that tells classes, alone.
-
-        Args:
-            path: The safetensors file; its card lies beside it.
-            device: Where to run.
-            bf16: Use bfloat16; where the processor has it when None.
-            engine: What runs the net.
-
-        Raises:
-            WeightsError: They are missing, damaged, or only find faces.
-        """
-        half = has_fast_bf16(device) if bf16 is None else bf16
-        detector = Detector.load(path, device=device, bf16=half, engine=engine)
-        if not detector.card.learnt:
-            raise WeightsError(
-                f"{path}: this detector tells no classes; train one with --recipe single-stage."
-            )
-        return cls(detector, None)
 
     def identify(self) -> dict[str, Any]:
         """The weights and all else that its answers depend on, as JSON holds it."""

@@ -14,11 +14,11 @@ from typing import IO, Any, Protocol
 from data_prep.base.files import output_error, write_atomically
 from data_prep.base.records import Box
 from pipeline.inference.draw import draw_faces, save_drawing
-from pipeline.inference.predictor import BATCH_FRAMES, BATCH_PIXELS, Clock, Face
-from pipeline.inference.sources import Frame, stamp_of
+from pipeline.inference.predictor import BATCH_FRAMES, BATCH_PIXELS
+from pipeline.inference.records import Clock, Face, Frame
+from pipeline.inference.sources import stamp_of
 
 JOURNAL = ".journal.jsonl"
-ANNOTATED = "annotated"
 
 
 class Sink(Protocol):

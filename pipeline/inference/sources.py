@@ -1,64 +1,47 @@
-"""Where frames come from: a photo, a folder walked recursively, or a glob.
+"""Where frames come from: a photo, a folder walked recursively, a glob, or a list of anything.
 
-Another kind, such as a video, a camera or a list of addresses, is another `Source`.
+Another kind, such as a video or a camera, is another `Source`.
 """
 
 from __future__ import annotations
 
 import glob
 import os
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from dataclasses import dataclass, replace
+from functools import partial
+from http.client import HTTPException
+from pathlib import Path, PurePosixPath
+from typing import Protocol, TypeGuard
+from urllib.request import Request, urlopen
 
 import numpy as np
+from PIL import Image
 
-from data_prep.base.boxes import UPRIGHT
 from data_prep.base.errors import UserError
-from data_prep.base.photo import PHOTO_SUFFIXES, PhotoError, read_photo
+from data_prep.base.photo import PHOTO_SUFFIXES, Photo, PhotoError, decode_photo, read_photo
+from pipeline.inference.records import Frame
+
+ANNOTATED = "annotated"
+"""Folder of the drawn photos in an output folder."""
 
 READERS = 2
 AHEAD = 16
 """Photos that are decoded before they are asked for."""
 
+MOST_BYTES = 50_000_000
+WAIT, MOST_SECONDS = 10, 60
+"""Of what is fetched: seconds without an answer, and in all."""
+
+_ADDRESSES = ("http://", "https://")
 _WILDCARDS = frozenset("*?[")
 
 
 class PhotosError(UserError, ValueError):
     """Nothing to work on; the message says why."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One picture of a source, or the reason why there is none.
-
-    Attributes:
-        name: Its name within the source, forward slashes.
-        index: Its place in the source, from 0.
-        pixels: Height × width × 3, uint8, RGB, upright; None when it can't be read.
-        error: Why it can't be read, or "".
-        orientation: EXIF orientation (1 to 8) that the pixels were turned upright by.
-        time_s: Seconds since the start of a video; None for photos.
-        stamp: Size in bytes and time of change (ns) of the file before it was read.
-        seconds: What reading and decoding took.
-    """
-
-    name: str
-    index: int = 0
-    pixels: np.ndarray | None = None
-    error: str = ""
-    orientation: int = UPRIGHT
-    time_s: float | None = None
-    stamp: tuple[int, int] = (-1, -1)
-    seconds: float = 0.0
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in pixels; 0 when it can't be read."""
-        return (0, 0) if self.pixels is None else (self.pixels.shape[1], self.pixels.shape[0])
 
 
 class Source(Protocol):
@@ -84,31 +67,135 @@ class PhotoSet:
 
     def __iter__(self) -> Iterator[Frame]:
         """The photos, upright."""
-        pending: list[Future[Frame]] = []
-        with ThreadPoolExecutor(READERS) as readers:
-            for index, image in enumerate(self.images):
-                pending.append(readers.submit(decode_frame, self.root, image, index))
-                if len(pending) > AHEAD:
-                    yield pending.pop(0).result()
-            for future in pending:
-                yield future.result()
+        return _read_ahead(
+            partial(decode_file, self.root / image, image, index)
+            for index, image in enumerate(self.images)
+        )
 
 
-def decode_frame(root: Path, image: str, index: int = 0) -> Frame:
+Item = str | Path | np.ndarray | Image.Image
+"""A photo: a file, an address that begins with http, an array of 8-bit RGB or grey, an image."""
+
+
+@dataclass(frozen=True)
+class PhotoList:
+    """Photos of any kind, in order; decoded by threads, a little ahead.
+
+    Attributes:
+        items: The photos.
+    """
+
+    items: Sequence[Item]
+
+    @property
+    def names(self) -> list[str]:
+        """A name for each: the file's own, with its folders where those differ."""
+        files = [Path(item) for item in self.items if is_file(item)]
+        root = os.path.commonpath([file.absolute().parent for file in files]) if files else ""
+        names: list[str] = []
+        for index, item in enumerate(self.items):
+            if is_file(item):
+                name = Path(item).absolute().relative_to(root).as_posix()
+            else:
+                name = (
+                    PurePosixPath(re.split("[?#]", item)[0]).name if isinstance(item, str) else ""
+                )
+                name = name or f"{index}.png"
+            names.append(name if name not in names else f"{index}-{PurePosixPath(name).name}")
+        return names
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The photos, upright."""
+        return _read_ahead(
+            partial(decode_item, item, name, index)
+            for index, (item, name) in enumerate(zip(self.items, self.names, strict=True))
+        )
+
+
+def is_file(item: Item) -> TypeGuard[str | Path]:
+    """Whether a photo is given by the name of a file."""
+    return isinstance(item, Path) or (isinstance(item, str) and not item.startswith(_ADDRESSES))
+
+
+def _read_ahead(tasks: Iterable[Callable[[], Frame]]) -> Iterator[Frame]:
+    pending: list[Future[Frame]] = []
+    with ThreadPoolExecutor(READERS) as readers:
+        for task in tasks:
+            pending.append(readers.submit(task))
+            if len(pending) > AHEAD:
+                yield pending.pop(0).result()
+        for future in pending:
+            yield future.result()
+
+
+def decode_item(item: Item, name: str, index: int = 0) -> Frame:
+    """A photo of any kind turned upright, or a frame that says why it can't be read."""
+
+    def read() -> Photo:
+        if isinstance(item, str):
+            return decode_photo(fetch(item), item, upright=True)
+        if isinstance(item, np.ndarray):
+            return decode_photo(_to_image(item, name), name, upright=True)
+        assert isinstance(item, Image.Image)
+        return decode_photo(item, name, upright=True)
+
+    return decode_file(Path(item), name, index) if is_file(item) else _make_frame(name, index, read)
+
+
+def decode_file(path: Path, name: str, index: int = 0) -> Frame:
     """A photo turned upright, or a frame that says why it can't be read."""
+
+    def read() -> Photo:
+        if spell(name) != name:
+            raise PhotoError(f"{path}: the file's name is not valid UTF-8; rename it.")
+        return read_photo(path, upright=True)
+
+    stamp = stamp_of(path)
+    return replace(_make_frame(name, index, read), stamp=stamp)
+
+
+def _make_frame(name: str, index: int, read: Callable[[], Photo]) -> Frame:
     began = time.perf_counter()
-    stamp = stamp_of(root / image)
     try:
-        if spell(image) != image:
-            raise PhotoError(f"{root / image}: the file's name is not valid UTF-8; rename it.")
-        photo = read_photo(root / image, upright=True)
+        photo = read()
     except PhotoError as error:
-        seconds = time.perf_counter() - began
-        return Frame(image, index, error=spell(str(error)), stamp=stamp, seconds=seconds)
+        return Frame(name, index, error=spell(str(error)), seconds=time.perf_counter() - began)
     seconds = time.perf_counter() - began
-    return Frame(
-        image, index, photo.pixels, orientation=photo.orientation, stamp=stamp, seconds=seconds
-    )
+    return Frame(name, index, photo.pixels, orientation=photo.orientation, seconds=seconds)
+
+
+def _to_image(pixels: np.ndarray, name: str) -> Image.Image:
+    try:
+        return Image.fromarray(pixels)
+    except (TypeError, ValueError) as error:
+        raise PhotoError(
+            f"{name}: an array of {pixels.dtype} and shape {pixels.shape} is no photo; give "
+            "height × width × 3, uint8, RGB."
+        ) from error
+
+
+def fetch(address: str) -> bytes:
+    """What lies at an address, `MOST_BYTES` at most, within `MOST_SECONDS`.
+
+    Raises:
+        PhotoError: It can't be had, or is larger, or takes longer.
+    """
+    ends = time.monotonic() + MOST_SECONDS
+    data = bytearray()
+    try:
+        request = Request(address, headers={"User-Agent": "trimask"})  # noqa: S310
+        with urlopen(request, timeout=WAIT) as answer:  # noqa: S310
+            while part := answer.read1(1 << 16):
+                data += part
+                if len(data) > MOST_BYTES:
+                    raise PhotoError(f"{address}: larger than {MOST_BYTES // 10**6} MB.")
+                if time.monotonic() > ends:
+                    raise PhotoError(f"{address}: not there after {MOST_SECONDS} s.")
+    except (OSError, HTTPException, ValueError) as error:
+        if isinstance(error, PhotoError):
+            raise
+        raise PhotoError(f"{address}: can't be fetched ({error}).") from error
+    return bytes(data)
 
 
 def stamp_of(path: Path) -> tuple[int, int]:
@@ -125,13 +212,13 @@ def spell(name: str) -> str:
     return os.fsencode(name).decode(errors="replace")
 
 
-def find_photos(photos: str, *, leave_out: Path) -> PhotoSet:
+def find_photos(photos: str, *, leave_out: Path | None = None) -> PhotoSet:
     """Find the photos behind a command line argument.
 
     Args:
         photos: A photo, a folder, or a glob (`**` reaches into folders). What exists under the
             very name is taken before it is read as a glob.
-        leave_out: The output folder, whose drawn photos are not photos to work on.
+        leave_out: An output folder, whose drawn photos are not photos to work on.
 
     Raises:
         PhotosError: Nothing there, or the output would fall on the photos themselves.
@@ -149,8 +236,8 @@ def find_photos(photos: str, *, leave_out: Path) -> PhotoSet:
         raise PhotosError(f"{photos}: no such file or folder.")
     else:
         found, root = _expand(photos)
-    drawn = (leave_out / "annotated").resolve()
-    if root.resolve().is_relative_to(drawn):
+    drawn = None if leave_out is None else (leave_out / ANNOTATED).resolve()
+    if drawn is not None and root.resolve().is_relative_to(drawn):
         raise PhotosError(
             f"{photos}: lies in {drawn}, where the drawn photos go; choose another -o."
         )
@@ -159,7 +246,7 @@ def find_photos(photos: str, *, leave_out: Path) -> PhotoSet:
         for p in found
         if (p.suffix.lower() in PHOTO_SUFFIXES or is_file)
         and not any(part.startswith(".") for part in p.relative_to(root).parts)
-        and not p.resolve().is_relative_to(drawn)
+        and not (drawn is not None and p.resolve().is_relative_to(drawn))
     ]
     if not images:
         known = ", ".join(sorted(PHOTO_SUFFIXES))

@@ -22,8 +22,8 @@ from pipeline.drawing.geometry import Worn
 from pipeline.drawing.masks import draw_mask
 from pipeline.drawing.styles import Colour
 from pipeline.inference.boxes import FaceDetector
-from pipeline.inference.predictor import Face, Predictor
-from pipeline.inference.sources import Frame
+from pipeline.inference.predictor import Predictor
+from pipeline.inference.records import Face, Frame
 
 WALL = (300, 400)
 """Height and width in pixels of the photo that a small face hangs in, as large as real ones."""

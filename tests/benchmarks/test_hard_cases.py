@@ -7,7 +7,7 @@ from PIL import Image
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Box
 from pipeline.drawing.demo import read_portrait
-from pipeline.inference.predictor import Face
+from pipeline.inference.records import Face
 from tests.benchmarks.hard_cases import (
     WALL,
     HardCase,

@@ -15,7 +15,7 @@ from pipeline.inference.boxes import MIN_SCORE, FaceBoxes
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.detector import Detector
 from pipeline.inference.predictor import Predictor
-from pipeline.inference.sources import Frame
+from pipeline.inference.records import Frame
 from pipeline.nets.cards import CLASSIFIER, DETECTOR, ClassifierCard, DetectorCard, save_weights
 from pipeline.nets.retinaface import VARIANCES, RetinaFace
 from tests.makers import Objects, make_pixels, make_voc

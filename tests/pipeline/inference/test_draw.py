@@ -18,7 +18,7 @@ from pipeline.inference.draw import (
     draw_faces,
     save_drawing,
 )
-from pipeline.inference.predictor import Face
+from pipeline.inference.records import Face
 from tests.makers import make_pixels
 
 GREY = np.full((700, 900, 3), 90, np.uint8)

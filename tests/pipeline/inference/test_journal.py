@@ -8,9 +8,8 @@ import pytest
 
 from data_prep.base.files import OutputError
 from data_prep.base.records import Box
-from pipeline.inference.predictor import Face
+from pipeline.inference.records import Face, Frame
 from pipeline.inference.sinks import JOURNAL, Entry, Journal
-from pipeline.inference.sources import Frame
 
 SETTINGS = {"thresh": 0.3, "detector": "abc"}
 FACE = Face(Box(1.25, 2.0, 30.1, 40.7), 0.123456789, (0.7, 0.2, 0.1))

@@ -16,8 +16,8 @@ from data_prep.prepare.build import build
 from data_prep.prepare.options import BuildOptions
 from pipeline.inference import predictor as predict
 from pipeline.inference.boxes import FaceBoxes
-from pipeline.inference.predictor import Clock, Face, Predictor
-from pipeline.inference.sources import Frame
+from pipeline.inference.predictor import Predictor
+from pipeline.inference.records import Clock, Face, Frame
 from pipeline.nets.cards import WeightsError
 from tests.makers import make_pixels
 from tests.pipeline.makers import (

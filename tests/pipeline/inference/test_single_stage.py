@@ -9,7 +9,8 @@ import torch
 from data_prep.base.labels import CLASSES, RARE_CLASS
 from pipeline.inference.detector import Detector
 from pipeline.inference.folder import predict_folder
-from pipeline.inference.predictor import Clock, Predictor
+from pipeline.inference.predictor import Predictor
+from pipeline.inference.records import Clock
 from pipeline.inference.sources import PhotoSet
 from pipeline.nets.cards import DetectorCard, WeightsError, save_weights
 from pipeline.nets.retinaface import RetinaFace, widen_scores
@@ -30,14 +31,14 @@ def save_single(path, learnt=TWO, seed=1):
     return state
 
 
-def load(path):
-    return replace(Predictor.load_single(path, device=CPU, bf16=False), thresh=0.6, resize=1)
+def load(folder, **options):
+    return Predictor.load(folder, device=CPU, bf16=False, thresh=0.6, resize=1, **options)
 
 
 @pytest.fixture
 def single(tmp_path):
     save_single(tmp_path / "detector.safetensors")
-    return load(tmp_path / "detector.safetensors")
+    return load(tmp_path)
 
 
 def test_faces_have_classes_and_the_untaught_one_never(single):
@@ -76,10 +77,16 @@ def test_classes_vote_as_boxes_do(tmp_path):
     assert (found.probabilities > 0).all()
 
 
-def test_detector_without_classes_is_refused(tmp_path):
+def test_detector_without_classes_needs_a_classifier(tmp_path, random_weights):
     save_weights(tmp_path / "detector.safetensors", make_net().state_dict(), DetectorCard())
-    with pytest.raises(WeightsError, match="tells no classes; train one with --recipe single"):
-        load(tmp_path / "detector.safetensors")
+    with pytest.raises(WeightsError, match=r"classifier\.json: can't be read"):
+        load(tmp_path)
+    assert load(tmp_path, rest=random_weights).classifier is not None
+
+
+def test_folder_without_weights_gets_none_from_elsewhere(tmp_path, random_weights):
+    with pytest.raises(WeightsError, match=r"no detector\.safetensors or"):
+        load(tmp_path, rest=random_weights)
 
 
 def test_folders_go_through_it_and_other_weights_start_anew(tmp_path, single):
@@ -89,5 +96,5 @@ def test_folders_go_through_it_and_other_weights_start_anew(tmp_path, single):
     assert first["photos_done_now"] == 1
     assert predict_folder(photos, out, single)["photos_done_now"] == 0
     save_single(tmp_path / "detector.safetensors", seed=2)
-    other = load(tmp_path / "detector.safetensors")
+    other = load(tmp_path)
     assert predict_folder(photos, out, other)["photos_done_now"] == 1

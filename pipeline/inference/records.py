@@ -1,0 +1,101 @@
+"""What sources, nets and sinks hand each other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+
+from data_prep.base.boxes import UPRIGHT
+from data_prep.base.labels import CLASSES
+from data_prep.base.records import Box
+from data_prep.formats.predictions import PredictionRow
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a source, or the reason why there is none.
+
+    Attributes:
+        name: Its name within the source, forward slashes.
+        index: Its place in the source, from 0.
+        pixels: Height × width × 3, uint8, RGB, upright; None when it can't be read.
+        error: Why it can't be read, or "".
+        orientation: EXIF orientation (1 to 8) that the pixels were turned upright by.
+        time_s: Seconds since the start of a video; None for photos.
+        stamp: Size in bytes and time of change (ns) of the file before it was read.
+        seconds: What reading and decoding took.
+    """
+
+    name: str
+    index: int = 0
+    pixels: np.ndarray | None = None
+    error: str = ""
+    orientation: int = UPRIGHT
+    time_s: float | None = None
+    stamp: tuple[int, int] = (-1, -1)
+    seconds: float = 0.0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels; 0 when it can't be read."""
+        return (0, 0) if self.pixels is None else (self.pixels.shape[1], self.pixels.shape[0])
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face that was found.
+
+    Attributes:
+        box: Pixels of the frame.
+        detection: The detector's score, 0 to 1.
+        probabilities: Of each class, in the order of `CLASSES`.
+    """
+
+    box: Box
+    detection: float
+    probabilities: tuple[float, ...]
+
+    @property
+    def label(self) -> str:
+        """The likeliest class; of equal ones the first."""
+        return CLASSES[int(np.argmax(self.probabilities))]
+
+    @property
+    def score(self) -> float:
+        """Detection score × probability of the likeliest class."""
+        return self.detection * max(self.probabilities)
+
+
+def list_rows(image: str, faces: Iterable[Face], orientation: int = UPRIGHT) -> list[PredictionRow]:
+    """Faces as rows of `predictions.csv`."""
+    return [
+        PredictionRow(image, f.box, f.label, f.score, f.detection, f.probabilities, orientation)
+        for f in faces
+    ]
+
+
+class Clock:
+    """Seconds spent in each stage, summed over all threads that use it."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._lock = Lock()
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Count seconds for a stage."""
+        with self._lock:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        """Count what the block takes."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(stage, time.perf_counter() - began)

@@ -1,0 +1,299 @@
+"""`import trimask`: whatever is given, faces or a clear answer."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import trimask
+from data_prep.formats.predictions import COLUMNS
+from pipeline.inference import sources
+from pipeline.inference.engines import EngineError
+from pipeline.inference.sources import PhotosError
+from pipeline.nets.cards import WeightsError
+from pipeline.nets.compute import DeviceError
+from pipeline.nets.options import SHIPPED
+from tests.makers import make_voc
+from tests.pipeline.inference.test_single_stage import save_single
+from tests.pipeline.makers import FACES, paint_photo, save_photo, stand_ins
+from tests.pipeline.needs import needs_shipped
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def model():
+    """Stand-ins for the nets: they find painted faces."""
+    return trimask.Model(stand_ins())
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two good photos and a broken one."""
+    save_photo(tmp_path / "photos" / "a.png")
+    save_photo(tmp_path / "photos" / "sub" / "b.png", FACES[:1])
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"no photo")
+    return tmp_path / "photos"
+
+
+def test_import_is_cheap():
+    heavy = ["torch", "fastai", "pandas", "cv2", "matplotlib"]
+    code = f"import sys, trimask; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_package_of_another_project_is_named(tmp_path):
+    other = tmp_path / "evaluate" / "__init__.py"
+    other.parent.mkdir()
+    other.write_text('"""Evaluate is a library for easily evaluating models."""\n')
+    done = subprocess.run(
+        [sys.executable, "-c", "import trimask"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    (line,) = [one for one in done.stderr.splitlines() if one.startswith("ImportError")]
+    for word in (other, ROOT / "evaluate", "Hugging Face", "environment of its own"):
+        assert str(word) in line
+
+
+def test_all_is_there_and_explained():
+    for name in trimask.__all__:
+        assert getattr(trimask, name).__doc__
+
+
+@pytest.mark.parametrize("kind", ["file", "path", "array", "image", "list"])
+def test_one_photo_of_any_kind(model, photos, kind):
+    file = photos / "a.png"
+    given = {
+        "file": str(file),
+        "path": file,
+        "array": paint_photo(),
+        "image": Image.open(file),
+        "list": [file],
+    }[kind]
+    faces = model.predict(given)
+    if kind == "list":
+        (faces,) = faces
+    assert [face.label for face in faces] == ["with_mask", "without_mask"]
+    first = faces[0]
+    assert first.box == (20, 15, 60, 55)
+    assert first.score == pytest.approx(first.detection * max(first.probabilities))
+    assert faces.plot().size[0] % 120 == 0
+
+
+def test_threshold_and_factor(model, photos):
+    assert len(model.predict(photos / "a.png", thresh=0.99)) == 0
+    assert model.predictor.thresh == 0.3, "the model stays as it was"
+
+
+@pytest.mark.parametrize("spell", [str, lambda folder: folder, lambda folder: f"{folder}/**/*.*"])
+def test_folder_or_glob(model, photos, spell):
+    results = model.predict(spell(photos))
+    assert [one.name for one in results] == ["a.png", "broken.jpg", "sub/b.png"]
+    assert [len(one) for one in results] == [2, 0, 1]
+    assert list(results.errors) == ["broken.jpg"]
+    assert "not a photo in a known format" in results.errors["broken.jpg"]
+    assert repr(results) == "Results(3 photos, 3 faces, 1 unreadable)"
+
+
+def test_list_of_all_kinds(model, photos):
+    given = [photos / "sub" / "b.png", paint_photo(), str(photos / "a.png"), np.zeros((3, 3, 9))]
+    results = model.predict([*given, photos / "a.png"])
+    assert [one.name for one in results] == ["sub/b.png", "1.png", "a.png", "3.png", "4-a.png"]
+    assert [len(one) for one in results] == [1, 2, 2, 0, 2]
+    assert "an array of float64 and shape (3, 3, 9) is no photo" in results.errors["3.png"]
+    assert model.predict([]).to_frame().empty
+
+
+def test_exif_turned_photo(model, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(paint_photo(FACES[:1])).save(tmp_path / "a.png", exif=exif)
+    faces = model.predict(tmp_path / "a.png")
+    assert faces[0].box == (35, 20, 75, 60)
+    assert faces.to_frame()["orientation"].tolist() == [6]
+
+
+def test_broken_photo_alone_is_an_error(model, photos):
+    with pytest.raises(trimask.PhotoError, match=r"broken\.jpg: not a photo in a known format"):
+        model.predict(photos / "broken.jpg")
+    with pytest.raises(PhotosError, match="no such file or folder"):
+        model.predict(photos / "none.jpg")
+
+
+def test_table_is_that_of_the_file(model, photos, tmp_path):
+    results = model.predict(photos)
+    results.save(tmp_path / "out")
+    table = results.to_frame()
+    assert table.columns.tolist() == list(COLUMNS)
+    stored = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    pd.testing.assert_frame_equal(stored, table, atol=0.01, check_dtype=False)
+    drawn = (tmp_path / "out" / "annotated").rglob("*.*")
+    assert sorted(path.name for path in drawn) == ["a.png", "b.png"]
+
+
+def test_one_photo_is_saved(model, photos, tmp_path):
+    model.predict(photos / "a.png").save(tmp_path / "out")
+    assert len((tmp_path / "out" / "predictions.csv").read_text().splitlines()) == 3
+    assert (tmp_path / "out" / "annotated" / "a.png").is_file()
+
+
+def test_notebook_shows_picture_and_table(model, photos):
+    for shown in (model.predict(photos), model.predict(photos / "a.png"), model.predict([])):
+        html = shown._repr_html_()
+        assert html.startswith('<img src="data:image/jpeg;base64,')
+        assert "p_with_mask" in html
+        assert len(html) < 100_000
+
+
+def test_contact_sheet_shows_few(model):
+    results = model.predict([paint_photo()] * (trimask.SHOWN + 3))
+    assert results.plot().size == (4 * 320, 3 * 320)
+
+
+def test_threads_share_a_model(random_weights):
+    model = trimask.load(random_weights, device="cpu", bf16=False)
+    photos = [paint_photo(width=64, height=48 + 8 * n, seed=n) for n in range(4)]
+
+    def tell(photo):
+        return model.predict(photo, thresh=0.9, resize=1).to_frame()
+
+    alone = list(map(tell, photos))
+    with ThreadPoolExecutor(8) as threads:
+        for one, other in zip(alone, threads.map(tell, photos), strict=True):
+            pd.testing.assert_frame_equal(one, other)
+
+
+class Site(BaseHTTPRequestHandler):
+    """A photo, a page that is none, one that never ends, one that never comes."""
+
+    def do_GET(self):
+        if self.path == "/missing.jpg":
+            self.send_error(404)
+            return
+        if self.path == "/silent.jpg":
+            time.sleep(1)
+            return
+        self.send_response(200)
+        self.end_headers()
+        try:
+            for _ in range(1 if self.path != "/endless.jpg" else 1000):
+                self.wfile.write(self.server.pages.get(self.path.split("?")[0], bytes(100_000)))
+        except OSError:
+            pass
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def site(photos):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
+    server.pages = {"/a.png": (photos / "a.png").read_bytes(), "/page.jpg": b"<html>"}
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_photo_by_address(model, site):
+    faces = model.predict(f"{site}/a.png?size=large")
+    assert (faces.name, len(faces)) == ("a.png", 2)
+    assert len(model.predict([f"{site}/a.png"])[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("page", "reason"),
+    [
+        ("missing.jpg", "can't be fetched (HTTP Error 404"),
+        ("page.jpg", "not a photo in a known format"),
+        ("endless.jpg", "larger than 1 MB"),
+        ("silent.jpg", "can't be fetched (timed out)"),
+    ],
+)
+def test_address_without_a_photo(model, site, monkeypatch, page, reason):
+    monkeypatch.setattr(sources, "MOST_BYTES", 1_000_000)
+    monkeypatch.setattr(sources, "WAIT", 0.3)
+    results = model.predict([f"{site}/{page}", paint_photo()])
+    assert f"{site}/{page}: {reason}" in results.errors[page]
+    assert len(results[1]) == 2
+    with pytest.raises(trimask.PhotoError):
+        model.predict(f"{site}/{page}")
+
+
+def test_address_that_takes_too_long(model, site, monkeypatch):
+    monkeypatch.setattr(sources, "MOST_SECONDS", 0)
+    with pytest.raises(trimask.PhotoError, match="not there after 0 s"):
+        model.predict(f"{site}/a.png")
+
+
+@pytest.mark.parametrize("address", ["http://", "http://[", "http://127.0.0.1:1/a.jpg"])
+def test_address_of_nothing(model, address):
+    with pytest.raises(trimask.PhotoError, match="can't be fetched"):
+        model.predict(address)
+
+
+def copy_net(source, target, name):
+    target.mkdir(exist_ok=True)
+    for suffix in (".safetensors", ".json"):
+        (target / f"{name}{suffix}").write_bytes((source / f"{name}{suffix}").read_bytes())
+
+
+@needs_shipped
+@pytest.mark.parametrize("name", ["detector", "classifier"])
+def test_run_folder_takes_the_rest_from_the_shipped(random_weights, tmp_path, name):
+    copy_net(random_weights, tmp_path / "run", name)
+    model = trimask.load(tmp_path / "run", device="cpu")
+    loaded = model.predictor.identify()
+    for net in ("detector", "classifier"):
+        folder = random_weights if net == name else SHIPPED
+        assert loaded[net] == json.loads((folder / f"{net}.json").read_text())["sha256"]
+
+
+def test_run_folder_of_a_single_stage(tmp_path):
+    save_single(tmp_path / "detector.safetensors")
+    assert trimask.load(tmp_path, device="cpu").predictor.classifier is None
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "what"),
+    [
+        ({"weights": "none"}, WeightsError, "no detector.safetensors or classifier"),
+        ({"engine": "steam"}, EngineError, "unknown engine 'steam': this version has auto, torch"),
+        ({"device": "gpu"}, DeviceError, "unknown device 'gpu'"),
+    ],
+)
+def test_what_can_not_be_loaded(options, error, what):
+    with pytest.raises(error, match=what):
+        trimask.load(**{"device": "cpu", **options})
+
+
+def test_evaluation_of_results_is_that_of_the_table(model, tmp_path):
+    root = tmp_path / "set"
+    for name, faces in (("a", FACES), ("b", FACES[:1])):
+        save_photo(root / "images" / f"{name}.png", faces)
+        make_voc(root / "annotations" / f"{name}.xml", f"{name}.png", FACES)
+    results = model.predict(root / "images")
+    results.save(tmp_path / "out")
+    report = trimask.evaluate(root, results)
+    assert report.metrics["ap50"]["with_mask"] == 1
+    assert report.metrics["ap50"]["without_mask"] == 0.5
+    stored = trimask.evaluate(root, tmp_path / "out" / "predictions.csv")
+    pd.testing.assert_frame_equal(report.to_frame(), stored.to_frame())
+    assert trimask.evaluate(root, results[0]).metrics["ap50"]["with_mask"] == 0.5
