@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import statistics
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
@@ -12,11 +17,14 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_prep.base.errors import UserError
+from data_prep.base.html import COLOURS
+from data_prep.base.labels import CLASSES
 from data_prep.base.photo import PhotoError
 from data_prep.base.records import Box
+from data_prep.decisions.decision import Decision
+from evaluate.measures.classifier import wilson_interval
 from pipeline.review.guard import Access, Guard
 from pipeline.review.session import Choice, ChoiceError, Choose, ConflictError, NoFaceError, Session
-from pipeline.review.views import view_face, view_progress, view_session
 
 STATIC = Path(__file__).parent / "static"
 """The page."""
@@ -25,6 +33,32 @@ PICTURE_SECONDS = 600
 """How long a browser may keep a picture; its address holds the session's edition."""
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+TITLES = {
+    "with_mask": "With mask",
+    "without_mask": "Without mask",
+    "mask_weared_incorrect": "Worn wrongly",
+}
+"""Names of the classes on buttons."""
+
+AHEAD = 4
+"""Faces the page fetches before they are asked for."""
+
+PACE_WINDOW = 40
+"""Decisions the pace is measured on."""
+
+SHORTEST, LONGEST = 0.1, 120.0
+"""Seconds between decisions of a person at work; less is an import, more a break."""
+
+LEAST_TOLD, YIELD_WINDOW = 20, 100
+"""Of the latest decisions: how many it takes to tell whether going on pays, and how many count."""
+
+STOP = "Going on will find little: this is a good place to stop."
+
+LOW_YIELD = 0.05
+"""Going on is said not to pay when the upper end of the interval is below this share. It takes 73
+decisions in a row that change nothing to get there."""
 
 
 class OtherSessionError(UserError):
@@ -82,7 +116,11 @@ def create_app(session: Session, access: Access | None = None) -> FastAPI:
     @app.get("/api/session")
     def read_session() -> dict[str, Any]:
         session.refresh()
-        return view_session(session)
+        classes = [
+            {"name": name, "title": TITLES[name], "colour": COLOURS[name]} for name in CLASSES
+        ]
+        who = {"edition": session.edition, "by": session.way.by, "blind": session.way.blind}
+        return {**who, "classes": classes, **view_progress(session, -1)}
 
     @app.get("/api/face/{position}")
     def read_face(position: int) -> dict[str, Any]:
@@ -133,3 +171,113 @@ def _explain(_: Request, error: Exception) -> JSONResponse:
 def _explain_misfit(_: Request, __: Exception) -> JSONResponse:
     # Without what was sent: a number such as NaN couldn't be sent back.
     return JSONResponse({"message": "That isn't what the page sends; reload it."}, 422)
+
+
+def view_face(session: Session, position: int) -> dict[str, Any]:
+    """One face. A blind reviewer gets the photo and the box, and their own decision, only.
+
+    Raises:
+        NoFaceError: There is no such position.
+    """
+    face = session.face(position)
+    photo = session.shelf.open(face)
+    size = face.size if photo.pixels is None else (photo.pixels.shape[1], photo.pixels.shape[0])
+    known, blind = session.look_up(face.key), session.way.blind
+    view: dict[str, Any] = {
+        "position": position,
+        "version": known.version,
+        "box": list(face.box),
+        "width": size[0],
+        "height": size[1],
+        "problem": photo.problem,
+        "decidable": photo.sha256 is not None,
+        "standing": known.decision and _view_decision(known.decision, blind=blind),
+        "skipped": known.status == "skipped",
+    }
+    if blind:
+        return view
+    source, image, index = face.key
+    labels = session.suspects.table["label"]
+    return view | {
+        "rank": int(session.rows[position]) + 1,
+        "name": f"{source}/{image}, object {index}",
+        "split": face.split,
+        "label": face.label,
+        "suggested": face.suggested,
+        "score": face.score,
+        "probabilities": face.probabilities,
+        "reasons": [part.strip() for part in face.reasons.split(";") if part.strip()],
+        "similar": [{"row": row, "label": labels.iat[row]} for row in face.similar],
+        "others": [{"by": d.by, **_view_decision(d, blind=False)} for d in known.others],
+    }
+
+
+def view_progress(session: Session, position: int) -> dict[str, Any]:
+    """How far the review is, and what comes after a position."""
+    undecided, kept, changed = (session.count(name) for name in ("open", "kept", "changed"))
+    pace = measure_pace(session.times(PACE_WINDOW))
+    progress: dict[str, Any] = {
+        "total": len(session),
+        "decided": kept + changed,
+        "skipped": session.count("skipped"),
+        "pace": pace,
+        "minutes_left": None if pace is None else undecided / pace,
+    }
+    if not session.way.blind:  # The counts would tell whether a choice was the given label.
+        progress |= {"kept": kept, "changed": changed, "hint": _hint(session)}
+    return {"progress": progress, "ahead": session.ahead(position, AHEAD)}
+
+
+def measure_pace(times: Sequence[str]) -> float | None:
+    """Decisions a minute, breaks left out: 60 over the mean of the seconds between two.
+
+    Args:
+        times: ISO 8601, in order.
+
+    Returns:
+        None with fewer than 3 gaps.
+
+    >>> measure_pace([f"2026-11-20T10:00:{second:02}.000Z" for second in (0, 2, 6, 9)])
+    20.0
+    """
+    moments = [datetime.fromisoformat(time).timestamp() for time in times]
+    gaps = [after - before for before, after in itertools.pairwise(moments)]
+    at_work = [gap for gap in gaps if SHORTEST <= gap <= LONGEST]
+    return 60 / statistics.fmean(at_work) if len(at_work) >= 3 else None
+
+
+def _hint(session: Session) -> dict[str, str | None] | None:
+    """What the latest decisions changed, what going on may find, and whether it pays."""
+    recent = session.recent(YIELD_WINDOW)
+    if len(recent) < LEAST_TOLD:
+        return None
+    found, of = sum(decision.action != "keep" for decision in recent), len(recent)
+    low, high = wilson_interval(np.array([float(found)]), np.array([float(of)]))[:, 0].clip(0, 1)
+    lines = [
+        f"{found or 'None'} of your last {of} decisions changed anything "
+        f"(95 % interval {low:.1%} to {high:.1%})."
+    ]
+    expected, changed = session.suspects.about.expected_wrong, session.count_all("changed")
+    left = session.count_all("open") + session.count_all("skipped")
+    if expected:
+        total, least, most = (sum(ends) for ends in zip(*expected.values(), strict=True))
+        lines.append(
+            f"About {total:.0f} labels ({least:.0f} to {most:.0f}) were expected to be wrong; you "
+            f"have changed {changed} {'face' if changed == 1 else 'faces'}."
+        )
+        if (missing := total - changed) >= 1 and left:
+            lines.append(
+                f"What is missing would be one in {max(1, round(left / missing))} of the "
+                f"{left} faces left."
+            )
+    return {"text": " ".join(lines), "stop": STOP if high < LOW_YIELD else None}
+
+
+def _view_decision(decision: Decision, *, blind: bool) -> dict[str, Any]:
+    """As the page shows it; to a blind reviewer a kept label is the class they named."""
+    action: str = decision.action
+    to = decision.to
+    if blind and action in ("keep", "relabel"):
+        action, to = "label", to or decision.given
+    to_box = None if decision.to_box is None else list(decision.to_box)
+    return {"action": action, "to": to, "to_box": to_box}

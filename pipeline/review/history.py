@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
+
+from filelock import FileLock
 
 from data_prep.base.files import output_error
 from data_prep.decisions.decision import Decision, Key, LedgerError
@@ -64,24 +65,24 @@ class LedgerFollower:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other reviews of ledgers in this folder out, those of other processes included.
+        """Keep other reviews of this ledger out, those of other processes included.
 
-        Between reading what stands and adding to it nobody else may add. The lock is on the
-        folder, as `append_decision` locks the file itself; a kill gives it back.
+        Between reading what stands and adding to it nobody else may add. A kill gives the lock
+        back.
 
         Raises:
-            OutputError: The folder can't be made or opened.
+            OutputError: The lock's file can't be made.
         """
+        lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path.parent, os.O_RDONLY)
+            lock.acquire()
         except OSError as error:
             raise output_error(self.path, error) from error
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
             yield
         finally:
-            os.close(handle)
+            lock.release()
 
     def _read(self, line: bytes, number: int) -> Decision | None:
         text = line.removeprefix(BOM) if number == 1 else line

@@ -65,6 +65,23 @@ class Way:
     first: int | None = None
 
 
+@dataclass(frozen=True)
+class Known:
+    """How a face stands.
+
+    Attributes:
+        decision: What stands of this reviewer; None when there is nothing, or it was skipped.
+        version: Which a choice must be made on top of.
+        status: How it stands with this reviewer.
+        others: What stands of the others, by their names.
+    """
+
+    decision: Decision | None
+    version: int
+    status: Status
+    others: tuple[Decision, ...]
+
+
 def draw_up(face: Suspect, photo: OpenedPhoto, choice: Choice, way: Way) -> Decision:
     """The decision a choice amounts to.
 
@@ -186,21 +203,13 @@ class Session:
         with self._lock:
             self._read_new()
 
-    def standing(self, key: Key) -> tuple[Decision | None, int]:
-        """This reviewer's standing decision on a face, and the version to choose on top of."""
-        with self._lock:
-            return self._mine.standing(key), self._mine.version(key)
-
-    def status(self, key: Key) -> Status:
-        """How a face stands with this reviewer."""
-        with self._lock:
-            return self._mine.status(key)
-
-    def others(self, key: Key) -> list[Decision]:
-        """What stands of the other reviewers on a face, by their names."""
+    def look_up(self, key: Key) -> Known:
+        """How a face stands."""
         with self._lock:
             found = (h.standing(key) for by, h in sorted(self._histories.items()))
-            return [d for d in found if d is not None and d.by != self.way.by]
+            others = tuple(d for d in found if d is not None and d.by != self.way.by)
+            mine = self._mine
+            return Known(mine.standing(key), mine.version(key), mine.status(key), others)
 
     def count(self, status: Status) -> int:
         """Faces on the way that stand so with this reviewer."""
@@ -262,7 +271,7 @@ class Session:
         Args:
             position: Of the face.
             choice: What to write.
-            version: As `standing` told it when the face was shown.
+            version: As `look_up` gave it when the face was shown.
 
         Raises:
             NoFaceError: There is no such position.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -17,8 +16,8 @@ from data_prep.base.html import COLOURS, INK
 from data_prep.base.labels import CLASSES, UnknownLabelError, canonical_label
 from data_prep.base.progress import show_progress
 from data_prep.decisions.decision import Key
+from pipeline.review.app import TITLES
 from pipeline.review.session import Choice, ChoiceError, Choose, Session, draw_up
-from pipeline.review.views import TITLES
 
 HEADER = ("rank", "key", "given", "suggested", "decision", "to")
 
@@ -36,20 +35,10 @@ class SheetError(UserError, ValueError):
     """A sheet that can't be imported; the message names the lines."""
 
 
-@dataclass(frozen=True)
-class Filled:
-    """A filled-in line of a sheet."""
-
-    line: int
-    position: int
-    choice: Choice
-
-
 def list_open(session: Session) -> list[int]:
     """The faces this reviewer hasn't decided, in order; skipped ones are among them."""
-    return [
-        place for place in range(len(session)) if session.standing(session.key(place))[0] is None
-    ]
+    places = range(len(session))
+    return [place for place in places if session.look_up(session.key(place)).decision is None]
 
 
 def write_sheet(path: Path, session: Session, positions: list[int]) -> None:
@@ -87,32 +76,30 @@ def import_sheet(path: Path, session: Session) -> tuple[int, int]:
     """
     filled = read_sheet(path, session)
     faults, new = [], []
-    for entry in filled:
-        face = session.face(entry.position)
+    for line, position, choice in filled:
+        face = session.face(position)
         try:
-            wanted = draw_up(face, session.shelf.open(face), entry.choice, session.way)
+            wanted = draw_up(face, session.shelf.open(face), choice, session.way)
         except ChoiceError as error:
-            faults.append(f"line {entry.line}: {error}")
+            faults.append(f"line {line}: {error}")
             continue
-        standing, _ = session.standing(face.key)
-        if wanted.action == "skip":
-            stands = session.status(face.key) == "skipped"
-        else:
-            stands = standing is not None and (standing.action, standing.to) == (
-                wanted.action,
-                wanted.to,
-            )
-        if not stands:
-            new.append(entry)
+        known = session.look_up(face.key)
+        stands = known.decision and (known.decision.action, known.decision.to)
+        if known.status == "skipped":
+            stands = ("skip", None)
+        if stands != (wanted.action, wanted.to):
+            new.append((position, choice))
     _refuse(path, faults)
-    for entry in show_progress(new, len(new), "importing decisions"):
-        _, version = session.standing(session.key(entry.position))
-        session.decide(entry.position, entry.choice, version)
+    for position, choice in show_progress(new, len(new), "importing decisions"):
+        session.decide(position, choice, session.look_up(session.key(position)).version)
     return len(new), len(filled) - len(new)
 
 
-def read_sheet(path: Path, session: Session) -> list[Filled]:
+def read_sheet(path: Path, session: Session) -> list[tuple[int, int, Choice]]:
     """Read the filled-in lines; commas, semicolons or tabs part the columns.
+
+    Returns:
+        The number of each line, the position of its face, and the choice.
 
     Raises:
         SheetError: The sheet can't be read, or lines are bad; the message names them.
@@ -123,15 +110,12 @@ def read_sheet(path: Path, session: Session) -> list[Filled]:
         decision, to = (line[name].strip() for name in ("decision", "to"))
         if not decision and not to:
             continue
-        position = positions.get(line["key"])
-        if position is None:
-            faults.append(f"line {number}: no face '{line['key']}' among the suspects")
-            continue
-        if seen.setdefault(position, number) != number:
-            faults.append(f"line {number}: the same face as line {seen[position]}")
-            continue
         try:
-            filled.append(Filled(number, position, _read_choice(decision, to)))
+            if (position := positions.get(line["key"])) is None:
+                raise SheetError(f"no face '{line['key']}' among the suspects")
+            if seen.setdefault(position, number) != number:
+                raise SheetError(f"the same face as line {seen[position]}")
+            filled.append((number, position, _read_choice(decision, to)))
         except SheetError as error:
             faults.append(f"line {number}: {error}")
     _refuse(path, faults)

@@ -11,8 +11,8 @@ from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
 from data_prep.base.records import Box
 from data_prep.decisions.ledger import read_ledger, settle
+from pipeline.review.app import measure_pace, view_progress
 from pipeline.review.session import Choice
-from pipeline.review.views import measure_pace, view_progress
 from tests.pipeline.review.makers import BOXES, make_suspects, write_about
 
 WITH, WITHOUT, WRONGLY = CLASSES

@@ -1,7 +1,6 @@
 """The ledger followed while it grows, and the way through the faces against its own rules."""
 
 import random
-import signal
 import subprocess
 import sys
 import threading
@@ -29,7 +28,7 @@ from pipeline.review.suspects import open_suspects
 session = Session(open_suspects(Path(sys.argv[1])), Path(sys.argv[2]), Way("ada"))
 while True:
     for position in range(len(session)):
-        _, version = session.standing(session.face(position).key)
+        version = session.look_up(session.face(position).key).version
         session.decide(position, Choice("drop" if version % 2 else "keep"), version)
         print(position, version + 1, flush=True)
 """
@@ -113,7 +112,7 @@ def test_alone_keeps_others_out(ledger):
 
 
 def version_of(session: Session, position: int) -> int:
-    return session.standing(session.face(position).key)[1]
+    return session.look_up(session.face(position).key).version
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -138,7 +137,7 @@ def test_what_stands_is_what_the_ledger_says(start, ledger, seed):
         assert session.count("kept") == len(stands) - changed
         for position in range(len(session)):
             key = session.face(position).key
-            assert session.standing(key)[0] == stands.get(key)
+            assert session.look_up(key).decision == stands.get(key)
         found = {decision.key: decision for decision in session.recent(100)}
         assert found == stands
         # settle tells them in the order they were made.
@@ -204,7 +203,7 @@ def test_nothing_saved_is_lost_in_kills(found, ledger, start):
     for line, _ in zip(first.stdout, range(50), strict=False):
         position, version = map(int, line.split())
         saved[position] = version
-    first.send_signal(signal.SIGKILL)
+    first.kill()
     first.wait()
     ledger_lines = read_ledger(ledger)
     assert len(ledger_lines.decisions) >= 50
@@ -212,7 +211,7 @@ def test_nothing_saved_is_lost_in_kills(found, ledger, start):
     for position, version in saved.items():
         assert version_of(session, position) >= version
     session.decide(0, Choice("rebox", None, Box(1, 1, 50, 50)), version_of(session, 0))
-    assert start().standing(session.face(0).key)[0].action == "rebox"
+    assert start().look_up(session.face(0).key).decision.action == "rebox"
 
 
 def test_only_the_faces_of_the_way_can_be_gone_on_from(start):
