@@ -1,35 +1,36 @@
-"""The ledger: a reviewer's decisions on labels, one JSON object a line, only ever added to."""
+"""The ledger: reviewers' decisions on labels, one JSON object a line, only ever added to."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
+import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from io import FileIO
+from math import isfinite
 from operator import itemgetter
 from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
+from filelock import lock_descriptor
+from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
+
+from data_prep.base.errors import UserError
 from data_prep.base.files import output_error
-from data_prep.decisions.decision import ACTIONS, Action, Decision, Key, LedgerError
+from data_prep.base.labels import CLASSES
+from data_prep.base.records import Box
 
-__all__ = [
-    "ACTIONS",
-    "BOM",
-    "TORN",
-    "Action",
-    "Decision",
-    "Key",
-    "Ledger",
-    "LedgerError",
-    "append_decision",
-    "list_standing",
-    "read_ledger",
-    "settle",
-    "utc_now",
-]
+Action = Literal["keep", "relabel", "drop", "rebox", "skip", "undo"]
+"""What a reviewer can decide on a face."""
+
+ACTIONS: tuple[Action, ...] = get_args(Action)
+
+Key = tuple[str, str, int]
+"""Source, image and object of a face, as in `faces.csv`."""
 
 TORN = b"\x18"
 """Ends a line that a crash left half-written: ASCII's CANCEL, "disregard what came before". JSON
@@ -37,6 +38,131 @@ can't hold it raw, so no whole line ever looks torn."""
 
 BOM = b"\xef\xbb\xbf"
 """What some editors put in front of UTF-8; it counts as nothing."""
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", re.ASCII)
+
+
+class LedgerError(UserError, ValueError):
+    """A ledger that can't be used; the message names the file, the line and what to do."""
+
+
+def _check_label(label: str) -> str:
+    if label not in CLASSES:
+        raise ValueError(f"unknown class {label!r}; known: {', '.join(CLASSES)}")
+    return label
+
+
+def _check_time(at: str) -> str:
+    if not _TIME.fullmatch(at):
+        raise ValueError("not a UTC time such as 2026-11-20T10:00:00.123Z")
+    datetime.fromisoformat(at)
+    return at
+
+
+def _read_box(value: Any) -> Box:
+    numbers = value if isinstance(value, (list, tuple)) else ()
+    if (
+        len(numbers) != 4
+        or not all(type(number) in {int, float} and isfinite(number) for number in numbers)
+        or not (numbers[0] < numbers[2] and numbers[1] < numbers[3])
+    ):
+        raise ValueError("not a box [xmin, ymin, xmax, ymax] with xmin < xmax and ymin < ymax")
+    return Box(*map(float, numbers))
+
+
+_Text = Annotated[str, Field(min_length=1)]
+_Label = Annotated[str, AfterValidator(_check_label)]
+_Corners = Annotated[Box, PlainValidator(_read_box)]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What one reviewer decided on one face; a line is held to these types when it is read.
+
+    Attributes:
+        at: When, in UTC, ISO 8601 with a trailing Z; see `utc_now`.
+        by: The reviewer.
+        source, image, object: Key of the face.
+        photo_sha256: Hex SHA-256 of the photo file's bytes.
+        box: The box shown, pixels of the photo that the annotations refer to, as in `faces.csv`.
+        given: The class shown; `from` in JSON.
+        action: `keep`: reviewed, the class is right. `relabel`: it is `to`. `drop`: no face, or
+            of no use. `rebox`: the face is in `to_box` and is `to`. `skip`: seen, undecided.
+            `undo`: takes back this reviewer's latest standing decision on this face.
+        to: The new class (relabel), or the class, new or not (rebox); None otherwise.
+        to_box: The new box (rebox); None otherwise.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False
+    )
+
+    at: Annotated[str, AfterValidator(_check_time)]
+    by: _Text
+    source: _Text
+    image: _Text
+    object: Annotated[int, Field(ge=0)]
+    photo_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    box: _Corners
+    given: Annotated[_Label, Field(alias="from")]
+    action: Action
+    to: _Label | None
+    to_box: _Corners | None
+
+    @property
+    def key(self) -> Key:
+        """Key of the face."""
+        return self.source, self.image, self.object
+
+    def to_json(self) -> str:
+        """The line of the ledger, without its end."""
+        names = {"given": "from"}
+        record = {names.get(name, name): getattr(self, name) for name in _FIELDS}
+        return json.dumps(record, ensure_ascii=False)
+
+    @staticmethod
+    def from_json(line: str | bytes) -> Decision:
+        """Read and check a line.
+
+        Raises:
+            LedgerError: It is not JSON, or a key is missing, unknown, or holds what it can't.
+        """
+        try:
+            return _LINE.validate_json(line)
+        except ValidationError as error:
+            raise LedgerError(_explain(error)) from error
+
+
+def _check_action(decision: Decision) -> Decision:
+    action, to = decision.action, decision.to
+    if (to is not None) != (action in ("relabel", "rebox")):
+        raise ValueError(f"'to' of '{action}' must be {'a class' if to is None else 'null'}")
+    if (decision.to_box is not None) != (action == "rebox"):
+        rule = "a box" if action == "rebox" else "null"
+        raise ValueError(f"'to_box' of '{action}' must be {rule}")
+    if action == "relabel" and to == decision.given:
+        raise ValueError("'to' is the class it was; a class that is right is 'keep'")
+    return decision
+
+
+_FIELDS = [field.name for field in fields(Decision)]
+_LINE: TypeAdapter[Decision] = TypeAdapter(Annotated[Decision, AfterValidator(_check_action)])
+
+
+def _explain(error: ValidationError) -> str:
+    """The first fault, in words."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    match first["type"], first["loc"]:
+        case "json_invalid", _:
+            return f"not a JSON object ({first['ctx']['error']})"
+        case _, ():
+            return message
+        case "missing", (name,):
+            return f"key '{name}' is missing"
+        case "unexpected_keyword_argument", (name,):
+            return f"unknown key '{name}'"
+    return f"'{first['loc'][0]}': {message}"
 
 
 @dataclass(frozen=True)
@@ -70,8 +196,8 @@ def append_decision(path: Path, decision: Decision) -> None:
         is_new = not path.exists()
         # Closing the file gives the lock back, and so does a kill.
         with path.open("a+b", buffering=0) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            data = _close_last_line(file.fileno(), path) + line + b"\n"
+            lock_descriptor(file.fileno(), poll_interval=0.002)
+            data = _close_last_line(file) + line + b"\n"
             written = os.write(file.fileno(), data)
             if written != len(data):
                 raise OSError(f"only {written} of {len(data)} bytes could be written")
@@ -80,6 +206,33 @@ def append_decision(path: Path, decision: Decision) -> None:
             _sync_folder(path.parent)
     except OSError as error:
         raise output_error(path, error) from error
+
+
+def _close_last_line(file: FileIO) -> bytes:
+    """What must come before a new line: nothing, a missing line end, or the mark of a torn line."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return b""
+    file.seek(-1, os.SEEK_END)
+    if file.read(1) == b"\n":
+        return b""
+    file.seek(0)
+    tail = file.readall().removeprefix(BOM).rpartition(b"\n")[2]
+    try:
+        Decision.from_json(tail)
+    except LedgerError:
+        return TORN + b"\n"
+    return b"\n"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Without this, a new file's name could be lost in a power cut."""
+    if os.name == "nt":  # Folders can't be opened there.
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def read_ledger(path: Path) -> Ledger:
@@ -91,11 +244,18 @@ def read_ledger(path: Path) -> Ledger:
     Raises:
         LedgerError: The file can't be read, or another line is not a decision.
     """
+    return _parse(path, _read_bytes(path))
+
+
+def _read_bytes(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         reason = error.strerror or error
         raise LedgerError(f"{path}: not a ledger that can be read ({reason}).") from error
+
+
+def _parse(path: Path, data: bytes) -> Ledger:
     decisions: list[Decision] = []
     warnings: list[str] = []
     *lines, tail = data.removeprefix(BOM).split(b"\n")
@@ -166,37 +326,9 @@ def list_standing(decisions: Iterable[Decision], by: str | None = None) -> list[
     return [decision for _, decision in sorted(standing, key=itemgetter(0))]
 
 
-def _close_last_line(handle: int, path: Path) -> bytes:
-    """What must come before a new line: nothing, a missing line end, or the mark of a torn line."""
-    size = os.fstat(handle).st_size
-    if size == 0 or os.pread(handle, 1, size - 1) == b"\n":
-        return b""
-    tail = path.read_bytes().removeprefix(BOM).rpartition(b"\n")[2]
-    try:
-        Decision.from_json(tail)
-    except LedgerError:
-        return TORN + b"\n"
-    return b"\n"
-
-
-def _sync_folder(folder: Path) -> None:
-    """Without this, a new file's name could be lost in a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 @dataclass(frozen=True)
 class LedgerFile:
-    """A ledger as it was read.
-
-    Attributes:
-        path: Its file.
-        sha256: Hex SHA-256 of the file's bytes before it was read.
-        ledger: What it says.
-    """
+    """A ledger as it was read: its file, the hex SHA-256 of the file's bytes, and what it says."""
 
     path: Path
     sha256: str
@@ -209,7 +341,10 @@ def read_ledgers(paths: Sequence[Path]) -> tuple[LedgerFile, ...]:
     Raises:
         LedgerError: A file can't be read, or a line is not a decision.
     """
-    return tuple(LedgerFile(path, _hash_ledger(path), read_ledger(path)) for path in paths)
+    return tuple(
+        LedgerFile(path, hashlib.sha256(data := _read_bytes(path)).hexdigest(), _parse(path, data))
+        for path in paths
+    )
 
 
 def merge_ledgers(ledgers: Sequence[LedgerFile]) -> list[Decision]:
@@ -234,11 +369,3 @@ def merge_ledgers(ledgers: Sequence[LedgerFile]) -> list[Decision]:
                 known.add(mark)
                 timed.append((latest, decision))
     return list_standing(decision for _, decision in sorted(timed, key=lambda item: item[0]))
-
-
-def _hash_ledger(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        reason = error.strerror or error
-        raise LedgerError(f"{path}: not a ledger that can be read ({reason}).") from error

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from data_prep.base.boxes import overlap
-from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding
+from data_prep.base.progress import show_progress
+from data_prep.base.records import AnnotatedPhoto, Dataset, Face, Finding
 from data_prep.decisions.ledger import Decision, Key, LedgerFile, merge_ledgers
 from data_prep.decisions.locate import (
     SAME_FACE,
@@ -18,128 +19,8 @@ from data_prep.decisions.locate import (
     clip_to_photo,
     find_face,
     is_same_box,
+    was_shown,
 )
-
-
-@dataclass(frozen=True)
-class Opinion:
-    """What a decision wants of the face it is about.
-
-    Attributes:
-        decision: The decision.
-        found: The face as the dataset has it.
-        outcome: The face as it should be, box clipped to the photo; None where it should go.
-    """
-
-    decision: Decision
-    found: FoundFace
-    outcome: Face | None
-
-
-@dataclass(frozen=True)
-class Opinions:
-    """The opinions on each face, and the decisions that no face fits.
-
-    Attributes:
-        by_face: By key of the face as the data are now: the latest of each reviewer, earliest
-            first.
-        unfit: Decisions with the reason.
-    """
-
-    by_face: dict[Key, list[Opinion]]
-    unfit: list[tuple[Decision, Reason]]
-
-
-def form_opinions(decisions: Sequence[Decision], finder: PhotoFinder) -> Opinions:
-    """Find the face of each decision.
-
-    A decision that fits no face as the dataset has it may fit one as an earlier decision made it:
-    that is what a second round of review is shown.
-
-    Args:
-        decisions: All that stand, in the order they were made.
-        finder: Knows the photos of the decisions.
-    """
-    latest = {(decision.key, decision.by): decision for decision in decisions}
-    formed: dict[Key, list[Opinion]] = {}
-    by_face: dict[Key, dict[str, Opinion]] = {}
-    unfit: list[tuple[Decision, Reason]] = []
-    for decision in decisions:
-        is_latest = latest[decision.key, decision.by] is decision
-        opinion = _form_opinion(decision, finder, formed)
-        if isinstance(opinion, Opinion):
-            key = opinion.found.key
-            formed.setdefault(key, []).append(opinion)
-            if is_latest:
-                views = by_face.setdefault(key, {})
-                views.pop(decision.by, None)  # So that the order is that of the latest.
-                views[decision.by] = opinion
-        elif is_latest:
-            unfit.append((decision, opinion))
-    return Opinions({key: list(views.values()) for key, views in by_face.items()}, unfit)
-
-
-def agree(opinions: Sequence[Opinion]) -> bool:
-    """Whether all want the same of a face.
-
-    That is, all want it to go, or all want the same class and boxes that overlap by `SAME_FACE`,
-    since no two people draw the same box.
-    """
-    first, *others = [opinion.outcome for opinion in opinions]
-    if first is None:
-        return all(other is None for other in others)
-    return all(
-        other is not None
-        and other.label == first.label
-        and overlap(other.box, first.box) >= SAME_FACE
-        for other in others
-    )
-
-
-def _form_opinion(
-    decision: Decision, finder: PhotoFinder, formed: dict[Key, list[Opinion]]
-) -> Opinion | Reason:
-    photos = finder.find(decision)
-    if isinstance(photos, str):
-        return photos
-    found = find_face(decision, photos)
-    if isinstance(found, FoundFace) and not found.is_done:
-        return _weigh(decision, found, found.face)
-    earlier = _find_earlier(decision, photos, formed)
-    if earlier is not None and earlier.outcome is not None:
-        return _weigh(decision, replace(earlier.found, is_done=False), earlier.outcome)
-    return Opinion(decision, found, found.face) if isinstance(found, FoundFace) else found
-
-
-def _weigh(decision: Decision, found: FoundFace, shown: Face) -> Opinion | Reason:
-    """What a decision makes of a face that was shown to the reviewer."""
-    if decision.action == "drop":
-        return Opinion(decision, found, None)
-    face = replace(shown, label=decision.to or shown.label)
-    if decision.to_box is not None:
-        box = clip_to_photo(decision.to_box, found.photo)
-        if box is None:
-            return "box-outside"
-        face = replace(face, box=box)
-    return Opinion(decision, found, face)
-
-
-def _find_earlier(
-    decision: Decision, photos: Sequence[AnnotatedPhoto], formed: dict[Key, list[Opinion]]
-) -> Opinion | None:
-    """An opinion that made a face what this decision was made on."""
-    faces = [FoundFace(photo, face) for photo in photos for face in photo.faces]
-    opinions = [opinion for item in faces for opinion in formed.get(item.key, ())]
-    for opinion in opinions:
-        outcome = opinion.outcome
-        if (
-            outcome is not None
-            and outcome.label == decision.given
-            and is_same_box(outcome.box, decision.box)
-        ):
-            return opinion
-    return None
-
 
 Effect = Literal["relabel", "rebox", "drop", "keep"]
 """What became of a face; `keep`: it is as the dataset has it."""
@@ -178,11 +59,27 @@ class Overlay:
 
 
 @dataclass(frozen=True)
-class _Change:
-    """A face's new class, and its new box where it was drawn anew."""
+class Opinion:
+    """What a decision wants of the face it is about.
 
-    label: str
-    box: Box | None
+    Attributes:
+        decision: The decision.
+        found: The face as the dataset has it.
+        outcome: The face as it should be, box clipped to the photo; None where it should go.
+    """
+
+    decision: Decision
+    found: FoundFace
+    outcome: Face | None
+
+    @property
+    def effect(self) -> Effect:
+        """What it makes of the face."""
+        if self.outcome is None:
+            return "drop"
+        if not is_same_box(self.outcome.box, self.found.face.box):
+            return "rebox"
+        return "keep" if self.outcome.label == self.found.face.label else "relabel"
 
 
 def apply_ledgers(datasets: Sequence[Dataset], ledgers: Sequence[LedgerFile]) -> Overlay:
@@ -200,31 +97,36 @@ def apply_ledgers(datasets: Sequence[Dataset], ledgers: Sequence[LedgerFile]) ->
         datasets: What was read.
         ledgers: Ledgers in any order.
     """
-    decisions = merge_ledgers(ledgers)
-    opinions = form_opinions(decisions, PhotoFinder(datasets, decisions))
+    by_face, unfit = _form_opinions(merge_ledgers(ledgers), PhotoFinder(datasets))
     findings = [
         Finding("", "torn-ledger", warning, dropped=False)
         for file in ledgers
         for warning in file.ledger.warnings
     ]
-    findings += [_tell_unfit(decision, reason) for decision, reason in opinions.unfit]
-    reasons: Counter[str] = Counter(reason for _, reason in opinions.unfit)
+    findings += [_explain_unfit(decision, reason) for decision, reason in unfit]
+    reasons: Counter[str] = Counter(reason for _, reason in unfit)
     applied: Counter[str] = Counter()
-    changes: dict[Key, _Change | None] = {}
-    for key, views in opinions.by_face.items():
-        if not agree(views):
-            reasons["disputed"] += len(views)
-            findings.append(_tell_dispute(views))
+    changes: dict[Key, Opinion] = {}
+    for key, opinions in by_face.items():
+        if not agree(opinions):
+            reasons["disputed"] += len(opinions)
+            findings.append(_explain_dispute(opinions))
             continue
-        done = [view.decision for view in views if view.found.is_done]
+        done = [opinion.decision for opinion in opinions if opinion.found.is_done]
         reasons["already"] += len(done)
-        findings += [_tell_unfit(decision, "already") for decision in done]
-        if len(done) < len(views):
-            effect = _name_effect(views[-1])
-            applied[effect] += 1
-            changes[key] = _make_change(views[-1], effect)
+        findings += [_explain_unfit(decision, "already") for decision in done]
+        if len(done) < len(opinions):
+            applied[opinions[-1].effect] += 1
+            changes[key] = opinions[-1]
     record = {
-        "ledgers": [_describe_ledger(file) for file in ledgers],
+        "ledgers": [
+            {
+                "file": str(file.path.resolve()),
+                "sha256": file.sha256,
+                "lines": len(file.ledger.decisions),
+            }
+            for file in ledgers
+        ],
         "applied": {effect: applied[effect] for effect in EFFECTS if applied[effect]},
         "not_applied": {reason: reasons[reason] for reason in REASONS if reasons[reason]},
     }
@@ -233,6 +135,127 @@ def apply_ledgers(datasets: Sequence[Dataset], ledgers: Sequence[LedgerFile]) ->
         for dataset in datasets
     )
     return Overlay(tuple(changed), record, tuple(findings))
+
+
+def _form_opinions(
+    decisions: Sequence[Decision], finder: PhotoFinder
+) -> tuple[dict[Key, list[Opinion]], list[tuple[Decision, Reason]]]:
+    """The latest opinion of each reviewer on each face, earliest first, and what fits no face.
+
+    A decision that fits no face as the dataset has it may fit one as an earlier decision made it:
+    that is what a second round of review is shown.
+
+    Args:
+        decisions: All that stand, in the order they were made.
+        finder: Knows the photos.
+    """
+    latest = {(decision.key, decision.by): decision for decision in decisions}
+    formed: dict[Key, list[Opinion]] = {}
+    by_face: dict[Key, dict[str, Opinion]] = {}
+    unfit: list[tuple[Decision, Reason]] = []
+    for decision in show_progress(decisions, len(decisions), "finding the faces of decisions"):
+        is_latest = latest[decision.key, decision.by] is decision
+        opinion = _form_opinion(decision, finder, formed)
+        if isinstance(opinion, Opinion):
+            key = opinion.found.key
+            formed.setdefault(key, []).append(opinion)
+            if is_latest:
+                views = by_face.setdefault(key, {})
+                views.pop(decision.by, None)  # So that the order is that of the latest.
+                views[decision.by] = opinion
+        elif is_latest:
+            unfit.append((decision, opinion))
+    return {key: list(views.values()) for key, views in by_face.items()}, unfit
+
+
+def _form_opinion(
+    decision: Decision, finder: PhotoFinder, formed: Mapping[Key, Sequence[Opinion]]
+) -> Opinion | Reason:
+    photos = finder.find(decision)
+    if isinstance(photos, str):
+        return photos
+    found = find_face(decision, photos)
+    if isinstance(found, FoundFace) and not found.is_done:
+        return _weigh(decision, found, found.face)
+    for photo in photos:
+        for face in photo.faces:
+            for earlier in formed.get(FoundFace(photo, face).key, ()):
+                if earlier.outcome is not None and was_shown(earlier.outcome, decision):
+                    return _weigh(decision, replace(earlier.found, is_done=False), earlier.outcome)
+    return Opinion(decision, found, found.face) if isinstance(found, FoundFace) else found
+
+
+def _weigh(decision: Decision, found: FoundFace, shown: Face) -> Opinion | Reason:
+    """What a decision makes of a face that was shown to the reviewer."""
+    if decision.action == "drop":
+        return Opinion(decision, found, None)
+    face = replace(shown, label=decision.to or shown.label)
+    if decision.to_box is not None:
+        box = clip_to_photo(decision.to_box, found.photo)
+        if box is None:
+            return "box-outside"
+        face = replace(face, box=box)
+    return Opinion(decision, found, face)
+
+
+def agree(opinions: Sequence[Opinion]) -> bool:
+    """Whether all want the same of a face.
+
+    That is, all want it to go, or all want the same class and boxes that overlap by `SAME_FACE`,
+    since no two people draw the same box.
+    """
+    first, *others = [opinion.outcome for opinion in opinions]
+    if first is None:
+        return all(other is None for other in others)
+    return all(
+        other is not None
+        and other.label == first.label
+        and overlap(other.box, first.box) >= SAME_FACE
+        for other in others
+    )
+
+
+def _change_photo(photo: AnnotatedPhoto, changes: Mapping[Key, Opinion]) -> AnnotatedPhoto:
+    faces: list[Face] = []
+    for face in photo.faces:
+        opinion = changes.get((photo.source, photo.image, face.object))
+        if opinion is None:
+            faces.append(face)
+        elif opinion.outcome is not None:
+            # A box that was only clipped stays as annotated: reading clips it again.
+            box = opinion.outcome.box if opinion.effect == "rebox" else face.box
+            faces.append(replace(face, label=opinion.outcome.label, box=box))
+    return replace(photo, faces=tuple(faces))
+
+
+def describe_overlay(record: Mapping[str, Any]) -> str:
+    """What the record of an overlay tells, in one line for a person."""
+    parts = []
+    for title in ("applied", "not_applied"):
+        counts: Mapping[str, int] = record[title]
+        more = ", ".join(f"{count} {name.replace('-', ' ')}" for name, count in counts.items())
+        number = f"{sum(counts.values())} {title.replace('_', ' ')}"
+        parts.append(f"{number} ({more})" if more else number)
+    return "; ".join(parts)
+
+
+def _show(decision: Decision) -> str:
+    to = f" {decision.to}" if decision.to else ""
+    return f"'{decision.action}{to}' of {decision.by} at {decision.at}"
+
+
+def _explain_unfit(decision: Decision, reason: str) -> Finding:
+    photo = f"{decision.source}/{decision.image}"
+    kind = "decision-in-data" if reason == "already" else "unfit-decision"
+    message = f"{photo}: object {decision.object}: {_show(decision)}: {REASONS[reason]}."
+    return Finding(photo, kind, message, dropped=False)
+
+
+def _explain_dispute(opinions: Sequence[Opinion]) -> Finding:
+    source, image, index = opinions[0].found.key
+    wishes = ", ".join(_show(opinion.decision) for opinion in opinions)
+    message = f"{source}/{image}: object {index}: reviewers disagree: {wishes}."
+    return Finding(f"{source}/{image}", "disputed-decision", message, dropped=False)
 
 
 class WrittenNames:
@@ -262,67 +285,3 @@ class WrittenNames:
             name = self._own[key] if is_same else self.usual.get(face.label, face.label)
             faces.append(replace(face, label=name))
         return replace(photo, faces=tuple(faces))
-
-
-def describe_overlay(record: Mapping[str, Any]) -> str:
-    """What the record of an overlay tells, in one line for a person."""
-    parts = []
-    for title in ("applied", "not_applied"):
-        counts: Mapping[str, int] = record[title]
-        more = ", ".join(f"{count} {name.replace('-', ' ')}" for name, count in counts.items())
-        number = f"{sum(counts.values())} {title.replace('_', ' ')}"
-        parts.append(f"{number} ({more})" if more else number)
-    return "; ".join(parts)
-
-
-def _name_effect(view: Opinion) -> Effect:
-    if view.outcome is None:
-        return "drop"
-    if not is_same_box(view.outcome.box, view.found.face.box):
-        return "rebox"
-    return "keep" if view.outcome.label == view.found.face.label else "relabel"
-
-
-def _make_change(view: Opinion, effect: Effect) -> _Change | None:
-    if view.outcome is None:
-        return None
-    # A box that was only clipped stays as annotated: reading clips it again.
-    return _Change(view.outcome.label, view.outcome.box if effect == "rebox" else None)
-
-
-def _change_photo(photo: AnnotatedPhoto, changes: Mapping[Key, _Change | None]) -> AnnotatedPhoto:
-    faces: list[Face] = []
-    for face in photo.faces:
-        key = (photo.source, photo.image, face.object)
-        if key not in changes:
-            faces.append(face)
-        elif (change := changes[key]) is not None:
-            faces.append(replace(face, label=change.label, box=change.box or face.box))
-    return replace(photo, faces=tuple(faces))
-
-
-def _describe_ledger(file: LedgerFile) -> dict[str, Any]:
-    return {
-        "file": str(file.path.resolve()),
-        "sha256": file.sha256,
-        "lines": len(file.ledger.decisions),
-    }
-
-
-def _show(decision: Decision) -> str:
-    to = f" {decision.to}" if decision.to else ""
-    return f"'{decision.action}{to}' of {decision.by} at {decision.at}"
-
-
-def _tell_unfit(decision: Decision, reason: str) -> Finding:
-    photo = f"{decision.source}/{decision.image}"
-    kind = "decision-in-data" if reason == "already" else "unfit-decision"
-    message = f"{photo}: object {decision.object}: {_show(decision)}: {REASONS[reason]}."
-    return Finding(photo, kind, message, dropped=False)
-
-
-def _tell_dispute(views: Sequence[Opinion]) -> Finding:
-    source, image, index = views[0].found.key
-    wishes = ", ".join(_show(view.decision) for view in views)
-    message = f"{source}/{image}: object {index}: reviewers disagree: {wishes}."
-    return Finding(f"{source}/{image}", "disputed-decision", message, dropped=False)

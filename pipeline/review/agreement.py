@@ -17,8 +17,7 @@ from data_prep.base.files import write_atomically
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import log
 from data_prep.base.tables import markdown_table
-from data_prep.decisions.decision import Decision
-from data_prep.decisions.ledger import Ledger, read_ledger, settle
+from data_prep.decisions.ledger import Decision, Ledger, read_ledger, settle
 from data_prep.decisions.locate import SAME_FACE
 from evaluate.measures.bootstrap import bootstrap_intervals
 

@@ -11,8 +11,7 @@ from typing import Literal
 from filelock import FileLock
 
 from data_prep.base.files import output_error
-from data_prep.decisions.decision import Decision, Key, LedgerError
-from data_prep.decisions.ledger import BOM, TORN
+from data_prep.decisions.ledger import BOM, TORN, Decision, Key, LedgerError
 
 Status = Literal["open", "kept", "changed", "skipped"]
 """How a face stands with a reviewer."""

@@ -16,8 +16,7 @@ from data_prep.base.boxes import DegenerateBoxError, clip_box
 from data_prep.base.errors import UserError
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Box
-from data_prep.decisions.decision import Action, Decision, Key
-from data_prep.decisions.ledger import append_decision, utc_now
+from data_prep.decisions.ledger import Action, Decision, Key, append_decision, utc_now
 from pipeline.review.history import History, LedgerFollower, Status
 from pipeline.review.photos import OpenedPhoto, PhotoShelf
 from pipeline.review.suspects import Suspect, Suspects

@@ -15,7 +15,7 @@ from data_prep.base.files import make_folder, write_atomically
 from data_prep.base.html import COLOURS, INK
 from data_prep.base.labels import CLASSES, UnknownLabelError, canonical_label
 from data_prep.base.progress import show_progress
-from data_prep.decisions.decision import Key
+from data_prep.decisions.ledger import Key
 from pipeline.review.app import TITLES
 from pipeline.review.session import Choice, ChoiceError, Choose, Session, draw_up
 

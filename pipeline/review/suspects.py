@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from data_prep.base.errors import UserError
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Box
-from data_prep.decisions.decision import Key
+from data_prep.decisions.ledger import Key
 
 TABLE, ABOUT, LEDGER = "suspects.csv", "suspects.json", "decisions.jsonl"
 FORMAT = 1

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Box
-from data_prep.decisions.decision import ACTIONS, Decision, LedgerError
+from data_prep.decisions.ledger import ACTIONS, Decision, LedgerError
 
 LINE = {
     "at": "2026-11-20T10:00:00.123Z",

@@ -1,5 +1,6 @@
-"""The ledger: appending, reading, settling."""
+"""The ledger: appending, reading, settling, and several as one."""
 
+import hashlib
 import itertools
 import os
 import subprocess
@@ -18,10 +19,13 @@ from data_prep.decisions.ledger import (
     Decision,
     LedgerError,
     append_decision,
+    merge_ledgers,
     read_ledger,
+    read_ledgers,
     settle,
     utc_now,
 )
+from tests.data_prep.deciding import as_file, write_ledger
 
 KEEP = Decision(
     at="2026-11-20T10:00:00.123Z",
@@ -33,9 +37,11 @@ KEEP = Decision(
     box=Box(10.0, 12.0, 30.0, 40.0),
     given="with_mask",
     action="keep",
+    to=None,
+    to_box=None,
 )
 
-LEDGERS = Path(__file__).parents[2] / "data_prep" / "ledgers"
+LEDGERS = Path(__file__).parents[3] / "data_prep" / "ledgers"
 RELABEL = replace(KEEP, action="relabel", to="without_mask")
 DROP = replace(KEEP, action="drop")
 SKIP = replace(KEEP, action="skip")
@@ -90,8 +96,7 @@ APPENDER = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from data_prep.decisions.ledger import append_decision
-from data_prep.decisions.decision import Decision
+from data_prep.decisions.ledger import Decision, append_decision
 path, by, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 decision = replace(Decision.from_json(sys.argv[4]), by=by)
 for number in range(count):
@@ -331,3 +336,53 @@ def test_shipped_ledgers_hold(path):
     assert ledger.warnings == ()
     assert {decision.source for decision in ledger.decisions} == {"facemask", "ilc"}
     assert all(len(decision.photo_sha256) == 64 for decision in ledger.decisions)
+
+
+def at(decision, second, **changes):
+    return replace(decision, at=f"2026-01-01T00:00:{second:02}Z", **changes)
+
+
+def merge(*ledgers):
+    return merge_ledgers([as_file(ledger) for ledger in ledgers])
+
+
+def test_files_are_read_with_their_hashes(tmp_path):
+    path = write_ledger(tmp_path / "a.jsonl", KEEP)
+    (file,) = read_ledgers([path])
+    assert file.ledger.decisions == (KEEP,)
+    assert file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(LedgerError, match=r"b\.jsonl"):
+        read_ledgers([path, tmp_path / "b.jsonl"])
+
+
+def test_time_decides_not_the_order_of_ledgers():
+    early, late = [at(RELABEL, 1)], [at(DROP, 2)]
+    assert merge(early, late) == merge(late, early) == [*early, *late]
+
+
+def test_times_are_compared_as_times_not_as_text():
+    first = replace(RELABEL, at="2026-01-01T00:00:01Z")
+    second = replace(DROP, at="2026-01-01T00:00:01.5Z")
+    assert merge([second], [first]) == [first, second]
+
+
+def test_undo_reaches_over_ledgers():
+    assert merge([at(RELABEL, 1)], [at(UNDO, 2)]) == []
+    assert merge([at(UNDO, 1)], [at(RELABEL, 2)]) == [at(RELABEL, 2)]
+
+
+def test_ledger_and_its_longer_copy():
+    short = [at(KEEP, 1), at(RELABEL, 2)]
+    assert merge(short, [*short, at(UNDO, 3)]) == [at(KEEP, 1)]
+    assert merge(short, short) == short
+
+
+def test_same_line_twice_in_one_ledger_is_said_twice():
+    line = at(RELABEL, 1)
+    assert merge([line, at(UNDO, 1), line]) == [line]
+
+
+def test_clock_that_goes_back_does_not_reorder_a_ledger():
+    ledger = [at(RELABEL, 30), at(DROP, 10)]
+    assert merge(ledger) == ledger
+    assert merge(ledger, [at(KEEP, 20, by="bob")]) == [at(KEEP, 20, by="bob"), *ledger]

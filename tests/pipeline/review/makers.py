@@ -8,7 +8,7 @@ import pandas as pd
 
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Box
-from data_prep.decisions.decision import Decision
+from data_prep.decisions.ledger import Decision
 from tests.pipeline.makers import save_photo
 
 BOXES = ((8, 10, 30, 34), (48, 30, 70, 56), (84, 12, 112, 44))
@@ -94,6 +94,8 @@ def decide(number: int, **changes) -> Decision:
             "box": Box(1, 2, 3, 4),
             "given": "with_mask",
             "action": "keep",
+            "to": None,
+            "to_box": None,
         }
         | changes
     )

@@ -7,8 +7,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from data_prep.base.records import Box
-from data_prep.decisions.decision import Decision
-from data_prep.decisions.ledger import Ledger
+from data_prep.decisions.ledger import Decision, Ledger
 from pipeline.review.agreement import (
     OUTCOMES,
     AgreementError,
