@@ -1,4 +1,4 @@
-"""Run folders: numbered, and holding all that is needed to repeat the run."""
+"""Run folders: numbered, holding all that is needed to repeat the run, read back with care."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 import re
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,11 +18,12 @@ import pandas as pd
 from data_prep.base.errors import UserError
 from data_prep.base.files import OutputError, sha256_of, write_atomically, write_json
 from data_prep.prepare.build import read_manifest
-from pipeline.nets.cards import DETECTOR
+from pipeline.nets.cards import CLASSIFIER, DETECTOR
 from pipeline.nets.options import SHIPPED
 from pipeline.runs.recipe import ClassifierRecipe, Recipe, write_recipe
 
 RECIPE, HISTORY, ABOUT, CHECKPOINT = "recipe.toml", "history.csv", "run.json", "checkpoint.pt"
+SECONDS = "seconds.json"
 MEMBERS = "members"
 """Folder in the run folder of an ensemble, with the run folders of its members."""
 
@@ -31,6 +33,10 @@ _READING = frozenset({"aliases", "format", "names", "columns", "crop_scale"})
 
 class PreparedError(UserError, ValueError):
     """A prepared folder that can't be trained on; the message says what to do."""
+
+
+class RunError(UserError, ValueError):
+    """A run folder that can't be read, gone on with or compared; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ def open_run(
     """The run folder to go on with, or the next new one; `start` as of `start_run`.
 
     Raises:
-        PreparedError: `resume` can't be gone on with.
+        RunError: `resume` can't be gone on with.
         OutputError: A new folder can't be made.
     """
     if resume is not None:
@@ -136,15 +142,15 @@ def resume_run(folder: Path, data: dict[str, Any]) -> Run:
     """Take up a run folder.
 
     Raises:
-        PreparedError: It was not made by a training, the training is done, or it was on other data,
+        RunError: It was not made by a training, the training is done, or it was on other data,
             whose validation faces may be training faces here.
     """
     if not (folder / RECIPE).is_file():
-        raise PreparedError(f"{folder}: no {RECIPE} there; --resume takes a run folder.")
+        raise RunError(f"{folder}: no {RECIPE} there; --resume takes a run folder.")
     if is_finished(folder):
-        raise PreparedError(f"{folder}: this training is done; start another without --resume.")
-    if _trained_on(folder) != data:
-        raise PreparedError(f"{folder}: this training was begun on another prepared folder.")
+        raise RunError(f"{folder}: this training is done; start another without --resume.")
+    if read_run(folder).about["data"] != data:
+        raise RunError(f"{folder}: this training was begun on another prepared folder.")
     return Run(folder, data)
 
 
@@ -154,11 +160,126 @@ def is_finished(folder: Path) -> bool:
     return any(card.is_file() for card in cards) and not (folder / CHECKPOINT).is_file()
 
 
-def _trained_on(folder: Path) -> Any:
+@dataclass(frozen=True)
+class RunRecord:
+    """All that a run folder says of itself.
+
+    Attributes:
+        folder: The folder.
+        recipe: Its `recipe.toml`.
+        about: Its `run.json`: data, code hash, versions.
+        history: Rows of `history.csv`; empty before the first.
+        results: Figures on the validation split from the card; empty before the end.
+    """
+
+    folder: Path
+    recipe: dict[str, Any]
+    about: dict[str, Any]
+    history: pd.DataFrame
+    results: dict[str, Any]
+
+    @property
+    def figures(self) -> pd.DataFrame:
+        """Losses and scores of the history, by epoch, from 1, or by step of a detector."""
+        numbers = self.history.select_dtypes("number")
+        if "step" in numbers:
+            numbers = numbers.set_index("step")
+        else:
+            numbers.index = pd.RangeIndex(1, len(numbers) + 1, name="epoch")
+        return numbers.drop(columns=["member", "stage", "epoch", "lr"], errors="ignore")
+
+    def find_best(self) -> dict[str, float]:
+        """The best of every figure: the least of a loss, the highest of all others.
+
+        `face_ap50` is the best mean over the datasets of a detector.
+        """
+        figures = self.figures.dropna(axis="columns", how="all")
+        best = {
+            name: float(figures[name].min() if "loss" in name else figures[name].max())
+            for name in map(str, figures)
+        }
+        faces = figures.filter(regex="_face_ap50$")
+        return best if faces.empty else best | {"face_ap50": float(faces.mean(axis=1).max())}
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read a run folder, whatever it holds.
+
+    Raises:
+        RunError: It is not one, or a file in it can't be read; the message names it.
+    """
+    path = folder / RECIPE
     try:
-        return json.loads((folder / ABOUT).read_text(encoding="utf-8"))["data"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise PreparedError(f"{folder / ABOUT}: can't be read ({error}).") from error
+        recipe = tomllib.loads(path.read_text(encoding="utf-8"))
+        path = folder / ABOUT
+        about = _read_json(path)
+        if not all(isinstance(source, str) for source in about["data"]["sources"]):
+            raise ValueError("it does not name the data")
+        path = folder / HISTORY
+        history = pd.read_csv(path) if path.is_file() else pd.DataFrame()
+        results: dict[str, Any] = {}
+        for net in (CLASSIFIER, DETECTOR):
+            path = folder / f"{net}.json"
+            if path.is_file() and path.with_suffix(".safetensors").is_file():
+                results = dict(_read_json(path).get("results", {}).get("valid", {}))
+    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        reason = reason or (str(error).splitlines() or [type(error).__name__])[0]
+        raise RunError(f"{path}: can't be read ({reason}).") from error
+    return RunRecord(folder, recipe, about, history, results)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    value = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(value, dict):
+        raise ValueError("it is not a record")
+    return value
+
+
+def find_run(
+    out: Path, recipe: Recipe, data: dict[str, Any], *, start: Path | None = None
+) -> Run | None:
+    """The run folder of a recipe on some data, finished or not; None when there is none.
+
+    Weights count by what they hold and their file's name, wherever they lie. Keys that a recipe did
+    not have yet count as their defaults.
+
+    Args:
+        out: Holds the run folders.
+        recipe: Every number.
+        data: From `identify_data`.
+        start: Weights that a detector starts from.
+    """
+    wanted = Run(out, data).describe_training(recipe)["recipe"]
+    defaults = type(recipe)().model_dump(mode="json")
+    for folder in sorted(path for path in out.iterdir() if path.is_dir()):
+        try:
+            about = read_run(folder).about
+        except RunError:
+            continue
+        own = about.get("recipe")
+        alike = isinstance(own, dict) and {**defaults, **own} == wanted
+        if alike and about["data"] == data and about.get("start") == name_start(start).get("start"):
+            return Run(folder, data)
+    return None
+
+
+def write_seconds(run: Run, seconds: float | None) -> None:
+    """Keep the processor time of a training; None where it was stopped in between.
+
+    Raises:
+        OutputError: The file can't be written.
+    """
+    write_json(run.folder / SECONDS, {"seconds": None if seconds is None else round(seconds, 1)})
+
+
+def read_seconds(run: Run) -> float | None:
+    """The processor time of a training; None where it is not known."""
+    try:
+        seconds = json.loads((run.folder / SECONDS).read_text(encoding="utf-8"))["seconds"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return None if seconds is None else float(seconds)
 
 
 def identify_data(prepared: Path) -> tuple[dict[str, Any], dict[str, Path]]:

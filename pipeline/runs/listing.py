@@ -1,47 +1,61 @@
-"""What run folders hold, read without trusting them: a list of runs, and how some differ."""
+"""The command `runs`: a list of run folders, and how some differ."""
 
 from __future__ import annotations
 
 import json
-import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
 
-from data_prep.base.errors import UserError
-from data_prep.base.files import write_json
-from pipeline.nets.cards import CLASSIFIER, DETECTOR
+from data_prep.base.progress import log
 from pipeline.runs.folder import (
     ABOUT,
     CHECKPOINT,
-    HISTORY,
     MEMBERS,
     RECIPE,
-    Recipe,
-    Run,
+    RunError,
+    RunRecord,
     is_finished,
-    name_start,
+    read_run,
+)
+from pipeline.runs.folder import read_seconds as read_seconds
+from pipeline.runs.folder import write_seconds as write_seconds
+from pipeline.runs.plots import name_folders, plot_histories
+
+FINISHED, RESUMABLE, BEGUN = "finished", "can be resumed", "begun"
+"""With weights; with a checkpoint, or members of an ensemble; stopped before the first one."""
+BROKEN, FOREIGN = "broken", "not a run"
+"""Can't be read; made by something else."""
+
+COLUMNS = (
+    *("run", "state", "kind", "recipe", "begun", "data", "epochs"),
+    *("accuracy", "macro recall", "face AP50"),
 )
 
-FINISHED, RESUMABLE, BEGUN, BROKEN, FOREIGN = (
-    "finished",
-    "can be resumed",
-    "begun",
-    "broken",
-    "not a run",
-)
-"""Of a folder: with weights; with a checkpoint, or members of an ensemble; stopped before the first
-one; can't be read; made by something else."""
 
-NOT_NUMBERS_OF_A_RUN = ("member", "stage", "epoch", "lr", "step")
+@dataclass(frozen=True)
+class RunsOptions:
+    """Options of `runs`."""
 
-
-class RunListError(UserError, ValueError):
-    """Run folders that can't be listed or compared; the message says what to do."""
+    folders: Annotated[
+        list[Path],
+        typer.Argument(help="Folder of runs (runs if not given); with --compare, run folders."),
+    ] = field(default_factory=list)
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Show what differs between the run folders given.")
+    ] = False
+    plot: Annotated[
+        Path | None, typer.Option(help="With --compare: a PNG with the histories over each other.")
+    ] = None
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 
 
 @dataclass(frozen=True)
@@ -56,8 +70,7 @@ class RunSummary:
         date: When it was begun, ISO 8601 in UTC.
         data: The datasets it was trained on.
         rows: Epochs of a classifier, validations of a detector.
-        best: The best value of each figure in the history, and `face_ap50` the best mean over the
-            datasets.
+        best: The best value of each figure in the history.
         problem: Why it is broken.
     """
 
@@ -72,35 +85,41 @@ class RunSummary:
     problem: str = ""
 
 
-@dataclass(frozen=True)
-class RunRecord:
-    """All that a run folder says of itself.
-
-    Attributes:
-        folder: The folder.
-        recipe: Its `recipe.toml`.
-        about: Its `run.json`: data, code hash, versions.
-        history: Rows of `history.csv`; empty before the first.
-        results: Figures on the validation split from the card; empty before the end.
-    """
-
-    folder: Path
-    recipe: dict[str, Any]
-    about: dict[str, Any]
-    history: pd.DataFrame
-    results: dict[str, Any]
+def list_or_compare(options: RunsOptions) -> None:
+    """List run folders, or compare some: what differs, and their figures side by side."""
+    folders = options.folders or [Path("runs")]
+    if options.compare:
+        table = compare_runs(folders)
+        if options.plot is not None:
+            plot_histories([read_run(folder) for folder in folders], options.plot)
+            log(f"plot: {options.plot}")
+        if options.as_json:
+            _print_json(table.T.to_dict())
+        else:
+            print_table(["", *table.columns], table.itertuples(name=None))
+        return
+    if len(folders) > 1 or options.plot is not None:
+        raise RunError("several folders and --plot are for --compare.")
+    summaries = list_runs(folders[0])
+    if options.as_json:
+        _print_json([asdict(summary) for summary in summaries])
+    else:
+        print_table(COLUMNS, map(_list_row, summaries))
+    for summary in summaries:
+        if summary.problem:
+            log(f"broken: {summary.problem}")
 
 
 def list_runs(runs: Path) -> list[RunSummary]:
     """Summaries of the folders in a folder of runs, by name; none of them stops the list.
 
     Raises:
-        RunListError: `runs` is not a folder.
+        RunError: `runs` is not a folder.
     """
     try:
         folders = sorted(path for path in runs.iterdir() if path.is_dir())
     except OSError as error:
-        raise RunListError(f"{runs}: can't be listed ({error.strerror or error}).") from error
+        raise RunError(f"{runs}: can't be listed ({error.strerror or error}).") from error
     return [summarise_run(folder) for folder in folders]
 
 
@@ -110,7 +129,7 @@ def summarise_run(folder: Path) -> RunSummary:
         return RunSummary(folder.name, FOREIGN)
     try:
         record = read_run(folder)
-    except RunListError as error:
+    except RunError as error:
         return RunSummary(folder.name, BROKEN, problem=str(error))
     if is_finished(folder):
         state = FINISHED
@@ -127,52 +146,8 @@ def summarise_run(folder: Path) -> RunSummary:
         date=begun.isoformat(timespec="seconds"),
         data=", ".join(record.about["data"]["sources"]),
         rows=len(record.history),
-        best=find_best(record.history),
+        best=record.find_best(),
     )
-
-
-def read_run(folder: Path) -> RunRecord:
-    """Read a run folder.
-
-    Raises:
-        RunListError: It is not one, or a file in it can't be read; the message names it.
-    """
-    path = folder / RECIPE
-    try:
-        recipe = tomllib.loads(path.read_text(encoding="utf-8"))
-        path = folder / ABOUT
-        about = _read_json(path)
-        if not all(isinstance(source, str) for source in about["data"]["sources"]):
-            raise ValueError("it does not name the data")
-        path = folder / HISTORY
-        history = pd.read_csv(path) if path.is_file() else pd.DataFrame()
-        results: dict[str, Any] = {}
-        for net in (CLASSIFIER, DETECTOR):
-            path = folder / f"{net}.json"
-            if path.is_file() and path.with_suffix(".safetensors").is_file():
-                results = dict(_read_json(path).get("results", {}).get("valid", {}))
-    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
-        raise RunListError(f"{path}: can't be read ({_reason(error)}).") from error
-    return RunRecord(folder, recipe, about, history, results)
-
-
-def find_best(history: pd.DataFrame) -> dict[str, float]:
-    """The best of every figure: the least of a loss, the highest of all others.
-
-    >>> find_best(pd.DataFrame({"epoch": [0, 1], "valid_loss": [2.0, 3.0], "accuracy": [0.5, 0.75]})
-    ... )
-    {'valid_loss': 2.0, 'accuracy': 0.75}
-    """
-    best = {}
-    numbers = history.select_dtypes("number")
-    for name in numbers.columns.drop(list(NOT_NUMBERS_OF_A_RUN), errors="ignore"):
-        value = numbers[name].min() if "loss" in name else numbers[name].max()
-        if pd.notna(value):
-            best[str(name)] = float(value)
-    faces = [name for name in numbers.columns if str(name).endswith("_face_ap50")]
-    if faces:
-        best["face_ap50"] = float(numbers[faces].mean(axis=1).max())
-    return best
 
 
 def compare_runs(folders: Sequence[Path]) -> pd.DataFrame:
@@ -187,108 +162,62 @@ def compare_runs(folders: Sequence[Path]) -> pd.DataFrame:
         and, under `valid`, the card's. Empty texts where a run has none.
 
     Raises:
-        RunListError: A folder is not a run, or there is only one.
+        RunError: A folder is not a run, or there is only one.
     """
     if len(folders) < 2:
-        raise RunListError("a comparison takes two runs or more.")
-    records = [read_run(folder) for folder in folders]
-    columns = dict(zip(name_folders(folders), records, strict=True))
-    told = pd.DataFrame({name: pd.Series(_flatten(_settings(r))) for name, r in columns.items()})
-    told = told.fillna("")
-    differs = told.apply(lambda row: len({str(value) for value in row}) > 1, axis=1)
-    figures = pd.DataFrame({name: pd.Series(_figures(r)) for name, r in columns.items()})
-    return pd.concat([told[differs], figures.astype(object).where(figures.notna(), "")])
+        raise RunError("a comparison takes two runs or more.")
+    records = dict(zip(name_folders(folders), map(read_run, folders), strict=True))
+    settings = pd.DataFrame({name: pd.Series(_settings(one)) for name, one in records.items()})
+    figures = pd.DataFrame({name: pd.Series(_figures(one)) for name, one in records.items()})
+    settings = settings.fillna("")
+    differs = settings.astype(str).nunique(axis=1) > 1
+    return pd.concat([settings[differs], figures.astype(object).where(figures.notna(), "")])
 
 
-def name_folders(folders: Sequence[Path]) -> list[str]:
-    """Names that tell folders apart."""
-    names = [folder.resolve().name for folder in folders]
-    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+def print_table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table that fits a terminal, or lines with tabs for other programs."""
+    lines = [[_show(cell) for cell in row] for row in rows]
+    console = Console()
+    if not console.is_terminal:
+        for line in (names, *lines):
+            typer.echo("\t".join(" ".join(cell.split()) for cell in line))
+        return
+    table = Table(*(Column(Text(name)) for name in names))
+    for line in lines:
+        table.add_row(*map(Text, line))
+    console.print(table)
 
 
-def describe_summaries(summaries: Sequence[RunSummary]) -> list[dict[str, Any]]:
-    """Summaries as plain records, for JSON."""
-    return [asdict(summary) for summary in summaries]
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _list_row(summary: RunSummary) -> list[Any]:
+    *texts, rows, best, _problem = asdict(summary).values()
+    figures = [best.get(key, "") for key in ("accuracy", "recall_score", "face_ap50")]
+    return [*texts, rows or "", *figures]
+
+
+def _show(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _settings(record: RunRecord) -> dict[str, Any]:
     known = ("data", "code_sha256", "versions", "python")
-    return {"recipe": record.recipe, **{key: record.about.get(key, "") for key in known}}
+    return _flatten({"recipe": record.recipe} | {key: record.about.get(key, "") for key in known})
 
 
 def _figures(record: RunRecord) -> dict[str, float]:
-    best = {f"best {name}": value for name, value in find_best(record.history).items()}
-    told = _flatten({"valid": record.results})
-    numbers = {key: value for key, value in told.items() if isinstance(value, (int, float))}
-    return {**best, **numbers}
+    best = {f"best {name}": value for name, value in record.find_best().items()}
+    results = _flatten({"valid": record.results})
+    return best | {key: one for key, one in results.items() if isinstance(one, (int, float))}
 
 
 def _flatten(values: dict[str, Any], before: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            flat.update(_flatten(value, f"{before}{key}."))
+            flat |= _flatten(value, f"{before}{key}.")
         else:
             flat[f"{before}{key}"] = str(value) if isinstance(value, list) else value
     return flat
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    value = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(value, dict):
-        raise ValueError("it is not a record")
-    return value
-
-
-def _reason(error: Exception) -> str:
-    reason = error.strerror if isinstance(error, OSError) else None
-    return reason or (str(error).splitlines() or [type(error).__name__])[0]
-
-
-SECONDS = "seconds.json"
-
-
-def find_run(
-    out: Path, recipe: Recipe, data: dict[str, Any], *, start: Path | None = None
-) -> Run | None:
-    """The run folder of a recipe on some data, finished or not; None when there is none.
-
-    Weights count by what they hold and their file's name, wherever they lie. Keys that a recipe did
-    not have yet count as their defaults.
-
-    Args:
-        out: Holds the run folders.
-        recipe: Every number.
-        data: From `identify_data`.
-        start: Weights that a detector starts from.
-    """
-    wanted = Run(out, data).describe_training(recipe)["recipe"]
-    defaults = type(recipe)().model_dump(mode="json")
-    for folder in sorted(path for path in out.iterdir() if path.is_dir()):
-        try:
-            about = read_run(folder).about
-        except RunListError:
-            continue
-        own = about.get("recipe")
-        alike = isinstance(own, dict) and {**defaults, **own} == wanted
-        if alike and about["data"] == data and about.get("start") == name_start(start).get("start"):
-            return Run(folder, data)
-    return None
-
-
-def write_seconds(run: Run, seconds: float | None) -> None:
-    """Keep the processor time of a training; None where it was stopped in between.
-
-    Raises:
-        OutputError: The file can't be written.
-    """
-    write_json(run.folder / SECONDS, {"seconds": None if seconds is None else round(seconds, 1)})
-
-
-def read_seconds(run: Run) -> float | None:
-    """The processor time of a training; None where it is not known."""
-    try:
-        seconds = json.loads((run.folder / SECONDS).read_text(encoding="utf-8"))["seconds"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-    return None if seconds is None else float(seconds)

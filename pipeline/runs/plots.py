@@ -9,14 +9,18 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from data_prep.base.crop import resize_crop
 from data_prep.base.files import output_error
 from data_prep.base.labels import CLASSES
+from pipeline.runs.folder import RunError, RunRecord
 
 SHORT = {"with_mask": "with", "without_mask": "without", "mask_weared_incorrect": "incorrect"}
 TILE = 96
 COLUMNS = 10
+PANELS = 3
+"""Side by side, of a figure of histories."""
 
 
 def plot_curves(history: Sequence[dict[str, float]], path: Path) -> None:
@@ -42,6 +46,49 @@ def plot_curves(history: Sequence[dict[str, float]], path: Path) -> None:
         axes.grid(alpha=0.3)
         axes.legend()
     save_figure(figure, path)
+
+
+def plot_histories(records: Sequence[RunRecord], path: Path) -> None:
+    """Draw a panel per figure and a line per run.
+
+    Args:
+        records: From `read_run`; classifiers go by epochs, detectors by steps.
+        path: The PNG.
+
+    Raises:
+        RunError: No run has a history.
+        OutputError: The file can't be written.
+    """
+    columns = dict.fromkeys(str(name) for record in records for name in record.figures)
+    if not columns:
+        raise RunError("none of the runs has a history to draw yet.")
+    lines = -(-len(columns) // PANELS)
+    wide = -(-len(columns) // lines)
+    figure = Figure(figsize=(4.2 * wide, 3.1 * lines + 0.3 * len(records)), layout="constrained")
+    panels = figure.subplots(lines, wide, squeeze=False).ravel()
+    for axes, name in zip(panels, columns, strict=False):
+        for index, record in enumerate(records):
+            if name in record.figures:
+                values = record.figures[name].dropna()
+                marker = "o" if len(values) < 15 else None
+                axes.plot(values, color=f"C{index}", marker=marker, markersize=3)
+                axes.set(xlabel=values.index.name)
+        title = "macro recall" if name == "recall_score" else name.replace("_", " ")
+        axes.set_title(title, fontsize=10)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+    for axes in panels[len(columns) :]:
+        axes.axis("off")
+    for index, name in enumerate(name_folders([record.folder for record in records])):
+        panels[0].plot([], [], color=f"C{index}", label=name)
+    figure.legend(loc="outside lower center", ncols=1, frameon=False)
+    save_figure(figure, path)
+
+
+def name_folders(folders: Sequence[Path]) -> list[str]:
+    """Names that tell folders apart: their own, or else their paths."""
+    names = [folder.resolve().name for folder in folders]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
 def plot_confusion(truth: np.ndarray, predicted: np.ndarray, path: Path) -> None:

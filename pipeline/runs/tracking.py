@@ -1,120 +1,63 @@
-"""What trackers have in common, and opening those that are asked for.
+"""Trackers: TensorBoard, Weights & Biases, Trackio and MLflow, each imported when it is asked for.
 
 A tracker gets numbers, the recipe and hashes; never photos, weights or paths.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-from data_prep.base.errors import UserError
-from pipeline.runs.folder import Recipe, Run
-
-if TYPE_CHECKING:
-    from fastai.callback.core import Callback
 from fastai.callback.core import Callback
 from fastai.learner import Recorder
 
+from data_prep.base.errors import UserError
+from pipeline.runs.folder import Recipe, Run
+from pipeline.runs.options import TrackerName
+
 PROJECT = "trimask"
+WANDB_SETTINGS = {
+    "console": "off",
+    "disable_code": True,
+    "disable_git": True,
+    "host": "-",
+    "save_code": False,
+    "x_disable_machine_info": True,
+    "x_disable_meta": True,
+    "x_disable_stats": True,
+    "x_save_requirements": False,
+}
+"""Without these it would also send the machine's name, the command line, and what is printed."""
 
 
 class TrackerError(UserError, RuntimeError):
     """A tracker that can't be used; the message says what to do."""
 
 
-class Tracker(Protocol):
-    """Where the numbers of a training go."""
+@dataclass(frozen=True)
+class Tracker:
+    """Where the numbers of a training go.
 
-    def log_params(self, params: dict[str, Any]) -> None:
-        """Keep what decides the training: flat, texts and numbers."""
+    Attributes:
+        log_metrics: Keeps figures reached after so many optimiser steps.
+        each_batch: It keeps losses and rates of every batch, too.
+    """
 
-    def log_metrics(self, step: int, metrics: dict[str, float]) -> None:
-        """Keep figures reached after so many optimiser steps."""
+    log_metrics: Callable[[int, dict[str, float]], None]
+    each_batch: bool = False
 
     def make_callback(self) -> Callback:
-        """A callback that keeps the figures of fastai's epochs; fastai's own where there is one."""
-
-    def close(self) -> None:
-        """Write what is left to write."""
+        """A callback that keeps the figures of fastai's epochs."""
+        return TrackLearner(self)
 
 
-def load_module(name: str) -> ModuleType:
-    """Import a tracker's package.
-
-    Raises:
-        TrackerError: It isn't installed.
-    """
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise TrackerError(
-            f"--track {name}: {name} is not installed; get it with: pip install {name}"
-        ) from error
-
-
-def check_trackers(names: Sequence[str]) -> None:
-    """See to it that all are installed, before anything is made.
-
-    Raises:
-        TrackerError: One isn't.
-    """
-    for name in names:
-        load_module(name)
-
-
-@contextmanager
-def open_trackers(names: Sequence[str], run: Run, recipe: Recipe) -> Iterator[list[Tracker]]:
-    """Open trackers for a run, tell them its parameters, and close them whatever happens.
-
-    Args:
-        names: May be empty.
-        run: The run folder; its name is what the tracker calls the run.
-        recipe: Every number.
-
-    Raises:
-        TrackerError: One isn't installed or can't be opened.
-    """
-    with ExitStack() as stack:
-        trackers: list[Tracker] = []
-        for name in dict.fromkeys(names):
-            from pipeline.runs.trackers import BACKENDS
-
-            tracker = BACKENDS[name](run.folder)
-            stack.callback(tracker.close)
-            tracker.log_params(describe_run(run, recipe))
-            trackers.append(tracker)
-        yield trackers
-
-
-def log_metrics(trackers: Sequence[Tracker], step: int, metrics: dict[str, float]) -> None:
-    """Tell all trackers the same."""
-    for tracker in trackers:
-        tracker.log_metrics(step, metrics)
-
-
-def describe_run(run: Run, recipe: Recipe) -> dict[str, Any]:
-    """What decides a training, flat: `recipe.lr`, `faces_sha256`, `code_sha256`, versions.
-
-    Weights that the recipe starts from are told by their hash, for a path is nobody's business.
-    """
-    told = run.describe_training(recipe)
-    flat = {f"recipe.{key}": _plain(value) for key, value in told["recipe"].items()}
-    flat["faces_sha256"] = run.data.get("faces_sha256", "")
-    flat["code_sha256"] = told["code_sha256"]
-    flat |= {f"version.{name}": number for name, number in told["versions"].items()}
-    return flat
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, (list, dict)) or value is None else value
-
-
-class TrackEpochs(Callback):
-    """Gives a tracker the losses and figures of every epoch, at the steps of all stages.
+class TrackLearner(Callback):
+    """Gives a tracker the losses and figures of a learner, at the steps of all stages.
 
     Args:
         tracker: Gets them.
@@ -125,15 +68,148 @@ class TrackEpochs(Callback):
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
 
+    def after_batch(self) -> None:
+        if self.training and self.tracker.each_batch:
+            rates = {
+                f"{k}_{i}": v for i, group in enumerate(self.opt.hypers) for k, v in group.items()
+            }
+            losses = {"train_loss": float(self.smooth_loss), "raw_loss": float(self.loss.detach())}
+            epoch = self.train_iter / self.n_iter
+            self.tracker.log_metrics(self.train_iter, {"epoch": epoch, **losses, **rates})
+
     def after_epoch(self) -> None:
-        if not was_trained(self.recorder):
+        # fastai also ends the epochs that a resumed stage skips; they have no figures.
+        if len(self.recorder.log) != len(self.recorder.metric_names):
             return
-        told = dict(zip(self.recorder.metric_names, self.recorder.log, strict=True))
-        metrics = {name: float(told[name]) for name in told if name not in ("epoch", "time")}
+        figures = dict(zip(self.recorder.metric_names, self.recorder.log, strict=True))
+        known = {"epoch", "time"} | ({"train_loss"} if self.tracker.each_batch else set())
+        metrics = {name: float(figures[name]) for name in figures if name not in known}
         metrics["lr"] = float(self.opt.hypers[-1]["lr"])
         self.tracker.log_metrics(self.train_iter, metrics)
 
 
-def was_trained(recorder: Recorder) -> bool:
-    """Whether the epoch has figures: fastai also ends those that a resumed stage skips."""
-    return len(recorder.log) == len(recorder.metric_names)
+def check_trackers(names: Sequence[str]) -> None:
+    """See to it that all are installed, before anything is made.
+
+    Raises:
+        TrackerError: One isn't.
+    """
+    for name in names:
+        _load(name)
+
+
+@contextmanager
+def open_trackers(names: Sequence[str], run: Run, recipe: Recipe) -> Iterator[list[Tracker]]:
+    """Open trackers for a run, give them its parameters, and close them whatever happens.
+
+    Args:
+        names: May be empty.
+        run: The run folder; its name is what the tracker calls the run.
+        recipe: Every number.
+
+    Raises:
+        TrackerError: One isn't installed or can't be opened.
+    """
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(BACKENDS[name](run.folder, describe_run(run, recipe)))
+            for name in dict.fromkeys(names)
+        ]
+
+
+def log_metrics(trackers: Sequence[Tracker], step: int, metrics: dict[str, float]) -> None:
+    """Give all trackers the same figures."""
+    for tracker in trackers:
+        tracker.log_metrics(step, metrics)
+
+
+def describe_run(run: Run, recipe: Recipe) -> dict[str, Any]:
+    """What decides a training, flat: `recipe.lr`, `faces_sha256`, `code_sha256`, versions.
+
+    Weights that the recipe starts from are named by their hash, for a path is nobody's business.
+    """
+    about = run.describe_training(recipe)
+    return {
+        **{f"recipe.{key}": _plain(value) for key, value in about["recipe"].items()},
+        "faces_sha256": run.data.get("faces_sha256", ""),
+        "code_sha256": about["code_sha256"],
+        **{f"version.{name}": number for name, number in about["versions"].items()},
+    }
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, (list, dict)) or value is None else value
+
+
+def _load(name: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise TrackerError(
+            f"--track {name}: {name} is not installed; get it with: pip install {name}"
+        ) from error
+
+
+@contextmanager
+def _tensorboard(folder: Path, params: dict[str, Any]) -> Iterator[Tracker]:
+    """Event files in `RUN/tensorboard`; look at them with `tensorboard --logdir runs`."""
+    _load("tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
+
+    def log(step: int, metrics: dict[str, float]) -> None:
+        for name, value in metrics.items():
+            writer.add_scalar(name, value, step)
+
+    with SummaryWriter(log_dir=str(folder / "tensorboard")) as writer:
+        writer.add_text("recipe", "\n".join(f"    {k} = {v}" for k, v in params.items()))
+        yield Tracker(log, each_batch=True)
+
+
+@contextmanager
+def _wandb(folder: Path, params: dict[str, Any]) -> Iterator[Tracker]:
+    """Weights & Biases; with `WANDB_MODE=offline` files in `RUN/wandb` and nothing is sent."""
+    wandb = _load("wandb")
+    named = {"project": PROJECT, "name": folder.name, "dir": str(folder)}
+    try:
+        run = wandb.init(**named, config=params, settings=WANDB_SETTINGS)
+    except wandb.Error as error:
+        raise TrackerError(
+            f"--track wandb: {str(error).splitlines()[0]} "
+            "(log in with: wandb login, or set WANDB_MODE=offline)"
+        ) from error
+    try:
+        # A step that lies behind would be lost; it is taken for the present one.
+        yield Tracker(lambda step, m: run.log(m, step=max(step, run.step)), each_batch=True)
+    finally:
+        run.finish()
+
+
+@contextmanager
+def _trackio(folder: Path, params: dict[str, Any]) -> Iterator[Tracker]:
+    """Trackio, on this machine unless its own settings say otherwise."""
+    trackio = _load("trackio")
+    trackio.init(project=PROJECT, name=folder.name, config=params)
+    try:
+        yield Tracker(lambda step, metrics: trackio.log(metrics, step=step))
+    finally:
+        trackio.finish()
+
+
+@contextmanager
+def _mlflow(folder: Path, params: dict[str, Any]) -> Iterator[Tracker]:
+    """MLflow, where `MLFLOW_TRACKING_URI` says, or in this folder."""
+    mlflow = _load("mlflow")
+    mlflow.set_experiment(PROJECT)
+    # Else it would keep the user's name and the program's path.
+    tags = {"mlflow.user": "-", "mlflow.source.name": PROJECT}
+    with mlflow.start_run(run_name=folder.name, tags=tags):
+        mlflow.log_params(params)
+        yield Tracker(lambda step, metrics: mlflow.log_metrics(metrics, step=step))
+
+
+BACKENDS: dict[str, Callable[[Path, dict[str, Any]], AbstractContextManager[Tracker]]] = {
+    TrackerName.TENSORBOARD: _tensorboard,
+    TrackerName.WANDB: _wandb,
+    TrackerName.TRACKIO: _trackio,
+    TrackerName.MLFLOW: _mlflow,
+}

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any
 
 import torch
 
 
 def count_cores(device: torch.device) -> int:
-    """How many trainings go at a time: one per core, one on a GPU."""
-    return 1 if device.type == "cuda" else len(os.sched_getaffinity(0))
+    """How many trainings go at a time: one per core that is ours, one on a GPU."""
+    if device.type == "cuda":
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextmanager
@@ -65,17 +68,14 @@ def call_at_once(
 
 
 def _start(start: Callable[..., None] | None, shared: tuple[Any, ...]) -> None:
-    end_with_parent()
+    # Else it would train on for minutes, unseen, when its parent is gone.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if start is not None:
         start(*shared)
 
 
-def end_with_parent() -> None:
-    """End this process when its parent is gone: it would train on for minutes, unseen."""
-    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
-
-
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

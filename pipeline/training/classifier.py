@@ -19,8 +19,7 @@ from pipeline.nets.cards import CLASSIFIER, ClassifierCard, load_weights
 from pipeline.nets.checkpoint import load_checkpoint
 from pipeline.nets.classifiers import join_members
 from pipeline.nets.compute import seed_everything
-from pipeline.runs.folder import CHECKPOINT, HISTORY, MEMBERS, Run, is_finished, start_run
-from pipeline.runs.listing import find_run
+from pipeline.runs.folder import CHECKPOINT, HISTORY, MEMBERS, Run, find_run, is_finished, start_run
 from pipeline.runs.log import Log, prefix_log
 from pipeline.runs.plots import plot_curves
 from pipeline.runs.recipe import ClassifierRecipe, member_of

@@ -17,11 +17,12 @@ from pipeline.runs.folder import (
     MEMBERS,
     Recipe,
     Run,
+    find_run,
     is_finished,
     resume_run,
     start_run,
+    write_seconds,
 )
-from pipeline.runs.listing import find_run, write_seconds
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe
 from pipeline.training.classifier import train_classifier

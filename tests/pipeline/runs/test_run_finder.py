@@ -2,8 +2,7 @@
 
 import json
 
-from pipeline.runs.folder import start_run
-from pipeline.runs.listing import find_run
+from pipeline.runs.folder import find_run, start_run
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe
 
 DATA = {"faces_sha256": "abc", "sources": ["set"], "options": {}}

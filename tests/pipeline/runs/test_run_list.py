@@ -8,9 +8,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.runs.comparison import print_table
-from pipeline.runs.folder import Run, start_run
-from pipeline.runs.listing import RunListError, compare_runs, list_runs, summarise_run
+from pipeline.runs.folder import Run, RunError, start_run
+from pipeline.runs.listing import compare_runs, list_runs, print_table, summarise_run
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe
 from tests.makers import hash_tree
 
@@ -147,9 +146,9 @@ def test_runs_of_one_name_are_told_apart(runs, tmp_path):
 
 
 def test_what_cannot_be_compared(runs):
-    with pytest.raises(RunListError, match="two runs or more"):
+    with pytest.raises(RunError, match="two runs or more"):
         compare_runs([runs / "001-first"])
-    with pytest.raises(RunListError, match=r"notes/recipe\.toml: can't be read \(No such file"):
+    with pytest.raises(RunError, match=r"notes/recipe\.toml: can't be read \(No such file"):
         compare_runs([runs / "001-first", runs / "notes"])
 
 

@@ -10,6 +10,7 @@ from data_prep.base.files import OutputError, sha256_of
 from pipeline.runs.folder import (
     PreparedError,
     Run,
+    RunError,
     hash_code,
     identify_data,
     name_weights,
@@ -60,7 +61,7 @@ def test_open_run_starts_or_resumes(tmp_path):
 
 
 def test_resuming_a_folder_that_is_no_run(tmp_path):
-    with pytest.raises(PreparedError, match="--resume takes a run folder"):
+    with pytest.raises(RunError, match="--resume takes a run folder"):
         resume_run(tmp_path, DATA)
 
 
@@ -69,7 +70,7 @@ def test_resuming_a_finished_training_would_overwrite_it(tmp_path):
     (run.folder / "classifier.safetensors").write_bytes(b"weights")
     assert resume_run(run.folder, DATA) == run, "killed before the card"
     (run.folder / "classifier.json").write_text("{}")
-    with pytest.raises(PreparedError, match="this training is done"):
+    with pytest.raises(RunError, match="this training is done"):
         resume_run(run.folder, DATA)
     (run.folder / "checkpoint.pt").write_bytes(b"killed between the two")
     assert resume_run(run.folder, DATA) == run
@@ -77,7 +78,7 @@ def test_resuming_a_finished_training_would_overwrite_it(tmp_path):
 
 def test_resuming_on_other_data_would_leak(tmp_path):
     run = start_run(tmp_path, RECIPE, DATA)
-    with pytest.raises(PreparedError, match="begun on another prepared folder"):
+    with pytest.raises(RunError, match="begun on another prepared folder"):
         resume_run(run.folder, {**DATA, "faces_sha256": "xyz"})
 
 
@@ -86,7 +87,7 @@ def test_resuming_without_a_record_of_the_data(tmp_path, text):
     run = start_run(tmp_path, RECIPE, DATA)
     about = run.folder / "run.json"
     about.unlink() if text is None else about.write_text(text)
-    with pytest.raises(PreparedError, match=r"run\.json: can't be read"):
+    with pytest.raises(RunError, match=r"run\.json: can't be read"):
         resume_run(run.folder, DATA)
 
 
