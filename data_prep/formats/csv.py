@@ -6,20 +6,20 @@ import codecs
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from data_prep.base.boxes import write_number
 from data_prep.base.errors import DatasetError
 from data_prep.base.files import write_atomically
-from data_prep.base.photo import Size
 from data_prep.base.progress import show_progress
 from data_prep.base.records import Dataset, Face, Finding, note_unread
 from data_prep.formats.contracts import DatasetFormat, Faults, ReadOptions, Written
 from data_prep.formats.csv_columns import (
     ColumnLayout,
-    FaceRow,
     ViaLayout,
     check_columns,
     find_columns,
@@ -41,21 +41,16 @@ COLUMNS: tuple[str, ...] = (
 TABLES = frozenset({".csv", ".tsv"})
 """Endings of tables."""
 
+Layout = ColumnLayout | ViaLayout
+
 SEPARATORS = ",;\t|"
 
 _SNIFFED = 1 << 16
 """Bytes that are enough for the first row."""
 
 
-@dataclass(frozen=True, slots=True)
-class CsvRow:
-    """A row.
-
-    Attributes:
-        where: File and line it starts on.
-        cells: Its cells without the blanks around them.
-        fault: Why it can't be used, or "".
-    """
+class CsvRow(NamedTuple):
+    """A row: file and line it starts on, cells without the blanks around them, or a fault."""
 
     where: str
     cells: list[str]
@@ -169,8 +164,8 @@ class CsvFormat(DatasetFormat):
                 broken.append(Finding(name, "broken-csv", str(error), dropped=True))
                 continue
             findings += note_unread(name, layout.unread)
-            reader = _TableReader(path, options, separator, layout, Faults(name, findings=findings))
-            written.extend(reader.read(text))
+            faults = Faults(name, findings=findings)
+            written += _read_table(path, text, separator, layout, options, faults)
         if len(broken) == len(known):
             raise DatasetError(" ".join(finding.message for finding in broken[:3]))
         return place_photos(files, written, [*broken, *findings])
@@ -181,76 +176,60 @@ class CsvFormat(DatasetFormat):
         return Written((TABLE,), {})
 
 
-@dataclass
-class _Photo:
-    where: str
-    size: Size | None
-    faces: list[Face] = field(default_factory=list)
-    objects: list[str] = field(default_factory=list)
-    rows: int = 0
-
-    def number_faces(self) -> tuple[Face, ...]:
-        """The faces, numbered as written where every face has a number of its own."""
-        numbers = [int(text) for text in self.objects if text.isdecimal() and len(text) < 10]
-        if len(set(numbers)) != len(self.faces):
-            return tuple(self.faces)
-        return tuple(
-            Face(number, face.label, face.box, face.difficult)
-            for number, face in zip(numbers, self.faces, strict=True)
-        )
-
-
-@dataclass
-class _TableReader:
-    path: Path
-    options: ReadOptions
-    separator: str
-    layout: ColumnLayout | ViaLayout
-    faults: Faults
-
-    def read(self, text: str) -> list[WrittenPhoto]:
-        photos: dict[str, _Photo] = {}
-        rows = list_rows(text, self.separator, self.faults.file)
-        layout = self.layout
-        for number, row in enumerate(
-            show_progress(rows, text.count("\n"), f"reading {self.faults.file}")
-        ):
-            if number == 0 and layout.has_header:
-                continue
-            if row.fault or len(row.cells) != layout.cells:
-                fault = row.fault or f"{len(row.cells)} cells instead of {layout.cells}"
-                self.faults.leave_out("bad-row", f"{row.where}: {fault}; repair the row.")
-                continue
-            self._add(photos, layout.parse(row.cells, row.where), row.where)
-        return [
-            WrittenPhoto(self.path, image, photo.where, photo.size, photo.number_faces())
-            for image, photo in photos.items()
-        ]
-
-    def _add(self, photos: dict[str, _Photo], row: FaceRow, where: str) -> None:
-        if not row.image:
-            self.faults.leave_out("unnamed-photo", f"{where}: the row names no photo.")
-            return
-        photo = photos.setdefault(row.image, _Photo(where, row.size))
+def _read_table(
+    path: Path, text: str, separator: str, layout: Layout, options: ReadOptions, faults: Faults
+) -> list[WrittenPhoto]:
+    photos: dict[str, WrittenPhoto] = {}
+    faces: dict[str, list[Face]] = {}
+    objects: dict[str, list[str]] = {}
+    counts: Counter[str] = Counter()
+    rows = list_rows(text, separator, faults.file)
+    shown = show_progress(rows, text.count("\n"), f"reading {faults.file}")
+    for number, (where, cells, fault) in enumerate(shown):
+        if number == 0 and layout.has_header:
+            continue
+        if fault or len(cells) != layout.cells:
+            fault = fault or f"{len(cells)} cells instead of {layout.cells}"
+            faults.leave_out("bad-row", f"{where}: {fault}; repair the row.")
+            continue
+        row = layout.parse(cells, where)
+        image = row.image
+        if not image:
+            faults.leave_out("unnamed-photo", f"{where}: the row names no photo.")
+            continue
+        photos.setdefault(image, WrittenPhoto(path, image, where, row.size, ()))
         if row.box is None and not row.label and not row.fault:
-            return
+            continue
         # Faults keep their number, so that keys of faces are stable.
-        number, photo.rows = photo.rows, photo.rows + 1
+        counts[image] += 1
         if row.fault:
-            self.faults.leave_out("bad-box", row.fault, " The face is left out.")
+            faults.leave_out("bad-box", row.fault, " The face is left out.")
         elif row.box is None:
-            self.faults.leave_out("no-box", f"{where}: class '{row.label}' without a box.")
+            faults.leave_out("no-box", f"{where}: class '{row.label}' without a box.")
         elif not row.label:
-            self.faults.leave_out("unnamed-object", f"{where}: a box without a class.")
+            faults.leave_out("unnamed-object", f"{where}: a box without a class.")
         else:
-            face = Face(number, self.options.label(row.label, where), row.box, row.difficult)
-            photo.faces.append(face)
-            photo.objects.append(row.object)
+            label = options.label(row.label, where)
+            face = Face(counts[image] - 1, label, row.box, row.difficult)
+            faces.setdefault(image, []).append(face)
+            objects.setdefault(image, []).append(row.object)
+    return [
+        replace(photo, faces=_number(faces[image], objects[image])) if image in faces else photo
+        for image, photo in photos.items()
+    ]
+
+
+def _number(faces: Sequence[Face], objects: Sequence[str]) -> tuple[Face, ...]:
+    """The faces, numbered as written where every face has a number of its own."""
+    numbers = [int(text) for text in objects if text.isdecimal() and len(text) < 10]
+    if len(set(numbers)) != len(faces):
+        return tuple(faces)
+    return tuple(replace(face, object=n) for n, face in zip(numbers, faces, strict=True))
 
 
 def _sniff(
     starts: Mapping[str, list[str]], columns: Mapping[str, str]
-) -> tuple[str, ColumnLayout | ViaLayout] | None:
+) -> tuple[str, Layout] | None:
     """The separator with which the first row makes sense, and the layout it shows."""
     for separator, start in starts.items():
         layout = find_via_layout(start, columns) or find_layout(start, columns)

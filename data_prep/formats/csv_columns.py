@@ -52,16 +52,12 @@ class ColumnError(UserError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class FaceRow:
-    """What a row tells.
+    """What a row tells, image and label as written.
 
     Attributes:
-        image: The photo's path as written.
-        label: The class as written, or "".
-        box: In pixels, or None when there is none.
         fault: Why the face can't be used, or "".
         size: Stated width and height of the photo, or None.
         object: The face's number as written, or "".
-        difficult: VOC's flag.
     """
 
     image: str
@@ -98,25 +94,17 @@ class ColumnLayout:
         except InputError as error:
             fault = str(error)
         width, height = (read_side(found.get(side, "")) for side in ("width", "height"))
-        return FaceRow(
-            found["image"],
-            found["label"],
-            box,
-            fault,
-            (width, height) if width and height else None,
-            found.get("object", ""),
-            found.get("difficult", "").lower() in _TRUE,
-        )
+        size = (width, height) if width and height else None
+        is_difficult = found.get("difficult", "").lower() in _TRUE
+        number = found.get("object", "")
+        return FaceRow(found["image"], found["label"], box, fault, size, number, is_difficult)
 
 
 def find_columns(header: Sequence[str], columns: Mapping[str, str]) -> dict[str, int]:
     """Index of the column of each field that a header has, whatever its case.
 
-    `width` and `height` are those of the box where nothing else can be.
-
-    Args:
-        header: Names of the columns.
-        columns: The names for some fields; those not in the header are not found.
+    `width` and `height` are those of the box where nothing else can be. For some fields `columns`
+    gives the name.
     """
     names = [_normalise(cell) for cell in header]
     places: dict[str, int] = {}
@@ -191,14 +179,12 @@ def check_columns(columns: Mapping[str, str]) -> None:
 
 def _read_box(found: Mapping[str, str], where: str) -> Box | None:
     is_sized = "box_width" in found
-    far = ("box_width", "box_height") if is_sized else ("xmax", "ymax")
-    sides = ("xmin", "ymin", *far)
+    sides = ("xmin", "ymin", *(("box_width", "box_height") if is_sized else ("xmax", "ymax")))
     if not any(found[side] for side in sides):
         return None
-    xmin, ymin, xmax, ymax = (read_number(found[side], side, where) for side in sides)
-    if is_sized:
-        xmax, ymax = xmin + xmax, ymin + ymax
-    return check_box(Box(xmin, ymin, xmax, ymax), where, _HINT)
+    x, y, right, bottom = (read_number(found[side], side, where) for side in sides)
+    box = Box(x, y, x + right, y + bottom) if is_sized else Box(x, y, right, bottom)
+    return check_box(box, where, _HINT)
 
 
 def _is_number(text: str) -> bool:
@@ -218,13 +204,10 @@ _IMAGE, _SHAPE, _ATTRIBUTES = "filename", "region_shape_attributes", "region_att
 
 @dataclass(frozen=True)
 class ViaLayout:
-    """A table with a region per row.
+    """A table of VIA with a region per row; see `ColumnLayout`.
 
     Attributes:
-        cells: Cells of every row.
-        places: Index of each column.
         attribute: The attribute that holds the class; the only one there is when None.
-        has_header, unread: As of `ColumnLayout`; the other columns count regions and files.
     """
 
     cells: int

@@ -7,7 +7,7 @@ As documented by Ultralytics: one face per line, `id x y width height` with the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import yaml
@@ -29,7 +29,7 @@ from data_prep.formats.contracts import (
 )
 from data_prep.formats.exif_frame import FramedPhoto, look_at, turn_upright
 from data_prep.formats.input_files import InputError, check_box, read_text
-from data_prep.formats.photo_match import DatasetFiles
+from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto
 from data_prep.formats.yolo_layout import (
     BOX_VALUES,
     LABELS,
@@ -146,48 +146,37 @@ class _Reader:
     def add(self, photo: Path, path: Path | None) -> None:
         """Add a photo with the faces of its label file, or without any."""
         files, at_fault, kind = self.files, photo, "unreadable-photo"
-        names = ClassNames() if path is None else self._find_names(path)
+        if path is not None and path.parent not in self.names:
+            # The same for all label files of a folder.
+            source = self.options.names or find_names(files, path)
+            self.names[path.parent] = ClassNames.read(source)
         try:
             seen = look_at(photo)
             faces: tuple[Face, ...] = ()
             if path is not None:
                 at_fault, kind = path, "broken-labels"
-                text = read_text(path)
                 faults = Faults(files.call(path), findings=self.findings)
-                found = read_labels(text, seen.size, names, self.options, faults)
-                outlines = sum(one.is_outline for one in found)
-                if outlines:
-                    message = f"{outlines} faces are outlined; the box around each is taken."
-                    self.note(path, "outlined-faces", message, dropped=False)
-                faces = tuple(
-                    Face(
-                        one.number,
-                        one.label,
-                        Box(*(round(v, _READ_DECIMALS) for v in seen.place(one.box))),
-                    )
-                    for one in found
-                )
+                names = self.names[path.parent]
+                faces = read_labels(path, "", seen.size, names, self.options, faults).faces
         except (PhotoError, InputError) as error:
             self.left_out.append(photo)
             self.findings.append(Finding(files.call(at_fault), kind, str(error), dropped=True))
             return
+        placed = tuple(replace(face, box=_round(seen.place(face.box))) for face in faces)
         image = files.relative(photo)
         # The annotation of a photo without one is where the faces would be.
         annotation = files.relative(path or photo)
         self.photos[image] = AnnotatedPhoto(
-            files.source, files.root, image, annotation, *seen.size, faces
+            files.source, files.root, image, annotation, *seen.size, placed
         )
 
     def note(self, path: Path, kind: str, message: str, *, dropped: bool) -> None:
         name = self.files.call(path)
         self.findings.append(Finding(name, kind, f"{name}: {message}", dropped))
 
-    def _find_names(self, path: Path) -> ClassNames:
-        """The class names for a label file; the same for all in its folder."""
-        if path.parent not in self.names:
-            source = self.options.names or find_names(self.files, path)
-            self.names[path.parent] = ClassNames.read(source)
-        return self.names[path.parent]
+
+def _round(box: Box) -> Box:
+    return Box(*(round(value, _READ_DECIMALS) for value in box))
 
 
 def describe_unlabelled(photos: Sequence[str]) -> str:
@@ -198,48 +187,33 @@ def describe_unlabelled(photos: Sequence[str]) -> str:
     )
 
 
-@dataclass(frozen=True)
-class LabelledBox:
-    """One face of a label file.
-
-    Attributes:
-        number: Its line among those that are not blank, from 0; faults keep theirs.
-        label: The class.
-        box: In pixels of the photo as it is looked at.
-        is_outline: Whether the box is the one around an outline.
-        where: File and line.
-    """
-
-    number: int
-    label: str
-    box: Box
-    is_outline: bool
-    where: str
-
-
 def read_labels(
-    text: str, size: Size | None, names: ClassNames, options: ReadOptions, faults: Faults
-) -> list[LabelledBox]:
-    """The faces of a label file.
+    path: Path,
+    photo: str,
+    size: Size | None,
+    names: ClassNames,
+    options: ReadOptions,
+    faults: Faults,
+) -> WrittenPhoto:
+    """The faces of a label file; a face's number is its line among those that are not blank.
 
     Args:
-        text: What is in the file.
+        path: The file.
+        photo: Name of its photo.
         size: Of the photo as it is looked at; None where it is not known, and nothing can be read.
         names: What ids stand for.
         options: Tell the classes there are.
         faults: Gets what is wrong.
 
     Raises:
-        InputError: A line is not as it should be, when strict; or the size is needed.
+        InputError: The file can't be read; or, when strict, a line is not as it should be.
         UnknownLabelError: A class name is not known.
     """
-    found: list[LabelledBox] = []
-    number = -1
-    for line, written in enumerate(text.split("\n"), start=1):
-        words = written.split()
-        if not words:
-            continue
-        number += 1
+    lines = [(number, line.split()) for number, line in enumerate(read_text(path).split("\n"), 1)]
+    faces: list[Face] = []
+    places: list[str] = []
+    outlines = 0
+    for number, (line, words) in enumerate((line, words) for line, words in lines if words):
         where = faults.at(line)
         try:
             values = read_shares(words[1:], where)
@@ -251,11 +225,16 @@ def read_labels(
             is_outline = len(values) != BOX_VALUES
             box = _enclose(values, size) if is_outline else from_centre(values, size)
             check_box(box, where, "width and height can't be negative")
-            label = names.label(words[0], options, where)
-            found.append(LabelledBox(number, label, box, is_outline, where))
+            faces.append(Face(number, names.label(words[0], options, where), box))
         except InputError as error:
             faults.leave_out("bad-line", str(error), " The face is left out.")
-    return found
+            continue
+        places.append(where)
+        outlines += is_outline
+    if outlines:
+        message = f"{faults.file}: {outlines} faces are outlined; the box around each is taken."
+        faults.findings.append(Finding(faults.file, "outlined-faces", message, dropped=False))
+    return WrittenPhoto(path, photo, faults.file, size, tuple(faces), places=tuple(places))
 
 
 def from_centre(values: Sequence[float], size: Size) -> Box:

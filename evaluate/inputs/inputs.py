@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from data_prep.base.errors import DatasetError
 from data_prep.base.labels import MASKS, Vocabulary
 from data_prep.base.photo import Size
 from data_prep.base.records import Box, Face
 from data_prep.base.tables import read_faces
 from data_prep.formats.class_names import CLASSES_FILE, ClassNames, find_names_file
 from data_prep.formats.coco import read_coco_index, read_coco_results
+from data_prep.formats.contracts import ReadOptions
 from data_prep.formats.input_files import InputError, walk_files
-from data_prep.formats.photo_match import WrittenPhoto
+from data_prep.formats.photo_match import WrittenPhoto, list_dataset
 from data_prep.formats.predictions import FILE
+from data_prep.formats.registry import recognise
 from data_prep.formats.text import (
     DETECTIONS_FOLDER,
     RELATIVE,
@@ -42,6 +45,7 @@ from evaluate.inputs.predictions import (
 from evaluate.inputs.truth import (
     FACES_COLUMNS,
     read_coco_truth,
+    read_dataset_truth,
     read_ground_truth,
     read_options,
     read_text_truth,
@@ -60,6 +64,10 @@ _EXPECTED_PREDICTIONS = (
 )
 
 
+class NothingKnownError(InputError):
+    """A folder without annotations or predictions in a known format."""
+
+
 class Format(StrEnum):
     """The formats, by the words for them in messages."""
 
@@ -68,6 +76,7 @@ class Format(StrEnum):
     VOC = "VOC XML files"
     YOLO = "YOLO labels"
     TEXT = "text files of boxes"
+    DATASET = "a dataset with its photos"
 
 
 def recognise_truth(path: Path, layout: Layout | None = None) -> Format:
@@ -81,7 +90,16 @@ def recognise_truth(path: Path, layout: Layout | None = None) -> Format:
         InputError: None that is known, or several.
     """
     plain = layout in ("xywh", "xyxy")
-    return _recognise(path, FACES_FILE, plain=plain, expected=_EXPECTED_TRUTH)
+    try:
+        return _recognise(path, FACES_FILE, plain=plain, expected=_EXPECTED_TRUTH)
+    except NothingKnownError:
+        try:
+            recognise(list_dataset(path), ReadOptions())
+        except DatasetError:
+            pass
+        else:
+            return Format.DATASET
+        raise
 
 
 def recognise_predictions(path: Path, layout: Layout | None = None) -> Format:
@@ -119,7 +137,7 @@ def _recognise(path: Path, table: str, *, plain: bool, expected: str) -> Format:
         return next(iter(found))
     if any(file.suffix.lower() == ".json" for file in files):
         raise InputError(f"{path}: no boxes but JSON files; give the file itself.")
-    raise InputError(f"{path}: nothing that is known here or below; expected is {expected}.")
+    raise NothingKnownError(f"{path}: nothing that is known here or below; expected is {expected}.")
 
 
 def _find_formats(path: Path, files: list[Path], *, plain: bool) -> dict[Format, Path]:
@@ -206,6 +224,8 @@ def read_truth(path: Path, options: InputOptions = DEFAULT_OPTIONS) -> GroundTru
     sizes = SizeSource(options.image_size, options.photos)
     if found is Format.COCO:
         return read_coco_truth(path, vocabulary)
+    if found is Format.DATASET:
+        return read_dataset_truth(path, vocabulary)
     if found is Format.YOLO:
         names = _find_names(options, list_names_folders(path))
         return read_yolo_truth(path, names, vocabulary, sizes)

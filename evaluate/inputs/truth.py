@@ -18,8 +18,9 @@ from data_prep.base.tables import read_faces
 from data_prep.formats.class_names import ClassNames
 from data_prep.formats.coco import read_coco
 from data_prep.formats.contracts import Faults, Format, ReadOptions
-from data_prep.formats.input_files import InputError, read_text
+from data_prep.formats.input_files import InputError
 from data_prep.formats.photo_match import WrittenPhoto, list_dataset
+from data_prep.formats.registry import read_dataset
 from data_prep.formats.text import RELATIVE, TextFormat, read_text_boxes
 from data_prep.formats.voc import read_voc_truth
 from data_prep.formats.yolo import describe_unlabelled, read_labels
@@ -173,6 +174,27 @@ def take_faces(faces: pd.DataFrame, vocabulary: Vocabulary = MASKS) -> GroundTru
 
 def _read_voc(root: Path, vocabulary: Vocabulary) -> GroundTruth:
     photos, left_out = read_voc_truth(list_dataset(root), read_options(vocabulary, Format.VOC))
+    return _build_leniently(root, photos, left_out, vocabulary)
+
+
+def read_dataset_truth(root: Path, vocabulary: Vocabulary) -> GroundTruth:
+    """Read a dataset in a format that only `data_prep` tells apart, with its photos.
+
+    Raises:
+        UserError: It can't be read, or an annotation uses an unknown class name.
+    """
+    dataset = read_dataset(root, read_options(vocabulary))
+    photos = [
+        WrittenPhoto(one.root / one.annotation, one.image, one.image, one.stated_size, one.faces)
+        for one in dataset.photos
+    ]
+    left_out = [finding.message for finding in dataset.findings if finding.dropped]
+    return _build_leniently(root, photos, left_out, vocabulary)
+
+
+def _build_leniently(
+    root: Path, photos: Sequence[WrittenPhoto], left_out: list[str], vocabulary: Vocabulary
+) -> GroundTruth:
     clipped = [_clip(photo, left_out) for photo in photos]
     warnings = []
     if left_out:
@@ -233,13 +255,11 @@ def read_yolo_truth(
     written: list[WrittenPhoto] = []
     for name, (path, photo) in pairs.items():
         size = known.get(name) or (None if photo is None else upright_size(photo))
-        found = []
-        if path is not None:
+        if path is None:
+            written.append(WrittenPhoto(folder, name, name, size, ()))
+        else:
             faults = Faults(str(path), strict=True)
-            found = read_labels(read_text(path), size, names, options, faults)
-        faces = tuple(Face(one.number, one.label, one.box) for one in found)
-        places = tuple(one.where for one in found)
-        written.append(WrittenPhoto(path or folder, name, name, size, faces, places=places))
+            written.append(read_labels(path, name, size, names, options, faults))
     unlabelled = [name for name, (path, _) in pairs.items() if path is None]
     warnings = [describe_unlabelled(unlabelled)] if unlabelled else []
     return build_truth(written, vocabulary, warnings, upright=True)

@@ -11,18 +11,27 @@ from data_prep.formats.yolo import read_labels
 NAMES = ClassNames({0: "with_mask"})
 
 
-def read(text, size=(200, 100), *, strict=True):
-    faults = Faults("a.txt", strict)
-    return read_labels(text, size, NAMES, ReadOptions(), faults), faults.findings
+@pytest.fixture
+def read(tmp_path):
+    def read(text, size=(200, 100), *, strict=True):
+        (tmp_path / "a.txt").write_text(text)
+        faults = Faults("a.txt", strict)
+        photo = read_labels(tmp_path / "a.txt", "a", size, NAMES, ReadOptions(), faults)
+        return photo, faults.findings
+
+    return read
 
 
-def test_box_and_outline():
-    (box, outline), _ = read("0 0.5 0.3 0.5 0.1\n \t\n no_mask 0.1 0.2 0.3 0.9 0.2 0.4 \n")
-    assert (box.number, box.label, box.is_outline) == (0, "with_mask", False)
-    assert box.box == pytest.approx(Box(50, 25, 150, 35))
-    assert (outline.number, outline.label, outline.is_outline) == (1, "without_mask", True)
-    assert outline.box == pytest.approx(Box(20, 20, 60, 90))
-    assert outline.where == "a.txt, line 3"
+def test_box_and_outline(read):
+    photo, (finding,) = read("0 0.5 0.3 0.5 0.1\n \t\n no_mask 0.1 0.2 0.3 0.9 0.2 0.4 \n")
+    assert [(face.object, face.label) for face in photo.faces] == [
+        (0, "with_mask"),
+        (1, "without_mask"),
+    ]
+    assert photo.faces[0].box == pytest.approx(Box(50, 25, 150, 35))
+    assert photo.faces[1].box == pytest.approx(Box(20, 20, 60, 90))
+    assert photo.places == ("a.txt, line 1", "a.txt, line 3")
+    assert finding.kind == "outlined-faces"
 
 
 FAULTS = [
@@ -38,18 +47,18 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("line", "message"), FAULTS)
-def test_faults_are_raised_or_noted(line, message):
+def test_faults_are_raised_or_noted(read, line, message):
     text = f"0 .5 .5 .2 .1\n\n{line}\n0 .5 .5 .2 .1"
     with pytest.raises(InputError, match=f"^a.txt, line 3: {message}"):
         read(text)
-    faces, (finding,) = read(text, strict=False)
-    assert [face.number for face in faces] == [0, 2]
+    photo, (finding,) = read(text, strict=False)
+    assert [face.object for face in photo.faces] == [0, 2]
     assert (finding.file, finding.kind, finding.dropped) == ("a.txt", "bad-line", True)
     assert finding.message.startswith("a.txt:3: ")
     assert finding.message.endswith(" The face is left out.")
 
 
-def test_size_is_needed_for_faces_alone():
-    assert read("\n", None) == ([], [])
+def test_size_is_needed_for_faces_alone(read):
+    assert read("\n", None)[0].faces == ()
     with pytest.raises(InputError, match=r"line 1: the size of the photo is not known"):
         read("0 .5 .5 .2 .1", None)

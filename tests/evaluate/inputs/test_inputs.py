@@ -367,3 +367,13 @@ def test_unknown_photos_are_counted(tmp_path: Path, annotations: Path) -> None:
     (tmp_path / "text" / "a.txt").unlink()
     with pytest.raises(UserError, match=r"none of its 1 photos .*'zz'"):
         read_predicted(tmp_path / "text", truth)
+
+
+def test_other_datasets_that_data_prep_reads(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 20)).save(tmp_path / "a.jpg")
+    rows = ["image,label,xmin,ymin,xmax,ymax", "a.jpg,no mask,1,2,30,50", "b.jpg,mask,1,2,3,4"]
+    (tmp_path / "annotations.csv").write_text("\n".join(rows))
+    truth = read_truth(tmp_path)
+    assert truth.photos == ("a.jpg",)
+    assert truth.boxes.tolist() == [[1, 2, 30, 50]]
+    assert "b.jpg" in truth.warnings[0]
