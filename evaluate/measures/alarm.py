@@ -10,7 +10,6 @@ of masked faces taken for unmasked. `tnr` and `fnr` here are these.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,8 +24,6 @@ from evaluate.measures.case import (
     IncorrectPolicy,
     Pairs,
     normalise_probabilities,
-    pair_crops,
-    pair_faces,
 )
 from evaluate.measures.matching import MATCH_IOU
 
@@ -54,13 +51,11 @@ class ScoredFaces:
     """F faces with the alarm score they got.
 
     Attributes:
-        photos: Number of photos P.
         photo: (F,) photo of each face.
         due: (F,) whether an alarm is due.
         scores: (F,) alarm scores, 0 to 1; 0 for a face that was not found.
     """
 
-    photos: int
     photo: IntArray
     due: BoolArray
     scores: FloatArray
@@ -69,27 +64,6 @@ class ScoredFaces:
     def right(self) -> BoolArray:
         """(F,) whether the alarm is raised where it is due, and only there."""
         return (self.scores >= ALARM_SCORE) == self.due
-
-
-@dataclass(frozen=True)
-class AlarmCounts:
-    """What the numbers are counted from.
-
-    Attributes:
-        outcomes: (P, C, 3) faces per photo, annotated class and `OUTCOMES`.
-        false: (P, 2) detections on no face per photo: without an alarm, and with one.
-        due: (C,) classes for which an alarm is due.
-        faces: All faces.
-        crops: The faces that the classifier alone answered for, or None.
-        left_out: Number of faces that are not asked about.
-    """
-
-    outcomes: FloatArray
-    false: FloatArray
-    due: BoolArray
-    faces: ScoredFaces
-    crops: ScoredFaces | None
-    left_out: int
 
 
 def describe_alarm(case: Case) -> dict[str, Any]:
@@ -116,67 +90,73 @@ def describe_alarm(case: Case) -> dict[str, Any]:
     if case.truth.classes != CLASSES:
         classes = ", ".join(case.truth.classes)
         raise ValueError(f"the alarm is about {', '.join(CLASSES)}, not {classes}")
-    counts = count_alarms(case)
-    some = [faces for faces in (counts.faces, counts.crops) if faces is not None]
-    numbers, intervals = case.measure(
-        partial(compute_alarm, counts),
-        dict.fromkeys(OUTCOMES, (CLASSES,)),
-        rows=max(len(faces.scores) for faces in some),
+    truth, detections, policy = case.truth, case.detections, case.plan.policy
+    if policy == "leave-out":
+        truth = replace(truth, difficult=truth.difficult | _INCORRECT[truth.labels])
+        case = replace(case, truth=truth)
+    due = _UNMASKED | _INCORRECT if policy == "alarm" else _UNMASKED
+    scores, pairs = score_alarms(truth, detections, policy), case.pairs
+    faces = _score_faces(pairs, scores, due)
+    outcomes = tally(
+        *(pairs.photo, pairs.labels),
+        np.where(pairs.found, ~faces.right, OUTCOMES.index("not_found")),
+        photos=case.photos,
+        shape=(len(CLASSES), len(OUTCOMES)),
     )
-    numbers["auc"] = area_under_roc(counts.faces)
-    numbers["crops_auc"] = area_under_roc(counts.crops)
-    totals = counts.outcomes.sum(axis=0).astype(np.int64).tolist()
-    false = counts.false.sum(axis=0).astype(np.int64).tolist()
+    false = tally(
+        detections.photo[pairs.false],
+        scores[pairs.false] >= ALARM_SCORE,
+        photos=case.photos,
+        shape=[2],
+    )
+    crops, answers = None, np.zeros((case.photos, 2))
+    if case.crops is not None and case.crop_pairs is not None:
+        on_crops = score_alarms(truth, case.crops, policy)
+        crops = _score_faces(case.crop_pairs.found_only(), on_crops, due)
+        answers = tally(crops.photo, crops.right, photos=case.photos, shape=[2])
+
+    def compute(weights: FloatArray) -> dict[str, FloatArray]:
+        counts = weigh(weights, outcomes)
+        per_class = share(counts, counts.sum(axis=2, keepdims=True))
+        # Columns as in OUTCOMES; to miss a masked face raises no alarm, which is right.
+        masked, unmasked = counts[:, ~due].sum(axis=1), counts[:, due].sum(axis=1)
+        none, total = weigh(weights, false), weights.sum(axis=1)
+        answered = weigh(weights, answers)
+        return {
+            **{name: per_class[:, :, index] for index, name in enumerate(OUTCOMES)},
+            "tnr": share(unmasked[:, 0], unmasked.sum(axis=1)),
+            "fnr": share(masked[:, 1], masked.sum(axis=1)),
+            "tnr_found": share(unmasked[:, 0], unmasked[:, :2].sum(axis=1)),
+            "fnr_found": share(masked[:, 1], masked[:, :2].sum(axis=1)),
+            "false_faces_per_photo": share(none.sum(axis=1), total),
+            "false_alarms_per_photo": share(none[:, 1], total),
+            "auc": weighted_auc(faces, weights),
+            "crops_auc": np.full(len(weights), np.nan)
+            if crops is None
+            else weighted_auc(crops, weights),
+            "crops_accuracy": share(answered[:, 1], answered.sum(axis=1)),
+        }
+
+    most = max(len(faces.scores), 0 if crops is None else len(crops.scores))
+    numbers, intervals = case.measure(compute, dict.fromkeys(OUTCOMES, (CLASSES,)), rows=most)
+    numbers["auc"], numbers["crops_auc"] = area_under_roc(faces), area_under_roc(crops)
+    totals = outcomes.sum(axis=0).astype(int).tolist()
+    quiet, ringing = false.sum(axis=0).astype(int).tolist()
     return {
-        "photos": len(case.truth.photos),
-        "faces_left_out": counts.left_out,
+        "photos": case.photos,
+        "faces_left_out": int(truth.difficult.sum()),
         "counts": {
             name: {"annotated": sum(row), **dict(zip(OUTCOMES, row, strict=True))}
             for name, row in zip(CLASSES, totals, strict=True)
         },
         **numbers,
-        "false_faces": sum(false),
-        "false_alarms": false[1],
-        "roc": describe_roc(counts.faces),
-        "crops_roc": describe_roc(counts.crops),
+        "false_faces": quiet + ringing,
+        "false_alarms": ringing,
+        "roc": describe_roc(faces),
+        "crops_roc": describe_roc(crops),
         "intervals": intervals,
         "definitions": _define(case),
     }
-
-
-def count_alarms(case: Case) -> AlarmCounts:
-    """Match and count."""
-    truth, detections, policy = case.truth, case.detections, case.plan.policy
-    if policy == "leave-out":
-        truth = replace(truth, difficult=truth.difficult | _INCORRECT[truth.labels])
-    photos, inclusive = len(truth.photos), case.plan.rules.inclusive
-    due = _UNMASKED | _INCORRECT if policy == "alarm" else _UNMASKED
-    scores = score_alarms(truth, detections, policy)
-    pairs = pair_faces(truth, detections, thresh=case.plan.thresh, inclusive=inclusive)
-    faces = _score_faces(photos, pairs, scores, due)
-    on_crops = None
-    if case.crops is not None:
-        found = pair_crops(truth, case.crops, inclusive=inclusive).found_only()
-        on_crops = _score_faces(photos, found, score_alarms(truth, case.crops, policy), due)
-    return AlarmCounts(
-        outcomes=tally(
-            pairs.photo,
-            pairs.labels,
-            np.where(pairs.found, ~faces.right, OUTCOMES.index("not_found")),
-            photos=photos,
-            shape=(len(CLASSES), len(OUTCOMES)),
-        ),
-        false=tally(
-            detections.photo[pairs.false],
-            scores[pairs.false] >= ALARM_SCORE,
-            photos=photos,
-            shape=[2],
-        ),
-        due=due,
-        faces=faces,
-        crops=on_crops,
-        left_out=int(truth.difficult.sum()),
-    )
 
 
 def score_alarms(truth: GroundTruth, detections: Detections, policy: IncorrectPolicy) -> FloatArray:
@@ -200,45 +180,10 @@ def score_alarms(truth: GroundTruth, detections: Detections, policy: IncorrectPo
     return np.nan_to_num(share(alarm, probabilities[:, ~_INCORRECT].sum(axis=1)))
 
 
-def _score_faces(photos: int, pairs: Pairs, scores: FloatArray, due: BoolArray) -> ScoredFaces:
+def _score_faces(pairs: Pairs, scores: FloatArray, due: BoolArray) -> ScoredFaces:
     of_face = np.zeros(len(pairs.rows))
     of_face[pairs.found] = scores[pairs.rows[pairs.found]]
-    return ScoredFaces(photos, pairs.photo, due[pairs.labels], of_face)
-
-
-def compute_alarm(counts: AlarmCounts, weights: FloatArray) -> dict[str, FloatArray]:
-    """The numbers of `describe_alarm`, as fractions; NaN where not defined.
-
-    Args:
-        counts: From `count_alarms`.
-        weights: (B, P) how often each photo counts.
-
-    Returns:
-        By name (B,), or (B, C) for `right`, `wrong` and `not_found`.
-    """
-    faces = weigh(weights, counts.outcomes)
-    per_class = share(faces, faces.sum(axis=2, keepdims=True))
-    # Columns as in OUTCOMES; to miss a masked face raises no alarm, which is right.
-    masked, unmasked = faces[:, ~counts.due].sum(axis=1), faces[:, counts.due].sum(axis=1)
-    false, total = weigh(weights, counts.false), weights.sum(axis=1)
-    crops_auc = crops_accuracy = np.full(len(weights), np.nan)
-    if (crops := counts.crops) is not None:
-        answers = tally(crops.photo, crops.right, photos=crops.photos, shape=[2])
-        answers = weigh(weights, answers)
-        crops_accuracy = share(answers[:, 1], answers.sum(axis=1))
-        crops_auc = weighted_auc(crops, weights)
-    return {
-        **{name: per_class[:, :, index] for index, name in enumerate(OUTCOMES)},
-        "tnr": share(unmasked[:, 0], unmasked.sum(axis=1)),
-        "fnr": share(masked[:, 1], masked.sum(axis=1)),
-        "tnr_found": share(unmasked[:, 0], unmasked[:, :2].sum(axis=1)),
-        "fnr_found": share(masked[:, 1], masked[:, :2].sum(axis=1)),
-        "false_faces_per_photo": share(false.sum(axis=1), total),
-        "false_alarms_per_photo": share(false[:, 1], total),
-        "auc": weighted_auc(counts.faces, weights),
-        "crops_auc": crops_auc,
-        "crops_accuracy": crops_accuracy,
-    }
+    return ScoredFaces(pairs.photo, due[pairs.labels], of_face)
 
 
 def weighted_auc(faces: ScoredFaces, weights: FloatArray) -> FloatArray:
@@ -303,7 +248,7 @@ def _define(case: Case) -> dict[str, Any]:
         "policy": policy,
         "incorrect": f"a mask worn wrongly {_POLICIES[policy]}",
         "thresh": thresh,
-        "inclusive": case.plan.rules.inclusive,
+        "inclusive": case.inclusive,
         "matching": f"detections with a detector's score of at least {thresh:g}, paired with faces "
         f"whatever their class at IoU {MATCH_IOU} or more, by falling detector's score, each with "
         f"the best face still free; for crops IoU {CROP_IOU}",

@@ -7,12 +7,12 @@ class is not likely enough get no answer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from evaluate.arrays import BoolArray, Detections, FloatArray, IntArray
+from evaluate.arrays import BoolArray, FloatArray, IntArray
 from evaluate.measures.bootstrap import (
     describe,
     mean_of_defined,
@@ -24,10 +24,7 @@ from evaluate.measures.bootstrap import (
 from evaluate.measures.case import (
     CROP_IOU,
     Case,
-    Pairs,
     normalise_probabilities,
-    pair_crops,
-    pair_faces,
 )
 from evaluate.measures.matching import MATCH_IOU
 
@@ -53,13 +50,11 @@ class GradedFaces:
     """F annotated faces with the class probabilities they were given.
 
     Attributes:
-        photos: Number of photos P, with and without faces.
         photo: (F,) photo of each face.
         labels: (F,) annotated class.
         probabilities: (F, C) class probabilities, adding up to 1.
     """
 
-    photos: int
     photo: IntArray
     labels: IntArray
     probabilities: FloatArray
@@ -75,20 +70,6 @@ class GradedFaces:
         return self.probabilities.argmax(axis=1) == self.labels
 
 
-def grade_faces(case: Case, detections: Detections, pairs: Pairs) -> GradedFaces | None:
-    """Class probabilities of the faces that have a detection; None when there are none.
-
-    Raises:
-        ProbabilityError: Class probabilities that do not add up to 1.
-    """
-    probabilities = normalise_probabilities(case.truth, detections)
-    if probabilities is None:
-        return None
-    found = pairs.found_only()
-    photos = len(case.truth.photos)
-    return GradedFaces(photos, found.photo, found.labels, probabilities[found.rows])
-
-
 def describe_calibration(case: Case) -> dict[str, Any]:
     """Measure the class probabilities of found faces, and of annotated boxes.
 
@@ -100,31 +81,69 @@ def describe_calibration(case: Case) -> dict[str, Any]:
         CropsError: The crops are not of annotated boxes.
         ProbabilityError: Class probabilities that do not add up to 1.
     """
-    truth, inclusive = case.truth, case.plan.rules.inclusive
-    pairs = pair_faces(truth, case.detections, thresh=case.plan.thresh, inclusive=inclusive)
-    graded = {"pipeline": grade_faces(case, case.detections, pairs), "crops": None}
-    if case.crops is not None:
-        on_crops = pair_crops(truth, case.crops, inclusive=inclusive)
-        graded["crops"] = grade_faces(case, case.crops, on_crops)
-    sections = {
-        name: None if faces is None else describe_grades(case, faces)
-        for name, faces in graded.items()
+    sides = {
+        "pipeline": (case.detections, case.pairs),
+        "crops": (case.crops, case.crop_pairs),
     }
+    sections: dict[str, Any] = {}
+    for name, (detections, pairs) in sides.items():
+        sections[name] = None
+        if detections is None or pairs is None:
+            continue
+        probabilities = normalise_probabilities(case.truth, detections)
+        if probabilities is not None:
+            found = pairs.found_only()
+            faces = GradedFaces(found.photo, found.labels, probabilities[found.rows])
+            sections[name] = describe_grades(case, faces)
     return {**sections, "definitions": _define(case)}
 
 
 def describe_grades(case: Case, faces: GradedFaces) -> dict[str, Any]:
     """Measure the class probabilities of faces.
 
+    The expected calibration error is the mean over the faces of |accuracy - mean confidence| of
+    their bin (Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017,
+    eq. 3 and 5). The Brier score is the mean over the faces of Σ (p - y)² over the classes, 0 to 2
+    (Brier, "Verification of Forecasts Expressed in Terms of Probability", Monthly Weather Review 78
+    (1950), 1-3). The log loss is the mean of -ln p of the annotated class.
+
     Returns:
         `faces` (number); `accuracy`, `confidence` (mean), `ece`, `brier`, `log_loss`; `bins`, for
         each `low`, `high`, `count`, `confidence`, `accuracy`; `unsure` as of `describe_unsure`;
         `intervals` (95 %, by the same names). Whatever is not defined is None.
     """
-    counts = count_grades(faces)
-    numbers, intervals = case.measure(partial(compute_calibration, counts), rows=3 * BINS)
+    # A bin holds its upper edge, not its lower one.
+    cells = np.searchsorted(np.arange(1, BINS) / BINS, faces.confidence, side="left")
+    bins = np.stack(
+        [
+            tally(faces.photo, cells, photos=case.photos, shape=[BINS], values=values)
+            for values in (None, faces.confidence, faces.right.astype(float))
+        ],
+        axis=1,
+    )
+    of_truth = faces.probabilities[np.arange(len(faces.labels)), faces.labels]
+    # Σ (p - y)² over the classes, with y 1 for the annotated class and 0 for the others.
+    brier = (faces.probabilities**2).sum(axis=1) - 2 * of_truth + 1
+    log_loss = -np.log(np.maximum(of_truth, LEAST_PROBABILITY))
+    losses = np.stack(
+        [tally(faces.photo, photos=case.photos, values=values) for values in (brier, log_loss)],
+        axis=1,
+    )
+
+    def compute(weights: FloatArray) -> dict[str, FloatArray]:
+        in_bins, lost = weigh(weights, bins), weigh(weights, losses)
+        total, confidence, right = in_bins.sum(axis=2).T
+        return {
+            "accuracy": share(right, total),
+            "confidence": share(confidence, total),
+            "ece": share(np.abs(in_bins[:, 2] - in_bins[:, 1]).sum(axis=1), total),
+            "brier": share(lost[:, 0], total),
+            "log_loss": share(lost[:, 1], total),
+        }
+
+    numbers, intervals = case.measure(compute, rows=3 * BINS)
     unsure, unsure_intervals = describe_unsure(case, faces)
-    count, confidence, right = counts[0].sum(axis=0)
+    count, confidence, right = bins.sum(axis=0)
     columns = {"confidence": share(confidence, count), "accuracy": share(right, count)}
     return {
         "faces": len(faces.labels),
@@ -140,54 +159,6 @@ def describe_grades(case: Case, faces: GradedFaces) -> dict[str, Any]:
         ],
         "unsure": unsure,
         "intervals": intervals and {**intervals, "unsure": unsure_intervals},
-    }
-
-
-def count_grades(faces: GradedFaces) -> tuple[FloatArray, FloatArray]:
-    """Sums per photo.
-
-    Returns:
-        (P, 3, `BINS`) faces, their confidence, and right answers by bin of confidence; and (P, 2)
-        Brier score and log loss.
-    """
-    photos, bins = faces.photos, [BINS]
-    # A bin holds its upper edge, not its lower one.
-    cells = np.searchsorted(np.arange(1, BINS) / BINS, faces.confidence, side="left")
-    of_truth = faces.probabilities[np.arange(len(faces.labels)), faces.labels]
-    # Σ (p - y)² over the classes, with y 1 for the annotated class and 0 for the others.
-    brier = (faces.probabilities**2).sum(axis=1) - 2 * of_truth + 1
-    log_loss = -np.log(np.maximum(of_truth, LEAST_PROBABILITY))
-    by_bin = [
-        tally(faces.photo, cells, photos=photos, shape=bins, values=values)
-        for values in (None, faces.confidence, faces.right.astype(float))
-    ]
-    losses = [tally(faces.photo, photos=photos, values=values) for values in (brier, log_loss)]
-    return np.stack(by_bin, axis=1), np.stack(losses, axis=1)
-
-
-def compute_calibration(
-    counts: tuple[FloatArray, FloatArray], weights: FloatArray
-) -> dict[str, FloatArray]:
-    """Accuracy, mean confidence, ECE, Brier score and log loss, (B,) each; NaN without faces.
-
-    The expected calibration error is the mean over the faces of |accuracy - mean confidence| of
-    their bin (Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017,
-    eq. 3 and 5). The Brier score is the mean over the faces of Σ (p - y)² over the classes, 0 to 2
-    (Brier, "Verification of Forecasts Expressed in Terms of Probability", Monthly Weather Review 78
-    (1950), 1-3). The log loss is the mean of -ln p of the annotated class.
-
-    Args:
-        counts: From `count_grades`.
-        weights: (B, P) how often each photo counts.
-    """
-    bins, losses = (weigh(weights, sums) for sums in counts)
-    total, confidence, right = bins.sum(axis=2).T
-    return {
-        "accuracy": share(right, total),
-        "confidence": share(confidence, total),
-        "ece": share(np.abs(bins[:, 2] - bins[:, 1]).sum(axis=1), total),
-        "brier": share(losses[:, 0], total),
-        "log_loss": share(losses[:, 1], total),
     }
 
 
@@ -208,14 +179,14 @@ def describe_unsure(case: Case, faces: GradedFaces) -> tuple[dict[str, Any], dic
             tally(
                 *(column[faces.confidence >= limit] for column in (faces.photo, faces.labels)),
                 faces.right[faces.confidence >= limit],
-                photos=faces.photos,
+                photos=case.photos,
                 shape=(classes, 2),
             )
             for limit in limits
         ],
         axis=1,
     )
-    everyone = tally(faces.photo, photos=faces.photos)
+    everyone = tally(faces.photo, photos=case.photos)
 
     def compute(weights: FloatArray) -> dict[str, FloatArray]:
         at = weigh(weights, counts)  # (B, limits, classes, wrong and right)
@@ -297,7 +268,7 @@ def _define(case: Case) -> dict[str, Any]:
         f"{MATCH_IOU} or more, whatever its class",
         "crops": f"faces with a row of their own box (IoU {CROP_IOU} or more)",
         "thresh": thresh,
-        "inclusive": case.plan.rules.inclusive,
+        "inclusive": case.inclusive,
         "probabilities": "scaled to add up to 1; the answer is the likeliest class, the confidence "
         "its probability",
         "ece": f"expected calibration error with {BINS} bins of equal width, a bin holding its "

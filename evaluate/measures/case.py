@@ -135,16 +135,42 @@ class Case:
     left_out: int = 0
     warnings: tuple[str, ...] = ()
 
+    @property
+    def photos(self) -> int:
+        """Number of photos P, with and without faces."""
+        return len(self.truth.photos)
+
+    @property
+    def inclusive(self) -> bool:
+        """See `Rules`."""
+        return self.plan.rules.inclusive
+
     @cached_property
     def matches(self) -> Matches:
         """All detections matched under the rules of the plan."""
         return match_predictions(self.truth, self.detections, self.plan.rules)
 
     @cached_property
+    def pairs(self) -> Pairs:
+        """Faces paired with the detections that a user sees."""
+        thresh = self.plan.thresh
+        return pair_faces(self.truth, self.detections, thresh=thresh, inclusive=self.inclusive)
+
+    @cached_property
+    def crop_pairs(self) -> Pairs | None:
+        """Faces paired with their rows of the classifier alone; None without such.
+
+        Raises:
+            CropsError: More than half of the faces have no row.
+        """
+        if self.crops is None:
+            return None
+        return pair_crops(self.truth, self.crops, inclusive=self.inclusive)
+
+    @cached_property
     def errors(self) -> ErrorKinds:
         """The kind of each error."""
-        inclusive = self.plan.rules.inclusive
-        return classify_errors(self.truth, self.detections, inclusive=inclusive)
+        return classify_errors(self.truth, self.detections, inclusive=self.inclusive)
 
     @cached_property
     def coco(self) -> dict[str, Any]:
@@ -157,7 +183,7 @@ class Case:
         """Numbers and their intervals by photo; see `bootstrap.measure`."""
         return measure(
             statistic,
-            photos=len(self.truth.photos),
+            photos=self.photos,
             resamples=self.plan.resamples,
             seed=self.plan.seed,
             rows=rows,

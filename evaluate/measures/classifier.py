@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from evaluate.measures.bootstrap import (
     to_interval,
     weigh,
 )
-from evaluate.measures.case import CROP_IOU, Case, pair_crops
+from evaluate.measures.case import CROP_IOU, Case
 from evaluate.measures.headline import rate_answers
 
 _Z = 1.959963984540054
@@ -36,24 +35,36 @@ def describe_classifier(case: Case) -> dict[str, Any] | None:
     Raises:
         CropsError: More than half of the faces have no row.
     """
-    if case.crops is None:
+    truth, crops, pairs = case.truth, case.crops, case.crop_pairs
+    if crops is None or pairs is None:
         return None
-    truth, crops = case.truth, case.crops
-    pairs = pair_crops(truth, crops, inclusive=case.plan.rules.inclusive)
     found, classes = pairs.found_only(), len(truth.classes)
     confusion = tally(
-        found.photo,
-        found.labels,
-        crops.labels[found.rows],
-        photos=len(truth.photos),
+        *(found.photo, found.labels, crops.labels[found.rows]),
+        photos=case.photos,
         shape=(classes, classes),
     )
+
+    def compute(weights: FloatArray) -> dict[str, FloatArray]:
+        counts = weigh(weights, confusion)
+        right = np.diagonal(counts, axis1=1, axis2=2)
+        support, predicted = counts.sum(axis=2), counts.sum(axis=1)
+        rates = rate_answers(counts)
+        # Without a face of the class there is nothing to be right about, whatever was predicted.
+        f1 = np.where(support > 0, share(2 * right, support + predicted), np.nan)
+        return {
+            "accuracy": rates["accuracy"],
+            "macro_recall": rates["macro_recall"],
+            "macro_f1": mean_of_defined(f1),
+            "recall": rates["recall"],
+            "precision": share(right, predicted),
+            "f1": f1,
+        }
+
     total = confusion.sum(axis=0)
     right, support = np.diagonal(total), total.sum(axis=1)
     numbers, intervals = case.measure(
-        partial(compute_classifier, confusion),
-        dict.fromkeys(("recall", "precision", "f1"), (truth.classes,)),
-        rows=total.size,
+        compute, dict.fromkeys(("recall", "precision", "f1"), (truth.classes,)), rows=total.size
     )
     return {
         "faces": len(pairs.rows),
@@ -69,33 +80,19 @@ def describe_classifier(case: Case) -> dict[str, Any] | None:
         },
         "wilson": describe(wilson_interval(right, support).T, (truth.classes,), to_interval),
         "intervals": intervals,
-        "definitions": _define(case),
-    }
-
-
-def compute_classifier(confusion: FloatArray, weights: FloatArray) -> dict[str, FloatArray]:
-    """The numbers of `describe_classifier`, as fractions; NaN where not defined.
-
-    Args:
-        confusion: (P, C, C) counts per photo, rows annotated, columns predicted.
-        weights: (B, P) how often each photo counts.
-
-    Returns:
-        By name (B,), or (B, C) for `recall`, `precision` and `f1`.
-    """
-    counts = weigh(weights, confusion)
-    right = np.diagonal(counts, axis1=1, axis2=2)
-    support, predicted = counts.sum(axis=2), counts.sum(axis=1)
-    rates = rate_answers(counts)
-    # Without a face of the class there is nothing to be right about, whatever was predicted.
-    f1 = np.where(support > 0, share(2 * right, support + predicted), np.nan)
-    return {
-        "accuracy": rates["accuracy"],
-        "macro_recall": rates["macro_recall"],
-        "macro_f1": mean_of_defined(f1),
-        "recall": rates["recall"],
-        "precision": share(right, predicted),
-        "f1": f1,
+        "definitions": {
+            "matching": "each annotated face that is not difficult with the row of its own box "
+            f"(IoU {CROP_IOU} or more); unanswered faces have none and are in no number",
+            "inclusive": case.inclusive,
+            "recall": "per class, share of its faces with the right label",
+            "precision": "per class, share of the faces with its label that are of it",
+            "f1": "harmonic mean of recall and precision: twice the right ones over support plus "
+            "predicted",
+            "macro": "mean over the classes with answered faces",
+            "wilson": "Wilson's score interval of recall on faces, which takes the faces of a "
+            "photo for independent; a check on the intervals by photo",
+            "intervals": case.plan.define_intervals(),
+        },
     }
 
 
@@ -117,20 +114,3 @@ def wilson_interval(part: FloatArray, whole: FloatArray) -> FloatArray:
     middle = rate + spread / 2
     reach = np.sqrt(spread * (rate * (1 - rate) + spread / 4))
     return np.stack([middle - reach, middle + reach]) / (1 + spread)
-
-
-def _define(case: Case) -> dict[str, Any]:
-    """What the numbers mean."""
-    return {
-        "matching": f"each annotated face that is not difficult with the row of its own box (IoU "
-        f"{CROP_IOU} or more); unanswered faces have none and are in no number",
-        "inclusive": case.plan.rules.inclusive,
-        "recall": "per class, share of its faces with the right label",
-        "precision": "per class, share of the faces with its label that are of it",
-        "f1": "harmonic mean of recall and precision: twice the right ones over support plus "
-        "predicted",
-        "macro": "mean over the classes with answered faces",
-        "wilson": "Wilson's score interval of recall on faces, which takes the faces of a photo "
-        "for independent; a check on the intervals by photo",
-        "intervals": case.plan.define_intervals(),
-    }

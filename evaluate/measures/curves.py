@@ -108,7 +108,7 @@ def describe_operating_points(case: Case) -> dict[str, Any]:
         None for `best_f1`.
     """
     # Once every row is a detection of each class, a precision of labels is no longer defined.
-    by_label = Rules(inclusive=case.plan.rules.inclusive)
+    by_label = Rules(inclusive=case.inclusive)
     detections = case.detections
     kept = np.flatnonzero(detections.detection >= case.plan.thresh)
     cut = detections.take(kept, detections.photo[kept])

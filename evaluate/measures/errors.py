@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -229,76 +228,47 @@ def _repair(
     return tuple(by_class)
 
 
-def compute_budget(
-    repaired: Repaired, weights: FloatArray, *, eleven_point: bool = False
-) -> dict[str, FloatArray]:
-    """Mean AP at IoU 0.5 as it is and with errors fixed, as fractions; NaN where not defined.
-
-    `map50` (B,), `ap50` (B, C); by repair in the order of `REPAIRS`, `fixed_map50` and `gain`,
-    (B, K) each, and `class_gain` (B, K, C), gains being fixed less actual. A class that had faces
-    but, with the missed ones taken out, has none left gets AP 1 if no detection of it is left, else
-    0.
-
-    Args:
-        repaired: From `fix_errors`.
-        weights: (B, P) how often each photo counts.
-        eleven_point: AP at 11 recalls instead of at every recall.
-    """
-    annotated = np.stack([weights @ hits.truths > 0 for hits in repaired[0]], axis=1)
-    # (B, repairs and first none, classes)
-    aps = np.stack(
-        [
-            _average_precisions(ranked, annotated, weights, eleven_point=eleven_point)
-            for ranked in repaired
-        ],
-        axis=1,
-    )
-    means = share(np.nansum(aps, axis=2), annotated.sum(axis=1, keepdims=True).astype(float))
-    return {
-        "map50": means[:, 0],
-        "ap50": aps[:, 0],
-        "fixed_map50": means[:, 1:],
-        "gain": means[:, 1:] - means[:, :1],
-        "class_gain": aps[:, 1:] - aps[:, :1],
-    }
-
-
-def _average_precisions(
-    ranked: Sequence[RankedHits], annotated: BoolArray, weights: FloatArray, *, eleven_point: bool
-) -> FloatArray:
-    """AP of every class, (B, C); NaN where the class was not `annotated` (B, C)."""
-    aps = []
-    for hits, had_faces in zip(ranked, annotated.T, strict=True):
-        ap = average_precisions(hits, weights, eleven_point=eleven_point)[:, 0]
-        shown = weights @ np.bincount(hits.photo, minlength=weights.shape[1])
-        aps.append(np.where(np.isnan(ap) & had_faces, shown == 0, ap))
-    return np.stack(aps, axis=1)
-
-
 def describe_budget(case: Case) -> dict[str, Any]:
-    """What each kind of error costs.
+    """What each kind of error costs: mean AP at IoU 0.5 as it is and with errors fixed.
+
+    A class that had faces but, with the missed ones taken out, has none left gets AP 1 if no
+    detection of it is left, else 0.
 
     Returns:
-        The numbers of `compute_budget`, by class, by repair (every kind of error alone, and `all`)
-        or by both; `count` (by kind); `faces` (`hit`, `mistaken`, `missed`, `difficult`) and
-        `detections` (`true`, `ignored`, `false`), counted; `intervals` (95 %, gains taken within
-        each resample); `definitions`.
+        `map50`, `ap50` by class; by repair (every kind of error alone, and `all`) `fixed_map50` and
+        `gain`, that less `map50`, and by class too `class_gain`; `count` (by kind); `faces`
+        (`hit`, `mistaken`, `missed`, `difficult`) and `detections` (`true`, `ignored`, `false`),
+        counted; `intervals` (95 %, gains taken within each resample); `definitions`.
     """
-    truth, errors = case.truth, case.errors
-    numbers, intervals = case.measure(
-        partial(
-            compute_budget,
-            fix_errors(truth, case.detections, errors),
-            eleven_point=case.plan.rules.eleven_point,
-        ),
-        {
-            "ap50": (truth.classes,),
-            "fixed_map50": (REPAIRS,),
-            "gain": (REPAIRS,),
-            "class_gain": (REPAIRS, truth.classes),
-        },
-        rows=len(case.detections),
-    )
+    truth, errors, eleven_point = case.truth, case.errors, case.plan.rules.eleven_point
+    repaired = fix_errors(truth, case.detections, errors)
+
+    def compute(weights: FloatArray) -> dict[str, FloatArray]:
+        annotated = np.stack([weights @ hits.truths > 0 for hits in repaired[0]], axis=1)
+        # (B, repairs and first none, classes)
+        aps = np.stack(
+            [
+                _average_precisions(ranked, annotated, weights, eleven_point=eleven_point)
+                for ranked in repaired
+            ],
+            axis=1,
+        )
+        means = share(np.nansum(aps, axis=2), annotated.sum(axis=1, keepdims=True).astype(float))
+        return {
+            "map50": means[:, 0],
+            "ap50": aps[:, 0],
+            "fixed_map50": means[:, 1:],
+            "gain": means[:, 1:] - means[:, :1],
+            "class_gain": aps[:, 1:] - aps[:, :1],
+        }
+
+    axes = {
+        "ap50": (truth.classes,),
+        "fixed_map50": (REPAIRS,),
+        "gain": (REPAIRS,),
+        "class_gain": (REPAIRS, truth.classes),
+    }
+    numbers, intervals = case.measure(compute, axes, rows=len(case.detections))
     groups = {
         "faces": {
             "hit": errors.hit,
@@ -324,12 +294,24 @@ def describe_budget(case: Case) -> dict[str, Any]:
     }
 
 
+def _average_precisions(
+    ranked: Sequence[RankedHits], annotated: BoolArray, weights: FloatArray, *, eleven_point: bool
+) -> FloatArray:
+    """AP of every class, (B, C); NaN where the class was not `annotated` (B, C)."""
+    aps = []
+    for hits, had_faces in zip(ranked, annotated.T, strict=True):
+        ap = average_precisions(hits, weights, eleven_point=eleven_point)[:, 0]
+        shown = weights @ np.bincount(hits.photo, minlength=weights.shape[1])
+        aps.append(np.where(np.isnan(ap) & had_faces, shown == 0, ap))
+    return np.stack(aps, axis=1)
+
+
 def _define(case: Case) -> dict[str, Any]:
     return {
         "reference": "after Bolya et al., TIDE: A General Toolbox for Identifying Object Detection "
         "Errors, ECCV 2020, with PASCAL VOC's matching",
         "interpolation": "11-point" if case.plan.rules.eleven_point else "every-point",
-        "inclusive": case.plan.rules.inclusive,
+        "inclusive": case.inclusive,
         "kinds": {
             "missed": "a face that is neither hit nor meant by a detection of wrong class or poor "
             "box; fixed: no longer asked for",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +10,7 @@ import numpy as np
 from evaluate.arrays import BoolArray, FloatArray, IntArray
 from evaluate.measures.average_precision import RankedHits, average_precisions
 from evaluate.measures.bootstrap import mean_of_defined, share, tally, weigh
-from evaluate.measures.case import Case, pair_faces
+from evaluate.measures.case import Case
 from evaluate.measures.matching import MATCH_IOU, BoxGroups, best_overlaps, flag_hits
 
 SIZE_EDGES = (16, 32, 64)
@@ -25,24 +23,8 @@ SIZE_NAMES = (
 )
 """Names of the bins, the smallest first."""
 
-_NUMBERS = ("found", "accuracy", "macro_recall", "found_and_right", "face_ap50", "map50")
-
-
-@dataclass(frozen=True)
-class SizeCounts:
-    """What the numbers by size are counted from; K bins, C classes, P photos.
-
-    Attributes:
-        annotated: (P, K, C) faces that are not difficult.
-        labelled: (P, K, C, C) those found, by annotated and predicted class.
-        classes: For every class, ranked detections of each bin at IoU 0.5.
-        faces: For every bin, detections whatever their class, ranked by the detector's score.
-    """
-
-    annotated: FloatArray
-    labelled: FloatArray
-    classes: tuple[tuple[RankedHits, ...], ...]
-    faces: tuple[RankedHits, ...]
+NUMBERS = ("found", "accuracy", "macro_recall", "found_and_right", "face_ap50", "map50")
+"""Of every bin."""
 
 
 def sort_by_size(boxes: FloatArray, *, inclusive: bool = False) -> IntArray:
@@ -51,48 +33,96 @@ def sort_by_size(boxes: FloatArray, *, inclusive: bool = False) -> IntArray:
     return np.searchsorted(SIZE_EDGES, sides, side="right")
 
 
-def count_sizes(case: Case) -> SizeCounts:
-    """Match once for all sizes.
+def describe_sizes(case: Case) -> dict[str, Any]:
+    """The numbers by size, as fractions.
 
-    Faces are found by detections with a detector's score of at least the threshold. For AP all
-    detections count, and a bin is cut out as COCO does with its areas: faces of other sizes are
-    treated as difficult, and false positives whose own short side is of another size are ignored.
+    `found`: share of the annotated faces that are found, by detections from the threshold on;
+    `accuracy`: share of those with the right label; `macro_recall`: the same among the found faces
+    of a class, averaged over the classes; `found_and_right`: share of the annotated faces that are
+    found and have the right label; `face_ap50`: AP of faces whatever their class at IoU 0.5;
+    `map50`: AP averaged over the classes with faces in the bin.
+
+    For AP all detections count, and a bin is cut out as COCO does with its areas: faces of other
+    sizes are treated as difficult, and false positives whose own short side is of another size are
+    ignored.
+
+    Returns:
+        `sizes`, for every bin from the smallest: its `name`, `from` and `below` (pixels, None
+        without an end), `faces` (annotated, by class), the numbers and `intervals`; `thresh`;
+        `definitions`.
     """
-    truth, detections = case.truth, case.detections
-    inclusive, photos = case.plan.rules.inclusive, len(truth.photos)
-    sizes = sort_by_size(truth.boxes, inclusive=inclusive)
-    pairs = pair_faces(truth, detections, thresh=case.plan.thresh, inclusive=inclusive)
+    truth, detections, pairs = case.truth, case.detections, case.pairs
+    sizes = sort_by_size(truth.boxes, inclusive=case.inclusive)
     size, found = sizes[~truth.difficult], pairs.found
     bins, classes = len(SIZE_NAMES), len(truth.classes)
-    return SizeCounts(
-        annotated=tally(pairs.photo, size, pairs.labels, photos=photos, shape=(bins, classes)),
-        labelled=tally(
-            pairs.photo[found],
-            size[found],
-            pairs.labels[found],
-            detections.labels[pairs.rows[found]],
-            photos=photos,
-            shape=(bins, classes, classes),
-        ),
-        classes=tuple(
-            _rank(case, sizes, truth.labels == label, detections.labels == label, detections.scores)
-            for label in range(classes)
-        ),
-        faces=_rank(
-            case,
-            sizes,
-            np.ones(len(truth.labels), dtype=np.bool_),
-            np.ones(len(detections), dtype=np.bool_),
-            detections.detection,
-        ),
+    annotated = tally(pairs.photo, size, pairs.labels, photos=case.photos, shape=(bins, classes))
+    labelled = tally(
+        *(column[found] for column in (pairs.photo, size, pairs.labels)),
+        detections.labels[pairs.rows[found]],
+        photos=case.photos,
+        shape=(bins, classes, classes),
     )
+    by_class = [
+        _rank(case, sizes, truth.labels == label, detections.labels == label, detections.scores)
+        for label in range(classes)
+    ]
+    every_face, every_row = np.full(len(sizes), True), np.full(len(detections), True)
+    ranked = [*by_class, _rank(case, sizes, every_face, every_row, detections.detection)]
+
+    def compute(weights: FloatArray) -> dict[str, FloatArray]:
+        there = weigh(weights, annotated).sum(axis=2)
+        answers = weigh(weights, labelled)
+        seen = answers.sum(axis=3)
+        right = np.diagonal(answers, axis1=2, axis2=3)
+        *aps, face_aps = (
+            np.concatenate([average_precisions(hits, weights) for hits in of_bins], axis=1)
+            for of_bins in ranked
+        )
+        return {
+            "found": share(seen.sum(axis=2), there),
+            "accuracy": share(right.sum(axis=2), seen.sum(axis=2)),
+            "macro_recall": mean_of_defined(share(right, seen)),
+            "found_and_right": share(right.sum(axis=2), there),
+            "face_ap50": face_aps,
+            "map50": mean_of_defined(np.stack(aps, axis=2)),
+        }
+
+    most = max(len(hits.photo) for of_bins in ranked for hits in of_bins)
+    numbers, intervals = case.measure(compute, dict.fromkeys(NUMBERS, (SIZE_NAMES,)), rows=most)
+    faces = annotated.sum(axis=0).astype(int)
+    edges = [None, *SIZE_EDGES, None]
+    return {
+        "sizes": [
+            {
+                "name": name,
+                "from": edges[index],
+                "below": edges[index + 1],
+                "faces": dict(zip(truth.classes, faces[index].tolist(), strict=True)),
+                **{key: values[name] for key, values in numbers.items()},
+                "intervals": intervals and {key: ends[name] for key, ends in intervals.items()},
+            }
+            for index, name in enumerate(SIZE_NAMES)
+        ],
+        "thresh": case.plan.thresh,
+        "definitions": {
+            "size": "short side of the annotated box in pixels; a side on an edge belongs to the "
+            "larger bin",
+            "inclusive": case.inclusive,
+            "found": f"faces paired with detections whatever their class, at IoU {MATCH_IOU} or "
+            "more, by falling detection score from thresh on, each with the best face still free",
+            "ap": f"VOC AP at IoU {MATCH_IOU} from all detections; faces of other sizes are "
+            "treated as difficult, and false positives whose own short side is of another size "
+            "are ignored, as COCO does with areas",
+            "intervals": case.plan.define_intervals(),
+        },
+    }
 
 
 def _rank(
     case: Case, sizes: IntArray, faces: BoolArray, shown: BoolArray, scores: FloatArray
 ) -> tuple[RankedHits, ...]:
     """Some of the detections ranked and matched with some of the faces, one result per bin."""
-    truth, detections, inclusive = case.truth, case.detections, case.plan.rules.inclusive
+    truth, detections, inclusive = case.truth, case.detections, case.inclusive
     rows = np.flatnonzero(shown)
     rows = rows[np.argsort(-scores[rows], kind="stable")]
     photo, boxes = detections.photo[rows], detections.boxes[rows]
@@ -112,77 +142,3 @@ def _rank(
         truths = np.bincount(truth.photo[faces][~left_out], minlength=len(truth.photos))
         ranked.append(RankedHits.at_one_iou(photo[kept], true[kept], scores[rows[kept]], truths))
     return tuple(ranked)
-
-
-def compute_sizes(counts: SizeCounts, weights: FloatArray) -> dict[str, FloatArray]:
-    """The numbers by size, (B, K) each, as fractions; NaN where a number is not defined.
-
-    `found`: share of the annotated faces that are found; `accuracy`: share of those with the right
-    label; `macro_recall`: the same among the found faces of a class, averaged over the classes;
-    `found_and_right`: share of the annotated faces that are found and have the right label;
-    `face_ap50`: AP of faces whatever their class at IoU 0.5; `map50`: AP averaged over the classes
-    with faces in the bin.
-
-    Args:
-        counts: From `count_sizes`.
-        weights: (B, P) how often each photo counts.
-    """
-    annotated = weigh(weights, counts.annotated).sum(axis=2)
-    labelled = weigh(weights, counts.labelled)
-    found = labelled.sum(axis=3)
-    right = np.diagonal(labelled, axis1=2, axis2=3)
-    *by_class, faces = (
-        np.concatenate([average_precisions(hits, weights) for hits in ranked], axis=1)
-        for ranked in (*counts.classes, counts.faces)
-    )
-    return {
-        "found": share(found.sum(axis=2), annotated),
-        "accuracy": share(right.sum(axis=2), found.sum(axis=2)),
-        "macro_recall": mean_of_defined(share(right, found)),
-        "found_and_right": share(right.sum(axis=2), annotated),
-        "face_ap50": faces,
-        "map50": mean_of_defined(np.stack(by_class, axis=2)),
-    }
-
-
-def describe_sizes(case: Case) -> dict[str, Any]:
-    """The numbers by size.
-
-    Returns:
-        `sizes`, for every bin from the smallest: its `name`, `from` and `below` (pixels, None
-        without an end), `faces` (annotated, by class), the numbers of `compute_sizes` and
-        `intervals` (95 %, by the same names, or None); `thresh`; `definitions`.
-    """
-    counts = count_sizes(case)
-    numbers, intervals = case.measure(
-        partial(compute_sizes, counts),
-        dict.fromkeys(_NUMBERS, (SIZE_NAMES,)),
-        rows=max(len(hits.photo) for ranked in (*counts.classes, counts.faces) for hits in ranked),
-    )
-    faces = counts.annotated.sum(axis=0).astype(int)
-    edges = [None, *SIZE_EDGES, None]
-    return {
-        "sizes": [
-            {
-                "name": name,
-                "from": edges[index],
-                "below": edges[index + 1],
-                "faces": dict(zip(case.truth.classes, faces[index].tolist(), strict=True)),
-                **{key: values[name] for key, values in numbers.items()},
-                "intervals": intervals and {key: ends[name] for key, ends in intervals.items()},
-            }
-            for index, name in enumerate(SIZE_NAMES)
-        ],
-        "thresh": case.plan.thresh,
-        "definitions": {
-            "size": "short side of the annotated box in pixels; a side on an edge belongs to the "
-            "larger bin",
-            "inclusive": case.plan.rules.inclusive,
-            "found": f"faces paired with detections whatever their class, at IoU {MATCH_IOU} or "
-            "more, by falling detection score from thresh on, each with the best face still free",
-            "ap": f"VOC AP at IoU {MATCH_IOU} from all detections; faces of other sizes are "
-            "treated as difficult, and false positives whose own short side is of another size "
-            "are ignored, as COCO does with areas",
-            "intervals": case.plan.define_intervals(),
-        },
-    }

@@ -26,7 +26,7 @@ from evaluate.inputs.predictions import Placed, place_predictions, read_predicti
 from evaluate.inputs.truth import read_ground_truth
 from evaluate.measures.headline import describe_headline
 from evaluate.measures.matching import BoxGroups
-from tests.evaluate.scenes import make_case, voc_average_precision
+from tests.evaluate.scenes import find_average_precision, make_case
 from tests.evaluate.voc_files import voc_xml
 
 GOLDENS = Path(__file__).parents[4] / "shared" / "eval"
@@ -68,7 +68,7 @@ def test_sample_of_text_files(inclusive: bool, eleven_point: bool, percent: floa
     truth = read_truth(SAMPLE / "groundtruths", options)
     placed = read_predicted(SAMPLE / "detections", truth, options)
     assert (len(truth.photos), len(truth.boxes), len(placed.detections)) == (7, 15, 24)
-    ap = voc_average_precision(
+    ap = find_average_precision(
         BoxGroups(truth.boxes, truth.photo),
         BoxGroups(placed.detections.boxes, placed.detections.photo),
         placed.detections.scores,

@@ -7,14 +7,22 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import auc, roc_auc_score
 
 from data_prep.base.labels import CLASSES
 from evaluate.arrays import Detections, GroundTruth
-from evaluate.measures.alarm import compute_alarm, count_alarms
+from evaluate.measures.alarm import (
+    MOST_POINTS,
+    ScoredFaces,
+    area_under_roc,
+    describe_alarm,
+    describe_roc,
+    weighted_auc,
+)
 from evaluate.measures.case import IncorrectPolicy
-from tests.evaluate.random_faces import Scene, make_scene, repeat_photos, without_probabilities
-from tests.evaluate.scenes import describe_alarm, make_case
+from tests.evaluate.scenes import Scene, make_case, make_scene, without_probabilities
 
 POLICIES = get_args(IncorrectPolicy)
 
@@ -63,7 +71,8 @@ def test_agrees_with_a_loop(seed: int, with_probabilities: bool, policy: Incorre
     scene = make_scene(seed)
     if not with_probabilities:
         scene = replace(scene, detections=without_probabilities(scene.detections))
-    record = describe_alarm(scene.truth, scene.detections, policy=policy, thresh=0.45, resamples=0)
+    case = make_case(scene.truth, scene.detections, policy=policy, thresh=0.45)
+    record = describe_alarm(case)
     outcomes, false, due, scores = slow_alarm(scene, policy, 0.45)
     unmasked = ["without_mask", *(["mask_weared_incorrect"] if policy == "alarm" else [])]
     sums: Counter = Counter()
@@ -119,7 +128,7 @@ def test_published_table() -> None:
         detection=np.full(len(found), 0.9),
         probabilities=None,
     )
-    record = describe_alarm(truth, detections, resamples=0)
+    record = describe_alarm(make_case(truth, detections))
     assert record["counts"]["with_mask"] == {
         "annotated": 119,
         "right": 95,
@@ -163,7 +172,7 @@ def one_face(label: str, probabilities: list[float]) -> tuple[GroundTruth, Detec
 )
 def test_alarm_by_policy(probabilities: list[float], policy: IncorrectPolicy, alarm: bool) -> None:
     for label, due in (("with_mask", False), ("without_mask", True)):
-        record = describe_alarm(*one_face(label, probabilities), policy=policy, resamples=0)
+        record = describe_alarm(make_case(*one_face(label, probabilities), policy=policy))
         outcome = "right" if alarm == due else "wrong"
         assert record["counts"][label][outcome] == 1
         assert record["roc"] is record["auc"] is None
@@ -171,12 +180,12 @@ def test_alarm_by_policy(probabilities: list[float], policy: IncorrectPolicy, al
 
 def test_left_out_faces_take_their_detections_along() -> None:
     pair = one_face("mask_weared_incorrect", [0, 0, 1])
-    record = describe_alarm(*pair, policy="leave-out", resamples=0)
+    record = describe_alarm(make_case(*pair, policy="leave-out"))
     assert record["faces_left_out"] == 1
     assert record["false_faces"] == 0
     assert record["tnr"] is record["fnr"] is record["right"]["mask_weared_incorrect"] is None
     for policy, outcome in (("alarm", "right"), ("no-alarm", "right")):
-        counts = describe_alarm(*pair, policy=policy, resamples=0)["counts"]
+        counts = describe_alarm(make_case(*pair, policy=policy))["counts"]
         assert counts["mask_weared_incorrect"][outcome] == 1
 
 
@@ -187,7 +196,8 @@ def test_the_classifier_alone(policy: IncorrectPolicy) -> None:
     rows = np.flatnonzero(~scene.truth.difficult)[1:]
     rows = np.sort(np.r_[rows, np.flatnonzero(scene.truth.difficult)])
     crops = scene.crops.take(rows, scene.truth.photo[rows])
-    record = describe_alarm(scene.truth, scene.detections, crops=crops, policy=policy, resamples=50)
+    case = make_case(scene.truth, scene.detections, crops=crops, policy=policy, resamples=50)
+    record = describe_alarm(case)
     due, scores = [], []
     for row, face in enumerate(rows):
         label = scene.truth.labels[face]
@@ -204,51 +214,11 @@ def test_the_classifier_alone(policy: IncorrectPolicy) -> None:
     assert low <= record["crops_accuracy"] <= high
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-def test_weights_are_repeated_photos(policy: IncorrectPolicy) -> None:
-    scene = make_scene(3)
-    rng = np.random.default_rng(0)
-    times = rng.integers(0, 4, (3, len(scene.truth.photos)))
-
-    def count(scene: Scene):
-        case = make_case(scene.truth, scene.detections, crops=scene.crops, policy=policy)
-        return count_alarms(case)
-
-    weighted = compute_alarm(count(scene), times.astype(float))
-    for index, row in enumerate(times):
-        repeated = compute_alarm(
-            count(repeat_photos(scene, row)), np.ones((1, np.maximum(row, 1).sum()))
-        )
-        for name, values in repeated.items():
-            # Photos of weight 0 stay as empty ones, which only "per photo" can tell.
-            scale = np.maximum(row, 1).sum() / row.sum() if name.endswith("per_photo") else 1
-            np.testing.assert_allclose(weighted[name][index], values[0] * scale, err_msg=name)
-
-
-def test_intervals_by_the_same_names() -> None:
-    scene = make_scene(4, photos=40)
-    record = describe_alarm(scene.truth, scene.detections, crops=scene.crops, resamples=300, seed=2)
-    json.dumps(record, allow_nan=False)
-    assert set(record["intervals"]) == {
-        *("right", "wrong", "not_found", "tnr", "fnr", "tnr_found", "fnr_found", "auc"),
-        *("false_faces_per_photo", "false_alarms_per_photo"),
-        *("crops_auc", "crops_accuracy"),
-    }
-    for name, ends in record["intervals"].items():
-        value = record[name]
-        both = [(value, ends)]
-        if isinstance(value, dict):
-            both = [(value[label], ends[label]) for label in CLASSES]
-        for number, (low, high) in both:
-            assert low < number < high
-    again = describe_alarm(scene.truth, scene.detections, crops=scene.crops, resamples=300, seed=2)
-    assert again == record
-
-
 def test_nothing_found() -> None:
     scene = make_scene(5)
     none = np.empty(0, dtype=np.int64)
-    record = describe_alarm(scene.truth, scene.detections.take(none, none), resamples=20)
+    case = make_case(scene.truth, scene.detections.take(none, none), resamples=20)
+    record = describe_alarm(case)
     json.dumps(record, allow_nan=False)
     assert (record["tnr"], record["fnr"], record["auc"]) == (0, 0, 0.5)
     assert record["tnr_found"] is record["fnr_found"] is record["intervals"]["tnr_found"] is None
@@ -258,4 +228,57 @@ def test_nothing_found() -> None:
 def test_other_classes_are_refused() -> None:
     scene = make_scene(0, classes=("car", "bus", "tram"))
     with pytest.raises(ValueError, match="not car, bus, tram"):
-        describe_alarm(scene.truth, scene.detections)
+        describe_alarm(make_case(scene.truth, scene.detections))
+
+
+PHOTOS = 4
+FACE = st.tuples(st.integers(0, PHOTOS - 1), st.booleans(), st.sampled_from([0, 0.2, 0.5, 1.0]))
+WEIGHTS = st.lists(st.integers(0, 3), min_size=PHOTOS, max_size=PHOTOS)
+
+
+@given(st.lists(FACE, max_size=12), st.lists(WEIGHTS, min_size=1, max_size=3))
+def test_weighted_area_is_that_of_sklearn(faces: list, weights: list) -> None:
+    photo = np.array([face[0] for face in faces], dtype=np.int64)
+    positive = np.array([face[1] for face in faces], dtype=np.bool_)
+    scores = np.array([face[2] for face in faces], dtype=np.float64)
+    areas = weighted_auc(ScoredFaces(photo, positive, scores), np.array(weights, dtype=float))
+    for area, row in zip(areas, weights, strict=True):
+        counts = np.array(row)[photo]
+        if counts[positive].sum() and counts[~positive].sum():
+            expected = roc_auc_score(positive, scores, sample_weight=counts)
+            assert area == pytest.approx(expected, abs=1e-12)
+        else:
+            assert np.isnan(area)
+
+
+def alone(positive: np.ndarray, scores: np.ndarray) -> ScoredFaces:
+    """Faces in photos of their own."""
+    return ScoredFaces(np.arange(len(positive)), positive, scores)
+
+
+def test_one_kind_of_face_has_no_curve() -> None:
+    for positive in (np.ones(3, dtype=bool), np.zeros(3, dtype=bool), np.empty(0, dtype=bool)):
+        scores = np.linspace(0, 1, len(positive))
+        assert describe_roc(alone(positive, scores)) is None
+        assert area_under_roc(alone(positive, scores)) is None
+
+
+def test_hand_computed_curve() -> None:
+    curve = describe_roc(alone(np.array([True, False, True, False]), np.array([0.9, 0.8, 0.8, 0])))
+    assert curve == {"fpr": [0, 0, 0.5, 1], "tpr": [0, 0.5, 1, 1], "threshold": [None, 0.9, 0.8, 0]}
+
+
+def test_long_curves_are_thinned() -> None:
+    rng = np.random.default_rng(0)
+    positive = rng.random(5000) < 0.4
+    scores = rng.normal(size=5000) + positive
+    curve = describe_roc(alone(positive, scores))
+    assert len(curve["fpr"]) == len(curve["tpr"]) == len(curve["threshold"]) == MOST_POINTS
+    assert (curve["fpr"][0], curve["tpr"][0]) == (0, 0)
+    assert (curve["fpr"][-1], curve["tpr"][-1]) == (1, 1)
+    assert auc(curve["fpr"], curve["tpr"]) == pytest.approx(
+        area_under_roc(alone(positive, scores)), abs=2e-3
+    )
+    for fpr, tpr, threshold in list(zip(*curve.values(), strict=True))[1::20]:
+        assert fpr == pytest.approx((scores[~positive] >= threshold).mean())
+        assert tpr == pytest.approx((scores[positive] >= threshold).mean())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from evaluate.measures.average_precision import average_precisions, rank_hits
 from evaluate.measures.matching import BoxGroups
-from tests.evaluate.scenes import voc_average_precision
+from tests.evaluate.scenes import find_average_precision
 from tests.evaluate.slow_voc import Corners, Found, Truth, slow_ap
 
 GOLDENS = Path(__file__).parents[4] / "shared" / "eval"
@@ -64,7 +64,7 @@ def fast_ap(
     inclusive: bool = False,
     eleven_point: bool = False,
 ) -> float:
-    return voc_average_precision(
+    return find_average_precision(
         boxes(truths),
         boxes(found),
         np.array([float(row.score) for row in found]),
@@ -193,7 +193,7 @@ def test_published_values_of_the_toy_set(iou: float, eleven_point: bool, percent
     truths = np.array(TOY_TRUTHS, dtype=float)
     found = np.array(TOY_DETECTIONS)
     found[:, 4:] += found[:, 2:4]
-    value = voc_average_precision(
+    value = find_average_precision(
         BoxGroups(truths[:, 1:], truths[:, 0].astype(int)),
         BoxGroups(found[:, 2:], found[:, 1].astype(int)),
         found[:, 0],
@@ -227,7 +227,7 @@ def test_published_values_of_the_voc_sample(
 ) -> None:
     truths = _read_xywh(GOLDENS / "voc-sample" / "groundtruths")
     found = _read_xywh(GOLDENS / "voc-sample" / "detections")
-    value = voc_average_precision(
+    value = find_average_precision(
         BoxGroups(truths[:, 1:], truths[:, 0].astype(int)),
         BoxGroups(found[:, 2:], found[:, 0].astype(int)),
         found[:, 1],

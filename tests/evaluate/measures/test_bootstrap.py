@@ -1,18 +1,35 @@
+"""Resampling of photos, and what holds for every measure on top of it."""
+
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from evaluate.inputs.predictions import place_predictions, read_predictions
-from evaluate.inputs.truth import read_ground_truth
+from evaluate.arrays import Detections, GroundTruth
+from evaluate.evaluation import Inputs, measure_inputs
 from evaluate.measures import bootstrap
+from evaluate.measures.alarm import describe_alarm
 from evaluate.measures.bootstrap import bootstrap_intervals, draw_weights
-from evaluate.measures.case import match_predictions
-from tests.evaluate.scenes import compute_headline
+from evaluate.measures.calibration import describe_calibration
+from evaluate.measures.classifier import describe_classifier
+from evaluate.measures.curves import describe_operating_points
+from evaluate.measures.errors import describe_budget
+from evaluate.measures.headline import compute_headline, describe_difference, describe_headline
+from evaluate.measures.sizes import describe_sizes
+from tests.evaluate.scenes import (
+    Scene,
+    collect_statistics,
+    make_case,
+    make_clutter,
+    make_scene,
+    repeat_photos,
+)
 
 
 def mean_of(values: np.ndarray, weights: np.ndarray) -> Mapping[str, np.ndarray]:
@@ -61,12 +78,170 @@ def test_undefined_resamples_are_left_out() -> None:
     np.testing.assert_array_equal(ends, [[1, np.nan], [1, np.nan]])
 
 
-def test_all_weights_one_is_the_plain_value(annotations: Path, predictions: Path) -> None:
-    truth = read_ground_truth(annotations)
-    placed = place_predictions(read_predictions(predictions), truth)
-    matches = match_predictions(truth, placed.detections)
-    plain = compute_headline(matches)
-    weighted = compute_headline(matches, np.ones((3, 2)))
-    for name, values in plain.items():
-        for row in weighted[name]:
-            np.testing.assert_array_equal(row, values[0])
+def make_crowd(seed: int) -> Scene:
+    """Clutter; scores are distinct, since equal ones are told apart by photo."""
+    truth, detections = make_clutter(seed, photos=4, found=60)
+    scores = np.random.default_rng(seed).permutation(len(detections)) / len(detections)
+    none = np.empty(0, dtype=np.int64)
+    detections = replace(detections, scores=scores, detection=scores)
+    return Scene(truth, detections, detections.take(none, none), none)
+
+
+@pytest.mark.parametrize(
+    ("measure", "options"),
+    [
+        (describe_headline, {}),
+        (describe_headline, {"eleven_point": True}),
+        (describe_operating_points, {}),
+        (describe_sizes, {}),
+        (describe_budget, {}),
+        (describe_calibration, {}),
+        (describe_classifier, {}),
+        *((describe_alarm, {"policy": policy}) for policy in ("alarm", "no-alarm", "leave-out")),
+    ],
+)
+def test_weights_are_repeated_photos(measure: Any, options: dict[str, Any]) -> None:
+    scenes = [make_scene(3), make_scene(4)]
+    if measure in (describe_headline, describe_sizes, describe_budget):
+        scenes += [make_crowd(seed) for seed in range(3)]
+    for number, scene in enumerate(scenes):
+        times = np.random.default_rng(number).integers(0, 4, (3, len(scene.truth.photos)))
+
+        def collect(scene: Scene) -> list:
+            crops = scene.crops if len(scene.crops) else None
+            case = make_case(scene.truth, scene.detections, crops=crops, **options)
+            return collect_statistics(measure, case)
+
+        for index, row in enumerate(times):
+            once = np.ones((1, np.maximum(row, 1).sum()))
+            for plain, repeated in zip(
+                collect(scene), collect(repeat_photos(scene, row)), strict=True
+            ):
+                weighted = plain(times.astype(float))
+                for name, values in repeated(once).items():
+                    if "aurc" in weighted and name != "aurc":
+                        continue  # their limits are chosen on the faces at hand
+                    # Photos of weight 0 stay as empty ones, which only "per photo" can tell.
+                    scale = once.sum() / row.sum() if name.endswith("per_photo") else 1
+                    np.testing.assert_allclose(
+                        weighted[name][index], values[0] * scale, atol=1e-12, err_msg=name
+                    )
+
+
+def pair_up(numbers: Any, intervals: Mapping[str, Any]) -> Iterator[tuple[str, float, list]]:
+    for name, ends in intervals.items():
+        if isinstance(ends, dict):
+            yield from pair_up(numbers[name], ends)
+        elif ends is not None:
+            yield name, numbers[name], ends
+
+
+def find_intervals(record: Any) -> Iterator[tuple[str, float, list]]:
+    """Numbers with intervals at any depth; definitions say how the latter were made."""
+    if isinstance(record, dict):
+        yield from pair_up(record, record.get("intervals") or {})
+        parts = [part for name, part in record.items() if name not in ("definitions", "intervals")]
+    else:
+        parts = record if isinstance(record, list) else []
+    for part in parts:
+        yield from find_intervals(part)
+
+
+def test_every_interval_holds_its_number_and_the_record_is_json() -> None:
+    scene = make_scene(4, photos=60)
+    case = make_case(
+        scene.truth, scene.detections, crops=scene.crops, other=scene.crops, resamples=200, seed=5
+    )
+    record = measure_inputs(Inputs(case, {}, {})).metrics
+    json.dumps(record, allow_nan=False)
+    found = list(find_intervals(record))
+    assert len(found) > 140
+    for name, value, (low, high) in found:
+        # That of a resample tends to be larger.
+        assert low <= value + (0.1 if name == "ece" else 1e-12), name
+        assert value <= high + 1e-12, name
+    assert measure_inputs(Inputs(replace(case), {}, {})).metrics == record
+    without = measure_inputs(Inputs(replace(case, plan=replace(case.plan, resamples=0)), {}, {}))
+    assert not list(find_intervals(without.metrics))
+
+
+@pytest.mark.parametrize("classes", [("with_mask", "without_mask", "mask_weared_incorrect"), "ab"])
+def test_nothing_found_and_nothing_to_find(classes: Any) -> None:
+    scene = make_scene(2, classes=tuple(classes))
+    none = np.empty(0, dtype=np.int64)
+    blind = make_case(scene.truth, scene.detections.take(none, none), resamples=5)
+    nobody = replace(scene.truth, difficult=np.ones(len(scene.truth.photo), dtype=bool))
+    for case in (blind, make_case(nobody, scene.detections, crops=scene.crops, resamples=5)):
+        record = measure_inputs(Inputs(case, {}, {})).metrics
+        json.dumps(record, allow_nan=False)
+        assert record["map50"] == (0 if case is blind else None)
+        assert record["accuracy"] is None
+        assert ("alarm" in record) == (len(classes) == 3)
+
+
+PHOTOS = 40
+
+
+def make(seed: int, wrong: float) -> tuple[GroundTruth, Detections]:
+    """Two faces in each photo, found exactly; a share of them gets the wrong label."""
+    rng = np.random.default_rng(0)
+    photo = np.repeat(np.arange(PHOTOS), 2)
+    boxes = np.tile([[0.0, 0, 10, 10], [20, 0, 30, 10]], (PHOTOS, 1))
+    labels = rng.integers(0, 3, 2 * PHOTOS)
+    names = tuple(f"{n:02}" for n in range(PHOTOS))
+    truth = GroundTruth(names, photo, boxes, labels, np.zeros(2 * PHOTOS, bool))
+    other = np.random.default_rng(seed)
+    given = np.where(other.random(2 * PHOTOS) < wrong, (labels + 1) % 3, labels)
+    scores = other.random(2 * PHOTOS)
+    return truth, Detections(photo, boxes, given, scores, scores, None)
+
+
+def compare(mine, other, **options):
+    truth, detections = make(*mine)
+    return describe_difference(make_case(truth, detections, other=make(*other)[1], **options))
+
+
+def test_same_tables_do_not_differ():
+    record = compare((1, 0.3), (1, 0.3), resamples=50)
+    assert record["accuracy"]["difference"] == 0
+    assert record["accuracy"]["interval"] == [0, 0]
+    assert record["accuracy"]["better"] == 0
+    assert record["ap50"]["with_mask"]["interval"] == [0, 0]
+
+
+def test_a_better_table_is_better_and_the_interval_is_paired():
+    row = compare((1, 0.05), (2, 0.5), resamples=400, seed=3)["accuracy"]
+    assert row["difference"] == pytest.approx(row["mine"] - row["other"])
+    assert row["interval"][0] > 0
+    assert row["better"] == 1
+    good, bad = (make_case(*make(*side)).matches for side in ((1, 0.05), (2, 0.5)))
+    slow = []
+    for weights in draw_weights(PHOTOS, 400, 3, rows=2 * PHOTOS):
+        for one in weights:
+            first, second = (compute_headline(side, one[None]) for side in (good, bad))
+            slow.append(first["accuracy"][0] - second["accuracy"][0])
+    assert row["interval"] == pytest.approx(np.percentile(slow, [2.5, 97.5]))
+
+
+def test_pairing_narrows_the_interval():
+    """One more fault on top of the same faults: unpaired intervals would overlap widely."""
+    truth, detections = make(1, 0.4)
+    labels = detections.labels.copy()
+    right = np.flatnonzero(labels == truth.labels)[:6]
+    labels[right] = (labels[right] + 1) % 3
+    worse = replace(detections, labels=labels)
+    case = make_case(truth, detections, other=worse, resamples=500)
+    row = describe_difference(case)["accuracy"]
+    spread = row["interval"][1] - row["interval"][0]
+    alone = [compute_headline(case.matches, w)["accuracy"] for w in draw_weights(PHOTOS, 500, 0)]
+    unpaired = np.subtract(*np.percentile(np.concatenate(alone), [97.5, 2.5]))
+    assert row["interval"][0] > 0
+    assert spread < unpaired
+
+
+def test_without_resamples_and_without_another_table():
+    record = compare((1, 0.1), (2, 0.2))
+    assert record["map50"]["interval"] is None
+    assert record["map50"]["better"] is None
+    assert record["map50"]["difference"] is not None
+    assert describe_difference(make_case(*make(1, 0.1))) is None

@@ -5,30 +5,37 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss
 
 from evaluate.measures.calibration import (
     BINS,
     LEAST_PROBABILITY,
+    LIMITS,
+    PERCENTS,
     GradedFaces,
-    compute_calibration,
-    count_grades,
+    describe_calibration,
     describe_grades,
-    grade_faces,
+    describe_unsure,
+    find_limits,
+    weighted_aurc,
 )
-from evaluate.measures.case import pair_faces
-from tests.evaluate.random_faces import Scene, make_scene, repeat_photos, without_probabilities
-from tests.evaluate.scenes import describe_calibration, make_case
+from tests.evaluate.scenes import make_case, make_scene, without_probabilities
 
 
 def grade(percents: list[tuple[int, int, int]], labels: list[int]) -> GradedFaces:
     """Faces, each in a photo of its own, with probabilities in percent."""
     return GradedFaces(
-        photos=len(labels),
         photo=np.arange(len(labels)),
         labels=np.array(labels, dtype=np.int64),
         probabilities=np.array(percents, dtype=np.float64).reshape(-1, 3) / 100,
     )
+
+
+def measure(faces: GradedFaces) -> dict:
+    scene = make_scene(0, photos=len(faces.labels))
+    return describe_grades(make_case(scene.truth, scene.detections), faces)
 
 
 def slow_bins(percents: list[tuple[int, int, int]], labels: list[int]) -> list[list]:
@@ -57,8 +64,7 @@ def test_agrees_with_a_loop_and_sklearn(seed: int) -> None:
     percents += [(40, 30, 30), (60, 20, 20), (10, 80, 10), (0, 100, 0)]
     labels += [0, 1, 1, 1]
     faces = grade(percents, labels)
-    scene = make_scene(0, photos=len(labels))
-    record = describe_grades(make_case(scene.truth, scene.detections), faces)
+    record = measure(faces)
     bins = slow_bins(percents, labels)
     assert [row["count"] for row in record["bins"]] == [len(rows) for rows in bins]
     gap = Fraction(0)
@@ -87,17 +93,16 @@ def test_agrees_with_a_loop_and_sklearn(seed: int) -> None:
 
 
 def test_a_written_0_is_not_taken_for_impossible() -> None:
-    values = compute_calibration(count_grades(grade([(100, 0, 0)], [1])), np.ones((1, 1)))
-    assert values["log_loss"][0] == pytest.approx(-np.log(LEAST_PROBABILITY))
-    assert values["brier"][0] == pytest.approx(2)
+    record = measure(grade([(100, 0, 0)], [1]))
+    assert record["log_loss"] == pytest.approx(-np.log(LEAST_PROBABILITY))
+    assert record["brier"] == pytest.approx(2)
 
 
 def test_sections_are_of_their_own_faces() -> None:
     scene = make_scene(1)
     truth, detections = scene.truth, scene.detections
-    record = describe_calibration(
-        truth, detections, crops=scene.crops, thresh=0.5, resamples=20, seed=1
-    )
+    case = make_case(truth, detections, crops=scene.crops, resamples=20, seed=1)
+    record = describe_calibration(case)
     json.dumps(record, allow_nan=False)
     asked = ~truth.difficult
     seen = [
@@ -122,10 +127,10 @@ def test_sections_are_of_their_own_faces() -> None:
 def test_no_section_without_probabilities() -> None:
     scene = make_scene(1)
     plain = without_probabilities(scene.detections)
-    record = describe_calibration(scene.truth, plain, crops=scene.crops, resamples=0)
+    record = describe_calibration(make_case(scene.truth, plain, crops=scene.crops))
     assert record["pipeline"] is None
     assert record["crops"]["intervals"] is None
-    record = describe_calibration(scene.truth, scene.detections, resamples=0)
+    record = describe_calibration(make_case(scene.truth, scene.detections))
     assert record["crops"] is None
     assert record["pipeline"] is not None
 
@@ -133,51 +138,16 @@ def test_no_section_without_probabilities() -> None:
 def test_nothing_found() -> None:
     scene = make_scene(2)
     none = np.empty(0, dtype=np.int64)
-    record = describe_calibration(scene.truth, scene.detections.take(none, none), resamples=5)
+    case = make_case(scene.truth, scene.detections.take(none, none), resamples=5)
+    record = describe_calibration(case)
     json.dumps(record, allow_nan=False)
     assert record["pipeline"]["faces"] == 0
     assert record["pipeline"]["ece"] is record["pipeline"]["intervals"]["ece"] is None
 
 
-def test_weights_are_repeated_photos() -> None:
-    scene = make_scene(3)
-    times = np.random.default_rng(2).integers(0, 4, (4, len(scene.truth.photos)))
-
-    def count(scene: Scene):
-        case = make_case(scene.truth, scene.detections)
-        return count_grades(grade_faces(case, case.detections, pair_faces(*pair_of(scene))))
-
-    def pair_of(scene: Scene):
-        return scene.truth, scene.detections
-
-    weighted = compute_calibration(count(scene), times.astype(float))
-    for index, row in enumerate(times):
-        for name, values in compute_calibration(
-            count(repeat_photos(scene, row)), np.ones((1, np.maximum(row, 1).sum()))
-        ).items():
-            np.testing.assert_allclose(weighted[name][index], values[0], err_msg=name)
-
-
-def test_intervals_hold_the_numbers() -> None:
-    scene = make_scene(4, photos=60)
-    run = {"resamples": 300, "seed": 5}
-    section = describe_calibration(scene.truth, scene.detections, **run)["pipeline"]
-    assert set(section["intervals"]) == {
-        *("accuracy", "confidence", "ece", "brier", "log_loss", "unsure")
-    }
-    for name in ("accuracy", "confidence", "brier", "log_loss"):
-        low, high = section["intervals"][name]
-        assert low < section[name] < high
-    low, high = section["intervals"]["ece"]
-    assert 0 < low < high
-    low, high = section["intervals"]["unsure"]["aurc"]
-    assert low < section["unsure"]["aurc"] < high
-    assert describe_calibration(scene.truth, scene.detections, **run)["pipeline"] == section
-
-
 def test_other_classes() -> None:
     scene = make_scene(6, classes=("car", "bus", "tram", "bike"))
-    section = describe_calibration(scene.truth, scene.crops, resamples=0)["pipeline"]
+    section = describe_calibration(make_case(scene.truth, scene.crops))["pipeline"]
     asked = ~scene.truth.difficult
     assert section["accuracy"] == pytest.approx(
         (scene.crops.labels == scene.truth.labels)[asked].mean()
@@ -187,3 +157,116 @@ def test_other_classes() -> None:
             scene.truth.labels[asked], scene.crops.probabilities[asked], labels=[0, 1, 2, 3]
         )
     )
+
+
+PHOTOS = 4
+CONFIDENCE = st.sampled_from([0.34, 0.5, 0.62, 0.9, 0.99, 1.0])
+FACE = st.tuples(st.integers(0, PHOTOS - 1), st.integers(0, 2), CONFIDENCE, st.booleans())
+WEIGHTS = st.lists(st.integers(0, 3), min_size=PHOTOS, max_size=PHOTOS)
+
+
+def to_answers(faces: list) -> GradedFaces:
+    labels = np.array([face[1] for face in faces], dtype=np.int64)
+    confidence = np.array([face[2] for face in faces], dtype=np.float64)
+    right = np.array([face[3] for face in faces], dtype=np.bool_)
+    probabilities = np.repeat((1 - confidence[:, None]) / 2, 3, axis=1)
+    probabilities[np.arange(len(faces)), np.where(right, labels, (labels + 1) % 3)] = confidence
+    photo = np.array([face[0] for face in faces], dtype=np.int64)
+    return GradedFaces(photo, labels, probabilities)
+
+
+def describe(answers: GradedFaces, photos: int = PHOTOS, resamples: int = 0, seed: int = 0):
+    scene = make_scene(0, photos=photos)
+    return describe_unsure(
+        make_case(scene.truth, scene.detections, resamples=resamples, seed=seed), answers
+    )
+
+
+def slow_aurc(faces: list) -> float | None:
+    risks = []
+    for _, _, confidence, _ in faces:
+        answered = [right for _, _, other, right in faces if other >= confidence]
+        risks.append(answered.count(False) / len(answered))
+    return sum(risks) / len(risks) if risks else None
+
+
+@given(st.lists(FACE, max_size=12), st.lists(WEIGHTS, min_size=1, max_size=3))
+def test_aurc_agrees_with_a_loop(faces: list, weights: list) -> None:
+    areas = weighted_aurc(to_answers(faces), np.array(weights, dtype=float))
+    for area, row in zip(areas, weights, strict=True):
+        expected = slow_aurc([face for face in faces for _ in range(row[face[0]])])
+        assert area == pytest.approx(np.nan if expected is None else expected, nan_ok=True)
+
+
+def test_aurc_hand_computed() -> None:
+    # Risks at 1, 2, 3, 4 faces answered: 0, 1/2, 1/3, 2/4.
+    faces = [(0, 0, 0.9, True), (1, 0, 0.8, False), (2, 0, 0.7, True), (3, 0, 0.6, False)]
+    area = weighted_aurc(to_answers(faces), np.ones((1, 4)))[0]
+    assert area == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 2) / 4)
+
+
+@given(st.lists(FACE, min_size=1, max_size=25))
+def test_limits_answer_enough_and_no_larger_one_does(faces: list) -> None:
+    confidence = to_answers(faces).confidence
+    for percent, limit in zip(PERCENTS, find_limits(confidence), strict=True):
+        assert 100 * (confidence >= limit).sum() >= percent * len(faces)
+        assert 100 * (confidence > limit).sum() < percent * len(faces)
+
+
+@given(st.lists(FACE, min_size=1, max_size=25))
+def test_table_and_curve_agree_with_a_loop(faces: list) -> None:
+    numbers, intervals = describe(to_answers(faces))
+    assert intervals is None
+    for percent in map(str, PERCENTS):
+        sure = [face for face in faces if face[2] >= numbers["limit"][percent]]
+        assert numbers["answered"][percent] == pytest.approx(len(sure) / len(faces))
+        rights = [right for *_, right in sure]
+        assert numbers["accuracy"][percent] == pytest.approx(sum(rights) / len(rights))
+        recalls = []
+        for label in range(3):
+            of_class = [right for _, other, _, right in sure if other == label]
+            if of_class:
+                recalls.append(sum(of_class) / len(of_class))
+        assert numbers["macro_recall"][percent] == pytest.approx(sum(recalls) / len(recalls))
+    curve = numbers["curve"]
+    assert curve["limit"] == list(LIMITS)
+    for limit, answered, accuracy in zip(*curve.values(), strict=True):
+        rights = [right for _, _, confidence, right in faces if confidence >= limit]
+        assert answered == pytest.approx(len(rights) / len(faces))
+        assert accuracy == (pytest.approx(sum(rights) / len(rights)) if rights else None)
+
+
+def test_the_curve_runs_from_034_to_099() -> None:
+    assert (LIMITS[0], LIMITS[1], LIMITS[-1], len(LIMITS)) == (0.34, 0.35, 0.99, 66)
+
+
+def test_intervals_are_for_the_limit_as_it_is() -> None:
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.4, 1, 300)
+    faces = zip(
+        rng.integers(0, 60, 300).tolist(),
+        rng.integers(0, 3, 300).tolist(),
+        confidence.tolist(),
+        (rng.random(300) < confidence).tolist(),
+        strict=True,
+    )
+    answers = to_answers(list(faces))
+    numbers, intervals = describe(answers, photos=60, resamples=300, seed=3)
+    json.dumps([numbers, intervals], allow_nan=False)
+    assert set(intervals) == {"aurc", "answered", "accuracy", "macro_recall"}
+    assert intervals["answered"]["100"] == [1, 1]
+    for percent in map(str, PERCENTS[1:]):
+        for name in ("answered", "accuracy", "macro_recall"):
+            low, high = intervals[name][percent]
+            assert low < numbers[name][percent] < high
+    # Half the standard normal interval of a mean over 300 faces, photos hardly correlated.
+    low, high = intervals["accuracy"]["100"]
+    rate = numbers["accuracy"]["100"]
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(rate * (1 - rate) / 300), rel=0.25)
+
+
+def test_no_faces() -> None:
+    numbers, intervals = describe(to_answers([]), resamples=5)
+    json.dumps([numbers, intervals], allow_nan=False)
+    assert numbers["aurc"] is numbers["limit"]["90"] is numbers["accuracy"]["90"] is None
+    assert intervals["aurc"] is intervals["answered"]["90"] is None

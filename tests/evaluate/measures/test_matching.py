@@ -1,10 +1,105 @@
+"""IoU, overlaps, hits and pairs, against slow ones and by hand."""
+
 from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evaluate.measures import matching
-from evaluate.measures.matching import BoxGroups, best_overlaps, flag_hits, match_greedily
+from evaluate.measures.case import (
+    CropsError,
+    ProbabilityError,
+    count_confusion,
+    normalise_probabilities,
+    pair_crops,
+    pair_faces,
+)
+from evaluate.measures.matching import (
+    BoxGroups,
+    best_overlaps,
+    flag_hits,
+    match_greedily,
+    paired_iou,
+)
+from tests.evaluate.scenes import make_scene, without_probabilities
+from tests.evaluate.slow_voc import Corners, slow_iou
+
+BOX = np.array([[0.0, 0.0, 10.0, 10.0]])
+
+
+@pytest.mark.parametrize(
+    ("other", "plain", "inclusive"),
+    [
+        ((0, 0, 10, 10), 1, 1),
+        ((5, 0, 15, 10), 50 / 150, 66 / 176),
+        ((0, 0, 5, 10), 0.5, 66 / 121),
+        # Touching boxes share a column of pixels only when sides count inclusively.
+        ((10, 0, 20, 10), 0, 11 / 231),
+        ((30, 30, 40, 40), 0, 0),
+        ((2, 2, 2, 2), 0, 1 / 121),
+    ],
+)
+def test_hand_computed(other: tuple[int, ...], plain: float, inclusive: float) -> None:
+    second = np.array([other], dtype=float)
+    assert paired_iou(BOX, second) == pytest.approx([plain], abs=1e-12)
+    assert paired_iou(BOX, second, inclusive=True) == pytest.approx([inclusive], abs=1e-12)
+    assert paired_iou(second, BOX) == pytest.approx([plain], abs=1e-12)
+
+
+def test_empty_boxes_do_not_overlap_themselves() -> None:
+    point = np.array([[3.0, 3.0, 3.0, 3.0]])
+    assert paired_iou(point, point).tolist() == [0.0]
+
+
+def test_no_rows() -> None:
+    assert paired_iou(np.empty((0, 4)), np.empty((0, 4))).shape == (0,)
+
+
+CORNERS = st.builds(
+    lambda x, y, width, height: (x, y, x + width, y + height),
+    *(st.integers(0, 6) for _ in range(4)),
+)
+ROWS = st.lists(st.tuples(st.integers(0, 3), CORNERS), max_size=12)
+
+
+def as_groups(rows: list[tuple[int, Corners]]) -> BoxGroups:
+    return BoxGroups(
+        np.array([box for _, box in rows], dtype=float).reshape(-1, 4),
+        np.array([group for group, _ in rows], dtype=np.int64),
+    )
+
+
+@given(ROWS, ROWS, st.booleans(), st.sampled_from([1, 5, 100_000]))
+def test_equals_the_slow_implementation(
+    found: list[tuple[int, Corners]],
+    faces: list[tuple[int, Corners]],
+    inclusive: bool,
+    at_once: int,
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matching, "PAIRS_AT_ONCE", at_once)
+        ious, best = best_overlaps(as_groups(found), as_groups(faces), inclusive=inclusive)
+    for row, (group, box) in enumerate(found):
+        largest, face = Fraction(0), -1
+        for number, (other_group, other) in enumerate(faces):
+            overlap = slow_iou(box, other, inclusive)
+            if group == other_group and overlap > largest:
+                largest, face = overlap, number
+        assert (best[row], ious[row]) == (face, pytest.approx(float(largest)))
+
+
+def test_boxes_that_touch_share_a_row_of_pixels_only_when_sides_are_inclusive() -> None:
+    face, beside = as_groups([(0, (0, 0, 1, 1))]), as_groups([(0, (1, 0, 2, 1))])
+    assert best_overlaps(face, beside)[1].tolist() == [-1]
+    ious, best = best_overlaps(face, beside, inclusive=True)
+    assert ious == pytest.approx([2 / 6])
+    assert best.tolist() == [0]
+
 
 NONE = np.zeros(9, dtype=bool)
 
@@ -95,3 +190,83 @@ def test_nothing_to_match() -> None:
     assert best_overlaps(one, empty)[1].tolist() == [-1]
     assert match_greedily(one, empty, NONE[:0])[0].tolist() == [-1]
     assert flag_hits(np.zeros(1), np.array([-1]), NONE[:0], iou=0.5)[0].tolist() == [False]
+
+
+@pytest.mark.parametrize("thresh", [0.0, 0.5, 0.8])
+@pytest.mark.parametrize("seed", range(3))
+def test_every_face_gets_its_detection(seed: int, thresh: float) -> None:
+    scene = make_scene(seed)
+    truth, detections = scene.truth, scene.detections
+    pairs = pair_faces(truth, detections, thresh=thresh)
+    expected = []
+    for face, row in enumerate(scene.row_of.tolist()):
+        if not truth.difficult[face]:
+            seen = row >= 0 and detections.detection[row] >= thresh
+            expected.append((truth.photo[face], truth.labels[face], row if seen else -1))
+    assert list(zip(pairs.photo, pairs.labels, pairs.rows, strict=True)) == expected
+    on_faces = set(scene.row_of.tolist())
+    assert pairs.false.tolist() == [
+        row
+        for row in range(len(detections))
+        if row not in on_faces and detections.detection[row] >= thresh
+    ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_agrees_with_the_confusion_matrix(seed: int) -> None:
+    scene = make_scene(seed)
+    pairs = pair_faces(scene.truth, scene.detections)
+    confusion = count_confusion(scene.truth, scene.detections).sum(axis=0)
+    assert confusion[:-1, :-1].sum() == pairs.found.sum() == len(pairs.found_only().rows)
+    assert confusion[:-1, -1].sum() == (~pairs.found).sum()
+    assert confusion[-1].sum() == len(pairs.false)
+
+
+def test_the_surer_detection_comes_first() -> None:
+    scene = make_scene(0)
+    truth = replace(scene.truth, difficult=np.zeros(len(scene.truth.photo), dtype=bool))
+    row = int(scene.row_of[scene.row_of >= 0][0])
+    twice = np.sort(np.r_[np.arange(len(scene.detections)), row])
+    detections = scene.detections.take(twice, scene.detections.photo[twice])
+    sure = detections.detection.copy()
+    sure[row + 1] = 1.0
+    pairs = pair_faces(truth, replace(detections, detection=sure))
+    assert row + 1 in pairs.rows
+    assert row in pairs.false
+
+
+def test_crops_are_known_by_their_box() -> None:
+    scene = make_scene(1)
+    pairs = pair_crops(scene.truth, scene.crops)
+    assert pairs.rows.tolist() == np.flatnonzero(~scene.truth.difficult).tolist()
+    assert not len(pairs.false)
+
+
+def test_most_crops_must_be_there() -> None:
+    scene = make_scene(1)
+    truth = replace(scene.truth, difficult=np.zeros(len(scene.truth.photo), dtype=bool))
+    faces = len(truth.photo)
+    half = np.arange((faces + 1) // 2)
+    assert pair_crops(truth, scene.crops.take(half, truth.photo[half])).found.sum() == len(half)
+    few = half[: (faces - 1) // 2]
+    message = f"a row for only {len(few)} of the {faces} annotated faces"
+    with pytest.raises(CropsError, match=message):
+        pair_crops(truth, scene.crops.take(few, truth.photo[few]))
+    # Boxes of a detector are near the annotated ones, not on them.
+    moved = replace(scene.crops, boxes=scene.crops.boxes + 4)
+    with pytest.raises(CropsError, match="only 0 of"):
+        pair_crops(truth, moved)
+
+
+def test_probabilities_are_scaled_and_checked() -> None:
+    scene = make_scene(2)
+    probabilities = scene.detections.probabilities.copy()
+    probabilities[3] = [0.33, 0.33, 0.33]
+    rounded = replace(scene.detections, probabilities=probabilities)
+    assert normalise_probabilities(scene.truth, rounded)[3] == pytest.approx([1 / 3] * 3)
+    probabilities[3] = [0.9, 0.9, 0.1]
+    box = scene.detections.boxes[3]
+    photo = scene.truth.photos[scene.detections.photo[3]]
+    with pytest.raises(ProbabilityError, match=rf"^{photo}, face at \({box[0]:g}, .*up to 1\.9"):
+        normalise_probabilities(scene.truth, rounded)
+    assert normalise_probabilities(scene.truth, without_probabilities(rounded)) is None

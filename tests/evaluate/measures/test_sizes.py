@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from fractions import Fraction
 
 import numpy as np
@@ -8,18 +7,16 @@ import pytest
 
 from evaluate.arrays import Detections, GroundTruth
 from evaluate.measures.sizes import (
+    NUMBERS,
     SIZE_EDGES,
     SIZE_NAMES,
-    compute_sizes,
-    count_sizes,
+    describe_sizes,
     sort_by_size,
 )
-from tests.evaluate.clutter import Seen, as_detections, as_truth, make_clutter
-from tests.evaluate.scenes import describe_sizes, make_case, once
+from tests.evaluate.scenes import Seen, as_detections, as_truth, make_case, make_clutter
 from tests.evaluate.slow_voc import slow_iou
 
 HALF = Fraction(1, 2)
-NUMBERS = ("found", "accuracy", "macro_recall", "found_and_right", "face_ap50", "map50")
 
 
 def slow_side(box: np.ndarray, inclusive: bool) -> int:
@@ -151,7 +148,7 @@ def slow_numbers(
 @pytest.mark.parametrize("seed", range(6))
 def test_equals_the_slow_implementation(seed: int, inclusive: bool) -> None:
     truth, detections = make_clutter(seed, faces=40, found=60)
-    record = describe_sizes(truth, detections, thresh=0.25, inclusive=inclusive, resamples=0)
+    record = describe_sizes(make_case(truth, detections, thresh=0.25, inclusive=inclusive))
     for size, described in enumerate(record["sizes"]):
         expected = slow_numbers(truth, detections, size, 0.25, inclusive)
         for name in NUMBERS:
@@ -187,7 +184,7 @@ def test_hand_computed() -> None:
         # Right, but under the threshold.
         Seen(0, 0, (0, 100, 20, 120), 0.4),
     ]
-    small, middle, large, huge = describe_sizes(as_truth(faces), as_detections(found), resamples=0)[
+    small, middle, large, huge = describe_sizes(make_case(as_truth(faces), as_detections(found)))[
         "sizes"
     ]
     assert small["faces"] == {"with_mask": 1, "without_mask": 1, "mask_weared_incorrect": 0}
@@ -207,69 +204,19 @@ def test_hand_computed() -> None:
 
 def test_a_face_may_be_found_by_a_box_of_another_size() -> None:
     # 15 × 15 against 16 × 16: IoU 0.88.
-    record = describe_sizes(
-        as_truth([Seen(0, 0, (0, 0, 16, 16))]),
-        as_detections([Seen(0, 0, (0, 0, 15, 15), 0.9)]),
-        resamples=0,
-    )
+    truth = as_truth([Seen(0, 0, (0, 0, 16, 16))])
+    record = describe_sizes(make_case(truth, as_detections([Seen(0, 0, (0, 0, 15, 15), 0.9)])))
     small, middle, *_ = record["sizes"]
     assert small["map50"] is None
     assert (middle["map50"], middle["face_ap50"], middle["found"]) == (1, 1, 1)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_weights_are_copies_of_photos(seed: int) -> None:
-    truth, detections = make_clutter(seed, photos=4)
-    # Distinct scores: equal ones are told apart by photo, and copies come later.
-    scores = np.random.default_rng(seed).permutation(len(detections)) / len(detections)
-    detections = Detections(
-        detections.photo, detections.boxes, detections.labels, scores, scores, None
-    )
-    times = [2, 0, 1, 3]
-    copies = [photo for photo in range(4) for _ in range(times[photo])]
-    faces = [g for photo in copies for g in np.flatnonzero(truth.photo == photo)]
-    rows = np.array([d for photo in copies for d in np.flatnonzero(detections.photo == photo)])
-
-    def place(photo: np.ndarray) -> np.ndarray:
-        return np.repeat(np.arange(len(copies)), [(photo == old).sum() for old in copies])
-
-    copied = GroundTruth(
-        tuple(map(str, range(len(copies)))),
-        place(truth.photo),
-        truth.boxes[faces],
-        truth.labels[faces],
-        truth.difficult[faces],
-    )
-    weights = np.array([[1, 1, 1, 1], times], dtype=float)
-    case = make_case(truth, detections)
-    again = make_case(copied, detections.take(rows, place(detections.photo)))
-    weighted = compute_sizes(count_sizes(case), weights)
-    repeated = compute_sizes(count_sizes(again), once(again))
-    plain = compute_sizes(count_sizes(case), once(case))
-    for name, values in weighted.items():
-        np.testing.assert_allclose(values[0], plain[name][0])
-        np.testing.assert_allclose(values[1], repeated[name][0])
-
-
-def test_intervals_hold_the_numbers_and_the_record_is_json() -> None:
-    truth, detections = make_clutter(3, photos=30, faces=150, found=200)
-    record = describe_sizes(truth, detections, resamples=300, seed=1)
-    assert record == describe_sizes(truth, detections, resamples=300, seed=1)
-    for described in record["sizes"]:
-        assert set(described["intervals"]) == set(NUMBERS)
-        for name in ("accuracy", "found_and_right", "found"):
-            low, high = described["intervals"][name]
-            assert low <= described[name] <= high
-        assert low < high
-    json.dumps(record, allow_nan=False)
-
-
 def test_nothing_found_and_nothing_to_find() -> None:
     faces = [Seen(0, 0, (0, 0, 10, 10))]
-    small = describe_sizes(as_truth(faces), as_detections([]), resamples=10)["sizes"][0]
+    small = describe_sizes(make_case(as_truth(faces), as_detections([]), resamples=10))["sizes"][0]
     assert (small["found"], small["accuracy"], small["map50"]) == (0, None, 0)
     assert small["intervals"]["map50"] == [0, 0]
     assert small["intervals"]["accuracy"] is None
-    nobody = describe_sizes(as_truth([]), as_detections(faces), resamples=10)["sizes"][0]
+    nobody = describe_sizes(make_case(as_truth([]), as_detections(faces), resamples=10))["sizes"][0]
     assert all(nobody[name] is None for name in NUMBERS)
     assert set(nobody["faces"].values()) == {0}

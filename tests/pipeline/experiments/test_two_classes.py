@@ -9,8 +9,7 @@ from data_prep.base.labels import CLASSES
 from evaluate.measures.alarm import describe_alarm
 from evaluate.measures.headline import describe_headline
 from pipeline.experiments.compare_measures import leave_out_incorrect, merge_incorrect
-from tests.evaluate.random_faces import make_scene, without_probabilities
-from tests.evaluate.scenes import make_case
+from tests.evaluate.scenes import make_case, make_scene, without_probabilities
 
 WITH, WITHOUT, WRONG = range(3)
 

@@ -1,0 +1,261 @@
+"""What is left in the folder: the page, the tables, and the pictures decoded again."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from data_prep.base.html import COLOURS
+from evaluate import EvaluateOptions, Evaluation, evaluate
+from evaluate.arrays import Detections, GroundTruth
+from evaluate.evaluation import Inputs, measure_inputs
+from evaluate.measures.case import Case
+from evaluate.report.gallery import GROUND, PER_KIND, SIDE, draw_gallery
+from evaluate.report.outputs import render_report
+from tests.evaluate.scenes import make_case, make_scene
+
+
+class Page(HTMLParser):
+    """Collects what a page would load, its texts and anchors, and checks that tags are closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.ids: set[str] = set()
+        self.open: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag, attrs):
+        self.loaded += [value for name, value in attrs if name in ("src", "href")]
+        self.ids |= {value for name, value in attrs if name == "id"}
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.text += data
+
+
+def read_page(html: str) -> Page:
+    page = Page()
+    page.feed(html)
+    assert page.open == []
+    return page
+
+
+def measure(case: Case) -> Evaluation:
+    names = {
+        "ground_truth": "g",
+        "source": None,
+        "predictions": "p.csv",
+        "against": "<b>o.csv",
+        "split": None,
+    }
+    return measure_inputs(Inputs(case, names, {}))
+
+
+@pytest.fixture(scope="module")
+def full():
+    scene = make_scene(3)
+    case = make_case(
+        scene.truth,
+        scene.detections,
+        crops=scene.crops,
+        other=scene.detections,
+        resamples=30,
+        ious=(0.3,),
+    )
+    return measure(replace(case, left_out=2, warnings=("2 rows <left> out",)))
+
+
+def test_needs_nothing_else_and_links_lead_somewhere(full):
+    page = read_page(render_report(full))
+    assert all(link.startswith(("data:image/", "#")) for link in page.loaded)
+    assert {link[1:] for link in page.loaded if link.startswith("#")} <= page.ids
+    assert len([link for link in page.loaded if link.startswith("data:")]) == 8
+
+
+def test_shows_the_numbers_of_the_record(full):
+    page = read_page(render_report(full))
+    text = re.sub(r"\s+", " ", page.text)
+    record = full.metrics
+    low, high = record["intervals"]["map50"]
+    assert f"{record['map50']:.3f}mAP at IoU 0.5" in text
+    assert f"{low:.3f} to {high:.3f}" in text
+    assert f"{record['alarm']['fnr']:.3f}" in text
+    assert f"Accuracy {record['classifier_alone']['accuracy']:.3f}" in text
+    for row in record["conventions"]:
+        assert row["name"] in text
+        assert row["why"] in text
+    assert f"{record['at_iou'][0]['map']:.4f}" in text
+
+
+def test_texts_from_files_are_escaped(full):
+    html = render_report(full)
+    assert "2 rows &lt;left&gt; out" in html
+    assert "Compared with &lt;b&gt;o.csv" in html
+
+
+@pytest.mark.parametrize("resamples", [0, 20])
+def test_without_the_optional_parts(annotations, predictions, resamples):
+    """No probabilities, no crops, nothing to compare with, photos that are not there."""
+    lines = predictions.read_text().splitlines()
+    predictions.write_text("\n".join(",".join(line.split(",")[:8]) for line in lines) + "\n")
+    options = EvaluateOptions(bootstrap=resamples)
+    page = read_page(render_report(evaluate(annotations, predictions, options)))
+    assert "give their folder with --photos" in page.text
+    assert page.ids.isdisjoint({"classifier", "probabilities", "against"})
+    assert "alarm" in page.ids
+
+
+def test_nothing_predicted_and_other_classes():
+    scene = make_scene(1, classes=("car", "bus", "tram"))
+    none = np.empty(0, dtype=np.int64)
+    case = make_case(scene.truth, scene.detections.take(none, none), resamples=10)
+    page = read_page(render_report(measure(case)))
+    assert "tram" in page.text
+    assert "alarm" not in page.ids
+
+
+@pytest.fixture
+def read(annotations, predictions, tmp_path):
+    options = EvaluateOptions(bootstrap=50)
+    evaluation = evaluate(annotations, predictions, options)
+    evaluation.save(tmp_path)
+    return lambda name: pd.read_csv(tmp_path / f"{name}.csv")
+
+
+def test_curves(read):
+    table = read("curves")
+    masked = table[table["class"] == "with_mask"]
+    assert masked["score"].tolist() == [0.81, 0.48]
+    assert masked["precision"].tolist() == [1, 0.5]
+    assert masked["recall"].tolist() == [0.5, 0.5]
+    assert len(table[table["class"] == "face"]) == 4
+
+
+def test_confusion(read):
+    table = read("confusion").set_index("annotated")
+    assert table.loc["without_mask", "with_mask"] == 1
+    assert table.loc["with_mask", "missed"] == 1
+    assert table.loc["false", "without_mask"] == 1
+
+
+def test_errors(read):
+    table = read("errors").set_index("kind")
+    assert sorted(table.index) == ["false_face", "missed", "wrong_class"]
+    wrong = table.loc["wrong_class"]
+    assert (wrong["label"], wrong["annotated"], wrong["iou"]) == ("with_mask", "without_mask", 1)
+    assert table.loc["missed", ["image", "xmin", "ymax"]].tolist() == ["b.png", 40, 60]
+    assert pd.isna(table.loc["false_face", "annotated"])
+
+
+def decode(src: str) -> np.ndarray:
+    data = base64.b64decode(src.removeprefix("data:image/jpeg;base64,"))
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def rgb(label: str) -> list[int]:
+    return [int(COLOURS[label][start : start + 2], 16) for start in (1, 3, 5)]
+
+
+@pytest.fixture
+def scene(tmp_path):
+    """A missed face in the corner of a blue photo, a wrong class, and a detection on no face."""
+    pixels = np.zeros((100, 200, 3), np.uint8)
+    pixels[:] = (0, 0, 255)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    truth = GroundTruth(
+        ("a.png",),
+        np.zeros(2, np.int64),
+        np.array([[0.0, 0, 20, 20], [100, 40, 140, 80]]),
+        np.array([0, 1]),
+        np.zeros(2, bool),
+    )
+    detections = Detections(
+        np.zeros(2, np.int64),
+        np.array([[100.0, 40, 140, 80], [160, 10, 180, 30]]),
+        np.array([2, 0]),
+        np.array([0.9, 0.8]),
+        np.array([0.9, 0.8]),
+        None,
+    )
+    return truth, detections, {"a.png": tmp_path / "a.png"}
+
+
+def test_pictures_show_the_photo_and_both_kinds_of_boxes(scene):
+    truth, detections, files = scene
+    shown = draw_gallery(Case(truth, detections), files)
+    assert {kind: len(some) for kind, some in shown.items() if some} == {
+        "missed": 1,
+        "wrong_class": 1,
+        "false_face": 1,
+    }
+    wrong = shown["wrong_class"][0]
+    assert wrong.caption == "without_mask taken for mask_weared_incorrect 0.90, IoU 1.00"
+    assert wrong.title == "a.png: 100, 40, 140, 80"
+    picture = decode(wrong.src)
+    assert picture.shape == (SIDE, SIDE, 3)
+    # The box is 40 of 96 pixels wide, in the middle: its left edge lies at 28/96 of the picture.
+    edge = round(28 / 96 * SIDE)
+    corner, middle = picture[edge + 2, edge], picture[SIDE // 2, edge]
+    assert np.abs(corner.astype(int) - rgb("mask_weared_incorrect")).max() < 70
+    assert np.abs(middle.astype(int) - rgb("without_mask")).max() < 70  # the annotated frame
+    assert picture[SIDE // 2, SIDE // 2].tolist() == pytest.approx([0, 0, 255], abs=12)
+
+
+def test_outside_of_the_photo_is_grey(scene):
+    truth, detections, files = scene
+    shown = draw_gallery(Case(truth, detections), files)
+    missed = shown["missed"][0]
+    assert missed.caption == "with_mask, 20 px"
+    assert decode(missed.src)[3, 3].tolist() == pytest.approx([GROUND] * 3, abs=4)
+
+
+@pytest.mark.parametrize("fault", ["unknown", "broken"])
+def test_photo_that_cannot_be_shown_leaves_an_empty_picture(scene, fault, tmp_path):
+    truth, detections, files = scene
+    if fault == "broken":
+        files["a.png"].write_bytes(b"no photo")
+    else:
+        files = {}
+    shown = draw_gallery(Case(truth, detections), files)
+    assert shown["false_face"][0].src == ""
+    assert shown["false_face"][0].caption == "with_mask 0.80"
+
+
+def test_worst_first_and_not_too_many(scene):
+    truth, _, files = scene
+    count = PER_KIND + 5
+    boxes = np.array([[150.0, 5 * n, 160, 5 * n + 4] for n in range(count)])
+    scores = np.linspace(0.1, 0.9, count)
+    many = Detections(
+        np.zeros(count, np.int64), boxes, np.zeros(count, np.int64), scores, scores, None
+    )
+    shown = draw_gallery(Case(truth, many), files)["false_face"]
+    assert len(shown) == PER_KIND
+    assert shown[0].caption.endswith("0.90")
+
+
+def test_boxes_far_out_of_the_photo_cost_nothing(scene):
+    truth, _, files = scene
+    boxes = np.array([[0.0, 0, 60_000, 60_000], [150, 50, 1e12, 1e12]])
+    scores = np.array([0.9, 0.8])
+    wild = Detections(np.zeros(2, np.int64), boxes, np.zeros(2, np.int64), scores, scores, None)
+    shown = draw_gallery(Case(truth, wild), files)
+    pictures = [one for some in shown.values() for one in some if "with_mask 0." in one.caption]
+    assert len(pictures) == 2
+    for one in pictures:
+        assert decode(one.src).shape == (SIDE, SIDE, 3)
