@@ -13,7 +13,7 @@ import typer
 
 from data_prep.base.command import lazy_app
 from data_prep.base.progress import log
-from pipeline.nets.options import SHIPPED, DetectorModel, DetectorName, Device, Weights
+from pipeline.nets.options import SHIPPED, Device, Weights
 from pipeline.runs.options import Prepared
 
 USE, DATA, TRAIN, CLEAN, MEASURE, RESEARCH = "use", "data", "train", "clean", "measure", "research"
@@ -24,17 +24,17 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("pipeline.training.commands:train", TRAIN),
     "train-detector": ("pipeline.training.commands:train_detector", TRAIN),
     "runs": ("pipeline.runs.listing:list_or_compare", TRAIN),
-    "suspects": ("pipeline.experiments.commands:suspects_command", CLEAN),
+    "suspects": ("pipeline.cleaning.search:suspects", CLEAN),
     "review": ("pipeline.review.command:review", CLEAN),
     "agreement": ("pipeline.review.agreement:report_agreement", CLEAN),
     "classify": ("pipeline.cli:classify_command", MEASURE),
-    "measure": ("pipeline.cli:measure_command", MEASURE),
-    "cross-validate": ("pipeline.experiments.commands:cross_validate_command", MEASURE),
-    "choices": ("pipeline.experiments.commands:choices_command", RESEARCH),
-    "sweep": ("pipeline.experiments.commands:sweep_command", RESEARCH),
-    "compare": ("pipeline.experiments.commands:compare_command", RESEARCH),
-    "clean-effect": ("pipeline.experiments.commands:clean_effect_command", RESEARCH),
-    "noise-benchmark": ("pipeline.experiments.commands:noise_benchmark_command", RESEARCH),
+    "measure": ("pipeline.experiments.measure:measure", MEASURE),
+    "cross-validate": ("pipeline.experiments.cross_validate:validate_folds", MEASURE),
+    "choices": ("pipeline.experiments.choices:choices", RESEARCH),
+    "sweep": ("pipeline.experiments.sweep:sweep", RESEARCH),
+    "compare": ("pipeline.experiments.compare:compare", RESEARCH),
+    "clean-effect": ("pipeline.experiments.clean_effect:clean_effect", RESEARCH),
+    "noise-benchmark": ("pipeline.experiments.noise_benchmark:noise_benchmark", RESEARCH),
 }
 """Of `python -m pipeline`: where each command is, and its group."""
 
@@ -116,44 +116,3 @@ def classify_command(options: ClassifyOptions) -> None:
     classifier = Classifier.load(path, device=pick_device(options.device))
     count = classify_crops(chosen, options.prepared, classifier, options.table)
     log(f"{count} faces of the {options.split} split: {options.table}")
-
-
-@dataclass(frozen=True)
-class MeasureOptions:
-    """Options of `measure`."""
-
-    prepared: Prepared
-    weights: Weights = SHIPPED
-    write: Annotated[bool, typer.Option("--write", help="Put the figures on the cards, too.")] = (
-        False
-    )
-    reports: Annotated[
-        Path | None,
-        typer.Option(help="Folder for a whole evaluation of each dataset, with report.html."),
-    ] = None
-    detector: DetectorName = "retinaface"
-    detector_model: DetectorModel = None
-    device: Device = "auto"
-
-
-def measure_command(options: MeasureOptions) -> None:
-    """Measure weights on the validation split, with intervals, as a Markdown table."""
-    from pipeline.experiments.measure import describe_results, measure_weights, write_to_cards
-    from pipeline.inference.yunet import choose_detector
-    from pipeline.nets.cards import WeightsError
-    from pipeline.nets.compute import pick_device
-
-    other = choose_detector(options.detector, options.detector_model)
-    if options.write and other is not None:
-        raise WeightsError("--write is for the nets of the cards, not for another detector.")
-    results = measure_weights(
-        options.prepared,
-        options.weights,
-        device=pick_device(options.device),
-        log=log,
-        reports=options.reports,
-        detector=other,
-    )
-    typer.echo(describe_results(results))
-    if options.write:
-        write_to_cards(results, options.weights)

@@ -1,17 +1,16 @@
-"""How many labels of each class are wrong: the confident joint, with an interval.
+"""What speaks against labels: networks' sure disagreement, look-alikes, and duplicate faces.
 
-Northcutt, Jiang, Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels",
-section 3.1.
-
-What it can't tell: it takes a network's sure mistakes for wrong labels, so it says too much where
-the network is weak, as on tiny faces; and it is blind to mistakes that annotators make so regularly
-that the network learns them.
+The confident joint is that of Northcutt, Jiang, Chuang 2021, "Confident Learning: Estimating
+Uncertainty in Dataset Labels", section 3.1. What it can't tell: it takes a network's sure mistakes
+for wrong labels, so it counts too many where the network is weak, as on tiny faces; and it is blind
+to mistakes that annotators make so regularly that the network learns them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import cv2
 import numpy as np
@@ -70,7 +69,6 @@ def estimate_wrong_labels(
     groups: Sequence[str],
     *,
     resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> dict[str, list[float]]:
     """Expected number of wrong labels among those given as each class.
 
@@ -79,7 +77,6 @@ def estimate_wrong_labels(
         probabilities: (N, 3) out-of-fold.
         groups: Near-duplicate group of each face; groups are resampled, not faces.
         resamples: Bootstrap resamples.
-        seed: Of the resamples.
 
     Returns:
         By class, estimate, low and high end of the 95 % interval. The interval tells what other
@@ -87,27 +84,23 @@ def estimate_wrong_labels(
     """
     codes, names = pd.factorize(np.asarray(groups))
 
-    def count(weights: np.ndarray) -> dict[str, np.ndarray]:
-        wrong = [_count_wrong(labels, probabilities, row[codes]) for row in weights]
-        return {"wrong": np.stack(wrong)}
+    def count_wrong(weights: np.ndarray) -> np.ndarray:
+        joint = confident_joint(labels, probabilities, weights[codes])
+        return joint.sum(axis=1) - np.diag(joint)
 
-    estimate = _count_wrong(labels, probabilities, np.ones(len(labels)))
     ends = bootstrap_intervals(
-        count, photos=len(names), resamples=resamples, seed=seed, rows=len(labels)
+        lambda weights: {"wrong": np.stack([count_wrong(row) for row in weights])},
+        photos=len(names),
+        resamples=resamples,
     )["wrong"]
+    estimate = count_wrong(np.ones(len(names)))
     return {
         name: [round(float(value), 1) for value in (estimate[i], *ends[:, i])]
         for i, name in enumerate(CLASSES)
     }
 
 
-def _count_wrong(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    joint = confident_joint(labels, probabilities, weights)
-    return joint.sum(axis=1) - np.diag(joint)
-
-
 NEIGHBOURS = 30
-SIMILAR = 8
 _ROWS_AT_ONCE = 1024
 
 
@@ -146,7 +139,9 @@ def find_neighbours(
     index = np.full((len(codes), count), -1)
     similarity = np.zeros((len(codes), count), np.float32)
     for number, own in enumerate(features):
-        units = _to_units(own)
+        units = own.astype(np.float32)
+        units -= units.mean(axis=0)
+        units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), 1e-9)
         held = np.flatnonzero(fold == number)
         for start in range(0, len(held), _ROWS_AT_ONCE):
             rows = held[start : start + _ROWS_AT_ONCE]
@@ -162,10 +157,6 @@ def find_neighbours(
 def vote(neighbours: Neighbours, labels: np.ndarray) -> np.ndarray:
     """The neighbours' labels, each counting as much as it is similar.
 
-    Args:
-        neighbours: Of N faces.
-        labels: (N,) class index of each face.
-
     Returns:
         (N, 3) shares that sum to 1 in each row; a third each for a face without neighbours.
     """
@@ -175,15 +166,7 @@ def vote(neighbours: Neighbours, labels: np.ndarray) -> np.ndarray:
         axis=1,
     )
     total = votes.sum(axis=1, keepdims=True)
-    even = np.full_like(votes, 1 / len(CLASSES))
-    return np.divide(votes, total, out=even, where=total > 0)
-
-
-def _to_units(features: np.ndarray) -> np.ndarray:
-    centred = features.astype(np.float32)
-    centred -= centred.mean(axis=0)
-    length = np.linalg.norm(centred, axis=1, keepdims=True)
-    return centred / np.maximum(length, 1e-9)
+    return np.divide(votes, total, out=np.full_like(votes, 1 / len(CLASSES)), where=total > 0)
 
 
 COMPARED = 96
@@ -192,56 +175,43 @@ COMPARED = 96
 SIDE = 24
 """Pixels that crops are compared at: more than small faces have, enough to tell faces apart."""
 
-LIKE = 0.85
+ALIKE = 0.85
 """Correlation from which two crops show the same face at the same moment."""
 
 
-def find_twins(faces: pd.DataFrame) -> list[list[int]]:
+def find_duplicate_faces(faces: pd.DataFrame) -> list[list[int]]:
     """Match the faces of near-duplicate photos by how alike their crops are, mirrored or not.
 
-    Two faces are twins when they lie in different photos of one group, each is the other's best
-    match in that photo, and their crops' grey levels correlate by `LIKE` or more.
+    Two faces are duplicates when they lie in different photos of one group, each is the other's
+    best match in that photo, and their crops' grey levels correlate by `ALIKE` or more.
 
     Args:
         faces: N rows of `faces.csv`, `crop` a path that can be opened.
 
     Returns:
-        For each face the rows of its twins, ascending; mostly none.
+        For each face the rows of its duplicates, ascending; mostly none.
     """
-    twins: list[list[int]] = [[] for _ in range(len(faces))]
-    crops = load_crops(faces.loc[_rows_in_groups(faces), "crop"], COMPARED)
+    duplicates: list[list[int]] = [[] for _ in range(len(faces))]
     photo = pd.factorize(faces["source"] + "\n" + faces["image"])[0]
-    paths = faces["crop"].tolist()
-    for rows in faces.reset_index(drop=True).groupby("group", sort=True).indices.values():
-        photos = np.unique(photo[rows])
-        if len(photos) < 2:
-            continue
-        upright = np.stack([_describe(crops[paths[row]]) for row in rows])
-        mirrored = np.stack([_describe(crops[paths[row]][:, ::-1]) for row in rows])
-        alike = np.maximum(upright @ upright.T, upright @ mirrored.T)
-        for position, first in enumerate(photos):
-            for second in photos[position + 1 :]:
-                here, there = (np.flatnonzero(photo[rows] == p) for p in (first, second))
-                for one, other in _match(alike[np.ix_(here, there)]):
-                    twins[rows[here[one]]].append(int(rows[there[other]]))
-                    twins[rows[there[other]]].append(int(rows[here[one]]))
-    return [sorted(found) for found in twins]
-
-
-def _rows_in_groups(faces: pd.DataFrame) -> np.ndarray:
-    """(N,) whether a face's group has several photos: the only ones that can have twins."""
-    photos = (faces["source"] + "\n" + faces["image"]).groupby(faces["group"]).transform("nunique")
-    return (photos > 1).to_numpy()
-
-
-def _match(alike: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs that are each other's best match, and alike enough."""
-    best = alike.argmax(axis=1)
-    return [
-        (one, int(other))
-        for one, other in enumerate(best)
-        if alike[:, other].argmax() == one and alike[one, other] >= LIKE
+    paths = faces["crop"].to_numpy()
+    groups = [
+        rows
+        for rows in faces.reset_index(drop=True).groupby("group", sort=True).indices.values()
+        if len(np.unique(photo[rows])) > 1
     ]
+    crops = load_crops({str(path) for rows in groups for path in paths[rows]}, COMPARED)
+    for rows in groups:
+        upright = np.stack([_describe(crops[path]) for path in paths[rows]])
+        mirrored = np.stack([_describe(crops[path][:, ::-1]) for path in paths[rows]])
+        alike = np.maximum(upright @ upright.T, upright @ mirrored.T)
+        for first, second in combinations(np.unique(photo[rows]), 2):
+            here, there = (np.flatnonzero(photo[rows] == one) for one in (first, second))
+            pairs = alike[np.ix_(here, there)]
+            for one, other in enumerate(pairs.argmax(axis=1)):
+                if pairs[:, other].argmax() == one and pairs[one, other] >= ALIKE:
+                    duplicates[rows[here[one]]].append(int(rows[there[other]]))
+                    duplicates[rows[there[other]]].append(int(rows[here[one]]))
+    return [sorted(found) for found in duplicates]
 
 
 def _describe(crop: np.ndarray) -> np.ndarray:

@@ -5,73 +5,44 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
-import torch
+import typer
 
+from data_prep.base.errors import UserError
 from data_prep.base.files import make_folder, write_atomically, write_json
 from data_prep.base.labels import CLASSES
 from data_prep.base.tables import KEY
 from pipeline.cleaning.evidence import (
-    SIMILAR,
     Neighbours,
     estimate_wrong_labels,
+    find_duplicate_faces,
     find_neighbours,
-    find_twins,
 )
-from pipeline.cleaning.ranking import Evidence, Order, gather_evidence, merge_opinions, score_labels
+from pipeline.cleaning.ranking import Evidence, gather_evidence
+from pipeline.nets.compute import pick_device
+from pipeline.nets.options import Device
 from pipeline.review.suspects import ABOUT, FORMAT, TABLE
-from pipeline.runs.log import Log
+from pipeline.runs.log import Log, report_as
+from pipeline.runs.options import Folds, Jobs, LogAs, Overrides, Prepared, Recipe
 from pipeline.runs.plots import SHORT, TILE, plot_faces
-from pipeline.runs.recipe import ClassifierRecipe
-from pipeline.training.short import PreparedFaces, label_codes, label_names, load_crops, open_faces
+from pipeline.runs.recipe import ClassifierRecipe, load_recipe
+from pipeline.training.short import label_codes, label_names, load_crops, open_faces
 from pipeline.training.tasks import Plan, join_folds, plan_folds, plan_in_sample, run_tasks
+
+ORDERS = ("merged", "out-of-fold", "in-sample")
+"""By all the evidence; by plain out-of-fold loss; by the loss of a network on its own training
+faces."""
+
+SHEET, ON_SHEET = "suspects.png", 60
+SIMILAR = 8
+"""Look-alikes that a row names."""
 
 FROM_LOOKALIKES = 0.5
 """Share of the neighbours with another label from which they are a reason."""
 
-
-def give_reasons(
-    faces: pd.DataFrame, evidence: Evidence, twins: Sequence[Sequence[int]]
-) -> list[str]:
-    """What speaks against each label, the strongest first, parted by semicolons.
-
-    Args:
-        faces: N rows of `faces.csv`.
-        evidence: Of each face.
-        twins: Rows of each face's near-duplicates.
-
-    Returns:
-        N texts; empty where nothing speaks against the label.
-    """
-    images = faces["image"].tolist()
-    labels = evidence.labels
-    model = evidence.probabilities.argmax(axis=1)
-    crowd = evidence.votes.argmax(axis=1)
-    reasons = []
-    for row in range(len(faces)):
-        found = []
-        other = [twin for twin in twins[row] if labels[twin] != labels[row]]
-        if other:
-            found.append(f"duplicate: {_short(labels[other[0]])}, in {images[other[0]]}")
-        if model[row] != labels[row]:
-            share = evidence.probabilities[row, model[row]]
-            found.append(f"model: {_short(model[row])} {share:.0%}")
-        if evidence.disagreement[row] >= FROM_LOOKALIKES and crowd[row] != labels[row]:
-            share = evidence.votes[row, crowd[row]]
-            found.append(f"look-alikes: {share:.0%} {_short(crowd[row])}")
-        reasons.append("; ".join(found))
-    return reasons
-
-
-def _short(label: np.integer) -> str:
-    return SHORT[CLASSES[int(label)]]
-
-
-SHEET = "suspects.png"
-ON_SHEET = 60
 TITLE = 26
 """Letters that a line over a face of the sheet has room for."""
 
@@ -91,150 +62,162 @@ COLUMNS = (
     "similar",
     *("xmin", "ymin", "xmax", "ymax", "width", "height", "crop"),
 )
+"""Of `suspects.csv`; `twin` is 1 where a duplicate of the face has another label."""
 
 
 @dataclass(frozen=True)
-class Search:
-    """How to look for suspects.
+class SuspectsOptions:
+    """How to look for suspects, and where."""
 
-    Attributes:
-        order: What the order goes by.
-        folds: Number of folds; of no meaning for the order `in-sample`.
-        recipe: Of the short trainings.
-    """
+    prepared: Prepared
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder that gets the suspects.")]
+    order: Annotated[
+        str, typer.Option(help="merged, out-of-fold (plain loss), or in-sample (top losses).")
+    ] = "merged"
+    folds: Folds = 5
+    recipe: Recipe = "suspects"
+    overrides: Overrides = None
+    seed: Annotated[int, typer.Option(help="Of folds and trainings.")] = 0
+    device: Device = "auto"
+    jobs: Jobs = None
+    log: LogAs = "text"
 
-    order: Order
-    folds: int
-    recipe: ClassifierRecipe
+
+class OrderError(UserError, ValueError):
+    """An order that is not known."""
 
 
-def find_suspects(
-    prepared: Path,
-    out: Path,
-    search: Search,
-    *,
-    device: torch.device,
-    log: Log,
-    jobs: int | None = None,
-) -> pd.DataFrame:
+def find_suspects(options: SuspectsOptions, log: Log) -> pd.DataFrame:
     """Judge the label of every face of train and valid, and write the suspects folder.
 
-    Args:
-        prepared: The prepared folder.
-        out: The suspects folder; trainings that were finished there before are used again.
-        search: How to look.
-        device: Where to train.
-        log: Gets a line per epoch.
-        jobs: Trainings at a time; one per core when None.
+    Trainings that were finished there before are used again.
 
     Returns:
         What `suspects.csv` holds.
 
     Raises:
+        OrderError: There is no such order.
         PreparedError: Not a prepared folder, or no face in train and valid.
         SplitError: The photos can't be put into so many folds.
         OutputError: The folder can't be written.
     """
-    faces = open_faces(prepared, search.recipe)
+    order, prepared, out = options.order, options.prepared, options.out
+    if order not in ORDERS:
+        raise OrderError(f"unknown order '{order}': use {', '.join(ORDERS)}.")
+    overrides = [*(options.overrides or []), f"seed={options.seed}"]
+    recipe = load_recipe(options.recipe, ClassifierRecipe, overrides)
+    faces = open_faces(prepared, recipe)
     make_folder(out)
-    plan = Plan(faces.table, search.recipe, out, faces.scale)
-    in_sample = search.order == "in-sample"
-    fold, tasks = plan_in_sample(plan) if in_sample else plan_folds(plan, search.folds)
-    judges = len(tasks)
-    if search.order == "merged":
-        tasks += plan_in_sample(plan)[1]
-    done = run_tasks(tasks, device=device, log=log, jobs=jobs)
-    views = join_folds(fold, done[:judges])
-    learnt = done[judges].probabilities if search.order == "merged" else None
-    log("looking up neighbours and near-duplicates")
+    plan = Plan(faces.table, recipe, out, faces.scale)
+    fold, tasks = plan_in_sample(plan)
+    if order != "in-sample":
+        fold, of_folds = plan_folds(plan, options.folds)
+        tasks = [*of_folds, *tasks] if order == "merged" else of_folds
+    done = run_tasks(tasks, device=pick_device(options.device), log=log, jobs=options.jobs)
+    learnt = done.pop().probabilities if order == "merged" else None
+    views = join_folds(fold, done)
+    log("looking up neighbours and duplicate faces")
     groups = faces.table["group"].tolist()
     neighbours = find_neighbours(views.features, views.fold, groups)
-    twins = find_twins(faces.table)
+    duplicates = find_duplicate_faces(faces.table)
     labels = label_codes(faces.table)
-    evidence = gather_evidence(labels, views.probabilities, neighbours, twins, learnt)
-    table = tabulate(faces.table, evidence, neighbours, twins, search.order)
-    # A network that has learnt the labels doubts none: it can't tell how many are wrong.
-    wrong = {} if in_sample else estimate_wrong_labels(labels, views.probabilities, groups)
-    plot_suspects(table.head(ON_SHEET), out / SHEET)
+    evidence = gather_evidence(labels, views.probabilities, neighbours, duplicates, learnt)
+    table = _tabulate(faces.table, evidence, neighbours, duplicates, merged=order == "merged")
+    _plot(table.head(ON_SHEET), out / SHEET)
     table["crop"] = [Path(crop).relative_to(prepared).as_posix() for crop in table["crop"]]
     write_atomically(out / TABLE, table.to_csv(index=False, float_format="%.6g"))
-    write_json(out / ABOUT, describe_search(faces, search, wrong))
+    # A network that has learnt the labels doubts none: it can't tell how many are wrong.
+    in_sample = order == "in-sample"
+    wrong = {} if in_sample else estimate_wrong_labels(labels, views.probabilities, groups)
+    about = {
+        "format": FORMAT,
+        "prepared": str(prepared.resolve()),
+        "faces_sha256": faces.data["faces_sha256"],
+        "roots": {source: str(root) for source, root in faces.roots.items()},
+        "order": order,
+        "folds": 0 if in_sample else options.folds,
+        "recipe": recipe.model_dump(mode="json"),
+        "expected_wrong": wrong,
+    }
+    write_json(out / ABOUT, about)
     return table
 
 
-def tabulate(
+def _tabulate(
     faces: pd.DataFrame,
     evidence: Evidence,
     neighbours: Neighbours,
-    twins: list[list[int]],
-    order: Order,
+    duplicates: Sequence[Sequence[int]],
+    *,
+    merged: bool,
 ) -> pd.DataFrame:
-    """The rows of `suspects.csv`, the most suspect first.
-
-    Args:
-        faces: N rows of `faces.csv`.
-        evidence: Of each face.
-        neighbours: Of each face.
-        twins: Rows of each face's near-duplicates.
-        order: What the order goes by.
-    """
-    opinions = merge_opinions(evidence) if order == "merged" else evidence.probabilities
-    score = score_labels(evidence) if order == "merged" else -np.expm1(-evidence.loss)
+    """The rows of `suspects.csv`, the most suspect first."""
+    opinions = evidence.opinions if merged else evidence.probabilities
+    score = evidence.score if merged else -np.expm1(-evidence.loss)
+    # Equal scores in the order of the keys: the same input always gives the same table.
+    best = np.lexsort((np.arange(len(faces)), -evidence.loss, -score))
+    rank = np.empty(len(faces), dtype=int)
+    rank[best] = np.arange(1, len(faces) + 1)
     table = faces.assign(
+        rank=rank,
         suggested=label_names(opinions.argmax(axis=1)),
         score=score,
         loss=evidence.loss,
         margin=evidence.margin,
         neighbours=evidence.disagreement,
-        twin=evidence.twin.astype(int),
-        reasons=give_reasons(faces, evidence, twins),
+        twin=evidence.contradicted.astype(int),
+        reasons=give_reasons(faces, evidence, duplicates),
+        similar=[
+            " ".join(str(rank[other]) for other in others[:SIMILAR] if other >= 0)
+            for others in neighbours.index
+        ],
+        **{f"p_{name}": evidence.probabilities[:, i] for i, name in enumerate(CLASSES)},
     )
-    for index, name in enumerate(CLASSES):
-        table[f"p_{name}"] = evidence.probabilities[:, index]
-    # Equal scores in the order of the keys: the same input always gives the same table.
-    best = np.lexsort((np.arange(len(faces)), -evidence.loss, -score))
-    rank = np.empty(len(faces), dtype=int)
-    rank[best] = np.arange(1, len(faces) + 1)
-    table["rank"] = rank
-    table["similar"] = [
-        " ".join(str(rank[other]) for other in others[:SIMILAR] if other >= 0)
-        for others in neighbours.index
-    ]
     return table.iloc[best].reset_index(drop=True)[list(COLUMNS)]
 
 
-def describe_search(
-    faces: PreparedFaces, search: Search, wrong: dict[str, list[float]]
-) -> dict[str, Any]:
-    """What `suspects.json` holds."""
-    return {
-        "format": FORMAT,
-        "prepared": str(faces.folder.resolve()),
-        "faces_sha256": faces.data["faces_sha256"],
-        "roots": {source: str(root) for source, root in faces.roots.items()},
-        "order": search.order,
-        "folds": 0 if search.order == "in-sample" else search.folds,
-        "recipe": search.recipe.model_dump(mode="json"),
-        "expected_wrong": wrong,
-    }
+def give_reasons(
+    faces: pd.DataFrame, evidence: Evidence, duplicates: Sequence[Sequence[int]]
+) -> list[str]:
+    """What speaks against each of N labels, the strongest first, parted by semicolons."""
+    images, labels = faces["image"].tolist(), evidence.labels
+    model, crowd = evidence.probabilities.argmax(axis=1), evidence.votes.argmax(axis=1)
+    short = [SHORT[name] for name in CLASSES]
+    reasons = []
+    for row, label in enumerate(labels):
+        found = []
+        other = [duplicate for duplicate in duplicates[row] if labels[duplicate] != label]
+        if other:
+            found.append(f"duplicate: {short[labels[other[0]]]}, in {images[other[0]]}")
+        if model[row] != label:
+            share = evidence.probabilities[row, model[row]]
+            found.append(f"model: {short[model[row]]} {share:.0%}")
+        if evidence.disagreement[row] >= FROM_LOOKALIKES and crowd[row] != label:
+            found.append(f"look-alikes: {evidence.votes[row, crowd[row]]:.0%} {short[crowd[row]]}")
+        reasons.append("; ".join(found))
+    return reasons
 
 
-def plot_suspects(table: pd.DataFrame, path: Path) -> None:
-    """Draw the contact sheet: rank, given class → suggested class, and the first reason.
-
-    Args:
-        table: Rows to show, `crop` a path that can be opened.
-        path: The PNG.
-    """
+def _plot(table: pd.DataFrame, path: Path) -> None:
+    """The contact sheet: rank, given class → suggested class, and the first reason."""
     crops = load_crops(table["crop"], TILE)
-    titles = [
-        f"{row.rank}  {SHORT[str(row.label)]} → {SHORT[str(row.suggested)]}\n"
-        + _cut(str(row.reasons).split("; ")[0])
-        for row in table.itertuples()
-    ]
+    titles = []
+    for row in table.itertuples():
+        reason = str(row.reasons).split("; ")[0]
+        cut = reason if len(reason) <= TITLE else reason[: TITLE - 1] + "…"
+        titles.append(f"{row.rank}  {SHORT[str(row.label)]} → {SHORT[str(row.suggested)]}\n{cut}")
     plot_faces([crops[crop] for crop in table["crop"]], titles, path)
 
 
-def _cut(text: str) -> str:
-    """As much as fits over a face."""
-    return text if len(text) <= TITLE else text[: TITLE - 1] + "…"
+def suspects(options: SuspectsOptions) -> None:
+    """Find labels that may be wrong, the most suspect first; goes on where it was stopped."""
+    with report_as(options.log) as report:
+        out = options.out
+        faces = len(find_suspects(options, report.log))
+        report.finish(
+            f"{faces} faces, the most suspect first: {out}; look at {out / SHEET}",
+            folder=out,
+            table=out / TABLE,
+            sheet=out / SHEET,
+            faces=faces,
+        )

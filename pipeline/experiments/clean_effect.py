@@ -4,26 +4,42 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-import torch
+import typer
 
 from data_prep.base.errors import UserError
 from data_prep.base.files import make_folder, write_json
 from data_prep.base.labels import CLASSES
-from data_prep.base.tables import KEY
+from data_prep.base.tables import KEY, markdown_table
 from data_prep.grouping.split import TRAIN, VALID
-from evaluate.measures.bootstrap import bootstrap_intervals
-from pipeline.runs.log import Log
-from pipeline.runs.recipe import ClassifierRecipe
+from pipeline.experiments.tables import compare_sides
+from pipeline.nets.compute import pick_device
+from pipeline.nets.options import Device
+from pipeline.runs.log import Log, report_as
+from pipeline.runs.options import Jobs, LogAs, Out, Overrides, Prepared, Recipe
+from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.training.short import PreparedFaces, label_codes, open_faces
 from pipeline.training.tasks import Plan, run_tasks
 
 RESULT = "clean-effect.json"
-RESAMPLES = 2000
-FIGURES = ("accuracy", "macro_recall", *CLASSES)
+
+
+@dataclass(frozen=True)
+class CleanEffectOptions:
+    """What is compared, and how."""
+
+    prepared: Prepared
+    cleaned: Annotated[Path, typer.Argument(help="The same, built with --decisions.")]
+    out: Out = Path("clean-effect")
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings on each side.")] = 3
+    recipe: Recipe = "suspects"
+    overrides: Overrides = None
+    device: Device = "auto"
+    jobs: Jobs = None
+    log: LogAs = "text"
 
 
 class EffectError(UserError, ValueError):
@@ -38,25 +54,21 @@ class Sides:
         before: Training faces as annotated.
         after: The same photos' faces after cleaning.
         valid: Validation faces as annotated; cleaning leaves them untouched.
-        scale: Of the crops.
     """
 
     before: pd.DataFrame
     after: pd.DataFrame
     valid: pd.DataFrame
-    scale: float
 
     def count_changes(self) -> dict[str, int]:
         """How many training labels and boxes changed, faces went, and faces came."""
-        keys = list(KEY)
-        both = self.before.merge(self.after, on=keys, suffixes=("", "_after"))
-        moved = np.zeros(len(both), bool)
-        for corner in ("xmin", "ymin", "xmax", "ymax"):
-            moved |= (both[corner] != both[f"{corner}_after"]).to_numpy()
+        both = self.before.merge(self.after, on=list(KEY), suffixes=("", "_after"))
+        corners = ["xmin", "ymin", "xmax", "ymax"]
+        moved = both[corners].to_numpy() != both[[f"{one}_after" for one in corners]].to_numpy()
         return {
             "faces": len(self.before),
             "relabelled": int((both["label"] != both["label_after"]).sum()),
-            "reboxed": int(moved.sum()),
+            "reboxed": int(moved.any(axis=1).sum()),
             "dropped": len(self.before) - len(both),
             "added": len(self.after) - len(both),
         }
@@ -77,11 +89,10 @@ def pair_sides(before: PreparedFaces, after: PreparedFaces) -> Sides:
             its training photos, or its crops are cut at another scale.
     """
     photos, cleaned = (_photos(side.table) for side in (before, after))
-    strange = ~cleaned.isin(photos)
-    if strange.any():
-        row = after.table.loc[strange].iloc[0]
+    strange = cleaned[~cleaned.isin(photos)]
+    if len(strange):
         raise EffectError(
-            f"{after.folder}: photo {row['source']}/{row['image']} is not in train or valid of "
+            f"{after.folder}: photo {strange.iloc[0]} is not in train or valid of "
             f"{before.folder}, so nothing tells which side of the split it is on: build both "
             "folders from the same datasets with the same --folds, --fold and --seed."
         )
@@ -91,180 +102,81 @@ def pair_sides(before: PreparedFaces, after: PreparedFaces) -> Sides:
             f"{before.scale} times: build both with the same --scale."
         )
     is_train = before.table["split"] == TRAIN
-    chosen = cleaned.isin(photos[is_train]).to_numpy()
+    chosen = cleaned.isin(photos[is_train])
     if not chosen.any():
         raise EffectError(f"{after.folder}: none of the training photos of {before.folder}.")
-    valid = before.table[before.table["split"] == VALID]
-    if valid.empty:
-        raise EffectError(f"{before.folder}: no validation face to measure on.")
-    return Sides(
-        before.table[is_train].reset_index(drop=True),
-        after.table[chosen].reset_index(drop=True),
-        valid.reset_index(drop=True),
-        before.scale,
+    parts = (
+        before.table[is_train],
+        after.table[chosen],
+        before.table[before.table["split"] == VALID],
     )
+    if parts[2].empty:
+        raise EffectError(f"{before.folder}: no validation face to measure on.")
+    return Sides(*(part.reset_index(drop=True) for part in parts))
 
 
-def measure_clean_effect(
-    prepared: Path,
-    cleaned: Path,
-    out: Path,
-    recipe: ClassifierRecipe,
-    *,
-    seeds: int,
-    device: torch.device,
-    log: Log,
-    jobs: int | None = None,
-) -> dict[str, Any]:
+def measure_clean_effect(options: CleanEffectOptions, log: Log) -> dict[str, Any]:
     """Train on the labels before and after cleaning and compare on the untouched ones.
 
-    Args:
-        prepared: Built without decisions; its validation faces are measured on.
-        cleaned: Built from the same datasets with `--decisions`.
-        out: Gets a file per training and `clean-effect.json`.
-        recipe: Of the trainings.
-        seeds: Trainings per side, seeded alike on both.
-        device: Where to train.
-        log: Gets a line per epoch.
-        jobs: Trainings at a time; one per core when None.
-
     Returns:
-        `changes` of the training faces, `faces` measured on, and under `figures`, for accuracy,
-        macro recall and the recall of each class, `before` and `after` (means over seeds),
-        `difference`, its paired 95 % `interval` by photo, and `by_seed`.
+        What `clean-effect.json` holds: `changes` of the training faces, `faces` measured on,
+        `seeds`, and `figures` as of `compare_sides`, by photo.
 
     Raises:
         EffectError: The folders can't be compared.
         PreparedError: One is not a prepared folder.
         OutputError: The folder can't be written.
     """
-    sides = pair_sides(open_faces(prepared, recipe), open_faces(cleaned, recipe))
+    recipe, out = load_recipe(options.recipe, ClassifierRecipe, options.overrides), options.out
+    before, after = (open_faces(one, recipe) for one in (options.prepared, options.cleaned))
+    sides = pair_sides(before, after)
     changes = sides.count_changes()
     log(", ".join(f"{name} {count}" for name, count in changes.items()), "data", **changes)
     make_folder(out)
     tasks = []
-    for seed in range(seeds):
+    for seed in range(options.seeds):
         own = recipe.model_copy(update={"seed": recipe.seed + seed})
-        plan = Plan(sides.valid, own, out, sides.scale, f"seed {seed}")
+        plan = Plan(sides.valid, own, out, before.scale, f"seed {seed}")
         tasks += [
             plan.make_task("before", f"before-{seed}", sides.before, sides.valid),
             plan.make_task("after", f"after-{seed}", sides.after, sides.valid),
         ]
-    views = run_tasks(tasks, device=device, log=log, jobs=jobs)
+    views = run_tasks(tasks, device=pick_device(options.device), log=log, jobs=options.jobs)
     truth = label_codes(sides.valid)
     right = np.stack([view.probabilities.argmax(axis=1) == truth for view in views])
     figures = compare_sides(right[0::2], right[1::2], truth, _photos(sides.valid))
-    result = {"changes": changes, "faces": len(truth), "seeds": seeds, "figures": figures}
+    result = {"changes": changes, "faces": len(truth), "seeds": options.seeds, "figures": figures}
     write_json(out / RESULT, result)
     return result
 
 
-def compare_sides(
-    before: np.ndarray, after: np.ndarray, truth: np.ndarray, photos: pd.Series
-) -> dict[str, dict[str, Any]]:
-    """Differences with intervals; the same resampled photos weigh both sides.
-
-    Args:
-        before: (S, N) whether each of S trainings told each face right.
-        after: (S, N) likewise.
-        truth: (N,) class index of each face.
-        photos: (N,) photo of each face.
-    """
-    codes, names = pd.factorize(photos)
-    once = np.ones((1, len(truth)))
-    # The mean over seeds of a share is the share of the mean.
-    sides = [right.mean(axis=0) for right in (before, after)]
-
-    def difference(weights: np.ndarray) -> dict[str, np.ndarray]:
-        first, second = (_measure(side, truth, weights[:, codes]) for side in sides)
-        return {name: second[name] - first[name] for name in FIGURES}
-
-    ends = bootstrap_intervals(
-        difference, photos=len(names), resamples=RESAMPLES, rows=4 * len(truth)
-    )
-    first, second = (_measure(side, truth, once) for side in sides)
-    by_seed = [
-        {name: values - _measure(one, truth, once)[name] for name, values in two.items()}
-        for one, two in zip(before, (_measure(right, truth, once) for right in after), strict=True)
-    ]
-    return {
-        name: {
-            "before": _number(first[name][0]),
-            "after": _number(second[name][0]),
-            "difference": _number(second[name][0] - first[name][0]),
-            "interval": [_number(end) for end in ends[name]],
-            "by_seed": [_number(seed[name][0]) for seed in by_seed],
-        }
-        for name in FIGURES
-    }
-
-
-def measure_side(
-    right: np.ndarray, truth: np.ndarray, photos: pd.Series
-) -> dict[str, tuple[float, float, float]]:
-    """Figures of one side with their 95 % intervals.
-
-    Args:
-        right: (N,) whether each face was told right.
-        truth: (N,) class index of each face.
-        photos: (N,) photo, or group of photos, of each face.
-
-    Returns:
-        Value, low and high by figure.
-    """
-    codes, names = pd.factorize(photos)
-    ends = bootstrap_intervals(
-        lambda weights: _measure(right, truth, weights[:, codes]),
-        photos=len(names),
-        resamples=RESAMPLES,
-        rows=4 * len(truth),
-    )
-    values = _measure(right, truth, np.ones((1, len(truth))))
-    return {
-        name: (float(values[name][0]), float(ends[name][0]), float(ends[name][1]))
-        for name in FIGURES
-    }
-
-
 def describe_effect(result: dict[str, Any]) -> str:
     """The result as a Markdown table."""
-    lines = [
-        f"Validation faces: {result['faces']}, labels as annotated; {result['seeds']} trainings a "
-        "side; intervals: 95 %, paired, by photo.",
-        "",
-        "| | before | after | difference | by seed |",
-        "|---|---|---|---|---|",
-    ]
+    rows = []
     for name, row in result["figures"].items():
-        title = f"recall, {name}" if name in CLASSES else name.replace("_", " ")
-        if row["difference"] is None:
-            lines.append(f"| {title} | – | – | – | – |")
-            continue
-        seeds = ", ".join(f"{value:+.3f}" for value in row["by_seed"])
-        low, high = row["interval"]
-        lines.append(
-            f"| {title} | {row['before']:.3f} | {row['after']:.3f} | {row['difference']:+.3f} "
-            f"({low:+.3f} to {high:+.3f}) | {seeds} |"
-        )
-    return "\n".join(lines)
-
-
-def _measure(right: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Figures by name, (B,) each, from shares of right answers (N,) and weights (B, N)."""
-    recalls = {}
-    for index, name in enumerate(CLASSES):
-        own = weights * (truth == index)
-        total = own.sum(axis=1)
-        with np.errstate(invalid="ignore"):
-            recalls[name] = own @ right.astype(float) / np.where(total > 0, total, np.nan)
-    known = np.stack([recalls[name] for name in CLASSES if (truth == CLASSES.index(name)).any()])
-    accuracy = weights @ right.astype(float) / weights.sum(axis=1)
-    return {"accuracy": accuracy, "macro_recall": known.mean(axis=0), **recalls}
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 5)
+        cells = ["–"] * 4
+        if row["difference"] is not None:
+            low, high = row["interval"]
+            cells = [
+                f"{row['before']:.3f}",
+                f"{row['after']:.3f}",
+                f"{row['difference']:+.3f} ({low:+.3f} to {high:+.3f})",
+                ", ".join(f"{value:+.3f}" for value in row["by_seed"]),
+            ]
+        rows.append([f"recall, {name}" if name in CLASSES else name.replace("_", " "), *cells])
+    return (
+        f"Validation faces: {result['faces']}, labels as annotated; {result['seeds']} trainings a "
+        "side; intervals: 95 %, paired, by photo.\n\n"
+        + markdown_table(["", "before", "after", "difference", "by seed"], rows)
+    )
 
 
 def _photos(table: pd.DataFrame) -> pd.Series:
     return table["source"] + "/" + table["image"]
+
+
+def clean_effect(options: CleanEffectOptions) -> None:
+    """Train on the labels before and after cleaning, measure on untouched validation labels."""
+    with report_as(options.log) as report:
+        result = measure_clean_effect(options, report.log)
+        report.finish("", describe_effect(result), folder=options.out, **result)

@@ -4,31 +4,56 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+import typer
 
 from data_prep.base.files import make_folder, read_object, write_json
 from data_prep.base.photo import read_photo
 from data_prep.base.progress import show_progress
 from data_prep.grouping.split import VALID
+from data_prep.prepare.options import Decisions
 from pipeline.experiments.compare_measures import (
     measure_drawn_masks,
     measure_own_split,
     measure_system,
 )
-from pipeline.experiments.systems import System, SystemData, open_base, prepare_data, train_system
+from pipeline.experiments.systems import (
+    System,
+    SystemData,
+    choose_systems,
+    open_base,
+    prepare_data,
+    train_system,
+)
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Frame
 from pipeline.nets.cards import CLASSIFIER, DETECTOR
-from pipeline.nets.options import SHIPPED
-from pipeline.runs.folder import Run
-from pipeline.runs.listing import read_seconds
-from pipeline.runs.log import Log
+from pipeline.nets.compute import pick_device
+from pipeline.nets.options import SHIPPED, Device
+from pipeline.runs.folder import Run, read_seconds
+from pipeline.runs.log import Log, report_as
+from pipeline.runs.options import LogAs, Prepared
 from pipeline.runs.recipe import ClassifierRecipe, Incorrect
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """Which systems are compared, and on what."""
+
+    prepared: Prepared
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder that gets runs, table and plot.")]
+    only: Annotated[
+        list[str], typer.Option(metavar="NAME", help="Only this system; may be repeated.")
+    ] = field(default_factory=list)
+    decisions: Decisions = field(default_factory=list)
+    device: Device = "auto"
+    log: LogAs = "text"
+
 
 PHOTOS = 40
 ROUNDS = 5
@@ -195,3 +220,27 @@ def _megabytes(system: System, run: Run | None) -> float:
     if not system.single:
         files.append(SHIPPED / f"{DETECTOR}.safetensors")
     return sum(file.stat().st_size for file in files) / 1e6
+
+
+def compare(options: CompareOptions) -> None:
+    """Train the systems of the field and ours, measure all on the same validation photos.
+
+    Prints Markdown tables and draws accuracy against speed; goes on where it was stopped.
+    """
+    with report_as(options.log) as report:
+        from pipeline.experiments.compare_report import PLOT, TABLE, tabulate, write_report
+
+        systems = choose_systems(options.only)
+
+        out = options.out
+        compared = compare_systems(
+            systems,
+            options.prepared,
+            out,
+            decisions=options.decisions,
+            device=pick_device(options.device),
+            log=report.log,
+        )
+        text = write_report(compared, out)
+        facts = {"folder": out, "table": out / TABLE, "plot": out / PLOT}
+        report.finish("", text, **facts, systems=tabulate(compared))

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 import torch
+import typer
 
 from data_prep.base.files import make_folder, write_atomically, write_json
 from data_prep.base.tables import KEY, read_faces
 from data_prep.grouping.split import TRAIN, VALID
 from data_prep.prepare.build import build, read_manifest
 from data_prep.prepare.options import BuildOptions
-from pipeline.experiments.measure import THRESH, Tables, measure_tables, write_report
+from pipeline.experiments.measure import (
+    THRESH,
+    Tables,
+    describe_results,
+    measure_tables,
+    write_report,
+)
 from pipeline.inference.classifier import Classifier, classify_crops
 from pipeline.inference.detector import Detector
 from pipeline.inference.folder import predict_folder
@@ -23,11 +30,18 @@ from pipeline.inference.predictor import Predictor
 from pipeline.inference.sources import PhotoSet
 from pipeline.nets.cards import CLASSIFIER, DETECTOR, DetectorCard, read_card
 from pipeline.nets.classifiers import join_members
-from pipeline.nets.compute import has_fast_bf16
-from pipeline.runs.folder import PreparedError, Run, identify_data, is_finished
-from pipeline.runs.listing import write_seconds
-from pipeline.runs.log import Log
-from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, RecipeError, member_of
+from pipeline.nets.compute import has_fast_bf16, pick_device
+from pipeline.nets.options import Device
+from pipeline.runs.folder import PreparedError, Run, identify_data, is_finished, write_seconds
+from pipeline.runs.log import Log, report_as
+from pipeline.runs.options import Jobs, LogAs, Overrides, Prepared, Recipe
+from pipeline.runs.recipe import (
+    ClassifierRecipe,
+    DetectorRecipe,
+    RecipeError,
+    load_recipe,
+    member_of,
+)
 from pipeline.runs.workers import call_at_once, count_cores, one_thread
 from pipeline.training.export import (
     make_card,
@@ -38,6 +52,36 @@ from pipeline.training.export import (
 from pipeline.training.once import find_or_start, processor_seconds, train_run
 from pipeline.training.short import check_short, load_crops, open_faces, train_short
 from pipeline.training.tasks import CACHE_SIDE
+
+
+@dataclass(frozen=True)
+class CrossValidateOptions:
+    """What is trained in every fold, and on what."""
+
+    prepared: Prepared
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder that gets folds, tables and reports.")
+    ]
+    start: Annotated[
+        Path,
+        typer.Option(help="RetinaFace weights to start from, that have not seen these photos."),
+    ]
+    recipe: Recipe = "default"
+    overrides: Overrides = None
+    detector_recipe: Annotated[str, typer.Option(help="A detector recipe's name or TOML file.")] = (
+        "detector"
+    )
+    detector_overrides: Annotated[
+        list[str],
+        typer.Option(
+            "--set-detector",
+            metavar="KEY=VALUE",
+            help="Change one number of the detector's recipe; may be repeated.",
+        ),
+    ] = field(default_factory=list)
+    device: Device = "auto"
+    jobs: Jobs = None
+    log: LogAs = "text"
 
 
 @dataclass(frozen=True)
@@ -290,3 +334,22 @@ def _join(folds: Sequence[Fold], source: str, out: Path) -> Tables:
         table = pd.concat(parts).sort_values("image", kind="stable")
         write_atomically(getattr(joined, name), table.to_csv(index=False))
     return joined
+
+
+def validate_folds(options: CrossValidateOptions) -> None:
+    """Train both nets fold by fold and measure them on all photos, each judged unseen.
+
+    Prints a Markdown table; goes on where it was stopped.
+    """
+    with report_as(options.log) as report:
+        detector = load_recipe(options.detector_recipe, DetectorRecipe, options.detector_overrides)
+        classifier = load_recipe(options.recipe, ClassifierRecipe, options.overrides)
+        results = cross_validate(
+            options.prepared,
+            options.out,
+            Recipes(start=options.start, detector=detector, classifier=classifier),
+            device=pick_device(options.device),
+            log=report.log,
+            jobs=options.jobs,
+        )
+        report.finish("", describe_results(results), folder=options.out, results=results)

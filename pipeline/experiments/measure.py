@@ -6,11 +6,13 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import typer
 
 from data_prep.base.files import write_json
+from data_prep.base.progress import log
 from data_prep.base.tables import read_faces
 from data_prep.grouping.split import VALID
 from evaluate.arrays import GroundTruth
@@ -26,8 +28,38 @@ from pipeline.inference.classifier import classify_crops
 from pipeline.inference.folder import predict_folder
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.sources import PhotoSet
-from pipeline.nets.cards import CLASSIFIER, DETECTOR, ClassifierCard, DetectorCard, read_card
+from pipeline.inference.yunet import choose_detector
+from pipeline.nets.cards import (
+    CLASSIFIER,
+    DETECTOR,
+    ClassifierCard,
+    DetectorCard,
+    WeightsError,
+    read_card,
+)
+from pipeline.nets.compute import pick_device
+from pipeline.nets.options import SHIPPED, DetectorModel, DetectorName, Device, Weights
 from pipeline.runs.folder import identify_data
+from pipeline.runs.options import Prepared
+
+
+@dataclass(frozen=True)
+class MeasureOptions:
+    """What is measured, and where the figures go."""
+
+    prepared: Prepared
+    weights: Weights = SHIPPED
+    write: Annotated[bool, typer.Option("--write", help="Put the figures on the cards, too.")] = (
+        False
+    )
+    reports: Annotated[
+        Path | None,
+        typer.Option(help="Folder for a whole evaluation of each dataset, with report.html."),
+    ] = None
+    detector: DetectorName = "retinaface"
+    detector_model: DetectorModel = None
+    device: Device = "auto"
+
 
 THRESH = 0.02
 """AP needs the whole curve, down to doubtful detections."""
@@ -243,3 +275,21 @@ def _leave_out(results: dict[str, Any], names: set[str]) -> dict[str, Any]:
         else value
         for key, value in results.items()
     }
+
+
+def measure(options: MeasureOptions) -> None:
+    """Measure weights on the validation split, with intervals, as a Markdown table."""
+    other = choose_detector(options.detector, options.detector_model)
+    if options.write and other is not None:
+        raise WeightsError("--write is for the nets of the cards, not for another detector.")
+    results = measure_weights(
+        options.prepared,
+        options.weights,
+        device=pick_device(options.device),
+        log=log,
+        reports=options.reports,
+        detector=other,
+    )
+    typer.echo(describe_results(results))
+    if options.write:
+        write_to_cards(results, options.weights)

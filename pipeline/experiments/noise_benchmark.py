@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
-import torch
+import typer
 
 from data_prep.base.errors import UserError
-from data_prep.base.files import make_folder
-from data_prep.base.labels import CLASSES
+from data_prep.base.files import make_folder, write_atomically
+from data_prep.base.labels import CLASSES, RARE_CLASS
+from data_prep.base.tables import markdown_table
 from data_prep.grouping.split import TRAIN
-from pipeline.cleaning.evidence import confident_joint, find_neighbours, find_twins
-from pipeline.cleaning.ranking import gather_evidence, score_labels
-from pipeline.runs.log import Log
-from pipeline.runs.recipe import ClassifierRecipe
-from pipeline.training.short import PreparedFaces, label_codes, label_names, open_faces
-from pipeline.training.tasks import (
-    FoldViews,
-    Plan,
-    Task,
-    join_folds,
-    plan_folds,
-    plan_in_sample,
-    run_tasks,
-)
-
-Kind = Literal["uniform", "likely"]
-KINDS: tuple[Kind, ...] = ("uniform", "likely")
+from evaluate.measures.bootstrap import bootstrap_intervals, share
+from pipeline.cleaning.evidence import confident_joint, find_duplicate_faces, find_neighbours
+from pipeline.cleaning.ranking import gather_evidence
+from pipeline.experiments.engine import run_groups
+from pipeline.experiments.tables import plot_figures, show_figure
+from pipeline.nets.compute import pick_device
+from pipeline.nets.options import Device
+from pipeline.runs.log import Log, report_as
+from pipeline.runs.options import Folds, Jobs, LogAs, Out, Overrides, Prepared, Recipe
+from pipeline.runs.plots import SHORT
+from pipeline.runs.recipe import ClassifierRecipe, load_recipe
+from pipeline.training.short import Views, label_codes, label_names, open_faces
+from pipeline.training.tasks import Plan, join_folds, plan_folds, plan_in_sample
 
 LIKELY = {
     "with_mask": {"without_mask": 0.4, "mask_weared_incorrect": 0.6},
@@ -42,12 +40,61 @@ LIKELY = {
 """Where a wrong label of each class goes under `likely` noise. Set by hand, not measured: a mask
 that is worn is taken for one that hangs low, a bare chin in shadow for a mask."""
 
+UNIFORM = {true: {new: 0.5 for new in CLASSES if new != true} for true in CLASSES}
+
+KINDS = {"uniform": UNIFORM, "likely": LIKELY}
+"""Where flipped labels go: from a true class, by kind of noise, shares of the others."""
+
+BASELINE = "cleanlab"
+ORDERS = ("in-sample", "out-of-fold", BASELINE, "cleanlab margin", "merged")
+"""What is compared: the loss of a net on its own training faces, plain out-of-fold loss, cleanlab's
+`find_label_issues`, its normalised margin, and the merged order. All but the first work on the same
+out-of-fold probabilities; the merged one asks the network of the first, too."""
+
+TABLE, PLOT = "noise.csv", "noise.png"
+RESAMPLES = 400
+
+FIGURES = {
+    "recall_at_k": "recall at k",
+    "average_precision": "area under precision–recall",
+    "from_rare": f"recall, flipped from {SHORT[RARE_CLASS]}",
+    "into_rare": f"recall, flipped into {SHORT[RARE_CLASS]}",
+}
+
+CAP = (
+    "k is the number of flipped labels, so precision at k is the same number as recall at k. "
+    "Labels that were wrong before any flip stand high, too, and count as mistakes of every order "
+    "here: no order can reach 1. Intervals: 95 %, bootstrap by photo group over the mean of all "
+    "seeds."
+)
+
+
+@dataclass(frozen=True)
+class NoiseOptions:
+    """How labels are flipped, and on what the search for them is tried."""
+
+    prepared: Prepared
+    out: Out
+    seeds: Annotated[int, typer.Option(min=1, help="How often each kind is tried.")] = 3
+    kinds: Annotated[str, typer.Option(help="Of noise, separated by commas.")] = "uniform,likely"
+    rate: Annotated[float, typer.Option(min=0.001, max=0.5, help="Share that is flipped.")] = 0.1
+    folds: Folds = 5
+    recipe: Recipe = "suspects"
+    overrides: Overrides = None
+    device: Device = "auto"
+    jobs: Jobs = None
+    log: LogAs = "text"
+
 
 class NoiseError(UserError, ValueError):
     """A kind of noise that is not known."""
 
 
-def parse_kinds(text: str) -> tuple[Kind, ...]:
+class MissingBaselineError(UserError, ImportError):
+    """The library to compare with is not installed."""
+
+
+def parse_kinds(text: str) -> tuple[str, ...]:
     """Kinds of noise separated by commas, each once.
 
     Raises:
@@ -56,20 +103,19 @@ def parse_kinds(text: str) -> tuple[Kind, ...]:
     >>> parse_kinds("likely, uniform")
     ('likely', 'uniform')
     """
-    names = dict.fromkeys(name.strip() for name in text.split(","))
-    known: dict[str, Kind] = {kind: kind for kind in KINDS}
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
-        if name not in known:
+        if name not in KINDS:
             raise NoiseError(f"unknown kind of noise '{name}': use {', '.join(KINDS)}.")
-    return tuple(known[name] for name in names)
+    return names
 
 
-def flip_labels(labels: np.ndarray, kind: Kind, *, rate: float, seed: int) -> np.ndarray:
+def flip_labels(labels: np.ndarray, kind: str, *, rate: float, seed: int) -> np.ndarray:
     """Give a share of the faces another class.
 
     Args:
         labels: (N,) class index of each face.
-        kind: `uniform`: either other class is as likely. `likely`: by `LIKELY`.
+        kind: Of `KINDS`.
         rate: Share of the faces, 0 to 1; exact but for rounding to whole faces.
         seed: Of the choice of faces and classes.
 
@@ -79,90 +125,47 @@ def flip_labels(labels: np.ndarray, kind: Kind, *, rate: float, seed: int) -> np
     rng = np.random.default_rng(seed)
     flipped = labels.copy()
     chosen = rng.permutation(len(labels))[: round(rate * len(labels))]
-    shares = flip_shares(kind)[labels[chosen]]
+    moves = np.array([[KINDS[kind][true].get(new, 0.0) for new in CLASSES] for true in CLASSES])
     draws = rng.random((len(chosen), 1))
-    flipped[chosen] = (draws >= shares.cumsum(axis=1)[:, :-1]).sum(axis=1)
+    flipped[chosen] = (draws >= moves[labels[chosen]].cumsum(axis=1)[:, :-1]).sum(axis=1)
     return flipped
-
-
-def flip_shares(kind: Kind) -> np.ndarray:
-    """(3, 3) where flipped labels go: true class in rows, new class in columns, rows sum to 1."""
-    if kind == "uniform":
-        return (1 - np.eye(len(CLASSES))) / (len(CLASSES) - 1)
-    return np.array([[LIKELY[true].get(new, 0.0) for new in CLASSES] for true in CLASSES])
-
-
-class MissingRivalError(UserError, ImportError):
-    """The library to compare with is not installed."""
 
 
 def import_cleanlab() -> tuple[ModuleType, ModuleType]:
     """Its modules `filter` and `rank`.
 
     Raises:
-        MissingRivalError: It isn't installed.
+        MissingBaselineError: It isn't installed.
     """
     try:
         from cleanlab import filter as issues
         from cleanlab import rank
     except ImportError as error:
-        raise MissingRivalError(
+        raise MissingBaselineError(
             "cleanlab isn't installed, and the benchmark compares with it: pip install cleanlab."
         ) from error
     return issues, rank
 
 
-def score_by_issues(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Cleanlab's `find_label_issues` as it comes, then the other faces by its default quality.
+def score_by_cleanlab(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:
+    """How suspect cleanlab finds each label, higher is more, under the names of `ORDERS`.
+
+    `cleanlab` is `find_label_issues` as it comes, then the other faces by its default quality.
 
     Args:
         labels: (N,) given class index of each face.
         probabilities: (N, C) out-of-fold.
-
-    Returns:
-        (N,) higher is more suspect.
     """
     issues, rank = import_cleanlab()
-    quality = rank.get_label_quality_scores(labels, probabilities)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = issues.find_label_issues(
             labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1
         )
-    scores = 1 - quality
+    scores = 1 - rank.get_label_quality_scores(labels, probabilities)
     scores[found] += 1
-    return scores
-
-
-def score_by_margin(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Cleanlab's normalised margin, likewise."""
-    _, rank = import_cleanlab()
-    return 1 - rank.get_label_quality_scores(labels, probabilities, method="normalized_margin")
-
-
-ORDERS = ("in-sample", "out-of-fold", "cleanlab", "cleanlab margin", "merged")
-"""What is compared: the seed's way, plain loss, cleanlab's `find_label_issues`, its normalised
-margin, and the merged order. All but the first work on the same out-of-fold probabilities; the
-merged one asks the network of the first, too."""
-
-
-@dataclass(frozen=True)
-class NoisePlan:
-    """What the benchmark does.
-
-    Attributes:
-        kinds: Of noise.
-        seeds: Number of seeds, from 0; each flips other labels and trains anew.
-        rate: Share of the training labels that is flipped.
-        folds: Number of folds.
-        recipe: Of the short trainings.
-    """
-
-    kinds: tuple[Kind, ...]
-    seeds: int
-    rate: float
-    folds: int
-    recipe: ClassifierRecipe
+    margin = rank.get_label_quality_scores(labels, probabilities, method="normalized_margin")
+    return {BASELINE: scores, "cleanlab margin": 1 - margin}
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,7 @@ class NoiseRun:
         expected: How many labels the confident joint takes for wrong.
     """
 
-    kind: Kind
+    kind: str
     seed: int
     true: np.ndarray
     given: np.ndarray
@@ -191,93 +194,220 @@ class NoiseRun:
         return self.true != self.given
 
 
-@dataclass(frozen=True)
-class _Setting:
-    kind: Kind
-    seed: int
-    table: pd.DataFrame
-    fold: np.ndarray
-    tasks: list[Task]
-
-
-def run_noise_benchmark(
-    prepared: Path,
-    out: Path,
-    plan: NoisePlan,
-    *,
-    device: torch.device,
-    log: Log,
-    jobs: int | None = None,
-) -> tuple[pd.DataFrame, list[NoiseRun]]:
+def run_noise_benchmark(options: NoiseOptions, log: Log) -> tuple[pd.DataFrame, list[NoiseRun]]:
     """Flip labels of the training split, train on them, and score every label by every order.
 
-    Args:
-        prepared: The prepared folder; only its training split is used.
-        out: Gets a file per training; those that are there already are not done again.
-        plan: What to do.
-        device: Where to train.
-        log: Gets a line per epoch.
-        jobs: Trainings at a time; one per core when None.
+    Writes `noise.csv` and `noise.png`; trainings that are there already are not done again.
 
     Returns:
-        The N faces, and a run for each kind and seed.
+        As of `measure_runs`, and a run for each kind and seed.
 
     Raises:
+        NoiseError: There is no such kind of noise.
         PreparedError: Not a prepared folder, or no face to train on.
-        MissingRivalError: cleanlab isn't installed.
+        MissingBaselineError: cleanlab isn't installed.
         OutputError: The folder can't be written.
     """
     import_cleanlab()  # Better to fail now than after all trainings.
-    faces = open_faces(prepared, plan.recipe)
-    table = faces.table[faces.table["split"] == TRAIN].reset_index(drop=True)
-    make_folder(out)
+    recipe = load_recipe(options.recipe, ClassifierRecipe, options.overrides)
     settings = [
-        _prepare(faces, table, plan, kind, seed, out)
-        for seed in range(plan.seeds)
-        for kind in plan.kinds
+        (seed, kind) for seed in range(options.seeds) for kind in parse_kinds(options.kinds)
     ]
-    tasks = [task for setting in settings for task in setting.tasks]
-    views = iter(run_tasks(tasks, device=device, log=log, jobs=jobs))
-    twins = find_twins(table)
+    faces = open_faces(options.prepared, recipe)
+    table = faces.table[faces.table["split"] == TRAIN].reset_index(drop=True)
+    true = label_codes(table)
+    make_folder(options.out)
+    given, folds, groups = [], [], []
+    for seed, kind in settings:
+        given.append(flip_labels(true, kind, rate=options.rate, seed=seed))
+        noisy = table.assign(label=label_names(given[-1]))
+        own = recipe.model_copy(update={"seed": recipe.seed + seed})
+        what, folder = f"{kind} noise, seed {seed}", options.out / f"{kind}-{seed}"
+        plan = Plan(noisy, own, folder, faces.scale, what)
+        fold, tasks = plan_folds(plan, options.folds)
+        folds.append(fold)
+        groups.append([*tasks, *plan_in_sample(plan)[1]])
+    device = pick_device(options.device)
+    views = run_groups(groups, device=device, log=log, jobs=options.jobs)
+    duplicates = find_duplicate_faces(table)
     runs = []
-    for setting in settings:
-        *folds, in_sample = (next(views) for _ in setting.tasks)
-        log(f"{setting.kind} noise, seed {setting.seed}: ranking")
-        judged = join_folds(setting.fold, folds)
-        runs.append(_rank(setting, label_codes(table), judged, in_sample.probabilities, twins))
-    return table, runs
+    for (seed, kind), labels, fold, own_views in zip(settings, given, folds, views, strict=True):
+        log(f"{kind} noise, seed {seed}: ranking")
+        scores, expected = _score(labels, fold, own_views, table["group"].tolist(), duplicates)
+        runs.append(NoiseRun(kind, seed, true, labels, scores, expected))
+    log("measuring")
+    measured = measure_runs(table, runs)
+    write_atomically(options.out / TABLE, measured.to_csv(index=False, float_format="%.5f"))
+    _plot(measured, options.out / PLOT)
+    return measured, runs
 
 
-def _prepare(
-    faces: PreparedFaces, table: pd.DataFrame, plan: NoisePlan, kind: Kind, seed: int, out: Path
-) -> _Setting:
-    flipped = flip_labels(label_codes(table), kind, rate=plan.rate, seed=seed)
-    noisy = table.assign(label=label_names(flipped))
-    recipe = plan.recipe.model_copy(update={"seed": plan.recipe.seed + seed})
-    what, folder = f"{kind} noise, seed {seed}", out / f"{kind}-{seed}"
-    tasks = Plan(noisy, recipe, folder, faces.scale, what)
-    fold, of_folds = plan_folds(tasks, plan.folds)
-    return _Setting(kind, seed, noisy, fold, [*of_folds, *plan_in_sample(tasks)[1]])
-
-
-def _rank(
-    setting: _Setting,
-    true: np.ndarray,
-    judged: FoldViews,
-    in_sample: np.ndarray,
-    twins: list[list[int]],
-) -> NoiseRun:
-    given = label_codes(setting.table)
+def _score(
+    given: np.ndarray,
+    fold: np.ndarray,
+    views: Sequence[Views],
+    groups: list[str],
+    duplicates: list[list[int]],
+) -> tuple[dict[str, np.ndarray], float]:
+    """Every label by every order; and how many labels the confident joint takes for wrong."""
+    *of_folds, in_sample = views
+    judged = join_folds(fold, of_folds)
+    neighbours = find_neighbours(judged.features, judged.fold, groups)
+    learnt = in_sample.probabilities
+    evidence = gather_evidence(given, judged.probabilities, neighbours, duplicates, learnt)
     rows = np.arange(len(given))
-    neighbours = find_neighbours(judged.features, judged.fold, setting.table["group"].tolist())
-    evidence = gather_evidence(given, judged.probabilities, neighbours, twins, in_sample)
     scores = {
-        "in-sample": 1 - in_sample[rows, given],
+        "in-sample": 1 - learnt[rows, given],
         "out-of-fold": 1 - judged.probabilities[rows, given],
-        "cleanlab": score_by_issues(given, judged.probabilities),
-        "cleanlab margin": score_by_margin(given, judged.probabilities),
-        "merged": score_labels(evidence),
+        **score_by_cleanlab(given, judged.probabilities),
+        "merged": evidence.score,
     }
     joint = confident_joint(given, judged.probabilities)
-    expected = float(joint.sum() - np.trace(joint))
-    return NoiseRun(setting.kind, setting.seed, true, given, scores, expected)
+    return scores, float(joint.sum() - np.trace(joint))
+
+
+def recall_at_flipped(
+    order: np.ndarray, wrong: np.ndarray, weights: np.ndarray, *, among: np.ndarray | None = None
+) -> np.ndarray:
+    """Share of the wrong labels among the first k faces, k as many as there are wrong ones.
+
+    Precision at that k is the same number.
+
+    Args:
+        order: (N,) rows, the most suspect first.
+        wrong: (N,) whether a face's label is wrong.
+        weights: (B, N) how often each face counts in each of B resamples.
+        among: (N,) which of the wrong ones are asked for; k stays the number of all.
+
+    Returns:
+        (B,) recall; NaN where nothing is asked for.
+
+    >>> order, wrong = np.array([2, 0, 1, 3]), np.array([True, False, True, False])
+    >>> recall_at_flipped(order, wrong, np.ones((1, 4))).tolist()
+    [1.0]
+    """
+    sorted_weights = weights[:, order]
+    before = sorted_weights.cumsum(axis=1) - sorted_weights
+    count = (weights * wrong).sum(axis=1, keepdims=True)
+    # A face that counts several times may lie in the first k by a part.
+    inside = np.clip(count - before, 0, sorted_weights)
+    asked = wrong if among is None else wrong & among
+    return share((inside * asked[order]).sum(axis=1), (weights * asked).sum(axis=1))
+
+
+def average_precision(order: np.ndarray, wrong: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Area under precision–recall: the sum of precision over steps of recall.
+
+    Returns:
+        (B,) area, NaN where no label is wrong; as scikit-learn's `average_precision_score`.
+    """
+    sorted_weights = weights[:, order]
+    hits = sorted_weights * wrong[order]
+    found = hits.cumsum(axis=1)
+    precision = found / np.maximum(sorted_weights.cumsum(axis=1), 1e-12)
+    return share((hits * precision).sum(axis=1), found[:, -1])
+
+
+def measure_runs(table: pd.DataFrame, runs: Sequence[NoiseRun]) -> pd.DataFrame:
+    """Every figure of every order, per seed and as a mean with an interval.
+
+    Args:
+        table: The N faces.
+        runs: Of each kind and seed.
+
+    Returns:
+        Columns kind, order, figure, seed (a number, or "mean" or "mean minus cleanlab"), value,
+        low, high; the last two only for means.
+    """
+    codes, groups = pd.factorize(table["group"])
+    rows = []
+    for kind in dict.fromkeys(run.kind for run in runs):
+        some = [run for run in runs if run.kind == kind]
+
+        def compute(weights: np.ndarray, some: Sequence[NoiseRun] = some) -> dict[str, np.ndarray]:
+            return _average(some, weights[:, codes])
+
+        once = np.ones((1, len(table)))
+        for run in some:
+            for key, values in _average([run], once).items():
+                if not key.startswith("-"):
+                    rows.append((kind, *key.split("/"), str(run.seed), values[0], None, None))
+        ends = bootstrap_intervals(
+            compute, photos=len(groups), resamples=RESAMPLES, rows=4 * len(table)
+        )
+        for key, values in _average(some, once).items():
+            seed = f"mean minus {BASELINE}" if key.startswith("-") else "mean"
+            rows.append((kind, *key.lstrip("-").split("/"), seed, values[0], *ends[key]))
+    names = ["kind", "order", "figure", "seed", "value", "low", "high"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _average(runs: Sequence[NoiseRun], weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Means over runs by "order/figure", and with a minus before it the lead over the baseline."""
+    rare = CLASSES.index(RARE_CLASS)
+    sums: dict[str, np.ndarray] = {}
+    for run in runs:
+        for name in ORDERS:
+            # Equal scores in the order of the rows.
+            order = np.argsort(-run.scores[name], kind="stable")
+            figures = (
+                recall_at_flipped(order, run.wrong, weights),
+                average_precision(order, run.wrong, weights),
+                recall_at_flipped(order, run.wrong, weights, among=run.true == rare),
+                recall_at_flipped(order, run.wrong, weights, among=run.given == rare),
+            )
+            for figure, values in zip(FIGURES, figures, strict=True):
+                key = f"{name}/{figure}"
+                sums[key] = sums.get(key, 0) + values / len(runs)
+    leads = {
+        f"-{key}": values - sums[f"{BASELINE}/{key.split('/')[1]}"] for key, values in sums.items()
+    }
+    return sums | leads
+
+
+def describe_runs(measured: pd.DataFrame, runs: Sequence[NoiseRun]) -> str:
+    """The means as Markdown, a table per kind of noise."""
+    parts = []
+    heads = ["order", *FIGURES.values(), f"recall at k minus {BASELINE}'s"]
+    for kind in dict.fromkeys(run.kind for run in runs):
+        some = [run for run in runs if run.kind == kind]
+        flipped, faces = int(some[0].wrong.sum()), len(some[0].true)
+        expected = ", ".join(f"{run.expected:.0f}" for run in some)
+        parts.append(
+            f"**{kind}**: {flipped} of {faces} labels flipped, {len(some)} seeds; the confident "
+            f"joint takes {expected} for wrong."
+        )
+        rows = []
+        for order in ORDERS:
+            cells = [show_figure(_look_up(measured, kind, order, figure)) for figure in FIGURES]
+            lead = _look_up(measured, kind, order, "recall_at_k", f"mean minus {BASELINE}")
+            rows.append([order, *cells, "–" if order == BASELINE else show_figure(lead, "+")])
+        parts.append(markdown_table(heads, rows))
+    return "\n\n".join([*parts, CAP])
+
+
+def _look_up(
+    measured: pd.DataFrame, kind: str, order: str, figure: str, seed: str = "mean"
+) -> list[float]:
+    keys = {"kind": kind, "order": order, "figure": figure, "seed": seed}
+    (row,) = measured[(measured[list(keys)] == list(keys.values())).all(axis=1)].to_dict("records")
+    return [row["value"], row["low"], row["high"]]
+
+
+def _plot(measured: pd.DataFrame, path: Path) -> None:
+    names = [(kind, order) for kind in dict.fromkeys(measured["kind"]) for order in ORDERS]
+    panels = {
+        title: [_look_up(measured, kind, order, figure) for kind, order in names]
+        for figure, title in FIGURES.items()
+        if not figure.endswith("_rare")
+    }
+    lines = [f"{kind} noise: {order}" for kind, order in names]
+    plot_figures(panels, lines, "Flipped labels found, with 95 % intervals", path)
+
+
+def noise_benchmark(options: NoiseOptions) -> None:
+    """Flip training labels on purpose and see which order finds them, as a Markdown table."""
+    with report_as(options.log) as report:
+        measured, runs = run_noise_benchmark(options, report.log)
+        figures = measured[measured["seed"] == "mean"].to_dict("records")
+        report.finish("", describe_runs(measured, runs), folder=options.out, figures=figures)

@@ -1,4 +1,4 @@
-"""Training every combination: a run folder each, or short trainings on folds of training faces."""
+"""Every combination of some values: a run folder each, or short trainings on folds."""
 
 from __future__ import annotations
 
@@ -7,33 +7,74 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+import typer
 
 from data_prep.base.errors import UserError
 from data_prep.base.files import make_folder, write_atomically
 from data_prep.base.labels import CLASSES
-from data_prep.base.tables import read_faces
+from data_prep.base.tables import markdown_table
 from data_prep.grouping.split import TRAIN
-from pipeline.runs.folder import Run, identify_data, is_finished
-from pipeline.runs.listing import read_seconds
-from pipeline.runs.log import Log
-from pipeline.runs.plots import SHORT, save_figure
+from pipeline.experiments.engine import (
+    FoldTrial,
+    PreparedData,
+    call_each,
+    find_or_start,
+    judge_folds,
+    prefix_log,
+    train_run,
+)
+from pipeline.experiments.tables import plot_figures
+from pipeline.nets.compute import pick_device
+from pipeline.nets.options import Device
+from pipeline.runs.folder import Run, is_finished, read_seconds
+from pipeline.runs.log import Log, report_as
+from pipeline.runs.options import Jobs, LogAs, Prepared, Recipe
+from pipeline.runs.plots import SHORT
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
-from pipeline.runs.workers import call_at_once, count_cores, one_thread
+from pipeline.runs.workers import one_thread
 from pipeline.training.export import PREDICTIONS
-from pipeline.training.once import find_or_start, train_run
 from pipeline.training.short import label_codes, open_faces
-from pipeline.training.tasks import Plan, join_folds, plan_folds, run_tasks
+from pipeline.training.tasks import Plan, assign_folds
 
 MANY = 100
 """More combinations than that are a mistake more often than a wish."""
+
+TABLE, TEXT, PLOT = "sweep.csv", "sweep.md", "sweep.png"
+FIGURES = ("macro_recall", "accuracy", "loss")
+RECALLS = tuple(f"recall_{name}" for name in CLASSES)
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """Which combinations are trained, and how they are judged."""
+
+    prepared: Prepared
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder that gets runs and table.")]
+    sets: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="KEY=V1,V2",
+            help="Values of one number, such as lr=1e-3,3e-3 or sizes=[96],[128]; repeat for more.",
+        ),
+    ]
+    recipe: Recipe = "default"
+    folds: Annotated[
+        int | None,
+        typer.Option(min=2, help="Judge by short trainings on folds of the training faces."),
+    ] = None
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the combinations.")] = False
+    many: Annotated[bool, typer.Option("--yes-many", help="Train more than 100, too.")] = False
+    device: Device = "auto"
+    jobs: Jobs = None
+    log: LogAs = "text"
 
 
 class SweepError(UserError, ValueError):
@@ -106,26 +147,24 @@ def make_grid(recipe: str, sets: Sequence[str], *, many: bool = False) -> list[C
     """
     lists: dict[str, list[str]] = {}
     for text in sets:
-        key, equals, values = text.partition("=")
+        key, equals, told = text.partition("=")
         key = key.strip()
         if not equals:
             raise SweepError(f"--set {text}: write key=value,value.")
         if key in lists:
             raise SweepError(f"--set {key}: given twice; write all its values after one --set.")
-        lists[key] = split_values(values)
-    count = 1
-    for values_of_key in lists.values():
-        count *= len(values_of_key)
+        lists[key] = split_values(told)
+    count = prod(map(len, lists.values()))
     if count < 2:
         raise SweepError("nothing to sweep: give a key several values, as in --set lr=1e-3,3e-3.")
     if count > MANY and not many:
         raise SweepError(f"{count} combinations are more than {MANY}: add --yes-many to train all.")
-    swept = [key for key, values_of_key in lists.items() if len(values_of_key) > 1]
     grid: list[Combination] = []
     for point in product(*lists.values()):
-        told = dict(zip(lists, point, strict=True))
-        numbers = load_recipe(recipe, ClassifierRecipe, [f"{k}={v}" for k, v in told.items()])
-        combination = Combination({key: told[key] for key in swept}, numbers)
+        values = dict(zip(lists, point, strict=True))
+        numbers = load_recipe(recipe, ClassifierRecipe, [f"{k}={v}" for k, v in values.items()])
+        swept = {key: value for key, value in values.items() if len(lists[key]) > 1}
+        combination = Combination(swept, numbers)
         for other in grid:
             if other.recipe == numbers:
                 raise SweepError(f"{combination.name}: the same numbers as {other.name}.")
@@ -133,302 +172,173 @@ def make_grid(recipe: str, sets: Sequence[str], *, many: bool = False) -> list[C
     return grid
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Figures of a combination.
+def run_sweep(options: SweepOptions, log: Log) -> tuple[pd.DataFrame, str]:
+    """Train what is left to train, measure all, and write `sweep.csv`, `sweep.md`, `sweep.png`.
 
-    Attributes:
-        combination: The numbers.
-        accuracy: Share of faces told right.
-        macro_recall: Mean of the recalls of the classes.
-        loss: Mean cross-entropy in nats, without weights or smoothing.
-        recalls: By class.
-        faces: How many were judged.
-        seconds: Processor time of the training; None where it was stopped in between.
-        run: Name of the run folder; empty with folds.
-    """
+    Without folds each combination has a run folder, found again by its resolved recipe and its
+    data, and is measured on the validation split. With folds it is judged by short trainings on
+    grouped folds of the training faces, and validation faces are not touched. On a processor each
+    training has one core, so that its numbers do not depend on the number of jobs.
 
-    combination: Combination
-    accuracy: float
-    macro_recall: float
-    loss: float
-    recalls: dict[str, float]
-    faces: int
-    seconds: float | None
-    run: str = ""
-
-
-def measure(
-    combination: Combination,
-    probabilities: np.ndarray,
-    truth: np.ndarray,
-    *,
-    seconds: float | None,
-    run: str = "",
-) -> Outcome:
-    """Figures from what was told of N faces.
-
-    Args:
-        combination: The numbers.
-        probabilities: (N, 3) in the order of `CLASSES`.
-        truth: (N,) class index of each face.
-        seconds: Of the training.
-        run: Name of the run folder.
-    """
-    right = probabilities.argmax(axis=1) == truth
-    own = np.maximum(probabilities[np.arange(len(truth)), truth], 1e-9)
-    recalls = {
-        name: float(right[truth == index].mean())
-        for index, name in enumerate(CLASSES)
-        if (truth == index).any()
-    }
-    return Outcome(
-        combination=combination,
-        accuracy=float(right.mean()),
-        macro_recall=float(np.mean(list(recalls.values()))),
-        loss=float(-np.log(own).mean()),
-        recalls=recalls,
-        faces=len(truth),
-        seconds=seconds,
-        run=run,
-    )
-
-
-def train_grid(
-    prepared: Path,
-    grid: Sequence[Combination],
-    out: Path,
-    *,
-    device: torch.device,
-    log: Log,
-    jobs: int | None = None,
-) -> list[Outcome]:
-    """Train what is left to train and measure all on the validation split.
-
-    A combination's run folder is found again by its resolved recipe and its data; a finished one
-    stays as it is, a stopped one goes on. On a processor each training has one core, so that its
-    numbers do not depend on `jobs`.
-
-    Args:
-        prepared: The prepared folder.
-        grid: From `make_grid`.
-        out: Gets the run folders.
-        device: Where to train.
-        log: Gets a line per epoch; it is pickled when several train at a time.
-        jobs: Trainings at a time; one per core when None, one on a GPU.
+    Returns:
+        A row per combination: swept keys, macro recall, accuracy, loss (mean cross-entropy in nats,
+        without weights or smoothing), recalls, processor seconds (None where it was stopped in
+        between), run folder; the best first, by macro recall, then accuracy, then loss. And what
+        `sweep.md` says.
 
     Raises:
+        SweepError: As of `make_grid`.
         PreparedError: Not a prepared folder, or nothing to train or validate on.
+        SplitError: The photos can't be put into so many folds.
+        RecipeError: The recipe can't be judged by short trainings.
         OutputError: A folder can't be written.
     """
-    data, _ = identify_data(prepared)
-    make_folder(out)
-    runs = [find_or_start(out, one.recipe, data) for one in grid]
-    left = [(one, run) for one, run in zip(grid, runs, strict=True) if not is_finished(run.folder)]
-    if len(left) < len(grid):
-        done = len(grid) - len(left)
-        log(f"{done} of {len(grid)} trainings were done before", "tasks", done=done)
-    jobs = min(jobs or count_cores(device), len(left))
-    if jobs > 1:
-        call_at_once(_train, [(prepared, *item, device, log) for item in left], jobs)
-    else:
-        for item in left:
-            _train(prepared, *item, device, log)
-    return [_measure_run(one, run) for one, run in zip(grid, runs, strict=True)]
+    grid = make_grid(options.recipe, options.sets, many=options.many)
+    device = pick_device(options.device)
+    way = _train_grid if options.folds is None else _judge_grid
+    figures, faces = way(options, grid, device, log)
+    rows = [one.values | row for one, row in zip(grid, figures, strict=True)]
+    table = sort_rows(rows)
+    text = describe_sweep(table, faces, options.folds)
+    write_atomically(options.out / TABLE, table.to_csv(index=False, float_format="%.6g"))
+    write_atomically(options.out / TEXT, text + "\n")
+    _plot(table, list(grid[0].values), options.out / PLOT)
+    return table, text
 
 
-def judge_on_folds(
-    prepared: Path,
-    grid: Sequence[Combination],
-    out: Path,
-    *,
-    folds: int,
-    device: torch.device,
-    log: Log,
-    jobs: int | None = None,
-) -> list[Outcome]:
-    """Short trainings on grouped folds of the training faces; validation faces are not touched.
-
-    Args:
-        prepared: The prepared folder.
-        grid: From `make_grid`.
-        out: Gets a folder per combination; what is done there stays done.
-        folds: Trainings per combination, at least 2.
-        device: Where to train.
-        log: Gets a line per epoch.
-        jobs: Trainings at a time; one per core when None.
-
-    Raises:
-        PreparedError: Not a prepared folder, or a class without faces.
-        SplitError: The photos can't be put into so many folds.
-        RecipeError: The rate is to be found, or there are teachers.
-    """
-    tables, plans = [], []
-    for one in grid:
-        faces = open_faces(prepared, one.recipe)
-        table = faces.table[faces.table["split"] == TRAIN].reset_index(drop=True)
-        numbers = json.dumps(one.recipe.model_dump(mode="json"))
-        folder = out / "folds" / hashlib.sha256(numbers.encode()).hexdigest()[:16]
-        make_folder(folder)
-        tables.append(table)
-        plans.append(plan_folds(Plan(table, one.recipe, folder, faces.scale, one.name), folds))
-    tasks = [task for _, some in plans for task in some]
-    views = iter(run_tasks(tasks, device=device, log=log, jobs=jobs))
-    outcomes = []
-    for one, table, (fold, some) in zip(grid, tables, plans, strict=True):
-        own = [next(views) for _ in some]
-        judged = join_folds(fold, own).probabilities
-        seconds = sum(view.seconds for view in own)
-        outcomes.append(measure(one, judged, label_codes(table), seconds=seconds))
-    return outcomes
-
-
-def _train(
-    prepared: Path, combination: Combination, run: Run, device: torch.device, log: Log
-) -> None:
-    name = combination.name
-
-    def tell(line: str, event: str = "note", /, **facts: Any) -> None:
-        facts = {"folder": run.folder, "values": combination.values} | facts
-        log(f"{name}: {line}", event, **facts)
-
-    _, roots = identify_data(prepared)
-    with one_thread():
-        train_run(
-            run, combination.recipe, read_faces(prepared), prepared, roots, device=device, log=tell
-        )
-
-
-def _measure_run(combination: Combination, run: Run) -> Outcome:
-    table = pd.read_csv(run.folder / PREDICTIONS)
-    probabilities = table[[f"p_{name}" for name in CLASSES]].to_numpy()
-    truth = np.array([CLASSES.index(label) for label in table["label"]])
-    return measure(
-        combination, probabilities, truth, seconds=read_seconds(run), run=run.folder.name
-    )
-
-
-TABLE, TEXT, PLOT = "sweep.csv", "sweep.md", "sweep.png"
-FIGURES = ("macro_recall", "accuracy", "loss")
-MOST_PANELS = 5
-
-
-def tabulate(outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """A row per combination: swept keys, figures, recalls, seconds, run; the best first.
-
-    Best is by macro recall, then accuracy, then loss.
-    """
-    rows = [
-        {
-            **one.combination.values,
-            **{name: getattr(one, name) for name in FIGURES},
-            **{f"recall_{name}": one.recalls.get(name) for name in CLASSES},
-            "seconds": one.seconds,
-            "run": one.run,
-        }
-        for one in outcomes
-    ]
+def sort_rows(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """The best first, by macro recall, then accuracy, then loss."""
     return pd.DataFrame(rows).sort_values(
         list(FIGURES), ascending=[False, False, True], kind="stable", ignore_index=True
     )
 
 
-def describe_sweep(outcomes: Sequence[Outcome], folds: int | None) -> str:
+def _train_grid(
+    options: SweepOptions, grid: Sequence[Combination], device: torch.device, log: Log
+) -> tuple[list[dict[str, Any]], int]:
+    data = PreparedData.open(options.prepared)
+    make_folder(options.out)
+    runs = [find_or_start(options.out, one.recipe, data.data) for one in grid]
+    left = [(one, run) for one, run in zip(grid, runs, strict=True) if not is_finished(run.folder)]
+    if len(left) < len(grid):
+        done = len(grid) - len(left)
+        log(f"{done} of {len(grid)} trainings were done before", "tasks", done=done)
+    calls = [(options.prepared, *item, device, log) for item in left]
+    call_each(_train, calls, device=device, jobs=options.jobs)
+    rows = []
+    for run in runs:
+        table = pd.read_csv(run.folder / PREDICTIONS)
+        probabilities = table[[f"p_{name}" for name in CLASSES]].to_numpy()
+        seconds = read_seconds(run)
+        rows.append(_measure(probabilities, label_codes(table), seconds, run.folder.name))
+    return rows, len(table)
+
+
+def _train(
+    prepared: Path, combination: Combination, run: Run, device: torch.device, log: Log
+) -> None:
+    facts = {"folder": run.folder, "values": combination.values}
+    own = prefix_log(log, combination.name, **facts)
+    with one_thread():
+        train_run(run, combination.recipe, PreparedData.open(prepared), device=device, log=own)
+
+
+def _judge_grid(
+    options: SweepOptions, grid: Sequence[Combination], device: torch.device, log: Log
+) -> tuple[list[dict[str, Any]], int]:
+    folds = options.folds or 0
+    trials = []
+    for one in grid:
+        faces = open_faces(options.prepared, one.recipe)
+        table = faces.table[faces.table["split"] == TRAIN].reset_index(drop=True)
+        numbers = json.dumps(one.recipe.model_dump(mode="json"))
+        folder = options.out / "folds" / hashlib.sha256(numbers.encode()).hexdigest()[:16]
+        make_folder(folder)
+        strata = (table["source"] + "/" + table["label"]).tolist()
+        groups = table["group"].tolist()
+        fold = assign_folds(groups, strata, folds=folds, seed=one.recipe.seed)
+        plan = Plan(table, one.recipe, folder, faces.scale, one.name)
+        trials.append(FoldTrial(plan, fold, [table[fold != number] for number in range(folds)]))
+    judged = judge_folds(trials, device=device, log=log, jobs=options.jobs)
+    rows = [
+        _measure(one.probabilities, label_codes(trial.plan.table), one.seconds, "")
+        for trial, one in zip(trials, judged, strict=True)
+    ]
+    return rows, max(len(trial.fold) for trial in trials)
+
+
+def _measure(
+    probabilities: np.ndarray, truth: np.ndarray, seconds: float | None, run: str
+) -> dict[str, Any]:
+    """A row of figures from what was predicted for N faces, (N, 3), and their classes, (N,)."""
+    right = probabilities.argmax(axis=1) == truth
+    own = np.maximum(probabilities[np.arange(len(truth)), truth], 1e-9)
+    recalls = [
+        float(right[truth == index].mean()) if (truth == index).any() else None
+        for index in range(len(CLASSES))
+    ]
+    return {
+        "macro_recall": float(np.mean([recall for recall in recalls if recall is not None])),
+        "accuracy": float(right.mean()),
+        "loss": float(-np.log(own).mean()),
+        **dict(zip(RECALLS, recalls, strict=True)),
+        "seconds": seconds,
+        "run": run,
+    }
+
+
+def describe_sweep(table: pd.DataFrame, faces: int, folds: int | None) -> str:
     """The table as Markdown, and what its figures are worth."""
-    keys = list(outcomes[0].combination.values)
-    table = tabulate(outcomes)
+    keys = [str(key) for key in table if key not in (*FIGURES, *RECALLS, "seconds", "run")]
     shorts = [f"recall, {SHORT[name]}" for name in CLASSES]
-    heads = [*keys, "macro recall", "accuracy", "loss", *shorts, "seconds", "run"]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for row in table.to_dict("records"):
-        figures = [row[name] for name in (*FIGURES, *(f"recall_{name}" for name in CLASSES))]
-        cells = [
+    rows = [
+        [
             *(f"`{row[key]}`" for key in keys),
-            *("–" if pd.isna(value) else f"{value:.3f}" for value in figures),
+            *("–" if pd.isna(row[key]) else f"{row[key]:.3f}" for key in (*FIGURES, *RECALLS)),
             "–" if pd.isna(row["seconds"]) else f"{row['seconds']:.0f}",
             row["run"] or "–",
         ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", warn_of_choosing(outcomes, folds)])
-
-
-def warn_of_choosing(outcomes: Sequence[Outcome], folds: int | None) -> str:
-    """Why the first row's figures are too good."""
-    count, faces = len(outcomes), max(one.faces for one in outcomes)
-    where = (
-        f"{folds} grouped folds of {faces} training faces, by short trainings"
-        if folds
-        else f"one validation split of {faces} faces"
-    )
-    advice = (
-        "Train the chosen recipe and take its figures from the validation split, which this left "
-        "alone."
-        if folds
-        else "Choose by --folds instead, or measure the chosen weights on photos that had no part "
-        "in the choice."
-    )
+        for row in table.to_dict("records")
+    ]
+    heads = [*keys, "macro recall", "accuracy", "loss", *shorts, "seconds", "run"]
+    count = len(table)
+    if folds:
+        where = f"{folds} grouped folds of {faces} training faces, by short trainings"
+        advice = (
+            "Train the chosen recipe and take its figures from the validation split, which this "
+            "left alone."
+        )
+    else:
+        where = f"one validation split of {faces} faces"
+        advice = (
+            "Choose by --folds instead, or measure the chosen weights on photos that had no part "
+            "in the choice."
+        )
     return (
-        f"Measured on {where}. The best of {count} is the luckiest of {count}, too: its figures "
-        f"are optimistic, and small differences between rows mean nothing. {advice}"
+        f"{markdown_table(heads, rows)}\n\nMeasured on {where}. The best of {count} is the "
+        f"luckiest of {count}, too: its figures are optimistic, and small differences between "
+        f"rows mean nothing. {advice}"
     )
 
 
-def write_report(outcomes: Sequence[Outcome], out: Path, folds: int | None) -> None:
-    """Write `sweep.csv`, `sweep.md` and `sweep.png`.
-
-    Raises:
-        OutputError: A file can't be written.
-    """
-    table = tabulate(outcomes)
-    write_atomically(out / TABLE, table.to_csv(index=False, float_format="%.6g"))
-    write_atomically(out / TEXT, describe_sweep(outcomes, folds) + "\n")
-    plot_sweep(outcomes, out / PLOT)
+def _plot(table: pd.DataFrame, keys: Sequence[str], path: Path) -> None:
+    panels = {
+        name.replace("_", " "): [[value] * 3 for value in table[name]]
+        for name in ("macro_recall", "accuracy")
+    }
+    names = [", ".join(f"{k}={row[k]}" for k in keys) for row in table.to_dict("records")]
+    plot_figures(panels, names, f"{len(table)} combinations, the best first", path)
 
 
-def plot_sweep(outcomes: Sequence[Outcome], path: Path) -> None:
-    """A column of panels per swept key: a dot per combination, the mean of each value as a bar.
-
-    Grey lines join combinations that differ in that key alone; the star is the first of the table.
-    """
-    keys = list(outcomes[0].combination.values)[:MOST_PANELS]
-    best = max(outcomes, key=lambda one: (one.macro_recall, one.accuracy, -one.loss))
-    figure = Figure(figsize=(1.6 + 3.2 * len(keys), 5.6), layout="constrained")
-    panels = figure.subplots(2, len(keys), sharey="row", sharex="col", squeeze=False)
-    for row, figure_name in enumerate(("macro_recall", "accuracy")):
-        for column, key in enumerate(keys):
-            axes = panels[row][column]
-            _draw_key(axes, outcomes, key, figure_name, best)
-            if row:
-                axes.set_xlabel(key)
-        panels[row][0].set_ylabel(figure_name.replace("_", " "))
-    figure.suptitle(
-        f"{len(outcomes)} combinations; bar: mean of a value; star: {best.combination.name}",
-        fontsize=10,
-    )
-    save_figure(figure, path)
-
-
-def _draw_key(
-    axes: Axes, outcomes: Sequence[Outcome], key: str, figure: str, best: Outcome
-) -> None:
-    values = list(dict.fromkeys(one.combination.values[key] for one in outcomes))
-    siblings: dict[tuple[str, ...], list[Outcome]] = {}
-    for one in outcomes:
-        others = tuple(v for k, v in one.combination.values.items() if k != key)
-        siblings.setdefault(others, []).append(one)
-    shifts = np.linspace(-0.15, 0.15, len(siblings)) if len(siblings) > 1 else np.zeros(1)
-    for shift, some in zip(shifts, siblings.values(), strict=True):
-        places = [values.index(one.combination.values[key]) + shift for one in some]
-        heights = [getattr(one, figure) for one in some]
-        axes.plot(places, heights, color="lightgrey", linewidth=1, zorder=1)
-        axes.scatter(places, heights, color="tab:blue", s=22, zorder=2)
-        for place, one in zip(places, some, strict=True):
-            if one is best:
-                height = getattr(one, figure)
-                axes.scatter(place, height, color="tab:red", marker="*", s=150, zorder=4)
-    for place, value in enumerate(values):
-        own = [getattr(one, figure) for one in outcomes if one.combination.values[key] == value]
-        axes.hlines(np.mean(own), place - 0.3, place + 0.3, color="black", linewidth=2, zorder=3)
-    axes.set_xticks(range(len(values)), values)
-    axes.set_xlim(-0.5, len(values) - 0.5)
-    axes.grid(axis="y", alpha=0.3)
+def sweep(options: SweepOptions) -> None:
+    """Train every combination of some values, as a Markdown table; goes on where it was stopped."""
+    with report_as(options.log) as report:
+        if options.dry_run:
+            grid = make_grid(options.recipe, options.sets, many=options.many)
+            names, values = [one.name for one in grid], [one.values for one in grid]
+            report.finish(f"{len(grid)} combinations", "\n".join(names), combinations=values)
+            return
+        table, text = run_sweep(options, report.log)
+        out = options.out
+        facts = {"folder": out, "table": out / TABLE, "plot": out / PLOT}
+        report.finish("", text, **facts, rows=table.to_dict("records"))

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 Prepared = Annotated[Path, typer.Argument(help="Folder written by: python -m data_prep build.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder that gets the results.")]
 Recipe = Annotated[str, typer.Option(help="A recipe's name or TOML file.")]
 Overrides = Annotated[
     list[str] | None,

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from data_prep.base.labels import CLASSES
-from pipeline.runs.recipe import ClassifierRecipe
+from pipeline.runs.recipe import ClassifierRecipe, write_recipe
 
 TINY = ClassifierRecipe(
     name="tiny",
@@ -41,3 +41,10 @@ def table_of(labels, groups=None, images=None, source="set", split="train"):
             "crop": [f"crops/{index}.jpg" for index in range(count)],
         }
     )
+
+
+def write_tiny(folder, **changes):
+    """A TOML file of `TINY`; its path as commands take it."""
+    path = folder / "tiny.toml"
+    path.write_text(write_recipe(TINY.model_copy(update=changes)))
+    return str(path)

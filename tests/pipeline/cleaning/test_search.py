@@ -9,18 +9,31 @@ import pytest
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import photo_size
 from data_prep.base.tables import read_faces
-from pipeline.cleaning.search import COLUMNS, Search, find_suspects
+from pipeline.cleaning import search
+from pipeline.cleaning.search import COLUMNS, OrderError, SuspectsOptions, find_suspects
 from pipeline.review.suspects import open_suspects
 from pipeline.runs.folder import PreparedError
 from tests.makers import hash_tree
-from tests.pipeline.makers import CPU, Told
+from tests.pipeline.makers import Told
 from tests.pipeline.prepared_copy import copy_prepared
-from tests.pipeline.tables import TINY
+from tests.pipeline.tables import write_tiny
 
 
-def find(prepared, out, order="merged", lines=None, **changes):
-    search = Search(order, 4, TINY.model_copy(update=changes))
-    return find_suspects(prepared, out, search, device=CPU, log=Told(lines), jobs=1)
+def find(prepared, out, order="merged", lines=None, overrides=None):
+    recipe = write_tiny(out.parent)
+    options = SuspectsOptions(
+        prepared, out, order, 4, recipe, overrides=overrides, device="cpu", jobs=1
+    )
+    return find_suspects(options, Told(lines))
+
+
+PLOT = search.plot_faces
+
+
+@pytest.fixture(autouse=True)
+def _without_sheet(monkeypatch):
+    """Drawing sixty faces takes longer than all the rest."""
+    monkeypatch.setattr(search, "plot_faces", lambda *_: None)
 
 
 @pytest.fixture
@@ -90,7 +103,8 @@ def test_similar_faces_are_ranks_of_other_photos(mislabelled, tmp_path, by_colou
     assert twin_like["suggested"] == table.iloc[10]["suggested"], "painted alike"
 
 
-def test_review_can_open_it(mislabelled, tmp_path, by_colour):
+def test_review_can_open_it(mislabelled, tmp_path, by_colour, monkeypatch):
+    monkeypatch.setattr(search, "plot_faces", PLOT)
     folder, wrong = mislabelled
     find(folder, tmp_path / "out")
     suspects = open_suspects(tmp_path / "out")
@@ -121,11 +135,16 @@ def test_done_folds_are_used_again_and_nothing_else_changes(mislabelled, tmp_pat
 
 def test_only_the_asked_for_datasets(mislabelled, tmp_path):
     with pytest.raises(PreparedError, match=r"check sources \['elsewhere'\]"):
-        find(mislabelled[0], tmp_path / "out", sources=["elsewhere"])
+        find(mislabelled[0], tmp_path / "out", overrides=["sources=['elsewhere']"])
+
+
+def test_unknown_order(mislabelled, tmp_path):
+    with pytest.raises(OrderError, match="unknown order 'loss': use merged, out-of-fold"):
+        find(mislabelled[0], tmp_path / "out", "loss")
 
 
 @pytest.mark.slow
 def test_with_real_trainings(mislabelled, tmp_path):
     folder, wrong = mislabelled
-    table = find(folder, tmp_path / "out", epochs=[6])
+    table = find(folder, tmp_path / "out", overrides=["epochs=[6]"])
     assert wrong in keys(table.head(5))

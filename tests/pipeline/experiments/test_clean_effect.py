@@ -6,20 +6,23 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from data_prep.base.labels import CLASSES
+from pipeline.cli import app
 from pipeline.experiments.clean_effect import (
+    CleanEffectOptions,
     EffectError,
-    compare_sides,
     describe_effect,
     measure_clean_effect,
     pair_sides,
 )
+from pipeline.experiments.tables import compare_sides, measure_side
 from pipeline.training import tasks
 from pipeline.training.short import open_faces
-from tests.pipeline.makers import CPU, Told
+from tests.pipeline.makers import Told
 from tests.pipeline.prepared_copy import copy_prepared
-from tests.pipeline.tables import TINY
+from tests.pipeline.tables import TINY, write_tiny
 
 
 @pytest.fixture
@@ -39,8 +42,13 @@ def cleaned(prepared, tmp_path):
     return copy_prepared(prepared, tmp_path / "cleaned", change)
 
 
-def test_sides_stand_on_the_split_before_cleaning(prepared, cleaned):
-    before, after = open_faces(prepared, TINY), open_faces(cleaned, TINY)
+@pytest.fixture
+def both(prepared, cleaned):
+    return open_faces(prepared, TINY), open_faces(cleaned, TINY)
+
+
+def test_sides_stand_on_the_split_before_cleaning(both):
+    before, after = both
     sides = pair_sides(before, after)
     train = before.table[before.table["split"] == "train"]
     assert set(sides.after["image"]) == set(sides.before["image"]) == set(train["image"])
@@ -56,32 +64,24 @@ def test_sides_stand_on_the_split_before_cleaning(prepared, cleaned):
     }
 
 
-def test_strange_photo_is_refused(prepared, cleaned):
-    before, after = open_faces(prepared, TINY), open_faces(cleaned, TINY)
+def test_what_can_not_be_compared_is_refused(both):
+    before, after = both
     table = after.table.copy()
     table.loc[4, "image"] = "images/new.jpg"
     with pytest.raises(EffectError, match=r"photo set/images/new\.jpg is not in train or valid"):
         pair_sides(before, replace(after, table=table))
-
-
-def test_test_photos_are_not_trained_on(prepared, cleaned):
-    """A photo that the folder before cleaning keeps for testing is refused like a strange one."""
-    before, after = open_faces(prepared, TINY), open_faces(cleaned, TINY)
+    # A photo that the folder before cleaning keeps for testing.
     kept = before.table[before.table["image"] != before.table["image"][0]]
     with pytest.raises(EffectError, match="build both folders from the same datasets"):
         pair_sides(replace(before, table=kept), after)
-
-
-def test_other_crops_are_refused(prepared, cleaned):
-    before, after = open_faces(prepared, TINY), open_faces(cleaned, TINY)
     with pytest.raises(EffectError, match=r"at 2\.0 times the box"):
         pair_sides(before, replace(after, scale=2.0))
 
 
-def measure(prepared, cleaned, out, seeds=2):
-    return measure_clean_effect(
-        prepared, cleaned, out, TINY, seeds=seeds, device=CPU, log=Told(), jobs=1
-    )
+def measure(prepared, cleaned, out):
+    recipe = write_tiny(out.parent)
+    options = CleanEffectOptions(prepared, cleaned, out, 2, recipe, device="cpu", jobs=1)
+    return measure_clean_effect(options, Told())
 
 
 def test_same_seeds_on_both_sides(prepared, cleaned, tmp_path, by_colour):
@@ -136,6 +136,9 @@ def test_figures_against_counting():
     assert figures["accuracy"]["by_seed"] == pytest.approx(
         (after.mean(axis=1) - before.mean(axis=1)).tolist(), abs=1e-4
     )
+    value, low, high = measure_side(after[0], truth, photos)["accuracy"]
+    assert value == pytest.approx(after[0].mean())
+    assert low < value < high
 
 
 def test_interval_is_paired():
@@ -147,18 +150,20 @@ def test_interval_is_paired():
 
 
 def test_class_without_validation_faces():
-    figures = compare_sides(
-        np.ones((1, 4), bool), np.ones((1, 4), bool), np.zeros(4, int), pd.Series(list("abcd"))
-    )
+    right = np.ones((1, 4), bool)
+    figures = compare_sides(right, right, np.zeros(4, int), pd.Series(list("abcd")))
     assert figures["without_mask"]["difference"] is None
+    assert figures["without_mask"]["interval"] == [None, None]
     assert figures["macro_recall"]["before"] == 1
     result = {"faces": 4, "seeds": 1, "figures": figures}
     assert "| recall, without_mask | – | – | – | – |" in describe_effect(result)
 
 
-def test_table():
-    figures = compare_sides(
-        np.zeros((2, 6), bool), np.ones((2, 6), bool), np.arange(6) % 3, pd.Series(list("abcdef"))
-    )
-    text = describe_effect({"faces": 6, "seeds": 2, "figures": figures})
-    assert "| accuracy | 0.000 | 1.000 | +1.000 (+1.000 to +1.000) | +1.000, +1.000 |" in text
+def test_command(prepared, cleaned, tmp_path, by_colour):
+    out = tmp_path / "out"
+    options = ["-o", out, "--seeds", 1, "--recipe", write_tiny(tmp_path), "--jobs", 1]
+    arguments = map(str, ["clean-effect", prepared, cleaned, *options])
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == 0, result.output
+    assert "| accuracy | 1.000 | 1.000 | +0.000 (+0.000 to +0.000) | +0.000 |" in result.stdout
+    assert "relabelled 1, reboxed 1, dropped 1, added 0" in result.stderr

@@ -1,34 +1,155 @@
-"""The noise benchmark on painted faces, where every flip can be found."""
+"""Flipped labels: how many, where they go, and which order finds them."""
+
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import average_precision_score
+from typer.testing import CliRunner
 
+from data_prep.base.labels import CLASSES
 from data_prep.base.photo import photo_size
 from data_prep.base.tables import read_faces
-from pipeline.experiments.noise_benchmark import ORDERS, NoisePlan, NoiseRun, run_noise_benchmark
-from pipeline.experiments.noise_report import (
+from pipeline.cleaning.ranking import Evidence
+from pipeline.cli import app
+from pipeline.experiments.noise_benchmark import (
     FIGURES,
+    KINDS,
+    LIKELY,
+    ORDERS,
+    MissingBaselineError,
+    NoiseError,
+    NoiseOptions,
+    NoiseRun,
+    average_precision,
     describe_runs,
+    flip_labels,
+    import_cleanlab,
     measure_runs,
-    order_faces,
-    write_report,
+    parse_kinds,
+    recall_at_flipped,
+    run_noise_benchmark,
+    score_by_cleanlab,
 )
-from tests.pipeline.makers import CPU, Told
-from tests.pipeline.tables import TINY, table_of
+from tests.pipeline.cleaning.test_evidence import noisy
+from tests.pipeline.makers import Told
+from tests.pipeline.tables import table_of, write_tiny
 
 pytest.importorskip("cleanlab")
-PLAN = NoisePlan(("uniform", "likely"), 2, 0.1, 3, TINY)
+LABELS = np.random.default_rng(0).choice(3, 4000, p=[0.7, 0.25, 0.05])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rate", [0.0, 0.0101, 0.5])
+def test_rate_is_exact(kind, rate):
+    flipped = flip_labels(LABELS, kind, rate=rate, seed=1)
+    assert (flipped != LABELS).sum() == round(rate * 4000)
+    assert set(flipped) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_flips_go_where_they_should(kind):
+    many = np.repeat(np.arange(3), 30_000)
+    flipped = flip_labels(many, kind, rate=0.5, seed=2)
+    for true, name in enumerate(CLASSES):
+        moved = flipped[(many == true) & (flipped != true)]
+        shares = np.bincount(moved, minlength=3) / len(moved)
+        expected = [KINDS[kind][name].get(new, 0) for new in CLASSES]
+        np.testing.assert_allclose(shares, expected, atol=0.015)
+
+
+def test_likely_flips_lead_from_each_class_to_both_others():
+    assert set(LIKELY) == set(CLASSES)
+    for true, shares in LIKELY.items():
+        assert set(shares) == set(CLASSES) - {true}
+        assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_seed_decides_and_labels_stay():
+    before = LABELS.copy()
+    one, same, other = (flip_labels(LABELS, "uniform", rate=0.1, seed=s) for s in (1, 1, 2))
+    assert (one == same).all()
+    assert (one != other).any()
+    assert (before == LABELS).all()
+
+
+def test_kinds_from_text():
+    assert parse_kinds("uniform,likely,uniform") == ("uniform", "likely")
+    with pytest.raises(NoiseError, match="unknown kind of noise 'odd': use uniform, likely"):
+        parse_kinds("uniform,odd")
+
+
+def test_issues_of_cleanlab_come_first_then_the_rest_by_quality():
+    issues, _ = import_cleanlab()
+    _, given, p = noisy()
+    found = issues.find_label_issues(given, p, return_indices_ranked_by="self_confidence", n_jobs=1)
+    scores = score_by_cleanlab(given, p)
+    order = np.argsort(-scores["cleanlab"], kind="stable")
+    assert order[: len(found)].tolist() == found.tolist()
+    own = p[np.arange(len(given)), given]
+    assert (np.diff(own[order[len(found) :]]) >= 0).all()
+    ours = (1 - Evidence(given, p, p, p).margin) / 2
+    np.testing.assert_allclose(scores["cleanlab margin"], ours, atol=1e-9)
+
+
+def test_without_cleanlab(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cleanlab", None)
+    with pytest.raises(MissingBaselineError, match="pip install cleanlab"):
+        import_cleanlab()
+
+
+rng = np.random.default_rng(7)
+WRONG = rng.random(300) < 0.1
+SCORES = rng.random(300) + 0.5 * WRONG
+ORDER = np.argsort(-SCORES, kind="stable")
+ONCE = np.ones((1, 300))
+
+
+def test_figures_of_an_order_against_scikit_learn_and_counting():
+    area = average_precision_score(WRONG, SCORES)
+    assert average_precision(ORDER, WRONG, ONCE)[0] == pytest.approx(area)
+    k = WRONG.sum()
+    found = sorted(range(300), key=lambda row: -SCORES[row])[:k]
+    recall = sum(WRONG[row] for row in found) / k
+    assert recall_at_flipped(ORDER, WRONG, ONCE)[0] == pytest.approx(recall)
+
+
+def test_weights_count_like_repeated_faces():
+    times = rng.integers(0, 3, (5, 300))
+    areas = average_precision(ORDER, WRONG, times.astype(float))
+    recalls = recall_at_flipped(ORDER, WRONG, times.astype(float))
+    for row, area, recall in zip(times, areas, recalls, strict=True):
+        theirs = average_precision_score(WRONG, SCORES, sample_weight=row)
+        assert area == pytest.approx(theirs)
+        ranked = [WRONG[face] for face in ORDER for _ in range(row[face])]
+        k = sum(ranked)
+        assert recall == pytest.approx(sum(ranked[:k]) / k)
+
+
+def test_recall_among_some_keeps_the_k_of_all():
+    among = rng.random(300) < 0.5
+    ours = recall_at_flipped(ORDER, WRONG, ONCE, among=among)
+    first = ORDER[: WRONG.sum()]
+    expected = (WRONG & among)[first].sum() / (WRONG & among).sum()
+    assert ours[0] == pytest.approx(expected)
+
+
+def test_nothing_to_find():
+    none = np.zeros(300, bool)
+    assert np.isnan(recall_at_flipped(ORDER, none, ONCE))[0]
+    assert np.isnan(average_precision(ORDER, none, ONCE))[0]
 
 
 def run(prepared, out, lines=None):
-    return run_noise_benchmark(prepared, out, PLAN, device=CPU, log=Told(lines), jobs=1)
+    recipe = write_tiny(out.parent)
+    options = NoiseOptions(prepared, out, 2, rate=0.1, folds=3, recipe=recipe, device="cpu", jobs=1)
+    return run_noise_benchmark(options, Told(lines))
 
 
 def test_only_training_labels_are_flipped_and_all_are_found(prepared, tmp_path, by_colour):
-    table, runs = run(prepared, tmp_path)
+    measured, runs = run(prepared, tmp_path / "out")
     faces = read_faces(prepared)
-    assert len(table) == (faces["split"] == "train").sum() == 36
     assert [(run.kind, run.seed) for run in runs] == [
         ("uniform", 0),
         ("likely", 0),
@@ -37,28 +158,29 @@ def test_only_training_labels_are_flipped_and_all_are_found(prepared, tmp_path, 
     ]
     assert len(by_colour) == 4 * (3 + 1)
     for one in runs:
+        assert len(one.true) == (faces["split"] == "train").sum() == 36
         assert one.wrong.sum() == 4
         assert tuple(one.scores) == ORDERS
-        for order in ("in-sample", "out-of-fold", "cleanlab", "cleanlab margin", "merged"):
-            assert one.wrong[order_faces(one.scores[order])[:4]].all(), order
+        for order in ORDERS:
+            assert one.wrong[np.argsort(-one.scores[order], kind="stable")[:4]].all(), order
     # Networks learn from the flipped labels, not from the true ones.
     first = by_colour[0].faces
     true = faces.set_index(["source", "image", "object"])["label"]
     known = true.loc[list(zip(first["source"], first["image"], first["object"], strict=True))]
     assert (first["label"].to_numpy() != known.to_numpy()).any()
     assert {call.recipe.seed for call in by_colour} == {0, 1}
-
-
-def test_goes_on_where_it_was_stopped(prepared, tmp_path, by_colour):
-    run(prepared, tmp_path)
-    (tmp_path / "likely-1" / "fold-2.npz").unlink()
+    assert len(pd.read_csv(tmp_path / "out" / "noise.csv")) == len(measured)
+    assert min(photo_size(tmp_path / "out" / "noise.png")) > 300
+    # Goes on where it was stopped.
+    (tmp_path / "out" / "likely-1" / "fold-2.npz").unlink()
     lines = []
-    run(prepared, tmp_path, lines)
+    again, _ = run(prepared, tmp_path / "out", lines)
     assert [call.what for call in by_colour[16:]] == ["likely noise, seed 1, fold 2 of 3"]
     assert lines[0] == "15 of 16 trainings were done before"
+    pd.testing.assert_frame_equal(again, measured)
 
 
-def made_runs():
+def test_figures_by_hand():
     """Two seeds of one kind; each order puts all wrong ones first, save `cleanlab` one of four."""
     table = table_of([0] * 40, [f"g{index // 2}" for index in range(40)])
     runs = []
@@ -70,15 +192,10 @@ def made_runs():
         given[39] = 1
         wrong = (given != true).astype(float)
         scores = {order: wrong + np.linspace(0.4, 0, 40) for order in ORDERS}
-        scores["cleanlab"] = scores["cleanlab"].copy()
         scores["cleanlab"][39] = -1
         runs.append(NoiseRun("uniform", seed, true, given, scores, 5.0))
-    return table, runs
-
-
-def test_figures_by_hand():
-    table, runs = made_runs()
-    measured = measure_runs(table, runs).set_index(["order", "figure", "seed"])
+    rows = measure_runs(table, runs)
+    measured = rows.set_index(["order", "figure", "seed"])
 
     def value(*key):
         return measured.loc[key, "value"]
@@ -93,18 +210,22 @@ def test_figures_by_hand():
     assert 0 <= lead["low"] <= 0.25 <= lead["high"] <= 1
     assert lead["low"] < lead["high"]
     assert value("cleanlab", "recall_at_k", "mean minus cleanlab") == 0
-
-
-def test_table_csv_and_plot(tmp_path):
-    table, runs = made_runs()
-    measured = measure_runs(table, runs)
-    text = describe_runs(measured, runs)
+    text = describe_runs(rows, runs)
     assert text.startswith("**uniform**: 4 of 40 labels flipped, 2 seeds")
-    rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert len(rows) == 1 + len(ORDERS)
-    assert {line.count("|") for line in rows} == {len(FIGURES) + 3}
-    assert next(line for line in rows if line.startswith("| cleanlab |")).endswith("| – |")
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len(lines) == 1 + len(ORDERS)
+    assert {line.count("|") for line in lines} == {len(FIGURES) + 3}
+    assert next(line for line in lines if line.startswith("| cleanlab |")).endswith("| – |")
     assert "no order can reach 1" in text
-    write_report(measured, runs, tmp_path)
-    assert len(pd.read_csv(tmp_path / "noise.csv")) == len(measured)
-    assert min(photo_size(tmp_path / "noise.png")) > 300
+
+
+def test_command(prepared, tmp_path, by_colour):
+    options = ["--seeds", 1, "--kinds", "likely", "--folds", 2, "--rate", 0.2, "--jobs", 1]
+    command = ["noise-benchmark", prepared, "-o", tmp_path, "--recipe", write_tiny(tmp_path)]
+    result = CliRunner().invoke(app, list(map(str, [*command, *options])))
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("**likely**: 7 of 36 labels flipped")
+    assert "| merged |" in result.stdout
+    result = CliRunner().invoke(app, list(map(str, [*command, "--kinds", "odd"])))
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: unknown kind of noise 'odd'")

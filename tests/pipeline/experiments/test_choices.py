@@ -1,4 +1,4 @@
-"""Choices tried on painted faces: who learns from what, and what is told of it."""
+"""Choices tried on painted faces: who learns from what, and what comes of it."""
 
 import json
 from dataclasses import replace
@@ -14,65 +14,97 @@ from data_prep.base.photo import read_photo
 from data_prep.base.records import Box
 from pipeline.cli import app
 from pipeline.experiments.choices import (
-    Line,
-    Trial,
-    choose_lines,
+    BASE,
+    CHOICES,
+    Choice,
+    ChoiceNameError,
     cut_crops,
-    describe_trials,
-    measure_trials,
-    try_choices,
+    describe_choices,
+    find_choices,
+    measure_choices,
+    plan_trials,
 )
+from pipeline.experiments.engine import Judged, judge_folds
 from pipeline.runs.folder import PreparedError
+from pipeline.runs.recipe import ClassifierRecipe, change_recipe, load_recipe
 from pipeline.training.short import open_faces
 from tests.pipeline.makers import CPU, Told
 from tests.pipeline.prepared_copy import copy_prepared
 from tests.pipeline.tables import TINY
 
 
-def attempt(prepared, out, lines, cleaned=None):
+def attempt(prepared, out, chosen, cleaned=None):
     faces = open_faces(prepared, TINY)
-    trials = try_choices(faces, cleaned, lines, out, TINY, folds=2, device=CPU, log=Told(), jobs=1)
-    return faces, trials
+    trials = plan_trials(faces, cleaned, [BASE, *chosen], out, TINY, folds=2)
+    return faces, judge_folds(trials, device=CPU, log=Told(), jobs=1)
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: choice.name)
+def test_every_choice_changes_something(choice):
+    recipe = load_recipe("suspects", ClassifierRecipe)
+    changed = change_recipe(recipe, list(choice.sets))
+    others = (choice.scale, choice.blur, choice.source, choice.cleaned or None)
+    assert (changed != recipe) + sum(other is not None for other in others) == 1
+
+
+@pytest.mark.parametrize(
+    ("only", "sources", "has_cleaned", "names"),
+    [
+        ("", ["a", "b"], True, [*(one.name for one in CHOICES), "only-a", "only-b"]),
+        ("", ["a"], False, [one.name for one in CHOICES if one.name != "cleaned"]),
+        ("tight, grey", [], False, ["tight", "grey"]),
+        ("base", ["a", "b"], False, []),
+    ],
+)
+def test_choices_are_found_by_name(only, sources, has_cleaned, names):
+    found = [one.name for one in find_choices(only, sources, has_cleaned=has_cleaned)]
+    assert found == names
+    assert len(set(found)) == len(found)
+
+
+def test_what_can_not_be_tried_is_refused():
+    with pytest.raises(ChoiceNameError, match="no choice 'gray': did you mean 'grey'"):
+        find_choices("gray", [], has_cleaned=False)
+    with pytest.raises(ChoiceNameError, match="'cleaned' needs --cleaned"):
+        find_choices("cleaned", [], has_cleaned=False)
 
 
 def test_every_face_is_judged_by_a_network_that_saw_none_of_its_kin(prepared, tmp_path, by_colour):
-    faces, trials = attempt(prepared, tmp_path, [])
+    faces, judged = attempt(prepared, tmp_path, [])
     groups = faces.table["group"]
     learnt = [set(call.faces["group"]) for call in by_colour]
     assert learnt[0] | learnt[1] == set(groups)
     assert not learnt[0] & learnt[1]
-    right = trials[0].probabilities.argmax(axis=1) == faces.table["label"].map(CLASSES.index)
+    right = judged[0].probabilities.argmax(axis=1) == faces.table["label"].map(CLASSES.index)
     assert right.all()
 
 
 def test_what_is_done_stays_done(prepared, tmp_path, by_colour):
-    attempt(prepared, tmp_path, choose_lines("grey", [], has_cleaned=False))
+    attempt(prepared, tmp_path, find_choices("grey", [], has_cleaned=False))
     assert len(by_colour) == 4
-    attempt(prepared, tmp_path, choose_lines("grey,flat", [], has_cleaned=False))
+    attempt(prepared, tmp_path, find_choices("grey,flat", [], has_cleaned=False))
     assert len(by_colour) == 6
     assert [call.recipe.schedule for call in by_colour[4:]] == ["flat", "flat"]
 
 
 def test_one_dataset_learnt_from_and_all_judged(prepared, tmp_path, by_colour):
     source = open_faces(prepared, TINY).table["source"].iloc[0]
-    faces, trials = attempt(prepared, tmp_path, [Line("only", "", source=source)])
+    faces, judged = attempt(prepared, tmp_path, [Choice("only", "", source=source)])
     assert all(set(call.faces["source"]) == {source} for call in by_colour[2:])
-    assert trials[1].probabilities.shape == (len(faces.table), 3)
+    assert judged[1].probabilities.shape == (len(faces.table), 3)
 
 
 def test_cleaned_labels_are_learnt_and_annotated_ones_judged(prepared, tmp_path, by_colour):
-    def change(faces):
-        return faces.assign(label=CLASSES[0], split="train")
-
-    folder = copy_prepared(prepared, tmp_path / "cleaned", lambda f: f)
-    cleaned = open_faces(folder, TINY)
-    cleaned = replace(cleaned, table=change(cleaned.table))
-    line = Line("cleaned", "", cleaned=True)
-    faces, trials = attempt(prepared, tmp_path / "out", [line], cleaned)
+    cleaned = open_faces(copy_prepared(prepared, tmp_path / "cleaned", lambda f: f), TINY)
+    cleaned = replace(cleaned, table=cleaned.table.assign(label=CLASSES[0], split="train"))
+    choice = Choice("cleaned", "", cleaned=True)
+    faces, judged = attempt(prepared, tmp_path / "out", [choice], cleaned)
     assert all(set(call.faces["label"]) == {CLASSES[0]} for call in by_colour[2:])
     assert not set(by_colour[2].faces["group"]) & set(by_colour[3].faces["group"])
-    rows = measure_trials(trials, faces.table)
+    rows = measure_choices([BASE, choice], judged, faces.table)
     assert rows[1]["all"]["accuracy"]["after"] == 1
+    with pytest.raises(PreparedError, match="build both with the same --scale"):
+        attempt(prepared, tmp_path / "other", [choice], replace(cleaned, scale=2.0))
 
 
 def test_blur_rule_thins_out_training_faces_only(prepared, tmp_path, by_colour, monkeypatch):
@@ -83,51 +115,40 @@ def test_blur_rule_thins_out_training_faces_only(prepared, tmp_path, by_colour, 
         return np.arange(len(faces)) % 2 == 0
 
     monkeypatch.setattr("pipeline.experiments.choices.keep_balanced", keep)
-    attempt(prepared, tmp_path, [Line("blur", "", blur="global")])
+    attempt(prepared, tmp_path, [Choice("blur", "", blur="global")])
     assert [rule for rule, _ in seen] == ["global", "global"]
     assert [len(call.faces) for call in by_colour[2:]] == [-(-count // 2) for _, count in seen]
 
 
-def test_crops_at_another_scale(prepared, tmp_path):
+def test_crops_at_another_scale_are_cut_once(prepared, tmp_path):
     faces = open_faces(prepared, TINY)
     table = cut_crops(faces, 1.0, tmp_path)
     for row, crop in zip(faces.table.itertuples(), table["crop"], strict=True):
         photo = read_photo(faces.roots[row.source] / row.image).pixels
         box = Box(row.xmin, row.ymin, row.xmax, row.ymax)
         assert np.array_equal(read_photo(tmp_path / crop).pixels, crop_face(photo, box, 1.0))
-
-
-def test_crops_cut_before_are_those_of_the_same_faces(prepared, tmp_path):
-    faces = open_faces(prepared, TINY)
-    before = cut_crops(faces, 1.0, tmp_path)["crop"]
     fewer = replace(faces, table=faces.table.iloc[5:].reset_index(drop=True))
-    assert cut_crops(fewer, 1.0, tmp_path)["crop"].tolist() == before.tolist()[5:]
+    assert cut_crops(fewer, 1.0, tmp_path)["crop"].tolist() == table["crop"].tolist()[5:]
 
 
 def test_too_few_faces_to_learn_from(prepared, tmp_path, by_colour):
-    faces = open_faces(prepared, TINY)
     large = TINY.model_copy(update={"batch_size": 999})
     with pytest.raises(PreparedError, match=r"choice 'base': .* don't fill a batch of 999"):
-        try_choices(faces, None, [], tmp_path, large, folds=2, device=CPU, log=Told())
+        plan_trials(open_faces(prepared, TINY), None, [BASE], tmp_path, large, folds=2)
     assert not by_colour
 
 
-def test_cleaned_crops_of_another_scale(prepared, tmp_path, by_colour):
-    other = replace(open_faces(prepared, TINY), scale=2.0)
-    with pytest.raises(PreparedError, match="build both with the same --scale"):
-        attempt(prepared, tmp_path, [Line("cleaned", "", cleaned=True)], other)
-
-
-def test_differences_are_from_the_first_line():
+def test_differences_are_from_the_first_choice():
     table = pd.DataFrame({"source": ["a"] * 6, "label": list(CLASSES) * 2, "group": list("aabbcc")})
     truth = np.eye(3)[[0, 1, 2, 0, 1, 2]]
     wrong = truth.copy()
     wrong[2] = [1, 0, 0]
-    trials = [Trial(Line("base", "as is"), wrong, 60.0), Trial(Line("x", "better"), truth, 90.0)]
-    rows = measure_trials(trials, table)
+    judged = [Judged(wrong, 60.0), Judged(truth, 90.0)]
+    rows = measure_choices([Choice("base", "as is"), Choice("x", "better")], judged, table)
     assert rows[1]["all"]["accuracy"]["difference"] == pytest.approx(1 / 6, abs=1e-4)
     assert rows[1]["a"]["macro_recall"]["after"] == 1
-    lines = describe_trials(rows).splitlines()
+    lines = describe_choices(rows).splitlines()
+    assert lines[1] == "|---" * 6 + "|"
     assert lines[2].startswith("| `base` as is | 0.833 (")
     assert lines[2].endswith(") | 1.0 |")
     value, low, high = rows[0]["all"]["accuracy"]["alone"]

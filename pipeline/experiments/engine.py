@@ -1,0 +1,276 @@
+"""Trials: trainings that are done once and gone on with if stopped, several at a time.
+
+A training by a run folder is found again by its recipe, data and start; a short one by the
+fingerprint of its answers' file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from data_prep.base.files import make_folder
+from data_prep.base.tables import KEY, read_faces
+from data_prep.grouping.split import VALID
+from data_prep.prepare.build import read_manifest
+from pipeline.nets.cards import DETECTOR, load_state
+from pipeline.nets.options import SHIPPED
+from pipeline.runs.folder import (
+    CHECKPOINT,
+    MEMBERS,
+    PreparedError,
+    Recipe,
+    Run,
+    find_run,
+    identify_data,
+    is_finished,
+    resume_run,
+    start_run,
+    write_seconds,
+)
+from pipeline.runs.log import Log
+from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe
+from pipeline.runs.workers import call_at_once, count_cores
+from pipeline.training.classifier import train_classifier
+from pipeline.training.detector import train_detector
+from pipeline.training.short import Views
+from pipeline.training.tasks import Plan, Task, run_tasks
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """A prepared folder.
+
+    Attributes:
+        folder: Where it lies.
+        faces: Its `faces.csv`.
+        data: Identifies it, see `identify_data`.
+        roots: Folder of each source.
+    """
+
+    folder: Path
+    faces: pd.DataFrame
+    data: dict[str, Any]
+    roots: dict[str, Path]
+
+    @classmethod
+    def open(cls, folder: Path, *, annotated: bool = False) -> PreparedData:
+        """Read a prepared folder.
+
+        Args:
+            folder: The folder.
+            annotated: Its labels must be the annotated ones.
+
+        Raises:
+            PreparedError: It is none, or reviewers' decisions have changed its labels: what learnt
+                from others would be measured by them.
+            FacesError: Its table can't be read.
+        """
+        data, roots = identify_data(folder)
+        if annotated and (read_manifest(folder) or {}).get("decisions"):
+            raise PreparedError(
+                f"{folder}: built with decisions, which would measure by other labels than the "
+                "annotated ones; build it without."
+            )
+        return cls(folder, read_faces(folder), data, roots)
+
+    @property
+    def scale(self) -> float:
+        """Of the crops, as a multiple of the box."""
+        return float(self.data["options"]["scale"])
+
+    @property
+    def sources(self) -> list[str]:
+        """Names of the datasets with faces, sorted."""
+        return sorted(set(self.faces["source"]))
+
+    def valid_faces(self, source: str) -> pd.DataFrame:
+        """The validation faces of a source, sorted by their keys."""
+        faces = self.faces[(self.faces["split"] == VALID) & (self.faces["source"] == source)]
+        return faces.sort_values(list(KEY), ignore_index=True)
+
+
+def find_or_start(
+    runs: Path, recipe: Recipe, data: dict[str, Any], *, start: Path | None = None
+) -> Run:
+    """The run folder of a recipe on some data, a new one if there is none.
+
+    Args:
+        runs: Holds the run folders; made if it is not there.
+        recipe: Every number.
+        data: From `identify_data`.
+        start: Weights that a detector starts from; the shipped ones when None.
+
+    Raises:
+        OutputError: A folder can't be made.
+    """
+    make_folder(runs)
+    own = _start_of(recipe, start)
+    return find_run(runs, recipe, data, start=own) or start_run(runs, recipe, data, start=own)
+
+
+def train_run(
+    run: Run,
+    recipe: Recipe,
+    prepared: PreparedData,
+    *,
+    start: Path | None = None,
+    device: torch.device,
+    log: Log,
+) -> None:
+    """Train what is left of a run: nothing if it is finished, the rest if it was stopped.
+
+    Args:
+        run: From `find_or_start`.
+        recipe: Its recipe.
+        prepared: What it learns from.
+        start: Weights that a detector starts from; the shipped ones when None.
+        device: Where to train.
+        log: Gets a line per epoch, the folder in the first.
+
+    Raises:
+        PreparedError: Nothing to train or validate on.
+        WeightsError: Weights to start from can't be had.
+        OutputError: Something can't be written.
+    """
+    if log_if_finished(run, log):
+        return
+    resume_run(run.folder, run.data)
+    is_fresh = not any((run.folder / name).exists() for name in (CHECKPOINT, MEMBERS))
+    began = processor_seconds()
+    own = _start_of(recipe, start)
+    if isinstance(recipe, DetectorRecipe) and own is not None:
+        roots = dict(prepared.roots)
+        train_detector(prepared.faces, roots, recipe, load_state(own), run, device=device, log=log)
+    elif isinstance(recipe, ClassifierRecipe):
+        train_classifier(prepared.faces, prepared.folder, recipe, run, device=device, log=log)
+    write_seconds(run, processor_seconds() - began if is_fresh else None)
+
+
+def log_if_finished(run: Run, log: Log) -> bool:
+    """Name the run folder, and whether it was trained before."""
+    done = is_finished(run.folder)
+    log(f"{'trained before' if done else 'run folder'}: {run.folder}", "run", folder=run.folder)
+    return done
+
+
+def _start_of(recipe: Recipe, start: Path | None) -> Path | None:
+    if isinstance(recipe, ClassifierRecipe):
+        return None
+    return start or SHIPPED / f"{DETECTOR}.safetensors"
+
+
+def processor_seconds() -> float:
+    """Of this process and of those that it has waited for, such as loaders of photos."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def call_each(
+    function: Callable[..., None],
+    calls: Sequence[tuple[Any, ...]],
+    *,
+    device: torch.device,
+    jobs: int | None,
+) -> None:
+    """Call a function of a module with each of some arguments.
+
+    Args:
+        function: The function.
+        calls: Its arguments; pickled when several go at a time.
+        device: Where it trains.
+        jobs: Calls at a time, each in a process; one per core when None, one on a GPU.
+    """
+    jobs = min(jobs or count_cores(device), len(calls))
+    if jobs > 1:
+        call_at_once(function, calls, jobs)
+    else:
+        for call in calls:
+            function(*call)
+
+
+def prefix_log(log: Log, name: str, **facts: Any) -> Log:
+    """A log whose lines begin with a name, and whose events have these facts, too."""
+
+    def log_prefixed(line: str, event: str = "note", /, **own: Any) -> None:
+        log(f"{name}: {line}", event, **(facts | own))
+
+    return log_prefixed
+
+
+def run_groups(
+    groups: Sequence[Sequence[Task]], *, device: torch.device, log: Log, jobs: int | None
+) -> list[list[Views]]:
+    """The answers of short trainings, all run together, given as they were grouped.
+
+    Raises:
+        UserError: As of `run_tasks`.
+    """
+    tasks = [task for group in groups for task in group]
+    views = iter(run_tasks(tasks, device=device, log=log, jobs=jobs))
+    return [[next(views) for _ in group] for group in groups]
+
+
+@dataclass(frozen=True)
+class FoldTrial:
+    """Short trainings that together judge every face unseen.
+
+    Attributes:
+        plan: The N faces, the recipe and where answers go.
+        fold: (N,) the fold in which each face is held out, from 0.
+        train: What the network of each fold learns from.
+    """
+
+    plan: Plan
+    fold: np.ndarray
+    train: Sequence[pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What came of a trial.
+
+    Attributes:
+        probabilities: (N, 3) of each face, by the network of the fold it was held out in.
+        seconds: Of all its trainings together, on one core each.
+    """
+
+    probabilities: np.ndarray
+    seconds: float
+
+
+def judge_folds(
+    trials: Sequence[FoldTrial], *, device: torch.device, log: Log, jobs: int | None
+) -> list[Judged]:
+    """Run what is left of some trials and join the folds of each.
+
+    Raises:
+        UserError: As of `run_tasks`.
+    """
+    groups = []
+    for trial in trials:
+        plan, folds = trial.plan, len(trial.train)
+        groups.append(
+            [
+                plan.make_task(
+                    f"fold {n + 1} of {folds}", f"fold-{n + 1}", train, plan.table[trial.fold == n]
+                )
+                for n, train in enumerate(trial.train)
+            ]
+        )
+    judged = []
+    for trial, views in zip(
+        trials, run_groups(groups, device=device, log=log, jobs=jobs), strict=True
+    ):
+        probabilities = np.zeros((len(trial.fold), 3), np.float32)
+        for number, view in enumerate(views):
+            probabilities[trial.fold == number] = view.probabilities
+        judged.append(Judged(probabilities, sum(view.seconds for view in views)))
+    return judged

@@ -1,0 +1,170 @@
+"""Figures of right and wrong answers, paired differences with intervals, and how they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure as Canvas
+
+from data_prep.base.labels import CLASSES
+from evaluate.measures.bootstrap import bootstrap_intervals, compare, share, tally
+from pipeline.runs.plots import save_figure
+
+Figure = list[float]
+"""A value, and the low and high end of its 95 % interval."""
+
+FIGURES = ("accuracy", "macro_recall", *CLASSES)
+RESAMPLES = 2000
+
+
+class Answers:
+    """How well N faces were told, for resampled groups of them.
+
+    Args:
+        right: (N,) whether, or in which share of trainings, each face was told right.
+        truth: (N,) class index of each face.
+        groups: (N,) photo, or group of photos, of each face; groups are resampled, not faces.
+    """
+
+    def __init__(self, right: np.ndarray, truth: np.ndarray, groups: pd.Series) -> None:
+        codes, names = pd.factorize(groups)
+        self.groups = len(names)
+        count = partial(tally, codes, truth, photos=len(names), shape=[len(CLASSES)])
+        self._right, self._all = count(values=right.astype(float)), count()
+
+    def measure(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """`FIGURES` by name, (B,) each, from weights (B, P) of the groups; recalls by class."""
+        right, faces = weights @ self._right, weights @ self._all
+        recalls = share(right, faces)
+        known = self._all.sum(axis=0) > 0
+        return {
+            "accuracy": right.sum(axis=1) / faces.sum(axis=1),
+            "macro_recall": recalls[:, known].mean(axis=1),
+            **dict(zip(CLASSES, recalls.T, strict=True)),
+        }
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Each group counted once."""
+        figures = self.measure(np.ones((1, self.groups)))
+        return {name: float(values[0]) for name, values in figures.items()}
+
+
+def measure_side(right: np.ndarray, truth: np.ndarray, groups: pd.Series) -> dict[str, Figure]:
+    """`FIGURES` with their 95 % intervals; arguments as of `Answers`."""
+    answers = Answers(right, truth, groups)
+    ends = bootstrap_intervals(answers.measure, photos=answers.groups, resamples=RESAMPLES)
+    return {name: [value, *map(float, ends[name])] for name, value in answers.values.items()}
+
+
+def compare_sides(
+    before: np.ndarray, after: np.ndarray, truth: np.ndarray, groups: pd.Series
+) -> dict[str, dict[str, Any]]:
+    """Differences with intervals; the same resampled groups weigh both sides.
+
+    Args:
+        before: (S, N) whether each of S trainings told each face right.
+        after: (S, N) likewise.
+        truth: (N,) class index of each face.
+        groups: (N,) photo, or group of photos, of each face.
+
+    Returns:
+        By name of `FIGURES`, `before` and `after` (means over the trainings), `difference`, its
+        paired 95 % `interval`, and `by_seed`; None where not defined.
+    """
+    # The mean over trainings of a share is the share of the mean.
+    first, second = (Answers(right.mean(axis=0), truth, groups) for right in (before, after))
+    sides = compare(second.measure, first.measure, photos=first.groups, resamples=RESAMPLES)
+    pairs = [
+        [Answers(right, truth, groups).values for right in pair]
+        for pair in zip(before, after, strict=True)
+    ]
+    return {
+        name: {
+            "before": _round(side["other"]),
+            "after": _round(side["mine"]),
+            "difference": _round(side["difference"]),
+            "interval": [_round(end) for end in side["interval"] or (None, None)],
+            "by_seed": [_round(after[name] - before[name]) for before, after in pairs],
+        }
+        for name, side in sides.items()
+    }
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None or np.isnan(value) else round(value, 5)
+
+
+def pick_figure(record: Mapping[str, Any], *path: str) -> Figure | None:
+    """A number of an evaluation's record and its interval, rounded to what they can tell."""
+    value, ends = record, record["intervals"]
+    for name in path:
+        value, ends = value[name], ends[name]
+    return round_figure(value, ends)
+
+
+def round_figure(value: Any, ends: Any) -> Figure | None:
+    """Value, low and high in four decimals; None where one is not defined."""
+    if value is None or ends is None:
+        return None
+    numbers = [float(value), *map(float, ends)]
+    return None if np.isnan(numbers).any() else [round(number, 4) for number in numbers]
+
+
+def show_figure(figure: Sequence[float] | None, sign: str = "") -> str:
+    """A figure with its interval; with a sign for differences.
+
+    >>> show_figure([0.5, 0.25, 0.75]), show_figure([0.5, 0.25, 0.75], "+"), show_figure(None)
+    ('0.500 (0.250 to 0.750)', '+0.500 (+0.250 to +0.750)', '–')
+    """
+    if figure is None:
+        return "–"
+    value, low, high = (f"{number:{sign}.3f}" for number in figure)
+    return f"{value} ({low} to {high})"
+
+
+def plot_figures(
+    panels: Mapping[str, Sequence[Figure]],
+    names: Sequence[str],
+    title: str,
+    path: Path,
+    *,
+    differences: bool = False,
+) -> None:
+    """A dot per figure and a bar over its interval: a panel beside the other, a line per name.
+
+    Args:
+        panels: Of each panel, by its name, a figure for each of `names`.
+        names: Of the lines, from the top.
+        title: Over all panels.
+        path: The PNG.
+        differences: Figures are differences from 0: those that differ from it are coloured.
+    """
+    canvas = Canvas(
+        figsize=(1 + 4 * len(panels), 1.2 + 0.28 * max(len(names), 1)), layout="constrained"
+    )
+    row = canvas.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    places = np.arange(len(names))
+    for axes, (name, figures) in zip(row, panels.items(), strict=True):
+        values, low, high = np.array(figures, float).reshape(-1, 3).T
+        axes.errorbar(
+            values, places, xerr=[values - low, high - values], fmt="none", ecolor="lightgrey",
+            elinewidth=3,
+        )  # fmt: skip
+        colours = np.full(len(names), "tab:blue")
+        if differences:
+            sign = np.where((low > 0) | (high < 0), np.sign(values), 0).astype(int)
+            colours = np.array(["tab:grey", "tab:green", "tab:red"])[sign]
+            axes.axvline(0, color="black", linewidth=0.8)
+        axes.scatter(values, places, c=colours, zorder=3)
+        axes.set(xlabel=name)
+        axes.grid(axis="x", alpha=0.3)
+    canvas.suptitle(title)
+    row[0].set_yticks(places, names)
+    row[0].invert_yaxis()
+    save_figure(canvas, path)

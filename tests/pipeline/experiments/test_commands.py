@@ -1,0 +1,86 @@
+"""What the commands of short trainings print, and what they refuse."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cleaning import search
+from pipeline.cli import app
+from pipeline.runs.recipe import ClassifierRecipe, load_recipe
+from tests.pipeline.tables import write_tiny
+
+
+def call(*arguments):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_shipped_recipe_can_be_used_on_all_faces():
+    recipe = load_recipe("suspects", ClassifierRecipe)
+    assert recipe.faces == "all"
+    assert recipe.lr != "find"
+    # A classifier's weights may have learnt the very labels in doubt; a detector knows no classes.
+    assert recipe.init in ("random", "detector")
+
+
+def test_suspects(prepared, tmp_path, by_colour, monkeypatch):
+    monkeypatch.setattr(search, "plot_faces", lambda *_: None)
+    small = ["--set", "sizes=[32]", "--set", "epochs=[1]", "--set", "batch_size=12", "--jobs", "1"]
+    result = call("suspects", prepared, "-o", tmp_path, "--folds", 3, "--seed", 4, *small)
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert result.stderr.splitlines()[-1].startswith("48 faces, the most suspect first: ")
+    assert {call.recipe.seed for call in by_colour} == {4}
+    assert {call.recipe.sizes[0] for call in by_colour} == {32}
+    assert len(by_colour) == 4, "three folds, and one training on all"
+
+
+NOISE = ["--seeds", 1, "--kinds", "likely", "--folds", 2, "--rate", 0.2]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "fact"),
+    [
+        ("suspects", ["--folds", 2], "faces"),
+        ("noise-benchmark", NOISE, "figures"),
+        ("clean-effect", ["PREPARED", "--seeds", 1], "figures"),
+        ("choices", ["--folds", 2, "--only", "grey"], "lines"),
+    ],
+)
+def test_each_as_json(prepared, tmp_path, by_colour, monkeypatch, name, arguments, fact):
+    """A result with figures in place of the table, and a line for each training."""
+    pytest.importorskip("cleanlab")
+    monkeypatch.setattr(search, "plot_faces", lambda *_: None)
+    arguments = [prepared if one == "PREPARED" else one for one in arguments]
+    options = ["-o", tmp_path / "out", "--log", "json", "--recipe", write_tiny(tmp_path)]
+    result = call(name, prepared, *arguments, *options, "--jobs", 1)
+    assert result.exit_code == 0
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    ended = [event for event in events if event["event"] == "task ended"]
+    assert ended
+    assert all(0.5 < event["agreed"] <= 1 for event in ended)
+    assert events[-1]["event"] == "result"
+    assert events[-1]["folder"] == str(tmp_path / "out")
+    assert events[-1][fact]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["suspects", "PREPARED", "--order", "odd"], "unknown order 'odd'"),
+        (["suspects", "NOWHERE"], "not a prepared folder"),
+        (["suspects", "PREPARED", "--folds", "40"], "folds"),
+        (["suspects", "PREPARED", "--set", "lr=find"], "lr is 'find'"),
+        (["clean-effect", "PREPARED", "NOWHERE"], "not a prepared folder"),
+    ],
+)
+def test_what_is_refused(prepared, tmp_path, arguments, words):
+    places = {"PREPARED": prepared, "NOWHERE": tmp_path}
+    result = call(*(places.get(one, one) for one in arguments), "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith("error: ")
+    assert words in line
