@@ -1,4 +1,7 @@
-"""The base of all errors that a user can mend."""
+"""The base of all errors that a user can mend, and what their messages share."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -16,3 +19,14 @@ class DatasetError(UserError, ValueError):
 def describe_error(error: UserError) -> str:
     """Its message in one line: fastai and worker processes put lines of their own before it."""
     return str(error).splitlines()[-1].strip()
+
+
+def suggest(name: str, known: Iterable[str], otherwise: str = "known: {}.") -> str:
+    """What a user may have meant: the nearest known name, or all of them after `otherwise`.
+
+    >>> suggest("lables", ["label", "image"]), suggest("x", ["label", "image"])
+    ("did you mean 'label'?", 'known: label, image.')
+    """
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else otherwise.format(", ".join(names))

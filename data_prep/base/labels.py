@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from data_prep.base.errors import UserError
+from data_prep.base.errors import UserError, suggest
 
 CLASSES: tuple[str, ...] = ("with_mask", "without_mask", "mask_weared_incorrect")
 """Class names in the order of every network output, table and plot."""
@@ -60,9 +59,7 @@ def canonical_label(
         return by_key[key]
     if key in aliases:
         return aliases[key]
-    known = [*classes, *aliases]
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'?" if near else f"known names: {', '.join(known)}."
+    hint = suggest(key, [*classes, *aliases], "known names: {}.")
     raise UnknownLabelError(
         f"unknown class '{name}': {hint} Another name for a class is declared with "
         "--alias NAME=CLASS."

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from data_prep.base.errors import UserError
+from data_prep.base.errors import UserError, suggest
 from data_prep.base.labels import ALIASES, CLASSES, RARE_CLASS, UnknownLabelError, canonical_label
 from data_prep.base.records import AnnotatedPhoto, Dataset
 from data_prep.formats.contracts import Format, ReadOptions
@@ -92,26 +91,16 @@ def read_recode(path: Path) -> tuple[RecodeTable, dict[str, Path]]:
             value is not possible, or sources share a folder or have none.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecodeError(f"{path}: can't be read as TOML ({error}).") from error
-    _check_keys(values, RecodeTable.model_fields, str(path))
-    sources = values.get("sources", {})
-    for name, source in sources.items() if isinstance(sources, Mapping) else ():
-        if not re.fullmatch(r"\w[\w.-]*", name):
-            raise RecodeError(
-                f"{path}: source '{name}': becomes a folder; use letters, digits, '-', '_', '.'."
-            )
-        if isinstance(source, Mapping):
-            _check_keys(source, SourceTable.model_fields, f"{path}: sources.{name}")
-    try:
-        table = RecodeTable.model_validate(values)
+        table = RecodeTable.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        first = error.errors()[0]
-        raise RecodeError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
+        raise RecodeError(f"{path}: {_explain(error)}") from error
+    except (OSError, ValueError) as error:
+        raise RecodeError(f"{path}: can't be read as TOML ({error}).") from error
+    folders: dict[str, Path] = {}
     for name, source in table.sources.items():
-        _check_targets(source, table.classes, f"{path}: sources.{name}")
-    return table, _find_folders(table, path)
+        _check_source(source, name, table.classes, path)
+        folders[name] = _find_source(source, name, folders, path)
+    return table, folders
 
 
 def recode_label(name: str, source: SourceTable, classes: Collection[str]) -> str:
@@ -127,9 +116,7 @@ def recode_label(name: str, source: SourceTable, classes: Collection[str]) -> st
         try:
             label = canonical_label(name, aliases, known)
         except UnknownLabelError as error:
-            names = [*source.recode, *known, *aliases]
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}."
+            hint = suggest(name, [*source.recode, *known, *aliases])
             raise UnknownLabelError(
                 f"unknown class '{name}': {hint} Say what becomes of it in the source's table "
                 "recode."
@@ -145,43 +132,48 @@ def _allow(source: SourceTable, classes: Iterable[str]) -> list[str]:
     return list(dict.fromkeys([*classes, *rare]))
 
 
-def _check_keys(values: Mapping[str, Any], known: Collection[str], where: str) -> None:
-    for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}."
-            raise RecodeError(f"{where}: unknown key '{key}': {hint}")
+def _explain(error: ValidationError) -> str:
+    """The first fault, unknown keys before others: they may be the cause."""
+    faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+    *place, key = map(str, faults[0]["loc"])
+    if faults[0]["type"] != "extra_forbidden":
+        return f"{'.'.join([*place, key])}: {faults[0]['msg']}."
+    known = SourceTable.model_fields if place else RecodeTable.model_fields
+    where = f"{'.'.join(place)}: " if place else ""
+    return f"{where}unknown key '{key}': {suggest(key, known)}"
 
 
-def _check_targets(source: SourceTable, classes: Collection[str], where: str) -> None:
+def _check_source(source: SourceTable, name: str, classes: Collection[str], path: Path) -> None:
+    where = f"{path}: sources.{name}"
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise RecodeError(
+            f"{path}: source '{name}': becomes a folder; use letters, digits, '-', '_', '.'."
+        )
     known = [*_allow(source, classes), EXCLUDE_FACE, EXCLUDE_PHOTO]
-    for name, label in source.recode.items():
+    for written, label in source.recode.items():
         if label not in known:
-            near = difflib.get_close_matches(label, known, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"use {', '.join(known)}."
             raise RecodeError(
-                f"{where}.recode: '{name}' = '{label}': no such class; {hint} Other classes are "
-                "declared with classes = [...] at the top."
+                f"{where}.recode: '{written}' = '{label}': no such class; "
+                f"{suggest(label, known, 'use {}.')} Other classes are declared with "
+                "classes = [...] at the top."
             )
     if source.incorrect == "without_mask" and "without_mask" not in classes:
         raise RecodeError(f"{where}.incorrect: 'without_mask' is not one of classes.")
 
 
-def _find_folders(table: RecodeTable, path: Path) -> dict[str, Path]:
-    folders: dict[str, Path] = {}
-    for name, source in table.sources.items():
-        root = path.parent / source.path
-        if not root.exists():
-            raise RecodeError(f"{path}: sources.{name}.path: {root}: no such folder.")
-        for other, known in folders.items():
-            one, two = find_folder(root).resolve(), find_folder(known).resolve()
-            if one.is_relative_to(two) or two.is_relative_to(one):
-                raise RecodeError(
-                    f"{path}: sources {other} and {name} are the same folder or lie in one "
-                    f"another ({two}, {one}): each face would count twice."
-                )
-        folders[name] = root
-    return folders
+def _find_source(source: SourceTable, name: str, others: Mapping[str, Path], path: Path) -> Path:
+    root = path.parent / source.path
+    if not root.exists():
+        raise RecodeError(f"{path}: sources.{name}.path: {root}: no such folder.")
+    one = find_folder(root).resolve()
+    for other, known in others.items():
+        two = find_folder(known).resolve()
+        if one.is_relative_to(two) or two.is_relative_to(one):
+            raise RecodeError(
+                f"{path}: sources {other} and {name} are the same folder or lie in one another "
+                f"({two}, {one}): each face would count twice."
+            )
+    return root
 
 
 @dataclass(frozen=True)

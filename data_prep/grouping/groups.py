@@ -18,8 +18,12 @@ from data_prep.base.photo import PhotoError, read_photo
 from data_prep.base.progress import show_progress
 from data_prep.base.records import AnnotatedPhoto
 from data_prep.formats.exif_frame import FramedPhoto
-from data_prep.grouping.duplicates import find_leaders, group_near_duplicates
-from data_prep.grouping.fingerprints import Fingerprint, describe_photo
+from data_prep.grouping.duplicates import (
+    Fingerprint,
+    describe_photo,
+    find_leaders,
+    group_near_duplicates,
+)
 
 GROUPS = "groups.csv"
 """In a dataset's folder: `image`, below the folder, and `group`, any name. Photos with one group's

@@ -17,7 +17,7 @@ from data_prep.base.files import output_error
 from data_prep.base.photo import PhotoError, PhotoFrame, check_frame, read_photo
 from data_prep.base.progress import show_progress
 from data_prep.base.records import AnnotatedPhoto, Face, Finding
-from data_prep.grouping.fingerprints import Fingerprint, describe_photo
+from data_prep.grouping.duplicates import Fingerprint, describe_photo
 from data_prep.prepare.blur import blur_score
 
 

@@ -14,10 +14,10 @@ from sklearn.datasets import load_sample_image
 
 from data_prep.grouping.duplicates import (
     count_found_groups,
+    describe_photo,
     find_pairs,
     group_near_duplicates,
 )
-from data_prep.grouping.fingerprints import describe_photo
 
 Photo = NDArray[np.uint8]
 REAL = Path(__file__).parents[4] / "shared" / "data"

@@ -8,7 +8,7 @@ from data_prep.base.photo import UPRIGHT
 from data_prep.base.records import AnnotatedPhoto
 from data_prep.formats.exif_frame import FramedPhoto
 from data_prep.grouping import groups as group_photos
-from data_prep.grouping.fingerprints import describe_photo
+from data_prep.grouping.duplicates import describe_photo
 from data_prep.grouping.groups import LookedAt, group_looked_at, look_at_photos
 from tests.makers import make_photo
 
