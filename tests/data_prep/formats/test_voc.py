@@ -1,11 +1,169 @@
-"""Reading PASCAL VOC."""
+"""PASCAL VOC: files, and datasets with their photos."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
 
 import pytest
 
+from data_prep.base.errors import DatasetError
 from data_prep.base.labels import UnknownLabelError
 from data_prep.base.records import Box, Face
+from data_prep.formats.contracts import ReadOptions
+from data_prep.formats.registry import read_dataset, read_datasets
 from data_prep.formats.voc import AnnotationError, read_voc
-from tests.makers import make_voc
+from tests.makers import add_example, make_photo, make_voc
+
+
+def kinds(dataset):
+    return [finding.kind for finding in dataset.findings]
+
+
+def test_good_dataset(dataset):
+    read = read_dataset(dataset)
+    assert read.source == "faces"
+    assert read.findings == ()
+    assert [photo.image for photo in read.photos] == [f"images/photo{n}.jpg" for n in range(10)]
+    first = read.photos[0]
+    assert (first.annotation, first.width, first.height) == ("annotations/photo0.xml", 120, 90)
+    assert first.path.is_file()
+
+
+@pytest.mark.parametrize(
+    ("stated", "stored"),
+    [
+        ("a.jpg", "a.jpg"),
+        ("a.png", "a.jpg"),  # the set was encoded anew
+        ("A.JPG", "a.jpg"),
+        ("C:\\shots\\a.jpg", "a.jpg"),
+        ("/home/someone/a.jpg", "a.jpg"),
+        ("", "note.jpg"),  # nothing stated: the annotation's own stem
+        ("something else.jpg", "note.jpg"),
+        (unicodedata.normalize("NFC", "año.jpg"), unicodedata.normalize("NFD", "año.jpg")),
+    ],
+)
+def test_photo_is_found(tmp_path, stated, stored):
+    make_photo(tmp_path / "deep" / "er" / stored)
+    make_voc(tmp_path / "note.xml", stated)
+    assert [photo.image for photo in read_dataset(tmp_path).photos] == [f"deep/er/{stored}"]
+
+
+def test_name_goes_before_stem(tmp_path):
+    make_photo(tmp_path / "a.jpg")
+    make_photo(tmp_path / "a.png", seed=1)
+    make_voc(tmp_path / "a.xml", "a.png")
+    read = read_dataset(tmp_path)
+    assert [photo.image for photo in read.photos] == ["a.png"]
+    assert kinds(read) == ["photo-without-annotation"]
+
+
+def test_hidden_files_are_not_read(dataset):
+    make_photo(dataset / ".cache" / "x.jpg")
+    (dataset / "annotations" / "._photo0.xml").write_bytes(b"\x00\x05\x16\x07")
+    assert read_dataset(dataset).findings == ()
+
+
+def test_second_annotation_of_a_photo_is_left_out(dataset):
+    make_voc(dataset / "annotations" / "photo0_again.xml", "photo0.jpg")
+    read = read_dataset(dataset)
+    assert kinds(read) == ["second-annotation"]
+    assert "photo0_again.xml" in read.findings[0].message
+    assert len(read.photos) == 10
+
+
+def test_findings_carry_the_name_of_the_dataset(dataset):
+    make_voc(dataset / "annotations" / "lost.xml", "lost.jpg")
+    (finding,) = read_dataset(dataset).findings
+    assert finding.file == "faces/annotations/lost.xml"
+    assert finding.message.startswith("faces/annotations/lost.xml: its photo 'lost.jpg'")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX only")
+def test_name_that_is_not_utf8_is_listed(dataset):
+    try:
+        make_photo(dataset / "images" / os.fsdecode(b"a\xf1o.png"))
+    except OSError:
+        pytest.skip("the file system takes UTF-8 names only")
+    (finding,) = read_dataset(dataset).findings
+    assert finding.kind == "bad-name"
+    assert finding.message.encode().decode() == "faces/images/a\ufffdo.png: " + (
+        "the file's name is not valid UTF-8; rename it."
+    )
+
+
+@pytest.mark.parametrize("missing", ["annotations", "images"])
+def test_folder_without_photos_or_annotations(dataset, missing):
+    for path in (dataset / missing).iterdir():
+        path.unlink()
+    with pytest.raises(DatasetError, match=r"no (VOC annotation|photo)"):
+        read_dataset(dataset)
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(DatasetError, match="no such folder"):
+        read_dataset(tmp_path / "nowhere")
+
+
+def test_unknown_class_stops_and_names_the_file(dataset):
+    add_example(dataset, "odd", 77, [("masc", (1, 1, 20, 20))])
+    with pytest.raises(
+        UnknownLabelError, match=r"faces/annotations/odd\.xml:1.*did you mean 'mask'"
+    ):
+        read_dataset(dataset)
+
+
+def test_alias_makes_it_known(dataset):
+    add_example(dataset, "odd", 77, [("masc", (1, 1, 20, 20))])
+    read = read_dataset(dataset, ReadOptions(aliases={"masc": "with_mask"}))
+    assert len(read.photos) == 11
+
+
+def test_two_datasets_of_one_name_are_refused(tmp_path):
+    for folder in ("one", "two"):
+        add_example(tmp_path / folder / "set", "a", 0)
+    with pytest.raises(DatasetError, match="two datasets are called 'set'"):
+        read_datasets([tmp_path / "one" / "set", tmp_path / "two" / "set"])
+
+
+def test_parts_that_number_their_photos_alike(tmp_path):
+    for index, part in enumerate(["train", "val"]):
+        box = (10, 12, 30 + 10 * index, 40)
+        make_photo(tmp_path / "set" / part / "images" / "1.jpg", seed=index)
+        make_voc(tmp_path / "set" / part / "annotations" / "1.xml", "1.jpg", [("mask", box)])
+    read = read_dataset(tmp_path / "set")
+    assert not read.findings
+    boxes = {photo.image: photo.faces[0].box.xmax for photo in read.photos}
+    assert boxes == {"train/images/1.jpg": 30, "val/images/1.jpg": 40}
+
+
+def test_linked_folders_are_followed_and_loops_are_not(dataset, tmp_path):
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for name in ("images", "annotations"):
+        (linked / name).symlink_to(dataset / name)
+    (linked / "again").symlink_to(dataset / "images")
+    (linked / "self").symlink_to(linked)
+    (linked / "above").symlink_to(tmp_path)
+    read, direct = read_dataset(linked), read_dataset(dataset)
+    assert not read.findings
+    assert len(read.photos) == len(direct.photos)
+    assert {photo.path.resolve() for photo in read.photos} == {p.path for p in direct.photos}
+
+
+def test_folder_that_can_not_be_read_is_told(dataset, monkeypatch):
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    (dataset / "closed").mkdir()
+    monkeypatch.setattr(os, "scandir", refuse)
+    (finding,) = read_dataset(dataset).findings
+    assert finding.dropped
+    assert "closed: the folder can't be read (Permission denied)" in finding.message
 
 
 def write(path, text):

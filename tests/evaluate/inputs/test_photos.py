@@ -1,4 +1,4 @@
-"""Perfect predictions on photos turned by EXIF, from the files to the figures."""
+"""Photos by name, their sizes, and the frame their boxes are in."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
 from data_prep.base.boxes import ORIENTATIONS
+from data_prep.base.photo import PhotoError
 from data_prep.base.strict_csv import TableError
+from data_prep.formats.input_files import InputError
+from data_prep.formats.photo_match import AmbiguousPhotoError, match_names
 from evaluate.arrays import GroundTruth
 from evaluate.cli import app
 from evaluate.inputs.inputs import DEFAULT_OPTIONS, InputOptions, read_predicted, read_truth
+from evaluate.inputs.photos import SizeSource, find_photos
 from evaluate.inputs.predictions import Placed, read_predictions
 from evaluate.report.gallery import _cut_out, _Mark, _read_pixels
 from tests.evaluate.voc_files import voc_xml
@@ -192,3 +196,119 @@ def test_pictures_show_the_pixels_that_boxes_refer_to(
     assert pixels is not None
     assert np.array_equal(pixels, np.asarray(shown))
     assert _cut_out(pixels, truth.boxes, [_Mark(truth.boxes[0], "with_mask", annotated=True)])
+
+
+def save(path: Path, size: tuple[int, int], orientation: int | None = None) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    Image.new("RGB", size).save(path, exif=exif)
+    return path
+
+
+def test_order_of_the_sources(tmp_path: Path) -> None:
+    save(tmp_path / "a.jpg", (40, 20))
+    known = {"x/a.png": (1, 1), "x/b.png": (7, 8)}
+    names = ["a", "b", "c"]
+    assert SizeSource(photos=tmp_path, known=known).find(names) == {"a": (40, 20), "b": (7, 8)}
+    assert SizeSource(fixed=(5, 6), photos=tmp_path).find(names) == dict.fromkeys(names, (5, 6))
+    assert SizeSource().find(names) == {}
+
+
+def test_photos_that_can_not_be_used(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder of photos"):
+        SizeSource(photos=tmp_path / "missing").find(["a"])
+    save(tmp_path / "a.jpg", (40, 20))
+    save(tmp_path / "a.png", (40, 20))
+    with pytest.raises(InputError, match=r"looking for photo sizes.*could be any of"):
+        SizeSource(photos=tmp_path).find(["a"])
+    (tmp_path / "b.jpg").write_text("no photo")
+    with pytest.raises(PhotoError, match=r"b\.jpg: not a readable photo"):
+        SizeSource(photos=tmp_path).find(["b"])
+
+
+def save_photo_files(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(path)
+    return path
+
+
+def test_beside_the_annotations(tmp_path):
+    photo = save_photo_files(tmp_path / "images" / "a.jpg")
+    (tmp_path / "annotations").mkdir()
+    assert find_photos(["images/a.jpg"], tmp_path) == {"images/a.jpg": photo}
+    assert find_photos(["a", "b"], tmp_path) == {"a": photo}
+    assert find_photos(["a.png"], tmp_path / "annotations", tmp_path) == {"a.png": photo}
+    assert find_photos(["a.png"], tmp_path / "annotations") == {}
+
+
+def test_sources_of_a_faces_csv(tmp_path):
+    photo = save_photo_files(tmp_path / "set" / "a.jpg")
+    prepared = tmp_path / "prepared"
+    prepared.mkdir()
+    (prepared / "faces.csv").write_text("image\n")
+    names = ["set/a.jpg", "set/b.jpg", "other/a.jpg"]
+    assert find_photos(names, prepared) == {}
+    manifest = {"datasets": [{"source": "set", "root": str(tmp_path / "set")}]}
+    (prepared / "manifest.json").write_text(json.dumps(manifest))
+    assert find_photos(names, prepared) == {"set/a.jpg": photo}
+    assert find_photos(names, prepared / "faces.csv") == {"set/a.jpg": photo}
+    (prepared / "manifest.json").write_text("[1, 2")
+    assert find_photos(names, prepared) == {}
+
+
+def test_names_that_fit_several_files_are_found_by_path_only(tmp_path):
+    first = save_photo_files(tmp_path / "one" / "a.jpg")
+    save_photo_files(tmp_path / "two" / "a.jpg")
+    save_photo_files(tmp_path / "three" / "a.jpg")
+    assert find_photos(["a.jpg", "one/a.jpg"], tmp_path) == {"one/a.jpg": first}
+
+
+def test_no_such_folder(tmp_path):
+    assert find_photos(["a.jpg"], tmp_path / "none", tmp_path / "nowhere") == {}
+
+
+@pytest.mark.parametrize(
+    ("annotated", "predicted", "found"),
+    [
+        (["a.jpg", "b.jpg"], ["b.jpg"], (1,)),
+        (["x/a.jpg", "y/a.jpg"], ["y/a.jpg", "x/a.jpg"], (1, 0)),
+        (["images/a.jpg", "images/b.jpg"], ["b.jpg", "a.jpg"], (1, 0)),
+        (["a.jpg"], ["set/images/a.jpg"], (0,)),
+        (["a.png", "b.png"], ["b.jpg", "a.JPG"], (1, 0)),
+        (["annotations/a.png"], ["images/a.png"], (0,)),
+        (["annotations/a.png"], ["images/a.jpg"], (0,)),
+        (["images/A.JPG"], ["a.jpg"], (0,)),
+        (["images/a.jpg"], ["images\\a.jpg"], (0,)),
+        # A letter with its accent written in one sign and in two.
+        (["ma\u0301scara.jpg"], ["m\u00e1scara.jpg"], (0,)),
+        (["crowd.1", "crowd.2"], ["crowd.2.jpg"], (1,)),
+        # The same path goes before the same stem.
+        (["a.jpg", "a.png"], ["a.png", "a.jpg"], (1, 0)),
+        (["a.jpg"], ["ba.jpg", "c.jpg"], (None, None)),
+        (["a.jpg"], [], ()),
+    ],
+)
+def test_names(annotated: list[str], predicted: list[str], found: tuple[int | None, ...]) -> None:
+    assert match_names(annotated, predicted).found == found
+
+
+def test_same_name_elsewhere_is_another_photo_where_folders_correspond() -> None:
+    match = match_names(["valid/1.jpg", "valid/2.jpg"], ["valid/1.jpg", "train/2.jpg"])
+    assert match.found == (0, None)
+    assert match.levels == {"path": 1, "suffix": 0, "ending": 0, "name": 0, "stem": 0}
+
+
+@pytest.mark.parametrize(
+    ("annotated", "predicted"),
+    [
+        (["x/a.jpg", "y/a.jpg"], ["a.jpg"]),
+        (["a.png", "a.bmp"], ["a.jpg"]),
+        (["a.bmp"], ["a.jpg", "a.png"]),
+        (["x/a.jpg"], ["y/a.jpg", "z/a.jpg"]),
+    ],
+)
+def test_ambiguous_names_are_refused(annotated: list[str], predicted: list[str]) -> None:
+    with pytest.raises(AmbiguousPhotoError, match="could be any of"):
+        match_names(annotated, predicted)

@@ -1,4 +1,8 @@
-"""YOLO's folder layouts, class names and photos without faces."""
+"""YOLO: label files, class names, whole folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +12,11 @@ from data_prep.base.errors import DatasetError, UserError
 from data_prep.base.labels import UnknownLabelError
 from data_prep.base.photo import read_photo
 from data_prep.base.records import Box
-from data_prep.formats.contracts import Format, ReadOptions
+from data_prep.formats.class_names import ClassNames, find_names_file, read_class_names
+from data_prep.formats.contracts import Faults, Format, ReadOptions
+from data_prep.formats.input_files import InputError
 from data_prep.formats.registry import read_dataset
+from data_prep.formats.yolo import read_labels
 from tests.makers import make_photo
 
 NAMES = "names: [With Mask, no_mask, mask_weared_incorrect]\n"
@@ -205,3 +212,129 @@ def test_labels_without_photos_and_photos_without_labels(root):
     add(root, "images/a.jpg", None)
     with pytest.raises(DatasetError, match="no label file"):
         read_dataset(root, ReadOptions(format=Format.YOLO))
+
+
+NAMES_YOLO_LINES = ClassNames({0: "with_mask"})
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(text, size=(200, 100), *, strict=True):
+        (tmp_path / "a.txt").write_text(text)
+        faults = Faults("a.txt", strict)
+        photo = read_labels(tmp_path / "a.txt", "a", size, NAMES_YOLO_LINES, ReadOptions(), faults)
+        return photo, faults.findings
+
+    return read
+
+
+def test_box_and_outline(read):
+    photo, (finding,) = read("0 0.5 0.3 0.5 0.1\n \t\n no_mask 0.1 0.2 0.3 0.9 0.2 0.4 \n")
+    assert [(face.object, face.label) for face in photo.faces] == [
+        (0, "with_mask"),
+        (1, "without_mask"),
+    ]
+    assert photo.faces[0].box == pytest.approx(Box(50, 25, 150, 35))
+    assert photo.faces[1].box == pytest.approx(Box(20, 20, 60, 90))
+    assert photo.places == ("a.txt, line 1", "a.txt, line 3")
+    assert finding.kind == "outlined-faces"
+
+
+FAULTS = [
+    ("0", "0 numbers"),
+    ("0 .1 .2 .3 .4 .9", "5 numbers behind the class id.*prediction"),
+    ("0 .1 .2 .3 .4 .5 .6 .7", "7 numbers"),
+    ("0 a .2 .3 .4", "'a' for a coordinate is not a number"),
+    ("0 nan .2 .3 .4", "a coordinate is nan"),
+    ("0 10 20 30 40", "10 is no relative coordinate"),
+    ("0 .5 .5 -.2 .1", r"box \(120, .* is inverted"),
+    ("7 .5 .5 .2 .1", "class id 7 is not in"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), FAULTS)
+def test_faults_are_raised_or_noted(read, line, message):
+    text = f"0 .5 .5 .2 .1\n\n{line}\n0 .5 .5 .2 .1"
+    with pytest.raises(InputError, match=f"^a.txt, line 3: {message}"):
+        read(text)
+    photo, (finding,) = read(text, strict=False)
+    assert [face.object for face in photo.faces] == [0, 2]
+    assert (finding.file, finding.kind, finding.dropped) == ("a.txt", "bad-line", True)
+    assert finding.message.startswith("a.txt:3: ")
+    assert finding.message.endswith(" The face is left out.")
+
+
+def test_size_is_needed_for_faces_alone(read):
+    assert read("\n", None)[0].faces == ()
+    with pytest.raises(InputError, match=r"line 1: the size of the photo is not known"):
+        read("0 .5 .5 .2 .1", None)
+
+
+def test_lines(tmp_path: Path) -> None:
+    path = tmp_path / "voc.names"
+    path.write_bytes(b"\xef\xbb\xbfaeroplane\r\ntv monitor \r\n\r\n")
+    assert read_class_names(path) == {0: "aeroplane", 1: "tv monitor"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "names: [no, 'with mask']\nnc: 2",
+        "path: ..\nnames:\n  0: no\n  1: with mask\n",
+        "names:\n- no\n- with mask\n",
+        "names: {1: with mask, 0: no}",
+    ],
+)
+def test_yaml(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "data.yaml"
+    path.write_text(text)
+    # `no` is a text here, not a truth value.
+    assert read_class_names(path) == {0: "no", 1: "with mask"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.txt", " \n", "the file is empty"),
+        ("a.txt", "one\n\ntwo", "line 2: no class name; a blank line would shift"),
+        ("a.yaml", "", "no class names"),
+        ("a.yaml", "[one, two]", "no class names"),
+        ("a.yaml", "names: []", "no class names"),
+        ("a.yaml", "names: one", "no class names"),
+        ("a.yaml", "names: [one, [two]]", "the name of class 1 is no text"),
+        ("a.yaml", "names: ['']", "the name of class 0 is no text"),
+        ("a.yaml", "names: {one: 1}", "'one' under 'names' is no class id"),
+        ("a.yaml", "names: {-1: one}", "'-1' under 'names' is no class id"),
+        ("a.yaml", "names: [one]\nkpt_shape: [17, 3]", "'kpt_shape' says key points"),
+        ("a.yaml", "names: [one", "not YAML that can be read"),
+        ("a.yaml", "? [a]\n: b", "not YAML that can be read"),
+        ("a.yaml", "a: " + "[" * 600, "not YAML that can be read"),
+        ("a.yaml", "names: [\x01]", "not YAML that can be read"),
+    ],
+)
+def test_bad_files(tmp_path: Path, name: str, text: str, message: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        read_class_names(path)
+    assert str(path) in str(caught.value)
+
+
+def test_nothing_in_yaml_is_run(tmp_path: Path) -> None:
+    path = tmp_path / "data.yaml"
+    trap = tmp_path / "trap"
+    path.write_text(f"names: !!python/object/apply:os.mkdir ['{trap}']")
+    assert read_class_names(path) == {0: str(trap)}
+    assert not trap.exists()
+
+
+def test_the_surest_file_comes_first(tmp_path: Path) -> None:
+    near = tmp_path / "labels"
+    near.mkdir()
+    assert find_names_file([near, tmp_path]) is None
+    (tmp_path / "classes.txt").write_text("one")
+    assert find_names_file([near, tmp_path]) == tmp_path / "classes.txt"
+    (tmp_path / "data.yaml").write_text("names: [one]")
+    assert find_names_file([near, tmp_path]) == tmp_path / "data.yaml"
+    (near / "obj.names").write_text("one")
+    assert find_names_file([near, tmp_path]) == near / "obj.names"
