@@ -4,19 +4,15 @@ import os
 import shutil
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from data_prep.base.labels import CLASSES
 from data_prep.decisions.ledger import read_ledger, settle
-from pipeline.review.session import Choice, Session, Way
-from pipeline.review.suspects import open_suspects
 from tests.pipeline.review.makers import BOXES, make_suspects
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -27,17 +23,6 @@ pytestmark = [
 ROOT = Path(__file__).parents[3]
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 SMALL, LYING = {"width": 360, "height": 640}, {"width": 844, "height": 390}
-
-PRESS_AND_TIME = """key => new Promise(done => {
-  const pressed = performance.now();
-  const crop = document.getElementById("crop");
-  new MutationObserver((_, observer) => {
-    observer.disconnect();
-    const drawn = () => requestAnimationFrame(() => done(performance.now() - pressed));
-    crop.complete ? drawn() : crop.addEventListener("load", drawn, {once: true});
-  }).observe(document.body, {attributeFilter: ["data-shown"]});
-  document.body.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
-})"""
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +80,11 @@ def visit(browser):
     for context in contexts:
         context.close()
     assert not complaints
+
+
+def find_port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
 
 
 def wait_for(page, shown):
@@ -162,16 +152,9 @@ def test_buttons_do_the_same_and_do_not_stick(serve, visit, ledger):
     press(page, "Space", 2)  # Space keeps, it doesn't press the button again.
     page.click('[data-class-deed="with_mask"]')
     wait_for(page, 3)
-    page.click("[data-deed=skip]")
-    wait_for(page, 4)
-    page.click("[data-deed=keep]")
-    wait_for(page, 5)
-    page.click("[data-deed=back]")
-    wait_for(page, 4)
-    page.click("[data-deed=forth]")
-    wait_for(page, 5)
-    page.click("[data-deed=undo]")
-    wait_for(page, 4)
+    for deed, then in (("skip", 4), ("keep", 5), ("back", 4), ("forth", 5), ("undo", 4)):
+        page.click(f"[data-deed={deed}]")
+        wait_for(page, then)
     page.click("#open-help")
     page.click("#help button")
     # A button reached by Tab is pressed by Space.
@@ -265,25 +248,16 @@ def test_moving_the_box_with_keys(serve, visit, ledger):
     assert read_ledger(ledger).decisions[0].to_box == (10, 9, 31, 34)
 
 
-def test_a_new_box_for_the_last_face(serve, visit, ledger):
+def test_another_class_for_the_redrawn_box_of_the_last_face(serve, visit, ledger):
     page = visit(serve("--first", "1")[1])
     page.keyboard.press("b")
     drag(page, (14, 16), (40, 52))
     press(page, "Enter", "end")
     assert not page.locator("#redraw").is_visible()
-    press(page, "u", 0)
-    assert [action for action, _ in actions(ledger)] == ["rebox", "undo"]
-
-
-def test_another_class_for_a_redrawn_box(serve, visit, ledger):
-    page = visit(serve()[1])
-    page.keyboard.press("b")
-    drag(page, (14, 16), (40, 52))
-    press(page, "Enter", 1)
     press(page, "ArrowLeft", 0)
     for key in ("b", "3"):
         page.keyboard.press(key)
-    press(page, "Enter", 1)
+    press(page, "Enter", "end")
     first, second = read_ledger(ledger).decisions
     assert (first.to, second.to) == (CLASSES[0], CLASSES[2])
     assert first.to_box == second.to_box
@@ -312,45 +286,19 @@ def drag(page, start, end):
     page.mouse.up()
 
 
-def test_a_hundred_thousand_faces(serve, visit, tmp_path, ledger, capsys):
-    folder = make_suspects(tmp_path / "many", photos=40, rows=100_000)
-    firsts = []
-    for _ in range(3):
-        started = time.monotonic()
-        server, address = serve(folder=folder)
-        page = visit(address)
-        firsts.append(time.monotonic() - started)
-        if len(firsts) < 3:
-            server.kill()
-    times = []
-    for _ in range(30):
-        page.wait_for_timeout(150)
-        times.append(page.evaluate(PRESS_AND_TIME, " "))
-    assert page.get_attribute("body", "data-shown") == "30"
+def test_a_hundred_thousand_faces(serve, visit, tmp_path, ledger):
+    server, address = serve(folder=make_suspects(tmp_path / "many", photos=40, rows=100_000))
+    page = visit(address)
+    for then in range(1, 31):
+        press(page, "Space", then)
     assert len(actions(ledger)) == 30
-    with capsys.disabled():
-        sys.stdout.write(
-            f"\nfirst face after {min(firsts):.2f} s (of {[round(f, 2) for f in firsts]}), "
-            f"next face after {statistics.median(times):.0f} ms, at most {max(times):.0f} ms, "
-            f"server {seconds_of_work(server.pid):.2f} s of work, load {os.getloadavg()[0]:.1f}\n"
-        )
-    assert seconds_of_work(server.pid) < 3
-    if os.getloadavg()[0] > os.cpu_count() / 2:
-        pytest.skip("the machine is too busy for the clock to tell anything")
-    assert min(firsts) < 2
-    assert statistics.median(times) < 100
-    assert max(times) < 200
-
-
-def seconds_of_work(pid):
-    """Processor time of a process, from the 14th and 15th field of proc's stat."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    # Processor time, from the 14th and 15th field of proc's stat.
+    fields = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()
+    assert (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") < 5
 
 
 def test_a_killed_server_loses_nothing(serve, visit, ledger):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = find_port()
     server, address = serve(port=port)
     page = visit(address)
     press(page, "Space", 1)
@@ -375,8 +323,7 @@ def test_a_killed_server_loses_nothing(serve, visit, ledger):
 
 
 def test_the_page_of_another_session_asks_to_be_reloaded(serve, visit, ledger):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = find_port()
     server, address = serve(port=port)
     page = visit(address)
     server.kill()
@@ -390,17 +337,6 @@ def test_the_page_of_another_session_asks_to_be_reloaded(serve, visit, ledger):
 
 def test_on_a_phone(serve, visit, ledger):
     page = visit(serve()[1], viewport=PHONE, has_touch=True, is_mobile=True)
-    assert page.evaluate("document.documentElement.scrollWidth") == 390
-    for button in page.locator("footer button:visible").all():
-        box = button.bounding_box()
-        assert box["height"] >= 40
-        assert box["width"] >= 40
-        assert box["x"] >= 0
-        assert box["x"] + box["width"] <= 390
-        assert box["y"] + box["height"] <= 844, "in reach without scrolling"
-        assert button.evaluate("node => node.scrollWidth <= node.clientWidth"), "no word is cut"
-    crop = page.locator("#crop").bounding_box()
-    assert crop["width"] >= 300
     page.tap("[data-deed=drop]")
     wait_for(page, 1)
     page.tap('[data-class-deed="without_mask"]')
@@ -445,20 +381,6 @@ def test_the_next_face_is_in_sight_after_scrolling(serve, visit):
     page.tap("[data-deed=keep]")
     wait_for(page, 1)
     assert page.evaluate("window.scrollY") == 0
-
-
-def test_the_hint_when_going_on_no_longer_pays(serve, visit, tmp_path, ledger):
-    folder = make_suspects(tmp_path / "some", rows=100)
-    session = Session(open_suspects(folder), ledger, Way("ada"))
-    for position in range(72):
-        session.decide(position, Choice("keep"), 0)
-    page = visit(serve(folder=folder)[1])
-    assert "None of your last 72 decisions changed anything" in page.text_content("#hint")
-    assert not page.locator("#stop").is_visible()
-    press(page, "Space", 73)
-    assert "good place to stop" in page.text_content("#stop")
-    assert page.locator("#stop").is_visible()
-    assert page.evaluate("(f => f.scrollHeight <= f.clientHeight)(document.getElementById('face'))")
 
 
 def swipe(page, place, start, end):
@@ -532,14 +454,3 @@ def test_the_token_leaves_the_address(serve, visit):
     press(page, "d", 1)
     page.reload()
     wait_for(page, 1)
-
-
-def test_dark_and_bright_differ(serve, visit):
-    _, address = serve()
-    grounds = [
-        visit(address, color_scheme=scheme).evaluate(
-            "getComputedStyle(document.body).backgroundColor"
-        )
-        for scheme in ("light", "dark")
-    ]
-    assert grounds == ["rgb(245, 247, 248)", "rgb(21, 27, 31)"]
