@@ -24,8 +24,7 @@ from pipeline.nets.cards import WeightsError
 from pipeline.nets.compute import DeviceError
 from pipeline.nets.options import SHIPPED
 from tests.makers import make_voc
-from tests.pipeline.inference.test_single_stage import save_single
-from tests.pipeline.makers import FACES, paint_photo, save_photo, stand_ins
+from tests.pipeline.makers import FACES, paint_photo, save_photo, save_single, stand_ins
 from tests.pipeline.needs import needs_shipped
 
 ROOT = Path(__file__).parent.parent

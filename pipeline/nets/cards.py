@@ -5,10 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -19,11 +26,16 @@ from data_prep.base.errors import UserError
 from data_prep.base.files import write_atomically, write_json
 from data_prep.base.labels import CLASSES
 from pipeline.nets.checkpoint import DAMAGED
-from pipeline.nets.retinaface import ANCHOR_SIZES, STRIDES, VARIANCES
+from pipeline.nets.retinaface import ANCHOR_SIZES, ANCHORS_PER_CELL, STRIDES, VARIANCES
 
 Architecture = Literal["resnet34", "mobilenet0.25", "sequential"]
 """What a classifier can be."""
 
+
+Level = Annotated[float, Field(ge=0, le=255)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Spread = Annotated[float, Field(ge=0.01, le=10)]
+Side = Annotated[int, Field(gt=0, le=4096)]
 
 DETECTOR, CLASSIFIER = "detector", "classifier"
 """File stems in a weights folder."""
@@ -31,6 +43,15 @@ DETECTOR, CLASSIFIER = "detector", "classifier"
 
 class WeightsError(UserError, ValueError):
     """Weights that are missing, damaged, or not what their card says."""
+
+
+def _check_learnt(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) != len(names) or not set(names) <= set(CLASSES):
+        raise ValueError(f"name classes of {', '.join(CLASSES)}, each once")
+    return names
+
+
+Learnt = Annotated[tuple[str, ...], AfterValidator(_check_learnt)]
 
 
 class Card(BaseModel):
@@ -42,7 +63,7 @@ class Card(BaseModel):
         results: Figures reached, with the split they were measured on.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     architecture: str
     sha256: str = ""
     training: dict[str, Any] = Field(default_factory=dict)
@@ -58,13 +79,20 @@ class DetectorCard(Card):
 
     kind: Literal["detector"] = "detector"
     architecture: Literal["retinaface-mobilenet0.25"] = "retinaface-mobilenet0.25"
-    anchors: tuple[tuple[int, ...], ...] = ANCHOR_SIZES
-    strides: tuple[int, ...] = STRIDES
+    anchors: tuple[tuple[Side, ...], ...] = ANCHOR_SIZES
+    strides: tuple[Side, ...] = STRIDES
     variances: tuple[float, float] = VARIANCES
-    negative_slope: float = 0.1
+    negative_slope: float = Field(default=0.1, ge=0, le=1)
     channel_order: Literal["BGR", "RGB"] = "BGR"
-    mean: tuple[float, float, float] = (104.0, 117.0, 123.0)
-    learnt: tuple[str, ...] = ()
+    mean: tuple[Level, Level, Level] = (104.0, 117.0, 123.0)
+    learnt: Learnt = ()
+
+    @model_validator(mode="after")
+    def _anchors_fit_the_net(self) -> DetectorCard:
+        sizes = [len(level) for level in self.anchors]
+        if self.strides != STRIDES or sizes != [ANCHORS_PER_CELL] * len(STRIDES):
+            raise ValueError(f"the net has {ANCHORS_PER_CELL} anchors at each of strides {STRIDES}")
+        return self
 
 
 class ClassifierCard(Card):
@@ -79,15 +107,15 @@ class ClassifierCard(Card):
     kind: Literal["classifier"] = "classifier"
     architecture: Architecture = "resnet34"
     classes: tuple[str, ...] = CLASSES
-    input_size: int = 224
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    input_size: int = Field(default=224, ge=32, le=1024)
+    mean: tuple[Share, Share, Share] = (0.485, 0.456, 0.406)
+    std: tuple[Spread, Spread, Spread] = (0.229, 0.224, 0.225)
     channel_order: Literal["RGB"] = "RGB"
     colour: Colour = "rgb"
     mirror: bool = False
-    learnt: tuple[str, ...] = CLASSES
-    crop_scale: float = CROP_SCALE
-    temperature: float = Field(default=1.0, gt=0)
+    learnt: Learnt = Field(default=CLASSES, min_length=1)
+    crop_scale: float = Field(default=CROP_SCALE, ge=1, le=10)
+    temperature: float = Field(default=1.0, gt=0, le=100)
 
 
 CardType = TypeVar("CardType", bound=Card)
@@ -120,8 +148,8 @@ def load_weights(path: Path, kind: type[CardType]) -> tuple[dict[str, Tensor], C
         The tensors as float32, and the card.
 
     Raises:
-        WeightsError: A file is missing or damaged, the hash differs, or the card is of another
-            kind.
+        WeightsError: A file is missing or damaged, the hash differs, the card is of another kind,
+            or a number is not finite or out of range.
     """
     card = read_card(path.with_suffix(".json"), kind)
     try:
@@ -133,8 +161,11 @@ def load_weights(path: Path, kind: type[CardType]) -> tuple[dict[str, Tensor], C
             f"{path}: its SHA-256 is not the one on the card; the file is damaged or was "
             "exchanged. Fetch it again."
         )
-    state = _parse_tensors(path, data)
-    return {name: _as_float32(tensor) for name, tensor in state.items()}, card
+    state = {name: _as_float32(tensor) for name, tensor in _parse_tensors(path, data).items()}
+    broken = [name for name, tensor in state.items() if not tensor.isfinite().all()]
+    if broken:
+        raise WeightsError(f"{path}: {broken[0]} holds what is no number; the training went wrong.")
+    return state, card
 
 
 def read_card(path: Path, kind: type[CardType]) -> CardType:

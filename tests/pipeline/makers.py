@@ -17,7 +17,7 @@ from pipeline.inference.detector import Detector
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Frame
 from pipeline.nets.cards import CLASSIFIER, DETECTOR, ClassifierCard, DetectorCard, save_weights
-from pipeline.nets.retinaface import VARIANCES, RetinaFace
+from pipeline.nets.retinaface import VARIANCES, RetinaFace, widen_scores
 from tests.makers import Objects, make_pixels, make_voc
 
 CPU = torch.device("cpu")
@@ -166,6 +166,17 @@ class OneClass(ColourClassifier):
         rows = super().classify(crops)
         rows[:] = (0.8, 0.1, 0.1)
         return rows
+
+
+def save_single(path: Path, learnt: Sequence[str] = CLASSES[:2], seed: int = 1) -> dict:
+    """A detector that tells classes: widened random weights, class logits differing."""
+    state = widen_scores(make_net().state_dict(), len(learnt))
+    torch.manual_seed(seed)
+    for name, tensor in state.items():
+        if name.startswith("ClassHead.") and name.endswith("weight"):
+            state[name] = tensor + 0.05 * torch.randn_like(tensor)
+    save_weights(path, state, DetectorCard(learnt=learnt))
+    return state
 
 
 def stand_ins(thresh: float = 0.3, **options) -> Predictor:

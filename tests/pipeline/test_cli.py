@@ -18,8 +18,7 @@ from pipeline.inference.detector import Detector
 from pipeline.training import classifier as train_classifier
 from pipeline.training import detector as train_detector
 from tests.pipeline.drawing.test_demo import PortraitDetector
-from tests.pipeline.inference.test_predict import ColourClassifier
-from tests.pipeline.makers import make_net
+from tests.pipeline.makers import ColourClassifier, make_net
 
 
 def call(*arguments):

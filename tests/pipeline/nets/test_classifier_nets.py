@@ -1,4 +1,6 @@
-"""The classifier's networks: names on disk, and a body that the detector has trained."""
+"""The classifier's networks, names on disk, devices and precision."""
+
+import random
 
 import numpy as np
 import pytest
@@ -18,7 +20,14 @@ from pipeline.nets.classifiers import (
     make_mobilenet,
     to_stored,
 )
-from pipeline.nets.compute import prepare_net
+from pipeline.nets.compute import (
+    DeviceError,
+    autocast,
+    has_fast_bf16,
+    pick_device,
+    prepare_net,
+    seed_everything,
+)
 from pipeline.nets.retinaface import RetinaFace
 from tests.makers import make_pixels
 from tests.pipeline.makers import CPU
@@ -150,3 +159,76 @@ def test_ensemble_with_a_member_of_another_architecture_is_refused(tmp_path):
     odd = [make_mobilenet().state_dict(), resnet34(num_classes=len(CLASSES)).state_dict()]
     with pytest.raises(WeightsError, match=r"a\.safetensors: does not fit a mobilenet0\.25"):
         fill_net(join_members(odd), "mobilenet0.25", tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "device"),
+    [("auto", False, "cpu"), ("auto", True, "cuda"), ("cpu", True, "cpu"), ("cuda", True, "cuda")],
+)
+def test_device_by_name(monkeypatch, name, there, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert pick_device(name).type == device
+
+
+def test_cuda_without_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match="use --device cpu or auto"):
+        pick_device("cuda")
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "CUDA", "cuda:7"])
+def test_unknown_device(name):
+    with pytest.raises(DeviceError, match=f"unknown device '{name}': use auto, cpu or cuda"):
+        pick_device(name)
+
+
+@pytest.mark.parametrize(
+    ("flags", "fast"),
+    [
+        ("fpu avx2", False),
+        ("fpu avx512_bf16", True),
+        ("amx_tile amx_bf16", True),
+        ("xamx_bf16", False),
+    ],
+)
+def test_fast_bf16_by_the_flags_of_the_processor(monkeypatch, tmp_path, flags, fast):
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags\t\t: {flags}\n\n")
+    monkeypatch.setattr("pipeline.nets.compute.Path", lambda _: tmp_path / "cpuinfo")
+    assert has_fast_bf16(CPU) is fast
+
+
+def test_no_cpuinfo_no_bf16(monkeypatch, tmp_path):
+    monkeypatch.setattr("pipeline.nets.compute.Path", lambda _: tmp_path / "none")
+    assert has_fast_bf16(CPU) is False
+
+
+@pytest.mark.parametrize("bf16", [True, False])
+def test_autocast(bf16):
+    a = torch.ones(4, 4)
+    with autocast(CPU, bf16=bf16):
+        assert (a @ a).dtype == (torch.bfloat16 if bf16 else torch.float32)
+
+
+def test_prepared_net_is_a_copy_that_answers_the_same():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.ReLU())
+    with torch.no_grad():
+        net.train()(torch.randn(4, 3, 16, 16) * 3 + 1)
+    prepared = prepare_net(net, CPU)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in prepared.modules())
+    assert any(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules())
+    photos = torch.randn(2, 3, 16, 16)
+    with torch.inference_mode():
+        torch.testing.assert_close(prepared(photos), net.eval()(photos), rtol=1e-4, atol=1e-5)
+
+
+def test_seeding_reaches_every_source_of_chance():
+    def draw():
+        return random.random(), np.random.rand(), float(torch.rand(1))
+
+    seed_everything(5)
+    first = draw()
+    seed_everything(5)
+    assert draw() == first
+    seed_everything(6)
+    assert all(a != b for a, b in zip(draw(), first, strict=True))

@@ -1,4 +1,4 @@
-"""Weight files: what was saved comes back, and nothing else is taken."""
+"""Weight files and checkpoints: what was saved comes back, and nothing else is taken."""
 
 import ast
 import hashlib
@@ -22,6 +22,7 @@ from pipeline.nets.cards import (
     read_card,
     save_weights,
 )
+from pipeline.nets.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 PIPELINE = Path(__file__).parents[3] / "pipeline"
 STATE = {"a.weight": torch.arange(6.0).view(2, 3) / 7, "a.steps": torch.tensor(5)}
@@ -64,10 +65,8 @@ def test_half_precision_comes_back_as_float32(tmp_path):
 
 
 def test_strided_tensors_are_saved(tmp_path):
-    state = {
-        "a": STATE["a.weight"].t(),
-        "b": torch.zeros(1, 3, 4, 4).to(memory_format=torch.channels_last),
-    }
+    layers = torch.zeros(1, 3, 4, 4).to(memory_format=torch.channels_last)
+    state = {"a": STATE["a.weight"].t(), "b": layers}
     save_weights(tmp_path / "net.safetensors", state, DetectorCard())
     loaded, _ = load_weights(tmp_path / "net.safetensors", DetectorCard)
     assert all(torch.equal(loaded[name], state[name]) for name in state)
@@ -99,19 +98,43 @@ def test_card_of_another_kind(path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "what"),
+    ("kind", "changes", "what"),
     [
-        ({"speed": 3}, "speed"),
-        ({"channel_order": "GBR"}, "channel_order"),
-        ({"mean": [1, 2]}, "mean"),
-        ({"negative_slope": "steep"}, "negative_slope"),
-        ({"sha256": None}, "sha256"),
+        (DetectorCard, {"speed": 3}, "speed"),
+        (DetectorCard, {"channel_order": "GBR"}, "channel_order"),
+        (DetectorCard, {"mean": [1, 2]}, "mean"),
+        (DetectorCard, {"mean": [1, 2, 300]}, "mean"),
+        (DetectorCard, {"negative_slope": "steep"}, "negative_slope"),
+        (DetectorCard, {"negative_slope": float("nan")}, "negative_slope"),
+        (DetectorCard, {"sha256": None}, "sha256"),
+        (DetectorCard, {"learnt": ["with_mask", "with_mask"]}, "learnt"),
+        (DetectorCard, {"learnt": ["cat"]}, "learnt"),
+        (DetectorCard, {"strides": [4, 8, 16]}, ": .* strides"),
+        (DetectorCard, {"anchors": [[16], [32], [64]]}, ": .* anchors"),
+        (DetectorCard, {"anchors": [[16, 0], [64, 128], [256, 512]]}, "anchors"),
+        (ClassifierCard, {"input_size": 1_000_000}, "input_size"),
+        (ClassifierCard, {"std": [0, 1, 1]}, "std"),
+        (ClassifierCard, {"mean": [0.5, 0.5, float("inf")]}, "mean"),
+        (ClassifierCard, {"crop_scale": 0.5}, "crop_scale"),
+        (ClassifierCard, {"temperature": 0}, "temperature"),
+        (ClassifierCard, {"temperature": float("nan")}, "temperature"),
+        (ClassifierCard, {"learnt": []}, "learnt"),
     ],
 )
-def test_card_with_a_key_that_is_unknown_or_wrong(path, changes, what):
+def test_card_with_a_key_that_is_unknown_or_wrong(tmp_path, kind, changes, what):
+    path = tmp_path / "net.safetensors"
+    save_weights(path, STATE, kind())
     edit_card(path, **changes)
     with pytest.raises(WeightsError, match=rf"net\.json: {what}"):
-        load_weights(path, DetectorCard)
+        load_weights(path, kind)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers(tmp_path, value):
+    state = {**STATE, "b": torch.tensor([0, value])}
+    save_weights(tmp_path / "net.safetensors", state, DetectorCard())
+    with pytest.raises(WeightsError, match=r"net\.safetensors: b holds what is no number"):
+        load_weights(tmp_path / "net.safetensors", DetectorCard)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1, 2]", "null", "\udcff"])
@@ -127,18 +150,12 @@ def test_card_without_a_hash_fits_no_file(path):
         load_weights(path, DetectorCard)
 
 
-@pytest.mark.parametrize("length", [0, 4, 40, -5])
-def test_truncated_file_with_a_fitting_hash(path, length):
-    path.write_bytes(path.read_bytes()[:length])
-    edit_card(path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+@pytest.mark.parametrize("cut", [0, 4, 40, -5, "pickle"])
+def test_no_safetensors_with_a_fitting_hash(path, cut):
+    data = pickle.dumps({"a": 1}) if cut == "pickle" else path.read_bytes()[:cut]
+    path.write_bytes(data)
+    edit_card(path, sha256=hashlib.sha256(data).hexdigest())
     with pytest.raises(WeightsError, match=r"net\.safetensors: not a safetensors file"):
-        load_weights(path, DetectorCard)
-
-
-def test_pickle_called_safetensors(path):
-    path.write_bytes(pickle.dumps({"a": 1}))
-    edit_card(path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
-    with pytest.raises(WeightsError, match="not a safetensors file"):
         load_weights(path, DetectorCard)
 
 
@@ -153,15 +170,6 @@ def test_failed_saving_leaves_the_old_weights(path, monkeypatch):
         save_weights(path, {"a": torch.ones(2)}, DetectorCard())
     assert path.read_bytes() == before
     assert sorted(p.name for p in path.parent.iterdir()) == ["net.json", "net.safetensors"]
-
-
-def test_card_tells_all_that_is_needed_to_feed_the_nets():
-    assert {"anchors", "strides", "negative_slope", "channel_order", "mean", "sha256"} <= set(
-        DetectorCard.model_fields
-    )
-    assert {"classes", "input_size", "mean", "std", "crop_scale", "temperature", "sha256"} <= set(
-        ClassifierCard.model_fields
-    )
 
 
 @pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s, "epoch": 3}])
@@ -233,7 +241,7 @@ def test_random_damage_is_always_a_weights_error(tmp_path):
     chance, file = random.Random(0), tmp_path / "a.pth"
     torch.save(STATE, file)
     good = file.read_bytes()
-    for _ in range(150):
+    for _ in range(60):
         bad = bytearray(good)
         for _ in range(chance.randint(1, 8)):
             bad[chance.randrange(len(bad))] = chance.randrange(256)
@@ -267,3 +275,70 @@ def test_pickle_is_imported_for_its_error_alone():
             names = [alias.name for alias in node.names]
         bad = [n for n in names if n.split(".")[0] in {"pickle", "dill", "joblib", "cloudpickle"}]
         assert bad in ([], ["pickle.UnpicklingError"]), f"{file}:{node.lineno}"
+
+
+TRAINING = {
+    "step": 7,
+    "loss": 0.25,
+    "best": None,
+    "net": {"a": torch.arange(5.0)},
+    "history": [{"epoch": 0, "loss": float("inf")}],
+}
+
+
+def test_checkpoint_comes_back(tmp_path):
+    save_checkpoint(tmp_path / "run" / "a.pt", TRAINING)
+    state = load_checkpoint(tmp_path / "run" / "a.pt")
+    assert torch.equal(state["net"].pop("a"), TRAINING["net"]["a"])
+    assert state == {**TRAINING, "net": {}}
+
+
+def test_no_checkpoint_is_none(tmp_path):
+    assert load_checkpoint(tmp_path / "a.pt") is None
+
+
+def test_failed_saving_leaves_the_old_one(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path / "a.pt", TRAINING)
+
+    def fail(*_args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OutputError, match=r"a\.pt: can't be written \(No space left"):
+        save_checkpoint(tmp_path / "a.pt", {"step": 8})
+    assert load_checkpoint(tmp_path / "a.pt")["step"] == 7
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+
+
+@pytest.mark.parametrize("content", [b"", b"half a", b"\x80\x02}q\x00", b"PK\x03\x04" + bytes(90)])
+def test_damaged_checkpoint(tmp_path, content):
+    (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"a\.pt: .* can't be read; delete it to start again"):
+        load_checkpoint(tmp_path / "a.pt")
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_random_damage_is_always_a_checkpoint_error(tmp_path):
+    chance, file = random.Random(0), tmp_path / "a.pt"
+    save_checkpoint(file, TRAINING)
+    good = file.read_bytes()
+    for _ in range(40):
+        bad = bytearray(good)
+        for _ in range(chance.randint(1, 8)):
+            bad[chance.randrange(len(bad))] = chance.randrange(256)
+        file.write_bytes(bad)
+        with suppress(CheckpointError):
+            load_checkpoint(file)
+
+
+def test_code_in_a_checkpoint_of_ours_does_not_run(tmp_path):
+    torch.save({"step": Bomb(tmp_path / "mark")}, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match="delete it"):
+        load_checkpoint(tmp_path / "a.pt")
+    assert not (tmp_path / "mark").exists()
+
+
+def test_something_else_than_a_checkpoint(tmp_path):
+    torch.save([1, 2], tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match="not a checkpoint"):
+        load_checkpoint(tmp_path / "a.pt")

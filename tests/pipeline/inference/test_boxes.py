@@ -1,0 +1,186 @@
+"""Votes, scales, and other detectors."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torchvision.ops import box_iou, nms
+from typer.testing import CliRunner
+
+from pipeline.drawing.demo import read_portrait
+from pipeline.inference.boxes import (
+    FIRST_FROM,
+    SECOND_BELOW,
+    SURE_SCORE,
+    TINY_SIDE,
+    VOTE_IOU,
+    VOTE_SCORE,
+    FaceBoxes,
+    has_tiny_faces,
+    merge_scales,
+    take_votes,
+    weigh_votes,
+)
+from pipeline.inference.command import app
+from pipeline.inference.yunet import YuNetDetector, choose_detector
+from pipeline.nets.cards import WeightsError
+from tests.makers import make_pixels
+from tests.pipeline.makers import faces_of
+from tests.pipeline.needs import THIRD_PARTY, needs_third_party
+
+
+def test_mean_weighted_by_score():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 1, 10, 11], [30, 30, 40, 40]])
+    scores = torch.tensor([0.9, 0.3, 0.5])
+    voted = take_votes(weigh_votes(boxes, scores, torch.tensor([0, 2])), boxes)
+    assert voted[0].tolist() == pytest.approx([0, 0.25, 10, 10.25])
+    assert voted[1].tolist() == pytest.approx([30, 30, 40, 40])
+
+
+def test_all_boxes_one_by_one():
+    torch.manual_seed(0)
+    corner = torch.rand(200, 2) * 40
+    boxes = torch.cat([corner, corner + 10 + 5 * torch.rand(200, 2)], dim=1)
+    scores = torch.rand(200) + 0.01
+    keep = nms(boxes, scores, 0.4)
+    voted = take_votes(weigh_votes(boxes, scores, keep), boxes)
+    for row, index in enumerate(keep.tolist()):
+        overlaps = box_iou(boxes[index : index + 1], boxes)[0].tolist()
+        near = [
+            j
+            for j, iou in enumerate(overlaps)
+            if j == index or (iou >= VOTE_IOU and scores[j] >= VOTE_SCORE)
+        ]
+        expected = sum(boxes[j] * scores[j] for j in near) / sum(scores[j] for j in near)
+        torch.testing.assert_close(voted[row], expected)
+
+
+def test_doubtful_boxes_have_a_say_in_their_own_place_only():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 1, 10, 11]])
+    scores = torch.tensor([0.9, 0.01])
+    voted = take_votes(weigh_votes(boxes, scores, torch.tensor([0, 1])), boxes)
+    assert voted[0].tolist() == boxes[0].tolist()
+    assert 0 < voted[1, 1] < 0.02
+
+
+def test_no_box():
+    nothing = torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64)
+    assert take_votes(weigh_votes(*nothing), nothing[0]).shape == (0, 4)
+
+
+TINY, LARGE = TINY_SIDE / 2 - 1, TINY_SIDE / 2 + 1
+"""Sides that lie on either side of the limit at an enlargement of 2."""
+
+
+@pytest.mark.parametrize(
+    ("sides", "score", "tiny"),
+    [
+        ([TINY], 0.9, True),
+        ([TINY], SURE_SCORE + 0.01, True),
+        ([TINY], SURE_SCORE - 0.01, False),
+        ([LARGE] * 4, 0.9, False),
+        ([LARGE] * 4 + [TINY], 0.9, True),
+        ([], 0.9, False),
+    ],
+)
+def test_one_sure_tiny_face_is_enough(sides, score, tiny):
+    assert has_tiny_faces(faces_of(sides, [score] * len(sides)), 2.0) is tiny
+
+
+def at(x, side, score):
+    """One square face at this place."""
+    box = np.array([[x, 0, x + side, side]], np.float32)
+    return FaceBoxes(box, np.array([score], np.float32), np.full((1, 5, 2), x, np.float32))
+
+
+def join(*faces):
+    return FaceBoxes(
+        np.concatenate([one.boxes for one in faces]),
+        np.concatenate([one.scores for one in faces]),
+        np.concatenate([one.landmarks for one in faces]),
+    )
+
+
+def test_each_size_is_taken_from_the_look_that_sees_it_best():
+    """At an enlargement of 2: tiny from the closer look, large from the first, middle from both."""
+    tiny, middle, large = FIRST_FROM / 2 - 3, (FIRST_FROM + SECOND_BELOW) / 4, SECOND_BELOW / 2 + 3
+    first = join(at(0, tiny, 0.9), at(100, middle, 0.8), at(200, large, 0.7))
+    closer = join(at(300, tiny, 0.6), at(400, middle, 0.5), at(500, large, 0.95))
+    merged = merge_scales(first, closer, 2.0)
+    assert merged.boxes[:, 0].tolist() == [100, 200, 300, 400]
+    assert merged.scores.tolist() == pytest.approx([0.8, 0.7, 0.6, 0.5])
+    assert merged.landmarks[:, 0, 0].tolist() == [100, 200, 300, 400]
+
+
+def test_a_face_of_both_looks_is_kept_once_with_its_surer_box():
+    side = (FIRST_FROM + SECOND_BELOW) / 4
+    merged = merge_scales(at(100, side, 0.6), at(101, side, 0.8), 2.0)
+    assert merged.boxes[:, 0].tolist() == [101]
+    assert merged.scores.tolist() == pytest.approx([0.8])
+
+
+def test_nothing_found():
+    merged = merge_scales(faces_of([], []), faces_of([], []), 2.0)
+    assert merged.boxes.shape == (0, 4)
+    assert merged.landmarks.shape == (0, 5, 2)
+
+
+MODEL = THIRD_PARTY / "face_detection_yunet_2023mar.onnx"
+
+
+def test_retinaface_is_that_of_the_weights_folder():
+    assert choose_detector("retinaface", None) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "what"),
+    [
+        ("yunet", None, "needs --detector-model"),
+        ("haar", None, "unknown detector 'haar': use retinaface or yunet"),
+        ("retinaface", "x.onnx", "is for --detector yunet"),
+        ("yunet", "missing.onnx", "missing.onnx: can't be read"),
+    ],
+)
+def test_what_can_not_be_used(name, model, what, tmp_path):
+    with pytest.raises(WeightsError, match=what):
+        choose_detector(name, None if model is None else tmp_path / model)
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", b"\x80\x04K\x01."])
+def test_other_files_are_refused(content, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="not a YuNet model"):
+        YuNetDetector(path)
+
+
+def test_run_explains_a_missing_model(tmp_path):
+    photo = tmp_path / "a.png"
+    cv2.imwrite(str(photo), make_pixels(40, 40))
+    result = CliRunner().invoke(app, [str(photo), "-o", str(tmp_path), "--detector", "yunet"])
+    assert result.exit_code == 2
+    assert "needs --detector-model" in result.output
+
+
+@needs_third_party
+def test_yunet_finds_what_opencv_finds():
+    photo = read_portrait()
+    (found,) = YuNetDetector(MODEL).detect([photo], resize=1.0, min_score=0.5)
+    plain = cv2.FaceDetectorYN.create(str(MODEL), "", photo.shape[1::-1], 0.5, 0.4, 5000)
+    rows = plain.detect(photo[:, :, ::-1])[1]
+    assert len(found.boxes) == len(rows) == 1
+    x, y, width, height = rows[0, :4]
+    np.testing.assert_allclose(found.boxes[0], [x, y, x + width, y + height], atol=0.5)
+    np.testing.assert_allclose(found.landmarks[0].ravel(), rows[0, 4:14], atol=0.5)
+    assert found.scores[0] == pytest.approx(rows[0, 14], abs=1e-4)
+    left, right = found.landmarks[0, :2]
+    assert left[0] < right[0], "left as seen in the photo, as RetinaFace has it"
+
+
+@needs_third_party
+def test_yunet_gives_pixels_of_the_photo_at_any_enlargement():
+    photo = read_portrait()
+    detector = YuNetDetector(MODEL)
+    one, two = (detector.detect([photo], resize=r, min_score=0.5)[0] for r in (1.0, 1.5))
+    np.testing.assert_allclose(one.boxes, two.boxes, atol=8)
+    assert detector.detect([make_pixels(40, 40)], min_score=0.5)[0].boxes.shape == (0, 4)
