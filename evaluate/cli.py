@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
+import pandas as pd
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from data_prep.base.command import as_command
 from data_prep.base.files import make_folder
-from evaluate.evaluation import READING, WRITING, EvaluateOptions, measure_inputs, read_inputs
+from evaluate.evaluation import (
+    EvaluateOptions,
+    Evaluation,
+    measure_inputs,
+    read_inputs,
+    reading,
+    writing,
+)
 from evaluate.inputs.inputs import write_text_boxes
-from evaluate.measures.headline import HEADLINES, PER_CLASS, Record
+from evaluate.measures.headline import HEADLINES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,38 +47,34 @@ class EvaluateCommand(EvaluateOptions):
     ]
     out: Annotated[
         Path,
-        typer.Option(
+        writing(
             "-o",
             "--out",
             metavar="OUT",
             help="Folder for metrics.json, report.html, metrics.csv, curves.csv, confusion.csv and "
             "errors.csv; files of these names are replaced, all others stay.",
-            rich_help_panel=WRITING,
         ),
     ]
     against: Annotated[
         Path | None,
-        typer.Option(
+        reading(
             metavar="OTHER.csv",
             help="Other predictions for the same photos, to be compared with.",
-            rich_help_panel=READING,
         ),
     ] = None
     crops: Annotated[
         Path | None,
-        typer.Option(
+        reading(
             metavar="CROPS.csv",
             help="The classifier alone on annotated boxes: python -m pipeline classify.",
-            rich_help_panel=READING,
         ),
     ] = None
     write_boxes: Annotated[
         Path | None,
-        typer.Option(
+        writing(
             metavar="DIR",
             help="Also write both sides as text files of Object-Detection-Metrics, to check the "
             "figures with that tool.",
-            rich_help_panel=WRITING,
         ),
     ] = None
 
@@ -101,7 +105,7 @@ def evaluate(command: EvaluateCommand) -> None:
         written.append(command.write_boxes)
     for warning in warnings:
         typer.echo(f"Warning: {warning}", err=True)
-    show_record(evaluation.metrics)
+    show_headline(evaluation)
     for path in written:
         # Not through the console, which would break a long path.
         typer.echo(str(path))
@@ -111,11 +115,9 @@ app = typer.Typer(add_completion=False)
 app.command()(as_command(evaluate))
 
 
-def show_record(record: Record) -> None:
+def show_headline(evaluation: Evaluation) -> None:
     """Print the headline numbers with their intervals; classes without a face are left out."""
-    counts = record["counts"]
-    definitions = record["definitions"]
-    console = Console()
+    counts, definitions = evaluation.metrics["counts"], evaluation.metrics["definitions"]
     table = Table(
         title=f"{counts['photos']} photos, {sum(counts['faces'].values())} faces, "
         f"{counts['predictions']} predictions ({definitions['interpolation']} AP)",
@@ -124,23 +126,14 @@ def show_record(record: Record) -> None:
     table.add_column("")
     table.add_column("%", justify="right")
     table.add_column("95 % interval", justify="right")
-    intervals = record["intervals"] or {}
-    for name, words in HEADLINES.items():
-        value, interval = record[name], intervals.get(name)
-        if name not in PER_CLASS:
-            table.add_row(words, _percent(value), _range(interval))
-            continue
-        for label in (label for label, number in value.items() if number is not None):
-            ends = interval[label] if interval else None
-            table.add_row(f"  {words}: {label}", _percent(value[label]), _range(ends))
-    for row in record["at_iou"]:
-        table.add_row(f"mAP at IoU {row['iou']:.2f}", _percent(row["map"], 2), "")
-    console.print(table)
-
-
-def _percent(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None else f"{100 * value:.{digits}f}"
-
-
-def _range(ends: Any) -> str:
-    return "–" if ends is None else f"{100 * ends[0]:.1f} – {100 * ends[1]:.1f}"
+    for name, label, value, low, high in evaluation.to_frame().itertuples(index=False):
+        interval = "–" if pd.isna(low) else f"{100 * low:.1f} – {100 * high:.1f}"
+        if not label:
+            number = "–" if pd.isna(value) else f"{100 * value:.1f}"
+            table.add_row(HEADLINES[name], number, interval)
+        elif not pd.isna(value):
+            table.add_row(f"  {HEADLINES[name]}: {label}", f"{100 * value:.1f}", interval)
+    for row in evaluation.metrics["at_iou"]:
+        number = "–" if row["map"] is None else f"{100 * row['map']:.2f}"
+        table.add_row(f"mAP at IoU {row['iou']:.2f}", number, "")
+    Console().print(table)

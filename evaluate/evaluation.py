@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -46,7 +46,11 @@ Truth = str | Path | GroundTruth
 Predicted = str | Path | Predictions
 """Predictions: a file or folder in any known format, or from memory."""
 
-READING, COUNTING, WRITING = "What is read", "How it is counted", "What is written"
+reading, counting, writing = (
+    partial(typer.Option, rich_help_panel=panel)
+    for panel in ("What is read", "How it is counted", "What is written")
+)
+"""Options of the command line by what they are about."""
 
 
 class OptionError(UserError, ValueError):
@@ -57,115 +61,72 @@ class OptionError(UserError, ValueError):
 class EvaluateOptions:
     """How annotations and predictions are read and counted; the help of each option says more."""
 
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="Only this split of a faces.csv, such as valid.", rich_help_panel=READING
-        ),
-    ] = None
-    source: Annotated[
-        str | None,
-        typer.Option(help="Only this dataset of a faces.csv.", rich_help_panel=READING),
-    ] = None
+    split: Annotated[str | None, reading(help="Only this split of a faces.csv, such as valid.")] = (
+        None
+    )
+    source: Annotated[str | None, reading(help="Only this dataset of a faces.csv.")] = None
     photos: Annotated[
         Path | None,
-        typer.Option(
+        reading(
             help="Folder of the photos, for the pictures of the report and for relative "
-            "coordinates; looked for beside the annotations when not given.",
-            rich_help_panel=READING,
+            "coordinates; looked for beside the annotations when not given."
         ),
     ] = None
     alias: Annotated[
-        list[str],
-        typer.Option(
-            metavar="NAME=CLASS",
-            help="Another name for a class; may be repeated.",
-            rich_help_panel=READING,
-        ),
+        list[str], reading(metavar="NAME=CLASS", help="Another name for a class; may be repeated.")
     ] = field(default_factory=list)
     classes: Annotated[
         str | None,
-        typer.Option(
+        reading(
             metavar="NAME,NAME,…",
             help="Other classes than the three of masks; the alarm is then left out.",
-            rich_help_panel=READING,
         ),
     ] = None
-    truth_boxes: Annotated[
-        Layout | None,
-        typer.Option(help="Numbers in text files of annotations.", rich_help_panel=READING),
-    ] = None
-    pred_boxes: Annotated[
-        Layout | None,
-        typer.Option(help="Numbers in text files of predictions.", rich_help_panel=READING),
-    ] = None
+    truth_boxes: Annotated[Layout | None, reading(help="Numbers in text files of annotations.")] = (
+        None
+    )
+    pred_boxes: Annotated[Layout | None, reading(help="Numbers in text files of predictions.")] = (
+        None
+    )
     image_size: Annotated[
         str | None,
-        typer.Option(
-            metavar="WxH",
-            help="Size of every photo in pixels, for relative coordinates.",
-            rich_help_panel=READING,
-        ),
+        reading(metavar="WxH", help="Size of every photo in pixels, for relative coordinates."),
     ] = None
     names: Annotated[
-        Path | None,
-        typer.Option(
-            help="File of class names, one a line, for class numbers.", rich_help_panel=READING
-        ),
+        Path | None, reading(help="File of class names, one a line, for class numbers.")
     ] = None
-    iou: Annotated[
-        list[float],
-        typer.Option(help="Also give AP at this IoU; may be repeated.", rich_help_panel=COUNTING),
-    ] = field(default_factory=list)
+    iou: Annotated[list[float], counting(help="Also give AP at this IoU; may be repeated.")] = (
+        field(default_factory=list)
+    )
     thresh: Annotated[
         float,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Detector score from which a face is shown to a user; AP takes all.",
-            rich_help_panel=COUNTING,
+        counting(
+            min=0, max=1, help="Detector score from which a face is shown to a user; AP takes all."
         ),
     ] = THRESH
     incorrect: Annotated[
-        IncorrectPolicy,
-        typer.Option(help="What a mask worn wrongly is to the alarm.", rich_help_panel=COUNTING),
+        IncorrectPolicy, counting(help="What a mask worn wrongly is to the alarm.")
     ] = "alarm"
     all_classes: Annotated[
         bool,
-        typer.Option(
+        counting(
             "--all-classes",
             help="Class AP: take every row for a detection of each class, with score detection × "
             "p_CLASS, not only of its label.",
-            rich_help_panel=COUNTING,
         ),
     ] = False
     inclusive: Annotated[
         bool,
-        typer.Option(
-            "--inclusive",
-            help="Count box sides as xmax - xmin + 1, as the VOC kit.",
-            rich_help_panel=COUNTING,
-        ),
+        counting("--inclusive", help="Count box sides as xmax - xmin + 1, as the VOC kit."),
     ] = False
     eleven_point: Annotated[
         bool,
-        typer.Option(
-            "--eleven-point",
-            help="AP at 11 recalls (VOC 2007), not at every recall.",
-            rich_help_panel=COUNTING,
-        ),
+        counting("--eleven-point", help="AP at 11 recalls (VOC 2007), not at every recall."),
     ] = False
     bootstrap: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="Resamples of the photos for the intervals; 0 for none.",
-            rich_help_panel=COUNTING,
-        ),
+        int, counting(min=0, help="Resamples of the photos for the intervals; 0 for none.")
     ] = 1000
-    seed: Annotated[
-        int, typer.Option(min=0, help="Seed of the resamples.", rich_help_panel=COUNTING)
-    ] = 0
+    seed: Annotated[int, counting(min=0, help="Seed of the resamples.")] = 0
 
     def choose_inputs(self) -> InputOptions:
         """What reading needs to know.

@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from data_prep.base.labels import CLASSES, RARE_CLASS
 from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntArray
-from evaluate.measures.bootstrap import share, tally, weigh
+from evaluate.measures.bootstrap import share, sum_ranked, tally, weigh
 from evaluate.measures.case import (
     CROP_IOU,
     Case,
@@ -72,15 +72,6 @@ def describe_alarm(case: Case) -> dict[str, Any]:
     With the policy "leave-out" faces with masks worn wrongly are treated like difficult ones, and
     the probabilities of the other two classes are scaled to add up to 1. Detections with a lower
     detector's score than the threshold do not exist here.
-
-    Returns:
-        `counts` of faces by class and outcome, and `right`, `wrong`, `not_found`, their shares by
-        class; `tnr`, `fnr` as dataroots counts them, and among found faces (`tnr_found`,
-        `fnr_found`); `auc` of all faces; `crops_auc`, `crops_accuracy` of the classifier alone;
-        `false_faces`, `false_alarms` (numbers) and `false_faces_per_photo`,
-        `false_alarms_per_photo`; `roc`, `crops_roc` as of `describe_roc`; `photos`,
-        `faces_left_out`; `intervals` (95 %, by the same names); `definitions`. Whatever is not
-        defined is None.
 
     Raises:
         ValueError: The classes are not the three mask classes.
@@ -200,14 +191,7 @@ def weighted_auc(faces: ScoredFaces, weights: FloatArray) -> FloatArray:
     Returns:
         (B,) values from 0 to 1; NaN without faces of both kinds.
     """
-    if not len(faces.photo):
-        return np.full(len(weights), np.nan)
-    order = np.argsort(faces.scores, kind="stable")
-    ranked, due = faces.scores[order], faces.due[order]
-    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
-    counts = weights[:, faces.photo[order]]
-    positive = np.add.reduceat(np.where(due, counts, 0.0), starts, axis=1)
-    negative = np.add.reduceat(np.where(due, 0.0, counts), starts, axis=1)
+    positive, negative = sum_ranked(faces.photo, faces.scores, faces.due, weights)
     below = np.cumsum(negative, axis=1) - negative
     ordered = (positive * (below + negative / 2)).sum(axis=1)
     return share(ordered, positive.sum(axis=1) * negative.sum(axis=1))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluate.arrays import FloatArray, IntArray
+from evaluate.arrays import BoolArray, FloatArray, IntArray
 
 LEVEL = 0.95
 """Share of the resamples inside an interval."""
@@ -198,6 +198,31 @@ def tally(
 def weigh(weights: FloatArray, counts: NDArray[Any]) -> FloatArray:
     """Sums over weighted photos: (B, P) and (P, …) to (B, …)."""
     return (weights @ counts.reshape(len(counts), -1)).reshape(len(weights), *counts.shape[1:])
+
+
+def sum_ranked(
+    photo: IntArray, scores: FloatArray, flags: BoolArray, weights: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Weighted numbers of flagged faces, and of the others, by distinct score, rising.
+
+    Args:
+        photo: (F,) photo of each face.
+        scores: (F,) what they are ranked by.
+        flags: (F,) what is told apart.
+        weights: (B, P) how often each photo counts.
+
+    Returns:
+        Two arrays (B, U) for U distinct scores.
+    """
+    order = np.argsort(scores, kind="stable")
+    ranked = scores[order]
+    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]][: len(ranked)])
+    counts = weights[:, photo[order]]
+    flagged = np.where(flags[order], counts, 0.0)
+    if not len(starts):
+        return flagged, counts
+    yes, no = (np.add.reduceat(part, starts, axis=1) for part in (flagged, counts - flagged))
+    return yes, no
 
 
 def share(part: FloatArray, whole: FloatArray) -> FloatArray:

@@ -17,6 +17,7 @@ from evaluate.measures.bootstrap import (
     describe,
     mean_of_defined,
     share,
+    sum_ranked,
     tally,
     to_number,
     weigh,
@@ -234,16 +235,12 @@ def weighted_aurc(faces: GradedFaces, weights: FloatArray) -> FloatArray:
     Returns:
         (B,) values from 0, the best, to 1; NaN without faces.
     """
-    if not len(faces.photo):
-        return np.full(len(weights), np.nan)
-    order = np.argsort(-faces.confidence, kind="stable")
-    ranked = faces.confidence[order]
-    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
-    counts = weights[:, faces.photo[order]]
-    total = np.add.reduceat(counts, starts, axis=1)
-    errors = np.add.reduceat(np.where(faces.right[order], 0.0, counts), starts, axis=1)
+    right, wrong = (
+        sums[:, ::-1] for sums in sum_ranked(faces.photo, faces.confidence, faces.right, weights)
+    )
+    total = right + wrong
     # Where nothing is answered yet nothing is added either.
-    risk = np.nan_to_num(share(np.cumsum(errors, axis=1), np.cumsum(total, axis=1)))
+    risk = np.nan_to_num(share(np.cumsum(wrong, axis=1), np.cumsum(total, axis=1)))
     return share((total * risk).sum(axis=1), total.sum(axis=1))
 
 

@@ -23,14 +23,9 @@ _Z = 1.959963984540054
 
 
 def describe_classifier(case: Case) -> dict[str, Any] | None:
-    """Measure a classifier that was given the annotated boxes, its label being the answer.
+    """Measure a classifier that was given the annotated boxes; None without crops.
 
-    Returns:
-        `faces`, `answered`, `unanswered` and `rows_on_no_face` (numbers); `support`, answered faces
-        by class; `accuracy`, `macro_recall`, `macro_f1`; `recall`, `precision`, `f1` by class;
-        `confusion` (rows annotated, columns predicted); `wilson`, intervals of `recall` by class as
-        if every face were drawn on its own; `intervals` (95 %, by the same names); `definitions`.
-        Whatever is not defined is None. None without crops.
+    Its label is the answer.
 
     Raises:
         CropsError: More than half of the faces have no row.

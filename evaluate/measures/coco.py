@@ -41,21 +41,12 @@ def measure_coco(truth: GroundTruth, detections: Detections) -> dict[str, Any]:
     crowd is the share of the detection's own area inside it, not the IoU. Detections prefer faces
     that are not crowds.
 
-    Args:
-        truth: Annotated faces.
-        detections: Predicted faces, placed on the photos of `truth`; one detection of its label
-            per row, ranked by `scores`, equal ones in the order of the rows.
-
-    Returns:
-        With COCO's limit of 100 detections of a class per photo: `map50_95`, `map50`, `map75`,
-        `map_small`, `map_medium`, `map_large` (IoU 0.50 to 0.95), `ar1`, `ar10`, `ar100` (recall
-        averaged over the same IoUs, with that many detections), `ar_small`, `ar_medium`,
-        `ar_large`, and by class `ap50_95` and `ap50`. `without_limit` has the same without `ar1`
-        and `ar10` and with `ar` for `ar100`. `limit` says whether the two can differ:
-        `max_detections`, the `most_detections` of a class in a photo, and `differs`.
-        `definitions` says what was done.
+    Detections are ranked by `scores`, equal ones in the order of the rows. `without_limit` has the
+    figures without COCO's limit of 100 detections of a class in a photo, `limit` whether the two
+    differ.
     """
-    most = _count_most(truth, detections)
+    cells = detections.photo * len(truth.classes) + detections.labels
+    most = int(np.bincount(cells).max(initial=0))
     # The matches of the first 100 do not depend on what ranks after them: one run serves both.
     limits = [*MAX_DETECTIONS, max(MAX_DETECTIONS[-1] + 1, most)]
     precision, recall = _evaluate(truth, detections, limits)
@@ -159,15 +150,9 @@ def _summarise(
         "map50_95": _mean(every),
         "map50": _mean(at_50),
         "map75": _mean(at_75),
-        **{
-            f"map_{name}": _mean(precision[:, :, :, index])
-            for index, name in enumerate(_SIZES[1:], start=1)
-        },
+        **{f"map_{name}": _mean(precision[:, :, :, _SIZES.index(name)]) for name in AREAS},
         recall_name: _mean(recall[:, :, 0]),
-        **{
-            f"ar_{name}": _mean(recall[:, :, index])
-            for index, name in enumerate(_SIZES[1:], start=1)
-        },
+        **{f"ar_{name}": _mean(recall[:, :, _SIZES.index(name)]) for name in AREAS},
         "ap50_95": {name: _mean(values) for name, values in by_class.items()},
         "ap50": {name: _mean(values[0]) for name, values in by_class.items()},
     }
@@ -177,12 +162,6 @@ def _mean(values: FloatArray) -> float | None:
     """Mean of what is defined: COCO writes -1 where there is no face."""
     defined = values[values > -1]
     return float(defined.mean()) if defined.size else None
-
-
-def _count_most(truth: GroundTruth, detections: Detections) -> int:
-    """Largest number of detections of one class in one photo."""
-    cells = detections.photo * len(truth.classes) + detections.labels
-    return int(np.bincount(cells).max(initial=0))
 
 
 def _ignore(*_: object) -> None:

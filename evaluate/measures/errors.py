@@ -233,12 +233,6 @@ def describe_budget(case: Case) -> dict[str, Any]:
 
     A class that had faces but, with the missed ones taken out, has none left gets AP 1 if no
     detection of it is left, else 0.
-
-    Returns:
-        `map50`, `ap50` by class; by repair (every kind of error alone, and `all`) `fixed_map50` and
-        `gain`, that less `map50`, and by class too `class_gain`; `count` (by kind); `faces`
-        (`hit`, `mistaken`, `missed`, `difficult`) and `detections` (`true`, `ignored`, `false`),
-        counted; `intervals` (95 %, gains taken within each resample); `definitions`.
     """
     truth, errors, eleven_point = case.truth, case.errors, case.plan.rules.eleven_point
     repaired = fix_errors(truth, case.detections, errors)

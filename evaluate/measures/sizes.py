@@ -45,11 +45,6 @@ def describe_sizes(case: Case) -> dict[str, Any]:
     For AP all detections count, and a bin is cut out as COCO does with its areas: faces of other
     sizes are treated as difficult, and false positives whose own short side is of another size are
     ignored.
-
-    Returns:
-        `sizes`, for every bin from the smallest: its `name`, `from` and `below` (pixels, None
-        without an end), `faces` (annotated, by class), the numbers and `intervals`; `thresh`;
-        `definitions`.
     """
     truth, detections, pairs = case.truth, case.detections, case.pairs
     sizes = sort_by_size(truth.boxes, inclusive=case.inclusive)

@@ -40,12 +40,7 @@ def choose_colours(classes: Sequence[str]) -> dict[str, str]:
 
 
 def plot_precision_recall(curves: Mapping[str, Curve], points: Mapping[str, Any]) -> str:
-    """Precision against recall of each class, dots where the detector's threshold lies.
-
-    Args:
-        curves: By class, and `face`.
-        points: `points` of `evaluate.measures.curves.describe_operating_points`.
-    """
+    """Precision against recall of each class, dots where the detector's threshold lies."""
     figure, axes = new_axes("Precision and recall", "recall", "precision", width=SIDE, height=SIDE)
     colours = choose_colours([name for name in curves if name != "face"])
     for name, curve in curves.items():
@@ -63,12 +58,8 @@ def plot_precision_recall(curves: Mapping[str, Curve], points: Mapping[str, Any]
     return to_uri(figure)
 
 
-def plot_roc(curves: Mapping[str, Mapping[str, Any] | None]) -> str | None:
-    """True against false alarms; None without a curve.
-
-    Args:
-        curves: By the name in the legend, `fpr` and `tpr`.
-    """
+def plot_roc(curves: Mapping[str, Mapping[str, Any] | None]) -> str:
+    """True against false alarms of each stage."""
     shown = {name: curve for name, curve in curves.items() if curve is not None}
     figure, axes = new_axes(
         "Alarm: not properly masked",
@@ -86,12 +77,7 @@ def plot_roc(curves: Mapping[str, Mapping[str, Any] | None]) -> str | None:
 
 
 def plot_confusion(confusion: Mapping[str, Any], title: str) -> str:
-    """Counts, each row coloured by its shares.
-
-    Args:
-        confusion: `rows`, `columns` and `counts`; a corner that can't occur is left blank.
-        title: Of the plot.
-    """
+    """Counts, each row coloured by its shares."""
     counts = np.asarray(confusion["counts"])
     rows, columns = confusion["rows"], confusion["columns"]
     figure, axes = new_axes(title, "predicted", "annotated", width=1.6 + 0.95 * len(columns))
@@ -112,11 +98,7 @@ def plot_confusion(confusion: Mapping[str, Any], title: str) -> str:
 
 
 def plot_reliability(sections: Mapping[str, Mapping[str, Any]]) -> str:
-    """Accuracy against confidence, the dots as large as their bins are full.
-
-    Args:
-        sections: By the name in the legend, a section of `evaluate.measures.calibration`.
-    """
+    """Accuracy against confidence, the dots as large as their bins are full."""
     figure, axes = new_axes(
         "Reliability", "stated probability", "share that is right", width=SIDE, height=SIDE
     )
@@ -134,11 +116,7 @@ def plot_reliability(sections: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def plot_unsure(sections: Mapping[str, Mapping[str, Any]]) -> str:
-    """Accuracy against the share of faces that get an answer.
-
-    Args:
-        sections: By the name in the legend, a section of `evaluate.measures.calibration`.
-    """
+    """Accuracy against the share of faces that get an answer."""
     figure, axes = new_axes(
         "Leaving doubtful faces unsure", "share answered", "accuracy", width=SIDE, height=SIDE
     )
@@ -159,12 +137,7 @@ def plot_unsure(sections: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def plot_budget(budget: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    """MAP won by mending each kind of error, with intervals.
-
-    Args:
-        budget: The section of `evaluate.measures.errors`.
-        names: Words for the kinds, in the order from top to bottom.
-    """
+    """MAP won by mending each kind of error, with intervals."""
     figure, axes = new_axes("What each kind of error costs", "mAP@0.5 won when mended", "")
     intervals = (budget["intervals"] or {}).get("gain")
     places = np.arange(len(names))[::-1]

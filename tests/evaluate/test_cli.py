@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
+import evaluate
 from evaluate.cli import app
+from evaluate.evaluation import SECTIONS
+from tests.evaluate.scenes import make_case, make_scene
 
 
 def run(*arguments: str | Path) -> Result:
@@ -214,3 +219,23 @@ def test_other_classes(tmp_path: Path) -> None:
     assert record["ap50"] == {"traffic light": 1, "bus": None}
     assert record["map50"] == record["at_iou"][0]["map"] == 1
     assert "alarm" not in record
+
+
+def test_the_readme_names_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = Path(evaluate.__file__).with_name("README.md").read_text(encoding="utf-8")
+    monkeypatch.setenv("COLUMNS", "200")
+    flags = set(re.findall(r"`(--[a-z-]+)", readme))
+    assert flags <= set(re.findall(r"--[a-z-]+", run("--help").output))
+    sections = re.findall(r"(?m)^\| `([a-z_]+)` \|", readme.split("**Sections.**")[1])
+    assert set(sections) == set(SECTIONS)
+    example = textwrap.dedent(re.findall(r"(?s)   ```python\n(.*?)   ```", readme)[0])
+    names: dict[str, Any] = {}
+    exec(
+        "from __future__ import annotations\nfrom evaluate.measures.bootstrap import *\n" + example,
+        names,
+    )
+    scene = make_scene(0)
+    record = names["describe_found"](make_case(scene.truth, scene.detections, resamples=20))
+    found = scene.row_of[~scene.truth.difficult]
+    shown = scene.detections.detection[found] >= 0.5
+    assert record["found"] == pytest.approx(((found >= 0) & shown).mean())
