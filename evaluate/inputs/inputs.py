@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -93,12 +94,10 @@ def recognise_truth(path: Path, layout: Layout | None = None) -> Format:
     try:
         return _recognise(path, FACES_FILE, plain=plain, expected=_EXPECTED_TRUTH)
     except NothingKnownError:
-        try:
-            recognise(list_dataset(path), ReadOptions())
-        except DatasetError:
-            pass
-        else:
-            return Format.DATASET
+        with suppress(DatasetError):
+            # COCO's JSON is told apart by its ids, which need the file itself.
+            if recognise(list_dataset(path), ReadOptions()) != "coco":
+                return Format.DATASET
         raise
 
 
@@ -136,7 +135,7 @@ def _recognise(path: Path, table: str, *, plain: bool, expected: str) -> Format:
     if found:
         return next(iter(found))
     if any(file.suffix.lower() == ".json" for file in files):
-        raise InputError(f"{path}: no boxes but JSON files; give the file itself.")
+        raise NothingKnownError(f"{path}: no boxes but JSON files; give the file itself.")
     raise NothingKnownError(f"{path}: nothing that is known here or below; expected is {expected}.")
 
 
