@@ -1,12 +1,12 @@
 """The command line of training: what reaches the parts, and what users are told."""
 
-import csv
 import json
 import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -61,13 +61,7 @@ def trainers(monkeypatch):
     return calls
 
 
-def test_commands_are_listed():
-    result = call("--help")
-    for command in ("train", "train-detector", "classify", "demo-photos"):
-        assert command in result.stdout
-
-
-def test_train(prepared, tmp_path, trainers):
+def test_train_resume_and_repeat(prepared, tmp_path, trainers):
     options = ["--set", "seed=7", "--set", "epochs=[1, 1]", "--device", "cpu"]
     result = call("train", prepared, "-o", tmp_path / "runs", *options)
     assert result.exit_code == 0
@@ -82,6 +76,11 @@ def test_train(prepared, tmp_path, trainers):
         "trained",
         f"weights: {run.folder / 'classifier.safetensors'}",
     ]
+    call("train", prepared, "-o", tmp_path / "runs", "--resume", run.folder)
+    call("train", prepared, "-o", tmp_path / "runs", "--recipe", run.folder / "recipe.toml")
+    (_, ((*_, resumed, same), _), ((*_, again, other), _)) = trainers
+    assert (resumed, same.folder) == (recipe, run.folder)
+    assert (again, other.folder.name) == (recipe, "002-default")
 
 
 def test_train_as_json(prepared, tmp_path, trainers):
@@ -119,26 +118,6 @@ def test_train_detector(prepared, tmp_path, start, trainers):
     assert recipe.steps == 3
     assert len(state) == 300
     assert run.folder == tmp_path / "runs" / "001-detector"
-
-
-def test_resumed_run_goes_on_by_its_own_recipe(prepared, tmp_path, trainers):
-    call("train", prepared, "-o", tmp_path / "runs", "--set", "seed=7")
-    folder = tmp_path / "runs" / "001-default"
-    result = call("train", prepared, "-o", tmp_path / "runs", "--resume", folder)
-    assert result.exit_code == 0
-    (_, ((_, _, recipe, run), _)) = trainers
-    assert recipe.seed == 7
-    assert run.folder == folder
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["001-default"]
-
-
-def test_run_can_be_repeated_from_its_recipe(prepared, tmp_path, trainers):
-    call("train", prepared, "-o", tmp_path / "runs", "--set", "seed=7")
-    recipe = tmp_path / "runs" / "001-default" / "recipe.toml"
-    call("train", prepared, "-o", tmp_path / "runs", "--recipe", recipe)
-    (((*_, first, _), _), ((*_, second, run), _)) = trainers
-    assert first == second
-    assert run.folder.name == "002-default"
 
 
 @pytest.mark.usefixtures("trainers")
@@ -204,55 +183,40 @@ def test_broken_training_photo_is_named_in_one_line(prepared, tmp_path, start):
     assert_refused(result, "the file is empty (0 bytes)", root / "set" / "images")
 
 
-def test_classify(prepared, tmp_path, monkeypatch):
+@pytest.mark.parametrize("split", ["valid", "train"])
+def test_classify(prepared, tmp_path, monkeypatch, split):
     monkeypatch.setattr(
         "pipeline.inference.classifier.Classifier.load", lambda path, *, device: ColourClassifier()
     )
-    result = call("classify", prepared, "-o", tmp_path / "table.csv")
-    assert result.exit_code == 0
-    assert result.stderr == f"12 faces of the valid split: {tmp_path / 'table.csv'}\n"
+    result = call("classify", prepared, "-o", tmp_path / "table.csv", "--split", split)
     faces = read_faces(prepared)
-    valid = faces[faces["split"] == "valid"]
-    with (tmp_path / "table.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert list(rows[0]) == [
+    chosen = faces[faces["split"] == split]
+    assert result.exit_code == 0
+    assert result.stderr == f"{len(chosen)} faces of the {split} split: {tmp_path / 'table.csv'}\n"
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert list(table.columns) == [
         *("image", "xmin", "ymin", "xmax", "ymax", "label", "score", "detection"),
         *("p_with_mask", "p_without_mask", "p_mask_weared_incorrect"),
     ]
-    assert [row["image"] for row in rows] == [f"set/{image}" for image in valid["image"]]
-    assert [row["label"] for row in rows] == valid["label"].tolist()
-    assert {row["detection"] for row in rows} == {"1.0"}
-    assert [float(row["xmin"]) for row in rows] == valid["xmin"].tolist()
-    assert {float(row["score"]) for row in rows} == {0.8}
+    assert table["image"].tolist() == [f"set/{image}" for image in chosen["image"]]
+    assert table["label"].tolist() == chosen["label"].tolist()
+    assert table["xmin"].tolist() == chosen["xmin"].tolist()
+    assert set(table["detection"]) == {1.0}
+    assert set(table["score"]) == {0.8}
 
 
-def test_classify_the_other_split(prepared, tmp_path, random_weights):
-    options = ["--weights", random_weights, "--split", "train", "--device", "cpu"]
-    result = call("classify", prepared, "-o", tmp_path / "table.csv", *options)
-    assert result.exit_code == 0
-    assert result.stderr.startswith("36 faces of the train split")
-
-
-def test_classify_a_split_that_is_not_there(prepared, tmp_path, random_weights):
-    options = ["--weights", random_weights, "--split", "test", "--device", "cpu"]
-    result = call("classify", prepared, "-o", tmp_path / "table.csv", *options)
-    assert_refused(result, "no face in the split 'test'", "train", "valid")
-    assert not (tmp_path / "table.csv").exists()
-
-
-def test_classify_without_weights(prepared, tmp_path):
-    result = call("classify", prepared, "-o", tmp_path / "t.csv", "--weights", tmp_path / "none")
-    assert_refused(result, tmp_path / "none" / "classifier.json")
-
-
-def test_classify_with_a_lost_crop(prepared, tmp_path, random_weights):
-    copy = tmp_path / "prepared"
-    shutil.copytree(prepared, copy)
+def test_classify_what_is_not_there(prepared, tmp_path, random_weights):
+    options = ["-o", tmp_path / "t.csv", "--weights", random_weights, "--device", "cpu"]
+    refused = call("classify", prepared, *options, "--split", "test")
+    assert_refused(refused, "no face in the split 'test'", "train", "valid")
+    none = call("classify", prepared, *options, "--weights", tmp_path / "none")
+    assert_refused(none, tmp_path / "none" / "classifier.json")
+    copy = shutil.copytree(prepared, tmp_path / "prepared")
     faces = read_faces(copy)
     lost = copy / faces.loc[faces["split"] == "valid", "crop"].iloc[3]
     lost.unlink()
-    options = ["-o", tmp_path / "t.csv", "--weights", random_weights]
     assert_refused(call("classify", copy, *options), lost, "can't be read")
+    assert not (tmp_path / "t.csv").exists()
 
 
 def test_demo_photos(tmp_path, monkeypatch):
