@@ -9,7 +9,7 @@ import torch
 from data_prep.base.tables import read_faces
 from data_prep.prepare.build import build
 from data_prep.prepare.options import BuildOptions
-from pipeline.experiments.measure import measure_weights
+from pipeline.experiments.measure import MeasureOptions, measure_weights
 from pipeline.inference.sources import PhotoSet
 from pipeline.nets.cards import ClassifierCard, DetectorCard, read_card
 from tests.benchmarks.inference_speed import compare_speed
@@ -58,7 +58,7 @@ def test_validation_photos_were_not_trained_on(prepared):
 
 
 def test_figures_on_the_cards_are_measured_again(prepared):
-    again = dict(flatten(measure_weights(prepared, WEIGHTS, device=CPU, log=lambda line: None)))
+    again = dict(flatten(measure_weights(MeasureOptions(prepared, WEIGHTS, device="cpu"))))
     told = dict(item for card in cards() for item in flatten(card.results["measured"]))
     assert again == pytest.approx(told, abs=TOLERANCE)
 

@@ -1,35 +1,30 @@
-"""Every system trained and measured: what is done once stays done."""
+"""Systems of the field and ours: trained, measured on the same photos, timed, and shown."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import typer
+from matplotlib.figure import Figure
 
-from data_prep.base.files import make_folder, read_object, write_json
+from data_prep.base.files import make_folder, read_object, write_atomically, write_json
 from data_prep.base.photo import read_photo
 from data_prep.base.progress import show_progress
-from data_prep.grouping.split import VALID
+from data_prep.base.tables import markdown_table
 from data_prep.prepare.options import Decisions
 from pipeline.experiments.compare_measures import (
     measure_drawn_masks,
     measure_own_split,
     measure_system,
 )
-from pipeline.experiments.systems import (
-    System,
-    SystemData,
-    choose_systems,
-    open_base,
-    prepare_data,
-    train_system,
-)
+from pipeline.experiments.engine import PreparedData, find_or_start, prefix_log, train_run
+from pipeline.experiments.systems import System, choose_systems, prepare_data
+from pipeline.experiments.tables import show_figure
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Frame
 from pipeline.nets.cards import CLASSIFIER, DETECTOR
@@ -38,7 +33,31 @@ from pipeline.nets.options import SHIPPED, Device
 from pipeline.runs.folder import Run, read_seconds
 from pipeline.runs.log import Log, report_as
 from pipeline.runs.options import LogAs, Prepared
-from pipeline.runs.recipe import ClassifierRecipe, Incorrect
+from pipeline.runs.plots import save_figure
+
+PHOTOS = 40
+ROUNDS = 5
+BATCH = 8
+
+FORMAT = 1
+"""Raised when figures come to mean something else, so that old ones are measured again."""
+
+FIGURES, SEED = "figures", 0
+TABLE, TEXT, PLOT = "compare.json", "compare.md", "compare.png"
+
+SHOWN = {
+    "accuracy": "crop accuracy",
+    "macro_recall": "macro recall",
+    "map50": "mAP@0.5",
+    "map50_95": "mAP@[.5:.95]",
+    "precision": "P",
+    "recall": "R",
+    "two_map50": "two classes: mAP@0.5",
+    "tnr": "TNR",
+    "fnr": "FNR",
+    "auc": "AUC",
+}
+"""Figures of the table, by the names that people know."""
 
 
 @dataclass(frozen=True)
@@ -53,45 +72,6 @@ class CompareOptions:
     decisions: Decisions = field(default_factory=list)
     device: Device = "auto"
     log: LogAs = "text"
-
-
-PHOTOS = 40
-ROUNDS = 5
-BATCH = 8
-
-
-def time_systems(systems: Mapping[str, Predictor], base: SystemData) -> dict[str, float]:
-    """Time the nets alone on decoded validation photos.
-
-    Args:
-        systems: What to time, by name.
-        base: Gives the photos: `PHOTOS` of them, spread evenly.
-
-    Returns:
-        Seconds per photo of each, in its fastest of `ROUNDS` rounds; the least is what the machine
-        can do when nothing else disturbs it.
-    """
-    faces = base.faces[base.faces["split"] == VALID]
-    images = sorted(set(zip(faces["source"], faces["image"], strict=True)))
-    chosen = [images[i] for i in np.linspace(0, len(images) - 1, PHOTOS).round().astype(int)]
-    photos = [
-        Frame(image, pixels=read_photo(base.roots[source] / image).pixels)
-        for source, image in chosen
-    ]
-    best = dict.fromkeys(systems, float("inf"))
-    turns = [name for _ in range(ROUNDS) for name in systems]
-    for name in show_progress(turns, len(turns), "timing"):
-        began = time.perf_counter()
-        for first in range(0, len(photos), BATCH):
-            systems[name](photos[first : first + BATCH])
-        best[name] = min(best[name], (time.perf_counter() - began) / len(photos))
-    return best
-
-
-FORMAT = 1
-"""Raised when figures come to mean something else, so that old ones are measured again."""
-
-FIGURES, SEED = "figures", 0
 
 
 @dataclass(frozen=True)
@@ -119,98 +99,74 @@ class Compared:
     run: str
 
 
-def compare_systems(
-    systems: Sequence[System],
-    prepared: Path,
-    out: Path,
-    *,
-    decisions: Sequence[Path] = (),
-    device: torch.device,
-    log: Log,
-) -> list[Compared]:
+def compare_systems(options: CompareOptions, log: Log) -> list[Compared]:
     """Train what is left to train, measure what is left to measure, and time all anew.
 
-    Args:
-        systems: From `choose_systems`.
-        prepared: Its validation split measures them all.
-        out: Gets prepared folders, run folders and figures.
-        decisions: Ledgers for systems that learn from cleaned labels.
-        device: Where to train and to run.
-        log: Gets a line per epoch.
+    The validation split of the prepared folder measures them all. Writes prepared folders, run
+    folders and figures.
 
     Raises:
+        UnknownSystemError: A system is not there.
+        PreparedError: Reviewers' decisions have changed the labels: systems that were trained
+            without them would be measured by other labels; those that learn from cleaned labels
+            get the decisions that are given here.
         UserError: Something can't be read, built, trained on or written; the message says what.
     """
-    base = open_base(prepared)
+    systems, out, device = choose_systems(options.only), options.out, pick_device(options.device)
+    base = PreparedData.open(options.prepared, annotated=True)
     make_folder(out / FIGURES)
     compared: list[Compared] = []
     timed: dict[str, Predictor] = {}
     for system in systems:
-        data = prepare_data(system, base, out / "data", decisions, log)
+        data = prepare_data(system, base, out / "data", options.decisions, log)
         run = None
         if system.recipe is not None:
-            run = train_system(system, data, out / "runs", device=device, log=log)
-        nets = _load(system, run, device)
+            recipe, own = system.load_recipe(), prefix_log(log, system.name, system=system.name)
+            run = find_or_start(out / "runs", recipe, data.data)
+            train_run(run, recipe, data, device=device, log=own)
+        weights = SHIPPED if run is None else run.folder
+        nets = Predictor.load(weights, device=device, rest=SHIPPED)
         if not system.by_crop:
             timed[system.name] = nets
         figures = _measure_once(system, nets, base, data, out / FIGURES, log)
+        seconds = None if run is None else read_seconds(run)
         compared.append(
             Compared(
                 system=system,
-                classes=3 if _incorrect(system) == "own" else 2,
+                classes=3 if system.incorrect == "own" else 2,
                 figures=figures["sources"],
                 drawn=figures["drawn"],
-                minutes=None if run is None else _minutes(run),
+                minutes=None if seconds is None else seconds / 60,
                 megabytes=_megabytes(system, run),
                 seconds=None,
                 run="" if run is None else run.folder.name,
             )
         )
-    seconds = time_systems(timed, base)
-    return [replace(one, seconds=seconds.get(one.system.name)) for one in compared]
-
-
-def _load(system: System, run: Run | None, device: torch.device) -> Predictor:
-    return Predictor.load(SHIPPED if run is None else run.folder, device=device, rest=SHIPPED)
+    took = time_systems(timed, base)
+    return [replace(one, seconds=took.get(one.system.name)) for one in compared]
 
 
 def _measure_once(
-    system: System, nets: Predictor, base: SystemData, data: SystemData, out: Path, log: Log
+    system: System, nets: Predictor, base: PreparedData, data: PreparedData, out: Path, log: Log
 ) -> dict[str, Any]:
     """The figures, measured now or kept from when the same weights were measured."""
-    path = out / f"{system.name}.json"
+    path, drawn = out / f"{system.name}.json", None
     about = {"format": FORMAT, "base": base.data, "data": data.data, **nets.identify()}
     kept = read_object(path)
     if kept is not None and kept.get("about") == about:
         log(f"{system.name}: measured before", "measured", system=system.name)
         return kept
     log(f"{system.name}: measuring", "measuring", system=system.name)
-    incorrect = _incorrect(system)
-    drawn = None
     if system.by_crop and nets.classifier is not None:
-        sources = measure_own_split(nets.classifier, incorrect, data, seed=SEED)
+        sources = measure_own_split(nets.classifier, system.incorrect, data, seed=SEED)
     else:
         crops = base if data.scale == base.scale else data
-        sources = measure_system(nets, incorrect, base, crops, seed=SEED)
-        if _learns_drawn_masks(system) and nets.classifier is not None:
+        sources = measure_system(nets, system.incorrect, base, crops, seed=SEED)
+        if system.learns_drawn_masks and nets.classifier is not None:
             drawn = measure_drawn_masks(nets.classifier, base, seed=SEED)
     figures = {"about": about, "sources": sources, "drawn": drawn}
     write_json(path, figures)
     return figures
-
-
-def _incorrect(system: System) -> Incorrect:
-    return "own" if system.recipe is None else system.load_recipe().incorrect
-
-
-def _learns_drawn_masks(system: System) -> bool:
-    recipe = None if system.recipe is None else system.load_recipe()
-    return isinstance(recipe, ClassifierRecipe) and recipe.masks == "drawn"
-
-
-def _minutes(run: Run) -> float | None:
-    seconds = read_seconds(run)
-    return None if seconds is None else seconds / 60
 
 
 def _megabytes(system: System, run: Run | None) -> float:
@@ -222,25 +178,131 @@ def _megabytes(system: System, run: Run | None) -> float:
     return sum(file.stat().st_size for file in files) / 1e6
 
 
+def time_systems(systems: Mapping[str, Predictor], base: PreparedData) -> dict[str, float]:
+    """Time the nets alone on decoded validation photos.
+
+    Args:
+        systems: What to time, by name.
+        base: Gives the photos: `PHOTOS` of them, spread evenly.
+
+    Returns:
+        Seconds per photo of each, in its fastest of `ROUNDS` rounds; the least is what the machine
+        can do when nothing else disturbs it.
+    """
+    images = [
+        (source, image) for source, rows in base.valid.items() for image in sorted({*rows["image"]})
+    ]
+    chosen = [images[i] for i in np.linspace(0, len(images) - 1, PHOTOS).round().astype(int)]
+    photos = [
+        Frame(image, pixels=read_photo(base.roots[source] / image).pixels)
+        for source, image in chosen
+    ]
+    best = dict.fromkeys(systems, float("inf"))
+    turns = [name for _ in range(ROUNDS) for name in systems]
+    for name in show_progress(turns, len(turns), "timing"):
+        began = time.perf_counter()
+        for first in range(0, len(photos), BATCH):
+            systems[name](photos[first : first + BATCH])
+        best[name] = min(best[name], (time.perf_counter() - began) / len(photos))
+    return best
+
+
+def write_report(compared: Sequence[Compared], out: Path) -> str:
+    """Write table, text and plot.
+
+    Returns:
+        The Markdown, as written.
+
+    Raises:
+        OutputError: A file can't be written.
+    """
+    text = describe(compared)
+    write_json(out / TABLE, [asdict(one) for one in compared])
+    write_atomically(out / TEXT, text + "\n")
+    timed = [one for one in compared if one.seconds is not None]
+    if timed:
+        _plot(timed, out / PLOT)
+    return text
+
+
+def describe(compared: Sequence[Compared]) -> str:
+    """A Markdown table of the systems for each source, and what else was measured."""
+    whole = [one for one in compared if not one.system.by_crop]
+    parts = [_describe_costs(whole)] if whole else []
+    for source in whole[0].figures if whole else ():
+        about = whole[0].figures[source]
+        parts.append(f"{source}, {about['photos']} validation photos, {about['faces']} faces:")
+        rows = [
+            [f"`{one.system.name}`", *(show_figure(one.figures[source].get(n)) for n in SHOWN)]
+            for one in whole
+        ]
+        parts.append(markdown_table(["system", *SHOWN.values()], rows))
+    for one in whole:
+        if one.drawn is not None:
+            names = {"accuracy": "accuracy"} | {name: SHOWN[name] for name in ("tnr", "fnr", "auc")}
+            told = ", ".join(f"{names[n]} {show_figure(one.drawn[n])}" for n in names)
+            parts.append(
+                f"`{one.system.name}` on {one.drawn['faces']} bare validation faces with and "
+                f"without a drawn mask, the classifier alone: {told}."
+            )
+    parts += [_describe_leak(one, whole) for one in compared if one.system.by_crop]
+    return "\n\n".join(parts)
+
+
+def _describe_costs(compared: Sequence[Compared]) -> str:
+    base = next((one for one in compared if one.system.name == "default"), compared[0])
+    heads = ["system", "classes", "claimed", "training, minutes of a core", "MB", "ms per photo"]
+    rows = []
+    for one in compared:
+        seconds, other = one.seconds or 0.0, base.seconds or 0.0
+        minutes = "–" if one.minutes is None else f"{one.minutes:.1f}"
+        costs = [minutes, f"{one.megabytes:.1f}", f"{1000 * seconds:.0f}"]
+        ratio = f"{seconds / other:.2f} ×" if other else "–"
+        rows.append([f"`{one.system.name}`", one.classes, one.system.claim, *costs, ratio])
+    return markdown_table([*heads, f"against {base.system.name}"], rows)
+
+
+def _describe_leak(one: Compared, whole: Sequence[Compared]) -> str:
+    """The same recipe on the split by crop, beside that by photo group."""
+    name = one.system.recipe
+    honest = next((other for other in whole if other.system.name == name), None)
+    told = []
+    for source, figures in one.figures.items():
+        beside = ""
+        if honest:
+            beside = f", by photo group {show_figure(honest.figures[source]['accuracy'])}"
+        accuracy = show_figure(figures["accuracy"])
+        told.append(f"{source} ({figures['faces']} faces) {accuracy}{beside}")
+    return f"`{name}`, crop accuracy on a split by crop: {'; '.join(told)}."
+
+
+def _plot(compared: Sequence[Compared], path: Path) -> None:
+    """MAP of the two classes that every system has, with its interval, against time."""
+    sources = list(compared[0].figures)
+    canvas = Figure(figsize=(1 + 5 * len(sources), 4.2), layout="constrained")
+    panels = canvas.subplots(1, len(sources), squeeze=False)[0]
+    for axes, source in zip(panels, sources, strict=True):
+        for number, one in enumerate(compared):
+            figure = one.figures[source]["two_map50"]
+            if figure is not None:
+                value, low, high = figure
+                ends = [[value - low], [high - value]]
+                place, label = 1000 * (one.seconds or 0), one.system.name
+                axes.errorbar(place, value, ends, fmt="o", color=f"C{number}", label=label)
+        axes.set(xlim=(0, None), xlabel="ms per photo, nets alone", title=source)
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("mAP@0.5, masked and bare faces")
+    panels[-1].legend(loc="lower right", fontsize=8)
+    save_figure(canvas, path)
+
+
 def compare(options: CompareOptions) -> None:
     """Train the systems of the field and ours, measure all on the same validation photos.
 
     Prints Markdown tables and draws accuracy against speed; goes on where it was stopped.
     """
     with report_as(options.log) as report:
-        from pipeline.experiments.compare_report import PLOT, TABLE, tabulate, write_report
-
-        systems = choose_systems(options.only)
-
-        out = options.out
-        compared = compare_systems(
-            systems,
-            options.prepared,
-            out,
-            decisions=options.decisions,
-            device=pick_device(options.device),
-            log=report.log,
-        )
+        compared, out = compare_systems(options, report.log), options.out
         text = write_report(compared, out)
         facts = {"folder": out, "table": out / TABLE, "plot": out / PLOT}
-        report.finish("", text, **facts, systems=tabulate(compared))
+        report.finish("", text, **facts, systems=[asdict(one) for one in compared])

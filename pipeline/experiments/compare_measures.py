@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,22 +11,31 @@ import pandas as pd
 
 from data_prep.base.labels import BARE, CLASSES, RARE_CLASS
 from data_prep.base.photo import read_photo
-from data_prep.base.tables import KEY
 from data_prep.grouping.split import VALID
 from evaluate.arrays import Detections, FloatArray, GroundTruth
-from evaluate.inputs.predictions import Placed, place_predictions, read_predictions
-from evaluate.inputs.truth import read_ground_truth
+from evaluate.inputs.predictions import place_predictions
+from evaluate.inputs.truth import take_faces
 from evaluate.measures.alarm import describe_alarm
-from evaluate.measures.bootstrap import bootstrap_intervals, share
+from evaluate.measures.bootstrap import share
 from evaluate.measures.case import Case, Plan, count_confusion
 from evaluate.measures.headline import describe_headline
-from pipeline.experiments.systems import SystemData, valid_faces
+from pipeline.experiments.engine import PreparedData
+from pipeline.experiments.measure import THRESH, predict_photos
+from pipeline.experiments.tables import Figure, pick_figure
 from pipeline.inference.classifier import Classifier
-from pipeline.inference.folder import predict_folder
 from pipeline.inference.predictor import Predictor
-from pipeline.inference.sources import PhotoSet
 from pipeline.runs.recipe import Incorrect
 from pipeline.training.drawn_faces import mask_bare_faces
+
+SURE = 0.5
+"""Detection score at which precision, recall and alarms are counted."""
+
+ALARM = ("tnr", "fnr", "auc")
+
+Figures = dict[str, Any]
+"""Names to [value, low, high], the 95 % bootstrap interval by photo; None where not defined."""
+
+Sides = tuple[GroundTruth, Detections]
 
 _BARE, _RARE = CLASSES.index(BARE), CLASSES.index(RARE_CLASS)
 
@@ -95,18 +102,7 @@ def _relabel(detections: Detections, shares: FloatArray) -> Detections:
     )
 
 
-THRESH = 0.02
-"""Least detection score for AP, which needs the whole curve."""
-
-SURE = 0.5
-"""Detection score at which precision, recall and alarms are counted."""
-
-Figures = dict[str, Any]
-"""Names to [value, low, high], the 95 % bootstrap interval by photo; None where not defined."""
-
-Reading = Callable[[GroundTruth, Detections], tuple[GroundTruth, Detections]]
-
-READINGS: Mapping[Incorrect, Reading] = {
+READINGS: Mapping[Incorrect, Callable[[GroundTruth, Detections], Sides]] = {
     "own": lambda truth, detections: (truth, detections),
     "without_mask": merge_incorrect,
     "exclude": leave_out_incorrect,
@@ -115,7 +111,7 @@ READINGS: Mapping[Incorrect, Reading] = {
 
 
 def measure_system(
-    nets: Predictor, incorrect: Incorrect, base: SystemData, crops: SystemData, *, seed: int
+    nets: Predictor, incorrect: Incorrect, base: PreparedData, crops: PreparedData, *, seed: int
 ) -> dict[str, Figures]:
     """Run a system over the validation photos of each source.
 
@@ -135,25 +131,38 @@ def measure_system(
         `fnr`, `auc`.
     """
     results = {}
-    for source in sorted(set(base.faces["source"])):
-        truth = read_ground_truth(base.folder / "faces.csv", split=VALID, source=source)
-        placed = _predict(nets, base, source, truth)
-        figures: Figures = {"photos": len(truth.photos), "faces": len(truth.labels)}
-        own = READINGS[incorrect](truth, placed.detections)
-        record = _record(placed, *own, seed)
-        figures |= {name: _pick(record, name) for name in ("map50", "map50_95")}
-        figures |= _precision_recall(*own, seed)
-        two = _record(placed, *leave_out_incorrect(truth, placed.detections), seed)
-        figures |= {f"two_{name}": _pick(two, name) for name in ("map50", "map50_95")}
-        alarm = describe_alarm(Case(truth, placed.detections, Plan(thresh=SURE, seed=seed)))
-        figures |= {name: _pick(alarm, name) for name in ("tnr", "fnr", "auc")}
+    for source, faces in base.valid.items():
+        truth = take_faces(faces)
+        found = predict_photos(replace(nets, thresh=THRESH), base, source)
+        files = {f"{source}/{image}": base.roots[source] / image for image in faces["image"]}
+        detections = place_predictions(found, truth, files).detections
+        own = READINGS[incorrect](truth, detections)
+        two = leave_out_incorrect(truth, detections)
+        alarm = describe_alarm(Case(truth, detections, Plan(thresh=SURE, seed=seed)))
+        figures = {
+            "photos": len(truth.photos),
+            "faces": len(truth.labels),
+            **_headline(own, seed, "map50", "map50_95"),
+            **_precision_recall(*own, seed),
+            **{f"two_{k}": v for k, v in _headline(two, seed, "map50", "map50_95").items()},
+            **{name: pick_figure(alarm, name) for name in ALARM},
+        }
         if nets.classifier is not None:
-            figures |= _measure_crops(nets.classifier, incorrect, truth, crops, source, seed)
+            # The labels are the base's: those of the crops' folder may be cleaned ones.
+            _, told = _classify(nets.classifier, crops, crops.valid[source])
+            own, two = READINGS[incorrect](truth, told), leave_out_incorrect(truth, told)
+            record = describe_headline(Case(*own, Plan(seed=seed)))
+            figures |= {
+                "accuracy": pick_figure(record, "accuracy"),
+                "macro_recall": pick_figure(record, "macro_recall"),
+                "incorrect_recall": pick_figure(record, "recall", RARE_CLASS),
+                "two_accuracy": _headline(two, seed, "accuracy")["accuracy"],
+            }
         results[source] = figures
     return results
 
 
-def measure_drawn_masks(classifier: Classifier, base: SystemData, *, seed: int) -> Figures:
+def measure_drawn_masks(classifier: Classifier, base: PreparedData, *, seed: int) -> Figures:
     """Bare validation faces, and the same with masks drawn on them: never seen, but artificial.
 
     Returns:
@@ -163,129 +172,66 @@ def measure_drawn_masks(classifier: Classifier, base: SystemData, *, seed: int) 
     faces, read = mask_bare_faces(
         faces, lambda crop: read_photo(base.folder / crop).pixels, split=VALID, seed=seed
     )
-    truth, detections = _as_detections(faces, classifier.classify([read(c) for c in faces["crop"]]))
-    placed = Placed(detections, 0, ())
-    record = _record(placed, *leave_out_incorrect(truth, detections), seed)
-    alarm = describe_alarm(Case(truth, detections, Plan(policy="leave-out", seed=seed)))
+    truth, told = _as_sides(faces, classifier.classify([read(crop) for crop in faces["crop"]]))
+    alarm = describe_alarm(Case(truth, told, Plan(policy="leave-out", seed=seed)))
     return {
         "faces": len(faces),
-        "accuracy": _pick(record, "accuracy"),
-        **{name: _pick(alarm, name) for name in ("tnr", "fnr", "auc")},
+        **_headline(leave_out_incorrect(truth, told), seed, "accuracy"),
+        **{name: pick_figure(alarm, name) for name in ALARM},
     }
 
 
 def measure_own_split(
-    classifier: Classifier, incorrect: Incorrect, data: SystemData, *, seed: int
+    classifier: Classifier, incorrect: Incorrect, data: PreparedData, *, seed: int
 ) -> dict[str, Figures]:
     """`accuracy` and `macro_recall` on the crops of a system's own split, leak or not."""
     results = {}
-    for source in sorted(set(data.faces["source"])):
-        faces = valid_faces(data, source)
-        pixels = [read_photo(data.folder / crop).pixels for crop in faces["crop"]]
-        truth, detections = _as_detections(faces, classifier.classify(pixels))
-        reading = READINGS[incorrect](truth, detections)
-        record = _record(Placed(detections, 0, ()), *reading, seed)
+    for source, faces in data.valid.items():
+        truth, told = _classify(classifier, data, faces)
         results[source] = {
             "photos": len(truth.photos),
-            "faces": len(faces),
-            **{name: _pick(record, name) for name in ("accuracy", "macro_recall")},
+            "faces": len(truth.labels),
+            **_headline(READINGS[incorrect](truth, told), seed, "accuracy", "macro_recall"),
         }
     return results
 
 
-def _predict(nets: Predictor, base: SystemData, source: str, truth: GroundTruth) -> Placed:
-    images = tuple(sorted(set(valid_faces(base, source)["image"])))
-    with tempfile.TemporaryDirectory() as folder:
-        photos = PhotoSet(base.roots[source], images)
-        predict_folder(photos, Path(folder), replace(nets, thresh=THRESH), draw=False)
-        table = read_predictions(Path(folder) / "predictions.csv", probabilities=True)
-    files = {f"{source}/{image}": base.roots[source] / image for image in images}
-    return place_predictions(table, truth, files)
+def _headline(sides: Sides, seed: int, *names: str) -> dict[str, Figure | None]:
+    record = describe_headline(Case(*sides, Plan(seed=seed)))
+    return {name: pick_figure(record, name) for name in names}
 
 
-def _measure_crops(
-    classifier: Classifier,
-    incorrect: Incorrect,
-    truth: GroundTruth,
-    crops: SystemData,
-    source: str,
-    seed: int,
-) -> Figures:
-    # The labels are the base's: those of the crops' folder may be cleaned ones.
-    faces = valid_faces(crops, source).sort_values(list(KEY), ignore_index=True)
-    pixels = [read_photo(crops.folder / crop).pixels for crop in faces["crop"]]
-    _, detections = _as_detections(faces, classifier.classify(pixels))
-    placed = Placed(detections, 0, ())
-    record = _record(placed, *READINGS[incorrect](truth, detections), seed)
-    two = _record(placed, *leave_out_incorrect(truth, detections), seed)
-    told = record["recall"][RARE_CLASS]
-    return {
-        "accuracy": _pick(record, "accuracy"),
-        "macro_recall": _pick(record, "macro_recall"),
-        "incorrect_recall": None if told is None else _pick(record, "recall", RARE_CLASS),
-        "two_accuracy": _pick(two, "accuracy"),
-    }
+def _classify(classifier: Classifier, data: PreparedData, faces: pd.DataFrame) -> Sides:
+    pixels = [read_photo(data.folder / crop).pixels for crop in faces["crop"]]
+    return _as_sides(faces, classifier.classify(pixels))
 
 
-def _as_detections(
-    faces: pd.DataFrame, probabilities: np.ndarray
-) -> tuple[GroundTruth, Detections]:
+def _as_sides(faces: pd.DataFrame, probabilities: np.ndarray) -> Sides:
     """Annotated faces, and the same boxes as if a perfect detector had found them."""
-    names = (faces["source"] + "/" + faces["image"]).to_numpy()
-    photos, photo = np.unique(names, return_inverse=True)
-    order = np.argsort(photo, kind="stable")
-    boxes = faces[["xmin", "ymin", "xmax", "ymax"]].to_numpy(float)[order]
-    labels = np.array([CLASSES.index(label) for label in faces["label"]], np.int64)[order]
-    shares = probabilities[order].astype(float)
-    truth = GroundTruth(
-        photos=tuple(photos.tolist()),
-        photo=photo[order].astype(np.int64),
-        boxes=boxes,
-        labels=labels,
-        difficult=faces["difficult"].to_numpy(bool)[order],
-    )
-    ones = np.ones(len(faces))
-    detections = Detections(
+    photos = (faces["source"] + "/" + faces["image"]).to_numpy()
+    order = np.argsort(photos, kind="stable")
+    truth, shares = take_faces(faces.iloc[order]), probabilities[order].astype(float)
+    told = Detections(
         photo=truth.photo,
-        boxes=boxes,
+        boxes=truth.boxes,
         labels=shares.argmax(axis=1),
         scores=shares.max(axis=1, initial=0),
-        detection=ones,
+        detection=np.ones(len(faces)),
         probabilities=shares,
     )
-    return truth, detections
-
-
-def _record(
-    placed: Placed, truth: GroundTruth, detections: Detections, seed: int
-) -> dict[str, Any]:
-    return describe_headline(Case(truth, detections, Plan(seed=seed)))
+    return truth, told
 
 
 def _precision_recall(truth: GroundTruth, detections: Detections, seed: int) -> Figures:
     sure = np.flatnonzero(detections.detection >= SURE)
     counts = count_confusion(truth, detections.take(sure, detections.photo[sure]))
     right = np.diagonal(counts, axis1=1, axis2=2)[:, :-1].sum(axis=1)
-    said, there = counts[:, :, :-1].sum(axis=(1, 2)), counts[:, :-1].sum(axis=(1, 2))
+    found, there = counts[:, :, :-1].sum(axis=(1, 2)), counts[:, :-1].sum(axis=(1, 2))
 
     def statistic(weights: np.ndarray) -> dict[str, np.ndarray]:
         hits = weights @ right
-        return {"precision": share(hits, weights @ said), "recall": share(hits, weights @ there)}
+        return {"precision": share(hits, weights @ found), "recall": share(hits, weights @ there)}
 
-    values = statistic(np.ones((1, len(counts))))
-    ends = bootstrap_intervals(statistic, photos=len(counts), resamples=1000, seed=seed)
-    return {name: _round(values[name][0], ends[name]) for name in values}
-
-
-def _pick(record: Mapping[str, Any], *names: str) -> list[float] | None:
-    value, ends = record, record["intervals"]
-    for name in names:
-        value, ends = value[name], ends[name]
-    return _round(value, ends)
-
-
-def _round(value: Any, ends: Any) -> list[float] | None:
-    if value is None or ends is None:
-        return None
-    numbers = [float(value), *map(float, ends)]
-    return None if np.isnan(numbers).any() else [round(number, 4) for number in numbers]
+    values, ends = Case(truth, detections, Plan(seed=seed)).measure(statistic)
+    record = values | {"intervals": ends}
+    return {name: pick_figure(record, name) for name in values}

@@ -1,4 +1,4 @@
-"""Fold by fold: train, predict, and measure all predictions as one."""
+"""Both nets trained fold by fold, and all predictions measured as one."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ import torch
 import typer
 
 from data_prep.base.files import make_folder, write_atomically, write_json
-from data_prep.base.tables import KEY, read_faces
-from data_prep.grouping.split import TRAIN, VALID
-from data_prep.prepare.build import build, read_manifest
-from data_prep.prepare.options import BuildOptions
-from pipeline.experiments.measure import (
-    THRESH,
-    Tables,
-    describe_results,
-    measure_tables,
-    write_report,
+from data_prep.base.records import Box
+from data_prep.base.tables import KEY
+from data_prep.grouping.split import TRAIN
+from data_prep.prepare.build import build
+from evaluate.inputs.predictions import read_predictions
+from pipeline.experiments.engine import (
+    PreparedData,
+    call_each,
+    find_or_start,
+    log_if_finished,
+    prefix_log,
+    processor_seconds,
+    train_run,
 )
+from pipeline.experiments.measure import THRESH, describe_results, measure_source
 from pipeline.inference.classifier import Classifier, classify_crops
 from pipeline.inference.detector import Detector
 from pipeline.inference.folder import predict_folder
@@ -32,7 +36,7 @@ from pipeline.nets.cards import CLASSIFIER, DETECTOR, DetectorCard, read_card
 from pipeline.nets.classifiers import join_members
 from pipeline.nets.compute import has_fast_bf16, pick_device
 from pipeline.nets.options import Device
-from pipeline.runs.folder import PreparedError, Run, identify_data, is_finished, write_seconds
+from pipeline.runs.folder import PreparedError, Run, write_seconds
 from pipeline.runs.log import Log, report_as
 from pipeline.runs.options import Jobs, LogAs, Overrides, Prepared, Recipe
 from pipeline.runs.recipe import (
@@ -42,16 +46,12 @@ from pipeline.runs.recipe import (
     load_recipe,
     member_of,
 )
-from pipeline.runs.workers import call_at_once, count_cores, one_thread
-from pipeline.training.export import (
-    make_card,
-    shift_logits,
-    shift_prior,
-    write_classifier,
-)
-from pipeline.training.once import find_or_start, processor_seconds, train_run
+from pipeline.runs.workers import one_thread
+from pipeline.training.export import make_card, shift_logits, shift_prior, write_classifier
 from pipeline.training.short import check_short, load_crops, open_faces, train_short
 from pipeline.training.tasks import CACHE_SIDE
+
+RESULTS, PREDICTIONS, CROPS = "cross-validation.json", "predictions.csv", "crops.csv"
 
 
 @dataclass(frozen=True)
@@ -107,49 +107,6 @@ class Fold:
         return self.folder / "runs"
 
 
-def make_folds(prepared: Path, out: Path, log: Log) -> list[Fold]:
-    """Build the folds that are not there yet.
-
-    Args:
-        prepared: Gives the datasets and how they are read, split and cropped; its own fold is one
-            of them.
-        out: Gets a folder per fold.
-        log: Gets a line per fold that is built.
-
-    Returns:
-        The folds. Every photo is held out in one of them.
-
-    Raises:
-        PreparedError: It is no prepared folder, reviewers' decisions have changed its labels, or
-            its datasets have changed since it was built.
-        UserError: As of `data_prep.prepare.build.build`.
-    """
-    _, roots = identify_data(prepared)
-    manifest = read_manifest(prepared) or {}
-    if manifest.get("decisions"):
-        raise PreparedError(
-            f"{prepared}: built with decisions, which would measure by other labels than the "
-            "annotated ones; build it without."
-        )
-    options = BuildOptions.from_record(manifest["options"], roots=list(roots.values()))
-    known = _identify_faces(prepared)
-    folds = [Fold(number, out / f"fold-{number}") for number in range(options.folds)]
-    for fold in folds:
-        log(f"fold {fold.number} of {options.folds}: {fold.prepared}", "fold", fold=fold.number)
-        build(replace(options, out=fold.prepared, fold=fold.number))
-        if _identify_faces(fold.prepared) != known:
-            raise PreparedError(
-                f"{prepared}: the datasets have changed since it was built; build it again."
-            )
-    return folds
-
-
-def _identify_faces(prepared: Path) -> set[tuple[object, ...]]:
-    """Which faces there are, with labels and boxes."""
-    columns = [*KEY, "label", "xmin", "ymin", "xmax", "ymax"]
-    return set(read_faces(prepared)[columns].itertuples(index=False, name=None))
-
-
 @dataclass(frozen=True)
 class Recipes:
     """What is trained in every fold.
@@ -165,19 +122,85 @@ class Recipes:
     detector: DetectorRecipe
     classifier: ClassifierRecipe
 
+    def check(self) -> None:
+        """Refuse what would leak or be ignored.
 
-def train_nets(fold: Fold, recipes: Recipes, *, device: torch.device, log: Log) -> Predictor:
+        Raises:
+            RecipeError: The classifier's rate is to be found, or something has learnt from photos
+                that are judged, or the classes or masks are not those that are judged.
+        """
+        recipe = self.classifier
+        check_short(recipe, "photos")
+        if recipe.init not in ("detector", "random", "imagenet"):
+            raise RecipeError(
+                f"recipe {recipe.name}: {recipe.init} may have learnt from photos that are judged; "
+                "use --set init=detector, which is each fold's own, or init=random"
+            )
+        card = self.start.with_suffix(".json")
+        if card.is_file() and read_card(card, DetectorCard).training.get("data"):
+            raise RecipeError(
+                f"{self.start}: fine-tuned on photos that may be judged here; give weights that "
+                "have not seen them to --start"
+            )
+
+
+def make_folds(prepared: PreparedData, out: Path, log: Log) -> list[Fold]:
+    """Build the folds that are not there yet.
+
+    Args:
+        prepared: Gives the datasets and how they are read, split and cropped; its own fold is one
+            of them.
+        out: Gets a folder per fold.
+        log: Gets a line per fold that is built.
+
+    Returns:
+        The folds. Every photo is held out in one of them.
+
+    Raises:
+        PreparedError: The datasets have changed since it was built.
+        UserError: As of `data_prep.prepare.build.build`.
+    """
+    options = prepared.built
+    folds = [Fold(number, out / f"fold-{number}") for number in range(options.folds)]
+    for fold in folds:
+        log(f"fold {fold.number} of {options.folds}: {fold.prepared}", "fold", fold=fold.number)
+        build(replace(options, out=fold.prepared, fold=fold.number))
+        if _list_faces(PreparedData.open(fold.prepared)) != _list_faces(prepared):
+            raise PreparedError(
+                f"{prepared.folder}: the datasets have changed since it was built; build it again."
+            )
+    return folds
+
+
+def _list_faces(data: PreparedData) -> set[tuple[object, ...]]:
+    columns = [*KEY, "label", *Box._fields]
+    return set(data.faces[columns].itertuples(index=False, name=None))
+
+
+def train_nets(
+    data: PreparedData, runs: Path, recipes: Recipes, *, device: torch.device, log: Log
+) -> Predictor:
     """Train what is not trained yet, and load both.
 
     Nothing is chosen by the fold's photos: neither the step or epoch that is kept nor the
     temperature, which is 1.
 
     Raises:
-        UserError: As of `train_once.train_run`.
+        UserError: As of `engine.train_run`.
     """
-    detector = _train_detector(fold, recipes, device, log)
-    classifier = _train_classifier(fold, recipes.classifier, detector, device, log)
-    half = has_fast_bf16(device)
+    start, half = recipes.start, has_fast_bf16(device)
+    run = find_or_start(runs, recipes.detector, data.data, start=start)
+    train_run(run, recipes.detector, data, start=start, device=device, log=log)
+    detector = run.folder / f"{DETECTOR}.safetensors"
+    recipe = recipes.classifier
+    if recipe.init == "detector":
+        recipe = recipe.model_copy(update={"init": str(detector)})
+    run = find_or_start(runs, recipe, data.data)
+    if not log_if_finished(run, log):
+        began = processor_seconds()
+        _fit(data.folder, recipe, run, device, log)
+        write_seconds(run, processor_seconds() - began)
+    classifier = run.folder / f"{CLASSIFIER}.safetensors"
     return Predictor(
         Detector.load(detector, device=device, bf16=half),
         Classifier.load(classifier, device=device, bf16=half),
@@ -185,43 +208,10 @@ def train_nets(fold: Fold, recipes: Recipes, *, device: torch.device, log: Log) 
     )
 
 
-def _train_detector(fold: Fold, recipes: Recipes, device: torch.device, log: Log) -> Path:
-    data, roots = identify_data(fold.prepared)
-    faces = read_faces(fold.prepared)
-    run = find_or_start(fold.runs, recipes.detector, data, start=recipes.start)
-    train_run(
-        run,
-        recipes.detector,
-        faces,
-        fold.prepared,
-        roots,
-        start=recipes.start,
-        device=device,
-        log=log,
-    )
-    return run.folder / f"{DETECTOR}.safetensors"
-
-
-def _train_classifier(
-    fold: Fold, recipe: ClassifierRecipe, detector: Path, device: torch.device, log: Log
-) -> Path:
-    if recipe.init == "detector":
-        recipe = recipe.model_copy(update={"init": str(detector)})
-    data, _ = identify_data(fold.prepared)
-    run = find_or_start(fold.runs, recipe, data)
-    path = run.folder / f"{CLASSIFIER}.safetensors"
-    if is_finished(run.folder):
-        log(f"trained before: {run.folder}", "run", folder=run.folder)
-        return path
-    log(f"run folder: {run.folder}", "run", folder=run.folder)
-    began = processor_seconds()
-    _fit(fold, recipe, run, device, log)
-    write_seconds(run, processor_seconds() - began)
-    return path
-
-
-def _fit(fold: Fold, recipe: ClassifierRecipe, run: Run, device: torch.device, log: Log) -> None:
-    table = open_faces(fold.prepared, recipe).table
+def _fit(
+    prepared: Path, recipe: ClassifierRecipe, run: Run, device: torch.device, log: Log
+) -> None:
+    table = open_faces(prepared, recipe).table
     training = table[table["split"] == TRAIN].reset_index(drop=True)
     crops = load_crops(sorted(training["crop"]), max(CACHE_SIDE, *recipe.sizes))
     states = []
@@ -234,106 +224,63 @@ def _fit(fold: Fold, recipe: ClassifierRecipe, run: Run, device: torch.device, l
     write_classifier(run, state, make_card(recipe, run))
 
 
-RESULTS = "cross-validation.json"
-
-
-def cross_validate(
-    prepared: Path,
-    out: Path,
-    recipes: Recipes,
-    *,
-    device: torch.device,
-    log: Log,
-    jobs: int | None = None,
-) -> dict[str, Any]:
+def cross_validate(options: CrossValidateOptions, log: Log) -> dict[str, Any]:
     """Train and measure; what is done once stays done.
 
-    Args:
-        prepared: Gives the datasets and how they are split.
-        out: Gets a folder per fold, for each source the tables of all folds with a report, and
-            `cross-validation.json`.
-        recipes: What is trained.
-        device: Where to train.
-        log: Gets a line per epoch; with several jobs it is pickled.
-        jobs: Folds at a time; one per core when None, one on a GPU.
+    Leaves a folder per fold, for each source the tables of all folds with a report, and
+    `cross-validation.json`.
 
     Returns:
-        Figures by source, see `measure_tables`, and `folds`, their number.
+        Figures by source, see `measure_source`, and `folds`, their number.
 
     Raises:
-        RecipeError: The classifier's rate is to be found, or something has learnt from photos that
-            are judged, or the classes or masks are not those that are judged.
+        PreparedError: Not a prepared folder, reviewers' decisions have changed its labels, or its
+            datasets have changed since it was built.
+        RecipeError: As of `Recipes.check`.
         UserError: Something can't be read, built, trained on or written; the message says what.
     """
-    _check(recipes)
-    folds = make_folds(prepared, out, log)
-    jobs = min(jobs or count_cores(device), len(folds))
+    detector = load_recipe(options.detector_recipe, DetectorRecipe, options.detector_overrides)
+    classifier = load_recipe(options.recipe, ClassifierRecipe, options.overrides)
+    recipes, out = Recipes(options.start, detector, classifier), options.out
+    recipes.check()
+    data = PreparedData.open(options.prepared, annotated=True)
+    folds, device = make_folds(data, out, log), pick_device(options.device)
     calls = [(fold, recipes, device, log) for fold in folds]
-    if jobs > 1:
-        call_at_once(_judge_fold, calls, jobs)
-    else:
-        for call in calls:
-            _judge_fold(*call)
+    call_each(_judge_fold, calls, device=device, jobs=options.jobs)
     results: dict[str, Any] = {"folds": len(folds)}
-    for source in sorted(set(read_faces(prepared)["source"])):
-        tables = _join(folds, source, out / source)
-        results[source] = measure_tables(prepared, source, tables)
-        write_report(prepared, source, tables, out / source / "report")
+    for source in sorted(set(data.faces["source"])):
+        found, crops = (
+            read_predictions(_join(folds, source, name, out)) for name in (PREDICTIONS, CROPS)
+        )
+        report = out / source / "report"
+        results[source] = measure_source(data.folder, source, found, crops, report=report)
     write_json(out / RESULTS, results)
     return results
 
 
-def _check(recipes: Recipes) -> None:
-    recipe = recipes.classifier
-    check_short(recipe, "photos")
-    if recipe.init not in ("detector", "random", "imagenet"):
-        raise RecipeError(
-            f"recipe {recipe.name}: {recipe.init} may have learnt from photos that are judged; "
-            "use --set init=detector, which is each fold's own, or init=random"
-        )
-    card = recipes.start.with_suffix(".json")
-    if card.is_file() and read_card(card, DetectorCard).training.get("data"):
-        raise RecipeError(
-            f"{recipes.start}: fine-tuned on photos that may be judged here; give weights that "
-            "have not seen them to --start"
-        )
-
-
 def _judge_fold(fold: Fold, recipes: Recipes, device: torch.device, log: Log) -> None:
     """Leave the tables of the photos held out."""
-
-    def tell(line: str, event: str = "note", /, **facts: Any) -> None:
-        log(f"fold {fold.number}: {line}", event, **{"fold": fold.number, **facts})
-
-    _, roots = identify_data(fold.prepared)
-    faces = read_faces(fold.prepared)
-    held_out = faces[faces["split"] == VALID]
+    log = prefix_log(log, f"fold {fold.number}", fold=fold.number)
+    data = PreparedData.open(fold.prepared)
     with one_thread():
-        nets = train_nets(fold, recipes, device=device, log=tell)
+        nets = train_nets(data, fold.runs, recipes, device=device, log=log)
         assert nets.classifier is not None
-        for source, rows in held_out.groupby("source"):
-            own = _tables(fold.folder / str(source))
-            make_folder(own.predictions.parent)
-            photos = PhotoSet(roots[str(source)], tuple(sorted(set(rows["image"]))))
-            predict_folder(photos, own.predictions.parent, nets, draw=False)
-            classify_crops(rows, fold.prepared, nets.classifier, own.crops)
-            tell(f"{source}: {len(photos.images)} photos judged", "judged", source=source)
+        for source, faces in data.valid.items():
+            folder = fold.folder / source
+            make_folder(folder)
+            photos = PhotoSet(data.roots[source], tuple(sorted(set(faces["image"]))))
+            predict_folder(photos, folder, nets, draw=False)
+            classify_crops(faces, fold.prepared, nets.classifier, folder / CROPS)
+            log(f"{source}: {len(photos.images)} photos judged", "judged", source=source)
 
 
-def _tables(folder: Path) -> Tables:
-    return Tables(folder / "predictions.csv", folder / "crops.csv")
-
-
-def _join(folds: Sequence[Fold], source: str, out: Path) -> Tables:
+def _join(folds: Sequence[Fold], source: str, name: str, out: Path) -> Path:
     """The tables of all folds as one, photos sorted; a fold may have none of a source."""
-    make_folder(out)
-    joined = _tables(out)
-    for name in ("predictions", "crops"):
-        paths = [getattr(_tables(fold.folder / source), name) for fold in folds]
-        parts = [pd.read_csv(p, dtype=str, keep_default_na=False) for p in paths if p.is_file()]
-        table = pd.concat(parts).sort_values("image", kind="stable")
-        write_atomically(getattr(joined, name), table.to_csv(index=False))
-    return joined
+    paths = [fold.folder / source / name for fold in folds]
+    parts = [pd.read_csv(p, dtype=str, keep_default_na=False) for p in paths if p.is_file()]
+    table = pd.concat(parts).sort_values("image", kind="stable")
+    write_atomically(out / source / name, table.to_csv(index=False))
+    return out / source / name
 
 
 def validate_folds(options: CrossValidateOptions) -> None:
@@ -342,14 +289,5 @@ def validate_folds(options: CrossValidateOptions) -> None:
     Prints a Markdown table; goes on where it was stopped.
     """
     with report_as(options.log) as report:
-        detector = load_recipe(options.detector_recipe, DetectorRecipe, options.detector_overrides)
-        classifier = load_recipe(options.recipe, ClassifierRecipe, options.overrides)
-        results = cross_validate(
-            options.prepared,
-            options.out,
-            Recipes(start=options.start, detector=detector, classifier=classifier),
-            device=pick_device(options.device),
-            log=report.log,
-            jobs=options.jobs,
-        )
+        results = cross_validate(options, report.log)
         report.finish("", describe_results(results), folder=options.out, results=results)

@@ -20,6 +20,7 @@ from data_prep.base.files import make_folder
 from data_prep.base.tables import KEY, read_faces
 from data_prep.grouping.split import VALID
 from data_prep.prepare.build import read_manifest
+from data_prep.prepare.options import BuildOptions
 from pipeline.nets.cards import DETECTOR, load_state
 from pipeline.nets.options import SHIPPED
 from pipeline.runs.folder import (
@@ -82,19 +83,21 @@ class PreparedData:
         return cls(folder, read_faces(folder), data, roots)
 
     @property
+    def built(self) -> BuildOptions:
+        """How it was built."""
+        record = (read_manifest(self.folder) or {})["options"]
+        return BuildOptions.from_record(record, roots=list(self.roots.values()))
+
+    @property
     def scale(self) -> float:
         """Of the crops, as a multiple of the box."""
         return float(self.data["options"]["scale"])
 
     @property
-    def sources(self) -> list[str]:
-        """Names of the datasets with faces, sorted."""
-        return sorted(set(self.faces["source"]))
-
-    def valid_faces(self, source: str) -> pd.DataFrame:
-        """The validation faces of a source, sorted by their keys."""
-        faces = self.faces[(self.faces["split"] == VALID) & (self.faces["source"] == source)]
-        return faces.sort_values(list(KEY), ignore_index=True)
+    def valid(self) -> dict[str, pd.DataFrame]:
+        """The validation faces of each source that has any, sorted by their keys."""
+        faces = self.faces[self.faces["split"] == VALID].sort_values(list(KEY))
+        return {str(name): rows.reset_index(drop=True) for name, rows in faces.groupby("source")}
 
 
 def find_or_start(

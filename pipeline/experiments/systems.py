@@ -1,4 +1,4 @@
-"""The systems that are compared, and what the originals of the field claimed."""
+"""The systems that are compared, what the originals of the field claimed, and their data."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
-import torch
 
 from data_prep.base.crop import CROP_SCALE
 from data_prep.base.errors import UserError
-from data_prep.base.tables import KEY, read_faces
-from data_prep.grouping.split import VALID, naive_split
+from data_prep.base.tables import KEY
+from data_prep.grouping.split import naive_split
 from data_prep.prepare.blur import BlurRule
-from data_prep.prepare.build import build, read_manifest
-from data_prep.prepare.options import BuildOptions
-from pipeline.runs.folder import PreparedError, Run, identify_data
+from data_prep.prepare.build import build
+from pipeline.experiments.engine import PreparedData
+from pipeline.runs.folder import PreparedError
 from pipeline.runs.log import Log
-from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
-from pipeline.training.once import find_or_start, train_run
+from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, Incorrect, load_recipe
+
+BY_CROP = "by crop"
+"""How the split of data that leaks is called in run folders."""
 
 
 class UnknownSystemError(UserError, ValueError):
@@ -66,6 +64,17 @@ class System:
         if self.single:
             return load_recipe(self.recipe, DetectorRecipe, sets)
         return load_recipe(self.recipe, ClassifierRecipe, sets)
+
+    @property
+    def incorrect(self) -> Incorrect:
+        """What a mask worn wrongly is to it."""
+        return "own" if self.recipe is None else self.load_recipe().incorrect
+
+    @property
+    def learns_drawn_masks(self) -> bool:
+        """Whether it knows masks from drawings alone."""
+        recipe = None if self.recipe is None else self.load_recipe()
+        return isinstance(recipe, ClassifierRecipe) and recipe.masks == "drawn"
 
 
 _GRAY = "accuracy 0.88, split by crop"
@@ -115,68 +124,14 @@ def choose_systems(names: Sequence[str]) -> tuple[System, ...]:
     return tuple(system for system in SYSTEMS if not names or system.name in names)
 
 
-BY_CROP = "by crop"
-"""How the split of data that leaks is called in run folders."""
-
-
-@dataclass(frozen=True)
-class SystemData:
-    """What a system is trained on.
-
-    Attributes:
-        folder: The prepared folder.
-        faces: Its `faces.csv`, for systems with a split by crop with that split.
-        data: Identifies it, see `identify_data`.
-        roots: Folder of each source.
-    """
-
-    folder: Path
-    faces: pd.DataFrame
-    data: dict[str, Any]
-    roots: dict[str, Path]
-
-    @classmethod
-    def open(cls, folder: Path) -> SystemData:
-        """Read a prepared folder.
-
-        Raises:
-            PreparedError: It is none.
-            TableError: Its table can't be read.
-        """
-        data, roots = identify_data(folder)
-        return cls(folder, read_faces(folder), data, roots)
-
-    @property
-    def scale(self) -> float:
-        """Of the crops, as a multiple of the box."""
-        return float(self.data["options"]["scale"])
-
-
-def open_base(prepared: Path) -> SystemData:
-    """The folder whose validation faces and labels all systems are measured by.
-
-    Raises:
-        PreparedError: It is no prepared folder, or reviewers' decisions have changed its labels:
-            systems that were trained without them would be measured by other labels.
-    """
-    base = SystemData.open(prepared)
-    manifest = read_manifest(prepared) or {}
-    if manifest.get("decisions"):
-        raise PreparedError(
-            f"{prepared}: built with decisions; build it without, and give them to compare with "
-            "--decisions: systems that learn from cleaned labels get them."
-        )
-    return base
-
-
 def prepare_data(
-    system: System, base: SystemData, out: Path, decisions: Sequence[Path], log: Log
-) -> SystemData:
+    system: System, base: PreparedData, out: Path, decisions: Sequence[Path], log: Log
+) -> PreparedData:
     """The data of a system, built if it is not there yet.
 
     Args:
         system: Says what it wants.
-        base: From `open_base`.
+        base: What all systems are measured by, with annotated labels.
         out: Gets a prepared folder for every other scale, blur rule or labels.
         decisions: Ledgers for systems that learn from cleaned labels.
         log: Gets a line when something is built.
@@ -185,8 +140,7 @@ def prepare_data(
         UserError: As of `data_prep.prepare.build.build`.
         PreparedError: The datasets have changed since `base` was built.
     """
-    record = (read_manifest(base.folder) or {})["options"]
-    options = BuildOptions.from_record(record, roots=list(base.roots.values()))
+    options = base.built
     wanted = replace(options, scale=system.scale, blur_rule=system.blur or options.blur_rule)
     ledgers = list(decisions) if system.cleaned else []
     if system.cleaned and not decisions:
@@ -196,51 +150,13 @@ def prepare_data(
         name = f"{wanted.blur_rule}-{wanted.scale:g}" + ("-cleaned" if ledgers else "")
         log(f"{system.name}: building {out / name}", "build", folder=out / name)
         build(replace(wanted, out=out / name, decisions=ledgers))
-        data = SystemData.open(out / name)
-        _check_split(base, data)
-    return _split_by_crop(data, options.seed) if system.by_crop else data
-
-
-def _check_split(base: SystemData, data: SystemData) -> None:
-    both = base.faces.merge(data.faces, on=list(KEY), suffixes=("", "_other"))
-    if len(both) < len(data.faces) or (both["split"] != both["split_other"]).any():
-        raise PreparedError(
-            f"{base.folder}: the datasets have changed since it was built; build it again."
-        )
-
-
-def _split_by_crop(data: SystemData, seed: int) -> SystemData:
-    split = naive_split(len(data.faces), seed=seed)
-    return replace(data, faces=data.faces.assign(split=split), data={**data.data, "split": BY_CROP})
-
-
-def valid_faces(data: SystemData, source: str) -> pd.DataFrame:
-    """The validation faces of a source."""
-    faces = data.faces
-    return faces[(faces["split"] == VALID) & (faces["source"] == source)].reset_index(drop=True)
-
-
-def train_system(
-    system: System, data: SystemData, runs: Path, *, device: torch.device, log: Log
-) -> Run:
-    """Train what is not trained yet; a stopped training goes on, a finished one stays as it is.
-
-    Args:
-        system: One with a recipe.
-        data: From `prepare_data`.
-        runs: Gets the run folder.
-        device: Where to train.
-        log: Gets a line per epoch.
-
-    Raises:
-        PreparedError: Nothing to train or validate on.
-        OutputError: A folder can't be written.
-    """
-    recipe = system.load_recipe()
-    run = find_or_start(runs, recipe, data.data)
-
-    def tell(line: str, event: str = "note", /, **facts: Any) -> None:
-        log(f"{system.name}: {line}", event, **{"system": system.name, **facts})
-
-    train_run(run, recipe, data.faces, data.folder, data.roots, device=device, log=tell)
-    return run
+        data = PreparedData.open(out / name)
+        both = base.faces.merge(data.faces, on=list(KEY), suffixes=("", "_other"))
+        if len(both) < len(data.faces) or (both["split"] != both["split_other"]).any():
+            raise PreparedError(
+                f"{base.folder}: the datasets have changed since it was built; build it again."
+            )
+    if not system.by_crop:
+        return data
+    faces = data.faces.assign(split=naive_split(len(data.faces), seed=options.seed))
+    return replace(data, faces=faces, data={**data.data, "split": BY_CROP})

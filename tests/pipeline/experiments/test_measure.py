@@ -5,10 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
+from evaluate.inputs.predictions import read_predictions
 from pipeline.cli import app
-from pipeline.experiments.measure import describe_results, measure_weights, write_to_cards
+from pipeline.experiments import measure as measuring
+from pipeline.experiments.measure import (
+    MeasureOptions,
+    describe_results,
+    measure_source,
+    measure_weights,
+    write_to_cards,
+)
 from pipeline.inference.predictor import Predictor
 from tests.pipeline.makers import CPU, OneClass, stand_ins
 
@@ -20,8 +29,8 @@ def measure(prepared, tmp_path, monkeypatch):
     def call(stages):
         monkeypatch.setattr(Predictor, "load", lambda _weights, **_: stages)
         lines = []
-        results = measure_weights(prepared, tmp_path, device=CPU, log=lines.append)
-        return results, lines
+        monkeypatch.setattr(measuring, "log", lines.append)
+        return measure_weights(MeasureOptions(prepared, tmp_path, device="cpu")), lines
 
     return call
 
@@ -114,7 +123,7 @@ def test_command_on_a_folder_that_is_not_prepared(tmp_path):
 def test_reports_tell_the_same_figures(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(Predictor, "load", lambda _weights, **_: stand_ins())
     out = tmp_path / "reports"
-    results = measure_weights(prepared, tmp_path, device=CPU, log=lambda _line: None, reports=out)
+    results = measure_weights(MeasureOptions(prepared, tmp_path, reports=out, device="cpu"))
     record = json.loads((out / "set" / "metrics.json").read_text())
     assert record["map50"] == results["set"]["both_stages"]["map50"][0] == 1
     assert record["classifier_alone"]["answered"] == 12
@@ -122,3 +131,34 @@ def test_reports_tell_the_same_figures(prepared, tmp_path, monkeypatch):
     page = (out / "set" / "report.html").read_text()
     assert "The classifier alone" in page
     assert "were not found; give their folder" not in page
+
+
+ROW = "with_mask,0.9,0.9,0.9,0.1,0"
+HEADER = (
+    "image,xmin,ymin,xmax,ymax,label,score,detection,"
+    "p_with_mask,p_without_mask,p_mask_weared_incorrect"
+)
+
+
+@pytest.mark.parametrize(
+    ("size", "face"), [((90, 60), (10, 20, 30, 50)), ((60, 90), (10, 10, 40, 30))]
+)
+def test_upright_predictions_on_a_turned_photo(tmp_path, size, face):
+    """Annotated as stored, or as looked at: it is the photo in the manifest's folder that tells."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (90, 60)).save(tmp_path / "a.png", exif=exif)
+    sides = ",".join(map(str, face))
+    (tmp_path / "faces.csv").write_text(
+        "image,width,height,object,label,xmin,ymin,xmax,ymax,difficult,source,split\n"
+        f"a.png,{size[0]},{size[1]},0,with_mask,{sides},0,set,valid\n"
+    )
+    manifest = {"datasets": [{"source": "set", "root": str(tmp_path)}]}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    found, crops = tmp_path / "predictions.csv", tmp_path / "crops.csv"
+    # By run.py, and on the annotated boxes themselves.
+    found.write_text(f"{HEADER},orientation\na.png,10,10,40,30,{ROW},6\n")
+    crops.write_text(f"{HEADER}\nset/a.png,{sides},{ROW}\n")
+    figures = measure_source(tmp_path, "set", read_predictions(found), read_predictions(crops))
+    assert figures["detector_alone"]["face_ap75"][0] == 1
+    assert figures["classifier_alone"]["accuracy"][0] == 1

@@ -16,19 +16,19 @@ from evaluate.inputs.truth import read_ground_truth
 from evaluate.measures.case import Case, Plan
 from evaluate.measures.headline import describe_headline
 from pipeline.cli import app
-from pipeline.experiments import cross_validate as nets
 from pipeline.experiments import cross_validate as validation
-from pipeline.experiments.cross_validate import Recipes, cross_validate, make_folds
+from pipeline.experiments import engine
+from pipeline.experiments.cross_validate import CrossValidateOptions, Recipes, cross_validate
+from pipeline.experiments.engine import PreparedData
 from pipeline.nets.cards import DetectorCard, load_weights, read_card, save_weights
 from pipeline.nets.classifiers import from_detector
 from pipeline.runs.folder import PreparedError
 from pipeline.runs.recipe import DetectorRecipe, RecipeError, write_recipe
-from pipeline.training import once as train_once
 from tests.pipeline.makers import CPU, OneClass, Told, make_shy_net, paint_dataset, stand_ins
 from tests.pipeline.tables import TINY
 
 DETECTOR = DetectorRecipe(
-    name="small", steps=2, batch_size=2, input_size=64, longest=(64.0, 128.0), min_face=4.0
+    name="small", steps=1, batch_size=2, input_size=64, longest=(64.0, 64.0), min_face=4.0
 )
 CLASSIFIER = TINY.model_copy(
     update={"architecture": "mobilenet0.25", "init": "detector", "epochs": [1]}
@@ -37,11 +37,11 @@ CLASSIFIER = TINY.model_copy(
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """Nine painted photos, three of them held out in each fold."""
+    """Six painted photos, three of them held out in each fold."""
     folder = tmp_path_factory.mktemp("folds")
-    roots, out = [paint_dataset(folder / "set", 9)], folder / "prepared"
-    build(BuildOptions(roots=roots, out=out, blur_rule="none", folds=3, workers=1))
-    return folder / "prepared"
+    roots, out = [paint_dataset(folder / "set", 6)], folder / "prepared"
+    build(BuildOptions(roots=roots, out=out, blur_rule="none", folds=2, workers=1))
+    return out
 
 
 @pytest.fixture
@@ -50,8 +50,30 @@ def recipes(tmp_path):
     return Recipes(tmp_path / "start.safetensors", DETECTOR, CLASSIFIER)
 
 
-def validate(prepared, out, recipes, told=None):
-    return cross_validate(prepared, out, recipes, device=CPU, log=told or Told(), jobs=1)
+@pytest.fixture
+def validate(tmp_path, recipes):
+    def call(prepared, told=None, **changes):
+        chosen = replace(recipes, **changes)
+        for name in ("classifier", "detector"):
+            (tmp_path / f"{name}.toml").write_text(write_recipe(getattr(chosen, name)))
+        files = {
+            "recipe": str(tmp_path / "classifier.toml"),
+            "detector_recipe": str(tmp_path / "detector.toml"),
+        }
+        out = tmp_path / "out"
+        options = CrossValidateOptions(prepared, out, chosen.start, device="cpu", jobs=1, **files)
+        return cross_validate(options, told or Told())
+
+    return call
+
+
+@pytest.fixture
+def without_reports(monkeypatch):
+    """Pages take longer than all figures."""
+    measure = validation.measure_source
+    monkeypatch.setattr(
+        validation, "measure_source", lambda *given, report: measure(*given, report=None)
+    )
 
 
 @pytest.fixture
@@ -59,8 +81,8 @@ def by_colour(monkeypatch):
     """Trainings take no time and all answers are right; the folds asked for are noted."""
     asked = []
 
-    def train(fold, _recipes, *, device, log):
-        asked.append(fold.number)
+    def train(data, _runs, _recipes, *, device, log):
+        asked.append(data.data["options"]["fold"])
         log("trained")
         return stand_ins()
 
@@ -68,40 +90,41 @@ def by_colour(monkeypatch):
     return asked
 
 
-def test_every_photo_is_held_out_once(small, tmp_path, recipes, by_colour):
+def test_every_photo_is_held_out_once(small, tmp_path, validate, by_colour):
     told = Told()
-    results = validate(small, tmp_path / "out", recipes, told)
-    assert by_colour == [0, 1, 2]
+    results = validate(small, told)
+    assert by_colour == [0, 1]
     held_out = []
-    for number in range(3):
+    for number in range(2):
         faces = read_faces(tmp_path / "out" / f"fold-{number}" / "prepared")
         held_out += sorted(set(faces.loc[faces["split"] == "valid", "image"]))
         table = pd.read_csv(tmp_path / "out" / f"fold-{number}" / "set" / "predictions.csv")
         assert sorted(set(table["image"])) == held_out[-3:]
     assert sorted(held_out) == sorted(set(read_faces(small)["image"]))
-    assert len(held_out) == 9
+    assert len(held_out) == 6
     assert "fold 1: trained" in told.lines
-    assert results["folds"] == 3
-    assert (results["set"]["photos"], results["set"]["faces"]) == (9, 27)
+    assert results["folds"] == 2
+    assert (results["set"]["photos"], results["set"]["faces"]) == (6, 18)
     assert results["set"]["both_stages"]["map50"] == [1.0, 1.0, 1.0]
     assert results["set"]["classifier_alone"]["accuracy"] == [1.0, 1.0, 1.0]
     assert json.loads((tmp_path / "out" / "cross-validation.json").read_text()) == results
     assert (tmp_path / "out" / "set" / "report" / "report.html").is_file()
 
 
-def test_figures_are_of_all_folds_together(small, tmp_path, recipes, monkeypatch):
-    def train(fold, _recipes, *, device, log):
-        nets = stand_ins()
-        return replace(nets, classifier=OneClass()) if fold.number == 1 else nets
+@pytest.mark.usefixtures("without_reports")
+def test_figures_are_of_all_folds_together(small, tmp_path, validate, monkeypatch):
+    def train(data, _runs, _recipes, *, device, log):
+        is_second = data.data["options"]["fold"] == 1
+        return replace(stand_ins(), classifier=OneClass()) if is_second else stand_ins()
 
     monkeypatch.setattr(validation, "train_nets", train)
-    results = validate(small, tmp_path / "out", recipes)["set"]
-    assert results["classifier_alone"]["accuracy"][0] == pytest.approx(7 / 9, abs=1e-4)
+    results = validate(small)["set"]
+    assert results["classifier_alone"]["accuracy"][0] == pytest.approx(2 / 3, abs=1e-4)
     assert results["detector_alone"]["face_ap50"][0] == 1.0
     truth = read_ground_truth(small / "faces.csv", source="set")
     tables = [
         pd.read_csv(tmp_path / "out" / f"fold-{number}" / "set" / "predictions.csv")
-        for number in (2, 0, 1)
+        for number in (1, 0)
     ]
     pd.concat(tables).to_csv(tmp_path / "all.csv", index=False)
     placed = place_predictions(read_predictions(tmp_path / "all.csv"), truth)
@@ -110,20 +133,21 @@ def test_figures_are_of_all_folds_together(small, tmp_path, recipes, monkeypatch
     assert record["map50"] < 1
 
 
+@pytest.mark.usefixtures("without_reports")
 def test_nets_of_a_fold_learn_from_the_others_and_are_trained_once(
-    small, tmp_path, recipes, monkeypatch
+    small, tmp_path, validate, monkeypatch
 ):
     learnt = []
-    real = nets.train_short
+    real = validation.train_short
 
     def note(faces, *arguments, **options):
         learnt.append(set(faces["image"]))
         return real(faces, *arguments, **options)
 
-    monkeypatch.setattr(nets, "train_short", note)
+    monkeypatch.setattr(validation, "train_short", note)
     told = Told()
-    first = validate(small, tmp_path / "out", recipes, told)
-    assert len(learnt) == 3
+    first = validate(small, told)
+    assert len(learnt) == 2
     for number, images in enumerate(learnt):
         faces = read_faces(tmp_path / "out" / f"fold-{number}" / "prepared")
         assert images == set(faces.loc[faces["split"] == "train", "image"])
@@ -131,71 +155,76 @@ def test_nets_of_a_fold_learn_from_the_others_and_are_trained_once(
         assert sorted(path.name for path in runs.iterdir()) == ["001-small", "002-tiny"]
         card = read_card(runs / "001-small" / "detector.json", DetectorCard)
         assert card.training["data"]["options"]["fold"] == number
-    monkeypatch.setattr(nets, "train_short", None)
-    monkeypatch.setattr(train_once, "train_detector", None)
+    monkeypatch.setattr(validation, "train_short", None)
+    monkeypatch.setattr(engine, "train_detector", None)
     told = Told()
-    again = validate(small, tmp_path / "out", recipes, told)
+    again = validate(small, told)
     assert again == first
-    assert sum("trained before" in line for line in told.lines) == 6
+    assert sum("trained before" in line for line in told.lines) == 4
 
 
-def test_the_classifier_starts_from_the_body_of_its_own_fold(small, tmp_path, recipes, monkeypatch):
-    frozen = CLASSIFIER.model_copy(update={"freeze": True})
-    for fold in make_folds(small, tmp_path / "out", Told())[:2]:
-        nets.train_nets(fold, Recipes(recipes.start, DETECTOR, frozen), device=CPU, log=Told())
-        runs = fold.runs
-        own = from_detector(
-            *load_weights(runs / "001-small" / "detector.safetensors", DetectorCard)
-        )
-        state = load_file(runs / "002-tiny" / "classifier.safetensors")
-        name = "body.stage3.1.3.weight"
-        assert state[name].equal(own[name].half()), fold.number
+@pytest.fixture
+def train(small, tmp_path):
+    """Train the nets of a folder on its own split; the names of the run folders."""
+
+    def call(recipes):
+        data, runs = PreparedData.open(small), tmp_path / "runs"
+        validation.train_nets(data, runs, recipes, device=CPU, log=Told())
+        return sorted(path.name for path in runs.iterdir())
+
+    return call
 
 
-def test_what_learnt_from_judged_photos_is_refused(small, tmp_path, recipes):
-    taught = CLASSIFIER.model_copy(update={"teachers": ["a.safetensors"]})
-    with pytest.raises(RecipeError, match="teachers have learnt from photos that are judged"):
-        validate(small, tmp_path / "out", Recipes(recipes.start, DETECTOR, taught))
-    used = CLASSIFIER.model_copy(update={"init": "a.safetensors"})
-    with pytest.raises(RecipeError, match=r"a\.safetensors may have learnt from photos"):
-        validate(small, tmp_path / "out", Recipes(recipes.start, DETECTOR, used))
+def test_the_classifier_starts_from_the_body_of_its_own_fold(train, tmp_path, recipes):
+    frozen = replace(recipes, classifier=CLASSIFIER.model_copy(update={"freeze": True}))
+    assert train(frozen) == ["001-small", "002-tiny"]
+    runs, name = tmp_path / "runs", "body.stage3.1.3.weight"
+    own = from_detector(*load_weights(runs / "001-small" / "detector.safetensors", DetectorCard))
+    state = load_file(runs / "002-tiny" / "classifier.safetensors")
+    assert state[name].equal(own[name].half())
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"teachers": ["a.safetensors"]}, "teachers have learnt from photos that are judged"),
+        ({"init": "a.safetensors"}, r"a\.safetensors may have learnt from photos"),
+        ({"lr": "find"}, "lr is 'find'"),
+        ({"incorrect": "exclude"}, "three classes and real masks"),
+        ({"masks": "drawn"}, "three classes and real masks"),
+    ],
+)
+def test_what_would_leak_or_be_ignored_is_refused(small, validate, changed, words):
+    with pytest.raises(RecipeError, match=words):
+        validate(small, classifier=CLASSIFIER.model_copy(update=changed))
+
+
+def test_start_that_learnt_from_judged_photos_is_refused(small, tmp_path, validate):
     save_weights(tmp_path / "b.safetensors", {}, DetectorCard(training={"data": {"a": 1}}))
     with pytest.raises(RecipeError, match=r"b\.safetensors: fine-tuned on photos that may be"):
-        validate(small, tmp_path / "out", Recipes(tmp_path / "b.safetensors", DETECTOR, CLASSIFIER))
-    searching = CLASSIFIER.model_copy(update={"lr": "find"})
-    with pytest.raises(RecipeError, match="lr is 'find'"):
-        validate(small, tmp_path / "out", Recipes(recipes.start, DETECTOR, searching))
+        validate(small, start=tmp_path / "b.safetensors")
 
 
-@pytest.mark.parametrize("changed", [{"incorrect": "exclude"}, {"masks": "drawn"}])
-def test_other_classes_and_masks_are_refused(small, tmp_path, recipes, changed):
-    other = CLASSIFIER.model_copy(update=changed)
-    with pytest.raises(RecipeError, match="three classes and real masks"):
-        validate(small, tmp_path / "out", Recipes(recipes.start, DETECTOR, other))
-
-
-def test_other_weights_to_start_from_are_another_run(small, tmp_path, recipes):
+def test_other_weights_to_start_from_are_another_run(train, tmp_path, recipes):
     save_file(make_shy_net(seed=4).state_dict(), tmp_path / "other.safetensors")
-    other = Recipes(tmp_path / "other.safetensors", DETECTOR, CLASSIFIER)
-    (fold, *_) = make_folds(small, tmp_path / "out", Told())
-    for one in (recipes, other, recipes):
-        nets.train_nets(fold, one, device=CPU, log=Told())
+    train(recipes)
     names = ["001-small", "002-tiny", "003-small", "004-tiny"]
-    assert sorted(path.name for path in fold.runs.iterdir()) == names
+    assert train(replace(recipes, start=tmp_path / "other.safetensors")) == names
+    assert train(recipes) == names
 
 
-def test_cleaned_labels_are_refused(tmp_path, recipes):
+def test_cleaned_labels_are_refused(tmp_path, validate):
     root = paint_dataset(tmp_path / "set", 6)
     (tmp_path / "decisions.jsonl").write_text("")
     ledgers = [tmp_path / "decisions.jsonl"]
     options = BuildOptions(roots=[root], out=tmp_path / "prepared", blur_rule="none", folds=2)
     build(replace(options, decisions=ledgers))
     with pytest.raises(PreparedError, match="built with decisions"):
-        validate(tmp_path / "prepared", tmp_path / "out", recipes)
+        validate(tmp_path / "prepared")
 
 
 @pytest.mark.parametrize("change", ["one file less", "another class"])
-def test_changed_datasets_are_refused(tmp_path, recipes, change):
+def test_changed_datasets_are_refused(tmp_path, validate, change):
     root = paint_dataset(tmp_path / "set", 6)
     build(BuildOptions(roots=[root], out=tmp_path / "prepared", blur_rule="none", folds=2))
     file = root / "annotations" / "003.xml"
@@ -204,12 +233,11 @@ def test_changed_datasets_are_refused(tmp_path, recipes, change):
     else:
         file.unlink()
     with pytest.raises(PreparedError, match="have changed since it was built"):
-        validate(tmp_path / "prepared", tmp_path / "out", recipes)
+        validate(tmp_path / "prepared")
 
 
-def test_command_prints_a_table_and_takes_changes_of_both_recipes(
-    small, tmp_path, recipes, by_colour
-):
+@pytest.mark.usefixtures("without_reports", "by_colour")
+def test_command_prints_a_table_and_takes_changes_of_both_recipes(small, tmp_path, recipes):
     (tmp_path / "classifier.toml").write_text(write_recipe(CLASSIFIER))
     (tmp_path / "detector.toml").write_text(write_recipe(DETECTOR))
     command = ["cross-validate", str(small), "-o", str(tmp_path / "out")]
@@ -220,5 +248,5 @@ def test_command_prints_a_table_and_takes_changes_of_both_recipes(
     assert "steps" in result.output
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
-    assert "| | set: 9 photos, 27 faces |" in result.output
+    assert "| | set: 6 photos, 18 faces |" in result.output
     assert "| both stages: mAP@0.5 | 1.000 (1.000 to 1.000) |" in result.output

@@ -1,0 +1,384 @@
+"""Systems compared on painted photos: their data, what is trained, measured, timed and shown."""
+
+import json
+import shutil
+
+import pytest
+from typer.testing import CliRunner
+
+from data_prep.base.photo import read_photo
+from data_prep.grouping.split import TRAIN, VALID, leaked_share
+from data_prep.prepare.build import build
+from data_prep.prepare.options import BuildOptions
+from pipeline.cli import app
+from pipeline.experiments import compare as comparison
+from pipeline.experiments import engine, systems
+from pipeline.experiments.compare import (
+    ROUNDS,
+    Compared,
+    CompareOptions,
+    compare_systems,
+    describe,
+    time_systems,
+    write_report,
+)
+from pipeline.experiments.engine import PreparedData
+from pipeline.experiments.systems import (
+    BY_CROP,
+    SYSTEMS,
+    System,
+    UnknownSystemError,
+    choose_systems,
+    prepare_data,
+)
+from pipeline.nets.cards import DetectorCard, save_weights
+from pipeline.runs.folder import PreparedError
+from pipeline.runs.recipe import RECIPES, ClassifierRecipe, DetectorRecipe
+from tests.pipeline.makers import Told, make_shy_net, save_random_weights
+from tests.pipeline.tables import write_tiny
+
+
+def test_every_system_has_a_recipe_that_ships_and_its_own_name():
+    names = [system.name for system in SYSTEMS]
+    assert len(set(names)) == len(names)
+    for system in SYSTEMS:
+        if system.recipe is None:
+            with pytest.raises(ValueError, match="not trained"):
+                system.load_recipe()
+            continue
+        assert (RECIPES / f"{system.recipe}.toml").is_file()
+        recipe = system.load_recipe()
+        assert recipe.name == system.name
+        assert isinstance(recipe, DetectorRecipe if system.single else ClassifierRecipe)
+
+
+def test_systems_of_the_field_are_there_as_their_originals_were():
+    of = {system.name: system for system in SYSTEMS}
+    assert of["sams-gray"].scale == of["sams-colour"].scale == 1.0
+    assert of["sams-gray"].load_recipe().colour == "grey"
+    assert of["dataroots"].load_recipe().masks == "drawn"
+    assert of["covid-fastai"].load_recipe().incorrect == "without_mask"
+    assert (of["covid-fastai"].blur, of["covid-fastai"].cleaned) == ("global", True)
+    assert of["single-stage"].load_recipe().incorrect == "exclude"
+    assert of["single-stage"].load_recipe().rotated == [90, 180, 270]
+
+
+def test_systems_are_chosen_by_name_in_their_order():
+    assert [system.name for system in choose_systems(["fast", "shipped"])] == ["shipped", "fast"]
+    assert choose_systems([]) == SYSTEMS
+    with pytest.raises(UnknownSystemError, match="no system 'covid-fast': did you mean 'covid-f"):
+        choose_systems(["fast", "covid-fast"])
+    with pytest.raises(UnknownSystemError, match="there are shipped, default, fast"):
+        choose_systems(["zzz"])
+
+
+PLAIN = System("plain", "fast")
+
+
+def test_what_the_base_has_is_not_built_again(prepared, tmp_path):
+    base = PreparedData.open(prepared)
+    told = Told()
+    assert prepare_data(PLAIN, base, tmp_path / "data", (), told) is base
+    assert not told.lines
+    assert not (tmp_path / "data").exists()
+
+
+def test_other_crops_have_the_same_split(prepared, tmp_path):
+    base, told = PreparedData.open(prepared), Told()
+    system = System("tight", "fast", scale=1.0)
+    data = prepare_data(system, base, tmp_path / "data", (), told)
+    assert data.folder == tmp_path / "data" / "none-1"
+    assert told.lines == [f"tight: building {data.folder}"]
+    assert (data.scale, base.scale) == (1.0, 1.5)
+    keys = ["source", "image", "object", "label", "split", "group"]
+    assert data.faces[keys].equals(base.faces[keys])
+    sides = [
+        read_photo(one.folder / one.faces["crop"].iloc[0]).pixels.shape[0] for one in (data, base)
+    ]
+    assert sides[0] * 1.5 == pytest.approx(sides[1], abs=1)
+    assert prepare_data(system, base, tmp_path / "data", (), Told()).data == data.data
+
+
+def test_split_by_crop_leaks_and_is_called_so(prepared, tmp_path):
+    base = PreparedData.open(prepared)
+    system = System("leak", "fast", by_crop=True)
+    data = prepare_data(system, base, tmp_path / "data", (), Told())
+    assert data.data["split"] == BY_CROP
+    assert {**data.data, "split": None} == {**base.data, "split": None}
+    share = leaked_share(data.faces["group"].tolist(), data.faces["split"].tolist())
+    assert share > 0.5
+    assert (data.faces["split"] == VALID).mean() == pytest.approx(0.2, abs=0.02)
+    assert (base.faces["split"] == TRAIN).sum() == 36
+    assert leaked_share(base.faces["group"].tolist(), base.faces["split"].tolist()) == 0
+
+
+def test_system_with_cleaned_labels_says_when_there_are_none(prepared, tmp_path):
+    told = Told()
+    system = System("clean", "fast", cleaned=True)
+    data = prepare_data(system, PreparedData.open(prepared), tmp_path / "data", (), told)
+    assert data.folder == prepared
+    assert told.lines == ["clean: no --decisions, so its labels are as annotated"]
+
+
+def test_base_with_decisions_is_refused(prepared, tmp_path):
+    folder = tmp_path / "prepared"
+    shutil.copytree(prepared, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["decisions"] = {"applied": {"relabel": 1}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(PreparedError, match="labels than the annotated ones; build it without"):
+        PreparedData.open(folder, annotated=True)
+    with pytest.raises(PreparedError, match="not a prepared folder"):
+        PreparedData.open(tmp_path, annotated=True)
+
+
+def test_changed_datasets_are_noticed(prepared, tmp_path):
+    shutil.copytree(prepared.parent / "set", tmp_path / "set")
+    out = tmp_path / "prepared"
+    build(BuildOptions(roots=[tmp_path / "set"], out=out, blur_rule="none", workers=1))
+    base = PreparedData.open(tmp_path / "prepared")
+    faces = base.faces
+    other = faces["split"].where(faces["image"] != faces["image"].iloc[0], "elsewhere")
+    changed = type(base)(base.folder, faces.assign(split=other), base.data, base.roots)
+    with pytest.raises(PreparedError, match="have changed since it was built"):
+        prepare_data(System("t", "fast", scale=1.2), changed, tmp_path / "data", (), Told())
+
+
+class Clock:
+    """Time goes on only when a net says so."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+
+class Slow:
+    """Takes the next of its times for every photo."""
+
+    def __init__(self, clock, times, log, name):
+        self.clock, self.times, self.log, self.name = clock, times, log, name
+        self.seen = []
+
+    def __call__(self, photos):
+        self.log.append(self.name)
+        self.seen.append(len(photos))
+        self.clock.now += self.times[len(self.seen) % len(self.times)] * len(photos)
+        return [[] for _ in photos]
+
+
+def test_fastest_round_of_each_in_turn(prepared, monkeypatch):
+    clock, log = Clock(), []
+    monkeypatch.setattr(comparison, "time", clock)
+    monkeypatch.setattr(comparison, "PHOTOS", 4)
+    nets = {
+        "a": Slow(clock, [0.5, 0.2, 0.9], log, "a"),
+        "b": Slow(clock, [3.0], log, "b"),
+    }
+    seconds = time_systems(nets, PreparedData.open(prepared))
+    assert seconds == {"a": pytest.approx(0.2), "b": pytest.approx(3.0)}
+    assert log == ["a", "b"] * ROUNDS
+    assert nets["a"].seen == [4] * ROUNDS
+
+
+FIGURES = {
+    "photos": 4,
+    "faces": 12,
+    **{
+        name: [0.5, 0.25, 0.75]
+        for name in ("map50", "map50_95", "accuracy", "macro_recall", "precision", "recall")
+    },
+    **{name: [0.9, 0.8, 1.0] for name in ("two_map50", "tnr", "fnr", "auc")},
+}
+
+
+def compared(name, recipe=None, seconds=0.02, figures=None, drawn=None, **options):
+    return Compared(
+        system=System(name, recipe, **options),
+        classes=3,
+        figures={"set": figures or FIGURES},
+        drawn=drawn,
+        minutes=1.26,
+        megabytes=2.25,
+        seconds=seconds,
+        run="001",
+    )
+
+
+def test_tables_of_costs_and_figures():
+    some = [compared("default", "default"), compared("other", seconds=0.03, claim="a claim")]
+    text = describe(some)
+    assert "| `default` | 3 | – | 1.3 | 2.2 | 20 | 1.00 × |" in text
+    assert "| `other` | 3 | a claim | 1.3 | 2.2 | 30 | 1.50 × |" in text
+    assert "set, 4 validation photos, 12 faces:" in text
+    row = next(line for line in text.splitlines() if line.startswith("| `other` | 0.5"))
+    assert row.count("0.500 (0.250 to 0.750)") == 6
+    assert row.count("0.900 (0.800 to 1.000)") == 4
+
+
+def test_leak_stands_beside_the_honest_split():
+    leak = {"photos": 4, "faces": 9, "accuracy": [0.8, 0.7, 0.9], "macro_recall": None}
+    some = [
+        compared("sams", "sams"),
+        compared("sams-by-crop", "sams", seconds=None, figures=leak, by_crop=True),
+    ]
+    text = describe(some)
+    assert text.splitlines()[-1] == (
+        "`sams`, crop accuracy on a split by crop: set (9 faces) 0.800 (0.700 to 0.900), by photo "
+        "group 0.500 (0.250 to 0.750)."
+    )
+    assert "| `sams-by-crop` |" not in text
+    alone = describe(some[1:])
+    assert alone.endswith("set (9 faces) 0.800 (0.700 to 0.900).")
+
+
+def test_drawn_masks_are_told_apart():
+    drawn = {"faces": 8, **{name: [1.0, 1.0, 1.0] for name in ("accuracy", "tnr", "fnr", "auc")}}
+    text = describe([compared("roots", "roots", drawn=drawn)])
+    assert "`roots` on 8 bare validation faces with and without a drawn mask" in text
+    assert "accuracy 1.000 (1.000 to 1.000), TNR 1.000" in text
+
+
+def test_nothing_but_splits_by_crop_has_no_plot(tmp_path):
+    leak = {"photos": 4, "faces": 9, "accuracy": [0.8, 0.7, 0.9], "macro_recall": None}
+    write_report([compared("a", "a", None, leak, by_crop=True)], tmp_path)
+    assert not (tmp_path / "compare.png").exists()
+    write_report([compared("a", "a")], tmp_path)
+    assert (tmp_path / "compare.png").stat().st_size > 5000
+
+
+def save_shy_detector(path, seed=0):
+    save_weights(path, make_shy_net(seed).state_dict(), DetectorCard())
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """Random shipped weights, and small systems in place of those of the field."""
+    shipped = save_random_weights(tmp_path / "shipped")
+    save_shy_detector(shipped / "detector.safetensors")
+    for module in (comparison, engine):
+        monkeypatch.setattr(module, "SHIPPED", shipped)
+    recipe = write_tiny(tmp_path, architecture="sequential", init="random")
+    single = ("steps=2", "batch_size=2", "input_size=64", "longest=[64,128]", "rotated=[]")
+    listed = (
+        System("shipped", None),
+        System("default", recipe, claim="a claim"),
+        System("by-crop", recipe, by_crop=True),
+        System("two", recipe, scale=1.0, sets=("incorrect=exclude",)),
+        System("single", "single-stage", single=True, sets=single),
+    )
+    monkeypatch.setattr(systems, "SYSTEMS", listed)
+    monkeypatch.setattr(comparison, "time_systems", lambda nets, _: dict.fromkeys(nets, 0.01))
+    return listed
+
+
+def compare(prepared, out, *chosen, told=None):
+    options = CompareOptions(prepared, out, list(chosen), device="cpu")
+    return compare_systems(options, told or Told())
+
+
+def test_every_kind_of_system_is_trained_and_measured(prepared, tmp_path, world):
+    found = {one.system.name: one for one in compare(prepared, tmp_path / "out")}
+    assert {name: one.classes for name, one in found.items()} == {
+        "shipped": 3, "default": 3, "by-crop": 3, "two": 2, "single": 2,
+    }  # fmt: skip
+    runs = sorted(path.name for path in (tmp_path / "out" / "runs").iterdir())
+    assert runs == ["001-default", "002-by-crop", "003-two", "004-single"]
+    assert found["shipped"].run == ""
+    assert found["shipped"].minutes is None
+    assert found["default"].minutes > 0
+    assert found["by-crop"].seconds is None
+    assert found["two"].seconds == 0.01
+    assert "accuracy" not in found["single"].figures["set"]
+    assert set(found["by-crop"].figures["set"]) == {"photos", "faces", "accuracy", "macro_recall"}
+    for one in found.values():
+        for name, figure in one.figures["set"].items():
+            if isinstance(figure, list):
+                assert 0 <= figure[1] <= figure[2] <= 1, name
+    both = save_sizes(tmp_path / "shipped")
+    assert found["shipped"].megabytes == pytest.approx(sum(both.values()) / 1e6)
+    single = tmp_path / "out" / "runs" / "004-single" / "detector.safetensors"
+    assert found["single"].megabytes == pytest.approx(single.stat().st_size / 1e6)
+
+
+def save_sizes(folder):
+    return {path.name: path.stat().st_size for path in folder.glob("*.safetensors")}
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Measuring takes no time; the nets that are measured are noted."""
+    seen = []
+
+    def measure(nets, *_given, seed):
+        seen.append(nets)
+        return {"set": FIGURES}
+
+    monkeypatch.setattr(comparison, "measure_system", measure)
+    monkeypatch.setattr(comparison, "measure_own_split", measure)
+    return seen
+
+
+@pytest.mark.usefixtures("world")
+def test_what_is_done_stays_done(prepared, tmp_path, measured):
+    first = compare(prepared, tmp_path / "out", "shipped", "default")
+    weights = tmp_path / "out/runs/001-default/classifier.safetensors"
+    before = weights.stat().st_mtime_ns
+    told = Told()
+    assert compare(prepared, tmp_path / "out", "shipped", "default", told=told) == first
+    assert len(measured) == 2
+    assert "default: measured before" in told.lines
+    assert any(line.startswith("default: trained before") for line in told.lines)
+    assert weights.stat().st_mtime_ns == before
+
+
+@pytest.mark.usefixtures("world")
+def test_other_weights_and_damaged_figures_are_measured_again(prepared, tmp_path, measured):
+    out = tmp_path / "out"
+    compare(prepared, out, "shipped")
+    kept = (out / "figures" / "shipped.json").read_text()
+    (out / "figures" / "shipped.json").write_text(kept[:50])
+    compare(prepared, out, "shipped")
+    assert json.loads((out / "figures" / "shipped.json").read_text()) == json.loads(kept)
+    save_shy_detector(tmp_path / "shipped" / "detector.safetensors", seed=3)
+    told = Told()
+    compare(prepared, out, "shipped", told=told)
+    assert told.lines == ["shipped: measuring"]
+    assert len(measured) == 3
+
+
+@pytest.mark.usefixtures("world", "measured")
+def test_stopped_training_is_gone_on_with(prepared, tmp_path, monkeypatch):
+    real = engine.train_classifier
+
+    def stop(*_args, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "train_classifier", stop)
+    with pytest.raises(KeyboardInterrupt):
+        compare(prepared, tmp_path / "out", "default")
+    monkeypatch.setattr(engine, "train_classifier", real)
+    compare(prepared, tmp_path / "out", "default")
+    assert [path.name for path in (tmp_path / "out" / "runs").iterdir()] == ["001-default"]
+
+
+def test_not_a_prepared_folder(tmp_path, world):
+    with pytest.raises(PreparedError, match="not a prepared folder"):
+        compare(tmp_path, tmp_path / "out")
+
+
+@pytest.mark.usefixtures("world", "measured")
+def test_command_writes_tables_and_plot(prepared, tmp_path):
+    out = tmp_path / "out"
+    args = ["compare", str(prepared), "-o", str(out), "--only", "default", "--only", "by-crop"]
+    result = CliRunner().invoke(app, args)
+    assert result.exit_code == 0, result.output
+    assert "| `default` | 3 | a claim |" in result.output
+    assert sorted(path.name for path in out.iterdir() if path.is_file()) == [
+        "compare.json", "compare.md", "compare.png",
+    ]  # fmt: skip
+    assert json.loads((out / "compare.json").read_text())[0]["system"]["name"] == "default"
+    result = CliRunner().invoke(app, [*args, "--only", "defualt"])
+    assert result.exit_code == 2
+    assert "no system 'defualt': did you mean 'default'?" in result.output
