@@ -87,25 +87,6 @@ def name_weights(name: str) -> str:
     return f"{name if name == 'detector' else path.name}, sha256 {sha256_of(path)}"
 
 
-def open_run(
-    resume: Path | None,
-    runs: Path,
-    recipe: Recipe,
-    data: dict[str, Any],
-    *,
-    start: Path | None = None,
-) -> Run:
-    """The run folder to go on with, or the next new one; `start` as of `start_run`.
-
-    Raises:
-        RunError: `resume` can't be gone on with.
-        OutputError: A new folder can't be made.
-    """
-    if resume is not None:
-        return resume_run(resume, data)
-    return start_run(runs, recipe, data, start=start)
-
-
 def start_run(
     runs: Path, recipe: Recipe, data: dict[str, Any], *, start: Path | None = None
 ) -> Run:
@@ -129,13 +110,9 @@ def start_run(
         raise OutputError(f"{folder}: can't be made ({error.strerror or error}).") from error
     run = Run(folder, data)
     write_atomically(folder / RECIPE, write_recipe(recipe))
-    write_json(folder / ABOUT, run.describe_training(recipe) | name_start(start))
+    begun_with = {} if start is None else {"start": name_weights(str(start))}
+    write_json(folder / ABOUT, run.describe_training(recipe) | begun_with)
     return run
-
-
-def name_start(start: Path | None) -> dict[str, str]:
-    """Of a detector's `run.json`: the weights it started from; nothing for other runs."""
-    return {} if start is None else {"start": name_weights(str(start))}
 
 
 def resume_run(folder: Path, data: dict[str, Any]) -> Run:
@@ -165,8 +142,6 @@ class RunRecord:
     """All that a run folder says of itself.
 
     Attributes:
-        folder: The folder.
-        recipe: Its `recipe.toml`.
         about: Its `run.json`: data, code hash, versions.
         history: Rows of `history.csv`; empty before the first.
         results: Figures on the validation split from the card; empty before the end.
@@ -237,46 +212,37 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def find_run(
-    out: Path, recipe: Recipe, data: dict[str, Any], *, start: Path | None = None
+    runs: Path, recipe: Recipe, data: dict[str, Any], *, start: Path | None = None
 ) -> Run | None:
     """The run folder of a recipe on some data, finished or not; None when there is none.
 
     Weights count by what they hold and their file's name, wherever they lie. Keys that a recipe did
-    not have yet count as their defaults.
-
-    Args:
-        out: Holds the run folders.
-        recipe: Every number.
-        data: From `identify_data`.
-        start: Weights that a detector starts from.
+    not have yet count as their defaults. Arguments as of `start_run`.
     """
-    wanted = Run(out, data).describe_training(recipe)["recipe"]
+    wanted = Run(runs, data).describe_training(recipe)["recipe"]
     defaults = type(recipe)().model_dump(mode="json")
-    for folder in sorted(path for path in out.iterdir() if path.is_dir()):
+    begun_with = None if start is None else name_weights(str(start))
+    for folder in sorted(path for path in runs.iterdir() if path.is_dir()):
         try:
             about = read_run(folder).about
         except RunError:
             continue
         own = about.get("recipe")
-        alike = isinstance(own, dict) and {**defaults, **own} == wanted
-        if alike and about["data"] == data and about.get("start") == name_start(start).get("start"):
+        alike = isinstance(own, dict) and defaults | own == wanted
+        if alike and about["data"] == data and about.get("start") == begun_with:
             return Run(folder, data)
     return None
 
 
 def write_seconds(run: Run, seconds: float | None) -> None:
-    """Keep the processor time of a training; None where it was stopped in between.
-
-    Raises:
-        OutputError: The file can't be written.
-    """
+    """Keep the processor time of a training; None where it was stopped in between."""
     write_json(run.folder / SECONDS, {"seconds": None if seconds is None else round(seconds, 1)})
 
 
 def read_seconds(run: Run) -> float | None:
     """The processor time of a training; None where it is not known."""
     try:
-        seconds = json.loads((run.folder / SECONDS).read_text(encoding="utf-8"))["seconds"]
+        seconds = _read_json(run.folder / SECONDS)["seconds"]
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return None if seconds is None else float(seconds)

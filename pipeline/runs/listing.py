@@ -63,7 +63,6 @@ class RunSummary:
     """One folder.
 
     Attributes:
-        name: Of the folder.
         state: One of the words above.
         kind: `classifier` or `detector`; empty when unknown.
         recipe: The recipe's name.
@@ -71,7 +70,6 @@ class RunSummary:
         data: The datasets it was trained on.
         rows: Epochs of a classifier, validations of a detector.
         best: The best value of each figure in the history.
-        problem: Why it is broken.
     """
 
     name: str

@@ -30,15 +30,7 @@ LogAs = Annotated[
 ]
 
 
-class TrackerName(StrEnum):
-    """The trackers there are."""
-
-    TENSORBOARD = "tensorboard"
-    WANDB = "wandb"
-    TRACKIO = "trackio"
-    MLFLOW = "mlflow"
-
-
+TrackerName = StrEnum("TrackerName", "tensorboard wandb trackio mlflow")
 Track = Annotated[
     list[TrackerName] | None,
     typer.Option("--track", help="Tracker that gets numbers, recipe and hashes; may be repeated."),

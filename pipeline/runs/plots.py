@@ -1,4 +1,4 @@
-"""The pictures of a run folder."""
+"""Pictures of trainings and faces; all raise `OutputError` where they can't be written."""
 
 from __future__ import annotations
 
@@ -24,12 +24,7 @@ PANELS = 3
 
 
 def plot_curves(history: Sequence[dict[str, float]], path: Path) -> None:
-    """Loss, accuracy and macro recall over the epochs of all stages.
-
-    Args:
-        history: Rows with stage, epoch, train_loss, valid_loss, accuracy, recall_score.
-        path: The PNG.
-    """
+    """Loss, accuracy and macro recall over the epochs of all stages, rows of `history.csv`."""
     table = pd.DataFrame(list(history))
     epochs = np.arange(1, len(table) + 1)
     figure = Figure(figsize=(9, 3.6), layout="constrained")
@@ -49,15 +44,10 @@ def plot_curves(history: Sequence[dict[str, float]], path: Path) -> None:
 
 
 def plot_histories(records: Sequence[RunRecord], path: Path) -> None:
-    """Draw a panel per figure and a line per run.
-
-    Args:
-        records: From `read_run`; classifiers go by epochs, detectors by steps.
-        path: The PNG.
+    """Draw a panel per figure and a line per run, by epochs of classifiers, steps of detectors.
 
     Raises:
         RunError: No run has a history.
-        OutputError: The file can't be written.
     """
     columns = dict.fromkeys(str(name) for record in records for name in record.figures)
     if not columns:
@@ -92,13 +82,7 @@ def name_folders(folders: Sequence[Path]) -> list[str]:
 
 
 def plot_confusion(truth: np.ndarray, predicted: np.ndarray, path: Path) -> None:
-    """Counts of true against predicted class, coloured by the share of the true class.
-
-    Args:
-        truth: Class index of each face.
-        predicted: Class index of each face.
-        path: The PNG.
-    """
+    """Counts of true against predicted class indices, coloured by the share of the true class."""
     counts = np.zeros((len(CLASSES), len(CLASSES)), dtype=int)
     np.add.at(counts, (truth, predicted), 1)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -117,13 +101,7 @@ def plot_confusion(truth: np.ndarray, predicted: np.ndarray, path: Path) -> None
 
 
 def plot_top_losses(crops: Sequence[np.ndarray], rows: pd.DataFrame, path: Path) -> None:
-    """A sheet of the faces the model gets most wrong, worst first.
-
-    Args:
-        crops: Squares, uint8, RGB.
-        rows: `label`, `predicted` and `loss` of each crop.
-        path: The PNG.
-    """
+    """A sheet of the faces the model gets most wrong: `label`, `predicted` and `loss` of each."""
     titles = [
         f"{SHORT[str(row.label)]} → {SHORT[str(row.predicted)]}\nloss {row.loss:.1f}"
         for row in rows.itertuples()
@@ -132,13 +110,7 @@ def plot_top_losses(crops: Sequence[np.ndarray], rows: pd.DataFrame, path: Path)
 
 
 def plot_faces(crops: Sequence[np.ndarray], titles: Sequence[str], path: Path) -> None:
-    """A sheet of faces, each under a title of two lines.
-
-    Args:
-        crops: Squares, uint8, RGB.
-        titles: One per crop.
-        path: The PNG.
-    """
+    """A sheet of faces, squares in RGB, each under a title of two lines."""
     lines = max(1, -(-len(crops) // COLUMNS))
     figure = Figure(figsize=(1.35 * COLUMNS, 1.75 * lines))
     figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.25 / lines, wspace=0.08, hspace=0.32)

@@ -119,24 +119,15 @@ class ClassifierRecipe(_Numbers):
     bf16: Literal["auto", "on", "off"] = "auto"
 
     @model_validator(mode="after")
-    def _stages_match(self) -> ClassifierRecipe:
+    def _check(self) -> ClassifierRecipe:
         if len(self.sizes) != len(self.epochs):
             raise ValueError("sizes and epochs need one value per stage each")
         if min(self.sizes) < 32 or min(self.epochs) < 1:
             raise ValueError("sizes start at 32 pixels and epochs at 1")
-        return self
-
-    @model_validator(mode="after")
-    def _shifts_what_is_learnt(self) -> ClassifierRecipe:
         if self.rare_odds != 1 and self.incorrect != "own":
             raise ValueError("rare_odds needs incorrect = 'own': else the rare class is not learnt")
-        return self
-
-    @model_validator(mode="after")
-    def _init_fits(self) -> ClassifierRecipe:
-        owners: dict[str, Architecture] = {"imagenet": "resnet34", "detector": "mobilenet0.25"}
-        owner = owners.get(self.init, self.architecture)
-        if owner != self.architecture:
+        owner = {"imagenet": "resnet34", "detector": "mobilenet0.25"}.get(self.init)
+        if owner not in (None, self.architecture):
             raise ValueError(f"init '{self.init}' is for architecture '{owner}'")
         return self
 
@@ -242,20 +233,12 @@ def load_recipe(
         RecipeError: A file is missing or not TOML, is its own base, a key is unknown (the nearest
             known one is named), or a value is out of range.
     """
-    path = _find(str(name), Path())
+    path = _find(str(name))
     return _validate(_read(path, kind) | _parse(overrides or ()), kind, str(path))
 
 
 def change_recipe(recipe: RecipeType, overrides: Sequence[str] | Mapping[str, Any]) -> RecipeType:
-    """A recipe with some numbers changed, checked again.
-
-    Args:
-        recipe: Stays as it is.
-        overrides: As in `load_recipe`.
-
-    Raises:
-        RecipeError: A key is unknown or a value out of range.
-    """
+    """A recipe with some numbers changed, checked again as by `load_recipe`."""
     changed = recipe.model_dump() | _parse(overrides)
     return _validate(changed, type(recipe), f"recipe {recipe.name}")
 
@@ -265,12 +248,16 @@ def write_recipe(recipe: BaseModel) -> str:
     return tomli_w.dumps(recipe.model_dump(mode="json"))
 
 
-def _find(name: str, beside: Path) -> Path:
-    """A file, relative to a folder, or the shipped recipe of a name."""
-    path = beside / name if name.endswith(".toml") else RECIPES / f"{name}.toml"
+def _find(name: str, heir: Path | None = None) -> Path:
+    """The shipped recipe of a name, or a file; that of a base lies beside its heir."""
+    if not name.endswith(".toml"):
+        path = RECIPES / f"{name}.toml"
+    else:
+        path = Path(name) if heir is None else heir.parent / name
     if not path.is_file():
         names = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
-        raise RecipeError(f"no recipe '{name}': give a .toml file or one of {names}.")
+        where = "" if heir is None else f"{heir}: base: "
+        raise RecipeError(f"{where}no recipe '{name}': give a .toml file or one of {names}.")
     return path
 
 
@@ -288,7 +275,7 @@ def _read(path: Path, kind: type[RecipeType], heirs: tuple[Path, ...] = ()) -> d
         return values
     if not isinstance(base, str):
         raise RecipeError(f"{path}: base: the name of a recipe or a .toml file.")
-    inherited = _read(_find(base, path.parent), kind, (*heirs, path.resolve()))
+    inherited = _read(_find(base, path), kind, (*heirs, path.resolve()))
     return inherited | {"name": path.stem} | values
 
 
@@ -314,9 +301,8 @@ def _check_keys(values: dict[str, Any], kind: type[RecipeType], where: str) -> N
     for key in values:
         if key in kind.model_fields:
             continue
-        near = difflib.get_close_matches(key, kind.model_fields, n=1, cutoff=0.6)
-        known = ", ".join(kind.model_fields)
-        hint = f"did you mean '{near[0]}'?" if near else f"known: {known}."
+        near = difflib.get_close_matches(key, kind.model_fields, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(kind.model_fields)}."
         raise RecipeError(f"{where}: unknown key '{key}': {hint}")
 
 

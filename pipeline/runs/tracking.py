@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,7 +17,6 @@ from fastai.learner import Recorder
 
 from data_prep.base.errors import UserError
 from pipeline.runs.folder import Recipe, Run
-from pipeline.runs.options import TrackerName
 
 PROJECT = "trimask"
 WANDB_SETTINGS = {
@@ -51,17 +49,9 @@ class Tracker:
     log_metrics: Callable[[int, dict[str, float]], None]
     each_batch: bool = False
 
-    def make_callback(self) -> Callback:
-        """A callback that keeps the figures of fastai's epochs."""
-        return TrackLearner(self)
-
 
 class TrackLearner(Callback):
-    """Gives a tracker the losses and figures of a learner, at the steps of all stages.
-
-    Args:
-        tracker: Gets them.
-    """
+    """Gives a tracker a fastai learner's losses and figures, at the steps of all stages."""
 
     order = Recorder.order + 1
 
@@ -88,33 +78,30 @@ class TrackLearner(Callback):
         self.tracker.log_metrics(self.train_iter, metrics)
 
 
-def check_trackers(names: Sequence[str]) -> None:
-    """See to it that all are installed, before anything is made.
+def load_tracker(name: str) -> ModuleType:
+    """Import a tracker's package.
 
     Raises:
-        TrackerError: One isn't.
+        TrackerError: It isn't installed.
     """
-    for name in names:
-        _load(name)
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise TrackerError(
+            f"--track {name}: {name} is not installed; get it with: pip install {name}"
+        ) from error
 
 
 @contextmanager
 def open_trackers(names: Sequence[str], run: Run, recipe: Recipe) -> Iterator[list[Tracker]]:
     """Open trackers for a run, give them its parameters, and close them whatever happens.
 
-    Args:
-        names: May be empty.
-        run: The run folder; its name is what the tracker calls the run.
-        recipe: Every number.
-
     Raises:
         TrackerError: One isn't installed or can't be opened.
     """
     with ExitStack() as stack:
-        yield [
-            stack.enter_context(BACKENDS[name](run.folder, describe_run(run, recipe)))
-            for name in dict.fromkeys(names)
-        ]
+        opened = (BACKENDS[name](run, describe_run(run, recipe)) for name in dict.fromkeys(names))
+        yield [stack.enter_context(one) for one in opened]
 
 
 def log_metrics(trackers: Sequence[Tracker], step: int, metrics: dict[str, float]) -> None:
@@ -141,37 +128,33 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, (list, dict)) or value is None else value
 
 
-def _load(name: str) -> ModuleType:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise TrackerError(
-            f"--track {name}: {name} is not installed; get it with: pip install {name}"
-        ) from error
-
-
 @contextmanager
-def _tensorboard(folder: Path, params: dict[str, Any]) -> Iterator[Tracker]:
+def _tensorboard(run: Run, params: dict[str, Any]) -> Iterator[Tracker]:
     """Event files in `RUN/tensorboard`; look at them with `tensorboard --logdir runs`."""
-    _load("tensorboard")
+    load_tracker("tensorboard")
     from torch.utils.tensorboard import SummaryWriter
 
     def log(step: int, metrics: dict[str, float]) -> None:
         for name, value in metrics.items():
             writer.add_scalar(name, value, step)
 
-    with SummaryWriter(log_dir=str(folder / "tensorboard")) as writer:
+    with SummaryWriter(log_dir=str(run.folder / "tensorboard")) as writer:
         writer.add_text("recipe", "\n".join(f"    {k} = {v}" for k, v in params.items()))
         yield Tracker(log, each_batch=True)
 
 
 @contextmanager
-def _wandb(folder: Path, params: dict[str, Any]) -> Iterator[Tracker]:
+def _wandb(run: Run, params: dict[str, Any]) -> Iterator[Tracker]:
     """Weights & Biases; with `WANDB_MODE=offline` files in `RUN/wandb` and nothing is sent."""
-    wandb = _load("wandb")
-    named = {"project": PROJECT, "name": folder.name, "dir": str(folder)}
+    wandb = load_tracker("wandb")
     try:
-        run = wandb.init(**named, config=params, settings=WANDB_SETTINGS)
+        board = wandb.init(
+            project=PROJECT,
+            name=run.folder.name,
+            dir=str(run.folder),
+            config=params,
+            settings=WANDB_SETTINGS,
+        )
     except wandb.Error as error:
         raise TrackerError(
             f"--track wandb: {str(error).splitlines()[0]} "
@@ -179,16 +162,16 @@ def _wandb(folder: Path, params: dict[str, Any]) -> Iterator[Tracker]:
         ) from error
     try:
         # A step that lies behind would be lost; it is taken for the present one.
-        yield Tracker(lambda step, m: run.log(m, step=max(step, run.step)), each_batch=True)
+        yield Tracker(lambda step, m: board.log(m, step=max(step, board.step)), each_batch=True)
     finally:
-        run.finish()
+        board.finish()
 
 
 @contextmanager
-def _trackio(folder: Path, params: dict[str, Any]) -> Iterator[Tracker]:
+def _trackio(run: Run, params: dict[str, Any]) -> Iterator[Tracker]:
     """Trackio, on this machine unless its own settings say otherwise."""
-    trackio = _load("trackio")
-    trackio.init(project=PROJECT, name=folder.name, config=params)
+    trackio = load_tracker("trackio")
+    trackio.init(project=PROJECT, name=run.folder.name, config=params)
     try:
         yield Tracker(lambda step, metrics: trackio.log(metrics, step=step))
     finally:
@@ -196,20 +179,20 @@ def _trackio(folder: Path, params: dict[str, Any]) -> Iterator[Tracker]:
 
 
 @contextmanager
-def _mlflow(folder: Path, params: dict[str, Any]) -> Iterator[Tracker]:
+def _mlflow(run: Run, params: dict[str, Any]) -> Iterator[Tracker]:
     """MLflow, where `MLFLOW_TRACKING_URI` says, or in this folder."""
-    mlflow = _load("mlflow")
+    mlflow = load_tracker("mlflow")
     mlflow.set_experiment(PROJECT)
     # Else it would keep the user's name and the program's path.
     tags = {"mlflow.user": "-", "mlflow.source.name": PROJECT}
-    with mlflow.start_run(run_name=folder.name, tags=tags):
+    with mlflow.start_run(run_name=run.folder.name, tags=tags):
         mlflow.log_params(params)
         yield Tracker(lambda step, metrics: mlflow.log_metrics(metrics, step=step))
 
 
-BACKENDS: dict[str, Callable[[Path, dict[str, Any]], AbstractContextManager[Tracker]]] = {
-    TrackerName.TENSORBOARD: _tensorboard,
-    TrackerName.WANDB: _wandb,
-    TrackerName.TRACKIO: _trackio,
-    TrackerName.MLFLOW: _mlflow,
+BACKENDS: dict[str, Callable[[Run, dict[str, Any]], AbstractContextManager[Tracker]]] = {
+    "tensorboard": _tensorboard,
+    "wandb": _wandb,
+    "trackio": _trackio,
+    "mlflow": _mlflow,
 }

@@ -23,7 +23,7 @@ from pipeline.runs.folder import CHECKPOINT, HISTORY, MEMBERS, Run, find_run, is
 from pipeline.runs.log import Log, prefix_log
 from pipeline.runs.plots import plot_curves
 from pipeline.runs.recipe import ClassifierRecipe, member_of
-from pipeline.runs.tracking import Tracker, log_metrics
+from pipeline.runs.tracking import Tracker, TrackLearner, log_metrics
 from pipeline.training.callbacks import Row, StageKeeper
 from pipeline.training.data import make_loaders, select_faces
 from pipeline.training.drawn_faces import gather_faces
@@ -196,5 +196,5 @@ def _train_stage(
         log=log,
         resumed=resumed,
     )
-    tracking = [tracker.make_callback() for tracker in trackers]
+    tracking = [TrackLearner(tracker) for tracker in trackers]
     fit_stage(learn, recipe, stage, rate, [keeper, *tracking], resumed["epoch"] if resumed else 0)

@@ -61,13 +61,14 @@ def _train(options: TrainOptions | TrainDetectorOptions, start: Path | None = No
         from data_prep.base.tables import read_faces
         from pipeline.nets.cards import CLASSIFIER, DETECTOR, Card, load_state
         from pipeline.nets.compute import pick_device
-        from pipeline.runs.folder import RECIPE, identify_data, open_run
+        from pipeline.runs.folder import RECIPE, identify_data, resume_run, start_run
         from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
-        from pipeline.runs.tracking import check_trackers, open_trackers
+        from pipeline.runs.tracking import load_tracker, open_trackers
         from pipeline.training import classifier, detector
 
         track, prepared, log = options.track or [], options.prepared, report.log
-        check_trackers(track)
+        for tracker in track:
+            load_tracker(tracker)
         # A resumed run goes on by its own recipe.
         name = options.resume / RECIPE if options.resume else options.recipe
         kind: type[ClassifierRecipe | DetectorRecipe] = (
@@ -78,7 +79,10 @@ def _train(options: TrainOptions | TrainDetectorOptions, start: Path | None = No
         faces = read_faces(prepared)
         state = {} if start is None else load_state(start)
         device = pick_device(options.device)
-        run = open_run(options.resume, options.runs, recipe, data, start=start)
+        if options.resume is None:
+            run = start_run(options.runs, recipe, data, start=start)
+        else:
+            run = resume_run(options.resume, data)
         log(f"run folder: {run.folder}", "run", folder=run.folder)
         with open_trackers(track, run, recipe) as trackers:
             card: Card

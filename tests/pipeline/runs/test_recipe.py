@@ -76,7 +76,7 @@ def test_a_recipe_states_what_differs_from_its_base(tmp_path):
     [
         ('base = "b.toml"', 'base = "a.toml"', r"a\.toml: its bases lead back to it"),
         ('base = "a.toml"', "", r"a\.toml: its bases lead back to it"),
-        ('base = "defualt"', "", r"no recipe 'defualt'.*default, detector"),
+        ('base = "defualt"', "", r"a\.toml: base: no recipe 'defualt'.*default, detector"),
         ('base = "b.toml"', "epoch = 3", r"b\.toml: unknown key 'epoch': did you mean 'epochs'"),
         ('base = "b.toml"', "batch_size = 1", r"a\.toml: batch_size"),
         ('base = "b.toml"', "seed = ", r"b\.toml: can't be read as TOML"),

@@ -14,7 +14,6 @@ from pipeline.runs.folder import (
     hash_code,
     identify_data,
     name_weights,
-    open_run,
     resume_run,
     start_run,
 )
@@ -52,12 +51,6 @@ def test_unwritable_runs_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"file/001-first-try: can't be made"):
         start_run(tmp_path / "file", RECIPE, DATA)
-
-
-def test_open_run_starts_or_resumes(tmp_path):
-    run = open_run(None, tmp_path, RECIPE, DATA)
-    assert open_run(run.folder, tmp_path, RECIPE, DATA) == run
-    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_resuming_a_folder_that_is_no_run(tmp_path):
