@@ -36,13 +36,6 @@ def test_build_prints_a_short_summary(build, tmp_path):
     assert result.stderr == ""  # what is done in a moment needs no progress
 
 
-def test_second_build_has_nothing_to_do(build, tmp_path):
-    build()
-    result = build()
-    assert result.exit_code == 0
-    assert result.stdout == f"{tmp_path / 'out'} is up to date: nothing to do.\n"
-
-
 def test_second_build_after_faults_has_the_same_exit_code(build, dataset):
     make_voc(dataset / "annotations" / "odd.xml", "lost.jpg")
     assert [build().exit_code for _ in range(2)] == [1, 1]

@@ -82,19 +82,6 @@ def test_each_action(lay, on_first):
         assert overlay.record["not_applied"] == {}
 
 
-def test_other_photos_are_not_touched(lay, dataset, on_first):
-    before, after = read_dataset(dataset), lay([on_first("drop")]).datasets[0]
-    assert before.photos[1:] == after.photos[1:]
-    assert before.findings == after.findings
-    assert len(after.photos) == len(before.photos)
-
-
-def test_undone_is_not_applied(lay, on_first):
-    overlay = lay([on_first("drop"), on_first("undo")])
-    assert len(faces_of(overlay)) == 2
-    assert overlay.record["applied"] == {}
-
-
 def test_new_box_is_clipped_to_the_photo(lay, on_first):
     overlay = lay([on_first("rebox", WITH, (-5, 60, 130, 95))])
     assert faces_of(overlay)[0].box == Box(0, 60, 120, 90)
@@ -195,15 +182,6 @@ def test_renamed_photo_with_a_copy_is_not_guessed(lay, on_first, dataset):
         make_voc(dataset / "annotations" / f"{name}.xml", f"{name}.jpg", [(WITH, FIRST)])
     (dataset / IMAGE).unlink()
     assert_nothing_applied(lay([decision]), "faces-alike")
-
-
-def test_reordered_faces(lay, on_first, dataset):
-    decision = on_first("relabel", WITHOUT)
-    others = [(INCORRECT, (2, 2, 9, 9)), (WITH, SECOND), (WITH, FIRST)]
-    make_voc(dataset / "annotations" / "photo0.xml", "photo0.jpg", others)
-    overlay = lay([decision])
-    assert [face.label for face in faces_of(overlay)] == [INCORRECT, WITH, WITHOUT]
-    assert overlay.findings == ()
 
 
 def test_faces_alike(lay, on_first, dataset):
