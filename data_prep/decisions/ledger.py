@@ -244,7 +244,7 @@ def read_ledger(path: Path) -> Ledger:
     Raises:
         LedgerError: The file can't be read, or another line is not a decision.
     """
-    return _parse(path, _read_bytes(path))
+    return parse_ledger(path, _read_bytes(path))[0]
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -255,11 +255,25 @@ def _read_bytes(path: Path) -> bytes:
         raise LedgerError(f"{path}: not a ledger that can be read ({reason}).") from error
 
 
-def _parse(path: Path, data: bytes) -> Ledger:
+def parse_ledger(path: Path, data: bytes, first: int = 1) -> tuple[Ledger, int]:
+    """Read a ledger's bytes, or those that were added to it.
+
+    Args:
+        path: For messages.
+        data: From the start of a line.
+        first: Number of that line.
+
+    Returns:
+        What they say, and how many of the bytes hold whole lines.
+
+    Raises:
+        LedgerError: A line is not a decision.
+    """
     decisions: list[Decision] = []
     warnings: list[str] = []
-    *lines, tail = data.removeprefix(BOM).split(b"\n")
-    for number, line in enumerate(lines, start=1):
+    *lines, tail = (data.removeprefix(BOM) if first == 1 else data).split(b"\n")
+    whole = len(data)
+    for number, line in enumerate(lines, start=first):
         if line.endswith(TORN):
             warnings.append(f"{path}:{number}: half a line, as a crash leaves it; it is skipped.")
         elif line.strip():
@@ -274,9 +288,10 @@ def _parse(path: Path, data: bytes) -> Ledger:
         try:
             decisions.append(Decision.from_json(tail))
         except LedgerError:
-            number = len(lines) + 1
+            number = first + len(lines)
             warnings.append(f"{path}:{number}: the last line is cut short; it is skipped.")
-    return Ledger(tuple(decisions), tuple(warnings))
+            whole -= len(tail)
+    return Ledger(tuple(decisions), tuple(warnings)), whole
 
 
 def settle(decisions: Iterable[Decision], by: str | None = None) -> dict[Key, Decision]:
@@ -342,7 +357,9 @@ def read_ledgers(paths: Sequence[Path]) -> tuple[LedgerFile, ...]:
         LedgerError: A file can't be read, or a line is not a decision.
     """
     return tuple(
-        LedgerFile(path, hashlib.sha256(data := _read_bytes(path)).hexdigest(), _parse(path, data))
+        LedgerFile(
+            path, hashlib.sha256(data := _read_bytes(path)).hexdigest(), parse_ledger(path, data)[0]
+        )
         for path in paths
     )
 

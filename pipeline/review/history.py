@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -11,7 +11,7 @@ from typing import Literal
 from filelock import FileLock
 
 from data_prep.base.files import output_error
-from data_prep.decisions.ledger import BOM, TORN, Decision, Key, LedgerError
+from data_prep.decisions.ledger import Decision, Key, LedgerError, parse_ledger
 
 Status = Literal["open", "kept", "changed", "skipped"]
 """How a face stands with a reviewer."""
@@ -25,7 +25,7 @@ class LedgerFollower:
         self._offset = 0
         self._lines = 0
 
-    def read_new(self) -> list[Decision]:
+    def read_new(self) -> Sequence[Decision]:
         """The decisions added since the last call, in the order of their lines.
 
         Half a line is passed over: it is whole at a later call, or torn. A ledger that doesn't
@@ -44,23 +44,16 @@ class LedgerFollower:
                 file.seek(self._offset)
                 data = file.read()
         except FileNotFoundError:
-            return []
+            return ()
         except OSError as error:
             raise LedgerError(
                 f"{self.path}: not a ledger that can be read ({error.strerror or error})."
             ) from error
-        *lines, tail = data.split(b"\n")
-        read = (self._read(line, self._lines + n) for n, line in enumerate(lines, start=1))
-        decisions = [decision for decision in read if decision is not None]
+        found, whole = parse_ledger(self.path, data, self._lines + 1)
         # Only now: after a bad line the next call begins at the same place again.
-        self._offset += len(data) - len(tail)
-        self._lines += len(lines)
-        try:  # A last line without an end is taken when it is whole.
-            decisions.append(Decision.from_json(tail.removeprefix(BOM)))
-            self._offset += len(tail)
-        except LedgerError:
-            pass
-        return decisions
+        self._offset += whole
+        self._lines += data[:whole].count(b"\n")
+        return found.decisions
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -72,7 +65,7 @@ class LedgerFollower:
         Raises:
             OutputError: The lock's file can't be made.
         """
-        lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
+        lock = FileLock(self.path.with_name(f".{self.path.name}.lock"), poll_interval=0.002)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire()
@@ -82,17 +75,6 @@ class LedgerFollower:
             yield
         finally:
             lock.release()
-
-    def _read(self, line: bytes, number: int) -> Decision | None:
-        text = line.removeprefix(BOM) if number == 1 else line
-        if not text.strip() or text.endswith(TORN):
-            return None
-        try:
-            return Decision.from_json(text)
-        except LedgerError as error:
-            raise LedgerError(
-                f"{self.path}:{number}: {error}; mend or remove the line in a copy of the ledger."
-            ) from error
 
 
 class History:
