@@ -49,11 +49,6 @@ class ClassNames:
         With names, a whole number is an id; anything else is a name, whatever its case, with
         blanks or hyphens for underscores.
 
-        Args:
-            text: As written.
-            options: Tell the classes there are.
-            where: File and line, for the message.
-
         Raises:
             InputError: The id is out of range.
             DatasetError: There is an id, and no names.

@@ -283,12 +283,6 @@ def read_coco_results(
     number, as a number (12 for `000012.jpg` unless there is a `12`), and `category_id` counts the
     classes from 1 in their order.
 
-    Args:
-        path: The JSON file.
-        options: Tell the classes there are.
-        index: What the ids stand for.
-        photos: Names of the annotated photos; needed without an index, to know numbered ones.
-
     Raises:
         InputError: The file is not such JSON, or an entry is wrong; the message names its index.
         UnknownLabelError: A category is no class.

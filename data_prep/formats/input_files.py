@@ -26,10 +26,6 @@ class InputError(UserError, ValueError):
 def read_bytes(path: Path, name: str | None = None) -> bytes:
     """All of a file that is not absurdly long: it would be held in memory many times over.
 
-    Args:
-        path: The file.
-        name: How messages call it; its path when None.
-
     Raises:
         InputError: The file can't be read, or is longer than `MOST_BYTES`.
     """
@@ -95,11 +91,7 @@ def walk_files(root: Path, on_error: Callable[[OSError], object] | None = None) 
     """Files below a folder, sorted; names starting with a dot are the system's, not the user's.
 
     Links to folders are followed, but not to one that `root` lies in, and no folder is walked
-    twice.
-
-    Args:
-        root: An existing folder.
-        on_error: Called with the error where a folder can't be read.
+    twice. `on_error` gets the error where a folder can't be read.
     """
     files: list[Path] = []
     walked: set[str] = set()
@@ -146,12 +138,7 @@ def is_text(name: str) -> bool:
 
 
 def read_number(text: str, name: str, where: str) -> float:
-    """A finite number from its text.
-
-    Args:
-        text: As it is written.
-        name: What it is, for the message.
-        where: File and line, for the message.
+    """A finite number from its text; messages say what it is and where.
 
     Raises:
         InputError: It is not a number, infinite or NaN.
@@ -177,11 +164,6 @@ def read_side(text: str) -> int | None:
 
 def check_box(box: Box, where: str, hint: str) -> Box:
     """The box itself, when it is finite and not inverted; it may be empty.
-
-    Args:
-        box: In pixels.
-        where: File and line, or index.
-        hint: What may be wrong with an inverted one.
 
     Raises:
         InputError: It is inverted or not finite.

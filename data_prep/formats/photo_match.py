@@ -63,11 +63,7 @@ class DatasetFiles:
         return f"{self.source}/{self.relative(path)}"
 
     def unused_photos(self, used: Collection[str]) -> list[Finding]:
-        """A note, no fault, for photos that nobody has annotated yet, as folders often hold.
-
-        Args:
-            used: Photos in use, relative to the root.
-        """
+        """A note, no fault, for photos that nobody has annotated, but those in use."""
         names = [self.call(path) for path in self.photos if self.relative(path) not in used]
         return [
             Finding(
@@ -91,10 +87,7 @@ _ALONE = frozenset({".json", ".csv", ".tsv"})
 
 
 def list_dataset(root: Path) -> DatasetFiles:
-    """List the files below a dataset's folder.
-
-    Args:
-        root: The folder; or one table or JSON file in it, and the other annotations are not there.
+    """List the files below a dataset's folder, or of one table or JSON file in it alone.
 
     Raises:
         DatasetError: The folder is missing, or is a file that can't stand for it.
@@ -188,12 +181,7 @@ def place_photos(
     """Make a dataset of photos that several annotation files may name.
 
     A photo that is not there, that can't be told from others, or that is annotated already, is
-    left out with a finding.
-
-    Args:
-        files: What is in the folder.
-        written: The photos; of two for one file the first counts.
-        findings: What is wrong already.
+    left out with a finding, besides those that there are.
 
     Raises:
         DatasetError: There is no photo, or the boxes are no pixels.
@@ -359,9 +347,7 @@ def match_names(annotated: Sequence[str], predicted: Sequence[str]) -> NameMatch
     Case does not matter from the second level on; `\` equals `/`, and equivalent ways to write an
     accented letter are the same.
 
-    Args:
-        annotated: Distinct photo names.
-        predicted: Distinct photo names.
+    Names are distinct on both sides.
 
     Raises:
         AmbiguousPhotoError: At the level at which a photo is found, it fits several photos, or

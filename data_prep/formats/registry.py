@@ -111,13 +111,10 @@ def read_datasets(roots: Sequence[Path], options: ReadOptions = DEFAULT_OPTIONS)
 
 
 def read_dataset(root: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
-    """Read a dataset folder.
+    """Read a dataset folder; see `DatasetFormat.read`.
 
     Raises:
-        DatasetError: The folder is missing, holds no annotation or no photo, or its format can't
-            be told.
-        UnknownLabelError: An annotation uses an unknown class name; reading stops there, since
-            leaving such faces out would quietly change the data.
+        DatasetError: The folder is missing, or its format can't be told.
     """
     files = list_dataset(root)
     return FORMATS[options.format or recognise(files, options)].read(files, options)
@@ -144,10 +141,5 @@ def _drop_shared(datasets: Sequence[Dataset]) -> list[Dataset]:
 
 
 def make_writer(form: Format, scale: float = CROP_SCALE) -> DatasetFormat:
-    """What writes a format.
-
-    Args:
-        form: The format.
-        scale: Of crops: their side as a multiple of the longer box side.
-    """
+    """What writes a format; `scale` is the side of crops as a multiple of the longer box side."""
     return CropsFormat(scale) if form is Format.CROPS else FORMATS[form]

@@ -94,11 +94,6 @@ def read_text_boxes(
     photo without a face. The class, a name or an id, is all that comes before the numbers, so a
     name may hold blanks. A classes.txt is passed over. No face is difficult: the format can't say.
 
-    Args:
-        folder: The folder, with or without folders in it.
-        form: How lines are to be read.
-        find_sizes: Sizes of photos by name, as far as they are known.
-
     Raises:
         InputError: A line is not as it should be, the message names file and line; or a photo's
             size is needed and not known.
@@ -230,10 +225,7 @@ def write_text_boxes(
     gets an empty file. Files of these names are overwritten one by one, all others stay, so a
     folder for other photos should be a new one.
 
-    Args:
-        truth: Photos with annotated faces.
-        predicted: The same photos with predicted faces, in the same order.
-        folder: Gets the two folders; made when missing.
+    Both sides are the same photos in the same order.
 
     Returns:
         Warnings about what the format can't hold.

@@ -133,12 +133,9 @@ def read_voc(
 def parse_voc(path: Path, name: str) -> etree._Element:
     """The <annotation> of a VOC XML file, parsed with entities, DTDs and the network off.
 
-    Args:
-        path: The file.
-        name: How to call it in messages.
-
     Raises:
-        AnnotationError: The file can't be read, is not well-formed, or is not VOC.
+        AnnotationError: The file can't be read, is not well-formed, or is not VOC; the message
+            calls it by `name`.
     """
     parser = etree.XMLParser(
         resolve_entities=False,
@@ -302,11 +299,6 @@ def read_voc_predictions(
     `<confidence>` from 0 to 1. A photo is called by the `<filename>` in the XML, as in annotations,
     unless no annotated photo has that name; then by the name of the XML.
 
-    Args:
-        folder: The folder; a file without objects is a photo without predictions.
-        options: Tell the classes there are.
-        photos: Names of the annotated photos.
-
     Raises:
         InputError: A file is not VOC, or an object is not as it should be; the message names file
             and line. Nothing is left out: that would quietly change the figures.
@@ -328,10 +320,7 @@ def read_voc_predictions(
 def name_photo(annotation: str, filename: str, taken: Iterable[str]) -> str:
     """Name of the photo that a VOC file is about.
 
-    Args:
-        annotation: Path of the XML below its root, with forward slashes.
-        filename: As written in the XML, or "".
-        taken: Names of other photos (a set or mapping); the XML's own name serves then.
+    Of names that others have taken, the XML's own name serves.
 
     >>> name_photo("x/a.xml", "b.png", {}), name_photo("x/a.xml", "b.png", {"x/b.png"})
     ('x/b.png', 'x/a.png')

@@ -197,13 +197,8 @@ def read_labels(
 ) -> WrittenPhoto:
     """The faces of a label file; a face's number is its line among those that are not blank.
 
-    Args:
-        path: The file.
-        photo: Name of its photo.
-        size: Of the photo as it is looked at; None where it is not known, and nothing can be read.
-        names: What ids stand for.
-        options: Tell the classes there are.
-        faults: Gets what is wrong.
+    Boxes are in pixels of the photo as it is looked at, which `size` is of; without, no face can be
+    read.
 
     Raises:
         InputError: The file can't be read; or, when strict, a line is not as it should be.

@@ -13,6 +13,7 @@ from data_prep.base.labels import MASKS, Vocabulary
 from data_prep.base.photo import Size
 from data_prep.base.records import Box, Face
 from data_prep.base.tables import read_faces
+from data_prep.formats import text
 from data_prep.formats.class_names import CLASSES_FILE, ClassNames, find_names_file
 from data_prep.formats.coco import read_coco_index, read_coco_results
 from data_prep.formats.contracts import ReadOptions
@@ -28,9 +29,6 @@ from data_prep.formats.text import (
     TextFormat,
     looks_like_boxes,
     read_text_boxes,
-)
-from data_prep.formats.text import (
-    write_text_boxes as write_texts,
 )
 from data_prep.formats.voc import read_voc_predictions
 from data_prep.formats.yolo_layout import find_label_folders, is_yolo, list_names_folders
@@ -81,11 +79,7 @@ class Format(StrEnum):
 
 
 def recognise_truth(path: Path, layout: Layout | None = None) -> Format:
-    """Which format annotations are in.
-
-    Args:
-        path: File or folder.
-        layout: `xywh` or `xyxy` make plain text files of YOLO labels.
+    """Which format annotations are in; layouts of pixels make plain text files of YOLO labels.
 
     Raises:
         InputError: None that is known, or several.
@@ -102,12 +96,7 @@ def recognise_truth(path: Path, layout: Layout | None = None) -> Format:
 
 
 def recognise_predictions(path: Path, layout: Layout | None = None) -> Format:
-    """Which format predictions are in.
-
-    Args:
-        path: File or folder.
-        layout: `xywh`, `xyxy` or `yolo`, with the score before the box, make plain text files of
-            YOLO labels.
+    """Which format predictions are in; layouts with the score first make text of YOLO labels.
 
     Raises:
         InputError: None that is known, or several.
@@ -200,11 +189,7 @@ DEFAULT_OPTIONS = InputOptions()
 
 
 def read_truth(path: Path, options: InputOptions = DEFAULT_OPTIONS) -> GroundTruth:
-    """Read annotated faces.
-
-    Args:
-        path: A file or folder in one of the formats of `Format`.
-        options: What can't be told from the files.
+    """Read annotated faces from a file or folder in any known format.
 
     Raises:
         UserError: Nothing is there, nothing that can be used, or several formats; the message says
@@ -296,7 +281,12 @@ def _read_predictions(
     form = TextFormat(layout, _find_names(options, [*near, *beyond]), how, scored=True)
     known: Mapping[str, Size] = {}
     if layout in RELATIVE and options.image_size is None and options.photos is None:
-        known = _list_known_sizes(truth, truth_path, truth_format)
+        if truth_path is not None and truth_format is Format.TABLE:
+            # Those of the photos of all splits: predictions may be on any.
+            faces = read_faces(truth_path, columns=FACES_COLUMNS, vocabulary=vocabulary)
+            known = _list_sizes(take_faces(faces, vocabulary))
+        else:
+            known = _list_sizes(truth)
     sizes = SizeSource(options.image_size, options.photos, known)
     find = sizes.find if layout in RELATIVE else NO_SIZES.find
     return build_predictions(path, read_text_boxes(folder, form, find), vocabulary)
@@ -316,26 +306,14 @@ def _find_names(options: InputOptions, folders: Sequence[Path]) -> ClassNames:
     return ClassNames.read(options.names or find_names_file(folders))
 
 
-def _list_known_sizes(
-    truth: GroundTruth, path: Path | None, found: Format | None
-) -> Mapping[str, Size]:
-    """Sizes that the annotations state; those of a faces.csv for the photos of all splits."""
-    if path is not None and found is Format.TABLE:
-        faces = read_faces(path, columns=FACES_COLUMNS)
-        truth = take_faces(faces)
+def _list_sizes(truth: GroundTruth) -> Mapping[str, Size]:
     sizes = ((name, truth.find_size(place)) for place, name in enumerate(truth.photos))
     return {name: size for name, size in sizes if size is not None}
 
 
 def write_text_boxes(truth: GroundTruth, detections: Detections, folder: Path) -> tuple[str, ...]:
-    """Write both sides as text files; see `data_prep.formats.text.write_text_boxes`.
-
-    Args:
-        truth: Annotated faces.
-        detections: Predicted faces, placed on the photos of `truth`.
-        folder: Gets the two folders.
-    """
-    return write_texts(_list_photos(truth), _list_photos(truth, detections), folder)
+    """Write both sides as text files; see `data_prep.formats.text.write_text_boxes`."""
+    return text.write_text_boxes(_list_photos(truth), _list_photos(truth, detections), folder)
 
 
 def _list_photos(truth: GroundTruth, detections: Detections | None = None) -> list[WrittenPhoto]:

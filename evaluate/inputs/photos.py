@@ -82,15 +82,10 @@ def _match(where: str, there: Sequence[str], names: Sequence[str]) -> dict[str, 
 def find_photos(
     names: Sequence[str], ground_truth: Path, photos: Path | None = None
 ) -> dict[str, Path]:
-    """Files of annotated photos, as far as they are found.
+    """Files of annotated photos by name, as far as they are found.
 
-    Looked for in `photos` when given; else, for a faces.csv, in the folders its manifest names;
-    else below the ground truth itself.
-
-    Args:
-        names: Photo names of the ground truth.
-        ground_truth: What it was read from.
-        photos: A folder with the photos.
+    Looked for in the folder `photos` when given; else, for a faces.csv, in the folders its manifest
+    names; else below the ground truth itself.
     """
     table = ground_truth / FACES_FILE if ground_truth.is_dir() else ground_truth
     if photos is None and table.suffix == ".csv" and table.is_file():

@@ -21,14 +21,8 @@ OUTSIDE = 2.0
 """Pixels a box may reach over the border of its photo without a word: detectors round."""
 
 
-def find_doubts(path: Path, detections: Detections, truth: GroundTruth) -> list[str]:
-    """Warnings for a person; all rows are kept.
-
-    Args:
-        path: Where the predictions are from.
-        detections: Placed on the photos of `truth`.
-        truth: Annotated faces.
-    """
+def check_sanity(path: Path, detections: Detections, truth: GroundTruth) -> list[str]:
+    """Warnings for a person about detections placed on the photos of `truth`; all are kept."""
     if not len(detections):
         return [f"{path}: no prediction on any of the {len(truth.photos)} photos measured."]
     return [*_find_doubles(path, detections), *_find_outside(path, detections, truth)]
@@ -190,15 +184,10 @@ def read_predictions(
 def build_predictions(
     path: Path, photos: Sequence[WrittenPhoto], vocabulary: Vocabulary
 ) -> Predictions:
-    """Make predictions of boxes with one score each.
+    """Make predictions of photos with distinct names, whose boxes have one score each.
 
     The score serves both as the detector's and as that of the class; there are no class
     probabilities.
-
-    Args:
-        path: Where they come from.
-        photos: With distinct names, with or without a face.
-        vocabulary: The classes there are.
     """
     faces = [(place, face) for place, photo in enumerate(photos) for face in photo.faces]
     scores = np.array([score for photo in photos for score in photo.scores], dtype=np.float64)
@@ -215,12 +204,7 @@ def build_predictions(
 
 
 def make_predictions(table: PredictionTable, path: Path) -> Predictions:
-    """Predictions of a table, read or made in memory by `tabulate_predictions`.
-
-    Args:
-        table: One row per face.
-        path: What messages call it.
-    """
+    """Predictions of a table, read or made in memory; messages call it by `path`."""
     numbers = {name: number for number, name in enumerate(dict.fromkeys(table.images))}
     detections = Detections(
         photo=np.array([numbers[name] for name in table.images], dtype=np.int64),
@@ -283,5 +267,5 @@ def place_predictions(
         )
         # Before all else: without these photos the figures mean less than they seem to.
         warnings = told + warnings
-    warnings += find_doubts(predictions.path, placed, truth)
+    warnings += check_sanity(predictions.path, placed, truth)
     return Placed(placed, left_out, tuple(warnings))

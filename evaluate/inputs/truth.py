@@ -53,14 +53,7 @@ def build_truth(
     *,
     upright: bool = False,
 ) -> GroundTruth:
-    """Make arrays of photos, boxes clipped where the photo's size is known.
-
-    Args:
-        photos: With distinct names.
-        vocabulary: The classes there are.
-        warnings: What is doubtful already.
-        upright: See `GroundTruth`.
-    """
+    """Make arrays of photos with distinct names, boxes clipped where the size is known."""
     photos = sorted(photos, key=lambda photo: photo.image)
     kept: list[tuple[int, Face]] = []
     clipped: list[str] = []
@@ -114,12 +107,6 @@ def read_ground_truth(
     A folder with a faces.csv in it, as data_prep writes it, stands for that file. A photo in a
     faces.csv is called by its source and image, `source/image`. Photos without a face are known
     from VOC files only: in a faces.csv they have no row.
-
-    Args:
-        path: The folder or file.
-        split: Only rows of this split; for a faces.csv.
-        source: Only rows of this dataset; for a faces.csv.
-        vocabulary: The classes there are.
 
     Raises:
         InputError: Nothing is there, or nothing that can be used, or `split` or `source` do not
@@ -238,12 +225,6 @@ def read_yolo_truth(
 
     A photo is called by its path. Photos without a label file are photos without a face; a warning
     counts them. No face is difficult: the format can't say.
-
-    Args:
-        folder: With `labels` in it, or that folder itself or a part of it.
-        names: What the ids stand for.
-        vocabulary: The classes there are.
-        sizes: Sizes of the photos, for those that are not in the matching `images` folder.
 
     Raises:
         UserError: A line is not as it should be, the message names file and line; or class names

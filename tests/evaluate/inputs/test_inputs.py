@@ -267,15 +267,20 @@ def test_sizes_in_a_faces_csv(tmp_path: Path) -> None:
     faces = tmp_path / "faces.csv"
     faces.write_text(
         "image,width,height,object,label,xmin,ymin,xmax,ymax,difficult,source,split\n"
-        "a.jpg,40,20,0,with_mask,10,5,30,15,0,one,valid\n"
+        "a.jpg,40,20,0,cat,10,5,30,15,0,one,valid\n"
+        "b.jpg,80,40,0,dog,10,5,30,15,0,one,train\n"
     )
     text = tmp_path / "text"
     text.mkdir()
-    (text / "a.txt").write_text("with_mask 0.75 0.5 0.5 0.5 0.5")
-    truth = read_truth(tmp_path, InputOptions(split="valid"))
-    options = InputOptions(predicted_boxes="yolo")
+    # The second photo is in another split: not measured, but its size is looked up all the same.
+    for name in ("a", "b"):
+        (text / f"{name}.txt").write_text("cat 0.75 0.5 0.5 0.5 0.5")
+    pets = Vocabulary(classes=("cat", "dog"), aliases={})
+    truth = read_truth(tmp_path, InputOptions(vocabulary=pets, split="valid"))
+    options = InputOptions(vocabulary=pets, predicted_boxes="yolo")
     placed = read_predicted(text, truth, options, truth_path=tmp_path)
     assert placed.detections.boxes.tolist() == [[10, 5, 30, 15]]
+    assert placed.left_out == 1
 
 
 def test_text_files_in_a_folder_called_labels(tmp_path: Path) -> None:
