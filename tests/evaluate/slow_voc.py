@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
-from itertools import pairwise
 from typing import NamedTuple
 
 Corners = tuple[int, int, int, int]
@@ -35,27 +35,45 @@ def slow_iou(first: Corners, second: Corners, inclusive: bool) -> Fraction:
 
 
 def slow_flags(
-    truths: list[Truth], found: list[Found], iou: Fraction, inclusive: bool
+    truths: list[Truth],
+    found: list[Found],
+    iou: Fraction,
+    inclusive: bool,
+    counted: Callable[[Found], bool] = lambda _: True,
 ) -> list[bool]:
-    """True or false positive for every detection by rank, ignored ones left out."""
+    """True or false positive for every detection by rank; ignored and not counted ones left out."""
     taken: set[int] = set()
     flags = []
     for detection in sorted(found, key=lambda detection: -detection.score):
-        best, best_index = Fraction(-1), None
+        best, hit = Fraction(-1), -1
         for index, truth in enumerate(truths):
-            if truth.photo != detection.photo:
-                continue
-            overlap = slow_iou(detection.box, truth.box, inclusive)
-            if overlap > best:
-                best, best_index = overlap, index
-        if best_index is None or best < iou:
-            flags.append(False)
-        elif truths[best_index].difficult:
+            if truth.photo == detection.photo:
+                overlap = slow_iou(detection.box, truth.box, inclusive)
+                if overlap > best:
+                    best, hit = overlap, index
+        if best >= iou and truths[hit].difficult:
             continue
-        else:
-            flags.append(best_index not in taken)
-            taken.add(best_index)
+        if best >= iou and hit not in taken:
+            flags.append(True)
+            taken.add(hit)
+        elif counted(detection):
+            flags.append(False)
     return flags
+
+
+def slow_area(flags: list[bool], total: int, *, eleven_point: bool = False) -> Fraction:
+    """AP from hits and misses by rank, with so many faces to find."""
+    curve = [
+        (Fraction(sum(flags[:rank]), total), Fraction(sum(flags[:rank]), rank))
+        for rank in range(1, len(flags) + 1)
+    ]
+
+    def precision_from(recall: Fraction) -> Fraction:
+        return max((p for r, p in curve if r >= recall), default=Fraction(0))
+
+    parts = 10 if eleven_point else total
+    steps = range(0 if eleven_point else 1, parts + 1)
+    return sum((precision_from(Fraction(step, parts)) for step in steps), Fraction(0)) / len(steps)
 
 
 def slow_ap(
@@ -68,21 +86,5 @@ def slow_ap(
 ) -> Fraction | None:
     """AP, or None without a face to find."""
     total = sum(not truth.difficult for truth in truths)
-    if total == 0:
-        return None
-    curve: list[tuple[Fraction, Fraction]] = []
-    hits = 0
-    for rank, hit in enumerate(slow_flags(truths, found, iou, inclusive), start=1):
-        hits += hit
-        curve.append((Fraction(hits, total), Fraction(hits, rank)))
-
-    def precision_from(recall: Fraction) -> Fraction:
-        return max((p for r, p in curve if r >= recall), default=Fraction(0))
-
-    if eleven_point:
-        return sum((precision_from(Fraction(step, 10)) for step in range(11)), Fraction(0)) / 11
-    recalls = sorted({r for r, _ in curve} | {Fraction(0)})
-    area = Fraction(0)
-    for lower, upper in pairwise(recalls):
-        area += (upper - lower) * precision_from(upper)
-    return area
+    flags = slow_flags(truths, found, iou, inclusive)
+    return slow_area(flags, total, eleven_point=eleven_point) if total else None

@@ -108,14 +108,6 @@ def test_header_only_means_everything_missed(
     assert record["counts"]["photos_without_predictions"] == 2
 
 
-def test_same_input_same_bytes(annotations: Path, predictions: Path, tmp_path: Path) -> None:
-    texts = []
-    for _ in range(2):
-        run(annotations, predictions, "-o", tmp_path / "out")
-        texts.append((tmp_path / "out" / "metrics.json").read_bytes())
-    assert texts[0] == texts[1]
-
-
 def test_an_alias_names_a_class(annotations: Path, predictions: Path, tmp_path: Path) -> None:
     predictions.write_text(predictions.read_text().replace("mask_weared_incorrect,0.7", "odd,0.7"))
     refused = run(annotations, predictions, "-o", tmp_path / "out")

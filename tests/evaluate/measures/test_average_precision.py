@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluate.measures.average_precision import average_precisions, rank_hits
 from evaluate.measures.matching import BoxGroups
 from tests.evaluate.scenes import find_average_precision
 from tests.evaluate.slow_voc import Corners, Found, Truth, slow_ap
@@ -97,64 +96,6 @@ def test_equals_the_slow_implementation(
         assert math.isnan(value)
     else:
         assert value == pytest.approx(float(expected), abs=1e-9)
-
-
-@given(TRUTHS, FOUND, st.permutations(range(4)), st.booleans())
-def test_order_of_photos_does_not_matter(
-    truths: list[Truth], found: list[Found], places: list[int], eleven_point: bool
-) -> None:
-    # Distinct scores: the order of equal ones is that of the photos, by agreement.
-    found = [row._replace(score=Fraction(rank, 99)) for rank, row in enumerate(found)]
-    moved_truths = sorted(
-        (row._replace(photo=places[row.photo]) for row in truths), key=lambda row: row.photo
-    )
-    moved = sorted(
-        (row._replace(photo=places[row.photo]) for row in found), key=lambda row: row.photo
-    )
-    options = {"iou": IOUS[1], "eleven_point": eleven_point}
-    first, second = fast_ap(truths, found, **options), fast_ap(moved_truths, moved, **options)
-    assert second == pytest.approx(first, abs=1e-12, nan_ok=True)
-
-
-@given(TRUTHS, FOUND, corners(), st.booleans())
-def test_a_true_positive_on_top_never_lowers_it(
-    truths: list[Truth], found: list[Found], box: Corners, eleven_point: bool
-) -> None:
-    truths = [*truths, Truth(9, box)]
-    before = fast_ap(truths, found, iou=IOUS[1], eleven_point=eleven_point)
-    after = fast_ap(
-        truths, [*found, Found(9, box, Fraction(2))], iou=IOUS[1], eleven_point=eleven_point
-    )
-    assert after >= before - 1e-12
-
-
-@given(TRUTHS, FOUND, st.lists(st.integers(0, 3), min_size=4, max_size=4), st.booleans())
-def test_weights_are_copies_of_photos(
-    truths: list[Truth], found: list[Found], weights: list[int], eleven_point: bool
-) -> None:
-    found = [row._replace(score=Fraction(rank, 99)) for rank, row in enumerate(found)]
-    hits = rank_hits(
-        boxes(truths),
-        np.array([row.difficult for row in truths], dtype=bool),
-        boxes(found),
-        np.array([float(row.score) for row in found]),
-        photos=4,
-        ious=[float(iou) for iou in IOUS],
-    )
-    both = np.array([[1, 1, 1, 1], weights], dtype=float)
-    values = average_precisions(hits, both, eleven_point=eleven_point)
-    copies = [(photo, 10 * photo + copy) for photo in range(4) for copy in range(weights[photo])]
-    copied_truths = [
-        row._replace(photo=name) for photo, name in copies for row in truths if row.photo == photo
-    ]
-    copied = [
-        row._replace(photo=name) for photo, name in copies for row in found if row.photo == photo
-    ]
-    for column, iou in enumerate(IOUS):
-        for row, (some, others) in enumerate([(truths, found), (copied_truths, copied)]):
-            expected = slow_ap(some, others, iou=iou, eleven_point=eleven_point)
-            number = math.nan if expected is None else float(expected)
-            assert values[row, column] == pytest.approx(number, abs=1e-9, nan_ok=True)
 
 
 def test_hand_computed() -> None:

@@ -135,30 +135,6 @@ def test_no_section_without_probabilities() -> None:
     assert record["pipeline"] is not None
 
 
-def test_nothing_found() -> None:
-    scene = make_scene(2)
-    none = np.empty(0, dtype=np.int64)
-    case = make_case(scene.truth, scene.detections.take(none, none), resamples=5)
-    record = describe_calibration(case)
-    json.dumps(record, allow_nan=False)
-    assert record["pipeline"]["faces"] == 0
-    assert record["pipeline"]["ece"] is record["pipeline"]["intervals"]["ece"] is None
-
-
-def test_other_classes() -> None:
-    scene = make_scene(6, classes=("car", "bus", "tram", "bike"))
-    section = describe_calibration(make_case(scene.truth, scene.crops))["pipeline"]
-    asked = ~scene.truth.difficult
-    assert section["accuracy"] == pytest.approx(
-        (scene.crops.labels == scene.truth.labels)[asked].mean()
-    )
-    assert section["brier"] == pytest.approx(
-        brier_score_loss(
-            scene.truth.labels[asked], scene.crops.probabilities[asked], labels=[0, 1, 2, 3]
-        )
-    )
-
-
 PHOTOS = 4
 CONFIDENCE = st.sampled_from([0.34, 0.5, 0.62, 0.9, 0.99, 1.0])
 FACE = st.tuples(st.integers(0, PHOTOS - 1), st.integers(0, 2), CONFIDENCE, st.booleans())
@@ -263,10 +239,3 @@ def test_intervals_are_for_the_limit_as_it_is() -> None:
     low, high = intervals["accuracy"]["100"]
     rate = numbers["accuracy"]["100"]
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(rate * (1 - rate) / 300), rel=0.25)
-
-
-def test_no_faces() -> None:
-    numbers, intervals = describe(to_answers([]), resamples=5)
-    json.dumps([numbers, intervals], allow_nan=False)
-    assert numbers["aurc"] is numbers["limit"]["90"] is numbers["accuracy"]["90"] is None
-    assert intervals["aurc"] is intervals["answered"]["90"] is None

@@ -38,44 +38,31 @@ LIBRARY_NAMES = {
 def write_json(folder: Path, truth: GroundTruth, detections: Detections) -> tuple[str, str]:
     """COCO's two files, box by box."""
 
-    def xywh(box: np.ndarray) -> list[float]:
-        xmin, ymin, xmax, ymax = map(float, box)
-        return [xmin, ymin, xmax - xmin, ymax - ymin]
-
-    faces = []
-    for number in range(len(truth.photo)):
-        _, _, width, height = box = xywh(truth.boxes[number])
-        faces.append(
-            {
-                "id": number + 1,
-                "image_id": int(truth.photo[number]) + 7,
-                "category_id": int(truth.labels[number]) + 3,
-                "bbox": box,
-                "area": width * height,
-                "iscrowd": 1 if truth.difficult[number] else 0,
-            }
-        )
-    found = [
-        {
-            "image_id": int(detections.photo[number]) + 7,
-            "category_id": int(detections.labels[number]) + 3,
-            "bbox": xywh(detections.boxes[number]),
-            "score": float(detections.scores[number]),
+    def describe(rows: GroundTruth | Detections, number: int) -> dict[str, Any]:
+        xmin, ymin, xmax, ymax = map(float, rows.boxes[number])
+        return {
+            "image_id": int(rows.photo[number]) + 7,
+            "category_id": int(rows.labels[number]) + 3,
+            "bbox": [xmin, ymin, xmax - xmin, ymax - ymin],
+            "area": (xmax - xmin) * (ymax - ymin),
         }
-        for number in range(len(detections))
+
+    faces = [
+        {"id": number + 1, "iscrowd": int(difficult), **describe(truth, number)}
+        for number, difficult in enumerate(truth.difficult)
     ]
-    first, second = folder / "faces.json", folder / "found.json"
-    first.write_text(
-        json.dumps(
-            {
-                "images": [{"id": number + 7} for number in range(len(truth.photos))],
-                "categories": [{"id": c + 3, "name": name} for c, name in enumerate(truth.classes)],
-                "annotations": faces,
-            }
-        )
-    )
-    second.write_text(json.dumps(found))
-    return str(first), str(second)
+    found = [
+        {"score": float(score), **describe(detections, number)}
+        for number, score in enumerate(detections.scores)
+    ]
+    dataset = {
+        "images": [{"id": number + 7} for number in range(len(truth.photos))],
+        "categories": [{"id": c + 3, "name": name} for c, name in enumerate(truth.classes)],
+        "annotations": faces,
+    }
+    for name, content in (("faces.json", dataset), ("found.json", found)):
+        (folder / name).write_text(json.dumps(content))
+    return str(folder / "faces.json"), str(folder / "found.json")
 
 
 def run_library(
@@ -228,12 +215,6 @@ def test_says_nothing(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptu
         measure_coco(as_truth([Seen(0, 0, FACE)]), as_detections([Seen(0, 0, FACE)]))
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
-
-
-def test_errors_of_the_library_come_through() -> None:
-    lost = as_detections([Seen(5, 0, FACE)])
-    with pytest.raises(AssertionError, match="do not correspond"):
-        measure_coco(as_truth([Seen(0, 0, FACE)]), lost)
 
 
 @pytest.fixture(scope="module")

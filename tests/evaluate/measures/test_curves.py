@@ -10,9 +10,8 @@ from sklearn.metrics import precision_recall_curve
 
 from evaluate.inputs.predictions import place_predictions, read_predictions
 from evaluate.inputs.truth import read_ground_truth
-from evaluate.measures.average_precision import RankedHits, rank_hits
+from evaluate.measures.average_precision import RankedHits
 from evaluate.measures.curves import describe_operating_points, find_best_f1, trace_curve
-from evaluate.measures.matching import BoxGroups
 from tests.evaluate.scenes import make_case
 
 
@@ -81,31 +80,6 @@ def test_detections_on_difficult_faces_are_not_shown():
     assert curve.shown.tolist() == [1, 2]
 
 
-def test_from_boxes():
-    faces = BoxGroups(np.array([[0.0, 0, 10, 10], [20, 0, 30, 10]]), np.array([0, 0]))
-    found = BoxGroups(np.array([[50.0, 0, 60, 10], [0, 0, 10, 10]]), np.array([0, 0]))
-    hits = rank_hits(faces, np.zeros(2, bool), found, np.array([0.4, 0.6]), photos=1, ious=(0.5,))
-    assert hits.scores.tolist() == [0.6, 0.4]
-    best = find_best_f1(trace_curve(hits))
-    assert best is not None
-    assert (best["score"], best["precision"], best["recall"]) == (0.6, 1.0, 0.5)
-    assert best["f1"] == pytest.approx(2 / 3)
-
-
-def test_nothing_detected():
-    hits = rank_hits(
-        BoxGroups(np.zeros((1, 4)), np.array([0])),
-        np.zeros(1, bool),
-        BoxGroups(np.zeros((0, 4)), np.zeros(0, np.int64)),
-        np.zeros(0),
-        photos=1,
-        ious=(0.5,),
-    )
-    curve = trace_curve(hits)
-    assert len(curve.scores) == 0
-    assert find_best_f1(curve) is None
-
-
 def describe(truth, detections, **options):
     return describe_operating_points(make_case(truth, detections, **options))
 
@@ -138,38 +112,8 @@ def test_threshold_removes_rows(read):
     assert (none["shown"], none["precision"], none["recall"]) == (0, None, 0)
 
 
-def test_intervals_hold_the_value_and_need_resamples(read):
-    points = describe(*read, thresh=0.65, resamples=200)["points"]
-    for name in ("with_mask", "face"):
-        for part in ("recall", "f1"):
-            low, high = points[name]["at_thresh"]["intervals"][part]
-            assert low <= points[name]["at_thresh"][part] <= high
-            assert low < high
-    assert describe(*read)["points"]["face"]["at_thresh"]["intervals"] is None
-
-
 def test_rules_for_all_classes_do_not_change_the_threshold(read):
     """A row is shown under its label alone, however AP ranks it."""
     plain, all_classes = (describe(*read, all_classes=flag)["points"] for flag in (False, True))
     for name in plain:
         assert plain[name]["at_thresh"] == all_classes[name]["at_thresh"]
-
-
-def test_same_as_a_loop(read):
-    truth, detections = read
-    for thresh in (0.0, 0.65, 0.75):
-        points = describe(truth, detections, thresh=thresh)["points"]
-        for index, name in enumerate(truth.classes):
-            rows = [
-                row
-                for row in np.argsort(-detections.scores)
-                if detections.detection[row] >= thresh and detections.labels[row] == index
-            ]
-            true = 0
-            for row in rows:
-                exact = (truth.boxes == detections.boxes[row]).all(axis=1)
-                true += bool(
-                    (exact & (truth.photo == detections.photo[row]) & (truth.labels == index)).any()
-                )
-            assert points[name]["at_thresh"]["true"] == true
-            assert points[name]["at_thresh"]["shown"] == len(rows)

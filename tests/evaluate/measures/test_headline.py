@@ -15,7 +15,6 @@ from data_prep.base.labels import CLASSES
 from evaluate.arrays import Detections, GroundTruth
 from evaluate.inputs.predictions import place_predictions, read_predictions
 from evaluate.inputs.truth import read_ground_truth
-from evaluate.measures.case import IOUS
 from evaluate.measures.classifier import describe_classifier, wilson_interval
 from evaluate.measures.headline import PER_CLASS, compute_headline
 from tests.evaluate.scenes import make_case, make_scene
@@ -116,22 +115,6 @@ def test_difficult_faces_are_left_out(pair: Pair) -> None:
     assert numbers["face_recall"] == pytest.approx(2 / 3)
 
 
-def test_no_predictions(pair: Pair) -> None:
-    truth, detections = pair
-    none = np.empty(0, dtype=np.int64)
-    numbers = measure((truth, detections.take(none, none)))
-    assert numbers["ap50"].tolist() == [0, 0, 0]
-    assert numbers["map50_95"] == 0
-    assert numbers["face_ap50"] == 0
-    assert numbers["face_recall"] == 0
-    assert np.isnan(numbers["accuracy"])
-    assert np.isnan(numbers["macro_recall"])
-
-
-def test_thresholds_are_exact() -> None:
-    assert IOUS == (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
-
-
 def measure_crops(truth: GroundTruth, crops: Detections, **options: int) -> dict:
     return describe_classifier(make_case(truth, crops, crops=crops, **options))
 
@@ -202,12 +185,3 @@ def test_wilson_is_that_of_scipy() -> None:
         expected = binomtest(hits, of).proportion_ci(method="wilson")
         assert ends[:, index] == pytest.approx([expected.low, expected.high], abs=1e-12)
     assert np.isnan(ends[:, -1]).all()
-
-
-def test_wilson_is_of_recall() -> None:
-    scene = make_scene(3)
-    record = measure_crops(scene.truth, scene.crops)
-    for label, name in enumerate(CLASSES):
-        hits = record["confusion"]["counts"][label][label]
-        expected = binomtest(hits, record["support"][name]).proportion_ci(method="wilson")
-        assert record["wilson"][name] == pytest.approx([expected.low, expected.high])

@@ -51,15 +51,6 @@ def test_hand_computed(other: tuple[int, ...], plain: float, inclusive: float) -
     assert paired_iou(second, BOX) == pytest.approx([plain], abs=1e-12)
 
 
-def test_empty_boxes_do_not_overlap_themselves() -> None:
-    point = np.array([[3.0, 3.0, 3.0, 3.0]])
-    assert paired_iou(point, point).tolist() == [0.0]
-
-
-def test_no_rows() -> None:
-    assert paired_iou(np.empty((0, 4)), np.empty((0, 4))).shape == (0,)
-
-
 CORNERS = st.builds(
     lambda x, y, width, height: (x, y, x + width, y + height),
     *(st.integers(0, 6) for _ in range(4)),
@@ -121,23 +112,6 @@ def test_best_overlap_stays_in_its_photo() -> None:
 def test_first_of_equal_overlaps_wins() -> None:
     twins = groups((0, 0, 0, 10, 10), (0, 0, 0, 10, 10))
     assert best_overlaps(groups((0, 0, 0, 10, 10)), twins)[1].tolist() == [0]
-
-
-def test_small_slices_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    generator = np.random.default_rng(0)
-    corner = generator.uniform(0, 20, (60, 2))
-    boxes = np.hstack([corner, corner + generator.uniform(1, 20, (60, 2))])
-    detections = BoxGroups(boxes[:40], generator.integers(0, 3, 40))
-    truths = BoxGroups(boxes[40:], generator.integers(0, 3, 20))
-    difficult = generator.random(20) < 0.2
-    whole = best_overlaps(detections, truths)
-    matched = match_greedily(detections, truths, difficult, iou=0.2)
-    monkeypatch.setattr(matching, "PAIRS_AT_ONCE", 7)
-    for first, second in zip(whole, best_overlaps(detections, truths), strict=True):
-        np.testing.assert_array_equal(first, second)
-    again = match_greedily(detections, truths, difficult, iou=0.2)
-    for first, second in zip(matched, again, strict=True):
-        np.testing.assert_array_equal(first, second)
 
 
 def test_second_hit_is_false_without_falling_back() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -14,33 +15,15 @@ from evaluate.measures.sizes import (
     sort_by_size,
 )
 from tests.evaluate.scenes import Seen, as_detections, as_truth, make_case, make_clutter
-from tests.evaluate.slow_voc import slow_iou
+from tests.evaluate.slow_voc import Found, Truth, slow_area, slow_flags, slow_iou
 
 HALF = Fraction(1, 2)
 
 
-def slow_side(box: np.ndarray, inclusive: bool) -> int:
+def slow_bin(box: Sequence[float], inclusive: bool) -> int:
     xmin, ymin, xmax, ymax = map(int, box)
-    return min(xmax - xmin, ymax - ymin) + (1 if inclusive else 0)
-
-
-def slow_bin(box: np.ndarray, inclusive: bool) -> int:
-    return sum(slow_side(box, inclusive) >= edge for edge in SIZE_EDGES)
-
-
-def slow_area(flags: list[bool], faces: int) -> Fraction:
-    """Area under the curve of a list of hits and misses by rank."""
-    curve, hits = [], 0
-    for rank, flag in enumerate(flags, start=1):
-        hits += flag
-        curve.append((flag, Fraction(hits, rank)))
-    return (
-        sum(
-            (max(p for _, p in curve[place:]) for place, (flag, _) in enumerate(curve) if flag),
-            Fraction(0),
-        )
-        / faces
-    )
+    side = min(xmax - xmin, ymax - ymin) + inclusive
+    return sum(side >= edge for edge in SIZE_EDGES)
 
 
 def slow_ap(
@@ -52,30 +35,24 @@ def slow_ap(
     inclusive: bool,
 ) -> Fraction | None:
     """AP within a bin, of a class or, with None, of faces as such."""
-    faces = [g for g in range(len(truth.photo)) if label in (None, truth.labels[g])]
-    out = {
-        g: bool(truth.difficult[g]) or slow_bin(truth.boxes[g], inclusive) != size for g in faces
-    }
-    rows = [d for d in range(len(detections)) if label in (None, detections.labels[d])]
-    flags: list[bool] = []
-    taken = set()
-    for d in sorted(rows, key=lambda d: -scores[d]):
-        best, face = Fraction(0), None
-        for g in faces:
-            if truth.photo[g] == detections.photo[d]:
-                overlap = slow_iou(
-                    tuple(map(int, detections.boxes[d])), tuple(map(int, truth.boxes[g])), inclusive
-                )
-                if overlap > best:
-                    best, face = overlap, g
-        if face is not None and best >= HALF and out[face]:
-            continue
-        if face is not None and best >= HALF and face not in taken:
-            taken.add(face)
-            flags.append(True)
-        elif slow_bin(detections.boxes[d], inclusive) == size:
-            flags.append(False)
-    total = sum(not left_out for left_out in out.values())
+    truths = [
+        Truth(photo, tuple(box), difficult or slow_bin(box, inclusive) != size)
+        for photo, box, own, difficult in zip(
+            *(truth.photo, truth.boxes.astype(int).tolist(), truth.labels, truth.difficult),
+            strict=True,
+        )
+        if label in (None, own)
+    ]
+    found = [
+        Found(photo, tuple(box), score)
+        for photo, box, own, score in zip(
+            *(detections.photo, detections.boxes.astype(int).tolist(), detections.labels, scores),
+            strict=True,
+        )
+        if label in (None, own)
+    ]
+    flags = slow_flags(truths, found, HALF, inclusive, lambda d: slow_bin(d.box, inclusive) == size)
+    total = sum(not one.difficult for one in truths)
     return slow_area(flags, total) if total else None
 
 
