@@ -12,6 +12,9 @@ from dataclasses import replace
 from data_prep.base.errors import UserError
 from data_prep.base.records import AnnotatedPhoto, Box, Face, Finding
 
+SIZE_EDGES = (16, 32, 64)
+"""Short sides in pixels at which faces are parted by size; one on an edge is of the larger size."""
+
 MIN_SIDE = 1.0
 """Boxes with a side under one pixel, after clipping, hold no face."""
 

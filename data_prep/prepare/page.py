@@ -13,13 +13,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
+from data_prep.base.boxes import SIZE_EDGES
 from data_prep.base.html import COLOURS, INK, new_axes, render_html, to_uri
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Finding
 from data_prep.decisions.overlay import REASONS
 from data_prep.grouping.split import TRAIN, VALID
 from data_prep.prepare.analysis import list_duplicates
-from data_prep.prepare.blur import SIZE_EDGES, size_bin
+from data_prep.prepare.blur import SIZE_EDGES as BLUR_EDGES
+from data_prep.prepare.blur import size_bin
 from data_prep.prepare.sheets import Sheets
 
 MAX_POINTS = 4000
@@ -66,7 +68,7 @@ def plot_blur(faces: pd.DataFrame, *, seed: int = 0) -> str:
     middles = [np.median(sides[bins == index]) for index in present]
     medians = [np.median(scores[bins == index]) for index in present]
     axes.plot(middles, medians, "o-", color=INK, lw=1.8, ms=4.5, label="median of a size bin")
-    for edge in SIZE_EDGES:
+    for edge in BLUR_EDGES:
         axes.axvline(edge, color=INK, lw=0.5, alpha=0.18)
     axes.set_yscale("log")
     axes.legend(frameon=False, fontsize=8.5, loc="lower left")
@@ -90,7 +92,7 @@ def _size_axes(title: str, y: str) -> tuple[Figure, Axes]:
 PAGE = "audit.html"
 """File name of the page in the output folder."""
 
-SIZE_STEPS: tuple[float, ...] = (8, 16, 32, 64)
+SIZE_STEPS: tuple[float, ...] = (8, *SIZE_EDGES)
 """Short sides in pixels that divide the columns of the size table."""
 
 KIND_TITLES: dict[str, str] = {

@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.base.boxes import SIZE_EDGES
 from evaluate.arrays import BoolArray, FloatArray, IntArray
 from evaluate.measures.average_precision import RankedHits, average_precisions
 from evaluate.measures.bootstrap import mean_of_defined, share, tally, weigh
 from evaluate.measures.case import Case
 from evaluate.measures.matching import MATCH_IOU, BoxGroups, best_overlaps, flag_hits
-
-SIZE_EDGES = (16, 32, 64)
-"""Short sides in pixels at which the bins part; a side on an edge belongs to the larger bin."""
 
 SIZE_NAMES = (
     f"<{SIZE_EDGES[0]}",

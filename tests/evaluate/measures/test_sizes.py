@@ -6,10 +6,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from data_prep.base.boxes import SIZE_EDGES
 from evaluate.arrays import Detections, GroundTruth
 from evaluate.measures.sizes import (
     NUMBERS,
-    SIZE_EDGES,
     SIZE_NAMES,
     describe_sizes,
     sort_by_size,
