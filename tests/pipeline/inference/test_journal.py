@@ -75,16 +75,6 @@ def test_order_of_settings_does_not_matter(tmp_path):
     assert list(read(tmp_path, dict(reversed(SETTINGS.items())))) == ["a.jpg"]
 
 
-@pytest.mark.parametrize("cut", [1, 20, 150])
-def test_half_written_last_line_is_passed_over(tmp_path, cut):
-    write(tmp_path, entry(), entry("b.jpg"))
-    file = tmp_path / JOURNAL
-    file.write_bytes(file.read_bytes()[: -1 - cut])
-    assert list(read(tmp_path)) == ["a.jpg"]
-    write(tmp_path, entry("c.jpg"))
-    assert list(read(tmp_path)) == ["a.jpg", "c.jpg"], "the rest is not glued to the broken line"
-
-
 @pytest.mark.parametrize(
     "line",
     [
@@ -112,15 +102,6 @@ def test_garbage_between_the_lines_is_passed_over(tmp_path, line):
 def test_journal_that_is_none(tmp_path, content):
     (tmp_path / JOURNAL).write_bytes(content)
     assert read(tmp_path) == {}
-
-
-def test_a_line_lies_on_the_disk_as_soon_as_it_is_added(tmp_path):
-    journal = Journal(tmp_path, SETTINGS)
-    journal.add(Frame("a.jpg"), [])
-    lines = (tmp_path / JOURNAL).read_text().splitlines()
-    assert len(lines) == 2
-    assert json.loads(lines[1])["image"] == "a.jpg"
-    journal.close()
 
 
 def test_folder_that_cannot_be_written(tmp_path):
