@@ -36,11 +36,7 @@ __all__ = [
 
 
 def _check_packages() -> None:
-    """Refuse to work with a package of another project that happens to be called like ours.
-
-    Raises:
-        ImportError: Python would import another one.
-    """
+    """Refuse to work with a package of another project that happens to be called like ours."""
     for name in ("data_prep", "evaluate", "pipeline"):
         spec = importlib.util.find_spec(name)
         found = None if spec is None or spec.origin is None else Path(spec.origin)
@@ -192,8 +188,7 @@ class Results(_Shown, Sequence[Faces]):
         from PIL import Image, ImageOps
 
         drawn = [one.plot() for one in [one for one in self.photos if not one.error][:SHOWN]]
-        columns, side = min(4, max(len(drawn), 1)), 320
-        rows = max(-(-len(drawn) // columns), 1)
+        columns, rows, side = min(4, max(len(drawn), 1)), max(-(-len(drawn) // 4), 1), 320
         sheet = Image.new("RGB", (columns * side, rows * side), "white")
         for place, picture in enumerate(drawn):
             cell = (place % columns * side, place // columns * side)
@@ -201,11 +196,7 @@ class Results(_Shown, Sequence[Faces]):
         return sheet
 
     def save(self, folder: str | Path) -> None:
-        """Write `predictions.csv`, and the drawn photos into `annotated/`.
-
-        Raises:
-            OutputError: Something can't be written.
-        """
+        """Write `predictions.csv`, and the drawn photos into `annotated/`."""
         import numpy as np
 
         from pipeline.inference.draw import save_drawing
@@ -310,8 +301,8 @@ def load(
 def learner(prepared: str | Path, recipe: str = "resnet34", **changes: Any) -> Learner:
     """A fastai `Learner` on a prepared folder, as `trimask train` makes it.
 
-    `show_batch`, `lr_find`, `fine_tune`, `ClassificationInterpretation` and `export` work as in any
-    fastai notebook.
+    `dls.show_batch`, `lr_find`, `fine_tune`, `ClassificationInterpretation` and `export` work as in
+    any fastai notebook.
 
     Args:
         prepared: The folder that `trimask build` made.
@@ -319,7 +310,7 @@ def learner(prepared: str | Path, recipe: str = "resnet34", **changes: Any) -> L
         changes: Keys of the recipe that are to be different, such as `epochs=[3]`.
 
     >>> learn = learner("prepared", sizes=[128], epochs=[3])  # doctest: +SKIP
-    >>> learn.show_batch(); learn.lr_find(); learn.fine_tune(3)  # doctest: +SKIP
+    >>> learn.dls.show_batch(); learn.lr_find(); learn.fine_tune(3)  # doctest: +SKIP
     """
     from pipeline.training.learner import make_learner
 

@@ -82,14 +82,9 @@ class FaceDetector(Protocol):
         bf16: Whether it runs in bfloat16.
     """
 
-    @property
-    def sha256(self) -> str: ...  # noqa: D102
-
-    @property
-    def device(self) -> torch.device: ...  # noqa: D102
-
-    @property
-    def bf16(self) -> bool: ...  # noqa: D102
+    sha256: str
+    device: torch.device
+    bf16: bool
 
     def detect(
         self,
@@ -137,12 +132,7 @@ def weigh_votes(boxes: Tensor, scores: Tensor, keep: Tensor) -> Tensor:
 
 
 def take_votes(says: Tensor, values: Tensor) -> Tensor:
-    """The mean of what all boxes say, each counting for what it has a say in.
-
-    Args:
-        says: K × N, from `weigh_votes`.
-        values: N × anything, such as the boxes themselves.
-    """
+    """The mean of N × anything, such as the boxes, by their votes (K × N) from `weigh_votes`."""
     return says @ values / says.sum(dim=1, keepdim=True)
 
 
@@ -161,12 +151,7 @@ both do, and the surer box stays."""
 
 
 def has_tiny_faces(faces: FaceBoxes, factor: float) -> bool:
-    """Whether a photo needs the second scale.
-
-    Args:
-        faces: As found at the first scale.
-        factor: Its enlargement.
-    """
+    """Whether a photo needs the second scale, by the faces found with this enlargement."""
     tiny = faces.sides * factor < TINY_SIDE
     return bool((tiny & (faces.scores >= SURE_SCORE)).any())
 

@@ -48,9 +48,7 @@ class Classifier:
         engine: str = AUTO,
     ) -> None:
         self.engine = make_engine(engine, expose_features(net), device, bf16=bf16)
-        self.card = card
-        self.device = device
-        self.bf16 = bf16
+        self.card, self.device, self.bf16 = card, device, bf16
         self._untaught = [name not in card.learnt for name in card.classes]
         self._order = [card.classes.index(name) for name in CLASSES]
 

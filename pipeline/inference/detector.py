@@ -50,11 +50,6 @@ def choose_factor(width: int, height: int, resize: float | None) -> float:
     `AUTO_LONGEST` pixels on the longer side, enlarged at most `AUTO_LARGEST_FACTOR` times, and
     larger photos left as they are up to twice that length.
 
-    Args:
-        width: Photo width in pixels.
-        height: Photo height in pixels.
-        resize: A given factor, or None to choose.
-
     >>> choose_factor(400, 300, None), choose_factor(1000, 800, None), choose_factor(400, 300, 1.5)
     (2.08, 1.0, 1.5)
     """
@@ -87,15 +82,9 @@ class Detector:
         engine: str = AUTO,
     ) -> None:
         self.engine = make_engine(engine, net, device, bf16=bf16)
-        self.card = card
-        self.device = device
-        self.bf16 = bf16
+        self.card, self.sha256 = card, card.sha256
+        self.device, self.bf16 = device, bf16
         self._columns = [CLASSES.index(name) for name in card.learnt]
-
-    @property
-    def sha256(self) -> str:
-        """Of the weights, in hex."""
-        return self.card.sha256
 
     @classmethod
     def load(

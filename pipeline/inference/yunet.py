@@ -33,7 +33,8 @@ class YuNetDetector:
         WeightsError: The file can't be read, or is no YuNet.
     """
 
-    device, bf16 = torch.device("cpu"), False
+    device: torch.device = torch.device("cpu")
+    bf16: bool = False
 
     def __init__(self, model: Path) -> None:
         try:

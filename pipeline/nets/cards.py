@@ -161,7 +161,10 @@ def load_weights(path: Path, kind: type[CardType]) -> tuple[dict[str, Tensor], C
             f"{path}: its SHA-256 is not the one on the card; the file is damaged or was "
             "exchanged. Fetch it again."
         )
-    state = {name: _as_float32(tensor) for name, tensor in _parse_tensors(path, data).items()}
+    state = {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in _parse_tensors(path, data).items()
+    }
     broken = [name for name, tensor in state.items() if not tensor.isfinite().all()]
     if broken:
         raise WeightsError(f"{path}: {broken[0]} holds what is no number; the training went wrong.")
@@ -183,7 +186,7 @@ def read_card(path: Path, kind: type[CardType]) -> CardType:
         ) from error
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        where = ".".join(map(str, first["loc"])) or "card"
         raise WeightsError(f"{path}: {where}: {first['msg']}.") from error
     except ValueError as error:
         raise WeightsError(f"{path}: not a JSON card ({error}).") from error
@@ -208,7 +211,8 @@ def load_state(path: Path) -> dict[str, Tensor]:
     except DAMAGED as error:
         raise WeightsError(f"{path}: damaged, or not a file of plain tensors.") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
-    if not isinstance(state, dict) or not state or not _are_named_tensors(state):
+    named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
+    if not named or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path}: holds no state dict of tensors.")
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
@@ -218,11 +222,3 @@ def _parse_tensors(path: Path, data: bytes) -> dict[str, Tensor]:
         return load_tensors(data)
     except SafetensorError as error:
         raise WeightsError(f"{path}: not a safetensors file ({error}).") from error
-
-
-def _are_named_tensors(state: dict[Any, Any]) -> bool:
-    return all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items())
-
-
-def _as_float32(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor

@@ -14,14 +14,8 @@ SHIPPED = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "we
 RETINAFACE, YUNET = "retinaface", "yunet"
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-
-
 Weights = Annotated[Path, typer.Option(help="Folder with both nets and their cards.")]
-
-
 DetectorName = Annotated[
     str, typer.Option("--detector", help="What finds faces: retinaface or yunet.")
 ]
-
-
 DetectorModel = Annotated[Path | None, typer.Option(help="Model file (ONNX) of yunet.")]

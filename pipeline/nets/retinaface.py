@@ -60,15 +60,13 @@ class RetinaFace(nn.Module):
             photos: Batch × 3 × height × width, mean already subtracted; sides multiples of 32.
         """
         levels = self.fpn(self.body(photos))
-        features = [ssh(level) for ssh, level in zip(self._context(), levels, strict=True)]
+        context = (self.ssh1, self.ssh2, self.ssh3)
+        features = [ssh(level) for ssh, level in zip(context, levels, strict=True)]
         return HeadOutputs(
             _concatenate(self.BboxHead, features),
             _concatenate(self.ClassHead, features),
             _concatenate(self.LandmarkHead, features),
         )
-
-    def _context(self) -> tuple[nn.Module, ...]:
-        return self.ssh1, self.ssh2, self.ssh3
 
 
 def _concatenate(heads: nn.ModuleList, features: list[Tensor]) -> Tensor:
@@ -210,13 +208,7 @@ def make_anchors(
     sizes: AnchorSizes = ANCHOR_SIZES,
     strides: tuple[int, ...] = STRIDES,
 ) -> Tensor:
-    """Square anchors for one input size; cached, so don't write into the result.
-
-    Args:
-        height: Input height in pixels.
-        width: Input width in pixels.
-        sizes: Sides of the anchors of each level.
-        strides: Stride of each level.
+    """Square anchors for an input of this size in pixels; cached, so don't write into the result.
 
     Returns:
         Anchors × 4: centre x, centre y, width, height; levels one after the other, rows before
@@ -234,30 +226,16 @@ def make_anchors(
 
 
 def decode_boxes(offsets: Tensor, anchors: Tensor) -> Tensor:
-    """Network offsets to corner boxes.
-
-    Args:
-        offsets: … × anchors × 4.
-        anchors: Anchors × 4, from `make_anchors`.
-
-    Returns:
-        … × anchors × 4: xmin, ymin, xmax, ymax.
-    """
+    """Network offsets (… × anchors × 4) to boxes: xmin, ymin, xmax, ymax."""
     centre = anchors[:, :2] + offsets[..., :2] * VARIANCES[0] * anchors[:, 2:]
     half = anchors[:, 2:] * torch.exp(offsets[..., 2:] * VARIANCES[1]) / 2
     return torch.cat([centre - half, centre + half], dim=-1)
 
 
 def decode_landmarks(offsets: Tensor, anchors: Tensor) -> Tensor:
-    """Network offsets to points.
+    """Network offsets (… × anchors × 10) to points, … × anchors × 5 × 2.
 
-    Args:
-        offsets: … × anchors × 10.
-        anchors: Anchors × 4.
-
-    Returns:
-        … × anchors × 5 × 2: left eye, right eye, nose, left and right mouth corner, as seen in
-        the photo.
+    The points are left eye, right eye, nose, left and right mouth corner, as seen in the photo.
     """
     points = offsets.unflatten(-1, (5, 2))
     return anchors[:, None, :2] + points * VARIANCES[0] * anchors[:, None, 2:]

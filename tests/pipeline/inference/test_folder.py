@@ -181,6 +181,7 @@ def test_other_weights_do_all_again(photos, out, stage):
     predictor = stand_ins()
     net = getattr(predictor, stage)
     net.card = net.card.model_copy(update={"sha256": "other"})
+    net.sha256 = "other"
     assert run(photos, out, predictor=predictor)[1] == 6
 
 

@@ -1,6 +1,5 @@
 """What was done is known again, and only that."""
 
-import json
 from pathlib import Path
 
 import numpy as np
