@@ -96,19 +96,11 @@ class Vocabulary:
     aliases: Mapping[str, str] = field(default_factory=lambda: dict(ALIASES))
 
     def label(self, name: str) -> str:
-        """A class by any of its names.
-
-        Raises:
-            UnknownLabelError: The name is not known; the message suggests the nearest known one.
-        """
+        """A class by any of its names; see `canonical_label`."""
         return canonical_label(name, self.aliases, self.classes)
 
     def index(self, name: str) -> int:
-        """Index of a class by any of its names.
-
-        Raises:
-            UnknownLabelError: The name is not known; the message suggests the nearest known one.
-        """
+        """Index of a class by any of its names; see `canonical_label`."""
         return self.classes.index(self.label(name))
 
 

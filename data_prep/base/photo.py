@@ -26,6 +26,9 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 Size = tuple[int, int]
 """Width and height in pixels."""
 
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError)
+"""All that Pillow's decoders raise on damaged files and damaged EXIF data."""
+
 _ORIENTATION_TAG = 0x0112
 
 
@@ -58,9 +61,7 @@ class Photo:
         return int(self.pixels.shape[0])
 
 
-def read_photo(
-    path: Path, *, upright: bool = False, fit_size: tuple[int, int] | None = None
-) -> Photo:
+def read_photo(path: Path, *, upright: bool = False, fit_size: Size | None = None) -> Photo:
     """Read a photo as 8-bit RGB.
 
     Grey, palette, CMYK and 16-bit photos are converted; transparent pixels are laid on white; of
@@ -89,7 +90,7 @@ def decode_photo(
     name: object,
     *,
     upright: bool = False,
-    fit_size: tuple[int, int] | None = None,
+    fit_size: Size | None = None,
 ) -> Photo:
     """Decode the bytes of a photo, or one that Pillow has opened; see `read_photo`.
 
@@ -112,8 +113,7 @@ def decode_photo(
         raise PhotoError(f"{name}: not a photo in a known format; check the file.") from error
     except Image.DecompressionBombError as error:
         raise PhotoError(f"{name}: too many pixels to be a photo ({error}).") from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError) as error:
-        # Pillow's decoders raise all of these on damaged files.
+    except DAMAGE as error:
         raise PhotoError(
             f"{name}: damaged or truncated ({error}); copy it again from its source."
         ) from error
@@ -136,13 +136,7 @@ class PhotoFrame:
     upright: bool
 
 
-def photo_size(path: Path, *, fit_size: tuple[int, int] | None = None) -> tuple[int, int]:
-    """Width and height in pixels, from the header alone; see `read_frame`."""
-    frame = read_frame(path, fit_size=fit_size)
-    return frame.width, frame.height
-
-
-def read_frame(path: Path, *, fit_size: tuple[int, int] | None = None) -> PhotoFrame:
+def read_frame(path: Path, *, fit_size: Size | None = None) -> PhotoFrame:
     """The pixels that annotations refer to, from the header alone.
 
     Args:
@@ -159,34 +153,24 @@ def read_frame(path: Path, *, fit_size: tuple[int, int] | None = None) -> PhotoF
             turns = fit_size is not None and _only_fits_turned(image.size, orientation, fit_size)
             width, height = image.size[::-1] if turns else image.size
             return PhotoFrame(width, height, orientation, turns)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (*DAMAGE, Image.DecompressionBombError) as error:
         raise PhotoError(f"{path}: not a readable photo ({error}).") from error
 
 
-def read_orientation(path: Path) -> int:
-    """EXIF orientation of a photo, 1 to 8, from its header.
-
-    Raises:
-        PhotoError: The header can't be read.
-    """
-    try:
-        with Image.open(path) as image:
-            return _orientation(image)
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError) as error:
-        # Pillow raises all of these on damaged EXIF data.
-        raise PhotoError(f"{path}: damaged EXIF data ({error}).") from error
+def photo_size(path: Path, *, fit_size: Size | None = None) -> Size:
+    """Width and height in pixels, from the header alone; see `read_frame`."""
+    frame = read_frame(path, fit_size=fit_size)
+    return frame.width, frame.height
 
 
 def upright_size(path: Path) -> Size:
-    """Width and height of a photo as it is looked at, from its header.
+    """Width and height of a photo as it is looked at, from its header; see `read_frame`.
 
     Relative coordinates refer to the photo turned as its EXIF orientation says, since that is what
     labelling tools show and detectors load.
-
-    Raises:
-        PhotoError: The header can't be read.
     """
-    return turn_size(*photo_size(path), read_orientation(path))
+    frame = read_frame(path)
+    return turn_size(frame.width, frame.height, frame.orientation)
 
 
 def check_frame(photo: AnnotatedPhoto, frame: PhotoFrame) -> tuple[Finding, ...]:
@@ -210,7 +194,7 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and value in ORIENTATIONS else UPRIGHT
 
 
-def _only_fits_turned(stored: tuple[int, int], orientation: int, fit_size: tuple[int, int]) -> bool:
+def _only_fits_turned(stored: Size, orientation: int, fit_size: Size) -> bool:
     return stored != fit_size and turn_size(*stored, orientation) == fit_size
 
 

@@ -12,10 +12,7 @@ from data_prep.base.photo import (
     PhotoFrame,
     Size,
     check_frame,
-    photo_size,
     read_frame,
-    read_orientation,
-    upright_size,
 )
 from data_prep.base.progress import show_progress
 from data_prep.base.records import AnnotatedPhoto, Box, Face, Finding
@@ -113,5 +110,7 @@ def look_at(path: Path) -> SeenPhoto:
     Raises:
         PhotoError: The header can't be read.
     """
-    size = upright_size(path)
-    return SeenPhoto(size, read_orientation(path) if size == photo_size(path) else UPRIGHT)
+    frame = read_frame(path)
+    stored = frame.width, frame.height
+    size = turn_size(*stored, frame.orientation)
+    return SeenPhoto(size, frame.orientation if size == stored else UPRIGHT)

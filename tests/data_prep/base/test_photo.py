@@ -191,6 +191,7 @@ def test_random_damage_is_always_a_photo_error(tmp_path):
         bad[places] = rng.integers(0, 256, len(places))
         path.write_bytes(bad.tobytes())
         try:
+            assert photo_size(path) != (0, 0)
             assert read_photo(path, upright=True).pixels.shape[2] == 3
         except PhotoError:
             refused += 1
