@@ -57,7 +57,6 @@ class SeededEpochs(Callback):
         seed_everything(seed)
         for loader in self.dls.loaders:
             loader.rng = random.Random(seed)  # fastai shuffles by a generator of its own
-        self.recorder.smooth_loss.reset()
 
 
 class StageKeeper(SeededEpochs):
@@ -100,6 +99,10 @@ class StageKeeper(SeededEpochs):
     def before_fit(self) -> None:
         # fastai counts steps from 0 in every stage; trackers want those of the whole training.
         self.learn.train_iter = len(self.dls.train) * len(self.history)
+
+    def before_epoch(self) -> None:
+        super().before_epoch()
+        self.recorder.smooth_loss.reset()
 
     def after_epoch(self) -> None:
         if self.epoch < self.done:

@@ -68,7 +68,7 @@ def add_drawn_faces(
     Args:
         faces: Rows of `faces.csv`: `crop`, `label`, `split`.
         read: Gives the pixels of a crop.
-        recipe: `drawn` says how many of the rare class, `seed` which.
+        recipe: `drawn` is how many of the rare class, `seed` which.
 
     Returns:
         The faces with rows added, and what reads their crops, too. Fewer are added than asked for
@@ -81,24 +81,15 @@ def add_drawn_faces(
     wanted = round(recipe.drawn * (training["label"] == RARE_CLASS).sum())
     if not wanted:
         return faces, read
-    detector = _load_detector()
+    pen = _Pen(read, recipe.seed)
     bare = training[training["label"] == BARE]
-    random = np.random.default_rng(recipe.seed)
     each = -(-wanted // sum(label == RARE_CLASS for _, label in WAYS))
-    drawn: dict[str, np.ndarray] = {}
-    rows: list[dict[str, object]] = []
     for turn, (way, label) in enumerate(WAYS):
-        for index in random.permutation(bare.index):
-            if len(rows) >= each * (turn + 1):
+        for index in pen.random.permutation(bare.index):
+            if len(pen.rows) >= each * (turn + 1):
                 break
-            row = bare.loc[index]
-            crop = draw_on_crop(read(row["crop"]), detector, way, random)
-            if crop is not None:
-                name = f"{row['crop']}#{turn}"
-                drawn[name] = crop
-                rows.append(row.to_dict() | {"crop": name, "label": label})
-    table = pd.concat([faces, pd.DataFrame(rows)], ignore_index=True)
-    return table, _read_also(drawn, read)
+            pen.draw(bare.loc[index], way, label, str(turn))
+    return pd.concat([faces, pd.DataFrame(pen.rows)], ignore_index=True), pen.read
 
 
 def mask_bare_faces(
@@ -120,28 +111,34 @@ def mask_bare_faces(
     Raises:
         WeightsError: The shipped detector can't be read.
     """
-    detector = _load_detector()
-    here = faces["split"] == split
-    random = np.random.default_rng(seed)
-    drawn: dict[str, np.ndarray] = {}
-    rows: list[dict[Hashable, object]] = []
-    for _, row in faces[here & (faces["label"] == BARE)].iterrows():
-        crop = draw_on_crop(read(row["crop"]), detector, "properly", random)
+    pen = _Pen(read, seed)
+    here, bare = faces["split"] == split, faces["label"] == BARE
+    for _, row in faces[here & bare].iterrows():
+        pen.draw(row, "properly", MASKED, "masked")
+    rows = pd.DataFrame(pen.rows, columns=faces.columns)
+    return pd.concat([faces[~here | bare], rows], ignore_index=True), pen.read
+
+
+class _Pen:
+    """Draws masks on crops, and keeps them with their rows."""
+
+    def __init__(self, read: ReadCrop, seed: int) -> None:
+        self.read_real, self.random = read, np.random.default_rng(seed)
+        path = SHIPPED / f"{DETECTOR}.safetensors"
+        self.detector = Detector.load(path, device=torch.device("cpu"))
+        self.crops: dict[str, np.ndarray] = {}
+        self.rows: list[dict[Hashable, object]] = []
+
+    def draw(self, row: pd.Series, way: Worn, label: str, mark: str) -> None:
+        """Where a face is seen, add its row under another label and a name of its own."""
+        crop = draw_on_crop(self.read_real(row["crop"]), self.detector, way, self.random)
         if crop is not None:
-            name = f"{row['crop']}#masked"
-            drawn[name] = crop
-            rows.append(row.to_dict() | {"crop": name, "label": MASKED})
-    kept = faces[~here | (faces["label"] == BARE)]
-    table = pd.concat([kept, pd.DataFrame(rows, columns=faces.columns)], ignore_index=True)
-    return table, _read_also(drawn, read)
+            name = f"{row['crop']}#{mark}"
+            self.crops[name] = crop
+            self.rows.append(row.to_dict() | {"crop": name, "label": label})
 
-
-def _load_detector() -> Detector:
-    return Detector.load(SHIPPED / f"{DETECTOR}.safetensors", device=torch.device("cpu"))
-
-
-def _read_also(drawn: dict[str, np.ndarray], read: ReadCrop) -> ReadCrop:
-    return lambda path: drawn[path] if path in drawn else read(path)
+    def read(self, path: str) -> np.ndarray:
+        return self.crops[path] if path in self.crops else self.read_real(path)
 
 
 def draw_on_crop(

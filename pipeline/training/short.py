@@ -29,7 +29,7 @@ from data_prep.base.tables import KEY, read_faces
 from data_prep.grouping.split import TRAIN, VALID
 from pipeline.inference.classifier import Classifier
 from pipeline.nets.classifiers import fill_net
-from pipeline.nets.compute import has_fast_bf16, seed_everything
+from pipeline.nets.compute import seed_everything
 from pipeline.runs.folder import PreparedError, identify_data
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe, RecipeError
@@ -254,6 +254,8 @@ def view_faces(
 ) -> Views:
     """What a network makes of faces, each the mean over a crop and its mirror image.
 
+    In full precision, so that the numbers are those of any other machine.
+
     Args:
         state: From `train_short`.
         recipe: Of the training.
@@ -262,5 +264,4 @@ def view_faces(
     """
     card = make_card(recipe).model_copy(update={"mirror": True})
     net = fill_net(state, recipe.architecture, Path(recipe.name))
-    classifier = Classifier(net, card, device=device, bf16=has_fast_bf16(device))
-    return Views(*classifier.embed(crops))
+    return Views(*Classifier(net, card, device=device).embed(crops))

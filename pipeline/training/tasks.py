@@ -23,7 +23,6 @@ from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe, RecipeError
 from pipeline.runs.workers import call_at_once, count_cores, one_thread
 from pipeline.training.short import (
-    Crops,
     Views,
     check_short,
     label_codes,
@@ -100,11 +99,7 @@ class Plan:
 
 
 def run_tasks(
-    tasks: Sequence[Task],
-    *,
-    device: torch.device,
-    log: Log,
-    jobs: int | None = None,
+    tasks: Sequence[Task], *, device: torch.device, log: Log, jobs: int | None = None
 ) -> list[Views]:
     """Do what is left to do, several trainings at a time, and give all answers.
 
@@ -113,12 +108,11 @@ def run_tasks(
     Args:
         tasks: Any number.
         device: Where to train.
-        log: Gets a line per epoch; with several jobs it is pickled, for they log for themselves.
+        log: Gets a line per epoch; with several jobs it is pickled.
         jobs: Trainings at a time; one per core when None, one on a GPU.
 
     Raises:
-        RecipeError: The learning rate is to be found, there are teachers, or the recipe has
-            members, a prior shift, classes or masks that short trainings do not know.
+        RecipeError: As of `check_short`, or a recipe has members or a prior shift.
         OutputError: A file can't be written.
         PhotoError: A crop can't be read.
     """
@@ -130,29 +124,62 @@ def run_tasks(
                 "shift: use --set members=1 --set rare_odds=1"
             )
     left = [task for task in tasks if read_views(task) is None]
-    if len(left) < len(tasks):
-        done_before = len(tasks) - len(left)
-        log(
-            f"{done_before} of {len(tasks)} trainings were done before",
-            "tasks",
-            done=done_before,
-            tasks=len(tasks),
-        )
+    before = len(tasks) - len(left)
+    if before:
+        line = f"{before} of {len(tasks)} trainings were done before"
+        log(line, "tasks", done=before, tasks=len(tasks))
     jobs = min(jobs or count_cores(device), len(left))
     if left:
-        tables = [faces for task in left for faces in (task.train, task.judge)]
-        paths = sorted({path for faces in tables for path in faces["crop"]})
+        paths = sorted(
+            {path for t in left for faces in (t.train, t.judge) for path in faces["crop"]}
+        )
         side = max(CACHE_SIDE, *(max(task.recipe.sizes) for task in left))
+        calls = [(task, device, log) for task in left]
         if jobs > 1:
-            calls = [(task, device, log) for task in left]
-            call_at_once(_run_in_worker, calls, jobs, start=_start_worker, shared=(paths, side))
+            call_at_once(_run, calls, jobs, start=_load, shared=(paths, side))
         else:
-            crops = load_crops(paths, side)
-            for task in left:
-                _run(task, crops, device, log)
+            _load(paths, side)
+            try:
+                for call in calls:
+                    _run(*call)
+            finally:
+                _load([], side)
     done = [read_views(task) for task in tasks]
     assert all(views is not None for views in done), "every task has left its file"
     return [views for views in done if views is not None]
+
+
+_crops: dict[str, np.ndarray] = {}
+"""The crops of all tasks, in every process that trains."""
+
+
+def _load(paths: list[str], side: int) -> None:
+    global _crops
+    _crops = load_crops(paths, side)
+
+
+def _run(task: Task, device: torch.device, log: Log) -> None:
+    began = time.process_time()
+    with one_thread():
+        state = train_short(task.train, _crops, task.recipe, device=device, what=task.what, log=log)
+        seconds = time.process_time() - began
+        pixels = [_crops[path] for path in task.judge["crop"]]
+        views = view_faces(state, task.recipe, pixels, device)
+    write_views(task, replace(views, seconds=seconds))
+    learnt = pd.MultiIndex.from_frame(task.train[list(KEY)])
+    unseen = ~pd.MultiIndex.from_frame(task.judge[list(KEY)]).isin(learnt)
+    asked = unseen if unseen.any() else ~unseen
+    agreed = (views.probabilities.argmax(axis=1) == label_codes(task.judge))[asked].mean()
+    seen = "unseen" if unseen.any() else "learnt"
+    log(
+        f"{task.what}: agrees with {agreed:.1%} of {asked.sum()} {seen} labels",
+        "task ended",
+        training=task.what,
+        agreed=float(agreed),
+        labels=int(asked.sum()),
+        unseen=bool(unseen.any()),
+        seconds=round(seconds, 1),
+    )
 
 
 def read_views(task: Task) -> Views | None:
@@ -183,46 +210,6 @@ def write_views(task: Task, views: Views) -> None:
     write_atomically(task.file, buffer.getvalue())
 
 
-def _run(task: Task, crops: Crops, device: torch.device, log: Log) -> None:
-    began = time.process_time()
-    with one_thread():
-        state = train_short(task.train, crops, task.recipe, device=device, what=task.what, log=log)
-        seconds = time.process_time() - began
-        pixels = [crops[path] for path in task.judge["crop"]]
-        views = view_faces(state, task.recipe, pixels, device)
-    write_views(task, replace(views, seconds=seconds))
-    unseen = ~_keys(task.judge).isin(_keys(task.train)).to_numpy()
-    asked = unseen if unseen.any() else np.ones(len(unseen), bool)
-    agreed = (views.probabilities.argmax(axis=1) == label_codes(task.judge))[asked].mean()
-    seen = "unseen" if unseen.any() else "learnt"
-    log(
-        f"{task.what}: agrees with {agreed:.1%} of {asked.sum()} {seen} labels",
-        "task ended",
-        training=task.what,
-        agreed=float(agreed),
-        labels=int(asked.sum()),
-        unseen=bool(unseen.any()),
-        seconds=round(seconds, 1),
-    )
-
-
-def _keys(faces: pd.DataFrame) -> pd.Series:
-    return faces["source"] + "\n" + faces["image"] + "\n" + faces["object"].astype(str)
-
-
-_crops: Crops = {}
-"""In a worker process: the crops of all tasks."""
-
-
-def _start_worker(paths: list[str], side: int) -> None:
-    global _crops
-    _crops = load_crops(paths, side)
-
-
-def _run_in_worker(task: Task, device: torch.device, log: Log) -> None:
-    _run(task, _crops, device, log)
-
-
 def assign_folds(
     groups: Sequence[str], strata: Sequence[str], *, folds: int = 5, seed: int = 0
 ) -> np.ndarray:
@@ -231,7 +218,7 @@ def assign_folds(
     Args:
         groups: Near-duplicate group of each face; a group lies whole in one fold.
         strata: What is to be spread evenly, such as source and class.
-        folds: Number of folds, at least 2.
+        folds: At least 2.
         seed: Of the shuffling.
 
     Returns:
@@ -270,9 +257,7 @@ class FoldViews:
 def plan_folds(plan: Plan, folds: int) -> tuple[np.ndarray, list[Task]]:
     """One task per fold; folds spread source and label evenly and keep near-duplicates together.
 
-    Args:
-        plan: Faces, recipe and folder; the recipe's seed is that of the folds, too.
-        folds: Number of folds, at least 2.
+    The recipe's seed is that of the folds, too.
 
     Returns:
         (N,) fold of each face, from 0, and the tasks.
@@ -297,12 +282,7 @@ def plan_in_sample(plan: Plan) -> tuple[np.ndarray, list[Task]]:
 
 
 def join_folds(fold: np.ndarray, views: Sequence[Views]) -> FoldViews:
-    """Take each face's probabilities from the network of its fold.
-
-    Args:
-        fold: (N,) fold of each face.
-        views: Of each fold's network, of all N faces.
-    """
+    """Take each face's probabilities from the network of its fold, (N,) from 0."""
     probabilities = np.stack([view.probabilities for view in views])
     return FoldViews(
         fold, probabilities[fold, np.arange(len(fold))], tuple(view.features for view in views)
