@@ -26,8 +26,6 @@ from pipeline.runs.folder import (
     is_finished,
     read_run,
 )
-from pipeline.runs.folder import read_seconds as read_seconds
-from pipeline.runs.folder import write_seconds as write_seconds
 from pipeline.runs.plots import name_folders, plot_histories
 
 FINISHED, RESUMABLE, BEGUN = "finished", "can be resumed", "begun"

@@ -16,12 +16,10 @@ def note(folder, name):
     (folder / name).write_text(str(os.getpid()))
 
 
-def fail(folder, name):
-    raise ValueError(f"{name} is not there")
-
-
-def call(function, folder, name):
-    function(folder, name)
+def note_or_fail(folder, name):
+    note(folder, name)
+    if name == "c":
+        raise ValueError("c fails")
 
 
 def note_and_wait(folder, name):
@@ -30,10 +28,10 @@ def note_and_wait(folder, name):
 
 
 def test_calls_share_a_process_that_is_started_once_until_one_fails(tmp_path):
-    calls = [(note, tmp_path, "a"), (note, tmp_path, "b"), (fail, tmp_path, "c")]
-    with pytest.raises(ValueError, match="c is not there"):
-        call_at_once(call, calls, 1, start=note, shared=(tmp_path, "start"))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "start"]
+    calls = [(tmp_path, name) for name in "abc"]
+    with pytest.raises(ValueError, match="c fails"):
+        call_at_once(note_or_fail, calls, 1, start=note, shared=(tmp_path, "start"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c", "start"]
     assert len({path.read_text() for path in tmp_path.iterdir()} - {str(os.getpid())}) == 1
 
 

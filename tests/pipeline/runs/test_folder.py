@@ -1,4 +1,4 @@
-"""Run folders."""
+"""Run folders: made, taken up, found again; and the data that they were trained on."""
 
 import json
 import shutil
@@ -11,16 +11,20 @@ from pipeline.runs.folder import (
     PreparedError,
     Run,
     RunError,
+    find_run,
     hash_code,
     identify_data,
     name_weights,
+    read_seconds,
     resume_run,
     start_run,
+    write_seconds,
 )
-from pipeline.runs.recipe import ClassifierRecipe, load_recipe
+from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
 
 RECIPE = ClassifierRecipe(name="first try", seed=5)
 DATA = {"faces_sha256": "abc", "sources": ["a"]}
+OTHER_DATA = {**DATA, "faces_sha256": "xyz"}
 
 
 def test_folders_are_numbered_on(tmp_path):
@@ -53,11 +57,6 @@ def test_unwritable_runs_folder(tmp_path):
         start_run(tmp_path / "file", RECIPE, DATA)
 
 
-def test_resuming_a_folder_that_is_no_run(tmp_path):
-    with pytest.raises(RunError, match="--resume takes a run folder"):
-        resume_run(tmp_path, DATA)
-
-
 def test_resuming_a_finished_training_would_overwrite_it(tmp_path):
     run = start_run(tmp_path, RECIPE, DATA)
     (run.folder / "classifier.safetensors").write_bytes(b"weights")
@@ -69,19 +68,44 @@ def test_resuming_a_finished_training_would_overwrite_it(tmp_path):
     assert resume_run(run.folder, DATA) == run
 
 
-def test_resuming_on_other_data_would_leak(tmp_path):
+def test_what_cannot_be_resumed(tmp_path):
+    with pytest.raises(RunError, match="--resume takes a run folder"):
+        resume_run(tmp_path, DATA)
     run = start_run(tmp_path, RECIPE, DATA)
     with pytest.raises(RunError, match="begun on another prepared folder"):
-        resume_run(run.folder, {**DATA, "faces_sha256": "xyz"})
+        resume_run(run.folder, OTHER_DATA)
+    for text in ("", "[]", '{"recipe": 1}', None):
+        about = run.folder / "run.json"
+        about.unlink() if text is None else about.write_text(text)
+        with pytest.raises(RunError, match=r"run\.json: can't be read"):
+            resume_run(run.folder, DATA)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"recipe": 1}', None])
-def test_resuming_without_a_record_of_the_data(tmp_path, text):
+def test_another_recipe_or_other_data_is_another_run(tmp_path):
     run = start_run(tmp_path, RECIPE, DATA)
-    about = run.folder / "run.json"
-    about.unlink() if text is None else about.write_text(text)
-    with pytest.raises(RunError, match=r"run\.json: can't be read"):
-        resume_run(run.folder, DATA)
+    assert find_run(tmp_path, RECIPE, DATA) == run
+    assert find_run(tmp_path, RECIPE.model_copy(update={"lr": 3e-3}), DATA) is None
+    assert find_run(tmp_path, RECIPE, OTHER_DATA) is None
+
+
+def test_a_run_from_before_a_key_was_there_counts_as_its_default(tmp_path):
+    run = start_run(tmp_path, RECIPE, DATA)
+    about = json.loads((run.folder / "run.json").read_text())
+    del about["recipe"]["members"]
+    (run.folder / "run.json").write_text(json.dumps(about))
+    assert find_run(tmp_path, RECIPE, DATA) == run
+    assert find_run(tmp_path, RECIPE.model_copy(update={"members": 2}), DATA) is None
+
+
+def test_a_detector_is_known_by_what_its_start_holds_wherever_that_lies(tmp_path):
+    for name, data in (("a.pth", b"one"), ("b.pth", b"two"), ("c/a.pth", b"one")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    runs = tmp_path / "runs"
+    run = start_run(runs, DetectorRecipe(), DATA, start=tmp_path / "a.pth")
+    assert find_run(runs, DetectorRecipe(), DATA, start=tmp_path / "c" / "a.pth") == run
+    assert find_run(runs, DetectorRecipe(), DATA, start=tmp_path / "b.pth") is None
+    assert find_run(runs, DetectorRecipe(), DATA) is None
 
 
 def test_history_is_a_table(tmp_path):
@@ -92,6 +116,14 @@ def test_history_is_a_table(tmp_path):
     assert table["loss"].tolist() == [0.123457, 2.0]
 
 
+def test_seconds_are_kept_where_they_are_known(tmp_path):
+    run = Run(tmp_path, DATA)
+    assert read_seconds(run) is None
+    for seconds, kept in ((12.345, 12.3), (None, None)):
+        write_seconds(run, seconds)
+        assert read_seconds(run) == kept
+
+
 def test_data_of_a_prepared_folder(prepared):
     data, roots = identify_data(prepared)
     assert data["faces_sha256"] == sha256_of(prepared / "faces.csv")
@@ -100,29 +132,19 @@ def test_data_of_a_prepared_folder(prepared):
     assert roots == {"set": prepared.parent / "set"}
 
 
-def kill_the_build(folder):
-    (folder / "manifest.json").write_text('{"format": 2, "inputs": null}')
-
-
-def lose_the_table(folder):
-    (folder / "faces.csv").unlink()
-
-
-def lose_the_manifest(folder):
-    (folder / "manifest.json").unlink()
-
-
-def spoil_the_manifest(folder):
-    (folder / "manifest.json").write_text("[]")
-
-
 @pytest.mark.parametrize(
-    "spoil", [kill_the_build, lose_the_table, lose_the_manifest, spoil_the_manifest]
+    ("name", "content"),
+    [
+        ("manifest.json", '{"format": 2, "inputs": null}'),
+        ("manifest.json", "[]"),
+        ("manifest.json", None),
+        ("faces.csv", None),
+    ],
 )
-def test_folder_that_is_not_whole(prepared, tmp_path, spoil):
+def test_folder_that_is_not_whole(prepared, tmp_path, name, content):
     copy = tmp_path / "copy"
     shutil.copytree(prepared, copy, ignore=shutil.ignore_patterns("crops"))
-    spoil(copy)
+    (copy / name).unlink() if content is None else (copy / name).write_text(content)
     with pytest.raises(PreparedError, match=r"copy: not a prepared folder; make it with: python"):
         identify_data(copy)
 

@@ -78,7 +78,7 @@ def test_error_of_the_user_is_the_last_event_and_exit_code_2(capsys):
 
 def test_error_of_the_user_in_text(capsys):
     with pytest.raises(typer.Exit) as caught, report_as("text"):
-        raise UserError("a.jpg: can't be read.")
+        raise UserError("Exception in `Keeper`:\n\ta.jpg: can't be read.")
     assert caught.value.exit_code == 2
     assert capsys.readouterr() == ("", "error: a.jpg: can't be read.\n")
 
