@@ -26,11 +26,6 @@ class DegenerateBoxError(UserError, ValueError):
 def clip_box(box: Box, width: int, height: int) -> tuple[Box, bool]:
     """Clip a box to its photo.
 
-    Args:
-        box: The box as annotated.
-        width: Photo width in pixels.
-        height: Photo height in pixels.
-
     Returns:
         The clipped box, and whether clipping changed it.
 
@@ -93,11 +88,6 @@ def clip_faces(
     photo: AnnotatedPhoto, width: int, height: int
 ) -> tuple[tuple[Face, ...], tuple[Finding, ...]]:
     """Clip faces to their photo.
-
-    Args:
-        photo: The photo as annotated.
-        width: Of the photo that the boxes refer to, in pixels.
-        height: The same.
 
     Returns:
         The faces that lie in it, boxes clipped, and a finding for each that was clipped or is
@@ -164,12 +154,6 @@ def turn_box(box: Box, width: int, height: int, orientation: int) -> Box:
 
 def turn_box_back(box: Box, width: int, height: int, orientation: int) -> Box:
     """A box of the upright photo as it lies in stored pixels; undoes `turn_box`.
-
-    Args:
-        box: In pixels of the upright photo.
-        width: Of the stored photo, as in `turn_box`.
-        height: The same.
-        orientation: By which the stored photo is turned upright, 1 to 8.
 
     >>> turn_box_back(Box(30, 0, 50, 10), 100, 50, 6)
     Box(xmin=0, ymin=0, xmax=10, ymax=20)

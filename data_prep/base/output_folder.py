@@ -163,10 +163,6 @@ class OutputFolder:
     def swap_in(self, staging: Path, record: dict[str, Any]) -> None:
         """Put what was staged in the place of what the last run wrote, the record last.
 
-        Args:
-            staging: Folder of `stage`.
-            record: Has `inputs`, `files` and `photos`.
-
         Raises:
             OutputError: A file of that name is there which was not written here.
         """

@@ -94,12 +94,6 @@ def decode_photo(
 ) -> Photo:
     """Decode the bytes of a photo, or one that Pillow has opened; see `read_photo`.
 
-    Args:
-        content: The photo.
-        name: What messages call it.
-        upright: As of `read_photo`.
-        fit_size: The same.
-
     Raises:
         PhotoError: It is truncated, not a photo, or too large to be one.
     """

@@ -67,13 +67,7 @@ def _log_first(what: str, messages: Sequence[str], listed_in: object) -> None:
 
 
 def show_progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-    """Pass items on: a bar on a terminal, a line every tenth of the way in a log.
-
-    Args:
-        items: What is worked through.
-        total: How many there are.
-        what: What is being done, such as "reading photos".
-    """
+    """Pass items on: a bar on a terminal, a line every tenth of the way in a log."""
     console = Console(stderr=True)
     if console.is_terminal:
         yield from track(items, description=what, total=total, console=console, transient=True)

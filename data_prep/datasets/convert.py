@@ -201,10 +201,6 @@ def hash_photos(photos: Sequence[AnnotatedPhoto], more: object) -> str:
     """Hash of what photos and annotations say, for telling whether anything changed.
 
     Photos count by size and time of change: reading them all would be the work to avoid.
-
-    Args:
-        photos: As annotated.
-        more: Whatever else counts.
     """
     digest = hashlib.sha256(json.dumps(more, sort_keys=True, default=repr).encode())
     for photo in photos:

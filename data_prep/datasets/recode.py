@@ -51,11 +51,7 @@ class SourceTable(BaseModel):
     crop_scale: float = Field(default=1.0, ge=1, le=10)
 
     def make_options(self, folder: Path) -> ReadOptions:
-        """How it is read, its classes as written.
-
-        Args:
-            folder: Of the TOML file.
-        """
+        """How it is read, its classes as written."""
         return ReadOptions(
             classes=None,
             format=self.format,
@@ -202,12 +198,6 @@ def recode_dataset(
     dataset: Dataset, name: str, source: SourceTable, classes: Collection[str]
 ) -> Recoded:
     """Recode the classes of a dataset that was read with its names as written.
-
-    Args:
-        dataset: What was read.
-        name: What the source is called from now on.
-        source: Its table.
-        classes: The classes there are afterwards.
 
     Raises:
         UnknownLabelError: A name is neither in the table nor known; the message names the source,

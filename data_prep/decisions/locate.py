@@ -111,10 +111,6 @@ def find_face(decision: Decision, photos: Sequence[AnnotatedPhoto]) -> FoundFace
 
     The object's number only decides between several such faces: it changes when a file is put in
     another order.
-
-    Args:
-        decision: The decision.
-        photos: What `PhotoFinder.find` gave.
     """
     found = [FoundFace(photo, face) for photo in photos for face in photo.faces]
     alike = [item for item in found if was_shown(item.face, decision)]

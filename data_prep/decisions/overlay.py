@@ -92,10 +92,6 @@ def apply_ledgers(datasets: Sequence[Dataset], ledgers: Sequence[LedgerFile]) ->
     Of one reviewer's decisions on a face the latest counts. Where reviewers agree (see `agree`)
     the latest is applied; otherwise the face is disputed and stays as it is until one of them
     decides anew or takes the decision back.
-
-    Args:
-        datasets: What was read.
-        ledgers: Ledgers in any order.
     """
     by_face, unfit = _form_opinions(merge_ledgers(ledgers), PhotoFinder(datasets))
     findings = [
@@ -144,10 +140,6 @@ def _form_opinions(
 
     A decision that fits no face as the dataset has it may fit one as an earlier decision made it:
     that is what a second round of review is shown.
-
-    Args:
-        decisions: All that stand, in the order they were made.
-        finder: Knows the photos.
     """
     latest = {(decision.key, decision.by): decision for decision in decisions}
     formed: dict[Key, list[Opinion]] = {}

@@ -147,12 +147,6 @@ def write_voc(
     `edit_voc`); files without a change are copied byte for byte. A class is called what its
     dataset mostly calls it.
 
-    Args:
-        original: Datasets as read.
-        corrected: The same with decisions applied.
-        out: The folder; see `check_voc_folder`.
-        reading: How the datasets were read.
-
     Returns:
         The files with changes, as `source/path`.
 

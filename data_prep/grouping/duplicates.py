@@ -325,9 +325,6 @@ def _compare_parts(
 def find_pairs(fingerprints: Sequence[Fingerprint]) -> list[DuplicatePair]:
     """Find the near-duplicate pairs among photos.
 
-    Args:
-        fingerprints: One per photo, of `describe_photo`.
-
     Returns:
         The pairs in order of their indices, each once. A photo is compared closely only with those
         that share the most rare features with it, so a large group may lack some of its pairs.
@@ -346,9 +343,6 @@ def find_pairs(fingerprints: Sequence[Fingerprint]) -> list[DuplicatePair]:
 
 def group_near_duplicates(fingerprints: Sequence[Fingerprint]) -> list[int]:
     """Group photos that are near-duplicates of one another, directly or through others.
-
-    Args:
-        fingerprints: One per photo, of `describe_photo`.
 
     Returns:
         For each photo the smallest index in its group; its own index where it is alone.

@@ -33,10 +33,6 @@ name are never split, nor are they from the photo that is called so, as `source/
 def write_groups(path: Path, groups: Mapping[str, str]) -> None:
     """Write `groups.csv`.
 
-    Args:
-        path: The file.
-        groups: The group of each image.
-
     Raises:
         OutputError: The file can't be written.
     """

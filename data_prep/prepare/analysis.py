@@ -157,11 +157,6 @@ def _list_as_read(record: SurveyedPhoto, photo: AnnotatedPhoto) -> Iterator[Surv
 def require_faces(faces: pd.DataFrame, findings: Sequence[Finding], dropped: int = 0) -> None:
     """Refuse to go on with nothing.
 
-    Args:
-        faces: The table.
-        findings: All of them.
-        dropped: Faces that decisions dropped.
-
     Raises:
         DatasetError: There is no face; the message tells what was left out and why.
     """

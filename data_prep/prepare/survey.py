@@ -55,12 +55,6 @@ def survey_photos(
 ) -> list[SurveyedPhoto]:
     """Decode every photo once, in parallel, and write the crops of its faces.
 
-    Args:
-        photos: Photos to look at.
-        crops: Existing folder that gets one JPEG per face, named by `crop_name`.
-        scale: Crop scale.
-        workers: Threads; one per core when None.
-
     Returns:
         One record per photo, in the same order.
 
