@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import FastAPI, Request
@@ -24,6 +24,7 @@ from data_prep.base.records import Box
 from data_prep.decisions.ledger import Decision
 from evaluate.measures.classifier import wilson_interval
 from pipeline.review.guard import Access, Guard
+from pipeline.review.photos import Kind
 from pipeline.review.session import Choice, ChoiceError, Choose, ConflictError, NoFaceError, Session
 
 STATIC = Path(__file__).parent / "static"
@@ -133,14 +134,14 @@ def create_app(session: Session, access: Access | None = None) -> FastAPI:
         return view_progress(session, position)
 
     @app.get("/picture/{kind}/{number}")
-    def show_picture(kind: Literal["crop", "photo", "similar"], number: int) -> Response:
-        if kind == "similar":
-            if session.way.blind or not 0 <= number < len(session.suspects):
-                raise NoFaceError(f"There is no face {number}.")
-            data = session.shelf.thumb(session.suspects.face(number))
-        else:
+    def show_picture(kind: Kind, number: int) -> Response:
+        if kind != "similar":
             face = session.face(number)
-            data = session.shelf.cut(face) if kind == "crop" else session.shelf.show(face)
+        elif session.way.blind or not 0 <= number < len(session.suspects):
+            raise NoFaceError(f"There is no face {number}.")
+        else:
+            face = session.suspects.face(number)
+        data = session.shelf.show(face, kind)
         media_type = "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
         kept = {"cache-control": f"private, max-age={PICTURE_SECONDS}"}
         return Response(data, media_type=media_type, headers=kept)
@@ -257,8 +258,11 @@ def _hint(session: Session) -> dict[str, str | None] | None:
         f"{found or 'None'} of your last {of} decisions changed anything "
         f"(95 % interval {low:.1%} to {high:.1%})."
     ]
-    expected, changed = session.suspects.about.expected_wrong, session.count_all("changed")
-    left = session.count_all("open") + session.count_all("skipped")
+    expected, changed = (
+        session.suspects.about.expected_wrong,
+        session.count("changed", everywhere=True),
+    )
+    left = sum(session.count(status, everywhere=True) for status in ("open", "skipped"))
     if expected:
         total, least, most = (sum(ends) for ends in zip(*expected.values(), strict=True))
         lines.append(

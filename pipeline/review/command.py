@@ -30,12 +30,8 @@ MOST_PICTURED = 2000
 """Faces that get contact sheets; of more, few would look at all."""
 
 
-class OptionError(UserError, ValueError):
-    """An option that can't be; the message says what can."""
-
-
-class ServeError(UserError, OSError):
-    """No port to listen on; the message says what to do."""
+class ReviewError(UserError, ValueError):
+    """An option that can't be, or no port to listen on; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +82,11 @@ def review(options: ReviewOptions) -> None:
     """Review suspected labels on a local page, or with --export and --import in a sheet."""
     name = (getpass.getuser() if options.by is None else options.by).strip()
     if not name or not name.isprintable() or len(name) > 80:
-        raise OptionError("--by: give a name of 1 to 80 printable characters.")
+        raise ReviewError("--by: give a name of 1 to 80 printable characters.")
     if options.token is not None and not re.fullmatch(r"[A-Za-z0-9_-]{8,200}", options.token):
-        raise OptionError("--token: 8 or more letters, digits, - and _, as it goes into a URL.")
+        raise ReviewError("--token: 8 or more letters, digits, - and _, as it goes into a URL.")
     if options.export is not None and options.sheet is not None:
-        raise OptionError("--export and --import: one at a time.")
+        raise ReviewError("--export and --import: one at a time.")
     ledger = options.ledger or options.suspects / LEDGER
     way = Way(name, options.blind, options.seed, options.first)
     session = Session(open_suspects(options.suspects), ledger, way)
@@ -114,7 +110,7 @@ def serve(session: Session, options: ReviewOptions) -> None:
     """Serve the page until Ctrl-C.
 
     Raises:
-        ServeError: The address can't be listened on.
+        ReviewError: The address can't be listened on.
     """
     token = options.token
     if token is None and not is_loopback(options.host):
@@ -142,7 +138,7 @@ def open_port(host: str, port: int | None) -> socket.socket:
     """Listen on an address; on `PORT`, or a free one, when no port is named.
 
     Raises:
-        ServeError: It can't be listened on.
+        ReviewError: It can't be listened on.
     """
     for candidate in [PORT, 0] if port is None else [port]:
         try:
@@ -150,7 +146,7 @@ def open_port(host: str, port: int | None) -> socket.socket:
             return socket.create_server((host, candidate), family=family, backlog=128)
         except (OSError, OverflowError) as error:
             fault = error
-    raise ServeError(
+    raise ReviewError(
         f"--host {host} --port {port}: can't be listened on ({fault}); choose another port, or "
         "leave the options out."
     ) from fault

@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -21,8 +22,11 @@ KEPT_BYTES = 256 * 2**20
 LONGEST_SIDE = 2000
 """Longest side of a photo sent to the page, in pixels."""
 
-CROP_SIDE, THUMB_SIDE = 640, 144
-"""Largest side of a crop and of a similar face, in pixels; smaller ones are sent as they are."""
+Kind = Literal["photo", "crop", "similar"]
+"""The whole photo, the face as the model gets it, or the face in small."""
+
+SIDES: dict[Kind, int] = {"crop": 640, "similar": 144}
+"""Largest side of crops, in pixels; smaller ones are sent as they are."""
 
 
 @dataclass(frozen=True)
@@ -76,39 +80,33 @@ class PhotoShelf:
                     del sizes[0]
         return opened
 
-    def show(self, face: Suspect) -> bytes:
-        """The whole photo of a face, shrunk when it is very large.
+    def show(self, face: Suspect, kind: Kind) -> bytes:
+        """An encoded picture: PNG, or JPEG when it is a photo or was shrunk for being very large.
 
-        Raises:
-            PhotoError: There is no photo.
-        """
-        pixels = self._pixels(face)
-        shrink = LONGEST_SIDE / max(pixels.shape[:2])
-        if shrink < 1:
-            pixels = cv2.resize(pixels, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-        return _encode(pixels, ".jpg")
-
-    def cut(self, face: Suspect) -> bytes:
-        """The crop of a face as the model gets it, shrunk when it is very large.
+        A crop is as the model gets it. A similar face is the prepared crop, or else cut from its
+        photo.
 
         Raises:
             PhotoError: There is no photo, or no crop can be cut from it.
         """
-        return _encode_crop(self._crop(face), CROP_SIDE)
-
-    def thumb(self, face: Suspect) -> bytes:
-        """A face in small, from the prepared crops, or else cut from its photo.
-
-        Raises:
-            PhotoError: There is neither.
-        """
-        try:
-            if self._about.prepared is None or not face.crop:
-                raise PhotoError("no prepared crop")
-            crop = read_photo(find_inside(self._about.prepared, face.crop)).pixels
-        except PhotoError:
+        if kind == "photo":
+            pixels = self._pixels(face)
+            shrink = min(1.0, LONGEST_SIDE / max(pixels.shape[:2]))
+            pixels = cv2.resize(pixels, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+            return _encode(pixels, ".jpg")
+        crop, most = self._prepared_crop(face) if kind == "similar" else None, SIDES[kind]
+        if crop is None:
             crop = self._crop(face)
-        return _encode_crop(crop, THUMB_SIDE)
+        shrunk = crop.shape[0] > most
+        return _encode(resize_crop(crop, most) if shrunk else crop, ".jpg" if shrunk else ".png")
+
+    def _prepared_crop(self, face: Suspect) -> np.ndarray | None:
+        if self._about.prepared is None or not face.crop:
+            return None
+        try:
+            return read_photo(find_inside(self._about.prepared, face.crop)).pixels
+        except PhotoError:
+            return None
 
     def _read(self, face: Suspect) -> OpenedPhoto:
         source, image, _ = face.key
@@ -155,12 +153,6 @@ def find_inside(root: Path, name: str) -> Path:
     if not inside:
         raise PhotoError(f"{name!r}: leads out of {root}, so it isn't shown.")
     return path
-
-
-def _encode_crop(crop: np.ndarray, most: int) -> bytes:
-    if crop.shape[0] > most:
-        return _encode(resize_crop(crop, most), ".jpg")
-    return _encode(crop, ".png")
 
 
 def _encode(pixels: np.ndarray, ending: str) -> bytes:

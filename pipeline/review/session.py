@@ -210,13 +210,10 @@ class Session:
             mine = self._mine
             return Known(mine.standing(key), mine.version(key), mine.status(key), others)
 
-    def count(self, status: Status) -> int:
-        """Faces on the way that stand so with this reviewer."""
-        return int((self._codes[self.rows] == _CODES[status]).sum())
-
-    def count_all(self, status: Status) -> int:
-        """Faces of the whole suspects folder that stand so with this reviewer."""
-        return int((self._codes == _CODES[status]).sum())
+    def count(self, status: Status, *, everywhere: bool = False) -> int:
+        """Faces that stand so with this reviewer, on the way or in the whole suspects folder."""
+        codes = self._codes if everywhere else self._codes[self.rows]
+        return int((codes == _CODES[status]).sum())
 
     def recent(self, most: int) -> Sequence[Decision]:
         """This reviewer's latest standing decisions, the latest first."""

@@ -237,11 +237,13 @@ def test_a_short_way_knows_what_is_decided_beyond(start):
     for position, action in ((0, "drop"), (5, "drop"), (6, "keep"), (7, "skip")):
         session.decide(position, Choice(action), 0)
     short = start(first=3)
-    assert (short.count("changed"), short.count_all("changed")) == (1, 2)
+    assert (short.count("changed"), short.count("changed", everywhere=True)) == (1, 2)
     short.decide(1, Choice("keep"), 0)
     session.refresh()
     for each in (short, session):
-        counts = [each.count_all(status) for status in ("open", "kept", "changed", "skipped")]
+        counts = [
+            each.count(status, everywhere=True) for status in ("open", "kept", "changed", "skipped")
+        ]
         assert counts == [7, 2, 2, 1]
 
 
