@@ -18,8 +18,8 @@ from data_prep.base.progress import show_progress
 from data_prep.formats.text import Layout
 from evaluate.arrays import GroundTruth
 from evaluate.inputs.inputs import InputOptions, read_predicted, read_truth
-from evaluate.inputs.photos import find_photos
 from evaluate.inputs.predictions import Placed, Predictions, compare_coverage, place_predictions
+from evaluate.inputs.truth import find_photos
 from evaluate.measures.alarm import describe_alarm
 from evaluate.measures.average_precision import Rules
 from evaluate.measures.calibration import describe_calibration

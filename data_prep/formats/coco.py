@@ -124,25 +124,14 @@ def _list_annotations(files: DatasetFiles) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class CocoIndex:
-    """What ids stand for.
-
-    Attributes:
-        file: How messages call the annotations they are from.
-        photos: Photos by image id, without their faces.
-        categories: Class names by category id.
-    """
+    """What ids stand for in a file: photos, without their faces, and class names."""
 
     file: str
     photos: Mapping[Id, WrittenPhoto]
     categories: Mapping[Id, str]
 
     def label(self, category: Id, options: ReadOptions, where: str, of: str = "") -> str:
-        """The class of a category.
-
-        Raises:
-            InputError: There is no such category.
-            UnknownLabelError: It is no class.
-        """
+        """The class of a category; an InputError when there is none, or an UnknownLabelError."""
         if category not in self.categories:
             known = ", ".join(map(repr, list(self.categories)[:20])) or "none"
             raise InputError(
@@ -199,12 +188,7 @@ def read_coco(path: Path, options: ReadOptions, faults: Faults) -> list[WrittenP
 
 
 def read_coco_index(path: Path) -> CocoIndex:
-    """Read what the ids of COCO annotations stand for, strictly.
-
-    Raises:
-        InputError: See `read_coco`.
-        DatasetError: The same.
-    """
+    """Read what the ids of COCO annotations stand for, strictly; see `read_coco`."""
     faults = Faults(str(path), strict=True)
     return _index(path, _load(path, faults.file), faults)
 

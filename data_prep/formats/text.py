@@ -19,7 +19,6 @@ from data_prep.base.errors import UserError
 from data_prep.base.files import write_atomically
 from data_prep.base.photo import PHOTO_SUFFIXES, Size
 from data_prep.base.records import Box, Face
-from data_prep.formats.class_names import CLASSES_FILE, ClassNames
 from data_prep.formats.contracts import ReadOptions
 from data_prep.formats.input_files import (
     InputError,
@@ -29,9 +28,9 @@ from data_prep.formats.input_files import (
     read_number,
     read_text,
 )
+from data_prep.formats.label_files import CLASSES_FILE, ClassNames, check_relative
 from data_prep.formats.photo_match import WrittenPhoto
 from data_prep.formats.yolo import from_centre
-from data_prep.formats.yolo_layout import check_relative
 
 Layout = Literal["xywh", "xyxy", "yolo", "ultralytics"]
 """What the numbers of a line are: top left corner and size; top left and bottom right corner; or

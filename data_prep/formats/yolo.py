@@ -17,7 +17,6 @@ from data_prep.base.files import write_atomically
 from data_prep.base.photo import PhotoError, Size
 from data_prep.base.progress import show_progress
 from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding
-from data_prep.formats.class_names import ClassNames
 from data_prep.formats.contracts import (
     IMAGES,
     DatasetFormat,
@@ -29,15 +28,16 @@ from data_prep.formats.contracts import (
 )
 from data_prep.formats.exif_frame import FramedPhoto, look_at, turn_upright
 from data_prep.formats.input_files import InputError, check_box, read_text
-from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto
-from data_prep.formats.yolo_layout import (
+from data_prep.formats.label_files import (
     BOX_VALUES,
     LABELS,
+    ClassNames,
     find_names,
     has_box,
     pair_labels,
     read_shares,
 )
+from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto
 
 DATA = "data.yaml"
 

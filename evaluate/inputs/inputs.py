@@ -14,10 +14,17 @@ from data_prep.base.photo import Size
 from data_prep.base.records import Box, Face
 from data_prep.base.tables import read_faces
 from data_prep.formats import text
-from data_prep.formats.class_names import CLASSES_FILE, ClassNames, find_names_file
 from data_prep.formats.coco import read_coco_index, read_coco_results
 from data_prep.formats.contracts import ReadOptions
 from data_prep.formats.input_files import InputError, walk_files
+from data_prep.formats.label_files import (
+    CLASSES_FILE,
+    ClassNames,
+    find_label_folders,
+    find_names_file,
+    is_yolo,
+    list_names_folders,
+)
 from data_prep.formats.photo_match import WrittenPhoto, list_dataset
 from data_prep.formats.predictions import FILE
 from data_prep.formats.registry import recognise
@@ -31,9 +38,7 @@ from data_prep.formats.text import (
     read_text_boxes,
 )
 from data_prep.formats.voc import read_voc_predictions
-from data_prep.formats.yolo_layout import find_label_folders, is_yolo, list_names_folders
 from evaluate.arrays import Detections, GroundTruth
-from evaluate.inputs.photos import FACES_FILE, NO_SIZES, SizeSource, find_photos
 from evaluate.inputs.predictions import (
     Placed,
     Predictions,
@@ -43,6 +48,10 @@ from evaluate.inputs.predictions import (
 )
 from evaluate.inputs.truth import (
     FACES_COLUMNS,
+    FACES_FILE,
+    NO_SIZES,
+    SizeSource,
+    find_photos,
     read_coco_truth,
     read_dataset_truth,
     read_ground_truth,
@@ -167,7 +176,7 @@ class InputOptions:
         predicted_boxes: The same for predictions, where `yolo` has the score before the box and
             `ultralytics` behind it, as in a folder `labels` when None.
         image_size: Width and height in pixels of every photo.
-        names: File of class names, for ids; see `data_prep.formats.class_names.read_class_names`.
+        names: File of class names, for ids; see `data_prep.formats.label_files.read_class_names`.
         photos: Folder of the photos, for their sizes.
         probabilities: A table of predictions must have the class probabilities; no other format
             has them.

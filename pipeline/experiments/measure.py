@@ -19,9 +19,8 @@ from data_prep.base.tables import markdown_table
 from data_prep.formats.predictions import PredictionRow, tabulate_predictions
 from data_prep.grouping.split import VALID
 from evaluate.evaluation import EvaluateOptions, evaluate
-from evaluate.inputs.photos import find_photos
 from evaluate.inputs.predictions import Predictions, make_predictions, place_predictions
-from evaluate.inputs.truth import read_ground_truth
+from evaluate.inputs.truth import find_photos, read_ground_truth
 from evaluate.measures.case import Case
 from evaluate.measures.headline import describe_headline
 from evaluate.report.outputs import REPORT

@@ -12,9 +12,9 @@ from data_prep.base.errors import DatasetError, UserError
 from data_prep.base.labels import UnknownLabelError
 from data_prep.base.photo import read_photo
 from data_prep.base.records import Box
-from data_prep.formats.class_names import ClassNames, find_names_file, read_class_names
 from data_prep.formats.contracts import Faults, Format, ReadOptions
 from data_prep.formats.input_files import InputError
+from data_prep.formats.label_files import ClassNames, find_names_file, read_class_names
 from data_prep.formats.registry import read_dataset
 from data_prep.formats.yolo import read_labels
 from tests.makers import make_photo

@@ -18,8 +18,8 @@ from data_prep.formats.photo_match import AmbiguousPhotoError, match_names
 from evaluate.arrays import GroundTruth
 from evaluate.cli import app
 from evaluate.inputs.inputs import DEFAULT_OPTIONS, InputOptions, read_predicted, read_truth
-from evaluate.inputs.photos import SizeSource, find_photos
 from evaluate.inputs.predictions import Placed, read_predictions
+from evaluate.inputs.truth import SizeSource, find_photos
 from evaluate.report.gallery import _cut_out, _Mark, _read_pixels
 from tests.evaluate.voc_files import voc_xml
 

@@ -16,14 +16,13 @@ from PIL import Image
 from data_prep.base.errors import DatasetError
 from data_prep.base.files import OutputError
 from data_prep.base.labels import MASKS, UnknownLabelError, Vocabulary
-from data_prep.formats.class_names import ClassNames
 from data_prep.formats.input_files import InputError
+from data_prep.formats.label_files import ClassNames
 from data_prep.formats.text import Layout, TextFormat, flatten_names, read_text_boxes
 from evaluate.arrays import Detections, GroundTruth
 from evaluate.inputs.inputs import InputOptions, read_predicted, read_truth, write_text_boxes
-from evaluate.inputs.photos import NO_SIZES, SizeSource
 from evaluate.inputs.predictions import Predictions, build_predictions
-from evaluate.inputs.truth import read_options, read_text_truth
+from evaluate.inputs.truth import NO_SIZES, SizeSource, read_options, read_text_truth
 from evaluate.measures.headline import HEADLINES, describe_headline
 from tests.evaluate.scenes import make_case
 

@@ -9,16 +9,14 @@ import pytest
 from PIL import Image
 
 from data_prep.base.labels import MASKS, UnknownLabelError
-from data_prep.formats.class_names import ClassNames
 from data_prep.formats.input_files import InputError
+from data_prep.formats.label_files import ClassNames, is_yolo, list_names_folders
 from data_prep.formats.photo_match import WrittenPhoto
 from data_prep.formats.voc import read_voc_predictions
-from data_prep.formats.yolo_layout import is_yolo, list_names_folders
 from evaluate.arrays import Detections
 from evaluate.inputs.inputs import InputOptions, read_predicted
-from evaluate.inputs.photos import SizeSource
 from evaluate.inputs.predictions import Predictions, build_predictions
-from evaluate.inputs.truth import build_truth, read_options, read_yolo_truth
+from evaluate.inputs.truth import SizeSource, build_truth, read_options, read_yolo_truth
 from tests.evaluate.voc_files import voc_xml
 
 NAMES = ClassNames(dict(enumerate(MASKS.classes)), Path("data.yaml"))
