@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 from torchvision.ops import box_iou, nms
-from typer.testing import CliRunner
 
 from pipeline.drawing.demo import read_portrait
 from pipeline.inference.boxes import (
@@ -21,7 +20,6 @@ from pipeline.inference.boxes import (
     take_votes,
     weigh_votes,
 )
-from pipeline.inference.command import app
 from pipeline.inference.yunet import YuNetDetector, choose_detector
 from pipeline.nets.cards import WeightsError
 from tests.makers import make_pixels
@@ -152,14 +150,6 @@ def test_other_files_are_refused(content, tmp_path):
     path.write_bytes(content)
     with pytest.raises(WeightsError, match="not a YuNet model"):
         YuNetDetector(path)
-
-
-def test_run_explains_a_missing_model(tmp_path):
-    photo = tmp_path / "a.png"
-    cv2.imwrite(str(photo), make_pixels(40, 40))
-    result = CliRunner().invoke(app, [str(photo), "-o", str(tmp_path), "--detector", "yunet"])
-    assert result.exit_code == 2
-    assert "needs --detector-model" in result.output
 
 
 @needs_third_party

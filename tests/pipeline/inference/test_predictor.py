@@ -93,10 +93,6 @@ def test_crops_of_several_photos_are_one_call_of_the_classifier(monkeypatch):
     assert calls == [5]
 
 
-def test_no_photos():
-    assert stand_ins()([]) == []
-
-
 def test_frames_that_could_not_be_read_have_no_faces():
     good, photo = Frame("a.png", 0, error="damaged"), Frame("b.png", 1, paint_photo())
     none, faces = stand_ins()([good, photo])
