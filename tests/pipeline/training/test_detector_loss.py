@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
 from pipeline.nets.retinaface import HeadOutputs, make_anchors
 from pipeline.runs.recipe import DetectorRecipe
@@ -175,13 +174,6 @@ def test_loss_falls_on_the_way_to_the_truth(targets):
         assert values[-1] < 0.02 < values[0], part
 
 
-def test_total_is_the_sum_of_the_parts(targets):
-    losses = compute_loss(answer(targets, 0.5), targets, torch.ones(2, len(ANCHORS), 10))
-    parts = [losses[name] for name in ("scores", "boxes", "landmarks")]
-    assert float(losses["total"]) == pytest.approx(float(sum(parts)))
-    assert all(float(part) > 0 for part in parts)
-
-
 def test_gradients_point_to_the_truth(targets):
     outputs = HeadOutputs(*(tensor.clone().requires_grad_() for tensor in answer(targets, 0.5)))
     compute_loss(outputs, targets)["total"].backward()
@@ -200,14 +192,11 @@ def test_landmarks_near_the_teachers_cost_nothing(targets):
     # Smooth L1 of 0.5 is 0.125 for each of ten coordinates, times the weight.
     assert float(off["landmarks"]) == pytest.approx(0.125 * RECIPE.landmark_weight)
     assert float(off["boxes"]) == float(same["boxes"])
-
-
-def test_landmarks_off_the_faces_do_not_count(targets):
-    outputs = answer(targets, 0.5)
-    teacher = outputs.landmarks.clone()
-    teacher[targets.classes != FACE] = 9
-    losses = compute_loss(outputs, targets, teacher)
-    assert float(losses["landmarks"]) == 0
+    parts = [off[name] for name in ("scores", "boxes", "landmarks")]
+    assert float(off["total"]) == pytest.approx(float(sum(parts)))
+    elsewhere = outputs.landmarks.clone()
+    elsewhere[targets.classes != FACE] = 9
+    assert float(compute_loss(outputs, targets, elsewhere)["landmarks"]) == 0
 
 
 def score_loss_slowly(logits, classes, ratio):
@@ -268,8 +257,9 @@ def test_score_only_windows_teach_scores_and_no_boxes():
 
 def test_what_the_teacher_takes_for_a_face_is_no_background_where_boxes_are_missing():
     targets = match_windows([random_boxes(1), random_boxes(2)], score_only=[1])
-    teacher = random_outputs()
+    teacher, before = random_outputs(), targets.classes.clone()
     spared = spare_unboxed(targets, teacher, RECIPE)
+    assert torch.equal(targets.classes, before), "the targets given stay"
     changed = 0
     for window in range(2):
         rows = zip(
@@ -288,13 +278,6 @@ def test_what_the_teacher_takes_for_a_face_is_no_background_where_boxes_are_miss
     assert torch.equal(spared.score_only, targets.score_only)
 
 
-def test_sparing_does_not_write_into_its_input():
-    targets = match_windows([random_boxes(1), random_boxes(2)], score_only=[0, 1])
-    before = targets.classes.clone()
-    spare_unboxed(targets, random_outputs(), RECIPE)
-    assert torch.equal(targets.classes, before)
-
-
 def test_boxes_of_score_only_windows_do_not_thin_out_the_others():
     windows = [random_boxes(1), random_boxes(2)]
     both = match_windows(windows, score_only=[1])
@@ -302,13 +285,6 @@ def test_boxes_of_score_only_windows_do_not_thin_out_the_others():
     first = compute_loss(answer(both, 0.5), both)
     second = compute_loss(answer(alone, 0.5), alone)
     assert float(first["boxes"]) == pytest.approx(float(second["boxes"]))
-
-
-def test_batch_of_score_only_windows():
-    targets = match_windows([random_boxes(1)], score_only=[0])
-    losses = compute_loss(answer(targets, 0.5), targets)
-    assert float(losses["boxes"]) == 0
-    assert float(losses["scores"]) > 0
 
 
 def test_box_loss_is_that_of_the_paper():
@@ -332,21 +308,6 @@ def test_bfloat16_outputs_are_taken(targets):
     theirs = compute_loss(exact, targets)["total"]
     assert ours.dtype == torch.float32
     assert float(ours) == pytest.approx(float(theirs), rel=0.02)
-
-
-def test_a_few_steps_of_descent_find_the_face(targets):
-    boxes = torch.zeros(2, len(ANCHORS), 4, requires_grad=True)
-    scores = torch.zeros(2, len(ANCHORS), 2, requires_grad=True)
-    optimiser = torch.optim.Adam([boxes, scores], lr=0.2)
-    for _ in range(60):
-        outputs = HeadOutputs(boxes, scores, torch.zeros(2, len(ANCHORS), 10))
-        loss = compute_loss(outputs, targets)["total"]
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    face = targets.classes == FACE
-    assert (F.softmax(scores, dim=-1)[..., 1][face] > 0.9).all()
-    assert float(loss.detach()) < 1
 
 
 def test_anchors_take_the_class_of_their_face():
