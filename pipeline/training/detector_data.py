@@ -53,10 +53,7 @@ def collect_scenes(
 ) -> list[Scene]:
     """One scene per photo of a `faces.csv`, sorted by source and image.
 
-    Args:
-        faces: Rows of the split to use.
-        roots: Folder of each source.
-        recipe: Says which classes are told apart.
+    The recipe decides which classes are told apart.
     """
     answers = dict.fromkeys(CLASSES, FACE)
     if recipe.classify:
@@ -114,16 +111,7 @@ class WindowDataset(Dataset[Window]):
 def rotate_photo(
     pixels: np.ndarray, boxes: np.ndarray, angle: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rotate a photo with its boxes.
-
-    Args:
-        pixels: Height × width × 3.
-        boxes: Faces × 4: xmin, ymin, xmax, ymax, in pixels.
-        angle: A multiple of 90 degrees, counter-clockwise.
-
-    Returns:
-        The photo, and boxes in its pixels, in the same order and type.
-    """
+    """Rotate a photo with its boxes (faces × 4) by a multiple of 90 degrees, counter-clockwise."""
     for _ in range(angle // 90 % 4):
         xmin, ymin, xmax, ymax = boxes.T
         width = pixels.shape[1]
@@ -179,12 +167,7 @@ def cut_window(
 
 
 def recolour(window: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Change brightness, contrast and saturation at random; sometimes make it grey.
-
-    Args:
-        window: Height × width × 3, uint8, RGB.
-        rng: Source of chance.
-    """
+    """Change brightness, contrast and saturation of uint8 RGB at random; sometimes make it grey."""
     pixels = window.astype(np.float32)
     grey = pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
     saturation = 0.0 if rng.random() < GREY_SHARE else rng.uniform(1 - COLOUR, 1 + COLOUR)

@@ -100,16 +100,11 @@ def match_batch(
 
 
 def spare_unboxed(targets: Targets, teacher: HeadOutputs, recipe: DetectorRecipe) -> Targets:
-    """Ignore what may be a face that annotators left unboxed.
+    """Ignore what may be a face that annotators left unboxed, by the start weights' outputs.
 
     In windows of `score_only` datasets, anchors off all boxes are background only where the start
     weights see none: trusting them all would unlearn faces, and trusting none of them would teach
     that such photos are faces all over.
-
-    Args:
-        targets: From `match_batch`.
-        teacher: Outputs of the start weights for the same windows.
-        recipe: Gives `sure_background`.
     """
     maybe_face = teacher.scores.float().softmax(dim=-1)[..., FACE] > recipe.sure_background
     doubtful = maybe_face & targets.score_only[:, None] & (targets.classes == BACKGROUND)

@@ -45,11 +45,6 @@ NEAR = 0.12
 def gather_faces(faces: pd.DataFrame, read: ReadCrop, recipe: ClassifierRecipe) -> TrainingFaces:
     """The faces as a recipe shows them: real masks replaced, drawn and rotated faces added.
 
-    Args:
-        faces: From `select_faces`.
-        read: Gives the pixels of a crop.
-        recipe: `masks`, `drawn`, `rotated`.
-
     Raises:
         WeightsError: The shipped detector, whose landmarks are drawn on, can't be read.
     """
@@ -99,14 +94,8 @@ def mask_bare_faces(
 
     Every bare face whose landmarks are found is there twice, bare and with a mask worn properly.
 
-    Args:
-        faces: Rows of `faces.csv`: `crop`, `label`, `split`.
-        read: Gives the pixels of a crop.
-        split: Which split; the other stays as it is.
-        seed: Of the colours.
-
     Returns:
-        The faces, and what reads their crops, the drawn ones too.
+        The faces, the other split's as they were, and what reads their crops, the drawn ones too.
 
     Raises:
         WeightsError: The shipped detector can't be read.

@@ -95,12 +95,9 @@ def shift_prior(odds: float, temperature: float) -> Tensor:
 def shift_logits(
     state: dict[str, Tensor], shift: Tensor, architecture: Architecture
 ) -> dict[str, Tensor]:
-    """Add the same to the logits of every face, by the biases of the last layer.
+    """Add the same, one number per class, to the logits of every face, by the last biases.
 
-    Args:
-        state: Of the classifier, in the names on disk.
-        shift: One number per class.
-        architecture: Which network.
+    The state is that of the classifier, in the names on disk.
     """
     biases = last_biases(state, architecture)
     return {**state, **{name: state[name] + shift.to(state[name]) for name in biases}}
@@ -111,10 +108,7 @@ def measure_crops(
 ) -> dict[str, dict[str, float]]:
     """Accuracy, recall of each class and their mean, for each source and for all.
 
-    Args:
-        probabilities: Faces × classes.
-        truth: Class index of each face.
-        sources: Dataset of each face.
+    Of N faces: probabilities (N, classes), index of the true class, and dataset.
     """
     right = probabilities.argmax(axis=1) == truth
     table = pd.DataFrame({"source": sources.to_numpy(), "truth": truth, "right": right})
@@ -154,10 +148,7 @@ def store_weights(
 ) -> dict[str, Tensor]:
     """A learner's weights by their names on disk, with the prior shift of class weights undone.
 
-    Args:
-        state: The learner's.
-        labels: Classes of the faces it learnt from.
-        recipe: Its recipe.
+    The labels are those of the faces it learnt from.
     """
     stored = to_stored(state, recipe.architecture)
     shift = undo_class_weights(class_weights(labels, recipe), recipe.undo_weights)

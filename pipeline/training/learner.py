@@ -142,15 +142,9 @@ def fit_stage(
     callbacks: Sequence[Callback],
     start: int = 0,
 ) -> None:
-    """Train a stage by the recipe's schedule, without a word of fastai's.
+    """Train a stage, from 0, by the recipe's schedule, without a word of fastai's.
 
-    Args:
-        learn: Its loaders are those of the stage.
-        recipe: Epochs and schedule.
-        stage: From 0.
-        lr: Peak rate of the stage.
-        callbacks: Called in every epoch.
-        start: Epochs that are done.
+    The learner's loaders are those of the stage, `lr` is its peak rate, `start` epochs are done.
     """
     fit = learn.fit_one_cycle if recipe.schedule == "one-cycle" else learn.fit
     with learn.no_logging(), learn.no_bar():

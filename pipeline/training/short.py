@@ -119,14 +119,7 @@ def label_names(codes: np.ndarray) -> list[str]:
 
 
 def load_crops(paths: Iterable[str], side: int) -> dict[str, np.ndarray]:
-    """Decode crops and shrink those larger than a short training looks at.
-
-    Args:
-        paths: Crop files.
-        side: Longest side in pixels that is kept; smaller crops stay as they are.
-
-    Returns:
-        By path, side × side × 3, uint8, RGB.
+    """Decode crops, by path, uint8, RGB, and shrink those larger than a side in pixels.
 
     Raises:
         PhotoError: A crop can't be read.
@@ -252,15 +245,9 @@ def view_faces(
     crops: Sequence[np.ndarray],
     device: torch.device,
 ) -> Views:
-    """What a network makes of faces, each the mean over a crop and its mirror image.
+    """What a network of `train_short` makes of faces, by the mean of a crop and its mirror image.
 
     In full precision, so that the numbers are those of any other machine.
-
-    Args:
-        state: From `train_short`.
-        recipe: Of the training.
-        crops: Squares, uint8, RGB.
-        device: Where to classify.
     """
     card = make_card(recipe).model_copy(update={"mirror": True})
     net = fill_net(state, recipe.architecture, Path(recipe.name))
