@@ -16,8 +16,8 @@ from data_prep.base.files import make_folder
 from evaluate.evaluation import (
     EvaluateOptions,
     Evaluation,
-    measure_inputs,
-    read_inputs,
+    measure_case,
+    read_case,
     reading,
     writing,
 )
@@ -86,7 +86,7 @@ def evaluate(command: EvaluateCommand) -> None:
     define it, precision and recall, the alarm "not properly masked", results by size, what each
     kind of error costs, and 95 % bootstrap intervals by photo.
     """
-    inputs = read_inputs(
+    case = read_case(
         command.ground_truth,
         command.predictions,
         command,
@@ -94,12 +94,10 @@ def evaluate(command: EvaluateCommand) -> None:
         against=command.against,
     )
     make_folder(command.out)
-    evaluation = measure_inputs(inputs, progress=True)
+    evaluation = measure_case(case, progress=True)
     warnings = evaluation.metrics["warnings"]
     if command.write_boxes is not None:
-        warnings += write_text_boxes(
-            evaluation.case.truth, evaluation.case.detections, command.write_boxes
-        )
+        warnings += write_text_boxes(case.truth, case.detections, command.write_boxes)
     written = evaluation.save(command.out)
     if command.write_boxes is not None:
         written.append(command.write_boxes)

@@ -181,21 +181,6 @@ SECTIONS: dict[str, Callable[[Case], Any]] = {
 """Parts of the record beside the headline numbers; one that gives None is left out."""
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """What is measured.
-
-    Attributes:
-        case: Annotated and predicted faces, and how they are measured.
-        names: Where each of them is from, for the record.
-        files: Photos by name, as far as they are found.
-    """
-
-    case: Case
-    names: Mapping[str, str | None]
-    files: Mapping[str, Path]
-
-
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """The result of an evaluation.
@@ -203,12 +188,10 @@ class Evaluation:
     Attributes:
         metrics: All figures, as in metrics.json; evaluate/README.md says what they mean.
         case: What was measured.
-        files: Photos by name, for the pictures of the report.
     """
 
     metrics: Record
     case: Case = field(repr=False)
-    files: Mapping[str, Path] = field(default_factory=dict, repr=False)
 
     @cached_property
     def curves(self) -> dict[str, Curve]:
@@ -267,17 +250,17 @@ def evaluate(
         UserError: Something can't be read or used; the message says what to do.
     """
     options = options or EvaluateOptions()
-    return measure_inputs(read_inputs(truth, predictions, options, crops=crops, against=against))
+    return measure_case(read_case(truth, predictions, options, crops=crops, against=against))
 
 
-def read_inputs(
+def read_case(
     truth: Truth,
     predictions: Predicted,
     options: EvaluateOptions,
     *,
     crops: Predicted | None = None,
     against: Predicted | None = None,
-) -> Inputs:
+) -> Case:
     """Read annotations and predictions; arguments and errors as of `evaluate`."""
     how, plan = options.choose_inputs(), options.make_plan()
     path = None if isinstance(truth, GroundTruth) else Path(truth)
@@ -300,15 +283,12 @@ def read_inputs(
     warnings = [*placed.warnings, *(w for other in others.values() for w in other.warnings)]
     if "other" in others:
         warnings += compare_coverage(placed.detections, others["other"].detections)
-    return Inputs(
-        case=Case(
-            truth=faces,
-            detections=placed.detections,
-            plan=plan,
-            left_out=placed.left_out,
-            warnings=tuple(warnings),
-            **{name: other.detections for name, other in others.items()},
-        ),
+    return Case(
+        truth=faces,
+        detections=placed.detections,
+        plan=plan,
+        left_out=placed.left_out,
+        warnings=tuple(warnings),
         names={
             "ground_truth": "annotations in memory" if path is None else str(truth),
             "predictions": _name(predictions),
@@ -318,6 +298,7 @@ def read_inputs(
             "against": None if against is None else _name(against),
         },
         files=files,
+        **{name: other.detections for name, other in others.items()},
     )
 
 
@@ -325,9 +306,8 @@ def _name(source: Predicted) -> str:
     return str(source.path if isinstance(source, Predictions) else source)
 
 
-def measure_inputs(inputs: Inputs, *, progress: bool = False) -> Evaluation:
-    """Measure what was read; `progress` shows on standard error how far it is."""
-    case = inputs.case
+def measure_case(case: Case, *, progress: bool = False) -> Evaluation:
+    """Measure everything; `progress` shows on standard error how far it is."""
     metrics = describe_headline(case)
     sections: Iterable[tuple[str, Callable[[Case], Any]]] = SECTIONS.items()
     if progress:
@@ -336,8 +316,8 @@ def measure_inputs(inputs: Inputs, *, progress: bool = False) -> Evaluation:
         section = describe(case)
         if section is not None:
             metrics[name] = section
-    metrics["inputs"] = dict(inputs.names)
-    return Evaluation(metrics, case, inputs.files)
+    metrics["inputs"] = dict(case.names)
+    return Evaluation(metrics, case)
 
 
 def _parse_classes(text: str) -> tuple[str, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -125,6 +126,8 @@ class Case:
         other: Another table's detections on the same photos, to compare with.
         left_out: Number of predictions on other photos.
         warnings: What was left out or is doubtful in the predictions, for a person.
+        names: Where each side is from, and what was chosen of it, for the record.
+        files: Photos by name, as far as they are found, for the pictures of the report.
     """
 
     truth: GroundTruth
@@ -134,6 +137,8 @@ class Case:
     other: Detections | None = None
     left_out: int = 0
     warnings: tuple[str, ...] = ()
+    names: Mapping[str, str | None] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def photos(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,33 +54,26 @@ class Picture:
     title: str
 
 
-@dataclass(frozen=True)
-class _Mark:
-    """A box to draw: an annotated one as a frame, a detected one as its corners."""
-
-    box: FloatArray
-    label: str
-    annotated: bool
+Mark = tuple[FloatArray, str, bool]
+"""A box to draw, its label, and whether it is annotated: a frame, or else the corners."""
 
 
-def draw_gallery(case: Case, files: Mapping[str, Path]) -> dict[str, list[Picture]]:
+def draw_gallery(case: Case) -> dict[str, list[Picture]]:
     """Cut out the worst errors of each kind.
 
     Faces and detections nearby are drawn too, so that a missing annotation or a box between two
-    faces shows. Photos that are not in `files` or can't be read leave an empty picture.
+    faces shows. Photos that are not found or can't be read leave an empty picture.
 
     Returns:
         Pictures by kind of error, the worst first.
     """
     return {
-        kind: [
-            _draw(kind, int(row), case, files) for row in case.errors.sort_worst(kind)[0][:PER_KIND]
-        ]
+        kind: [_draw(kind, int(row), case) for row in case.errors.sort_worst(kind)[0][:PER_KIND]]
         for kind in KINDS
     }
 
 
-def _draw(kind: str, row: int, case: Case, files: Mapping[str, Path]) -> Picture:
+def _draw(kind: str, row: int, case: Case) -> Picture:
     truth, detections, errors = case.truth, case.detections, case.errors
     if kind == MISSED:
         photo, boxes = int(truth.photo[row]), truth.boxes[[row]]
@@ -100,17 +93,16 @@ def _draw(kind: str, row: int, case: Case, files: Mapping[str, Path]) -> Picture
             caption += f", IoU {errors.overlap[row]:.2f}"
     name = truth.photos[photo]
     title = f"{name}: {', '.join(f'{value:.0f}' for value in boxes[0])}"
-    marks = [
-        _Mark(truth.boxes[index], truth.classes[truth.labels[index]], annotated=True)
+    marks: list[Mark] = [
+        (truth.boxes[index], truth.classes[truth.labels[index]], True)
         for index in np.flatnonzero(truth.photo == photo)
     ]
     rows = np.flatnonzero((detections.photo == photo) & (detections.detection >= 0.5))
     shown = rows if kind == MISSED else np.union1d(rows, [row])
     marks += [
-        _Mark(detections.boxes[index], truth.classes[detections.labels[index]], annotated=False)
-        for index in shown
+        (detections.boxes[index], truth.classes[detections.labels[index]], False) for index in shown
     ]
-    path = files.get(name)
+    path = case.files.get(name)
     pixels = None if path is None else _read_pixels(path, truth, photo)
     return Picture(_cut_out(pixels, boxes, marks), caption, title)
 
@@ -123,7 +115,7 @@ def _read_pixels(path: Path, truth: GroundTruth, photo: int) -> np.ndarray | Non
         return None
 
 
-def _cut_out(pixels: np.ndarray | None, boxes: FloatArray, marks: Sequence[_Mark]) -> str:
+def _cut_out(pixels: np.ndarray | None, boxes: FloatArray, marks: Sequence[Mark]) -> str:
     """A square around the boxes as a JPEG data URI; empty without a photo."""
     if pixels is None:
         return ""
@@ -134,8 +126,9 @@ def _cut_out(pixels: np.ndarray | None, boxes: FloatArray, marks: Sequence[_Mark
     side = round(max(CONTEXT * float((high - low).max()), LEAST_CONTEXT))
     corner = np.rint((low + high - side) / 2).astype(int)
     picture = resize_crop(_cut(pixels, corner, side), SIDE)
-    for mark in marks:
-        _draw_box(picture, (mark.box.reshape(2, 2) - corner) * (SIDE / side), mark)
+    for box, label, annotated in marks:
+        corners = (box.reshape(2, 2) - corner) * (SIDE / side)
+        _draw_box(picture, corners, COLOURS.get(label, VIOLET), frame=annotated)
     data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), _JPEG)[1]
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
 
@@ -151,12 +144,11 @@ def _cut(pixels: np.ndarray, corner: IntArray, side: int) -> np.ndarray:
     return square
 
 
-def _draw_box(picture: np.ndarray, corners: FloatArray, mark: _Mark) -> None:
-    colour = COLOURS.get(mark.label, VIOLET).lstrip("#")
-    rgb = tuple(int(colour[start : start + 2], 16) for start in (0, 2, 4))
+def _draw_box(picture: np.ndarray, corners: FloatArray, colour: str, *, frame: bool) -> None:
+    rgb = tuple(bytes.fromhex(colour.lstrip("#")))
     # OpenCV draws no lines that end beyond 16 bits.
     (x0, y0), (x1, y1) = np.rint(corners.clip(-SIDE, 2 * SIDE)).astype(int).tolist()
-    if mark.annotated:
+    if frame:
         cv2.rectangle(picture, (x0, y0), (x1, y1), rgb, 1, cv2.LINE_AA)
         return
     arm = max(3, min(x1 - x0, y1 - y0) // 4)

@@ -66,7 +66,7 @@ def render_report(evaluation: Evaluation) -> str:
         colours=plots.choose_colours(case.truth.classes),
         headlines=HEADLINES,
         kinds=KIND_WORDS,
-        pictures=draw_gallery(case, evaluation.files),
+        pictures=draw_gallery(case),
         plots=plots,
         curves=evaluation.curves,
         graded={

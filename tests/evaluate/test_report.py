@@ -16,7 +16,7 @@ from PIL import Image
 from data_prep.base.html import COLOURS
 from evaluate import EvaluateOptions, Evaluation, evaluate
 from evaluate.arrays import Detections, GroundTruth
-from evaluate.evaluation import Inputs, measure_inputs
+from evaluate.evaluation import measure_case
 from evaluate.measures.case import Case
 from evaluate.report.gallery import GROUND, PER_KIND, SIDE, draw_gallery
 from evaluate.report.outputs import render_report
@@ -62,7 +62,7 @@ def measure(case: Case) -> Evaluation:
         "against": "<b>o.csv",
         "split": None,
     }
-    return measure_inputs(Inputs(case, names, {}))
+    return measure_case(replace(case, names=names))
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +197,7 @@ def scene(tmp_path):
 
 def test_pictures_show_the_photo_and_both_kinds_of_boxes(scene):
     truth, detections, files = scene
-    shown = draw_gallery(Case(truth, detections), files)
+    shown = draw_gallery(Case(truth, detections, files=files))
     assert {kind: len(some) for kind, some in shown.items() if some} == {
         "missed": 1,
         "wrong_class": 1,
@@ -218,7 +218,7 @@ def test_pictures_show_the_photo_and_both_kinds_of_boxes(scene):
 
 def test_outside_of_the_photo_is_grey(scene):
     truth, detections, files = scene
-    shown = draw_gallery(Case(truth, detections), files)
+    shown = draw_gallery(Case(truth, detections, files=files))
     missed = shown["missed"][0]
     assert missed.caption == "with_mask, 20 px"
     assert decode(missed.src)[3, 3].tolist() == pytest.approx([GROUND] * 3, abs=4)
@@ -231,7 +231,7 @@ def test_photo_that_cannot_be_shown_leaves_an_empty_picture(scene, fault, tmp_pa
         files["a.png"].write_bytes(b"no photo")
     else:
         files = {}
-    shown = draw_gallery(Case(truth, detections), files)
+    shown = draw_gallery(Case(truth, detections, files=files))
     assert shown["false_face"][0].src == ""
     assert shown["false_face"][0].caption == "with_mask 0.80"
 
@@ -244,7 +244,7 @@ def test_worst_first_and_not_too_many(scene):
     many = Detections(
         np.zeros(count, np.int64), boxes, np.zeros(count, np.int64), scores, scores, None
     )
-    shown = draw_gallery(Case(truth, many), files)["false_face"]
+    shown = draw_gallery(Case(truth, many, files=files))["false_face"]
     assert len(shown) == PER_KIND
     assert shown[0].caption.endswith("0.90")
 
@@ -254,7 +254,7 @@ def test_boxes_far_out_of_the_photo_cost_nothing(scene):
     boxes = np.array([[0.0, 0, 60_000, 60_000], [150, 50, 1e12, 1e12]])
     scores = np.array([0.9, 0.8])
     wild = Detections(np.zeros(2, np.int64), boxes, np.zeros(2, np.int64), scores, scores, None)
-    shown = draw_gallery(Case(truth, wild), files)
+    shown = draw_gallery(Case(truth, wild, files=files))
     pictures = [one for some in shown.values() for one in some if "with_mask 0." in one.caption]
     assert len(pictures) == 2
     for one in pictures:

@@ -20,7 +20,7 @@ from evaluate.cli import app
 from evaluate.inputs.inputs import DEFAULT_OPTIONS, InputOptions, read_predicted, read_truth
 from evaluate.inputs.predictions import Placed, read_predictions
 from evaluate.inputs.truth import SizeSource, find_photos
-from evaluate.report.gallery import _cut_out, _Mark, _read_pixels
+from evaluate.report.gallery import _cut_out, _read_pixels
 from tests.evaluate.voc_files import voc_xml
 
 SIZE = (90, 60)
@@ -195,7 +195,7 @@ def test_pictures_show_the_pixels_that_boxes_refer_to(
     pixels = _read_pixels(path, truth, 0)
     assert pixels is not None
     assert np.array_equal(pixels, np.asarray(shown))
-    assert _cut_out(pixels, truth.boxes, [_Mark(truth.boxes[0], "with_mask", annotated=True)])
+    assert _cut_out(pixels, truth.boxes, [(truth.boxes[0], "with_mask", True)])
 
 
 def save(path: Path, size: tuple[int, int], orientation: int | None = None) -> Path:

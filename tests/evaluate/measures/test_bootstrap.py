@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from evaluate.arrays import Detections, GroundTruth
-from evaluate.evaluation import Inputs, measure_inputs
+from evaluate.evaluation import measure_case
 from evaluate.measures import bootstrap
 from evaluate.measures.alarm import describe_alarm
 from evaluate.measures.bootstrap import bootstrap_intervals, draw_weights
@@ -146,7 +146,7 @@ def test_every_interval_holds_its_number_and_the_record_is_json() -> None:
     case = make_case(
         scene.truth, scene.detections, crops=scene.crops, other=scene.crops, resamples=200, seed=5
     )
-    record = measure_inputs(Inputs(case, {}, {})).metrics
+    record = measure_case(case).metrics
     json.dumps(record, allow_nan=False)
     found = list(find_intervals(record))
     assert len(found) > 140
@@ -154,8 +154,8 @@ def test_every_interval_holds_its_number_and_the_record_is_json() -> None:
         # That of a resample tends to be larger.
         assert low <= value + (0.1 if name == "ece" else 1e-12), name
         assert value <= high + 1e-12, name
-    assert measure_inputs(Inputs(replace(case), {}, {})).metrics == record
-    without = measure_inputs(Inputs(replace(case, plan=replace(case.plan, resamples=0)), {}, {}))
+    assert measure_case(replace(case)).metrics == record
+    without = measure_case(replace(case, plan=replace(case.plan, resamples=0)))
     assert not list(find_intervals(without.metrics))
 
 
@@ -166,7 +166,7 @@ def test_nothing_found_and_nothing_to_find(classes: Any) -> None:
     blind = make_case(scene.truth, scene.detections.take(none, none), resamples=5)
     nobody = replace(scene.truth, difficult=np.ones(len(scene.truth.photo), dtype=bool))
     for case in (blind, make_case(nobody, scene.detections, crops=scene.crops, resamples=5)):
-        record = measure_inputs(Inputs(case, {}, {})).metrics
+        record = measure_case(case).metrics
         json.dumps(record, allow_nan=False)
         assert record["map50"] == (0 if case is blind else None)
         assert record["accuracy"] is None
