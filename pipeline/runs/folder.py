@@ -277,3 +277,14 @@ def hash_code(root: Path = Path(__file__).parents[2]) -> str:
             digest.update(file.relative_to(root).as_posix().encode())
             digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def flatten(values: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested records as one, keys joined by dots, lists as texts."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{before}{key}.")
+        else:
+            flat[f"{before}{key}"] = str(value) if isinstance(value, list) else value
+    return flat

@@ -23,6 +23,7 @@ from pipeline.runs.folder import (
     RECIPE,
     RunError,
     RunRecord,
+    flatten,
     is_finished,
     read_run,
 )
@@ -200,20 +201,10 @@ def _show(value: Any) -> str:
 
 def _settings(record: RunRecord) -> dict[str, Any]:
     known = ("data", "code_sha256", "versions", "python")
-    return _flatten({"recipe": record.recipe} | {key: record.about.get(key, "") for key in known})
+    return flatten({"recipe": record.recipe} | {key: record.about.get(key, "") for key in known})
 
 
 def _figures(record: RunRecord) -> dict[str, float]:
     best = {f"best {name}": value for name, value in record.find_best().items()}
-    results = _flatten({"valid": record.results})
+    results = flatten({"valid": record.results})
     return best | {key: one for key, one in results.items() if isinstance(one, (int, float))}
-
-
-def _flatten(values: dict[str, Any], before: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{before}{key}.")
-        else:
-            flat[f"{before}{key}"] = str(value) if isinstance(value, list) else value
-    return flat

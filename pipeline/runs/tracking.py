@@ -16,7 +16,7 @@ from fastai.callback.core import Callback
 from fastai.learner import Recorder
 
 from data_prep.base.errors import UserError
-from pipeline.runs.folder import Recipe, Run
+from pipeline.runs.folder import Recipe, Run, flatten
 
 PROJECT = "trimask"
 WANDB_SETTINGS = {
@@ -116,16 +116,14 @@ def describe_run(run: Run, recipe: Recipe) -> dict[str, Any]:
     Weights that the recipe starts from are named by their hash, for a path is nobody's business.
     """
     about = run.describe_training(recipe)
-    return {
-        **{f"recipe.{key}": _plain(value) for key, value in about["recipe"].items()},
-        "faces_sha256": run.data.get("faces_sha256", ""),
-        "code_sha256": about["code_sha256"],
-        **{f"version.{name}": number for name, number in about["versions"].items()},
-    }
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, (list, dict)) or value is None else value
+    return flatten(
+        {
+            "recipe": about["recipe"],
+            "faces_sha256": run.data.get("faces_sha256", ""),
+            "code_sha256": about["code_sha256"],
+            "version": about["versions"],
+        }
+    )
 
 
 @contextmanager
