@@ -1,4 +1,8 @@
-"""Dataset folders of any known format: photos and the faces annotated on them."""
+"""Dataset folders of any known format: photos and the faces annotated on them.
+
+A new format is one file with a `DatasetFormat`, its name in `Format` and a line in `FORMATS`; then
+build, convert, merge and evaluate read it.
+"""
 
 from __future__ import annotations
 
