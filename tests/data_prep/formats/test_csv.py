@@ -154,11 +154,11 @@ def test_via(root):
 def test_many_rows_are_read_in_seconds(root):
     with (root / "faces.csv").open("w") as file:
         file.write(SHORT)
-        for number in range(200_000):
+        for number in range(50_000):
             file.write(f"a.jpg,mask,1,2,3,{4 + number}\n")
     start = time.perf_counter()
-    assert len(read_dataset(root).photos[0].faces) == 200_000
-    assert time.perf_counter() - start < 20
+    assert len(read_dataset(root).photos[0].faces) == 50_000
+    assert time.perf_counter() - start < 10
 
 
 def test_name_of_a_column_longer_than_a_cell_may_be(root):
