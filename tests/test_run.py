@@ -171,13 +171,6 @@ def test_file_called_jpg_that_is_none(run, photos, tmp_path, content, reason):
         assert_unreadable(run(), tmp_path / "out", "odd.jpg", reason)
 
 
-def test_unreadable_photo_that_is_mended(run, photos, tmp_path):
-    (photos / "odd.png").write_bytes(b"")
-    run()
-    save_photo(photos / "odd.png")
-    assert_done(run(), tmp_path / "out", "odd.png")
-
-
 def _cmyk(path):
     Image.fromarray(paint_photo()).convert("CMYK").save(path, quality=95, subsampling=0)
 
@@ -260,14 +253,6 @@ def test_photo_named_like_an_option(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert call("-o", "out", "--", "--thresh.png").exit_code == 0
     assert {row["image"] for row in table(tmp_path / "out")} == {"--thresh.png"}
-
-
-@pytest.mark.usefixtures("stages")
-def test_glob_and_single_photo(photos, tmp_path):
-    assert call(photos / "good[01].png", "-o", tmp_path / "a").exit_code == 0
-    assert len(table(tmp_path / "a")) == 4
-    assert call(photos / "good2.png", "-o", tmp_path / "b").exit_code == 0
-    assert [row["image"] for row in table(tmp_path / "b")] == ["good2.png"] * 2
 
 
 def assert_refused(result, *words):
