@@ -29,16 +29,23 @@ BRIGHT = 128
 FACES: Objects = (("with_mask", (20, 15, 60, 55)), ("without_mask", (80, 30, 100, 60)))
 
 
-class Told:
-    """Keeps what is told: the lines, and the events with their facts."""
+class Killed(BaseException):
+    """What a test ends a training with."""
 
-    def __init__(self, lines: list[str] | None = None) -> None:
+
+class Told:
+    """Keeps what is logged, lines and events with their facts; kills at a line that begins so."""
+
+    def __init__(self, lines: list[str] | None = None, stop: str | None = None) -> None:
         self.lines = [] if lines is None else lines
         self.events: list[dict] = []
+        self.stop = stop
 
     def __call__(self, line: str, event: str = "note", /, **facts) -> None:
         self.lines.append(line)
         self.events.append({"event": event, **facts})
+        if self.stop is not None and line.startswith(self.stop):
+            raise Killed
 
 
 def paint_photo(

@@ -34,7 +34,7 @@ from pipeline.training.export import (
     shift_prior,
     undo_class_weights,
 )
-from tests.pipeline.makers import CPU
+from tests.pipeline.makers import CPU, Killed, Told
 
 RECIPE = ClassifierRecipe(
     name="tiny",
@@ -56,10 +56,6 @@ def change(**values):
     return RECIPE.model_copy(update={"sizes": [32], "epochs": [1], **values})
 
 
-class Killed(BaseException):
-    """What a test ends a training with."""
-
-
 def kill(*_):
     raise Killed
 
@@ -69,16 +65,10 @@ def train(prepared, folder, recipe=RECIPE, stop=None):
     data, _ = identify_data(prepared)
     if not folder.exists():
         start_run(folder.parent, recipe, data).folder.rename(folder)
-    lines = []
-
-    def log(line, *_event, **_facts):
-        lines.append(line)
-        if stop is not None and line.startswith(stop):
-            raise Killed
-
+    told = Told(stop=stop)
     run = Run(folder, data)
-    card = train_classifier(read_faces(prepared), prepared, recipe, run, device=CPU, log=log)
-    return SimpleNamespace(card=card, folder=folder, lines=lines)
+    card = train_classifier(read_faces(prepared), prepared, recipe, run, device=CPU, log=told)
+    return SimpleNamespace(card=card, folder=folder, lines=told.lines)
 
 
 def use(run, crops):

@@ -23,6 +23,7 @@ from tests.pipeline.makers import (
     CPU,
     BrightDetector,
     ColourClassifier,
+    Killed,
     Told,
     make_shy_net,
 )
@@ -101,10 +102,6 @@ RECIPE = DetectorRecipe(
 FIGURES = [f"set_{name}" for name in ("face_ap50", "face_ap75", "recall", "precision")]
 
 
-class Killed(BaseException):
-    """What a test ends a training with."""
-
-
 def train(prepared, folder, recipe=RECIPE, stop=None, start=None):
     """Train into this folder, judged by one photo; be killed when `stop` begins a line."""
     data, roots = identify_data(prepared)
@@ -112,13 +109,7 @@ def train(prepared, folder, recipe=RECIPE, stop=None, start=None):
     others = faces.loc[faces["split"] == "valid", "image"].unique()[1:]
     if not folder.exists():
         start_run(folder.parent, recipe, data).folder.rename(folder)
-    lines = []
-
-    def log(line, *_event, **_facts):
-        lines.append(line)
-        if stop is not None and line.startswith(stop):
-            raise Killed
-
+    told = Told(stop=stop)
     card = train_detector(
         faces[~faces["image"].isin(others)],
         roots,
@@ -126,9 +117,9 @@ def train(prepared, folder, recipe=RECIPE, stop=None, start=None):
         make_shy_net().state_dict() if start is None else start,
         Run(folder, data),
         device=CPU,
-        log=log,
+        log=told,
     )
-    return SimpleNamespace(card=card, folder=folder, lines=lines)
+    return SimpleNamespace(card=card, folder=folder, lines=told.lines)
 
 
 @pytest.fixture(scope="module")
