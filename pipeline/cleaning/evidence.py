@@ -79,8 +79,8 @@ def estimate_wrong_labels(
         resamples: Bootstrap resamples.
 
     Returns:
-        By class, estimate, low and high end of the 95 % interval. The interval tells what other
-        photos of the same kind would have given, not how wrong the network is.
+        By class, estimate, low and high end of the 95 % interval: what other photos of the same
+        kind would have given, not how wrong the network is.
     """
     codes, names = pd.factorize(np.asarray(groups))
 

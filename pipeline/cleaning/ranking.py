@@ -88,15 +88,7 @@ def gather_evidence(
     duplicates: Sequence[Sequence[int]],
     learnt: np.ndarray | None = None,
 ) -> Evidence:
-    """Bring together the network's, the neighbours' and the duplicates' opinions.
-
-    Args:
-        labels: (N,) given class index of each face.
-        probabilities: (N, 3) of the network.
-        neighbours: Of each face.
-        duplicates: Rows of each face's duplicates.
-        learnt: (N, 3) of a network shortly trained on all faces, these included.
-    """
+    """Bring together the opinions of networks (N, 3), neighbours, and rows of duplicates."""
     counts = np.zeros(probabilities.shape)
     for row, others in enumerate(duplicates):
         np.add.at(counts[row], labels[list(others)], 1)

@@ -90,10 +90,7 @@ class OrderError(UserError, ValueError):
 def find_suspects(options: SuspectsOptions, log: Log) -> pd.DataFrame:
     """Judge the label of every face of train and valid, and write the suspects folder.
 
-    Trainings that were finished there before are used again.
-
-    Returns:
-        What `suspects.csv` holds.
+    Trainings that were finished there before are used again. Gives what `suspects.csv` holds.
 
     Raises:
         OrderError: There is no such order.

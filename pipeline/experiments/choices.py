@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import pandas as pd
 import typer
 
 from data_prep.base.crop import crop_face
-from data_prep.base.errors import UserError
+from data_prep.base.errors import UserError, suggest
 from data_prep.base.files import make_folder, write_atomically, write_json
 from data_prep.base.photo import read_photo
 from data_prep.base.progress import show_progress
@@ -122,15 +121,10 @@ CHOICES: tuple[Choice, ...] = (
 
 
 def find_choices(only: str, sources: list[str], *, has_cleaned: bool) -> list[Choice]:
-    """The choices that can be tried, or those that are named.
-
-    Args:
-        only: Names separated by commas; all when empty, none but the recipe itself for `base`.
-        sources: Datasets there are.
-        has_cleaned: Whether there is a folder built with decisions.
+    """The choices that can be tried, or those named, separated by commas; none for `base`.
 
     Raises:
-        ChoiceNameError: An unknown name, or one that needs what is not there.
+        ChoiceNameError: An unknown name, or one that needs a folder built with decisions.
 
     >>> [choice.name for choice in find_choices("flat", ["a"], has_cleaned=False)]
     ['flat']
@@ -144,9 +138,7 @@ def find_choices(only: str, sources: list[str], *, has_cleaned: bool) -> list[Ch
         if name == BASE.name:
             continue
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}."
-            raise ChoiceNameError(f"no choice '{name}': {hint}")
+            raise ChoiceNameError(f"no choice '{name}': {suggest(name, known)}")
         if known[name].cleaned and not has_cleaned:
             raise ChoiceNameError(f"choice '{name}' needs --cleaned FOLDER.")
         chosen.append(known[name])
@@ -156,10 +148,8 @@ def find_choices(only: str, sources: list[str], *, has_cleaned: bool) -> list[Ch
 def try_choices(options: ChoicesOptions, log: Log) -> list[dict[str, Any]]:
     """Train and judge every choice, the recipe as it is first, and write what came of it.
 
-    All faces are judged by their labels as annotated. What is done stays done.
-
-    Returns:
-        As of `measure_choices`.
+    All faces are judged by their labels as annotated. What is done stays done. Gives the rows of
+    `measure_choices`.
 
     Raises:
         ChoiceNameError: As of `find_choices`.
@@ -235,15 +225,7 @@ def plan_trials(
 
 
 def cut_crops(faces: PreparedFaces, scale: float, folder: Path) -> pd.DataFrame:
-    """Cut all crops at another scale from the photos; those cut before are taken as they are.
-
-    Args:
-        faces: Whose datasets must still be there.
-        scale: Multiple of the box's longer side.
-        folder: Gets the crops, PNG.
-
-    Returns:
-        The table with `crop` changed.
+    """The faces with `crop` cut at another scale from the photos, as PNG into a folder, once.
 
     Raises:
         PhotoError: A photo can't be read.
@@ -273,18 +255,12 @@ def cut_crops(faces: PreparedFaces, scale: float, folder: Path) -> pd.DataFrame:
 def measure_choices(
     chosen: Sequence[Choice], judged: Sequence[Judged], table: pd.DataFrame
 ) -> list[dict[str, Any]]:
-    """Figures of every choice and their differences from the first.
-
-    Args:
-        chosen: The recipe as it is first.
-        judged: What came of each.
-        table: The N faces.
+    """Figures of every choice on N faces, and their differences from the first: the plain recipe.
 
     Returns:
         Per choice `name`, `what`, `seconds`, and for `all` and each source the figures of
-        `compare_sides`: `after` is the choice's, `before` the first one's, `difference` and its
-        paired 95 % `interval` by photo group; the first one's figures also have `alone`, value,
-        low and high.
+        `compare_sides` by photo group, `before` those of the first; the first one's also have
+        `alone`, value, low and high.
     """
     truth = label_codes(table)
     right = [one.probabilities.argmax(axis=1) == truth for one in judged]

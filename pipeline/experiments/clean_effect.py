@@ -80,10 +80,6 @@ def pair_sides(before: PreparedFaces, after: PreparedFaces) -> Sides:
     `data_prep` may split anew when labels change, so the split of the cleaned folder is not used:
     its faces are trained on when their photo is a training photo of the other.
 
-    Args:
-        before: Built without decisions.
-        after: Built from the same datasets, with decisions.
-
     Raises:
         EffectError: The cleaned folder holds photos that the other does not know, holds none of
             its training photos, or its crops are cut at another scale.

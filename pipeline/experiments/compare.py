@@ -179,15 +179,10 @@ def _megabytes(system: System, run: Run | None) -> float:
 
 
 def time_systems(systems: Mapping[str, Predictor], base: PreparedData) -> dict[str, float]:
-    """Time the nets alone on decoded validation photos.
+    """Seconds per photo of each system, nets alone, on decoded validation photos.
 
-    Args:
-        systems: What to time, by name.
-        base: Gives the photos: `PHOTOS` of them, spread evenly.
-
-    Returns:
-        Seconds per photo of each, in its fastest of `ROUNDS` rounds; the least is what the machine
-        can do when nothing else disturbs it.
+    Of the fastest of `ROUNDS` rounds over `PHOTOS` photos, spread evenly: the least is what the
+    machine can do when nothing else disturbs it.
     """
     images = [
         (source, image) for source, rows in base.valid.items() for image in sorted({*rows["image"]})
@@ -208,14 +203,7 @@ def time_systems(systems: Mapping[str, Predictor], base: PreparedData) -> dict[s
 
 
 def write_report(compared: Sequence[Compared], out: Path) -> str:
-    """Write table, text and plot.
-
-    Returns:
-        The Markdown, as written.
-
-    Raises:
-        OutputError: A file can't be written.
-    """
+    """Write table, text and plot; gives the text, Markdown."""
     text = describe(compared)
     write_json(out / TABLE, [asdict(one) for one in compared])
     write_atomically(out / TEXT, text + "\n")

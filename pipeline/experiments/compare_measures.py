@@ -43,13 +43,6 @@ _BARE, _RARE = CLASSES.index(BARE), CLASSES.index(RARE_CLASS)
 def merge_incorrect(truth: GroundTruth, detections: Detections) -> tuple[GroundTruth, Detections]:
     """Masks worn wrongly count as no mask, in the annotations and in what is predicted.
 
-    Args:
-        truth: Annotated faces of the three mask classes.
-        detections: Predicted faces with class probabilities.
-
-    Returns:
-        Both with the third class empty.
-
     Raises:
         ValueError: There are no class probabilities.
     """
@@ -67,13 +60,6 @@ def leave_out_incorrect(
 
     The probabilities of the other two classes are scaled to add up to 1; where both are 0, each is
     a half.
-
-    Args:
-        truth: Annotated faces of the three mask classes.
-        detections: Predicted faces with class probabilities.
-
-    Returns:
-        Both without an answer of the third class.
 
     Raises:
         ValueError: There are no class probabilities.

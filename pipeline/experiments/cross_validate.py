@@ -145,16 +145,9 @@ class Recipes:
 
 
 def make_folds(prepared: PreparedData, out: Path, log: Log) -> list[Fold]:
-    """Build the folds that are not there yet.
+    """Build the folds that are not there yet; every photo is held out in one of them.
 
-    Args:
-        prepared: Gives the datasets and how they are read, split and cropped; its own fold is one
-            of them.
-        out: Gets a folder per fold.
-        log: Gets a line per fold that is built.
-
-    Returns:
-        The folds. Every photo is held out in one of them.
+    Datasets are read, split and cropped as for the prepared folder, which is one of the folds.
 
     Raises:
         PreparedError: The datasets have changed since it was built.

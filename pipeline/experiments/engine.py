@@ -63,16 +63,12 @@ class PreparedData:
 
     @classmethod
     def open(cls, folder: Path, *, annotated: bool = False) -> PreparedData:
-        """Read a prepared folder.
-
-        Args:
-            folder: The folder.
-            annotated: Its labels must be the annotated ones.
+        """Read a prepared folder, refusing changed labels when `annotated`.
 
         Raises:
             PreparedError: It is none, or reviewers' decisions have changed its labels: what learnt
                 from others would be measured by them.
-            FacesError: Its table can't be read.
+            TableError: Its table can't be read.
         """
         data, roots = identify_data(folder)
         if annotated and (read_manifest(folder) or {}).get("decisions"):
@@ -105,11 +101,7 @@ def find_or_start(
 ) -> Run:
     """The run folder of a recipe on some data, a new one if there is none.
 
-    Args:
-        runs: Holds the run folders; made if it is not there.
-        recipe: Every number.
-        data: From `identify_data`.
-        start: Weights that a detector starts from; the shipped ones when None.
+    A detector starts from `start`, the shipped weights when None.
 
     Raises:
         OutputError: A folder can't be made.
@@ -129,14 +121,6 @@ def train_run(
     log: Log,
 ) -> None:
     """Train what is left of a run: nothing if it is finished, the rest if it was stopped.
-
-    Args:
-        run: From `find_or_start`.
-        recipe: Its recipe.
-        prepared: What it learns from.
-        start: Weights that a detector starts from; the shipped ones when None.
-        device: Where to train.
-        log: Gets a line per epoch, the folder in the first.
 
     Raises:
         PreparedError: Nothing to train or validate on.
@@ -183,13 +167,9 @@ def call_each(
     device: torch.device,
     jobs: int | None,
 ) -> None:
-    """Call a function of a module with each of some arguments.
+    """Call a function of a module with each of some arguments, `jobs` at a time in processes.
 
-    Args:
-        function: The function.
-        calls: Its arguments; pickled when several go at a time.
-        device: Where it trains.
-        jobs: Calls at a time, each in a process; one per core when None, one on a GPU.
+    One per core when `jobs` is None, one on a GPU; arguments are pickled.
     """
     jobs = min(jobs or count_cores(device), len(calls))
     if jobs > 1:

@@ -94,13 +94,7 @@ def predict_photos(predictor: Predictor, data: PreparedData, source: str) -> Pre
 
 
 def classify_faces(classifier: Classifier, faces: pd.DataFrame, folder: Path) -> Predictions:
-    """What a classifier tells of annotated boxes, as if a perfect detector had found them.
-
-    Args:
-        classifier: The classifier.
-        faces: Rows of `faces.csv`.
-        folder: Where it lies, with the crops.
-    """
+    """What a classifier tells of annotated faces of a folder, as if a detector had found them."""
     probabilities = classifier.classify([read_photo(folder / one).pixels for one in faces["crop"]])
     rows = [
         PredictionRow(

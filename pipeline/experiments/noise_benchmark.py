@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
@@ -50,6 +52,8 @@ ORDERS = ("in-sample", "out-of-fold", BASELINE, "cleanlab margin", "merged")
 """What is compared: the loss of a net on its own training faces, plain out-of-fold loss, cleanlab's
 `find_label_issues`, its normalised margin, and the merged order. All but the first work on the same
 out-of-fold probabilities; the merged one asks the network of the first, too."""
+
+_BASELINE = ORDERS.index(BASELINE)
 
 TABLE, PLOT = "noise.csv", "noise.png"
 RESAMPLES = 400
@@ -111,17 +115,7 @@ def parse_kinds(text: str) -> tuple[str, ...]:
 
 
 def flip_labels(labels: np.ndarray, kind: str, *, rate: float, seed: int) -> np.ndarray:
-    """Give a share of the faces another class.
-
-    Args:
-        labels: (N,) class index of each face.
-        kind: Of `KINDS`.
-        rate: Share of the faces, 0 to 1; exact but for rounding to whole faces.
-        seed: Of the choice of faces and classes.
-
-    Returns:
-        (N,) class index of each face, `round(rate * N)` of them changed.
-    """
+    """Give `round(rate * N)` of N faces, class indices, another class by a kind of `KINDS`."""
     rng = np.random.default_rng(seed)
     flipped = labels.copy()
     chosen = rng.permutation(len(labels))[: round(rate * len(labels))]
@@ -151,10 +145,6 @@ def score_by_cleanlab(labels: np.ndarray, probabilities: np.ndarray) -> dict[str
     """How suspect cleanlab finds each label, higher is more, under the names of `ORDERS`.
 
     `cleanlab` is `find_label_issues` as it comes, then the other faces by its default quality.
-
-    Args:
-        labels: (N,) given class index of each face.
-        probabilities: (N, C) out-of-fold.
     """
     issues, rank = import_cleanlab()
     with warnings.catch_warnings():
@@ -279,9 +269,6 @@ def recall_at_flipped(
         weights: (B, N) how often each face counts in each of B resamples.
         among: (N,) which of the wrong ones are asked for; k stays the number of all.
 
-    Returns:
-        (B,) recall; NaN where nothing is asked for.
-
     >>> order, wrong = np.array([2, 0, 1, 3]), np.array([True, False, True, False])
     >>> recall_at_flipped(order, wrong, np.ones((1, 4))).tolist()
     [1.0]
@@ -296,10 +283,9 @@ def recall_at_flipped(
 
 
 def average_precision(order: np.ndarray, wrong: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Area under precision–recall: the sum of precision over steps of recall.
+    """Area under precision–recall, (B,): the sum of precision over steps of recall.
 
-    Returns:
-        (B,) area, NaN where no label is wrong; as scikit-learn's `average_precision_score`.
+    As scikit-learn's `average_precision_score`.
     """
     sorted_weights = weights[:, order]
     hits = sorted_weights * wrong[order]
@@ -311,58 +297,51 @@ def average_precision(order: np.ndarray, wrong: np.ndarray, weights: np.ndarray)
 def measure_runs(table: pd.DataFrame, runs: Sequence[NoiseRun]) -> pd.DataFrame:
     """Every figure of every order, per seed and as a mean with an interval.
 
-    Args:
-        table: The N faces.
-        runs: Of each kind and seed.
-
     Returns:
         Columns kind, order, figure, seed (a number, or "mean" or "mean minus cleanlab"), value,
         low, high; the last two only for means.
     """
     codes, groups = pd.factorize(table["group"])
+    once = np.ones((1, len(table)))
     rows = []
+
+    def add(values: np.ndarray, ends: np.ndarray | None, *about: str) -> None:
+        """A row per order and figure, from (O, F) values and (2, O, F) ends."""
+        for (i, order), (j, figure) in product(enumerate(ORDERS), enumerate(FIGURES)):
+            interval = (None, None) if ends is None else ends[:, i, j]
+            rows.append((about[0], order, figure, about[1], values[i, j], *interval))
+
     for kind in dict.fromkeys(run.kind for run in runs):
         some = [run for run in runs if run.kind == kind]
 
         def compute(weights: np.ndarray, some: Sequence[NoiseRun] = some) -> dict[str, np.ndarray]:
-            return _average(some, weights[:, codes])
+            mean = sum(_measure(run, weights[:, codes]) / len(some) for run in some)
+            assert isinstance(mean, np.ndarray), "there is a run"
+            return {"mean": mean, f"mean minus {BASELINE}": mean - mean[:, [_BASELINE]]}
 
-        once = np.ones((1, len(table)))
         for run in some:
-            for key, values in _average([run], once).items():
-                if not key.startswith("-"):
-                    rows.append((kind, *key.split("/"), str(run.seed), values[0], None, None))
+            add(_measure(run, once)[0], None, kind, str(run.seed))
         ends = bootstrap_intervals(
             compute, photos=len(groups), resamples=RESAMPLES, rows=4 * len(table)
         )
-        for key, values in _average(some, once).items():
-            seed = f"mean minus {BASELINE}" if key.startswith("-") else "mean"
-            rows.append((kind, *key.lstrip("-").split("/"), seed, values[0], *ends[key]))
+        for name, values in compute(np.ones((1, len(groups)))).items():
+            add(values[0], ends[name], kind, name)
     names = ["kind", "order", "figure", "seed", "value", "low", "high"]
     return pd.DataFrame(rows, columns=names)
 
 
-def _average(runs: Sequence[NoiseRun], weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Means over runs by "order/figure", and with a minus before it the lead over the baseline."""
+def _measure(run: NoiseRun, weights: np.ndarray) -> np.ndarray:
+    """(B, O, F): `FIGURES` of each of `ORDERS`, from weights (B, N) of the faces."""
     rare = CLASSES.index(RARE_CLASS)
-    sums: dict[str, np.ndarray] = {}
-    for run in runs:
-        for name in ORDERS:
-            # Equal scores in the order of the rows.
-            order = np.argsort(-run.scores[name], kind="stable")
-            figures = (
-                recall_at_flipped(order, run.wrong, weights),
-                average_precision(order, run.wrong, weights),
-                recall_at_flipped(order, run.wrong, weights, among=run.true == rare),
-                recall_at_flipped(order, run.wrong, weights, among=run.given == rare),
-            )
-            for figure, values in zip(FIGURES, figures, strict=True):
-                key = f"{name}/{figure}"
-                sums[key] = sums.get(key, 0) + values / len(runs)
-    leads = {
-        f"-{key}": values - sums[f"{BASELINE}/{key.split('/')[1]}"] for key, values in sums.items()
-    }
-    return sums | leads
+    figures = []
+    for name in ORDERS:
+        # Equal scores in the order of the rows.
+        order = np.argsort(-run.scores[name], kind="stable")
+        recall = partial(recall_at_flipped, order, run.wrong, weights)
+        area = average_precision(order, run.wrong, weights)
+        from_rare, into_rare = recall(among=run.true == rare), recall(among=run.given == rare)
+        figures.append(np.stack([recall(), area, from_rare, into_rare], axis=1))
+    return np.stack(figures, axis=1)
 
 
 def describe_runs(measured: pd.DataFrame, runs: Sequence[NoiseRun]) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_prep.base.crop import CROP_SCALE
-from data_prep.base.errors import UserError
+from data_prep.base.errors import UserError, suggest
 from data_prep.base.tables import KEY
 from data_prep.grouping.split import naive_split
 from data_prep.prepare.blur import BlurRule
@@ -118,9 +117,7 @@ def choose_systems(names: Sequence[str]) -> tuple[System, ...]:
     known = [system.name for system in SYSTEMS]
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}."
-            raise UnknownSystemError(f"no system '{name}': {hint}")
+            raise UnknownSystemError(f"no system '{name}': {suggest(name, known)}")
     return tuple(system for system in SYSTEMS if not names or system.name in names)
 
 
@@ -129,12 +126,8 @@ def prepare_data(
 ) -> PreparedData:
     """The data of a system, built if it is not there yet.
 
-    Args:
-        system: Says what it wants.
-        base: What all systems are measured by, with annotated labels.
-        out: Gets a prepared folder for every other scale, blur rule or labels.
-        decisions: Ledgers for systems that learn from cleaned labels.
-        log: Gets a line when something is built.
+    Every other scale, blur rule or labels than those of `base`, which all systems are measured by,
+    get a prepared folder in `out`.
 
     Raises:
         UserError: As of `data_prep.prepare.build.build`.

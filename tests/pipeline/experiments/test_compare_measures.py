@@ -96,6 +96,21 @@ def test_who_finds_nothing(base):
     assert figures["accuracy"][0] == pytest.approx(1, abs=1e-4)  # on annotated boxes
 
 
+class BrightSingle(BrightDetector):
+    """Tells every face to be masked, in one stage."""
+
+    def _find(self, photo, min_score):
+        found = super()._find(photo, min_score)
+        return replace(found, probabilities=np.tile([0.8, 0.1, 0.1], (len(found.scores), 1)))
+
+
+def test_single_stage_has_no_figures_on_annotated_boxes(base):
+    figures = measure_system(Predictor(BrightSingle(), None), "own", base, base, seed=0)["set"]
+    assert "accuracy" not in figures
+    assert figures["recall"][0] == pytest.approx(1 / 3, abs=1e-4)
+    assert figures["fnr"][0] == 0
+
+
 def test_labels_are_those_of_the_base_whatever_the_crops_folder_says(base):
     faces = base.faces.assign(label="with_mask")
     figures = measure_system(stand_ins(), "own", base, replace(base, faces=faces), seed=0)["set"]
