@@ -46,7 +46,7 @@ def test_in_a_notebook(annotations, predictions, tmp_path):
 
 @pytest.fixture
 def report(annotations, predictions) -> evaluate.Evaluation:
-    return evaluate.evaluate(annotations, predictions)
+    return evaluate.evaluate(annotations, predictions, EvaluateOptions(bootstrap=10))
 
 
 def test_written_whole_beside_other_files(tmp_path, report) -> None:
