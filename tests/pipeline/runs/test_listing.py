@@ -157,10 +157,10 @@ def test_table_on_a_terminal_shows_names_as_they_are(monkeypatch, capsys):
 
 
 def test_list_as_json(runs):
-    told = json.loads(call(runs, "--json").stdout)
-    assert [run["state"] for run in told][:2] == ["finished", "can be resumed"]
-    assert told[0]["best"]["accuracy"] == 0.75
-    assert pd.Timestamp(told[0]["date"]).tzinfo is not None
+    first, second, *_ = json.loads(call(runs, "--json").stdout)
+    assert (first["state"], second["state"]) == ("finished", "can be resumed")
+    assert first["best"]["accuracy"] == 0.75
+    assert pd.Timestamp(first["date"]).tzinfo is not None
 
 
 def test_comparison_with_plot_changes_no_run(runs, tmp_path):
