@@ -355,7 +355,12 @@ def list_labels(folder: Path) -> dict[str, tuple[Path | None, Path | None]]:
     for label, photo in layout.pairs.items():
         stem = next(_list_options(files.relative(label))).removesuffix(".txt")
         found[stem if photo is None else files.relative(photo)] = label, photo
-    found |= {files.relative(photo): (None, photo) for photo in layout.unlabelled}
+    # Also those in folders without a label file: background photos, by YOLO's convention.
+    images = [labels.parent / IMAGES for labels in find_label_folders(files.root)]
+    taken = {*layout.pairs.values(), *layout.doubles}
+    background = [p for p in files.photos if any(map(p.is_relative_to, images)) and p not in taken]
+    for photo in {*layout.unlabelled, *background}:
+        found[files.relative(photo)] = None, photo
     if top != path:
         part = f"{path.relative_to(top).as_posix()}/".replace(LABELS, IMAGES, 1)
         found = {

@@ -52,6 +52,17 @@ def test_boxes_outlines_and_photos_without_faces(tmp_path: Path) -> None:
     assert truth.warnings[0].startswith("1 photos have no label file")
 
 
+def test_photos_in_folders_without_labels_are_background(tmp_path: Path) -> None:
+    add(tmp_path, "*/day", "a", "0 0.5 0.3 0.5 0.1\n")
+    add(tmp_path, "*/night", "b", None)
+    add(tmp_path, "*", "c", None)
+    add(tmp_path, "other", "d", None)
+    truth = read_yolo_truth(tmp_path, NAMES, MASKS)
+    assert truth.photos == ("images/c.png", "images/day/a.png", "images/night/b.png")
+    assert truth.warnings[0].startswith("2 photos have no label file")
+    assert read_yolo_truth(tmp_path / "labels" / "day", NAMES, MASKS).photos == ("a.png",)
+
+
 @pytest.mark.parametrize(
     ("part", "given", "photo"),
     [
