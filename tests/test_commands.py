@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from data_prep.base.command import load_command
 from data_prep.cli import app as data_prep_app
 from pipeline.cli import COMMANDS, OTHERS, trimask
+from tests.pipeline.makers import save_photo
 
 
 @pytest.mark.parametrize(("name", "target"), [(n, t) for n, (t, _) in (OTHERS | COMMANDS).items()])
@@ -41,3 +42,11 @@ def test_unknown_command_names_the_nearest():
     result = CliRunner().invoke(trimask, ["trian", "x"])
     assert result.exit_code == 2
     assert "Did you mean 'train'" in result.output
+
+
+def test_unknown_engine_is_refused(tmp_path):
+    save_photo(tmp_path / "photos" / "a.png", seed=1)
+    options = ["-o", str(tmp_path / "out"), "--engine", "steam"]
+    result = CliRunner().invoke(trimask, ["run", str(tmp_path / "photos"), *options])
+    assert result.exit_code == 2
+    assert "unknown engine 'steam': this version has auto, torch" in result.output

@@ -9,6 +9,7 @@ from pipeline.nets.cards import ClassifierCard, DetectorCard, load_weights, read
 
 ROOT = Path(__file__).parent.parent
 WEIGHTS = ROOT / "weights"
+CARD = WEIGHTS / "MODEL_CARD.md"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -23,7 +24,7 @@ def measured() -> dict:
 
 def test_results_tables_are_those_of_the_cards():
     table = describe_results(measured())
-    assert table in (ROOT / "weights/MODEL_CARD.md").read_text(encoding="utf-8")
+    assert table in CARD.read_text(encoding="utf-8")
     text = README.split("neither net learnt from")[1].split("These photos")[0]
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 4
@@ -32,6 +33,15 @@ def test_results_tables_are_those_of_the_cards():
 
 def test_readme_is_for_the_first_ten_minutes():
     assert len(README.splitlines()) <= 150
+
+
+def test_links_lead_somewhere():
+    packages = [ROOT / name for name in ("data_prep", "evaluate", "pipeline")]
+    readmes = [path for package in packages for path in package.rglob("README.md")]
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", CARD, *readmes):
+        text = page.read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+            assert (page.parent / target).exists(), f"{page}: {target}"
 
 
 def test_commands_of_the_readme_are_there():

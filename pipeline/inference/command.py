@@ -40,6 +40,9 @@ class RunOptions:
     bf16: Annotated[
         bool | None, typer.Option("--bf16/--fp32", help="Precision; what is fast here if not set.")
     ] = None
+    engine: Annotated[
+        str, typer.Option(help="What runs the nets: auto (the best that is here), or torch.")
+    ] = "auto"
     weights: Weights = SHIPPED
     detector: DetectorName = RETINAFACE
     detector_model: DetectorModel = None
@@ -63,6 +66,7 @@ def run(options: RunOptions) -> None:
         detector=choose_detector(options.detector, options.detector_model),
         device=pick_device(options.device),
         bf16=options.bf16,
+        engine=options.engine,
         thresh=options.thresh,
         resize=resize,
     )
