@@ -24,14 +24,10 @@ class DegenerateBoxError(UserError, ValueError):
 
 
 def clip_box(box: Box, width: int, height: int) -> tuple[Box, bool]:
-    """Clip a box to its photo.
-
-    Returns:
-        The clipped box, and whether clipping changed it.
+    """Clip a box to its photo, and say whether that changed it.
 
     Raises:
-        DegenerateBoxError: Nothing of at least one pixel is left, or the box is inverted or not
-            finite.
+        DegenerateBoxError: The box is inverted or not finite, or less than a pixel of it is left.
 
     >>> clip_box(Box(380, 10, 401, 40), 400, 267)
     (Box(xmin=380, ymin=10, xmax=400, ymax=40), True)
@@ -87,12 +83,7 @@ def _show(box: Box) -> str:
 def clip_faces(
     photo: AnnotatedPhoto, width: int, height: int
 ) -> tuple[tuple[Face, ...], tuple[Finding, ...]]:
-    """Clip faces to their photo.
-
-    Returns:
-        The faces that lie in it, boxes clipped, and a finding for each that was clipped or is
-        left out.
-    """
+    """The faces that lie in their photo, boxes clipped; a finding for each clipped or left out."""
     faces: list[Face] = []
     findings: list[Finding] = []
     annotation = f"{photo.source}/{photo.annotation}"
@@ -133,13 +124,9 @@ def turn_size(width: int, height: int, orientation: int) -> tuple[int, int]:
 
 
 def turn_box(box: Box, width: int, height: int, orientation: int) -> Box:
-    """A box of stored pixels as it lies in the photo turned upright.
+    """A box of stored pixels as it lies in the photo turned upright by an EXIF orientation.
 
-    Args:
-        box: In stored pixels.
-        width: Of the stored photo.
-        height: The same.
-        orientation: By which the stored photo is turned upright, 1 to 8.
+    Width and height are those of the stored photo.
 
     >>> turn_box(Box(0, 0, 10, 20), 100, 50, 6)
     Box(xmin=30, ymin=0, xmax=50, ymax=10)

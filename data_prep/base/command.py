@@ -35,14 +35,11 @@ def explain_errors() -> Iterator[None]:
 
 
 def as_command(function: Callable[[Any], Any]) -> Callable[..., None]:
-    """A command for typer from a function of one options dataclass.
+    """A command for typer from a function of one options dataclass; its docstring is the help.
 
-    Each field is a parameter of the command line: its type an `Annotated[…, typer.Option(…)]` or
-    `typer.Argument`, its default the option's. They come in the order of the class, those it
-    inherits after its own. Errors that a user can mend become one line and exit code 2.
-
-    Args:
-        function: Takes the dataclass alone; its docstring is the command's help.
+    Each field is a parameter: its type an `Annotated[…, typer.Option(…)]` or `typer.Argument`.
+    They come in the order of the class, those it inherits after its own. Errors that a user can
+    mend become one line and exit code 2.
 
     >>> @dataclasses.dataclass(frozen=True)
     ... class Options:
@@ -91,11 +88,7 @@ def lazy_app(
 ) -> Typer:
     """An app whose commands are imported when they are called, so that `--help` is there at once.
 
-    Args:
-        commands: For each name the function as `module:function` and the panel of the help that
-            lists it. The function takes one options dataclass (see `as_command`).
-        help_text: Of the app.
-        settings: Of `typer.Typer`.
+    `commands` holds for each name the function, as `module:function`, and its panel of the help.
     """
 
     class Group(TyperGroup):

@@ -23,19 +23,11 @@ Colour = Literal["rgb", "grey"]
 
 
 def crop_face(photo: np.ndarray, box: Box, scale: float = CROP_SCALE) -> np.ndarray:
-    """Cut a square around a face.
+    """Cut a square around a face of a photo (height × width × 3, uint8), as its own memory.
 
-    The side is `scale` × the longer side of the box, rounded to whole pixels, centred on the box.
-    Where it would reach over the border it is shifted into the photo; where the photo itself is
-    too small it is filled up by reflection. Nothing is squashed or resized.
-
-    Args:
-        photo: Height × width × 3, uint8.
-        box: The face in pixels of the photo.
-        scale: Multiple of the longer side, at least 1.
-
-    Returns:
-        Side × side × 3, uint8, its own memory.
+    The side is `scale` (1 or more) × the longer side of the box, rounded to whole pixels, centred
+    on the box. Where it would reach over the border it is shifted into the photo; where the photo
+    itself is too small it is filled up by reflection. Nothing is squashed or resized.
 
     Raises:
         ValueError: The box is empty, not finite, or the scale is under 1.
@@ -67,16 +59,9 @@ def _window(centre: float, side: int, length: int) -> tuple[int, int, int, int]:
 
 
 def resize_crop(crop: np.ndarray, size: int) -> np.ndarray:
-    """Bring a square crop to the network's input size.
+    """Bring a square crop (side × side × 3, uint8) to the network's input size.
 
     Area averaging when shrinking, cubic when enlarging: the two that neither alias nor blur.
-
-    Args:
-        crop: Side × side × 3, uint8.
-        size: Wanted side in pixels.
-
-    Returns:
-        Size × size × 3, uint8.
     """
     shrink = crop.shape[0] > size
     return cv2.resize(
@@ -85,15 +70,9 @@ def resize_crop(crop: np.ndarray, size: int) -> np.ndarray:
 
 
 def fit_crop(crop: np.ndarray, size: int, colour: Colour) -> np.ndarray:
-    """What a network is fed of a crop, before standardising: the size it takes, colours or greys.
+    """What a network is fed of a crop (side × side × 3, uint8, RGB), before standardising.
 
-    Args:
-        crop: Side × side × 3, uint8, RGB.
-        size: Wanted side in pixels.
-        colour: `rgb`, or `grey` for grey levels (ITU-R BT.601) in all three channels.
-
-    Returns:
-        Size × size × 3, uint8.
+    It has the size asked for; grey levels (ITU-R BT.601) fill all three channels.
     """
     fitted = resize_crop(crop, size)
     if colour == "rgb":

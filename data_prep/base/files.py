@@ -1,15 +1,24 @@
-"""Writing files so that nothing half-written is ever taken for a result, and reading them back."""
+"""Files and folders of results: nothing half-written counts, no file of others is touched."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from data_prep.base.errors import UserError
+from data_prep.base.progress import show_progress
+from data_prep.base.records import Finding
+
+STAGING = ".staging"
 
 
 class OutputError(UserError, OSError):
@@ -17,11 +26,7 @@ class OutputError(UserError, OSError):
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write a file under another name, then rename it; parents are created.
-
-    Raises:
-        OutputError: The folder is read-only, the disk full, or similar. What was there stays.
-    """
+    """Write a file under another name, then rename it; `OutputError` leaves what was there."""
     payload = data.encode() if isinstance(data, str) else data
     temporary = None
     try:
@@ -39,11 +44,7 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make an output folder before long work, so that what can't be written fails early.
-
-    Raises:
-        OutputError: It can't be made, is no folder, or can't be written to.
-    """
+    """Make an output folder before long work, so that what can't be written fails early."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
@@ -67,7 +68,7 @@ def read_object(path: Path) -> dict[str, Any] | None:
 
 
 def output_error(path: Path, error: OSError) -> OutputError:
-    """Say what can't be written, why, and what to do."""
+    """What can't be written, why, and what to do."""
     reason = error.strerror or str(error)
     return OutputError(
         f"{path}: can't be written ({reason}); free some space or choose another output folder."
@@ -75,11 +76,7 @@ def output_error(path: Path, error: OSError) -> OutputError:
 
 
 def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes.
-
-    Raises:
-        OSError: The file can't be read.
-    """
+    """Hex SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -88,3 +85,212 @@ def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
+
+
+def refuse_dataset_folders(
+    folders: Iterable[Path], roots: Iterable[Path], option: str, *, around: bool = False
+) -> None:
+    """Refuse to write into a dataset, or around one unless `around`, wherever links lead.
+
+    `option` chooses the output: the message names it.
+    """
+    targets = {folder: folder.resolve() for folder in sorted(set(folders))}
+    for root in (root.resolve() for root in roots):
+        for folder, target in targets.items():
+            if target.is_relative_to(root) or (root.is_relative_to(target) and not around):
+                raise OutputError(
+                    f"{folder}: meets the dataset {root}, where nothing is ever written; "
+                    f"choose another folder with {option}."
+                )
+
+
+def refuse_other_files(out: Path, record: str, option: str, *, mark: str = "inputs") -> None:
+    """Refuse a folder with files but without the record that marks it as written here.
+
+    Another file may be called like the record: `mark` is a key that all of this kind have.
+    """
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out}: is a file; choose a folder with {option}.")
+    if out.is_dir() and any(out.iterdir()) and not (out / record).is_file():
+        raise OutputError(
+            f"{out}: holds other files; choose an empty or a new folder with {option}."
+        )
+    if (out / record).is_file() and mark not in (read_object(out / record) or {}):
+        raise OutputError(
+            f"{out / record}: was not written by this command; choose another folder with {option}."
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command that writes a folder did: its record, and findings, none when `up_to_date`."""
+
+    record: dict[str, Any]
+    findings: tuple[Finding, ...]
+    up_to_date: bool
+
+
+@dataclass(frozen=True)
+class OutputFolder:
+    """A folder that appears whole or not at all, and knows what was written into it.
+
+    Its record is a JSON object that has `inputs`, a hash of all that the results depend on;
+    `files`, the SHA-256 of each file; and `photos`, the bytes of each photo.
+    """
+
+    path: Path
+    record: str
+
+    def read_record(self) -> dict[str, Any] | None:
+        """The record of the last run; None when there is none that can be read."""
+        return read_object(self.path / self.record)
+
+    def find_whole(self, inputs: str) -> dict[str, Any] | None:
+        """The record of the last run if it had the same inputs and all it wrote is there.
+
+        Raises:
+            OutputError: A file was changed since: it would be lost by writing again.
+        """
+        record = self.read_record()
+        if record is None or record.get("inputs") is None:
+            return None
+        files: Mapping[str, str] = record["files"]
+        for name, digest in files.items():
+            path = self.path / name
+            if path.is_file() and sha256_of(path) != digest:
+                raise OutputError(
+                    f"{path}: was changed after it was written; move it away, or choose another "
+                    "folder with -o."
+                )
+        photos: Mapping[str, int] = record["photos"]
+        whole = all((self.path / name).is_file() for name in files) and all(
+            (self.path / name).is_file() and (self.path / name).stat().st_size == size
+            for name, size in photos.items()
+        )
+        return record if whole and record["inputs"] == inputs else None
+
+    @contextmanager
+    def stage(self) -> Iterator[Path]:
+        """A folder inside to write to first; gone afterwards, as is `path` if nothing is in it."""
+        is_new = not self.path.exists()
+        staging = self.path / STAGING
+        try:
+            make_folder(self.path)
+            shutil.rmtree(staging, ignore_errors=True)
+            if self.read_record() is None:
+                # First of all, so that what a killed run leaves is known for ours.
+                write_json(self.path / self.record, {"inputs": None})
+            staging.mkdir(parents=True)
+            yield staging
+        except UserError:
+            raise  # Its message says more, such as which photo can't be read.
+        except OSError as error:
+            raise output_error(self.path, error) from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+            if is_new and (self.read_record() or {}).keys() == {"inputs"}:
+                (self.path / self.record).unlink()
+                with suppress(OSError):
+                    self.path.rmdir()
+
+    def swap_in(self, staging: Path, record: dict[str, Any]) -> None:
+        """Put what was staged in the place of what the last run wrote, the record last.
+
+        Raises:
+            OutputError: A file of that name is there which was not written here.
+        """
+        names = [*record["files"], *record["photos"]]
+        old = self.read_record() or {}
+        ours = {*old.get("files", ()), *old.get("photos", ())}
+        gone = ours - set(names)
+        for name in names:
+            if name not in ours and os.path.lexists(self.path / name):
+                raise OutputError(
+                    f"{self.path / name}: was not written by this command; move it away, or "
+                    "choose another folder with -o."
+                )
+        # Should we be killed from here on, this says what is ours and that it is not whole.
+        kept = {kind: {**old.get(kind, {}), **record[kind]} for kind in ("files", "photos")}
+        write_json(self.path / self.record, {"inputs": None, **kept})
+        for name in sorted(gone):
+            self._remove(name)
+        for name in names:
+            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+            (staging / name).replace(self.path / name)
+        write_json(self.path / self.record, record)
+
+    def _remove(self, name: str) -> None:
+        """Remove a file that an earlier run wrote, and folders that it leaves empty."""
+        path = self.path / name
+        # A record that someone edited, or a link, must not lead out of the folder.
+        if not path.parent.resolve().is_relative_to(self.path.resolve()):
+            return
+        path.unlink(missing_ok=True)
+        for folder in path.parents:
+            if folder == self.path:
+                return
+            try:
+                folder.rmdir()
+            except OSError:
+                return
+
+
+class PhotoMode(StrEnum):
+    """What becomes of the photos."""
+
+    COPY = "copy"
+    LINK = "link"
+    NONE = "none"
+
+
+class LostPhotoError(UserError, OSError):
+    """A photo that was there a moment ago can't be read."""
+
+
+def place_photos(photos: Mapping[str, Path], folder: Path, mode: PhotoMode) -> dict[str, int]:
+    """Copy or link photos, given by their paths below the folder; the bytes of each.
+
+    `LINK` makes hard links, and copies where that can't be done, as on another disk.
+
+    Raises:
+        LostPhotoError: A photo can't be read.
+        OutputError: A photo can't be written.
+    """
+    if mode is PhotoMode.NONE:
+        return {}
+    sizes = {}
+    for name, path in show_progress(photos.items(), len(photos), "placing photos"):
+        target = folder / name
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if mode is PhotoMode.COPY or not _link(path, target):
+                _copy(path, target)
+            sizes[name] = target.stat().st_size
+        except OSError as error:
+            if isinstance(error, UserError):
+                raise
+            raise output_error(target, error) from error
+    return sizes
+
+
+def _link(path: Path, target: Path) -> bool:
+    try:
+        # Links in the dataset are followed: a hard link to a link would dangle elsewhere.
+        os.link(path.resolve(), target)
+    except OSError:
+        return False
+    return True
+
+
+def _copy(path: Path, target: Path) -> None:
+    try:
+        source = path.open("rb")
+    except OSError as error:
+        reason = error.strerror or error
+        raise LostPhotoError(
+            f"{path}: can't be read ({reason}); is the disk still there?"
+        ) from error
+    with source, target.open("xb") as file:
+        shutil.copyfileobj(source, file)
+    times = path.stat()
+    os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))

@@ -22,14 +22,10 @@ def render_html(
     filters: Mapping[str, Callable[..., str]] | None = None,
     **context: Any,
 ) -> str:
-    """Fill a template; every text is escaped.
+    """Fill a template of a package's folder `templates`; every text is escaped.
 
-    Args:
-        package: Package with the template in its folder `templates`. `base.html`, the frame of
-            every page, lies here in `data_prep`.
-        template: File name.
-        filters: Ways to show a value, besides `percent`, by the name the template uses.
-        context: What the template names. A name it lacks is an error.
+    `filters` are ways to show a value besides `percent`; `context` is what the template names, and
+    a name it lacks is an error. `base.html`, the frame of every page, lies here.
     """
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader("data_prep.base")]),

@@ -38,14 +38,9 @@ class UnknownLabelError(UserError, ValueError):
 def canonical_label(
     name: str, aliases: Mapping[str, str] = ALIASES, classes: Sequence[str] = CLASSES
 ) -> str:
-    """Turn a dataset's class name into one of `classes`.
+    """Turn a dataset's class name into one of `classes`; `aliases` are keyed by normalised form.
 
     Case, surrounding blanks, and blanks or hyphens in place of underscores do not matter.
-
-    Args:
-        name: As it is written in the data.
-        aliases: Other names, keyed by their normalised form.
-        classes: The names to arrive at.
 
     Raises:
         UnknownLabelError: The name is not known; the message suggests the nearest known one.
@@ -67,11 +62,7 @@ def canonical_label(
 
 
 def parse_aliases(pairs: Sequence[str], classes: Sequence[str] = CLASSES) -> dict[str, str]:
-    """Read `--alias NAME=CLASS` options, on top of `ALIASES` for the mask classes.
-
-    Raises:
-        UnknownLabelError: An option has no `=`, or its class is not one of `classes`.
-    """
+    """Read `--alias NAME=CLASS` options, on top of `ALIASES` for the mask classes."""
     aliases = dict(ALIASES) if tuple(classes) == CLASSES else {}
     for pair in pairs:
         name, equals, target = pair.partition("=")
@@ -85,12 +76,7 @@ def parse_aliases(pairs: Sequence[str], classes: Sequence[str] = CLASSES) -> dic
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The classes that are told apart, and the other names they go by.
-
-    Attributes:
-        classes: Names in the order of every array, table and plot.
-        aliases: Other names, keyed by their normalised form.
-    """
+    """The classes, in the order of every array, and the other names they go by, normalised."""
 
     classes: tuple[str, ...] = CLASSES
     aliases: Mapping[str, str] = field(default_factory=lambda: dict(ALIASES))

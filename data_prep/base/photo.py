@@ -38,13 +38,7 @@ class PhotoError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class Photo:
-    """A decoded photo.
-
-    Attributes:
-        pixels: Height × width × 3, uint8, RGB.
-        orientation: EXIF orientation (1 to 8) of the file.
-        upright: True when `pixels` were turned by it; False when they are as stored.
-    """
+    """A decoded photo: height × width × 3, uint8, RGB; `upright` if turned by its `orientation`."""
 
     pixels: np.ndarray
     orientation: int
@@ -92,11 +86,7 @@ def decode_photo(
     upright: bool = False,
     fit_size: Size | None = None,
 ) -> Photo:
-    """Decode the bytes of a photo, or one that Pillow has opened; see `read_photo`.
-
-    Raises:
-        PhotoError: It is truncated, not a photo, or too large to be one.
-    """
+    """Decode the bytes of a photo, or one that Pillow has opened; see `read_photo`."""
     try:
         image = Image.open(io.BytesIO(content)) if isinstance(content, bytes) else content
         orientation = _orientation(image)
@@ -116,13 +106,7 @@ def decode_photo(
 
 @dataclass(frozen=True)
 class PhotoFrame:
-    """The pixels that annotations of a photo refer to.
-
-    Attributes:
-        width, height: Size in pixels.
-        orientation: EXIF orientation (1 to 8) of the file.
-        upright: True when the photo is to be turned by it first; False for pixels as stored.
-    """
+    """The pixels that annotations refer to; `upright` if they are first turned by the EXIF tag."""
 
     width: int
     height: int
@@ -131,16 +115,7 @@ class PhotoFrame:
 
 
 def read_frame(path: Path, *, fit_size: Size | None = None) -> PhotoFrame:
-    """The pixels that annotations refer to, from the header alone.
-
-    Args:
-        path: The file.
-        fit_size: (width, height) that annotations refer to; the answer, when only the photo
-            turned by its EXIF orientation has this size. Otherwise the size is as stored.
-
-    Raises:
-        PhotoError: The header can't be read.
-    """
+    """The pixels that annotations refer to, from the header alone; see `read_photo`."""
     try:
         with Image.open(path) as image:
             orientation = _orientation(image)
@@ -158,7 +133,7 @@ def photo_size(path: Path, *, fit_size: Size | None = None) -> Size:
 
 
 def upright_size(path: Path) -> Size:
-    """Width and height of a photo as it is looked at, from its header; see `read_frame`.
+    """Width and height of a photo as it is looked at, from its header.
 
     Relative coordinates refer to the photo turned as its EXIF orientation says, since that is what
     labelling tools show and detectors load.

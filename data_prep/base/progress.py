@@ -45,12 +45,9 @@ def log(line: str) -> None:
 
 
 def log_findings(findings: Sequence[Finding], listed_in: object, *, notes: bool = False) -> None:
-    """Log what was left out and which decisions were not applied: the first of each.
+    """Log what was left out, which decisions were not applied, and `notes` of what is not read.
 
-    Args:
-        findings: All of them.
-        listed_in: The file that has the rest.
-        notes: Log what is not read of a dataset, too.
+    The first of each are logged; `listed_in` is the file that has the rest.
     """
     _log_first("left out", [f.message for f in findings if f.dropped], listed_in)
     unfit = [f.message for kind in UNFIT_DECISIONS for f in findings if f.kind == kind]

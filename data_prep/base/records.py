@@ -22,17 +22,17 @@ class Box(NamedTuple):
 
     @property
     def width(self) -> float:
-        """Width in pixels; negative when the box is inverted."""
+        """Negative when the box is inverted."""
         return self.xmax - self.xmin
 
     @property
     def height(self) -> float:
-        """Height in pixels; negative when the box is inverted."""
+        """Negative when the box is inverted."""
         return self.ymax - self.ymin
 
     @property
     def short_side(self) -> float:
-        """The shorter side in pixels: the size by which faces are binned."""
+        """The size by which faces are binned."""
         return min(self.width, self.height)
 
 
@@ -48,13 +48,10 @@ class Face:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something found wrong in a user's file, and what was done about it.
+    """Something found wrong in a user's file (`source/path`), and what was done about it.
 
-    Attributes:
-        file: The file as `source/path`, the path relative to the dataset root.
-        kind: A short name to count by, such as `clipped-box` or `broken-xml`.
-        message: What is wrong and what to do, for a person.
-        dropped: True when a fault left a file or face out.
+    `kind` is a short name to count by, such as `clipped-box`; `message` tells a person what is
+    wrong and what to do; `dropped` says that a fault left a file or face out.
     """
 
     file: str
@@ -68,12 +65,7 @@ NOT_READ = "not-read"
 
 
 def note_unread(name: str, things: Sequence[str], shown: int = 20) -> list[Finding]:
-    """A note of what is not read; none when there is nothing.
-
-    Args:
-        name: The file or dataset.
-        things: What is not read, such as a column's name or `3 truncated flags`.
-        shown: How many of them the note names.
+    """A note of what is not read, such as columns; none when there is nothing.
 
     >>> note_unread("set/a.csv", ["licence"])[0].message
     'set/a.csv: not read, so not carried on: licence.'
@@ -85,15 +77,10 @@ def note_unread(name: str, things: Sequence[str], shown: int = 20) -> list[Findi
 
 @dataclass(frozen=True)
 class AnnotatedPhoto:
-    """A photo with its faces, as far as the annotation tells.
+    """A photo with its faces, as far as the annotation tells; boxes not yet clipped to it.
 
-    Attributes:
-        source: Name of the dataset the photo belongs to.
-        root: Folder of that dataset.
-        image: Photo file relative to `root`, with forward slashes.
-        annotation: Annotation file relative to `root`.
-        width, height: Size in pixels the annotation states, or None when it states none.
-        faces: The faces, boxes not yet clipped to the photo.
+    `source` names the dataset in the folder `root`; `image` and `annotation` are files below it.
+    Width and height are those that the annotation states.
     """
 
     source: str
@@ -117,14 +104,7 @@ class AnnotatedPhoto:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What was found in one dataset folder, sorted by photo.
-
-    Attributes:
-        source: Its name: the folder's name.
-        root: The folder.
-        photos: Photos with their annotated faces.
-        findings: Files and objects that were left out or are doubtful, with reasons.
-    """
+    """What was found in one dataset folder, sorted by photo; its source is the folder's name."""
 
     source: str
     root: Path

@@ -1,20 +1,194 @@
-"""`faces.csv`: one row per annotated face, the spine of every stage."""
+"""Tables in CSV files, read strictly, and `faces.csv`, the spine of every stage."""
 
 from __future__ import annotations
 
+import csv
+import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from data_prep.base.boxes import MIN_SIDE
+from data_prep.base.errors import UserError
 from data_prep.base.files import write_atomically
-from data_prep.base.labels import MASKS, Vocabulary
+from data_prep.base.labels import MASKS, UnknownLabelError, Vocabulary
 from data_prep.base.records import Box
-from data_prep.base.strict_csv import TableError, read_table
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+_DELIMITERS = ",;\t"
+_ROUNDING = 1e-6
+"""How far above 1 a written probability may lie."""
+
+
+class TableError(UserError, ValueError):
+    """A table that can't be used; the message names file and line and says what to do."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The cells of a CSV file as text, by column; `lines` tells on which line each row ends.
+
+    What is wrong with a column is a `TableError` that names the file and the line.
+    """
+
+    path: Path
+    columns: Mapping[str, Sequence[str]]
+    lines: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def error(self, row: int, message: str) -> TableError:
+        """An error that names the file and the line of a row."""
+        return TableError(f"{self.path}, line {self.lines[row]}: {message}")
+
+    def numbers(self, name: str, *, empty: float | None = None) -> FloatArray:
+        """A column as finite numbers, (N,); an empty cell stands for `empty` if that is given."""
+        values = np.empty(len(self))
+        for row, cell in enumerate(self.columns[name]):
+            if empty is not None and not cell:
+                values[row] = empty
+                continue
+            try:
+                values[row] = float(cell)
+            except ValueError:
+                hint = "; write a point, not a comma, in decimals" if "," in cell else ""
+                raise self.error(row, f"'{cell}' for {name} is not a number{hint}.") from None
+            if not math.isfinite(values[row]):
+                raise self.error(row, f"{name} is {cell}; leave the row out or repair it.")
+        return values
+
+    def integers(self, name: str) -> IntArray:
+        """A column as whole numbers, (N,)."""
+        values = self.numbers(name)
+        row = _find_first(values % 1 != 0)
+        if row is not None:
+            raise self.error(row, f"{name} is {values[row]:g}, not a whole number.")
+        return values.astype(np.int64)
+
+    def fractions(self, name: str) -> FloatArray:
+        """A column of scores or probabilities, (N,)."""
+        values = self.numbers(name)
+        row = _find_first((values < 0) | (values > 1 + _ROUNDING))
+        if row is not None:
+            raise self.error(
+                row, f"{name} is {values[row]:g}; scores and probabilities lie between 0 and 1."
+            )
+        return values
+
+    def boxes(self) -> FloatArray:
+        """The columns of a box, (N, 4). An empty box is let through: it overlaps nothing."""
+        boxes = np.stack([self.numbers(name) for name in Box._fields], axis=1)
+        row = _find_first((boxes[:, 2] < boxes[:, 0]) | (boxes[:, 3] < boxes[:, 1]))
+        if row is not None:
+            shown = ", ".join(f"{value:g}" for value in boxes[row])
+            raise self.error(
+                row,
+                f"box ({shown}) is inverted; the order is xmin, ymin, xmax, ymax, and neither xmax "
+                "may be under xmin nor ymax under ymin.",
+            )
+        return boxes
+
+    def labels(self, vocabulary: Vocabulary) -> IntArray:
+        """The column `label` as indices into the vocabulary's classes, (N,)."""
+        known: dict[str, int] = {}
+        cells = self.columns["label"]
+        for row, cell in enumerate(cells):
+            if cell not in known:
+                try:
+                    known[cell] = vocabulary.index(cell)
+                except UnknownLabelError as error:
+                    raise self.error(row, str(error)) from error
+        return np.array([known[cell] for cell in cells], dtype=np.int64)
+
+    def names(self, name: str) -> Sequence[str]:
+        """A column of texts that must not be empty."""
+        for row, cell in enumerate(self.columns[name]):
+            if not cell:
+                raise self.error(row, f"{name} is empty.")
+        return self.columns[name]
+
+    def flags(self, name: str) -> BoolArray:
+        """A column of 0/1 or true/false, (N,); an empty cell is false."""
+        meaning = {"1": True, "true": True, "0": False, "false": False, "": False}
+        values = np.empty(len(self), dtype=np.bool_)
+        for row, cell in enumerate(self.columns[name]):
+            if cell.lower() not in meaning:
+                raise self.error(row, f"'{cell}' for {name} is neither 0 nor 1.")
+            values[row] = meaning[cell.lower()]
+        return values
+
+
+def read_table(path: Path, required: Sequence[str], *, written_by: str) -> Table:
+    """Read a CSV file that has the required columns, and maybe others.
+
+    A byte order mark is skipped; the delimiter (comma, semicolon or tab) is the one the header
+    uses; blank lines are passed over; blanks around cells do not count. `written_by` is the command
+    that writes such files, for the messages.
+
+    Raises:
+        TableError: The file can't be read or is empty, a column is missing or there twice, or a
+            row has more or fewer cells than the header.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise TableError(f"{path}: can't be read ({error.strerror or error}).") from error
+    except UnicodeDecodeError as error:
+        raise TableError(f"{path}: not text in UTF-8; save it as CSV in UTF-8.") from error
+    if not text.strip():
+        raise TableError(f"{path}: the file is empty; write it again with {written_by}.")
+    # Only the header is looked at: file names and numbers further down may hold any of these.
+    header_line = text.lstrip().partition("\n")[0]
+    delimiter = max(_DELIMITERS, key=header_line.count)
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                rows.append([cell.strip() for cell in cells])
+                lines.append(reader.line_num)
+    except csv.Error as error:
+        raise TableError(f"{path}, line {reader.line_num}: not CSV ({error}).") from error
+    header, rows, lines = rows[0], rows[1:], lines[1:]
+    _check_header(path, header, required, written_by)
+    for cells, line in zip(rows, lines, strict=True):
+        if len(cells) != len(header):
+            raise TableError(
+                f"{path}, line {line}: {len(cells)} cells where the header has {len(header)}; "
+                f"repair the row or write the file again with {written_by}."
+            )
+    columns = {name: [cells[index] for cells in rows] for index, name in enumerate(header)}
+    return Table(path, columns, lines)
+
+
+def _find_first(wrong: BoolArray) -> int | None:
+    return int(wrong.argmax()) if wrong.any() else None
+
+
+def _check_header(
+    path: Path, header: Sequence[str], required: Sequence[str], written_by: str
+) -> None:
+    missing = [name for name in required if name not in header]
+    if missing:
+        raise TableError(
+            f"{path}, line 1: no column {', '.join(missing)} (found: {', '.join(header)}); "
+            f"expected is a table as written by {written_by}."
+        )
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise TableError(f"{path}, line 1: column {', '.join(twice)} is there more than once.")
+
 
 COLUMNS: tuple[str, ...] = (
     "image",
@@ -41,11 +215,7 @@ KEY: tuple[str, ...] = ("source", "image", "object")
 
 
 def write_faces(path: Path, faces: pd.DataFrame) -> None:
-    """Write the table, columns in order, numbers short enough to read.
-
-    Raises:
-        OutputError: The file can't be written.
-    """
+    """Write the table, columns in order, numbers short enough to read."""
     table = faces.loc[:, list(COLUMNS)].copy()
     table["difficult"] = table["difficult"].astype(int)
     table["kept"] = table["kept"].astype(int)
@@ -56,16 +226,11 @@ def write_faces(path: Path, faces: pd.DataFrame) -> None:
 def read_faces(
     path: Path, *, columns: Sequence[str] = COLUMNS, vocabulary: Vocabulary = MASKS
 ) -> pd.DataFrame:
-    """Read the table and check it.
+    """Read `faces.csv`, or that of a prepared folder, and check it.
 
-    Args:
-        path: The file, or the prepared folder that holds it.
-        columns: Those to read; a key, a label and a box with its photo's size are among them.
-        vocabulary: The classes there are.
-
-    Returns:
-        The table with these columns; `difficult` and `kept` are bool, boxes clipped to the photo,
-        `blur` is NaN where it is not told.
+    `columns` are those to read; a key, a label and a box with its photo's size are among them.
+    `difficult` and `kept` become bool, boxes are clipped to the photo, `blur` is NaN where it is
+    not told.
 
     Raises:
         TableError: The file is missing, lacks columns, or a row has an unknown class, a box that is
@@ -103,11 +268,7 @@ def read_faces(
 
 
 def select_sources(faces: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Rows of some datasets; all when none is named.
-
-    Raises:
-        TableError: A dataset is not there; the message names those that are.
-    """
+    """Rows of some datasets; all when none is named. `TableError` if a dataset is not there."""
     there = sorted(set(faces["source"]))
     unknown = [name for name in names if name not in there]
     if unknown:

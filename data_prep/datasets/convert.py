@@ -14,16 +14,16 @@ import typer
 
 from data_prep.base.crop import CROP_SCALE
 from data_prep.base.errors import DatasetError
-from data_prep.base.files import sha256_of
-from data_prep.base.labels import CLASSES
-from data_prep.base.output_folder import (
+from data_prep.base.files import (
     Outcome,
     OutputFolder,
     PhotoMode,
     place_photos,
     refuse_dataset_folders,
     refuse_other_files,
+    sha256_of,
 )
+from data_prep.base.labels import CLASSES
 from data_prep.base.records import AnnotatedPhoto, Dataset, Finding
 from data_prep.decisions.ledger import LedgerFile, read_ledgers
 from data_prep.decisions.overlay import WrittenNames, apply_ledgers
@@ -41,11 +41,7 @@ VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertOptions(ReadingOptions):
-    """The options of `convert`; `photos` and `scale` are None for what suits the format.
-
-    Raises:
-        OptionError: The scale is out of its range, or an option does not go with another.
-    """
+    """The options of `convert`; `photos` and `scale` are None for what suits the format."""
 
     dataset: Annotated[Path, typer.Argument(help="Dataset folder, in any format that is read.")]
     out: Annotated[
@@ -113,19 +109,13 @@ class ConvertOptions(ReadingOptions):
 
 
 def convert(options: ConvertOptions) -> Outcome:
-    """Write a dataset in another format.
+    """Write a dataset in another format; the record is that of `convert.json`.
 
     The folder appears whole or not at all. With unchanged data and options nothing is done.
 
-    Returns:
-        What was done; the record is that of `convert.json`.
-
     Raises:
-        DatasetError: The dataset can't be used, or the format can't hold its names.
-        UnknownLabelError: A class name is not known, which matters with `canonical` and decisions.
-        LedgerError: A ledger can't be read.
-        OutputError: The folder can't be written, meets the dataset, or holds files that convert
-            did not write.
+        UserError: The dataset or a ledger can't be used, the format can't hold its names, or the
+            folder can't be written, meets the dataset, or holds files that convert did not write.
     """
     root, out = options.dataset, options.out
     own_folder = [find_folder(root)]

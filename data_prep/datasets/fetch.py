@@ -22,8 +22,12 @@ from zipfile import BadZipFile
 import typer
 
 from data_prep.base.errors import UserError
-from data_prep.base.files import OutputError, sha256_of
-from data_prep.base.output_folder import OutputFolder, refuse_other_files
+from data_prep.base.files import (
+    OutputError,
+    OutputFolder,
+    refuse_other_files,
+    sha256_of,
+)
 from data_prep.base.progress import show_progress
 
 RECORD = "fetched.json"
@@ -52,14 +56,9 @@ class FetchOptions:
 
 
 def fetch(options: FetchOptions, log: Callable[[str], None]) -> dict[str, Any] | None:
-    """Fetch a dataset. What is whole by the hashes of `fetched.json` is not fetched again.
+    """Fetch a dataset, telling licence and size first; the record, None for a dry run.
 
-    Args:
-        options: What, and where to.
-        log: Gets lines for people: licence and size first.
-
-    Returns:
-        The record, as written: source, licence, the SHA-256 of every file; None for a dry run.
+    What is whole by the hashes of `fetched.json` is not fetched again.
 
     Raises:
         FetchError: It can't be had.

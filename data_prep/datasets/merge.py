@@ -11,14 +11,15 @@ from typing import Annotated, Any
 import typer
 
 from data_prep.base.errors import DatasetError
-from data_prep.base.files import sha256_of, write_atomically
-from data_prep.base.output_folder import (
+from data_prep.base.files import (
     Outcome,
     OutputFolder,
     PhotoMode,
     place_photos,
     refuse_dataset_folders,
     refuse_other_files,
+    sha256_of,
+    write_atomically,
 )
 from data_prep.base.records import Finding
 from data_prep.datasets.convert import describe_findings, hash_photos
@@ -66,15 +67,9 @@ class MergeOptions:
 def merge_datasets(options: MergeOptions) -> Outcome:
     """Write several datasets as one CSV dataset: `annotations.csv` and `photos/<source>/…`.
 
-    Returns:
-        What was done; the record is that of `merge.json`.
-
     Raises:
-        RecodeError: The table can't be used.
-        DatasetError: A dataset can't be used.
-        UnknownLabelError: A class name is neither in the table nor known.
-        OutputError: The folder can't be written, meets a dataset, or holds files that merge did
-            not write.
+        UserError: The table or a dataset can't be used, a class name is neither in the table nor
+            known, or the folder can't be written, meets a dataset, or holds other files.
     """
     recode, out = options.recode, options.out
     table, roots = read_recode(recode)

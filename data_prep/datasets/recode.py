@@ -26,17 +26,11 @@ class RecodeError(UserError, ValueError):
 
 
 class SourceTable(BaseModel):
-    """One dataset of a merge.
+    """One dataset of a merge: a folder, or one table or JSON file, relative to the TOML file.
 
-    Attributes:
-        path: Its folder, or one table or JSON file in it, relative to the TOML file.
-        licence: Of its photos, as its publisher writes it.
-        origin: Where it is from.
-        incorrect: What becomes of masks worn wrongly: a class of their own, `without_mask` as
-            systems of two classes have it, or left out as faces.
-        recode: Class by name as written, or `exclude-face` or `exclude-photo`.
-        format, columns, crop_scale: How it is read; see `ReadOptions`.
-        names: The same, the file relative to the TOML file.
+    `incorrect` tells what becomes of masks worn wrongly: a class of their own, `without_mask` as
+    systems of two classes have it, or left out as faces. `recode` gives a class, `exclude-face` or
+    `exclude-photo` for a name as written. The rest is how it is read; see `ReadOptions`.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -62,12 +56,9 @@ class SourceTable(BaseModel):
 
 
 class RecodeTable(BaseModel):
-    """A merge.
+    """A merge: datasets by the names they get, and the classes there are afterwards.
 
-    Attributes:
-        sources: Datasets by the names they get.
-        classes: The classes there are afterwards.
-        exact_duplicates: Whether a photo that several sources hold stays in all or in the first.
+    A photo that several sources hold stays in all of them, or in the first.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -77,10 +68,7 @@ class RecodeTable(BaseModel):
 
 
 def read_recode(path: Path) -> tuple[RecodeTable, dict[str, Path]]:
-    """Read a table and check every key.
-
-    Returns:
-        The table, and the folder or file of each source.
+    """Read a table, check every key, and find the folder or file of each source.
 
     Raises:
         RecodeError: The file is not TOML, a key is unknown (the nearest known one is named), a
@@ -100,11 +88,7 @@ def read_recode(path: Path) -> tuple[RecodeTable, dict[str, Path]]:
 
 
 def recode_label(name: str, source: SourceTable, classes: Collection[str]) -> str:
-    """What a class name as written becomes: a class, `EXCLUDE_FACE` or `EXCLUDE_PHOTO`.
-
-    Raises:
-        UnknownLabelError: It is neither in the table nor known.
-    """
+    """What a class name as written becomes: a class, `EXCLUDE_FACE` or `EXCLUDE_PHOTO`."""
     label = source.recode.get(name)
     if label is None:
         known = _allow(source, classes)
@@ -174,16 +158,10 @@ def _find_source(source: SourceTable, name: str, others: Mapping[str, Path], pat
 
 @dataclass(frozen=True)
 class Recoded:
-    """A source of a merge.
+    """A source of a merge: photos that stay, and counts of faces and photos that are left out.
 
-    Attributes:
-        photos: Photos that stay, faces under their new classes.
-        before: Faces by class as written.
-        excluded_faces: Faces left out, one by one or with their photo.
-        excluded_photos: Photos left out.
-        emptied_photos: Photos that stay without any of their faces: to a detector these faces
-            would be background.
-        resolved: What became of each class as written.
+    `emptied_photos` stay without any of their faces: to a detector these would be background.
+    `resolved` tells what became of each class as written.
     """
 
     photos: tuple[AnnotatedPhoto, ...]
@@ -197,12 +175,7 @@ class Recoded:
 def recode_dataset(
     dataset: Dataset, name: str, source: SourceTable, classes: Collection[str]
 ) -> Recoded:
-    """Recode the classes of a dataset that was read with its names as written.
-
-    Raises:
-        UnknownLabelError: A name is neither in the table nor known; the message names the source,
-            the file and the nearest known name.
-    """
+    """Recode the classes of a dataset that was read with its names as written."""
     resolved: dict[str, str] = {}
     photos: list[AnnotatedPhoto] = []
     excluded_faces = excluded_photos = emptied = 0

@@ -79,18 +79,11 @@ _Corners = Annotated[Box, PlainValidator(_read_box)]
 class Decision:
     """What one reviewer decided on one face; a line is held to these types when it is read.
 
-    Attributes:
-        at: When, in UTC, ISO 8601 with a trailing Z; see `utc_now`.
-        by: The reviewer.
-        source, image, object: Key of the face.
-        photo_sha256: Hex SHA-256 of the photo file's bytes.
-        box: The box shown, pixels of the photo that the annotations refer to, as in `faces.csv`.
-        given: The class shown; `from` in JSON.
-        action: `keep`: reviewed, the class is right. `relabel`: it is `to`. `drop`: no face, or
-            of no use. `rebox`: the face is in `to_box` and is `to`. `skip`: seen, undecided.
-            `undo`: takes back this reviewer's latest standing decision on this face.
-        to: The new class (relabel), or the class, new or not (rebox); None otherwise.
-        to_box: The new box (rebox); None otherwise.
+    `given` is the class shown (`from` in JSON), `box` the box shown, in pixels of the photo as in
+    `faces.csv`; `at` is in UTC, ISO 8601 with a trailing Z. The actions: `keep`: the class is
+    right. `relabel`: it is `to`. `drop`: no face, or of no use. `rebox`: the face is in `to_box`
+    and is `to`, new or not. `skip`: seen, undecided. `undo`: takes back this reviewer's latest
+    standing decision on this face.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
@@ -256,18 +249,9 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def parse_ledger(path: Path, data: bytes, first: int = 1) -> tuple[Ledger, int]:
-    """Read a ledger's bytes, or those that were added to it.
+    """Read a ledger's bytes, or those added to it, from the start of the line numbered `first`.
 
-    Args:
-        path: For messages.
-        data: From the start of a line.
-        first: Number of that line.
-
-    Returns:
-        What they say, and how many of the bytes hold whole lines.
-
-    Raises:
-        LedgerError: A line is not a decision.
+    Gives what they say, and how many of the bytes hold whole lines.
     """
     decisions: list[Decision] = []
     warnings: list[str] = []
@@ -295,14 +279,9 @@ def parse_ledger(path: Path, data: bytes, first: int = 1) -> tuple[Ledger, int]:
 
 
 def settle(decisions: Iterable[Decision], by: str | None = None) -> dict[Key, Decision]:
-    """The latest standing decision on each face; see `list_standing`.
+    """The latest standing decision on each face, by `by` or by anybody; see `list_standing`.
 
-    Args:
-        decisions: In the order they were made.
-        by: Count this reviewer's only; of all reviewers, the latest decision wins when None.
-
-    Returns:
-        Decisions by key, none of them an undo or a skip, in the order they were made.
+    None is an undo or a skip. They are in the order they were made.
     """
     latest: dict[Key, Decision] = {}
     for decision in list_standing(decisions, by):
@@ -316,11 +295,8 @@ def list_standing(decisions: Iterable[Decision], by: str | None = None) -> list[
 
     An undo takes back the same reviewer's latest decision on the face that still stands, a skip
     included, so that the one before it stands again; with nothing to take back it does nothing.
-    Of a reviewer whose latest on a face is a skip, nothing stands there.
-
-    Args:
-        decisions: In the order they were made.
-        by: Count this reviewer's only; everybody's when None.
+    Of a reviewer whose latest on a face is a skip, nothing stands there. `by` counts one reviewer's
+    decisions only.
     """
     stacks: dict[tuple[Key, str], list[tuple[int, Decision]]] = {}
     for index, decision in enumerate(decisions):
@@ -351,11 +327,7 @@ class LedgerFile:
 
 
 def read_ledgers(paths: Sequence[Path]) -> tuple[LedgerFile, ...]:
-    """Read ledgers with the hashes of their files.
-
-    Raises:
-        LedgerError: A file can't be read, or a line is not a decision.
-    """
+    """Read ledgers with the hashes of their files."""
     return tuple(
         LedgerFile(
             path, hashlib.sha256(data := _read_bytes(path)).hexdigest(), parse_ledger(path, data)[0]

@@ -35,13 +35,7 @@ Reason = Literal[
 
 @dataclass(frozen=True)
 class FoundFace:
-    """The face that a decision is about.
-
-    Attributes:
-        photo: Its photo, boxes clipped to it.
-        face: The face there.
-        is_done: True when the face is already as the decision wants it.
-    """
+    """The face that a decision is about; `is_done` if it is already as the decision wants it."""
 
     photo: AnnotatedPhoto
     face: Face
@@ -107,10 +101,8 @@ class PhotoFinder:
 def find_face(decision: Decision, photos: Sequence[AnnotatedPhoto]) -> FoundFace | Reason:
     """The face with the class and box that a decision was made on, or why there is none.
 
-    A face that already has the class and box that the decision wants is found as well.
-
-    The object's number only decides between several such faces: it changes when a file is put in
-    another order.
+    A face that already has the class and box that the decision wants is found as well. The object's
+    number only decides between several such faces: it changes when a file is put in another order.
     """
     found = [FoundFace(photo, face) for photo in photos for face in photo.faces]
     alike = [item for item in found if was_shown(item.face, decision)]

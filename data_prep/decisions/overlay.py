@@ -44,13 +44,11 @@ REASONS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Overlay:
-    """Datasets with decisions applied.
+    """Datasets with decisions applied, faces changed or dropped; objects keep their numbers.
 
-    Attributes:
-        datasets: The datasets, faces changed or dropped; objects keep their numbers.
-        record: What the manifest tells: `ledgers` (`file`, `sha256`, `lines`), faces by what
-            became of them (`applied`), decisions by why they were not applied (`not_applied`).
-        findings: Every decision that was not applied with the reason, and what ledgers warn of.
+    `record` is for the manifest: `ledgers` (`file`, `sha256`, `lines`), faces by what became of
+    them (`applied`), decisions by why they were not applied (`not_applied`). The findings tell of
+    these, and of what ledgers warn of.
     """
 
     datasets: tuple[Dataset, ...]
@@ -60,13 +58,7 @@ class Overlay:
 
 @dataclass(frozen=True)
 class Opinion:
-    """What a decision wants of the face it is about.
-
-    Attributes:
-        decision: The decision.
-        found: The face as the dataset has it.
-        outcome: The face as it should be, box clipped to the photo; None where it should go.
-    """
+    """What a decision wants of the face it is about: how it should be, or None to have it go."""
 
     decision: Decision
     found: FoundFace
@@ -191,10 +183,9 @@ def _weigh(decision: Decision, found: FoundFace, shown: Face) -> Opinion | Reaso
 
 
 def agree(opinions: Sequence[Opinion]) -> bool:
-    """Whether all want the same of a face.
+    """Whether all want a face to go, or all want one class and boxes that overlap by `SAME_FACE`.
 
-    That is, all want it to go, or all want the same class and boxes that overlap by `SAME_FACE`,
-    since no two people draw the same box.
+    No two people draw the same box.
     """
     first, *others = [opinion.outcome for opinion in opinions]
     if first is None:
@@ -253,9 +244,7 @@ def _explain_dispute(opinions: Sequence[Opinion]) -> Finding:
 class WrittenNames:
     """What a dataset calls its classes: another name could be a new class to other tools.
 
-    Args:
-        read: The dataset under the names of `CLASSES`.
-        written: The same under its own names.
+    It is read twice: under the names of `CLASSES` and as written.
     """
 
     def __init__(self, read: Dataset, written: Dataset) -> None:

@@ -11,8 +11,13 @@ from lxml import etree
 
 from data_prep.base.boxes import write_number
 from data_prep.base.errors import DatasetError
-from data_prep.base.files import make_folder, write_atomically, write_json
-from data_prep.base.output_folder import refuse_dataset_folders, refuse_other_files
+from data_prep.base.files import (
+    make_folder,
+    refuse_dataset_folders,
+    refuse_other_files,
+    write_atomically,
+    write_json,
+)
 from data_prep.base.progress import show_progress
 from data_prep.base.records import AnnotatedPhoto, Box, Dataset
 from data_prep.decisions.overlay import WrittenNames
@@ -39,12 +44,8 @@ def edit_voc(path: Path, edits: Mapping[int, Edit | None], *, name: str | None =
 
     Everything else stays: unknown elements and attributes, comments, their order, white space,
     line ends, the encoding. Inside the root element, spellings that mean the same in XML may
-    differ (`<a></a>` and `<a/>`, quotes of attributes, numbered characters).
-
-    Args:
-        path: The file; it is only read.
-        edits: By the object's index in the file.
-        name: How to call it in messages; its path when None.
+    differ (`<a></a>` and `<a/>`, quotes of attributes, numbered characters). Edits go by the
+    object's index in the file; messages call the file `name`.
 
     Raises:
         AnnotationError: The file can't be read, is not VOC, has no such object, or is in an
@@ -114,13 +115,7 @@ RECORD = "voc.json"
 
 
 def check_voc_folder(out: Path, datasets: Sequence[Dataset]) -> None:
-    """Refuse to write over anything but what was written here before, and other formats.
-
-    Raises:
-        DatasetError: A dataset does not consist of VOC files.
-        OutputError: A source's part of the folder is a dataset, lies in one, or holds one; or the
-            folder has other files.
-    """
+    """Refuse to write over anything but what was written here before, and other formats."""
     for dataset in datasets:
         other = next((p for p in dataset.photos if not p.annotation.lower().endswith(".xml")), None)
         if other is not None:
@@ -141,17 +136,14 @@ def write_voc(
     out: Path,
     reading: ReadOptions = DEFAULT_OPTIONS,
 ) -> list[str]:
-    """Write every annotation file that is used to `out/<source>/`, its path kept.
+    """Write every annotation file that is used to `out/<source>/`; those with changes are returned.
 
     Only class names and boxes of changed faces are touched, and dropped objects are gone (see
     `edit_voc`); files without a change are copied byte for byte. A class is called what its
     dataset mostly calls it.
 
-    Returns:
-        The files with changes, as `source/path`.
-
     Raises:
-        AnnotationError: A file was changed meanwhile, or its encoding can't be written.
+        DatasetError: A dataset has other formats, or a file was changed meanwhile.
         OutputError: The folder can't be written, or not without harm.
     """
     check_voc_folder(out, original)

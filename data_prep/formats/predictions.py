@@ -14,7 +14,7 @@ from data_prep.base.boxes import ORIENTATIONS, UPRIGHT
 from data_prep.base.files import write_atomically
 from data_prep.base.labels import CLASSES, MASKS, Vocabulary
 from data_prep.base.records import Box
-from data_prep.base.strict_csv import FloatArray, IntArray, Table, TableError, read_table
+from data_prep.base.tables import FloatArray, IntArray, Table, TableError, read_table
 
 FILE = "predictions.csv"
 """Its name in an output folder."""

@@ -90,13 +90,9 @@ def _shrink(photo: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def describe_photo(photo: NDArray[np.uint8]) -> Fingerprint:
-    """Describe a photo for the search for near-duplicates.
+    """What a photo (RGB, height × width × 3, any size from 1 × 1) is compared by.
 
-    Args:
-        photo: RGB, shape (height, width, 3), any size from 1x1.
-
-    Returns:
-        The photo's fingerprint; a flat or tiny photo has no features.
+    A flat or tiny photo has no features.
     """
     working = _shrink(photo, WORKING_SIDE)
     grey = np.asarray(cv2.cvtColor(working, cv2.COLOR_RGB2GRAY), np.uint8)
@@ -123,13 +119,9 @@ def unpack_descriptors(packed: NDArray[np.uint8], mirrored: bool = False) -> NDA
 
 @dataclass(frozen=True)
 class DuplicatePair:
-    """Two near-duplicate photos.
+    """Two near-duplicate photos, the lower index first; `score` is the agreement, up to 1.
 
-    Attributes:
-        first: The lower index of the two.
-        second: The higher index.
-        kind: "copy" for the same frame, "crop" for a part of it, "scene" for another frame.
-        score: Agreement of what both show, up to 1.
+    A "copy" is the same frame, a "crop" a part of it, a "scene" another frame.
     """
 
     first: int
@@ -273,10 +265,7 @@ def _aligned_agreement(
 ) -> float:
     """Agreement of two grey thumbnails over what both show; 0 if that is too small to tell.
 
-    Args:
-        one: The more detailed of the two: `motion` does not enlarge it.
-        other: The less detailed one.
-        motion: Takes x, y, 1 in `one` to x, y in `other`, shape (2, 3).
+    `motion`, shape (2, 3), takes x, y, 1 in `one`, the more detailed, to x, y in `other`.
     """
     size = other.shape[::-1]
     inside = cv2.warpAffine(np.ones(one.shape, np.float32), motion, size) > 0.99
@@ -323,11 +312,10 @@ def _compare_parts(
 
 
 def find_pairs(fingerprints: Sequence[Fingerprint]) -> list[DuplicatePair]:
-    """Find the near-duplicate pairs among photos.
+    """The near-duplicate pairs among photos in order of their indices, each once.
 
-    Returns:
-        The pairs in order of their indices, each once. A photo is compared closely only with those
-        that share the most rare features with it, so a large group may lack some of its pairs.
+    A photo is compared closely only with those that share the most rare features with it, so a
+    large group may lack some of its pairs.
     """
     # One thread: the products are many and small, so more threads would mostly wait on each other.
     with threadpool_limits(1):
@@ -342,11 +330,7 @@ def find_pairs(fingerprints: Sequence[Fingerprint]) -> list[DuplicatePair]:
 
 
 def group_near_duplicates(fingerprints: Sequence[Fingerprint]) -> list[int]:
-    """Group photos that are near-duplicates of one another, directly or through others.
-
-    Returns:
-        For each photo the smallest index in its group; its own index where it is alone.
-    """
+    """For each photo the smallest index among its near-duplicates, directly or through others."""
     pairs = find_pairs(fingerprints) if fingerprints else []
     return find_leaders(len(fingerprints), [(pair.first, pair.second) for pair in pairs])
 
@@ -367,15 +351,10 @@ def find_leaders(count: int, links: Sequence[tuple[int, int]]) -> list[int]:
 
 
 def count_found_groups(groups: Mapping[str, int], known: Path) -> tuple[int, int]:
-    """Compare a grouping with known groups.
+    """How many known groups fall in one group, and how many have two or more members at all.
 
-    Args:
-        groups: Group number of each photo by the photo's stem.
-        known: Text file, a known group per line: photo stems separated by white space.
-
-    Returns:
-        How many known groups are found whole (all members that are in `groups` fall in one
-        group), and how many have two or more members in `groups` at all.
+    `groups` has a number for each photo's stem; `known` is a text file with a known group per
+    line, stems separated by white space. Stems that are not in `groups` do not count.
     """
     found = total = 0
     for line in known.read_text(encoding="utf-8").splitlines():

@@ -31,11 +31,7 @@ name are never split, nor are they from the photo that is called so, as `source/
 
 
 def write_groups(path: Path, groups: Mapping[str, str]) -> None:
-    """Write `groups.csv`.
-
-    Raises:
-        OutputError: The file can't be written.
-    """
+    """Write `groups.csv`."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", "group"])
@@ -44,11 +40,7 @@ def write_groups(path: Path, groups: Mapping[str, str]) -> None:
 
 
 def read_groups(root: Path) -> dict[str, str]:
-    """The group of each image of a dataset; nothing where it has no `groups.csv`.
-
-    Raises:
-        DatasetError: The file is no table with these columns.
-    """
+    """The group of each image of a dataset; nothing where it has no `groups.csv`."""
     path = root / GROUPS
     if not path.is_file():
         return {}
@@ -67,9 +59,7 @@ def name_groups(
 ) -> list[str]:
     """The near-duplicate group of each photo, called after its first photo as `source/image`.
 
-    Args:
-        photos: The photos of all datasets.
-        fingerprints: Of each; None, and a group "", where it can't be read.
+    The group is "" where there is no fingerprint, since the photo can't be read.
     """
     readable = [index for index, print_ in enumerate(fingerprints) if print_ is not None]
     # All of them at once: how rare a feature is depends on the photos there are.
@@ -85,16 +75,8 @@ def join_groups(
 ) -> list[str]:
     """Join near-duplicate groups whose photos belong together by `groups.csv`, or are one file.
 
-    Args:
-        photos: The photos of all datasets.
-        groups: The near-duplicate group of each, "" of those that can't be read.
-        hashes: Of each photo's file, where identical files are to be joined; "" if unknown.
-
-    Returns:
-        The group of each, called after the first group of those that are joined.
-
-    Raises:
-        DatasetError: A `groups.csv` can't be used.
+    `hashes` are those of the files, "" if unknown. A joined group is called after its first one; a
+    photo in no group ("") stays in none.
     """
     known = {root: read_groups(root) for root in dict.fromkeys(photo.root for photo in photos)}
     first: dict[str, int] = {}
@@ -129,9 +111,6 @@ def group_looked_at(photos: Sequence[FramedPhoto], looked: Sequence[LookedAt]) -
     """The group of each photo: near-duplicates, identical files, and what `groups.csv` joins.
 
     A photo that can't be read is in its own.
-
-    Raises:
-        DatasetError: A `groups.csv` can't be used.
     """
     annotated = [photo.photo for photo in photos]
     near = name_groups(annotated, [look.fingerprint for look in looked])

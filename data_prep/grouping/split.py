@@ -38,8 +38,8 @@ def split_by_group(
         `train` or `valid` for each face.
 
     Raises:
-        SplitError: Fewer groups than folds, no stratum with as many faces as folds, or `fold` is
-            not below `folds`.
+        SplitError: Fewer groups than folds, no stratum with as many faces as folds, or no such
+            fold.
     """
     if not 0 <= fold < folds:
         raise SplitError(f"fold {fold} does not exist: use 0 to {folds - 1}.")
@@ -92,11 +92,7 @@ def naive_split(count: int, *, folds: int = 5, seed: int = 0) -> np.ndarray:
 
 
 def check_no_leak(groups: Sequence[str], split: Sequence[str]) -> None:
-    """Refuse a split in which a group straddles.
-
-    Raises:
-        SplitError: Some validation faces have their group in training.
-    """
+    """Refuse a split in which a group straddles."""
     share = leaked_share(groups, split)
     if share > 0:
         raise SplitError(f"the split leaks: {share:.1%} of validation faces have kin in training.")

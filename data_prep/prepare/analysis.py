@@ -39,12 +39,8 @@ SPLIT_EDGES: tuple[float, ...] = (10, 16, 32, 64)
 class Analysis:
     """What is found out about datasets.
 
-    Attributes:
-        faces: The table with `split` and `kept`; `short_side` is an extra column, and `crop` is
-            the file name in the folder of all crops.
-        findings: All findings, those of the files first.
-        summary: See `summarise`.
-        sheets: Contact sheets for the page.
+    `faces` has `split` and `kept`, `short_side` as an extra column, and as `crop` the file name in
+    the folder of all crops.
     """
 
     faces: pd.DataFrame
@@ -72,11 +68,6 @@ def analyse(
         crops: Existing folder that gets all crops side by side.
         must_split: Whether datasets too small to be split are an error; else they are all for
             training, with a finding.
-
-    Raises:
-        DatasetError: No face is left, or a `groups.csv` can't be used.
-        SplitError: The photos can't be split so, and must be.
-        OSError: A crop can't be written or read.
     """
     photos = [photo for dataset in overlay.datasets for photo in dataset.photos]
     surveyed = survey_photos(photos, crops=crops, scale=options.scale, workers=options.workers)
@@ -103,9 +94,6 @@ def group_photos(surveyed: Sequence[SurveyedPhoto]) -> list[str]:
     """The group of each photo, called after its first; "" of unreadable ones.
 
     A group holds near-duplicates, and what datasets say belongs together by `groups.csv`.
-
-    Raises:
-        DatasetError: A `groups.csv` can't be used.
     """
     photos = [photo.photo for photo in surveyed]
     return join_groups(photos, name_groups(photos, [photo.fingerprint for photo in surveyed]))
@@ -155,11 +143,7 @@ def _list_as_read(record: SurveyedPhoto, photo: AnnotatedPhoto) -> Iterator[Surv
 
 
 def require_faces(faces: pd.DataFrame, findings: Sequence[Finding], dropped: int = 0) -> None:
-    """Refuse to go on with nothing.
-
-    Raises:
-        DatasetError: There is no face; the message tells what was left out and why.
-    """
+    """Refuse to go on with nothing, telling what was left out and why."""
     if faces.empty:
         reasons = [finding.message for finding in findings if finding.dropped]
         more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
@@ -177,14 +161,8 @@ def split_faces(
 ) -> pd.DataFrame:
     """Add the columns `split` and `kept`.
 
-    Args:
-        faces: The table.
-        options: Numbers of the build.
-        as_read: The table before decisions were applied, when some were. It alone decides the
-            split: corrections must not move photos between training and validation.
-
-    Raises:
-        SplitError: The photos can't be split so.
+    Where decisions were applied, the table `as_read` alone decides the split: corrections must not
+    move photos between training and validation.
     """
     basis = faces if as_read is None else as_read
     groups = basis["group"].to_list()
@@ -242,18 +220,10 @@ def summarise(
     options: PrepareOptions,
     decisions: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The numbers of the manifest, the audit page and the command line.
+    """The numbers of the manifest, the audit page and the command line, as JSON can hold them.
 
-    Args:
-        datasets: What was read.
-        faces: The table after `split_faces`.
-        findings: All of them.
-        options: Numbers of the build.
-        decisions: The record of the decisions applied, when ledgers were given.
-
-    Returns:
-        A record that JSON can hold; `counts` is keyed by `source/split/label`, `left_out` counts
-        the files and faces that a fault kept out; `decisions` is there when ledgers were given.
+    `counts` is keyed by `source/split/label`, `left_out` counts the files and faces that a fault
+    kept out; `decisions` is there when ledgers were given.
     """
     keys = faces["source"] + "/" + faces["split"] + "/" + faces["label"]
     kept = faces[faces["kept"] & (faces["split"] == TRAIN)]

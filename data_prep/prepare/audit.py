@@ -10,8 +10,11 @@ from typing import Any
 import pandas as pd
 
 from data_prep.base.errors import DatasetError
-from data_prep.base.files import write_atomically, write_json
-from data_prep.base.output_folder import refuse_dataset_folders
+from data_prep.base.files import (
+    refuse_dataset_folders,
+    write_atomically,
+    write_json,
+)
 from data_prep.base.records import Finding
 from data_prep.decisions.ledger import read_ledgers
 from data_prep.decisions.overlay import apply_ledgers
@@ -27,14 +30,7 @@ RECORD = "audit.json"
 
 @dataclass(frozen=True)
 class AuditResult:
-    """What an audit found.
-
-    Attributes:
-        summary: What `analysis.summarise` gives.
-        findings: All findings.
-        known_groups: Known near-duplicate groups found whole, and how many there are; None when
-            none were given.
-    """
+    """What an audit found; `known_groups` are those found whole, and how many there are."""
 
     summary: dict[str, Any]
     findings: tuple[Finding, ...]
@@ -45,12 +41,6 @@ def audit(options: AuditOptions) -> AuditResult:
     """Look at datasets as a build would, and write `audit.html` and `audit.json`, no crops.
 
     Datasets too small to be split are audited all the same.
-
-    Raises:
-        DatasetError: A dataset or the file of known groups can't be used, or no face is left.
-        UnknownLabelError: A class name is not known.
-        LedgerError: A ledger can't be read.
-        OutputError: The folder can't be written, or lies in a dataset.
     """
     out = options.out
     refuse_dataset_folders([out], map(find_folder, options.roots), "-o", around=True)

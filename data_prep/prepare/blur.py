@@ -22,13 +22,10 @@ MAJORITY_RATIO = 1.5
 
 
 def blur_score(crop: np.ndarray) -> float:
-    """Variance of the Laplacian of the grey crop at its own size; higher is sharper.
+    """Variance of the Laplacian of the grey crop (height × width × 3, RGB); higher is sharper.
 
     Comparable between crops of about one size only. Source: Pech-Pacheco et al. 2000, "Diatom
     autofocusing in brightfield microscopy".
-
-    Args:
-        crop: Height × width × 3, uint8, RGB.
     """
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
     return float(cv2.Laplacian(grey, cv2.CV_64F).var())
@@ -42,21 +39,13 @@ def size_bin(short_sides: Sequence[float] | np.ndarray) -> np.ndarray:
 def keep_balanced(
     faces: pd.DataFrame, *, rule: BlurRule = "binned", ratio: float = MAJORITY_RATIO
 ) -> np.ndarray:
-    """Decide which faces of a training split to keep.
+    """Decide which faces of a training split to keep: True for kept rows.
 
     The largest class is cut down to `ratio` × the second largest by dropping the blurriest faces.
     With `binned` the faces are ranked inside their size bin, so that small and large faces lose
     the same share; with `global` they are ranked all together, which favours small faces (the
     rule of the seed system, kept for comparison); with `none` everything stays. The rare class is
-    never cut.
-
-    Args:
-        faces: Columns `label`, `blur`, `short_side`, one row per face, in a stable order.
-        rule: Which ranking.
-        ratio: Multiple of the second class, positive.
-
-    Returns:
-        Boolean array, True for kept rows.
+    never cut. `faces` has `label`, `blur` and `short_side`, in a stable order.
     """
     keep = np.ones(len(faces), dtype=bool)
     counts = faces["label"].value_counts()

@@ -11,8 +11,16 @@ from typing import Any
 
 import pandas as pd
 
-from data_prep.base.files import OutputError, read_object, sha256_of, write_atomically, write_json
-from data_prep.base.output_folder import Outcome, OutputFolder, refuse_dataset_folders
+from data_prep.base.files import (
+    Outcome,
+    OutputError,
+    OutputFolder,
+    read_object,
+    refuse_dataset_folders,
+    sha256_of,
+    write_atomically,
+    write_json,
+)
 from data_prep.base.records import Dataset
 from data_prep.base.tables import write_faces
 from data_prep.decisions.ledger import LedgerFile, read_ledgers
@@ -36,12 +44,7 @@ FORMAT = 3
 
 @dataclass(frozen=True)
 class BuildOutcome(Outcome):
-    """What a build did; the record is that of `manifest.json`.
-
-    Attributes:
-        corrected: Annotation files, as `source/path`, that a written copy corrects; None when no
-            copy was asked for.
-    """
+    """What a build did; `corrected` are the annotation files that `--write-voc` changes."""
 
     corrected: tuple[str, ...] | None = None
 
@@ -53,13 +56,8 @@ def build(options: BuildOptions) -> BuildOutcome:
     swapped in at the end. With unchanged data and options nothing is done.
 
     Raises:
-        DatasetError: A dataset can't be used, no face is left, or VOC files are asked for and a
-            dataset has none.
-        UnknownLabelError: A class name is not known.
-        LedgerError: A ledger can't be read.
-        SplitError: The photos can't be split so.
-        OutputError: A folder can't be written, lies in a dataset, or holds files that build did
-            not write.
+        UserError: A dataset or a ledger can't be used, no face is left, the photos can't be split,
+            or a folder can't be written, lies in a dataset, or holds other files.
     """
     out, voc = options.out, options.write_voc
     refuse_dataset_folders([out], map(find_folder, options.roots), "-o", around=True)

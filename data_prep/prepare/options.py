@@ -39,11 +39,7 @@ class OptionError(UserError, ValueError):
 
 
 def check_scale(option: str, scale: float) -> None:
-    """Refuse a crop scale that makes no sense.
-
-    Raises:
-        OptionError: It is not from 1 to 10.
-    """
+    """Refuse a crop scale that is not from 1 to 10."""
     if not 1 <= scale <= 10:
         raise OptionError(f"{option} {scale:g}: use a number from 1 to 10.")
 
@@ -88,12 +84,7 @@ class ReadingOptions:
 
     @property
     def reading(self) -> ReadOptions:
-        """The same for readers.
-
-        Raises:
-            UnknownLabelError: An alias is not one.
-            ColumnError: Columns can't be read.
-        """
+        """The same for readers."""
         return ReadOptions(
             aliases=parse_aliases(self.alias),
             format=self.format,
@@ -105,11 +96,7 @@ class ReadingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareOptions(ReadingOptions):
-    """Everything that a prepared set depends on besides the data.
-
-    Raises:
-        OptionError: A number is out of its range.
-    """
+    """Everything that a prepared set depends on besides the data."""
 
     roots: Annotated[
         list[Path],
@@ -188,14 +175,9 @@ class BuildOptions(PrepareOptions):
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], **others: Any) -> BuildOptions:
-        """The options of a manifest; those it does not know are as they are by default.
+        """The options of a manifest (see `to_record`), `others` besides or in place of them.
 
-        Args:
-            record: What `to_record` gave.
-            others: Options that are not in it, `roots` among them, or in place of those.
-
-        Raises:
-            OptionError: A number is out of its range.
+        Those it does not know are as they are by default.
         """
         known = {
             **record,

@@ -28,11 +28,7 @@ MAX_POINTS = 4000
 
 
 def plot_sizes(faces: pd.DataFrame) -> str:
-    """Share of each class's faces by short side, as a PNG data URI.
-
-    Args:
-        faces: Columns `label` and `short_side` in pixels.
-    """
+    """Share of each class's faces by short side, as a PNG data URI."""
     figure, axes = _size_axes("Face sizes per class", "share of the class")
     sides = faces["short_side"].to_numpy(dtype=float)
     bins = np.geomspace(max(1.0, sides.min()), max(2.0, sides.max() * 1.01), 32)
@@ -47,15 +43,7 @@ def plot_sizes(faces: pd.DataFrame) -> str:
 
 
 def plot_blur(faces: pd.DataFrame, *, seed: int = 0) -> str:
-    """Blur score of each face against its size, with the median of each size bin.
-
-    Args:
-        faces: Columns `label`, `short_side` in pixels, `blur`.
-        seed: Of the sample drawn when there are more than `MAX_POINTS` faces.
-
-    Returns:
-        A PNG data URI.
-    """
+    """Blur score against size, with the median of each size bin, as a PNG data URI."""
     figure, axes = _size_axes("Blur score against size", "blur score, log")
     sides = faces["short_side"].to_numpy(dtype=float)
     # Scores of flat crops are 0, which a logarithmic axis has no place for.
@@ -141,18 +129,7 @@ def render_page(
     sheets: Sheets,
     known_groups: tuple[int, int] | None = None,
 ) -> str:
-    """Render the page.
-
-    Args:
-        faces: Columns of `faces.csv` and `short_side`.
-        findings: All findings.
-        summary: What `analysis.summarise` gave.
-        sheets: What `sheets.draw_sheets` gave.
-        known_groups: Known near-duplicate groups found whole, and how many there are.
-
-    Returns:
-        HTML that needs no other file.
-    """
+    """Render the page: HTML that needs no other file."""
     return render_html(
         "data_prep.prepare",
         PAGE,
@@ -174,13 +151,7 @@ def render_page(
 
 
 def tabulate(labels: pd.Series, keys: pd.Series, columns: list[str]) -> Table:
-    """Count faces by class (rows) and key (columns), with sums.
-
-    Args:
-        labels: Class of each face.
-        keys: Column of each face; those not in `columns` are left out.
-        columns: Order of the columns.
-    """
+    """Count faces by class (rows) and key (columns, in their order), with sums."""
     counts = pd.crosstab(labels, keys).reindex(index=list(CLASSES), columns=columns, fill_value=0)
     counts["all"] = counts.sum(axis=1)
     counts.loc["all"] = counts.sum(axis=0)

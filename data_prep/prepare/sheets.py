@@ -55,11 +55,9 @@ class BlurSheet:
 class Sheets:
     """All contact sheets of a page.
 
-    Attributes:
-        classes: A random sample of each class, smallest face first.
-        smallest: The smallest faces of all.
-        blur: The size bins that lose most, smallest bin first; empty when nothing is dropped.
-        groups: The largest near-duplicate groups: the largest face of each of their photos.
+    A random sample of each class, smallest face first; the smallest faces of all; the size bins
+    that lose most to the blur rule, smallest first; the largest near-duplicate groups: the largest
+    face of each of their photos.
     """
 
     classes: tuple[Sheet, ...]
@@ -69,16 +67,7 @@ class Sheets:
 
 
 def draw_sheets(faces: pd.DataFrame, crops: Path, *, seed: int = 0) -> Sheets:
-    """Choose faces and load their thumbnails.
-
-    Args:
-        faces: Columns of `faces.csv` and `short_side`; `crop` is the file name in `crops`.
-        crops: Folder that holds all crops side by side.
-        seed: Of the random samples.
-
-    Raises:
-        OSError: A crop can't be read.
-    """
+    """Choose faces and load their thumbnails; `crops` holds all crops side by side."""
     rng = np.random.default_rng(seed)
 
     def load(rows: pd.DataFrame) -> tuple[Thumb, ...]:

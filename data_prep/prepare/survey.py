@@ -32,14 +32,9 @@ class SurveyedFace:
 
 @dataclass(frozen=True)
 class SurveyedPhoto:
-    """What one look at a photo gave.
+    """What one look at a photo gave: its faces, and the size that their boxes refer to.
 
-    Attributes:
-        photo: The photo as annotated.
-        width, height: Size in pixels of the photo that the boxes refer to.
-        faces: Faces that lie in the photo.
-        fingerprint: For finding near-duplicates; None when the photo could not be read.
-        findings: What was wrong.
+    The fingerprint is None when the photo could not be read.
     """
 
     photo: AnnotatedPhoto
@@ -53,14 +48,7 @@ class SurveyedPhoto:
 def survey_photos(
     photos: Sequence[AnnotatedPhoto], *, crops: Path, scale: float, workers: int | None = None
 ) -> list[SurveyedPhoto]:
-    """Decode every photo once, in parallel, and write the crops of its faces.
-
-    Returns:
-        One record per photo, in the same order.
-
-    Raises:
-        OutputError: A crop can't be written.
-    """
+    """Decode every photo once, in parallel, and write the crops of its faces."""
     survey = partial(_survey_photo, crops=crops, scale=scale)
     inner_threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # Its own threads would compete with ours.

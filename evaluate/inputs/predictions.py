@@ -12,7 +12,7 @@ from data_prep.base.boxes import SWAPS_SIDES, UPRIGHT, turn_box_back
 from data_prep.base.labels import MASKS, Vocabulary
 from data_prep.base.photo import PhotoError, PhotoFrame, Size, read_frame
 from data_prep.base.records import Box
-from data_prep.base.strict_csv import TableError
+from data_prep.base.tables import TableError
 from data_prep.formats.photo_match import WrittenPhoto, match_names
 from data_prep.formats.predictions import PredictionTable, read_prediction_table
 from evaluate.arrays import Detections, GroundTruth, IntArray

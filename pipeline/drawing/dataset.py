@@ -16,9 +16,14 @@ from matplotlib.figure import Figure
 
 from data_prep.base.boxes import overlap
 from data_prep.base.crop import crop_face
-from data_prep.base.files import sha256_of, write_atomically
+from data_prep.base.files import (
+    OutputFolder,
+    refuse_dataset_folders,
+    refuse_other_files,
+    sha256_of,
+    write_atomically,
+)
 from data_prep.base.labels import BARE, CLASSES, MASKED, RARE_CLASS, parse_aliases
-from data_prep.base.output_folder import OutputFolder, refuse_dataset_folders, refuse_other_files
 from data_prep.base.photo import PhotoError, read_photo
 from data_prep.base.progress import log, show_progress
 from data_prep.base.records import Box, Face

@@ -3,8 +3,13 @@
 import pandas as pd
 import pytest
 
-from data_prep.base.strict_csv import TableError
-from data_prep.base.tables import COLUMNS, read_faces, select_sources, write_faces
+from data_prep.base.tables import (
+    COLUMNS,
+    TableError,
+    read_faces,
+    select_sources,
+    write_faces,
+)
 
 
 def make_table(**columns):

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
-from data_prep.base.files import sha256_of
-from data_prep.base.output_folder import PhotoMode
+from data_prep.base.files import (
+    PhotoMode,
+    sha256_of,
+)
 from data_prep.datasets import convert as converting
 from data_prep.decisions.ledger import append_decision
 from data_prep.formats.contracts import Format, ReadOptions

@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 import pytest
 
 from data_prep.base.errors import DatasetError
+from data_prep.base.files import PhotoMode
 from data_prep.base.labels import UnknownLabelError
-from data_prep.base.output_folder import PhotoMode
 from data_prep.base.records import Box, Face
 from data_prep.base.tables import read_faces
 from data_prep.datasets.convert import ConvertOptions, convert

@@ -4,8 +4,10 @@ import pandas as pd
 import pytest
 
 from data_prep.base.errors import DatasetError
-from data_prep.base.files import OutputError
-from data_prep.base.output_folder import refuse_dataset_folders
+from data_prep.base.files import (
+    OutputError,
+    refuse_dataset_folders,
+)
 from data_prep.base.records import Finding
 from data_prep.prepare.analysis import (
     count_leaks,

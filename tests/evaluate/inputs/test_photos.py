@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from data_prep.base.boxes import ORIENTATIONS
 from data_prep.base.photo import PhotoError
-from data_prep.base.strict_csv import TableError
+from data_prep.base.tables import TableError
 from data_prep.formats.input_files import InputError
 from data_prep.formats.photo_match import AmbiguousPhotoError, match_names
 from evaluate.arrays import GroundTruth

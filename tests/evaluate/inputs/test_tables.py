@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from data_prep.base.labels import UnknownLabelError, Vocabulary
-from data_prep.base.strict_csv import TableError
+from data_prep.base.tables import TableError
 from data_prep.formats.input_files import InputError
 from evaluate.inputs.predictions import Predictions, place_predictions, read_predictions
 from evaluate.inputs.truth import read_ground_truth

@@ -14,8 +14,10 @@ from sklearn.metrics import accuracy_score, log_loss, recall_score
 
 from data_prep.base.labels import BARE, CLASSES, MASKED, RARE_CLASS
 from data_prep.base.photo import photo_size, read_photo
-from data_prep.base.strict_csv import TableError
-from data_prep.base.tables import read_faces
+from data_prep.base.tables import (
+    TableError,
+    read_faces,
+)
 from pipeline.inference.classifier import Classifier
 from pipeline.nets.cards import ClassifierCard, DetectorCard, load_weights
 from pipeline.nets.classifiers import fill_net, from_detector, join_members, make_mobilenet
