@@ -52,7 +52,6 @@ PARTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 SMALLEST = 16.0
 """Faces with a shorter side, in pixels, hold too little of a face to draw on."""
 
-SURE = 0.5
 MATCH_IOU = 0.35
 """Annotators box the face, the detector often the head: that much overlap tells the same one."""
 
@@ -94,8 +93,6 @@ def draw_masks(options: DrawOptions) -> None:
 
 @dataclass(frozen=True)
 class _Mask:
-    """How a mask is drawn on a face: way, style, whether straps are seen, seed of the pattern."""
-
     worn: Worn
     style: MaskStyle
     straps: bool
@@ -106,27 +103,27 @@ class _Mask:
     def label(self) -> str:
         return MASKED if self.worn == "properly" else RARE_CLASS
 
+    def draw(self, pixels: np.ndarray) -> np.ndarray:
+        return draw_mask(
+            pixels, self.landmarks, self.worn, straps=self.straps, style=self.style, seed=self.seed
+        )
+
     def to_row(self, number: int) -> dict[str, Any]:
         """Its row of `drawn.csv`."""
         row = {"object": number, "label": self.label, "worn": self.worn, "style": self.style.name}
-        for part, point in zip(PARTS, self.landmarks, strict=True):
-            row |= {
-                f"{part}_{axis}": round(float(v), 2) for axis, v in zip("xy", point, strict=True)
-            }
-        return row
+        columns = [f"{part}_{axis}" for part in PARTS for axis in "xy"]
+        return row | dict(zip(columns, self.landmarks.round(2).ravel().tolist(), strict=True))
 
 
 def draw_dataset(options: DrawOptions, detector: FaceDetector) -> dict[str, Any]:
-    """Write a dataset of photos with masks drawn on their bare faces.
+    """Write a dataset of photos with masks drawn on their bare faces; returns its record.
 
     Photos go to `images/`, PASCAL VOC files to `annotations/`; `drawn.csv` tells of each mask its
     style, how it is worn and the landmarks it lies on, `drawn.png` shows some, and `groups.csv`
     ties every photo to the one it was made from, so that `data_prep build` never puts the two on
     different sides of a split. Way and style follow from the face, not from the order. Real masks
-    stay. Photos on which nothing is drawn are left out.
-
-    Returns:
-        The record, as written to `drawn.json`; with `up_to_date` when nothing was to do.
+    stay. Photos on which nothing is drawn are left out. The record is that of `drawn.json`, with
+    `up_to_date` when nothing was to do.
 
     Raises:
         DatasetError: The dataset can't be used.
@@ -163,14 +160,7 @@ def draw_dataset(options: DrawOptions, detector: FaceDetector) -> dict[str, Any]
             if not masks:
                 continue
             for mask in masks.values():
-                pixels = draw_mask(
-                    pixels,
-                    mask.landmarks,
-                    mask.worn,
-                    straps=mask.straps,
-                    style=mask.style,
-                    seed=mask.seed,
-                )
+                pixels = mask.draw(pixels)
             image, origin = places[photo.image], f"{photo.photo.source}/{photo.image}"
             save_drawing(staging / image, pixels, fine=True)
             faces = []
@@ -214,13 +204,13 @@ def draw_dataset(options: DrawOptions, detector: FaceDetector) -> dict[str, Any]
 
 def _place(images: Sequence[str]) -> dict[str, str]:
     """Where drawn photos go: JPEG all, under their whole name where stems are shared."""
-    paths = {image: PurePosixPath(image.removeprefix(f"{IMAGES}/")) for image in images}
-    stems = Counter(str(path.with_suffix("")).lower() for path in paths.values())
-    places = {}
-    for image, path in paths.items():
-        is_own = stems[str(path.with_suffix("")).lower()] == 1
-        places[image] = f"{IMAGES}/{path.with_suffix('') if is_own else path}.jpg"
-    return places
+    names = [image.removeprefix(f"{IMAGES}/") for image in images]
+    stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
+    times = Counter(stem.lower() for stem in stems)
+    return {
+        image: f"{IMAGES}/{stem if times[stem.lower()] == 1 else name}.jpg"
+        for image, name, stem in zip(images, names, stems, strict=True)
+    }
 
 
 def _choose_masks(
@@ -232,7 +222,7 @@ def _choose_masks(
     not_drawn: Counter[str],
 ) -> dict[int, _Mask]:
     """Masks for bare faces of a photo, by the face's number; why not is counted in `not_drawn`."""
-    found = detector.detect([pixels], min_score=SURE)[0]
+    found = detector.detect([pixels], min_score=0.5)[0]
     boxes = [Box(*map(float, box)) for box in found.boxes]
     masks = {}
     for face in bare:
@@ -259,8 +249,7 @@ def _choose_masks(
 
 
 COLUMNS = 10
-VIEW = 1.8
-"""Side of what is shown, as a multiple of the longer box side."""
+VIEW = 1.8  # Side of what is shown, as a multiple of the longer box side.
 
 LARGEST = 160.0
 """Faces over this side look alike at the size of the sheet; the first of them stays."""
@@ -279,11 +268,7 @@ class ContactSheet:
             self._best[style, worn] = (side, crop_face(photo, box, VIEW).copy())
 
     def write(self, path: Path) -> None:
-        """Draw the sheet, a column per style; .png or .jpg.
-
-        Raises:
-            OutputError: It can't be written.
-        """
+        """Draw the sheet, a column per style; .png or .jpg."""
         shown = {style for style, _ in self._best}
         styles = [style.name for style in STYLES if style.name in shown]
         columns, ways = min(len(styles), COLUMNS), len(WAYS_TO_WEAR)

@@ -23,8 +23,7 @@ from pipeline.nets.options import SHIPPED, Weights
 PORTRAIT = Path(__file__).with_name("portrait.jpg")
 """Eileen Collins, 512 × 512 (NASA, public domain)."""
 
-HEAD = (slice(0, 300), slice(90, 390))
-"""Head and shoulders in the portrait."""
+HEAD = (slice(0, 300), slice(90, 390))  # Head and shoulders in the portrait.
 
 SCENE = (720, 1080)
 PLACES = (
@@ -60,14 +59,7 @@ def read_portrait() -> np.ndarray:
 
 
 def make_demo_photos(detector: FaceDetector) -> dict[str, np.ndarray]:
-    """Portraits with a mask, with the nose bare, without; and all of them in one scene.
-
-    Args:
-        detector: Gives the landmarks that the masks are drawn on.
-
-    Returns:
-        Photos by file name, uint8, RGB.
-    """
+    """Portraits with a mask, with the nose bare, without; and all in one scene; by file name."""
     bare = read_portrait()
     landmarks = detector.detect([bare])[0].landmarks[0]
     portraits = {
@@ -80,11 +72,7 @@ def make_demo_photos(detector: FaceDetector) -> dict[str, np.ndarray]:
 
 
 def write_demo_photos(detector: FaceDetector, folder: Path) -> list[Path]:
-    """Write them as JPEG.
-
-    Raises:
-        OutputError: The folder can't be written.
-    """
+    """Write them as JPEG."""
     paths = []
     for name, photo in make_demo_photos(detector).items():
         buffer = io.BytesIO()

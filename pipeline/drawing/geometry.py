@@ -33,15 +33,10 @@ def measure_turn(landmarks: np.ndarray) -> float:
 
 @dataclass(frozen=True, eq=False)
 class FaceFrame:
-    """A face in a photo.
+    """A face in a photo."""
 
-    Attributes:
-        landmarks: 5 × 2, pixels: left eye, right eye, nose, left and right mouth corner.
-        size: Height and width of the photo.
-    """
-
-    landmarks: np.ndarray
-    size: tuple[int, int]
+    landmarks: np.ndarray  # 5 × 2, pixels: left eye, right eye, nose, left and right mouth corner.
+    size: tuple[int, int]  # Height and width of the photo.
 
     @cached_property
     def eye_distance(self) -> float:
@@ -66,10 +61,9 @@ class FaceFrame:
     def locate_pixels(
         self, left: int, top: int, width: int, height: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Where parts of a rectangle's pixels lie in the frame; undoes `place`.
+        """Where parts of a rectangle's pixels lie in the frame, x and y; undoes `place`.
 
-        Returns:
-            x and y, each (height × `SUPERSAMPLING`) × (width × `SUPERSAMPLING`), float32.
+        Each has sides times `SUPERSAMPLING`, float32.
         """
         eyes, across, down, lean = self._axes
         # Landmarks on one line span no plane; what is drawn on them is a line anyway.
@@ -83,11 +77,7 @@ class FaceFrame:
         return x.astype(np.float32), y.astype(np.float32)
 
     def fill(self, polygon: np.ndarray) -> np.ndarray:
-        """Share of each pixel that a polygon of the frame covers.
-
-        Returns:
-            Height × width × 1, float32, 0 to 1, soft at the edge.
-        """
+        """Share of each pixel that a polygon covers: height × width × 1, float32, 0 to 1."""
         height, width = self.size
         big = np.zeros((height * SUPERSAMPLING, width * SUPERSAMPLING), np.uint8)
         cv2.fillPoly(big, [np.rint(self.place(polygon) * SUPERSAMPLING).astype(np.int32)], 255)
@@ -102,11 +92,7 @@ class FaceFrame:
         return layer.astype(np.float32)[..., None] / 255
 
     def shade(self, photo: np.ndarray) -> np.ndarray:
-        """Light and shadow of the face, blurred, so that what is drawn looks lit like it.
-
-        Returns:
-            Height × width × 1, float32, about 1 in the middle of the face.
-        """
+        """Light and shadow of the face, blurred: height × width × 1, about 1 in its middle."""
         grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY).astype(np.float32)
         light = cv2.GaussianBlur(grey, (0, 0), max(1.0, self.eye_distance / 3))
         x, y = np.rint(self.landmarks.mean(axis=0)).astype(int)

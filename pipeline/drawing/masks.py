@@ -28,20 +28,11 @@ def draw_mask(
     style: MaskStyle = STYLES[0],
     seed: int = 0,
 ) -> np.ndarray:
-    """A copy of the photo with a mask on one face.
+    """A copy of the photo, height × width × 3, uint8, RGB, with a mask on one face.
 
-    Args:
-        photo: Height × width × 3, uint8, RGB.
-        landmarks: 5 × 2, pixels of the photo: left eye, right eye, nose, left and right mouth
-            corner, as seen in the photo.
-        worn: Over nose and mouth, with the nose bare, or with nose and mouth bare.
-        colour: RGB of the cloth in place of the style's own.
-        straps: Whether its straps are seen.
-        style: Shape, colours, pattern and details.
-        seed: Of patterns with flowers or blotches.
-
-    Returns:
-        Same shape and type.
+    Landmarks are 5 × 2, in pixels: left eye, right eye, nose, left and right mouth corner, as seen
+    in the photo. A colour takes the place of the style's own; the seed is that of flowers and
+    blotches.
     """
     face, shape = FaceFrame(landmarks, photo.shape[:2]), SHAPES[style.shape]
     upper, lower = shape.edges(worn)
@@ -126,17 +117,12 @@ def paint_pattern(
 ) -> np.ndarray:
     """Colours of cloth, rows × columns × 3, float32, 0 to 255.
 
-    Args:
-        pattern: Its name.
-        x: Eye distances from the midline.
-        y: Eye-to-mouth distances below the upper edge of the cloth.
-        colours: Of the ground, then of what is on it; the last one serves for what is missing.
-        random: Places flowers and blotches.
+    x is in eye distances from the midline, y in eye-to-mouth distances below the upper edge of the
+    cloth. Colours are that of the ground, then of what is on it; the last serves for missing ones.
     """
     grounds = np.array(colours, np.float32)
-    layers = _LAYERS[pattern](x, y, random) if pattern in _LAYERS else []
     result = np.broadcast_to(grounds[0], (*x.shape, 3)).copy()
-    for number, share in enumerate(layers, start=1):
+    for number, share in enumerate(_LAYERS[pattern](x, y, random), start=1):
         colour = grounds[min(number, len(grounds) - 1)]
         result += (colour - result) * share[..., None].astype(np.float32)
     return result
@@ -149,10 +135,6 @@ def _dots(x: Field, y: Field, _: np.random.Generator) -> list[np.ndarray]:
     across = (x + (row % 2) * step / 2) % step - step / 2
     down = y - (row + 0.5) * step
     return [across**2 + down**2 < radius**2]
-
-
-def _stripes(_x: Field, y: Field, _: np.random.Generator) -> list[np.ndarray]:
-    return [y % 0.26 < 0.11]
 
 
 def _checks(x: Field, y: Field, _: np.random.Generator) -> list[np.ndarray]:
@@ -189,8 +171,9 @@ def _blotches(x: Field, y: Field, random: np.random.Generator) -> list[np.ndarra
 
 
 _LAYERS: dict[Pattern, Callable[[Field, Field, np.random.Generator], list[np.ndarray]]] = {
+    "plain": lambda x, y, random: [],
     "dots": _dots,
-    "stripes": _stripes,
+    "stripes": lambda x, y, random: [y % 0.26 < 0.11],
     "checks": _checks,
     "flowers": _flowers,
     "blotches": _blotches,

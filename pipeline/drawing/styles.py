@@ -20,29 +20,18 @@ Pattern = Literal["plain", "dots", "stripes", "checks", "flowers", "blotches"]
 
 @dataclass(frozen=True)
 class MaskShape:
-    """A kind of mask. Of its edges the right half is given; straps begin where both meet.
+    """A kind of mask. Of its edges the right half is given; straps begin where both meet."""
 
-    Attributes:
-        properly, below_nose, on_chin: Upper edge by the way of wearing, from the midline outwards.
-        lower: Lower edge when worn properly, from the outside to the midline.
-        pulled: How far the lower edge moves down below the nose and on the chin.
-        lower_pulled: Lower edges below the nose and on the chin, where it does more than move.
-        pleats: Where folds cross it, as shares of its height at the midline.
-        sag: How far the middle of a pleat hangs below its ends.
-        centre_fold: Whether a fold runs down the midline.
-        straps: Where straps end.
-    """
-
-    properly: Points
+    properly: Points  # Upper edge by the way of wearing, from the midline outwards.
     below_nose: Points
     on_chin: Points
-    lower: Points
-    pulled: tuple[float, float] = (0.04, 0.16)
-    lower_pulled: tuple[Points, Points] | None = None
-    pleats: tuple[float, ...] = ()
-    sag: float = 0.06
-    centre_fold: bool = False
-    straps: Points = ()
+    lower: Points  # Lower edge when worn properly, from the outside to the midline.
+    pulled: tuple[float, float] = (0.04, 0.16)  # How far it moves below the nose and on the chin.
+    lower_pulled: tuple[Points, Points] | None = None  # Where it does more than move.
+    pleats: tuple[float, ...] = ()  # Where folds cross, as shares of the height at the midline.
+    sag: float = 0.06  # How far the middle of a pleat hangs below its ends.
+    centre_fold: bool = False  # Down the midline.
+    straps: Points = ()  # Where they end.
 
     def edges(self, worn: Worn) -> tuple[Points, Points]:
         """Right half of the upper and of the lower edge."""
@@ -145,22 +134,14 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class MaskStyle:
-    """How a mask looks.
+    """How a mask looks."""
 
-    Attributes:
-        name: What tables call it.
-        shape: One of `SHAPES`.
-        colours: RGB of the cloth, then of what its pattern lays on it.
-        valve: Whether it has an exhalation valve, beside the mouth.
-        window: Whether the mouth is seen through a transparent window.
-    """
-
-    name: str
-    shape: str
-    colours: tuple[Colour, ...]
+    name: str  # What tables call it.
+    shape: str  # One of `SHAPES`.
+    colours: tuple[Colour, ...]  # Of the cloth, then of what its pattern lays on it.
     pattern: Pattern = "plain"
-    valve: bool = False
-    window: bool = False
+    valve: bool = False  # An exhalation valve, beside the mouth.
+    window: bool = False  # A transparent one, through which the mouth is seen.
 
 
 STYLES: tuple[MaskStyle, ...] = (

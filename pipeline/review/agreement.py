@@ -24,7 +24,6 @@ from evaluate.measures.bootstrap import bootstrap_intervals
 OUTCOMES: tuple[str, ...] = (*CLASSES, "drop")
 """What a reviewer can make of a face; a redrawn box counts by its class."""
 
-RESAMPLES = 2000
 DISPUTE_COLUMNS = ("source", "image", "object", "from", "a", "b", "a_box", "b_box", "about")
 
 
@@ -62,31 +61,17 @@ def report_agreement(options: AgreementOptions) -> None:
 
 @dataclass(frozen=True)
 class Agreement:
-    """What two reviewers made of the same faces.
-
-    Attributes:
-        reviewers: Their names, a and b.
-        table: (4, 4) faces by outcome of a (rows) and b (columns), in the order of `OUTCOMES`.
-        observed: Share of equal outcomes, with the ends of its 95 % interval.
-        kappa: Cohen's kappa, with the same; NaN where it isn't defined.
-        disputes: A row per face they differ about, columns `DISPUTE_COLUMNS`: each one's outcome,
-            new box when there is one, and whether they differ about the label or the box.
-    """
+    """What two reviewers, a and b, made of the same faces."""
 
     reviewers: tuple[str, str]
-    table: np.ndarray
-    observed: tuple[float, float, float]
-    kappa: tuple[float, float, float]
-    disputes: pd.DataFrame
+    table: np.ndarray  # Faces by outcome of a (rows) and b (columns), in the order of `OUTCOMES`.
+    observed: tuple[float, float, float]  # Share of equal outcomes, ends of its 95 % interval.
+    kappa: tuple[float, float, float]  # Cohen's, with the same; NaN where it isn't defined.
+    disputes: pd.DataFrame  # A row per face they differ about, columns `DISPUTE_COLUMNS`.
 
 
-def compare_reviewers(ledger: Ledger, names: Sequence[str], *, seed: int = 0) -> Agreement:
-    """Compare two reviewers of a ledger.
-
-    Args:
-        ledger: The decisions.
-        names: The two; may be empty when the ledger has just two.
-        seed: Of the intervals.
+def compare_reviewers(ledger: Ledger, names: Sequence[str]) -> Agreement:
+    """Compare two reviewers of a ledger; they needn't be named when it has just two.
 
     Raises:
         AgreementError: There are not two, or no face was decided by both.
@@ -103,16 +88,15 @@ def compare_reviewers(ledger: Ledger, names: Sequence[str], *, seed: int = 0) ->
     pairs = [(of_a[key], of_b[key]) for key in sorted(of_a.keys() & of_b.keys())]
     if not pairs:
         raise AgreementError(f"no face was decided by both {a} and {b}; review the same faces.")
-    photos = {place: row for row, place in enumerate(sorted({one.key[:2] for one, _ in pairs}))}
-    tables = np.zeros((len(photos), len(OUTCOMES), len(OUTCOMES)))
-    for pair in pairs:
-        row, column = (OUTCOMES.index(name_outcome(decision)) for decision in pair)
-        tables[photos[pair[0].key[:2]], row, column] += 1
+    photos, _ = pd.factorize(pd.MultiIndex.from_tuples([one.key[:2] for one, _ in pairs]))
+    outcomes = np.array([[OUTCOMES.index(_name_outcome(d)) for d in pair] for pair in pairs])
+    tables = np.zeros((photos.max() + 1, len(OUTCOMES), len(OUTCOMES)))
+    np.add.at(tables, (photos, *outcomes.T), 1)
     ends = bootstrap_intervals(
         lambda weights: _measure(np.tensordot(weights, tables, axes=1)),
         photos=len(tables),
-        resamples=RESAMPLES,
-        seed=seed,
+        resamples=2000,
+        seed=0,
         rows=tables[0].size,
     )
     table = tables.sum(axis=0)
@@ -124,8 +108,7 @@ def compare_reviewers(ledger: Ledger, names: Sequence[str], *, seed: int = 0) ->
     return Agreement((a, b), table.astype(int), observed, kappa, rows[rows["about"] != ""])
 
 
-def name_outcome(decision: Decision) -> str:
-    """What a standing decision makes of its face, one of `OUTCOMES`."""
+def _name_outcome(decision: Decision) -> str:
     return "drop" if decision.action == "drop" else decision.to or decision.given
 
 
@@ -154,7 +137,7 @@ def _compare(a: Decision, b: Decision) -> tuple[object, ...]:
     They differ about the box when only one redrew it, or both did and the new ones overlap too
     little.
     """
-    outcomes = (name_outcome(a), name_outcome(b))
+    outcomes = (_name_outcome(a), _name_outcome(b))
     if a.to_box and b.to_box:
         same_box = overlap(a.to_box, b.to_box) >= SAME_FACE
     else:

@@ -28,13 +28,6 @@ from pipeline.review.photos import Kind
 from pipeline.review.session import Choice, ChoiceError, Choose, ConflictError, NoFaceError, Session
 
 STATIC = Path(__file__).parent / "static"
-"""The page."""
-
-PICTURE_SECONDS = 600
-"""How long a browser may keep a picture; its address holds the session's edition."""
-
-_Number = Annotated[float, Field(allow_inf_nan=False)]
-
 
 TITLES = {
     "with_mask": "With mask",
@@ -43,11 +36,9 @@ TITLES = {
 }
 """Names of the classes on buttons."""
 
-AHEAD = 4
-"""Faces the page fetches before they are asked for."""
-
-PACE_WINDOW = 40
-"""Decisions the pace is measured on."""
+PICTURE_SECONDS = 600  # How long a browser may keep one; its address holds the session's edition.
+AHEAD = 4  # Faces the page fetches before they are asked for.
+PACE_WINDOW = 40  # Decisions the pace is measured on.
 
 SHORTEST, LONGEST = 0.1, 120.0
 """Seconds between decisions of a person at work; less is an import, more a break."""
@@ -55,11 +46,12 @@ SHORTEST, LONGEST = 0.1, 120.0
 LEAST_TOLD, YIELD_WINDOW = 20, 100
 """Of the latest decisions: how many it takes to tell whether going on pays, and how many count."""
 
-STOP = "Going on will find little: this is a good place to stop."
-
 LOW_YIELD = 0.05
 """Going on is said not to pay when the upper end of the interval is below this share. It takes 73
 decisions in a row that change nothing to get there."""
+
+
+_Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class OtherSessionError(UserError):
@@ -89,15 +81,10 @@ _STATUSES: dict[type[Exception], int] = {
 }
 
 
-def create_app(session: Session, access: Access | None = None) -> FastAPI:
-    """Make the server of a session.
-
-    Args:
-        session: What is reviewed.
-        access: Who may come in; this machine when None.
-    """
+def create_app(session: Session, access: Access) -> FastAPI:
+    """Make the server of a session."""
     app = FastAPI(title="Review", docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Guard, access=access or Access())
+    app.add_middleware(Guard, access=access)
     app.mount("/static", StaticFiles(directory=STATIC))
     for kind in _STATUSES:
         app.add_exception_handler(kind, _explain)
@@ -175,21 +162,17 @@ def _explain_misfit(_: Request, __: Exception) -> JSONResponse:
 
 
 def view_face(session: Session, position: int) -> dict[str, Any]:
-    """One face. A blind reviewer gets the photo and the box, and their own decision, only.
-
-    Raises:
-        NoFaceError: There is no such position.
-    """
+    """One face. A blind reviewer gets the photo and the box, and their own decision, only."""
     face = session.face(position)
     photo = session.shelf.open(face)
-    size = face.size if photo.pixels is None else (photo.pixels.shape[1], photo.pixels.shape[0])
+    width, height = face.size if photo.pixels is None else photo.pixels.shape[1::-1]
     known, blind = session.look_up(face.key), session.way.blind
     view: dict[str, Any] = {
         "position": position,
         "version": known.version,
-        "box": list(face.box),
-        "width": size[0],
-        "height": size[1],
+        "box": face.box,
+        "width": width,
+        "height": height,
         "problem": photo.problem,
         "decidable": photo.sha256 is not None,
         "standing": known.decision and _view_decision(known.decision, blind=blind),
@@ -230,13 +213,9 @@ def view_progress(session: Session, position: int) -> dict[str, Any]:
 
 
 def measure_pace(times: Sequence[str]) -> float | None:
-    """Decisions a minute, breaks left out: 60 over the mean of the seconds between two.
+    """Decisions a minute by their times, ISO 8601, in order; None with fewer than 3 gaps.
 
-    Args:
-        times: ISO 8601, in order.
-
-    Returns:
-        None with fewer than 3 gaps.
+    Breaks and imports are left out: 60 over the mean of the other seconds between two.
 
     >>> measure_pace([f"2026-11-20T10:00:{second:02}.000Z" for second in (0, 2, 6, 9)])
     20.0
@@ -253,17 +232,14 @@ def _hint(session: Session) -> dict[str, str | None] | None:
     if len(recent) < LEAST_TOLD:
         return None
     found, of = sum(decision.action != "keep" for decision in recent), len(recent)
-    low, high = wilson_interval(np.array([float(found)]), np.array([float(of)]))[:, 0].clip(0, 1)
+    low, high = wilson_interval(np.array([found], float), np.array([of], float))[:, 0].clip(0, 1)
     lines = [
         f"{found or 'None'} of your last {of} decisions changed anything "
         f"(95 % interval {low:.1%} to {high:.1%})."
     ]
-    expected, changed = (
-        session.suspects.about.expected_wrong,
-        session.count("changed", everywhere=True),
-    )
+    changed = session.count("changed", everywhere=True)
     left = sum(session.count(status, everywhere=True) for status in ("open", "skipped"))
-    if expected:
+    if expected := session.suspects.about.expected_wrong:
         total, least, most = (sum(ends) for ends in zip(*expected.values(), strict=True))
         lines.append(
             f"About {total:.0f} labels ({least:.0f} to {most:.0f}) were expected to be wrong; you "
@@ -274,14 +250,13 @@ def _hint(session: Session) -> dict[str, str | None] | None:
                 f"What is missing would be one in {max(1, round(left / missing))} of the "
                 f"{left} faces left."
             )
-    return {"text": " ".join(lines), "stop": STOP if high < LOW_YIELD else None}
+    stop = "Going on will find little: this is a good place to stop." if high < LOW_YIELD else None
+    return {"text": " ".join(lines), "stop": stop}
 
 
 def _view_decision(decision: Decision, *, blind: bool) -> dict[str, Any]:
     """As the page shows it; to a blind reviewer a kept label is the class they named."""
-    action: str = decision.action
-    to = decision.to
+    action, to = decision.action, decision.to
     if blind and action in ("keep", "relabel"):
-        action, to = "label", to or decision.given
-    to_box = None if decision.to_box is None else list(decision.to_box)
-    return {"action": action, "to": to, "to_box": to_box}
+        return {"action": "label", "to": to or decision.given, "to_box": None}
+    return {"action": action, "to": to, "to_box": decision.to_box}

@@ -8,6 +8,7 @@ import secrets
 import socket
 import threading
 import webbrowser
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -107,11 +108,7 @@ def review(options: ReviewOptions) -> None:
 
 
 def serve(session: Session, options: ReviewOptions) -> None:
-    """Serve the page until Ctrl-C.
-
-    Raises:
-        ReviewError: The address can't be listened on.
-    """
+    """Serve the page until Ctrl-C."""
     token = options.token
     if token is None and not is_loopback(options.host):
         token = secrets.token_urlsafe(16)
@@ -158,17 +155,11 @@ def name_address(host: str, port: int, token: str | None) -> str:
     >>> name_address("127.0.0.1", 8377, None)
     'http://127.0.0.1:8377/'
     """
-    name = _reachable_name() if host in ("0.0.0.0", "::") else host  # noqa: S104
-    if ":" in name:
-        name = f"[{name.strip('[]')}]"
-    return f"http://{name}:{port}/" + ("" if token is None else f"?token={token}")
-
-
-def _reachable_name() -> str:
-    """This machine's address in its network: the one it would send from; nothing is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # Kept for documentation, RFC 5737.
-            return str(probe.getsockname()[0])
-        except OSError:
-            return socket.gethostname()
+    if host in ("0.0.0.0", "::"):  # noqa: S104
+        host = socket.gethostname()  # Until this machine's address in its network is known.
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
+            probe.connect(("192.0.2.1", 9))  # Kept for documentation, RFC 5737; nothing is sent.
+            host = str(probe.getsockname()[0])
+    if ":" in host:
+        host = f"[{host.strip('[]')}]"
+    return f"http://{host}:{port}/" + ("" if token is None else f"?token={token}")

@@ -39,15 +39,10 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True)
 class Access:
-    """Who may come in.
+    """Who may come in."""
 
-    Attributes:
-        host: Address the server listens on, or a name for it.
-        token: What visitors must bring; None when being on this machine is enough.
-    """
-
-    host: str = "127.0.0.1"
-    token: str | None = None
+    host: str = "127.0.0.1"  # Address the server listens on, or a name for it.
+    token: str | None = None  # What visitors must bring; None: being on this machine is enough.
 
     @property
     def cookie(self) -> str:
@@ -55,11 +50,7 @@ class Access:
         return "review-" + hashlib.sha256((self.token or "").encode()).hexdigest()[:12]
 
     def allows_host(self, header: str) -> bool:
-        """Whether a Host header names this server.
-
-        A page of another site that has its own name lead to this address (DNS rebinding) still
-        sends its own name.
-        """
+        """Whether a Host header names this server: DNS rebinding sends another site's name."""
         name = header.lower()
         name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
         if name in {self.host.lower().strip("[]"), "localhost"}:
@@ -81,7 +72,11 @@ class Access:
         host = headers.get("host", "")
         if not self.allows_host(host):
             return "421 This server doesn't go by that name."
-        if not brings_token and not self.allows_token(self._read_cookie(headers)):
+        try:
+            morsel = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
+        except CookieError:
+            morsel = None
+        if not brings_token and not self.allows_token(morsel.value if morsel else None):
             return "403 A token is needed: open the whole address that the review printed."
         if method in ("GET", "HEAD"):
             return None
@@ -90,13 +85,6 @@ class Access:
         if not from_page or (origin is not None and origin.partition("://")[2] != host):
             return "403 Only the review page itself may do that."
         return None
-
-    def _read_cookie(self, headers: Headers) -> str | None:
-        try:
-            morsel = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
-        except CookieError:
-            return None
-        return morsel.value if morsel else None
 
 
 class Guard:

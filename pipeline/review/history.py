@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -57,14 +58,7 @@ class LedgerFollower:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other reviews of this ledger out, those of other processes included.
-
-        Between reading what stands and adding to it nobody else may add. A kill gives the lock
-        back.
-
-        Raises:
-            OutputError: The lock's file can't be made.
-        """
+        """Keep other reviews of this ledger out, of other processes too; a kill gives it back."""
         lock = FileLock(self.path.with_name(f".{self.path.name}.lock"), poll_interval=0.002)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,15 +76,13 @@ class History:
 
     def __init__(self) -> None:
         self._stacks: dict[Key, list[Decision]] = {}
-        self._lines: dict[Key, int] = {}
-        self.made: list[Decision] = []
-        """All that is not taken back, skips included, in the order it was made."""
+        self.versions: Counter[Key] = Counter()  # Lines about each face so far.
+        self.made: list[Decision] = []  # All that is not taken back, skips included, in order.
 
     def add(self, decision: Decision) -> None:
         """Take in the next line of this reviewer."""
-        key = decision.key
-        self._lines[key] = self._lines.get(key, 0) + 1
-        stack = self._stacks.setdefault(key, [])
+        self.versions[decision.key] += 1
+        stack = self._stacks.setdefault(decision.key, [])
         if decision.action != "undo":
             stack.append(decision)
             self.made.append(decision)
@@ -99,10 +91,6 @@ class History:
             # It is one of the latest, and another decision may be equal to it.
             place = next(i for i in reversed(range(len(self.made))) if self.made[i] is undone)
             del self.made[place]
-
-    def version(self, key: Key) -> int:
-        """Lines about a face so far: a page that knows fewer has missed something."""
-        return self._lines.get(key, 0)
 
     def standing(self, key: Key) -> Decision | None:
         """The decision that stands for a face, None when there is none or it was skipped."""
@@ -117,20 +105,6 @@ class History:
         action = stack[-1].action
         return "skipped" if action == "skip" else "kept" if action == "keep" else "changed"
 
-    def latest(self, among: Container[Key]) -> Decision | None:
-        """The latest decision on one of these faces that is not taken back, a skip included."""
-        return next((d for d in reversed(self.made) if d.key in among), None)
-
-    def recent(self, most: int) -> list[Decision]:
-        """The latest standing decisions, each face once, the latest first; no skips."""
-        found: list[Decision] = []
-        for decision in reversed(self.made):
-            if len(found) == most:
-                break
-            if self.standing(decision.key) is decision:
-                found.append(decision)
-        return found
-
-    def standing_keys(self) -> Iterator[Key]:
-        """The faces with a standing decision."""
-        return (key for key in self._stacks if self.standing(key) is not None)
+    def all_standing(self) -> Iterator[Decision]:
+        """The standing decisions, each face once, the latest first; no skips."""
+        return (d for d in reversed(self.made) if self.standing(d.key) is d)

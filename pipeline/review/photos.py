@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -31,33 +30,23 @@ SIDES: dict[Kind, int] = {"crop": 640, "similar": 144}
 
 @dataclass(frozen=True)
 class OpenedPhoto:
-    """A photo, or why there is none.
+    """A photo, or why there is none."""
 
-    Attributes:
-        pixels: Height × width × 3, uint8, RGB; None when it can't be decoded.
-        sha256: Of the file's bytes; None when it can't be read.
-        problem: Why it can't be shown, for the reviewer; None when it can.
-    """
-
-    pixels: np.ndarray | None
-    sha256: str | None
-    problem: str | None
+    pixels: np.ndarray | None  # RGB; None when it can't be decoded.
+    sha256: str | None  # Of the file; None when it can't be read.
+    problem: str | None  # For the reviewer.
 
 
 class PhotoShelf:
     """Opens the photos of suspects and keeps the latest ones decoded.
 
-    Pictures are encoded, PNG or JPEG. With `hide_names` no message has the name of a file:
-    folders may be called after classes.
+    With `hide_names` no message has the name of a file: folders may be called after classes.
     """
 
-    def __init__(
-        self, suspects: Suspects, kept_bytes: int = KEPT_BYTES, *, hide_names: bool = False
-    ) -> None:
+    def __init__(self, suspects: Suspects, *, hide_names: bool) -> None:
         self._about = suspects.about
         self._hide_names = hide_names
-        self._kept_bytes = kept_bytes
-        self._kept: OrderedDict[tuple[str, str], OpenedPhoto] = OrderedDict()
+        self._kept: dict[tuple[str, str], tuple[OpenedPhoto, int]] = {}  # With bytes of pixels.
         self._lock = threading.Lock()
 
     def open(self, face: Suspect) -> OpenedPhoto:
@@ -65,25 +54,21 @@ class PhotoShelf:
         place = face.key[:2]
         with self._lock:
             if place in self._kept:
-                self._kept.move_to_end(place)
-                return self._kept[place]
+                self._kept[place] = self._kept.pop(place)  # Now the latest.
+                return self._kept[place][0]
         opened = self._read(face)
         # A photo with a problem is looked for again: it may be copied to its place meanwhile.
         if opened.pixels is not None:
             with self._lock:
-                self._kept[place] = opened
-                sizes = [
-                    kept.pixels.nbytes for kept in self._kept.values() if kept.pixels is not None
-                ]
-                while len(self._kept) > 1 and sum(sizes) > self._kept_bytes:
-                    self._kept.popitem(last=False)
-                    del sizes[0]
+                self._kept[place] = opened, opened.pixels.nbytes
+                while sum(n for _, n in self._kept.values()) > KEPT_BYTES and len(self._kept) > 1:
+                    del self._kept[next(iter(self._kept))]
         return opened
 
     def show(self, face: Suspect, kind: Kind) -> bytes:
-        """An encoded picture: PNG, or JPEG when it is a photo or was shrunk for being very large.
+        """A picture as PNG, or as JPEG when it is a photo or was shrunk for being very large.
 
-        A crop is as the model gets it. A similar face is the prepared crop, or else cut from its
+        A crop is as the model gets it; a similar face the prepared crop, or else cut from its
         photo.
 
         Raises:

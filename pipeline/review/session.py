@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,47 +49,30 @@ class Choice:
 
 @dataclass(frozen=True)
 class Way:
-    """How a reviewer goes over the faces.
+    """How a reviewer goes over the faces, all or the `first` so many.
 
-    Attributes:
-        by: The reviewer's name.
-        blind: Without the labels, the model's opinion and what others decided: those faces that
-            others have decided, or all when there are none, in an order of their own.
-        seed: Of that order.
-        first: Only so many of the most suspect faces; all when None.
+    A blind one sees neither labels nor the model's opinion nor what others decided, and gets those
+    faces that others have decided, or all when there are none, in an order of their own.
     """
 
     by: str
     blind: bool = False
-    seed: int = 0
+    seed: int = 0  # Of the blind order.
     first: int | None = None
 
 
 @dataclass(frozen=True)
 class Known:
-    """How a face stands.
+    """How a face stands with this reviewer, and what stands of the others, by their names."""
 
-    Attributes:
-        decision: What stands of this reviewer; None when there is nothing, or it was skipped.
-        version: Which a choice must be made on top of.
-        status: How it stands with this reviewer.
-        others: What stands of the others, by their names.
-    """
-
-    decision: Decision | None
-    version: int
+    decision: Decision | None  # None when there is nothing, or it was skipped.
+    version: int  # Which a choice must be made on top of.
     status: Status
     others: tuple[Decision, ...]
 
 
 def draw_up(face: Suspect, photo: OpenedPhoto, choice: Choice, way: Way) -> Decision:
-    """The decision a choice amounts to.
-
-    Args:
-        face: What it is about.
-        photo: The face's photo.
-        choice: A new box in pixels of the photo; it is clipped to it.
-        way: Whose choice it is.
+    """The decision a choice amounts to; a new box, in pixels of the photo, is clipped to it.
 
     Raises:
         ChoiceError: The choice can't be written down.
@@ -96,13 +80,10 @@ def draw_up(face: Suspect, photo: OpenedPhoto, choice: Choice, way: Way) -> Deci
     if photo.sha256 is None:
         raise ChoiceError(f"{photo.problem} Without the photo nothing can be decided.")
     action, to = _name_action(face, choice, blind=way.blind)
-    source, image, index = face.key
     return Decision(
-        at=utc_now(),
-        by=way.by,
-        source=source,
-        image=image,
-        object=index,
+        utc_now(),
+        way.by,
+        *face.key,
         photo_sha256=photo.sha256,
         box=face.box,
         given=face.label,
@@ -149,19 +130,13 @@ class Session:
     """A review in progress. Faces are told by their position on the reviewer's way, from 0.
 
     All methods may be called from several threads, and several sessions, of several processes
-    even, may share a ledger.
-
-    Attributes:
-        rows: Row of the suspects for each position.
-        edition: Tells this way over these faces from any other, across restarts.
+    even, may share a ledger. Those that take a position raise `NoFaceError` when there is no such,
+    those that read or write the ledger `LedgerError` and `OutputError`. `rows` has the row of the
+    suspects for each position; `edition` tells this way over these faces from any other, across
+    restarts.
     """
 
     def __init__(self, suspects: Suspects, ledger: Path, way: Way) -> None:
-        """Open the ledger and find where to go on.
-
-        Raises:
-            LedgerError: The ledger can't be read.
-        """
         self.suspects = suspects
         self.way = way
         self.shelf = PhotoShelf(suspects, hide_names=way.blind)
@@ -181,11 +156,7 @@ class Session:
         return len(self.rows)
 
     def face(self, position: int) -> Suspect:
-        """The face at a position.
-
-        Raises:
-            NoFaceError: There is no such position.
-        """
+        """The face at a position."""
         self._check(position)
         return self.suspects.face(int(self.rows[position]))
 
@@ -194,11 +165,7 @@ class Session:
         return self.suspects.keys[int(self.rows[position])]
 
     def refresh(self) -> None:
-        """Read what others added to the ledger.
-
-        Raises:
-            LedgerError: The ledger can't be read.
-        """
+        """Read what others added to the ledger."""
         with self._lock:
             self._read_new()
 
@@ -208,7 +175,7 @@ class Session:
             found = (h.standing(key) for by, h in sorted(self._histories.items()))
             others = tuple(d for d in found if d is not None and d.by != self.way.by)
             mine = self._mine
-            return Known(mine.standing(key), mine.version(key), mine.status(key), others)
+            return Known(mine.standing(key), mine.versions[key], mine.status(key), others)
 
     def count(self, status: Status, *, everywhere: bool = False) -> int:
         """Faces that stand so with this reviewer, on the way or in the whole suspects folder."""
@@ -218,7 +185,7 @@ class Session:
     def recent(self, most: int) -> Sequence[Decision]:
         """This reviewer's latest standing decisions, the latest first."""
         with self._lock:
-            return self._mine.recent(most)
+            return list(itertools.islice(self._mine.all_standing(), most))
 
     def times(self, most: int) -> Sequence[str]:
         """When this reviewer's latest decisions were made, skips included, in their order."""
@@ -228,13 +195,8 @@ class Session:
     def next_after(self, position: int) -> int | None:
         """The next undecided face: further on, else from the start, else a skipped one.
 
-        Who skips a skipped face again gets those further on only, and so comes to an end.
-
-        Args:
-            position: Where to go on from; -1 for the start.
-
-        Raises:
-            NoFaceError: There is no such position.
+        Position -1 is the start. Who skips a skipped face again gets those further on only, and so
+        comes to an end.
         """
         if position != -1:
             self._check(position)
@@ -248,11 +210,7 @@ class Session:
         return None
 
     def ahead(self, position: int, most: int) -> list[int]:
-        """The faces that come next if all are decided in turn.
-
-        Raises:
-            NoFaceError: There is no such position.
-        """
+        """The faces that come next if all are decided in turn."""
         found: list[int] = []
         while len(found) < most:
             following = self.next_after(found[-1] if found else position)
@@ -264,39 +222,28 @@ class Session:
     def decide(self, position: int, choice: Choice, version: int) -> Decision:
         """Write a decision to the ledger; it is on the disk when this returns.
 
-        Args:
-            position: Of the face.
-            choice: What to write.
-            version: As `look_up` gave it when the face was shown.
-
         Raises:
-            NoFaceError: There is no such position.
             ChoiceError: The choice can't be written down.
-            ConflictError: Decided elsewhere since the version.
-            LedgerError, OutputError: The ledger can't be read or written.
+            ConflictError: Decided elsewhere since the version, as `look_up` gave it.
         """
         face = self.face(position)
         decision = draw_up(face, self.shelf.open(face), choice, self.way)
         with self._lock, self._ledger.alone():
             self._read_new()
-            if self._mine.version(face.key) != version:
+            if self._mine.versions[face.key] != version:
                 raise ConflictError("This face was decided in another window; that stands.")
             append_decision(self._ledger.path, decision)
             self._read_new()
         return decision
 
     def undo(self) -> int | None:
-        """Take back this reviewer's latest decision on the way; a skip counts as one.
+        """Take back this reviewer's latest decision on the way, skips included; returns its place.
 
-        Returns:
-            Position of the face to go back to; None when there is nothing to take back.
-
-        Raises:
-            LedgerError, OutputError: The ledger can't be read or written.
+        None when there is nothing to take back.
         """
         with self._lock, self._ledger.alone():
             self._read_new()
-            latest = self._mine.latest(self._positions)
+            latest = next((d for d in reversed(self._mine.made) if d.key in self._positions), None)
             if latest is None:
                 return None
             undo = dataclasses.replace(latest, at=utc_now(), action="undo", to=None, to_box=None)
@@ -313,7 +260,7 @@ class Session:
         if not self.way.blind:
             return rows
         others = [history for by, history in self._histories.items() if by != self.way.by]
-        decided = {key for history in others for key in history.standing_keys()}
+        decided = {decision.key for history in others for decision in history.all_standing()}
         shuffled = np.random.default_rng(self.way.seed).permutation(rows)
         chosen = [row for row in shuffled if self.suspects.keys[row] in decided]
         return np.array(chosen) if chosen else shuffled

@@ -42,9 +42,7 @@ def list_open(session: Session) -> list[int]:
 
 
 def write_sheet(path: Path, session: Session, positions: list[int]) -> None:
-    """Write faces as a table, columns `HEADER`, the last two empty.
-
-    A blind reviewer's sheet has neither given nor suggested class.
+    """Write faces as a table, columns `HEADER`, the last two empty; when blind, four.
 
     Raises:
         SheetError: The file is there already; it may be filled in.
@@ -56,7 +54,7 @@ def write_sheet(path: Path, session: Session, positions: list[int]) -> None:
     for position in positions:
         face = session.face(position)
         shown = ("", "") if session.way.blind else (face.label, face.suggested)
-        rows.append((position + 1, name_face(face.key), *shown, "", ""))
+        rows.append((position + 1, _name_face(face.key), *shown, "", ""))
     table = pd.DataFrame(rows, columns=list(HEADER))
     write_atomically(path, table.to_csv(index=False, lineterminator="\n"))
 
@@ -64,48 +62,18 @@ def write_sheet(path: Path, session: Session, positions: list[int]) -> None:
 def import_sheet(path: Path, session: Session) -> tuple[int, int]:
     """Write the decisions of a filled-in sheet to the ledger, all or, when a line is bad, none.
 
-    Lines whose decision stands already are passed over, so that a second import, or one after a
-    kill in the midst of the first, adds nothing twice.
-
-    Returns:
-        Decisions added, and those that stood already.
+    Commas, semicolons or tabs part the columns. Lines whose decision stands already are passed
+    over, so that a second import, or one after a kill in the midst of the first, adds nothing
+    twice. Returns how many decisions were added, and how many stood already.
 
     Raises:
         SheetError: The sheet can't be read, or lines are bad; the message names them.
         LedgerError, OutputError: The ledger can't be read or written.
     """
-    filled = read_sheet(path, session)
-    faults, new = [], []
-    for line, position, choice in filled:
-        face = session.face(position)
-        try:
-            wanted = draw_up(face, session.shelf.open(face), choice, session.way)
-        except ChoiceError as error:
-            faults.append(f"line {line}: {error}")
-            continue
-        known = session.look_up(face.key)
-        stands = known.decision and (known.decision.action, known.decision.to)
-        if known.status == "skipped":
-            stands = ("skip", None)
-        if stands != (wanted.action, wanted.to):
-            new.append((position, choice))
-    _refuse(path, faults)
-    for position, choice in show_progress(new, len(new), "importing decisions"):
-        session.decide(position, choice, session.look_up(session.key(position)).version)
-    return len(new), len(filled) - len(new)
-
-
-def read_sheet(path: Path, session: Session) -> list[tuple[int, int, Choice]]:
-    """Read the filled-in lines; commas, semicolons or tabs part the columns.
-
-    Returns:
-        The number of each line, the position of its face, and the choice.
-
-    Raises:
-        SheetError: The sheet can't be read, or lines are bad; the message names them.
-    """
-    positions = {name_face(session.key(position)): position for position in range(len(session))}
-    filled, faults, seen = [], [], dict[int, int]()
+    positions = {_name_face(session.key(position)): position for position in range(len(session))}
+    new: list[tuple[int, Choice]] = []
+    faults: list[str] = []
+    seen: dict[int, int] = {}
     for number, line in _read_lines(path):
         decision, to = (line[name].strip() for name in ("decision", "to"))
         if not decision and not to:
@@ -115,15 +83,28 @@ def read_sheet(path: Path, session: Session) -> list[tuple[int, int, Choice]]:
                 raise SheetError(f"no face '{line['key']}' among the suspects")
             if seen.setdefault(position, number) != number:
                 raise SheetError(f"the same face as line {seen[position]}")
-            filled.append((number, position, _read_choice(decision, to)))
-        except SheetError as error:
+            choice = _read_choice(decision, to)
+            face = session.face(position)
+            wanted = draw_up(face, session.shelf.open(face), choice, session.way)
+        except (SheetError, ChoiceError) as error:
             faults.append(f"line {number}: {error}")
-    _refuse(path, faults)
-    return filled
+            continue
+        known = session.look_up(face.key)
+        stands = known.decision and (known.decision.action, known.decision.to)
+        if known.status == "skipped":
+            stands = ("skip", None)
+        if stands != (wanted.action, wanted.to):
+            new.append((position, choice))
+    if faults:
+        more = len(faults) - _MOST_FAULTS
+        listed = "; ".join(faults[:_MOST_FAULTS]) + (f"; and {more} more" if more > 0 else "")
+        raise SheetError(f"{path}: {listed}. Nothing is imported.")
+    for position, choice in show_progress(new, len(new), "importing decisions"):
+        session.decide(position, choice, session.look_up(session.key(position)).version)
+    return len(new), len(seen) - len(new)
 
 
-def name_face(key: Key) -> str:
-    """The key of a face as one text."""
+def _name_face(key: Key) -> str:
     source, image, index = key
     return f"{source}/{image}#{index}"
 
@@ -163,34 +144,19 @@ def _read_choice(decision: str, to: str) -> Choice:
         raise SheetError(f"unknown class '{to}'; known: {', '.join(CLASSES)}") from error
 
 
-def _refuse(path: Path, faults: list[str]) -> None:
-    if faults:
-        more = len(faults) - _MOST_FAULTS
-        listed = "; ".join(faults[:_MOST_FAULTS]) + (f"; and {more} more" if more > 0 else "")
-        raise SheetError(f"{path}: {listed}. Nothing is imported.")
-
-
 def draw_contact_sheets(folder: Path, session: Session, positions: list[int]) -> list[Path]:
     """Draw pages of `COLUMNS` × `ROWS` faces, each with its number and, unless blind, its label.
 
-    Args:
-        folder: Gets `page-001.png` and so on.
-        session: Whose faces they are.
-        positions: Which, in order.
-
     Raises:
-        OutputError: They can't be written.
+        OutputError: `page-001.png` and so on can't be written.
     """
     make_folder(folder)
     size = COLUMNS * ROWS
-    starts = range(0, len(positions), size)
-    paths = []
-    for page, start in enumerate(show_progress(starts, len(starts), "contact sheets"), start=1):
+    paths = [folder / f"page-{page + 1:03d}.png" for page in range(-(-len(positions) // size))]
+    for page, path in enumerate(show_progress(paths, len(paths), "contact sheets")):
         data = io.BytesIO()
-        _draw_page(session, positions[start : start + size]).save(data, "PNG")
-        path = folder / f"page-{page:03d}.png"
+        _draw_page(session, positions[page * size : (page + 1) * size]).save(data, "PNG")
         write_atomically(path, data.getvalue())
-        paths.append(path)
     return paths
 
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from data_prep.base.errors import UserError
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Box
+from data_prep.base.tables import KEY
 from data_prep.decisions.ledger import Key
 
 TABLE, ABOUT, LEDGER = "suspects.csv", "suspects.json", "decisions.jsonl"
@@ -25,8 +26,7 @@ FORMAT = 1
 
 _TEXT = ("source", "image", "label", "split", "suggested", "reasons", "similar", "crop")
 _WHOLE = ("rank", "object", "width", "height")
-_SHARES = tuple(f"p_{label}" for label in CLASSES)
-_REAL = ("xmin", "ymin", "xmax", "ymax", "score", *_SHARES)
+_REAL = (*Box._fields, "score", *(f"p_{label}" for label in CLASSES))
 
 
 class SuspectsError(UserError, ValueError):
@@ -35,64 +35,38 @@ class SuspectsError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class Suspect:
-    """One face to look at.
-
-    Attributes:
-        key: Source, image and object.
-        label: The class it was given.
-        split: `train` or `valid`.
-        suggested: The class the model thinks it is; empty when it has none.
-        score: 0 to 1, higher is more suspect; None when there is none.
-        probabilities: The model's opinion by class; None when there is none.
-        reasons: Why it is suspected, for people.
-        similar: Rows of similar faces, the most similar first.
-        box: As in `faces.csv`.
-        size: Width and height of the photo, which the box refers to.
-        crop: File of the crop, relative to the prepared folder.
-    """
+    """One face to look at."""
 
     key: Key
-    label: str
+    label: str  # The class it was given.
     split: str
-    suggested: str
-    score: float | None
-    probabilities: Mapping[str, float] | None
+    suggested: str  # The class the model thinks it is; empty when it has none.
+    score: float | None  # 0 to 1, higher is more suspect.
+    probabilities: Mapping[str, float] | None  # The model's opinion by class.
     reasons: str
-    similar: tuple[int, ...]
-    box: Box
-    size: tuple[int, int]
-    crop: str
+    similar: tuple[int, ...]  # Rows of similar faces, the most similar first.
+    box: Box  # As in `faces.csv`.
+    size: tuple[int, int]  # Width and height of the photo, which the box refers to.
+    crop: str  # Relative to the prepared folder.
 
 
 class About(BaseModel):
-    """What `suspects.json` holds, as far as a review needs it.
-
-    Attributes:
-        roots: Dataset folder of each source.
-        prepared: The prepared folder the crops lie in.
-        expected_wrong: By class, how many labels are thought to be wrong, and the lower and upper
-            end of that.
-    """
+    """What `suspects.json` holds, as far as a review needs it."""
 
     format: Literal[1]
-    roots: dict[str, Path]
+    roots: dict[str, Path]  # Dataset folder of each source.
     prepared: Path | None = None
     expected_wrong: dict[str, tuple[float, float, float]] = {}
+    """By class, how many labels are thought to be wrong, and the lower and upper end of that."""
 
 
 @dataclass(frozen=True)
 class Suspects:
-    """All faces of a suspects folder, the most suspect first.
-
-    Attributes:
-        table: `suspects.csv`.
-        about: `suspects.json`.
-        digest: Tells this table from any other.
-    """
+    """All faces of a suspects folder, the most suspect first."""
 
     table: pd.DataFrame
     about: About
-    digest: str
+    digest: str  # Tells this table from any other.
 
     def __len__(self) -> int:
         return len(self.table)
@@ -100,7 +74,7 @@ class Suspects:
     @cached_property
     def keys(self) -> list[Key]:
         """Key of the face in each row."""
-        return list(zip(*(self.table[name] for name in ("source", "image", "object")), strict=True))
+        return list(self.table[[*KEY]].itertuples(index=False, name=None))
 
     @cached_property
     def rows(self) -> dict[Key, int]:
@@ -162,11 +136,7 @@ def open_suspects(folder: Path) -> Suspects:
 
 
 def _read_table(path: Path, data: bytes) -> pd.DataFrame:
-    types = {
-        name: kind
-        for names, kind in ((_TEXT, str), (_WHOLE, int), (_REAL, float))
-        for name in names
-    }
+    types = dict.fromkeys(_TEXT, str) | dict.fromkeys(_WHOLE, int) | dict.fromkeys(_REAL, float)
     try:
         # A photo may be called "NA": only empty fields are missing, and only of numbers.
         table = pd.read_csv(
@@ -183,7 +153,7 @@ def _read_table(path: Path, data: bytes) -> pd.DataFrame:
     wrong = [
         (table["rank"] != np.arange(1, len(table) + 1), "the ranks don't count up from 1"),
         (~table["label"].isin(CLASSES), f"the label is none of {', '.join(CLASSES)}"),
-        (table.duplicated(["source", "image", "object"]), "the face stands there twice"),
+        (table.duplicated([*KEY]), "the face stands there twice"),
     ]
     for rows, fault in wrong:
         if rows.any():

@@ -49,7 +49,7 @@ class Page:
     """What the page does, without a browser."""
 
     def __init__(self, session: Session, access: Access | None = None) -> None:
-        self.client = TestClient(create_app(session, access), base_url=PAGE)
+        self.client = TestClient(create_app(session, access or Access()), base_url=PAGE)
         self.edition = session.edition
 
     def get(self, path, status=200):
