@@ -348,4 +348,4 @@ def main() -> None:
     """The command `trimask`."""
     from pipeline.cli import trimask
 
-    trimask(prog_name="trimask")
+    trimask(prog_name="trimask", obj=__version__)

@@ -66,12 +66,10 @@ trimask = lazy_app(
 """The command `trimask`: all commands of all packages, in groups."""
 
 
-def show_version(wanted: bool) -> None:
-    """Show the version and end, when it is wanted."""
+def show_version(context: typer.Context, wanted: bool) -> None:
+    """Show the version, which the caller of `trimask` hands over, and end."""
     if wanted:
-        from trimask import __version__
-
-        typer.echo(f"trimask {__version__}")
+        typer.echo(f"trimask {context.obj}")
         raise typer.Exit
 
 
