@@ -28,33 +28,24 @@ class Format(StrEnum):
 class ReadOptions:
     """What can't be told from the files.
 
-    Attributes:
-        aliases: Other names of classes, keyed by their normalised form.
-        classes: The classes there are; None takes every name as it is written.
-        format: Recognised when None.
-        names: File of class names for ids; looked for in the dataset when None.
-        columns: Column of a CSV table for each field, such as `{"image": "file"}`.
-        crop_scale: Of folders of ready crops: their side as a multiple of the face's longer side.
+    Aliases are keyed by their normalised form, and without classes every name is taken as it is
+    written. `columns` has the column of a CSV table for each field, such as `{"image": "file"}`.
     """
 
     aliases: Mapping[str, str] = field(default_factory=lambda: dict(ALIASES))
     classes: Sequence[str] | None = CLASSES
-    format: Format | None = None
-    names: Path | None = None
+    format: Format | None = None  # Recognised when None.
+    names: Path | None = None  # File of class names for ids; looked for in the dataset when None.
     columns: Mapping[str, str] = field(default_factory=dict)
-    crop_scale: float = 1.0
+    crop_scale: float = 1.0  # Of ready crops: their side as a multiple of the face's longer side.
     _known: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def label(self, name: str, where: str = "", called: str = "") -> str:
         """The class that a name in the data means.
 
-        Args:
-            name: As it is written, or as an id stands for it.
-            where: File and line, for the message.
-            called: How the file calls it, for the message, such as `category_id 3: `.
-
         Raises:
-            UnknownLabelError: The name is not known; the message suggests the nearest known one.
+            UnknownLabelError: The name is not known; the message says where and how the file calls
+                it (such as `category_id 3: `), and suggests the nearest known one.
         """
         if self.classes is None:
             return name.strip()
@@ -73,14 +64,9 @@ class Faults:
 
     Strict readers measure predictions, where a face left out would quietly change the figures;
     lenient ones take what they can of a dataset, and list the rest.
-
-    Attributes:
-        file: How messages call the file.
-        strict: Raise at the first fault.
-        findings: What was left out.
     """
 
-    file: str
+    file: str  # As messages call it.
     strict: bool = False
     findings: list[Finding] = field(default_factory=list)
 
@@ -89,11 +75,7 @@ class Faults:
         return f"{self.file}, line {line}" if self.strict else f"{self.file}:{line}"
 
     def leave_out(self, kind: str, message: str, consequence: str = "") -> None:
-        """Note a fault.
-
-        Raises:
-            InputError: When strict.
-        """
+        """Note a fault, or raise it as an `InputError`."""
         if self.strict:
             raise InputError(message)
         self.findings.append(Finding(self.file, kind, f"{message}{consequence}", dropped=True))
@@ -105,19 +87,12 @@ IMAGES = "images"
 
 @dataclass(frozen=True)
 class Written:
-    """What a writer wrote.
+    """What a writer wrote."""
 
-    Attributes:
-        files: Annotation files below the folder, with forward slashes.
-        left_out: How many of what the format can't hold, such as `{"difficult flags": 3}`.
-        findings: Photos and faces that could not be written, with reasons.
-        refused: Photos that must not be there either, by their place in the folder.
-    """
-
-    files: tuple[str, ...]
-    left_out: Mapping[str, int]
-    findings: tuple[Finding, ...] = ()
-    refused: frozenset[str] = frozenset()
+    files: tuple[str, ...]  # Below the folder, with forward slashes.
+    left_out: Mapping[str, int]  # What the format can't hold, such as `{"difficult flags": 3}`.
+    findings: tuple[Finding, ...] = ()  # Photos and faces that could not be written.
+    refused: frozenset[str] = frozenset()  # Photos that must not be in the folder either.
 
 
 class DatasetFormat:
@@ -125,12 +100,9 @@ class DatasetFormat:
 
     A reader leaves out single photos and faces with faults, each with a `Finding` that names the
     file and line; it raises for what would quietly change the data or leaves nothing to use.
-
-    Attributes:
-        holds_photos: Whether photos belong to a dataset of this format.
     """
 
-    holds_photos = True
+    holds_photos = True  # Whether photos belong to a dataset of this format.
 
     def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
         """A file or folder that shows that the dataset is in this format, or None."""
@@ -152,12 +124,9 @@ class DatasetFormat:
         return {image: image for image in images}
 
     def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
-        """Write the annotations of photos.
+        """Write the annotations of photos, which lie in the folder as `place` said.
 
-        Args:
-            photos: In order; `image` as `place` said.
-            classes: All class names, in the order of their numbers.
-            folder: Existing folder.
+        Classes are all class names, in the order of their numbers.
 
         Raises:
             DatasetError: The format can't hold a name.

@@ -43,8 +43,6 @@ TABLES = frozenset({".csv", ".tsv"})
 
 Layout = ColumnLayout | ViaLayout
 
-SEPARATORS = ",;\t|"
-
 _SNIFFED = 1 << 16
 """Bytes that are enough for the first row."""
 
@@ -68,19 +66,14 @@ def read_start(path: Path) -> dict[str, list[str]]:
     text = _blank_separator(data.decode(_find_encoding(data), errors="replace"))
     line = next((line for line in text.splitlines() if line.strip()), "")
     starts = {}
-    for separator in SEPARATORS if line else "":
+    for separator in ",;\t|" if line else "":
         row = next(csv.reader([line], delimiter=separator, skipinitialspace=True))
         starts[separator] = [cell.strip() for cell in row]
     return starts
 
 
 def decode_csv(path: Path, name: str) -> str:
-    """Text of a file in UTF-8, with or without a byte order mark, or in UTF-16 with one.
-
-    Raises:
-        InputError: It can't be read, is empty, or is in another encoding; the message names the
-            first line that shows it.
-    """
+    """Text of a file in UTF-8, or in UTF-16 with a byte order mark; else an `InputError`."""
     data = read_bytes(path, name)
     try:
         text = data.decode(_find_encoding(data))
@@ -141,22 +134,17 @@ class CsvFormat(DatasetFormat):
 
     def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
         """The first table of faces."""
-        check_columns(options.columns)
-        tables = files.by_suffix(TABLES)
-        return next((path for path in tables if _sniff(read_start(path), options.columns)), None)
+        return next((path for path, *_ in _sniff_tables(files, options.columns)), None)
 
     def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
         """Read the dataset; see `DatasetFormat`."""
-        check_columns(options.columns)
-        tables = files.by_suffix(TABLES)
-        sniffed = {path: _sniff(read_start(path), options.columns) for path in tables}
-        known = {path: found for path, found in sniffed.items() if found is not None}
+        known = list(_sniff_tables(files, options.columns))
         if not known:
             raise DatasetError(explain_tables(files, options.columns))
         findings: list[Finding] = []
         broken: list[Finding] = []
         written: list[WrittenPhoto] = []
-        for path, (separator, layout) in known.items():
+        for path, separator, layout in known:
             name = files.call(path)
             try:
                 text = decode_csv(path, name)
@@ -227,15 +215,16 @@ def _number(faces: Sequence[Face], objects: Sequence[str]) -> tuple[Face, ...]:
     return tuple(replace(face, object=n) for n, face in zip(numbers, faces, strict=True))
 
 
-def _sniff(
-    starts: Mapping[str, list[str]], columns: Mapping[str, str]
-) -> tuple[str, Layout] | None:
-    """The separator with which the first row makes sense, and the layout it shows."""
-    for separator, start in starts.items():
-        layout = find_via_layout(start, columns) or find_layout(start, columns)
-        if layout is not None:
-            return separator, layout
-    return None
+def _sniff_tables(
+    files: DatasetFiles, columns: Mapping[str, str]
+) -> Iterator[tuple[Path, str, Layout]]:
+    """Tables of faces, each with the separator by which its first row makes sense, and layout."""
+    check_columns(columns)
+    for path in files.by_suffix(TABLES):
+        for separator, start in read_start(path).items():
+            if layout := find_via_layout(start, columns) or find_layout(start, columns):
+                yield path, separator, layout
+                break
 
 
 def explain_tables(files: DatasetFiles, columns: Mapping[str, str]) -> str:
@@ -247,8 +236,7 @@ def explain_tables(files: DatasetFiles, columns: Mapping[str, str]) -> str:
         decode_csv(tables[0], files.call(tables[0]))
     except InputError as error:
         return str(error)
-    starts = read_start(tables[0]).values()
-    header = max(starts, key=len)
+    header = max(read_start(tables[0]).values(), key=len)
     missing = list_missing(find_columns(header, columns))
     return (
         f"{files.call(tables[0])}:1: no column for {', '.join(missing)} (found: "
@@ -258,12 +246,7 @@ def explain_tables(files: DatasetFiles, columns: Mapping[str, str]) -> str:
 
 
 def tabulate(photos: Sequence[FramedPhoto], more: Sequence[Mapping[str, str]] = ()) -> str:
-    """The table as text.
-
-    Args:
-        photos: In order.
-        more: Values of further columns for each photo, all with the same columns.
-    """
+    """The table as text, with the values of further columns for each photo, by their names."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*COLUMNS, *(more[0] if more else ())])

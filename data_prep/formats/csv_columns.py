@@ -38,12 +38,10 @@ _KNOWN = frozenset(name for names in FIELDS.values() for name in names)
 _MAKESENSE = ("label", "xmin", "ymin", "box_width", "box_height", "image", "width", "height")
 """Columns of makesense.ai's export, which older versions write without a header."""
 
-_TEXTS = frozenset({"label", "image"})
 _HINT = (
     "neither xmax may be under xmin nor ymax under ymin; if these are width and height, say so "
     "with --columns box_width=...,box_height=..."
 )
-_TRUE = frozenset({"1", "true", "yes"})
 
 
 class ColumnError(UserError, ValueError):
@@ -52,18 +50,12 @@ class ColumnError(UserError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class FaceRow:
-    """What a row tells, image and label as written.
-
-    Attributes:
-        fault: Why the face can't be used, or "".
-        size: Stated width and height of the photo, or None.
-        object: The face's number as written, or "".
-    """
+    """What a row tells, as written; `size` is the photo's."""
 
     image: str
     label: str
     box: Box | None
-    fault: str = ""
+    fault: str = ""  # Why the face can't be used.
     size: Size | None = None
     object: str = ""
     difficult: bool = False
@@ -71,22 +63,15 @@ class FaceRow:
 
 @dataclass(frozen=True)
 class ColumnLayout:
-    """A table with a column for each field.
+    """A table with a column for each field."""
 
-    Attributes:
-        cells: Cells of every row.
-        has_header: Whether the first row names the columns.
-        places: Index of the column of each field.
-        unread: Names of columns that tell something else.
-    """
-
-    cells: int
+    cells: int  # Of every row.
     has_header: bool
-    places: Mapping[str, int]
-    unread: tuple[str, ...] = ()
+    places: Mapping[str, int]  # Index of each field's column.
+    unread: tuple[str, ...] = ()  # Names of columns that tell something else.
 
     def parse(self, cells: Sequence[str], where: str) -> FaceRow:
-        """What a row tells."""
+        """What a row tells; `where` is its file and line."""
         found = {field: cells[place] for field, place in self.places.items()}
         box, fault = None, ""
         try:
@@ -95,7 +80,7 @@ class ColumnLayout:
             fault = str(error)
         width, height = (read_side(found.get(side, "")) for side in ("width", "height"))
         size = (width, height) if width and height else None
-        is_difficult = found.get("difficult", "").lower() in _TRUE
+        is_difficult = found.get("difficult", "").lower() in {"1", "true", "yes"}
         number = found.get("object", "")
         return FaceRow(found["image"], found["label"], box, fault, size, number, is_difficult)
 
@@ -141,7 +126,9 @@ def find_layout(start: Sequence[str], columns: Mapping[str, str]) -> ColumnLayou
     if not columns and len(start) == len(_MAKESENSE):
         places = {field: place for place, field in enumerate(_MAKESENSE)}
         suffix = PurePosixPath(start[places["image"]]).suffix.lower()
-        numbers = [start[place] for field, place in places.items() if field not in _TEXTS]
+        numbers = [
+            start[place] for field, place in places.items() if field not in ("label", "image")
+        ]
         if suffix in PHOTO_SUFFIXES and all(map(_is_number, numbers)):
             return ColumnLayout(len(start), False, places)
     return None
@@ -167,11 +154,7 @@ def parse_columns(text: str) -> dict[str, str]:
 
 
 def check_columns(columns: Mapping[str, str]) -> None:
-    """Refuse fields that are not known.
-
-    Raises:
-        ColumnError: There is one.
-    """
+    """Refuse unknown fields with a `ColumnError`."""
     for field in columns:
         if field not in FIELDS:
             raise ColumnError(f"--columns {field}=...: fields are {', '.join(FIELDS)}.")
@@ -204,24 +187,16 @@ _IMAGE, _SHAPE, _ATTRIBUTES = "filename", "region_shape_attributes", "region_att
 
 @dataclass(frozen=True)
 class ViaLayout:
-    """A table of VIA with a region per row; see `ColumnLayout`.
-
-    Attributes:
-        attribute: The attribute that holds the class; the only one there is when None.
-    """
+    """A table of VIA with a region per row; see `ColumnLayout`."""
 
     cells: int
     places: Mapping[str, int]
-    attribute: str | None
+    attribute: str | None  # That holds the class; the only one there is when None.
     has_header: bool = True
     unread: tuple[str, ...] = ()
 
     def parse(self, cells: Sequence[str], where: str) -> FaceRow:
-        """What a row tells; the box of another shape is the one around it.
-
-        Raises:
-            DatasetError: There are several attributes and none was named.
-        """
+        """What a row tells; the box of another shape is the one around it."""
         label, box, fault = "", None, ""
         try:
             shape = _load(cells[self.places[_SHAPE]], _SHAPE, where)
@@ -269,13 +244,13 @@ def _enclose(shape: Mapping[str, Any], where: str) -> Box:
     kind = shape.get("name")
     try:
         if kind == "rect":
-            x, y, width, height = _numbers(shape, "x", "y", "width", "height")
+            x, y, width, height = (float(shape[name]) for name in ("x", "y", "width", "height"))
             return Box(x, y, x + width, y + height)
         if kind == "circle":
-            x, y, radius = _numbers(shape, "cx", "cy", "r")
+            x, y, radius = (float(shape[name]) for name in ("cx", "cy", "r"))
             return Box(x - radius, y - radius, x + radius, y + radius)
         if kind == "ellipse":
-            x, y, along, across = _numbers(shape, "cx", "cy", "rx", "ry")
+            x, y, along, across = (float(shape[name]) for name in ("cx", "cy", "rx", "ry"))
             turn = float(shape.get("theta", 0))
             # Half the extents of an ellipse turned by `turn` radians.
             half_width = math.hypot(along * math.cos(turn), across * math.sin(turn))
@@ -287,7 +262,3 @@ def _enclose(shape: Mapping[str, Any], where: str) -> Box:
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{where}: a {kind} without its numbers ({error}).") from error
     raise InputError(f"{where}: a region of the shape '{kind}', which has no box.")
-
-
-def _numbers(shape: Mapping[str, Any], *names: str) -> list[float]:
-    return [float(shape[name]) for name in names]

@@ -24,11 +24,7 @@ class InputError(UserError, ValueError):
 
 
 def read_bytes(path: Path, name: str | None = None) -> bytes:
-    """All of a file that is not absurdly long: it would be held in memory many times over.
-
-    Raises:
-        InputError: The file can't be read, or is longer than `MOST_BYTES`.
-    """
+    """All of a file; an `InputError` when it can't be read or is longer than `MOST_BYTES`."""
     try:
         size = path.stat().st_size
         if size > MOST_BYTES:
@@ -42,11 +38,7 @@ def read_bytes(path: Path, name: str | None = None) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    r"""Read a text file in UTF-8, with or without a byte order mark; lines end with `\n`.
-
-    Raises:
-        InputError: The file can't be read or is not UTF-8.
-    """
+    r"""Read a text file in UTF-8, with or without a byte order mark; lines end with `\n`."""
     try:
         text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -55,11 +47,7 @@ def read_text(path: Path) -> str:
 
 
 def load_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        InputError: It can't be read, or is no JSON; the message names the line where it can.
-    """
+    """Read a JSON file; the `InputError` of a broken one names the line where it can."""
     text = read_text(path)
     if not text.strip():
         raise InputError(f"{path}: the file is empty; write it again.")
@@ -114,11 +102,7 @@ def walk_files(root: Path, on_error: Callable[[OSError], object] | None = None) 
 
 
 def list_files(root: Path, suffixes: Collection[str]) -> list[Path]:
-    """Files with one of some endings (in lower case, with the dot); see `walk_files`.
-
-    Raises:
-        InputError: A file's name can't be written as text.
-    """
+    """Files with one of some endings (in lower case, with the dot); see `walk_files`."""
     files = [path for path in walk_files(root) if path.suffix.lower() in suffixes]
     for path in files:
         name = path.relative_to(root)
@@ -138,11 +122,7 @@ def is_text(name: str) -> bool:
 
 
 def read_number(text: str, name: str, where: str) -> float:
-    """A finite number from its text; messages say what it is and where.
-
-    Raises:
-        InputError: It is not a number, infinite or NaN.
-    """
+    """A finite number from its text; messages say what it is and where."""
     try:
         value = float(text)
     except ValueError:
@@ -163,11 +143,7 @@ def read_side(text: str) -> int | None:
 
 
 def check_box(box: Box, where: str, hint: str) -> Box:
-    """The box itself, when it is finite and not inverted; it may be empty.
-
-    Raises:
-        InputError: It is inverted or not finite.
-    """
+    """The box itself, when it is finite and not inverted; it may be empty."""
     if not all(map(math.isfinite, box)):
         raise InputError(f"{where}: the box is not finite; leave it out or repair it.")
     if box.width < 0 or box.height < 0:
@@ -177,11 +153,7 @@ def check_box(box: Box, where: str, hint: str) -> Box:
 
 
 def check_score(score: float, where: str) -> float:
-    """The score of a prediction itself, when it lies between 0 and 1.
-
-    Raises:
-        InputError: It lies elsewhere.
-    """
+    """The score of a prediction itself, when it lies between 0 and 1."""
     if not 0 <= score <= 1 + _ROUNDING:
         raise InputError(
             f"{where}: score is {score:g}; scores lie between 0 and 1. Divide percentages by 100, "

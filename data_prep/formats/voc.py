@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from lxml import etree
+from lxml.builder import E
 
 from data_prep.base.boxes import write_number
 from data_prep.base.errors import DatasetError
@@ -38,9 +39,6 @@ from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto, match_phot
 ANNOTATIONS = "annotations"
 """The folder that is written."""
 
-_SCORES = ("score", "confidence")
-"""Elements that may hold the score of a prediction; the first that is there counts."""
-
 _UNREAD = ("truncated", "occluded", "pose", "part", "polygon")
 _DEFAULT = ReadOptions()
 
@@ -51,44 +49,26 @@ class AnnotationError(InputError):
 
 @dataclass(frozen=True)
 class VocAnnotation:
-    """What one VOC file says.
+    """What one VOC file says, boxes not yet clipped."""
 
-    Attributes:
-        filename: The photo's name as written in the file, or "" when there is none.
-        width, height: The stated photo size in pixels, or None.
-        faces: Faces with boxes as annotated, not yet clipped.
-        findings: Objects that were left out, with reasons.
-        unread: How many objects tell what is not read, such as `{"truncated": 2}`.
-        scores: Of predictions, one per face.
-    """
-
-    filename: str
-    width: int | None
-    height: int | None
+    filename: str  # "" when there is none.
+    size: Size | None
     faces: tuple[Face, ...]
-    findings: tuple[Finding, ...]
-    unread: Mapping[str, int] = field(default_factory=dict)
-    scores: tuple[float, ...] = ()
-
-    @property
-    def size(self) -> Size | None:
-        """Width and height, where both are stated."""
-        return (self.width, self.height) if self.width and self.height else None
+    scores: tuple[float, ...]  # Of predictions.
+    findings: tuple[Finding, ...]  # Objects that were left out.
+    unread: Mapping[str, int]  # How many objects tell what is not read: `{"truncated": 2}`.
 
 
 def read_voc(
-    path: Path, *, name: str | None = None, options: ReadOptions = _DEFAULT, scored: bool = False
+    path: Path, options: ReadOptions = _DEFAULT, *, name: str | None = None, scored: bool = False
 ) -> VocAnnotation:
     """Read one VOC XML file.
 
     Entities, DTDs and the network are off. Coordinates may be floats. An object without a usable
     box is left out with a finding; its index stays taken, so that keys of faces are stable.
 
-    Args:
-        path: The file.
-        name: How to call it in findings; its path when None.
-        options: Tell the classes there are.
-        scored: These are predictions: each object has a score, and nothing is left out.
+    Findings call the file by `name`. `scored` are predictions: each object has a score, and nothing
+    is left out.
 
     Raises:
         AnnotationError: The file can't be read, is not well-formed, or is not VOC.
@@ -119,15 +99,10 @@ def read_voc(
             scores.append(_read_score(element, where))
         difficult = _text(element, "difficult").lower() in {"1", "true"}
         faces.append(Face(index, label, box, difficult))
-    return VocAnnotation(
-        filename=_text(root, "filename"),
-        width=read_side(_text(root, "size/width")),
-        height=read_side(_text(root, "size/height")),
-        faces=tuple(faces),
-        findings=tuple(faults.findings),
-        unread=_count_unread(root),
-        scores=tuple(scores),
-    )
+    width, height = (read_side(_text(root, f"size/{side}")) for side in ("width", "height"))
+    size = (width, height) if width and height else None
+    told = tuple(faces), tuple(scores), tuple(faults.findings)
+    return VocAnnotation(_text(root, "filename"), size, *told, _count_unread(root))
 
 
 def parse_voc(path: Path, name: str) -> etree._Element:
@@ -165,10 +140,9 @@ def parse_voc(path: Path, name: str) -> etree._Element:
 
 
 def _count_unread(root: etree._Element) -> Counter[str]:
-    objects = root.findall("object")
     return Counter(
         tag
-        for element in objects
+        for element in root.findall("object")
         for tag in _UNREAD
         if (child := element.find(tag)) is not None
         and (len(child) or _text(element, tag).lower() not in {"", "0", "false", "unspecified"})
@@ -187,9 +161,8 @@ def _read_box(element: etree._Element, where: str) -> Box:
 
 
 def _read_score(element: etree._Element, where: str) -> float:
-    for tag in _SCORES:
-        text = _text(element, tag)
-        if text:
+    for tag in ("score", "confidence"):
+        if text := _text(element, tag):
             return check_score(read_number(text, tag, where), where)
     raise InputError(
         f"{where} has no <score> or <confidence>; predictions need one. If these are "
@@ -249,7 +222,7 @@ def _read_files(
     for path in files.by_suffix({".xml"}):
         name = files.call(path)
         try:
-            voc = read_voc(path, name=name, options=options)
+            voc = read_voc(path, options, name=name)
         except AnnotationError as error:
             findings.append(Finding(name, "broken-xml", str(error), dropped=True))
             continue
@@ -267,10 +240,8 @@ def read_voc_truth(
     """Every VOC file below a folder, with or without the photos.
 
     A photo is called by its path below the folder when it is there, else by the path of the XML
-    with the file name that is written in it.
-
-    Returns:
-        The photos, and a message for every file or face that can't be used.
+    with the file name that is written in it. With them comes a message for every file or face that
+    can't be used.
     """
     written, findings = _read_files(files, options)
     left_out = [finding.message for finding in [*files.findings, *findings] if finding.dropped]
@@ -306,7 +277,7 @@ def read_voc_predictions(
     known = {_fold(photo) for photo in photos}
     found: dict[str, WrittenPhoto] = {}
     for path in list_files(folder, {".xml"}):
-        voc = read_voc(path, options=options, scored=True)
+        voc = read_voc(path, options, scored=True)
         written = voc.filename if _fold(PureWindowsPath(voc.filename).name) in known else ""
         name = name_photo(path.relative_to(folder).as_posix(), written, found)
         if name in found:
@@ -362,26 +333,19 @@ def name_annotations(images: Sequence[str]) -> dict[str, str]:
 
 
 def _describe(photo: FramedPhoto, filename: str, folder: str) -> etree._Element:
-    root = etree.Element("annotation")
-    _add(root, "folder", folder)
-    _add(root, "filename", filename)
-    size = etree.SubElement(root, "size")
     # Photos are always read as RGB, however they are stored.
-    for tag, side in (("width", photo.width), ("height", photo.height), ("depth", 3)):
-        _add(size, tag, str(side))
-    _add(root, "segmented", "0")
-    for face in photo.faces:
-        element = etree.SubElement(root, "object")
-        _add(element, "name", face.label)
-        _add(element, "pose", "Unspecified")
-        _add(element, "truncated", "0")
-        _add(element, "difficult", str(int(face.difficult)))
-        bndbox = etree.SubElement(element, "bndbox")
-        for tag, value in face.box._asdict().items():
-            _add(bndbox, tag, write_number(value))
+    size = E.size(E.width(str(photo.width)), E.height(str(photo.height)), E.depth("3"))
+    start = E.folder(folder), E.filename(filename), size, E.segmented("0")
+    objects = [
+        E.object(
+            E.name(face.label),
+            E.pose("Unspecified"),
+            E.truncated("0"),
+            E.difficult(str(int(face.difficult))),
+            E.bndbox(*(E(tag, write_number(value)) for tag, value in face.box._asdict().items())),
+        )
+        for face in photo.faces
+    ]
+    root: etree._Element = E.annotation(*start, *objects)
     etree.indent(root, space="\t")
     return root
-
-
-def _add(parent: etree._Element, tag: str, text: str) -> None:
-    etree.SubElement(parent, tag).text = text

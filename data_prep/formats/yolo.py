@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
+from data_prep.base.boxes import turn_box_back
 from data_prep.base.errors import DatasetError
 from data_prep.base.files import write_atomically
 from data_prep.base.photo import PhotoError, Size
@@ -151,32 +152,32 @@ class _Reader:
             source = self.options.names or find_names(files, path)
             self.names[path.parent] = ClassNames.read(source)
         try:
-            seen = look_at(photo)
+            size, orientation = look_at(photo)
             faces: tuple[Face, ...] = ()
             if path is not None:
                 at_fault, kind = path, "broken-labels"
                 faults = Faults(files.call(path), findings=self.findings)
                 names = self.names[path.parent]
-                faces = read_labels(path, "", seen.size, names, self.options, faults).faces
+                faces = read_labels(path, "", size, names, self.options, faults).faces
         except (PhotoError, InputError) as error:
             self.left_out.append(photo)
             self.findings.append(Finding(files.call(at_fault), kind, str(error), dropped=True))
             return
-        placed = tuple(replace(face, box=_round(seen.place(face.box))) for face in faces)
+        boxes = (turn_box_back(face.box, *size, orientation) for face in faces)
+        placed = tuple(
+            replace(face, box=Box(*(round(value, _READ_DECIMALS) for value in box)))
+            for face, box in zip(faces, boxes, strict=True)
+        )
         image = files.relative(photo)
         # The annotation of a photo without one is where the faces would be.
         annotation = files.relative(path or photo)
         self.photos[image] = AnnotatedPhoto(
-            files.source, files.root, image, annotation, *seen.size, placed
+            files.source, files.root, image, annotation, *size, placed
         )
 
     def note(self, path: Path, kind: str, message: str, *, dropped: bool) -> None:
         name = self.files.call(path)
         self.findings.append(Finding(name, kind, f"{name}: {message}", dropped))
-
-
-def _round(box: Box) -> Box:
-    return Box(*(round(value, _READ_DECIMALS) for value in box))
 
 
 def describe_unlabelled(photos: Sequence[str]) -> str:

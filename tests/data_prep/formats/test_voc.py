@@ -181,7 +181,7 @@ BNDBOX = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>9</xmax><ymax>8</ymax></bndb
 def test_everything_is_read(tmp_path):
     objects = [("with_mask", (1, 2, 3, 4)), ("with_incorrect_mask", (0.5, 1.25, 7, 8))]
     voc = read_voc(make_voc(tmp_path / "a.xml", "a.png", objects, size=(40, 30)))
-    assert (voc.filename, voc.width, voc.height) == ("a.png", 40, 30)
+    assert (voc.filename, voc.size) == ("a.png", (40, 30))
     assert voc.faces == (
         Face(0, "with_mask", Box(1, 2, 3, 4)),
         Face(1, "mask_weared_incorrect", Box(0.5, 1.25, 7, 8)),
@@ -204,7 +204,7 @@ def test_photo_without_faces(tmp_path):
 )
 def test_unstated_size(tmp_path, size):
     voc = read_voc(write(tmp_path / "a.xml", wrap(size)))
-    assert (voc.width, voc.height) == (None, None)
+    assert voc.size is None
 
 
 @pytest.mark.parametrize(
