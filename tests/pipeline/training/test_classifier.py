@@ -176,10 +176,10 @@ class EverWorse(CrossEntropyLossFlat):
 
     def __call__(self, predicted, truth, **options):
         loss = super().__call__(predicted, truth, **options)
-        if loss.requires_grad:
-            return loss
-        EverWorse.validated += 1
-        return loss * 0 + EverWorse.validated
+        if not loss.requires_grad:
+            EverWorse.validated += 1
+            loss = loss * 0 + EverWorse.validated
+        return loss
 
 
 @pytest.mark.usefixtures("without_plots")
@@ -212,18 +212,12 @@ def test_rate_is_found(prepared, tmp_path):
 
 
 @pytest.mark.usefixtures("without_plots")
-def test_bf16_and_mixup(prepared, tmp_path):
-    run = train(prepared, tmp_path / "a", change(bf16="on", mixup=0.4))
+def test_a_frozen_body_stays_as_the_detector_made_it_also_with_bf16_and_mixup(prepared, tmp_path):
+    run = train(prepared, tmp_path / "a", change(freeze=True, bf16="on", mixup=0.4))
     assert np.isfinite(pd.read_csv(run.folder / "history.csv").to_numpy()).all()
-    state, _ = load_weights(run.folder / FILE, ClassifierCard)
-    assert all(torch.isfinite(tensor).all() for tensor in state.values())
-
-
-@pytest.mark.usefixtures("without_plots")
-def test_a_frozen_body_stays_as_the_detector_made_it(prepared, tmp_path):
-    run = train(prepared, tmp_path / "a", change(freeze=True))
     start = from_detector(*load_weights(SHIPPED / "detector.safetensors", DetectorCard))
     weights = load_file(run.folder / FILE)
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
     for name, tensor in start.items():
         assert torch.equal(weights[name], tensor.half() if tensor.is_floating_point() else tensor)
     assert weights["head.3.weight"].float().std() > 0
@@ -245,14 +239,12 @@ def test_two_classes_are_all_that_is_ever_answered(prepared, tmp_path):
 @pytest.mark.usefixtures("without_plots")
 def test_learning_from_drawn_masks_only(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(drawn_faces, "draw_on_crop", lambda crop, *_: 255 - crop)
-    recipe = change(masks="drawn", incorrect="exclude")
-    assert train(prepared, tmp_path / "a", recipe).lines[1:3] == [
-        "drawn masks in place of real ones",
-        (
-            "train: with_mask 12, without_mask 12, "
-            "mask_weared_incorrect 0; valid: with_mask 4, without_mask 4, mask_weared_incorrect 0"
-        ),
-    ]
+    run = train(prepared, tmp_path / "a", change(masks="drawn", incorrect="exclude"))
+    assert run.lines[1] == "drawn masks in place of real ones"
+    assert run.lines[2] == (
+        "train: with_mask 12, without_mask 12, mask_weared_incorrect 0; "
+        "valid: with_mask 4, without_mask 4, mask_weared_incorrect 0"
+    )
 
 
 def test_nothing_to_train_on(prepared, tmp_path):
@@ -292,13 +284,9 @@ def test_members_differ_by_their_seeds_and_answer_together_however_often_killed(
 def test_members_share_no_seed_of_any_epoch():
     """An epoch is seeded by its number after the seed of its training, stages 1000 apart."""
     recipe = ClassifierRecipe(members=4, sizes=[32, 48], epochs=[30, 30])
-    seeds = [
-        member_of(recipe, place).seed + 1000 * stage + epoch
-        for place in range(4)
-        for stage in range(2)
-        for epoch in range(30)
-    ]
-    assert len(set(seeds)) == len(seeds)
+    epochs = {1000 * stage + epoch for stage in range(2) for epoch in range(30)}
+    seeds = {member_of(recipe, place).seed + epoch for place in range(4) for epoch in epochs}
+    assert len(seeds) == 4 * 60
 
 
 @pytest.mark.usefixtures("without_plots")
@@ -328,28 +316,23 @@ def draw(temperature, count=4000, seed=0):
     return softmax(logits * temperature), truth
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_known_temperature_is_found(temperature):
-    assert fit_temperature(*draw(temperature)) == pytest.approx(temperature, rel=0.1)
+@pytest.mark.parametrize("temperature", [0.5, 1.8])
+def test_temperature_is_found_and_none_of_a_grid_is_better(temperature):
+    probabilities, truth = draw(temperature)
+
+    def loss(tried):
+        return log_loss(truth, softmax(np.log(probabilities) / tried), labels=[0, 1, 2])
+
+    found = fit_temperature(probabilities, truth)
+    assert found == pytest.approx(temperature, rel=0.1)
+    assert loss(found) <= min(loss(t) for t in np.geomspace(*TEMPERATURES, 60)) + 1e-6
 
 
-def test_no_temperature_of_a_grid_is_better():
-    probabilities, truth = draw(1.8, count=500, seed=1)
-
-    def loss(temperature):
-        return log_loss(truth, softmax(np.log(probabilities) / temperature), labels=[0, 1, 2])
-
-    best = min(loss(t) for t in np.geomspace(*TEMPERATURES, 60))
-    assert loss(fit_temperature(probabilities, truth)) <= best + 1e-6
-
-
-@pytest.mark.parametrize("right", [True, False])
-def test_temperature_stays_in_its_range(right):
+@pytest.mark.parametrize(("right", "end"), [(True, 0), (False, 1)])
+def test_temperature_stays_in_its_range(right, end):
     truth = np.array([0, 1, 2] * 4)
     sure = np.eye(3)[truth if right else (truth + 1) % 3] * 0.9 + 0.1 / 3
-    temperature = fit_temperature(sure, truth)
-    assert TEMPERATURES[0] <= temperature <= TEMPERATURES[1]
-    assert temperature == pytest.approx(TEMPERATURES[0 if right else 1], rel=0.01)
+    assert fit_temperature(sure, truth) == pytest.approx(TEMPERATURES[end], rel=0.01)
     assert np.isfinite(fit_temperature(np.eye(3)[[0, 1, 0]], np.array([0, 1, 2])))
 
 
@@ -370,13 +353,8 @@ def test_figures_are_those_of_sklearn():
 
 def test_class_without_faces_is_left_out_of_the_mean():
     figures = measure_crops(np.eye(3)[[0, 0, 1]], np.array([0, 1, 1]), pd.Series(["s"] * 3))["s"]
-    assert figures == {
-        "faces": 3.0,
-        "accuracy": pytest.approx(2 / 3),
-        "macro_recall": 0.75,
-        "with_mask": 1.0,
-        "without_mask": 0.5,
-    }
+    recalls = {"macro_recall": 0.75, "with_mask": 1.0, "without_mask": 0.5}
+    assert figures == {"faces": 3.0, "accuracy": pytest.approx(2 / 3), **recalls}
 
 
 @pytest.mark.parametrize("members", [1, 3])
@@ -388,8 +366,7 @@ def test_odds_of_the_rare_class_are_multiplied_and_the_others_keep_theirs(member
     odds = []
     for weights in (state, shifted):
         net = fill_net(weights, "mobilenet0.25", tmp_path).eval()
-        with torch.inference_mode():
-            odds.append((net(faces) / 0.8).softmax(dim=1))
+        odds.append((net(faces).detach() / 0.8).softmax(dim=1))
     before, after = odds
     torch.testing.assert_close(after[:, 2] / after[:, 0], 2.5 * before[:, 2] / before[:, 0])
     torch.testing.assert_close(after[:, 1] / after[:, 0], before[:, 1] / before[:, 0])

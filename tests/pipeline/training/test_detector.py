@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,8 @@ from tests.pipeline.makers import (
     make_shy_net,
 )
 
+FIGURES = [f"set_{name}" for name in ("face_ap50", "face_ap75", "recall", "precision")]
+
 
 def scenes_of(prepared, **numbers):
     roots = {"set": prepared.parent / "set"}
@@ -38,7 +41,6 @@ def test_perfect_detector_has_perfect_figures_and_a_blind_one_none(prepared):
     """Painted faces are bright: what finds them exactly has an AP of 1."""
     scenes = scenes_of(prepared)
     figures = measure_faces(BrightDetector(), scenes)
-    assert list(figures) == ["face_ap50", "face_ap75", "recall", "precision"]
     assert list(figures.values()) == pytest.approx([1, 1, 1, 1], abs=1e-6)
     blind = BrightDetector()
     blind._find = lambda photo, _: BrightDetector._find(blind, photo * 0, 0.5)
@@ -49,9 +51,10 @@ def test_sources_have_figures_of_their_own(prepared):
     scenes = scenes_of(prepared)
     wrong = [replace(scene, source="wrong", boxes=scene.boxes + 60) for scene in scenes[:2]]
     figures = measure_sources(BrightDetector(), [*scenes[2:], *wrong])
+    assert list(figures)[:4] == FIGURES
+    assert len(figures) == 8
     assert figures["set_face_ap50"] == pytest.approx(1, abs=1e-6)
     assert figures["wrong_face_ap50"] < 0.5
-    assert len(figures) == 8
 
 
 class ColourDetector(BrightDetector):
@@ -97,9 +100,6 @@ RECIPE = DetectorRecipe(
     validate_every=1,
     min_face=4.0,
 )
-
-
-FIGURES = [f"set_{name}" for name in ("face_ap50", "face_ap75", "recall", "precision")]
 
 
 def train(prepared, folder, recipe=RECIPE, stop=None, start=None):
@@ -163,16 +163,12 @@ def test_killed_again_and_again_equals_an_uninterrupted_run(
     trained, prepared, tmp_path, monkeypatch
 ):
     """Before the first checkpoint, after it, and while the weights are written."""
-
-    def kill(*_):
-        raise Killed
-
     for stop in ("step 1", "step 2"):
         with pytest.raises(Killed):
             train(prepared, tmp_path / "a", stop=stop)
         assert (tmp_path / "a" / "checkpoint.pt").exists() == (stop == "step 2")
     with monkeypatch.context() as patch:
-        patch.setattr(training, "save_weights", kill)
+        patch.setattr(training, "save_weights", Mock(side_effect=Killed))
         with pytest.raises(Killed):
             train(prepared, tmp_path / "a")
     run = train(prepared, tmp_path / "a")
@@ -185,17 +181,17 @@ def test_killed_again_and_again_equals_an_uninterrupted_run(
 
 
 def test_averaged_weights_are_kept_not_the_last_ones(prepared, tmp_path, monkeypatch):
-    seen = []
+    name, seen = "body.stage1.0.0.weight", []
     real = training._Trainer.learn
 
     def spy(self, *batch):
         loss = real(self, *batch)
-        seen.append(self.net.state_dict()["body.stage1.0.0.weight"].detach().clone())
+        seen.append(self.net.state_dict()[name].detach().clone())
         return loss
 
     monkeypatch.setattr(training._Trainer, "learn", spy)
     run = train(prepared, tmp_path / "a", RECIPE.model_copy(update={"ema": 0.75}))
-    kept = load_file(run.folder / "detector.safetensors")["body.stage1.0.0.weight"]
+    kept = load_file(run.folder / "detector.safetensors")[name]
     torch.testing.assert_close(kept, 0.75 * seen[0] + 0.25 * seen[1], rtol=1e-4, atol=1e-6)
 
 
@@ -219,13 +215,7 @@ def test_start_weights_that_do_not_fit(prepared, tmp_path):
 @pytest.mark.parametrize("lost", ["train", "valid"])
 def test_empty_split(prepared, tmp_path, lost):
     faces = read_faces(prepared)
+    faces = faces[faces["split"] != lost]
+    roots, run = {"set": prepared.parent / "set"}, Run(tmp_path, {})
     with pytest.raises(PreparedError, match=f"no photo in the {lost} split: check sources all"):
-        train_detector(
-            faces[faces["split"] != lost],
-            {"set": prepared.parent / "set"},
-            RECIPE,
-            {},
-            Run(tmp_path, {}),
-            device=CPU,
-            log=Told(),
-        )
+        train_detector(faces, roots, RECIPE, {}, run, device=CPU, log=Told())

@@ -1,12 +1,14 @@
 """Training windows: boxes stay on what they marked, and chance repeats itself."""
 
+from copy import deepcopy
+
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
 from data_prep.base.labels import CLASSES
+from data_prep.base.photo import read_photo
 from data_prep.base.tables import read_faces
 from pipeline.runs.recipe import DetectorRecipe
 from pipeline.training import detector_data
@@ -20,8 +22,8 @@ from pipeline.training.detector_data import (
     rotate_photo,
 )
 from pipeline.training.detector_loss import IGNORED
-from tests.makers import make_photo, make_pixels
-from tests.pipeline.makers import save_photo
+from tests.makers import make_photo
+from tests.pipeline.tables import table_of
 
 SIDE = 128
 RECIPE = DetectorRecipe(input_size=SIDE, longest=(100.0, 400.0), batch_size=2, steps=50)
@@ -40,8 +42,8 @@ def paint():
     return pixels
 
 
-def assert_on_its_colour(window, box):
-    """Inside the box is one of the colours, and it ends with the box; a pixel of blur is free."""
+def colour_under(window, box):
+    """One of the colours, which ends with the box; a pixel of blur is free; None: box too thin."""
     x0, y0, x1, y1 = (round(float(value)) for value in box)
     inside = window[y0 + 2 : y1 - 2, x0 + 2 : x1 - 2].reshape(-1, 3).astype(int)
     if not len(inside):
@@ -49,24 +51,24 @@ def assert_on_its_colour(window, box):
     colour = inside[len(inside) // 2]
     assert tuple(colour) in COLOURS
     assert np.abs(inside - colour).max() <= 1
-    for outside in (
-        window[y0 + 2 : y1 - 2, x0 - 3] if x0 > 3 else None,
-        window[y0 + 2 : y1 - 2, x1 + 2] if x1 < SIDE - 3 else None,
-        window[y0 - 3, x0 + 2 : x1 - 2] if y0 > 3 else None,
-        window[y1 + 2, x0 + 2 : x1 - 2] if y1 < SIDE - 3 else None,
-    ):
-        if outside is not None:
-            assert np.abs(outside.astype(int) - colour).max(axis=1).min() > 60
+    beside = [(slice(y0 + 2, y1 - 2), x) for x in (x0 - 3, x1 + 2) if 0 < x < SIDE - 1]
+    beside += [(y, slice(x0 + 2, x1 - 2)) for y in (y0 - 3, y1 + 2) if 0 < y < SIDE - 1]
+    for place in beside:
+        assert np.abs(window[place].astype(int) - colour).max(axis=1).min() > 60
     return tuple(colour)
 
 
-@pytest.mark.parametrize("seed", range(30))
-def test_boxes_stay_on_their_faces(seed):
-    window, boxes, _ = cut_window(paint(), BOXES, RECIPE, np.random.default_rng(seed))
-    assert window.shape == (SIDE, SIDE, 3)
-    assert len(boxes) >= 1
-    for box in boxes:
-        assert_on_its_colour(window, box)
+@pytest.fixture
+def windows_cut(monkeypatch):
+    """What windows are cut from: photo, boxes and the next draw of chance."""
+    seen = []
+
+    def spy(pixels, boxes, recipe, rng):
+        seen.append((pixels, boxes, deepcopy(rng).random()))
+        return cut_window(pixels, boxes, recipe, rng)
+
+    monkeypatch.setattr(detector_data, "cut_window", spy)
+    return seen
 
 
 def test_boxes_are_as_exact_as_the_pixels():
@@ -149,12 +151,11 @@ def test_recolouring_changes_colours_not_places():
 
 @pytest.fixture
 def scenes(tmp_path):
-    scenes = []
-    for number in range(5):
-        make_photo(tmp_path / f"{number}.png", seed=number)
-        box = np.array([[20, 15, 60, 55]], np.float32)
-        scenes.append(Scene("ab"[number % 2], tmp_path / f"{number}.png", (120, 90), box, FACES))
-    return scenes
+    box = np.array([[20, 15, 60, 55]], np.float32)
+    paths = [tmp_path / f"{number}.png" for number in range(5)]
+    for number, path in enumerate(paths):
+        make_photo(path, seed=number)
+    return [Scene("ab"[int(path.stem) % 2], path, (120, 90), box, FACES) for path in paths]
 
 
 def test_items_repeat_by_index_and_no_other(scenes):
@@ -168,51 +169,14 @@ def test_items_repeat_by_index_and_no_other(scenes):
     assert len(ours) == 100
 
 
-def test_every_lap_holds_every_photo_in_another_order(scenes, monkeypatch):
-    seen = []
-    real = cut_window
-
-    def spy(pixels, *rest):
-        seen.append(pixels.tobytes())
-        return real(pixels, *rest)
-
-    monkeypatch.setattr("pipeline.training.detector_data.cut_window", spy)
+def test_every_lap_holds_every_photo_in_another_order(scenes, windows_cut):
     dataset = WindowDataset(scenes, RECIPE)
     for index in range(20):
         dataset[index]
+    seen = [pixels.tobytes() for pixels, *_ in windows_cut]
     laps = [seen[start : start + 5] for start in range(0, 20, 5)]
     assert all(set(lap) == set(laps[0]) and len(set(lap)) == 5 for lap in laps)
     assert len({tuple(lap) for lap in laps}) > 1
-
-
-def test_items_keep_boxes_on_their_faces_when_flipped(tmp_path, monkeypatch):
-    """Left halves are red, right halves blue: a flip shows in the colours."""
-    monkeypatch.setattr("pipeline.training.detector_data.recolour", lambda window, _: window)
-    pixels = np.zeros((120, 160, 3), np.uint8)
-    pixels[40:80, 50:75] = (250, 0, 0)
-    pixels[40:80, 75:100] = (0, 0, 250)
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    scene = Scene(
-        "a", tmp_path / "a.png", (160, 120), np.array([[50, 40, 100, 80]], np.float32), FACES
-    )
-    recipe = RECIPE.model_copy(update={"longest": (160.0, 160.0)})
-    dataset = WindowDataset([scene], recipe)
-    flips = 0
-    for index in range(20):
-        window, boxes, *_ = dataset[index]
-        assert window.shape == (3, SIDE, SIDE)
-        assert window.dtype == torch.uint8
-        x0, y0, x1, y1 = (round(float(value)) for value in boxes[0])
-        left = window[:, y0 + 2 : y1 - 2, x0 + 2]
-        right = window[:, y0 + 2 : y1 - 2, x1 - 3]
-        if x0 <= 0 or x1 >= SIDE or y1 - y0 < 8:
-            continue
-        flipped = bool(left[2].float().mean() > 200)
-        flips += flipped
-        red, blue = (right, left) if flipped else (left, right)
-        assert red[0].float().mean() > 200
-        assert blue[2].float().mean() > 200
-    assert 0 < flips < 20
 
 
 def test_windows_of_score_only_sources_are_marked(scenes):
@@ -257,106 +221,73 @@ def test_classes_of_faces_as_the_recipe_counts_them(prepared, incorrect, expecte
         assert [found[name] for name in CLASSES] == (expected if classify else [1, 1, 1])
 
 
-def test_windows_keep_the_classes_of_the_faces_in_them(tmp_path):
-    """The colour under every box tells which face it is, whatever was cut off."""
-    Image.fromarray(paint()).save(tmp_path / "a.png")
-    scene = Scene("a", tmp_path / "a.png", (160, 120), BOXES, np.arange(1, 5))
-    dataset = WindowDataset([scene], RECIPE)
-    seen = set()
-    for index in range(30):
-        rng = np.random.default_rng((RECIPE.seed, index, 1))
-        window, boxes, _ = cut_window(paint(), BOXES, RECIPE, rng)
-        colours = [assert_on_its_colour(window, box) for box in boxes]
-        for colour, number in zip(colours, dataset[index][2].tolist(), strict=True):
-            assert colour is None or COLOURS.index(colour) == number - 1
-        seen.add(len(colours))
-    assert len(seen) > 1
-
-
 def test_photos_of_one_name_in_two_sources_are_two_scenes(tmp_path):
-    row = {
-        "label": "with_mask",
-        "image": "a.jpg",
-        "width": 120,
-        "height": 90,
-        "xmin": 1,
-        "ymin": 2,
-        "xmax": 9,
-        "ymax": 8,
-    }
-    faces = pd.DataFrame([{**row, "source": name} for name in ("two", "one")])
+    faces = table_of([0, 0], images=["a.jpg"] * 2).assign(source=["two", "one"])
     scenes = collect_scenes(faces, {name: tmp_path / name for name in ("one", "two")}, RECIPE)
     assert [scene.path for scene in scenes] == [tmp_path / "one/a.jpg", tmp_path / "two/a.jpg"]
     assert [scene.source for scene in scenes] == ["one", "two"]
 
 
-def test_photo_is_turned_where_its_boxes_ask_for_it(tmp_path, monkeypatch):
+def test_boxes_and_classes_stay_on_their_faces_also_when_flipped(tmp_path, monkeypatch):
+    """The colour under every box tells which face it is, whatever was cut off."""
+    monkeypatch.setattr(detector_data, "recolour", lambda window, _: window)
+    Image.fromarray(paint()).save(tmp_path / "a.png")
+    scene = Scene("a", tmp_path / "a.png", (160, 120), BOXES, np.arange(1, 5))
+    dataset = WindowDataset([scene], RECIPE)
+    counts, flips = set(), []
+    for index in range(40):
+        window, boxes, classes, _ = dataset[index]
+        assert (window.shape, window.dtype) == ((3, SIDE, SIDE), torch.uint8)
+        pixels = window.permute(1, 2, 0).numpy()
+        for box, number in zip(boxes, classes.tolist(), strict=True):
+            colour = colour_under(pixels, box)
+            assert colour is None or COLOURS.index(colour) == number - 1
+        counts.add(len(boxes))
+        if {1, 2} <= set(classes.tolist()):
+            left, right = (boxes[classes == number, 0] for number in (1, 2))
+            flips.append(bool(left > right))
+    assert len(counts) > 1
+    assert min(counts) == 1
+    assert 0 < sum(flips) < len(flips)
+
+
+def test_photo_is_turned_where_its_boxes_ask_for_it(tmp_path, windows_cut):
     """Annotated upright (90 × 120), stored lying (120 × 90) with EXIF orientation 6."""
-    pixels = save_photo(tmp_path / "a.png")
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
-    seen = []
-    real = cut_window
-
-    def spy(pixels, *rest):
-        seen.append(pixels)
-        return real(pixels, *rest)
-
-    monkeypatch.setattr("pipeline.training.detector_data.cut_window", spy)
-    scene = Scene("a", tmp_path / "a.png", (90, 120), np.array([[5, 5, 30, 30]], np.float32), FACES)
-    WindowDataset([scene], RECIPE)[0]
-    assert np.array_equal(seen[0], np.rot90(pixels, -1))
-
-
-TWO_BOXES = np.array([[10, 20, 40, 33], [60.5, 0, 80, 50]], np.float32)
+    pixels = make_photo(tmp_path / "a.png", exif=exif)
+    WindowDataset([Scene("a", tmp_path / "a.png", (90, 120), BOXES[:1], FACES)], RECIPE)[0]
+    assert np.array_equal(windows_cut[0][0], np.rot90(pixels, -1))
 
 
 @pytest.mark.parametrize("angle", [0, 90, 180, 270])
 def test_boxes_turn_with_the_photo(angle):
-    photo = np.zeros((60, 90, 3), np.uint8)
-    photo[20:33, 10:40] = 255
-    rotated, boxes = rotate_photo(photo, TWO_BOXES, angle)
-    assert np.array_equal(rotated, np.rot90(photo, angle // 90))
-    rows, columns = np.nonzero(rotated[:, :, 0])
-    bright = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-    assert boxes[0].tolist() == bright
+    rotated, boxes = rotate_photo(paint(), BOXES, angle)
+    assert np.array_equal(rotated, np.rot90(paint(), angle // 90))
     assert boxes.dtype == np.float32
+    for box, colour in zip(boxes, COLOURS, strict=True):
+        rows, columns = np.nonzero((rotated == colour).all(axis=2))
+        bright = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        assert box.tolist() == bright
 
 
-def test_four_turns_are_none():
-    photo = make_pixels(90, 60)
-    pixels, boxes = photo, TWO_BOXES
-    for _ in range(4):
-        pixels, boxes = rotate_photo(pixels, boxes, 90)
-    assert np.array_equal(pixels, photo)
-    assert np.array_equal(boxes, TWO_BOXES)
-
-
-def test_windows_are_of_rotated_photos_in_equal_shares(tmp_path, monkeypatch):
-    photo = make_photo(tmp_path / "a.png")
-    box = np.array([[20, 15, 60, 55]], np.float32)
-    scene = Scene("a", tmp_path / "a.png", (120, 90), box, np.array([1]))
-    seen = []
-
-    def spy(pixels, boxes, recipe, rng):
-        seen.append((pixels, boxes, rng.random()))
-        return np.zeros((64, 64, 3), np.uint8), boxes, np.ones(len(boxes), bool)
-
-    monkeypatch.setattr(detector_data, "cut_window", spy)
-    turning = WindowDataset([scene], DetectorRecipe(input_size=64, rotated=[90, 180]))
-    for index in range(150):
-        turning[index]
-    counts = [sum(np.array_equal(p, np.rot90(photo, k)) for p, _, _ in seen) for k in range(4)]
-    assert counts[3] == 0
-    assert all(30 < count < 70 for count in counts[:3])
-    for pixels, boxes, _ in seen:
-        turns = next(k for k in range(3) if np.array_equal(pixels, np.rot90(photo, k)))
-        assert np.array_equal(boxes, rotate_photo(photo, box, 90 * turns)[1])
-    draws = [draw for _, _, draw in seen]
-    seen.clear()
-    plain = WindowDataset([scene], DetectorRecipe(input_size=64))
-    for index in range(150):
-        plain[index]
-    assert all(np.array_equal(pixels, photo) for pixels, _, _ in seen)
-    assert [draw for _, _, draw in seen] == draws, "the other draws stay"
+def test_windows_are_of_rotated_photos_in_equal_shares(scenes, windows_cut):
+    """And the other draws stay."""
+    scene = scenes[0]
+    photo = read_photo(scene.path).pixels
+    for rotated in ([90, 180], []):
+        recipe = RECIPE.model_copy(update={"rotated": rotated})
+        dataset = WindowDataset([scene], recipe)
+        for index in range(90):
+            dataset[index]
+    turns = [
+        [np.array_equal(pixels, np.rot90(photo, k)) for k in range(4)].index(True)
+        for pixels, *_ in windows_cut
+    ]
+    assert all(15 < turns[:90].count(k) < 45 for k in range(3))
+    assert turns[:90].count(3) == 0
+    assert set(turns[90:]) == {0}
+    for turn, (_, boxes, _) in zip(turns, windows_cut, strict=True):
+        assert np.array_equal(boxes, rotate_photo(photo, scene.boxes, 90 * turn)[1])
+    draws = [draw for *_, draw in windows_cut]
+    assert draws[:90] == draws[90:]

@@ -45,15 +45,10 @@ def match_slowly(boxes, positive_iou, min_face):
     """Classes, and the index of the face for every anchor that has one."""
     classes, chosen = [], []
     tiny = [min(x1 - x0, y1 - y0) < min_face for x0, y0, x1, y1 in boxes]
-    table = [
-        [
-            overlap(grown(box) if small else box, anchor)
-            for box, small in zip(boxes, tiny, strict=True)
-        ]
-        for anchor in ANCHORS.tolist()
-    ]
+    boxes = [grown(box) if small else box for box, small in zip(boxes, tiny, strict=True)]
+    table = [[overlap(box, anchor) for box in boxes] for anchor in ANCHORS.tolist()]
     for row in table:
-        face = max(range(len(boxes)), key=lambda i: row[i])
+        face = row.index(max(row))
         near = row[face] >= positive_iou
         classes.append((IGNORED if tiny[face] else FACE) if near else BACKGROUND)
         chosen.append(face)
@@ -110,21 +105,10 @@ def test_every_face_gets_an_anchor_however_it_is_shaped(box):
 
 def test_every_face_of_a_crowd_gets_an_anchor():
     boxes = torch.tensor(
-        [[x, y, x + 9, y + 9] for x in range(3, 120, 12) for y in range(3, 60, 12)]
+        [[x, y, x + 9.0, y + 9] for x in range(3, 120, 12) for y in range(3, 60, 12)]
     )
-    classes, corners = match(boxes.float())
-    learnt = {tuple(row) for row in corners[classes == FACE].tolist()}
-    assert learnt == {tuple(row) for row in boxes.float().tolist()}
-
-
-@pytest.mark.parametrize("box", [(52, 57, 68, 63), (61, 61, 63, 63)])
-def test_tiny_faces_are_neither_learnt_nor_unlearnt(box):
-    classes, _ = match([box])
-    ignored = ANCHORS[classes == IGNORED]
-    assert len(ignored)
-    assert (ignored[:, 2] <= 32).all()  # large anchors there still learn background
-    assert ((ignored[:, :2] - 62).abs() <= 16).all()
-    assert not (classes == FACE).any()
+    classes, corners = match(boxes)
+    assert set(map(tuple, corners[classes == FACE].tolist())) == set(map(tuple, boxes.tolist()))
 
 
 def test_no_faces():
@@ -145,17 +129,15 @@ def test_batch_is_matched_window_by_window():
 def answer(targets, share):
     """Outputs on the way from nothing known (share 0) to the truth (share 1)."""
     face = targets.classes == FACE
+    anchors = ANCHORS.expand(*face.shape, 4)
     truth = torch.zeros(*face.shape, 4)
-    for row in range(len(truth)):
-        corners, anchors = targets.boxes[row][face[row]], ANCHORS[face[row]]
-        truth[row][face[row]] = encode_boxes(corners, anchors)
+    truth[face] = encode_boxes(targets.boxes[face], anchors[face])
     logits = torch.where(face[..., None], torch.tensor([-6.0, 6.0]), torch.tensor([6.0, -6.0]))
-    landmarks = torch.zeros(*face.shape, 10)
-    return HeadOutputs(truth * share, logits * share, landmarks)
+    return HeadOutputs(truth * share, logits * share, torch.zeros(*face.shape, 10))
 
 
 def compute_loss(outputs, targets, landmarks=None):
-    """The losses, with a teacher that agrees on the landmarks when none are given."""
+    """The losses; without landmarks of the teacher its are those of the outputs."""
     landmarks = outputs.landmarks.detach() if landmarks is None else landmarks
     teacher = HeadOutputs(torch.zeros(0), torch.zeros(0), landmarks)
     return detector_loss(outputs, teacher, targets, ANCHORS, RECIPE)
@@ -172,16 +154,6 @@ def test_loss_falls_on_the_way_to_the_truth(targets):
         values = [float(row[part]) for row in rows]
         assert values == sorted(values, reverse=True), part
         assert values[-1] < 0.02 < values[0], part
-
-
-def test_gradients_point_to_the_truth(targets):
-    outputs = HeadOutputs(*(tensor.clone().requires_grad_() for tensor in answer(targets, 0.5)))
-    compute_loss(outputs, targets)["total"].backward()
-    truth, face = answer(targets, 1.0), targets.classes == FACE
-    way = truth.boxes - outputs.boxes.detach()
-    assert float((outputs.boxes.grad * way)[face].sum()) < 0
-    assert (outputs.scores.grad[face][:, 1] < 0).all()
-    assert (outputs.landmarks.grad == 0).all()
 
 
 def test_landmarks_near_the_teachers_cost_nothing(targets):
@@ -260,20 +232,11 @@ def test_what_the_teacher_takes_for_a_face_is_no_background_where_boxes_are_miss
     teacher, before = random_outputs(), targets.classes.clone()
     spared = spare_unboxed(targets, teacher, RECIPE)
     assert torch.equal(targets.classes, before), "the targets given stay"
-    changed = 0
-    for window in range(2):
-        rows = zip(
-            targets.classes[window].tolist(),
-            spared.classes[window].tolist(),
-            teacher.scores[window].tolist(),
-            strict=True,
-        )
-        for before, after, (no, yes) in rows:
-            doubtful = 1 / (1 + math.exp(no - yes)) > RECIPE.sure_background
-            spare = window == 1 and before == BACKGROUND and doubtful
-            assert after == (IGNORED if spare else before)
-            changed += spare
-    assert 0 < changed < len(ANCHORS)
+    doubtful = teacher.scores.softmax(dim=-1)[..., 1] > RECIPE.sure_background
+    doubtful &= before == BACKGROUND
+    doubtful[0] = False
+    assert 0 < doubtful.sum() < len(ANCHORS)
+    assert torch.equal(spared.classes, before.masked_fill(doubtful, IGNORED))
     assert torch.equal(spared.boxes, targets.boxes)
     assert torch.equal(spared.score_only, targets.score_only)
 

@@ -11,9 +11,9 @@ from pipeline.drawing.demo import read_portrait
 from pipeline.inference.detector import Detector
 from pipeline.nets.options import SHIPPED
 from pipeline.runs.recipe import ClassifierRecipe
-from pipeline.training import drawn_faces
 from pipeline.training.drawn_faces import (
     LOOK,
+    WAYS,
     add_drawn_faces,
     draw_on_crop,
     mask_bare_faces,
@@ -50,8 +50,8 @@ def test_how_many_of_which_class():
 
 
 def test_too_few_bare_faces_give_fewer():
-    table, _ = add_drawn_faces(faces(bare=1, rare=6), lambda _: HEAD, RECIPE)
-    assert len(table) - len(faces(bare=1, rare=6)) == len(drawn_faces.WAYS)
+    given = faces(bare=1, rare=6)
+    assert len(add_drawn_faces(given, lambda _: HEAD, RECIPE)[0]) == len(given) + len(WAYS)
 
 
 def test_nothing_is_drawn_unless_asked_for(monkeypatch):
@@ -85,19 +85,15 @@ def test_masks_are_drawn_on_every_bare_face_of_one_split():
 def test_mask_covers_the_mouth_and_leaves_the_eyes(detector):
     drawn = draw_on_crop(HEAD, detector, "below_nose", np.random.default_rng(0))
     assert drawn.shape == (LOOK, LOOK, 3)
+    small = resize_crop(HEAD, 60)
+    assert draw_on_crop(small, detector, "on_chin", np.random.default_rng(0)).shape == small.shape
     changed = (drawn != resize_crop(HEAD, LOOK)).any(axis=2)
-    left, right, nose, *mouth = detector.detect([resize_crop(HEAD, LOOK)], resize=1.0)[0].landmarks[
-        0
-    ]
+    (face,) = detector.detect([resize_crop(HEAD, LOOK)], resize=1.0)
+    left, right, nose, *mouth = face.landmarks[0]
     x, y = np.rint((mouth[0] + mouth[1]) / 2).astype(int)
     assert changed[y, x]
     for x, y in np.rint([left, right, nose]).astype(int):
         assert not changed[y, x]
-
-
-def test_small_crops_keep_their_size(detector):
-    small = resize_crop(HEAD, 60)
-    assert draw_on_crop(small, detector, "on_chin", np.random.default_rng(0)).shape == small.shape
 
 
 @pytest.mark.parametrize(

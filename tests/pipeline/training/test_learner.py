@@ -15,7 +15,7 @@ from fastai.data.load import DataLoader
 from fastai.interpret import ClassificationInterpretation
 from fastai.learner import load_learner
 from fastai.metrics import accuracy
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import resnet18, resnet34, resnet50
 
@@ -34,7 +34,7 @@ from pipeline.nets.options import SHIPPED
 from pipeline.runs.recipe import ClassifierRecipe, RecipeError
 from pipeline.training.callbacks import Bf16, Distillation, StageKeeper, Teacher, load_teachers
 from pipeline.training.learner import make_learner
-from tests.pipeline.makers import CPU, make_net
+from tests.pipeline.makers import CPU, Killed, Told, make_net
 
 
 def make_small(prepared, **changes):
@@ -76,20 +76,23 @@ def start(prepared, init, architecture="resnet34"):
     return to_stored(learn.model.state_dict(), architecture)
 
 
-def test_init_from_a_classifier(prepared, tmp_path):
-    net = resnet34(num_classes=len(CLASSES))
-    save_file(net.half().state_dict(), tmp_path / "a.safetensors")
-    state, stored = start(prepared, tmp_path / "a.safetensors"), net.state_dict()
-    assert all(torch.equal(state[name], stored[name].to(state[name].dtype)) for name in stored)
-
-
-def test_init_from_a_net_for_other_classes_takes_the_body(prepared, tmp_path):
-    net = resnet34(num_classes=10)
-    save_file(net.state_dict(), tmp_path / "a.safetensors")
-    state = start(prepared, tmp_path / "a.safetensors")
-    assert state["fc.weight"].shape == (3, 512)
-    body = [name for name in state if not name.startswith("fc.")]
-    assert all(torch.equal(state[name], net.state_dict()[name]) for name in body)
+@pytest.mark.parametrize(
+    ("net", "architecture", "taken"),
+    [
+        (lambda: resnet34(num_classes=len(CLASSES)).half(), "resnet34", ""),
+        (lambda: resnet34(num_classes=10), "resnet34", "layer"),
+        (make_mobilenet, "mobilenet0.25", ""),
+    ],
+    ids=["classifier", "body of a net for other classes", "mobilenet"],
+)
+def test_init_from_a_file(prepared, tmp_path, net, architecture, taken):
+    given = net().state_dict()
+    save_file(given, tmp_path / "a.safetensors")
+    state = start(prepared, tmp_path / "a.safetensors", architecture)
+    names = [name for name in given if name.startswith(taken)]
+    assert len(names) > 100
+    assert all(torch.equal(state[name], given[name].to(state[name].dtype)) for name in names)
+    assert len(state["fc.weight" if architecture == "resnet34" else "head.3.weight"]) == 3
 
 
 @pytest.mark.parametrize(
@@ -98,17 +101,14 @@ def test_init_from_a_net_for_other_classes_takes_the_body(prepared, tmp_path):
         (resnet18, r"a\.safetensors: does not hold the weights of a whole ResNet-34"),
         (resnet50, r"a\.safetensors: does not fit a ResNet-34"),
         (make_mobilenet, "does not hold the weights of a whole ResNet-34"),
+        (None, r"a\.safetensors: can't be read"),
     ],
 )
-def test_init_from_another_architecture_is_refused(prepared, tmp_path, make, message):
-    save_file(make().state_dict(), tmp_path / "a.safetensors")
+def test_init_from_no_file_or_another_architecture_is_refused(prepared, tmp_path, make, message):
+    if make is not None:
+        save_file(make().state_dict(), tmp_path / "a.safetensors")
     with pytest.raises(WeightsError, match=message):
         start(prepared, tmp_path / "a.safetensors")
-
-
-def test_init_from_a_missing_file(prepared, tmp_path):
-    with pytest.raises(WeightsError, match=r"none\.safetensors: can't be read"):
-        start(prepared, tmp_path / "none.safetensors")
 
 
 @pytest.mark.parametrize("error", [URLError("no route to host"), TimeoutError("timed out")])
@@ -131,25 +131,13 @@ def test_imagenet_weights_are_used_where_they_can_be_had(prepared, monkeypatch):
     assert torch.equal(started["layer3.2.conv1.weight"], state["layer3.2.conv1.weight"])
 
 
-def test_body_of_the_shipped_detector(prepared):
-    state = start(prepared, "detector", "mobilenet0.25")
-    name = "body.stage3.1.3.weight"
-    assert torch.equal(state[name], load_file(SHIPPED / "detector.safetensors")[name].float())
-
-
-def test_body_of_another_detector(prepared, tmp_path):
+def test_body_of_a_detector_the_shipped_one_or_another(prepared, tmp_path):
     path = tmp_path / "detector.safetensors"
     save_weights(path, make_net(seed=7).state_dict(), DetectorCard())
-    state = start(prepared, path, "mobilenet0.25")
-    own = from_detector(*load_weights(path, DetectorCard))
-    assert all(torch.equal(state[name], own[name].to(state[name].dtype)) for name in own)
-
-
-def test_a_mobilenet_goes_on_from_a_file(prepared, tmp_path):
-    net = make_mobilenet()
-    save_file(net.state_dict(), tmp_path / "a.safetensors")
-    state = start(prepared, tmp_path / "a.safetensors", "mobilenet0.25")
-    assert all(torch.equal(state[name], tensor) for name, tensor in net.state_dict().items())
+    for init, file in (("detector", SHIPPED / path.name), (path, path)):
+        state = start(prepared, init, "mobilenet0.25")
+        own = from_detector(*load_weights(file, DetectorCard))
+        assert all(torch.equal(state[name], own[name].to(state[name].dtype)) for name in own)
 
 
 def test_ensemble_can_not_be_started_from(prepared, tmp_path):
@@ -179,7 +167,7 @@ class ScriptedLoss(Callback):
 def make(tmp_path):
     """A learner of one layer and a keeper; the keeper's lines are in `lines`."""
 
-    def call(script, *, patience=2, resumed=None, history=None, stop=None):
+    def call(script, *, resumed=None, stop=None):
         torch.manual_seed(7)
         loaders = DataLoaders(
             DataLoader(DATA, bs=8, shuffle=True, drop_last=True, device=CPU),
@@ -193,20 +181,14 @@ def make(tmp_path):
             cbs=[ScriptedLoss(script)],
             path=tmp_path,
         )
-        lines = []
-
-        def log(line, *_event, **_facts):
-            lines.append(line)
-            if stop is not None and f"epoch {stop}:" in line:
-                raise KeyboardInterrupt
-
+        log = Told(stop=f"stage 1, epoch {stop}:")
         keeper = StageKeeper(
             1,
             lr=0.1,
-            patience=patience,
+            patience=2,
             seed=3,
             path=tmp_path / "checkpoint.pt",
-            history=[] if history is None else history,
+            history=list(resumed["history"]) if resumed else [],
             log=log,
             resumed=resumed,
         )
@@ -214,7 +196,7 @@ def make(tmp_path):
         if resumed:
             learn.model.load_state_dict(resumed["model"])
             learn.opt.load_state_dict(resumed["optimiser"])
-        return learn, keeper, lines
+        return learn, keeper, log.lines
 
     return call
 
@@ -279,11 +261,11 @@ def test_killed_and_resumed_stage_equals_an_uninterrupted_one(make, tmp_path, sc
     learn, keeper, _ = make(script)
     fit(learn, keeper, 5)
     broken, half, _ = make(script, stop=stop)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Killed):
         fit(broken, half, 5)
     state = load_checkpoint(tmp_path / "checkpoint.pt")
     assert state["epoch"] == stop
-    resumed, rest, _ = make(script, resumed=state, history=list(state["history"]))
+    resumed, rest, _ = make(script, resumed=state)
     fit(resumed, rest, 5, start=stop)
     assert torch.equal(resumed.model.weight, learn.model.weight)
     assert rest.history == keeper.history
@@ -336,7 +318,7 @@ class Constant(nn.Module):
         return self.logits.expand(len(images), 3)
 
 
-def teacher(logits, **card):
+def teacher(*logits, **card):
     made = Teacher(nn.Identity(), ClassifierCard(**card), CPU)
     made.net = Constant(logits)
     return made
@@ -358,21 +340,17 @@ def distil(teachers, share, *, training=True):
 
 
 def test_loss_is_mixed_with_the_cross_entropy_to_the_mean_answer():
-    sure, other = [100.0, 0.0, 0.0], [0.0, 100.0, 0.0]
+    sure, other = teacher(100.0, 0.0, 0.0), teacher(0.0, 100.0, 0.0)
     logs = torch.tensor([1.0, 0.0, 0.0]).log_softmax(dim=0)
-    assert distil([teacher(sure)], 1.0) == pytest.approx(-float(logs[0]))
-    both = distil([teacher(sure), teacher(other)], 0.25)
+    assert distil([sure], 1.0) == pytest.approx(-float(logs[0]))
+    both = distil([sure, other], 0.25)
     assert both == pytest.approx(0.75 - 0.25 * float(logs[0] + logs[1]) / 2)
-    assert distil([teacher([0.0, 0.0, 0.0])], 0.5, training=False) == 1.0
+    assert distil([sure], 0.5, training=False) == 1.0
 
 
 def test_teachers_answer_by_their_cards():
-    made = teacher(
-        [2.0, 0.0, 0.0],
-        temperature=2.0,
-        classes=(CLASSES[1], CLASSES[0], CLASSES[2]),
-        input_size=48,
-    )
+    classes = (CLASSES[1], CLASSES[0], CLASSES[2])
+    made = teacher(2.0, 0.0, 0.0, temperature=2.0, classes=classes, input_size=48)
     answer = made.answer(torch.zeros(1, 3, 32, 32))[0]
     torch.testing.assert_close(answer, torch.tensor([0.0, 1.0, 0.0]).softmax(dim=0))
     assert made.net.sides == [48]
