@@ -135,7 +135,7 @@ def test_answers_come_in_the_order_of_the_tasks_and_finished_ones_are_read_back(
     "change",
     [
         lambda task: replace(
-            task, train=task.train.assign(label=["without_mask", *task.train["label"][1:]])
+            task, train=task.train.assign(label=["with_mask", *task.train["label"][1:]])
         ),
         lambda task: replace(task, train=task.train.iloc[1:]),
         lambda task: replace(task, judge=task.judge.iloc[1:]),
