@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.base.files import OutputError
 from data_prep.base.photo import read_photo
 from pipeline.drawing.demo import (
     HEAD,
@@ -74,12 +73,6 @@ def test_written_photos_are_those(photos, tmp_path):
         assert np.abs(difference).mean() < 4
         with Image.open(path) as image:
             assert image.format == "JPEG"
-
-
-def test_folder_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="portrait_bare"):
-        write_demo_photos(PortraitDetector(), tmp_path / "file")
 
 
 @needs_shipped

@@ -62,21 +62,14 @@ class Page:
 
     def decide(self, position, action, *, to=None, to_box=None, version=None, status=200):
         seen = self.face(position)["version"] if version is None else version
-        body = {
-            "edition": self.edition,
-            "position": position,
-            "version": seen,
-            "action": action,
-            "to": to,
-            "to_box": to_box,
-        }
-        return self.post("/api/decide", body, status)
+        body = {"edition": self.edition, "position": position, "version": seen, "action": action}
+        return self.post("/api/decide", body | {"to": to, "to_box": to_box}, status)
 
     def undo(self, status=200):
         return self.post("/api/undo", {"edition": self.edition}, status)
 
-    def post(self, path, body, status=200, headers=None):
-        answer = self.client.post(path, json=body, headers={"x-review": "1"} | (headers or {}))
+    def post(self, path, body, status=200):
+        answer = self.client.post(path, json=body, headers={"x-review": "1"})
         assert answer.status_code == status, answer.text
         return answer.json()
 

@@ -17,40 +17,35 @@ BOXES = ((8, 10, 30, 34), (48, 30, 70, 56), (84, 12, 112, 44))
 EXPECTED = {"with_mask": [3.0, 1.0, 5.0], "without_mask": [2.0, 0.0, 4.0]}
 
 
-def make_suspects(folder: Path, photos: int = 4, rows: int | None = None, seed: int = 0) -> Path:
+def make_suspects(folder: Path, rows: int = 12) -> Path:
     """Write `folder/set` with photos and `folder/found`, the suspects folder, which is returned.
 
-    Args:
-        folder: Where.
-        photos: How many are painted, three faces each.
-        rows: Rows of the table; more than there are faces repeat the photos under further keys.
-        seed: Of the made-up opinions.
+    Four photos have three faces each; more rows repeat them under further keys.
     """
-    for number in range(photos):
+    for number in range(4):
         faces = list(zip(CLASSES, BOXES, strict=True))
         save_photo(folder / "set" / "images" / f"{number:03d}.jpg", faces, seed=number)
-    rng = np.random.default_rng(seed)
-    count = 3 * photos if rows is None else rows
-    faces = np.arange(count)
+    rng = np.random.default_rng(0)
+    faces = np.arange(rows)
     labels = np.array(CLASSES)[faces % 3]
-    opinion = rng.dirichlet((1, 1, 1), count).round(5)
-    similar = rng.integers(1, count + 1, (count, 8))
+    opinion = rng.dirichlet((1, 1, 1), rows).round(5)
+    similar = rng.integers(1, rows + 1, (rows, 8))
     corners = np.array(BOXES, float)[faces % 3]
     table = pd.DataFrame(
         {
             "rank": faces + 1,
             "source": "set",
-            "image": [f"images/{face // 3 % photos:03d}.jpg" for face in faces],
-            "object": faces % 3 + 3 * (faces // (3 * photos)),
+            "image": [f"images/{face // 3 % 4:03d}.jpg" for face in faces],
+            "object": faces % 3 + 3 * (faces // 12),
             "label": labels,
             "split": np.where(faces % 5, "train", "valid"),
             "suggested": np.array(CLASSES)[opinion.argmax(axis=1)],
-            "score": np.linspace(1, 0, count).round(5),
+            "score": np.linspace(1, 0, rows).round(5),
             **{f"p_{name}": opinion[:, column] for column, name in enumerate(CLASSES)},
-            "loss": rng.exponential(1, count).round(5),
-            "margin": rng.uniform(-1, 1, count).round(5),
-            "neighbours": rng.integers(0, 9, count) / 8,
-            "twin": rng.integers(0, 2, count),
+            "loss": rng.exponential(1, rows).round(5),
+            "margin": rng.uniform(-1, 1, rows).round(5),
+            "neighbours": rng.integers(0, 9, rows) / 8,
+            "twin": rng.integers(0, 2, rows),
             "reasons": "the model is sure of another class; 6 of 8 neighbours differ",
             "similar": [" ".join(map(str, ranks)) for ranks in similar],
             **dict(zip(("xmin", "ymin", "xmax", "ymax"), corners.T, strict=True)),
@@ -66,8 +61,7 @@ def make_suspects(folder: Path, photos: int = 4, rows: int | None = None, seed: 
     return found
 
 
-def write_about(found: Path, roots: dict[str, Path], prepared: Path, **changes) -> None:
-    """Write suspects.json."""
+def write_about(found: Path, roots: dict[str, Path], prepared: Path) -> None:
     about = {
         "format": 1,
         "prepared": str(prepared),
@@ -78,7 +72,7 @@ def write_about(found: Path, roots: dict[str, Path], prepared: Path, **changes) 
         "recipe": {},
         "expected_wrong": EXPECTED,
     }
-    (found / "suspects.json").write_text(json.dumps(about | changes), encoding="utf-8")
+    (found / "suspects.json").write_text(json.dumps(about), encoding="utf-8")
 
 
 def decide(number: int, **changes) -> Decision:
