@@ -1,14 +1,14 @@
-"""Labels, records, files that are written, and progress."""
+"""Labels, files that are written, progress, and `faces.csv`."""
 
 import errno
-import hashlib
 import os
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from data_prep.base import progress
-from data_prep.base.files import OutputError, make_folder, sha256_of, write_atomically, write_json
+from data_prep.base.files import OutputError, make_folder, write_atomically, write_json
 from data_prep.base.labels import (
     ALIASES,
     CLASSES,
@@ -17,12 +17,7 @@ from data_prep.base.labels import (
     parse_aliases,
 )
 from data_prep.base.progress import LINES, show_progress
-from data_prep.base.records import Box
-
-
-@pytest.mark.parametrize("label", CLASSES)
-def test_canonical_names_stay(label):
-    assert canonical_label(label) == label
+from data_prep.base.tables import COLUMNS, TableError, read_faces, select_sources, write_faces
 
 
 @pytest.mark.parametrize("name", ["With Mask", " with-mask ", "WITH_MASK", "with  mask"])
@@ -32,17 +27,20 @@ def test_spelling_does_not_matter(name):
 
 def test_every_alias_leads_to_a_class():
     assert set(ALIASES.values()) <= set(CLASSES)
-    assert all(canonical_label(alias) == target for alias, target in ALIASES.items())
+    for name, target in {**ALIASES, **dict(zip(CLASSES, CLASSES, strict=True))}.items():
+        assert canonical_label(name) == target
 
 
-def test_unknown_name_gets_a_suggestion():
-    with pytest.raises(UnknownLabelError, match=r"'wiht_mask'.*did you mean 'with_mask'"):
-        canonical_label("wiht_mask")
-
-
-def test_name_unlike_any_gets_the_list():
-    with pytest.raises(UnknownLabelError, match=r"known names: with_mask, .*--alias"):
-        canonical_label("zebra")
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("wiht_mask", r"'wiht_mask'.*did you mean 'with_mask'"),
+        ("zebra", r"known names: with_mask, .*--alias"),
+    ],
+)
+def test_unknown_name_gets_a_suggestion_or_the_list(name, reason):
+    with pytest.raises(UnknownLabelError, match=reason):
+        canonical_label(name)
 
 
 def test_aliases_are_added_to_the_known_ones():
@@ -57,26 +55,13 @@ def test_bad_alias_is_refused(pair):
         parse_aliases([pair])
 
 
-def test_box_sides():
-    box = Box(10, 20, 25.5, 30)
-    assert (box.width, box.height, box.short_side) == (15.5, 10, 10)
-
-
-def test_inverted_box_has_a_negative_side():
-    assert Box(10, 0, 5, 4).short_side == -5
-
-
-def test_text_and_bytes_are_written_with_parents(tmp_path):
+def test_text_and_bytes_are_written_with_parents_and_the_usual_mode(tmp_path):
     write_atomically(tmp_path / "a" / "b" / "ñ.txt", "año")
     write_atomically(tmp_path / "c.bin", b"\x00\xff")
     assert (tmp_path / "a" / "b" / "ñ.txt").read_text(encoding="utf-8") == "año"
     assert (tmp_path / "c.bin").read_bytes() == b"\x00\xff"
-
-
-def test_mode_is_that_of_any_new_file(tmp_path):
-    write_atomically(tmp_path / "a", "x")
-    (tmp_path / "b").write_text("x")
-    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+    (tmp_path / "d").write_text("x")
+    assert (tmp_path / "c.bin").stat().st_mode == (tmp_path / "d").stat().st_mode
 
 
 @pytest.mark.parametrize("step", ["fdopen", "replace"])
@@ -95,12 +80,6 @@ def test_failing_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_path_below_a_file(tmp_path):
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(OutputError, match="can't be written"):
-        write_atomically(tmp_path / "file" / "a.txt", "x")
-
-
 def test_json_keeps_order_and_letters_and_refuses_nan(tmp_path):
     write_json(tmp_path / "a.json", {"z": "ñ", "a": 1})
     assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n  "z": "ñ",\n  "a": 1\n}\n'
@@ -108,45 +87,114 @@ def test_json_keeps_order_and_letters_and_refuses_nan(tmp_path):
         write_json(tmp_path / "b.json", {"a": float("nan")})
 
 
-def test_sha256(tmp_path):
-    (tmp_path / "a").write_bytes(b"abc" * 1000)
-    assert sha256_of(tmp_path / "a") == hashlib.sha256(b"abc" * 1000).hexdigest()
-
-
-def test_make_folder_names_what_is_in_the_way(tmp_path):
+def test_file_in_the_way_is_named(tmp_path):
     (tmp_path / "a").write_text("a file")
     for path in (tmp_path / "a", tmp_path / "a" / "b"):
         with pytest.raises(OutputError, match="can't be written"):
             make_folder(path)
+    with pytest.raises(OutputError, match="can't be written"):
+        write_atomically(tmp_path / "a" / "b", "x")
     assert (tmp_path / "a").read_text() == "a file"
 
 
-@pytest.fixture
-def slow(monkeypatch):
-    """Every pass counts as long."""
-    monkeypatch.setattr(progress, "QUIET", 0.0)
-
-
-def test_quick_work_says_nothing(capsys):
-    assert list(show_progress("abc", 3, "reading")) == list("abc")
+@pytest.mark.parametrize(("items", "quiet"), [("abc", progress.QUIET), ("", 0.0)])
+def test_quick_work_and_none_say_nothing(capsys, monkeypatch, items, quiet):
+    monkeypatch.setattr(progress, "QUIET", quiet)
+    assert list(show_progress(items, len(items), "reading")) == list(items)
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.usefixtures("slow")
-def test_items_pass_unchanged_and_standard_output_stays_clean(capsys):
-    assert list(show_progress(iter(range(100)), 100, "reading")) == list(range(100))
+@pytest.mark.parametrize(("count", "lines"), [(100, LINES), (3, 3)])
+def test_items_pass_unchanged_and_standard_output_stays_clean(capsys, monkeypatch, count, lines):
+    monkeypatch.setattr(progress, "QUIET", 0.0)
+    assert list(show_progress(iter(range(count)), count, "reading")) == list(range(count))
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert len(shown.err.splitlines()) == LINES
-    assert shown.err.splitlines()[-1].startswith("reading: 100/100 in ")
+    assert len(shown.err.splitlines()) == lines
+    assert shown.err.splitlines()[-1].startswith(f"reading: {count}/{count} in ")
 
 
-@pytest.mark.usefixtures("slow")
-def test_few_items_give_few_lines(capsys):
-    list(show_progress("abc", 3, "reading"))
-    assert len(capsys.readouterr().err.splitlines()) == 3
+def make_table(**columns):
+    rows = {
+        "image": ['images/a, b "c".jpg', "NA.jpg"],
+        "width": [400, 300],
+        "height": [300, 200],
+        "object": [0, 3],
+        "label": ["with_mask", "mask_weared_incorrect"],
+        "xmin": [10.0, 0.123456789],
+        "ymin": [11.5, 2.0],
+        "xmax": [20.0, 30.0],
+        "ymax": [21.0, 31.0],
+        "difficult": [False, True],
+        "source": ["fête 口罩", "007"],
+        "group": ["fête 口罩/images/a.jpg", "007"],
+        "split": ["train", "valid"],
+        "blur": [123.456, 0.5],
+        "kept": [True, False],
+        "crop": ["crops/train/with_mask/a.jpg", "crops/valid/x/b.jpg"],
+    }
+    return pd.DataFrame(rows | columns)
 
 
-def test_nothing_to_do_says_nothing(capsys):
-    assert list(show_progress([], 0, "reading")) == []
-    assert capsys.readouterr().err == ""
+@pytest.mark.parametrize("source", [["fête 口罩", "007"], ["null", "1e5"]])
+def test_round_trip(tmp_path, source):
+    table = make_table(source=source)
+    write_faces(tmp_path / "faces.csv", table)
+    assert read_faces(tmp_path).equals(table)
+    assert read_faces(tmp_path / "faces.csv").equals(table)
+
+
+def test_columns_are_the_contracted_ones_in_order_and_flags_0_and_1(tmp_path):
+    write_faces(tmp_path / "faces.csv", make_table(short_side=[1, 2]))
+    head = (tmp_path / "faces.csv").read_text().splitlines()[0]
+    assert head == ",".join(COLUMNS)
+    assert head == (
+        "image,width,height,object,label,xmin,ymin,xmax,ymax,difficult,source,group,split,blur,"
+        "kept,crop"
+    )
+    raw = pd.read_csv(tmp_path / "faces.csv")
+    assert raw["kept"].tolist() == [1, 0]
+    assert raw["difficult"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"label": ["with_mask", "zebra"]}, "unknown class 'zebra'"),
+        ({"xmin": ["left", 3]}, "line 2: 'left' for xmin is not a number"),
+        (
+            {"image": ["a.jpg"] * 2, "object": [1, 1], "source": ["s"] * 2},
+            r"csv, line 3: object 1 of s/a\.jpg is there twice",
+        ),
+    ],
+)
+def test_wrong_content_is_refused(tmp_path, change, reason):
+    write_faces(tmp_path / "faces.csv", make_table(**change))
+    with pytest.raises(TableError, match=reason):
+        read_faces(tmp_path)
+
+
+def test_missing_column_is_named(tmp_path):
+    make_table(difficult=0).drop(columns=["group", "kept"]).to_csv(
+        tmp_path / "faces.csv", index=False
+    )
+    with pytest.raises(TableError, match=r"line 1: no column group, kept .*data_prep build"):
+        read_faces(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b'a,b\n"1,2\n', b"\xff\xfe\x00\xd8"])
+def test_unreadable_table(tmp_path, content):
+    (tmp_path / "faces.csv").write_bytes(content)
+    with pytest.raises(TableError, match=r"faces\.csv"):
+        read_faces(tmp_path)
+    (tmp_path / "faces.csv").unlink()
+    with pytest.raises(TableError, match="python -m data_prep build"):
+        read_faces(tmp_path)
+
+
+def test_sources_that_are_not_there_are_named():
+    table = pd.DataFrame({"source": ["a", "b", "a"], "object": [0, 1, 2]})
+    assert select_sources(table, ["a"])["object"].tolist() == [0, 2]
+    assert select_sources(table, []).equals(table)
+    with pytest.raises(TableError, match=r"'c'; there are: a, b\."):
+        select_sources(table, ["a", "c"])

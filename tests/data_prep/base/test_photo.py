@@ -1,11 +1,25 @@
-"""Decoding: the pixels are right whatever the file's format, and a bad file is a clear error."""
+"""Photos decoded, boxes clipped and turned, crops cut out."""
+
+import math
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
 
+from data_prep.base.boxes import (
+    ORIENTATIONS,
+    DegenerateBoxError,
+    clip_box,
+    turn_box,
+    turn_box_back,
+    turn_size,
+)
+from data_prep.base.crop import crop_face, resize_crop
 from data_prep.base.photo import PHOTO_SUFFIXES, PhotoError, photo_size, read_photo, upright_size
+from data_prep.base.records import Box
 from tests.makers import make_photo, make_pixels
 
 ORIENTATION = 0x0112
@@ -45,16 +59,17 @@ def test_grey_has_three_equal_channels(tmp_path):
     assert np.array_equal(read_photo(tmp_path / "a.png").pixels, np.dstack([grey] * 3))
 
 
-def test_16_bit_grey_is_scaled_not_clipped(tmp_path):
-    values = np.array([[0, 257, 32768, 65535]], np.uint16)
-    cv2.imwrite(str(tmp_path / "a.png"), values)
-    assert read_photo(tmp_path / "a.png").pixels[0, :, 0].tolist() == [0, 1, 128, 255]
-
-
-def test_16_bit_colour_is_scaled(tmp_path):
-    values = np.array([[(0, 32768, 65535)]], np.uint16)  # BGR
-    cv2.imwrite(str(tmp_path / "a.png"), values)
-    assert read_photo(tmp_path / "a.png").pixels[0, 0].tolist() == [255, 128, 0]
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([[0, 257, 32768, 65535]], [[value] * 3 for value in (0, 1, 128, 255)]),
+        ([[(0, 32768, 65535)]], [[255, 128, 0]]),  # BGR
+    ],
+    ids=["grey", "colour"],
+)
+def test_16_bits_are_scaled_not_clipped(tmp_path, values, expected):
+    cv2.imwrite(str(tmp_path / "a.png"), np.array(values, np.uint16))
+    assert read_photo(tmp_path / "a.png").pixels[0].tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -72,13 +87,10 @@ def test_cmyk_jpeg_has_the_right_colours(tmp_path, ink, colour):
     assert np.abs(difference).max() <= 3
 
 
-def test_palette_png_is_exact(tmp_path):
+def test_palette_png_is_exact_and_lies_on_white(tmp_path):
     image = Image.fromarray(make_pixels()).quantize(16)
     image.save(tmp_path / "a.png")
     assert np.array_equal(read_photo(tmp_path / "a.png").pixels, np.asarray(image.convert("RGB")))
-
-
-def test_palette_png_with_transparency_lies_on_white(tmp_path):
     image = Image.new("P", (4, 4), 0)
     image.putpalette([255, 0, 0, 0, 0, 255])
     image.putpixel((1, 1), 1)
@@ -95,15 +107,11 @@ def test_alpha_is_laid_on_white(tmp_path):
     assert read_photo(tmp_path / "a.png").pixels[0, :, 0].tolist() == [255, 127, 0]
 
 
-def test_unicode_and_spaces_in_the_name(tmp_path):
-    pixels = make_photo(tmp_path / "fiesta de año nuevo 口罩 😷.png")
-    assert np.array_equal(read_photo(tmp_path / "fiesta de año nuevo 口罩 😷.png").pixels, pixels)
-
-
-def test_ending_does_not_matter(tmp_path):
+@pytest.mark.parametrize("name", ["a.jpg", "fiesta de año nuevo 口罩 😷.png"])
+def test_name_does_not_matter(tmp_path, name):
     pixels = make_photo(tmp_path / "a.png")
-    (tmp_path / "a.png").rename(tmp_path / "a.jpg")
-    assert np.array_equal(read_photo(tmp_path / "a.jpg").pixels, pixels)
+    (tmp_path / "a.png").rename(tmp_path / name)
+    assert np.array_equal(read_photo(tmp_path / name).pixels, pixels)
 
 
 TURNS = {
@@ -130,19 +138,23 @@ def test_upright_turns_as_exif_says(tmp_path, orientation):
 
 
 @pytest.mark.parametrize(
-    ("fit_size", "is_turned"), [((12, 8), False), ((8, 12), True), ((50, 50), False), (None, False)]
+    ("orientation", "fit_size", "is_turned"),
+    [
+        (6, (12, 8), False),
+        (6, (8, 12), True),
+        (6, (50, 50), False),
+        (6, None, False),
+        (1, (8, 12), False),
+    ],
 )
-def test_photo_is_turned_only_where_its_stored_size_does_not_fit(tmp_path, fit_size, is_turned):
+def test_photo_is_turned_only_where_its_stored_size_does_not_fit(
+    tmp_path, orientation, fit_size, is_turned
+):
     pixels = make_pixels(12, 8)
-    save_turned(tmp_path / "a.png", 6, pixels)
+    save_turned(tmp_path / "a.png", orientation, pixels)
     photo = read_photo(tmp_path / "a.png", fit_size=fit_size)
     assert photo.upright is is_turned
     assert np.array_equal(photo.pixels, TURNS[6](pixels) if is_turned else pixels)
-
-
-def test_photo_without_exif_is_never_turned(tmp_path):
-    make_photo(tmp_path / "a.png", 12, 8)
-    assert not read_photo(tmp_path / "a.png", fit_size=(8, 12)).upright
 
 
 @pytest.mark.parametrize(
@@ -151,12 +163,18 @@ def test_photo_without_exif_is_never_turned(tmp_path):
         (b"", "empty"),
         (b"these are not pixels\n" * 20, "not a photo"),
         (b"\xff\xd8\xff\xe0\x00\x10JFIF\x00", "damaged|not a photo"),
+        (None, "No such file"),
     ],
 )
 def test_file_that_is_no_photo(tmp_path, content, reason):
-    (tmp_path / "a.jpg").write_bytes(content)
+    if content is not None:
+        (tmp_path / "a.jpg").write_bytes(content)
     with pytest.raises(PhotoError, match=rf"a\.jpg.*({reason})"):
         read_photo(tmp_path / "a.jpg")
+    with pytest.raises(PhotoError, match=r"a\.jpg"):
+        photo_size(tmp_path / "a.jpg")
+    with pytest.raises(PhotoError, match="directory"):
+        read_photo(tmp_path)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
@@ -166,16 +184,6 @@ def test_truncated_photo_is_refused_not_filled_up(tmp_path, suffix):
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(PhotoError, match="damaged or truncated"):
         read_photo(path)
-
-
-def test_missing_file(tmp_path):
-    with pytest.raises(PhotoError, match="No such file"):
-        read_photo(tmp_path / "a.jpg")
-
-
-def test_folder_instead_of_a_file(tmp_path):
-    with pytest.raises(PhotoError, match="directory"):
-        read_photo(tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -198,15 +206,164 @@ def test_random_damage_is_always_a_photo_error(tmp_path):
     assert 0 < refused < 300
 
 
-def test_size_from_the_header(tmp_path):
-    make_photo(tmp_path / "a.jpg", 50, 30)
-    assert photo_size(tmp_path / "a.jpg") == (50, 30)
-    (tmp_path / "b.jpg").write_bytes(b"no")
-    with pytest.raises(PhotoError, match=r"b\.jpg"):
-        photo_size(tmp_path / "b.jpg")
-
-
 @pytest.mark.parametrize(("orientation", "size"), [(1, (40, 20)), (3, (40, 20)), (6, (20, 40))])
-def test_size_as_looked_at(tmp_path, orientation, size):
+def test_size_as_stored_and_as_looked_at(tmp_path, orientation, size):
     save_turned(tmp_path / "a.jpg", orientation, make_pixels(40, 20))
+    assert photo_size(tmp_path / "a.jpg") == (40, 20)
     assert upright_size(tmp_path / "a.jpg") == size
+
+
+coordinate = st.floats(-50, 150)
+
+
+@pytest.mark.parametrize(
+    ("box", "reason"),
+    [
+        (Box(20, 5, 10, 15), "inverted"),
+        (Box(10, 15, 20, 5), "inverted"),
+        (Box(10, 5, 10, 15), "inverted or empty"),
+        (Box(50, 5, 60, 15), "outside"),
+        (Box(-20, 5, 0, 15), "outside"),
+        (Box(39.5, 5, 60, 15), "under one pixel"),
+        (Box(math.nan, 5, 10, 15), "not finite"),
+        (Box(0, 5, math.inf, 15), "not finite"),
+    ],
+)
+def test_hopeless_box_is_refused_with_the_reason(box, reason):
+    with pytest.raises(DegenerateBoxError, match=reason):
+        clip_box(box, 40, 30)
+
+
+@given(coordinate, coordinate, coordinate, coordinate)
+@example(0, 0, 100, 80)
+@example(30, 5, 101, 20)
+def test_clipped_box_lies_in_both(xmin, ymin, xmax, ymax):
+    box = Box(xmin, ymin, xmax, ymax)
+    try:
+        clipped, changed = clip_box(box, 100, 80)
+    except DegenerateBoxError:
+        return
+    assert clipped == Box(max(xmin, 0), max(ymin, 0), min(xmax, 100), min(ymax, 80))
+    assert clipped.short_side >= 1
+    assert changed == (clipped != box)
+    assert clip_box(clipped, 100, 80) == (clipped, False)
+
+
+WIDTH, HEIGHT = 90, 60
+
+
+def find_mark(pixels: np.ndarray) -> Box:
+    rows, columns = np.nonzero(pixels)
+    x0, y0, x1, y1 = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    return Box(float(x0), float(y0), float(x1), float(y1))
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_box_lies_where_pillow_turns_its_pixels(orientation: int) -> None:
+    box = Box(5.0, 11.0, 25.0, 42.0)
+    stored = np.zeros((HEIGHT, WIDTH), np.uint8)
+    stored[11:42, 5:25] = 255
+    image = Image.fromarray(stored)
+    image.getexif()[0x0112] = orientation
+    upright = ImageOps.exif_transpose(image)
+    assert turn_size(WIDTH, HEIGHT, orientation) == upright.size
+    assert turn_box(box, WIDTH, HEIGHT, orientation) == find_mark(np.asarray(upright))
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("box", [Box(5.0, 11.0, 25.0, 42.0), Box(-3.25, 0.0, 90.0, 61.5)])
+def test_there_and_back(orientation: int, box: Box) -> None:
+    turned = turn_box(box, WIDTH, HEIGHT, orientation)
+    assert turn_box_back(turned, WIDTH, HEIGHT, orientation) == box
+
+
+def look_up(position, side, length):
+    """Index along one axis: shift a window that fits, mirror where it is longer than the photo."""
+    if side <= length:
+        return position
+    index = position
+    while not 0 <= index < length:
+        index = -1 - index if index < 0 else 2 * length - 1 - index
+    return index
+
+
+def crop_slowly(photo, box, scale):
+    height, width = photo.shape[:2]
+    side = max(1, round(scale * max(box.xmax - box.xmin, box.ymax - box.ymin)))
+
+    def start(centre, length):
+        if side > length:
+            return -((side - length) // 2)
+        first = round(centre - side / 2)
+        while first < 0:
+            first += 1
+        while first + side > length:
+            first -= 1
+        return first
+
+    left = start((box.xmin + box.xmax) / 2, width)
+    top = start((box.ymin + box.ymax) / 2, height)
+    crop = np.zeros((side, side, 3), np.uint8)
+    for row in range(side):
+        for column in range(side):
+            y, x = look_up(top + row, side, height), look_up(left + column, side, width)
+            crop[row, column] = photo[y, x]
+    return crop
+
+
+@st.composite
+def cases(draw):
+    width, height = draw(st.integers(1, 40)), draw(st.integers(1, 40))
+    xmin, ymin = draw(st.floats(0, width - 1)), draw(st.floats(0, height - 1))
+    xmax = draw(st.floats(xmin + 1, width)) if xmin + 1 < width else width
+    ymax = draw(st.floats(ymin + 1, height)) if ymin + 1 < height else height
+    scale = draw(st.sampled_from([1.0, 1.5, 2.0, 3.7]))
+    return make_pixels(width, height, seed=1), Box(xmin, ymin, xmax, ymax), scale
+
+
+@settings(max_examples=80, deadline=None)
+@given(cases())
+def test_same_pixels_as_the_slow_crop_in_its_own_memory(case):
+    photo, box, scale = case
+    expected, before = crop_slowly(photo, box, scale), photo.copy()
+    crop = crop_face(photo, box, scale)
+    assert np.array_equal(crop, expected)
+    crop[:] = 0
+    assert np.array_equal(photo, before)
+
+
+def test_crop_larger_than_the_photo_is_mirrored():
+    photo = make_pixels(10, 10)
+    crop = crop_face(photo, Box(0, 0, 10, 10), 2)
+    assert np.array_equal(crop[5:15, 5:15], photo)
+    assert np.array_equal(crop[4, 5:15], photo[0])
+    assert np.array_equal(crop[5:15, 15], photo[:, 9])
+
+
+@pytest.mark.parametrize(
+    ("box", "scale", "reason"),
+    [
+        (Box(5, 5, 5, 9), 1.5, "empty box"),
+        (Box(9, 5, 5, 9), 1.5, "empty box"),
+        (Box(0, 0, math.nan, 5), 1.5, "empty box"),
+        (Box(1, 1, 9, 9), 0.9, "crop scale"),
+    ],
+)
+def test_empty_box_and_scale_that_cuts_into_the_face_are_refused(box, scale, reason):
+    with pytest.raises(ValueError, match=reason):
+        crop_face(make_pixels(20, 20), box, scale)
+
+
+@pytest.mark.parametrize("size", [8, 30, 64])
+def test_resize_gives_the_size_and_keeps_the_mean(size):
+    crop = make_pixels(30, 30)
+    resized = resize_crop(crop, size)
+    assert resized.shape == (size, size, 3)
+    assert resized.dtype == np.uint8
+    assert abs(resized.mean() - crop.mean()) < 2
+
+
+def test_shrinking_averages_areas():
+    crop = make_pixels(40, 40)
+    means = crop.reshape(10, 4, 10, 4, 3).mean(axis=(1, 3))
+    assert np.abs(resize_crop(crop, 10) - means).max() <= 0.5 + 1e-6

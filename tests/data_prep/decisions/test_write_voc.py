@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from data_prep.base.files import OutputError
 from data_prep.base.labels import ALIASES, CLASSES
 from data_prep.base.records import Box
+from data_prep.decisions import write_voc as writing
 from data_prep.decisions.write_voc import Edit, check_voc_folder, edit_voc, write_voc
 from data_prep.formats.contracts import ReadOptions
 from data_prep.formats.registry import read_dataset
@@ -25,22 +26,12 @@ def overlay(dataset):
     """Photo 1 to 4 corrected, and a face that was clipped on reading left as it is."""
     add_example(dataset, "odd", 50, [(WITH, (100, 10, 121, 40)), (WITH, (1, 2, 21, 22))])
     read = read_dataset(dataset)
+    choices = [("relabel", INCORRECT), ("drop",), ("rebox", WITH, (-4, 1.5, 33, 41)), ("keep",)]
     ledger = [
-        decide(dataset, "images/photo1.jpg", 0, WITH, (10, 12, 31, 40), "relabel", INCORRECT),
-        decide(dataset, "images/photo2.jpg", 0, WITH, (10, 12, 32, 40), "drop"),
-        decide(
-            dataset,
-            "images/photo3.jpg",
-            0,
-            WITH,
-            (10, 12, 33, 40),
-            "rebox",
-            WITH,
-            (-4, 1.5, 33, 41),
-        ),
-        decide(dataset, "images/photo4.jpg", 0, WITH, (10, 12, 34, 40), "keep"),
-        decide(dataset, "images/odd.jpg", 1, WITH, (1, 2, 21, 22), "relabel", WITHOUT),
+        decide(dataset, f"images/photo{n}.jpg", 0, WITH, (10, 12, 30 + n, 40), *choice)
+        for n, choice in enumerate(choices, 1)
     ]
+    ledger += [decide(dataset, "images/odd.jpg", 1, WITH, (1, 2, 21, 22), "relabel", WITHOUT)]
     return read, lay_over([read], ledger).datasets[0]
 
 
@@ -111,18 +102,15 @@ def test_written_again_over_what_was_written(overlay, tmp_path):
     read, corrected = overlay
     write_voc([read], [corrected], tmp_path / "voc")
     assert write_voc([read], [read], tmp_path / "voc") == []
-    write_voc([read], [corrected], tmp_path / "new")
-    write_voc([read], [corrected], tmp_path / "voc")
-    new, old = (
-        {p.name: p.read_bytes() for p in (tmp_path / n).rglob("*.*")} for n in ("new", "voc")
-    )
-    assert new == old
-    assert len(new) == 12
+    written = []
+    for name in ("new", "voc"):
+        write_voc([read], [corrected], tmp_path / name)
+        written += [{p.name: p.read_bytes() for p in (tmp_path / name).rglob("*.*")}]
+    assert written[0] == written[1]
+    assert len(written[0]) == 12
 
 
 def test_interrupted_writing_goes_on_the_next_time(overlay, tmp_path, monkeypatch):
-    from data_prep.decisions import write_voc as writing
-
     read, corrected = overlay
     real, count = writing.write_atomically, []
 
@@ -152,20 +140,13 @@ def test_dataset_is_never_written_to(dataset, tmp_path):
     link.symlink_to(tmp_path)
     for out in (dataset, dataset / "new", tmp_path, link, dataset / "annotations" / ".."):
         refuse(dataset, out)
-
-
-def test_link_into_the_dataset_is_noticed(dataset, tmp_path):
-    (tmp_path / "voc" / "faces").mkdir(parents=True)
-    (tmp_path / "voc" / "voc.json").write_text("{}")
-    (tmp_path / "voc" / "faces" / "annotations").symlink_to(dataset / "annotations")
-    refuse(dataset, tmp_path / "voc")
-
-
-def test_folder_around_the_dataset_is_noticed(tmp_path):
-    out = tmp_path / "voc"
-    dataset = make_dataset(out / "faces" / "data" / "faces")
-    (out / "voc.json").write_text("{}")
-    refuse(dataset, out)
+    voc = tmp_path / "voc"
+    around = make_dataset(voc / "faces" / "data" / "faces")
+    (voc / "voc.json").write_text("{}")
+    refuse(around, voc)
+    shutil.rmtree(voc / "faces" / "data")
+    (voc / "faces" / "annotations").symlink_to(dataset / "annotations")
+    refuse(dataset, voc)
 
 
 def test_link_in_place_of_a_file_is_replaced_not_followed(dataset, overlay, tmp_path):
@@ -224,19 +205,20 @@ def without_tag(text, number):
     return text[:start].rstrip(), text[end:]
 
 
-def test_no_edit_gives_the_same_bytes(path):
-    assert edit_voc(path, {}) == TEXT.encode()
+NUMBERS = TEXT.replace(" 40 ", " 0.30000000000000004 ").replace(">10<", ">11<")
 
 
-def test_only_the_name_changes(path):
-    edited = edit_voc(path, {0: Edit(name="with_mask")}).decode()
-    assert edited == TEXT.replace("\tmask ", "\twith_mask ")
-
-
-def test_only_the_numbers_change(path):
-    edited = edit_voc(path, {0: Edit(box=Box(11, 12.0, 31.5, 0.1 + 0.2))}).decode()
-    expected = TEXT.replace(" 40 ", " 0.30000000000000004 ").replace(">10<", ">11<")
-    assert edited == expected.replace("30.25", "31.5")
+@pytest.mark.parametrize(
+    ("edits", "expected"),
+    [
+        ({}, TEXT),
+        ({0: Edit(name="with_mask")}, TEXT.replace("\tmask ", "\twith_mask ")),
+        ({0: Edit(box=Box(11, 12.0, 31.5, 0.1 + 0.2))}, NUMBERS.replace("30.25", "31.5")),
+    ],
+    ids=["nothing", "name", "numbers"],
+)
+def test_only_what_is_edited_changes(path, edits, expected):
+    assert edit_voc(path, edits) == expected.encode()
 
 
 def test_several_edits(path):
@@ -256,8 +238,10 @@ def test_only_the_object_goes(path, number):
     assert edited == (head + gap + tail if head.endswith("text") else head + tail)
 
 
-def test_all_objects_go(path):
-    path.write_text("<annotation><object><name>a</name></object>\n<object/>\n</annotation>")
+def test_all_objects_go_from_a_file_without_declaration(path):
+    text = "<annotation><object><name>ñ</name></object>\n<object/>\n</annotation>"
+    path.write_text(text, encoding="utf-8")
+    assert edit_voc(path, {0: Edit(name="ü")}).decode() == text.replace("ñ", "ü")
     assert edit_voc(path, {0: None, 1: None}) == b"<annotation>\n</annotation>"
 
 
@@ -270,17 +254,6 @@ def test_encoding_and_line_ends_stay(path, encoding, ends):
     path.write_bytes(text.encode(encoding))
     edited = edit_voc(path, {1: Edit(name="mask")})
     assert edited == text.replace(">face<", ">mask<").encode(encoding)
-
-
-def test_file_without_a_declaration(path):
-    text = "<annotation><object><name>ñ</name></object></annotation>"
-    path.write_text(text, encoding="utf-8")
-    assert edit_voc(path, {0: Edit(name="ü")}).decode() == text.replace("ñ", "ü")
-
-
-def test_file_is_only_read(path):
-    edit_voc(path, {0: None})
-    assert path.read_bytes() == TEXT.encode()
 
 
 @pytest.mark.parametrize(
