@@ -45,18 +45,12 @@ Id = int | str
 """COCO counts; other writers take the name of the photo."""
 
 LISTS = ("images", "annotations", "categories")
-"""What COCO annotations are made of."""
-
 DIFFICULT = ("iscrowd", "difficult", "ignore")
-"""Any of these set means: neither asked for nor held against a detection."""
 
 _READ = frozenset({"id", "image_id", "category_id", "bbox", "area", *DIFFICULT})
 """Keys of an annotation that are used, or follow from those that are."""
 
 _HINT = "bbox is x, y, width, height, and neither width nor height may be negative"
-
-_MOST_BITS = 1000
-"""Longer whole numbers do not fit a float."""
 
 
 class CocoFormat(DatasetFormat):
@@ -75,9 +69,9 @@ class CocoFormat(DatasetFormat):
     def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
         """Read the dataset; one file per split is usual; see `DatasetFormat`."""
         findings: list[Finding] = []
+        broken: list[Finding] = []
         written: list[WrittenPhoto] = []
         paths = list(_list_annotations(files)) or files.by_suffix({".json"})
-        broken = []
         for path in paths:
             faults = Faults(files.call(path), findings=findings)
             try:
@@ -144,11 +138,11 @@ def read_coco(path: Path, options: ReadOptions, faults: Faults) -> list[WrittenP
     """Read COCO annotations.
 
     A photo is called by its `file_name`; all of `images` are photos, with or without a face. A
-    face is difficult when `iscrowd`, `difficult` or `ignore` is 1.
+    face is difficult when `iscrowd`, `difficult` or `ignore` is 1: neither asked for nor held
+    against a detection.
 
     Raises:
-        InputError: The file is not such JSON; or, when strict, an entry is wrong; the message names
-            its index.
+        InputError: The file is not such JSON; or, when strict, an entry is wrong.
         DatasetError: Two photos or categories share an id.
         UnknownLabelError: A category that is used is no class.
     """
@@ -188,7 +182,7 @@ def read_coco(path: Path, options: ReadOptions, faults: Faults) -> list[WrittenP
 
 
 def read_coco_index(path: Path) -> CocoIndex:
-    """Read what the ids of COCO annotations stand for, strictly; see `read_coco`."""
+    """Read what the ids of COCO annotations stand for, strictly."""
     faults = Faults(str(path), strict=True)
     return _index(path, _load(path, faults.file), faults)
 
@@ -395,7 +389,8 @@ def _get_box(entry: Mapping[str, Any], where: str) -> Box:
 def _read_number(value: Any, name: str, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError(f"{where}: {name} is {_show(value)}, not a number.")
-    if (isinstance(value, int) and value.bit_length() > _MOST_BITS) or not math.isfinite(value):
+    # Whole numbers of more bits do not fit a float.
+    if (isinstance(value, int) and value.bit_length() > 1000) or not math.isfinite(value):
         raise InputError(f"{where}: {name} is not a finite number; leave the box out or repair it.")
     return float(value)
 

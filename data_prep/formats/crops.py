@@ -24,12 +24,9 @@ class CropsFormat(DatasetFormat):
 
     Read, the face is the middle of the photo, `1 / crop_scale` of its sides, and the photo its own
     annotation. Written, faces are cut as for training, and stand for themselves.
-
-    Attributes:
-        scale: Side of a crop that is written, as a multiple of the longer box side.
     """
 
-    scale: float = CROP_SCALE
+    scale: float = CROP_SCALE  # Side of a crop that is written, by the longer box side.
     holds_photos = False
 
     def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
@@ -120,11 +117,7 @@ def _find_middle(size: Size, scale: float) -> Box:
 
 
 def _check_folder_names(classes: Iterable[str]) -> None:
-    """Refuse class names that would lead out of the folder or that no system takes as names.
-
-    Raises:
-        DatasetError: A class can't be a folder.
-    """
+    """Refuse class names that would lead out of the folder or that no system takes as names."""
     for label in classes:
         bad = set(label) & set('/\\:*?"<>|') or not label.isprintable()
         if bad or not label or label[0] in ". " or label[-1] in ". " or len(label.encode()) > 200:

@@ -20,23 +20,13 @@ CLASSES_FILE = "classes.txt"
 """Labelling tools put the class names beside the boxes under this name; it is no photo's file."""
 
 YAML_FILES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
-"""What a YOLO dataset's description is called."""
-
 NAMES_FILES = (*YAML_FILES, CLASSES_FILE, "obj.names", "names", "names.txt")
 """Where YOLO datasets keep the class names, the surest first."""
-
-_WHOLE_NUMBER = re.compile(r"([+-]?[0-9]+)(\.0*)?")
-"""Tables of numbers written by programs have 0.0 for id 0."""
 
 
 @dataclass(frozen=True)
 class ClassNames:
-    """What ids stand for.
-
-    Attributes:
-        names: Names by id, or None when ids can't be told.
-        source: The file the names are from.
-    """
+    """What ids stand for, or None when that can't be told, and the file that says so."""
 
     names: Mapping[int, str] | None = None
     source: Path | None = None
@@ -57,7 +47,8 @@ class ClassNames:
             DatasetError: There is an id, and no names.
             UnknownLabelError: No class has the name.
         """
-        is_id = _WHOLE_NUMBER.fullmatch(text) is not None
+        # Tables of numbers written by programs have 0.0 for id 0.
+        is_id = re.fullmatch(r"([+-]?[0-9]+)(\.0*)?", text) is not None
         if not is_id or (self.names is None and text in (options.classes or ())):
             return options.label(text, where)
         if self.names is None:
@@ -80,9 +71,6 @@ def read_class_names(path: Path) -> dict[int, str]:
     """Read class names by id, from a YAML file or from lines of text, the first for id 0.
 
     In YAML they stand under `names`, as a list or by id, as in a YOLO dataset's data.yaml.
-
-    Raises:
-        InputError: The file can't be read, holds no names, or a name is empty or not a text.
     """
     text = read_text(path)
     if path.suffix.lower() in {".yaml", ".yml"}:
@@ -135,11 +123,6 @@ def _is_short(text: str) -> bool:
 LABELS = "labels"
 
 BOX_VALUES = 4
-_OUTLINE_VALUES = 6
-"""Fewest numbers of an outline: three corners."""
-
-_FAR_OUT = 2.0
-"""No relative coordinate is larger than this; pixels nearly always are."""
 
 
 @dataclass(frozen=True)
@@ -147,14 +130,12 @@ class YoloLayout:
     """What belongs together.
 
     Attributes:
-        pairs: Photo of each label file, or None where it is not there.
-        unlabelled: Photos without a label file in folders that have some for other photos.
         doubles: Photos that share a label file with a photo in `pairs`, and label files for a
             photo that has another in `pairs`, each with that one.
     """
 
-    pairs: dict[Path, Path | None]
-    unlabelled: list[Path]
+    pairs: dict[Path, Path | None]  # Photo of each label file, if it is there.
+    unlabelled: list[Path]  # Photos without one in folders that have some for other photos.
     doubles: dict[Path, Path]
 
 
@@ -162,12 +143,8 @@ def pair_labels(files: DatasetFiles, *, flat: bool) -> YoloLayout:
     """Find the photo of every label file.
 
     `labels` in a path stands for `images` in the photo's, or for nothing (`a/labels/1.txt` of
-    `a/1.jpg`).
-
-    Args:
-        files: What is in the folder.
-        flat: Whether text files beside photos are labels wherever they are; otherwise only where
-            class names are in their folder or above it.
+    `a/1.jpg`). Text files beside photos are labels wherever they are when `flat`; otherwise only
+    where class names are in their folder or above it.
     """
     by_key: dict[str, list[Path]] = {}
     for path in files.photos:
@@ -267,13 +244,9 @@ def _strip(path: str) -> str:
 
 
 def read_shares(words: Sequence[str], where: str) -> list[float]:
-    """The numbers of a line, those of a box or of an outline.
-
-    Raises:
-        InputError: They are neither, or no shares of a photo.
-    """
+    """The numbers of a line, those of a box or of an outline, as shares of the photo."""
     count = len(words)
-    if count != BOX_VALUES and (count < _OUTLINE_VALUES or count % 2):
+    if count != BOX_VALUES and (count < 6 or count % 2):  # An outline has three corners at least.
         hint = " Five numbers are a prediction's." if count == BOX_VALUES + 1 else ""
         raise InputError(
             f"{where}: {count} numbers behind the class id; expected are 4 (centre x, centre "
@@ -285,23 +258,16 @@ def read_shares(words: Sequence[str], where: str) -> list[float]:
 
 
 def check_relative(values: Sequence[float], where: str) -> None:
-    """Refuse pixels where shares of the photo's size are expected.
+    """Refuse pixels, which nearly always exceed 2, where shares of the photo's size are expected.
 
     A face at the border may reach a little beyond it.
-
-    Raises:
-        InputError: A value is far from the range 0 to 1.
     """
-    far_out = [value for value in values if abs(value) > _FAR_OUT]
+    far_out = [value for value in values if abs(value) > 2]
     if far_out:
         raise InputError(
             f"{where}: {far_out[0]:g} is no relative coordinate; they lie between 0 and 1. For "
             "pixels choose the layout xywh or xyxy."
         )
-
-
-_DEPTHS = (LABELS, f"*/{LABELS}", f"*/*/{LABELS}")
-"""Where label folders lie below a dataset that is measured against."""
 
 
 def is_yolo(folder: Path) -> bool:
@@ -321,7 +287,8 @@ def find_label_folders(folder: Path) -> list[Path]:
     path = folder.resolve()
     if LABELS in (path.name, path.parent.name) and _find_top(path) != path:
         return [folder]
-    return [found for depth in _DEPTHS for found in sorted(folder.glob(depth)) if found.is_dir()]
+    below = (sorted(folder.glob(depth)) for depth in (LABELS, f"*/{LABELS}", f"*/*/{LABELS}"))
+    return [found for level in below for found in level if found.is_dir()]
 
 
 def _find_top(path: Path) -> Path:
@@ -336,9 +303,8 @@ def _find_top(path: Path) -> Path:
 def list_labels(folder: Path) -> dict[str, tuple[Path | None, Path | None]]:
     """Photos of a YOLO dataset or of a part of one such as `valid` or `labels/val`, strictly.
 
-    Returns:
-        Label file and photo by the photo's name, each None where it is not there. The name is the
-        photo's path below the folder, or below the part of `images` that the folder stands for.
+    Label file and photo, as far as they are there, by the photo's path below the folder, or below
+    the part of `images` that the folder stands for.
 
     Raises:
         InputError: There are no labels, or two photos or label files for one.

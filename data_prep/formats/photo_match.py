@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import NamedTuple
 
 from data_prep.base.boxes import look_relative
 from data_prep.base.errors import DatasetError, UserError
@@ -20,19 +21,12 @@ from data_prep.formats.input_files import is_text, walk_files
 
 @dataclass(frozen=True)
 class DatasetFiles:
-    """Files below a dataset's folder.
+    """Files below a dataset's folder, sorted, but those whose names start with a dot."""
 
-    Attributes:
-        source: Name of the dataset: the folder's name.
-        root: The folder.
-        files: Sorted; names starting with a dot are the system's, not the user's, and left out.
-        findings: Files whose names can't be written in UTF-8.
-    """
-
-    source: str
+    source: str  # The folder's name.
     root: Path
     files: tuple[Path, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[Finding, ...]  # Files whose names can't be written in UTF-8.
 
     def by_suffix(self, suffixes: Collection[str]) -> list[Path]:
         """Files with one of these endings (in lower case, with the dot), whatever their case."""
@@ -65,15 +59,8 @@ class DatasetFiles:
     def unused_photos(self, used: Collection[str]) -> list[Finding]:
         """A note, no fault, for photos that nobody has annotated, but those in use."""
         names = [self.call(path) for path in self.photos if self.relative(path) not in used]
-        return [
-            Finding(
-                name,
-                "photo-without-annotation",
-                f"{name}: no annotation names this photo; it is not used.",
-                dropped=False,
-            )
-            for name in names
-        ]
+        kind, message = "photo-without-annotation", "no annotation names this photo; it is not used"
+        return [Finding(name, kind, f"{name}: {message}.", dropped=False) for name in names]
 
 
 ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"})
@@ -87,11 +74,7 @@ _ALONE = frozenset({".json", ".csv", ".tsv"})
 
 
 def list_dataset(root: Path) -> DatasetFiles:
-    """List the files below a dataset's folder, or of one table or JSON file in it alone.
-
-    Raises:
-        DatasetError: The folder is missing, or is a file that can't stand for it.
-    """
+    """List the files below a dataset's folder, or of one table or JSON file in it alone."""
     folder = find_folder(root)
     if folder == root:
         return _list_folder(root)
@@ -104,11 +87,7 @@ def list_dataset(root: Path) -> DatasetFiles:
 
 
 def find_folder(root: Path) -> Path:
-    """The folder of a dataset that is given as one of its files, or the folder itself.
-
-    Raises:
-        DatasetError: It is a file that can't stand for its folder.
-    """
+    """The folder of a dataset that is given as one of its files, or the folder itself."""
     if not root.is_file():
         return root
     if root.suffix.lower() in ARCHIVES:
@@ -152,27 +131,16 @@ def _list_folder(root: Path) -> DatasetFiles:
 
 @dataclass(frozen=True)
 class WrittenPhoto:
-    """A photo and its faces as an annotation file has them.
-
-    Attributes:
-        annotation: The file.
-        image: The photo's path as written.
-        where: File and line, or index, for messages.
-        size: Stated width and height in pixels, or None.
-        faces: The faces, boxes not yet clipped.
-        scores: Of predicted faces, 0 to 1 each.
-        places: File and line of each face; from strict readers.
-        fallback: Name of the photo, where there is none of the written one.
-    """
+    """A photo and its faces as an annotation file has them, boxes not yet clipped."""
 
     annotation: Path
-    image: str
-    where: str
-    size: Size | None
+    image: str  # Its path as written.
+    where: str  # File and line, or index, for messages.
+    size: Size | None  # As stated.
     faces: tuple[Face, ...]
-    scores: tuple[float, ...] = ()
-    places: tuple[str, ...] = ()
-    fallback: str = ""
+    scores: tuple[float, ...] = ()  # Of predicted faces, 0 to 1 each.
+    places: tuple[str, ...] = ()  # File and line of each face; from strict readers.
+    fallback: str = ""  # Name of the photo, where there is none of the written one.
 
 
 def place_photos(
@@ -313,8 +281,7 @@ class AmbiguousPhotoError(UserError, ValueError):
     """A photo name that fits several photos; the message says how to tell them apart."""
 
 
-@dataclass(frozen=True)
-class _Name:
+class _Name(NamedTuple):
     """A photo's path in comparable form: path, the same folded in case, and without ending."""
 
     path: str
@@ -322,17 +289,11 @@ class _Name:
     stems: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class NameMatch:
-    """What was found.
+class NameMatch(NamedTuple):
+    """What was found."""
 
-    Attributes:
-        found: For each predicted name the index of the annotated photo, or None.
-        levels: How many were found at each level, the strictest first.
-    """
-
-    found: tuple[int | None, ...]
-    levels: Mapping[str, int]
+    found: tuple[int | None, ...]  # For each predicted name the index of the annotated photo.
+    levels: Mapping[str, int]  # How many were found at each level, the strictest first.
 
 
 def match_names(annotated: Sequence[str], predicted: Sequence[str]) -> NameMatch:
@@ -356,17 +317,15 @@ def match_names(annotated: Sequence[str], predicted: Sequence[str]) -> NameMatch
     >>> match_names(["images/a.png", "images/b.png"], ["b.jpg", "c.jpg"]).found
     (1, None)
     """
-    truths = [_parse(name) for name in annotated]
-    names = [_parse(name) for name in predicted]
+    truths, names = [*map(_parse, annotated)], [*map(_parse, predicted)]
     by_stem: dict[str, list[int]] = {}
     for index, truth in enumerate(truths):
         by_stem.setdefault(truth.stems[-1], []).append(index)
     found: dict[int, int] = {}
-    counts: dict[str, int] = {}
-    for level, (fits, needs_folders_apart) in _LEVELS.items():
-        counts[level] = 0
-        if needs_folders_apart and any(counts[name] for name in ("path", "suffix", "ending")):
-            continue
+    counts = dict.fromkeys(_LEVELS, 0)
+    for level, fits in _LEVELS.items():
+        if level == "name" and found:
+            break
         taken = set(found.values())
         proposals: dict[int, int] = {}
         for number, name in enumerate(names):
@@ -398,18 +357,17 @@ def _parse(name: str) -> _Name:
 
 
 def _ends_alike(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
-    length = min(len(first), len(second))
-    return first[-length:] == second[-length:]
+    return all(map(str.__eq__, reversed(first), reversed(second)))
 
 
-_LEVELS: dict[str, tuple[Callable[[_Name, _Name], bool], bool]] = {
-    "path": (lambda truth, name: truth.path == name.path, False),
-    "suffix": (lambda truth, name: _ends_alike(truth.parts, name.parts), False),
-    "ending": (lambda truth, name: _ends_alike(truth.stems, name.stems), False),
-    "name": (lambda truth, name: truth.parts[-1] == name.parts[-1], True),
-    "stem": (lambda truth, name: truth.stems[-1] == name.stems[-1], True),
+_LEVELS: Mapping[str, Callable[[_Name, _Name], bool]] = {
+    "path": lambda truth, name: truth.path == name.path,
+    "suffix": lambda truth, name: _ends_alike(truth.parts, name.parts),
+    "ending": lambda truth, name: _ends_alike(truth.stems, name.stems),
+    "name": lambda truth, name: truth.parts[-1] == name.parts[-1],
+    "stem": lambda truth, name: truth.stems[-1] == name.stems[-1],
 }
-"""How two names may agree, and whether only when their folders do not correspond."""
+"""How two names may agree, the strictest first."""
 
 
 def _ambiguous(

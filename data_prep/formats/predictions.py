@@ -17,8 +17,6 @@ from data_prep.base.records import Box
 from data_prep.base.tables import FloatArray, IntArray, Table, TableError, read_table
 
 FILE = "predictions.csv"
-"""Its name in an output folder."""
-
 ORIENTATION = "orientation"
 """The photo's EXIF value; boxes are pixels of the photo turned upright by it."""
 
@@ -33,43 +31,24 @@ VIDEO_COLUMNS = ("frame", "time_s", "track")
 
 @dataclass(frozen=True, slots=True)
 class PredictionRow:
-    """One predicted face.
+    """One predicted face."""
 
-    Attributes:
-        image: Name of the photo or video, with forward slashes.
-        box: Pixels of the photo turned upright by `orientation`.
-        label: The class.
-        score: Detection score × probability of the class.
-        detection: The detector's score, 0 to 1.
-        probabilities: Of each class, in the order of `CLASSES`.
-        orientation: EXIF orientation of the photo, 1 to 8.
-        frame: Index of the frame of a video, from 0.
-        time_s: Its time from the start, in seconds.
-        track: The number by which a person is followed from frame to frame.
-    """
-
-    image: str
-    box: Box
+    image: str  # Name of the photo or video, with forward slashes.
+    box: Box  # Pixels of the photo turned upright by `orientation`.
     label: str
-    score: float
-    detection: float
-    probabilities: tuple[float, ...]
-    orientation: int = UPRIGHT
-    frame: int | None = None
-    time_s: float | None = None
-    track: int | None = None
+    score: float  # Detection score × probability of the class.
+    detection: float  # The detector's score, 0 to 1.
+    probabilities: tuple[float, ...]  # Of each class, in the order of `CLASSES`.
+    orientation: int = UPRIGHT  # EXIF's, 1 to 8.
+    frame: int | None = None  # Index of the frame of a video, from 0.
+    time_s: float | None = None  # Its time from the start.
+    track: int | None = None  # The number by which a person is followed from frame to frame.
 
 
 def write_predictions(path: Path, rows: Iterable[PredictionRow], *, video: bool = False) -> None:
     """Write the table: pixels with 2 decimals, scores and probabilities with 5.
 
-    Args:
-        path: The CSV file.
-        rows: In order.
-        video: Add `VIDEO_COLUMNS`; what is not known stays empty.
-
-    Raises:
-        OutputError: The file can't be written.
+    A video's has `VIDEO_COLUMNS`, too; what is not known stays empty.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -87,26 +66,15 @@ def write_predictions(path: Path, rows: Iterable[PredictionRow], *, video: bool 
 
 @dataclass(frozen=True)
 class PredictionTable:
-    """Predicted faces, column by column.
-
-    Attributes:
-        images: (N,) names of the photos.
-        boxes: (N, 4) xmin, ymin, xmax, ymax in pixels.
-        labels: (N,) index into the classes.
-        scores: (N,) detection score × class probability.
-        detection: (N,) the detector's score.
-        probabilities: (N, C) in the order of the classes, or None when the table has none.
-        orientation: (N,) EXIF orientation by which photos were turned upright before boxes were
-            found; None when the table does not tell.
-    """
+    """Predicted faces, column by column; see `PredictionRow`."""
 
     images: tuple[str, ...]
-    boxes: FloatArray
-    labels: IntArray
-    scores: FloatArray
-    detection: FloatArray
-    probabilities: FloatArray | None = None
-    orientation: IntArray | None = None
+    boxes: FloatArray  # (N, 4) xmin, ymin, xmax, ymax.
+    labels: IntArray  # (N,) index into the classes.
+    scores: FloatArray  # (N,)
+    detection: FloatArray  # (N,)
+    probabilities: FloatArray | None = None  # (N, C) in the order of the classes.
+    orientation: IntArray | None = None  # (N,)
 
 
 def tabulate_predictions(
@@ -138,10 +106,7 @@ def read_prediction_table(
 ) -> PredictionTable:
     """Read a table as `run.py` writes it; a header without rows is a table without faces.
 
-    Args:
-        path: The CSV file.
-        probabilities: The columns of class probabilities, `p_` and the class, must be there.
-        vocabulary: The classes there are.
+    The columns of class probabilities, `p_` and the class, may be there, or must be.
 
     Raises:
         TableError: The table is not as it should be; the message names file and line.
@@ -171,9 +136,7 @@ def read_prediction_table(
 
 def _read_orientation(table: Table) -> IntArray:
     values = table.numbers(ORIENTATION)
-    for row, value in enumerate(values):
-        if value not in ORIENTATIONS:
-            raise table.error(
-                row, f"{ORIENTATION} is {value:g}; EXIF knows 1 (stored upright) to 8."
-            )
+    for row in np.flatnonzero(~np.isin(values, ORIENTATIONS))[:1]:
+        message = f"{ORIENTATION} is {values[row]:g}; EXIF knows 1 (stored upright) to 8."
+        raise table.error(row, message)
     return values.astype(np.int64)

@@ -36,7 +36,7 @@ FORMATS: Mapping[Format, DatasetFormat] = {
     Format.CROPS: CropsFormat(),
 }
 
-LOOKED_FOR = (
+_LOOKED_FOR = (
     "VOC annotation (*.xml), YOLO labels (labels/*.txt beside images/, or *.txt beside photos and "
     "data.yaml, classes.txt or obj.names), COCO annotations (*.json), table (*.csv) with columns "
     "for photo, class and box, or folders of face crops called after the classes"
@@ -72,7 +72,7 @@ def recognise(files: DatasetFiles, options: ReadOptions) -> Format:
     if files.by_suffix({".xml"}):
         return Format.VOC  # Its reader says what is wrong with them.
     raise DatasetError(
-        f"{files.root}: no {LOOKED_FOR} in this folder or below it.{_hint(files, options)}"
+        f"{files.root}: no {_LOOKED_FOR} in this folder or below it.{_hint(files, options)}"
     )
 
 
@@ -92,17 +92,12 @@ def _hint(files: DatasetFiles, options: ReadOptions) -> str:
 
 
 DEFAULT_OPTIONS = ReadOptions()
-"""The mask classes and their known aliases, in whatever format there is."""
 
 
 def read_datasets(roots: Sequence[Path], options: ReadOptions = DEFAULT_OPTIONS) -> list[Dataset]:
     """Read several dataset folders whose names become the sources.
 
     A photo that two datasets annotate, as where one lies in the other, counts in the first.
-
-    Raises:
-        DatasetError: A folder is missing or empty, or two folders share a name.
-        UnknownLabelError: An annotation uses an unknown class name.
     """
     sources = [find_folder(root).resolve().name for root in roots]
     for source in sources:
@@ -115,11 +110,7 @@ def read_datasets(roots: Sequence[Path], options: ReadOptions = DEFAULT_OPTIONS)
 
 
 def read_dataset(root: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
-    """Read a dataset folder; see `DatasetFormat.read`.
-
-    Raises:
-        DatasetError: The folder is missing, or its format can't be told.
-    """
+    """Read a dataset folder; see `DatasetFormat.read`."""
     files = list_dataset(root)
     return FORMATS[options.format or recognise(files, options)].read(files, options)
 

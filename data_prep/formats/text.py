@@ -41,10 +41,7 @@ RELATIVE: frozenset[Layout] = frozenset({"yolo", "ultralytics"})
 """Layouts that need the sizes of the photos."""
 
 TRUTH_FOLDER = "groundtruths"
-"""Folder of the annotations that are written, one file per photo."""
-
 DETECTIONS_FOLDER = "detections"
-"""Folder of the predictions, one file per photo."""
 
 _EXACT = Context(prec=700, Emax=MAX_EMAX, Emin=MIN_EMIN)
 """Adds any two floats without rounding, so that corner + size gives back the far edge."""
@@ -69,19 +66,12 @@ _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 
 @dataclass(frozen=True)
 class TextFormat:
-    """How lines are to be read.
-
-    Attributes:
-        layout: What the numbers are.
-        names: What the classes are called.
-        options: Tell the classes there are.
-        scored: These are predictions, `class`, score and four numbers per line.
-    """
+    """How lines are to be read."""
 
     layout: Layout
     names: ClassNames
     options: ReadOptions
-    scored: bool = False
+    scored: bool = False  # Predictions, with a score per line.
 
 
 def read_text_boxes(
@@ -111,11 +101,7 @@ def read_text_boxes(
 
 
 def list_texts(folder: Path) -> dict[str, Path]:
-    """Text files below a folder by photo name: their paths without the ending, sorted.
-
-    Raises:
-        InputError: There are none, or two for one photo.
-    """
+    """Text files below a folder by photo name: their paths without the ending, sorted."""
     files: dict[str, Path] = {}
     for path in list_files(folder, {".txt"}):
         if path.name == CLASSES_FILE:
@@ -224,13 +210,7 @@ def write_text_boxes(
     gets an empty file. Files of these names are overwritten one by one, all others stay, so a
     folder for other photos should be a new one.
 
-    Both sides are the same photos in the same order.
-
-    Returns:
-        Warnings about what the format can't hold.
-
-    Raises:
-        OutputError: A file can't be written.
+    Both sides are the same photos in the same order. What the format can't hold, warnings say.
     """
     names = flatten_names([photo.image for photo in truth])
     for side, photos in ((TRUTH_FOLDER, truth), (DETECTIONS_FOLDER, predicted)):

@@ -168,33 +168,24 @@ class InputOptions:
     """What can't be told from the files.
 
     Attributes:
-        vocabulary: The classes there are.
-        split: Only rows of this split; of a faces.csv.
-        source: Only rows of this dataset; of a faces.csv.
         truth_boxes: Layout of the numbers in text files of annotations. None: xywh, and in a YOLO
             dataset that of YOLO; `xywh` or `xyxy` make plain text files of a folder `labels`.
         predicted_boxes: The same for predictions, where `yolo` has the score before the box and
             `ultralytics` behind it, as in a folder `labels` when None.
-        image_size: Width and height in pixels of every photo.
-        names: File of class names, for ids; see `data_prep.formats.label_files.read_class_names`.
-        photos: Folder of the photos, for their sizes.
-        probabilities: A table of predictions must have the class probabilities; no other format
-            has them.
     """
 
     vocabulary: Vocabulary = MASKS
-    split: str | None = None
-    source: str | None = None
+    split: str | None = None  # Only rows of this split; of a faces.csv.
+    source: str | None = None  # Only rows of this dataset; the same.
     truth_boxes: Layout | None = None
     predicted_boxes: Layout | None = None
-    image_size: Size | None = None
-    names: Path | None = None
-    photos: Path | None = None
-    probabilities: bool = False
+    image_size: Size | None = None  # In pixels, of every photo.
+    names: Path | None = None  # File of class names, for ids; see `read_class_names`.
+    photos: Path | None = None  # Their folder, for sizes.
+    probabilities: bool = False  # Predictions must be a table with those of the classes.
 
 
 DEFAULT_OPTIONS = InputOptions()
-"""The mask classes, and the usual layouts."""
 
 
 def read_truth(path: Path, options: InputOptions = DEFAULT_OPTIONS) -> GroundTruth:
@@ -236,13 +227,9 @@ def read_predicted(
 ) -> Placed:
     """Read predicted faces and place them on the annotated photos.
 
-    Args:
-        path: A file or folder in one of the formats of `Format`.
-        truth: Annotated faces.
-        options: What can't be told from the files.
-        truth_path: Where `truth` is from. Ids in COCO results are those of COCO annotations there;
-            photo sizes for relative coordinates, names for class ids and photos turned by EXIF are
-            looked up there when the options do not give them.
+    Ids in COCO results are those of COCO annotations at `truth_path`, which `truth` is from; photo
+    sizes for relative coordinates, names for class ids and photos turned by EXIF are looked up
+    there when the options do not give them.
 
     Raises:
         UserError: Nothing is there, nothing that can be used, several formats, or nothing on an
@@ -286,7 +273,12 @@ def _read_predictions(
         beyond = list_names_folders(truth_path)
     folder, near, layout = path, [path], options.predicted_boxes or "xywh"
     if found is Format.YOLO:
-        folder, near, layout = _find_labels(path), list_names_folders(path), "ultralytics"
+        folders = find_label_folders(path)
+        if len(folders) != 1:
+            raise InputError(
+                f"{path}: {len(folders)} folders 'labels' here or below; give one of them."
+            )
+        folder, near, layout = folders[0], list_names_folders(path), "ultralytics"
     form = TextFormat(layout, _find_names(options, [*near, *beyond]), how, scored=True)
     known: Mapping[str, Size] = {}
     if layout in RELATIVE and options.image_size is None and options.photos is None:
@@ -299,15 +291,6 @@ def _read_predictions(
     sizes = SizeSource(options.image_size, options.photos, known)
     find = sizes.find if layout in RELATIVE else NO_SIZES.find
     return build_predictions(path, read_text_boxes(folder, form, find), vocabulary)
-
-
-def _find_labels(path: Path) -> Path:
-    folders = find_label_folders(path)
-    if len(folders) != 1:
-        raise InputError(
-            f"{path}: {len(folders)} folders 'labels' here or below; give one of them."
-        )
-    return folders[0]
 
 
 def _find_names(options: InputOptions, folders: Sequence[Path]) -> ClassNames:

@@ -74,17 +74,10 @@ def turn_detections_back(
 ) -> tuple[Detections, list[str]]:
     """Rows with boxes in the frame of the annotations, which is the stored photo.
 
-    Left as they are where annotations are proven to refer to the upright photo: by their format,
-    or since only the upright photo has the size they state.
-
-    Args:
-        rows: Placed on the photos of `truth`; boxes of the upright photo.
-        orientation: EXIF orientation of the photo of each row.
-        truth: Annotated faces.
-        files: Photos by name, as far as they are found.
-
-    Returns:
-        The rows, without those that can't be turned back, and warnings for a person.
+    Rows are boxes of the upright photo, placed on the photos of `truth`, each with the photo's EXIF
+    orientation. Left as they are where annotations are proven to refer to the upright photo: by
+    their format, or since only the upright photo has the size they state. Those that can't be
+    turned back are left out; warnings for a person say so.
     """
     if truth.upright:
         return rows, []
@@ -140,7 +133,6 @@ class Predictions:
         path: The file.
         images: Distinct photo names in order of appearance.
         detections: The rows; `photo` is an index into `images`.
-        warnings: What is doubtful about the table, for a person.
         orientation: EXIF orientation by which the photo of each row was turned upright before boxes
             were found; None when boxes are in the frame of the annotations.
     """
@@ -148,7 +140,6 @@ class Predictions:
     path: Path
     images: tuple[str, ...]
     detections: Detections
-    warnings: tuple[str, ...] = ()
     orientation: IntArray | None = None
 
     @property
@@ -159,18 +150,11 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Placed:
-    """Predictions on annotated photos.
+    """Predictions on annotated photos, sorted by photo and then as in the table."""
 
-    Attributes:
-        detections: Rows on annotated photos, sorted by photo and then as in the table; `photo` is
-            an index into the photos of the ground truth.
-        left_out: Number of rows on other photos.
-        warnings: What was left out or is doubtful, for a person.
-    """
-
-    detections: Detections
-    left_out: int
-    warnings: tuple[str, ...]
+    detections: Detections  # `photo` is an index into the photos of the ground truth.
+    left_out: int  # Number of rows on other photos.
+    warnings: tuple[str, ...]  # What was left out or is doubtful, for a person.
 
 
 def read_predictions(
@@ -184,11 +168,7 @@ def read_predictions(
 def build_predictions(
     path: Path, photos: Sequence[WrittenPhoto], vocabulary: Vocabulary
 ) -> Predictions:
-    """Make predictions of photos with distinct names, whose boxes have one score each.
-
-    The score serves both as the detector's and as that of the class; there are no class
-    probabilities.
-    """
+    """Predictions on photos with distinct names; a box's score serves for face and class alike."""
     faces = [(place, face) for place, photo in enumerate(photos) for face in photo.faces]
     scores = np.array([score for photo in photos for score in photo.scores], dtype=np.float64)
     index = vocabulary.classes.index
@@ -222,10 +202,7 @@ def place_predictions(
 ) -> Placed:
     """Keep the rows on annotated photos, in the frame of the annotations, and sort them by photo.
 
-    Args:
-        predictions: As read.
-        truth: Annotated faces.
-        files: Photos by name; tell in doubt which frame the annotations of turned photos are in.
+    The files of photos by name tell in doubt which frame the annotations of turned photos are in.
 
     Raises:
         AmbiguousPhotoError: A photo name fits several photos.
@@ -236,7 +213,7 @@ def place_predictions(
     # -1 for photos that are not annotated; the empty table has no photo to look up.
     places = np.array([-1 if place is None else place for place in match.found], dtype=np.int64)
     photo = places[rows.photo]
-    warnings = list(predictions.warnings)
+    warnings = []
     strangers = [
         name for name, place in zip(predictions.images, match.found, strict=True) if place is None
     ]

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,33 +34,23 @@ from data_prep.formats.yolo import describe_unlabelled, read_labels
 from evaluate.arrays import GroundTruth
 
 FACES_FILE = "faces.csv"
-"""Name of data_prep's table in its output folder."""
-
 MANIFEST = "manifest.json"
 """Beside a faces.csv: names the folder of each source."""
 
 
 @dataclass(frozen=True)
 class SizeSource:
-    """Where sizes are looked up.
+    """Where sizes of photos are looked up, in this order."""
 
-    Attributes:
-        fixed: One size for every photo; the rest is not asked then.
-        photos: Folder of the photos.
-        known: Sizes by photo name, asked for what is not among the photos.
-    """
-
-    fixed: Size | None = None
-    photos: Path | None = None
-    known: Mapping[str, Size] = field(default_factory=dict)
+    fixed: Size | None = None  # One for every photo.
+    photos: Path | None = None  # Their folder.
+    known: Mapping[str, Size] = field(default_factory=dict)  # By photo name.
 
     def find(self, names: Sequence[str], *, upright: bool = True) -> dict[str, Size]:
         """Sizes by photo name, of those photos whose size can be told.
 
-        Args:
-            names: Distinct photo names; matched with files as `match_names` does.
-            upright: Of the photos turned by EXIF, to which relative coordinates refer; otherwise
-                of the photos as stored, to which pixels refer.
+        Of the photos turned by EXIF when `upright`, to which relative coordinates refer; otherwise
+        of the photos as stored, to which pixels refer.
 
         Raises:
             InputError: The folder does not exist, or a name fits several photos.
@@ -81,7 +72,6 @@ class SizeSource:
 
 
 NO_SIZES = SizeSource()
-"""No size is known."""
 
 
 def _list_photos(folder: Path) -> dict[str, Path]:
@@ -159,34 +149,37 @@ def build_truth(
     warnings: Sequence[str] = (),
     *,
     upright: bool = False,
+    left_out: Sequence[str] | None = None,
 ) -> GroundTruth:
-    """Make arrays of photos with distinct names, boxes clipped where the size is known."""
+    """Make arrays of photos with distinct names, boxes clipped where the size is known.
+
+    Lenient readers tell what they have left out; their boxes are clipped without a warning, since
+    annotators of VOC files reach over the border as a habit.
+    """
     photos = sorted(photos, key=lambda photo: photo.image)
     kept: list[tuple[int, Face]] = []
     clipped: list[str] = []
-    left_out: list[str] = []
+    lost = list(left_out or ())
     for place, photo in enumerate(photos):
         for number, face in enumerate(photo.faces):
-            where = photo.places[number] if photo.places else f"{photo.where}: face {number}"
+            where = photo.places[number] if photo.places else f"{photo.where}: object {face.object}"
             try:
                 box, _ = clip_box(face.box, *(photo.size or _NO_LIMIT))
             except DegenerateBoxError as error:
-                left_out.append(f"{where}: {error}")
+                lost.append(f"{where}: {error}.")
                 continue
             if any(abs(new - old) > _VISIBLE for new, old in zip(box, face.box, strict=True)):
                 clipped.append(where)
             kept.append((place, replace(face, box=box)))
     messages = list(warnings)
-    if clipped:
+    if clipped and left_out is None:
         messages.append(
             f"{len(clipped)} annotated boxes reach over the border of their photo and are clipped, "
             f"the first: {clipped[0]}"
         )
-    if left_out:
-        messages.append(
-            f"{len(left_out)} annotated boxes can't be used and are left out, the first: "
-            f"{left_out[0]}"
-        )
+    if lost:
+        what = "annotated boxes" if left_out is None else "annotation files or faces"
+        messages.append(f"{len(lost)} {what} can't be used and are left out, the first: {lost[0]}")
     sizes = [photo.size or (math.nan, math.nan) for photo in photos]
     index = vocabulary.classes.index
     return GroundTruth(
@@ -216,10 +209,7 @@ def read_ground_truth(
     from VOC files only: in a faces.csv they have no row.
 
     Raises:
-        InputError: Nothing is there, or nothing that can be used, or `split` or `source` do not
-            apply.
-        TableError: The faces.csv is not as it should be.
-        UnknownLabelError: An annotation uses an unknown class name.
+        UserError: Nothing is there, nothing that can be used, or `split` or `source` do not apply.
     """
     table = path / FACES_FILE if (path / FACES_FILE).is_file() else path
     if table.is_dir():
@@ -227,7 +217,8 @@ def read_ground_truth(
             raise InputError(
                 f"{path}: --split and --source choose rows of a faces.csv, but this is a folder."
             )
-        return _read_voc(path, vocabulary)
+        photos, left_out = read_voc_truth(list_dataset(path), read_options(vocabulary, Format.VOC))
+        return _build_leniently(path, photos, left_out, vocabulary)
     if not table.exists():
         raise InputError(
             f"{path}: no such file or folder; give a folder of VOC XML files or a faces.csv."
@@ -266,20 +257,11 @@ def take_faces(faces: pd.DataFrame, vocabulary: Vocabulary = MASKS) -> GroundTru
     )
 
 
-def _read_voc(root: Path, vocabulary: Vocabulary) -> GroundTruth:
-    photos, left_out = read_voc_truth(list_dataset(root), read_options(vocabulary, Format.VOC))
-    return _build_leniently(root, photos, left_out, vocabulary)
-
-
 def read_dataset_truth(root: Path, vocabulary: Vocabulary) -> GroundTruth:
-    """Read a dataset in a format that only `data_prep` tells apart, with its photos.
-
-    Raises:
-        UserError: It can't be read, or an annotation uses an unknown class name.
-    """
+    """Read a dataset in a format that only `data_prep` tells apart, with its photos."""
     dataset = read_dataset(root, read_options(vocabulary))
     photos = [
-        WrittenPhoto(one.root / one.annotation, one.image, one.image, one.stated_size, one.faces)
+        WrittenPhoto(root / one.annotation, one.image, one.annotation, one.stated_size, one.faces)
         for one in dataset.photos
     ]
     left_out = [finding.message for finding in dataset.findings if finding.dropped]
@@ -287,40 +269,17 @@ def read_dataset_truth(root: Path, vocabulary: Vocabulary) -> GroundTruth:
 
 
 def _build_leniently(
-    root: Path, photos: Sequence[WrittenPhoto], left_out: list[str], vocabulary: Vocabulary
+    root: Path, photos: Sequence[WrittenPhoto], left_out: Sequence[str], vocabulary: Vocabulary
 ) -> GroundTruth:
-    clipped = [_clip(photo, left_out) for photo in photos]
-    warnings = []
-    if left_out:
-        warnings = [
-            f"{len(left_out)} annotation files or faces can't be used and are left out, the first: "
-            f"{left_out[0]}"
-        ]
+    truth = build_truth(photos, vocabulary, left_out=left_out)
     if not photos:
-        reason = warnings[0] if warnings else "no VOC annotation (*.xml) here or below."
+        reason = next(iter(truth.warnings), "no VOC annotation (*.xml) here or below.")
         raise InputError(f"{root}: {reason}")
-    return build_truth(clipped, vocabulary, warnings)
-
-
-def _clip(photo: WrittenPhoto, left_out: list[str]) -> WrittenPhoto:
-    """Clipped without a word: annotators of VOC files reach over the border as a habit."""
-    faces = []
-    for face in photo.faces:
-        try:
-            box, _ = clip_box(face.box, *(photo.size or _NO_LIMIT))
-        except DegenerateBoxError as error:
-            left_out.append(f"{photo.image}: object {face.object}: {error}.")
-            continue
-        faces.append(replace(face, box=box))
-    return replace(photo, faces=tuple(faces))
+    return truth
 
 
 def read_coco_truth(path: Path, vocabulary: Vocabulary) -> GroundTruth:
-    """Read COCO annotations; see `read_coco`.
-
-    Raises:
-        UserError: The file is not such JSON, or an entry is wrong; the message names its index.
-    """
+    """Read COCO annotations; see `read_coco`."""
     faults = Faults(str(path), strict=True)
     return build_truth(read_coco(path, read_options(vocabulary), faults), vocabulary)
 
@@ -332,10 +291,6 @@ def read_yolo_truth(
 
     A photo is called by its path. Photos without a label file are photos without a face; a warning
     counts them. No face is difficult: the format can't say.
-
-    Raises:
-        UserError: A line is not as it should be, the message names file and line; or class names
-            or a photo's size are needed and not there.
     """
     pairs = list_labels(folder)
     known = sizes.find(list(pairs))
@@ -358,8 +313,5 @@ def read_text_truth(
 ) -> GroundTruth:
     """Read text files of annotations; see `read_text_boxes`."""
     upright = form.layout in RELATIVE
-
-    def find(names: Sequence[str]) -> dict[str, tuple[int, int]]:
-        return sizes.find(names, upright=upright)
-
-    return build_truth(read_text_boxes(folder, form, find), vocabulary, upright=upright)
+    photos = read_text_boxes(folder, form, partial(sizes.find, upright=upright))
+    return build_truth(photos, vocabulary, upright=upright)

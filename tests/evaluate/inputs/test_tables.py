@@ -41,7 +41,6 @@ def test_reads_rows(predictions: Path) -> None:
     assert rows.detection.tolist() == [0.9, 0.8, 0.7, 0.6]
     assert rows.probabilities is not None
     assert rows.probabilities[3].tolist() == [0.3, 0.5, 0.2]
-    assert table.warnings == ()
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
