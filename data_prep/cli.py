@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from data_prep.base.command import DONE, SOME_LEFT_OUT, as_command
+from data_prep.base.files import Outcome
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import log_findings
 from data_prep.datasets import convert as converting
@@ -25,13 +27,72 @@ def convert_command(options: converting.ConvertOptions) -> None:
 
     Exit code 0: done. 1: done, but files or faces with faults were left out. 2: not done.
     """
-    out, result = options.out, converting.convert(options)
+    record = options.out / converting.RECORD
+    written = f"{options.out}, {record}"
+    _show(
+        options.out, converting.convert(options), describe_conversion, record, written, notes=True
+    )
+
+
+def merge_command(options: merging.MergeOptions) -> None:
+    """Write several datasets as one: annotations.csv, photos/<source>/, merge.json.
+
+    Exit code 0: done. 1: done, but files or faces with faults were left out. 2: not done.
+    """
+    out, record = options.out, options.out / merging.RECORD
+    written = f"{out / merging.TABLE}, {record}"
+    _show(out, merging.merge_datasets(options), describe_merge, record, written, notes=True)
+
+
+def fetch_command(options: FetchOptions) -> None:
+    """Fetch a dataset from Kaggle, licence and size told first; goes on where it was stopped.
+
+    Needs the package kagglehub. Exit code 0: done. 2: not done.
+    """
+    fetch(options, log=typer.echo)
+
+
+def build_command(options: BuildOptions) -> None:
+    """Prepare datasets for training: faces.csv, crops, audit.html, manifest.json.
+
+    Exit code 0: done. 1: done, but files or faces with faults were left out. 2: not done.
+    """
+    out, result = options.out, building.build(options)
+    written = f"{out / building.FACES}, {out / 'crops'}, {out / PAGE}"
+    more = []
+    if result.corrected is not None:
+        more = [f"written    {options.write_voc} with {len(result.corrected)} corrected files"]
+    _show(out, result, describe_summary, out / PAGE, written, more)
+
+
+def audit_command(options: AuditOptions) -> None:
+    """Report what is in datasets and what is wrong with them: audit.html, audit.json.
+
+    Exit code 0: done. 1: done, but files or faces have faults. 2: not done.
+    """
+    out = options.out
+    written = f"{out / PAGE}, {out / auditing.RECORD}"
+    _show(out, auditing.audit(options), describe_summary, out / PAGE, written)
+
+
+def _show(
+    out: Path,
+    result: Outcome,
+    describe: Callable[[Mapping[str, Any]], list[str]],
+    listed_in: Path,
+    written: str,
+    more: Sequence[str] = (),
+    notes: bool = False,
+) -> None:
+    """Show what a command did, and end with its exit code."""
     if result.up_to_date:
         typer.echo(f"{out} is up to date: nothing to do.")
     else:
-        log_findings(result.findings, out / converting.RECORD, notes=True)
-        typer.echo("\n".join(describe_conversion(result.record)))
-        typer.echo(f"written    {out}, {out / converting.RECORD}")
+        log_findings(result.findings, listed_in, notes=notes)
+        for line in (*describe(result.record), f"written    {written}"):
+            typer.echo(line)
+    for line in more:
+        typer.echo(line)
     raise typer.Exit(SOME_LEFT_OUT if result.record["left_out"] else DONE)
 
 
@@ -44,29 +105,6 @@ def describe_conversion(record: Mapping[str, Any]) -> list[str]:
         f"not held   {_list_counts(record['not_held'], 'nothing')}",
         f"findings   {_list_counts(record['findings'])}",
     ]
-
-
-def fetch_command(options: FetchOptions) -> None:
-    """Fetch a dataset from Kaggle, licence and size told first; goes on where it was stopped.
-
-    Needs the package kagglehub. Exit code 0: done. 2: not done.
-    """
-    fetch(options, log=typer.echo)
-
-
-def merge_command(options: merging.MergeOptions) -> None:
-    """Write several datasets as one: annotations.csv, photos/<source>/, merge.json.
-
-    Exit code 0: done. 1: done, but files or faces with faults were left out. 2: not done.
-    """
-    out, result = options.out, merging.merge_datasets(options)
-    if result.up_to_date:
-        typer.echo(f"{out} is up to date: nothing to do.")
-    else:
-        log_findings(result.findings, out / merging.RECORD, notes=True)
-        typer.echo("\n".join(describe_merge(result.record)))
-        typer.echo(f"written    {out / merging.TABLE}, {out / merging.RECORD}")
-    raise typer.Exit(SOME_LEFT_OUT if result.record["left_out"] else DONE)
 
 
 def describe_merge(record: Mapping[str, Any]) -> list[str]:
@@ -91,38 +129,6 @@ def describe_merge(record: Mapping[str, Any]) -> list[str]:
     return [*lines, f"findings   {_list_counts(record['findings'])}"]
 
 
-def build_command(options: BuildOptions) -> None:
-    """Prepare datasets for training: faces.csv, crops, audit.html, manifest.json.
-
-    Exit code 0: done. 1: done, but files or faces with faults were left out. 2: not done.
-    """
-    out, result = options.out, building.build(options)
-    if result.up_to_date:
-        typer.echo(f"{out} is up to date: nothing to do.")
-    else:
-        log_findings(result.findings, out / PAGE)
-        typer.echo("\n".join(describe_summary(result.record)))
-        typer.echo(f"written    {out / building.FACES}, {out / 'crops'}, {out / PAGE}")
-    if result.corrected is not None:
-        typer.echo(f"written    {options.write_voc} with {len(result.corrected)} corrected files")
-    raise typer.Exit(SOME_LEFT_OUT if result.record["left_out"] else DONE)
-
-
-def audit_command(options: AuditOptions) -> None:
-    """Report what is in datasets and what is wrong with them: audit.html, audit.json.
-
-    Exit code 0: done. 1: done, but files or faces have faults. 2: not done.
-    """
-    out, result = options.out, auditing.audit(options)
-    log_findings(result.findings, out / PAGE)
-    typer.echo("\n".join(describe_summary(result.summary)))
-    if result.known_groups is not None:
-        found, total = result.known_groups
-        typer.echo(f"known      {found} of {total} known near-duplicate groups found whole")
-    typer.echo(f"written    {out / PAGE}, {out / auditing.RECORD}")
-    raise typer.Exit(SOME_LEFT_OUT if result.summary["left_out"] else DONE)
-
-
 def describe_summary(summary: Mapping[str, Any]) -> list[str]:
     """What `analysis.summarise` gave, as lines for a person."""
     lines = [f"{'faces':<24}{'train':>8}{'kept':>8}{'valid':>8}"]
@@ -144,6 +150,9 @@ def describe_summary(summary: Mapping[str, Any]) -> list[str]:
     ]
     if "decisions" in summary:
         lines.append(f"decisions  {describe_overlay(summary['decisions'])}")
+    if known := summary.get("known_groups"):
+        whole = f"{known['found']} of {known['total']}"
+        lines.append(f"known      {whole} known near-duplicate groups found whole")
     return lines
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from inspect import Parameter, Signature, get_annotations, signature
 from pathlib import Path
-from typing import Any, cast, get_type_hints
+from typing import Any, get_type_hints
 
 import typer
 from typer import Typer
@@ -22,16 +21,6 @@ from data_prep.base.progress import log
 
 DONE, SOME_LEFT_OUT, NOT_DONE = 0, 1, 2
 """Exit codes: all done; the rest done; wrong usage, nothing to do, or nothing could be written."""
-
-
-@contextmanager
-def explain_errors() -> Iterator[None]:
-    """Turn errors that a user can mend into one line and exit code 2."""
-    try:
-        yield
-    except UserError as error:
-        log(f"error: {describe_error(error)}")
-        raise typer.Exit(NOT_DONE) from error
 
 
 def as_command(function: Callable[[Any], Any]) -> Callable[..., None]:
@@ -64,8 +53,11 @@ def as_command(function: Callable[[Any], Any]) -> Callable[..., None]:
     ]
 
     def command(**values: Any) -> None:
-        with explain_errors():
+        try:
             function(options(**values))
+        except UserError as error:
+            log(f"error: {describe_error(error)}")
+            raise typer.Exit(NOT_DONE) from error
 
     command.__name__, command.__doc__ = function.__name__, function.__doc__
     command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
@@ -106,11 +98,7 @@ def lazy_app(
 def load_command(target: str) -> Callable[..., None]:
     """The function behind `module:function`, ready for typer."""
     module, name = target.split(":")
-    function = getattr(import_module(module), name)
-    taken = list(signature(function).parameters)
-    if len(taken) == 1 and dataclasses.is_dataclass(get_type_hints(function)[taken[0]]):
-        return as_command(function)
-    return cast(Callable[..., None], function)
+    return as_command(getattr(import_module(module), name))
 
 
 class _Lazy(TyperCommand):

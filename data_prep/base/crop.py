@@ -82,7 +82,7 @@ def fit_crop(crop: np.ndarray, size: int, colour: Colour) -> np.ndarray:
 
 def crop_name(photo: AnnotatedPhoto, index: int) -> str:
     """File name of a face's crop: readable, unique, and the same in every build."""
-    digest = hashlib.sha256(f"{photo.source}/{photo.image}".encode()).hexdigest()[:8]
+    digest = hashlib.sha256(photo.name.encode()).hexdigest()[:8]
     stem = PurePosixPath(photo.image).stem.encode()[:120].decode(errors="ignore")
     return f"{stem}_{index}_{digest}.jpg"
 

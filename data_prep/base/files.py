@@ -9,14 +9,15 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from data_prep.base.errors import UserError
 from data_prep.base.progress import show_progress
-from data_prep.base.records import Finding
+from data_prep.base.records import AnnotatedPhoto, Finding
 
 STAGING = ".staging"
 
@@ -88,7 +89,7 @@ def _umask() -> int:
 
 
 def refuse_dataset_folders(
-    folders: Iterable[Path], roots: Iterable[Path], option: str, *, around: bool = False
+    folders: Iterable[Path], roots: Iterable[Path], option: str = "-o", *, around: bool = False
 ) -> None:
     """Refuse to write into a dataset, or around one unless `around`, wherever links lead.
 
@@ -104,7 +105,7 @@ def refuse_dataset_folders(
                 )
 
 
-def refuse_other_files(out: Path, record: str, option: str, *, mark: str = "inputs") -> None:
+def refuse_other_files(out: Path, record: str, option: str = "-o", *, mark: str = "inputs") -> None:
     """Refuse a folder with files but without the record that marks it as written here.
 
     Another file may be called like the record: `mark` is a key that all of this kind have.
@@ -233,6 +234,21 @@ class OutputFolder:
                 folder.rmdir()
             except OSError:
                 return
+
+
+def hash_photos(photos: Iterable[AnnotatedPhoto], more: object) -> str:
+    """Hash of what photos and annotations say, for telling whether anything changed.
+
+    Photos count by size and time of change: reading them all would be the work to avoid. What was
+    read counts, not the files: one may annotate all photos, and class names add to it.
+    """
+    digest = hashlib.sha256(json.dumps(more, sort_keys=True, default=repr).encode())
+    resolve = cache(Path.resolve)
+    for photo in photos:
+        stat = photo.path.stat()
+        there = replace(photo, root=resolve(photo.root))
+        digest.update(f"{there!r}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 class PhotoMode(StrEnum):

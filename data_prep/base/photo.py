@@ -144,11 +144,11 @@ def upright_size(path: Path) -> Size:
 
 def check_frame(photo: AnnotatedPhoto, frame: PhotoFrame) -> tuple[Finding, ...]:
     """Findings where boxes refer to a turned photo, or the stated size is not the photo's."""
-    image, annotation = f"{photo.source}/{photo.image}", f"{photo.source}/{photo.annotation}"
+    annotation = f"{photo.source}/{photo.annotation}"
     size, stated = (frame.width, frame.height), photo.stated_size
     if frame.upright:
-        message = f"{image}: boxes refer to the turned photo (EXIF {frame.orientation})."
-        return (Finding(image, "turned-photo", message, dropped=False),)
+        message = f"{photo.name}: boxes refer to the turned photo (EXIF {frame.orientation})."
+        return (Finding(photo.name, "turned-photo", message, dropped=False),)
     if stated is not None and stated != size:
         message = (
             f"{annotation}: states {stated[0]} × {stated[1]}, "

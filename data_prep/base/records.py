@@ -64,13 +64,13 @@ NOT_READ = "not-read"
 """Kind of the findings, no faults, about what a reader has no use for."""
 
 
-def note_unread(name: str, things: Sequence[str], shown: int = 20) -> list[Finding]:
+def note_unread(name: str, things: Sequence[str]) -> list[Finding]:
     """A note of what is not read, such as columns; none when there is nothing.
 
     >>> note_unread("set/a.csv", ["licence"])[0].message
     'set/a.csv: not read, so not carried on: licence.'
     """
-    names = [thing[:40] for thing in things[:shown]] + ["and others"] * (len(things) > shown)
+    names = [thing[:40] for thing in things[:20]] + ["and others"] * (len(things) > 20)
     message = f"{name}: not read, so not carried on: {', '.join(names)}."
     return [Finding(name, NOT_READ, message, dropped=False)] if things else []
 
@@ -90,6 +90,11 @@ class AnnotatedPhoto:
     width: int | None
     height: int | None
     faces: tuple[Face, ...]
+
+    @property
+    def name(self) -> str:
+        """As `source/image`."""
+        return f"{self.source}/{self.image}"
 
     @property
     def path(self) -> Path:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,14 +16,15 @@ from data_prep.base.files import (
     Outcome,
     OutputFolder,
     PhotoMode,
+    hash_photos,
     place_photos,
     refuse_dataset_folders,
     refuse_other_files,
     sha256_of,
 )
 from data_prep.base.labels import CLASSES
-from data_prep.base.records import AnnotatedPhoto, Dataset, Finding
-from data_prep.decisions.ledger import LedgerFile, read_ledgers
+from data_prep.base.records import Dataset, Finding
+from data_prep.decisions.ledger import Ledger, read_ledger
 from data_prep.decisions.overlay import WrittenNames, apply_ledgers
 from data_prep.formats.contracts import Format, ReadOptions, order_classes
 from data_prep.formats.exif_frame import frame_photos
@@ -119,9 +118,9 @@ def convert(options: ConvertOptions) -> Outcome:
     """
     root, out = options.dataset, options.out
     own_folder = [find_folder(root)]
-    refuse_dataset_folders([out], own_folder, "-o")
-    refuse_other_files(out, RECORD, "-o")
-    ledgers = read_ledgers(options.decisions)
+    refuse_dataset_folders([out], own_folder)
+    refuse_other_files(out, RECORD)
+    ledgers = [read_ledger(path) for path in options.decisions]
     reading = replace(options.reading, classes=None)
     # Found once: looking through all files again takes its time.
     written_in = reading.format or recognise(list_dataset(root), reading)
@@ -129,7 +128,7 @@ def convert(options: ConvertOptions) -> Outcome:
     dataset, overlay = _read_decided(root, reading, ledgers, canonical=options.canonical)
     writer = make_writer(options.to, options.crop_side)
     places = writer.place([photo.image for photo in dataset.photos])
-    refuse_dataset_folders([(out / place).parent for place in places.values()], own_folder, "-o")
+    refuse_dataset_folders([(out / place).parent for place in places.values()], own_folder)
     folder = OutputFolder(out, RECORD)
     groups = read_groups(dataset.root)
     record: dict[str, Any] = options.to_record(written_in)
@@ -187,20 +186,8 @@ def describe_findings(findings: Sequence[Finding]) -> dict[str, Any]:
     }
 
 
-def hash_photos(photos: Sequence[AnnotatedPhoto], more: object) -> str:
-    """Hash of what photos and annotations say, for telling whether anything changed.
-
-    Photos count by size and time of change: reading them all would be the work to avoid.
-    """
-    digest = hashlib.sha256(json.dumps(more, sort_keys=True, default=repr).encode())
-    for photo in photos:
-        stat = photo.path.stat()
-        digest.update(f"{photo!r}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
 def _read_decided(
-    root: Path, reading: ReadOptions, ledgers: Sequence[LedgerFile], *, canonical: bool
+    root: Path, reading: ReadOptions, ledgers: Sequence[Ledger], *, canonical: bool
 ) -> tuple[Dataset, dict[str, Any] | None]:
     """The dataset with decisions applied and classes called as asked for.
 

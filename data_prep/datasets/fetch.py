@@ -74,7 +74,7 @@ def fetch(options: FetchOptions, log: Callable[[str], None]) -> dict[str, Any] |
         )
     owner, name, version = match.groups()
     out = options.out or Path(name)
-    refuse_other_files(out, RECORD, "-o")
+    refuse_other_files(out, RECORD)
     folder = OutputFolder(out, RECORD)
     old = folder.read_record() or {}
     if old.get("source") and not old["source"].startswith(f"kaggle:{owner}/{name}/"):

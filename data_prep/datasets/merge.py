@@ -15,6 +15,7 @@ from data_prep.base.files import (
     Outcome,
     OutputFolder,
     PhotoMode,
+    hash_photos,
     place_photos,
     refuse_dataset_folders,
     refuse_other_files,
@@ -22,7 +23,7 @@ from data_prep.base.files import (
     write_atomically,
 )
 from data_prep.base.records import Finding
-from data_prep.datasets.convert import describe_findings, hash_photos
+from data_prep.datasets.convert import describe_findings
 from data_prep.datasets.recode import Recoded, RecodeTable, read_recode, recode_dataset
 from data_prep.formats.csv import TABLE, tabulate
 from data_prep.formats.exif_frame import FramedPhoto, frame_photos
@@ -74,8 +75,8 @@ def merge_datasets(options: MergeOptions) -> Outcome:
     recode, out = options.recode, options.out
     table, roots = read_recode(recode)
     folders = [find_folder(root) for root in roots.values()]
-    refuse_dataset_folders([out], folders, "-o")
-    refuse_other_files(out, RECORD, "-o")
+    refuse_dataset_folders([out], folders)
+    refuse_other_files(out, RECORD)
     folder = OutputFolder(out, RECORD)
     sources: dict[str, Recoded] = {}
     findings: list[Finding] = []
@@ -96,7 +97,7 @@ def merge_datasets(options: MergeOptions) -> Outcome:
         replace(photo, image=f"{PHOTOS}/{photo.photo.source}/{photo.photo.image}")
         for photo in framed
     ]
-    refuse_dataset_folders([(out / photo.image).parent for photo in framed], folders, "-o")
+    refuse_dataset_folders([(out / photo.image).parent for photo in framed], folders)
     looked = look_at_photos(framed, options.workers)
     groups = group_looked_at(framed, looked)
     kept = _choose(framed, looked, table)
@@ -161,7 +162,7 @@ def _describe_duplicates(
         members: dict[str, list[str]] = {}
         for photo, key in zip(photos, keys, strict=True):
             if key:
-                members.setdefault(key, []).append(f"{photo.photo.source}/{photo.photo.image}")
+                members.setdefault(key, []).append(photo.photo.name)
         return [m for m in members.values() if len({name.split("/")[0] for name in m}) > 1]
 
     across, identical = span(groups), span([look.sha256 for look in looked])

@@ -8,7 +8,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from io import FileIO
 from math import isfinite
@@ -160,10 +160,15 @@ def _explain(error: ValidationError) -> str:
 
 @dataclass(frozen=True)
 class Ledger:
-    """The decisions of a ledger in the order of its lines, and what was passed over."""
+    """The decisions of a ledger in the order of its lines, and what was passed over.
+
+    The path and the hex SHA-256 of the file's bytes are empty of what was not read from one.
+    """
 
     decisions: tuple[Decision, ...]
     warnings: tuple[str, ...]
+    path: Path = Path()
+    sha256: str = ""
 
 
 def utc_now() -> str:
@@ -237,15 +242,13 @@ def read_ledger(path: Path) -> Ledger:
     Raises:
         LedgerError: The file can't be read, or another line is not a decision.
     """
-    return parse_ledger(path, _read_bytes(path))[0]
-
-
-def _read_bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         reason = error.strerror or error
         raise LedgerError(f"{path}: not a ledger that can be read ({reason}).") from error
+    found, _ = parse_ledger(path, data)
+    return replace(found, path=path, sha256=hashlib.sha256(data).hexdigest())
 
 
 def parse_ledger(path: Path, data: bytes, first: int = 1) -> tuple[Ledger, int]:
@@ -317,26 +320,7 @@ def list_standing(decisions: Iterable[Decision], by: str | None = None) -> list[
     return [decision for _, decision in sorted(standing, key=itemgetter(0))]
 
 
-@dataclass(frozen=True)
-class LedgerFile:
-    """A ledger as it was read: its file, the hex SHA-256 of the file's bytes, and what it says."""
-
-    path: Path
-    sha256: str
-    ledger: Ledger
-
-
-def read_ledgers(paths: Sequence[Path]) -> tuple[LedgerFile, ...]:
-    """Read ledgers with the hashes of their files."""
-    return tuple(
-        LedgerFile(
-            path, hashlib.sha256(data := _read_bytes(path)).hexdigest(), parse_ledger(path, data)[0]
-        )
-        for path in paths
-    )
-
-
-def merge_ledgers(ledgers: Sequence[LedgerFile]) -> list[Decision]:
+def merge_ledgers(ledgers: Sequence[Ledger]) -> list[Decision]:
     """All decisions that stand after all ledgers together, in the order they were made.
 
     Lines are put in order of time; those of one ledger stay in the order they have there, even if
@@ -345,10 +329,10 @@ def merge_ledgers(ledgers: Sequence[LedgerFile]) -> list[Decision]:
     """
     timed: list[tuple[datetime, Decision]] = []
     known: set[tuple[Decision, int]] = set()
-    for file in ledgers:
+    for ledger in ledgers:
         latest: datetime | None = None
         seen: Counter[Decision] = Counter()
-        for decision in file.ledger.decisions:
+        for decision in ledger.decisions:
             time = datetime.fromisoformat(decision.at)
             latest = time if latest is None else max(latest, time)
             # Hand-written ledgers may say the same twice, an undo between: that is no copy.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import cache
+from pathlib import Path
 
 from data_prep.base.boxes import DegenerateBoxError, clip_box, overlap
 from data_prep.base.files import sha256_of
@@ -18,19 +19,6 @@ SAME_BOX = 0.5
 
 SAME_FACE = 0.5
 """Boxes that overlap by this much (intersection over union) are about the same face."""
-
-Reason = Literal[
-    "source-absent",
-    "photo-gone",
-    "photo-changed",
-    "face-gone",
-    "faces-alike",
-    "label-changed",
-    "box-moved",
-    "box-outside",
-    "already",
-]
-"""Why a decision is not applied; `already`: the data are as it wants them."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +40,10 @@ class PhotoFinder:
 
     def __init__(self, datasets: Sequence[Dataset]) -> None:
         self._photos = {d.source: {photo.image: photo for photo in d.photos} for d in datasets}
-        self._hashes: dict[tuple[str, str], str] = {}
-        self._copies: dict[str, dict[str, list[AnnotatedPhoto]]] = {}
-        self._clipped: dict[tuple[str, str], AnnotatedPhoto] = {}
+        self._hash, self._clip = cache(_hash), cache(_clip)
+        self._copies = cache(self._group_by_hash)
 
-    def find(self, decision: Decision) -> Sequence[AnnotatedPhoto] | Reason:
+    def find(self, decision: Decision) -> Sequence[AnnotatedPhoto] | str:
         """The photos a decision may be about, boxes clipped to them, or why there is none.
 
         That is the photo of its name if the bytes agree, else all photos of the source with
@@ -65,40 +52,33 @@ class PhotoFinder:
         if decision.source not in self._photos:
             return "source-absent"
         photo = self._photos[decision.source].get(decision.image)
-        if photo is not None and self._hash(photo) == decision.photo_sha256:
+        if photo is not None and self._hash(photo.path) == decision.photo_sha256:
             return [self._clip(photo)]
-        copies = self._group_by_hash(decision.source)[decision.photo_sha256]
-        if copies:
+        if copies := self._copies(decision.source)[decision.photo_sha256]:
             return [self._clip(copy) for copy in copies]
         return "photo-gone" if photo is None else "photo-changed"
 
-    def _hash(self, photo: AnnotatedPhoto) -> str:
-        key = photo.source, photo.image
-        if key not in self._hashes:
-            try:
-                self._hashes[key] = sha256_of(photo.path)
-            except OSError:  # Reading the photo will tell; here it is none that is looked for.
-                self._hashes[key] = ""
-        return self._hashes[key]
-
     def _group_by_hash(self, source: str) -> dict[str, list[AnnotatedPhoto]]:
-        if source not in self._copies:
-            self._copies[source] = defaultdict(list)
-            for _, photo in sorted(self._photos[source].items()):
-                self._copies[source][self._hash(photo)].append(photo)
-        return self._copies[source]
-
-    def _clip(self, photo: AnnotatedPhoto) -> AnnotatedPhoto:
-        """The photo as in `faces.csv`, which is what decisions are made on."""
-        key = photo.source, photo.image
-        if key not in self._clipped:
-            boxes = ((face, clip_to_photo(face.box, photo)) for face in photo.faces)
-            faces = tuple(replace(face, box=box) for face, box in boxes if box is not None)
-            self._clipped[key] = replace(photo, faces=faces)
-        return self._clipped[key]
+        copies = defaultdict(list)
+        for _, photo in sorted(self._photos[source].items()):
+            copies[self._hash(photo.path)].append(photo)
+        return copies
 
 
-def find_face(decision: Decision, photos: Sequence[AnnotatedPhoto]) -> FoundFace | Reason:
+def _hash(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError:  # Reading the photo will tell; here it is none that is looked for.
+        return ""
+
+
+def _clip(photo: AnnotatedPhoto) -> AnnotatedPhoto:
+    """The photo as in `faces.csv`, which is what decisions are made on."""
+    boxes = ((face, clip_to_photo(face.box, photo)) for face in photo.faces)
+    return replace(photo, faces=tuple(replace(f, box=box) for f, box in boxes if box is not None))
+
+
+def find_face(decision: Decision, photos: Sequence[AnnotatedPhoto]) -> FoundFace | str:
     """The face with the class and box that a decision was made on, or why there is none.
 
     A face that already has the class and box that the decision wants is found as well. The object's

@@ -5,27 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from data_prep.base.boxes import overlap
 from data_prep.base.progress import show_progress
 from data_prep.base.records import AnnotatedPhoto, Dataset, Face, Finding
-from data_prep.decisions.ledger import Decision, Key, LedgerFile, merge_ledgers
+from data_prep.decisions.ledger import Decision, Key, Ledger, merge_ledgers
 from data_prep.decisions.locate import (
     SAME_FACE,
     FoundFace,
     PhotoFinder,
-    Reason,
     clip_to_photo,
     find_face,
     is_same_box,
     was_shown,
 )
 
-Effect = Literal["relabel", "rebox", "drop", "keep"]
-"""What became of a face; `keep`: it is as the dataset has it."""
-
-EFFECTS: tuple[Effect, ...] = ("relabel", "rebox", "drop", "keep")
+EFFECTS = ("relabel", "rebox", "drop", "keep")
+"""What becomes of a face; `keep`: it is as the dataset has it."""
 
 REASONS: dict[str, str] = {
     "source-absent": "no dataset of this name is read",
@@ -39,7 +36,7 @@ REASONS: dict[str, str] = {
     "already": "nothing to do, the data are as decided",
     "disputed": "reviewers disagree",
 }
-"""Why decisions are not applied, in words."""
+"""Why decisions are not applied; `already`: the data are as wanted."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class Opinion:
     outcome: Face | None
 
     @property
-    def effect(self) -> Effect:
+    def effect(self) -> str:
         """What it makes of the face."""
         if self.outcome is None:
             return "drop"
@@ -74,7 +71,7 @@ class Opinion:
         return "keep" if self.outcome.label == self.found.face.label else "relabel"
 
 
-def apply_ledgers(datasets: Sequence[Dataset], ledgers: Sequence[LedgerFile]) -> Overlay:
+def apply_ledgers(datasets: Sequence[Dataset], ledgers: Sequence[Ledger]) -> Overlay:
     """Apply the decisions that stand to datasets as read.
 
     A decision fits the face with the class and box it was made on, whatever its number, in the
@@ -88,8 +85,8 @@ def apply_ledgers(datasets: Sequence[Dataset], ledgers: Sequence[LedgerFile]) ->
     by_face, unfit = _form_opinions(merge_ledgers(ledgers), PhotoFinder(datasets))
     findings = [
         Finding("", "torn-ledger", warning, dropped=False)
-        for file in ledgers
-        for warning in file.ledger.warnings
+        for ledger in ledgers
+        for warning in ledger.warnings
     ]
     findings += [_explain_unfit(decision, reason) for decision, reason in unfit]
     reasons: Counter[str] = Counter(reason for _, reason in unfit)
@@ -109,11 +106,11 @@ def apply_ledgers(datasets: Sequence[Dataset], ledgers: Sequence[LedgerFile]) ->
     record = {
         "ledgers": [
             {
-                "file": str(file.path.resolve()),
-                "sha256": file.sha256,
-                "lines": len(file.ledger.decisions),
+                "file": str(ledger.path.resolve()),
+                "sha256": ledger.sha256,
+                "lines": len(ledger.decisions),
             }
-            for file in ledgers
+            for ledger in ledgers
         ],
         "applied": {effect: applied[effect] for effect in EFFECTS if applied[effect]},
         "not_applied": {reason: reasons[reason] for reason in REASONS if reasons[reason]},
@@ -127,7 +124,7 @@ def apply_ledgers(datasets: Sequence[Dataset], ledgers: Sequence[LedgerFile]) ->
 
 def _form_opinions(
     decisions: Sequence[Decision], finder: PhotoFinder
-) -> tuple[dict[Key, list[Opinion]], list[tuple[Decision, Reason]]]:
+) -> tuple[dict[Key, list[Opinion]], list[tuple[Decision, str]]]:
     """The latest opinion of each reviewer on each face, earliest first, and what fits no face.
 
     A decision that fits no face as the dataset has it may fit one as an earlier decision made it:
@@ -136,7 +133,7 @@ def _form_opinions(
     latest = {(decision.key, decision.by): decision for decision in decisions}
     formed: dict[Key, list[Opinion]] = {}
     by_face: dict[Key, dict[str, Opinion]] = {}
-    unfit: list[tuple[Decision, Reason]] = []
+    unfit: list[tuple[Decision, str]] = []
     for decision in show_progress(decisions, len(decisions), "finding the faces of decisions"):
         is_latest = latest[decision.key, decision.by] is decision
         opinion = _form_opinion(decision, finder, formed)
@@ -154,7 +151,7 @@ def _form_opinions(
 
 def _form_opinion(
     decision: Decision, finder: PhotoFinder, formed: Mapping[Key, Sequence[Opinion]]
-) -> Opinion | Reason:
+) -> Opinion | str:
     photos = finder.find(decision)
     if isinstance(photos, str):
         return photos
@@ -169,7 +166,7 @@ def _form_opinion(
     return Opinion(decision, found, found.face) if isinstance(found, FoundFace) else found
 
 
-def _weigh(decision: Decision, found: FoundFace, shown: Face) -> Opinion | Reason:
+def _weigh(decision: Decision, found: FoundFace, shown: Face) -> Opinion | str:
     """What a decision makes of a face that was shown to the reviewer."""
     if decision.action == "drop":
         return Opinion(decision, found, None)

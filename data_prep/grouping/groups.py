@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,11 +30,8 @@ name are never split, nor are they from the photo that is called so, as `source/
 
 def write_groups(path: Path, groups: Mapping[str, str]) -> None:
     """Write `groups.csv`."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "group"])
-    writer.writerows(sorted(groups.items()))
-    write_atomically(path, text.getvalue())
+    table = pd.DataFrame(sorted(groups.items()), columns=["image", "group"])
+    write_atomically(path, table.to_csv(index=False, lineterminator="\n"))
 
 
 def read_groups(root: Path) -> dict[str, str]:
@@ -66,7 +61,7 @@ def name_groups(
     found = group_near_duplicates([print_ for print_ in fingerprints if print_ is not None])
     groups = [""] * len(photos)
     for index, first in zip(readable, found, strict=True):
-        groups[index] = _name(photos[readable[first]])
+        groups[index] = photos[readable[first]].name
     return groups
 
 
@@ -84,7 +79,7 @@ def join_groups(
     for index, (photo, group) in enumerate(zip(photos, groups, strict=True)):
         if not group:
             continue
-        ties = [f"near {group}", f"called {_name(photo)}"]
+        ties = [f"near {group}", f"called {photo.name}"]
         if own := known[photo.root].get(photo.image):
             ties.append(f"called {own}")
         if hashes and hashes[index]:
@@ -114,12 +109,8 @@ def group_looked_at(photos: Sequence[FramedPhoto], looked: Sequence[LookedAt]) -
     """
     annotated = [photo.photo for photo in photos]
     near = name_groups(annotated, [look.fingerprint for look in looked])
-    groups = [group or _name(photo) for group, photo in zip(near, annotated, strict=True)]
+    groups = [group or photo.name for group, photo in zip(near, annotated, strict=True)]
     return join_groups(annotated, groups, [look.sha256 for look in looked])
-
-
-def _name(photo: AnnotatedPhoto) -> str:
-    return f"{photo.source}/{photo.image}"
 
 
 def _look_at(photo: FramedPhoto) -> LookedAt:

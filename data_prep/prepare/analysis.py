@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from data_prep.base.boxes import DegenerateBoxError, clip_box
+from data_prep.base.boxes import clip_faces
 from data_prep.base.errors import DatasetError
-from data_prep.base.records import AnnotatedPhoto, Dataset, Finding
-from data_prep.decisions.ledger import LedgerFile
+from data_prep.base.records import Dataset, Finding
+from data_prep.decisions.ledger import Ledger
 from data_prep.decisions.overlay import Overlay
 from data_prep.grouping.groups import join_groups, name_groups
 from data_prep.grouping.split import (
@@ -51,7 +50,7 @@ class Analysis:
 
 def analyse(
     read: Sequence[Dataset],
-    ledgers: Sequence[LedgerFile],
+    ledgers: Sequence[Ledger],
     overlay: Overlay,
     options: PrepareOptions,
     crops: Path,
@@ -127,19 +126,12 @@ def _restore_faces(
 ) -> list[SurveyedPhoto]:
     """The photos with the faces they had before decisions, without blur scores and crops."""
     photos = [photo for dataset in datasets for photo in dataset.photos]
-    return [
-        replace(record, faces=tuple(_list_as_read(record, photo)))
-        for record, photo in zip(surveyed, photos, strict=True)
-    ]
-
-
-def _list_as_read(record: SurveyedPhoto, photo: AnnotatedPhoto) -> Iterator[SurveyedFace]:
-    if record.fingerprint is None:  # The photo can't be read.
-        return
-    for face in photo.faces:
-        with suppress(DegenerateBoxError):
-            box, _ = clip_box(face.box, record.width, record.height)
-            yield SurveyedFace(replace(face, box=box), 0.0, "")
+    restored = []
+    for record, photo in zip(surveyed, photos, strict=True):
+        found, _ = clip_faces(photo, record.width, record.height)  # None where it can't be read.
+        faces = tuple(SurveyedFace(face, 0.0, "") for face in found)
+        restored.append(replace(record, faces=faces))
+    return restored
 
 
 def require_faces(faces: pd.DataFrame, findings: Sequence[Finding], dropped: int = 0) -> None:

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import pandas as pd
 
 from data_prep.base.errors import DatasetError
-from data_prep.base.files import (
-    refuse_dataset_folders,
-    write_atomically,
-    write_json,
-)
-from data_prep.base.records import Finding
-from data_prep.decisions.ledger import read_ledgers
+from data_prep.base.files import Outcome, refuse_dataset_folders, write_atomically, write_json
+from data_prep.decisions.ledger import read_ledger
 from data_prep.decisions.overlay import apply_ledgers
 from data_prep.formats.photo_match import find_folder
 from data_prep.formats.registry import read_datasets
@@ -28,23 +22,14 @@ from data_prep.prepare.page import PAGE, render_page
 RECORD = "audit.json"
 
 
-@dataclass(frozen=True)
-class AuditResult:
-    """What an audit found; `known_groups` are those found whole, and how many there are."""
-
-    summary: dict[str, Any]
-    findings: tuple[Finding, ...]
-    known_groups: tuple[int, int] | None
-
-
-def audit(options: AuditOptions) -> AuditResult:
+def audit(options: AuditOptions) -> Outcome:
     """Look at datasets as a build would, and write `audit.html` and `audit.json`, no crops.
 
     Datasets too small to be split are audited all the same.
     """
     out = options.out
-    refuse_dataset_folders([out], map(find_folder, options.roots), "-o", around=True)
-    ledgers = read_ledgers(options.decisions)
+    refuse_dataset_folders([out], map(find_folder, options.roots), around=True)
+    ledgers = [read_ledger(path) for path in options.decisions]
     read = read_datasets(options.roots, options.reading)
     overlay = apply_ledgers(read, ledgers)
     with tempfile.TemporaryDirectory(prefix="audit-") as crops:
@@ -61,7 +46,7 @@ def audit(options: AuditOptions) -> AuditResult:
         "all_findings": [asdict(finding) for finding in found.findings],
     }
     write_json(out / RECORD, record)
-    return AuditResult(found.summary, found.findings, known)
+    return Outcome(record, found.findings, up_to_date=False)
 
 
 def _compare_groups(faces: pd.DataFrame, known: Path) -> tuple[int, int]:

@@ -57,16 +57,9 @@ def keep_balanced(
     rows = np.flatnonzero(faces["label"].to_numpy() == counts.index[0])
     blur = faces["blur"].to_numpy(dtype=float)[rows]
     if rule == "binned":
-        blur = _rank_inside_bins(blur, size_bin(faces["short_side"].to_numpy()[rows]))
+        # Share of the bin's faces that are blurrier.
+        bins = pd.Series(blur).groupby(size_bin(faces["short_side"].to_numpy()[rows]))
+        ranks = bins.rank(method="first", na_option="bottom")
+        blur = ((ranks - 0.5) / bins.transform("size")).to_numpy()
     keep[rows[np.argsort(blur, kind="stable")[:excess]]] = False
     return keep
-
-
-def _rank_inside_bins(blur: np.ndarray, bins: np.ndarray) -> np.ndarray:
-    """Share of the bin's faces that are blurrier, from 0 (blurriest) to under 1 (sharpest)."""
-    ranks = np.empty(len(blur))
-    for index in np.unique(bins):
-        inside = np.flatnonzero(bins == index)
-        order = np.argsort(blur[inside], kind="stable")
-        ranks[inside[order]] = (np.arange(len(inside)) + 0.5) / len(inside)
-    return ranks

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from data_prep.base.files import (
     Outcome,
     OutputError,
     OutputFolder,
+    hash_photos,
     read_object,
     refuse_dataset_folders,
     sha256_of,
@@ -23,7 +22,7 @@ from data_prep.base.files import (
 )
 from data_prep.base.records import Dataset
 from data_prep.base.tables import write_faces
-from data_prep.decisions.ledger import LedgerFile, read_ledgers
+from data_prep.decisions.ledger import Ledger, read_ledger
 from data_prep.decisions.overlay import apply_ledgers
 from data_prep.decisions.write_voc import check_voc_folder, write_voc
 from data_prep.formats.photo_match import find_folder
@@ -60,8 +59,8 @@ def build(options: BuildOptions) -> BuildOutcome:
             or a folder can't be written, lies in a dataset, or holds other files.
     """
     out, voc = options.out, options.write_voc
-    refuse_dataset_folders([out], map(find_folder, options.roots), "-o", around=True)
-    ledgers = read_ledgers(options.decisions)
+    refuse_dataset_folders([out], map(find_folder, options.roots), around=True)
+    ledgers = [read_ledger(path) for path in options.decisions]
     read = read_datasets(options.roots, options.reading)
     inputs = fingerprint_inputs(read, options, ledgers)
     old = read_manifest(out)
@@ -91,26 +90,13 @@ def build(options: BuildOptions) -> BuildOutcome:
 
 
 def fingerprint_inputs(
-    datasets: Sequence[Dataset], options: BuildOptions, ledgers: Sequence[LedgerFile] = ()
+    datasets: Sequence[Dataset], options: BuildOptions, ledgers: Sequence[Ledger] = ()
 ) -> str:
-    """Hash of everything the output depends on: annotations, photos, options, ledgers, format.
-
-    Photos count by name, size and time of change: reading them all would be the work to avoid.
-    """
-    digest = hashlib.sha256(json.dumps([FORMAT, options.to_record()], sort_keys=True).encode())
-    for dataset in datasets:
-        digest.update(str(dataset.root.resolve()).encode())
-        for photo in dataset.photos:
-            stat = photo.path.stat()
-            digest.update(f"{photo.image}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
-            # What was read, not the files: one may annotate all photos, and class names add to it.
-            read = (photo.annotation, photo.width, photo.height, photo.faces)
-            digest.update(repr(read).encode())
-        digest.update(repr(dataset.findings).encode())
-        digest.update(repr(sorted(read_groups(dataset.root).items())).encode())
-    for ledger in ledgers:
-        digest.update(f"ledger {ledger.sha256}\n".encode())
-    return digest.hexdigest()
+    """Hash of everything the output depends on: annotations, photos, options, ledgers, format."""
+    about = [(d.root.resolve(), d.findings, sorted(read_groups(d.root).items())) for d in datasets]
+    hashes = [ledger.sha256 for ledger in ledgers]
+    photos = (photo for dataset in datasets for photo in dataset.photos)
+    return hash_photos(photos, [FORMAT, options.to_record(), about, hashes])
 
 
 def read_manifest(out: Path) -> dict[str, Any] | None:

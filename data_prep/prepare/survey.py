@@ -66,8 +66,7 @@ def _survey_photo(photo: AnnotatedPhoto, *, crops: Path, scale: float) -> Survey
     try:
         decoded = read_photo(photo.path, fit_size=photo.stated_size)
     except PhotoError as error:
-        image = f"{photo.source}/{photo.image}"
-        finding = Finding(image, "unreadable-photo", str(error), dropped=True)
+        finding = Finding(photo.name, "unreadable-photo", str(error), dropped=True)
         return SurveyedPhoto(photo, 0, 0, (), None, (finding,))
     size = (decoded.width, decoded.height)
     found, clip_findings = clip_faces(photo, *size)

@@ -18,6 +18,7 @@ from data_prep.base.boxes import overlap
 from data_prep.base.crop import crop_face
 from data_prep.base.files import (
     OutputFolder,
+    hash_photos,
     refuse_dataset_folders,
     refuse_other_files,
     sha256_of,
@@ -27,7 +28,6 @@ from data_prep.base.labels import BARE, CLASSES, MASKED, RARE_CLASS, parse_alias
 from data_prep.base.photo import PhotoError, read_photo
 from data_prep.base.progress import log, show_progress
 from data_prep.base.records import Box, Face
-from data_prep.datasets.convert import hash_photos
 from data_prep.formats.contracts import IMAGES, ReadOptions
 from data_prep.formats.exif_frame import FramedPhoto, frame_photos
 from data_prep.formats.registry import read_dataset
@@ -132,8 +132,8 @@ def draw_dataset(options: DrawOptions, detector: FaceDetector) -> dict[str, Any]
     """
     root, out = options.dataset, options.out
     aliases = parse_aliases(options.alias)
-    refuse_dataset_folders([out], [root], "-o")
-    refuse_other_files(out, RECORD, "-o")
+    refuse_dataset_folders([out], [root])
+    refuse_other_files(out, RECORD)
     dataset = read_dataset(root, ReadOptions(aliases=aliases))
     folder = OutputFolder(out, RECORD)
     chosen = {"properly": options.properly, "seed": options.seed, "aliases": aliases}

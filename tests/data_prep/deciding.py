@@ -8,7 +8,7 @@ from pathlib import Path
 from data_prep.base.files import sha256_of
 from data_prep.base.records import Box
 from data_prep.base.tables import read_faces
-from data_prep.decisions.ledger import Decision, Ledger, LedgerFile, append_decision, read_ledgers
+from data_prep.decisions.ledger import Decision, Ledger, append_decision, read_ledger
 from data_prep.decisions.overlay import Overlay, apply_ledgers
 
 START = datetime(2026, 1, 1)
@@ -66,11 +66,11 @@ def lay_over(datasets, *ledgers: Sequence[Decision] | Path) -> Overlay:
     files = []
     for ledger in ledgers:
         if isinstance(ledger, Path):
-            files += read_ledgers([ledger])
+            files.append(read_ledger(ledger))
         else:
             files.append(as_file(ledger))
     return apply_ledgers(datasets, files)
 
 
-def as_file(decisions: Sequence[Decision]) -> LedgerFile:
-    return LedgerFile(Path("decisions.jsonl"), "0" * 64, Ledger(tuple(decisions), ()))
+def as_file(decisions: Sequence[Decision]) -> Ledger:
+    return Ledger(tuple(decisions), (), Path("decisions.jsonl"), "0" * 64)

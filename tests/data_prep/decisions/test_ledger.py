@@ -24,7 +24,6 @@ from data_prep.decisions.ledger import (
     append_decision,
     merge_ledgers,
     read_ledger,
-    read_ledgers,
     settle,
     utc_now,
 )
@@ -281,7 +280,8 @@ def test_torn_last_line_is_skipped_and_the_next_starts_afresh(path):
 
 def test_last_line_that_only_lacks_its_end_counts(path):
     write(path, line_of(KEEP), line_of(RELABEL)[:-1])
-    assert read_ledger(path) == type(read_ledger(path))((KEEP, RELABEL), ())
+    ledger = read_ledger(path)
+    assert (ledger.decisions, ledger.warnings) == ((KEEP, RELABEL), ())
     append_decision(path, DROP)
     assert path.read_bytes() == line_of(KEEP) + line_of(RELABEL) + line_of(DROP)
 
@@ -417,11 +417,11 @@ def merge(*ledgers):
 
 def test_files_are_read_with_their_hashes(tmp_path):
     path = write_ledger(tmp_path / "a.jsonl", KEEP)
-    (file,) = read_ledgers([path])
-    assert file.ledger.decisions == (KEEP,)
-    assert file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    ledger = read_ledger(path)
+    assert (ledger.path, ledger.decisions) == (path, (KEEP,))
+    assert ledger.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(LedgerError, match=r"b\.jsonl"):
-        read_ledgers([path, tmp_path / "b.jsonl"])
+        read_ledger(tmp_path / "b.jsonl")
 
 
 SHORT = [at(KEEP, 1), at(RELABEL, 2)]

@@ -48,7 +48,7 @@ def test_record_tells_counts_findings_groups_and_leaks(dataset, out):
     assert record["leaked_share"]["ours"] == 0 < record["leaked_share"]["naive"]
     assert [finding["kind"] for finding in record["all_findings"]] == ["degenerate-box"]
     assert record["known_groups"] is None
-    assert result.summary.items() <= record.items()
+    assert result.record == record
 
 
 def test_audit_looks_ahead_to_the_same_build(dataset, out, tmp_path, run):
@@ -68,7 +68,7 @@ def test_known_groups_are_compared(dataset, out, tmp_path):
     add_copy(dataset)
     known = tmp_path / "known.txt"
     known.write_text("photo0 copy\nphoto1 photo2\nphoto3 elsewhere\n")
-    assert audit_quietly(dataset, out, known_groups=known).known_groups == (1, 2)
+    audit_quietly(dataset, out, known_groups=known)
     assert read_record(out)["known_groups"] == {"found": 1, "total": 2}
 
 
