@@ -23,6 +23,12 @@ OWN = "image,width,height,object,label,xmin,ymin,xmax,ymax,difficult\n"
 SHORT = "image,label,xmin,ymin,xmax,ymax\n"
 
 
+VIA = [
+    *("filename", "file_size", "file_attributes", "region_count", "region_id"),
+    *("region_shape_attributes", "region_attributes"),
+]
+
+
 @pytest.fixture
 def root(tmp_path):
     for index, name in enumerate("ab"):
@@ -126,17 +132,22 @@ def test_unknown_class_names_the_line(root):
 def test_other_encoding(root):
     text = SHORT + "a.jpg,mask,1,2,3,4\nniño.jpg,mask,1,2,3,4\n"
     save(root, text, "latin.csv", "latin-1")
-    with pytest.raises(DatasetError, match=r"set/latin.csv:3: not text in UTF-8"):
+    with pytest.raises(DatasetError, match=r"set/latin.csv:3: not text in UTF-8; save the file"):
         read_dataset(root)
     save(root, SHORT + "b.jpg,mask,1,2,3,4\n", "good.csv")
     assert faults(read_dataset(root)) == [("broken-csv", "set/latin.csv:3")]
 
 
+def test_why_a_table_is_not_known(root):
+    save(root, SHORT, encoding="utf-16-le")
+    with pytest.raises(DatasetError, match="not text in UTF-8; save the file again"):
+        read_dataset(root)
+
+
 def test_via(root):
     save(
         root,
-        "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,"
-        "region_attributes\n"
+        ",".join(VIA) + "\n"
         'a.jpg,1,"{}",2,0,"{""name"":""rect"",""x"":1,""y"":2,""width"":3,""height"":4}",'
         '"{""type"":""mask""}"\n'
         'a.jpg,1,"{}",2,1,"{""name"":""point"",""cx"":1,""cy"":2}","{""type"":""mask""}"\n'
@@ -154,10 +165,10 @@ def test_via(root):
 def test_many_rows_are_read_in_seconds(root):
     with (root / "faces.csv").open("w") as file:
         file.write(SHORT)
-        for number in range(50_000):
+        for number in range(20_000):
             file.write(f"a.jpg,mask,1,2,3,{4 + number}\n")
     start = time.perf_counter()
-    assert len(read_dataset(root).photos[0].faces) == 50_000
+    assert len(read_dataset(root).photos[0].faces) == 20_000
     assert time.perf_counter() - start < 10
 
 
@@ -166,56 +177,11 @@ def test_name_of_a_column_longer_than_a_cell_may_be(root):
     assert len(read_dataset(root).photos[0].faces) == 1
 
 
-@pytest.mark.parametrize(
-    ("text", "encoding", "reason"),
-    [
-        ("bild,label,xmin,ymin,xmax,ymax\n", "utf-8", r"no column for image \(found: bild"),
-        (SHORT, "utf-16-le", "not text in UTF-8; save the file again"),
-    ],
-)
-def test_why_a_table_is_not_known(root, text, encoding, reason):
-    save(root, text, encoding=encoding)
-    with pytest.raises(DatasetError, match=reason):
-        read_dataset(root)
-
-
-TEXT = "image,label\nniño.jpg,mask\n"
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_encodings(tmp_path, encoding):
-    path = tmp_path / "a.csv"
-    path.write_bytes(TEXT.encode(encoding))
-    assert decode_csv(path, "a.csv") == TEXT
-    assert read_start(path)[","] == ["image", "label"]
-
-
-@pytest.mark.parametrize(
-    ("data", "line"), [(TEXT.encode("latin-1"), 2), ("image,label\n".encode("utf-16-le"), 1)]
-)
-def test_other_encodings_name_the_line(tmp_path, data, line):
-    path = tmp_path / "a.csv"
-    path.write_bytes(data)
-    with pytest.raises(InputError, match=rf"^a.csv:{line}: not text in UTF-8; save the file again"):
-        decode_csv(path, "a.csv")
-
-
 def test_empty_file(tmp_path):
     (tmp_path / "a.csv").write_text("\n \n")
     with pytest.raises(InputError, match="the file is empty"):
         decode_csv(tmp_path / "a.csv", "a.csv")
     assert read_start(tmp_path / "a.csv") == {}
-
-
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_rows_know_their_line(end):
-    text = end.join(["a;b", "", " 1 ; 2 ", '"x;y";3', ";"])
-    rows = list(list_rows(text, ";", "t"))
-    assert [(row.where, row.cells) for row in rows] == [
-        ("t:1", ["a", "b"]),
-        ("t:3", ["1", "2"]),
-        ("t:4", ["x;y", "3"]),
-    ]
 
 
 def test_wrong_quotes_are_told_and_the_rest_is_read():
@@ -227,20 +193,19 @@ def test_wrong_quotes_are_told_and_the_rest_is_read():
     assert "down to line 8" in rows[5].fault
 
 
-def test_line_that_tells_excel_the_separator(tmp_path):
-    path = tmp_path / "a.csv"
-    path.write_bytes(b"sep=;\r\na;b\r\n1;2\r\n")
-    assert read_start(path)[";"] == ["a", "b"]
-    rows = list(list_rows(decode_csv(path, "t"), ";", "t"))
-    assert [(row.where, row.cells) for row in rows] == [("t:2", ["a", "b"]), ("t:3", ["1", "2"])]
-
-
-def test_absurd_length(tmp_path):
-    path = tmp_path / "a.csv"
-    with path.open("wb") as file:
-        file.truncate(5 << 30)  # Takes no room on the disk.
-    with pytest.raises(InputError, match=r"a.csv: 5.0 GiB, too long .* split it"):
-        decode_csv(path, "a.csv")
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_rows_know_their_line(tmp_path, end):
+    """The first may tell Excel the separator."""
+    (tmp_path / "a.csv").write_bytes(
+        b"sep=;\r\n" + end.join(["a;b", "", " 1 ; 2 ", '"x;y";3']).encode()
+    )
+    assert read_start(tmp_path / "a.csv")[";"] == ["a", "b"]
+    rows = list(list_rows(decode_csv(tmp_path / "a.csv", "t"), ";", "t"))
+    assert [(row.where, row.cells) for row in rows] == [
+        ("t:2", ["a", "b"]),
+        ("t:4", ["1", "2"]),
+        ("t:5", ["x;y", "3"]),
+    ]
 
 
 def read(header, row, **columns):
@@ -275,13 +240,10 @@ def test_named_columns_go_first():
     assert (sized.image, sized.label, sized.box) == ("a", "m", Box(1, 2, 4, 6))
 
 
-def test_sizes_are_those_of_the_photo_beside_far_corners():
-    found = read("image,width,height,label,xmin,ymin,xmax,ymax", "a,120,x,m,1,2,4,6")
-    assert found.size is None
-    assert read("image,width,height,label,xmin,ymin,xmax,ymax", "a,120,90,m,1,2,4,6").size == (
-        120,
-        90,
-    )
+@pytest.mark.parametrize(("height", "size"), [("x", None), ("90", (120, 90))])
+def test_sizes_are_those_of_the_photo_beside_far_corners(height, size):
+    header = "image,width,height,label,xmin,ymin,xmax,ymax"
+    assert read(header, f"a,120,{height},m,1,2,4,6").size == size
 
 
 def test_makesense_without_a_header():
@@ -298,20 +260,6 @@ def test_other_tables(header):
 
 
 @pytest.mark.parametrize(
-    ("cells", "message"),
-    [
-        ("a,m,4,2,1,6", r"a:2: box \(4, 2, 1, 6\) is inverted"),
-        ("a,m,1,2,inf,6", "xmax is inf"),
-        ("a,m,1,2,,6", "'' for xmax is not a number"),
-    ],
-)
-def test_boxes_with_faults(cells, message):
-    found = read("image,label,xmin,ymin,xmax,ymax", cells)
-    assert found.box is None
-    assert pytest.raises(ValueError, match=message).matches(ValueError(found.fault))
-
-
-@pytest.mark.parametrize(
     ("text", "message"), [("image", "not FIELD=COLUMN"), ("img=a", "fields are image, label, xmin")]
 )
 def test_options_that_can_not_be_understood(text, message):
@@ -319,14 +267,8 @@ def test_options_that_can_not_be_understood(text, message):
         parse_columns(text)
 
 
-HEADER = [
-    *("filename", "file_size", "file_attributes", "region_count", "region_id"),
-    *("region_shape_attributes", "region_attributes"),
-]
-
-
 def read_via_regions(shape, attributes=None, **columns):
-    layout = find_via_layout(HEADER, columns)
+    layout = find_via_layout(VIA, columns)
     texts = [json.dumps(value) for value in (shape, attributes or {})]
     return layout.parse(["a.jpg", "1", "{}", "1", "0", *texts], "v:2")
 
@@ -388,7 +330,3 @@ def test_class_that_can_not_be_told():
 )
 def test_faults(shape, message):
     assert message in read_via_regions(shape, {"a": "mask"}).fault
-
-
-def test_other_headers():
-    assert find_via_layout(HEADER[:-1], {}) is None

@@ -22,7 +22,7 @@ from data_prep.formats.exif_frame import frame_photos
 from data_prep.formats.photo_match import list_dataset
 from data_prep.formats.registry import read_dataset, read_datasets, recognise
 from tests.data_prep.formats.converting import WRITERS
-from tests.makers import FACE, add_example, make_photo, make_voc
+from tests.makers import FACE, add_example, make_dataset, make_photo, make_voc
 
 TABLE = "image,label,xmin,ymin,xmax,ymax\nimages/photo0.jpg,mask,1,2,30,40\n"
 
@@ -145,29 +145,26 @@ def test_same_faces_from_each_format(dataset, tmp_path, form):
         assert one.box == pytest.approx(other.box, abs=1e-6)
 
 
-def test_changed_options_are_a_new_build(dataset, tmp_path, run):
-    write, options = WRITERS["named-csv"]
-    write(read_dataset(dataset), tmp_path / "set")
-    call = ("build", tmp_path / "set", "-o", tmp_path / "out", "--workers", 1)
-    assert run(*call, *options).exit_code == 0
-    assert "up to date" in run(*call, *options).stdout
-    assert "up to date" not in run(*call, *options, "--crop-scale", 2).stdout
-    table = tmp_path / "set" / "table.csv"
-    table.write_text(table.read_text().replace("without_mask", "mask_weared_incorrect", 1))
-    assert "up to date" not in run(*call, *options, "--crop-scale", 2).stdout
-
-
-def test_changed_class_names_are_a_new_build(dataset, tmp_path, run):
-    WRITERS["yolo"][0](read_dataset(dataset), tmp_path / "set")
-    names = tmp_path / "own.txt"
-    names.write_text("mask\nno_mask\nincorrect_mask\n")
-    call = ("build", tmp_path / "set", "-o", tmp_path / "out", "--names", names, "--workers", 1)
+@pytest.mark.parametrize(
+    ("form", "options", "file", "old", "new"),
+    [
+        ("named-csv", (), "table.csv", "without_mask", "mask_weared_incorrect"),
+        ("yolo", ("--names", "own.txt"), "own.txt", "mask\nno_mask", "no_mask\nmask"),
+    ],
+)
+def test_changed_files_are_a_new_build(tmp_path, run, monkeypatch, form, options, file, old, new):
+    monkeypatch.chdir(tmp_path)
+    write, more = WRITERS[form]
+    write(read_dataset(make_dataset(tmp_path / "faces", 6)), Path("set"))
+    Path("own.txt").write_text("mask\nno_mask\nincorrect_mask\n")
+    call = ("build", "set", "-o", "out", "--workers", 1, "--blur", "none", *options, *more)
     assert run(*call).exit_code == 0
+    before = read_faces(Path("out"))["label"].tolist()
     assert "up to date" in run(*call).stdout
-    names.write_text("no_mask\nmask\nincorrect_mask\n")
-    result = run(*call)
-    assert "up to date" not in result.stdout
-    assert read_faces(tmp_path / "out")["label"].iloc[0] == "without_mask"
+    path = Path("set" if form == "named-csv" else ".") / file
+    path.write_text(path.read_text().replace(old, new, 1))
+    assert "up to date" not in run(*call).stdout
+    assert read_faces(Path("out"))["label"].tolist() != before
 
 
 def test_corrected_voc_files_need_voc_files(dataset, tmp_path, run):
@@ -228,19 +225,13 @@ def test_the_face_is_the_middle_of_a_wider_crop(tmp_path):
 def test_recognised_only_when_all_folders_are_classes(tmp_path):
     make_photo(tmp_path / "mask" / "a.jpg")
     make_photo(tmp_path / "others" / "b.jpg", seed=1)
-    with pytest.raises(DatasetError, match="no VOC annotation"):
-        read_dataset(tmp_path)
+    for classes in (ReadOptions(), ReadOptions(classes=None)):
+        with pytest.raises(DatasetError, match="no VOC annotation"):
+            read_dataset(tmp_path, classes)
     with pytest.raises(UnknownLabelError, match=r"/others: unknown class 'others'"):
         read_dataset(tmp_path, ReadOptions(format=Format.CROPS))
     read = read_dataset(tmp_path, ReadOptions(aliases={"mask": "with_mask", "others": "with_mask"}))
     assert len(read.photos) == 2
-
-
-def test_any_name_is_a_class_when_the_format_is_given(tmp_path):
-    make_photo(tmp_path / "mask" / "a.jpg")
-    make_photo(tmp_path / "others" / "b.jpg", seed=1)
-    with pytest.raises(DatasetError, match="no VOC annotation"):
-        read_dataset(tmp_path, ReadOptions(classes=None))
     read = read_dataset(tmp_path, ReadOptions(classes=None, format=Format.CROPS))
     assert [photo.faces[0].label for photo in read.photos] == ["mask", "others"]
 
@@ -257,7 +248,7 @@ def test_photos_that_are_no_crops(tmp_path):
     ]
 
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = Path(__file__).parents[4] / "shared" / "data"
 
 TOLERANCE = 1e-8
 """Pixels; what YOLO's shares written to 12 places give is below 1e-9."""
@@ -269,9 +260,7 @@ def parse(root):
         xml = ElementTree.parse(path).getroot()
         width, height = (float(xml.findtext(f"size/{side}")) for side in ("width", "height"))
         for element in xml.findall("object"):
-            x0, y0, x1, y1 = (
-                float(element.findtext(f"bndbox/{tag}")) for tag in ("xmin", "ymin", "xmax", "ymax")
-            )
+            x0, y0, x1, y1 = (float(side.text) for side in element.find("bndbox"))
             box = (max(x0, 0), max(y0, 0), min(x1, width), min(y1, height))
             yield path.stem, element.findtext("name"), box
 

@@ -11,7 +11,7 @@ from data_prep.prepare.build import build
 from data_prep.prepare.options import AuditOptions, BuildOptions
 
 LEDGERS = Path(__file__).parents[2] / "data_prep" / "ledgers"
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = Path(__file__).parents[4] / "shared" / "data"
 ROOTS = [DATA / "facemask", DATA / "ilc"]
 
 pytestmark = [

@@ -4,15 +4,18 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from data_prep.base.errors import DatasetError, UserError
 from data_prep.base.labels import Vocabulary
 from data_prep.formats.input_files import InputError
-from evaluate.arrays import GroundTruth
+from evaluate.arrays import Detections, GroundTruth
 from evaluate.inputs.inputs import (
     Format,
     InputOptions,
@@ -31,19 +34,13 @@ from tests.evaluate.voc_files import voc_xml
 
 GOLDENS = Path(__file__).parents[4] / "shared" / "eval"
 TOY, SAMPLE = GOLDENS / "toy", GOLDENS / "voc-sample"
+SIDES = ("width", "height")
 needs_goldens = pytest.mark.skipif(not GOLDENS.is_dir(), reason="golden data is not there")
 
-TOY_IDS = InputOptions(predicted_boxes="xywh", names=TOY / "voc.names")
-TOY_NAMES = InputOptions(predicted_boxes="xyxy")
 
-
-def toy_options(options: InputOptions) -> InputOptions:
+def toy_options(**options: Any) -> InputOptions:
     classes = tuple((TOY / "voc.names").read_text().split())
-    return InputOptions(
-        vocabulary=Vocabulary(classes=classes, aliases={}),
-        predicted_boxes=options.predicted_boxes,
-        names=options.names,
-    )
+    return InputOptions(vocabulary=Vocabulary(classes=classes, aliases={}), **options)
 
 
 def assert_same_faces(first: GroundTruth, second: GroundTruth) -> None:
@@ -82,7 +79,10 @@ def test_sample_of_text_files(inclusive: bool, eleven_point: bool, percent: floa
 @needs_goldens
 @pytest.mark.parametrize(
     ("folder", "options"),
-    [("dets_classid_abs_xywh", TOY_IDS), ("dets_classname_abs_xyx2y2", TOY_NAMES)],
+    [
+        ("dets_classid_abs_xywh", {"predicted_boxes": "xywh", "names": TOY / "voc.names"}),
+        ("dets_classname_abs_xyx2y2", {"predicted_boxes": "xyxy"}),
+    ],
 )
 @pytest.mark.parametrize(
     ("eleven_point", "at_50", "at_75"), [(False, 89.58, 50.97), (True, 88.64, 49.24)]
@@ -90,84 +90,55 @@ def test_sample_of_text_files(inclusive: bool, eleven_point: bool, percent: floa
 def test_toy_set(
     tmp_path: Path,
     folder: str,
-    options: InputOptions,
+    options: dict[str, Any],
     eleven_point: bool,
     at_50: float,
     at_75: float,
 ) -> None:
-    options = toy_options(options)
-    truth = read_truth(TOY / "gts_vocpascal_format", options)
-    placed = read_predicted(TOY / folder, truth, options)
+    truth = read_truth(TOY / "gts_vocpascal_format", toy_options())
+    placed = read_predicted(TOY / folder, truth, toy_options(**options))
     rules = {"inclusive": True, "eleven_point": eleven_point}
     headline = describe_headline(make_case(truth, placed.detections, **rules))
     assert round(100 * headline["map50"], 2) == at_50
     assert round(100 * headline["map75"], 2) == at_75
     # And once more by way of text files of our own.
     write_text_boxes(truth, placed.detections, tmp_path)
-    plain = InputOptions(vocabulary=options.vocabulary)
-    truth_again = read_truth(tmp_path / "groundtruths", plain)
-    placed_again = read_predicted(tmp_path / "detections", truth_again, plain)
+    truth_again = read_truth(tmp_path / "groundtruths", toy_options())
+    placed_again = read_predicted(tmp_path / "detections", truth_again, toy_options())
     assert_same_faces(truth, truth_again)
     assert_same_rows(placed, placed_again)
 
 
-@needs_goldens
-def test_toy_set_in_every_format(tmp_path: Path) -> None:
-    options = toy_options(TOY_NAMES)
-    truth = read_truth(TOY / "gts_vocpascal_format", options)
-    placed = read_predicted(TOY / "dets_classname_abs_xyx2y2", truth, options)
-    rows = placed.detections
+def list_coco(rows: GroundTruth | Detections, **columns: NDArray[Any]) -> list[dict[str, Any]]:
+    x0, y0, x1, y1 = rows.boxes.T
+    places = {"image_id": 100 + rows.photo, "category_id": 50 + rows.labels, **columns}
+    table = pd.DataFrame(places).assign(bbox=np.stack([x0, y0, x1 - x0, y1 - y0], 1).tolist())
+    return json.loads(table.to_json(orient="records", double_precision=15))
 
-    coco, results = tmp_path / "truth.json", tmp_path / "results.json"
-    coco.write_text(
-        json.dumps(
-            {
-                "images": [
-                    {"id": 100 + index, "file_name": name}
-                    for index, name in enumerate(truth.photos)
-                ],
-                "categories": [
-                    {"id": 50 + index, "name": name} for index, name in enumerate(truth.classes)
-                ],
-                "annotations": [
-                    {
-                        "image_id": 100 + photo,
-                        "category_id": 50 + label,
-                        "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
-                        "iscrowd": difficult,
-                    }
-                    for photo, label, box, difficult in zip(
-                        truth.photo.tolist(),
-                        truth.labels.tolist(),
-                        truth.boxes.tolist(),
-                        truth.difficult.tolist(),
-                        strict=True,
-                    )
-                ],
-            }
-        )
-    )
-    entries = [
-        {
-            "image_id": 100 + photo,
-            "category_id": 50 + label,
-            "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
-            "score": score,
-        }
-        for photo, label, box, score in zip(
-            rows.photo.tolist(),
-            rows.labels.tolist(),
-            rows.boxes.tolist(),
-            rows.scores.tolist(),
-            strict=True,
-        )
-    ]
+
+@pytest.fixture
+def toy() -> tuple[GroundTruth, Placed]:
+    options = toy_options(predicted_boxes="xyxy")
+    truth = read_truth(TOY / "gts_vocpascal_format", options)
+    return truth, read_predicted(TOY / "dets_classname_abs_xyx2y2", truth, options)
+
+
+@needs_goldens
+def test_toy_set_in_coco(tmp_path: Path, toy: tuple[GroundTruth, Placed]) -> None:
+    truth, placed = toy
+    options, coco, results = toy_options(), tmp_path / "truth.json", tmp_path / "results.json"
+    content = {
+        "images": [{"id": 100 + n, "file_name": name} for n, name in enumerate(truth.photos)],
+        "categories": [{"id": 50 + n, "name": name} for n, name in enumerate(truth.classes)],
+        "annotations": list_coco(truth, iscrowd=truth.difficult),
+    }
+    coco.write_text(json.dumps(content))
+    entries = list_coco(placed.detections, score=placed.detections.scores)
     results.write_text(json.dumps(entries))
     from_coco = read_truth(coco, options)
     assert from_coco.photos == truth.photos
     assert_same_faces(from_coco, truth)
     assert_same_rows(read_predicted(results, from_coco, options, truth_path=coco), placed)
-
     # Without COCO annotations: by name, and classes from 1.
     for entry in entries:
         entry["image_id"] = Path(truth.photos[entry["image_id"] - 100]).stem
@@ -176,46 +147,42 @@ def test_toy_set_in_every_format(tmp_path: Path) -> None:
     voc = TOY / "gts_vocpascal_format"
     assert_same_rows(read_predicted(results, truth, options, truth_path=voc), placed)
 
-    # VOC files with scores.
+
+@needs_goldens
+def test_toy_set_in_voc_files_and_shares(tmp_path: Path, toy: tuple[GroundTruth, Placed]) -> None:
+    """VOC files are named by what is written in them; sizes are those that annotations state."""
+    truth, placed = toy
+    rows = placed.detections
+    for side in ("voc", "run/labels"):
+        (tmp_path / side).mkdir(parents=True)
     for photo, name in enumerate(truth.photos):
+        note = (TOY / "gts_vocpascal_format" / name).with_suffix(".xml").read_text()
+        width, height = (int(note.split(f"<{side}>")[1].split("<")[0]) for side in SIDES)
         here = np.flatnonzero(rows.photo == photo)
-        text = voc_xml(
-            name,
-            [(truth.classes[rows.labels[row]], rows.boxes[row].tolist()) for row in here],
-            None,
-        )
+        faces = [(truth.classes[rows.labels[row]], rows.boxes[row].tolist()) for row in here]
+        text, lines = voc_xml(name, faces, None), []
         for row in here:
             text = text.replace("</name><bnd", f"</name><score>{rows.scores[row]}</score><bnd", 1)
-        # Named by what is written in them, not by their own names.
-        path = tmp_path / "voc" / f"found{photo}.xml"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-    assert_same_rows(read_predicted(tmp_path / "voc", truth, options), placed)
-
-    # Shares of the photos, whose sizes the VOC annotations state.
-    sizes = {}
-    for path in voc.glob("*.xml"):
-        words = path.read_text().replace("<", " ").replace(">", " ").split()
-        sides = (words[words.index("width") + 1], words[words.index("height") + 1])
-        sizes[path.stem] = (int(sides[0]), int(sides[1]))
-    for photo, name in enumerate(truth.photos):
-        width, height = sizes[Path(name).stem]
-        lines = []
-        for row in np.flatnonzero(rows.photo == photo):
-            x1, y1, x2, y2 = rows.boxes[row]
-            shares = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height)
-            shares += ((x2 - x1) / width, (y2 - y1) / height)
-            label, score = rows.labels[row], rows.scores[row]
-            lines.append(f"{label} {' '.join(map(repr, map(float, shares)))} {score}")
-        path = tmp_path / "run" / "labels" / f"{Path(name).stem}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join(lines))
-    by_id = InputOptions(vocabulary=options.vocabulary, names=TOY / "voc.names")
+            x0, y0, x1, y1 = (rows.boxes[row] / [width, height, width, height]).tolist()
+            shares = f"{(x0 + x1) / 2} {(y0 + y1) / 2} {x1 - x0} {y1 - y0}"
+            lines.append(f"{rows.labels[row]} {shares} {rows.scores[row]}")
+        (tmp_path / "voc" / f"found{photo}.xml").write_text(text)
+        labels = tmp_path / "run" / "labels" / f"{Path(name).stem}.txt"
+        labels.write_text("\n".join(lines))
+    assert_same_rows(read_predicted(tmp_path / "voc", truth, toy_options()), placed)
+    by_id, voc = toy_options(names=TOY / "voc.names"), TOY / "gts_vocpascal_format"
     again = read_predicted(tmp_path / "run", truth, by_id, truth_path=voc)
     np.testing.assert_allclose(again.detections.boxes, rows.boxes, atol=1e-9)
     np.testing.assert_array_equal(again.detections.scores, rows.scores)
     with pytest.raises(InputError, match="size is not known"):
         read_predicted(tmp_path / "run", replace(truth, sizes=None), by_id)
+
+
+def write(folder: Path, **texts: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        (folder / f"{name}.txt").write_text(text)
+    return folder
 
 
 def test_tables_and_voc_files_as_before(annotations: Path, predictions: Path) -> None:
@@ -245,20 +212,14 @@ def test_yolo_names_and_sizes_serve_both_sides(tmp_path: Path) -> None:
     truth = read_truth(root)
     assert truth.labels.tolist() == [0]
     assert truth.boxes.tolist() == [[10, 5, 30, 15]]
-    run = tmp_path / "run" / "labels"
-    run.mkdir(parents=True)
-    (run / "a.txt").write_text("1 0.5 0.5 0.5 0.5 0.25")
-    placed = read_predicted(run, truth, truth_path=root)
-    np.testing.assert_array_equal(placed.detections.boxes, truth.boxes)
-    assert placed.detections.scores.tolist() == [0.25]
-    assert placed.detections.labels.tolist() == [0]
-    text = tmp_path / "text"
-    text.mkdir()
-    (text / "a.txt").write_text("1 0.75 0.5 0.5 0.5 0.5")
-    options = InputOptions(predicted_boxes="yolo")
-    placed = read_predicted(text, truth, options, truth_path=root)
-    np.testing.assert_array_equal(placed.detections.boxes, truth.boxes)
-    assert placed.detections.scores.tolist() == [0.75]
+    run = write(tmp_path / "run" / "labels", a="1 0.5 0.5 0.5 0.5 0.25")
+    text = write(tmp_path / "text", a="1 0.75 0.5 0.5 0.5 0.5")
+    shares = InputOptions(predicted_boxes="yolo")
+    for folder, options, score in ((run, InputOptions(), 0.25), (text, shares, 0.75)):
+        placed = read_predicted(folder, truth, options, truth_path=root)
+        np.testing.assert_array_equal(placed.detections.boxes, truth.boxes)
+        assert placed.detections.scores.tolist() == [score]
+        assert placed.detections.labels.tolist() == [0]
     with pytest.raises(DatasetError, match="class id 1 without names"):
         read_predicted(text, truth, InputOptions(predicted_boxes="yolo", image_size=(40, 20)))
 
@@ -270,11 +231,8 @@ def test_sizes_in_a_faces_csv(tmp_path: Path) -> None:
         "a.jpg,40,20,0,cat,10,5,30,15,0,one,valid\n"
         "b.jpg,80,40,0,dog,10,5,30,15,0,one,train\n"
     )
-    text = tmp_path / "text"
-    text.mkdir()
     # The second photo is in another split: not measured, but its size is looked up all the same.
-    for name in ("a", "b"):
-        (text / f"{name}.txt").write_text("cat 0.75 0.5 0.5 0.5 0.5")
+    text = write(tmp_path / "text", **dict.fromkeys("ab", "cat 0.75 0.5 0.5 0.5 0.5"))
     pets = Vocabulary(classes=("cat", "dog"), aliases={})
     truth = read_truth(tmp_path, InputOptions(vocabulary=pets, split="valid"))
     options = InputOptions(vocabulary=pets, predicted_boxes="yolo")
@@ -284,9 +242,7 @@ def test_sizes_in_a_faces_csv(tmp_path: Path) -> None:
 
 
 def test_text_files_in_a_folder_called_labels(tmp_path: Path) -> None:
-    folder = tmp_path / "labels"
-    folder.mkdir()
-    (folder / "a.txt").write_text("with_mask 1 2 30 40")
+    folder = write(tmp_path / "labels", a="with_mask 1 2 30 40")
     assert recognise_truth(folder) is Format.YOLO
     with pytest.raises(UserError, match="no relative coordinate"):
         read_truth(folder)
@@ -295,9 +251,7 @@ def test_text_files_in_a_folder_called_labels(tmp_path: Path) -> None:
 
 def test_what_is_recognised(tmp_path: Path, annotations: Path, predictions: Path) -> None:
     yolo = make_yolo(tmp_path / "set")
-    text = tmp_path / "text"
-    text.mkdir()
-    (text / "a.txt").write_text("")
+    text = write(tmp_path / "text", a="")
     (tmp_path / "a.json").write_text("")
     assert recognise_truth(annotations) is Format.VOC
     assert recognise_predictions(annotations) is Format.VOC
@@ -332,8 +286,7 @@ def test_what_is_not_recognised(tmp_path: Path, annotations: Path) -> None:
     with pytest.raises(InputError, match=r"a single \.xml file; give the folder"):
         recognise_predictions(annotations / "a.xml")
     for side in ("detections", "groundtruths"):
-        (tmp_path / "both" / side).mkdir(parents=True)
-        (tmp_path / "both" / side / "a.txt").write_text("with_mask 1 2 3 4")
+        write(tmp_path / "both" / side, a="with_mask 1 2 3 4")
     with pytest.raises(InputError, match=r"give .*both/groundtruths or .*both/detections"):
         recognise_truth(tmp_path / "both")
 
@@ -351,27 +304,12 @@ def test_names_that_are_no_text(tmp_path: Path, annotations: Path) -> None:
         read_truth(folder)
 
 
-def test_options_that_do_not_apply(tmp_path: Path, predictions: Path, annotations: Path) -> None:
-    (tmp_path / "text").mkdir()
-    (tmp_path / "text" / "a.txt").write_text("with_mask 0.5 1 2 3 4")
+def test_options_that_do_not_apply(tmp_path: Path, annotations: Path) -> None:
+    text = write(tmp_path / "text", a="with_mask 0.5 1 2 3 4")
     with pytest.raises(InputError, match=r"choose rows of a faces\.csv, but these are text files"):
-        read_truth(tmp_path / "text", InputOptions(split="valid"))
-    truth = read_truth(annotations)
+        read_truth(text, InputOptions(split="valid"))
     with pytest.raises(InputError, match="class probabilities are in a table only"):
-        read_predicted(tmp_path / "text", truth, InputOptions(probabilities=True))
-
-
-def test_unknown_photos_are_counted(tmp_path: Path, annotations: Path) -> None:
-    truth = read_truth(annotations)
-    for name in ("a", "zz"):
-        (tmp_path / "text").mkdir(exist_ok=True)
-        (tmp_path / "text" / f"{name}.txt").write_text("with_mask 0.5 1 2 3 4\n" * 1)
-    placed = read_predicted(tmp_path / "text", truth)
-    assert placed.left_out == 1
-    assert "1 predictions on 1 photos that are not among those measured" in placed.warnings[0]
-    (tmp_path / "text" / "a.txt").unlink()
-    with pytest.raises(UserError, match=r"none of its 1 photos .*'zz'"):
-        read_predicted(tmp_path / "text", truth)
+        read_predicted(text, read_truth(annotations), InputOptions(probabilities=True))
 
 
 def test_other_datasets_that_data_prep_reads(tmp_path: Path) -> None:

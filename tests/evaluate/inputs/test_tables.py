@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 from PIL import Image
 
 from data_prep.base.labels import UnknownLabelError, Vocabulary
-from data_prep.base.tables import TableError
+from data_prep.base.tables import COLUMNS, TableError
 from data_prep.formats.input_files import InputError
 from evaluate.inputs.predictions import Predictions, place_predictions, read_predictions
 from evaluate.inputs.truth import read_ground_truth
@@ -44,34 +43,21 @@ def test_reads_rows(predictions: Path) -> None:
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize(("encoding", "newline"), [("utf-8", "\n"), ("utf-8-sig", "\r\n")])
 def test_delimiters_marks_and_line_ends(
     tmp_path: Path, delimiter: str, encoding: str, newline: str
 ) -> None:
+    """A quoted name with every delimiter, blanks around cells, a blank line, more columns."""
     path = tmp_path / "table.csv"
-    # A quoted name with every delimiter in it, blanks around cells, a blank line, more columns.
-    rows = [
-        f"{HEADER},size",
-        '"a; b, c.jpg", 0 ,0,10,10,With Mask,0.8,0.9,3',
-        "",
-        "ü.jpg,1,2,3.5,4,no-mask,0,1e-3,4",
-    ]
-    name = rows[1].partition('",')[0] + '"'
-    lines = [rows[0].replace(",", delimiter), name + rows[1][len(name) :].replace(",", delimiter)]
-    lines += [rows[2], rows[3].replace(",", delimiter)]
-    path.write_bytes(newline.join(lines).encode(encoding))
+    rows = [f"{HEADER},size", "NAME, 0 ,0,10,10,With Mask,0.8,0.9,3"]
+    rows += ["", "ü.jpg,1,2,3.5,4,no-mask,0,1e-3,4"]
+    text = newline.join(rows).replace(",", delimiter).replace("NAME", '"a; b, c\td.jpg"')
+    path.write_bytes(text.encode(encoding))
     table = read_predictions(path)
-    assert table.images == ("a; b, c.jpg", "ü.jpg")
+    assert table.images == ("a; b, c\td.jpg", "ü.jpg")
     assert table.detections.labels.tolist() == [0, 1]
     assert table.detections.boxes[1].tolist() == [1, 2, 3.5, 4]
     assert table.detections.probabilities is None
-
-
-def test_header_only_has_no_rows(tmp_path: Path) -> None:
-    table = read(tmp_path, HEADER)
-    assert len(table.detections) == 0
-    assert table.detections.boxes.shape == (0, 4)
 
 
 @pytest.mark.parametrize(
@@ -81,15 +67,12 @@ def test_header_only_has_no_rows(tmp_path: Path) -> None:
         ("a.jpg,0,0,10,10,with_mask,0.8,-0.1", "line 3: detection is -0.1; scores .* between"),
         ("a.jpg,0,0,10,10,with_mask,80,0.9", "line 3: score is 80; scores"),
         ("a.jpg,0,0,10,10,with_mask,,0.9", "line 3: '' for score is not a number"),
-        ("a.jpg,0,0,inf,10,with_mask,0.8,0.9", "line 3: xmax is inf"),
         ("a.jpg,0,0,ten,10,with_mask,0.8,0.9", "line 3: 'ten' for xmax is not a number"),
         ('a.jpg,"0,5",0,10,10,with_mask,0.8,0.9', "'0,5' for xmin .* a point, not a comma"),
         ("a.jpg,10,0,0,10,with_mask,0.8,0.9", r"line 3: box \(10, 0, 0, 10\) is inverted"),
-        ("a.jpg,0,10,10,0,with_mask,0.8,0.9", "is inverted; the order is xmin, ymin, xmax, ymax"),
         ("a.jpg,0,0,10,10,with_msk,0.8,0.9", "line 3: .*did you mean 'with_mask'"),
         (",0,0,10,10,with_mask,0.8,0.9", "line 3: image is empty"),
         ("a.jpg,0,0,10,10,with_mask,0.8", "line 3: 7 cells where the header has 8"),
-        ("a.jpg,0,0,10,10,with_mask,0.8,0.9,1", "line 3: 9 cells where the header has 8"),
     ],
 )
 def test_bad_rows_are_named(tmp_path: Path, line: str, message: str) -> None:
@@ -174,6 +157,7 @@ def test_boxes_outside_are_counted(
 def test_nothing_predicted_is_said(annotations: Path, tmp_path: Path) -> None:
     placed = place_predictions(read(tmp_path, HEADER), read_ground_truth(annotations))
     assert "no prediction on any of the 2 photos" in placed.warnings[0]
+    assert placed.detections.boxes.shape == (0, 4)
 
 
 def test_placed_by_photo_then_row(annotations: Path, tmp_path: Path) -> None:
@@ -186,9 +170,7 @@ def test_placed_by_photo_then_row(annotations: Path, tmp_path: Path) -> None:
     assert placed.detections.photo.tolist() == [0, 1, 1]
     assert placed.detections.detection.tolist() == [0.2, 0.1, 0.4]
     assert placed.left_out == 1
-    assert any(
-        "1 predictions on 1 photos that are not among those measured" in w for w in placed.warnings
-    )
+    assert "1 predictions on 1 photos that are not among" in "".join(placed.warnings)
 
 
 def test_order_of_photos_in_the_table_does_not_matter(annotations: Path, predictions: Path) -> None:
@@ -214,13 +196,9 @@ def test_names_alone_are_mentioned(annotations: Path, tmp_path: Path) -> None:
     assert placed.warnings[0].startswith("1 photos are found by their file name alone")
 
 
-COLUMNS = "image,width,height,object,label,xmin,ymin,xmax,ymax,difficult,source,group,split"
-HEADER_GROUND_TRUTH = f"{COLUMNS},blur,kept,crop"
-
-
 def write_faces(folder: Path, *rows: str) -> Path:
     path = folder / "faces.csv"
-    path.write_text("\n".join([HEADER_GROUND_TRUTH, *rows]) + "\n")
+    path.write_text("\n".join([",".join(COLUMNS), *rows]) + "\n")
     return path
 
 
@@ -251,15 +229,6 @@ def test_two_annotations_of_one_photo(annotations: Path) -> None:
     truth = read_ground_truth(annotations)
     assert truth.photos == ("a.jpg", "b.png")
     assert "already annotated" in truth.warnings[0]
-
-
-@pytest.mark.skipif(os.name == "nt", reason="names are text there")
-def test_names_that_are_no_text(annotations: Path) -> None:
-    with open(os.fsencode(annotations) + b"/\xff.xml", "w") as file:  # noqa: PTH123 - bytes
-        file.write(voc_xml("c.png", [], None))
-    truth = read_ground_truth(annotations)
-    assert truth.photos == ("a.png", "b.png")
-    assert "not valid UTF-8" in truth.warnings[0]
 
 
 def test_boxes_are_clipped_where_the_size_is_known(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ def write(folder: Path, **texts: str) -> Path:
 def truth_of(
     folder: Path,
     layout: Layout = "xywh",
+    *,
     names: ClassNames = NO_NAMES,
     sizes: SizeSource = NO_SIZES,
     vocabulary: Vocabulary = MASKS,
@@ -52,6 +53,7 @@ def truth_of(
 def predictions_of(
     folder: Path,
     layout: Layout = "xywh",
+    *,
     names: ClassNames = NO_NAMES,
     sizes: SizeSource = NO_SIZES,
 ) -> Predictions:
@@ -87,13 +89,6 @@ def test_predictions_by_name(tmp_path: Path) -> None:
     assert rows.probabilities is None
 
 
-def test_corners(tmp_path: Path) -> None:
-    write(tmp_path / "t", a="with_mask 1 2 10 20")
-    write(tmp_path / "p", a="with_mask 0.25 1 2 10 20")
-    assert truth_of(tmp_path / "t", "xyxy").boxes.tolist() == [[1, 2, 10, 20]]
-    assert predictions_of(tmp_path / "p", "xyxy").detections.boxes.tolist() == [[1, 2, 10, 20]]
-
-
 def test_relative_coordinates(tmp_path: Path) -> None:
     size = SizeSource(fixed=(200, 100))
     box = [[50, 25, 150, 35]]
@@ -102,7 +97,7 @@ def test_relative_coordinates(tmp_path: Path) -> None:
     write(tmp_path / "u", a="0 0.5 0.3 0.5 0.1 0.25")
     np.testing.assert_allclose(truth_of(tmp_path / "t", "yolo", sizes=size).boxes, box)
     first = predictions_of(tmp_path / "p", "yolo", sizes=size).detections
-    second = predictions_of(tmp_path / "u", "ultralytics", MASK_IDS, size).detections
+    second = predictions_of(tmp_path / "u", "ultralytics", names=MASK_IDS, sizes=size).detections
     np.testing.assert_allclose(first.boxes, box)
     np.testing.assert_array_equal(first.boxes, second.boxes)
     assert first.scores.tolist() == second.scores.tolist() == [0.25]
@@ -174,20 +169,13 @@ def test_predicted_boxes_stay_as_they_are(tmp_path: Path) -> None:
     assert rows.boxes.tolist() == [[-20, 0, 280, 10], [5, 5, 5, 5]]
 
 
-def test_byte_order_mark(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("with_mask 1 2 10 20", encoding="utf-8-sig")
-    assert truth_of(tmp_path).labels.tolist() == [0]
-
-
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("with_mask 1 2 3", r"line 2: 4 values; expected are class, x, y, width, height\."),
-        ("1 2 3 4", "line 2: 4 values; expected are class, x"),
         ("with_mask 0.9 1 2 3 4", r"'with_mask 0\.9'.*If '0\.9' is not part .* more values than"),
         ("with_mask 1 2 3 4 5 6", "If '2' is not part of the class"),
         ("with_mask 1 2 nan 4", "line 2: width is nan"),
-        ("with_mask 1 -inf 3 4", "line 2: y is -inf"),
         ("with_mask one 2 3 4", "line 2: 'one' for x is not a number"),
         ("with_mask 1,5 2 3 4", "'1,5' for x is not a number; write a point, not a comma"),
         ("with_mask 1 2 -3 4", r"line 2: box \(1, 2, -2, 6\) is inverted; .*layout xyxy"),
@@ -208,10 +196,7 @@ def test_bad_annotations_are_named(tmp_path: Path, line: str, message: str) -> N
         ("with_mask 1 2 3 4", "line 2: 5 values; expected are class, score, x, y, width, height"),
         ("with mask 1 2 3 4", "line 2: 'mask' for score is not a number"),
         ("with_mask nan 1 2 3 4", "line 2: score is nan"),
-        ("with_mask -0.1 1 2 3 4", "line 2: score is -0.1; scores lie between 0 and 1"),
         ("with_mask 88 1 2 3 4", "line 2: score is 88; .*Divide percentages by 100"),
-        ("with_mask inf 1 2 3 4", "line 2: score is inf"),
-        ("with_mask 0.5 1 2 -3 4", "is inverted"),
     ],
 )
 def test_bad_predictions_are_named(tmp_path: Path, line: str, message: str) -> None:
@@ -221,30 +206,31 @@ def test_bad_predictions_are_named(tmp_path: Path, line: str, message: str) -> N
     assert str(tmp_path / "a.txt") in str(caught.value)
 
 
-@pytest.mark.parametrize("number", ["3", "-1", "+9", "1" * 5000])
-def test_ids_out_of_range(tmp_path: Path, number: str) -> None:
-    write(tmp_path, a=f"{number} 1 2 10 20")
-    with pytest.raises(InputError, match=r"line 1: class id .* not in masks\.names, .* 0 to 2"):
-        truth_of(tmp_path, names=MASK_IDS)
+def test_corners(tmp_path: Path) -> None:
+    write(tmp_path / "t", a="with_mask 1 2 10 20")
+    write(tmp_path / "p", a="with_mask 0.25 1 2 10 20")
+    assert truth_of(tmp_path / "t", "xyxy").boxes.tolist() == [[1, 2, 10, 20]]
+    assert predictions_of(tmp_path / "p", "xyxy").detections.boxes.tolist() == [[1, 2, 10, 20]]
+    write(tmp_path / "t", a="with_mask 100 100 20 30")
+    with pytest.raises(InputError, match=r"is inverted; the order is xmin.*layout xywh"):
+        truth_of(tmp_path / "t", "xyxy")
 
 
-def test_names_that_are_no_classes(tmp_path: Path) -> None:
+def test_unknown_classes(tmp_path: Path) -> None:
+    write(tmp_path, a="with_mask 1 2 10 20\nwith_msk 1 2 3 4")
+    with pytest.raises(UnknownLabelError, match=r"a\.txt, line 2: .*did you mean 'with_mask'"):
+        truth_of(tmp_path)
     write(tmp_path, a="0 1 2 10 20")
     names = ClassNames({0: "aeroplane"}, Path("voc.names"))
     with pytest.raises(UnknownLabelError, match=r"line 1: id 0 in voc\.names: unknown class 'aero"):
         truth_of(tmp_path, names=names)
 
 
-def test_unknown_class(tmp_path: Path) -> None:
-    write(tmp_path, a="with_mask 1 2 10 20\nwith_msk 1 2 3 4")
-    with pytest.raises(UnknownLabelError, match=r"a\.txt, line 2: .*did you mean 'with_mask'"):
-        truth_of(tmp_path)
-
-
-def test_inverted_corners_say_so(tmp_path: Path) -> None:
-    write(tmp_path, a="with_mask 100 100 20 30")
-    with pytest.raises(InputError, match=r"is inverted; the order is xmin.*layout xywh"):
-        truth_of(tmp_path, "xyxy")
+@pytest.mark.parametrize("number", ["3", "-1", "+9", "1" * 5000])
+def test_ids_out_of_range(tmp_path: Path, number: str) -> None:
+    write(tmp_path, a=f"{number} 1 2 10 20")
+    with pytest.raises(InputError, match=r"line 1: class id .* not in masks\.names, .* 0 to 2"):
+        truth_of(tmp_path, names=MASK_IDS)
 
 
 def test_pixels_and_shares_are_told_apart(tmp_path: Path) -> None:
@@ -267,11 +253,6 @@ def test_bad_files(tmp_path: Path) -> None:
     (tmp_path / "a.TXT").write_text("")
     with pytest.raises(InputError, match=r"a\.(txt|TXT): a\.(txt|TXT) is there too"):
         truth_of(tmp_path)
-
-
-def test_many_boxes(tmp_path: Path) -> None:
-    write(tmp_path, a="with_mask 0.5 1.25 2 10 20.5\n" * 20_000)
-    assert len(predictions_of(tmp_path).detections) == 20_000
 
 
 WORDS = Vocabulary(classes=("with mask", "without"), aliases={})
@@ -385,17 +366,8 @@ def test_photos_in_folders(tmp_path: Path) -> None:
 
 
 def test_flat_names() -> None:
-    names = [
-        "a/b.jpg",
-        "a_b.jpg",
-        "A/B.png",
-        "../x.jpg",
-        "/r/x.jpg",
-        "c:\\x.jpg",
-        ".h.jpg",
-        "n\n.x",
-    ]
-    flat = flatten_names(names)
+    names = ["a/b.jpg", "a_b.jpg", "A/B.png", "../x.jpg", "/r/x.jpg", "c:\\x.jpg", ".h.jpg"]
+    flat = flatten_names([*names, "n\n.x"])
     assert flat == ("a_b", "a_b-2", "A_B-3", "_.._x", "r_x", "c__x", "_.h", "n_.x")
 
 

@@ -89,8 +89,9 @@ def test_layouts(tmp_path: Path, part: str, given: str, photo: str) -> None:
 def test_sizes_without_photos(tmp_path: Path) -> None:
     add(tmp_path, "*", "a", "1 0.5 0.5 0.5 0.5", size=None)
     add(tmp_path, "*", "b", "", size=None)
-    with pytest.raises(InputError, match=r"a\.txt, line 1: the size of the photo is not"):
+    with pytest.raises(InputError, match=r"a\.txt, line 1: the size of the photo is not") as caught:
         read_yolo_truth(tmp_path, NAMES, MASKS)
+    assert str(tmp_path / "labels" / "a.txt") in str(caught.value)
     truth = read_yolo_truth(tmp_path, NAMES, MASKS, SizeSource(fixed=(40, 20)))
     assert truth.photos == ("images/a", "images/b")
     assert truth.boxes.tolist() == [[10, 5, 30, 15]]
@@ -102,27 +103,6 @@ def test_faces_over_the_border(tmp_path: Path) -> None:
     assert truth.boxes.tolist() == [[0, 25, 50, 75]]
     assert truth.warnings[0].startswith("1 annotated boxes reach over")
     assert truth.warnings[1].startswith("2 annotated boxes can't be used")
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("0 0.5 0.5 0.5", "line 2: 3 numbers behind the class id"),
-        ("0 0.5 0.5 0.5 0.5 0.9", "line 2: 5 numbers .*Five numbers are a prediction's"),
-        ("0 0.1 0.1 0.2 0.2 0.3 0.3 0.4", "line 2: 7 numbers"),
-        ("0", "line 2: 0 numbers"),
-        ("3 0.5 0.5 0.5 0.5", r"line 2: class id 3 is not in data\.yaml"),
-        ("0 0.5 0.5 nan 0.5", "line 2: a coordinate is nan"),
-        ("0 0.5 x 0.5 0.5", "line 2: 'x' for a coordinate is not a number"),
-        ("0 0.5 0.5 -0.5 0.5", "line 2: box .* is inverted; width and height"),
-        ("0 100 50 20 30", "line 2: 100 is no relative coordinate"),
-    ],
-)
-def test_bad_lines_are_named(tmp_path: Path, line: str, message: str) -> None:
-    add(tmp_path, "*", "a", f"0 0.5 0.5 0.5 0.5\n{line}")
-    with pytest.raises(InputError, match=message) as caught:
-        read_yolo_truth(tmp_path, NAMES, MASKS)
-    assert str(tmp_path / "labels" / "a.txt") in str(caught.value)
 
 
 def test_folders_without_labels(tmp_path: Path) -> None:
@@ -220,19 +200,11 @@ def test_two_files_for_one_photo(tmp_path: Path) -> None:
     [
         ("<score>0.5</score>", "", "line 3: object 0 has no <score> or <confidence>; .*ground"),
         ("<score>0.5</score>", "<score/>", "no <score> or <confidence>"),
-        (
-            "<score>0.5</score>",
-            "<score>high</score>",
-            "line 3: object 0: 'high' for score is not a number",
-        ),
+        (">0.5</score>", ">high</score>", "line 3: object 0: 'high' for score is not a number"),
         ("0.5</score>", "nan</score>", "score is nan"),
         ("0.5</score>", "50</score>", "score is 50; scores lie between 0 and 1"),
         ("<name>with_mask</name>", "", "line 3: object 0 has no class name"),
-        (
-            "<xmin>1</xmin>",
-            "<xmin>9</xmin>",
-            r"line 3: object 0: box \(9, 2, 3\.5, 4\) is inverted",
-        ),
+        ("<xmin>1<", "<xmin>9<", r"line 3: object 0: box \(9, 2, 3\.5, 4\) is inverted"),
         ("<xmin>1</xmin>", "", "line 3: object 0: '' for <xmin> is not a number"),
         ("<xmin>1</xmin>", "<xmin>inf</xmin>", "line 3: object 0: <xmin> is inf"),
         ("<object>", "<object", "not well-formed XML"),
