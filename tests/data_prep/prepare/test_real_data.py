@@ -10,7 +10,7 @@ from data_prep.prepare.audit import audit
 from data_prep.prepare.build import build
 from data_prep.prepare.options import AuditOptions, BuildOptions
 
-LEDGERS = Path(__file__).parents[2] / "data_prep" / "ledgers"
+LEDGERS = Path(__file__).parents[3] / "data_prep" / "ledgers"
 DATA = Path(__file__).parents[4] / "shared" / "data"
 ROOTS = [DATA / "facemask", DATA / "ilc"]
 
