@@ -9,8 +9,10 @@ import torch
 from PIL import Image
 from torch import nn
 from torchvision.models import resnet34
+from typer.testing import CliRunner, Result
 
 from data_prep.base.labels import CLASSES
+from pipeline.cli import app
 from pipeline.inference.boxes import MIN_SCORE, FaceBoxes
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.detector import Detector
@@ -27,6 +29,24 @@ COLOURS = {"with_mask": 1, "without_mask": 0, "mask_weared_incorrect": 2}
 
 BRIGHT = 128
 FACES: Objects = (("with_mask", (20, 15, 60, 55)), ("without_mask", (80, 30, 100, 60)))
+
+
+def call(*arguments: object) -> Result:
+    """A command of `python -m pipeline`, in this process; unexplained errors are raised."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def assert_refused(result: Result, *words: object) -> None:
+    """Exit 2, and a last line on standard error that says why."""
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith("error: ")
+    for word in words:
+        assert str(word) in line
 
 
 class Killed(BaseException):

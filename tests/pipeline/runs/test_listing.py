@@ -5,13 +5,12 @@ import json
 import pandas as pd
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from pipeline.cli import app
 from pipeline.runs.folder import Run, start_run
 from pipeline.runs.listing import compare_runs, list_runs, print_table
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe
 from tests.makers import hash_tree
+from tests.pipeline.makers import assert_refused, call
 
 DATA = {"faces_sha256": "abc", "sources": ["set", "other"], "options": {"scale": 1.5}}
 ROWS = [
@@ -48,14 +47,7 @@ def runs(tmp_path):
     return folder
 
 
-def call(*arguments):
-    result = CliRunner().invoke(app, ["runs", *map(str, arguments)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def test_each_state_is_told(runs):
+def test_states_and_best_figures(runs):
     told = [(run.name, run.state, run.kind, run.rows) for run in list_runs(runs)]
     assert told == [
         ("001-first", "finished", "classifier", 2),
@@ -64,6 +56,11 @@ def test_each_state_is_told(runs):
         ("004-detector", "finished", "detector", 2),
         ("notes", "not a run", "", 0),
     ]
+    first, *_, detector, _ = list_runs(runs)
+    losses = {"train_loss": 0.5, "valid_loss": 0.5}
+    assert first.best == {**losses, "accuracy": 0.75, "recall_score": 0.625}
+    assert detector.best["face_ap50"] == 0.625
+    assert first.data == "set, other"
 
 
 def test_ensemble_under_way_can_be_resumed(tmp_path):
@@ -74,14 +71,6 @@ def test_ensemble_under_way_can_be_resumed(tmp_path):
     (one,) = list_runs(tmp_path)
     assert one.state == "finished"
     assert "member" not in one.best
-
-
-def test_best_figures(runs):
-    first, *_, detector, _ = list_runs(runs)
-    losses = {"train_loss": 0.5, "valid_loss": 0.5}
-    assert first.best == {**losses, "accuracy": 0.75, "recall_score": 0.625}
-    assert detector.best["face_ap50"] == 0.625
-    assert first.data == "set, other"
 
 
 SPOILS = {
@@ -98,7 +87,7 @@ SPOILS = {
 def test_broken_folder_is_listed_as_such(runs, name, content):
     path = runs / "001-first" / name
     path.unlink() if content is None else path.write_bytes(content)
-    result = call(runs)
+    result = call("runs", runs)
     assert result.exit_code == 0
     assert "001-first\tbroken" in result.stdout
     assert "002-second\tcan be resumed" in result.stdout
@@ -138,8 +127,8 @@ def test_runs_of_one_name_are_told_apart(runs, tmp_path):
 
 def test_list_as_lines_with_tabs(runs, tmp_path):
     (tmp_path / "empty").mkdir()
-    assert len(call(tmp_path / "empty").stdout.splitlines()) == 1
-    lines = [line.split("\t") for line in call(runs).stdout.splitlines()]
+    assert len(call("runs", tmp_path / "empty").stdout.splitlines()) == 1
+    lines = [line.split("\t") for line in call("runs", runs).stdout.splitlines()]
     assert lines[0][:3] == ["run", "state", "kind"]
     assert len(lines) == 6
     assert {len(line) for line in lines} == {10}
@@ -157,7 +146,7 @@ def test_table_on_a_terminal_shows_names_as_they_are(monkeypatch, capsys):
 
 
 def test_list_as_json(runs):
-    first, second, *_ = json.loads(call(runs, "--json").stdout)
+    first, second, *_ = json.loads(call("runs", runs, "--json").stdout)
     assert (first["state"], second["state"]) == ("finished", "can be resumed")
     assert first["best"]["accuracy"] == 0.75
     assert pd.Timestamp(first["date"]).tzinfo is not None
@@ -166,29 +155,24 @@ def test_list_as_json(runs):
 def test_comparison_with_plot_changes_no_run(runs, tmp_path):
     before = hash_tree(runs)
     folders = (runs / "001-first", runs / "002-second", runs / "004-detector")
-    result = call("--compare", *folders, "--plot", tmp_path / "curves.png")
+    result = call("runs", "--compare", *folders, "--plot", tmp_path / "curves.png")
     assert result.exit_code == 0
     assert "recipe.lr\tfind\t0.001\t0.001" in result.stdout
     with Image.open(tmp_path / "curves.png") as picture:
         assert min(picture.size) > 300
     assert hash_tree(runs) == before
-    compared = json.loads(call("--compare", *folders, "--json").stdout)
+    compared = json.loads(call("runs", "--compare", *folders, "--json").stdout)
     assert compared["recipe.lr"] == {"001-first": "find", "002-second": 1e-3, "004-detector": 1e-3}
 
 
 def test_what_is_refused(runs, tmp_path):
+    first, third = runs / "001-first", runs / "003-third"
     for arguments, words in (
         ((tmp_path / "none",), "can't be listed"),
         ((runs, runs), "are for --compare"),
         ((runs, "--plot", "a.png"), "are for --compare"),
-        (("--compare", runs / "001-first"), "two runs or more"),
-        (("--compare", runs / "001-first", tmp_path), "recipe.toml: can't be read (No such file"),
-        (
-            ("--compare", *[runs / "003-third"] * 2, "--plot", tmp_path / "a.png"),
-            "history to draw",
-        ),
+        (("--compare", first), "two runs or more"),
+        (("--compare", first, tmp_path), "recipe.toml: can't be read (No such file"),
+        (("--compare", third, third, "--plot", tmp_path / "a.png"), "history to draw"),
     ):
-        result = call(*arguments)
-        assert result.exit_code == 2
-        assert result.stderr.splitlines()[-1].startswith("error: ")
-        assert words in result.stderr
+        assert_refused(call("runs", *arguments), words)

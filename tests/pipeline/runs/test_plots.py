@@ -11,16 +11,10 @@ from pipeline.runs.plots import plot_confusion, plot_curves, plot_top_losses
 from tests.makers import make_pixels
 
 HISTORY = [
-    {
-        "stage": stage,
-        "epoch": epoch,
-        "train_loss": 1 / (epoch + 1),
-        "valid_loss": 1.0,
-        "accuracy": 0.5,
-        "recall_score": 0.4,
-    }
+    {"stage": stage, "epoch": epoch, "train_loss": 1 / (epoch + 1), "valid_loss": 1.0,
+     "accuracy": 0.5, "recall_score": 0.4}
     for stage, epoch in ((0, 0), (0, 1), (1, 0))
-]
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -64,13 +58,8 @@ def test_confusion_counts_truth_by_row(tmp_path, figures):
 
 @pytest.mark.parametrize("count", [0, 1, 10, 13])
 def test_top_losses(tmp_path, figures, count):
-    rows = pd.DataFrame(
-        {
-            "label": ["with_mask"] * count,
-            "predicted": ["without_mask"] * count,
-            "loss": np.linspace(9, 1, count),
-        }
-    )
+    rows = pd.DataFrame({"loss": np.linspace(9, 1, count)})
+    rows[["label", "predicted"]] = "with_mask", "without_mask"
     plot_top_losses([make_pixels(20 + i, 20 + i) for i in range(count)], rows, tmp_path / "a.png")
     titles = [axes.get_title() for axes in figures[0].axes if axes.images]
     assert len(titles) == count

@@ -5,18 +5,17 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
 from safetensors.torch import save_file
-from typer.testing import CliRunner
 
-from pipeline.cli import app
 from pipeline.runs.folder import start_run
 from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.runs.tracking import TrackerError, describe_run, open_trackers
 from pipeline.training import classifier as training
-from tests.pipeline.makers import make_net
+from tests.pipeline.makers import Killed, assert_refused, call, make_net
 
 SMALL = [
     "--recipe", "suspects", "--set", "sizes=[32,48]", "--set", "epochs=[2,1]", "--set",
@@ -75,13 +74,6 @@ def fakes(monkeypatch):
     return made
 
 
-def call(*arguments):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
 @pytest.mark.usefixtures("without_plots")
 def test_all_are_told_a_classifiers_epochs_and_nothing_else(prepared, tmp_path, fakes):
     options = [text for name in (*fakes, "wandb") for text in ("--track", name)]
@@ -127,18 +119,15 @@ def test_a_detectors_steps(prepared, tmp_path, fakes):
 
 @pytest.mark.usefixtures("without_plots")
 def test_steps_go_on_where_a_run_was_stopped(prepared, tmp_path, fakes, monkeypatch):
-    def kill(*_, **__):
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(training, "plot_curves", kill)
-        assert call("train", prepared, "-o", tmp_path, *SMALL).exit_code != 0
+        patch.setattr(training, "plot_curves", Mock(side_effect=Killed))
+        with pytest.raises(Killed):
+            call("train", prepared, "-o", tmp_path, *SMALL)
     folder = tmp_path / "001-suspects"
     options = ["--resume", folder, "--track", "trackio", "--track", "wandb", "--device", "cpu"]
     assert call("train", prepared, "-o", tmp_path, *options).exit_code == 0
     assert [step for step, _ in fakes["trackio"].rows] == [3 * STEPS, 3 * STEPS]
-    epochs = [row for _, row in fakes["wandb"].rows if "valid_loss" in row]
-    assert len(epochs) == 1
+    assert len([row for _, row in fakes["wandb"].rows if "valid_loss" in row]) == 1
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "trackio", "mlflow", "paper"])
@@ -149,16 +138,14 @@ def test_what_is_not_installed_or_known_is_named_before_anything_is_made(
     result = call("train", prepared, "-o", tmp_path / "runs", "--track", name)
     assert result.exit_code == 2
     if name != "paper":
-        last = f"error: --track {name}: {name} is not installed; get it with: pip install {name}"
-        assert result.stderr.splitlines()[-1] == last
+        words = f"--track {name}: {name} is not installed; get it with: pip install {name}"
+        assert_refused(result, words)
     assert not (tmp_path / "runs").exists()
 
 
 def test_wandb_that_is_not_logged_in(tmp_path, fakes, monkeypatch):
-    def refuse(**_):
-        raise FakeTracker.Error("api_key not configured\nmore")
-
-    monkeypatch.setattr(fakes["wandb"], "init", refuse)
+    refused = FakeTracker.Error("api_key not configured\nmore")
+    monkeypatch.setattr(fakes["wandb"], "init", Mock(side_effect=refused))
     run = start_run(tmp_path, ClassifierRecipe(), DATA)
     with (
         pytest.raises(TrackerError, match=r"api_key not configured \(log in with"),
@@ -212,8 +199,8 @@ def test_tensorboard_for_real(prepared, tmp_path):
     assert not events.Tags()["graph"]
     history = pd.read_csv(folder / "history.csv")
     for name in ("valid_loss", "accuracy"):
-        assert [event.step for event in events.Scalars(name)] == [STEPS, 2 * STEPS, 3 * STEPS]
-        values = [event.value for event in events.Scalars(name)]
+        steps, values = zip(*((e.step, e.value) for e in events.Scalars(name)), strict=True)
+        assert steps == (STEPS, 2 * STEPS, 3 * STEPS)
         assert values == pytest.approx(history[name], rel=1e-4)
     assert max(event.step for event in events.Scalars("train_loss")) == 3 * STEPS
     assert events.Scalars("valid/accuracy")[0].step == 3 * STEPS
