@@ -26,19 +26,12 @@ RESAMPLES = 400
 def confident_joint(
     labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None
 ) -> np.ndarray:
-    """Estimated counts of given against true class.
+    """Estimated counts of given against true class, (C, C); a row sums to its label's count.
 
-    A face counts as of the most probable class among those whose probability is at least what faces
-    with that label have on average; a face that reaches none is left out. Rows are then scaled to
-    the number of faces with that label.
-
-    Args:
-        labels: (N,) given class index of each face.
-        probabilities: (N, C) out-of-fold.
-        weights: (N,) how often each face counts; once when None.
-
-    Returns:
-        (C, C), given class in rows, true class in columns; a row sums to its label's count.
+    A face counts as of the most probable class among those whose out-of-fold probability, (N, C),
+    is at least what faces with that label have on average; a face that reaches none is left out.
+    Rows are then scaled to the number of faces with that label. `weights` is how often each of the
+    N faces counts.
 
     >>> sure = np.array([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.95, 0.05], [0.1, 0.9]])
     >>> confident_joint(np.array([0, 0, 0, 1, 1]), sure).tolist()
@@ -72,11 +65,8 @@ def estimate_wrong_labels(
 ) -> dict[str, list[float]]:
     """Expected number of wrong labels among those given as each class.
 
-    Args:
-        labels: (N,) given class index of each face.
-        probabilities: (N, 3) out-of-fold.
-        groups: Near-duplicate group of each face; groups are resampled, not faces.
-        resamples: Bootstrap resamples.
+    From the given class index of N faces, out-of-fold probabilities (N, 3), and near-duplicate
+    groups; groups are resampled, not faces.
 
     Returns:
         By class, estimate, low and high end of the 95 % interval: what other photos of the same
@@ -106,15 +96,10 @@ _ROWS_AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The K most similar faces of each of N faces, all from other photos.
+    """The K most similar faces of each of N faces, all from other photos."""
 
-    Attributes:
-        index: (N, K) rows of the faces, most similar first; -1 where there are fewer.
-        similarity: (N, K) cosine of the features, taken from their mean; 0 where there is none.
-    """
-
-    index: np.ndarray
-    similarity: np.ndarray
+    index: np.ndarray  # (N, K) rows, most similar first; -1 where there are fewer
+    similarity: np.ndarray  # (N, K) cosine of features taken from their mean; 0 where none is
 
 
 def find_neighbours(
@@ -127,12 +112,7 @@ def find_neighbours(
     """Look up every face's neighbours by the network that it was held out from.
 
     Features after a ReLU all lie in one corner of space; taken from their mean they tell apart.
-
-    Args:
-        features: Of each fold's network, (N, D) of all faces.
-        fold: (N,) the fold each face was held out in.
-        groups: Near-duplicate group of each face; neighbours are of other groups.
-        count: Neighbours K per face.
+    `features` are of each fold's network, (N, D) of all faces; neighbours are of other groups.
     """
     codes = pd.factorize(np.asarray(groups))[0]
     count = min(count, len(codes))
@@ -155,10 +135,9 @@ def find_neighbours(
 
 
 def vote(neighbours: Neighbours, labels: np.ndarray) -> np.ndarray:
-    """The neighbours' labels, each counting as much as it is similar.
+    """The neighbours' labels, (N, 3) shares, each counting as much as it is similar.
 
-    Returns:
-        (N, 3) shares that sum to 1 in each row; a third each for a face without neighbours.
+    A third each for a face without neighbours.
     """
     weights = np.maximum(neighbours.similarity, 0) * (neighbours.index >= 0)
     votes = np.stack(
@@ -183,13 +162,8 @@ def find_duplicate_faces(faces: pd.DataFrame) -> list[list[int]]:
     """Match the faces of near-duplicate photos by how alike their crops are, mirrored or not.
 
     Two faces are duplicates when they lie in different photos of one group, each is the other's
-    best match in that photo, and their crops' grey levels correlate by `ALIKE` or more.
-
-    Args:
-        faces: N rows of `faces.csv`, `crop` a path that can be opened.
-
-    Returns:
-        For each face the rows of its duplicates, ascending; mostly none.
+    best match in that photo, and their crops' grey levels correlate by `ALIKE` or more. `crop` is
+    a path that can be opened. Gives for each face the rows of its duplicates, ascending.
     """
     duplicates: list[list[int]] = [[] for _ in range(len(faces))]
     photo = pd.factorize(faces["source"] + "\n" + faces["image"])[0]

@@ -21,21 +21,13 @@ LEAST = 1e-6
 
 @dataclass(frozen=True)
 class Evidence:
-    """What speaks for and against the labels of N faces.
+    """What speaks for and against the labels of N faces."""
 
-    Attributes:
-        labels: (N,) class index given to each face.
-        probabilities: (N, 3) of the network.
-        votes: (N, 3) the nearest neighbours' labels, shares that sum to 1.
-        duplicate_votes: (N, 3) counts of the labels of each face's duplicates.
-        learnt: (N, 3) of a network shortly trained on all faces, these included; None without one.
-    """
-
-    labels: np.ndarray
-    probabilities: np.ndarray
-    votes: np.ndarray
-    duplicate_votes: np.ndarray
-    learnt: np.ndarray | None = None
+    labels: np.ndarray  # (N,) class index given
+    probabilities: np.ndarray  # (N, 3) of the network
+    votes: np.ndarray  # (N, 3) the nearest neighbours' labels, shares that sum to 1
+    duplicate_votes: np.ndarray  # (N, 3) counts of the labels of each face's duplicates
+    learnt: np.ndarray | None = None  # (N, 3) of a network shortly trained on all these faces
 
     @property
     def loss(self) -> np.ndarray:

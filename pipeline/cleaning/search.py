@@ -94,9 +94,7 @@ def find_suspects(options: SuspectsOptions, log: Log) -> pd.DataFrame:
 
     Raises:
         OrderError: There is no such order.
-        PreparedError: Not a prepared folder, or no face in train and valid.
-        SplitError: The photos can't be put into so many folds.
-        OutputError: The folder can't be written.
+        UserError: Something can't be read, trained on or written.
     """
     order, prepared, out = options.order, options.prepared, options.out
     if order not in ORDERS:

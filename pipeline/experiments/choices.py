@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ from pipeline.experiments.engine import FoldTrial, Judged, judge_folds
 from pipeline.experiments.tables import (
     compare_sides,
     measure_side,
+    pick_difference,
     plot_figures,
     show_figure,
 )
@@ -34,7 +36,7 @@ from pipeline.runs.log import Log, report_as
 from pipeline.runs.options import Folds, Jobs, LogAs, Out, Overrides, Prepared, Recipe
 from pipeline.runs.recipe import ClassifierRecipe, change_recipe, load_recipe
 from pipeline.training.short import PreparedFaces, label_codes, open_faces
-from pipeline.training.tasks import Plan, assign_folds
+from pipeline.training.tasks import Plan, plan_folds
 
 TABLE, PLOT, PROBABILITIES = "choices.json", "choices.png", "probabilities.csv"
 ALL = "all"
@@ -66,25 +68,15 @@ class ChoiceNameError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class Choice:
-    """One thing that is done otherwise.
+    """One thing that is done otherwise."""
 
-    Attributes:
-        name: For `--only`, and of its folder.
-        what: For people.
-        sets: Changes to the recipe, `key=value`.
-        scale: Side of the crops as a multiple of the box; that of the prepared folder when None.
-        blur: Rule that thins out the majority class in training; all faces when None.
-        source: The only dataset that is learnt from; all when None.
-        cleaned: Learns from the labels of the folder built with decisions.
-    """
-
-    name: str
-    what: str
+    name: str  # for `--only`, and of its folder
+    what: str  # for people
     sets: tuple[str, ...] = ()
-    scale: float | None = None
-    blur: BlurRule | None = None
-    source: str | None = None
-    cleaned: bool = False
+    scale: float | None = None  # of the crops; that of the prepared folder when None
+    blur: BlurRule | None = None  # thins out the majority class in training
+    source: str | None = None  # the only dataset that is learnt from
+    cleaned: bool = False  # learns from the labels of the folder built with decisions
 
 
 BASE = Choice("base", "the recipe as it is")
@@ -125,9 +117,6 @@ def find_choices(only: str, sources: list[str], *, has_cleaned: bool) -> list[Ch
 
     Raises:
         ChoiceNameError: An unknown name, or one that needs a folder built with decisions.
-
-    >>> [choice.name for choice in find_choices("flat", ["a"], has_cleaned=False)]
-    ['flat']
     """
     alone = [Choice(f"only-{name}", f"learning from {name} alone", source=name) for name in sources]
     known = {one.name: one for one in [*CHOICES, *(alone if len(sources) > 1 else [])]}
@@ -152,12 +141,7 @@ def try_choices(options: ChoicesOptions, log: Log) -> list[dict[str, Any]]:
     `measure_choices`.
 
     Raises:
-        ChoiceNameError: As of `find_choices`.
-        PreparedError: A choice has too few faces to learn from, or cleaned crops of another scale.
-        SplitError: The photos can't be put into so many folds.
-        RecipeError: A choice's change does not fit the recipe.
-        PhotoError: A photo can't be read.
-        OutputError: A file can't be written.
+        UserError: An unknown choice, or one that the recipe, the folders or the folds don't allow.
     """
     recipe = load_recipe(options.recipe, ClassifierRecipe, options.overrides)
     faces = open_faces(options.prepared, recipe)
@@ -183,8 +167,7 @@ def plan_trials(
 ) -> list[FoldTrial]:
     """A trial of every choice, on the same folds."""
     table = faces.table
-    strata = (table["source"] + "/" + table["label"]).tolist()
-    fold = assign_folds(table["group"].tolist(), strata, folds=folds, seed=recipe.seed)
+    fold, _ = plan_folds(Plan(table, recipe, out, faces.scale), folds)
     fold_of = dict(zip(table["source"] + "/" + table["image"], fold, strict=True))
     trials = []
     for choice in chosen:
@@ -225,12 +208,7 @@ def plan_trials(
 
 
 def cut_crops(faces: PreparedFaces, scale: float, folder: Path) -> pd.DataFrame:
-    """The faces with `crop` cut at another scale from the photos, as PNG into a folder, once.
-
-    Raises:
-        PhotoError: A photo can't be read.
-        OutputError: A crop can't be written.
-    """
+    """The faces with `crop` cut at another scale from the photos, as PNG into a folder, once."""
     make_folder(folder)
     # Named by what it shows: a row number would mean another face when others are left out.
     shown = faces.table[[*KEY, "width", "height", *Box._fields]]
@@ -257,10 +235,9 @@ def measure_choices(
 ) -> list[dict[str, Any]]:
     """Figures of every choice on N faces, and their differences from the first: the plain recipe.
 
-    Returns:
-        Per choice `name`, `what`, `seconds`, and for `all` and each source the figures of
-        `compare_sides` by photo group, `before` those of the first; the first one's also have
-        `alone`, value, low and high.
+    Per choice `name`, `what`, `seconds`, and for `all` and each source the figures of
+    `compare_sides` by photo group, `before` those of the first; the first one's also have `alone`,
+    value, low and high.
     """
     truth = label_codes(table)
     right = [one.probabilities.argmax(axis=1) == truth for one in judged]
@@ -291,7 +268,7 @@ def _write(
             columns[f"{row['name']}/{index}"] = share.round(4)
     write_atomically(out / PROBABILITIES, pd.DataFrame(columns).to_csv(index=False))
     panels = {
-        key.replace("_", " "): [_difference(row[ALL][key]) for row in rows[1:]]
+        key.replace("_", " "): [pick_difference(row[ALL][key]) for row in rows[1:]]
         for key in ("accuracy", "macro_recall")
     }
     title = "Difference from the recipe as it is, with its 95 % interval"
@@ -308,22 +285,17 @@ def describe_choices(rows: list[dict[str, Any]]) -> str:
     heads += ["all: accuracy, difference", "macro recall, difference", "minutes"]
     lines = []
     for row in rows:
-        figures = [row[name][key] for name in sources for key in ("accuracy", "macro_recall")]
         cells = [f"`{row['name']}` {row['what']}"]
-        cells += [
-            show_figure(one["alone"]) if "alone" in one else f"{one['after']:.3f}"
-            for one in figures
-        ]
-        for one in (row[ALL]["accuracy"], row[ALL]["macro_recall"]):
-            cells.append(
-                show_figure(one["alone"]) if "alone" in one else show_figure(_difference(one), "+")
-            )
+        for name, key in product([*sources, ALL], ("accuracy", "macro_recall")):
+            one = row[name][key]
+            if "alone" in one:
+                cells.append(show_figure(one["alone"]))
+            elif name == ALL:
+                cells.append(show_figure(pick_difference(one), "+"))
+            else:
+                cells.append(f"{one['after']:.3f}")
         lines.append([*cells, f"{row['seconds'] / 60:.1f}"])
     return markdown_table(heads, lines)
-
-
-def _difference(figure: dict[str, Any]) -> list[float]:
-    return [figure["difference"], *figure["interval"]]
 
 
 def choices(options: ChoicesOptions) -> None:

@@ -15,7 +15,7 @@ from data_prep.base.files import make_folder, write_json
 from data_prep.base.labels import CLASSES
 from data_prep.base.tables import KEY, markdown_table
 from data_prep.grouping.split import TRAIN, VALID
-from pipeline.experiments.tables import compare_sides
+from pipeline.experiments.tables import compare_sides, pick_difference, show_figure
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import Device
 from pipeline.runs.log import Log, report_as
@@ -48,17 +48,11 @@ class EffectError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class Sides:
-    """What is trained on before and after, and what both are measured on.
+    """What is trained on before and after, and what both are measured on."""
 
-    Attributes:
-        before: Training faces as annotated.
-        after: The same photos' faces after cleaning.
-        valid: Validation faces as annotated; cleaning leaves them untouched.
-    """
-
-    before: pd.DataFrame
-    after: pd.DataFrame
-    valid: pd.DataFrame
+    before: pd.DataFrame  # training faces as annotated
+    after: pd.DataFrame  # the same photos' faces after cleaning
+    valid: pd.DataFrame  # validation faces as annotated
 
     def count_changes(self) -> dict[str, int]:
         """How many training labels and boxes changed, faces went, and faces came."""
@@ -114,14 +108,12 @@ def pair_sides(before: PreparedFaces, after: PreparedFaces) -> Sides:
 def measure_clean_effect(options: CleanEffectOptions, log: Log) -> dict[str, Any]:
     """Train on the labels before and after cleaning and compare on the untouched ones.
 
-    Returns:
-        What `clean-effect.json` holds: `changes` of the training faces, `faces` measured on,
-        `seeds`, and `figures` as of `compare_sides`, by photo.
+    Gives what `clean-effect.json` holds: `changes` of the training faces, `faces` measured on,
+    `seeds`, and `figures` as of `compare_sides`, by photo.
 
     Raises:
         EffectError: The folders can't be compared.
-        PreparedError: One is not a prepared folder.
-        OutputError: The folder can't be written.
+        UserError: Something can't be read, trained on or written.
     """
     recipe, out = load_recipe(options.recipe, ClassifierRecipe, options.overrides), options.out
     before, after = (open_faces(one, recipe) for one in (options.prepared, options.cleaned))
@@ -152,11 +144,10 @@ def describe_effect(result: dict[str, Any]) -> str:
     for name, row in result["figures"].items():
         cells = ["–"] * 4
         if row["difference"] is not None:
-            low, high = row["interval"]
             cells = [
                 f"{row['before']:.3f}",
                 f"{row['after']:.3f}",
-                f"{row['difference']:+.3f} ({low:+.3f} to {high:+.3f})",
+                show_figure(pick_difference(row), "+"),
                 ", ".join(f"{value:+.3f}" for value in row["by_seed"]),
             ]
         rows.append([f"recall, {name}" if name in CLASSES else name.replace("_", " "), *cells])

@@ -76,27 +76,16 @@ class CompareOptions:
 
 @dataclass(frozen=True)
 class Compared:
-    """What came of a system.
-
-    Attributes:
-        system: The system.
-        classes: How many it tells apart.
-        figures: By source, see `measure_system`; for a split by crop see `measure_own_split`.
-        drawn: On drawn masks, see `measure_drawn_masks`; None for a system that learns real ones.
-        minutes: Of one core, for the training; None where it is not known.
-        megabytes: Of its weights, the detector's included.
-        seconds: Per photo; None for a split by crop, which is about the split alone.
-        run: Name of the run folder.
-    """
+    """What came of a system."""
 
     system: System
     classes: int
-    figures: dict[str, dict[str, Any]]
-    drawn: dict[str, Any] | None
-    minutes: float | None
-    megabytes: float
-    seconds: float | None
-    run: str
+    figures: dict[str, dict[str, Any]]  # by source: `measure_system`, or `measure_own_split`
+    drawn: dict[str, Any] | None  # `measure_drawn_masks`; None for those that learn real ones
+    minutes: float | None  # of one core, for the training; None where it is not known
+    megabytes: float  # of its weights, the detector's included
+    seconds: float | None  # per photo; None for a split by crop, which is about the split alone
+    run: str  # name of the run folder
 
 
 def compare_systems(options: CompareOptions, log: Log) -> list[Compared]:
@@ -106,10 +95,7 @@ def compare_systems(options: CompareOptions, log: Log) -> list[Compared]:
     folders and figures.
 
     Raises:
-        UnknownSystemError: A system is not there.
-        PreparedError: Reviewers' decisions have changed the labels: systems that were trained
-            without them would be measured by other labels; those that learn from cleaned labels
-            get the decisions that are given here.
+        PreparedError: Reviewers' decisions have changed the labels that all are measured by.
         UserError: Something can't be read, built, trained on or written; the message says what.
     """
     systems, out, device = choose_systems(options.only), options.out, pick_device(options.device)

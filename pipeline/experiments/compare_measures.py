@@ -12,7 +12,7 @@ import pandas as pd
 from data_prep.base.labels import BARE, CLASSES, RARE_CLASS
 from data_prep.base.photo import read_photo
 from data_prep.grouping.split import VALID
-from evaluate.arrays import Detections, FloatArray, GroundTruth
+from evaluate.arrays import Detections, GroundTruth
 from evaluate.inputs.predictions import place_predictions
 from evaluate.inputs.truth import take_faces
 from evaluate.measures.alarm import describe_alarm
@@ -41,13 +41,10 @@ _BARE, _RARE = CLASSES.index(BARE), CLASSES.index(RARE_CLASS)
 
 
 def merge_incorrect(truth: GroundTruth, detections: Detections) -> tuple[GroundTruth, Detections]:
-    """Masks worn wrongly count as no mask, in the annotations and in what is predicted.
-
-    Raises:
-        ValueError: There are no class probabilities.
-    """
+    """Masks worn wrongly count as no mask, in the annotations and in what is predicted."""
+    assert detections.probabilities is not None
     labels = np.where(truth.labels == _RARE, _BARE, truth.labels)
-    shares = _probabilities(detections).copy()
+    shares = detections.probabilities.copy()
     shares[:, _BARE] += shares[:, _RARE]
     shares[:, _RARE] = 0
     return replace(truth, labels=labels), _relabel(detections, shares)
@@ -60,11 +57,9 @@ def leave_out_incorrect(
 
     The probabilities of the other two classes are scaled to add up to 1; where both are 0, each is
     a half.
-
-    Raises:
-        ValueError: There are no class probabilities.
     """
-    shares = _probabilities(detections).copy()
+    assert detections.probabilities is not None
+    shares = detections.probabilities.copy()
     shares[:, _RARE] = 0
     total = shares.sum(axis=1, keepdims=True)
     two = np.arange(len(CLASSES)) != _RARE
@@ -73,13 +68,7 @@ def leave_out_incorrect(
     return replace(truth, difficult=difficult), _relabel(detections, shares)
 
 
-def _probabilities(detections: Detections) -> FloatArray:
-    if detections.probabilities is None:
-        raise ValueError("class probabilities are needed to merge classes or leave one out")
-    return detections.probabilities
-
-
-def _relabel(detections: Detections, shares: FloatArray) -> Detections:
+def _relabel(detections: Detections, shares: np.ndarray) -> Detections:
     return replace(
         detections,
         labels=shares.argmax(axis=1),
@@ -99,14 +88,10 @@ READINGS: Mapping[Incorrect, Callable[[GroundTruth, Detections], Sides]] = {
 def measure_system(
     nets: Predictor, incorrect: Incorrect, base: PreparedData, crops: PreparedData, *, seed: int
 ) -> dict[str, Figures]:
-    """Run a system over the validation photos of each source.
+    """Run a system over the validation photos of each source; `base` gives photos and labels.
 
-    Args:
-        nets: The system.
-        incorrect: What a mask worn wrongly is to it.
-        base: Gives photos and labels.
-        crops: The same faces, cut at the scale of its classifier.
-        seed: Of the bootstrap.
+    `incorrect` is what a mask worn wrongly is to the system, `crops` the same faces cut at the
+    scale of its classifier.
 
     Returns:
         For each source `photos` and `faces`; by its own classes `map50`, `map50_95`, `precision`
@@ -149,11 +134,7 @@ def measure_system(
 
 
 def measure_drawn_masks(classifier: Classifier, base: PreparedData, *, seed: int) -> Figures:
-    """Bare validation faces, and the same with masks drawn on them: never seen, but artificial.
-
-    Returns:
-        `faces`, and `accuracy`, `tnr`, `fnr`, `auc` of the classifier alone on both datasets.
-    """
+    """Bare validation faces, and the same with masks drawn on them: never seen, but artificial."""
     faces = base.faces[base.faces["split"] == VALID].reset_index(drop=True)
     faces, read = mask_bare_faces(
         faces, lambda crop: read_photo(base.folder / crop).pixels, split=VALID, seed=seed

@@ -85,40 +85,14 @@ class CrossValidateOptions:
 
 
 @dataclass(frozen=True)
-class Fold:
-    """One of the folds.
-
-    Attributes:
-        number: From 0.
-        folder: Gets all that is made of it.
-    """
-
-    number: int
-    folder: Path
-
-    @property
-    def prepared(self) -> Path:
-        """The prepared folder in which its photos are the validation split."""
-        return self.folder / "prepared"
-
-    @property
-    def runs(self) -> Path:
-        """Holds the run folders."""
-        return self.folder / "runs"
-
-
-@dataclass(frozen=True)
 class Recipes:
     """What is trained in every fold.
 
-    Attributes:
-        start: RetinaFace weights that the detectors start from; they must not have seen the photos.
-        detector: Its recipe.
-        classifier: Its recipe; with `init` as `detector` it starts from the body of the fold's own.
-            Masks are drawn on landmarks of the shipped detector, which tell no class.
+    A classifier with `init` as `detector` starts from the body of the fold's own. Masks are drawn
+    on landmarks of the shipped detector, which tell no class.
     """
 
-    start: Path
+    start: Path  # RetinaFace weights that have not seen the photos
     detector: DetectorRecipe
     classifier: ClassifierRecipe
 
@@ -144,21 +118,22 @@ class Recipes:
             )
 
 
-def make_folds(prepared: PreparedData, out: Path, log: Log) -> list[Fold]:
+def make_folds(prepared: PreparedData, out: Path, log: Log) -> list[Path]:
     """Build the folds that are not there yet; every photo is held out in one of them.
 
     Datasets are read, split and cropped as for the prepared folder, which is one of the folds.
+    Gives their folders; each holds a folder `prepared`.
 
     Raises:
         PreparedError: The datasets have changed since it was built.
-        UserError: As of `data_prep.prepare.build.build`.
     """
     options = prepared.built
-    folds = [Fold(number, out / f"fold-{number}") for number in range(options.folds)]
-    for fold in folds:
-        log(f"fold {fold.number} of {options.folds}: {fold.prepared}", "fold", fold=fold.number)
-        build(replace(options, out=fold.prepared, fold=fold.number))
-        if _list_faces(PreparedData.open(fold.prepared)) != _list_faces(prepared):
+    folds = [out / f"fold-{number}" for number in range(options.folds)]
+    for number, fold in enumerate(folds):
+        folder = fold / "prepared"
+        log(f"fold {number} of {options.folds}: {folder}", "fold", fold=number)
+        build(replace(options, out=folder, fold=number))
+        if _list_faces(PreparedData.open(folder)) != _list_faces(prepared):
             raise PreparedError(
                 f"{prepared.folder}: the datasets have changed since it was built; build it again."
             )
@@ -177,9 +152,6 @@ def train_nets(
 
     Nothing is chosen by the fold's photos: neither the step or epoch that is kept nor the
     temperature, which is 1.
-
-    Raises:
-        UserError: As of `engine.train_run`.
     """
     start, half = recipes.start, has_fast_bf16(device)
     run = find_or_start(runs, recipes.detector, data.data, start=start)
@@ -221,10 +193,8 @@ def cross_validate(options: CrossValidateOptions, log: Log) -> dict[str, Any]:
     """Train and measure; what is done once stays done.
 
     Leaves a folder per fold, for each source the tables of all folds with a report, and
-    `cross-validation.json`.
-
-    Returns:
-        Figures by source, see `measure_source`, and `folds`, their number.
+    `cross-validation.json`. Gives figures by source, see `measure_source`, and `folds`, their
+    number.
 
     Raises:
         PreparedError: Not a prepared folder, reviewers' decisions have changed its labels, or its
@@ -238,7 +208,7 @@ def cross_validate(options: CrossValidateOptions, log: Log) -> dict[str, Any]:
     recipes.check()
     data = PreparedData.open(options.prepared, annotated=True)
     folds, device = make_folds(data, out, log), pick_device(options.device)
-    calls = [(fold, recipes, device, log) for fold in folds]
+    calls = [(number, fold, recipes, device, log) for number, fold in enumerate(folds)]
     call_each(_judge_fold, calls, device=device, jobs=options.jobs)
     results: dict[str, Any] = {"folds": len(folds)}
     for source in sorted(set(data.faces["source"])):
@@ -251,25 +221,25 @@ def cross_validate(options: CrossValidateOptions, log: Log) -> dict[str, Any]:
     return results
 
 
-def _judge_fold(fold: Fold, recipes: Recipes, device: torch.device, log: Log) -> None:
+def _judge_fold(number: int, fold: Path, recipes: Recipes, device: torch.device, log: Log) -> None:
     """Leave the tables of the photos held out."""
-    log = prefix_log(log, f"fold {fold.number}", fold=fold.number)
-    data = PreparedData.open(fold.prepared)
+    log = prefix_log(log, f"fold {number}", fold=number)
+    data = PreparedData.open(fold / "prepared")
     with one_thread():
-        nets = train_nets(data, fold.runs, recipes, device=device, log=log)
+        nets = train_nets(data, fold / "runs", recipes, device=device, log=log)
         assert nets.classifier is not None
         for source, faces in data.valid.items():
-            folder = fold.folder / source
+            folder = fold / source
             make_folder(folder)
             photos = PhotoSet(data.roots[source], tuple(sorted(set(faces["image"]))))
             predict_folder(photos, folder, nets, draw=False)
-            classify_crops(faces, fold.prepared, nets.classifier, folder / CROPS)
+            classify_crops(faces, data.folder, nets.classifier, folder / CROPS)
             log(f"{source}: {len(photos.images)} photos judged", "judged", source=source)
 
 
-def _join(folds: Sequence[Fold], source: str, name: str, out: Path) -> Path:
+def _join(folds: Sequence[Path], source: str, name: str, out: Path) -> Path:
     """The tables of all folds as one, photos sorted; a fold may have none of a source."""
-    paths = [fold.folder / source / name for fold in folds]
+    paths = [fold / source / name for fold in folds]
     parts = [pd.read_csv(p, dtype=str, keep_default_na=False) for p in paths if p.is_file()]
     table = pd.concat(parts).sort_values("image", kind="stable")
     write_atomically(out / source / name, table.to_csv(index=False))

@@ -47,19 +47,12 @@ from pipeline.training.tasks import Plan, Task, run_tasks
 
 @dataclass(frozen=True)
 class PreparedData:
-    """A prepared folder.
-
-    Attributes:
-        folder: Where it lies.
-        faces: Its `faces.csv`.
-        data: Identifies it, see `identify_data`.
-        roots: Folder of each source.
-    """
+    """A prepared folder."""
 
     folder: Path
     faces: pd.DataFrame
-    data: dict[str, Any]
-    roots: dict[str, Path]
+    data: dict[str, Any]  # identifies it, see `identify_data`
+    roots: dict[str, Path]  # of the sources
 
     @classmethod
     def open(cls, folder: Path, *, annotated: bool = False) -> PreparedData:
@@ -102,9 +95,6 @@ def find_or_start(
     """The run folder of a recipe on some data, a new one if there is none.
 
     A detector starts from `start`, the shipped weights when None.
-
-    Raises:
-        OutputError: A folder can't be made.
     """
     make_folder(runs)
     own = _start_of(recipe, start)
@@ -120,13 +110,7 @@ def train_run(
     device: torch.device,
     log: Log,
 ) -> None:
-    """Train what is left of a run: nothing if it is finished, the rest if it was stopped.
-
-    Raises:
-        PreparedError: Nothing to train or validate on.
-        WeightsError: Weights to start from can't be had.
-        OutputError: Something can't be written.
-    """
+    """Train what is left of a run: nothing if it is finished, the rest if it was stopped."""
     if log_if_finished(run, log):
         return
     resume_run(run.folder, run.data)
@@ -191,11 +175,7 @@ def prefix_log(log: Log, name: str, **facts: Any) -> Log:
 def run_groups(
     groups: Sequence[Sequence[Task]], *, device: torch.device, log: Log, jobs: int | None
 ) -> list[list[Views]]:
-    """The answers of short trainings, all run together, given as they were grouped.
-
-    Raises:
-        UserError: As of `run_tasks`.
-    """
+    """The answers of short trainings, all run together, given as they were grouped."""
     tasks = [task for group in groups for task in group]
     views = iter(run_tasks(tasks, device=device, log=log, jobs=jobs))
     return [[next(views) for _ in group] for group in groups]
@@ -203,55 +183,40 @@ def run_groups(
 
 @dataclass(frozen=True)
 class FoldTrial:
-    """Short trainings that together judge every face unseen.
-
-    Attributes:
-        plan: The N faces, the recipe and where answers go.
-        fold: (N,) the fold in which each face is held out, from 0.
-        train: What the network of each fold learns from.
-    """
+    """Short trainings that together judge every face unseen."""
 
     plan: Plan
-    fold: np.ndarray
-    train: Sequence[pd.DataFrame]
+    fold: np.ndarray  # (N,) the fold in which each face is held out, from 0
+    train: Sequence[pd.DataFrame]  # what the network of each fold learns from
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What came of a trial.
+    """What came of a trial."""
 
-    Attributes:
-        probabilities: (N, 3) of each face, by the network of the fold it was held out in.
-        seconds: Of all its trainings together, on one core each.
-    """
-
-    probabilities: np.ndarray
-    seconds: float
+    probabilities: np.ndarray  # (N, 3), by the network of the fold a face was held out in
+    seconds: float  # of all its trainings together, on one core each
 
 
 def judge_folds(
     trials: Sequence[FoldTrial], *, device: torch.device, log: Log, jobs: int | None
 ) -> list[Judged]:
-    """Run what is left of some trials and join the folds of each.
-
-    Raises:
-        UserError: As of `run_tasks`.
-    """
-    groups = []
-    for trial in trials:
-        plan, folds = trial.plan, len(trial.train)
-        groups.append(
-            [
-                plan.make_task(
-                    f"fold {n + 1} of {folds}", f"fold-{n + 1}", train, plan.table[trial.fold == n]
-                )
-                for n, train in enumerate(trial.train)
-            ]
-        )
+    """Run what is left of some trials and join the folds of each."""
+    groups = [
+        [
+            trial.plan.make_task(
+                f"fold {n + 1} of {len(trial.train)}",
+                f"fold-{n + 1}",
+                train,
+                trial.plan.table[trial.fold == n],
+            )
+            for n, train in enumerate(trial.train)
+        ]
+        for trial in trials
+    ]
     judged = []
-    for trial, views in zip(
-        trials, run_groups(groups, device=device, log=log, jobs=jobs), strict=True
-    ):
+    answers = run_groups(groups, device=device, log=log, jobs=jobs)
+    for trial, views in zip(trials, answers, strict=True):
         probabilities = np.zeros((len(trial.fold), 3), np.float32)
         for number, view in enumerate(views):
             probabilities[trial.fold == number] = view.probabilities

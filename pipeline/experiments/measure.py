@@ -123,15 +123,11 @@ def measure_source(
     split: str | None = None,
     report: Path | None = None,
 ) -> dict[str, Any]:
-    """The figures of one source.
+    """The figures of one source of a prepared folder, on one split or all.
 
-    Args:
-        prepared: Its `faces.csv` holds the annotated faces.
-        source: The dataset.
-        found: Predictions on its photos, from a detection score of `THRESH` on.
-        crops: What the classifier tells of the annotated boxes.
-        split: Only faces of this split; all when None.
-        report: Folder that gets a whole evaluation, as `python -m evaluate` writes it.
+    `found` are predictions on its photos, from a detection score of `THRESH` on, `crops` what the
+    classifier tells of the annotated boxes. The folder `report` gets a whole evaluation, as
+    `python -m evaluate` writes it.
 
     Returns:
         `photos`, `faces`, and under `both_stages`, `detector_alone` and `classifier_alone` figures
@@ -174,8 +170,7 @@ def _pick(record: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 def measure_weights(options: MeasureOptions) -> dict[str, Any]:
     """Run both stages over the validation photos of each source, and the classifier on its crops.
 
-    Returns:
-        The figures of each source, see `measure_source`, with the split and the hash of the faces.
+    Gives the figures of each source, see `measure_source`, the split and the hash of the faces.
 
     Raises:
         WeightsError: Weights or cards can't be used, or figures of another detector are to go on
@@ -210,12 +205,7 @@ def measure_weights(options: MeasureOptions) -> dict[str, Any]:
 
 
 def write_to_cards(results: dict[str, Any], weights: Path) -> None:
-    """Put the figures on the cards; the weights and their hashes stay as they are.
-
-    Raises:
-        WeightsError: A card can't be read.
-        OutputError: A card can't be written.
-    """
+    """Put the figures on the cards; the weights and their hashes stay as they are."""
     detector = read_card(weights / f"{DETECTOR}.json", DetectorCard)
     classifier = read_card(weights / f"{CLASSIFIER}.json", ClassifierCard)
     detector.results["measured"] = _leave_out(results, {"both_stages", "classifier_alone"})

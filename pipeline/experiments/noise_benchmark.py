@@ -53,8 +53,7 @@ ORDERS = ("in-sample", "out-of-fold", BASELINE, "cleanlab margin", "merged")
 `find_label_issues`, its normalised margin, and the merged order. All but the first work on the same
 out-of-fold probabilities; the merged one asks the network of the first, too."""
 
-_BASELINE = ORDERS.index(BASELINE)
-
+LEAD = f"mean minus {BASELINE}"
 TABLE, PLOT = "noise.csv", "noise.png"
 RESAMPLES = 400
 
@@ -91,22 +90,11 @@ class NoiseOptions:
 
 
 class NoiseError(UserError, ValueError):
-    """A kind of noise that is not known."""
-
-
-class MissingBaselineError(UserError, ImportError):
-    """The library to compare with is not installed."""
+    """A benchmark that can't be run; the message says what to do."""
 
 
 def parse_kinds(text: str) -> tuple[str, ...]:
-    """Kinds of noise separated by commas, each once.
-
-    Raises:
-        NoiseError: One is not known.
-
-    >>> parse_kinds("likely, uniform")
-    ('likely', 'uniform')
-    """
+    """Kinds of noise separated by commas, each once; `NoiseError` for one that is not known."""
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
         if name not in KINDS:
@@ -126,16 +114,12 @@ def flip_labels(labels: np.ndarray, kind: str, *, rate: float, seed: int) -> np.
 
 
 def import_cleanlab() -> tuple[ModuleType, ModuleType]:
-    """Its modules `filter` and `rank`.
-
-    Raises:
-        MissingBaselineError: It isn't installed.
-    """
+    """Its modules `filter` and `rank`; `NoiseError` where it isn't installed."""
     try:
         from cleanlab import filter as issues
         from cleanlab import rank
     except ImportError as error:
-        raise MissingBaselineError(
+        raise NoiseError(
             "cleanlab isn't installed, and the benchmark compares with it: pip install cleanlab."
         ) from error
     return issues, rank
@@ -160,23 +144,14 @@ def score_by_cleanlab(labels: np.ndarray, probabilities: np.ndarray) -> dict[str
 
 @dataclass(frozen=True)
 class NoiseRun:
-    """One kind of noise under one seed.
-
-    Attributes:
-        kind: Of noise.
-        seed: Of flips, folds and trainings.
-        true: (N,) class index before the flips, as annotated.
-        given: (N,) after the flips.
-        scores: By name of the order, (N,) higher is more suspect.
-        expected: How many labels the confident joint takes for wrong.
-    """
+    """One kind of noise under one seed, of flips, folds and trainings."""
 
     kind: str
     seed: int
-    true: np.ndarray
-    given: np.ndarray
-    scores: dict[str, np.ndarray]
-    expected: float
+    true: np.ndarray  # (N,) class index as annotated
+    given: np.ndarray  # (N,) after the flips
+    scores: dict[str, np.ndarray]  # by order, (N,) higher is more suspect
+    expected: float  # labels that the confident joint takes for wrong
 
     @property
     def wrong(self) -> np.ndarray:
@@ -187,16 +162,12 @@ class NoiseRun:
 def run_noise_benchmark(options: NoiseOptions, log: Log) -> tuple[pd.DataFrame, list[NoiseRun]]:
     """Flip labels of the training split, train on them, and score every label by every order.
 
-    Writes `noise.csv` and `noise.png`; trainings that are there already are not done again.
-
-    Returns:
-        As of `measure_runs`, and a run for each kind and seed.
+    Writes `noise.csv`, the table of `measure_runs`, and `noise.png`; trainings that are there
+    already are not done again.
 
     Raises:
-        NoiseError: There is no such kind of noise.
-        PreparedError: Not a prepared folder, or no face to train on.
-        MissingBaselineError: cleanlab isn't installed.
-        OutputError: The folder can't be written.
+        NoiseError: There is no such kind of noise, or no cleanlab.
+        UserError: Something can't be read, trained on or written.
     """
     import_cleanlab()  # Better to fail now than after all trainings.
     recipe = load_recipe(options.recipe, ClassifierRecipe, options.overrides)
@@ -259,19 +230,10 @@ def _score(
 def recall_at_flipped(
     order: np.ndarray, wrong: np.ndarray, weights: np.ndarray, *, among: np.ndarray | None = None
 ) -> np.ndarray:
-    """Share of the wrong labels among the first k faces, k as many as there are wrong ones.
+    """Share of the wrong labels, (N,), among the first k faces, k as many as there are wrong ones.
 
-    Precision at that k is the same number.
-
-    Args:
-        order: (N,) rows, the most suspect first.
-        wrong: (N,) whether a face's label is wrong.
-        weights: (B, N) how often each face counts in each of B resamples.
-        among: (N,) which of the wrong ones are asked for; k stays the number of all.
-
-    >>> order, wrong = np.array([2, 0, 1, 3]), np.array([True, False, True, False])
-    >>> recall_at_flipped(order, wrong, np.ones((1, 4))).tolist()
-    [1.0]
+    `order` is (N,) rows, the most suspect first; `weights` (B, N) how often each face counts in B
+    resamples. Of the wrong labels only those `among` are asked for; k stays the number of all.
     """
     sorted_weights = weights[:, order]
     before = sorted_weights.cumsum(axis=1) - sorted_weights
@@ -297,37 +259,32 @@ def average_precision(order: np.ndarray, wrong: np.ndarray, weights: np.ndarray)
 def measure_runs(table: pd.DataFrame, runs: Sequence[NoiseRun]) -> pd.DataFrame:
     """Every figure of every order, per seed and as a mean with an interval.
 
-    Returns:
-        Columns kind, order, figure, seed (a number, or "mean" or "mean minus cleanlab"), value,
-        low, high; the last two only for means.
+    Columns kind, order, figure, seed (a number, or "mean" or "mean minus cleanlab"), value, low,
+    high; the last two only for means.
     """
     codes, groups = pd.factorize(table["group"])
-    once = np.ones((1, len(table)))
-    rows = []
-
-    def add(values: np.ndarray, ends: np.ndarray | None, *about: str) -> None:
-        """A row per order and figure, from (O, F) values and (2, O, F) ends."""
-        for (i, order), (j, figure) in product(enumerate(ORDERS), enumerate(FIGURES)):
-            interval = (None, None) if ends is None else ends[:, i, j]
-            rows.append((about[0], order, figure, about[1], values[i, j], *interval))
-
+    rows = pd.MultiIndex.from_product([ORDERS, FIGURES], names=["order", "figure"])
+    tables = []
     for kind in dict.fromkeys(run.kind for run in runs):
         some = [run for run in runs if run.kind == kind]
 
         def compute(weights: np.ndarray, some: Sequence[NoiseRun] = some) -> dict[str, np.ndarray]:
-            mean = sum(_measure(run, weights[:, codes]) / len(some) for run in some)
-            assert isinstance(mean, np.ndarray), "there is a run"
-            return {"mean": mean, f"mean minus {BASELINE}": mean - mean[:, [_BASELINE]]}
+            """(B, O, F) of the seeds' mean, from weights (B, P) of the groups."""
+            mean = np.add.reduce([_measure(run, weights[:, codes]) / len(some) for run in some])
+            return {"mean": mean, LEAD: mean - mean[:, [ORDERS.index(BASELINE)]]}
 
-        for run in some:
-            add(_measure(run, once)[0], None, kind, str(run.seed))
         ends = bootstrap_intervals(
             compute, photos=len(groups), resamples=RESAMPLES, rows=4 * len(table)
         )
-        for name, values in compute(np.ones((1, len(groups)))).items():
-            add(values[0], ends[name], kind, name)
+        once = np.ones((1, len(groups)))
+        values = {str(run.seed): _measure(run, once[:, codes]) for run in some} | compute(once)
+        for seed, figures in values.items():
+            low, high = ends.get(seed, np.full((2, *figures[0].shape), np.nan))
+            columns = {"value": figures[0], "low": low, "high": high}
+            flat = {name: array.ravel() for name, array in columns.items()}
+            tables.append(pd.DataFrame(flat, rows).reset_index().assign(kind=kind, seed=seed))
     names = ["kind", "order", "figure", "seed", "value", "low", "high"]
-    return pd.DataFrame(rows, columns=names)
+    return pd.concat(tables, ignore_index=True)[names]
 
 
 def _measure(run: NoiseRun, weights: np.ndarray) -> np.ndarray:
@@ -346,39 +303,35 @@ def _measure(run: NoiseRun, weights: np.ndarray) -> np.ndarray:
 
 def describe_runs(measured: pd.DataFrame, runs: Sequence[NoiseRun]) -> str:
     """The means as Markdown, a table per kind of noise."""
-    parts = []
+    parts, figures = [], _index(measured)
     heads = ["order", *FIGURES.values(), f"recall at k minus {BASELINE}'s"]
     for kind in dict.fromkeys(run.kind for run in runs):
         some = [run for run in runs if run.kind == kind]
-        flipped, faces = int(some[0].wrong.sum()), len(some[0].true)
         expected = ", ".join(f"{run.expected:.0f}" for run in some)
         parts.append(
-            f"**{kind}**: {flipped} of {faces} labels flipped, {len(some)} seeds; the confident "
-            f"joint takes {expected} for wrong."
+            f"**{kind}**: {some[0].wrong.sum()} of {len(some[0].true)} labels flipped, {len(some)} "
+            f"seeds; the confident joint takes {expected} for wrong."
         )
         rows = []
         for order in ORDERS:
-            cells = [show_figure(_look_up(measured, kind, order, figure)) for figure in FIGURES]
-            lead = _look_up(measured, kind, order, "recall_at_k", f"mean minus {BASELINE}")
-            rows.append([order, *cells, "–" if order == BASELINE else show_figure(lead, "+")])
+            cells = [show_figure(figures[kind, order, name, "mean"]) for name in FIGURES]
+            lead = show_figure(figures[kind, order, "recall_at_k", LEAD], "+")
+            rows.append([order, *cells, "–" if order == BASELINE else lead])
         parts.append(markdown_table(heads, rows))
     return "\n\n".join([*parts, CAP])
 
 
-def _look_up(
-    measured: pd.DataFrame, kind: str, order: str, figure: str, seed: str = "mean"
-) -> list[float]:
-    keys = {"kind": kind, "order": order, "figure": figure, "seed": seed}
-    (row,) = measured[(measured[list(keys)] == list(keys.values())).all(axis=1)].to_dict("records")
-    return [row["value"], row["low"], row["high"]]
+def _index(measured: pd.DataFrame) -> dict[tuple[str, ...], list[float]]:
+    """Value, low and high by kind, order, figure and seed."""
+    return {tuple(row[:4]): row[4:] for row in measured.to_numpy().tolist()}
 
 
 def _plot(measured: pd.DataFrame, path: Path) -> None:
-    names = [(kind, order) for kind in dict.fromkeys(measured["kind"]) for order in ORDERS]
+    names = list(product(measured["kind"].unique(), ORDERS))
+    figures = _index(measured)
     panels = {
-        title: [_look_up(measured, kind, order, figure) for kind, order in names]
-        for figure, title in FIGURES.items()
-        if not figure.endswith("_rare")
+        FIGURES[figure]: [figures[(*name, figure, "mean")] for name in names]
+        for figure in ("recall_at_k", "average_precision")
     }
     lines = [f"{kind} noise: {order}" for kind, order in names]
     plot_figures(panels, lines, "Flipped labels found, with 95 % intervals", path)

@@ -41,7 +41,7 @@ from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.runs.workers import one_thread
 from pipeline.training.export import PREDICTIONS
 from pipeline.training.short import label_codes, open_faces
-from pipeline.training.tasks import Plan, assign_folds
+from pipeline.training.tasks import Plan, plan_folds
 
 MANY = 100
 """More combinations than that are a mistake more often than a wish."""
@@ -83,14 +83,9 @@ class SweepError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class Combination:
-    """One point of the grid.
+    """One point of the grid."""
 
-    Attributes:
-        values: What is swept, as it was written, by key.
-        recipe: Every number.
-    """
-
-    values: dict[str, str]
+    values: dict[str, str]  # what is swept, as it was written, by key
     recipe: ClassifierRecipe
 
     @property
@@ -104,11 +99,6 @@ def split_values(text: str) -> list[str]:
 
     >>> split_values("[96], [96,128]")
     ['[96]', '[96,128]']
-    >>> split_values("'a,b',c")
-    ["'a,b'", 'c']
-
-    Raises:
-        SweepError: A value is empty, or a bracket or quote is not closed.
     """
     values, depth, quote = [""], 0, ""
     for mark in text:
@@ -133,12 +123,7 @@ def split_values(text: str) -> list[str]:
 
 
 def make_grid(recipe: str, sets: Sequence[str], *, many: bool = False) -> list[Combination]:
-    """Every combination of the values, the last key changing fastest.
-
-    Args:
-        recipe: A recipe's name or TOML file.
-        sets: `key=v1,v2`; a key with one value is set in all combinations.
-        many: Whether more than `MANY` combinations are wanted.
+    """Every combination of the values, `key=v1,v2`, the last key changing fastest.
 
     Raises:
         SweepError: Nothing is swept, a key comes twice, a value comes twice, or there are too many
@@ -183,15 +168,10 @@ def run_sweep(options: SweepOptions, log: Log) -> tuple[pd.DataFrame, str]:
     Returns:
         A row per combination: swept keys, macro recall, accuracy, loss (mean cross-entropy in nats,
         without weights or smoothing), recalls, processor seconds (None where it was stopped in
-        between), run folder; the best first, by macro recall, then accuracy, then loss. And what
-        `sweep.md` says.
+        between), run folder; the best first. And what `sweep.md` says.
 
     Raises:
-        SweepError: As of `make_grid`.
-        PreparedError: Not a prepared folder, or nothing to train or validate on.
-        SplitError: The photos can't be put into so many folds.
-        RecipeError: The recipe can't be judged by short trainings.
-        OutputError: A folder can't be written.
+        UserError: A grid, folder or recipe that can't be used; the message says what to do.
     """
     grid = make_grid(options.recipe, options.sets, many=options.many)
     device = pick_device(options.device)
@@ -246,7 +226,6 @@ def _train(
 def _judge_grid(
     options: SweepOptions, grid: Sequence[Combination], device: torch.device, log: Log
 ) -> tuple[list[dict[str, Any]], int]:
-    folds = options.folds or 0
     trials = []
     for one in grid:
         faces = open_faces(options.prepared, one.recipe)
@@ -254,11 +233,9 @@ def _judge_grid(
         numbers = json.dumps(one.recipe.model_dump(mode="json"))
         folder = options.out / "folds" / hashlib.sha256(numbers.encode()).hexdigest()[:16]
         make_folder(folder)
-        strata = (table["source"] + "/" + table["label"]).tolist()
-        groups = table["group"].tolist()
-        fold = assign_folds(groups, strata, folds=folds, seed=one.recipe.seed)
         plan = Plan(table, one.recipe, folder, faces.scale, one.name)
-        trials.append(FoldTrial(plan, fold, [table[fold != number] for number in range(folds)]))
+        fold, tasks = plan_folds(plan, options.folds or 0)
+        trials.append(FoldTrial(plan, fold, [task.train for task in tasks]))
     judged = judge_folds(trials, device=device, log=log, jobs=options.jobs)
     rows = [
         _measure(one.probabilities, label_codes(trial.plan.table), one.seconds, "")

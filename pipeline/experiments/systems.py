@@ -27,38 +27,21 @@ class UnknownSystemError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class System:
-    """A system and the data it wants.
-
-    Attributes:
-        name: Its own.
-        recipe: That trains it; None for the shipped weights as they are.
-        single: One network finds faces and tells classes; else the shipped detector finds them.
-        scale: Of its crops, as a multiple of the box.
-        blur: How its majority class is thinned out; as in the folder it is compared on when None.
-        cleaned: It learns from the labels after reviewers' decisions.
-        by_crop: Its split is one by crop, as the original's was: the leak is what it shows.
-        claim: What the original claimed, and on what.
-        sets: Numbers of the recipe that are changed.
-    """
+    """A system and the data it wants."""
 
     name: str
-    recipe: str | None
-    single: bool = False
+    recipe: str | None  # that trains it; None for the shipped weights as they are
+    single: bool = False  # one network finds faces and tells classes, without the shipped detector
     scale: float = CROP_SCALE
-    blur: BlurRule | None = None
-    cleaned: bool = False
-    by_crop: bool = False
-    claim: str = "–"
-    sets: tuple[str, ...] = ()
+    blur: BlurRule | None = None  # as in the folder it is compared on when None
+    cleaned: bool = False  # it learns from the labels after reviewers' decisions
+    by_crop: bool = False  # its split is one by crop, as the original's was: the leak shows
+    claim: str = "–"  # of the original, and on what
+    sets: tuple[str, ...] = ()  # numbers of the recipe that are changed
 
     def load_recipe(self) -> ClassifierRecipe | DetectorRecipe:
-        """Its recipe, under its own name.
-
-        Raises:
-            ValueError: It is trained by none.
-        """
-        if self.recipe is None:
-            raise ValueError(f"{self.name} is not trained")
+        """The recipe of a system that has one, under the system's name."""
+        assert self.recipe is not None
         sets = [f"name={self.name}", *self.sets]
         if self.single:
             return load_recipe(self.recipe, DetectorRecipe, sets)
@@ -109,11 +92,7 @@ SYSTEMS: tuple[System, ...] = (
 
 
 def choose_systems(names: Sequence[str]) -> tuple[System, ...]:
-    """The systems of these names, in the order of `SYSTEMS`; all when none is named.
-
-    Raises:
-        UnknownSystemError: One is not there.
-    """
+    """The systems of these names, in the order of `SYSTEMS`; all when none is named."""
     known = [system.name for system in SYSTEMS]
     for name in names:
         if name not in known:
@@ -130,7 +109,6 @@ def prepare_data(
     get a prepared folder in `out`.
 
     Raises:
-        UserError: As of `data_prep.prepare.build.build`.
         PreparedError: The datasets have changed since `base` was built.
     """
     options = base.built

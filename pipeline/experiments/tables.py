@@ -25,10 +25,8 @@ RESAMPLES = 2000
 class Answers:
     """How well N faces were told, for resampled groups of them.
 
-    Args:
-        right: (N,) whether, or in which share of trainings, each face was told right.
-        truth: (N,) class index of each face.
-        groups: (N,) photo, or group of photos, of each face; groups are resampled, not faces.
+    `right` is (N,) whether, or in which share of trainings, each face was told right; `truth` its
+    class index; `groups` its photo, or group of photos.
     """
 
     def __init__(self, right: np.ndarray, truth: np.ndarray, groups: pd.Series) -> None:
@@ -67,15 +65,9 @@ def compare_sides(
 ) -> dict[str, dict[str, Any]]:
     """Differences with intervals; the same resampled groups weigh both sides.
 
-    Args:
-        before: (S, N) whether each of S trainings told each face right.
-        after: (S, N) likewise.
-        truth: (N,) class index of each face.
-        groups: (N,) photo, or group of photos, of each face.
-
-    Returns:
-        By name of `FIGURES`, `before` and `after` (means over the trainings), `difference`, its
-        paired 95 % `interval`, and `by_seed`; None where not defined.
+    `before` and `after` are (S, N): whether each of S trainings told each face right; the rest as
+    of `Answers`. By name of `FIGURES`, `before` and `after` (means over the trainings),
+    `difference`, its paired 95 % `interval`, and `by_seed`; None where not defined.
     """
     # The mean over trainings of a share is the share of the mean.
     first, second = (Answers(right.mean(axis=0), truth, groups) for right in (before, after))
@@ -100,16 +92,17 @@ def _round(value: float | None) -> float | None:
     return None if value is None or np.isnan(value) else round(value, 5)
 
 
+def pick_difference(figure: Mapping[str, Any]) -> Figure:
+    """The difference and its interval, of a figure of `compare_sides`."""
+    return [figure["difference"], *figure["interval"]]
+
+
 def pick_figure(record: Mapping[str, Any], *path: str) -> Figure | None:
-    """A number of an evaluation's record and its interval, rounded to what they can tell."""
-    value, ends = record, record["intervals"]
+    """A number of an evaluation's record, low and high in four decimals; None where not defined."""
+    value: Any = record
+    ends: Any = record["intervals"]
     for name in path:
         value, ends = value[name], ends[name]
-    return round_figure(value, ends)
-
-
-def round_figure(value: Any, ends: Any) -> Figure | None:
-    """Value, low and high in four decimals; None where one is not defined."""
     if value is None or ends is None:
         return None
     numbers = [float(value), *map(float, ends)]
@@ -138,12 +131,7 @@ def plot_figures(
 ) -> None:
     """A dot per figure and a bar over its interval: a panel beside the other, a line per name.
 
-    Args:
-        panels: Of each panel, by its name, a figure for each of `names`.
-        names: Of the lines, from the top.
-        title: Over all panels.
-        path: The PNG.
-        differences: Figures are differences from 0: those that differ from it are coloured.
+    With `differences`, those whose interval leaves 0 out are coloured.
     """
     canvas = Canvas(
         figsize=(1 + 4 * len(panels), 1.2 + 0.28 * max(len(names), 1)), layout="constrained"

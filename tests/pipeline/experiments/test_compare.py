@@ -43,8 +43,6 @@ def test_every_system_has_a_recipe_that_ships_and_its_own_name():
     assert len(set(names)) == len(names)
     for system in SYSTEMS:
         if system.recipe is None:
-            with pytest.raises(ValueError, match="not trained"):
-                system.load_recipe()
             continue
         assert (RECIPES / f"{system.recipe}.toml").is_file()
         recipe = system.load_recipe()

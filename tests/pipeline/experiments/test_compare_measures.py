@@ -20,7 +20,7 @@ from pipeline.experiments.compare_measures import (
 )
 from pipeline.experiments.engine import PreparedData
 from pipeline.inference.predictor import Predictor
-from tests.evaluate.scenes import make_case, make_scene, without_probabilities
+from tests.evaluate.scenes import make_case, make_scene
 from tests.pipeline.makers import BrightDetector, ColourClassifier, stand_ins
 
 WITH, WITHOUT, WRONG = range(3)
@@ -221,9 +221,3 @@ def test_accuracy_of_merged_classes_is_that_of_the_alarm(seed):
     right = sum(counts[name]["right"] for name in CLASSES)
     wrong = sum(counts[name]["wrong"] for name in CLASSES)
     assert headline["accuracy"] == pytest.approx(right / (right + wrong))
-
-
-def test_probabilities_are_needed():
-    scene = make_scene(0)
-    with pytest.raises(ValueError, match="class probabilities"):
-        merge_incorrect(scene.truth, without_probabilities(scene.detections))

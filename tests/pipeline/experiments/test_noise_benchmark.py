@@ -16,9 +16,7 @@ from pipeline.cli import app
 from pipeline.experiments.noise_benchmark import (
     FIGURES,
     KINDS,
-    LIKELY,
     ORDERS,
-    MissingBaselineError,
     NoiseError,
     NoiseOptions,
     NoiseRun,
@@ -42,10 +40,13 @@ LABELS = np.random.default_rng(0).choice(3, 4000, p=[0.7, 0.25, 0.05])
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("rate", [0.0, 0.0101, 0.5])
-def test_rate_is_exact(kind, rate):
-    flipped = flip_labels(LABELS, kind, rate=rate, seed=1)
+def test_rate_is_exact_and_the_seed_decides(kind, rate):
+    before = LABELS.copy()
+    flipped, same, other = (flip_labels(LABELS, kind, rate=rate, seed=s) for s in (1, 1, 2))
     assert (flipped != LABELS).sum() == round(rate * 4000)
-    assert set(flipped) <= {0, 1, 2}
+    assert (flipped == same).all()
+    assert (flipped != other).any() == (rate > 0)
+    assert (before == LABELS).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -56,22 +57,8 @@ def test_flips_go_where_they_should(kind):
         moved = flipped[(many == true) & (flipped != true)]
         shares = np.bincount(moved, minlength=3) / len(moved)
         expected = [KINDS[kind][name].get(new, 0) for new in CLASSES]
+        assert sum(expected) == pytest.approx(1)
         np.testing.assert_allclose(shares, expected, atol=0.015)
-
-
-def test_likely_flips_lead_from_each_class_to_both_others():
-    assert set(LIKELY) == set(CLASSES)
-    for true, shares in LIKELY.items():
-        assert set(shares) == set(CLASSES) - {true}
-        assert sum(shares.values()) == pytest.approx(1)
-
-
-def test_seed_decides_and_labels_stay():
-    before = LABELS.copy()
-    one, same, other = (flip_labels(LABELS, "uniform", rate=0.1, seed=s) for s in (1, 1, 2))
-    assert (one == same).all()
-    assert (one != other).any()
-    assert (before == LABELS).all()
 
 
 def test_kinds_from_text():
@@ -95,7 +82,7 @@ def test_issues_of_cleanlab_come_first_then_the_rest_by_quality():
 
 def test_without_cleanlab(monkeypatch):
     monkeypatch.setitem(sys.modules, "cleanlab", None)
-    with pytest.raises(MissingBaselineError, match="pip install cleanlab"):
+    with pytest.raises(NoiseError, match="pip install cleanlab"):
         import_cleanlab()
 
 
@@ -106,17 +93,8 @@ ORDER = np.argsort(-SCORES, kind="stable")
 ONCE = np.ones((1, 300))
 
 
-def test_figures_of_an_order_against_scikit_learn_and_counting():
-    area = average_precision_score(WRONG, SCORES)
-    assert average_precision(ORDER, WRONG, ONCE)[0] == pytest.approx(area)
-    k = WRONG.sum()
-    found = sorted(range(300), key=lambda row: -SCORES[row])[:k]
-    recall = sum(WRONG[row] for row in found) / k
-    assert recall_at_flipped(ORDER, WRONG, ONCE)[0] == pytest.approx(recall)
-
-
-def test_weights_count_like_repeated_faces():
-    times = rng.integers(0, 3, (5, 300))
+def test_figures_of_an_order_against_scikit_learn_and_counting_repeated_faces():
+    times = np.vstack([np.ones(300, int), rng.integers(0, 3, (5, 300))])
     areas = average_precision(ORDER, WRONG, times.astype(float))
     recalls = recall_at_flipped(ORDER, WRONG, times.astype(float))
     for row, area, recall in zip(times, areas, recalls, strict=True):
@@ -226,6 +204,3 @@ def test_command(prepared, tmp_path, by_colour):
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("**likely**: 7 of 36 labels flipped")
     assert "| merged |" in result.stdout
-    result = CliRunner().invoke(app, list(map(str, [*command, "--kinds", "odd"])))
-    assert result.exit_code == 2
-    assert result.stderr.startswith("error: unknown kind of noise 'odd'")
