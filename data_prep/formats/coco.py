@@ -261,9 +261,7 @@ def read_coco_results(
     number, as a number (12 for `000012.jpg` unless there is a `12`), and `category_id` counts the
     classes from 1 in their order.
 
-    Raises:
-        InputError: The file is not such JSON, or an entry is wrong; the message names its index.
-        UnknownLabelError: A category is no class.
+    Strict: any fault is raised, the message names the entry by its index.
     """
     content = load_json(path)
     if not isinstance(content, list):
@@ -283,10 +281,9 @@ def read_coco_results(
             if index is None
             else index.label(category, options, where, f" of {index.file}")
         )
-        score = check_score(_read_number(entry.get("score"), "score", where), where)
         faces, scores = found.setdefault(name, ([], []))
+        scores.append(check_score(_read_number(entry.get("score"), "score", where), where))
         faces.append(Face(len(faces), label, _get_box(entry, where)))
-        scores.append(score)
     return [
         WrittenPhoto(path, name, name, None, tuple(faces), tuple(scores))
         for name, (faces, scores) in found.items()

@@ -109,8 +109,7 @@ def parse_voc(path: Path, name: str) -> etree._Element:
     """The <annotation> of a VOC XML file, parsed with entities, DTDs and the network off.
 
     Raises:
-        AnnotationError: The file can't be read, is not well-formed, or is not VOC; the message
-            calls it by `name`.
+        AnnotationError: It can't be read or is not VOC; the message calls it by `name`.
     """
     parser = etree.XMLParser(
         resolve_entities=False,
@@ -269,10 +268,6 @@ def read_voc_predictions(
     Each `<object>` has `<name>`, `<bndbox>` with far edges in pixels, and `<score>` or
     `<confidence>` from 0 to 1. A photo is called by the `<filename>` in the XML, as in annotations,
     unless no annotated photo has that name; then by the name of the XML.
-
-    Raises:
-        InputError: A file is not VOC, or an object is not as it should be; the message names file
-            and line. Nothing is left out: that would quietly change the figures.
     """
     known = {_fold(photo) for photo in photos}
     found: dict[str, WrittenPhoto] = {}

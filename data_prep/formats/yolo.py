@@ -46,9 +46,6 @@ _READ_DECIMALS = 8
 """Of pixels; shares turned into pixels miss whole ones by less, and a face of one pixel or one at
 the border must not be lost by that."""
 
-_WRITTEN_DECIMALS = 12
-"""Of shares: 1e-12 of a photo's side is far below a millionth of a pixel."""
-
 
 class YoloFormat(DatasetFormat):
     """Label files in `labels` folders beside `images`, or beside photos, and `data.yaml`.
@@ -76,18 +73,16 @@ class YoloFormat(DatasetFormat):
             if photo is not None:
                 reader.add(photo, path)
             elif has_box(path):
-                reader.note(path, "missing-photo", "its photo is not in the folder.", dropped=True)
+                reader.note(path, "missing-photo", "its photo is not in the folder.")
         for photo in layout.unlabelled:
             reader.add(photo, None)
         for path, other in layout.doubles.items():
             message = f"{files.relative(other)} is for the same label file or photo; keep one."
-            reader.note(path, "second-annotation", message, dropped=True)
+            reader.note(path, "second-annotation", message)
         if layout.unlabelled:
-            message = f"{files.source}: " + describe_unlabelled(
-                [files.relative(photo) for photo in layout.unlabelled]
-            )
-            finding = Finding(files.source, "photo-without-labels", message, dropped=False)
-            reader.findings.append(finding)
+            message = describe_unlabelled([*map(files.relative, layout.unlabelled)])
+            note = f"{files.source}: {message}"
+            reader.findings.append(Finding(files.source, "photo-without-labels", note, False))
         known = {*reader.photos, *map(files.relative, [*reader.left_out, *layout.doubles])}
         findings = (*reader.findings, *files.unused_photos(known))
         ordered = tuple(reader.photos[name] for name in sorted(reader.photos))
@@ -175,9 +170,9 @@ class _Reader:
             files.source, files.root, image, annotation, *size, placed
         )
 
-    def note(self, path: Path, kind: str, message: str, *, dropped: bool) -> None:
+    def note(self, path: Path, kind: str, message: str) -> None:
         name = self.files.call(path)
-        self.findings.append(Finding(name, kind, f"{name}: {message}", dropped))
+        self.findings.append(Finding(name, kind, f"{name}: {message}", dropped=True))
 
 
 def describe_unlabelled(photos: Sequence[str]) -> str:
@@ -200,10 +195,6 @@ def read_labels(
 
     Boxes are in pixels of the photo as it is looked at, which `size` is of; without, no face can be
     read.
-
-    Raises:
-        InputError: The file can't be read; or, when strict, a line is not as it should be.
-        UnknownLabelError: A class name is not known.
     """
     lines = [(number, line.split()) for number, line in enumerate(read_text(path).split("\n"), 1)]
     faces: list[Face] = []
@@ -263,11 +254,11 @@ def name_labels(image: str) -> str:
 
 
 def _share_out(box: Box, width: int, height: int) -> str:
-    """Centre and size of a box as shares of the photo's sides."""
+    """Centre and size of a box as shares of the photo's sides, far below a millionth of a pixel."""
     shares = (
         (box.xmin + box.xmax) / 2 / width,
         (box.ymin + box.ymax) / 2 / height,
         box.width / width,
         box.height / height,
     )
-    return " ".join(f"{share:.{_WRITTEN_DECIMALS}f}".rstrip("0").rstrip(".") for share in shares)
+    return " ".join(f"{share:.12f}".rstrip("0").rstrip(".") for share in shares)

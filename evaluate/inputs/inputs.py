@@ -88,11 +88,7 @@ class Format(StrEnum):
 
 
 def recognise_truth(path: Path, layout: Layout | None = None) -> Format:
-    """Which format annotations are in; layouts of pixels make plain text files of YOLO labels.
-
-    Raises:
-        InputError: None that is known, or several.
-    """
+    """Which format annotations are in; layouts of pixels make plain text files of YOLO labels."""
     plain = layout in ("xywh", "xyxy")
     try:
         return _recognise(path, FACES_FILE, plain=plain, expected=_EXPECTED_TRUTH)
@@ -105,11 +101,7 @@ def recognise_truth(path: Path, layout: Layout | None = None) -> Format:
 
 
 def recognise_predictions(path: Path, layout: Layout | None = None) -> Format:
-    """Which format predictions are in; layouts with the score first make text of YOLO labels.
-
-    Raises:
-        InputError: None that is known, or several.
-    """
+    """Which format predictions are in; layouts with the score first make text of YOLO labels."""
     plain = layout in ("xywh", "xyxy", "yolo")
     return _recognise(path, FILE, plain=plain, expected=_EXPECTED_PREDICTIONS)
 
@@ -189,22 +181,15 @@ DEFAULT_OPTIONS = InputOptions()
 
 
 def read_truth(path: Path, options: InputOptions = DEFAULT_OPTIONS) -> GroundTruth:
-    """Read annotated faces from a file or folder in any known format.
-
-    Raises:
-        UserError: Nothing is there, nothing that can be used, or several formats; the message says
-            what to do.
-    """
+    """Read annotated faces from a file or folder in any known format."""
     found = recognise_truth(path, options.truth_boxes)
-    if found is Format.TABLE or found is Format.VOC:
-        return read_ground_truth(
-            path, split=options.split, source=options.source, vocabulary=options.vocabulary
-        )
-    if options.split is not None or options.source is not None:
+    vocabulary, chosen = options.vocabulary, {"split": options.split, "source": options.source}
+    if found is not Format.TABLE and any(value is not None for value in chosen.values()):
         raise InputError(
             f"{path}: --split and --source choose rows of a faces.csv, but these are {found}."
         )
-    vocabulary = options.vocabulary
+    if found is Format.TABLE or found is Format.VOC:
+        return read_ground_truth(path, **chosen, vocabulary=vocabulary)
     sizes = SizeSource(options.image_size, options.photos)
     if found is Format.COCO:
         return read_coco_truth(path, vocabulary)
@@ -230,10 +215,6 @@ def read_predicted(
     Ids in COCO results are those of COCO annotations at `truth_path`, which `truth` is from; photo
     sizes for relative coordinates, names for class ids and photos turned by EXIF are looked up
     there when the options do not give them.
-
-    Raises:
-        UserError: Nothing is there, nothing that can be used, several formats, or nothing on an
-            annotated photo; the message says what to do.
     """
     found = recognise_predictions(path, options.predicted_boxes)
     if options.probabilities and found is not Format.TABLE:

@@ -25,7 +25,29 @@ def check_sanity(path: Path, detections: Detections, truth: GroundTruth) -> list
     """Warnings for a person about detections placed on the photos of `truth`; all are kept."""
     if not len(detections):
         return [f"{path}: no prediction on any of the {len(truth.photos)} photos measured."]
-    return [*_find_doubles(path, detections), *_find_outside(path, detections, truth)]
+    warnings = []
+    keys = np.column_stack([detections.photo, detections.labels, detections.boxes])
+    if doubles := len(keys) - len(np.unique(keys, axis=0)):
+        warnings.append(
+            f"{doubles} rows of {path} repeat the photo, box and label of another row; they are "
+            "kept, and at most one of them can be a hit."
+        )
+    boxes, photo = detections.boxes, detections.photo
+    if truth.sizes is None:
+        return warnings
+    sizes = truth.sizes[photo]
+    # Comparisons with NaN, an unknown size, are false.
+    over = (boxes[:, 2:] > sizes + OUTSIDE).any(axis=1)
+    outside = np.flatnonzero(over | (boxes[:, :2] < -OUTSIDE).any(axis=1))
+    for row in outside[:1]:
+        shown = ", ".join(f"{value:g}" for value in boxes[row])
+        width, height = sizes[row]
+        warnings.append(
+            f"{len(outside)} boxes of {path} reach over the border of their photo, the first: "
+            f"({shown}) in {truth.photos[photo[row]]}, {width:g} × {height:g} px. They are kept. "
+            "If there are many: are the numbers corners (see --pred-boxes) and pixels of this size?"
+        )
+    return warnings
 
 
 def compare_coverage(mine: Detections, other: Detections) -> list[str]:
@@ -36,36 +58,6 @@ def compare_coverage(mine: Detections, other: Detections) -> list[str]:
     return [
         f"{len(first - second)} photos have predictions here and none in the other table, "
         f"{len(second - first)} the other way round: was the same set of photos predicted?"
-    ]
-
-
-def _find_doubles(path: Path, rows: Detections) -> list[str]:
-    keys = np.column_stack([rows.photo, rows.labels, rows.boxes])
-    doubles = len(keys) - len(np.unique(keys, axis=0))
-    if not doubles:
-        return []
-    return [
-        f"{doubles} rows of {path} repeat the photo, box and label of another row; they are kept, "
-        "and at most one of them can be a hit."
-    ]
-
-
-def _find_outside(path: Path, rows: Detections, truth: GroundTruth) -> list[str]:
-    if truth.sizes is None:
-        return []
-    sizes = truth.sizes[rows.photo]
-    # Comparisons with NaN, an unknown size, are false.
-    over = (rows.boxes[:, 2:] > sizes + OUTSIDE).any(axis=1)
-    outside = np.flatnonzero(over | (rows.boxes[:, :2] < -OUTSIDE).any(axis=1))
-    if not len(outside):
-        return []
-    row = outside[0]
-    shown = ", ".join(f"{value:g}" for value in rows.boxes[row])
-    width, height = sizes[row]
-    return [
-        f"{len(outside)} boxes of {path} reach over the border of their photo, the first: ({shown})"
-        f" in {truth.photos[rows.photo[row]]}, {width:g} × {height:g} px. They are kept. If there"
-        " are many: are the numbers corners (see --pred-boxes) and pixels of this size?"
     ]
 
 

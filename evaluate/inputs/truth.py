@@ -209,22 +209,12 @@ def read_ground_truth(
     from VOC files only: in a faces.csv they have no row.
 
     Raises:
-        UserError: Nothing is there, nothing that can be used, or `split` or `source` do not apply.
+        UserError: There is nothing that can be used, or no row of this split and source.
     """
     table = path / FACES_FILE if (path / FACES_FILE).is_file() else path
     if table.is_dir():
-        if split is not None or source is not None:
-            raise InputError(
-                f"{path}: --split and --source choose rows of a faces.csv, but this is a folder."
-            )
         photos, left_out = read_voc_truth(list_dataset(path), read_options(vocabulary, Format.VOC))
         return _build_leniently(path, photos, left_out, vocabulary)
-    if not table.exists():
-        raise InputError(
-            f"{path}: no such file or folder; give a folder of VOC XML files or a faces.csv."
-        )
-    if table.suffix.lower() == ".xml":
-        raise InputError(f"{path}: a single XML file; give the folder it is in.")
     faces = read_faces(table, columns=FACES_COLUMNS, vocabulary=vocabulary)
     for column, wanted in (("source", source), ("split", split)):
         if wanted is not None:

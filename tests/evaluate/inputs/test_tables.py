@@ -11,6 +11,7 @@ from PIL import Image
 from data_prep.base.labels import UnknownLabelError, Vocabulary
 from data_prep.base.tables import COLUMNS, TableError
 from data_prep.formats.input_files import InputError
+from evaluate.inputs.inputs import InputOptions, read_truth
 from evaluate.inputs.predictions import Predictions, place_predictions, read_predictions
 from evaluate.inputs.truth import read_ground_truth
 from tests.evaluate.voc_files import voc_xml
@@ -265,18 +266,14 @@ def test_file_names_written_in_the_xml(tmp_path: Path) -> None:
 
 
 def test_folders_that_hold_no_ground_truth(tmp_path: Path, annotations: Path) -> None:
-    with pytest.raises(InputError, match="no such file or folder"):
-        read_ground_truth(tmp_path / "missing")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"empty: no VOC annotation"):
         read_ground_truth(tmp_path / "empty")
     (tmp_path / "empty" / "a.xml").write_text("")
     with pytest.raises(InputError, match=r"1 annotation files .*a\.xml"):
         read_ground_truth(tmp_path / "empty")
-    with pytest.raises(InputError, match="a single XML file"):
-        read_ground_truth(annotations / "a.xml")
-    with pytest.raises(InputError, match="but this is a folder"):
-        read_ground_truth(annotations, split="valid")
+    with pytest.raises(InputError, match="but these are VOC XML files"):
+        read_truth(annotations, InputOptions(split="valid"))
 
 
 def test_unknown_class_in_an_annotation(tmp_path: Path) -> None:
