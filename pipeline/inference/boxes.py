@@ -17,46 +17,24 @@ NMS_IOU = 0.4
 
 @dataclass(frozen=True)
 class FaceBoxes:
-    """Faces found in one photo, best first.
+    """Faces found in one photo, best first; all float32."""
 
-    Attributes:
-        boxes: Faces × 4, float32, pixels of the photo, clipped to it.
-        scores: Faces, float32, 0 to 1.
-        landmarks: Faces × 5 × 2: left eye, right eye, nose, left and right mouth corner, as seen
-            in the photo.
-        probabilities: Faces × 3, float32, of each class in the order of `CLASSES`; rows sum to 1.
-            None from a detector that only finds faces.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
+    boxes: np.ndarray  # Faces × 4, pixels of the photo, clipped to it.
+    scores: np.ndarray  # Faces, 0 to 1.
     landmarks: np.ndarray
+    """Faces × 5 × 2: left eye, right eye, nose, left and right mouth corner, as seen."""
     probabilities: np.ndarray | None = None
+    """Faces × 3, in the order of `CLASSES`; None from a detector that only finds faces."""
 
     @property
     def sides(self) -> np.ndarray:
         """Faces: the shorter side of each box in pixels of the photo."""
         return (self.boxes[:, 2:] - self.boxes[:, :2]).min(axis=1)
 
-    def classes(self) -> np.ndarray:
-        """The probabilities.
-
-        Raises:
-            TypeError: The detector only finds faces.
-        """
-        if self.probabilities is None:
-            raise TypeError("the detector tells no classes")
-        return self.probabilities
-
     def take(self, rows: np.ndarray) -> FaceBoxes:
         """Some of the faces, by index or flag."""
-        shares = self.probabilities
-        return FaceBoxes(
-            self.boxes[rows],
-            self.scores[rows],
-            self.landmarks[rows],
-            None if shares is None else shares[rows],
-        )
+        fields = (self.boxes, self.scores, self.landmarks, self.probabilities)
+        return FaceBoxes(*(None if field is None else field[rows] for field in fields))
 
     def join(self, other: FaceBoxes) -> FaceBoxes:
         """These faces, then those that the same detector found at another scale."""
@@ -74,15 +52,9 @@ MAX_FACES = 750
 
 
 class FaceDetector(Protocol):
-    """What finds faces: RetinaFace, or another with the same answers.
+    """What finds faces: RetinaFace, or another with the same answers."""
 
-    Attributes:
-        sha256: Of its weights, in hex.
-        device: Where it runs.
-        bf16: Whether it runs in bfloat16.
-    """
-
-    sha256: str
+    sha256: str  # Of its weights, in hex.
     device: torch.device
     bf16: bool
 
@@ -93,15 +65,9 @@ class FaceDetector(Protocol):
         resize: float | None = None,
         min_score: float = MIN_SCORE,
     ) -> list[FaceBoxes]:
-        """Find the faces of several photos.
+        """Find the faces of photos, each height × width × 3, uint8, RGB.
 
-        Args:
-            photos: Each height × width × 3, uint8, RGB.
-            resize: Enlargement before detection; chosen per photo when None.
-            min_score: Least score of a face.
-
-        Returns:
-            One record per photo, in the same order.
+        The enlargement before detection, `resize`, is chosen per photo when None.
         """
 
 
@@ -113,18 +79,10 @@ VOTE_SCORE = 0.02
 
 
 def weigh_votes(boxes: Tensor, scores: Tensor, keep: Tensor) -> Tensor:
-    """What each box counts for in the kept ones: its score, if it overlaps a kept one well.
+    """What each of N boxes counts for in the K kept ones: its score, if it overlaps a kept one.
 
     Gidaris and Komodakis 2015, "Object detection via a multi-region and semantic segmentation-aware
-    CNN model", section 5.
-
-    Args:
-        boxes: N × 4, corners.
-        scores: N, positive.
-        keep: Indices of the K that non-maximum suppression kept.
-
-    Returns:
-        K × N, rows in the order of `keep`; see `take_votes`.
+    CNN model", section 5. K × N, rows in the order of `keep`; see `take_votes`.
     """
     says = (box_iou(boxes[keep], boxes) >= VOTE_IOU) * scores * (scores >= VOTE_SCORE)
     says[torch.arange(len(keep)), keep] = scores[keep]
@@ -157,13 +115,7 @@ def has_tiny_faces(faces: FaceBoxes, factor: float) -> bool:
 
 
 def merge_scales(first: FaceBoxes, second: FaceBoxes, factor: float) -> FaceBoxes:
-    """The faces of both scales, each size from where it is seen best.
-
-    Args:
-        first: Found with the first enlargement.
-        second: Found with `SECOND_SCALE` times as much.
-        factor: The first enlargement.
-    """
+    """The faces of both scales, each size from where it is seen best; see `has_tiny_faces`."""
     large = first.take(first.sides * factor >= FIRST_FROM)
     small = second.take(second.sides * factor < SECOND_BELOW)
     both = large.join(small)

@@ -14,6 +14,7 @@ from data_prep.base.crop import fit_crop
 from data_prep.base.files import write_atomically
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
+from data_prep.base.records import Box
 from pipeline.inference.engines import AUTO, make_engine, run_engine
 from pipeline.nets.cards import ClassifierCard, WeightsError, load_weights
 from pipeline.nets.classifiers import expose_features, fill_net
@@ -28,15 +29,7 @@ changes nothing (log loss of 520 such validation faces of facemask 0.164 against
 
 
 class Classifier:
-    """A network with its card.
-
-    Args:
-        net: The network: any of `fill_net`, or a learner's.
-        card: How to feed it.
-        device: Where it runs.
-        bf16: Run it in bfloat16.
-        engine: What runs it.
-    """
+    """A network, any of `fill_net` or a learner's, with its card."""
 
     def __init__(
         self,
@@ -56,11 +49,7 @@ class Classifier:
     def load(
         cls, path: Path, *, device: torch.device, bf16: bool = False, engine: str = AUTO
     ) -> Classifier:
-        """Load checked weights.
-
-        Raises:
-            WeightsError: They are missing, damaged, or do not fit the network.
-        """
+        """Load checked weights; raises WeightsError."""
         state, card = load_weights(path, ClassifierCard)
         if set(card.classes) != set(CLASSES):
             raise WeightsError(f"{path}: its classes are {card.classes}, not {CLASSES}.")
@@ -68,22 +57,16 @@ class Classifier:
         return cls(net, card, device=device, bf16=bf16, engine=engine)
 
     def classify(self, crops: Sequence[np.ndarray]) -> np.ndarray:
-        """Class probabilities of crops, batched.
+        """Class probabilities of crops: crops × 3, float32, columns in the order of `CLASSES`.
 
-        Args:
-            crops: Squares of any side, uint8, RGB, cut by `crop_face` at the card's scale.
-
-        Returns:
-            Crops × 3, float32, columns in the order of `CLASSES`; rows sum to 1.
+        Crops are squares of any side, uint8, RGB, cut by `crop_face` at the card's scale.
         """
         return self.embed(crops)[0]
 
     def embed(self, crops: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Class probabilities as `classify` gives them, and the features they come from.
 
-        Returns:
-            Crops × 3, and crops × D, float32: what the last layer sees of each crop, with
-            `mirror` the mean of both looks.
+        Those are crops × D, float32: what the last layer sees; with `mirror` the mean of two looks.
         """
         probabilities = np.zeros((len(crops), len(CLASSES)), np.float32)
         features: dict[int, np.ndarray] = {}
@@ -121,20 +104,13 @@ class Classifier:
         )
 
 
-BOX = ["xmin", "ymin", "xmax", "ymax"]
+BOX = list(Box._fields)
 
 
 def classify_crops(faces: pd.DataFrame, prepared: Path, classifier: Classifier, table: Path) -> int:
-    """Write one row per annotated face, with its own box and a detection score of 1.
+    """Write a CSV in the form of `run.py`'s: one row per annotated face, detection score 1.
 
-    Args:
-        faces: Rows of `faces.csv`.
-        prepared: The folder their crops lie in.
-        classifier: What to measure.
-        table: The CSV, in the form of `run.py`'s; `image` is source/image.
-
-    Returns:
-        The number of faces.
+    `image` is source/image of `faces.csv`. Returns the number of faces.
 
     Raises:
         PhotoError: A crop is missing or damaged.
@@ -148,7 +124,6 @@ def classify_crops(faces: pd.DataFrame, prepared: Path, classifier: Classifier, 
     rows["label"] = [CLASSES[index] for index in best]
     rows["score"] = probabilities[np.arange(len(best)), best].round(5)
     rows["detection"] = 1.0
-    for index, name in enumerate(CLASSES):
-        rows[f"p_{name}"] = probabilities[:, index].round(5)
+    rows[[f"p_{name}" for name in CLASSES]] = probabilities.round(5)
     write_atomically(table, rows.to_csv(index=False))
     return len(rows)

@@ -62,15 +62,7 @@ def choose_factor(width: int, height: int, resize: float | None) -> float:
 
 
 class Detector:
-    """RetinaFace with its card.
-
-    Args:
-        net: The network.
-        card: How to feed it.
-        device: Where it runs.
-        bf16: Run it in bfloat16.
-        engine: What runs it.
-    """
+    """RetinaFace with its card."""
 
     def __init__(
         self,
@@ -119,9 +111,7 @@ class Detector:
         factors = [choose_factor(photo.shape[1], photo.shape[0], resize) for photo in photos]
         found = self._detect_at(photos, factors, min(min_score, SURE_SCORE))
         if resize is None:
-            tiny = [
-                index for index, faces in enumerate(found) if has_tiny_faces(faces, factors[index])
-            ]
+            tiny = [i for i, faces in enumerate(found) if has_tiny_faces(faces, factors[i])]
             again = self._detect_at(
                 [photos[index] for index in tiny],
                 [factors[index] * SECOND_SCALE for index in tiny],
@@ -159,14 +149,10 @@ class Detector:
         return [found[index] for index in range(len(photos))]
 
     def run_net(self, photos: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Boxes and landmarks, not yet decoded, and probabilities for every anchor.
+        """Box offsets, probabilities and landmark offsets for every anchor.
 
-        Args:
-            photos: Batch × 3 × height × width, uint8, RGB.
-
-        Returns:
-            Box offsets; the chance of a face, or of one of each learnt class (batch × anchors ×
-            classes); landmark offsets.
+        Photos are batch × 3 × height × width, uint8, RGB; probabilities those of a face, or of one
+        of each learnt class: batch × anchors × classes.
         """
         inputs = normalise(photos, self.card).numpy()
         boxes, scores, landmarks = run_engine(self.engine, inputs)

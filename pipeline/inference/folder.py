@@ -32,20 +32,11 @@ def predict_folder(
     draw: bool = True,
     draw_from: float = DRAW_FROM,
 ) -> dict[str, Any]:
-    """Find and classify the faces of many photos.
+    """Write `predictions.csv`, `annotated/` and `summary.json` of many photos; gives the summary.
 
     Photos are decoded and drawn by threads while the nets work. Photos done by an earlier run into
-    the same folder, with the same weights and settings, are not done again.
-
-    Args:
-        photos: Which ones.
-        out: Gets `predictions.csv`, `annotated/` and `summary.json`.
-        predictor: The nets.
-        draw: Write drawn photos.
-        draw_from: Least detection score of a drawn face; drawing needs the predictor's, too.
-
-    Returns:
-        The summary, as written.
+    the same folder, with the same weights and settings, are not done again. Faces are drawn from
+    the detection score `draw_from` on, and the predictor's.
 
     Raises:
         OutputError: Something can't be written; what is done so far stays done.

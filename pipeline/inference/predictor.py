@@ -28,19 +28,12 @@ BATCH_PIXELS = 24_000_000
 
 @dataclass(frozen=True)
 class Predictor:
-    """The nets, ready for use; nothing in it changes, so threads may share it.
-
-    Attributes:
-        detector: Finds faces.
-        classifier: Tells their class; None for a detector that tells classes itself.
-        thresh: Least detection score of a face.
-        resize: Enlargement before detection; chosen per frame when None.
-    """
+    """The nets, ready for use; nothing in it changes, so threads may share it."""
 
     detector: FaceDetector
-    classifier: Classifier | None
-    thresh: float = 0.5
-    resize: float | None = None
+    classifier: Classifier | None  # None for a detector that tells classes itself.
+    thresh: float = 0.5  # Least detection score of a face.
+    resize: float | None = None  # Enlargement before detection; chosen per frame when None.
 
     @classmethod
     def load(
@@ -57,15 +50,8 @@ class Predictor:
     ) -> Predictor:
         """Load both nets, or a detector that tells classes, from a folder.
 
-        Args:
-            weights: Folder with `detector` and `classifier`, each `.safetensors` and `.json`.
-            device: Where to run.
-            bf16: Use bfloat16; where the processor has it when None.
-            engine: What runs the nets; see `pipeline.inference.engines`.
-            detector: Finds the faces in place of the folder's.
-            rest: Folder that has what `weights`, such as a run folder, lacks.
-            thresh: Least detection score of a face.
-            resize: Enlargement before detection; chosen per frame when None.
+        `detector` takes the place of the folder's; `rest` is a folder that has what `weights`, such
+        as a run folder, lacks. bfloat16 is used where the processor has it when `bf16` is None.
 
         Raises:
             WeightsError: Weights are missing, damaged or of another kind.
@@ -101,14 +87,9 @@ class Predictor:
         }
 
     def __call__(self, frames: Sequence[Frame], clock: Clock | None = None) -> list[list[Face]]:
-        """The faces of several frames at once.
+        """The faces of several frames at once, best detection first; none of those with an error.
 
-        Args:
-            frames: Any sizes; those with an error have no faces.
-            clock: Gets the seconds of `detect` and `classify`.
-
-        Returns:
-            The faces of each frame, best detection first.
+        The clock gets the seconds of `detect` and `classify`.
         """
         clock = Clock() if clock is None else clock
         photos = [frame.pixels for frame in frames if frame.pixels is not None]
@@ -118,8 +99,8 @@ class Predictor:
             shares = iter(self._classify(photos, found))
         faces = iter(
             [
-                Face(Box(*map(float, box)), float(score), tuple(next(shares)))
-                for box, score in zip(boxes.boxes, boxes.scores, strict=True)
+                Face(Box(*box), score, tuple(next(shares)))
+                for box, score in zip(boxes.boxes.tolist(), boxes.scores.tolist(), strict=True)
             ]
             for boxes in found
         )
@@ -130,11 +111,12 @@ class Predictor:
     ) -> list[list[float]]:
         """Class probabilities of all faces, photo by photo."""
         if self.classifier is None:
-            return [row for boxes in found for row in boxes.classes().tolist()]
+            told = [boxes.probabilities for boxes in found if boxes.probabilities is not None]
+            return [row for shares in told for row in shares.tolist()]
         crops = [
-            crop_face(photo, Box(*map(float, box)), self.classifier.card.crop_scale)
+            crop_face(photo, Box(*box), self.classifier.card.crop_scale)
             for photo, boxes in zip(photos, found, strict=True)
-            for box in boxes.boxes
+            for box in boxes.boxes.tolist()
         ]
         rows: list[list[float]] = self.classifier.classify(crops).tolist()
         return rows
@@ -142,11 +124,9 @@ class Predictor:
     def predict(
         self, source: Source | Iterable[Frame], clock: Clock | None = None
     ) -> Iterator[tuple[Frame, list[Face]]]:
-        """Each frame of a source with its faces, as soon as its batch is done.
+        """Each frame of a source with its faces; only those of a batch are held at once.
 
-        Args:
-            source: Any number of frames; only those of a batch are held at once.
-            clock: Gets the seconds of `decode`, `detect` and `classify`.
+        The clock gets the seconds of `decode`, `detect` and `classify`.
         """
         for batch in _batches(source):
             if clock is not None:

@@ -18,27 +18,16 @@ from data_prep.formats.predictions import PredictionRow
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a source, or the reason why there is none.
+    """One picture of a source, or the reason why there is none."""
 
-    Attributes:
-        name: Its name within the source, forward slashes.
-        index: Its place in the source, from 0.
-        pixels: Height × width × 3, uint8, RGB, upright; None when it can't be read.
-        error: Why it can't be read, or "".
-        orientation: EXIF orientation (1 to 8) that the pixels were turned upright by.
-        time_s: Seconds since the start of a video; None for photos.
-        stamp: Size in bytes and time of change (ns) of the file before it was read.
-        seconds: What reading and decoding took.
-    """
-
-    name: str
-    index: int = 0
-    pixels: np.ndarray | None = None
-    error: str = ""
-    orientation: int = UPRIGHT
-    time_s: float | None = None
-    stamp: tuple[int, int] = (-1, -1)
-    seconds: float = 0.0
+    name: str  # Within the source, forward slashes.
+    index: int = 0  # Its place in the source.
+    pixels: np.ndarray | None = None  # Height × width × 3, uint8, RGB, upright.
+    error: str = ""  # Why it can't be read.
+    orientation: int = UPRIGHT  # EXIF orientation that the pixels were turned upright by.
+    time_s: float | None = None  # Since the start of a video; None for photos.
+    stamp: tuple[int, int] = (-1, -1)  # Bytes, and time of change (ns), before it was read.
+    seconds: float = 0.0  # What reading and decoding took.
 
     @property
     def size(self) -> tuple[int, int]:
@@ -48,17 +37,11 @@ class Frame:
 
 @dataclass(frozen=True)
 class Face:
-    """One face that was found.
+    """One face that was found."""
 
-    Attributes:
-        box: Pixels of the frame.
-        detection: The detector's score, 0 to 1.
-        probabilities: Of each class, in the order of `CLASSES`.
-    """
-
-    box: Box
-    detection: float
-    probabilities: tuple[float, ...]
+    box: Box  # Pixels of the frame.
+    detection: float  # The detector's score, 0 to 1.
+    probabilities: tuple[float, ...]  # Of each class, in the order of `CLASSES`.
 
     @property
     def label(self) -> str:

@@ -25,41 +25,24 @@ class Sink(Protocol):
     """Takes frames in order, each with its faces."""
 
     def add(self, frame: Frame, faces: Sequence[Face]) -> None:
-        """Take one.
-
-        Raises:
-            OutputError: Something can't be written.
-        """
+        """Take one; raises OutputError."""
 
     def close(self) -> None:
-        """Finish what is under way; after an error, too.
-
-        Raises:
-            OutputError: Something can't be written.
-        """
+        """Finish what is under way, after an error, too; raises OutputError."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """The outcome for one photo.
-
-    Attributes:
-        image: Its name.
-        size, changed: Bytes and time of change (ns) of the file when it was read.
-        width, height: Pixels of the upright photo; 0 when it could not be read.
-        orientation: EXIF orientation of the file.
-        faces: What was found.
-        reason: Why it could not be read, or "".
-    """
+    """The outcome for one photo."""
 
     image: str
-    size: int
+    size: int  # Bytes of the file, and its time of change (ns), when it was read.
     changed: int
-    width: int
+    width: int  # Pixels of the upright photo; 0 when it could not be read.
     height: int
-    orientation: int
+    orientation: int  # EXIF's.
     faces: tuple[Face, ...]
-    reason: str = ""
+    reason: str = ""  # Why it could not be read.
 
     def is_current(self, path: Path) -> bool:
         """Whether the photo is still the file that was read."""
@@ -69,12 +52,9 @@ class Entry:
 class Journal:
     """What a folder run has done so far, so that it can be stopped and run again.
 
-    An append-only list of entries, one line each, after a line with the settings. A half-written
-    last line, as a kill leaves it, is passed over; entries made with other settings don't count.
-
-    Args:
-        folder: The output folder.
-        settings: Everything but the photo that the outcome depends on.
+    An append-only list of entries, one line each, after a line with the settings, which are all but
+    the photo that the outcome depends on. A half-written last line, as a kill leaves it, is passed
+    over; entries made with other settings don't count.
 
     Raises:
         OutputError: It can't be read or written.
@@ -141,11 +121,8 @@ def _read(path: Path, head: str) -> dict[str, Entry]:
 class Drawings:
     """Photos with their faces drawn, written by a thread while the nets work.
 
-    Args:
-        folder: Gets them by the photos' names.
-        draw_from: Least detection score of a drawn face; None draws nothing, but takes away what
-            was drawn before.
-        clock: Gets the seconds of `draw`.
+    Faces are drawn from a detection score on; None draws nothing, but takes away what was drawn
+    before. The clock gets the seconds of `draw`.
     """
 
     def __init__(self, folder: Path, draw_from: float | None, clock: Clock) -> None:

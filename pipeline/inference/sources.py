@@ -52,15 +52,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class PhotoSet:
-    """Photos and the folder their names are relative to; decoded by threads, a little ahead.
-
-    Attributes:
-        root: That folder.
-        images: Names relative to `root`, forward slashes, sorted.
-    """
+    """Photos and the folder their names are relative to; decoded by threads, a little ahead."""
 
     root: Path
-    images: tuple[str, ...]
+    images: tuple[str, ...]  # Relative to `root`, forward slashes, sorted.
 
     def __len__(self) -> int:
         return len(self.images)
@@ -79,11 +74,7 @@ Item = str | Path | np.ndarray | Image.Image
 
 @dataclass(frozen=True)
 class PhotoList:
-    """Photos of any kind, in order; decoded by threads, a little ahead.
-
-    Attributes:
-        items: The photos.
-    """
+    """Photos of any kind, in order; decoded by threads, a little ahead."""
 
     items: Sequence[Item]
 
@@ -94,13 +85,12 @@ class PhotoList:
         root = os.path.commonpath([file.absolute().parent for file in files]) if files else ""
         names: list[str] = []
         for index, item in enumerate(self.items):
+            name = ""
             if is_file(item):
                 name = Path(item).absolute().relative_to(root).as_posix()
-            else:
-                name = (
-                    PurePosixPath(re.split("[?#]", item)[0]).name if isinstance(item, str) else ""
-                )
-                name = name or f"{index}.png"
+            elif isinstance(item, str):
+                name = PurePosixPath(re.split("[?#]", item)[0]).name
+            name = name or f"{index}.png"
             names.append(name if name not in names else f"{index}-{PurePosixPath(name).name}")
         return names
 
@@ -213,12 +203,10 @@ def spell(name: str) -> str:
 
 
 def find_photos(photos: str, *, leave_out: Path | None = None) -> PhotoSet:
-    """Find the photos behind a command line argument.
+    """Find the photos behind a photo, a folder, or a glob (`**` reaches into folders).
 
-    Args:
-        photos: A photo, a folder, or a glob (`**` reaches into folders). What exists under the
-            very name is taken before it is read as a glob.
-        leave_out: An output folder, whose drawn photos are not photos to work on.
+    What exists under the very name is taken before it is read as a glob. The drawn photos of the
+    output folder `leave_out` are not photos to work on.
 
     Raises:
         PhotosError: Nothing there, or the output would fall on the photos themselves.

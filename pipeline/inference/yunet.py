@@ -19,15 +19,11 @@ from pipeline.inference.detector import choose_factor, scale_photo
 from pipeline.nets.cards import WeightsError
 from pipeline.nets.options import RETINAFACE, YUNET
 
-PROBE = 64
-"""Side in pixels of the black photo that a model is tried on when it is loaded."""
+PROBE = 64  # Side in pixels of the black photo that a model is tried on when it is loaded.
 
 
 class YuNetDetector:
     """YuNet with the enlargement rule and outputs of `Detector`, on one scale only.
-
-    Args:
-        model: An ONNX file such as `face_detection_yunet_2023mar.onnx`.
 
     Raises:
         WeightsError: The file can't be read, or is no YuNet.
@@ -89,10 +85,6 @@ class YuNetDetector:
 
 def choose_detector(name: str, model: Path | None) -> FaceDetector | None:
     """The detector that is asked for; None for the one of the weights folder.
-
-    Args:
-        name: `retinaface` or `yunet`.
-        model: The model file, for `yunet` only.
 
     Raises:
         WeightsError: An unknown name, a model that is missing, superfluous, or can't be used.

@@ -8,14 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import torch
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -29,16 +22,13 @@ from pipeline.nets.checkpoint import DAMAGED
 from pipeline.nets.retinaface import ANCHOR_SIZES, ANCHORS_PER_CELL, STRIDES, VARIANCES
 
 Architecture = Literal["resnet34", "mobilenet0.25", "sequential"]
-"""What a classifier can be."""
-
 
 Level = Annotated[float, Field(ge=0, le=255)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Spread = Annotated[float, Field(ge=0.01, le=10)]
 Side = Annotated[int, Field(gt=0, le=4096)]
 
-DETECTOR, CLASSIFIER = "detector", "classifier"
-"""File stems in a weights folder."""
+DETECTOR, CLASSIFIER = "detector", "classifier"  # File stems in a weights folder.
 
 
 class WeightsError(UserError, ValueError):
@@ -55,27 +45,17 @@ Learnt = Annotated[tuple[str, ...], AfterValidator(_check_learnt)]
 
 
 class Card(BaseModel):
-    """What both cards hold.
-
-    Attributes:
-        sha256: Of the safetensors file, in hex.
-        training: Data, recipe and versions the weights came from.
-        results: Figures reached, with the split they were measured on.
-    """
+    """What both cards hold."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     architecture: str
-    sha256: str = ""
-    training: dict[str, Any] = Field(default_factory=dict)
-    results: dict[str, Any] = Field(default_factory=dict)
+    sha256: str = ""  # Of the safetensors file, in hex.
+    training: dict[str, Any] = {}  # Data, recipe and versions the weights came from.
+    results: dict[str, Any] = {}  # Figures reached, with the split they were measured on.
 
 
 class DetectorCard(Card):
-    """How to feed the detector and read its outputs.
-
-    Attributes:
-        learnt: The classes that its scores tell apart, in order; none when it only finds faces.
-    """
+    """How to feed the detector and read its outputs."""
 
     kind: Literal["detector"] = "detector"
     architecture: Literal["retinaface-mobilenet0.25"] = "retinaface-mobilenet0.25"
@@ -85,7 +65,7 @@ class DetectorCard(Card):
     negative_slope: float = Field(default=0.1, ge=0, le=1)
     channel_order: Literal["BGR", "RGB"] = "BGR"
     mean: tuple[Level, Level, Level] = (104.0, 117.0, 123.0)
-    learnt: Learnt = ()
+    learnt: Learnt = ()  # Classes its scores tell apart, in order; none when it only finds faces.
 
     @model_validator(mode="after")
     def _anchors_fit_the_net(self) -> DetectorCard:
@@ -96,13 +76,7 @@ class DetectorCard(Card):
 
 
 class ClassifierCard(Card):
-    """How to feed the classifier and read its outputs.
-
-    Attributes:
-        colour: What of the crop it is fed: colours, or grey levels.
-        mirror: Its answer is the mean over a crop and its mirror image.
-        learnt: The classes it was taught; others it never answers.
-    """
+    """How to feed the classifier and read its outputs."""
 
     kind: Literal["classifier"] = "classifier"
     architecture: Architecture = "resnet34"
@@ -112,8 +86,8 @@ class ClassifierCard(Card):
     std: tuple[Spread, Spread, Spread] = (0.229, 0.224, 0.225)
     channel_order: Literal["RGB"] = "RGB"
     colour: Colour = "rgb"
-    mirror: bool = False
-    learnt: Learnt = Field(default=CLASSES, min_length=1)
+    mirror: bool = False  # Its answer is the mean over a crop and its mirror image.
+    learnt: Learnt = Field(default=CLASSES, min_length=1)  # Others it never answers.
     crop_scale: float = Field(default=CROP_SCALE, ge=1, le=10)
     temperature: float = Field(default=1.0, gt=0, le=100)
 
@@ -122,10 +96,7 @@ CardType = TypeVar("CardType", bound=Card)
 
 
 def save_weights(path: Path, state: dict[str, Tensor], card: CardType) -> CardType:
-    """Write `path` (safetensors) and the card beside it; both atomically.
-
-    Returns:
-        The card with the file's hash.
+    """Write `path` (safetensors) and the card beside it; returns the card with the file's hash.
 
     Raises:
         OutputError: A file can't be written.
@@ -138,14 +109,7 @@ def save_weights(path: Path, state: dict[str, Tensor], card: CardType) -> CardTy
 
 
 def load_weights(path: Path, kind: type[CardType]) -> tuple[dict[str, Tensor], CardType]:
-    """Read weights after checking them against their card.
-
-    Args:
-        path: The safetensors file; its card has the same name with `.json`.
-        kind: The class of card expected.
-
-    Returns:
-        The tensors as float32, and the card.
+    """Read weights as float32 after checking them against their card, of the same name.
 
     Raises:
         WeightsError: A file is missing or damaged, the hash differs, the card is of another kind,

@@ -22,8 +22,7 @@ from pipeline.nets.retinaface import RetinaFace
 FEATURES: dict[Architecture, int] = {"resnet34": 512, "mobilenet0.25": 256, "sequential": 128}
 """What the last layer sees of each face: channels of the body's last feature map."""
 
-SLOPE = 0.1
-"""Of the leaky ReLUs of `mobilenet0.25`."""
+SLOPE = 0.1  # Of the leaky ReLUs of `mobilenet0.25`.
 
 _RESNET_BODY = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 _HEAD_LINEAR = 3
@@ -68,11 +67,7 @@ def make_sequential(dropout: float = 0.0) -> nn.Sequential:
 
 
 class Ensemble(nn.Module):
-    """Networks of one architecture that answer together: the mean of their logits.
-
-    Args:
-        members: At least one.
-    """
+    """Networks of one architecture that answer together: the mean of their logits."""
 
     def __init__(self, members: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -93,12 +88,7 @@ def join_members(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def fill_net(state: dict[str, Tensor], architecture: Architecture, path: Path) -> nn.Module:
-    """A classifier with weights as they lie on disk, an `Ensemble` if they are one's.
-
-    Args:
-        state: The weights.
-        architecture: Which network.
-        path: Where they came from, for the message.
+    """A classifier with weights as they lie on disk, at `path`, an `Ensemble` if they are one's.
 
     Raises:
         WeightsError: They do not fit.
@@ -185,13 +175,6 @@ def from_detector(state: dict[str, Tensor], card: DetectorCard) -> dict[str, Ten
     that is standardised. The difference goes into the first convolution and the batch norm behind
     it, so that the body computes the same, up to the outermost pixels, where padding means another
     colour.
-
-    Args:
-        state: All weights of the detector.
-        card: How it is fed.
-
-    Returns:
-        The weights of the body, by their names in `make_mobilenet`.
 
     Raises:
         WeightsError: Its leaky ReLUs have another slope.

@@ -19,27 +19,18 @@ ANCHORS_PER_CELL = 2
 
 
 class HeadOutputs(NamedTuple):
-    """Raw outputs for every anchor, levels one after the other, rows before columns.
+    """Raw outputs, batch × anchors × …, levels one after the other, rows before columns."""
 
-    Attributes:
-        boxes: Batch × anchors × 4, offsets to the anchor's centre and log sizes.
-        scores: Batch × anchors × 2, logits of background and face; with classes, × 1 + classes,
-            logits of background and of a face of each class.
-        landmarks: Batch × anchors × 10, offsets of eyes, nose and mouth corners.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    landmarks: Tensor
+    boxes: Tensor  # × 4, offsets to the anchor's centre and log sizes.
+    scores: Tensor  # × 1 + classes, logits of background and of a face (of each class).
+    landmarks: Tensor  # × 10, offsets of eyes, nose and mouth corners.
 
 
 class RetinaFace(nn.Module):
     """The detector network, 433,343 weights and buffers at its standard widths.
 
-    Args:
-        negative_slope: Of every leaky ReLU. Published weights were trained with 0.1 or with 0
-            (plain ReLU); both load without complaint, and the wrong one halves the recall.
-        classes: Kinds of faces that the scores tell apart.
+    Published weights were trained with a `negative_slope` of 0.1 or 0 (plain ReLU); both load
+    without complaint, and the wrong one halves the recall.
     """
 
     def __init__(self, negative_slope: float = 0.1, classes: int = 1) -> None:
@@ -54,11 +45,7 @@ class RetinaFace(nn.Module):
         self.LandmarkHead = nn.ModuleList(_Head(10) for _ in range(3))
 
     def forward(self, photos: Tensor) -> HeadOutputs:
-        """Run the net.
-
-        Args:
-            photos: Batch × 3 × height × width, mean already subtracted; sides multiples of 32.
-        """
+        """Run the net on batch × 3 × height × width, mean subtracted; sides multiples of 32."""
         levels = self.fpn(self.body(photos))
         context = (self.ssh1, self.ssh2, self.ssh3)
         features = [ssh(level) for ssh, level in zip(context, levels, strict=True)]
@@ -178,10 +165,6 @@ def widen_scores(state: dict[str, Tensor], classes: int) -> dict[str, Tensor]:
 
     Every class begins with the face's logit less log(classes), so that the chance of a face, the
     sum over its classes, stays what it was.
-
-    Args:
-        state: Of a `RetinaFace` with one class; stays as it is.
-        classes: How many there are to be.
     """
     wide = dict(state)
     for name, tensor in state.items():
@@ -210,9 +193,7 @@ def make_anchors(
 ) -> Tensor:
     """Square anchors for an input of this size in pixels; cached, so don't write into the result.
 
-    Returns:
-        Anchors × 4: centre x, centre y, width, height; levels one after the other, rows before
-        columns, then sizes.
+    Anchors × 4: centre x, centre y, width, height; levels, then rows, columns, sizes.
     """
     levels = []
     for stride, level_sizes in zip(strides, sizes, strict=True):

@@ -24,11 +24,9 @@ class Engine(Protocol):
     """A net that is ready for use; may be called from several threads at once."""
 
     def __call__(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
-        """The net's outputs, float32.
+        """The net's outputs, float32, for batch × 3 × height × width, float32, as it is fed.
 
-        Args:
-            batch: Batch × 3 × height × width, float32, as the net is fed; strides may be those of
-                channels last.
+        Strides may be those of channels last.
         """
 
 

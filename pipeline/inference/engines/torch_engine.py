@@ -10,13 +10,7 @@ from pipeline.nets.compute import autocast, prepare_net
 
 
 class TorchEngine:
-    """A net on a device.
-
-    Args:
-        net: The network; stays as it is.
-        device: Where it runs.
-        bf16: Run it in bfloat16.
-    """
+    """A copy of a net on a device."""
 
     def __init__(self, net: nn.Module, device: torch.device, bf16: bool) -> None:
         self.net, self.device, self.bf16 = prepare_net(net, device), device, bf16
