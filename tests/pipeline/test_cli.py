@@ -77,14 +77,6 @@ def test_train_as_json(prepared, tmp_path, trainers):
     assert result.stderr == ""
 
 
-def test_errors_as_json(tmp_path):
-    result = call("train", tmp_path, "-o", tmp_path / "runs", "--log", "json")
-    assert result.exit_code == 2
-    (event,) = map(json.loads, result.stdout.splitlines())
-    assert event["event"] == "error"
-    assert "not a prepared folder" in event["message"]
-
-
 def test_train_detector(prepared, tmp_path, start, trainers):
     options = ["--start", start, "--set", "steps=3", "--device", "cpu"]
     result = call("train-detector", prepared, "-o", tmp_path / "runs", *options)

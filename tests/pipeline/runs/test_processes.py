@@ -1,9 +1,11 @@
-"""What trainings tell: the same lines as ever, or one JSON object per line and nothing else."""
+"""What trainings log, as lines or as JSON objects, and the processes they run in."""
 
 import json
+import os
 import pickle
 import subprocess
 import sys
+import time
 import warnings
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,13 +13,15 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import torch
 import typer
 
 from data_prep.base.errors import UserError
 from pipeline.runs.log import JsonReporter, Reporter, report_as
+from pipeline.runs.workers import call_at_once, count_cores
 
 
-def read(text):
+def read_events(text):
     """Every line is strict JSON."""
     refuse = Mock(side_effect=AssertionError)
     return [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
@@ -37,7 +41,7 @@ def test_json_is_events_with_facts(capsys):
         report.finish("weights: a", "| table |", weights=Path("a"), by=[{"b": (1, None)}])
     out, err = capsys.readouterr()
     assert err == ""
-    events = read(out)
+    events = read_events(out)
     for event in events:
         told = datetime.fromisoformat(event.pop("time"))
         assert told.utcoffset() == timedelta(0)
@@ -52,7 +56,7 @@ def test_json_is_events_with_facts(capsys):
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), np.float64("-inf")])
 def test_numbers_that_json_does_not_know_are_null(capsys, number):
     JsonReporter().log("diverged", "epoch", row={"loss": [number]})
-    assert read(capsys.readouterr().out)[0]["row"] == {"loss": [None]}
+    assert read_events(capsys.readouterr().out)[0]["row"] == {"loss": [None]}
 
 
 def test_what_others_print_is_kept_out_and_warnings_are_events(capsys):
@@ -61,7 +65,7 @@ def test_what_others_print_is_kept_out_and_warnings_are_events(capsys):
         warnings.warn("odd\nnumbers", RuntimeWarning, stacklevel=1)
     out, err = capsys.readouterr()
     assert err == "a library speaks\n"
-    (event,) = read(out)
+    (event,) = read_events(out)
     assert (event["event"], event["category"]) == ("warning", "RuntimeWarning")
     assert event["message"] == "odd\nnumbers"
 
@@ -72,7 +76,7 @@ def test_error_of_the_user_is_the_last_line_or_event_and_exit_code_2(capsys, for
         raise UserError("Exception in `Keeper`:\n\ta.jpg: can't be read.")
     assert caught.value.exit_code == 2
     out, err = capsys.readouterr()
-    events = [(event["event"], event["message"]) for event in read(out)]
+    events = [(event["event"], event["message"]) for event in read_events(out)]
     if form == "text":
         assert (events, err) == ([], "error: a.jpg: can't be read.\n")
     else:
@@ -82,7 +86,7 @@ def test_error_of_the_user_is_the_last_line_or_event_and_exit_code_2(capsys, for
 def test_other_errors_are_told_and_not_hidden(capsys):
     with pytest.raises(ZeroDivisionError), report_as("json"):
         print(1 / 0)  # noqa: T201
-    (event,) = read(capsys.readouterr().out)
+    (event,) = read_events(capsys.readouterr().out)
     assert event["message"] == "ZeroDivisionError: division by zero"
 
 
@@ -99,7 +103,70 @@ def test_lines_of_several_processes_do_not_mix():
     )
     both = f'{sys.executable} -c "$0" a & {sys.executable} -c "$0" b & wait'
     done = subprocess.run(["sh", "-c", both, code], capture_output=True, text=True, check=True)
-    events = read(done.stdout)
+    events = read_events(done.stdout)
     assert len(events) == 400
     for who in "ab":
         assert [event["step"] for event in events if event["who"] == who] == list(range(200))
+
+
+def note(folder, name):
+    (folder / name).write_text(str(os.getpid()))
+
+
+def note_or_fail(folder, name):
+    note(folder, name)
+    if name == "c":
+        raise ValueError("c fails")
+
+
+def note_and_wait(folder, name):
+    note(folder, name)
+    time.sleep(60)
+
+
+def test_calls_share_a_process_that_is_started_once_until_one_fails(tmp_path):
+    calls = [(tmp_path, name) for name in "abc"]
+    with pytest.raises(ValueError, match="c fails"):
+        call_at_once(note_or_fail, calls, 1, start=note, shared=(tmp_path, "start"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c", "start"]
+    assert len({path.read_text() for path in tmp_path.iterdir()} - {str(os.getpid())}) == 1
+
+
+def test_a_core_each_where_the_machine_does_not_tell_which_are_ours(monkeypatch):
+    assert count_cores(torch.device("cuda")) == 1
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert count_cores(torch.device("cpu")) == os.cpu_count()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="whether a process lives is asked by signal 0")
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    code = (
+        "import pathlib, sys; from pipeline.runs.workers import call_at_once\n"
+        "from tests.pipeline.runs.test_processes import note_and_wait\n"
+        "if __name__ == '__main__':\n"
+        "    call_at_once(note_and_wait, [(pathlib.Path(sys.argv[1]), 'worker')], 1)\n"
+    )
+    (tmp_path / "parent.py").write_text(code)
+    env = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py", tmp_path], env=env)
+    worker = tmp_path / "worker"
+    wait_until(lambda: worker.is_file() and worker.read_text() != "")
+    parent.kill()
+    parent.wait()
+    pid = int(worker.read_text())
+
+    def is_gone():
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    wait_until(is_gone)
+
+
+def wait_until(is_so, seconds=50):
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.1)
