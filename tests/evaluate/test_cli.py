@@ -146,7 +146,7 @@ def test_paths_that_cannot_be_used(annotations: Path, predictions: Path, tmp_pat
         ((annotations, tmp_path / "none.csv", "-o", tmp_path / "out"), "no such file or folder"),
         ((annotations, predictions, "-o", predictions), "can't be written"),
         ((annotations, predictions, "-o", tmp_path / "out", "--alias", "x=y"), "NAME=CLASS"),
-        ((annotations, predictions, "-o", tmp_path / "out", "--split", "valid"), "a folder"),
+        ((annotations, predictions, "-o", tmp_path / "out", "--split", "valid"), "VOC XML"),
     ):
         result = run(*arguments)
         assert result.exit_code == 2
