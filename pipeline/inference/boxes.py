@@ -33,8 +33,8 @@ class FaceBoxes:
 
     def take(self, rows: np.ndarray) -> FaceBoxes:
         """Some of the faces, by index or flag."""
-        fields = (self.boxes, self.scores, self.landmarks, self.probabilities)
-        return FaceBoxes(*(None if field is None else field[rows] for field in fields))
+        shares = None if self.probabilities is None else self.probabilities[rows]
+        return FaceBoxes(self.boxes[rows], self.scores[rows], self.landmarks[rows], shares)
 
     def join(self, other: FaceBoxes) -> FaceBoxes:
         """These faces, then those that the same detector found at another scale."""
