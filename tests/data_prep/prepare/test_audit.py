@@ -1,86 +1,356 @@
-"""The audit: a report and no more."""
+"""The audit: its record, its numbers, its page, and which faces its contact sheets show."""
 
+import base64
 import json
+from html.parser import HTMLParser
 
+import cv2
+import numpy as np
+import pandas as pd
 import pytest
+from scipy import stats
 
 from data_prep.base.errors import DatasetError
-from data_prep.base.tables import read_faces
+from data_prep.base.files import (
+    OutputError,
+    refuse_dataset_folders,
+)
+from data_prep.base.records import Finding
+from data_prep.prepare import sheets as sheets_module
+from data_prep.prepare.analysis import (
+    count_leaks,
+    list_duplicates,
+    require_faces,
+    split_faces,
+    summarise,
+)
 from data_prep.prepare.audit import audit
-from data_prep.prepare.options import AuditOptions
+from data_prep.prepare.options import AuditOptions, BuildOptions
+from data_prep.prepare.page import (
+    group_findings,
+    plot_blur,
+    plot_sizes,
+    rank_correlation,
+    render_page,
+    tabulate,
+)
+from data_prep.prepare.sheets import Sheet, Sheets, draw_sheets
 from tests.makers import add_example, hash_tree, make_photo, make_voc
 
 
 @pytest.fixture
-def out(tmp_path):
-    return tmp_path / "audit"
+def run_audit(dataset, tmp_path, run):
+    """Audit the dataset; gives what was printed, and the record."""
+
+    def call(*options):
+        before, out = hash_tree(dataset), tmp_path / "audit"
+        result = run("audit", dataset, "-o", out, "--workers", 1, *options)
+        assert hash_tree(dataset) == before
+        if result.exit_code == 2:
+            return result, None
+        assert sorted(path.name for path in out.iterdir()) == ["audit.html", "audit.json"]
+        assert result.stdout.splitlines()[-1] == (
+            f"written    {out / 'audit.html'}, {out / 'audit.json'}"
+        )
+        return result, json.loads((out / "audit.json").read_text(encoding="utf-8"))
+
+    return call
 
 
-def audit_quietly(root, out, **options):
-    return audit(AuditOptions(roots=[root], out=out, workers=1, **options))
-
-
-def read_record(out):
-    return json.loads((out / "audit.json").read_text(encoding="utf-8"))
-
-
-def add_copy(dataset):
+def test_record_tells_counts_findings_groups_and_leaks(dataset, tmp_path, run_audit):
     make_photo(dataset / "images" / "copy.jpg", seed=0, quality=70)
     make_voc(dataset / "annotations" / "copy.xml", "copy.jpg")
-
-
-def test_two_files_no_crops_and_nothing_changed(dataset, out):
-    before = hash_tree(dataset)
-    audit_quietly(dataset, out)
-    assert sorted(path.name for path in out.iterdir()) == ["audit.html", "audit.json"]
-    assert hash_tree(dataset) == before
-
-
-def test_record_tells_counts_findings_groups_and_leaks(dataset, out):
-    add_copy(dataset)
     add_example(dataset, "odd", 77, [("face", (60, 15, 20, 55))])
-    result = audit_quietly(dataset, out)
-    record = read_record(out)
+    add_example(dataset, "broken", 78).write_text("<broken")
+    known = tmp_path / "known.txt"
+    known.write_text("photo0 copy\nphoto1 photo2\nphoto3 elsewhere\n")
+    result, record = run_audit("--known-groups", known)
+    assert result.exit_code == 1
+    assert "left out: faces/annotations/broken.xml: not well-formed XML" in result.stderr
+    assert "known      1 of 2 known near-duplicate groups found whole" in result.stdout
+    assert record["known_groups"] == {"found": 1, "total": 2}
     assert record["faces"] == 21
-    assert record["findings"] == {"degenerate-box": 1}
-    assert record["left_out"] == 1
+    kinds = ["broken-xml", "degenerate-box", "photo-without-annotation"]
+    assert record["findings"] == dict.fromkeys(kinds, 1)
+    assert sorted(finding["kind"] for finding in record["all_findings"]) == kinds
+    assert record["left_out"] == 2
     assert record["duplicates"] == [["faces/images/copy.jpg", "faces/images/photo0.jpg"]]
     assert record["leaked_share"]["ours"] == 0 < record["leaked_share"]["naive"]
-    assert [finding["kind"] for finding in record["all_findings"]] == ["degenerate-box"]
+
+
+def test_good_dataset(run_audit):
+    result, record = run_audit()
+    assert result.exit_code == 0
     assert record["known_groups"] is None
+
+
+def test_what_can_not_be_read(run, run_audit, tmp_path):
+    (tmp_path / "known.txt").write_bytes(b"\xff\xfe\xfa")
+    for name in ("known.txt", "nowhere.txt"):
+        result, _ = run_audit("--known-groups", tmp_path / name)
+        assert result.exit_code == 2
+        assert name in result.stderr
+    for command in ("audit", "build"):
+        result = run(command, tmp_path / "nowhere", "-o", tmp_path / "out")
+        assert result.exit_code == 2
+        assert result.stderr == f"error: {tmp_path / 'nowhere'}: no such folder.\n"
+
+
+def test_too_few_photos_to_split_are_audited_all_the_same(tmp_path):
+    add_example(tmp_path / "set", "a", 0)
+    out = tmp_path / "audit"
+    result = audit(AuditOptions(roots=[tmp_path / "set"], out=out, workers=1))
+    assert [finding.kind for finding in result.findings] == ["no-split"]
+    record = json.loads((out / "audit.json").read_text(encoding="utf-8"))
+    assert record["counts"] == {"set/train/with_mask": 1}
     assert result.record == record
+    assert "can&#39;t be split" in (out / "audit.html").read_text(encoding="utf-8")
 
 
-def test_audit_looks_ahead_to_the_same_build(dataset, out, tmp_path, run):
-    audit_quietly(dataset, out)
-    run("build", dataset, "-o", tmp_path / "prepared", "--workers", 1)
-    record = read_record(out)
-    faces = read_faces(tmp_path / "prepared")
-    assert record["counts"] == {
-        f"{source}/{split}/{label}": count
-        for (source, split, label), count in faces.groupby(["source", "split", "label"])
-        .size()
-        .items()
+OPTIONS = BuildOptions(roots=[])
+
+
+def make_faces(photos=40):
+    """Three faces to a photo; the first six photos are pairs of duplicates."""
+    photo = np.repeat(np.arange(photos), 3)
+    index = np.tile(np.arange(3), photos)
+    rare = np.where(photo % 2, "mask_weared_incorrect", "without_mask")
+    group = np.where(photo < 6, photo - photo % 2, photo)
+    return pd.DataFrame(
+        {
+            "source": "set",
+            "image": [f"{n}.jpg" for n in photo],
+            "object": index,
+            "label": np.where(index, "with_mask", rare),
+            "group": [f"set/{n}.jpg" for n in group],
+            "blur": photo * 3.0 + index,
+            "short_side": 20.0,
+        }
+    )
+
+
+def test_output_inside_a_dataset_is_refused(tmp_path):
+    (tmp_path / "set").mkdir()
+    for out in (tmp_path / "set", tmp_path / "set" / "prepared", tmp_path / "x" / ".." / "set"):
+        with pytest.raises(OutputError, match="meets the dataset"):
+            refuse_dataset_folders([out], [tmp_path / "set"], "-o", around=True)
+    refuse_dataset_folders([tmp_path / "set2"], [tmp_path / "set"], "-o")
+    refuse_dataset_folders([tmp_path], [tmp_path / "set"], "-o", around=True)
+
+
+def test_split_thins_out_training_only(faces):
+    assert faces.loc[faces["split"] == "valid", "kept"].all()
+    train = faces[faces["split"] == "train"]
+    kept = train.loc[train["kept"], "label"].value_counts()
+    second = train["label"].value_counts().iloc[1]
+    assert kept["with_mask"] == int(1.5 * second)
+    assert kept["mask_weared_incorrect"] == (train["label"] == "mask_weared_incorrect").sum()
+
+
+def test_duplicates_and_leaks(faces):
+    assert list_duplicates(faces) == {
+        f"set/{n}.jpg": [f"set/{n}.jpg", f"set/{n + 1}.jpg"] for n in (0, 2, 4)
+    }
+    leaks = count_leaks(faces, OPTIONS)
+    assert leaks["ours"] == 0
+    assert leaks["naive"] > 0.8
+
+
+def test_summary_adds_up(faces):
+    findings = [Finding("a", "broken-xml", "m", True), Finding("b", "clipped-box", "m", False)]
+    summary = summarise([], faces, findings, OPTIONS)
+    sizes = faces.groupby(["source", "split", "label"]).size()
+    assert summary["counts"] == {"/".join(key): size for key, size in sizes.items()}
+    assert (summary["faces"], summary["photos"]) == (120, 40)
+    assert sum(summary["kept_per_class"].values()) == summary["kept_in_training"]
+    assert (summary["duplicate_groups"], summary["photos_in_duplicate_groups"]) == (3, 6)
+    assert summary["findings"] == {"broken-xml": 1, "clipped-box": 1}
+    assert summary["left_out"] == 1
+
+
+def test_nothing_left_tells_why():
+    findings = [Finding("a", "broken-xml", f"{n}.xml: broken.", True) for n in range(5)]
+    with pytest.raises(DatasetError, match=r"0\.xml.*2\.xml: broken\. \(and 2 more\)"):
+        require_faces(pd.DataFrame([]), findings)
+    with pytest.raises(DatasetError, match="no face is annotated"):
+        require_faces(pd.DataFrame([]), [])
+
+
+NO_SHEETS = Sheets((), Sheet("smallest", ()), (), ())
+
+
+class Links(HTMLParser):
+    """Collects what a page would load, and whether its tags are closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.loaded, self.open = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.loaded += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def faces():
+    return split_faces(make_faces(), OPTIONS)
+
+
+def render(faces, findings=(), **options):
+    summary = summarise([], faces, findings, OPTIONS)
+    return render_page(faces, findings, summary, NO_SHEETS, **options)
+
+
+def test_page_needs_no_other_file_and_is_well_formed(faces):
+    links = Links()
+    links.feed(render(faces, [Finding("a", "clipped-box", "a.xml: clipped", False)]))
+    assert links.open == []
+    assert links.loaded
+    assert all(link.startswith(("data:", "#")) for link in links.loaded)
+
+
+def test_numbers_are_on_the_page(faces):
+    page = render(faces, known_groups=(3, 7))
+    assert "<b>120</b><span>faces in 40 photos" in page
+    assert "<b>3 of 7</b> known groups" in page
+    assert "set/0.jpg · set/1.jpg" in page
+    assert "of validation faces leak under a naive split" in page
+
+
+def test_findings_are_grouped_faults_first_and_long_lists_folded(faces):
+    findings = [Finding("x", "clipped-box", f"note {n}", False) for n in range(40)]
+    findings += [Finding("x", "broken-xml", f"fault <{n}>", True) for n in range(2)]
+    groups = group_findings(findings)
+    assert [(len(group.messages), group.dropped) for group in groups] == [(2, True), (40, False)]
+    page = render(faces, findings)
+    assert all(f"<li>note {n}</li>" in page for n in range(40))
+    assert "<li>fault &lt;1&gt;</li>" in page
+    assert page.count("<details open>") == 1
+
+
+def test_table_has_all_classes_and_sums():
+    labels = pd.Series(["with_mask", "with_mask", "without_mask"])
+    table = tabulate(labels, pd.Series(["a", "b", "b"]), ["a", "b", "c"])
+    assert table.columns == ("a", "b", "c", "all")
+    assert dict(table.rows) == {
+        "with_mask": (1, 1, 0, 2),
+        "without_mask": (0, 1, 0, 1),
+        "mask_weared_incorrect": (0, 0, 0, 0),
+        "all": (1, 2, 0, 3),
     }
 
 
-def test_known_groups_are_compared(dataset, out, tmp_path):
-    add_copy(dataset)
-    known = tmp_path / "known.txt"
-    known.write_text("photo0 copy\nphoto1 photo2\nphoto3 elsewhere\n")
-    audit_quietly(dataset, out, known_groups=known)
-    assert read_record(out)["known_groups"] == {"found": 1, "total": 2}
+def test_sizes_fall_in_the_right_columns(faces):
+    sides = [1, 7.9, 8, 15.9, 16, 31.9, 32, 63.9, 64, 500]
+    few = faces.head(10).assign(short_side=[float(side) for side in sides], label="with_mask")
+    page = render(few)
+    size_table = page.split('id="sizes"')[1].split("</table>")[0]
+    assert size_table.count('<td class="number">2<small>20.0%</small></td>') == 10
 
 
-def test_unreadable_known_groups(dataset, out, tmp_path):
-    (tmp_path / "known.txt").write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(DatasetError, match=r"known\.txt: not a readable list"):
-        audit_quietly(dataset, out, known_groups=tmp_path / "known.txt")
+def make_sizes(count):
+    rng = np.random.default_rng(0)
+    sides = rng.integers(5, 200, count).astype(float)
+    labels = np.resize(["with_mask", "without_mask"], count)
+    return pd.DataFrame(
+        {"label": labels, "short_side": sides, "blur": rng.exponential(9, count) / sides}
+    )
 
 
-def test_too_few_photos_to_split_are_audited_all_the_same(tmp_path, out):
-    add_example(tmp_path / "set", "a", 0)
-    result = audit_quietly(tmp_path / "set", out)
-    assert [finding.kind for finding in result.findings] == ["no-split"]
-    assert read_record(out)["counts"] == {"set/train/with_mask": 1}
-    assert "can&#39;t be split" in (out / "audit.html").read_text(encoding="utf-8")
+@pytest.mark.parametrize("plot", [plot_sizes, plot_blur])
+@pytest.mark.parametrize("faces", [make_sizes(500), make_sizes(1), make_sizes(9).assign(blur=0.0)])
+def test_plot_is_a_png_with_something_on_it(plot, faces):
+    uri = plot(faces)
+    data = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels.shape[1] > 400
+    assert pixels.std() > 5
+
+
+def test_rank_correlation_is_spearmans():
+    faces = make_sizes(200)
+    expected = stats.spearmanr(faces["blur"], faces["short_side"]).statistic
+    assert rank_correlation(faces) == pytest.approx(expected)
+    for few in (make_sizes(2), make_sizes(9).assign(short_side=7.0)):
+        assert rank_correlation(few) is None
+
+
+@pytest.fixture
+def cropped(tmp_path):
+    """Two hundred faces, two to a photo, and their crops: grey squares."""
+    rng, index = np.random.default_rng(0), np.arange(200)
+    valid = index % 10 < 2
+    group = np.where(index < 16, index // 8 * 4, index // 2)
+    faces = pd.DataFrame(
+        {
+            "source": "set",
+            "image": [f"{n}.jpg" for n in index // 2],
+            "object": index % 2,
+            "label": np.where(index % 4, "with_mask", "without_mask"),
+            "group": [f"set/{n}.jpg" for n in group],
+            "split": np.where(valid, "valid", "train"),
+            "kept": valid | (index % 3 > 0) | (index % 4 == 0),
+            "blur": rng.exponential(500, 200),
+            "short_side": rng.integers(5, 140, 200).astype(float),
+            "crop": [f"{n}.jpg" for n in index],
+        }
+    )
+    for crop, side in zip(faces["crop"], faces["short_side"], strict=True):
+        cv2.imwrite(str(tmp_path / crop), np.full((int(side), int(side), 3), 99, np.uint8))
+    return faces
+
+
+def sides(thumbs):
+    return [int(thumb.caption) for thumb in thumbs]
+
+
+def test_classes_are_sampled_and_sorted_by_size(cropped, tmp_path):
+    sheets = draw_sheets(cropped, tmp_path)
+    assert [sheet.title for sheet in sheets.classes] == ["with_mask", "without_mask"]
+    for sheet in sheets.classes:
+        assert 0 < len(sheet.thumbs) <= sheets_module.PER_CLASS
+        assert sides(sheet.thumbs) == sorted(sides(sheet.thumbs))
+        assert all(sheet.title in thumb.title for thumb in sheet.thumbs)
+        assert len({thumb.title for thumb in sheet.thumbs}) == len(sheet.thumbs)
+    smallest = sorted(cropped["short_side"])[: sheets_module.SMALLEST]
+    assert sides(sheets.smallest.thumbs) == smallest
+    assert draw_sheets(cropped, tmp_path) == sheets
+    assert draw_sheets(cropped, tmp_path, seed=4) != sheets
+
+
+def test_dropped_and_kept_are_of_one_bin_of_the_thinned_class(cropped, tmp_path):
+    blur = draw_sheets(cropped, tmp_path).blur
+    assert len(blur) == sheets_module.BLUR_BINS
+    by_title = {f"set/{row.image}, object {row.object}": row for row in cropped.itertuples()}
+    for sheet in blur:
+        low = float(sheet.title.split()[0])
+        for thumbs, kept in ((sheet.dropped, False), (sheet.kept, True)):
+            assert 0 < len(thumbs) <= sheets_module.PER_BLUR_ROW
+            for thumb in thumbs:
+                row = by_title[thumb.title.split(":")[0]]
+                assert (row.kept, row.label, row.split) == (kept, "with_mask", "train")
+                assert row.short_side >= low
+    assert draw_sheets(cropped.assign(kept=True), tmp_path).blur == ()
+
+
+def test_groups_show_a_face_of_each_photo(cropped, tmp_path):
+    groups = draw_sheets(cropped, tmp_path).groups
+    assert {sheet.title: len(sheet.thumbs) for sheet in groups} == {"set/0.jpg": 4, "set/4.jpg": 4}
+
+
+def test_large_crops_are_shrunk_and_small_ones_embedded_as_they_are(cropped, tmp_path):
+    for thumb in draw_sheets(cropped, tmp_path).classes[0].thumbs:
+        data = base64.b64decode(thumb.src.removeprefix("data:image/jpeg;base64,"))
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        assert len(pixels) == min(int(thumb.caption), sheets_module.THUMB_SIDE)
+
+
+def test_unreadable_crop_is_an_error(cropped, tmp_path):
+    smallest = cropped["crop"][cropped["short_side"].idxmin()]
+    (tmp_path / smallest).write_bytes(b"no")
+    with pytest.raises(OSError, match=smallest):
+        draw_sheets(cropped, tmp_path)

@@ -1,4 +1,4 @@
-"""Building the prepared folder: what is in it, when it is built again, and that it is whole."""
+"""Building the prepared folder: what is in it, what is printed, when it is built again."""
 
 import json
 import resource
@@ -35,27 +35,32 @@ def forbid_work(monkeypatch):
 
 
 def test_everything_contracted_is_there(dataset, out):
-    result = build_quietly(dataset, out)
-    assert sorted(path.name for path in out.iterdir()) == [
-        "audit.html",
-        "crops",
-        "faces.csv",
-        "manifest.json",
-    ]
+    (out / "more").mkdir(parents=True)
+    (out / "more" / "notes.txt").write_text("mine")
+    result = build_quietly(dataset, out, seed=4)
+    names = ["audit.html", "crops", "faces.csv", "manifest.json", "more"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    assert (out / "more" / "notes.txt").read_text() == "mine"
     faces = read_faces(out)
     assert len(faces) == 20
     assert set(faces["source"]) == {"faces"}
     assert set(faces["split"]) == {"train", "valid"}
     assert (faces[["width", "height"]].to_numpy() == (120, 90)).all()
     assert faces.iloc[0][["xmin", "ymin", "xmax", "ymax"]].tolist() == [10, 12, 30, 40]
-    assert result.record == read_manifest(out)
-    assert result.record["leaked_share"]["ours"] == 0
     assert result.findings == ()
+    manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    assert result.record == read_manifest(out) == manifest
+    assert manifest["leaked_share"]["ours"] == 0
+    assert manifest["options"]["seed"] == 4
+    assert manifest["datasets"] == [{"source": "faces", "root": str(dataset), "photos": 10}]
+    assert manifest["faces_sha256"] == sha256_of(out / "faces.csv")
 
 
-def test_crops_lie_by_split_and_class(dataset, out):
-    build_quietly(dataset, out, ratio=0.5)
+def test_crops_of_two_datasets_lie_by_split_and_class(tmp_path, out):
+    roots = [make_dataset(tmp_path / name, 6, seed) for seed, name in enumerate(("one", "two"))]
+    build(BuildOptions(roots=roots, out=out, workers=1, ratio=0.5))
     faces = read_faces(out)
+    assert faces["source"].value_counts().to_dict() == {"one": 12, "two": 12}
     assert not faces["kept"].all()
     for row in faces.itertuples():
         split = row.split if row.kept else "train-dropped"
@@ -76,21 +81,11 @@ def test_copies_of_a_photo_stay_on_one_side(dataset, out):
     assert copies["split"].nunique() == 1
 
 
-def test_several_datasets_in_one_build(tmp_path, out):
-    roots = [make_dataset(tmp_path / name, seed=seed) for seed, name in enumerate(("one", "two"))]
-    build(BuildOptions(roots=roots, out=out, workers=1))
-    assert read_faces(out)["source"].value_counts().to_dict() == {"one": 20, "two": 20}
-
-
-def test_same_input_gives_the_same_folder(dataset, tmp_path):
-    for name in ("a", "b"):
-        build_quietly(dataset, tmp_path / name)
-    for file in ("faces.csv", "audit.html", "manifest.json"):
-        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
-
-
-def test_second_build_with_nothing_changed_does_no_work(dataset, out, monkeypatch):
+def test_second_build_with_nothing_changed_does_no_work(dataset, out, tmp_path, monkeypatch):
     first = build_quietly(dataset, out)
+    build_quietly(dataset, tmp_path / "again")
+    for file in ("faces.csv", "audit.html", "manifest.json"):
+        assert (out / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
     before = hash_tree(out)
     forbid_work(monkeypatch)
     second = build_quietly(dataset, out)
@@ -100,96 +95,57 @@ def test_second_build_with_nothing_changed_does_no_work(dataset, out, monkeypatc
     assert hash_tree(out) == before
 
 
-def change_annotation(dataset, _out):
-    path = dataset / "annotations" / "photo0.xml"
-    path.write_text(path.read_text().replace("<xmin>10<", "<xmin>11<"))
+def edit(path, old, new):
+    path.write_text(path.read_text().replace(old, new, 1))
 
 
-def delete_crop(_dataset, out):
-    next((out / "crops").rglob("*.jpg")).unlink()
+CHANGES = {
+    "annotation": lambda root, _: edit(
+        root / "annotations" / "photo0.xml", "<xmin>10<", "<xmin>9<"
+    ),
+    "lost crop": lambda _, out: next((out / "crops").rglob("*.jpg")).unlink(),
+    "lost page": lambda _, out: (out / "audit.html").unlink(),
+    "table": lambda _, out: edit(out / "faces.csv", "with_mask", "without_mask"),
+    "photo": lambda root, _: make_photo(root / "images" / "photo0.jpg", seed=99, quality=95),
+    "new photo": lambda root, _: add_example(root, "new", 55),
+    "manifest": lambda _, out: (out / "manifest.json").write_text('{"inputs": null}'),
+}
 
 
-def delete_page(_dataset, out):
-    (out / "audit.html").unlink()
-
-
-def edit_table(_dataset, out):
-    path = out / "faces.csv"
-    path.write_text(path.read_text().replace("with_mask", "without_mask", 1))
-
-
-def change_photo(dataset, _out):
-    make_photo(dataset / "images" / "photo0.jpg", seed=99, quality=95)
-
-
-def add_photo(dataset, _out):
-    add_example(dataset, "new", 55)
-
-
-def break_manifest(_dataset, out):
-    (out / "manifest.json").write_text('{"inputs": null}')
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        change_annotation,
-        delete_crop,
-        delete_page,
-        edit_table,
-        change_photo,
-        add_photo,
-        break_manifest,
-    ],
-)
-def test_any_change_leads_to_a_new_build(dataset, out, change):
+def test_any_change_leads_to_a_new_build(tmp_path, out):
+    dataset = make_dataset(tmp_path / "faces", 6)
     build_quietly(dataset, out)
-    change(dataset, out)
-    assert not build_quietly(dataset, out).up_to_date
-    faces = read_faces(out)
-    assert all((out / crop).is_file() for crop in faces["crop"])
-    assert len(list((out / "crops").rglob("*.jpg"))) == len(faces)
+    for name, change in CHANGES.items():
+        change(dataset, out)
+        assert not build_quietly(dataset, out).up_to_date, name
+        crops = {path.relative_to(out).as_posix() for path in (out / "crops").rglob("*.jpg")}
+        assert crops == set(read_faces(out)["crop"]), name
+        assert build_quietly(dataset, out).up_to_date, name
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"scale": 2.0},
-        {"fold": 1},
-        {"seed": 1},
-        {"blur_rule": "none"},
-        {"alias": ["bare=without_mask"]},
-    ],
-)
-def test_other_options_are_not_up_to_date(dataset, out, options, monkeypatch):
+def test_other_options_are_not_up_to_date(dataset, out, monkeypatch):
     build_quietly(dataset, out)
     forbid_work(monkeypatch)
-    with pytest.raises(AssertionError, match="looked at again"):
-        build_quietly(dataset, out, **options)
+    others = {"scale": 2.0, "fold": 1, "seed": 1, "blur_rule": "none", "alias": ["b=without_mask"]}
+    for name, value in others.items():
+        with pytest.raises(AssertionError, match="looked at again"):
+            build_quietly(dataset, out, **{name: value})
 
 
-@pytest.mark.parametrize("step", ["draw_sheets", "render_page", "write_faces"])
-def test_interrupted_build_leaves_the_old_results(dataset, out, monkeypatch, step):
+def test_interrupted_build_leaves_the_old_results(dataset, out, monkeypatch):
     build_quietly(dataset, out)
     before = hash_tree(out)
 
     def interrupt(*_args, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(analysis if step == "draw_sheets" else building, step, interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        build_quietly(dataset, out, scale=2.0)
-    assert hash_tree(out) == before
-
-
-def test_failed_first_build_leaves_no_folder(dataset, out, monkeypatch):
-    def fail(*_args, **_options):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", fail)
-    with pytest.raises(OutputError, match=r"prepared.*No space left.*free some space"):
-        build_quietly(dataset, out)
-    assert not out.exists()
+    steps = [(analysis, "draw_sheets"), (building, "render_page"), (building, "write_faces")]
+    for module, step in steps:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, step, interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                build_quietly(dataset, out, scale=2.0)
+        assert hash_tree(out) == before
 
 
 def test_kill_in_the_middle_of_the_swap_is_mended_by_the_next_build(dataset, out, monkeypatch):
@@ -212,28 +168,15 @@ def test_kill_in_the_middle_of_the_swap_is_mended_by_the_next_build(dataset, out
     assert len(read_faces(out)) == 20
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "faces.csv", "audit.html"])
+@pytest.mark.parametrize("name", ["manifest.json", "faces.csv", "audit.html", "crops/mine.jpg"])
 def test_files_of_somebody_else_are_not_overwritten(dataset, out, name):
-    out.mkdir()
-    (out / name).write_text('{"mine": 1}')
-    with pytest.raises(OutputError, match=f"{name} was not written by build"):
-        build_quietly(dataset, out)
-    assert [(path.name, path.read_text()) for path in out.iterdir()] == [(name, '{"mine": 1}')]
-
-
-def test_folder_with_crops_of_somebody_else_is_not_touched(dataset, out):
-    make_photo(out / "crops" / "precious.jpg")
+    path = out / name
+    path.parent.mkdir(parents=True)
+    path.write_text('{"mine": 1}')
     before = hash_tree(out)
     with pytest.raises(OutputError, match="was not written by build"):
         build_quietly(dataset, out)
     assert hash_tree(out) == before
-
-
-def test_other_files_in_the_folder_stay(dataset, out):
-    out.mkdir()
-    (out / "notes.txt").write_text("mine")
-    build_quietly(dataset, out)
-    assert (out / "notes.txt").read_text() == "mine"
 
 
 def test_really_full_disk(dataset, out):
@@ -250,9 +193,83 @@ def test_really_full_disk(dataset, out):
     assert not out.exists()
 
 
-def test_manifest_tells_what_the_build_was_made_of(dataset, out):
-    build_quietly(dataset, out, seed=4)
-    manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
-    assert manifest["options"]["seed"] == 4
-    assert manifest["datasets"] == [{"source": "faces", "root": str(dataset), "photos": 10}]
-    assert manifest["faces_sha256"] == sha256_of(out / "faces.csv")
+@pytest.fixture
+def run_build(dataset, out, run):
+    return lambda *options: run("build", dataset, "-o", out, "--workers", 1, *options)
+
+
+def test_build_prints_a_short_summary(run_build, out):
+    result = run_build()
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["faces", "train", "kept", "valid"]
+    assert [line.split()[0] for line in lines[1:4]] == [
+        "with_mask",
+        "without_mask",
+        "mask_weared_incorrect",
+    ]
+    counts = [[int(word) for word in line.split()[1:]] for line in lines[1:4]]
+    assert sum(train + valid for train, _, valid in counts) == 20
+    assert all(kept <= train for train, kept, _ in counts)
+    assert lines[4].startswith("photos     10 with 20 faces")
+    assert lines[5].startswith("leaks      0.0% of validation faces (")
+    assert lines[6] == "findings   none"
+    assert str(out / "audit.html") in lines[7]
+    assert len(lines) == 8
+    assert result.stderr == ""  # what is done in a moment needs no progress
+
+
+def test_many_faults_are_not_all_told(run_build, dataset):
+    for number in range(30):
+        make_voc(dataset / "annotations" / f"odd{number}.xml", f"lost{number}.jpg")
+    result = run_build()
+    lines = [line for line in result.stderr.splitlines() if line.startswith("left out")]
+    assert len(lines) == 21
+    assert lines[-1].startswith("left out: 10 more, listed in ")
+    assert result.exit_code == run_build().exit_code == 1  # also when all is up to date
+
+
+def test_options_reach_the_build(run_build, out, tmp_path):
+    arguments = "--scale 2 --folds 3 --fold 1 --seed 5 --blur global --ratio 2 --alias a=with_mask"
+    (tmp_path / "names.txt").write_text("mask")
+    reading = ["--format", "voc", "--columns", "image=file", "--crop-scale", "3", "--names"]
+    assert run_build(*arguments.split(), *reading, tmp_path / "names.txt").exit_code == 0
+    options = json.loads((out / "manifest.json").read_text())["options"]
+    assert options.pop("aliases")["a"] == "with_mask"
+    assert options == {
+        "scale": 2.0,
+        "folds": 3,
+        "fold": 1,
+        "seed": 5,
+        "blur_rule": "global",
+        "ratio": 2.0,
+        "format": "voc",
+        "columns": {"image": "file"},
+        "crop_scale": 3.0,
+        "names": str(tmp_path / "names.txt"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ("--scale 0.5", "error: --scale 0.5"),
+        ("--scale nan", "error: --scale nan"),
+        ("--folds 1", "error: --folds 1"),
+        ("--fold 5", "error: --fold 5: use 0 to 4"),
+        ("--fold -1", "error: --fold -1"),
+        ("--seed -1", "error: --seed -1"),
+        ("--ratio 0", "error: --ratio 0"),
+        ("--ratio inf", "error: --ratio inf"),
+        ("--alias x=y", "error: --alias x=y: write NAME=CLASS"),
+        ("--folds 11", "error: 10 groups of photos can't be split into 11 folds"),
+        ("--blur some", "'some'"),
+        ("--workers 0", "'--workers'"),
+        ("--nonsense", "--nonsense"),
+    ],
+)
+def test_wrong_use_is_one_clear_error(run_build, out, arguments, reason):
+    result = run_build(*arguments.split())
+    assert result.exit_code == 2
+    assert reason in result.stderr
+    assert not out.exists()
