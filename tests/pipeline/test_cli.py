@@ -109,17 +109,12 @@ def test_train_with_wrong_options(prepared, tmp_path, options, words):
 
 @pytest.mark.usefixtures("trainers")
 @pytest.mark.parametrize("command", ["train", "train-detector"])
-def test_folder_that_is_not_prepared(tmp_path, start, command):
+def test_folders_that_are_not_prepared_or_cannot_be_made(prepared, tmp_path, start, command):
     more = ["--start", start] if command == "train-detector" else []
     result = call(command, tmp_path, "-o", tmp_path / "runs", *more)
     assert_refused(result, tmp_path, "make it with: python -m data_prep build")
     assert not (tmp_path / "runs").exists()
-
-
-@pytest.mark.usefixtures("trainers")
-def test_runs_folder_that_cannot_be_made(prepared, tmp_path):
-    (tmp_path / "file").write_text("")
-    assert_refused(call("train", prepared, "-o", tmp_path / "file"), "can't be made")
+    assert_refused(call(command, prepared, "-o", start, *more), "can't be made")
 
 
 @pytest.mark.parametrize(
@@ -166,8 +161,8 @@ def test_classify(prepared, tmp_path, monkeypatch, split):
         *("p_with_mask", "p_without_mask", "p_mask_weared_incorrect"),
     ]
     assert table["image"].tolist() == [f"set/{image}" for image in chosen["image"]]
-    assert table["label"].tolist() == chosen["label"].tolist()
-    assert table["xmin"].tolist() == chosen["xmin"].tolist()
+    for name in ("label", "xmin"):
+        assert table[name].tolist() == chosen[name].tolist()
     assert set(table["detection"]) == {1.0}
     assert set(table["score"]) == {0.8}
 

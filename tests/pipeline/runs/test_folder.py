@@ -45,8 +45,7 @@ def test_new_run_holds_what_is_needed_to_repeat_it(tmp_path):
     run = start_run(tmp_path, RECIPE, DATA)
     assert load_recipe(run.folder / "recipe.toml", ClassifierRecipe) == RECIPE
     about = json.loads((run.folder / "run.json").read_text())
-    assert about["data"] == DATA
-    assert about["recipe"]["seed"] == 5
+    assert (about["data"], about["recipe"]["seed"]) == (DATA, 5)
     assert about["code_sha256"] == hash_code()
     assert {"fastai", "torch", "torchvision", "numpy"} <= set(about["versions"])
 
@@ -82,19 +81,16 @@ def test_what_cannot_be_resumed(tmp_path):
 
 
 def test_another_recipe_or_other_data_is_another_run(tmp_path):
-    run = start_run(tmp_path, RECIPE, DATA)
-    assert find_run(tmp_path, RECIPE, DATA) == run
-    assert find_run(tmp_path, RECIPE.model_copy(update={"lr": 3e-3}), DATA) is None
-    assert find_run(tmp_path, RECIPE, OTHER_DATA) is None
-
-
-def test_a_run_from_before_a_key_was_there_counts_as_its_default(tmp_path):
+    """A key that a run is older than counts as its default."""
     run = start_run(tmp_path, RECIPE, DATA)
     about = json.loads((run.folder / "run.json").read_text())
-    del about["recipe"]["members"]
-    (run.folder / "run.json").write_text(json.dumps(about))
-    assert find_run(tmp_path, RECIPE, DATA) == run
-    assert find_run(tmp_path, RECIPE.model_copy(update={"members": 2}), DATA) is None
+    for key in (None, "members"):
+        about["recipe"].pop(key, None)
+        (run.folder / "run.json").write_text(json.dumps(about))
+        assert find_run(tmp_path, RECIPE, DATA) == run
+        assert find_run(tmp_path, RECIPE.model_copy(update={"lr": 3e-3}), DATA) is None
+        assert find_run(tmp_path, RECIPE.model_copy(update={"members": 2}), DATA) is None
+        assert find_run(tmp_path, RECIPE, OTHER_DATA) is None
 
 
 def test_a_detector_is_known_by_what_its_start_holds_wherever_that_lies(tmp_path):
