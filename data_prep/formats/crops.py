@@ -90,16 +90,12 @@ class CropsFormat(DatasetFormat):
                 write_atomically(folder / file, encode_crop(crop))
                 files.append(file)
         faces = [face for photo in photos for face in photo.faces if photo.image not in refused]
-        return Written(
-            tuple(files),
-            count_left_out(
-                places_in_the_photo=len(files),
-                difficult_flags=sum(face.difficult for face in faces),
-                photos_without_faces=sum(not photo.faces for photo in photos),
-            ),
-            tuple(findings),
-            frozenset(refused),
+        left_out = count_left_out(
+            places_in_the_photo=len(files),
+            difficult_flags=sum(face.difficult for face in faces),
+            photos_without_faces=sum(not photo.faces for photo in photos),
         )
+        return Written(tuple(files), left_out, tuple(findings), frozenset(refused))
 
 
 def _is_class(name: str, options: ReadOptions) -> bool:

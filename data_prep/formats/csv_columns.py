@@ -12,7 +12,7 @@ from typing import Any
 from data_prep.base.errors import DatasetError, UserError
 from data_prep.base.photo import PHOTO_SUFFIXES, Size
 from data_prep.base.records import Box
-from data_prep.formats.input_files import InputError, check_box, read_number, read_side
+from data_prep.formats.input_files import InputError, check_box, read_number, read_size
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "image": (
@@ -78,8 +78,7 @@ class ColumnLayout:
             box = _read_box(found, where)
         except InputError as error:
             fault = str(error)
-        width, height = (read_side(found.get(side, "")) for side in ("width", "height"))
-        size = (width, height) if width and height else None
+        size = read_size(found.get("width", ""), found.get("height", ""))
         is_difficult = found.get("difficult", "").lower() in {"1", "true", "yes"}
         number = found.get("object", "")
         return FaceRow(found["image"], found["label"], box, fault, size, number, is_difficult)
@@ -135,10 +134,7 @@ def find_layout(start: Sequence[str], columns: Mapping[str, str]) -> ColumnLayou
 
 
 def parse_columns(text: str) -> dict[str, str]:
-    """Read `--columns image=file,label=class`.
-
-    Raises:
-        ColumnError: A part has no `=`, or its field is not known.
+    """Read `--columns image=file,label=class`; a `ColumnError` says what can't be understood.
 
     >>> parse_columns("image=file, xmin=x")
     {'image': 'file', 'xmin': 'x'}

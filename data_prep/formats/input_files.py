@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.base.errors import UserError
+from data_prep.base.photo import Size
 from data_prep.base.records import Box
 
 MOST_BYTES = 2**30
@@ -133,13 +134,13 @@ def read_number(text: str, name: str, where: str) -> float:
     return value
 
 
-def read_side(text: str) -> int | None:
-    """A stated side; 0, nothing or nonsense all mean that the file does not tell."""
+def read_size(width: str, height: str) -> Size | None:
+    """A stated size; 0, nothing or nonsense all mean that the file does not tell."""
     try:
-        side = int(float(text))
+        size = int(float(width)), int(float(height))
     except (ValueError, OverflowError):
         return None
-    return side if side > 0 else None
+    return size if min(size) > 0 else None
 
 
 def check_box(box: Box, where: str, hint: str) -> Box:

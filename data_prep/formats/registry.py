@@ -48,9 +48,6 @@ def recognise(files: DatasetFiles, options: ReadOptions) -> Format:
 
     Crops in folders are believed only where nothing else is: photos may be sorted by class and
     annotated all the same.
-
-    Raises:
-        DatasetError: There is none that is known, or there are several.
     """
     if all((files.root / name).is_file() for name in ("faces.csv", "manifest.json")):
         raise DatasetError(

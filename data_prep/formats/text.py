@@ -53,12 +53,11 @@ _NUMBERS: Mapping[Layout, tuple[str, ...]] = {
     "yolo": _CENTRED,
     "ultralytics": _CENTRED,
 }
+_NEGATIVE = "width and height can't be negative"
 _HINTS: Mapping[Layout, str] = {
-    "xywh": "width and height can't be negative. If they are corners, choose the layout xyxy",
+    "xywh": f"{_NEGATIVE}. If they are corners, choose the layout xyxy",
     "xyxy": "the order is xmin, ymin, xmax, ymax. If the last two are width and height, choose "
     "the layout xywh",
-    "yolo": "width and height can't be negative",
-    "ultralytics": "width and height can't be negative",
 }
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 """Characters that some system does not allow in file names."""
@@ -82,10 +81,6 @@ def read_text_boxes(
     A photo is called by the path of its file below the folder, without `.txt`; an empty file is a
     photo without a face. The class, a name or an id, is all that comes before the numbers, so a
     name may hold blanks. A classes.txt is passed over. No face is difficult: the format can't say.
-
-    Raises:
-        InputError: A line is not as it should be, the message names file and line; or a photo's
-            size is needed and not known.
     """
     files = list_texts(folder)
     sizes = find_sizes(list(files))
@@ -145,7 +140,9 @@ def _read_file(path: Path, photo: str, form: TextFormat, size: Size | None) -> W
         if form.scored:
             scores.append(check_score(values.pop("score"), where))
         corners = [numbers[name] for name in values], list(values.values())
-        box = check_box(_to_box(layout, *corners, size, where), where, _HINTS[layout])
+        box = check_box(
+            _to_box(layout, *corners, size, where), where, _HINTS.get(layout, _NEGATIVE)
+        )
         faces.append(Face(len(faces), _find_label(called, names, form, where), box))
         places.append(where)
     return WrittenPhoto(path, photo, str(path), size, tuple(faces), tuple(scores), tuple(places))

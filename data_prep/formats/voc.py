@@ -32,7 +32,7 @@ from data_prep.formats.input_files import (
     check_score,
     list_files,
     read_number,
-    read_side,
+    read_size,
 )
 from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto, match_photos, place_photos
 
@@ -99,8 +99,7 @@ def read_voc(
             scores.append(_read_score(element, where))
         difficult = _text(element, "difficult").lower() in {"1", "true"}
         faces.append(Face(index, label, box, difficult))
-    width, height = (read_side(_text(root, f"size/{side}")) for side in ("width", "height"))
-    size = (width, height) if width and height else None
+    size = read_size(_text(root, "size/width"), _text(root, "size/height"))
     told = tuple(faces), tuple(scores), tuple(faults.findings)
     return VocAnnotation(_text(root, "filename"), size, *told, _count_unread(root))
 

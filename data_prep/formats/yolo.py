@@ -96,12 +96,12 @@ class YoloFormat(DatasetFormat):
     def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
         """Write the annotations; see `DatasetFormat`."""
         numbers = {label: number for number, label in enumerate(classes)}
-        files: dict[str, str] = {}
-        written: list[FramedPhoto] = []
+        owners: dict[str, str] = {}
+        written: dict[str, FramedPhoto] = {}
         findings: list[Finding] = []
         for photo in show_progress(photos, len(photos), "writing labels"):
             file = name_labels(photo.image)
-            first = files.setdefault(file.lower(), photo.image)
+            first = owners.setdefault(file.lower(), photo.image)
             if first != photo.image:
                 message = (
                     f"{photo.annotation}: {photo.photo.image} would have the same label file as "
@@ -115,19 +115,16 @@ class YoloFormat(DatasetFormat):
                 for face in upright.faces
             ]
             write_atomically(folder / file, "".join(lines))
-            written.append(photo)
+            written[file] = photo
         # Without `path`, trainers look from the file's own folder.
         record = {"train": IMAGES, "names": dict(enumerate(classes))}
         write_atomically(folder / DATA, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
-        difficult = sum(face.difficult for photo in written for face in photo.faces)
+        kept = list(written.values())
+        difficult = sum(face.difficult for photo in kept for face in photo.faces)
         # Without its labels a photo would count as one without faces.
-        refused = {photo.image for photo in photos} - {photo.image for photo in written}
-        return Written(
-            (DATA, *(name_labels(photo.image) for photo in written)),
-            count_left_out(difficult_flags=difficult, object_numbers=count_renumbered(written)),
-            tuple(findings),
-            frozenset(refused),
-        )
+        refused = {photo.image for photo in photos} - {photo.image for photo in kept}
+        left_out = count_left_out(difficult_flags=difficult, object_numbers=count_renumbered(kept))
+        return Written((DATA, *written), left_out, tuple(findings), frozenset(refused))
 
 
 @dataclass
