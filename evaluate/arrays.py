@@ -16,31 +16,19 @@ BoolArray = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """Annotated faces, sorted by photo.
+    """Annotated faces, sorted by photo."""
 
-    Attributes:
-        photos: P photo names with forward slashes, sorted. Photos without a face are among them.
-        photo: (G,) index into `photos` for every face.
-        boxes: (G, 4) xmin, ymin, xmax, ymax in pixels, `xmax`/`ymax` the far edges.
-        labels: (G,) index into `classes`.
-        difficult: (G,) VOC's flag: the face is neither asked for nor held against a detection.
-        warnings: What was left out while reading, for a person.
-        classes: C class names.
-        sizes: (P, 2) width and height of each photo in pixels, NaN where unknown; or None.
-        upright: Boxes refer to photos turned upright by EXIF, whatever their size, as relative
-            coordinates do. Otherwise to photos as stored, unless only the upright photo has the
-            size in `sizes`.
-    """
-
-    photos: tuple[str, ...]
-    photo: IntArray
-    boxes: FloatArray
-    labels: IntArray
-    difficult: BoolArray
-    warnings: tuple[str, ...] = ()
+    photos: tuple[str, ...]  # P names with forward slashes, sorted; some may have no face.
+    photo: IntArray  # (G,) index into `photos` for every face.
+    boxes: FloatArray  # (G, 4) xmin, ymin, xmax, ymax in pixels, `xmax`/`ymax` the far edges.
+    labels: IntArray  # (G,) index into `classes`.
+    difficult: BoolArray  # (G,) neither asked for nor held against a detection, as in VOC.
+    warnings: tuple[str, ...] = ()  # What was left out while reading, for a person.
     classes: tuple[str, ...] = CLASSES
-    sizes: FloatArray | None = None
+    sizes: FloatArray | None = None  # (P, 2) width and height in pixels, NaN where unknown.
     upright: bool = False
+    """Boxes refer to photos turned upright by EXIF, whatever their size, as relative coordinates
+    do. Otherwise to photos as stored, unless only the upright photo has the size in `sizes`."""
 
     def find_size(self, photo: int) -> tuple[int, int] | None:
         """Width and height of a photo in pixels, if they are known."""
@@ -52,24 +40,14 @@ class GroundTruth:
 
 @dataclass(frozen=True)
 class Detections:
-    """Predicted faces, one per row of the table.
+    """Predicted faces, one per row of the table."""
 
-    Attributes:
-        photo: (N,) index into photo names: the table's, or the ground truth's once placed there.
-        boxes: (N, 4) xmin, ymin, xmax, ymax in pixels.
-        labels: (N,) index into the classes of the ground truth.
-        scores: (N,) detection score × class probability, 0 to 1; ranks the AP of a class.
-        detection: (N,) the detector's score, 0 to 1; ranks the AP of faces as such.
-        probabilities: (N, C) class probabilities in the order of the classes, or None when the
-            table has none.
-    """
-
-    photo: IntArray
-    boxes: FloatArray
-    labels: IntArray
-    scores: FloatArray
-    detection: FloatArray
-    probabilities: FloatArray | None
+    photo: IntArray  # (N,) index into photo names: the table's, or the truth's once placed there.
+    boxes: FloatArray  # (N, 4) xmin, ymin, xmax, ymax in pixels.
+    labels: IntArray  # (N,) index into the classes of the ground truth.
+    scores: FloatArray  # (N,) detection × class probability; ranks the AP of a class.
+    detection: FloatArray  # (N,) the detector's score, 0 to 1; ranks the AP of faces as such.
+    probabilities: FloatArray | None  # (N, C) in the order of the classes.
 
     def __len__(self) -> int:
         return len(self.photo)

@@ -183,14 +183,9 @@ SECTIONS: dict[str, Callable[[Case], Any]] = {
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The result of an evaluation.
+    """The result of an evaluation."""
 
-    Attributes:
-        metrics: All figures, as in metrics.json; evaluate/README.md says what they mean.
-        case: What was measured.
-    """
-
-    metrics: Record
+    metrics: Record  # All figures, as in metrics.json; evaluate/README.md says what they mean.
     case: Case = field(repr=False)
 
     @cached_property

@@ -18,23 +18,12 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from data_prep.base.labels import CLASSES, RARE_CLASS
 from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntArray
 from evaluate.measures.bootstrap import share, sum_ranked, tally, weigh
-from evaluate.measures.case import (
-    CROP_IOU,
-    Case,
-    IncorrectPolicy,
-    Pairs,
-    normalise_probabilities,
-)
+from evaluate.measures.case import CROP_IOU, Case, IncorrectPolicy, Pairs, normalise_probabilities
 from evaluate.measures.matching import MATCH_IOU
 
-MOST_POINTS = 200
-"""Points of a ROC curve in a record."""
-
-ALARM_SCORE = 0.5
-"""From this alarm score on an alarm is raised."""
-
-OUTCOMES = ("right", "wrong", "not_found")
-"""What may become of an annotated face."""
+MOST_POINTS = 200  # Of a ROC curve in a record.
+ALARM_SCORE = 0.5  # From this alarm score on an alarm is raised.
+OUTCOMES = ("right", "wrong", "not_found")  # What may become of an annotated face.
 
 _POLICIES = {
     "alarm": "counts as not masked",
@@ -48,17 +37,11 @@ _UNMASKED = np.array([name == "without_mask" for name in CLASSES])
 
 @dataclass(frozen=True)
 class ScoredFaces:
-    """F faces with the alarm score they got.
+    """F faces with the alarm score they got."""
 
-    Attributes:
-        photo: (F,) photo of each face.
-        due: (F,) whether an alarm is due.
-        scores: (F,) alarm scores, 0 to 1; 0 for a face that was not found.
-    """
-
-    photo: IntArray
-    due: BoolArray
-    scores: FloatArray
+    photo: IntArray  # (F,)
+    due: BoolArray  # (F,) whether an alarm is due.
+    scores: FloatArray  # (F,) alarm scores, 0 to 1; 0 for a face that was not found.
 
     @property
     def right(self) -> BoolArray:
@@ -178,18 +161,11 @@ def _score_faces(pairs: Pairs, scores: FloatArray, due: BoolArray) -> ScoredFace
 
 
 def weighted_auc(faces: ScoredFaces, weights: FloatArray) -> FloatArray:
-    """Area under the ROC curve for several weightings of the photos.
+    """Area under the ROC curve (B,) for weightings of the photos (B, P); NaN with one kind only.
 
     It is the share of pairs of a positive and a negative face in which the positive one scores
     higher, pairs with equal scores counted half (Hanley, McNeil, "The Meaning and Use of the Area
     under a Receiver Operating Characteristic (ROC) Curve", Radiology 143 (1982), 29-36).
-
-    Args:
-        faces: Faces for which an alarm is due, and others.
-        weights: (B, P) how often each photo counts.
-
-    Returns:
-        (B,) values from 0 to 1; NaN without faces of both kinds.
     """
     positive, negative = sum_ranked(faces.photo, faces.scores, faces.due, weights)
     below = np.cumsum(negative, axis=1) - negative
@@ -207,10 +183,9 @@ def area_under_roc(faces: ScoredFaces | None) -> float | None:
 def describe_roc(faces: ScoredFaces | None) -> dict[str, Any] | None:
     """The corners of the ROC curve, at most `MOST_POINTS` of them, its two ends among these.
 
-    Returns:
-        Lists `fpr`, `tpr` (shares of the faces without and with a due alarm that score at least a
-        threshold) and `threshold`, None at the point where no face is; or None without faces of
-        both kinds.
+    Lists `fpr`, `tpr` (shares of the faces without and with a due alarm that score at least a
+    threshold) and `threshold`, None at the point where no face is; or None without faces of both
+    kinds.
     """
     if faces is None or faces.due.all() or not faces.due.any():
         return None

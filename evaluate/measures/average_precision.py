@@ -19,41 +19,27 @@ from evaluate.measures.matching import BoxGroups, best_overlaps, flag_hits
 
 @dataclass(frozen=True)
 class Rules:
-    """How to count.
+    """How to count."""
 
-    Attributes:
-        inclusive: Take `xmax`, `ymax` for the last pixel inside; see `matching.paired_iou`.
-        eleven_point: AP at 11 recalls instead of at every recall.
-        all_classes: Every row is a detection of each class, with score detection × probability,
-            instead of one of its label. Concerns the AP of classes only.
-    """
-
-    inclusive: bool = False
-    eleven_point: bool = False
+    inclusive: bool = False  # `xmax`, `ymax` are the last pixel inside; see `paired_iou`.
+    eleven_point: bool = False  # AP at 11 recalls instead of at every recall.
     all_classes: bool = False
+    """Every row is a detection of each class, with score detection × probability, instead of one of
+    its label. Concerns the AP of classes only."""
 
 
-RECALL_STEPS = 10
-"""The 11-point form reads the curve at recall 0, 0.1, …, 1."""
+RECALL_STEPS = 10  # The 11-point form reads the curve at recall 0, 0.1, …, 1.
 
 
 @dataclass(frozen=True)
 class RankedHits:
-    """Detections of one class in order of rank, matched once for several IoU thresholds.
+    """Detections of one class in order of rank, matched once for several IoU thresholds."""
 
-    Attributes:
-        photo: (N,) photo of each detection.
-        true: (T, N) true positives at each threshold.
-        ignored: (T, N) detections on difficult faces, which count neither way.
-        truths: (P,) faces per photo that are not difficult.
-        scores: (N,) what they are ranked by, falling.
-    """
-
-    photo: IntArray
-    true: BoolArray
-    ignored: BoolArray
-    truths: IntArray
-    scores: FloatArray
+    photo: IntArray  # (N,)
+    true: BoolArray  # (T, N) true positives at each threshold.
+    ignored: BoolArray  # (T, N) detections on difficult faces, which count neither way.
+    truths: IntArray  # (P,) faces per photo that are not difficult.
+    scores: FloatArray  # (N,) what they are ranked by, falling.
 
     @classmethod
     def at_one_iou(
@@ -73,19 +59,11 @@ def rank_hits(
     ious: Sequence[float],
     inclusive: bool = False,
 ) -> RankedHits:
-    """Rank detections and match them at every IoU threshold.
+    """Rank detections of a class by scores (N,) and match them at every IoU threshold.
 
-    Equal scores keep the order of the rows, so rows sorted by photo give a result that does not
-    depend on anything else.
-
-    Args:
-        truths: G ground truth boxes of one class, grouped by photo (0 to `photos` - 1).
-        difficult: (G,) VOC's flag.
-        detections: N detected boxes of the class, grouped by photo.
-        scores: (N,) any finite numbers, larger is surer.
-        photos: Number of photos P.
-        ious: T thresholds; an IoU equal to the threshold is a hit.
-        inclusive: See `evaluate.measures.matching.paired_iou`.
+    Boxes are grouped by photo, 0 to `photos` - 1; an IoU equal to the threshold is a hit. Equal
+    scores keep the order of the rows, so rows sorted by photo give a result that does not depend on
+    anything else.
     """
     order = _rank(scores)
     best_iou, best_truth = best_overlaps(detections, truths, inclusive=inclusive)
@@ -136,17 +114,10 @@ def rank_classes(
 def average_precisions(
     hits: RankedHits, weights: FloatArray, *, eleven_point: bool = False
 ) -> FloatArray:
-    """AP at every threshold, for several weightings of the photos.
+    """AP (B, T) at every threshold, for weightings of the photos (B, P), whole numbers.
 
-    A photo of weight 2 counts as if it, and all on it, were there twice.
-
-    Args:
-        hits: Ranked and matched detections.
-        weights: (B, P) whole numbers from 0.
-        eleven_point: Average the precision at 11 recalls instead of at every recall.
-
-    Returns:
-        (B, T) values from 0 to 1; NaN where no face is left to find.
+    A photo of weight 2 counts as if it, and all on it, were there twice. NaN where no face is left
+    to find.
     """
     truths = weights @ hits.truths
     weights = weights[:, hits.photo]

@@ -18,9 +18,7 @@ from numpy.typing import NDArray
 
 from evaluate.arrays import BoolArray, FloatArray, IntArray
 
-LEVEL = 0.95
-"""Share of the resamples inside an interval."""
-
+LEVEL = 0.95  # Share of the resamples inside an interval.
 _TAILS = [100 * (1 - LEVEL) / 2, 100 - 100 * (1 - LEVEL) / 2]
 
 _CELLS_AT_ONCE = 2_000_000
@@ -34,17 +32,10 @@ Axes = Mapping[str, tuple[Sequence[str], ...]]
 
 
 def draw_weights(photos: int, resamples: int, seed: int, *, rows: int = 1) -> Iterator[FloatArray]:
-    """How often each photo is in each resample.
+    """How often each of P photos is in each of B resamples: (b, P) whole numbers, the b add to B.
 
-    Args:
-        photos: Number of photos P, at least 1.
-        resamples: Number of resamples B, in all.
-        seed: The same seed draws the same resamples.
-        rows: Width of the arrays computed from the weights, when larger than P; only bounds how
-            many resamples come at once.
-
-    Yields:
-        (b, P) whole numbers that add up to P in every row; the b add up to B.
+    `rows` is the width of the arrays computed from the weights, when larger than P; it only bounds
+    how many resamples come at once.
     """
     generator = np.random.default_rng(seed)
     at_once = max(1, _CELLS_AT_ONCE // max(photos, rows))
@@ -70,10 +61,8 @@ def bootstrap_intervals(
 ) -> dict[str, FloatArray]:
     """Percentile intervals of several numbers at once; arguments as of `draw_weights`.
 
-    A resample in which a number is not defined (NaN) is left out for that number.
-
-    Returns:
-        By name, (2, …): lower and upper end of the central 95 %; NaN where never defined.
+    By name, (2, …): lower and upper end of the central 95 %. A resample in which a number is not
+    defined (NaN) is left out for that number.
     """
     drawn = resample(statistic, photos=photos, resamples=resamples, seed=seed, rows=rows)
     return {name: _percentiles(values) for name, values in drawn.items()}
@@ -203,16 +192,9 @@ def weigh(weights: FloatArray, counts: NDArray[Any]) -> FloatArray:
 def sum_ranked(
     photo: IntArray, scores: FloatArray, flags: BoolArray, weights: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Weighted numbers of flagged faces, and of the others, by distinct score, rising.
+    """Weighted numbers of flagged faces, and of the others, (B, U) by U distinct scores, rising.
 
-    Args:
-        photo: (F,) photo of each face.
-        scores: (F,) what they are ranked by.
-        flags: (F,) what is told apart.
-        weights: (B, P) how often each photo counts.
-
-    Returns:
-        Two arrays (B, U) for U distinct scores.
+    Photos, scores and flags are those of F faces; weights (B, P) how often each photo counts.
     """
     order = np.argsort(scores, kind="stable")
     ranked = scores[order]

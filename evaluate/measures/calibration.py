@@ -22,15 +22,10 @@ from evaluate.measures.bootstrap import (
     to_number,
     weigh,
 )
-from evaluate.measures.case import (
-    CROP_IOU,
-    Case,
-    normalise_probabilities,
-)
+from evaluate.measures.case import CROP_IOU, Case, normalise_probabilities
 from evaluate.measures.matching import MATCH_IOU
 
-BINS = 15
-"""Bins of equal width, as many as Guo et al. use."""
+BINS = 15  # Of equal width, as many as Guo et al. use.
 
 LEAST_PROBABILITY = 5e-6
 """Half the last of five written decimals: a probability written as 0 is not known to be smaller,
@@ -40,25 +35,17 @@ LIMITS = tuple(percent / 100 for percent in range(34, 100))
 """Limits of the curve of selective prediction: 0.34, a little over what three classes leave for the
 top one, to 0.99."""
 
-PERCENTS = (100, 95, 90, 80, 70)
-"""Shares of the faces to be answered, in the table."""
-
+PERCENTS = (100, 95, 90, 80, 70)  # Shares of the faces to be answered, in the table.
 _KEYS = [str(percent) for percent in PERCENTS]
 
 
 @dataclass(frozen=True)
 class GradedFaces:
-    """F annotated faces with the class probabilities they were given.
+    """F annotated faces with the class probabilities they were given."""
 
-    Attributes:
-        photo: (F,) photo of each face.
-        labels: (F,) annotated class.
-        probabilities: (F, C) class probabilities, adding up to 1.
-    """
-
-    photo: IntArray
-    labels: IntArray
-    probabilities: FloatArray
+    photo: IntArray  # (F,)
+    labels: IntArray  # (F,) annotated class.
+    probabilities: FloatArray  # (F, C), adding up to 1.
 
     @cached_property
     def confidence(self) -> FloatArray:
@@ -72,11 +59,7 @@ class GradedFaces:
 
 
 def describe_calibration(case: Case) -> dict[str, Any]:
-    """Measure the class probabilities of found faces, and of annotated boxes.
-
-    Returns:
-        `pipeline` and `crops`, each as of `describe_grades`, or None without probabilities; and
-        `definitions`.
+    """Measure the class probabilities of found faces (`pipeline`) and annotated boxes (`crops`).
 
     Raises:
         CropsError: The crops are not of annotated boxes.
@@ -106,12 +89,8 @@ def describe_grades(case: Case, faces: GradedFaces) -> dict[str, Any]:
     their bin (Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017,
     eq. 3 and 5). The Brier score is the mean over the faces of Σ (p - y)² over the classes, 0 to 2
     (Brier, "Verification of Forecasts Expressed in Terms of Probability", Monthly Weather Review 78
-    (1950), 1-3). The log loss is the mean of -ln p of the annotated class.
-
-    Returns:
-        `faces` (number); `accuracy`, `confidence` (mean), `ece`, `brier`, `log_loss`; `bins`, for
-        each `low`, `high`, `count`, `confidence`, `accuracy`; `unsure` as of `describe_unsure`;
-        `intervals` (95 %, by the same names). Whatever is not defined is None.
+    (1950), 1-3). The log loss is the mean of -ln p of the annotated class. Whatever is not defined
+    is None.
     """
     # A bin holds its upper edge, not its lower one.
     cells = np.searchsorted(np.arange(1, BINS) / BINS, faces.confidence, side="left")
@@ -164,14 +143,11 @@ def describe_grades(case: Case, faces: GradedFaces) -> dict[str, Any]:
 
 
 def describe_unsure(case: Case, faces: GradedFaces) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Measure selective prediction: the answer "unsure" to faces under a limit.
+    """Measure selective prediction: the answer "unsure" to faces under a limit; with intervals.
 
-    Returns:
-        Numbers and their intervals. `aurc` (see `weighted_aurc`); `limit`, the largest one at which
-        at least 100, 95, … % of the faces are answered, and `answered` (share), `accuracy`,
-        `macro_recall` at it, by the percentage as text; and, only among the numbers, `curve` with
-        lists `limit`, `answered`, `accuracy`. The intervals are those of the limit as it is, not
-        of a limit chosen anew.
+    `limit` is the largest one at which at least 100, 95, … % of the faces are answered, by the
+    percentage as text, as are `answered` (share), `accuracy` and `macro_recall` at it. The
+    intervals are those of the limit as it is, not of a limit chosen anew.
     """
     limits = find_limits(faces.confidence)
     classes = faces.probabilities.shape[1]
@@ -222,18 +198,12 @@ def find_limits(confidence: FloatArray) -> FloatArray:
 
 
 def weighted_aurc(faces: GradedFaces, weights: FloatArray) -> FloatArray:
-    """Area under the risk-coverage curve, for several weightings of the photos.
+    """Area under the risk-coverage curve (B,), for weightings of the photos (B, P); 0 is best.
 
     The mean, over the faces, of the share of wrong answers among the faces answered at least as
     surely; equally sure ones come together. Without equals it is the AURC of Geifman, Uziel,
-    El-Yaniv, "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers", ICLR 2019.
-
-    Args:
-        faces: Faces and their answers.
-        weights: (B, P) how often each photo counts.
-
-    Returns:
-        (B,) values from 0, the best, to 1; NaN without faces.
+    El-Yaniv, "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers", ICLR 2019. NaN
+    without faces.
     """
     right, wrong = (
         sums[:, ::-1] for sums in sum_ranked(faces.photo, faces.confidence, faces.right, weights)

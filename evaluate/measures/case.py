@@ -48,22 +48,13 @@ class ProbabilityError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class Plan:
-    """How an evaluation is done.
-
-    Attributes:
-        rules: How hits are counted.
-        ious: Further IoU thresholds to give AP at.
-        thresh: Detector score from which a detection is shown to a user.
-        policy: What a mask worn wrongly is to the alarm.
-        resamples: Bootstrap resamples by photo; 0 leaves intervals out.
-        seed: Of the resamples.
-    """
+    """How an evaluation is done."""
 
     rules: Rules = field(default_factory=Rules)
-    ious: tuple[float, ...] = ()
-    thresh: float = THRESH
+    ious: tuple[float, ...] = ()  # Further thresholds to give AP at.
+    thresh: float = THRESH  # Detector score from which a detection is shown to a user.
     policy: IncorrectPolicy = "alarm"
-    resamples: int = 1000
+    resamples: int = 1000  # Bootstrap resamples by photo; 0 leaves intervals out.
     seed: int = 0
 
     def define_intervals(self, method: str = "percentile bootstrap by photo") -> dict[str, Any]:
@@ -73,19 +64,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Pairs:
-    """The F faces that are asked for, each with the detection that found it.
+    """The F faces that are asked for, each with the detection that found it."""
 
-    Attributes:
-        photo: (F,) photo of each face.
-        labels: (F,) annotated class.
-        rows: (F,) row of the detections, or -1 for a face that was not found.
-        false: (K,) rows of the detections on no face.
-    """
-
-    photo: IntArray
-    labels: IntArray
-    rows: IntArray
-    false: IntArray
+    photo: IntArray  # (F,)
+    labels: IntArray  # (F,) annotated class.
+    rows: IntArray  # (F,) row of the detections, or -1 for a face that was not found.
+    false: IntArray  # (K,) rows of the detections on no face.
 
     @property
     def found(self) -> BoolArray:
@@ -100,45 +84,29 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Matches:
-    """What the headline numbers are counted from.
+    """What the headline numbers are counted from."""
 
-    Attributes:
-        classes: Ranked detections of each class, matched at `IOUS`.
-        faces: All detections ranked by the detector's score, matched at `FACE_IOUS`.
-        confusion: (P, C + 1, C + 1) of `count_confusion`.
-    """
-
-    classes: tuple[RankedHits, ...]
-    faces: RankedHits
-    confusion: IntArray
+    classes: tuple[RankedHits, ...]  # Detections of each class, matched at `IOUS`.
+    faces: RankedHits  # All detections ranked by the detector's score, matched at `FACE_IOUS`.
+    confusion: IntArray  # (P, C + 1, C + 1) of `count_confusion`.
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """Predictions to be measured.
-
-    Attributes:
-        truth: Annotated faces.
-        detections: Predicted faces, placed on the photos of `truth` and sorted by photo.
-        plan: How they are measured.
-        crops: What the classifier alone says of the annotated boxes, placed likewise: one row for
-            each face, with its own box.
-        other: Another table's detections on the same photos, to compare with.
-        left_out: Number of predictions on other photos.
-        warnings: What was left out or is doubtful in the predictions, for a person.
-        names: Where each side is from, and what was chosen of it, for the record.
-        files: Photos by name, as far as they are found, for the pictures of the report.
-    """
+    """Predictions to be measured, placed on the photos of the truth and sorted by photo."""
 
     truth: GroundTruth
     detections: Detections
     plan: Plan = field(default_factory=Plan)
     crops: Detections | None = None
-    other: Detections | None = None
-    left_out: int = 0
-    warnings: tuple[str, ...] = ()
+    """What the classifier alone says of the annotated boxes: one row for each face, with its own
+    box."""
+    other: Detections | None = None  # Another table's on the same photos, to compare with.
+    left_out: int = 0  # Number of predictions on other photos.
+    warnings: tuple[str, ...] = ()  # What was left out or is doubtful, for a person.
     names: Mapping[str, str | None] = field(default_factory=dict)
-    files: Mapping[str, Path] = field(default_factory=dict)
+    """Where each side is from, and what was chosen of it, for the record."""
+    files: Mapping[str, Path] = field(default_factory=dict)  # Photos found, for the report.
 
     @property
     def photos(self) -> int:
@@ -163,11 +131,7 @@ class Case:
 
     @cached_property
     def crop_pairs(self) -> Pairs | None:
-        """Faces paired with their rows of the classifier alone; None without such.
-
-        Raises:
-            CropsError: More than half of the faces have no row.
-        """
+        """Faces paired with their rows of the classifier alone, as by `pair_crops`."""
         if self.crops is None:
             return None
         return pair_crops(self.truth, self.crops, inclusive=self.inclusive)
@@ -225,9 +189,8 @@ def count_confusion(
 ) -> IntArray:
     """Count annotated against predicted classes in every photo, paired as by `pair_faces`.
 
-    Returns:
-        (P, C + 1, C + 1): rows are the annotated classes and, last, detections on no face; columns
-        the predicted classes and, last, faces that no detection found.
+    (P, C + 1, C + 1): rows are the annotated classes and, last, detections on no face; columns the
+    predicted classes and, last, faces that no detection found.
     """
     pairs = pair_faces(truth, detections, inclusive=inclusive)
     found, none = pairs.found, len(truth.classes)
@@ -251,15 +214,8 @@ def pair_faces(
 ) -> Pairs:
     """Pair faces with detections whatever their class.
 
-    By falling detector's score each detection takes the best face still free. Difficult faces are
-    left out, and so are detections on them.
-
-    Args:
-        truth: Annotated faces.
-        detections: Predicted faces, placed on the photos of `truth` and sorted by photo.
-        thresh: Detections with a lower detector's score are passed over.
-        iou: Smallest IoU of a pair.
-        inclusive: See `matching.paired_iou`.
+    By falling detector's score, down to `thresh`, each detection takes the best face still free.
+    Difficult faces are left out, and so are detections on them. Detections are sorted by photo.
     """
     ranked = np.argsort(-detections.detection, kind="stable")
     ranked = ranked[detections.detection[ranked] >= thresh]

@@ -200,12 +200,7 @@ _CONVENTIONS = {
 
 
 def list_conventions(case: Case) -> list[dict[str, Any]]:
-    """List mAP at IoU 0.5 under each definition in use.
-
-    Returns:
-        Rows with `name`, `map50`, `ap50` by class, `why` in one line, and `headline`, which marks
-        the row that follows the rules of the headline numbers.
-    """
+    """List mAP at IoU 0.5 under each definition in use; `headline` marks that of the headline."""
     truth, detections = case.truth, case.detections
 
     def row(

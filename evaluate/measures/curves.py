@@ -26,19 +26,12 @@ FACES = "face"
 
 @dataclass(frozen=True)
 class Curve:
-    """Precision and recall of one class when everything under a score is left out.
+    """Precision and recall of one class when everything under a score is left out."""
 
-    Attributes:
-        scores: (K,) the distinct scores, falling: each is a cut that keeps it and all above.
-        true: (K,) true positives kept at each cut.
-        shown: (K,) detections kept at each cut; those on difficult faces are not among them.
-        faces: Faces to find.
-    """
-
-    scores: FloatArray
-    true: FloatArray
-    shown: FloatArray
-    faces: int
+    scores: FloatArray  # (K,) distinct, falling: each is a cut that keeps it and all above.
+    true: FloatArray  # (K,) true positives kept at each cut.
+    shown: FloatArray  # (K,) detections kept; those on difficult faces are not among them.
+    faces: int  # To find.
 
     @property
     def precision(self) -> FloatArray:
@@ -57,14 +50,10 @@ class Curve:
 
 
 def trace_curve(hits: RankedHits, threshold: int = 0) -> Curve:
-    """Precision and recall at every cut.
+    """Precision and recall at every cut, at one of the IoU thresholds of `hits`, by its number.
 
     Detections of equal score stand or fall together: no cut can tell them apart, so the curve has
     one point for all of them.
-
-    Args:
-        hits: Ranked and matched detections of one class.
-        threshold: Which of the IoU thresholds of `hits`.
     """
     counted = ~hits.ignored[threshold]
     scores = hits.scores[counted]
@@ -99,13 +88,7 @@ def describe_operating_points(case: Case) -> dict[str, Any]:
     """What a user gets who leaves out detections under a threshold, and what the best cut gives.
 
     The best cut is chosen on the very data it is measured on, so it flatters: use it to choose a
-    cut for other photos.
-
-    Returns:
-        `thresh`; `confusion` of the detections that are kept; and `points`, by class and for
-        `face`: `at_thresh` and `best_f1`, each with `score`, `precision`, `recall`, `f1` and the
-        counts `true`, `shown`, `faces`; `at_thresh` also `intervals`. A class without a hit has
-        None for `best_f1`.
+    cut for other photos. A class without a hit has None for `best_f1`.
     """
     # Once every row is a detection of each class, a precision of labels is no longer defined.
     by_label = Rules(inclusive=case.inclusive)
@@ -136,9 +119,7 @@ def describe_operating_points(case: Case) -> dict[str, Any]:
                 "score": case.plan.thresh,
                 **{part: values[name] for part, values in numbers.items()},
                 **dict(zip(names, counts.sum(axis=0)[:, index].astype(int).tolist(), strict=True)),
-                "intervals": None
-                if intervals is None
-                else {part: ends[name] for part, ends in intervals.items()},
+                "intervals": intervals and {part: ends[name] for part, ends in intervals.items()},
             },
             "best_f1": find_best_f1(curves[name]),
         }
@@ -155,14 +136,11 @@ def find_best_f1(curve: Curve) -> dict[str, Any] | None:
     if not curve.true.any():
         return None
     best = int(curve.f1.argmax())
-    columns = {
-        "score": curve.scores,
-        "precision": curve.precision,
-        "recall": curve.recall,
-        "f1": curve.f1,
-    }
     return {
-        **{name: float(column[best]) for name, column in columns.items()},
+        "score": float(curve.scores[best]),
+        "precision": float(curve.precision[best]),
+        "recall": float(curve.recall[best]),
+        "f1": float(curve.f1[best]),
         "true": int(curve.true[best]),
         "shown": int(curve.shown[best]),
         "faces": curve.faces,

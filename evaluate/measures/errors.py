@@ -28,11 +28,8 @@ NEAR_IOU = 0.1
 DETECTION_KINDS = ("second_hit", "wrong_class", "poor_box", "wrong_class_and_box", "false_face")
 """Kinds of false detections, in the order in which they are looked for."""
 
-MISSED = "missed"
-"""The kind of error of a face."""
-
+MISSED = "missed"  # The kind of error of a face.
 KINDS = (MISSED, *DETECTION_KINDS)
-"""All kinds."""
 
 KIND_WORDS: dict[str, str] = {
     MISSED: "missed face",
@@ -47,11 +44,8 @@ KIND_WORDS: dict[str, str] = {
 CORRECTED = ("wrong_class", "poor_box")
 """Kinds whose detections become hits where they can; those of the other kinds are removed."""
 
-ALL = "all"
-"""Name of the repair of every kind at once."""
-
-REPAIRS = (*KINDS, ALL)
-"""What is fixed, in the order of the arrays."""
+ALL = "all"  # Name of the repair of every kind at once.
+REPAIRS = (*KINDS, ALL)  # What is fixed, in the order of the arrays.
 
 
 @dataclass(frozen=True)
@@ -60,41 +54,27 @@ class ErrorKinds:
 
     A detection that is none of `true`, `ignored` and one of the kinds does not exist; a face is
     difficult, `hit`, `mistaken` or `missed`.
-
-    Attributes:
-        kind: (N,) index into `DETECTION_KINDS`, -1 for a detection that is no error.
-        true: (N,) true positives of their class, by VOC's matching at IoU 0.5.
-        ignored: (N,) detections on difficult faces of their class.
-        face: (N,) the face that a detection hits, or with which it is in error; -1 for false faces.
-        overlap: (N,) IoU with that face; for false faces the largest with any.
-        hit: (G,) faces with a true positive.
-        mistaken: (G,) faces that are not hit, but meant by a detection of wrong class or poor box.
-        missed: (G,) faces of which there is neither.
-        scores: (N,) what detections are ranked by.
-        areas: (G,) area of the faces' boxes in px².
     """
 
-    kind: IntArray
-    true: BoolArray
-    ignored: BoolArray
-    face: IntArray
-    overlap: FloatArray
-    hit: BoolArray
-    mistaken: BoolArray
-    missed: BoolArray
-    scores: FloatArray
-    areas: FloatArray
+    kind: IntArray  # (N,) index into `DETECTION_KINDS`, -1 for a detection that is no error.
+    true: BoolArray  # (N,) true positives of their class, by VOC's matching at IoU 0.5.
+    ignored: BoolArray  # (N,) detections on difficult faces of their class.
+    face: IntArray  # (N,) that a detection hits, or with which it is in error; -1 for false faces.
+    overlap: FloatArray  # (N,) IoU with that face; for false faces the largest with any.
+    hit: BoolArray  # (G,) faces with a true positive.
+    mistaken: BoolArray  # (G,) not hit, but meant by a detection of wrong class or poor box.
+    missed: BoolArray  # (G,) faces of which there is neither.
+    scores: FloatArray  # (N,) what detections are ranked by.
+    areas: FloatArray  # (G,) of the faces' boxes in px².
 
     def is_kind(self, *kinds: str) -> BoolArray:
         """(N,) detections of some of `DETECTION_KINDS`."""
         return np.isin(self.kind, [DETECTION_KINDS.index(kind) for kind in kinds])
 
     def sort_worst(self, kind: str) -> tuple[IntArray, FloatArray]:
-        """Errors of one of `KINDS`, the worst first.
+        """Errors of one of `KINDS`, the worst first: rows of detections and their scores, falling.
 
-        Returns:
-            Indices of detections and their scores, falling; for `MISSED` indices of faces and the
-            areas of their boxes in px², falling. Equal ones keep their order.
+        For `MISSED` of faces, and the areas of their boxes in px². Equal ones keep their order.
         """
         rows = np.flatnonzero(self.missed if kind == MISSED else self.is_kind(kind))
         values = (self.areas if kind == MISSED else self.scores)[rows]

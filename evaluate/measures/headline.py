@@ -44,15 +44,8 @@ def compute_headline(
     over `IOUS`. `ap50`, `ap75`: AP of each class. `face_ap50`, `face_ap75`: AP of faces whatever
     their class. `accuracy`: share of matched faces with the right label; `recall`: the same among
     the faces of each class; `macro_recall`: its mean over the classes. `face_recall`: share of
-    faces that are matched; `detected`: the same among the faces of each class.
-
-    Args:
-        matches: Of a `Case`.
-        weights: (B, P) how often each photo counts.
-        eleven_point: AP at 11 recalls instead of at every recall.
-
-    Returns:
-        By name (B,), or (B, C) for those of `PER_CLASS`.
+    faces that are matched; `detected`: the same among the faces of each class. By name (B,), or
+    (B, C) for those of `PER_CLASS`, from weights (B, P): how often each photo counts.
     """
     *by_class, faces = (
         average_precisions(hits, weights, eleven_point=eleven_point)
@@ -78,11 +71,7 @@ def compute_headline(
 
 
 def rate_answers(confusion: FloatArray) -> dict[str, FloatArray]:
-    """`accuracy` (B,), `recall` (B, C) and `macro_recall` (B,) of answers.
-
-    Args:
-        confusion: (B, C, C) counts, rows annotated, columns predicted.
-    """
+    """`accuracy` (B,), `recall` (B, C), `macro_recall` (B,) from counts annotated × predicted."""
     right, support = np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(axis=2)
     recall = share(right, support)
     return {
@@ -93,12 +82,7 @@ def rate_answers(confusion: FloatArray) -> dict[str, FloatArray]:
 
 
 def describe_headline(case: Case) -> Record:
-    """The headline numbers and what they were measured on.
-
-    Returns:
-        Numbers as of `compute_headline`, `confusion`, `counts`, `intervals` (95 %, [lower, upper]
-        by the same names), `definitions`, `warnings`. Whatever is not defined is None.
-    """
+    """The headline numbers, as of `compute_headline`, and what they were measured on."""
     truth, detections, matches = case.truth, case.detections, case.matches
     numbers, intervals = case.measure(
         partial(compute_headline, matches, eleven_point=case.plan.rules.eleven_point),

@@ -11,16 +11,10 @@ from evaluate.arrays import BoolArray, FloatArray, IntArray
 
 
 def paired_iou(first: FloatArray, second: FloatArray, *, inclusive: bool = False) -> FloatArray:
-    """Intersection over union, row by row.
+    """Intersection over union (M,) of boxes (M, 4), row by row; 0 where both are empty.
 
-    Args:
-        first: (M, 4) xmin, ymin, xmax, ymax in pixels.
-        second: (M, 4) the same.
-        inclusive: Count `xmax` and `ymax` as the last pixel inside, so that a side is
-            `xmax - xmin + 1`, as the VOC development kit does. Otherwise they are the far edges.
-
-    Returns:
-        (M,) values from 0 to 1; 0 where both boxes are empty.
+    With `inclusive`, `xmax` and `ymax` are the last pixel inside, so that a side is
+    `xmax - xmin + 1`, as in the VOC development kit. Otherwise they are the far edges.
 
     >>> box = np.array([[0.0, 0.0, 10.0, 10.0]])
     >>> paired_iou(box, box + [5, 0, 5, 0])
@@ -48,25 +42,18 @@ PAIRS_AT_ONCE = 100_000
 
 @dataclass(frozen=True)
 class BoxGroups:
-    """Boxes that may only meet boxes of the same group, such as those of one photo.
+    """Boxes that may only meet boxes of the same group, such as those of one photo."""
 
-    Attributes:
-        boxes: (N, 4) xmin, ymin, xmax, ymax in pixels.
-        groups: (N,) group number of each box.
-    """
-
-    boxes: FloatArray
-    groups: IntArray
+    boxes: FloatArray  # (N, 4) xmin, ymin, xmax, ymax in pixels.
+    groups: IntArray  # (N,)
 
 
 def best_overlaps(
     detections: BoxGroups, truths: BoxGroups, *, inclusive: bool = False
 ) -> tuple[FloatArray, IntArray]:
-    """For every detection, the ground truth box of its group that it overlaps most.
+    """For every detection, the largest IoU with a ground truth box of its group, and that box.
 
-    Returns:
-        (N,) the largest IoU; and (N,) the index of that box, the first of equal ones. 0 and -1
-        where no ground truth box of the group shares an area with the detection.
+    Of equal ones it is the first; 0 and -1 where no box of the group shares an area with it.
     """
     best_iou = np.zeros(len(detections.groups))
     best_truth = np.full(len(detections.groups), -1, dtype=np.int64)
@@ -90,15 +77,8 @@ def flag_hits(
     A detection looks only at the ground truth box it overlaps most. It is a true positive when the
     IoU is at least `iou` and no detection of a higher rank took the box; on a box that is taken it
     is a false positive, even if a free box overlaps it enough. On a difficult box it is ignored.
-
-    Args:
-        best_iou: (N,) from `best_overlaps`, in order of rank.
-        best_truth: (N,) likewise.
-        difficult: (G,) flag of every ground truth box.
-        iou: Smallest IoU of a hit.
-
-    Returns:
-        (N,) true positives, and (N,) detections to ignore; what is neither is a false positive.
+    The first two are from `best_overlaps`, in order of rank. Gives (N,) true positives, and (N,)
+    detections to ignore; what is neither is a false positive.
     """
     hits = np.flatnonzero((best_iou >= iou) & (best_truth >= 0))
     on_difficult = difficult[best_truth[hits]]
@@ -122,18 +102,9 @@ def match_greedily(
     """Pair detections with faces: each detection in turn takes the best face still free.
 
     Unlike in `flag_hits` a detection whose best face is taken may take the next best one: here the
-    pairs serve to compare labels, not to punish second hits.
-
-    Args:
-        detections: N boxes in order of rank, the best first.
-        truths: G boxes.
-        difficult: (G,) such faces are never taken; a detection left without a face that overlaps
-            one of them enough is ignored.
-        iou: Smallest IoU of a pair.
-        inclusive: See `evaluate.measures.matching.paired_iou`.
-
-    Returns:
-        (N,) the index of the face taken, or -1; and (N,) detections to ignore.
+    pairs serve to compare labels, not to punish second hits. Detections are in order of rank.
+    Difficult faces are never taken; a detection left without a face that overlaps one of them
+    enough is ignored. Gives (N,) the index of the face taken, or -1; and (N,) what to ignore.
     """
     taken = np.full(len(detections.groups), -1, dtype=np.int64)
     near_difficult = np.zeros(len(detections.groups), dtype=np.bool_)

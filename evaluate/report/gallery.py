@@ -18,19 +18,10 @@ from evaluate.measures.case import Case
 from evaluate.measures.errors import KINDS, MISSED
 
 PER_KIND = 12
-"""Pictures of each kind."""
-
-SIDE = 168
-"""Side of a picture in pixels."""
-
-CONTEXT = 2.4
-"""Side of what is shown as a multiple of the longer side of the boxes in question."""
-
-LEAST_CONTEXT = 40
-"""Least side of what is shown, in pixels of the photo."""
-
-GROUND = 235
-"""Grey of what lies outside the photo."""
+SIDE = 168  # Of a picture in pixels.
+CONTEXT = 2.4  # Side of what is shown as a multiple of the longer side of the boxes in question.
+LEAST_CONTEXT = 40  # Least side of what is shown, in pixels of the photo.
+GROUND = 235  # Grey of what lies outside the photo.
 
 _JPEG = (
     *(cv2.IMWRITE_JPEG_QUALITY, 85),
@@ -41,17 +32,11 @@ _JPEG = (
 
 @dataclass(frozen=True)
 class Picture:
-    """An error to look at.
+    """An error to look at."""
 
-    Attributes:
-        src: A data URI; empty when the photo was not found.
-        caption: What it is, in a few words.
-        title: Where it is: photo and box.
-    """
-
-    src: str
-    caption: str
-    title: str
+    src: str  # A data URI; empty when the photo was not found.
+    caption: str  # What it is, in a few words.
+    title: str  # Where it is: photo and box.
 
 
 Mark = tuple[FloatArray, str, bool]
@@ -59,13 +44,10 @@ Mark = tuple[FloatArray, str, bool]
 
 
 def draw_gallery(case: Case) -> dict[str, list[Picture]]:
-    """Cut out the worst errors of each kind.
+    """Cut out the errors of each kind, the worst first.
 
     Faces and detections nearby are drawn too, so that a missing annotation or a box between two
     faces shows. Photos that are not found or can't be read leave an empty picture.
-
-    Returns:
-        Pictures by kind of error, the worst first.
     """
     return {
         kind: [_draw(kind, int(row), case) for row in case.errors.sort_worst(kind)[0][:PER_KIND]]

@@ -18,28 +18,14 @@ from evaluate.measures.headline import HEADLINES
 from evaluate.report import plots
 from evaluate.report.gallery import draw_gallery
 
-REPORT = "report.html"
-"""Name of the page in the output folder."""
-
-METRICS_FILE = "metrics.json"
-"""Name of the record in the output folder."""
-
+REPORT, METRICS_FILE = "report.html", "metrics.json"
 METRICS, CURVES, CONFUSION, ERRORS = "metrics.csv", "curves.csv", "confusion.csv", "errors.csv"
-"""Names of the tables in the output folder."""
 
 
 def write_outputs(evaluation: Evaluation, out: Path) -> list[Path]:
-    """Write report.html, tables and metrics.json; the last comes when all else is there.
+    """Write report.html, tables and metrics.json, the last when all else is there.
 
-    Args:
-        evaluation: With `inputs` in its metrics.
-        out: The folder; other files in it stay.
-
-    Returns:
-        The files a person or a script opens first: the report and the record.
-
-    Raises:
-        OutputError: Something can't be written.
+    Gives the files a person or a script opens first: the report and the record.
     """
     # Drawn first: should that fail, no table is left without its report.
     write_atomically(out / REPORT, render_report(evaluation))
