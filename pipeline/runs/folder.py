@@ -16,7 +16,13 @@ from typing import Any
 import pandas as pd
 
 from data_prep.base.errors import UserError
-from data_prep.base.files import OutputError, sha256_of, write_atomically, write_json
+from data_prep.base.files import (
+    OutputError,
+    read_object,
+    sha256_of,
+    write_atomically,
+    write_json,
+)
 from data_prep.prepare.build import read_manifest
 from pipeline.nets.cards import CLASSIFIER, DETECTOR
 from pipeline.nets.options import SHIPPED
@@ -26,6 +32,9 @@ RECIPE, HISTORY, ABOUT, CHECKPOINT = "recipe.toml", "history.csv", "run.json", "
 SECONDS = "seconds.json"
 MEMBERS = "members"
 """Folder in the run folder of an ensemble, with the run folders of its members."""
+
+Row = dict[str, float]
+"""Of a history: an epoch or a validation."""
 
 LIBRARIES = ("fastai", "numpy", "opencv-python", "torch", "torchvision")
 _READING = frozenset({"aliases", "format", "names", "columns", "crop_scale"})
@@ -41,17 +50,12 @@ class RunError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder and the data it was trained on.
-
-    Attributes:
-        folder: Where weights, figures and plots go.
-        data: What identifies the data: hash of `faces.csv`, sources, split options.
-    """
+    """A run folder and what identifies the data it was trained on (`identify_data`)."""
 
     folder: Path
     data: dict[str, Any]
 
-    def write_history(self, rows: Sequence[dict[str, float]]) -> None:
+    def write_history(self, rows: Sequence[Row]) -> None:
         """Write `history.csv`, one row per epoch or validation."""
         table = pd.DataFrame(list(rows))
         write_atomically(self.folder / HISTORY, table.to_csv(index=False, float_format="%.6g"))
@@ -74,13 +78,7 @@ class Run:
 
 
 def name_weights(name: str) -> str:
-    """What tells weights that a recipe names from any others; a word for none stays as it is.
-
-    A card goes further than the folders of the machine it was made on.
-
-    >>> name_weights("random")
-    'random'
-    """
+    """File name and hash of weights that a recipe names; a word for none stays as it is."""
     path = SHIPPED / f"{DETECTOR}.safetensors" if name == "detector" else Path(name)
     if not path.is_file():
         return name
@@ -92,11 +90,7 @@ def start_run(
 ) -> Run:
     """Make the next numbered folder, `runs/007-name`, with the resolved recipe in it.
 
-    Args:
-        runs: Holds the run folders.
-        recipe: Every number.
-        data: From `identify_data`.
-        start: Weights that a detector starts from.
+    A detector has `start`, the weights it starts from.
 
     Raises:
         OutputError: It can't be made.
@@ -139,19 +133,13 @@ def is_finished(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """All that a run folder says of itself.
-
-    Attributes:
-        about: Its `run.json`: data, code hash, versions.
-        history: Rows of `history.csv`; empty before the first.
-        results: Figures on the validation split from the card; empty before the end.
-    """
+    """All that a run folder says of itself."""
 
     folder: Path
     recipe: dict[str, Any]
-    about: dict[str, Any]
-    history: pd.DataFrame
-    results: dict[str, Any]
+    about: dict[str, Any]  # run.json: data, code hash, versions
+    history: pd.DataFrame  # empty before the first row
+    results: dict[str, Any]  # on the validation split, from the card; empty before the end
 
     @property
     def figures(self) -> pd.DataFrame:
@@ -217,11 +205,11 @@ def find_run(
     """The run folder of a recipe on some data, finished or not; None when there is none.
 
     Weights count by what they hold and their file's name, wherever they lie. Keys that a recipe did
-    not have yet count as their defaults. Arguments as of `start_run`.
+    not have yet count as their defaults.
     """
     wanted = Run(runs, data).describe_training(recipe)["recipe"]
     defaults = type(recipe)().model_dump(mode="json")
-    begun_with = None if start is None else name_weights(str(start))
+    begun_with = start and name_weights(str(start))
     for folder in sorted(path for path in runs.iterdir() if path.is_dir()):
         try:
             about = read_run(folder).about
@@ -241,10 +229,7 @@ def write_seconds(run: Run, seconds: float | None) -> None:
 
 def read_seconds(run: Run) -> float | None:
     """The processor time of a training; None where it is not known."""
-    try:
-        seconds = _read_json(run.folder / SECONDS)["seconds"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
+    seconds = (read_object(run.folder / SECONDS) or {}).get("seconds")
     return None if seconds is None else float(seconds)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 import typer
@@ -29,15 +29,11 @@ from pipeline.runs.folder import (
 )
 from pipeline.runs.plots import name_folders, plot_histories
 
-FINISHED, RESUMABLE, BEGUN = "finished", "can be resumed", "begun"
-"""With weights; with a checkpoint, or members of an ensemble; stopped before the first one."""
-BROKEN, FOREIGN = "broken", "not a run"
-"""Can't be read; made by something else."""
+State = Literal["finished", "can be resumed", "begun", "broken", "not a run"]
+"""With weights; with a checkpoint or members; stopped before the first one; unreadable; foreign."""
 
-COLUMNS = (
-    *("run", "state", "kind", "recipe", "begun", "data", "epochs"),
-    *("accuracy", "macro recall", "face AP50"),
-)
+FIGURES = {"accuracy": "accuracy", "recall_score": "macro recall", "face_ap50": "face AP50"}
+COLUMNS = ("run", "state", "kind", "recipe", "begun", "data", "epochs", *FIGURES.values())
 
 
 @dataclass(frozen=True)
@@ -59,25 +55,15 @@ class RunsOptions:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One folder.
-
-    Attributes:
-        state: One of the words above.
-        kind: `classifier` or `detector`; empty when unknown.
-        recipe: The recipe's name.
-        date: When it was begun, ISO 8601 in UTC.
-        data: The datasets it was trained on.
-        rows: Epochs of a classifier, validations of a detector.
-        best: The best value of each figure in the history.
-    """
+    """One folder, whatever it holds."""
 
     name: str
-    state: str
-    kind: str = ""
-    recipe: str = ""
-    date: str = ""
-    data: str = ""
-    rows: int = 0
+    state: State
+    kind: str = ""  # `classifier` or `detector`
+    recipe: str = ""  # its name
+    date: str = ""  # when it was begun, ISO 8601 in UTC
+    data: str = ""  # names of the datasets
+    rows: int = 0  # epochs of a classifier, validations of a detector
     best: dict[str, float] = field(default_factory=dict)
     problem: str = ""
 
@@ -117,23 +103,21 @@ def list_runs(runs: Path) -> list[RunSummary]:
         folders = sorted(path for path in runs.iterdir() if path.is_dir())
     except OSError as error:
         raise RunError(f"{runs}: can't be listed ({error.strerror or error}).") from error
-    return [summarise_run(folder) for folder in folders]
+    return [_summarise_run(folder) for folder in folders]
 
 
-def summarise_run(folder: Path) -> RunSummary:
-    """What a folder is, whatever it holds."""
+def _summarise_run(folder: Path) -> RunSummary:
     if not (folder / RECIPE).is_file() and not (folder / ABOUT).is_file():
-        return RunSummary(folder.name, FOREIGN)
+        return RunSummary(folder.name, "not a run")
     try:
         record = read_run(folder)
     except RunError as error:
-        return RunSummary(folder.name, BROKEN, problem=str(error))
+        return RunSummary(folder.name, "broken", problem=str(error))
+    state: State = "begun"
     if is_finished(folder):
-        state = FINISHED
+        state = "finished"
     elif (folder / CHECKPOINT).is_file() or (folder / MEMBERS).is_dir():
-        state = RESUMABLE
-    else:
-        state = BEGUN
+        state = "can be resumed"
     begun = datetime.fromtimestamp((folder / RECIPE).stat().st_mtime, UTC)
     return RunSummary(
         name=folder.name,
@@ -148,15 +132,10 @@ def summarise_run(folder: Path) -> RunSummary:
 
 
 def compare_runs(folders: Sequence[Path]) -> pd.DataFrame:
-    """What differs between runs, side by side.
+    """What differs between runs: a column each, its folder's name (its path where names are alike).
 
-    Args:
-        folders: At least two run folders.
-
-    Returns:
-        A column per run, its folder's name (its path where names are the same); a row per recipe
-        key, hash and version that is not the same in all, and per figure: the best of the history
-        and, under `valid`, the card's. Empty texts where a run has none.
+    Rows are recipe keys, hashes and versions that are not the same in all, and figures: the best of
+    the history and, under `valid`, the card's. Empty texts where a run has none.
 
     Raises:
         RunError: A folder is not a run, or there is only one.
@@ -164,16 +143,15 @@ def compare_runs(folders: Sequence[Path]) -> pd.DataFrame:
     if len(folders) < 2:
         raise RunError("a comparison takes two runs or more.")
     records = dict(zip(name_folders(folders), map(read_run, folders), strict=True))
-    settings = pd.DataFrame({name: pd.Series(_settings(one)) for name, one in records.items()})
-    figures = pd.DataFrame({name: pd.Series(_figures(one)) for name, one in records.items()})
-    settings = settings.fillna("")
+    settings = pd.DataFrame({name: _settings(one) for name, one in records.items()}).fillna("")
+    figures = pd.DataFrame({name: _figures(one) for name, one in records.items()})
     differs = settings.astype(str).nunique(axis=1) > 1
     return pd.concat([settings[differs], figures.astype(object).where(figures.notna(), "")])
 
 
 def print_table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table that fits a terminal, or lines with tabs for other programs."""
-    lines = [[_show(cell) for cell in row] for row in rows]
+    lines = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in r] for r in rows]
     console = Console()
     if not console.is_terminal:
         for line in (names, *lines):
@@ -191,20 +169,16 @@ def _print_json(value: Any) -> None:
 
 def _list_row(summary: RunSummary) -> list[Any]:
     *texts, rows, best, _problem = asdict(summary).values()
-    figures = [best.get(key, "") for key in ("accuracy", "recall_score", "face_ap50")]
-    return [*texts, rows or "", *figures]
+    return [*texts, rows or "", *(best.get(key, "") for key in FIGURES)]
 
 
-def _show(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _settings(record: RunRecord) -> dict[str, Any]:
+def _settings(record: RunRecord) -> pd.Series:
     known = ("data", "code_sha256", "versions", "python")
-    return flatten({"recipe": record.recipe} | {key: record.about.get(key, "") for key in known})
+    about = {key: record.about.get(key, "") for key in known}
+    return pd.Series(flatten({"recipe": record.recipe, **about}))
 
 
-def _figures(record: RunRecord) -> dict[str, float]:
+def _figures(record: RunRecord) -> pd.Series:
     best = {f"best {name}": value for name, value in record.find_best().items()}
     results = flatten({"valid": record.results})
-    return best | {key: one for key, one in results.items() if isinstance(one, (int, float))}
+    return pd.Series(best | {k: v for k, v in results.items() if isinstance(v, (int, float))})

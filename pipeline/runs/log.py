@@ -21,10 +21,12 @@ from pipeline.runs.options import LogFormat
 
 
 class Log(Protocol):
-    """Logs one thing: a line for people, and the same as an event with facts for machines."""
+    """Logs one thing: a line for people, and the same as an event with facts for machines.
 
-    def __call__(self, line: str, event: str = "note", /, **facts: Any) -> None:
-        """Log it; facts are numbers, texts, paths, and lists and dicts of them."""
+    Facts are numbers, texts, paths, and lists and dicts of them.
+    """
+
+    def __call__(self, line: str, event: str = "note", /, **facts: Any) -> None: ...  # noqa: D102
 
 
 class Reporter:
@@ -34,7 +36,7 @@ class Reporter:
     """
 
     def log(self, line: str, _event: str = "note", /, **_facts: Any) -> None:
-        """Log one thing, at once; the line says it all."""
+        """Log a line, at once."""
         log(line)
 
     def finish(self, line: str = "", table: str = "", /, **_facts: Any) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from sklearn.metrics import confusion_matrix
 
 from data_prep.base.crop import resize_crop
 from data_prep.base.files import output_error
@@ -83,8 +84,7 @@ def name_folders(folders: Sequence[Path]) -> list[str]:
 
 def plot_confusion(truth: np.ndarray, predicted: np.ndarray, path: Path) -> None:
     """Counts of true against predicted class indices, coloured by the share of the true class."""
-    counts = np.zeros((len(CLASSES), len(CLASSES)), dtype=int)
-    np.add.at(counts, (truth, predicted), 1)
+    counts = confusion_matrix(truth, predicted, labels=range(len(CLASSES)))
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = Figure(figsize=(4.6, 4), layout="constrained")
     axes = figure.subplots()
@@ -103,8 +103,8 @@ def plot_confusion(truth: np.ndarray, predicted: np.ndarray, path: Path) -> None
 def plot_top_losses(crops: Sequence[np.ndarray], rows: pd.DataFrame, path: Path) -> None:
     """A sheet of the faces the model gets most wrong: `label`, `predicted` and `loss` of each."""
     titles = [
-        f"{SHORT[str(row.label)]} → {SHORT[str(row.predicted)]}\nloss {row.loss:.1f}"
-        for row in rows.itertuples()
+        f"{SHORT[label]} → {SHORT[predicted]}\nloss {loss:.1f}"
+        for label, predicted, loss in rows[["label", "predicted", "loss"]].itertuples(index=False)
     ]
     plot_faces(crops, titles, path)
 
@@ -124,11 +124,7 @@ def plot_faces(crops: Sequence[np.ndarray], titles: Sequence[str], path: Path) -
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as a picture.
-
-    Raises:
-        OutputError: The file can't be written.
-    """
+    """Write a figure as a picture."""
     try:
         figure.savefig(path, dpi=110)
     except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data_prep.base.crop import Colour
-from data_prep.base.errors import UserError
+from data_prep.base.errors import UserError, suggest
 from data_prep.base.labels import CLASSES, RARE_CLASS
 from pipeline.nets.cards import Architecture
 
@@ -44,15 +43,12 @@ class ClassifierRecipe(_Numbers):
             (downloaded), for `mobilenet0.25` also `detector` (the shipped one's body) or the file
             of another detector.
         sources: Datasets to train on; all when empty.
-        incorrect: What a mask worn wrongly is: a class of its own, no mask, or left out. With the
-            latter two the network learns two classes and never answers the third.
-        masks: `real`, or `drawn`: real masked faces are not learnt from, but every bare face with
-            a mask drawn on it, too.
+        incorrect: With `without_mask` or `exclude` the network learns two classes and never
+            answers the third.
+        masks: `drawn` replaces real masked faces by every bare face with a mask drawn on it.
         faces: `kept` leaves out what the blur rule dropped, `all` takes every training face.
-        colour: `rgb`, or `grey` levels only.
         sizes: Input side in pixels of each stage.
         epochs: Most epochs of each stage.
-        schedule: The rate's course over a stage: `one-cycle`, or `flat`.
         lr: Peak learning rate of the first stage, or `find`.
         stage_lr: Each later stage's peak as a multiple of the first.
         patience: A stage ends after so many epochs without a better validation loss.
@@ -75,7 +71,7 @@ class ClassifierRecipe(_Numbers):
             mean answer to each augmented crop, too (Hinton et al. 2015, "Distilling the knowledge
             in a neural network"). They must not have seen the validation photos.
         teacher_share: Weight of the teachers' answer in the loss against that of the label.
-        bf16: bfloat16 autocast: where the processor has it, always, or never.
+        bf16: bfloat16 autocast; `auto` where the processor has it.
     """
 
     name: str = "default"
@@ -133,11 +129,7 @@ class ClassifierRecipe(_Numbers):
 
     @property
     def learnt(self) -> tuple[str, ...]:
-        """The classes that are learnt, in the order of `CLASSES`.
-
-        >>> ClassifierRecipe(incorrect="exclude").learnt
-        ('with_mask', 'without_mask')
-        """
+        """The classes that are learnt, in the order of `CLASSES`."""
         return _learnt_classes(self.incorrect)
 
 
@@ -159,12 +151,10 @@ class DetectorRecipe(_Numbers):
         sources: Datasets to train on; all when empty.
         score_only: Datasets that teach scores but not boxes, for they draw boxes another way and
             leave faces unboxed. What the start weights take for a face there is not background.
-        steps: Optimiser steps.
-        input_size: Side in pixels of the square training windows; a multiple of 32.
+        input_size: Side in pixels of the square training windows.
         longest: Range of the longer side in pixels that whole photos are scaled to.
         classify: The network also tells the class of every face, so that no classifier is needed.
-        incorrect: What a mask worn wrongly is when `classify` is on: a class of its own, no mask,
-            or neither learnt nor unlearnt.
+        incorrect: As of a classifier, when `classify` is on; `exclude` neither learns nor unlearns.
         rotated: Turns of training photos before windows are cut from them; each, and none, gets an
             equal share of the windows.
         lr: Peak learning rate of AdamW under one-cycle.
@@ -224,14 +214,11 @@ def load_recipe(
     A file with `base = "…"`, another recipe's name or file, states only what differs from it; its
     name is then its own, or the file's.
 
-    Args:
-        name: A TOML file, or the name of one in `pipeline/recipes`.
-        kind: The record it fills.
-        overrides: Values by key, or texts `key=value`, values as in TOML; a bare word is a string.
+    Overrides are values by key, or texts `key=value`, values as in TOML; a bare word is a string.
 
     Raises:
-        RecipeError: A file is missing or not TOML, is its own base, a key is unknown (the nearest
-            known one is named), or a value is out of range.
+        RecipeError: A file is missing or not TOML, is its own base, a key is unknown, or a value
+            is out of range.
     """
     path = _find(str(name))
     return _validate(_read(path, kind) | _parse(overrides or ()), kind, str(path))
@@ -244,16 +231,14 @@ def change_recipe(recipe: RecipeType, overrides: Sequence[str] | Mapping[str, An
 
 
 def write_recipe(recipe: BaseModel) -> str:
-    """A recipe as TOML that `load_recipe` reads back the same, every number of it."""
+    """A recipe as TOML that `load_recipe` reads back the same."""
     return tomli_w.dumps(recipe.model_dump(mode="json"))
 
 
 def _find(name: str, heir: Path | None = None) -> Path:
     """The shipped recipe of a name, or a file; that of a base lies beside its heir."""
-    if not name.endswith(".toml"):
-        path = RECIPES / f"{name}.toml"
-    else:
-        path = Path(name) if heir is None else heir.parent / name
+    beside = heir.parent if heir else Path()
+    path = beside / name if name.endswith(".toml") else RECIPES / f"{name}.toml"
     if not path.is_file():
         names = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
         where = "" if heir is None else f"{heir}: base: "
@@ -299,11 +284,8 @@ def _check_keys(values: dict[str, Any], kind: type[RecipeType], where: str) -> N
     if values.get("kind", wanted) != wanted:
         raise RecipeError(f"{where}: a recipe for a {values['kind']}, not for a {wanted}.")
     for key in values:
-        if key in kind.model_fields:
-            continue
-        near = difflib.get_close_matches(key, kind.model_fields, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(kind.model_fields)}."
-        raise RecipeError(f"{where}: unknown key '{key}': {hint}")
+        if key not in kind.model_fields:
+            raise RecipeError(f"{where}: unknown key '{key}': {suggest(key, kind.model_fields)}")
 
 
 def _validate(values: dict[str, Any], kind: type[RecipeType], where: str) -> RecipeType:

@@ -39,15 +39,10 @@ class TrackerError(UserError, RuntimeError):
 
 @dataclass(frozen=True)
 class Tracker:
-    """Where the numbers of a training go.
+    """Where the numbers of a training go."""
 
-    Attributes:
-        log_metrics: Keeps figures reached after so many optimiser steps.
-        each_batch: It keeps losses and rates of every batch, too.
-    """
-
-    log_metrics: Callable[[int, dict[str, float]], None]
-    each_batch: bool = False
+    log_metrics: Callable[[int, dict[str, float]], None]  # after so many optimiser steps
+    each_batch: bool = False  # whether it keeps losses and rates of every batch, too
 
 
 class TrackLearner(Callback):
@@ -79,17 +74,12 @@ class TrackLearner(Callback):
 
 
 def load_tracker(name: str) -> ModuleType:
-    """Import a tracker's package.
-
-    Raises:
-        TrackerError: It isn't installed.
-    """
+    """Import a tracker's package; raises `TrackerError` where it isn't installed."""
     try:
         return import_module(name)
     except ImportError as error:
-        raise TrackerError(
-            f"--track {name}: {name} is not installed; get it with: pip install {name}"
-        ) from error
+        message = f"--track {name}: {name} is not installed; get it with: pip install {name}"
+        raise TrackerError(message) from error
 
 
 @contextmanager
@@ -111,19 +101,10 @@ def log_metrics(trackers: Sequence[Tracker], step: int, metrics: dict[str, float
 
 
 def describe_run(run: Run, recipe: Recipe) -> dict[str, Any]:
-    """What decides a training, flat: `recipe.lr`, `faces_sha256`, `code_sha256`, versions.
-
-    Weights that the recipe starts from are named by their hash, for a path is nobody's business.
-    """
+    """What decides a training, flat: `recipe.lr`, `faces_sha256`, `code_sha256`, versions."""
     about = run.describe_training(recipe)
-    return flatten(
-        {
-            "recipe": about["recipe"],
-            "faces_sha256": run.data.get("faces_sha256", ""),
-            "code_sha256": about["code_sha256"],
-            "version": about["versions"],
-        }
-    )
+    hashes = {"faces_sha256": run.data["faces_sha256"], "code_sha256": about["code_sha256"]}
+    return flatten({"recipe": about["recipe"], **hashes, "version": about["versions"]})
 
 
 @contextmanager

@@ -46,14 +46,8 @@ def call_at_once(
 ) -> None:
     """Call a function several times, each call in one of some processes.
 
+    Functions and arguments are pickled. `start` is called first in every process, with `shared`.
     After an error no further call is begun; those that run, and one more that may wait, end first.
-
-    Args:
-        function: Of a module, so that it can be pickled.
-        calls: Its arguments, pickled.
-        jobs: Calls at a time.
-        start: Called first in every process.
-        shared: Its arguments.
     """
     # A forked process can't use torch's threads.
     context = get_context("spawn")

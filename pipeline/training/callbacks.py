@@ -17,10 +17,9 @@ from pipeline.nets.cards import ClassifierCard, WeightsError, load_weights
 from pipeline.nets.checkpoint import save_checkpoint
 from pipeline.nets.classifiers import fill_net
 from pipeline.nets.compute import autocast, has_fast_bf16, prepare_net, seed_everything
+from pipeline.runs.folder import Row
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe
-
-Row = dict[str, float]
 
 
 def wants_bf16(recipe: ClassifierRecipe, device: torch.device) -> bool:
@@ -62,17 +61,8 @@ class SeededEpochs(Callback):
 class StageKeeper(SeededEpochs):
     """Keeps the best weights of a stage, ends it when the loss turns, and checkpoints each epoch.
 
-    A resumed run equals an uninterrupted one.
-
-    Args:
-        stage: Number of the stage, from 0.
-        lr: Its peak learning rate.
-        patience: Epochs without a better validation loss that end the stage.
-        seed: Of the run.
-        path: The checkpoint.
-        history: Rows of all stages so far; grows by one per epoch.
-        log: Gets one line per epoch.
-        resumed: What a checkpoint of this stage holds, or None.
+    `lr` is the stage's peak rate; `history`, rows of all stages so far, grows by one per epoch;
+    `resumed` is what a checkpoint of this stage holds. A resumed run equals an uninterrupted one.
     """
 
     def __init__(
@@ -137,6 +127,8 @@ class StageKeeper(SeededEpochs):
 
     def _save(self) -> None:
         optimiser = self.opt.state_dict()
+        # As plain dicts and numbers: the restricted reader knows no others.
+        hypers = [{k: float(v) for k, v in group.items()} for group in optimiser["hypers"]]
         state = {
             "stage": self.stage,
             "epoch": self.epoch + 1,
@@ -145,36 +137,13 @@ class StageKeeper(SeededEpochs):
             "worse": self.worse,
             "history": self.history,
             "model": self.model.state_dict(),
-            "optimiser": {
-                "state": [dict(state) for state in optimiser["state"]],
-                "hypers": [dict(hyper) for hyper in optimiser["hypers"]],
-            },
+            "optimiser": {"state": [dict(one) for one in optimiser["state"]], "hypers": hypers},
         }
-        save_checkpoint(self.path, _plain(state))
-
-
-def _plain(value: Any) -> Any:
-    """NumPy numbers and fastcore lists as plain ones: the restricted reader knows no others."""
-    if isinstance(value, Tensor):
-        return value
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if hasattr(value, "item"):
-        return value.item()
-    if isinstance(value, (list, tuple)) or type(value).__name__ == "L":
-        return [_plain(item) for item in value]
-    return value
+        save_checkpoint(self.path, state)
 
 
 class Teacher:
-    """A trained classifier that gives class probabilities of training batches.
-
-    Args:
-        net: The network.
-        card: Its input size and temperature.
-        device: Where batches are.
-        bf16: Run it in bfloat16.
-    """
+    """A trained classifier that gives class probabilities of training batches."""
 
     def __init__(
         self, net: nn.Module, card: ClassifierCard, device: torch.device, *, bf16: bool = False
@@ -214,11 +183,7 @@ class Distillation(Callback):
 
 
 def load_teachers(recipe: ClassifierRecipe, device: torch.device) -> list[Teacher]:
-    """The classifiers a recipe names.
-
-    Raises:
-        WeightsError: One can't be read, or sees something else of a crop than the learner.
-    """
+    """The classifiers a recipe names; `WeightsError` where one sees another crop or classes."""
     return [_load_teacher(Path(name), recipe, device) for name in recipe.teachers]
 
 

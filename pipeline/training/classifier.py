@@ -19,12 +19,21 @@ from pipeline.nets.cards import CLASSIFIER, ClassifierCard, load_weights
 from pipeline.nets.checkpoint import load_checkpoint
 from pipeline.nets.classifiers import join_members
 from pipeline.nets.compute import seed_everything
-from pipeline.runs.folder import CHECKPOINT, HISTORY, MEMBERS, Run, find_run, is_finished, start_run
+from pipeline.runs.folder import (
+    CHECKPOINT,
+    HISTORY,
+    MEMBERS,
+    Row,
+    Run,
+    find_run,
+    is_finished,
+    start_run,
+)
 from pipeline.runs.log import Log, prefix_log
 from pipeline.runs.plots import plot_curves
 from pipeline.runs.recipe import ClassifierRecipe, member_of
 from pipeline.runs.tracking import Tracker, TrackLearner, log_metrics
-from pipeline.training.callbacks import Row, StageKeeper
+from pipeline.training.callbacks import StageKeeper
 from pipeline.training.data import make_loaders, select_faces
 from pipeline.training.drawn_faces import gather_faces
 from pipeline.training.export import export_classifier, store_weights
@@ -43,20 +52,9 @@ def train_classifier(
 ) -> ClassifierCard:
     """Train a classifier, or go on where a killed run of the same folder stopped.
 
+    From the whole `faces.csv`; gives the card of the written weights, with the validation figures.
     The members of an ensemble are trained one after the other, each in a run folder of its own,
     where its curves are; trackers get a member's epochs when it is done.
-
-    Args:
-        faces: The whole `faces.csv`.
-        prepared: The folder it lies in.
-        recipe: Every number.
-        run: The run folder; gets weights, card, history, plots and `valid.csv`.
-        device: Where to train.
-        log: Gets one line per epoch.
-        trackers: Get the figures of every epoch, and those on the card.
-
-    Returns:
-        The card of the written weights, with the validation figures.
 
     Raises:
         PreparedError: There is nothing to train or validate on.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -31,18 +31,13 @@ class TrainOptions:
 
 
 @dataclass(frozen=True)
-class TrainDetectorOptions:
+class TrainDetectorOptions(TrainOptions):
     """Options of `train-detector`."""
 
-    prepared: Prepared
-    start: Annotated[Path, typer.Option(help="RetinaFace weights to start from.")]
+    start: Annotated[Path, typer.Option(help="RetinaFace weights to start from.")] = field(
+        kw_only=True
+    )
     recipe: Recipe = "detector"
-    overrides: Overrides = None
-    runs: Runs = Path("runs")
-    resume: Resume = None
-    device: Device = "auto"
-    log: LogAs = "text"
-    track: Track = None
 
 
 def train(options: TrainOptions) -> None:
@@ -55,7 +50,7 @@ def train_detector(options: TrainDetectorOptions) -> None:
     _train(options, options.start)
 
 
-def _train(options: TrainOptions | TrainDetectorOptions, start: Path | None = None) -> None:
+def _train(options: TrainOptions, start: Path | None = None) -> None:
     """A detector with weights to start from, else a classifier."""
     with report_as(options.log) as report:
         from data_prep.base.tables import read_faces

@@ -38,31 +38,19 @@ Item = tuple[TensorImage, TensorCategory]
 
 @dataclass(frozen=True)
 class TrainingFaces:
-    """What a classifier learns from and is validated on.
+    """What a classifier learns from and is validated on."""
 
-    Attributes:
-        table: Rows of `faces.csv`: `crop`, `label`, `split`; drawn and rotated ones, too.
-        read: Gives the pixels of each crop.
-        labels: Of the training faces, without the drawn ones; for the loss weights.
-    """
-
-    table: pd.DataFrame
+    table: pd.DataFrame  # rows of `faces.csv`: `crop`, `label`, `split`; drawn, rotated ones, too
     read: ReadCrop
-    labels: pd.Series
+    labels: pd.Series  # of the training faces, without the drawn ones; for the loss weights
 
 
 class CropDataset(Dataset[Item]):
     """Crops at the network's input size, in training some of them shrunk first.
 
     Items are a 3 × size × size uint8 image and its class index. Random numbers come from the global
-    generators, which the training seeds at every epoch.
-
-    Args:
-        crops: Gives the pixels of each crop path: square, uint8, RGB.
-        faces: Rows of `faces.csv`: `crop` and `label`.
-        size: Input side in pixels.
-        downscale: Share of crops that are shrunk to a smaller face's size; None for validation.
-        colour: Colours, or grey levels.
+    generators, which the training seeds at every epoch. `downscale` is the share of crops that are
+    shrunk to a smaller face's size; None for validation.
     """
 
     n_inp = 1
@@ -118,9 +106,7 @@ def _read_none(path: str) -> np.ndarray:
 def shrink_crop(pixels: np.ndarray, draw: float) -> np.ndarray:
     """Shrink a crop to the size of a smaller face, such as crowds have.
 
-    Args:
-        pixels: Side × side × 3, uint8.
-        draw: From 0, down to `SMALLEST_SIDE`, to 1, as it is; evenly on a logarithmic scale.
+    `draw` is from 0, down to `SMALLEST_SIDE`, to 1, as it is; evenly on a logarithmic scale.
     """
     side = pixels.shape[0]
     if side <= SMALLEST_SIDE:
@@ -176,14 +162,9 @@ def make_loaders(
         p_affine=0.9,
         xtra_tfms=[AffineCoordTfm(partial(_draw_shift, most=recipe.shift))] * (recipe.shift > 0),
     )
+    shown = pd.concat([train, *[rare] * (recipe.repeat_rare - 1)])
     return DataLoaders.from_dsets(
-        CropDataset(
-            faces.read,
-            pd.concat([train, *[rare] * (recipe.repeat_rare - 1)]),
-            size,
-            recipe.downscale,
-            recipe.colour,
-        ),
+        CropDataset(faces.read, shown, size, recipe.downscale, recipe.colour),
         CropDataset(faces.read, faces.table[is_valid], size, None, recipe.colour),
         bs=recipe.batch_size,
         after_batch=[IntToFloatTensor(), *augment, Normalize.from_stats(*imagenet_stats)],
@@ -215,28 +196,13 @@ def class_weights(labels: pd.Series, recipe: ClassifierRecipe) -> torch.Tensor |
 def add_rotated_faces(
     faces: pd.DataFrame, read: ReadCrop, recipe: ClassifierRecipe
 ) -> tuple[pd.DataFrame, ReadCrop]:
-    """Add a rotated copy of every training face for every angle.
-
-    Args:
-        faces: Rows of `faces.csv`, drawn ones, too: `crop`, `split`.
-        read: Gives the pixels of a crop.
-        recipe: `rotated` gives the angles, counter-clockwise.
-
-    Returns:
-        The faces with rows added, and what reads their crops, too; both as given when there are no
-        angles.
-    """
+    """Add a rotated copy of every training face for every angle; also gives what reads them."""
     if not recipe.rotated:
         return faces, read
     training = faces[faces["split"] == TRAIN]
-    copies = [
-        training.assign(crop=[f"{crop}@{angle}" for crop in training["crop"]])
-        for angle in recipe.rotated
-    ]
+    copies = [training.assign(crop=training["crop"] + f"@{angle}") for angle in recipe.rotated]
     made = {
-        name: (crop, angle)
-        for copy, angle in zip(copies, recipe.rotated, strict=True)
-        for name, crop in zip(copy["crop"], training["crop"], strict=True)
+        f"{crop}@{angle}": (crop, angle) for crop in training["crop"] for angle in recipe.rotated
     }
 
     def read_rotated(path: str) -> np.ndarray:

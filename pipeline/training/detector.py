@@ -6,7 +6,6 @@ import copy
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +26,7 @@ from pipeline.nets.cards import DETECTOR, DetectorCard, WeightsError, save_weigh
 from pipeline.nets.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.nets.compute import autocast, has_fast_bf16, seed_everything
 from pipeline.nets.retinaface import RetinaFace, make_anchors, widen_scores
-from pipeline.runs.folder import CHECKPOINT, PreparedError, Run
+from pipeline.runs.folder import CHECKPOINT, PreparedError, Row, Run
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import DetectorRecipe
 from pipeline.runs.tracking import Tracker, log_metrics
@@ -42,15 +41,13 @@ from pipeline.training.detector_loss import FACE, IGNORED, detector_loss, match_
 
 BATCH = 8
 
-Row = dict[str, float]
-
 
 def measure_sources(detector: Detector, scenes: Sequence[Scene]) -> Row:
     """`measure_faces` for the photos of each source, its name before those of the figures."""
-    row = {}
+    row: Row = {}
     for source in sorted({scene.source for scene in scenes}):
         figures = measure_faces(detector, [scene for scene in scenes if scene.source == source])
-        row.update({f"{source}_{name}": value for name, value in figures.items()})
+        row |= {f"{source}_{name}": value for name, value in figures.items()}
     return row
 
 
@@ -108,6 +105,8 @@ def measure_faces(detector: Detector, scenes: Sequence[Scene]) -> Row:
 
 
 LOG_EVERY = 25
+STORED = ("net", "averaged", "optimiser", "schedule")
+"""What a checkpoint holds the state of."""
 
 
 def train_detector(
@@ -123,18 +122,8 @@ def train_detector(
 ) -> DetectorCard:
     """Fine-tune the detector, or go on where a killed run of the same folder stopped.
 
-    Args:
-        faces: The whole `faces.csv`.
-        roots: Folder of each source.
-        recipe: Every number.
-        start: State dict to start from, strictly the network's.
-        run: The run folder; gets `detector.safetensors`, its card, and `history.csv`.
-        device: Where to train.
-        log: Gets one line now and then.
-        trackers: Get losses and validation figures.
-
-    Returns:
-        The card of the written weights, with the validation figures.
+    From the whole `faces.csv`, the folder of each source, and a state dict to start from; gives the
+    card of the written weights, with the validation figures.
 
     Raises:
         TableError: The recipe names a dataset that is not there.
@@ -151,15 +140,10 @@ def train_detector(
         )
     trainer = _Trainer(recipe, start, device)
     history = trainer.resume(run.folder / CHECKPOINT)
-    log(
-        f"{len(scenes)} training and {len(valid)} validation photos; "
-        f"step {trainer.step} of {recipe.steps}",
-        "data",
-        train=len(scenes),
-        valid=len(valid),
-        step=trainer.step,
-        steps=recipe.steps,
-    )
+    facts = {"train": len(scenes), "valid": len(valid)}
+    facts |= {"step": trainer.step, "steps": recipe.steps}
+    line = "{train} training and {valid} validation photos; step {step} of {steps}"
+    log(line.format(**facts), "data", **facts)
     if not history:
         history.append({"step": 0, **measure_sources(trainer.detector(), valid)})
         _log_row(history[-1], log, trackers)
@@ -176,14 +160,11 @@ def train_detector(
             run.write_history(history)
             trainer.save(run.folder / CHECKPOINT, history)
     run.write_history(history)
-    card = trainer.card.model_copy(
-        update={
-            "training": run.describe_training(recipe),
-            "results": {"valid": {**history[-1], "photos": len(valid), "before": history[0]}},
-        }
-    )
-    state = trainer.averaged.module.state_dict()
-    card = save_weights(run.folder / f"{DETECTOR}.safetensors", dict(state), card)
+    results = {"valid": {**history[-1], "photos": len(valid), "before": history[0]}}
+    own = {"training": run.describe_training(recipe), "results": results}
+    state = dict(trainer.averaged.module.state_dict())
+    path = run.folder / f"{DETECTOR}.safetensors"
+    card = save_weights(path, state, trainer.card.model_copy(update=own))
     (run.folder / CHECKPOINT).unlink(missing_ok=True)
     return card
 
@@ -195,11 +176,10 @@ class _Trainer:
         self, recipe: DetectorRecipe, start: dict[str, Tensor], device: torch.device
     ) -> None:
         seed_everything(recipe.seed)
-        self.recipe = recipe
-        self.device = device
+        self.recipe, self.device = recipe, device
+        self.bf16 = has_fast_bf16(device)
         learnt = recipe.learnt
         self.card = DetectorCard(learnt=learnt)
-        self.bf16 = has_fast_bf16(device)
         teacher = RetinaFace(self.card.negative_slope)
         try:
             teacher.load_state_dict(start)
@@ -249,18 +229,8 @@ class _Trainer:
         net = copy.deepcopy(self.averaged.module)  # prepared on the CPU, while this one trains on
         return Detector(net, self.card, device=self.device, bf16=self.bf16)
 
-    @property
-    def _parts(self) -> dict[str, Any]:
-        """What a checkpoint holds the state of."""
-        return {
-            "net": self.net,
-            "averaged": self.averaged,
-            "optimiser": self.optimiser,
-            "schedule": self.schedule,
-        }
-
     def save(self, path: Path, history: list[Row]) -> None:
-        states = {name: part.state_dict() for name, part in self._parts.items()}
+        states = {name: getattr(self, name).state_dict() for name in STORED}
         save_checkpoint(path, {"step": self.step, **states, "history": history})
 
     def resume(self, path: Path) -> list[Row]:
@@ -268,8 +238,8 @@ class _Trainer:
         state = load_checkpoint(path)
         if state is None:
             return []
-        for name, part in self._parts.items():
-            part.load_state_dict(state[name])
+        for name in STORED:
+            getattr(self, name).load_state_dict(state[name])
         self.step = state["step"]
         return list(state["history"])
 

@@ -25,36 +25,27 @@ Window = tuple[Tensor, Tensor, Tensor, bool]
 """Pixels, boxes, their classes, and whether only scores teach."""
 
 GREY_SHARE = 0.05
-FOCUS_TRIES = 20
 
 
 @dataclass(frozen=True)
 class Scene:
     """A photo with its boxes.
 
-    Attributes:
-        source: Its dataset.
-        path: The photo.
-        size: (width, height) the boxes refer to.
-        boxes: Faces × 4, float32, in pixels of the photo.
-        classes: Faces, int64, what their anchors should answer: `FACE`, or from there on the number
-            of the learnt class; `IGNORED` for a class that is left out.
+    `classes`, int64, are what the faces' anchors should answer: `FACE`, or from there on the number
+    of the learnt class; `IGNORED` for a class that is left out.
     """
 
     source: str
     path: Path
-    size: tuple[int, int]
-    boxes: np.ndarray
+    size: tuple[int, int]  # (width, height) that the boxes refer to
+    boxes: np.ndarray  # faces × 4, float32, in pixels of the photo
     classes: np.ndarray
 
 
 def collect_scenes(
     faces: pd.DataFrame, roots: dict[str, Path], recipe: DetectorRecipe
 ) -> list[Scene]:
-    """One scene per photo of a `faces.csv`, sorted by source and image.
-
-    The recipe decides which classes are told apart.
-    """
+    """One scene per photo of a `faces.csv`, sorted by source and image."""
     answers = dict.fromkeys(CLASSES, FACE)
     if recipe.classify:
         answers = {name: FACE + place for place, name in enumerate(recipe.learnt)}
@@ -123,17 +114,10 @@ def rotate_photo(
 def cut_window(
     pixels: np.ndarray, boxes: np.ndarray, recipe: DetectorRecipe, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scale a photo and cut a square window around one of its faces.
+    """Scale a photo and cut a square window around one of its faces, grey where the photo ends.
 
-    Args:
-        pixels: Height × width × 3, uint8.
-        boxes: Faces × 4.
-        recipe: Gives `input_size` and `longest`.
-        rng: Source of chance.
-
-    Returns:
-        The window (side × side × 3), grey where the photo ends; the boxes whose centre lies in it,
-        clipped to it, in pixels of the window; and for each box given whether it is among them.
+    Also gives the boxes whose centre lies in it, clipped to it, in pixels of the window; and for
+    each box given whether it is among them.
     """
     height, width = pixels.shape[:2]
     low, high = np.log(recipe.longest)
@@ -152,14 +136,8 @@ def cut_window(
     matrix = np.array([[factor, 0, -start[0]], [0, factor, -start[1]]])
     # warpAffine maps pixel centres, boxes are measured from the pixel's corner.
     matrix[:, 2] += 0.5 * factor - 0.5
-    window = cv2.warpAffine(
-        pixels,
-        matrix,
-        (side, side),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=(114, 114, 114),
-    )
+    # Linear, with a constant border.
+    window = cv2.warpAffine(pixels, matrix, (side, side), borderValue=(114, 114, 114))
     moved = boxes * factor - np.tile(np.array(start, dtype=np.float32), 2)
     centres = (moved[:, :2] + moved[:, 2:]) / 2
     inside = np.logical_and(centres > 0, centres < side).all(axis=1)

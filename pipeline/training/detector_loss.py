@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,17 +18,11 @@ BACKGROUND, FACE, IGNORED = 0, 1, -1
 
 @dataclass(frozen=True)
 class Targets:
-    """What each anchor of a batch should answer.
+    """What each anchor of a batch should answer."""
 
-    Attributes:
-        classes: Batch × anchors, int64: `BACKGROUND`, `FACE` and above, or `IGNORED`.
-        boxes: Batch × anchors × 4: the matched face's corners; meaningless where there is none.
-        score_only: Batch, bool: windows that teach no boxes.
-    """
-
-    classes: Tensor
-    boxes: Tensor
-    score_only: Tensor
+    classes: Tensor  # batch × anchors, int64: `BACKGROUND`, `FACE` and above, or `IGNORED`
+    boxes: Tensor  # batch × anchors × 4: the matched face's corners; meaningless without one
+    score_only: Tensor  # batch, bool: windows that teach no boxes
 
     def to(self, device: torch.device) -> Targets:
         """The same on another device."""
@@ -38,22 +32,13 @@ class Targets:
 def match_anchors(
     boxes: Tensor, names: Tensor, anchors: Tensor, *, positive_iou: float, min_face: float
 ) -> tuple[Tensor, Tensor]:
-    """Assign faces to anchors of one window.
+    """Assign faces to anchors of one window: classes (anchors) and corners (anchors × 4).
 
     An anchor takes the face it overlaps most, when their IoU reaches `positive_iou`; every face
     keeps its best anchor whatever the overlap (Liu et al. 2016). Anchors on faces under `min_face`
     are ignored: those that would match a face of the smallest anchor's size at that place, since
-    no anchor overlaps the tiny face itself enough.
-
-    Args:
-        boxes: Faces × 4, corners in pixels.
-        names: Faces, int64: what the anchors of each should answer.
-        anchors: Anchors × 4, centre and size.
-        positive_iou: Least IoU.
-        min_face: Least short side in pixels.
-
-    Returns:
-        Classes (anchors) and matched corners (anchors × 4).
+    no anchor overlaps the tiny face itself enough. Boxes are faces × 4, corners in pixels; names
+    what the anchors of each should answer; anchors × 4, centre and size.
     """
     classes = torch.full((len(anchors),), BACKGROUND)
     matched = anchors.new_zeros(len(anchors), 4)
@@ -91,12 +76,10 @@ def match_batch(
 ) -> Targets:
     """`match_anchors` for every window of a batch."""
     limits = {"positive_iou": recipe.positive_iou, "min_face": recipe.min_face}
-    pairs = [
-        match_anchors(faces, own, anchors, **limits)
-        for faces, own in zip(boxes, names, strict=True)
-    ]
-    classes = torch.stack([classes for classes, _ in pairs])
-    return Targets(classes, torch.stack([matched for _, matched in pairs]), score_only)
+    some = zip(boxes, names, strict=True)
+    pairs = [match_anchors(faces, own, anchors, **limits) for faces, own in some]
+    classes, matched = map(torch.stack, zip(*pairs, strict=True))
+    return Targets(classes, matched, score_only)
 
 
 def spare_unboxed(targets: Targets, teacher: HeadOutputs, recipe: DetectorRecipe) -> Targets:
@@ -108,8 +91,7 @@ def spare_unboxed(targets: Targets, teacher: HeadOutputs, recipe: DetectorRecipe
     """
     maybe_face = teacher.scores.float().softmax(dim=-1)[..., FACE] > recipe.sure_background
     doubtful = maybe_face & targets.score_only[:, None] & (targets.classes == BACKGROUND)
-    classes = targets.classes.masked_fill(doubtful, IGNORED)
-    return Targets(classes, targets.boxes, targets.score_only)
+    return replace(targets, classes=targets.classes.masked_fill(doubtful, IGNORED))
 
 
 def detector_loss(
@@ -119,23 +101,13 @@ def detector_loss(
     anchors: Tensor,
     recipe: DetectorRecipe,
 ) -> dict[str, Tensor]:
-    """The weighted losses of a batch.
+    """The weighted losses of a batch, `scores`, `boxes`, `landmarks`, and their sum `total`.
 
     Scores: cross entropy, over background and every class, on the faces and on the hardest
     background anchors. Boxes: distance-IoU loss (Zheng et al. 2020, "Distance-IoU loss"), which
     counts a pixel on a small face for more than one on a large face. Landmarks: smooth L1 to the
-    start weights' answer, since the annotations have none and unlearning them would spoil the
-    shared features.
-
-    Args:
-        outputs: Of the network, in float32 or bfloat16.
-        teacher: Outputs of the start weights for the same windows.
-        targets: From `match_batch`.
-        anchors: Anchors × 4.
-        recipe: Weights of the losses.
-
-    Returns:
-        `scores`, `boxes`, `landmarks` and their sum `total`, scalars.
+    start weights' answer (`teacher`), since the annotations have none and unlearning them would
+    spoil the shared features.
     """
     face = targets.classes >= FACE
     boxed = face & ~targets.score_only[:, None]

@@ -43,11 +43,7 @@ NEAR = 0.12
 
 
 def gather_faces(faces: pd.DataFrame, read: ReadCrop, recipe: ClassifierRecipe) -> TrainingFaces:
-    """The faces as a recipe shows them: real masks replaced, drawn and rotated faces added.
-
-    Raises:
-        WeightsError: The shipped detector, whose landmarks are drawn on, can't be read.
-    """
+    """The faces as a recipe shows them: real masks replaced, drawn and rotated faces added."""
     if recipe.masks == "drawn":
         faces, read = mask_bare_faces(faces, read, split=TRAIN, seed=recipe.seed)
     labels = faces.loc[faces["split"] == TRAIN, "label"]
@@ -60,17 +56,8 @@ def add_drawn_faces(
 ) -> tuple[pd.DataFrame, ReadCrop]:
     """Add drawn faces to the training faces, of the rare class and a third as many worn properly.
 
-    Args:
-        faces: Rows of `faces.csv`: `crop`, `label`, `split`.
-        read: Gives the pixels of a crop.
-        recipe: `drawn` is how many of the rare class, `seed` which.
-
-    Returns:
-        The faces with rows added, and what reads their crops, too. Fewer are added than asked for
-        when there are too few bare faces to draw on; each gets one mask of each way at most.
-
-    Raises:
-        WeightsError: The shipped detector can't be read.
+    Also gives what reads them. Fewer are added than `drawn` asks for when there are too few bare
+    faces to draw on; each gets one mask of each way at most.
     """
     training = faces[faces["split"] == TRAIN]
     wanted = round(recipe.drawn * (training["label"] == RARE_CLASS).sum())
@@ -93,12 +80,7 @@ def mask_bare_faces(
     """Replace the real masked faces of a split by bare faces with masks drawn on them.
 
     Every bare face whose landmarks are found is there twice, bare and with a mask worn properly.
-
-    Returns:
-        The faces, the other split's as they were, and what reads their crops, the drawn ones too.
-
-    Raises:
-        WeightsError: The shipped detector can't be read.
+    Also gives what reads the crops, the drawn ones too.
     """
     pen = _Pen(read, seed)
     here, bare = faces["split"] == split, faces["label"] == BARE
@@ -119,7 +101,7 @@ class _Pen:
         self.rows: list[dict[Hashable, object]] = []
 
     def draw(self, row: pd.Series, way: Worn, label: str, mark: str) -> None:
-        """Where a face is seen, add its row under another label and a name of its own."""
+        """Draw where a face is seen."""
         crop = draw_on_crop(self.read_real(row["crop"]), self.detector, way, self.random)
         if crop is not None:
             name = f"{row['crop']}#{mark}"
@@ -133,17 +115,9 @@ class _Pen:
 def draw_on_crop(
     crop: np.ndarray, detector: Detector, way: Worn, random: np.random.Generator
 ) -> np.ndarray | None:
-    """Draw a mask on the face that a crop was cut around.
+    """Draw a mask on the face that a crop was cut around, in a random colour.
 
-    Args:
-        crop: Side × side × 3, uint8, RGB.
-        detector: Gives the landmarks.
-        way: How the mask is worn.
-        random: Gives the colour, and whether straps are seen.
-
-    Returns:
-        The crop, at most `LOOK` pixels wide; None when it is small or no face is seen in its
-        middle.
+    Gives a crop at most `LOOK` pixels wide; None when it is small or no face is in its middle.
     """
     side = crop.shape[0]
     if side < SMALLEST:

@@ -32,14 +32,9 @@ TOP_LOSSES = 60
 
 
 def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """The temperature that gives held-out faces the highest likelihood.
+    """The temperature that gives held-out faces the highest likelihood; logits are divided by it.
 
-    Args:
-        probabilities: Faces × classes at temperature 1.
-        truth: Class index of each face.
-
-    Returns:
-        Divide logits by it; above 1 when the network is too sure of itself.
+    From probabilities at temperature 1, faces × classes, and the class index of each face.
     """
     logits = np.log(np.maximum(probabilities.astype(float), 1e-12))
 
@@ -54,38 +49,21 @@ def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
 
 
 def undo_class_weights(weights: Tensor | None, share: float) -> Tensor:
-    """What brings a network trained with class weights back to the shares that classes really have.
+    """What to add to the logits to take a share of the class weights' prior shift back.
 
     Weights teach the rare class, but also the belief that it is more frequent than it is: the
     trained odds are the true ones times the weights (Elkan 2001, "The foundations of cost-sensitive
     learning").
-
-    Args:
-        weights: Of each class in the loss, or None.
-        share: How much of this prior shift is taken back: 1 all of it, 0 none.
-
-    Returns:
-        What to add to the logits, one number per class.
     """
     return torch.zeros(len(CLASSES)) if weights is None else -share * weights.log().cpu()
 
 
 def shift_prior(odds: float, temperature: float) -> Tensor:
-    """What makes the rare class's odds so many times as high as the network gives them.
+    """What to add to the logits, before they are divided, to multiply the rare class's odds.
 
     Its faces are few, and found at the price of others that are mistaken for it; a loss that is
     right on average finds fewer of them than is wanted (Menon et al. 2021, "Long-tail learning via
     logit adjustment").
-
-    Args:
-        odds: The factor.
-        temperature: By which logits will be divided.
-
-    Returns:
-        What to add to the logits, one number per class.
-
-    >>> shift_prior(1.0, 0.8).tolist()
-    [0.0, 0.0, 0.0]
     """
     shift = torch.zeros(len(CLASSES))
     shift[CLASSES.index(RARE_CLASS)] = temperature * math.log(odds)
@@ -95,10 +73,7 @@ def shift_prior(odds: float, temperature: float) -> Tensor:
 def shift_logits(
     state: dict[str, Tensor], shift: Tensor, architecture: Architecture
 ) -> dict[str, Tensor]:
-    """Add the same, one number per class, to the logits of every face, by the last biases.
-
-    The state is that of the classifier, in the names on disk.
-    """
+    """Add one number per class to the logits of every face, by the last biases as on disk."""
     biases = last_biases(state, architecture)
     return {**state, **{name: state[name] + shift.to(state[name]) for name in biases}}
 
@@ -117,9 +92,8 @@ def measure_crops(
 
 
 def _measure_rows(rows: pd.DataFrame) -> dict[str, float]:
-    means = rows.groupby("truth")["right"].mean().reindex(range(len(CLASSES)))
-    recalls = dict(zip(CLASSES, map(float, means), strict=True))
-    recalls = {name: recall for name, recall in recalls.items() if not math.isnan(recall)}
+    means = rows.groupby("truth")["right"].mean().to_dict()
+    recalls = {name: float(means[code]) for code, name in enumerate(CLASSES) if code in means}
     return {
         "faces": float(len(rows)),
         "accuracy": float(rows["right"].mean()),
@@ -146,21 +120,14 @@ def make_card(recipe: ClassifierRecipe, run: Run | None = None) -> ClassifierCar
 def store_weights(
     state: dict[str, Tensor], labels: pd.Series, recipe: ClassifierRecipe
 ) -> dict[str, Tensor]:
-    """A learner's weights by their names on disk, with the prior shift of class weights undone.
-
-    The labels are those of the faces it learnt from.
-    """
+    """A learner's weights by their names on disk, with the prior shift of class weights undone."""
     stored = to_stored(state, recipe.architecture)
     shift = undo_class_weights(class_weights(labels, recipe), recipe.undo_weights)
     return shift_logits(stored, shift, recipe.architecture)
 
 
 def write_classifier(run: Run, state: dict[str, Tensor], card: ClassifierCard) -> ClassifierCard:
-    """Write weights, in half precision, and card; returns the card with their hash.
-
-    Raises:
-        OutputError: A file can't be written.
-    """
+    """Write weights, in half precision, and card; returns the card with their hash."""
     half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     return save_weights(run.folder / f"{CLASSIFIER}.safetensors", half, card)
 
@@ -175,16 +142,7 @@ def export_classifier(
 ) -> ClassifierCard:
     """Calibrate, measure on the validation crops by the road of `run.py`, draw, and write.
 
-    Args:
-        state: From `store_weights` or `join_members`.
-        faces: Those of the recipe, with their split.
-        prepared: The folder their crops lie in.
-        recipe: What was trained.
-        run: The run folder; gets weights, card, plots and `valid.csv`.
-        device: Where to classify.
-
-    Raises:
-        OutputError: A file can't be written.
+    The state is as on disk, at temperature 1.
     """
     valid = faces[faces["split"] == VALID].reset_index(drop=True)
     crops = [read_photo(prepared / crop).pixels for crop in valid["crop"]]

@@ -84,17 +84,9 @@ def build_learner(
     fresh: bool = True,
     optimiser: Callable[..., Any] = Adam,
 ) -> Learner:
-    """A learner with the recipe's network, loss, callbacks and initial weights.
+    """A learner with the recipe's network, loss, callbacks and first loaders.
 
-    Its loaders are those of the first stage.
-
-    Args:
-        faces: What to learn from.
-        recipe: Every number.
-        device: Where to train.
-        folder: Where fastai puts what it writes.
-        fresh: Whether to load initial weights; a resumed training brings its own.
-        optimiser: Makes the optimiser from parameters and a rate, as fastai's do.
+    It has the initial weights where it is `fresh`; a resumed training brings its own.
 
     Raises:
         WeightsError: The initial weights can't be had.
@@ -107,11 +99,9 @@ def build_learner(
         callbacks.append(MixUp(recipe.mixup))
     if recipe.teachers:
         callbacks.append(Distillation(load_teachers(recipe, device), recipe.teacher_share))
+    weights = class_weights(faces.labels, recipe)
     options = {
-        "loss_func": CrossEntropyLossFlat(
-            weight=class_weights(faces.labels, recipe),
-            label_smoothing=recipe.label_smoothing,
-        ),
+        "loss_func": CrossEntropyLossFlat(weight=weights, label_smoothing=recipe.label_smoothing),
         "metrics": [accuracy, SklearnRecall(average="macro")],
         "opt_func": optimiser,
         "wd": recipe.weight_decay,
@@ -142,10 +132,7 @@ def fit_stage(
     callbacks: Sequence[Callback],
     start: int = 0,
 ) -> None:
-    """Train a stage, from 0, by the recipe's schedule, without a word of fastai's.
-
-    The learner's loaders are those of the stage, `lr` is its peak rate, `start` epochs are done.
-    """
+    """Train a stage, from 0, whose peak rate is `lr` and of which `start` epochs are done."""
     fit = learn.fit_one_cycle if recipe.schedule == "one-cycle" else learn.fit
     with learn.no_logging(), learn.no_bar():
         fit(recipe.epochs[stage], lr, cbs=list(callbacks), start_epoch=start)

@@ -46,45 +46,30 @@ Crops = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Views:
-    """What a network makes of N faces.
+    """What a network makes of N faces."""
 
-    Attributes:
-        probabilities: (N, 3) float32, of the classes in the order of `CLASSES`.
-        features: (N, D) float32, what the last layer sees: the body's pooled features.
-        seconds: Processor time of the training.
-    """
-
-    probabilities: np.ndarray
-    features: np.ndarray
-    seconds: float = 0.0
+    probabilities: np.ndarray  # (N, 3) float32, of the classes in the order of `CLASSES`
+    features: np.ndarray  # (N, D) float32, what the last layer sees: the body's pooled features
+    seconds: float = 0.0  # processor time of the training
 
 
 @dataclass(frozen=True)
 class PreparedFaces:
     """Faces of the splits that may be looked at: train and valid, never another such as test.
 
-    Attributes:
-        folder: The prepared folder.
-        table: N rows of `faces.csv` in the order of their keys, index from 0; `crop` is a path that
-            can be opened.
-        scale: Side of the crops as a multiple of the box's longer side.
-        data: What identifies the folder: hash of `faces.csv`, sources, options.
-        roots: Dataset folder of each source.
+    The table is in the order of the faces' keys, its index from 0; `crop` is a path that can be
+    opened. `data` and `roots` are as of `identify_data`.
     """
 
     folder: Path
     table: pd.DataFrame
-    scale: float
+    scale: float  # side of the crops as a multiple of the box's longer side
     data: dict[str, Any]
     roots: dict[str, Path]
 
 
 def open_faces(folder: Path, recipe: ClassifierRecipe) -> PreparedFaces:
-    """Read the faces of train and valid.
-
-    Args:
-        folder: The prepared folder.
-        recipe: Names the datasets; all when it names none.
+    """Read the faces of train and valid, of the recipe's datasets.
 
     Raises:
         PreparedError: Not a prepared folder, or a class without faces.
@@ -136,31 +121,17 @@ def load_crops(paths: Iterable[str], side: int) -> dict[str, np.ndarray]:
 
 
 def check_short(recipe: ClassifierRecipe, judged: str) -> None:
-    """Refuse a recipe of which a short training would leave something out, or learn too much.
+    """Refuse, by `RecipeError`, what a short training would leave out or learn too much from.
 
-    Args:
-        recipe: The recipe.
-        judged: What is judged by the networks, in the plural, for the message.
-
-    Raises:
-        RecipeError: The learning rate is to be found, there are teachers, or the classes or masks
-            are others than those of the faces.
+    The networks judge `judged`, in the plural.
     """
     problem = ""
     if recipe.lr == "find":
-        problem = (
-            "lr is 'find', which a short training has no time for: give a number with --set lr=…"
-        )
+        problem = "lr is 'find', for which there is no time: give a number with --set lr=…"
     elif recipe.teachers:
-        problem = (
-            f"teachers have learnt from {judged} that are judged here: leave them out with "
-            "--set teachers=[]"
-        )
+        problem = f"teachers have learnt from {judged} that are judged: use --set teachers=[]"
     elif recipe.incorrect != "own" or recipe.masks != "real":
-        problem = (
-            "short trainings are on three classes and real masks: use --set incorrect=own "
-            "--set masks=real"
-        )
+        problem = "needs three classes and real masks: use --set incorrect=own --set masks=real"
     if problem:
         raise RecipeError(f"recipe {recipe.name}: {problem}")
 
@@ -198,19 +169,8 @@ def train_short(
 ) -> dict[str, Tensor]:
     """Train on some faces by a recipe's stages; no epoch is chosen by a validation loss.
 
-    Args:
-        faces: Faces to train on: `crop` and `label`.
-        crops: Their pixels, by `crop`.
-        recipe: Every number; `lr` is one.
-        device: Where to train.
-        what: What the lines begin with, such as "fold 1 of 5".
-        log: Gets one line per epoch.
-
-    Returns:
-        The weights by their names on disk, on the CPU.
-
-    Raises:
-        WeightsError: The initial weights can't be had.
+    Lines begin with `what`, such as "fold 1 of 5". Gives the weights by their names on disk, on the
+    CPU; raises `WeightsError` where the initial ones can't be had.
     """
     seed_everything(recipe.seed)
     # fastai wants a validation set; its one face is never looked at.
@@ -230,10 +190,6 @@ def make_adamw(parameters: Any, lr: float) -> OptimWrapper:
     """AdamW in one kernel: on a processor eight times as fast as fastai's, by the same rule.
 
     Unlike fastai's it decays biases and batch norms, too, which so few steps do not feel.
-
-    Args:
-        parameters: In groups, as a fastai splitter gives them.
-        lr: Learning rate; one-cycle changes it.
     """
     rule = partial(torch.optim.AdamW, betas=(0.9, 0.99), eps=1e-5, fused=True)
     return OptimWrapper(parameters, rule, lr=lr)

@@ -43,23 +43,14 @@ _WHAT_COUNTS = [*KEY, "label", "group", "xmin", "ymin", "xmax", "ymax"]
 
 @dataclass(frozen=True)
 class Task:
-    """One short training and the faces that its network is asked about.
+    """One short training and the faces that its network is asked about."""
 
-    Attributes:
-        what: What the lines begin with, such as "fold 1 of 5".
-        file: Where the answers go, an npz.
-        recipe: Every number.
-        train: Faces to learn from, rows as in `faces.csv`; `crop` is a path that can be opened.
-        judge: Faces to ask about, likewise.
-        scale: Side of the crops as a multiple of the box's longer side.
-    """
-
-    what: str
-    file: Path
+    what: str  # what the lines begin with, such as "fold 1 of 5"
+    file: Path  # gets the answers, an npz
     recipe: ClassifierRecipe
-    train: pd.DataFrame
+    train: pd.DataFrame  # rows as in `faces.csv`; `crop` is a path that can be opened
     judge: pd.DataFrame
-    scale: float
+    scale: float  # side of the crops as a multiple of the box's longer side
 
     @property
     def fingerprint(self) -> str:
@@ -76,15 +67,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the tasks of one setting share.
-
-    Attributes:
-        table: The faces.
-        recipe: Every number.
-        folder: Gets the files.
-        scale: Of the crops.
-        what: What the lines begin with; may be empty.
-    """
+    """What the tasks of one setting share; see `Task`."""
 
     table: pd.DataFrame
     recipe: ClassifierRecipe
@@ -103,13 +86,8 @@ def run_tasks(
 ) -> list[Views]:
     """Do what is left to do, several trainings at a time, and give all answers.
 
-    On a processor each training has one core, so that its numbers do not depend on `jobs`.
-
-    Args:
-        tasks: Any number.
-        device: Where to train.
-        log: Gets a line per epoch; with several jobs it is pickled.
-        jobs: Trainings at a time; one per core when None, one on a GPU.
+    On a processor each training has one core, so that its numbers do not depend on `jobs`: one per
+    core when None, one on a GPU.
 
     Raises:
         RecipeError: As of `check_short`, or a recipe has members or a prior shift.
@@ -194,11 +172,7 @@ def read_views(task: Task) -> Views | None:
 
 
 def write_views(task: Task, views: Views) -> None:
-    """Write the answers, features in half precision.
-
-    Raises:
-        OutputError: The file can't be written.
-    """
+    """Write the answers, features in half precision."""
     buffer = io.BytesIO()
     np.savez(
         buffer,
@@ -213,16 +187,9 @@ def write_views(task: Task, views: Views) -> None:
 def assign_folds(
     groups: Sequence[str], strata: Sequence[str], *, folds: int = 5, seed: int = 0
 ) -> np.ndarray:
-    """Number the fold in which each face is held out.
+    """Number the fold, from 0, in which each face is held out.
 
-    Args:
-        groups: Near-duplicate group of each face; a group lies whole in one fold.
-        strata: What is to be spread evenly, such as source and class.
-        folds: At least 2.
-        seed: Of the shuffling.
-
-    Returns:
-        (N,) fold of each face, from 0.
+    A near-duplicate group lies whole in one; strata, such as source and class, are spread evenly.
 
     Raises:
         SplitError: Fewer groups than folds, or no stratum with as many faces as folds.
@@ -242,28 +209,20 @@ def assign_folds(
 class FoldViews:
     """What each face's own network makes of it.
 
-    Attributes:
-        fold: (N,) the fold that each face was held out in; 0 for all when none was.
-        probabilities: (N, 3) by the network of that fold.
-        features: Of each fold's network, (N, D) of all faces: features of two networks can't be
-            compared, so a face's neighbours are looked up among those of its own.
+    Features are (N, D) of all faces by each fold's network: those of two networks can't be
+    compared, so a face's neighbours are looked up among those of its own.
     """
 
-    fold: np.ndarray
-    probabilities: np.ndarray
+    fold: np.ndarray  # (N,) that each face was held out in; 0 for all when none was
+    probabilities: np.ndarray  # (N, 3) by the network of that fold
     features: tuple[np.ndarray, ...]
 
 
 def plan_folds(plan: Plan, folds: int) -> tuple[np.ndarray, list[Task]]:
-    """One task per fold; folds spread source and label evenly and keep near-duplicates together.
+    """The fold of each face, (N,) from 0, and a task per fold; raises as `assign_folds`.
 
-    The recipe's seed is that of the folds, too.
-
-    Returns:
-        (N,) fold of each face, from 0, and the tasks.
-
-    Raises:
-        SplitError: The photos can't be put into so many folds.
+    Folds spread source and label evenly and keep near-duplicates together; the recipe's seed is
+    theirs, too.
     """
     table = plan.table
     strata = (table["source"] + "/" + table["label"]).tolist()
