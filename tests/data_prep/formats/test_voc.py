@@ -20,16 +20,6 @@ def kinds(dataset):
     return [finding.kind for finding in dataset.findings]
 
 
-def test_good_dataset(dataset):
-    read = read_dataset(dataset)
-    assert read.source == "faces"
-    assert read.findings == ()
-    assert [photo.image for photo in read.photos] == [f"images/photo{n}.jpg" for n in range(10)]
-    first = read.photos[0]
-    assert (first.annotation, first.width, first.height) == ("annotations/photo0.xml", 120, 90)
-    assert first.path.is_file()
-
-
 @pytest.mark.parametrize(
     ("stated", "stored"),
     [
@@ -70,13 +60,6 @@ def test_second_annotation_of_a_photo_is_left_out(dataset):
     assert kinds(read) == ["second-annotation"]
     assert "photo0_again.xml" in read.findings[0].message
     assert len(read.photos) == 10
-
-
-def test_findings_carry_the_name_of_the_dataset(dataset):
-    make_voc(dataset / "annotations" / "lost.xml", "lost.jpg")
-    (finding,) = read_dataset(dataset).findings
-    assert finding.file == "faces/annotations/lost.xml"
-    assert finding.message.startswith("faces/annotations/lost.xml: its photo 'lost.jpg'")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX only")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +24,6 @@ from evaluate.arrays import Detections, GroundTruth
 from evaluate.inputs.inputs import InputOptions, read_predicted, read_truth, write_text_boxes
 from evaluate.inputs.predictions import Predictions, build_predictions
 from evaluate.inputs.truth import NO_SIZES, SizeSource, read_options, read_text_truth
-from evaluate.measures.headline import HEADLINES, describe_headline
-from tests.evaluate.scenes import make_case
 
 NO_NAMES = ClassNames()
 MASK_IDS = ClassNames(dict(enumerate(MASKS.classes)), Path("masks.names"))
@@ -257,32 +256,20 @@ def test_bad_files(tmp_path: Path) -> None:
 
 WORDS = Vocabulary(classes=("with mask", "without"), aliases={})
 OPTIONS = InputOptions(vocabulary=WORDS)
+Boxes = Sequence[tuple[float, ...]]
 
 
-def make_truth(
-    boxes: list[tuple[float, ...]], photo: list[int], photos: tuple[str, ...]
-) -> GroundTruth:
-    return GroundTruth(
-        photos=photos,
-        photo=np.array(photo, dtype=np.int64),
-        boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
-        labels=np.arange(len(boxes), dtype=np.int64) % 2,
-        difficult=np.zeros(len(boxes), dtype=np.bool_),
-        classes=WORDS.classes,
-    )
+def make_truth(boxes: Boxes, photo: list[int], photos: tuple[str, ...]) -> GroundTruth:
+    corners = np.array(boxes, dtype=np.float64).reshape(-1, 4)
+    labels, difficult = np.arange(len(boxes)) % 2, np.zeros(len(boxes), dtype=np.bool_)
+    where = np.array(photo, dtype=np.int64)
+    return GroundTruth(photos, where, corners, labels, difficult, classes=WORDS.classes)
 
 
-def make_detections(
-    boxes: list[tuple[float, ...]], photo: list[int], scores: list[float]
-) -> Detections:
-    return Detections(
-        photo=np.array(photo, dtype=np.int64),
-        boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
-        labels=np.arange(len(boxes), dtype=np.int64) % 2,
-        scores=np.array(scores, dtype=np.float64),
-        detection=np.array(scores, dtype=np.float64),
-        probabilities=None,
-    )
+def make_detections(boxes: Boxes, photo: list[int], scores: list[float]) -> Detections:
+    corners, sure = np.array(boxes, dtype=np.float64).reshape(-1, 4), np.array(scores)
+    labels, where = np.arange(len(boxes)) % 2, np.array(photo, dtype=np.int64)
+    return Detections(where, corners, labels, scores=sure, detection=sure, probabilities=None)
 
 
 def test_what_is_written(tmp_path: Path) -> None:
@@ -342,14 +329,11 @@ def test_round_trip_is_exact(
         truth_again = read_truth(Path(folder) / "groundtruths", OPTIONS)
         placed = read_predicted(Path(folder) / "detections", truth_again, OPTIONS)
     assert truth_again.photos == ("a", "b", "c")
-    for name in ("photo", "boxes", "labels", "difficult"):
-        np.testing.assert_array_equal(getattr(truth, name), getattr(truth_again, name))
-    for name in ("photo", "boxes", "labels", "scores", "detection"):
-        np.testing.assert_array_equal(getattr(detections, name), getattr(placed.detections, name))
-    first = describe_headline(make_case(truth, detections))
-    second = describe_headline(make_case(truth_again, placed.detections))
-    for name in HEADLINES:
-        assert first[name] == second[name]
+    for mine, again in ((truth, truth_again), (detections, placed.detections)):
+        for name in {"photo", "boxes", "labels", "difficult", "detection", "scores"} & {
+            *vars(mine)
+        }:
+            np.testing.assert_array_equal(getattr(mine, name), getattr(again, name))
 
 
 def test_photos_in_folders(tmp_path: Path) -> None:
@@ -361,8 +345,7 @@ def test_photos_in_folders(tmp_path: Path) -> None:
     again = read_truth(tmp_path / "groundtruths", OPTIONS)
     placed = read_predicted(tmp_path / "detections", again, OPTIONS)
     assert again.photos == ("a_1", "a_1-2", "b_1", "classes-2")
-    headline = describe_headline(make_case(again, placed.detections))
-    assert headline["map50"] == 1
+    assert placed.detections.photo.tolist() == again.photo.tolist()
 
 
 def test_flat_names() -> None:
