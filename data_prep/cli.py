@@ -16,7 +16,6 @@ from data_prep.datasets import convert as converting
 from data_prep.datasets import merge as merging
 from data_prep.datasets.fetch import FetchOptions, fetch
 from data_prep.decisions.overlay import describe_overlay
-from data_prep.prepare import audit as auditing
 from data_prep.prepare import build as building
 from data_prep.prepare.options import AuditOptions, BuildOptions
 from data_prep.prepare.page import PAGE
@@ -71,8 +70,8 @@ def audit_command(options: AuditOptions) -> None:
     Exit code 0: done. 1: done, but files or faces have faults. 2: not done.
     """
     out = options.out
-    written = f"{out / PAGE}, {out / auditing.RECORD}"
-    _show(out, auditing.audit(options), describe_summary, out / PAGE, written)
+    written = f"{out / PAGE}, {out / building.AUDIT}"
+    _show(out, building.audit(options), describe_summary, out / PAGE, written)
 
 
 def _show(

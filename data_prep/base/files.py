@@ -110,16 +110,18 @@ def refuse_other_files(out: Path, record: str, option: str = "-o", *, mark: str 
 
     Another file may be called like the record: `mark` is a key that all of this kind have.
     """
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out}: is a file; choose a folder with {option}.")
-    if out.is_dir() and any(out.iterdir()) and not (out / record).is_file():
+    if (out / record).is_file():
+        if mark not in (read_object(out / record) or {}):
+            raise OutputError(
+                f"{out / record}: was not written by this command; choose another folder with "
+                f"{option}."
+            )
+    elif out.is_dir() and any(out.iterdir()):
         raise OutputError(
             f"{out}: holds other files; choose an empty or a new folder with {option}."
         )
-    if (out / record).is_file() and mark not in (read_object(out / record) or {}):
-        raise OutputError(
-            f"{out / record}: was not written by this command; choose another folder with {option}."
-        )
+    elif out.exists() and not out.is_dir():
+        raise OutputError(f"{out}: is a file; choose a folder with {option}.")
 
 
 @dataclass(frozen=True)
@@ -275,7 +277,7 @@ def place_photos(photos: Mapping[str, Path], folder: Path, mode: PhotoMode) -> d
     if mode is PhotoMode.NONE:
         return {}
     sizes = {}
-    for name, path in show_progress(photos.items(), len(photos), "placing photos"):
+    for name, path in show_progress(photos.items(), len(photos), "placing files"):
         target = folder / name
         try:
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -39,9 +39,8 @@ def render_html(
     return environment.get_template(template).render(**context)
 
 
-GREEN, RED, YELLOW, BLUE, VIOLET, GREY = PALETTE = (
-    *("#2a7f62", "#c8553d", "#d69a00", "#2b6cb0", "#7a52a8", "#5b6770"),
-)
+GREEN, RED, YELLOW = "#2a7f62", "#c8553d", "#d69a00"
+BLUE, VIOLET, GREY = "#2b6cb0", "#7a52a8", "#5b6770"
 """Colours of every plot of a page."""
 
 COLOURS = dict(zip(CLASSES, (GREEN, RED, YELLOW), strict=True))

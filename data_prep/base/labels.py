@@ -81,13 +81,9 @@ class Vocabulary:
     classes: tuple[str, ...] = CLASSES
     aliases: Mapping[str, str] = field(default_factory=lambda: dict(ALIASES))
 
-    def label(self, name: str) -> str:
-        """A class by any of its names; see `canonical_label`."""
-        return canonical_label(name, self.aliases, self.classes)
-
     def index(self, name: str) -> int:
         """Index of a class by any of its names; see `canonical_label`."""
-        return self.classes.index(self.label(name))
+        return self.classes.index(canonical_label(name, self.aliases, self.classes))
 
 
 MASKS = Vocabulary()

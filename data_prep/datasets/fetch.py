@@ -25,14 +25,22 @@ from data_prep.base.errors import UserError
 from data_prep.base.files import (
     OutputError,
     OutputFolder,
+    PhotoMode,
+    place_photos,
     refuse_other_files,
     sha256_of,
 )
-from data_prep.base.progress import show_progress
 
 RECORD = "fetched.json"
 
 _NAME = re.compile(r"kaggle:([\w-]+)/([\w-]+)(?:/versions/(\d+))?")
+
+_WHO = (
+    "Kaggle asks who you are ({}): make an API token in your Kaggle settings and put it into "
+    "~/.kaggle/kaggle.json, or into KAGGLE_USERNAME and KAGGLE_KEY."
+)
+_UNKNOWN = "Kaggle knows no such dataset ({}); check the owner and the name."
+_ANSWERS = {401: _WHO, 403: _WHO, 404: _UNKNOWN}
 
 
 class FetchError(UserError, RuntimeError):
@@ -95,8 +103,14 @@ def fetch(options: FetchOptions, log: Callable[[str], None]) -> dict[str, Any] |
     _check_space(out, size or 0)
     with _explain(source):
         cached = Path(import_module("kagglehub").dataset_download(source.removeprefix("kaggle:")))
+    # Links are left out: they may lead anywhere.
+    plain = [path for path in cached.rglob("*") if path.is_file() and not path.is_symlink()]
+    if not plain:
+        raise FetchError(f"{cached}: the dataset has no files.")
     with folder.stage() as staging:
-        files = _copy(cached, staging)
+        paths = {path.relative_to(cached).as_posix(): path for path in sorted(plain)}
+        place_photos(paths, staging, PhotoMode.COPY)
+        files = {name: sha256_of(staging / name) for name in paths}
         for name in sorted(files.keys() & old.get("files", {}).keys()):
             if old.get("source") == source and files[name] != old["files"][name]:
                 raise FetchError(
@@ -143,20 +157,6 @@ def _check_space(out: Path, size: int) -> None:
         )
 
 
-def _copy(source: Path, target: Path) -> dict[str, str]:
-    """Copy plain files and hash them; links, which may lead anywhere, are left out."""
-    files = sorted(path for path in source.rglob("*") if path.is_file() and not path.is_symlink())
-    hashes = {}
-    for path in show_progress(files, len(files), "copying files"):
-        name = path.relative_to(source).as_posix()
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target / name)
-        hashes[name] = sha256_of(target / name)
-    if not hashes:
-        raise FetchError(f"{source}: the dataset has no files.")
-    return hashes
-
-
 @contextmanager
 def _explain(source: str) -> Iterator[None]:
     """Say what to do where kagglehub fails."""
@@ -166,15 +166,8 @@ def _explain(source: str) -> Iterator[None]:
         yield
     except requests.HTTPError as error:
         status = 0 if error.response is None else error.response.status_code
-        why = f"Kaggle answers with an error ({status}); try again later"
-        if status in {401, 403}:
-            why = (
-                f"Kaggle asks who you are ({status}): make an API token in your Kaggle settings "
-                "and put it into ~/.kaggle/kaggle.json, or into KAGGLE_USERNAME and KAGGLE_KEY"
-            )
-        elif status == 404:
-            why = "Kaggle knows no such dataset (404); check the owner and the name"
-        raise FetchError(f"{source}: {why}.") from error
+        why = _ANSWERS.get(status, "Kaggle answers with an error ({}); try again later.")
+        raise FetchError(f"{source}: {why.format(status)}") from error
     except requests.RequestException as error:
         raise FetchError(
             f"{source}: Kaggle can't be reached ({type(error).__name__}). Run it again: it goes on "

@@ -22,9 +22,9 @@ from data_prep.base.files import (
     sha256_of,
     write_atomically,
 )
-from data_prep.base.records import Finding
+from data_prep.base.records import AnnotatedPhoto, Finding
 from data_prep.datasets.convert import describe_findings
-from data_prep.datasets.recode import Recoded, RecodeTable, read_recode, recode_dataset
+from data_prep.datasets.recode import RecodeTable, read_recode, recode_dataset
 from data_prep.formats.csv import TABLE, tabulate
 from data_prep.formats.exif_frame import FramedPhoto, frame_photos
 from data_prep.formats.photo_match import find_folder
@@ -78,13 +78,14 @@ def merge_datasets(options: MergeOptions) -> Outcome:
     refuse_dataset_folders([out], folders)
     refuse_other_files(out, RECORD)
     folder = OutputFolder(out, RECORD)
-    sources: dict[str, Recoded] = {}
+    photos: list[AnnotatedPhoto] = []
+    told: dict[str, dict[str, Any]] = {}
     findings: list[Finding] = []
     for name, root in roots.items():
         dataset = read_dataset(root, table.sources[name].make_options(recode.parent))
         findings += dataset.findings
-        sources[name] = recode_dataset(dataset, name, table.sources[name], table.classes)
-    photos = [photo for source in sources.values() for photo in source.photos]
+        recoded, told[name] = recode_dataset(dataset, name, table.sources[name], table.classes)
+        photos += recoded
     known = {name: sorted(read_groups(find_folder(root)).items()) for name, root in roots.items()}
     described = table.model_dump(mode="json")
     inputs = hash_photos(photos, [VERSION, described, options.photos, findings, known])
@@ -125,8 +126,13 @@ def merge_datasets(options: MergeOptions) -> Outcome:
             "table": described,
             "recode_sha256": sha256_of(recode),
             "sources": {
-                name: _describe_source(source, roots[name], name, framed, merged)
-                for name, source in sources.items()
+                name: _describe_source(
+                    root,
+                    told[name],
+                    [photo for photo in framed if photo.photo.source == name],
+                    [photo for photo in merged if photo.photo.source == name],
+                )
+                for name, root in roots.items()
             },
             "duplicates": _describe_duplicates(framed, looked, groups),
             **describe_findings(findings),
@@ -176,23 +182,14 @@ def _describe_duplicates(
 
 
 def _describe_source(
-    source: Recoded,
-    root: Path,
-    name: str,
-    framed: Sequence[FramedPhoto],
-    merged: Sequence[FramedPhoto],
+    root: Path, told: Mapping[str, Any], there: Sequence[FramedPhoto], own: Sequence[FramedPhoto]
 ) -> dict[str, Any]:
-    there = [photo for photo in framed if photo.photo.source == name]
-    own = [photo for photo in merged if photo.photo.source == name]
-    after: Mapping[str, int] = Counter(face.label for photo in own for face in photo.faces)
+    after = Counter(face.label for photo in own for face in photo.faces)
     return {
         "root": str(root.resolve()),
         "photos": len(own),
-        "before": source.before,
+        "before": told["before"],
         "after": dict(sorted(after.items())),
-        "recoded": source.resolved,
-        "excluded_faces": source.excluded_faces,
-        "excluded_photos": source.excluded_photos,
-        "emptied_photos": source.emptied_photos,
+        **told,
         "identical_photos_left_out": len(there) - len(own),
     }

@@ -6,9 +6,9 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -156,26 +156,13 @@ def _find_source(source: SourceTable, name: str, others: Mapping[str, Path], pat
     return root
 
 
-@dataclass(frozen=True)
-class Recoded:
-    """A source of a merge: photos that stay, and counts of faces and photos that are left out.
-
-    `emptied_photos` stay without any of their faces: to a detector these would be background.
-    `resolved` tells what became of each class as written.
-    """
-
-    photos: tuple[AnnotatedPhoto, ...]
-    before: dict[str, int]
-    excluded_faces: int
-    excluded_photos: int
-    emptied_photos: int
-    resolved: dict[str, str]
-
-
 def recode_dataset(
     dataset: Dataset, name: str, source: SourceTable, classes: Collection[str]
-) -> Recoded:
-    """Recode the classes of a dataset that was read with its names as written."""
+) -> tuple[list[AnnotatedPhoto], dict[str, Any]]:
+    """Recode a dataset that was read with its names as written: photos that stay, and a record.
+
+    `emptied_photos` stay without any of their faces: to a detector these would be background.
+    """
     resolved: dict[str, str] = {}
     photos: list[AnnotatedPhoto] = []
     excluded_faces = excluded_photos = emptied = 0
@@ -203,11 +190,10 @@ def recode_dataset(
         emptied += bool(labels) and not faces
         photos.append(replace(photo, source=name, faces=faces))
     before = Counter(face.label for photo in dataset.photos for face in photo.faces)
-    return Recoded(
-        tuple(photos),
-        dict(sorted(before.items())),
-        excluded_faces,
-        excluded_photos,
-        emptied,
-        dict(sorted(resolved.items())),
-    )
+    return photos, {
+        "before": dict(sorted(before.items())),
+        "recoded": dict(sorted(resolved.items())),
+        "excluded_faces": excluded_faces,
+        "excluded_photos": excluded_photos,
+        "emptied_photos": emptied,
+    }

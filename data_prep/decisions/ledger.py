@@ -14,7 +14,7 @@ from io import FileIO
 from math import isfinite
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
 from filelock import lock_descriptor
 from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
@@ -26,8 +26,6 @@ from data_prep.base.records import Box
 
 Action = Literal["keep", "relabel", "drop", "rebox", "skip", "undo"]
 """What a reviewer can decide on a face."""
-
-ACTIONS: tuple[Action, ...] = get_args(Action)
 
 Key = tuple[str, str, int]
 """Source, image and object of a face, as in `faces.csv`."""
@@ -110,7 +108,7 @@ class Decision:
     def to_json(self) -> str:
         """The line of the ledger, without its end."""
         names = {"given": "from"}
-        record = {names.get(name, name): getattr(self, name) for name in _FIELDS}
+        record = {names.get(f.name, f.name): getattr(self, f.name) for f in fields(self)}
         return json.dumps(record, ensure_ascii=False)
 
     @staticmethod
@@ -138,7 +136,6 @@ def _check_action(decision: Decision) -> Decision:
     return decision
 
 
-_FIELDS = [field.name for field in fields(Decision)]
 _LINE: TypeAdapter[Decision] = TypeAdapter(Annotated[Decision, AfterValidator(_check_action)])
 
 

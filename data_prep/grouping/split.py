@@ -27,15 +27,9 @@ def split_by_group(
     large group, such as six photos of one crowd, lies whole in one fold, and a split that happened
     to be validated on that one would mostly measure that crowd.
 
-    Args:
-        groups: Group of each face: its photo and every near-duplicate of it.
-        strata: What is to be spread evenly, such as source, class and size.
-        folds: Number of parts; one of them is the validation split (5 gives 80/20).
-        fold: Which part, from 0.
-        seed: Of the shuffling.
-
-    Returns:
-        `train` or `valid` for each face.
+    `groups` are those of the faces: a photo and every near-duplicate of it. `strata` are what is to
+    be spread evenly, such as source, class and size. Gives `train` or `valid` for each face; `fold`
+    is the part for validation (of 5 folds: 80/20).
 
     Raises:
         SplitError: Fewer groups than folds, no stratum with as many faces as folds, or no such

@@ -59,21 +59,17 @@ def analyse(
 ) -> Analysis:
     """Look at all photos, cut the crops, and group, split and balance the faces.
 
-    Args:
-        read: Datasets as read.
-        ledgers: Those that were applied.
-        overlay: What came of it.
-        options: Numbers of the build.
-        crops: Existing folder that gets all crops side by side.
-        must_split: Whether datasets too small to be split are an error; else they are all for
-            training, with a finding.
+    `read` are datasets as read, `overlay` is what came of the ledgers. `crops` is an existing
+    folder that gets all crops side by side. Datasets too small to be split are an error where they
+    must be split; else they are all for training, with a finding.
     """
     photos = [photo for dataset in overlay.datasets for photo in dataset.photos]
     surveyed = survey_photos(photos, crops=crops, scale=options.scale, workers=options.workers)
     from_files = [finding for dataset in overlay.datasets for finding in dataset.findings]
     from_photos = [finding for photo in surveyed for finding in photo.findings]
     findings = (*from_files, *from_photos, *overlay.findings)
-    groups = group_photos(surveyed)
+    near = name_groups(photos, [photo.fingerprint for photo in surveyed])
+    groups = join_groups(photos, near)
     faces = tabulate_faces(surveyed, groups)
     require_faces(faces, findings, overlay.record["applied"].get("drop", 0))
     as_read = tabulate_faces(_restore_faces(surveyed, read), groups) if ledgers else None
@@ -87,15 +83,6 @@ def analyse(
     decisions = overlay.record if ledgers else None
     summary = summarise(overlay.datasets, faces, findings, options, decisions)
     return Analysis(faces, findings, summary, draw_sheets(faces, crops))
-
-
-def group_photos(surveyed: Sequence[SurveyedPhoto]) -> list[str]:
-    """The group of each photo, called after its first; "" of unreadable ones.
-
-    A group holds near-duplicates, and what datasets say belongs together by `groups.csv`.
-    """
-    photos = [photo.photo for photo in surveyed]
-    return join_groups(photos, name_groups(photos, [photo.fingerprint for photo in surveyed]))
 
 
 def tabulate_faces(surveyed: Sequence[SurveyedPhoto], groups: Sequence[str]) -> pd.DataFrame:
@@ -195,16 +182,6 @@ def list_duplicates(faces: pd.DataFrame) -> dict[str, list[str]]:
     return dict(sorted(groups.items(), key=lambda item: -len(item[1])))
 
 
-def count_leaks(faces: pd.DataFrame, options: PrepareOptions) -> dict[str, float]:
-    """Leaked share of validation faces under a naive split by crop, and under ours."""
-    groups = faces["group"].to_list()
-    naive = naive_split(len(faces), folds=options.folds, seed=options.seed)
-    return {
-        "naive": leaked_share(groups, naive.tolist()),
-        "ours": leaked_share(groups, faces["split"].to_list()),
-    }
-
-
 def summarise(
     datasets: Sequence[Dataset],
     faces: pd.DataFrame,
@@ -219,7 +196,8 @@ def summarise(
     """
     keys = faces["source"] + "/" + faces["split"] + "/" + faces["label"]
     kept = faces[faces["kept"] & (faces["split"] == TRAIN)]
-    duplicates = list_duplicates(faces)
+    duplicates, groups = list_duplicates(faces), faces["group"].to_list()
+    naive = naive_split(len(faces), folds=options.folds, seed=options.seed)
     return {
         "options": options.to_record(),
         "datasets": [
@@ -233,7 +211,10 @@ def summarise(
         "kept_per_class": {str(k): int(n) for k, n in kept["label"].value_counts().items()},
         "duplicate_groups": len(duplicates),
         "photos_in_duplicate_groups": sum(map(len, duplicates.values())),
-        "leaked_share": count_leaks(faces, options),
+        "leaked_share": {
+            "naive": leaked_share(groups, list(naive)),
+            "ours": leaked_share(groups, faces["split"].to_list()),
+        },
         "findings": dict(sorted(Counter(finding.kind for finding in findings).items())),
         "left_out": sum(finding.dropped for finding in findings),
         **({} if decisions is None else {"decisions": decisions}),

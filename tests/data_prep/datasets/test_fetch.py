@@ -273,7 +273,7 @@ def test_full_disk_leaves_nothing_half_done(fetch, tmp_path, monkeypatch):
     def fail(source, target):
         raise OSError(28, "No space left on device", str(target))
 
-    monkeypatch.setattr(fetching.shutil, "copyfile", fail)
+    monkeypatch.setattr("data_prep.base.files._copy", fail)
     with pytest.raises(OutputError, match="No space left on device"):
         fetch()
     assert not (tmp_path / "out").exists()

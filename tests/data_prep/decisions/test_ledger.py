@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +19,7 @@ from data_prep.base.files import OutputError
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Box
 from data_prep.decisions.ledger import (
-    ACTIONS,
+    Action,
     Decision,
     LedgerError,
     append_decision,
@@ -92,7 +93,7 @@ texts = st.text(min_size=1, max_size=30)
 
 @st.composite
 def decisions(draw):
-    action = draw(st.sampled_from(ACTIONS))
+    action = draw(st.sampled_from(get_args(Action)))
     label = draw(st.sampled_from(CLASSES))
     others = [name for name in CLASSES if name != label]
     to = {"relabel": st.sampled_from(others), "rebox": st.sampled_from(CLASSES)}

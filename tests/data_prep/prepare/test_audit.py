@@ -18,13 +18,12 @@ from data_prep.base.files import (
 from data_prep.base.records import Finding
 from data_prep.prepare import sheets as sheets_module
 from data_prep.prepare.analysis import (
-    count_leaks,
     list_duplicates,
     require_faces,
     split_faces,
     summarise,
 )
-from data_prep.prepare.audit import audit
+from data_prep.prepare.build import audit
 from data_prep.prepare.options import AuditOptions, BuildOptions
 from data_prep.prepare.page import (
     group_findings,
@@ -151,7 +150,7 @@ def test_duplicates_and_leaks(faces):
     assert list_duplicates(faces) == {
         f"set/{n}.jpg": [f"set/{n}.jpg", f"set/{n + 1}.jpg"] for n in (0, 2, 4)
     }
-    leaks = count_leaks(faces, OPTIONS)
+    leaks = summarise([], faces, [], OPTIONS)["leaked_share"]
     assert leaks["ours"] == 0
     assert leaks["naive"] > 0.8
 
