@@ -1,11 +1,10 @@
-"""Converting: options, findings, folders, second runs."""
+"""Converting: options, findings, folders, second runs, and what is odd, misnamed or lost."""
 
 import json
 
 import pytest
 
 from data_prep.base.files import (
-    PhotoMode,
     sha256_of,
 )
 from data_prep.datasets import convert as converting
@@ -58,6 +57,10 @@ def test_second_run_does_nothing_until_something_changes(convert, dataset, tmp_p
     result = convert("voc")
     assert result.stdout == f"{tmp_path / 'out'} is up to date: nothing to do.\n"
     assert hash_tree(tmp_path / "out") == before
+    lost = tmp_path / "out" / "images" / "photo3.jpg"
+    lost.unlink()
+    assert "written" in convert("voc").stdout
+    assert lost.is_file()
     add_example(dataset, "more", 99)
     assert "photos     11" in convert("voc").stdout
     assert len(labels(tmp_path / "out")) == 21
@@ -71,44 +74,7 @@ def test_other_format_into_the_same_folder_leaves_nothing_of_the_first(convert, 
     assert names == {"data.yaml", "labels", "convert.json", "mine.txt"}
 
 
-def test_changed_output_is_not_written_over(convert, tmp_path):
-    convert("csv")
-    table = tmp_path / "out" / "annotations.csv"
-    table.write_text("worked on")
-    result = convert("csv", "--photos", "none")
-    assert result.exit_code == 2
-    assert "annotations.csv: was changed after it was written; move it away" in result.stderr
-    assert table.read_text() == "worked on"
-
-
-def test_lost_output_is_written_again(convert, tmp_path):
-    convert("csv")
-    (tmp_path / "out" / "images" / "photo3.jpg").unlink()
-    assert "written" in convert("csv").stdout
-    assert (tmp_path / "out" / "images" / "photo3.jpg").is_file()
-
-
-def test_killed_run_is_just_run_again(convert, dataset, tmp_path, monkeypatch):
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(converting.OutputFolder, "swap_in", stop)
-    with pytest.raises(KeyboardInterrupt):
-        converting.convert(
-            converting.ConvertOptions(dataset=dataset, out=tmp_path / "out", to=Format.VOC)
-        )
-    monkeypatch.undo()
-    assert convert("voc").exit_code == 0
-
-
-def test_what_a_kill_leaves_is_known_for_ours(convert, tmp_path):
-    (tmp_path / "out" / ".staging" / "images").mkdir(parents=True)
-    (tmp_path / "out" / "convert.json").write_text('{"inputs": null}')
-    assert convert("voc").exit_code == 0
-    assert not (tmp_path / "out" / ".staging").exists()
-
-
-def test_file_of_a_user_in_the_way_is_not_written_over(convert, tmp_path):
+def test_what_was_changed_or_is_of_a_user_is_not_written_over(convert, tmp_path):
     convert("csv", "--photos", "none")
     mine = tmp_path / "out" / "images" / "photo0.jpg"
     mine.parent.mkdir()
@@ -117,6 +83,28 @@ def test_file_of_a_user_in_the_way_is_not_written_over(convert, tmp_path):
     assert result.exit_code == 2
     assert "photo0.jpg: was not written by this command" in result.stderr
     assert mine.read_bytes() == b"mine"
+    mine.unlink()
+    table = tmp_path / "out" / "annotations.csv"
+    table.write_text("worked on")
+    result = convert("csv")
+    assert result.exit_code == 2
+    assert "annotations.csv: was changed after it was written; move it away" in result.stderr
+    assert table.read_text() == "worked on"
+
+
+def test_killed_run_is_just_run_again(convert, dataset, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    monkeypatch.setattr(converting.OutputFolder, "swap_in", stop)
+    with pytest.raises(KeyboardInterrupt):
+        converting.convert(converting.ConvertOptions(dataset=dataset, out=out, to=Format.VOC))
+    monkeypatch.undo()
+    (out / ".staging" / "images").mkdir(parents=True, exist_ok=True)
+    (out / "convert.json").write_text('{"inputs": null}')
+    assert convert("voc").exit_code == 0
+    assert not (out / ".staging").exists()
 
 
 @pytest.mark.parametrize("place", ["", "new", ".."])
@@ -127,39 +115,39 @@ def test_dataset_is_never_written_to(convert, dataset, place):
     assert "choose another folder with -o" in result.stderr
 
 
-def test_folder_of_others_is_refused(convert, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("thesis.txt", "mine", "holds other files"),
+        *(
+            ("convert.json", text, "convert.json: was not written by this command")
+            for text in ("{}", "[1]", "mine", '{"mine": 1}')
+        ),
+    ],
+)
+def test_folder_of_others_is_refused(convert, tmp_path, name, text, reason):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    (tmp_path / "out" / name).write_text(text)
     result = convert("voc")
     assert result.exit_code == 2
-    assert "holds other files" in result.stderr
+    assert reason in result.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
 
 
-@pytest.mark.parametrize("text", ["{}", "[1]", "mine", '{"mine": 1}'])
-def test_record_of_others_is_refused(convert, tmp_path, text):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "convert.json").write_text(text)
-    result = convert("voc")
-    assert result.exit_code == 2
-    assert "convert.json: was not written by this command" in result.stderr
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["convert.json"]
+def test_links_share_the_file_and_copies_do_not(convert, dataset, tmp_path, monkeypatch):
+    def compare(mode, out):
+        convert("csv", "--photos", mode, out=tmp_path / out)
+        photo, original = (root / "images" / "photo0.jpg" for root in (tmp_path / out, dataset))
+        assert photo.read_bytes() == original.read_bytes()
+        return photo.samefile(original)
 
-
-def test_links_share_the_file_and_copies_do_not(convert, dataset, tmp_path):
-    for mode, shared in ((PhotoMode.LINK, True), (PhotoMode.COPY, False)):
-        convert("csv", "--photos", mode, out=tmp_path / mode)
-        photo = tmp_path / mode / "images" / "photo0.jpg"
-        assert photo.samefile(dataset / "images" / "photo0.jpg") == shared
-        assert photo.read_bytes() == (dataset / "images" / "photo0.jpg").read_bytes()
-
-
-def test_photos_are_copied_where_links_fail(convert, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(18, "Invalid cross-device link")
 
+    assert compare("link", "linked")
+    assert not compare("copy", "copied")
     monkeypatch.setattr("os.link", fail)
-    assert convert("csv", "--photos", "link").exit_code == 0
-    assert (tmp_path / "out" / "images" / "photo0.jpg").stat().st_nlink == 1
+    assert not compare("link", "where-links-fail")
 
 
 def test_clipped_and_lost_boxes_are_findings(convert, dataset, tmp_path):
@@ -218,15 +206,15 @@ def test_decisions_are_applied_under_the_names_as_written(convert, dataset, tmp_
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["crops", "--photos", "copy"], "a folder of crops holds no photos"),
-        (["voc", "--scale", "2"], "only crops have one"),
-        (["crops", "--scale", "0.5"], "use a number from 1 to 10"),
-        (["voc", "--alias", "a=with_mask"], "add --canonical"),
-        (["xml"], "'xml'"),
+        ("crops --photos copy", "a folder of crops holds no photos"),
+        ("voc --scale 2", "only crops have one"),
+        ("crops --scale 0.5", "use a number from 1 to 10"),
+        ("voc --alias a=with_mask", "add --canonical"),
+        ("xml", "'xml'"),
     ],
 )
 def test_wrong_use_is_one_clear_error(convert, tmp_path, arguments, reason):
-    result = convert(*arguments)
+    result = convert(*arguments.split())
     assert result.exit_code == 2
     assert reason in result.stderr
     assert not (tmp_path / "out").exists()
@@ -242,3 +230,129 @@ def test_photos_of_one_name_in_several_folders_keep_their_faces(run, tmp_path):
     for folder in (root, tmp_path / "out"):
         faces = {p.image: p.faces[0].box.xmin for p in read_dataset(folder).photos}
         assert faces == {"images/a/x.jpg": 10, "images/b/x.jpg": 11}
+
+
+def test_columns_names_and_format_can_be_told(run, tmp_path):
+    root = tmp_path / "set"
+    make_photo(root / "images" / "a.jpg")
+    (root / "t.csv").write_text("bild,klasse,l,o,r,u\nimages/a.jpg,Bare,1,2,30,40\n")
+    (root / "labels").mkdir()
+    (root / "labels" / "a.txt").write_text("0.0 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "own.txt").write_text("Mundschutz\n")
+    make_photo(tmp_path / "crops" / "Mask" / "a.jpg")
+    make_photo(tmp_path / "crops" / "no_mask" / "b.jpg", seed=1)
+    columns = "image=bild,label=klasse,xmin=l,ymin=o,xmax=r,ymax=u"
+    for number, (given, options, found) in enumerate(
+        [
+            (root, ["--format", "csv", "--columns", columns], ["Bare"]),
+            (root, ["--format", "yolo", "--names", tmp_path / "own.txt"], ["Mundschutz"]),
+            (tmp_path / "crops", [], ["Mask", "no_mask"]),
+        ]
+    ):
+        out = tmp_path / f"out{number}"
+        assert run("convert", given, "-o", out, "--to", "csv", *options).exit_code == 0
+        assert labels(out) == found
+
+
+@pytest.mark.parametrize("place", ["out", "images/out"])
+def test_folder_of_a_table_is_never_written_to(run, tmp_path, place):
+    make_photo(tmp_path / "set" / "images" / "a.jpg")
+    table = tmp_path / "set" / "t.csv"
+    table.write_text("image,label,xmin,ymin,xmax,ymax\na.jpg,Bare,1,2,30,40\n")
+    before = hash_tree(tmp_path)
+    result = run("convert", table, "-o", tmp_path / "set" / place, "--to", "csv")
+    assert result.exit_code == 2
+    assert "meets the dataset" in result.stderr
+    assert hash_tree(tmp_path) == before
+
+
+def test_nothing_left_is_an_error_not_an_empty_dataset(run, tmp_path):
+    make_photo(tmp_path / "set" / "a.jpg")
+    make_voc(tmp_path / "set" / "b.xml", "b.jpg")
+    (tmp_path / "set.zip").write_bytes(b"")
+    for name, reasons in {
+        "set": ("no photo is left", "its photo 'b.jpg' is not in the folder"),
+        "set.zip": ("an archive; unpack it",),
+    }.items():
+        result = run("convert", tmp_path / name, "-o", tmp_path / "out", "--to", "coco")
+        assert result.exit_code == 2
+        assert all(reason in result.stderr for reason in reasons)
+        assert not (tmp_path / "out").exists()
+
+
+def test_what_is_not_read_is_told(run, tmp_path):
+    root = tmp_path / "set"
+    path = add_example(root, "a", 1)
+    path.write_text(path.read_text().replace("<difficult>", "<truncated>1</truncated><difficult>"))
+    result = run("convert", root, "-o", tmp_path / "coco", "--to", "coco")
+    assert "note: set: not read, so not carried on: truncated of 1 objects." in result.stderr
+    assert result.exit_code == 0
+    file = tmp_path / "coco" / "annotations.json"
+    file.write_text(file.read_text().replace('"iscrowd"', '"segmentation": [[1]], "iscrowd"'))
+    result = run("convert", tmp_path / "coco", "-o", tmp_path / "csv", "--to", "csv")
+    assert "not carried on: segmentation of 1 annotations." in result.stderr
+    table = tmp_path / "csv" / "annotations.csv"
+    table.write_text(table.read_text().replace("difficult", "licence"))
+    result = run("convert", tmp_path / "csv", "-o", tmp_path / "voc", "--to", "voc")
+    assert "annotations.csv: not read, so not carried on: licence." in result.stderr
+
+
+def test_photo_lost_meanwhile_is_named_as_such(run, dataset, tmp_path, monkeypatch):
+    place = converting.place_photos
+
+    def lose_and_place(*arguments):
+        (dataset / "images" / "photo3.jpg").unlink()
+        return place(*arguments)
+
+    monkeypatch.setattr(converting, "place_photos", lose_and_place)
+    result = run("convert", dataset, "-o", tmp_path / "out", "--to", "csv")
+    assert result.exit_code == 2
+    assert "photo3.jpg: can't be read (No such file or directory)" in result.stderr
+    assert "free some space" not in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_crops_of_a_broken_photo_are_not_counted(run, dataset, tmp_path):
+    (dataset / "images" / "photo0.jpg").write_bytes(b"")
+    out = tmp_path / "out"
+    assert run("convert", dataset, "-o", out, "--to", "crops").exit_code == 1
+    record = json.loads((out / "convert.json").read_text(encoding="utf-8"))
+    counts = record["counts"]
+    assert (counts["photos"], sum(counts["faces"].values())) == (9, 18)
+    assert record["not_held"] == {"places in the photo": 18}
+
+
+def test_names_that_differ_in_case_keep_their_faces(run, tmp_path):
+    root = tmp_path / "set"
+    for index, name in enumerate(["a", "A"]):
+        add_example(root, name, index, [("with_mask", (10, 12, 30 + 20 * index, 40))])
+    if len(list((root / "images").iterdir())) < 2:
+        pytest.skip("this disk holds no two such names")
+    for form in ("csv", "voc", "coco", "csv"):
+        out = tmp_path / f"{root.name}-{form}"
+        assert run("convert", root, "-o", out, "--to", form).exit_code == 0
+        boxes = {p.image: p.faces[0].box.xmax for p in read_dataset(out).photos}
+        assert boxes == {"images/a.jpg": 30, "images/A.jpg": 50}
+        root = out
+
+
+def test_yolo_names_that_differ_in_case(tmp_path):
+    root = tmp_path / "set"
+    (root / "labels").mkdir(parents=True)
+    (root / "data.yaml").write_text("names: [with_mask]")
+    for width, name in {0.2: "a", 0.5: "A"}.items():
+        make_photo(root / "images" / f"{name}.jpg")
+        (root / "labels" / f"{name}.txt").write_text(f"0 0.5 0.5 {width} 0.5\n")
+    if len(list((root / "images").iterdir())) < 2:
+        pytest.skip("this disk holds no two such names")
+    widths = {p.image: round(p.faces[0].box.width) for p in read_dataset(root).photos}
+    assert widths == {"images/a.jpg": 24, "images/A.jpg": 60}
+
+
+def test_yolo_of_photos_called_like_files_of_names(run, tmp_path):
+    root = tmp_path / "set"
+    for index, name in enumerate(["classes", "names", "other"]):
+        add_example(root, name, index)
+    out = tmp_path / "out"
+    assert run("convert", root, "-o", out, "--to", "yolo").exit_code == 0
+    assert labels(out) == ["with_mask"] * 3

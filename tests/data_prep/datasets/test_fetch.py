@@ -7,10 +7,10 @@ import json
 import re
 import sys
 import zipfile
-from collections import namedtuple
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 from kagglesdk import kaggle_env as env
@@ -23,6 +23,7 @@ from data_prep.prepare.options import BuildOptions
 from tests.makers import make_dataset
 
 NAME = "kaggle:someone/masks"
+
 FILES = {"images/a.txt": b"photo" * 900_000, "annotations/a.xml": b"<annotation/>"}
 
 
@@ -157,19 +158,16 @@ def test_licence_and_size_come_before_anything_is_fetched(fetch, server, tmp_pat
         f"size       {len(server.archive) / 1e6:.1f} MB",
         f"goes to    {tmp_path / 'out'}",
     ]
-    assert server.ranges == []
-    assert not (tmp_path / "out").exists()
-    server.about |= {"licenseName": "", "totalBytes": 0}
-    assert fetch(dry_run=True)[1][1:3] == [
+    server.about["licenseName"] = ""
+    assert fetch(f"{NAME}/versions/2", dry_run=True)[1][:3] == [
+        "dataset    Masks (kaggle:someone/masks/versions/2)",
         "licence    not stated: ask its publisher before you use it",
         "size       not stated",
     ]
-
-
-def test_older_version_has_no_size(fetch, tmp_path):
-    _, lines = fetch(f"{NAME}/versions/2", dry_run=True)
-    assert lines[0] == "dataset    Masks (kaggle:someone/masks/versions/2)"
-    assert lines[2] == "size       not stated"
+    server.about["totalBytes"] = 0
+    assert fetch(dry_run=True)[1][2] == "size       not stated"
+    assert server.ranges == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_files_and_their_hashes_are_there_and_build_reads_them(fetch, server, tmp_path):
@@ -188,26 +186,29 @@ def test_files_and_their_hashes_are_there_and_build_reads_them(fetch, server, tm
 def test_what_is_whole_is_not_fetched_again_and_what_is_missing_is(fetch, tmp_path):
     fetch()
     assert fetch()[1][-1] == "nothing to do: all files are there, with their hashes"
+    (tmp_path / "secret").write_text("secret")
+    (cache(tmp_path) / "link.txt").symlink_to(tmp_path / "secret")
     (tmp_path / "out" / "images" / "a.txt").unlink()
-    assert fetch()[1][-1] == "fetched    2 files"
+    record, lines = fetch()
+    assert lines[-1] == "fetched    2 files"
+    assert "link.txt" not in record["files"]
     assert_whole(tmp_path / "out")
-
-
-def test_changed_files_are_not_overwritten(fetch, tmp_path):
-    fetch()
-    path = tmp_path / "out" / "annotations" / "a.xml"
-    path.write_text("mine")
-    with pytest.raises(OutputError, match=r"a\.xml: was changed after it was written"):
-        fetch()
-    assert path.read_text() == "mine"
 
 
 def test_a_newer_version_takes_the_place_of_an_older(fetch, server, tmp_path):
     fetch()
+    with pytest.raises(OutputError, match="holds kaggle:someone/masks/versions/3; choose another"):
+        fetch("kaggle:someone/others")
+    assert_whole(tmp_path / "out")
     server.about["currentVersionNumber"] = 4
     server.serve({"images/b.txt": b"other"})
     assert fetch()[0]["source"] == f"{NAME}/versions/4"
     assert hashes(tmp_path / "out").keys() == {"images/b.txt"}
+    path = tmp_path / "out" / "images" / "b.txt"
+    path.write_text("mine")
+    with pytest.raises(OutputError, match=r"b\.txt: was changed after it was written"):
+        fetch()
+    assert path.read_text() == "mine"
 
 
 @pytest.mark.parametrize(
@@ -227,13 +228,6 @@ def test_folders_of_others_are_left_alone(fetch, server, tmp_path, name, text, r
     assert server.ranges == []
 
 
-def test_another_dataset_does_not_take_the_place_of_one(fetch, tmp_path):
-    fetch()
-    with pytest.raises(OutputError, match="holds kaggle:someone/masks/versions/3; choose another"):
-        fetch("kaggle:someone/others")
-    assert_whole(tmp_path / "out")
-
-
 def test_damage_in_the_cache_is_not_taken_over(fetch, tmp_path):
     fetch()
     record = (tmp_path / "out" / "fetched.json").read_text()
@@ -245,25 +239,10 @@ def test_damage_in_the_cache_is_not_taken_over(fetch, tmp_path):
     assert (tmp_path / "out" / "fetched.json").read_text() == record
 
 
-def test_links_are_not_followed(fetch, tmp_path):
-    fetch()
-    (tmp_path / "secret").write_text("secret")
-    (cache(tmp_path) / "link.txt").symlink_to(tmp_path / "secret")
-    (tmp_path / "out" / "images" / "a.txt").unlink()
-    assert "link.txt" not in fetch()[0]["files"]
-
-
-def test_nothing_to_fetch(fetch, server, tmp_path):
-    server.serve({})
-    with pytest.raises(FetchError, match="the dataset has no files"):
-        fetch()
-    assert not (tmp_path / "out").exists()
-
-
 def test_too_little_space_is_noticed_before(fetch, server, monkeypatch):
     server.about["totalBytes"] = 2_500_000
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: usage(9, 8, 1_000_000))
+    usage = SimpleNamespace(free=1_000_000)
+    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(OutputError, match="2 MB are to be fetched, 1 MB are free"):
         fetch()
     assert server.ranges == []
@@ -279,21 +258,16 @@ def test_full_disk_leaves_nothing_half_done(fetch, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-def test_stopped_download_goes_on_where_it_stopped(fetch, server, tmp_path):
+def test_stopped_download_goes_on_where_it_stopped_and_a_damaged_one_is_thrown_away(
+    fetch, server, tmp_path
+):
     server.cut = len(server.archive) // 2
     with pytest.raises(FetchError, match="goes on where it stopped"):
         fetch()
-    assert not (tmp_path / "out").exists()
-    server.cut, server.ranges = None, []
-    fetch()
-    assert_whole(tmp_path / "out")
-    assert any(asked and not asked.startswith("bytes=0-") for asked in server.ranges)
-
-
-def test_damaged_download_is_thrown_away(fetch, server, tmp_path):
-    server.digest = bytes(16)
+    server.cut, server.ranges, server.digest = None, [], bytes(16)
     with pytest.raises(FetchError, match="damaged; run it again"):
         fetch()
+    assert any(asked and not asked.startswith("bytes=0-") for asked in server.ranges)
     assert not (tmp_path / "out").exists()
     server.digest = hashlib.md5(server.archive).digest()
     fetch()
@@ -303,15 +277,17 @@ def test_damaged_download_is_thrown_away(fetch, server, tmp_path):
 @pytest.mark.parametrize(
     ("status", "message"),
     [
-        (401, "asks who you are"),
-        (403, "asks who you are"),
-        (404, "no such dataset"),
-        (500, "an error"),
+        (401, "kaggle:someone/masks: Kaggle .*asks who you are"),
+        (403, "kaggle:someone/masks: Kaggle .*asks who you are"),
+        (404, "kaggle:someone/masks: Kaggle .*no such dataset"),
+        (500, "kaggle:someone/masks: Kaggle .*an error"),
+        (200, "the dataset has no files"),
     ],
 )
 def test_errors_say_what_to_do(fetch, server, tmp_path, status, message):
     server.status = status
-    with pytest.raises(FetchError, match=f"kaggle:someone/masks: Kaggle .*{message}"):
+    server.serve({})
+    with pytest.raises(FetchError, match=message):
         fetch()
     assert not (tmp_path / "out").exists()
 

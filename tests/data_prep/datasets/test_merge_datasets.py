@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from collections import Counter
 
 import pytest
 
@@ -23,14 +24,16 @@ def sources(tmp_path):
 
 @pytest.fixture
 def merge(run, sources, tmp_path):
-    def call(one="", two='[sources.two.recode]\nBare = "without_mask"', top=""):
+    """Merge the sources, with more lines for each of them; nothing in them may change."""
+
+    def call(one="", two='[sources.two.recode]\nBare = "without_mask"', top="", out="out"):
         table = tmp_path / "recode.toml"
         table.write_text(
             f'{top}\n[sources.one]\npath = "data/one"\nlicence = "CC0 1.0"\n{one}\n'
             f'[sources.two]\npath = "data/two"\norigin = "a, \\"b\\""\n{two}\n'
         )
         before = hash_tree(tmp_path / "data")
-        result = run("merge", table, "-o", tmp_path / "out", "--workers", 1)
+        result = run("merge", table, "-o", tmp_path / out, "--workers", 1)
         assert hash_tree(tmp_path / "data") == before
         return result
 
@@ -48,8 +51,7 @@ def rows(tmp_path):
 
 
 def count(rows, source):
-    labels = [row["label"] for row in rows if row["source"] == source]
-    return {label: labels.count(label) for label in sorted(set(labels))}
+    return Counter(row["label"] for row in rows if row["source"] == source)
 
 
 def told(tmp_path):
@@ -82,8 +84,8 @@ def test_merge(merge, rows, tmp_path):
 
 def test_identical_photos_only_in_the_first_source(merge, rows, tmp_path):
     merge(top='exact_duplicates = "first"')
-    assert not [row for row in rows() if row["image"].endswith("photo9.jpg")]
     assert len(rows()) == 14
+    assert not [row for row in rows() if row["image"].endswith("photo9.jpg")]
     assert told(tmp_path)["sources"]["two"]["identical_photos_left_out"] == 1
 
 
@@ -136,26 +138,20 @@ def test_excluded_faces_and_photos(merge, rows, tmp_path):
             {"one": '[sources.three]\npath = "data/none"'},
             "sources.three.path: {data}/none: no such",
         ),
+        ({"one": '[sources.three]\npath = "set.zip"'}, "set.zip: an archive; unpack it"),
         ({"one": '[sources.three]\npath = "data/./one"'}, "one and three are the same folder"),
         ({"one": '[sources.three]\npath = "data"'}, "same folder or lie in one another"),
         ({"one": '[sources."../x"]\npath = "data"'}, "becomes a folder; use letters"),
         ({"top": "= broken"}, "can't be read as TOML"),
+        ({"out": "data/one/out"}, "meets the dataset"),
     ],
 )
 def test_wrong_table_is_one_clear_error(merge, tmp_path, arguments, reason):
+    (tmp_path / "set.zip").write_bytes(b"")
     result = merge(**arguments)
     assert result.exit_code == 2
     assert reason.format(data=tmp_path / "data") in result.stderr
     assert not (tmp_path / "out").exists()
-
-
-def test_datasets_are_never_written_to(run, merge, sources, tmp_path):
-    merge()
-    before = hash_tree(sources[0])
-    result = run("merge", tmp_path / "recode.toml", "-o", sources[0] / "out")
-    assert result.exit_code == 2
-    assert "meets the dataset" in result.stderr
-    assert hash_tree(sources[0]) == before
 
 
 def test_source_can_be_a_table_read_by_its_own_columns(run, sources, rows, tmp_path):
@@ -169,11 +165,3 @@ def test_source_can_be_a_table_read_by_its_own_columns(run, sources, rows, tmp_p
     (row,) = [row for row in rows() if row["source"] == "two"]
     assert [row[key] for key in ("xmin", "ymin", "xmax", "ymax")] == ["1", "2", "31", "42"]
     assert row["label"] == "without_mask"
-
-
-def test_source_that_is_packed(run, tmp_path):
-    (tmp_path / "set.zip").write_bytes(b"")
-    (tmp_path / "recode.toml").write_text('[sources.one]\npath = "set.zip"\n')
-    result = run("merge", tmp_path / "recode.toml", "-o", tmp_path / "out")
-    assert result.exit_code == 2
-    assert "set.zip: an archive; unpack it" in result.stderr

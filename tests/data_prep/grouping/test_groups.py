@@ -1,9 +1,12 @@
-"""Groups of photos: what a dataset says belongs together, and what a merge finds."""
+"""Groups of photos, named and found, and splits that don't break them."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from data_prep.base.errors import DatasetError
 from data_prep.base.photo import UPRIGHT
@@ -23,6 +26,15 @@ from data_prep.grouping.groups import (
     look_at_photos,
     read_groups,
     write_groups,
+)
+from data_prep.grouping.split import (
+    TRAIN,
+    VALID,
+    SplitError,
+    check_no_leak,
+    leaked_share,
+    naive_split,
+    split_by_group,
 )
 from data_prep.prepare.build import build
 from data_prep.prepare.options import BuildOptions
@@ -45,28 +57,16 @@ def test_written_groups_are_read_back(tmp_path):
 def test_groups_are_joined_by_name_and_by_photo(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     write_groups(two / GROUPS, {"a.jpg": "one/x.jpg", "b.jpg": "same", "c.jpg": "same"})
-    photos = [
-        photo(one, "x.jpg"), photo(one, "y.jpg"), photo(one, "z.jpg"),
-        photo(two, "a.jpg"), photo(two, "b.jpg"), photo(two, "c.jpg"), photo(two, "d.jpg"),
-    ]  # fmt: skip
+    photos = [photo(one, f"{name}.jpg") for name in "xyz"]
+    photos += [photo(two, f"{name}.jpg") for name in "abcd"]
     near = ["one/x.jpg", "one/y.jpg", "one/y.jpg", "two/a.jpg", "two/b.jpg", "two/c.jpg", ""]
-    assert join_groups(photos, near) == [
-        "one/x.jpg", "one/y.jpg", "one/y.jpg", "one/x.jpg", "two/b.jpg", "two/b.jpg", "",
-    ]  # fmt: skip
-
-
-def test_chains_of_looks_and_names_are_one_group(tmp_path):
-    """a looks like b, b is made from c, c is called as d is."""
-    root = tmp_path / "set"
-    write_groups(root / GROUPS, {"b.jpg": "set/c.jpg", "c.jpg": "tie", "d.jpg": "tie"})
-    photos = [photo(root, f"{name}.jpg") for name in "abcde"]
-    near = ["set/a.jpg", "set/a.jpg", "set/c.jpg", "set/d.jpg", "set/e.jpg"]
-    assert join_groups(photos, near) == ["set/a.jpg"] * 4 + ["set/e.jpg"]
-
-
-def test_without_files_groups_stay_as_they_are(tmp_path):
-    photos = [photo(tmp_path, "a.jpg"), photo(tmp_path, "b.jpg")]
-    assert join_groups(photos, ["set/a.jpg", ""]) == ["set/a.jpg", ""]
+    joined = [*near[:3], "one/x.jpg", "two/b.jpg", "two/b.jpg", ""]
+    assert join_groups(photos, near) == joined
+    # A chain: a looks like b, b is made from c, c is called as d is.
+    write_groups(two / GROUPS, {"b.jpg": "two/c.jpg", "c.jpg": "tie", "d.jpg": "tie"})
+    near = ["two/a.jpg", "two/a.jpg", "two/c.jpg", "two/d.jpg"]
+    assert join_groups(photos[3:], near) == ["two/a.jpg"] * 4
+    assert join_groups(photos[:2], ["one/x.jpg", ""]) == ["one/x.jpg", ""]
 
 
 @pytest.mark.parametrize("text", ["name,group\na,b\n", "", "\x00\xff"])
@@ -80,14 +80,12 @@ def test_build_never_splits_a_group_and_is_done_again_when_groups_change(tmp_pat
     root, out = paint_dataset(tmp_path / "set", 16), tmp_path / "prepared"
     options = BuildOptions(roots=[root], out=out, blur_rule="none", workers=1)
     build(options)
-    faces = read_faces(out)
-    valid = faces[faces["split"] == "valid"]["image"].iloc[0]
-    train = faces[faces["split"] == "train"]["image"].iloc[0]
-    write_groups(root / GROUPS, {valid: "pair", train: "pair"})
+    pair = read_faces(out).groupby("split")["image"].first().tolist()
+    write_groups(root / GROUPS, dict.fromkeys(pair, "pair"))
     assert not build(options).up_to_date
     faces = read_faces(out)
-    pair = faces[faces["image"].isin([valid, train])]
-    assert pair["group"].nunique() == pair["split"].nunique() == 1
+    together = faces[faces["image"].isin(pair)]
+    assert together["group"].nunique() == together["split"].nunique() == 1
     assert build(options).up_to_date
 
 
@@ -107,20 +105,17 @@ def test_converted_datasets_keep_their_groups(tmp_path):
 
 def test_merged_datasets_keep_their_groups(tmp_path):
     """What is made from a photo of another dataset stays with it, however it looks."""
-    one, two = paint_dataset(tmp_path / "one", 4), paint_dataset(tmp_path / "two", 4, seed=9)
+    _, two = paint_dataset(tmp_path / "one", 4), paint_dataset(tmp_path / "two", 4, seed=9)
     write_groups(two / GROUPS, {"images/003.jpg": "one/images/001.jpg"})
-    lines = [f'[sources.{name}]\npath = "{name}"\nlicence = "CC0"\norigin = "painted"\n'
-             for name in ("one", "two")]  # fmt: skip
-    (tmp_path / "recode.toml").write_text("\n".join(lines))
-    merge_datasets(MergeOptions(tmp_path / "recode.toml", tmp_path / "merged"))
-    groups = read_groups(tmp_path / "merged")
+    table, merged, out = (tmp_path / name for name in ("recode.toml", "merged", "prepared"))
+    table.write_text('[sources.one]\npath = "one"\n[sources.two]\npath = "two"\n')
+    merge_datasets(MergeOptions(table, merged))
+    groups = read_groups(merged)
     made, original = "photos/two/images/003.jpg", "photos/one/images/001.jpg"
     assert groups[made] == groups[original]
     assert len(set(groups.values())) == len(groups) - 1
-    assert one.is_dir()
-    roots, out = [tmp_path / "merged"], tmp_path / "prepared"
-    build(BuildOptions(roots=roots, out=out, blur_rule="none", workers=1))
-    faces = read_faces(tmp_path / "prepared")
+    build(BuildOptions(roots=[merged], out=out, blur_rule="none", workers=1))
+    faces = read_faces(out)
     assert faces[faces["image"].isin([made, original])]["group"].nunique() == 1
 
 
@@ -130,8 +125,7 @@ def frame(root, image):
 
 
 def test_identical_photos_share_a_group_whatever_was_found(monkeypatch):
-    names = [f"{letter}.jpg" for letter in "abcde"]
-    photos = [frame(Path("set"), name) for name in names]
+    photos = [frame(Path("set"), f"{letter}.jpg") for letter in "abcde"]
     print_ = describe_photo(np.zeros((8, 8, 3), np.uint8))
     looked = [LookedAt(sha, print_) for sha in ("x", "y", "x", "z")] + [LookedAt("", None)]
     monkeypatch.setattr(group_photos, "group_near_duplicates", lambda _: [0, 1, 2, 2])
@@ -154,3 +148,97 @@ def test_every_photo_is_compared_as_build_does(tmp_path, monkeypatch):
     groups = group_looked_at(photos, look_at_photos(photos, 1))
     assert groups == ["set/a.jpg", "set/a.jpg", "set/c.jpg", "set/d.jpg"]
     assert len(compared[0]) == 3
+
+
+@st.composite
+def grouped(draw):
+    size = draw(st.integers(20, 120))
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    groups = [f"g{n}" for n in rng.integers(0, draw(st.integers(8, 60)), size)]
+    strata = [f"s{n}" for n in rng.choice(3, size, p=[0.75, 0.2, 0.05])]
+    return groups, strata
+
+
+def leak_slowly(groups, split):
+    valid = [group for group, part in zip(groups, split, strict=True) if part == VALID]
+    train = [group for group, part in zip(groups, split, strict=True) if part == TRAIN]
+    return sum(group in train for group in valid) / len(valid)
+
+
+@settings(deadline=None, max_examples=50)
+@given(grouped(), st.integers(0, 4), st.integers(0, 2**32 - 1))
+def test_no_group_straddles(case, fold, seed):
+    groups, strata = case
+    split = split_by_group(groups, strata, fold=fold, seed=seed)
+    for group in set(groups):
+        assert len({part for g, part in zip(groups, split, strict=True) if g == group}) == 1
+    assert leaked_share(groups, split) == 0
+    assert {TRAIN, VALID} == set(split)
+    check_no_leak(groups, split)
+    renamed = [{"s0": "left", "s1": "middle", "s2": "right"}[stratum] for stratum in strata]
+    assert np.array_equal(split, split_by_group(groups, renamed, fold=fold, seed=seed))
+
+
+@given(grouped())
+def test_leaked_share_of_a_naive_split_against_a_slow_loop(case):
+    groups, _ = case
+    split = naive_split(len(groups), folds=5, seed=3)
+    assert abs((split == VALID).sum() - len(groups) / 5) < 1
+    assert (naive_split(103, folds=5, seed=3) == VALID).sum() == 21
+    assert np.array_equal(split, naive_split(len(groups), folds=5, seed=3))
+    assert leaked_share(groups, split) == pytest.approx(leak_slowly(groups, split))
+    assert leaked_share(groups, np.full(len(groups), TRAIN)) == 0
+
+
+@settings(deadline=None, max_examples=10)
+@given(grouped())
+def test_each_face_is_in_the_validation_part_of_one_fold(case):
+    parts = [split_by_group(*case, fold=fold) == VALID for fold in range(5)]
+    assert (np.sum(parts, axis=0) == 1).all()
+
+
+def test_strata_are_spread_evenly():
+    rng = np.random.default_rng(0)
+    groups = [f"g{n}" for n in rng.integers(0, 300, 1000)]
+    strata = rng.choice(["common", "second", "rare"], 1000, p=[0.75, 0.2, 0.05])
+    split = split_by_group(groups, strata.tolist())
+    for stratum in set(strata):
+        assert np.mean(split[strata == stratum] == VALID) == pytest.approx(0.2, abs=0.03)
+
+
+def test_rare_stratum_is_no_reason_to_warn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        split_by_group([f"g{n}" for n in range(20)], ["x"] * 19 + ["y"])
+
+
+@pytest.mark.parametrize(
+    ("groups", "strata", "options", "reason"),
+    [
+        (list("aaab"), list("xxxx"), {}, "2 groups of photos can't be split into 5 folds"),
+        (list("abcde"), list("xyzxy"), {}, "no class of any dataset has 5 faces"),
+        (list("abcdef"), list("xxxxxx"), {"fold": 5}, "fold 5 does not exist"),
+        (list("abcdef"), list("xxxxxx"), {"fold": -1}, "fold -1 does not exist"),
+    ],
+)
+def test_impossible_split_is_refused(groups, strata, options, reason):
+    with pytest.raises(SplitError, match=reason):
+        split_by_group(groups, strata, **options)
+    with pytest.raises(SplitError, match=r"leaks: 50\.0%"):
+        check_no_leak(["a", "a", "b"], [TRAIN, VALID, VALID])
+
+
+def test_first_fold_follows_the_whole_most_closely():
+    """One crowd of small faces can't be spread; the plain split is not validated on it."""
+    groups = ["crowd"] * 60 + [f"g{n}" for n in range(240)]
+    strata = ["small"] * 60 + ["small"] * 20 + ["large"] * 220
+    shares = []
+    for fold in range(5):
+        split = split_by_group(groups, strata, fold=fold)
+        valid = [s for s, part in zip(strata, split, strict=True) if part == VALID]
+        shares.append(valid.count("small") / len(valid))
+    away = [abs(share - 80 / 300) for share in shares]
+    assert away == sorted(away)
+    assert "crowd" not in {
+        g for g, p in zip(groups, split_by_group(groups, strata), strict=True) if p == VALID
+    }
