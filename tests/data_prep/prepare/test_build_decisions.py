@@ -9,7 +9,6 @@ from data_prep.base.files import sha256_of
 from data_prep.base.labels import CLASSES
 from data_prep.base.tables import read_faces
 from data_prep.formats.registry import read_dataset
-from data_prep.prepare import build as building
 from data_prep.prepare.build import build
 from data_prep.prepare.options import BuildOptions
 from tests.data_prep.deciding import decide, decide_on_table, write_ledger
@@ -120,33 +119,25 @@ def test_ledger_written_by_hand(command, by_hand, out, dataset):
     assert "Decisions that don&#39;t fit the data" in page
 
 
-def test_without_ledgers_nothing_is_different(command, out):
-    command()
+def test_second_build_is_up_to_date_until_the_ledger_or_a_photo_changes(
+    command, by_hand, dataset, out, tmp_path
+):
+    command(by_hand)
+    again = command(by_hand, more=["--write-voc", tmp_path / "voc"])
+    assert "up to date" in again.stdout
+    assert "3 corrected files" in again.stdout
+    assert len(list((tmp_path / "voc" / "faces" / "annotations").iterdir())) == 10
+    write_ledger(by_hand, decide(dataset, "images/photo5.jpg", 0, WITH, (10, 12, 35, 40), "drop"))
+    by_hand.write_text(by_hand.read_text() + '{"at": "2026')
+    grown = command(by_hand)
+    assert "2 drop" in grown.stdout
+    assert f"not applied: {by_hand}:7: the last line is cut short" in grown.stderr
+    assert "up to date" in command(by_hand).stdout
+    make_photo(dataset / "images" / "photo0.jpg", seed=99)
+    assert "2 not applied (1 photo changed, 1 label changed)" in command(by_hand).stdout
+    assert "up to date" not in command().stdout
     assert "decisions" not in read_manifest(out)
     assert "Decisions" not in (out / "audit.html").read_text(encoding="utf-8")
-
-
-def test_fingerprint_without_ledgers_is_as_it_was(dataset):
-    datasets = [read_dataset(dataset)]
-    options = BuildOptions(roots=[dataset])
-    plain = building.fingerprint_inputs(datasets, options)
-    assert plain == building.fingerprint_inputs(datasets, options, ())
-
-
-def test_second_build_is_up_to_date_until_the_ledger_grows(command, by_hand, dataset, monkeypatch):
-    command(by_hand)
-    assert "up to date" in command(by_hand).stdout
-    write_ledger(by_hand, decide(dataset, "images/photo5.jpg", 0, WITH, (10, 12, 35, 40), "drop"))
-    assert "2 drop" in command(by_hand).stdout
-    assert "up to date" in command(by_hand).stdout
-    assert "up to date" not in command().stdout
-
-    def fail(*_args):
-        raise AssertionError("decisions were applied")
-
-    command(by_hand)
-    monkeypatch.setattr(building, "apply_ledgers", fail)
-    assert "up to date" in command(by_hand).stdout
 
 
 def test_several_ledgers_of_two_reviewers(command, dataset, out, tmp_path):
@@ -216,14 +207,6 @@ def test_corrections_move_no_photo_between_training_and_validation(run, tmp_path
         assert counts == read_manifest(tmp_path / "same")["counts"]
 
 
-def test_torn_ledger_is_told_and_used(command, by_hand):
-    by_hand.write_text(by_hand.read_text() + '{"at": "2026')
-    result = command(by_hand)
-    assert result.exit_code == 0
-    assert f"not applied: {by_hand}:6: the last line is cut short" in result.stderr
-    assert "4 applied" in result.stdout
-
-
 @pytest.mark.parametrize("name", ["build", "audit"])
 @pytest.mark.parametrize(
     ("text", "reason"),
@@ -285,24 +268,9 @@ def test_corrected_files_build_to_the_same_faces(command, by_hand, out, tmp_path
     assert again[columns].equals(wanted[columns])
 
 
-def test_corrected_files_are_written_though_the_folder_is_up_to_date(command, by_hand, tmp_path):
-    command(by_hand)
-    result = command(by_hand, more=["--write-voc", tmp_path / "voc"])
-    assert "up to date" in result.stdout
-    assert "3 corrected files" in result.stdout
-    assert len(list((tmp_path / "voc" / "faces" / "annotations").iterdir())) == 10
-
-
 def test_corrected_files_never_go_into_the_dataset(command, by_hand, out, dataset, tmp_path):
     for folder in (dataset, dataset / "voc", tmp_path):
         result = command(by_hand, more=["--write-voc", folder])
         assert result.exit_code == 2
         assert "where nothing is ever written" in result.stderr
         assert not out.exists()
-
-
-def test_changed_photo_is_noticed_by_the_next_build(command, by_hand, dataset):
-    command(by_hand)
-    make_photo(dataset / "images" / "photo0.jpg", seed=99)
-    result = command(by_hand)
-    assert "2 not applied (1 photo changed, 1 label changed)" in result.stdout
