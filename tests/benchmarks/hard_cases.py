@@ -33,31 +33,18 @@ BLUE, RED, BLACK = (120, 170, 205), (170, 40, 45), (35, 33, 35)
 
 @dataclass(frozen=True)
 class HardCase:
-    """One altered portrait.
+    """One altered portrait."""
 
-    Attributes:
-        kind: Row of the sheet.
-        what: What was done, a few words.
-        truth: The class it was drawn as.
-        photo: Height × width × 3, uint8, RGB, with one face.
-        face: Around which pixel the face lies, x and y.
-        side: About how large the head is, in pixels.
-    """
-
-    kind: str
+    kind: str  # Row of the sheet.
     what: str
-    truth: str
-    photo: np.ndarray
-    face: tuple[float, float]
-    side: float
+    truth: str  # The class it was drawn as.
+    photo: np.ndarray  # Height × width × 3, uint8, RGB, with one face.
+    face: tuple[float, float]  # Around which pixel it lies, x and y.
+    side: float  # About how large the head is, in pixels.
 
 
 def make_hard_cases(detector: FaceDetector) -> list[HardCase]:
-    """Alter the portrait in the ways that real photos are hard.
-
-    Args:
-        detector: Gives the landmarks that masks, hands and scarves are drawn on.
-    """
+    """Alter the portrait in the ways that real photos are hard."""
     bare = read_portrait()
     found = detector.detect([bare])[0]
     marks, box = found.landmarks[0], found.boxes[0]
@@ -216,14 +203,7 @@ SHORT = {MASKED: "worn properly", BARE: "no mask", RARE_CLASS: "worn wrongly"}
 
 
 def draw_hard_sheet(cases: list[HardCase], answers: list[Face | None], path: Path) -> int:
-    """Two kinds in a row, framed green where the answer is the class that was drawn.
-
-    Returns:
-        How many are right.
-
-    Raises:
-        OutputError: The picture can't be written.
-    """
+    """Two kinds in a row, framed green where the answer is right; gives how many are."""
     rows = -(-len(answers) // COLUMNS)
     figure = Figure(figsize=(1.75 * COLUMNS, 2.0 * rows), dpi=75, layout="constrained")
     FigureCanvasAgg(figure)

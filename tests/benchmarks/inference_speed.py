@@ -46,11 +46,7 @@ class PlainLoop:
         self.classifier: nn.Module = fill_net(state, self.card.architecture, path).eval()
 
     def run(self, photos: PhotoSet, thresh: float = THRESH) -> list[tuple[str, Box, str]]:
-        """One photo after the other, anchors made anew, one classifier call for each face.
-
-        Returns:
-            Photo, box and class of every face.
-        """
+        """One photo after the other, anchors made anew, one classifier call for each face."""
         faces = []
         for image in photos.images:
             photo = read_photo(photos.root / image, upright=True).pixels
@@ -76,16 +72,9 @@ class PlainLoop:
 
 
 def compare_speed(photos: PhotoSet, weights: Path, out: Path, rounds: int = 3) -> np.ndarray:
-    """Time both sides in turn, A B A B …, after a warm-up; all photos are read anew each time.
+    """Photos per second of the plain loop and of the pipeline, rounds × 2.
 
-    Args:
-        photos: Which ones.
-        weights: Weights folder, the same for both.
-        out: An empty folder for the tables of our side.
-        rounds: How often each side runs.
-
-    Returns:
-        Rounds × 2: photos per second of the plain loop and of the pipeline.
+    Both sides run in turn, A B A B …, after a warm-up; all photos are read anew each time.
     """
     plain, ours = PlainLoop(weights), Predictor.load(weights, device=CPU, thresh=THRESH)
     few = PhotoSet(photos.root, photos.images[:2])
