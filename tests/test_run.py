@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -120,13 +121,6 @@ def test_good_folder(run, tmp_path):
     assert "Error" not in result.stderr
 
 
-def test_second_run_says_that_nothing_was_to_do(run, stages):
-    run()
-    stages.detector.seen.clear()
-    assert run().stdout.startswith("3 photos, 0 of them now")
-    assert stages.detector.seen == []
-
-
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -144,12 +138,6 @@ def test_options_reach_the_nets(run, stages, options, expected):
     assert stages.loaded["device"].type == (
         "cuda" if torch.cuda.is_available() and "--device" not in options else "cpu"
     )
-
-
-def test_no_draw(run, tmp_path):
-    result = run("--no-draw")
-    assert "drawn:" not in result.stdout
-    assert not (tmp_path / "out" / "annotated").exists()
 
 
 @pytest.mark.parametrize(
@@ -171,35 +159,26 @@ def test_file_called_jpg_that_is_none(run, photos, tmp_path, content, reason):
         assert_unreadable(run(), tmp_path / "out", "odd.jpg", reason)
 
 
-def _cmyk(path):
-    Image.fromarray(paint_photo()).convert("CMYK").save(path, quality=95, subsampling=0)
-
-
-def _rgb16(path):
-    cv2.imwrite(str(path), paint_photo().astype(np.uint16)[:, :, ::-1] * 257)
-
-
-def _grey16(path):
-    cv2.imwrite(str(path), paint_photo().max(axis=2).astype(np.uint16) * 257)
-
-
-def _alpha(path):
-    Image.fromarray(np.dstack([paint_photo(), np.full((90, 120), 255, np.uint8)])).save(path)
+PAINTED = paint_photo()
+GREY = PAINTED.max(axis=2)
 
 
 @pytest.mark.parametrize(
-    ("name", "write", "coloured"),
+    ("name", "pixels", "coloured"),
     [
-        ("cmyk.jpg", _cmyk, True),
-        ("rgb16.png", _rgb16, True),
-        ("grey16.png", _grey16, False),
-        ("palette.png", lambda p: Image.fromarray(paint_photo()).quantize(64).save(p), True),
-        ("alpha.png", _alpha, True),
-        ("grey.jpg", lambda p: Image.fromarray(paint_photo().max(axis=2)).save(p), False),
+        ("cmyk.jpg", Image.fromarray(PAINTED).convert("CMYK"), True),
+        ("rgb16.png", PAINTED.astype(np.uint16)[:, :, ::-1] * 257, True),
+        ("grey16.png", GREY.astype(np.uint16) * 257, False),
+        ("palette.png", Image.fromarray(PAINTED).quantize(64), True),
+        ("alpha.png", Image.fromarray(np.dstack([PAINTED, np.full_like(GREY, 255)])), True),
+        ("grey.jpg", Image.fromarray(GREY), False),
     ],
 )
-def test_photos_of_any_kind(run, photos, tmp_path, name, write, coloured):
-    write(photos / name)
+def test_photos_of_any_kind(run, photos, tmp_path, name, pixels, coloured):
+    if isinstance(pixels, Image.Image):
+        pixels.save(photos / name, quality=95, subsampling=0)
+    else:
+        cv2.imwrite(str(photos / name), pixels)
     rows = assert_done(run(), tmp_path / "out", name)
     if name.endswith(".png"):
         assert [20, 15, 60, 55] in map(box_of, rows)
@@ -322,26 +301,22 @@ def test_drawn_photos_are_no_input(run, tmp_path):
     assert hash_tree(tmp_path / "out") == before
 
 
-@pytest.mark.parametrize("value", ["big", "0", "-1", "9", "nan", "inf", "", "1,5"])
-def test_resize_that_makes_no_sense(run, tmp_path, value):
-    result = run("--resize", value)
-    assert result.exit_code == 2
-    assert f"'{value}': write auto, or a factor up to 8" in " ".join(result.stderr.split())
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.mark.parametrize(
-    ("option", "value"),
+    ("option", "value", "words"),
     [
-        *(("--thresh", value) for value in ("-0.1", "1.5", "high", "nan")),
-        ("--draw-from", "1.5"),
-        ("--treshold", "0.5"),
+        *(("--thresh", value, "--thresh") for value in ("-0.1", "1.5", "high", "nan")),
+        ("--draw-from", "1.5", "--draw-from"),
+        ("--treshold", "0.5", "--treshold"),
+        *(
+            ("--resize", value, f"'{value}': write auto, or a factor up to 8")
+            for value in ("big", "0", "-1", "9", "nan", "inf", "", "1,5")
+        ),
     ],
 )
-def test_option_that_makes_no_sense(run, tmp_path, option, value):
+def test_option_that_makes_no_sense(run, tmp_path, option, value, words):
     result = run(option, value)
     assert result.exit_code == 2
-    assert option in result.stderr
+    assert words in " ".join(result.stderr.split())
     assert not (tmp_path / "out").exists()
 
 
@@ -361,17 +336,13 @@ def test_missing_weights(photos, tmp_path):
 
 
 def test_weights_with_a_wrong_hash(photos, tmp_path, random_weights):
-    name = "classifier"
-    copy = tmp_path / "weights"
-    copy.mkdir()
-    for file in random_weights.iterdir():
-        (copy / file.name).symlink_to(file)
-    damaged = bytearray((random_weights / f"{name}.safetensors").read_bytes())
+    copy = shutil.copytree(random_weights, tmp_path / "weights")
+    file = copy / "classifier.safetensors"
+    damaged = bytearray(file.read_bytes())
     damaged[-1] ^= 1
-    (copy / f"{name}.safetensors").unlink()
-    (copy / f"{name}.safetensors").write_bytes(damaged)
+    file.write_bytes(damaged)
     result = call(photos, "-o", tmp_path / "out", "--weights", copy)
-    assert_refused(result, copy / f"{name}.safetensors", "SHA-256", "Fetch it again")
+    assert_refused(result, file, "SHA-256", "Fetch it again")
     assert not (tmp_path / "out").exists()
 
 

@@ -27,14 +27,6 @@ from tests.pipeline.makers import faces_of
 from tests.pipeline.needs import THIRD_PARTY, needs_third_party
 
 
-def test_mean_weighted_by_score():
-    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 1, 10, 11], [30, 30, 40, 40]])
-    scores = torch.tensor([0.9, 0.3, 0.5])
-    voted = take_votes(weigh_votes(boxes, scores, torch.tensor([0, 2])), boxes)
-    assert voted[0].tolist() == pytest.approx([0, 0.25, 10, 10.25])
-    assert voted[1].tolist() == pytest.approx([30, 30, 40, 40])
-
-
 def test_all_boxes_one_by_one():
     torch.manual_seed(0)
     corner = torch.rand(200, 2) * 40
@@ -92,11 +84,8 @@ def at(x, side, score):
 
 
 def join(*faces):
-    return FaceBoxes(
-        np.concatenate([one.boxes for one in faces]),
-        np.concatenate([one.scores for one in faces]),
-        np.concatenate([one.landmarks for one in faces]),
-    )
+    columns = [[getattr(one, name) for one in faces] for name in ("boxes", "scores", "landmarks")]
+    return FaceBoxes(*map(np.concatenate, columns))
 
 
 def test_each_size_is_taken_from_the_look_that_sees_it_best():
@@ -124,10 +113,6 @@ def test_nothing_found():
 
 
 MODEL = THIRD_PARTY / "face_detection_yunet_2023mar.onnx"
-
-
-def test_retinaface_is_that_of_the_weights_folder():
-    assert choose_detector("retinaface", None) is None
 
 
 @pytest.mark.parametrize(

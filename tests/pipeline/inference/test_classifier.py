@@ -1,5 +1,7 @@
 """The classifier: the same answers by a slow road, from disk and in bf16."""
 
+from copy import deepcopy
+
 import cv2
 import numpy as np
 import pytest
@@ -28,10 +30,11 @@ def net():
     return net.eval()
 
 
-def copy_of(net):
+def make(net, card=CARD, **changes):
+    """On a copy of the net: what is prepared for inference is changed."""
     copy = resnet34(num_classes=len(CLASSES))
     copy.load_state_dict(net.state_dict())
-    return copy
+    return Classifier(copy, card.model_copy(update=changes), device=CPU)
 
 
 def classify_slowly(net, crop, card):
@@ -49,7 +52,7 @@ def classify_slowly(net, crop, card):
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 def test_same_probabilities_as_the_slow_classifier(net, temperature):
     card = CARD.model_copy(update={"temperature": temperature})
-    fast = Classifier(copy_of(net), card, device=CPU).classify(CROPS)
+    fast = make(net, card).classify(CROPS)
     assert fast.shape == (4, 3)
     assert fast.dtype == np.float32
     slow = [classify_slowly(net, crop, card) for crop in CROPS]
@@ -59,15 +62,12 @@ def test_same_probabilities_as_the_slow_classifier(net, temperature):
 
 
 def test_order_of_classes_is_that_of_the_card(net):
-    plain = Classifier(copy_of(net), CARD, device=CPU).classify(CROPS)
-    turned = CARD.model_copy(update={"classes": (CLASSES[2], CLASSES[0], CLASSES[1])})
-    other = Classifier(copy_of(net), turned, device=CPU).classify(CROPS)
-    np.testing.assert_allclose(other, plain[:, [1, 2, 0]], atol=1e-6)
+    turned = make(net, classes=(CLASSES[2], CLASSES[0], CLASSES[1])).classify(CROPS)
+    np.testing.assert_allclose(turned, make(net).classify(CROPS)[:, [1, 2, 0]], atol=1e-6)
 
 
 def test_mirror_is_the_mean_of_both_looks(net):
-    plain = Classifier(copy_of(net), CARD, device=CPU)
-    both = Classifier(copy_of(net), CARD.model_copy(update={"mirror": True}), device=CPU)
+    plain, both = make(net), make(net, mirror=True)
     mirrored = [np.ascontiguousarray(crop[:, ::-1]) for crop in CROPS]
     expected = (plain.classify(CROPS) + plain.classify(mirrored)) / 2
     np.testing.assert_allclose(both.classify(CROPS), expected, atol=1e-5)
@@ -75,8 +75,7 @@ def test_mirror_is_the_mean_of_both_looks(net):
 
 
 def test_grey_is_what_a_grey_network_sees(net):
-    grey = Classifier(copy_of(net), CARD.model_copy(update={"colour": "grey"}), device=CPU)
-    plain = Classifier(copy_of(net), CARD, device=CPU)
+    grey, plain = make(net, colour="grey"), make(net)
     crops = [make_pixels(64, 64, seed=5)]
     level = cv2.cvtColor(crops[0], cv2.COLOR_RGB2GRAY)
     greys = [np.repeat(level[..., None], 3, axis=2)]
@@ -84,7 +83,7 @@ def test_grey_is_what_a_grey_network_sees(net):
 
 
 def test_features_are_what_the_last_layer_sees(net):
-    classifier = Classifier(copy_of(net), CARD, device=CPU)
+    classifier = make(net)
     probabilities, features = classifier.embed(CROPS)
     assert features.shape == (len(CROPS), 512)
     logits = features @ net.fc.weight.detach().numpy().T + net.fc.bias.detach().numpy()
@@ -94,19 +93,15 @@ def test_features_are_what_the_last_layer_sees(net):
 
 
 def test_broken_net_never_answers(net):
-    broken = copy_of(net)
+    broken = deepcopy(net)
     broken.fc.bias.data[0] = torch.nan
     with pytest.raises(EngineError, match="its weights are broken"):
         Classifier(broken, CARD, device=CPU).classify(CROPS)
 
 
-def test_no_crops(net):
-    assert Classifier(copy_of(net), CARD, device=CPU).classify([]).shape == (0, 3)
-
-
 def test_more_crops_than_a_batch(net):
-    small = ClassifierCard(input_size=32)
-    classifier = Classifier(copy_of(net), small, device=CPU)
+    classifier = make(net, input_size=32)
+    assert classifier.classify([]).shape == (0, 3)
     crops = [make_pixels(20, 20, seed=seed) for seed in range(BATCH + 2)]
     together = classifier.classify(crops)
     assert together.shape == (BATCH + 2, 3)
@@ -117,13 +112,13 @@ def test_more_crops_than_a_batch(net):
 
 def test_half_precision_changes_little(net, tmp_path):
     """On disk, and in bfloat16; the card comes along."""
-    exact = Classifier(copy_of(net), CARD, device=CPU).classify(CROPS)
+    exact = make(net).classify(CROPS)
     half = {k: v.half() if v.is_floating_point() else v for k, v in net.state_dict().items()}
     save_weights(tmp_path / "a.safetensors", half, CARD)
     loaded = Classifier.load(tmp_path / "a.safetensors", device=CPU)
     assert loaded.card.input_size == CARD.input_size
     assert np.abs(loaded.classify(CROPS) - exact).max() < 0.01
-    rounded = Classifier(copy_of(net), CARD, device=CPU, bf16=True).classify(CROPS)
+    rounded = Classifier(deepcopy(net), CARD, device=CPU, bf16=True).classify(CROPS)
     assert rounded.dtype == np.float32
     assert np.abs(rounded - exact).max() < 0.05
 

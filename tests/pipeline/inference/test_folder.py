@@ -19,14 +19,10 @@ from pipeline.inference.predictor import Predictor
 from pipeline.inference.sinks import JOURNAL
 from pipeline.inference.sources import find_photos
 from tests.makers import hash_tree
-from tests.pipeline.makers import FACES, BrightDetector, save_photo, stand_ins
+from tests.pipeline.makers import FACES, BrightDetector, Killed, save_photo, stand_ins
 
-CONTRACTED = [
-    "image",
-    *("xmin", "ymin", "xmax", "ymax"),
-    *("label", "score", "detection"),
-    *("p_with_mask", "p_without_mask", "p_mask_weared_incorrect"),
-]
+CONTRACTED = ["image", "xmin", "ymin", "xmax", "ymax", "label", "score", "detection"]
+CONTRACTED += ["p_with_mask", "p_without_mask", "p_mask_weared_incorrect"]
 
 
 @pytest.fixture
@@ -169,20 +165,18 @@ def test_photo_that_is_gone_is_no_longer_told(photos, out):
     assert "a.jpg" not in {row["image"] for row in rows(out)}
 
 
-@pytest.mark.parametrize("options", [{"thresh": 0.4}, {"draw_from": 0.6}, {"resize": 2.0}])
-def test_changed_setting_does_all_again(photos, out, options):
+@pytest.mark.parametrize(
+    "changed", [{"thresh": 0.4}, {"draw_from": 0.6}, {"resize": 2.0}, "detector", "classifier"]
+)
+def test_changed_settings_or_weights_do_all_again(photos, out, changed):
     run(photos, out)
-    assert run(photos, out, **options)[1] == 6
-
-
-@pytest.mark.parametrize("stage", ["detector", "classifier"])
-def test_other_weights_do_all_again(photos, out, stage):
-    run(photos, out)
-    predictor = stand_ins()
-    net = getattr(predictor, stage)
-    net.card = net.card.model_copy(update={"sha256": "other"})
-    net.sha256 = "other"
-    assert run(photos, out, predictor=predictor)[1] == 6
+    if isinstance(changed, str):
+        predictor = stand_ins()
+        net = getattr(predictor, changed)
+        net.card = net.card.model_copy(update={"sha256": "other"})
+        net.sha256 = "other"
+        changed = {"predictor": predictor}
+    assert run(photos, out, **changed)[1] == 6
 
 
 @pytest.mark.parametrize(
@@ -210,10 +204,6 @@ def test_journal_with_a_damaged_end(photos, out, keep, garbage, done):
     (out / JOURNAL).write_bytes((out / JOURNAL).read_bytes()[:keep] + garbage)
     assert run(photos, out)[1] == done
     assert outcome(out) == before
-
-
-class Killed(BaseException):
-    """What a test ends a run with."""
 
 
 @pytest.mark.parametrize("chunk", [1, 2])
@@ -339,14 +329,6 @@ def test_result_does_not_depend_on_the_chunks(photos, tmp_path, monkeypatch):
         monkeypatch.setattr(running, "BATCH_FRAMES", size)
         run(photos, tmp_path / str(size))
     assert outcome(tmp_path / "1") == outcome(tmp_path / "3") == outcome(tmp_path / "16")
-
-
-def test_nothing_but_broken_photos(tmp_path, out):
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "a.jpg").write_bytes(b"")
-    summary, seen = run(tmp_path / "photos", out)
-    assert (summary["photos"], len(summary["unreadable"]), seen) == (1, 1, 0)
-    assert rows(out) == []
 
 
 def test_full_disk_while_drawing_keeps_what_is_done(photos, out, tmp_path, monkeypatch):

@@ -23,6 +23,7 @@ from pipeline.nets.cards import (
     save_weights,
 )
 from pipeline.nets.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from tests.makers import hash_tree
 
 PIPELINE = Path(__file__).parents[3] / "pipeline"
 STATE = {"a.weight": torch.arange(6.0).view(2, 3) / 7, "a.steps": torch.tensor(5)}
@@ -72,29 +73,31 @@ def test_strided_tensors_are_saved(tmp_path):
     assert all(torch.equal(loaded[name], state[name]) for name in state)
 
 
-def test_wrong_hash(path):
+def damage(path):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(WeightsError, match=r"net\.safetensors: its SHA-256 is not the one on the"):
-        load_weights(path, DetectorCard)
 
 
-def test_missing_file(path):
-    path.unlink()
-    with pytest.raises(WeightsError, match=r"net\.safetensors: can't be read \(No such file"):
-        load_weights(path, DetectorCard)
-
-
-def test_missing_card(path):
-    path.with_suffix(".json").unlink()
-    with pytest.raises(WeightsError, match=r"net\.json: can't be read \(No such.*--weights names"):
-        load_weights(path, DetectorCard)
-
-
-def test_card_of_another_kind(path):
-    with pytest.raises(WeightsError, match=r"net\.json: architecture: "):
-        load_weights(path, ClassifierCard)
+@pytest.mark.parametrize(
+    ("harm", "kind", "message"),
+    [
+        (damage, DetectorCard, r"net\.safetensors: its SHA-256 is not the one on the"),
+        (lambda path: edit_card(path, sha256=""), DetectorCard, r"net\.safetensors: .*SHA-256"),
+        (Path.unlink, DetectorCard, r"net\.safetensors: can't be read \(No such file"),
+        (
+            lambda path: path.with_suffix(".json").unlink(),
+            DetectorCard,
+            r"net\.json: can't be read \(No such.*--weights names",
+        ),
+        (lambda _: None, ClassifierCard, r"net\.json: architecture: "),
+    ],
+    ids=["wrong hash", "no hash", "no file", "no card", "another kind"],
+)
+def test_weights_that_are_refused(path, harm, kind, message):
+    harm(path)
+    with pytest.raises(WeightsError, match=message):
+        load_weights(path, kind)
 
 
 @pytest.mark.parametrize(
@@ -102,22 +105,17 @@ def test_card_of_another_kind(path):
     [
         (DetectorCard, {"speed": 3}, "speed"),
         (DetectorCard, {"channel_order": "GBR"}, "channel_order"),
-        (DetectorCard, {"mean": [1, 2]}, "mean"),
         (DetectorCard, {"mean": [1, 2, 300]}, "mean"),
-        (DetectorCard, {"negative_slope": "steep"}, "negative_slope"),
         (DetectorCard, {"negative_slope": float("nan")}, "negative_slope"),
         (DetectorCard, {"sha256": None}, "sha256"),
         (DetectorCard, {"learnt": ["with_mask", "with_mask"]}, "learnt"),
-        (DetectorCard, {"learnt": ["cat"]}, "learnt"),
         (DetectorCard, {"strides": [4, 8, 16]}, "card: .* strides"),
-        (DetectorCard, {"anchors": [[16], [32], [64]]}, "card: .* anchors"),
         (DetectorCard, {"anchors": [[16, 0], [64, 128], [256, 512]]}, "anchors"),
         (ClassifierCard, {"input_size": 1_000_000}, "input_size"),
         (ClassifierCard, {"std": [0, 1, 1]}, "std"),
         (ClassifierCard, {"mean": [0.5, 0.5, float("inf")]}, "mean"),
         (ClassifierCard, {"crop_scale": 0.5}, "crop_scale"),
         (ClassifierCard, {"temperature": 0}, "temperature"),
-        (ClassifierCard, {"temperature": float("nan")}, "temperature"),
         (ClassifierCard, {"learnt": []}, "learnt"),
     ],
 )
@@ -144,12 +142,6 @@ def test_card_that_is_no_card(path, text):
         load_weights(path, DetectorCard)
 
 
-def test_card_without_a_hash_fits_no_file(path):
-    edit_card(path, sha256="")
-    with pytest.raises(WeightsError, match="SHA-256"):
-        load_weights(path, DetectorCard)
-
-
 @pytest.mark.parametrize("cut", [0, 4, 40, -5, "pickle"])
 def test_no_safetensors_with_a_fitting_hash(path, cut):
     data = pickle.dumps({"a": 1}) if cut == "pickle" else path.read_bytes()[:cut]
@@ -159,17 +151,23 @@ def test_no_safetensors_with_a_fitting_hash(path, cut):
         load_weights(path, DetectorCard)
 
 
-def test_failed_saving_leaves_the_old_weights(path, monkeypatch):
-    before = path.read_bytes()
+@pytest.mark.parametrize("name", ["net.safetensors", "a.pt"])
+def test_failed_saving_leaves_the_old_file(tmp_path, monkeypatch, name):
+    def save(state):
+        if name == "a.pt":
+            save_checkpoint(tmp_path / name, state)
+        else:
+            save_weights(tmp_path / name, state, DetectorCard())
 
     def fail(*_args, **_options):
         raise OSError(28, "No space left on device")
 
+    save(STATE)
+    before = hash_tree(tmp_path)
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OutputError, match=r"net\.safetensors: can't be written \(No space left"):
-        save_weights(path, {"a": torch.ones(2)}, DetectorCard())
-    assert path.read_bytes() == before
-    assert sorted(p.name for p in path.parent.iterdir()) == ["net.json", "net.safetensors"]
+    with pytest.raises(OutputError, match=rf"{name}: can't be written \(No space left"):
+        save({"a": torch.ones(2)})
+    assert hash_tree(tmp_path) == before
 
 
 @pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s, "epoch": 3}])
@@ -231,23 +229,21 @@ def test_file_that_is_no_checkpoint(tmp_path, suffix, content):
         load_state(file)
 
 
-def test_missing_checkpoint(tmp_path):
-    with pytest.raises(WeightsError, match=r"a\.pth: can't be read \(No such file"):
-        load_state(tmp_path / "a.pth")
-
-
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-def test_random_damage_is_always_a_weights_error(tmp_path):
+@pytest.mark.parametrize(
+    ("load", "error"), [(load_state, WeightsError), (load_checkpoint, CheckpointError)]
+)
+def test_random_damage_is_always_an_error_of_ours(tmp_path, load, error):
     chance, file = random.Random(0), tmp_path / "a.pth"
     torch.save(STATE, file)
     good = file.read_bytes()
-    for _ in range(60):
+    for _ in range(50):
         bad = bytearray(good)
         for _ in range(chance.randint(1, 8)):
             bad[chance.randrange(len(bad))] = chance.randrange(256)
         file.write_bytes(bad[: chance.choice([len(bad), len(bad), chance.randrange(len(bad))])])
-        with suppress(WeightsError):
-            load_state(file)
+        with suppress(error):
+            load(file)
 
 
 def walk(kind):
@@ -277,37 +273,17 @@ def test_pickle_is_imported_for_its_error_alone():
         assert bad in ([], ["pickle.UnpicklingError"]), f"{file}:{node.lineno}"
 
 
-TRAINING = {
-    "step": 7,
-    "loss": 0.25,
-    "best": None,
-    "net": {"a": torch.arange(5.0)},
-    "history": [{"epoch": 0, "loss": float("inf")}],
-}
-
-
 def test_checkpoint_comes_back(tmp_path):
-    save_checkpoint(tmp_path / "run" / "a.pt", TRAINING)
-    state = load_checkpoint(tmp_path / "run" / "a.pt")
-    assert torch.equal(state["net"].pop("a"), TRAINING["net"]["a"])
-    assert state == {**TRAINING, "net": {}}
-
-
-def test_no_checkpoint_is_none(tmp_path):
-    assert load_checkpoint(tmp_path / "a.pt") is None
-
-
-def test_failed_saving_leaves_the_old_one(tmp_path, monkeypatch):
-    save_checkpoint(tmp_path / "a.pt", TRAINING)
-
-    def fail(*_args):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OutputError, match=r"a\.pt: can't be written \(No space left"):
-        save_checkpoint(tmp_path / "a.pt", {"step": 8})
-    assert load_checkpoint(tmp_path / "a.pt")["step"] == 7
-    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+    path, tensor = tmp_path / "run" / "a.pt", torch.arange(5.0)
+    assert load_checkpoint(path) is None
+    rest = {"loss": 0.25, "best": None, "history": [{"epoch": 0, "loss": float("inf")}]}
+    save_checkpoint(path, {**rest, "net": {"a": tensor}})
+    state = load_checkpoint(path)
+    assert torch.equal(state.pop("net")["a"], tensor)
+    assert state == rest
+    torch.save([1, 2], path)
+    with pytest.raises(CheckpointError, match="not a checkpoint"):
+        load_checkpoint(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"half a", b"\x80\x02}q\x00", b"PK\x03\x04" + bytes(90)])
@@ -317,28 +293,8 @@ def test_damaged_checkpoint(tmp_path, content):
         load_checkpoint(tmp_path / "a.pt")
 
 
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-def test_random_damage_is_always_a_checkpoint_error(tmp_path):
-    chance, file = random.Random(0), tmp_path / "a.pt"
-    save_checkpoint(file, TRAINING)
-    good = file.read_bytes()
-    for _ in range(40):
-        bad = bytearray(good)
-        for _ in range(chance.randint(1, 8)):
-            bad[chance.randrange(len(bad))] = chance.randrange(256)
-        file.write_bytes(bad)
-        with suppress(CheckpointError):
-            load_checkpoint(file)
-
-
 def test_code_in_a_checkpoint_of_ours_does_not_run(tmp_path):
     torch.save({"step": Bomb(tmp_path / "mark")}, tmp_path / "a.pt")
     with pytest.raises(CheckpointError, match="delete it"):
         load_checkpoint(tmp_path / "a.pt")
     assert not (tmp_path / "mark").exists()
-
-
-def test_something_else_than_a_checkpoint(tmp_path):
-    torch.save([1, 2], tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match="not a checkpoint"):
-        load_checkpoint(tmp_path / "a.pt")
