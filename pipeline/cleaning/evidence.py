@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from data_prep.base.labels import CLASSES
-from evaluate.measures.bootstrap import bootstrap_intervals
+from evaluate.measures.bootstrap import measure
 from pipeline.training.short import load_crops
 
 RESAMPLES = 400
@@ -74,19 +74,16 @@ def estimate_wrong_labels(
     """
     codes, names = pd.factorize(np.asarray(groups))
 
-    def count_wrong(weights: np.ndarray) -> np.ndarray:
-        joint = confident_joint(labels, probabilities, weights[codes])
-        return joint.sum(axis=1) - np.diag(joint)
+    def count_wrong(weights: np.ndarray) -> dict[str, np.ndarray]:
+        joints = np.stack([confident_joint(labels, probabilities, row[codes]) for row in weights])
+        return {"wrong": joints.sum(axis=2) - np.diagonal(joints, axis1=1, axis2=2)}
 
-    ends = bootstrap_intervals(
-        lambda weights: {"wrong": np.stack([count_wrong(row) for row in weights])},
-        photos=len(names),
-        resamples=resamples,
-    )["wrong"]
-    estimate = count_wrong(np.ones(len(names)))
+    axes = {"wrong": (CLASSES,)}
+    counts, ends = measure(count_wrong, photos=len(names), resamples=resamples, axes=axes)
+    assert ends is not None
     return {
-        name: [round(float(value), 1) for value in (estimate[i], *ends[:, i])]
-        for i, name in enumerate(CLASSES)
+        name: [round(value, 1) for value in (count, *ends["wrong"][name])]
+        for name, count in counts["wrong"].items()
     }
 
 

@@ -14,14 +14,14 @@ import pandas as pd
 import typer
 
 from data_prep.base.crop import crop_face
-from data_prep.base.errors import UserError, suggest
+from data_prep.base.errors import suggest
 from data_prep.base.files import make_folder, write_atomically, write_json
 from data_prep.base.photo import read_photo
 from data_prep.base.progress import show_progress
 from data_prep.base.records import Box
 from data_prep.base.tables import KEY, markdown_table
 from data_prep.prepare.blur import BlurRule, keep_balanced
-from pipeline.experiments.engine import FoldTrial, Judged, judge_folds
+from pipeline.experiments.engine import ExperimentError, FoldTrial, Judged, judge_folds
 from pipeline.experiments.tables import (
     compare_sides,
     measure_side,
@@ -60,10 +60,6 @@ class ChoicesOptions:
     device: Device = "auto"
     jobs: Jobs = None
     log: LogAs = "text"
-
-
-class ChoiceNameError(UserError, ValueError):
-    """A choice that can't be tried; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,7 @@ def find_choices(only: str, sources: list[str], *, has_cleaned: bool) -> list[Ch
     """The choices that can be tried, or those named, separated by commas; none for `base`.
 
     Raises:
-        ChoiceNameError: An unknown name, or one that needs a folder built with decisions.
+        ExperimentError: An unknown name, or one that needs a folder built with decisions.
     """
     alone = [Choice(f"only-{name}", f"learning from {name} alone", source=name) for name in sources]
     known = {one.name: one for one in [*CHOICES, *(alone if len(sources) > 1 else [])]}
@@ -127,9 +123,9 @@ def find_choices(only: str, sources: list[str], *, has_cleaned: bool) -> list[Ch
         if name == BASE.name:
             continue
         if name not in known:
-            raise ChoiceNameError(f"no choice '{name}': {suggest(name, known)}")
+            raise ExperimentError(f"no choice '{name}': {suggest(name, known)}")
         if known[name].cleaned and not has_cleaned:
-            raise ChoiceNameError(f"choice '{name}' needs --cleaned FOLDER.")
+            raise ExperimentError(f"choice '{name}' needs --cleaned FOLDER.")
         chosen.append(known[name])
     return chosen
 

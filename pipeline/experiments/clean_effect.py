@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import typer
 
-from data_prep.base.errors import UserError
 from data_prep.base.files import make_folder, write_json
 from data_prep.base.labels import CLASSES
 from data_prep.base.tables import KEY, markdown_table
 from data_prep.grouping.split import TRAIN, VALID
+from pipeline.experiments.engine import ExperimentError
 from pipeline.experiments.tables import compare_sides, pick_difference, show_figure
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import Device
@@ -40,10 +40,6 @@ class CleanEffectOptions:
     device: Device = "auto"
     jobs: Jobs = None
     log: LogAs = "text"
-
-
-class EffectError(UserError, ValueError):
-    """Two prepared folders that can't be compared; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -75,33 +71,33 @@ def pair_sides(before: PreparedFaces, after: PreparedFaces) -> Sides:
     its faces are trained on when their photo is a training photo of the other.
 
     Raises:
-        EffectError: The cleaned folder holds photos that the other does not know, holds none of
+        ExperimentError: The cleaned folder holds photos that the other does not know, holds none of
             its training photos, or its crops are cut at another scale.
     """
     photos, cleaned = (_photos(side.table) for side in (before, after))
     strange = cleaned[~cleaned.isin(photos)]
     if len(strange):
-        raise EffectError(
+        raise ExperimentError(
             f"{after.folder}: photo {strange.iloc[0]} is not in train or valid of "
             f"{before.folder}, so nothing tells which side of the split it is on: build both "
             "folders from the same datasets with the same --folds, --fold and --seed."
         )
     if before.scale != after.scale:
-        raise EffectError(
+        raise ExperimentError(
             f"{after.folder}: crops at {after.scale} times the box, those of {before.folder} at "
             f"{before.scale} times: build both with the same --scale."
         )
     is_train = before.table["split"] == TRAIN
     chosen = cleaned.isin(photos[is_train])
     if not chosen.any():
-        raise EffectError(f"{after.folder}: none of the training photos of {before.folder}.")
+        raise ExperimentError(f"{after.folder}: none of the training photos of {before.folder}.")
     parts = (
         before.table[is_train],
         after.table[chosen],
         before.table[before.table["split"] == VALID],
     )
     if parts[2].empty:
-        raise EffectError(f"{before.folder}: no validation face to measure on.")
+        raise ExperimentError(f"{before.folder}: no validation face to measure on.")
     return Sides(*(part.reset_index(drop=True) for part in parts))
 
 
@@ -112,7 +108,7 @@ def measure_clean_effect(options: CleanEffectOptions, log: Log) -> dict[str, Any
     `seeds`, and `figures` as of `compare_sides`, by photo.
 
     Raises:
-        EffectError: The folders can't be compared.
+        ExperimentError: The folders can't be compared.
         UserError: Something can't be read, trained on or written.
     """
     recipe, out = load_recipe(options.recipe, ClassifierRecipe, options.overrides), options.out

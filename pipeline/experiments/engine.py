@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from data_prep.base.errors import UserError
 from data_prep.base.files import make_folder
 from data_prep.base.tables import KEY, read_faces
 from data_prep.grouping.split import VALID
@@ -43,6 +44,10 @@ from pipeline.training.classifier import train_classifier
 from pipeline.training.detector import train_detector
 from pipeline.training.short import Views
 from pipeline.training.tasks import Plan, Task, run_tasks
+
+
+class ExperimentError(UserError, ValueError):
+    """What can't be tried or compared; the message says what to do."""
 
 
 @dataclass(frozen=True)

@@ -96,21 +96,12 @@ def predict_photos(predictor: Predictor, data: PreparedData, source: str) -> Pre
 def classify_faces(classifier: Classifier, faces: pd.DataFrame, folder: Path) -> Predictions:
     """What a classifier tells of annotated faces of a folder, as if a detector had found them."""
     probabilities = classifier.classify([read_photo(folder / one).pixels for one in faces["crop"]])
-    rows = [
-        PredictionRow(
-            f"{source}/{image}",
-            Box(*box),
-            CLASSES[shares.index(max(shares))],
-            max(shares),
-            1.0,
-            tuple(shares),
-        )
-        for (source, image, *box), shares in zip(
-            faces[["source", "image", *Box._fields]].itertuples(index=False, name=None),
-            probabilities.tolist(),
-            strict=True,
-        )
-    ]
+    photos, boxes = faces["source"] + "/" + faces["image"], faces[[*Box._fields]].to_numpy()
+    rows = []
+    for photo, box, shares in zip(photos, boxes, probabilities.tolist(), strict=True):
+        best = max(shares)
+        label = CLASSES[shares.index(best)]
+        rows.append(PredictionRow(photo, Box(*box), label, best, 1.0, tuple(shares)))
     return make_predictions(tabulate_predictions(rows), Path("crops"))
 
 

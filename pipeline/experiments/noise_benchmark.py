@@ -15,15 +15,14 @@ import numpy as np
 import pandas as pd
 import typer
 
-from data_prep.base.errors import UserError
 from data_prep.base.files import make_folder, write_atomically
 from data_prep.base.labels import CLASSES, RARE_CLASS
 from data_prep.base.tables import markdown_table
 from data_prep.grouping.split import TRAIN
-from evaluate.measures.bootstrap import bootstrap_intervals, share
+from evaluate.measures.bootstrap import describe, measure, share
 from pipeline.cleaning.evidence import confident_joint, find_duplicate_faces, find_neighbours
 from pipeline.cleaning.ranking import gather_evidence
-from pipeline.experiments.engine import run_groups
+from pipeline.experiments.engine import ExperimentError, run_groups
 from pipeline.experiments.tables import plot_figures, show_figure
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import Device
@@ -89,16 +88,12 @@ class NoiseOptions:
     log: LogAs = "text"
 
 
-class NoiseError(UserError, ValueError):
-    """A benchmark that can't be run; the message says what to do."""
-
-
 def parse_kinds(text: str) -> tuple[str, ...]:
-    """Kinds of noise separated by commas, each once; `NoiseError` for one that is not known."""
+    """Kinds of noise separated by commas, each once."""
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
         if name not in KINDS:
-            raise NoiseError(f"unknown kind of noise '{name}': use {', '.join(KINDS)}.")
+            raise ExperimentError(f"unknown kind of noise '{name}': use {', '.join(KINDS)}.")
     return names
 
 
@@ -114,12 +109,12 @@ def flip_labels(labels: np.ndarray, kind: str, *, rate: float, seed: int) -> np.
 
 
 def import_cleanlab() -> tuple[ModuleType, ModuleType]:
-    """Its modules `filter` and `rank`; `NoiseError` where it isn't installed."""
+    """Its modules `filter` and `rank`, which may not be installed."""
     try:
         from cleanlab import filter as issues
         from cleanlab import rank
     except ImportError as error:
-        raise NoiseError(
+        raise ExperimentError(
             "cleanlab isn't installed, and the benchmark compares with it: pip install cleanlab."
         ) from error
     return issues, rank
@@ -166,7 +161,7 @@ def run_noise_benchmark(options: NoiseOptions, log: Log) -> tuple[pd.DataFrame, 
     already are not done again.
 
     Raises:
-        NoiseError: There is no such kind of noise, or no cleanlab.
+        ExperimentError: There is no such kind of noise, or no cleanlab.
         UserError: Something can't be read, trained on or written.
     """
     import_cleanlab()  # Better to fail now than after all trainings.
@@ -263,8 +258,8 @@ def measure_runs(table: pd.DataFrame, runs: Sequence[NoiseRun]) -> pd.DataFrame:
     high; the last two only for means.
     """
     codes, groups = pd.factorize(table["group"])
-    rows = pd.MultiIndex.from_product([ORDERS, FIGURES], names=["order", "figure"])
-    tables = []
+    once, axes = np.ones((1, len(table))), (ORDERS, tuple(FIGURES))
+    rows = []
     for kind in dict.fromkeys(run.kind for run in runs):
         some = [run for run in runs if run.kind == kind]
 
@@ -273,18 +268,21 @@ def measure_runs(table: pd.DataFrame, runs: Sequence[NoiseRun]) -> pd.DataFrame:
             mean = np.add.reduce([_measure(run, weights[:, codes]) / len(some) for run in some])
             return {"mean": mean, LEAD: mean - mean[:, [ORDERS.index(BASELINE)]]}
 
-        ends = bootstrap_intervals(
-            compute, photos=len(groups), resamples=RESAMPLES, rows=4 * len(table)
+        means, ends = measure(
+            compute,
+            photos=len(groups),
+            resamples=RESAMPLES,
+            rows=4 * len(table),
+            axes={"mean": axes, LEAD: axes},
         )
-        once = np.ones((1, len(groups)))
-        values = {str(run.seed): _measure(run, once[:, codes]) for run in some} | compute(once)
-        for seed, figures in values.items():
-            low, high = ends.get(seed, np.full((2, *figures[0].shape), np.nan))
-            columns = {"value": figures[0], "low": low, "high": high}
-            flat = {name: array.ravel() for name, array in columns.items()}
-            tables.append(pd.DataFrame(flat, rows).reset_index().assign(kind=kind, seed=seed))
+        assert ends is not None
+        figures = {str(run.seed): describe(_measure(run, once)[0], axes) for run in some} | means
+        for seed, order, figure in product(figures, ORDERS, FIGURES):
+            interval = ends[seed][order][figure] if seed in ends else None
+            value = figures[seed][order][figure]
+            rows.append((kind, order, figure, seed, value, *(interval or (None, None))))
     names = ["kind", "order", "figure", "seed", "value", "low", "high"]
-    return pd.concat(tables, ignore_index=True)[names]
+    return pd.DataFrame(rows, columns=names)
 
 
 def _measure(run: NoiseRun, weights: np.ndarray) -> np.ndarray:

@@ -16,12 +16,12 @@ import pandas as pd
 import torch
 import typer
 
-from data_prep.base.errors import UserError
 from data_prep.base.files import make_folder, write_atomically
 from data_prep.base.labels import CLASSES
 from data_prep.base.tables import markdown_table
 from data_prep.grouping.split import TRAIN
 from pipeline.experiments.engine import (
+    ExperimentError,
     FoldTrial,
     PreparedData,
     call_each,
@@ -77,10 +77,6 @@ class SweepOptions:
     log: LogAs = "text"
 
 
-class SweepError(UserError, ValueError):
-    """A sweep that can't be done; the message says what to do."""
-
-
 @dataclass(frozen=True)
 class Combination:
     """One point of the grid."""
@@ -116,7 +112,7 @@ def split_values(text: str) -> list[str]:
         values[-1] += mark
     values = [value.strip() for value in values]
     if quote or depth or "" in values:
-        raise SweepError(
+        raise ExperimentError(
             f"--set …={text}: an empty value, or a bracket or quote without its other."
         )
     return values
@@ -126,8 +122,7 @@ def make_grid(recipe: str, sets: Sequence[str], *, many: bool = False) -> list[C
     """Every combination of the values, `key=v1,v2`, the last key changing fastest.
 
     Raises:
-        SweepError: Nothing is swept, a key comes twice, a value comes twice, or there are too many
-            combinations.
+        ExperimentError: Nothing is swept, something comes twice, or there are too many.
         RecipeError: A combination is not a valid recipe.
     """
     lists: dict[str, list[str]] = {}
@@ -135,15 +130,21 @@ def make_grid(recipe: str, sets: Sequence[str], *, many: bool = False) -> list[C
         key, equals, told = text.partition("=")
         key = key.strip()
         if not equals:
-            raise SweepError(f"--set {text}: write key=value,value.")
+            raise ExperimentError(f"--set {text}: write key=value,value.")
         if key in lists:
-            raise SweepError(f"--set {key}: given twice; write all its values after one --set.")
+            raise ExperimentError(
+                f"--set {key}: given twice; write all its values after one --set."
+            )
         lists[key] = split_values(told)
     count = prod(map(len, lists.values()))
     if count < 2:
-        raise SweepError("nothing to sweep: give a key several values, as in --set lr=1e-3,3e-3.")
+        raise ExperimentError(
+            "nothing to sweep: give a key several values, as in --set lr=1e-3,3e-3."
+        )
     if count > MANY and not many:
-        raise SweepError(f"{count} combinations are more than {MANY}: add --yes-many to train all.")
+        raise ExperimentError(
+            f"{count} combinations are more than {MANY}: add --yes-many to train all."
+        )
     grid: list[Combination] = []
     for point in product(*lists.values()):
         values = dict(zip(lists, point, strict=True))
@@ -152,7 +153,7 @@ def make_grid(recipe: str, sets: Sequence[str], *, many: bool = False) -> list[C
         combination = Combination(swept, numbers)
         for other in grid:
             if other.recipe == numbers:
-                raise SweepError(f"{combination.name}: the same numbers as {other.name}.")
+                raise ExperimentError(f"{combination.name}: the same numbers as {other.name}.")
         grid.append(combination)
     return grid
 
@@ -250,12 +251,10 @@ def _measure(
     """A row of figures from what was predicted for N faces, (N, 3), and their classes, (N,)."""
     right = probabilities.argmax(axis=1) == truth
     own = np.maximum(probabilities[np.arange(len(truth)), truth], 1e-9)
-    recalls = [
-        float(right[truth == index].mean()) if (truth == index).any() else None
-        for index in range(len(CLASSES))
-    ]
+    shares = pd.Series(right).groupby(truth).mean()
+    recalls = [shares.get(index) for index in range(len(CLASSES))]
     return {
-        "macro_recall": float(np.mean([recall for recall in recalls if recall is not None])),
+        "macro_recall": float(shares.mean()),
         "accuracy": float(right.mean()),
         "loss": float(-np.log(own).mean()),
         **dict(zip(RECALLS, recalls, strict=True)),

@@ -7,22 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_prep.base.crop import CROP_SCALE
-from data_prep.base.errors import UserError, suggest
+from data_prep.base.errors import suggest
 from data_prep.base.tables import KEY
 from data_prep.grouping.split import naive_split
 from data_prep.prepare.blur import BlurRule
 from data_prep.prepare.build import build
-from pipeline.experiments.engine import PreparedData
+from pipeline.experiments.engine import ExperimentError, PreparedData
 from pipeline.runs.folder import PreparedError
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, Incorrect, load_recipe
 
 BY_CROP = "by crop"
 """How the split of data that leaks is called in run folders."""
-
-
-class UnknownSystemError(UserError, ValueError):
-    """A system that is not there; the message names the nearest."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +92,7 @@ def choose_systems(names: Sequence[str]) -> tuple[System, ...]:
     known = [system.name for system in SYSTEMS]
     for name in names:
         if name not in known:
-            raise UnknownSystemError(f"no system '{name}': {suggest(name, known)}")
+            raise ExperimentError(f"no system '{name}': {suggest(name, known)}")
     return tuple(system for system in SYSTEMS if not names or system.name in names)
 
 

@@ -35,13 +35,6 @@ def test_impossible_label_has_a_finite_loss():
     assert np.isfinite(gather(labels=np.array([2, 2, 0])).loss).all()
 
 
-def test_margin_against_a_loop():
-    rng = np.random.default_rng(0)
-    p, labels = rng.dirichlet([1, 1, 1], 50), rng.integers(0, 3, 50)
-    expected = [row[k] - max(np.delete(row, k)) for row, k in zip(p, labels, strict=True)]
-    np.testing.assert_allclose(Evidence(labels, p, p, p).margin, expected)
-
-
 def test_merged_opinion_by_hand():
     merged = gather(((1,), (0,), ())).opinions
     assert merged[0, 0] == pytest.approx(NETWORK * 0.7 / (1 + DUPLICATE))

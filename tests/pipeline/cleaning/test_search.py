@@ -10,7 +10,7 @@ from data_prep.base.labels import CLASSES
 from data_prep.base.photo import photo_size
 from data_prep.base.tables import read_faces
 from pipeline.cleaning import search
-from pipeline.cleaning.search import COLUMNS, OrderError, SuspectsOptions, find_suspects
+from pipeline.cleaning.search import COLUMNS, SuspectsOptions, find_suspects
 from pipeline.review.suspects import open_suspects
 from pipeline.runs.folder import PreparedError
 from tests.makers import hash_tree
@@ -136,11 +136,6 @@ def test_done_folds_are_used_again_and_nothing_else_changes(mislabelled, tmp_pat
 def test_only_the_asked_for_datasets(mislabelled, tmp_path):
     with pytest.raises(PreparedError, match=r"check sources \['elsewhere'\]"):
         find(mislabelled[0], tmp_path / "out", overrides=["sources=['elsewhere']"])
-
-
-def test_unknown_order(mislabelled, tmp_path):
-    with pytest.raises(OrderError, match="unknown order 'loss': use merged, out-of-fold"):
-        find(mislabelled[0], tmp_path / "out", "loss")
 
 
 @pytest.mark.slow

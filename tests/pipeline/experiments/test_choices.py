@@ -6,29 +6,26 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
 from data_prep.base.crop import crop_face
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
 from data_prep.base.records import Box
-from pipeline.cli import app
 from pipeline.experiments.choices import (
     BASE,
     CHOICES,
     Choice,
-    ChoiceNameError,
     cut_crops,
     describe_choices,
     find_choices,
     measure_choices,
     plan_trials,
 )
-from pipeline.experiments.engine import Judged, judge_folds
+from pipeline.experiments.engine import ExperimentError, Judged, judge_folds
 from pipeline.runs.folder import PreparedError
 from pipeline.runs.recipe import ClassifierRecipe, change_recipe, load_recipe
 from pipeline.training.short import open_faces
-from tests.pipeline.makers import CPU, Told
+from tests.pipeline.makers import CPU, Told, call
 from tests.pipeline.prepared_copy import copy_prepared
 from tests.pipeline.tables import TINY
 
@@ -63,9 +60,9 @@ def test_choices_are_found_by_name(only, sources, has_cleaned, names):
 
 
 def test_what_can_not_be_tried_is_refused():
-    with pytest.raises(ChoiceNameError, match="no choice 'gray': did you mean 'grey'"):
+    with pytest.raises(ExperimentError, match="no choice 'gray': did you mean 'grey'"):
         find_choices("gray", [], has_cleaned=False)
-    with pytest.raises(ChoiceNameError, match="'cleaned' needs --cleaned"):
+    with pytest.raises(ExperimentError, match="'cleaned' needs --cleaned"):
         find_choices("cleaned", [], has_cleaned=False)
 
 
@@ -160,8 +157,8 @@ def test_differences_are_from_the_first_choice():
 @pytest.mark.usefixtures("by_colour")
 def test_command_writes_figures_and_plot(prepared, tmp_path):
     out = tmp_path / "out"
-    given = ["choices", str(prepared), "-o", str(out), "--only", "grey", "--folds", "2"]
-    result = CliRunner().invoke(app, [*given, "--jobs", "1", "--set", "batch_size=8"])
+    given = ["choices", prepared, "-o", out, "--only", "grey", "--folds", 2]
+    result = call(*given, "--jobs", 1, "--set", "batch_size=8")
     assert result.exit_code == 0, result.output
     assert "`grey` grey levels instead of colours" in result.output
     stored = json.loads((out / "choices.json").read_text())

@@ -3,19 +3,11 @@
 import json
 
 import pytest
-from typer.testing import CliRunner
 
 from pipeline.cleaning import search
-from pipeline.cli import app
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
+from tests.pipeline.makers import assert_refused, call
 from tests.pipeline.tables import write_tiny
-
-
-def call(*arguments):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 def test_shipped_recipe_can_be_used_on_all_faces():
@@ -71,6 +63,8 @@ def test_each_as_json(prepared, tmp_path, by_colour, monkeypatch, name, argument
     ("arguments", "words"),
     [
         (["suspects", "PREPARED", "--order", "odd"], "unknown order 'odd'"),
+        (["noise-benchmark", "PREPARED", "--kinds", "odd"], "unknown kind of noise 'odd'"),
+        (["measure", "NOWHERE"], "not a prepared folder"),
         (["suspects", "NOWHERE"], "not a prepared folder"),
         (["suspects", "PREPARED", "--folds", "40"], "folds"),
         (["suspects", "PREPARED", "--set", "lr=find"], "lr is 'find'"),
@@ -79,8 +73,5 @@ def test_each_as_json(prepared, tmp_path, by_colour, monkeypatch, name, argument
 )
 def test_what_is_refused(prepared, tmp_path, arguments, words):
     places = {"PREPARED": prepared, "NOWHERE": tmp_path}
-    result = call(*(places.get(one, one) for one in arguments), "-o", tmp_path / "out")
-    assert result.exit_code == 2
-    line = result.stderr.splitlines()[-1]
-    assert line.startswith("error: ")
-    assert words in line
+    out = [] if arguments[0] == "measure" else ["-o", tmp_path / "out"]
+    assert_refused(call(*(places.get(one, one) for one in arguments), *out), words)

@@ -23,7 +23,7 @@ from pipeline.inference.predictor import Predictor
 from tests.evaluate.scenes import make_case, make_scene
 from tests.pipeline.makers import BrightDetector, ColourClassifier, stand_ins
 
-WITH, WITHOUT, WRONG = range(3)
+WITHOUT, WRONG = 1, 2
 OWN = ("accuracy", "macro_recall", "map50", "map50_95", "precision", "recall")
 
 
@@ -32,15 +32,15 @@ def base(prepared):
     return PreparedData.open(prepared)
 
 
-class Shuffling(ColourClassifier):
-    """Tells a class by the columns of another order."""
+class Changing(ColourClassifier):
+    """Tells what a function makes of the right probabilities."""
 
-    def __init__(self, order):
+    def __init__(self, change):
         super().__init__()
-        self.order = order
+        self.change = change
 
     def classify(self, crops):
-        return super().classify(crops)[:, self.order]
+        return self.change(super().classify(crops))
 
 
 class Nothing(BrightDetector):
@@ -60,7 +60,7 @@ def test_who_tells_all_rightly_has_ones(base):
 
 def test_who_takes_bare_faces_for_worn_wrongly(base):
     """Two thirds are told wrong; as an alarm, for which both are the same, all is right."""
-    swapped = Predictor(BrightDetector(), Shuffling([0, 2, 1]))
+    swapped = Predictor(BrightDetector(), Changing(lambda shares: shares[:, [0, 2, 1]]))
     figures = measure_system(swapped, "own", base, base, seed=0)["set"]
     assert figures["accuracy"][0] == pytest.approx(1 / 3, abs=1e-4)
     assert figures["precision"][0] == figures["recall"][0] == pytest.approx(1 / 3, abs=1e-4)
@@ -74,16 +74,10 @@ def test_who_takes_bare_faces_for_worn_wrongly(base):
 
 def test_two_classes_are_measured_without_the_third(base):
     """Faces worn wrongly are told to be masked, which counts neither way when they are left out."""
-
-    class Two(ColourClassifier):
-        def classify(self, crops):
-            shares = super().classify(crops)
-            shares[:, 0] += shares[:, 2]
-            shares[:, 2] = 0
-            return shares
-
-    figures = measure_system(Predictor(BrightDetector(), Two()), "exclude", base, base, seed=0)
-    figures = figures["set"]
+    two = Changing(
+        lambda shares: np.stack([shares[:, 0] + shares[:, 2], shares[:, 1], 0 * shares[:, 2]], 1)
+    )
+    figures = measure_system(Predictor(BrightDetector(), two), "exclude", base, base, seed=0)["set"]
     for name in OWN:
         assert figures[name][0] == pytest.approx(1, abs=1e-4), name
 
@@ -120,17 +114,15 @@ def test_labels_are_those_of_the_base_whatever_the_crops_folder_says(base):
 def test_own_split_against_another_library(base):
     """A fixed wrong answer for every third crop."""
 
-    class Wrong(ColourClassifier):
-        def classify(self, crops):
-            shares = super().classify(crops)
-            shares[::3] = shares[::3][:, [1, 2, 0]]
-            return shares
+    def change(shares):
+        shares[::3] = shares[::3][:, [1, 2, 0]]
+        return shares
 
     faces = base.valid["set"]
     truth = [CLASSES.index(label) for label in faces["label"]]
     told = np.array(truth)
     told[::3] = [[1, 2, 0].index(code) for code in told[::3]]
-    figures = measure_own_split(Wrong(), "own", base, seed=0)["set"]
+    figures = measure_own_split(Changing(change), "own", base, seed=0)["set"]
     assert figures["accuracy"][0] == pytest.approx(accuracy_score(truth, told), abs=1e-4)
     expected = balanced_accuracy_score(truth, told)
     assert figures["macro_recall"][0] == pytest.approx(expected, abs=1e-4)
@@ -174,22 +166,21 @@ def one_face(label, shares, detection=0.8):
     return truth, detections
 
 
-def test_worn_wrongly_counts_as_bare():
-    truth, detections = merge_incorrect(*one_face(WRONG, [0.4, 0.25, 0.35]))
-    assert truth.labels.tolist() == [WITHOUT]
-    assert detections.labels.tolist() == [WITHOUT]
-    assert detections.probabilities[0] == pytest.approx([0.4, 0.6, 0])
-    assert detections.scores[0] == pytest.approx(0.8 * 0.6)
-
-
-def test_worn_wrongly_is_not_asked_about():
-    truth, detections = leave_out_incorrect(*one_face(WRONG, [0.2, 0.3, 0.5]))
-    assert truth.labels.tolist() == [WRONG]
-    assert truth.difficult.tolist() == [True]
-    assert detections.labels.tolist() == [WITHOUT]
-    assert detections.probabilities[0] == pytest.approx([0.4, 0.6, 0])
-    _, nothing = leave_out_incorrect(*one_face(WITH, [0, 0, 1]))
-    assert nothing.probabilities[0] == pytest.approx([0.5, 0.5, 0])
+@pytest.mark.parametrize(
+    ("reading", "given", "shares", "label", "is_difficult"),
+    [
+        (merge_incorrect, [0.4, 0.25, 0.35], [0.4, 0.6, 0], WITHOUT, False),
+        (leave_out_incorrect, [0.2, 0.3, 0.5], [0.4, 0.6, 0], WRONG, True),
+        (leave_out_incorrect, [0, 0, 1], [0.5, 0.5, 0], WRONG, True),
+    ],
+)
+def test_a_face_worn_wrongly(reading, given, shares, label, is_difficult):
+    truth, detections = reading(*one_face(WRONG, given))
+    assert truth.labels.tolist() == [label]
+    assert truth.difficult.tolist() == [is_difficult]
+    assert detections.labels.tolist() == [int(np.argmax(shares))]
+    assert detections.probabilities[0] == pytest.approx(shares)
+    assert detections.scores[0] == pytest.approx(0.8 * max(shares))
 
 
 @pytest.mark.parametrize("seed", range(3))

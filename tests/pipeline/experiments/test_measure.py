@@ -114,12 +114,6 @@ def test_command_prints_the_table_and_writes_when_asked(prepared, tmp_path, monk
     assert written == [Path("w")]
 
 
-def test_command_on_a_folder_that_is_not_prepared(tmp_path):
-    result = CliRunner().invoke(app, ["measure", str(tmp_path)])
-    assert result.exit_code == 2
-    assert "not a prepared folder" in result.stderr
-
-
 def test_reports_tell_the_same_figures(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(Predictor, "load", lambda _weights, **_: stand_ins())
     out = tmp_path / "reports"

@@ -6,18 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score
-from typer.testing import CliRunner
 
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import photo_size
 from data_prep.base.tables import read_faces
 from pipeline.cleaning.ranking import Evidence
-from pipeline.cli import app
+from pipeline.experiments.engine import ExperimentError
 from pipeline.experiments.noise_benchmark import (
     FIGURES,
     KINDS,
     ORDERS,
-    NoiseError,
     NoiseOptions,
     NoiseRun,
     average_precision,
@@ -63,7 +61,7 @@ def test_flips_go_where_they_should(kind):
 
 def test_kinds_from_text():
     assert parse_kinds("uniform,likely,uniform") == ("uniform", "likely")
-    with pytest.raises(NoiseError, match="unknown kind of noise 'odd': use uniform, likely"):
+    with pytest.raises(ExperimentError, match="unknown kind of noise 'odd': use uniform, likely"):
         parse_kinds("uniform,odd")
 
 
@@ -82,7 +80,7 @@ def test_issues_of_cleanlab_come_first_then_the_rest_by_quality():
 
 def test_without_cleanlab(monkeypatch):
     monkeypatch.setitem(sys.modules, "cleanlab", None)
-    with pytest.raises(NoiseError, match="pip install cleanlab"):
+    with pytest.raises(ExperimentError, match="pip install cleanlab"):
         import_cleanlab()
 
 
@@ -195,12 +193,3 @@ def test_figures_by_hand():
     assert {line.count("|") for line in lines} == {len(FIGURES) + 3}
     assert next(line for line in lines if line.startswith("| cleanlab |")).endswith("| – |")
     assert "no order can reach 1" in text
-
-
-def test_command(prepared, tmp_path, by_colour):
-    options = ["--seeds", 1, "--kinds", "likely", "--folds", 2, "--rate", 0.2, "--jobs", 1]
-    command = ["noise-benchmark", prepared, "-o", tmp_path, "--recipe", write_tiny(tmp_path)]
-    result = CliRunner().invoke(app, list(map(str, [*command, *options])))
-    assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("**likely**: 7 of 36 labels flipped")
-    assert "| merged |" in result.stdout
