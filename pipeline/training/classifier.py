@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -129,9 +128,30 @@ def _train_alone(
     first = checkpoint["stage"] if checkpoint else 0
     lr = _choose_lr(learn, recipe, history, log)
     for stage in range(first, len(recipe.sizes)):
+        size, epochs, rate = recipe.sizes[stage], recipe.epochs[stage], lr * recipe.stage_lr**stage
+        learn.dls = make_loaders(faces, recipe, size, device)
+        line = f"stage {stage}: {size} px, at most {epochs} epochs"
+        log(line, "stage", stage=stage, size=size, epochs=epochs)
+        learn.create_opt()
         resumed = checkpoint if checkpoint and stage == first else None
-        learn.dls = make_loaders(faces, recipe, recipe.sizes[stage], device)
-        _train_stage(learn, stage, recipe, run, history, log, lr, resumed, trackers)
+        if resumed and (resumed["epoch"] >= epochs or resumed["worse"] >= recipe.patience):
+            learn.model.load_state_dict(resumed["best"] or resumed["model"])
+        else:
+            if resumed:
+                learn.model.load_state_dict(resumed["model"])
+                learn.opt.load_state_dict(to_device(resumed["optimiser"], device))
+            keeper = StageKeeper(
+                stage,
+                lr=rate,
+                patience=recipe.patience,
+                seed=recipe.seed,
+                path=run.folder / CHECKPOINT,
+                history=history,
+                log=log,
+                resumed=resumed,
+            )
+            callbacks = [keeper, *map(TrackLearner, trackers)]
+            fit_stage(learn, recipe, stage, rate, callbacks, resumed["epoch"] if resumed else 0)
         run.write_history(history)
         plot_curves(history, run.folder / "curves.png")
     weights = {name: tensor.cpu() for name, tensor in learn.model.state_dict().items()}
@@ -140,7 +160,7 @@ def _train_alone(
 
 def _log_counts(labels: dict[str, pd.Series], log: Log) -> None:
     counts = {
-        split: {name: int((some == name).sum()) for name in CLASSES}
+        split: some.value_counts().reindex(list(CLASSES), fill_value=0).to_dict()
         for split, some in labels.items()
     }
     parts = [
@@ -160,39 +180,3 @@ def _choose_lr(learn: Learner, recipe: ClassifierRecipe, history: list[Row], log
         found = float(learn.lr_find(suggest_funcs=valley, show_plot=False).valley)
     log(f"learning rate found: {found:.2e}", "rate", lr=found)
     return found
-
-
-def _train_stage(
-    learn: Learner,
-    stage: int,
-    recipe: ClassifierRecipe,
-    run: Run,
-    history: list[Row],
-    log: Log,
-    lr: float,
-    resumed: dict[str, Any] | None,
-    trackers: Sequence[Tracker],
-) -> None:
-    size, epochs = recipe.sizes[stage], recipe.epochs[stage]
-    line = f"stage {stage}: {size} px, at most {epochs} epochs"
-    log(line, "stage", stage=stage, size=size, epochs=epochs)
-    learn.create_opt()
-    if resumed:
-        if resumed["epoch"] >= epochs or resumed["worse"] >= recipe.patience:
-            learn.model.load_state_dict(resumed["best"] or resumed["model"])
-            return
-        learn.model.load_state_dict(resumed["model"])
-        learn.opt.load_state_dict(to_device(resumed["optimiser"], learn.dls.device))
-    rate = lr * recipe.stage_lr**stage
-    keeper = StageKeeper(
-        stage,
-        lr=rate,
-        patience=recipe.patience,
-        seed=recipe.seed,
-        path=run.folder / CHECKPOINT,
-        history=history,
-        log=log,
-        resumed=resumed,
-    )
-    tracking = [TrackLearner(tracker) for tracker in trackers]
-    fit_stage(learn, recipe, stage, rate, [keeper, *tracking], resumed["epoch"] if resumed else 0)

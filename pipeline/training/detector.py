@@ -40,6 +40,9 @@ from pipeline.training.detector_data import (
 from pipeline.training.detector_loss import FACE, IGNORED, detector_loss, match_batch, spare_unboxed
 
 BATCH = 8
+LOG_EVERY = 25
+STORED = ("net", "averaged", "optimiser", "schedule")
+"""What a checkpoint holds the state of."""
 
 
 def measure_sources(detector: Detector, scenes: Sequence[Scene]) -> Row:
@@ -104,11 +107,6 @@ def measure_faces(detector: Detector, scenes: Sequence[Scene]) -> Row:
     return row
 
 
-LOG_EVERY = 25
-STORED = ("net", "averaged", "optimiser", "schedule")
-"""What a checkpoint holds the state of."""
-
-
 def train_detector(
     faces: pd.DataFrame,
     roots: dict[str, Path],
@@ -151,7 +149,10 @@ def train_detector(
     for batch in _load_windows(scenes, recipe, trainer.step):
         losses.append(trainer.learn(*batch))
         if trainer.step % LOG_EVERY == 0:
-            _log_step(trainer.step, losses[-LOG_EVERY:], time.monotonic() - began, log, trackers)
+            loss, seconds = float(np.mean(losses[-LOG_EVERY:])), time.monotonic() - began
+            line = f"step {trainer.step}: loss {loss:.3f}, {seconds:.0f} s"
+            log(line, "step", step=trainer.step, loss=loss, seconds=round(seconds, 1))
+            log_metrics(trackers, trainer.step, {"train_loss": loss})
         if trainer.step % recipe.validate_every == 0 or trainer.step == recipe.steps:
             figures = measure_sources(trainer.detector(), valid)
             history.append({"step": trainer.step, "loss": float(np.mean(losses)), **figures})
@@ -255,15 +256,6 @@ def _load_windows(scenes: Sequence[Scene], recipe: DetectorRecipe, step: int) ->
         prefetch_factor=4,
         collate_fn=collate_windows,
     )
-
-
-def _log_step(
-    step: int, losses: list[float], seconds: float, log: Log, trackers: Sequence[Tracker]
-) -> None:
-    loss = float(np.mean(losses))
-    line = f"step {step}: loss {loss:.3f}, {seconds:.0f} s"
-    log(line, "step", step=step, loss=loss, seconds=round(seconds, 1))
-    log_metrics(trackers, step, {"train_loss": loss})
 
 
 def _log_row(row: Row, log: Log, trackers: Sequence[Tracker]) -> None:

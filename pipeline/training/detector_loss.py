@@ -37,8 +37,8 @@ def match_anchors(
     An anchor takes the face it overlaps most, when their IoU reaches `positive_iou`; every face
     keeps its best anchor whatever the overlap (Liu et al. 2016). Anchors on faces under `min_face`
     are ignored: those that would match a face of the smallest anchor's size at that place, since
-    no anchor overlaps the tiny face itself enough. Boxes are faces × 4, corners in pixels; names
-    what the anchors of each should answer; anchors × 4, centre and size.
+    no anchor overlaps the tiny face itself enough. Boxes are corners in pixels, anchors centre and
+    size; `names` is what the anchors of each face should answer.
     """
     classes = torch.full((len(anchors),), BACKGROUND)
     matched = anchors.new_zeros(len(anchors), 4)

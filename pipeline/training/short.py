@@ -25,7 +25,7 @@ from data_prep.base.crop import resize_crop
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
 from data_prep.base.progress import show_progress
-from data_prep.base.tables import KEY, read_faces
+from data_prep.base.tables import KEY, read_faces, select_sources
 from data_prep.grouping.split import TRAIN, VALID
 from pipeline.inference.classifier import Classifier
 from pipeline.nets.classifiers import fill_net
@@ -77,9 +77,7 @@ def open_faces(folder: Path, recipe: ClassifierRecipe) -> PreparedFaces:
     """
     data, roots = identify_data(folder)
     table = read_faces(folder)
-    table = table[table["split"].isin([TRAIN, VALID])]
-    if recipe.sources:
-        table = table[table["source"].isin(recipe.sources)]
+    table = select_sources(table[table["split"].isin([TRAIN, VALID])], recipe.sources)
     if recipe.faces == "kept":
         table = table[table["kept"] | (table["split"] == VALID)]
     missing = [name for name in CLASSES if name not in set(table["label"])]

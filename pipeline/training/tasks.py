@@ -102,15 +102,12 @@ def run_tasks(
                 "shift: use --set members=1 --set rare_odds=1"
             )
     left = [task for task in tasks if read_views(task) is None]
-    before = len(tasks) - len(left)
-    if before:
+    if before := len(tasks) - len(left):
         line = f"{before} of {len(tasks)} trainings were done before"
         log(line, "tasks", done=before, tasks=len(tasks))
     jobs = min(jobs or count_cores(device), len(left))
     if left:
-        paths = sorted(
-            {path for t in left for faces in (t.train, t.judge) for path in faces["crop"]}
-        )
+        paths = {path for t in left for faces in (t.train, t.judge) for path in faces["crop"]}
         side = max(CACHE_SIDE, *(max(task.recipe.sizes) for task in left))
         calls = [(task, device, log) for task in left]
         if jobs > 1:
@@ -121,19 +118,16 @@ def run_tasks(
                 for call in calls:
                     _run(*call)
             finally:
-                _load([], side)
-    done = [read_views(task) for task in tasks]
-    assert all(views is not None for views in done), "every task has left its file"
-    return [views for views in done if views is not None]
+                _crops.clear()
+    return [views for task in tasks if (views := read_views(task))]
 
 
 _crops: dict[str, np.ndarray] = {}
 """The crops of all tasks, in every process that trains."""
 
 
-def _load(paths: list[str], side: int) -> None:
-    global _crops
-    _crops = load_crops(paths, side)
+def _load(paths: set[str], side: int) -> None:
+    _crops.update(load_crops(paths, side))
 
 
 def _run(task: Task, device: torch.device, log: Log) -> None:
