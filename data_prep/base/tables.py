@@ -8,10 +8,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from data_prep.base.boxes import MIN_SIDE
@@ -19,6 +18,9 @@ from data_prep.base.errors import UserError
 from data_prep.base.files import write_atomically
 from data_prep.base.labels import MASKS, UnknownLabelError, Vocabulary
 from data_prep.base.records import Box
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -259,6 +261,8 @@ def read_faces(
             f"{limits[row, 1]}) or under one pixel in it; correct box, width or height.",
         )
     values |= zip(Box._fields, clipped.T, strict=True)
+    import pandas as pd  # Here, for `import trimask` to be quick.
+
     faces = pd.DataFrame(values)
     for row in np.flatnonzero(faces.duplicated(list(KEY)))[:1]:
         source, image, number = faces.loc[row, list(KEY)]
