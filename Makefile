@@ -22,7 +22,7 @@ demo: $(READY)  ## Draw masks on a portrait, then find and classify the faces wi
 	$(BIN)/python -m pipeline demo-photos demo/photos
 	$(BIN)/python run.py demo/photos -o demo/out
 
-test: $(READY)  ## The tests, under 8 minutes on 2 cores.
+test: $(READY)  ## The tests, under 6 minutes on 2 cores.
 	$(BIN)/python -m pytest
 
 test-slow: $(READY)  ## Proofs on the real data in ../shared, half an hour.

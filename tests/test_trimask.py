@@ -252,7 +252,7 @@ def test_run_folder_of_a_single_stage(tmp_path):
     ("options", "error", "what"),
     [
         ({"weights": "none"}, WeightsError, "no detector.safetensors or classifier"),
-        ({"engine": "steam"}, EngineError, "unknown engine 'steam': this version has auto, torch"),
+        ({"engine": "steam"}, EngineError, "unknown engine 'steam': this version has auto, "),
         ({"device": "gpu"}, DeviceError, "unknown device 'gpu'"),
     ],
 )

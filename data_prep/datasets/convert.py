@@ -29,7 +29,7 @@ from data_prep.decisions.overlay import WrittenNames, apply_ledgers
 from data_prep.formats.contracts import Format, ReadOptions, order_classes
 from data_prep.formats.exif_frame import frame_photos
 from data_prep.formats.photo_match import find_folder, list_dataset
-from data_prep.formats.registry import make_writer, read_dataset, recognise
+from data_prep.formats.registry import FORMATS, make_writer, read_dataset, recognise
 from data_prep.grouping.groups import GROUPS, read_groups, write_groups
 from data_prep.prepare.options import Decisions, OptionError, ReadingOptions, check_scale
 
@@ -69,6 +69,8 @@ class ConvertOptions(ReadingOptions):
     ] = None
 
     def __post_init__(self) -> None:
+        if not FORMATS[self.to].writes:
+            raise OptionError(f"--to {self.to}: this format is only read; choose another.")
         if self.to is Format.CROPS and self.photos not in {None, PhotoMode.NONE}:
             raise OptionError("--photos: a folder of crops holds no photos; leave it out.")
         if self.to is not Format.CROPS and self.scale is not None:

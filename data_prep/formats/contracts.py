@@ -99,10 +99,15 @@ class DatasetFormat:
     """A format of annotated datasets.
 
     A reader leaves out single photos and faces with faults, each with a `Finding` that names the
-    file and line; it raises for what would quietly change the data or leaves nothing to use.
+    file and line; it raises for what would quietly change the data or leaves nothing to use. What a
+    reader needs: `photo_match.place_photos` finds the photos that files name and says which can't
+    be found; `input_files` reads numbers and sizes, lists faults strictly or leniently (`Faults`)
+    and notes what is not read. Corners must come in order: a box whose right edge is left of its
+    left one is dropped later. A face that is left out keeps its number in the file.
     """
 
     holds_photos = True  # Whether photos belong to a dataset of this format.
+    writes = True  # False for a format that is only read: `convert` then refuses it.
 
     def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
         """A file or folder that shows that the dataset is in this format, or None."""

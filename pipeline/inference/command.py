@@ -41,7 +41,10 @@ class RunOptions:
         bool | None, typer.Option("--bf16/--fp32", help="Precision; what is fast here if not set.")
     ] = None
     engine: Annotated[
-        str, typer.Option(help="What runs the nets: auto (the best that is here), or torch.")
+        str,
+        typer.Option(
+            help="What runs the nets: auto (the best here), or a name; a wrong one lists all."
+        ),
     ] = "auto"
     weights: Weights = SHIPPED
     detector: DetectorName = RETINAFACE

@@ -33,7 +33,7 @@ def by_colour(monkeypatch):
     calls = []
 
     def train(faces, crops, recipe, *, device, what, log):
-        calls.append(SimpleNamespace(what=what, faces=faces, recipe=recipe, crops=crops))
+        calls.append(SimpleNamespace(what=what, faces=faces, recipe=recipe, crops=dict(crops)))
         log(f"{what}: trained")
         return what
 
@@ -56,9 +56,9 @@ def without_plots(monkeypatch):
         monkeypatch.setattr(finish_classifier, name, lambda *_: None)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_thread():
-    """For the trainings of a test: networks this small are slower on several threads."""
+    """For a module's trainings: networks this small are slower on several threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

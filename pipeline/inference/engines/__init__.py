@@ -26,7 +26,8 @@ class Engine(Protocol):
     def __call__(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
         """The net's outputs, float32, for batch × 3 × height × width, float32, as it is fed.
 
-        Strides may be those of channels last.
+        Strides may be those of channels last. Outputs are those of the net as it is: of the
+        detector see `RetinaFace`, of the classifier logits (batch × classes) and features.
         """
 
 

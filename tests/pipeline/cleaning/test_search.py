@@ -8,11 +8,10 @@ import pytest
 
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import photo_size
-from data_prep.base.tables import read_faces
+from data_prep.base.tables import TableError, read_faces
 from pipeline.cleaning import search
 from pipeline.cleaning.search import COLUMNS, SuspectsOptions, find_suspects
 from pipeline.review.suspects import open_suspects
-from pipeline.runs.folder import PreparedError
 from tests.makers import hash_tree
 from tests.pipeline.makers import Told
 from tests.pipeline.prepared_copy import copy_prepared
@@ -134,7 +133,7 @@ def test_done_folds_are_used_again_and_nothing_else_changes(mislabelled, tmp_pat
 
 
 def test_only_the_asked_for_datasets(mislabelled, tmp_path):
-    with pytest.raises(PreparedError, match=r"check sources \['elsewhere'\]"):
+    with pytest.raises(TableError, match="no face of a dataset 'elsewhere'; there are: set"):
         find(mislabelled[0], tmp_path / "out", overrides=["sources=['elsewhere']"])
 
 
