@@ -1,7 +1,6 @@
 """Building the prepared folder: what is in it, what is printed, when it is built again."""
 
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -181,6 +180,7 @@ def test_files_of_somebody_else_are_not_overwritten(dataset, out, name):
 
 def test_really_full_disk(dataset, out):
     """A limit on file size makes a real write fail half-way, as a full disk does."""
+    resource = pytest.importorskip("resource", reason="limits of POSIX")
 
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
