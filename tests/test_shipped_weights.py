@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -67,7 +68,5 @@ def test_pipeline_is_faster_than_a_plain_loop(prepared, tmp_path):
     faces = read_faces(prepared)
     valid = faces[(faces["split"] == "valid") & (faces["source"] == "facemask")]
     photos = PhotoSet(DATA / "facemask", tuple(sorted(set(valid["image"]))))
-    result = compare_speed(
-        photos, WEIGHTS, tmp_path, device=CPU, thresh=0.3, rounds=3, say=lambda line: None
-    )
-    assert result.ratio >= LEAST_SPEED_UP, result.describe()
+    plain, ours = np.median(compare_speed(photos, WEIGHTS, tmp_path), axis=0)
+    assert ours / plain >= LEAST_SPEED_UP
