@@ -13,8 +13,7 @@ import typer
 
 from data_prep.base.command import lazy_app
 from data_prep.base.progress import log
-from pipeline.nets.options import SHIPPED, Device, Weights
-from pipeline.runs.options import Prepared
+from pipeline.nets.options import SHIPPED, Device, Prepared, Weights
 
 USE, DATA, TRAIN, CLEAN, MEASURE, RESEARCH = "use", "data", "train", "clean", "measure", "research"
 

@@ -23,10 +23,9 @@ from pipeline.cleaning.evidence import (
 )
 from pipeline.cleaning.ranking import Evidence, gather_evidence
 from pipeline.nets.compute import pick_device
-from pipeline.nets.options import Device
+from pipeline.nets.options import Device, Folds, Jobs, LogAs, Overrides, Prepared, Recipe
 from pipeline.review.suspects import ABOUT, FORMAT, TABLE
 from pipeline.runs.log import Log, report_as
-from pipeline.runs.options import Folds, Jobs, LogAs, Overrides, Prepared, Recipe
 from pipeline.runs.plots import SHORT, TILE, plot_faces
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.training.short import label_codes, label_names, load_crops, open_faces
@@ -110,20 +109,20 @@ def find_suspects(options: SuspectsOptions, log: Log) -> pd.DataFrame:
         tasks = [*of_folds, *tasks] if order == "merged" else of_folds
     done = run_tasks(tasks, device=pick_device(options.device), log=log, jobs=options.jobs)
     learnt = done.pop().probabilities if order == "merged" else None
-    views = join_folds(fold, done)
+    probabilities = join_folds(fold, done)
     log("looking up neighbours and duplicate faces")
     groups = faces.table["group"].tolist()
-    neighbours = find_neighbours(views.features, views.fold, groups)
+    neighbours = find_neighbours([view.features for view in done], fold, groups)
     duplicates = find_duplicate_faces(faces.table)
     labels = label_codes(faces.table)
-    evidence = gather_evidence(labels, views.probabilities, neighbours, duplicates, learnt)
+    evidence = gather_evidence(labels, probabilities, neighbours, duplicates, learnt)
     table = _tabulate(faces.table, evidence, neighbours, duplicates, merged=order == "merged")
     _plot(table.head(ON_SHEET), out / SHEET)
     table["crop"] = [Path(crop).relative_to(prepared).as_posix() for crop in table["crop"]]
     write_atomically(out / TABLE, table.to_csv(index=False, float_format="%.6g"))
     # A network that has learnt the labels doubts none: it can't tell how many are wrong.
     in_sample = order == "in-sample"
-    wrong = {} if in_sample else estimate_wrong_labels(labels, views.probabilities, groups)
+    wrong = {} if in_sample else estimate_wrong_labels(labels, probabilities, groups)
     about = {
         "format": FORMAT,
         "prepared": str(prepared.resolve()),

@@ -30,10 +30,9 @@ from pipeline.experiments.tables import (
     show_figure,
 )
 from pipeline.nets.compute import pick_device
-from pipeline.nets.options import Device
+from pipeline.nets.options import Device, Folds, Jobs, LogAs, Out, Overrides, Prepared, Recipe
 from pipeline.runs.folder import PreparedError
 from pipeline.runs.log import Log, report_as
-from pipeline.runs.options import Folds, Jobs, LogAs, Out, Overrides, Prepared, Recipe
 from pipeline.runs.recipe import ClassifierRecipe, change_recipe, load_recipe
 from pipeline.training.short import PreparedFaces, label_codes, open_faces
 from pipeline.training.tasks import Plan, plan_folds

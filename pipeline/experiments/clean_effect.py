@@ -17,9 +17,8 @@ from data_prep.grouping.split import TRAIN, VALID
 from pipeline.experiments.engine import ExperimentError
 from pipeline.experiments.tables import compare_sides, pick_difference, show_figure
 from pipeline.nets.compute import pick_device
-from pipeline.nets.options import Device
+from pipeline.nets.options import Device, Jobs, LogAs, Out, Overrides, Prepared, Recipe
 from pipeline.runs.log import Log, report_as
-from pipeline.runs.options import Jobs, LogAs, Out, Overrides, Prepared, Recipe
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.training.short import PreparedFaces, label_codes, open_faces
 from pipeline.training.tasks import Plan, run_tasks

@@ -22,17 +22,16 @@ from pipeline.experiments.compare_measures import (
     measure_own_split,
     measure_system,
 )
-from pipeline.experiments.engine import PreparedData, find_or_start, prefix_log, train_run
+from pipeline.experiments.engine import PreparedData, find_or_start, train_run
 from pipeline.experiments.systems import System, choose_systems, prepare_data
 from pipeline.experiments.tables import show_figure
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Frame
 from pipeline.nets.cards import CLASSIFIER, DETECTOR
 from pipeline.nets.compute import pick_device
-from pipeline.nets.options import SHIPPED, Device
+from pipeline.nets.options import SHIPPED, Device, LogAs, Prepared
 from pipeline.runs.folder import Run, read_seconds
-from pipeline.runs.log import Log, report_as
-from pipeline.runs.options import LogAs, Prepared
+from pipeline.runs.log import Log, prefix_log, report_as
 from pipeline.runs.plots import save_figure
 
 PHOTOS = 40

@@ -22,7 +22,6 @@ from pipeline.experiments.engine import (
     call_each,
     find_or_start,
     log_if_finished,
-    prefix_log,
     processor_seconds,
     train_run,
 )
@@ -35,10 +34,9 @@ from pipeline.inference.sources import PhotoSet
 from pipeline.nets.cards import CLASSIFIER, DETECTOR, DetectorCard, read_card
 from pipeline.nets.classifiers import join_members
 from pipeline.nets.compute import has_fast_bf16, pick_device
-from pipeline.nets.options import Device
+from pipeline.nets.options import Device, Jobs, LogAs, Overrides, Prepared, Recipe
 from pipeline.runs.folder import PreparedError, Run, write_seconds
-from pipeline.runs.log import Log, report_as
-from pipeline.runs.options import Jobs, LogAs, Overrides, Prepared, Recipe
+from pipeline.runs.log import Log, prefix_log, report_as
 from pipeline.runs.recipe import (
     ClassifierRecipe,
     DetectorRecipe,

@@ -168,15 +168,6 @@ def call_each(
             function(*call)
 
 
-def prefix_log(log: Log, name: str, **facts: Any) -> Log:
-    """A log whose lines begin with a name, and whose events have these facts, too."""
-
-    def log_prefixed(line: str, event: str = "note", /, **own: Any) -> None:
-        log(f"{name}: {line}", event, **(facts | own))
-
-    return log_prefixed
-
-
 def run_groups(
     groups: Sequence[Sequence[Task]], *, device: torch.device, log: Log, jobs: int | None
 ) -> list[list[Views]]:

@@ -40,8 +40,7 @@ from pipeline.nets.cards import (
     read_card,
 )
 from pipeline.nets.compute import pick_device
-from pipeline.nets.options import SHIPPED, DetectorModel, DetectorName, Device, Weights
-from pipeline.runs.options import Prepared
+from pipeline.nets.options import SHIPPED, DetectorModel, DetectorName, Device, Prepared, Weights
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,8 @@ from pipeline.cleaning.ranking import gather_evidence
 from pipeline.experiments.engine import ExperimentError, run_groups
 from pipeline.experiments.tables import plot_figures, show_figure
 from pipeline.nets.compute import pick_device
-from pipeline.nets.options import Device
+from pipeline.nets.options import Device, Folds, Jobs, LogAs, Out, Overrides, Prepared, Recipe
 from pipeline.runs.log import Log, report_as
-from pipeline.runs.options import Folds, Jobs, LogAs, Out, Overrides, Prepared, Recipe
 from pipeline.runs.plots import SHORT
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.training.short import Views, label_codes, label_names, open_faces
@@ -208,17 +207,17 @@ def _score(
     """Every label by every order; and how many labels the confident joint takes for wrong."""
     *of_folds, in_sample = views
     judged = join_folds(fold, of_folds)
-    neighbours = find_neighbours(judged.features, judged.fold, groups)
+    neighbours = find_neighbours([view.features for view in of_folds], fold, groups)
     learnt = in_sample.probabilities
-    evidence = gather_evidence(given, judged.probabilities, neighbours, duplicates, learnt)
+    evidence = gather_evidence(given, judged, neighbours, duplicates, learnt)
     rows = np.arange(len(given))
     scores = {
         "in-sample": 1 - learnt[rows, given],
-        "out-of-fold": 1 - judged.probabilities[rows, given],
-        **score_by_cleanlab(given, judged.probabilities),
+        "out-of-fold": 1 - judged[rows, given],
+        **score_by_cleanlab(given, judged),
         "merged": evidence.score,
     }
-    joint = confident_joint(given, judged.probabilities)
+    joint = confident_joint(given, judged)
     return scores, float(joint.sum() - np.trace(joint))
 
 

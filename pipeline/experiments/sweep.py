@@ -27,15 +27,13 @@ from pipeline.experiments.engine import (
     call_each,
     find_or_start,
     judge_folds,
-    prefix_log,
     train_run,
 )
 from pipeline.experiments.tables import plot_figures
 from pipeline.nets.compute import pick_device
-from pipeline.nets.options import Device
+from pipeline.nets.options import Device, Jobs, LogAs, Prepared, Recipe
 from pipeline.runs.folder import Run, is_finished, read_seconds
-from pipeline.runs.log import Log, report_as
-from pipeline.runs.options import Jobs, LogAs, Prepared, Recipe
+from pipeline.runs.log import Log, prefix_log, report_as
 from pipeline.runs.plots import SHORT
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.runs.workers import one_thread

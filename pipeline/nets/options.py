@@ -1,9 +1,10 @@
-"""Options of commands that load nets."""
+"""Options and arguments that several commands share."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,3 +20,30 @@ DetectorName = Annotated[
     str, typer.Option("--detector", help="What finds faces: retinaface or yunet.")
 ]
 DetectorModel = Annotated[Path | None, typer.Option(help="Model file (ONNX) of yunet.")]
+
+Prepared = Annotated[Path, typer.Argument(help="Folder written by: python -m data_prep build.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder that gets the results.")]
+Recipe = Annotated[str, typer.Option(help="A recipe's name or TOML file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one number, such as lr=1e-3 or sizes=[128,224]; may be repeated.",
+    ),
+]
+Folds = Annotated[int, typer.Option(min=2, help="Trainings, each on the other folds' photos.")]
+Jobs = Annotated[
+    int | None, typer.Option(min=1, help="Trainings at a time.", show_default="one per core")
+]
+LogFormat = Literal["text", "json"]
+LogAs = Annotated[
+    LogFormat,
+    typer.Option("--log", help="Lines for people, or one JSON object per line on standard output."),
+]
+
+TrackerName = StrEnum("TrackerName", "tensorboard wandb trackio mlflow")
+Track = Annotated[
+    list[TrackerName] | None,
+    typer.Option("--track", help="Tracker that gets numbers, recipe and hashes; may be repeated."),
+]

@@ -17,7 +17,7 @@ import typer
 from data_prep.base.command import NOT_DONE
 from data_prep.base.errors import UserError, describe_error
 from data_prep.base.progress import log
-from pipeline.runs.options import LogFormat
+from pipeline.nets.options import LogFormat
 
 
 class Log(Protocol):

@@ -67,18 +67,16 @@ class StageKeeper(SeededEpochs):
 
     def __init__(
         self,
+        recipe: ClassifierRecipe,
         stage: int,
-        *,
         lr: float,
-        patience: int,
-        seed: int,
         path: Path,
         history: list[Row],
         log: Log,
         resumed: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(seed, stage)
-        self.lr, self.patience = lr, patience
+        super().__init__(recipe.seed, stage)
+        self.lr, self.patience = lr, recipe.patience
         self.path, self.history, self.log = path, history, log
         done = resumed or {"best_loss": math.inf, "best": {}, "worse": 0, "epoch": 0}
         self.best_loss: float = done["best_loss"]
@@ -184,15 +182,13 @@ class Distillation(Callback):
 
 def load_teachers(recipe: ClassifierRecipe, device: torch.device) -> list[Teacher]:
     """The classifiers a recipe names; `WeightsError` where one sees another crop or classes."""
-    return [_load_teacher(Path(name), recipe, device) for name in recipe.teachers]
-
-
-def _load_teacher(path: Path, recipe: ClassifierRecipe, device: torch.device) -> Teacher:
-    state, card = load_weights(path, ClassifierCard)
-    feed = ClassifierCard(colour=recipe.colour)
-    if (card.colour, card.mean, card.std) != (feed.colour, feed.mean, feed.std):
-        raise WeightsError(f"{path}: is fed otherwise than the network that would learn from it.")
-    if set(card.classes) != set(CLASSES):
-        raise WeightsError(f"{path}: its classes are {card.classes}, not {CLASSES}.")
-    net = fill_net(state, card.architecture, path)
-    return Teacher(net, card, device, bf16=wants_bf16(recipe, device))
+    feed, teachers = ClassifierCard(colour=recipe.colour), []
+    for path in map(Path, recipe.teachers):
+        state, card = load_weights(path, ClassifierCard)
+        if (card.colour, card.mean, card.std) != (feed.colour, feed.mean, feed.std):
+            raise WeightsError(f"{path}: is fed otherwise than the net that would learn from it.")
+        if set(card.classes) != set(CLASSES):
+            raise WeightsError(f"{path}: its classes are {card.classes}, not {CLASSES}.")
+        net = fill_net(state, card.architecture, path)
+        teachers.append(Teacher(net, card, device, bf16=wants_bf16(recipe, device)))
+    return teachers

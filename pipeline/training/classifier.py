@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -59,11 +60,9 @@ def train_classifier(
         PreparedError: There is nothing to train or validate on.
         WeightsError: The initial weights can't be had.
     """
+    job = _Job(prepared, recipe, run, device, log, trackers)
     chosen = select_faces(faces, recipe)
-    if recipe.members > 1:
-        state, steps = _train_members(faces, prepared, recipe, run, device, log, trackers)
-    else:
-        state, steps = _train_alone(chosen, prepared, recipe, run, device, log, trackers)
+    state, steps = job.train_members(faces) if recipe.members > 1 else job.train_alone(chosen)
     card = export_classifier(state, chosen, prepared, recipe, run, device)
     (run.folder / CHECKPOINT).unlink(missing_ok=True)
     figures = {f"valid/{name}": value for name, value in card.results["valid"]["all"].items()}
@@ -71,91 +70,81 @@ def train_classifier(
     return card
 
 
-def _train_members(
-    faces: pd.DataFrame,
-    prepared: Path,
-    recipe: ClassifierRecipe,
-    run: Run,
-    device: torch.device,
-    log: Log,
-    trackers: Sequence[Tracker],
-) -> tuple[dict[str, Tensor], int]:
-    """Weights on disk, and the step of the last figures: trackers get an epoch as a step."""
-    folder = run.folder / MEMBERS
-    make_folder(folder)
-    states: list[dict[str, Tensor]] = []
-    history: list[Row] = []
-    for place in range(recipe.members):
-        own = member_of(recipe, place)
-        member = find_run(folder, own, run.data) or start_run(folder, own, run.data)
-        name = member.folder.name
-        own_log = prefix_log(log, name, member=name)
-        if is_finished(member.folder):
-            own_log("trained before")
-        else:
-            train_classifier(faces, prepared, own, member, device=device, log=own_log)
-        states.append(load_weights(member.folder / f"{CLASSIFIER}.safetensors", ClassifierCard)[0])
-        for row in pd.read_csv(member.folder / HISTORY).to_dict("records"):
-            figures = {str(key): float(value) for key, value in row.items()}
-            log_metrics(trackers, len(history), {f"{name}/{k}": v for k, v in figures.items()})
-            history.append({"member": float(place), **figures})
-    run.write_history(history)
-    return join_members(states), len(history)
+@dataclass(frozen=True)
+class _Job:
+    """What a training is told; its ways give weights on disk, and the step of the last figures."""
 
+    prepared: Path
+    recipe: ClassifierRecipe
+    run: Run
+    device: torch.device
+    log: Log
+    trackers: Sequence[Tracker]
 
-def _train_alone(
-    chosen: pd.DataFrame,
-    prepared: Path,
-    recipe: ClassifierRecipe,
-    run: Run,
-    device: torch.device,
-    log: Log,
-    trackers: Sequence[Tracker],
-) -> tuple[dict[str, Tensor], int]:
-    """Weights on disk, and the last step."""
-    seed_everything(recipe.seed)
-    splits = {split: chosen.loc[chosen["split"] == split, "label"] for split in (TRAIN, VALID)}
-    _log_counts(splits, log)
-    checkpoint = load_checkpoint(run.folder / CHECKPOINT)
-    faces = gather_faces(chosen, read_crops(prepared), recipe)
-    if recipe.masks == "drawn":
-        log("drawn masks in place of real ones")
-        _log_counts({**splits, TRAIN: faces.labels}, log)
-    learn = build_learner(faces, recipe, device, run.folder, fresh=checkpoint is None)
-    if checkpoint is None and recipe.init == "random":
-        log("note: from random weights; others, where they can be had, do better (see init).")
-    history: list[Row] = list(checkpoint["history"]) if checkpoint else []
-    first = checkpoint["stage"] if checkpoint else 0
-    lr = _choose_lr(learn, recipe, history, log)
-    for stage in range(first, len(recipe.sizes)):
-        size, epochs, rate = recipe.sizes[stage], recipe.epochs[stage], lr * recipe.stage_lr**stage
-        learn.dls = make_loaders(faces, recipe, size, device)
-        line = f"stage {stage}: {size} px, at most {epochs} epochs"
-        log(line, "stage", stage=stage, size=size, epochs=epochs)
-        learn.create_opt()
-        resumed = checkpoint if checkpoint and stage == first else None
-        if resumed and (resumed["epoch"] >= epochs or resumed["worse"] >= recipe.patience):
-            learn.model.load_state_dict(resumed["best"] or resumed["model"])
-        else:
-            if resumed:
-                learn.model.load_state_dict(resumed["model"])
-                learn.opt.load_state_dict(to_device(resumed["optimiser"], device))
-            keeper = StageKeeper(
-                stage,
-                lr=rate,
-                patience=recipe.patience,
-                seed=recipe.seed,
-                path=run.folder / CHECKPOINT,
-                history=history,
-                log=log,
-                resumed=resumed,
-            )
-            callbacks = [keeper, *map(TrackLearner, trackers)]
-            fit_stage(learn, recipe, stage, rate, callbacks, resumed["epoch"] if resumed else 0)
-        run.write_history(history)
-        plot_curves(history, run.folder / "curves.png")
-    weights = {name: tensor.cpu() for name, tensor in learn.model.state_dict().items()}
-    return store_weights(weights, faces.labels, recipe), len(learn.dls.train) * len(history)
+    def train_members(self, faces: pd.DataFrame) -> tuple[dict[str, Tensor], int]:
+        """Trackers get an epoch as a step."""
+        folder, data = self.run.folder / MEMBERS, self.run.data
+        make_folder(folder)
+        states: list[dict[str, Tensor]] = []
+        history: list[Row] = []
+        for place in range(self.recipe.members):
+            own = member_of(self.recipe, place)
+            member = find_run(folder, own, data) or start_run(folder, own, data)
+            name = member.folder.name
+            log = prefix_log(self.log, name, member=name)
+            if is_finished(member.folder):
+                log("trained before")
+            else:
+                train_classifier(faces, self.prepared, own, member, device=self.device, log=log)
+            file = member.folder / f"{CLASSIFIER}.safetensors"
+            states.append(load_weights(file, ClassifierCard)[0])
+            for row in pd.read_csv(member.folder / HISTORY).to_dict("records"):
+                figures = {str(key): float(value) for key, value in row.items()}
+                own_figures = {f"{name}/{k}": v for k, v in figures.items()}
+                log_metrics(self.trackers, len(history), own_figures)
+                history.append({"member": float(place), **figures})
+        self.run.write_history(history)
+        return join_members(states), len(history)
+
+    def train_alone(self, chosen: pd.DataFrame) -> tuple[dict[str, Tensor], int]:
+        """By the stages of the recipe."""
+        recipe, run, log = self.recipe, self.run, self.log
+        seed_everything(recipe.seed)
+        splits = {split: chosen.loc[chosen["split"] == split, "label"] for split in (TRAIN, VALID)}
+        _log_counts(splits, log)
+        checkpoint = load_checkpoint(run.folder / CHECKPOINT)
+        faces = gather_faces(chosen, read_crops(self.prepared), recipe)
+        if recipe.masks == "drawn":
+            log("drawn masks in place of real ones")
+            _log_counts({**splits, TRAIN: faces.labels}, log)
+        learn = build_learner(faces, recipe, self.device, run.folder, fresh=checkpoint is None)
+        if checkpoint is None and recipe.init == "random":
+            log("note: from random weights; others, where they can be had, do better (see init).")
+        history: list[Row] = list(checkpoint["history"]) if checkpoint else []
+        first = checkpoint["stage"] if checkpoint else 0
+        lr = _choose_lr(learn, recipe, history, log)
+        for stage in range(first, len(recipe.sizes)):
+            size, epochs = recipe.sizes[stage], recipe.epochs[stage]
+            rate = lr * recipe.stage_lr**stage
+            learn.dls = make_loaders(faces, recipe, size, self.device)
+            line = f"stage {stage}: {size} px, at most {epochs} epochs"
+            log(line, "stage", stage=stage, size=size, epochs=epochs)
+            learn.create_opt()
+            resumed = checkpoint if checkpoint and stage == first else None
+            if resumed and (resumed["epoch"] >= epochs or resumed["worse"] >= recipe.patience):
+                learn.model.load_state_dict(resumed["best"] or resumed["model"])
+            else:
+                if resumed:
+                    learn.model.load_state_dict(resumed["model"])
+                    learn.opt.load_state_dict(to_device(resumed["optimiser"], self.device))
+                path = run.folder / CHECKPOINT
+                keeper = StageKeeper(recipe, stage, rate, path, history, log, resumed)
+                callbacks = [keeper, *map(TrackLearner, self.trackers)]
+                fit_stage(learn, recipe, stage, rate, callbacks, resumed["epoch"] if resumed else 0)
+            run.write_history(history)
+            plot_curves(history, run.folder / "curves.png")
+        weights = {name: tensor.cpu() for name, tensor in learn.model.state_dict().items()}
+        return store_weights(weights, faces.labels, recipe), len(learn.dls.train) * len(history)
 
 
 def _log_counts(labels: dict[str, pd.Series], log: Log) -> None:

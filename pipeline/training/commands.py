@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline.nets.options import Device
+from pipeline.nets.options import Device, LogAs, Overrides, Prepared, Recipe, Track
 from pipeline.runs.log import report_as
-from pipeline.runs.options import LogAs, Overrides, Prepared, Recipe, Track
 
 Runs = Annotated[Path, typer.Option("--runs", "-o", help="Folder that gets the run folder.")]
 Resume = Annotated[Path | None, typer.Option(help="A run folder that was stopped, to go on with.")]

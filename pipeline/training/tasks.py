@@ -17,7 +17,7 @@ import torch
 
 from data_prep.base.files import write_atomically
 from data_prep.base.tables import KEY
-from data_prep.grouping.split import VALID, check_no_leak, split_by_group
+from data_prep.grouping.split import VALID, split_by_group
 from pipeline.runs.folder import name_weights
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe, RecipeError
@@ -178,49 +178,20 @@ def write_views(task: Task, views: Views) -> None:
     write_atomically(task.file, buffer.getvalue())
 
 
-def assign_folds(
-    groups: Sequence[str], strata: Sequence[str], *, folds: int = 5, seed: int = 0
-) -> np.ndarray:
-    """Number the fold, from 0, in which each face is held out.
+def plan_folds(plan: Plan, folds: int) -> tuple[np.ndarray, list[Task]]:
+    """The fold, (N,) from 0, in which each face is held out, and a task per fold.
 
-    A near-duplicate group lies whole in one; strata, such as source and class, are spread evenly.
+    A near-duplicate group lies whole in one; sources and labels are spread evenly. The recipe's
+    seed is that of the folds, too.
 
     Raises:
-        SplitError: Fewer groups than folds, or no stratum with as many faces as folds.
-
-    >>> assign_folds(["a", "a", "b", "b"], ["x", "y", "x", "y"], folds=2).tolist()
-    [1, 1, 0, 0]
+        SplitError: Fewer groups than folds, or no label of a source with as many faces as folds.
     """
-    numbers = np.full(len(groups), -1)
-    for fold in range(folds):
-        split = split_by_group(groups, strata, folds=folds, fold=fold, seed=seed)
-        check_no_leak(groups, split.tolist())
-        numbers[split == VALID] = fold
-    return numbers
-
-
-@dataclass(frozen=True)
-class FoldViews:
-    """What each face's own network makes of it.
-
-    Features are (N, D) of all faces by each fold's network: those of two networks can't be
-    compared, so a face's neighbours are looked up among those of its own.
-    """
-
-    fold: np.ndarray  # (N,) that each face was held out in; 0 for all when none was
-    probabilities: np.ndarray  # (N, 3) by the network of that fold
-    features: tuple[np.ndarray, ...]
-
-
-def plan_folds(plan: Plan, folds: int) -> tuple[np.ndarray, list[Task]]:
-    """The fold of each face, (N,) from 0, and a task per fold; raises as `assign_folds`.
-
-    Folds spread source and label evenly and keep near-duplicates together; the recipe's seed is
-    theirs, too.
-    """
-    table = plan.table
-    strata = (table["source"] + "/" + table["label"]).tolist()
-    fold = assign_folds(table["group"].tolist(), strata, folds=folds, seed=plan.recipe.seed)
+    table, seed = plan.table, plan.recipe.seed
+    groups, strata = table["group"].tolist(), (table["source"] + "/" + table["label"]).tolist()
+    fold = np.full(len(table), -1)
+    for n in range(folds):
+        fold[split_by_group(groups, strata, folds=folds, fold=n, seed=seed) == VALID] = n
     tasks = [
         plan.make_task(f"fold {n + 1} of {folds}", f"fold-{n + 1}", table[fold != n], table)
         for n in range(folds)
@@ -234,9 +205,6 @@ def plan_in_sample(plan: Plan) -> tuple[np.ndarray, list[Task]]:
     return np.zeros(len(plan.table), int), [task]
 
 
-def join_folds(fold: np.ndarray, views: Sequence[Views]) -> FoldViews:
-    """Take each face's probabilities from the network of its fold, (N,) from 0."""
-    probabilities = np.stack([view.probabilities for view in views])
-    return FoldViews(
-        fold, probabilities[fold, np.arange(len(fold))], tuple(view.features for view in views)
-    )
+def join_folds(fold: np.ndarray, views: Sequence[Views]) -> np.ndarray:
+    """Each face's probabilities, (N, 3), by the network of its fold, (N,) from 0."""
+    return np.stack([view.probabilities for view in views])[fold, np.arange(len(fold))]

@@ -182,16 +182,10 @@ def make(tmp_path):
             path=tmp_path,
         )
         log = Told(stop=f"stage 1, epoch {stop}:")
-        keeper = StageKeeper(
-            1,
-            lr=0.1,
-            patience=2,
-            seed=3,
-            path=tmp_path / "checkpoint.pt",
-            history=list(resumed["history"]) if resumed else [],
-            log=log,
-            resumed=resumed,
-        )
+        recipe = ClassifierRecipe(patience=2, seed=3)
+        history = list(resumed["history"]) if resumed else []
+        path = tmp_path / "checkpoint.pt"
+        keeper = StageKeeper(recipe, 1, 0.1, path, history, log, resumed)
         learn.create_opt()
         if resumed:
             learn.model.load_state_dict(resumed["model"])

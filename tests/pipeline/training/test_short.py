@@ -25,7 +25,6 @@ from pipeline.training.short import (
 )
 from pipeline.training.tasks import (
     Plan,
-    assign_folds,
     join_folds,
     plan_folds,
     plan_in_sample,
@@ -230,16 +229,20 @@ def test_two_at_a_time_give_the_same_numbers(plan, tmp_path):
         assert np.array_equal(mine.features, other.features)
 
 
-RANDOM = np.random.default_rng(0)
-GROUPS = [f"g{index}" for index in RANDOM.integers(0, 60, 300)]
-STRATA = RANDOM.choice(["a", "b", "c"], 300, p=[0.7, 0.2, 0.1]).tolist()
+def fold_of(groups, strata, folds=5, seed=0):
+    """The fold of each face, of a stratum that is its source."""
+    table = table_of([0] * len(groups), groups).assign(source=strata)
+    return plan_folds(Plan(table, TINY.model_copy(update={"seed": seed}), Path(), 1.5), folds)[0]
 
 
 def test_folds_hold_out_whole_groups_once_and_spread_the_strata():
-    folds, same, other = (assign_folds(GROUPS, STRATA, folds=5, seed=seed) for seed in (0, 0, 2))
+    random = np.random.default_rng(0)
+    groups = [f"g{index}" for index in random.integers(0, 60, 300)]
+    strata = random.choice(["a", "b", "c"], 300, p=[0.7, 0.2, 0.1]).tolist()
+    folds, same, other = (fold_of(groups, strata, seed=seed) for seed in (0, 0, 2))
     assert sorted(set(folds)) == [0, 1, 2, 3, 4]
-    assert len(set(zip(GROUPS, folds, strict=True))) == len(set(GROUPS))
-    rare = Counter(fold for fold, stratum in zip(folds, STRATA, strict=True) if stratum == "c")
+    assert len(set(zip(groups, folds, strict=True))) == len(set(groups))
+    rare = Counter(fold for fold, stratum in zip(folds, strata, strict=True) if stratum == "c")
     assert max(rare.values()) - min(rare.values()) <= 4
     assert (folds == same).all()
     assert (folds != other).any()
@@ -247,7 +250,7 @@ def test_folds_hold_out_whole_groups_once_and_spread_the_strata():
 
 def test_too_few_groups():
     with pytest.raises(SplitError, match="can't be split into 5 folds"):
-        assign_folds(["a", "b"] * 5, ["x"] * 10)
+        fold_of(["a", "b"] * 5, ["x"] * 10)
 
 
 def test_networks_never_see_the_faces_they_judge(tmp_path):
@@ -267,5 +270,4 @@ def test_networks_never_see_the_faces_they_judge(tmp_path):
 def test_each_face_is_judged_by_its_fold():
     views = [Views(np.full((4, 3), value), np.full((4, 2), value)) for value in (0.1, 0.2)]
     joined = join_folds(np.array([1, 0, 0, 1]), views)
-    assert joined.probabilities[:, 0].tolist() == [0.2, 0.1, 0.1, 0.2]
-    assert [space[0, 0] for space in joined.features] == [0.1, 0.2]
+    assert joined[:, 0].tolist() == [0.2, 0.1, 0.1, 0.2]
