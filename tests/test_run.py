@@ -3,15 +3,12 @@
 import csv
 import json
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -78,19 +75,6 @@ def table(out):
         return list(csv.DictReader(file))
 
 
-def assert_unreadable(result, out, name, reason):
-    """The photo is named with the reason, and the rest is done."""
-    assert result.exit_code == 1
-    (line,) = [line for line in result.stderr.splitlines() if line.startswith("unreadable: ")]
-    assert name in line
-    assert reason in line
-    assert len(table(out)) == 2 * GOOD
-    (item,) = json.loads((out / "summary.json").read_text())["unreadable"]
-    assert item["image"] == name
-    assert reason in item["reason"]
-    assert not (out / "annotated" / name).exists()
-
-
 def assert_done(result, out, name, faces=2):
     """The odd photo is done like the others."""
     assert result.exit_code == 0, result.stderr
@@ -139,55 +123,8 @@ def test_options_reach_the_nets(run, stages, options, expected):
     )
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"shopping list: masks\n" * 9, "not a photo in a known format"),
-        (b"", "the file is empty (0 bytes)"),
-        ("truncated", "damaged or truncated"),
-    ],
-    ids=["text file", "zero bytes", "truncated"],
-)
-def test_file_called_jpg_that_is_none(run, photos, tmp_path, content, reason):
-    """Nor does it become one by running again."""
-    if content == "truncated":
-        save_photo(photos / "odd.jpg")
-        content = (photos / "odd.jpg").read_bytes()[:-2000]
-    (photos / "odd.jpg").write_bytes(content)
-    for _ in range(2):
-        assert_unreadable(run(), tmp_path / "out", "odd.jpg", reason)
-
-
-PAINTED = paint_photo()
-GREY = PAINTED.max(axis=2)
-
-
-@pytest.mark.parametrize(
-    ("name", "pixels", "coloured"),
-    [
-        ("cmyk.jpg", Image.fromarray(PAINTED).convert("CMYK"), True),
-        ("rgb16.png", PAINTED.astype(np.uint16)[:, :, ::-1] * 257, True),
-        ("grey16.png", GREY.astype(np.uint16) * 257, False),
-        ("palette.png", Image.fromarray(PAINTED).quantize(64), True),
-        ("alpha.png", Image.fromarray(np.dstack([PAINTED, np.full_like(GREY, 255)])), True),
-        ("grey.jpg", Image.fromarray(GREY), False),
-    ],
-)
-def test_photos_of_any_kind(run, photos, tmp_path, name, pixels, coloured):
-    if isinstance(pixels, Image.Image):
-        pixels.save(photos / name, quality=95, subsampling=0)
-    else:
-        cv2.imwrite(str(photos / name), pixels)
-    rows = assert_done(run(), tmp_path / "out", name)
-    if name.endswith(".png"):
-        assert [20, 15, 60, 55] in map(box_of, rows)
-    if coloured:
-        assert {row["label"] for row in rows} == {"with_mask", "without_mask"}
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 2000), (2000, 1)])
-def test_very_thin_photo(run, photos, tmp_path, size):
-    Image.new("RGB", size, (9, 8, 7)).save(photos / "odd.png")
+def test_very_thin_photo(run, photos, tmp_path):
+    Image.new("RGB", (1, 2000), (9, 8, 7)).save(photos / "odd.png")
     assert_done(run(), tmp_path / "out", "odd.png", faces=0)
 
 
@@ -209,15 +146,9 @@ def test_exif_turned_photo_is_measured_and_drawn_upright(run, photos, tmp_path):
     "name",
     [
         "fiesta de año nuevo, 口罩 & 'más' 😷.png",
-        "two  spaces .png",
-        "-o.png",
         "--help.png",
-        'quote".png',
-        "a,b;c.png",
-        "new\nline.png",
-        "[1].png",
-        "%s{}.png",
-        "photos/photos/photos.png",
+        'a,b;c "new\nline".png',
+        "photos/[1]/%s{} .png",
     ],
 )
 def test_odd_names(run, photos, tmp_path, name):
@@ -257,20 +188,6 @@ def test_nothing_to_do(tmp_path, name, words):
     (tmp_path / "empty" / "notes.txt").write_text("")
     assert_refused(call(tmp_path / name, "-o", tmp_path / "out"), tmp_path / name, *words)
     assert not (tmp_path / "out").exists()
-
-
-def test_no_arguments():
-    result = call()
-    assert result.exit_code == 2
-    assert "Missing argument" in result.stderr
-    assert "photos" in result.stderr.lower()
-
-
-@pytest.mark.parametrize("name", ["file", "file/out"])
-def test_output_that_is_a_file_or_below_one(run, tmp_path, name):
-    (tmp_path / "file").write_text("x")
-    assert_refused(run("-o", tmp_path / name), tmp_path / name, "can't be written")
-    assert (tmp_path / "file").read_text() == "x"
 
 
 @pytest.mark.skipif(
@@ -334,36 +251,6 @@ def test_missing_weights(photos, tmp_path):
     result = call(photos, "-o", tmp_path / "out", "--weights", tmp_path / "none")
     assert_refused(result, tmp_path / "none" / "detector.json", "--weights names a folder")
     assert not (tmp_path / "out").exists()
-
-
-def test_weights_with_a_wrong_hash(photos, tmp_path, random_weights):
-    copy = shutil.copytree(random_weights, tmp_path / "weights")
-    file = copy / "classifier.safetensors"
-    damaged = bytearray(file.read_bytes())
-    damaged[-1] ^= 1
-    file.write_bytes(damaged)
-    result = call(photos, "-o", tmp_path / "out", "--weights", copy)
-    assert_refused(result, file, "SHA-256", "Fetch it again")
-    assert not (tmp_path / "out").exists()
-
-
-def test_old_results_stay_when_the_disk_is_full(run, photos, tmp_path, monkeypatch):
-    run()
-    before = (tmp_path / "out" / "predictions.csv").read_bytes()
-    save_photo(photos / "new.png")
-    real = Path.replace
-
-    def fill_up(self, target):
-        if Path(target).name == "predictions.csv":
-            raise OSError(28, "No space left on device")
-        return real(self, target)
-
-    monkeypatch.setattr(Path, "replace", fill_up)
-    result = run()
-    assert result.exit_code == 2
-    assert "predictions.csv: can't be written (No space left on device)" in result.stderr
-    assert (tmp_path / "out" / "predictions.csv").read_bytes() == before
-    assert not list((tmp_path / "out").glob(".predictions*")), "no half-written file stays"
 
 
 def run_command(*arguments, **options):

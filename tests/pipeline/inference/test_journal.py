@@ -75,11 +75,10 @@ GARBAGE += [
 ]
 
 
-@pytest.mark.parametrize("line", GARBAGE)
-def test_garbage_between_the_lines_is_passed_over(tmp_path, line):
+def test_garbage_between_the_lines_and_a_torn_end_are_passed_over(tmp_path):
     write(tmp_path, entry(), entry("b.jpg"))
     head, *rest = (tmp_path / JOURNAL).read_text().splitlines()
-    (tmp_path / JOURNAL).write_text("\n".join([head, line, *rest]) + "\n")
+    (tmp_path / JOURNAL).write_text("\n".join([head, *GARBAGE, *rest, rest[0][:-30]]))
     assert list(read(tmp_path)) == ["a.jpg", "b.jpg"]
 
 
@@ -87,12 +86,6 @@ def test_garbage_between_the_lines_is_passed_over(tmp_path, line):
 def test_journal_that_is_none(tmp_path, content):
     (tmp_path / JOURNAL).write_bytes(content)
     assert read(tmp_path) == {}
-
-
-def test_folder_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="can't be written"):
-        Journal(tmp_path / "file" / "out", SETTINGS)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
@@ -104,15 +97,3 @@ def test_full_disk_is_told_once_and_closing_does_not_fail(tmp_path):
         journal.add(Frame("a.jpg"), [FACE] * 9)
     assert journal.entries == {}
     journal.close()
-
-
-def test_entry_is_current_while_the_file_is_the_same(tmp_path):
-    path = tmp_path / "a.jpg"
-    path.write_bytes(b"123")
-    stat = path.stat()
-    current = Entry("a.jpg", 3, stat.st_mtime_ns, 1, 1, 1, ())
-    assert current.is_current(path)
-    assert not Entry("a.jpg", 4, stat.st_mtime_ns, 1, 1, 1, ()).is_current(path)
-    assert not Entry("a.jpg", 3, stat.st_mtime_ns - 1, 1, 1, 1, ()).is_current(path)
-    path.unlink()
-    assert not current.is_current(path)
