@@ -1,6 +1,5 @@
 """What trackers are told in whole trainings, and that they are asked for."""
 
-import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -173,16 +172,6 @@ def test_parameters_name_weights_by_their_hash(tmp_path):
     assert len(told["code_sha256"]) == 64
     assert told["recipe.init"].startswith("start.safetensors, sha256 ")
     assert not any("secret" in str(value) for value in told.values())
-
-
-def test_nothing_is_loaded_unless_asked_for():
-    code = (
-        "import sys, pipeline.runs.tracking, pipeline.cli\n"
-        "names = ('tensorboard', 'wandb', 'trackio', 'mlflow', 'fastai.callback.wandb')\n"
-        "print([name for name in names if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
 
 
 @pytest.mark.usefixtures("without_plots")

@@ -15,7 +15,6 @@ from sklearn.metrics import accuracy_score, log_loss, recall_score
 from data_prep.base.labels import BARE, CLASSES, MASKED, RARE_CLASS
 from data_prep.base.photo import photo_size, read_photo
 from data_prep.base.tables import (
-    TableError,
     read_faces,
 )
 from pipeline.inference.classifier import Classifier
@@ -245,11 +244,6 @@ def test_learning_from_drawn_masks_only(prepared, tmp_path, monkeypatch):
         "train: with_mask 12, without_mask 12, mask_weared_incorrect 0; "
         "valid: with_mask 4, without_mask 4, mask_weared_incorrect 0"
     )
-
-
-def test_nothing_to_train_on(prepared, tmp_path):
-    with pytest.raises(TableError, match="'elsewhere'; there are: set"):
-        train(prepared, tmp_path / "a", change(sources=["elsewhere"]))
 
 
 DUO = change(name="duo", members=2)

@@ -34,7 +34,6 @@ from pipeline.training.drawn_faces import (
     add_drawn_faces,
     draw_on_crop,
     mask_bare_faces,
-    pick_colour,
 )
 from pipeline.training.learner import read_crops
 from tests.makers import make_pixels
@@ -251,13 +250,6 @@ def test_too_few_bare_faces_give_fewer():
     assert len(add_drawn_faces(given, lambda _: HEAD, DRAWN)[0]) == len(given) + len(WAYS)
 
 
-def test_nothing_is_drawn_unless_asked_for(monkeypatch):
-    monkeypatch.setattr(Detector, "load", None)
-    given = drawn_table()
-    table, _ = add_drawn_faces(given, lambda _: HEAD, DRAWN.model_copy(update={"drawn": 0.0}))
-    assert table is given
-
-
 def test_the_seed_tells_which():
     def crops(seed):
         recipe = DRAWN.model_copy(update={"seed": seed, "drawn": 0.5})
@@ -298,12 +290,3 @@ def test_mask_covers_the_mouth_and_leaves_the_eyes(detector):
 )
 def test_where_no_face_is_seen_nothing_is_drawn(detector, crop):
     assert draw_on_crop(crop, detector, "below_nose", np.random.default_rng(0)) is None
-
-
-def test_colours_are_colours():
-    random = np.random.default_rng(0)
-    colours = np.array([pick_colour(random) for _ in range(300)])
-    assert colours.min() >= 0
-    assert colours.max() <= 255
-    assert (colours.max(axis=1) < 70).mean() > 0.1, "black ones, too"
-    assert len(np.unique(colours, axis=0)) > 150

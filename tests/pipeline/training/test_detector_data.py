@@ -15,7 +15,6 @@ from pipeline.training import detector_data
 from pipeline.training.detector_data import (
     Scene,
     WindowDataset,
-    collate_windows,
     collect_scenes,
     cut_window,
     recolour,
@@ -171,15 +170,6 @@ def test_windows_of_score_only_sources_are_marked(scenes):
     marks = [WindowDataset(scenes, recipe)[index][3] for index in range(5)]
     assert sorted(marks) == [False] * 3 + [True] * 2
     assert not any(WindowDataset(scenes, RECIPE)[index][3] for index in range(5))
-
-
-def test_collated_windows():
-    items = [(torch.zeros(3, 8, 8), torch.zeros(n, 4), torch.arange(n), n == 2) for n in (0, 2)]
-    windows, boxes, classes, score_only = collate_windows(items)
-    assert windows.shape == (2, 3, 8, 8)
-    assert score_only.tolist() == [False, True]
-    assert [len(one) for one in boxes] == [0, 2]
-    assert [one.tolist() for one in classes] == [[], [0, 1]]
 
 
 def test_scenes_of_a_prepared_folder(prepared):
