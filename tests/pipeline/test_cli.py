@@ -8,8 +8,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-import torch
-from safetensors.torch import save, save_file
+from safetensors.torch import save_file
 
 from data_prep.base.tables import read_faces
 from pipeline.inference.detector import Detector
@@ -117,19 +116,6 @@ def test_folders_that_are_not_prepared_or_cannot_be_made(prepared, tmp_path, sta
     assert_refused(call(command, prepared, "-o", start, *more), "can't be made")
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [(None, "a.pth"), (b"no weights", "a.pth"), (save({"a": torch.zeros(2)}), "do not fit")],
-    ids=["missing", "broken", "of another net"],
-)
-def test_start_weights_that_cannot_be_used(prepared, tmp_path, content, words):
-    path = tmp_path / ("a.pth" if words == "a.pth" else "a.safetensors")
-    if content is not None:
-        path.write_bytes(content)
-    runs = tmp_path / "runs"
-    assert_refused(call("train-detector", prepared, "-o", runs, "--start", path), words)
-
-
 def test_broken_training_photo_is_named_in_one_line(prepared, tmp_path, start):
     """It is read by another process, whose own words are left out."""
     root = tmp_path / "copy"
@@ -188,12 +174,6 @@ def test_demo_photos(tmp_path, monkeypatch):
     written = sorted((tmp_path / "demo").iterdir())
     assert len(written) == 4
     assert sorted(result.stdout.splitlines()) == [str(path) for path in written]
-
-
-def test_demo_photos_without_weights(tmp_path):
-    result = call("demo-photos", tmp_path / "demo", "--weights", tmp_path / "none")
-    assert_refused(result, "detector.json")
-    assert not (tmp_path / "demo").exists()
 
 
 def test_module_can_be_run():

@@ -1,7 +1,5 @@
 """Trained nets on real photos and on the demo photos (slow)."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -111,19 +109,6 @@ def test_every_face_of_the_demo_scene_is_found(stages, demo):
         found.append(len(inside))
     assert found == [1] * len(PLACES)
     assert len(faces) == len(PLACES)
-
-
-@needs_shipped
-@needs_real_data
-def test_bf16_tells_the_same_classes(stages, scenes):
-    half = Predictor.load(SHIPPED, device=CPU, bf16=True)
-    photos = frames_of([read_photo(scene.path).pixels for scene in scenes[:8]])
-    exact, rounded = (
-        [face.label for faces in replace(pair, thresh=0.6)(photos) for face in faces]
-        for pair in (stages, half)
-    )
-    assert len(exact) > 10
-    assert abs(len(exact) - len(rounded)) <= 1 + len(exact) // 20
 
 
 @needs_shipped
