@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,16 +24,16 @@ from evaluate.measures.alarm import describe_alarm
 from evaluate.measures.average_precision import Rules
 from evaluate.measures.calibration import describe_calibration
 from evaluate.measures.case import THRESH, Case, IncorrectPolicy, Plan
-from evaluate.measures.classifier import describe_classifier
-from evaluate.measures.coco import describe_at, list_conventions
-from evaluate.measures.curves import Curve, describe_operating_points, trace_curves
+from evaluate.measures.curves import describe_operating_points
 from evaluate.measures.errors import describe_budget
 from evaluate.measures.headline import (
-    HEADLINES,
-    PER_CLASS,
     Record,
+    describe_at,
+    describe_classifier,
     describe_difference,
     describe_headline,
+    list_conventions,
+    tabulate_headline,
 )
 from evaluate.measures.sizes import describe_sizes
 
@@ -188,24 +188,9 @@ class Evaluation:
     metrics: Record  # All figures, as in metrics.json; evaluate/README.md says what they mean.
     case: Case = field(repr=False)
 
-    @cached_property
-    def curves(self) -> dict[str, Curve]:
-        """Precision and recall of each class, and of `face`, at IoU 0.5."""
-        return trace_curves(self.case)
-
     def to_frame(self) -> pd.DataFrame:
         """The headline figures with their 95 % intervals, as fractions: a row each."""
-        import pandas as pd
-
-        rows = []
-        intervals = self.metrics["intervals"] or {}
-        for name in HEADLINES:
-            value, ends = self.metrics[name], intervals.get(name)
-            if name not in PER_CLASS:
-                value, ends = {"": value}, {"": ends}
-            for label, one in value.items():
-                rows.append((name, label, one, *((ends or {}).get(label) or (None, None))))
-        return pd.DataFrame(rows, columns=["name", "class", "value", "low", "high"])
+        return tabulate_headline(self.metrics)
 
     def _repr_html_(self) -> str:
         return self.to_frame().to_html(index=False, float_format="{:.3f}".format, na_rep="")
@@ -221,7 +206,7 @@ class Evaluation:
         """
         from evaluate.report.outputs import write_outputs
 
-        return write_outputs(self, Path(folder))
+        return write_outputs(self.case, self.metrics, Path(folder))
 
 
 def evaluate(
@@ -269,15 +254,16 @@ def read_case(
             return place_predictions(source, faces, files)
         return read_predicted(Path(source), faces, how, truth_path=path)
 
+    def name(source: Predicted | None) -> str | None:
+        source = source.path if isinstance(source, Predictions) else source
+        return None if source is None else str(source)
+
     placed = read(predictions)
-    others = {
-        name: read(source)
-        for name, source in (("crops", crops), ("other", against))
-        if source is not None
-    }
-    warnings = [*placed.warnings, *(w for other in others.values() for w in other.warnings)]
-    if "other" in others:
-        warnings += compare_coverage(placed.detections, others["other"].detections)
+    others = {"crops": crops, "other": against}
+    more = {key: read(source) for key, source in others.items() if source is not None}
+    warnings = [w for one in (placed, *more.values()) for w in one.warnings]
+    if "other" in more:
+        warnings += compare_coverage(placed.detections, more["other"].detections)
     return Case(
         truth=faces,
         detections=placed.detections,
@@ -286,19 +272,15 @@ def read_case(
         warnings=tuple(warnings),
         names={
             "ground_truth": "annotations in memory" if path is None else str(truth),
-            "predictions": _name(predictions),
+            "predictions": name(predictions),
             "split": options.split,
             "source": options.source,
-            "crops": None if crops is None else _name(crops),
-            "against": None if against is None else _name(against),
+            "crops": name(crops),
+            "against": name(against),
         },
         files=files,
-        **{name: other.detections for name, other in others.items()},
+        **{key: one.detections for key, one in more.items()},
     )
-
-
-def _name(source: Predicted) -> str:
-    return str(source.path if isinstance(source, Predictions) else source)
 
 
 def measure_case(case: Case, *, progress: bool = False) -> Evaluation:
@@ -316,7 +298,6 @@ def measure_case(case: Case, *, progress: bool = False) -> Evaluation:
 
 
 def _parse_classes(text: str) -> tuple[str, ...]:
-    """Class names separated by commas."""
     names = tuple(name.strip() for name in text.split(","))
     if not all(names):
         raise OptionError(f"--classes {text}: write names separated by commas, such as cat,dog.")
@@ -326,7 +307,6 @@ def _parse_classes(text: str) -> tuple[str, ...]:
 
 
 def _parse_size(text: str) -> tuple[int, int]:
-    """Width and height in pixels."""
     match = re.fullmatch(r"\s*0*([1-9]\d*)\s*[x×X,]\s*0*([1-9]\d*)\s*", text)
     if match is None:
         raise OptionError(f"--image-size {text}: write width x height in pixels, such as 400x300.")

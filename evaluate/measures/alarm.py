@@ -50,20 +50,14 @@ class ScoredFaces:
 
 
 def describe_alarm(case: Case) -> dict[str, Any]:
-    """Measure the pipeline as an alarm.
+    """Measure the pipeline as an alarm; the classes are the three mask classes.
 
-    With the policy "leave-out" faces with masks worn wrongly are treated like difficult ones, and
-    the probabilities of the other two classes are scaled to add up to 1. Detections with a lower
-    detector's score than the threshold do not exist here.
+    With the policy "leave-out" faces with masks worn wrongly are treated like difficult ones.
 
     Raises:
-        ValueError: The classes are not the three mask classes.
         CropsError: The crops are not of annotated boxes.
         ProbabilityError: Class probabilities that do not add up to 1.
     """
-    if case.truth.classes != CLASSES:
-        classes = ", ".join(case.truth.classes)
-        raise ValueError(f"the alarm is about {', '.join(CLASSES)}, not {classes}")
     truth, detections, policy = case.truth, case.detections, case.plan.policy
     if policy == "leave-out":
         truth = replace(truth, difficult=truth.difficult | _INCORRECT[truth.labels])
@@ -105,9 +99,7 @@ def describe_alarm(case: Case) -> dict[str, Any]:
             "false_faces_per_photo": share(none.sum(axis=1), total),
             "false_alarms_per_photo": share(none[:, 1], total),
             "auc": weighted_auc(faces, weights),
-            "crops_auc": np.full(len(weights), np.nan)
-            if crops is None
-            else weighted_auc(crops, weights),
+            "crops_auc": total * np.nan if crops is None else weighted_auc(crops, weights),
             "crops_accuracy": share(answered[:, 1], answered.sum(axis=1)),
         }
 
@@ -134,12 +126,10 @@ def describe_alarm(case: Case) -> dict[str, Any]:
 
 
 def score_alarms(truth: GroundTruth, detections: Detections, policy: IncorrectPolicy) -> FloatArray:
-    """How much each detection calls for an alarm, (N,), 0 to 1.
+    """How much each detection calls for an alarm, (N,), 0 to 1: `alarm_score` of the definitions.
 
-    With class probabilities it is the sum of those of the alarm's classes, so an alarm may be
-    raised though the likeliest single class calls for none. With "leave-out" it is the probability
-    of no mask as a share of those of the two classes that are asked about, 0 where both are 0.
-    Without probabilities it is 1 or 0 by the label.
+    An alarm may be raised though the likeliest single class calls for none. With "leave-out" the
+    score is 0 where the probabilities of both other classes are 0.
 
     Raises:
         ProbabilityError: Class probabilities that do not add up to 1.
@@ -155,9 +145,8 @@ def score_alarms(truth: GroundTruth, detections: Detections, policy: IncorrectPo
 
 
 def _score_faces(pairs: Pairs, scores: FloatArray, due: BoolArray) -> ScoredFaces:
-    of_face = np.zeros(len(pairs.rows))
-    of_face[pairs.found] = scores[pairs.rows[pairs.found]]
-    return ScoredFaces(pairs.photo, due[pairs.labels], of_face)
+    # A row of -1, a face that was not found, takes the 0 at the end.
+    return ScoredFaces(pairs.photo, due[pairs.labels], np.append(scores, 0.0)[pairs.rows])
 
 
 def weighted_auc(faces: ScoredFaces, weights: FloatArray) -> FloatArray:
@@ -181,11 +170,9 @@ def area_under_roc(faces: ScoredFaces | None) -> float | None:
 
 
 def describe_roc(faces: ScoredFaces | None) -> dict[str, Any] | None:
-    """The corners of the ROC curve, at most `MOST_POINTS` of them, its two ends among these.
+    """At most `MOST_POINTS` corners of the ROC curve, both ends among them, as three lists.
 
-    Lists `fpr`, `tpr` (shares of the faces without and with a due alarm that score at least a
-    threshold) and `threshold`, None at the point where no face is; or None without faces of both
-    kinds.
+    `threshold` is None at the point where no face is. None without faces of both kinds.
     """
     if faces is None or faces.due.all() or not faces.due.any():
         return None
@@ -200,7 +187,6 @@ def describe_roc(faces: ScoredFaces | None) -> dict[str, Any] | None:
 
 
 def _define(case: Case) -> dict[str, Any]:
-    """What the numbers mean."""
     policy, thresh = case.plan.policy, case.plan.thresh
     return {
         "positive": "an alarm is due: the face is not properly masked",

@@ -10,6 +10,7 @@ Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13: the percentile
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -65,18 +66,9 @@ def bootstrap_intervals(
     defined (NaN) is left out for that number.
     """
     drawn = resample(statistic, photos=photos, resamples=resamples, seed=seed, rows=rows)
-    return {name: _percentiles(values) for name, values in drawn.items()}
-
-
-def _percentiles(values: FloatArray) -> FloatArray:
-    """(B, …) to (2, …), over the resamples that are not NaN."""
-    columns = values.reshape(len(values), -1)
-    ends = np.full((2, columns.shape[1]), np.nan)
-    for number, column in enumerate(columns.T):
-        defined = column[~np.isnan(column)]
-        if len(defined):
-            ends[:, number] = np.percentile(defined, _TAILS)
-    return ends.reshape(2, *values.shape[1:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # Of a number that is never defined.
+        return {name: np.nanpercentile(values, _TAILS, axis=0) for name, values in drawn.items()}
 
 
 def measure(
@@ -132,12 +124,14 @@ def compare(
     once = np.ones((1, photos))
     sides = mine(once), other(once)
     drawn = resample(difference, photos=photos, resamples=resamples, seed=seed, rows=rows)
-    compared = {}
-    for name, values in sides[0].items():
-        spread = drawn.get(name, np.full((1, *values.shape[1:]), np.nan))
-        columns = np.concatenate([values, sides[1][name], spread])
-        compared[name] = describe(np.moveaxis(columns, 0, -1), (axes or {}).get(name, ()), _differ)
-    return compared
+    columns = {
+        name: np.concatenate([values, sides[1][name], drawn.get(name, values[:0])])
+        for name, values in sides[0].items()
+    }
+    return {
+        name: describe(np.moveaxis(column, 0, -1), (axes or {}).get(name, ()), _differ)
+        for name, column in columns.items()
+    }
 
 
 def _differ(column: FloatArray) -> dict[str, Any]:
@@ -160,17 +154,9 @@ def tally(
     shape: Sequence[int] = (),
     values: NDArray[Any] | None = None,
 ) -> FloatArray:
-    """Count faces, or add up their values, by photo and other columns.
+    """Count F faces by photo, 0 to `photos` - 1, and by further columns of indices: (P, *shape).
 
-    Args:
-        photo: (F,) photo of each face, 0 to `photos` - 1.
-        columns: (F,) further indices of each face, one per number in `shape`.
-        photos: Number of photos P.
-        shape: How many values each of the columns may have.
-        values: (F,) what each face adds; 1 when None.
-
-    Returns:
-        (P, *shape) sums.
+    `shape` tells how many values each column may have, `values` (F,) what each face adds, if not 1.
 
     >>> tally(np.array([0, 1, 1]), np.array([1, 0, 0]), photos=2, shape=[2])
     array([[0., 1.],

@@ -83,14 +83,11 @@ def describe_calibration(case: Case) -> dict[str, Any]:
 
 
 def describe_grades(case: Case, faces: GradedFaces) -> dict[str, Any]:
-    """Measure the class probabilities of faces.
+    """Measure the class probabilities of faces; whatever is not defined is None.
 
-    The expected calibration error is the mean over the faces of |accuracy - mean confidence| of
-    their bin (Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017,
-    eq. 3 and 5). The Brier score is the mean over the faces of Σ (p - y)² over the classes, 0 to 2
-    (Brier, "Verification of Forecasts Expressed in Terms of Probability", Monthly Weather Review 78
-    (1950), 1-3). The log loss is the mean of -ln p of the annotated class. Whatever is not defined
-    is None.
+    Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, eq. 3 and
+    5; Brier, "Verification of Forecasts Expressed in Terms of Probability", Monthly Weather Review
+    78 (1950), 1-3.
     """
     # A bin holds its upper edge, not its lower one.
     cells = np.searchsorted(np.arange(1, BINS) / BINS, faces.confidence, side="left")
@@ -146,8 +143,7 @@ def describe_unsure(case: Case, faces: GradedFaces) -> tuple[dict[str, Any], dic
     """Measure selective prediction: the answer "unsure" to faces under a limit; with intervals.
 
     `limit` is the largest one at which at least 100, 95, … % of the faces are answered, by the
-    percentage as text, as are `answered` (share), `accuracy` and `macro_recall` at it. The
-    intervals are those of the limit as it is, not of a limit chosen anew.
+    percentage as text; the intervals are not those of a limit chosen anew.
     """
     limits = find_limits(faces.confidence)
     classes = faces.probabilities.shape[1]
@@ -216,19 +212,16 @@ def weighted_aurc(faces: GradedFaces, weights: FloatArray) -> FloatArray:
 
 def _trace(faces: GradedFaces) -> dict[str, list[float | None]]:
     """The curve over all `LIMITS`."""
-    order = np.argsort(faces.confidence, kind="stable")
-    first = np.searchsorted(faces.confidence[order], LIMITS, side="left")
-    answered = (len(order) - first).astype(np.float64)
-    right = np.r_[np.cumsum(faces.right[order][::-1])[::-1], 0].astype(np.float64)[first]
+    sure = (faces.confidence[:, None] >= LIMITS).astype(np.float64)  # (F, limits)
+    answered, right = sure.sum(axis=0), sure[faces.right].sum(axis=0)
     return {
         "limit": list(LIMITS),
-        "answered": [to_number(value) for value in share(answered, np.array(float(len(order))))],
+        "answered": [to_number(value) for value in share(answered, np.array(float(len(sure))))],
         "accuracy": [to_number(value) for value in share(right, answered)],
     }
 
 
 def _define(case: Case) -> dict[str, Any]:
-    """What the numbers mean."""
     thresh = case.plan.thresh
     return {
         "pipeline": f"faces with a detection of a detector's score of at least {thresh:g} at IoU "

@@ -15,8 +15,13 @@ from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntA
 from evaluate.measures.average_precision import RankedHits, Rules, rank_classes, rank_hits
 from evaluate.measures.bootstrap import LEVEL, Axes, Statistic, measure
 from evaluate.measures.coco import measure_coco
-from evaluate.measures.errors import ErrorKinds, classify_errors
-from evaluate.measures.matching import MATCH_IOU, BoxGroups, match_greedily
+from evaluate.measures.matching import (
+    MATCH_IOU,
+    BoxGroups,
+    ErrorKinds,
+    classify_errors,
+    match_greedily,
+)
 
 IOUS = tuple(percent / 100 for percent in range(50, 100, 5))
 """IoU thresholds 0.50, 0.55, … 0.95 of the AP of classes."""
@@ -160,15 +165,12 @@ class Case:
         )
 
 
-def match_predictions(
-    truth: GroundTruth, detections: Detections, rules: Rules | None = None
-) -> Matches:
+def match_predictions(truth: GroundTruth, detections: Detections, rules: Rules) -> Matches:
     """Match detections with faces, photo by photo.
 
     Raises:
         ValueError: `rules.all_classes` without class probabilities.
     """
-    rules = rules or Rules()
     return Matches(
         classes=rank_classes(truth, detections, rules, IOUS),
         faces=rank_hits(

@@ -1,4 +1,4 @@
-"""Average precision as COCO defines it, computed by faster-coco-eval, beside other definitions.
+"""Average precision as COCO defines it, computed by faster-coco-eval.
 
 Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014, and the evaluation code that
 came with it. It differs from VOC's (`average_precision`) in that precision is read at 101
@@ -8,20 +8,13 @@ detections of a photo are looked at. Its boxes always have far edges.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 
 from evaluate.arrays import Detections, FloatArray, GroundTruth
-from evaluate.measures.average_precision import Rules, average_precisions, rank_classes
-from evaluate.measures.bootstrap import describe, mean_of_defined, to_number
-from evaluate.measures.matching import MATCH_IOU
-
-if TYPE_CHECKING:
-    from evaluate.measures.case import Case
 
 MAX_DETECTIONS = (1, 10, 100)
 """COCO's limits: so many detections of a class in a photo are looked at, the surest first."""
@@ -36,14 +29,8 @@ def measure_coco(truth: GroundTruth, detections: Detections) -> dict[str, Any]:
     """COCO's AP and AR, as fractions; None where there is no face to find.
 
     COCO has no notion of VOC's "difficult"; the library overwrites the key `ignore` with `iscrowd`,
-    as the original does, so difficult faces are passed as crowds. A crowd is not asked for and
-    takes any number of detections of its class, which then count neither way; the overlap with a
-    crowd is the share of the detection's own area inside it, not the IoU. Detections prefer faces
-    that are not crowds.
-
-    Detections are ranked by `scores`, equal ones in the order of the rows. `without_limit` has the
-    figures without COCO's limit of 100 detections of a class in a photo, `limit` whether the two
-    differ.
+    as the original does, so difficult faces are passed as crowds; detections prefer other faces.
+    `without_limit` has the figures without COCO's limit of 100 detections of a class in a photo.
     """
     cells = detections.photo * len(truth.classes) + detections.labels
     most = int(np.bincount(cells).max(initial=0))
@@ -166,102 +153,3 @@ def _mean(values: FloatArray) -> float | None:
 
 def _ignore(*_: object) -> None:
     """Takes the library's progress messages; its errors are raised as ever."""
-
-
-CUT = 0.5
-"""Detector score under which some publish no detection, which cuts the curve short."""
-
-_CONVENTIONS = {
-    "VOC 2010, every point": (
-        Rules(),
-        "area under the curve of the best precision at each recall or more",
-    ),
-    "VOC 2007, 11 points": (
-        Rules(eleven_point=True),
-        "mean of that precision at recall 0, 0.1, …, 1: coarser, and kinder or harsher by where "
-        "the curve falls",
-    ),
-    "VOC 2010, inclusive pixels": (
-        Rules(inclusive=True),
-        "box sides counted as xmax - xmin + 1, as the VOC kit and Object-Detection-Metrics do: "
-        "small boxes overlap more or less by it",
-    ),
-    "VOC 2007, inclusive pixels": (
-        Rules(inclusive=True, eleven_point=True),
-        "both of these, as many reports of 2007 to 2012",
-    ),
-    "every class of each row": (
-        Rules(all_classes=True),
-        "each face counts as a detection of all classes, ranked by detection × probability: a "
-        "wrong label no longer loses the face for its class",
-    ),
-}
-"""Definitions of AP: how it counts, and why it differs."""
-
-
-def list_conventions(case: Case) -> list[dict[str, Any]]:
-    """List mAP at IoU 0.5 under each definition in use; `headline` marks that of the headline."""
-    truth, detections = case.truth, case.detections
-
-    def row(
-        name: str, rules: Rules, why: str, some: Detections, *, headline: bool
-    ) -> dict[str, Any]:
-        (aps,) = measure_at(truth, some, rules, (MATCH_IOU,))
-        return {
-            "name": name,
-            "map50": to_number(mean_of_defined(aps)),
-            "ap50": describe(aps, (truth.classes,)),
-            "why": why,
-            "headline": headline,
-        }
-
-    rows = [
-        row(name, rules, why, detections, headline=rules == case.plan.rules)
-        for name, (rules, why) in _CONVENTIONS.items()
-        if detections.probabilities is not None or not rules.all_classes
-    ]
-    kept = np.flatnonzero(detections.detection >= CUT)
-    why = (
-        "what a report gives that leaves out doubtful detections first: the curve ends early, so "
-        "AP falls"
-    )
-    cut = detections.take(kept, detections.photo[kept])
-    rows.append(row(f"only detections from {CUT}", Rules(), why, cut, headline=False))
-    rows.append(
-        {
-            "name": "COCO, 101 points",
-            "map50": case.coco["map50"],
-            "ap50": case.coco["ap50"],
-            "why": "precision at recall 0, 0.01, …, 1; a detection whose best face is taken may "
-            "take the next one; at most 100 detections of a class in a photo",
-            "headline": False,
-        }
-    )
-    return rows
-
-
-def describe_at(case: Case) -> list[dict[str, Any]]:
-    """AP at IoU thresholds of the user's choice: rows with `iou`, `map` and `ap` by class."""
-    if not case.plan.ious:
-        return []
-    aps = measure_at(case.truth, case.detections, case.plan.rules, case.plan.ious)
-    return [
-        {
-            "iou": iou,
-            "map": to_number(mean_of_defined(values)),
-            "ap": describe(values, (case.truth.classes,)),
-        }
-        for iou, values in zip(case.plan.ious, aps, strict=True)
-    ]
-
-
-def measure_at(
-    truth: GroundTruth, detections: Detections, rules: Rules, ious: Sequence[float]
-) -> FloatArray:
-    """AP of each class at each threshold, (T, C); NaN for a class without ground truth."""
-    once = np.ones((1, len(truth.photos)))
-    columns = [
-        average_precisions(hits, once, eleven_point=rules.eleven_point)[0]
-        for hits in rank_classes(truth, detections, rules, ious)
-    ]
-    return np.stack(columns, axis=1)

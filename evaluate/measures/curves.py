@@ -87,8 +87,7 @@ def _name_hits(case: Case, matches: Matches) -> dict[str, tuple[RankedHits, int]
 def describe_operating_points(case: Case) -> dict[str, Any]:
     """What a user gets who leaves out detections under a threshold, and what the best cut gives.
 
-    The best cut is chosen on the very data it is measured on, so it flatters: use it to choose a
-    cut for other photos. A class without a hit has None for `best_f1`.
+    The best cut is chosen on the very data it is measured on, so it flatters.
     """
     # Once every row is a detection of each class, a precision of labels is no longer defined.
     by_label = Rules(inclusive=case.inclusive)

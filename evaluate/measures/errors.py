@@ -9,27 +9,16 @@ would win if it alone were fixed.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntArray
+from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth
 from evaluate.measures.average_precision import RankedHits, average_precisions
 from evaluate.measures.bootstrap import share
-from evaluate.measures.matching import MATCH_IOU, BoxGroups, best_overlaps, flag_hits
-
-if TYPE_CHECKING:
-    from evaluate.measures.case import Case
-
-NEAR_IOU = 0.1
-"""Smallest IoU at which a detection is taken to mean a face, though not to hit it."""
-
-DETECTION_KINDS = ("second_hit", "wrong_class", "poor_box", "wrong_class_and_box", "false_face")
-"""Kinds of false detections, in the order in which they are looked for."""
-
-MISSED = "missed"  # The kind of error of a face.
-KINDS = (MISSED, *DETECTION_KINDS)
+from evaluate.measures.case import Case
+from evaluate.measures.matching import CORRECTED, KINDS, MATCH_IOU, MISSED, NEAR_IOU, ErrorKinds
 
 KIND_WORDS: dict[str, str] = {
     MISSED: "missed face",
@@ -41,125 +30,8 @@ KIND_WORDS: dict[str, str] = {
 }
 """Words for the kinds of errors, in the order they are shown."""
 
-CORRECTED = ("wrong_class", "poor_box")
-"""Kinds whose detections become hits where they can; those of the other kinds are removed."""
-
 ALL = "all"  # Name of the repair of every kind at once.
 REPAIRS = (*KINDS, ALL)  # What is fixed, in the order of the arrays.
-
-
-@dataclass(frozen=True)
-class ErrorKinds:
-    """The kind of every error; N detections and G faces in the order they were given.
-
-    A detection that is none of `true`, `ignored` and one of the kinds does not exist; a face is
-    difficult, `hit`, `mistaken` or `missed`.
-    """
-
-    kind: IntArray  # (N,) index into `DETECTION_KINDS`, -1 for a detection that is no error.
-    true: BoolArray  # (N,) true positives of their class, by VOC's matching at IoU 0.5.
-    ignored: BoolArray  # (N,) detections on difficult faces of their class.
-    face: IntArray  # (N,) that a detection hits, or with which it is in error; -1 for false faces.
-    overlap: FloatArray  # (N,) IoU with that face; for false faces the largest with any.
-    hit: BoolArray  # (G,) faces with a true positive.
-    mistaken: BoolArray  # (G,) not hit, but meant by a detection of wrong class or poor box.
-    missed: BoolArray  # (G,) faces of which there is neither.
-    scores: FloatArray  # (N,) what detections are ranked by.
-    areas: FloatArray  # (G,) of the faces' boxes in px².
-
-    def is_kind(self, *kinds: str) -> BoolArray:
-        """(N,) detections of some of `DETECTION_KINDS`."""
-        return np.isin(self.kind, [DETECTION_KINDS.index(kind) for kind in kinds])
-
-    def sort_worst(self, kind: str) -> tuple[IntArray, FloatArray]:
-        """Errors of one of `KINDS`, the worst first: rows of detections and their scores, falling.
-
-        For `MISSED` of faces, and the areas of their boxes in px². Equal ones keep their order.
-        """
-        rows = np.flatnonzero(self.missed if kind == MISSED else self.is_kind(kind))
-        values = (self.areas if kind == MISSED else self.scores)[rows]
-        order = np.argsort(-values, kind="stable")
-        return rows[order], values[order]
-
-
-def classify_errors(
-    truth: GroundTruth, detections: Detections, *, inclusive: bool = False
-) -> ErrorKinds:
-    """Tell the kind of every error, by the label and the `scores` of the detections.
-
-    A false positive of its class is the first of these that holds. Its IoU is that with the face
-    it overlaps most, of its class or of another:
-
-    * `second_hit`: at least 0.5 with a face of its class; a surer detection hits that face.
-    * `wrong_class`: at least 0.5 with a face of another class.
-    * `poor_box`: at least 0.1 with a face of its class, hit or not.
-    * `wrong_class_and_box`: at least 0.1 with a face of another class.
-    * `false_face`: less than 0.1 with every face.
-
-    Difficult faces can be meant like others, but are neither hit, mistaken nor missed.
-    """
-    order = np.argsort(-detections.scores, kind="stable")
-    classes = len(truth.classes)
-    same_iou, same_face = best_overlaps(
-        BoxGroups(detections.boxes, detections.photo * classes + detections.labels),
-        BoxGroups(truth.boxes, truth.photo * classes + truth.labels),
-        inclusive=inclusive,
-    )
-    other_iou, other_face = _overlap_others(truth, detections, inclusive=inclusive)
-    true, ignored = np.zeros((2, len(detections)), dtype=np.bool_)
-    true[order], ignored[order] = flag_hits(
-        same_iou[order], same_face[order], truth.difficult, iou=MATCH_IOU
-    )
-    tests = {
-        "second_hit": same_iou >= MATCH_IOU,
-        "wrong_class": other_iou >= MATCH_IOU,
-        "poor_box": same_iou >= NEAR_IOU,
-        "wrong_class_and_box": other_iou >= NEAR_IOU,
-    }
-    number = DETECTION_KINDS.index
-    kind = np.select(
-        [true | ignored, *tests.values()], [-1, *map(number, tests)], number("false_face")
-    )
-    other = np.isin(kind, [number("wrong_class"), number("wrong_class_and_box")])
-    face = np.where(other, other_face, same_face)
-    face[kind == number("false_face")] = -1
-    overlap = np.where(other, other_iou, same_iou)
-    overlap = np.where(face < 0, np.maximum(same_iou, other_iou), overlap)
-    hit, meant = np.zeros((2, len(truth.labels)), dtype=np.bool_)
-    hit[face[true]] = True
-    meant[face[np.isin(kind, [number(kind) for kind in CORRECTED])]] = True
-    return ErrorKinds(
-        kind=kind,
-        true=true,
-        ignored=ignored,
-        face=face,
-        overlap=overlap,
-        hit=hit,
-        mistaken=meant & ~hit & ~truth.difficult,
-        missed=~meant & ~hit & ~truth.difficult,
-        scores=detections.scores,
-        areas=(truth.boxes[:, 2:] - truth.boxes[:, :2]).prod(axis=1),
-    )
-
-
-def _overlap_others(
-    truth: GroundTruth, detections: Detections, *, inclusive: bool
-) -> tuple[FloatArray, IntArray]:
-    """Largest IoU with a face of another class, and that face or -1."""
-    largest = np.zeros(len(detections))
-    faces = np.full(len(detections), -1, dtype=np.int64)
-    for label in range(len(truth.classes)):
-        rows = np.flatnonzero(detections.labels == label)
-        others = np.flatnonzero(truth.labels != label)
-        ious, columns = best_overlaps(
-            BoxGroups(detections.boxes[rows], detections.photo[rows]),
-            BoxGroups(truth.boxes[others], truth.photo[others]),
-            inclusive=inclusive,
-        )
-        near = columns >= 0
-        largest[rows] = ious
-        faces[rows[near]] = others[columns[near]]
-    return largest, faces
 
 
 Repaired = tuple[tuple[RankedHits, ...], ...]
@@ -216,17 +88,12 @@ def describe_budget(case: Case) -> dict[str, Any]:
     """
     truth, errors, eleven_point = case.truth, case.errors, case.plan.rules.eleven_point
     repaired = fix_errors(truth, case.detections, errors)
+    rate = partial(_average_precisions, eleven_point=eleven_point)
 
     def compute(weights: FloatArray) -> dict[str, FloatArray]:
         annotated = np.stack([weights @ hits.truths > 0 for hits in repaired[0]], axis=1)
         # (B, repairs and first none, classes)
-        aps = np.stack(
-            [
-                _average_precisions(ranked, annotated, weights, eleven_point=eleven_point)
-                for ranked in repaired
-            ],
-            axis=1,
-        )
+        aps = np.stack([rate(ranked, annotated, weights) for ranked in repaired], axis=1)
         means = share(np.nansum(aps, axis=2), annotated.sum(axis=1, keepdims=True).astype(float))
         return {
             "map50": means[:, 0],
@@ -243,25 +110,19 @@ def describe_budget(case: Case) -> dict[str, Any]:
         "class_gain": (REPAIRS, truth.classes),
     }
     numbers, intervals = case.measure(compute, axes, rows=len(case.detections))
-    groups = {
-        "faces": {
-            "hit": errors.hit,
-            "mistaken": errors.mistaken,
-            "missed": errors.missed,
-            "difficult": truth.difficult,
-        },
-        "detections": {
-            "true": errors.true,
-            "ignored": errors.ignored,
-            "false": ~errors.true & ~errors.ignored,
-        },
-    }
     return {
         **numbers,
         "count": {kind: len(errors.sort_worst(kind)[0]) for kind in KINDS},
-        **{
-            group: {name: int(flags.sum()) for name, flags in some.items()}
-            for group, some in groups.items()
+        "faces": {
+            "hit": int(errors.hit.sum()),
+            "mistaken": int(errors.mistaken.sum()),
+            "missed": int(errors.missed.sum()),
+            "difficult": int(truth.difficult.sum()),
+        },
+        "detections": {
+            "true": int(errors.true.sum()),
+            "ignored": int(errors.ignored.sum()),
+            "false": int((errors.kind >= 0).sum()),
         },
         "intervals": intervals,
         "definitions": _define(case),

@@ -1,17 +1,37 @@
-"""The headline numbers of a detector with a classifier behind it, and their differences."""
+"""The headline numbers, the same under other definitions, and the classifier alone."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evaluate.arrays import FloatArray
-from evaluate.measures.average_precision import average_precisions
-from evaluate.measures.bootstrap import compare, mean_of_defined, share, weigh
-from evaluate.measures.case import IOUS, Case, Matches, describe_confusion, match_predictions
+from evaluate.arrays import Detections, FloatArray, GroundTruth
+from evaluate.measures.average_precision import Rules, average_precisions, rank_classes
+from evaluate.measures.bootstrap import (
+    compare,
+    describe,
+    mean_of_defined,
+    share,
+    tally,
+    to_interval,
+    to_number,
+    weigh,
+)
+from evaluate.measures.case import (
+    CROP_IOU,
+    IOUS,
+    Case,
+    Matches,
+    describe_confusion,
+    match_predictions,
+)
 from evaluate.measures.matching import MATCH_IOU
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Record = dict[str, Any]
 """What is written: JSON objects, lists, texts, numbers and null."""
@@ -40,12 +60,8 @@ def compute_headline(
 ) -> dict[str, FloatArray]:
     """The headline numbers, as fractions; NaN where a number is not defined.
 
-    `map50`, `map75`, `map50_95`: AP averaged over the classes with annotated faces, the last also
-    over `IOUS`. `ap50`, `ap75`: AP of each class. `face_ap50`, `face_ap75`: AP of faces whatever
-    their class. `accuracy`: share of matched faces with the right label; `recall`: the same among
-    the faces of each class; `macro_recall`: its mean over the classes. `face_recall`: share of
-    faces that are matched; `detected`: the same among the faces of each class. By name (B,), or
-    (B, C) for those of `PER_CLASS`, from weights (B, P): how often each photo counts.
+    By name (B,), or (B, C) for those of `PER_CLASS`, from weights (B, P): how often each photo
+    counts. What each is stands under `definitions` of the record.
     """
     *by_class, faces = (
         average_precisions(hits, weights, eleven_point=eleven_point)
@@ -107,6 +123,21 @@ def describe_headline(case: Case) -> Record:
     }
 
 
+def tabulate_headline(record: Record) -> pd.DataFrame:
+    """The headline numbers of a record with their intervals, as fractions: a row each."""
+    import pandas as pd
+
+    rows = []
+    intervals = record["intervals"] or {}
+    for name in HEADLINES:
+        value, ends = record[name], intervals.get(name)
+        if name not in PER_CLASS:
+            value, ends = {"": value}, {"": ends}
+        for label, one in value.items():
+            rows.append((name, label, one, *((ends or {}).get(label) or (None, None))))
+    return pd.DataFrame(rows, columns=["name", "class", "value", "low", "high"])
+
+
 def describe_difference(case: Case) -> Record | None:
     """Headline numbers less those of the other table, as of `bootstrap.compare`; None without one.
 
@@ -115,17 +146,14 @@ def describe_difference(case: Case) -> Record | None:
     """
     if case.other is None:
         return None
-    mine, rules = case.matches, case.plan.rules
-    other = match_predictions(case.truth, case.other, rules)
+    plan = case.plan
+    sides = case.matches, match_predictions(case.truth, case.other, plan.rules)
     return compare(
-        *(
-            partial(compute_headline, side, eleven_point=rules.eleven_point)
-            for side in (mine, other)
-        ),
-        photos=len(case.truth.photos),
-        resamples=case.plan.resamples,
-        seed=case.plan.seed,
-        rows=max(len(mine.faces.photo), len(other.faces.photo)),
+        *(partial(compute_headline, one, eleven_point=plan.rules.eleven_point) for one in sides),
+        photos=case.photos,
+        resamples=plan.resamples,
+        seed=plan.seed,
+        rows=max(len(one.faces.photo) for one in sides),
         axes=dict.fromkeys(PER_CLASS, (case.truth.classes,)),
     )
 
@@ -157,3 +185,182 @@ def _define(case: Case) -> Record:
         "means": "over the classes with annotated faces",
         "intervals": case.plan.define_intervals(),
     }
+
+
+CUT = 0.5
+"""Detector score under which some publish no detection, which cuts the curve short."""
+
+_CUT = f"only detections from {CUT}"
+
+_CONVENTIONS = {
+    "VOC 2010, every point": (
+        Rules(),
+        "area under the curve of the best precision at each recall or more",
+    ),
+    "VOC 2007, 11 points": (
+        Rules(eleven_point=True),
+        "mean of that precision at recall 0, 0.1, …, 1: coarser, and kinder or harsher by where "
+        "the curve falls",
+    ),
+    "VOC 2010, inclusive pixels": (
+        Rules(inclusive=True),
+        "box sides counted as xmax - xmin + 1, as the VOC kit and Object-Detection-Metrics do: "
+        "small boxes overlap more or less by it",
+    ),
+    "VOC 2007, inclusive pixels": (
+        Rules(inclusive=True, eleven_point=True),
+        "both of these, as many reports of 2007 to 2012",
+    ),
+    "every class of each row": (
+        Rules(all_classes=True),
+        "each face counts as a detection of all classes, ranked by detection × probability: a "
+        "wrong label no longer loses the face for its class",
+    ),
+    _CUT: (
+        Rules(),
+        "what a report gives that leaves out doubtful detections first: the curve ends early, so "
+        "AP falls",
+    ),
+}
+"""Definitions of AP: how it counts, and why it differs."""
+
+
+def list_conventions(case: Case) -> list[dict[str, Any]]:
+    """List mAP at IoU 0.5 under each definition in use; `headline` marks that of the headline."""
+    truth, detections = case.truth, case.detections
+    kept = np.flatnonzero(detections.detection >= CUT)
+    cut = detections.take(kept, detections.photo[kept])
+    rows: list[dict[str, Any]] = []
+    for name, (rules, why) in _CONVENTIONS.items():
+        if rules.all_classes and detections.probabilities is None:
+            continue
+        some = cut if name == _CUT else detections
+        (aps,) = measure_at(truth, some, rules, (MATCH_IOU,))
+        rows.append(
+            {
+                "name": name,
+                "map50": to_number(mean_of_defined(aps)),
+                "ap50": describe(aps, (truth.classes,)),
+                "why": why,
+                "headline": some is detections and rules == case.plan.rules,
+            }
+        )
+    coco = {
+        "name": "COCO, 101 points",
+        "map50": case.coco["map50"],
+        "ap50": case.coco["ap50"],
+        "why": "precision at recall 0, 0.01, …, 1; a detection whose best face is taken may "
+        "take the next one; at most 100 detections of a class in a photo",
+        "headline": False,
+    }
+    return [*rows, coco]
+
+
+def describe_at(case: Case) -> list[dict[str, Any]]:
+    """AP at IoU thresholds of the user's choice: rows with `iou`, `map` and `ap` by class."""
+    ious = case.plan.ious
+    aps = measure_at(case.truth, case.detections, case.plan.rules, ious) if ious else ()
+    return [
+        {
+            "iou": iou,
+            "map": to_number(mean_of_defined(values)),
+            "ap": describe(values, (case.truth.classes,)),
+        }
+        for iou, values in zip(ious, aps, strict=True)
+    ]
+
+
+def measure_at(
+    truth: GroundTruth, detections: Detections, rules: Rules, ious: Sequence[float]
+) -> FloatArray:
+    """AP of each class at each threshold, (T, C); NaN for a class without ground truth."""
+    once = np.ones((1, len(truth.photos)))
+    columns = [
+        average_precisions(hits, once, eleven_point=rules.eleven_point)[0]
+        for hits in rank_classes(truth, detections, rules, ious)
+    ]
+    return np.stack(columns, axis=1)
+
+
+_Z = 1.959963984540054
+"""Quantile 0.975 of the standard normal distribution."""
+
+
+def describe_classifier(case: Case) -> dict[str, Any] | None:
+    """Measure the labels of a classifier that was given the annotated boxes; None without crops.
+
+    Raises:
+        CropsError: More than half of the faces have no row.
+    """
+    truth, crops, pairs = case.truth, case.crops, case.crop_pairs
+    if crops is None or pairs is None:
+        return None
+    found, classes = pairs.found_only(), len(truth.classes)
+    confusion = tally(
+        *(found.photo, found.labels, crops.labels[found.rows]),
+        photos=case.photos,
+        shape=(classes, classes),
+    )
+
+    def compute(weights: FloatArray) -> dict[str, FloatArray]:
+        counts = weigh(weights, confusion)
+        right = np.diagonal(counts, axis1=1, axis2=2)
+        support, predicted = counts.sum(axis=2), counts.sum(axis=1)
+        rates = rate_answers(counts)
+        # Without a face of the class there is nothing to be right about, whatever was predicted.
+        f1 = np.where(support > 0, share(2 * right, support + predicted), np.nan)
+        return {
+            "accuracy": rates["accuracy"],
+            "macro_recall": rates["macro_recall"],
+            "macro_f1": mean_of_defined(f1),
+            "recall": rates["recall"],
+            "precision": share(right, predicted),
+            "f1": f1,
+        }
+
+    total = confusion.sum(axis=0)
+    right, support = np.diagonal(total), total.sum(axis=1)
+    numbers, intervals = case.measure(
+        compute, dict.fromkeys(("recall", "precision", "f1"), (truth.classes,)), rows=total.size
+    )
+    return {
+        "faces": len(pairs.rows),
+        "answered": len(found.rows),
+        "unanswered": len(pairs.rows) - len(found.rows),
+        "rows_on_no_face": len(pairs.false),
+        "support": dict(zip(truth.classes, support.astype(int).tolist(), strict=True)),
+        **numbers,
+        "confusion": {
+            "rows": list(truth.classes),
+            "columns": list(truth.classes),
+            "counts": total.astype(int).tolist(),
+        },
+        "wilson": describe(wilson_interval(right, support).T, (truth.classes,), to_interval),
+        "intervals": intervals,
+        "definitions": {
+            "matching": "each annotated face that is not difficult with the row of its own box "
+            f"(IoU {CROP_IOU} or more); unanswered faces have none and are in no number",
+            "inclusive": case.inclusive,
+            "recall": "per class, share of its faces with the right label",
+            "precision": "per class, share of the faces with its label that are of it",
+            "f1": "harmonic mean of recall and precision: twice the right ones over support plus "
+            "predicted",
+            "macro": "mean over the classes with answered faces",
+            "wilson": "Wilson's score interval of recall on faces, which takes the faces of a "
+            "photo for independent; a check on the intervals by photo",
+            "intervals": case.plan.define_intervals(),
+        },
+    }
+
+
+def wilson_interval(part: FloatArray, whole: FloatArray) -> FloatArray:
+    """95 % interval (2, C) of counts (C,) in a whole (C,), as if all were drawn on their own.
+
+    E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", Journal of
+    the American Statistical Association 22 (1927), 209-212. NaN where there is no whole.
+    """
+    rate = share(part, whole)
+    spread = share(np.full(whole.shape, _Z**2), whole)
+    middle = rate + spread / 2
+    reach = np.sqrt(spread * (rate * (1 - rate) + spread / 4))
+    return np.stack([middle - reach, middle + reach]) / (1 + spread)

@@ -32,18 +32,7 @@ def sort_by_size(boxes: FloatArray, *, inclusive: bool = False) -> IntArray:
 
 
 def describe_sizes(case: Case) -> dict[str, Any]:
-    """The numbers by size, as fractions.
-
-    `found`: share of the annotated faces that are found, by detections from the threshold on;
-    `accuracy`: share of those with the right label; `macro_recall`: the same among the found faces
-    of a class, averaged over the classes; `found_and_right`: share of the annotated faces that are
-    found and have the right label; `face_ap50`: AP of faces whatever their class at IoU 0.5;
-    `map50`: AP averaged over the classes with faces in the bin.
-
-    For AP all detections count, and a bin is cut out as COCO does with its areas: faces of other
-    sizes are treated as difficult, and false positives whose own short side is of another size are
-    ignored.
-    """
+    """The numbers of `NUMBERS` by size, as fractions; None where there is no face of the size."""
     truth, detections, pairs = case.truth, case.detections, case.pairs
     sizes = sort_by_size(truth.boxes, inclusive=case.inclusive)
     size, found = sizes[~truth.difficult], pairs.found

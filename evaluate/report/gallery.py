@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from data_prep.base.html import COLOURS, VIOLET
 from data_prep.base.photo import PhotoError, read_photo
 from evaluate.arrays import FloatArray, GroundTruth, IntArray
 from evaluate.measures.case import Case
-from evaluate.measures.errors import KINDS, MISSED
+from evaluate.measures.matching import KINDS, MISSED
 
 PER_KIND = 12
 SIDE = 168  # Of a picture in pixels.
@@ -91,10 +92,9 @@ def _draw(kind: str, row: int, case: Case) -> Picture:
 
 def _read_pixels(path: Path, truth: GroundTruth, photo: int) -> np.ndarray | None:
     """The pixels that boxes refer to; None without a readable photo."""
-    try:
+    with suppress(PhotoError):
         return read_photo(path, upright=truth.upright, fit_size=truth.find_size(photo)).pixels
-    except PhotoError:
-        return None
+    return None
 
 
 def _cut_out(pixels: np.ndarray | None, boxes: FloatArray, marks: Sequence[Mark]) -> str:
@@ -119,11 +119,10 @@ def _cut(pixels: np.ndarray, corner: IntArray, side: int) -> np.ndarray:
     """A square that may reach over the border, where it is light grey."""
     height, width = pixels.shape[:2]
     x, y = corner.tolist()
-    square = np.full((side, side, 3), GROUND, dtype=np.uint8)
     left, top, right, bottom = max(x, 0), max(y, 0), min(x + side, width), min(y + side, height)
-    if left < right and top < bottom:
-        square[top - y : bottom - y, left - x : right - x] = pixels[top:bottom, left:right]
-    return square
+    border = (top - y, y + side - bottom, left - x, x + side - right)
+    inside = pixels[top:bottom, left:right]
+    return cv2.copyMakeBorder(inside, *border, cv2.BORDER_CONSTANT, value=(GROUND,) * 3)
 
 
 def _draw_box(picture: np.ndarray, corners: FloatArray, colour: str, *, frame: bool) -> None:

@@ -12,9 +12,11 @@ import pandas as pd
 from data_prep.base.files import write_atomically, write_json
 from data_prep.base.html import render_html
 from data_prep.base.records import Box
-from evaluate.evaluation import Evaluation
-from evaluate.measures.errors import DETECTION_KINDS, KIND_WORDS, MISSED
-from evaluate.measures.headline import HEADLINES
+from evaluate.measures.case import Case
+from evaluate.measures.curves import trace_curves
+from evaluate.measures.errors import KIND_WORDS
+from evaluate.measures.headline import HEADLINES, Record, tabulate_headline
+from evaluate.measures.matching import DETECTION_KINDS, MISSED
 from evaluate.report import plots
 from evaluate.report.gallery import draw_gallery
 
@@ -22,25 +24,24 @@ REPORT, METRICS_FILE = "report.html", "metrics.json"
 METRICS, CURVES, CONFUSION, ERRORS = "metrics.csv", "curves.csv", "confusion.csv", "errors.csv"
 
 
-def write_outputs(evaluation: Evaluation, out: Path) -> list[Path]:
+def write_outputs(case: Case, record: Record, out: Path) -> list[Path]:
     """Write report.html, tables and metrics.json, the last when all else is there.
 
     Gives the files a person or a script opens first: the report and the record.
     """
     # Drawn first: should that fail, no table is left without its report.
-    write_atomically(out / REPORT, render_report(evaluation))
-    for name, table in make_tables(evaluation):
+    write_atomically(out / REPORT, render_report(case, record))
+    for name, table in make_tables(case, record):
         write_atomically(out / name, table.to_csv(index=False, lineterminator="\n"))
-    write_json(out / METRICS_FILE, evaluation.metrics)
+    write_json(out / METRICS_FILE, record)
     return [out / REPORT, out / METRICS_FILE]
 
 
-def render_report(evaluation: Evaluation) -> str:
+def render_report(case: Case, record: Record) -> str:
     """Render the page: HTML that needs no other file.
 
     Every part of the record has a section of the template, which names the `plots` it shows.
     """
-    case, record = evaluation.case, evaluation.metrics
     graded = {"both stages": "pipeline", "classifier alone": "crops"}
     return render_html(
         "evaluate.report",
@@ -54,7 +55,7 @@ def render_report(evaluation: Evaluation) -> str:
         kinds=KIND_WORDS,
         pictures=draw_gallery(case),
         plots=plots,
-        curves=evaluation.curves,
+        curves=trace_curves(case),
         graded={
             words: record["calibration"][name]
             for words, name in graded.items()
@@ -84,7 +85,7 @@ def show_interval(ends: Sequence[float] | None, digits: int = 3) -> str:
     return "" if ends is None else f"{ends[0]:.{digits}f} to {ends[1]:.{digits}f}"
 
 
-def make_tables(evaluation: Evaluation) -> Iterator[tuple[str, pd.DataFrame]]:
+def make_tables(case: Case, record: Record) -> Iterator[tuple[str, pd.DataFrame]]:
     """The tables by file name.
 
     `metrics.csv`: the headline numbers. `curves.csv`: every point of the precision-recall curves at
@@ -93,32 +94,29 @@ def make_tables(evaluation: Evaluation) -> Iterator[tuple[str, pd.DataFrame]]:
     `label`, `score` and the box are those of the detection, or of the missed face, `annotated` and
     `iou` tell of the face that a detection meant, where there is one.
     """
-    yield METRICS, evaluation.to_frame()
-    yield (
-        CURVES,
-        pd.concat(
-            pd.DataFrame(
-                {
-                    "class": name,
-                    "score": curve.scores,
-                    "precision": curve.precision,
-                    "recall": np.nan_to_num(curve.recall),
-                    "f1": curve.f1,
-                }
-            )
-            for name, curve in evaluation.curves.items()
-        ),
-    )
-    confusion = evaluation.metrics["operating_points"]["confusion"]
+    yield METRICS, tabulate_headline(record)
+    curves = {
+        name: pd.DataFrame(
+            {
+                "score": curve.scores,
+                "precision": curve.precision,
+                "recall": np.nan_to_num(curve.recall),
+                "f1": curve.f1,
+            }
+        )
+        for name, curve in trace_curves(case).items()
+    }
+    yield CURVES, pd.concat(curves, names=["class"]).reset_index("class")
+    confusion = record["operating_points"]["confusion"]
     table = pd.DataFrame(confusion["counts"], columns=confusion["columns"])
     table.insert(0, "annotated", confusion["rows"])
     yield CONFUSION, table
-    yield ERRORS, _list_errors(evaluation)
+    yield ERRORS, _list_errors(case)
 
 
-def _list_errors(evaluation: Evaluation) -> pd.DataFrame:
-    truth, detections = evaluation.case.truth, evaluation.case.detections
-    errors, rows = evaluation.case.errors, list[list[Any]]()
+def _list_errors(case: Case) -> pd.DataFrame:
+    truth, detections, errors = case.truth, case.detections, case.errors
+    rows: list[list[Any]] = []
     for kind in (*DETECTION_KINDS, MISSED):
         for row in errors.sort_worst(kind)[0].tolist():
             if kind == MISSED:

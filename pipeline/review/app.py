@@ -22,7 +22,7 @@ from data_prep.base.labels import CLASSES
 from data_prep.base.photo import PhotoError
 from data_prep.base.records import Box
 from data_prep.decisions.ledger import Decision
-from evaluate.measures.classifier import wilson_interval
+from evaluate.measures.headline import wilson_interval
 from pipeline.review.guard import Access, Guard
 from pipeline.review.photos import Kind
 from pipeline.review.session import Choice, ChoiceError, Choose, ConflictError, NoFaceError, Session

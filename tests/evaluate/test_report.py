@@ -54,6 +54,10 @@ def read_page(html: str) -> Page:
     return page
 
 
+def render(evaluation: Evaluation) -> str:
+    return render_report(evaluation.case, evaluation.metrics)
+
+
 def measure(case: Case) -> Evaluation:
     names = {
         "ground_truth": "g",
@@ -80,14 +84,14 @@ def full():
 
 
 def test_needs_nothing_else_and_links_lead_somewhere(full):
-    page = read_page(render_report(full))
+    page = read_page(render(full))
     assert all(link.startswith(("data:image/", "#")) for link in page.loaded)
     assert {link[1:] for link in page.loaded if link.startswith("#")} <= page.ids
     assert len([link for link in page.loaded if link.startswith("data:")]) == 8
 
 
 def test_shows_the_numbers_of_the_record(full):
-    page = read_page(render_report(full))
+    page = read_page(render(full))
     text = re.sub(r"\s+", " ", page.text)
     record = full.metrics
     low, high = record["intervals"]["map50"]
@@ -102,7 +106,7 @@ def test_shows_the_numbers_of_the_record(full):
 
 
 def test_texts_from_files_are_escaped(full):
-    html = render_report(full)
+    html = render(full)
     assert "2 rows &lt;left&gt; out" in html
     assert "Compared with &lt;b&gt;o.csv" in html
 
@@ -113,7 +117,7 @@ def test_without_the_optional_parts(annotations, predictions, resamples):
     lines = predictions.read_text().splitlines()
     predictions.write_text("\n".join(",".join(line.split(",")[:8]) for line in lines) + "\n")
     options = EvaluateOptions(bootstrap=resamples)
-    page = read_page(render_report(evaluate(annotations, predictions, options)))
+    page = read_page(render(evaluate(annotations, predictions, options)))
     assert "give their folder with --photos" in page.text
     assert page.ids.isdisjoint({"classifier", "probabilities", "against"})
     assert "alarm" in page.ids
@@ -123,7 +127,7 @@ def test_nothing_predicted_and_other_classes():
     scene = make_scene(1, classes=("car", "bus", "tram"))
     none = np.empty(0, dtype=np.int64)
     case = make_case(scene.truth, scene.detections.take(none, none), resamples=10)
-    page = read_page(render_report(measure(case)))
+    page = read_page(render(measure(case)))
     assert "tram" in page.text
     assert "alarm" not in page.ids
 

@@ -17,10 +17,14 @@ from evaluate.measures import bootstrap
 from evaluate.measures.alarm import describe_alarm
 from evaluate.measures.bootstrap import bootstrap_intervals, draw_weights
 from evaluate.measures.calibration import describe_calibration
-from evaluate.measures.classifier import describe_classifier
 from evaluate.measures.curves import describe_operating_points
 from evaluate.measures.errors import describe_budget
-from evaluate.measures.headline import compute_headline, describe_difference, describe_headline
+from evaluate.measures.headline import (
+    compute_headline,
+    describe_classifier,
+    describe_difference,
+    describe_headline,
+)
 from evaluate.measures.sizes import describe_sizes
 from tests.evaluate.scenes import (
     Scene,

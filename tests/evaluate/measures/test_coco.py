@@ -15,7 +15,8 @@ from faster_coco_eval import COCO, COCOeval_faster
 from data_prep.base.labels import CLASSES, Vocabulary
 from evaluate.arrays import Detections, GroundTruth
 from evaluate.inputs.truth import read_ground_truth
-from evaluate.measures.coco import describe_at, list_conventions, measure_coco
+from evaluate.measures.coco import measure_coco
+from evaluate.measures.headline import describe_at, list_conventions
 from tests.evaluate.scenes import Seen, as_detections, as_truth, make_case, make_clutter
 from tests.evaluate.slow_voc import Found, Truth, slow_ap
 

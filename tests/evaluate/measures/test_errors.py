@@ -6,18 +6,15 @@ import numpy as np
 import pytest
 
 from evaluate.arrays import Detections, GroundTruth
-from evaluate.measures.errors import (
-    ALL,
+from evaluate.measures.errors import ALL, REPAIRS, describe_budget, fix_errors
+from evaluate.measures.headline import describe_headline
+from evaluate.measures.matching import (
     DETECTION_KINDS,
     KINDS,
     MISSED,
-    REPAIRS,
     ErrorKinds,
     classify_errors,
-    describe_budget,
-    fix_errors,
 )
-from evaluate.measures.headline import describe_headline
 from tests.evaluate.scenes import Seen, as_detections, as_truth, make_case, make_clutter
 from tests.evaluate.slow_voc import Corners, slow_area, slow_iou
 

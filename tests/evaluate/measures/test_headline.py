@@ -15,8 +15,12 @@ from data_prep.base.labels import CLASSES
 from evaluate.arrays import Detections, GroundTruth
 from evaluate.inputs.predictions import place_predictions, read_predictions
 from evaluate.inputs.truth import read_ground_truth
-from evaluate.measures.classifier import describe_classifier, wilson_interval
-from evaluate.measures.headline import PER_CLASS, compute_headline
+from evaluate.measures.headline import (
+    PER_CLASS,
+    compute_headline,
+    describe_classifier,
+    wilson_interval,
+)
 from tests.evaluate.scenes import make_case, make_scene
 
 Pair = tuple[GroundTruth, Detections]
