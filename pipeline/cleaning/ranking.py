@@ -81,9 +81,7 @@ def gather_evidence(
     learnt: np.ndarray | None = None,
 ) -> Evidence:
     """Bring together the opinions of networks (N, 3), neighbours, and rows of duplicates."""
-    counts = np.zeros(probabilities.shape)
-    for row, others in enumerate(duplicates):
-        np.add.at(counts[row], labels[list(others)], 1)
+    counts = np.array([np.bincount(labels[list(others)], minlength=3) for others in duplicates])
     return Evidence(labels, probabilities, vote(neighbours, labels), counts, learnt)
 
 

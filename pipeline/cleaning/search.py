@@ -23,7 +23,7 @@ from pipeline.cleaning.evidence import (
 )
 from pipeline.cleaning.ranking import Evidence, gather_evidence
 from pipeline.nets.compute import pick_device
-from pipeline.nets.options import Device, Folds, Jobs, LogAs, Overrides, Prepared, Recipe
+from pipeline.nets.options import Folds, Prepared, ShortOptions
 from pipeline.review.suspects import ABOUT, FORMAT, TABLE
 from pipeline.runs.log import Log, report_as
 from pipeline.runs.plots import SHORT, TILE, plot_faces
@@ -32,8 +32,6 @@ from pipeline.training.short import label_codes, label_names, load_crops, open_f
 from pipeline.training.tasks import Plan, join_folds, plan_folds, plan_in_sample, run_tasks
 
 ORDERS = ("merged", "out-of-fold", "in-sample")
-"""By all the evidence; by plain out-of-fold loss; by the loss of a network on its own training
-faces."""
 
 SHEET, ON_SHEET = "suspects.png", 60
 SIMILAR = 8
@@ -41,9 +39,6 @@ SIMILAR = 8
 
 FROM_LOOKALIKES = 0.5
 """Share of the neighbours with another label from which they are a reason."""
-
-TITLE = 26
-"""Letters that a line over a face of the sheet has room for."""
 
 COLUMNS = (
     "rank",
@@ -65,7 +60,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class SuspectsOptions:
+class SuspectsOptions(ShortOptions):
     """How to look for suspects, and where."""
 
     prepared: Prepared
@@ -74,12 +69,7 @@ class SuspectsOptions:
         str, typer.Option(help="merged, out-of-fold (plain loss), or in-sample (top losses).")
     ] = "merged"
     folds: Folds = 5
-    recipe: Recipe = "suspects"
-    overrides: Overrides = None
     seed: Annotated[int, typer.Option(help="Of folds and trainings.")] = 0
-    device: Device = "auto"
-    jobs: Jobs = None
-    log: LogAs = "text"
 
 
 class OrderError(UserError, ValueError):
@@ -174,9 +164,8 @@ def give_reasons(
     faces: pd.DataFrame, evidence: Evidence, duplicates: Sequence[Sequence[int]]
 ) -> list[str]:
     """What speaks against each of N labels, the strongest first, parted by semicolons."""
-    images, labels = faces["image"].tolist(), evidence.labels
+    images, labels, short = faces["image"].tolist(), evidence.labels, list(SHORT.values())
     model, crowd = evidence.probabilities.argmax(axis=1), evidence.votes.argmax(axis=1)
-    short = [SHORT[name] for name in CLASSES]
     reasons = []
     for row, label in enumerate(labels):
         found = []
@@ -194,11 +183,10 @@ def give_reasons(
 
 def _plot(table: pd.DataFrame, path: Path) -> None:
     """The contact sheet: rank, given class → suggested class, and the first reason."""
-    crops = load_crops(table["crop"], TILE)
-    titles = []
+    crops, titles = load_crops(table["crop"], TILE), []
     for row in table.itertuples():
         reason = str(row.reasons).split("; ")[0]
-        cut = reason if len(reason) <= TITLE else reason[: TITLE - 1] + "…"
+        cut = reason if len(reason) <= 26 else reason[:25] + "…"
         titles.append(f"{row.rank}  {SHORT[str(row.label)]} → {SHORT[str(row.suggested)]}\n{cut}")
     plot_faces([crops[crop] for crop in table["crop"]], titles, path)
 
@@ -206,12 +194,6 @@ def _plot(table: pd.DataFrame, path: Path) -> None:
 def suspects(options: SuspectsOptions) -> None:
     """Find labels that may be wrong, the most suspect first; goes on where it was stopped."""
     with report_as(options.log) as report:
-        out = options.out
-        faces = len(find_suspects(options, report.log))
-        report.finish(
-            f"{faces} faces, the most suspect first: {out}; look at {out / SHEET}",
-            folder=out,
-            table=out / TABLE,
-            sheet=out / SHEET,
-            faces=faces,
-        )
+        faces, out = len(find_suspects(options, report.log)), options.out
+        line = f"{faces} faces, the most suspect first: {out}; look at {out / SHEET}"
+        report.finish(line, folder=out, table=out / TABLE, sheet=out / SHEET, faces=faces)

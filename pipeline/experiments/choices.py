@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import cv2
+import numpy as np
 import pandas as pd
 import typer
 
@@ -21,7 +22,14 @@ from data_prep.base.progress import show_progress
 from data_prep.base.records import Box
 from data_prep.base.tables import KEY, markdown_table
 from data_prep.prepare.blur import BlurRule, keep_balanced
-from pipeline.experiments.engine import ExperimentError, FoldTrial, Judged, judge_folds
+from pipeline.experiments.engine import (
+    ExperimentError,
+    FoldTrial,
+    Judged,
+    check_scales,
+    judge_folds,
+    name_photos,
+)
 from pipeline.experiments.tables import (
     compare_sides,
     measure_side,
@@ -30,7 +38,7 @@ from pipeline.experiments.tables import (
     show_figure,
 )
 from pipeline.nets.compute import pick_device
-from pipeline.nets.options import Device, Folds, Jobs, LogAs, Out, Overrides, Prepared, Recipe
+from pipeline.nets.options import Folds, Out, Prepared, ShortOptions
 from pipeline.runs.folder import PreparedError
 from pipeline.runs.log import Log, report_as
 from pipeline.runs.recipe import ClassifierRecipe, change_recipe, load_recipe
@@ -42,7 +50,7 @@ ALL = "all"
 
 
 @dataclass(frozen=True)
-class ChoicesOptions:
+class ChoicesOptions(ShortOptions):
     """Which choices are tried, how, and on what."""
 
     prepared: Prepared
@@ -54,11 +62,6 @@ class ChoicesOptions:
         Path | None, typer.Option(help="The same, built with --decisions, to learn from.")
     ] = None
     folds: Folds = 3
-    recipe: Recipe = "suspects"
-    overrides: Overrides = None
-    device: Device = "auto"
-    jobs: Jobs = None
-    log: LogAs = "text"
 
 
 @dataclass(frozen=True)
@@ -117,16 +120,13 @@ def find_choices(only: str, sources: list[str], *, has_cleaned: bool) -> list[Ch
     known = {one.name: one for one in [*CHOICES, *(alone if len(sources) > 1 else [])]}
     if not only:
         return [one for one in known.values() if has_cleaned or not one.cleaned]
-    chosen = []
-    for name in (part.strip() for part in only.split(",")):
-        if name == BASE.name:
-            continue
+    names = [name for part in only.split(",") if (name := part.strip()) != BASE.name]
+    for name in names:
         if name not in known:
             raise ExperimentError(f"no choice '{name}': {suggest(name, known)}")
         if known[name].cleaned and not has_cleaned:
             raise ExperimentError(f"choice '{name}' needs --cleaned FOLDER.")
-        chosen.append(known[name])
-    return chosen
+    return [known[name] for name in names]
 
 
 def try_choices(options: ChoicesOptions, log: Log) -> list[dict[str, Any]]:
@@ -138,79 +138,75 @@ def try_choices(options: ChoicesOptions, log: Log) -> list[dict[str, Any]]:
     Raises:
         UserError: An unknown choice, or one that the recipe, the folders or the folds don't allow.
     """
-    recipe = load_recipe(options.recipe, ClassifierRecipe, options.overrides)
+    recipe, out = load_recipe(options.recipe, ClassifierRecipe, options.overrides), options.out
     faces = open_faces(options.prepared, recipe)
     cleaned = None if options.cleaned is None else open_faces(options.cleaned, recipe)
     sources = sorted(set(faces.table["source"]))
     chosen = [BASE, *find_choices(options.only, sources, has_cleaned=cleaned is not None)]
-    trials = plan_trials(faces, cleaned, chosen, options.out, recipe, folds=options.folds)
+    fold, _ = plan_folds(Plan(faces.table, recipe, out, faces.scale), options.folds)
+    trials = [plan_trial(choice, faces, cleaned, fold, out, recipe) for choice in chosen]
     device = pick_device(options.device)
     judged = judge_folds(trials, device=device, log=log, jobs=options.jobs)
     rows = measure_choices(chosen, judged, faces.table)
-    _write(rows, judged, faces.table, options.out)
+    write_json(out / TABLE, {"faces": len(faces.table), "lines": rows})
+    columns: dict[str, Any] = {key: faces.table[key] for key in (*KEY, "label")}
+    for row, one in zip(rows, judged, strict=True):
+        for index, share in enumerate(one.probabilities.T):
+            columns[f"{row['name']}/{index}"] = share.round(4)
+    write_atomically(out / PROBABILITIES, pd.DataFrame(columns).to_csv(index=False))
+    panels = {
+        key.replace("_", " "): [pick_difference(row[ALL][key]) for row in rows[1:]]
+        for key in ("accuracy", "macro_recall")
+    }
+    title = "Difference from the recipe as it is, with its 95 % interval"
+    plot_figures(panels, [row["what"] for row in rows[1:]], title, out / PLOT, differences=True)
     return rows
 
 
-def plan_trials(
+def plan_trial(
+    choice: Choice,
     faces: PreparedFaces,
     cleaned: PreparedFaces | None,
-    chosen: Sequence[Choice],
+    fold: np.ndarray,
     out: Path,
     recipe: ClassifierRecipe,
-    *,
-    folds: int,
-) -> list[FoldTrial]:
-    """A trial of every choice, on the same folds."""
-    table = faces.table
-    fold, _ = plan_folds(Plan(table, recipe, out, faces.scale), folds)
-    fold_of = dict(zip(table["source"] + "/" + table["image"], fold, strict=True))
-    trials = []
-    for choice in chosen:
-        folder = out / choice.name
-        make_folder(folder)
-        numbers = change_recipe(recipe, list(choice.sets))
-        scale = choice.scale or faces.scale
-        judged = table if scale == faces.scale else cut_crops(faces, scale, folder / "crops")
-        source = judged
-        if cleaned is not None and choice.cleaned:
-            if cleaned.scale != scale:
-                raise PreparedError(
-                    f"{cleaned.folder}: crops at {cleaned.scale} times the box, those of "
-                    f"{faces.folder} at {scale} times: build both with the same --scale."
-                )
-            source = cleaned.table
-        own = (source["source"] + "/" + source["image"]).map(fold_of).fillna(-1).to_numpy()
-        train = []
-        for number in range(folds):
-            part = source[(own != number) & (own >= 0)]
-            if choice.source:
-                part = part[part["source"] == choice.source]
-            part = part.reset_index(drop=True)
-            if choice.blur:
-                corners = part[["xmin", "ymin", "xmax", "ymax"]].to_numpy()
-                sides = (corners[:, 2:] - corners[:, :2]).min(axis=1)
-                kept = keep_balanced(part.assign(short_side=sides), rule=choice.blur)
-                part = part[kept].reset_index(drop=True)
-            if len(part) < numbers.batch_size:
-                raise PreparedError(
-                    f"choice '{choice.name}': {len(part)} training faces don't fill a batch of "
-                    f"{numbers.batch_size}: use --set batch_size=… or leave it out of --only."
-                )
-            train.append(part)
-        plan = Plan(judged, numbers, folder, scale, choice.name)
-        trials.append(FoldTrial(plan, fold, train))
-    return trials
+) -> FoldTrial:
+    """What a choice learns from and is judged by, on the folds, (N,) from 0, of the faces."""
+    folder = out / choice.name
+    make_folder(folder)
+    numbers, table = change_recipe(recipe, list(choice.sets)), faces.table
+    scale = choice.scale or faces.scale
+    judged = table if scale == faces.scale else cut_crops(faces, scale, folder / "crops")
+    source = judged
+    if cleaned is not None and choice.cleaned:
+        check_scales(faces, cleaned)
+        source = cleaned.table
+    fold_of = dict(zip(name_photos(table), fold, strict=True))
+    own = name_photos(source).map(fold_of).fillna(-1).to_numpy()
+    train = []
+    for number in range(fold.max() + 1):
+        part = source[(own != number) & (own >= 0)]
+        if choice.source:
+            part = part[part["source"] == choice.source]
+        if choice.blur:
+            corners = part[["xmin", "ymin", "xmax", "ymax"]].to_numpy()
+            sides = (corners[:, 2:] - corners[:, :2]).min(axis=1)
+            part = part[keep_balanced(part.assign(short_side=sides), rule=choice.blur)]
+        if len(part) < numbers.batch_size:
+            raise PreparedError(
+                f"choice '{choice.name}': {len(part)} training faces don't fill a batch of "
+                f"{numbers.batch_size}: use --set batch_size=… or leave it out of --only."
+            )
+        train.append(part.reset_index(drop=True))
+    return FoldTrial(Plan(judged, numbers, folder, scale, choice.name), fold, train)
 
 
 def cut_crops(faces: PreparedFaces, scale: float, folder: Path) -> pd.DataFrame:
     """The faces with `crop` cut at another scale from the photos, as PNG into a folder, once."""
     make_folder(folder)
     # Named by what it shows: a row number would mean another face when others are left out.
-    shown = faces.table[[*KEY, "width", "height", *Box._fields]]
-    names = [
-        hashlib.sha256(repr([*face, scale]).encode()).hexdigest()[:24]
-        for face in shown.itertuples(index=False, name=None)
-    ]
+    shown = faces.table[[*KEY, "width", "height", *Box._fields]].itertuples(index=False, name=None)
+    names = [hashlib.sha256(repr([*face, scale]).encode()).hexdigest()[:24] for face in shown]
     table = faces.table.assign(crop=[str(folder / f"{name}.png") for name in names])
     photos: dict[Path, list[dict[Any, Any]]] = {}
     for row in table.to_dict("records"):
@@ -252,32 +248,11 @@ def measure_choices(
     return rows
 
 
-def _write(
-    rows: list[dict[str, Any]], judged: Sequence[Judged], table: pd.DataFrame, out: Path
-) -> None:
-    """The figures, the probabilities they come from, and the plot."""
-    write_json(out / TABLE, {"faces": len(table), "lines": rows})
-    columns: dict[str, Any] = {key: table[key] for key in (*KEY, "label")}
-    for row, one in zip(rows, judged, strict=True):
-        for index, share in enumerate(one.probabilities.T):
-            columns[f"{row['name']}/{index}"] = share.round(4)
-    write_atomically(out / PROBABILITIES, pd.DataFrame(columns).to_csv(index=False))
-    panels = {
-        key.replace("_", " "): [pick_difference(row[ALL][key]) for row in rows[1:]]
-        for key in ("accuracy", "macro_recall")
-    }
-    title = "Difference from the recipe as it is, with its 95 % interval"
-    names = [row["what"] for row in rows[1:]]
-    plot_figures(panels, names, title, out / PLOT, differences=True)
-
-
 def describe_choices(rows: list[dict[str, Any]]) -> str:
     """The figures as a Markdown table; differences are from the first line."""
     sources = [key for key, value in rows[0].items() if isinstance(value, dict) and key != ALL]
-    heads = ["choice"]
-    for name in sources:
-        heads += [f"{name}: accuracy", "macro recall"]
-    heads += ["all: accuracy, difference", "macro recall, difference", "minutes"]
+    heads = [head for name in sources for head in (f"{name}: accuracy", "macro recall")]
+    heads = ["choice", *heads, "all: accuracy, difference", "macro recall, difference", "minutes"]
     lines = []
     for row in rows:
         cells = [f"`{row['name']}` {row['what']}"]

@@ -14,10 +14,10 @@ from data_prep.base.files import make_folder, write_json
 from data_prep.base.labels import CLASSES
 from data_prep.base.tables import KEY, markdown_table
 from data_prep.grouping.split import TRAIN, VALID
-from pipeline.experiments.engine import ExperimentError
+from pipeline.experiments.engine import ExperimentError, check_scales, name_photos
 from pipeline.experiments.tables import compare_sides, pick_difference, show_figure
 from pipeline.nets.compute import pick_device
-from pipeline.nets.options import Device, Jobs, LogAs, Out, Overrides, Prepared, Recipe
+from pipeline.nets.options import Out, Prepared, ShortOptions
 from pipeline.runs.log import Log, report_as
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.training.short import PreparedFaces, label_codes, open_faces
@@ -27,18 +27,13 @@ RESULT = "clean-effect.json"
 
 
 @dataclass(frozen=True)
-class CleanEffectOptions:
+class CleanEffectOptions(ShortOptions):
     """What is compared, and how."""
 
     prepared: Prepared
     cleaned: Annotated[Path, typer.Argument(help="The same, built with --decisions.")]
     out: Out = Path("clean-effect")
     seeds: Annotated[int, typer.Option(min=1, help="Trainings on each side.")] = 3
-    recipe: Recipe = "suspects"
-    overrides: Overrides = None
-    device: Device = "auto"
-    jobs: Jobs = None
-    log: LogAs = "text"
 
 
 @dataclass(frozen=True)
@@ -73,7 +68,7 @@ def pair_sides(before: PreparedFaces, after: PreparedFaces) -> Sides:
         ExperimentError: The cleaned folder holds photos that the other does not know, holds none of
             its training photos, or its crops are cut at another scale.
     """
-    photos, cleaned = (_photos(side.table) for side in (before, after))
+    photos, cleaned = (name_photos(side.table) for side in (before, after))
     strange = cleaned[~cleaned.isin(photos)]
     if len(strange):
         raise ExperimentError(
@@ -81,20 +76,12 @@ def pair_sides(before: PreparedFaces, after: PreparedFaces) -> Sides:
             f"{before.folder}, so nothing tells which side of the split it is on: build both "
             "folders from the same datasets with the same --folds, --fold and --seed."
         )
-    if before.scale != after.scale:
-        raise ExperimentError(
-            f"{after.folder}: crops at {after.scale} times the box, those of {before.folder} at "
-            f"{before.scale} times: build both with the same --scale."
-        )
-    is_train = before.table["split"] == TRAIN
-    chosen = cleaned.isin(photos[is_train])
+    check_scales(before, after)
+    split, table = before.table["split"], before.table
+    chosen = cleaned.isin(photos[split == TRAIN])
     if not chosen.any():
         raise ExperimentError(f"{after.folder}: none of the training photos of {before.folder}.")
-    parts = (
-        before.table[is_train],
-        after.table[chosen],
-        before.table[before.table["split"] == VALID],
-    )
+    parts = (table[split == TRAIN], after.table[chosen], table[split == VALID])
     if parts[2].empty:
         raise ExperimentError(f"{before.folder}: no validation face to measure on.")
     return Sides(*(part.reset_index(drop=True) for part in parts))
@@ -127,7 +114,7 @@ def measure_clean_effect(options: CleanEffectOptions, log: Log) -> dict[str, Any
     views = run_tasks(tasks, device=pick_device(options.device), log=log, jobs=options.jobs)
     truth = label_codes(sides.valid)
     right = np.stack([view.probabilities.argmax(axis=1) == truth for view in views])
-    figures = compare_sides(right[0::2], right[1::2], truth, _photos(sides.valid))
+    figures = compare_sides(right[0::2], right[1::2], truth, name_photos(sides.valid))
     result = {"changes": changes, "faces": len(truth), "seeds": options.seeds, "figures": figures}
     write_json(out / RESULT, result)
     return result
@@ -151,10 +138,6 @@ def describe_effect(result: dict[str, Any]) -> str:
         "side; intervals: 95 %, paired, by photo.\n\n"
         + markdown_table(["", "before", "after", "difference", "by seed"], rows)
     )
-
-
-def _photos(table: pd.DataFrame) -> pd.Series:
-    return table["source"] + "/" + table["image"]
 
 
 def clean_effect(options: CleanEffectOptions) -> None:

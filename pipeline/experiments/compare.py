@@ -12,27 +12,28 @@ import numpy as np
 import typer
 from matplotlib.figure import Figure
 
+from data_prep.base.crop import CROP_SCALE
+from data_prep.base.errors import suggest
 from data_prep.base.files import make_folder, read_object, write_atomically, write_json
 from data_prep.base.photo import read_photo
 from data_prep.base.progress import show_progress
-from data_prep.base.tables import markdown_table
+from data_prep.base.tables import KEY, markdown_table
+from data_prep.grouping.split import naive_split
+from data_prep.prepare.blur import BlurRule
+from data_prep.prepare.build import build
 from data_prep.prepare.options import Decisions
-from pipeline.experiments.compare_measures import (
-    measure_drawn_masks,
-    measure_own_split,
-    measure_system,
-)
-from pipeline.experiments.engine import PreparedData, find_or_start, train_run
-from pipeline.experiments.systems import System, choose_systems, prepare_data
+from pipeline.experiments.engine import ExperimentError, PreparedData, find_or_start, train_run
+from pipeline.experiments.measure import measure_drawn_masks, measure_own_split, measure_system
 from pipeline.experiments.tables import show_figure
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Frame
 from pipeline.nets.cards import CLASSIFIER, DETECTOR
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import SHIPPED, Device, LogAs, Prepared
-from pipeline.runs.folder import Run, read_seconds
+from pipeline.runs.folder import PreparedError, read_seconds
 from pipeline.runs.log import Log, prefix_log, report_as
 from pipeline.runs.plots import save_figure
+from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, Incorrect, load_recipe
 
 PHOTOS = 40
 ROUNDS = 5
@@ -41,8 +42,7 @@ BATCH = 8
 FORMAT = 1
 """Raised when figures come to mean something else, so that old ones are measured again."""
 
-FIGURES, SEED = "figures", 0
-TABLE, TEXT, PLOT = "compare.json", "compare.md", "compare.png"
+FIGURES, TABLE, TEXT, PLOT = "figures", "compare.json", "compare.md", "compare.png"
 
 SHOWN = {
     "accuracy": "crop accuracy",
@@ -71,6 +71,118 @@ class CompareOptions:
     decisions: Decisions = field(default_factory=list)
     device: Device = "auto"
     log: LogAs = "text"
+
+
+BY_CROP = "by crop"
+"""How the split of data that leaks is called in run folders."""
+
+
+@dataclass(frozen=True)
+class System:
+    """A system and the data it wants."""
+
+    name: str
+    recipe: str | None  # that trains it; None for the shipped weights as they are
+    single: bool = False  # one network finds faces and tells classes, without the shipped detector
+    scale: float = CROP_SCALE
+    blur: BlurRule | None = None  # as in the folder it is compared on when None
+    cleaned: bool = False  # it learns from the labels after reviewers' decisions
+    by_crop: bool = False  # its split is one by crop, as the original's was: the leak shows
+    claim: str = "–"  # of the original, and on what
+    sets: tuple[str, ...] = ()  # numbers of the recipe that are changed
+
+    def load_recipe(self) -> ClassifierRecipe | DetectorRecipe:
+        """The recipe of a system that has one, under the system's name."""
+        assert self.recipe is not None
+        sets = [f"name={self.name}", *self.sets]
+        if self.single:
+            return load_recipe(self.recipe, DetectorRecipe, sets)
+        return load_recipe(self.recipe, ClassifierRecipe, sets)
+
+    @property
+    def incorrect(self) -> Incorrect:
+        """What a mask worn wrongly is to it."""
+        return "own" if self.recipe is None else self.load_recipe().incorrect
+
+    @property
+    def learns_drawn_masks(self) -> bool:
+        """Whether it knows masks from drawings alone."""
+        recipe = None if self.recipe is None else self.load_recipe()
+        return isinstance(recipe, ClassifierRecipe) and recipe.masks == "drawn"
+
+
+_GRAY = "accuracy 0.88, split by crop"
+_COLOUR = "accuracy over 0.93, split by crop"
+
+SYSTEMS: tuple[System, ...] = (
+    System("shipped", None),
+    System("default", "default"),
+    System("fast", "fast"),
+    System("sams-gray", "sams-gray", scale=1.0, claim=_GRAY),
+    System("sams-colour", "sams-colour", scale=1.0, claim=_COLOUR),
+    System("sams-gray-by-crop", "sams-gray", scale=1.0, by_crop=True, claim=_GRAY),
+    System("sams-colour-by-crop", "sams-colour", scale=1.0, by_crop=True, claim=_COLOUR),
+    System(
+        "dataroots",
+        "dataroots",
+        claim="TNR 0.885, FNR 0.118, classifier 0.90, on 524 faces of its own",
+    ),
+    System(
+        "covid-fastai",
+        "covid-fastai",
+        blur="global",
+        cleaned=True,
+        claim="accuracy 0.980, mAP@0.5 0.903 of two classes, on the set it had cleaned itself",
+    ),
+    System(
+        "single-stage",
+        "single-stage",
+        single=True,
+        claim="YOLOv5s: mAP@0.5 0.94, mAP@[.5:.95] 0.53, P 0.93, R 0.89, turned before the split",
+    ),
+)
+
+
+def choose_systems(names: Sequence[str]) -> tuple[System, ...]:
+    """The systems of these names, in the order of `SYSTEMS`; all when none is named."""
+    known = [system.name for system in SYSTEMS]
+    for name in names:
+        if name not in known:
+            raise ExperimentError(f"no system '{name}': {suggest(name, known)}")
+    return tuple(system for system in SYSTEMS if not names or system.name in names)
+
+
+def prepare_data(
+    system: System, base: PreparedData, out: Path, decisions: Sequence[Path], log: Log
+) -> PreparedData:
+    """The data of a system, built if it is not there yet.
+
+    Every other scale, blur rule or labels than those of `base`, which all systems are measured by,
+    get a prepared folder in `out`.
+
+    Raises:
+        PreparedError: The datasets have changed since `base` was built.
+    """
+    options = base.built
+    wanted = replace(options, scale=system.scale, blur_rule=system.blur or options.blur_rule)
+    ledgers = list(decisions) if system.cleaned else []
+    if system.cleaned and not decisions:
+        log(f"{system.name}: no --decisions, so its labels are as annotated", "note")
+    data = base
+    if ledgers or wanted != options:
+        folder = out / (f"{wanted.blur_rule}-{wanted.scale:g}" + ("-cleaned" if ledgers else ""))
+        log(f"{system.name}: building {folder}", "build", folder=folder)
+        build(replace(wanted, out=folder, decisions=ledgers))
+        data = PreparedData.open(folder)
+        both = base.faces.merge(data.faces, on=list(KEY), suffixes=("", "_other"))
+        if len(both) < len(data.faces) or (both["split"] != both["split_other"]).any():
+            raise PreparedError(
+                f"{base.folder}: the datasets have changed since it was built; build it again."
+            )
+    if not system.by_crop:
+        return data
+    faces = data.faces.assign(split=naive_split(len(data.faces), seed=options.seed))
+    return replace(data, faces=faces, data={**data.data, "split": BY_CROP})
 
 
 @dataclass(frozen=True)
@@ -115,6 +227,8 @@ def compare_systems(options: CompareOptions, log: Log) -> list[Compared]:
             timed[system.name] = nets
         figures = _measure_once(system, nets, base, data, out / FIGURES, log)
         seconds = None if run is None else read_seconds(run)
+        files = [weights / f"{DETECTOR if system.single else CLASSIFIER}.safetensors"]
+        files += [] if system.single else [SHIPPED / f"{DETECTOR}.safetensors"]
         compared.append(
             Compared(
                 system=system,
@@ -122,7 +236,7 @@ def compare_systems(options: CompareOptions, log: Log) -> list[Compared]:
                 figures=figures["sources"],
                 drawn=figures["drawn"],
                 minutes=None if seconds is None else seconds / 60,
-                megabytes=_megabytes(system, run),
+                megabytes=sum(file.stat().st_size for file in files) / 1e6,
                 seconds=None,
                 run="" if run is None else run.folder.name,
             )
@@ -143,24 +257,15 @@ def _measure_once(
         return kept
     log(f"{system.name}: measuring", "measuring", system=system.name)
     if system.by_crop and nets.classifier is not None:
-        sources = measure_own_split(nets.classifier, system.incorrect, data, seed=SEED)
+        sources = measure_own_split(nets.classifier, system.incorrect, data)
     else:
         crops = base if data.scale == base.scale else data
-        sources = measure_system(nets, system.incorrect, base, crops, seed=SEED)
+        sources = measure_system(nets, system.incorrect, base, crops)
         if system.learns_drawn_masks and nets.classifier is not None:
-            drawn = measure_drawn_masks(nets.classifier, base, seed=SEED)
+            drawn = measure_drawn_masks(nets.classifier, base)
     figures = {"about": about, "sources": sources, "drawn": drawn}
     write_json(path, figures)
     return figures
-
-
-def _megabytes(system: System, run: Run | None) -> float:
-    """Of all weights that a system needs in use."""
-    own = SHIPPED if run is None else run.folder
-    files = [own / f"{DETECTOR if system.single else CLASSIFIER}.safetensors"]
-    if not system.single:
-        files.append(SHIPPED / f"{DETECTOR}.safetensors")
-    return sum(file.stat().st_size for file in files) / 1e6
 
 
 def time_systems(systems: Mapping[str, Predictor], base: PreparedData) -> dict[str, float]:
@@ -192,8 +297,7 @@ def write_report(compared: Sequence[Compared], out: Path) -> str:
     text = describe(compared)
     write_json(out / TABLE, [asdict(one) for one in compared])
     write_atomically(out / TEXT, text + "\n")
-    timed = [one for one in compared if one.seconds is not None]
-    if timed:
+    if timed := [one for one in compared if one.seconds is not None]:
         _plot(timed, out / PLOT)
     return text
 

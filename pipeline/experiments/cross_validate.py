@@ -34,8 +34,8 @@ from pipeline.inference.sources import PhotoSet
 from pipeline.nets.cards import CLASSIFIER, DETECTOR, DetectorCard, read_card
 from pipeline.nets.classifiers import join_members
 from pipeline.nets.compute import has_fast_bf16, pick_device
-from pipeline.nets.options import Device, Jobs, LogAs, Overrides, Prepared, Recipe
-from pipeline.runs.folder import PreparedError, Run, write_seconds
+from pipeline.nets.options import Overrides, Prepared, Recipe, TrialOptions
+from pipeline.runs.folder import PreparedError, write_seconds
 from pipeline.runs.log import Log, prefix_log, report_as
 from pipeline.runs.recipe import (
     ClassifierRecipe,
@@ -53,7 +53,7 @@ RESULTS, PREDICTIONS, CROPS = "cross-validation.json", "predictions.csv", "crops
 
 
 @dataclass(frozen=True)
-class CrossValidateOptions:
+class CrossValidateOptions(TrialOptions):
     """What is trained in every fold, and on what."""
 
     prepared: Prepared
@@ -77,9 +77,6 @@ class CrossValidateOptions:
             help="Change one number of the detector's recipe; may be repeated.",
         ),
     ] = field(default_factory=list)
-    device: Device = "auto"
-    jobs: Jobs = None
-    log: LogAs = "text"
 
 
 @dataclass(frozen=True)
@@ -131,16 +128,15 @@ def make_folds(prepared: PreparedData, out: Path, log: Log) -> list[Path]:
         folder = fold / "prepared"
         log(f"fold {number} of {options.folds}: {folder}", "fold", fold=number)
         build(replace(options, out=folder, fold=number))
-        if _list_faces(PreparedData.open(folder)) != _list_faces(prepared):
+        own, known = (
+            set(data.faces[[*KEY, "label", *Box._fields]].itertuples(index=False, name=None))
+            for data in (PreparedData.open(folder), prepared)
+        )
+        if own != known:
             raise PreparedError(
                 f"{prepared.folder}: the datasets have changed since it was built; build it again."
             )
     return folds
-
-
-def _list_faces(data: PreparedData) -> set[tuple[object, ...]]:
-    columns = [*KEY, "label", *Box._fields]
-    return set(data.faces[columns].itertuples(index=False, name=None))
 
 
 def train_nets(
@@ -161,7 +157,16 @@ def train_nets(
     run = find_or_start(runs, recipe, data.data)
     if not log_if_finished(run, log):
         began = processor_seconds()
-        _fit(data.folder, recipe, run, device, log)
+        table = open_faces(data.folder, recipe).table
+        training = table[table["split"] == TRAIN].reset_index(drop=True)
+        crops = load_crops(training["crop"], max(CACHE_SIDE, *recipe.sizes))
+        states = []
+        for place in range(recipe.members):
+            own, what = member_of(recipe, place), f"classifier {place + 1} of {recipe.members}"
+            states.append(train_short(training, crops, own, device=device, what=what, log=log))
+        state = join_members(states) if len(states) > 1 else states[0]
+        state = shift_logits(state, shift_prior(recipe.rare_odds, 1.0), recipe.architecture)
+        write_classifier(run, state, make_card(recipe, run))
         write_seconds(run, processor_seconds() - began)
     classifier = run.folder / f"{CLASSIFIER}.safetensors"
     return Predictor(
@@ -169,22 +174,6 @@ def train_nets(
         Classifier.load(classifier, device=device, bf16=half),
         thresh=THRESH,
     )
-
-
-def _fit(
-    prepared: Path, recipe: ClassifierRecipe, run: Run, device: torch.device, log: Log
-) -> None:
-    table = open_faces(prepared, recipe).table
-    training = table[table["split"] == TRAIN].reset_index(drop=True)
-    crops = load_crops(sorted(training["crop"]), max(CACHE_SIDE, *recipe.sizes))
-    states = []
-    for place in range(recipe.members):
-        own = member_of(recipe, place)
-        what = f"classifier {place + 1} of {recipe.members}"
-        states.append(train_short(training, crops, own, device=device, what=what, log=log))
-    state = join_members(states) if len(states) > 1 else states[0]
-    state = shift_logits(state, shift_prior(recipe.rare_odds, 1.0), recipe.architecture)
-    write_classifier(run, state, make_card(recipe, run))
 
 
 def cross_validate(options: CrossValidateOptions, log: Log) -> dict[str, Any]:

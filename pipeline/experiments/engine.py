@@ -42,7 +42,7 @@ from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe
 from pipeline.runs.workers import call_at_once, count_cores
 from pipeline.training.classifier import train_classifier
 from pipeline.training.detector import train_detector
-from pipeline.training.short import Views
+from pipeline.training.short import PreparedFaces, Views
 from pipeline.training.tasks import Plan, Task, run_tasks
 
 
@@ -92,6 +92,20 @@ class PreparedData:
         """The validation faces of each source that has any, sorted by their keys."""
         faces = self.faces[self.faces["split"] == VALID].sort_values(list(KEY))
         return {str(name): rows.reset_index(drop=True) for name, rows in faces.groupby("source")}
+
+
+def name_photos(faces: pd.DataFrame) -> pd.Series:
+    """(N,) source/image of each face."""
+    return faces["source"] + "/" + faces["image"]
+
+
+def check_scales(before: PreparedFaces, after: PreparedFaces) -> None:
+    """Refuse, by `ExperimentError`, crops of one that aren't cut like those of the other."""
+    if before.scale != after.scale:
+        raise ExperimentError(
+            f"{after.folder}: crops at {after.scale} times the box, those of {before.folder} at "
+            f"{before.scale} times: build both with the same --scale."
+        )
 
 
 def find_or_start(

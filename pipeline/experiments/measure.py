@@ -1,31 +1,35 @@
-"""All figures of weights, as they stand on cards and the model card."""
+"""Figures of nets on the photos and crops of a prepared folder, with intervals by photo."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import typer
 
 from data_prep.base.files import write_json
-from data_prep.base.labels import CLASSES
+from data_prep.base.labels import BARE, CLASSES, RARE_CLASS
 from data_prep.base.photo import read_photo
 from data_prep.base.progress import log, show_progress
 from data_prep.base.records import Box
 from data_prep.base.tables import markdown_table
 from data_prep.formats.predictions import PredictionRow, tabulate_predictions
 from data_prep.grouping.split import VALID
+from evaluate.arrays import Detections, GroundTruth
 from evaluate.evaluation import EvaluateOptions, evaluate
 from evaluate.inputs.predictions import Predictions, make_predictions, place_predictions
-from evaluate.inputs.truth import find_photos, read_ground_truth
-from evaluate.measures.case import Case
+from evaluate.inputs.truth import find_photos, read_ground_truth, take_faces
+from evaluate.measures.alarm import describe_alarm
+from evaluate.measures.bootstrap import share
+from evaluate.measures.case import Case, Plan, count_confusion
 from evaluate.measures.headline import describe_headline
 from evaluate.report.outputs import REPORT
 from pipeline.experiments.engine import PreparedData
-from pipeline.experiments.tables import pick_figure, show_figure
+from pipeline.experiments.tables import Figure, pick_figure, show_figure
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import list_rows
@@ -41,6 +45,8 @@ from pipeline.nets.cards import (
 )
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import SHIPPED, DetectorModel, DetectorName, Device, Prepared, Weights
+from pipeline.runs.recipe import Incorrect
+from pipeline.training.drawn_faces import mask_bare_faces
 
 
 @dataclass(frozen=True)
@@ -63,10 +69,6 @@ class MeasureOptions:
 
 THRESH = 0.02
 """AP needs the whole curve, down to doubtful detections."""
-
-BOTH_STAGES = ("map50", "map75", "map50_95", "ap50", "accuracy", "macro_recall")
-DETECTOR_ALONE = ("face_ap50", "face_ap75", "face_recall")
-CLASSIFIER_ALONE = ("accuracy", "macro_recall", "recall")
 
 NAMES = {
     "map50": "mAP@0.5",
@@ -92,9 +94,8 @@ def predict_photos(predictor: Predictor, data: PreparedData, source: str) -> Pre
     return make_predictions(tabulate_predictions(rows), Path("predictions"))
 
 
-def classify_faces(classifier: Classifier, faces: pd.DataFrame, folder: Path) -> Predictions:
-    """What a classifier tells of annotated faces of a folder, as if a detector had found them."""
-    probabilities = classifier.classify([read_photo(folder / one).pixels for one in faces["crop"]])
+def tell_faces(faces: pd.DataFrame, probabilities: np.ndarray) -> Predictions:
+    """Class probabilities of annotated faces, (N, 3), as if a detector had found their boxes."""
     photos, boxes = faces["source"] + "/" + faces["image"], faces[[*Box._fields]].to_numpy()
     rows = []
     for photo, box, shares in zip(photos, boxes, probabilities.tolist(), strict=True):
@@ -102,6 +103,12 @@ def classify_faces(classifier: Classifier, faces: pd.DataFrame, folder: Path) ->
         label = CLASSES[shares.index(best)]
         rows.append(PredictionRow(photo, Box(*box), label, best, 1.0, tuple(shares)))
     return make_predictions(tabulate_predictions(rows), Path("crops"))
+
+
+def classify_faces(classifier: Classifier, faces: pd.DataFrame, folder: Path) -> Predictions:
+    """What a classifier tells of annotated faces of a folder."""
+    crops = [read_photo(folder / crop).pixels for crop in faces["crop"]]
+    return tell_faces(faces, classifier.classify(crops))
 
 
 def measure_source(
@@ -142,13 +149,15 @@ def measure_source(
     return {
         "photos": len(truth.photos),
         "faces": len(truth.labels),
-        "both_stages": _pick(both, BOTH_STAGES),
-        "detector_alone": _pick(both, DETECTOR_ALONE),
-        "classifier_alone": _pick(alone, CLASSIFIER_ALONE),
+        "both_stages": _pick(
+            both, "map50", "map75", "map50_95", "ap50", "accuracy", "macro_recall"
+        ),
+        "detector_alone": _pick(both, "face_ap50", "face_ap75", "face_recall"),
+        "classifier_alone": _pick(alone, "accuracy", "macro_recall", "recall"),
     }
 
 
-def _pick(record: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+def _pick(record: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {
         name: {key: pick_figure(record, name, key) for key in record[name]}
         if isinstance(record[name], dict)
@@ -196,21 +205,168 @@ def measure_weights(options: MeasureOptions) -> dict[str, Any]:
 
 def write_to_cards(results: dict[str, Any], weights: Path) -> None:
     """Put the figures on the cards; the weights and their hashes stay as they are."""
-    detector = read_card(weights / f"{DETECTOR}.json", DetectorCard)
-    classifier = read_card(weights / f"{CLASSIFIER}.json", ClassifierCard)
-    detector.results["measured"] = _leave_out(results, {"both_stages", "classifier_alone"})
-    classifier.results["measured"] = _leave_out(results, {"detector_alone"})
-    write_json(weights / f"{DETECTOR}.json", detector.model_dump(mode="json"))
-    write_json(weights / f"{CLASSIFIER}.json", classifier.model_dump(mode="json"))
+    for name, kind, others in (
+        (DETECTOR, DetectorCard, {"both_stages", "classifier_alone"}),
+        (CLASSIFIER, ClassifierCard, {"detector_alone"}),
+    ):
+        card = read_card(weights / f"{name}.json", kind)
+        card.results["measured"] = {
+            key: {k: v for k, v in value.items() if k not in others}
+            if isinstance(value, dict)
+            else value
+            for key, value in results.items()
+        }
+        write_json(weights / f"{name}.json", card.model_dump(mode="json"))
 
 
-def _leave_out(results: dict[str, Any], names: set[str]) -> dict[str, Any]:
+SURE = 0.5
+"""Detection score at which precision, recall and alarms are counted."""
+
+ALARM = ("tnr", "fnr", "auc")
+
+Sides = tuple[GroundTruth, Detections]
+
+_BARE, _RARE = CLASSES.index(BARE), CLASSES.index(RARE_CLASS)
+
+
+def merge_incorrect(truth: GroundTruth, detections: Detections) -> Sides:
+    """Masks worn wrongly count as no mask, in the annotations and in what is predicted."""
+    assert detections.probabilities is not None
+    labels = np.where(truth.labels == _RARE, _BARE, truth.labels)
+    shares = detections.probabilities.copy()
+    shares[:, _BARE] += shares[:, _RARE]
+    shares[:, _RARE] = 0
+    return replace(truth, labels=labels), _relabel(detections, shares)
+
+
+def leave_out_incorrect(truth: GroundTruth, detections: Detections) -> Sides:
+    """Faces with masks worn wrongly are not asked about, as if difficult.
+
+    The probabilities of the other two classes are scaled to add up to 1; where both are 0, each is
+    a half.
+    """
+    assert detections.probabilities is not None
+    shares = detections.probabilities.copy()
+    shares[:, _RARE] = 0
+    total = shares.sum(axis=1, keepdims=True)
+    two = np.arange(len(CLASSES)) != _RARE
+    shares = np.where(total > 0, shares / np.where(total > 0, total, 1), 0.5 * two)
+    difficult = truth.difficult | (truth.labels == _RARE)
+    return replace(truth, difficult=difficult), _relabel(detections, shares)
+
+
+def _relabel(detections: Detections, shares: np.ndarray) -> Detections:
+    return replace(
+        detections,
+        labels=shares.argmax(axis=1),
+        scores=detections.detection * shares.max(axis=1, initial=0),
+        probabilities=shares,
+    )
+
+
+def read_classes(incorrect: Incorrect, truth: GroundTruth, detections: Detections) -> Sides:
+    """What a system's classes make of annotations and predictions."""
+    if incorrect == "own":
+        return truth, detections
+    change = merge_incorrect if incorrect == "without_mask" else leave_out_incorrect
+    return change(truth, detections)
+
+
+def measure_system(
+    nets: Predictor, incorrect: Incorrect, base: PreparedData, crops: PreparedData
+) -> dict[str, dict[str, Any]]:
+    """Run a system over the validation photos of each source; `base` gives photos and labels.
+
+    `incorrect` is what a mask worn wrongly is to the system, `crops` the same faces cut at the
+    scale of its classifier.
+
+    Returns:
+        For each source `photos` and `faces`; by its own classes `map50`, `map50_95`, `precision`
+        and `recall` (of faces found and told right, at a detection score of `SURE`), and on
+        annotated boxes `accuracy` and `macro_recall`, with `incorrect_recall`; by two classes that
+        every system has, masks worn wrongly left out, `two_map50`, `two_map50_95`,
+        `two_accuracy`; as an alarm, for which masks worn wrongly are as good as none, `tnr`,
+        `fnr`, `auc`. All but the first two as [value, low, high], None where not defined.
+    """
+    results = {}
+    for source, faces in base.valid.items():
+        truth = take_faces(faces)
+        found = predict_photos(replace(nets, thresh=THRESH), base, source)
+        files = {f"{source}/{image}": base.roots[source] / image for image in faces["image"]}
+        detections = place_predictions(found, truth, files).detections
+        own = read_classes(incorrect, truth, detections)
+        two = leave_out_incorrect(truth, detections)
+        figures = {
+            "photos": len(truth.photos),
+            "faces": len(truth.labels),
+            **_headline(own, "map50", "map50_95"),
+            **_precision_recall(*own),
+            **{f"two_{k}": v for k, v in _headline(two, "map50", "map50_95").items()},
+            **_pick(describe_alarm(Case(truth, detections, Plan(thresh=SURE))), *ALARM),
+        }
+        if nets.classifier is not None:
+            # The labels are the base's: those of the crops' folder may be cleaned ones.
+            told = classify_faces(nets.classifier, crops.valid[source], crops.folder)
+            sides = truth, place_predictions(told, truth).detections
+            own, two = read_classes(incorrect, *sides), leave_out_incorrect(*sides)
+            alone = _headline(own, "accuracy", "macro_recall", "recall")
+            alone["incorrect_recall"] = alone.pop("recall")[RARE_CLASS]
+            figures |= alone | {"two_accuracy": _headline(two, "accuracy")["accuracy"]}
+        results[source] = figures
+    return results
+
+
+def measure_drawn_masks(classifier: Classifier, base: PreparedData) -> dict[str, Any]:
+    """Bare validation faces, and the same with masks drawn on them: never seen, but artificial."""
+    faces = base.faces[base.faces["split"] == VALID].reset_index(drop=True)
+    faces, read = mask_bare_faces(
+        faces, lambda crop: read_photo(base.folder / crop).pixels, split=VALID, seed=0
+    )
+    sides = _sides(faces, tell_faces(faces, classifier.classify([*map(read, faces["crop"])])))
     return {
-        key: {k: v for k, v in value.items() if k not in names}
-        if isinstance(value, dict)
-        else value
-        for key, value in results.items()
+        "faces": len(faces),
+        **_headline(leave_out_incorrect(*sides), "accuracy"),
+        **_pick(describe_alarm(Case(*sides, Plan(policy="leave-out"))), *ALARM),
     }
+
+
+def measure_own_split(
+    classifier: Classifier, incorrect: Incorrect, data: PreparedData
+) -> dict[str, dict[str, Any]]:
+    """`accuracy` and `macro_recall` on the crops of a system's own split, leak or not."""
+    results = {}
+    for source, faces in data.valid.items():
+        truth, told = _sides(faces, classify_faces(classifier, faces, data.folder))
+        results[source] = {
+            "photos": len(truth.photos),
+            "faces": len(truth.labels),
+            **_headline(read_classes(incorrect, truth, told), "accuracy", "macro_recall"),
+        }
+    return results
+
+
+def _sides(faces: pd.DataFrame, told: Predictions) -> Sides:
+    truth = take_faces(faces)
+    return truth, place_predictions(told, truth).detections
+
+
+def _headline(sides: Sides, *names: str) -> dict[str, Any]:
+    return _pick(describe_headline(Case(*sides)), *names)
+
+
+def _precision_recall(truth: GroundTruth, detections: Detections) -> dict[str, Figure | None]:
+    sure = np.flatnonzero(detections.detection >= SURE)
+    counts = count_confusion(truth, detections.take(sure, detections.photo[sure]))
+    right = np.diagonal(counts, axis1=1, axis2=2)[:, :-1].sum(axis=1)
+    found, there = counts[:, :, :-1].sum(axis=(1, 2)), counts[:, :-1].sum(axis=(1, 2))
+
+    def statistic(weights: np.ndarray) -> dict[str, np.ndarray]:
+        hits = weights @ right
+        return {"precision": share(hits, weights @ found), "recall": share(hits, weights @ there)}
+
+    values, ends = Case(truth, detections).measure(statistic)
+    record = values | {"intervals": ends}
+    return {name: pick_figure(record, name) for name in values}
 
 
 def describe_results(results: dict[str, Any]) -> str:

@@ -6,8 +6,8 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from itertools import product
-from pathlib import Path
 from types import ModuleType
 from typing import Annotated
 
@@ -25,11 +25,11 @@ from pipeline.cleaning.ranking import gather_evidence
 from pipeline.experiments.engine import ExperimentError, run_groups
 from pipeline.experiments.tables import plot_figures, show_figure
 from pipeline.nets.compute import pick_device
-from pipeline.nets.options import Device, Folds, Jobs, LogAs, Out, Overrides, Prepared, Recipe
+from pipeline.nets.options import Folds, Out, Prepared, ShortOptions
 from pipeline.runs.log import Log, report_as
 from pipeline.runs.plots import SHORT
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
-from pipeline.training.short import Views, label_codes, label_names, open_faces
+from pipeline.training.short import label_codes, label_names, open_faces
 from pipeline.training.tasks import Plan, join_folds, plan_folds, plan_in_sample
 
 LIKELY = {
@@ -71,7 +71,7 @@ CAP = (
 
 
 @dataclass(frozen=True)
-class NoiseOptions:
+class NoiseOptions(ShortOptions):
     """How labels are flipped, and on what the search for them is tried."""
 
     prepared: Prepared
@@ -80,11 +80,6 @@ class NoiseOptions:
     kinds: Annotated[str, typer.Option(help="Of noise, separated by commas.")] = "uniform,likely"
     rate: Annotated[float, typer.Option(min=0.001, max=0.5, help="Share that is flipped.")] = 0.1
     folds: Folds = 5
-    recipe: Recipe = "suspects"
-    overrides: Overrides = None
-    device: Device = "auto"
-    jobs: Jobs = None
-    log: LogAs = "text"
 
 
 def parse_kinds(text: str) -> tuple[str, ...]:
@@ -110,13 +105,11 @@ def flip_labels(labels: np.ndarray, kind: str, *, rate: float, seed: int) -> np.
 def import_cleanlab() -> tuple[ModuleType, ModuleType]:
     """Its modules `filter` and `rank`, which may not be installed."""
     try:
-        from cleanlab import filter as issues
-        from cleanlab import rank
+        return import_module("cleanlab.filter"), import_module("cleanlab.rank")
     except ImportError as error:
         raise ExperimentError(
             "cleanlab isn't installed, and the benchmark compares with it: pip install cleanlab."
         ) from error
-    return issues, rank
 
 
 def score_by_cleanlab(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:
@@ -165,9 +158,7 @@ def run_noise_benchmark(options: NoiseOptions, log: Log) -> tuple[pd.DataFrame, 
     """
     import_cleanlab()  # Better to fail now than after all trainings.
     recipe = load_recipe(options.recipe, ClassifierRecipe, options.overrides)
-    settings = [
-        (seed, kind) for seed in range(options.seeds) for kind in parse_kinds(options.kinds)
-    ]
+    settings = [*product(range(options.seeds), parse_kinds(options.kinds))]
     faces = open_faces(options.prepared, recipe)
     table = faces.table[faces.table["split"] == TRAIN].reset_index(drop=True)
     true = label_codes(table)
@@ -188,37 +179,30 @@ def run_noise_benchmark(options: NoiseOptions, log: Log) -> tuple[pd.DataFrame, 
     runs = []
     for (seed, kind), labels, fold, own_views in zip(settings, given, folds, views, strict=True):
         log(f"{kind} noise, seed {seed}: ranking")
-        scores, expected = _score(labels, fold, own_views, table["group"].tolist(), duplicates)
+        *of_folds, in_sample = own_views
+        judged, learnt = join_folds(fold, of_folds), in_sample.probabilities
+        neighbours = find_neighbours([v.features for v in of_folds], fold, table["group"].tolist())
+        evidence = gather_evidence(labels, judged, neighbours, duplicates, learnt)
+        rows, joint = np.arange(len(labels)), confident_joint(labels, judged)
+        expected = float(joint.sum() - np.trace(joint))
+        scores = {
+            "in-sample": 1 - learnt[rows, labels],
+            "out-of-fold": 1 - judged[rows, labels],
+            **score_by_cleanlab(labels, judged),
+            "merged": evidence.score,
+        }
         runs.append(NoiseRun(kind, seed, true, labels, scores, expected))
     log("measuring")
     measured = measure_runs(table, runs)
     write_atomically(options.out / TABLE, measured.to_csv(index=False, float_format="%.5f"))
-    _plot(measured, options.out / PLOT)
-    return measured, runs
-
-
-def _score(
-    given: np.ndarray,
-    fold: np.ndarray,
-    views: Sequence[Views],
-    groups: list[str],
-    duplicates: list[list[int]],
-) -> tuple[dict[str, np.ndarray], float]:
-    """Every label by every order; and how many labels the confident joint takes for wrong."""
-    *of_folds, in_sample = views
-    judged = join_folds(fold, of_folds)
-    neighbours = find_neighbours([view.features for view in of_folds], fold, groups)
-    learnt = in_sample.probabilities
-    evidence = gather_evidence(given, judged, neighbours, duplicates, learnt)
-    rows = np.arange(len(given))
-    scores = {
-        "in-sample": 1 - learnt[rows, given],
-        "out-of-fold": 1 - judged[rows, given],
-        **score_by_cleanlab(given, judged),
-        "merged": evidence.score,
+    names, figures = [*product(measured["kind"].unique(), ORDERS)], _index(measured)
+    panels = {
+        FIGURES[figure]: [figures[(*name, figure, "mean")] for name in names]
+        for figure in ("recall_at_k", "average_precision")
     }
-    joint = confident_joint(given, judged)
-    return scores, float(joint.sum() - np.trace(joint))
+    lines = [f"{kind} noise: {order}" for kind, order in names]
+    plot_figures(panels, lines, "Flipped labels found, with 95 % intervals", options.out / PLOT)
+    return measured, runs
 
 
 def recall_at_flipped(
@@ -321,17 +305,6 @@ def describe_runs(measured: pd.DataFrame, runs: Sequence[NoiseRun]) -> str:
 def _index(measured: pd.DataFrame) -> dict[tuple[str, ...], list[float]]:
     """Value, low and high by kind, order, figure and seed."""
     return {tuple(row[:4]): row[4:] for row in measured.to_numpy().tolist()}
-
-
-def _plot(measured: pd.DataFrame, path: Path) -> None:
-    names = list(product(measured["kind"].unique(), ORDERS))
-    figures = _index(measured)
-    panels = {
-        FIGURES[figure]: [figures[(*name, figure, "mean")] for name in names]
-        for figure in ("recall_at_k", "average_precision")
-    }
-    lines = [f"{kind} noise: {order}" for kind, order in names]
-    plot_figures(panels, lines, "Flipped labels found, with 95 % intervals", path)
 
 
 def noise_benchmark(options: NoiseOptions) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -29,9 +30,9 @@ from pipeline.experiments.engine import (
     judge_folds,
     train_run,
 )
-from pipeline.experiments.tables import plot_figures
+from pipeline.experiments.tables import Answers, plot_figures
 from pipeline.nets.compute import pick_device
-from pipeline.nets.options import Device, Jobs, LogAs, Prepared, Recipe
+from pipeline.nets.options import Prepared, Recipe, TrialOptions
 from pipeline.runs.folder import Run, is_finished, read_seconds
 from pipeline.runs.log import Log, prefix_log, report_as
 from pipeline.runs.plots import SHORT
@@ -50,7 +51,7 @@ RECALLS = tuple(f"recall_{name}" for name in CLASSES)
 
 
 @dataclass(frozen=True)
-class SweepOptions:
+class SweepOptions(TrialOptions):
     """Which combinations are trained, and how they are judged."""
 
     prepared: Prepared
@@ -70,9 +71,6 @@ class SweepOptions:
     ] = None
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the combinations.")] = False
     many: Annotated[bool, typer.Option("--yes-many", help="Train more than 100, too.")] = False
-    device: Device = "auto"
-    jobs: Jobs = None
-    log: LogAs = "text"
 
 
 @dataclass(frozen=True)
@@ -94,22 +92,16 @@ def split_values(text: str) -> list[str]:
     >>> split_values("[96], [96,128]")
     ['[96]', '[96,128]']
     """
-    values, depth, quote = [""], 0, ""
-    for mark in text:
-        if quote:
-            quote = "" if mark == quote else quote
-        elif mark in "'\"":
-            quote = mark
-        elif mark in "[{":
-            depth += 1
-        elif mark in "]}":
-            depth -= 1
-        elif mark == "," and depth == 0:
-            values.append("")
-            continue
-        values[-1] += mark
-    values = [value.strip() for value in values]
-    if quote or depth or "" in values:
+    values, piece = [], ""
+    for part in text.split(","):
+        piece += part
+        bare = re.sub(r"""'[^']*'|"[^"]*"|\s""", " ", piece)
+        if not set("'\"") & set(bare) and bare.count("[") == bare.count("]"):
+            values.append(piece.strip())
+            piece = ""
+        else:
+            piece += ","
+    if piece or "" in values:
         raise ExperimentError(
             f"--set …={text}: an empty value, or a bracket or quote without its other."
         )
@@ -148,11 +140,10 @@ def make_grid(recipe: str, sets: Sequence[str], *, many: bool = False) -> list[C
         values = dict(zip(lists, point, strict=True))
         numbers = load_recipe(recipe, ClassifierRecipe, [f"{k}={v}" for k, v in values.items()])
         swept = {key: value for key, value in values.items() if len(lists[key]) > 1}
-        combination = Combination(swept, numbers)
-        for other in grid:
+        grid.append(Combination(swept, numbers))
+        for other in grid[:-1]:
             if other.recipe == numbers:
-                raise ExperimentError(f"{combination.name}: the same numbers as {other.name}.")
-        grid.append(combination)
+                raise ExperimentError(f"{grid[-1].name}: the same numbers as {other.name}.")
     return grid
 
 
@@ -161,8 +152,7 @@ def run_sweep(options: SweepOptions, log: Log) -> tuple[pd.DataFrame, str]:
 
     Without folds each combination has a run folder, found again by its resolved recipe and its
     data, and is measured on the validation split. With folds it is judged by short trainings on
-    grouped folds of the training faces, and validation faces are not touched. On a processor each
-    training has one core, so that its numbers do not depend on the number of jobs.
+    grouped folds of the training faces, and validation faces are not touched.
 
     Returns:
         A row per combination: swept keys, macro recall, accuracy, loss (mean cross-entropy in nats,
@@ -173,15 +163,19 @@ def run_sweep(options: SweepOptions, log: Log) -> tuple[pd.DataFrame, str]:
         UserError: A grid, folder or recipe that can't be used; the message says what to do.
     """
     grid = make_grid(options.recipe, options.sets, many=options.many)
-    device = pick_device(options.device)
     way = _train_grid if options.folds is None else _judge_grid
-    figures, faces = way(options, grid, device, log)
-    rows = [one.values | row for one, row in zip(grid, figures, strict=True)]
-    table = sort_rows(rows)
+    figures, faces = way(options, grid, pick_device(options.device), log)
+    table = sort_rows([one.values | row for one, row in zip(grid, figures, strict=True)])
     text = describe_sweep(table, faces, options.folds)
     write_atomically(options.out / TABLE, table.to_csv(index=False, float_format="%.6g"))
     write_atomically(options.out / TEXT, text + "\n")
-    _plot(table, list(grid[0].values), options.out / PLOT)
+    panels = {
+        name.replace("_", " "): [[value] * 3 for value in table[name]]
+        for name in ("macro_recall", "accuracy")
+    }
+    names = [", ".join(f"{k}={row[k]}" for k in grid[0].values) for row in table.to_dict("records")]
+    title = f"{len(table)} combinations, the best first"
+    plot_figures(panels, names, title, options.out / PLOT)
     return table, text
 
 
@@ -196,11 +190,9 @@ def _train_grid(
     options: SweepOptions, grid: Sequence[Combination], device: torch.device, log: Log
 ) -> tuple[list[dict[str, Any]], int]:
     data = PreparedData.open(options.prepared)
-    make_folder(options.out)
     runs = [find_or_start(options.out, one.recipe, data.data) for one in grid]
     left = [(one, run) for one, run in zip(grid, runs, strict=True) if not is_finished(run.folder)]
-    if len(left) < len(grid):
-        done = len(grid) - len(left)
+    if done := len(grid) - len(left):
         log(f"{done} of {len(grid)} trainings were done before", "tasks", done=done)
     calls = [(options.prepared, *item, device, log) for item in left]
     call_each(_train, calls, device=device, jobs=options.jobs)
@@ -208,16 +200,14 @@ def _train_grid(
     for run in runs:
         table = pd.read_csv(run.folder / PREDICTIONS)
         probabilities = table[[f"p_{name}" for name in CLASSES]].to_numpy()
-        seconds = read_seconds(run)
-        rows.append(_measure(probabilities, label_codes(table), seconds, run.folder.name))
+        rows.append(_measure(probabilities, table, read_seconds(run), run.folder.name))
     return rows, len(table)
 
 
 def _train(
     prepared: Path, combination: Combination, run: Run, device: torch.device, log: Log
 ) -> None:
-    facts = {"folder": run.folder, "values": combination.values}
-    own = prefix_log(log, combination.name, **facts)
+    own = prefix_log(log, combination.name, folder=run.folder, values=combination.values)
     with one_thread():
         train_run(run, combination.recipe, PreparedData.open(prepared), device=device, log=own)
 
@@ -237,25 +227,24 @@ def _judge_grid(
         trials.append(FoldTrial(plan, fold, [task.train for task in tasks]))
     judged = judge_folds(trials, device=device, log=log, jobs=options.jobs)
     rows = [
-        _measure(one.probabilities, label_codes(trial.plan.table), one.seconds, "")
+        _measure(one.probabilities, trial.plan.table, one.seconds)
         for trial, one in zip(trials, judged, strict=True)
     ]
     return rows, max(len(trial.fold) for trial in trials)
 
 
 def _measure(
-    probabilities: np.ndarray, truth: np.ndarray, seconds: float | None, run: str
+    probabilities: np.ndarray, faces: pd.DataFrame, seconds: float | None, run: str = ""
 ) -> dict[str, Any]:
-    """A row of figures from what was predicted for N faces, (N, 3), and their classes, (N,)."""
-    right = probabilities.argmax(axis=1) == truth
+    """A row of figures from what was predicted for N faces, (N, 3)."""
+    truth = label_codes(faces)
+    figures = Answers(probabilities.argmax(axis=1) == truth, truth, faces["image"]).values
     own = np.maximum(probabilities[np.arange(len(truth)), truth], 1e-9)
-    shares = pd.Series(right).groupby(truth).mean()
-    recalls = [shares.get(index) for index in range(len(CLASSES))]
     return {
-        "macro_recall": float(shares.mean()),
-        "accuracy": float(right.mean()),
+        "macro_recall": figures["macro_recall"],
+        "accuracy": figures["accuracy"],
         "loss": float(-np.log(own).mean()),
-        **dict(zip(RECALLS, recalls, strict=True)),
+        **{f"recall_{name}": figures[name] for name in CLASSES},
         "seconds": seconds,
         "run": run,
     }
@@ -293,15 +282,6 @@ def describe_sweep(table: pd.DataFrame, faces: int, folds: int | None) -> str:
         f"luckiest of {count}, too: its figures are optimistic, and small differences between "
         f"rows mean nothing. {advice}"
     )
-
-
-def _plot(table: pd.DataFrame, keys: Sequence[str], path: Path) -> None:
-    panels = {
-        name.replace("_", " "): [[value] * 3 for value in table[name]]
-        for name in ("macro_recall", "accuracy")
-    }
-    names = [", ".join(f"{k}={row[k]}" for k in keys) for row in table.to_dict("records")]
-    plot_figures(panels, names, f"{len(table)} combinations, the best first", path)
 
 
 def sweep(options: SweepOptions) -> None:

@@ -20,10 +20,8 @@ from tests.pipeline.tables import write_tiny
 
 def find(prepared, out, order="merged", lines=None, overrides=None):
     recipe = write_tiny(out.parent)
-    options = SuspectsOptions(
-        prepared, out, order, 4, recipe, overrides=overrides, device="cpu", jobs=1
-    )
-    return find_suspects(options, Told(lines))
+    how = {"recipe": recipe, "overrides": overrides, "device": "cpu", "jobs": 1}
+    return find_suspects(SuspectsOptions(prepared, out, order, 4, **how), Told(lines))
 
 
 PLOT = search.plot_faces

@@ -19,20 +19,26 @@ from pipeline.experiments.choices import (
     describe_choices,
     find_choices,
     measure_choices,
-    plan_trials,
+    plan_trial,
 )
 from pipeline.experiments.engine import ExperimentError, Judged, judge_folds
 from pipeline.runs.folder import PreparedError
 from pipeline.runs.recipe import ClassifierRecipe, change_recipe, load_recipe
 from pipeline.training.short import open_faces
+from pipeline.training.tasks import Plan, plan_folds
 from tests.pipeline.makers import CPU, Told, call
 from tests.pipeline.prepared_copy import copy_prepared
 from tests.pipeline.tables import TINY
 
 
+def plan(chosen, faces, cleaned, out, recipe=TINY):
+    fold, _ = plan_folds(Plan(faces.table, recipe, out, faces.scale), 2)
+    return [plan_trial(one, faces, cleaned, fold, out, recipe) for one in chosen]
+
+
 def attempt(prepared, out, chosen, cleaned=None):
     faces = open_faces(prepared, TINY)
-    trials = plan_trials(faces, cleaned, [BASE, *chosen], out, TINY, folds=2)
+    trials = plan([BASE, *chosen], faces, cleaned, out)
     return faces, judge_folds(trials, device=CPU, log=Told(), jobs=1)
 
 
@@ -100,7 +106,7 @@ def test_cleaned_labels_are_learnt_and_annotated_ones_judged(prepared, tmp_path,
     assert not set(by_colour[2].faces["group"]) & set(by_colour[3].faces["group"])
     rows = measure_choices([BASE, choice], judged, faces.table)
     assert rows[1]["all"]["accuracy"]["after"] == 1
-    with pytest.raises(PreparedError, match="build both with the same --scale"):
+    with pytest.raises(ExperimentError, match="build both with the same --scale"):
         attempt(prepared, tmp_path / "other", [choice], replace(cleaned, scale=2.0))
 
 
@@ -131,7 +137,7 @@ def test_crops_at_another_scale_are_cut_once(prepared, tmp_path):
 def test_too_few_faces_to_learn_from(prepared, tmp_path, by_colour):
     large = TINY.model_copy(update={"batch_size": 999})
     with pytest.raises(PreparedError, match=r"choice 'base': .* don't fill a batch of 999"):
-        plan_trials(open_faces(prepared, TINY), None, [BASE], tmp_path, large, folds=2)
+        plan([BASE], open_faces(prepared, TINY), None, tmp_path, large)
     assert not by_colour
 
 

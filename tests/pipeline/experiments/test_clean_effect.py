@@ -80,7 +80,7 @@ def test_what_can_not_be_compared_is_refused(both):
 
 def measure(prepared, cleaned, out):
     recipe = write_tiny(out.parent)
-    options = CleanEffectOptions(prepared, cleaned, out, 2, recipe, device="cpu", jobs=1)
+    options = CleanEffectOptions(prepared, cleaned, out, 2, recipe=recipe, device="cpu", jobs=1)
     return measure_clean_effect(options, Told())
 
 

@@ -11,24 +11,22 @@ import pytest
 from data_prep.base.photo import read_photo
 from data_prep.grouping.split import TRAIN, VALID, leaked_share
 from pipeline.experiments import compare as comparison
-from pipeline.experiments import engine, systems
+from pipeline.experiments import engine
 from pipeline.experiments.compare import (
+    BY_CROP,
     ROUNDS,
+    SYSTEMS,
     Compared,
     CompareOptions,
+    System,
+    choose_systems,
     compare_systems,
     describe,
+    prepare_data,
     time_systems,
     write_report,
 )
 from pipeline.experiments.engine import ExperimentError, PreparedData
-from pipeline.experiments.systems import (
-    BY_CROP,
-    SYSTEMS,
-    System,
-    choose_systems,
-    prepare_data,
-)
 from pipeline.nets.cards import DetectorCard, save_weights
 from pipeline.runs.folder import PreparedError
 from pipeline.runs.recipe import RECIPES, ClassifierRecipe, DetectorRecipe
@@ -236,7 +234,7 @@ def world(tmp_path, monkeypatch):
         System("two", recipe, scale=1.0, sets=("incorrect=exclude",)),
         System("single", "single-stage", single=True, sets=single),
     )
-    monkeypatch.setattr(systems, "SYSTEMS", listed)
+    monkeypatch.setattr(comparison, "SYSTEMS", listed)
     monkeypatch.setattr(comparison, "time_systems", lambda nets, _: dict.fromkeys(nets, 0.01))
     return listed
 
@@ -279,7 +277,7 @@ def measured(monkeypatch):
     """Measuring takes no time; the nets that are measured are noted."""
     seen = []
 
-    def measure(nets, *_given, seed):
+    def measure(nets, *_given):
         seen.append(nets)
         return {"set": FIGURES}
 

@@ -10,15 +10,15 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from data_prep.base.labels import CLASSES
 from evaluate.measures.alarm import describe_alarm
 from evaluate.measures.headline import describe_headline
-from pipeline.experiments import compare_measures as measuring
-from pipeline.experiments.compare_measures import (
+from pipeline.experiments import measure as measuring
+from pipeline.experiments.engine import PreparedData
+from pipeline.experiments.measure import (
     leave_out_incorrect,
     measure_drawn_masks,
     measure_own_split,
     measure_system,
     merge_incorrect,
 )
-from pipeline.experiments.engine import PreparedData
 from pipeline.inference.predictor import Predictor
 from tests.evaluate.scenes import make_case, make_scene
 from tests.pipeline.makers import BrightDetector, ColourClassifier, stand_ins
@@ -51,7 +51,7 @@ class Nothing(BrightDetector):
 
 
 def test_who_tells_all_rightly_has_ones(base):
-    figures = measure_system(stand_ins(), "own", base, base, seed=0)["set"]
+    figures = measure_system(stand_ins(), "own", base, base)["set"]
     assert (figures["photos"], figures["faces"]) == (4, 12)
     for name in (*OWN, "two_map50", "two_accuracy", "tnr", "auc", "incorrect_recall"):
         assert figures[name] == pytest.approx([1, 1, 1], abs=1e-4), name
@@ -61,13 +61,13 @@ def test_who_tells_all_rightly_has_ones(base):
 def test_who_takes_bare_faces_for_worn_wrongly(base):
     """Two thirds are told wrong; as an alarm, for which both are the same, all is right."""
     swapped = Predictor(BrightDetector(), Changing(lambda shares: shares[:, [0, 2, 1]]))
-    figures = measure_system(swapped, "own", base, base, seed=0)["set"]
+    figures = measure_system(swapped, "own", base, base)["set"]
     assert figures["accuracy"][0] == pytest.approx(1 / 3, abs=1e-4)
     assert figures["precision"][0] == figures["recall"][0] == pytest.approx(1 / 3, abs=1e-4)
     assert figures["incorrect_recall"][0] == 0
     assert figures["map50"][0] == pytest.approx(1 / 3, abs=1e-4)
     assert figures["tnr"][0] == 1
-    merged = measure_system(swapped, "without_mask", base, base, seed=0)["set"]
+    merged = measure_system(swapped, "without_mask", base, base)["set"]
     assert merged["accuracy"][0] == merged["map50"][0] == pytest.approx(1, abs=1e-4)
     assert merged["incorrect_recall"] is None
 
@@ -77,13 +77,13 @@ def test_two_classes_are_measured_without_the_third(base):
     two = Changing(
         lambda shares: np.stack([shares[:, 0] + shares[:, 2], shares[:, 1], 0 * shares[:, 2]], 1)
     )
-    figures = measure_system(Predictor(BrightDetector(), two), "exclude", base, base, seed=0)["set"]
+    figures = measure_system(Predictor(BrightDetector(), two), "exclude", base, base)["set"]
     for name in OWN:
         assert figures[name][0] == pytest.approx(1, abs=1e-4), name
 
 
 def test_who_finds_nothing(base):
-    figures = measure_system(Predictor(Nothing(), ColourClassifier()), "own", base, base, seed=0)
+    figures = measure_system(Predictor(Nothing(), ColourClassifier()), "own", base, base)
     figures = figures["set"]
     assert figures["map50"][0] == figures["recall"][0] == figures["tnr"][0] == 0
     assert figures["precision"] is None
@@ -99,7 +99,7 @@ class BrightSingle(BrightDetector):
 
 
 def test_single_stage_has_no_figures_on_annotated_boxes(base):
-    figures = measure_system(Predictor(BrightSingle(), None), "own", base, base, seed=0)["set"]
+    figures = measure_system(Predictor(BrightSingle(), None), "own", base, base)["set"]
     assert "accuracy" not in figures
     assert figures["recall"][0] == pytest.approx(1 / 3, abs=1e-4)
     assert figures["fnr"][0] == 0
@@ -107,7 +107,7 @@ def test_single_stage_has_no_figures_on_annotated_boxes(base):
 
 def test_labels_are_those_of_the_base_whatever_the_crops_folder_says(base):
     faces = base.faces.assign(label="with_mask")
-    figures = measure_system(stand_ins(), "own", base, replace(base, faces=faces), seed=0)["set"]
+    figures = measure_system(stand_ins(), "own", base, replace(base, faces=faces))["set"]
     assert figures["accuracy"][0] == pytest.approx(1, abs=1e-4)
 
 
@@ -122,7 +122,7 @@ def test_own_split_against_another_library(base):
     truth = [CLASSES.index(label) for label in faces["label"]]
     told = np.array(truth)
     told[::3] = [[1, 2, 0].index(code) for code in told[::3]]
-    figures = measure_own_split(Changing(change), "own", base, seed=0)["set"]
+    figures = measure_own_split(Changing(change), "own", base)["set"]
     assert figures["accuracy"][0] == pytest.approx(accuracy_score(truth, told), abs=1e-4)
     expected = balanced_accuracy_score(truth, told)
     assert figures["macro_recall"][0] == pytest.approx(expected, abs=1e-4)
@@ -139,7 +139,7 @@ def test_drawn_masks_are_measured_apart_from_real_ones(base, monkeypatch):
         return table, lambda crop: read(crop.rstrip("#"))
 
     monkeypatch.setattr(measuring, "mask_bare_faces", masked)
-    figures = measure_drawn_masks(ColourClassifier(), base, seed=0)
+    figures = measure_drawn_masks(ColourClassifier(), base)
     assert figures["faces"] == 8
     assert figures["accuracy"][0] == pytest.approx(0.5, abs=1e-4)  # drawn ones still look bare
     assert figures["tnr"][0] == figures["fnr"][0] == 1

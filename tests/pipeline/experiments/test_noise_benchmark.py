@@ -79,7 +79,7 @@ def test_issues_of_cleanlab_come_first_then_the_rest_by_quality():
 
 
 def test_without_cleanlab(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cleanlab", None)
+    monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
     with pytest.raises(ExperimentError, match="pip install cleanlab"):
         import_cleanlab()
 
