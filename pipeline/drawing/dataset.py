@@ -108,9 +108,8 @@ class _Mask:
             pixels, self.landmarks, self.worn, straps=self.straps, style=self.style, seed=self.seed
         )
 
-    def to_row(self, number: int) -> dict[str, Any]:
-        """Its row of `drawn.csv`."""
-        row = {"object": number, "label": self.label, "worn": self.worn, "style": self.style.name}
+    def to_row(self) -> dict[str, Any]:
+        row = {"label": self.label, "worn": self.worn, "style": self.style.name}
         columns = [f"{part}_{axis}" for part in PARTS for axis in "xy"]
         return row | dict(zip(columns, self.landmarks.round(2).ravel().tolist(), strict=True))
 
@@ -121,9 +120,8 @@ def draw_dataset(options: DrawOptions, detector: FaceDetector) -> dict[str, Any]
     Photos go to `images/`, PASCAL VOC files to `annotations/`; `drawn.csv` tells of each mask its
     style, how it is worn and the landmarks it lies on, `drawn.png` shows some, and `groups.csv`
     ties every photo to the one it was made from, so that `data_prep build` never puts the two on
-    different sides of a split. Way and style follow from the face, not from the order. Real masks
-    stay. Photos on which nothing is drawn are left out. The record is that of `drawn.json`, with
-    `up_to_date` when nothing was to do.
+    different sides of a split. Photos on which nothing is drawn are left out. The record is that of
+    `drawn.json`, with `up_to_date` when nothing was to do.
 
     Raises:
         DatasetError: The dataset can't be used.
@@ -163,15 +161,13 @@ def draw_dataset(options: DrawOptions, detector: FaceDetector) -> dict[str, Any]
                 pixels = mask.draw(pixels)
             image, origin = places[photo.image], f"{photo.photo.source}/{photo.image}"
             save_drawing(staging / image, pixels, fine=True)
-            faces = []
-            for face in photo.faces:
-                if face.object in masks:
-                    mask = masks[face.object]
-                    rows.append({"image": image, "origin": origin, **mask.to_row(face.object)})
-                    sheet.add(mask.style.name, mask.worn, pixels, face.box)
-                    face = replace(face, label=mask.label)
-                faces.append(face)
-            written.append(replace(photo, image=image, faces=tuple(faces)))
+            faces = {face.object: face for face in photo.faces}
+            for number, mask in masks.items():
+                face = faces[number]
+                rows.append({"image": image, "origin": origin, "object": number, **mask.to_row()})
+                sheet.add(mask.style.name, mask.worn, pixels, face.box)
+                faces[number] = replace(face, label=mask.label)
+            written.append(replace(photo, image=image, faces=tuple(faces.values())))
         if not rows:
             told = ", ".join(f"{what}: {count}" for what, count in sorted(not_drawn.items()))
             raise PreparedError(f"{root}: no mask could be drawn ({told or 'no bare face'}).")
@@ -204,12 +200,12 @@ def draw_dataset(options: DrawOptions, detector: FaceDetector) -> dict[str, Any]
 
 def _place(images: Sequence[str]) -> dict[str, str]:
     """Where drawn photos go: JPEG all, under their whole name where stems are shared."""
-    names = [image.removeprefix(f"{IMAGES}/") for image in images]
-    stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
-    times = Counter(stem.lower() for stem in stems)
+    names = [PurePosixPath(image.removeprefix(f"{IMAGES}/")) for image in images]
+    stems = Counter(str(name.with_suffix("")).lower() for name in names)
+    alone = [stems[str(name.with_suffix("")).lower()] == 1 for name in names]
     return {
-        image: f"{IMAGES}/{stem if times[stem.lower()] == 1 else name}.jpg"
-        for image, name, stem in zip(images, names, stems, strict=True)
+        image: f"{IMAGES}/{name.with_suffix('') if own else name}.jpg"
+        for image, name, own in zip(images, names, alone, strict=True)
     }
 
 

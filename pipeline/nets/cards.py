@@ -1,10 +1,14 @@
-"""Weight files: safetensors beside a JSON card that says what the numbers mean."""
+"""What is stored of nets: safetensors beside a JSON card that says what the numbers mean, and
+checkpoints of running trainings, without pickle and safe under a kill at any moment.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Annotated, Any, Literal, TypeVar
 
 import torch
@@ -18,7 +22,6 @@ from data_prep.base.crop import CROP_SCALE, Colour
 from data_prep.base.errors import UserError
 from data_prep.base.files import write_atomically, write_json
 from data_prep.base.labels import CLASSES
-from pipeline.nets.checkpoint import DAMAGED
 from pipeline.nets.retinaface import ANCHOR_SIZES, ANCHORS_PER_CELL, STRIDES, VARIANCES
 
 Architecture = Literal["resnet34", "mobilenet0.25", "sequential"]
@@ -31,8 +34,17 @@ Side = Annotated[int, Field(gt=0, le=4096)]
 DETECTOR, CLASSIFIER = "detector", "classifier"  # File stems in a weights folder.
 
 
+_DAMAGED: tuple[type[Exception], ...] = (AssertionError, AttributeError, EOFError, LookupError)
+_DAMAGED += (OSError, RuntimeError, TypeError, UnpicklingError, ValueError)
+"""What torch's restricted reader raises on files that are damaged or hold more than it knows."""
+
+
 class WeightsError(UserError, ValueError):
     """Weights that are missing, damaged, or not what their card says."""
+
+
+class CheckpointError(UserError, ValueError):
+    """A checkpoint that can't be read; the message names the file and what to do."""
 
 
 def _check_learnt(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -172,7 +184,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"{path}: can't be read ({error.strerror or error}).") from error
-    except DAMAGED as error:
+    except _DAMAGED as error:
         raise WeightsError(f"{path}: damaged, or not a file of plain tensors.") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
     named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
@@ -186,3 +198,33 @@ def _parse_tensors(path: Path, data: bytes) -> dict[str, Tensor]:
         return load_tensors(data)
     except SafetensorError as error:
         raise WeightsError(f"{path}: not a safetensors file ({error}).") from error
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain values so that the old checkpoint stays until the new one is whole.
+
+    Raises:
+        OutputError: The file can't be written.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
+    """Read a checkpoint with torch's restricted reader; None when there is none.
+
+    Raises:
+        CheckpointError: It is damaged or holds more than tensors and plain values.
+    """
+    if not path.is_file():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except _DAMAGED as error:
+        raise CheckpointError(
+            f"{path}: the checkpoint can't be read; delete it to start again."
+        ) from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: not a checkpoint; delete it to start again.")
+    return state

@@ -24,11 +24,7 @@ from evaluate.measures.bootstrap import bootstrap_intervals
 OUTCOMES: tuple[str, ...] = (*CLASSES, "drop")
 """What a reviewer can make of a face; a redrawn box counts by its class."""
 
-DISPUTE_COLUMNS = ("source", "image", "object", "from", "a", "b", "a_box", "b_box", "about")
-
-
-class AgreementError(UserError, ValueError):
-    """No two reviewers to compare; the message says why."""
+_COLUMNS = ("source", "image", "object", "from", "a", "b", "a_box", "b_box", "about")
 
 
 @dataclass(frozen=True)
@@ -67,19 +63,19 @@ class Agreement:
     table: np.ndarray  # Faces by outcome of a (rows) and b (columns), in the order of `OUTCOMES`.
     observed: tuple[float, float, float]  # Share of equal outcomes, ends of its 95 % interval.
     kappa: tuple[float, float, float]  # Cohen's, with the same; NaN where it isn't defined.
-    disputes: pd.DataFrame  # A row per face they differ about, columns `DISPUTE_COLUMNS`.
+    disputes: pd.DataFrame  # A row per face they differ about.
 
 
 def compare_reviewers(ledger: Ledger, names: Sequence[str]) -> Agreement:
     """Compare two reviewers of a ledger; they needn't be named when it has just two.
 
     Raises:
-        AgreementError: There are not two, or no face was decided by both.
+        UserError: There are not two, or no face was decided by both.
     """
     known = sorted({decision.by for decision in ledger.decisions})
     chosen = list(names) or known
     if len(set(chosen)) != 2 or len(chosen) != 2 or not set(chosen) <= set(known):
-        raise AgreementError(
+        raise UserError(
             f"two reviewers are needed; the ledger has {', '.join(known) or 'none'}: "
             "name two with --by A --by B."
         )
@@ -87,7 +83,7 @@ def compare_reviewers(ledger: Ledger, names: Sequence[str]) -> Agreement:
     of_a, of_b = settle(ledger.decisions, a), settle(ledger.decisions, b)
     pairs = [(of_a[key], of_b[key]) for key in sorted(of_a.keys() & of_b.keys())]
     if not pairs:
-        raise AgreementError(f"no face was decided by both {a} and {b}; review the same faces.")
+        raise UserError(f"no face was decided by both {a} and {b}; review the same faces.")
     photos, _ = pd.factorize(pd.MultiIndex.from_tuples([one.key[:2] for one, _ in pairs]))
     outcomes = np.array([[OUTCOMES.index(_name_outcome(d)) for d in pair] for pair in pairs])
     tables = np.zeros((photos.max() + 1, len(OUTCOMES), len(OUTCOMES)))
@@ -104,7 +100,7 @@ def compare_reviewers(ledger: Ledger, names: Sequence[str]) -> Agreement:
         (float(value[0]), float(ends[name][0]), float(ends[name][1]))
         for name, value in _measure(table[None]).items()
     )
-    rows = pd.DataFrame([_compare(*pair) for pair in pairs], columns=list(DISPUTE_COLUMNS))
+    rows = pd.DataFrame([_compare(*pair) for pair in pairs], columns=list(_COLUMNS))
     return Agreement((a, b), table.astype(int), observed, kappa, rows[rows["about"] != ""])
 
 
@@ -138,10 +134,9 @@ def _compare(a: Decision, b: Decision) -> tuple[object, ...]:
     little.
     """
     outcomes = (_name_outcome(a), _name_outcome(b))
+    same_box = a.to_box is b.to_box
     if a.to_box and b.to_box:
         same_box = overlap(a.to_box, b.to_box) >= SAME_FACE
-    else:
-        same_box = a.to_box is b.to_box
     about = "label" if outcomes[0] != outcomes[1] else "" if same_box else "box"
     boxes = (" ".join(f"{value:g}" for value in d.to_box or ()) for d in (a, b))
     return (*a.key, a.given, *outcomes, *boxes, about)

@@ -29,11 +29,7 @@ from pipeline.review.session import Choice, ChoiceError, Choose, ConflictError, 
 
 STATIC = Path(__file__).parent / "static"
 
-TITLES = {
-    "with_mask": "With mask",
-    "without_mask": "Without mask",
-    "mask_weared_incorrect": "Worn wrongly",
-}
+TITLES = dict(zip(CLASSES, ("With mask", "Without mask", "Worn wrongly"), strict=True))
 """Names of the classes on buttons."""
 
 PICTURE_SECONDS = 600  # How long a browser may keep one; its address holds the session's edition.
@@ -47,9 +43,8 @@ LEAST_TOLD, YIELD_WINDOW = 20, 100
 """Of the latest decisions: how many it takes to tell whether going on pays, and how many count."""
 
 LOW_YIELD = 0.05
-"""Going on is said not to pay when the upper end of the interval is below this share. It takes 73
-decisions in a row that change nothing to get there."""
-
+"""Going on is said not to pay when the upper end of the interval is below this share: 73 decisions
+in a row that change nothing."""
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -75,6 +70,7 @@ _STATUSES: dict[type[Exception], int] = {
     ConflictError: 409,
     OtherSessionError: 410,
     ChoiceError: 422,
+    RequestValidationError: 422,
     PhotoError: 404,
     NoFaceError: 404,
     UserError: 500,  # Of the ledger: nothing was saved.
@@ -88,7 +84,6 @@ def create_app(session: Session, access: Access) -> FastAPI:
     app.mount("/static", StaticFiles(directory=STATIC))
     for kind in _STATUSES:
         app.add_exception_handler(kind, _explain)
-    app.add_exception_handler(RequestValidationError, _explain_misfit)
 
     def check_edition(body: _Undo) -> None:
         """A page kept open over a restart with other options would decide on another face."""
@@ -136,7 +131,7 @@ def create_app(session: Session, access: Access) -> FastAPI:
     @app.post("/api/decide")
     def decide(body: _Decide) -> dict[str, Any]:
         check_edition(body)
-        box = None if body.to_box is None else Box(*body.to_box)
+        box = body.to_box and Box(*body.to_box)
         session.decide(body.position, Choice(body.action, body.to, box), body.version)
         return view_progress(session, body.position)
 
@@ -144,8 +139,10 @@ def create_app(session: Session, access: Access) -> FastAPI:
     def undo(body: _Undo) -> dict[str, Any]:
         check_edition(body)
         position = session.undo()
-        shown = view_progress(session, -1 if position is None else position)
-        return {"position": position, **shown}
+        return {
+            "position": position,
+            **view_progress(session, -1 if position is None else position),
+        }
 
     return app
 
@@ -153,12 +150,10 @@ def create_app(session: Session, access: Access) -> FastAPI:
 def _explain(_: Request, error: Exception) -> JSONResponse:
     """What went wrong, as a line the page can show."""
     status = next(_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES)
-    return JSONResponse({"message": str(error)}, status)
-
-
-def _explain_misfit(_: Request, __: Exception) -> JSONResponse:
     # Without what was sent: a number such as NaN couldn't be sent back.
-    return JSONResponse({"message": "That isn't what the page sends; reload it."}, 422)
+    misfit = isinstance(error, RequestValidationError)
+    told = "That isn't what the page sends; reload it." if misfit else str(error)
+    return JSONResponse({"message": told}, status)
 
 
 def view_face(session: Session, position: int) -> dict[str, Any]:

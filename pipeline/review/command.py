@@ -31,10 +31,6 @@ MOST_PICTURED = 2000
 """Faces that get contact sheets; of more, few would look at all."""
 
 
-class ReviewError(UserError, ValueError):
-    """An option that can't be, or no port to listen on; the message says what to do."""
-
-
 @dataclass(frozen=True)
 class ReviewOptions:
     """Options of `review`."""
@@ -83,11 +79,11 @@ def review(options: ReviewOptions) -> None:
     """Review suspected labels on a local page, or with --export and --import in a sheet."""
     name = (getpass.getuser() if options.by is None else options.by).strip()
     if not name or not name.isprintable() or len(name) > 80:
-        raise ReviewError("--by: give a name of 1 to 80 printable characters.")
+        raise UserError("--by: give a name of 1 to 80 printable characters.")
     if options.token is not None and not re.fullmatch(r"[A-Za-z0-9_-]{8,200}", options.token):
-        raise ReviewError("--token: 8 or more letters, digits, - and _, as it goes into a URL.")
+        raise UserError("--token: 8 or more letters, digits, - and _, as it goes into a URL.")
     if options.export is not None and options.sheet is not None:
-        raise ReviewError("--export and --import: one at a time.")
+        raise UserError("--export and --import: one at a time.")
     ledger = options.ledger or options.suspects / LEDGER
     way = Way(name, options.blind, options.seed, options.first)
     session = Session(open_suspects(options.suspects), ledger, way)
@@ -95,10 +91,10 @@ def review(options: ReviewOptions) -> None:
         positions = list_open(session)
         write_sheet(options.export, session, positions)
         folder = options.export.with_name(f"{options.export.stem}-pages")
-        pages = draw_contact_sheets(folder, session, positions[:MOST_PICTURED])
+        pictured = positions[:MOST_PICTURED]
+        pages = draw_contact_sheets(folder, session, pictured)
         log(f"{len(positions)} faces: {options.export}")
-        pictured = min(len(positions), MOST_PICTURED)
-        log(f"{len(pages)} pages with the first {pictured}: {folder}")
+        log(f"{len(pages)} pages with the first {len(pictured)}: {folder}")
     elif options.sheet is not None:
         added, known = import_sheet(options.sheet, session)
         log(f"{added} decisions added, {known} stood already: {ledger}")
@@ -135,7 +131,7 @@ def open_port(host: str, port: int | None) -> socket.socket:
     """Listen on an address; on `PORT`, or a free one, when no port is named.
 
     Raises:
-        ReviewError: It can't be listened on.
+        UserError: It can't be listened on.
     """
     for candidate in [PORT, 0] if port is None else [port]:
         try:
@@ -143,7 +139,7 @@ def open_port(host: str, port: int | None) -> socket.socket:
             return socket.create_server((host, candidate), family=family, backlog=128)
         except (OSError, OverflowError) as error:
             fault = error
-    raise ReviewError(
+    raise UserError(
         f"--host {host} --port {port}: can't be listened on ({fault}); choose another port, or "
         "leave the options out."
     ) from fault

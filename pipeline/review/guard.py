@@ -7,10 +7,10 @@ import hmac
 import ipaddress
 import socket
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -61,22 +61,17 @@ class Access:
             return not is_loopback(self.host) and name == socket.gethostname().lower()
         return address.is_loopback or not is_loopback(self.host)
 
-    def allows_token(self, given: str | None) -> bool:
+    def allows_token(self, given: str) -> bool:
         """Whether the token is the right one; compared in constant time."""
-        if self.token is None:
-            return True
-        return given is not None and hmac.compare_digest(given.encode(), self.token.encode())
+        return self.token is None or hmac.compare_digest(given.encode(), self.token.encode())
 
     def refuse(self, method: str, headers: Headers, *, brings_token: bool) -> str | None:
         """Why a request is turned away, with the status first; None when it may pass."""
         host = headers.get("host", "")
         if not self.allows_host(host):
             return "421 This server doesn't go by that name."
-        try:
-            morsel = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
-        except CookieError:
-            morsel = None
-        if not brings_token and not self.allows_token(morsel.value if morsel else None):
+        cookie = cookie_parser(headers.get("cookie", "")).get(self.cookie, "")
+        if not brings_token and not self.allows_token(cookie):
             return "403 A token is needed: open the whole address that the review printed."
         if method in ("GET", "HEAD"):
             return None
@@ -97,12 +92,11 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass the request on."""
         if scope["type"] != "http":
-            # There are no web sockets; the rest is the server's start and end.
-            if scope["type"] == "lifespan":
+            if scope["type"] == "lifespan":  # There are no web sockets.
                 await self._app(scope, receive, send)
             return
         access = self._access
-        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [None])[0]
+        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         brings_token = access.token is not None and access.allows_token(given)
 
         async def send_on(message: Message) -> None:
@@ -116,8 +110,7 @@ class Guard:
             await send(message)
 
         refusal = access.refuse(scope["method"], Headers(scope=scope), brings_token=brings_token)
-        if refusal is None:
-            await self._app(scope, receive, send_on)
-        else:
-            status, _, reason = refusal.partition(" ")
-            await PlainTextResponse(f"{reason}\n", int(status))(scope, receive, send_on)
+        answer = self._app
+        if refusal is not None:
+            answer = PlainTextResponse(f"{refusal[4:]}\n", int(refusal[:3]))
+        await answer(scope, receive, send_on)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -79,19 +80,22 @@ class PhotoShelf:
             shrink = min(1.0, LONGEST_SIDE / max(pixels.shape[:2]))
             pixels = cv2.resize(pixels, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
             return _encode(pixels, ".jpg")
-        crop, most = self._prepared_crop(face) if kind == "similar" else None, SIDES[kind]
+        crop = None
+        if kind == "similar" and self._about.prepared is not None and face.crop:
+            with suppress(PhotoError):
+                crop = read_photo(find_inside(self._about.prepared, face.crop)).pixels
         if crop is None:
-            crop = self._crop(face)
+            pixels = self._pixels(face)
+            try:
+                crop = crop_face(pixels, face.box)
+            except ValueError as error:  # Of a box that is empty or not finite.
+                raise PhotoError(self._tell(f"{face.key[0]}/{face.key[1]}: {error}.")) from error
+        most = SIDES[kind]
         shrunk = crop.shape[0] > most
         return _encode(resize_crop(crop, most) if shrunk else crop, ".jpg" if shrunk else ".png")
 
-    def _prepared_crop(self, face: Suspect) -> np.ndarray | None:
-        if self._about.prepared is None or not face.crop:
-            return None
-        try:
-            return read_photo(find_inside(self._about.prepared, face.crop)).pixels
-        except PhotoError:
-            return None
+    def _tell(self, problem: str) -> str:
+        return "This face can't be shown." if self._hide_names else problem
 
     def _read(self, face: Suspect) -> OpenedPhoto:
         source, image, _ = face.key
@@ -101,27 +105,16 @@ class PhotoShelf:
             sha256 = sha256_of(path)
             return OpenedPhoto(read_photo(path, fit_size=face.size).pixels, sha256, None)
         except PhotoError as error:
-            problem, nameless = str(error), "This photo can't be shown."
+            problem = str(error)
         except OSError as error:
             problem = f"{source}/{image}: can't be read ({error.strerror or error})."
-            nameless = "This photo can't be read."
-        return OpenedPhoto(None, sha256, nameless if self._hide_names else problem)
+        return OpenedPhoto(None, sha256, self._tell(problem))
 
     def _pixels(self, face: Suspect) -> np.ndarray:
         opened = self.open(face)
         if opened.pixels is None:
             raise PhotoError(opened.problem)
         return opened.pixels
-
-    def _crop(self, face: Suspect) -> np.ndarray:
-        pixels = self._pixels(face)
-        try:
-            return crop_face(pixels, face.box)
-        except ValueError as error:  # Of a box that is empty or not finite.
-            named = f"{face.key[0]}/{face.key[1]}: {error}."
-            raise PhotoError(
-                "This face can't be cut out." if self._hide_names else named
-            ) from error
 
 
 def find_inside(root: Path, name: str) -> Path:
@@ -141,10 +134,8 @@ def find_inside(root: Path, name: str) -> Path:
 
 
 def _encode(pixels: np.ndarray, ending: str) -> bytes:
-    options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-    if ending == ".jpg":
-        options = [cv2.IMWRITE_JPEG_QUALITY, 92]
-    done, data = cv2.imencode(ending, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
-    if not done:
-        raise PhotoError("the picture can't be encoded")
+    options = (
+        [cv2.IMWRITE_JPEG_QUALITY, 92] if ending == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    )
+    _, data = cv2.imencode(ending, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
     return data.tobytes()

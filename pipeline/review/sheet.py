@@ -37,8 +37,8 @@ class SheetError(UserError, ValueError):
 
 def list_open(session: Session) -> list[int]:
     """The faces this reviewer hasn't decided, in order; skipped ones are among them."""
-    places = range(len(session))
-    return [place for place in places if session.look_up(session.key(place)).decision is None]
+    keys = enumerate(session.face(place).key for place in range(len(session)))
+    return [place for place, key in keys if session.look_up(key).decision is None]
 
 
 def write_sheet(path: Path, session: Session, positions: list[int]) -> None:
@@ -70,7 +70,7 @@ def import_sheet(path: Path, session: Session) -> tuple[int, int]:
         SheetError: The sheet can't be read, or lines are bad; the message names them.
         LedgerError, OutputError: The ledger can't be read or written.
     """
-    positions = {_name_face(session.key(position)): position for position in range(len(session))}
+    positions = {_name_face(session.face(place).key): place for place in range(len(session))}
     new: list[tuple[int, Choice]] = []
     faults: list[str] = []
     seen: dict[int, int] = {}
@@ -100,7 +100,7 @@ def import_sheet(path: Path, session: Session) -> tuple[int, int]:
         listed = "; ".join(faults[:_MOST_FAULTS]) + (f"; and {more} more" if more > 0 else "")
         raise SheetError(f"{path}: {listed}. Nothing is imported.")
     for position, choice in show_progress(new, len(new), "importing decisions"):
-        session.decide(position, choice, session.look_up(session.key(position)).version)
+        session.decide(position, choice, session.look_up(session.face(position).key).version)
     return len(new), len(seen) - len(new)
 
 

@@ -7,7 +7,6 @@ import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,34 +59,23 @@ class About(BaseModel):
     """By class, how many labels are thought to be wrong, and the lower and upper end of that."""
 
 
-@dataclass(frozen=True)
 class Suspects:
     """All faces of a suspects folder, the most suspect first."""
 
-    table: pd.DataFrame
-    about: About
-    digest: str  # Tells this table from any other.
+    def __init__(self, table: pd.DataFrame, about: About, digest: str) -> None:
+        self.table = table
+        self.about = about
+        self.digest = digest  # Tells this table from any other.
+        self.keys: list[Key] = list(table[[*KEY]].itertuples(index=False, name=None))
+        self.rows = {key: row for row, key in enumerate(self.keys)}
+        self._records = list(table.itertuples(index=False))
 
     def __len__(self) -> int:
         return len(self.table)
 
-    @cached_property
-    def keys(self) -> list[Key]:
-        """Key of the face in each row."""
-        return list(self.table[[*KEY]].itertuples(index=False, name=None))
-
-    @cached_property
-    def rows(self) -> dict[Key, int]:
-        """Row of each face by its key."""
-        return {key: row for row, key in enumerate(self.keys)}
-
-    @cached_property
-    def _records(self) -> list[Any]:
-        return list(self.table.itertuples(index=False))
-
     def face(self, row: int) -> Suspect:
         """The face in a row, counted from 0."""
-        record = self._records[row]
+        record: Any = self._records[row]
         opinion = {label: getattr(record, f"p_{label}") for label in CLASSES}
         ranks = (int(rank) for rank in record.similar.split() if rank.isdecimal())
         return Suspect(

@@ -13,8 +13,7 @@ from fastai.callback.core import Callback, CancelFitException
 from torch import Tensor, nn
 
 from data_prep.base.labels import CLASSES
-from pipeline.nets.cards import ClassifierCard, WeightsError, load_weights
-from pipeline.nets.checkpoint import save_checkpoint
+from pipeline.nets.cards import ClassifierCard, WeightsError, load_weights, save_checkpoint
 from pipeline.nets.classifiers import fill_net
 from pipeline.nets.compute import autocast, has_fast_bf16, prepare_net, seed_everything
 from pipeline.runs.folder import Row

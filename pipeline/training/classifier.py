@@ -15,8 +15,7 @@ from torch import Tensor
 from data_prep.base.files import make_folder
 from data_prep.base.labels import CLASSES
 from data_prep.grouping.split import TRAIN, VALID
-from pipeline.nets.cards import CLASSIFIER, ClassifierCard, load_weights
-from pipeline.nets.checkpoint import load_checkpoint
+from pipeline.nets.cards import CLASSIFIER, ClassifierCard, load_checkpoint, load_weights
 from pipeline.nets.classifiers import join_members
 from pipeline.nets.compute import seed_everything
 from pipeline.runs.folder import (

@@ -22,8 +22,14 @@ from evaluate.measures.average_precision import RankedHits, average_precisions, 
 from evaluate.measures.matching import BoxGroups
 from pipeline.inference.boxes import FaceBoxes
 from pipeline.inference.detector import Detector, normalise
-from pipeline.nets.cards import DETECTOR, DetectorCard, WeightsError, save_weights
-from pipeline.nets.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.nets.cards import (
+    DETECTOR,
+    DetectorCard,
+    WeightsError,
+    load_checkpoint,
+    save_checkpoint,
+    save_weights,
+)
 from pipeline.nets.compute import autocast, has_fast_bf16, seed_everything
 from pipeline.nets.retinaface import RetinaFace, make_anchors, widen_scores
 from pipeline.runs.folder import CHECKPOINT, PreparedError, Row, Run

@@ -10,7 +10,7 @@ from data_prep.base.records import Box
 from data_prep.decisions.ledger import Decision, Ledger
 from pipeline.review.agreement import (
     OUTCOMES,
-    AgreementError,
+    UserError,
     compare_reviewers,
     describe_agreement,
 )
@@ -110,8 +110,8 @@ def test_redrawn_boxes_are_disputed_when_they_overlap_too_little():
 def test_two_reviewers_are_needed():
     lines = tuple(say(by, 0, WITH) for by in ("ada", "bob", "cyd"))
     for names in ((), ("ada",), ("ada", "ada"), ("ada", "dan"), ("ada", "bob", "cyd")):
-        with pytest.raises(AgreementError, match="ada, bob, cyd"):
+        with pytest.raises(UserError, match="ada, bob, cyd"):
             compare_reviewers(Ledger(lines, ()), names)
     assert compare_reviewers(Ledger(lines, ()), ("cyd", "ada")).reviewers == ("cyd", "ada")
-    with pytest.raises(AgreementError, match="no face"):
+    with pytest.raises(UserError, match="no face"):
         compare_reviewers(Ledger((say("ada", 0, WITH), say("bob", 1, WITH)), ()), ())

@@ -12,7 +12,7 @@ from data_prep.base.records import Box
 from data_prep.decisions.ledger import read_ledger, settle
 from pipeline.cli import app
 from pipeline.review import command as reviewing
-from pipeline.review.command import PORT, ReviewError, ReviewOptions, name_address, open_port
+from pipeline.review.command import PORT, ReviewOptions, UserError, name_address, open_port
 from pipeline.review.sheet import (
     HEADER,
     SheetError,
@@ -208,12 +208,12 @@ def test_other_addresses_get_a_token(start, found, monkeypatch, capsys):
 def test_ports(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ReviewError, match=f"--port {port}"):
+        with pytest.raises(UserError, match=f"--port {port}"):
             open_port("127.0.0.1", port)
         monkeypatch.setattr(reviewing, "PORT", port)
         with open_port("127.0.0.1", None) as free:
             assert free.getsockname()[1] not in (port, 0)
-    with pytest.raises(ReviewError, match="no such host"):
+    with pytest.raises(UserError, match="no such host"):
         open_port("no such host", 0)
     assert name_address("::1", PORT, "t") == f"http://[::1]:{PORT}/?token=t"
 

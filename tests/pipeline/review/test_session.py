@@ -13,8 +13,7 @@ import pytest
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Box
 from data_prep.decisions.ledger import LedgerError, append_decision, read_ledger, settle
-from pipeline.review.history import LedgerFollower
-from pipeline.review.session import Choice, ConflictError, NoFaceError, Session
+from pipeline.review.session import Choice, ConflictError, LedgerFollower, NoFaceError, Session
 from tests.pipeline.review.makers import decide, make_suspects
 
 DECIDER = """

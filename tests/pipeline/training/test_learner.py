@@ -25,10 +25,10 @@ from pipeline.nets.cards import (
     ClassifierCard,
     DetectorCard,
     WeightsError,
+    load_checkpoint,
     load_weights,
     save_weights,
 )
-from pipeline.nets.checkpoint import load_checkpoint
 from pipeline.nets.classifiers import from_detector, join_members, make_mobilenet, to_stored
 from pipeline.nets.options import SHIPPED
 from pipeline.runs.recipe import ClassifierRecipe, RecipeError
