@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import torch
+from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
 from fastai.data.core import DataLoaders
-from fastai.data.transforms import Category, CategoryMap, IntToFloatTensor
-from fastai.torch_core import TensorCategory, TensorImage
+from fastai.data.transforms import IndexSplitter, IntToFloatTensor, ItemGetter
+from fastai.torch_core import TensorImage, no_random
 from fastai.vision.augment import AffineCoordTfm, affine_mat, aug_transforms
 from fastai.vision.core import imagenet_stats
 from fastai.vision.data import Normalize
-from torch.utils.data import Dataset
+from fasttransform import Transform
 
 from data_prep.base.crop import Colour, fit_crop
 from data_prep.base.labels import BARE, CLASSES, RARE_CLASS
+from data_prep.base.photo import read_photo
 from data_prep.base.tables import select_sources
 from data_prep.grouping.split import TRAIN, VALID
 from pipeline.runs.folder import PreparedError
@@ -33,8 +35,6 @@ SMALLEST_SIDE = 16
 ReadCrop = Callable[[str], np.ndarray]
 """Gives the pixels of a crop by its path: square, uint8, RGB."""
 
-Item = tuple[TensorImage, TensorCategory]
-
 
 @dataclass(frozen=True)
 class TrainingFaces:
@@ -45,62 +45,49 @@ class TrainingFaces:
     labels: pd.Series  # of the training faces, without the drawn ones; for the loss weights
 
 
-class CropDataset(Dataset[Item]):
-    """Crops at the network's input size, in training some of them shrunk first.
+class OpenCrop(Transform):
+    """Reads a crop by its path; an exported learner reads files, wherever they lie."""
 
-    Items are a 3 × size × size uint8 image and its class index. Random numbers come from the global
-    generators, which the training seeds at every epoch. `downscale` is the share of crops that are
-    shrunk to a smaller face's size; None for validation.
+    def __init__(self, read: ReadCrop) -> None:
+        self.read = read
+
+    def __reduce__(self) -> tuple[type[OpenCrop], tuple[ReadCrop]]:
+        return OpenCrop, (read_file,)
+
+    def encodes(self, crop: str) -> np.ndarray:
+        return self.read(crop)
+
+
+class ShrinkSome(Transform):
+    """Shrinks a share of the training crops to a smaller face's size.
+
+    Random numbers come from the global generators, which the training seeds at every epoch.
     """
 
-    n_inp = 1
-    """Given to fastai, which would find out by an augmented item, drawing random numbers."""
+    split_idx = 0  # fastai's number of the training set
 
-    def __init__(
-        self,
-        crops: ReadCrop,
-        faces: pd.DataFrame,
-        size: int,
-        downscale: float | None,
-        colour: Colour,
-    ) -> None:
-        self.crops, self.size, self.downscale, self.colour = crops, size, downscale, colour
-        self.paths = faces["crop"].tolist()
-        self.codes = [CLASSES.index(label) for label in faces["label"]]
-        self.split_idx = 1 if downscale is None else 0  # fastai augments split 0 only
-        self.vocab = CategoryMap(CLASSES, sort=False)
+    def __init__(self, share: float) -> None:
+        self.share = share
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> Item:
-        pixels = self.crops(self.paths[index])
-        if self.downscale is not None:
-            shrinks, draw = random.random() < self.downscale, np.random.uniform()
-            pixels = shrink_crop(pixels, draw) if shrinks else pixels
-        pixels = fit_crop(pixels, self.size, self.colour).transpose(2, 0, 1)
-        image = TensorImage(torch.from_numpy(np.ascontiguousarray(pixels)))
-        return image, TensorCategory(self.codes[index])
-
-    @property
-    def items(self) -> list[Item]:
-        """For fastai's interpretations, which feed chosen items again."""
-        return [self[index] for index in range(len(self))]
-
-    def new_empty(self) -> CropDataset:
-        """The same without crops, for fastai's `export`."""
-        empty = copy(self)
-        empty.crops, empty.paths, empty.codes = _read_none, [], []
-        return empty
-
-    def decode(self, item: Item, **_: object) -> tuple[TensorImage, Category]:
-        """What fastai shows of an item: the image and the name of its class."""
-        image, code = item
-        return image, Category(CLASSES[int(code)])
+    def encodes(self, pixels: np.ndarray) -> np.ndarray:
+        shrinks, draw = random.random() < self.share, np.random.uniform()
+        return shrink_crop(pixels, draw) if shrinks else pixels
 
 
-def _read_none(path: str) -> np.ndarray:
-    raise LookupError(f"{path}: exported without crops.")
+class FitCrop(Transform):
+    """Brings crops to the network's input: 3 × size × size, uint8."""
+
+    def __init__(self, size: int, colour: Colour) -> None:
+        self.size, self.colour = size, colour
+
+    def encodes(self, pixels: np.ndarray) -> TensorImage:
+        fitted = fit_crop(pixels, self.size, self.colour).transpose(2, 0, 1)
+        return TensorImage(torch.from_numpy(np.ascontiguousarray(fitted)))
+
+
+def read_file(crop: str) -> np.ndarray:
+    """The pixels of a crop's file; raises `PhotoError`."""
+    return read_photo(Path(crop)).pixels
 
 
 def shrink_crop(pixels: np.ndarray, draw: float) -> np.ndarray:
@@ -163,14 +150,25 @@ def make_loaders(
         xtra_tfms=[AffineCoordTfm(partial(_draw_shift, most=recipe.shift))] * (recipe.shift > 0),
     )
     shown = pd.concat([train, *[rare] * (recipe.repeat_rare - 1)])
-    return DataLoaders.from_dsets(
-        CropDataset(faces.read, shown, size, recipe.downscale, recipe.colour),
-        CropDataset(faces.read, faces.table[is_valid], size, None, recipe.colour),
-        bs=recipe.batch_size,
-        after_batch=[IntToFloatTensor(), *augment, Normalize.from_stats(*imagenet_stats)],
-        num_workers=0,
-        device=device,
+    items = pd.concat([shown, faces.table[is_valid]])[["crop", "label"]]
+    block = DataBlock(
+        blocks=(
+            TransformBlock(OpenCrop(faces.read), batch_tfms=IntToFloatTensor),
+            CategoryBlock(CLASSES, sort=False),
+        ),
+        get_x=ItemGetter(0),
+        get_y=ItemGetter(1),
+        splitter=IndexSplitter(range(len(shown), len(items))),
+        item_tfms=[ShrinkSome(recipe.downscale), FitCrop(size, recipe.colour)],
+        batch_tfms=[*augment, Normalize.from_stats(*imagenet_stats)],
     )
+    with no_random():  # fastai tries an augmented batch, which must not change what is drawn next
+        return block.dataloaders(
+            list(items.itertuples(index=False, name=None)),
+            bs=recipe.batch_size,
+            num_workers=0,
+            device=device,
+        )
 
 
 def _draw_shift(images: torch.Tensor, most: float) -> torch.Tensor:

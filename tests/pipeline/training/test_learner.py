@@ -61,8 +61,11 @@ def test_a_plain_learner_is_fastais_in_all_it_does(prepared, tmp_path, monkeypat
     assert interpreted.confusion_matrix().shape == (3, 3)
     learn.export("learner.pkl")
     again = load_learner("learner.pkl")
-    for name, tensor in learn.model.state_dict().items():
-        assert torch.equal(again.model.state_dict()[name], tensor)
+    crop = str(prepared / learn.dls.valid_ds.items[0][0])
+    with learn.no_bar(), again.no_bar():
+        (label, code, shares), exported = learn.predict(crop), again.predict(crop)
+    assert CLASSES[int(code)] == label == exported[0]
+    assert torch.equal(shares, exported[2])
 
 
 def test_changes_of_a_learner_are_checked(prepared):
