@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from data_prep.base.errors import UserError
 from data_prep.base.progress import show_progress
@@ -28,19 +30,14 @@ class OutputError(UserError, OSError):
 
 def write_atomically(path: Path, data: bytes | str) -> None:
     """Write a file under another name, then rename it; `OutputError` leaves what was there."""
-    payload = data.encode() if isinstance(data, str) else data
-    temporary = None
+    temporary = path.with_name(f".{path.name[:40]}.{uuid4().hex[:8]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(payload)
-        # mkstemp makes private files; results are as readable as any other new file.
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+        temporary.replace(path)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise output_error(path, error) from error
 
 
@@ -82,12 +79,6 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
-
-
 def refuse_dataset_folders(
     folders: Iterable[Path], roots: Iterable[Path], option: str = "-o", *, around: bool = False
 ) -> None:
@@ -110,18 +101,16 @@ def refuse_other_files(out: Path, record: str, option: str = "-o", *, mark: str 
 
     Another file may be called like the record: `mark` is a key that all of this kind have.
     """
+    why = None
     if (out / record).is_file():
         if mark not in (read_object(out / record) or {}):
-            raise OutputError(
-                f"{out / record}: was not written by this command; choose another folder with "
-                f"{option}."
-            )
+            why = f"{out / record}: was not written by this command; choose another folder with"
     elif out.is_dir() and any(out.iterdir()):
-        raise OutputError(
-            f"{out}: holds other files; choose an empty or a new folder with {option}."
-        )
+        why = f"{out}: holds other files; choose an empty or a new folder with"
     elif out.exists() and not out.is_dir():
-        raise OutputError(f"{out}: is a file; choose a folder with {option}.")
+        why = f"{out}: is a file; choose a folder with"
+    if why is not None:
+        raise OutputError(f"{why} {option}.")
 
 
 @dataclass(frozen=True)
@@ -157,18 +146,16 @@ class OutputFolder:
         record = self.read_record()
         if record is None or record.get("inputs") is None:
             return None
-        files: Mapping[str, str] = record["files"]
-        for name, digest in files.items():
-            path = self.path / name
+        files = {self.path / name: digest for name, digest in record["files"].items()}
+        for path, digest in files.items():
             if path.is_file() and sha256_of(path) != digest:
                 raise OutputError(
                     f"{path}: was changed after it was written; move it away, or choose another "
                     "folder with -o."
                 )
-        photos: Mapping[str, int] = record["photos"]
-        whole = all((self.path / name).is_file() for name in files) and all(
-            (self.path / name).is_file() and (self.path / name).stat().st_size == size
-            for name, size in photos.items()
+        photos = {self.path / name: size for name, size in record["photos"].items()}
+        whole = all(path.is_file() for path in (*files, *photos)) and all(
+            path.stat().st_size == size for path, size in photos.items()
         )
         return record if whole and record["inputs"] == inputs else None
 
@@ -229,13 +216,9 @@ class OutputFolder:
         if not path.parent.resolve().is_relative_to(self.path.resolve()):
             return
         path.unlink(missing_ok=True)
-        for folder in path.parents:
-            if folder == self.path:
-                return
-            try:
+        with suppress(OSError):  # The first that is not empty ends it.
+            for folder in itertools.takewhile(lambda folder: folder != self.path, path.parents):
                 folder.rmdir()
-            except OSError:
-                return
 
 
 def hash_photos(photos: Iterable[AnnotatedPhoto], more: object) -> str:
@@ -284,9 +267,9 @@ def place_photos(photos: Mapping[str, Path], folder: Path, mode: PhotoMode) -> d
             if mode is PhotoMode.COPY or not _link(path, target):
                 _copy(path, target)
             sizes[name] = target.stat().st_size
+        except UserError:
+            raise
         except OSError as error:
-            if isinstance(error, UserError):
-                raise
             raise output_error(target, error) from error
     return sizes
 

@@ -57,15 +57,12 @@ class Table:
         """A column as finite numbers, (N,); an empty cell stands for `empty` if that is given."""
         values = np.empty(len(self))
         for row, cell in enumerate(self.columns[name]):
-            if empty is not None and not cell:
-                values[row] = empty
-                continue
             try:
-                values[row] = float(cell)
+                values[row] = empty if empty is not None and not cell else float(cell)
             except ValueError:
                 hint = "; write a point, not a comma, in decimals" if "," in cell else ""
                 raise self.error(row, f"'{cell}' for {name} is not a number{hint}.") from None
-            if not math.isfinite(values[row]):
+            if cell and not math.isfinite(values[row]):
                 raise self.error(row, f"{name} is {cell}; leave the row out or repair it.")
         return values
 
@@ -114,20 +111,17 @@ class Table:
 
     def names(self, name: str) -> Sequence[str]:
         """A column of texts that must not be empty."""
-        for row, cell in enumerate(self.columns[name]):
-            if not cell:
-                raise self.error(row, f"{name} is empty.")
+        if "" in self.columns[name]:
+            raise self.error(self.columns[name].index(""), f"{name} is empty.")
         return self.columns[name]
 
     def flags(self, name: str) -> BoolArray:
         """A column of 0/1 or true/false, (N,); an empty cell is false."""
-        meaning = {"1": True, "true": True, "0": False, "false": False, "": False}
-        values = np.empty(len(self), dtype=np.bool_)
-        for row, cell in enumerate(self.columns[name]):
-            if cell.lower() not in meaning:
-                raise self.error(row, f"'{cell}' for {name} is neither 0 nor 1.")
-            values[row] = meaning[cell.lower()]
-        return values
+        cells = [cell.lower() for cell in self.columns[name]]
+        row = _find_first(~np.isin(cells, ["1", "true", "0", "false", ""]))
+        if row is not None:
+            raise self.error(row, f"'{self.columns[name][row]}' for {name} is neither 0 nor 1.")
+        return np.isin(cells, ["1", "true"])
 
 
 def read_table(path: Path, required: Sequence[str], *, written_by: str) -> Table:
@@ -163,7 +157,13 @@ def read_table(path: Path, required: Sequence[str], *, written_by: str) -> Table
     except csv.Error as error:
         raise TableError(f"{path}, line {reader.line_num}: not CSV ({error}).") from error
     header, rows, lines = rows[0], rows[1:], lines[1:]
-    _check_header(path, header, required, written_by)
+    if missing := [name for name in required if name not in header]:
+        raise TableError(
+            f"{path}, line 1: no column {', '.join(missing)} (found: {', '.join(header)}); "
+            f"expected is a table as written by {written_by}."
+        )
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        raise TableError(f"{path}, line 1: column {', '.join(twice)} is there more than once.")
     for cells, line in zip(rows, lines, strict=True):
         if len(cells) != len(header):
             raise TableError(
@@ -178,37 +178,9 @@ def _find_first(wrong: BoolArray) -> int | None:
     return int(wrong.argmax()) if wrong.any() else None
 
 
-def _check_header(
-    path: Path, header: Sequence[str], required: Sequence[str], written_by: str
-) -> None:
-    missing = [name for name in required if name not in header]
-    if missing:
-        raise TableError(
-            f"{path}, line 1: no column {', '.join(missing)} (found: {', '.join(header)}); "
-            f"expected is a table as written by {written_by}."
-        )
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise TableError(f"{path}, line 1: column {', '.join(twice)} is there more than once.")
-
-
 COLUMNS: tuple[str, ...] = (
-    "image",
-    "width",
-    "height",
-    "object",
-    "label",
-    "xmin",
-    "ymin",
-    "xmax",
-    "ymax",
-    "difficult",
-    "source",
-    "group",
-    "split",
-    "blur",
-    "kept",
-    "crop",
+    *("image", "width", "height", "object", "label", "xmin", "ymin", "xmax", "ymax"),
+    *("difficult", "source", "group", "split", "blur", "kept", "crop"),
 )
 """`image` is relative to the dataset root, `crop` to the prepared folder, boxes are pixels of the
 stored photo clipped to it; (`source`, `image`, `object`) is the key."""

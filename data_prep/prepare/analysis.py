@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,8 @@ from data_prep.grouping.split import (
     naive_split,
     split_by_group,
 )
-from data_prep.prepare.blur import keep_balanced
 from data_prep.prepare.options import PrepareOptions
-from data_prep.prepare.sheets import Sheets, draw_sheets
-from data_prep.prepare.survey import SurveyedFace, SurveyedPhoto, survey_photos
+from data_prep.prepare.survey import SurveyedFace, SurveyedPhoto, keep_balanced, survey_photos
 
 SPLIT_EDGES: tuple[float, ...] = (10, 16, 32, 64)
 """Short sides in pixels between the size bins that a split spreads evenly."""
@@ -45,7 +44,6 @@ class Analysis:
     faces: pd.DataFrame
     findings: tuple[Finding, ...]
     summary: dict[str, Any]
-    sheets: Sheets
 
 
 def analyse(
@@ -65,27 +63,26 @@ def analyse(
     """
     photos = [photo for dataset in overlay.datasets for photo in dataset.photos]
     surveyed = survey_photos(photos, crops=crops, scale=options.scale, workers=options.workers)
-    from_files = [finding for dataset in overlay.datasets for finding in dataset.findings]
-    from_photos = [finding for photo in surveyed for finding in photo.findings]
-    findings = (*from_files, *from_photos, *overlay.findings)
+    told = [*(d.findings for d in overlay.datasets), *(p.findings for p in surveyed)]
+    findings = tuple(chain(*told, overlay.findings))
     near = name_groups(photos, [photo.fingerprint for photo in surveyed])
     groups = join_groups(photos, near)
-    faces = tabulate_faces(surveyed, groups)
+    faces = _tabulate_faces(surveyed, groups)
     require_faces(faces, findings, overlay.record["applied"].get("drop", 0))
-    as_read = tabulate_faces(_restore_faces(surveyed, read), groups) if ledgers else None
+    as_read = _tabulate_faces(_restore_faces(surveyed, read), groups) if ledgers else None
     try:
         faces = split_faces(faces, options, as_read)
     except SplitError as error:
         if must_split:
             raise
         faces = faces.assign(split=TRAIN, kept=True)
-        findings = (*findings, Finding("", "no-split", str(error), dropped=False))
+        findings += (Finding("", "no-split", str(error), dropped=False),)
     decisions = overlay.record if ledgers else None
     summary = summarise(overlay.datasets, faces, findings, options, decisions)
-    return Analysis(faces, findings, summary, draw_sheets(faces, crops))
+    return Analysis(faces, findings, summary)
 
 
-def tabulate_faces(surveyed: Sequence[SurveyedPhoto], groups: Sequence[str]) -> pd.DataFrame:
+def _tabulate_faces(surveyed: Sequence[SurveyedPhoto], groups: Sequence[str]) -> pd.DataFrame:
     """One row per face with its near-duplicate group; `short_side` is an extra column."""
     rows = [
         {
@@ -144,14 +141,9 @@ def split_faces(
     move photos between training and validation.
     """
     basis = faces if as_read is None else as_read
-    groups = basis["group"].to_list()
-    splits = split_by_group(
-        groups,
-        _name_strata(basis, options.folds),
-        folds=options.folds,
-        fold=options.fold,
-        seed=options.seed,
-    )
+    groups, strata = basis["group"].to_list(), _name_strata(basis, options.folds)
+    how = {name: getattr(options, name) for name in ("folds", "fold", "seed")}
+    splits = split_by_group(groups, strata, **how)
     check_no_leak(groups, list(splits))
     split = faces["group"].map(dict(zip(groups, splits, strict=True)))
     train = (split == TRAIN).to_numpy()
@@ -174,12 +166,9 @@ def list_duplicates(faces: pd.DataFrame) -> dict[str, list[str]]:
     """Photos of each near-duplicate group of two or more, as `source/image`, largest first."""
     photos = faces.drop_duplicates(["source", "image"])
     names = photos["source"] + "/" + photos["image"]
-    groups = {
-        str(group): list(members)
-        for group, members in names.groupby(photos["group"], sort=False)
-        if len(members) > 1
-    }
-    return dict(sorted(groups.items(), key=lambda item: -len(item[1])))
+    groups = names.groupby(photos["group"], sort=False).agg(list)
+    several = {str(group): members for group, members in groups.items() if len(members) > 1}
+    return dict(sorted(several.items(), key=lambda item: -len(item[1])))
 
 
 def summarise(

@@ -71,10 +71,9 @@ def build(options: BuildOptions) -> BuildOutcome:
     up_to_date = old is not None and old.get("inputs") == inputs and _is_whole(out, old)
     if voc is not None:
         check_voc_folder(voc, read)
-    if old is not None and up_to_date and voc is None:
-        return BuildOutcome(old, (), up_to_date=True)
-    overlay = apply_ledgers(read, ledgers)
     corrected = None
+    if voc is not None or not up_to_date:
+        overlay = apply_ledgers(read, ledgers)
     if voc is not None:
         corrected = tuple(write_voc(read, overlay.datasets, voc, options.reading))
     if old is not None and up_to_date:
@@ -87,7 +86,7 @@ def build(options: BuildOptions) -> BuildOutcome:
         (staging / "flat").mkdir()
         found = analyse(read, ledgers, overlay, options, staging / "flat", must_split=True)
         faces = _sort_crops(found.faces, staging)
-        page = render_page(faces, found.findings, found.summary, found.sheets)
+        page = render_page(faces, found.findings, found.summary, staging)
         manifest = {"format": FORMAT, "inputs": inputs, **found.summary}
         _swap_in(staging, out, faces, page, manifest)
     return BuildOutcome(manifest, found.findings, up_to_date=False, corrected=corrected)
@@ -158,10 +157,8 @@ def audit(options: AuditOptions) -> Outcome:
     overlay = apply_ledgers(read, ledgers)
     with tempfile.TemporaryDirectory(prefix="audit-") as crops:
         found = analyse(read, ledgers, overlay, options, Path(crops), must_split=False)
-    known = None
-    if options.known_groups is not None:
         known = _compare_groups(found.faces, options.known_groups)
-    page = render_page(found.faces, found.findings, found.summary, found.sheets, known)
+        page = render_page(found.faces, found.findings, found.summary, Path(crops), known)
     write_atomically(out / PAGE, page)
     record = {
         **found.summary,
@@ -173,7 +170,9 @@ def audit(options: AuditOptions) -> Outcome:
     return Outcome(record, found.findings, up_to_date=False)
 
 
-def _compare_groups(faces: pd.DataFrame, known: Path) -> tuple[int, int]:
+def _compare_groups(faces: pd.DataFrame, known: Path | None) -> tuple[int, int] | None:
+    if known is None:
+        return None
     codes = pd.factorize(faces["group"])[0]
     stems = (PurePosixPath(image).stem for image in faces["image"])
     try:

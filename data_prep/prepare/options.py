@@ -15,7 +15,7 @@ from data_prep.base.errors import UserError
 from data_prep.base.labels import ALIASES, CLASSES, parse_aliases
 from data_prep.formats.contracts import Format, ReadOptions
 from data_prep.formats.csv_columns import FIELDS, parse_columns
-from data_prep.prepare.blur import MAJORITY_RATIO, BlurRule
+from data_prep.prepare.survey import MAJORITY_RATIO, BlurRule
 
 Alias = Annotated[
     list[str],

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -20,11 +22,113 @@ from data_prep.base.records import Finding
 from data_prep.decisions.overlay import REASONS
 from data_prep.grouping.split import TRAIN, VALID
 from data_prep.prepare.analysis import list_duplicates
-from data_prep.prepare.blur import SIZE_EDGES as BLUR_EDGES
-from data_prep.prepare.blur import size_bin
-from data_prep.prepare.sheets import Sheets
+from data_prep.prepare.survey import BLUR_EDGES
+
+PAGE = "audit.html"
+"""File name of the page in the output folder."""
+
+SIZE_STEPS: tuple[float, ...] = (8, *SIZE_EDGES)
+"""Short sides in pixels that divide the columns of the size table."""
 
 MAX_POINTS = 4000
+THUMB_SIDE = 96
+"""Longest side of an embedded thumbnail in pixels; smaller crops are embedded as they are."""
+
+PER_CLASS, SMALLEST = 56, 28
+BLUR_BINS, PER_BLUR_ROW = 4, 13
+GROUPS, PER_GROUP = 8, 8
+
+KIND_TITLES: dict[str, str] = {
+    "bad-box": "Objects without a usable box",
+    "bad-name": "File names that can't be told apart or written down",
+    "broken-xml": "Annotation files that can't be read",
+    "clipped-box": "Boxes that reach over the border, clipped",
+    "decision-in-data": "Decisions with nothing to do: the data are as decided",
+    "degenerate-box": "Boxes that are empty, inverted or outside",
+    "disputed-decision": "Faces on which reviewers disagree; nothing is applied",
+    "missing-photo": "Annotations without a photo",
+    "no-split": "Too little to split",
+    "photo-without-annotation": "Photos without an annotation",
+    "second-annotation": "Photos annotated twice",
+    "size-differs": "Annotations that state another photo size",
+    "torn-ledger": "Half-written lines of ledgers, skipped",
+    "turned-photo": "Photos turned by their EXIF orientation",
+    "unfit-decision": "Decisions that don't fit the data; they are not applied",
+    "unnamed-object": "Objects without a class name",
+    "unreadable-photo": "Photos that can't be read",
+}
+"""Headings for the kinds of findings; others are shown under their own name."""
+
+
+def render_page(
+    faces: pd.DataFrame,
+    findings: Sequence[Finding],
+    summary: Mapping[str, Any],
+    crops: Path,
+    known_groups: tuple[int, int] | None = None,
+) -> str:
+    """Render the page: HTML that needs no other file; the column `crop` is below `crops`."""
+    return render_html(
+        "data_prep.prepare",
+        PAGE,
+        classes=CLASSES,
+        colours=COLOURS,
+        summary=summary,
+        by_source=tabulate(faces["label"], faces["source"], sorted(faces["source"].unique())),
+        by_split=_tabulate_splits(faces),
+        by_size=_tabulate_sizes(faces),
+        sizes_plot=plot_sizes(faces),
+        blur_plot=plot_blur(faces),
+        correlation=rank_correlation(faces),
+        findings=group_findings(findings),
+        duplicates=list_duplicates(faces),
+        sheets=draw_sheets(faces, crops),
+        known_groups=known_groups,
+        reasons=REASONS,
+    )
+
+
+def group_findings(findings: Sequence[Finding]) -> list[tuple[str, bool, list[str]]]:
+    """Title, whether something was left out, and messages of each kind; what was so comes first."""
+    kinds: dict[str, list[Finding]] = {}
+    for finding in findings:
+        kinds.setdefault(finding.kind, []).append(finding)
+    groups = [
+        (KIND_TITLES.get(kind, kind), any(f.dropped for f in found), [f.message for f in found])
+        for kind, found in kinds.items()
+    ]
+    return sorted(groups, key=lambda group: (not group[1], group[0]))
+
+
+class Table(NamedTuple):
+    """A table of whole numbers, by name of the row, with row and column sums added."""
+
+    columns: list[str]
+    rows: list[tuple[str, list[int]]]
+
+
+def tabulate(labels: pd.Series, keys: pd.Series, columns: Sequence[str]) -> Table:
+    """Count faces by class (rows) and key (columns, in their order), with sums."""
+    counts = pd.crosstab(labels, keys, margins=True, margins_name="all")
+    counts = counts.reindex(index=[*CLASSES, "all"], columns=[*columns, "all"], fill_value=0)
+    rows = zip(counts.index, counts.to_numpy().tolist(), strict=True)
+    return Table([*columns, "all"], list(rows))
+
+
+def _tabulate_splits(faces: pd.DataFrame) -> Table:
+    kept, dropped, valid = "training, kept", "training, dropped", "validation"
+    train = faces["split"] == TRAIN
+    keys = np.where(faces["split"] == VALID, valid, np.where(train & faces["kept"], kept, dropped))
+    return tabulate(faces["label"], pd.Series(keys, index=faces.index), [kept, dropped, valid])
+
+
+def _tabulate_sizes(faces: pd.DataFrame) -> Table:
+    first, last = f"under {SIZE_STEPS[0]:g} px", f"{SIZE_STEPS[-1]:g} px and more"
+    between = [f"{low:g}–{high:g} px" for low, high in itertools.pairwise(SIZE_STEPS)]
+    columns = [first, *between, last]
+    bins = np.digitize(faces["short_side"].to_numpy(dtype=float), SIZE_STEPS)
+    keys = pd.Series(np.asarray(columns, dtype=object)[bins], index=faces.index)
+    return tabulate(faces["label"], keys, columns)
 
 
 def plot_sizes(faces: pd.DataFrame) -> str:
@@ -42,16 +146,16 @@ def plot_sizes(faces: pd.DataFrame) -> str:
     return to_uri(figure)
 
 
-def plot_blur(faces: pd.DataFrame, *, seed: int = 0) -> str:
+def plot_blur(faces: pd.DataFrame) -> str:
     """Blur score against size, with the median of each size bin, as a PNG data URI."""
     figure, axes = _size_axes("Blur score against size", "blur score, log")
     sides = faces["short_side"].to_numpy(dtype=float)
     # Scores of flat crops are 0, which a logarithmic axis has no place for.
     scores = np.maximum(faces["blur"].to_numpy(dtype=float), 0.1)
-    shown = np.random.default_rng(seed).permutation(len(faces))[:MAX_POINTS]
+    shown = np.random.default_rng(0).permutation(len(faces))[:MAX_POINTS]
     colours = faces["label"].map(COLOURS).to_numpy()[shown]
     axes.scatter(sides[shown], scores[shown], s=5, c=colours, alpha=0.35, linewidths=0)
-    bins = size_bin(sides)
+    bins = np.digitize(sides, BLUR_EDGES)
     present = np.unique(bins)
     middles = [np.median(sides[bins == index]) for index in present]
     medians = [np.median(scores[bins == index]) for index in present]
@@ -77,118 +181,91 @@ def _size_axes(title: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-PAGE = "audit.html"
-"""File name of the page in the output folder."""
+class Thumb(NamedTuple):
+    """A face to show: a data URI, a short caption, and what hovering tells."""
 
-SIZE_STEPS: tuple[float, ...] = (8, *SIZE_EDGES)
-"""Short sides in pixels that divide the columns of the size table."""
-
-KIND_TITLES: dict[str, str] = {
-    "bad-box": "Objects without a usable box",
-    "bad-name": "File names that can't be told apart or written down",
-    "broken-xml": "Annotation files that can't be read",
-    "clipped-box": "Boxes that reach over the border, clipped",
-    "decision-in-data": "Decisions with nothing to do: the data are as decided",
-    "degenerate-box": "Boxes that are empty, inverted or outside",
-    "disputed-decision": "Faces on which reviewers disagree; nothing is applied",
-    "missing-photo": "Annotations without a photo",
-    "no-split": "Too little to split",
-    "photo-without-annotation": "Photos without an annotation",
-    "second-annotation": "Photos annotated twice",
-    "size-differs": "Annotations that state another photo size",
-    "torn-ledger": "Half-written lines of ledgers, skipped",
-    "turned-photo": "Photos turned by their EXIF orientation",
-    "unfit-decision": "Decisions that don't fit the data; they are not applied",
-    "unnamed-object": "Objects without a class name",
-    "unreadable-photo": "Photos that can't be read",
-}
-"""Headings for the kinds of findings; others are shown under their own name."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of whole numbers with row and column sums added."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[int, ...]], ...]
-
-
-@dataclass(frozen=True)
-class FindingGroup:
-    """All findings of one kind."""
-
+    src: str
+    caption: str
     title: str
-    dropped: bool
-    messages: tuple[str, ...]
 
 
-def render_page(
-    faces: pd.DataFrame,
-    findings: Sequence[Finding],
-    summary: Mapping[str, Any],
-    sheets: Sheets,
-    known_groups: tuple[int, int] | None = None,
-) -> str:
-    """Render the page: HTML that needs no other file."""
-    return render_html(
-        "data_prep.prepare",
-        PAGE,
-        classes=CLASSES,
-        colours=COLOURS,
-        summary=summary,
-        by_source=tabulate(faces["label"], faces["source"], sorted(faces["source"].unique())),
-        by_split=_tabulate_splits(faces),
-        by_size=_tabulate_sizes(faces),
-        sizes_plot=plot_sizes(faces),
-        blur_plot=plot_blur(faces),
-        correlation=rank_correlation(faces),
-        findings=group_findings(findings),
-        duplicates=list_duplicates(faces),
-        sheets=sheets,
-        known_groups=known_groups,
-        reasons=REASONS,
-    )
+Sheet = tuple[str, list[Thumb]]
+"""A row of faces under a title."""
 
 
-def tabulate(labels: pd.Series, keys: pd.Series, columns: list[str]) -> Table:
-    """Count faces by class (rows) and key (columns, in their order), with sums."""
-    counts = pd.crosstab(labels, keys).reindex(index=list(CLASSES), columns=columns, fill_value=0)
-    counts["all"] = counts.sum(axis=1)
-    counts.loc["all"] = counts.sum(axis=0)
-    rows = tuple(
-        (str(label), tuple(int(number) for number in numbers))
-        for label, numbers in zip(counts.index, counts.to_numpy(), strict=True)
-    )
-    return Table((*columns, "all"), rows)
+class Sheets(NamedTuple):
+    """All contact sheets of a page.
+
+    A random sample of each class, smallest face first; the smallest faces of all; in the size bins
+    that lose most to the blur rule, smallest first, what it drops and what it keeps; the largest
+    near-duplicate groups: the largest face of each of their photos.
+    """
+
+    classes: list[Sheet]
+    smallest: list[Thumb]
+    blur: list[tuple[str, list[Thumb], list[Thumb]]]
+    groups: list[Sheet]
 
 
-def group_findings(findings: Sequence[Finding]) -> tuple[FindingGroup, ...]:
-    """Gather findings by kind, those that left something out first."""
-    kinds: dict[str, list[Finding]] = {}
-    for finding in findings:
-        kinds.setdefault(finding.kind, []).append(finding)
-    groups = [
-        FindingGroup(
-            KIND_TITLES.get(kind, kind),
-            any(finding.dropped for finding in members),
-            tuple(finding.message for finding in members),
-        )
-        for kind, members in kinds.items()
+def draw_sheets(faces: pd.DataFrame, crops: Path, *, seed: int = 0) -> Sheets:
+    """Choose faces and load their thumbnails; the column `crop` is below `crops`."""
+    rng = np.random.default_rng(seed)
+
+    def load(rows: pd.DataFrame) -> list[Thumb]:
+        return [_load_thumb(row, crops) for _, row in rows.iterrows()]
+
+    def sample(rows: pd.DataFrame, size: int, order: str) -> list[Thumb]:
+        chosen = rng.permutation(len(rows))[:size]
+        return load(rows.iloc[chosen].sort_values(order, kind="stable"))
+
+    by_class = {label: faces[faces["label"] == label] for label in CLASSES}
+    classes = [
+        (label, sample(rows, PER_CLASS, "short_side"))
+        for label, rows in by_class.items()
+        if len(rows)
     ]
-    return tuple(sorted(groups, key=lambda group: (not group.dropped, group.title)))
+    smallest = load(faces.nsmallest(SMALLEST, "short_side"))
+    edges = [0.0, *BLUR_EDGES]
+    names = [f"{low:g} to {high:g} px" for low, high in itertools.pairwise(edges)]
+    names.append(f"{edges[-1]:g} px and more")
+    blur = [
+        (
+            names[index],
+            sample(rows[~rows["kept"]], PER_BLUR_ROW, "blur"),
+            sample(rows[rows["kept"]], PER_BLUR_ROW, "blur"),
+        )
+        for index, rows in _thinned_bins(faces)
+    ]
+    largest = faces.sort_values("short_side", ascending=False, kind="stable")
+    photos = largest.drop_duplicates(["source", "image"])
+    sizes = photos["group"].value_counts().loc[lambda n: n > 1]
+    groups = [
+        (name, load(photos[photos["group"] == name].sort_values("image").head(PER_GROUP)))
+        for name in sizes.index[:GROUPS].astype(str)
+    ]
+    return Sheets(classes, smallest, blur, groups)
 
 
-def _tabulate_splits(faces: pd.DataFrame) -> Table:
-    kept, dropped, valid = "training, kept", "training, dropped", "validation"
-    train = faces["split"] == TRAIN
-    keys = np.where(faces["split"] == VALID, valid, np.where(train & faces["kept"], kept, dropped))
-    return tabulate(faces["label"], pd.Series(keys, index=faces.index), [kept, dropped, valid])
+def _thinned_bins(faces: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
+    """Training faces of the thinned class in the size bins that lose most, smallest first."""
+    thinned = faces.loc[~faces["kept"], "label"].unique()
+    pool = faces[(faces["split"] == TRAIN) & faces["label"].isin(thinned)]
+    bins = pd.Series(np.digitize(pool["short_side"], BLUR_EDGES), index=pool.index)
+    most = bins[~pool["kept"]].value_counts().sort_index().nlargest(BLUR_BINS).index
+    return [(int(index), pool[bins == index]) for index in sorted(most)]
 
 
-def _tabulate_sizes(faces: pd.DataFrame) -> Table:
-    first, last = f"under {SIZE_STEPS[0]:g} px", f"{SIZE_STEPS[-1]:g} px and more"
-    between = [f"{low:g}–{high:g} px" for low, high in itertools.pairwise(SIZE_STEPS)]
-    columns = [first, *between, last]
-    bins = np.digitize(faces["short_side"].to_numpy(dtype=float), SIZE_STEPS)
-    keys = pd.Series(np.asarray(columns, dtype=object)[bins], index=faces.index)
-    return tabulate(faces["label"], keys, columns)
+def _load_thumb(row: pd.Series, crops: Path) -> Thumb:
+    data = (crops / str(row["crop"])).read_bytes()
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise OSError(f"{crops / str(row['crop'])}: the crop can't be decoded")
+    if pixels.shape[0] > THUMB_SIDE:
+        small = cv2.resize(pixels, (THUMB_SIDE, THUMB_SIDE), interpolation=cv2.INTER_AREA)
+        data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+    title = (
+        f"{row['source']}/{row['image']}, object {row['object']}: {row['label']}, "
+        f"short side {row['short_side']:.0f} px, blur score {row['blur']:.0f}"
+    )
+    src = "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
+    return Thumb(src, f"{row['short_side']:.0f}", title)

@@ -21,7 +21,7 @@ from data_prep.base.photo import read_photo
 from data_prep.base.progress import show_progress
 from data_prep.base.records import Box
 from data_prep.base.tables import KEY, markdown_table
-from data_prep.prepare.blur import BlurRule, keep_balanced
+from data_prep.prepare.survey import BlurRule, keep_balanced
 from pipeline.experiments.engine import (
     ExperimentError,
     FoldTrial,

@@ -19,9 +19,9 @@ from data_prep.base.photo import read_photo
 from data_prep.base.progress import show_progress
 from data_prep.base.tables import KEY, markdown_table
 from data_prep.grouping.split import naive_split
-from data_prep.prepare.blur import BlurRule
 from data_prep.prepare.build import build
 from data_prep.prepare.options import Decisions
+from data_prep.prepare.survey import BlurRule
 from pipeline.experiments.engine import ExperimentError, PreparedData, find_or_start, train_run
 from pipeline.experiments.measure import measure_drawn_masks, measure_own_split, measure_system
 from pipeline.experiments.tables import show_figure

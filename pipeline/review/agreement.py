@@ -18,7 +18,7 @@ from data_prep.base.labels import CLASSES
 from data_prep.base.progress import log
 from data_prep.base.tables import markdown_table
 from data_prep.decisions.ledger import Decision, Ledger, read_ledger, settle
-from data_prep.decisions.locate import SAME_FACE
+from data_prep.decisions.overlay import SAME_FACE
 from evaluate.measures.bootstrap import bootstrap_intervals
 
 OUTCOMES: tuple[str, ...] = (*CLASSES, "drop")

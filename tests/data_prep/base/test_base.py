@@ -1,7 +1,6 @@
 """Labels, files that are written, progress, and `faces.csv`."""
 
 import errno
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -64,7 +63,7 @@ def test_text_and_bytes_are_written_with_parents_and_the_usual_mode(tmp_path):
     assert (tmp_path / "c.bin").stat().st_mode == (tmp_path / "d").stat().st_mode
 
 
-@pytest.mark.parametrize("step", ["fdopen", "replace"])
+@pytest.mark.parametrize("step", ["write_bytes", "replace"])
 def test_failing_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, step):
     path = tmp_path / "a.txt"
     path.write_text("old")
@@ -72,7 +71,7 @@ def test_failing_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     def fail(*_args, **_options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(*((os, "fdopen") if step == "fdopen" else (Path, "replace")), fail)
+    monkeypatch.setattr(Path, step, fail)
     with pytest.raises(OutputError, match=r"a\.txt.*No space left.*free some space"):
         write_atomically(path, "new")
     monkeypatch.undo()

@@ -10,7 +10,7 @@ from PIL import Image
 
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face
-from data_prep.decisions import locate as locating
+from data_prep.decisions import overlay as overlays
 from data_prep.decisions.overlay import REASONS, describe_overlay
 from data_prep.formats.registry import read_dataset
 from tests.data_prep.deciding import decide, lay_over, write_ledger
@@ -334,8 +334,8 @@ def test_torn_line_is_a_finding(lay, tmp_path, on_first):
 
 def test_only_photos_with_decisions_are_read(lay, on_first, monkeypatch):
     read = []
-    real = locating.sha256_of
-    monkeypatch.setattr(locating, "sha256_of", lambda path: read.append(path.name) or real(path))
+    real = overlays.sha256_of
+    monkeypatch.setattr(overlays, "sha256_of", lambda path: read.append(path.name) or real(path))
     lay([on_first("drop"), on_first("keep")])
     assert read == ["photo0.jpg"]
     lay([on_first("drop", image="images/lost.jpg")])

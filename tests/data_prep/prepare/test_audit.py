@@ -3,6 +3,7 @@
 import base64
 import json
 from html.parser import HTMLParser
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,12 +12,9 @@ import pytest
 from scipy import stats
 
 from data_prep.base.errors import DatasetError
-from data_prep.base.files import (
-    OutputError,
-    refuse_dataset_folders,
-)
+from data_prep.base.files import OutputError, refuse_dataset_folders
 from data_prep.base.records import Finding
-from data_prep.prepare import sheets as sheets_module
+from data_prep.prepare import page as page_module
 from data_prep.prepare.analysis import (
     list_duplicates,
     require_faces,
@@ -26,6 +24,8 @@ from data_prep.prepare.analysis import (
 from data_prep.prepare.build import audit
 from data_prep.prepare.options import AuditOptions, BuildOptions
 from data_prep.prepare.page import (
+    Sheets,
+    draw_sheets,
     group_findings,
     plot_blur,
     plot_sizes,
@@ -33,7 +33,6 @@ from data_prep.prepare.page import (
     render_page,
     tabulate,
 )
-from data_prep.prepare.sheets import Sheet, Sheets, draw_sheets
 from tests.makers import add_example, hash_tree, make_photo, make_voc
 
 
@@ -175,7 +174,7 @@ def test_nothing_left_tells_why():
         require_faces(pd.DataFrame([]), [])
 
 
-NO_SHEETS = Sheets((), Sheet("smallest", ()), (), ())
+NO_SHEETS = Sheets([], [], [], [])
 
 
 class Links(HTMLParser):
@@ -199,12 +198,19 @@ def faces():
     return split_faces(make_faces(), OPTIONS)
 
 
-def render(faces, findings=(), **options):
-    summary = summarise([], faces, findings, OPTIONS)
-    return render_page(faces, findings, summary, NO_SHEETS, **options)
+@pytest.fixture
+def render(monkeypatch):
+    """Render the page of faces without crops."""
+    monkeypatch.setattr(page_module, "draw_sheets", lambda *_: NO_SHEETS)
+
+    def call(faces, findings=(), **options):
+        summary = summarise([], faces, findings, OPTIONS)
+        return render_page(faces, findings, summary, Path(), **options)
+
+    return call
 
 
-def test_page_needs_no_other_file_and_is_well_formed(faces):
+def test_page_needs_no_other_file_and_is_well_formed(render, faces):
     links = Links()
     links.feed(render(faces, [Finding("a", "clipped-box", "a.xml: clipped", False)]))
     assert links.open == []
@@ -212,7 +218,7 @@ def test_page_needs_no_other_file_and_is_well_formed(faces):
     assert all(link.startswith(("data:", "#")) for link in links.loaded)
 
 
-def test_numbers_are_on_the_page(faces):
+def test_numbers_are_on_the_page(render, faces):
     page = render(faces, known_groups=(3, 7))
     assert "<b>120</b><span>faces in 40 photos" in page
     assert "<b>3 of 7</b> known groups" in page
@@ -220,11 +226,14 @@ def test_numbers_are_on_the_page(faces):
     assert "of validation faces leak under a naive split" in page
 
 
-def test_findings_are_grouped_faults_first_and_long_lists_folded(faces):
+def test_findings_are_grouped_faults_first_and_long_lists_folded(render, faces):
     findings = [Finding("x", "clipped-box", f"note {n}", False) for n in range(40)]
     findings += [Finding("x", "broken-xml", f"fault <{n}>", True) for n in range(2)]
     groups = group_findings(findings)
-    assert [(len(group.messages), group.dropped) for group in groups] == [(2, True), (40, False)]
+    assert [(len(messages), left_out) for _, left_out, messages in groups] == [
+        (2, True),
+        (40, False),
+    ]
     page = render(faces, findings)
     assert all(f"<li>note {n}</li>" in page for n in range(40))
     assert "<li>fault &lt;1&gt;</li>" in page
@@ -234,16 +243,16 @@ def test_findings_are_grouped_faults_first_and_long_lists_folded(faces):
 def test_table_has_all_classes_and_sums():
     labels = pd.Series(["with_mask", "with_mask", "without_mask"])
     table = tabulate(labels, pd.Series(["a", "b", "b"]), ["a", "b", "c"])
-    assert table.columns == ("a", "b", "c", "all")
+    assert table.columns == ["a", "b", "c", "all"]
     assert dict(table.rows) == {
-        "with_mask": (1, 1, 0, 2),
-        "without_mask": (0, 1, 0, 1),
-        "mask_weared_incorrect": (0, 0, 0, 0),
-        "all": (1, 2, 0, 3),
+        "with_mask": [1, 1, 0, 2],
+        "without_mask": [0, 1, 0, 1],
+        "mask_weared_incorrect": [0, 0, 0, 0],
+        "all": [1, 2, 0, 3],
     }
 
 
-def test_sizes_fall_in_the_right_columns(faces):
+def test_sizes_fall_in_the_right_columns(render, faces):
     sides = [1, 7.9, 8, 15.9, 16, 31.9, 32, 63.9, 64, 500]
     few = faces.head(10).assign(short_side=[float(side) for side in sides], label="with_mask")
     page = render(few)
@@ -309,43 +318,41 @@ def sides(thumbs):
 
 def test_classes_are_sampled_and_sorted_by_size(cropped, tmp_path):
     sheets = draw_sheets(cropped, tmp_path)
-    assert [sheet.title for sheet in sheets.classes] == ["with_mask", "without_mask"]
-    for sheet in sheets.classes:
-        assert 0 < len(sheet.thumbs) <= sheets_module.PER_CLASS
-        assert sides(sheet.thumbs) == sorted(sides(sheet.thumbs))
-        assert all(sheet.title in thumb.title for thumb in sheet.thumbs)
-        assert len({thumb.title for thumb in sheet.thumbs}) == len(sheet.thumbs)
-    smallest = sorted(cropped["short_side"])[: sheets_module.SMALLEST]
-    assert sides(sheets.smallest.thumbs) == smallest
+    assert [label for label, _ in sheets.classes] == ["with_mask", "without_mask"]
+    for label, thumbs in sheets.classes:
+        assert 0 < len(thumbs) <= page_module.PER_CLASS
+        assert sides(thumbs) == sorted(sides(thumbs))
+        assert all(label in thumb.title for thumb in thumbs)
+        assert len({thumb.title for thumb in thumbs}) == len(thumbs)
+    assert sides(sheets.smallest) == sorted(cropped["short_side"])[: page_module.SMALLEST]
     assert draw_sheets(cropped, tmp_path) == sheets
     assert draw_sheets(cropped, tmp_path, seed=4) != sheets
 
 
 def test_dropped_and_kept_are_of_one_bin_of_the_thinned_class(cropped, tmp_path):
     blur = draw_sheets(cropped, tmp_path).blur
-    assert len(blur) == sheets_module.BLUR_BINS
+    assert len(blur) == page_module.BLUR_BINS
     by_title = {f"set/{row.image}, object {row.object}": row for row in cropped.itertuples()}
-    for sheet in blur:
-        low = float(sheet.title.split()[0])
-        for thumbs, kept in ((sheet.dropped, False), (sheet.kept, True)):
-            assert 0 < len(thumbs) <= sheets_module.PER_BLUR_ROW
+    for title, *both in blur:
+        for thumbs, kept in zip(both, (False, True), strict=True):
+            assert 0 < len(thumbs) <= page_module.PER_BLUR_ROW
             for thumb in thumbs:
                 row = by_title[thumb.title.split(":")[0]]
                 assert (row.kept, row.label, row.split) == (kept, "with_mask", "train")
-                assert row.short_side >= low
-    assert draw_sheets(cropped.assign(kept=True), tmp_path).blur == ()
+                assert row.short_side >= float(title.split()[0])
+    assert draw_sheets(cropped.assign(kept=True), tmp_path).blur == []
 
 
 def test_groups_show_a_face_of_each_photo(cropped, tmp_path):
     groups = draw_sheets(cropped, tmp_path).groups
-    assert {sheet.title: len(sheet.thumbs) for sheet in groups} == {"set/0.jpg": 4, "set/4.jpg": 4}
+    assert {name: len(thumbs) for name, thumbs in groups} == {"set/0.jpg": 4, "set/4.jpg": 4}
 
 
 def test_large_crops_are_shrunk_and_small_ones_embedded_as_they_are(cropped, tmp_path):
-    for thumb in draw_sheets(cropped, tmp_path).classes[0].thumbs:
+    for thumb in draw_sheets(cropped, tmp_path).classes[0][1]:
         data = base64.b64decode(thumb.src.removeprefix("data:image/jpeg;base64,"))
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        assert len(pixels) == min(int(thumb.caption), sheets_module.THUMB_SIDE)
+        assert len(pixels) == min(int(thumb.caption), page_module.THUMB_SIDE)
 
 
 def test_unreadable_crop_is_an_error(cropped, tmp_path):

@@ -138,7 +138,7 @@ def test_interrupted_build_leaves_the_old_results(dataset, out, monkeypatch):
     def interrupt(*_args, **_options):
         raise KeyboardInterrupt
 
-    steps = [(analysis, "draw_sheets"), (building, "render_page"), (building, "write_faces")]
+    steps = [(analysis, "summarise"), (building, "render_page"), (building, "write_faces")]
     for module, step in steps:
         with monkeypatch.context() as patch:
             patch.setattr(module, step, interrupt)

@@ -14,8 +14,7 @@ from data_prep.base.files import OutputError
 from data_prep.base.photo import read_photo
 from data_prep.base.records import AnnotatedPhoto, Box, Face
 from data_prep.formats.registry import read_dataset
-from data_prep.prepare.blur import SIZE_EDGES, blur_score, keep_balanced, size_bin
-from data_prep.prepare.survey import survey_photos
+from data_prep.prepare.survey import BLUR_EDGES, blur_score, keep_balanced, survey_photos
 from tests.makers import add_example, make_dataset, make_pixels
 
 KERNEL = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]])
@@ -46,11 +45,6 @@ def test_colour_is_weighed_as_the_eye_does():
 def test_flat_and_single_pixel_crops_score_zero():
     assert blur_score(np.full((9, 9, 3), 77, np.uint8)) == 0
     assert blur_score(np.zeros((1, 1, 3), np.uint8)) == 0
-
-
-def test_size_bins():
-    assert size_bin([1, 7.9, 8, 11.9, 12, 127, 128, 999]).tolist() == [0, 0, 1, 1, 2, 8, 9, 9]
-    assert len(SIZE_EDGES) == 9
 
 
 @st.composite
@@ -93,7 +87,7 @@ def test_binned_rule_drops_one_share_of_every_bin(faces):
     if keep.all():
         return
     pool = faces["label"] == faces["label"].value_counts().index[0]
-    bins = size_bin(faces["short_side"].to_numpy())
+    bins = np.digitize(faces["short_side"], BLUR_EDGES)
     low, high = 0.0, 1.0
     for index in np.unique(bins[pool]):
         inside = pool & (bins == index)
