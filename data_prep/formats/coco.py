@@ -6,10 +6,10 @@ The formats are those of https://cocodataset.org/#format-data and #format-result
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,14 +17,14 @@ from data_prep.base.errors import DatasetError
 from data_prep.base.files import write_atomically
 from data_prep.base.photo import PHOTO_SUFFIXES
 from data_prep.base.progress import show_progress
-from data_prep.base.records import Box, Dataset, Face, Finding, note_unread
+from data_prep.base.records import Box, Dataset, Face, note_unread
 from data_prep.formats.contracts import (
     DatasetFormat,
     Faults,
     ReadOptions,
     Written,
     count_left_out,
-    count_renumbered,
+    read_each,
 )
 from data_prep.formats.exif_frame import FramedPhoto
 from data_prep.formats.input_files import (
@@ -33,10 +33,14 @@ from data_prep.formats.input_files import (
     check_score,
     describe_json,
     is_text,
+    json_number,
+    json_object,
+    json_text,
     load_json,
     read_bytes,
+    show_json,
 )
-from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto, place_photos
+from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto
 
 ANNOTATIONS = "annotations.json"
 """The file that is written."""
@@ -68,22 +72,9 @@ class CocoFormat(DatasetFormat):
 
     def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
         """Read the dataset; one file per split is usual; see `DatasetFormat`."""
-        findings: list[Finding] = []
-        broken: list[Finding] = []
-        written: list[WrittenPhoto] = []
         paths = list(_list_annotations(files)) or files.by_suffix({".json"})
-        for path in paths:
-            faults = Faults(files.call(path), findings=findings)
-            try:
-                written.extend(read_coco(path, options, faults))
-            except InputError as error:
-                broken.append(Finding(faults.file, "broken-json", str(error), dropped=True))
-        if len(broken) == len(paths):
-            reasons = " ".join(finding.message for finding in broken[:3])
-            raise DatasetError(
-                f"{files.root}: no COCO annotations (*.json) that can be read. {reasons}".rstrip()
-            )
-        return place_photos(files, written, [*broken, *findings])
+        read = partial(read_coco, options=options)
+        return read_each(files, paths, "broken-json", "COCO annotations (*.json)", read)
 
     def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
         """Write the annotations; see `DatasetFormat`."""
@@ -99,8 +90,7 @@ class CocoFormat(DatasetFormat):
         categories = [{"id": number, "name": label} for label, number in numbers.items()]
         record = {"images": images, "annotations": annotations, "categories": categories}
         write_atomically(folder / ANNOTATIONS, _list_lines(record))
-        left_out = count_left_out(object_numbers=count_renumbered(photos))
-        return Written((ANNOTATIONS,), left_out)
+        return Written((ANNOTATIONS,), count_left_out(photos))
 
 
 def _list_annotations(files: DatasetFiles) -> Iterator[Path]:
@@ -134,7 +124,7 @@ class CocoIndex:
         return options.label(self.categories[category], where, f"category_id {category!r}: ")
 
 
-def read_coco(path: Path, options: ReadOptions, faults: Faults) -> list[WrittenPhoto]:
+def read_coco(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
     """Read COCO annotations.
 
     A photo is called by its `file_name`; all of `images` are photos, with or without a face. A
@@ -156,7 +146,7 @@ def read_coco(path: Path, options: ReadOptions, faults: Faults) -> list[WrittenP
     total = len(content["annotations"])
     for where, value in show_progress(entries, total, f"reading {faults.file}"):
         try:
-            entry = _check_entry(value, where)
+            entry = json_object(value, where)
             image = _get_id(entry, "image_id", where)
             if image not in index.photos:
                 raise InputError(f"{where}: image_id {image!r} is not in 'images'.")
@@ -206,9 +196,9 @@ def _index(path: Path, content: Mapping[str, Any], faults: Faults) -> CocoIndex:
     names: set[str] = set()
     for where, value in _list(content, "images", faults.file):
         try:
-            entry = _check_entry(value, where)
+            entry = json_object(value, where)
             key = _get_id(entry, "id", where)
-            image = _get_text(entry, "file_name", where).replace("\\", "/")
+            image = json_text(entry, "file_name", where).replace("\\", "/")
             width, height = (_get_side(entry, s, where, faults) for s in ("width", "height"))
             if faults.strict and (image in names or key in photos):
                 twice = f"id {key!r}" if key in photos else f"file_name '{image}'"
@@ -232,8 +222,8 @@ def _index(path: Path, content: Mapping[str, Any], faults: Faults) -> CocoIndex:
     categories: dict[Id, str] = {}
     for where, value in _list(content, "categories", faults.file):
         try:
-            entry = _check_entry(value, where)
-            key, name = _get_id(entry, "id", where), _get_text(entry, "name", where)
+            entry = json_object(value, where)
+            key, name = _get_id(entry, "id", where), json_text(entry, "name", where)
             if faults.strict and key in categories:
                 raise InputError(f"{where}: id {key!r} is there twice; remove one category.")
         except InputError as error:
@@ -273,7 +263,7 @@ def read_coco_results(
     found: dict[str, tuple[list[Face], list[float]]] = {}
     for number, value in enumerate(content):
         where = f"{path}, entry [{number}]"
-        entry = _check_entry(value, where)
+        entry = json_object(value, where)
         name = _find_photo(_get_id(entry, "image_id", where), index, numbered, where)
         category = _get_id(entry, "category_id", where)
         label = (
@@ -282,7 +272,7 @@ def read_coco_results(
             else index.label(category, options, where, f" of {index.file}")
         )
         faces, scores = found.setdefault(name, ([], []))
-        scores.append(check_score(_read_number(entry.get("score"), "score", where), where))
+        scores.append(check_score(json_number(entry.get("score"), "score", where), where))
         faces.append(Face(len(faces), label, _get_box(entry, where)))
     return [
         WrittenPhoto(path, name, name, None, tuple(faces), tuple(scores))
@@ -332,25 +322,12 @@ def _number_photos(photos: Sequence[str]) -> dict[int, str]:
     return result
 
 
-def _check_entry(value: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise InputError(f"{where}: {_show(value)}, not an object.")
-    return value
-
-
 def _get_id(entry: Mapping[str, Any], name: str, where: str) -> Id:
     value = entry.get(name)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise InputError(f"{where}: {name} is {_show(value)}, not a whole number or a text.")
-    return value
-
-
-def _get_text(entry: Mapping[str, Any], name: str, where: str) -> str:
-    value = entry.get(name)
-    if not isinstance(value, str) or not value.strip() or not is_text(value):
-        raise InputError(f"{where}: {name} is {_show(value)}, not a text with something in it.")
+        raise InputError(f"{where}: {name} is {show_json(value)}, not a whole number or a text.")
     return value
 
 
@@ -358,7 +335,7 @@ def _get_side(entry: Mapping[str, Any], name: str, where: str, faults: Faults) -
     """A stated side; 0 or nothing, and nonsense unless strict, mean that the file does not tell."""
     value = entry.get(name)
     try:
-        side = 0.0 if value is None else _read_number(value, name, where)
+        side = 0.0 if value is None else json_number(value, name, where)
         if side < 0:
             raise InputError(f"{where}: {name} is {side:g}; leave it out if it is not known.")
     except InputError:
@@ -372,34 +349,16 @@ def _get_flag(entry: Mapping[str, Any], name: str, where: str) -> bool:
     value = entry.get(name)
     if value in (None, 0, 1):
         return bool(value)
-    raise InputError(f"{where}: {name} is {_show(value)}, neither 0 nor 1.")
+    raise InputError(f"{where}: {name} is {show_json(value)}, neither 0 nor 1.")
 
 
 def _get_box(entry: Mapping[str, Any], where: str) -> Box:
     values = entry.get("bbox")
     if not isinstance(values, list) or len(values) != 4:
-        raise InputError(f"{where}: bbox is {_show(values)}, not 4 numbers x, y, width, height.")
-    x, y, width, height = (_read_number(value, "a number of bbox", where) for value in values)
+        shown = show_json(values)
+        raise InputError(f"{where}: bbox is {shown}, not 4 numbers x, y, width, height.")
+    x, y, width, height = (json_number(value, "a number of bbox", where) for value in values)
     return check_box(Box(x, y, x + width, y + height), where, _HINT)
-
-
-def _read_number(value: Any, name: str, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"{where}: {name} is {_show(value)}, not a number.")
-    # Whole numbers of more bits do not fit a float.
-    if (isinstance(value, int) and value.bit_length() > 1000) or not math.isfinite(value):
-        raise InputError(f"{where}: {name} is not a finite number; leave the box out or repair it.")
-    return float(value)
-
-
-def _show(value: Any) -> str:
-    if value is None:
-        return "missing"
-    if isinstance(value, list):
-        return f"a list of {len(value)}"
-    if isinstance(value, dict):
-        return "an object"
-    return json.dumps(value)[:60]
 
 
 def _list_lines(record: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -415,13 +374,10 @@ def _list_lines(record: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
 
 def _describe(face: Face, category: int) -> dict[str, Any]:
     box = face.box
-    return {
-        "category_id": category,
-        "bbox": [_shorten(value) for value in (box.xmin, box.ymin, box.width, box.height)],
-        "area": _shorten(box.width * box.height),
-        "iscrowd": 0,
-        **({"difficult": 1} if face.difficult else {}),
-    }
+    corner = [_shorten(value) for value in (box.xmin, box.ymin, box.width, box.height)]
+    area = _shorten(box.width * box.height)
+    record = {"category_id": category, "bbox": corner, "area": area, "iscrowd": 0}
+    return {**record, "difficult": 1} if face.difficult else record
 
 
 def _shorten(value: float) -> int | float:

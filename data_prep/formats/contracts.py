@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from data_prep.base.errors import DatasetError
 from data_prep.base.labels import ALIASES, CLASSES, UnknownLabelError, canonical_label
 from data_prep.base.records import Dataset, Finding
 from data_prep.formats.exif_frame import FramedPhoto
 from data_prep.formats.input_files import InputError
-from data_prep.formats.photo_match import DatasetFiles
+from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto, place_photos
 
 
 class Format(StrEnum):
@@ -146,11 +147,38 @@ def order_classes(names: Iterable[str]) -> list[str]:
     return sorted(set(names), key=lambda name: (ranks.get(name, len(ranks)), name))
 
 
-def count_renumbered(photos: Sequence[FramedPhoto]) -> int:
-    """Faces whose number in their file is not their place in it, as where one was dropped."""
-    return sum(face.object != place for p in photos for place, face in enumerate(p.faces))
+def count_left_out(photos: Sequence[FramedPhoto] = (), **counts: int) -> dict[str, int]:
+    """Counts that are not 0, by name with blanks for underscores.
 
-
-def count_left_out(**counts: int) -> dict[str, int]:
-    """Counts that are not 0, by name with blanks for underscores."""
+    Of `photos` those faces whose number is not their place, as where one before was left out.
+    """
+    moved = sum(face.object != place for p in photos for place, face in enumerate(p.faces))
+    counts["object_numbers"] = moved
     return {name.replace("_", " "): count for name, count in counts.items() if count}
+
+
+def read_each(
+    files: DatasetFiles,
+    paths: Sequence[Path],
+    kind: str,
+    what: str,
+    read: Callable[[Path, Faults], Sequence[WrittenPhoto]],
+) -> Dataset:
+    """The photos of several files; a finding of this kind for each that can't be read.
+
+    Raises:
+        DatasetError: None can be read, or there is no photo.
+    """
+    findings: list[Finding] = []
+    broken: list[Finding] = []
+    written: list[WrittenPhoto] = []
+    for path in paths:
+        faults = Faults(files.call(path), findings=findings)
+        try:
+            written += read(path, faults)
+        except InputError as error:
+            broken.append(Finding(faults.file, kind, str(error), dropped=True))
+    if len(broken) == len(paths):
+        reasons = " ".join(finding.message for finding in broken[:3])
+        raise DatasetError(f"{files.root}: no {what} that can be read. {reasons}".rstrip())
+    return place_photos(files, written, [*broken, *findings])

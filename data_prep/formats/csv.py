@@ -5,31 +5,34 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 from data_prep.base.boxes import write_number
-from data_prep.base.errors import DatasetError
+from data_prep.base.errors import DatasetError, UserError
 from data_prep.base.files import write_atomically
+from data_prep.base.photo import PHOTO_SUFFIXES, Size
 from data_prep.base.progress import show_progress
-from data_prep.base.records import Dataset, Face, Finding, note_unread
-from data_prep.formats.contracts import DatasetFormat, Faults, ReadOptions, Written
-from data_prep.formats.csv_columns import (
-    ColumnLayout,
-    ViaLayout,
-    check_columns,
-    find_columns,
-    find_layout,
-    find_via_layout,
-    list_missing,
-)
+from data_prep.base.records import Box, Dataset, Face, note_unread
+from data_prep.formats.contracts import DatasetFormat, Faults, ReadOptions, Written, read_each
 from data_prep.formats.exif_frame import FramedPhoto
-from data_prep.formats.input_files import InputError, read_bytes
-from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto, place_photos
+from data_prep.formats.input_files import (
+    InputError,
+    check_box,
+    is_number,
+    json_object,
+    read_bytes,
+    read_number,
+    read_size,
+)
+from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto
+from data_prep.formats.via import enclose, find_class
 
 TABLE = "annotations.csv"
 COLUMNS: tuple[str, ...] = (
@@ -41,10 +44,203 @@ COLUMNS: tuple[str, ...] = (
 TABLES = frozenset({".csv", ".tsv"})
 """Endings of tables."""
 
-Layout = ColumnLayout | ViaLayout
-
 _SNIFFED = 1 << 16
 """Bytes that are enough for the first row."""
+
+
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    "image": (
+        *("image", "filename", "file_name", "image_name", "image_path", "file", "path"),
+        *("img", "photo", "image_id", "name"),
+    ),
+    "label": ("label", "class", "label_name", "class_name", "classname", "category"),
+    "xmin": ("xmin", "x_min", "x1", "left", "bbox_x", "x"),
+    "ymin": ("ymin", "y_min", "y1", "top", "bbox_y", "y"),
+    "xmax": ("xmax", "x_max", "x2", "right"),
+    "ymax": ("ymax", "y_max", "y2", "bottom"),
+    "box_width": ("box_width", "bbox_width", "bbox_w", "w"),
+    "box_height": ("box_height", "bbox_height", "bbox_h", "h"),
+    "width": ("width", "image_width", "img_width"),
+    "height": ("height", "image_height", "img_height"),
+    "object": ("object",),
+    "difficult": ("difficult", "iscrowd", "ignore"),
+}
+"""What can be told of a face, and the names of columns that are known for it, the surest first."""
+
+_KNOWN = frozenset(name for names in FIELDS.values() for name in names)
+
+_MAKESENSE = ("label", "xmin", "ymin", "box_width", "box_height", "image", "width", "height")
+"""Columns of makesense.ai's export, which older versions write without a header."""
+
+_HINT = (
+    "neither xmax may be under xmin nor ymax under ymin; if these are width and height, say so "
+    "with --columns box_width=...,box_height=..."
+)
+
+
+class ColumnError(UserError, ValueError):
+    """An option for columns that can't be understood."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaceRow:
+    """What a row tells, as written; `size` is the photo's."""
+
+    image: str
+    label: str
+    box: Box | None
+    fault: str = ""  # Why the face can't be used.
+    size: Size | None = None
+    object: str = ""
+    difficult: bool = False
+
+
+@dataclass(frozen=True)
+class ColumnLayout:
+    """A table with a column for each field."""
+
+    cells: int  # Of every row.
+    has_header: bool
+    places: Mapping[str, int]  # Index of each field's column.
+    unread: tuple[str, ...] = ()  # Names of columns that tell something else.
+
+    def parse(self, cells: Sequence[str], where: str) -> FaceRow:
+        """What a row tells; `where` is its file and line."""
+        found = {field: cells[place] for field, place in self.places.items()}
+        box, fault = None, ""
+        try:
+            box = _read_box(found, where)
+        except InputError as error:
+            fault = str(error)
+        size = read_size(found.get("width", ""), found.get("height", ""))
+        is_difficult = found.get("difficult", "").lower() in {"1", "true", "yes"}
+        number = found.get("object", "")
+        return FaceRow(found["image"], found["label"], box, fault, size, number, is_difficult)
+
+
+def find_columns(header: Sequence[str], columns: Mapping[str, str]) -> dict[str, int]:
+    """Index of the column of each field that a header has, whatever its case.
+
+    `width` and `height` are those of the box where nothing else can be. For some fields `columns`
+    gives the name.
+    """
+    names = [_normalise(cell) for cell in header]
+    places: dict[str, int] = {}
+    for field, known in FIELDS.items():
+        wanted = (_normalise(columns[field]),) if field in columns else known
+        place = next((names.index(name) for name in wanted if name in names), None)
+        if place is not None:
+            places[field] = place
+    if not {"xmax", "ymax"} <= places.keys() and not {"box_width", "box_height"} & places.keys():
+        for side in ("width", "height"):
+            if side in places:
+                places[f"box_{side}"] = places.pop(side)
+    return places
+
+
+def list_missing(places: Mapping[str, int]) -> list[str]:
+    """Fields without which a table does not annotate faces."""
+    missing = [field for field in ("image", "label", "xmin", "ymin") if field not in places]
+    if not {"xmax", "ymax"} <= places.keys() and not {"box_width", "box_height"} <= places.keys():
+        missing += ["xmax", "ymax"]
+    return missing
+
+
+def find_layout(start: Sequence[str], columns: Mapping[str, str]) -> ColumnLayout | None:
+    """The layout of a table by its first row, or None when it does not annotate faces."""
+    places = find_columns(start, columns)
+    if not list_missing(places):
+        # Far corners go before width and height, unless these were asked for.
+        if {"xmax", "ymax"} <= places.keys() and "box_width" not in columns:
+            places = {f: place for f, place in places.items() if not f.startswith("box_")}
+        used = {start[place] for place in places.values()}
+        unread = [name for name in start if name and _normalise(name) not in _KNOWN]
+        return ColumnLayout(len(start), True, places, tuple(n for n in unread if n not in used))
+    if not columns and len(start) == len(_MAKESENSE):
+        places = {field: place for place, field in enumerate(_MAKESENSE)}
+        suffix = PurePosixPath(start[places["image"]]).suffix.lower()
+        numbers = [
+            start[place] for field, place in places.items() if field not in ("label", "image")
+        ]
+        if suffix in PHOTO_SUFFIXES and all(map(is_number, numbers)):
+            return ColumnLayout(len(start), False, places)
+    return None
+
+
+def parse_columns(text: str) -> dict[str, str]:
+    """Read `--columns image=file,label=class`; a `ColumnError` says what can't be understood.
+
+    >>> parse_columns("image=file, xmin=x")
+    {'image': 'file', 'xmin': 'x'}
+    """
+    columns = {}
+    for part in text.split(",") if text.strip() else ():
+        field, equals, column = (word.strip() for word in part.partition("="))
+        if not equals or not column:
+            raise ColumnError(f"--columns {text}: '{part}' is not FIELD=COLUMN.")
+        columns[field] = column
+    for field in columns:
+        if field not in FIELDS:
+            raise ColumnError(f"--columns {field}=...: fields are {', '.join(FIELDS)}.")
+    return columns
+
+
+def _read_box(found: Mapping[str, str], where: str) -> Box | None:
+    is_sized = "box_width" in found
+    sides = ("xmin", "ymin", *(("box_width", "box_height") if is_sized else ("xmax", "ymax")))
+    if not any(found[side] for side in sides):
+        return None
+    x, y, right, bottom = (read_number(found[side], side, where) for side in sides)
+    box = Box(x, y, x + right, y + bottom) if is_sized else Box(x, y, right, bottom)
+    return check_box(box, where, _HINT)
+
+
+def _normalise(name: str) -> str:
+    return "_".join(name.replace("-", " ").replace("_", " ").lower().split())
+
+
+_IMAGE, _SHAPE, _ATTRIBUTES = "filename", "region_shape_attributes", "region_attributes"
+
+
+@dataclass(frozen=True)
+class ViaLayout:
+    """A table of VIA with a region per row; see `ColumnLayout`."""
+
+    cells: int
+    places: Mapping[str, int]
+    attribute: str | None  # That holds the class; the only one there is when None.
+    has_header: bool = True
+    unread: tuple[str, ...] = ()
+
+    def parse(self, cells: Sequence[str], where: str) -> FaceRow:
+        """What a row tells; the box of another shape is the one around it."""
+        label, box, fault = "", None, ""
+        try:
+            shape, attributes = (
+                _load(cells[self.places[name]], name, where) for name in (_SHAPE, _ATTRIBUTES)
+            )
+            label = find_class(attributes, self.attribute, where)
+            box = enclose(shape, where) if shape else None
+        except InputError as error:
+            fault = str(error)
+        return FaceRow(cells[self.places[_IMAGE]], label, box, fault)
+
+
+def find_via_layout(start: Sequence[str], columns: Mapping[str, str]) -> ViaLayout | None:
+    """The layout of a table by its header, or None when VIA did not write it."""
+    places = {name: start.index(name) for name in (_IMAGE, _SHAPE, _ATTRIBUTES) if name in start}
+    return ViaLayout(len(start), places, columns.get("label")) if len(places) == 3 else None
+
+
+def _load(text: str, name: str, where: str) -> Mapping[str, Any]:
+    try:
+        value = json.loads(text or "{}")
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: {name} is broken JSON ({error}).") from error
+    return json_object(value, f"{where}: {name}")
+
+
+Layout = ColumnLayout | ViaLayout
 
 
 class CsvRow(NamedTuple):
@@ -128,7 +324,7 @@ class CsvFormat(DatasetFormat):
     """All tables of faces below a folder, written to `annotations.csv`; others are passed over.
 
     Known are our own, TensorFlow's, makesense.ai's and VIA's, and any with a header that names
-    photo, class and box; see `csv_columns.FIELDS`. A row with a photo alone is a photo without
+    photo, class and box; see `FIELDS`. A row with a photo alone is a photo without
     faces.
     """
 
@@ -141,22 +337,9 @@ class CsvFormat(DatasetFormat):
         known = list(_sniff_tables(files, options.columns))
         if not known:
             raise DatasetError(explain_tables(files, options.columns))
-        findings: list[Finding] = []
-        broken: list[Finding] = []
-        written: list[WrittenPhoto] = []
-        for path, separator, layout in known:
-            name = files.call(path)
-            try:
-                text = decode_csv(path, name)
-            except InputError as error:
-                broken.append(Finding(name, "broken-csv", str(error), dropped=True))
-                continue
-            findings += note_unread(name, layout.unread)
-            faults = Faults(name, findings=findings)
-            written += _read_table(path, text, separator, layout, options, faults)
-        if len(broken) == len(known):
-            raise DatasetError(" ".join(finding.message for finding in broken[:3]))
-        return place_photos(files, written, [*broken, *findings])
+        layouts = {path: (separator, layout) for path, separator, layout in known}
+        read = partial(_read_table, layouts=layouts, options=options)
+        return read_each(files, list(layouts), "broken-csv", "table of faces (*.csv)", read)
 
     def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
         """Write the annotations; see `DatasetFormat`."""
@@ -165,8 +348,14 @@ class CsvFormat(DatasetFormat):
 
 
 def _read_table(
-    path: Path, text: str, separator: str, layout: Layout, options: ReadOptions, faults: Faults
+    path: Path,
+    faults: Faults,
+    layouts: Mapping[Path, tuple[str, Layout]],
+    options: ReadOptions,
 ) -> list[WrittenPhoto]:
+    separator, layout = layouts[path]
+    text = decode_csv(path, faults.file)
+    faults.findings += note_unread(faults.file, layout.unread)
     photos: dict[str, WrittenPhoto] = {}
     faces: dict[str, list[Face]] = {}
     objects: dict[str, list[str]] = {}
@@ -219,7 +408,6 @@ def _sniff_tables(
     files: DatasetFiles, columns: Mapping[str, str]
 ) -> Iterator[tuple[Path, str, Layout]]:
     """Tables of faces, each with the separator by which its first row makes sense, and layout."""
-    check_columns(columns)
     for path in files.by_suffix(TABLES):
         for separator, start in read_start(path).items():
             if layout := find_via_layout(start, columns) or find_layout(start, columns):

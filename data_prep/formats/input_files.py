@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,40 @@ def describe_json(content: Any) -> str:
     return "a single value"
 
 
+def json_object(value: Any, where: str) -> Mapping[str, Any]:
+    """An entry that is an object; this and what follows raise an `InputError`."""
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: {show_json(value)}, not an object.")
+    return value
+
+
+def json_text(entry: Mapping[str, Any], name: str, where: str) -> str:
+    """A text in an entry that is not empty and can be written in UTF-8."""
+    value = entry.get(name)
+    if not isinstance(value, str) or not value.strip() or not is_text(value):
+        raise InputError(f"{where}: {name} is {show_json(value)}, not a text with something in it.")
+    return value
+
+
+def json_number(value: Any, name: str, where: str) -> float:
+    """A value that is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"{where}: {name} is {show_json(value)}, not a number.")
+    # Whole numbers of more bits do not fit a float.
+    if (isinstance(value, int) and value.bit_length() > 1000) or not math.isfinite(value):
+        raise InputError(f"{where}: {name} is not a finite number; leave the box out or repair it.")
+    return float(value)
+
+
+def show_json(value: Any) -> str:
+    """A value, for a message."""
+    if value is None:
+        return "missing"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    return "an object" if isinstance(value, dict) else json.dumps(value)[:60]
+
+
 def walk_files(root: Path, on_error: Callable[[OSError], object] | None = None) -> list[Path]:
     """Files below a folder, sorted; names starting with a dot are the system's, not the user's.
 
@@ -132,6 +166,15 @@ def read_number(text: str, name: str, where: str) -> float:
     if not math.isfinite(value):
         raise InputError(f"{where}: {name} is {text}; leave the box out or repair it.")
     return value
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a finite number."""
+    try:
+        read_number(text, "", "")
+    except InputError:
+        return False
+    return True
 
 
 def read_size(width: str, height: str) -> Size | None:

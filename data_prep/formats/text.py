@@ -24,6 +24,7 @@ from data_prep.formats.input_files import (
     InputError,
     check_box,
     check_score,
+    is_number,
     list_files,
     read_number,
     read_text,
@@ -115,7 +116,7 @@ def looks_like_boxes(path: Path) -> bool:
     with path.open("rb") as file:
         start = file.read(4096).decode(errors="replace").lstrip("\ufeff").split("\n")
     words = next((line.split() for line in start if line.strip()), [])
-    return len(words) > 4 and all(map(_is_number, words[-4:]))
+    return len(words) > 4 and all(map(is_number, words[-4:]))
 
 
 def _read_file(path: Path, photo: str, form: TextFormat, size: Size | None) -> WrittenPhoto:
@@ -177,16 +178,12 @@ def _find_label(called: list[str], names: tuple[str, ...], form: TextFormat, whe
     try:
         return form.names.label(" ".join(called), form.options, where)
     except UserError as error:
-        if len(called) == 1 or not _is_number(called[-1]):
+        if len(called) == 1 or not is_number(called[-1]):
             raise
         raise InputError(
             f"{error} If '{called[-1]}' is not part of the class, the line has more values than "
             f"class, {', '.join(names)}."
         ) from error
-
-
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text) is not None
 
 
 def write_text_boxes(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from lxml import etree
@@ -13,7 +13,7 @@ from lxml.builder import E
 from data_prep.base.boxes import write_number
 from data_prep.base.errors import DatasetError
 from data_prep.base.files import write_atomically
-from data_prep.base.photo import PHOTO_SUFFIXES, Size
+from data_prep.base.photo import PHOTO_SUFFIXES
 from data_prep.base.progress import show_progress
 from data_prep.base.records import Box, Dataset, Face, Finding, note_unread
 from data_prep.formats.contracts import (
@@ -23,7 +23,6 @@ from data_prep.formats.contracts import (
     ReadOptions,
     Written,
     count_left_out,
-    count_renumbered,
 )
 from data_prep.formats.exif_frame import FramedPhoto
 from data_prep.formats.input_files import (
@@ -40,49 +39,34 @@ ANNOTATIONS = "annotations"
 """The folder that is written."""
 
 _UNREAD = ("truncated", "occluded", "pose", "part", "polygon")
-_DEFAULT = ReadOptions()
 
 
 class AnnotationError(InputError):
     """An annotation file that can't be used at all; the message names it and the reason."""
 
 
-@dataclass(frozen=True)
-class VocAnnotation:
-    """What one VOC file says, boxes not yet clipped."""
-
-    filename: str  # "" when there is none.
-    size: Size | None
-    faces: tuple[Face, ...]
-    scores: tuple[float, ...]  # Of predictions.
-    findings: tuple[Finding, ...]  # Objects that were left out.
-    unread: Mapping[str, int]  # How many objects tell what is not read: `{"truncated": 2}`.
-
-
 def read_voc(
-    path: Path, options: ReadOptions = _DEFAULT, *, name: str | None = None, scored: bool = False
-) -> VocAnnotation:
-    """Read one VOC XML file.
+    path: Path, options: ReadOptions, faults: Faults, unread: Counter[str] | None = None
+) -> WrittenPhoto:
+    """Read one VOC XML file; when strict, one of predictions, where each object has a score.
 
     Entities, DTDs and the network are off. Coordinates may be floats. An object without a usable
-    box is left out with a finding; its index stays taken, so that keys of faces are stable.
-
-    Findings call the file by `name`. `scored` are predictions: each object has a score, and nothing
-    is left out.
+    box is left out with a finding; its index stays taken, so that keys of faces are stable. What
+    objects tell that is not read is counted in `unread`.
 
     Raises:
         AnnotationError: The file can't be read, is not well-formed, or is not VOC.
         InputError: An object of predictions is not as it should be.
         UnknownLabelError: A class name is not known; the message names the file and line.
     """
-    name = name or str(path)
-    root = parse_voc(path, name)
-    faults = Faults(name, strict=scored)
+    root = parse_voc(path, faults.file)
     faces: list[Face] = []
     scores: list[float] = []
     for index, element in enumerate(root.findall("object")):
         place = faults.at(element.sourceline)
         where = f"{place}: object {index}"
+        if unread is not None:
+            unread.update(tag for tag in _UNREAD if _is_told(element, tag))
         written = _text(element, "name")
         if not written:
             message = f"{where} has no class name; write a <name> or remove the object."
@@ -94,14 +78,16 @@ def read_voc(
         except InputError as error:
             faults.leave_out("bad-box", str(error), " The face is left out.")
             continue
-        if scored:
+        if faults.strict:
             check_box(box, where, "neither xmax may be under xmin nor ymax under ymin")
             scores.append(_read_score(element, where))
         difficult = _text(element, "difficult").lower() in {"1", "true"}
         faces.append(Face(index, label, box, difficult))
     size = read_size(_text(root, "size/width"), _text(root, "size/height"))
-    told = tuple(faces), tuple(scores), tuple(faults.findings)
-    return VocAnnotation(_text(root, "filename"), size, *told, _count_unread(root))
+    image = _text(root, "filename")
+    return WrittenPhoto(
+        path, image, faults.file, size, tuple(faces), tuple(scores), fallback=path.stem
+    )
 
 
 def parse_voc(path: Path, name: str) -> etree._Element:
@@ -137,14 +123,10 @@ def parse_voc(path: Path, name: str) -> etree._Element:
     return root
 
 
-def _count_unread(root: etree._Element) -> Counter[str]:
-    return Counter(
-        tag
-        for element in root.findall("object")
-        for tag in _UNREAD
-        if (child := element.find(tag)) is not None
-        and (len(child) or _text(element, tag).lower() not in {"", "0", "false", "unspecified"})
-    )
+def _is_told(element: etree._Element, tag: str) -> bool:
+    child = element.find(tag)
+    nothing = {"", "0", "false", "unspecified"}
+    return child is not None and (len(child) > 0 or _text(element, tag).lower() not in nothing)
 
 
 def _text(element: etree._Element, tag: str) -> str:
@@ -207,7 +189,7 @@ class VocFormat(DatasetFormat):
             write_atomically(folder / files[photo.image], data)
         return Written(
             tuple(files[image] for image in images),
-            count_left_out(object_numbers=count_renumbered(photos)),
+            count_left_out(photos),
         )
 
 
@@ -218,16 +200,13 @@ def _read_files(
     findings: list[Finding] = []
     unread: Counter[str] = Counter()
     for path in files.by_suffix({".xml"}):
-        name = files.call(path)
+        faults = Faults(files.call(path), findings=findings)
         try:
-            voc = read_voc(path, options, name=name)
+            photo = read_voc(path, options, faults, unread)
         except AnnotationError as error:
-            findings.append(Finding(name, "broken-xml", str(error), dropped=True))
+            findings.append(Finding(faults.file, "broken-xml", str(error), dropped=True))
             continue
-        findings.extend(voc.findings)
-        unread.update(voc.unread)
-        image = voc.filename or path.stem
-        written.append(WrittenPhoto(path, image, name, voc.size, voc.faces, fallback=path.stem))
+        written.append(replace(photo, image=photo.image or path.stem))
     things = [f"{tag} of {count} objects" for tag, count in sorted(unread.items())]
     return written, [*findings, *note_unread(files.source, things)]
 
@@ -271,12 +250,12 @@ def read_voc_predictions(
     known = {_fold(photo) for photo in photos}
     found: dict[str, WrittenPhoto] = {}
     for path in list_files(folder, {".xml"}):
-        voc = read_voc(path, options, scored=True)
-        written = voc.filename if _fold(PureWindowsPath(voc.filename).name) in known else ""
+        voc = read_voc(path, options, Faults(str(path), strict=True))
+        written = voc.image if _fold(PureWindowsPath(voc.image).name) in known else ""
         name = name_photo(path.relative_to(folder).as_posix(), written, found)
         if name in found:
             raise InputError(f"{path}: its photo {name} has predictions in another file already.")
-        found[name] = WrittenPhoto(path, name, name, None, voc.faces, voc.scores)
+        found[name] = replace(voc, image=name, where=name)
     if not found:
         raise InputError(f"{folder}: no VOC files (*.xml) here or below.")
     return list(found.values())

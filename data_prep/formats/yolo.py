@@ -25,7 +25,6 @@ from data_prep.formats.contracts import (
     ReadOptions,
     Written,
     count_left_out,
-    count_renumbered,
 )
 from data_prep.formats.exif_frame import FramedPhoto, look_at, turn_upright
 from data_prep.formats.input_files import InputError, check_box, read_text
@@ -123,7 +122,7 @@ class YoloFormat(DatasetFormat):
         difficult = sum(face.difficult for photo in kept for face in photo.faces)
         # Without its labels a photo would count as one without faces.
         refused = {photo.image for photo in photos} - {photo.image for photo in kept}
-        left_out = count_left_out(difficult_flags=difficult, object_numbers=count_renumbered(kept))
+        left_out = count_left_out(kept, difficult_flags=difficult)
         return Written((DATA, *written), left_out, tuple(findings), frozenset(refused))
 
 

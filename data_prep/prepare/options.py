@@ -14,7 +14,7 @@ from data_prep.base.crop import CROP_SCALE
 from data_prep.base.errors import UserError
 from data_prep.base.labels import ALIASES, CLASSES, parse_aliases
 from data_prep.formats.contracts import Format, ReadOptions
-from data_prep.formats.csv_columns import FIELDS, parse_columns
+from data_prep.formats.csv import FIELDS, parse_columns
 from data_prep.prepare.survey import MAJORITY_RATIO, BlurRule
 
 Alias = Annotated[

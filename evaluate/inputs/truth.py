@@ -271,7 +271,7 @@ def _build_leniently(
 def read_coco_truth(path: Path, vocabulary: Vocabulary) -> GroundTruth:
     """Read COCO annotations; see `read_coco`."""
     faults = Faults(str(path), strict=True)
-    return build_truth(read_coco(path, read_options(vocabulary), faults), vocabulary)
+    return build_truth(read_coco(path, faults, read_options(vocabulary)), vocabulary)
 
 
 def read_yolo_truth(

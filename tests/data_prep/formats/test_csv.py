@@ -13,8 +13,15 @@ from data_prep.base.errors import DatasetError
 from data_prep.base.labels import UnknownLabelError
 from data_prep.base.records import Box, Face
 from data_prep.formats.contracts import Format, ReadOptions
-from data_prep.formats.csv import decode_csv, list_rows, read_start
-from data_prep.formats.csv_columns import ColumnError, find_layout, find_via_layout, parse_columns
+from data_prep.formats.csv import (
+    ColumnError,
+    decode_csv,
+    find_layout,
+    find_via_layout,
+    list_rows,
+    parse_columns,
+    read_start,
+)
 from data_prep.formats.input_files import InputError
 from data_prep.formats.registry import read_dataset
 from tests.makers import make_photo
@@ -325,7 +332,7 @@ def test_class_that_can_not_be_told():
         ({"name": "rect", "x": 1}, "a rect without its numbers"),
         ({"name": "circle", "cx": 1, "cy": 1, "r": -1}, "is inverted"),
         ({"name": "polygon", "all_points_x": [], "all_points_y": []}, "without its numbers"),
-        ([], "no object"),
+        ([], "not an object"),
     ],
 )
 def test_faults(shape, message):

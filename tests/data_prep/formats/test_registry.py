@@ -17,7 +17,7 @@ from data_prep.base.records import Box, Face
 from data_prep.base.tables import read_faces
 from data_prep.datasets.convert import ConvertOptions, convert
 from data_prep.formats.contracts import Format, ReadOptions
-from data_prep.formats.csv_columns import parse_columns
+from data_prep.formats.csv import parse_columns
 from data_prep.formats.exif_frame import frame_photos
 from data_prep.formats.photo_match import list_dataset
 from data_prep.formats.registry import read_dataset, read_datasets, recognise

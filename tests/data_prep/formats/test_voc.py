@@ -10,9 +10,10 @@ import pytest
 from data_prep.base.errors import DatasetError
 from data_prep.base.labels import UnknownLabelError
 from data_prep.base.records import Box, Face
-from data_prep.formats.contracts import ReadOptions
+from data_prep.formats.contracts import Faults, ReadOptions
 from data_prep.formats.registry import read_dataset
-from data_prep.formats.voc import AnnotationError, read_voc
+from data_prep.formats import voc
+from data_prep.formats.voc import AnnotationError
 from tests.makers import add_example, make_photo, make_voc
 
 
@@ -144,6 +145,11 @@ def write(path, text):
     return path
 
 
+def read_voc(path, name=None):
+    faults = Faults(name or str(path))
+    return voc.read_voc(path, ReadOptions(), faults), faults.findings
+
+
 def wrap(objects="", head=""):
     return f"{head}<annotation><filename>a.jpg</filename>{objects}</annotation>"
 
@@ -153,19 +159,18 @@ BNDBOX = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>9</xmax><ymax>8</ymax></bndb
 
 def test_everything_is_read(tmp_path):
     objects = [("with_mask", (1, 2, 3, 4)), ("with_incorrect_mask", (0.5, 1.25, 7, 8))]
-    voc = read_voc(make_voc(tmp_path / "a.xml", "a.png", objects, size=(40, 30)))
-    assert (voc.filename, voc.size) == ("a.png", (40, 30))
-    assert voc.faces == (
+    found, findings = read_voc(make_voc(tmp_path / "a.xml", "a.png", objects, size=(40, 30)))
+    assert (found.image, found.size) == ("a.png", (40, 30))
+    assert found.faces == (
         Face(0, "with_mask", Box(1, 2, 3, 4)),
         Face(1, "mask_weared_incorrect", Box(0.5, 1.25, 7, 8)),
     )
-    assert voc.findings == ()
+    assert findings == []
 
 
 @pytest.mark.parametrize("size", ["", "<size><width>0</width><height>x</height></size>"])
 def test_unstated_size(tmp_path, size):
-    voc = read_voc(write(tmp_path / "a.xml", wrap(size)))
-    assert voc.size is None
+    assert read_voc(write(tmp_path / "a.xml", wrap(size)))[0].size is None
 
 
 @pytest.mark.parametrize(
@@ -177,9 +182,8 @@ def test_unstated_size(tmp_path, size):
 )
 def test_faulty_object_is_left_out_and_keeps_its_index(tmp_path, body, kind, reason):
     good = f"<object><name>face</name>{BNDBOX}</object>"
-    voc = read_voc(write(tmp_path / "a.xml", wrap(body + good)), name="set/a.xml")
-    assert [face.object for face in voc.faces] == [1]
-    (finding,) = voc.findings
+    found, (finding,) = read_voc(write(tmp_path / "a.xml", wrap(body + good)), "set/a.xml")
+    assert [face.object for face in found.faces] == [1]
     assert (finding.file, finding.kind, finding.dropped) == ("set/a.xml", kind, True)
     assert finding.message.startswith("set/a.xml:1: object 0")
     assert reason in finding.message
@@ -207,7 +211,7 @@ def test_utf16_is_read(tmp_path):
         '<?xml version="1.0" encoding="utf-16"?><annotation><filename>ñ.jpg</filename></annotation>'
     )
     (tmp_path / "a.xml").write_bytes(text.encode("utf-16"))
-    assert read_voc(tmp_path / "a.xml").filename == "ñ.jpg"
+    assert read_voc(tmp_path / "a.xml")[0].image == "ñ.jpg"
 
 
 def test_outside_entity_is_not_read(tmp_path):
@@ -227,5 +231,5 @@ def test_billion_laughs_are_not_expanded(tmp_path):
 
 
 def test_harmless_doctype_is_read(tmp_path):
-    voc = read_voc(write(tmp_path / "a.xml", wrap(head="<!DOCTYPE annotation>")))
-    assert voc.filename == "a.jpg"
+    found, _ = read_voc(write(tmp_path / "a.xml", wrap(head="<!DOCTYPE annotation>")))
+    assert found.image == "a.jpg"
