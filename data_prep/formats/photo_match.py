@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import takewhile
@@ -197,6 +197,53 @@ def place_photos(
     )
 
 
+class _Name(NamedTuple):
+    """A photo's path in comparable form: path, the same folded in case, and without ending."""
+
+    path: str
+    parts: tuple[str, ...]
+    stems: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, name: str) -> _Name:
+        path = PurePosixPath(unicodedata.normalize("NFC", name).replace("\\", "/"))
+        parts = [part for part in str(path).casefold().split("/") if part not in ("", ".", "..")]
+        *folders, last = parts or [""]
+        bare = PurePosixPath(last)
+        # Only known endings: what follows a dot in `crowd.2` is part of the name.
+        stem = bare.stem if bare.suffix in PHOTO_SUFFIXES | ANNOTATIONS else last
+        return cls(str(path), (*folders, last), (*folders, stem))
+
+
+def _ends_alike(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
+    return all(map(str.__eq__, reversed(first), reversed(second)))
+
+
+_LEVELS: Mapping[str, Callable[[_Name, _Name], bool]] = {
+    "path": lambda one, other: one.path == other.path,
+    "suffix": lambda one, other: _ends_alike(one.parts, other.parts),
+    "ending": lambda one, other: _ends_alike(one.stems, other.stems),
+    "name": lambda one, other: one.parts[-1] == other.parts[-1],
+    "stem": lambda one, other: one.stems[-1] == other.stems[-1],
+}
+"""How two names may agree, the strictest first."""
+
+
+class _Names:
+    """Names, looked up by what is nearest to their stem."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.all = [*map(_Name.parse, names)]
+        self._by_stem: dict[str, list[int]] = {}
+        for number, name in enumerate(self.all):
+            self._by_stem.setdefault(name.stems[-1], []).append(number)
+
+    def find(self, name: _Name, level: str) -> list[int]:
+        """Numbers of the names that agree with one at a level."""
+        options, fits = self._by_stem.get(name.stems[-1], ()), _LEVELS[level]
+        return [number for number in options if fits(self.all[number], name)]
+
+
 def match_photos(files: DatasetFiles, written: Sequence[WrittenPhoto]) -> list[list[Path]]:
     """The photos on disk that each written one may be: one as a rule, none, or several.
 
@@ -207,86 +254,48 @@ def match_photos(files: DatasetFiles, written: Sequence[WrittenPhoto]) -> list[l
     (`train` for `instances_train.json`). Case and the form of accents matter only where they tell
     photos apart.
     """
-    index = _Index(files)
-    found = [index.find_by_path(photo.image) for photo in written]
+    there = _Names(map(files.relative, files.photos))
+
+    def find(image: str, *levels: str) -> list[int]:
+        found = (there.find(_Name.parse(image), level) for level in levels if image.strip("./\\"))
+        return next(filter(None, found), [])
+
+    found = [find(photo.image, "suffix", "ending") for photo in written]
     placed = {photo.annotation for photo, options in zip(written, found, strict=True) if options}
-    for number, photo in enumerate(written):
-        if not found[number] and photo.annotation not in placed:
-            found[number] = index.find_by_name(photo.image) or index.find_by_name(photo.fallback)
-    return [index.choose(photo, options) for photo, options in zip(written, found, strict=True)]
+    result = []
+    for photo, options in zip(written, found, strict=True):
+        if not options and photo.annotation not in placed:
+            names = photo.image, photo.fallback
+            options = next(filter(None, (find(name, "name", "stem") for name in names)), [])
+        paths = {files.photos[number]: there.all[number].parts for number in options}
+        result.append(_choose(files, photo, paths))
+    return result
 
 
-class _Index:
-    """Photos by every end of their path, with the file's ending and without."""
+def _choose(
+    files: DatasetFiles, photo: WrittenPhoto, options: Mapping[Path, tuple[str, ...]]
+) -> list[Path]:
+    if len(options) < 2:
+        return list(options)
+    folder = _Name.parse(files.relative(photo.annotation)).parts[:-1]
+    parts, written = _Name.parse(photo.image).parts, PureWindowsPath(photo.image).parts
+    words = set(re.split(r"[^0-9a-z]+", photo.annotation.stem.lower()))
 
-    def __init__(self, files: DatasetFiles) -> None:
-        self._files = files
-        self._parts = {path: _split(files.relative(path)) for path in files.photos}
-        self._by_end: dict[tuple[str, ...], list[Path]] = {}
-        for path, parts in self._parts.items():
-            for whole in (parts, _strip(parts)):
-                for end in _ends(whole):
-                    self._by_end.setdefault(end, []).append(path)
+    def rank(path: Path) -> tuple[bool, bool, int, bool, int]:
+        there = options[path]
+        pairs = zip(folder, there[:-1], strict=False)
+        shared = len([*takewhile(lambda pair: pair[0] == pair[1], pairs)])
+        alike = sum(map(str.__eq__, reversed(path.parts), reversed(written)))
+        is_there, is_called = there in (parts, folder + parts), not words.isdisjoint(there[:-1])
+        is_whole = len(there) >= len(parts) and _ends_alike(there[:-1], parts[:-1])
+        return is_whole, is_there, shared, is_called, alike
 
-    def find_by_path(self, image: str) -> list[Path]:
-        parts = _split(image)
-        for whole in (parts, _strip(parts)):
-            if options := self._by_end.get(whole):
-                return options
-            # Or the written path ends with the photo's: it starts above the dataset.
-            for end in _ends(whole):
-                there = self._by_end.get(end, ())
-                if options := [path for path in there if len(self._parts[path]) == len(end)]:
-                    return options
-        return []
-
-    def find_by_name(self, image: str) -> list[Path]:
-        parts = _split(image)
-        return self._by_end.get(parts[-1:]) or self._by_end.get(_strip(parts)[-1:]) or []
-
-    def choose(self, photo: WrittenPhoto, options: list[Path]) -> list[Path]:
-        if len(options) < 2:
-            return options
-        folder = _split(self._files.relative(photo.annotation))[:-1]
-        parts, written = _split(photo.image), PureWindowsPath(photo.image).parts
-        words = set(re.split(r"[^0-9a-z]+", photo.annotation.stem.lower()))
-
-        def rank(path: Path) -> tuple[bool, int, bool, int]:
-            there = self._parts[path]
-            pairs = zip(folder, there[:-1], strict=False)
-            shared = len([*takewhile(lambda pair: pair[0] == pair[1], pairs)])
-            alike = sum(map(str.__eq__, reversed(path.parts), reversed(written)))
-            is_there = there in (parts, folder + parts)
-            return is_there, shared, not words.isdisjoint(there[:-1]), alike
-
-        best = max(map(rank, options))
-        return [path for path in options if rank(path) == best]
-
-
-def _split(path: str) -> tuple[str, ...]:
-    """Folded parts of a path, also of one written on Windows."""
-    text = unicodedata.normalize("NFC", path).lower().replace("\\", "/")
-    return tuple(part for part in text.split("/") if part not in ("", ".", ".."))
-
-
-def _strip(parts: tuple[str, ...]) -> tuple[str, ...]:
-    return (*parts[:-1], PurePosixPath(parts[-1]).stem) if parts else parts
-
-
-def _ends(parts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    return (parts[start:] for start in range(len(parts)))
+    best = max(map(rank, options))
+    return [path for path in options if rank(path) == best]
 
 
 class AmbiguousPhotoError(UserError, ValueError):
     """A photo name that fits several photos; the message says how to tell them apart."""
-
-
-class _Name(NamedTuple):
-    """A photo's path in comparable form: path, the same folded in case, and without ending."""
-
-    path: str
-    parts: tuple[str, ...]
-    stems: tuple[str, ...]
 
 
 class NameMatch(NamedTuple):
@@ -306,9 +315,7 @@ def match_names(annotated: Sequence[str], predicted: Sequence[str]) -> NameMatch
     name in another folder is another photo. An annotated photo is found once.
 
     Case does not matter from the second level on; `\` equals `/`, and equivalent ways to write an
-    accented letter are the same.
-
-    Names are distinct on both sides.
+    accented letter are the same. Names are distinct on both sides.
 
     Raises:
         AmbiguousPhotoError: At the level at which a photo is found, it fits several photos, or
@@ -317,13 +324,10 @@ def match_names(annotated: Sequence[str], predicted: Sequence[str]) -> NameMatch
     >>> match_names(["images/a.png", "images/b.png"], ["b.jpg", "c.jpg"]).found
     (1, None)
     """
-    truths, names = [*map(_parse, annotated)], [*map(_parse, predicted)]
-    by_stem: dict[str, list[int]] = {}
-    for index, truth in enumerate(truths):
-        by_stem.setdefault(truth.stems[-1], []).append(index)
+    truths, names = _Names(annotated), [*map(_Name.parse, predicted)]
     found: dict[int, int] = {}
     counts = dict.fromkeys(_LEVELS, 0)
-    for level, fits in _LEVELS.items():
+    for level in _LEVELS:
         if level == "name" and found:
             break
         taken = set(found.values())
@@ -331,16 +335,12 @@ def match_names(annotated: Sequence[str], predicted: Sequence[str]) -> NameMatch
         for number, name in enumerate(names):
             if number in found:
                 continue
-            options = [
-                index
-                for index in by_stem.get(name.stems[-1], ())
-                if index not in taken and fits(truths[index], name)
-            ]
+            options = [index for index in truths.find(name, level) if index not in taken]
             if len(options) > 1:
-                raise _ambiguous(predicted[number], [annotated[index] for index in options])
+                raise _ambiguous("predicted", predicted[number], [annotated[i] for i in options])
             if options and options[0] in proposals:
                 rivals = [predicted[proposals[options[0]]], predicted[number]]
-                raise _ambiguous(annotated[options[0]], rivals, annotated=True)
+                raise _ambiguous("annotated", annotated[options[0]], rivals)
             if options:
                 proposals[options[0]] = number
         found.update({number: index for index, number in proposals.items()})
@@ -348,33 +348,9 @@ def match_names(annotated: Sequence[str], predicted: Sequence[str]) -> NameMatch
     return NameMatch(tuple(found.get(number) for number in range(len(names))), counts)
 
 
-def _parse(name: str) -> _Name:
-    path = PurePosixPath(unicodedata.normalize("NFC", name).replace("\\", "/"))
-    folded = PurePosixPath(str(path).casefold())
-    # Only known endings: what follows a dot in `crowd.2` is part of the name.
-    bare = folded.with_suffix("") if folded.suffix in PHOTO_SUFFIXES else folded
-    return _Name(str(path), folded.parts, bare.parts)
-
-
-def _ends_alike(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
-    return all(map(str.__eq__, reversed(first), reversed(second)))
-
-
-_LEVELS: Mapping[str, Callable[[_Name, _Name], bool]] = {
-    "path": lambda truth, name: truth.path == name.path,
-    "suffix": lambda truth, name: _ends_alike(truth.parts, name.parts),
-    "ending": lambda truth, name: _ends_alike(truth.stems, name.stems),
-    "name": lambda truth, name: truth.parts[-1] == name.parts[-1],
-    "stem": lambda truth, name: truth.stems[-1] == name.stems[-1],
-}
-"""How two names may agree, the strictest first."""
-
-
-def _ambiguous(
-    name: str, options: Sequence[str], *, annotated: bool = False
-) -> AmbiguousPhotoError:
-    here, there = ("annotated", "predicted") if annotated else ("predicted", "annotated")
+def _ambiguous(side: str, name: str, options: Sequence[str]) -> AmbiguousPhotoError:
+    other = "annotated" if side == "predicted" else "predicted"
     return AmbiguousPhotoError(
-        f"the {here} photo '{name}' could be any of the {there} {', '.join(options)}: give paths "
+        f"the {side} photo '{name}' could be any of the {other} {', '.join(options)}: give paths "
         "relative to the same folder in both, or evaluate one dataset at a time."
     )

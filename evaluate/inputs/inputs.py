@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 from data_prep.base.errors import DatasetError
@@ -14,8 +15,8 @@ from data_prep.base.photo import Size
 from data_prep.base.records import Box, Face
 from data_prep.base.tables import read_faces
 from data_prep.formats import text
-from data_prep.formats.coco import read_coco_index, read_coco_results
-from data_prep.formats.contracts import ReadOptions
+from data_prep.formats.coco import read_coco, read_coco_index, read_coco_results
+from data_prep.formats.contracts import Faults, ReadOptions
 from data_prep.formats.input_files import InputError, walk_files
 from data_prep.formats.label_files import (
     CLASSES_FILE,
@@ -51,12 +52,11 @@ from evaluate.inputs.truth import (
     FACES_FILE,
     NO_SIZES,
     SizeSource,
+    build_truth,
     find_photos,
-    read_coco_truth,
     read_dataset_truth,
     read_ground_truth,
     read_options,
-    read_text_truth,
     read_yolo_truth,
     take_faces,
 )
@@ -70,10 +70,6 @@ _EXPECTED_PREDICTIONS = (
     "scores, a folder labels/ with 'id x y width height score' per line, or a folder of text files "
     "with 'class score x y width height' per line"
 )
-
-
-class NothingKnownError(InputError):
-    """A folder without annotations or predictions in a known format."""
 
 
 class Format(StrEnum):
@@ -90,14 +86,7 @@ class Format(StrEnum):
 def recognise_truth(path: Path, layout: Layout | None = None) -> Format:
     """Which format annotations are in; layouts of pixels make plain text files of YOLO labels."""
     plain = layout in ("xywh", "xyxy")
-    try:
-        return _recognise(path, FACES_FILE, plain=plain, expected=_EXPECTED_TRUTH)
-    except NothingKnownError:
-        with suppress(DatasetError):
-            # COCO's JSON is told apart by its ids, which need the file itself.
-            if recognise(list_dataset(path), ReadOptions()) != "coco":
-                return Format.DATASET
-        raise
+    return _recognise(path, FACES_FILE, plain=plain, expected=_EXPECTED_TRUTH, datasets=True)
 
 
 def recognise_predictions(path: Path, layout: Layout | None = None) -> Format:
@@ -106,7 +95,9 @@ def recognise_predictions(path: Path, layout: Layout | None = None) -> Format:
     return _recognise(path, FILE, plain=plain, expected=_EXPECTED_PREDICTIONS)
 
 
-def _recognise(path: Path, table: str, *, plain: bool, expected: str) -> Format:
+def _recognise(
+    path: Path, table: str, *, plain: bool, expected: str, datasets: bool = False
+) -> Format:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; give {expected}.")
     if not path.is_dir():
@@ -124,9 +115,13 @@ def _recognise(path: Path, table: str, *, plain: bool, expected: str) -> Format:
         raise InputError(f"{path}: several formats: {places}; give the folder or file of one.")
     if found:
         return next(iter(found))
+    with suppress(DatasetError):
+        # COCO's JSON is told apart by its ids, which need the file itself.
+        if datasets and recognise(list_dataset(path), ReadOptions()) != "coco":
+            return Format.DATASET
     if any(file.suffix.lower() == ".json" for file in files):
-        raise NothingKnownError(f"{path}: no boxes but JSON files; give the file itself.")
-    raise NothingKnownError(f"{path}: nothing that is known here or below; expected is {expected}.")
+        raise InputError(f"{path}: no boxes but JSON files; give the file itself.")
+    raise InputError(f"{path}: nothing that is known here or below; expected is {expected}.")
 
 
 def _find_formats(path: Path, files: list[Path], *, plain: bool) -> dict[Format, Path]:
@@ -182,9 +177,9 @@ DEFAULT_OPTIONS = InputOptions()
 
 def read_truth(path: Path, options: InputOptions = DEFAULT_OPTIONS) -> GroundTruth:
     """Read annotated faces from a file or folder in any known format."""
-    found = recognise_truth(path, options.truth_boxes)
-    vocabulary, chosen = options.vocabulary, {"split": options.split, "source": options.source}
-    if found is not Format.TABLE and any(value is not None for value in chosen.values()):
+    found, vocabulary = recognise_truth(path, options.truth_boxes), options.vocabulary
+    chosen = {"split": options.split, "source": options.source}
+    if found is not Format.TABLE and chosen != {"split": None, "source": None}:
         raise InputError(
             f"{path}: --split and --source choose rows of a faces.csv, but these are {found}."
         )
@@ -192,7 +187,8 @@ def read_truth(path: Path, options: InputOptions = DEFAULT_OPTIONS) -> GroundTru
         return read_ground_truth(path, **chosen, vocabulary=vocabulary)
     sizes = SizeSource(options.image_size, options.photos)
     if found is Format.COCO:
-        return read_coco_truth(path, vocabulary)
+        faults = Faults(str(path), strict=True)
+        return build_truth(read_coco(path, faults, read_options(vocabulary)), vocabulary)
     if found is Format.DATASET:
         return read_dataset_truth(path, vocabulary)
     if found is Format.YOLO:
@@ -200,7 +196,9 @@ def read_truth(path: Path, options: InputOptions = DEFAULT_OPTIONS) -> GroundTru
         return read_yolo_truth(path, names, vocabulary, sizes)
     names = _find_names(options, [path])
     form = TextFormat(options.truth_boxes or "xywh", names, read_options(vocabulary))
-    return read_text_truth(path, form, vocabulary, sizes)
+    upright = form.layout in RELATIVE
+    boxes = read_text_boxes(path, form, partial(sizes.find, upright=upright))
+    return build_truth(boxes, vocabulary, upright=upright)
 
 
 def read_predicted(
@@ -280,7 +278,7 @@ def _find_names(options: InputOptions, folders: Sequence[Path]) -> ClassNames:
 
 
 def _list_sizes(truth: GroundTruth) -> Mapping[str, Size]:
-    sizes = ((name, truth.find_size(place)) for place, name in enumerate(truth.photos))
+    sizes = zip(truth.photos, map(truth.find_size, range(len(truth.photos))), strict=True)
     return {name: size for name, size in sizes if size is not None}
 
 

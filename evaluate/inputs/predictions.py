@@ -64,12 +64,11 @@ def compare_coverage(mine: Detections, other: Detections) -> list[str]:
 def turn_detections_back(
     rows: Detections, orientation: IntArray, truth: GroundTruth, files: Mapping[str, Path]
 ) -> tuple[Detections, list[str]]:
-    """Rows with boxes in the frame of the annotations, which is the stored photo.
+    """Boxes of upright photos, each with the photo's EXIF orientation, in the annotations' frame.
 
-    Rows are boxes of the upright photo, placed on the photos of `truth`, each with the photo's EXIF
-    orientation. Left as they are where annotations are proven to refer to the upright photo: by
-    their format, or since only the upright photo has the size they state. Those that can't be
-    turned back are left out; warnings for a person say so.
+    Annotations refer to the stored photo unless proven to refer to the upright one: by their
+    format, or since only the upright photo has the size they state. Rows that can't be turned back
+    are left out; warnings for a person say so.
     """
     if truth.upright:
         return rows, []
@@ -121,17 +120,13 @@ def _read_frame(path: Path | None, stated: Size | None) -> PhotoFrame | None:
 class Predictions:
     """A table of predictions.
 
-    Attributes:
-        path: The file.
-        images: Distinct photo names in order of appearance.
-        detections: The rows; `photo` is an index into `images`.
-        orientation: EXIF orientation by which the photo of each row was turned upright before boxes
-            were found; None when boxes are in the frame of the annotations.
+    By the EXIF `orientation` the photo of each row was turned upright before boxes were found; None
+    when boxes are in the frame of the annotations.
     """
 
     path: Path
-    images: tuple[str, ...]
-    detections: Detections
+    images: tuple[str, ...]  # Distinct names in order of appearance.
+    detections: Detections  # The rows; `photo` is an index into `images`.
     orientation: IntArray | None = None
 
     @property
@@ -200,16 +195,13 @@ def place_predictions(
         AmbiguousPhotoError: A photo name fits several photos.
         TableError: There are predictions, but none on an annotated photo.
     """
-    match = match_names(truth.photos, predictions.images)
-    rows = predictions.detections
+    match, rows = match_names(truth.photos, predictions.images), predictions.detections
     # -1 for photos that are not annotated; the empty table has no photo to look up.
     places = np.array([-1 if place is None else place for place in match.found], dtype=np.int64)
     photo = places[rows.photo]
     warnings = []
-    strangers = [
-        name for name, place in zip(predictions.images, match.found, strict=True) if place is None
-    ]
-    if strangers and len(strangers) == len(predictions.images):
+    strangers = [predictions.images[number] for number in np.flatnonzero(places < 0)]
+    if strangers and len(strangers) == len(places):
         raise TableError(
             f"{predictions.path}: none of its {len(strangers)} photos is annotated: it has "
             f"'{strangers[0]}', the ground truth '{truth.photos[0]}'. Check that they belong "

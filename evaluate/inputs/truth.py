@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,7 @@ from data_prep.base.labels import MASKS, Vocabulary
 from data_prep.base.photo import PHOTO_SUFFIXES, Size, photo_size, upright_size
 from data_prep.base.records import Box, Face
 from data_prep.base.tables import read_faces
-from data_prep.formats.coco import read_coco
-from data_prep.formats.contracts import Faults, Format, ReadOptions
+from data_prep.formats.contracts import Faults, ReadOptions
 from data_prep.formats.input_files import InputError, list_files
 from data_prep.formats.label_files import ClassNames, list_labels
 from data_prep.formats.photo_match import (
@@ -28,7 +26,6 @@ from data_prep.formats.photo_match import (
     match_names,
 )
 from data_prep.formats.registry import read_dataset
-from data_prep.formats.text import RELATIVE, TextFormat, read_text_boxes
 from data_prep.formats.voc import read_voc_truth
 from data_prep.formats.yolo import describe_unlabelled, read_labels
 from evaluate.arrays import GroundTruth
@@ -49,8 +46,7 @@ class SizeSource:
     def find(self, names: Sequence[str], *, upright: bool = True) -> dict[str, Size]:
         """Sizes by photo name, of those photos whose size can be told.
 
-        Of the photos turned by EXIF when `upright`, to which relative coordinates refer; otherwise
-        of the photos as stored, to which pixels refer.
+        Of the upright photos, to which relative coordinates refer, or of the stored ones.
 
         Raises:
             InputError: The folder does not exist, or a name fits several photos.
@@ -138,9 +134,9 @@ _VISIBLE = 0.1
 """Pixels: relative coordinates of few decimals reach over the border by less than this."""
 
 
-def read_options(vocabulary: Vocabulary, form: Format | None = None) -> ReadOptions:
+def read_options(vocabulary: Vocabulary) -> ReadOptions:
     """How the formats are told what classes there are."""
-    return ReadOptions(vocabulary.aliases, vocabulary.classes, form)
+    return ReadOptions(vocabulary.aliases, vocabulary.classes)
 
 
 def build_truth(
@@ -213,8 +209,12 @@ def read_ground_truth(
     """
     table = path / FACES_FILE if (path / FACES_FILE).is_file() else path
     if table.is_dir():
-        photos, left_out = read_voc_truth(list_dataset(path), read_options(vocabulary, Format.VOC))
-        return _build_leniently(path, photos, left_out, vocabulary)
+        photos, left_out = read_voc_truth(list_dataset(path), read_options(vocabulary))
+        truth = build_truth(photos, vocabulary, left_out=left_out)
+        if not photos:
+            reason = next(iter(truth.warnings), "no VOC annotation (*.xml) here or below.")
+            raise InputError(f"{path}: {reason}")
+        return truth
     faces = read_faces(table, columns=FACES_COLUMNS, vocabulary=vocabulary)
     for column, wanted in (("source", source), ("split", split)):
         if wanted is not None:
@@ -255,23 +255,7 @@ def read_dataset_truth(root: Path, vocabulary: Vocabulary) -> GroundTruth:
         for one in dataset.photos
     ]
     left_out = [finding.message for finding in dataset.findings if finding.dropped]
-    return _build_leniently(root, photos, left_out, vocabulary)
-
-
-def _build_leniently(
-    root: Path, photos: Sequence[WrittenPhoto], left_out: Sequence[str], vocabulary: Vocabulary
-) -> GroundTruth:
-    truth = build_truth(photos, vocabulary, left_out=left_out)
-    if not photos:
-        reason = next(iter(truth.warnings), "no VOC annotation (*.xml) here or below.")
-        raise InputError(f"{root}: {reason}")
-    return truth
-
-
-def read_coco_truth(path: Path, vocabulary: Vocabulary) -> GroundTruth:
-    """Read COCO annotations; see `read_coco`."""
-    faults = Faults(str(path), strict=True)
-    return build_truth(read_coco(path, faults, read_options(vocabulary)), vocabulary)
+    return build_truth(photos, vocabulary, left_out=left_out)
 
 
 def read_yolo_truth(
@@ -279,8 +263,7 @@ def read_yolo_truth(
 ) -> GroundTruth:
     """Read a YOLO dataset, or a part of one such as `valid` or `labels/val`.
 
-    A photo is called by its path. Photos without a label file are photos without a face; a warning
-    counts them. No face is difficult: the format can't say.
+    Photos without a label file are photos without a face; a warning counts them.
     """
     pairs = list_labels(folder)
     known = sizes.find(list(pairs))
@@ -296,12 +279,3 @@ def read_yolo_truth(
     unlabelled = [name for name, (path, _) in pairs.items() if path is None]
     warnings = [describe_unlabelled(unlabelled)] if unlabelled else []
     return build_truth(written, vocabulary, warnings, upright=True)
-
-
-def read_text_truth(
-    folder: Path, form: TextFormat, vocabulary: Vocabulary, sizes: SizeSource
-) -> GroundTruth:
-    """Read text files of annotations; see `read_text_boxes`."""
-    upright = form.layout in RELATIVE
-    photos = read_text_boxes(folder, form, partial(sizes.find, upright=upright))
-    return build_truth(photos, vocabulary, upright=upright)

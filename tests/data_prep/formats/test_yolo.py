@@ -14,7 +14,7 @@ from data_prep.base.photo import read_photo
 from data_prep.base.records import Box
 from data_prep.formats.contracts import Faults, Format, ReadOptions
 from data_prep.formats.input_files import InputError
-from data_prep.formats.label_files import ClassNames, find_names_file, read_class_names
+from data_prep.formats.label_files import ClassNames, read_class_names
 from data_prep.formats.registry import read_dataset
 from data_prep.formats.yolo import read_labels
 from tests.makers import make_photo
@@ -107,13 +107,6 @@ def test_coordinates_refer_to_the_photo_as_it_is_looked_at(root, orientation, si
     assert (pixels[:, :, 0] == 255).sum() == (xmax - xmin) * (ymax - ymin) == 800
 
 
-def test_rounding_loses_no_face_of_a_pixel(root):
-    make_photo(root / "images" / "a.jpg", 400, 225)
-    values = (207.5 / 400, 39 / 225, 1 / 400, 2 / 225)
-    add(root, None, "labels/a.txt", "0 " + " ".join(map(repr, values)))
-    assert read_dataset(root).photos[0].faces[0].box == Box(207, 38, 208, 40)
-
-
 def test_names_nearest_to_the_labels(tmp_path):
     for index, (part, names) in enumerate({"x": "mask\nno_mask", "y": "no_mask\nmask"}.items()):
         add(tmp_path, f"{part}/images/a.jpg", f"{part}/labels/a.txt", seed=index)
@@ -124,11 +117,6 @@ def test_names_nearest_to_the_labels(tmp_path):
     names.write_text("mask\nmask_worn_incorrect")
     read = read_dataset(tmp_path, ReadOptions(names=names))
     assert {photo.faces[0].label for photo in read.photos} == {"mask_weared_incorrect"}
-
-
-def test_a_part_of_a_dataset(root):
-    add(root, "train/images/a.jpg", "train/labels/a.txt")
-    assert read_dataset(root / "train").photos[0].faces[0].label == "without_mask"
 
 
 def test_ids_without_names(root):
@@ -199,21 +187,21 @@ def test_box_and_outline(read):
     assert finding.kind == "outlined-faces"
 
 
-FAULTS = [
-    ("0", "0 numbers"),
-    ("0 .1 .2 .3 .4 .9", "5 numbers behind the class id.*prediction"),
-    ("0 .1 .2 .3 .4 .5 .6 .7", "7 numbers"),
-    ("0 a .2 .3 .4", "'a' for a coordinate is not a number"),
-    ("0 nan .2 .3 .4", "a coordinate is nan"),
-    ("0 10 20 30 40", "10 is no relative coordinate"),
-    ("0 .5 .5 -.2 .1", r"box \(120, .* is inverted"),
-    ("7 .5 .5 .2 .1", "class id 7 is not in"),
-    ("-1 .5 .5 .2 .1", "class id -1 is not in"),
-    ("\x00\x01", "0 numbers"),
-]
-
-
-@pytest.mark.parametrize(("line", "message"), FAULTS)
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("0", "0 numbers"),
+        ("0 .1 .2 .3 .4 .9", "5 numbers behind the class id.*prediction"),
+        ("0 .1 .2 .3 .4 .5 .6 .7", "7 numbers"),
+        ("0 a .2 .3 .4", "'a' for a coordinate is not a number"),
+        ("0 nan .2 .3 .4", "a coordinate is nan"),
+        ("0 10 20 30 40", "10 is no relative coordinate"),
+        ("0 .5 .5 -.2 .1", r"box \(120, .* is inverted"),
+        ("7 .5 .5 .2 .1", "class id 7 is not in"),
+        ("-1 .5 .5 .2 .1", "class id -1 is not in"),
+        ("\x00\x01", "0 numbers"),
+    ],
+)
 def test_faults_are_raised_or_noted(read, line, message):
     text = f"0 .5 .5 .2 .1\n\n{line}\n0 .5 .5 .2 .1"
     with pytest.raises(InputError, match=f"^a.txt, line 3: {message}"):
@@ -277,15 +265,3 @@ def test_nothing_in_yaml_is_run(tmp_path: Path) -> None:
     path.write_text(f"names: !!python/object/apply:os.mkdir ['{trap}']")
     assert read_class_names(path) == {0: str(trap)}
     assert not trap.exists()
-
-
-def test_the_surest_file_comes_first(tmp_path: Path) -> None:
-    near = tmp_path / "labels"
-    near.mkdir()
-    assert find_names_file([near, tmp_path]) is None
-    (tmp_path / "classes.txt").write_text("one")
-    assert find_names_file([near, tmp_path]) == tmp_path / "classes.txt"
-    (tmp_path / "data.yaml").write_text("names: [one]")
-    assert find_names_file([near, tmp_path]) == tmp_path / "data.yaml"
-    (near / "obj.names").write_text("one")
-    assert find_names_file([near, tmp_path]) == near / "obj.names"

@@ -25,8 +25,7 @@ from evaluate.inputs.inputs import (
     recognise_truth,
     write_text_boxes,
 )
-from evaluate.inputs.predictions import Placed, place_predictions, read_predictions
-from evaluate.inputs.truth import read_ground_truth
+from evaluate.inputs.predictions import Placed
 from evaluate.measures.headline import describe_headline
 from evaluate.measures.matching import BoxGroups
 from tests.evaluate.scenes import find_average_precision, make_case
@@ -185,19 +184,6 @@ def write(folder: Path, **texts: str) -> Path:
     return folder
 
 
-def test_tables_and_voc_files_as_before(annotations: Path, predictions: Path) -> None:
-    truth = read_truth(annotations)
-    assert_same_faces(truth, read_ground_truth(annotations))
-    placed = read_predicted(predictions, truth, InputOptions(probabilities=True))
-    assert_same_rows(placed, place_predictions(read_predictions(predictions), truth))
-    assert placed.detections.probabilities is not None
-    # run.py's output folder stands for the table in it.
-    folder = read_predicted(
-        predictions.rename(predictions.parent / "predictions.csv").parent, truth
-    )
-    assert_same_rows(folder, placed)
-
-
 def make_yolo(root: Path) -> Path:
     for part in ("labels", "images"):
         (root / part).mkdir(parents=True)
@@ -253,9 +239,12 @@ def test_what_is_recognised(tmp_path: Path, annotations: Path, predictions: Path
     yolo = make_yolo(tmp_path / "set")
     text = write(tmp_path / "text", a="")
     (tmp_path / "a.json").write_text("")
+    # run.py's output folder stands for the table in it.
+    table = predictions.rename(predictions.parent / "predictions.csv")
+    assert recognise_predictions(table.parent) is Format.TABLE
     assert recognise_truth(annotations) is Format.VOC
     assert recognise_predictions(annotations) is Format.VOC
-    assert recognise_predictions(predictions) is Format.TABLE
+    assert recognise_predictions(table) is Format.TABLE
     assert recognise_truth(tmp_path / "a.json") is Format.COCO
     assert recognise_truth(yolo) is Format.YOLO
     assert recognise_truth(yolo / "labels") is Format.YOLO
