@@ -25,8 +25,7 @@ def test_suspects(prepared, tmp_path, by_colour, monkeypatch):
     assert result.exit_code == 0
     assert result.stdout == ""
     assert result.stderr.splitlines()[-1].startswith("48 faces, the most suspect first: ")
-    assert {call.recipe.seed for call in by_colour} == {4}
-    assert {call.recipe.sizes[0] for call in by_colour} == {32}
+    assert {(call.recipe.seed, *call.recipe.sizes) for call in by_colour} == {(4, 32)}
     assert len(by_colour) == 4, "three folds, and one training on all"
 
 
