@@ -53,13 +53,8 @@ def test_sides_stand_on_the_split_before_cleaning(both):
     assert len(sides.after) == len(sides.before) - 1
     valid = before.table[before.table["split"] == "valid"].reset_index(drop=True)
     pd.testing.assert_frame_equal(sides.valid, valid)
-    assert sides.count_changes() == {
-        "faces": 36,
-        "relabelled": 1,
-        "reboxed": 1,
-        "dropped": 1,
-        "added": 0,
-    }
+    changes = {"faces": 36, "relabelled": 1, "reboxed": 1, "dropped": 1, "added": 0}
+    assert sides.count_changes() == changes
 
 
 def test_what_can_not_be_compared_is_refused(both):
@@ -137,17 +132,11 @@ def test_figures_against_counting():
     assert figures["accuracy"]["by_seed"] == pytest.approx(
         (after.mean(axis=1) - before.mean(axis=1)).tolist(), abs=1e-4
     )
+    # Two sides that are right and wrong on the same faces do not differ, whatever is drawn.
+    assert compare_sides(after, after, truth, photos)["accuracy"]["interval"] == [0, 0]
     value, low, high = measure_side(after[0], truth, photos)["accuracy"]
     assert value == pytest.approx(after[0].mean())
     assert low < value < high
-
-
-def test_interval_is_paired():
-    """Two sides that are right and wrong on the same faces do not differ, whatever is drawn."""
-    right = np.random.default_rng(1).random((2, 60)) < 0.5
-    photos = pd.Series([f"p{index}" for index in range(60)])
-    figures = compare_sides(right, right, np.arange(60) % 3, photos)
-    assert figures["accuracy"]["interval"] == [0, 0]
 
 
 def test_class_without_validation_faces():

@@ -22,8 +22,7 @@ def test_suspects(prepared, tmp_path, by_colour, monkeypatch):
     monkeypatch.setattr(search, "plot_faces", lambda *_: None)
     small = ["--set", "sizes=[32]", "--set", "epochs=[1]", "--set", "batch_size=12", "--jobs", "1"]
     result = call("suspects", prepared, "-o", tmp_path, "--folds", 3, "--seed", 4, *small)
-    assert result.exit_code == 0
-    assert result.stdout == ""
+    assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr.splitlines()[-1].startswith("48 faces, the most suspect first: ")
     assert {(call.recipe.seed, *call.recipe.sizes) for call in by_colour} == {(4, 32)}
     assert len(by_colour) == 4, "three folds, and one training on all"
