@@ -212,18 +212,14 @@ def judge_folds(
     trials: Sequence[FoldTrial], *, device: torch.device, log: Log, jobs: int | None
 ) -> list[Judged]:
     """Run what is left of some trials and join the folds of each."""
-    groups = [
-        [
-            trial.plan.make_task(
+    groups: list[list[Task]] = [[] for _ in trials]
+    for tasks, trial in zip(groups, trials, strict=True):
+        for n, train in enumerate(trial.train):
+            what, held_out = (
                 f"fold {n + 1} of {len(trial.train)}",
-                f"fold-{n + 1}",
-                train,
                 trial.plan.table[trial.fold == n],
             )
-            for n, train in enumerate(trial.train)
-        ]
-        for trial in trials
-    ]
+            tasks.append(trial.plan.make_task(what, f"fold-{n + 1}", train, held_out))
     judged = []
     answers = run_groups(groups, device=device, log=log, jobs=jobs)
     for trial, views in zip(trials, answers, strict=True):

@@ -18,7 +18,6 @@ from pipeline.runs.plots import save_figure
 Figure = list[float]
 """A value, and the low and high end of its 95 % interval."""
 
-FIGURES = ("accuracy", "macro_recall", *CLASSES)
 RESAMPLES = 2000
 
 
@@ -36,7 +35,7 @@ class Answers:
         self._right, self._all = count(values=right.astype(float)), count()
 
     def measure(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """`FIGURES` by name, (B,) each, from weights (B, P) of the groups; recalls by class."""
+        """Accuracy, macro recall, and recall by class; (B,) each, from weights (B, P) of groups."""
         right, faces = weights @ self._right, weights @ self._all
         recalls = share(right, faces)
         known = self._all.sum(axis=0) > 0
@@ -54,7 +53,7 @@ class Answers:
 
 
 def measure_side(right: np.ndarray, truth: np.ndarray, groups: pd.Series) -> dict[str, Figure]:
-    """`FIGURES` with their 95 % intervals; arguments as of `Answers`."""
+    """Figures of `Answers` with their 95 % intervals; arguments as of `Answers`."""
     answers = Answers(right, truth, groups)
     ends = bootstrap_intervals(answers.measure, photos=answers.groups, resamples=RESAMPLES)
     return {name: [value, *map(float, ends[name])] for name, value in answers.values.items()}
@@ -66,23 +65,23 @@ def compare_sides(
     """Differences with intervals; the same resampled groups weigh both sides.
 
     `before` and `after` are (S, N): whether each of S trainings told each face right; the rest as
-    of `Answers`. By name of `FIGURES`, `before` and `after` (means over the trainings),
+    of `Answers`. By figure, `before` and `after` (means over the trainings),
     `difference`, its paired 95 % `interval`, and `by_seed`; None where not defined.
     """
     # The mean over trainings of a share is the share of the mean.
     first, second = (Answers(right.mean(axis=0), truth, groups) for right in (before, after))
     sides = compare(second.measure, first.measure, photos=first.groups, resamples=RESAMPLES)
-    pairs = [
-        [Answers(right, truth, groups).values for right in pair]
-        for pair in zip(before, after, strict=True)
-    ]
+    leads = []
+    for pair in zip(before, after, strict=True):
+        old, new = (Answers(right, truth, groups).values for right in pair)
+        leads.append({name: _round(new[name] - old[name]) for name in new})
     return {
         name: {
             "before": _round(side["other"]),
             "after": _round(side["mine"]),
             "difference": _round(side["difference"]),
             "interval": [_round(end) for end in side["interval"] or (None, None)],
-            "by_seed": [_round(after[name] - before[name]) for before, after in pairs],
+            "by_seed": [lead[name] for lead in leads],
         }
         for name, side in sides.items()
     }
