@@ -129,12 +129,13 @@ def make_clutter(
     found: int = 40,
     room: int = 120,
     classes: tuple[str, ...] = CLASSES,
+    sizes: tuple[int, ...] = (8, 12, 16, 20, 32, 40, 64, 80, 100),
     difficult: float = 0.15,
 ) -> tuple[GroundTruth, Detections]:
     """Boxes of whole pixels, half of the detections near a face; scores in eighths, so some tie."""
     rng = np.random.default_rng(seed)
     photo = np.sort(rng.integers(0, photos, faces))
-    boxes = _place(rng, faces, room)
+    boxes = _place(rng, faces, room, sizes)
     labels = rng.integers(0, len(classes), faces)
     truth = GroundTruth(
         photos=tuple(f"{number}.jpg" for number in range(photos)),
@@ -149,7 +150,7 @@ def make_clutter(
     moved[:, 2:] = np.maximum(moved[:, 2:], moved[:, :2] + 1)
     rest = found - len(near)
     all_photo = np.r_[photo[near], rng.integers(0, photos, rest)]
-    all_boxes = np.concatenate([moved, _place(rng, rest, room)])
+    all_boxes = np.concatenate([moved, _place(rng, rest, room, sizes)])
     guesses = rng.integers(0, len(classes), found)
     guesses[: len(near)] = np.where(rng.random(len(near)) < 0.7, labels[near], guesses[: len(near)])
     order = np.argsort(all_photo, kind="stable")
@@ -164,9 +165,9 @@ def make_clutter(
     )
 
 
-def _place(rng: np.random.Generator, count: int, room: int) -> np.ndarray:
+def _place(rng: np.random.Generator, count: int, room: int, sizes: tuple[int, ...]) -> np.ndarray:
     corner = rng.integers(0, room, (count, 2))
-    side = rng.choice([8, 12, 16, 20, 32, 40, 64, 80, 100], (count, 1))
+    side = rng.choice(sizes, (count, 1))
     return np.concatenate([corner, corner + side + rng.integers(0, 5, (count, 2))], axis=1) * 1.0
 
 

@@ -15,12 +15,12 @@ from PIL import Image
 
 from data_prep.base.html import COLOURS
 from evaluate import EvaluateOptions, Evaluation, evaluate
-from evaluate.arrays import Detections, GroundTruth
+from evaluate.arrays import Detections
 from evaluate.evaluation import measure_case
 from evaluate.measures.case import Case
 from evaluate.report.gallery import GROUND, PER_KIND, SIDE, draw_gallery
 from evaluate.report.outputs import render_report
-from tests.evaluate.scenes import make_case, make_scene
+from tests.evaluate.scenes import Seen, as_detections, as_truth, make_case, make_scene
 
 
 class Page(HTMLParser):
@@ -54,23 +54,14 @@ def read_page(html: str) -> Page:
     return page
 
 
-def render(evaluation: Evaluation) -> str:
-    return render_report(evaluation.case, evaluation.metrics)
+def render(evaluation: Evaluation) -> Page:
+    page = Page()
+    page.feed(render_report(evaluation.case, evaluation.metrics))
+    assert page.open == []
+    return page
 
 
-def measure(case: Case) -> Evaluation:
-    names = {
-        "ground_truth": "g",
-        "source": None,
-        "predictions": "p.csv",
-        "against": "<b>o.csv",
-        "split": None,
-    }
-    return measure_case(replace(case, names=names))
-
-
-@pytest.fixture(scope="module")
-def full():
+def test_shows_the_numbers_of_the_record_and_needs_nothing_else():
     scene = make_scene(3)
     case = make_case(
         scene.truth,
@@ -80,89 +71,65 @@ def full():
         resamples=30,
         ious=(0.3,),
     )
-    return measure(replace(case, left_out=2, warnings=("2 rows <left> out",)))
-
-
-def test_needs_nothing_else_and_links_lead_somewhere(full):
-    page = read_page(render(full))
+    names = dict.fromkeys(("ground_truth", "predictions", "source", "split")) | {"against": "<b>o"}
+    full = measure_case(replace(case, names=names, warnings=("2 rows <left> out",)))
+    page, record = render(full), full.metrics
     assert all(link.startswith(("data:image/", "#")) for link in page.loaded)
     assert {link[1:] for link in page.loaded if link.startswith("#")} <= page.ids
     assert len([link for link in page.loaded if link.startswith("data:")]) == 8
-
-
-def test_shows_the_numbers_of_the_record(full):
-    page = read_page(render(full))
     text = re.sub(r"\s+", " ", page.text)
-    record = full.metrics
     low, high = record["intervals"]["map50"]
-    assert f"{record['map50']:.3f}mAP at IoU 0.5" in text
-    assert f"{low:.3f} to {high:.3f}" in text
-    assert f"{record['alarm']['fnr']:.3f}" in text
-    assert f"Accuracy {record['classifier_alone']['accuracy']:.3f}" in text
-    for row in record["conventions"]:
-        assert row["name"] in text
-        assert row["why"] in text
-    assert f"{record['at_iou'][0]['map']:.4f}" in text
+    for shown in (
+        "2 rows <left> out",  # Escaped, or it would be a tag.
+        "Compared with <b>o",
+        f"{record['map50']:.3f}mAP at IoU 0.5",
+        f"{low:.3f} to {high:.3f}",
+        f"{record['alarm']['fnr']:.3f}",
+        f"Accuracy {record['classifier_alone']['accuracy']:.3f}",
+        f"{record['at_iou'][0]['map']:.4f}",
+        *(row[key] for row in record["conventions"] for key in ("name", "why")),
+    ):
+        assert shown in text
 
 
-def test_texts_from_files_are_escaped(full):
-    html = render(full)
-    assert "2 rows &lt;left&gt; out" in html
-    assert "Compared with &lt;b&gt;o.csv" in html
-
-
-@pytest.mark.parametrize("resamples", [0, 20])
-def test_without_the_optional_parts(annotations, predictions, resamples):
+def test_without_the_optional_parts(annotations, predictions):
     """No probabilities, no crops, nothing to compare with, photos that are not there."""
     lines = predictions.read_text().splitlines()
     predictions.write_text("\n".join(",".join(line.split(",")[:8]) for line in lines) + "\n")
-    options = EvaluateOptions(bootstrap=resamples)
-    page = read_page(render(evaluate(annotations, predictions, options)))
+    page = render(evaluate(annotations, predictions, EvaluateOptions(bootstrap=0)))
     assert "give their folder with --photos" in page.text
     assert page.ids.isdisjoint({"classifier", "probabilities", "against"})
     assert "alarm" in page.ids
 
 
-def test_nothing_predicted_and_other_classes():
-    scene = make_scene(1, classes=("car", "bus", "tram"))
-    none = np.empty(0, dtype=np.int64)
-    case = make_case(scene.truth, scene.detections.take(none, none), resamples=10)
-    page = read_page(render(measure(case)))
+def test_nothing_predicted_and_other_classes(annotations, tmp_path):
+    (tmp_path / "none.csv").write_text("image,xmin,ymin,xmax,ymax,label,score,detection\n")
+    options = EvaluateOptions(classes="with_mask,without_mask,mask_weared_incorrect,tram")
+    page = render(evaluate(annotations, tmp_path / "none.csv", options))
     assert "tram" in page.text
     assert "alarm" not in page.ids
 
 
-@pytest.fixture
-def read(annotations, predictions, tmp_path):
-    options = EvaluateOptions(bootstrap=50)
-    evaluation = evaluate(annotations, predictions, options)
-    evaluation.save(tmp_path)
-    return lambda name: pd.read_csv(tmp_path / f"{name}.csv")
-
-
-def test_curves(read):
-    table = read("curves")
-    masked = table[table["class"] == "with_mask"]
+def test_tables(annotations, predictions, tmp_path):
+    evaluate(annotations, predictions, EvaluateOptions(bootstrap=0)).save(tmp_path)
+    curves, confusion, errors = (
+        pd.read_csv(tmp_path / f"{name}.csv") for name in ("curves", "confusion", "errors")
+    )
+    masked = curves[curves["class"] == "with_mask"]
     assert masked["score"].tolist() == [0.81, 0.48]
     assert masked["precision"].tolist() == [1, 0.5]
     assert masked["recall"].tolist() == [0.5, 0.5]
-    assert len(table[table["class"] == "face"]) == 4
-
-
-def test_confusion(read):
-    table = read("confusion").set_index("annotated")
-    assert table.loc["without_mask", "with_mask"] == 1
-    assert table.loc["with_mask", "missed"] == 1
-    assert table.loc["false", "without_mask"] == 1
-
-
-def test_errors(read):
-    table = read("errors").set_index("kind")
-    assert sorted(table.index) == ["false_face", "missed", "wrong_class"]
-    wrong = table.loc["wrong_class"]
+    assert len(curves[curves["class"] == "face"]) == 4
+    confusion = confusion.set_index("annotated")
+    assert confusion.loc["without_mask", "with_mask"] == 1
+    assert confusion.loc["with_mask", "missed"] == 1
+    assert confusion.loc["false", "without_mask"] == 1
+    errors = errors.set_index("kind")
+    assert sorted(errors.index) == ["false_face", "missed", "wrong_class"]
+    wrong = errors.loc["wrong_class"]
     assert (wrong["label"], wrong["annotated"], wrong["iou"]) == ("with_mask", "without_mask", 1)
-    assert table.loc["missed", ["image", "xmin", "ymax"]].tolist() == ["b.png", 40, 60]
-    assert pd.isna(table.loc["false_face", "annotated"])
+    assert errors.loc["missed", ["image", "xmin", "ymax"]].tolist() == ["b.png", 40, 60]
+    assert pd.isna(errors.loc["false_face", "annotated"])
 
 
 def decode(src: str) -> np.ndarray:
@@ -181,20 +148,10 @@ def scene(tmp_path):
     pixels = np.zeros((100, 200, 3), np.uint8)
     pixels[:] = (0, 0, 255)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    truth = GroundTruth(
-        ("a.png",),
-        np.zeros(2, np.int64),
-        np.array([[0.0, 0, 20, 20], [100, 40, 140, 80]]),
-        np.array([0, 1]),
-        np.zeros(2, bool),
-    )
-    detections = Detections(
-        np.zeros(2, np.int64),
-        np.array([[100.0, 40, 140, 80], [160, 10, 180, 30]]),
-        np.array([2, 0]),
-        np.array([0.9, 0.8]),
-        np.array([0.9, 0.8]),
-        None,
+    truth = as_truth([Seen(0, 0, (0, 0, 20, 20)), Seen(0, 1, (100, 40, 140, 80))])
+    truth = replace(truth, photos=("a.png",))
+    detections = as_detections(
+        [Seen(0, 2, (100, 40, 140, 80), 0.9), Seen(0, 0, (160, 10, 180, 30), 0.8)]
     )
     return truth, detections, {"a.png": tmp_path / "a.png"}
 
@@ -218,11 +175,6 @@ def test_pictures_show_the_photo_and_both_kinds_of_boxes(scene):
     assert np.abs(corner.astype(int) - rgb("mask_weared_incorrect")).max() < 70
     assert np.abs(middle.astype(int) - rgb("without_mask")).max() < 70  # the annotated frame
     assert picture[SIDE // 2, SIDE // 2].tolist() == pytest.approx([0, 0, 255], abs=12)
-
-
-def test_outside_of_the_photo_is_grey(scene):
-    truth, detections, files = scene
-    shown = draw_gallery(Case(truth, detections, files=files))
     missed = shown["missed"][0]
     assert missed.caption == "with_mask, 20 px"
     assert decode(missed.src)[3, 3].tolist() == pytest.approx([GROUND] * 3, abs=4)
@@ -240,14 +192,16 @@ def test_photo_that_cannot_be_shown_leaves_an_empty_picture(scene, fault, tmp_pa
     assert shown["false_face"][0].caption == "with_mask 0.80"
 
 
+def on_photo(boxes: list[list[float]], scores: np.ndarray) -> Detections:
+    none = np.zeros(len(boxes), np.int64)
+    return Detections(none, np.array(boxes, float), none, scores, scores, None)
+
+
 def test_worst_first_and_not_too_many(scene):
     truth, _, files = scene
     count = PER_KIND + 5
-    boxes = np.array([[150.0, 5 * n, 160, 5 * n + 4] for n in range(count)])
-    scores = np.linspace(0.1, 0.9, count)
-    many = Detections(
-        np.zeros(count, np.int64), boxes, np.zeros(count, np.int64), scores, scores, None
-    )
+    boxes = [[150, 5 * n, 160, 5 * n + 4] for n in range(count)]
+    many = on_photo(boxes, np.linspace(0.1, 0.9, count))
     shown = draw_gallery(Case(truth, many, files=files))["false_face"]
     assert len(shown) == PER_KIND
     assert shown[0].caption.endswith("0.90")
@@ -255,11 +209,7 @@ def test_worst_first_and_not_too_many(scene):
 
 def test_boxes_far_out_of_the_photo_cost_nothing(scene):
     truth, _, files = scene
-    boxes = np.array([[0.0, 0, 60_000, 60_000], [150, 50, 1e12, 1e12]])
-    scores = np.array([0.9, 0.8])
-    wild = Detections(np.zeros(2, np.int64), boxes, np.zeros(2, np.int64), scores, scores, None)
+    wild = on_photo([[0, 0, 6e4, 6e4], [150, 50, 1e12, 1e12]], np.array([0.9, 0.8]))
     shown = draw_gallery(Case(truth, wild, files=files))
     pictures = [one for some in shown.values() for one in some if "with_mask 0." in one.caption]
-    assert len(pictures) == 2
-    for one in pictures:
-        assert decode(one.src).shape == (SIDE, SIDE, 3)
+    assert [decode(one.src).shape for one in pictures] == [(SIDE, SIDE, 3)] * 2

@@ -14,6 +14,7 @@ from data_prep.base.labels import CLASSES
 from evaluate.arrays import Detections, GroundTruth
 from evaluate.measures.alarm import (
     MOST_POINTS,
+    OUTCOMES,
     ScoredFaces,
     area_under_roc,
     describe_alarm,
@@ -21,7 +22,15 @@ from evaluate.measures.alarm import (
     weighted_auc,
 )
 from evaluate.measures.case import IncorrectPolicy
-from tests.evaluate.scenes import Scene, make_case, make_scene, without_probabilities
+from tests.evaluate.scenes import (
+    Scene,
+    Seen,
+    as_detections,
+    as_truth,
+    make_case,
+    make_scene,
+    without_probabilities,
+)
 
 POLICIES = get_args(IncorrectPolicy)
 
@@ -65,7 +74,7 @@ def slow_alarm(scene: Scene, policy: str, thresh: float) -> tuple[Counter, Count
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("with_probabilities", [True, False])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_agrees_with_a_loop(seed: int, with_probabilities: bool, policy: IncorrectPolicy) -> None:
     scene = make_scene(seed)
     if not with_probabilities:
@@ -76,14 +85,13 @@ def test_agrees_with_a_loop(seed: int, with_probabilities: bool, policy: Incorre
     unmasked = ["without_mask", *(["mask_weared_incorrect"] if policy == "alarm" else [])]
     sums: Counter = Counter()
     for name in CLASSES:
-        row = {outcome: outcomes[name, outcome] for outcome in ("right", "wrong", "not_found")}
+        row = {outcome: outcomes[name, outcome] for outcome in OUTCOMES}
         assert record["counts"][name] == {"annotated": sum(row.values()), **row}
         for outcome, count in row.items():
             sums[name in unmasked, outcome] += count
             whole = sum(row.values())
             assert record[outcome][name] == (pytest.approx(count / whole) if whole else None)
-    masked = [sums[False, outcome] for outcome in ("right", "wrong", "not_found")]
-    bare = [sums[True, outcome] for outcome in ("right", "wrong", "not_found")]
+    masked, bare = ([sums[due, outcome] for outcome in OUTCOMES] for due in (False, True))
     assert record["tnr"] == pytest.approx(bare[0] / sum(bare))
     assert record["fnr"] == pytest.approx(masked[1] / sum(masked))
     assert record["tnr_found"] == pytest.approx(bare[0] / (bare[0] + bare[1]))
@@ -99,61 +107,35 @@ def test_agrees_with_a_loop(seed: int, with_probabilities: bool, policy: Incorre
 def test_published_table() -> None:
     """The table in the README of datarootsio/face-mask-detection, its rates and false faces."""
     rows = {
-        ("with_mask", "with_mask"): 95,
-        ("with_mask", "without_mask"): 14,
-        ("with_mask", None): 10,
-        ("without_mask", "without_mask"): 115,
-        ("without_mask", "with_mask"): 7,
-        ("without_mask", None): 8,
-        (None, "without_mask"): 7,
-        (None, "with_mask"): 8,
+        (0, 0): 95,
+        (0, 1): 14,
+        (0, None): 10,
+        (1, 1): 115,
+        (1, 0): 7,
+        (1, None): 8,
+        (None, 1): 7,
+        (None, 0): 8,
     }
-    pairs = [pair for pair, count in rows.items() for _ in range(count)]
-    annotated = [index for index, (name, _) in enumerate(pairs) if name]
-    found = [index for index, (_, name) in enumerate(pairs) if name]
-    box = np.array([[10.0, 10, 50, 50]])
-    truth = GroundTruth(
-        photos=tuple(f"{index:03}.jpg" for index in range(len(pairs))),
-        photo=np.array(annotated),
-        boxes=np.repeat(box, len(annotated), axis=0),
-        labels=np.array([CLASSES.index(pairs[index][0]) for index in annotated]),
-        difficult=np.zeros(len(annotated), dtype=bool),
+    pairs = list(enumerate(Counter(rows).elements()))
+    box = (10.0, 10.0, 50.0, 50.0)
+    truth, found = (
+        [Seen(photo, pair[side], box, 0.9) for photo, pair in pairs if pair[side] is not None]
+        for side in (0, 1)
     )
-    detections = Detections(
-        photo=np.array(found),
-        boxes=np.repeat(box, len(found), axis=0),
-        labels=np.array([CLASSES.index(pairs[index][1]) for index in found]),
-        scores=np.full(len(found), 0.9),
-        detection=np.full(len(found), 0.9),
-        probabilities=None,
-    )
-    record = describe_alarm(make_case(truth, detections))
-    assert record["counts"]["with_mask"] == {
-        "annotated": 119,
-        "right": 95,
-        "wrong": 14,
-        "not_found": 10,
-    }
-    assert record["counts"]["without_mask"] == {
-        "annotated": 130,
-        "right": 115,
-        "wrong": 7,
-        "not_found": 8,
-    }
+    record = describe_alarm(make_case(as_truth(truth, photos=len(pairs)), as_detections(found)))
+    assert list(record["counts"]["with_mask"].values()) == [119, 95, 14, 10]
+    assert list(record["counts"]["without_mask"].values()) == [130, 115, 7, 8]
     assert record["tnr"] == pytest.approx(0.885, abs=5e-4)
     assert record["fnr"] == pytest.approx(0.118, abs=5e-4)
     assert (record["false_faces"], record["false_alarms"]) == (15, 7)
 
 
 def one_face(label: str, probabilities: list[float]) -> tuple[GroundTruth, Detections]:
-    box = np.array([[0.0, 0, 10, 10]])
-    truth = GroundTruth(
-        ("a.jpg",), np.array([0]), box, np.array([CLASSES.index(label)]), np.array([False])
-    )
-    best = int(np.argmax(probabilities))
-    ones = np.ones(1)
-    return truth, Detections(
-        np.array([0]), box, np.array([best]), ones, ones, np.array([probabilities])
+    box = (0.0, 0.0, 10.0, 10.0)
+    found = as_detections([Seen(0, int(np.argmax(probabilities)), box)])
+    return (
+        as_truth([Seen(0, CLASSES.index(label), box)]),
+        replace(found, probabilities=np.array([probabilities])),
     )
 
 
@@ -183,9 +165,9 @@ def test_left_out_faces_take_their_detections_along() -> None:
     assert record["faces_left_out"] == 1
     assert record["false_faces"] == 0
     assert record["tnr"] is record["fnr"] is record["right"]["mask_weared_incorrect"] is None
-    for policy, outcome in (("alarm", "right"), ("no-alarm", "right")):
+    for policy in ("alarm", "no-alarm"):
         counts = describe_alarm(make_case(*pair, policy=policy))["counts"]
-        assert counts["mask_weared_incorrect"][outcome] == 1
+        assert counts["mask_weared_incorrect"]["right"] == 1
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -195,7 +177,7 @@ def test_the_classifier_alone(policy: IncorrectPolicy) -> None:
     rows = np.flatnonzero(~scene.truth.difficult)[1:]
     rows = np.sort(np.r_[rows, np.flatnonzero(scene.truth.difficult)])
     crops = scene.crops.take(rows, scene.truth.photo[rows])
-    case = make_case(scene.truth, scene.detections, crops=crops, policy=policy, resamples=50)
+    case = make_case(scene.truth, scene.detections, crops=crops, policy=policy)
     record = describe_alarm(case)
     due, scores = [], []
     for row, face in enumerate(rows):
@@ -207,10 +189,6 @@ def test_the_classifier_alone(policy: IncorrectPolicy) -> None:
     right = [(score >= 0.5) == wanted for score, wanted in zip(scores, due, strict=True)]
     assert record["crops_accuracy"] == pytest.approx(sum(right) / len(right))
     assert record["crops_roc"]["tpr"][-1] == 1
-    low, high = record["intervals"]["crops_auc"]
-    assert low <= record["crops_auc"] <= high
-    low, high = record["intervals"]["crops_accuracy"]
-    assert low <= record["crops_accuracy"] <= high
 
 
 PHOTOS = 4
@@ -238,16 +216,12 @@ def alone(positive: np.ndarray, scores: np.ndarray) -> ScoredFaces:
     return ScoredFaces(np.arange(len(positive)), positive, scores)
 
 
-def test_one_kind_of_face_has_no_curve() -> None:
-    for positive in (np.ones(3, dtype=bool), np.zeros(3, dtype=bool), np.empty(0, dtype=bool)):
-        scores = np.linspace(0, 1, len(positive))
-        assert describe_roc(alone(positive, scores)) is None
-        assert area_under_roc(alone(positive, scores)) is None
-
-
 def test_hand_computed_curve() -> None:
     curve = describe_roc(alone(np.array([True, False, True, False]), np.array([0.9, 0.8, 0.8, 0])))
     assert curve == {"fpr": [0, 0, 0.5, 1], "tpr": [0, 0.5, 1, 1], "threshold": [None, 0.9, 0.8, 0]}
+    for positive in (np.ones(3, dtype=bool), np.zeros(3, dtype=bool), np.empty(0, dtype=bool)):
+        one_kind = alone(positive, np.linspace(0, 1, len(positive)))
+        assert describe_roc(one_kind) is area_under_roc(one_kind) is None
 
 
 def test_long_curves_are_thinned() -> None:

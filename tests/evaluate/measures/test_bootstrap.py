@@ -95,13 +95,13 @@ def make_crowd(seed: int) -> Scene:
         (describe_budget, {}),
         (describe_calibration, {}),
         (describe_classifier, {}),
-        *((describe_alarm, {"policy": policy}) for policy in ("alarm", "no-alarm", "leave-out")),
+        *((describe_alarm, {"policy": policy}) for policy in ("alarm", "leave-out")),
     ],
 )
 def test_weights_are_repeated_photos(measure: Any, options: dict[str, Any]) -> None:
-    scenes = [make_scene(3), make_scene(4)]
+    scenes = [make_scene(3)]
     if measure in (describe_headline, describe_sizes, describe_budget):
-        scenes += [make_crowd(seed) for seed in range(3)]
+        scenes += [make_crowd(seed) for seed in range(2)]
     for number, scene in enumerate(scenes):
         times = np.random.default_rng(number).integers(0, 4, (3, len(scene.truth.photos)))
 
@@ -201,10 +201,12 @@ def compare(mine, other, **options):
 
 def test_same_tables_do_not_differ():
     record = compare((1, 0.3), (1, 0.3), resamples=50)
-    assert record["accuracy"]["difference"] == 0
-    assert record["accuracy"]["interval"] == [0, 0]
-    assert record["accuracy"]["better"] == 0
-    assert record["ap50"]["with_mask"]["interval"] == [0, 0]
+    for row in (record["accuracy"], record["ap50"]["with_mask"]):
+        assert (row["difference"], row["interval"], row["better"]) == (0, [0, 0], 0)
+    record = compare((1, 0.1), (2, 0.2))
+    assert record["map50"]["interval"] is record["map50"]["better"] is None
+    assert record["map50"]["difference"] is not None
+    assert describe_difference(make_case(*make(1, 0.1))) is None
 
 
 def test_a_better_table_is_better_and_the_interval_is_paired():
@@ -213,11 +215,8 @@ def test_a_better_table_is_better_and_the_interval_is_paired():
     assert row["interval"][0] > 0
     assert row["better"] == 1
     good, bad = (make_case(*make(*side)).matches for side in ((1, 0.05), (2, 0.5)))
-    slow = []
-    for weights in draw_weights(PHOTOS, 400, 3, rows=2 * PHOTOS):
-        for one in weights:
-            first, second = (compute_headline(side, one[None]) for side in (good, bad))
-            slow.append(first["accuracy"][0] - second["accuracy"][0])
+    weights = np.concatenate(list(draw_weights(PHOTOS, 400, 3)))
+    slow = np.subtract(*(compute_headline(side, weights)["accuracy"] for side in (good, bad)))
     assert row["interval"] == pytest.approx(np.percentile(slow, [2.5, 97.5]))
 
 
@@ -235,11 +234,3 @@ def test_pairing_narrows_the_interval():
     unpaired = np.subtract(*np.percentile(np.concatenate(alone), [97.5, 2.5]))
     assert row["interval"][0] > 0
     assert spread < unpaired
-
-
-def test_without_resamples_and_without_another_table():
-    record = compare((1, 0.1), (2, 0.2))
-    assert record["map50"]["interval"] is None
-    assert record["map50"]["better"] is None
-    assert record["map50"]["difference"] is not None
-    assert describe_difference(make_case(*make(1, 0.1))) is None

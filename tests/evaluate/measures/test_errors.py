@@ -154,9 +154,9 @@ def test_gains_equal_the_slow_implementation(seed: int, eleven_point: bool) -> N
         assert record["gain"][repair] == pytest.approx(value - float(expected[""]), abs=1e-12)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_every_error_has_one_kind_and_no_repair_harms(seed: int) -> None:
-    truth, detections = make_clutter(seed, faces=12 + seed, found=15 * (seed % 4))
+    truth, detections = make_clutter(seed, faces=12 + 2 * seed, found=15 * (seed % 4))
     errors = classify_errors(truth, detections)
     states = np.stack([errors.true, errors.ignored, *map(errors.is_kind, DETECTION_KINDS)])
     assert (states.sum(axis=0) == 1).all()
@@ -196,6 +196,8 @@ BY_HAND: list[tuple[list[Seen], list[Seen], str, dict[str, float]]] = [
         *([MASKED, BARE], [TAKEN, RIGHT, Seen(0, 0, FACE, 0.7)]),
         *("wrong_class true true", {"wrong_class": 0.25, ALL: 0.25}),
     ),
+    ([MASKED], [], "", {MISSED: 1, ALL: 1}),
+    ([], [HIT], "false_face", {}),
     ([MASKED], [Seen(0, 0, LOW, 0.9)], "poor_box", {"poor_box": 1, ALL: 1}),
     # Behind a hit a poor box is only removed, and behind all hits it costs nothing.
     (
@@ -247,23 +249,22 @@ def test_of_several_on_one_face_only_the_surest_becomes_a_hit() -> None:
     assert len(unmasked.scores) == len(wrongly.scores) == 0
 
 
-def test_a_second_hit_comes_before_a_wrong_class_and_that_before_a_poor_box() -> None:
-    # A detection of masked on a masked face taken, and as much on an unmasked one.
-    same_place = [Seen(0, 0, FACE), Seen(0, 1, FACE)]
-    twice = [Seen(0, 0, FACE, 0.9), Seen(0, 0, FACE, 0.8)]
-    assert budget_of(same_place, twice)[0] == ["true", "second_hit"]
-    neighbours = [Seen(0, 0, (0, 0, 10, 3)), Seen(0, 1, FACE)]
-    assert budget_of(neighbours, [Seen(0, 0, FACE)])[0] == ["wrong_class"]
-    apart = [Seen(0, 0, (0, 0, 10, 2)), Seen(0, 1, (0, 0, 10, 3))]
-    assert budget_of(apart, [Seen(0, 0, FACE)])[0] == ["poor_box"]
-
-
-def test_thresholds_belong_to_the_nearer_kind() -> None:
-    faces = [Seen(0, 0, FACE)]
-    assert budget_of(faces, [Seen(0, 1, (0, 0, 10, 5))])[0] == ["wrong_class"]
-    assert budget_of(faces, [Seen(0, 0, (0, 0, 10, 1))])[0] == ["poor_box"]
-    assert budget_of(faces, [Seen(0, 1, (0, 0, 10, 1))])[0] == ["wrong_class_and_box"]
-    assert budget_of(faces, [Seen(0, 0, (0, 0, 9, 1))])[0] == ["false_face"]
+@pytest.mark.parametrize(
+    ("faces", "found", "kinds"),
+    [
+        # A second hit comes before a wrong class on the same place, that before a poor box.
+        ([MASKED, Seen(0, 1, FACE)], [HIT, Seen(0, 0, FACE, 0.8)], "true second_hit"),
+        ([Seen(0, 0, LOW), Seen(0, 1, FACE)], [HIT], "wrong_class"),
+        ([Seen(0, 0, (0, 0, 10, 2)), Seen(0, 1, LOW)], [HIT], "poor_box"),
+        # An IoU on a threshold belongs to the nearer kind.
+        ([MASKED], [Seen(0, 1, (0, 0, 10, 5))], "wrong_class"),
+        ([MASKED], [Seen(0, 0, (0, 0, 10, 1))], "poor_box"),
+        ([MASKED], [Seen(0, 1, (0, 0, 10, 1))], "wrong_class_and_box"),
+        ([MASKED], [Seen(0, 0, (0, 0, 9, 1))], "false_face"),
+    ],
+)
+def test_kinds_by_hand(faces: list[Seen], found: list[Seen], kinds: str) -> None:
+    assert budget_of(faces, found)[0] == kinds.split()
 
 
 def test_difficult_faces() -> None:
@@ -286,17 +287,3 @@ def test_worst_first() -> None:
     assert errors.sort_worst("wrong_class")[0].tolist() == [3]
     assert errors.mistaken.tolist() == [False, False, True]
     assert errors.sort_worst("poor_box")[0].tolist() == []
-
-
-def test_nothing_found_and_nothing_to_find() -> None:
-    faces, nothing = [Seen(0, 0, FACE)], as_detections([])
-    record = describe_budget(make_case(as_truth(faces), nothing, resamples=5))
-    assert record["map50"] == 0
-    assert record["gain"][MISSED] == record["gain"][ALL] == 1
-    assert record["gain"]["false_face"] == 0
-    assert record["ap50"]["without_mask"] is None
-    assert record["intervals"]["ap50"]["without_mask"] is None
-    nobody = describe_budget(make_case(as_truth([]), as_detections(faces), resamples=5))
-    assert nobody["map50"] is None
-    assert nobody["gain"][ALL] is None
-    assert nobody["count"]["false_face"] == 1

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -38,15 +38,14 @@ def slow_ap(
     truths = [
         Truth(photo, tuple(box), difficult or slow_bin(box, inclusive) != size)
         for photo, box, own, difficult in zip(
-            *(truth.photo, truth.boxes.astype(int).tolist(), truth.labels, truth.difficult),
-            strict=True,
+            *(truth.photo, truth.boxes.astype(int), truth.labels, truth.difficult), strict=True
         )
         if label in (None, own)
     ]
     found = [
         Found(photo, tuple(box), score)
         for photo, box, own, score in zip(
-            *(detections.photo, detections.boxes.astype(int).tolist(), detections.labels, scores),
+            *(detections.photo, detections.boxes.astype(int), detections.labels, scores),
             strict=True,
         )
         if label in (None, own)
@@ -77,11 +76,11 @@ def slow_pairs(
     return pairs
 
 
-def slow_share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
+def slow_share(part: list[int], whole: list[int]) -> float | None:
+    return len(part) / len(whole) if whole else None
 
 
-def slow_mean(values: list[float | None]) -> float | None:
+def slow_mean(values: Iterable[float | None]) -> float | None:
     defined = [float(value) for value in values if value is not None]
     return sum(defined) / len(defined) if defined else None
 
@@ -90,39 +89,30 @@ def slow_numbers(
     truth: GroundTruth, detections: Detections, size: int, thresh: float, inclusive: bool
 ) -> dict[str, float | None]:
     pairs = slow_pairs(truth, detections, thresh, inclusive)
-    faces = [
-        g
-        for g in range(len(truth.photo))
-        if not truth.difficult[g] and slow_bin(truth.boxes[g], inclusive) == size
-    ]
+    bins = [slow_bin(box, inclusive) for box in truth.boxes]
+    faces = [g for g in range(len(bins)) if not truth.difficult[g] and bins[g] == size]
     found = [g for g in faces if g in pairs]
     right = [g for g in found if pairs[g] == truth.labels[g]]
     labels = range(len(truth.classes))
+
+    def of(label: int, some: list[int]) -> list[int]:
+        return [g for g in some if truth.labels[g] == label]
+
+    def ap(label: int | None, scores: np.ndarray) -> Fraction | None:
+        return slow_ap(truth, detections, size, label, scores, inclusive)
+
     return {
-        "found": slow_share(len(found), len(faces)),
-        "accuracy": slow_share(len(right), len(found)),
-        "macro_recall": slow_mean(
-            [
-                slow_share(
-                    sum(truth.labels[g] == label for g in right),
-                    sum(truth.labels[g] == label for g in found),
-                )
-                for label in labels
-            ]
-        ),
-        "found_and_right": slow_share(len(right), len(faces)),
-        "face_ap50": slow_ap(truth, detections, size, None, detections.detection, inclusive),
-        "map50": slow_mean(
-            [
-                slow_ap(truth, detections, size, label, detections.scores, inclusive)
-                for label in labels
-            ]
-        ),
+        "found": slow_share(found, faces),
+        "accuracy": slow_share(right, found),
+        "macro_recall": slow_mean(slow_share(of(one, right), of(one, found)) for one in labels),
+        "found_and_right": slow_share(right, faces),
+        "face_ap50": ap(None, detections.detection),
+        "map50": slow_mean(ap(one, detections.scores) for one in labels),
     }
 
 
 @pytest.mark.parametrize("inclusive", [False, True])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_equals_the_slow_implementation(seed: int, inclusive: bool) -> None:
     truth, detections = make_clutter(seed, faces=40, found=60)
     record = describe_sizes(make_case(truth, detections, thresh=0.25, inclusive=inclusive))
@@ -186,14 +176,3 @@ def test_a_face_may_be_found_by_a_box_of_another_size() -> None:
     small, middle, *_ = record["sizes"]
     assert small["map50"] is None
     assert (middle["map50"], middle["face_ap50"], middle["found"]) == (1, 1, 1)
-
-
-def test_nothing_found_and_nothing_to_find() -> None:
-    faces = [Seen(0, 0, (0, 0, 10, 10))]
-    small = describe_sizes(make_case(as_truth(faces), as_detections([]), resamples=10))["sizes"][0]
-    assert (small["found"], small["accuracy"], small["map50"]) == (0, None, 0)
-    assert small["intervals"]["map50"] == [0, 0]
-    assert small["intervals"]["accuracy"] is None
-    nobody = describe_sizes(make_case(as_truth([]), as_detections(faces), resamples=10))["sizes"][0]
-    assert all(nobody[name] is None for name in NUMBERS)
-    assert set(nobody["faces"].values()) == {0}
