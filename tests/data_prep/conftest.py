@@ -20,3 +20,9 @@ def run() -> Callable[..., Result]:
         return result
 
     return call
+
+
+@pytest.fixture(autouse=True)
+def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds without the plots of their pages, which take most of their time."""
+    monkeypatch.setattr("data_prep.prepare.page.to_uri", lambda _: "data:image/png;base64,")

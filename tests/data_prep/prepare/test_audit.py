@@ -37,6 +37,11 @@ from tests.makers import add_example, hash_tree, make_photo, make_voc
 
 
 @pytest.fixture
+def without_plots():
+    """Here they are looked at."""
+
+
+@pytest.fixture
 def run_audit(dataset, tmp_path, run):
     """Audit the dataset; gives what was printed, and the record."""
 

@@ -3,159 +3,130 @@
 import cv2
 import numpy as np
 import pytest
+from markupsafe import escape
 from PIL import Image
 
 from data_prep.base.tables import read_faces
-from tests.makers import FACE, add_example, hash_tree, make_photo, make_voc
+from tests.makers import FACE, add_example, hash_tree, make_dataset, make_photo, make_voc
 
-GOOD = 20
-"""Faces of the dataset fixture, which are in the result whatever else is in the folder."""
+NAME = "fiesta de año nuevo, 口罩 & 'más' 😷"
+MARKUP = "<script>alert(1)<_script>"
+
+LEFT_OUT = {
+    "annotations/cut.xml": "not well-formed XML",
+    "annotations/nothing.xml": "empty",
+    "images/text.jpg": "not a photo",
+    "images/zero.jpg": "the file is empty (0 bytes)",
+    "images/short.jpg": "damaged or truncated",
+    "annotations/lost.xml": "'lost photo.jpg' is not in the folder",
+    "annotations/outside.xml": "object 0: box (500, 15, 560, 55) lies outside the photo (120 × 90)",
+    "annotations/inverted.xml": "object 0: box (60, 15, 20, 55) is inverted or empty",
+    "annotations/nan.xml": "object 0: <xmin> is nan",
+    "annotations/left.xml": "object 0: 'left' for <xmin> is not a number",
+    "annotations/entity.xml": "entities, which are never expanded",
+}
+BOXES = {"outside": (500, 15, 560, 55), "inverted": (60, 15, 20, 55)}
+BOXES |= {value: (value, 15, 20, 55) for value in ("nan", "left")}
+TURNED = {"stored": ((20, 15, 60, 55), (120, 90)), "upright": ((35, 20, 75, 60), (90, 120))}
+"""A face of a photo to be turned clockwise, as its file states it: x, y goes to 90 − y, x."""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A dataset with one of each, and what a build of it left out and made."""
+    folder = tmp_path_factory.mktemp("odd")
+    root = make_dataset(folder / "faces")
+    images, annotations = root / "images", root / "annotations"
+    for seed, stem in enumerate(("cut", "nothing", "text", "zero", "short", NAME), start=50):
+        add_example(root, stem.replace("&", "&amp;"), seed)
+    (images / f"{NAME.replace('&', '&amp;')}.jpg").rename(images / f"{NAME}.jpg")
+    for stem, keep in (("cut", -30), ("nothing", 0)):
+        path = annotations / f"{stem}.xml"
+        path.write_text(path.read_text()[:keep])
+    (images / "text.jpg").write_bytes(b"shopping list: masks\n" * 9)
+    (images / "zero.jpg").write_bytes(b"")
+    (images / "short.jpg").write_bytes((images / "short.jpg").read_bytes()[:-3000])
+    make_voc(annotations / "lost.xml", "lost photo.jpg")
+    for seed, (stem, box) in enumerate(BOXES.items(), start=60):
+        add_example(root, stem, seed, [("with_mask", box), *FACE])
+    path = add_example(root, "entity", 70, [("&x;", (20, 15, 60, 55))])
+    (folder / "secret.txt").write_text("with_mask")
+    uri = (folder / "secret.txt").as_uri()
+    path.write_text(f'<!DOCTYPE annotation [<!ENTITY x SYSTEM "{uri}">]>' + path.read_text())
+    make_photo(images / "lonely.jpg", seed=71)
+    make_photo(images / f"{MARKUP}.jpg", seed=72)
+    make_photo(images / "pixel.png", 1, 1)
+    make_voc(annotations / "pixel.xml", "pixel.png", [("face", (0, 0, 1, 1))], (1, 1))
+    for number, (stem, (box, size)) in enumerate(TURNED.items()):
+        pixels = np.zeros((90, 120, 3), np.uint8)
+        pixels[15:55, 20:60] = 255
+        pixels[:5, 20 * number :] = 99
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.fromarray(pixels).save(images / f"{stem}.jpg", exif=exif, quality=95)
+        make_voc(annotations / f"{stem}.xml", f"{stem}.jpg", [("face", box)], size)
+    return root, folder / "out"
 
 
 @pytest.fixture
-def checked_build(dataset, tmp_path, run):
-    """Build the dataset; checks what holds in every case."""
-
-    def call(*options):
-        before = hash_tree(dataset)
-        result = run("build", dataset, "-o", tmp_path / "out", "--workers", 1, *options)
-        assert hash_tree(dataset) == before
-        if result.exit_code == 2:
-            assert not (tmp_path / "out").exists()
-            return result, None
-        faces = read_faces(tmp_path / "out")
-        assert (faces["image"].str.match(r"images/photo\d\.jpg")).sum() == GOOD
-        assert all((tmp_path / "out" / crop).is_file() for crop in faces["crop"])
-        page = (tmp_path / "out" / "audit.html").read_text(encoding="utf-8")
-        for line in result.stderr.splitlines():
-            if line.startswith("left out: "):
-                name = line.removeprefix("left out: ").split(":")[0]
-                assert name.replace("&", "&amp;").replace("'", "&#39;") in page
-        return result, faces
-
-    return call
+def result(built, run):
+    root, out = built
+    before = hash_tree(root)
+    result = run("build", root, "-o", out, "--workers", 1, "--scale", 1)
+    assert hash_tree(root) == before
+    return result
 
 
-def assert_left_out(outcome, *words):
-    result, faces = outcome
+def test_the_bad_is_told_and_the_rest_is_done(built, result):
     assert result.exit_code == 1
-    (line,) = [line for line in result.stderr.splitlines() if line.startswith("left out: ")]
-    for word in words:
-        assert word in line
-    assert len(faces) == GOOD
-
-
-def assert_done(outcome, extra=1):
-    result, faces = outcome
-    assert result.exit_code == 0
-    assert "left out" not in result.stderr
-    assert len(faces) == GOOD + extra
-    return faces
-
-
-def annotate(dataset, photo, **options):
-    return make_voc(dataset / "annotations" / "odd.xml", photo, **options)
-
-
-@pytest.mark.parametrize(("keep", "reason"), [(-30, "not well-formed XML"), (0, "empty")])
-def test_broken_xml(dataset, checked_build, keep, reason):
-    path = add_example(dataset, "odd", 77)
-    path.write_text(path.read_text()[:keep])
-    assert_left_out(checked_build(), "faces/annotations/odd.xml", reason)
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"shopping list: masks\n" * 9, "not a photo"),
-        (b"", "the file is empty (0 bytes)"),
-        (None, "damaged or truncated"),
-    ],
-    ids=["text file", "zero bytes", "truncated"],
-)
-def test_broken_photo(dataset, checked_build, content, reason):
-    add_example(dataset, "odd", 77)
-    path = dataset / "images" / "odd.jpg"
-    path.write_bytes(path.read_bytes()[:-3000] if content is None else content)
-    assert_left_out(checked_build(), "images/odd.jpg", reason)
-
-
-def test_xml_without_photo(dataset, checked_build):
-    annotate(dataset, "lost photo.jpg")
-    assert_left_out(checked_build(), "odd.xml", "'lost photo.jpg' is not in the folder")
-
-
-def test_photo_without_xml_is_a_note(dataset, checked_build, tmp_path):
-    make_photo(dataset / "images" / "lonely.jpg", seed=77)
-    outcome = checked_build()
-    assert_done(outcome, extra=0)
-    assert "1 photo-without-annotation" in outcome[0].stdout
-    assert "faces/images/lonely.jpg" in (tmp_path / "out" / "audit.html").read_text()
-
-
-@pytest.mark.parametrize(
-    ("box", "reason"),
-    [
-        ((500, 15, 560, 55), "lies outside the photo (120 × 90)"),
-        ((60, 15, 20, 55), "is inverted or empty"),
-        (("nan", 15, 20, 55), "<xmin> is nan"),
-        (("left", 15, 20, 55), "'left' for <xmin> is not a number"),
-    ],
-)
-def test_only_the_face_with_a_hopeless_box_is_left_out(dataset, checked_build, box, reason):
-    add_example(dataset, "odd", 77, [("with_mask", box), *FACE])
-    result, faces = checked_build()
-    assert result.exit_code == 1
-    (line,) = [line for line in result.stderr.splitlines() if line.startswith("left out: ")]
-    assert line.startswith("left out: faces/annotations/odd.xml:")
-    assert "object 0" in line
-    assert reason in line
-    assert faces.loc[faces["image"] == "images/odd.jpg", "object"].tolist() == [1]
-
-
-def test_unknown_class(dataset, checked_build):
-    add_example(dataset, "odd", 77, [("wiht_mask", (20, 15, 60, 55))])
-    result, _ = checked_build()
-    assert result.exit_code == 2
-    assert result.stderr.startswith("error: faces/annotations/odd.xml:1: unknown class 'wiht_mask'")
-    assert "did you mean 'with_mask'?" in result.stderr
-    faces = assert_done(checked_build("--alias", "wiht_mask=without_mask"))
-    assert faces.loc[faces["image"] == "images/odd.jpg", "label"].item() == "without_mask"
-
-
-def test_entities_are_not_expanded(dataset, checked_build, tmp_path):
-    (tmp_path / "secret.txt").write_text("with_mask")
-    make_photo(dataset / "images" / "odd.jpg", seed=77)
-    path = annotate(dataset, "odd.jpg", objects=[("&x;", (20, 15, 60, 55))])
-    uri = (tmp_path / "secret.txt").as_uri()
-    path.write_text(f'<!DOCTYPE annotation [<!ENTITY x SYSTEM "{uri}">]>' + path.read_text())
-    assert_left_out(checked_build(), "odd.xml", "entities, which are never expanded")
-
-
-def test_billion_laughs(dataset, checked_build):
-    make_photo(dataset / "images" / "odd.jpg", seed=77)
-    path = annotate(dataset, "odd.jpg", objects=[("&l9;", (20, 15, 60, 55))])
-    levels = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
-    path.write_text(f'<!DOCTYPE annotation [<!ENTITY l0 "ha">{levels}]>' + path.read_text())
-    assert_left_out(checked_build(), "odd.xml")
-
-
-def test_markup_in_names_is_shown_not_run(dataset, checked_build, tmp_path):
-    make_photo(dataset / "images" / "<script>alert(1)<_script>.jpg", seed=77)
-    checked_build()
-    page = (tmp_path / "out" / "audit.html").read_text(encoding="utf-8")
+    told = [line for line in result.stderr.splitlines() if line.startswith("left out: ")]
+    page = (built[1] / "audit.html").read_text(encoding="utf-8")
+    assert len(told) == len(LEFT_OUT)
+    for name, reason in LEFT_OUT.items():
+        (line,) = [line for line in told if name in line]
+        assert reason in line
+        assert escape(line.removeprefix("left out: ")) in page
+    faces = read_faces(built[1]).set_index("image")
+    assert faces.index.str.fullmatch(r"images/photo\d\.jpg").sum() == 20
+    assert faces.loc[[f"images/{stem}.jpg" for stem in BOXES], "object"].tolist() == [1] * 4
+    others = {f"images/{stem}.jpg" for stem in (NAME, *TURNED)} | {"images/pixel.png"}
+    assert others < set(faces.index)
+    assert len(faces) == 20 + len(BOXES) + len(others)
+    assert all((built[1] / crop).is_file() for crop in faces["crop"])
+    assert "5 photo-without-annotation" in result.stdout  # Three of them have a broken one.
+    assert "1 turned-photo" in result.stdout
+    assert "faces/images/lonely.jpg" in page
     assert "<script" not in page
     assert "&lt;script&gt;" in page
 
 
-def test_nothing_to_build_from(dataset, tmp_path, run):
+@pytest.mark.usefixtures("result")
+def test_crops_are_cut_from_the_right_pixels(built):
+    faces = read_faces(built[1]).set_index("image")
+    crops = {image: cv2.imread(str(built[1] / crop)) for image, crop in faces["crop"].items()}
+    assert crops["images/pixel.png"].shape == (1, 1, 3)
+    for stem, (_, size) in TURNED.items():
+        row = faces.loc[f"images/{stem}.jpg"]
+        assert crops[f"images/{stem}.jpg"].min() > 240
+        assert (row["width"], row["height"]) == size
+
+
+def test_unknown_class(dataset, tmp_path, run):
+    add_example(dataset, "odd", 77, [("wiht_mask", (20, 15, 60, 55))])
+    result = run("build", dataset, "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: faces/annotations/odd.xml:1: unknown class 'wiht_mask'")
+    assert "did you mean 'with_mask'?" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_to_build_from(tmp_path, run):
     root, out = tmp_path / "set", tmp_path / "out"
     root.mkdir()
     result = run("build", root, "-o", out)
     assert result.exit_code == 2
     assert result.stderr.startswith(f"error: {root}: no VOC annotation (*.xml), ")
     assert result.stderr.endswith(" in this folder or below it.\n")
-
     make_voc(root / "a.xml", "a.jpg")
     (root / "a.jpg").write_bytes(b"")
     result = run("build", root, "-o", out)
@@ -177,46 +148,3 @@ def test_outputs_that_can_not_be_written(dataset, tmp_path, run):
         (line,) = result.stderr.splitlines()
         assert reason in line
     assert hash_tree(dataset) == before
-
-
-def crop_of(tmp_path, faces, image):
-    crop = faces.loc[faces["image"] == image, "crop"].item()
-    return cv2.imread(str(tmp_path / "out" / crop))[:, :, ::-1].astype(int)
-
-
-def test_one_pixel_photo_with_a_one_pixel_face(dataset, checked_build, tmp_path):
-    make_photo(dataset / "images" / "odd.png", 1, 1)
-    annotate(dataset, "odd.png", objects=[("face", (0, 0, 1, 1))], size=(1, 1))
-    assert crop_of(tmp_path, assert_done(checked_build()), "images/odd.png").shape == (2, 2, 3)
-
-
-@pytest.mark.parametrize(
-    ("box", "size", "findings"),
-    [
-        ((20, 15, 60, 55), (120, 90), "none"),
-        # A quarter turn clockwise takes x, y to 90 − y, x.
-        ((35, 20, 75, 60), (90, 120), "1 turned-photo"),
-    ],
-    ids=["stored", "upright"],
-)
-def test_boxes_of_a_photo_turned_by_exif(dataset, checked_build, tmp_path, box, size, findings):
-    """A photo stored lying on its side, to be turned clockwise; the face to find is white."""
-    pixels = np.zeros((90, 120, 3), np.uint8)
-    pixels[15:55, 20:60] = 255
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(pixels).save(dataset / "images" / "odd.jpg", exif=exif, quality=95)
-    annotate(dataset, "odd.jpg", objects=[("face", box)], size=size)
-    outcome = checked_build("--scale", 1)
-    faces = assert_done(outcome)
-    assert crop_of(tmp_path, faces, "images/odd.jpg").min() > 240
-    row = faces[faces["image"] == "images/odd.jpg"].iloc[0]
-    assert (row["width"], row["height"]) == size
-    assert f"findings   {findings}" in outcome[0].stdout
-
-
-def test_unicode_and_spaces_in_names(dataset, checked_build):
-    name = "fiesta de año nuevo, 口罩 & 'más' 😷"
-    make_photo(dataset / "images" / f"{name}.jpg", seed=77)
-    make_voc(dataset / "annotations" / f"{name}.xml", f"{name.replace('&', '&amp;')}.jpg")
-    assert f"images/{name}.jpg" in set(assert_done(checked_build())["image"])
