@@ -1,22 +1,17 @@
 """The demo photos, with landmarks given in place of a net's."""
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from data_prep.base.photo import read_photo
 from pipeline.drawing.demo import (
-    HEAD,
-    PLACES,
-    SCENE,
     make_demo_photos,
     read_portrait,
     write_demo_photos,
 )
 from pipeline.inference.boxes import FaceBoxes
-from tests.pipeline.makers import CPU, BrightDetector
-from tests.pipeline.needs import needs_shipped
+from tests.pipeline.makers import BrightDetector
 
 LANDMARKS = np.array([(200, 106), (241, 108), (222, 128), (205, 149), (240, 150)], np.float32)
 """Eyes, nose and mouth corners of the portrait, read off by eye."""
@@ -48,23 +43,6 @@ def test_masks_are_where_they_should_be(photos):
         assert change[260:].max() == 0
 
 
-def test_scene_holds_the_portraits(photos):
-    assert {name for _, _, _, name, _ in PLACES} == {"mask", "bare", "below_nose"}
-    assert list(photos) == [
-        *(f"portrait_{name}.jpg" for name in ("bare", "mask", "below_nose")),
-        "scene.jpg",
-    ]
-    wall = np.zeros(SCENE, int)
-    for left, top, side, name, mirrored in PLACES:
-        head = cv2.resize(
-            photos[f"portrait_{name}.jpg"][HEAD], (side, side), interpolation=cv2.INTER_AREA
-        )
-        pasted = photos["scene.jpg"][top : top + side, left : left + side]
-        assert np.array_equal(pasted, head[:, ::-1] if mirrored else head), name
-        wall[top : top + side, left : left + side] += 1
-    assert wall.max() == 1, "no picture lies on another"
-
-
 def test_written_photos_are_those(photos, tmp_path):
     paths = write_demo_photos(PortraitDetector(), tmp_path / "demo")
     assert [path.name for path in paths] == list(photos)
@@ -73,13 +51,3 @@ def test_written_photos_are_those(photos, tmp_path):
         assert np.abs(difference).mean() < 4
         with Image.open(path) as image:
             assert image.format == "JPEG"
-
-
-@needs_shipped
-def test_shipped_detector_sees_the_portrait():
-    from pipeline.inference.detector import Detector
-    from pipeline.nets.options import SHIPPED
-
-    detector = Detector.load(SHIPPED / "detector.safetensors", device=CPU)
-    (found,) = detector.detect([read_portrait()])
-    np.testing.assert_allclose(found.landmarks[0], LANDMARKS, atol=12)

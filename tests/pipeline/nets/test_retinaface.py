@@ -131,14 +131,6 @@ def test_decoding_undoes_encoding(case):
     torch.testing.assert_close(decoded, boxes, rtol=1e-4, atol=0.02)
 
 
-def test_decoded_box_by_hand():
-    anchors = torch.tensor([[100.0, 50.0, 16.0, 32.0]])
-    offsets = torch.tensor([[1.0, -2.0, math.log(2) / 0.2, 0.0]])
-    # Centre 100 + 1 × 0.1 × 16, 50 − 2 × 0.1 × 32; twice as wide, as high as the anchor.
-    expected = [[101.6 - 16, 43.6 - 16, 101.6 + 16, 43.6 + 16]]
-    torch.testing.assert_close(decode_boxes(offsets, anchors), torch.tensor(expected))
-
-
 def test_landmarks_by_hand():
     anchors = torch.tensor([[100.0, 50.0, 16.0, 32.0]])
     offsets = torch.arange(10.0)[None]

@@ -123,34 +123,16 @@ def test_progress_and_counts(visit):
 
 def test_undo_goes_back_face_by_face(visit, ledger):
     page = visit()
-    for position, action in enumerate(("keep", "drop", "skip")):
-        page.decide(position, action)
-    assert [page.undo()["position"] for _ in range(4)] == [2, 1, 0, None]
-    assert page.starts_at == 0
-    assert not settle(read_ledger(ledger).decisions)
-    assert len(read_ledger(ledger).decisions) == 6
-
-
-def test_undo_brings_back_what_stood_before(visit):
-    page = visit()
     page.decide(0, "keep")
     progress = page.decide(0, "drop")["progress"]
     assert (progress["kept"], progress["changed"]) == (0, 1)
-    assert page.face(0)["standing"]["action"] == "drop"
     page.undo()
     assert page.face(0)["standing"]["action"] == "keep"
-
-
-def test_skipped_faces_come_last(visit):
-    page = visit()
-    page.decide(0, "skip")
-    for position in range(1, 11):
-        page.decide(position, "keep")
-    assert visit().starts_at == 11
-    assert page.decide(11, "keep")["ahead"] == [0]
-    assert visit().starts_at == 0
-    page.decide(0, "keep")
-    assert visit().starts_at is None
+    page.decide(2, "skip")
+    assert [page.undo()["position"] for _ in range(3)] == [2, 0, None]
+    assert page.starts_at == 0
+    assert not settle(read_ledger(ledger).decisions)
+    assert len(read_ledger(ledger).decisions) == 6
 
 
 def test_two_servers_on_one_ledger_see_each_other(visit, ledger):
@@ -319,25 +301,16 @@ def test_no_path_leads_out_of_the_dataset(visit, tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "path",
+    "paths",
     [
-        "/static/../app.py",
-        "/static/%2e%2e/app.py",
-        "/static/..%2fapp.py",
-        "/picture/photo/..%2f..%2fsecret",
-        "/picture/photo/-1",
-        "/picture/photo/12",
-        "/picture/similar/12",
-        "/picture/other/0",
-        "/docs",
-        "/openapi.json",
-        "/api/face/999999999999999999999",
-        "/api/progress/12",
-        "/api/progress/999999999999999999999",
+        ("static/../app.py", "static/%2e%2e/app.py", "static/..%2fapp.py", "docs", "openapi.json"),
+        ("picture/photo/..%2f..%2fsecret", "picture/photo/-1", "picture/photo/12"),
+        ("picture/similar/12", "picture/other/0", "api/progress/12", f"api/face/{10**21}"),
     ],
 )
-def test_nothing_else_is_served(visit, path):
-    assert visit().client.get(path).status_code in (404, 422)
+def test_nothing_else_is_served(visit, paths):
+    client = visit().client
+    assert {client.get(f"/{path}").status_code for path in paths} <= {404, 422}
 
 
 def test_the_prepared_crop_is_the_thumb_when_it_is_there(visit, tmp_path):

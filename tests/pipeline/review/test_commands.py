@@ -6,11 +6,9 @@ import socket
 import pandas as pd
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 from data_prep.base.records import Box
 from data_prep.decisions.ledger import read_ledger, settle
-from pipeline.cli import app
 from pipeline.review import command as reviewing
 from pipeline.review.command import PORT, ReviewOptions, UserError, name_address, open_port
 from pipeline.review.sheet import (
@@ -23,6 +21,7 @@ from pipeline.review.sheet import (
 )
 from pipeline.review.suspects import SuspectsError, open_suspects
 from tests.makers import hash_tree
+from tests.pipeline.makers import assert_refused, call
 from tests.pipeline.review.makers import BOXES, EXPECTED, make_suspects
 
 
@@ -103,20 +102,11 @@ def test_bad_descriptions_are_named(own, text, words):
         open_suspects(own)
 
 
-def call(*arguments):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
 @pytest.fixture
 def served(monkeypatch):
     """What reaches the server, in place of serving."""
     calls = []
-    monkeypatch.setattr(
-        reviewing, "serve", lambda session, options: calls.append((session, options))
-    )
+    monkeypatch.setattr(reviewing, "serve", lambda *arguments: calls.append(arguments))
     return calls
 
 
@@ -168,19 +158,15 @@ def test_out_and_in_by_sheet(found, ledger, tmp_path):
     ],
 )
 def test_bad_options_are_explained(found, served, options, words):
-    result = call("review", found, *options)
-    assert result.exit_code == 2
-    assert words in result.stderr.splitlines()[-1]
+    assert_refused(call("review", found, *options), words)
     assert not served
 
 
 @pytest.mark.parametrize("name", ["suspects.csv", "suspects.json"])
 def test_missing_files_say_what_to_do(own, name):
     (own / name).unlink()
-    result = call("review", own, "--no-open")
-    assert result.exit_code == 2
-    assert "python -m pipeline suspects" in result.stderr
-    assert call("agreement", own / name).exit_code == 2
+    assert_refused(call("review", own, "--no-open"), "python -m pipeline suspects")
+    assert_refused(call("agreement", own / name))
 
 
 def test_other_addresses_get_a_token(start, found, monkeypatch, capsys):

@@ -120,15 +120,6 @@ def test_the_next_face_is_the_first_open_one_further_on(start):
             session.next_after(position)
 
 
-def test_undo_stays_on_the_way(start):
-    start().decide(7, Choice("drop"), 0)
-    short = start(first=3)
-    assert short.undo() is None
-    short.decide(1, Choice("keep"), 0)
-    assert short.undo() == 1
-    assert start().undo() == 7
-
-
 def test_threads_do_not_decide_twice(start, ledger):
     sessions = [start(), start()]
     outcomes = []
@@ -187,6 +178,8 @@ def test_a_short_way_knows_what_is_decided_beyond(start):
         session.decide(position, Choice(action), 0)
     short = start(first=3)
     assert (short.count("changed"), short.count("changed", everywhere=True)) == (1, 2)
+    assert short.undo() == 0, "on this way"
+    short.decide(0, Choice("drop"), 2)
     short.decide(1, Choice("keep"), 0)
     session.refresh()
     for each in (short, session):
