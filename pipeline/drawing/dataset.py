@@ -34,9 +34,8 @@ from data_prep.formats.registry import read_dataset
 from data_prep.formats.voc import VocFormat
 from data_prep.grouping.groups import GROUPS, write_groups
 from data_prep.prepare.options import Alias
-from pipeline.drawing.geometry import WAYS_TO_WEAR, Worn, measure_turn
-from pipeline.drawing.masks import draw_mask
-from pipeline.drawing.styles import STYLES, MaskStyle
+from pipeline.drawing.masks import draw_mask, measure_turn
+from pipeline.drawing.styles import STYLES, WAYS_TO_WEAR, MaskStyle, Worn
 from pipeline.inference.boxes import FaceDetector
 from pipeline.inference.detector import Detector
 from pipeline.inference.draw import save_drawing

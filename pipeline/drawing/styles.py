@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-from pipeline.drawing.geometry import Worn
+Worn = Literal["properly", "below_nose", "on_chin"]
+"""Over nose and mouth, with the nose bare, or with nose and mouth bare."""
+
+WAYS_TO_WEAR: tuple[Worn, ...] = get_args(Worn)
 
 Points = tuple[tuple[float, float], ...]
-"""In the frame of the face; see `geometry`."""
+"""In the frame of the face; see `FaceFrame`."""
 
 Colour = tuple[int, int, int]
 """RGB, 0 to 255."""
@@ -31,7 +34,7 @@ class MaskShape:
     pleats: tuple[float, ...] = ()  # Where folds cross, as shares of the height at the midline.
     sag: float = 0.06  # How far the middle of a pleat hangs below its ends.
     centre_fold: bool = False  # Down the midline.
-    straps: Points = ()  # Where they end.
+    straps: Points = ((1.25, 0.25),)  # Where they end: at the ears, if nothing else is said.
 
     def edges(self, worn: Worn) -> tuple[Points, Points]:
         """Right half of the upper and of the lower edge."""
@@ -54,7 +57,6 @@ class MaskShape:
         return lines
 
 
-_EAR = ((1.25, 0.25),)
 _HEAD_BANDS = ((1.2, -0.05), (1.2, 0.75))
 
 SHAPES = {
@@ -68,7 +70,6 @@ SHAPES = {
             ((0.85, 1.4), (0.66, 1.85), (0.34, 2.14), (0.0, 2.2)),
         ),
         pleats=(0.45, 0.6, 0.75),
-        straps=_EAR,
     ),
     "cup": MaskShape(
         properly=((0.0, 0.2), (0.16, 0.26), (0.32, 0.5), (0.62, 0.7), (0.86, 0.86)),
@@ -83,7 +84,6 @@ SHAPES = {
         on_chin=((0.0, 1.28), (0.25, 1.26), (0.6, 1.14), (0.9, 1.04)),
         lower=((1.0, 0.98), (0.82, 1.45), (0.45, 1.88), (0.0, 2.16)),
         centre_fold=True,
-        straps=_EAR,
     ),
     "duckbill": MaskShape(
         properly=((0.0, 0.3), (0.26, 0.4), (0.6, 0.62), (0.98, 0.86)),
@@ -101,7 +101,6 @@ SHAPES = {
         lower=((1.08, 1.04), (0.74, 1.56), (0.42, 1.92), (0.0, 2.06)),
         pleats=(0.36, 0.7),
         sag=0.0,
-        straps=_EAR,
     ),
     "cloth": MaskShape(
         properly=((0.0, 0.28), (0.28, 0.4), (0.66, 0.6), (1.06, 0.58)),
@@ -109,7 +108,6 @@ SHAPES = {
         on_chin=((0.0, 1.28), (0.32, 1.25), (0.64, 1.1), (0.96, 0.94)),
         lower=((1.08, 0.92), (0.88, 1.48), (0.5, 1.9), (0.0, 2.12)),
         centre_fold=True,
-        straps=_EAR,
     ),
     "bandana": MaskShape(
         properly=((0.0, 0.32), (0.32, 0.36), (0.8, 0.38), (1.25, 0.28)),
@@ -119,6 +117,7 @@ SHAPES = {
         pulled=(0.1, 0.3),
         pleats=(0.24, 0.4),
         sag=0.16,
+        straps=(),
     ),
     "gaiter": MaskShape(
         properly=((0.0, 0.34), (0.32, 0.38), (0.72, 0.46), (1.12, 0.5)),
@@ -128,6 +127,7 @@ SHAPES = {
         pulled=(0.0, 0.0),
         pleats=(0.55, 0.68, 0.8),
         sag=0.14,
+        straps=(),
     ),
 }
 

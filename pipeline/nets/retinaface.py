@@ -61,11 +61,16 @@ def _concatenate(heads: nn.ModuleList, features: list[Tensor]) -> Tensor:
 
 
 def _conv(
-    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, slope: float | None = None
+    inputs: int,
+    outputs: int,
+    kernel: int = 3,
+    stride: int = 1,
+    slope: float | None = None,
+    groups: int = 1,
 ) -> nn.Sequential:
     """Convolution and batch norm, with a leaky ReLU when a slope is given."""
     layers: list[nn.Module] = [
-        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs),
     ]
     if slope is not None:
@@ -75,14 +80,8 @@ def _conv(
 
 def _separable(inputs: int, outputs: int, stride: int, slope: float) -> nn.Sequential:
     """Depthwise then pointwise convolution, each with batch norm and leaky ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, inputs, 3, stride, padding=1, groups=inputs, bias=False),
-        nn.BatchNorm2d(inputs),
-        nn.LeakyReLU(slope, inplace=True),
-        nn.Conv2d(inputs, outputs, 1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.LeakyReLU(slope, inplace=True),
-    )
+    deep = _conv(inputs, inputs, stride=stride, slope=slope, groups=inputs)
+    return nn.Sequential(*deep, *_conv(inputs, outputs, kernel=1, slope=slope))
 
 
 class _MobileNet(nn.Module):
@@ -175,10 +174,8 @@ def widen_scores(state: dict[str, Tensor], classes: int) -> dict[str, Tensor]:
     return wide
 
 
-AnchorSizes = tuple[tuple[int, ...], ...]
-
 STRIDES: tuple[int, ...] = (8, 16, 32)
-ANCHOR_SIZES: AnchorSizes = ((16, 32), (64, 128), (256, 512))
+ANCHOR_SIZES: tuple[tuple[int, ...], ...] = ((16, 32), (64, 128), (256, 512))
 VARIANCES: tuple[float, float] = (0.1, 0.2)
 """Scale of centre offsets and of log sizes, after Liu et al. 2016, "SSD"."""
 
@@ -188,7 +185,7 @@ VARIANCES: tuple[float, float] = (0.1, 0.2)
 def make_anchors(
     height: int,
     width: int,
-    sizes: AnchorSizes = ANCHOR_SIZES,
+    sizes: tuple[tuple[int, ...], ...] = ANCHOR_SIZES,
     strides: tuple[int, ...] = STRIDES,
 ) -> Tensor:
     """Square anchors for an input of this size in pixels; cached, so don't write into the result.

@@ -12,8 +12,8 @@ import torch
 from data_prep.base.crop import resize_crop
 from data_prep.base.labels import BARE, MASKED, RARE_CLASS
 from data_prep.grouping.split import TRAIN
-from pipeline.drawing.geometry import Worn
 from pipeline.drawing.masks import draw_mask
+from pipeline.drawing.styles import Worn
 from pipeline.inference.detector import Detector
 from pipeline.nets.cards import DETECTOR
 from pipeline.nets.options import SHIPPED

@@ -11,9 +11,8 @@ from data_prep.base.progress import log
 from data_prep.base.records import Box
 from pipeline.drawing.dataset import ContactSheet
 from pipeline.drawing.demo import read_portrait
-from pipeline.drawing.geometry import WAYS_TO_WEAR
 from pipeline.drawing.masks import draw_mask
-from pipeline.drawing.styles import STYLES
+from pipeline.drawing.styles import STYLES, WAYS_TO_WEAR
 from pipeline.inference.boxes import FaceDetector
 from pipeline.inference.detector import Detector
 from pipeline.inference.predictor import Predictor

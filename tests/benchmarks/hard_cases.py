@@ -18,9 +18,8 @@ from data_prep.base.files import write_atomically
 from data_prep.base.labels import BARE, MASKED, RARE_CLASS
 from data_prep.base.records import Box
 from pipeline.drawing.demo import read_portrait
-from pipeline.drawing.geometry import Worn
 from pipeline.drawing.masks import draw_mask
-from pipeline.drawing.styles import Colour
+from pipeline.drawing.styles import Colour, Worn
 from pipeline.inference.boxes import FaceDetector
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Face, Frame

@@ -42,10 +42,6 @@ def make_suspects(folder: Path, rows: int = 12) -> Path:
             "suggested": np.array(CLASSES)[opinion.argmax(axis=1)],
             "score": np.linspace(1, 0, rows).round(5),
             **{f"p_{name}": opinion[:, column] for column, name in enumerate(CLASSES)},
-            "loss": rng.exponential(1, rows).round(5),
-            "margin": rng.uniform(-1, 1, rows).round(5),
-            "neighbours": rng.integers(0, 9, rows) / 8,
-            "twin": rng.integers(0, 2, rows),
             "reasons": "the model is sure of another class; 6 of 8 neighbours differ",
             "similar": [" ".join(map(str, ranks)) for ranks in similar],
             **dict(zip(("xmin", "ymin", "xmax", "ymax"), corners.T, strict=True)),
@@ -65,11 +61,7 @@ def write_about(found: Path, roots: dict[str, Path], prepared: Path) -> None:
     about = {
         "format": 1,
         "prepared": str(prepared),
-        "faces_sha256": "0" * 64,
         "roots": {name: str(root) for name, root in roots.items()},
-        "order": "merged",
-        "folds": 5,
-        "recipe": {},
         "expected_wrong": EXPECTED,
     }
     (found / "suspects.json").write_text(json.dumps(about), encoding="utf-8")

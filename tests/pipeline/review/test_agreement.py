@@ -98,10 +98,9 @@ def test_disputes_are_listed():
 
 def test_redrawn_boxes_are_disputed_when_they_overlap_too_little():
     """The second box shares 60 of 140 (0.43), the third 70 of 130 (0.54) with the first."""
-    first, *others = (Box(0, 0, 10, 10), Box(4, 0, 14, 10), Box(3, 0, 13, 10))
-    lines = [say("ada", n, WITH, action="rebox", to=WITH, to_box=first) for n in (0, 1)]
-    lines += [
-        say("bob", n, WITH, action="rebox", to=WITH, to_box=box) for n, box in enumerate(others)
+    lines = [
+        say(by, n, WITH, action="rebox", to=WITH, to_box=Box(left, 0, left + 10, 10))
+        for by, n, left in (("ada", 0, 0), ("ada", 1, 0), ("bob", 0, 4), ("bob", 1, 3))
     ]
     found = compare_reviewers(Ledger(tuple(lines), ()), [])
     assert found.disputes["object"].tolist() == [0]
