@@ -48,11 +48,12 @@ class TrainingFaces:
 class OpenCrop(Transform):
     """Reads a crop by its path; an exported learner reads files, wherever they lie."""
 
-    def __init__(self, read: ReadCrop) -> None:
+    # By name only: fastai takes a lone function for a method to be added.
+    def __init__(self, *, read: ReadCrop) -> None:
         self.read = read
 
-    def __reduce__(self) -> tuple[type[OpenCrop], tuple[ReadCrop]]:
-        return OpenCrop, (read_file,)
+    def __reduce__(self) -> tuple[partial[OpenCrop], tuple[()]]:
+        return partial(OpenCrop, read=read_file), ()
 
     def encodes(self, crop: str) -> np.ndarray:
         return self.read(crop)
@@ -153,7 +154,7 @@ def make_loaders(
     items = pd.concat([shown, faces.table[is_valid]])[["crop", "label"]]
     block = DataBlock(
         blocks=(
-            TransformBlock(OpenCrop(faces.read), batch_tfms=IntToFloatTensor),
+            TransformBlock(OpenCrop(read=faces.read), batch_tfms=IntToFloatTensor),
             CategoryBlock(CLASSES, sort=False),
         ),
         get_x=ItemGetter(0),
