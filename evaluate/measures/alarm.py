@@ -103,8 +103,7 @@ def describe_alarm(case: Case) -> dict[str, Any]:
             "crops_accuracy": share(answered[:, 1], answered.sum(axis=1)),
         }
 
-    most = max(len(faces.scores), 0 if crops is None else len(crops.scores))
-    numbers, intervals = case.measure(compute, dict.fromkeys(OUTCOMES, (CLASSES,)), rows=most)
+    numbers, intervals = case.measure(compute, dict.fromkeys(OUTCOMES, (CLASSES,)))
     numbers["auc"], numbers["crops_auc"] = area_under_roc(faces), area_under_roc(crops)
     totals = outcomes.sum(axis=0).astype(int).tolist()
     quiet, ringing = false.sum(axis=0).astype(int).tolist()

@@ -62,8 +62,7 @@ def rank_hits(
     """Rank detections of a class by scores (N,) and match them at every IoU threshold.
 
     Boxes are grouped by photo, 0 to `photos` - 1; an IoU equal to the threshold is a hit. Equal
-    scores keep the order of the rows, so rows sorted by photo give a result that does not depend on
-    anything else.
+    scores keep the order of the rows.
     """
     order = _rank(scores)
     best_iou, best_truth = best_overlaps(detections, truths, inclusive=inclusive)

@@ -118,7 +118,7 @@ def describe_grades(case: Case, faces: GradedFaces) -> dict[str, Any]:
             "log_loss": share(lost[:, 1], total),
         }
 
-    numbers, intervals = case.measure(compute, rows=3 * BINS)
+    numbers, intervals = case.measure(compute)
     unsure, unsure_intervals = describe_unsure(case, faces)
     count, confidence, right = bins.sum(axis=0)
     columns = {"confidence": share(confidence, count), "accuracy": share(right, count)}
@@ -173,9 +173,7 @@ def describe_unsure(case: Case, faces: GradedFaces) -> tuple[dict[str, Any], dic
         }
 
     numbers, intervals = case.measure(
-        compute,
-        dict.fromkeys(("answered", "accuracy", "macro_recall"), (_KEYS,)),
-        rows=max(len(faces.photo), 2 * len(PERCENTS) * classes),
+        compute, dict.fromkeys(("answered", "accuracy", "macro_recall"), (_KEYS,))
     )
     return {**numbers, "limit": describe(limits, (_KEYS,)), "curve": _trace(faces)}, intervals
 

@@ -151,18 +151,22 @@ class Case:
         """AP and AR as COCO defines them."""
         return measure_coco(self.truth, self.detections)
 
+    @property
+    def resampling(self) -> dict[str, int]:
+        """How photos are drawn anew, as `bootstrap` takes it; rows bound what is held at once."""
+        tables = (self.truth.photo, self.detections, self.crops, self.other)
+        return {
+            "photos": self.photos,
+            "resamples": self.plan.resamples,
+            "seed": self.plan.seed,
+            "rows": max(len(table) for table in tables if table is not None),
+        }
+
     def measure(
-        self, statistic: Statistic, axes: Axes | None = None, *, rows: int = 1
+        self, statistic: Statistic, axes: Axes | None = None
     ) -> tuple[dict[str, Any], dict[str, Any] | None]:
         """Numbers and their intervals by photo; see `bootstrap.measure`."""
-        return measure(
-            statistic,
-            photos=self.photos,
-            resamples=self.plan.resamples,
-            seed=self.plan.seed,
-            rows=rows,
-            axes=axes,
-        )
+        return measure(statistic, axes=axes, **self.resampling)
 
 
 def match_predictions(truth: GroundTruth, detections: Detections, rules: Rules) -> Matches:

@@ -39,13 +39,9 @@ Repaired = tuple[tuple[RankedHits, ...], ...]
 
 
 def fix_errors(truth: GroundTruth, detections: Detections, errors: ErrorKinds) -> Repaired:
-    """Fix every kind of error, alone and together.
+    """Fix every kind of error, alone and together, as `kinds` of the definitions says.
 
-    * `wrong_class`: the detection gets the class of its face, `poor_box`: it gets the box of its
-      face; it keeps its score. Of several that mean one face the surest becomes a hit, the others
-      are removed; all are if the face is hit already or difficult.
-    * `second_hit`, `wrong_class_and_box`, `false_face`: the detection is removed.
-    * `missed`: the face is no longer asked for, as if precision were the same on the missed faces.
+    A corrected detection keeps its score; on a face that is hit already or difficult it is removed.
     """
     repairs: list[Collection[str]] = [(), *((kind,) for kind in KINDS), KINDS]
     return tuple(_repair(truth, detections, errors, repaired) for repaired in repairs)
@@ -109,7 +105,7 @@ def describe_budget(case: Case) -> dict[str, Any]:
         "gain": (REPAIRS,),
         "class_gain": (REPAIRS, truth.classes),
     }
-    numbers, intervals = case.measure(compute, axes, rows=len(case.detections))
+    numbers, intervals = case.measure(compute, axes)
     return {
         **numbers,
         "count": {kind: len(errors.sort_worst(kind)[0]) for kind in KINDS},

@@ -103,7 +103,6 @@ def describe_headline(case: Case) -> Record:
     numbers, intervals = case.measure(
         partial(compute_headline, matches, eleven_point=case.plan.rules.eleven_point),
         dict.fromkeys(PER_CLASS, (truth.classes,)),
-        rows=len(matches.faces.photo),
     )
     faces = np.bincount(truth.labels[~truth.difficult], minlength=len(truth.classes))
     return {
@@ -146,16 +145,13 @@ def describe_difference(case: Case) -> Record | None:
     """
     if case.other is None:
         return None
-    plan = case.plan
-    sides = case.matches, match_predictions(case.truth, case.other, plan.rules)
-    return compare(
-        *(partial(compute_headline, one, eleven_point=plan.rules.eleven_point) for one in sides),
-        photos=case.photos,
-        resamples=plan.resamples,
-        seed=plan.seed,
-        rows=max(len(one.faces.photo) for one in sides),
-        axes=dict.fromkeys(PER_CLASS, (case.truth.classes,)),
+    rules = case.plan.rules
+    mine, other = (
+        partial(compute_headline, matches, eleven_point=rules.eleven_point)
+        for matches in (case.matches, match_predictions(case.truth, case.other, rules))
     )
+    axes = dict.fromkeys(PER_CLASS, (case.truth.classes,))
+    return compare(mine, other, axes=axes, **case.resampling)
 
 
 def _define(case: Case) -> Record:
@@ -321,7 +317,7 @@ def describe_classifier(case: Case) -> dict[str, Any] | None:
     total = confusion.sum(axis=0)
     right, support = np.diagonal(total), total.sum(axis=1)
     numbers, intervals = case.measure(
-        compute, dict.fromkeys(("recall", "precision", "f1"), (truth.classes,)), rows=total.size
+        compute, dict.fromkeys(("recall", "precision", "f1"), (truth.classes,))
     )
     return {
         "faces": len(pairs.rows),

@@ -75,10 +75,9 @@ def flag_hits(
     """Tell true positives from the rest, as PASCAL VOC does.
 
     A detection looks only at the ground truth box it overlaps most. It is a true positive when the
-    IoU is at least `iou` and no detection of a higher rank took the box; on a box that is taken it
-    is a false positive, even if a free box overlaps it enough. On a difficult box it is ignored.
-    The first two are from `best_overlaps`, in order of rank. Gives (N,) true positives, and (N,)
-    detections to ignore; what is neither is a false positive.
+    IoU is at least `iou` and no detection of a higher rank took the box. On a difficult box it is
+    ignored. The first two are from `best_overlaps`, in order of rank. Gives (N,) true positives,
+    and (N,) detections to ignore.
     """
     hits = np.flatnonzero((best_iou >= iou) & (best_truth >= 0))
     on_difficult = difficult[best_truth[hits]]
@@ -202,16 +201,9 @@ def classify_errors(
 ) -> ErrorKinds:
     """Tell the kind of every error, by the label and the `scores` of the detections.
 
-    A false positive of its class is the first of these that holds. Its IoU is that with the face
-    it overlaps most, of its class or of another:
-
-    * `second_hit`: at least 0.5 with a face of its class; a surer detection hits that face.
-    * `wrong_class`: at least 0.5 with a face of another class.
-    * `poor_box`: at least 0.1 with a face of its class, hit or not.
-    * `wrong_class_and_box`: at least 0.1 with a face of another class.
-    * `false_face`: less than 0.1 with every face.
-
-    Difficult faces can be meant like others, but are neither hit, mistaken nor missed.
+    A false positive of its class is the first of the kinds that holds, by its IoU with the face it
+    overlaps most, of its class or of another. Difficult faces can be meant like others, but are
+    neither hit, mistaken nor missed.
     """
     order = np.argsort(-detections.scores, kind="stable")
     classes = len(truth.classes)

@@ -69,8 +69,7 @@ def describe_sizes(case: Case) -> dict[str, Any]:
             "map50": mean_of_defined(np.stack(aps, axis=2)),
         }
 
-    most = max(len(hits.photo) for of_bins in ranked for hits in of_bins)
-    numbers, intervals = case.measure(compute, dict.fromkeys(NUMBERS, (SIZE_NAMES,)), rows=most)
+    numbers, intervals = case.measure(compute, dict.fromkeys(NUMBERS, (SIZE_NAMES,)))
     faces = annotated.sum(axis=0).astype(int)
     edges = [None, *SIZE_EDGES, None]
     return {

@@ -86,13 +86,10 @@ def show_interval(ends: Sequence[float] | None, digits: int = 3) -> str:
 
 
 def make_tables(case: Case, record: Record) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The tables by file name.
+    """The tables by file name: headline, curves at IoU 0.5, confusion, errors.
 
-    `metrics.csv`: the headline numbers. `curves.csv`: every point of the precision-recall curves at
-    IoU 0.5. `confusion.csv`: confusion through the detector; rows are the annotated classes.
-    `errors.csv`: one row for each false detection and missed face, by kind, the worst first;
-    `label`, `score` and the box are those of the detection, or of the missed face, `annotated` and
-    `iou` tell of the face that a detection meant, where there is one.
+    `errors.csv` has the worst of each kind first; `label`, `score` and the box are those of the
+    detection, or of the missed face, `annotated` and `iou` tell of the face that a detection meant.
     """
     yield METRICS, tabulate_headline(record)
     curves = {
