@@ -1,22 +1,19 @@
-"""VOC's average precision against the slow implementation, by hand, and published values."""
+"""VOC's average precision against the slow implementation and by hand."""
 
 from __future__ import annotations
 
 import math
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluate import EvaluateOptions, evaluate
 from evaluate.measures.average_precision import average_precisions, rank_hits
 from evaluate.measures.matching import BoxGroups
 from tests.evaluate.slow_voc import Corners, Found, Truth, slow_ap
 
-GOLDENS = Path(__file__).parents[4] / "shared" / "eval"
 IOUS = [Fraction(3, 10), Fraction(1, 2), Fraction(3, 4)]
 FACE = (0, 0, 10, 10)
 
@@ -93,38 +90,3 @@ def test_recall_on_a_step_counts_as_reached() -> None:
     found = [Found(photo, FACE, Fraction(1)) for photo in range(3)]
     # 3 of 10 faces: recall 0, 0.1, 0.2 and 0.3, although 3 × 0.1 > 0.3 in floating point.
     assert fast_ap(truths, found, eleven_point=True) == pytest.approx(4 / 11)
-
-
-TOY = ("toy/gts_vocpascal_format", "toy/dets_classname_abs_xyx2y2", "cat,dog", "xyxy")
-SAMPLE = ("voc-sample/groundtruths", "voc-sample/detections", "person", "xywh")
-
-
-@pytest.mark.skipif(not GOLDENS.is_dir(), reason="the golden boxes are not here")
-@pytest.mark.parametrize(
-    ("boxes", "iou", "inclusive", "eleven_point", "percent"),
-    [
-        (TOY, 0.5, True, False, 89.58),
-        (TOY, 0.5, True, True, 88.64),
-        (TOY, 0.75, True, False, 50.97),
-        (TOY, 0.75, True, True, 49.24),
-        (SAMPLE, 0.3, True, False, 24.57),
-        (SAMPLE, 0.3, True, True, 26.84),
-        (SAMPLE, 0.3, False, False, 22.54),
-        (SAMPLE, 0.3, False, True, 26.84),
-    ],
-)
-def test_published_values(
-    boxes: tuple, iou: float, inclusive: bool, eleven_point: bool, percent: float
-) -> None:
-    """Those of Padilla's "Object Detection Metrics", from files to figures."""
-    truth, found, classes, layout = boxes
-    options = EvaluateOptions(
-        classes=classes,
-        pred_boxes=layout,
-        iou=[iou],
-        inclusive=inclusive,
-        eleven_point=eleven_point,
-        bootstrap=0,
-    )
-    (row,) = evaluate(GOLDENS / truth, GOLDENS / found, options).metrics["at_iou"]
-    assert round(100 * row["map"], 2) == percent
