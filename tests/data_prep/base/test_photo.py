@@ -31,9 +31,10 @@ def save_turned(path, orientation, pixels):
     Image.fromarray(pixels).save(path, exif=exif)
 
 
-def test_png_pixels_are_exact(tmp_path):
+def test_png_pixels_are_exact_whatever_the_name(tmp_path):
     pixels = make_photo(tmp_path / "a.png")
-    photo = read_photo(tmp_path / "a.png")
+    path = (tmp_path / "a.png").rename(tmp_path / "fiesta de año nuevo 口罩 😷.jpg")
+    photo = read_photo(path)
     assert np.array_equal(photo.pixels, pixels)
     assert (photo.width, photo.height, photo.orientation, photo.upright) == (120, 90, 1, False)
     assert photo.pixels.flags.writeable
@@ -105,13 +106,6 @@ def test_alpha_is_laid_on_white(tmp_path):
     layer[0, :, 3] = [0, 128, 255]  # black, seen through more or less
     Image.fromarray(layer).save(tmp_path / "a.png")
     assert read_photo(tmp_path / "a.png").pixels[0, :, 0].tolist() == [255, 127, 0]
-
-
-@pytest.mark.parametrize("name", ["a.jpg", "fiesta de año nuevo 口罩 😷.png"])
-def test_name_does_not_matter(tmp_path, name):
-    pixels = make_photo(tmp_path / "a.png")
-    (tmp_path / "a.png").rename(tmp_path / name)
-    assert np.array_equal(read_photo(tmp_path / name).pixels, pixels)
 
 
 TURNS = {
@@ -332,14 +326,6 @@ def test_same_pixels_as_the_slow_crop_in_its_own_memory(case):
     assert np.array_equal(photo, before)
 
 
-def test_crop_larger_than_the_photo_is_mirrored():
-    photo = make_pixels(10, 10)
-    crop = crop_face(photo, Box(0, 0, 10, 10), 2)
-    assert np.array_equal(crop[5:15, 5:15], photo)
-    assert np.array_equal(crop[4, 5:15], photo[0])
-    assert np.array_equal(crop[5:15, 15], photo[:, 9])
-
-
 @pytest.mark.parametrize(
     ("box", "scale", "reason"),
     [
@@ -352,15 +338,6 @@ def test_crop_larger_than_the_photo_is_mirrored():
 def test_empty_box_and_scale_that_cuts_into_the_face_are_refused(box, scale, reason):
     with pytest.raises(ValueError, match=reason):
         crop_face(make_pixels(20, 20), box, scale)
-
-
-@pytest.mark.parametrize("size", [8, 30, 64])
-def test_resize_gives_the_size_and_keeps_the_mean(size):
-    crop = make_pixels(30, 30)
-    resized = resize_crop(crop, size)
-    assert resized.shape == (size, size, 3)
-    assert resized.dtype == np.uint8
-    assert abs(resized.mean() - crop.mean()) < 2
 
 
 def test_shrinking_averages_areas():

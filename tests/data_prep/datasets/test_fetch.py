@@ -211,20 +211,12 @@ def test_a_newer_version_takes_the_place_of_an_older(fetch, server, tmp_path):
     assert path.read_text() == "mine"
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "reason"),
-    [
-        ("notes.txt", "mine", "holds other files"),
-        ("fetched.json", '{"mine": 1}', r"fetched\.json: was not written by this command"),
-        ("fetched.json", "mine", r"fetched\.json: was not written by this command"),
-    ],
-)
-def test_folders_of_others_are_left_alone(fetch, server, tmp_path, name, text, reason):
+def test_folders_of_others_are_left_alone(fetch, server, tmp_path):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / name).write_text(text)
-    with pytest.raises(OutputError, match=reason):
+    (tmp_path / "out" / "fetched.json").write_text('{"mine": 1}')
+    with pytest.raises(OutputError, match=r"fetched\.json: was not written by this command"):
         fetch()
-    assert (tmp_path / "out" / name).read_text() == text
+    assert (tmp_path / "out" / "fetched.json").read_text() == '{"mine": 1}'
     assert server.ranges == []
 
 

@@ -139,12 +139,6 @@ def test_decision_without_a_place(lay, on_first, changes, reason, word):
     assert_nothing_applied(lay([on_first("drop", **changes)]), reason, word)
 
 
-def test_photo_that_was_changed(lay, on_first, dataset):
-    decision = on_first("drop")
-    make_photo(dataset / IMAGE, seed=99)
-    assert_nothing_applied(lay([decision]), "photo-changed")
-
-
 def test_photo_under_another_name_and_folder(lay, on_first, dataset):
     decision = on_first("relabel", WITHOUT)
     rename_first(dataset, "more/new.jpg")

@@ -69,17 +69,6 @@ def test_crops_of_two_datasets_lie_by_split_and_class(tmp_path, out):
     assert len(list((out / "crops").rglob("*.jpg"))) == len(faces)
 
 
-def test_copies_of_a_photo_stay_on_one_side(dataset, out):
-    for number in range(3):
-        make_photo(dataset / "images" / f"copy{number}.jpg", seed=0, quality=60 + 10 * number)
-        make_voc(dataset / "annotations" / f"copy{number}.xml", f"copy{number}.jpg")
-    build_quietly(dataset, out)
-    faces = read_faces(out)
-    copies = faces[faces["image"].str.contains("copy") | (faces["image"] == "images/photo0.jpg")]
-    assert copies["group"].nunique() == 1
-    assert copies["split"].nunique() == 1
-
-
 def test_second_build_with_nothing_changed_does_no_work(dataset, out, tmp_path, monkeypatch):
     first = build_quietly(dataset, out)
     build_quietly(dataset, tmp_path / "again")
