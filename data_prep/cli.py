@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -130,13 +131,13 @@ def describe_merge(record: Mapping[str, Any]) -> list[str]:
 
 def describe_summary(summary: Mapping[str, Any]) -> list[str]:
     """What `analysis.summarise` gave, as lines for a person."""
+    counts: Counter[str] = Counter()
+    for key, number in summary["counts"].items():
+        counts[key.partition("/")[2]] += number
     lines = [f"{'faces':<24}{'train':>8}{'kept':>8}{'valid':>8}"]
     for label in CLASSES:
-        train, valid = (
-            sum(n for key, n in summary["counts"].items() if key.endswith(f"/{part}/{label}"))
-            for part in ("train", "valid")
-        )
         kept = summary["kept_per_class"].get(label, 0)
+        train, valid = counts[f"train/{label}"], counts[f"valid/{label}"]
         lines.append(f"{label:<24}{train:>8}{kept:>8}{valid:>8}")
     leaks = summary["leaked_share"]
     lines += [

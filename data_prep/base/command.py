@@ -42,14 +42,12 @@ def as_command(function: Callable[[Any], Any]) -> Callable[..., None]:
     (only,) = signature(function).parameters
     options = get_type_hints(function)[only]
     hints = get_type_hints(options, include_extras=True)
-    fields = {field.name: field for field in dataclasses.fields(options)}
+    defaults = {field.name: _default(field) for field in dataclasses.fields(options)}
     own_first = dict.fromkeys(n for kind in options.__mro__ for n in get_annotations(kind))
     parameters = [
-        Parameter(
-            name, Parameter.KEYWORD_ONLY, default=_default(fields[name]), annotation=hints[name]
-        )
+        Parameter(name, Parameter.KEYWORD_ONLY, default=defaults[name], annotation=hints[name])
         for name in own_first
-        if name in fields
+        if name in defaults
     ]
 
     def command(**values: Any) -> None:

@@ -56,16 +56,11 @@ class Photo:
 
 
 def read_photo(path: Path, *, upright: bool = False, fit_size: Size | None = None) -> Photo:
-    """Read a photo as 8-bit RGB.
+    """Read a photo as 8-bit RGB, turned as its EXIF orientation says if it is to be `upright`.
 
     Grey, palette, CMYK and 16-bit photos are converted; transparent pixels are laid on white; of
-    an animation the first frame is taken. The file is only read, never changed.
-
-    Args:
-        path: The file; any name the system allows.
-        upright: Turn the photo as its EXIF orientation says. Otherwise pixels are as stored.
-        fit_size: (width, height) that annotations refer to. The photo is turned when only the
-            turned photo has this size. Ignored when `upright`.
+    an animation the first frame is taken. Without `upright` pixels are as stored, unless only the
+    turned photo has `fit_size`, the (width, height) that annotations refer to.
 
     Raises:
         PhotoError: The file is missing, empty, truncated, not a photo, or too large to be one.

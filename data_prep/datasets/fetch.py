@@ -39,8 +39,11 @@ _WHO = (
     "Kaggle asks who you are ({}): make an API token in your Kaggle settings and put it into "
     "~/.kaggle/kaggle.json, or into KAGGLE_USERNAME and KAGGLE_KEY."
 )
-_UNKNOWN = "Kaggle knows no such dataset ({}); check the owner and the name."
-_ANSWERS = {401: _WHO, 403: _WHO, 404: _UNKNOWN}
+_ANSWERS = {
+    401: _WHO,
+    403: _WHO,
+    404: "Kaggle knows no such dataset ({}); check the owner and the name.",
+}
 
 
 class FetchError(UserError, RuntimeError):
@@ -173,14 +176,10 @@ def _explain(source: str) -> Iterator[None]:
             f"{source}: Kaggle can't be reached ({type(error).__name__}). Run it again: it goes on "
             "where it stopped."
         ) from error
-    except damaged as error:
+    except (*damaged, ValueError) as error:  # Also a broken kaggle.json.
         raise FetchError(
-            f"{source}: what came is damaged; run it again, and if that does not help, remove it "
-            "from the cache of kagglehub first."
-        ) from error
-    except ValueError as error:  # A broken kaggle.json, or what is no archive.
-        raise FetchError(
-            f"{source}: {error} Mend it, or remove the dataset from the cache of kagglehub."
+            f"{source}: {error} Mend it or run it again; if that does not help, remove the dataset "
+            "from the cache of kagglehub."
         ) from error
     except OSError as error:
         raise OutputError(

@@ -107,13 +107,10 @@ def merge_datasets(options: MergeOptions) -> Outcome:
         raise DatasetError(f"{recode}: no face is left of any source; check the recode tables.")
     with folder.stage() as staging:
         columns = [
-            {
-                "source": framed[index].photo.source,
-                "group": groups[index],
-                "origin": table.sources[framed[index].photo.source].origin,
-                "licence": table.sources[framed[index].photo.source].licence,
-            }
+            {"source": name, "group": groups[index], "origin": own.origin, "licence": own.licence}
             for index in kept
+            for name in [framed[index].photo.source]
+            for own in [table.sources[name]]
         ]
         write_atomically(staging / TABLE, tabulate(merged, columns))
         files = [TABLE]
@@ -126,12 +123,7 @@ def merge_datasets(options: MergeOptions) -> Outcome:
             "table": described,
             "recode_sha256": sha256_of(recode),
             "sources": {
-                name: _describe_source(
-                    root,
-                    told[name],
-                    [photo for photo in framed if photo.photo.source == name],
-                    [photo for photo in merged if photo.photo.source == name],
-                )
+                name: _describe_source(name, root, told[name], framed, merged)
                 for name, root in roots.items()
             },
             "duplicates": _describe_duplicates(framed, looked, groups),
@@ -182,8 +174,13 @@ def _describe_duplicates(
 
 
 def _describe_source(
-    root: Path, told: Mapping[str, Any], there: Sequence[FramedPhoto], own: Sequence[FramedPhoto]
+    name: str,
+    root: Path,
+    told: Mapping[str, Any],
+    there: Sequence[FramedPhoto],
+    kept: Sequence[FramedPhoto],
 ) -> dict[str, Any]:
+    own = [photo for photo in kept if photo.photo.source == name]
     after = Counter(face.label for photo in own for face in photo.faces)
     return {
         "root": str(root.resolve()),
@@ -191,5 +188,5 @@ def _describe_source(
         "before": told["before"],
         "after": dict(sorted(after.items())),
         **told,
-        "identical_photos_left_out": len(there) - len(own),
+        "identical_photos_left_out": sum(p.photo.source == name for p in there) - len(own),
     }

@@ -108,8 +108,7 @@ def recode_label(name: str, source: SourceTable, classes: Collection[str]) -> st
 
 def _allow(source: SourceTable, classes: Iterable[str]) -> list[str]:
     """Classes that names may become; the policy for the rare one comes after."""
-    rare = [] if source.incorrect == "own" else [RARE_CLASS]
-    return list(dict.fromkeys([*classes, *rare]))
+    return list(dict.fromkeys([*classes, *[RARE_CLASS] * (source.incorrect != "own")]))
 
 
 def _explain(error: ValidationError) -> str:

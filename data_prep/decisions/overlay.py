@@ -189,11 +189,8 @@ def apply_ledgers(datasets: Sequence[Dataset], ledgers: Sequence[Ledger]) -> Ove
     decides anew or takes the decision back.
     """
     by_face, unfit = _form_opinions(merge_ledgers(ledgers), PhotoFinder(datasets))
-    findings = [
-        Finding("", "torn-ledger", warning, dropped=False)
-        for ledger in ledgers
-        for warning in ledger.warnings
-    ]
+    warnings = [warning for ledger in ledgers for warning in ledger.warnings]
+    findings = [Finding("", "torn-ledger", warning, dropped=False) for warning in warnings]
     findings += [_explain_unfit(decision, reason) for decision, reason in unfit]
     reasons: Counter[str] = Counter(reason for _, reason in unfit)
     applied: Counter[str] = Counter()
@@ -211,12 +208,8 @@ def apply_ledgers(datasets: Sequence[Dataset], ledgers: Sequence[Ledger]) -> Ove
             changes[key] = opinions[-1]
     record = {
         "ledgers": [
-            {
-                "file": str(ledger.path.resolve()),
-                "sha256": ledger.sha256,
-                "lines": len(ledger.decisions),
-            }
-            for ledger in ledgers
+            {"file": str(led.path.resolve()), "sha256": led.sha256, "lines": len(led.decisions)}
+            for led in ledgers
         ],
         "applied": {effect: applied[effect] for effect in EFFECTS if applied[effect]},
         "not_applied": {reason: reasons[reason] for reason in REASONS if reasons[reason]},
@@ -291,13 +284,11 @@ def agree(opinions: Sequence[Opinion]) -> bool:
     No two people draw the same box.
     """
     first, *others = [opinion.outcome for opinion in opinions]
-    if first is None:
-        return all(other is None for other in others)
+    if first is None or None in others:
+        return first is None and not any(others)
     return all(
-        other is not None
-        and other.label == first.label
-        and overlap(other.box, first.box) >= SAME_FACE
-        for other in others
+        face and face.label == first.label and overlap(face.box, first.box) >= SAME_FACE
+        for face in others
     )
 
 
@@ -318,16 +309,17 @@ def describe_overlay(record: Mapping[str, Any]) -> str:
     """What the record of an overlay tells, in one line for a person."""
     parts = []
     for title in ("applied", "not_applied"):
-        counts: Mapping[str, int] = record[title]
-        more = ", ".join(f"{count} {name.replace('-', ' ')}" for name, count in counts.items())
-        number = f"{sum(counts.values())} {title.replace('_', ' ')}"
+        more = ", ".join(
+            f"{count} {name.replace('-', ' ')}" for name, count in record[title].items()
+        )
+        number = f"{sum(record[title].values())} {title.replace('_', ' ')}"
         parts.append(f"{number} ({more})" if more else number)
     return "; ".join(parts)
 
 
 def _show(decision: Decision) -> str:
-    to = f" {decision.to}" if decision.to else ""
-    return f"'{decision.action}{to}' of {decision.by} at {decision.at}"
+    wish = " ".join(filter(None, [decision.action, decision.to]))
+    return f"'{wish}' of {decision.by} at {decision.at}"
 
 
 def _explain_unfit(decision: Decision, reason: str) -> Finding:

@@ -64,19 +64,14 @@ Kind = Literal["copy", "crop", "scene"]
 class Fingerprint:
     """What is kept of a photo to compare it with others; about 20 KB.
 
-    Attributes:
-        colour: Mean red, green, blue, levels 0-255, shape (3,), float32.
-        thumbnail: Grey photo, longer side `THUMBNAIL_SIDE` at most, uint8.
-        points: Features' x, y in thumbnail pixels, 0 at the first pixel's centre, shape (n, 2),
-            float32, n at most `MAX_FEATURES`.
-        packed: Features' SIFT descriptors as rounded square roots, two 4-bit numbers to a byte
-            (the even one high), shape (n, 64), uint8.
+    `packed` holds the features' SIFT descriptors as rounded square roots, two 4-bit numbers to a
+    byte, the even one high.
     """
 
-    colour: NDArray[np.float32]
-    thumbnail: NDArray[np.uint8]
-    points: NDArray[np.float32]
-    packed: NDArray[np.uint8]
+    colour: NDArray[np.float32]  # Mean red, green, blue, levels 0-255, (3,).
+    thumbnail: NDArray[np.uint8]  # Grey, longer side `THUMBNAIL_SIDE` at most.
+    points: NDArray[np.float32]  # Features' x, y in its pixels, 0 at the first's centre, (n, 2).
+    packed: NDArray[np.uint8]  # (n, 64).
 
 
 def _shrink(photo: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -83,10 +83,3 @@ def naive_split(count: int, *, folds: int = 5, seed: int = 0) -> np.ndarray:
     split = np.full(count, TRAIN, dtype=object)
     split[np.random.default_rng(seed).permutation(count)[: round(count / folds)]] = VALID
     return split
-
-
-def check_no_leak(groups: Sequence[str], split: Sequence[str]) -> None:
-    """Refuse a split in which a group straddles."""
-    share = leaked_share(groups, split)
-    if share > 0:
-        raise SplitError(f"the split leaks: {share:.1%} of validation faces have kin in training.")

@@ -21,7 +21,6 @@ from data_prep.grouping.groups import join_groups, name_groups
 from data_prep.grouping.split import (
     TRAIN,
     SplitError,
-    check_no_leak,
     leaked_share,
     naive_split,
     split_by_group,
@@ -144,7 +143,6 @@ def split_faces(
     groups, strata = basis["group"].to_list(), _name_strata(basis, options.folds)
     how = {name: getattr(options, name) for name in ("folds", "fold", "seed")}
     splits = split_by_group(groups, strata, **how)
-    check_no_leak(groups, list(splits))
     split = faces["group"].map(dict(zip(groups, splits, strict=True)))
     train = (split == TRAIN).to_numpy()
     kept = np.ones(len(faces), dtype=bool)

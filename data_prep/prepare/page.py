@@ -257,7 +257,7 @@ def _thinned_bins(faces: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
 
 def _load_thumb(row: pd.Series, crops: Path) -> Thumb:
     data = (crops / str(row["crop"])).read_bytes()
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    pixels = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
     if pixels.shape[0] > THUMB_SIDE:
         small = cv2.resize(pixels, (THUMB_SIDE, THUMB_SIDE), interpolation=cv2.INTER_AREA)
         data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
