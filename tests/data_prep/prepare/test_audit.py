@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -335,3 +336,25 @@ def test_large_crops_are_shrunk_and_small_ones_embedded_as_they_are(cropped, tmp
         data = base64.b64decode(thumb.src.removeprefix("data:image/jpeg;base64,"))
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         assert len(pixels) == min(int(thumb.caption), page_module.THUMB_SIDE)
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+WIDTHS = """() => [document.documentElement, ...document.querySelectorAll("table, img")].map(
+    (part) => Math.max(part.getBoundingClientRect().right, part.scrollWidth))"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+@pytest.mark.parametrize(("width", "folded"), [(390, True), (1280, False)])
+def test_nothing_is_wider_than_the_page(dataset, tmp_path, width, folded):
+    """Tables of a class's faces by size have more columns than a phone has room for."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    audit(AuditOptions(roots=[dataset], out=tmp_path / "audit", workers=1))
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": width, "height": 844})
+        page.goto((tmp_path / "audit" / "audit.html").as_uri())
+        assert max(page.evaluate(WIDTHS)) <= width
+        assert (page.locator("table.folded").count() > 0) == folded
+        assert page.locator("td:visible").filter(has_text="100.0%").count() > 0
+        browser.close()

