@@ -44,6 +44,21 @@ def test_links_lead_somewhere():
             assert (page.parent / target).exists(), f"{page}: {target}"
 
 
+def test_what_commands_of_readmes_write_is_ignored():
+    named = {"clean-effect", "prepared", "runs"}  # As the commands call it if not told.
+    folders = (ROOT / name for name in ("data_prep", "evaluate", "pipeline", "weights"))
+    for page in (
+        *ROOT.glob("*.md"),
+        *(page for folder in folders for page in folder.rglob("*.md")),
+    ):
+        text = page.read_text(encoding="utf-8")
+        named |= set(re.findall(r"(?:-o|--out|--reports|--ledger) ([a-z][\w.-]*)", text))
+    ignored = (ROOT / ".gitignore").read_text().split()
+    assert {f"/{name}" for name in named - {"requirements.txt"}} <= {
+        line.rstrip("/") for line in ignored
+    }
+
+
 def test_commands_of_the_readme_are_there():
     named = set(re.findall(r"\btrimask ([a-z][a-z-]+)", README))
     assert (
