@@ -53,7 +53,14 @@ def _check_packages() -> None:
 _check_packages()
 
 from data_prep.base.photo import PhotoError  # noqa: E402
-from data_prep.formats.predictions import COLUMNS, FILE, write_predictions  # noqa: E402
+from data_prep.formats.predictions import (  # noqa: E402
+    COLUMNS,
+    FILE,
+    PHOTOS_FILE,
+    PhotoRow,
+    write_photos,
+    write_predictions,
+)
 from pipeline.inference.records import Face, list_rows  # noqa: E402
 from pipeline.inference.sources import (  # noqa: E402
     ANNOTATED,
@@ -122,6 +129,8 @@ class Faces(_Shown, Sequence[Face]):
         orientation: EXIF orientation (1 to 8) that the photo was turned upright by.
         error: Why the photo could not be read, or "".
         photo: The photo as it was given.
+        size: Width and height in pixels of the upright photo; 0 if it could not be read.
+        learnt: Whether the weights learnt from it: "", "exact" or "near".
     """
 
     name: str
@@ -129,6 +138,8 @@ class Faces(_Shown, Sequence[Face]):
     orientation: int = 1
     error: str = ""
     photo: Item = field(default="", compare=False)
+    size: tuple[int, int] = (0, 0)
+    learnt: str = ""
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -143,6 +154,11 @@ class Faces(_Shown, Sequence[Face]):
     def _rows(self) -> list[PredictionRow]:
         return list_rows(self.name, self.faces, self.orientation)
 
+    def to_row(self) -> PhotoRow:
+        """The photo as a row of `photos.csv`."""
+        known = (*self.size, self.orientation, len(self), self.learnt)
+        return PhotoRow(self.name, *known, reason=self.error)
+
     def plot(self) -> Image.Image:
         """The upright photo with its faces marked; small photos are enlarged to be readable."""
         from PIL import Image
@@ -155,7 +171,7 @@ class Faces(_Shown, Sequence[Face]):
         return Image.fromarray(draw_faces(frame.pixels, self.faces))
 
     def save(self, folder: str | Path) -> None:
-        """Write `predictions.csv`, and the drawn photo into `annotated/`."""
+        """Write `predictions.csv`, `photos.csv`, and the drawn photo into `annotated/`."""
         Results((self,)).save(folder)
 
 
@@ -196,12 +212,13 @@ class Results(_Shown, Sequence[Faces]):
         return sheet
 
     def save(self, folder: str | Path) -> None:
-        """Write `predictions.csv`, and the drawn photos into `annotated/`."""
+        """Write `predictions.csv`, `photos.csv`, and the drawn photos into `annotated/`."""
         import numpy as np
 
         from pipeline.inference.draw import save_drawing
 
         write_predictions(Path(folder) / FILE, self._rows())
+        write_photos(Path(folder) / PHOTOS_FILE, [one.to_row() for one in self.photos])
         for one in self.photos:
             if not one.error:
                 save_drawing(Path(folder) / ANNOTATED / one.name, np.asarray(one.plot()))
@@ -259,7 +276,15 @@ class Model:
 def _collect(predictor: Predictor, source: Source, photos: Sequence[Item]) -> Results:
     return Results(
         tuple(
-            Faces(frame.name, tuple(faces), frame.orientation, frame.error, photos[frame.index])
+            Faces(
+                frame.name,
+                tuple(faces),
+                frame.orientation,
+                frame.error,
+                photos[frame.index],
+                frame.size,
+                frame.learnt,
+            )
             for frame, faces in predictor.predict(source)
         )
     )

@@ -1,11 +1,11 @@
-"""`predictions.csv`: one row per predicted face, as `run.py` writes it."""
+"""`predictions.csv`, a row per predicted face, and `photos.csv`, a row per photo: `run.py`'s."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from data_prep.base.labels import CLASSES, MASKS, Vocabulary
 from data_prep.base.records import Box
 from data_prep.base.tables import FloatArray, IntArray, Table, TableError, read_table
 
-FILE = "predictions.csv"
+FILE, PHOTOS_FILE = "predictions.csv", "photos.csv"
 ORIENTATION = "orientation"
 """The photo's EXIF value; boxes are pixels of the photo turned upright by it."""
 
@@ -43,6 +43,48 @@ class PredictionRow:
     frame: int | None = None  # Index of the frame of a video, from 0.
     time_s: float | None = None  # Its time from the start.
     track: int | None = None  # The number by which a person is followed from frame to frame.
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoRow:
+    """One photo that was run, whether faces were found or not."""
+
+    image: str  # As in `predictions.csv`.
+    width: int  # Pixels of the photo turned upright by `orientation`; 0 if it can't be read.
+    height: int
+    orientation: int = UPRIGHT  # EXIF's, 1 to 8.
+    faces: int = 0  # Rows in `predictions.csv`.
+    learnt: str = ""  # Whether the weights learnt from it: one of `LEARNT`.
+    reason: str = ""  # Why it can't be read.
+
+
+LEARNT = ("", "exact", "near")
+"""Not that it is known; from this very file; from one that looks the same."""
+
+
+def write_photos(path: Path, rows: Iterable[PhotoRow]) -> None:
+    """Write `photos.csv`, columns as the fields of `PhotoRow`."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(field.name for field in fields(PhotoRow))
+    writer.writerows(map(astuple, rows))
+    write_atomically(path, text.getvalue())
+
+
+def read_photos(path: Path) -> tuple[PhotoRow, ...]:
+    """Read `photos.csv` as `write_photos` writes it.
+
+    Raises:
+        TableError: The table is not as it should be; the message names file and line.
+    """
+    names = [field.name for field in fields(PhotoRow)]
+    table = read_table(path, names, written_by="run.py")
+    for row, told in enumerate(table.columns["learnt"]):
+        if told not in LEARNT:
+            raise table.error(row, f"learnt is '{told}'; use exact, near or nothing.")
+    numbers = [table.integers(name).tolist() for name in names[1:5]]
+    columns = [table.names("image"), *numbers, table.columns["learnt"], table.columns["reason"]]
+    return tuple(PhotoRow(*cells) for cells in zip(*columns, strict=True))
 
 
 def write_predictions(path: Path, rows: Iterable[PredictionRow], *, video: bool = False) -> None:

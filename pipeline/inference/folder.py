@@ -14,13 +14,19 @@ from data_prep.base.boxes import UPRIGHT
 from data_prep.base.files import write_json
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import show_progress
-from data_prep.formats.predictions import FILE, write_predictions
+from data_prep.formats.predictions import (
+    FILE,
+    PHOTOS_FILE,
+    PhotoRow,
+    write_photos,
+    write_predictions,
+)
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Clock, list_rows
 from pipeline.inference.sinks import Drawings, Entry, Journal
 from pipeline.inference.sources import ANNOTATED, PhotoSet, spell
 
-FORMAT = 2
+FORMAT = 3
 DRAW_FROM = 0.5
 
 
@@ -32,7 +38,7 @@ def predict_folder(
     draw: bool = True,
     draw_from: float = DRAW_FROM,
 ) -> dict[str, Any]:
-    """Write `predictions.csv`, `annotated/` and `summary.json` of many photos; gives the summary.
+    """Write the tables, drawings and `summary.json` of many photos; gives the summary.
 
     Photos are decoded and drawn by threads while the nets work. Photos done by an earlier run into
     the same folder, with the same weights and settings, are not done again. Faces are drawn from
@@ -58,7 +64,7 @@ def predict_folder(
             for image in photos.images
             if not (entry := journal.entries.get(image))
             or not entry.is_current(photos.root / image)
-            or (draw and not entry.reason and not (annotated / image).is_file())
+            or (draw and not entry.photo.reason and not (annotated / image).is_file())
         )
         drawings = Drawings(annotated, draw_from if draw else None, clock)
         stack.callback(drawings.close)
@@ -67,25 +73,33 @@ def predict_folder(
             drawings.add(frame, faces)
             journal.add(frame, faces)
     entries = [journal.entries[image] for image in photos.images]
-    rows = (row for e in entries for row in list_rows(e.image, e.faces, e.orientation))
+    rows = (row for e in entries for row in list_rows(e.photo.image, e.faces, e.photo.orientation))
     write_predictions(out / FILE, rows)
-    summary = _summarise(entries, len(todo), predictor, time.perf_counter() - began, clock)
+    done = [replace(entry.photo, image=spell(entry.photo.image)) for entry in entries]
+    write_photos(out / PHOTOS_FILE, done)
+    summary = _summarise(entries, done, len(todo), predictor, time.perf_counter() - began, clock)
     write_json(out / "summary.json", summary)
     return summary
 
 
 def _summarise(
-    entries: Sequence[Entry], done_now: int, predictor: Predictor, seconds: float, clock: Clock
+    entries: Sequence[Entry],
+    photos: Sequence[PhotoRow],
+    done_now: int,
+    predictor: Predictor,
+    seconds: float,
+    clock: Clock,
 ) -> dict[str, Any]:
     counts = Counter(face.label for entry in entries for face in entry.faces)
+    unreadable = [row for row in photos if row.reason]
     stages = {"detect": 0.0, "classify": 0.0} | clock.seconds
     return {
         "photos": len(entries),
         "photos_done_now": done_now,
-        "photos_without_faces": sum(not e.faces and not e.reason for e in entries),
+        "photos_without_faces": sum(not row.faces and not row.reason for row in photos),
         "faces": {name: counts.get(name, 0) for name in CLASSES},
-        "unreadable": [{"image": spell(e.image), "reason": e.reason} for e in entries if e.reason],
-        "turned": [e.image for e in entries if e.orientation != UPRIGHT and not e.reason],
+        "unreadable": [{"image": row.image, "reason": row.reason} for row in unreadable],
+        "turned": [row.image for row in photos if row.orientation != UPRIGHT and not row.reason],
         "seconds": {name: round(value, 3) for name, value in {"total": seconds, **stages}.items()},
         "photos_per_second": round(done_now / seconds, 2),
         "device": str(predictor.detector.device),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
@@ -13,7 +13,7 @@ import numpy as np
 from data_prep.base.boxes import UPRIGHT
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Box
-from data_prep.formats.predictions import PredictionRow
+from data_prep.formats.predictions import PhotoRow, PredictionRow
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Frame:
     time_s: float | None = None  # Since the start of a video; None for photos.
     stamp: tuple[int, int] = (-1, -1)  # Bytes, and time of change (ns), before it was read.
     seconds: float = 0.0  # What reading and decoding took.
+    learnt: str = ""  # Whether the weights learnt from it, as in `PhotoRow`.
 
     @property
     def size(self) -> tuple[int, int]:
@@ -60,6 +61,12 @@ def list_rows(image: str, faces: Iterable[Face], orientation: int = UPRIGHT) -> 
         PredictionRow(image, f.box, f.label, f.score, f.detection, f.probabilities, orientation)
         for f in faces
     ]
+
+
+def describe_photo(frame: Frame, faces: Sequence[Face]) -> PhotoRow:
+    """A frame as a row of `photos.csv`."""
+    known = (*frame.size, frame.orientation, len(faces), frame.learnt)
+    return PhotoRow(frame.name, *known, reason=frame.error)
 
 
 class Clock:

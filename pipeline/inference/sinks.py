@@ -13,9 +13,10 @@ from typing import IO, Any, Protocol
 
 from data_prep.base.files import output_error, write_atomically
 from data_prep.base.records import Box
+from data_prep.formats.predictions import PhotoRow
 from pipeline.inference.draw import draw_faces, save_drawing
 from pipeline.inference.predictor import BATCH_FRAMES, BATCH_PIXELS
-from pipeline.inference.records import Clock, Face, Frame
+from pipeline.inference.records import Clock, Face, Frame, describe_photo
 from pipeline.inference.sources import stamp_of
 
 JOURNAL = ".journal.jsonl"
@@ -35,18 +36,13 @@ class Sink(Protocol):
 class Entry:
     """The outcome for one photo."""
 
-    image: str
-    size: int  # Bytes of the file, and its time of change (ns), when it was read.
-    changed: int
-    width: int  # Pixels of the upright photo; 0 when it could not be read.
-    height: int
-    orientation: int  # EXIF's.
+    photo: PhotoRow
     faces: tuple[Face, ...]
-    reason: str = ""  # Why it could not be read.
+    stamp: tuple[int, int]  # Bytes of the file, and its time of change (ns), when it was read.
 
     def is_current(self, path: Path) -> bool:
         """Whether the photo is still the file that was read."""
-        return self.size >= 0 and stamp_of(path) == (self.size, self.changed)
+        return self.stamp[0] >= 0 and stamp_of(path) == self.stamp
 
 
 class Journal:
@@ -74,15 +70,13 @@ class Journal:
 
     def add(self, frame: Frame, faces: Sequence[Face]) -> None:
         """Append and flush, so that a kill loses nothing done before."""
-        entry = Entry(
-            frame.name, *frame.stamp, *frame.size, frame.orientation, tuple(faces), frame.error
-        )
+        entry = Entry(describe_photo(frame, faces), tuple(faces), frame.stamp)
         try:
             self._file.write(_to_line(entry) + "\n")
             self._file.flush()
         except OSError as error:
             raise output_error(self.path, error) from error
-        self.entries[entry.image] = entry
+        self.entries[frame.name] = entry
 
     def close(self) -> None:
         """Close the file; what could not be written was told by `add`."""
@@ -109,12 +103,12 @@ def _read(path: Path, head: str) -> dict[str, Entry]:
             record = json.loads(line)
             faces = [
                 Face(Box(*face["box"]), face["detection"], tuple(face["probabilities"]))
-                for face in record.pop("faces")
+                for face in record["faces"]
             ]
-            entry = Entry(**record, faces=tuple(faces))
+            entry = Entry(PhotoRow(**record["photo"]), tuple(faces), tuple(record["stamp"]))
         except (AttributeError, KeyError, TypeError, ValueError):
             continue
-        entries[entry.image] = entry
+        entries[entry.photo.image] = entry
     return entries
 
 

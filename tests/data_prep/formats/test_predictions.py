@@ -9,11 +9,15 @@ import pytest
 
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Box
+from data_prep.base.tables import TableError
 from data_prep.formats.predictions import (
     COLUMNS,
+    PhotoRow,
     PredictionRow,
+    read_photos,
     read_prediction_table,
     tabulate_predictions,
+    write_photos,
     write_predictions,
 )
 
@@ -31,6 +35,23 @@ def test_written_to_the_byte(tmp_path: Path) -> None:
         '"a, ""b"".jpg",0.00,0.33,10.13,20.00,with_mask,0.81000,0.90000,0.90000,0.10000,0.00000,1',
         "ü.jpg,-1.00,2.00,3.00,4.00,mask_weared_incorrect,0.66667,1.00000,0.00000,0.33333,0.66667,6",
     ]
+
+
+def test_photos_there_and_back(tmp_path: Path) -> None:
+    rows = (
+        PhotoRow("a b,c.jpg", 90, 120, 6, 3, "near"),
+        PhotoRow("d.jpg", 0, 0, reason='d.jpg: "empty",\nsays nobody'),
+    )
+    write_photos(tmp_path / "photos.csv", rows)
+    text = (tmp_path / "photos.csv").read_text()
+    assert text.splitlines()[:2] == [
+        "image,width,height,orientation,faces,learnt,reason",
+        '"a b,c.jpg",90,120,6,3,near,',
+    ]
+    assert read_photos(tmp_path / "photos.csv") == rows
+    (tmp_path / "photos.csv").write_text(text.replace("near", "maybe"))
+    with pytest.raises(TableError, match=r"line 2: learnt is 'maybe'; use exact"):
+        read_photos(tmp_path / "photos.csv")
 
 
 def test_rows_of_a_video_tell_frame_time_and_track(tmp_path: Path) -> None:

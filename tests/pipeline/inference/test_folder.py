@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from data_prep.base.files import OutputError
-from data_prep.formats.predictions import COLUMNS
+from data_prep.formats.predictions import COLUMNS, read_photos
 from pipeline.inference import predictor as running
 from pipeline.inference import sinks, sources
 from pipeline.inference.draw import COLOURS
@@ -109,6 +109,11 @@ def test_summary_counts(photos, out):
     assert summary["seconds"]["total"] > 0
     assert (summary["device"], summary["bf16"]) == ("cpu", False)
     assert not (out / "annotated" / "broken.jpg").exists()
+    told = read_photos(out / "photos.csv")
+    assert [row.image for row in told][:3] == ["a.jpg", "b.png", "broken.jpg"]
+    assert {(row.width, row.height, row.faces) for row in told if row.faces} == {(120, 90, 2)}
+    assert (told[2].width, told[2].faces) == (0, 0)
+    assert told[2].reason == summary["unreadable"][0]["reason"]
 
 
 def test_faces_below_the_thresholds_are_left_out_or_not_drawn(photos, out):
@@ -127,7 +132,12 @@ def test_faces_below_the_thresholds_are_left_out_or_not_drawn(photos, out):
 
 def test_without_drawing(photos, out):
     run(photos, out, draw=False)
-    assert sorted(p.name for p in out.iterdir()) == [JOURNAL, "predictions.csv", "summary.json"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        JOURNAL,
+        "photos.csv",
+        "predictions.csv",
+        "summary.json",
+    ]
 
 
 def test_second_run_does_nothing(photos, out):

@@ -1,5 +1,6 @@
 """What was done is known again, and only that."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from data_prep.base.files import OutputError
 from data_prep.base.records import Box
+from data_prep.formats.predictions import PhotoRow
 from pipeline.inference.records import Face, Frame
 from pipeline.inference.sinks import JOURNAL, Entry, Journal
 
@@ -16,16 +18,17 @@ FACE = Face(Box(1.25, 2.0, 30.1, 40.7), 0.123456789, (0.7, 0.2, 0.1))
 
 def entry(image="a.jpg", faces=(FACE,), reason=""):
     size = (0, 0) if reason else (64, 48)
-    return Entry(image, 100, 1_700_000_000_123_456_789, *size, 6, faces, reason)
+    photo = PhotoRow(image, *size, 6, len(faces), "near", reason)
+    return Entry(photo, faces, (100, 1_700_000_000_123_456_789))
 
 
 def write(folder, *entries, settings=SETTINGS):
     journal = Journal(folder, settings)
     for one in entries:
-        pixels = None if one.reason else np.zeros((one.height, one.width, 3), np.uint8)
-        stamp = (one.size, one.changed)
-        frame = Frame(one.image, 0, pixels, one.reason, one.orientation, stamp=stamp)
-        journal.add(frame, one.faces)
+        to = one.photo
+        pixels = None if to.reason else np.zeros((to.height, to.width, 3), np.uint8)
+        frame = Frame(to.image, 0, pixels, to.reason, to.orientation, None, one.stamp)
+        journal.add(replace(frame, learnt=to.learnt), one.faces)
     journal.close()
 
 
