@@ -15,7 +15,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from data_prep.base.photo import read_photo
-from data_prep.formats.predictions import COLUMNS
+from data_prep.formats.predictions import COLUMNS, read_photos
+from pipeline.inference import predictor
 from pipeline.inference.command import app
 from pipeline.inference.predictor import Predictor
 from tests.makers import hash_tree
@@ -199,15 +200,52 @@ def test_read_only_output(run, tmp_path):
 
 
 @pytest.mark.usefixtures("stages")
-@pytest.mark.parametrize("name", ["", "out"])
-def test_output_among_the_photos(photos, name):
-    """What was drawn in the first run is no photo in the second."""
+def test_output_among_the_photos(photos):
+    """What was drawn in the first run is no photo in the second; others' folders are refused."""
     for done in (3, 0):
-        result = call(photos, "-o", photos / name)
+        result = call(photos, "-o", photos / "out")
         assert result.exit_code == 0
         assert result.stdout.startswith(f"3 photos, {done} of them now")
-    assert len(table(photos / name)) == 6
-    assert len(list(photos.glob("*.png"))) == 3
+        assert "passed over" not in result.stderr
+    assert len(table(photos / "out")) == 6
+    assert_refused(call(photos, "-o", photos), photos, "holds other files")
+
+
+def test_what_is_passed_over_is_counted_and_named(run, photos, tmp_path):
+    for name in ("clip.mp4", "tour.mp4", ".thumbs/a.png"):
+        (photos / name).parent.mkdir(exist_ok=True)
+        (photos / name).write_bytes(b"x")
+    result = run()
+    assert result.exit_code == 0
+    summary = tmp_path / "out" / "summary.json"
+    assert result.stderr.splitlines()[-1] == (
+        f"passed over: ending .mp4 2, hidden 1; each is named in {summary}"
+    )
+    names = [item["image"] for item in json.loads(summary.read_text())["passed_over"]]
+    assert names == [".thumbs/", "clip.mp4", "tour.mp4"]
+
+
+def test_stopped_by_the_keyboard_and_run_again(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(predictor, "BATCH_FRAMES", 2)
+    real, calls = Predictor.__call__, []
+
+    def predict(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(Predictor, "__call__", predict)
+    stopped = run()
+    assert stopped.exit_code == 130
+    assert stopped.stderr.splitlines()[-1] == "stopped at 2 of 3 photos, run again to go on"
+    assert len(table(tmp_path / "out")) == 4
+    assert len(read_photos(tmp_path / "out" / "photos.csv")) == 2
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["photos_left"] == 1
+    again = run()
+    assert again.exit_code == 0
+    assert again.stdout.startswith("3 photos, 1 of them now")
+    assert len(table(tmp_path / "out")) == 6
 
 
 def test_drawn_photos_are_no_input(run, tmp_path):

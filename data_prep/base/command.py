@@ -19,8 +19,9 @@ from typer.main import get_command
 from data_prep.base.errors import UserError, describe_error
 from data_prep.base.progress import log
 
-DONE, SOME_LEFT_OUT, NOT_DONE = 0, 1, 2
-"""Exit codes: all done; the rest done; wrong usage, nothing to do, or nothing could be written."""
+DONE, SOME_LEFT_OUT, NOT_DONE, STOPPED = 0, 1, 2, 130
+"""Exit codes: all done; the rest done; wrong usage, nothing to do, or nothing could be written;
+stopped by Ctrl-C."""
 
 
 def as_command(function: Callable[[Any], Any]) -> Callable[..., None]:
@@ -56,6 +57,9 @@ def as_command(function: Callable[[Any], Any]) -> Callable[..., None]:
         except UserError as error:
             log(f"error: {describe_error(error)}")
             raise typer.Exit(NOT_DONE) from error
+        except KeyboardInterrupt:
+            log("stopped")
+            raise typer.Exit(STOPPED) from None
 
     command.__name__, command.__doc__ = function.__name__, function.__doc__
     command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]

@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
-from data_prep.base.command import SOME_LEFT_OUT, as_command
+from data_prep.base.command import SOME_LEFT_OUT, STOPPED, as_command
+from data_prep.base.files import OutputError
 from data_prep.base.progress import log
+from pipeline.inference.sources import JOURNAL, LOST, SUMMARY, count_reasons, find_photos
 from pipeline.nets.options import (
     RETINAFACE,
     SHIPPED,
@@ -54,15 +56,16 @@ class RunOptions:
 def run(options: RunOptions) -> None:
     """Find faces and tell their class: OUT/predictions.csv, OUT/annotated/, OUT/summary.json.
 
-    Exit code 0: all photos done; 1: some could not be read, the rest done; 2: nothing done.
+    Exit code 0: all photos done; 1: some could not be read, the rest done; 2: nothing done;
+    130: stopped by Ctrl-C with the table of what is done. Run again, it goes on where it stopped.
     """
     from pipeline.inference.folder import predict_folder
     from pipeline.inference.predictor import Predictor
-    from pipeline.inference.sources import find_photos
     from pipeline.inference.yunet import choose_detector
     from pipeline.nets.compute import pick_device
 
     resize = parse_resize(options.resize)
+    refuse_foreign(options.out)
     photos = find_photos(options.photos, leave_out=options.out)
     predictor = Predictor.load(
         options.weights,
@@ -87,8 +90,29 @@ def run(options: RunOptions) -> None:
         typer.echo(f"drawn: {options.out / 'annotated'}")
     for item in summary["unreadable"]:
         log(f"unreadable: {item['reason']}")
-    if summary["unreadable"]:
+    lost = [name for name, reason in photos.passed_over if reason.startswith(LOST)]
+    if photos.passed_over:
+        named = f", such as {lost[0]}" if lost else ""
+        log(
+            f"passed over: {count_reasons(photos.passed_over)}{named}; each is named in "
+            f"{options.out / SUMMARY}"
+        )
+    if summary["photos_left"]:
+        done, left = summary["photos"], summary["photos_left"]
+        log(f"stopped at {done} of {done + left} photos, run again to go on")
+        raise typer.Exit(STOPPED)
+    if summary["unreadable"] or lost:
         raise typer.Exit(SOME_LEFT_OUT)
+
+
+def refuse_foreign(out: Path) -> None:
+    """Refuse a folder with files that run.py did not write: it would mix its own with them.
+
+    Raises:
+        OutputError: It is one.
+    """
+    if out.is_dir() and any(out.iterdir()) and not (out / JOURNAL).is_file():
+        raise OutputError(f"{out}: holds other files; choose an empty or a new folder with -o.")
 
 
 def parse_resize(text: str) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from data_prep.formats.predictions import (
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Clock, list_rows
 from pipeline.inference.sinks import Drawings, Entry, Journal
-from pipeline.inference.sources import ANNOTATED, PhotoSet, spell
+from pipeline.inference.sources import ANNOTATED, SUMMARY, PhotoSet, spell
 
 FORMAT = 3
 DRAW_FROM = 0.5
@@ -42,7 +42,8 @@ def predict_folder(
 
     Photos are decoded and drawn by threads while the nets work. Photos done by an earlier run into
     the same folder, with the same weights and settings, are not done again. Faces are drawn from
-    the detection score `draw_from` on, and the predictor's.
+    the detection score `draw_from` on, and the predictor's. Interrupted by the keyboard, it ends
+    with the tables of what is done; `photos_left` of the summary tells how many are not.
 
     Raises:
         OutputError: Something can't be written; what is done so far stays done.
@@ -69,16 +70,23 @@ def predict_folder(
         drawings = Drawings(annotated, draw_from if draw else None, clock)
         stack.callback(drawings.close)
         frames = show_progress(replace(photos, images=todo), len(todo), "photos")
-        for frame, faces in predictor.predict(frames, clock):
-            drawings.add(frame, faces)
-            journal.add(frame, faces)
-    entries = [journal.entries[image] for image in photos.images]
+        left = set(todo)
+        with suppress(KeyboardInterrupt):
+            for frame, faces in predictor.predict(frames, clock):
+                drawings.add(frame, faces)
+                journal.add(frame, faces)
+                left.discard(frame.name)
+    entries = [journal.entries[image] for image in photos.images if image not in left]
     rows = (row for e in entries for row in list_rows(e.photo.image, e.faces, e.photo.orientation))
     write_predictions(out / FILE, rows)
     done = [replace(entry.photo, image=spell(entry.photo.image)) for entry in entries]
     write_photos(out / PHOTOS_FILE, done)
-    summary = _summarise(entries, done, len(todo), predictor, time.perf_counter() - began, clock)
-    write_json(out / "summary.json", summary)
+    summary = _summarise(
+        entries, done, len(todo) - len(left), predictor, time.perf_counter() - began, clock
+    )
+    summary["photos_left"] = len(left)
+    summary["passed_over"] = [{"image": name, "reason": why} for name, why in photos.passed_over]
+    write_json(out / SUMMARY, summary)
     return summary
 
 

@@ -17,9 +17,7 @@ from data_prep.formats.predictions import PhotoRow
 from pipeline.inference.draw import draw_faces, save_drawing
 from pipeline.inference.predictor import BATCH_FRAMES, BATCH_PIXELS
 from pipeline.inference.records import Clock, Face, Frame, describe_photo
-from pipeline.inference.sources import stamp_of
-
-JOURNAL = ".journal.jsonl"
+from pipeline.inference.sources import JOURNAL, stamp_of
 
 
 class Sink(Protocol):

@@ -9,11 +9,13 @@ import glob
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from http.client import HTTPException
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Protocol, TypeGuard
 from urllib.request import Request, urlopen
@@ -23,10 +25,16 @@ from PIL import Image
 
 from data_prep.base.errors import UserError
 from data_prep.base.photo import PHOTO_SUFFIXES, Photo, PhotoError, decode_photo, read_photo
+from data_prep.formats.predictions import FILE, PHOTOS_FILE
 from pipeline.inference.records import Frame
 
-ANNOTATED = "annotated"
-"""Folder of the drawn photos in an output folder."""
+ANNOTATED, SUMMARY, JOURNAL = "annotated", "summary.json", ".journal.jsonl"
+"""In an output folder: the folder of the drawn photos; counts; what was done so far."""
+
+WRITTEN = frozenset({ANNOTATED, FILE, PHOTOS_FILE, SUMMARY, JOURNAL})
+"""Names in an output folder that run.py writes: never an input."""
+
+OWN, LOST = "written by run.py", "can't be read"
 
 READERS = 2
 AHEAD = 16
@@ -56,6 +64,7 @@ class PhotoSet:
 
     root: Path
     images: tuple[str, ...]  # Relative to `root`, forward slashes, sorted.
+    passed_over: tuple[tuple[str, str], ...] = ()  # Other files and folders, each with the reason.
 
     def __len__(self) -> int:
         return len(self.images)
@@ -109,13 +118,16 @@ def is_file(item: Item) -> TypeGuard[str | Path]:
 
 def _read_ahead(tasks: Iterable[Callable[[], Frame]]) -> Iterator[Frame]:
     pending: list[Future[Frame]] = []
-    with ThreadPoolExecutor(READERS) as readers:
+    readers = ThreadPoolExecutor(READERS)
+    try:
         for task in tasks:
             pending.append(readers.submit(task))
             if len(pending) > AHEAD:
                 yield pending.pop(0).result()
         for future in pending:
             yield future.result()
+    finally:  # Where the consumer stops before the end, what is not begun need not be read.
+        readers.shutdown(cancel_futures=True)
 
 
 def decode_item(item: Item, name: str, index: int = 0) -> Frame:
@@ -205,8 +217,8 @@ def spell(name: str) -> str:
 def find_photos(photos: str, *, leave_out: Path | None = None) -> PhotoSet:
     """Find the photos behind a photo, a folder, or a glob (`**` reaches into folders).
 
-    What exists under the very name is taken before it is read as a glob. The drawn photos of the
-    output folder `leave_out` are not photos to work on.
+    What exists under the very name is taken before it is read as a glob. What run.py wrote into the
+    output folder `leave_out` is not there to work on.
 
     Raises:
         PhotosError: Nothing there, or the output would fall on the photos themselves.
@@ -216,36 +228,68 @@ def find_photos(photos: str, *, leave_out: Path | None = None) -> PhotoSet:
         is_file, is_folder = path.is_file(), path.is_dir()
     except OSError as error:
         raise PhotosError(f"{photos}: can't be read ({error.strerror or error}).") from error
+    root = path.parent if is_file else path
+    if not (is_file or is_folder):
+        if _WILDCARDS.isdisjoint(photos):
+            raise PhotosError(f"{photos}: no such file or folder.")
+        root = Path(*takewhile(_WILDCARDS.isdisjoint, path.parts))
+    own = {os.path.realpath(leave_out / name) for name in WRITTEN} if leave_out else set()
+    for folder in (root.resolve(), *root.resolve().parents):
+        if str(folder) in own:
+            raise PhotosError(f"{photos}: lies in {folder}, where results go; choose another -o.")
     if is_file:
-        found, root = [path], path.parent
-    elif is_folder:
-        found, root = [p for p in path.rglob("*") if p.is_file()], path
-    elif _WILDCARDS.isdisjoint(photos):
-        raise PhotosError(f"{photos}: no such file or folder.")
+        return PhotoSet(root, (path.name,))
+    names: Iterable[tuple[str, str]]
+    if is_folder:
+        names = _walk(path, own)
     else:
-        found, root = _expand(photos)
-    drawn = None if leave_out is None else (leave_out / ANNOTATED).resolve()
-    if drawn is not None and root.resolve().is_relative_to(drawn):
-        raise PhotosError(
-            f"{photos}: lies in {drawn}, where the drawn photos go; choose another -o."
-        )
-    images = [
-        p.relative_to(root).as_posix()
-        for p in found
-        if (p.suffix.lower() in PHOTO_SUFFIXES or is_file)
-        and not any(part.startswith(".") for part in p.relative_to(root).parts)
-        and not (drawn is not None and p.resolve().is_relative_to(drawn))
-    ]
+        matches = [Path(name) for name in glob.glob(photos, recursive=True)]  # noqa: PTH207
+        names = ((p.relative_to(root).as_posix(), "") for p in matches if not p.is_dir())
+    found = [(name, reason or _why_not(root, name, own)) for name, reason in names]
+    images = sorted(name for name, reason in found if not reason)
+    passed_over = sorted((spell(name), why) for name, why in found if why not in {"", OWN})
     if not images:
         known = ", ".join(sorted(PHOTO_SUFFIXES))
-        raise PhotosError(f"{photos}: no photos ({known}) in there.")
-    return PhotoSet(root, tuple(sorted(images)))
+        others = f" Passed over: {count_reasons(passed_over)}." if passed_over else ""
+        raise PhotosError(f"{photos}: no photos ({known}) in there.{others}")
+    return PhotoSet(root, tuple(images), tuple(passed_over))
 
 
-def _expand(pattern: str) -> tuple[list[Path], Path]:
-    """Files of a glob, and the folder before its first wildcard."""
-    found = [Path(name) for name in glob.glob(pattern, recursive=True)]  # noqa: PTH207
-    parts = Path(pattern).parts
-    fixed = next(i for i, part in enumerate(parts) if not _WILDCARDS.isdisjoint(part))
-    root = Path(*parts[:fixed]) if fixed else Path(os.curdir)
-    return [p for p in found if p.is_file()], root
+def _walk(root: Path, own: Container[str]) -> Iterator[tuple[str, str]]:
+    """Files below a folder; folders that are not entered, each with the reason."""
+    failed: list[OSError] = []
+    for folder, folders, files in os.walk(root, onerror=failed.append):
+        below = Path(folder).relative_to(root).as_posix()
+        start = "" if below == "." else f"{below}/"
+        yield from ((start + name, "") for name in files)
+        for name in folders.copy():
+            link = "a link to a folder" if Path(folder, name).is_symlink() else ""
+            reason = _why_not(root, start + name, own, folder=True) or link
+            if reason:
+                folders.remove(name)
+                yield f"{start}{name}/", reason
+    for error in failed:
+        name = Path(error.filename).relative_to(root).as_posix()
+        yield f"{name}/", f"{LOST} ({error.strerror})"
+
+
+def _why_not(root: Path, name: str, own: Container[str], *, folder: bool = False) -> str:
+    """Why a file or folder holds no photo to work on, or ""."""
+    parts = Path(name).parts
+    for place, part in enumerate(parts):
+        if part in WRITTEN and os.path.realpath(root.joinpath(*parts[: place + 1])) in own:
+            return OWN
+    if any(part.startswith(".") for part in parts):
+        return "hidden"
+    if folder:
+        return ""
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix not in PHOTO_SUFFIXES:
+        return f"ending {suffix}" if suffix else "no ending"
+    return "" if (root / name).is_file() else "no file"
+
+
+def count_reasons(passed_over: Iterable[tuple[str, str]]) -> str:
+    """What was passed over, counted by reason, the most frequent first."""
+    counts = Counter(reason for _, reason in passed_over)
+    return ", ".join(f"{reason} {count}" for reason, count in counts.most_common())

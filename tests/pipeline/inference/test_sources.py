@@ -1,5 +1,8 @@
 """Which photos an argument stands for, and how they are drawn."""
 
+import os
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -37,9 +40,35 @@ def find(photos, out="out"):
 
 
 def test_folder_is_walked(folder, tmp_path):
+    (folder / "link").symlink_to(tmp_path)
     assert find(folder, tmp_path / "out") == PhotoSet(
-        folder, ("a.PNG", "b.jpg", "trip/c.jpeg", "trip/day 1/d.webp")
+        folder,
+        ("a.PNG", "b.jpg", "trip/c.jpeg", "trip/day 1/d.webp"),
+        (
+            (".cache/", "hidden"),
+            (".hidden.jpg", "hidden"),
+            ("clip.mp4", "ending .mp4"),
+            ("dead.jpg", "no file"),
+            ("link/", "a link to a folder"),
+            ("notes.txt", "ending .txt"),
+            ("trip/.thumbs/", "hidden"),
+        ),
     )
+
+
+def test_folder_that_cannot_be_read_is_named(folder, tmp_path, monkeypatch):
+    """Root may read all, so the system's answer is played."""
+    real = os.scandir
+
+    def scan(path):
+        if Path(path).name == "day 1":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    found = find(folder, tmp_path / "out")
+    assert "trip/day 1/d.webp" not in found.images
+    assert ("trip/day 1/", "can't be read (Permission denied)") in found.passed_over
 
 
 @pytest.mark.parametrize(
@@ -72,14 +101,16 @@ def test_what_exists_under_the_very_name_is_no_glob(tmp_path, name):
 
 
 def test_drawn_photos_are_left_out_however_the_output_is_spelt(folder, monkeypatch):
-    for name in ("out/annotated/b.jpg", "out/own.jpg"):
+    for name in ("out/annotated/b.jpg", "out/predictions.csv", "out/own.jpg"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"x")
     (folder.parent / "link").symlink_to(folder / "out")
     monkeypatch.chdir(folder / "trip")
     for photos, out in ((folder, folder.parent / "link"), ("..", folder / "trip" / ".." / "out")):
-        images = find_photos(str(photos), leave_out=out).images
+        found = find_photos(str(photos), leave_out=out)
+        images = found.images
         assert images == ("a.PNG", "b.jpg", "out/own.jpg", "trip/c.jpeg", "trip/day 1/d.webp")
+        assert not [name for name, _ in found.passed_over if name.startswith("out")]
 
 
 @pytest.mark.parametrize("what", ["", "b.jpg", "*.jpg"])
@@ -87,7 +118,7 @@ def test_working_on_the_drawn_photos_is_refused(folder, what):
     drawn = folder / "out" / "annotated"
     drawn.mkdir(parents=True)
     (drawn / "b.jpg").write_bytes(b"x")
-    with pytest.raises(PhotosError, match="where the drawn photos go; choose another -o"):
+    with pytest.raises(PhotosError, match="where results go; choose another -o"):
         find_photos(str(drawn / what), leave_out=folder / "out")
 
 
@@ -104,7 +135,8 @@ def test_missing(tmp_path, name, reason):
 def test_nothing_there(tmp_path, what):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "notes.txt").write_text("")
-    with pytest.raises(PhotosError, match=r"no photos \(\.bmp, .*\) in there"):
+    told = r"in there\. Passed over: ending \.txt 1" if what != "*.jpg" else r"in there\.$"
+    with pytest.raises(PhotosError, match=rf"no photos \(\.bmp, .*\) {told}"):
         find(f"{tmp_path}/in/{what}", tmp_path / "out")
 
 
