@@ -26,8 +26,8 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 Size = tuple[int, int]
 """Width and height in pixels."""
 
-DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError)
-"""All that Pillow's decoders raise on damaged files and damaged EXIF data."""
+DECODERS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
+"""Formats that are decoded, by Pillow's names: others run programs, or are seldom tried."""
 
 _ORIENTATION_TAG = 0x0112
 
@@ -83,7 +83,7 @@ def decode_photo(
 ) -> Photo:
     """Decode the bytes of a photo, or one that Pillow has opened; see `read_photo`."""
     try:
-        image = Image.open(io.BytesIO(content)) if isinstance(content, bytes) else content
+        image = _open(io.BytesIO(content)) if isinstance(content, bytes) else content
         orientation = _orientation(image)
         if not upright and fit_size is not None:
             upright = _only_fits_turned(image.size, orientation, fit_size)
@@ -92,7 +92,7 @@ def decode_photo(
         raise PhotoError(f"{name}: not a photo in a known format; check the file.") from error
     except Image.DecompressionBombError as error:
         raise PhotoError(f"{name}: too many pixels to be a photo ({error}).") from error
-    except DAMAGE as error:
+    except Exception as error:  # Decoders raise anything on damaged files and damaged EXIF data.
         raise PhotoError(
             f"{name}: damaged or truncated ({error}); copy it again from its source."
         ) from error
@@ -112,12 +112,12 @@ class PhotoFrame:
 def read_frame(path: Path, *, fit_size: Size | None = None) -> PhotoFrame:
     """The pixels that annotations refer to, from the header alone; see `read_photo`."""
     try:
-        with Image.open(path) as image:
+        with _open(path) as image:
             orientation = _orientation(image)
             turns = fit_size is not None and _only_fits_turned(image.size, orientation, fit_size)
             width, height = image.size[::-1] if turns else image.size
             return PhotoFrame(width, height, orientation, turns)
-    except (*DAMAGE, Image.DecompressionBombError) as error:
+    except Exception as error:
         raise PhotoError(f"{path}: not a readable photo ({error}).") from error
 
 
@@ -151,6 +151,11 @@ def check_frame(photo: AnnotatedPhoto, frame: PhotoFrame) -> tuple[Finding, ...]
         )
         return (Finding(annotation, "size-differs", message, dropped=False),)
     return ()
+
+
+def _open(file: Path | io.BytesIO) -> Image.Image:
+    Image.init()  # Known only then is which of the decoders this system has.
+    return Image.open(file, formats=[name for name in DECODERS if name in Image.OPEN])
 
 
 def _orientation(image: Image.Image) -> int:

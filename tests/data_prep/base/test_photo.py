@@ -157,6 +157,7 @@ def test_photo_is_turned_only_where_its_stored_size_does_not_fit(
         (b"", "empty"),
         (b"these are not pixels\n" * 20, "not a photo"),
         (b"\xff\xd8\xff\xe0\x00\x10JFIF\x00", "damaged|not a photo"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "not a photo in"),
         (None, "No such file"),
     ],
 )
@@ -181,13 +182,14 @@ def test_truncated_photo_is_refused_not_filled_up(tmp_path, suffix):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_random_damage_is_always_a_photo_error(tmp_path):
+@pytest.mark.parametrize(("suffix", "times"), [(".jpg", 300), (".avif", 30)])
+def test_random_damage_is_always_a_photo_error(tmp_path, suffix, times):
     rng = np.random.default_rng(0)
-    path = tmp_path / "a.jpg"
+    path = tmp_path / f"a{suffix}"
     save_turned(path, 6, make_pixels(24, 16))
     good = np.frombuffer(path.read_bytes(), np.uint8)
     refused = 0
-    for _ in range(300):
+    for _ in range(times):
         bad = good.copy()
         places = rng.integers(0, len(bad), 4)
         bad[places] = rng.integers(0, 256, len(places))
