@@ -15,7 +15,10 @@ from data_prep.base.errors import UserError
 from data_prep.base.records import AnnotatedPhoto, Finding
 
 PHOTO_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"),
+        *(".avif", ".jp2", ".ppm", ".pgm", ".pbm"),
+    }
 )
 """File name endings taken for photos when a folder is walked."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,6 +90,7 @@ class AnnotatedPhoto:
     width: int | None
     height: int | None
     faces: tuple[Face, ...]
+    left_out: int = field(default=0, repr=False)  # Faces that can't be used, besides.
 
     @property
     def name(self) -> str:

@@ -6,10 +6,10 @@ The formats are those of https://cocodataset.org/#format-data and #format-result
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,14 +17,14 @@ from data_prep.base.errors import DatasetError
 from data_prep.base.files import write_atomically
 from data_prep.base.photo import PHOTO_SUFFIXES
 from data_prep.base.progress import show_progress
-from data_prep.base.records import Box, Dataset, Face, note_unread
+from data_prep.base.records import Box, Face, note_unread
 from data_prep.formats.contracts import (
-    DatasetFormat,
     Faults,
+    JsonFormat,
     ReadOptions,
     Written,
     count_left_out,
-    read_each,
+    note_outlined,
 )
 from data_prep.formats.exif_frame import FramedPhoto
 from data_prep.formats.input_files import (
@@ -32,15 +32,15 @@ from data_prep.formats.input_files import (
     check_box,
     check_score,
     describe_json,
+    enclose,
     is_text,
     json_number,
     json_object,
     json_text,
     load_json,
-    read_bytes,
     show_json,
 )
-from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto
+from data_prep.formats.photo_match import WrittenPhoto
 
 ANNOTATIONS = "annotations.json"
 """The file that is written."""
@@ -51,13 +51,13 @@ Id = int | str
 LISTS = ("images", "annotations", "categories")
 DIFFICULT = ("iscrowd", "difficult", "ignore")
 
-_READ = frozenset({"id", "image_id", "category_id", "bbox", "area", *DIFFICULT})
+_READ = frozenset({"id", "image_id", "category_id", "bbox", "area", "attributes", *DIFFICULT})
 """Keys of an annotation that are used, or follow from those that are."""
 
 _HINT = "bbox is x, y, width, height, and neither width nor height may be negative"
 
 
-class CocoFormat(DatasetFormat):
+class CocoFormat(JsonFormat):
     """All COCO annotations below a folder, written to `annotations.json`.
 
     An entry with a fault is left out with a finding. A category has to be a class only where it is
@@ -66,15 +66,13 @@ class CocoFormat(DatasetFormat):
     thing.
     """
 
-    def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
-        """The first JSON file that has images and annotations."""
-        return next(_list_annotations(files), None)
+    looks = "COCO annotations (*.json)"
+    keys = frozenset({"images", "annotations"})
+    order = "sized"
 
-    def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
-        """Read the dataset; one file per split is usual; see `DatasetFormat`."""
-        paths = list(_list_annotations(files)) or files.by_suffix({".json"})
-        read = partial(read_coco, options=options)
-        return read_each(files, paths, "broken-json", "COCO annotations (*.json)", read)
+    def read_file(self, path: Path, faults: Faults, options: ReadOptions) -> Sequence[WrittenPhoto]:
+        """Read one file; see `read_coco`."""
+        return read_coco(path, faults, options)
 
     def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
         """Write the annotations; see `DatasetFormat`."""
@@ -91,19 +89,6 @@ class CocoFormat(DatasetFormat):
         record = {"images": images, "annotations": annotations, "categories": categories}
         write_atomically(folder / ANNOTATIONS, _list_lines(record))
         return Written((ANNOTATIONS,), count_left_out(photos))
-
-
-def _list_annotations(files: DatasetFiles) -> Iterator[Path]:
-    """JSON files that look like COCO annotations, also those too long to read."""
-    for path in files.by_suffix({".json"}):
-        try:
-            data = read_bytes(path)
-        except InputError as error:
-            if not isinstance(error.__cause__, OSError):
-                yield path
-            continue
-        if b'"images"' in data and b'"annotations"' in data:
-            yield path
 
 
 @dataclass(frozen=True)
@@ -129,12 +114,11 @@ def read_coco(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenP
 
     A photo is called by its `file_name`; all of `images` are photos, with or without a face. A
     face is difficult when `iscrowd`, `difficult` or `ignore` is 1: neither asked for nor held
-    against a detection.
+    against a detection. A face without `bbox` has the box around its `segmentation`.
 
     Raises:
-        InputError: The file is not such JSON; or, when strict, an entry is wrong.
+        InputError: The file is not such JSON.
         DatasetError: Two photos or categories share an id.
-        UnknownLabelError: A category that is used is no class.
     """
     content = _load(path, faults.file)
     index = _index(path, content, faults)
@@ -142,6 +126,7 @@ def read_coco(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenP
     faces: dict[Id, list[Face]] = {key: [] for key in index.photos}
     places: dict[Id, list[str]] = {key: [] for key in index.photos}
     counts = dict.fromkeys(index.photos, 0)
+    outlined = 0
     entries = _list(content, "annotations", faults.file)
     total = len(content["annotations"])
     for where, value in show_progress(entries, total, f"reading {faults.file}"):
@@ -154,26 +139,38 @@ def read_coco(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenP
             number, counts[image] = counts[image], counts[image] + 1
             label = index.label(_get_id(entry, "category_id", where), options, where)
             difficult = any(_get_flag(entry, flag, where) for flag in DIFFICULT)
-            face = Face(number, label, _get_box(entry, where), difficult)
+            if not label:
+                continue
+            is_outline = not entry.get("bbox") and bool(entry.get("segmentation"))
+            box = (_enclose if is_outline else _get_box)(entry, where)
+            face = Face(number, label, box, difficult)
         except InputError as error:
             faults.leave_out("bad-annotation", str(error), " The face is left out.")
             continue
         faces[image].append(face)
-        if faults.strict:
-            places[image].append(where)
-        else:
-            unread.update(key for key, told in entry.items() if told and key not in _READ)
+        places[image].append(where)
+        outlined += is_outline
+        read = _READ | {"segmentation"} if is_outline else _READ
+        unread.update(key for key, told in entry.items() if told and key not in read)
+        for key, told in entry["attributes"].items() if _has_attributes(entry) else ():
+            unread.update([f"attribute {key}"] if told else [])
     things = [f"{key} of {count} annotations" for key, count in sorted(unread.items())]
     faults.findings.extend(note_unread(faults.file, things))
+    faults.findings.extend(note_outlined(faults.file, outlined))
     return [
-        replace(photo, faces=tuple(faces[key]), places=tuple(places[key]))
+        replace(
+            photo,
+            faces=tuple(faces[key]),
+            places=tuple(places[key]),
+            left_out=counts[key] - len(faces[key]),
+        )
         for key, photo in index.photos.items()
     ]
 
 
 def read_coco_index(path: Path) -> CocoIndex:
-    """Read what the ids of COCO annotations stand for, strictly."""
-    faults = Faults(str(path), strict=True)
+    """Read what the ids of COCO annotations stand for."""
+    faults = Faults(str(path))
     return _index(path, _load(path, faults.file), faults)
 
 
@@ -193,16 +190,12 @@ def _list(content: Mapping[str, Any], key: str, name: str) -> Iterator[tuple[str
 
 def _index(path: Path, content: Mapping[str, Any], faults: Faults) -> CocoIndex:
     photos: dict[Id, WrittenPhoto] = {}
-    names: set[str] = set()
     for where, value in _list(content, "images", faults.file):
         try:
             entry = json_object(value, where)
             key = _get_id(entry, "id", where)
             image = json_text(entry, "file_name", where).replace("\\", "/")
-            width, height = (_get_side(entry, s, where, faults) for s in ("width", "height"))
-            if faults.strict and (image in names or key in photos):
-                twice = f"id {key!r}" if key in photos else f"file_name '{image}'"
-                raise InputError(f"{where}: {twice} is there twice; remove one image.")
+            width, height = (_get_side(entry, side) for side in ("width", "height"))
         except InputError as error:
             faults.leave_out("bad-image", str(error), " The photo is left out.")
             continue
@@ -213,19 +206,14 @@ def _index(path: Path, content: Mapping[str, Any], faults: Faults) -> CocoIndex:
                 f"{where}: id {key!r} is that of '{photos[key].image}' too, so it can't be told "
                 f"whose faces are whose; number the images of {faults.file} anew."
             )
-        names.add(image)
         photos[key] = WrittenPhoto(
             path, image, where, (width, height) if width and height else None, ()
         )
-    if faults.strict and not photos:
-        raise InputError(f"{path}: 'images' is empty; nothing to measure against.")
     categories: dict[Id, str] = {}
     for where, value in _list(content, "categories", faults.file):
         try:
             entry = json_object(value, where)
             key, name = _get_id(entry, "id", where), json_text(entry, "name", where)
-            if faults.strict and key in categories:
-                raise InputError(f"{where}: id {key!r} is there twice; remove one category.")
         except InputError as error:
             faults.leave_out("bad-category", str(error), " The category is left out.")
             continue
@@ -326,23 +314,24 @@ def _get_id(entry: Mapping[str, Any], name: str, where: str) -> Id:
     value = entry.get(name)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
+    if isinstance(value, str) and re.fullmatch(r"0|-?[1-9][0-9]{0,18}", value):
+        value = int(value)  # Some writers put numbers into quotes.
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise InputError(f"{where}: {name} is {show_json(value)}, not a whole number or a text.")
     return value
 
 
-def _get_side(entry: Mapping[str, Any], name: str, where: str, faults: Faults) -> int | None:
-    """A stated side; 0 or nothing, and nonsense unless strict, mean that the file does not tell."""
-    value = entry.get(name)
+def _get_side(entry: Mapping[str, Any], name: str) -> int | None:
+    """A stated side; 0, nothing or nonsense mean that the file does not tell."""
     try:
-        side = 0.0 if value is None else json_number(value, name, where)
-        if side < 0:
-            raise InputError(f"{where}: {name} is {side:g}; leave it out if it is not known.")
+        return max(int(json_number(entry.get(name), name, "")), 0) or None
     except InputError:
-        if faults.strict:
-            raise
         return None
-    return int(side) or None
+
+
+def _has_attributes(entry: Mapping[str, Any]) -> bool:
+    """Those of CVAT, such as a rotation."""
+    return isinstance(entry.get("attributes"), dict)
 
 
 def _get_flag(entry: Mapping[str, Any], name: str, where: str) -> bool:
@@ -359,6 +348,18 @@ def _get_box(entry: Mapping[str, Any], where: str) -> Box:
         raise InputError(f"{where}: bbox is {shown}, not 4 numbers x, y, width, height.")
     x, y, width, height = (json_number(value, "a number of bbox", where) for value in values)
     return check_box(Box(x, y, x + width, y + height), where, _HINT)
+
+
+def _enclose(entry: Mapping[str, Any], where: str) -> Box:
+    """The box around the polygons of `segmentation`."""
+    parts = entry["segmentation"]
+    if not isinstance(parts, list) or not all(isinstance(part, list) for part in parts):
+        raise InputError(f"{where}: no bbox, and segmentation is {show_json(parts)}, no polygons.")
+    numbers = [[json_number(v, "a number of segmentation", where) for v in part] for part in parts]
+    xs, ys = ([v for part in numbers for v in part[start::2]] for start in (0, 1))
+    if not ys:
+        raise InputError(f"{where}: no bbox, and segmentation is empty.")
+    return enclose(xs, ys)
 
 
 def _list_lines(record: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:

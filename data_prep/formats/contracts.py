@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from data_prep.base.errors import DatasetError
-from data_prep.base.labels import ALIASES, CLASSES, UnknownLabelError, canonical_label
-from data_prep.base.records import Dataset, Finding
-from data_prep.formats.exif_frame import FramedPhoto
-from data_prep.formats.input_files import InputError
-from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto, place_photos
+from data_prep.base.labels import (
+    ALIASES,
+    CLASSES,
+    UnknownLabelError,
+    canonical_label,
+    explain_unknown,
+)
+from data_prep.base.photo import Size
+from data_prep.base.records import Box, Dataset, Face, Finding
+from data_prep.formats.exif_frame import FramedPhoto, place_photos
+from data_prep.formats.input_files import InputError, check_box
+from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto
+from data_prep.formats.plausible import Order
 
 
 class Format(StrEnum):
@@ -22,6 +33,13 @@ class Format(StrEnum):
     YOLO = "yolo"
     COCO = "coco"
     CSV = "csv"
+    LABELME = "labelme"
+    VIA = "via"
+    LABEL_STUDIO = "label-studio"
+    SUPERVISELY = "supervisely"
+    MEDICAL_MASK = "medical-mask"
+    CVAT = "cvat"
+    WIDER = "wider"
     CROPS = "crops"
 
 
@@ -40,23 +58,49 @@ class ReadOptions:
     columns: Mapping[str, str] = field(default_factory=dict)
     crop_scale: float = 1.0  # Of ready crops: their side as a multiple of the face's longer side.
     _known: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _unknown: dict[str, tuple[str, int]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
-    def label(self, name: str, where: str = "", called: str = "") -> str:
-        """The class that a name in the data means.
+    _ignored: Counter[str] = field(default_factory=Counter, init=False, repr=False, compare=False)
 
-        Raises:
-            UnknownLabelError: The name is not known; the message says where and how the file calls
-                it (such as `category_id 3: `), and suggests the nearest known one.
+    def label(self, name: str, where: str, called: str = "") -> str:
+        """The class that a name in the data means, "" for one to be left out.
+
+        Unknown names are kept until `check_labels`, with where they are and how the file calls them
+        (such as `category_id 3: `), so that all can be told at once; they stand for themselves.
         """
         if self.classes is None:
             return name.strip()
         if name not in self._known:
             try:
                 self._known[name] = canonical_label(name, self.aliases, self.classes)
-            except UnknownLabelError as error:
-                message = f"{where}: {called}{error}" if where else str(error)
-                raise UnknownLabelError(message) from error
+            except UnknownLabelError:
+                first, count = self._unknown.get(name, (f"{where}: {called}", 0))
+                self._unknown[name] = first, count + 1
+                return name
+        if not self._known[name]:
+            self._ignored[name] += 1
         return self._known[name]
+
+    def check_labels(self) -> list[str]:
+        """Refuse unknown names that there were, all in one `UnknownLabelError`; what was left out.
+
+        Both are forgotten then.
+        """
+        unknown = dict(self._unknown)
+        self._unknown.clear()
+        if unknown:
+            first, _ = next(iter(unknown.values()))
+            counts = {name: count for name, (_, count) in unknown.items()}
+            told = explain_unknown(counts, self.aliases, self.classes or ())
+            raise UnknownLabelError(f"{first}{told}")
+        ignored = dict(self._ignored)
+        self._ignored.clear()
+        return [
+            f"{count} faces of the class '{name}' are left out, as --alias {name}= says."
+            for name, count in ignored.items()
+        ]
 
 
 @dataclass
@@ -107,6 +151,7 @@ class DatasetFormat:
     left one is dropped later. A face that is left out keeps its number in the file.
     """
 
+    looks = ""  # What it is known by, for the message that nothing is known.
     holds_photos = True  # Whether photos belong to a dataset of this format.
     writes = True  # False for a format that is only read: `convert` then refuses it.
 
@@ -120,7 +165,7 @@ class DatasetFormat:
         Raises:
             DatasetError: There is no annotation or no photo, or it can't be read as a whole.
             InputError: A file of class names can't be used.
-            UnknownLabelError: An annotation uses an unknown class name; reading stops there, since
+            UnknownLabelError: Annotations use unknown class names (by `ReadOptions.check_labels`):
                 leaving such faces out would quietly change the data.
         """
         raise NotImplementedError
@@ -163,6 +208,7 @@ def read_each(
     kind: str,
     what: str,
     read: Callable[[Path, Faults], Sequence[WrittenPhoto]],
+    order: Order = "corners",
 ) -> Dataset:
     """The photos of several files; a finding of this kind for each that can't be read.
 
@@ -181,4 +227,76 @@ def read_each(
     if len(broken) == len(paths):
         reasons = " ".join(finding.message for finding in broken[:3])
         raise DatasetError(f"{files.root}: no {what} that can be read. {reasons}".rstrip())
-    return place_photos(files, written, [*broken, *findings])
+    return place_photos(files, written, [*broken, *findings], order)
+
+
+def note_outlined(name: str, count: int) -> list[Finding]:
+    """A note of faces that are outlined, if there are any."""
+    message = f"{name}: {count} faces are outlined; the box around each is taken."
+    return [Finding(name, "outlined-faces", message, dropped=False)] if count else []
+
+
+class JsonFormat(DatasetFormat):
+    """A format in JSON files of any name, known by keys that they hold."""
+
+    keys: frozenset[str]  # Of `photo_match.JSON_KEYS`.
+    order: Order = "corners"
+
+    def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
+        """The first file with the keys."""
+        return next(iter(self.list_files(files)), None)
+
+    def list_files(self, files: DatasetFiles) -> list[Path]:
+        """The files with the keys."""
+        return [path for path, keys in files.json_keys.items() if self.keys <= keys]
+
+    def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
+        """Read the dataset; see `DatasetFormat`."""
+        paths = self.list_files(files) or files.by_suffix({".json"})
+        read = partial(self.read_file, options=options)
+        return read_each(files, paths, "broken-json", self.looks, read, self.order)
+
+    def read_file(self, path: Path, faults: Faults, options: ReadOptions) -> Sequence[WrittenPhoto]:
+        """What one file tells; an `InputError` when it can't be used at all."""
+        raise NotImplementedError
+
+
+@dataclass
+class FaceReader:
+    """The faces of a photo, as they are read; those that can't be used keep their number."""
+
+    faults: Faults
+    options: ReadOptions
+    faces: list[Face] = field(default_factory=list)
+    count: int = 0
+
+    def add(
+        self,
+        where: str,
+        name: str,
+        read_box: Callable[..., Box],
+        *values: Any,
+        difficult: bool = False,
+    ) -> None:
+        """Add a face by its class as written, and the box that is read of values, or its faults."""
+        self.count += 1
+        label = self.options.label(name, where)
+        if not label:
+            return
+        try:
+            box = check_box(read_box(*values), where, "draw it anew")
+        except (InputError, KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+            told = str(error) if isinstance(error, InputError) else f"{where}: no numbers of a box."
+            self.faults.leave_out("bad-box", told, " The face is left out.")
+            return
+        self.faces.append(Face(self.count - 1, label, box, difficult))
+
+    def finish(
+        self, path: Path, image: str, where: str, size: Size | None, *, alone: bool = False
+    ) -> WrittenPhoto:
+        """The photo; `alone` if the file is about it only, and may be called after it."""
+        return WrittenPhoto(
+            *(path, image, where, size, tuple(self.faces)),
+            fallback=path.stem if alone else "",
+            left_out=self.count - len(self.faces),
+        )

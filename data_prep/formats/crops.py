@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.base.crop import CROP_SCALE, crop_face, crop_name, encode_crop
 from data_prep.base.errors import DatasetError
 from data_prep.base.files import write_atomically
-from data_prep.base.labels import CLASSES, UnknownLabelError
+from data_prep.base.labels import CLASSES, knows_label
 from data_prep.base.photo import PhotoError, Size, read_photo, upright_size
 from data_prep.base.progress import show_progress
 from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding
@@ -26,6 +26,8 @@ class CropsFormat(DatasetFormat):
     annotation. Written, faces are cut as for training, and stand for themselves.
     """
 
+    looks = "or folders of face crops called after the classes"
+
     scale: float = CROP_SCALE  # Side of a crop that is written, by the longer box side.
     holds_photos = False
 
@@ -33,12 +35,9 @@ class CropsFormat(DatasetFormat):
         """The first photo, when every folder that holds photos is called after a class."""
         if not files.photos:
             return None
-        if options.classes is None:
-            # Any folder of photos would do; the mask classes show which are meant as classes.
-            options = replace(options, classes=CLASSES)
         folders = {path.parent for path in files.photos}
-        is_named = files.root not in folders and all(_is_class(f.name, options) for f in folders)
-        return files.photos[0] if is_named else None
+        named = all(_find_class(files, folder, options) for folder in folders)
+        return files.photos[0] if named else None
 
     def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
         """Read the dataset; see `DatasetFormat`."""
@@ -53,7 +52,10 @@ class CropsFormat(DatasetFormat):
             if folder == files.root:
                 continue
             if folder not in labels:
-                labels[folder] = options.label(folder.name, files.call(folder))
+                named = _find_class(files, folder, options) or folder
+                labels[folder] = options.label(named.name, files.call(named))
+            if not labels[folder]:
+                continue
             used.add(image)
             try:
                 size = upright_size(path)
@@ -98,12 +100,15 @@ class CropsFormat(DatasetFormat):
         return Written(tuple(files), left_out, tuple(findings), frozenset(refused))
 
 
-def _is_class(name: str, options: ReadOptions) -> bool:
-    try:
-        options.label(name)
-    except UnknownLabelError:
-        return False
-    return True
+def _find_class(files: DatasetFiles, folder: Path, options: ReadOptions) -> Path | None:
+    """The nearest folder, from one up to the root, that is called after a class."""
+    for one in (folder, *folder.parents):
+        if one == files.root:
+            return None
+        # Where any name is a class, the mask classes show which folders are meant.
+        if knows_label(one.name, options.aliases, options.classes or CLASSES):
+            return one
+    return None
 
 
 def _find_middle(size: Size, scale: float) -> Box:

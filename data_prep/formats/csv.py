@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
@@ -12,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 from data_prep.base.boxes import write_number
 from data_prep.base.errors import DatasetError, UserError
@@ -25,14 +24,17 @@ from data_prep.formats.exif_frame import FramedPhoto
 from data_prep.formats.input_files import (
     InputError,
     check_box,
+    decode_csv,
     is_number,
     json_object,
-    read_bytes,
+    list_rows,
     read_number,
     read_size,
+    read_start,
 )
 from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto
-from data_prep.formats.via import enclose, find_class
+from data_prep.formats.plausible import Order, doubt_boxes
+from data_prep.formats.via import enclose_region, find_class
 
 TABLE = "annotations.csv"
 COLUMNS: tuple[str, ...] = (
@@ -43,9 +45,6 @@ COLUMNS: tuple[str, ...] = (
 
 TABLES = frozenset({".csv", ".tsv"})
 """Endings of tables."""
-
-_SNIFFED = 1 << 16
-"""Bytes that are enough for the first row."""
 
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -103,19 +102,35 @@ class ColumnLayout:
     has_header: bool
     places: Mapping[str, int]  # Index of each field's column.
     unread: tuple[str, ...] = ()  # Names of columns that tell something else.
+    header: tuple[str, ...] = ()
 
     def parse(self, cells: Sequence[str], where: str) -> FaceRow:
         """What a row tells; `where` is its file and line."""
         found = {field: cells[place] for field, place in self.places.items()}
         box, fault = None, ""
         try:
-            box = _read_box(found, where)
+            box = self._read_box(found, where)
+            if box is not None:
+                check_box(box, where, _HINT)
         except InputError as error:
             fault = str(error)
         size = read_size(found.get("width", ""), found.get("height", ""))
         is_difficult = found.get("difficult", "").lower() in {"1", "true", "yes"}
         number = found.get("object", "")
         return FaceRow(found["image"], found["label"], box, fault, size, number, is_difficult)
+
+    @property
+    def order(self) -> Order:
+        """How boxes are written."""
+        return "sized" if "box_width" in self.places else "corners"
+
+    def _read_box(self, found: Mapping[str, str], where: str) -> Box | None:
+        far = ("box_width", "box_height") if self.order == "sized" else ("xmax", "ymax")
+        sides = ("xmin", "ymin", *far)
+        if not any(found[side] for side in sides):
+            return None
+        x, y, right, bottom = (read_number(found[side], side, where) for side in sides)
+        return Box(x, y, x + right, y + bottom) if far[0] != "xmax" else Box(x, y, right, bottom)
 
 
 def find_columns(header: Sequence[str], columns: Mapping[str, str]) -> dict[str, int]:
@@ -155,7 +170,8 @@ def find_layout(start: Sequence[str], columns: Mapping[str, str]) -> ColumnLayou
             places = {f: place for f, place in places.items() if not f.startswith("box_")}
         used = {start[place] for place in places.values()}
         unread = [name for name in start if name and _normalise(name) not in _KNOWN]
-        return ColumnLayout(len(start), True, places, tuple(n for n in unread if n not in used))
+        unused = tuple(name for name in unread if name not in used)
+        return ColumnLayout(len(start), True, places, unused, tuple(start))
     if not columns and len(start) == len(_MAKESENSE):
         places = {field: place for place, field in enumerate(_MAKESENSE)}
         suffix = PurePosixPath(start[places["image"]]).suffix.lower()
@@ -163,7 +179,7 @@ def find_layout(start: Sequence[str], columns: Mapping[str, str]) -> ColumnLayou
             start[place] for field, place in places.items() if field not in ("label", "image")
         ]
         if suffix in PHOTO_SUFFIXES and all(map(is_number, numbers)):
-            return ColumnLayout(len(start), False, places)
+            return ColumnLayout(len(start), False, places, header=tuple(start))
     return None
 
 
@@ -185,16 +201,6 @@ def parse_columns(text: str) -> dict[str, str]:
     return columns
 
 
-def _read_box(found: Mapping[str, str], where: str) -> Box | None:
-    is_sized = "box_width" in found
-    sides = ("xmin", "ymin", *(("box_width", "box_height") if is_sized else ("xmax", "ymax")))
-    if not any(found[side] for side in sides):
-        return None
-    x, y, right, bottom = (read_number(found[side], side, where) for side in sides)
-    box = Box(x, y, x + right, y + bottom) if is_sized else Box(x, y, right, bottom)
-    return check_box(box, where, _HINT)
-
-
 def _normalise(name: str) -> str:
     return "_".join(name.replace("-", " ").replace("_", " ").lower().split())
 
@@ -211,6 +217,7 @@ class ViaLayout:
     attribute: str | None  # That holds the class; the only one there is when None.
     has_header: bool = True
     unread: tuple[str, ...] = ()
+    order: Order = "sized"
 
     def parse(self, cells: Sequence[str], where: str) -> FaceRow:
         """What a row tells; the box of another shape is the one around it."""
@@ -220,7 +227,7 @@ class ViaLayout:
                 _load(cells[self.places[name]], name, where) for name in (_SHAPE, _ATTRIBUTES)
             )
             label = find_class(attributes, self.attribute, where)
-            box = enclose(shape, where) if shape else None
+            box = enclose_region(shape, where) if shape else None
         except InputError as error:
             fault = str(error)
         return FaceRow(cells[self.places[_IMAGE]], label, box, fault)
@@ -243,83 +250,6 @@ def _load(text: str, name: str, where: str) -> Mapping[str, Any]:
 Layout = ColumnLayout | ViaLayout
 
 
-class CsvRow(NamedTuple):
-    """A row: file and line it starts on, cells without the blanks around them, or a fault."""
-
-    where: str
-    cells: list[str]
-    fault: str = ""
-
-
-def read_start(path: Path) -> dict[str, list[str]]:
-    """The cells of the first row that is not blank, by separator; none if there is no such row."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(_SNIFFED)
-    except OSError:
-        return {}
-    # Half a character at the end, or another encoding further down, is no matter here.
-    text = _blank_separator(data.decode(_find_encoding(data), errors="replace"))
-    line = next((line for line in text.splitlines() if line.strip()), "")
-    starts = {}
-    for separator in ",;\t|" if line else "":
-        row = next(csv.reader([line], delimiter=separator, skipinitialspace=True))
-        starts[separator] = [cell.strip() for cell in row]
-    return starts
-
-
-def decode_csv(path: Path, name: str) -> str:
-    """Text of a file in UTF-8, or in UTF-16 with a byte order mark; else an `InputError`."""
-    data = read_bytes(path, name)
-    try:
-        text = data.decode(_find_encoding(data))
-        wrong = text.index("\0") if "\0" in text else None
-    except UnicodeDecodeError as error:
-        text, wrong = data[: error.start].decode("latin-1"), error.start
-    if wrong is not None:
-        line = text[:wrong].count("\n") + 1
-        raise InputError(
-            f"{name}:{line}: not text in UTF-8; save the file again as CSV in UTF-8 (in a "
-            "spreadsheet: Save as, CSV UTF-8)."
-        )
-    text = _blank_separator(text)
-    if not text.strip():
-        raise InputError(f"{name}: the file is empty; restore it or remove it.")
-    return text
-
-
-def list_rows(text: str, separator: str, name: str) -> Iterator[CsvRow]:
-    """All rows that are not blank, those with a wrong quote among them."""
-    # Line by line: io.StringIO would hold the text again, four bytes to a letter.
-    lines = (match[0] for match in re.finditer(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z", text))
-    reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
-    while True:
-        line = reader.line_num + 1
-        where = f"{name}:{line}"
-        try:
-            cells = [cell.strip() for cell in next(reader)]
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield CsvRow(where, [], f"not CSV ({error}), down to line {reader.line_num}")
-            continue
-        if any("\n" in cell for cell in cells):
-            fault = f"a quote is not closed before line {reader.line_num}"
-            yield CsvRow(where, cells, fault)
-        elif any(cells):
-            yield CsvRow(where, cells)
-
-
-def _blank_separator(text: str) -> str:
-    """Without the line by which Excel is told the separator; lines keep their number."""
-    return re.sub(r"\Asep=.(?=\r?\n)", "", text)
-
-
-def _find_encoding(data: bytes) -> str:
-    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return "utf-16" if is_utf16 else "utf-8-sig"
-
-
 class CsvFormat(DatasetFormat):
     """All tables of faces below a folder, written to `annotations.csv`; others are passed over.
 
@@ -327,6 +257,8 @@ class CsvFormat(DatasetFormat):
     photo, class and box; see `FIELDS`. A row with a photo alone is a photo without
     faces.
     """
+
+    looks = "table (*.csv) with columns for photo, class and box"
 
     def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
         """The first table of faces."""
@@ -360,6 +292,7 @@ def _read_table(
     faces: dict[str, list[Face]] = {}
     objects: dict[str, list[str]] = {}
     counts: Counter[str] = Counter()
+    boxes: list[Box] = []
     rows = list_rows(text, separator, faults.file)
     shown = show_progress(rows, text.count("\n"), f"reading {faults.file}")
     for number, (where, cells, fault) in enumerate(shown):
@@ -379,6 +312,7 @@ def _read_table(
             continue
         # Faults keep their number, so that keys of faces are stable.
         counts[image] += 1
+        boxes += [row.box] if row.box is not None else []
         if row.fault:
             faults.leave_out("bad-box", row.fault, " The face is left out.")
         elif row.box is None:
@@ -387,13 +321,37 @@ def _read_table(
             faults.leave_out("unnamed-object", f"{where}: a box without a class.")
         else:
             label = options.label(row.label, where)
+            if not label:
+                continue
             face = Face(counts[image] - 1, label, row.box, row.difficult)
             faces.setdefault(image, []).append(face)
             objects.setdefault(image, []).append(row.object)
+    if doubt := doubt_boxes(boxes, [None] * len(boxes), layout.order):
+        raise DatasetError(f"{faults.file}: {doubt} {_propose_columns(layout, doubt)}")
     return [
-        replace(photo, faces=_number(faces[image], objects[image])) if image in faces else photo
+        replace(
+            photo,
+            faces=_number(faces.get(image, []), objects.get(image, [])),
+            left_out=counts[image] - len(faces.get(image, [])),
+        )
         for image, photo in photos.items()
     ]
+
+
+def _propose_columns(layout: Layout, doubt: str) -> str:
+    """What to write where the columns of boxes are mislabelled, if another order fits."""
+    asked = re.search(r"Are they (.*)\?", doubt)
+    if asked is None or not isinstance(layout, ColumnLayout):
+        return "Correct the table."
+    far = ("box_width", "box_height") if layout.order == "sized" else ("xmax", "ymax")
+    columns = [layout.header[layout.places[side]] for side in ("xmin", "ymin", *far)]
+    meant = asked[1].replace("width", "box_width").replace("height", "box_height").split(", ")
+    named = dict(zip(meant, columns, strict=True))
+    known = {"x": "xmin", "y": "ymin"}
+    pairs = ",".join(f"{known.get(side, side)}={column}" for side, column in named.items())
+    if "centre" in pairs:
+        return "Columns of centres are not read: write corners."
+    return f"Then its columns are mislabelled: correct the header, or give --columns {pairs}."
 
 
 def _number(faces: Sequence[Face], objects: Sequence[str]) -> tuple[Face, ...]:

@@ -1,15 +1,25 @@
-"""Photos of a dataset with the pixels their boxes refer to, ready to be written elsewhere."""
+"""Photos of a dataset, found on disk, with the pixels that their boxes refer to."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from data_prep.base.boxes import UPRIGHT, clip_box, clip_faces, turn_box, turn_size
+from data_prep.base.boxes import UPRIGHT, clip_box, clip_faces, look_relative, turn_box, turn_size
+from data_prep.base.errors import DatasetError
 from data_prep.base.photo import PhotoError, PhotoFrame, Size, check_frame, read_frame
 from data_prep.base.progress import show_progress
-from data_prep.base.records import AnnotatedPhoto, Face, Finding
+from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding
+from data_prep.formats.photo_match import (
+    CONVERT,
+    NAME_CONFLICT,
+    DatasetFiles,
+    PhotoName,
+    WrittenPhoto,
+    match_photos,
+)
+from data_prep.formats.plausible import Order, doubt_boxes
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,11 @@ def frame_photos(photos: Sequence[AnnotatedPhoto]) -> tuple[list[FramedPhoto], l
         findings += check_frame(photo, frame)
         faces, clips = clip_faces(photo, frame.width, frame.height)
         findings += clips
+        if not faces and (photo.faces or photo.left_out):
+            # It is not a photo without faces, and must not be written as one.
+            message = f"{photo.name}: none of its faces can be used; the photo is left out."
+            findings.append(Finding(photo.name, "all-faces-left-out", message, dropped=True))
+            continue
         turn = UPRIGHT if frame.upright else frame.orientation
         framed.append(FramedPhoto(photo, photo.image, frame.width, frame.height, faces, turn))
     return framed, findings
@@ -79,3 +94,135 @@ def look_at(path: Path) -> tuple[Size, int]:
     stored = frame.width, frame.height
     size = turn_size(*stored, frame.orientation)
     return size, frame.orientation if size == stored else UPRIGHT
+
+
+def place_photos(
+    files: DatasetFiles,
+    written: Sequence[WrittenPhoto],
+    findings: Sequence[Finding],
+    order: Order = "corners",
+) -> Dataset:
+    """Make a dataset of photos that several annotation files may name.
+
+    A photo that is not there, that can't be told from others, or that is annotated already, is
+    left out with a finding, besides those that there are.
+
+    Raises:
+        DatasetError: There is no photo, or the boxes are no pixels.
+    """
+    if not files.photos:
+        names = ", ".join(sorted({files.call(photo.annotation) for photo in written})[:3])
+        raise DatasetError(
+            f"{files.root}: annotations ({names}) but no photo in this folder or below it; put the "
+            "photos there."
+        )
+    if look_relative([face.box for photo in written for face in photo.faces]):
+        raise DatasetError(
+            f"{files.root}: all coordinates lie between 0 and 1, so they are no pixels; multiply "
+            "them by width and height of the photo."
+        )
+    found = [*files.findings, *findings]
+    fitted: list[WrittenPhoto] = []
+    photos: dict[str, AnnotatedPhoto] = {}
+    for photo, (options, note) in zip(written, match_photos(files, written), strict=True):
+        name = files.call(photo.annotation)
+        lost = f"it and its {len(photo.faces)} faces are left out."
+        fault = ""
+        if not options:
+            kind, fault = "missing-photo", f"its photo '{photo.image}' is not in the folder; {lost}"
+            stem = PurePosixPath(PhotoName.parse(photo.image).stems[-1]).stem
+            if other := files.unread_photos.get(stem):
+                fault += f" There is {files.relative(other)}, whose format is not read; {CONVERT}."
+        elif len(options) > 1:
+            shown = ", ".join(files.relative(path) for path in options[:3])
+            kind = "ambiguous-photo"
+            fault = (
+                f"'{photo.image}' could be any of {len(options)} photos, such as {shown}; {lost} "
+                "Write the path below the folder."
+            )
+        else:
+            image = files.relative(options[0])
+            if image in photos:
+                other_file = photos[image].annotation
+                kind = "second-annotation"
+                fault = f"{image} is already annotated in {other_file}; {lost}"
+        if fault:
+            found.append(Finding(name, kind, f"{photo.where}: {fault}", dropped=True))
+            continue
+        if note:
+            found.append(Finding(name, NAME_CONFLICT, f"{photo.where}: {note}", dropped=False))
+        photo, findings = fit_photo(photo, options[0], name)
+        found += findings
+        if any(finding.dropped for finding in findings):
+            continue
+        fitted.append(photo)
+        relative, (width, height) = files.relative(photo.annotation), photo.size or (None, None)
+        photos[image] = AnnotatedPhoto(
+            *(files.source, files.root, image, relative, width, height, photo.faces),
+            left_out=photo.left_out,
+        )
+    refuse_doubtful(files.root, fitted, order)
+    found.extend(files.unused_photos(photos))
+    return Dataset(
+        files.source, files.root, tuple(photos[image] for image in sorted(photos)), tuple(found)
+    )
+
+
+def refuse_doubtful(root: Path, photos: Iterable[WrittenPhoto], order: Order) -> None:
+    """Raise a `DatasetError` where the boxes as a whole can't be right; see `doubt_boxes`."""
+    pairs = [(face.box, photo.file_size or photo.size) for photo in photos for face in photo.faces]
+    doubt = doubt_boxes([box for box, _ in pairs], [size for _, size in pairs], order)
+    if doubt:
+        raise DatasetError(
+            f"{root}: {doubt} Correct the data or say how they are written: half of such boxes "
+            "would be used, and all of them be wrong."
+        )
+
+
+def fit_photo(photo: WrittenPhoto, path: Path, name: str) -> tuple[WrittenPhoto, list[Finding]]:
+    """A photo whose boxes are in pixels of its file, which may have been resized since; findings.
+
+    Boxes are scaled where the stated size has the photo's proportions. Where it has others, the
+    size may be nonsense: the photo is left out (a finding says so) only if boxes reach out of it.
+    Whether boxes refer to the stored photo or to the upright one is told by the stated size; where
+    both have it, by nothing: a finding says that the stored one is meant.
+    """
+    try:
+        frame = read_frame(path, fit_size=photo.size)
+    except PhotoError:
+        return photo, []  # Told where it is decoded.
+    size, stated = (frame.width, frame.height), photo.size
+    photo = replace(photo, file_size=size)
+    turned = turn_size(*size, frame.orientation)
+    if frame.upright:
+        return photo, []
+    if stated in (None, size):
+        if frame.orientation == UPRIGHT or (stated is not None and turned != size):
+            return photo, []
+        message = (
+            f"{photo.where}: {path.name} is turned by EXIF {frame.orientation}, and it can't be "
+            "told whether boxes refer to the photo as stored or as looked at; as stored is assumed."
+        )
+        return photo, [Finding(name, "untold-turn", message, dropped=False)]
+    assert stated is not None
+    told = f"{photo.where}: states {stated[0]} × {stated[1]}, the photo has {size[0]} × {size[1]}"
+    for there in (size, turned):
+        scale = max(there) / max(stated)
+        if all(abs(side * scale - own) <= 1 for side, own in zip(stated, there, strict=True)):
+            boxes = (Box(*(value * scale for value in face.box)) for face in photo.faces)
+            pairs = zip(photo.faces, boxes, strict=True)
+            faces = tuple(replace(face, box=box) for face, box in pairs)
+            message = f"{told}: it was resized, so boxes are scaled by {scale:.4g}."
+            note = Finding(name, "resized-photo", message, dropped=False)
+            return replace(photo, size=there, file_size=there, faces=faces), [note]
+    outside = sum(
+        face.box.xmax > size[0] + BORDER or face.box.ymax > size[1] + BORDER for face in photo.faces
+    )
+    if not outside:
+        return photo, []  # Told where it is decoded.
+    message = f"{told}, and {outside} boxes reach out of it: another photo? It is left out."
+    return photo, [Finding(name, "size-differs", message, dropped=True)]
+
+
+BORDER = 2.0
+"""Pixels that a box may reach over the border of its photo: annotators and detectors round."""

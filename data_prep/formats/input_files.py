@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
 import json
 import math
 import os
-from collections.abc import Callable, Collection, Mapping
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from data_prep.base.errors import UserError
 from data_prep.base.photo import Size
@@ -45,6 +48,11 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not text in UTF-8; save it in UTF-8.") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file."""
+    return read_text(path).split("\n")
 
 
 def load_json(path: Path) -> Any:
@@ -92,13 +100,20 @@ def json_text(entry: Mapping[str, Any], name: str, where: str) -> str:
 
 
 def json_number(value: Any, name: str, where: str) -> float:
-    """A value that is a finite number."""
+    """A value that is a finite number, also as text."""
+    if isinstance(value, str) and is_number(value):
+        value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError(f"{where}: {name} is {show_json(value)}, not a number.")
     # Whole numbers of more bits do not fit a float.
     if (isinstance(value, int) and value.bit_length() > 1000) or not math.isfinite(value):
         raise InputError(f"{where}: {name} is not a finite number; leave the box out or repair it.")
     return float(value)
+
+
+def json_size(width: Any, height: Any) -> Size | None:
+    """A stated size; 0, nothing or nonsense mean that the file does not tell."""
+    return read_size(str(width), str(height))
 
 
 def show_json(value: Any) -> str:
@@ -108,6 +123,87 @@ def show_json(value: Any) -> str:
     if isinstance(value, list):
         return f"a list of {len(value)}"
     return "an object" if isinstance(value, dict) else json.dumps(value)[:60]
+
+
+_SNIFFED = 1 << 16
+"""Bytes that are enough for the first row."""
+
+
+class CsvRow(NamedTuple):
+    """A row: file and line it starts on, cells without the blanks around them, or a fault."""
+
+    where: str
+    cells: list[str]
+    fault: str = ""
+
+
+def read_start(path: Path) -> dict[str, list[str]]:
+    """The cells of the first row that is not blank, by separator; none if there is no such row."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_SNIFFED)
+    except OSError:
+        return {}
+    # Half a character at the end, or another encoding further down, is no matter here.
+    text = _blank_separator(data.decode(_find_encoding(data), errors="replace"))
+    line = next((line for line in text.splitlines() if line.strip()), "")
+    starts = {}
+    for separator in ",;\t|" if line else "":
+        row = next(csv.reader([line], delimiter=separator, skipinitialspace=True))
+        starts[separator] = [cell.strip() for cell in row]
+    return starts
+
+
+def decode_csv(path: Path, name: str) -> str:
+    """Text of a file in UTF-8, or in UTF-16 with a byte order mark; else an `InputError`."""
+    data = read_bytes(path, name)
+    try:
+        text = data.decode(_find_encoding(data))
+        wrong = text.index("\0") if "\0" in text else None
+    except UnicodeDecodeError as error:
+        text, wrong = data[: error.start].decode("latin-1"), error.start
+    if wrong is not None:
+        line = text[:wrong].count("\n") + 1
+        raise InputError(
+            f"{name}:{line}: not text in UTF-8; save the file again as CSV in UTF-8 (in a "
+            "spreadsheet: Save as, CSV UTF-8)."
+        )
+    text = _blank_separator(text)
+    if not text.strip():
+        raise InputError(f"{name}: the file is empty; restore it or remove it.")
+    return text
+
+
+def list_rows(text: str, separator: str, name: str) -> Iterator[CsvRow]:
+    """All rows that are not blank, those with a wrong quote among them."""
+    # Line by line: io.StringIO would hold the text again, four bytes to a letter.
+    lines = (match[0] for match in re.finditer(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z", text))
+    reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
+    while True:
+        line = reader.line_num + 1
+        where = f"{name}:{line}"
+        try:
+            cells = [cell.strip() for cell in next(reader)]
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield CsvRow(where, [], f"not CSV ({error}), down to line {reader.line_num}")
+            continue
+        if any("\n" in cell for cell in cells):
+            fault = f"a quote is not closed before line {reader.line_num}"
+            yield CsvRow(where, cells, fault)
+        elif any(cells):
+            yield CsvRow(where, cells)
+
+
+def _blank_separator(text: str) -> str:
+    """Without the line by which Excel is told the separator; lines keep their number."""
+    return re.sub(r"\Asep=.(?=\r?\n)", "", text)
+
+
+def _find_encoding(data: bytes) -> str:
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return "utf-16" if is_utf16 else "utf-8-sig"
 
 
 def walk_files(root: Path, on_error: Callable[[OSError], object] | None = None) -> list[Path]:
@@ -184,6 +280,11 @@ def read_size(width: str, height: str) -> Size | None:
     except (ValueError, OverflowError):
         return None
     return size if min(size) > 0 else None
+
+
+def enclose(xs: Sequence[float], ys: Sequence[float]) -> Box:
+    """The box around points."""
+    return Box(min(xs), min(ys), max(xs), max(ys))
 
 
 def check_box(box: Box, where: str, hint: str) -> Box:

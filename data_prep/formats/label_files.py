@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import yaml
 
 from data_prep.base.errors import DatasetError
+from data_prep.base.labels import normalise_name
 from data_prep.base.photo import PHOTO_SUFFIXES
+from data_prep.base.tables import FloatArray
 from data_prep.formats.contracts import IMAGES, ReadOptions
-from data_prep.formats.input_files import InputError, read_number, read_text
+from data_prep.formats.input_files import InputError, is_number, read_lines, read_number, read_text
 from data_prep.formats.photo_match import DatasetFiles, list_dataset
 
 CLASSES_FILE = "classes.txt"
@@ -85,10 +89,33 @@ def read_class_names(path: Path) -> dict[int, str]:
     return dict(enumerate(lines))
 
 
-def find_names_file(folders: Iterable[Path]) -> Path | None:
-    """The first of `NAMES_FILES` in the first folder that has one, or None."""
-    paths = (folder / name for folder in folders for name in NAMES_FILES)
-    return next((path for path in paths if path.is_file()), None)
+def find_names_file(folders: Sequence[Path], options: ReadOptions) -> Path | None:
+    """The first of `NAMES_FILES` in the first folder that has one, or None.
+
+    Raises:
+        DatasetError: Another file in the first two folders gives an id another class.
+    """
+    paths = [p for folder in folders for name in NAMES_FILES if (p := folder / name).is_file()]
+    return agree([path for path in paths if path.parent in folders[:2]], options) or next(
+        iter(paths), None
+    )
+
+
+def agree(sources: Sequence[Path], options: ReadOptions) -> Path | None:
+    """The first of some files of class names; a `DatasetError` where another says otherwise."""
+    for other in sources[1:]:
+        try:
+            first, names = read_class_names(sources[0]), read_class_names(other)
+        except InputError:
+            continue  # Not needed, so no matter.
+        for number in sorted(first.keys() & names.keys()):
+            meant = [normalise_name(one[number]) for one in (first, names)]
+            if len({options.aliases.get(name, name) for name in meant}) > 1:
+                raise DatasetError(
+                    f"{sources[0]} and {other} disagree: class id {number} is '{first[number]}' or "
+                    f"'{names[number]}'. Say which file is right with --names FILE."
+                )
+    return next(iter(sources), None)
 
 
 def _read_yaml(path: Path, text: str) -> dict[int, str]:
@@ -147,8 +174,10 @@ def pair_labels(files: DatasetFiles, *, flat: bool) -> YoloLayout:
     where class names are in their folder or above it.
     """
     by_key: dict[str, list[Path]] = {}
+    by_stem: dict[str, list[Path]] = {}
     for path in files.photos:
         by_key.setdefault(_strip(files.relative(path)).lower(), []).append(path)
+        by_stem.setdefault(path.stem.lower(), []).append(path)
 
     def find(written: str) -> Path | None:
         """The photo of a label file; case matters where it tells photos apart."""
@@ -169,6 +198,10 @@ def pair_labels(files: DatasetFiles, *, flat: bool) -> YoloLayout:
         options = list(_list_options(files.relative(path)))
         photo = next(filter(None, map(find, options)), None)
         believed = in_labels[path] or flat or not named.isdisjoint(path.parents)
+        if photo is None and believed and not in_labels[path] and has_box(path):
+            # In a folder of another name, such as `annotations`: the only photo of that stem.
+            there = by_stem.get(path.stem.lower(), [])
+            photo = there[0] if len(there) == 1 else None
         if not in_labels[path] and (photo is None or not believed):
             continue
         if photo is not None and photo in owners:
@@ -192,22 +225,23 @@ def pair_labels(files: DatasetFiles, *, flat: bool) -> YoloLayout:
     return YoloLayout(dict(sorted(pairs.items())), unlabelled, doubles)
 
 
-def find_names(files: DatasetFiles, label_file: Path) -> Path | None:
+def find_names(files: DatasetFiles, label_file: Path, options: ReadOptions) -> Path | None:
     """The file of class names nearest to a label file: above it, else the only one there is.
 
     A part of a dataset may be given, such as `train`: its data.yaml is then beside it.
+
+    Raises:
+        DatasetError: Another file above it gives an id another class.
     """
     there = list_names_files(files)
-    for folder in label_file.parents:
-        for name in NAMES_FILES:
-            if folder / name in there:
-                return folder / name
-        if folder == files.root:
-            break
+    folders = [f for f in label_file.parents if f == files.root or f.is_relative_to(files.root)]
+    above = [p for folder in folders for name in NAMES_FILES if (p := folder / name) in there]
+    if nearest := agree(above, options):
+        return nearest
     if len(there) == 1:
         return next(iter(there))
-    above = files.root.resolve().parent
-    return next((above / name for name in YAML_FILES if (above / name).is_file()), None)
+    beside = files.root.resolve().parent
+    return next((beside / name for name in YAML_FILES if (beside / name).is_file()), None)
 
 
 def list_names_files(files: DatasetFiles) -> set[Path]:
@@ -243,8 +277,46 @@ def _strip(path: str) -> str:
     return unicodedata.normalize("NFC", str(parsed))
 
 
-def read_shares(words: Sequence[str], where: str) -> list[float]:
-    """The numbers of a line, those of a box or of an outline, as shares of the photo."""
+def find_landmarks(paths: Iterable[Path]) -> frozenset[int]:
+    """How many numbers lines have that are a box and its landmarks, as for YOLO-face, not outlines.
+
+    Landmarks lie in their box; to be told from outlines, some are hidden (-1), or lines are
+    longer by five points with the eyes above the mouth, or boxes are smaller than outlines would
+    be. All lines of a length are of one kind.
+    """
+    rows: dict[int, list[list[float]]] = {}
+    for path in paths:
+        with suppress(InputError):
+            for words in map(str.split, read_lines(path)):
+                if len(words) > BOX_VALUES + 2 and all(map(is_number, words[1:])):
+                    rows.setdefault(len(words) - 1, []).append([*map(float, words[1:])])
+    return frozenset(count for count, some in rows.items() if _are_landmarks(np.array(some)))
+
+
+def _are_landmarks(rows: FloatArray) -> bool:
+    more = rows.shape[1] - BOX_VALUES
+    if more % 2 and more % 3:
+        return False
+    points = rows[:, BOX_VALUES:].reshape(len(rows), -1, 3 if more % 2 else 2)[:, :, :2]
+    hidden = (points < 0).any(axis=2)
+    centres, sides = rows[:, None, :2], rows[:, None, 2:4]
+    inside = np.all(np.abs(points - centres) <= 0.6 * sides, axis=2) | hidden
+    if inside.all(axis=1).mean() < 0.95:
+        return False
+    corners = rows[:, : more // 2 * 2 + BOX_VALUES].reshape(len(rows), -1, 2)
+    smaller = np.median(sides.prod(axis=2)[:, 0] / np.ptp(corners, axis=1).prod(axis=1).clip(1e-9))
+    is_face = more == 10 and np.mean(points[:, :2, 1].mean(1) <= points[:, 3:, 1].mean(1)) >= 0.8
+    return bool(more % 2 or hidden.any() or is_face or smaller < 1)
+
+
+def read_shares(
+    words: Sequence[str], where: str, landmarks: frozenset[int] = frozenset()
+) -> list[float]:
+    """The numbers of a line, those of a box or of an outline, as shares of the photo.
+
+    Lines of so many numbers as `landmarks` have a box first.
+    """
+    words = words[:BOX_VALUES] if len(words) in landmarks else words
     count = len(words)
     if count != BOX_VALUES and (count < 6 or count % 2):  # An outline has three corners at least.
         hint = " Five numbers are a prediction's." if count == BOX_VALUES + 1 else ""

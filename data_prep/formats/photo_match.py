@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
+from urllib.parse import unquote
 
-from data_prep.base.boxes import look_relative
+from data_prep.base.boxes import turn_size
 from data_prep.base.errors import DatasetError, UserError
-from data_prep.base.photo import PHOTO_SUFFIXES, Size
-from data_prep.base.records import AnnotatedPhoto, Dataset, Face, Finding
-from data_prep.formats.input_files import is_text, walk_files
+from data_prep.base.photo import PHOTO_SUFFIXES, PhotoError, Size, read_frame
+from data_prep.base.records import Face, Finding
+from data_prep.formats.input_files import InputError, is_text, read_bytes, walk_files
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class DatasetFiles:
             found.setdefault(path.name, []).append(path)
         return found
 
+    @cached_property
+    def json_keys(self) -> dict[Path, frozenset[str]]:
+        """Which of `JSON_KEYS` are in each JSON file; of one too long to be read, those of COCO."""
+        return {path: find_keys(path) for path in self.by_suffix({".json"})}
+
     def relative(self, path: Path) -> str:
         """A file's path below the root, with forward slashes."""
         return path.relative_to(self.root).as_posix()
@@ -56,12 +63,50 @@ class DatasetFiles:
         """How a finding calls a file: `source/path`."""
         return f"{self.source}/{self.relative(path)}"
 
+    @cached_property
+    def unread_photos(self) -> dict[str, Path]:
+        """Photos in formats that are not read, by their stem in lower case."""
+        return {path.stem.lower(): path for path in self.by_suffix(UNREAD_PHOTOS)}
+
     def unused_photos(self, used: Collection[str]) -> list[Finding]:
-        """A note, no fault, for photos that nobody has annotated, but those in use."""
+        """Notes, no faults, for photos that nobody has annotated, and for endings not read."""
         names = [self.call(path) for path in self.photos if self.relative(path) not in used]
         kind, message = "photo-without-annotation", "no annotation names this photo; it is not used"
-        return [Finding(name, kind, f"{name}: {message}.", dropped=False) for name in names]
+        notes = [Finding(name, kind, f"{name}: {message}.", dropped=False) for name in names]
+        for path in self.unread_photos.values():
+            message = f"{self.call(path)}: {path.suffix} is not read; {CONVERT}."
+            notes.append(Finding(self.call(path), "unread-ending", message, dropped=False))
+        return notes
 
+
+UNREAD_PHOTOS = frozenset(
+    {
+        *(".heic", ".heif", ".jxl", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf"),
+        *(".rw2", ".raw", ".psd", ".svg", ".eps", ".tga", ".ico"),
+    }
+)
+"""Endings of photos in formats that are not read."""
+
+
+def find_keys(path: Path) -> frozenset[str]:
+    """Which of `JSON_KEYS` are in a JSON file; of one too long to be read, those of COCO."""
+    try:
+        data = read_bytes(path)
+    except InputError as error:
+        return frozenset(() if isinstance(error.__cause__, OSError) else ("images", "annotations"))
+    return frozenset(key for key in JSON_KEYS if f'"{key}"'.encode() in data)
+
+
+JSON_KEYS = (
+    *("images", "annotations", "shapes", "imagePath", "regions", "shape_attributes", "result"),
+    *("original_width", "objects", "classTitle", "FileName", "BoundingBox"),
+)
+"""Keys by which annotations in JSON are known."""
+
+NAME_CONFLICT = "name-conflict"
+"""Kind of the findings where an annotation names another photo than it is called after."""
+
+CONVERT = "write it as JPEG or PNG"
 
 ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"})
 """Endings of files that have to be unpacked first."""
@@ -139,65 +184,13 @@ class WrittenPhoto:
     size: Size | None  # As stated.
     faces: tuple[Face, ...]
     scores: tuple[float, ...] = ()  # Of predicted faces, 0 to 1 each.
-    places: tuple[str, ...] = ()  # File and line of each face; from strict readers.
-    fallback: str = ""  # Name of the photo, where there is none of the written one.
+    places: tuple[str, ...] = ()  # File and line of each face.
+    fallback: str = ""  # The stem of an annotation file that is about this photo alone.
+    left_out: int = 0  # Faces that can't be used, besides.
+    file_size: Size | None = None  # Of the pixels that boxes refer to, by the photo's file.
 
 
-def place_photos(
-    files: DatasetFiles, written: Sequence[WrittenPhoto], findings: Sequence[Finding]
-) -> Dataset:
-    """Make a dataset of photos that several annotation files may name.
-
-    A photo that is not there, that can't be told from others, or that is annotated already, is
-    left out with a finding, besides those that there are.
-
-    Raises:
-        DatasetError: There is no photo, or the boxes are no pixels.
-    """
-    if not files.photos:
-        names = ", ".join(sorted({files.call(photo.annotation) for photo in written})[:3])
-        raise DatasetError(
-            f"{files.root}: annotations ({names}) but no photo in this folder or below it; put the "
-            "photos there."
-        )
-    if look_relative([face.box for photo in written for face in photo.faces]):
-        raise DatasetError(
-            f"{files.root}: all coordinates lie between 0 and 1, so they are no pixels; multiply "
-            "them by width and height of the photo."
-        )
-    found = [*files.findings, *findings]
-    photos: dict[str, AnnotatedPhoto] = {}
-    for photo, options in zip(written, match_photos(files, written), strict=True):
-        name, relative = files.call(photo.annotation), files.relative(photo.annotation)
-        lost = f"it and its {len(photo.faces)} faces are left out."
-        if not options:
-            message = f"{photo.where}: its photo '{photo.image}' is not in the folder; {lost}"
-            found.append(Finding(name, "missing-photo", message, dropped=True))
-            continue
-        if len(options) > 1:
-            shown = ", ".join(files.relative(path) for path in options[:3])
-            message = (
-                f"{photo.where}: '{photo.image}' could be any of {len(options)} photos, such as "
-                f"{shown}; {lost} Write the path below the folder."
-            )
-            found.append(Finding(name, "ambiguous-photo", message, dropped=True))
-            continue
-        image = files.relative(options[0])
-        if image in photos:
-            message = f"{photo.where}: {image} is already annotated in {photos[image].annotation}"
-            found.append(Finding(name, "second-annotation", f"{message}; {lost}", dropped=True))
-            continue
-        width, height = photo.size or (None, None)
-        photos[image] = AnnotatedPhoto(
-            files.source, files.root, image, relative, width, height, photo.faces
-        )
-    found.extend(files.unused_photos(photos))
-    return Dataset(
-        files.source, files.root, tuple(photos[image] for image in sorted(photos)), tuple(found)
-    )
-
-
-class _Name(NamedTuple):
+class PhotoName(NamedTuple):
     """A photo's path in comparable form: path, the same folded in case, and without ending."""
 
     path: str
@@ -205,7 +198,8 @@ class _Name(NamedTuple):
     stems: tuple[str, ...]
 
     @classmethod
-    def parse(cls, name: str) -> _Name:
+    def parse(cls, name: str) -> PhotoName:
+        """The name as it is compared."""
         path = PurePosixPath(unicodedata.normalize("NFC", name).replace("\\", "/"))
         parts = [part for part in str(path).casefold().split("/") if part not in ("", ".", "..")]
         *folders, last = parts or [""]
@@ -219,7 +213,7 @@ def _ends_alike(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
     return all(map(str.__eq__, reversed(first), reversed(second)))
 
 
-_LEVELS: Mapping[str, Callable[[_Name, _Name], bool]] = {
+_LEVELS: Mapping[str, Callable[[PhotoName, PhotoName], bool]] = {
     "path": lambda one, other: one.path == other.path,
     "suffix": lambda one, other: _ends_alike(one.parts, other.parts),
     "ending": lambda one, other: _ends_alike(one.stems, other.stems),
@@ -233,43 +227,100 @@ class _Names:
     """Names, looked up by what is nearest to their stem."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self.all = [*map(_Name.parse, names)]
+        self.all = [*map(PhotoName.parse, names)]
         self._by_stem: dict[str, list[int]] = {}
         for number, name in enumerate(self.all):
             self._by_stem.setdefault(name.stems[-1], []).append(number)
 
-    def find(self, name: _Name, level: str) -> list[int]:
+    def find(self, name: PhotoName, level: str) -> list[int]:
         """Numbers of the names that agree with one at a level."""
         options, fits = self._by_stem.get(name.stems[-1], ()), _LEVELS[level]
         return [number for number in options if fits(self.all[number], name)]
 
 
-def match_photos(files: DatasetFiles, written: Sequence[WrittenPhoto]) -> list[list[Path]]:
-    """The photos on disk that each written one may be: one as a rule, none, or several.
+def match_photos(
+    files: DatasetFiles, written: Sequence[WrittenPhoto]
+) -> list[tuple[list[Path], str]]:
+    """The photos on disk that each written one may be: one as a rule, none, or several; and a note.
 
     In turn: one path ends with the other; the same, whatever the ending; and, only where an
     annotation file has found no photo so, the same file name or stem in any folder. Otherwise the
     folders do correspond, and an equal name in another one is another photo. Of several the one
     nearest to the annotation file counts, then the one in a folder that the file is called after
-    (`train` for `instances_train.json`). Case and the form of accents matter only where they tell
-    photos apart.
+    (`train` for `instances_train.json`). Paths that lead out of the dataset tell no folder. Case
+    and the form of accents matter only where they tell photos apart. Names may be written as in a
+    URL, and with the prefix of an upload.
+
+    Where an annotation file of one photo names another photo than it is called after, as when files
+    were renamed, the stated size decides, then the nearer folder, then the file's own name; the
+    note says so.
     """
     there = _Names(map(files.relative, files.photos))
 
-    def find(image: str, *levels: str) -> list[int]:
-        found = (there.find(_Name.parse(image), level) for level in levels if image.strip("./\\"))
+    def find(names: Iterable[str], *levels: str) -> list[int]:
+        parsed = [PhotoName.parse(name) for name in names if name.strip("./\\")]
+        found = (there.find(name, level) for name in parsed for level in levels)
         return next(filter(None, found), [])
 
-    found = [find(photo.image, "suffix", "ending") for photo in written]
+    def choose(photo: WrittenPhoto, options: list[int]) -> list[Path]:
+        paths = {files.photos[number]: there.all[number].parts for number in options}
+        return _choose(files, photo, paths)
+
+    found = [find(_spell(photo.image)[:2], "suffix", "ending") for photo in written]
     placed = {photo.annotation for photo, options in zip(written, found, strict=True) if options}
     result = []
     for photo, options in zip(written, found, strict=True):
-        if not options and photo.annotation not in placed:
-            names = photo.image, photo.fallback
-            options = next(filter(None, (find(name, "name", "stem") for name in names)), [])
-        paths = {files.photos[number]: there.all[number].parts for number in options}
-        result.append(_choose(files, photo, paths))
+        own = find([photo.fallback], "stem")
+        if not options and (photo.annotation not in placed or _leads_out(photo.image)):
+            options = find(_spell(photo.image), "name", "stem") or own
+        paths, note = choose(photo, options), ""
+        if own and options and set(own).isdisjoint(options):
+            paths, note = _weigh(files, photo, paths, choose(photo, own))
+        result.append((paths, note))
     return result
+
+
+def _leads_out(image: str) -> bool:
+    """Whether a path is of another place than the dataset, so that its folders tell nothing."""
+    return re.match(r"/|\\|[a-zA-Z]+:|\.\.[/\\]", image) is not None
+
+
+def _spell(image: str) -> list[str]:
+    """A name as written, as of a URL, and without what Label Studio puts before an upload's."""
+    plain = unquote(image.partition("?d=")[2] or image)
+    *folders, name = plain.replace("\\", "/").split("/")
+    return [image, plain, "/".join([*folders, re.sub(r"^[0-9a-f]{8}-", "", name)])]
+
+
+def _weigh(
+    files: DatasetFiles, photo: WrittenPhoto, named: list[Path], own: list[Path]
+) -> tuple[list[Path], str]:
+    """Of the photos that a file names and those that it is called after, the likelier ones."""
+
+    def has_size(path: Path) -> bool:
+        try:
+            frame = read_frame(path)
+        except PhotoError:
+            return False
+        size = frame.width, frame.height
+        return photo.size in (size, turn_size(*size, frame.orientation))
+
+    def is_far(path: Path) -> int:
+        folders = (Counter(one.parent.relative_to(files.root).parts) for one in (path, home))
+        first, second = folders
+        return ((first - second) + (second - first)).total()
+
+    home = photo.annotation
+    fits = [any(map(has_size, side)) for side in (named, own)]
+    if fits[0] == fits[1]:
+        chosen = own if min(map(is_far, own)) <= min(map(is_far, named)) else named
+    else:
+        chosen = named if fits[0] else own
+    shown = [files.relative(side[0]) for side in (named, own, chosen)]
+    return chosen, (
+        f"names the photo {shown[0]}, but is called after {shown[1]}; boxes are taken for "
+        f"{shown[2]}. Correct the name in the file, or the file's."
+    )
 
 
 def _choose(
@@ -277,8 +328,8 @@ def _choose(
 ) -> list[Path]:
     if len(options) < 2:
         return list(options)
-    folder = _Name.parse(files.relative(photo.annotation)).parts[:-1]
-    parts, written = _Name.parse(photo.image).parts, PureWindowsPath(photo.image).parts
+    folder = PhotoName.parse(files.relative(photo.annotation)).parts[:-1]
+    parts, written = PhotoName.parse(photo.image).parts, PureWindowsPath(photo.image).parts
     words = set(re.split(r"[^0-9a-z]+", photo.annotation.stem.lower()))
 
     def rank(path: Path) -> tuple[bool, bool, int, bool, int]:
@@ -324,7 +375,7 @@ def match_names(annotated: Sequence[str], predicted: Sequence[str]) -> NameMatch
     >>> match_names(["images/a.png", "images/b.png"], ["b.jpg", "c.jpg"]).found
     (1, None)
     """
-    truths, names = _Names(annotated), [*map(_Name.parse, predicted)]
+    truths, names = _Names(annotated), [*map(PhotoName.parse, predicted)]
     found: dict[int, int] = {}
     counts = dict.fromkeys(_LEVELS, 0)
     for level in _LEVELS:

@@ -15,9 +15,13 @@ from data_prep.base.crop import CROP_SCALE
 from data_prep.base.errors import DatasetError
 from data_prep.base.records import AnnotatedPhoto, Dataset, Finding
 from data_prep.formats.coco import CocoFormat
-from data_prep.formats.contracts import DatasetFormat, Format, ReadOptions
+from data_prep.formats.contracts import IMAGES, DatasetFormat, Format, ReadOptions
 from data_prep.formats.crops import CropsFormat
 from data_prep.formats.csv import TABLES, CsvFormat, explain_tables
+from data_prep.formats.cvat import CvatFormat
+from data_prep.formats.label_files import has_box
+from data_prep.formats.label_studio import LabelStudioFormat
+from data_prep.formats.labelme import LabelmeFormat
 from data_prep.formats.photo_match import (
     ARCHIVES,
     DatasetFiles,
@@ -25,7 +29,10 @@ from data_prep.formats.photo_match import (
     find_folder,
     list_dataset,
 )
+from data_prep.formats.supervisely import MedicalMaskFormat, SuperviselyFormat
+from data_prep.formats.via import ViaFormat
 from data_prep.formats.voc import VocFormat
+from data_prep.formats.wider import WiderFormat
 from data_prep.formats.yolo import YoloFormat
 
 FORMATS: Mapping[Format, DatasetFormat] = {
@@ -33,14 +40,18 @@ FORMATS: Mapping[Format, DatasetFormat] = {
     Format.YOLO: YoloFormat(),
     Format.COCO: CocoFormat(),
     Format.CSV: CsvFormat(),
+    Format.LABELME: LabelmeFormat(),
+    Format.VIA: ViaFormat(),
+    Format.LABEL_STUDIO: LabelStudioFormat(),
+    Format.SUPERVISELY: SuperviselyFormat(),
+    Format.MEDICAL_MASK: MedicalMaskFormat(),
+    Format.CVAT: CvatFormat(),
+    Format.WIDER: WiderFormat(),
     Format.CROPS: CropsFormat(),
 }
 
-_LOOKED_FOR = (
-    "VOC annotation (*.xml), YOLO labels (labels/*.txt beside images/, or *.txt beside photos and "
-    "data.yaml, classes.txt or obj.names), COCO annotations (*.json), table (*.csv) with columns "
-    "for photo, class and box, or folders of face crops called after the classes"
-)
+LOOKED_FOR = ", ".join(form.looks for form in FORMATS.values())
+"""By what datasets are known, for messages."""
 
 
 def recognise(files: DatasetFiles, options: ReadOptions) -> Format:
@@ -66,25 +77,40 @@ def recognise(files: DatasetFiles, options: ReadOptions) -> Format:
         )
     if shown:
         return next(iter(shown))
-    if files.by_suffix({".xml"}):
-        return Format.VOC  # Its reader says what is wrong with them.
-    raise DatasetError(
-        f"{files.root}: no {_LOOKED_FOR} in this folder or below it.{_hint(files, options)}"
+    raise NothingKnownError(
+        f"{files.root}: no {LOOKED_FOR} in this folder or below it.{hint_at(files, options)}"
     )
 
 
-def _hint(files: DatasetFiles, options: ReadOptions) -> str:
+class NothingKnownError(DatasetError):
+    """A folder in no known format."""
+
+
+def hint_at(files: DatasetFiles, options: ReadOptions) -> str:
     """What there is instead."""
     archive = next(iter(files.by_suffix(ARCHIVES)), None)
     if archive is not None:
         return " " + explain_archive(archive)
     hints = [finding.message for finding in files.findings[:1]]
-    others = files.by_suffix({".json", ".csv", ".tsv", ".txt"})
+    others = files.by_suffix({".json", ".csv", ".tsv", ".txt", ".xml"})
     if others:
         shown = ", ".join(files.relative(path) for path in others[:3])
         hints.append(f"Not annotations, or not known: {shown}.")
     if any(path.suffix.lower() in TABLES for path in others):
         hints.append(explain_tables(files, options.columns))
+    labels = [path for path in others if path.suffix.lower() == ".txt" and has_box(path)]
+    if labels:
+        hints.append(
+            f"{files.relative(labels[0])} looks like YOLO's labels: give their class names with "
+            "--names FILE, or call their folder 'labels', beside 'images'."
+        )
+    folders = {part for path in files.photos for part in files.relative(path).split("/")[:-1]}
+    odd = sorted(folders - {IMAGES}, key=lambda name: (name.isdecimal(), name))
+    if odd and not others:
+        hints.append(
+            f"Photos lie in folders called {', '.join(odd[:6])}{', …' * (len(odd) > 6)}: if these "
+            f"are classes, say which, such as --alias '{odd[0]}=with_mask'."
+        )
     return "".join(f" {hint}" for hint in hints)
 
 
@@ -109,7 +135,10 @@ def read_datasets(roots: Sequence[Path], options: ReadOptions = DEFAULT_OPTIONS)
 def read_dataset(root: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     """Read a dataset folder; see `DatasetFormat.read`."""
     files = list_dataset(root)
-    return FORMATS[options.format or recognise(files, options)].read(files, options)
+    dataset = FORMATS[options.format or recognise(files, options)].read(files, options)
+    notes = options.check_labels()
+    told = [Finding(files.source, "ignored-class", note, dropped=False) for note in notes]
+    return replace(dataset, findings=(*dataset.findings, *told)) if told else dataset
 
 
 def _drop_shared(datasets: Sequence[Dataset]) -> list[Dataset]:

@@ -14,11 +14,14 @@ from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, InvalidOperation
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+import numpy as np
+
 from data_prep.base.boxes import look_relative
-from data_prep.base.errors import UserError
 from data_prep.base.files import write_atomically
+from data_prep.base.labels import knows_label
 from data_prep.base.photo import PHOTO_SUFFIXES, Size
 from data_prep.base.records import Box, Face
+from data_prep.base.tables import FloatArray
 from data_prep.formats.contracts import ReadOptions
 from data_prep.formats.input_files import (
     InputError,
@@ -26,8 +29,8 @@ from data_prep.formats.input_files import (
     check_score,
     is_number,
     list_files,
+    read_lines,
     read_number,
-    read_text,
 )
 from data_prep.formats.label_files import CLASSES_FILE, ClassNames, check_relative
 from data_prep.formats.photo_match import WrittenPhoto
@@ -96,6 +99,55 @@ def read_text_boxes(
     return photos
 
 
+def guess_layout(folder: Path, asked: Layout | None, *, scored: bool) -> Layout:
+    """The layout that the numbers of all files have, as far as they tell, or the one asked for.
+
+    Numbers of predictions that all lie between 0 and 1 are shares with the score before or behind
+    them: where it is can be told by the boxes, which lie in their photos.
+
+    Raises:
+        InputError: They contradict the layout that is asked for, or none has the score where the
+            numbers have it.
+    """
+    count = 5 if scored else 4
+    lines = (line.split() for path in list_texts(folder).values() for line in read_lines(path))
+    rows = np.array(
+        [[*map(float, words[-count:])] for words in lines if _has_numbers(words, count)]
+    ).reshape(-1, count)
+    default: Layout = asked or "xywh"
+    if not len(rows):
+        return default
+    first, last = ((column >= 0) & (column <= 1) for column in (rows[:, 0], rows[:, -1]))
+    if not (((rows >= 0) & (rows <= 1)).all() and (rows % 1).any()):
+        if scored and last.all() and not first.any() and default != "ultralytics":
+            raise InputError(
+                f"{folder}: the last numbers lie between 0 and 1, the first don't: is the score "
+                "last? In pixels it stands before the box: class, score, x, y, width, height."
+            )
+        return default
+    if not scored:
+        return asked or "yolo"
+    fits = {"yolo": _share_inside(rows[:, 1:]), "ultralytics": _share_inside(rows[:, :4])}
+    likely: Layout = "yolo" if fits["yolo"] >= fits["ultralytics"] else "ultralytics"
+    if asked in fits and fits[asked] < 0.9 and fits[likely] > 0.98:
+        raise InputError(
+            f"{folder}: read as {asked}, {1 - fits[asked]:.0%} of the boxes lie outside their "
+            f"photos; read as {likely}, {1 - fits[likely]:.0%}. Choose that with --pred-boxes."
+        )
+    return asked or likely
+
+
+def _has_numbers(words: Sequence[str], count: int) -> bool:
+    return len(words) > count and all(map(is_number, words[-count:]))
+
+
+def _share_inside(boxes: FloatArray) -> float:
+    """Of boxes by centre and size, as shares of the photo, those that lie in it."""
+    centres, halves = boxes[:, :2], boxes[:, 2:] / 2
+    far = ((centres - halves < -0.05) | (centres + halves > 1.05)).any(axis=1)
+    return 1 - float(far.mean())
+
+
 def list_texts(folder: Path) -> dict[str, Path]:
     """Text files below a folder by photo name: their paths without the ending, sorted."""
     files: dict[str, Path] = {}
@@ -116,7 +168,7 @@ def looks_like_boxes(path: Path) -> bool:
     with path.open("rb") as file:
         start = file.read(4096).decode(errors="replace").lstrip("\ufeff").split("\n")
     words = next((line.split() for line in start if line.strip()), [])
-    return len(words) > 4 and all(map(is_number, words[-4:]))
+    return _has_numbers(words, 4)
 
 
 def _read_file(path: Path, photo: str, form: TextFormat, size: Size | None) -> WrittenPhoto:
@@ -127,7 +179,7 @@ def _read_file(path: Path, photo: str, form: TextFormat, size: Size | None) -> W
     faces: list[Face] = []
     scores: list[float] = []
     places: list[str] = []
-    for line, text in enumerate(read_text(path).split("\n"), start=1):
+    for line, text in enumerate(read_lines(path), start=1):
         words = text.split()
         if not words:
             continue
@@ -144,7 +196,11 @@ def _read_file(path: Path, photo: str, form: TextFormat, size: Size | None) -> W
         box = check_box(
             _to_box(layout, *corners, size, where), where, _HINTS.get(layout, _NEGATIVE)
         )
-        faces.append(Face(len(faces), _find_label(called, names, form, where), box))
+        label = _find_label(called, names, form, where)
+        if not label:
+            scores = scores[: len(faces)]
+            continue
+        faces.append(Face(len(faces), label, box))
         places.append(where)
     return WrittenPhoto(path, photo, str(path), size, tuple(faces), tuple(scores), tuple(places))
 
@@ -175,15 +231,14 @@ def _add(start: str, length: str, where: str) -> float:
 
 
 def _find_label(called: list[str], names: tuple[str, ...], form: TextFormat, where: str) -> str:
-    try:
-        return form.names.label(" ".join(called), form.options, where)
-    except UserError as error:
-        if len(called) == 1 or not is_number(called[-1]):
-            raise
+    name, options = " ".join(called), form.options
+    is_known = options.classes is None or knows_label(name, options.aliases, options.classes)
+    if len(called) > 1 and is_number(called[-1]) and not is_known:
         raise InputError(
-            f"{error} If '{called[-1]}' is not part of the class, the line has more values than "
-            f"class, {', '.join(names)}."
-        ) from error
+            f"{where}: unknown class '{name}'. If '{called[-1]}' is not part of the class, the "
+            f"line has more values than class, {', '.join(names)}."
+        )
+    return form.names.label(name, options, where)
 
 
 def write_text_boxes(

@@ -3,12 +3,52 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from data_prep.base.errors import DatasetError
 from data_prep.base.records import Box
-from data_prep.formats.input_files import InputError, check_box
+from data_prep.formats.contracts import FaceReader, Faults, JsonFormat, ReadOptions
+from data_prep.formats.input_files import (
+    InputError,
+    check_box,
+    enclose,
+    json_object,
+    json_text,
+    load_json,
+)
+from data_prep.formats.photo_match import WrittenPhoto
+
+
+class ViaFormat(JsonFormat):
+    """VIA 2's annotations or project files; its tables are read as CSV."""
+
+    looks = "VIA JSON"
+    writes = False
+    keys = frozenset({"regions", "shape_attributes"})
+
+    def read_file(self, path: Path, faults: Faults, options: ReadOptions) -> Sequence[WrittenPhoto]:
+        """Read one file."""
+        content = json_object(load_json(path), faults.file)
+        photos = []
+        for key, value in content.get("_via_img_metadata", content).items():
+            where = f"{faults.file}, '{key[:60]}'"
+            entry = json_object(value, where)
+            regions = entry.get("regions", [])
+            reader = FaceReader(faults, options)
+            # Older versions number them in an object.
+            for number, region in enumerate(
+                regions.values() if isinstance(regions, dict) else regions
+            ):
+                place = f"{where}, region {number}"
+                found = json_object(region, place)
+                told = json_object(found.get("region_attributes", {}), place)
+                name = find_class(told, options.columns.get("label"), place)
+                shape = json_object(found.get("shape_attributes"), place)
+                reader.add(place, name, enclose_region, shape, place)
+            photos.append(reader.finish(path, json_text(entry, "filename", where), where, None))
+        return photos
 
 
 def find_class(attributes: Mapping[str, Any], name: str | None, where: str) -> str:
@@ -32,7 +72,7 @@ def find_class(attributes: Mapping[str, Any], name: str | None, where: str) -> s
     return str(value).strip()
 
 
-def enclose(shape: Mapping[str, Any], where: str) -> Box:
+def enclose_region(shape: Mapping[str, Any], where: str) -> Box:
     """The box around a region; an `InputError` if it has none."""
     kind = shape.get("name")
     try:
@@ -60,5 +100,5 @@ def _enclose(kind: Any, shape: Mapping[str, Any]) -> Box | None:
         return Box(x - half_width, y - half_height, x + half_width, y + half_height)
     if kind in ("polygon", "polyline"):
         xs, ys = ([float(v) for v in shape[f"all_points_{axis}"]] for axis in "xy")
-        return Box(min(xs), min(ys), max(xs), max(ys))
+        return enclose(xs, ys)
     return None

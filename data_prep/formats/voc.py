@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -23,17 +25,19 @@ from data_prep.formats.contracts import (
     ReadOptions,
     Written,
     count_left_out,
+    note_outlined,
 )
-from data_prep.formats.exif_frame import FramedPhoto
+from data_prep.formats.exif_frame import FramedPhoto, fit_photo, place_photos
 from data_prep.formats.input_files import (
     InputError,
     check_box,
     check_score,
+    enclose,
     list_files,
     read_number,
     read_size,
 )
-from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto, match_photos, place_photos
+from data_prep.formats.photo_match import NAME_CONFLICT, DatasetFiles, WrittenPhoto, match_photos
 
 ANNOTATIONS = "annotations"
 """The folder that is written."""
@@ -62,19 +66,22 @@ def read_voc(
     root = parse_voc(path, faults.file)
     faces: list[Face] = []
     scores: list[float] = []
+    outlined, index = 0, -1
     for index, element in enumerate(root.findall("object")):
         place = faults.at(element.sourceline)
         where = f"{place}: object {index}"
         if unread is not None:
-            unread.update(tag for tag in _UNREAD if _is_told(element, tag))
+            unread.update(_list_unread(element))
         written = _text(element, "name")
         if not written:
             message = f"{where} has no class name; write a <name> or remove the object."
             faults.leave_out("unnamed-object", message, " The face is left out.")
             continue
         label = options.label(written, place)
+        if not label:
+            continue
         try:
-            box = _read_box(element, where)
+            box, is_outlined = _read_box(element, where)
         except InputError as error:
             faults.leave_out("bad-box", str(error), " The face is left out.")
             continue
@@ -83,18 +90,26 @@ def read_voc(
             scores.append(_read_score(element, where))
         difficult = _text(element, "difficult").lower() in {"1", "true"}
         faces.append(Face(index, label, box, difficult))
+        outlined += is_outlined
     size = read_size(_text(root, "size/width"), _text(root, "size/height"))
-    image = _text(root, "filename")
+    faults.findings += note_outlined(faults.file, outlined)
     return WrittenPhoto(
-        path, image, faults.file, size, tuple(faces), tuple(scores), fallback=path.stem
+        *(path, _text(root, "filename"), faults.file, size, tuple(faces), tuple(scores)),
+        fallback=path.stem,
+        left_out=index + 1 - len(faces),
     )
 
 
 def parse_voc(path: Path, name: str) -> etree._Element:
-    """The <annotation> of a VOC XML file, parsed with entities, DTDs and the network off.
+    """The <annotation> of a VOC XML file; see `parse_xml`."""
+    return parse_xml(path, name, "annotation", "PASCAL VOC")
+
+
+def parse_xml(path: Path, name: str, tag: str, form: str) -> etree._Element:
+    """The root of an XML file, parsed with entities, DTDs and the network off.
 
     Raises:
-        AnnotationError: It can't be read or is not VOC; the message calls it by `name`.
+        AnnotationError: It can't be read or has another root; the message calls it by `name`.
     """
     parser = etree.XMLParser(
         resolve_entities=False,
@@ -118,26 +133,53 @@ def parse_voc(path: Path, name: str) -> etree._Element:
         raise AnnotationError(
             f"{name}: declares XML entities, which are never expanded; remove the declarations."
         )
-    if root.tag != "annotation":
-        raise AnnotationError(f"{name}: not PASCAL VOC: <annotation> expected, <{root.tag}> found.")
+    if root.tag != tag:
+        raise AnnotationError(f"{name}: not {form}: <{tag}> expected, <{root.tag}> found.")
     return root
 
 
-def _is_told(element: etree._Element, tag: str) -> bool:
-    child = element.find(tag)
-    nothing = {"", "0", "false", "unspecified"}
-    return child is not None and (len(child) > 0 or _text(element, tag).lower() not in nothing)
+def _list_unread(element: etree._Element) -> Iterator[str]:
+    """What an object tells that is not read."""
+    for tag in _UNREAD:
+        child = element.find(tag)
+        if child is not None and (len(child) or tells(_text(element, tag))):
+            yield tag
+    for attribute in element.iterfind("attributes/attribute"):  # CVAT's.
+        if tells(_text(attribute, "value")):
+            yield f"attribute {_text(attribute, 'name')}"
+    if len(element.findall("bndbox")) > 1:
+        yield "second bndbox"
+
+
+def tells(text: str) -> bool:
+    """Whether a flag or an attribute says anything."""
+    return text.lower() not in {"", "0", "0.0", "false", "unspecified"}
 
 
 def _text(element: etree._Element, tag: str) -> str:
     return (element.findtext(tag) or "").strip()
 
 
-def _read_box(element: etree._Element, where: str) -> Box:
-    if element.find("bndbox") is None:
+def _read_box(element: etree._Element, where: str) -> tuple[Box, bool]:
+    """The box of an object, and whether it is the one around an outline."""
+    if element.find("bndbox") is not None:
+        sides = (read_number(_text(element, f"bndbox/{s}"), f"<{s}>", where) for s in Box._fields)
+        return Box(*sides), False
+    if element.find("robndbox") is not None:
+        names = ("cx", "cy", "w", "h", "angle")
+        x, y, width, height, angle = (
+            read_number(_text(element, f"robndbox/{name}"), f"<{name}>", where) for name in names
+        )
+        cos, sin = abs(math.cos(angle)) / 2, abs(math.sin(angle)) / 2
+        across, down = width * cos + height * sin, width * sin + height * cos
+        return Box(x - across, y - down, x + across, y + down), True
+    points: dict[str, list[float]] = {"x": [], "y": []}
+    for child in element.iterfind("polygon//*"):
+        if isinstance(child.tag, str) and re.fullmatch(r"[xy]\d*", child.tag):
+            points[child.tag[0]].append(read_number(child.text or "", f"<{child.tag}>", where))
+    if not points["x"] or not points["y"]:
         raise InputError(f"{where} has no <bndbox>.")
-    sides = Box._fields
-    return Box(*(read_number(_text(element, f"bndbox/{s}"), f"<{s}>", where) for s in sides))
+    return enclose(points["x"], points["y"]), True
 
 
 def _read_score(element: etree._Element, where: str) -> float:
@@ -157,9 +199,13 @@ class VocFormat(DatasetFormat):
     own stem; anywhere below the folder.
     """
 
+    looks = "VOC annotation (*.xml)"
+
     def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
         """The first XML file with an <annotation>."""
-        return next((path for path in files.by_suffix({".xml"}) if _is_voc(path)), None)
+        return next(
+            (path for path in files.by_suffix({".xml"}) if starts_with(path, "annotation")), None
+        )
 
     def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
         """Read the dataset; see `DatasetFormat`."""
@@ -213,29 +259,42 @@ def _read_files(
 
 def read_voc_truth(
     files: DatasetFiles, options: ReadOptions
-) -> tuple[list[WrittenPhoto], list[str]]:
+) -> tuple[list[WrittenPhoto], list[Finding]]:
     """Every VOC file below a folder, with or without the photos.
 
     A photo is called by its path below the folder when it is there, else by the path of the XML
-    with the file name that is written in it. With them comes a message for every file or face that
-    can't be used.
+    with the file name that is written in it. With them comes a finding for every file or face that
+    can't be used, and for whatever else is doubtful.
     """
     written, findings = _read_files(files, options)
-    left_out = [finding.message for finding in [*files.findings, *findings] if finding.dropped]
+    findings = [*files.findings, *findings]
     found: dict[str, WrittenPhoto] = {}
-    options_of = zip(written, match_photos(files, written), strict=True)
+    pairs = zip(written, match_photos(files, written), strict=True)
+    own = {path.with_suffix("") for path in files.by_suffix({".xml"})}
     # Photos that are there first: names of others give way to theirs.
-    for photo, there in sorted(options_of, key=lambda pair: len(pair[1]) != 1):
-        name = (
-            files.relative(there[0])
-            if len(there) == 1
-            else name_photo(files.relative(photo.annotation), photo.image, found)
-        )
+    for photo, (there, note) in sorted(pairs, key=lambda pair: len(pair[1][0]) != 1):
+        name, is_stale = files.relative(photo.annotation), bool(note)
+        if len(there) == 1:
+            name = files.relative(there[0])
+            photo, told = fit_photo(photo, there[0], photo.where)
+            findings += told
+            if any(finding.dropped for finding in told):
+                continue
+        else:
+            # Where another file is called after that photo, the name written here is stale.
+            named = photo.annotation.with_name(PurePosixPath(photo.image).stem)
+            is_stale = named in own - {photo.annotation.with_suffix("")}
+            note = f"names '{photo.image}', which has a file of its own."
+            own_name = photo.annotation.stem + PurePosixPath(photo.image).suffix
+            name = name_photo(name, own_name if is_stale else photo.image, found)
+        if is_stale:
+            findings.append(Finding(photo.where, NAME_CONFLICT, f"{photo.where}: {note}", False))
         if name in found:
-            left_out.append(f"{photo.where}: {name} is already annotated by another file.")
+            message = f"{photo.where}: {name} is already annotated by another file."
+            findings.append(Finding(photo.where, "second-annotation", message, dropped=True))
             continue
         found[name] = replace(photo, image=name)
-    return list(found.values()), left_out
+    return list(found.values()), findings
 
 
 def read_voc_predictions(
@@ -251,7 +310,9 @@ def read_voc_predictions(
     found: dict[str, WrittenPhoto] = {}
     for path in list_files(folder, {".xml"}):
         voc = read_voc(path, options, Faults(str(path), strict=True))
-        written = voc.image if _fold(PureWindowsPath(voc.image).name) in known else ""
+        named = _fold(PureWindowsPath(voc.image).name)
+        # Where another photo is called as the file is, the name in it is of another time.
+        written = voc.image if named in known and _fold(path.stem) not in known - {named} else ""
         name = name_photo(path.relative_to(folder).as_posix(), written, found)
         if name in found:
             raise InputError(f"{path}: its photo {name} has predictions in another file already.")
@@ -281,11 +342,12 @@ def _fold(name: str) -> str:
     return path.stem if path.suffix in PHOTO_SUFFIXES else path.name
 
 
-def _is_voc(path: Path) -> bool:
-    """Whether a file, broken or not, starts like VOC's; other tools leave XML files too."""
+def starts_with(path: Path, tag: str) -> bool:
+    """Whether an XML file, broken or not, starts with a tag; other tools leave XML files too."""
     try:
         with path.open("rb") as file:
-            return b"<annotation" in file.read(4096).replace(b"\0", b"")  # Also in UTF-16.
+            start = file.read(4096).replace(b"\0", b"")  # Also in UTF-16.
+            return re.search(rb"<%b[\s/>]" % tag.encode(), start) is not None
     except OSError:
         return False
 

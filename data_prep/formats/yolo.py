@@ -17,7 +17,7 @@ from data_prep.base.errors import DatasetError
 from data_prep.base.files import write_atomically
 from data_prep.base.photo import PhotoError, Size
 from data_prep.base.progress import show_progress
-from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding
+from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding, note_unread
 from data_prep.formats.contracts import (
     IMAGES,
     DatasetFormat,
@@ -25,13 +25,15 @@ from data_prep.formats.contracts import (
     ReadOptions,
     Written,
     count_left_out,
+    note_outlined,
 )
-from data_prep.formats.exif_frame import FramedPhoto, look_at, turn_upright
-from data_prep.formats.input_files import InputError, check_box, read_text
+from data_prep.formats.exif_frame import FramedPhoto, look_at, refuse_doubtful, turn_upright
+from data_prep.formats.input_files import InputError, check_box, enclose, read_lines
 from data_prep.formats.label_files import (
     BOX_VALUES,
     LABELS,
     ClassNames,
+    find_landmarks,
     find_names,
     has_box,
     pair_labels,
@@ -55,6 +57,11 @@ class YoloFormat(DatasetFormat):
     photos as `train` and none as `val`: whoever splits them must keep near-duplicates together.
     """
 
+    looks = (
+        "YOLO labels (labels/*.txt beside images/, or *.txt beside photos and data.yaml, "
+        "classes.txt or obj.names)"
+    )
+
     def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
         """The first label file that has a photo, else the first in `labels` with a box."""
         pairs = pair_labels(files, flat=options.names is not None).pairs
@@ -67,7 +74,8 @@ class YoloFormat(DatasetFormat):
         if not layout.pairs or not files.photos:
             missing = "photo" if layout.pairs else f"label file ({LABELS}/*.txt)"
             raise DatasetError(f"{files.root}: no {missing} in this folder or below it.")
-        reader = _Reader(files, options, list(files.findings))
+        landmarks = find_landmarks(layout.pairs)
+        reader = _Reader(files, options, list(files.findings), landmarks)
         for path, photo in layout.pairs.items():
             if photo is not None:
                 reader.add(photo, path)
@@ -82,6 +90,7 @@ class YoloFormat(DatasetFormat):
             message = describe_unlabelled([*map(files.relative, layout.unlabelled)])
             note = f"{files.source}: {message}"
             reader.findings.append(Finding(files.source, "photo-without-labels", note, False))
+        refuse_doubtful(files.root, reader.read, "centred")
         known = {*reader.photos, *map(files.relative, [*reader.left_out, *layout.doubles])}
         findings = (*reader.findings, *files.unused_photos(known))
         ordered = tuple(reader.photos[name] for name in sorted(reader.photos))
@@ -131,8 +140,10 @@ class _Reader:
     files: DatasetFiles
     options: ReadOptions
     findings: list[Finding]
+    landmarks: frozenset[int]
     photos: dict[str, AnnotatedPhoto] = field(default_factory=dict)
     left_out: list[Path] = field(default_factory=list)
+    read: list[WrittenPhoto] = field(default_factory=list)
     names: dict[Path, ClassNames] = field(default_factory=dict)
 
     def add(self, photo: Path, path: Path | None) -> None:
@@ -140,16 +151,19 @@ class _Reader:
         files, at_fault, kind = self.files, photo, "unreadable-photo"
         if path is not None and path.parent not in self.names:
             # The same for all label files of a folder.
-            source = self.options.names or find_names(files, path)
+            source = self.options.names or find_names(files, path, self.options)
             self.names[path.parent] = ClassNames.read(source)
         try:
             size, orientation = look_at(photo)
             faces: tuple[Face, ...] = ()
+            left_out = 0
             if path is not None:
                 at_fault, kind = path, "broken-labels"
                 faults = Faults(files.call(path), findings=self.findings)
                 names = self.names[path.parent]
-                faces = read_labels(path, "", size, names, self.options, faults).faces
+                read = read_labels(path, "", size, names, self.options, faults, self.landmarks)
+                faces, left_out = read.faces, read.left_out
+                self.read.append(read)
         except (PhotoError, InputError) as error:
             self.left_out.append(photo)
             self.findings.append(Finding(files.call(at_fault), kind, str(error), dropped=True))
@@ -163,7 +177,7 @@ class _Reader:
         # The annotation of a photo without one is where the faces would be.
         annotation = files.relative(path or photo)
         self.photos[image] = AnnotatedPhoto(
-            files.source, files.root, image, annotation, *size, placed
+            *(files.source, files.root, image, annotation, *size, placed), left_out=left_out
         )
 
     def note(self, path: Path, kind: str, message: str) -> None:
@@ -186,38 +200,50 @@ def read_labels(
     names: ClassNames,
     options: ReadOptions,
     faults: Faults,
+    landmarks: frozenset[int] = frozenset(),
 ) -> WrittenPhoto:
     """The faces of a label file; a face's number is its line among those that are not blank.
 
     Boxes are in pixels of the photo as it is looked at, which `size` is of; without, no face can be
     read.
     """
-    lines = [(number, line.split()) for number, line in enumerate(read_text(path).split("\n"), 1)]
+    lines = [(number, line.split()) for number, line in enumerate(read_lines(path), 1)]
     faces: list[Face] = []
     places: list[str] = []
-    outlines = 0
+    outlines, pointed, number = 0, 0, -1
     for number, (line, words) in enumerate((line, words) for line, words in lines if words):
         where = faults.at(line)
         try:
-            values = read_shares(words[1:], where)
+            values = read_shares(words[1:], where, landmarks)
             if size is None:
-                raise InputError(
+                raise DatasetError(
                     f"{where}: the size of the photo is not known; put it into '{IMAGES}' beside "
                     f"'{LABELS}', or give --photos FOLDER or --image-size W,H."
                 )
             is_outline = len(values) != BOX_VALUES
-            box = _enclose(values, size) if is_outline else from_centre(values, size)
+            box = (
+                enclose([x * size[0] for x in values[::2]], [y * size[1] for y in values[1::2]])
+                if is_outline
+                else from_centre(values, size)
+            )
             check_box(box, where, "width and height can't be negative")
-            faces.append(Face(number, names.label(words[0], options, where), box))
+            label = names.label(words[0], options, where)
+            pointed += len(words) - 1 in landmarks
+            if not label:
+                continue
+            faces.append(Face(number, label, box))
         except InputError as error:
             faults.leave_out("bad-line", str(error), " The face is left out.")
             continue
         places.append(where)
         outlines += is_outline
-    if outlines:
-        message = f"{faults.file}: {outlines} faces are outlined; the box around each is taken."
-        faults.findings.append(Finding(faults.file, "outlined-faces", message, dropped=False))
-    return WrittenPhoto(path, photo, faults.file, size, tuple(faces), places=tuple(places))
+    faults.findings += note_outlined(faults.file, outlines)
+    faults.findings += note_unread(faults.file, [f"landmarks of {pointed} faces"] * (pointed > 0))
+    return WrittenPhoto(
+        *(path, photo, faults.file, size, tuple(faces)),
+        places=tuple(places),
+        left_out=number + 1 - len(faces),
+    )
 
 
 def from_centre(values: Sequence[float], size: Size) -> Box:
@@ -229,11 +255,6 @@ def from_centre(values: Sequence[float], size: Size) -> Box:
         (x + width / 2) * size[0],
         (y + height / 2) * size[1],
     )
-
-
-def _enclose(values: Sequence[float], size: Size) -> Box:
-    xs, ys = values[0::2], values[1::2]
-    return Box(min(xs) * size[0], min(ys) * size[1], max(xs) * size[0], max(ys) * size[1])
 
 
 def name_labels(image: str) -> str:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
-from data_prep.base.errors import DatasetError
 from data_prep.base.labels import MASKS, Vocabulary
 from data_prep.base.photo import Size
 from data_prep.base.records import Box, Face
 from data_prep.base.tables import read_faces
 from data_prep.formats import text
-from data_prep.formats.coco import read_coco, read_coco_index, read_coco_results
-from data_prep.formats.contracts import Faults, ReadOptions
-from data_prep.formats.input_files import InputError, walk_files
+from data_prep.formats.coco import CocoFormat, read_coco_index, read_coco_results
+from data_prep.formats.contracts import ReadOptions
+from data_prep.formats.input_files import InputError
 from data_prep.formats.label_files import (
     CLASSES_FILE,
     ClassNames,
@@ -26,19 +24,20 @@ from data_prep.formats.label_files import (
     is_yolo,
     list_names_folders,
 )
-from data_prep.formats.photo_match import WrittenPhoto, list_dataset
+from data_prep.formats.photo_match import WrittenPhoto, find_keys, list_dataset
 from data_prep.formats.predictions import FILE
-from data_prep.formats.registry import recognise
+from data_prep.formats.registry import LOOKED_FOR, NothingKnownError, hint_at, recognise
 from data_prep.formats.text import (
     DETECTIONS_FOLDER,
     RELATIVE,
     TRUTH_FOLDER,
     Layout,
     TextFormat,
+    guess_layout,
     looks_like_boxes,
     read_text_boxes,
 )
-from data_prep.formats.voc import read_voc_predictions
+from data_prep.formats.voc import VocFormat, read_voc_predictions
 from evaluate.arrays import Detections, GroundTruth
 from evaluate.inputs.predictions import (
     Placed,
@@ -54,6 +53,7 @@ from evaluate.inputs.truth import (
     SizeSource,
     build_truth,
     find_photos,
+    read_coco_truth,
     read_dataset_truth,
     read_ground_truth,
     read_options,
@@ -61,14 +61,12 @@ from evaluate.inputs.truth import (
     take_faces,
 )
 
-_EXPECTED_TRUTH = (
-    "a folder of VOC XML files, a faces.csv, COCO annotations (.json), a YOLO dataset (labels/ "
-    "beside images/), or a folder of text files with 'class x y width height' per line"
-)
+_TEXTS = "a folder of text files with '{} x y width height' per line"
+_EXPECTED_TRUTH = f"a faces.csv, {LOOKED_FOR}, or {_TEXTS.format('class')}"
 _EXPECTED_PREDICTIONS = (
     "a table as run.py writes it (.csv), COCO results (.json), a folder of VOC XML files with "
-    "scores, a folder labels/ with 'id x y width height score' per line, or a folder of text files "
-    "with 'class score x y width height' per line"
+    "scores, a folder labels/ with 'id x y width height score' per line, or "
+    f"{_TEXTS.format('class score')}"
 )
 
 
@@ -83,71 +81,100 @@ class Format(StrEnum):
     DATASET = "a dataset with its photos"
 
 
+_MEASURED = {"voc": Format.VOC, "yolo": Format.YOLO, "coco": Format.COCO}
+"""Datasets that are measured without their photos, too."""
+
+
 def recognise_truth(path: Path, layout: Layout | None = None) -> Format:
     """Which format annotations are in; layouts of pixels make plain text files of YOLO labels."""
     plain = layout in ("xywh", "xyxy")
-    return _recognise(path, FACES_FILE, plain=plain, expected=_EXPECTED_TRUTH, datasets=True)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; give {_EXPECTED_TRUTH}.")
+    if (path / FACES_FILE).is_file() or path.suffix.lower() in {".csv", ".tsv"}:
+        return Format.TABLE
+    if path.is_file() and path.suffix.lower() != ".json":
+        raise InputError(f"{path}: a single {path.suffix} file; give the folder it is in.")
+    if path.is_file():
+        keys = find_keys(path)
+        return Format.COCO if not keys or CocoFormat.keys <= keys else Format.DATASET
+    form = None if plain else _recognise_dataset(path)
+    if form is Format.COCO and find_coco(path) is None:
+        return Format.DATASET  # Several files.
+    if form is not None and form is not Format.VOC:
+        return form
+    found = _find_formats(path, plain=plain)
+    if found is None:
+        raise InputError(
+            f"{path}: nothing that is known here or below; expected is {_EXPECTED_TRUTH}."
+            f"{hint_at(list_dataset(path), ReadOptions())}"
+        )
+    return found
+
+
+def _recognise_dataset(path: Path) -> Format | None:
+    try:
+        form = recognise(list_dataset(path), ReadOptions())
+    except NothingKnownError:
+        return None
+    return _MEASURED.get(form, Format.DATASET)
+
+
+def find_coco(path: Path) -> Path | None:
+    """The file of COCO annotations that is given, or the only one in a folder."""
+    if path.is_file():
+        return path
+    found = CocoFormat().list_files(list_dataset(path))
+    return found[0] if len(found) == 1 else None
 
 
 def recognise_predictions(path: Path, layout: Layout | None = None) -> Format:
     """Which format predictions are in; layouts with the score first make text of YOLO labels."""
     plain = layout in ("xywh", "xyxy", "yolo")
-    return _recognise(path, FILE, plain=plain, expected=_EXPECTED_PREDICTIONS)
-
-
-def _recognise(
-    path: Path, table: str, *, plain: bool, expected: str, datasets: bool = False
-) -> Format:
     if not path.exists():
-        raise InputError(f"{path}: no such file or folder; give {expected}.")
+        raise InputError(f"{path}: no such file or folder; give {_EXPECTED_PREDICTIONS}.")
     if not path.is_dir():
-        if path.suffix.lower() == ".json":
-            return Format.COCO
         if path.suffix.lower() in {".xml", ".txt"}:
             raise InputError(f"{path}: a single {path.suffix} file; give the folder it is in.")
+        return Format.COCO if path.suffix.lower() == ".json" else Format.TABLE
+    if (path / FILE).is_file():
         return Format.TABLE
-    if (path / table).is_file():
-        return Format.TABLE
-    files = walk_files(path)
-    found = _find_formats(path, files, plain=plain)
-    if len(found) > 1:
-        places = ", ".join(f"{name} ({example})" for name, example in found.items())
-        raise InputError(f"{path}: several formats: {places}; give the folder or file of one.")
-    if found:
-        return next(iter(found))
-    with suppress(DatasetError):
-        # COCO's JSON is told apart by its ids, which need the file itself.
-        if datasets and recognise(list_dataset(path), ReadOptions()) != "coco":
-            return Format.DATASET
-    if any(file.suffix.lower() == ".json" for file in files):
-        raise InputError(f"{path}: no boxes but JSON files; give the file itself.")
-    raise InputError(f"{path}: nothing that is known here or below; expected is {expected}.")
+    found = _find_formats(path, plain=plain)
+    if found is None:
+        files = list_dataset(path)
+        hint = " There are JSON files: give the file itself." if files.by_suffix({".json"}) else ""
+        raise InputError(
+            f"{path}: nothing that is known here or below; expected is {_EXPECTED_PREDICTIONS}."
+            f"{hint}"
+        )
+    return found
 
 
-def _find_formats(path: Path, files: list[Path], *, plain: bool) -> dict[Format, Path]:
-    """Formats in a folder, each with a file or folder of it."""
-    found: dict[Format, Path] = {}
-    annotations = [file for file in files if file.suffix.lower() == ".xml"]
-    if annotations:
-        found[Format.VOC] = annotations[0]
-    if not plain and is_yolo(path):
-        # Text files around the labels are notes, or the names of the classes.
-        found[Format.YOLO] = path
-        return found
-    texts = [file for file in files if file.suffix.lower() == ".txt" and file.name != CLASSES_FILE]
+def _find_formats(path: Path, *, plain: bool) -> Format | None:
+    """The format of a folder, whether with photos or without."""
+    files = list_dataset(path)
+    voc = VocFormat().recognise(files, ReadOptions())
+    texts = [file for file in files.by_suffix({".txt"}) if file.name != CLASSES_FILE]
     boxes = next((file for file in texts if looks_like_boxes(file)), None)
-    if boxes is not None:
-        found[Format.TEXT] = boxes
+    # Text files around YOLO's labels are notes, or the names of the classes.
+    other = (Format.YOLO, path) if not plain and is_yolo(path) else (Format.TEXT, boxes)
+    if voc is not None and other[1] is not None:
+        raise InputError(
+            f"{path}: several formats: {Format.VOC} ({voc}), {other[0]} ({other[1]}); give the "
+            "folder or file of one."
+        )
+    if voc is not None:
+        return Format.VOC
+    if boxes is not None and other[0] is Format.TEXT:
         tops = {file.relative_to(path).parts[0] for file in texts if file.parent != path}
         sides = sorted(tops & {TRUTH_FOLDER, DETECTIONS_FOLDER})
         if len(sides) > 1:
             raise InputError(
                 f"{path}: annotations and predictions; give {path / sides[1]} or {path / sides[0]}."
             )
-    elif texts and not found:
-        # Empty files are photos without a face; what else is wrong, the reader says.
-        found[Format.TEXT] = texts[0]
-    return found
+    if other[1] is not None:
+        return other[0]
+    # Empty files are photos without a face; what else is wrong, the reader says.
+    return Format.TEXT if texts and {*texts} == {*files.files} else None
 
 
 @dataclass(frozen=True)
@@ -187,18 +214,18 @@ def read_truth(path: Path, options: InputOptions = DEFAULT_OPTIONS) -> GroundTru
         return read_ground_truth(path, **chosen, vocabulary=vocabulary)
     sizes = SizeSource(options.image_size, options.photos)
     if found is Format.COCO:
-        faults = Faults(str(path), strict=True)
-        return build_truth(read_coco(path, faults, read_options(vocabulary)), vocabulary)
+        return read_coco_truth(find_coco(path) or path, vocabulary, sizes)
     if found is Format.DATASET:
         return read_dataset_truth(path, vocabulary)
     if found is Format.YOLO:
         names = _find_names(options, list_names_folders(path))
         return read_yolo_truth(path, names, vocabulary, sizes)
     names = _find_names(options, [path])
-    form = TextFormat(options.truth_boxes or "xywh", names, read_options(vocabulary))
-    upright = form.layout in RELATIVE
+    layout = guess_layout(path, options.truth_boxes, scored=False)
+    form = TextFormat(layout, names, read_options(vocabulary))
+    upright = layout in RELATIVE
     boxes = read_text_boxes(path, form, partial(sizes.find, upright=upright))
-    return build_truth(boxes, vocabulary, upright=upright)
+    return build_truth(boxes, vocabulary, form.options.check_labels(), upright=upright)
 
 
 def read_predicted(
@@ -240,24 +267,27 @@ def _read_predictions(
         return read_predictions(table, probabilities=options.probabilities, vocabulary=vocabulary)
     how = read_options(vocabulary)
     if found is Format.VOC:
-        return build_predictions(path, read_voc_predictions(path, how, truth.photos), vocabulary)
+        return build_predictions(path, read_voc_predictions(path, how, truth.photos), how)
     truth_format = None if truth_path is None else recognise_truth(truth_path, options.truth_boxes)
     if found is Format.COCO:
         is_coco = truth_path is not None and truth_format is Format.COCO
-        index = read_coco_index(truth_path) if truth_path is not None and is_coco else None
+        index = None
+        if truth_path is not None and is_coco:
+            index = read_coco_index(find_coco(truth_path) or truth_path)
         results = read_coco_results(path, how, index=index, photos=truth.photos)
-        return build_predictions(path, results, vocabulary)
+        return build_predictions(path, results, how)
     beyond = []
     if truth_path is not None and truth_format is Format.YOLO:
         beyond = list_names_folders(truth_path)
-    folder, near, layout = path, [path], options.predicted_boxes or "xywh"
+    folder, near, asked = path, [path], options.predicted_boxes
     if found is Format.YOLO:
         folders = find_label_folders(path)
         if len(folders) != 1:
             raise InputError(
                 f"{path}: {len(folders)} folders 'labels' here or below; give one of them."
             )
-        folder, near, layout = folders[0], list_names_folders(path), "ultralytics"
+        folder, near, asked = folders[0], list_names_folders(path), "ultralytics"
+    layout = guess_layout(folder, asked, scored=True)
     form = TextFormat(layout, _find_names(options, [*near, *beyond]), how, scored=True)
     known: Mapping[str, Size] = {}
     if layout in RELATIVE and options.image_size is None and options.photos is None:
@@ -269,12 +299,13 @@ def _read_predictions(
             known = _list_sizes(truth)
     sizes = SizeSource(options.image_size, options.photos, known)
     find = sizes.find if layout in RELATIVE else NO_SIZES.find
-    return build_predictions(path, read_text_boxes(folder, form, find), vocabulary)
+    return build_predictions(path, read_text_boxes(folder, form, find), how)
 
 
 def _find_names(options: InputOptions, folders: Sequence[Path]) -> ClassNames:
     """Class names as given, else those found first."""
-    return ClassNames.read(options.names or find_names_file(folders))
+    known = read_options(options.vocabulary)
+    return ClassNames.read(options.names or find_names_file(folders, known))
 
 
 def _list_sizes(truth: GroundTruth) -> Mapping[str, Size]:

@@ -13,12 +13,12 @@ from data_prep.base.labels import MASKS, Vocabulary
 from data_prep.base.photo import PhotoError, PhotoFrame, Size, read_frame
 from data_prep.base.records import Box
 from data_prep.base.tables import TableError
+from data_prep.formats.contracts import ReadOptions
+from data_prep.formats.exif_frame import BORDER
 from data_prep.formats.photo_match import WrittenPhoto, match_names
+from data_prep.formats.plausible import doubt_boxes
 from data_prep.formats.predictions import PredictionTable, read_prediction_table
 from evaluate.arrays import Detections, GroundTruth, IntArray
-
-OUTSIDE = 2.0
-"""Pixels a box may reach over the border of its photo without a word: detectors round."""
 
 
 def check_sanity(path: Path, detections: Detections, truth: GroundTruth) -> list[str]:
@@ -36,9 +36,13 @@ def check_sanity(path: Path, detections: Detections, truth: GroundTruth) -> list
     if truth.sizes is None:
         return warnings
     sizes = truth.sizes[photo]
+    doubts = (doubt_boxes(boxes, sizes, order) for order in ("corners", "sized"))
+    if doubt := next(filter(None, doubts), ""):
+        # Before all else: the figures mean nothing then.
+        warnings.insert(0, f"{path}: {doubt} See --pred-boxes, or correct the table.")
     # Comparisons with NaN, an unknown size, are false.
-    over = (boxes[:, 2:] > sizes + OUTSIDE).any(axis=1)
-    outside = np.flatnonzero(over | (boxes[:, :2] < -OUTSIDE).any(axis=1))
+    over = (boxes[:, 2:] > sizes + BORDER).any(axis=1)
+    outside = np.flatnonzero(over | (boxes[:, :2] < -BORDER).any(axis=1))
     for row in outside[:1]:
         shown = ", ".join(f"{value:g}" for value in boxes[row])
         width, height = sizes[row]
@@ -153,12 +157,16 @@ def read_predictions(
 
 
 def build_predictions(
-    path: Path, photos: Sequence[WrittenPhoto], vocabulary: Vocabulary
+    path: Path, photos: Sequence[WrittenPhoto], options: ReadOptions
 ) -> Predictions:
-    """Predictions on photos with distinct names; a box's score serves for face and class alike."""
+    """Predictions on photos with distinct names; a box's score serves for face and class alike.
+
+    `UnknownLabelError` when reading them has met unknown classes.
+    """
+    options.check_labels()
     faces = [(place, face) for place, photo in enumerate(photos) for face in photo.faces]
     scores = np.array([score for photo in photos for score in photo.scores], dtype=np.float64)
-    index = vocabulary.classes.index
+    index = (options.classes or ()).index
     detections = Detections(
         photo=np.array([place for place, _ in faces], dtype=np.int64),
         boxes=np.array([face.box for _, face in faces], dtype=np.float64).reshape(-1, 4),

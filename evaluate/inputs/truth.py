@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +15,21 @@ import pandas as pd
 from data_prep.base.boxes import DegenerateBoxError, clip_box
 from data_prep.base.labels import MASKS, Vocabulary
 from data_prep.base.photo import PHOTO_SUFFIXES, Size, photo_size, upright_size
-from data_prep.base.records import Box, Face
+from data_prep.base.records import Box, Face, Finding
 from data_prep.base.tables import read_faces
+from data_prep.formats.coco import read_coco
 from data_prep.formats.contracts import Faults, ReadOptions
+from data_prep.formats.exif_frame import fit_photo, refuse_doubtful
 from data_prep.formats.input_files import InputError, list_files
-from data_prep.formats.label_files import ClassNames, list_labels
+from data_prep.formats.label_files import ClassNames, find_landmarks, list_labels
 from data_prep.formats.photo_match import (
+    NAME_CONFLICT,
     AmbiguousPhotoError,
     WrittenPhoto,
     list_dataset,
     match_names,
 )
+from data_prep.formats.plausible import Order
 from data_prep.formats.registry import read_dataset
 from data_prep.formats.voc import read_voc_truth
 from data_prep.formats.yolo import describe_unlabelled, read_labels
@@ -139,23 +144,38 @@ def read_options(vocabulary: Vocabulary) -> ReadOptions:
     return ReadOptions(vocabulary.aliases, vocabulary.classes)
 
 
+_DOUBTS = (NAME_CONFLICT, "resized-photo", "untold-turn")
+"""Kinds of the findings of readers that are about the figures, too."""
+
+
 def build_truth(
     photos: Sequence[WrittenPhoto],
     vocabulary: Vocabulary,
     warnings: Sequence[str] = (),
     *,
     upright: bool = False,
-    left_out: Sequence[str] | None = None,
+    findings: Sequence[Finding] = (),
+    order: Order | None = None,
 ) -> GroundTruth:
     """Make arrays of photos with distinct names, boxes clipped where the size is known.
 
-    Lenient readers tell what they have left out; their boxes are clipped without a warning, since
-    annotators of VOC files reach over the border as a habit.
+    Photos none of whose faces can be used are not those without a face: they are left out. As what
+    boxes were read is `order`, for a doubt; in VOC files annotators reach over the border as a
+    habit, of which nothing is said.
     """
-    photos = sorted(photos, key=lambda photo: photo.image)
+    if order is not None:
+        refuse_doubtful(photos[0].annotation if photos else Path(), photos, order)
+    lost = [finding.message for finding in findings if finding.dropped]
+    barren = [photo for photo in photos if photo.left_out and not photo.faces]
+    if barren and len(barren) == len(photos):
+        raise InputError(f"{photos[0].annotation}: no face that can be used. {' '.join(lost[:3])}")
+    if barren:
+        lost.append(f"{barren[0].where}: none of its faces can be used.")
+    photos = sorted(
+        (photo for photo in photos if photo.faces or not photo.left_out), key=attrgetter("image")
+    )
     kept: list[tuple[int, Face]] = []
     clipped: list[str] = []
-    lost = list(left_out or ())
     for place, photo in enumerate(photos):
         for number, face in enumerate(photo.faces):
             where = photo.places[number] if photo.places else f"{photo.where}: object {face.object}"
@@ -168,14 +188,21 @@ def build_truth(
                 clipped.append(where)
             kept.append((place, replace(face, box=box)))
     messages = list(warnings)
-    if clipped and left_out is None:
+    for kind in _DOUBTS:
+        some = [finding.message for finding in findings if finding.kind == kind]
+        more = f" And {len(some) - 1} more of this kind." if len(some) > 1 else ""
+        messages += [f"{message}{more}" for message in some[:1]]
+    if clipped and order != "corners":
         messages.append(
             f"{len(clipped)} annotated boxes reach over the border of their photo and are clipped, "
             f"the first: {clipped[0]}"
         )
     if lost:
-        what = "annotated boxes" if left_out is None else "annotation files or faces"
-        messages.append(f"{len(lost)} {what} can't be used and are left out, the first: {lost[0]}")
+        counted = len(lost) + max(len(barren) - 1, 0)
+        messages.append(
+            f"{counted} annotation files or faces can't be used and are left out, the first: "
+            f"{lost[0]}"
+        )
     sizes = [photo.size or (math.nan, math.nan) for photo in photos]
     index = vocabulary.classes.index
     return GroundTruth(
@@ -209,8 +236,10 @@ def read_ground_truth(
     """
     table = path / FACES_FILE if (path / FACES_FILE).is_file() else path
     if table.is_dir():
-        photos, left_out = read_voc_truth(list_dataset(path), read_options(vocabulary))
-        truth = build_truth(photos, vocabulary, left_out=left_out)
+        options = read_options(vocabulary)
+        photos, findings = read_voc_truth(list_dataset(path), options)
+        notes = options.check_labels()
+        truth = build_truth(photos, vocabulary, notes, findings=findings, order="corners")
         if not photos:
             reason = next(iter(truth.warnings), "no VOC annotation (*.xml) here or below.")
             raise InputError(f"{path}: {reason}")
@@ -251,11 +280,13 @@ def read_dataset_truth(root: Path, vocabulary: Vocabulary) -> GroundTruth:
     """Read a dataset in a format that only `data_prep` tells apart, with its photos."""
     dataset = read_dataset(root, read_options(vocabulary))
     photos = [
-        WrittenPhoto(root / one.annotation, one.image, one.annotation, one.stated_size, one.faces)
+        WrittenPhoto(
+            *(root / one.annotation, one.image, one.annotation, one.stated_size, one.faces),
+            left_out=one.left_out,
+        )
         for one in dataset.photos
     ]
-    left_out = [finding.message for finding in dataset.findings if finding.dropped]
-    return build_truth(photos, vocabulary, left_out=left_out)
+    return build_truth(photos, vocabulary, findings=dataset.findings)
 
 
 def read_yolo_truth(
@@ -268,14 +299,42 @@ def read_yolo_truth(
     pairs = list_labels(folder)
     known = sizes.find(list(pairs))
     options = read_options(vocabulary)
+    landmarks = find_landmarks(path for path, _ in pairs.values() if path is not None)
     written: list[WrittenPhoto] = []
+    findings: list[Finding] = []
     for name, (path, photo) in pairs.items():
         size = known.get(name) or (None if photo is None else upright_size(photo))
         if path is None:
             written.append(WrittenPhoto(folder, name, name, size, ()))
         else:
-            faults = Faults(str(path), strict=True)
-            written.append(read_labels(path, name, size, names, options, faults))
+            faults = Faults(str(path), findings=findings)
+            written.append(read_labels(path, name, size, names, options, faults, landmarks))
     unlabelled = [name for name, (path, _) in pairs.items() if path is None]
     warnings = [describe_unlabelled(unlabelled)] if unlabelled else []
-    return build_truth(written, vocabulary, warnings, upright=True)
+    warnings += options.check_labels()
+    return build_truth(
+        written, vocabulary, warnings, upright=True, findings=findings, order="centred"
+    )
+
+
+def read_coco_truth(path: Path, vocabulary: Vocabulary, files: SizeSource) -> GroundTruth:
+    """Read COCO annotations, boxes scaled where a photo that is there was resized."""
+    faults, options = Faults(str(path)), read_options(vocabulary)
+    written = read_coco(path, faults, options)
+    notes = options.check_labels()
+    if not written:
+        raise InputError(f"{path}: no photo in 'images' that can be used.")
+    there = find_photos([photo.image for photo in written], path, files.photos)
+    photos: dict[str, WrittenPhoto] = {}
+    for photo in written:
+        if photo.image in photos:
+            faults.leave_out("second-id", f"{photo.where}: {photo.image} is there twice.")
+            continue
+        if photo.image in there:
+            photo, findings = fit_photo(photo, there[photo.image], str(path))
+            faults.findings += findings
+            if any(finding.dropped for finding in findings):
+                continue
+        photos[photo.image] = photo
+    found = faults.findings
+    return build_truth([*photos.values()], vocabulary, notes, findings=found, order="sized")

@@ -13,6 +13,7 @@ from data_prep.base.labels import (
     CLASSES,
     UnknownLabelError,
     canonical_label,
+    explain_unknown,
     parse_aliases,
 )
 from data_prep.base.progress import LINES, show_progress
@@ -46,9 +47,20 @@ def test_aliases_are_added_to_the_known_ones():
     aliases = parse_aliases(["Nose Out = mask_weared_incorrect"])
     assert canonical_label("nose-out", aliases) == "mask_weared_incorrect"
     assert canonical_label("no_mask", aliases) == "without_mask"
+    assert canonical_label("hat", parse_aliases(["hat="])) == ""
 
 
-@pytest.mark.parametrize("pair", ["nose_out", "nose_out=", "nose_out=mask", "=x"])
+def test_all_unknown_names_are_told_and_hints_keep_the_meaning():
+    names = {"face_mask": 3, "NoFaceMask": 1, "mask_under_nose": 1, "wthout_mask": 1, "zebra": 2}
+    told = explain_unknown(names, ALIASES, CLASSES)
+    assert "'face_mask' (3 times): if it means with_mask: --alias 'face_mask=with_mask'" in told
+    assert "--alias 'NoFaceMask=without_mask'" in told
+    assert "--alias 'mask_under_nose=mask_weared_incorrect'" in told
+    assert "'wthout_mask': did you mean 'without_mask'?" in told
+    assert "'zebra' (2 times). There are these known names: with_mask," in told
+
+
+@pytest.mark.parametrize("pair", ["nose_out", "nose_out=mask", "=x"])
 def test_bad_alias_is_refused(pair):
     with pytest.raises(UnknownLabelError, match="write NAME=CLASS"):
         parse_aliases([pair])

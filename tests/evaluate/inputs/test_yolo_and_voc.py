@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_prep.base.errors import DatasetError
 from data_prep.base.labels import MASKS
 from data_prep.formats.input_files import InputError
 from data_prep.formats.label_files import ClassNames, is_yolo, list_names_folders
@@ -89,7 +90,7 @@ def test_layouts(tmp_path: Path, part: str, given: str, photo: str) -> None:
 def test_sizes_without_photos(tmp_path: Path) -> None:
     add(tmp_path, "*", "a", "1 0.5 0.5 0.5 0.5", size=None)
     add(tmp_path, "*", "b", "", size=None)
-    with pytest.raises(InputError, match=r"a\.txt, line 1: the size of the photo is not") as caught:
+    with pytest.raises(DatasetError, match=r"a\.txt:1: the size of the photo is not") as caught:
         read_yolo_truth(tmp_path, NAMES, MASKS)
     assert str(tmp_path / "labels" / "a.txt") in str(caught.value)
     truth = read_yolo_truth(tmp_path, NAMES, MASKS, SizeSource(fixed=(40, 20)))
@@ -102,7 +103,7 @@ def test_faces_over_the_border(tmp_path: Path) -> None:
     truth = read_yolo_truth(tmp_path, NAMES, MASKS)
     assert truth.boxes.tolist() == [[0, 25, 50, 75]]
     assert truth.warnings[0].startswith("1 annotated boxes reach over")
-    assert truth.warnings[1].startswith("2 annotated boxes can't be used")
+    assert truth.warnings[1].startswith("2 annotation files or faces can't be used")
 
 
 def test_folders_without_labels(tmp_path: Path) -> None:
@@ -152,8 +153,8 @@ def xml(filename: str, *scores: str, tag: str = "score") -> str:
 
 
 def read(folder: Path, photos: tuple[str, ...] = ()) -> Predictions:
-    found = read_voc_predictions(folder, read_options(MASKS), photos)
-    return build_predictions(folder, found, MASKS)
+    options = read_options(MASKS)
+    return build_predictions(folder, read_voc_predictions(folder, options, photos), options)
 
 
 @pytest.mark.parametrize("tag", ["score", "confidence"])

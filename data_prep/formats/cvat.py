@@ -1,0 +1,91 @@
+"""CVAT for images 1.1: one XML file for many photos (https://docs.cvat.ai)."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from lxml import etree
+
+from data_prep.base.records import Box, Dataset, note_unread
+from data_prep.formats.contracts import (
+    DatasetFormat,
+    FaceReader,
+    Faults,
+    ReadOptions,
+    note_outlined,
+    read_each,
+)
+from data_prep.formats.input_files import InputError, enclose, read_number, read_size
+from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto
+from data_prep.formats.voc import parse_xml, starts_with, tells
+
+_OUTLINES = {"polygon", "polyline", "points", "ellipse"}
+
+
+class CvatFormat(DatasetFormat):
+    """All files of CVAT for images below a folder.
+
+    Of a polygon the box around it is taken, of a turned box the one before it was turned; what is
+    not read, such as a rotation or an attribute, is noted.
+    """
+
+    looks = "CVAT for images (*.xml)"
+    writes = False
+
+    def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
+        """The first XML file with <annotations>."""
+        return next(iter(_list_files(files)), None)
+
+    def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
+        """Read the dataset; see `DatasetFormat`."""
+        paths = _list_files(files) or files.by_suffix({".xml"})
+        read = partial(_read_file, options=options)
+        return read_each(files, paths, "broken-xml", self.looks, read)
+
+
+def _list_files(files: DatasetFiles) -> list[Path]:
+    return [path for path in files.by_suffix({".xml"}) if starts_with(path, "annotations")]
+
+
+def _read_file(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
+    root = parse_xml(path, faults.file, "annotations", "CVAT for images")
+    if root.find("track") is not None and root.find("image") is None:
+        raise InputError(f"{faults.file}: tracks of a video; export it as CVAT for images.")
+    unread: Counter[str] = Counter()
+    photos = []
+    outlined = 0
+    for image in root.iterfind("image"):
+        reader = FaceReader(faults, options)
+        for shape in image.iterchildren("box", *_OUTLINES):
+            where = f"{faults.file}:{shape.sourceline}"
+            reader.add(where, shape.get("label", ""), _read_box, shape, where)
+            outlined += shape.tag in _OUTLINES
+            told = {name: shape.get(name, "") for name in ("rotation", "occluded")}
+            for one in shape.iter("attribute"):
+                told[f"attribute {one.get('name')}"] = one.text or ""
+            unread.update(name for name, text in told.items() if tells(text))
+        size = read_size(image.get("width", ""), image.get("height", ""))
+        where = f"{faults.file}:{image.sourceline}"
+        photos.append(reader.finish(path, image.get("name", ""), where, size))
+    things = [f"{thing} of {count} boxes" for thing, count in sorted(unread.items())]
+    faults.findings += [*note_unread(faults.file, things), *note_outlined(faults.file, outlined)]
+    return photos
+
+
+def _read_box(shape: etree._Element, where: str) -> Box:
+    def numbers(*names: str) -> Sequence[float]:
+        return [read_number(shape.get(name, ""), name, where) for name in names]
+
+    if shape.tag == "box":
+        return Box(*numbers("xtl", "ytl", "xbr", "ybr"))
+    if shape.tag == "ellipse":
+        x, y, across, down = numbers("cx", "cy", "rx", "ry")
+        return Box(x - across, y - down, x + across, y + down)
+    values = [
+        read_number(text, "points", where) for text in re.split("[;,]", shape.get("points", ""))
+    ]
+    return enclose(values[::2], values[1::2])

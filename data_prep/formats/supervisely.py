@@ -1,0 +1,77 @@
+"""JSON per photo in the manner of Supervisely, and of Kaggle's Medical Mask dataset."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from data_prep.base.records import Box, note_unread
+from data_prep.formats.contracts import FaceReader, Faults, JsonFormat, ReadOptions
+from data_prep.formats.input_files import (
+    InputError,
+    enclose,
+    json_object,
+    json_size,
+    json_text,
+    load_json,
+)
+from data_prep.formats.photo_match import WrittenPhoto
+
+
+class SuperviselyFormat(JsonFormat):
+    """Supervisely's `ann/PHOTO.json`: rectangles and polygons (https://docs.supervisely.com)."""
+
+    looks = "Supervisely JSON"
+    writes = False
+    keys = frozenset({"objects", "classTitle"})
+
+    def read_file(self, path: Path, faults: Faults, options: ReadOptions) -> Sequence[WrittenPhoto]:
+        """Read one file."""
+        content = json_object(load_json(path), faults.file)
+        reader = FaceReader(faults, options)
+        tags: Counter[str] = Counter()
+        for number, value in enumerate(content.get("objects") or ()):
+            where = f"{faults.file}, objects[{number}]"
+            entry = json_object(value, where)
+            name = json_text(entry, "classTitle", where)
+            reader.add(where, name, _box, entry, where)
+            tags.update(str(tag.get("name")) for tag in entry.get("tags") or ())
+        things = [f"tag {tag} of {count} objects" for tag, count in sorted(tags.items())]
+        faults.findings += note_unread(faults.file, things)
+        stated = json_object(content.get("size") or {}, faults.file)
+        size = json_size(stated.get("width"), stated.get("height"))
+        return [reader.finish(path, path.stem, faults.file, size)]
+
+
+def _box(entry: Mapping[str, Any], where: str) -> Box:
+    points = entry.get("points")
+    if not isinstance(points, dict):
+        raise InputError(f"{where}: a {entry.get('geometryType')} without points has no box.")
+    xs, ys = zip(*((float(x), float(y)) for x, y in points["exterior"]), strict=True)
+    return enclose(xs, ys)
+
+
+class MedicalMaskFormat(JsonFormat):
+    """`FileName` and `Annotations` with a `BoundingBox` of two corners and a `classname` each."""
+
+    looks = "Medical Mask JSON"
+    writes = False
+    keys = frozenset({"FileName", "BoundingBox"})
+
+    def read_file(self, path: Path, faults: Faults, options: ReadOptions) -> Sequence[WrittenPhoto]:
+        """Read one file."""
+        content = json_object(load_json(path), faults.file)
+        reader = FaceReader(faults, options)
+        for number, value in enumerate(content.get("Annotations") or ()):
+            where = f"{faults.file}, Annotations[{number}]"
+            entry = json_object(value, where)
+            name = json_text(entry, "classname", where)
+            reader.add(where, name, _corners, entry)
+        image = json_text(content, "FileName", faults.file)
+        return [reader.finish(path, image, faults.file, None, alone=True)]
+
+
+def _corners(entry: Mapping[str, Any]) -> Box:
+    return Box(*map(float, entry["BoundingBox"]))

@@ -1,0 +1,205 @@
+"""What labelling tools export, as they write it: the same faces from each."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from data_prep.base.errors import DatasetError
+from data_prep.base.labels import UnknownLabelError, parse_aliases
+from data_prep.base.records import Box, Face
+from data_prep.formats.contracts import Format, ReadOptions
+from data_prep.formats.photo_match import list_dataset
+from data_prep.formats.registry import read_dataset, recognise
+from evaluate.inputs.inputs import read_truth
+from tests.makers import make_photo
+
+SIZE = (200, 100)
+FACES = (Face(0, "with_mask", Box(20, 10, 60, 50)), Face(1, "without_mask", Box(100, 30, 140, 90)))
+"""The second is drawn as a polygon where that can be."""
+CORNERS = [[100, 30], [140, 60], [120, 90]]
+
+
+def labelme(**changes):
+    shapes = [
+        {"label": "mask", "points": [[60, 50], [20, 10]], "shape_type": "rectangle"},
+        {"label": "no_mask", "points": CORNERS, "shape_type": "polygon"},
+    ]
+    content = {"version": "5", "shapes": shapes, "imagePath": "..\\a.jpg", "imageData": None}
+    return {**content, "imageHeight": 100, "imageWidth": 200, **changes}
+
+
+RECT = {"name": "rect", "x": 20, "y": 10, "width": 40, "height": 40}
+XS, YS = zip(*CORNERS, strict=True)
+POLYGON = {"name": "polygon", "all_points_x": XS, "all_points_y": YS}
+
+
+def via(shapes=(RECT, POLYGON)):
+    names = ({"kind": "mask"}, {"kind": "no_mask"})
+    regions = [
+        {"shape_attributes": shape, "region_attributes": told}
+        for shape, told in zip(shapes, names, strict=True)
+    ]
+    return {"a.jpg9": {"filename": "a.jpg", "size": 9, "regions": regions, "file_attributes": {}}}
+
+
+def old_via():
+    (entry,) = via().values()
+    return {"_via_img_metadata": {"x": {**entry, "regions": dict(enumerate(entry["regions"]))}}}
+
+
+PERCENT = {"x": 10, "y": 10, "width": 20, "height": 40, "rotation": 0, "rectanglelabels": ["mask"]}
+SHARES = {"points": [[50, 30], [70, 60], [60, 90]], "polygonlabels": ["no_mask"]}
+ORIGINAL = {"original_width": 200, "original_height": 100}
+
+
+def label_studio():
+    regions = [{"value": value, **ORIGINAL} for value in (PERCENT, SHARES)]
+    regions.insert(1, {"type": "relation", "from_id": "x"})
+    data = {"image": "/data/upload/1/0a1b2c3d-a.jpg"}
+    done = [{"result": [], "was_cancelled": True}, {"result": regions}]
+    return [{"id": 1, "data": data, "annotations": done}]
+
+
+def label_studio_min():
+    faces = [{**value, **ORIGINAL} for value in (PERCENT, SHARES)]
+    return [{"image": "/data/local-files/?d=set/a.jpg", "id": 1, "label": faces}]
+
+
+def supervisely():
+    shapes = (("mask", "rectangle", [[20, 10], [60, 50]]), ("no_mask", "polygon", CORNERS))
+    objects = [
+        {"classTitle": name, "geometryType": kind, "points": {"exterior": points}, "tags": []}
+        for name, kind, points in shapes
+    ]
+    return {"size": {"height": 100, "width": 200}, "objects": objects}
+
+
+def medical_mask():
+    faces = [
+        {"BoundingBox": box, "classname": name, "Confidence": 1}
+        for name, box in (("mask", [20, 10, 60, 50]), ("no_mask", [100, 30, 140, 90]))
+    ]
+    return {"FileName": "a.jpg", "NumOfAnno": 2, "Annotations": faces}
+
+
+CVAT = """<?xml version="1.0"?><annotations><version>1.1</version><meta/>
+<image id="0" name="a.jpg" width="200" height="100">
+<box label="mask" xtl="20" ytl="10" xbr="60" ybr="50" occluded="0" rotation="35.0">
+<attribute name="wearing">badly</attribute></box>
+<polygon label="no_mask" points="100,30;140,60;120,90"/></image></annotations>"""
+
+FILES = {
+    Format.LABELME: {"a.json": labelme()},
+    Format.VIA: {"via.json": via()},
+    "old via": {"via.json": old_via()},
+    Format.LABEL_STUDIO: {"project.json": label_studio()},
+    "label-studio-min": {"project.json": label_studio_min()},
+    Format.SUPERVISELY: {"ann/a.jpg.json": supervisely()},
+    Format.MEDICAL_MASK: {"notes/a.jpg.json": medical_mask()},
+    Format.CVAT: {"annotations.xml": CVAT},
+}
+KINDS = {"old via": Format.VIA, "label-studio-min": Format.LABEL_STUDIO}
+
+
+def write(root, files):
+    make_photo(root / "a.jpg", *SIZE)
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return root
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_same_faces_from_each(tmp_path, kind):
+    root = write(tmp_path / "set", FILES[kind])
+    assert recognise(list_dataset(root), ReadOptions()) is KINDS.get(kind, kind)
+    (photo,) = read_dataset(root).photos
+    assert (photo.image, photo.faces) == ("a.jpg", FACES)
+    truth = read_truth(root)
+    assert (truth.photos, truth.labels.tolist()) == (("a.jpg",), [0, 1])
+    assert truth.boxes.tolist() == [list(face.box) for face in FACES]
+
+
+def test_what_is_not_read_is_named(tmp_path):
+    (note, outlined) = read_dataset(write(tmp_path, {"a.xml": CVAT})).findings
+    assert note.message.endswith(
+        "not carried on: attribute wearing of 1 boxes, rotation of 1 boxes."
+    )
+    assert outlined.kind == "outlined-faces"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        ("a.json", labelme(shapes=[{"label": "mask", "points": [[1, 2]]}]), "one point has no box"),
+        ("a.json", labelme(shapes=[{"label": "mask", "points": "x"}]), "no numbers of a box"),
+        ("v.json", via(({"name": "rect", "x": 1}, RECT)), "without its numbers"),
+        ("v.json", via(({"name": "point", "cx": 1}, RECT)), "the shape 'point', which has no box"),
+        (
+            "a.jpg.json",
+            {
+                **supervisely(),
+                "objects": [{"classTitle": "mask", "geometryType": "bitmap", "bitmap": {}}],
+            },
+            "no box",
+        ),
+        ("a.xml", CVAT.replace('xtl="20"', 'xtl="left"'), "'left' for xtl is not a number"),
+    ],
+)
+def test_faces_that_can_not_be_used_are_left_out(tmp_path, name, content, fault):
+    read = read_dataset(write(tmp_path, {name: content}))
+    (finding,) = [finding for finding in read.findings if finding.dropped]
+    assert fault in finding.message
+    assert finding.kind == "bad-box"
+    assert read.photos[0].left_out == 1
+
+
+@pytest.mark.parametrize("shapes", [{}, None, "x", [1]])
+def test_files_that_can_not_be_used(tmp_path, shapes):
+    with pytest.raises(DatasetError, match=r"no LabelMe JSON that can be read\. .*a\.json"):
+        read_dataset(write(tmp_path, {"a.json": labelme(shapes=shapes)}))
+
+
+def test_tracks_of_a_video_are_told(tmp_path):
+    text = "<annotations><track id='0' label='mask'></track></annotations>"
+    with pytest.raises(DatasetError, match="tracks of a video; export it as CVAT for images"):
+        read_dataset(write(tmp_path, {"a.xml": text}))
+
+
+def test_turned_rectangle_of_label_studio(tmp_path):
+    """By 90 degrees about its corner (20, 10): it lies to the left of it."""
+    turned = {**PERCENT, "x": 40, "rotation": 90}
+    task = {"image": "a.jpg", "label": [{**turned, **ORIGINAL}]}
+    (photo,) = read_dataset(write(tmp_path, {"p.json": [task]})).photos
+    assert photo.faces[0].box == pytest.approx(Box(80 - 40, 10, 80, 50))
+
+
+WIDER = """0--Parade/a.jpg
+2
+20 10 40 40 0 0 0 0 0 0
+100 30 40 60 2 0 0 1 2 0
+b.jpg
+0
+0 0 0 0 0 0 0 0 0 0
+"""
+RETINA = "# 0--Parade/a.jpg\n20 10 40 40 1 2 0\n100 30 40 60 -1 -1\n# b.jpg\n"
+
+
+@pytest.mark.parametrize("text", [WIDER, RETINA])
+def test_lists_of_faces_without_classes(tmp_path, text):
+    make_photo(tmp_path / "WIDER_train" / "images" / "0--Parade" / "a.jpg", *SIZE)
+    make_photo(tmp_path / "WIDER_train" / "images" / "b.jpg", *SIZE, seed=1)
+    (tmp_path / "split").mkdir()
+    (tmp_path / "split" / "train_bbx_gt.txt").write_text(text)
+    with pytest.raises(UnknownLabelError, match=r"unknown class 'face_of_any_class' \(2 times"):
+        read_dataset(tmp_path)
+    aliases = parse_aliases(["face_of_any_class=without_mask"])
+    first, second = read_dataset(tmp_path, ReadOptions(aliases=aliases)).photos
+    assert [face.box for face in first.faces] == [face.box for face in FACES]
+    assert [face.difficult for face in first.faces] == [False, text is WIDER]
+    assert second.faces == ()
+    as_written = read_dataset(tmp_path, ReadOptions(classes=None)).photos[0]
+    assert {face.label for face in as_written.faces} == {"face"}
