@@ -291,7 +291,7 @@ def _collect(predictor: Predictor, source: Source, photos: Sequence[Item]) -> Re
 
 
 def load(
-    weights: str | Path | None = None,
+    weights: str | Path | Learner | None = None,
     *,
     device: str = "auto",
     engine: str = "auto",
@@ -301,7 +301,8 @@ def load(
 
     Args:
         weights: A folder with both nets and their cards, or a run folder with a detector or a
-            classifier, where the other is the shipped one. The shipped weights when None.
+            classifier, where the other is the shipped one; or what `learner` gave, as it is now.
+            The shipped weights when None.
         device: `auto`, `cpu` or `cuda`.
         engine: What runs the nets: `auto` or `torch`.
         bf16: Use bfloat16; where the processor is fast at it when None.
@@ -318,8 +319,15 @@ def load(
     from pipeline.nets.compute import pick_device
     from pipeline.nets.options import SHIPPED
 
-    folder = SHIPPED if weights is None else Path(weights)
     chosen = pick_device(device)
+    if weights is not None and not isinstance(weights, (str, Path)):
+        from pipeline.training.export import use_learner
+
+        shipped = Predictor.load(SHIPPED, device=chosen, bf16=bf16, engine=engine)
+        half = shipped.detector.bf16
+        learnt = use_learner(weights, device=chosen, bf16=half, engine=engine)
+        return Model(replace(shipped, classifier=learnt))
+    folder = SHIPPED if weights is None else Path(weights)
     return Model(Predictor.load(folder, device=chosen, bf16=bf16, engine=engine, rest=SHIPPED))
 
 
@@ -327,15 +335,16 @@ def learner(prepared: str | Path, recipe: str = "resnet34", **changes: Any) -> L
     """A fastai `Learner` on a prepared folder, as `trimask train` makes it.
 
     `dls.show_batch`, `lr_find`, `fine_tune`, `ClassificationInterpretation` and `export` work as in
-    any fastai notebook.
+    any fastai notebook; `load` runs it on photos. `pipeline/training/notebooks` has two examples.
 
     Args:
         prepared: The folder that `trimask build` made.
         recipe: Name of a recipe, or its file.
-        changes: Keys of the recipe that are to be different, such as `epochs=[3]`.
+        changes: Keys of the recipe that are to be different, such as `init="random"`.
 
-    >>> learn = learner("prepared", sizes=[128], epochs=[3])  # doctest: +SKIP
+    >>> learn = learner("prepared", sizes=[128])  # doctest: +SKIP
     >>> learn.dls.show_batch(); learn.lr_find(); learn.fine_tune(3)  # doctest: +SKIP
+    >>> load(learn).predict("photo.jpg").plot()  # doctest: +SKIP
     """
     from pipeline.training.learner import make_learner
 

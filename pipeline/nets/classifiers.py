@@ -2,7 +2,7 @@
 
 `resnet34` is torchvision's ResNet-34. `mobilenet0.25` is the detector's body with a head of its
 own: far faster, and it can start from what the detector has learnt about faces. `sequential` is the
-small network of tutorials.
+small network of tutorials. `timm:NAME` is any body of timm that takes the input's size.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ import torch
 from torch import Tensor, fx, nn
 from torchvision.models import resnet34
 
+from data_prep.base.errors import suggest
 from data_prep.base.labels import CLASSES
-from pipeline.nets.cards import Architecture, ClassifierCard, DetectorCard, WeightsError
+from pipeline.nets.cards import TIMM, Architecture, ClassifierCard, DetectorCard, WeightsError
+from pipeline.nets.compute import is_timms
 from pipeline.nets.retinaface import RetinaFace
 
-FEATURES: dict[Architecture, int] = {"resnet34": 512, "mobilenet0.25": 256, "sequential": 128}
+FEATURES = {"resnet34": 512, "mobilenet0.25": 256, "sequential": 128}
 """What the last layer sees of each face: channels of the body's last feature map."""
 
 SLOPE = 0.1  # Of the leaky ReLUs of `mobilenet0.25`.
@@ -34,20 +36,20 @@ _SHRINK = 32
 end of half precision, which weights are stored in; the batch norm takes a factor out again."""
 
 
-def make_head(architecture: Architecture, dropout: float) -> nn.Sequential:
+def make_head(features: int, dropout: float) -> nn.Sequential:
     """Pooling, dropout and the last layer; `to_stored` knows its names."""
     return nn.Sequential(
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.Dropout(dropout),
-        nn.Linear(FEATURES[architecture], len(CLASSES)),
+        nn.Linear(features, len(CLASSES)),
     )
 
 
 def make_mobilenet(dropout: float = 0.0) -> nn.Sequential:
     """`mobilenet0.25` with random weights: the detector's body, then the head."""
     body = nn.Sequential(OrderedDict(RetinaFace(SLOPE).body.named_children()))
-    return nn.Sequential(OrderedDict(body=body, head=make_head("mobilenet0.25", dropout)))
+    return nn.Sequential(OrderedDict(body=body, head=make_head(FEATURES["mobilenet0.25"], dropout)))
 
 
 def make_sequential(dropout: float = 0.0) -> nn.Sequential:
@@ -61,9 +63,80 @@ def make_sequential(dropout: float = 0.0) -> nn.Sequential:
     dense = FEATURES["sequential"]
     layers += [nn.AdaptiveAvgPool2d(_CELLS), nn.Flatten(), nn.Linear(64 * _CELLS**2, dense)]
     layers += [nn.ReLU(), nn.Unflatten(1, (dense, 1, 1))]
-    return nn.Sequential(
-        OrderedDict(body=nn.Sequential(*layers), head=make_head("sequential", dropout))
+    return nn.Sequential(OrderedDict(body=nn.Sequential(*layers), head=make_head(dense, dropout)))
+
+
+class Feed(nn.Module):
+    """From photos as classifiers are fed to what a body was trained on, by its own mean and std."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        fed = ClassifierCard()
+        given = [torch.tensor(values)[:, None, None] for values in (fed.mean, fed.std, mean, std)]
+        self.register_buffer("scale", given[1] / given[3])
+        self.register_buffer("shift", (given[0] - given[2]) / given[3])
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """A batch of the same shape."""
+        return batch * self.scale + self.shift
+
+
+def make_timm(name: str, dropout: float = 0.0, *, pretrained: bool = False) -> nn.Sequential:
+    """A body of timm by its name there, random or `pretrained` (downloaded by timm), and a head.
+
+    Raises:
+        WeightsError: timm is not installed or has no such body, or the weights can't be had.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise WeightsError(
+            f"{TIMM}{name} needs timm: pip install timm (or trimask with its extra 'timm')."
+        ) from error
+    if not timm.is_model(name.partition(".")[0]):
+        raise WeightsError(f"timm has no '{name}': {suggest(name, timm.list_models())}")
+    try:
+        net = timm.create_model(name, pretrained=pretrained, num_classes=0)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise WeightsError(f"timm's weights of {name} can't be had ({reason}).") from error
+    config, features = net.pretrained_cfg, net.head_hidden_size
+    parts = OrderedDict(
+        feed=Feed(config["mean"], config["std"]), net=net, map=nn.Unflatten(1, (features, 1, 1))
     )
+    return nn.Sequential(OrderedDict(body=nn.Sequential(parts), head=make_head(features, dropout)))
+
+
+def name_as_timm(state: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+    """Weights of a body from elsewhere, under the names that they have in a net of `make_timm`.
+
+    By timm's own names, or where the file has others by their order, which ports to other
+    libraries keep: shape by shape the same.
+
+    Raises:
+        RuntimeError: Neither fits.
+    """
+    whole = net.state_dict()
+    shapes = {
+        name.removeprefix("body.net."): tensor.shape
+        for name, tensor in whole.items()
+        if name.startswith("body.net.") and not name.endswith("num_batches_tracked")
+    }
+    if not shapes.keys() <= state.keys():
+        given = [name for name in state if not name.endswith("num_batches_tracked")]
+        state = {name: state[other] for name, other in zip(shapes, given, strict=False)}
+    if {name: state[name].shape for name in shapes if name in state} != shapes:
+        raise RuntimeError("neither by name nor by order")
+    feed = {name: tensor for name, tensor in whole.items() if name.startswith("body.feed.")}
+    return feed | {f"body.net.{name}": state[name] for name in shapes}
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        return is_timms(module) or super().is_leaf_module(module, name)
 
 
 class Ensemble(nn.Module):
@@ -94,9 +167,9 @@ def fill_net(state: dict[str, Tensor], architecture: Architecture, path: Path) -
         WeightsError: They do not fit.
     """
     places = {name.split(".")[1] for name in state if name.startswith(f"{_MEMBERS}.")}
-    net = _make_net(architecture)
+    net = make_net(architecture)
     if places:
-        net = Ensemble([_make_net(architecture) for _ in places])
+        net = Ensemble([make_net(architecture) for _ in places])
     try:
         net.load_state_dict(state)
     except RuntimeError as error:
@@ -110,7 +183,7 @@ def expose_features(net: nn.Module) -> nn.Module:
     Of an ensemble it is what each member's sees, side by side; of a net without such a layer the
     logits.
     """
-    traced = fx.symbolic_trace(net.eval())
+    traced = fx.GraphModule(net, _Tracer().trace(net.eval()))
     (output,) = (node for node in traced.graph.nodes if node.op == "output")
     seen = []
     for node in traced.graph.nodes:
@@ -124,10 +197,13 @@ def expose_features(net: nn.Module) -> nn.Module:
     return traced
 
 
-def _make_net(architecture: Architecture) -> nn.Module:
+def make_net(architecture: Architecture, dropout: float = 0.0) -> nn.Module:
+    """A classifier with random weights, by its names on disk."""
+    if architecture.startswith(TIMM):
+        return make_timm(architecture.removeprefix(TIMM), dropout)
     if architecture == "resnet34":
         return resnet34(num_classes=len(CLASSES))
-    return make_mobilenet() if architecture == "mobilenet0.25" else make_sequential()
+    return (make_mobilenet if architecture == "mobilenet0.25" else make_sequential)(dropout)
 
 
 def to_stored(state: dict[str, Tensor], architecture: Architecture) -> dict[str, Tensor]:

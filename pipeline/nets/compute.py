@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import AbstractContextManager
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +49,15 @@ def autocast(device: torch.device, *, bf16: bool) -> AbstractContextManager[None
     return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
 
+def is_timms(module: nn.Module) -> bool:
+    """Whether a module is timm's, whose nets are not traced: some can't be."""
+    return type(module).__module__.startswith("timm.")
+
+
 def prepare_net(net: nn.Module, device: torch.device) -> nn.Module:
     """A copy ready for use: batch norms folded into convolutions, channels last, on the device."""
-    folded = fuse(net.eval().cpu())
+    net = net.eval().cpu()
+    folded = deepcopy(net) if any(map(is_timms, net.modules())) else fuse(net)
     return folded.to(device).to(memory_format=torch.channels_last)
 
 

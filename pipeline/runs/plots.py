@@ -76,6 +76,19 @@ def plot_histories(records: Sequence[RunRecord], path: Path) -> None:
     save_figure(figure, path)
 
 
+def plot_rates(rates: Sequence[float], losses: Sequence[float], found: float, path: Path) -> None:
+    """The loss of a range test by learning rate, up to where it explodes, and the rate chosen."""
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(rates, [float(loss) for loss in losses])
+    axes.axvline(found, color="C1", linestyle="--", label=f"chosen: {found:.1e}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss")
+    axes.set_ylim(top=1.2 * float(losses[0]))
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
+    save_figure(figure, path)
+
+
 def name_folders(folders: Sequence[Path]) -> list[str]:
     """Names that tell folders apart: their own, or else their paths."""
     names = [folder.resolve().name for folder in folders]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from data_prep.base.crop import Colour
 from data_prep.base.errors import UserError, suggest
 from data_prep.base.labels import CLASSES, RARE_CLASS
-from pipeline.nets.cards import Architecture
+from pipeline.nets.cards import TIMM, Architecture
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -33,15 +33,25 @@ class _Numbers(BaseModel):
     name: str
 
 
+class Stage(NamedTuple):
+    """A part of a classifier's training."""
+
+    size: int  # side of the input in pixels
+    epochs: int  # at most
+    head_only: bool = False
+
+
 class ClassifierRecipe(_Numbers):
     """Numbers of a classifier training.
 
     Attributes:
-        architecture: `resnet34`; `mobilenet0.25`, the detector's body with a head of its own; or
-            `sequential`, three convolutions with max pooling and a dense layer.
-        init: `random`, a safetensors file of the same architecture, for `resnet34` also `imagenet`
-            (downloaded), for `mobilenet0.25` also `detector` (the shipped one's body) or the file
-            of another detector.
+        architecture: `resnet34`; `mobilenet0.25`, the detector's body with a head of its own;
+            `sequential`, three convolutions with max pooling and a dense layer; or `timm:NAME`, any
+            body of timm that takes inputs of the recipe's sizes.
+        init: `random`, a file of the same architecture (safetensors, or `.pth` of plain tensors),
+            for `resnet34` and timm's also `imagenet` (downloaded; `train` falls back to random),
+            for `mobilenet0.25` also `detector` (the shipped one's body) or the file of another
+            detector.
         sources: Datasets to train on; all when empty.
         incorrect: With `without_mask` or `exclude` the network learns two classes and never
             answers the third.
@@ -52,6 +62,13 @@ class ClassifierRecipe(_Numbers):
         lr: Peak learning rate of the first stage, or `find`.
         stage_lr: Each later stage's peak as a multiple of the first.
         patience: A stage ends after so many epochs without a better validation loss.
+        switch: Which of those epochs count: all that have `stalled`, or the `overfit` ones, whose
+            training loss is below that of the epoch before.
+        freeze_epochs: Epochs of a stage before all others, at the first size, in which the head
+            alone learns. As of fastai's `fine_tune` each cycle then begins at a fifth of its peak
+            and peaks after three tenths. Random weights have no such stage.
+        lr_mult: First layers learn at the rate divided by this, those between at rates between;
+            but all alike from random weights.
         freeze: Train the last layer only, the body stays as it starts.
         class_weights: Weight in the loss by inverse frequency, its square root, or none.
         undo_weights: Share of the weights' prior shift that is taken back after training.
@@ -92,6 +109,9 @@ class ClassifierRecipe(_Numbers):
     stage_lr: float = Field(default=0.3, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
     patience: int = Field(default=4, ge=1)
+    switch: Literal["stalled", "overfit"] = "stalled"
+    freeze_epochs: int = Field(default=0, ge=0)
+    lr_mult: float = Field(default=1.0, ge=1)
     dropout: float = Field(default=0.3, ge=0, lt=1)
     freeze: bool = False
     class_weights: Literal["inverse", "sqrt", "none"] = "sqrt"
@@ -123,9 +143,21 @@ class ClassifierRecipe(_Numbers):
         if self.rare_odds != 1 and self.incorrect != "own":
             raise ValueError("rare_odds needs incorrect = 'own': else the rare class is not learnt")
         owner = {"imagenet": "resnet34", "detector": "mobilenet0.25"}.get(self.init)
-        if owner not in (None, self.architecture):
+        timms = self.init == "imagenet" and self.architecture.startswith(TIMM)
+        if owner not in (None, self.architecture) and not timms:
             raise ValueError(f"init '{self.init}' is for architecture '{owner}'")
         return self
+
+    @property
+    def fine_tunes(self) -> bool:
+        """Whether the head learns first, alone."""
+        return self.freeze_epochs > 0 and self.init != "random"
+
+    @property
+    def stages(self) -> list[Stage]:
+        """What is trained one after the other."""
+        head = [Stage(self.sizes[0], self.freeze_epochs, True)] if self.fine_tunes else []
+        return head + [Stage(*one) for one in zip(self.sizes, self.epochs, strict=True)]
 
     @property
     def learnt(self) -> tuple[str, ...]:

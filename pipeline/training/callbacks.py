@@ -75,7 +75,7 @@ class StageKeeper(SeededEpochs):
         resumed: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(recipe.seed, stage)
-        self.lr, self.patience = lr, recipe.patience
+        self.lr, self.patience, self.switch = lr, recipe.patience, recipe.switch
         self.path, self.history, self.log = path, history, log
         done = resumed or {"best_loss": math.inf, "best": {}, "worse": 0, "epoch": 0}
         self.best_loss: float = done["best_loss"]
@@ -100,18 +100,20 @@ class StageKeeper(SeededEpochs):
             for name, value in zip(names, self.recorder.log[1 : len(names) + 1], strict=True)
         }
         row: Row = {"stage": self.stage, "epoch": self.epoch, "lr": self.lr, **figures}
+        falls = self.epoch > 0 and row["train_loss"] < self.history[-1]["train_loss"]
         self.history.append(row)
         line = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
         self.log(f"stage {self.stage}, epoch {self.epoch}: {line}", "epoch", **row)
         if row["valid_loss"] < self.best_loss:
             self.best_loss, self.worse = row["valid_loss"], 0
             self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        else:
+        elif falls or self.switch == "stalled":
             self.worse += 1
         self._save()
         if self.worse >= self.patience:
+            why = "no better validation loss" if self.switch == "stalled" else "overfits"
             self.log(
-                f"stage {self.stage}: no better validation loss for {self.worse} epochs",
+                f"stage {self.stage}: {why} for {self.worse} epochs",
                 "stage ended",
                 stage=self.stage,
                 worse=self.worse,

@@ -29,14 +29,14 @@ from pipeline.runs.folder import (
     start_run,
 )
 from pipeline.runs.log import Log, prefix_log
-from pipeline.runs.plots import plot_curves
+from pipeline.runs.plots import plot_curves, plot_rates
 from pipeline.runs.recipe import ClassifierRecipe, member_of
 from pipeline.runs.tracking import Tracker, TrackLearner, log_metrics
 from pipeline.training.callbacks import StageKeeper
 from pipeline.training.data import make_loaders, select_faces
 from pipeline.training.drawn_faces import gather_faces
 from pipeline.training.export import export_classifier, store_weights
-from pipeline.training.learner import build_learner, fit_stage, read_crops
+from pipeline.training.learner import build_learner, fit_stage, free_body, read_crops
 
 
 def train_classifier(
@@ -121,14 +121,17 @@ class _Job:
             log("note: from random weights; others, where they can be had, do better (see init).")
         history: list[Row] = list(checkpoint["history"]) if checkpoint else []
         first = checkpoint["stage"] if checkpoint else 0
-        lr = _choose_lr(learn, recipe, history, log)
-        for stage in range(first, len(recipe.sizes)):
-            size, epochs = recipe.sizes[stage], recipe.epochs[stage]
+        free_body(learn, recipe, first)
+        lr = _choose_lr(learn, recipe, history, run, log)
+        for stage in range(first, len(recipe.stages)):
+            size, epochs, head_only = recipe.stages[stage]
             rate = lr * recipe.stage_lr**stage
             learn.dls = make_loaders(faces, recipe, size, self.device)
             line = f"stage {stage}: {size} px, at most {epochs} epochs"
+            line += ", the head alone" if head_only else ""
             log(line, "stage", stage=stage, size=size, epochs=epochs)
             learn.create_opt()
+            free_body(learn, recipe, stage)
             resumed = checkpoint if checkpoint and stage == first else None
             if resumed and (resumed["epoch"] >= epochs or resumed["worse"] >= recipe.patience):
                 learn.model.load_state_dict(resumed["best"] or resumed["model"])
@@ -158,13 +161,16 @@ def _log_counts(labels: dict[str, pd.Series], log: Log) -> None:
     log("; ".join(parts), "data", **counts)
 
 
-def _choose_lr(learn: Learner, recipe: ClassifierRecipe, history: list[Row], log: Log) -> float:
-    """The recipe's rate, or the one the range test finds; a resumed run keeps its own."""
+def _choose_lr(
+    learn: Learner, recipe: ClassifierRecipe, history: list[Row], run: Run, log: Log
+) -> float:
+    """The recipe's rate, or the one the range test finds and draws; a resumed run keeps its own."""
     if recipe.lr != "find":
         return float(recipe.lr)
     if history:
         return history[0]["lr"]
     with learn.no_logging(), learn.no_bar():
         found = float(learn.lr_find(suggest_funcs=valley, show_plot=False).valley)
+    plot_rates(learn.recorder.lrs, learn.recorder.losses, found, run.folder / "lr_find.png")
     log(f"learning rate found: {found:.2e}", "rate", lr=found)
     return found

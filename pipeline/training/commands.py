@@ -59,6 +59,7 @@ def _train(options: TrainOptions, start: Path | None = None) -> None:
         from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
         from pipeline.runs.tracking import load_tracker, open_trackers
         from pipeline.training import classifier, detector
+        from pipeline.training.learner import settle_start
 
         track, prepared, log = options.track or [], options.prepared, report.log
         for tracker in track:
@@ -74,6 +75,8 @@ def _train(options: TrainOptions, start: Path | None = None) -> None:
         state = {} if start is None else load_state(start)
         device = pick_device(options.device)
         if options.resume is None:
+            if isinstance(recipe, ClassifierRecipe):
+                recipe = settle_start(recipe, log)
             run = start_run(options.runs, recipe, data, start=start)
         else:
             run = resume_run(options.resume, data)

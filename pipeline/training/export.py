@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from fastai.learner import Learner
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
@@ -17,12 +18,13 @@ from data_prep.base.labels import CLASSES, RARE_CLASS
 from data_prep.base.photo import read_photo
 from data_prep.grouping.split import VALID
 from pipeline.inference.classifier import Classifier
-from pipeline.nets.cards import CLASSIFIER, Architecture, ClassifierCard, save_weights
+from pipeline.inference.engines import AUTO
+from pipeline.nets.cards import CLASSIFIER, Architecture, ClassifierCard, WeightsError, save_weights
 from pipeline.nets.classifiers import fill_net, last_biases, to_stored
 from pipeline.runs.folder import Run
 from pipeline.runs.plots import plot_confusion, plot_top_losses
 from pipeline.runs.recipe import ClassifierRecipe
-from pipeline.training.data import class_weights
+from pipeline.training.data import FitCrop, class_weights
 
 TEMPERATURES = (0.25, 4.0)
 """Range that temperatures are looked for in."""
@@ -124,6 +126,26 @@ def store_weights(
     stored = to_stored(state, recipe.architecture)
     shift = undo_class_weights(class_weights(labels, recipe), recipe.undo_weights)
     return shift_logits(stored, shift, recipe.architecture)
+
+
+def use_learner(
+    learn: Learner, *, device: torch.device, bf16: bool = False, engine: str = AUTO
+) -> Classifier:
+    """A copy of the net of `make_learner` as it is now, used as `train` would, not calibrated.
+
+    Raises:
+        WeightsError: The learner was made otherwise: how its crops are cut is not known.
+    """
+    recipe = getattr(learn, "recipe", None)
+    if not isinstance(recipe, ClassifierRecipe):
+        raise WeightsError("this learner is not of trimask.learner: how are its crops cut?")
+    state = {name: tensor.cpu() for name, tensor in learn.model.state_dict().items()}
+    state = store_weights(state, learn.labels, recipe)
+    sizes = [one.size for one in learn.dls.valid.after_item.fs if isinstance(one, FitCrop)]
+    fed = {"crop_scale": learn.crop_scale, "input_size": sizes[0] if sizes else recipe.sizes[-1]}
+    card = make_card(recipe).model_copy(update=fed)
+    net = fill_net(state, recipe.architecture, Path(recipe.name))
+    return Classifier(net, card, device=device, bf16=bf16, engine=engine)
 
 
 def write_classifier(run: Run, state: dict[str, Tensor], card: ClassifierCard) -> ClassifierCard:

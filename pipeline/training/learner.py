@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from http.client import HTTPException
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.request import urlopen
 
 import numpy as np
 import torch
@@ -13,32 +16,40 @@ from fastai.callback.core import Callback
 from fastai.callback.mixup import MixUp
 from fastai.callback.schedule import Learner
 from fastai.callback.training import BnFreeze
-from fastai.data.core import DataLoaders
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import Recall as SklearnRecall
 from fastai.metrics import accuracy
 from fastai.optimizer import Adam
 from fastai.vision.learner import vision_learner
 from torch import Tensor, nn
-from torchvision.models import resnet34
+from torchvision.models import ResNet34_Weights, resnet34
 
+from data_prep.base.files import OutputError, sha256_of, write_atomically
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
+from data_prep.base.progress import log
 from data_prep.base.tables import read_faces
-from pipeline.nets.cards import DETECTOR, DetectorCard, WeightsError, load_state, load_weights
+from pipeline.nets.cards import DETECTOR, TIMM, DetectorCard, WeightsError, load_state, load_weights
 from pipeline.nets.classifiers import (
+    FEATURES,
     from_detector,
     from_torchvision,
     make_head,
-    make_mobilenet,
-    make_sequential,
+    make_net,
+    make_timm,
+    name_as_timm,
 )
-from pipeline.nets.compute import pick_device
+from pipeline.nets.compute import is_timms, pick_device
 from pipeline.nets.options import SHIPPED
+from pipeline.runs.folder import identify_data
+from pipeline.runs.log import Log, Reporter
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.training.callbacks import Bf16, Distillation, load_teachers, wants_bf16
 from pipeline.training.data import TrainingFaces, class_weights, make_loaders, select_faces
 from pipeline.training.drawn_faces import gather_faces
+
+WAIT = 20
+"""Seconds that a server may be silent."""
 
 
 def make_learner(
@@ -52,22 +63,48 @@ def make_learner(
 
     What fastai offers works on it: `dls.show_batch`, `lr_find`, `fine_tune`, `fit_one_cycle`,
     `ClassificationInterpretation`, `export`. Of the recipe's stages it has the first one's size.
+    `use_learner` makes of it what the pipeline runs, by its `recipe`, `labels` and `crop_scale`.
 
     Args:
         prepared: Folder written by `python -m data_prep build`.
         recipe: A recipe's name or TOML file, for a classifier.
         device: `auto`, `cpu` or `cuda`.
-        changes: Numbers of the recipe, such as `lr=1e-3`.
+        changes: Numbers of the recipe, such as `lr=1e-3`; with `sizes`, `epochs` may be left out.
 
     Raises:
         RecipeError: There is no such recipe, or a number it doesn't know or can't have.
         PreparedError: There is nothing to train or validate on.
         WeightsError: The initial weights can't be had.
     """
-    numbers = load_recipe(recipe, ClassifierRecipe, changes)
+    if isinstance(sizes := changes.get("sizes"), list):
+        changes = {"epochs": [1] * len(sizes), **changes}
+    numbers = settle_start(load_recipe(recipe, ClassifierRecipe, changes), Reporter().log)
+    data, _ = identify_data(Path(prepared))
     chosen = select_faces(read_faces(Path(prepared)), numbers)
     faces = gather_faces(chosen, read_crops(Path(prepared)), numbers)
-    return build_learner(faces, numbers, pick_device(device), Path())
+    learn = build_learner(faces, numbers, pick_device(device), Path())
+    learn.recipe, learn.labels, learn.crop_scale = numbers, faces.labels, data["options"]["scale"]
+    return learn
+
+
+def settle_start(recipe: ClassifierRecipe, log: Log) -> ClassifierRecipe:
+    """A recipe whose initial weights can be had: random ones where ImageNet's can't; says which.
+
+    Raises:
+        WeightsError: A file that it names can't be read or does not fit.
+    """
+    try:
+        load_start(recipe)
+    except WeightsError as error:
+        if recipe.init != "imagenet":
+            raise
+        recipe = recipe.model_copy(update={"init": "random"})
+        load_start(recipe)  # the net itself may be what can't be had
+        rest = "So from random weights, which the recipe resnet34-scratch is made for."
+        log(f"note: {error} {rest}", "start", init="random")
+    if recipe.init == "imagenet":
+        log(f"start: {recipe.architecture} from ImageNet", "start", init="imagenet")
+    return recipe
 
 
 def read_crops(prepared: Path) -> Callable[[str], np.ndarray]:
@@ -109,12 +146,16 @@ def build_learner(
         "path": folder,
     }
     if recipe.architecture == "resnet34":
-        learn = _make_resnet(loaders, recipe, options, imagenet=fresh and recipe.init == "imagenet")
+        head = make_head(FEATURES["resnet34"], recipe.dropout)
+        given: dict[str, Any] = {"pretrained": False, "normalize": False, "custom_head": head}
+        learn = vision_learner(loaders, resnet34, n_out=len(CLASSES), **given, **options)
     else:
-        make = make_sequential if recipe.architecture == "sequential" else make_mobilenet
-        learn = Learner(loaders, make(recipe.dropout), splitter=_split_body, **options)
-    if fresh and recipe.init not in ("random", "imagenet"):
-        _fill(learn, recipe)
+        net = make_net(recipe.architecture, recipe.dropout)
+        learn = Learner(loaders, net, splitter=_split_body, **options)
+    if fresh and recipe.init != "random":
+        start = load_start(recipe)
+        start = from_torchvision(start) if recipe.architecture == "resnet34" else start
+        learn.model.load_state_dict(start, strict=False)
     if recipe.freeze:
         learn.train_bn = False
         learn.add_cb(BnFreeze())
@@ -122,6 +163,12 @@ def build_learner(
     else:
         learn.unfreeze()
     return learn
+
+
+def free_body(learn: Learner, recipe: ClassifierRecipe, stage: int) -> None:
+    """Let the head alone learn, or all layers, as a stage asks that has an optimiser already."""
+    if recipe.fine_tunes and not recipe.freeze:
+        (learn.freeze if recipe.stages[stage].head_only else learn.unfreeze)()
 
 
 def fit_stage(
@@ -133,47 +180,86 @@ def fit_stage(
     start: int = 0,
 ) -> None:
     """Train a stage, from 0, whose peak rate is `lr` and of which `start` epochs are done."""
-    fit = learn.fit_one_cycle if recipe.schedule == "one-cycle" else learn.fit
+    _, epochs, head_only = recipe.stages[stage]
+    fit, cycle = learn.fit, {}
+    rates: float | slice = lr
+    if recipe.lr_mult > 1 and recipe.init != "random":
+        rates = slice(lr / recipe.lr_mult, lr)
+    if recipe.schedule == "one-cycle":
+        fit = learn.fit_one_cycle
+        if recipe.fine_tunes:
+            cycle = {"pct_start": 0.99} if head_only else {"pct_start": 0.3, "div": 5.0}
+            rates = slice(lr) if head_only else rates
     with learn.no_logging(), learn.no_bar():
-        fit(recipe.epochs[stage], lr, cbs=list(callbacks), start_epoch=start)
-
-
-def _make_resnet(
-    loaders: DataLoaders, recipe: ClassifierRecipe, options: dict[str, Any], *, imagenet: bool
-) -> Learner:
-    try:
-        return vision_learner(
-            loaders,
-            resnet34,
-            pretrained=imagenet,
-            n_out=len(CLASSES),
-            normalize=False,
-            custom_head=make_head("resnet34", recipe.dropout),
-            **options,
-        )
-    except OSError as error:
-        raise WeightsError(
-            f"the ImageNet weights can't be downloaded ({error}): set init to 'random' or to a "
-            "safetensors file of a ResNet-34."
-        ) from error
+        fit(epochs, rates, cbs=list(callbacks), start_epoch=start, **cycle)
 
 
 def _split_body(net: nn.Sequential) -> list[list[nn.Parameter]]:
-    """Groups that fastai freezes up to the last."""
-    return [list(part.parameters()) for part in net]
+    """Groups that fastai freezes up to the last; timm's bodies in halves, as fastai's ResNets."""
+    body, head = (list(part.parameters()) for part in net)
+    half = len(body) // 2 if any(map(is_timms, net.modules())) else 0
+    return [group for group in (body[:half], body[half:], head) if group]
 
 
-def _fill(learn: Learner, recipe: ClassifierRecipe) -> None:
-    """Load a body, and a head where there is one."""
-    is_resnet = recipe.architecture == "resnet34"
-    state = from_torchvision(load_state(Path(recipe.init))) if is_resnet else _load_own(recipe)
-    name, body = ("ResNet-34", "0.") if is_resnet else (recipe.architecture, "body.")
+def find_imagenet(url: str) -> Path:
+    """A file of ImageNet weights in torchvision's own cache, downloaded if it is not there.
+
+    Torchvision's file names end in the first digits of the file's SHA-256.
+
+    Raises:
+        WeightsError: It can't be had, or is damaged.
+    """
+    path = Path(torch.hub.get_dir(), "checkpoints", PurePosixPath(url).name)
+    wanted = path.stem.rpartition("-")[2]
+    if not path.is_file():
+        log(f"fetching ImageNet weights from {url}")
+        try:
+            with urlopen(url, timeout=WAIT) as answer:  # noqa: S310
+                data = answer.read()
+            if hashlib.sha256(data).hexdigest().startswith(wanted):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(path, data)
+        except (OSError, HTTPException, OutputError) as error:
+            raise WeightsError(
+                f"ImageNet weights can't be downloaded ({error}): name a file of them, init=FILE."
+            ) from error
+    if not path.is_file() or not sha256_of(path).startswith(wanted):
+        raise WeightsError(f"{path}: damaged, here or on its way: delete it, and try again.")
+    return path
+
+
+def load_start(recipe: ClassifierRecipe) -> dict[str, Tensor]:
+    """The weights that a recipe starts from, by their names on disk: a body's, and a head's if any.
+
+    None from random weights.
+
+    Raises:
+        WeightsError: They can't be had, or do not fit, or there is no such architecture.
+    """
+    architecture, init = recipe.architecture, recipe.init
+    net = make_net(architecture)
+    if init == "random":
+        return {}
+    name = "ResNet-34" if architecture == "resnet34" else architecture
     try:
-        missing = learn.model.load_state_dict(state, strict=False).missing_keys
+        if architecture == "resnet34":
+            url = ResNet34_Weights.IMAGENET1K_V1.url
+            state = load_state(find_imagenet(url) if init == "imagenet" else Path(init))
+            if "fc.bias" in state and len(state["fc.bias"]) != len(CLASSES):
+                state = {key: tensor for key, tensor in state.items() if not key.startswith("fc.")}
+        elif init == "imagenet":
+            whole = make_timm(architecture.removeprefix(TIMM), pretrained=True).state_dict()
+            state = {key: whole[key] for key in whole if key.startswith("body.")}
+        else:
+            state = _load_own(recipe)
+            if architecture.startswith(TIMM) and not any(key.startswith("body.") for key in state):
+                state = name_as_timm(state, net)
+        missing = net.load_state_dict(state, strict=False).missing_keys
     except RuntimeError as error:
-        raise WeightsError(f"{recipe.init}: does not fit a {name}.") from error
-    if any(key.startswith(body) for key in missing):
-        raise WeightsError(f"{recipe.init}: does not hold the weights of a whole {name}.")
+        raise WeightsError(f"{init}: does not fit a {name}.") from error
+    if any(not key.startswith(("fc.", "head.")) for key in missing):
+        raise WeightsError(f"{init}: does not hold the weights of a whole {name}.")
+    return state
 
 
 def _load_own(recipe: ClassifierRecipe) -> dict[str, Tensor]:

@@ -37,7 +37,7 @@ from pipeline.training.callbacks import SeededEpochs
 from pipeline.training.data import make_loaders
 from pipeline.training.drawn_faces import gather_faces
 from pipeline.training.export import make_card, store_weights
-from pipeline.training.learner import build_learner, fit_stage
+from pipeline.training.learner import build_learner, fit_stage, free_body
 
 READERS = 4
 
@@ -176,8 +176,9 @@ def train_short(
     shown = gather_faces(table.reset_index(drop=True), crops.__getitem__, recipe)
     with tempfile.TemporaryDirectory() as folder:
         learn = build_learner(shown, recipe, device, Path(folder), optimiser=make_adamw)
-        for stage, size in enumerate(recipe.sizes):
+        for stage, (size, *_) in enumerate(recipe.stages):
             learn.dls = make_loaders(shown, recipe, size, device)
+            free_body(learn, recipe, stage)
             rate = float(recipe.lr) * recipe.stage_lr**stage
             fit_stage(learn, recipe, stage, rate, [_Epochs(recipe.seed, stage, what, log)])
     state = {name: tensor.cpu() for name, tensor in learn.model.state_dict().items()}

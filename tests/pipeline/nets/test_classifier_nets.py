@@ -36,7 +36,7 @@ from tests.pipeline.makers import CPU
 def fastai_net():
     torch.manual_seed(1)
     model = create_vision_model(
-        resnet34, len(CLASSES), pretrained=False, custom_head=make_head("resnet34", 0.3)
+        resnet34, len(CLASSES), pretrained=False, custom_head=make_head(512, 0.3)
     )
     with torch.no_grad():
         model.train()(torch.randn(8, 3, 64, 64))

@@ -18,19 +18,19 @@ KINDS = {"classifier": ClassifierRecipe, "detector": DetectorRecipe}
 
 
 RESOLVED = {
-    "covid-fastai": "413824c0",
-    "dataroots": "fcee0825",
-    "default": "9bb6c127",
+    "covid-fastai": "05aa6fd7",
+    "dataroots": "1f1e1bb7",
+    "default": "116c5926",
     "detector-large": "56835707",
     "detector-long": "c852fa4d",
     "detector": "fbc275aa",
-    "ensemble": "87140d0a",
-    "fast": "682ae86b",
-    "resnet34": "06ed1c97",
-    "sams-colour": "84b77809",
-    "sams-gray": "969b8a8a",
+    "ensemble": "da28e116",
+    "fast": "0bae4491",
+    "resnet34-scratch": "eb88054d",
+    "sams-colour": "897df5ae",
+    "sams-gray": "e4a8c7d3",
     "single-stage": "b6d8de9e",
-    "suspects": "b6a0fa3d",
+    "suspects": "0dce0d5a",
 }
 """Hashes of the whole recipes that the figures in the headers were reached with."""
 

@@ -185,7 +185,8 @@ class EverWorse(CrossEntropyLossFlat):
 def test_ended_stage_and_found_rate_stay_so_after_a_kill(prepared, tmp_path, monkeypatch):
     found = []
 
-    def find(_self, **_):
+    def find(self, **_):
+        self.recorder.lrs, self.recorder.losses = [1e-3, 1e-2], [1.0, 2.0]
         found.append(1)
         return SimpleNamespace(valley=2e-3)
 
@@ -207,6 +208,7 @@ def test_rate_is_found(prepared, tmp_path):
     run = train(prepared, tmp_path / "a", change(lr="find"))
     assert 1e-6 < pd.read_csv(run.folder / "history.csv")["lr"].item() < 1
     assert any(line.startswith("learning rate found: ") for line in run.lines)
+    assert min(photo_size(run.folder / "lr_find.png")) > 100
     assert not (run.folder / "models").exists() or not list((run.folder / "models").iterdir())
 
 

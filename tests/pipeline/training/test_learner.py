@@ -1,45 +1,45 @@
 """Learners: where they start from, what fastai does with them, and our callbacks in them."""
 
+import itertools
+import math
 from pathlib import Path
 from types import SimpleNamespace
-from urllib.error import URLError
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from fastai.callback.core import Callback
+from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.schedule import Learner
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastai.interpret import ClassificationInterpretation
 from fastai.learner import load_learner
 from fastai.metrics import accuracy
-from safetensors.torch import save_file
 from torch import nn
-from torchvision.models import resnet18, resnet34, resnet50
 
+import trimask
 from data_prep.base.files import OutputError
 from data_prep.base.labels import CLASSES
+from data_prep.base.photo import read_photo
 from pipeline.nets.cards import (
     ClassifierCard,
-    DetectorCard,
     WeightsError,
     load_checkpoint,
-    load_weights,
     save_weights,
 )
-from pipeline.nets.classifiers import from_detector, join_members, make_mobilenet, to_stored
-from pipeline.nets.options import SHIPPED
+from pipeline.nets.classifiers import make_mobilenet
 from pipeline.runs.recipe import ClassifierRecipe, RecipeError
 from pipeline.training.callbacks import Bf16, Distillation, StageKeeper, Teacher, load_teachers
+from pipeline.training.data import class_weights
 from pipeline.training.learner import make_learner
-from tests.pipeline.makers import CPU, Killed, Told, make_net
+from tests.pipeline.makers import CPU, Killed, Told
 
 
 def make_small(prepared, **changes):
     """A learner of one small stage on the CPU."""
-    small = {"sizes": [32], "epochs": [1], "batch_size": 9, "device": "cpu"}
+    small = {"sizes": [32], "batch_size": 9, "device": "cpu"}
     return make_learner(prepared, **{**small, **changes})
 
 
@@ -68,86 +68,29 @@ def test_a_plain_learner_is_fastais_in_all_it_does(prepared, tmp_path, monkeypat
     torch.testing.assert_close(shares, exported[2])
 
 
+def test_a_learner_runs_in_the_pipeline(prepared):
+    """By the numbers that fastai gives, at the size it has now, without the weights of the loss."""
+    options = {"recipe": "fast", "drawn": 0.0, "mirror": False, "undo_weights": 1.0, "bf16": "off"}
+    learn = make_small(prepared, **options, class_weights="sqrt")
+    learn.dls = make_small(prepared, **options, sizes=[48, 64]).dls
+    learn.labels = pd.Series(CLASSES).repeat((20, 9, 3))
+    with learn.no_bar():
+        shares = learn.get_preds()[0] / class_weights(learn.labels, learn.recipe)
+    model = trimask.load(learn, device="cpu", bf16=False)
+    crops = [read_photo(prepared / crop).pixels for crop, _ in learn.dls.valid_ds.items]
+    classifier = model.predictor.classifier
+    expected = (shares / shares.sum(dim=1, keepdim=True)).numpy()
+    np.testing.assert_allclose(classifier.classify(crops), expected, atol=1e-3)
+    assert (classifier.card.input_size, classifier.card.crop_scale) == (48, 1.5)
+    assert len(model.predict(trimask.EXAMPLE)) == 1
+    del learn.recipe
+    with pytest.raises(WeightsError, match=r"not of trimask\.learner"):
+        trimask.load(learn)
+
+
 def test_changes_of_a_learner_are_checked(prepared):
     with pytest.raises(RecipeError, match="unknown key 'batchsize': did you mean 'batch_size'"):
         make_small(prepared, batchsize=3)
-
-
-def start(prepared, init, architecture="resnet34"):
-    """The weights as they are before the first step, by their names on disk."""
-    learn = make_small(prepared, init=str(init), architecture=architecture)
-    return to_stored(learn.model.state_dict(), architecture)
-
-
-@pytest.mark.parametrize(
-    ("net", "architecture", "taken"),
-    [
-        (lambda: resnet34(num_classes=len(CLASSES)).half(), "resnet34", ""),
-        (lambda: resnet34(num_classes=10), "resnet34", "layer"),
-        (make_mobilenet, "mobilenet0.25", ""),
-    ],
-    ids=["classifier", "body of a net for other classes", "mobilenet"],
-)
-def test_init_from_a_file(prepared, tmp_path, net, architecture, taken):
-    given = net().state_dict()
-    save_file(given, tmp_path / "a.safetensors")
-    state = start(prepared, tmp_path / "a.safetensors", architecture)
-    names = [name for name in given if name.startswith(taken)]
-    assert len(names) > 100
-    assert all(torch.equal(state[name], given[name].to(state[name].dtype)) for name in names)
-    assert len(state["fc.weight" if architecture == "resnet34" else "head.3.weight"]) == 3
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (resnet18, r"a\.safetensors: does not hold the weights of a whole ResNet-34"),
-        (resnet50, r"a\.safetensors: does not fit a ResNet-34"),
-        (make_mobilenet, "does not hold the weights of a whole ResNet-34"),
-        (None, r"a\.safetensors: can't be read"),
-    ],
-)
-def test_init_from_no_file_or_another_architecture_is_refused(prepared, tmp_path, make, message):
-    if make is not None:
-        save_file(make().state_dict(), tmp_path / "a.safetensors")
-    with pytest.raises(WeightsError, match=message):
-        start(prepared, tmp_path / "a.safetensors")
-
-
-@pytest.mark.parametrize("error", [URLError("no route to host"), TimeoutError("timed out")])
-def test_imagenet_without_a_network(prepared, monkeypatch, error):
-    def fail(*_args, **_options):
-        raise error
-
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
-    with pytest.raises(WeightsError, match="ImageNet weights can't be downloaded") as caught:
-        start(prepared, "imagenet")
-    assert "set init to 'random' or to a safetensors file" in str(caught.value)
-
-
-def test_imagenet_weights_are_used_where_they_can_be_had(prepared, monkeypatch):
-    state = resnet34(num_classes=1000).state_dict()
-    monkeypatch.setattr(
-        "torchvision.models._api.load_state_dict_from_url", lambda *_args, **_options: state
-    )
-    started = start(prepared, "imagenet")
-    assert torch.equal(started["layer3.2.conv1.weight"], state["layer3.2.conv1.weight"])
-
-
-def test_body_of_a_detector_the_shipped_one_or_another(prepared, tmp_path):
-    path = tmp_path / "detector.safetensors"
-    save_weights(path, make_net(seed=7).state_dict(), DetectorCard())
-    for init, file in (("detector", SHIPPED / path.name), (path, path)):
-        state = start(prepared, init, "mobilenet0.25")
-        own = from_detector(*load_weights(file, DetectorCard))
-        assert all(torch.equal(state[name], own[name].to(state[name].dtype)) for name in own)
-
-
-def test_ensemble_can_not_be_started_from(prepared, tmp_path):
-    members = [make_mobilenet().state_dict() for _ in range(2)]
-    save_file(join_members(members), tmp_path / "a.safetensors")
-    with pytest.raises(WeightsError, match=r"a\.safetensors: an ensemble, which nothing can start"):
-        start(prepared, tmp_path / "a.safetensors", "mobilenet0.25")
 
 
 DATA = [(torch.randn(4, generator=torch.Generator().manual_seed(i)), i % 3) for i in range(24)]
@@ -222,6 +165,44 @@ def test_epochs_until_patience_ends(make, script, epochs):
     fit(learn, keeper, len(script))
     assert len(keeper.history) == epochs
     assert torch.isfinite(learn.model.weight).all()
+
+
+def count_epochs(losses, patience, switch):
+    """How many of these (training, validation) losses it takes, one after the other."""
+    best, worse = math.inf, 0
+    for done, (before, (train, valid)) in enumerate(itertools.pairwise([(-1, 0), *losses]), 1):
+        overfits = train < before[0]
+        worse = 0 if valid < best else worse + (overfits or switch == "stalled")
+        best = min(best, valid)
+        if worse == patience:
+            return done
+    return len(losses)
+
+
+@pytest.mark.parametrize("switch", ["stalled", "overfit"])
+@pytest.mark.parametrize("patience", [1, 2])
+@pytest.mark.parametrize(
+    "losses",
+    [
+        [(5, 5), (6, 6), (7, 7), (6, 8), (5, 9), (4, 9)],
+        [(5, 5), (4, 4), (3, 4.5), (3, 5), (2, 3), (1, 3)],
+        [(5, 5), (4, 6), (4, 6), (3, 5), (2, 5)],
+    ],
+    ids=["both rise first", "a better one between", "stands still between"],
+)
+def test_a_stage_that_overfits_ends(tmp_path, losses, patience, switch):
+    recipe = ClassifierRecipe(patience=patience, switch=switch)
+    keeper = StageKeeper(recipe, 0, 0.1, tmp_path / "checkpoint.pt", [], Told())
+    stand_in = {"state_dict": lambda: {"state": [], "hypers": []}}
+    keeper.learn = SimpleNamespace(model=nn.Linear(1, 1), opt=SimpleNamespace(**stand_in))
+    for epoch, (train, valid) in enumerate(losses):
+        keeper.learn.epoch = epoch
+        keeper.learn.recorder = SimpleNamespace(metrics=[], log=[epoch, train, valid, "00:01"])
+        try:
+            keeper.after_epoch()
+        except CancelFitException:
+            break
+    assert len(keeper.history) == count_epochs(losses, patience, switch)
 
 
 def test_stage_ends_when_the_loss_has_turned_and_keeps_the_best(make, tmp_path):
