@@ -166,7 +166,7 @@ def train_nets(
             states.append(train_short(training, crops, own, device=device, what=what, log=log))
         state = join_members(states) if len(states) > 1 else states[0]
         state = shift_logits(state, shift_prior(recipe.rare_odds, 1.0), recipe.architecture)
-        write_classifier(run, state, make_card(recipe, run))
+        write_classifier(run, state, make_card(recipe, run, table["label"]))
         write_seconds(run, processor_seconds() - began)
     classifier = run.folder / f"{CLASSIFIER}.safetensors"
     return Predictor(

@@ -92,11 +92,16 @@ def parse_kinds(text: str) -> tuple[str, ...]:
 
 
 def flip_labels(labels: np.ndarray, kind: str, *, rate: float, seed: int) -> np.ndarray:
-    """Give `round(rate * N)` of N faces, class indices, another class by a kind of `KINDS`."""
+    """Give `round(rate * N)` of N faces, class indices, another class by a kind of `KINDS`.
+
+    Labels go to classes that are there, of which there must be two.
+    """
     rng = np.random.default_rng(seed)
     flipped = labels.copy()
     chosen = rng.permutation(len(labels))[: round(rate * len(labels))]
     moves = np.array([[KINDS[kind][true].get(new, 0.0) for new in CLASSES] for true in CLASSES])
+    moves *= np.isin(np.arange(len(CLASSES)), labels)
+    moves /= moves.sum(axis=1, keepdims=True)
     draws = rng.random((len(chosen), 1))
     flipped[chosen] = (draws >= moves[labels[chosen]].cumsum(axis=1)[:, :-1]).sum(axis=1)
     return flipped
@@ -118,6 +123,8 @@ def score_by_cleanlab(labels: np.ndarray, probabilities: np.ndarray) -> dict[str
     `cleanlab` is `find_label_issues` as it comes, then the other faces by its default quality.
     """
     issues, rank = import_cleanlab()
+    there, labels = np.unique(labels, return_inverse=True)
+    probabilities = probabilities[:, there] / probabilities[:, there].sum(axis=1, keepdims=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = issues.find_label_issues(

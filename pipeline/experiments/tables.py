@@ -52,11 +52,14 @@ class Answers:
         return {name: float(values[0]) for name, values in figures.items()}
 
 
-def measure_side(right: np.ndarray, truth: np.ndarray, groups: pd.Series) -> dict[str, Figure]:
-    """Figures of `Answers` with their 95 % intervals; arguments as of `Answers`."""
+def measure_side(
+    right: np.ndarray, truth: np.ndarray, groups: pd.Series
+) -> dict[str, Figure | None]:
+    """Figures of `Answers` with their 95 % intervals, None where not defined; see `Answers`."""
     answers = Answers(right, truth, groups)
     ends = bootstrap_intervals(answers.measure, photos=answers.groups, resamples=RESAMPLES)
-    return {name: [value, *map(float, ends[name])] for name, value in answers.values.items()}
+    figures = {name: [value, *map(float, ends[name])] for name, value in answers.values.items()}
+    return {name: None if np.isnan(row[0]) else row for name, row in figures.items()}
 
 
 def compare_sides(
@@ -114,7 +117,7 @@ def show_figure(figure: Sequence[float] | None, sign: str = "") -> str:
     >>> show_figure([0.5, 0.25, 0.75]), show_figure([0.5, 0.25, 0.75], "+"), show_figure(None)
     ('0.500 (0.250 to 0.750)', '+0.500 (+0.250 to +0.750)', '–')
     """
-    if figure is None:
+    if figure is None or pd.isna(figure[0]):
         return "–"
     value, low, high = (f"{number:{sign}.3f}" for number in figure)
     return f"{value} ({low} to {high})"

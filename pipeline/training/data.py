@@ -110,8 +110,8 @@ def select_faces(faces: pd.DataFrame, recipe: ClassifierRecipe) -> pd.DataFrame:
 
     Raises:
         TableError: The recipe names a dataset that is not there.
-        PreparedError: A split is empty, a class has no training face, or all training faces are
-            fewer than a batch.
+        PreparedError: A split is empty, a class that is there has no training face, there is only
+            one class, or all training faces are fewer than a batch.
     """
     chosen = select_sources(faces, recipe.sources)
     is_valid = chosen["split"] == VALID
@@ -122,7 +122,8 @@ def select_faces(faces: pd.DataFrame, recipe: ClassifierRecipe) -> pd.DataFrame:
     elif recipe.incorrect == "without_mask":
         chosen = chosen.assign(label=chosen["label"].replace(RARE_CLASS, BARE))
     train = chosen[chosen["split"] == TRAIN]
-    missing = [name for name in recipe.learnt if name not in set(train["label"])]
+    check_classes(chosen)
+    missing = [name for name in CLASSES if name in {*chosen["label"]} - {*train["label"]}]
     if missing or len(train) == len(chosen):
         what = f"class {missing[0]} in training" if missing else "the validation split"
         raise PreparedError(f"no face for {what}: check sources {recipe.sources or 'all'}.")
@@ -132,6 +133,16 @@ def select_faces(faces: pd.DataFrame, recipe: ClassifierRecipe) -> pd.DataFrame:
             "use --set batch_size=… with fewer."
         )
     return chosen.reset_index(drop=True)
+
+
+def check_classes(faces: pd.DataFrame) -> None:
+    """Refuse, by `PreparedError`, faces of less than two classes: there is nothing to tell."""
+    there = {*faces["label"]}
+    if len(there) < 2:
+        raise PreparedError(
+            f"{len(faces)} faces in train and valid, of class {', '.join(there) or 'none'} alone: "
+            "two classes are needed to tell apart; check datasets and sources."
+        )
 
 
 def make_loaders(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -104,14 +105,20 @@ def _measure_rows(rows: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def make_card(recipe: ClassifierRecipe, run: Run | None = None) -> ClassifierCard:
-    """How the recipe's network is fed, not calibrated yet; with a run, what it was trained on."""
+def make_card(
+    recipe: ClassifierRecipe, run: Run | None = None, labels: Iterable[str] = CLASSES
+) -> ClassifierCard:
+    """How the recipe's network is fed, not calibrated yet; with a run, what it was trained on.
+
+    A class that none of the `labels` is, nor any drawn face, is never answered.
+    """
+    known = {*labels, *([RARE_CLASS] if recipe.drawn else [])}
     card = ClassifierCard(
         architecture=recipe.architecture,
         colour=recipe.colour,
         mirror=recipe.mirror,
         input_size=recipe.sizes[-1],
-        learnt=recipe.learnt,
+        learnt=tuple(name for name in recipe.learnt if name in known),
     )
     if run is not None:
         card.crop_scale = run.data.get("options", {}).get("scale", CROP_SCALE)
@@ -169,7 +176,7 @@ def export_classifier(
     valid = faces[faces["split"] == VALID].reset_index(drop=True)
     crops = [read_photo(prepared / crop).pixels for crop in valid["crop"]]
     truth = valid["label"].map(CLASSES.index).to_numpy()
-    card = make_card(recipe, run)
+    card = make_card(recipe, run, faces["label"])
 
     def classify() -> np.ndarray:
         net = fill_net(state, recipe.architecture, run.folder)

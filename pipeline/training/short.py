@@ -30,11 +30,11 @@ from data_prep.grouping.split import TRAIN, VALID
 from pipeline.inference.classifier import Classifier
 from pipeline.nets.classifiers import fill_net
 from pipeline.nets.compute import seed_everything
-from pipeline.runs.folder import PreparedError, identify_data
+from pipeline.runs.folder import identify_data
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe, RecipeError
 from pipeline.training.callbacks import SeededEpochs
-from pipeline.training.data import make_loaders
+from pipeline.training.data import check_classes, make_loaders
 from pipeline.training.drawn_faces import gather_faces
 from pipeline.training.export import make_card, store_weights
 from pipeline.training.learner import build_learner, fit_stage, free_body
@@ -72,7 +72,7 @@ def open_faces(folder: Path, recipe: ClassifierRecipe) -> PreparedFaces:
     """Read the faces of train and valid, of the recipe's datasets.
 
     Raises:
-        PreparedError: Not a prepared folder, or a class without faces.
+        PreparedError: Not a prepared folder, or only one class has faces.
         TableError: `faces.csv` can't be used.
     """
     data, roots = identify_data(folder)
@@ -80,12 +80,7 @@ def open_faces(folder: Path, recipe: ClassifierRecipe) -> PreparedFaces:
     table = select_sources(table[table["split"].isin([TRAIN, VALID])], recipe.sources)
     if recipe.faces == "kept":
         table = table[table["kept"] | (table["split"] == VALID)]
-    missing = [name for name in CLASSES if name not in set(table["label"])]
-    if missing:
-        raise PreparedError(
-            f"{folder}: no face of class {missing[0]} in train and valid: check sources "
-            f"{recipe.sources or 'all'}."
-        )
+    check_classes(table)
     table = table.sort_values(list(KEY), kind="stable").reset_index(drop=True)
     table["crop"] = [str(folder / crop) for crop in table["crop"]]
     return PreparedFaces(folder, table, float(data["options"]["scale"]), data, roots)
@@ -199,11 +194,13 @@ def view_faces(
     recipe: ClassifierRecipe,
     crops: Sequence[np.ndarray],
     device: torch.device,
+    labels: Iterable[str] = CLASSES,
 ) -> Views:
     """What a network of `train_short` makes of faces, by the mean of a crop and its mirror image.
 
-    In full precision, so that the numbers are those of any other machine.
+    In full precision, so that the numbers are those of any other machine. Only classes that are
+    among the `labels` are answered.
     """
-    card = make_card(recipe).model_copy(update={"mirror": True})
+    card = make_card(recipe, labels=labels).model_copy(update={"mirror": True})
     net = fill_net(state, recipe.architecture, Path(recipe.name))
     return Views(*Classifier(net, card, device=device).embed(crops))

@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 
 from data_prep.base.files import write_atomically
+from data_prep.base.labels import CLASSES
 from data_prep.base.tables import KEY
 from data_prep.grouping.split import VALID, split_by_group
 from pipeline.runs.folder import name_weights
@@ -101,6 +102,12 @@ def run_tasks(
                 f"recipe {task.recipe.name}: a short training is of one network, without a prior "
                 "shift: use --set members=1 --set rare_odds=1"
             )
+    known = {
+        name for task in tasks for faces in (task.train, task.judge) for name in faces["label"]
+    }
+    for name in CLASSES:
+        if name not in known:
+            log(f"note: no face is {name} here, so none is taken for it", class_absent=name)
     left = [task for task in tasks if read_views(task) is None]
     if before := len(tasks) - len(left):
         line = f"{before} of {len(tasks)} trainings were done before"
@@ -136,7 +143,8 @@ def _run(task: Task, device: torch.device, log: Log) -> None:
         state = train_short(task.train, _crops, task.recipe, device=device, what=task.what, log=log)
         seconds = time.process_time() - began
         pixels = [_crops[path] for path in task.judge["crop"]]
-        views = view_faces(state, task.recipe, pixels, device)
+        known = {*task.train["label"], *task.judge["label"]}
+        views = view_faces(state, task.recipe, pixels, device, known)
     write_views(task, replace(views, seconds=seconds))
     learnt = pd.MultiIndex.from_frame(task.train[list(KEY)])
     unseen = ~pd.MultiIndex.from_frame(task.judge[list(KEY)]).isin(learnt)

@@ -37,7 +37,7 @@ def by_colour(monkeypatch):
         log(f"{what}: trained")
         return what
 
-    def view(_state, _recipe, crops, _device):
+    def view(_state, _recipe, crops, *_):
         means = np.stack([crop.reshape(-1, 3).mean(axis=0) for crop in crops])
         shares = (means[:, [COLOURS[name] for name in CLASSES]] / 255) ** 2 + 0.01
         shares /= shares.sum(axis=1, keepdims=True)

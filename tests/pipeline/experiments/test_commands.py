@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from data_prep.base.labels import RARE_CLASS
 from pipeline.cleaning import search
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from tests.pipeline.makers import assert_refused, call
+from tests.pipeline.prepared_copy import copy_prepared
 from tests.pipeline.tables import write_tiny
 
 
@@ -28,18 +30,37 @@ def test_suspects(prepared, tmp_path, by_colour, monkeypatch):
     assert len(by_colour) == 4, "three folds, and one training on all"
 
 
+@pytest.fixture
+def two(prepared, tmp_path):
+    """Prepared data of which no face is a mask worn wrongly, of one dataset."""
+    return copy_prepared(prepared, tmp_path / "two", lambda f: f[f["label"] != RARE_CLASS])
+
+
 NOISE = ["--seeds", 1, "--kinds", "likely", "--folds", 2, "--rate", 0.2]
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "fact"),
-    [
-        ("suspects", ["--folds", 2], "faces"),
-        ("noise-benchmark", NOISE, "figures"),
-        ("clean-effect", ["PREPARED", "--seeds", 1], "figures"),
-        ("choices", ["--folds", 2, "--only", "grey"], "lines"),
-    ],
-)
+EACH = [
+    ("suspects", ["--folds", 2], "faces"),
+    ("noise-benchmark", NOISE, "figures"),
+    ("clean-effect", ["PREPARED", "--seeds", 1], "figures"),
+    ("choices", ["--folds", 2, "--only", "grey"], "lines"),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "fact"), EACH)
+@pytest.mark.usefixtures("by_colour")
+def test_each_of_two_classes(two, tmp_path, monkeypatch, name, arguments, fact):
+    pytest.importorskip("cleanlab")
+    monkeypatch.setattr(search, "plot_faces", lambda *_: None)
+    arguments = [two if one == "PREPARED" else one for one in arguments]
+    options = ["-o", tmp_path / "out", "--recipe", write_tiny(tmp_path), "--jobs", 1]
+    result = call(name, two, *arguments, *options)
+    assert result.exit_code == 0
+    assert "note: no face is mask_weared_incorrect here" in result.stderr
+    assert "nan" not in result.stdout
+
+
+@pytest.mark.parametrize(("name", "arguments", "fact"), EACH)
 def test_each_as_json(prepared, tmp_path, by_colour, monkeypatch, name, arguments, fact):
     """A result with figures in place of the table, and a line for each training."""
     pytest.importorskip("cleanlab")

@@ -71,6 +71,16 @@ def test_issues_of_cleanlab_come_first_then_the_rest_by_quality():
     np.testing.assert_allclose(scores["cleanlab margin"], ours, atol=1e-9)
 
 
+def test_two_classes_as_if_there_were_no_third():
+    true, given, p = noisy()
+    two = (true < 2) & (given < 2)
+    pair = p[two][:, :2] / p[two][:, :2].sum(axis=1, keepdims=True)
+    ours = score_by_cleanlab(given[two], np.pad(pair, ((0, 0), (0, 1))))
+    for name, scores in score_by_cleanlab(given[two], pair).items():
+        np.testing.assert_allclose(ours[name], scores)
+    assert set(flip_labels(given[two], "likely", rate=0.5, seed=0)) == {0, 1}
+
+
 def test_without_cleanlab(monkeypatch):
     monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
     with pytest.raises(ExperimentError, match="pip install cleanlab"):

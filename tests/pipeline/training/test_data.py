@@ -35,6 +35,7 @@ from pipeline.training.drawn_faces import (
     draw_on_crop,
     mask_bare_faces,
 )
+from pipeline.training.export import make_card
 from pipeline.training.learner import read_crops
 from tests.makers import make_pixels
 from tests.pipeline.makers import CPU
@@ -93,12 +94,19 @@ def test_what_a_mask_worn_wrongly_counts_as(incorrect, counts):
     [
         ({"split": ["train"] * 12}, "no face for the validation split"),
         ({"split": ["valid"] * 12}, "no face for class with_mask in training"),
-        ({"label": ["with_mask", "without_mask"] * 6}, "class mask_weared_incorrect in training"),
+        ({"label": ["with_mask"] * 12}, "12 faces in train and valid, of class with_mask alone"),
     ],
 )
 def test_nothing_to_train_on(columns, what):
     with pytest.raises(PreparedError, match=what):
         select_faces(table(**columns), change(sources=["a", "b"]))
+
+
+def test_a_class_that_nobody_has_need_not_be_learnt_and_is_not_answered():
+    two = table(label=[MASKED, BARE] * 6)
+    assert len(select_faces(two, PLAIN)) == 12
+    assert make_card(PLAIN, labels=two["label"]).learnt == (MASKED, BARE)
+    assert make_card(change(drawn=1.0), labels=two["label"]).learnt == (MASKED, BARE, RARE_CLASS)
 
 
 def load(prepared, recipe=PLAIN, read=None, size=32):

@@ -11,6 +11,7 @@ from fastai.optimizer import Adam
 from torch import nn
 
 from data_prep.base.crop import resize_crop
+from data_prep.base.labels import CLASSES
 from data_prep.base.photo import PhotoError
 from data_prep.grouping.split import SplitError
 from pipeline.runs.recipe import RecipeError
@@ -58,6 +59,9 @@ def test_colours_are_learnt_in_two_stages(prepared):
     ]
     mirrored = view_faces(state, recipe, [crop[:, ::-1] for crop in pixels[:5]], CPU)
     np.testing.assert_allclose(mirrored.probabilities, views.probabilities[:5], atol=1e-2)
+    two = view_faces(state, recipe, pixels, CPU, CLASSES[:2]).probabilities
+    assert not two[:, 2].any()
+    np.testing.assert_allclose(two.sum(axis=1), 1, atol=1e-5)
 
 
 @pytest.mark.usefixtures("one_thread")
