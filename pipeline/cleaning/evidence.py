@@ -1,10 +1,4 @@
-"""What speaks against labels: networks' sure disagreement, look-alikes, and duplicate faces.
-
-The confident joint is that of Northcutt, Jiang, Chuang 2021, "Confident Learning: Estimating
-Uncertainty in Dataset Labels", section 3.1. What it can't tell: it takes a network's sure mistakes
-for wrong labels, so it counts too many where the network is weak, as on tiny faces; and it is blind
-to mistakes that annotators make so regularly that the network learns them.
-"""
+"""What speaks against labels: networks' sure disagreement, look-alikes, and duplicate faces."""
 
 from __future__ import annotations
 
@@ -20,40 +14,9 @@ from data_prep.base.labels import CLASSES
 from evaluate.measures.bootstrap import measure
 from pipeline.training.short import load_crops
 
-RESAMPLES = 400
-
-
-def confident_joint(
-    labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None
-) -> np.ndarray:
-    """Estimated counts of given against true class, (C, C); a row sums to its label's count.
-
-    A face counts as of the most probable class among those whose out-of-fold probability, (N, C),
-    is at least what faces with that label have on average; a face that reaches none is left out.
-    Rows are then scaled to the number of faces with that label. `weights` is how often each of the
-    N faces counts.
-
-    >>> sure = np.array([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.95, 0.05], [0.1, 0.9]])
-    >>> confident_joint(np.array([0, 0, 0, 1, 1]), sure).tolist()
-    [[2.0, 1.0], [1.0, 1.0]]
-    """
-    classes = probabilities.shape[1]
-    weight = np.ones(len(labels)) if weights is None else weights
-    given = np.bincount(labels, weight, classes)
-    own = probabilities[np.arange(len(labels)), labels]
-    with np.errstate(invalid="ignore"):
-        thresholds = np.bincount(labels, weight * own, classes) / given
-    # A class that nobody was labelled as can't be confidently reached.
-    thresholds = np.where(given > 0, thresholds, np.inf)
-    above = probabilities >= thresholds - 1e-6
-    likely = np.where(above, probabilities, -1).argmax(axis=1)
-    sure = above.any(axis=1)
-    joint = np.zeros((classes, classes))
-    np.add.at(joint, (labels[sure], likely[sure]), weight[sure])
-    rows = joint.sum(axis=1)
-    # A label that no face bears with confidence tells nothing: its faces count as right.
-    joint[rows == 0] = np.eye(classes)[rows == 0]
-    return joint * (given / np.maximum(joint.sum(axis=1), 1e-12))[:, None]
+RESAMPLES = 200
+POWERS = np.geomspace(0.5, 5, 24)
+"""Tried: how much surer than it says a network may be, or less sure under 1."""
 
 
 def estimate_wrong_labels(
@@ -63,28 +26,61 @@ def estimate_wrong_labels(
     *,
     resamples: int = RESAMPLES,
 ) -> dict[str, list[float]]:
-    """Expected number of wrong labels among those given as each class.
+    """How many labels are wrong, told from a network's own mistakes by how sure it was.
 
-    From the given class index of N faces, out-of-fold probabilities (N, 3), and near-duplicate
-    groups; groups are resampled, not faces.
+    A label is taken for drawn from the face's true class with probabilities that depend on this
+    class alone (the noise), and the true class from what the network says, to a power that is the
+    same for all faces. Noise and power are those under which the given labels are likeliest, by
+    expectation-maximisation (Mnih, Hinton 2012, "Learning to Label Aerial Images from Noisy Data").
+    So a network that is wrong as often as its sureness allows finds no wrong label, and what it
+    contradicts more often than that counts. What it can't tell: mistakes so regular that the
+    network learns them, or made where it is unsure; and it takes its own sure mistakes for some.
+
+    From the given class index of N faces, out-of-fold probabilities (N, C), and near-duplicate
+    groups; groups are resampled, not faces, at the power of the whole.
 
     Returns:
-        By class, estimate, low and high end of the 95 % interval: what other photos of the same
-        kind would have given, not how wrong the network is.
+        For "all" and by given class, estimate, low and high end of the 95 % interval.
     """
     codes, names = pd.factorize(np.asarray(groups))
+    given, logs = np.eye(len(CLASSES))[labels], np.log(np.maximum(probabilities, 1e-6))
+    fits = []
+    for power in POWERS:
+        sure = np.exp(power * logs)
+        sure /= sure.sum(axis=1, keepdims=True)
+        noise, _, likelihood = fit_noise(sure, given)
+        fits.append((likelihood, power, noise, sure))
+    _, _, noise, sure = max(fits, key=lambda fit: fit[:2])
 
     def count_wrong(weights: np.ndarray) -> dict[str, np.ndarray]:
-        joints = np.stack([confident_joint(labels, probabilities, row[codes]) for row in weights])
-        return {"wrong": joints.sum(axis=2) - np.diagonal(joints, axis1=1, axis2=2)}
+        wrong = [fit_noise(sure, given * row[codes, None], noise)[1] for row in weights]
+        return {"all": np.sum(wrong, axis=1), "by_class": np.array(wrong)}
 
-    axes = {"wrong": (CLASSES,)}
+    axes = {"by_class": (CLASSES,)}
     counts, ends = measure(count_wrong, photos=len(names), resamples=resamples, axes=axes)
     assert ends is not None
-    return {
-        name: [round(value, 1) for value in (count, *ends["wrong"][name])]
-        for name, count in counts["wrong"].items()
-    }
+    counts, ends = ({"all": one["all"], **one["by_class"]} for one in (counts, ends))
+    return {name: [round(value, 1) for value in (counts[name], *ends[name])] for name in counts}
+
+
+def fit_noise(
+    sure: np.ndarray, given: np.ndarray, noise: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """The noise that makes labels likeliest, (C, C) shares of a true class that are given each.
+
+    From class probabilities, (N, C), and how often each face counts, in the column of its label,
+    (N, C); begins at a noise if there is one. Also gives the expected number of wrong labels by
+    given class, (C,), and the log likelihood.
+    """
+    if noise is None:
+        noise = np.full((given.shape[1],) * 2, 0.02) + 0.94 * np.eye(given.shape[1])
+    for _ in range(300):
+        chances = np.maximum(sure @ noise, 1e-300)  # of each label, whatever the true class
+        pairs = noise * (sure.T @ (given / chances))  # faces by true and given class
+        before, noise = noise, pairs / np.maximum(pairs.sum(axis=1, keepdims=True), 1e-12)
+        if np.abs(noise - before).max() < 1e-5:
+            break
+    return noise, pairs.sum(axis=0) - np.diag(pairs), float((given * np.log(chances)).sum())
 
 
 NEIGHBOURS = 30

@@ -24,7 +24,7 @@ from pipeline.cleaning.evidence import (
 from pipeline.cleaning.ranking import Evidence, gather_evidence
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import Folds, Prepared, ShortOptions
-from pipeline.review.suspects import ABOUT, FORMAT, TABLE
+from pipeline.review.suspects import ABOUT, FORMAT, TABLE, tell_likely
 from pipeline.runs.log import Log, report_as
 from pipeline.runs.plots import SHORT, TILE, plot_faces
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
@@ -76,10 +76,12 @@ class OrderError(UserError, ValueError):
     """An order that is not known."""
 
 
-def find_suspects(options: SuspectsOptions, log: Log) -> pd.DataFrame:
+def find_suspects(options: SuspectsOptions, log: Log) -> tuple[pd.DataFrame, list[float] | None]:
     """Judge the label of every face of train and valid, and write the suspects folder.
 
-    Trainings that were finished there before are used again. Gives what `suspects.csv` holds.
+    Trainings that were finished there before are used again. Gives what `suspects.csv` holds, and
+    how many labels are likely wrong, of `estimate_wrong_labels`; None for "in-sample", whose
+    network has learnt the labels.
 
     Raises:
         OrderError: There is no such order.
@@ -110,9 +112,9 @@ def find_suspects(options: SuspectsOptions, log: Log) -> pd.DataFrame:
     _plot(table.head(ON_SHEET), out / SHEET)
     table["crop"] = [Path(crop).relative_to(prepared).as_posix() for crop in table["crop"]]
     write_atomically(out / TABLE, table.to_csv(index=False, float_format="%.6g"))
-    # A network that has learnt the labels doubts none: it can't tell how many are wrong.
     in_sample = order == "in-sample"
     wrong = {} if in_sample else estimate_wrong_labels(labels, probabilities, groups)
+    likely = wrong.pop("all", None)
     about = {
         "format": FORMAT,
         "prepared": str(prepared.resolve()),
@@ -121,10 +123,11 @@ def find_suspects(options: SuspectsOptions, log: Log) -> pd.DataFrame:
         "order": order,
         "folds": 0 if in_sample else options.folds,
         "recipe": recipe.model_dump(mode="json"),
+        "likely_errors": likely,
         "expected_wrong": wrong,
     }
     write_json(out / ABOUT, about)
-    return table
+    return table, likely
 
 
 def _tabulate(
@@ -182,18 +185,27 @@ def give_reasons(
 
 
 def _plot(table: pd.DataFrame, path: Path) -> None:
-    """The contact sheet: rank, given class → suggested class, and the first reason."""
+    """The contact sheet: rank, given class → suggested one if another, and the first reason."""
     crops, titles = load_crops(table["crop"], TILE), []
     for row in table.itertuples():
         reason = str(row.reasons).split("; ")[0]
         cut = reason if len(reason) <= 26 else reason[:25] + "…"
-        titles.append(f"{row.rank}  {SHORT[str(row.label)]} → {SHORT[str(row.suggested)]}\n{cut}")
+        names = [SHORT[name] for name in dict.fromkeys((str(row.label), str(row.suggested)))]
+        titles.append(f"{row.rank}  {' → '.join(names)}\n{cut}")
     plot_faces([crops[crop] for crop in table["crop"]], titles, path)
 
 
 def suspects(options: SuspectsOptions) -> None:
     """Find labels that may be wrong, the most suspect first; goes on where it was stopped."""
     with report_as(options.log) as report:
-        faces, out = len(find_suspects(options, report.log)), options.out
-        line = f"{faces} faces, the most suspect first: {out}; look at {out / SHEET}"
-        report.finish(line, folder=out, table=out / TABLE, sheet=out / SHEET, faces=faces)
+        (table, likely), out = find_suspects(options, report.log), options.out
+        about = f"{tell_likely(likely)} in " if likely else ""
+        report.finish(
+            f"{about}{len(table)} faces, the most suspect first: {out}; look at {out / SHEET}, "
+            f"then: trimask review {out}",
+            folder=out,
+            table=out / TABLE,
+            sheet=out / SHEET,
+            faces=len(table),
+            likely_errors=likely,
+        )

@@ -20,7 +20,7 @@ from data_prep.base.labels import CLASSES, RARE_CLASS
 from data_prep.base.tables import markdown_table
 from data_prep.grouping.split import TRAIN
 from evaluate.measures.bootstrap import describe, measure, share
-from pipeline.cleaning.evidence import confident_joint, find_duplicate_faces, find_neighbours
+from pipeline.cleaning.evidence import estimate_wrong_labels, find_duplicate_faces, find_neighbours
 from pipeline.cleaning.ranking import gather_evidence
 from pipeline.experiments.engine import ExperimentError, run_groups
 from pipeline.experiments.tables import plot_figures, show_figure
@@ -145,7 +145,7 @@ class NoiseRun:
     true: np.ndarray  # (N,) class index as annotated
     given: np.ndarray  # (N,) after the flips
     scores: dict[str, np.ndarray]  # by order, (N,) higher is more suspect
-    expected: float  # labels that the confident joint takes for wrong
+    expected: list[float]  # labels thought to be wrong, as of `estimate_wrong_labels`
 
     @property
     def wrong(self) -> np.ndarray:
@@ -170,7 +170,7 @@ def run_noise_benchmark(options: NoiseOptions, log: Log) -> tuple[pd.DataFrame, 
     table = faces.table[faces.table["split"] == TRAIN].reset_index(drop=True)
     true = label_codes(table)
     make_folder(options.out)
-    given, folds, groups = [], [], []
+    given, folds, trainings, groups = [], [], [], table["group"].tolist()
     for seed, kind in settings:
         given.append(flip_labels(true, kind, rate=options.rate, seed=seed))
         noisy = table.assign(label=label_names(given[-1]))
@@ -179,26 +179,25 @@ def run_noise_benchmark(options: NoiseOptions, log: Log) -> tuple[pd.DataFrame, 
         plan = Plan(noisy, own, folder, faces.scale, what)
         fold, tasks = plan_folds(plan, options.folds)
         folds.append(fold)
-        groups.append([*tasks, *plan_in_sample(plan)[1]])
+        trainings.append([*tasks, *plan_in_sample(plan)[1]])
     device = pick_device(options.device)
-    views = run_groups(groups, device=device, log=log, jobs=options.jobs)
+    views = run_groups(trainings, device=device, log=log, jobs=options.jobs)
     duplicates = find_duplicate_faces(table)
     runs = []
     for (seed, kind), labels, fold, own_views in zip(settings, given, folds, views, strict=True):
         log(f"{kind} noise, seed {seed}: ranking")
         *of_folds, in_sample = own_views
         judged, learnt = join_folds(fold, of_folds), in_sample.probabilities
-        neighbours = find_neighbours([v.features for v in of_folds], fold, table["group"].tolist())
+        neighbours = find_neighbours([v.features for v in of_folds], fold, groups)
         evidence = gather_evidence(labels, judged, neighbours, duplicates, learnt)
-        rows, joint = np.arange(len(labels)), confident_joint(labels, judged)
-        expected = float(joint.sum() - np.trace(joint))
+        rows, expected = np.arange(len(labels)), estimate_wrong_labels(labels, judged, groups)
         scores = {
             "in-sample": 1 - learnt[rows, labels],
             "out-of-fold": 1 - judged[rows, labels],
             **score_by_cleanlab(labels, judged),
             "merged": evidence.score,
         }
-        runs.append(NoiseRun(kind, seed, true, labels, scores, expected))
+        runs.append(NoiseRun(kind, seed, true, labels, scores, expected["all"]))
     log("measuring")
     measured = measure_runs(table, runs)
     write_atomically(options.out / TABLE, measured.to_csv(index=False, float_format="%.5f"))
@@ -295,10 +294,10 @@ def describe_runs(measured: pd.DataFrame, runs: Sequence[NoiseRun]) -> str:
     heads = ["order", *FIGURES.values(), f"recall at k minus {BASELINE}'s"]
     for kind in dict.fromkeys(run.kind for run in runs):
         some = [run for run in runs if run.kind == kind]
-        expected = ", ".join(f"{run.expected:.0f}" for run in some)
+        expected = ", ".join("{:.0f} ({:.0f} to {:.0f})".format(*run.expected) for run in some)
         parts.append(
             f"**{kind}**: {some[0].wrong.sum()} of {len(some[0].true)} labels flipped, {len(some)} "
-            f"seeds; the confident joint takes {expected} for wrong."
+            f"seeds; estimated to be wrong: {expected}."
         )
         rows = []
         for order in ORDERS:

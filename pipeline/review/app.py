@@ -26,6 +26,7 @@ from evaluate.measures.headline import wilson_interval
 from pipeline.review.guard import Access, Guard
 from pipeline.review.photos import Kind
 from pipeline.review.session import Choice, ChoiceError, Choose, ConflictError, NoFaceError, Session
+from pipeline.review.suspects import tell_likely
 
 STATIC = Path(__file__).parent / "static"
 
@@ -144,6 +145,12 @@ def create_app(session: Session, access: Access) -> FastAPI:
             **view_progress(session, -1 if position is None else position),
         }
 
+    @app.post("/api/rest")
+    def go_on(body: _Undo) -> dict[str, Any]:
+        check_edition(body)
+        session.go_on()
+        return view_progress(session, -1)
+
     return app
 
 
@@ -201,6 +208,7 @@ def view_progress(session: Session, position: int) -> dict[str, Any]:
         "skipped": session.count("skipped"),
         "pace": pace,
         "minutes_left": None if pace is None else undecided / pace,
+        "rest": session.rest,
     }
     if not session.way.blind:  # The counts would tell whether a choice was the given label.
         progress |= {"kept": kept, "changed": changed, "hint": _hint(session)}
@@ -223,9 +231,13 @@ def measure_pace(times: Sequence[str]) -> float | None:
 
 def _hint(session: Session) -> dict[str, str | None] | None:
     """What the latest decisions changed, what going on may find, and whether it pays."""
-    recent = session.recent(YIELD_WINDOW)
+    recent, likely = session.recent(YIELD_WINDOW), session.suspects.about.likely_errors
     if len(recent) < LEAST_TOLD:
-        return None
+        if likely is None or not session.way.likely:
+            return None
+        told = f"There are {tell_likely(likely)} in {len(session) + session.rest} labels"
+        rest = f": these are the {len(session)} most suspect faces, the others come on request."
+        return {"text": told + (rest if session.rest else "."), "stop": None}
     found, of = sum(decision.action != "keep" for decision in recent), len(recent)
     low, high = wilson_interval(np.array([found], float), np.array([of], float))[:, 0].clip(0, 1)
     lines = [
@@ -234,13 +246,14 @@ def _hint(session: Session) -> dict[str, str | None] | None:
     ]
     changed = session.count("changed", everywhere=True)
     left = sum(session.count(status, everywhere=True) for status in ("open", "skipped"))
-    if expected := session.suspects.about.expected_wrong:
-        total, least, most = (sum(ends) for ends in zip(*expected.values(), strict=True))
+    expected = session.suspects.about.expected_wrong
+    if likely or expected:
+        ends = likely or [sum(column) for column in zip(*expected.values(), strict=True)]
         lines.append(
-            f"About {total:.0f} labels ({least:.0f} to {most:.0f}) were expected to be wrong; you "
-            f"have changed {changed} {'face' if changed == 1 else 'faces'}."
+            f"There were {tell_likely(ends)}; you have changed {changed} "
+            f"{'face' if changed == 1 else 'faces'}."
         )
-        if (missing := total - changed) >= 1 and left:
+        if (missing := ends[0] - changed) >= 1 and left:
             lines.append(
                 f"What is missing would be one in {max(1, round(left / missing))} of the "
                 f"{left} faces left."

@@ -22,7 +22,7 @@ from pipeline.review.app import create_app
 from pipeline.review.guard import Access, is_loopback
 from pipeline.review.session import Session, Way
 from pipeline.review.sheet import draw_contact_sheets, import_sheet, list_open, write_sheet
-from pipeline.review.suspects import LEDGER, open_suspects
+from pipeline.review.suspects import LEDGER, open_suspects, tell_likely
 
 PORT = 8377
 """The port when none is named; a free one when this one is taken."""
@@ -53,6 +53,9 @@ class ReviewOptions:
     first: Annotated[
         int | None, typer.Option(min=1, help="Only so many of the most suspect faces.")
     ] = None
+    whole: Annotated[
+        bool, typer.Option("--all", help="Begin with all faces, not only as many as may be wrong.")
+    ] = False
     ledger: Annotated[
         Path | None, typer.Option(help="The ledger; DIR/decisions.jsonl when left out.")
     ] = None
@@ -85,7 +88,9 @@ def review(options: ReviewOptions) -> None:
     if options.export is not None and options.sheet is not None:
         raise UserError("--export and --import: one at a time.")
     ledger = options.ledger or options.suspects / LEDGER
-    way = Way(name, options.blind, options.seed, options.first)
+    by_page = options.export is None and options.sheet is None
+    likely = by_page and not options.whole and options.first is None
+    way = Way(name, options.blind, options.seed, options.first, likely)
     session = Session(open_suspects(options.suspects), ledger, way)
     if options.export is not None:
         positions = list_open(session)
@@ -99,6 +104,9 @@ def review(options: ReviewOptions) -> None:
         added, known = import_sheet(options.sheet, session)
         log(f"{added} decisions added, {known} stood already: {ledger}")
     else:
+        if session.rest and (errors := session.suspects.about.likely_errors):
+            total = len(session) + session.rest
+            log(f"{tell_likely(errors)} in {total} labels; the most suspect come first")
         log(f"{len(session)} faces, {session.count('open')} not looked at by {name}: {ledger}")
         serve(session, options)
 

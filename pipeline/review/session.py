@@ -66,6 +66,7 @@ class Choice:
 class Way:
     """How a reviewer goes over the faces, all or the `first` so many.
 
+    With `likely` as many as may be wrong come first, and the others once `Session.go_on` is called.
     A blind one sees neither labels nor the model's opinion nor what others decided, and gets those
     faces that others have decided, or all when there are none, in an order of their own.
     """
@@ -74,6 +75,7 @@ class Way:
     blind: bool = False
     seed: int = 0  # Of the blind order.
     first: int | None = None
+    likely: bool = False
 
 
 @dataclass(frozen=True)
@@ -253,14 +255,25 @@ class Session:
         self._histories: dict[str, History] = {way.by: self._mine}
         self._codes = np.zeros(len(suspects), np.uint8)
         self._read_new()
-        self.rows = self._choose_rows()
+        self._all = self.rows = self._choose_rows()
         self._positions = {suspects.keys[row]: place for place, row in enumerate(self.rows)}
         order = hashlib.sha256(self.rows.tobytes()).hexdigest()
         parts = (suspects.digest, str(ledger.resolve()), way, order)
         self.edition = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+        if way.likely and not way.blind:
+            self.rows = self.rows[: suspects.likely]
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def rest(self) -> int:
+        """How many faces come only once `go_on` is called."""
+        return len(self._all) - len(self.rows)
+
+    def go_on(self) -> None:
+        """Put the rest on the way, behind what is there."""
+        self.rows = self._all
 
     def face(self, position: int) -> Suspect:
         """The face at a position."""
@@ -346,13 +359,16 @@ class Session:
         """
         with self._lock, self._ledger.alone():
             self._read_new()
-            latest = next((d for d in reversed(self._mine.made) if d.key in self._positions), None)
+            latest = next((d for d in reversed(self._mine.made) if self._is_on_way(d)), None)
             if latest is None:
                 return None
             undo = dataclasses.replace(latest, at=utc_now(), action="undo", to=None, to_box=None)
             append_decision(self._ledger.path, undo)
             self._read_new()
             return self._positions[latest.key]
+
+    def _is_on_way(self, decision: Decision) -> bool:
+        return self._positions.get(decision.key, len(self)) < len(self)
 
     def _check(self, position: int) -> None:
         if not 0 <= position < len(self):

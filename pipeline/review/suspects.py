@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,8 @@ from data_prep.decisions.ledger import Key
 
 TABLE, ABOUT, LEDGER = "suspects.csv", "suspects.json", "decisions.jsonl"
 FORMAT = 1
+LEAST = 10
+"""Faces that a review begins with at least, however few labels are thought to be wrong."""
 
 _TEXT = ("source", "image", "label", "split", "suggested", "reasons", "similar", "crop")
 _WHOLE = ("rank", "object", "width", "height")
@@ -57,6 +59,17 @@ class About(BaseModel):
     prepared: Path | None = None
     expected_wrong: dict[str, tuple[float, float, float]] = {}
     """By class, how many labels are thought to be wrong, and the lower and upper end of that."""
+    likely_errors: tuple[float, float, float] | None = None  # The same of all.
+
+
+def tell_likely(errors: Sequence[float]) -> str:
+    """How many labels are thought to be wrong, as of `estimate_wrong_labels`, in words.
+
+    >>> tell_likely([39.7, 24.2, 60.0])
+    'about 40 likely errors (24 to 60)'
+    """
+    about, low, high = (f"{number:.0f}" for number in errors)
+    return f"about {about} likely error{'' if about == '1' else 's'} ({low} to {high})"
 
 
 class Suspects:
@@ -72,6 +85,12 @@ class Suspects:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    @property
+    def likely(self) -> int:
+        """How many of the most suspect faces to begin with: as many as may be wrong, or all."""
+        ends = self.about.likely_errors
+        return len(self) if ends is None else min(len(self), max(LEAST, math.ceil(ends[2])))
 
     def face(self, row: int) -> Suspect:
         """The face in a row, counted from 0."""

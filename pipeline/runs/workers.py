@@ -43,10 +43,12 @@ def call_at_once(
     *,
     start: Callable[..., None] | None = None,
     shared: tuple[Any, ...] = (),
+    done: Callable[[int], None] | None = None,
 ) -> None:
     """Call a function several times, each call in one of some processes.
 
-    Functions and arguments are pickled. `start` is called first in every process, with `shared`.
+    Functions and arguments are pickled. `start` is called first in every process, with `shared`;
+    `done` here, after each call, with how many have ended.
     After an error no further call is begun; those that run, and one more that may wait, end first.
     """
     # A forked process can't use torch's threads.
@@ -54,8 +56,10 @@ def call_at_once(
     with ProcessPoolExecutor(jobs, context, _start, (start, shared)) as pool:
         futures = [pool.submit(function, *arguments) for arguments in calls]
         try:
-            for future in as_completed(futures):
+            for number, future in enumerate(as_completed(futures), start=1):
                 future.result()
+                if done is not None:
+                    done(number)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

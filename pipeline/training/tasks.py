@@ -117,13 +117,23 @@ def run_tasks(
         paths = {path for t in left for faces in (t.train, t.judge) for path in faces["crop"]}
         side = max(CACHE_SIDE, *(max(task.recipe.sizes) for task in left))
         calls = [(task, device, log) for task in left]
+        log(f"{len(left)} short trainings, {jobs} at a time, on {len(paths)} faces", "tasks")
+        began = time.monotonic()
+
+        def tell(done: int) -> None:
+            minutes = (time.monotonic() - began) / done * (len(left) - done) / 60
+            if done < len(left):
+                line = f"{done} of {len(left)} trainings done, about {minutes:.1f} minutes left"
+                log(line, "tasks", done=before + done, tasks=len(tasks))
+
         if jobs > 1:
-            call_at_once(_run, calls, jobs, start=_load, shared=(paths, side))
+            call_at_once(_run, calls, jobs, start=_load, shared=(paths, side), done=tell)
         else:
             _load(paths, side)
             try:
-                for call in calls:
+                for number, call in enumerate(calls, start=1):
                     _run(*call)
+                    tell(number)
             finally:
                 _crops.clear()
     return [views for task in tasks if (views := read_views(task))]

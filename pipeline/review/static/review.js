@@ -121,6 +121,9 @@ function showEnd() {
   $("done").hidden = false;
   const { decided, skipped, total } = progress;
   $("done-text").textContent = `${decided} of ${total} faces are decided, ${skipped} skipped. You may close this page.`;
+  $("done-title").textContent = progress.rest ? "The most suspect faces are decided" : "All faces are decided";
+  $("go-rest").hidden = !progress.rest;
+  $("go-rest").textContent = `Go on with the other ${progress.rest} faces`;
   $("go-skipped").hidden = !skipped;
   document.body.dataset.shown = "end";
 }
@@ -188,6 +191,12 @@ async function undo() {
   say(`Taken back: face ${answer.position + 1}.`);
 }
 
+async function goOn() {
+  const answer = await post("/api/rest", { edition: session.edition });
+  take(answer);
+  await show(answer.ahead[0]);
+}
+
 async function look(step) {
   const from = face ? face.position : progress.total;
   const position = from + step;
@@ -242,6 +251,7 @@ async function run(deed, name) {
     return;
   }
   if (deed === "undo") return undo();
+  if (deed === "rest") return goOn();
   if (deed === "back" || deed === "forth") return look(deed === "back" ? -1 : 1);
   if (!face) return;
   if (deed === "rebox") return startRedraw();

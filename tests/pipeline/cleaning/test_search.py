@@ -21,7 +21,7 @@ from tests.pipeline.tables import write_tiny
 def find(prepared, out, order="merged", lines=None, overrides=None):
     recipe = write_tiny(out.parent)
     how = {"recipe": recipe, "overrides": overrides, "device": "cpu", "jobs": 1}
-    return find_suspects(SuspectsOptions(prepared, out, order, 4, **how), Told(lines))
+    return find_suspects(SuspectsOptions(prepared, out, order, 4, **how), Told(lines))[0]
 
 
 PLOT = search.plot_faces
@@ -101,10 +101,21 @@ def test_similar_faces_are_ranks_of_other_photos(mislabelled, tmp_path, by_colou
 
 
 def test_review_can_open_it(mislabelled, tmp_path, by_colour, monkeypatch):
-    monkeypatch.setattr(search, "plot_faces", PLOT)
+    titles = []
+
+    def plot(crops, given, path):
+        titles.extend(given)
+        PLOT(crops, given, path)
+
+    monkeypatch.setattr(search, "plot_faces", plot)
     folder, wrong = mislabelled
     find(folder, tmp_path / "out")
+    assert titles[0].startswith("1  without → with\n")
+    assert not any("→" in title for title in titles[1:]), "suggested is what they are"
     suspects = open_suspects(tmp_path / "out")
+    about, low, high = suspects.about.likely_errors
+    assert low <= about <= high
+    assert about == pytest.approx(1, abs=0.3)
     assert suspects.keys[0] == wrong
     assert len(suspects) == 45
     assert set(suspects.about.expected_wrong) == set(CLASSES)

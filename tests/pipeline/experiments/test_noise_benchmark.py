@@ -163,7 +163,7 @@ def test_figures_by_hand():
         wrong = (given != true).astype(float)
         scores = {order: wrong + np.linspace(0.4, 0, 40) for order in ORDERS}
         scores["cleanlab"][39] = -1
-        runs.append(NoiseRun("uniform", seed, true, given, scores, 5.0))
+        runs.append(NoiseRun("uniform", seed, true, given, scores, [5.0, 2, 9]))
     rows = measure_runs(table, runs)
     measured = rows.set_index(["order", "figure", "seed"])
 
@@ -181,7 +181,8 @@ def test_figures_by_hand():
     assert lead["low"] < lead["high"]
     assert value("cleanlab", "recall_at_k", "mean minus cleanlab") == 0
     text = describe_runs(rows, runs)
-    assert text.startswith("**uniform**: 4 of 40 labels flipped, 2 seeds")
+    begin = "**uniform**: 4 of 40 labels flipped, 2 seeds; estimated to be wrong: 5 (2 to 9), 5 (2 "
+    assert text.startswith(begin)
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     assert len(lines) == 1 + len(ORDERS)
     assert {line.count("|") for line in lines} == {len(FIGURES) + 3}
