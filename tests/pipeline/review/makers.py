@@ -17,7 +17,7 @@ BOXES = ((8, 10, 30, 34), (48, 30, 70, 56), (84, 12, 112, 44))
 EXPECTED = {"with_mask": [3.0, 1.0, 5.0], "without_mask": [2.0, 0.0, 4.0]}
 
 
-def make_suspects(folder: Path, rows: int = 12) -> Path:
+def make_suspects(folder: Path, rows: int = 12, likely: list[float] | None = None) -> Path:
     """Write `folder/set` with photos and `folder/found`, the suspects folder, which is returned.
 
     Four photos have three faces each; more rows repeat them under further keys.
@@ -53,15 +53,18 @@ def make_suspects(folder: Path, rows: int = 12) -> Path:
     found = folder / "found"
     found.mkdir(parents=True)
     table.to_csv(found / "suspects.csv", index=False)
-    write_about(found, {"set": folder / "set"}, folder / "prepared")
+    write_about(found, {"set": folder / "set"}, folder / "prepared", likely)
     return found
 
 
-def write_about(found: Path, roots: dict[str, Path], prepared: Path) -> None:
+def write_about(
+    found: Path, roots: dict[str, Path], prepared: Path, likely: list[float] | None = None
+) -> None:
     about = {
         "format": 1,
         "prepared": str(prepared),
         "roots": {name: str(root) for name, root in roots.items()},
+        "likely_errors": likely,
         "expected_wrong": EXPECTED,
     }
     (found / "suspects.json").write_text(json.dumps(about), encoding="utf-8")

@@ -254,9 +254,30 @@ def test_the_hint_counts_the_whole_folder(visit, tmp_path):
     hint = short.get("/api/session")["progress"]["hint"]
     assert "3 of your last 25" in hint["text"]
     assert "you have changed 3 faces" in hint["text"]
-    assert "About 5 labels (1 to 9) were expected" in hint["text"]
+    assert "There were about 5 likely errors (1 to 9)" in hint["text"]
     assert "one in 38 of the 75 faces left" in hint["text"]
     assert hint["stop"] is None
+
+
+def test_as_many_as_may_be_wrong_first_and_the_rest_on_request(visit, tmp_path):
+    folder = make_suspects(tmp_path / "own", rows=100, likely=[5.4, 2.0, 11.2])
+    page = visit(folder=folder, likely=True)
+    answer = page.get("/api/session")
+    assert (answer["progress"]["total"], answer["progress"]["rest"]) == (12, 88)
+    told = "about 5 likely errors (2 to 11) in 100 labels: these are the 12 most suspect faces"
+    assert told in answer["progress"]["hint"]["text"]
+    page.get("/api/face/12", status=404)
+    for position in range(12):
+        ahead = page.decide(position, "keep")["ahead"]
+    assert ahead == []
+    answer = page.post("/api/rest", {"edition": page.edition})
+    assert answer["ahead"][0] == 12
+    assert (answer["progress"]["total"], answer["progress"]["rest"]) == (100, 0)
+    assert answer["progress"]["decided"] == 12
+    page.decide(50, "drop")
+    # Begun anew, what is further on is not on the way: neither shown nor taken back.
+    page = visit(folder=folder, likely=True)
+    assert page.undo()["position"] == 11
 
 
 def test_going_on_no_longer_pays_after_73_in_vain(start, tmp_path):

@@ -363,6 +363,21 @@ def test_the_end_and_the_skipped_ones(serve, visit):
     press(page, "ArrowLeft", 2)
 
 
+def test_the_rest_on_request(serve, visit, tmp_path):
+    folder = make_suspects(tmp_path / "own", rows=30, likely=[3, 1, 6])
+    page = visit(serve(folder=folder)[1])
+    assert "about 3 likely errors (1 to 6) in 30 labels" in page.inner_text("#hint")
+    assert page.inner_text("#counts").startswith("0 of 10")
+    for number in range(10):
+        page.wait_for_selector(f"body[data-shown='{number}']")
+        page.keyboard.press(" ")
+    page.wait_for_selector("body[data-shown=end]")
+    assert page.inner_text("#done-title") == "The most suspect faces are decided"
+    page.click("text=Go on with the other 20 faces")
+    page.wait_for_selector("body[data-shown='10']")
+    assert page.inner_text("#counts").startswith("10 of 30")
+
+
 def test_faces_without_a_photo_are_told_and_passed(serve, visit, tmp_path):
     folder = make_suspects(tmp_path / "own")
     (folder.parent / "set" / "images" / "000.jpg").unlink()

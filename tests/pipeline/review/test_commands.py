@@ -120,6 +120,16 @@ def test_review_serves_a_session(found, ledger, served):
     assert "5 faces, 5 not looked at by Ada" in result.stderr
 
 
+@pytest.mark.parametrize(("option", "count"), [((), 10), (("--all",), 40), (("--first", 5), 5)])
+def test_review_opens_with_likely_errors(tmp_path, served, option, count):
+    folder = make_suspects(tmp_path / "own", rows=40, likely=[3, 1, 6])
+    result = call("review", folder, "--by", "Ada", *option)
+    assert f"{count} faces, {count} not looked at by Ada" in result.stderr
+    first = "about 3 likely errors (1 to 6) in 40 labels; the most suspect come first"
+    assert (first in result.stderr) == (option == ())
+    assert len(served[0][0]) == count
+
+
 def test_out_and_in_by_sheet(found, ledger, tmp_path):
     before, sheet = hash_tree(found.parent), tmp_path / "sheet.csv"
     result = call("review", found, "--by", "ada", "--ledger", ledger, "--export", sheet)
