@@ -47,6 +47,27 @@ class FaceBoxes:
         )
 
 
+COVERED, TIMES = 0.6, 4.0
+"""A box that covers this share of a surer face, and is so many times as large, is none itself.
+
+Chosen on the training photos of both datasets, where it takes away 226 boxes, none of them a face,
+and average precision gains 0.00004 (facemask) and 0.00014 (ilc)."""
+
+
+def drop_containers(faces: FaceBoxes) -> FaceBoxes:
+    """The faces without boxes that hold a surer face, such as a person's torso with the head.
+
+    Whether one is dropped depends on surer boxes only, so that a higher threshold gives a part of
+    the faces of a lower one.
+    """
+    boxes, areas = faces.boxes, (faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1)
+    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    holds = (high - low).clip(0).prod(axis=2) >= COVERED * areas
+    surer = faces.scores > faces.scores[:, None]
+    return faces.take(~(holds & surer & (areas[:, None] >= TIMES * areas)).any(axis=1))
+
+
 MIN_SCORE = 0.02
 MAX_FACES = 750
 

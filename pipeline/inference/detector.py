@@ -21,6 +21,7 @@ from pipeline.inference.boxes import (
     SURE_SCORE,
     VOTE_SCORE,
     FaceBoxes,
+    drop_containers,
     has_tiny_faces,
     merge_scales,
     take_votes,
@@ -119,7 +120,7 @@ class Detector:
             )
             for index, faces in zip(tiny, again, strict=True):
                 found[index] = merge_scales(found[index], faces, factors[index])
-        return [faces.take(faces.scores >= min_score) for faces in found]
+        return [drop_containers(faces.take(faces.scores >= min_score)) for faces in found]
 
     def _detect_at(
         self, photos: Sequence[np.ndarray], factors: Sequence[float], min_score: float

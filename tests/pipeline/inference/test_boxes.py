@@ -15,6 +15,7 @@ from pipeline.inference.boxes import (
     VOTE_IOU,
     VOTE_SCORE,
     FaceBoxes,
+    drop_containers,
     has_tiny_faces,
     merge_scales,
     take_votes,
@@ -86,6 +87,24 @@ def test_a_face_of_both_looks_is_kept_once_with_its_surer_box():
     merged = merge_scales(at(100, side, 0.6), at(101, side, 0.8), 2.0)
     assert merged.boxes[:, 0].tolist() == [101]
     assert merged.scores.tolist() == pytest.approx([0.8])
+
+
+@pytest.mark.parametrize(
+    ("box", "score", "kept"),
+    [
+        ((0, 0, 100, 100), 0.93, False),  # all of the face, and larger
+        ((0, 0, 100, 100), 0.96, True),  # but surer than it
+        ((0, 0, 100, 100), 0.95, True),  # as sure
+        ((16, 0, 100, 100), 0.93, False),  # 70 % of the face
+        ((22, 0, 100, 100), 0.93, True),  # 40 % of it
+        ((0, 0, 39, 40), 0.93, True),  # all of it, but not much larger
+    ],
+)
+def test_box_that_holds_a_surer_face_is_none(box, score, kept):
+    boxes = np.array([(10, 10, 30, 30), box, (200, 0, 300, 100)], np.float32)
+    scores = np.array([0.95, score, 0.5], np.float32)
+    found = drop_containers(FaceBoxes(boxes, scores, np.zeros((3, 5, 2), np.float32)))
+    assert found.boxes.tolist() == boxes[[True, kept, True]].tolist()
 
 
 MODEL = THIRD_PARTY / "face_detection_yunet_2023mar.onnx"

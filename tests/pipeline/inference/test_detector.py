@@ -94,10 +94,24 @@ def detect_slowly(net, photo, min_score):
             kept.append((score, box))
     kept = [(score, vote(box, found)) for score, box in kept]
     height, width = photo.shape[:2]
-    return [
+    clipped = [
         ([min(max(v, 0), limit) for v, limit in zip(box, (width, height) * 2, strict=True)], score)
         for score, box in kept
     ]
+    return [
+        (box, score)
+        for box, score in clipped
+        if not any(other > score and holds(box, inner) for inner, other in clipped)
+    ]
+
+
+def holds(box, inner):
+    """Most of a face that is much smaller."""
+    wide = min(box[2], inner[2]) - max(box[0], inner[0])
+    high = min(box[3], inner[3]) - max(box[1], inner[1])
+    area = (inner[2] - inner[0]) * (inner[3] - inner[1])
+    large = (box[2] - box[0]) * (box[3] - box[1]) >= 4 * area
+    return large and wide > 0 and high > 0 and wide * high >= 0.6 * area
 
 
 def vote(box, found):
