@@ -225,6 +225,28 @@ def test_what_is_passed_over_is_counted_and_named(run, photos, tmp_path):
     assert names == [".thumbs/", "clip.mp4", "tour.mp4"]
 
 
+def test_counts_are_those_of_the_drawings(run, photos, tmp_path):
+    save_photo(photos / "dim.png", level=150)  # a score of 0.59
+    told = run("--draw-from", 0.7).stdout.splitlines()
+    assert told[1] == (
+        "faces: with_mask 3, without_mask 3, mask_weared_incorrect 0 from a detection score of "
+        "0.7 on; the table has 8 faces"
+    )
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["faces"]["with_mask"] == 4
+
+
+def test_what_is_saved_is_named_and_faults_are_found_first(run, tmp_path):
+    refused = run("--save", "crops", "--save", "pdf")
+    assert_refused(refused, "--save pdf: not known; use json, crops")
+    assert not (tmp_path / "out").exists()
+    done = run("--save", "crops", "--save", "gallery", "--save", "coco")
+    assert done.stdout.splitlines()[-3:] == [
+        f"crops: {tmp_path / 'out' / 'crops'}",
+        f"gallery: {tmp_path / 'out' / 'gallery.html'}",
+        f"coco: {tmp_path / 'out' / 'coco'}",
+    ]
+
+
 def test_stopped_by_the_keyboard_and_run_again(run, tmp_path, monkeypatch):
     monkeypatch.setattr(predictor, "BATCH_FRAMES", 2)
     real, calls = Predictor.__call__, []

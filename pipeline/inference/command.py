@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +38,18 @@ class RunOptions:
         float, typer.Option(min=0.0, max=1.0, help="Least detection score of a drawn face.")
     ] = 0.5
     draw: Annotated[bool, typer.Option(help="Write the drawn photos.")] = True
+    save: Annotated[
+        list[str],
+        typer.Option(
+            help="Write also, one name each time: json, gallery (a page of all faces), crops, "
+            "blurred (the photos with faces made unrecognisable), or annotations as voc, yolo, "
+            "coco or csv."
+        ),
+    ] = field(default_factory=list)
+    blur: Annotated[
+        list[str],
+        typer.Option(help="A class that --save blurred blurs; may be repeated; all if not given."),
+    ] = field(default_factory=list)
     device: Device = "auto"
     bf16: Annotated[
         bool | None, typer.Option("--bf16/--fp32", help="Precision; what is fast here if not set.")
@@ -61,10 +73,11 @@ def run(options: RunOptions) -> None:
     """
     from pipeline.inference.folder import predict_folder
     from pipeline.inference.predictor import Predictor
+    from pipeline.inference.saves import Saves
     from pipeline.inference.yunet import choose_detector
     from pipeline.nets.compute import pick_device
 
-    resize = parse_resize(options.resize)
+    resize, saves = parse_resize(options.resize), Saves(options.save, options.blur)
     refuse_foreign(options.out)
     photos = find_photos(options.photos, leave_out=options.out)
     predictor = Predictor.load(
@@ -77,9 +90,17 @@ def run(options: RunOptions) -> None:
         resize=resize,
     )
     summary = predict_folder(
-        photos, options.out, predictor, draw=options.draw, draw_from=options.draw_from
+        photos,
+        options.out,
+        predictor,
+        draw=options.draw,
+        draw_from=options.draw_from,
+        saves=saves,
     )
-    faces = ", ".join(f"{name} {count}" for name, count in summary["faces"].items())
+    faces = ", ".join(f"{name} {count}" for name, count in summary["faces_drawn"].items())
+    if options.thresh < options.draw_from:
+        rows = sum(summary["faces"].values())
+        faces += f" from a detection score of {options.draw_from:g} on; the table has {rows} faces"
     typer.echo(
         f"{summary['photos']} photos, {summary['photos_done_now']} of them now, "
         f"in {summary['seconds']['total']:.1f} s"
@@ -88,6 +109,8 @@ def run(options: RunOptions) -> None:
     typer.echo(f"table: {options.out / 'predictions.csv'}")
     if options.draw:
         typer.echo(f"drawn: {options.out / 'annotated'}")
+    for name, file in summary["saved"].items():
+        typer.echo(f"{name}: {options.out / file}")
     for item in summary["unreadable"]:
         log(f"unreadable: {item['reason']}")
     lost = [name for name, reason in photos.passed_over if reason.startswith(LOST)]

@@ -25,6 +25,16 @@ LABEL_FROM = 24
 """Faces with a shorter side under this many pixels of the drawing get a box without text."""
 
 SMALLEST_DRAWING = 640
+UNSURE = 0.8
+"""Class probability under which a label says "unsure": of 943 faces found on validation photos 48
+are, of which 58 % have the right class, of the others 98 %."""
+
+BLURRED = 6
+"""Pixels that are left of a blurred face on its longer side: less than any net or person needs."""
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+NOTE = (58, 71, 80)
+"""RGB of what is said of the drawing itself."""
 
 COARSE, FINE = {"quality": 90}, {"quality": 95, "subsampling": 0}
 """How JPEG files are written."""
@@ -33,39 +43,115 @@ COARSE, FINE = {"quality": 90}, {"quality": 95, "subsampling": 0}
 def draw_faces(photo: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
     """A copy of the photo with its faces marked; small photos are enlarged to be readable.
 
+    Labels tell the class and its probability, "unsure" under `UNSURE`. In crowds a label goes where
+    it covers no other one, shortened if need be, or is left out; the surest faces choose first.
+
     Args:
         photo: Height × width × 3, uint8, RGB.
         faces: Boxes in pixels of the photo.
 
     Returns:
-        Height × width × 3, uint8, RGB; sides times a whole number.
+        Height × width × 3, uint8, RGB; sides times a whole number, which is told in a corner.
     """
     factor = max(1, min(4, round(SMALLEST_DRAWING / max(photo.shape[:2]))))
     drawing = photo.copy()
     if factor > 1:
         drawing = cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-    line = max(1, round(max(drawing.shape[:2]) / 500))
-    for face in sorted(faces, key=lambda face: face.detection):
-        x0, y0, x1, y1 = (round(value * factor) for value in face.box)
-        colour = COLOURS[face.label]
-        cv2.rectangle(drawing, (x0, y0), (x1, y1), colour, line, cv2.LINE_AA)
-        if min(x1 - x0, y1 - y0) >= LABEL_FROM:
-            _write_label(drawing, f"{TEXT[face.label]} {face.score:.2f}", x0, y0, colour)
+    height, width = drawing.shape[:2]
+    line = max(1, round(max(width, height) / 500))
+    scale = max(0.4, max(width, height) / 1800)
+    faces = sorted(faces, key=lambda face: -face.detection)
+    boxes = np.rint(np.array([face.box for face in faces]).reshape(-1, 4) * factor).astype(int)
+    for face, (x0, y0, x1, y1) in reversed(list(zip(faces, boxes.tolist(), strict=True))):
+        cv2.rectangle(drawing, (x0, y0), (x1, y1), COLOURS[face.label], line, cv2.LINE_AA)
+    taken = np.zeros((0, 4), int)
+    if factor > 1:
+        note = f"enlarged {factor}x"
+        wide, high = _measure(note, 0.4)
+        taken = np.array([[0, height - high, wide, height]])
+        _write(drawing, note, 0.4, taken[0], NOTE)
+    for face, box in zip(faces, boxes, strict=True):
+        if min(box[2:] - box[:2]) < LABEL_FROM:
+            continue
+        share = max(face.probabilities)
+        name = TEXT[face.label] if share >= UNSURE else "unsure"
+        for text in (f"{name} {share:.2f}", f"{share:.2f}"):
+            place = find_room(box, _measure(text, scale), (width, height), taken, boxes)
+            if place is not None:
+                taken = np.vstack([taken, place])
+                _write(drawing, text, scale, place, COLOURS[face.label])
+                break
     return drawing
 
 
-def _write_label(
-    drawing: np.ndarray, text: str, x: int, y: int, colour: tuple[int, int, int]
+def find_room(
+    box: np.ndarray,
+    label: tuple[int, int],
+    size: tuple[int, int],
+    taken: np.ndarray,
+    boxes: np.ndarray,
+) -> np.ndarray | None:
+    """Where a label goes: at a box (4 whole pixels), in the drawing, on no rectangle of `taken`.
+
+    Of the places that are free, the first that covers least of other boxes (N × 4); label and
+    drawing by width and height. Rectangles are xmin, ymin, xmax, ymax; None where there is no room.
+    """
+    (x0, y0, x1, y1), (wide, high) = box.tolist(), label
+    corners = np.array(
+        [
+            *((x0, y0 - high), (x1 - wide, y0 - high), (x0, y1), (x1 - wide, y1)),
+            *((x1, y0), (x0 - wide, y0), (x0, y0), (x0, y1 - high)),
+        ]
+    )
+    corners[:, 0] = corners[:, 0].clip(0, max(size[0] - wide, 0))
+    places = np.hstack([corners, corners + np.array(label)])
+    inside = (corners[:, 1] >= 0) & (places[:, 3] <= size[1])
+    places = places[inside & ~(_shared(places, taken) > 0).any(axis=1)]
+    others = boxes[(boxes != box).any(axis=1)]
+    covered = _shared(places, others).sum(axis=1)
+    return places[covered.argmin()] if len(places) else None
+
+
+def _shared(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Pixels that N and M rectangles have in common: N × M."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    return (high - low).clip(0).prod(axis=2)
+
+
+def _measure(text: str, scale: float) -> tuple[int, int]:
+    (width, height), below = cv2.getTextSize(text, FONT, scale, 1)
+    return width + 4, height + below + 4
+
+
+def _write(
+    drawing: np.ndarray, text: str, scale: float, place: np.ndarray, colour: tuple[int, int, int]
 ) -> None:
-    scale = max(0.4, max(drawing.shape[:2]) / 1800)
-    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-    x = max(0, min(x, drawing.shape[1] - width - 4))
-    top = y - height - below - 4
-    top = top if top >= 0 else y
-    cv2.rectangle(drawing, (x, top), (x + width + 4, top + height + below + 4), colour, -1)
-    place = (x + 2, top + height + 2)
-    white = (255, 255, 255)
-    cv2.putText(drawing, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, white, 1, cv2.LINE_AA)
+    x0, y0, x1, y1 = place.tolist()
+    cv2.rectangle(drawing, (x0, y0), (x1 - 1, y1 - 1), colour, -1)
+    height = cv2.getTextSize(text, FONT, scale, 1)[0][1]
+    start = (x0 + 2, y0 + height + 2)
+    cv2.putText(drawing, text, start, FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
+
+
+def blur_faces(photo: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
+    """A copy of the photo (height × width × 3, uint8, RGB) whose faces can't be recognised.
+
+    Each box, a fifth larger, is brought to `BLURRED` pixels on its longer side and back.
+    """
+    blurred = photo.copy()
+    for face in faces:
+        x0, y0, x1, y1 = face.box
+        margin = np.array([x1 - x0, y1 - y0]) * 0.1
+        low = np.floor(np.array([x0, y0]) - margin).clip(0).astype(int)
+        high = np.ceil(np.array([x1, y1]) + margin).astype(int)
+        part = blurred[low[1] : high[1], low[0] : high[0]]
+        height, width = part.shape[:2]
+        few = BLURRED / max(width, height, BLURRED)
+        small = (max(1, round(width * few)), max(1, round(height * few)))
+        means = cv2.resize(part, small, interpolation=cv2.INTER_AREA)
+        part[:] = cv2.resize(means, (width, height), interpolation=cv2.INTER_LINEAR)
+    return blurred
 
 
 def save_drawing(path: Path, drawing: np.ndarray, *, fine: bool = False) -> None:

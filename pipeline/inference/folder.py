@@ -23,11 +23,13 @@ from data_prep.formats.predictions import (
 )
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Clock, list_rows
+from pipeline.inference.saves import Saves
 from pipeline.inference.sinks import Drawings, Entry, Journal
 from pipeline.inference.sources import ANNOTATED, SUMMARY, PhotoSet, spell
 
 FORMAT = 3
 DRAW_FROM = 0.5
+NOTHING = Saves()
 
 
 def predict_folder(
@@ -37,13 +39,15 @@ def predict_folder(
     *,
     draw: bool = True,
     draw_from: float = DRAW_FROM,
+    saves: Saves = NOTHING,
 ) -> dict[str, Any]:
     """Write the tables, drawings and `summary.json` of many photos; gives the summary.
 
     Photos are decoded and drawn by threads while the nets work. Photos done by an earlier run into
     the same folder, with the same weights and settings, are not done again. Faces are drawn from
     the detection score `draw_from` on, and the predictor's. Interrupted by the keyboard, it ends
-    with the tables of what is done; `photos_left` of the summary tells how many are not.
+    with the tables of what is done; `photos_left` of the summary tells how many are not. `saves`
+    are written once all is done.
 
     Raises:
         OutputError: Something can't be written; what is done so far stays done.
@@ -81,13 +85,26 @@ def predict_folder(
     write_predictions(out / FILE, rows)
     done = [replace(entry.photo, image=spell(entry.photo.image)) for entry in entries]
     write_photos(out / PHOTOS_FILE, done)
+    saved = {}
+    if not left and saves.names:
+        with clock.measure("save"):
+            saved = saves.write(entries, photos, out)
     summary = _summarise(
         entries, done, len(todo) - len(left), predictor, time.perf_counter() - began, clock
     )
     summary["photos_left"] = len(left)
+    summary["faces_drawn"] = count_faces(entries, draw_from)
+    summary["saved"] = {name: path.name for name, path in saved.items()}
     summary["passed_over"] = [{"image": name, "reason": why} for name, why in photos.passed_over]
     write_json(out / SUMMARY, summary)
     return summary
+
+
+def count_faces(entries: Sequence[Entry], least: float = 0.0) -> dict[str, int]:
+    """Faces of each class, from a detection score on."""
+    faces = (face for entry in entries for face in entry.faces)
+    counts = Counter(face.label for face in faces if face.detection >= least)
+    return {name: counts.get(name, 0) for name in CLASSES}
 
 
 def _summarise(
@@ -98,14 +115,13 @@ def _summarise(
     seconds: float,
     clock: Clock,
 ) -> dict[str, Any]:
-    counts = Counter(face.label for entry in entries for face in entry.faces)
     unreadable = [row for row in photos if row.reason]
     stages = {"detect": 0.0, "classify": 0.0} | clock.seconds
     return {
         "photos": len(entries),
         "photos_done_now": done_now,
         "photos_without_faces": sum(not row.faces and not row.reason for row in photos),
-        "faces": {name: counts.get(name, 0) for name in CLASSES},
+        "faces": count_faces(entries),
         "unreadable": [{"image": row.image, "reason": row.reason} for row in unreadable],
         "turned": [row.image for row in photos if row.orientation != UPRIGHT and not row.reason],
         "seconds": {name: round(value, 3) for name, value in {"total": seconds, **stages}.items()},

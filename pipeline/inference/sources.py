@@ -25,13 +25,20 @@ from PIL import Image
 
 from data_prep.base.errors import UserError
 from data_prep.base.photo import PHOTO_SUFFIXES, Photo, PhotoError, decode_photo, read_photo
+from data_prep.formats.contracts import Format
 from data_prep.formats.predictions import FILE, PHOTOS_FILE
 from pipeline.inference.records import Frame
 
 ANNOTATED, SUMMARY, JOURNAL = "annotated", "summary.json", ".journal.jsonl"
 """In an output folder: the folder of the drawn photos; counts; what was done so far."""
 
-WRITTEN = frozenset({ANNOTATED, FILE, PHOTOS_FILE, SUMMARY, JOURNAL})
+SAVED = ("json", "crops", "blurred", "gallery")
+"""What `--save` writes besides datasets: its name of an output file or folder follows from it."""
+
+WRITTEN = frozenset(
+    {ANNOTATED, FILE, PHOTOS_FILE, SUMMARY, JOURNAL, "predictions.json", "gallery.html", "blurred"}
+    | {form.value for form in Format}
+)
 """Names in an output folder that run.py writes: never an input."""
 
 OWN, LOST = "written by run.py", "can't be read"
@@ -275,7 +282,7 @@ def _walk(root: Path, own: Container[str]) -> Iterator[tuple[str, str]]:
 
 def _why_not(root: Path, name: str, own: Container[str], *, folder: bool = False) -> str:
     """Why a file or folder holds no photo to work on, or ""."""
-    parts = Path(name).parts
+    parts = name.split("/")
     for place, part in enumerate(parts):
         if part in WRITTEN and os.path.realpath(root.joinpath(*parts[: place + 1])) in own:
             return OWN

@@ -1,27 +1,11 @@
-"""Which photos an argument stands for, and how they are drawn."""
+"""Which photos an argument stands for, and which files are passed over."""
 
 import os
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
-from PIL import Image
 
-from data_prep.base.labels import CLASSES
-from data_prep.base.photo import PHOTO_SUFFIXES
-from data_prep.base.records import Box
-from pipeline.inference import draw
-from pipeline.inference.draw import (
-    COLOURS,
-    LABEL_FROM,
-    SMALLEST_DRAWING,
-    draw_faces,
-    save_drawing,
-)
-from pipeline.inference.records import Face
 from pipeline.inference.sources import PhotosError, PhotoSet, find_photos
-from tests.makers import make_pixels
 
 
 @pytest.fixture
@@ -138,99 +122,3 @@ def test_nothing_there(tmp_path, what):
     told = r"in there\. Passed over: ending \.txt 1" if what != "*.jpg" else r"in there\.$"
     with pytest.raises(PhotosError, match=rf"no photos \(\.bmp, .*\) {told}"):
         find(f"{tmp_path}/in/{what}", tmp_path / "out")
-
-
-GREY = np.full((700, 900, 3), 90, np.uint8)
-
-
-def face(box, label="with_mask", detection=0.9):
-    shares = tuple(0.8 if name == label else 0.1 for name in CLASSES)
-    return Face(Box(*box), detection, shares)
-
-
-def changed(drawing, photo):
-    return (drawing != photo).any(axis=2)
-
-
-@pytest.fixture
-def texts(monkeypatch):
-    """What is written on the photo."""
-    written = []
-    real = cv2.putText
-
-    def spy(drawing, text, *rest):
-        written.append(text)
-        return real(drawing, text, *rest)
-
-    monkeypatch.setattr(draw.cv2, "putText", spy)
-    return written
-
-
-def test_only_the_box_and_its_label_are_drawn():
-    photo = GREY.copy()
-    assert np.array_equal(draw_faces(photo, []), GREY)
-    ys, xs = np.nonzero(changed(draw_faces(photo, [face((200, 300, 400, 500))]), GREY))
-    assert 190 <= xs.min() <= xs.max() <= 410
-    assert 260 <= ys.min() <= ys.max() <= 510
-    assert np.array_equal(photo, GREY), "the photo itself stays as it is"
-
-
-@pytest.mark.parametrize(
-    ("width", "height"),
-    [(1, 1), (2, 300), (120, 90), (300, 200), (400, 300), (640, 480), (3000, 10)],
-)
-def test_small_photos_are_enlarged_by_a_whole_number(width, height):
-    drawing = draw_faces(make_pixels(width, height), [face((0, 0, width, height))])
-    factor = drawing.shape[1] // width
-    assert drawing.shape == (height * factor, width * factor, 3)
-    assert 1 <= factor <= 4
-    if factor > 1:
-        assert max(drawing.shape) <= 1.5 * SMALLEST_DRAWING
-
-
-@pytest.mark.parametrize("label", CLASSES)
-def test_boxes_are_enlarged_with_the_photo_in_the_colour_of_their_class(label):
-    photo = np.full((90, 120, 3), 90, np.uint8)
-    drawing = draw_faces(photo, [face((20, 30, 60, 80), label)])
-    factor = drawing.shape[1] // 120
-    assert factor > 1
-    colour = drawing[55 * factor, 60 * factor].astype(int)
-    assert np.abs(colour - COLOURS[label]).max() < 30
-    assert (drawing[40 * factor : 75 * factor, 25 * factor : 55 * factor] == 90).all()
-
-
-def test_large_faces_get_a_label_of_class_and_score(texts):
-    edge = LABEL_FROM
-    small, large = (10, 10, 10 + edge - 1, 200), (300, 300, 300 + edge, 400)
-    draw_faces(GREY, [face(small), face(large, "without_mask", detection=0.5)])
-    assert texts == ["no mask 0.40"]
-
-
-@pytest.mark.parametrize(
-    "box",
-    [(0, 0, 900, 700), (0, 0, 40, 40), (860, 0, 900, 40), (0, 660, 40, 700), (860, 660, 900, 700)],
-)
-def test_labels_stay_in_the_photo(box, texts):
-    drawing = draw_faces(GREY, [face(box)])
-    assert drawing.shape == GREY.shape
-    white = (drawing > 200).all(axis=2)
-    assert white.sum() > 100, "the text can be read"
-    assert len(texts) == 1
-
-
-def test_best_face_is_drawn_last(texts):
-    draw_faces(
-        GREY, [face((100, 300, 300, 500), detection=0.9), face((150, 300, 350, 500), detection=0.5)]
-    )
-    assert texts == ["mask 0.40", "mask 0.72"]
-
-
-@pytest.mark.parametrize("suffix", sorted(PHOTO_SUFFIXES | {".JPG", ".heic", ".xyz", ""}))
-def test_drawing_can_be_written_under_any_photo_name(tmp_path, suffix):
-    drawing = make_pixels(40, 30)
-    save_drawing(tmp_path / "new" / f"a{suffix}", drawing)
-    with Image.open(tmp_path / "new" / f"a{suffix}") as image:
-        assert image.size == (40, 30)
-        lossless = image.format in {"PNG", "BMP", "TIFF"}
-        difference = np.asarray(image.convert("RGB")).astype(int) - drawing
-    assert np.abs(difference).mean() < (0.01 if lossless else 12)

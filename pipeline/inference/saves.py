@@ -1,0 +1,270 @@
+"""What run.py writes beside the table where `--save` asks for it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep.base.boxes import turn_box_back, turn_size
+from data_prep.base.crop import CROP_SCALE, crop_face, crop_name, encode_crop, resize_crop
+from data_prep.base.errors import UserError
+from data_prep.base.files import output_error, write_atomically
+from data_prep.base.labels import CLASSES
+from data_prep.base.progress import log, show_progress
+from data_prep.base.records import AnnotatedPhoto, Box
+from data_prep.base.records import Face as AnnotatedFace
+from data_prep.formats.exif_frame import FramedPhoto
+from data_prep.formats.registry import FORMATS
+from pipeline.inference.draw import blur_faces, save_drawing
+from pipeline.inference.records import Face, Frame
+from pipeline.inference.sinks import Entry, Sink
+from pipeline.inference.sources import ANNOTATED, SAVED, PhotoSet
+
+JSON, CROPS, BLURRED, GALLERY = SAVED
+
+MOST_SHOWN = 4000
+"""Faces of a gallery: about 8 MB. More are thinned out evenly."""
+
+THUMB = 96
+"""Side of a gallery's picture in pixels."""
+
+
+class SaveError(UserError, ValueError):
+    """What is to be saved is not known."""
+
+
+@dataclass(frozen=True)
+class Saves:
+    """What to write; `blur` are the classes to blur, all if there are none.
+
+    Raises:
+        SaveError: A name is unknown.
+    """
+
+    names: Sequence[str] = ()
+    blur: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        written = [form.value for form, found in FORMATS.items() if found.writes]
+        known = dict.fromkeys([*SAVED, *written])
+        for option, given, names in (("save", self.names, known), ("blur", self.blur, CLASSES)):
+            for name in given:
+                if name not in names:
+                    raise SaveError(f"--{option} {name}: not known; use {', '.join(names)}.")
+        if self.blur and BLURRED not in self.names:
+            raise SaveError(f"--blur: tells which classes --save {BLURRED} blurs; add it.")
+
+    def write(self, entries: Sequence[Entry], photos: PhotoSet, out: Path) -> dict[str, Path]:
+        """Write all into the output folder, anew; gives the file or folder of each.
+
+        Raises:
+            OutputError: Something can't be written.
+        """
+        good = [entry for entry in entries if not entry.photo.reason]
+        places = {}
+        for name in dict.fromkeys(self.names):
+            places[name] = out / {JSON: "predictions.json", GALLERY: "gallery.html"}.get(name, name)
+        if JSON in places:
+            lines = [json.dumps(describe_entry(e), ensure_ascii=False) for e in entries]
+            write_atomically(places[JSON], '{"photos": [\n' + ",\n".join(lines) + "\n]}\n")
+        for form, writer in FORMATS.items():
+            if form in places and form != CROPS:
+                names = writer.place([entry.photo.image for entry in good])
+                with _renew(places[form]) as folder:
+                    writer.write([_frame(e, photos.root, names) for e in good], CLASSES, folder)
+        with _renew(places.get(CROPS)) as crops, _renew(places.get(BLURRED)) as blurred:
+            sinks: list[Sink] = []
+            if CROPS in places:
+                sinks.append(Crops(crops, photos.root.resolve().name))
+            if BLURRED in places:
+                sinks.append(Blurred(blurred, self.blur or CLASSES))
+            if GALLERY in places:
+                gallery = Gallery(places[GALLERY], good)
+                if not sinks:  # Photos without a face on the page need not be read.
+                    shown = {image for image, _ in gallery.chosen}
+                    good = [entry for entry in good if entry.photo.image in shown]
+                sinks.append(gallery)
+            if sinks:
+                _show(good, photos, sinks)
+        return places
+
+
+def _show(entries: Sequence[Entry], photos: PhotoSet, sinks: Sequence[Sink]) -> None:
+    """Read the photos again, for what needs their pixels."""
+    frames = PhotoSet(photos.root, tuple(entry.photo.image for entry in entries))
+    for frame, entry in zip(show_progress(frames, len(frames), "saving"), entries, strict=True):
+        if frame.error or frame.stamp != entry.stamp:
+            log(f"not saved: {frame.name} changed since it was run; run again")
+            continue
+        for sink in sinks:
+            sink.add(frame, entry.faces)
+    for sink in sinks:
+        sink.close()
+
+
+@contextmanager
+def _renew(folder: Path | None) -> Iterator[Path]:
+    """A folder that takes the place of an earlier run's once all is in it."""
+    if folder is None:
+        yield Path()
+        return
+    try:
+        with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder.parent) as parent:
+            staging = Path(parent) / folder.name
+            staging.mkdir(mode=0o777)
+            yield staging
+            if folder.exists():
+                shutil.rmtree(folder)  # Refuses a link, which may lead anywhere.
+            staging.rename(folder)
+    except UserError:
+        raise
+    except OSError as error:
+        raise output_error(folder, error) from error
+
+
+def describe_entry(entry: Entry) -> dict[str, Any]:
+    """A photo with its faces as the service answers."""
+    row = entry.photo
+    known = {"image": row.image, "width": row.width, "height": row.height}
+    if row.reason:
+        return {**known, "error": row.reason}
+    faces = [
+        {
+            "box": [round(float(value), 2) for value in face.box],
+            "label": face.label,
+            "score": round(face.score, 5),
+            "detection": round(face.detection, 5),
+            "probabilities": {
+                name: round(share, 5)
+                for name, share in zip(CLASSES, face.probabilities, strict=True)
+            },
+        }
+        for face in entry.faces
+    ]
+    return {**known, "orientation": row.orientation, "faces": faces}
+
+
+def _frame(entry: Entry, root: Path, names: Mapping[str, str]) -> FramedPhoto:
+    """A photo as writers of datasets take it: boxes in the stored frame."""
+    row = entry.photo
+    size = turn_size(row.width, row.height, row.orientation)
+    faces = []
+    for place, face in enumerate(entry.faces):
+        stored = turn_box_back(face.box, *size, row.orientation)
+        box = Box(*(round(float(value), 2) for value in stored))
+        faces.append(AnnotatedFace(place, face.label, box))
+    photo = AnnotatedPhoto(root.resolve().name, root, row.image, row.image, *size, tuple(faces))
+    return FramedPhoto(photo, names[row.image], *size, photo.faces, row.orientation)
+
+
+@dataclass(frozen=True)
+class Crops:
+    """A folder per class with the crops that the classifier sees, cut as `build` cuts them."""
+
+    folder: Path
+    source: str
+
+    def add(self, frame: Frame, faces: Sequence[Face]) -> None:
+        """Cut the faces of one photo."""
+        assert frame.pixels is not None
+        photo = AnnotatedPhoto(self.source, Path(), frame.name, "", None, None, ())
+        for place, face in enumerate(faces):
+            crop = encode_crop(crop_face(frame.pixels, face.box, CROP_SCALE))
+            write_atomically(self.folder / face.label / crop_name(photo, place), crop)
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+
+@dataclass(frozen=True)
+class Blurred:
+    """Every photo, with the faces of some classes made unrecognisable; EXIF data stay behind."""
+
+    folder: Path
+    classes: Sequence[str]
+
+    def add(self, frame: Frame, faces: Sequence[Face]) -> None:
+        """Write one photo."""
+        assert frame.pixels is not None
+        chosen = [face for face in faces if face.label in self.classes]
+        save_drawing(self.folder / frame.name, blur_faces(frame.pixels, chosen), fine=True)
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+
+class Gallery:
+    """A page of all faces, to filter by class, score and size, that needs nothing beside it."""
+
+    def __init__(self, path: Path, entries: Sequence[Entry]) -> None:
+        self.path = path
+        self.chosen = choose_shown(entries)
+        self.total = sum(len(entry.faces) for entry in entries)
+        self.images: list[str] = []
+        self.rows: list[list[Any]] = []
+
+    def add(self, frame: Frame, faces: Sequence[Face]) -> None:
+        """Cut the pictures of one photo."""
+        assert frame.pixels is not None
+        for place, face in enumerate(faces):
+            if (frame.name, place) not in self.chosen:
+                continue
+            if not self.images or self.images[-1] != frame.name:
+                self.images.append(frame.name)
+            crop = crop_face(frame.pixels, face.box)
+            thumb = encode_crop(resize_crop(crop, THUMB) if len(crop) > THUMB else crop)
+            self.rows.append(
+                [
+                    len(self.images) - 1,
+                    CLASSES.index(face.label),
+                    round(face.score, 3),
+                    round(max(face.probabilities), 3),
+                    round(face.box.short_side),
+                    [round(value) for value in face.box],
+                    base64.b64encode(thumb).decode(),
+                ]
+            )
+
+    def close(self) -> None:
+        """Write the page."""
+        # Imported here: most runs do without, and its plots take a second to load.
+        from data_prep.base.html import COLOURS, render_html
+
+        page = render_html(
+            "pipeline.inference",
+            "gallery.html",
+            data={"images": self.images, "faces": self.rows, "classes": CLASSES},
+            colours=COLOURS,
+            shown=len(self.rows),
+            total=self.total,
+            drawn=(self.path.parent / ANNOTATED).is_dir() and f"{ANNOTATED}/",
+        )
+        write_atomically(self.path, page)
+
+
+def choose_shown(entries: Iterable[Entry], most: int = MOST_SHOWN) -> set[tuple[str, int]]:
+    """Faces of a gallery, by photo and place: all, or `most`, evenly over the scores of each class.
+
+    Classes get equal shares, rare ones all they have.
+    """
+    by_class: dict[str, list[tuple[float, str, int]]] = {name: [] for name in CLASSES}
+    for entry in entries:
+        for place, face in enumerate(entry.faces):
+            by_class[face.label].append((face.score, entry.photo.image, place))
+    chosen: set[tuple[str, int]] = set()
+    for number, rows in enumerate(sorted(by_class.values(), key=len)):
+        share = min(len(rows), (most - len(chosen)) // (len(CLASSES) - number))
+        if share:
+            rows.sort()
+            picked = np.linspace(0, len(rows) - 1, share).round().astype(int)
+            chosen |= {rows[index][1:] for index in picked}
+    return chosen
