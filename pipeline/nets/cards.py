@@ -32,6 +32,7 @@ Level = Annotated[float, Field(ge=0, le=255)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Spread = Annotated[float, Field(ge=0.01, le=10)]
 Side = Annotated[int, Field(gt=0, le=4096)]
+Fingerprint = Annotated[str, Field(pattern="^[0-9a-f]{16}-[0-9a-f]{16}$")]
 
 DETECTOR, CLASSIFIER = "detector", "classifier"  # File stems in a weights folder.
 
@@ -75,6 +76,8 @@ class Card(BaseModel):
     sha256: str = ""  # Of the safetensors file, in hex.
     training: dict[str, Any] = {}  # Data, recipe and versions the weights came from.
     results: dict[str, Any] = {}  # Figures reached, with the split they were measured on.
+    training_photos: tuple[Fingerprint, ...] = ()
+    """The photos it learnt from (`learnt.fingerprint_photo`), sorted; none where not known."""
 
 
 class DetectorCard(Card):

@@ -54,6 +54,7 @@ class Run:
 
     folder: Path
     data: dict[str, Any]
+    photos: tuple[str, ...] = ()  # What the card keeps of the training photos.
 
     def write_history(self, rows: Sequence[Row]) -> None:
         """Write `history.csv`, one row per epoch or validation."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -52,9 +52,10 @@ def train_detector(options: TrainDetectorOptions) -> None:
 def _train(options: TrainOptions, start: Path | None = None) -> None:
     """A detector with weights to start from, else a classifier."""
     with report_as(options.log) as report:
-        from data_prep.base.tables import read_faces
+        from data_prep.base.tables import read_faces, select_sources
         from pipeline.nets.cards import CLASSIFIER, DETECTOR, Card, load_state
         from pipeline.nets.compute import pick_device
+        from pipeline.nets.learnt import list_photos
         from pipeline.runs.folder import RECIPE, identify_data, resume_run, start_run
         from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
         from pipeline.runs.tracking import load_tracker, open_trackers
@@ -81,6 +82,10 @@ def _train(options: TrainOptions, start: Path | None = None) -> None:
         else:
             run = resume_run(options.resume, data)
         log(f"run folder: {run.folder}", "run", folder=run.folder)
+        rows = select_sources(faces, recipe.sources).query("split == @TRAIN")
+        if isinstance(recipe, ClassifierRecipe) and recipe.faces != "all":
+            rows = rows[rows["kept"]]
+        run = replace(run, photos=list_photos(rows, roots, log))
         with open_trackers(track, run, recipe) as trackers:
             card: Card
             if isinstance(recipe, ClassifierRecipe):

@@ -168,7 +168,8 @@ def train_detector(
             trainer.save(run.folder / CHECKPOINT, history)
     run.write_history(history)
     results = {"valid": {**history[-1], "photos": len(valid), "before": history[0]}}
-    own = {"training": run.describe_training(recipe), "results": results}
+    training = run.describe_training(recipe)
+    own = {"training": training, "results": results, "training_photos": run.photos}
     state = dict(trainer.averaged.module.state_dict())
     path = run.folder / f"{DETECTOR}.safetensors"
     card = save_weights(path, state, trainer.card.model_copy(update=own))

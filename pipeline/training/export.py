@@ -123,6 +123,7 @@ def make_card(
     if run is not None:
         card.crop_scale = run.data.get("options", {}).get("scale", CROP_SCALE)
         card.training = run.describe_training(recipe)
+        card.training_photos = run.photos
     return card
 
 
