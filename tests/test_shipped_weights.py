@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from data_prep.base.progress import log
 from data_prep.base.tables import read_faces
 from data_prep.prepare.build import build
 from data_prep.prepare.options import BuildOptions
 from pipeline.experiments.measure import MeasureOptions, measure_weights
 from pipeline.inference.sources import PhotoSet
 from pipeline.nets.cards import ClassifierCard, DetectorCard, read_card
+from pipeline.nets.learnt import KnownPhotos, list_photos
 from tests.benchmarks.inference_speed import compare_speed
 
 ROOT = Path(__file__).parent.parent
@@ -54,8 +56,14 @@ def flatten(figures, path=()):
 
 def test_validation_photos_were_not_trained_on(prepared):
     manifest = json.loads((prepared / "manifest.json").read_text())
+    faces = read_faces(prepared)
+    roots = {source: DATA / source for source in ("facemask", "ilc")}
+    photos = list_photos(faces[faces["split"] == "train"], roots, log)
+    valid = list_photos(faces[faces["split"] == "valid"], roots, log)
+    assert not any(map(KnownPhotos(photos).tell, valid))
     for card in cards():
         assert card.training["data"]["faces_sha256"] == manifest["faces_sha256"]
+        assert card.training_photos == photos
 
 
 def test_figures_on_the_cards_are_measured_again(prepared):

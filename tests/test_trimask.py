@@ -220,7 +220,7 @@ def test_run_folder_takes_the_rest_from_the_shipped(random_weights, tmp_path, na
 @pytest.mark.parametrize(
     ("options", "error", "what"),
     [
-        ({"weights": "none"}, WeightsError, "no detector.safetensors or classifier"),
+        ({"weights": "none"}, WeightsError, "none: no such file or folder"),
         ({"engine": "steam"}, EngineError, "unknown engine 'steam': this version has auto, "),
         ({"device": "gpu"}, DeviceError, "unknown device 'gpu'"),
     ],

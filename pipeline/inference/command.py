@@ -89,6 +89,7 @@ def run(options: RunOptions) -> None:
         thresh=options.thresh,
         resize=resize,
     )
+    log(f"nets: {predictor.origin}")
     summary = predict_folder(
         photos,
         options.out,
@@ -97,6 +98,12 @@ def run(options: RunOptions) -> None:
         draw_from=options.draw_from,
         saves=saves,
     )
+    learnt = summary["learnt"]
+    if known := learnt["exact"] + learnt["near"]:
+        typer.echo(f"{known} of {summary['photos']} photos were learnt from: expect less of others")
+    if learnt["not_listed"]:
+        nets = " and ".join(learnt["not_listed"])
+        log(f"note: which photos the {nets} learnt from is not known: no card lists them")
     faces = ", ".join(f"{name} {count}" for name, count in summary["faces_drawn"].items())
     if options.thresh < options.draw_from:
         rows = sum(summary["faces"].values())

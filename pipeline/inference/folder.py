@@ -16,6 +16,7 @@ from data_prep.base.labels import CLASSES
 from data_prep.base.progress import show_progress
 from data_prep.formats.predictions import (
     FILE,
+    LEARNT,
     PHOTOS_FILE,
     PhotoRow,
     write_photos,
@@ -92,6 +93,10 @@ def predict_folder(
     summary = _summarise(
         entries, done, len(todo) - len(left), predictor, time.perf_counter() - began, clock
     )
+    summary["learnt"] = {
+        **{how: sum(row.learnt == how for row in done) for how in LEARNT if how},
+        "not_listed": [net for net, photos in predictor.listed.items() if not photos],
+    }
     summary["photos_left"] = len(left)
     summary["faces_drawn"] = count_faces(entries, draw_from)
     summary["saved"] = {name: path.name for name, path in saved.items()}

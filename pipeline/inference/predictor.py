@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,10 @@ from pipeline.inference.detector import Detector
 from pipeline.inference.engines import AUTO
 from pipeline.inference.records import Clock, Face, Frame
 from pipeline.inference.sources import Source
-from pipeline.nets.cards import CLASSIFIER, DETECTOR, WeightsError
+from pipeline.nets.cards import CLASSIFIER, DETECTOR, find_weights
 from pipeline.nets.compute import has_fast_bf16
+from pipeline.nets.learnt import KnownPhotos
+from pipeline.nets.options import SHIPPED
 
 BATCH_FRAMES = 16
 BATCH_PIXELS = 24_000_000
@@ -34,6 +38,7 @@ class Predictor:
     classifier: Classifier | None  # None for a detector that tells classes itself.
     thresh: float = 0.5  # Least detection score of a face.
     resize: float | None = None  # Enlargement before detection; chosen per frame when None.
+    origin: str = ""  # Which net comes from where.
 
     @classmethod
     def load(
@@ -44,47 +49,62 @@ class Predictor:
         bf16: bool | None = None,
         engine: str = AUTO,
         detector: FaceDetector | None = None,
-        rest: Path | None = None,
+        rest: Path = SHIPPED,
         thresh: float = 0.5,
         resize: float | None = None,
     ) -> Predictor:
-        """Load both nets, or a detector that tells classes, from a folder.
+        """Load both nets, or a detector that tells classes, as `find_weights` finds them.
 
-        `detector` takes the place of the folder's; `rest` is a folder that has what `weights`, such
-        as a run folder, lacks. bfloat16 is used where the processor has it when `bf16` is None.
+        `detector` takes the place of the one that is found; `rest` is a folder that has what
+        `weights` lacks. bfloat16 is used where the processor has it when `bf16` is None.
 
         Raises:
             WeightsError: Weights are missing, damaged or of another kind.
             EngineError: There is no such engine.
         """
         half = has_fast_bf16(device) if bf16 is None else bf16
-        names = {name: f"{name}.safetensors" for name in (DETECTOR, CLASSIFIER)}
-        own = [name for name, file in names.items() if (weights / file).is_file()]
-        if rest is not None and not own:
-            raise WeightsError(f"{weights}: no {' or '.join(names.values())} in there.")
-        paths = {
-            name: (weights if rest is None or name in own else rest) / file
-            for name, file in names.items()
-        }
+        own = find_weights(weights)
+        paths = {net: rest / f"{net}.safetensors" for net in (DETECTOR, CLASSIFIER)} | own
+        shipped = [net for net, path in paths.items() if path.parent.samefile(SHIPPED)]
+        told = {net: "as shipped" if net in shipped else str(path) for net, path in paths.items()}
         if detector is None:
             net = Detector.load(paths[DETECTOR], device=device, bf16=half, engine=engine)
-            if own == [DETECTOR] and net.card.learnt:
-                return cls(net, None, thresh, resize)
+            if list(own) == [DETECTOR] and net.card.learnt:
+                return cls(
+                    net, None, thresh, resize, f"detector that tells classes: {own[DETECTOR]}"
+                )
             detector = net
+        else:
+            told[DETECTOR] = "as given"
         classifier = Classifier.load(paths[CLASSIFIER], device=device, bf16=half, engine=engine)
-        return cls(detector, classifier, thresh, resize)
+        origin = "; ".join(f"{net} {told[net]}" for net in told)
+        return cls(detector, classifier, thresh, resize, origin)
 
     def identify(self) -> dict[str, Any]:
         """The weights and all else that its answers depend on, as JSON holds it."""
+        known = {"learnt_from": self.known.digest}
         if self.classifier is None:
-            return {"single_stage": self.detector.sha256, "bf16": [self.detector.bf16]}
+            return {"single_stage": self.detector.sha256, "bf16": [self.detector.bf16], **known}
         card = self.classifier.card
-        return {
+        return known | {
             "detector": self.detector.sha256,
             "classifier": card.sha256,
             "feed": [card.input_size, card.crop_scale, card.colour, card.mirror, card.temperature],
             "bf16": [self.detector.bf16, self.classifier.bf16],
         }
+
+    @property
+    def listed(self) -> dict[str, tuple[str, ...]]:
+        """The photos that each net learnt from, as its card lists them; none where not known."""
+        cards = {DETECTOR: getattr(self.detector, "card", None)}
+        if self.classifier is not None:
+            cards[CLASSIFIER] = self.classifier.card
+        return {net: card.training_photos if card else () for net, card in cards.items()}
+
+    @cached_property
+    def known(self) -> KnownPhotos:
+        """The photos that the nets learnt from, as far as their cards list them."""
+        return KnownPhotos(chain.from_iterable(self.listed.values()))
 
     def __call__(self, frames: Sequence[Frame], clock: Clock | None = None) -> list[list[Face]]:
         """The faces of several frames at once, best detection first; none of those with an error.
@@ -126,12 +146,14 @@ class Predictor:
     ) -> Iterator[tuple[Frame, list[Face]]]:
         """Each frame of a source with its faces; only those of a batch are held at once.
 
+        The frames tell whether the nets learnt from them.
         The clock gets the seconds of `decode`, `detect` and `classify`.
         """
         for batch in _batches(source):
             if clock is not None:
                 clock.add("decode", sum(frame.seconds for frame in batch))
-            yield from zip(batch, self(batch, clock), strict=True)
+            told = [replace(one, learnt=self.known.tell(one.fingerprint)) for one in batch]
+            yield from zip(told, self(batch, clock), strict=True)
 
 
 def _batches(frames: Iterable[Frame]) -> Iterator[list[Frame]]:

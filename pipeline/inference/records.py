@@ -28,6 +28,7 @@ class Frame:
     time_s: float | None = None  # Since the start of a video; None for photos.
     stamp: tuple[int, int] = (-1, -1)  # Bytes, and time of change (ns), before it was read.
     seconds: float = 0.0  # What reading and decoding took.
+    fingerprint: str = ""  # By which a photo that nets learnt from is known again.
     learnt: str = ""  # Whether the weights learnt from it, as in `PhotoRow`.
 
     @property

@@ -160,17 +160,22 @@ def decode_file(path: Path, name: str, index: int = 0) -> Frame:
         return read_photo(path, upright=True)
 
     stamp = stamp_of(path)
-    return replace(_make_frame(name, index, read), stamp=stamp)
+    return replace(_make_frame(name, index, read, path), stamp=stamp)
 
 
-def _make_frame(name: str, index: int, read: Callable[[], Photo]) -> Frame:
+def _make_frame(
+    name: str, index: int, read: Callable[[], Photo], path: Path | None = None
+) -> Frame:
+    from pipeline.nets.learnt import fingerprint_photo  # Here, for `import trimask` to be quick.
+
     began = time.perf_counter()
     try:
         photo = read()
-    except PhotoError as error:
+        mark = fingerprint_photo(photo.pixels, path)
+    except (PhotoError, OSError) as error:
         return Frame(name, index, error=spell(str(error)), seconds=time.perf_counter() - began)
-    seconds = time.perf_counter() - began
-    return Frame(name, index, photo.pixels, orientation=photo.orientation, seconds=seconds)
+    frame = Frame(name, index, photo.pixels, orientation=photo.orientation, fingerprint=mark)
+    return replace(frame, seconds=time.perf_counter() - began)
 
 
 def _to_image(pixels: np.ndarray, name: str) -> Image.Image:

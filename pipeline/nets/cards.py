@@ -21,7 +21,7 @@ from torch import Tensor
 
 from data_prep.base.crop import CROP_SCALE, Colour
 from data_prep.base.errors import UserError
-from data_prep.base.files import write_atomically, write_json
+from data_prep.base.files import read_object, write_atomically, write_json
 from data_prep.base.labels import CLASSES
 from pipeline.nets.retinaface import ANCHOR_SIZES, ANCHORS_PER_CELL, STRIDES, VARIANCES
 
@@ -171,8 +171,8 @@ def read_card(path: Path, kind: type[CardType]) -> CardType:
         return kind.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise WeightsError(
-            f"{path}: can't be read ({error.strerror or error}); --weights names a folder with "
-            "detector and classifier, each a .safetensors and a .json."
+            f"{path}: can't be read ({error.strerror or error}); weights are a .safetensors with "
+            "its card, a .json of the same name."
         ) from error
     except ValidationError as error:
         first = error.errors()[0]
@@ -180,6 +180,37 @@ def read_card(path: Path, kind: type[CardType]) -> CardType:
         raise WeightsError(f"{path}: {where}: {first['msg']}.") from error
     except ValueError as error:
         raise WeightsError(f"{path}: not a JSON card ({error}).") from error
+
+
+def find_weights(weights: Path) -> dict[str, Path]:
+    """The nets of a folder, such as a run folder, or of one weights file, by `Card.kind`.
+
+    Raises:
+        WeightsError: There is none; the message tells what to name instead.
+    """
+    if not weights.is_dir():
+        file = weights.with_suffix(".safetensors")
+        kind = (read_object(file.with_suffix(".json")) or {}).get("kind")
+        if not weights.is_file() or weights.suffix not in {".safetensors", ".json"}:
+            why = "not a .safetensors file" if weights.exists() else "no such file or folder"
+        elif kind not in (DETECTOR, CLASSIFIER):
+            why = f"no card of a net beside it ({file.with_suffix('.json').name})"
+        else:
+            return {kind: file}
+        raise WeightsError(
+            f"{weights}: {why}; --weights names a run folder, a folder with detector or "
+            "classifier, or one of them: each is a .safetensors with its .json card."
+        )
+    paths = {net: weights / f"{net}.safetensors" for net in (DETECTOR, CLASSIFIER)}
+    found = {net: path for net, path in paths.items() if path.is_file()}
+    if not found:
+        below = sorted({path.parent for name in paths for path in weights.glob(f"*/{name}.safe*")})
+        hint = f"did you mean {below[-1]}?" if below else "name a folder that has one of them."
+        if (weights / "checkpoint.pt").is_file():
+            hint = f"its training is not done: go on with --resume {weights}."
+        names = " or ".join(path.name for path in paths.values())
+        raise WeightsError(f"{weights}: no {names} in there; {hint}")
+    return found
 
 
 def load_state(path: Path) -> dict[str, Tensor]:

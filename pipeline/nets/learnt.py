@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -80,7 +81,9 @@ class KnownPhotos:
     """Photos that nets learnt from, by their fingerprints."""
 
     def __init__(self, fingerprints: Iterable[str]) -> None:
-        pairs = [fingerprint.split("-") for fingerprint in fingerprints]
+        listed = sorted(set(fingerprints))
+        pairs = [fingerprint.split("-") for fingerprint in listed]
+        self.digest = hashlib.sha256("\n".join(listed).encode()).hexdigest()
         self._files = {file for file, _ in pairs}
         self._looks = np.array([int(look, 16) for _, look in pairs], np.uint64)
 

@@ -16,7 +16,10 @@ SHIPPED = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "we
 RETINAFACE, YUNET = "retinaface", "yunet"
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Weights = Annotated[Path, typer.Option(help="Folder with both nets and their cards.")]
+Weights = Annotated[
+    Path,
+    typer.Option(help="A run folder, a folder with nets, or one net; the rest is the shipped."),
+]
 DetectorName = Annotated[
     str, typer.Option("--detector", help="What finds faces: retinaface or yunet.")
 ]

@@ -53,6 +53,7 @@ def _train(options: TrainOptions, start: Path | None = None) -> None:
     """A detector with weights to start from, else a classifier."""
     with report_as(options.log) as report:
         from data_prep.base.tables import read_faces, select_sources
+        from data_prep.grouping.split import TRAIN
         from pipeline.nets.cards import CLASSIFIER, DETECTOR, Card, load_state
         from pipeline.nets.compute import pick_device
         from pipeline.nets.learnt import list_photos
@@ -82,7 +83,8 @@ def _train(options: TrainOptions, start: Path | None = None) -> None:
         else:
             run = resume_run(options.resume, data)
         log(f"run folder: {run.folder}", "run", folder=run.folder)
-        rows = select_sources(faces, recipe.sources).query("split == @TRAIN")
+        rows = select_sources(faces, recipe.sources)
+        rows = rows[rows["split"] == TRAIN]
         if isinstance(recipe, ClassifierRecipe) and recipe.faces != "all":
             rows = rows[rows["kept"]]
         run = replace(run, photos=list_photos(rows, roots, log))

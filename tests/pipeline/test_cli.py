@@ -48,6 +48,7 @@ def test_train_resume_and_repeat(prepared, tmp_path, trainers):
     assert len(faces) == 48
     assert folder == prepared
     assert (recipe.seed, recipe.epochs, recipe.name) == (7, [1, 1], "default")
+    assert len(run.photos) == faces.loc[faces["split"] == "train", "image"].nunique()
     assert run.folder == tmp_path / "runs" / "001-default"
     assert named["device"].type == "cpu"
     assert result.stderr.splitlines() == [
@@ -81,6 +82,7 @@ def test_train_detector(prepared, tmp_path, start, trainers):
     result = call("train-detector", prepared, "-o", tmp_path / "runs", *options)
     assert result.exit_code == 0
     (((faces, roots, recipe, state, run), _),) = trainers
+    assert len(run.photos) == faces.loc[faces["split"] == "train", "image"].nunique()
     assert len(faces) == 48
     assert roots == {"set": prepared.parent / "set"}
     assert recipe.steps == 3

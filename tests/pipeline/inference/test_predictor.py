@@ -7,22 +7,25 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from data_prep.base.crop import crop_face
 from data_prep.base.labels import CLASSES, RARE_CLASS
 from data_prep.base.photo import read_photo
 from data_prep.base.records import Box
 from data_prep.base.tables import read_faces
+from data_prep.formats.predictions import read_photos
 from data_prep.prepare.build import build
 from data_prep.prepare.options import BuildOptions
 from pipeline.inference.boxes import FaceBoxes
 from pipeline.inference.folder import predict_folder
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Clock, Frame
-from pipeline.inference.sources import PhotoSet
-from pipeline.nets.cards import DetectorCard, WeightsError, save_weights
+from pipeline.inference.sources import PhotoList, PhotoSet
+from pipeline.nets.cards import DetectorCard, WeightsError, read_card, save_weights
+from pipeline.nets.learnt import fingerprint_photo
 from pipeline.nets.retinaface import RetinaFace
-from tests.makers import make_pixels
+from tests.makers import make_photo, make_pixels
 from tests.pipeline.makers import (
     CPU,
     BrightDetector,
@@ -147,16 +150,45 @@ def test_scores_and_classes_are_those_of_the_net(tmp_path, single):
     assert faces[0].detection == pytest.approx(float(shares.sum(dim=1).max()), abs=1e-5)
 
 
-def test_detector_without_classes_needs_a_classifier(tmp_path, random_weights):
-    save_weights(tmp_path / "detector.safetensors", make_net().state_dict(), DetectorCard())
-    with pytest.raises(WeightsError, match=r"classifier\.json: can't be read"):
-        load(tmp_path)
-    assert load(tmp_path, rest=random_weights).classifier is not None
-
-
-def test_folder_without_weights_gets_none_from_elsewhere(tmp_path, random_weights):
+def test_one_net_takes_the_other_from_the_rest(tmp_path, random_weights):
+    file = tmp_path / "my-detector.safetensors"
+    save_weights(file, make_net(seed=7).state_dict(), DetectorCard())
+    predictor = load(file, rest=random_weights)
+    assert (
+        predictor.origin == f"detector {file}; classifier {random_weights}/classifier.safetensors"
+    )
+    own, other = predictor.identify(), load(random_weights).identify()
+    assert own["detector"] == read_card(file.with_suffix(".json"), DetectorCard).sha256
+    assert own["classifier"] == other["classifier"]
+    assert own["detector"] != other["detector"]
     with pytest.raises(WeightsError, match=r"no detector\.safetensors or"):
         load(tmp_path, rest=random_weights)
+
+
+def test_photos_that_were_learnt_from_are_known_again(tmp_path):
+    """The very file, a copy at half the size, mirrored, and another photo."""
+    photo = make_photo(tmp_path / "photos/a.jpg", 400, 300, quality=95)
+    small = cv2.resize(photo, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)[:, ::-1]
+    Image.fromarray(small).save(tmp_path / "photos/b.jpg", quality=60)
+    make_photo(tmp_path / "photos/c.png", 400, 300, seed=1)
+    (tmp_path / "photos/d.png").write_text("no photo")
+    photos, out = (
+        PhotoSet(tmp_path / "photos", ("a.jpg", "b.jpg", "c.png", "d.png")),
+        tmp_path / "o",
+    )
+    path = tmp_path / "photos/a.jpg"
+    listed = fingerprint_photo(read_photo(path).pixels, path)
+    predictor = stand_ins()
+    assert predict_folder(photos, out, predictor)["learnt"] == {
+        **{"exact": 0, "near": 0, "not_listed": ["detector", "classifier"]},
+    }
+    predictor = stand_ins()
+    predictor.classifier.card.training_photos = (listed,)
+    summary = predict_folder(photos, out, predictor)
+    assert summary["learnt"] == {"exact": 1, "near": 1, "not_listed": ["detector"]}
+    assert [row.learnt for row in read_photos(out / "photos.csv")] == ["exact", "near", "", ""]
+    told = [frame.learnt for frame, _ in predictor.predict(PhotoList([photo, path]))]
+    assert told == ["near", "exact"], "an array has no file"
 
 
 def test_folders_go_through_it_and_other_weights_start_anew(tmp_path, single):

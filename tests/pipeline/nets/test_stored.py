@@ -18,6 +18,7 @@ from pipeline.nets.cards import (
     ClassifierCard,
     DetectorCard,
     WeightsError,
+    find_weights,
     load_checkpoint,
     load_state,
     load_weights,
@@ -25,6 +26,7 @@ from pipeline.nets.cards import (
     save_weights,
 )
 from tests.makers import hash_tree
+from tests.pipeline.makers import save_random_weights
 
 PIPELINE = Path(__file__).parents[3] / "pipeline"
 STATE = {"a.weight": torch.arange(6.0).view(2, 3) / 7, "a.steps": torch.tensor(5)}
@@ -77,7 +79,7 @@ def damage(path):
         (Path.unlink, r"net\.safetensors: can't be read \(No such file"),
         (
             lambda path: path.with_suffix(".json").unlink(),
-            r"net\.json: can't be read \(No such.*--weights names",
+            r"net\.json: can't be read \(No such.*weights are a",
         ),
         (lambda path: edit_card(path, kind="classifier"), r"net\.json: kind: "),
     ],
@@ -97,6 +99,7 @@ def test_weights_that_are_refused(path, harm, message):
         (DetectorCard, {"mean": [1, 2, 300]}, "mean"),
         (DetectorCard, {"negative_slope": float("nan")}, "negative_slope"),
         (DetectorCard, {"sha256": None}, "sha256"),
+        (DetectorCard, {"training_photos": ["0f" * 8]}, "training_photos"),
         (DetectorCard, {"learnt": ["with_mask", "with_mask"]}, "learnt"),
         (DetectorCard, {"strides": [4, 8, 16]}, "card: .* strides"),
         (DetectorCard, {"anchors": [[16, 0], [64, 128], [256, 512]]}, "anchors"),
@@ -157,6 +160,30 @@ def test_failed_saving_leaves_the_old_file(tmp_path, monkeypatch, name):
     with pytest.raises(OutputError, match=rf"{name}: can't be written \(No space left"):
         save({"a": torch.ones(2)})
     assert hash_tree(tmp_path) == before
+
+
+def test_nets_are_found_by_folder_or_file(path, tmp_path):
+    own = save_random_weights(tmp_path / "own")
+    both = {name: own / f"{name}.safetensors" for name in ("detector", "classifier")}
+    assert find_weights(own) == both
+    for name, file in both.items():
+        assert find_weights(file) == find_weights(file.with_suffix(".json")) == {name: file}
+    assert find_weights(path) == {"detector": path}, "whatever its name"
+    (own / "detector.safetensors").unlink()
+    assert find_weights(own) == {"classifier": both["classifier"]}
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "checkpoint.pt").touch()
+    (tmp_path / "bare.safetensors").touch()
+    (tmp_path / "net.pth").touch()
+    for name, words in {
+        "begun": "training is not done: go on with --resume .*begun",
+        "": "no detector.safetensors or classifier.safetensors .* did you mean .*own?",
+        "none": "no such file or folder; --weights names a run folder",
+        "net.pth": "not a .safetensors file",
+        "bare.safetensors": r"no card of a net beside it \(bare\.json\)",
+    }.items():
+        with pytest.raises(WeightsError, match=words):
+            find_weights(tmp_path / name)
 
 
 @pytest.mark.parametrize("kind", ["plain", "wrapped", "parallel", "safetensors"])

@@ -1,5 +1,6 @@
 """What trackers are told in whole trainings, and that they are asked for."""
 
+import json
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,8 @@ import pandas as pd
 import pytest
 from safetensors.torch import save_file
 
+from data_prep.base.files import sha256_of
+from data_prep.base.tables import read_faces
 from pipeline.runs.folder import start_run
 from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.runs.tracking import TrackerError, describe_run, open_trackers
@@ -73,11 +76,21 @@ def fakes(monkeypatch):
     return made
 
 
+def assert_listed(card, prepared):
+    """The card tells the training photos, and no other, by their files."""
+    faces = read_faces(prepared)
+    images = set(faces.loc[faces["split"] == "train", "image"])
+    files = [prepared.parent / "set" / image for image in images]
+    listed = json.loads(card.read_text())["training_photos"]
+    assert [photo[:16] for photo in listed] == sorted(sha256_of(file)[:16] for file in files)
+
+
 @pytest.mark.usefixtures("without_plots")
 def test_all_are_told_a_classifiers_epochs_and_nothing_else(prepared, tmp_path, fakes):
     options = [text for name in (*fakes, "wandb") for text in ("--track", name)]
     result = call("train", prepared, "-o", tmp_path / "runs", *SMALL, *options)
     assert result.exit_code == 0
+    assert_listed(tmp_path / "runs" / "001-suspects" / "classifier.json", prepared)
     history = pd.read_csv(tmp_path / "runs" / "001-suspects" / "history.csv")
     for fake in (fakes["trackio"], fakes["mlflow"]):
         *epochs, (last, figures) = fake.rows
@@ -109,6 +122,7 @@ def test_a_detectors_steps(prepared, tmp_path, fakes):
     for change in ("steps=1", "input_size=64", "batch_size=2", "validate_every=1"):
         options += ["--set", change]
     assert call("train-detector", prepared, "-o", tmp_path / "runs", *options).exit_code == 0
+    assert_listed(tmp_path / "runs" / "001-detector" / "detector.json", prepared)
     rows = fakes["mlflow"].rows
     assert [step for step, _ in rows] == [0, 1]
     assert all("set_face_ap50" in told for _, told in rows)
