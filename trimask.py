@@ -234,6 +234,9 @@ class Model:
 
     predictor: Predictor
 
+    def __repr__(self) -> str:
+        return f"Model({self.predictor.origin})"
+
     def predict(
         self,
         photos: Item | list[Any] | tuple[Any, ...],
@@ -300,9 +303,9 @@ def load(
     """Load the nets.
 
     Args:
-        weights: A folder with both nets and their cards, or a run folder with a detector or a
-            classifier, where the other is the shipped one; or what `learner` gave, as it is now.
-            The shipped weights when None.
+        weights: A run folder, another folder with a detector or a classifier, or one of them, a
+            `.safetensors` with its card; the other is the shipped one, and both are when None. Or
+            what `learner` gave, as it is now.
         device: `auto`, `cpu` or `cuda`.
         engine: What runs the nets: `auto` or `torch`.
         bf16: Use bfloat16; where the processor is fast at it when None.
@@ -326,7 +329,8 @@ def load(
         shipped = Predictor.load(SHIPPED, device=chosen, bf16=bf16, engine=engine)
         half = shipped.detector.bf16
         learnt = use_learner(weights, device=chosen, bf16=half, engine=engine)
-        return Model(replace(shipped, classifier=learnt))
+        origin = "detector as shipped; classifier as given"
+        return Model(replace(shipped, classifier=learnt, origin=origin))
     folder = SHIPPED if weights is None else Path(weights)
     return Model(Predictor.load(folder, device=chosen, bf16=bf16, engine=engine, rest=SHIPPED))
 

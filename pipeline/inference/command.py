@@ -100,7 +100,8 @@ def run(options: RunOptions) -> None:
     )
     learnt = summary["learnt"]
     if known := learnt["exact"] + learnt["near"]:
-        typer.echo(f"{known} of {summary['photos']} photos were learnt from: expect less of others")
+        of = f"{known} of {summary['photos']} photos"
+        typer.echo(f"{of} were learnt from: expect less of the nets on new ones")
     if learnt["not_listed"]:
         nets = " and ".join(learnt["not_listed"])
         log(f"note: which photos the {nets} learnt from is not known: no card lists them")
