@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,7 @@ from evaluate.evaluation import (
     writing,
 )
 from evaluate.inputs.inputs import write_text_boxes
-from evaluate.measures.headline import HEADLINES
+from evaluate.measures.headline import HEADLINES, tabulate_headline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,24 +115,39 @@ app.command()(as_command(evaluate))
 
 
 def show_headline(evaluation: Evaluation) -> None:
-    """Print the headline numbers with their intervals; classes without a face are left out."""
-    counts, definitions = evaluation.metrics["counts"], evaluation.metrics["definitions"]
+    """Print the sentence and the headline numbers; classes without a face are left out.
+
+    Numbers of the photos that the weights did not learn from stand beside, where there are some.
+    """
+    record = evaluation.metrics
+    counts, definitions = record["counts"], record["definitions"]
+    typer.echo(record["sentence"])
+    others = record.get("not_learnt_from")
     table = Table(
         title=f"{counts['photos']} photos, {sum(counts['faces'].values())} faces, "
         f"{counts['predictions']} predictions ({definitions['interpolation']} AP)",
         title_justify="left",
+        caption=others and f"others: the {others['counts']['photos']} photos not learnt from",
+        caption_justify="left",
     )
     table.add_column("")
-    table.add_column("%", justify="right")
-    table.add_column("95 % interval", justify="right")
-    for name, label, value, low, high in evaluation.to_frame().itertuples(index=False):
-        interval = "–" if pd.isna(low) else f"{100 * low:.1f} – {100 * high:.1f}"
-        if not label:
-            number = "–" if pd.isna(value) else f"{100 * value:.1f}"
-            table.add_row(HEADLINES[name], number, interval)
-        elif not pd.isna(value):
-            table.add_row(f"  {HEADLINES[name]}: {label}", f"{100 * value:.1f}", interval)
-    for row in evaluation.metrics["at_iou"]:
-        number = "–" if row["map"] is None else f"{100 * row['map']:.2f}"
-        table.add_row(f"mAP at IoU {row['iou']:.2f}", number, "")
+    for words in ("%", "95 % interval", *(["others %"] if others else [])):
+        table.add_column(words, justify="right")
+    beside = tabulate_headline(others)["value"] if others else repeat(None)
+    for (name, label, value, low, high), other in zip(
+        evaluation.to_frame().itertuples(index=False), beside, strict=False
+    ):
+        if label and pd.isna(value):
+            continue
+        interval = "–" if pd.isna(low) else f"{_percent(low)} – {_percent(high)}"
+        cells = [_percent(value), interval, *([_percent(other)] if others else [])]
+        table.add_row(f"  {HEADLINES[name]}: {label}" if label else HEADLINES[name], *cells)
+    for row in record["at_iou"]:
+        table.add_row(f"mAP at IoU {row['iou']:.2f}", _percent(row["map"], 2), "")
     Console().print(table)
+    if chosen := record.get("alarm", {}).get("chosen"):
+        typer.echo(chosen["sentence"])
+
+
+def _percent(value: float | None, digits: int = 1) -> str:
+    return "–" if pd.isna(value) else f"{100 * value:.{digits}f}"

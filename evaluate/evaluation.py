@@ -33,7 +33,16 @@ from evaluate.measures.headline import (
     describe_difference,
     describe_headline,
     list_conventions,
+    summarise,
     tabulate_headline,
+)
+from evaluate.measures.sanity import (
+    describe_coverage,
+    describe_offsets,
+    describe_ties,
+    describe_unlearnt,
+    list_doubts,
+    only_predicted,
 )
 from evaluate.measures.sizes import describe_sizes
 
@@ -107,6 +116,22 @@ class EvaluateOptions:
     incorrect: Annotated[
         IncorrectPolicy, counting(help="What a mask worn wrongly is to the alarm.")
     ] = "alarm"
+    only_predicted: Annotated[
+        bool,
+        counting(
+            "--only-predicted",
+            help="Measure only the photos that were run, as photos.csv beside the table says; "
+            "without it, only those with a prediction.",
+        ),
+    ] = False
+    false_alarms: Annotated[
+        str | None,
+        counting(
+            metavar="SHARE",
+            help="Also find the alarm's threshold at which at most this share of the masked faces "
+            "raises it, such as 2%, and write it to OUT/alarm.json for run.py --alarm.",
+        ),
+    ] = None
     all_classes: Annotated[
         bool,
         counting(
@@ -151,7 +176,7 @@ class EvaluateOptions:
         """How it is measured.
 
         Raises:
-            OptionError: An IoU is not above 0 and at most 1.
+            OptionError: An IoU is not above 0 and at most 1, or the share is none.
         """
         for value in self.iou:
             if not 0 < value <= 1:
@@ -161,12 +186,17 @@ class EvaluateOptions:
             ious=tuple(sorted(set(self.iou))),
             thresh=self.thresh,
             policy=self.incorrect,
+            false_alarms=_parse_share(self.false_alarms) if self.false_alarms else None,
             resamples=self.bootstrap,
             seed=self.seed,
         )
 
 
 SECTIONS: dict[str, Callable[[Case], Any]] = {
+    "coverage": describe_coverage,
+    "not_learnt_from": describe_unlearnt,
+    "ties": describe_ties,
+    "box_offsets": describe_offsets,
     "at_iou": describe_at,
     "coco": attrgetter("coco"),
     "conventions": list_conventions,
@@ -262,14 +292,18 @@ def read_case(
     others = {"crops": crops, "other": against}
     more = {key: read(source) for key, source in others.items() if source is not None}
     warnings = [w for one in (placed, *more.values()) for w in one.warnings]
-    if "other" in more:
-        warnings += compare_coverage(placed.detections, more["other"].detections)
-    return Case(
+    tables = {key: one.detections for key, one in more.items()}
+    if "other" in tables:
+        warnings += compare_coverage(placed.detections, tables["other"])
+    case = Case(
         truth=faces,
         detections=placed.detections,
         plan=plan,
+        crops=tables.get("crops"),
+        other=tables.get("other"),
         left_out=placed.left_out,
         warnings=tuple(warnings),
+        ran=placed.ran,
         names={
             "ground_truth": "annotations in memory" if path is None else str(truth),
             "predictions": name(predictions),
@@ -279,8 +313,8 @@ def read_case(
             "against": name(against),
         },
         files=files,
-        **{key: one.detections for key, one in more.items()},
     )
+    return only_predicted(case) if options.only_predicted else case
 
 
 def measure_case(case: Case, *, progress: bool = False) -> Evaluation:
@@ -293,6 +327,8 @@ def measure_case(case: Case, *, progress: bool = False) -> Evaluation:
         section = describe(case)
         if section is not None:
             metrics[name] = section
+    metrics["warnings"] = [*list_doubts(case, metrics), *metrics["warnings"]]
+    metrics["sentence"] = summarise(metrics)
     metrics["inputs"] = dict(case.names)
     return Evaluation(metrics, case)
 
@@ -304,6 +340,14 @@ def _parse_classes(text: str) -> tuple[str, ...]:
     if len({name.lower() for name in names}) < len(names):
         raise OptionError(f"--classes {text}: a class is named twice.")
     return names
+
+
+def _parse_share(text: str) -> float:
+    match = re.fullmatch(r"\s*(\d*\.?\d+)\s*(%?)\s*", text)
+    value = float(match[1]) / (100 if match[2] else 1) if match else 1.0
+    if value >= 1:
+        raise OptionError(f"--false-alarms {text}: write a share such as 2% or 0.02.")
+    return value
 
 
 def _parse_size(text: str) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -85,6 +86,49 @@ def read_photos(path: Path) -> tuple[PhotoRow, ...]:
     numbers = [table.integers(name).tolist() for name in names[1:5]]
     columns = [table.names("image"), *numbers, table.columns["learnt"], table.columns["reason"]]
     return tuple(PhotoRow(*cells) for cells in zip(*columns, strict=True))
+
+
+@dataclass(frozen=True)
+class AlarmRule:
+    """From which score on a face raises the alarm "not properly masked".
+
+    The score is the sum of the probabilities of `classes` as a share of those `of`.
+    """
+
+    threshold: float
+    classes: tuple[str, ...]
+    of: tuple[str, ...] = CLASSES
+    thresh: float = 0.0  # Detection score under which a face raises none.
+
+    def score(self, probabilities: FloatArray) -> FloatArray:
+        """(N,) alarm scores, 0 to 1, from probabilities (N, 3) in the order of `CLASSES`."""
+        part, whole = (
+            probabilities[:, [name in some for name in CLASSES]].sum(axis=1)
+            for some in (self.classes, self.of)
+        )
+        if self.of == CLASSES:  # Of 1, but for what rounding did.
+            return part
+        return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+
+    @classmethod
+    def read(cls, path: Path) -> AlarmRule:
+        """Read the alarm.json of `evaluate --false-alarms`.
+
+        Raises:
+            TableError: It is none.
+        """
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))
+            classes, of = tuple(told["classes"]), tuple(told["of"])
+            rule = cls(float(told["threshold"]), classes, of, float(told["thresh"]))
+            if not {*classes, *of} <= {*CLASSES} or not (0 <= rule.threshold <= 1):
+                raise ValueError
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            message = (
+                f"{path}: no rule of an alarm; give the alarm.json of evaluate --false-alarms."
+            )
+            raise TableError(message) from error
+        return rule
 
 
 def write_predictions(path: Path, rows: Iterable[PredictionRow], *, video: bool = False) -> None:

@@ -17,7 +17,14 @@ from data_prep.formats.contracts import ReadOptions
 from data_prep.formats.exif_frame import BORDER
 from data_prep.formats.photo_match import WrittenPhoto, match_names
 from data_prep.formats.plausible import doubt_boxes
-from data_prep.formats.predictions import PredictionTable, read_prediction_table
+from data_prep.formats.predictions import (
+    FILE,
+    PHOTOS_FILE,
+    PhotoRow,
+    PredictionTable,
+    read_photos,
+    read_prediction_table,
+)
 from evaluate.arrays import Detections, GroundTruth, IntArray
 
 
@@ -132,6 +139,7 @@ class Predictions:
     images: tuple[str, ...]  # Distinct names in order of appearance.
     detections: Detections  # The rows; `photo` is an index into `images`.
     orientation: IntArray | None = None
+    ran: tuple[PhotoRow, ...] | None = None  # All photos that were run; None if it is not known.
 
     @property
     def turned(self) -> bool:
@@ -146,14 +154,18 @@ class Placed:
     detections: Detections  # `photo` is an index into the photos of the ground truth.
     left_out: int  # Number of rows on other photos.
     warnings: tuple[str, ...]  # What was left out or is doubtful, for a person.
+    ran: tuple[PhotoRow | None, ...] | None = None
+    """(P,) how each annotated photo was run, None for one that never was; None if not known."""
 
 
 def read_predictions(
     path: Path, *, probabilities: bool = False, vocabulary: Vocabulary = MASKS
 ) -> Predictions:
-    """Read a table of `run.py`; see `read_prediction_table`."""
+    """Read a table of `run.py`, see `read_prediction_table`, and its photos.csv where it is."""
     table = read_prediction_table(path, probabilities=probabilities, vocabulary=vocabulary)
-    return make_predictions(table, path)
+    photos = path.with_name(PHOTOS_FILE)
+    ran = read_photos(photos) if path.name == FILE and photos.is_file() else None
+    return replace(make_predictions(table, path), ran=ran)
 
 
 def build_predictions(
@@ -237,4 +249,9 @@ def place_predictions(
         # Before all else: without these photos the figures mean less than they seem to.
         warnings = told + warnings
     warnings += check_sanity(predictions.path, placed, truth)
-    return Placed(placed, left_out, tuple(warnings))
+    ran = None
+    if predictions.ran is not None:
+        found = match_names(truth.photos, [row.image for row in predictions.ran]).found
+        of_photo = dict(zip(found, predictions.ran, strict=True))
+        ran = tuple(of_photo.get(place) for place in range(len(truth.photos)))
+    return Placed(placed, left_out, tuple(warnings), ran)

@@ -9,13 +9,15 @@ of masked faces taken for unmasked. `tnr` and `fnr` here are these.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from data_prep.base.labels import CLASSES, RARE_CLASS
+from data_prep.base.labels import BARE, CLASSES, RARE_CLASS
+from data_prep.formats.predictions import AlarmRule
 from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntArray
 from evaluate.measures.bootstrap import share, sum_ranked, tally, weigh
 from evaluate.measures.case import CROP_IOU, Case, IncorrectPolicy, Pairs, normalise_probabilities
@@ -105,6 +107,9 @@ def describe_alarm(case: Case) -> dict[str, Any]:
 
     numbers, intervals = case.measure(compute, dict.fromkeys(OUTCOMES, (CLASSES,)))
     numbers["auc"], numbers["crops_auc"] = area_under_roc(faces), area_under_roc(crops)
+    chosen = None
+    if case.plan.false_alarms is not None:
+        chosen = choose_threshold(case, faces, detections.photo[pairs.false], scores[pairs.false])
     totals = outcomes.sum(axis=0).astype(int).tolist()
     quiet, ringing = false.sum(axis=0).astype(int).tolist()
     return {
@@ -117,11 +122,63 @@ def describe_alarm(case: Case) -> dict[str, Any]:
         **numbers,
         "false_faces": quiet + ringing,
         "false_alarms": ringing,
+        **({} if chosen is None else {"chosen": chosen}),
         "roc": describe_roc(faces),
         "crops_roc": describe_roc(crops),
         "intervals": intervals,
         "definitions": _define(case),
     }
+
+
+def choose_threshold(
+    case: Case, faces: ScoredFaces, false_photo: IntArray, false_scores: FloatArray
+) -> dict[str, Any]:
+    """The lowest threshold at which no more masked faces raise the alarm than `false_alarms` wants.
+
+    It is chosen on the very faces it is measured on, so it flatters a little; the intervals are
+    those of the threshold as it is. `threshold` is None where every one raises too many.
+    """
+    wanted, masked = case.plan.false_alarms or 0.0, np.sort(faces.scores[~faces.due])[::-1]
+    allowed = int(wanted * len(masked) + 1e-9)
+    highest = masked[allowed] if allowed < len(masked) else 0.0
+    # Half way to the next score, so that what rounding does to either changes nothing.
+    above = faces.scores[faces.scores > highest + 1e-9]
+    threshold = float(highest + above.min()) / 2 if len(above) else np.inf
+    counts = tally(
+        *(faces.photo, faces.due, faces.scores >= threshold), photos=case.photos, shape=(2, 2)
+    )
+    nobody = tally(false_photo[false_scores >= threshold], photos=case.photos)
+
+    def compute(weights: FloatArray) -> dict[str, FloatArray]:
+        shares = weigh(weights, counts)
+        shares = share(shares[:, :, 1], shares.sum(axis=2))
+        return {
+            "false_alarms": shares[:, 0],
+            "alarms_caught": shares[:, 1],
+            "false_faces_per_photo": share(weights @ nobody, weights.sum(axis=1)),
+        }
+
+    numbers, intervals = case.measure(compute)
+    known = threshold if np.isfinite(threshold) else None
+    chosen = {"wanted": wanted, "threshold": known, **numbers, "intervals": intervals}
+    return {**chosen, "sentence": _say(chosen)}
+
+
+def _say(chosen: Mapping[str, Any]) -> str:
+    if chosen["threshold"] is None:
+        return f"No threshold of the alarm gives {chosen['wanted']:.1%} false alarms or fewer."
+
+    def show(name: str, form: str) -> str:
+        ends = (chosen["intervals"] or {}).get(name)
+        value = "–" if chosen[name] is None else form.format(chosen[name])
+        return value + (f" ({' to '.join(map(form.format, ends))})" if ends else "")
+
+    return (
+        f"At most {chosen['wanted']:.1%} false alarms: raise the alarm from a score of "
+        f"{chosen['threshold']:.4f} on. That catches {show('alarms_caught', '{:.1%}')} of the "
+        f"faces without a proper mask, with false alarms on {show('false_alarms', '{:.1%}')} of "
+        f"the masked ones and {show('false_faces_per_photo', '{:.2f}')} a photo where no face is."
+    )
 
 
 def score_alarms(truth: GroundTruth, detections: Detections, policy: IncorrectPolicy) -> FloatArray:
@@ -133,14 +190,18 @@ def score_alarms(truth: GroundTruth, detections: Detections, policy: IncorrectPo
     Raises:
         ProbabilityError: Class probabilities that do not add up to 1.
     """
-    due = _UNMASKED | _INCORRECT if policy == "alarm" else _UNMASKED
     probabilities = normalise_probabilities(truth, detections)
     if probabilities is None:
+        due = _UNMASKED | _INCORRECT if policy == "alarm" else _UNMASKED
         return due[detections.labels].astype(np.float64)
-    alarm = probabilities[:, due].sum(axis=1)
-    if policy != "leave-out":
-        return alarm
-    return np.nan_to_num(share(alarm, probabilities[:, ~_INCORRECT].sum(axis=1)))
+    return make_rule(policy, ALARM_SCORE).score(probabilities)
+
+
+def make_rule(policy: IncorrectPolicy, threshold: float, thresh: float = 0.0) -> AlarmRule:
+    """The alarm as `run.py` takes it."""
+    due = (BARE, RARE_CLASS) if policy == "alarm" else (BARE,)
+    asked = tuple(name for name in CLASSES if policy != "leave-out" or name != RARE_CLASS)
+    return AlarmRule(threshold, due, asked, thresh)
 
 
 def _score_faces(pairs: Pairs, scores: FloatArray, due: BoolArray) -> ScoredFaces:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from data_prep.base.errors import UserError
+from data_prep.formats.predictions import PhotoRow
 from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntArray
 from evaluate.measures.average_precision import RankedHits, Rules, rank_classes, rank_hits
 from evaluate.measures.bootstrap import LEVEL, Axes, Statistic, measure
@@ -59,6 +61,7 @@ class Plan:
     ious: tuple[float, ...] = ()  # Further thresholds to give AP at.
     thresh: float = THRESH  # Detector score from which a detection is shown to a user.
     policy: IncorrectPolicy = "alarm"
+    false_alarms: float | None = None  # Most that are wanted, as a share of the masked faces.
     resamples: int = 1000  # Bootstrap resamples by photo; 0 leaves intervals out.
     seed: int = 0
 
@@ -112,6 +115,8 @@ class Case:
     names: Mapping[str, str | None] = field(default_factory=dict)
     """Where each side is from, and what was chosen of it, for the record."""
     files: Mapping[str, Path] = field(default_factory=dict)  # Photos found, for the report.
+    ran: tuple[PhotoRow | None, ...] | None = None
+    """(P,) how each photo was run, None for one that never was; None if it is not known."""
 
     @property
     def photos(self) -> int:
@@ -122,6 +127,32 @@ class Case:
     def inclusive(self) -> bool:
         """See `Rules`."""
         return self.plan.rules.inclusive
+
+    def select(self, keep: BoolArray) -> Case:
+        """The same of some of the photos only, those of (P,) flags."""
+        truth, number = self.truth, np.cumsum(keep) - 1
+        faces = keep[truth.photo]
+
+        def take(table: Detections) -> Detections:
+            rows = np.flatnonzero(keep[table.photo])
+            return table.take(rows, number[table.photo[rows]])
+
+        return replace(
+            self,
+            truth=replace(
+                truth,
+                photos=tuple(compress(truth.photos, keep)),
+                photo=number[truth.photo[faces]],
+                boxes=truth.boxes[faces],
+                labels=truth.labels[faces],
+                difficult=truth.difficult[faces],
+                sizes=None if truth.sizes is None else truth.sizes[keep],
+            ),
+            detections=take(self.detections),
+            crops=self.crops and take(self.crops),
+            other=self.other and take(self.other),
+            ran=self.ran and tuple(compress(self.ran, keep)),
+        )
 
     @cached_property
     def matches(self) -> Matches:

@@ -137,6 +137,34 @@ def tabulate_headline(record: Record) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["name", "class", "value", "low", "high"])
 
 
+CLASS_WORDS = {
+    "with_mask": "worn properly",
+    "without_mask": "no mask",
+    "mask_weared_incorrect": "worn wrongly",
+}
+"""How the mask classes are called in a sentence."""
+
+
+def summarise(record: Record) -> str:
+    """The result in one sentence, from the confusion of what is shown to a user."""
+    points = record["operating_points"]
+    counts = np.array(points["confusion"]["counts"])
+    asked, right = counts[:-1].sum(axis=1), np.diagonal(counts)[:-1]
+    found, false = counts[:-1, :-1].sum(), counts[-1].sum()
+    if not asked.any():
+        return "There is no annotated face to measure against."
+    said = f"finds {found:,} of {asked.sum():,} faces"
+    if found:
+        said += f", names {right.sum():,} of these right"
+    if np.count_nonzero(asked) > 1:
+        low = int(np.nanargmin(share(right.astype(float), asked.astype(float))))
+        name = points["confusion"]["rows"][low]
+        said += f"; weakest: {CLASS_WORDS.get(name, name)}, {right[low]:,} of {asked[low]:,}"
+    if false:
+        said += f"; {false:,} {'box is' if false == 1 else 'boxes are'} on no face"
+    return f"From a detection score of {points['thresh']:g} on, it {said}."
+
+
 def describe_difference(case: Case) -> Record | None:
     """Headline numbers less those of the other table, as of `bootstrap.compare`; None without one.
 

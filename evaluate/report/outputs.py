@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pandas as pd
 from data_prep.base.files import write_atomically, write_json
 from data_prep.base.html import render_html
 from data_prep.base.records import Box
+from evaluate.measures.alarm import make_rule
 from evaluate.measures.case import Case
 from evaluate.measures.curves import trace_curves
 from evaluate.measures.errors import KIND_WORDS
@@ -20,6 +22,7 @@ from evaluate.measures.matching import DETECTION_KINDS, MISSED
 from evaluate.report import plots
 from evaluate.report.gallery import draw_gallery
 
+ALARM = "alarm.json"
 REPORT, METRICS_FILE = "report.html", "metrics.json"
 METRICS, CURVES, CONFUSION, ERRORS = "metrics.csv", "curves.csv", "confusion.csv", "errors.csv"
 
@@ -33,6 +36,10 @@ def write_outputs(case: Case, record: Record, out: Path) -> list[Path]:
     write_atomically(out / REPORT, render_report(case, record))
     for name, table in make_tables(case, record):
         write_atomically(out / name, table.to_csv(index=False, lineterminator="\n"))
+    chosen = record.get("alarm", {}).get("chosen")
+    if chosen and chosen["threshold"] is not None:
+        rule = make_rule(case.plan.policy, chosen["threshold"], case.plan.thresh)
+        write_json(out / ALARM, {**asdict(rule), **chosen, "measured_on": record["inputs"]})
     write_json(out / METRICS_FILE, record)
     return [out / REPORT, out / METRICS_FILE]
 

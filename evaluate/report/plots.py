@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from data_prep.base.html import (
     BLUE,
@@ -41,39 +42,32 @@ def choose_colours(classes: Sequence[str]) -> dict[str, str]:
 
 def plot_precision_recall(curves: Mapping[str, Curve], points: Mapping[str, Any]) -> str:
     """Precision against recall of each class, dots where the detector's threshold lies."""
-    figure, axes = new_axes("Precision and recall", "recall", "precision", width=SIDE, height=SIDE)
+    figure, axes = _new_square("Precision and recall", "recall", "precision")
     colours = choose_colours([name for name in curves if name != "face"])
     for name, curve in curves.items():
         if not curve.faces or not len(curve.scores):
             continue
         dashed = "--" if name == "face" else "-"
+        colour, whole = colours[name], {"clip_on": False}
         axes.step(
-            curve.recall, curve.precision, dashed, where="post", color=colours[name], label=name
+            curve.recall, curve.precision, dashed, where="post", color=colour, label=name, **whole
         )
         point = points[name]["at_thresh"]
         if point["precision"] is not None and point["recall"] is not None:
-            axes.plot(point["recall"], point["precision"], "o", color=colours[name], ms=6)
-    _unit_square(axes)
-    _add_legend(axes, "lower left")
-    return to_uri(figure)
+            axes.plot(point["recall"], point["precision"], "o", color=colour, ms=6, **whole)
+    return _finish(figure, axes, "lower left")
 
 
 def plot_roc(curves: Mapping[str, Mapping[str, Any] | None]) -> str:
     """True against false alarms of each stage."""
-    shown = {name: curve for name, curve in curves.items() if curve is not None}
-    figure, axes = new_axes(
-        "Alarm: not properly masked",
-        "masked faces that raise an alarm",
-        "unmasked faces that raise one",
-        width=SIDE,
-        height=SIDE,
+    figure, axes = _new_square(
+        "Alarm: not properly masked", "false alarms: masked faces that raise it", "alarms caught"
     )
+    shown = {name: curve for name, curve in curves.items() if curve is not None}
     for (name, curve), colour in zip(shown.items(), OTHERS, strict=False):
-        axes.plot(curve["fpr"], curve["tpr"], color=colour, label=name)
+        axes.plot(curve["fpr"], curve["tpr"], color=colour, label=name, clip_on=False)
     axes.plot([0, 1], [0, 1], ":", color=INK, lw=0.8)
-    _unit_square(axes)
-    _add_legend(axes, "lower right")
-    return to_uri(figure)
+    return _finish(figure, axes, "lower right")
 
 
 def plot_confusion(confusion: Mapping[str, Any], title: str) -> str:
@@ -99,20 +93,16 @@ def plot_confusion(confusion: Mapping[str, Any], title: str) -> str:
 
 def plot_reliability(sections: Mapping[str, Mapping[str, Any]]) -> str:
     """Accuracy against confidence, the dots as large as their bins are full."""
-    figure, axes = new_axes(
-        "Reliability", "stated probability", "share that is right", width=SIDE, height=SIDE
-    )
+    figure, axes = _new_square("Reliability", "stated probability", "share that is right")
     axes.plot([0, 1], [0, 1], ":", color=INK, lw=0.8)
     for (name, section), colour in zip(sections.items(), OTHERS, strict=False):
         bins = [one for one in section["bins"] if one["count"]]
         x = [one["confidence"] for one in bins]
         y = [one["accuracy"] for one in bins]
         sizes = [12 + 160 * one["count"] / max(section["faces"], 1) for one in bins]
-        axes.plot(x, y, color=colour, lw=1, alpha=0.7, label=name)
-        axes.scatter(x, y, s=sizes, color=colour, alpha=0.7, linewidths=0)
-    _unit_square(axes)
-    _add_legend(axes, "upper left")
-    return to_uri(figure)
+        axes.plot(x, y, color=colour, lw=1, alpha=0.7, label=name, clip_on=False)
+        axes.scatter(x, y, s=sizes, color=colour, alpha=0.7, linewidths=0, clip_on=False)
+    return _finish(figure, axes, "upper left")
 
 
 def plot_unsure(sections: Mapping[str, Mapping[str, Any]]) -> str:
@@ -122,18 +112,13 @@ def plot_unsure(sections: Mapping[str, Mapping[str, Any]]) -> str:
     )
     for (name, section), colour in zip(sections.items(), OTHERS, strict=False):
         curve = section["unsure"]["curve"]
-        pairs = [
-            (answered, accuracy)
-            for answered, accuracy in zip(curve["answered"], curve["accuracy"], strict=True)
-            if answered is not None and accuracy is not None
-        ]
-        if pairs:
-            axes.plot(*zip(*pairs, strict=True), color=colour, label=name)
-    axes.set_xlim(1.01, 0)
-    axes.set_ylim(None, 1.003)
+        pairs = zip(curve["answered"], curve["accuracy"], strict=True)
+        if known := [pair for pair in pairs if None not in pair]:
+            axes.plot(*zip(*known, strict=True), color=colour, label=name, clip_on=False)
+    axes.set_xlim(1, 0)
+    axes.set_ylim(None, 1)
     axes.grid(alpha=0.25)
-    _add_legend(axes, "lower right")
-    return to_uri(figure)
+    return _finish(figure, axes, "lower right")
 
 
 def plot_budget(budget: Mapping[str, Any], names: Mapping[str, str]) -> str:
@@ -151,7 +136,7 @@ def plot_budget(budget: Mapping[str, Any], names: Mapping[str, str]) -> str:
         axes.text(gain, place, f"  {budget['count'][kind]:,}", va="center", color=INK, fontsize=8.5)
     axes.set_yticks(places, list(names.values()))
     axes.margins(x=0.12)
-    axes.set_xlim(0, None)
+    axes.set_xlim(0, min(1.0, axes.get_xlim()[1]))
     return to_uri(figure)
 
 
@@ -171,21 +156,23 @@ def plot_sizes(sizes: Sequence[Mapping[str, Any]]) -> str:
                 axes.plot([place + offset] * 2, ends, color=INK, lw=1.2)
     labels = [f"{one['name']}\n{sum(one['faces'].values()):,} faces" for one in sizes]
     axes.set_xticks(places, labels)
-    axes.set_ylim(0, 1.02)
+    axes.set_ylim(0, 1)
     axes.legend(frameon=False, fontsize=8.5, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
     return to_uri(figure)
 
 
-def _add_legend(axes: Axes, place: str) -> None:
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=8.5, loc=place)
-
-
-def _unit_square(axes: Axes) -> None:
-    axes.set_xlim(0, 1.01)
-    axes.set_ylim(0, 1.01)
-    axes.set_aspect("equal")
+def _new_square(title: str, x: str, y: str) -> tuple[Figure, Axes]:
+    """Axes for two shares, neither of which can exceed 1."""
+    figure, axes = new_axes(title, x, y, width=SIDE, height=SIDE)
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.grid(alpha=0.25)
+    return figure, axes
+
+
+def _finish(figure: Figure, axes: Axes, legend: str) -> str:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8.5, loc=legend)
+    return to_uri(figure)
 
 
 def _wrap(name: str) -> str:

@@ -11,6 +11,7 @@ import typer
 from data_prep.base.command import SOME_LEFT_OUT, STOPPED, as_command
 from data_prep.base.files import OutputError
 from data_prep.base.progress import log
+from data_prep.formats.predictions import AlarmRule
 from pipeline.inference.sources import JOURNAL, LOST, SUMMARY, count_reasons, find_photos
 from pipeline.nets.options import (
     RETINAFACE,
@@ -50,6 +51,14 @@ class RunOptions:
         list[str],
         typer.Option(help="A class that --save blurred blurs; may be repeated; all if not given."),
     ] = field(default_factory=list)
+    alarm: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="alarm.json",
+            help="Count faces that are not properly masked, from the threshold of "
+            "`evaluate --false-alarms` on.",
+        ),
+    ] = None
     device: Device = "auto"
     bf16: Annotated[
         bool | None, typer.Option("--bf16/--fp32", help="Precision; what is fast here if not set.")
@@ -78,6 +87,7 @@ def run(options: RunOptions) -> None:
     from pipeline.nets.compute import pick_device
 
     resize, saves = parse_resize(options.resize), Saves(options.save, options.blur)
+    alarm = None if options.alarm is None else AlarmRule.read(options.alarm)
     refuse_foreign(options.out)
     photos = find_photos(options.photos, leave_out=options.out)
     predictor = Predictor.load(
@@ -97,6 +107,7 @@ def run(options: RunOptions) -> None:
         draw=options.draw,
         draw_from=options.draw_from,
         saves=saves,
+        alarm=alarm,
     )
     learnt = summary["learnt"]
     if known := learnt["exact"] + learnt["near"]:
@@ -114,6 +125,16 @@ def run(options: RunOptions) -> None:
         f"in {summary['seconds']['total']:.1f} s"
     )
     typer.echo(f"faces: {faces}")
+    if alarm is not None:
+        typer.echo(
+            f"alarms: {summary['alarms']['faces']} faces on {summary['alarms']['photos']} photos, "
+            f"from a score of {alarm.threshold:.4f} on"
+        )
+        if options.thresh > alarm.thresh:
+            log(
+                f"--thresh {options.thresh:g} hides faces: the alarm was measured from a "
+                f"detection score of {alarm.thresh:g} on"
+            )
     typer.echo(f"table: {options.out / 'predictions.csv'}")
     if options.draw:
         typer.echo(f"drawn: {options.out / 'annotated'}")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from data_prep.base.boxes import UPRIGHT
 from data_prep.base.files import write_json
@@ -18,6 +20,7 @@ from data_prep.formats.predictions import (
     FILE,
     LEARNT,
     PHOTOS_FILE,
+    AlarmRule,
     PhotoRow,
     write_photos,
     write_predictions,
@@ -41,6 +44,7 @@ def predict_folder(
     draw: bool = True,
     draw_from: float = DRAW_FROM,
     saves: Saves = NOTHING,
+    alarm: AlarmRule | None = None,
 ) -> dict[str, Any]:
     """Write the tables, drawings and `summary.json` of many photos; gives the summary.
 
@@ -48,7 +52,7 @@ def predict_folder(
     the same folder, with the same weights and settings, are not done again. Faces are drawn from
     the detection score `draw_from` on, and the predictor's. Interrupted by the keyboard, it ends
     with the tables of what is done; `photos_left` of the summary tells how many are not. `saves`
-    are written once all is done.
+    are written once all is done. With `alarm` the summary counts the faces that raise it.
 
     Raises:
         OutputError: Something can't be written; what is done so far stays done.
@@ -97,6 +101,8 @@ def predict_folder(
         **{how: sum(row.learnt == how for row in done) for how in LEARNT if how},
         "not_listed": [net for net, photos in predictor.listed.items() if not photos],
     }
+    if alarm is not None:
+        summary["alarms"] = count_alarms(entries, alarm)
     summary["photos_left"] = len(left)
     summary["faces_drawn"] = count_faces(entries, draw_from)
     summary["saved"] = {name: path.name for name, path in saved.items()}
@@ -110,6 +116,18 @@ def count_faces(entries: Sequence[Entry], least: float = 0.0) -> dict[str, int]:
     faces = (face for entry in entries for face in entry.faces)
     counts = Counter(face.label for face in faces if face.detection >= least)
     return {name: counts.get(name, 0) for name in CLASSES}
+
+
+def count_alarms(entries: Iterable[Entry], rule: AlarmRule) -> dict[str, Any]:
+    """How many faces raise the alarm, on how many photos."""
+    rung = Counter(
+        entry.photo.image
+        for entry in entries
+        for face in entry.faces
+        if face.detection >= rule.thresh
+        and rule.score(np.array([face.probabilities]))[0] >= rule.threshold
+    )
+    return {"threshold": rule.threshold, "faces": rung.total(), "photos": len(rung)}
 
 
 def _summarise(

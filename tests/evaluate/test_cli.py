@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import evaluate
+from data_prep.formats.predictions import AlarmRule
 from evaluate.cli import app
 from evaluate.evaluation import SECTIONS
 from tests.evaluate.scenes import make_case, make_scene
@@ -45,7 +46,9 @@ def test_end_to_end(annotations: Path, predictions: Path, tmp_path: Path) -> Non
         "predictions": 4,
         "predictions_left_out": 0,
     }
-    assert record["warnings"] == []
+    (few,) = record["warnings"]
+    assert few.startswith("Few photos (2)")
+    assert result.output.index("Few photos") < result.output.index(record["sentence"])
     assert record["inputs"]["predictions"] == str(predictions)
     assert "mAP at IoU 0.50" in result.output
     assert "50.0" in result.output
@@ -73,6 +76,25 @@ def test_options_reach_the_record(annotations: Path, predictions: Path, tmp_path
     assert record["definitions"]["intervals"]["seed"] == 3
 
 
+def test_false_alarms_give_a_rule_for_run(
+    annotations: Path, predictions: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    result = run(annotations, predictions, "-o", out, "--false-alarms", "2%", "--thresh", "0.4")
+    assert result.exit_code == 0, result.output
+    chosen = read(out)["alarm"]["chosen"]
+    rule = AlarmRule.read(out / "alarm.json")
+    assert (rule.threshold, rule.thresh) == (chosen["threshold"], 0.4)
+    assert rule.classes == ("without_mask", "mask_weared_incorrect")
+    assert chosen["sentence"] in result.output
+    # The masked face that was found has 0.1, the bare one 0.4, the one worn wrongly 1.
+    assert (chosen["false_alarms"], chosen["alarms_caught"]) == (0, 1)
+    assert rule.threshold == pytest.approx((0.1 + 0.4) / 2)
+    refused = run(annotations, predictions, "-o", out, "--false-alarms", "2")
+    assert refused.exit_code == 2
+    assert "write a share such as 2% or 0.02" in refused.stderr
+
+
 def test_faces_csv_of_one_split(predictions: Path, tmp_path: Path) -> None:
     faces = tmp_path / "faces.csv"
     faces.write_text(
@@ -89,7 +111,7 @@ def test_faces_csv_of_one_split(predictions: Path, tmp_path: Path) -> None:
     assert record["map50"] == 1
     assert record["face_ap50"] == 1
     assert record["intervals"]["ap50"]["without_mask"] is None
-    assert "2 predictions on 1 photos" in record["warnings"][0]
+    assert "2 predictions on 1 photos" in record["warnings"][-1]
     assert "Warning: 2 predictions" in result.stderr
 
 

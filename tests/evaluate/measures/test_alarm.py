@@ -19,6 +19,7 @@ from evaluate.measures.alarm import (
     area_under_roc,
     describe_alarm,
     describe_roc,
+    make_rule,
     weighted_auc,
 )
 from evaluate.measures.case import IncorrectPolicy
@@ -157,6 +158,41 @@ def test_alarm_by_policy(probabilities: list[float], policy: IncorrectPolicy, al
         outcome = "right" if alarm == due else "wrong"
         assert record["counts"][label][outcome] == 1
         assert record["roc"] is record["auc"] is None
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("wanted", [0.0, 0.1, 0.34, 0.99])
+def test_chosen_threshold_is_the_lowest_that_does(wanted: float, policy: IncorrectPolicy) -> None:
+    scene = make_scene(8, photos=30)
+    how = {"policy": policy, "thresh": 0.4, "false_alarms": wanted}
+    chosen = describe_alarm(make_case(scene.truth, scene.detections, **how))["chosen"]
+    _, _, due, scores = slow_alarm(scene, policy, 0.4)
+
+    def rates(threshold: float) -> list[float]:
+        rung = np.array(scores) >= threshold
+        return [float(rung[np.array(due) == kind].mean()) for kind in (False, True)]
+
+    threshold = chosen["threshold"]
+    assert [chosen["false_alarms"], chosen["alarms_caught"]] == pytest.approx(rates(threshold))
+    assert chosen["false_alarms"] <= wanted
+    lower = [score for score in scores if 0 < score < threshold - 1e-9]
+    assert not lower or rates(max(lower) - 1e-9)[0] > wanted
+    rows = np.setdiff1d(np.arange(len(scene.detections)), scene.row_of)
+    rung = [slow_score(scene.detections, row, policy) >= threshold for row in rows]
+    sure = scene.detections.detection[rows] >= 0.4
+    assert chosen["false_faces_per_photo"] == pytest.approx((rung & sure).sum() / 30)
+    assert f"At most {wanted:.1%} false alarms" in chosen["sentence"]
+    rule = make_rule(policy, threshold)
+    probabilities = scene.detections.probabilities
+    by_hand = [slow_score(scene.detections, row, policy) for row in range(len(probabilities))]
+    assert rule.score(probabilities) == pytest.approx(by_hand)
+
+
+def test_no_threshold_does_when_the_surest_alarm_is_false() -> None:
+    pair = one_face("with_mask", [0, 1, 0])
+    chosen = describe_alarm(make_case(*pair, false_alarms=0.0))["chosen"]
+    assert chosen["threshold"] is None
+    assert chosen["sentence"].startswith("No threshold")
 
 
 def test_left_out_faces_take_their_detections_along() -> None:

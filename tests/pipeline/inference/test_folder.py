@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from data_prep.base.files import OutputError
-from data_prep.formats.predictions import COLUMNS, read_photos
+from data_prep.base.labels import CLASSES
+from data_prep.base.tables import TableError
+from data_prep.formats.predictions import COLUMNS, AlarmRule, read_photos
 from pipeline.inference import predictor as running
 from pipeline.inference import sinks, sources
 from pipeline.inference.draw import COLOURS
@@ -94,6 +96,23 @@ def test_every_photo_is_drawn_at_its_place(photos, out):
     assert pixels.shape == (90 * factor, 120 * factor, 3)
     colour = pixels[35 * factor, 20 * factor]
     assert np.abs(colour.astype(int) - COLOURS["with_mask"]).max() < 40
+
+
+def test_alarms_are_counted_by_the_rule_that_evaluate_writes(photos, out, tmp_path):
+    told = {"threshold": 0.5, "classes": ["without_mask"], "of": list(CLASSES), "thresh": 0.0}
+    path = tmp_path / "alarm.json"
+    path.write_text(json.dumps(told))
+    summary, _ = run(photos, out, alarm=AlarmRule.read(path))
+    due = [row for row in rows(out) if float(row["p_without_mask"]) >= 0.5]
+    assert summary["alarms"]["faces"] == len(due) == 5
+    assert summary["alarms"]["photos"] == len({row["image"] for row in due})
+    surest = max(float(row["detection"]) for row in due)
+    path.write_text(json.dumps(told | {"thresh": surest + 0.01}))
+    assert run(photos, out, alarm=AlarmRule.read(path))[0]["alarms"]["faces"] == 0
+    for wrong in (told | {"threshold": 2}, told | {"classes": ["mask"]}, {}, []):
+        path.write_text(json.dumps(wrong))
+        with pytest.raises(TableError, match="no rule of an alarm"):
+            AlarmRule.read(path)
 
 
 def test_summary_counts(photos, out):

@@ -1,0 +1,196 @@
+"""What makes figures mean less than they seem; it is said above them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from data_prep.base.errors import UserError
+from evaluate.arrays import BoolArray
+from evaluate.measures.average_precision import RankedHits, average_precisions
+from evaluate.measures.bootstrap import mean_of_defined, to_number
+from evaluate.measures.case import FACE_IOUS, IOUS, Case, pair_faces
+from evaluate.measures.headline import Record, describe_headline
+from evaluate.measures.matching import MATCH_IOU
+
+
+class CoverageError(UserError, ValueError):
+    """No photo to measure; the message says why."""
+
+
+FEW_PHOTOS = 50  # Under so many, intervals by photo are too short.
+FEW_FACES = 20  # Under so many, nothing is said about how boxes are drawn.
+TIES = 0.005  # A range of AP by the order of equal scores that is worth a word.
+
+OFFSET = 0.08
+"""Median distance of a side, as a share of the box, from which another box convention is said."""
+
+PAIR_IOU = 0.3
+"""Where pairs of boxes are compared: at 0.5 those that are drawn most differently would be gone."""
+
+
+def was_run(case: Case) -> BoolArray:
+    """(P,) photos that were run and could be read; without `ran`, those that have a prediction."""
+    if case.ran is None:
+        return np.bincount(case.detections.photo, minlength=case.photos) > 0
+    return np.array([row is not None and not row.reason for row in case.ran], dtype=np.bool_)
+
+
+def only_predicted(case: Case) -> Case:
+    """The case of the photos that were run, with a word on the others.
+
+    Raises:
+        CoverageError: There is none.
+    """
+    keep = was_run(case)
+    if not keep.any():
+        raise CoverageError("--only-predicted: none of the annotated photos was run.")
+    left = f"{int((~keep).sum())} of {case.photos} photos are left out by --only-predicted"
+    if case.ran is None:
+        left += ", which flatters: without photos.csv also those on which nothing was found"
+    warnings = (f"{left}.", *case.warnings) if not keep.all() else case.warnings
+    return replace(case.select(keep), warnings=warnings)
+
+
+def describe_coverage(case: Case) -> Record:
+    """Photos by what is known of how they were run; None where it is not known."""
+    rows = [row for row in case.ran or () if row is not None]
+    known = {
+        "run": len(rows),
+        "never_run": case.photos - len(rows),
+        "unreadable": sum(bool(row.reason) for row in rows),
+        "learnt_from": sum(bool(row.learnt) for row in rows),
+        "learnt_from_exact": sum(row.learnt == "exact" for row in rows),
+    }
+    if case.ran is not None:
+        return {"photos": case.photos, **known, "faces_but_no_prediction": None}
+    asked = np.bincount(case.truth.photo[~case.truth.difficult], minlength=case.photos) > 0
+    bare = int((asked & ~was_run(case)).sum())
+    return {"photos": case.photos, **dict.fromkeys(known), "faces_but_no_prediction": bare}
+
+
+def describe_unlearnt(case: Case) -> Record | None:
+    """The headline numbers on the photos run that were not learnt from; None if none was, or all.
+
+    Photos that were never run are not known to be either.
+    """
+    learnt = np.array([row is not None and bool(row.learnt) for row in case.ran or ()])
+    others = was_run(case) & ~learnt if learnt.any() else learnt
+    return describe_headline(case.select(others)) if others.any() else None
+
+
+def describe_ties(case: Case) -> Record:
+    """AP at IoU 0.5 if of equal scores the wrong came first, and if the right did: [least, most].
+
+    The order of rows decides where it lies between them.
+    """
+    rules, once = case.plan.rules, np.ones((1, case.photos))
+
+    def rate(hits: RankedHits, threshold: int, right_first: int) -> float:
+        true = hits.true[threshold]
+        order = np.lexsort((-right_first * true, -hits.scores))
+        sorted_hits = replace(
+            hits,
+            photo=hits.photo[order],
+            true=true[None, order],
+            ignored=hits.ignored[threshold][None, order],
+        )
+        return average_precisions(sorted_hits, once, eleven_point=rules.eleven_point).item()
+
+    classes, faces = case.matches.classes, case.matches.faces
+    at_50, face_at_50 = IOUS.index(MATCH_IOU), FACE_IOUS.index(MATCH_IOU)
+    return {
+        "map50": [
+            to_number(mean_of_defined(np.array([rate(hits, at_50, sign) for hits in classes])))
+            for sign in (-1, 1)
+        ],
+        "face_ap50": [to_number(np.float64(rate(faces, face_at_50, sign))) for sign in (-1, 1)],
+    }
+
+
+def describe_offsets(case: Case) -> Record:
+    """Median offset of each side of annotated boxes from those predicted, as shares of the latter.
+
+    Positive is to the right and down. Of faces found from the threshold on, paired at `PAIR_IOU`.
+    """
+    pairs = pair_faces(case.truth, case.detections, thresh=case.plan.thresh, iou=PAIR_IOU)
+    rows = pairs.rows[pairs.found]
+    annotated = case.truth.boxes[~case.truth.difficult][pairs.found]
+    predicted = case.detections.boxes[rows]
+    sides = np.tile(predicted[:, 2:] - predicted[:, :2], 2)
+    offsets = (annotated - predicted) / np.maximum(sides, 1)
+    medians = np.median(offsets, axis=0).tolist() if len(rows) else [None] * 4
+    return {"faces": len(rows), **dict(zip(_MOVES, medians, strict=True))}
+
+
+_MOVES = {
+    "left": ("left", "right"),
+    "top": ("up", "down"),
+    "right": ("left", "right"),
+    "bottom": ("up", "down"),
+}
+"""Words for a side whose offset is negative, and positive."""
+
+
+def list_doubts(case: Case, record: Record) -> list[str]:
+    """What a person must know before the figures, from the sections of the record."""
+    coverage, ties, offsets = (record[name] for name in ("coverage", "ties", "box_offsets"))
+    photos, say = coverage["photos"], list[str]()
+    if coverage["never_run"]:
+        say.append(
+            f"{coverage['never_run']} of {photos} photos were never run (they are not in "
+            "photos.csv): their faces count as missed. --only-predicted measures the others."
+        )
+    if coverage["unreadable"]:
+        first = next(row for row in case.ran or () if row is not None and row.reason)
+        say.append(
+            f"{coverage['unreadable']} of {photos} photos could not be read when run, the first: "
+            f"{first.image} ({first.reason}). Their faces count as missed."
+        )
+    if coverage["faces_but_no_prediction"]:
+        say.append(
+            f"{coverage['faces_but_no_prediction']} of {photos} photos have annotated faces but no "
+            "prediction: run and no face found, or never run? Their faces count as missed."
+        )
+    if coverage["learnt_from"]:
+        others = "there are no others."
+        if rest := record.get("not_learnt_from"):
+            others = (
+                f"the other {rest['counts']['photos']} that were run give mAP@0.5 "
+                f"{_show(rest['map50'])} and accuracy {_show(rest['accuracy'])}."
+            )
+        say.append(
+            f"{coverage['learnt_from']} of {photos} photos were learnt from by these weights, "
+            f"which flatters them; {others}"
+        )
+    between = [
+        f"{words} between {_show(ties[name][0])} and {_show(ties[name][1])}"
+        for name, words in (("map50", "mAP@0.5"), ("face_ap50", "face AP@0.5"))
+        if None not in ties[name] and ties[name][1] - ties[name][0] > TIES
+    ]
+    if between:
+        say.append(
+            f"Equal scores: the order of the rows alone decides, {' and '.join(between)}. Write "
+            "scores with more digits."
+        )
+    far = [
+        f"{side} sides {abs(offsets[side]):.0%} further {_MOVES[side][offsets[side] > 0]}"
+        for side in _MOVES
+        if offsets["faces"] >= FEW_FACES and abs(offsets[side]) >= OFFSET
+    ]
+    if far:
+        say.append(
+            f"Another box convention: annotated boxes have their {', '.join(far)} than predicted "
+            f"ones (medians over {offsets['faces']} faces). IoU punishes that, at 0.75 before 0.5."
+        )
+    if photos < FEW_PHOTOS and record["intervals"]:
+        say.append(
+            f"Few photos ({photos}): under {FEW_PHOTOS}, intervals come out too short; take them "
+            "for the least that is uncertain."
+        )
+    return say
+
+
+def _show(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
