@@ -72,6 +72,11 @@ def plot_roc(curves: Mapping[str, Mapping[str, Any] | None]) -> str:
 
 def plot_confusion(confusion: Mapping[str, Any], title: str) -> str:
     """Counts, each row coloured by its shares."""
+    return to_uri(draw_confusion(confusion, title))
+
+
+def draw_confusion(confusion: Mapping[str, Any], title: str) -> Figure:
+    """The figure of `plot_confusion`."""
     counts = np.asarray(confusion["counts"])
     rows, columns = confusion["rows"], confusion["columns"]
     figure, axes = new_axes(title, "predicted", "annotated", width=1.6 + 0.95 * len(columns))
@@ -88,7 +93,7 @@ def plot_confusion(confusion: Mapping[str, Any], title: str) -> str:
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
     axes.tick_params(length=0)
-    return to_uri(figure)
+    return figure
 
 
 def plot_reliability(sections: Mapping[str, Mapping[str, Any]]) -> str:

@@ -33,12 +33,11 @@ from pipeline.experiments.engine import (
 from pipeline.experiments.tables import Answers, plot_figures
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import Prepared, Recipe, TrialOptions
-from pipeline.runs.folder import Run, is_finished, read_seconds
+from pipeline.runs.folder import PREDICTIONS, Run, is_finished, read_seconds
 from pipeline.runs.log import Log, prefix_log, report_as
 from pipeline.runs.plots import SHORT
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.runs.workers import one_thread
-from pipeline.training.export import PREDICTIONS
 from pipeline.training.short import label_codes, open_faces
 from pipeline.training.tasks import Plan, plan_folds
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from data_prep.base.errors import UserError
+from data_prep.base.errors import UserError, suggest
 from data_prep.base.files import (
     OutputError,
     read_object,
@@ -23,15 +23,19 @@ from data_prep.base.files import (
     write_atomically,
     write_json,
 )
+from data_prep.base.labels import CLASSES
 from data_prep.prepare.build import read_manifest
 from pipeline.nets.cards import CLASSIFIER, DETECTOR
 from pipeline.nets.options import SHIPPED
 from pipeline.runs.recipe import ClassifierRecipe, Recipe, write_recipe
 
 RECIPE, HISTORY, ABOUT, CHECKPOINT = "recipe.toml", "history.csv", "run.json", "checkpoint.pt"
-SECONDS = "seconds.json"
+SECONDS, PREDICTIONS = "seconds.json", "valid.csv"
 MEMBERS = "members"
 """Folder in the run folder of an ensemble, with the run folders of its members."""
+
+FEW_FACES = 20
+"""With fewer of a class in the validation split, its recall says little."""
 
 Row = dict[str, float]
 """Of a history: an epoch or a validation."""
@@ -118,7 +122,9 @@ def resume_run(folder: Path, data: dict[str, Any]) -> Run:
             whose validation faces may be training faces here.
     """
     if not (folder / RECIPE).is_file():
-        raise RunError(f"{folder}: no {RECIPE} there; --resume takes a run folder.")
+        others = [path.parent for path in sorted(folder.parent.glob(f"*/{RECIPE}"))]
+        names = [str(one) for one in others if not is_finished(one)] or ["none beside it"]
+        raise RunError(f"{folder}: no such run folder; resumable: {', '.join(names)}.")
     if is_finished(folder):
         raise RunError(f"{folder}: this training is done; start another without --resume.")
     if read_run(folder).about["data"] != data:
@@ -141,6 +147,7 @@ class RunRecord:
     about: dict[str, Any]  # run.json: data, code hash, versions
     history: pd.DataFrame  # empty before the first row
     results: dict[str, Any]  # on the validation split, from the card; empty before the end
+    recalls: dict[str, tuple[int, int]]  # of the same weights, by class: faces told right, and all
 
     @property
     def figures(self) -> pd.DataFrame:
@@ -152,18 +159,35 @@ class RunRecord:
             numbers.index = pd.RangeIndex(1, len(numbers) + 1, name="epoch")
         return numbers.drop(columns=["member", "stage", "epoch", "lr"], errors="ignore")
 
-    def find_best(self) -> dict[str, float]:
-        """The best of every figure: the least of a loss, the highest of all others.
+    @property
+    def kept(self) -> list[int]:
+        """The epoch, from 1, that the weights are of, of each member; a detector's step."""
+        if self.history.empty or "step" in self.history:
+            return [int(step) for step in self.history.get("step", [])][-1:]
+        members = self.history.get("member", pd.Series(0, self.history.index))
+        return [find_kept(rows) + 1 for _, rows in self.history.groupby(members)]
 
-        `face_ap50` is the best mean over the datasets of a detector.
+    @property
+    def saved(self) -> dict[str, float]:
+        """Figures of the written weights on the validation split; empty before the end.
+
+        `accuracy` and `macro_recall` of a classifier, `face_ap50`, the mean over the datasets, of a
+        detector.
         """
-        figures = self.figures.dropna(axis="columns", how="all")
-        best = {
-            name: float(figures[name].min() if "loss" in name else figures[name].max())
-            for name in map(str, figures)
-        }
-        faces = figures.filter(regex="_face_ap50$")
-        return best if faces.empty else best | {"face_ap50": float(faces.mean(axis=1).max())}
+        own = self.results.get("all", {})
+        figures = {name: own[name] for name in ("accuracy", "macro_recall") if name in own}
+        aps = [value for name, value in self.results.items() if name.endswith("_face_ap50")]
+        return figures | ({"face_ap50": sum(aps) / len(aps)} if aps else {})
+
+
+def find_kept(history: pd.DataFrame) -> int:
+    """The place, from 0, of the epoch whose weights a classifier keeps.
+
+    That with the least validation loss of the last stage; the last one where none is a number.
+    """
+    losses = history.loc[history["stage"] == history["stage"].iloc[-1], "valid_loss"]
+    kept = losses.index[-1] if losses.isna().all() else losses.idxmin()
+    return history.index.tolist().index(kept)
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -173,6 +197,9 @@ def read_run(folder: Path) -> RunRecord:
         RunError: It is not one, or a file in it can't be read; the message names it.
     """
     path = folder / RECIPE
+    if not folder.is_dir():
+        others = (one.parent.name for one in sorted(folder.parent.glob(f"*/{RECIPE}")))
+        raise RunError(f"{folder}: no such run folder; {suggest(folder.name, others)}")
     try:
         recipe = tomllib.loads(path.read_text(encoding="utf-8"))
         path = folder / ABOUT
@@ -182,15 +209,25 @@ def read_run(folder: Path) -> RunRecord:
         path = folder / HISTORY
         history = pd.read_csv(path) if path.is_file() else pd.DataFrame()
         results: dict[str, Any] = {}
+        recalls: dict[str, tuple[int, int]] = {}
         for net in (CLASSIFIER, DETECTOR):
             path = folder / f"{net}.json"
             if path.is_file() and path.with_suffix(".safetensors").is_file():
                 results = dict(_read_json(path).get("results", {}).get("valid", {}))
+        if results and (path := folder / PREDICTIONS).is_file():
+            recalls = count_right(pd.read_csv(path))
     except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         reason = reason or (str(error).splitlines() or [type(error).__name__])[0]
         raise RunError(f"{path}: can't be read ({reason}).") from error
-    return RunRecord(folder, recipe, about, history, results)
+    return RunRecord(folder, recipe, about, history, results, recalls)
+
+
+def count_right(answers: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """Of each class in the order of `CLASSES`, faces told right, and all; rows of `valid.csv`."""
+    faces = answers["label"].value_counts().to_dict()
+    right = answers.loc[answers["label"] == answers["predicted"], "label"].value_counts().to_dict()
+    return {name: (right.get(name, 0), faces[name]) for name in CLASSES if name in faces}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,14 +11,17 @@ from typing import Annotated, Any, Literal
 
 import pandas as pd
 import typer
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
+from data_prep.base.labels import CLASSES
 from data_prep.base.progress import log
 from pipeline.runs.folder import (
     ABOUT,
     CHECKPOINT,
+    FEW_FACES,
     MEMBERS,
     RECIPE,
     RunError,
@@ -27,13 +30,17 @@ from pipeline.runs.folder import (
     is_finished,
     read_run,
 )
-from pipeline.runs.plots import name_folders, plot_histories
+from pipeline.runs.plots import SHORT, name_folders, plot_histories
 
 State = Literal["finished", "can be resumed", "begun", "broken", "not a run"]
 """With weights; with a checkpoint or members; stopped before the first one; unreadable; foreign."""
 
-FIGURES = {"accuracy": "accuracy", "recall_score": "macro recall", "face_ap50": "face AP50"}
-COLUMNS = ("run", "state", "kind", "recipe", "begun", "data", "epochs", *FIGURES.values())
+FIGURES = {"accuracy": "accuracy", "macro_recall": "macro recall", "face_ap50": "face AP50"}
+COLUMNS = (
+    *("run", "state", "kind", "recipe", "begun", "data", "epochs", "kept"),
+    *(*FIGURES.values(), *(SHORT[name] for name in CLASSES)),
+)
+"""Figures, and the faces of each class told right, are of the weights of the kept epoch."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,9 @@ class RunSummary:
     date: str = ""  # when it was begun, ISO 8601 in UTC
     data: str = ""  # names of the datasets
     rows: int = 0  # epochs of a classifier, validations of a detector
-    best: dict[str, float] = field(default_factory=dict)
+    kept: list[int] = field(default_factory=list)  # see `RunRecord.kept`
+    figures: dict[str, float] = field(default_factory=dict)  # see `RunRecord.saved`
+    recalls: dict[str, tuple[int, int]] = field(default_factory=dict)  # right, and all faces
     problem: str = ""
 
 
@@ -87,7 +96,9 @@ def list_or_compare(options: RunsOptions) -> None:
     if options.as_json:
         _print_json([asdict(summary) for summary in summaries])
     else:
-        print_table(COLUMNS, map(_list_row, summaries))
+        for line in warn_of_few({run.name: run.recalls for run in summaries}):
+            log(line)
+        print_table(COLUMNS, map(_list_row, summaries), leave_out=("kind", "recipe", "begun"))
     for summary in summaries:
         if summary.problem:
             log(f"broken: {summary.problem}")
@@ -127,15 +138,17 @@ def _summarise_run(folder: Path) -> RunSummary:
         date=begun.isoformat(timespec="seconds"),
         data=", ".join(record.about["data"]["sources"]),
         rows=len(record.history),
-        best=record.find_best(),
+        kept=record.kept if record.saved else [],
+        figures=record.saved,
+        recalls=record.recalls,
     )
 
 
 def compare_runs(folders: Sequence[Path]) -> pd.DataFrame:
     """What differs between runs: a column each, its folder's name (its path where names are alike).
 
-    Rows are recipe keys, hashes and versions that are not the same in all, and figures: the best of
-    the history and, under `valid`, the card's. Empty texts where a run has none.
+    Rows are recipe keys, hashes and versions that are not the same in all, the kept epoch and,
+    under `valid`, the figures of its weights. Empty texts where a run has none.
 
     Raises:
         RunError: A folder is not a run, or there is only one.
@@ -149,17 +162,41 @@ def compare_runs(folders: Sequence[Path]) -> pd.DataFrame:
     return pd.concat([settings[differs], figures.astype(object).where(figures.notna(), "")])
 
 
-def print_table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table that fits a terminal, or lines with tabs for other programs."""
+def warn_of_few(recalls: Mapping[str, Mapping[str, tuple[int, int]]]) -> Iterator[str]:
+    """A line for every class that few faces judge, by the runs' names."""
+    for label in CLASSES:
+        counts = {name: own[label][1] for name, own in recalls.items() if label in own}
+        if few := {name: count for name, count in counts.items() if count < FEW_FACES}:
+            least = min(few.values())
+            yield (
+                f"note: {least} validation face{'s' * (least > 1)} of {label} in {', '.join(few)}: "
+                f"one told otherwise moves its recall by {100 / least:.0f} points."
+            )
+
+
+def print_table(
+    names: Sequence[str], rows: Iterable[Sequence[Any]], leave_out: Sequence[str] = ()
+) -> None:
+    """A table on a terminal, or lines with tabs for other programs.
+
+    Words wrap on a terminal, but the first column is whole; it has no empty columns and none of
+    those to leave out.
+    """
     lines = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in r] for r in rows]
     console = Console()
     if not console.is_terminal:
         for line in (names, *lines):
             typer.echo("\t".join(" ".join(cell.split()) for cell in line))
         return
-    table = Table(*(Column(Text(name)) for name in names))
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for place, name in enumerate(names):
+        cells = [line[place] for line in lines]
+        if place == 0 or (any(cells) and name not in leave_out):
+            widest = max(map(cell_len, cells), default=0) if place == 0 else None
+            table.add_column(Text(name), overflow="fold", min_width=widest)
+    shown = [str(column.header) for column in table.columns]
     for line in lines:
-        table.add_row(*map(Text, line))
+        table.add_row(*(Text(line[names.index(name)]) for name in shown))
     console.print(table)
 
 
@@ -167,9 +204,12 @@ def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
 
 
-def _list_row(summary: RunSummary) -> list[Any]:
-    *texts, rows, best, _problem = asdict(summary).values()
-    return [*texts, rows or "", *(best.get(key, "") for key in FIGURES)]
+def _list_row(run: RunSummary) -> list[Any]:
+    texts = [run.name, run.state, run.kind, run.recipe, run.date, run.data]
+    kept = ", ".join(map(str, run.kept))
+    recalls = [run.recalls.get(name) for name in CLASSES]
+    counts = ["{}/{}".format(*own) if own else "" for own in recalls]
+    return [*texts, run.rows or "", kept, *(run.figures.get(key, "") for key in FIGURES), *counts]
 
 
 def _settings(record: RunRecord) -> pd.Series:
@@ -179,6 +219,6 @@ def _settings(record: RunRecord) -> pd.Series:
 
 
 def _figures(record: RunRecord) -> pd.Series:
-    best = {f"best {name}": value for name, value in record.find_best().items()}
+    kept: dict[str, Any] = {"kept": ", ".join(map(str, record.kept))} if record.kept else {}
     results = flatten({"valid": record.results})
-    return pd.Series(best | {k: v for k, v in results.items() if isinstance(v, (int, float))})
+    return pd.Series(kept | {k: v for k, v in results.items() if isinstance(v, (int, float))})

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from sklearn.metrics import confusion_matrix
 
 from data_prep.base.crop import resize_crop
 from data_prep.base.files import output_error
-from data_prep.base.labels import CLASSES
-from pipeline.runs.folder import RunError, RunRecord
+from data_prep.base.html import BLUE, GREEN, GREY, INK, RED, VIOLET, new_axes
+from pipeline.runs.folder import RunError, RunRecord, find_kept
 
 SHORT = {"with_mask": "with", "without_mask": "without", "mask_weared_incorrect": "incorrect"}
+LOSSES = {"train_loss": "training", "valid_loss": "validation", "loss": "training"}
+SCORES = {"accuracy": "accuracy", "recall_score": "macro recall"}
+LINES = (BLUE, RED, GREEN, VIOLET) * 2
 TILE = 96
 COLUMNS = 10
 PANELS = 3
@@ -25,23 +27,59 @@ PANELS = 3
 
 
 def plot_curves(history: Sequence[dict[str, float]], path: Path) -> None:
-    """Loss, accuracy and macro recall over the epochs of all stages, rows of `history.csv`."""
-    table = pd.DataFrame(list(history))
-    epochs = np.arange(1, len(table) + 1)
+    """Losses and scores over the epochs of all stages, rows of `history.csv`."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.plot(epochs, table["train_loss"], label="training")
-    left.plot(epochs, table["valid_loss"], label="validation")
-    left.set(xlabel="epoch", ylabel="loss")
-    right.plot(epochs, table["accuracy"], label="accuracy")
-    right.plot(epochs, table["recall_score"], label="macro recall")
-    right.set(xlabel="epoch", ylim=(None, 1))
-    for axes in (left, right):
-        for change in np.flatnonzero(np.diff(table["stage"])):
-            axes.axvline(change + 1.5, color="grey", linestyle=":")
-        axes.grid(alpha=0.3)
-        axes.legend()
+    _draw_curves(left, pd.DataFrame(list(history)), LOSSES)
+    _draw_curves(right, pd.DataFrame(list(history)), SCORES)
     save_figure(figure, path)
+
+
+def draw_losses(history: pd.DataFrame) -> Figure:
+    """Losses over the epochs of a classifier, the steps of a detector, and what was kept."""
+    figure, axes = new_axes("Loss", "", "", width=4.4, height=3.2)
+    _draw_curves(axes, history, LOSSES)
+    return figure
+
+
+def draw_scores(history: pd.DataFrame) -> Figure:
+    """Scores on the validation split, as `draw_losses`."""
+    figure, axes = new_axes("On the validation split", "", "", width=4.4, height=3.2)
+    aps = {
+        str(name): str(name).removesuffix("_face_ap50") + ", face AP at IoU 0.5"
+        for name in history.filter(regex="_face_ap50$")
+    }
+    _draw_curves(axes, history, aps or SCORES)
+    return figure
+
+
+def _draw_curves(axes: Axes, history: pd.DataFrame, names: Mapping[str, str]) -> None:
+    """Lines of some columns by their names, for each member; vertical ones where sizes change."""
+    parts = [
+        rows for _, rows in history.groupby(history.get("member", pd.Series(0, history.index)))
+    ]
+    for number, rows in enumerate(parts):
+        x = rows.get("step", pd.Series(range(1, len(rows) + 1), rows.index)).to_numpy()
+        for (column, name), colour in zip(
+            names.items(), (BLUE, RED, GREEN, VIOLET) * 2, strict=False
+        ):
+            if column in rows:
+                known = rows[column].notna().to_numpy()
+                label = name if number == 0 else None
+                alpha = 1 if len(parts) == 1 else 0.6
+                y = rows.loc[known, column]
+                axes.plot(x[known], y, ".-", color=colour, alpha=alpha, label=label)
+        if "stage" in rows:
+            for change in np.flatnonzero(np.diff(rows["stage"])):
+                axes.axvline(change + 1.5, color=GREY, linestyle=":")
+            label = "kept" if number == 0 else None
+            axes.axvline(find_kept(rows) + 1, color=INK, linestyle="--", lw=1, label=label)
+    axes.set_xlabel("step" if "step" in history else "epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if not set(names) & set(LOSSES):
+        axes.set_ylim(None, 1.003)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=8.5)
 
 
 def plot_histories(records: Sequence[RunRecord], path: Path) -> None:
@@ -93,24 +131,6 @@ def name_folders(folders: Sequence[Path]) -> list[str]:
     """Names that tell folders apart: their own, or else their paths."""
     names = [folder.resolve().name for folder in folders]
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
-
-
-def plot_confusion(truth: np.ndarray, predicted: np.ndarray, path: Path) -> None:
-    """Counts of true against predicted class indices, coloured by the share of the true class."""
-    counts = confusion_matrix(truth, predicted, labels=range(len(CLASSES)))
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = Figure(figsize=(4.6, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(share, cmap=mpl.colormaps["Blues"], vmin=0, vmax=1)
-    names = [SHORT[name] for name in CLASSES]
-    axes.set(xlabel="predicted", ylabel="annotated")
-    axes.set_xticks(range(len(names)), names)
-    axes.set_yticks(range(len(names)), names)
-    for row, column in np.ndindex(*counts.shape):
-        colour = "white" if share[row, column] > 0.5 else "black"
-        text = f"{counts[row, column]}\n{share[row, column]:.1%}"
-        axes.text(column, row, text, ha="center", va="center", color=colour)
-    save_figure(figure, path)
 
 
 def plot_top_losses(crops: Sequence[np.ndarray], rows: pd.DataFrame, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -29,7 +29,7 @@ class RecipeError(UserError, ValueError):
 
 
 class _Numbers(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     name: str
 
 
@@ -105,7 +105,7 @@ class ClassifierRecipe(_Numbers):
     epochs: list[int] = Field(default=[20, 5], min_length=1)
     schedule: Literal["one-cycle", "flat"] = "one-cycle"
     batch_size: int = Field(default=64, ge=2)
-    lr: float | Literal["find"] = "find"
+    lr: Annotated[float, Field(gt=0)] | Literal["find"] = "find"
     stage_lr: float = Field(default=0.3, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
     patience: int = Field(default=4, ge=1)
@@ -158,6 +158,11 @@ class ClassifierRecipe(_Numbers):
         """What is trained one after the other."""
         head = [Stage(self.sizes[0], self.freeze_epochs, True)] if self.fine_tunes else []
         return head + [Stage(*one) for one in zip(self.sizes, self.epochs, strict=True)]
+
+    @property
+    def all_epochs(self) -> int:
+        """Most epochs of all stages together."""
+        return sum(stage.epochs for stage in self.stages)
 
     @property
     def learnt(self) -> tuple[str, ...]:
@@ -250,16 +255,15 @@ def load_recipe(
 
     Raises:
         RecipeError: A file is missing or not TOML, is its own base, a key is unknown, or a value
-            is out of range.
+            is out of range; the message begins with the file or the override that is to blame.
     """
-    path = _find(str(name))
-    return _validate(_read(path, kind) | _parse(overrides or ()), kind, str(path))
+    path = _find(str(name), kind)
+    return _validate(_read(path, kind), overrides or (), kind, str(path))
 
 
 def change_recipe(recipe: RecipeType, overrides: Sequence[str] | Mapping[str, Any]) -> RecipeType:
     """A recipe with some numbers changed, checked again as by `load_recipe`."""
-    changed = recipe.model_dump() | _parse(overrides)
-    return _validate(changed, type(recipe), f"recipe {recipe.name}")
+    return _validate(recipe.model_dump(), overrides, type(recipe), f"recipe {recipe.name}")
 
 
 def write_recipe(recipe: BaseModel) -> str:
@@ -267,18 +271,34 @@ def write_recipe(recipe: BaseModel) -> str:
     return tomli_w.dumps(recipe.model_dump(mode="json"))
 
 
-def _find(name: str, heir: Path | None = None) -> Path:
+def list_recipes(kind: type[_Numbers]) -> list[str]:
+    """Names of the shipped recipes for a kind of net."""
+
+    def is_of_kind(path: Path) -> bool:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        if "kind" not in values and "base" in values:
+            return is_of_kind(RECIPES / f"{values['base']}.toml")
+        return values.get("kind") == kind.model_fields["kind"].default
+
+    return [path.stem for path in sorted(RECIPES.glob("*.toml")) if is_of_kind(path)]
+
+
+def _find(name: str, kind: type[_Numbers], heir: Path | None = None) -> Path:
     """The shipped recipe of a name, or a file; that of a base lies beside its heir."""
-    beside = heir.parent if heir else Path()
-    path = beside / name if name.endswith(".toml") else RECIPES / f"{name}.toml"
+    where = "" if heir is None else f"{heir}: base: "
+    if not name.endswith(".toml"):
+        path = RECIPES / f"{name}.toml"
+        if not path.is_file():
+            known = suggest(name, list_recipes(kind), "give a .toml file or one of {}.")
+            raise RecipeError(f"{where}no recipe '{name}': {known}")
+        return path
+    path = (heir.parent if heir else Path()) / name
     if not path.is_file():
-        names = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
-        where = "" if heir is None else f"{heir}: base: "
-        raise RecipeError(f"{where}no recipe '{name}': give a .toml file or one of {names}.")
+        raise RecipeError(f"{where}no such file: {path}.")
     return path
 
 
-def _read(path: Path, kind: type[RecipeType], heirs: tuple[Path, ...] = ()) -> dict[str, Any]:
+def _read(path: Path, kind: type[_Numbers], heirs: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The values of a file over those of its base."""
     if path.resolve() in heirs:
         raise RecipeError(f"{path}: its bases lead back to it.")
@@ -287,44 +307,76 @@ def _read(path: Path, kind: type[RecipeType], heirs: tuple[Path, ...] = ()) -> d
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"{path}: can't be read as TOML ({error}).") from error
     base = values.pop("base", None)
-    _check_keys(values, kind, str(path))
+    wanted = kind.model_fields["kind"].default
+    if values.get("kind", wanted) != wanted:
+        raise RecipeError(
+            f"{path}: a recipe for a {values['kind']}, not for a {wanted}: "
+            f"give a .toml file or one of {', '.join(list_recipes(kind))}."
+        )
+    for key in values:
+        _check_key(key, kind, str(path))
     if base is None:
         return values
     if not isinstance(base, str):
         raise RecipeError(f"{path}: base: the name of a recipe or a .toml file.")
-    inherited = _read(_find(base, path), kind, (*heirs, path.resolve()))
+    inherited = _read(_find(base, kind, path), kind, (*heirs, path.resolve()))
     return inherited | {"name": path.stem} | values
 
 
-def _parse(overrides: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(overrides, Mapping):
-        return dict(overrides)
-    values = {}
-    for override in overrides:
-        key, equals, text = (part.strip() for part in override.partition("="))
-        if not equals:
-            raise RecipeError(f"--set {override}: write key=value.")
-        try:
-            values[key] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            values[key] = text
-    return values
-
-
-def _check_keys(values: dict[str, Any], kind: type[RecipeType], where: str) -> None:
-    wanted = kind.model_fields["kind"].default
-    if values.get("kind", wanted) != wanted:
-        raise RecipeError(f"{where}: a recipe for a {values['kind']}, not for a {wanted}.")
-    for key in values:
-        if key not in kind.model_fields:
-            raise RecipeError(f"{where}: unknown key '{key}': {suggest(key, kind.model_fields)}")
-
-
-def _validate(values: dict[str, Any], kind: type[RecipeType], where: str) -> RecipeType:
-    _check_keys(values, kind, where)
+def _parse(override: str) -> tuple[str, Any]:
+    key, equals, text = (part.strip() for part in override.partition("="))
+    if not equals:
+        raise RecipeError(f"--set {override}: write key=value.")
     try:
-        return kind.model_validate(values)
+        return key, tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, text
+
+
+def _check_key(key: str, kind: type[_Numbers], where: str) -> None:
+    if key not in kind.model_fields:
+        raise RecipeError(f"{where}: unknown key '{key}': {suggest(key, kind.model_fields)}")
+
+
+def _validate(
+    values: dict[str, Any],
+    overrides: Sequence[str] | Mapping[str, Any],
+    kind: type[RecipeType],
+    where: str,
+) -> RecipeType:
+    """Check values of `where` with overrides put over them, blaming what is wrong."""
+    if isinstance(overrides, Mapping):
+        changes = dict(overrides)
+        texts = {key: f"{key}={value!r}" for key, value in changes.items()}
+    else:
+        pairs = list(map(_parse, overrides))
+        changes = dict(pairs)
+        texts = {key: f"--set {text}" for (key, _), text in zip(pairs, overrides, strict=True)}
+    for key, text in texts.items():
+        _check_key(key, kind, text)
+    try:
+        return kind.model_validate(values | changes)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "recipe"
-        raise RecipeError(f"{where}: {key}: {first['msg']}.") from error
+        key = str(first["loc"][0]) if first["loc"] else ""
+        # A value of several types has an error for each.
+        own = [one for one in error.errors() if one["loc"][:1] == first["loc"][:1]]
+        message = " or ".join(map(_explain, own))
+        if key in texts:
+            raise RecipeError(f"{texts[key]}: {message}.") from error
+        among = f"{key}: " if key else ""
+        blamed = ", ".join([where, *(() if key else texts.values())])
+        raise RecipeError(f"{blamed}: {among}{message}.") from error
+
+
+def _explain(error: Any) -> str:
+    """What a value should be, in words."""
+    if error["type"] == "list_type":
+        per_size = ", one per size" if error["loc"][0] in ("sizes", "epochs") else ""
+        given = error["input"]
+        if isinstance(given, str):
+            given = given.strip("[]").split(",")[0].strip()
+            return f"a list{per_size}, texts in quotes, e.g. [{given!r}]"
+        return f"a list{per_size}, e.g. [{given!r}]"
+    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    return message.replace("should be a valid tuple", "should be a list, e.g. [640, 1100]")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ from pipeline.nets.compute import autocast, has_fast_bf16, prepare_net, seed_eve
 from pipeline.runs.folder import Row
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe
+
+WORDS = {
+    "train_loss": "training loss",
+    "valid_loss": "validation loss",
+    "recall_score": "macro recall",
+}
+"""What lines for people call the figures of an epoch."""
 
 
 def wants_bf16(recipe: ClassifierRecipe, device: torch.device) -> bool:
@@ -75,7 +83,7 @@ class StageKeeper(SeededEpochs):
         resumed: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(recipe.seed, stage)
-        self.lr, self.patience, self.switch = lr, recipe.patience, recipe.switch
+        self.recipe, self.lr, self.began = recipe, lr, time.monotonic()
         self.path, self.history, self.log = path, history, log
         done = resumed or {"best_loss": math.inf, "best": {}, "worse": 0, "epoch": 0}
         self.best_loss: float = done["best_loss"]
@@ -90,6 +98,7 @@ class StageKeeper(SeededEpochs):
     def before_epoch(self) -> None:
         super().before_epoch()
         self.recorder.smooth_loss.reset()
+        self.began = time.monotonic()
 
     def after_epoch(self) -> None:
         if self.epoch < self.done:
@@ -102,18 +111,23 @@ class StageKeeper(SeededEpochs):
         row: Row = {"stage": self.stage, "epoch": self.epoch, "lr": self.lr, **figures}
         falls = self.epoch > 0 and row["train_loss"] < self.history[-1]["train_loss"]
         self.history.append(row)
-        line = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
-        self.log(f"stage {self.stage}, epoch {self.epoch}: {line}", "epoch", **row)
+        line = ", ".join(f"{WORDS.get(name, name)} {value:.4f}" for name, value in figures.items())
+        self.log(
+            f"epoch {len(self.history)} of {self.recipe.all_epochs}: {line}, "
+            f"{time.monotonic() - self.began:.0f} s",
+            "epoch",
+            **row,
+        )
         if row["valid_loss"] < self.best_loss:
             self.best_loss, self.worse = row["valid_loss"], 0
             self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        elif falls or self.switch == "stalled":
+        elif falls or self.recipe.switch == "stalled":
             self.worse += 1
         self._save()
-        if self.worse >= self.patience:
-            why = "no better validation loss" if self.switch == "stalled" else "overfits"
+        if self.worse >= self.recipe.patience:
+            why = "no lower validation loss" if self.recipe.switch == "stalled" else "overfits"
             self.log(
-                f"stage {self.stage}: {why} for {self.worse} epochs",
+                f"stage {self.stage + 1} ends: {why} for {self.worse} epochs",
                 "stage ended",
                 stage=self.stage,
                 worse=self.worse,
@@ -185,6 +199,8 @@ def load_teachers(recipe: ClassifierRecipe, device: torch.device) -> list[Teache
     """The classifiers a recipe names; `WeightsError` where one sees another crop or classes."""
     feed, teachers = ClassifierCard(colour=recipe.colour), []
     for path in map(Path, recipe.teachers):
+        if not path.is_file():
+            raise WeightsError(f"teachers: {path}: no such file; give classifiers' .safetensors.")
         state, card = load_weights(path, ClassifierCard)
         if (card.colour, card.mean, card.std) != (feed.colour, feed.mean, feed.std):
             raise WeightsError(f"{path}: is fed otherwise than the net that would learn from it.")

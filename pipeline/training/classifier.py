@@ -33,10 +33,22 @@ from pipeline.runs.plots import plot_curves, plot_rates
 from pipeline.runs.recipe import ClassifierRecipe, member_of
 from pipeline.runs.tracking import Tracker, TrackLearner, log_metrics
 from pipeline.training.callbacks import StageKeeper
-from pipeline.training.data import make_loaders, select_faces
+from pipeline.training.data import TrainingFaces, make_loaders, select_faces
 from pipeline.training.drawn_faces import gather_faces
 from pipeline.training.export import export_classifier, store_weights
 from pipeline.training.learner import build_learner, fit_stage, free_body, read_crops
+from pipeline.training.progress import Meter, ShowBatches, describe_classifier
+from pipeline.training.report import Picture, picture_batch, write_page
+
+
+def plan_classifier(
+    faces: pd.DataFrame, prepared: Path, recipe: ClassifierRecipe, device: torch.device
+) -> str:
+    """Refuse what `train_classifier` would, before anything is made; gives a first line to log."""
+    chosen = select_faces(faces, recipe)
+    labels = chosen.loc[chosen["split"] == TRAIN, "label"]
+    shown = TrainingFaces(chosen, read_crops(prepared), labels)
+    return describe_classifier(build_learner(shown, recipe, device, Path()), chosen, recipe)
 
 
 def train_classifier(
@@ -61,17 +73,26 @@ def train_classifier(
     """
     job = _Job(prepared, recipe, run, device, log, trackers)
     chosen = select_faces(faces, recipe)
-    state, steps = job.train_members(faces) if recipe.members > 1 else job.train_alone(chosen)
-    card = export_classifier(state, chosen, prepared, recipe, run, device)
+    trained = job.train_members(faces) if recipe.members > 1 else job.train_alone(chosen)
+    card = export_classifier(trained.state, chosen, prepared, recipe, run, device)
+    crops = chosen.loc[chosen["split"] == VALID, "crop"].tolist()
+    write_page(run, prepared, crops=crops, batch=trained.batch)
     (run.folder / CHECKPOINT).unlink(missing_ok=True)
     figures = {f"valid/{name}": value for name, value in card.results["valid"]["all"].items()}
-    log_metrics(trackers, steps, figures)
+    log_metrics(trackers, trained.steps, figures)
     return card
 
 
 @dataclass(frozen=True)
+class _Trained:
+    state: dict[str, Tensor]  # as on disk
+    steps: int  # at the last figures
+    batch: Sequence[Picture] = ()
+
+
+@dataclass(frozen=True)
 class _Job:
-    """What a training is told; its ways give weights on disk, and the step of the last figures."""
+    """What a training is told."""
 
     prepared: Path
     recipe: ClassifierRecipe
@@ -80,7 +101,7 @@ class _Job:
     log: Log
     trackers: Sequence[Tracker]
 
-    def train_members(self, faces: pd.DataFrame) -> tuple[dict[str, Tensor], int]:
+    def train_members(self, faces: pd.DataFrame) -> _Trained:
         """Trackers get an epoch as a step."""
         folder, data = self.run.folder / MEMBERS, self.run.data
         make_folder(folder)
@@ -103,15 +124,17 @@ class _Job:
                 log_metrics(self.trackers, len(history), own_figures)
                 history.append({"member": float(place), **figures})
         self.run.write_history(history)
-        return join_members(states), len(history)
+        return _Trained(join_members(states), len(history))
 
-    def train_alone(self, chosen: pd.DataFrame) -> tuple[dict[str, Tensor], int]:
+    def train_alone(self, chosen: pd.DataFrame) -> _Trained:
         """By the stages of the recipe."""
         recipe, run, log = self.recipe, self.run, self.log
         seed_everything(recipe.seed)
         splits = {split: chosen.loc[chosen["split"] == split, "label"] for split in (TRAIN, VALID)}
         _log_counts(splits, log)
         checkpoint = load_checkpoint(run.folder / CHECKPOINT)
+        if recipe.drawn or recipe.masks == "drawn":
+            log("drawing masks on bare faces")
         faces = gather_faces(chosen, read_crops(self.prepared), recipe)
         if recipe.masks == "drawn":
             log("drawn masks in place of real ones")
@@ -120,6 +143,8 @@ class _Job:
         if checkpoint is None and recipe.init == "random":
             log("note: from random weights; others, where they can be had, do better (see init).")
         history: list[Row] = list(checkpoint["history"]) if checkpoint else []
+        if checkpoint:
+            log(f"resuming after epoch {len(history)} of {recipe.all_epochs}")
         first = checkpoint["stage"] if checkpoint else 0
         free_body(learn, recipe, first)
         lr = _choose_lr(learn, recipe, history, run, log)
@@ -127,7 +152,7 @@ class _Job:
             size, epochs, head_only = recipe.stages[stage]
             rate = lr * recipe.stage_lr**stage
             learn.dls = make_loaders(faces, recipe, size, self.device)
-            line = f"stage {stage}: {size} px, at most {epochs} epochs"
+            line = f"stage {stage + 1} of {len(recipe.stages)}: {size} px, at most {epochs} epochs"
             line += ", the head alone" if head_only else ""
             log(line, "stage", stage=stage, size=size, epochs=epochs)
             learn.create_opt()
@@ -141,12 +166,16 @@ class _Job:
                     learn.opt.load_state_dict(to_device(resumed["optimiser"], self.device))
                 path = run.folder / CHECKPOINT
                 keeper = StageKeeper(recipe, stage, rate, path, history, log, resumed)
-                callbacks = [keeper, *map(TrackLearner, self.trackers)]
-                fit_stage(learn, recipe, stage, rate, callbacks, resumed["epoch"] if resumed else 0)
+                done = resumed["epoch"] if resumed else 0
+                with Meter(len(learn.dls.train) * (epochs - done), log) as meter:
+                    bar = ShowBatches(meter, len(history) - done, recipe.all_epochs)
+                    callbacks = [keeper, bar, *map(TrackLearner, self.trackers)]
+                    fit_stage(learn, recipe, stage, rate, callbacks, done)
             run.write_history(history)
             plot_curves(history, run.folder / "curves.png")
         weights = {name: tensor.cpu() for name, tensor in learn.model.state_dict().items()}
-        return store_weights(weights, faces.labels, recipe), len(learn.dls.train) * len(history)
+        state = store_weights(weights, faces.labels, recipe)
+        return _Trained(state, len(learn.dls.train) * len(history), picture_batch(learn))
 
 
 def _log_counts(labels: dict[str, pd.Series], log: Log) -> None:

@@ -57,31 +57,37 @@ def _train(options: TrainOptions, start: Path | None = None) -> None:
         from pipeline.nets.cards import CLASSIFIER, DETECTOR, Card, load_state
         from pipeline.nets.compute import pick_device
         from pipeline.nets.learnt import list_photos
-        from pipeline.runs.folder import RECIPE, identify_data, resume_run, start_run
+        from pipeline.runs.folder import RECIPE, RunError, identify_data, resume_run, start_run
         from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
         from pipeline.runs.tracking import load_tracker, open_trackers
         from pipeline.training import classifier, detector
         from pipeline.training.learner import settle_start
+        from pipeline.training.report import describe_result
 
         track, prepared, log = options.track or [], options.prepared, report.log
         for tracker in track:
             load_tracker(tracker)
-        # A resumed run goes on by its own recipe.
-        name = options.resume / RECIPE if options.resume else options.recipe
+        data, roots = identify_data(prepared)
+        run = None if options.resume is None else resume_run(options.resume, data)
+        if run and options.overrides:
+            raise RunError("--resume goes on by the run's own recipe: leave --set out.")
+        name = run.folder / RECIPE if run else options.recipe
         kind: type[ClassifierRecipe | DetectorRecipe] = (
             ClassifierRecipe if start is None else DetectorRecipe
         )
         recipe = load_recipe(name, kind, options.overrides)
-        data, roots = identify_data(prepared)
         faces = read_faces(prepared)
         state = {} if start is None else load_state(start)
         device = pick_device(options.device)
-        if options.resume is None:
+        if run is None:
             if isinstance(recipe, ClassifierRecipe):
                 recipe = settle_start(recipe, log)
+                line = classifier.plan_classifier(faces, prepared, recipe, device)
+            else:
+                own = Path(start or "").name
+                line = detector.plan_detector(faces, roots, recipe, state, own, device)
+            log(line, "plan")
             run = start_run(options.runs, recipe, data, start=start)
-        else:
-            run = resume_run(options.resume, data)
         log(f"run folder: {run.folder}", "run", folder=run.folder)
         rows = select_sources(faces, recipe.sources)
         rows = rows[rows["split"] == TRAIN]
@@ -96,8 +102,15 @@ def _train(options: TrainOptions, start: Path | None = None) -> None:
                 )
             else:
                 card = detector.train_detector(
-                    faces, roots, recipe, state, run, device=device, log=log, trackers=trackers
+                    *(faces, roots, recipe, state, run),
+                    device=device,
+                    log=log,
+                    trackers=trackers,
+                    prepared=prepared,
                 )
+        for line in describe_result(run.folder, prepared):
+            log(line)
         net = CLASSIFIER if start is None else DETECTOR
         weights = run.folder / f"{net}.safetensors"
-        report.finish(f"weights: {weights}", folder=run.folder, weights=weights, **card.results)
+        facts = {"folder": run.folder, "weights": weights, **card.results}
+        report.finish(f"weights: {weights}", **facts)

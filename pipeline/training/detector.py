@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import torch
@@ -44,8 +45,13 @@ from pipeline.training.detector_data import (
     collect_scenes,
 )
 from pipeline.training.detector_loss import FACE, IGNORED, detector_loss, match_batch, spare_unboxed
+from pipeline.training.progress import Meter, count_millions, describe_minutes, time_call
+from pipeline.training.report import FED, Picture, make_picture, write_page
 
 BATCH = 8
+TIMED = 2
+"""Windows that a step is timed with."""
+
 LOG_EVERY = 25
 STORED = ("net", "averaged", "optimiser", "schedule")
 """What a checkpoint holds the state of."""
@@ -113,6 +119,55 @@ def measure_faces(detector: Detector, scenes: Sequence[Scene]) -> Row:
     return row
 
 
+def plan_detector(
+    faces: pd.DataFrame,
+    roots: dict[str, Path],
+    recipe: DetectorRecipe,
+    start: dict[str, Tensor],
+    begun_with: str,
+    device: torch.device,
+) -> str:
+    """Refuse what `train_detector` would, before anything is made; gives a first line to log.
+
+    `begun_with` is what that line calls the start.
+    """
+    scenes, valid = _split_scenes(faces, roots, recipe)
+    trainer = _Trainer(recipe, start, device)
+    side, none = recipe.input_size, [torch.zeros(0, 4)] * TIMED
+
+    def step() -> None:
+        no_names = [torch.zeros(0, dtype=torch.int64)] * TIMED
+        windows = torch.zeros(TIMED, 3, side, side, dtype=torch.uint8)
+        trainer.learn(windows, none, no_names, torch.zeros(TIMED, dtype=torch.bool))
+
+    step()  # the first one is slower
+    learning = recipe.steps * recipe.batch_size * time_call(step) / TIMED
+    looks = (1 + recipe.steps // recipe.validate_every) * len(valid)
+    judging = looks * time_call(lambda: measure_sources(trainer.detector(), valid[:1]))
+    minutes = describe_minutes(learning + judging)
+    count = sum(len(scene.boxes) for scene in (*scenes, *valid))
+    return (
+        f"{trainer.card.architecture} ({count_millions(trainer.net)}) from {begun_with}: "
+        f"{len(scenes)} training and {len(valid)} validation photos with {count} faces; "
+        f"{recipe.steps} steps of {recipe.batch_size} windows at {side} px, {minutes}"
+    )
+
+
+def _split_scenes(
+    faces: pd.DataFrame, roots: dict[str, Path], recipe: DetectorRecipe
+) -> list[list[Scene]]:
+    """The photos of training and of validation."""
+    chosen = select_sources(faces, recipe.sources)
+    both = []
+    for split in (TRAIN, VALID):
+        both.append(collect_scenes(chosen[chosen["split"] == split], roots, recipe))
+        if not both[-1]:
+            raise PreparedError(
+                f"no photo in the {split} split: check sources {recipe.sources or 'all'}."
+            )
+    return both
+
+
 def train_detector(
     faces: pd.DataFrame,
     roots: dict[str, Path],
@@ -123,25 +178,20 @@ def train_detector(
     device: torch.device,
     log: Log,
     trackers: Sequence[Tracker] = (),
+    prepared: Path | None = None,
 ) -> DetectorCard:
     """Fine-tune the detector, or go on where a killed run of the same folder stopped.
 
     From the whole `faces.csv`, the folder of each source, and a state dict to start from; gives the
-    card of the written weights, with the validation figures.
+    card of the written weights, with the validation figures. With the prepared folder it also
+    writes `run.html`.
 
     Raises:
         TableError: The recipe names a dataset that is not there.
         PreparedError: There is nothing to train or validate on.
         WeightsError: The start weights do not fit.
     """
-    chosen = select_sources(faces, recipe.sources)
-    scenes = collect_scenes(chosen[chosen["split"] == TRAIN], roots, recipe)
-    valid = collect_scenes(chosen[chosen["split"] == VALID], roots, recipe)
-    if not scenes or not valid:
-        split = VALID if scenes else TRAIN
-        raise PreparedError(
-            f"no photo in the {split} split: check sources {recipe.sources or 'all'}."
-        )
+    scenes, valid = _split_scenes(faces, roots, recipe)
     trainer = _Trainer(recipe, start, device)
     history = trainer.resume(run.folder / CHECKPOINT)
     facts = {"train": len(scenes), "valid": len(valid)}
@@ -149,23 +199,26 @@ def train_detector(
     line = "{train} training and {valid} validation photos; step {step} of {steps}"
     log(line.format(**facts), "data", **facts)
     if not history:
+        log(f"measuring the start weights on {len(valid)} photos")
         history.append({"step": 0, **measure_sources(trainer.detector(), valid)})
         _log_row(history[-1], log, trackers)
     began, losses = time.monotonic(), []
-    for batch in _load_windows(scenes, recipe, trainer.step):
-        losses.append(trainer.learn(*batch))
-        if trainer.step % LOG_EVERY == 0:
-            loss, seconds = float(np.mean(losses[-LOG_EVERY:])), time.monotonic() - began
-            line = f"step {trainer.step}: loss {loss:.3f}, {seconds:.0f} s"
-            log(line, "step", step=trainer.step, loss=loss, seconds=round(seconds, 1))
-            log_metrics(trackers, trainer.step, {"train_loss": loss})
-        if trainer.step % recipe.validate_every == 0 or trainer.step == recipe.steps:
-            figures = measure_sources(trainer.detector(), valid)
-            history.append({"step": trainer.step, "loss": float(np.mean(losses)), **figures})
-            losses = []
-            _log_row(history[-1], log, trackers)
-            run.write_history(history)
-            trainer.save(run.folder / CHECKPOINT, history)
+    with Meter(recipe.steps - trainer.step, log) as meter:
+        for batch in _load_windows(scenes, recipe, trainer.step):
+            losses.append(trainer.learn(*batch))
+            meter.advance(f"step {trainer.step} of {recipe.steps}, loss {losses[-1]:.3f}")
+            if trainer.step % LOG_EVERY == 0:
+                loss, seconds = float(np.mean(losses[-LOG_EVERY:])), time.monotonic() - began
+                line = f"step {trainer.step}: loss {loss:.3f}, {seconds:.0f} s"
+                log(line, "step", step=trainer.step, loss=loss, seconds=round(seconds, 1))
+                log_metrics(trackers, trainer.step, {"train_loss": loss})
+            if trainer.step % recipe.validate_every == 0 or trainer.step == recipe.steps:
+                figures = measure_sources(trainer.detector(), valid)
+                history.append({"step": trainer.step, "loss": float(np.mean(losses)), **figures})
+                losses = []
+                _log_row(history[-1], log, trackers)
+                run.write_history(history)
+                trainer.save(run.folder / CHECKPOINT, history)
     run.write_history(history)
     results = {"valid": {**history[-1], "photos": len(valid), "before": history[0]}}
     training = run.describe_training(recipe)
@@ -173,8 +226,18 @@ def train_detector(
     state = dict(trainer.averaged.module.state_dict())
     path = run.folder / f"{DETECTOR}.safetensors"
     card = save_weights(path, state, trainer.card.model_copy(update=own))
+    if prepared is not None:
+        windows = map(WindowDataset(scenes, recipe).__getitem__, range(FED))
+        write_page(run, prepared, batch=[_picture_window(*window) for window in windows])
     (run.folder / CHECKPOINT).unlink(missing_ok=True)
     return card
+
+
+def _picture_window(window: Tensor, boxes: Tensor, *_: object) -> Picture:
+    pixels = window.permute(1, 2, 0).contiguous().numpy()
+    for xmin, ymin, xmax, ymax in boxes.round().int().tolist():
+        cv2.rectangle(pixels, (xmin, ymin), (xmax, ymax), (255, 220, 0), 3)
+    return make_picture(pixels, f"{len(boxes)} faces")
 
 
 class _Trainer:
@@ -192,7 +255,9 @@ class _Trainer:
         try:
             teacher.load_state_dict(start)
         except RuntimeError as error:
-            raise WeightsError(f"the start weights do not fit {self.card.architecture}.") from error
+            raise WeightsError(
+                f"the start weights do not fit {self.card.architecture}: give a detector's."
+            ) from error
         net = RetinaFace(self.card.negative_slope, len(learnt) or 1)
         net.load_state_dict(widen_scores(start, len(learnt)) if learnt else start)
         self.net = net.to(device).to(memory_format=torch.channels_last).train()

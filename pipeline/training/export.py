@@ -22,15 +22,15 @@ from pipeline.inference.classifier import Classifier
 from pipeline.inference.engines import AUTO
 from pipeline.nets.cards import CLASSIFIER, Architecture, ClassifierCard, WeightsError, save_weights
 from pipeline.nets.classifiers import fill_net, last_biases, to_stored
-from pipeline.runs.folder import Run
-from pipeline.runs.plots import plot_confusion, plot_top_losses
+from pipeline.runs.folder import PREDICTIONS, Run
+from pipeline.runs.plots import plot_top_losses, save_figure
 from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.training.data import FitCrop, class_weights
+from pipeline.training.report import confuse_classes
 
 TEMPERATURES = (0.25, 4.0)
 """Range that temperatures are looked for in."""
 
-PREDICTIONS = "valid.csv"
 TOP_LOSSES = 60
 
 
@@ -194,7 +194,7 @@ def export_classifier(
     table[[f"p_{name}" for name in CLASSES]] = probabilities.round(5)
     table["loss"] = -np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-9))
     write_atomically(run.folder / PREDICTIONS, table.to_csv(index=False, float_format="%.5g"))
-    plot_confusion(truth, predicted, run.folder / "confusion.png")
+    save_figure(confuse_classes(table), run.folder / "confusion.png")
     worst = np.argsort(-table["loss"].to_numpy(), kind="stable")[:TOP_LOSSES]
     plot_top_losses([crops[i] for i in worst], table.iloc[worst], run.folder / "top_losses.png")
     return write_classifier(run, state, card)

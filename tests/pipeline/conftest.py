@@ -52,7 +52,8 @@ def by_colour(monkeypatch):
 def without_plots(monkeypatch):
     """Trainings of classifiers draw nothing, which saves time."""
     monkeypatch.setattr(train_classifier, "plot_curves", lambda *_: None)
-    for name in ("plot_confusion", "plot_top_losses"):
+    monkeypatch.setattr(train_classifier, "write_page", lambda *_, **__: None)
+    for name in ("save_figure", "plot_top_losses"):
         monkeypatch.setattr(finish_classifier, name, lambda *_: None)
 
 

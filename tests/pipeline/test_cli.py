@@ -51,12 +51,19 @@ def test_train_resume_and_repeat(prepared, tmp_path, trainers):
     assert len(run.photos) == faces.loc[faces["split"] == "train", "image"].nunique()
     assert run.folder == tmp_path / "runs" / "001-default"
     assert named["device"].type == "cpu"
-    assert result.stderr.splitlines() == [
-        f"run folder: {run.folder}",
-        "trained",
-        f"weights: {run.folder / 'classifier.safetensors'}",
-    ]
-    call("train", prepared, "-o", tmp_path / "runs", "--resume", run.folder)
+    first, *lines = result.stderr.splitlines()[:3]
+    told = "mobilenet0.25 (0.21 M parameters) from the shipped detector's body: "
+    assert first.startswith(told + "36 training and 12 validation faces of 16 photos; at most 2 ")
+    assert lines == [f"run folder: {run.folder}", "trained"]
+    *_, look, use, measure, clean, last = result.stderr.splitlines()
+    assert look == f"look: {run.folder / 'run.html'}"
+    assert use == f"use: python run.py PHOTOS -o out --weights {run.folder}"
+    assert measure.startswith(f"measure: python run.py {prepared.parent / 'set'} -o out --weights ")
+    assert clean == f"clean: python -m pipeline suspects {prepared} -o suspects"
+    assert last == f"weights: {run.folder / 'classifier.safetensors'}"
+    resume = ("train", prepared, "--resume", run.folder)
+    assert_refused(call(*resume, "--set", "seed=8"), "leave --set out")
+    call(*resume)
     call("train", prepared, "-o", tmp_path / "runs", "--recipe", run.folder / "recipe.toml")
     (_, ((*_, resumed, same), _), ((*_, again, other), _)) = trainers
     assert (resumed, same.folder) == (recipe, run.folder)
@@ -67,7 +74,8 @@ def test_train_as_json(prepared, tmp_path, trainers):
     result = call("train", prepared, "-o", tmp_path / "runs", "--log", "json", "--device", "cpu")
     assert result.exit_code == 0
     assert len(trainers) == 1
-    run, epoch, last = map(json.loads, result.stdout.splitlines())
+    plan, run, epoch, *_, last = map(json.loads, result.stdout.splitlines())
+    assert plan["event"] == "plan"
     folder = tmp_path / "runs" / "001-default"
     assert (run["event"], run["folder"]) == ("run", str(folder))
     assert (epoch["event"], epoch["message"], epoch["loss"]) == ("epoch", "trained", 0.5)
@@ -86,6 +94,9 @@ def test_train_detector(prepared, tmp_path, start, trainers):
     assert len(faces) == 48
     assert roots == {"set": prepared.parent / "set"}
     assert recipe.steps == 3
+    first = result.stderr.splitlines()[0]
+    assert first.startswith("retinaface-mobilenet0.25 (0.43 M parameters) from start.safetensors: ")
+    assert "12 training and 4 validation photos with 48 faces; 3 steps of 16 windows" in first
     assert len(state) == 300
     assert run.folder == tmp_path / "runs" / "001-detector"
 
@@ -94,11 +105,16 @@ def test_train_detector(prepared, tmp_path, start, trainers):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--recipe", "defualt"], "no recipe 'defualt'"),
+        (["--recipe", "defualt"], "no recipe 'defualt': did you mean 'default'?"),
         (["--recipe", "detector"], "a recipe for a detector, not for a classifier"),
         (["--set", "epoch=3"], "did you mean 'epochs'?"),
-        (["--set", "batch_size=0"], "batch_size"),
-        (["--resume", "nowhere"], "no recipe 'nowhere/recipe.toml'"),
+        (["--set", "batch_size=0"], "--set batch_size=0: should be greater than or equal to 2"),
+        (["--set", "batch_size=640"], "36 training faces don't fill a batch of 640"),
+        (["--set", "epochs=3"], "--set epochs=3: a list, one per size, e.g. [3]."),
+        (["--set", "init=a.safetensors"], "a.safetensors: can't be read"),
+        (["--set", "teachers=['a']"], "teachers: a: no such file"),
+        (["--set", "sources=['a']"], "'a'; there are: set"),
+        (["--resume", "runs/099"], "runs/099: no such run folder; resumable: none beside it"),
         (["--device", "gpu"], "use auto, cpu or cuda"),
     ],
 )

@@ -98,7 +98,7 @@ def calls(monkeypatch):
 
     def train(faces, prepared, recipe, run, *, device, log):
         made.append((run.folder.name, recipe))
-        log("stage 0, epoch 0: trained", "epoch", epoch=0)
+        log("epoch 1 of 1: trained", "epoch", epoch=0)
         rng = np.random.default_rng(round(1e6 * recipe.lr) + recipe.repeat_rare)
         valid = faces[faces["split"] == "valid"]
         table = valid[["source", "image", "object", "label"]].copy()
@@ -132,7 +132,7 @@ def test_a_run_folder_per_combination(tmp_path, sweep, calls):
     ]  # fmt: skip
     runs = {(row.lr, row.repeat_rare): row.run for row in table.itertuples()}
     assert runs["1e-3", "2"] == "002-tiny"
-    assert told.lines[1] == "lr=1e-3, repeat_rare=1: stage 0, epoch 0: trained"
+    assert told.lines[1] == "lr=1e-3, repeat_rare=1: epoch 1 of 1: trained"
     assert told.events[1]["values"] == {"lr": "1e-3", "repeat_rare": "1"}
     assert told.events[1]["folder"] == tmp_path / "out" / "001-tiny"
     (first,) = table[table["run"] == "001-tiny"].itertuples()

@@ -68,9 +68,12 @@ def test_resuming_a_finished_training_would_overwrite_it(tmp_path):
 
 
 def test_what_cannot_be_resumed(tmp_path):
-    with pytest.raises(RunError, match="--resume takes a run folder"):
-        resume_run(tmp_path, DATA)
     run = start_run(tmp_path, RECIPE, DATA)
+    done = start_run(tmp_path, RECIPE, DATA).folder
+    for name in ("classifier.safetensors", "classifier.json"):
+        (done / name).write_text("{}")
+    with pytest.raises(RunError, match=rf"/009: no such run folder; resumable: {run.folder}\."):
+        resume_run(tmp_path / "009", DATA)
     with pytest.raises(RunError, match="begun on another prepared folder"):
         resume_run(run.folder, OTHER_DATA)
     for text in ("", "[]", '{"recipe": 1}', None):

@@ -32,7 +32,11 @@ def runs(tmp_path):
     """One of each state."""
     folder = tmp_path / "runs"
     results = {"all": {"accuracy": 0.8, "macro_recall": 0.7}}
-    finish(start_run(folder, ClassifierRecipe(name="first"), DATA), ROWS, results)
+    first = start_run(folder, ClassifierRecipe(name="first"), DATA)
+    finish(first, ROWS, results)
+    answers = pd.DataFrame({"label": ["with_mask"] * 21 + ["mask_weared_incorrect"] * 2})
+    answers["predicted"] = ["with_mask"] * 20 + ["without_mask"] * 3
+    answers.to_csv(first.folder / "valid.csv")
     second = start_run(folder, ClassifierRecipe(name="second", lr=1e-3), DATA)
     second.write_history(ROWS[:1])
     (second.folder / "checkpoint.pt").write_bytes(b"")
@@ -56,10 +60,11 @@ def test_states_and_best_figures(runs):
         ("004-detector", "finished", "detector", 2),
         ("notes", "not a run", "", 0),
     ]
-    first, *_, detector, _ = list_runs(runs)
-    losses = {"train_loss": 0.5, "valid_loss": 0.5}
-    assert first.best == {**losses, "accuracy": 0.75, "recall_score": 0.625}
-    assert detector.best["face_ap50"] == 0.625
+    first, *others, detector, _ = list_runs(runs)
+    assert (first.figures, first.kept) == ({"accuracy": 0.8, "macro_recall": 0.7}, [1])
+    assert first.recalls == {"with_mask": (20, 21), "mask_weared_incorrect": (0, 2)}
+    assert (detector.figures, detector.kept) == ({"face_ap50": 0.625}, [5])
+    assert not any(run.figures or run.kept for run in others), "no weights, no figures"
     assert first.data == "set, other"
 
 
@@ -70,7 +75,7 @@ def test_ensemble_under_way_can_be_resumed(tmp_path):
     finish(run, [{"member": 0, **row} for row in ROWS], {"all": {"accuracy": 0.8}})
     (one,) = list_runs(tmp_path)
     assert one.state == "finished"
-    assert "member" not in one.best
+    assert one.kept == [1]
 
 
 SPOILS = {
@@ -104,7 +109,8 @@ def test_comparison_shows_what_differs_and_nothing_else(runs):
     assert list(table.columns) == ["001-first", "002-second"]
     assert table.loc["recipe.lr"].tolist() == ["find", 1e-3]
     assert table.loc["recipe.name"].tolist() == ["first", "second"]
-    assert table.loc["best accuracy"].tolist() == [0.75, 0.75]
+    assert table.loc["kept"].tolist() == ["1", "1"]
+    assert not any(str(row).startswith("best") for row in table.index)
     assert table.loc["valid.all.macro_recall"].tolist() == [0.7, ""]
     assert table.loc["code_sha256", "002-second"] == "other"
     assert table.loc["versions.torch", "002-second"] == "0.1"
@@ -125,25 +131,34 @@ def test_runs_of_one_name_are_told_apart(runs, tmp_path):
 def test_list_as_lines_with_tabs_or_json(runs, tmp_path):
     (tmp_path / "empty").mkdir()
     assert len(call("runs", tmp_path / "empty").stdout.splitlines()) == 1
-    lines = [line.split("\t") for line in call("runs", runs).stdout.splitlines()]
+    listed = call("runs", runs)
+    lines = [line.split("\t") for line in listed.stdout.splitlines()]
     assert lines[0][:3] == ["run", "state", "kind"]
     assert len(lines) == 6
-    assert {len(line) for line in lines} == {10}
-    assert lines[1][6:] == ["2", "0.75", "0.625", ""]
-    assert lines[4][6:] == ["2", "", "", "0.625"]
+    assert {len(line) for line in lines} == {14}
+    assert lines[1][6:] == ["2", "1", "0.8", "0.7", "", "20/21", "", "0/2"]
+    assert lines[2][6:] == ["1", *[""] * 7], "an epoch without weights has no figures"
+    assert lines[4][6:] == ["2", "5", "", "", "0.625", "", "", ""]
+    warned = "note: 2 validation faces of mask_weared_incorrect in 001-first: one told otherwise "
+    assert listed.stderr == warned + "moves its recall by 50 points.\n"
     first, second, *_ = json.loads(call("runs", runs, "--json").stdout)
     assert (first["state"], second["state"]) == ("finished", "can be resumed")
-    assert first["best"]["accuracy"] == 0.75
+    assert first["figures"]["accuracy"] == 0.8
     assert pd.Timestamp(first["date"]).tzinfo is not None
 
 
 def test_table_on_a_terminal_shows_names_as_they_are(monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "60")
-    print_table(["run", "[b]data"], [["[red]001", "[96, 128]"]])
+    monkeypatch.setenv("COLUMNS", "30")
+    print_table(
+        ["run", "[b]data", "begun", "none"],
+        [["[red]001-a-long-name", "[96, 128]", "now", ""]],
+        leave_out=["begun"],
+    )
     shown = capsys.readouterr().out
-    assert "│ [red]001 │ [96, 128] │" in shown
+    assert "[red]001-a-long-name [96, 128]" in shown, "names are never cut"
     assert "[b]data" in shown
+    assert "begun" not in shown
 
 
 def test_comparison_with_plot_changes_no_run(runs, tmp_path):
@@ -163,6 +178,7 @@ def test_what_is_refused(runs, tmp_path):
     first, third = runs / "001-first", runs / "003-third"
     for arguments, words in (
         ((tmp_path / "none",), "can't be listed"),
+        (("--compare", first, runs / "01-first"), "no such run folder; did you mean '001-first'?"),
         ((runs, runs), "are for --compare"),
         ((runs, "--plot", "a.png"), "are for --compare"),
         (("--compare", first), "two runs or more"),

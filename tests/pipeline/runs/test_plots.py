@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from data_prep.base.files import OutputError
 from data_prep.base.photo import photo_size
-from pipeline.runs.plots import plot_confusion, plot_curves, plot_top_losses
+from pipeline.runs.plots import draw_scores, plot_curves, plot_top_losses
 from tests.makers import make_pixels
 
 HISTORY = [
@@ -37,7 +37,8 @@ def test_curves(tmp_path, figures):
     labels = [line.get_label() for line in (*left.lines[:2], *right.lines[:2])]
     assert labels == ["training", "validation", "accuracy", "macro recall"]
     assert list(left.lines[0].get_ydata()) == [1, 0.5, 1]
-    assert list(left.lines[2].get_xdata()) == [2.5, 2.5], "a line where the stage changes"
+    upright = [line.get_xdata()[0] for line in left.lines[2:]]
+    assert upright == [2.5, 3], "where the stage changes, and the kept epoch"
     assert min(photo_size(tmp_path / "a.png")) > 300
 
 
@@ -46,14 +47,6 @@ def test_curves_of_one_epoch(tmp_path):
     assert (tmp_path / "a.png").is_file()
     with pytest.raises(OutputError, match=r"a\.png: can't be written"):
         plot_curves(HISTORY, tmp_path / "none" / "a.png")
-
-
-def test_confusion_counts_truth_by_row(tmp_path, figures):
-    plot_confusion(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]), tmp_path / "a.png")
-    texts = [text.get_text().split("\n") for text in figures[0].axes[0].texts]
-    assert [int(count) for count, _ in texts] == [2, 1, 0, 0, 1, 0, 0, 0, 0]
-    assert [texts[0][1], texts[-1][1]] == ["66.7%", "0.0%"]
-    assert figures[0].axes[0].get_ylabel() == "annotated"
 
 
 @pytest.mark.parametrize("count", [0, 1, 10, 13])
@@ -65,3 +58,17 @@ def test_top_losses(tmp_path, figures, count):
     assert len(titles) == count
     if count:
         assert titles[0] == "with → without\nloss 9.0"
+
+
+def test_scores_of_members_and_of_a_detector():
+    members = pd.DataFrame([{"member": n, **row} for n in range(2) for row in HISTORY])
+    (axes,) = draw_scores(members).axes
+    assert [text.get_text() for text in axes.get_legend().texts] == [
+        "accuracy",
+        "macro recall",
+        "kept",
+    ]
+    steps = pd.DataFrame({"step": [0, 5], "set_face_ap50": [0.5, 0.75], "loss": [np.nan, 1.0]})
+    (axes,) = draw_scores(steps).axes
+    assert list(axes.lines[0].get_xdata()) == [0, 5]
+    assert axes.get_xlabel() == "step"

@@ -76,7 +76,7 @@ def test_a_recipe_states_what_differs_from_its_base(tmp_path):
     [
         ('base = "b.toml"', 'base = "a.toml"', r"a\.toml: its bases lead back to it"),
         ('base = "a.toml"', "", r"a\.toml: its bases lead back to it"),
-        ('base = "defualt"', "", r"a\.toml: base: no recipe 'defualt'.*default, detector"),
+        ('base = "defualt"', "", r"a\.toml: base: no recipe 'defualt': did you mean 'default'"),
         ('base = "b.toml"', "epoch = 3", r"b\.toml: unknown key 'epoch': did you mean 'epochs'"),
         ('base = "b.toml"', "batch_size = 1", r"a\.toml: batch_size"),
         ('base = "b.toml"', "seed = ", r"b\.toml: can't be read as TOML"),
@@ -133,17 +133,25 @@ def test_overrides(override, field, value):
         (["learning_rate=3"], "unknown key 'learning_rate'"),
         (["epoch=3"], "unknown key 'epoch': did you mean 'epochs'?"),
         (["bathc_size=3"], "did you mean 'batch_size'?"),
-        (["zzz=3"], "known: name, kind"),
-        (["batch_size=1"], "batch_size"),
-        (["batch_size=many"], "batch_size"),
+        (["zzz=3"], "--set zzz=3: unknown key 'zzz': known: name, kind"),
+        (["epochs=3"], "--set epochs=3: a list, one per size, e.g. [3]."),
+        (["sources=a"], "--set sources=a: a list, texts in quotes, e.g. ['a']."),
+        (["batch_size=1"], "--set batch_size=1: should be greater than or equal to 2."),
+        (["batch_size=many"], "--set batch_size=many: should be a valid integer"),
+        (["lr=-1"], "--set lr=-1: should be greater than 0 or should be 'find'."),
+        (["lr=nan"], "lr=nan: should be a finite number"),
+        (["drawn=inf"], "drawn=inf: should be a finite number"),
         (["dropout=1"], "dropout"),
         (["sizes=[]", "epochs=[]"], "sizes"),
-        (["sizes=[64]"], "one value per stage"),
+        (
+            ["sizes=[64]"],
+            "default.toml, --set sizes=[64]: sizes and epochs need one value",
+        ),
         (["sizes=[16, 32]"], "sizes start at 32 pixels"),
         (["epochs=[0, 1]"], "epochs at 1"),
         (["faces=some"], "faces"),
         (["lr=fast"], "lr"),
-        (["rotated=[45]"], "rotated.0: Input should be 90, 180 or 270"),
+        (["rotated=[45]"], "--set rotated=[45]: should be 90, 180 or 270"),
         (["init=imagenet", "architecture=mobilenet0.25"], "init 'imagenet' is for architecture"),
         (["init=detector", "architecture=resnet34"], "init 'detector' is for architecture"),
         (["rare_odds=2", "incorrect=exclude"], "rare_odds needs incorrect = 'own'"),
@@ -166,10 +174,12 @@ def test_wrong_detector_values_are_named(override):
 
 
 def test_wrong_files_are_named(tmp_path):
-    with pytest.raises(RecipeError, match=r"no recipe 'defualt'.*default, detector"):
+    with pytest.raises(RecipeError, match=r"no recipe 'zzz': .*, default, ensemble, .*suspects\.$"):
+        load_recipe("zzz", ClassifierRecipe)
+    with pytest.raises(RecipeError, match=r"no recipe 'defualt': did you mean 'default'\?"):
         load_recipe("defualt", ClassifierRecipe)
     path = tmp_path / "a.toml"
-    with pytest.raises(RecipeError, match=r"no recipe '.*a\.toml'"):
+    with pytest.raises(RecipeError, match=r"no such file: .*a\.toml"):
         load_recipe(path, ClassifierRecipe)
     for content in (b"seed = \n", b"\xff\xfe", b"seed 3"):
         path.write_bytes(content)

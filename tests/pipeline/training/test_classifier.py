@@ -1,6 +1,7 @@
 """Whole trainings of the classifier on painted faces, small enough for a test, and their export."""
 
 import json
+import re
 import tomllib
 from types import SimpleNamespace
 
@@ -93,6 +94,7 @@ def test_run_folder_is_complete(trained):
         "curves.png",
         "history.csv",
         "recipe.toml",
+        "run.html",
         "run.json",
         "top_losses.png",
         "valid.csv",
@@ -113,8 +115,9 @@ def test_history_and_lines_of_every_epoch(trained):
         "train: with_mask 12, without_mask 12, mask_weared_incorrect 12; "
         "valid: with_mask 4, without_mask 4, mask_weared_incorrect 4"
     )
-    assert trained.lines[1] == "stage 0: 32 px, at most 4 epochs"
-    assert trained.lines[-1].startswith("stage 1, epoch 0: train_loss ")
+    assert trained.lines[1] == "stage 1 of 2: 32 px, at most 4 epochs"
+    assert trained.lines[2].startswith("epoch 1 of 5: training loss ")
+    assert re.fullmatch(r"epoch 5 of 5: .*, macro recall 0\.\d{4}, \d+ s", trained.lines[-1])
 
 
 def test_card_says_how_to_use_the_weights(trained, prepared):
@@ -153,13 +156,14 @@ def test_killed_again_and_again_equals_an_uninterrupted_run(
 ):
     """Before the first checkpoint, in a stage, between stages, at the very end."""
     folder = tmp_path / "killed"
-    monkeypatch.setattr(export, "plot_confusion", kill)
-    for stop in ("stage 0, epoch 0", "stage 0, epoch 2", "stage 1, epoch 0", None):
+    monkeypatch.setattr(export, "save_figure", kill)
+    for stop in ("epoch 1 of", "epoch 3 of", "epoch 5 of", None):
         with pytest.raises(Killed):
             train(prepared, folder, stop=stop)
-    monkeypatch.setattr(export, "plot_confusion", lambda *_: None)
+    monkeypatch.setattr(export, "save_figure", lambda *_: None)
     last = train(prepared, folder)
-    assert not any("epoch 0:" in line for line in last.lines), "nothing was left to train"
+    assert "resuming after epoch 5 of 5" in last.lines
+    assert not any(line.startswith("epoch") for line in last.lines), "nothing was left to train"
     ours, theirs = (load_file(run.folder / FILE) for run in (last, trained))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     for name in ("history.csv", "valid.csv", "recipe.toml"):
@@ -194,11 +198,11 @@ def test_ended_stage_and_found_rate_stay_so_after_a_kill(prepared, tmp_path, mon
     monkeypatch.setattr(learner, "CrossEntropyLossFlat", EverWorse)
     recipe = RECIPE.model_copy(update={"lr": "find", "patience": 1})
     with pytest.raises(Killed):
-        train(prepared, tmp_path / "a", recipe, stop="stage 1, epoch 0")
+        train(prepared, tmp_path / "a", recipe, stop="epoch 3 of")
     run = train(prepared, tmp_path / "a", recipe)
     history = pd.read_csv(run.folder / "history.csv")
     assert history[["stage", "epoch"]].to_numpy().tolist() == [[0, 0], [0, 1], [1, 0]]
-    assert not any(line.startswith("stage 0, epoch") for line in run.lines)
+    assert not any(line.startswith(("epoch 1", "epoch 2")) for line in run.lines)
     assert history["lr"].tolist() == pytest.approx([2e-3, 2e-3, 2e-4])
     assert len(found) == 1
 
@@ -241,8 +245,8 @@ def test_two_classes_are_all_that_is_ever_answered(prepared, tmp_path):
 def test_learning_from_drawn_masks_only(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(drawn_faces, "draw_on_crop", lambda crop, *_: 255 - crop)
     run = train(prepared, tmp_path / "a", change(masks="drawn", incorrect="exclude"))
-    assert run.lines[1] == "drawn masks in place of real ones"
-    assert run.lines[2] == (
+    assert run.lines[2] == "drawn masks in place of real ones"
+    assert run.lines[3] == (
         "train: with_mask 12, without_mask 12, mask_weared_incorrect 0; "
         "valid: with_mask 4, without_mask 4, mask_weared_incorrect 0"
     )
@@ -256,7 +260,7 @@ def test_members_differ_by_their_seeds_and_answer_together_however_often_killed(
     run = train(prepared, tmp_path / "a", DUO)
     members = sorted((run.folder / "members").iterdir())
     assert [path.name for path in members] == ["001-duo-1", "002-duo-2"]
-    assert sum(line.startswith("002-duo-2: stage 0, epoch 0") for line in run.lines) == 1
+    assert sum(line.startswith("002-duo-2: epoch 1 of") for line in run.lines) == 1
     state, _ = load_weights(run.folder / FILE, ClassifierCard)
     for place, path in enumerate(members):
         own, _ = load_weights(path / FILE, ClassifierCard)
@@ -271,7 +275,7 @@ def test_members_differ_by_their_seeds_and_answer_together_however_often_killed(
     assert all(again[key].equal(tensor) for key, tensor in second.items())
 
     with pytest.raises(Killed):
-        train(prepared, tmp_path / "c", DUO, stop="002-duo-2: stage 0, epoch 0")
+        train(prepared, tmp_path / "c", DUO, stop="002-duo-2: epoch 1 of")
     rest = train(prepared, tmp_path / "c", DUO)
     assert "001-duo-1: trained before" in rest.lines
     assert (rest.folder / FILE).read_bytes() == (run.folder / FILE).read_bytes()

@@ -127,7 +127,7 @@ def make(tmp_path):
             cbs=[ScriptedLoss(script)],
             path=tmp_path,
         )
-        log = Told(stop=f"stage 1, epoch {stop}:")
+        log = Told(stop=f"epoch {stop + 1 if stop is not None else None} of")
         recipe = ClassifierRecipe(patience=2, seed=3)
         history = list(resumed["history"]) if resumed else []
         path = tmp_path / "checkpoint.pt"
@@ -214,9 +214,9 @@ def test_stage_ends_when_the_loss_has_turned_and_keeps_the_best(make, tmp_path):
     assert [list(row) for row in keeper.history] == [names] * 4
     told = [[row[name] for name in (*names[:3], "valid_loss")] for row in keeper.history]
     assert told == [[1, epoch, 0.1, loss] for epoch, loss in enumerate([3, 2, 4, 2])]
-    assert lines[1].startswith("stage 1, epoch 1: train_loss ")
-    assert "valid_loss 2.0000, accuracy 0." in lines[1]
-    assert lines[-1] == "stage 1: no better validation loss for 2 epochs"
+    assert lines[1].startswith("epoch 2 of 25: training loss ")
+    assert "validation loss 2.0000, accuracy 0." in lines[1]
+    assert lines[-1] == "stage 2 ends: no lower validation loss for 2 epochs"
     state = load_checkpoint(tmp_path / "checkpoint.pt")
     assert (state["stage"], state["epoch"], state["worse"], state["best_loss"]) == (1, 4, 2, 2)
     assert torch.equal(state["best"]["weight"], weights[1])

@@ -1,0 +1,248 @@
+"""What a finished training is told by: its last lines, and the page `run.html`."""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from fastai.learner import Learner
+from fastai.vision.core import imagenet_stats
+from matplotlib.figure import Figure
+from sklearn.metrics import confusion_matrix
+
+from data_prep.base.crop import resize_crop
+from data_prep.base.files import write_atomically
+from data_prep.base.html import COLOURS, render_html, to_uri
+from data_prep.base.labels import CLASSES
+from data_prep.base.photo import read_photo
+from data_prep.base.tables import markdown_table
+from data_prep.grouping.split import VALID
+from evaluate.report.plots import draw_confusion
+from pipeline.runs.folder import (
+    FEW_FACES,
+    PREDICTIONS,
+    Run,
+    RunRecord,
+    count_right,
+    identify_data,
+    read_run,
+)
+from pipeline.runs.listing import warn_of_few
+from pipeline.runs.plots import SHORT, draw_losses, draw_scores
+
+PAGE = "run.html"
+WORST = 24
+"""Wrong answers that the page shows."""
+
+FED = 16
+"""Faces of a batch that it shows."""
+
+SIDE = 128
+"""Of its pictures, in pixels."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A face, a window of a detector, or a mistake to look at."""
+
+    src: str  # a data URI
+    caption: str
+    title: str = ""  # where it is from
+
+
+def make_picture(pixels: np.ndarray, caption: str, title: str = "") -> Picture:
+    """A picture of pixels, RGB, uint8, square."""
+    shown = cv2.cvtColor(resize_crop(pixels, SIDE), cv2.COLOR_RGB2BGR)
+    data = cv2.imencode(".jpg", shown, (cv2.IMWRITE_JPEG_QUALITY, 88))[1]
+    uri = "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
+    return Picture(uri, caption, title)
+
+
+def picture_batch(learn: Learner) -> list[Picture]:
+    """The first faces of a training batch, as augmented, by their labels."""
+    images, codes = learn.dls.train.one_batch()
+    mean, std = (torch.tensor(one, device=images.device)[:, None, None] for one in imagenet_stats)
+    shown = ((images[:FED].as_subclass(torch.Tensor) * std + mean).clamp(0, 1) * 255).byte().cpu()
+    pixels = shown.permute(0, 2, 3, 1).contiguous().numpy()
+    return [
+        make_picture(p, CLASSES[code]) for p, code in zip(pixels, codes[:FED].tolist(), strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """How a class fared on the validation faces, by the written weights."""
+
+    label: str
+    right: int
+    faces: int
+    precision: float | None  # None where nothing was called so
+    confused: str = ""  # what its faces were most often called instead
+    times: int = 0
+
+    @property
+    def recall(self) -> float:
+        """Share of its faces told right."""
+        return self.right / self.faces
+
+    @property
+    def mistakes(self) -> str:
+        """In words."""
+        return f"{self.times} called {self.confused}" if self.times else ""
+
+
+def judge_classes(answers: pd.DataFrame) -> list[ClassRow]:
+    """A row for every class with faces, from the rows of `valid.csv`."""
+    rows = []
+    for label, (right, faces) in count_right(answers).items():
+        called = (answers["predicted"] == label).sum()
+        called_so = answers.loc[answers["label"] == label, "predicted"].value_counts()
+        wrong = called_so.drop(label, errors="ignore")
+        precision = right / called if called else None
+        most = (str(wrong.index[0]), int(wrong.iloc[0])) if len(wrong) else ("", 0)
+        rows.append(ClassRow(label, right, faces, precision, *most))
+    return rows
+
+
+def confuse_classes(answers: pd.DataFrame) -> Figure:
+    """Counts of annotated against answered classes, from the rows of `valid.csv`."""
+    counts = confusion_matrix(answers["label"], answers["predicted"], labels=CLASSES)
+    return draw_confusion({"counts": counts, "rows": CLASSES, "columns": CLASSES}, "Confusion")
+
+
+def list_commands(record: RunRecord, prepared: Path) -> dict[str, str]:
+    """What to type next, by what for."""
+    _, roots = identify_data(prepared)
+    source, root = next(iter(roots.items()))
+    run = ["python", "run.py", "PHOTOS", "-o", "out", "--weights", str(record.folder)]
+    there = ["python", "run.py", str(root), *run[3:]]
+    judge = ["python", "-m", "evaluate", str(prepared), "out/predictions.csv", "-o", "report"]
+    judge += ["--split", VALID, "--photos", str(root)]
+    judge += ["--source", source] if len(roots) > 1 else []
+    doubt = ["python", "-m", "pipeline", "suspects", str(prepared), "-o", "suspects"]
+    return {
+        "use": shlex.join(run),
+        "measure": f"{shlex.join(there)} && {shlex.join(judge)}",
+        "clean": shlex.join(doubt),
+    }
+
+
+def describe_kept(record: RunRecord) -> str:
+    """Which epochs the weights are of, in words; of a run with some."""
+    kept, epochs = record.kept, len(record.history)
+    if "step" in record.history:
+        return f"step {kept[0]}, averaged over the last steps"
+    if len(kept) > 1:
+        return f"epochs {', '.join(map(str, kept))} of {len(kept)} networks"
+    return f"epoch {kept[0]} of {epochs}, the least validation loss of its size"
+
+
+def compare_aps(record: RunRecord) -> list[tuple[str, float, float]]:
+    """Figures of a detector by their names, of the start weights and of the written ones."""
+    before = record.results.get("before", {})
+    return [
+        (name.replace("_", " "), value, record.results[name])
+        for name, value in before.items()
+        if name != "step"
+    ]
+
+
+def warn(record: RunRecord) -> list[str]:
+    """What makes the figures mean less than they seem."""
+    seen = "The validation faces also chose the epoch: expect a little less on new photos."
+    few = warn_of_few({record.folder.name: record.recalls})
+    return [seen, *few] if record.recalls else []
+
+
+def describe_result(folder: Path, prepared: Path) -> list[str]:
+    """The last lines of a training, with its table per class and its weakest one."""
+    record = read_run(folder)
+    lines = warn(record)
+    if record.recalls:
+        rows = judge_classes(pd.read_csv(folder / PREDICTIONS))
+        heads = ("class", "faces", "right", "recall", "precision", "mistakes")
+        counts = [
+            (r.label, r.faces, r.right, f"{r.recall:.3f}", _share(r.precision), r.mistakes)
+            for r in rows
+        ]
+        weak = min(rows, key=lambda row: row.recall)
+        lines.append(markdown_table(heads, counts))
+        if weak.recall < 1:
+            told = f"{weak.right} of {weak.faces} told right, {weak.mistakes}"
+            lines.append(f"weakest: {weak.label}, {told}")
+    if aps := compare_aps(record):
+        cells = [(name, f"{before:.3f}", f"{now:.3f}") for name, before, now in aps]
+        lines.append(markdown_table(("on the validation photos", "before", "now"), cells))
+    commands = list_commands(record, prepared)
+    return [
+        *lines,
+        *([f"kept: {describe_kept(record)}"] if record.kept else []),
+        f"look: {folder / PAGE}",
+        *(f"{what}: {text}" for what, text in commands.items()),
+    ]
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def find_mistakes(answers: pd.DataFrame, prepared: Path, crops: Sequence[str]) -> list[Picture]:
+    """The faces told wrong, the surest mistakes first; `crops` are those of the answers' rows."""
+    wrong = answers[answers["label"] != answers["predicted"]]
+    pictures = []
+    worst = wrong.sort_values("loss", ascending=False, kind="stable").head(WORST)
+    for place, row in worst.iterrows():
+        own, told = row["label"], row["predicted"]
+        caption = f"{SHORT[own]} → {SHORT[told]} {row[f'p_{told}']:.2f}"
+        title = f"{Path(row['image']).name}, face {row['object']}"
+        pixels = read_photo(prepared / crops[int(str(place))]).pixels
+        pictures.append(make_picture(pixels, caption, title))
+    return pictures
+
+
+def write_page(
+    run: Run,
+    prepared: Path,
+    *,
+    crops: Sequence[str] = (),
+    batch: Sequence[Picture] = (),
+) -> None:
+    """Write `run.html`, which needs no other file, from what lies in the run folder.
+
+    `crops` are the files of a classifier's validation faces, in the order of `valid.csv`; `batch`
+    shows what the network was fed.
+    """
+    record = read_run(run.folder)
+    rows: list[ClassRow] = []
+    mistakes: list[Picture] = []
+    plots = [to_uri(draw(record.history)) for draw in (draw_losses, draw_scores)]
+    if record.recalls:
+        answers = pd.read_csv(run.folder / PREDICTIONS)
+        rows = judge_classes(answers)
+        mistakes = find_mistakes(answers, prepared, crops)
+        plots.append(to_uri(confuse_classes(answers)))
+    page = render_html(
+        "pipeline.training",
+        PAGE,
+        filters={"share": _share},
+        name=run.folder.name,
+        record=record,
+        kept=describe_kept(record),
+        warnings=warn(record),
+        few=FEW_FACES,
+        rows=rows,
+        aps=compare_aps(record),
+        colours=COLOURS,
+        plots=plots,
+        mistakes=mistakes,
+        batch=batch,
+        commands=list_commands(record, prepared),
+    )
+    write_atomically(run.folder / PAGE, page)

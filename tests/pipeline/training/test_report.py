@@ -1,0 +1,119 @@
+"""What a training tells at its ends: kept epochs, classes, the page, and how far it is."""
+
+import re
+from html import unescape
+from io import StringIO
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+from sklearn.metrics import precision_recall_fscore_support
+
+from data_prep.base.labels import CLASSES
+from data_prep.base.photo import read_photo
+from data_prep.base.tables import read_faces
+from pipeline.runs.folder import Run, find_kept, identify_data, start_run
+from pipeline.runs.recipe import ClassifierRecipe
+from pipeline.training import progress
+from pipeline.training.progress import Meter
+from pipeline.training.report import describe_result, judge_classes, make_picture, write_page
+from tests.pipeline.makers import Told
+
+
+@pytest.mark.parametrize(
+    ("stages", "losses", "kept"),
+    [
+        ([0, 0, 0], [3.0, 1.0, 2.0], 1),
+        ([0, 0, 1, 1], [0.1, 0.2, 0.9, 0.8], 3),
+        ([0, 1, 1], [0.1, 0.5, 0.5], 1),
+        ([0, 0], [float("nan")] * 2, 1),
+    ],
+    ids=["least", "of the last size only", "the first of two alike", "no number"],
+)
+def test_kept_epoch(stages, losses, kept):
+    history = pd.DataFrame({"stage": stages, "valid_loss": losses}, index=range(7, 7 + len(stages)))
+    assert find_kept(history) == kept
+
+
+def answers_of(truth, told):
+    table = pd.DataFrame({"label": truth, "predicted": told, "loss": np.arange(len(truth)) / 10})
+    table = table.assign(source="set", image="a.jpg", object=range(len(truth)))
+    return table.assign(**{f"p_{name}": 0.5 for name in CLASSES})
+
+
+def test_classes_are_judged_as_by_sklearn():
+    rng = np.random.default_rng(0)
+    truth, told = (rng.choice(CLASSES, 60, p=[0.6, 0.3, 0.1]) for _ in range(2))
+    rows = judge_classes(answers_of(truth, told))
+    precision, recall, _, faces = precision_recall_fscore_support(truth, told, labels=list(CLASSES))
+    assert [row.recall for row in rows] == pytest.approx(list(recall))
+    assert [row.precision for row in rows] == pytest.approx(list(precision))
+    assert [row.faces for row in rows] == list(faces)
+    wrong = pd.crosstab(pd.Series(truth), pd.Series(told)).loc[rows[0].label].drop(rows[0].label)
+    assert rows[0].mistakes == f"{wrong.max()} called {wrong.idxmax()}"
+    (row,) = judge_classes(answers_of([CLASSES[0]] * 2, [CLASSES[1]] * 2))
+    assert (row.right, row.precision) == (0, None)
+
+
+@pytest.fixture
+def run(prepared, tmp_path):
+    """A run folder of a training that told three of the validation faces wrong."""
+    data, _ = identify_data(prepared)
+    run = start_run(tmp_path / "runs", ClassifierRecipe(name="mine"), data)
+    rows = [(0, 0.7), (0, 0.4), (0, 0.5)]
+    names = ("train_loss", "accuracy", "recall_score")
+    run.write_history([{"stage": s, "valid_loss": v, **dict.fromkeys(names, v)} for s, v in rows])
+    for name, text in (("safetensors", ""), ("json", '{"results": {"valid": {"all": {}}}}')):
+        (run.folder / f"classifier.{name}").write_text(text)
+    faces = read_faces(prepared)
+    valid = faces[faces["split"] == "valid"].reset_index(drop=True)
+    table = answers_of(valid["label"], valid["label"].where(valid.index > 2, CLASSES[0]))
+    table["image"] = valid["image"]
+    table.to_csv(run.folder / "valid.csv")
+    return Run(run.folder, data), valid, table
+
+
+def test_page_shows_wrong_answers_only_and_needs_nothing_else(prepared, run):
+    run, valid, table = run
+    batch = [make_picture(read_photo(prepared / valid["crop"][0]).pixels, "fed")]
+    write_page(run, prepared, crops=valid["crop"].tolist(), batch=batch)
+    page = unescape((run.folder / "run.html").read_text())
+    wrong = table[table["label"] != table["predicted"]].sort_values("loss", ascending=False)
+    shown = re.findall(r"<figcaption>(\S+ → \S+) 0.50<br>(\S+), face (\d+)<", page)
+    assert len(shown) == len(wrong) == 2
+    names = [(row.image.removeprefix("images/"), str(row.object)) for row in wrong.itertuples()]
+    assert [(image, face) for _, image, face in shown] == names
+    assert "Kept: epoch 2 of 3" in page
+    assert "4 validation faces of with_mask in 001-mine" in page
+    assert f"python run.py PHOTOS -o out --weights {run.folder}" in page
+    assert all(key in page for key in ClassifierRecipe.model_fields)
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page)
+    assert page.index("expect a little less") < page.index("told right"), "above the number"
+
+
+def test_last_lines_name_the_weakest_class_and_quote_paths(prepared, run, tmp_path):
+    folder = tmp_path / "my runs"
+    run[0].folder.rename(folder)
+    lines = describe_result(folder, prepared)
+    assert "| with_mask | 4 | 4 | 1.000 | 0.667 |" in "\n".join(lines)
+    weak = [line for line in lines if line.startswith("weakest: ")]
+    assert weak == ["weakest: without_mask, 3 of 4 told right, 1 called with_mask"]
+    assert f"use: python run.py PHOTOS -o out --weights '{folder}'" in lines
+
+
+def test_a_log_gets_a_line_soon_and_then_seldom_a_terminal_a_bar(monkeypatch):
+    monkeypatch.setattr(progress, "FIRST", 0.0)
+    told = Told()
+    with Meter(3, told) as meter:
+        for step in range(3):
+            meter.advance(f"epoch {step + 1} of 3")
+    assert told.lines == ["epoch 1 of 3: 1 of 3 steps"]
+    assert told.events == [{"event": "progress", "done": 1, "total": 3}]
+    screen = Console(force_terminal=True, width=80, record=True, file=StringIO())
+    monkeypatch.setattr(progress, "Console", lambda **_: screen)
+    with Meter(3, told) as meter:
+        meter.advance("epoch 1 of 1, loss 0.5")
+        meter.bar.refresh()
+    assert "epoch 1 of 1, loss 0.5" in screen.export_text()
+    assert len(told.lines) == 1
