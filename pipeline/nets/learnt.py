@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from data_prep.base.files import sha256_of
+from data_prep.base.files import read_object, sha256_of
 from data_prep.base.photo import PhotoError, read_photo
 from data_prep.base.progress import show_progress
+from pipeline.nets.options import SHIPPED
 
 SIDE, LOW = 32, 8
 """Pixels a side of the grey thumbnail, and how many of its lowest frequencies a side are kept."""
@@ -51,11 +52,16 @@ def fingerprint_photo(pixels: np.ndarray, path: Path | None = None) -> str:
 
 
 def list_photos(
-    faces: pd.DataFrame, roots: Mapping[str, Path], log: Callable[[str], object]
+    faces: pd.DataFrame,
+    roots: Mapping[str, Path],
+    log: Callable[[str], object],
+    begun_with: Iterable[str] = (),
 ) -> tuple[str, ...]:
     """Fingerprints of the photos of some rows of `faces.csv`, sorted.
 
-    None where they would not tell all: a photo can't be read, or a dataset has crops of faces only.
+    With those on the cards of the weights that a training is begun with: weights files, or
+    `detector` for the shipped one. None where they would not tell all: a photo can't be read, or a
+    dataset has crops of faces only.
     """
     middle = faces[["xmin", "ymin"]].to_numpy() + faces[["xmax", "ymax"]].to_numpy()
     aside = np.abs(middle - faces[["width", "height"]].to_numpy()).max(axis=1) > 1.5
@@ -71,10 +77,14 @@ def list_photos(
     try:
         with ThreadPoolExecutor(2) as readers:
             found = show_progress(readers.map(read, paths), len(paths), "training photos")
-            return tuple(sorted(set(found)))
+            listed = set(found)
     except (OSError, PhotoError) as error:
         log(f"note: {error} So the card will not tell which photos the net learnt from.")
         return ()
+    for name in begun_with:
+        path = SHIPPED / name if name == "detector" else Path(name)
+        listed |= set((read_object(path.with_suffix(".json")) or {}).get("training_photos", ()))
+    return tuple(sorted(listed))
 
 
 class KnownPhotos:

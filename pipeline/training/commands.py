@@ -91,9 +91,11 @@ def _train(options: TrainOptions, start: Path | None = None) -> None:
         log(f"run folder: {run.folder}", "run", folder=run.folder)
         rows = select_sources(faces, recipe.sources)
         rows = rows[rows["split"] == TRAIN]
-        if isinstance(recipe, ClassifierRecipe) and recipe.faces != "all":
-            rows = rows[rows["kept"]]
-        run = replace(run, photos=list_photos(rows, roots, log))
+        begun_with = [str(start)]
+        if isinstance(recipe, ClassifierRecipe):
+            rows = rows[rows["kept"] | (recipe.faces == "all")]
+            begun_with = [recipe.init, *recipe.teachers]
+        run = replace(run, photos=list_photos(rows, roots, log, begun_with))
         with open_trackers(track, run, recipe) as trackers:
             card: Card
             if isinstance(recipe, ClassifierRecipe):

@@ -48,7 +48,6 @@ def test_train_resume_and_repeat(prepared, tmp_path, trainers):
     assert len(faces) == 48
     assert folder == prepared
     assert (recipe.seed, recipe.epochs, recipe.name) == (7, [1, 1], "default")
-    assert len(run.photos) == faces.loc[faces["split"] == "train", "image"].nunique()
     assert run.folder == tmp_path / "runs" / "001-default"
     assert named["device"].type == "cpu"
     first, *lines = result.stderr.splitlines()[:3]
@@ -86,11 +85,14 @@ def test_train_as_json(prepared, tmp_path, trainers):
 
 
 def test_train_detector(prepared, tmp_path, start, trainers):
+    before = ["0123456789abcdef-0123456789abcdef"]
+    start.with_suffix(".json").write_text(json.dumps({"training_photos": before}))
     options = ["--start", start, "--set", "steps=3", "--device", "cpu"]
     result = call("train-detector", prepared, "-o", tmp_path / "runs", *options)
     assert result.exit_code == 0
     (((faces, roots, recipe, state, run), _),) = trainers
-    assert len(run.photos) == faces.loc[faces["split"] == "train", "image"].nunique()
+    assert len(run.photos) == faces.loc[faces["split"] == "train", "image"].nunique() + 1
+    assert set(before) < set(run.photos), "those of the weights it starts from, too"
     assert len(faces) == 48
     assert roots == {"set": prepared.parent / "set"}
     assert recipe.steps == 3
