@@ -211,7 +211,9 @@ def view_progress(session: Session, position: int) -> dict[str, Any]:
         "rest": session.rest,
     }
     if not session.way.blind:  # The counts would tell whether a choice was the given label.
-        progress |= {"kept": kept, "changed": changed, "hint": _hint(session)}
+        likely = session.suspects.about.likely_errors if session.way.likely else None
+        told = likely and tell_likely(likely)
+        progress |= {"kept": kept, "changed": changed, "likely": told, "hint": _hint(session)}
     return {"progress": progress, "ahead": session.ahead(position, AHEAD)}
 
 

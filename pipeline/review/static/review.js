@@ -129,12 +129,13 @@ function showEnd() {
 }
 
 function showProgress() {
-  const { decided, total, kept, changed, skipped, pace, minutes_left: left, hint } = progress;
+  const { decided, total, kept, changed, skipped, pace, minutes_left: left, hint, likely } = progress;
   const parts = [`${decided} of ${total}`];
-  if (changed !== undefined) parts.push(`${changed} changed`, `${kept} kept`);
+  if (likely && !decided) parts.push(likely);
+  else if (changed !== undefined) parts.push(`${changed} changed`, `${kept} kept`);
   if (skipped) parts.push(`${skipped} skipped`);
   $("counts").textContent = parts.join(" · ");
-  $("pace").textContent = pace ? `${pace < 10 ? pace.toFixed(1) : pace.toFixed(0)} a minute, ${tellTime(left)} left` : "";
+  $("pace").textContent = pace && left ? `${pace < 10 ? pace.toFixed(1) : pace.toFixed(0)} a minute, ${tellTime(left)} left` : "";
   $("bar").max = total;
   $("bar").value = decided;
   $("hint").hidden = !hint;
