@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,9 +22,9 @@ from data_prep.base.files import (
 from data_prep.base.progress import show_progress
 from data_prep.base.records import AnnotatedPhoto, Box, Dataset
 from data_prep.decisions.overlay import WrittenNames
-from data_prep.formats.contracts import ReadOptions
+from data_prep.formats.contracts import Faults, ReadOptions
 from data_prep.formats.registry import DEFAULT_OPTIONS, read_dataset
-from data_prep.formats.voc import AnnotationError, parse_voc
+from data_prep.formats.voc import AnnotationError, parse_voc, read_voc
 
 # What may stand around the root element. The parser does not give it back as it was, so it is
 # taken from the file's text.
@@ -117,11 +118,12 @@ RECORD = "voc.json"
 def check_voc_folder(out: Path, datasets: Sequence[Dataset]) -> None:
     """Refuse to write over anything but what was written here before, and other formats."""
     for dataset in datasets:
-        other = next((p for p in dataset.photos if not p.annotation.lower().endswith(".xml")), None)
-        if other is not None:
+        files = Counter(photo.annotation for photo in dataset.photos)
+        others = (n for n, count in files.items() if count > 1 or not n.lower().endswith(".xml"))
+        if other := next(others, None):
             raise DatasetError(
                 f"{dataset.root}: --write-voc corrects VOC files, but this dataset has others "
-                f"({other.annotation}); write it in any format with: python -m data_prep convert "
+                f"({other}); write it in any format with: python -m data_prep convert "
                 f"{dataset.root} --decisions LEDGER"
             )
     folders = {out / dataset.source for dataset in datasets}
@@ -160,10 +162,25 @@ def write_voc(
             edits = _list_edits(old, new, names)
             if edits:
                 changed.append(name)
-            data = edit_voc(path, edits, name=name) if edits else path.read_bytes()
+            stated = _as_stated(edits, old, name) if edits else {}
+            data = edit_voc(path, stated, name=name) if edits else path.read_bytes()
             write_atomically(out / old.source / old.annotation, data)
     write_json(out / RECORD, {"changed": changed})
     return changed
+
+
+def _as_stated(
+    edits: Mapping[int, Edit | None], photo: AnnotatedPhoto, name: str
+) -> Mapping[int, Edit | None]:
+    """Edits with boxes of the size that the file states, where the photo was resized since."""
+    read = read_voc(photo.root / photo.annotation, ReadOptions(classes=None), Faults(name))
+    if read.size is None or photo.stated_size in (None, read.size):
+        return edits
+    scale = read.size[0] / (photo.width or 1)
+    return {
+        number: edit and replace(edit, box=edit.box and Box(*(side * scale for side in edit.box)))
+        for number, edit in edits.items()
+    }
 
 
 def _list_edits(

@@ -52,6 +52,7 @@ LISTS = ("images", "annotations", "categories")
 DIFFICULT = ("iscrowd", "difficult", "ignore")
 
 _READ = frozenset({"id", "image_id", "category_id", "bbox", "area", "attributes", *DIFFICULT})
+_READ_OUTLINED = _READ | {"segmentation"}
 """Keys of an annotation that are used, or follow from those that are."""
 
 _HINT = "bbox is x, y, width, height, and neither width nor height may be negative"
@@ -150,8 +151,8 @@ def read_coco(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenP
         faces[image].append(face)
         places[image].append(where)
         outlined += is_outline
-        read = _READ | {"segmentation"} if is_outline else _READ
-        unread.update(key for key, told in entry.items() if told and key not in read)
+        read = _READ_OUTLINED if is_outline else _READ
+        unread.update([key for key, told in entry.items() if told and key not in read])
         for key, told in entry["attributes"].items() if _has_attributes(entry) else ():
             unread.update([f"attribute {key}"] if told else [])
     things = [f"{key} of {count} annotations" for key, count in sorted(unread.items())]

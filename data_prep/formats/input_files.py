@@ -101,6 +101,8 @@ def json_text(entry: Mapping[str, Any], name: str, where: str) -> str:
 
 def json_number(value: Any, name: str, where: str) -> float:
     """A value that is a finite number, also as text."""
+    if type(value) is float and math.isfinite(value):
+        return value  # Nearly all of millions.
     if isinstance(value, str) and is_number(value):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):

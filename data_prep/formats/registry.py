@@ -137,6 +137,11 @@ def read_dataset(root: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     files = list_dataset(root)
     dataset = FORMATS[options.format or recognise(files, options)].read(files, options)
     notes = options.check_labels()
+    if not any(p.faces for p in dataset.photos) and any(p.left_out for p in dataset.photos):
+        faults = [finding.message for finding in dataset.findings if finding.dropped]
+        raise DatasetError(
+            f"{root}: none of its faces can be used. {' '.join([*faults, *notes][:3])}"
+        )
     told = [Finding(files.source, "ignored-class", note, dropped=False) for note in notes]
     return replace(dataset, findings=(*dataset.findings, *told)) if told else dataset
 
