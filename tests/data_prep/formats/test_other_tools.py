@@ -131,21 +131,19 @@ def test_what_is_not_read_is_named(tmp_path):
     assert outlined.kind == "outlined-faces"
 
 
+def add(content, key, **changes):
+    """One face more, like the first but for changes."""
+    return {**content, key: [*content[key], {**content[key][0], **changes}]}
+
+
 @pytest.mark.parametrize(
     ("name", "content", "fault"),
     [
-        ("a.json", labelme(shapes=[{"label": "mask", "points": [[1, 2]]}]), "one point has no box"),
-        ("a.json", labelme(shapes=[{"label": "mask", "points": "x"}]), "no numbers of a box"),
+        ("a.json", add(labelme(), "shapes", points=[[1, 2]]), "one point has no box"),
+        ("a.json", add(labelme(), "shapes", points="x"), "no numbers of a box"),
         ("v.json", via(({"name": "rect", "x": 1}, RECT)), "without its numbers"),
         ("v.json", via(({"name": "point", "cx": 1}, RECT)), "the shape 'point', which has no box"),
-        (
-            "a.jpg.json",
-            {
-                **supervisely(),
-                "objects": [{"classTitle": "mask", "geometryType": "bitmap", "bitmap": {}}],
-            },
-            "no box",
-        ),
+        ("a.jpg.json", add(supervisely(), "objects", points=None), "points has no box"),
         ("a.xml", CVAT.replace('xtl="20"', 'xtl="left"'), "'left' for xtl is not a number"),
     ],
 )
