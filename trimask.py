@@ -377,9 +377,9 @@ def evaluate(annotations: str | Path, faces: Faces | Results | str | Path) -> Ev
 
     if isinstance(faces, (str, Path)):
         return measure(annotations, faces)
-    return measure(
-        annotations, make_predictions(tabulate_predictions(faces._rows()), Path("predictions"))
-    )
+    table = tabulate_predictions(faces._rows())
+    ran = tuple(one.to_row() for one in (faces.photos if isinstance(faces, Results) else [faces]))
+    return measure(annotations, make_predictions(table, Path("predictions"), ran))
 
 
 def main() -> None:

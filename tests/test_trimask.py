@@ -242,4 +242,6 @@ def test_evaluation_of_results_is_that_of_the_table(model, tmp_path):
     assert report.metrics["ap50"]["without_mask"] == 0.5
     stored = trimask.evaluate(root, tmp_path / "out" / "predictions.csv")
     pd.testing.assert_frame_equal(report.to_frame(), stored.to_frame())
+    assert report.metrics["coverage"] == stored.metrics["coverage"]
+    assert report.metrics["coverage"]["run"] == 2
     assert trimask.evaluate(root, results[0]).metrics["ap50"]["with_mask"] == 0.5

@@ -165,7 +165,7 @@ def read_predictions(
     table = read_prediction_table(path, probabilities=probabilities, vocabulary=vocabulary)
     photos = path.with_name(PHOTOS_FILE)
     ran = read_photos(photos) if path.name == FILE and photos.is_file() else None
-    return replace(make_predictions(table, path), ran=ran)
+    return make_predictions(table, path, ran)
 
 
 def build_predictions(
@@ -190,8 +190,13 @@ def build_predictions(
     return Predictions(path, tuple(photo.image for photo in photos), detections)
 
 
-def make_predictions(table: PredictionTable, path: Path) -> Predictions:
-    """Predictions of a table, read or made in memory; messages call it by `path`."""
+def make_predictions(
+    table: PredictionTable, path: Path, ran: tuple[PhotoRow, ...] | None = None
+) -> Predictions:
+    """Predictions of a table, read or made in memory; messages call it by `path`.
+
+    `ran` are all photos that were run, if it is known.
+    """
     numbers = {name: number for number, name in enumerate(dict.fromkeys(table.images))}
     detections = Detections(
         photo=np.array([numbers[name] for name in table.images], dtype=np.int64),
@@ -201,7 +206,7 @@ def make_predictions(table: PredictionTable, path: Path) -> Predictions:
         detection=table.detection,
         probabilities=table.probabilities,
     )
-    return Predictions(path, tuple(numbers), detections, orientation=table.orientation)
+    return Predictions(path, tuple(numbers), detections, table.orientation, ran)
 
 
 def place_predictions(

@@ -154,15 +154,15 @@ def list_doubts(case: Case, record: Record) -> list[str]:
             "prediction: run and no face found, or never run? Their faces count as missed."
         )
     if coverage["learnt_from"]:
-        others = "there are no others."
+        others = "none is left."
         if rest := record.get("not_learnt_from"):
             others = (
-                f"the other {rest['counts']['photos']} that were run give mAP@0.5 "
+                f"the other {rest['counts']['photos']} give mAP@0.5 "
                 f"{_show(rest['map50'])} and accuracy {_show(rest['accuracy'])}."
             )
         say.append(
-            f"{coverage['learnt_from']} of {photos} photos were learnt from by these weights, "
-            f"which flatters them; {others}"
+            f"{coverage['learnt_from']} of {coverage['run']} photos run were learnt from by these "
+            f"weights, which flatters them; {others}"
         )
     between = [
         f"{words} between {_show(ties[name][0])} and {_show(ties[name][1])}"

@@ -17,7 +17,7 @@ from data_prep.base.photo import read_photo
 from data_prep.base.progress import log, show_progress
 from data_prep.base.records import Box
 from data_prep.base.tables import markdown_table
-from data_prep.formats.predictions import PredictionRow, tabulate_predictions
+from data_prep.formats.predictions import PhotoRow, PredictionRow, tabulate_predictions
 from data_prep.grouping.split import VALID
 from evaluate.arrays import Detections, GroundTruth
 from evaluate.evaluation import EvaluateOptions, evaluate
@@ -32,7 +32,7 @@ from pipeline.experiments.engine import PreparedData
 from pipeline.experiments.tables import Figure, pick_figure, show_figure
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.predictor import Predictor
-from pipeline.inference.records import list_rows
+from pipeline.inference.records import describe_photo, list_rows
 from pipeline.inference.sources import PhotoSet
 from pipeline.inference.yunet import choose_detector
 from pipeline.nets.cards import (
@@ -86,12 +86,12 @@ def predict_photos(predictor: Predictor, data: PreparedData, source: str) -> Pre
     """What the nets find on the validation photos of a source."""
     images = tuple(sorted(set(data.valid[source]["image"])))
     photos = show_progress(PhotoSet(data.roots[source], images), len(images), "photos")
-    rows = [
-        row
-        for frame, faces in predictor.predict(photos)
-        for row in list_rows(frame.name, faces, frame.orientation)
-    ]
-    return make_predictions(tabulate_predictions(rows), Path("predictions"))
+    rows: list[PredictionRow] = []
+    ran: list[PhotoRow] = []
+    for frame, faces in predictor.predict(photos):
+        rows += list_rows(frame.name, faces, frame.orientation)
+        ran.append(describe_photo(frame, faces))
+    return make_predictions(tabulate_predictions(rows), Path("predictions"), tuple(ran))
 
 
 def tell_faces(faces: pd.DataFrame, probabilities: np.ndarray) -> Predictions:
