@@ -40,6 +40,7 @@ def test_wheel_has_code_pages_recipes_and_weights(installed):
         "trimask.py",
         "data_prep/base/templates/base.html",
         "evaluate/report/templates/report.html",
+        "pipeline/inference/templates/gallery.html",
         "pipeline/recipes/default.toml",
         "pipeline/review/static/index.html",
         "pipeline/weights/classifier.safetensors",

@@ -9,14 +9,15 @@ import glob
 import os
 import re
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from http.client import HTTPException
-from itertools import takewhile
+from itertools import count, islice, takewhile
 from pathlib import Path, PurePosixPath
+from threading import Condition
 from typing import Protocol, TypeGuard
 from urllib.request import Request, urlopen
 
@@ -44,8 +45,8 @@ WRITTEN = frozenset(
 OWN, LOST = "written by run.py", "can't be read"
 
 READERS = 2
-AHEAD = 16
-"""Photos that are decoded before they are asked for."""
+AHEAD, AHEAD_PIXELS = 16, 48_000_000
+"""Photos that are decoded before they are asked for; none is begun while these hold as much."""
 
 MOST_BYTES = 50_000_000
 WAIT, MOST_SECONDS = 10, 60
@@ -124,16 +125,39 @@ def is_file(item: Item) -> TypeGuard[str | Path]:
 
 
 def _read_ahead(tasks: Iterable[Callable[[], Frame]]) -> Iterator[Frame]:
-    pending: list[Future[Frame]] = []
-    readers = ThreadPoolExecutor(READERS)
+    room = Condition()
+    held = asked = 0  # Pixels that wait for their turn; the place whose turn it is, -1 at the end.
+
+    def read(place: int, task: Callable[[], Frame]) -> Frame:
+        nonlocal held
+        with room:
+            room.wait_for(lambda: held < AHEAD_PIXELS or asked in {place, -1})
+        if asked < 0:
+            return Frame("")
+        frame = task()
+        with room:
+            held += frame.size[0] * frame.size[1]
+        return frame
+
+    pending: deque[Future[Frame]] = deque()
+    readers, places = ThreadPoolExecutor(READERS), enumerate(tasks)
     try:
-        for task in tasks:
-            pending.append(readers.submit(task))
-            if len(pending) > AHEAD:
-                yield pending.pop(0).result()
-        for future in pending:
-            yield future.result()
+        for turn in count():
+            pending += [readers.submit(read, *one) for one in islice(places, AHEAD - len(pending))]
+            if not pending:
+                return
+            with room:
+                asked = turn
+                room.notify_all()
+            frame = pending.popleft().result()
+            with room:
+                held -= frame.size[0] * frame.size[1]
+                room.notify_all()
+            yield frame
     finally:  # Where the consumer stops before the end, what is not begun need not be read.
+        with room:
+            asked = -1
+            room.notify_all()
         readers.shutdown(cancel_futures=True)
 
 

@@ -276,11 +276,12 @@ def test_photo_that_arrives_while_it_is_read_is_read_again(photos, out, monkeypa
     assert (seen, summary["unreadable"]) == (1, [])
 
 
-@pytest.mark.parametrize("bound", [{"BATCH_FRAMES": 2}, {"BATCH_PIXELS": 120 * 90 * 2}])
-def test_photos_are_read_a_chunk_ahead_and_no_further(photos, out, monkeypatch, bound):
-    for name, value in bound.items():
-        monkeypatch.setattr(running, name, value)
-    monkeypatch.setattr(sources, "AHEAD", 2)
+@pytest.mark.parametrize("bound", [{"AHEAD": 2}, {"AHEAD_PIXELS": 1}])
+@pytest.mark.parametrize("batch", [{"BATCH_FRAMES": 2}, {"BATCH_PIXELS": 120 * 90 * 2}])
+def test_photos_are_read_a_chunk_ahead_and_no_further(photos, out, monkeypatch, batch, bound):
+    for module, changes in ((running, batch), (sources, bound)):
+        for name, value in changes.items():
+            monkeypatch.setattr(module, name, value)
     read, ahead = [], []
     real_read, real_detect = sources.read_photo, BrightDetector.detect
 

@@ -120,5 +120,5 @@ def test_nothing_there(tmp_path, what):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "notes.txt").write_text("")
     told = r"in there\. Passed over: ending \.txt 1" if what != "*.jpg" else r"in there\.$"
-    with pytest.raises(PhotosError, match=rf"no photos \(\.bmp, .*\) {told}"):
+    with pytest.raises(PhotosError, match=rf"no photos \(\..*\) {told}"):
         find(f"{tmp_path}/in/{what}", tmp_path / "out")
