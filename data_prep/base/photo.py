@@ -90,7 +90,8 @@ def decode_photo(
         orientation = _orientation(image)
         if not upright and fit_size is not None:
             upright = _only_fits_turned(image.size, orientation, fit_size)
-        pixels = _to_rgb(ImageOps.exif_transpose(image) if upright else image)
+        turns = upright and orientation != UPRIGHT
+        pixels = _to_rgb(ImageOps.exif_transpose(image) if turns else image)
     except UnidentifiedImageError as error:
         raise PhotoError(f"{name}: not a photo in a known format; check the file.") from error
     except Image.DecompressionBombError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +12,7 @@ from data_prep.base.command import SOME_LEFT_OUT, STOPPED, as_command
 from data_prep.base.files import OutputError
 from data_prep.base.progress import log
 from data_prep.formats.predictions import AlarmRule
-from pipeline.inference.sources import JOURNAL, LOST, SUMMARY, count_reasons, find_photos
+from pipeline.inference.sources import JOURNAL, LOST, SUMMARY, PhotoSet, count_reasons, find_photos
 from pipeline.nets.options import (
     RETINAFACE,
     SHIPPED,
@@ -109,6 +109,17 @@ def run(options: RunOptions) -> None:
         saves=saves,
         alarm=alarm,
     )
+    tell_result(options, summary, photos, alarm)
+    if summary["photos_left"]:
+        raise typer.Exit(STOPPED)
+    if summary["unreadable"] or any(why.startswith(LOST) for _, why in photos.passed_over):
+        raise typer.Exit(SOME_LEFT_OUT)
+
+
+def tell_result(
+    options: RunOptions, summary: dict[str, Any], photos: PhotoSet, alarm: AlarmRule | None
+) -> None:
+    """Say what was found, what makes it mean less above it, and what was left out below."""
     learnt = summary["learnt"]
     if known := learnt["exact"] + learnt["near"]:
         of = f"{known} of {summary['photos']} photos"
@@ -142,19 +153,12 @@ def run(options: RunOptions) -> None:
         typer.echo(f"{name}: {options.out / file}")
     for item in summary["unreadable"]:
         log(f"unreadable: {item['reason']}")
-    lost = [name for name, reason in photos.passed_over if reason.startswith(LOST)]
     if photos.passed_over:
-        named = f", such as {lost[0]}" if lost else ""
-        log(
-            f"passed over: {count_reasons(photos.passed_over)}{named}; each is named in "
-            f"{options.out / SUMMARY}"
-        )
-    if summary["photos_left"]:
-        done, left = summary["photos"], summary["photos_left"]
+        reasons = count_reasons(photos.passed_over)
+        log(f"passed over: {reasons}; each is named in {options.out / SUMMARY}")
+    if left := summary["photos_left"]:
+        done = summary["photos"]
         log(f"stopped at {done} of {done + left} photos, run again to go on")
-        raise typer.Exit(STOPPED)
-    if summary["unreadable"] or lost:
-        raise typer.Exit(SOME_LEFT_OUT)
 
 
 def refuse_foreign(out: Path) -> None:

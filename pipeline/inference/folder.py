@@ -78,24 +78,24 @@ def predict_folder(
         )
         drawings = Drawings(annotated, draw_from if draw else None, clock)
         stack.callback(drawings.close)
-        done = predictor.predict(replace(photos, images=todo), clock)
+        answers = predictor.predict(replace(photos, images=todo), clock)
         left = set(todo)
         with suppress(KeyboardInterrupt):
-            for frame, faces in show_progress(done, len(todo), "photos"):
+            for frame, faces in show_progress(answers, len(todo), "photos"):
                 drawings.add(frame, faces)
                 journal.add(frame, faces)
                 left.discard(frame.name)
     entries = [journal.entries[image] for image in photos.images if image not in left]
     rows = (row for e in entries for row in list_rows(e.photo.image, e.faces, e.photo.orientation))
     write_predictions(out / FILE, rows)
-    ran = [replace(entry.photo, image=spell(entry.photo.image)) for entry in entries]
-    write_photos(out / PHOTOS_FILE, ran)
+    done = [replace(entry.photo, image=spell(entry.photo.image)) for entry in entries]
+    write_photos(out / PHOTOS_FILE, done)
     saved = {}
     if not left and saves.names:
         with clock.measure("save"):
             saved = saves.write(entries, photos, out)
     summary = _summarise(
-        entries, ran, len(todo) - len(left), predictor, time.perf_counter() - began, clock
+        entries, done, len(todo) - len(left), predictor, time.perf_counter() - began, clock
     )
     summary["learnt"] = {
         **{how: sum(row.learnt == how for row in done) for how in LEARNT if how},

@@ -6,12 +6,14 @@ Another kind, such as a video or a camera, is another `Source`.
 from __future__ import annotations
 
 import glob
+import math
 import os
 import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from http.client import HTTPException
@@ -25,7 +27,14 @@ import numpy as np
 from PIL import Image
 
 from data_prep.base.errors import UserError
-from data_prep.base.photo import PHOTO_SUFFIXES, Photo, PhotoError, decode_photo, read_photo
+from data_prep.base.photo import (
+    PHOTO_SUFFIXES,
+    Photo,
+    PhotoError,
+    decode_photo,
+    photo_size,
+    read_photo,
+)
 from data_prep.formats.contracts import Format
 from data_prep.formats.predictions import FILE, PHOTOS_FILE
 from pipeline.inference.records import Frame
@@ -46,7 +55,7 @@ OWN, LOST = "written by run.py", "can't be read"
 
 READERS = 2
 AHEAD, AHEAD_PIXELS = 16, 48_000_000
-"""Photos that are decoded before they are asked for; none is begun while these hold as much."""
+"""Photos that are decoded before they are asked for, and the pixels that these hold at most."""
 
 MOST_BYTES = 50_000_000
 WAIT, MOST_SECONDS = 10, 60
@@ -80,7 +89,7 @@ class PhotoSet:
     def __iter__(self) -> Iterator[Frame]:
         """The photos, upright."""
         return _read_ahead(
-            partial(decode_file, self.root / image, image, index)
+            (self.root / image, partial(decode_file, self.root / image, image, index))
             for index, image in enumerate(self.images)
         )
 
@@ -114,7 +123,7 @@ class PhotoList:
     def __iter__(self) -> Iterator[Frame]:
         """The photos, upright."""
         return _read_ahead(
-            partial(decode_item, item, name, index)
+            (Path(item) if is_file(item) else None, partial(decode_item, item, name, index))
             for index, (item, name) in enumerate(zip(self.items, self.names, strict=True))
         )
 
@@ -124,22 +133,22 @@ def is_file(item: Item) -> TypeGuard[str | Path]:
     return isinstance(item, Path) or (isinstance(item, str) and not item.startswith(_ADDRESSES))
 
 
-def _read_ahead(tasks: Iterable[Callable[[], Frame]]) -> Iterator[Frame]:
+def _read_ahead(tasks: Iterable[tuple[Path | None, Callable[[], Frame]]]) -> Iterator[Frame]:
+    """What the tasks give, in order, read by threads; files are known by their paths."""
     room = Condition()
-    held = asked = 0  # Pixels that wait for their turn; the place whose turn it is, -1 at the end.
+    held = asked = 0  # Pixels read or being read; the place whose turn it is, -1 at the end.
 
-    def read(place: int, task: Callable[[], Frame]) -> Frame:
+    def read(place: int, task: tuple[Path | None, Callable[[], Frame]]) -> tuple[Frame, int]:
         nonlocal held
+        pixels = 0
+        with suppress(PhotoError):
+            pixels = math.prod(photo_size(task[0])) if task[0] else 0
         with room:
-            room.wait_for(lambda: held < AHEAD_PIXELS or asked in {place, -1})
-        if asked < 0:
-            return Frame("")
-        frame = task()
-        with room:
-            held += frame.size[0] * frame.size[1]
-        return frame
+            room.wait_for(lambda: held + pixels <= AHEAD_PIXELS or asked in {place, -1})
+            held += pixels
+        return (Frame("") if asked < 0 else task[1]()), pixels
 
-    pending: deque[Future[Frame]] = deque()
+    pending: deque[Future[tuple[Frame, int]]] = deque()
     readers, places = ThreadPoolExecutor(READERS), enumerate(tasks)
     try:
         for turn in count():
@@ -149,9 +158,9 @@ def _read_ahead(tasks: Iterable[Callable[[], Frame]]) -> Iterator[Frame]:
             with room:
                 asked = turn
                 room.notify_all()
-            frame = pending.popleft().result()
+            frame, pixels = pending.popleft().result()
             with room:
-                held -= frame.size[0] * frame.size[1]
+                held -= pixels
                 room.notify_all()
             yield frame
     finally:  # Where the consumer stops before the end, what is not begun need not be read.
