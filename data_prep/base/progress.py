@@ -11,7 +11,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import track
 
-from data_prep.base.records import NOT_READ, Finding
+from data_prep.base.records import DOUBTS, NOT_READ, Finding
 
 Item = TypeVar("Item")
 LINES = 10
@@ -45,11 +45,14 @@ def log(line: str) -> None:
 
 
 def log_findings(findings: Sequence[Finding], listed_in: object, *, notes: bool = False) -> None:
-    """Log what was left out, which decisions were not applied, and `notes` of what is not read.
+    """Log what was left out or is doubtful, decisions not applied, and `notes` of what is not read.
 
     The first of each are logged; `listed_in` is the file that has the rest.
     """
     _log_first("left out", [f.message for f in findings if f.dropped], listed_in)
+    for kind in DOUBTS:
+        doubts = [f.message for f in findings if f.kind == kind and not f.dropped]
+        _log_first("note", doubts, listed_in)
     unfit = [f.message for kind in UNFIT_DECISIONS for f in findings if f.kind == kind]
     _log_first("not applied", unfit, listed_in)
     if notes:

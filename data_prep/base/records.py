@@ -64,6 +64,13 @@ NOT_READ = "not-read"
 """Kind of the findings, no faults, about what a reader has no use for."""
 
 
+NAME_CONFLICT = "name-conflict"
+"""Kind of the findings where an annotation names another photo than it is called after."""
+
+DOUBTS = (NAME_CONFLICT, "resized-photo", "untold-turn", "size-differs", "ignored-class")
+"""Kinds of the findings, no faults, by which boxes may be other ones than they seem."""
+
+
 def note_unread(name: str, things: Sequence[str]) -> list[Finding]:
     """A note of what is not read, such as columns; none when there is nothing.
 

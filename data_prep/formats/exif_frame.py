@@ -10,10 +10,9 @@ from data_prep.base.boxes import UPRIGHT, clip_box, clip_faces, look_relative, t
 from data_prep.base.errors import DatasetError
 from data_prep.base.photo import PhotoError, PhotoFrame, Size, check_frame, read_frame
 from data_prep.base.progress import show_progress
-from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding
+from data_prep.base.records import NAME_CONFLICT, AnnotatedPhoto, Box, Dataset, Face, Finding
 from data_prep.formats.photo_match import (
     CONVERT,
-    NAME_CONFLICT,
     DatasetFiles,
     PhotoName,
     WrittenPhoto,

@@ -103,9 +103,6 @@ JSON_KEYS = (
 )
 """Keys by which annotations in JSON are known."""
 
-NAME_CONFLICT = "name-conflict"
-"""Kind of the findings where an annotation names another photo than it is called after."""
-
 CONVERT = "write it as JPEG or PNG"
 
 ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"})

@@ -17,7 +17,7 @@ from data_prep.base.errors import DatasetError
 from data_prep.base.files import write_atomically
 from data_prep.base.photo import PHOTO_SUFFIXES
 from data_prep.base.progress import show_progress
-from data_prep.base.records import Box, Dataset, Face, Finding, note_unread
+from data_prep.base.records import NAME_CONFLICT, Box, Dataset, Face, Finding, note_unread
 from data_prep.formats.contracts import (
     IMAGES,
     DatasetFormat,
@@ -37,7 +37,7 @@ from data_prep.formats.input_files import (
     read_number,
     read_size,
 )
-from data_prep.formats.photo_match import NAME_CONFLICT, DatasetFiles, WrittenPhoto, match_photos
+from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto, match_photos
 
 ANNOTATIONS = "annotations"
 """The folder that is written."""

@@ -39,6 +39,7 @@ BLUR_BINS, PER_BLUR_ROW = 4, 13
 GROUPS, PER_GROUP = 8, 8
 
 KIND_TITLES: dict[str, str] = {
+    "all-faces-left-out": "Photos of which no face can be used",
     "bad-box": "Objects without a usable box",
     "bad-name": "File names that can't be told apart or written down",
     "broken-xml": "Annotation files that can't be read",
@@ -46,14 +47,19 @@ KIND_TITLES: dict[str, str] = {
     "decision-in-data": "Decisions with nothing to do: the data are as decided",
     "degenerate-box": "Boxes that are empty, inverted or outside",
     "disputed-decision": "Faces on which reviewers disagree; nothing is applied",
+    "ignored-class": "Classes that an alias says to leave out",
     "missing-photo": "Annotations without a photo",
+    "name-conflict": "Annotations that name another photo than they are called after",
     "no-split": "Too little to split",
     "photo-without-annotation": "Photos without an annotation",
+    "resized-photo": "Photos resized after they were annotated, boxes scaled",
     "second-annotation": "Photos annotated twice",
     "size-differs": "Annotations that state another photo size",
     "torn-ledger": "Half-written lines of ledgers, skipped",
     "turned-photo": "Photos turned by their EXIF orientation",
     "unfit-decision": "Decisions that don't fit the data; they are not applied",
+    "unread-ending": "Photos in formats that are not read",
+    "untold-turn": "Photos turned by EXIF, boxes perhaps of the turned one",
     "unnamed-object": "Objects without a class name",
     "unreadable-photo": "Photos that can't be read",
 }

@@ -85,7 +85,9 @@ _MEASURED = {"voc": Format.VOC, "yolo": Format.YOLO, "coco": Format.COCO}
 """Datasets that are measured without their photos, too."""
 
 
-def recognise_truth(path: Path, layout: Layout | None = None) -> Format:
+def recognise_truth(
+    path: Path, layout: Layout | None = None, vocabulary: Vocabulary = MASKS
+) -> Format:
     """Which format annotations are in; layouts of pixels make plain text files of YOLO labels."""
     plain = layout in ("xywh", "xyxy")
     if not path.exists():
@@ -97,7 +99,7 @@ def recognise_truth(path: Path, layout: Layout | None = None) -> Format:
     if path.is_file():
         keys = find_keys(path)
         return Format.COCO if not keys or CocoFormat.keys <= keys else Format.DATASET
-    form = None if plain else _recognise_dataset(path)
+    form = None if plain else _recognise_dataset(path, vocabulary)
     if form is Format.COCO and find_coco(path) is None:
         return Format.DATASET  # Several files.
     if form is not None and form is not Format.VOC:
@@ -111,9 +113,9 @@ def recognise_truth(path: Path, layout: Layout | None = None) -> Format:
     return found
 
 
-def _recognise_dataset(path: Path) -> Format | None:
+def _recognise_dataset(path: Path, vocabulary: Vocabulary) -> Format | None:
     try:
-        form = recognise(list_dataset(path), ReadOptions())
+        form = recognise(list_dataset(path), read_options(vocabulary))
     except NothingKnownError:
         return None
     return _MEASURED.get(form, Format.DATASET)
@@ -204,7 +206,8 @@ DEFAULT_OPTIONS = InputOptions()
 
 def read_truth(path: Path, options: InputOptions = DEFAULT_OPTIONS) -> GroundTruth:
     """Read annotated faces from a file or folder in any known format."""
-    found, vocabulary = recognise_truth(path, options.truth_boxes), options.vocabulary
+    vocabulary = options.vocabulary
+    found = recognise_truth(path, options.truth_boxes, vocabulary)
     chosen = {"split": options.split, "source": options.source}
     if found is not Format.TABLE and chosen != {"split": None, "source": None}:
         raise InputError(
@@ -268,7 +271,9 @@ def _read_predictions(
     how = read_options(vocabulary)
     if found is Format.VOC:
         return build_predictions(path, read_voc_predictions(path, how, truth.photos), how)
-    truth_format = None if truth_path is None else recognise_truth(truth_path, options.truth_boxes)
+    truth_format = (
+        None if truth_path is None else recognise_truth(truth_path, options.truth_boxes, vocabulary)
+    )
     if found is Format.COCO:
         is_coco = truth_path is not None and truth_format is Format.COCO
         index = None

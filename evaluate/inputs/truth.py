@@ -15,7 +15,7 @@ import pandas as pd
 from data_prep.base.boxes import DegenerateBoxError, clip_box
 from data_prep.base.labels import MASKS, Vocabulary
 from data_prep.base.photo import PHOTO_SUFFIXES, Size, photo_size, upright_size
-from data_prep.base.records import Box, Face, Finding
+from data_prep.base.records import DOUBTS, Box, Face, Finding
 from data_prep.base.tables import read_faces
 from data_prep.formats.coco import read_coco
 from data_prep.formats.contracts import Faults, ReadOptions
@@ -23,7 +23,6 @@ from data_prep.formats.exif_frame import fit_photo, refuse_doubtful
 from data_prep.formats.input_files import InputError, list_files
 from data_prep.formats.label_files import ClassNames, find_landmarks, list_labels
 from data_prep.formats.photo_match import (
-    NAME_CONFLICT,
     AmbiguousPhotoError,
     WrittenPhoto,
     list_dataset,
@@ -144,10 +143,6 @@ def read_options(vocabulary: Vocabulary) -> ReadOptions:
     return ReadOptions(vocabulary.aliases, vocabulary.classes)
 
 
-_DOUBTS = (NAME_CONFLICT, "resized-photo", "untold-turn")
-"""Kinds of the findings of readers that are about the figures, too."""
-
-
 def build_truth(
     photos: Sequence[WrittenPhoto],
     vocabulary: Vocabulary,
@@ -188,8 +183,10 @@ def build_truth(
                 clipped.append(where)
             kept.append((place, replace(face, box=box)))
     messages = list(warnings)
-    for kind in _DOUBTS:
-        some = [finding.message for finding in findings if finding.kind == kind]
+    for kind in DOUBTS:
+        some = [
+            finding.message for finding in findings if finding.kind == kind and not finding.dropped
+        ]
         more = f" And {len(some) - 1} more of this kind." if len(some) > 1 else ""
         messages += [f"{message}{more}" for message in some[:1]]
     if clipped and order != "corners":
