@@ -32,7 +32,9 @@ Axes = Mapping[str, tuple[Sequence[str], ...]]
 """Names along the other dimensions of a number, outermost first; none for a single number."""
 
 
-def draw_weights(photos: int, resamples: int, seed: int, *, rows: int = 1) -> Iterator[FloatArray]:
+def draw_weights(
+    photos: int, resamples: int, seed: int = 0, *, rows: int = 1
+) -> Iterator[FloatArray]:
     """How often each of P photos is in each of B resamples: (b, P) whole numbers, the b add to B.
 
     `rows` is the width of the arrays computed from the weights, when larger than P; it only bounds
@@ -46,41 +48,31 @@ def draw_weights(photos: int, resamples: int, seed: int, *, rows: int = 1) -> It
         yield generator.multinomial(photos, shares, size=size).astype(np.float64)
 
 
-def resample(
-    statistic: Statistic, *, photos: int, resamples: int, seed: int = 0, rows: int = 1
-) -> dict[str, FloatArray]:
-    """The numbers of every resample, (B, …) each; arguments as of `draw_weights`."""
+def resample(statistic: Statistic, *, rows: int = 1, **how: int) -> dict[str, FloatArray]:
+    """The numbers of every resample, (B, …) each; `photos`, … as of `draw_weights`."""
     parts: dict[str, list[FloatArray]] = {}
-    for weights in draw_weights(photos, resamples, seed, rows=rows):
+    for weights in draw_weights(**how, rows=rows):
         for name, values in statistic(weights).items():
             parts.setdefault(name, []).append(values)
     return {name: np.concatenate(values) for name, values in parts.items()}
 
 
-def bootstrap_intervals(
-    statistic: Statistic, *, photos: int, resamples: int, seed: int = 0, rows: int = 1
-) -> dict[str, FloatArray]:
-    """Percentile intervals of several numbers at once; arguments as of `draw_weights`.
+def bootstrap_intervals(statistic: Statistic, **how: int) -> dict[str, FloatArray]:
+    """Percentile intervals of several numbers at once; `photos`, … as of `draw_weights`.
 
     By name, (2, …): lower and upper end of the central 95 %. A resample in which a number is not
     defined (NaN) is left out for that number.
     """
-    drawn = resample(statistic, photos=photos, resamples=resamples, seed=seed, rows=rows)
+    drawn = resample(statistic, **how)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # Of a number that is never defined.
         return {name: np.nanpercentile(values, _TAILS, axis=0) for name, values in drawn.items()}
 
 
 def measure(
-    statistic: Statistic,
-    *,
-    photos: int,
-    resamples: int,
-    seed: int = 0,
-    rows: int = 1,
-    axes: Axes | None = None,
+    statistic: Statistic, *, axes: Axes | None = None, photos: int, resamples: int, **how: int
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """The numbers of a statistic and their intervals, for JSON; arguments as of `draw_weights`.
+    """The numbers of a statistic and their intervals, for JSON; `photos`, … as of `draw_weights`.
 
     Returns:
         By name, and by the names along its `axes`, a number; and under the same names [lower,
@@ -90,7 +82,7 @@ def measure(
     numbers = {name: describe(array[0], axes.get(name, ())) for name, array in values.items()}
     if not resamples:
         return numbers, None
-    ends = bootstrap_intervals(statistic, photos=photos, resamples=resamples, seed=seed, rows=rows)
+    ends = bootstrap_intervals(statistic, photos=photos, resamples=resamples, **how)
     return numbers, {
         name: describe(np.moveaxis(array, 0, -1), axes.get(name, ()), to_interval)
         for name, array in ends.items()
@@ -98,16 +90,9 @@ def measure(
 
 
 def compare(
-    mine: Statistic,
-    other: Statistic,
-    *,
-    photos: int,
-    resamples: int,
-    seed: int = 0,
-    rows: int = 1,
-    axes: Axes | None = None,
+    mine: Statistic, other: Statistic, *, axes: Axes | None = None, photos: int, **how: int
 ) -> dict[str, Any]:
-    """Numbers of one side less those of another; arguments as of `draw_weights`.
+    """Numbers of one side less those of another; `photos`, … as of `draw_weights`.
 
     The same resampled photos weigh both sides, so what makes a photo hard for both cancels out.
 
@@ -122,8 +107,7 @@ def compare(
         return {name: values - second[name] for name, values in mine(weights).items()}
 
     once = np.ones((1, photos))
-    sides = mine(once), other(once)
-    drawn = resample(difference, photos=photos, resamples=resamples, seed=seed, rows=rows)
+    sides, drawn = (mine(once), other(once)), resample(difference, photos=photos, **how)
     columns = {
         name: np.concatenate([values, sides[1][name], drawn.get(name, values[:0])])
         for name, values in sides[0].items()

@@ -25,6 +25,10 @@ AREAS = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**
 _SIZES = ("all", *AREAS)
 
 
+def _quiet(*_: object) -> None:
+    """Takes the library's progress messages; its errors are raised as ever."""
+
+
 def measure_coco(truth: GroundTruth, detections: Detections) -> dict[str, Any]:
     """COCO's AP and AR, as fractions; None where there is no face to find.
 
@@ -110,13 +114,13 @@ def _evaluate(
 
     -1 is where there is no face.
     """
-    faces = COCO(build_coco_dataset(truth), print_function=_ignore)
+    faces = COCO(build_coco_dataset(truth), print_function=_quiet)
     found = faces.loadRes(build_coco_results(detections))
     evaluation = COCOeval_faster(
         faces,
         found,
         iouType="bbox",
-        print_function=_ignore,
+        print_function=_quiet,
         ranges={name: list(ends) for name, ends in AREAS.items()},
     )
     evaluation.params.maxDets = limits
@@ -149,7 +153,3 @@ def _mean(values: FloatArray) -> float | None:
     """Mean of what is defined: COCO writes -1 where there is no face."""
     defined = values[values > -1]
     return float(defined.mean()) if defined.size else None
-
-
-def _ignore(*_: object) -> None:
-    """Takes the library's progress messages; its errors are raised as ever."""

@@ -20,7 +20,7 @@ class CoverageError(UserError, ValueError):
 
 
 FEW_PHOTOS = 50  # Under so many, intervals by photo are too short.
-FEW_FACES = 20  # Under so many, nothing is said about how boxes are drawn.
+FEW_FACES = 20  # Under so many, one face moves the figures, and nothing tells how boxes are drawn.
 TIES = 0.005  # A range of AP by the order of equal scores that is worth a word.
 
 OFFSET = 0.08
@@ -183,6 +183,14 @@ def list_doubts(case: Case, record: Record) -> list[str]:
         say.append(
             f"Another box convention: annotated boxes have their {', '.join(far)} than predicted "
             f"ones (medians over {offsets['faces']} faces). IoU punishes that, at 0.75 before 0.5."
+        )
+    few = {name: number for name, number in record["counts"]["faces"].items() if number}
+    few = {name: number for name, number in few.items() if number < FEW_FACES and len(few) > 1}
+    if few:
+        listed = ", ".join(f"{number} of {name}" for name, number in few.items())
+        say.append(
+            f"Few faces: {listed}. Each class weighs as much in mAP and macro recall, so one such "
+            "face moves them by points."
         )
     if photos < FEW_PHOTOS and record["intervals"]:
         say.append(

@@ -46,8 +46,9 @@ def test_end_to_end(annotations: Path, predictions: Path, tmp_path: Path) -> Non
         "predictions": 4,
         "predictions_left_out": 0,
     }
-    (few,) = record["warnings"]
-    assert few.startswith("Few photos (2)")
+    faces, photos = record["warnings"]
+    assert faces.startswith("Few faces: 2 of with_mask, 1 of without_mask, 1 of mask_weared_inc")
+    assert photos.startswith("Few photos (2)")
     assert result.output.index("Few photos") < result.output.index(record["sentence"])
     assert record["inputs"]["predictions"] == str(predictions)
     assert "mAP at IoU 0.50" in result.output

@@ -170,7 +170,7 @@ def test_part_of_the_photos_predicted(annotations, predictions, tmp_path):
     photos = tmp_path / "photos.csv"
     write_photos(photos, [PhotoRow("a.jpg", 100, 100, faces=2), PhotoRow("b.jpg", 100, 100)])
     record = evaluate.evaluate(annotations, predictions, EvaluateOptions(bootstrap=0)).metrics
-    assert record["warnings"] == []
+    assert [told for told in record["warnings"] if "Few faces" not in told] == []
     assert evaluate.evaluate(annotations, predictions, only).metrics["counts"]["photos"] == 2
     write_photos(photos, [PhotoRow("c.jpg", 100, 100)])
     with pytest.raises(CoverageError, match="none of the annotated photos was run"):
