@@ -99,6 +99,7 @@ def classify_command(options: ClassifyOptions) -> None:
     """Classify the annotated faces, as if the detector were perfect: a table for evaluate."""
     from data_prep.base.tables import read_faces
     from pipeline.inference.classifier import Classifier, classify_crops
+    from pipeline.nets.cards import CLASSIFIER, find_net
     from pipeline.nets.compute import pick_device
     from pipeline.runs.folder import PreparedError
 
@@ -109,7 +110,7 @@ def classify_command(options: ClassifyOptions) -> None:
         raise PreparedError(
             f"{options.prepared}: no face in the split '{options.split}'; there are {known}."
         )
-    path = options.weights / "classifier.safetensors"
+    path = find_net(options.weights, CLASSIFIER)
     classifier = Classifier.load(path, device=pick_device(options.device))
     count = classify_crops(chosen, options.prepared, classifier, options.table)
     log(f"{count} faces of the {options.split} split: {options.table}")

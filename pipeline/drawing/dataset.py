@@ -39,6 +39,7 @@ from pipeline.drawing.styles import STYLES, WAYS_TO_WEAR, MaskStyle, Worn
 from pipeline.inference.boxes import FaceDetector
 from pipeline.inference.detector import Detector
 from pipeline.inference.draw import save_drawing
+from pipeline.nets.cards import DETECTOR, find_net
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import SHIPPED, Weights
 from pipeline.runs.folder import PreparedError
@@ -78,7 +79,7 @@ class DrawOptions:
 
 def draw_masks(options: DrawOptions) -> None:
     """Draw masks on the bare faces of a dataset: photos, VOC files, drawn.csv, a contact sheet."""
-    detector = Detector.load(options.weights / "detector.safetensors", device=pick_device("cpu"))
+    detector = Detector.load(find_net(options.weights, DETECTOR), device=pick_device("cpu"))
     record = draw_dataset(options, detector)
     counts = record["counts"]
     if record.get("up_to_date"):

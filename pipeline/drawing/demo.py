@@ -17,6 +17,7 @@ from data_prep.base.photo import read_photo
 from pipeline.drawing.masks import draw_mask
 from pipeline.inference.boxes import FaceDetector
 from pipeline.inference.detector import Detector
+from pipeline.nets.cards import DETECTOR, find_net
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import SHIPPED, Weights
 
@@ -48,7 +49,7 @@ class DemoOptions:
 
 def demo_photos(options: DemoOptions) -> None:
     """Make photos to try run.py on: a portrait with masks drawn on it."""
-    detector = Detector.load(options.weights / "detector.safetensors", device=pick_device("cpu"))
+    detector = Detector.load(find_net(options.weights, DETECTOR), device=pick_device("cpu"))
     for path in write_demo_photos(detector, options.folder):
         typer.echo(path)
 

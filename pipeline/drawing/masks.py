@@ -11,8 +11,7 @@ import numpy as np
 
 from pipeline.drawing.styles import SHAPES, STYLES, Colour, MaskStyle, Pattern, Worn
 
-Field = np.ndarray
-"""Rows × columns, float32."""
+Field = np.ndarray  # Rows × columns, float32.
 
 SUPERSAMPLING = 4
 _STRAP_COLOUR = (235.0, 235.0, 230.0)

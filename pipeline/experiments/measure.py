@@ -41,6 +41,7 @@ from pipeline.nets.cards import (
     ClassifierCard,
     DetectorCard,
     WeightsError,
+    find_weights,
     read_card,
 )
 from pipeline.nets.compute import pick_device
@@ -182,6 +183,7 @@ def measure_weights(options: MeasureOptions) -> dict[str, Any]:
     data, device = PreparedData.open(options.prepared), pick_device(options.device)
     predictor = Predictor.load(options.weights, device=device, detector=other, thresh=THRESH)
     assert predictor.classifier is not None
+    log(f"nets: {predictor.origin}")
     learnt_from = predictor.classifier.card.training.get("data", {}).get("faces_sha256")
     known = data.data["faces_sha256"]
     if learnt_from != known:
@@ -205,18 +207,21 @@ def measure_weights(options: MeasureOptions) -> dict[str, Any]:
 
 def write_to_cards(results: dict[str, Any], weights: Path) -> None:
     """Put the figures on the cards; the weights and their hashes stay as they are."""
+    files = find_weights(weights)
     for name, kind, others in (
         (DETECTOR, DetectorCard, {"both_stages", "classifier_alone"}),
         (CLASSIFIER, ClassifierCard, {"detector_alone"}),
     ):
-        card = read_card(weights / f"{name}.json", kind)
+        if name not in files:  # The shipped one stood in for it.
+            continue
+        card = read_card(files[name].with_suffix(".json"), kind)
         card.results["measured"] = {
             key: {k: v for k, v in value.items() if k not in others}
             if isinstance(value, dict)
             else value
             for key, value in results.items()
         }
-        write_json(weights / f"{name}.json", card.model_dump(mode="json"))
+        write_json(files[name].with_suffix(".json"), card.model_dump(mode="json"))
 
 
 SURE = 0.5

@@ -23,6 +23,7 @@ from data_prep.base.crop import CROP_SCALE, Colour
 from data_prep.base.errors import UserError
 from data_prep.base.files import read_object, write_atomically, write_json
 from data_prep.base.labels import CLASSES
+from pipeline.nets.options import SHIPPED
 from pipeline.nets.retinaface import ANCHOR_SIZES, ANCHORS_PER_CELL, STRIDES, VARIANCES
 
 TIMM = "timm:"
@@ -211,6 +212,11 @@ def find_weights(weights: Path) -> dict[str, Path]:
         names = " or ".join(path.name for path in paths.values())
         raise WeightsError(f"{weights}: no {names} in there; {hint}")
     return found
+
+
+def find_net(weights: Path, net: str) -> Path:
+    """The weights file of one net, which is the shipped one where `weights` has none of it."""
+    return find_weights(weights).get(net, SHIPPED / f"{net}.safetensors")
 
 
 def load_state(path: Path) -> dict[str, Tensor]:

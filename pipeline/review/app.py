@@ -31,17 +31,13 @@ from pipeline.review.suspects import tell_likely
 STATIC = Path(__file__).parent / "static"
 
 TITLES = dict(zip(CLASSES, ("With mask", "Without mask", "Worn wrongly"), strict=True))
-"""Names of the classes on buttons."""
 
 PICTURE_SECONDS = 600  # How long a browser may keep one; its address holds the session's edition.
 AHEAD = 4  # Faces the page fetches before they are asked for.
 PACE_WINDOW = 40  # Decisions the pace is measured on.
 
-SHORTEST, LONGEST = 0.1, 120.0
-"""Seconds between decisions of a person at work; less is an import, more a break."""
-
-LEAST_TOLD, YIELD_WINDOW = 20, 100
-"""Of the latest decisions: how many it takes to tell whether going on pays, and how many count."""
+SHORTEST, LONGEST = 0.1, 120.0  # Seconds between decisions at work: no import, no break.
+LEAST_TOLD, YIELD_WINDOW = 20, 100  # Latest decisions that tell whether going on pays.
 
 LOW_YIELD = 0.05
 """Going on is said not to pay when the upper end of the interval is below this share: 73 decisions

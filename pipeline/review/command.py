@@ -24,11 +24,8 @@ from pipeline.review.session import Session, Way
 from pipeline.review.sheet import draw_contact_sheets, import_sheet, list_open, write_sheet
 from pipeline.review.suspects import LEDGER, open_suspects, tell_likely
 
-PORT = 8377
-"""The port when none is named; a free one when this one is taken."""
-
-MOST_PICTURED = 2000
-"""Faces that get contact sheets; of more, few would look at all."""
+PORT = 8377  # When none is named; a free one when this one is taken.
+MOST_PICTURED = 2000  # Faces that get contact sheets; of more, few would look at all.
 
 
 @dataclass(frozen=True)

@@ -16,17 +16,13 @@ from data_prep.base.files import sha256_of
 from data_prep.base.photo import PhotoError, read_photo
 from pipeline.review.suspects import Suspect, Suspects
 
-KEPT_BYTES = 256 * 2**20
-"""Decoded photos kept in memory, in bytes."""
-
-LONGEST_SIDE = 2000
-"""Longest side of a photo sent to the page, in pixels."""
+KEPT_BYTES = 256 * 2**20  # Of decoded photos in memory.
+LONGEST_SIDE = 2000  # Of a photo sent to the page, in pixels.
 
 Kind = Literal["photo", "crop", "similar"]
 """The whole photo, the face as the model gets it, or the face in small."""
 
-SIDES: dict[Kind, int] = {"crop": 640, "similar": 144}
-"""Largest side of crops, in pixels; smaller ones are sent as they are."""
+SIDES: dict[Kind, int] = {"crop": 640, "similar": 144}  # Largest, in pixels; none is enlarged.
 
 
 @dataclass(frozen=True)

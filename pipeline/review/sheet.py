@@ -21,14 +21,12 @@ from pipeline.review.session import Choice, ChoiceError, Choose, Session, draw_u
 
 HEADER = ("rank", "key", "given", "suggested", "decision", "to")
 
+# What may stand in `decision`; a new box can only be drawn on the page.
 DECISIONS: dict[str, Choose] = {"keep": "keep", "relabel": "label", "drop": "drop", "skip": "skip"}
-"""What may stand in `decision`; a new box can only be drawn on the page."""
 
 _MOST_FAULTS = 10
-
 COLUMNS, ROWS = 8, 5
-TILE, CAPTION, GAP = 150, 34, 10
-"""Sides of a picture, of the text below and between them, in pixels."""
+TILE, CAPTION, GAP = 150, 34, 10  # Pixels: a picture, the text below, between them.
 
 
 class SheetError(UserError, ValueError):
@@ -130,16 +128,11 @@ def _read_choice(decision: str, to: str) -> Choice:
     name = decision.lower()
     if name not in DECISIONS:
         raise SheetError(f"decision '{decision}' is none of {', '.join(DECISIONS)}")
-    if name != "relabel":
-        if to:
-            raise SheetError(f"'{name}' goes without a class in 'to'")
-        return Choice(DECISIONS[name])
-    if not to:
-        raise SheetError("'relabel' needs a class in 'to'")
-    if to in ("1", "2", "3"):
-        return Choice("label", CLASSES[int(to) - 1])
+    if bool(to) != (name == "relabel"):
+        raise SheetError(f"'{name}' {'goes without' if to else 'needs'} a class in 'to'")
     try:
-        return Choice("label", canonical_label(to))
+        label = CLASSES[int(to) - 1] if to in ("1", "2", "3") else to and canonical_label(to)
+        return Choice(DECISIONS[name], label or None)
     except UnknownLabelError as error:
         raise SheetError(f"unknown class '{to}'; known: {', '.join(CLASSES)}") from error
 

@@ -178,7 +178,7 @@ def test_classify_what_is_not_there(prepared, tmp_path, random_weights):
     refused = call("classify", prepared, *options, "--split", "test")
     assert_refused(refused, "no face in the split 'test'", "train", "valid")
     none = call("classify", prepared, *options, "--weights", tmp_path / "none")
-    assert_refused(none, tmp_path / "none" / "classifier.json")
+    assert_refused(none, tmp_path / "none")
     copy = shutil.copytree(prepared, tmp_path / "prepared")
     faces = read_faces(copy)
     lost = copy / faces.loc[faces["split"] == "valid", "crop"].iloc[3]

@@ -41,6 +41,7 @@ def values(figures):
 
 def test_right_answers_have_perfect_figures(measure):
     results, lines = measure(stand_ins())
+    assert lines.pop(0).startswith("nets: ")
     assert lines[0].startswith("note: the weights were not trained on this split")
     assert lines[1] == "set: 4 photos, 12 faces"
     assert (results["set"]["photos"], results["set"]["faces"]) == (4, 12)
