@@ -6,9 +6,10 @@ import base64
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,13 @@ from data_prep.formats.exif_frame import FramedPhoto
 from data_prep.formats.registry import FORMATS
 from pipeline.inference.draw import blur_faces, save_drawing
 from pipeline.inference.records import Face, Frame
-from pipeline.inference.sinks import Entry, Sink
+from pipeline.inference.sinks import Entry
 from pipeline.inference.sources import ANNOTATED, SAVED, PhotoSet
 
 JSON, CROPS, BLURRED, GALLERY = SAVED
 
 MOST_SHOWN = 4000
-"""Faces of a gallery: about 8 MB. More are thinned out evenly."""
+"""Faces of a gallery: about 12 MB. More are thinned out evenly."""
 
 THUMB = 96
 """Side of a gallery's picture in pixels."""
@@ -82,33 +83,34 @@ class Saves:
                 with _renew(places[form]) as folder:
                     writer.write([_frame(e, photos.root, names) for e in good], CLASSES, folder)
         with _renew(places.get(CROPS)) as crops, _renew(places.get(BLURRED)) as blurred:
-            sinks: list[Sink] = []
+            takers: list[Callable[[Frame, Sequence[Face]], None]] = []
             if CROPS in places:
-                sinks.append(Crops(crops, photos.root.resolve().name))
+                takers.append(partial(cut_crops, crops, photos.root.resolve().name))
             if BLURRED in places:
-                sinks.append(Blurred(blurred, self.blur or CLASSES))
+                takers.append(partial(blur_photo, blurred, self.blur or CLASSES))
+            gallery = Gallery(good if GALLERY in places else ())
+            if not takers:  # Photos without a face on the page need not be read.
+                shown = {image for image, _ in gallery.chosen}
+                good = [entry for entry in good if entry.photo.image in shown]
+            _show(good, photos, [*takers, gallery.add])
             if GALLERY in places:
-                gallery = Gallery(places[GALLERY], good)
-                if not sinks:  # Photos without a face on the page need not be read.
-                    shown = {image for image, _ in gallery.chosen}
-                    good = [entry for entry in good if entry.photo.image in shown]
-                sinks.append(gallery)
-            if sinks:
-                _show(good, photos, sinks)
+                gallery.write(places[GALLERY])
         return places
 
 
-def _show(entries: Sequence[Entry], photos: PhotoSet, sinks: Sequence[Sink]) -> None:
+def _show(
+    entries: Sequence[Entry],
+    photos: PhotoSet,
+    takers: Sequence[Callable[[Frame, Sequence[Face]], None]],
+) -> None:
     """Read the photos again, for what needs their pixels."""
     frames = PhotoSet(photos.root, tuple(entry.photo.image for entry in entries))
     for frame, entry in zip(show_progress(frames, len(frames), "saving"), entries, strict=True):
         if frame.error or frame.stamp != entry.stamp:
             log(f"not saved: {frame.name} changed since it was run; run again")
             continue
-        for sink in sinks:
-            sink.add(frame, entry.faces)
-    for sink in sinks:
-        sink.close()
+        for take in takers:
+            take(frame, entry.faces)
 
 
 @contextmanager
@@ -166,47 +168,26 @@ def _frame(entry: Entry, root: Path, names: Mapping[str, str]) -> FramedPhoto:
     return FramedPhoto(photo, names[row.image], *size, photo.faces, row.orientation)
 
 
-@dataclass(frozen=True)
-class Crops:
-    """A folder per class with the crops that the classifier sees, cut as `build` cuts them."""
-
-    folder: Path
-    source: str
-
-    def add(self, frame: Frame, faces: Sequence[Face]) -> None:
-        """Cut the faces of one photo."""
-        assert frame.pixels is not None
-        photo = AnnotatedPhoto(self.source, Path(), frame.name, "", None, None, ())
-        for place, face in enumerate(faces):
-            crop = encode_crop(crop_face(frame.pixels, face.box, CROP_SCALE))
-            write_atomically(self.folder / face.label / crop_name(photo, place), crop)
-
-    def close(self) -> None:
-        """Nothing is left to do."""
+def cut_crops(folder: Path, source: str, frame: Frame, faces: Sequence[Face]) -> None:
+    """Write the crops that the classifier sees, as `build` cuts them, below their classes."""
+    assert frame.pixels is not None
+    photo = AnnotatedPhoto(source, Path(), frame.name, "", None, None, ())
+    for place, face in enumerate(faces):
+        crop = encode_crop(crop_face(frame.pixels, face.box, CROP_SCALE))
+        write_atomically(folder / face.label / crop_name(photo, place), crop)
 
 
-@dataclass(frozen=True)
-class Blurred:
-    """Every photo, with the faces of some classes made unrecognisable; EXIF data stay behind."""
-
-    folder: Path
-    classes: Sequence[str]
-
-    def add(self, frame: Frame, faces: Sequence[Face]) -> None:
-        """Write one photo."""
-        assert frame.pixels is not None
-        chosen = [face for face in faces if face.label in self.classes]
-        save_drawing(self.folder / frame.name, blur_faces(frame.pixels, chosen), fine=True)
-
-    def close(self) -> None:
-        """Nothing is left to do."""
+def blur_photo(folder: Path, classes: Sequence[str], frame: Frame, faces: Sequence[Face]) -> None:
+    """Write a photo, faces of some classes made unrecognisable; its EXIF data stay behind."""
+    assert frame.pixels is not None
+    chosen = [face for face in faces if face.label in classes]
+    save_drawing(folder / frame.name, blur_faces(frame.pixels, chosen), fine=True)
 
 
 class Gallery:
     """A page of all faces, to filter by class, score and size, that needs nothing beside it."""
 
-    def __init__(self, path: Path, entries: Sequence[Entry]) -> None:
-        self.path = path
+    def __init__(self, entries: Sequence[Entry]) -> None:
         self.chosen = choose_shown(entries)
         self.total = sum(len(entry.faces) for entry in entries)
         self.images: list[str] = []
@@ -234,8 +215,8 @@ class Gallery:
                 ]
             )
 
-    def close(self) -> None:
-        """Write the page."""
+    def write(self, path: Path) -> None:
+        """Write the page, with links to the drawn photos where these lie beside it."""
         # Imported here: most runs do without, and its plots take a second to load.
         from data_prep.base.html import COLOURS, render_html
 
@@ -246,9 +227,9 @@ class Gallery:
             colours=COLOURS,
             shown=len(self.rows),
             total=self.total,
-            drawn=(self.path.parent / ANNOTATED).is_dir() and f"{ANNOTATED}/",
+            drawn=(path.parent / ANNOTATED).is_dir() and f"{ANNOTATED}/",
         )
-        write_atomically(self.path, page)
+        write_atomically(path, page)
 
 
 def choose_shown(entries: Iterable[Entry], most: int = MOST_SHOWN) -> set[tuple[str, int]]:

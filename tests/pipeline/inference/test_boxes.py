@@ -3,8 +3,6 @@
 import cv2
 import numpy as np
 import pytest
-import torch
-from torchvision.ops import box_iou, nms
 
 from pipeline.drawing.demo import read_portrait
 from pipeline.inference.boxes import (
@@ -12,39 +10,16 @@ from pipeline.inference.boxes import (
     SECOND_BELOW,
     SURE_SCORE,
     TINY_SIDE,
-    VOTE_IOU,
-    VOTE_SCORE,
     FaceBoxes,
     drop_containers,
     has_tiny_faces,
     merge_scales,
-    take_votes,
-    weigh_votes,
 )
 from pipeline.inference.yunet import YuNetDetector, choose_detector
 from pipeline.nets.cards import WeightsError
 from tests.makers import make_pixels
 from tests.pipeline.makers import faces_of
 from tests.pipeline.needs import THIRD_PARTY, needs_third_party
-
-
-def test_all_boxes_one_by_one():
-    torch.manual_seed(0)
-    corner = torch.rand(200, 2) * 40
-    boxes = torch.cat([corner, corner + 10 + 5 * torch.rand(200, 2)], dim=1)
-    scores = torch.rand(200) + 0.01
-    keep = nms(boxes, scores, 0.4)
-    voted = take_votes(weigh_votes(boxes, scores, keep), boxes)
-    for row, index in enumerate(keep.tolist()):
-        overlaps = box_iou(boxes[index : index + 1], boxes)[0].tolist()
-        near = [
-            j
-            for j, iou in enumerate(overlaps)
-            if j == index or (iou >= VOTE_IOU and scores[j] >= VOTE_SCORE)
-        ]
-        expected = sum(boxes[j] * scores[j] for j in near) / sum(scores[j] for j in near)
-        torch.testing.assert_close(voted[row], expected)
-
 
 TINY, LARGE = TINY_SIDE / 2 - 1, TINY_SIDE / 2 + 1
 """Sides that lie on either side of the limit at an enlargement of 2."""

@@ -17,7 +17,6 @@ from pipeline.inference import predictor as running
 from pipeline.inference import sinks, sources
 from pipeline.inference.draw import COLOURS
 from pipeline.inference.folder import predict_folder
-from pipeline.inference.predictor import Predictor
 from pipeline.inference.sinks import JOURNAL
 from pipeline.inference.sources import find_photos
 from tests.makers import hash_tree
@@ -206,27 +205,6 @@ def test_what_is_lost_is_made_again(photos, out, lost, done):
     (out / lost).unlink()
     assert run(photos, out)[1] == done
     assert outcome(out) == before
-
-
-def test_killed_run_goes_on_where_it_was(photos, out, tmp_path, monkeypatch):
-    monkeypatch.setattr(running, "BATCH_FRAMES", 2)
-    run(photos, tmp_path / "whole")
-    real, calls = Predictor.__call__, []
-
-    def predict(*arguments):
-        calls.append(1)
-        if len(calls) > 2:
-            raise Killed
-        return real(*arguments)
-
-    monkeypatch.setattr(Predictor, "__call__", predict)
-    with pytest.raises(Killed):
-        run(photos, out)
-    monkeypatch.setattr(Predictor, "__call__", real)
-    assert not (out / "predictions.csv").exists()
-    summary, seen = run(photos, out)
-    assert seen == summary["photos_done_now"] == 2
-    assert outcome(out) == outcome(tmp_path / "whole")
 
 
 def test_killed_before_a_drawing_was_renewed(photos, out, tmp_path, monkeypatch):

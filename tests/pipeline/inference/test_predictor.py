@@ -33,7 +33,6 @@ from tests.pipeline.makers import (
     frames_of,
     make_net,
     paint_photo,
-    save_photo,
     save_single,
     stand_ins,
 )
@@ -189,14 +188,3 @@ def test_photos_that_were_learnt_from_are_known_again(tmp_path):
     assert [row.learnt for row in read_photos(out / "photos.csv")] == ["exact", "near", "", ""]
     told = [frame.learnt for frame, _ in predictor.predict(PhotoList([photo, path]))]
     assert told == ["near", "exact"], "an array has no file"
-
-
-def test_folders_go_through_it_and_other_weights_start_anew(tmp_path, single):
-    save_photo(tmp_path / "photos" / "a.jpg")
-    photos, out = PhotoSet(tmp_path / "photos", ("a.jpg",)), tmp_path / "out"
-    first = predict_folder(photos, out, single)
-    assert first["photos_done_now"] == 1
-    assert predict_folder(photos, out, single)["photos_done_now"] == 0
-    save_single(tmp_path / "detector.safetensors", seed=2)
-    other = load(tmp_path)
-    assert predict_folder(photos, out, other)["photos_done_now"] == 1
