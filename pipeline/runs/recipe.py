@@ -47,7 +47,7 @@ class ClassifierRecipe(_Numbers):
     Attributes:
         architecture: `resnet34`; `mobilenet0.25`, the detector's body with a head of its own;
             `sequential`, three convolutions with max pooling and a dense layer; or `timm:NAME`, any
-            body of timm that takes inputs of the recipe's sizes.
+            body of timm that takes inputs of several sizes.
         init: `random`, a file of the same architecture (safetensors, or `.pth` of plain tensors),
             for `resnet34` and timm's also `imagenet` (downloaded; `train` falls back to random),
             for `mobilenet0.25` also `detector` (the shipped one's body) or the file of another

@@ -29,6 +29,7 @@ from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
 from data_prep.base.progress import log
 from data_prep.base.tables import read_faces
+from pipeline.inference.classifier import SMALL_INPUT
 from pipeline.nets.cards import DETECTOR, TIMM, DetectorCard, WeightsError, load_state, load_weights
 from pipeline.nets.classifiers import (
     FEATURES,
@@ -108,8 +109,13 @@ def settle_start(recipe: ClassifierRecipe, log: Log) -> ClassifierRecipe:
 
 
 def read_crops(prepared: Path) -> Callable[[str], np.ndarray]:
-    """What reads the crops of a prepared folder, by their paths in `faces.csv`."""
-    return lambda crop: read_photo(prepared / crop).pixels
+    """What reads the crops of a prepared folder, by their paths in `faces.csv`, or other files."""
+
+    def read(crop: str) -> np.ndarray:
+        path = prepared / crop
+        return read_photo(path if path.is_file() or not Path(crop).is_file() else Path(crop)).pixels
+
+    return read
 
 
 def build_learner(
@@ -238,6 +244,8 @@ def load_start(recipe: ClassifierRecipe) -> dict[str, Tensor]:
     """
     architecture, init = recipe.architecture, recipe.init
     net = make_net(architecture)
+    if architecture.startswith(TIMM):
+        _try_sizes(net, recipe)
     if init == "random":
         return {}
     name = "ResNet-34" if architecture == "resnet34" else architecture
@@ -260,6 +268,19 @@ def load_start(recipe: ClassifierRecipe) -> dict[str, Tensor]:
     if any(not key.startswith(("fc.", "head.")) for key in missing):
         raise WeightsError(f"{init}: does not hold the weights of a whole {name}.")
     return state
+
+
+def _try_sizes(net: nn.Module, recipe: ClassifierRecipe) -> None:
+    """Refuse a body that takes but one size of input, or another than the recipe's."""
+    for size in {*recipe.sizes, min(SMALL_INPUT, recipe.sizes[-1])}:
+        try:
+            with torch.inference_mode():
+                net.eval()(torch.zeros(1, 3, size, size))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            raise WeightsError(
+                f"{recipe.architecture} can't look at crops of {size} px ({error}): small ones are "
+                f"enlarged to {SMALL_INPUT} px at most, so a body has to take several sizes."
+            ) from error
 
 
 def _load_own(recipe: ClassifierRecipe) -> dict[str, Tensor]:

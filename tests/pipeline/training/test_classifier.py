@@ -172,6 +172,22 @@ def test_killed_again_and_again_equals_an_uninterrupted_run(
     assert not (folder / "checkpoint.pt").exists()
 
 
+@pytest.mark.usefixtures("without_plots")
+def test_a_head_that_learns_first_is_gone_on_with_after_a_kill(prepared, tmp_path):
+    recipe = change(freeze_epochs=2, epochs=[2], lr_mult=10, switch="overfit")
+    whole = train(prepared, tmp_path / "whole", recipe)
+    assert whole.lines[1] == "stage 0: 32 px, at most 2 epochs, the head alone"
+    for stop in ("stage 0, epoch 0", "stage 0, epoch 1", "stage 1, epoch 0"):
+        with pytest.raises(Killed):
+            train(prepared, tmp_path / "killed", recipe, stop=stop)
+    last = train(prepared, tmp_path / "killed", recipe)
+    ours, theirs = (load_file(run.folder / FILE) for run in (last, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    history = pd.read_csv(last.folder / "history.csv")
+    assert history["stage"].tolist() == [0, 0, 1, 1]
+    assert history["lr"].tolist() == pytest.approx([3e-3] * 2 + [3e-4] * 2)
+
+
 class EverWorse(CrossEntropyLossFlat):
     """A loss that grows whenever it is validated."""
 

@@ -147,9 +147,9 @@ def test_imagenet_is_fetched_once_and_started_from(server, prepared):
     cached = server.cache / "hub" / "checkpoints" / server.file.name
     assert cached.read_bytes() == server.file.read_bytes()
     server.file.unlink()
-    state = start(prepared, "imagenet")
     name = "layer3.2.conv1.weight"
-    assert torch.equal(state[name], server.state[name].float())
+    for init in ("imagenet", cached):
+        assert torch.equal(start(prepared, init)[name], server.state[name].float())
 
 
 def spoil(server):
@@ -243,6 +243,7 @@ class Tiny(nn.Module):
         self.out = nn.Conv2d(4, 5, 1)
 
     def forward(self, batch):
+        assert batch.shape[-1] != 37, "37 is none of its sizes"
         if batch.mean() > 1e9:  # what can't be traced
             return batch
         return self.out(self.norm(self.stem(batch)).relu()).mean(dim=(2, 3))
@@ -322,6 +323,11 @@ def test_bodies_that_can_not_be_had_are_named_whatever_the_start(
         recipe = TIMM.model_copy(update={"architecture": name, "init": init})
         with pytest.raises(WeightsError, match=message):
             settle_start(recipe, Told())
+
+
+def test_a_body_that_does_not_take_the_size_is_refused(timm):
+    with pytest.raises(WeightsError, match=r"can't look at crops of 37 px \(37 is none of its"):
+        settle_start(TIMM.model_copy(update={"sizes": [32, 37]}), Told())
 
 
 def test_weights_of_a_body_by_name_or_by_order(timm):
