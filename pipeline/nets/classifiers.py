@@ -97,7 +97,8 @@ def make_timm(name: str, dropout: float = 0.0, *, pretrained: bool = False) -> n
             f"{TIMM}{name} needs timm: pip install timm (or trimask with its extra 'timm')."
         ) from error
     if not timm.is_model(name.partition(".")[0]):
-        raise WeightsError(f"timm has no '{name}': {suggest(name, timm.list_models())}")
+        near = suggest(name, timm.list_models(), "timm.list_models() names all.")
+        raise WeightsError(f"timm has no '{name}': {near}")
     try:
         net = timm.create_model(name, pretrained=pretrained, num_classes=0)
     except (OSError, RuntimeError, ValueError) as error:

@@ -118,10 +118,11 @@ def plot_rates(rates: Sequence[float], losses: Sequence[float], found: float, pa
     """The loss of a range test by learning rate, up to where it explodes, and the rate chosen."""
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
-    axes.plot(rates, [float(loss) for loss in losses])
+    values = [float(loss) for loss in losses]
+    axes.plot(rates, values)
     axes.axvline(found, color="C1", linestyle="--", label=f"chosen: {found:.1e}")
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss")
-    axes.set_ylim(top=1.2 * float(losses[0]))
+    axes.set_ylim(min(values) - 0.05 * values[0], 1.2 * values[0])
     axes.legend(frameon=False)
     axes.grid(alpha=0.3)
     save_figure(figure, path)

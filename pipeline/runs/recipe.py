@@ -145,7 +145,10 @@ class ClassifierRecipe(_Numbers):
         owner = {"imagenet": "resnet34", "detector": "mobilenet0.25"}.get(self.init)
         timms = self.init == "imagenet" and self.architecture.startswith(TIMM)
         if owner not in (None, self.architecture) and not timms:
-            raise ValueError(f"init '{self.init}' is for architecture '{owner}'")
+            raise ValueError(
+                f"init '{self.init}' is for architecture '{owner}': give {self.architecture} "
+                "another, such as init=random or a file"
+            )
         return self
 
     @property

@@ -126,8 +126,9 @@ class StageKeeper(SeededEpochs):
         self._save()
         if self.worse >= self.recipe.patience:
             why = "no lower validation loss" if self.recipe.switch == "stalled" else "overfits"
+            epochs = f"{self.worse} epoch{'s' * (self.worse > 1)}"
             self.log(
-                f"stage {self.stage + 1} ends: {why} for {self.worse} epochs",
+                f"stage {self.stage + 1} ends: {why} for {epochs}",
                 "stage ended",
                 stage=self.stage,
                 worse=self.worse,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -200,6 +201,8 @@ def _choose_lr(
         return history[0]["lr"]
     with learn.no_logging(), learn.no_bar():
         found = float(learn.lr_find(suggest_funcs=valley, show_plot=False).valley)
+    with suppress(OSError):
+        (run.folder / learn.model_dir).rmdir()  # fastai's own, empty by now
     plot_rates(learn.recorder.lrs, learn.recorder.losses, found, run.folder / "lr_find.png")
     log(f"learning rate found: {found:.2e}", "rate", lr=found)
     return found

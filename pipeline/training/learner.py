@@ -278,8 +278,8 @@ def _try_sizes(net: nn.Module, recipe: ClassifierRecipe) -> None:
                 net.eval()(torch.zeros(1, 3, size, size))
         except (AssertionError, RuntimeError, ValueError) as error:
             raise WeightsError(
-                f"{recipe.architecture} can't look at crops of {size} px ({error}): small ones are "
-                f"enlarged to {SMALL_INPUT} px at most, so a body has to take several sizes."
+                f"{recipe.architecture} can't look at {size} px ({error}). A body has to take "
+                f"several sizes: small crops are enlarged to {SMALL_INPUT} px at most."
             ) from error
 
 

@@ -176,8 +176,8 @@ def test_killed_again_and_again_equals_an_uninterrupted_run(
 def test_a_head_that_learns_first_is_gone_on_with_after_a_kill(prepared, tmp_path):
     recipe = change(freeze_epochs=2, epochs=[2], lr_mult=10, switch="overfit")
     whole = train(prepared, tmp_path / "whole", recipe)
-    assert whole.lines[1] == "stage 0: 32 px, at most 2 epochs, the head alone"
-    for stop in ("stage 0, epoch 0", "stage 0, epoch 1", "stage 1, epoch 0"):
+    assert whole.lines[1] == "stage 1 of 2: 32 px, at most 2 epochs, the head alone"
+    for stop in ("epoch 1 of", "epoch 2 of", "epoch 3 of"):
         with pytest.raises(Killed):
             train(prepared, tmp_path / "killed", recipe, stop=stop)
     last = train(prepared, tmp_path / "killed", recipe)
@@ -229,7 +229,7 @@ def test_rate_is_found(prepared, tmp_path):
     assert 1e-6 < pd.read_csv(run.folder / "history.csv")["lr"].item() < 1
     assert any(line.startswith("learning rate found: ") for line in run.lines)
     assert min(photo_size(run.folder / "lr_find.png")) > 100
-    assert not (run.folder / "models").exists() or not list((run.folder / "models").iterdir())
+    assert not (run.folder / "models").exists()
 
 
 @pytest.mark.usefixtures("without_plots")

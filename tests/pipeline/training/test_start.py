@@ -36,7 +36,7 @@ from pipeline.nets.classifiers import (
     to_stored,
 )
 from pipeline.nets.options import SHIPPED
-from pipeline.runs.folder import Run
+from pipeline.runs.folder import identify_data, start_run
 from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.training import learner
 from pipeline.training.callbacks import SeededEpochs
@@ -277,17 +277,17 @@ TIMM = ClassifierRecipe(
 )
 
 
-def test_a_timm_body_is_trained_and_restored_from_its_files(timm, prepared, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("without_plots")
+def test_a_timm_body_is_trained_and_restored_from_its_files(timm, prepared, tmp_path):
     told = Told()
     assert settle_start(TIMM, told) == TIMM
     assert told.lines == ["start: timm:tiny from ImageNet"]
-    monkeypatch.setattr("pipeline.training.classifier.plot_curves", lambda *_: None)
-    run = Run(tmp_path, {"sources": ["set"], "options": {"scale": 1.5}})
+    run = start_run(tmp_path, TIMM, identify_data(prepared)[0])
     train_classifier(read_faces(prepared), prepared, TIMM, run, device=CPU, log=Told())
-    stored = load_file(tmp_path / "classifier.safetensors")
+    stored = load_file(run.folder / "classifier.safetensors")
     assert stored["body.net.out.weight"].float().mean() == pytest.approx(0.25, abs=0.05)
     timm.offline = True
-    classifier = Classifier.load(tmp_path / "classifier.safetensors", device=CPU)
+    classifier = Classifier.load(run.folder / "classifier.safetensors", device=CPU)
     crops = [np.random.default_rng(seed).integers(0, 255, (32, 32, 3), np.uint8) for seed in (0, 1)]
     answers, features = classifier.embed(crops)
     assert answers.sum(axis=1) == pytest.approx(1)
@@ -326,7 +326,7 @@ def test_bodies_that_can_not_be_had_are_named_whatever_the_start(
 
 
 def test_a_body_that_does_not_take_the_size_is_refused(timm):
-    with pytest.raises(WeightsError, match=r"can't look at crops of 37 px \(37 is none of its"):
+    with pytest.raises(WeightsError, match=r"can't look at 37 px \(37 is none of its"):
         settle_start(TIMM.model_copy(update={"sizes": [32, 37]}), Told())
 
 
