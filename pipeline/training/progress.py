@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from fastai.callback.core import Callback
 from fastai.callback.schedule import Learner
+from fastai.learner import Recorder
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
@@ -143,6 +144,8 @@ class Meter:
 class ShowBatches(Callback):
     """Advances a meter by every training batch of a fastai learner."""
 
+    order = Recorder.order + 1  # after the loss is smoothed
+
     def __init__(self, meter: Meter, before: int, epochs: int) -> None:
         self.meter, self.before, self.epochs = meter, before, epochs
 
@@ -150,5 +153,5 @@ class ShowBatches(Callback):
         """Tell the epoch, from 1, and the smoothed loss."""
         if self.training:
             epoch = self.before + self.epoch + 1
-            loss = float(self.recorder.smooth_loss.value or self.loss)
+            loss = float(self.recorder.smooth_loss.value)
             self.meter.advance(f"epoch {epoch} of {self.epochs}, loss {loss:.3f}")
