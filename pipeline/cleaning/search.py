@@ -12,7 +12,7 @@ import pandas as pd
 import typer
 
 from data_prep.base.errors import UserError
-from data_prep.base.files import make_folder, write_atomically, write_json
+from data_prep.base.files import write_atomically, write_json
 from data_prep.base.labels import CLASSES
 from data_prep.base.tables import KEY
 from pipeline.cleaning.evidence import (
@@ -93,7 +93,6 @@ def find_suspects(options: SuspectsOptions, log: Log) -> tuple[pd.DataFrame, lis
     overrides = [*(options.overrides or []), f"seed={options.seed}"]
     recipe = load_recipe(options.recipe, ClassifierRecipe, overrides)
     faces = open_faces(prepared, recipe)
-    make_folder(out)
     plan = Plan(faces.table, recipe, out, faces.scale)
     fold, tasks = plan_in_sample(plan)
     if order != "in-sample":

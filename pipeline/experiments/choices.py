@@ -16,7 +16,7 @@ import typer
 
 from data_prep.base.crop import crop_face
 from data_prep.base.errors import suggest
-from data_prep.base.files import make_folder, write_atomically, write_json
+from data_prep.base.files import write_atomically, write_json
 from data_prep.base.photo import read_photo
 from data_prep.base.progress import show_progress
 from data_prep.base.records import Box
@@ -173,7 +173,6 @@ def plan_trial(
 ) -> FoldTrial:
     """What a choice learns from and is judged by, on the folds, (N,) from 0, of the faces."""
     folder = out / choice.name
-    make_folder(folder)
     numbers, table = change_recipe(recipe, list(choice.sets)), faces.table
     scale = choice.scale or faces.scale
     judged = table if scale == faces.scale else cut_crops(faces, scale, folder / "crops")
@@ -203,7 +202,6 @@ def plan_trial(
 
 def cut_crops(faces: PreparedFaces, scale: float, folder: Path) -> pd.DataFrame:
     """The faces with `crop` cut at another scale from the photos, as PNG into a folder, once."""
-    make_folder(folder)
     # Named by what it shows: a row number would mean another face when others are left out.
     shown = faces.table[[*KEY, "width", "height", *Box._fields]].itertuples(index=False, name=None)
     names = [hashlib.sha256(repr([*face, scale]).encode()).hexdigest()[:24] for face in shown]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import typer
 
-from data_prep.base.files import make_folder, write_json
+from data_prep.base.files import write_json
 from data_prep.base.labels import CLASSES
 from data_prep.base.tables import KEY, markdown_table
 from data_prep.grouping.split import TRAIN, VALID
@@ -102,7 +102,6 @@ def measure_clean_effect(options: CleanEffectOptions, log: Log) -> dict[str, Any
     sides = pair_sides(before, after)
     changes = sides.count_changes()
     log(", ".join(f"{name} {count}" for name, count in changes.items()), "data", **changes)
-    make_folder(out)
     tasks = []
     for seed in range(options.seeds):
         own = recipe.model_copy(update={"seed": recipe.seed + seed})

@@ -31,7 +31,7 @@ from pipeline.inference.detector import Detector
 from pipeline.inference.folder import predict_folder
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.sources import PhotoSet
-from pipeline.nets.cards import CLASSIFIER, DETECTOR, DetectorCard, read_card
+from pipeline.nets.cards import CLASSIFIER, DETECTOR, DetectorCard, load_state, read_card
 from pipeline.nets.classifiers import join_members
 from pipeline.nets.compute import has_fast_bf16, pick_device
 from pipeline.nets.options import Overrides, Prepared, Recipe, TrialOptions
@@ -194,7 +194,9 @@ def cross_validate(options: CrossValidateOptions, log: Log) -> dict[str, Any]:
     recipes, out = Recipes(options.start, detector, classifier), options.out
     recipes.check()
     data = PreparedData.open(options.prepared, annotated=True)
-    folds, device = make_folds(data, out, log), pick_device(options.device)
+    device = pick_device(options.device)
+    load_state(options.start)  # Better to fail now than after the folds are built.
+    folds = make_folds(data, out, log)
     calls = [(number, fold, recipes, device, log) for number, fold in enumerate(folds)]
     call_each(_judge_fold, calls, device=device, jobs=options.jobs)
     results: dict[str, Any] = {"folds": len(folds)}

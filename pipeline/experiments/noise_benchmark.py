@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import typer
 
-from data_prep.base.files import make_folder, write_atomically
+from data_prep.base.files import write_atomically
 from data_prep.base.labels import CLASSES, RARE_CLASS
 from data_prep.base.tables import markdown_table
 from data_prep.grouping.split import TRAIN
@@ -169,7 +169,6 @@ def run_noise_benchmark(options: NoiseOptions, log: Log) -> tuple[pd.DataFrame, 
     faces = open_faces(options.prepared, recipe)
     table = faces.table[faces.table["split"] == TRAIN].reset_index(drop=True)
     true = label_codes(table)
-    make_folder(options.out)
     given, folds, trainings, groups = [], [], [], table["group"].tolist()
     for seed, kind in settings:
         given.append(flip_labels(true, kind, rate=options.rate, seed=seed))

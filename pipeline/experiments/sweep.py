@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 import typer
 
-from data_prep.base.files import make_folder, write_atomically
+from data_prep.base.files import write_atomically
 from data_prep.base.labels import CLASSES
 from data_prep.base.tables import markdown_table
 from data_prep.grouping.split import TRAIN
@@ -38,6 +38,7 @@ from pipeline.runs.log import Log, prefix_log, report_as
 from pipeline.runs.plots import SHORT
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.runs.workers import one_thread
+from pipeline.training.classifier import check_classifier
 from pipeline.training.short import label_codes, open_faces
 from pipeline.training.tasks import Plan, plan_folds
 
@@ -189,6 +190,8 @@ def _train_grid(
     options: SweepOptions, grid: Sequence[Combination], device: torch.device, log: Log
 ) -> tuple[list[dict[str, Any]], int]:
     data = PreparedData.open(options.prepared)
+    for one in grid:
+        check_classifier(data.faces, data.folder, one.recipe, device)
     runs = [find_or_start(options.out, one.recipe, data.data) for one in grid]
     left = [(one, run) for one, run in zip(grid, runs, strict=True) if not is_finished(run.folder)]
     if done := len(grid) - len(left):
@@ -220,7 +223,6 @@ def _judge_grid(
         table = faces.table[faces.table["split"] == TRAIN].reset_index(drop=True)
         numbers = json.dumps(one.recipe.model_dump(mode="json"))
         folder = options.out / "folds" / hashlib.sha256(numbers.encode()).hexdigest()[:16]
-        make_folder(folder)
         plan = Plan(table, one.recipe, folder, faces.scale, one.name)
         fold, tasks = plan_folds(plan, options.folds or 0)
         trials.append(FoldTrial(plan, fold, [task.train for task in tasks]))

@@ -45,11 +45,22 @@ from pipeline.training.report import Picture, picture_batch, write_page
 def plan_classifier(
     faces: pd.DataFrame, prepared: Path, recipe: ClassifierRecipe, device: torch.device
 ) -> str:
-    """Refuse what `train_classifier` would, before anything is made; gives a first line to log."""
+    """A first line to log, before anything is made; refuses as `check_classifier`."""
+    learn, chosen = check_classifier(faces, prepared, recipe, device)
+    return describe_classifier(learn, chosen, recipe)
+
+
+def check_classifier(
+    faces: pd.DataFrame, prepared: Path, recipe: ClassifierRecipe, device: torch.device
+) -> tuple[Learner, pd.DataFrame]:
+    """Refuse what `train_classifier` would, before anything is made.
+
+    Gives a learner of that recipe on the real faces, and those.
+    """
     chosen = select_faces(faces, recipe)
     labels = chosen.loc[chosen["split"] == TRAIN, "label"]
     shown = TrainingFaces(chosen, read_crops(prepared), labels)
-    return describe_classifier(build_learner(shown, recipe, device, Path()), chosen, recipe)
+    return build_learner(shown, recipe, device, Path()), chosen
 
 
 def train_classifier(

@@ -237,7 +237,7 @@ def _picture_window(window: Tensor, boxes: Tensor, *_: object) -> Picture:
     pixels = window.permute(1, 2, 0).contiguous().numpy()
     for xmin, ymin, xmax, ymax in boxes.round().int().tolist():
         cv2.rectangle(pixels, (xmin, ymin), (xmax, ymax), (255, 220, 0), 3)
-    return make_picture(pixels, f"{len(boxes)} faces")
+    return make_picture(pixels, f"{len(boxes)} face{'s' * (len(boxes) != 1)}")
 
 
 class _Trainer:

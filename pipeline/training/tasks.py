@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from data_prep.base.files import write_atomically
+from data_prep.base.files import make_folder, write_atomically
 from data_prep.base.labels import CLASSES
 from data_prep.base.tables import KEY
 from data_prep.grouping.split import VALID, split_by_group
@@ -23,6 +23,7 @@ from pipeline.runs.folder import name_weights
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe, RecipeError
 from pipeline.runs.workers import call_at_once, count_cores, one_thread
+from pipeline.training.learner import load_start
 from pipeline.training.short import (
     Views,
     check_short,
@@ -87,11 +88,14 @@ def run_tasks(
 ) -> list[Views]:
     """Do what is left to do, several trainings at a time, and give all answers.
 
+    Nothing is made before all that can be checked is.
+
     On a processor each training has one core, so that its numbers do not depend on `jobs`: one per
     core when None, one on a GPU.
 
     Raises:
         RecipeError: As of `check_short`, or a recipe has members or a prior shift.
+        WeightsError: The initial weights can't be had.
         OutputError: A file can't be written.
         PhotoError: A crop can't be read.
     """
@@ -109,6 +113,10 @@ def run_tasks(
         if name not in known:
             log(f"note: no face is {name} here, so none is taken for it", class_absent=name)
     left = [task for task in tasks if read_views(task) is None]
+    for recipe in {(one.recipe.architecture, one.recipe.init): one.recipe for one in left}.values():
+        load_start(recipe)
+    for folder in dict.fromkeys(task.file.parent for task in left):
+        make_folder(folder)
     if before := len(tasks) - len(left):
         line = f"{before} of {len(tasks)} trainings were done before"
         log(line, "tasks", done=before, tasks=len(tasks))

@@ -105,7 +105,7 @@ def calls(monkeypatch):
         shares = rng.dirichlet([1, 1, 1], len(valid))
         for index, name in enumerate(CLASSES):
             table[f"p_{name}"] = shares[:, index]
-        table.to_csv(run.folder / "valid.csv", index=False)
+        table.assign(predicted="").to_csv(run.folder / "valid.csv", index=False)
         (run.folder / "classifier.safetensors").write_bytes(b"weights")
         (run.folder / "classifier.json").write_text('{"results": {"valid": {"all": {}}}}')
 

@@ -11,10 +11,10 @@ from fastai.optimizer import Adam
 from torch import nn
 
 from data_prep.base.crop import resize_crop
+from data_prep.base.errors import UserError
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import PhotoError
 from data_prep.grouping.split import SplitError
-from pipeline.runs.recipe import RecipeError
 from pipeline.training.short import (
     Views,
     label_codes,
@@ -31,6 +31,7 @@ from pipeline.training.tasks import (
     plan_in_sample,
     read_views,
     run_tasks,
+    write_views,
 )
 from tests.makers import make_photo
 from tests.pipeline.makers import CPU, Killed, Told
@@ -155,11 +156,11 @@ def test_what_counts_is_done_again(plan, by_colour, change):
     assert len(by_colour) == 2
 
 
-def test_other_weights_to_start_from_count_but_not_where_the_crops_lie(plan, by_colour, tmp_path):
+def test_other_weights_to_start_from_count_but_not_where_the_crops_lie(plan, tmp_path):
     path = tmp_path / "start.safetensors"
     path.write_bytes(b"one")
     task = make(plan, init=str(path))
-    run(task)
+    write_views(task, Views(np.zeros((48, 3)), np.zeros((48, 2))))
     moved = task.judge.assign(crop="elsewhere/" + task.judge["crop"])
     assert read_views(replace(task, judge=moved)) is not None
     path.write_bytes(b"another")
@@ -173,13 +174,15 @@ def test_other_weights_to_start_from_count_but_not_where_the_crops_lie(plan, by_
         ({"rare_odds": 2.0}, "use --set members=1 --set rare_odds=1"),
         ({"teachers": ["a.safetensors"]}, "teachers have learnt from faces"),
         ({"lr": "find"}, "lr is 'find'"),
+        ({"init": "a.safetensors"}, "a.safetensors: can't be read"),
         ({"incorrect": "exclude"}, "three classes and real masks"),
     ],
 )
 def test_recipes_of_more_than_a_plain_short_training_are_refused(plan, by_colour, changed, message):
-    with pytest.raises(RecipeError, match=message):
+    with pytest.raises(UserError, match=message):
         run(make(plan, **changed))
     assert not by_colour
+    assert not plan.folder.exists(), "nothing is made before all is checked"
 
 
 @pytest.mark.parametrize("keep", [0, 10, 400])
