@@ -195,7 +195,7 @@ def _index(path: Path, content: Mapping[str, Any], faults: Faults) -> CocoIndex:
         try:
             entry = json_object(value, where)
             key = _get_id(entry, "id", where)
-            image = json_text(entry, "file_name", where).replace("\\", "/")
+            image = str(PurePosixPath(json_text(entry, "file_name", where).replace("\\", "/")))
             width, height = (_get_side(entry, side) for side in ("width", "height"))
         except InputError as error:
             faults.leave_out("bad-image", str(error), " The photo is left out.")

@@ -372,11 +372,13 @@ def _find_top(path: Path) -> Path:
     return path
 
 
-def list_labels(folder: Path) -> dict[str, tuple[Path | None, Path | None]]:
+def list_labels(
+    folder: Path,
+) -> tuple[DatasetFiles, dict[str, tuple[Path | None, Path | None]]]:
     """Photos of a YOLO dataset or of a part of one such as `valid` or `labels/val`, strictly.
 
-    Label file and photo, as far as they are there, by the photo's path below the folder, or below
-    the part of `images` that the folder stands for.
+    The files of the dataset; and label file and photo, as far as they are there, by the photo's
+    path below the folder, or below the part of `images` that the folder stands for.
 
     Raises:
         InputError: There are no labels, or two photos or label files for one.
@@ -409,4 +411,4 @@ def list_labels(folder: Path) -> dict[str, tuple[Path | None, Path | None]]:
             f"{folder}: no label files (*.txt) in its folders '{LABELS}'; expected is one per "
             "photo, with lines 'id x y width height'."
         )
-    return dict(sorted(found.items()))
+    return files, dict(sorted(found.items()))

@@ -17,7 +17,7 @@ from data_prep.base.errors import DatasetError
 from data_prep.base.files import write_atomically
 from data_prep.base.photo import PHOTO_SUFFIXES
 from data_prep.base.progress import show_progress
-from data_prep.base.records import NAME_CONFLICT, Box, Dataset, Face, Finding, note_unread
+from data_prep.base.records import NAME_CONFLICT, NOT_READ, Box, Dataset, Face, Finding, note_unread
 from data_prep.formats.contracts import (
     IMAGES,
     DatasetFormat,
@@ -47,6 +47,10 @@ _UNREAD = ("truncated", "occluded", "pose", "part", "polygon")
 
 class AnnotationError(InputError):
     """An annotation file that can't be used at all; the message names it and the reason."""
+
+
+class OtherXmlError(AnnotationError):
+    """An XML file of something else."""
 
 
 def read_voc(
@@ -134,7 +138,7 @@ def parse_xml(path: Path, name: str, tag: str, form: str) -> etree._Element:
             f"{name}: declares XML entities, which are never expanded; remove the declarations."
         )
     if root.tag != tag:
-        raise AnnotationError(f"{name}: not {form}: <{tag}> expected, <{root.tag}> found.")
+        raise OtherXmlError(f"{name}: not {form}: <{tag}> expected, <{root.tag}> found.")
     return root
 
 
@@ -250,7 +254,8 @@ def _read_files(
         try:
             photo = read_voc(path, options, faults, unread)
         except AnnotationError as error:
-            findings.append(Finding(faults.file, "broken-xml", str(error), dropped=True))
+            kind = NOT_READ if isinstance(error, OtherXmlError) else "broken-xml"
+            findings.append(Finding(faults.file, kind, str(error), dropped=kind != NOT_READ))
             continue
         written.append(replace(photo, image=photo.image or path.stem))
     things = [f"{tag} of {count} objects" for tag, count in sorted(unread.items())]
@@ -277,6 +282,7 @@ def read_voc_truth(
         if len(there) == 1:
             name = files.relative(there[0])
             photo, told = fit_photo(photo, there[0], photo.where)
+            photo = replace(photo, size=photo.size or photo.file_size)
             findings += told
             if any(finding.dropped for finding in told):
                 continue

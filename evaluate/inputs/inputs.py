@@ -156,6 +156,9 @@ def _find_formats(path: Path, *, plain: bool) -> Format | None:
     files = list_dataset(path)
     voc = VocFormat().recognise(files, ReadOptions())
     texts = [file for file in files.by_suffix({".txt"}) if file.name != CLASSES_FILE]
+    if voc is not None:  # Others are notes and lists.
+        stems = {file.stem for file in files.by_suffix({".xml"})}
+        texts = [file for file in texts if file.stem in stems]
     boxes = next((file for file in texts if looks_like_boxes(file)), None)
     # Text files around YOLO's labels are notes, or the names of the classes.
     other = (Format.YOLO, path) if not plain and is_yolo(path) else (Format.TEXT, boxes)
@@ -221,8 +224,7 @@ def read_truth(path: Path, options: InputOptions = DEFAULT_OPTIONS) -> GroundTru
     if found is Format.DATASET:
         return read_dataset_truth(path, vocabulary)
     if found is Format.YOLO:
-        names = _find_names(options, list_names_folders(path))
-        return read_yolo_truth(path, names, vocabulary, sizes)
+        return read_yolo_truth(path, options.names, vocabulary, sizes)
     names = _find_names(options, [path])
     layout = guess_layout(path, options.truth_boxes, scored=False)
     form = TextFormat(layout, names, read_options(vocabulary))

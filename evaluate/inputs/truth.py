@@ -19,9 +19,16 @@ from data_prep.base.records import DOUBTS, Box, Face, Finding
 from data_prep.base.tables import read_faces
 from data_prep.formats.coco import read_coco
 from data_prep.formats.contracts import Faults, ReadOptions
-from data_prep.formats.exif_frame import fit_photo, refuse_doubtful
+from data_prep.formats.exif_frame import fit_photo, frame_photos, refuse_doubtful
 from data_prep.formats.input_files import InputError, list_files
-from data_prep.formats.label_files import ClassNames, find_landmarks, list_labels
+from data_prep.formats.label_files import (
+    ClassNames,
+    find_landmarks,
+    find_names,
+    find_names_file,
+    list_labels,
+    list_names_folders,
+)
 from data_prep.formats.photo_match import (
     AmbiguousPhotoError,
     WrittenPhoto,
@@ -276,36 +283,47 @@ def take_faces(faces: pd.DataFrame, vocabulary: Vocabulary = MASKS) -> GroundTru
 def read_dataset_truth(root: Path, vocabulary: Vocabulary) -> GroundTruth:
     """Read a dataset in a format that only `data_prep` tells apart, with its photos."""
     dataset = read_dataset(root, read_options(vocabulary))
+    framed, findings = frame_photos(dataset.photos)
     photos = [
         WrittenPhoto(
-            *(root / one.annotation, one.image, one.annotation, one.stated_size, one.faces),
-            left_out=one.left_out,
+            *(root / one.photo.annotation, one.photo.image, one.annotation),
+            *((one.width, one.height), one.faces),
         )
-        for one in dataset.photos
+        for one in framed
     ]
-    return build_truth(photos, vocabulary, findings=dataset.findings)
+    return build_truth(photos, vocabulary, findings=[*dataset.findings, *findings])
 
 
 def read_yolo_truth(
-    folder: Path, names: ClassNames, vocabulary: Vocabulary, sizes: SizeSource = NO_SIZES
+    folder: Path,
+    names: Path | None,
+    vocabulary: Vocabulary,
+    sizes: SizeSource = NO_SIZES,
 ) -> GroundTruth:
     """Read a YOLO dataset, or a part of one such as `valid` or `labels/val`.
 
     Photos without a label file are photos without a face; a warning counts them.
     """
-    pairs = list_labels(folder)
+    files, pairs = list_labels(folder)
     known = sizes.find(list(pairs))
     options = read_options(vocabulary)
     landmarks = find_landmarks(path for path, _ in pairs.values() if path is not None)
     written: list[WrittenPhoto] = []
     findings: list[Finding] = []
+    classes: dict[Path, ClassNames] = {}
     for name, (path, photo) in pairs.items():
+        if path is not None and path.parent not in classes:
+            near = find_names(files, path, options)
+            source = names or near or find_names_file(list_names_folders(folder), options)
+            classes[path.parent] = ClassNames.read(source)
         size = known.get(name) or (None if photo is None else upright_size(photo))
         if path is None:
             written.append(WrittenPhoto(folder, name, name, size, ()))
         else:
             faults = Faults(str(path), findings=findings)
-            written.append(read_labels(path, name, size, names, options, faults, landmarks))
+            written.append(
+                read_labels(path, name, size, classes[path.parent], options, faults, landmarks)
+            )
     unlabelled = [name for name, (path, _) in pairs.items() if path is None]
     warnings = [describe_unlabelled(unlabelled)] if unlabelled else []
     warnings += options.check_labels()
@@ -332,6 +350,6 @@ def read_coco_truth(path: Path, vocabulary: Vocabulary, files: SizeSource) -> Gr
             faults.findings += findings
             if any(finding.dropped for finding in findings):
                 continue
-        photos[photo.image] = photo
+        photos[photo.image] = replace(photo, size=photo.size or photo.file_size)
     found = faults.findings
     return build_truth([*photos.values()], vocabulary, notes, findings=found, order="sized")

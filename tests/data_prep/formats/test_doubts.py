@@ -263,6 +263,29 @@ def test_files_of_class_names_that_disagree(tmp_path):
     assert read_dataset(tmp_path).photos[0].faces[0].label == "with_mask"
 
 
+def test_names_are_those_nearest_to_the_labels_on_both_sides(tmp_path):
+    for seed, (part, names) in enumerate({"x": "mask\nno_mask", "y": "no_mask\nmask"}.items()):
+        add_labels(
+            tmp_path / part, ["0 0.5 0.5 0.2 0.2"], f"names: [{names.replace(chr(10), ',')}]"
+        )
+        make_photo(tmp_path / part / "images" / "a.jpg", *SIZE, seed=seed)
+    labels = [photo.faces[0].label for photo in read_dataset(tmp_path).photos]
+    truth = read_truth(tmp_path)
+    assert labels == [truth.classes[n] for n in truth.labels] == ["with_mask", "without_mask"]
+
+
+def test_other_files_beside_annotations_are_passed_over(tmp_path):
+    make_photo(tmp_path / "a.jpg")
+    make_voc(tmp_path / "a.xml", "a.jpg", FACE)
+    (tmp_path / "project.xml").write_text("<project/>")
+    (tmp_path / "README.txt").write_text("a b 1 2 3 4\n")
+    (tmp_path / "package.json").write_text("{}")
+    (note,) = read_dataset(tmp_path).findings
+    assert (note.kind, note.dropped) == ("not-read", False)
+    truth = read_truth(tmp_path)
+    assert (truth.photos, truth.warnings) == (("a.jpg",), ())
+
+
 def test_labels_in_a_folder_of_another_name(tmp_path):
     make_photo(tmp_path / "img" / "a.jpg", *SIZE)
     (tmp_path / "annotations").mkdir()

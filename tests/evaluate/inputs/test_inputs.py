@@ -307,5 +307,5 @@ def test_other_datasets_that_data_prep_reads(tmp_path: Path) -> None:
     (tmp_path / "annotations.csv").write_text("\n".join(rows))
     truth = read_truth(tmp_path)
     assert truth.photos == ("a.jpg",)
-    assert truth.boxes.tolist() == [[1, 2, 30, 50]]
+    assert truth.boxes.tolist() == [[1, 2, 30, 20]]  # Clipped to the photo.
     assert "b.jpg" in truth.warnings[0]
