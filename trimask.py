@@ -189,7 +189,9 @@ class Results(_Shown, Sequence[Faces]):
 
     def __repr__(self) -> str:
         faces = sum(map(len, self.photos))
-        return f"Results({len(self)} photos, {faces} faces, {len(self.errors)} unreadable)"
+        learnt = sum(bool(photo.learnt) for photo in self.photos)
+        more = f", {learnt} learnt from" if learnt else ""
+        return f"Results({len(self)} photos, {faces} faces, {len(self.errors)} unreadable{more})"
 
     @property
     def errors(self) -> dict[str, str]:

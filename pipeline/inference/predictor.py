@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from pipeline.inference.records import Clock, Face, Frame
 from pipeline.inference.sources import Source
 from pipeline.nets.cards import CLASSIFIER, DETECTOR, find_weights
 from pipeline.nets.compute import has_fast_bf16
-from pipeline.nets.learnt import KnownPhotos
+from pipeline.nets.learnt import KnownPhotos, know_photos
 from pipeline.nets.options import SHIPPED
 
 BATCH_FRAMES = 16
@@ -65,8 +63,9 @@ class Predictor:
         half = has_fast_bf16(device) if bf16 is None else bf16
         own = find_weights(weights)
         paths = {net: rest / f"{net}.safetensors" for net in (DETECTOR, CLASSIFIER)} | own
-        shipped = [net for net, path in paths.items() if path.parent.samefile(SHIPPED)]
-        told = {net: "as shipped" if net in shipped else str(path) for net, path in paths.items()}
+        told = {net: str(path) for net, path in paths.items()}
+        home = SHIPPED.resolve()
+        told |= {net: "as shipped" for net in paths if paths[net].parent.resolve() == home}
         if detector is None:
             net = Detector.load(paths[DETECTOR], device=device, bf16=half, engine=engine)
             if list(own) == [DETECTOR] and net.card.learnt:
@@ -101,10 +100,10 @@ class Predictor:
             cards[CLASSIFIER] = self.classifier.card
         return {net: card.training_photos if card else () for net, card in cards.items()}
 
-    @cached_property
+    @property
     def known(self) -> KnownPhotos:
         """The photos that the nets learnt from, as far as their cards list them."""
-        return KnownPhotos(chain.from_iterable(self.listed.values()))
+        return know_photos(*self.listed.values())
 
     def __call__(self, frames: Sequence[Frame], clock: Clock | None = None) -> list[list[Face]]:
         """The faces of several frames at once, best detection first; none of those with an error.
@@ -149,10 +148,11 @@ class Predictor:
         The frames tell whether the nets learnt from them.
         The clock gets the seconds of `decode`, `detect` and `classify`.
         """
+        known = self.known
         for batch in _batches(source):
             if clock is not None:
                 clock.add("decode", sum(frame.seconds for frame in batch))
-            told = [replace(one, learnt=self.known.tell(one.fingerprint)) for one in batch]
+            told = [replace(one, learnt=known.tell(one.fingerprint)) for one in batch]
             yield from zip(told, self(batch, clock), strict=True)
 
 

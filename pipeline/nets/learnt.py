@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -85,6 +87,12 @@ def list_photos(
         path = SHIPPED / name if name == "detector" else Path(name)
         listed |= set((read_object(path.with_suffix(".json")) or {}).get("training_photos", ()))
     return tuple(sorted(listed))
+
+
+@lru_cache(4)
+def know_photos(*lists: tuple[str, ...]) -> KnownPhotos:
+    """`KnownPhotos` of the lists of several cards."""
+    return KnownPhotos(chain.from_iterable(lists))
 
 
 class KnownPhotos:
