@@ -21,6 +21,7 @@ class CoverageError(UserError, ValueError):
 
 FEW_PHOTOS = 50  # Under so many, intervals by photo are too short.
 FEW_FACES = 20  # Under so many, one face moves the figures, and nothing tells how boxes are drawn.
+CUT_SHORT = 0.2  # Least detection score of a table from which AP can't be whole.
 TIES = 0.005  # A range of AP by the order of equal scores that is worth a word.
 
 OFFSET = 0.08
@@ -163,6 +164,12 @@ def list_doubts(case: Case, record: Record) -> list[str]:
         say.append(
             f"{coverage['learnt_from']} of {coverage['run']} photos run were learnt from by these "
             f"weights, which flatters them; {others}"
+        )
+    scores = case.detections.detection
+    if len(np.unique(scores)) > 1 and scores.min() >= CUT_SHORT:
+        say.append(
+            f"No detection scores under {scores.min():.2f}: without the doubtful end of its curve "
+            "AP comes out too low. Predict with a lower threshold, as run.py --thresh 0.02."
         )
     between = [
         f"{words} between {_show(ties[name][0])} and {_show(ties[name][1])}"

@@ -46,7 +46,8 @@ def test_end_to_end(annotations: Path, predictions: Path, tmp_path: Path) -> Non
         "predictions": 4,
         "predictions_left_out": 0,
     }
-    faces, photos = record["warnings"]
+    scores, faces, photos = record["warnings"]
+    assert scores.startswith("No detection scores under 0.60")
     assert faces.startswith("Few faces: 2 of with_mask, 1 of without_mask, 1 of mask_weared_inc")
     assert photos.startswith("Few photos (2)")
     assert result.output.index("Few photos") < result.output.index(record["sentence"])
