@@ -233,7 +233,7 @@ def _hint(session: Session) -> dict[str, str | None] | None:
     if len(recent) < LEAST_TOLD:
         if likely is None or not session.way.likely:
             return None
-        told = f"There are {tell_likely(likely)} in {len(session) + session.rest} labels"
+        told = f"{tell_likely(likely).capitalize()} in {len(session) + session.rest} labels"
         rest = f": these are the {len(session)} most suspect faces, the others come on request."
         return {"text": told + (rest if session.rest else "."), "stop": None}
     found, of = sum(decision.action != "keep" for decision in recent), len(recent)
@@ -248,7 +248,7 @@ def _hint(session: Session) -> dict[str, str | None] | None:
     if likely or expected:
         ends = likely or [sum(column) for column in zip(*expected.values(), strict=True)]
         lines.append(
-            f"There were {tell_likely(ends)}; you have changed {changed} "
+            f"At the start: {tell_likely(ends)}; you have changed {changed} "
             f"{'face' if changed == 1 else 'faces'}."
         )
         if (missing := ends[0] - changed) >= 1 and left:

@@ -254,7 +254,7 @@ def test_the_hint_counts_the_whole_folder(visit, tmp_path):
     hint = short.get("/api/session")["progress"]["hint"]
     assert "3 of your last 25" in hint["text"]
     assert "you have changed 3 faces" in hint["text"]
-    assert "There were about 5 likely errors (1 to 9)" in hint["text"]
+    assert "At the start: about 5 likely errors (1 to 9)" in hint["text"]
     assert "one in 38 of the 75 faces left" in hint["text"]
     assert hint["stop"] is None
 
@@ -264,7 +264,7 @@ def test_as_many_as_may_be_wrong_first_and_the_rest_on_request(visit, tmp_path):
     page = visit(folder=folder, likely=True)
     answer = page.get("/api/session")
     assert (answer["progress"]["total"], answer["progress"]["rest"]) == (12, 88)
-    told = "about 5 likely errors (2 to 11) in 100 labels: these are the 12 most suspect faces"
+    told = "About 5 likely errors (2 to 11) in 100 labels: these are the 12 most suspect faces"
     assert told in answer["progress"]["hint"]["text"]
     page.get("/api/face/12", status=404)
     for position in range(12):

@@ -366,7 +366,7 @@ def test_the_end_and_the_skipped_ones(serve, visit):
 def test_the_rest_on_request(serve, visit, tmp_path):
     folder = make_suspects(tmp_path / "own", rows=30, likely=[3, 1, 6])
     page = visit(serve(folder=folder)[1])
-    assert "about 3 likely errors (1 to 6) in 30 labels" in page.inner_text("#hint")
+    assert "About 3 likely errors (1 to 6) in 30 labels" in page.inner_text("#hint")
     assert page.inner_text("#counts") == "0 of 10 · about 3 likely errors (1 to 6)"
     for number in range(10):
         page.wait_for_selector(f"body[data-shown='{number}']")
