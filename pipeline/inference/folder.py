@@ -21,7 +21,6 @@ from data_prep.formats.predictions import (
     LEARNT,
     PHOTOS_FILE,
     AlarmRule,
-    PhotoRow,
     write_photos,
     write_predictions,
 )
@@ -94,19 +93,32 @@ def predict_folder(
     if not left and saves.names:
         with clock.measure("save"):
             saved = saves.write(entries, photos, out)
-    summary = _summarise(
-        entries, done, len(todo) - len(left), predictor, time.perf_counter() - began, clock
-    )
-    summary["learnt"] = {
-        **{how: sum(row.learnt == how for row in done) for how in LEARNT if how},
-        "not_listed": [net for net, photos in predictor.listed.items() if not photos],
+    seconds, now = time.perf_counter() - began, len(todo) - len(left)
+    stages = {"total": seconds, "detect": 0.0, "classify": 0.0} | clock.seconds
+    read = [row for row in done if not row.reason]
+    unreadable = [row for row in done if row.reason]
+    summary: dict[str, Any] = {
+        "photos": len(done),
+        "photos_done_now": now,
+        "photos_left": len(left),
+        "photos_without_faces": sum(not row.faces for row in read),
+        "faces": count_faces(entries),
+        "faces_drawn": count_faces(entries, draw_from),
+        "unreadable": [{"image": row.image, "reason": row.reason} for row in unreadable],
+        "passed_over": [{"image": name, "reason": why} for name, why in photos.passed_over],
+        "turned": [row.image for row in read if row.orientation != UPRIGHT],
+        "learnt": {
+            **{how: sum(row.learnt == how for row in done) for how in LEARNT if how},
+            "not_listed": [net for net, names in predictor.listed.items() if not names],
+        },
+        "saved": {name: path.name for name, path in saved.items()},
+        "seconds": {name: round(value, 3) for name, value in stages.items()},
+        "photos_per_second": round(now / seconds, 2),
+        "device": str(predictor.detector.device),
+        "bf16": predictor.detector.bf16,
     }
     if alarm is not None:
         summary["alarms"] = count_alarms(entries, alarm)
-    summary["photos_left"] = len(left)
-    summary["faces_drawn"] = count_faces(entries, draw_from)
-    summary["saved"] = {name: path.name for name, path in saved.items()}
-    summary["passed_over"] = [{"image": name, "reason": why} for name, why in photos.passed_over]
     write_json(out / SUMMARY, summary)
     return summary
 
@@ -128,27 +140,3 @@ def count_alarms(entries: Iterable[Entry], rule: AlarmRule) -> dict[str, Any]:
         and rule.score(np.array([face.probabilities]))[0] >= rule.threshold
     )
     return {"threshold": rule.threshold, "faces": rung.total(), "photos": len(rung)}
-
-
-def _summarise(
-    entries: Sequence[Entry],
-    photos: Sequence[PhotoRow],
-    done_now: int,
-    predictor: Predictor,
-    seconds: float,
-    clock: Clock,
-) -> dict[str, Any]:
-    unreadable = [row for row in photos if row.reason]
-    stages = {"detect": 0.0, "classify": 0.0} | clock.seconds
-    return {
-        "photos": len(entries),
-        "photos_done_now": done_now,
-        "photos_without_faces": sum(not row.faces and not row.reason for row in photos),
-        "faces": count_faces(entries),
-        "unreadable": [{"image": row.image, "reason": row.reason} for row in unreadable],
-        "turned": [row.image for row in photos if row.orientation != UPRIGHT and not row.reason],
-        "seconds": {name: round(value, 3) for name, value in {"total": seconds, **stages}.items()},
-        "photos_per_second": round(done_now / seconds, 2),
-        "device": str(predictor.detector.device),
-        "bf16": predictor.detector.bf16,
-    }

@@ -28,9 +28,10 @@ from data_prep.formats.registry import FORMATS
 from pipeline.inference.draw import blur_faces, save_drawing
 from pipeline.inference.records import Face, Frame
 from pipeline.inference.sinks import Entry
-from pipeline.inference.sources import ANNOTATED, SAVED, PhotoSet
+from pipeline.inference.sources import ANNOTATED, SAVED, PhotoSet, spell
 
 JSON, CROPS, BLURRED, GALLERY = SAVED
+Taker = Callable[[Frame, Sequence[Face]], None]
 
 MOST_SHOWN = 4000
 """Faces of a gallery: about 12 MB. More are thinned out evenly."""
@@ -83,7 +84,7 @@ class Saves:
                 with _renew(places[form]) as folder:
                     writer.write([_frame(e, photos.root, names) for e in good], CLASSES, folder)
         with _renew(places.get(CROPS)) as crops, _renew(places.get(BLURRED)) as blurred:
-            takers: list[Callable[[Frame, Sequence[Face]], None]] = []
+            takers: list[Taker] = []
             if CROPS in places:
                 takers.append(partial(cut_crops, crops, photos.root.resolve().name))
             if BLURRED in places:
@@ -98,11 +99,7 @@ class Saves:
         return places
 
 
-def _show(
-    entries: Sequence[Entry],
-    photos: PhotoSet,
-    takers: Sequence[Callable[[Frame, Sequence[Face]], None]],
-) -> None:
+def _show(entries: Sequence[Entry], photos: PhotoSet, takers: Sequence[Taker]) -> None:
     """Read the photos again, for what needs their pixels."""
     frames = PhotoSet(photos.root, tuple(entry.photo.image for entry in entries))
     for frame, entry in zip(show_progress(frames, len(frames), "saving"), entries, strict=True):
@@ -136,23 +133,21 @@ def _renew(folder: Path | None) -> Iterator[Path]:
 def describe_entry(entry: Entry) -> dict[str, Any]:
     """A photo with its faces as the service answers."""
     row = entry.photo
-    known = {"image": row.image, "width": row.width, "height": row.height}
+    known = {"image": spell(row.image), "width": row.width, "height": row.height}
     if row.reason:
         return {**known, "error": row.reason}
-    faces = [
-        {
-            "box": [round(float(value), 2) for value in face.box],
-            "label": face.label,
-            "score": round(face.score, 5),
-            "detection": round(face.detection, 5),
-            "probabilities": {
-                name: round(share, 5)
-                for name, share in zip(CLASSES, face.probabilities, strict=True)
-            },
-        }
-        for face in entry.faces
-    ]
+    faces = []
+    for face in entry.faces:
+        shares = (round(share, 5) for share in face.probabilities)
+        scores = {"score": round(face.score, 5), "detection": round(face.detection, 5)}
+        told = {"box": _round(face.box), "label": face.label, **scores}
+        faces.append({**told, "probabilities": dict(zip(CLASSES, shares, strict=True))})
     return {**known, "orientation": row.orientation, "faces": faces}
+
+
+def _round(box: Box) -> Box:
+    """As in the table."""
+    return Box(*(round(float(value), 2) for value in box))
 
 
 def _frame(entry: Entry, root: Path, names: Mapping[str, str]) -> FramedPhoto:
@@ -161,9 +156,8 @@ def _frame(entry: Entry, root: Path, names: Mapping[str, str]) -> FramedPhoto:
     size = turn_size(row.width, row.height, row.orientation)
     faces = []
     for place, face in enumerate(entry.faces):
-        stored = turn_box_back(face.box, *size, row.orientation)
-        box = Box(*(round(float(value), 2) for value in stored))
-        faces.append(AnnotatedFace(place, face.label, box))
+        box = turn_box_back(face.box, *size, row.orientation)
+        faces.append(AnnotatedFace(place, face.label, _round(box)))
     photo = AnnotatedPhoto(root.resolve().name, root, row.image, row.image, *size, tuple(faces))
     return FramedPhoto(photo, names[row.image], *size, photo.faces, row.orientation)
 
@@ -203,17 +197,10 @@ class Gallery:
                 self.images.append(frame.name)
             crop = crop_face(frame.pixels, face.box)
             thumb = encode_crop(resize_crop(crop, THUMB) if len(crop) > THUMB else crop)
-            self.rows.append(
-                [
-                    len(self.images) - 1,
-                    CLASSES.index(face.label),
-                    round(face.score, 3),
-                    round(max(face.probabilities), 3),
-                    round(face.box.short_side),
-                    [round(value) for value in face.box],
-                    base64.b64encode(thumb).decode(),
-                ]
-            )
+            scores = round(face.score, 3), round(max(face.probabilities), 3)
+            size, box = round(face.box.short_side), [round(value) for value in face.box]
+            row = [len(self.images) - 1, CLASSES.index(face.label), *scores, size, box]
+            self.rows.append([*row, base64.b64encode(thumb).decode()])
 
     def write(self, path: Path) -> None:
         """Write the page, with links to the drawn photos where these lie beside it."""

@@ -17,7 +17,7 @@ from data_prep.formats.predictions import PhotoRow
 from data_prep.formats.registry import FORMATS, read_dataset
 from pipeline.inference.folder import predict_folder
 from pipeline.inference.records import Face
-from pipeline.inference.saves import MOST_SHOWN, SaveError, Saves, choose_shown
+from pipeline.inference.saves import MOST_SHOWN, SaveError, Saves, choose_shown, describe_entry
 from pipeline.inference.sinks import Entry
 from pipeline.inference.sources import SAVED, WRITTEN, find_photos
 from tests.makers import hash_tree
@@ -84,6 +84,11 @@ def test_json_has_the_rows_of_the_table_and_photos_without(photos, tmp_path):
     first = told[0]["faces"][0]
     share = first["probabilities"]["with_mask"]
     assert first["score"] == pytest.approx(first["detection"] * share, abs=1e-4)
+
+
+def test_name_that_is_not_utf_8_is_spelt():
+    row = PhotoRow("a\udce9.jpg", 0, 0, reason="its name is not valid UTF-8")
+    assert describe_entry(Entry(row, (), (-1, -1)))["image"] == "a\ufffd.jpg"
 
 
 def test_crops_are_upright_below_their_class_and_old_ones_go(photos, tmp_path):
