@@ -52,10 +52,10 @@ class Detections:
     def __len__(self) -> int:
         return len(self.photo)
 
-    def take(self, rows: IntArray, photo: IntArray) -> Detections:
-        """Some of the rows, in the order given, with new photo indices for them."""
+    def take(self, rows: IntArray | BoolArray, photo: IntArray | None = None) -> Detections:
+        """Some of the rows, in the order given, with new photo indices if there are."""
         return Detections(
-            photo=photo,
+            photo=self.photo[rows] if photo is None else photo,
             boxes=self.boxes[rows],
             labels=self.labels[rows],
             scores=self.scores[rows],

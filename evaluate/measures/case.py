@@ -26,10 +26,10 @@ from evaluate.measures.matching import (
 )
 
 IOUS = tuple(percent / 100 for percent in range(50, 100, 5))
-"""IoU thresholds 0.50, 0.55, … 0.95 of the AP of classes."""
+"""IoU thresholds 0.50, 0.55, … 0.95 of the AP of classes, that of a match first."""
 
 FACE_IOUS = (0.5, 0.75)
-"""IoU thresholds of the AP of faces as such."""
+"""IoU thresholds of the AP of faces as such, likewise."""
 
 THRESH = 0.5
 """Detector score from which `run.py` shows a face."""

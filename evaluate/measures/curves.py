@@ -11,8 +11,6 @@ from evaluate.arrays import FloatArray
 from evaluate.measures.average_precision import RankedHits, Rules
 from evaluate.measures.bootstrap import share, weigh
 from evaluate.measures.case import (
-    FACE_IOUS,
-    IOUS,
     Case,
     Matches,
     describe_confusion,
@@ -49,15 +47,15 @@ class Curve:
         return 2 * self.true / np.maximum(self.shown + self.faces, 1)
 
 
-def trace_curve(hits: RankedHits, threshold: int = 0) -> Curve:
-    """Precision and recall at every cut, at one of the IoU thresholds of `hits`, by its number.
+def trace_curve(hits: RankedHits) -> Curve:
+    """Precision and recall at every cut, at the first of the IoU thresholds of `hits`.
 
     Detections of equal score stand or fall together: no cut can tell them apart, so the curve has
     one point for all of them.
     """
-    counted = ~hits.ignored[threshold]
+    counted = ~hits.ignored[0]
     scores = hits.scores[counted]
-    true = np.cumsum(hits.true[threshold][counted])
+    true = np.cumsum(hits.true[0][counted])
     last = np.r_[scores[1:] != scores[:-1], True][: len(scores)]
     return Curve(
         scores=scores[last],
@@ -72,16 +70,13 @@ def trace_curves(case: Case) -> dict[str, Curve]:
 
     Classes are ranked by `score`, faces by `detection`.
     """
-    return {name: trace_curve(*hits) for name, hits in _name_hits(case, case.matches).items()}
+    return {name: trace_curve(hits) for name, hits in _name_hits(case, case.matches).items()}
 
 
-def _name_hits(case: Case, matches: Matches) -> dict[str, tuple[RankedHits, int]]:
-    """Ranked detections of each class and of `face`, and which of their thresholds is IoU 0.5."""
-    hits = {
-        label: (hits, IOUS.index(MATCH_IOU))
-        for label, hits in zip(case.truth.classes, matches.classes, strict=True)
-    }
-    return {**hits, FACES: (matches.faces, FACE_IOUS.index(MATCH_IOU))}
+def _name_hits(case: Case, matches: Matches) -> dict[str, RankedHits]:
+    """Ranked detections of each class and of `face`; the first of their thresholds is IoU 0.5."""
+    names = (*case.truth.classes, FACES)
+    return dict(zip(names, (*matches.classes, matches.faces), strict=True))
 
 
 def describe_operating_points(case: Case) -> dict[str, Any]:
@@ -91,12 +86,10 @@ def describe_operating_points(case: Case) -> dict[str, Any]:
     """
     # Once every row is a detection of each class, a precision of labels is no longer defined.
     by_label = Rules(inclusive=case.inclusive)
-    detections = case.detections
-    kept = np.flatnonzero(detections.detection >= case.plan.thresh)
-    cut = detections.take(kept, detections.photo[kept])
+    cut = case.detections.take(case.detections.detection >= case.plan.thresh)
     shown = match_predictions(case.truth, cut, by_label)
     hits = _name_hits(case, shown)
-    counts = np.stack([_count_by_photo(*one) for one in hits.values()], axis=2)
+    counts = np.stack([_count_by_photo(one) for one in hits.values()], axis=2)
 
     def rate(weights: FloatArray) -> dict[str, FloatArray]:
         true, seen, faces = np.moveaxis(weigh(weights, counts), 1, 0)
@@ -146,9 +139,9 @@ def find_best_f1(curve: Curve) -> dict[str, Any] | None:
     }
 
 
-def _count_by_photo(hits: RankedHits, threshold: int) -> FloatArray:
+def _count_by_photo(hits: RankedHits) -> FloatArray:
     """(P, 3) right detections, all detections, and faces of each photo."""
     photos = len(hits.truths)
-    true = np.bincount(hits.photo[hits.true[threshold]], minlength=photos)
-    shown = np.bincount(hits.photo[~hits.ignored[threshold]], minlength=photos)
+    true = np.bincount(hits.photo[hits.true[0]], minlength=photos)
+    shown = np.bincount(hits.photo[~hits.ignored[0]], minlength=photos)
     return np.stack([true, shown, hits.truths], axis=1).astype(float)

@@ -252,8 +252,7 @@ _CONVENTIONS = {
 def list_conventions(case: Case) -> list[dict[str, Any]]:
     """List mAP at IoU 0.5 under each definition in use; `headline` marks that of the headline."""
     truth, detections = case.truth, case.detections
-    kept = np.flatnonzero(detections.detection >= CUT)
-    cut = detections.take(kept, detections.photo[kept])
+    cut = detections.take(detections.detection >= CUT)
     rows: list[dict[str, Any]] = []
     for name, (rules, why) in _CONVENTIONS.items():
         if rules.all_classes and detections.probabilities is None:

@@ -10,9 +10,8 @@ from data_prep.base.errors import UserError
 from evaluate.arrays import BoolArray
 from evaluate.measures.average_precision import RankedHits, average_precisions
 from evaluate.measures.bootstrap import mean_of_defined, to_number
-from evaluate.measures.case import FACE_IOUS, IOUS, Case, pair_faces
+from evaluate.measures.case import Case, pair_faces
 from evaluate.measures.headline import Record, describe_headline
-from evaluate.measures.matching import MATCH_IOU
 
 
 class CoverageError(UserError, ValueError):
@@ -86,27 +85,23 @@ def describe_ties(case: Case) -> Record:
 
     The order of rows decides where it lies between them.
     """
-    rules, once = case.plan.rules, np.ones((1, case.photos))
+    once, eleven_point = np.ones((1, case.photos)), case.plan.rules.eleven_point
 
-    def rate(hits: RankedHits, threshold: int, right_first: int) -> float:
-        true = hits.true[threshold]
-        order = np.lexsort((-right_first * true, -hits.scores))
-        sorted_hits = replace(
-            hits,
-            photo=hits.photo[order],
-            true=true[None, order],
-            ignored=hits.ignored[threshold][None, order],
+    def rate(hits: RankedHits, right_first: int) -> float:
+        true, ignored = hits.true[:1], hits.ignored[:1]  # At IoU 0.5.
+        order = np.lexsort((-right_first * true[0], -hits.scores))
+        turned = replace(
+            hits, photo=hits.photo[order], true=true[:, order], ignored=ignored[:, order]
         )
-        return average_precisions(sorted_hits, once, eleven_point=rules.eleven_point).item()
+        return average_precisions(turned, once, eleven_point=eleven_point).item()
 
     classes, faces = case.matches.classes, case.matches.faces
-    at_50, face_at_50 = IOUS.index(MATCH_IOU), FACE_IOUS.index(MATCH_IOU)
     return {
         "map50": [
-            to_number(mean_of_defined(np.array([rate(hits, at_50, sign) for hits in classes])))
+            to_number(mean_of_defined(np.array([rate(hits, sign) for hits in classes])))
             for sign in (-1, 1)
         ],
-        "face_ap50": [to_number(np.float64(rate(faces, face_at_50, sign))) for sign in (-1, 1)],
+        "face_ap50": [to_number(np.float64(rate(faces, sign))) for sign in (-1, 1)],
     }
 
 
