@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from data_prep.base.boxes import MIN_SIDE
 from data_prep.base.errors import UserError
 from data_prep.base.files import write_atomically
-from data_prep.base.labels import MASKS, UnknownLabelError, Vocabulary
+from data_prep.base.labels import MASKS, Vocabulary, explain_unknown, knows_label
 from data_prep.base.records import Box
 
 if TYPE_CHECKING:
@@ -99,14 +100,12 @@ class Table:
 
     def labels(self, vocabulary: Vocabulary) -> IntArray:
         """The column `label` as indices into the vocabulary's classes, (N,)."""
-        known: dict[str, int] = {}
-        cells = self.columns["label"]
-        for row, cell in enumerate(cells):
-            if cell not in known:
-                try:
-                    known[cell] = vocabulary.index(cell)
-                except UnknownLabelError as error:
-                    raise self.error(row, str(error)) from error
+        cells, named = self.columns["label"], (vocabulary.aliases, vocabulary.classes)
+        counts = Counter(cells)
+        unknown = {name: n for name, n in counts.items() if not knows_label(name, *named)}
+        for first in unknown:
+            raise self.error(cells.index(first), explain_unknown(unknown, *named))
+        known = {cell: vocabulary.index(cell) for cell in counts}
         return np.array([known[cell] for cell in cells], dtype=np.int64)
 
     def names(self, name: str) -> Sequence[str]:

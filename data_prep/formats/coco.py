@@ -261,6 +261,8 @@ def read_coco_results(
             else index.label(category, options, where, f" of {index.file}")
         )
         faces, scores = found.setdefault(name, ([], []))
+        if not label:
+            continue
         scores.append(check_score(json_number(entry.get("score"), "score", where), where))
         faces.append(Face(len(faces), label, _get_box(entry, where)))
     return [

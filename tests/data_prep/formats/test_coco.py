@@ -331,6 +331,14 @@ def test_results_by_ids(results_of):
     assert results_of() == []
 
 
+def test_results_of_a_class_to_leave_out(tmp_path):
+    index = read_coco_index(save(tmp_path / "a.json", [image(1, "a.jpg")], []))
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps([face(score=0.5), face(1, 0, score=0.25)]))
+    (photo,) = read_coco_results(path, ReadOptions(aliases={"things": ""}), index=index)
+    assert (len(photo.faces), photo.scores) == (1, (0.5,))
+
+
 def test_results_without_coco_annotations(results_of):
     photos = ["d/000012.jpg", "12b.jpg", "007.png", "7.png", "e/5.jpg", "f/5.jpg", "crowd.2"]
     entries = [face(i, 3, score=0.5) for i in (12, "12b", 7, 5, 99, "crowd.2")]
