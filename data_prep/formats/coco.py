@@ -58,7 +58,7 @@ _READ_OUTLINED = _READ | {"segmentation"}
 _HINT = "bbox is x, y, width, height, and neither width nor height may be negative"
 
 
-class CocoFormat(JsonFormat):
+class _CocoFormat(JsonFormat):
     """All COCO annotations below a folder, written to `annotations.json`.
 
     An entry with a fault is left out with a finding. A category has to be a class only where it is
@@ -67,13 +67,7 @@ class CocoFormat(JsonFormat):
     thing.
     """
 
-    looks = "COCO annotations (*.json)"
-    keys = frozenset({"images", "annotations"})
-    order = "sized"
-
-    def read_file(self, path: Path, faults: Faults, options: ReadOptions) -> Sequence[WrittenPhoto]:
-        """Read one file; see `read_coco`."""
-        return read_coco(path, faults, options)
+    writes = True
 
     def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
         """Write the annotations; see `DatasetFormat`."""
@@ -167,6 +161,11 @@ def read_coco(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenP
         )
         for key, photo in index.photos.items()
     ]
+
+
+COCO = _CocoFormat(
+    frozenset({"images", "annotations"}), read_coco, "COCO annotations (*.json)", "sized"
+)
 
 
 def read_coco_index(path: Path) -> CocoIndex:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -145,9 +144,9 @@ class DatasetFormat:
 
     A reader leaves out single photos and faces with faults, each with a `Finding` that names the
     file and line; it raises for what would quietly change the data or leaves nothing to use. What a
-    reader needs: `photo_match.place_photos` finds the photos that files name and says which can't
-    be found; `input_files` reads numbers and sizes, lists faults strictly or leniently (`Faults`)
-    and notes what is not read. Corners must come in order: a box whose right edge is left of its
+    reader needs: `read_each` reads several files, finds the photos that they name and doubts what
+    can't be; `FaceReader` collects faces and their faults, `JsonFormat` is known by its keys;
+    `input_files` reads numbers and sizes. Corners must come in order: a box whose right edge is left of its
     left one is dropped later. A face that is left out keeps its number in the file.
     """
 
@@ -207,7 +206,8 @@ def read_each(
     paths: Sequence[Path],
     kind: str,
     what: str,
-    read: Callable[[Path, Faults], Sequence[WrittenPhoto]],
+    read: Callable[[Path, Faults, ReadOptions], Sequence[WrittenPhoto]],
+    options: ReadOptions,
     order: Order = "corners",
 ) -> Dataset:
     """The photos of several files; a finding of this kind for each that can't be read.
@@ -221,7 +221,7 @@ def read_each(
     for path in paths:
         faults = Faults(files.call(path), findings=findings)
         try:
-            written += read(path, faults)
+            written += read(path, faults, options)
         except InputError as error:
             broken.append(Finding(faults.file, kind, str(error), dropped=True))
     if len(broken) == len(paths):
@@ -236,11 +236,15 @@ def note_outlined(name: str, count: int) -> list[Finding]:
     return [Finding(name, "outlined-faces", message, dropped=False)] if count else []
 
 
+@dataclass(frozen=True)
 class JsonFormat(DatasetFormat):
-    """A format in JSON files of any name, known by keys that they hold."""
+    """A format in JSON files of any name, known by keys (of `photo_match.JSON_KEYS`) in them."""
 
-    keys: frozenset[str]  # Of `photo_match.JSON_KEYS`.
+    keys: frozenset[str]
+    read_file: Callable[[Path, Faults, ReadOptions], Sequence[WrittenPhoto]]
+    looks: str = ""
     order: Order = "corners"
+    writes = False
 
     def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
         """The first file with the keys."""
@@ -253,12 +257,9 @@ class JsonFormat(DatasetFormat):
     def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
         """Read the dataset; see `DatasetFormat`."""
         paths = self.list_files(files) or files.by_suffix({".json"})
-        read = partial(self.read_file, options=options)
-        return read_each(files, paths, "broken-json", self.looks, read, self.order)
-
-    def read_file(self, path: Path, faults: Faults, options: ReadOptions) -> Sequence[WrittenPhoto]:
-        """What one file tells; an `InputError` when it can't be used at all."""
-        raise NotImplementedError
+        return read_each(
+            files, paths, "broken-json", self.looks, self.read_file, options, self.order
+        )
 
 
 @dataclass

@@ -270,8 +270,10 @@ class CsvFormat(DatasetFormat):
         if not known:
             raise DatasetError(explain_tables(files, options.columns))
         layouts = {path: (separator, layout) for path, separator, layout in known}
-        read = partial(_read_table, layouts=layouts, options=options)
-        return read_each(files, list(layouts), "broken-csv", "table of faces (*.csv)", read)
+        read = partial(_read_table, layouts=layouts)
+        return read_each(
+            files, list(layouts), "broken-csv", "table of faces (*.csv)", read, options
+        )
 
     def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
         """Write the annotations; see `DatasetFormat`."""
@@ -282,8 +284,8 @@ class CsvFormat(DatasetFormat):
 def _read_table(
     path: Path,
     faults: Faults,
-    layouts: Mapping[Path, tuple[str, Layout]],
     options: ReadOptions,
+    layouts: Mapping[Path, tuple[str, Layout]],
 ) -> list[WrittenPhoto]:
     separator, layout = layouts[path]
     text = decode_csv(path, faults.file)
@@ -339,19 +341,14 @@ def _read_table(
 
 
 def _propose_columns(layout: Layout, doubt: str) -> str:
-    """What to write where the columns of boxes are mislabelled, if another order fits."""
-    asked = re.search(r"Are they (.*)\?", doubt)
-    if asked is None or not isinstance(layout, ColumnLayout):
-        return "Correct the table."
-    far = ("box_width", "box_height") if layout.order == "sized" else ("xmax", "ymax")
-    columns = [layout.header[layout.places[side]] for side in ("xmin", "ymin", *far)]
-    meant = asked[1].replace("width", "box_width").replace("height", "box_height").split(", ")
-    named = dict(zip(meant, columns, strict=True))
-    known = {"x": "xmin", "y": "ymin"}
-    pairs = ",".join(f"{known.get(side, side)}={column}" for side, column in named.items())
-    if "centre" in pairs:
-        return "Columns of centres are not read: write corners."
-    return f"Then its columns are mislabelled: correct the header, or give --columns {pairs}."
+    """What to write where the columns of corners are mislabelled, if another order fits."""
+    asked = re.search(r"Are they (xm.*|ym.*)\?", doubt)
+    if asked is None or not isinstance(layout, ColumnLayout) or layout.order != "corners":
+        return "Correct the table, or name its columns with --columns."
+    columns = [layout.header[layout.places[side]] for side in Box._fields]
+    pairs = zip(asked[1].split(", "), columns, strict=True)
+    named = ",".join(f"{side}={column}" for side, column in pairs)
+    return f"Then its columns are mislabelled: correct the header, or give --columns {named}."
 
 
 def _number(faces: Sequence[Face], objects: Sequence[str]) -> tuple[Face, ...]:

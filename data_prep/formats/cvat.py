@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from lxml import etree
@@ -43,8 +42,7 @@ class CvatFormat(DatasetFormat):
     def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
         """Read the dataset; see `DatasetFormat`."""
         paths = _list_files(files) or files.by_suffix({".xml"})
-        read = partial(_read_file, options=options)
-        return read_each(files, paths, "broken-xml", self.looks, read)
+        return read_each(files, paths, "broken-xml", self.looks, _read_file, options)
 
 
 def _list_files(files: DatasetFiles) -> list[Path]:

@@ -75,13 +75,11 @@ def load_json(path: Path) -> Any:
 
 def describe_json(content: Any) -> str:
     """What a file holds, for the message that it is not what was expected."""
-    if isinstance(content, list):
-        return "a list"
-    if isinstance(content, dict):
-        # Any file may be given by mistake; its first keys tell which.
-        keys = ", ".join(ascii(key[:30]) for key in list(content)[:5])
-        return f"an object with {keys or 'nothing in it'}"
-    return "a single value"
+    if not isinstance(content, dict):
+        return "a list" if isinstance(content, list) else "a single value"
+    # Any file may be given by mistake; its first keys tell which.
+    keys = ", ".join(ascii(key[:30]) for key in list(content)[:5])
+    return f"an object with {keys or 'nothing in it'}"
 
 
 def json_object(value: Any, where: str) -> Mapping[str, Any]:

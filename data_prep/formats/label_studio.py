@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,49 +14,45 @@ from data_prep.formats.input_files import InputError, enclose, json_object, json
 from data_prep.formats.photo_match import WrittenPhoto
 
 
-class LabelStudioFormat(JsonFormat):
+def _read_file(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
     """Label Studio's JSON and JSON-MIN: rectangles, polygons and ellipses with one label.
 
     Of several annotations of a task the first counts that was not cancelled.
     """
+    tasks = load_json(path)
+    photos = []
+    turned = others = 0
+    for number, value in enumerate(tasks if isinstance(tasks, list) else [tasks]):
+        where = f"{faults.file}, task [{number}]"
+        task = json_object(value, where)
+        data = json_object(task.get("data", task), where)
+        image = next((v for v in data.values() if isinstance(v, str) and "." in v), None)
+        if image is None:
+            faults.leave_out("unnamed-photo", f"{where}: names no photo.")
+            continue
+        versions = list(_list_versions(task))
+        others += max(len(versions) - 1, 0)
+        reader = FaceReader(faults, options)
+        size = None
+        for region in versions[0] if versions else ():
+            found = region.get("value", region)
+            labels = next((v for k, v in found.items() if k.endswith("labels")), None)
+            if not labels:
+                continue  # A choice, a text, or how two regions are related.
+            size = json_size(region.get("original_width"), region.get("original_height"))
+            if size is None:
+                raise InputError(f"{where}: a region without original_width and -height.")
+            turned += bool(found.get("rotation"))
+            reader.add(where, str(labels[0]), _box, found, size)
+        photos.append(reader.finish(path, image, where, size))
+    told = {"rotation of regions (the box around is taken)": turned}
+    told["further annotations of the same tasks"] = others
+    things = [f"{count} × {thing}" for thing, count in told.items() if count]
+    faults.findings += note_unread(faults.file, things)
+    return photos
 
-    looks = "Label Studio JSON"
-    writes = False
-    keys = frozenset({"original_width"})
 
-    def read_file(self, path: Path, faults: Faults, options: ReadOptions) -> Sequence[WrittenPhoto]:
-        """Read one file."""
-        tasks = load_json(path)
-        photos = []
-        turned = others = 0
-        for number, value in enumerate(tasks if isinstance(tasks, list) else [tasks]):
-            where = f"{faults.file}, task [{number}]"
-            task = json_object(value, where)
-            data = json_object(task.get("data", task), where)
-            image = next((v for v in data.values() if isinstance(v, str) and "." in v), None)
-            if image is None:
-                faults.leave_out("unnamed-photo", f"{where}: names no photo.")
-                continue
-            versions = list(_list_versions(task))
-            others += max(len(versions) - 1, 0)
-            reader = FaceReader(faults, options)
-            size = None
-            for region in versions[0] if versions else ():
-                found = region.get("value", region)
-                labels = next((v for k, v in found.items() if k.endswith("labels")), None)
-                if not labels:
-                    continue  # A choice, a text, or how two regions are related.
-                size = json_size(region.get("original_width"), region.get("original_height"))
-                if size is None:
-                    raise InputError(f"{where}: a region without original_width and -height.")
-                turned += bool(found.get("rotation"))
-                reader.add(where, str(labels[0]), _box, found, size)
-            photos.append(reader.finish(path, image, where, size))
-        told = {"rotation of regions (the box around is taken)": turned}
-        told["further annotations of the same tasks"] = others
-        things = [f"{count} × {thing}" for thing, count in told.items() if count]
-        faults.findings += note_unread(faults.file, things)
-        return photos
+LABEL_STUDIO = JsonFormat(frozenset({"original_width"}), _read_file, "Label Studio JSON")
 
 
 def _list_versions(task: Mapping[str, Any]) -> Iterator[list[Mapping[str, Any]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,32 +26,28 @@ from data_prep.formats.input_files import (
 from data_prep.formats.photo_match import WrittenPhoto
 
 
-class LabelmeFormat(JsonFormat):
+def _read_file(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
     """All LabelMe files below a folder; of a shape that is no rectangle the box around it."""
+    content = json_object(load_json(path), faults.file)
+    shapes = content.get("shapes")
+    if not isinstance(shapes, list):
+        raise InputError(f"{faults.file}: no list of shapes.")
+    reader = FaceReader(faults, options)
+    outlined = flags = 0
+    for number, shape in enumerate(shapes):
+        where = f"{faults.file}, shapes[{number}]"
+        shape = json_object(shape, where)
+        reader.add(where, json_text(shape, "label", where), _box, shape, where)
+        outlined += shape.get("shape_type", "polygon") != "rectangle"
+        flags += any((shape.get("flags") or {}).values())
+    faults.findings += note_outlined(faults.file, outlined)
+    faults.findings += note_unread(faults.file, [f"flags of {flags} shapes"] * bool(flags))
+    image = json_text(content, "imagePath", faults.file)
+    size = json_size(content.get("imageWidth"), content.get("imageHeight"))
+    return [reader.finish(path, image, faults.file, size, alone=True)]
 
-    looks = "LabelMe JSON"
-    writes = False
-    keys = frozenset({"shapes", "imagePath"})
 
-    def read_file(self, path: Path, faults: Faults, options: ReadOptions) -> Sequence[WrittenPhoto]:
-        """Read one file."""
-        content = json_object(load_json(path), faults.file)
-        shapes = content.get("shapes")
-        if not isinstance(shapes, list):
-            raise InputError(f"{faults.file}: no list of shapes.")
-        reader = FaceReader(faults, options)
-        outlined = flags = 0
-        for number, shape in enumerate(shapes):
-            where = f"{faults.file}, shapes[{number}]"
-            shape = json_object(shape, where)
-            reader.add(where, json_text(shape, "label", where), _box, shape, where)
-            outlined += shape.get("shape_type", "polygon") != "rectangle"
-            flags += any((shape.get("flags") or {}).values())
-        faults.findings += note_outlined(faults.file, outlined)
-        faults.findings += note_unread(faults.file, [f"flags of {flags} shapes"] * bool(flags))
-        image = json_text(content, "imagePath", faults.file)
-        size = json_size(content.get("imageWidth"), content.get("imageHeight"))
-        return [reader.finish(path, image, faults.file, size, alone=True)]
+LABELME = JsonFormat(frozenset({"shapes", "imagePath"}), _read_file, "LabelMe JSON")
 
 
 def _box(shape: Mapping[str, Any], where: str) -> Box:

@@ -217,7 +217,8 @@ _LEVELS: Mapping[str, Callable[[PhotoName, PhotoName], bool]] = {
     "name": lambda one, other: one.parts[-1] == other.parts[-1],
     "stem": lambda one, other: one.stems[-1] == other.stems[-1],
 }
-"""How two names may agree, the strictest first."""
+"""How two names may agree, the strictest first: the same path; one the end of the other (case does
+not matter from here on); that but for the endings; the same file name; that but for the ending."""
 
 
 class _Names:
@@ -354,16 +355,12 @@ class NameMatch(NamedTuple):
 
 
 def match_names(annotated: Sequence[str], predicted: Sequence[str]) -> NameMatch:
-    r"""Find the annotated photo for every predicted one.
+    r"""Find the annotated photo for every predicted one; names are distinct on both sides.
 
-    In turn, for those not found yet: the same relative path; one path ends with the other
-    (`images/a.jpg`, `a.jpg`); the same, whatever the ending (`images/a.png`, `a.jpg`); the same
-    file name in different folders; the same in name but for the ending. The last two are used only
-    when no photo is found by the first three: otherwise the folders do correspond, and an equal
-    name in another folder is another photo. An annotated photo is found once.
-
-    Case does not matter from the second level on; `\` equals `/`, and equivalent ways to write an
-    accented letter are the same. Names are distinct on both sides.
+    By each level of `_LEVELS` in turn, for those not found yet. The last two, by the file's name
+    alone, are used only when no photo is found by the first three: otherwise the folders do
+    correspond, and an equal name in another folder is another photo. An annotated photo is found
+    once. `\` equals `/`, and equivalent ways to write an accented letter are the same.
 
     Raises:
         AmbiguousPhotoError: At the level at which a photo is found, it fits several photos, or

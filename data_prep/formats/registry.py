@@ -14,14 +14,14 @@ from pathlib import Path
 from data_prep.base.crop import CROP_SCALE
 from data_prep.base.errors import DatasetError
 from data_prep.base.records import AnnotatedPhoto, Dataset, Finding
-from data_prep.formats.coco import CocoFormat
+from data_prep.formats.coco import COCO
 from data_prep.formats.contracts import IMAGES, DatasetFormat, Format, ReadOptions
 from data_prep.formats.crops import CropsFormat
 from data_prep.formats.csv import TABLES, CsvFormat, explain_tables
 from data_prep.formats.cvat import CvatFormat
 from data_prep.formats.label_files import has_box
-from data_prep.formats.label_studio import LabelStudioFormat
-from data_prep.formats.labelme import LabelmeFormat
+from data_prep.formats.label_studio import LABEL_STUDIO
+from data_prep.formats.labelme import LABELME
 from data_prep.formats.photo_match import (
     ARCHIVES,
     DatasetFiles,
@@ -29,8 +29,8 @@ from data_prep.formats.photo_match import (
     find_folder,
     list_dataset,
 )
-from data_prep.formats.supervisely import MedicalMaskFormat, SuperviselyFormat
-from data_prep.formats.via import ViaFormat
+from data_prep.formats.supervisely import MEDICAL_MASK, SUPERVISELY
+from data_prep.formats.via import VIA
 from data_prep.formats.voc import VocFormat
 from data_prep.formats.wider import WiderFormat
 from data_prep.formats.yolo import YoloFormat
@@ -38,13 +38,13 @@ from data_prep.formats.yolo import YoloFormat
 FORMATS: Mapping[Format, DatasetFormat] = {
     Format.VOC: VocFormat(),
     Format.YOLO: YoloFormat(),
-    Format.COCO: CocoFormat(),
+    Format.COCO: COCO,
     Format.CSV: CsvFormat(),
-    Format.LABELME: LabelmeFormat(),
-    Format.VIA: ViaFormat(),
-    Format.LABEL_STUDIO: LabelStudioFormat(),
-    Format.SUPERVISELY: SuperviselyFormat(),
-    Format.MEDICAL_MASK: MedicalMaskFormat(),
+    Format.LABELME: LABELME,
+    Format.VIA: VIA,
+    Format.LABEL_STUDIO: LABEL_STUDIO,
+    Format.SUPERVISELY: SUPERVISELY,
+    Format.MEDICAL_MASK: MEDICAL_MASK,
     Format.CVAT: CvatFormat(),
     Format.WIDER: WiderFormat(),
     Format.CROPS: CropsFormat(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +20,25 @@ from data_prep.formats.input_files import (
 from data_prep.formats.photo_match import WrittenPhoto
 
 
-class SuperviselyFormat(JsonFormat):
+def _read_file(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
     """Supervisely's `ann/PHOTO.json`: rectangles and polygons (https://docs.supervisely.com)."""
+    content = json_object(load_json(path), faults.file)
+    reader = FaceReader(faults, options)
+    tags: Counter[str] = Counter()
+    for number, value in enumerate(content.get("objects") or ()):
+        where = f"{faults.file}, objects[{number}]"
+        entry = json_object(value, where)
+        name = json_text(entry, "classTitle", where)
+        reader.add(where, name, _box, entry, where)
+        tags.update(str(tag.get("name")) for tag in entry.get("tags") or ())
+    things = [f"tag {tag} of {count} objects" for tag, count in sorted(tags.items())]
+    faults.findings += note_unread(faults.file, things)
+    stated = json_object(content.get("size") or {}, faults.file)
+    size = json_size(stated.get("width"), stated.get("height"))
+    return [reader.finish(path, path.stem, faults.file, size)]
 
-    looks = "Supervisely JSON"
-    writes = False
-    keys = frozenset({"objects", "classTitle"})
 
-    def read_file(self, path: Path, faults: Faults, options: ReadOptions) -> Sequence[WrittenPhoto]:
-        """Read one file."""
-        content = json_object(load_json(path), faults.file)
-        reader = FaceReader(faults, options)
-        tags: Counter[str] = Counter()
-        for number, value in enumerate(content.get("objects") or ()):
-            where = f"{faults.file}, objects[{number}]"
-            entry = json_object(value, where)
-            name = json_text(entry, "classTitle", where)
-            reader.add(where, name, _box, entry, where)
-            tags.update(str(tag.get("name")) for tag in entry.get("tags") or ())
-        things = [f"tag {tag} of {count} objects" for tag, count in sorted(tags.items())]
-        faults.findings += note_unread(faults.file, things)
-        stated = json_object(content.get("size") or {}, faults.file)
-        size = json_size(stated.get("width"), stated.get("height"))
-        return [reader.finish(path, path.stem, faults.file, size)]
+SUPERVISELY = JsonFormat(frozenset({"objects", "classTitle"}), _read_file, "Supervisely JSON")
 
 
 def _box(entry: Mapping[str, Any], where: str) -> Box:
@@ -53,24 +49,22 @@ def _box(entry: Mapping[str, Any], where: str) -> Box:
     return enclose(xs, ys)
 
 
-class MedicalMaskFormat(JsonFormat):
+def _read_medical_mask(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
     """`FileName` and `Annotations` with a `BoundingBox` of two corners and a `classname` each."""
+    content = json_object(load_json(path), faults.file)
+    reader = FaceReader(faults, options)
+    for number, value in enumerate(content.get("Annotations") or ()):
+        where = f"{faults.file}, Annotations[{number}]"
+        entry = json_object(value, where)
+        name = json_text(entry, "classname", where)
+        reader.add(where, name, _corners, entry)
+    image = json_text(content, "FileName", faults.file)
+    return [reader.finish(path, image, faults.file, None, alone=True)]
 
-    looks = "Medical Mask JSON"
-    writes = False
-    keys = frozenset({"FileName", "BoundingBox"})
 
-    def read_file(self, path: Path, faults: Faults, options: ReadOptions) -> Sequence[WrittenPhoto]:
-        """Read one file."""
-        content = json_object(load_json(path), faults.file)
-        reader = FaceReader(faults, options)
-        for number, value in enumerate(content.get("Annotations") or ()):
-            where = f"{faults.file}, Annotations[{number}]"
-            entry = json_object(value, where)
-            name = json_text(entry, "classname", where)
-            reader.add(where, name, _corners, entry)
-        image = json_text(content, "FileName", faults.file)
-        return [reader.finish(path, image, faults.file, None, alone=True)]
+MEDICAL_MASK = JsonFormat(
+    frozenset({"FileName", "BoundingBox"}), _read_medical_mask, "Medical Mask JSON"
+)
 
 
 def _corners(entry: Mapping[str, Any]) -> Box:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,34 +21,28 @@ from data_prep.formats.input_files import (
 from data_prep.formats.photo_match import WrittenPhoto
 
 
-class ViaFormat(JsonFormat):
+def _read_file(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
     """VIA 2's annotations or project files; its tables are read as CSV."""
+    content = json_object(load_json(path), faults.file)
+    photos = []
+    for key, value in content.get("_via_img_metadata", content).items():
+        where = f"{faults.file}, '{key[:60]}'"
+        entry = json_object(value, where)
+        regions = entry.get("regions", [])
+        reader = FaceReader(faults, options)
+        # Older versions number them in an object.
+        for number, region in enumerate(regions.values() if isinstance(regions, dict) else regions):
+            place = f"{where}, region {number}"
+            found = json_object(region, place)
+            told = json_object(found.get("region_attributes", {}), place)
+            name = find_class(told, options.columns.get("label"), place)
+            shape = json_object(found.get("shape_attributes"), place)
+            reader.add(place, name, enclose_region, shape, place)
+        photos.append(reader.finish(path, json_text(entry, "filename", where), where, None))
+    return photos
 
-    looks = "VIA JSON"
-    writes = False
-    keys = frozenset({"regions", "shape_attributes"})
 
-    def read_file(self, path: Path, faults: Faults, options: ReadOptions) -> Sequence[WrittenPhoto]:
-        """Read one file."""
-        content = json_object(load_json(path), faults.file)
-        photos = []
-        for key, value in content.get("_via_img_metadata", content).items():
-            where = f"{faults.file}, '{key[:60]}'"
-            entry = json_object(value, where)
-            regions = entry.get("regions", [])
-            reader = FaceReader(faults, options)
-            # Older versions number them in an object.
-            for number, region in enumerate(
-                regions.values() if isinstance(regions, dict) else regions
-            ):
-                place = f"{where}, region {number}"
-                found = json_object(region, place)
-                told = json_object(found.get("region_attributes", {}), place)
-                name = find_class(told, options.columns.get("label"), place)
-                shape = json_object(found.get("shape_attributes"), place)
-                reader.add(place, name, enclose_region, shape, place)
-            photos.append(reader.finish(path, json_text(entry, "filename", where), where, None))
-        return photos
+VIA = JsonFormat(frozenset({"regions", "shape_attributes"}), _read_file, "VIA JSON")
 
 
 def find_class(attributes: Mapping[str, Any], name: str | None, where: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path, PurePosixPath
 
 from data_prep.base.photo import PHOTO_SUFFIXES
@@ -39,8 +38,7 @@ class WiderFormat(DatasetFormat):
     def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
         """Read the dataset; see `DatasetFormat`."""
         paths = _list_files(files) or files.by_suffix({".txt"})
-        read = partial(_read_file, options=options)
-        return read_each(files, paths, "broken-list", self.looks, read, "sized")
+        return read_each(files, paths, "broken-list", self.looks, _read_file, options, "sized")
 
 
 def _list_files(files: DatasetFiles) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -13,7 +13,7 @@ from data_prep.base.photo import Size
 from data_prep.base.records import Box, Face
 from data_prep.base.tables import read_faces
 from data_prep.formats import text
-from data_prep.formats.coco import CocoFormat, read_coco_index, read_coco_results
+from data_prep.formats.coco import COCO, read_coco_index, read_coco_results
 from data_prep.formats.contracts import ReadOptions
 from data_prep.formats.input_files import InputError
 from data_prep.formats.label_files import (
@@ -90,27 +90,27 @@ def recognise_truth(
 ) -> Format:
     """Which format annotations are in; layouts of pixels make plain text files of YOLO labels."""
     plain = layout in ("xywh", "xyxy")
-    if not path.exists():
-        raise InputError(f"{path}: no such file or folder; give {_EXPECTED_TRUTH}.")
+    _check_path(path, {".json", ".csv", ".tsv"}, _EXPECTED_TRUTH)
     if (path / FACES_FILE).is_file() or path.suffix.lower() in {".csv", ".tsv"}:
         return Format.TABLE
-    if path.is_file() and path.suffix.lower() != ".json":
-        raise InputError(f"{path}: a single {path.suffix} file; give the folder it is in.")
     if path.is_file():
         keys = find_keys(path)
-        return Format.COCO if not keys or CocoFormat.keys <= keys else Format.DATASET
+        return Format.COCO if not keys or COCO.keys <= keys else Format.DATASET
     form = None if plain else _recognise_dataset(path, vocabulary)
     if form is Format.COCO and find_coco(path) is None:
         return Format.DATASET  # Several files.
     if form is not None and form is not Format.VOC:
         return form
-    found = _find_formats(path, plain=plain)
-    if found is None:
-        raise InputError(
-            f"{path}: nothing that is known here or below; expected is {_EXPECTED_TRUTH}."
-            f"{hint_at(list_dataset(path), ReadOptions())}"
-        )
-    return found
+    hint = hint_at(list_dataset(path), ReadOptions())
+    return _find_formats(path, f"{_EXPECTED_TRUTH}.{hint}", plain=plain)
+
+
+def _check_path(path: Path, alone: Collection[str], expected: str) -> None:
+    """Refuse what isn't there, and files that are not given alone."""
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; give {expected}.")
+    if path.is_file() and path.suffix.lower() not in alone:
+        raise InputError(f"{path}: a single {path.suffix} file; give the folder it is in.")
 
 
 def _recognise_dataset(path: Path, vocabulary: Vocabulary) -> Format | None:
@@ -125,33 +125,22 @@ def find_coco(path: Path) -> Path | None:
     """The file of COCO annotations that is given, or the only one in a folder."""
     if path.is_file():
         return path
-    found = CocoFormat().list_files(list_dataset(path))
+    found = COCO.list_files(list_dataset(path))
     return found[0] if len(found) == 1 else None
 
 
 def recognise_predictions(path: Path, layout: Layout | None = None) -> Format:
     """Which format predictions are in; layouts with the score first make text of YOLO labels."""
     plain = layout in ("xywh", "xyxy", "yolo")
-    if not path.exists():
-        raise InputError(f"{path}: no such file or folder; give {_EXPECTED_PREDICTIONS}.")
-    if not path.is_dir():
-        if path.suffix.lower() in {".xml", ".txt"}:
-            raise InputError(f"{path}: a single {path.suffix} file; give the folder it is in.")
+    _check_path(path, {".json", path.suffix.lower()} - {".xml", ".txt"}, _EXPECTED_PREDICTIONS)
+    if path.is_file() or (path / FILE).is_file():
         return Format.COCO if path.suffix.lower() == ".json" else Format.TABLE
-    if (path / FILE).is_file():
-        return Format.TABLE
-    found = _find_formats(path, plain=plain)
-    if found is None:
-        files = list_dataset(path)
-        hint = " There are JSON files: give the file itself." if files.by_suffix({".json"}) else ""
-        raise InputError(
-            f"{path}: nothing that is known here or below; expected is {_EXPECTED_PREDICTIONS}."
-            f"{hint}"
-        )
-    return found
+    hint = " There are JSON files: give the file itself."
+    has_json = list_dataset(path).by_suffix({".json"})
+    return _find_formats(path, f"{_EXPECTED_PREDICTIONS}.{hint if has_json else ''}", plain=plain)
 
 
-def _find_formats(path: Path, *, plain: bool) -> Format | None:
+def _find_formats(path: Path, expected: str, *, plain: bool) -> Format:
     """The format of a folder, whether with photos or without."""
     files = list_dataset(path)
     voc = VocFormat().recognise(files, ReadOptions())
@@ -179,18 +168,17 @@ def _find_formats(path: Path, *, plain: bool) -> Format | None:
     if other[1] is not None:
         return other[0]
     # Empty files are photos without a face; what else is wrong, the reader says.
-    return Format.TEXT if texts and {*texts} == {*files.files} else None
+    if texts and {*texts} == {*files.files}:
+        return Format.TEXT
+    raise InputError(f"{path}: nothing that is known here or below; expected is {expected}")
 
 
 @dataclass(frozen=True)
 class InputOptions:
     """What can't be told from the files.
 
-    Attributes:
-        truth_boxes: Layout of the numbers in text files of annotations. None: xywh, and in a YOLO
-            dataset that of YOLO; `xywh` or `xyxy` make plain text files of a folder `labels`.
-        predicted_boxes: The same for predictions, where `yolo` has the score before the box and
-            `ultralytics` behind it, as in a folder `labels` when None.
+    Layouts are those of the numbers in text files, told by them when None. `xywh` and `xyxy`, of
+    predictions `yolo`, too, make plain text files of a folder `labels`.
     """
 
     vocabulary: Vocabulary = MASKS
