@@ -146,8 +146,8 @@ class DatasetFormat:
     file and line; it raises for what would quietly change the data or leaves nothing to use. What a
     reader needs: `read_each` reads several files, finds the photos that they name and doubts what
     can't be; `FaceReader` collects faces and their faults, `JsonFormat` is known by its keys;
-    `input_files` reads numbers and sizes. Corners must come in order: a box whose right edge is left of its
-    left one is dropped later. A face that is left out keeps its number in the file.
+    `input_files` reads numbers and sizes. Corners must come in order: a box whose right edge is
+    left of its left one is dropped later. A face that is left out keeps its number in the file.
     """
 
     looks = ""  # What it is known by, for the message that nothing is known.
