@@ -59,6 +59,7 @@ class Run:
     folder: Path
     data: dict[str, Any]
     photos: tuple[str, ...] = ()  # What the card keeps of the training photos.
+    warning: str = ""  # what makes its figures mean less
 
     def write_history(self, rows: Sequence[Row]) -> None:
         """Write `history.csv`, one row per epoch or validation."""

@@ -53,10 +53,10 @@ def _train(options: TrainOptions, start: Path | None = None) -> None:
     """A detector with weights to start from, else a classifier."""
     with report_as(options.log) as report:
         from data_prep.base.tables import read_faces, select_sources
-        from data_prep.grouping.split import TRAIN
+        from data_prep.grouping.split import TRAIN, VALID
         from pipeline.nets.cards import CLASSIFIER, DETECTOR, Card, load_state
         from pipeline.nets.compute import pick_device
-        from pipeline.nets.learnt import list_photos
+        from pipeline.nets.learnt import know_photos, list_photos
         from pipeline.runs.folder import RECIPE, RunError, identify_data, resume_run, start_run
         from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
         from pipeline.runs.tracking import load_tracker, open_trackers
@@ -89,13 +89,21 @@ def _train(options: TrainOptions, start: Path | None = None) -> None:
             log(line, "plan")
             run = start_run(options.runs, recipe, data, start=start)
         log(f"run folder: {run.folder}", "run", folder=run.folder)
-        rows = select_sources(faces, recipe.sources)
-        rows = rows[rows["split"] == TRAIN]
+        chosen = select_sources(faces, recipe.sources)
+        rows = chosen[chosen["split"] == TRAIN]
         begun_with = [str(start)]
         if isinstance(recipe, ClassifierRecipe):
             rows = rows[rows["kept"] | (recipe.faces == "all")]
             begun_with = [recipe.init, *recipe.teachers]
         run = replace(run, photos=list_photos(rows, roots, log, begun_with))
+        judged = list_photos(chosen[chosen["split"] == VALID], roots, log)
+        if seen := sum(bool(know_photos(run.photos).tell(one)) for one in judged):
+            warning = (
+                f"{seen} of {len(judged)} validation photos were learnt from by what this training "
+                "begins with, or look like training photos: the figures flatter."
+            )
+            log(f"note: {warning}", "learnt", seen=seen, photos=len(judged))
+            run = replace(run, warning=warning)
         with open_trackers(track, run, recipe) as trackers:
             card: Card
             if isinstance(recipe, ClassifierRecipe):
@@ -110,7 +118,7 @@ def _train(options: TrainOptions, start: Path | None = None) -> None:
                     trackers=trackers,
                     prepared=prepared,
                 )
-        for line in describe_result(run.folder, prepared):
+        for line in describe_result(run, prepared):
             log(line)
         net = CLASSIFIER if start is None else DETECTOR
         weights = run.folder / f"{net}.safetensors"

@@ -48,7 +48,7 @@ def describe_classifier(learn: Learner, faces: pd.DataFrame, recipe: ClassifierR
     return (
         f"{recipe.architecture} ({count_millions(learn.model)}) from {start}: {is_train.sum()} "
         f"training and {(~is_train).sum()} validation faces of {photos} photos; {members}"
-        f"at most {recipe.all_epochs} epochs at {sizes}, "
+        f"at most {recipe.all_epochs} epoch{'s' * (recipe.all_epochs > 1)} at {sizes}, "
         f"{describe_minutes(_reckon_seconds(learn, recipe))}"
     )
 

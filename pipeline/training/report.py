@@ -154,17 +154,18 @@ def compare_aps(record: RunRecord) -> list[tuple[str, float, float]]:
     ]
 
 
-def warn(record: RunRecord) -> list[str]:
+def warn(run: Run, record: RunRecord) -> list[str]:
     """What makes the figures mean less than they seem."""
     seen = "The validation faces also chose the epoch: expect a little less on new photos."
     few = warn_of_few({record.folder.name: record.recalls})
-    return [seen, *few] if record.recalls else []
+    own = [run.warning] if run.warning else []
+    return [*own, seen, *few] if record.recalls else own
 
 
-def describe_result(folder: Path, prepared: Path) -> list[str]:
+def describe_result(run: Run, prepared: Path) -> list[str]:
     """The last lines of a training, with its table per class and its weakest one."""
-    record = read_run(folder)
-    lines = warn(record)
+    folder, record = run.folder, read_run(run.folder)
+    lines = warn(run, record)
     if record.recalls:
         rows = judge_classes(pd.read_csv(folder / PREDICTIONS))
         heads = ("class", "faces", "right", "recall", "precision", "mistakes")
@@ -235,7 +236,7 @@ def write_page(
         name=run.folder.name,
         record=record,
         kept=describe_kept(record),
-        warnings=warn(record),
+        warnings=warn(run, record),
         few=FEW_FACES,
         rows=rows,
         aps=compare_aps(record),

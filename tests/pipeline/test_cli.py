@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from safetensors.torch import save_file
 
+from data_prep.base.files import sha256_of
 from data_prep.base.tables import read_faces
 from pipeline.inference.detector import Detector
 from pipeline.training import classifier as train_classifier
@@ -101,6 +102,23 @@ def test_train_detector(prepared, tmp_path, start, trainers):
     assert "12 training and 4 validation photos with 48 faces; 3 steps of 16 windows" in first
     assert len(state) == 300
     assert run.folder == tmp_path / "runs" / "001-detector"
+
+
+@pytest.mark.usefixtures("trainers")
+@pytest.mark.parametrize("knows", [True, False])
+def test_validation_photos_that_the_start_learnt_from(prepared, tmp_path, start, knows):
+    faces = read_faces(prepared)
+    photos = faces.loc[faces["split"] == "valid", "image"].unique()
+    hashes = [sha256_of(prepared.parent / "set" / name)[:16] for name in photos if knows]
+    card = {"training_photos": [f"{one}-{0:016x}" for one in hashes]}
+    start.with_suffix(".json").write_text(json.dumps(card))
+    runs = tmp_path / "runs"
+    result = call("train-detector", prepared, "-o", runs, "--start", start, "--device", "cpu")
+    warned = [
+        line for line in result.stderr.splitlines() if "were learnt from by what this" in line
+    ]
+    assert len(warned) == 2 * knows, "at once, and above the figures"
+    assert all("4 of 4 validation photos were learnt from" in line for line in warned)
 
 
 @pytest.mark.usefixtures("trainers")

@@ -1,6 +1,7 @@
 """What a training tells at its ends: kept epochs, classes, the page, and how far it is."""
 
 import re
+from dataclasses import replace
 from html import unescape
 from io import StringIO
 
@@ -95,7 +96,8 @@ def test_page_shows_wrong_answers_only_and_needs_nothing_else(prepared, run):
 def test_last_lines_name_the_weakest_class_and_quote_paths(prepared, run, tmp_path):
     folder = tmp_path / "my runs"
     run[0].folder.rename(folder)
-    lines = describe_result(folder, prepared)
+    lines = describe_result(replace(run[0], folder=folder, warning="learnt from"), prepared)
+    assert lines[0] == "learnt from"
     assert "| with_mask | 4 | 4 | 1.000 | 0.667 |" in "\n".join(lines)
     weak = [line for line in lines if line.startswith("weakest: ")]
     assert weak == ["weakest: without_mask, 3 of 4 told right, 1 called with_mask"]
