@@ -125,13 +125,14 @@ def run_tasks(
         paths = {path for t in left for faces in (t.train, t.judge) for path in faces["crop"]}
         side = max(CACHE_SIDE, *(max(task.recipe.sizes) for task in left))
         calls = [(task, device, log) for task in left]
-        log(f"{len(left)} short trainings, {jobs} at a time, on {len(paths)} faces", "tasks")
+        log(f"{len(left)} short trainings, {jobs} at a time, on {len(paths)} crops", "tasks")
         began = time.monotonic()
 
         def tell(done: int) -> None:
             minutes = (time.monotonic() - began) / done * (len(left) - done) / 60
             if done < len(left):
-                line = f"{done} of {len(left)} trainings done, about {minutes:.1f} minutes left"
+                rest = "under a minute" if minutes < 1 else f"about {minutes:.0f} min"
+                line = f"{done} of {len(left)} trainings done, {rest} left"
                 log(line, "tasks", done=before + done, tasks=len(tasks))
 
         if jobs > 1:

@@ -26,8 +26,8 @@ def test_suspects(prepared, tmp_path, by_colour, monkeypatch):
     result = call("suspects", prepared, "-o", tmp_path, "--folds", 3, "--seed", 4, *small)
     assert (result.exit_code, result.stdout) == (0, "")
     lines = result.stderr.splitlines()
-    assert lines[0] == "4 short trainings, 1 at a time, on 48 faces"
-    assert any(line.startswith("3 of 4 trainings done, about 0.0 minutes left") for line in lines)
+    assert lines[0] == "4 short trainings, 1 at a time, on 48 crops"
+    assert any(line.startswith("3 of 4 trainings done, under a minute left") for line in lines)
     assert lines[-1].startswith("about 0 likely errors (0 to 0) in 48 faces, the most suspect firs")
     assert {(call.recipe.seed, *call.recipe.sizes) for call in by_colour} == {(4, 32)}
     assert len(by_colour) == 4, "three folds, and one training on all"
