@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from html import escape
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -176,8 +177,11 @@ class EvaluateOptions:
         """How it is measured.
 
         Raises:
-            OptionError: An IoU is not above 0 and at most 1, or the share is none.
+            OptionError: An IoU is not above 0 and at most 1, or the share of false alarms makes
+                no sense.
         """
+        if self.false_alarms and self.classes:
+            raise OptionError("--false-alarms is about masks; leave out --classes.")
         for value in self.iou:
             if not 0 < value <= 1:
                 raise OptionError(f"--iou {value:g}: an IoU lies above 0 and at most at 1.")
@@ -211,19 +215,23 @@ SECTIONS: dict[str, Callable[[Case], Any]] = {
 """Parts of the record beside the headline numbers; one that gives None is left out."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
     """The result of an evaluation."""
 
     metrics: Record  # All figures, as in metrics.json; evaluate/README.md says what they mean.
-    case: Case = field(repr=False)
+    case: Case
 
     def to_frame(self) -> pd.DataFrame:
         """The headline figures with their 95 % intervals, as fractions: a row each."""
         return tabulate_headline(self.metrics)
 
+    def __repr__(self) -> str:
+        return "\n".join([*self.metrics["warnings"], self.metrics["sentence"]])
+
     def _repr_html_(self) -> str:
-        return self.to_frame().to_html(index=False, float_format="{:.3f}".format, na_rep="")
+        told = "".join(f"<p>{escape(line)}</p>" for line in repr(self).splitlines())
+        return told + self.to_frame().to_html(index=False, float_format="{:.3f}".format, na_rep="")
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write metrics.json, report.html and CSV tables into a folder; other files there stay.

@@ -36,7 +36,13 @@ def test_in_a_notebook_and_in_a_folder(annotations, predictions, tmp_path):
     map50 = frame.set_index("name").loc["map50"]
     assert map50["value"] == 0.5
     assert [map50["low"], map50["high"]] == report.metrics["intervals"]["map50"]
-    assert "<td>0.500</td>" in report._repr_html_()
+    said = [*report.metrics["warnings"], report.metrics["sentence"]]
+    assert repr(report).splitlines() == said
+    shown = report._repr_html_()
+    assert "<td>0.500</td>" in shown
+    assert (
+        shown.index(f"<p>{said[0]}</p>") < shown.index(f"<p>{said[-1]}</p>") < shown.index("<td>")
+    )
     out = tmp_path / "new" / "out"
     out.mkdir(parents=True)
     (out / "mine.txt").write_text("kept")
@@ -67,6 +73,10 @@ def test_classes_and_ious():
         with pytest.raises(OptionError, match="--classes"):
             read(text)
     assert EvaluateOptions(iou=[0.75, 0.5, 0.75]).make_plan().ious == (0.5, 0.75)
+    assert EvaluateOptions(false_alarms="2 %").make_plan().false_alarms == 0.02
+    for share, classes in (("2", None), ("x", None), ("-1%", None), ("2%", "cat")):
+        with pytest.raises(OptionError, match="--false-alarms"):
+            EvaluateOptions(false_alarms=share, classes=classes).make_plan()
     for value in (0, -0.5, 1.01, float("nan")):
         with pytest.raises(OptionError, match="--iou"):
             EvaluateOptions(iou=[0.5, value]).make_plan()
