@@ -77,7 +77,7 @@ def _draw_curves(axes: Axes, history: pd.DataFrame, names: Mapping[str, str]) ->
     axes.set_xlabel("step" if "step" in history else "epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if not set(names) & set(LOSSES):
-        axes.set_ylim(None, 1.003)
+        axes.set_ylim(None, 1)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8.5)
 
