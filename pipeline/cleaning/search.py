@@ -14,6 +14,7 @@ import typer
 from data_prep.base.errors import UserError
 from data_prep.base.files import write_atomically, write_json
 from data_prep.base.labels import CLASSES
+from data_prep.base.records import Box
 from data_prep.base.tables import KEY
 from pipeline.cleaning.evidence import (
     Neighbours,
@@ -41,20 +42,9 @@ FROM_LOOKALIKES = 0.5
 """Share of the neighbours with another label from which they are a reason."""
 
 COLUMNS = (
-    "rank",
-    *KEY,
-    "label",
-    "split",
-    "suggested",
-    "score",
-    *(f"p_{name}" for name in CLASSES),
-    "loss",
-    "margin",
-    "neighbours",
-    "twin",
-    "reasons",
-    "similar",
-    *("xmin", "ymin", "xmax", "ymax", "width", "height", "crop"),
+    *("rank", *KEY, "label", "split", "suggested", "score", *(f"p_{name}" for name in CLASSES)),
+    *("loss", "margin", "neighbours", "twin", "reasons", "similar"),
+    *(*Box._fields, "width", "height", "crop"),
 )
 """Of `suspects.csv`; `twin` is 1 where a duplicate of the face has another label."""
 
