@@ -47,10 +47,6 @@ class WeightsError(UserError, ValueError):
     """Weights that are missing, damaged, or not what their card says."""
 
 
-class CheckpointError(UserError, ValueError):
-    """A checkpoint that can't be read; the message names the file and what to do."""
-
-
 def _check_learnt(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) != len(names) or not set(names) <= set(CLASSES):
         raise ValueError(f"name classes of {', '.join(CLASSES)}, each once")
@@ -266,16 +262,16 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     """Read a checkpoint with torch's restricted reader; None when there is none.
 
     Raises:
-        CheckpointError: It is damaged or holds more than tensors and plain values.
+        WeightsError: It is damaged or holds more than tensors and plain values.
     """
     if not path.is_file():
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGED as error:
-        raise CheckpointError(
-            f"{path}: the checkpoint can't be read; delete it to start again."
+        raise WeightsError(
+            f"{path}: can't be read as a checkpoint; delete it to start again."
         ) from error
     if not isinstance(state, dict):
-        raise CheckpointError(f"{path}: not a checkpoint; delete it to start again.")
+        raise WeightsError(f"{path}: not a checkpoint; delete it to start again.")
     return state

@@ -10,22 +10,18 @@ TOKEN = "a-token-of-its-own"
 
 
 @pytest.mark.parametrize(
-    ("host", "status"),
+    ("hosts", "status"),
     [
-        ("127.0.0.1:8377", 200),
-        ("localhost", 200),
-        ("[::1]:8377", 200),
-        ("evil.example", 421),
-        ("evil.example:8377", 421),
-        ("127.0.0.1.evil.example", 421),
-        ("192.168.1.7:8377", 421),
-        ("", 421),
+        (("127.0.0.1:8377", "localhost", "[::1]:8377"), 200),
+        (("evil.example", "evil.example:8377", "127.0.0.1.evil.example"), 421),
+        (("192.168.1.7:8377", ""), 421),
     ],
 )
-def test_only_the_own_name_is_answered(visit, host, status):
+def test_only_the_own_name_is_answered(visit, hosts, status):
     client = visit().client
-    for path in ("/", "/api/face/0", "/picture/crop/0"):
-        assert client.get(path, headers={"host": host}).status_code == status
+    for host in hosts:
+        for path in ("/", "/api/face/0", "/picture/crop/0"):
+            assert client.get(path, headers={"host": host}).status_code == status
 
 
 def test_an_open_server_takes_addresses_but_no_strange_names(visit):
