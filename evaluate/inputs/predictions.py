@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from data_prep.base.records import Box
 from data_prep.base.tables import TableError
 from data_prep.formats.contracts import ReadOptions
 from data_prep.formats.exif_frame import BORDER
-from data_prep.formats.photo_match import WrittenPhoto, match_names
+from data_prep.formats.photo_match import AmbiguousPhotoError, WrittenPhoto, match_names
 from data_prep.formats.plausible import doubt_boxes
 from data_prep.formats.predictions import (
     FILE,
@@ -256,7 +257,8 @@ def place_predictions(
     warnings += check_sanity(predictions.path, placed, truth)
     ran = None
     if predictions.ran is not None:
-        found = match_names(truth.photos, [row.image for row in predictions.ran]).found
-        of_photo = dict(zip(found, predictions.ran, strict=True))
-        ran = tuple(of_photo.get(place) for place in range(len(truth.photos)))
+        with suppress(AmbiguousPhotoError):  # Of photos without a face: it stays unknown.
+            found = match_names(truth.photos, [row.image for row in predictions.ran]).found
+            of_photo = dict(zip(found, predictions.ran, strict=True))
+            ran = tuple(of_photo.get(place) for place in range(len(truth.photos)))
     return Placed(placed, left_out, tuple(warnings), ran)

@@ -14,9 +14,16 @@ import pytest
 
 import evaluate
 import trimask
-from data_prep.formats.predictions import PhotoRow, write_photos
+from data_prep.base.records import Box
+from data_prep.formats.predictions import (
+    PhotoRow,
+    PredictionRow,
+    tabulate_predictions,
+    write_photos,
+)
 from evaluate import EvaluateOptions
 from evaluate.evaluation import measure_case
+from evaluate.inputs.predictions import make_predictions, place_predictions
 from evaluate.measures.case import Case
 from evaluate.measures.headline import describe_headline, summarise
 from evaluate.measures.sanity import (
@@ -183,6 +190,18 @@ def test_part_of_the_photos_predicted(annotations, predictions, tmp_path):
     write_photos(photos, [PhotoRow("c.jpg", 100, 100)])
     with pytest.raises(CoverageError, match="none of the annotated photos was run"):
         evaluate.evaluate(annotations, predictions, only)
+
+
+def test_photos_without_a_face_that_fit_two_names_stay_unknown():
+    truth = replace(as_truth([Seen(0, 0, FACE)], photos=3), photos=("a.jpg", "x/b.jpg", "y/b.jpg"))
+    row = PredictionRow("a.jpg", Box(*FACE), "with_mask", 0.9, 1.0, (0.9, 0.1, 0.0))
+    for names, known in ((["a.jpg", "b.jpg"], False), (["a.jpg", "x/b.jpg"], True)):
+        ran = tuple(PhotoRow(name, 90, 90) for name in names)
+        found = make_predictions(tabulate_predictions([row]), Path("p.csv"), ran)
+        placed = place_predictions(found, truth)
+        assert len(placed.detections) == 1
+        assert (placed.ran is not None) == known
+    assert [one and one.image for one in placed.ran] == ["a.jpg", "x/b.jpg", None]
 
 
 @pytest.mark.slow
