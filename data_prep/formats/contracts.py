@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from data_prep.base.errors import DatasetError
+from data_prep.base.errors import DatasetError, UserError
 from data_prep.base.labels import (
     ALIASES,
     CLASSES,
@@ -258,8 +258,20 @@ class JsonFormat(DatasetFormat):
         """Read the dataset; see `DatasetFormat`."""
         paths = self.list_files(files) or files.by_suffix({".json"})
         return read_each(
-            files, paths, "broken-json", self.looks, self.read_file, options, self.order
+            files, paths, "broken-json", self.looks, self._read_file, options, self.order
         )
+
+    def _read_file(
+        self, path: Path, faults: Faults, options: ReadOptions
+    ) -> Sequence[WrittenPhoto]:
+        try:
+            return self.read_file(path, faults, options)
+        except UserError:
+            raise
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
+            raise InputError(
+                f"{faults.file}: not {self.looks} as its tool writes it ({error}); export it anew."
+            ) from error
 
 
 @dataclass

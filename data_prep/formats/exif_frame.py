@@ -209,6 +209,8 @@ def fit_photo(photo: WrittenPhoto, path: Path, name: str) -> tuple[WrittenPhoto,
         )
         return photo, [Finding(name, "untold-turn", message, dropped=False)]
     assert stated is not None
+    if all(abs(one - other) <= 1 for one, other in zip(stated, size, strict=True)):
+        return photo, []  # Rounded otherwise. Told where it is decoded.
     told = f"{photo.where}: states {stated[0]} × {stated[1]}, the photo has {size[0]} × {size[1]}"
     for there in (size, turned):
         scale = max(there) / max(stated)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from functools import reduce
+from operator import getitem
 
 import pytest
 
-from data_prep.base.errors import DatasetError
+from data_prep.base.errors import DatasetError, UserError
 from data_prep.base.labels import UnknownLabelError, parse_aliases
 from data_prep.base.records import Box, Face
 from data_prep.formats.contracts import Format, ReadOptions
@@ -104,7 +107,8 @@ KINDS = {"old via": Format.VIA, "label-studio-min": Format.LABEL_STUDIO}
 
 
 def write(root, files):
-    make_photo(root / "a.jpg", *SIZE)
+    if not (root / "a.jpg").exists():
+        make_photo(root / "a.jpg", *SIZE)
     for name, content in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,6 +163,27 @@ def test_faces_that_can_not_be_used_are_left_out(tmp_path, name, content, fault)
 def test_files_that_can_not_be_used(tmp_path, shapes):
     with pytest.raises(DatasetError, match=r"no LabelMe JSON that can be read\. .*a\.json"):
         read_dataset(write(tmp_path, {"a.json": labelme(shapes=shapes)}))
+
+
+def list_places(content, place=()):
+    yield place
+    if isinstance(content, dict | list):
+        for key in content if isinstance(content, dict) else range(len(content)):
+            yield from list_places(content[key], (*place, key))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FILES if kind != Format.CVAT])
+def test_whatever_stands_in_a_file_is_no_crash(tmp_path, kind):
+    ((name, content),) = FILES[kind].items()
+    text = json.dumps(content)
+    options = ReadOptions(format=KINDS.get(kind, kind))
+    for *way, last in filter(None, list_places(json.loads(text))):
+        for value in (None, 7, 1e400, "x", [], {"a": 1}):
+            changed = json.loads(text)
+            reduce(getitem, way, changed)[last] = value
+            write(tmp_path, {name: changed})
+            with suppress(UserError):
+                read_dataset(tmp_path, options)
 
 
 def test_tracks_of_a_video_are_told(tmp_path):
