@@ -21,7 +21,11 @@ TINY = {
         "epochs": 1,
         "epochs_larger": 1,
     },
-    "clean": {"changes": ["sizes=[32]", "epochs=[1]", "batch_size=8", "bf16=off"], "folds": 2},
+    "clean": {
+        "changes": ["sizes=[32]", "epochs=[1]", "batch_size=8", "bf16=off"],
+        "folds": 2,
+        "seen": {"1": "without_mask"},
+    },
 }
 
 
