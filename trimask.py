@@ -53,6 +53,7 @@ def _check_packages() -> None:
 _check_packages()
 
 from data_prep.base.photo import PhotoError  # noqa: E402
+from data_prep.base.progress import log  # noqa: E402
 from data_prep.formats.predictions import (  # noqa: E402
     COLUMNS,
     FILE,
@@ -67,6 +68,7 @@ from pipeline.inference.sources import (  # noqa: E402
     Item,
     PhotoList,
     Source,
+    count_reasons,
     decode_item,
     find_photos,
     is_file,
@@ -271,6 +273,8 @@ class Model:
             return _collect(predictor, PhotoList(photos), photos)
         if is_file(photos) and not Path(photos).is_file():
             found = find_photos(str(photos))
+            if found.passed_over:
+                log(f"passed over: {count_reasons(found.passed_over)}")
             return _collect(predictor, found, [found.root / image for image in found.images])
         (faces,) = _collect(predictor, PhotoList([photos]), [photos])
         if faces.error:

@@ -97,8 +97,10 @@ def test_one_photo_of_any_kind(model, photos, kind):
 
 
 @pytest.mark.parametrize("spell", [str, lambda folder: folder, lambda folder: f"{folder}/**/*.*"])
-def test_folder_or_glob(model, photos, spell):
+def test_folder_or_glob(model, photos, spell, capsys):
+    (photos / "notes.txt").write_text("")
     results = model.predict(spell(photos))
+    assert capsys.readouterr().err.splitlines()[-1] == "passed over: ending .txt 1"
     assert [one.name for one in results] == ["a.png", "broken.jpg", "sub/b.png"]
     assert [len(one) for one in results] == [2, 0, 1]
     assert list(results.errors) == ["broken.jpg"]
