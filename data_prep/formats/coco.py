@@ -38,6 +38,7 @@ from data_prep.formats.input_files import (
     json_object,
     json_text,
     load_json,
+    read_size,
     show_json,
 )
 from data_prep.formats.photo_match import WrittenPhoto
@@ -195,7 +196,7 @@ def _index(path: Path, content: Mapping[str, Any], faults: Faults) -> CocoIndex:
             entry = json_object(value, where)
             key = _get_id(entry, "id", where)
             image = str(PurePosixPath(json_text(entry, "file_name", where).replace("\\", "/")))
-            width, height = (_get_side(entry, side) for side in ("width", "height"))
+            size = read_size(entry.get("width"), entry.get("height"))
         except InputError as error:
             faults.leave_out("bad-image", str(error), " The photo is left out.")
             continue
@@ -206,9 +207,7 @@ def _index(path: Path, content: Mapping[str, Any], faults: Faults) -> CocoIndex:
                 f"{where}: id {key!r} is that of '{photos[key].image}' too, so it can't be told "
                 f"whose faces are whose; number the images of {faults.file} anew."
             )
-        photos[key] = WrittenPhoto(
-            path, image, where, (width, height) if width and height else None, ()
-        )
+        photos[key] = WrittenPhoto(path, image, where, size, ())
     categories: dict[Id, str] = {}
     for where, value in _list(content, "categories", faults.file):
         try:
@@ -321,14 +320,6 @@ def _get_id(entry: Mapping[str, Any], name: str, where: str) -> Id:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise InputError(f"{where}: {name} is {show_json(value)}, not a whole number or a text.")
     return value
-
-
-def _get_side(entry: Mapping[str, Any], name: str) -> int | None:
-    """A stated side; 0, nothing or nonsense mean that the file does not tell."""
-    try:
-        return max(int(json_number(entry.get(name), name, "")), 0) or None
-    except InputError:
-        return None
 
 
 def _has_attributes(entry: Mapping[str, Any]) -> bool:

@@ -66,8 +66,8 @@ class ReadOptions:
     def label(self, name: str, where: str, called: str = "") -> str:
         """The class that a name in the data means, "" for one to be left out.
 
-        Unknown names are kept until `check_labels`, with where they are and how the file calls them
-        (such as `category_id 3: `), so that all can be told at once; they stand for themselves.
+        Unknown names stand for themselves until `check_labels`, which tells all at once, with where
+        they are and how the file calls them (such as `category_id 3: `).
         """
         if self.classes is None:
             return name.strip()

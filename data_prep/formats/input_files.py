@@ -111,11 +111,6 @@ def json_number(value: Any, name: str, where: str) -> float:
     return float(value)
 
 
-def json_size(width: Any, height: Any) -> Size | None:
-    """A stated size; 0, nothing or nonsense mean that the file does not tell."""
-    return read_size(str(width), str(height))
-
-
 def show_json(value: Any) -> str:
     """A value, for a message."""
     if value is None:
@@ -273,11 +268,11 @@ def is_number(text: str) -> bool:
     return True
 
 
-def read_size(width: str, height: str) -> Size | None:
+def read_size(width: Any, height: Any) -> Size | None:
     """A stated size; 0, nothing or nonsense all mean that the file does not tell."""
     try:
         size = int(float(width)), int(float(height))
-    except (ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return size if min(size) > 0 else None
 

@@ -41,15 +41,11 @@ class ClassNames:
         return cls() if source is None else cls(read_class_names(source), source)
 
     def label(self, text: str, options: ReadOptions, where: str) -> str:
-        """The class that a file means by an id or a name.
-
-        With names, a whole number is an id; anything else is a name, whatever its case, with
-        blanks or hyphens for underscores.
+        """The class that a file means by an id (a whole number, where there are names) or a name.
 
         Raises:
             InputError: The id is out of range.
             DatasetError: There is an id, and no names.
-            UnknownLabelError: No class has the name.
         """
         # Tables of numbers written by programs have 0.0 for id 0.
         is_id = re.fullmatch(r"([+-]?[0-9]+)(\.0*)?", text) is not None
@@ -90,15 +86,10 @@ def read_class_names(path: Path) -> dict[int, str]:
 
 
 def find_names_file(folders: Sequence[Path], options: ReadOptions) -> Path | None:
-    """The first of `NAMES_FILES` in the first folder that has one, or None.
-
-    Raises:
-        DatasetError: Another file in the first two folders gives an id another class.
-    """
+    """The first of `NAMES_FILES` in the first folder that has one; the first two must `agree`."""
     paths = [p for folder in folders for name in NAMES_FILES if (p := folder / name).is_file()]
-    return agree([path for path in paths if path.parent in folders[:2]], options) or next(
-        iter(paths), None
-    )
+    near = [path for path in paths if path.parent in folders[:2]]
+    return agree(near, options) or next(iter(paths), None)
 
 
 def agree(sources: Sequence[Path], options: ReadOptions) -> Path | None:
@@ -154,12 +145,7 @@ BOX_VALUES = 4
 
 @dataclass(frozen=True)
 class YoloLayout:
-    """What belongs together.
-
-    Attributes:
-        doubles: Photos that share a label file with a photo in `pairs`, and label files for a
-            photo that has another in `pairs`, each with that one.
-    """
+    """What belongs together; `doubles` are photos and label files beyond one, with the other."""
 
     pairs: dict[Path, Path | None]  # Photo of each label file, if it is there.
     unlabelled: list[Path]  # Photos without one in folders that have some for other photos.
@@ -228,10 +214,8 @@ def pair_labels(files: DatasetFiles, *, flat: bool) -> YoloLayout:
 def find_names(files: DatasetFiles, label_file: Path, options: ReadOptions) -> Path | None:
     """The file of class names nearest to a label file: above it, else the only one there is.
 
-    A part of a dataset may be given, such as `train`: its data.yaml is then beside it.
-
-    Raises:
-        DatasetError: Another file above it gives an id another class.
+    A part of a dataset may be given, such as `train`: its data.yaml is then beside it. All files
+    above it must `agree`.
     """
     there = list_names_files(files)
     folders = [f for f in label_file.parents if f == files.root or f.is_relative_to(files.root)]

@@ -10,7 +10,7 @@ from typing import Any
 from data_prep.base.photo import Size
 from data_prep.base.records import Box, note_unread
 from data_prep.formats.contracts import FaceReader, Faults, JsonFormat, ReadOptions
-from data_prep.formats.input_files import InputError, enclose, json_object, json_size, load_json
+from data_prep.formats.input_files import InputError, enclose, json_object, load_json, read_size
 from data_prep.formats.photo_match import WrittenPhoto
 
 
@@ -39,7 +39,7 @@ def _read_file(path: Path, faults: Faults, options: ReadOptions) -> list[Written
             labels = next((v for k, v in found.items() if k.endswith("labels")), None)
             if not labels:
                 continue  # A choice, a text, or how two regions are related.
-            size = json_size(region.get("original_width"), region.get("original_height"))
+            size = read_size(region.get("original_width"), region.get("original_height"))
             if size is None:
                 raise InputError(f"{where}: a region without original_width and -height.")
             turned += bool(found.get("rotation"))

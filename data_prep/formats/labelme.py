@@ -19,9 +19,9 @@ from data_prep.formats.input_files import (
     InputError,
     enclose,
     json_object,
-    json_size,
     json_text,
     load_json,
+    read_size,
 )
 from data_prep.formats.photo_match import WrittenPhoto
 
@@ -43,7 +43,7 @@ def _read_file(path: Path, faults: Faults, options: ReadOptions) -> list[Written
     faults.findings += note_outlined(faults.file, outlined)
     faults.findings += note_unread(faults.file, [f"flags of {flags} shapes"] * bool(flags))
     image = json_text(content, "imagePath", faults.file)
-    size = json_size(content.get("imageWidth"), content.get("imageHeight"))
+    size = read_size(content.get("imageWidth"), content.get("imageHeight"))
     return [reader.finish(path, image, faults.file, size, alone=True)]
 
 

@@ -13,9 +13,9 @@ from data_prep.formats.input_files import (
     InputError,
     enclose,
     json_object,
-    json_size,
     json_text,
     load_json,
+    read_size,
 )
 from data_prep.formats.photo_match import WrittenPhoto
 
@@ -34,7 +34,7 @@ def _read_file(path: Path, faults: Faults, options: ReadOptions) -> list[Written
     things = [f"tag {tag} of {count} objects" for tag, count in sorted(tags.items())]
     faults.findings += note_unread(faults.file, things)
     stated = json_object(content.get("size") or {}, faults.file)
-    size = json_size(stated.get("width"), stated.get("height"))
+    size = read_size(stated.get("width"), stated.get("height"))
     return [reader.finish(path, path.stem, faults.file, size)]
 
 

@@ -247,19 +247,13 @@ def write_text_boxes(
     """Write annotations and predictions as Padilla's Object-Detection-Metrics reads them unasked.
 
     `groundtruths/NAME.txt` holds lines `class x y width height`, `detections/NAME.txt` lines
-    `class score x y width height`, NAME being the photo's. The numbers are absolute pixels: top
-    left corner, and width and height as `xmax - xmin` and `ymax - ymin` of the far edges. That
-    tool makes the far edge x + width again but counts both edge pixels in areas, so its figures
-    are those with `inclusive` here. All digits are written, and `read_text_boxes` gets back the
-    very same boxes and scores. The score is the one of the class; the detector's own and class
-    probabilities have no place in the format.
+    `class score x y width height`: absolute pixels, the top left corner, and width and height of
+    the far edges. That tool counts both edge pixels in areas, so its figures are those with
+    `inclusive` here. All digits are written: `read_text_boxes` gets back the very same numbers.
 
-    Blanks in class names become underscores. Photos in folders get one flat name each; the names
-    may sort differently, which matters to the rank of equal scores only. A photo without a box
-    gets an empty file. Files of these names are overwritten one by one, all others stay, so a
-    folder for other photos should be a new one.
-
-    Both sides are the same photos in the same order. What the format can't hold, warnings say.
+    Blanks in class names become underscores. Photos in folders get one flat name each. Files of
+    these names are overwritten, all others stay. Both sides are the same photos in the same order.
+    What the format can't hold, warnings say.
     """
     names = flatten_names([photo.image for photo in truth])
     for side, photos in ((TRUTH_FOLDER, truth), (DETECTIONS_FOLDER, predicted)):

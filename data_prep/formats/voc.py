@@ -58,14 +58,12 @@ def read_voc(
 ) -> WrittenPhoto:
     """Read one VOC XML file; when strict, one of predictions, where each object has a score.
 
-    Entities, DTDs and the network are off. Coordinates may be floats. An object without a usable
-    box is left out with a finding; its index stays taken, so that keys of faces are stable. What
-    objects tell that is not read is counted in `unread`.
+    An object without a usable box is left out with a finding; its index stays taken, so that keys
+    of faces are stable. What objects tell that is not read is counted in `unread`.
 
     Raises:
         AnnotationError: The file can't be read, is not well-formed, or is not VOC.
         InputError: An object of predictions is not as it should be.
-        UnknownLabelError: A class name is not known; the message names the file and line.
     """
     root = parse_voc(path, faults.file)
     faces: list[Face] = []
@@ -265,11 +263,10 @@ def _read_files(
 def read_voc_truth(
     files: DatasetFiles, options: ReadOptions
 ) -> tuple[list[WrittenPhoto], list[Finding]]:
-    """Every VOC file below a folder, with or without the photos.
+    """Every VOC file below a folder, with or without the photos; findings.
 
     A photo is called by its path below the folder when it is there, else by the path of the XML
-    with the file name that is written in it. With them comes a finding for every file or face that
-    can't be used, and for whatever else is doubtful.
+    with the file name that is written in it.
     """
     written, findings = _read_files(files, options)
     findings = [*files.findings, *findings]

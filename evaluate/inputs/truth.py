@@ -102,8 +102,8 @@ def find_photos(
 ) -> dict[str, Path]:
     """Files of annotated photos by name, as far as they are found.
 
-    Looked for in the folder `photos` when given; else, for a faces.csv, in the folders its manifest
-    names; else below the ground truth itself.
+    Looked for in `photos` when given; else, for a faces.csv, in the folders its manifest names;
+    else below the ground truth itself.
     """
     table = ground_truth / FACES_FILE if ground_truth.is_dir() else ground_truth
     if photos is None and table.suffix == ".csv" and table.is_file():
@@ -229,11 +229,9 @@ def read_ground_truth(
     source: str | None = None,
     vocabulary: Vocabulary = MASKS,
 ) -> GroundTruth:
-    """Read a folder with VOC files below it, with or without the photos, or a faces.csv.
+    """Read a folder with VOC files below it, or a faces.csv, for which its folder stands, too.
 
-    A folder with a faces.csv in it, as data_prep writes it, stands for that file. A photo in a
-    faces.csv is called by its source and image, `source/image`. Photos without a face are known
-    from VOC files only: in a faces.csv they have no row.
+    A photo in a faces.csv is called `source/image`; photos without a face have no row there.
 
     Raises:
         UserError: There is nothing that can be used, or no row of this split and source.
