@@ -151,6 +151,8 @@ def tell_result(
         typer.echo(f"drawn: {options.out / 'annotated'}")
     for name, file in summary["saved"].items():
         typer.echo(f"{name}: {options.out / file}")
+    if summary["unlike"]:
+        log(f"warning: {summary['unlike']['said']}")
     for item in summary["unreadable"]:
         log(f"unreadable: {item['reason']}")
     if photos.passed_over:

@@ -24,6 +24,7 @@ from data_prep.formats.predictions import (
     write_photos,
     write_predictions,
 )
+from pipeline.inference.looks import find_unlike
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Clock, list_rows
 from pipeline.inference.saves import Saves
@@ -107,6 +108,7 @@ def predict_folder(
         "unreadable": [{"image": row.image, "reason": row.reason} for row in unreadable],
         "passed_over": [{"image": name, "reason": why} for name, why in photos.passed_over],
         "turned": [row.image for row in read if row.orientation != UPRIGHT],
+        "unlike": find_unlike([[face.looks for face in e.faces] for e in entries], ranges),
         "learnt": {
             **{how: sum(row.learnt == how for row in done) for how in LEARNT if how},
             "not_listed": [net for net, names in predictor.listed.items() if not names],

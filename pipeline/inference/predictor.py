@@ -16,6 +16,7 @@ from pipeline.inference.boxes import FaceBoxes, FaceDetector
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.detector import Detector
 from pipeline.inference.engines import AUTO
+from pipeline.inference.looks import describe_crops
 from pipeline.inference.records import Clock, Face, Frame
 from pipeline.inference.sources import Source
 from pipeline.nets.cards import CLASSIFIER, DETECTOR, find_weights
@@ -115,10 +116,10 @@ class Predictor:
         with clock.measure("detect"):
             found = self.detector.detect(photos, resize=self.resize, min_score=self.thresh)
         with clock.measure("classify"):
-            shares = iter(self._classify(photos, found))
+            shares, looks = map(iter, self._classify(photos, found))
         faces = iter(
             [
-                Face(Box(*box), score, tuple(next(shares)))
+                Face(Box(*box), score, tuple(next(shares)), tuple(next(looks, ())))
                 for box, score in zip(boxes.boxes.tolist(), boxes.scores.tolist(), strict=True)
             ]
             for boxes in found
@@ -127,18 +128,18 @@ class Predictor:
 
     def _classify(
         self, photos: Sequence[np.ndarray], found: Sequence[FaceBoxes]
-    ) -> list[list[float]]:
-        """Class probabilities of all faces, photo by photo."""
+    ) -> tuple[list[list[float]], list[list[float]]]:
+        """Class probabilities and looks of all faces, photo by photo; no looks without crops."""
         if self.classifier is None:
             told = [boxes.probabilities for boxes in found if boxes.probabilities is not None]
-            return [row for shares in told for row in shares.tolist()]
+            return [row for shares in told for row in shares.tolist()], []
         crops = [
             crop_face(photo, Box(*box), self.classifier.card.crop_scale)
             for photo, boxes in zip(photos, found, strict=True)
             for box in boxes.boxes.tolist()
         ]
-        rows: list[list[float]] = self.classifier.classify(crops).tolist()
-        return rows
+        probabilities = self.classifier.classify(crops)
+        return probabilities.tolist(), describe_crops(crops, probabilities).round(4).tolist()
 
     def predict(
         self, source: Source | Iterable[Frame], clock: Clock | None = None

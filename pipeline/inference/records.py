@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 
 import numpy as np
@@ -44,6 +44,7 @@ class Face:
     box: Box  # Pixels of the frame.
     detection: float  # The detector's score, 0 to 1.
     probabilities: tuple[float, ...]  # Of each class, in the order of `CLASSES`.
+    looks: tuple[float, ...] = field(default=(), compare=False)  # See `looks.LOOKS`.
 
     @property
     def label(self) -> str:

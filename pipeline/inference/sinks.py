@@ -100,7 +100,12 @@ def _read(path: Path, head: str) -> dict[str, Entry]:
         try:
             record = json.loads(line)
             faces = [
-                Face(Box(*face["box"]), face["detection"], tuple(face["probabilities"]))
+                Face(
+                    Box(*face["box"]),
+                    face["detection"],
+                    tuple(face["probabilities"]),
+                    tuple(face["looks"]),
+                )
                 for face in record["faces"]
             ]
             entry = Entry(PhotoRow(**record["photo"]), tuple(faces), tuple(record["stamp"]))

@@ -113,6 +113,7 @@ class ClassifierCard(Card):
     learnt: Learnt = Field(default=CLASSES, min_length=1)  # Others it never answers.
     crop_scale: float = Field(default=CROP_SCALE, ge=1, le=10)
     temperature: float = Field(default=1.0, gt=0, le=100)
+    looks: dict[str, tuple[float, float]] = {}  # Range of validation photos; see `looks.LOOKS`.
 
 
 CardType = TypeVar("CardType", bound=Card)

@@ -20,6 +20,7 @@ from data_prep.base.photo import read_photo
 from data_prep.grouping.split import VALID
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.engines import AUTO
+from pipeline.inference.looks import describe_crops, fit_ranges
 from pipeline.nets.cards import CLASSIFIER, Architecture, ClassifierCard, WeightsError, save_weights
 from pipeline.nets.classifiers import fill_net, last_biases, to_stored
 from pipeline.runs.folder import PREDICTIONS, Run
@@ -188,6 +189,8 @@ def export_classifier(
     state = shift_logits(state, shift, recipe.architecture)
     probabilities = classify()
     card.results = {"valid": measure_crops(probabilities, truth, valid["source"])}
+    looks = describe_crops(crops, probabilities)
+    card.looks = fit_ranges(looks, valid["image"], valid["source"])
     predicted = probabilities.argmax(axis=1)
     table = valid[["source", "image", "object", "label"]].copy()
     table["predicted"] = [CLASSES[code] for code in predicted]
