@@ -19,7 +19,13 @@ from data_prep.base.progress import show_progress
 from data_prep.formats.text import Layout
 from evaluate.arrays import GroundTruth
 from evaluate.inputs.inputs import InputOptions, read_predicted, read_truth
-from evaluate.inputs.predictions import Placed, Predictions, compare_coverage, place_predictions
+from evaluate.inputs.predictions import (
+    Placed,
+    Predictions,
+    compare_coverage,
+    place_predictions,
+    repeat_run,
+)
 from evaluate.inputs.truth import find_photos
 from evaluate.measures.alarm import describe_alarm
 from evaluate.measures.average_precision import Rules
@@ -299,7 +305,8 @@ def read_case(
     placed = read(predictions)
     others = {"crops": crops, "other": against}
     more = {key: read(source) for key, source in others.items() if source is not None}
-    warnings = [w for one in (placed, *more.values()) for w in one.warnings]
+    warnings = [] if isinstance(predictions, Predictions) else repeat_run(Path(predictions))
+    warnings += [w for one in (placed, *more.values()) for w in one.warnings]
     tables = {key: one.detections for key, one in more.items()}
     if "other" in tables:
         warnings += compare_coverage(placed.detections, tables["other"])

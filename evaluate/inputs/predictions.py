@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.base.boxes import SWAPS_SIDES, UPRIGHT, turn_box_back
+from data_prep.base.files import read_object
 from data_prep.base.labels import MASKS, Vocabulary
 from data_prep.base.photo import PhotoError, PhotoFrame, Size, read_frame
 from data_prep.base.records import Box
@@ -262,3 +263,12 @@ def place_predictions(
             of_photo = dict(zip(found, predictions.ran, strict=True))
             ran = tuple(of_photo.get(place) for place in range(len(truth.photos)))
     return Placed(placed, left_out, tuple(warnings), ran)
+
+
+def repeat_run(path: Path) -> list[str]:
+    """What `run.py` warned of, where its summary lies beside its table or in its folder."""
+    if not path.is_dir() and path.name != FILE:
+        return []
+    summary = read_object((path if path.is_dir() else path.parent) / "summary.json") or {}
+    unlike = summary.get("unlike")
+    return [f"run.py: {unlike.get('said')}"] if isinstance(unlike, dict) else []

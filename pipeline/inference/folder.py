@@ -96,6 +96,7 @@ def predict_folder(
             saved = saves.write(entries, photos, out)
     seconds, now = time.perf_counter() - began, len(todo) - len(left)
     stages = {"total": seconds, "detect": 0.0, "classify": 0.0} | clock.seconds
+    ranges = predictor.classifier.card.looks if predictor.classifier else {}
     read = [row for row in done if not row.reason]
     unreadable = [row for row in done if row.reason]
     summary: dict[str, Any] = {

@@ -26,11 +26,12 @@ LOOKS: dict[str, tuple[str, str]] = {
     "brightness": ("darker faces", "brighter faces"),
     "contrast": ("flatter light", "harsher light"),
     "certainty": ("classes less sure", "classes surer"),
+    "recognition": ("faces the net makes little of", "faces the net makes much of"),
 }
 """What is told of a crop, in the order of every array; what too little or too much is called."""
 
 INSIDE = 0.95
-OUTSIDE, CHANCE = 0.05, 0.01
+OUTSIDE, CHANCE = 0.035, 0.02
 """A set is unlike when more photos lie beyond one end of a range than come about with `CHANCE`,
 over all ranges, where `OUTSIDE` of them may."""
 
@@ -40,12 +41,16 @@ FEW = 20
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def describe_crops(crops: Sequence[np.ndarray], probabilities: np.ndarray) -> np.ndarray:
-    """What `LOOKS` tells of crops (squares, uint8, RGB) and their class probabilities, (N, 6).
+def describe_crops(
+    crops: Sequence[np.ndarray], probabilities: np.ndarray, features: np.ndarray
+) -> np.ndarray:
+    """What `LOOKS` tells of crops (squares, uint8, RGB) and what the classifier makes of them.
 
     Size is the log2 of the crop's side; sharpness that of the Laplacian's variance over the
     variance, colour of the mean distance between the channels; brightness and contrast are mean and
-    deviation of the grey levels; certainty is the highest probability.
+    deviation of the grey levels; certainty is the highest probability; recognition is the length of
+    the feature vector, which is short for what a net never saw (Vaze et al. 2022, "Open-set
+    recognition: a good closed-set classifier is all you need?"). Gives N × looks.
     """
     if not len(crops):
         return np.zeros((0, len(LOOKS)))
@@ -62,6 +67,7 @@ def describe_crops(crops: Sequence[np.ndarray], probabilities: np.ndarray) -> np
         grey.mean(axis=(1, 2)),
         spread,
         probabilities.max(axis=1),
+        np.linalg.norm(features, axis=1),
     ]
     return np.stack(columns, axis=1)
 
@@ -71,7 +77,8 @@ def fit_ranges(
 ) -> dict[str, tuple[float, float]]:
     """The range of each look that `INSIDE` of the photos lie in; the widest of all datasets.
 
-    Of N faces: looks (N, 6), the photo and the dataset. A photo counts by the median of its faces.
+    Of N faces: looks, as `describe_crops` gives them, the photo and the dataset. A photo counts by
+    the median of its faces.
     """
     table = pd.DataFrame(looks, columns=list(LOOKS))
     medians = table.groupby([sources.to_numpy(), photos.to_numpy()]).median()

@@ -138,8 +138,9 @@ class Predictor:
             for photo, boxes in zip(photos, found, strict=True)
             for box in boxes.boxes.tolist()
         ]
-        probabilities = self.classifier.classify(crops)
-        return probabilities.tolist(), describe_crops(crops, probabilities).round(4).tolist()
+        probabilities, features = self.classifier.embed(crops)
+        looks = describe_crops(crops, probabilities, features)
+        return probabilities.tolist(), looks.round(4).tolist()
 
     def predict(
         self, source: Source | Iterable[Frame], clock: Clock | None = None

@@ -180,16 +180,16 @@ def export_classifier(
     truth = valid["label"].map(CLASSES.index).to_numpy()
     card = make_card(recipe, run, faces["label"])
 
-    def classify() -> np.ndarray:
+    def embed() -> tuple[np.ndarray, np.ndarray]:
         net = fill_net(state, recipe.architecture, run.folder)
-        return Classifier(net, card, device=device).classify(crops)
+        return Classifier(net, card, device=device).embed(crops)
 
-    card.temperature = fit_temperature(classify(), truth)
+    card.temperature = fit_temperature(embed()[0], truth)
     shift = shift_prior(recipe.rare_odds, card.temperature)
     state = shift_logits(state, shift, recipe.architecture)
-    probabilities = classify()
+    probabilities, features = embed()
     card.results = {"valid": measure_crops(probabilities, truth, valid["source"])}
-    looks = describe_crops(crops, probabilities)
+    looks = describe_crops(crops, probabilities, features)
     card.looks = fit_ranges(looks, valid["image"], valid["source"])
     predicted = probabilities.argmax(axis=1)
     table = valid[["source", "image", "object", "label"]].copy()

@@ -36,7 +36,6 @@ EDITS = {
     "blurred": lambda crop: cv2.GaussianBlur(crop, (0, 0), len(crop) / 25),
     "a quarter of the light": lambda crop: crop // 4,
     "noise": lambda crop: np.clip(crop + NOISE.normal(0, 30, crop.shape), 0, 255).astype(np.uint8),
-    "drawn": lambda crop: cv2.stylization(crop, sigma_s=60, sigma_r=0.45),
     "negative": lambda crop: 255 - crop,
 }
 
@@ -46,7 +45,7 @@ def look_at(prepared: Path, classifier: Classifier, edit, valid_only: bool) -> p
     faces = read_faces(prepared)
     faces = faces[faces["split"] == VALID] if valid_only else faces
     crops = [edit(read_photo(prepared / crop).pixels) for crop in faces["crop"]]
-    looks = describe_crops(crops, classifier.classify(crops)).tolist()
+    looks = describe_crops(crops, *classifier.embed(crops)).tolist()
     return faces[["source", "image"]].assign(looks=looks).reset_index(drop=True)
 
 

@@ -29,6 +29,17 @@ def test_from_paths_and_from_memory(annotations, predictions):
     assert again.metrics["inputs"]["ground_truth"] == "annotations in memory"
 
 
+def test_what_the_run_warned_of_is_said_again(annotations, predictions, tmp_path):
+    path = tmp_path / "run" / "predictions.csv"
+    path.parent.mkdir()
+    path.write_bytes(predictions.read_bytes())
+    summary = path.with_name("summary.json")
+    for unlike, said in (({"said": "9 of 9 photos"}, ["run.py: 9 of 9 photos"]), (None, [])):
+        summary.write_text(json.dumps({"unlike": unlike}))
+        found = evaluate.evaluate(annotations, path).metrics["warnings"]
+        assert [warning for warning in found if warning.startswith("run.py")] == said
+
+
 def test_in_a_notebook_and_in_a_folder(annotations, predictions, tmp_path):
     """A record is replaced whole or not at all; other files stay."""
     report = evaluate.evaluate(annotations, predictions, EvaluateOptions(bootstrap=10))

@@ -185,6 +185,10 @@ class ColourClassifier(Classifier):
             row[[COLOURS[name] for name in CLASSES].index(int(bright.argmax()))] = 0.8
         return rows
 
+    def embed(self, crops: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        rows = self.classify(crops)
+        return rows, rows
+
 
 class OneClass(ColourClassifier):
     """Calls everything a mask."""

@@ -318,3 +318,16 @@ def test_name_that_is_not_utf_8_is_listed(photos, out):
         assert item["image"] == "caf\ufffd.png"
         assert "not valid UTF-8; rename it" in item["reason"]
     assert len(rows(out)) == 10
+
+
+def test_grey_photos_are_called_unlike_also_by_a_run_that_only_looks_again(tmp_path, out):
+    for number in range(8):
+        save_photo(tmp_path / "photos" / f"{number}.png", seed=number)
+    predictor = stand_ins(0.3)
+    assert run(tmp_path / "photos", out, predictor=predictor)[0]["unlike"] is None
+    classifier = predictor.classifier
+    looks = {"colour": (7.5, 8.0), "brightness": (0.0, 255.0)}
+    classifier.card = classifier.card.model_copy(update={"looks": looks})
+    for seen in (0, 0):
+        summary, shown = run(tmp_path / "photos", out, predictor=predictor)
+        assert (shown - 8, summary["unlike"]["why"]) == (seen, {"less colour": 8})

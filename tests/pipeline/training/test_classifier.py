@@ -19,6 +19,7 @@ from data_prep.base.tables import (
     read_faces,
 )
 from pipeline.inference.classifier import Classifier
+from pipeline.inference.looks import LOOKS
 from pipeline.nets.cards import ClassifierCard, DetectorCard, load_weights
 from pipeline.nets.classifiers import fill_net, from_detector, join_members, make_mobilenet
 from pipeline.nets.options import SHIPPED
@@ -128,6 +129,7 @@ def test_card_says_how_to_use_the_weights(trained, prepared):
     assert {**card.training["recipe"], "init": "detector"} == RECIPE.model_dump(mode="json")
     assert card.training["data"] == identify_data(prepared)[0]
     assert card.results["valid"]["all"]["faces"] == 12
+    assert list(card.looks) == list(LOOKS)
     assert all(torch.isfinite(tensor).all() for tensor in state.values())
     stored = load_file(trained.folder / FILE)
     assert {t.dtype for t in stored.values()} == {torch.float16, torch.int64}
