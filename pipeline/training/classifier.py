@@ -38,7 +38,7 @@ from pipeline.training.data import TrainingFaces, make_loaders, select_faces
 from pipeline.training.drawn_faces import gather_faces
 from pipeline.training.export import export_classifier, store_weights
 from pipeline.training.learner import build_learner, fit_stage, free_body, read_crops
-from pipeline.training.progress import Meter, ShowBatches, describe_classifier
+from pipeline.training.progress import ShowBatches, describe_classifier, show_steps
 from pipeline.training.report import Picture, picture_batch, write_page
 
 
@@ -179,8 +179,8 @@ class _Job:
                 path = run.folder / CHECKPOINT
                 keeper = StageKeeper(recipe, stage, rate, path, history, log, resumed)
                 done = resumed["epoch"] if resumed else 0
-                with Meter(len(learn.dls.train) * (epochs - done), log) as meter:
-                    bar = ShowBatches(meter, len(history) - done, recipe.all_epochs)
+                with show_steps(len(learn.dls.train) * (epochs - done), log) as advance:
+                    bar = ShowBatches(advance, len(history) - done, recipe.all_epochs)
                     callbacks = [keeper, bar, *map(TrackLearner, self.trackers)]
                     fit_stage(learn, recipe, stage, rate, callbacks, done)
             run.write_history(history)

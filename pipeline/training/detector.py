@@ -45,7 +45,7 @@ from pipeline.training.detector_data import (
     collect_scenes,
 )
 from pipeline.training.detector_loss import FACE, IGNORED, detector_loss, match_batch, spare_unboxed
-from pipeline.training.progress import Meter, count_millions, describe_minutes, time_call
+from pipeline.training.progress import count_millions, describe_minutes, show_steps, time_call
 from pipeline.training.report import FED, Picture, make_picture, write_page
 
 BATCH = 8
@@ -203,10 +203,10 @@ def train_detector(
         history.append({"step": 0, **measure_sources(trainer.detector(), valid)})
         _log_row(history[-1], log, trackers)
     began, losses = time.monotonic(), []
-    with Meter(recipe.steps - trainer.step, log) as meter:
+    with show_steps(recipe.steps - trainer.step, log) as advance:
         for batch in _load_windows(scenes, recipe, trainer.step):
             losses.append(trainer.learn(*batch))
-            meter.advance(f"step {trainer.step} of {recipe.steps}, loss {losses[-1]:.3f}")
+            advance(f"step {trainer.step} of {recipe.steps}, loss {losses[-1]:.3f}")
             if trainer.step % LOG_EVERY == 0:
                 loss, seconds = float(np.mean(losses[-LOG_EVERY:])), time.monotonic() - began
                 line = f"step {trainer.step}: loss {loss:.3f}, {seconds:.0f} s"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
-from types import TracebackType
 
 import pandas as pd
 import torch
@@ -102,56 +103,41 @@ def _reckon_seconds(learn: Learner, recipe: ClassifierRecipe) -> float:
     return recipe.members * seconds
 
 
-class Meter:
-    """How far a pass is: a bar on a terminal; in a log a line after seconds, then every minute."""
+@contextmanager
+def show_steps(total: int, log: Log) -> Iterator[Callable[[str], None]]:
+    """How far a pass is: a bar on a terminal; in a log a line after seconds, then every minute.
 
-    def __init__(self, total: int, log: Log) -> None:
-        self.total, self.log, self.done = total, log, 0
-        self.next = time.monotonic() + FIRST
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        self.bar = Progress(
-            *columns,
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self.task = self.bar.add_task("", total=total)
+    To be called after each step with what is under way, such as "epoch 3 of 16, loss 0.31".
+    """
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+    bar.disable = not console.is_terminal
+    task, steps, line_due = bar.add_task("", total=total), count(1), time.monotonic() + FIRST
 
-    def __enter__(self) -> Meter:
-        self.bar.start()
-        return self
+    def advance(what: str) -> None:
+        nonlocal line_due
+        done = next(steps)
+        bar.update(task, completed=done, description=what)
+        if bar.disable and time.monotonic() >= line_due:
+            line_due = time.monotonic() + LATER
+            log(f"{what}: {done} of {total} steps", "progress", done=done, total=total)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.bar.stop()
-
-    def advance(self, what: str) -> None:
-        """One step more is done; `what` is under way, such as "epoch 3 of 16, loss 0.31"."""
-        self.done += 1
-        self.bar.update(self.task, completed=self.done, description=what)
-        if self.bar.disable and time.monotonic() >= self.next:
-            self.next = time.monotonic() + LATER
-            line = f"{what}: {self.done} of {self.total} steps"
-            self.log(line, "progress", done=self.done, total=self.total)
+    with bar:
+        yield advance
 
 
 class ShowBatches(Callback):
-    """Advances a meter by every training batch of a fastai learner."""
+    """Tells `show_steps` of every training batch of a fastai learner."""
 
     order = Recorder.order + 1  # after the loss is smoothed
 
-    def __init__(self, meter: Meter, before: int, epochs: int) -> None:
-        self.meter, self.before, self.epochs = meter, before, epochs
+    def __init__(self, advance: Callable[[str], None], before: int, epochs: int) -> None:
+        self.advance, self.before, self.epochs = advance, before, epochs
 
     def after_batch(self) -> None:
         """Tell the epoch, from 1, and the smoothed loss."""
         if self.training:
             epoch = self.before + self.epoch + 1
             loss = float(self.recorder.smooth_loss.value)
-            self.meter.advance(f"epoch {epoch} of {self.epochs}, loss {loss:.3f}")
+            self.advance(f"epoch {epoch} of {self.epochs}, loss {loss:.3f}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -48,8 +48,7 @@ SIDE = 128
 """Of its pictures, in pixels."""
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """A face, a window of a detector, or a mistake to look at."""
 
     src: str  # a data URI
@@ -71,43 +70,30 @@ def picture_batch(learn: Learner) -> list[Picture]:
     mean, std = (torch.tensor(one, device=images.device)[:, None, None] for one in imagenet_stats)
     shown = ((images[:FED].as_subclass(torch.Tensor) * std + mean).clamp(0, 1) * 255).byte().cpu()
     pixels = shown.permute(0, 2, 3, 1).contiguous().numpy()
-    return [
-        make_picture(p, CLASSES[code]) for p, code in zip(pixels, codes[:FED].tolist(), strict=True)
-    ]
+    return list(map(make_picture, pixels, [CLASSES[code] for code in codes[:FED]]))
 
 
-@dataclass(frozen=True)
-class ClassRow:
+class ClassRow(NamedTuple):
     """How a class fared on the validation faces, by the written weights."""
 
     label: str
-    right: int
     faces: int
+    right: int
+    recall: float
     precision: float | None  # None where nothing was called so
-    confused: str = ""  # what its faces were most often called instead
-    times: int = 0
-
-    @property
-    def recall(self) -> float:
-        """Share of its faces told right."""
-        return self.right / self.faces
-
-    @property
-    def mistakes(self) -> str:
-        """In words."""
-        return f"{self.times} called {self.confused}" if self.times else ""
+    mistakes: str  # the most frequent one, in words
 
 
 def judge_classes(answers: pd.DataFrame) -> list[ClassRow]:
     """A row for every class with faces, from the rows of `valid.csv`."""
     rows = []
+    wrong = answers[answers["label"] != answers["predicted"]]
     for label, (right, faces) in count_right(answers).items():
         called = (answers["predicted"] == label).sum()
-        called_so = answers.loc[answers["label"] == label, "predicted"].value_counts()
-        wrong = called_so.drop(label, errors="ignore")
+        instead = wrong.loc[wrong["label"] == label, "predicted"].value_counts()
+        most = f"{instead.iloc[0]} called {instead.index[0]}" if len(instead) else ""
         precision = right / called if called else None
-        most = (str(wrong.index[0]), int(wrong.iloc[0])) if len(wrong) else ("", 0)
-        rows.append(ClassRow(label, right, faces, precision, *most))
+        rows.append(ClassRow(label, faces, right, right / faces, precision, most))
     return rows
 
 
@@ -169,18 +155,15 @@ def describe_result(run: Run, prepared: Path) -> list[str]:
     if record.recalls:
         rows = judge_classes(pd.read_csv(folder / PREDICTIONS))
         heads = ("class", "faces", "right", "recall", "precision", "mistakes")
-        counts = [
-            (r.label, r.faces, r.right, f"{r.recall:.3f}", _share(r.precision), r.mistakes)
-            for r in rows
-        ]
+        cells = [(*r[:3], _share(r.recall), _share(r.precision), r.mistakes) for r in rows]
+        lines.append(markdown_table(heads, cells))
         weak = min(rows, key=lambda row: row.recall)
-        lines.append(markdown_table(heads, counts))
         if weak.recall < 1:
             told = f"{weak.right} of {weak.faces} told right, {weak.mistakes}"
             lines.append(f"weakest: {weak.label}, {told}")
     if aps := compare_aps(record):
-        cells = [(name, f"{before:.3f}", f"{now:.3f}") for name, before, now in aps]
-        lines.append(markdown_table(("on the validation photos", "before", "now"), cells))
+        shares = [(name, _share(before), _share(now)) for name, before, now in aps]
+        lines.append(markdown_table(("on the validation photos", "before", "now"), shares))
     commands = list_commands(record, prepared)
     return [
         *lines,

@@ -17,7 +17,7 @@ from data_prep.base.tables import read_faces
 from pipeline.runs.folder import Run, find_kept, identify_data, start_run
 from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.training import progress
-from pipeline.training.progress import Meter
+from pipeline.training.progress import show_steps
 from pipeline.training.report import describe_result, judge_classes, make_picture, write_page
 from tests.pipeline.makers import Told
 
@@ -107,15 +107,14 @@ def test_last_lines_name_the_weakest_class_and_quote_paths(prepared, run, tmp_pa
 def test_a_log_gets_a_line_soon_and_then_seldom_a_terminal_a_bar(monkeypatch):
     monkeypatch.setattr(progress, "FIRST", 0.0)
     told = Told()
-    with Meter(3, told) as meter:
+    with show_steps(3, told) as advance:
         for step in range(3):
-            meter.advance(f"epoch {step + 1} of 3")
+            advance(f"epoch {step + 1} of 3")
     assert told.lines == ["epoch 1 of 3: 1 of 3 steps"]
     assert told.events == [{"event": "progress", "done": 1, "total": 3}]
-    screen = Console(force_terminal=True, width=80, record=True, file=StringIO())
+    screen = Console(force_terminal=True, width=80, file=StringIO())
     monkeypatch.setattr(progress, "Console", lambda **_: screen)
-    with Meter(3, told) as meter:
-        meter.advance("epoch 1 of 1, loss 0.5")
-        meter.bar.refresh()
-    assert "epoch 1 of 1, loss 0.5" in screen.export_text()
+    with show_steps(1, told) as advance:
+        advance("epoch 1 of 1, loss 0.5")
+    assert "epoch 1 of 1, loss 0.5" in screen.file.getvalue()
     assert len(told.lines) == 1
