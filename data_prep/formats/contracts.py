@@ -60,7 +60,6 @@ class ReadOptions:
     _unknown: dict[str, tuple[str, int]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-
     _ignored: Counter[str] = field(default_factory=Counter, init=False, repr=False, compare=False)
 
     def label(self, name: str, where: str, called: str = "") -> str:
@@ -85,20 +84,16 @@ class ReadOptions:
     def check_labels(self) -> list[str]:
         """Refuse unknown names that there were, all in one `UnknownLabelError`; what was left out.
 
-        Both are forgotten then.
+        They are those of all that was read with these very options: copy them for each dataset.
         """
-        unknown = dict(self._unknown)
-        self._unknown.clear()
-        if unknown:
-            first, _ = next(iter(unknown.values()))
-            counts = {name: count for name, (_, count) in unknown.items()}
+        if self._unknown:
+            first, _ = next(iter(self._unknown.values()))
+            counts = {name: count for name, (_, count) in self._unknown.items()}
             told = explain_unknown(counts, self.aliases, self.classes or ())
             raise UnknownLabelError(f"{first}{told}")
-        ignored = dict(self._ignored)
-        self._ignored.clear()
         return [
             f"{count} faces of the class '{name}' are left out, as --alias {name}= says."
-            for name, count in ignored.items()
+            for name, count in self._ignored.items()
         ]
 
 
@@ -293,6 +288,9 @@ class FaceReader:
     ) -> None:
         """Add a face by its class as written, and the box that is read of values, or its faults."""
         self.count += 1
+        if not name.strip():
+            self.faults.leave_out("unnamed-object", f"{where}: a face without a class.")
+            return
         label = self.options.label(name, where)
         if not label:
             return

@@ -46,24 +46,24 @@ class CropsFormat(DatasetFormat):
         findings = list(files.findings)
         photos: list[AnnotatedPhoto] = []
         used: set[str] = set()
-        labels: dict[Path, str] = {}
+        named: dict[Path, Path] = {}  # The folders that tell the classes of others.
         for path in files.photos:
             folder, image = path.parent, files.relative(path)
             if folder == files.root:
                 continue
-            if folder not in labels:
-                named = _find_class(files, folder, options) or folder
-                labels[folder] = options.label(named.name, files.call(named))
-            if not labels[folder]:
-                continue
+            if folder not in named:
+                named[folder] = _find_class(files, folder, options) or folder
+            label = options.label(named[folder].name, files.call(named[folder]))
             used.add(image)
+            if not label:
+                continue
             try:
                 size = upright_size(path)
             except PhotoError as error:
                 name = files.call(path)
                 findings.append(Finding(name, "unreadable-photo", str(error), dropped=True))
                 continue
-            face = Face(0, labels[folder], _find_middle(size, options.crop_scale))
+            face = Face(0, label, _find_middle(size, options.crop_scale))
             photos.append(AnnotatedPhoto(files.source, files.root, image, image, *size, (face,)))
         if not used:
             raise DatasetError(f"{files.root}: no photo in a folder below it.")

@@ -134,7 +134,8 @@ def read_datasets(roots: Sequence[Path], options: ReadOptions = DEFAULT_OPTIONS)
 
 def read_dataset(root: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     """Read a dataset folder; see `DatasetFormat.read`."""
-    files = list_dataset(root)
+    # A copy, for names that one dataset has left there are no other's.
+    files, options = list_dataset(root), replace(options)
     dataset = FORMATS[options.format or recognise(files, options)].read(files, options)
     notes = options.check_labels()
     if not any(p.faces for p in dataset.photos) and any(p.left_out for p in dataset.photos):

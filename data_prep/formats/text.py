@@ -179,6 +179,7 @@ def _read_file(path: Path, photo: str, form: TextFormat, size: Size | None) -> W
     faces: list[Face] = []
     scores: list[float] = []
     places: list[str] = []
+    left_out = 0
     for line, text in enumerate(read_lines(path), start=1):
         words = text.split()
         if not words:
@@ -198,11 +199,14 @@ def _read_file(path: Path, photo: str, form: TextFormat, size: Size | None) -> W
         )
         label = _find_label(called, names, form, where)
         if not label:
-            scores = scores[: len(faces)]
+            scores, left_out = scores[: len(faces)], left_out + 1
             continue
         faces.append(Face(len(faces), label, box))
         places.append(where)
-    return WrittenPhoto(path, photo, str(path), size, tuple(faces), tuple(scores), tuple(places))
+    return WrittenPhoto(
+        *(path, photo, str(path), size, tuple(faces), tuple(scores), tuple(places)),
+        left_out=left_out,
+    )
 
 
 def _to_box(

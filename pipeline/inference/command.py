@@ -127,6 +127,13 @@ def tell_result(
     if learnt["not_listed"]:
         nets = " and ".join(learnt["not_listed"])
         log(f"note: which photos the {nets} learnt from is not known: no card lists them")
+    if summary["unlike"]:
+        log(f"warning: {summary['unlike']['said']}")
+    if alarm is not None and options.thresh > alarm.thresh:
+        log(
+            f"--thresh {options.thresh:g} hides faces: the alarm was measured from a detection "
+            f"score of {alarm.thresh:g} on"
+        )
     faces = ", ".join(f"{name} {count}" for name, count in summary["faces_drawn"].items())
     if options.thresh < options.draw_from:
         rows = sum(summary["faces"].values())
@@ -141,18 +148,11 @@ def tell_result(
             f"alarms: {summary['alarms']['faces']} faces on {summary['alarms']['photos']} photos, "
             f"from a score of {alarm.threshold:.4f} on"
         )
-        if options.thresh > alarm.thresh:
-            log(
-                f"--thresh {options.thresh:g} hides faces: the alarm was measured from a "
-                f"detection score of {alarm.thresh:g} on"
-            )
     typer.echo(f"table: {options.out / 'predictions.csv'}")
     if options.draw:
         typer.echo(f"drawn: {options.out / 'annotated'}")
     for name, file in summary["saved"].items():
         typer.echo(f"{name}: {options.out / file}")
-    if summary["unlike"]:
-        log(f"warning: {summary['unlike']['said']}")
     for item in summary["unreadable"]:
         log(f"unreadable: {item['reason']}")
     if photos.passed_over:

@@ -326,3 +326,20 @@ def test_folders_called_after_classes_further_up(tmp_path):
     aliases = parse_aliases(["CMFD=with_mask", "IMFD=mask_weared_incorrect"])
     labels = [p.faces[0].label for p in read_dataset(tmp_path, ReadOptions(aliases=aliases)).photos]
     assert labels == ["with_mask", "with_mask", "mask_weared_incorrect"]
+    make_photo(tmp_path / "CMFD/00000" / "b.jpg", seed=5)
+    read = read_dataset(tmp_path, ReadOptions(aliases=aliases | {"cmfd": ""}))
+    assert [p.image for p in read.photos] == ["IMFD/00000/a.jpg"]
+    (note,) = read.findings  # None says besides that nobody has annotated them.
+    assert "3 faces of the class 'CMFD' are left out" in note.message
+
+
+def test_unknown_classes_are_no_matter_to_what_is_read_later(tmp_path):
+    """Also when reading failed for something else before they were told."""
+    first, second, options = tmp_path / "1", tmp_path / "2", ReadOptions()
+    make_photo(first / "a.jpg")
+    make_voc(first / "a.xml", "a.jpg", [("hat", (40, 40, 20, 20))] * 3)
+    with pytest.raises(DatasetError, match="3 of 3 boxes are inverted"):
+        read_dataset(first, options)
+    make_photo(second / "a.jpg")
+    make_voc(second / "a.xml", "a.jpg", [("with_mask", FACE[0][1])])
+    assert len(read_dataset(second, options).photos) == 1

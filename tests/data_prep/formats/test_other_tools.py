@@ -135,6 +135,14 @@ def test_what_is_not_read_is_named(tmp_path):
     assert outlined.kind == "outlined-faces"
 
 
+def test_faces_without_a_class_are_told_also_where_any_name_is_one(tmp_path):
+    root = write(tmp_path / "set", {"a.xml": CVAT.replace('label="mask"', 'label=" "')})
+    for options in (ReadOptions(), ReadOptions(classes=None)):
+        read = read_dataset(root, options)
+        assert [face.object for face in read.photos[0].faces] == [1]
+        assert [one.kind for one in read.findings if one.dropped] == ["unnamed-object"]
+
+
 def add(content, key, **changes):
     """One face more, like the first but for changes."""
     return {**content, key: [*content[key], {**content[key][0], **changes}]}

@@ -353,3 +353,9 @@ def test_difficult_faces_are_mentioned(tmp_path: Path) -> None:
     warnings = write_text_boxes(truth, make_detections([], [], []), tmp_path)
     assert warnings[0].startswith("1 difficult faces are written like all others")
     assert len((tmp_path / "groundtruths/a.txt").read_text().splitlines()) == 2
+
+
+def test_photos_whose_faces_an_alias_leaves_out_are_not_those_without(tmp_path):
+    folder = write(tmp_path / "t", a="with_mask 1 2 30 40", b="hat 1 2 30 40", c="")
+    vocabulary = Vocabulary(aliases={"hat": ""})
+    assert truth_of(folder, vocabulary=vocabulary).photos == ("a", "c")

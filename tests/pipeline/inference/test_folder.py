@@ -13,8 +13,8 @@ from data_prep.base.files import OutputError
 from data_prep.base.labels import CLASSES
 from data_prep.base.tables import TableError
 from data_prep.formats.predictions import COLUMNS, AlarmRule, read_photos
+from pipeline.inference import command, sinks, sources
 from pipeline.inference import predictor as running
-from pipeline.inference import sinks, sources
 from pipeline.inference.draw import COLOURS
 from pipeline.inference.folder import predict_folder
 from pipeline.inference.sinks import JOURNAL
@@ -112,6 +112,20 @@ def test_alarms_are_counted_by_the_rule_that_evaluate_writes(photos, out, tmp_pa
         path.write_text(json.dumps(wrong))
         with pytest.raises(TableError, match="no rule of an alarm"):
             AlarmRule.read(path)
+
+
+def test_what_makes_counts_mean_less_is_said_above_them(photos, out, tmp_path, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(command, "log", said.append)
+    monkeypatch.setattr(command.typer, "echo", lambda line: said.append(str(line)))
+    rule = AlarmRule(0.5, ("without_mask",), thresh=0.1)
+    summary, _ = run(photos, out, alarm=rule)
+    summary["unlike"] = {"said": "9 of 9 photos look unlike"}
+    options = command.RunOptions(str(photos), out=out, thresh=0.3)
+    command.tell_result(options, summary, find_photos(str(photos)), rule)
+    first = next(place for place, line in enumerate(said) if line.startswith("faces: "))
+    told = [place for place, line in enumerate(said) if "unlike" in line or "hides faces" in line]
+    assert len(told) == 2 and max(told) < first
 
 
 def test_summary_counts(photos, out):
