@@ -15,8 +15,7 @@ from data_prep.base.records import AnnotatedPhoto, Box, Face, Finding
 SIZE_EDGES = (16, 32, 64)
 """Short sides in pixels at which faces are parted by size; one on an edge is of the larger size."""
 
-MIN_SIDE = 1.0
-"""Boxes with a side under one pixel, after clipping, hold no face."""
+MIN_SIDE = 1.0  # Boxes with a side under one pixel, after clipping, hold no face.
 
 
 class DegenerateBoxError(UserError, ValueError):
@@ -105,14 +104,11 @@ def clip_faces(
     return tuple(faces), tuple(findings)
 
 
-UPRIGHT = 1
-"""The EXIF orientation of a photo stored as it is looked at."""
+UPRIGHT = 1  # The EXIF orientation of a photo stored as it is looked at.
 
-ORIENTATIONS = range(1, 9)
-"""All that EXIF knows."""
+ORIENTATIONS = range(1, 9)  # All that EXIF knows.
 
-SWAPS_SIDES = frozenset({5, 6, 7, 8})
-"""Orientations by which width becomes height."""
+SWAPS_SIDES = frozenset({5, 6, 7, 8})  # Orientations by which width becomes height.
 
 _UNDONE_BY = {6: 8, 8: 6}
 """Orientations that another one turns back; all others turn back themselves."""

@@ -15,8 +15,7 @@ from data_prep.base.records import AnnotatedPhoto, Box
 JPEG_QUALITY = 95
 
 
-CROP_SCALE = 1.5
-"""Side of the crop as a multiple of the longer side of the box."""
+CROP_SCALE = 1.5  # Side of the crop as a multiple of the longer side of the box.
 
 Colour = Literal["rgb", "grey"]
 """What a classifier sees of a crop: its colours, or its grey levels in all three channels."""
@@ -87,13 +86,11 @@ def crop_name(photo: AnnotatedPhoto, index: int) -> str:
     return f"{stem}_{index}_{digest}.jpg"
 
 
-def encode_crop(crop: np.ndarray) -> bytes:
+def encode_crop(crop: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
     """A crop (side × side × 3, uint8, RGB) as the bytes of a JPEG file."""
     # Full chroma resolution: halving it would blur faces of 20 pixels.
     options = [
-        cv2.IMWRITE_JPEG_QUALITY,
-        JPEG_QUALITY,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+        *(cv2.IMWRITE_JPEG_QUALITY, quality),
+        *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
     ]
     return cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), options)[1].tobytes()

@@ -43,8 +43,7 @@ GREEN, RED, YELLOW = "#2a7f62", "#c8553d", "#d69a00"
 BLUE, VIOLET, GREY = "#2b6cb0", "#7a52a8", "#5b6770"
 """Colours of every plot of a page."""
 
-COLOURS = dict(zip(CLASSES, (GREEN, RED, YELLOW), strict=True))
-"""Colour of each class."""
+COLOURS = dict(zip(CLASSES, (GREEN, RED, YELLOW), strict=True))  # Colour of each class.
 
 INK = "#3a4750"
 """Colour of texts and of what belongs to no class."""
@@ -64,6 +63,11 @@ def new_axes(
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     return figure, axes
+
+
+def jpeg_uri(data: bytes) -> str:
+    """The bytes of a JPEG file as a data URI."""
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
 
 
 def to_uri(figure: Figure) -> str:

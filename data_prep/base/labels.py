@@ -150,8 +150,7 @@ class Vocabulary:
         return self.classes.index(label)
 
 
-MASKS = Vocabulary()
-"""The three classes of TriMask."""
+MASKS = Vocabulary()  # The three classes of TriMask.
 
 
 def normalise_name(name: str) -> str:

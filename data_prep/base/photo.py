@@ -26,8 +26,7 @@ PHOTO_SUFFIXES = frozenset(
 # `catch_warnings` around each photo is not safe in threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-Size = tuple[int, int]
-"""Width and height in pixels."""
+Size = tuple[int, int]  # Width and height in pixels.
 
 DECODERS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
 """Formats that are decoded, by Pillow's names: others run programs, or are seldom tried."""

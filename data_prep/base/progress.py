@@ -14,11 +14,9 @@ from rich.progress import track
 from data_prep.base.records import DOUBTS, NOT_READ, Finding
 
 Item = TypeVar("Item")
-LINES = 10
-"""Lines a log gets for one pass."""
+LINES = 10  # Lines a log gets for one pass.
 
-QUIET = 2.0
-"""Seconds before a log gets its first line: what is done sooner needs none."""
+QUIET = 2.0  # Seconds before a log gets its first line: what is done sooner needs none.
 
 SHOWN_FINDINGS = 20
 UNFIT_DECISIONS = ("torn-ledger", "disputed-decision", "unfit-decision")
@@ -32,8 +30,7 @@ class _StandardError(logging.Handler):
         sys.stderr.flush()
 
 
-LOGGER = logging.getLogger("trimask")
-"""Gets all messages of the three packages."""
+LOGGER = logging.getLogger("trimask")  # Gets all messages of the three packages.
 LOGGER.setLevel(logging.INFO)
 LOGGER.propagate = False
 LOGGER.addHandler(_StandardError())

@@ -60,8 +60,7 @@ class Finding:
     dropped: bool
 
 
-NOT_READ = "not-read"
-"""Kind of the findings, no faults, about what a reader has no use for."""
+NOT_READ = "not-read"  # Kind of the findings, no faults, about what a reader has no use for.
 
 
 NAME_CONFLICT = "name-conflict"

@@ -28,8 +28,7 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 _DELIMITERS = ",;\t"
-_ROUNDING = 1e-6
-"""How far above 1 a written probability may lie."""
+_ROUNDING = 1e-6  # How far above 1 a written probability may lie.
 
 
 class TableError(UserError, ValueError):

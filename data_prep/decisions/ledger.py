@@ -27,15 +27,13 @@ from data_prep.base.records import Box
 Action = Literal["keep", "relabel", "drop", "rebox", "skip", "undo"]
 """What a reviewer can decide on a face."""
 
-Key = tuple[str, str, int]
-"""Source, image and object of a face, as in `faces.csv`."""
+Key = tuple[str, str, int]  # Source, image and object of a face, as in `faces.csv`.
 
 TORN = b"\x18"
 """Ends a line that a crash left half-written: ASCII's CANCEL, "disregard what came before". JSON
 can't hold it raw, so no whole line ever looks torn."""
 
-BOM = b"\xef\xbb\xbf"
-"""What some editors put in front of UTF-8; it counts as nothing."""
+BOM = b"\xef\xbb\xbf"  # What some editors put in front of UTF-8; it counts as nothing.
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", re.ASCII)
 

@@ -16,8 +16,7 @@ from data_prep.base.progress import show_progress
 from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding
 from data_prep.decisions.ledger import Decision, Key, Ledger, merge_ledgers
 
-SAME_BOX = 0.5
-"""Boxes whose sides all lie within so many pixels are the same."""
+SAME_BOX = 0.5  # Boxes whose sides all lie within so many pixels are the same.
 
 SAME_FACE = 0.5
 """Boxes that overlap by this much (intersection over union) are about the same face."""

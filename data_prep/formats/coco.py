@@ -20,7 +20,7 @@ from data_prep.base.progress import show_progress
 from data_prep.base.records import Box, Face, note_unread
 from data_prep.formats.contracts import (
     Faults,
-    JsonFormat,
+    FileFormat,
     ReadOptions,
     Written,
     count_left_out,
@@ -43,11 +43,9 @@ from data_prep.formats.input_files import (
 )
 from data_prep.formats.photo_match import WrittenPhoto
 
-ANNOTATIONS = "annotations.json"
-"""The file that is written."""
+ANNOTATIONS = "annotations.json"  # The file that is written.
 
-Id = int | str
-"""COCO counts; other writers take the name of the photo."""
+Id = int | str  # COCO counts; other writers take the name of the photo.
 
 LISTS = ("images", "annotations", "categories")
 DIFFICULT = ("iscrowd", "difficult", "ignore")
@@ -59,7 +57,7 @@ _READ_OUTLINED = _READ | {"segmentation"}
 _HINT = "bbox is x, y, width, height, and neither width nor height may be negative"
 
 
-class _CocoFormat(JsonFormat):
+class _CocoFormat(FileFormat):
     """All COCO annotations below a folder, written to `annotations.json`.
 
     An entry with a fault is left out with a finding. A category has to be a class only where it is
@@ -165,7 +163,7 @@ def read_coco(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenP
 
 
 COCO = _CocoFormat(
-    frozenset({"images", "annotations"}), read_coco, "COCO annotations (*.json)", "sized"
+    *(read_coco, "COCO annotations (*.json)", "sized"), keys=frozenset({"images", "annotations"})
 )
 
 

@@ -120,8 +120,7 @@ class Faults:
         self.findings.append(Finding(self.file, kind, f"{message}{consequence}", dropped=True))
 
 
-IMAGES = "images"
-"""The folder that photos lie in by the custom of the field."""
+IMAGES = "images"  # The folder that photos lie in by the custom of the field.
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ class DatasetFormat:
     A reader leaves out single photos and faces with faults, each with a `Finding` that names the
     file and line; it raises for what would quietly change the data or leaves nothing to use. What a
     reader needs: `read_each` reads several files, finds the photos that they name and doubts what
-    can't be; `FaceReader` collects faces and their faults, `JsonFormat` is known by its keys;
+    can't be; `FaceReader` collects faces and their faults, `FileFormat` is known by its content;
     `input_files` reads numbers and sizes. Corners must come in order: a box whose right edge is
     left of its left one is dropped later. A face that is left out keeps its number in the file.
     """
@@ -232,29 +231,35 @@ def note_outlined(name: str, count: int) -> list[Finding]:
 
 
 @dataclass(frozen=True)
-class JsonFormat(DatasetFormat):
-    """A format in JSON files of any name, known by keys (of `photo_match.JSON_KEYS`) in them."""
+class FileFormat(DatasetFormat):
+    """A format, only read, in files of any name, known by what is in them.
 
-    keys: frozenset[str]
+    That are keys (of `photo_match.JSON_KEYS`) of a JSON file, or what another file is asked.
+    """
+
     read_file: Callable[[Path, Faults, ReadOptions], Sequence[WrittenPhoto]]
     looks: str = ""
     order: Order = "corners"
+    keys: frozenset[str] = frozenset()
+    ending: str = ".json"
+    is_own: Callable[[Path], bool] | None = None
     writes = False
 
     def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
-        """The first file with the keys."""
+        """The first of its files."""
         return next(iter(self.list_files(files)), None)
 
     def list_files(self, files: DatasetFiles) -> list[Path]:
-        """The files with the keys."""
+        """Its files below a folder."""
+        if self.is_own is not None:
+            return [*filter(self.is_own, files.by_suffix({self.ending}))]
         return [path for path, keys in files.json_keys.items() if self.keys <= keys]
 
     def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
         """Read the dataset; see `DatasetFormat`."""
-        paths = self.list_files(files) or files.by_suffix({".json"})
-        return read_each(
-            files, paths, "broken-json", self.looks, self._read_file, options, self.order
-        )
+        paths = self.list_files(files) or files.by_suffix({self.ending})
+        kind = f"broken-{self.ending.removeprefix('.')}"
+        return read_each(files, paths, kind, self.looks, self._read_file, options, self.order)
 
     def _read_file(
         self, path: Path, faults: Faults, options: ReadOptions

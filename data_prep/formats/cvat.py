@@ -9,47 +9,23 @@ from pathlib import Path
 
 from lxml import etree
 
-from data_prep.base.records import Box, Dataset, note_unread
+from data_prep.base.records import Box, note_unread
 from data_prep.formats.contracts import (
-    DatasetFormat,
     FaceReader,
     Faults,
+    FileFormat,
     ReadOptions,
     note_outlined,
-    read_each,
 )
 from data_prep.formats.input_files import InputError, enclose, read_number, read_size
-from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto
+from data_prep.formats.photo_match import WrittenPhoto
 from data_prep.formats.voc import parse_xml, starts_with, tells
 
 _OUTLINES = {"polygon", "polyline", "points", "ellipse"}
 
 
-class CvatFormat(DatasetFormat):
-    """All files of CVAT for images below a folder.
-
-    Of a polygon the box around it is taken, of a turned box the one before it was turned; what is
-    not read, such as a rotation or an attribute, is noted.
-    """
-
-    looks = "CVAT for images (*.xml)"
-    writes = False
-
-    def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
-        """The first XML file with <annotations>."""
-        return next(iter(_list_files(files)), None)
-
-    def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
-        """Read the dataset; see `DatasetFormat`."""
-        paths = _list_files(files) or files.by_suffix({".xml"})
-        return read_each(files, paths, "broken-xml", self.looks, _read_file, options)
-
-
-def _list_files(files: DatasetFiles) -> list[Path]:
-    return [path for path in files.by_suffix({".xml"}) if starts_with(path, "annotations")]
-
-
 def _read_file(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
+    """Of a polygon the box around it is taken, of a turned box the one before it was turned."""
     root = parse_xml(path, faults.file, "annotations", "CVAT for images")
     if root.find("track") is not None and root.find("image") is None:
         raise InputError(f"{faults.file}: tracks of a video; export it as CVAT for images.")
@@ -72,6 +48,14 @@ def _read_file(path: Path, faults: Faults, options: ReadOptions) -> list[Written
     things = [f"{thing} of {count} boxes" for thing, count in sorted(unread.items())]
     faults.findings += [*note_unread(faults.file, things), *note_outlined(faults.file, outlined)]
     return photos
+
+
+CVAT = FileFormat(
+    _read_file,
+    "CVAT for images (*.xml)",
+    ending=".xml",
+    is_own=lambda path: starts_with(path, "annotations"),
+)
 
 
 def _read_box(shape: etree._Element, where: str) -> Box:

@@ -167,8 +167,7 @@ def place_photos(
     )
 
 
-_JUDGED = 20_000
-"""So many boxes are enough to judge a whole."""
+_JUDGED = 20_000  # So many boxes are enough to judge a whole.
 
 
 def refuse_doubtful(root: Path, photos: Iterable[WrittenPhoto], order: Order) -> None:

@@ -16,11 +16,9 @@ from data_prep.base.errors import UserError
 from data_prep.base.photo import Size
 from data_prep.base.records import Box
 
-MOST_BYTES = 2**30
-"""Of a file of annotations: some 20 million faces."""
+MOST_BYTES = 2**30  # Of a file of annotations: some 20 million faces.
 
-_ROUNDING = 1e-6
-"""How far above 1 a written score may lie."""
+_ROUNDING = 1e-6  # How far above 1 a written score may lie.
 
 
 class InputError(UserError, ValueError):
@@ -120,8 +118,7 @@ def show_json(value: Any) -> str:
     return "an object" if isinstance(value, dict) else json.dumps(value)[:60]
 
 
-_SNIFFED = 1 << 16
-"""Bytes that are enough for the first row."""
+_SNIFFED = 1 << 16  # Bytes that are enough for the first row.
 
 
 class CsvRow(NamedTuple):

@@ -18,10 +18,9 @@ from data_prep.formats.coco import COCO
 from data_prep.formats.contracts import IMAGES, DatasetFormat, Format, ReadOptions
 from data_prep.formats.crops import CropsFormat
 from data_prep.formats.csv import TABLES, CsvFormat, explain_tables
-from data_prep.formats.cvat import CvatFormat
+from data_prep.formats.cvat import CVAT
+from data_prep.formats.json_tools import LABEL_STUDIO, LABELME, MEDICAL_MASK, SUPERVISELY, VIA
 from data_prep.formats.label_files import has_box
-from data_prep.formats.label_studio import LABEL_STUDIO
-from data_prep.formats.labelme import LABELME
 from data_prep.formats.photo_match import (
     ARCHIVES,
     DatasetFiles,
@@ -29,10 +28,8 @@ from data_prep.formats.photo_match import (
     find_folder,
     list_dataset,
 )
-from data_prep.formats.supervisely import MEDICAL_MASK, SUPERVISELY
-from data_prep.formats.via import VIA
 from data_prep.formats.voc import VocFormat
-from data_prep.formats.wider import WiderFormat
+from data_prep.formats.wider import WIDER
 from data_prep.formats.yolo import YoloFormat
 
 FORMATS: Mapping[Format, DatasetFormat] = {
@@ -45,8 +42,8 @@ FORMATS: Mapping[Format, DatasetFormat] = {
     Format.LABEL_STUDIO: LABEL_STUDIO,
     Format.SUPERVISELY: SUPERVISELY,
     Format.MEDICAL_MASK: MEDICAL_MASK,
-    Format.CVAT: CvatFormat(),
-    Format.WIDER: WiderFormat(),
+    Format.CVAT: CVAT,
+    Format.WIDER: WIDER,
     Format.CROPS: CropsFormat(),
 }
 

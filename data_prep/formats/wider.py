@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from data_prep.base.photo import PHOTO_SUFFIXES
-from data_prep.base.records import Box, Dataset
-from data_prep.formats.contracts import DatasetFormat, FaceReader, Faults, ReadOptions, read_each
+from data_prep.base.records import Box
+from data_prep.formats.contracts import FaceReader, Faults, FileFormat, ReadOptions
 from data_prep.formats.input_files import InputError, read_lines, read_number
-from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto
+from data_prep.formats.photo_match import WrittenPhoto
 
 FACE = "face_of_any_class"
 """The class of all faces, where classes are asked for: whoever has a use for it gives it an alias.
@@ -25,27 +25,8 @@ _INVALID = 7
 """Place of the number by which WIDER FACE marks a face as hardly to be seen."""
 
 
-class WiderFormat(DatasetFormat):
-    """All lists of faces below a folder; invalid faces are difficult."""
-
-    looks = "list of WIDER FACE or RetinaFace (*.txt)"
-    writes = False
-
-    def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
-        """The first text file that starts with a photo and a count, or with # and a photo."""
-        return next(iter(_list_files(files)), None)
-
-    def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
-        """Read the dataset; see `DatasetFormat`."""
-        paths = _list_files(files) or files.by_suffix({".txt"})
-        return read_each(files, paths, "broken-list", self.looks, _read_file, options, "sized")
-
-
-def _list_files(files: DatasetFiles) -> list[Path]:
-    return [path for path in files.by_suffix({".txt"}) if _is_list(path)]
-
-
 def _is_list(path: Path) -> bool:
+    """Whether a text starts with a photo and a count, or with # and a photo."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             first, second = file.readline(300).strip(), file.readline(300).strip()
@@ -59,6 +40,7 @@ def _is_photo(line: str) -> bool:
 
 
 def _read_file(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
+    """A list; invalid faces are difficult."""
     photos: list[WrittenPhoto] = []
     name = "face" if options.classes is None else FACE
     image, start, reader = "", 0, FaceReader(faults, options)
@@ -76,6 +58,13 @@ def _read_file(path: Path, faults: Faults, options: ReadOptions) -> list[Written
     if not photos:
         raise InputError(f"{faults.file}: no photo in this list.")
     return photos
+
+
+WIDER = FileFormat(
+    *(_read_file, "list of WIDER FACE or RetinaFace (*.txt)", "sized"),
+    ending=".txt",
+    is_own=_is_list,
+)
 
 
 def _read_box(words: Sequence[str], where: str) -> Box:

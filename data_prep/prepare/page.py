@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 from data_prep.base.boxes import SIZE_EDGES
-from data_prep.base.html import COLOURS, INK, new_axes, render_html, to_uri
+from data_prep.base.html import COLOURS, INK, jpeg_uri, new_axes, render_html, to_uri
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Finding
 from data_prep.decisions.overlay import REASONS
@@ -271,5 +270,4 @@ def _load_thumb(row: pd.Series, crops: Path) -> Thumb:
         f"{row['source']}/{row['image']}, object {row['object']}: {row['label']}, "
         f"short side {row['short_side']:.0f} px, blur score {row['blur']:.0f}"
     )
-    src = "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
-    return Thumb(src, f"{row['short_side']:.0f}", title)
+    return Thumb(jpeg_uri(data), f"{row['short_side']:.0f}", title)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_prep.base.crop import resize_crop
-from data_prep.base.html import COLOURS, VIOLET
+from data_prep.base.crop import encode_crop, resize_crop
+from data_prep.base.html import COLOURS, VIOLET, jpeg_uri
 from data_prep.base.photo import PhotoError, read_photo
 from evaluate.arrays import FloatArray, GroundTruth, IntArray
 from evaluate.measures.case import Case
@@ -23,21 +22,16 @@ SIDE = 168  # Of a picture in pixels.
 CONTEXT = 2.4  # Side of what is shown as a multiple of the longer side of the boxes in question.
 LEAST_CONTEXT = 40  # Least side of what is shown, in pixels of the photo.
 GROUND = 235  # Grey of what lies outside the photo.
-
-_JPEG = (
-    *(cv2.IMWRITE_JPEG_QUALITY, 85),
-    # Thin coloured lines wash out when colour is stored at half the resolution.
-    *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
-)
+QUALITY = 85  # Of its JPEG.
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An error to look at."""
+    """Something to look at, such as an error."""
 
     src: str  # A data URI; empty when the photo was not found.
     caption: str  # What it is, in a few words.
-    title: str  # Where it is: photo and box.
+    title: str = ""  # Where it is: photo and box.
 
 
 Mark = tuple[FloatArray, str, bool]
@@ -111,8 +105,7 @@ def _cut_out(pixels: np.ndarray | None, boxes: FloatArray, marks: Sequence[Mark]
     for box, label, annotated in marks:
         corners = (box.reshape(2, 2) - corner) * (SIDE / side)
         _draw_box(picture, corners, COLOURS.get(label, VIOLET), frame=annotated)
-    data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), _JPEG)[1]
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
+    return jpeg_uri(encode_crop(picture, QUALITY))
 
 
 def _cut(pixels: np.ndarray, corner: IntArray, side: int) -> np.ndarray:

@@ -54,6 +54,13 @@ Chosen on the training photos of both datasets, where it takes away 226 boxes, n
 and average precision gains 0.00004 (facemask) and 0.00014 (ilc)."""
 
 
+def shared_areas(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Pixels that N and M rectangles have in common: N × M."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    return (high - low).clip(0).prod(axis=2)
+
+
 def drop_containers(faces: FaceBoxes) -> FaceBoxes:
     """The faces without boxes that hold a surer face, such as a person's torso with the head.
 
@@ -61,9 +68,7 @@ def drop_containers(faces: FaceBoxes) -> FaceBoxes:
     the faces of a lower one.
     """
     boxes, areas = faces.boxes, (faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1)
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    holds = (high - low).clip(0).prod(axis=2) >= COVERED * areas
+    holds = shared_areas(boxes, boxes) >= COVERED * areas
     surer = faces.scores > faces.scores[:, None]
     return faces.take(~(holds & surer & (areas[:, None] >= TIMES * areas)).any(axis=1))
 

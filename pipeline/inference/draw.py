@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from data_prep.base.files import write_atomically
+from pipeline.inference.boxes import shared_areas
 from pipeline.inference.records import Face
 
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -106,17 +107,10 @@ def find_room(
     corners[:, 0] = corners[:, 0].clip(0, max(size[0] - wide, 0))
     places = np.hstack([corners, corners + np.array(label)])
     inside = (corners[:, 1] >= 0) & (places[:, 3] <= size[1])
-    places = places[inside & ~(_shared(places, taken) > 0).any(axis=1)]
+    places = places[inside & ~(shared_areas(places, taken) > 0).any(axis=1)]
     others = boxes[(boxes != box).any(axis=1)]
-    covered = _shared(places, others).sum(axis=1)
+    covered = shared_areas(places, others).sum(axis=1)
     return places[covered.argmin()] if len(places) else None
-
-
-def _shared(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Pixels that N and M rectangles have in common: N × M."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    return (high - low).clip(0).prod(axis=2)
 
 
 def _measure(text: str, scale: float) -> tuple[int, int]:

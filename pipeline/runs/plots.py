@@ -60,9 +60,7 @@ def _draw_curves(axes: Axes, history: pd.DataFrame, names: Mapping[str, str]) ->
     ]
     for number, rows in enumerate(parts):
         x = rows.get("step", pd.Series(range(1, len(rows) + 1), rows.index)).to_numpy()
-        for (column, name), colour in zip(
-            names.items(), (BLUE, RED, GREEN, VIOLET) * 2, strict=False
-        ):
+        for (column, name), colour in zip(names.items(), LINES, strict=False):
             if column in rows:
                 known = rows[column].notna().to_numpy()
                 label = name if number == 0 else None

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import pandas as pd
 import torch
@@ -17,13 +15,14 @@ from fastai.vision.core import imagenet_stats
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
-from data_prep.base.crop import resize_crop
+from data_prep.base.crop import encode_crop, resize_crop
 from data_prep.base.files import write_atomically
-from data_prep.base.html import COLOURS, render_html, to_uri
+from data_prep.base.html import COLOURS, jpeg_uri, render_html, to_uri
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
 from data_prep.base.tables import markdown_table
 from data_prep.grouping.split import VALID
+from evaluate.report.gallery import QUALITY, Picture
 from evaluate.report.plots import draw_confusion
 from pipeline.runs.folder import (
     FEW_FACES,
@@ -48,20 +47,9 @@ SIDE = 128
 """Of its pictures, in pixels."""
 
 
-class Picture(NamedTuple):
-    """A face, a window of a detector, or a mistake to look at."""
-
-    src: str  # a data URI
-    caption: str
-    title: str = ""  # where it is from
-
-
 def make_picture(pixels: np.ndarray, caption: str, title: str = "") -> Picture:
     """A picture of pixels, RGB, uint8, square."""
-    shown = cv2.cvtColor(resize_crop(pixels, SIDE), cv2.COLOR_RGB2BGR)
-    data = cv2.imencode(".jpg", shown, (cv2.IMWRITE_JPEG_QUALITY, 88))[1]
-    uri = "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
-    return Picture(uri, caption, title)
+    return Picture(jpeg_uri(encode_crop(resize_crop(pixels, SIDE), QUALITY)), caption, title)
 
 
 def picture_batch(learn: Learner) -> list[Picture]:

@@ -24,6 +24,7 @@ from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe, RecipeError
 from pipeline.runs.workers import call_at_once, count_cores, one_thread
 from pipeline.training.learner import load_start
+from pipeline.training.progress import describe_minutes
 from pipeline.training.short import (
     Views,
     check_short,
@@ -129,9 +130,8 @@ def run_tasks(
         began = time.monotonic()
 
         def tell(done: int) -> None:
-            minutes = (time.monotonic() - began) / done * (len(left) - done) / 60
             if done < len(left):
-                rest = "under a minute" if minutes < 1 else f"about {minutes:.0f} min"
+                rest = describe_minutes((time.monotonic() - began) / done * (len(left) - done))
                 line = f"{done} of {len(left)} trainings done, {rest} left"
                 log(line, "tasks", done=before + done, tasks=len(tasks))
 

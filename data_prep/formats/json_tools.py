@@ -1,0 +1,265 @@
+"""JSON of labelling tools: LabelMe, Supervisely, Medical Mask, Label Studio, and VIA."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from data_prep.base.errors import DatasetError
+from data_prep.base.photo import Size
+from data_prep.base.records import Box, note_unread
+from data_prep.formats.contracts import (
+    FaceReader,
+    Faults,
+    FileFormat,
+    ReadOptions,
+    note_outlined,
+)
+from data_prep.formats.input_files import (
+    InputError,
+    check_box,
+    enclose,
+    json_object,
+    json_text,
+    load_json,
+    read_size,
+)
+from data_prep.formats.photo_match import WrittenPhoto
+
+
+def _read_labelme(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
+    """LabelMe (https://github.com/wkentaro/labelme): of other shapes than boxes the box around."""
+    content = json_object(load_json(path), faults.file)
+    shapes = content.get("shapes")
+    if not isinstance(shapes, list):
+        raise InputError(f"{faults.file}: no list of shapes.")
+    reader = FaceReader(faults, options)
+    outlined = flags = 0
+    for number, shape in enumerate(shapes):
+        where = f"{faults.file}, shapes[{number}]"
+        shape = json_object(shape, where)
+        reader.add(where, json_text(shape, "label", where), _enclose_shape, shape, where)
+        outlined += shape.get("shape_type", "polygon") != "rectangle"
+        flags += any((shape.get("flags") or {}).values())
+    faults.findings += note_outlined(faults.file, outlined)
+    faults.findings += note_unread(faults.file, [f"flags of {flags} shapes"] * bool(flags))
+    image = json_text(content, "imagePath", faults.file)
+    size = read_size(content.get("imageWidth"), content.get("imageHeight"))
+    return [reader.finish(path, image, faults.file, size, alone=True)]
+
+
+LABELME = FileFormat(_read_labelme, "LabelMe JSON", keys=frozenset({"shapes", "imagePath"}))
+
+
+def _enclose_shape(shape: Mapping[str, Any], where: str) -> Box:
+    xs, ys = zip(*((float(x), float(y)) for x, y in shape["points"]), strict=True)
+    kind = shape.get("shape_type", "polygon")
+    if kind == "circle":  # Its centre, and a point on it.
+        radius = math.hypot(xs[1] - xs[0], ys[1] - ys[0])
+        return Box(xs[0] - radius, ys[0] - radius, xs[0] + radius, ys[0] + radius)
+    if len(xs) < 2:
+        raise InputError(f"{where}: a {kind} of one point has no box.")
+    return enclose(xs, ys)
+
+
+def _read_supervisely(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
+    """Supervisely's `ann/PHOTO.json`: rectangles and polygons (https://docs.supervisely.com)."""
+    content = json_object(load_json(path), faults.file)
+    reader = FaceReader(faults, options)
+    tags: Counter[str] = Counter()
+    for number, value in enumerate(content.get("objects") or ()):
+        where = f"{faults.file}, objects[{number}]"
+        entry = json_object(value, where)
+        name = json_text(entry, "classTitle", where)
+        reader.add(where, name, _enclose_exterior, entry, where)
+        tags.update(str(tag.get("name")) for tag in entry.get("tags") or ())
+    things = [f"tag {tag} of {count} objects" for tag, count in sorted(tags.items())]
+    faults.findings += note_unread(faults.file, things)
+    stated = json_object(content.get("size") or {}, faults.file)
+    size = read_size(stated.get("width"), stated.get("height"))
+    return [reader.finish(path, path.stem, faults.file, size)]
+
+
+SUPERVISELY = FileFormat(
+    _read_supervisely, "Supervisely JSON", keys=frozenset({"objects", "classTitle"})
+)
+
+
+def _enclose_exterior(entry: Mapping[str, Any], where: str) -> Box:
+    points = entry.get("points")
+    if not isinstance(points, dict):
+        raise InputError(f"{where}: a {entry.get('geometryType')} without points has no box.")
+    xs, ys = zip(*((float(x), float(y)) for x, y in points["exterior"]), strict=True)
+    return enclose(xs, ys)
+
+
+def _read_medical_mask(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
+    """Kaggle's Medical Mask set: a `BoundingBox` of two corners and a `classname` each."""
+    content = json_object(load_json(path), faults.file)
+    reader = FaceReader(faults, options)
+    for number, value in enumerate(content.get("Annotations") or ()):
+        where = f"{faults.file}, Annotations[{number}]"
+        entry = json_object(value, where)
+        name = json_text(entry, "classname", where)
+        reader.add(where, name, lambda told: Box(*map(float, told["BoundingBox"])), entry)
+    image = json_text(content, "FileName", faults.file)
+    return [reader.finish(path, image, faults.file, None, alone=True)]
+
+
+MEDICAL_MASK = FileFormat(
+    _read_medical_mask, "Medical Mask JSON", keys=frozenset({"FileName", "BoundingBox"})
+)
+
+
+def _read_label_studio(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
+    """Label Studio's JSON and JSON-MIN (https://labelstud.io), in percent of the photo.
+
+    Of several annotations of a task the first counts that was not cancelled.
+    """
+    tasks = load_json(path)
+    photos = []
+    turned = others = 0
+    for number, value in enumerate(tasks if isinstance(tasks, list) else [tasks]):
+        where = f"{faults.file}, task [{number}]"
+        task = json_object(value, where)
+        data = json_object(task.get("data", task), where)
+        image = next((v for v in data.values() if isinstance(v, str) and "." in v), None)
+        if image is None:
+            faults.leave_out("unnamed-photo", f"{where}: names no photo.")
+            continue
+        versions = list(_list_versions(task))
+        others += max(len(versions) - 1, 0)
+        reader = FaceReader(faults, options)
+        size = None
+        for region in versions[0] if versions else ():
+            found = region.get("value", region)
+            labels = next((v for k, v in found.items() if k.endswith("labels")), None)
+            if not labels:
+                continue  # A choice, a text, or how two regions are related.
+            size = read_size(region.get("original_width"), region.get("original_height"))
+            if size is None:
+                raise InputError(f"{where}: a region without original_width and -height.")
+            turned += bool(found.get("rotation"))
+            reader.add(where, str(labels[0]), _enclose_percent, found, size)
+        photos.append(reader.finish(path, image, where, size))
+    told = {"rotation of regions (the box around is taken)": turned}
+    told["further annotations of the same tasks"] = others
+    things = [f"{count} × {thing}" for thing, count in told.items() if count]
+    faults.findings += note_unread(faults.file, things)
+    return photos
+
+
+LABEL_STUDIO = FileFormat(
+    _read_label_studio, "Label Studio JSON", keys=frozenset({"original_width"})
+)
+
+
+def _list_versions(task: Mapping[str, Any]) -> Iterator[list[Mapping[str, Any]]]:
+    """The regions of each annotation of a task."""
+    for key in ("annotations", "completions"):
+        for one in task.get(key) or ():
+            if not one.get("was_cancelled"):
+                yield one.get("result", [])
+    for value in task.values():  # JSON-MIN.
+        regions = isinstance(value, list) and value and isinstance(value[0], dict)
+        if regions and "original_width" in value[0] and "value" not in value[0]:
+            yield value
+
+
+def _enclose_percent(value: Mapping[str, Any], size: Size) -> Box:
+    if "points" in value:
+        xs, ys = zip(*value["points"], strict=True)
+    elif "radiusX" in value:
+        x, y, across, down = (float(value[key]) for key in ("x", "y", "radiusX", "radiusY"))
+        xs, ys = (x - across, x + across), (y - down, y + down)
+    else:
+        x, y, width, height = (float(value[key]) for key in ("x", "y", "width", "height"))
+        xs, ys = (x, x + width), (y, y + height)
+        if angle := math.radians(value.get("rotation", 0)):
+            # Turned by its top left corner, in pixels.
+            ratio = size[0] / size[1]
+            cos, sin = math.cos(angle), math.sin(angle)
+            ends = [(0, 0), (width, 0), (0, height), (width, height)]
+            xs = tuple(x + a * cos - b / ratio * sin for a, b in ends)
+            ys = tuple(y + a * ratio * sin + b * cos for a, b in ends)
+    return enclose([v * size[0] / 100 for v in xs], [v * size[1] / 100 for v in ys])
+
+
+def _read_via(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
+    """VIA 2's annotations or project files; its tables are read as CSV."""
+    content = json_object(load_json(path), faults.file)
+    photos = []
+    for key, value in content.get("_via_img_metadata", content).items():
+        where = f"{faults.file}, '{key[:60]}'"
+        entry = json_object(value, where)
+        regions = entry.get("regions", [])
+        reader = FaceReader(faults, options)
+        # Older versions number them in an object.
+        for number, region in enumerate(regions.values() if isinstance(regions, dict) else regions):
+            place = f"{where}, region {number}"
+            found = json_object(region, place)
+            told = json_object(found.get("region_attributes", {}), place)
+            name = find_class(told, options.columns.get("label"), place)
+            shape = json_object(found.get("shape_attributes"), place)
+            reader.add(place, name, enclose_region, shape, place)
+        photos.append(reader.finish(path, json_text(entry, "filename", where), where, None))
+    return photos
+
+
+VIA = FileFormat(_read_via, "VIA JSON", keys=frozenset({"regions", "shape_attributes"}))
+
+
+def find_class(attributes: Mapping[str, Any], name: str | None, where: str) -> str:
+    """The class that a region's attributes tell, "" for none; `name` is the attribute's.
+
+    Raises:
+        DatasetError: There are several attributes and no name.
+        InputError: Several classes are ticked.
+    """
+    if name is None and len(attributes) > 1:
+        raise DatasetError(
+            f"{where}: several attributes ({', '.join(attributes)}); say which one is the "
+            "class with --columns label=NAME."
+        )
+    value = attributes.get(next(iter(attributes), "") if name is None else name, "")
+    if isinstance(value, dict):  # Check boxes.
+        ticked = [key for key, is_set in value.items() if is_set]
+        if len(ticked) > 1:
+            raise InputError(f"{where}: several classes ticked: {', '.join(ticked)}.")
+        return ticked[0] if ticked else ""
+    return str(value).strip()
+
+
+def enclose_region(shape: Mapping[str, Any], where: str) -> Box:
+    """The box around a region; an `InputError` if it has none."""
+    kind = shape.get("name")
+    try:
+        box = _enclose(kind, shape)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{where}: a {kind} without its numbers ({error}).") from error
+    if box is None:
+        raise InputError(f"{where}: a region of the shape '{kind}', which has no box.")
+    return check_box(box, where, "redraw the region")
+
+
+def _enclose(kind: Any, shape: Mapping[str, Any]) -> Box | None:
+    if kind == "rect":
+        x, y, width, height = (float(shape[name]) for name in ("x", "y", "width", "height"))
+        return Box(x, y, x + width, y + height)
+    if kind == "circle":
+        x, y, radius = (float(shape[name]) for name in ("cx", "cy", "r"))
+        return Box(x - radius, y - radius, x + radius, y + radius)
+    if kind == "ellipse":
+        x, y, along, across = (float(shape[name]) for name in ("cx", "cy", "rx", "ry"))
+        turn = float(shape.get("theta", 0))
+        # Half the extents of an ellipse turned by `turn` radians.
+        half_width = math.hypot(along * math.cos(turn), across * math.sin(turn))
+        half_height = math.hypot(along * math.sin(turn), across * math.cos(turn))
+        return Box(x - half_width, y - half_height, x + half_width, y + half_height)
+    if kind in ("polygon", "polyline"):
+        xs, ys = ([float(v) for v in shape[f"all_points_{axis}"]] for axis in "xy")
+        return enclose(xs, ys)
+    return None
