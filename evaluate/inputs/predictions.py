@@ -142,6 +142,7 @@ class Predictions:
     detections: Detections  # The rows; `photo` is an index into `images`.
     orientation: IntArray | None = None
     ran: tuple[PhotoRow, ...] | None = None  # All photos that were run; None if it is not known.
+    notes: tuple[str, ...] = ()  # What was left out while reading, for a person.
 
     @property
     def turned(self) -> bool:
@@ -177,7 +178,7 @@ def build_predictions(
 
     `UnknownLabelError` when reading them has met unknown classes.
     """
-    options.check_labels()
+    notes = tuple(f"{path}: {note}" for note in options.check_labels())
     faces = [(place, face) for place, photo in enumerate(photos) for face in photo.faces]
     scores = np.array([score for photo in photos for score in photo.scores], dtype=np.float64)
     index = (options.classes or ()).index
@@ -189,7 +190,8 @@ def build_predictions(
         detection=scores,
         probabilities=None,
     )
-    return Predictions(path, tuple(photo.image for photo in photos), detections)
+    images = tuple(photo.image for photo in photos)
+    return Predictions(path, images, detections, notes=notes)
 
 
 def make_predictions(
@@ -226,7 +228,7 @@ def place_predictions(
     # -1 for photos that are not annotated; the empty table has no photo to look up.
     places = np.array([-1 if place is None else place for place in match.found], dtype=np.int64)
     photo = places[rows.photo]
-    warnings = []
+    warnings = [*predictions.notes]
     strangers = [predictions.images[number] for number in np.flatnonzero(places < 0)]
     if strangers and len(strangers) == len(places):
         raise TableError(

@@ -359,3 +359,13 @@ def test_photos_whose_faces_an_alias_leaves_out_are_not_those_without(tmp_path):
     folder = write(tmp_path / "t", a="with_mask 1 2 30 40", b="hat 1 2 30 40", c="")
     vocabulary = Vocabulary(aliases={"hat": ""})
     assert truth_of(folder, vocabulary=vocabulary).photos == ("a", "c")
+
+
+def test_predictions_of_a_class_that_an_alias_leaves_out_are_told(tmp_path):
+    truth = truth_of(write(tmp_path / "t", a="with_mask 1 2 30 40"))
+    folder = write(tmp_path / "p", a="with_mask 0.9 1 2 30 40\nhat 0.8 1 2 30 40")
+    options = InputOptions(vocabulary=Vocabulary(aliases={"hat": ""}))
+    placed = read_predicted(folder, truth, options)
+    assert (len(placed.detections), placed.warnings) == (
+        *(1, (f"{folder}: 1 faces of the class 'hat' are left out, as --alias hat= says.",)),
+    )
