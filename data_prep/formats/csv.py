@@ -32,9 +32,9 @@ from data_prep.formats.input_files import (
     read_size,
     read_start,
 )
-from data_prep.formats.json_tools import enclose_region, find_class
 from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto
 from data_prep.formats.plausible import Order, doubt_boxes
+from data_prep.formats.tools import enclose_region, find_class
 
 TABLE = "annotations.csv"
 COLUMNS: tuple[str, ...] = (

@@ -18,8 +18,6 @@ from data_prep.formats.coco import COCO
 from data_prep.formats.contracts import IMAGES, DatasetFormat, Format, ReadOptions
 from data_prep.formats.crops import CropsFormat
 from data_prep.formats.csv import TABLES, CsvFormat, explain_tables
-from data_prep.formats.cvat import CVAT
-from data_prep.formats.json_tools import LABEL_STUDIO, LABELME, MEDICAL_MASK, SUPERVISELY, VIA
 from data_prep.formats.label_files import has_box
 from data_prep.formats.photo_match import (
     ARCHIVES,
@@ -28,8 +26,16 @@ from data_prep.formats.photo_match import (
     find_folder,
     list_dataset,
 )
+from data_prep.formats.tools import (
+    CVAT,
+    LABEL_STUDIO,
+    LABELME,
+    MEDICAL_MASK,
+    SUPERVISELY,
+    VIA,
+    WIDER,
+)
 from data_prep.formats.voc import VocFormat
-from data_prep.formats.wider import WIDER
 from data_prep.formats.yolo import YoloFormat
 
 FORMATS: Mapping[Format, DatasetFormat] = {

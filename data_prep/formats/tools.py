@@ -1,15 +1,18 @@
-"""JSON of labelling tools: LabelMe, Supervisely, Medical Mask, Label Studio, and VIA."""
+"""What is only read: labelling tools' exports, Medical Mask and the lists of WIDER FACE."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lxml import etree
+
 from data_prep.base.errors import DatasetError
-from data_prep.base.photo import Size
+from data_prep.base.photo import PHOTO_SUFFIXES, Size
 from data_prep.base.records import Box, note_unread
 from data_prep.formats.contracts import (
     FaceReader,
@@ -25,9 +28,12 @@ from data_prep.formats.input_files import (
     json_object,
     json_text,
     load_json,
+    read_lines,
+    read_number,
     read_size,
 )
 from data_prep.formats.photo_match import WrittenPhoto
+from data_prep.formats.voc import parse_xml, starts_with, tells
 
 
 def _read_labelme(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
@@ -263,3 +269,118 @@ def _enclose(kind: Any, shape: Mapping[str, Any]) -> Box | None:
         xs, ys = ([float(v) for v in shape[f"all_points_{axis}"]] for axis in "xy")
         return enclose(xs, ys)
     return None
+
+
+_OUTLINES = {"polygon", "polyline", "points", "ellipse"}
+
+
+def _read_cvat(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
+    """CVAT for images 1.1 (https://docs.cvat.ai): one XML file for many photos.
+
+    Of a polygon the box around it is taken, of a turned box the one before it was turned.
+    """
+    root = parse_xml(path, faults.file, "annotations", "CVAT for images")
+    if root.find("track") is not None and root.find("image") is None:
+        raise InputError(f"{faults.file}: tracks of a video; export it as CVAT for images.")
+    unread: Counter[str] = Counter()
+    photos = []
+    outlined = 0
+    for image in root.iterfind("image"):
+        reader = FaceReader(faults, options)
+        for shape in image.iterchildren("box", *_OUTLINES):
+            where = f"{faults.file}:{shape.sourceline}"
+            reader.add(where, shape.get("label", ""), _enclose_cvat, shape, where)
+            outlined += shape.tag in _OUTLINES
+            told = {name: shape.get(name, "") for name in ("rotation", "occluded")}
+            for one in shape.iter("attribute"):
+                told[f"attribute {one.get('name')}"] = one.text or ""
+            unread.update(name for name, text in told.items() if tells(text))
+        size = read_size(image.get("width", ""), image.get("height", ""))
+        where = f"{faults.file}:{image.sourceline}"
+        photos.append(reader.finish(path, image.get("name", ""), where, size))
+    things = [f"{thing} of {count} boxes" for thing, count in sorted(unread.items())]
+    faults.findings += [*note_unread(faults.file, things), *note_outlined(faults.file, outlined)]
+    return photos
+
+
+CVAT = FileFormat(
+    _read_cvat,
+    "CVAT for images (*.xml)",
+    ending=".xml",
+    is_own=lambda path: starts_with(path, "annotations"),
+)
+
+
+def _enclose_cvat(shape: etree._Element, where: str) -> Box:
+    def numbers(*names: str) -> Sequence[float]:
+        return [read_number(shape.get(name, ""), name, where) for name in names]
+
+    if shape.tag == "box":
+        return Box(*numbers("xtl", "ytl", "xbr", "ybr"))
+    if shape.tag == "ellipse":
+        x, y, across, down = numbers("cx", "cy", "rx", "ry")
+        return Box(x - across, y - down, x + across, y + down)
+    values = [
+        read_number(text, "points", where) for text in re.split("[;,]", shape.get("points", ""))
+    ]
+    return enclose(values[::2], values[1::2])
+
+
+FACE = "face_of_any_class"
+"""The class of all faces, where classes are asked for: whoever has a use for it gives it an alias.
+
+`face` won't do: elsewhere it is the name of a face without a mask."""
+
+_INVALID = 7
+"""Place of the number by which WIDER FACE marks a face as hardly to be seen."""
+
+
+def _is_list(path: Path) -> bool:
+    """Whether a text starts with a photo and a count, or with # and a photo."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            first, second = file.readline(300).strip(), file.readline(300).strip()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return _is_photo(first) and (first.startswith("#") or second.isdecimal())
+
+
+def _is_photo(line: str) -> bool:
+    return PurePosixPath(line).suffix.lower() in PHOTO_SUFFIXES
+
+
+def _read_wider(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
+    """Lists of WIDER FACE (http://shuoyang1213.me/WIDERFACE) and RetinaFace, without classes.
+
+    `PATH`, a count, and that many lines `x y width height …`, or `# PATH` and such lines until the
+    next. Invalid faces are difficult.
+    """
+    photos: list[WrittenPhoto] = []
+    name = "face" if options.classes is None else FACE
+    image, start, reader = "", 0, FaceReader(faults, options)
+    for number, line in enumerate([*read_lines(path), "#.jpg"], 1):
+        if _is_photo(line.strip()):
+            if image:
+                photos.append(reader.finish(path, image, faults.at(start), None))
+            image, start = re.sub(r"^#\s*", "", line.strip()), number
+            reader = FaceReader(faults, options)
+        words = line.split()
+        if len(words) < 4 or not image or not any(word.strip("0.") for word in words[:4]):
+            continue  # A count, a blank, or the line of zeros that stands for no face.
+        invalid = len(words) == 10 and words[_INVALID] == "1"
+        reader.add(faults.at(number), name, _read_row, words, faults.at(number), difficult=invalid)
+    if not photos:
+        raise InputError(f"{faults.file}: no photo in this list.")
+    return photos
+
+
+WIDER = FileFormat(
+    *(_read_wider, "list of WIDER FACE or RetinaFace (*.txt)", "sized"),
+    ending=".txt",
+    is_own=_is_list,
+)
+
+
+def _read_row(words: Sequence[str], where: str) -> Box:
+    x, y, width, height = (read_number(word, "a number of the box", where) for word in words[:4])
+    return Box(x, y, x + width, y + height)
