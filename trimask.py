@@ -86,8 +86,7 @@ if TYPE_CHECKING:
 EXAMPLE = Path(__file__).parent / "pipeline" / "drawing" / "portrait.jpg"
 """A photo to try things on: the astronaut Eileen Collins, by NASA, in the public domain."""
 
-SHOWN = 12
-"""Most photos of a contact sheet."""
+SHOWN = 12  # Most photos of a contact sheet.
 
 
 class _Shown:

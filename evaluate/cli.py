@@ -59,8 +59,7 @@ class EvaluateCommand(EvaluateOptions):
     against: Annotated[
         Path | None,
         reading(
-            metavar="OTHER.csv",
-            help="Other predictions for the same photos, to be compared with.",
+            metavar="OTHER.csv", help="Other predictions for the same photos, to be compared with."
         ),
     ] = None
     crops: Annotated[

@@ -56,8 +56,7 @@ from evaluate.measures.sizes import describe_sizes
 if TYPE_CHECKING:
     import pandas as pd
 
-Truth = str | Path | GroundTruth
-"""Annotations: a file or folder in any known format, or as read."""
+Truth = str | Path | GroundTruth  # Annotations: a file or folder in any known format, or as read.
 
 Predicted = str | Path | Predictions
 """Predictions: a file or folder in any known format, or from memory."""
@@ -148,12 +147,10 @@ class EvaluateOptions:
         ),
     ] = False
     inclusive: Annotated[
-        bool,
-        counting("--inclusive", help="Count box sides as xmax - xmin + 1, as the VOC kit."),
+        bool, counting("--inclusive", help="Count box sides as xmax - xmin + 1, as the VOC kit.")
     ] = False
     eleven_point: Annotated[
-        bool,
-        counting("--eleven-point", help="AP at 11 recalls (VOC 2007), not at every recall."),
+        bool, counting("--eleven-point", help="AP at 11 recalls (VOC 2007), not at every recall.")
     ] = False
     bootstrap: Annotated[
         int, counting(min=0, help="Resamples of the photos for the intervals; 0 for none.")

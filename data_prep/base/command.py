@@ -75,11 +75,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return Parameter.empty
 
 
-def lazy_app(
-    commands: Mapping[str, tuple[str, str]],
-    help_text: str,
-    **settings: Any,
-) -> Typer:
+def lazy_app(commands: Mapping[str, tuple[str, str]], help_text: str, **settings: Any) -> Typer:
     """An app whose commands are imported when they are called, so that `--help` is there at once.
 
     `commands` holds for each name the function, as `module:function`, and its panel of the help.

@@ -223,11 +223,7 @@ def _index(path: Path, content: Mapping[str, Any], faults: Faults) -> CocoIndex:
 
 
 def read_coco_results(
-    path: Path,
-    options: ReadOptions,
-    *,
-    index: CocoIndex | None = None,
-    photos: Sequence[str] = (),
+    path: Path, options: ReadOptions, *, index: CocoIndex | None = None, photos: Sequence[str] = ()
 ) -> list[WrittenPhoto]:
     """Read COCO results: a list of objects with image_id, category_id, bbox and score.
 

@@ -281,10 +281,7 @@ class CsvFormat(DatasetFormat):
 
 
 def _read_table(
-    path: Path,
-    faults: Faults,
-    options: ReadOptions,
-    layouts: Mapping[Path, tuple[str, Layout]],
+    path: Path, faults: Faults, options: ReadOptions, layouts: Mapping[Path, tuple[str, Layout]]
 ) -> list[WrittenPhoto]:
     separator, layout = layouts[path]
     text = decode_csv(path, faults.file)

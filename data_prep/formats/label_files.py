@@ -356,9 +356,7 @@ def _find_top(path: Path) -> Path:
     return path
 
 
-def list_labels(
-    folder: Path,
-) -> tuple[DatasetFiles, dict[str, tuple[Path | None, Path | None]]]:
+def list_labels(folder: Path) -> tuple[DatasetFiles, dict[str, tuple[Path | None, Path | None]]]:
     """Photos of a YOLO dataset or of a part of one such as `valid` or `labels/val`, strictly.
 
     The files of the dataset; and label file and photo, as far as they are there, by the photo's

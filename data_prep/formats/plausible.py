@@ -17,8 +17,7 @@ from data_prep.base.tables import BoolArray, FloatArray
 Order = Literal["corners", "sized", "centred"]
 """As what the four numbers of a box are read: two corners, corner and size, or centre and size."""
 
-FEWEST = 3
-"""Boxes by which a whole can be judged."""
+FEWEST = 3  # Boxes by which a whole can be judged.
 
 _SUSPECT, _SURE = 0.8, 0.98
 """Shares of boxes that fit, below which a reading is doubted and from which another is believed."""

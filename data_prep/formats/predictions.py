@@ -26,8 +26,7 @@ REQUIRED = ("image", *Box._fields, "label", "score", "detection")
 
 COLUMNS: tuple[str, ...] = (*REQUIRED, *(f"p_{name}" for name in CLASSES), ORIENTATION)
 
-VIDEO_COLUMNS = ("frame", "time_s", "track")
-"""Further columns of videos."""
+VIDEO_COLUMNS = ("frame", "time_s", "track")  # Further columns of videos.
 
 
 @dataclass(frozen=True, slots=True)

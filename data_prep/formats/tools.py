@@ -14,13 +14,7 @@ from lxml import etree
 from data_prep.base.errors import DatasetError
 from data_prep.base.photo import PHOTO_SUFFIXES, Size
 from data_prep.base.records import Box, note_unread
-from data_prep.formats.contracts import (
-    FaceReader,
-    Faults,
-    FileFormat,
-    ReadOptions,
-    note_outlined,
-)
+from data_prep.formats.contracts import FaceReader, Faults, FileFormat, ReadOptions, note_outlined
 from data_prep.formats.input_files import (
     InputError,
     check_box,
@@ -331,8 +325,7 @@ FACE = "face_of_any_class"
 
 `face` won't do: elsewhere it is the name of a face without a mask."""
 
-_INVALID = 7
-"""Place of the number by which WIDER FACE marks a face as hardly to be seen."""
+_INVALID = 7  # Place of the number by which WIDER FACE marks a face as hardly to be seen.
 
 
 def _is_list(path: Path) -> bool:

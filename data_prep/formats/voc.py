@@ -39,8 +39,7 @@ from data_prep.formats.input_files import (
 )
 from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto, match_photos
 
-ANNOTATIONS = "annotations"
-"""The folder that is written."""
+ANNOTATIONS = "annotations"  # The folder that is written.
 
 _UNREAD = ("truncated", "occluded", "pose", "part", "polygon")
 
@@ -114,11 +113,7 @@ def parse_xml(path: Path, name: str, tag: str, form: str) -> etree._Element:
         AnnotationError: It can't be read or has another root; the message calls it by `name`.
     """
     parser = etree.XMLParser(
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        huge_tree=False,
-        strip_cdata=False,
+        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, strip_cdata=False
     )
     try:
         data = path.read_bytes()
@@ -235,10 +230,7 @@ class VocFormat(DatasetFormat):
                 ) from error
             data = etree.tostring(root, encoding="UTF-8", xml_declaration=True, pretty_print=True)
             write_atomically(folder / files[photo.image], data)
-        return Written(
-            tuple(files[image] for image in images),
-            count_left_out(photos),
-        )
+        return Written(tuple(files[image] for image in images), count_left_out(photos))
 
 
 def _read_files(

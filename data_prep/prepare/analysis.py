@@ -18,13 +18,7 @@ from data_prep.base.records import Dataset, Finding
 from data_prep.decisions.ledger import Ledger
 from data_prep.decisions.overlay import Overlay
 from data_prep.grouping.groups import join_groups, name_groups
-from data_prep.grouping.split import (
-    TRAIN,
-    SplitError,
-    leaked_share,
-    naive_split,
-    split_by_group,
-)
+from data_prep.grouping.split import TRAIN, SplitError, leaked_share, naive_split, split_by_group
 from data_prep.prepare.options import PrepareOptions
 from data_prep.prepare.survey import SurveyedFace, SurveyedPhoto, keep_balanced, survey_photos
 

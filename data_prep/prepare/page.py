@@ -23,8 +23,7 @@ from data_prep.grouping.split import TRAIN, VALID
 from data_prep.prepare.analysis import list_duplicates
 from data_prep.prepare.survey import BLUR_EDGES
 
-PAGE = "audit.html"
-"""File name of the page in the output folder."""
+PAGE = "audit.html"  # File name of the page in the output folder.
 
 SIZE_STEPS: tuple[float, ...] = (8, *SIZE_EDGES)
 """Short sides in pixels that divide the columns of the size table."""
@@ -194,8 +193,7 @@ class Thumb(NamedTuple):
     title: str
 
 
-Sheet = tuple[str, list[Thumb]]
-"""A row of faces under a title."""
+Sheet = tuple[str, list[Thumb]]  # A row of faces under a title.
 
 
 class Sheets(NamedTuple):

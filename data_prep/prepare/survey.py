@@ -96,8 +96,7 @@ BLUR_EDGES: tuple[float, ...] = (8, 12, 16, 24, 32, 48, 64, 96, 128)
 """Short sides in pixels between which blur scores are compared: half octaves, since the score
 depends on size far more than on blur."""
 
-MAJORITY_RATIO = 1.5
-"""The largest class keeps at most this multiple of the second class."""
+MAJORITY_RATIO = 1.5  # The largest class keeps at most this multiple of the second class.
 
 
 def blur_score(crop: np.ndarray) -> float:

@@ -248,11 +248,7 @@ def read_predicted(
 
 
 def _read_predictions(
-    path: Path,
-    found: Format,
-    truth: GroundTruth,
-    options: InputOptions,
-    truth_path: Path | None,
+    path: Path, found: Format, truth: GroundTruth, options: InputOptions, truth_path: Path | None
 ) -> Predictions:
     vocabulary = options.vocabulary
     if found is Format.TABLE:

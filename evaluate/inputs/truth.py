@@ -42,8 +42,7 @@ from data_prep.formats.yolo import describe_unlabelled, read_labels
 from evaluate.arrays import GroundTruth
 
 FACES_FILE = "faces.csv"
-MANIFEST = "manifest.json"
-"""Beside a faces.csv: names the folder of each source."""
+MANIFEST = "manifest.json"  # Beside a faces.csv: names the folder of each source.
 
 
 @dataclass(frozen=True)
@@ -138,8 +137,7 @@ FACES_COLUMNS = (
 )
 """The columns of faces.csv that are read here."""
 
-_NO_LIMIT = (2**31, 2**31)
-"""Stands for the size of a photo when it is unknown."""
+_NO_LIMIT = (2**31, 2**31)  # Stands for the size of a photo when it is unknown.
 
 _VISIBLE = 0.1
 """Pixels: relative coordinates of few decimals reach over the border by less than this."""
@@ -293,10 +291,7 @@ def read_dataset_truth(root: Path, vocabulary: Vocabulary) -> GroundTruth:
 
 
 def read_yolo_truth(
-    folder: Path,
-    names: Path | None,
-    vocabulary: Vocabulary,
-    sizes: SizeSource = NO_SIZES,
+    folder: Path, names: Path | None, vocabulary: Vocabulary, sizes: SizeSource = NO_SIZES
 ) -> GroundTruth:
     """Read a YOLO dataset, or a part of one such as `valid` or `labels/val`.
 

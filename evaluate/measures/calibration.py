@@ -65,10 +65,7 @@ def describe_calibration(case: Case) -> dict[str, Any]:
         CropsError: The crops are not of annotated boxes.
         ProbabilityError: Class probabilities that do not add up to 1.
     """
-    sides = {
-        "pipeline": (case.detections, case.pairs),
-        "crops": (case.crops, case.crop_pairs),
-    }
+    sides = {"pipeline": (case.detections, case.pairs), "crops": (case.crops, case.crop_pairs)}
     sections: dict[str, Any] = {}
     for name, (detections, pairs) in sides.items():
         sections[name] = None

@@ -28,18 +28,15 @@ from evaluate.measures.matching import (
 IOUS = tuple(percent / 100 for percent in range(50, 100, 5))
 """IoU thresholds 0.50, 0.55, … 0.95 of the AP of classes, that of a match first."""
 
-FACE_IOUS = (0.5, 0.75)
-"""IoU thresholds of the AP of faces as such, likewise."""
+FACE_IOUS = (0.5, 0.75)  # IoU thresholds of the AP of faces as such, likewise.
 
-THRESH = 0.5
-"""Detector score from which `run.py` shows a face."""
+THRESH = 0.5  # Detector score from which `run.py` shows a face.
 
 CROP_IOU = 0.9
 """Smallest IoU at which a row of the classifier alone is about an annotated box: it has the same
 box but for rounding, which may take a tenth from the smallest ones."""
 
-_OFF_BY = 0.005
-"""How far a probability may be off for having been written with two decimals."""
+_OFF_BY = 0.005  # How far a probability may be off for having been written with two decimals.
 
 IncorrectPolicy = Literal["alarm", "no-alarm", "leave-out"]
 """What a mask worn wrongly is to the alarm: as good as none, as good as any, or not asked about."""

@@ -10,16 +10,10 @@ import numpy as np
 from evaluate.arrays import FloatArray
 from evaluate.measures.average_precision import RankedHits, Rules
 from evaluate.measures.bootstrap import share, weigh
-from evaluate.measures.case import (
-    Case,
-    Matches,
-    describe_confusion,
-    match_predictions,
-)
+from evaluate.measures.case import Case, Matches, describe_confusion, match_predictions
 from evaluate.measures.matching import MATCH_IOU
 
-FACES = "face"
-"""Name of the row in which all classes count as one."""
+FACES = "face"  # Name of the row in which all classes count as one.
 
 
 @dataclass(frozen=True)

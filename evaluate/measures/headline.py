@@ -33,8 +33,7 @@ from evaluate.measures.matching import MATCH_IOU
 if TYPE_CHECKING:
     import pandas as pd
 
-Record = dict[str, Any]
-"""What is written: JSON objects, lists, texts, numbers and null."""
+Record = dict[str, Any]  # What is written: JSON objects, lists, texts, numbers and null.
 
 PER_CLASS = frozenset({"ap50", "ap75", "recall", "detected"})
 """Headline numbers of which there is one per class."""
@@ -211,8 +210,7 @@ def _define(case: Case) -> Record:
     }
 
 
-CUT = 0.5
-"""Detector score under which some publish no detection, which cuts the curve short."""
+CUT = 0.5  # Detector score under which some publish no detection, which cuts the curve short.
 
 _CUT = f"only detections from {CUT}"
 
@@ -305,8 +303,7 @@ def measure_at(
     return np.stack(columns, axis=1)
 
 
-_Z = 1.959963984540054
-"""Quantile 0.975 of the standard normal distribution."""
+_Z = 1.959963984540054  # Quantile 0.975 of the standard normal distribution.
 
 
 def describe_classifier(case: Case) -> dict[str, Any] | None:

@@ -33,8 +33,7 @@ def _areas(boxes: FloatArray, extra: float) -> FloatArray:
     return (boxes[:, 2] - boxes[:, 0] + extra) * (boxes[:, 3] - boxes[:, 1] + extra)
 
 
-MATCH_IOU = 0.5
-"""Smallest IoU at which the label of a detection is compared with that of a face."""
+MATCH_IOU = 0.5  # Smallest IoU at which the label of a detection is compared with that of a face.
 
 PAIRS_AT_ONCE = 100_000
 """Keeps what is computed at once in the processor's cache (some 50 bytes a pair)."""
@@ -149,8 +148,7 @@ def _pairs(
         yield rows[over], columns[over], ious[over]
 
 
-NEAR_IOU = 0.1
-"""Smallest IoU at which a detection is taken to mean a face, though not to hit it."""
+NEAR_IOU = 0.1  # Smallest IoU at which a detection is taken to mean a face, though not to hit it.
 
 DETECTION_KINDS = ("second_hit", "wrong_class", "poor_box", "wrong_class_and_box", "false_face")
 """Kinds of false detections, in the order in which they are looked for."""

@@ -24,8 +24,7 @@ from data_prep.base.html import (
 )
 from evaluate.measures.curves import Curve
 
-SIDE = 4.3
-"""Sides of the square plots in inches."""
+SIDE = 4.3  # Sides of the square plots in inches.
 
 OTHERS = (BLUE, RED, GREEN, YELLOW, VIOLET, GREY)
 """Colours of classes that are not the mask classes, in turn."""

@@ -141,14 +141,12 @@ def vote(neighbours: Neighbours, labels: np.ndarray) -> np.ndarray:
     return np.divide(votes, total, out=np.full_like(votes, 1 / len(CLASSES)), where=total > 0)
 
 
-COMPARED = 96
-"""Longest side in pixels that crops are kept at."""
+COMPARED = 96  # Longest side in pixels that crops are kept at.
 
 SIDE = 24
 """Pixels that crops are compared at: more than small faces have, enough to tell faces apart."""
 
-ALIKE = 0.85
-"""Correlation from which two crops show the same face at the same moment."""
+ALIKE = 0.85  # Correlation from which two crops show the same face at the same moment.
 
 
 def find_duplicate_faces(faces: pd.DataFrame) -> list[list[int]]:

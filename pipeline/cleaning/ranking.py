@@ -9,14 +9,11 @@ import numpy as np
 
 from pipeline.cleaning.evidence import Neighbours, vote
 
-NETWORK = 0.6
-"""Weight of the network in the merged order; the neighbours have the rest."""
+NETWORK = 0.6  # Weight of the network in the merged order; the neighbours have the rest.
 
-DUPLICATE = 0.5
-"""Weight of each duplicate of a face, that of everything else being 1."""
+DUPLICATE = 0.5  # Weight of each duplicate of a face, that of everything else being 1.
 
-LEAST = 1e-6
-"""Probabilities count as this at least, so that no loss is infinite."""
+LEAST = 1e-6  # Probabilities count as this at least, so that no loss is infinite.
 
 
 @dataclass(frozen=True)

@@ -35,11 +35,9 @@ from pipeline.training.tasks import Plan, join_folds, plan_folds, plan_in_sample
 ORDERS = ("merged", "out-of-fold", "in-sample")
 
 SHEET, ON_SHEET = "suspects.png", 60
-SIMILAR = 8
-"""Look-alikes that a row names."""
+SIMILAR = 8  # Look-alikes that a row names.
 
-FROM_LOOKALIKES = 0.5
-"""Share of the neighbours with another label from which they are a reason."""
+FROM_LOOKALIKES = 0.5  # Share of the neighbours with another label from which they are a reason.
 
 COLUMNS = (
     *("rank", *KEY, "label", "split", "suggested", "score", *(f"p_{name}" for name in CLASSES)),

@@ -49,8 +49,7 @@ RECORD, TABLE, SHEET = "drawn.json", "drawn.csv", "drawn.png"
 VERSION = 1
 PARTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
-SMALLEST = 16.0
-"""Faces with a shorter side, in pixels, hold too little of a face to draw on."""
+SMALLEST = 16.0  # Faces with a shorter side, in pixels, hold too little of a face to draw on.
 
 MATCH_IOU = 0.35
 """Annotators box the face, the detector often the head: that much overlap tells the same one."""

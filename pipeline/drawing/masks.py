@@ -193,11 +193,7 @@ def _add_valve(
 
 
 def paint_pattern(
-    pattern: Pattern,
-    x: Field,
-    y: Field,
-    colours: tuple[Colour, ...],
-    random: np.random.Generator,
+    pattern: Pattern, x: Field, y: Field, colours: tuple[Colour, ...], random: np.random.Generator
 ) -> np.ndarray:
     """Colours of cloth, rows × columns × 3, float32, 0 to 255.
 

@@ -12,8 +12,7 @@ Worn = Literal["properly", "below_nose", "on_chin"]
 
 WAYS_TO_WEAR: tuple[Worn, ...] = get_args(Worn)
 
-Points = tuple[tuple[float, float], ...]
-"""In the frame of the face; see `FaceFrame`."""
+Points = tuple[tuple[float, float], ...]  # In the frame of the face; see `FaceFrame`.
 
 Colour = tuple[int, int, int]  # RGB, 0 to 255.
 Pattern = Literal["plain", "dots", "stripes", "checks", "flowers", "blotches"]

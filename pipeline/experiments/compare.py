@@ -39,8 +39,7 @@ PHOTOS = 40
 ROUNDS = 5
 BATCH = 8
 
-FORMAT = 1
-"""Raised when figures come to mean something else, so that old ones are measured again."""
+FORMAT = 1  # Raised when figures come to mean something else, so that old ones are measured again.
 
 FIGURES, TABLE, TEXT, PLOT = "figures", "compare.json", "compare.md", "compare.png"
 
@@ -73,8 +72,7 @@ class CompareOptions:
     log: LogAs = "text"
 
 
-BY_CROP = "by crop"
-"""How the split of data that leaks is called in run folders."""
+BY_CROP = "by crop"  # How the split of data that leaks is called in run folders.
 
 
 @dataclass(frozen=True)

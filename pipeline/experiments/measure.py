@@ -68,8 +68,7 @@ class MeasureOptions:
     device: Device = "auto"
 
 
-THRESH = 0.02
-"""AP needs the whole curve, down to doubtful detections."""
+THRESH = 0.02  # AP needs the whole curve, down to doubtful detections.
 
 NAMES = {
     "map50": "mAP@0.5",
@@ -224,8 +223,7 @@ def write_to_cards(results: dict[str, Any], weights: Path) -> None:
         write_json(files[name].with_suffix(".json"), card.model_dump(mode="json"))
 
 
-SURE = 0.5
-"""Detection score at which precision, recall and alarms are counted."""
+SURE = 0.5  # Detection score at which precision, recall and alarms are counted.
 
 ALARM = ("tnr", "fnr", "auc")
 

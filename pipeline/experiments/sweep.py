@@ -42,8 +42,7 @@ from pipeline.training.classifier import check_classifier
 from pipeline.training.short import label_codes, open_faces
 from pipeline.training.tasks import Plan, plan_folds
 
-MANY = 100
-"""More combinations than that are a mistake more often than a wish."""
+MANY = 100  # More combinations than that are a mistake more often than a wish.
 
 TABLE, TEXT, PLOT = "sweep.csv", "sweep.md", "sweep.png"
 FIGURES = ("macro_recall", "accuracy", "loss")

@@ -15,8 +15,7 @@ from data_prep.base.labels import CLASSES
 from evaluate.measures.bootstrap import bootstrap_intervals, compare, share, tally
 from pipeline.runs.plots import save_figure
 
-Figure = list[float]
-"""A value, and the low and high end of its 95 % interval."""
+Figure = list[float]  # A value, and the low and high end of its 95 % interval.
 
 RESAMPLES = 2000
 

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou, nms
 
-NMS_IOU = 0.4
-"""Of two boxes that overlap more, only the surer one is kept."""
+NMS_IOU = 0.4  # Of two boxes that overlap more, only the surer one is kept.
 
 
 @dataclass(frozen=True)
@@ -97,8 +96,7 @@ class FaceDetector(Protocol):
         """
 
 
-VOTE_IOU = 0.6
-"""Boxes that overlap a kept one at least so much have a say in where it lies."""
+VOTE_IOU = 0.6  # Boxes that overlap a kept one at least so much have a say in where it lies.
 
 VOTE_SCORE = 0.02
 """Least score of a box with a say: a fixed one, so that no box depends on the faces asked for."""
@@ -120,11 +118,9 @@ def take_votes(says: Tensor, values: Tensor) -> Tensor:
     return says @ values / says.sum(dim=1, keepdim=True)
 
 
-SECOND_SCALE = 1.7
-"""Enlargement at the second scale as a multiple of the first."""
+SECOND_SCALE = 1.7  # Enlargement at the second scale as a multiple of the first.
 
-SURE_SCORE = 0.3
-"""Score from which a tiny face asks for the second scale."""
+SURE_SCORE = 0.3  # Score from which a tiny face asks for the second scale.
 
 TINY_SIDE = 20.0
 """Side under which a face is tiny; this and the next two are pixels at the first scale."""

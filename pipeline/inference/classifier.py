@@ -19,8 +19,7 @@ from pipeline.inference.engines import AUTO, make_engine, run_engine
 from pipeline.nets.cards import ClassifierCard, WeightsError, load_weights
 from pipeline.nets.classifiers import expose_features, fill_net
 
-BATCH = 16
-"""Crops per forward pass: on CPUs faster than 64, whose activations leave the cache."""
+BATCH = 16  # Crops per forward pass: on CPUs faster than 64, whose activations leave the cache.
 
 SMALL_CROP = 64
 SMALL_INPUT = 192

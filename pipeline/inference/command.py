@@ -13,14 +13,7 @@ from data_prep.base.files import OutputError
 from data_prep.base.progress import log
 from data_prep.formats.predictions import AlarmRule
 from pipeline.inference.sources import JOURNAL, LOST, SUMMARY, PhotoSet, count_reasons, find_photos
-from pipeline.nets.options import (
-    RETINAFACE,
-    SHIPPED,
-    DetectorModel,
-    DetectorName,
-    Device,
-    Weights,
-)
+from pipeline.nets.options import RETINAFACE, SHIPPED, DetectorModel, DetectorName, Device, Weights
 
 
 @dataclass(frozen=True)

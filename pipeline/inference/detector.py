@@ -37,8 +37,7 @@ from pipeline.nets.retinaface import (
     make_anchors,
 )
 
-PAD_TO = 32
-"""Input sides are padded to multiples of the coarsest stride."""
+PAD_TO = 32  # Input sides are padded to multiples of the coarsest stride.
 
 AUTO_LONGEST = 832
 AUTO_LARGEST_FACTOR = 3.0

@@ -34,11 +34,9 @@ BLURRED = 6
 """Pixels that are left of a blurred face on its longer side: less than any net or person needs."""
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-NOTE = (58, 71, 80)
-"""RGB of what is said of the drawing itself."""
+NOTE = (58, 71, 80)  # RGB of what is said of the drawing itself.
 
-COARSE, FINE = {"quality": 90}, {"quality": 95, "subsampling": 0}
-"""How JPEG files are written."""
+COARSE, FINE = {"quality": 90}, {"quality": 95, "subsampling": 0}  # How JPEG files are written.
 
 
 def draw_faces(photo: np.ndarray, faces: Sequence[Face]) -> np.ndarray:

@@ -16,8 +16,7 @@ from scipy.special import bdtrc
 
 from data_prep.base.crop import resize_crop
 
-SIDE = 32
-"""Crops are looked at in this size: what is told should not depend on that of the face."""
+SIDE = 32  # Crops are looked at in this size: what is told should not depend on that of the face.
 
 LOOKS: dict[str, tuple[str, str]] = {
     "size": ("smaller faces", "larger faces"),
@@ -35,8 +34,7 @@ OUTSIDE, CHANCE = 0.035, 0.02
 """A set is unlike when more photos lie beyond one end of a range than come about with `CHANCE`,
 over all ranges, where `OUTSIDE` of them may."""
 
-FEW = 20
-"""A dataset with fewer photos gets no ranges of its own: they would be noise."""
+FEW = 20  # A dataset with fewer photos gets no ranges of its own: they would be noise.
 
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 

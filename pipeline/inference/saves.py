@@ -33,11 +33,9 @@ from pipeline.inference.sources import ANNOTATED, SAVED, PhotoSet, spell
 JSON, CROPS, BLURRED, GALLERY = SAVED
 Taker = Callable[[Frame, Sequence[Face]], None]
 
-MOST_SHOWN = 4000
-"""Faces of a gallery: about 12 MB. More are thinned out evenly."""
+MOST_SHOWN = 4000  # Faces of a gallery: about 12 MB. More are thinned out evenly.
 
-THUMB = 96
-"""Side of a gallery's picture in pixels."""
+THUMB = 96  # Side of a gallery's picture in pixels.
 
 
 class SaveError(UserError, ValueError):

@@ -58,8 +58,7 @@ AHEAD, AHEAD_PIXELS = 16, 48_000_000
 """Photos that are decoded before they are asked for, and the pixels that these hold at most."""
 
 MOST_BYTES = 50_000_000
-WAIT, MOST_SECONDS = 10, 60
-"""Of what is fetched: seconds without an answer, and in all."""
+WAIT, MOST_SECONDS = 10, 60  # Of what is fetched: seconds without an answer, and in all.
 
 _ADDRESSES = ("http://", "https://")
 _WILDCARDS = frozenset("*?[")

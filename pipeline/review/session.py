@@ -34,8 +34,7 @@ from data_prep.decisions.ledger import (
 from pipeline.review.photos import OpenedPhoto, PhotoShelf
 from pipeline.review.suspects import Suspect, Suspects
 
-Status = Literal["open", "kept", "changed", "skipped"]
-"""How a face stands with a reviewer."""
+Status = Literal["open", "kept", "changed", "skipped"]  # How a face stands with a reviewer.
 
 Choose = Literal["keep", "label", "drop", "rebox", "skip"]
 """What a reviewer can do with a face: `label` says its class, be it the given one or another."""

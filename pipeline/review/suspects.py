@@ -22,8 +22,7 @@ from data_prep.decisions.ledger import Key
 
 TABLE, ABOUT, LEDGER = "suspects.csv", "suspects.json", "decisions.jsonl"
 FORMAT = 1
-LEAST = 10
-"""Faces that a review begins with at least, however few labels are thought to be wrong."""
+LEAST = 10  # Faces that a review begins with at least, however few labels are thought to be wrong.
 
 _TEXT = ("source", "image", "label", "split", "suggested", "reasons", "similar", "crop")
 _WHOLE = ("rank", "object", "width", "height")

@@ -16,13 +16,7 @@ from typing import Any
 import pandas as pd
 
 from data_prep.base.errors import UserError, suggest
-from data_prep.base.files import (
-    OutputError,
-    read_object,
-    sha256_of,
-    write_atomically,
-    write_json,
-)
+from data_prep.base.files import OutputError, read_object, sha256_of, write_atomically, write_json
 from data_prep.base.labels import CLASSES
 from data_prep.prepare.build import read_manifest
 from pipeline.nets.cards import CLASSIFIER, DETECTOR
@@ -31,14 +25,11 @@ from pipeline.runs.recipe import ClassifierRecipe, Recipe, write_recipe
 
 RECIPE, HISTORY, ABOUT, CHECKPOINT = "recipe.toml", "history.csv", "run.json", "checkpoint.pt"
 SECONDS, PREDICTIONS = "seconds.json", "valid.csv"
-MEMBERS = "members"
-"""Folder in the run folder of an ensemble, with the run folders of its members."""
+MEMBERS = "members"  # Folder in the run folder of an ensemble, with the run folders of its members.
 
-FEW_FACES = 20
-"""With fewer of a class in the validation split, its recall says little."""
+FEW_FACES = 20  # With fewer of a class in the validation split, its recall says little.
 
-Row = dict[str, float]
-"""Of a history: an epoch or a validation."""
+Row = dict[str, float]  # Of a history: an epoch or a validation.
 
 LIBRARIES = ("fastai", "numpy", "opencv-python", "torch", "torchvision")
 _READING = frozenset({"aliases", "format", "names", "columns", "crop_scale"})

@@ -22,8 +22,7 @@ SCORES = {"accuracy": "accuracy", "recall_score": "macro recall"}
 LINES = (BLUE, RED, GREEN, VIOLET) * 2
 TILE = 96
 COLUMNS = 10
-PANELS = 3
-"""Side by side, of a figure of histories."""
+PANELS = 3  # Side by side, of a figure of histories.
 
 
 def plot_curves(history: Sequence[dict[str, float]], path: Path) -> None:

@@ -17,11 +17,9 @@ from pipeline.nets.cards import TIMM, Architecture
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
-Incorrect = Literal["own", "without_mask", "exclude"]
-"""What a mask worn wrongly counts as."""
+Incorrect = Literal["own", "without_mask", "exclude"]  # What a mask worn wrongly counts as.
 
-RightAngle = Literal[90, 180, 270]
-"""Degrees, counter-clockwise."""
+RightAngle = Literal[90, 180, 270]  # Degrees, counter-clockwise.
 
 
 class RecipeError(UserError, ValueError):

@@ -29,8 +29,7 @@ from data_prep.grouping.split import TRAIN, VALID
 from pipeline.runs.folder import PreparedError
 from pipeline.runs.recipe import ClassifierRecipe
 
-SMALLEST_SIDE = 16
-"""Crops are never shrunk below this side: a face of about 11 pixels."""
+SMALLEST_SIDE = 16  # Crops are never shrunk below this side: a face of about 11 pixels.
 
 ReadCrop = Callable[[str], np.ndarray]
 """Gives the pixels of a crop by its path: square, uint8, RGB."""

@@ -49,12 +49,10 @@ from pipeline.training.progress import count_millions, describe_minutes, show_st
 from pipeline.training.report import FED, Picture, make_picture, write_page
 
 BATCH = 8
-TIMED = 2
-"""Windows that a step is timed with."""
+TIMED = 2  # Windows that a step is timed with.
 
 LOG_EVERY = 25
-STORED = ("net", "averaged", "optimiser", "schedule")
-"""What a checkpoint holds the state of."""
+STORED = ("net", "averaged", "optimiser", "schedule")  # What a checkpoint holds the state of.
 
 
 def measure_sources(detector: Detector, scenes: Sequence[Scene]) -> Row:

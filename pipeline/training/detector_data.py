@@ -18,8 +18,7 @@ from data_prep.base.photo import read_photo
 from pipeline.runs.recipe import DetectorRecipe
 from pipeline.training.detector_loss import FACE, IGNORED
 
-COLOUR = 0.3
-"""Brightness, contrast and saturation change by up to this share."""
+COLOUR = 0.3  # Brightness, contrast and saturation change by up to this share.
 
 Window = tuple[Tensor, Tensor, Tensor, bool]
 """Pixels, boxes, their classes, and whether only scores teach."""
@@ -156,9 +155,7 @@ def recolour(window: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
-def collate_windows(
-    items: list[Window],
-) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
+def collate_windows(items: list[Window]) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
     """Stack the windows; boxes and classes stay lists, since their number differs."""
     windows, boxes, classes, score_only = zip(*items, strict=True)
     return torch.stack(windows), list(boxes), list(classes), torch.tensor(score_only)

@@ -29,17 +29,14 @@ WAYS: tuple[tuple[Worn, str], ...] = (
 """How masks are drawn in turn, and the class they make. Most wrongly worn masks leave the nose
 bare. Without masks drawn properly all that is drawn would be worn wrongly."""
 
-LOOK = 192
-"""Side in pixels that crops are brought to for finding landmarks and drawing."""
+LOOK = 192  # Side in pixels that crops are brought to for finding landmarks and drawing.
 
 SMALLEST = 24
 """Crops under this side, faces of about 16 pixels, hold too little of a face to draw on."""
 
-SURE = 0.7
-"""Least detection score of a face that is drawn on."""
+SURE = 0.7  # Least detection score of a face that is drawn on.
 
-NEAR = 0.12
-"""How far the landmarks may be from the middle of the crop, as a share of its side."""
+NEAR = 0.12  # How far the landmarks may be from the middle of the crop, as a share of its side.
 
 
 def gather_faces(faces: pd.DataFrame, read: ReadCrop, recipe: ClassifierRecipe) -> TrainingFaces:

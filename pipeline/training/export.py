@@ -29,8 +29,7 @@ from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.training.data import FitCrop, class_weights
 from pipeline.training.report import confuse_classes
 
-TEMPERATURES = (0.25, 4.0)
-"""Range that temperatures are looked for in."""
+TEMPERATURES = (0.25, 4.0)  # Range that temperatures are looked for in.
 
 TOP_LOSSES = 60
 

@@ -49,8 +49,7 @@ from pipeline.training.callbacks import Bf16, Distillation, load_teachers, wants
 from pipeline.training.data import TrainingFaces, class_weights, make_loaders, select_faces
 from pipeline.training.drawn_faces import gather_faces
 
-WAIT = 20
-"""Seconds that a server may be silent."""
+WAIT = 20  # Seconds that a server may be silent.
 
 
 def make_learner(

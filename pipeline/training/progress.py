@@ -23,11 +23,9 @@ from data_prep.grouping.split import TRAIN
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe
 
-FIRST, LATER = 8.0, 60.0
-"""Seconds after which a log gets its first line of a pass, and another."""
+FIRST, LATER = 8.0, 60.0  # Seconds after which a log gets its first line of a pass, and another.
 
-TIMED = 8
-"""Faces that a step is timed with."""
+TIMED = 8  # Faces that a step is timed with.
 
 START = {
     "random": "random weights",

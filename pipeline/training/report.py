@@ -37,14 +37,11 @@ from pipeline.runs.listing import warn_of_few
 from pipeline.runs.plots import SHORT, draw_losses, draw_scores
 
 PAGE = "run.html"
-WORST = 24
-"""Wrong answers that the page shows."""
+WORST = 24  # Wrong answers that the page shows.
 
-FED = 16
-"""Faces of a batch that it shows."""
+FED = 16  # Faces of a batch that it shows.
 
-SIDE = 128
-"""Of its pictures, in pixels."""
+SIDE = 128  # Of its pictures, in pixels.
 
 
 def make_picture(pixels: np.ndarray, caption: str, title: str = "") -> Picture:
@@ -180,11 +177,7 @@ def find_mistakes(answers: pd.DataFrame, prepared: Path, crops: Sequence[str]) -
 
 
 def write_page(
-    run: Run,
-    prepared: Path,
-    *,
-    crops: Sequence[str] = (),
-    batch: Sequence[Picture] = (),
+    run: Run, prepared: Path, *, crops: Sequence[str] = (), batch: Sequence[Picture] = ()
 ) -> None:
     """Write `run.html`, which needs no other file, from what lies in the run folder.
 

@@ -34,8 +34,7 @@ from pipeline.training.short import (
     view_faces,
 )
 
-FORMAT = 4
-"""Raised when the same input would give other numbers, so that old files are made again."""
+FORMAT = 4  # Raised when the same input would give other numbers, so that old files are made again.
 
 CACHE_SIDE = 224
 """Larger crops are kept at this side, whatever the sizes of the trainings that are left to do: what
@@ -148,8 +147,7 @@ def run_tasks(
     return [views for task in tasks if (views := read_views(task))]
 
 
-_crops: dict[str, np.ndarray] = {}
-"""The crops of all tasks, in every process that trains."""
+_crops: dict[str, np.ndarray] = {}  # The crops of all tasks, in every process that trains.
 
 
 def _load(paths: set[str], side: int) -> None:
