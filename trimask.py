@@ -72,6 +72,7 @@ from pipeline.inference.sources import (  # noqa: E402
     decode_item,
     find_photos,
     is_file,
+    spell,
 )
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class Faces(_Shown, Sequence[Face]):
     def to_row(self) -> PhotoRow:
         """The photo as a row of `photos.csv`."""
         known = (*self.size, self.orientation, len(self), self.learnt)
-        return PhotoRow(self.name, *known, reason=self.error)
+        return PhotoRow(spell(self.name), *known, reason=self.error)
 
     def plot(self) -> Image.Image:
         """The upright photo with its faces marked; small photos are enlarged to be readable."""

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import trimask
-from data_prep.formats.predictions import COLUMNS
+from data_prep.formats.predictions import COLUMNS, PHOTOS_FILE, read_photos
 from pipeline.inference import sources
 from pipeline.inference.engines import EngineError
 from pipeline.inference.sources import PhotosError
@@ -43,6 +43,13 @@ def photos(tmp_path):
     save_photo(tmp_path / "photos" / "sub" / "b.png", FACES[:1])
     (tmp_path / "photos" / "broken.jpg").write_bytes(b"no photo")
     return tmp_path / "photos"
+
+
+def test_photos_whose_names_are_no_text_are_saved_as_unreadable(model, photos, tmp_path):
+    (photos / "a.png").rename(os.fsdecode(os.fsencode(photos) + b"/caf\xe9.png"))
+    model.predict(photos).save(tmp_path / "out")
+    rows = read_photos(tmp_path / "out" / PHOTOS_FILE)
+    assert [row.image for row in rows if row.reason] == ["broken.jpg", "caf\ufffd.png"]
 
 
 def test_import_is_cheap():

@@ -26,7 +26,9 @@ def suggest(name: str, known: Iterable[str], otherwise: str = "known: {}.") -> s
 
     >>> suggest("lables", ["label", "image"]), suggest("x", ["label", "image"])
     ("did you mean 'label'?", 'known: label, image.')
+    >>> suggest("x", [])
+    'known: none.'
     """
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'?" if near else otherwise.format(", ".join(names))
+    return f"did you mean '{near[0]}'?" if near else otherwise.format(", ".join(names) or "none")

@@ -178,7 +178,7 @@ def _enclose_percent(value: Mapping[str, Any], size: Size) -> Box:
     else:
         x, y, width, height = (float(value[key]) for key in ("x", "y", "width", "height"))
         xs, ys = (x, x + width), (y, y + height)
-        if angle := math.radians(value.get("rotation", 0)):
+        if angle := math.radians(value.get("rotation") or 0):
             # Turned by its top left corner, in pixels.
             ratio = size[0] / size[1]
             cos, sin = math.cos(angle), math.sin(angle)

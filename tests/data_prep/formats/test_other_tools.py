@@ -206,6 +206,9 @@ def test_turned_rectangle_of_label_studio(tmp_path):
     task = {"image": "a.jpg", "label": [{**turned, **ORIGINAL}]}
     (photo,) = read_dataset(write(tmp_path, {"p.json": [task]})).photos
     assert photo.faces[0].box == pytest.approx(Box(80 - 40, 10, 80, 50))
+    task["label"][0]["rotation"] = None
+    (photo,) = read_dataset(write(tmp_path, {"p.json": [task]})).photos
+    assert photo.faces[0].box == pytest.approx(Box(80, 10, 120, 50))
 
 
 WIDER = """0--Parade/a.jpg
