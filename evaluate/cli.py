@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from data_prep.base.command import as_command
+from data_prep.base.command import as_command, spell
 from data_prep.base.files import make_folder
 from evaluate.evaluation import (
     EvaluateOptions,
@@ -66,7 +66,7 @@ class EvaluateCommand(EvaluateOptions):
         Path | None,
         reading(
             metavar="CROPS.csv",
-            help="The classifier alone on annotated boxes: python -m pipeline classify.",
+            help=f"The classifier alone on annotated boxes: {spell('classify')}.",
         ),
     ] = None
     write_boxes: Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -22,6 +23,22 @@ from data_prep.base.progress import log
 DONE, SOME_LEFT_OUT, NOT_DONE, STOPPED = 0, 1, 2, 130
 """Exit codes: all done; the rest done; wrong usage, nothing to do, or nothing could be written;
 stopped by Ctrl-C."""
+
+
+PACKAGES = {
+    **dict.fromkeys(("build", "convert"), "-m data_prep "),
+    **dict.fromkeys(("train", "suspects", "classify"), "-m pipeline "),
+    "run": "run.py",
+    "evaluate": "-m evaluate",
+}
+
+
+def spell(command: str) -> str:
+    """A command of another step, called as this one was: as `trimask …`, or as in a checkout."""
+    if Path(sys.argv[0]).stem == "trimask":
+        return f"trimask {command}"
+    where = PACKAGES[command]
+    return f"python {where}{command if where.endswith(' ') else ''}"
 
 
 def as_command(function: Callable[[Any], Any]) -> Callable[..., None]:

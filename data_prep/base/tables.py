@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.base.boxes import MIN_SIDE
+from data_prep.base.command import spell
 from data_prep.base.errors import UserError
 from data_prep.base.files import write_atomically
 from data_prep.base.labels import MASKS, Vocabulary, explain_unknown, knows_label
@@ -210,8 +211,8 @@ def read_faces(
     """
     file = path / "faces.csv" if path.is_dir() else path
     if not file.is_file():
-        raise TableError(f"{file}: no such file; make it with: python -m data_prep build.")
-    table = read_table(file, columns, written_by="python -m data_prep build")
+        raise TableError(f"{file}: no such file; make it with: {spell('build')}.")
+    table = read_table(file, columns, written_by=spell("build"))
     values: dict[str, Any] = {name: table.columns[name] for name in columns}
     values["label"] = [vocabulary.classes[index] for index in table.labels(vocabulary)]
     values["image"] = table.names("image")

@@ -11,6 +11,7 @@ from pathlib import Path
 from lxml import etree
 
 from data_prep.base.boxes import write_number
+from data_prep.base.command import spell
 from data_prep.base.errors import DatasetError
 from data_prep.base.files import (
     make_folder,
@@ -123,7 +124,7 @@ def check_voc_folder(out: Path, datasets: Sequence[Dataset]) -> None:
         if other := next(others, None):
             raise DatasetError(
                 f"{dataset.root}: --write-voc corrects VOC files, but this dataset has others "
-                f"({other}); write it in any format with: python -m data_prep convert "
+                f"({other}); write it in any format with: {spell('convert')} "
                 f"{dataset.root} --decisions LEDGER"
             )
     folders = {out / dataset.source for dataset in datasets}

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from data_prep.base.command import spell
 from data_prep.base.crop import CROP_SCALE
 from data_prep.base.errors import DatasetError
 from data_prep.base.records import AnnotatedPhoto, Dataset, Finding
@@ -66,7 +67,7 @@ def recognise(files: DatasetFiles, options: ReadOptions) -> Format:
     if all((files.root / name).is_file() for name in ("faces.csv", "manifest.json")):
         raise DatasetError(
             f"{files.root}: a prepared folder, as build writes it; give the dataset that it was "
-            "made of, or train on it with python -m pipeline train."
+            f"made of, or train on it with {spell('train')}."
         )
     found = {name: form.recognise(files, options) for name, form in FORMATS.items()}
     shown = {form: path for form, path in found.items() if path is not None}

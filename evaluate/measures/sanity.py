@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from data_prep.base.command import spell
 from data_prep.base.errors import UserError
 from evaluate.arrays import BoolArray
 from evaluate.measures.average_precision import RankedHits, average_precisions
@@ -164,7 +165,7 @@ def list_doubts(case: Case, record: Record) -> list[str]:
     if len(np.unique(scores)) > 1 and scores.min() >= CUT_SHORT:
         say.append(
             f"No detection scores under {scores.min():.2f}: without the doubtful end of its curve "
-            "AP comes out too low. Predict with a lower threshold, as run.py --thresh 0.02."
+            f"AP comes out too low. Predict with a lower threshold: {spell('run')} … --thresh 0.02."
         )
     between = [
         f"{words} between {_show(ties[name][0])} and {_show(ties[name][1])}"

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from data_prep.base.command import spell
+
 _INSTALLED = Path(__file__).parents[1] / "weights"
 SHIPPED = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "weights"
 """The weights that come with the project: inside the installed package, else in the checkout."""
@@ -25,7 +27,7 @@ DetectorName = Annotated[
 ]
 DetectorModel = Annotated[Path | None, typer.Option(help="Model file (ONNX) of yunet.")]
 
-Prepared = Annotated[Path, typer.Argument(help="Folder written by: python -m data_prep build.")]
+Prepared = Annotated[Path, typer.Argument(help=f"Folder written by: {spell('build')}.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder that gets the results.")]
 Recipe = Annotated[str, typer.Option(help="A recipe's name or TOML file.")]
 Overrides = Annotated[

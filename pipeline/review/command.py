@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 import uvicorn
 
+from data_prep.base.command import spell
 from data_prep.base.errors import UserError
 from data_prep.base.progress import log
 from pipeline.review.app import create_app
@@ -33,7 +34,7 @@ class ReviewOptions:
     """Options of `review`."""
 
     suspects: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder written by: python -m pipeline suspects.")
+        Path, typer.Argument(metavar="DIR", help=f"Folder written by: {spell('suspects')}.")
     ]
     by: Annotated[str | None, typer.Option(help="Who reviews; your login name when left out.")] = (
         None

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ValidationError
 
+from data_prep.base.command import spell
 from data_prep.base.errors import UserError
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Box
@@ -123,7 +124,7 @@ def open_suspects(folder: Path) -> Suspects:
     except OSError as error:
         raise SuspectsError(
             f"{error.filename}: can't be read ({error.strerror or error}); "
-            "make it with: python -m pipeline suspects."
+            f"make it with: {spell('suspects')}."
         ) from error
     except ValidationError as error:
         fault = error.errors()[0]

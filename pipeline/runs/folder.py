@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from data_prep.base.command import spell
 from data_prep.base.errors import UserError, suggest
 from data_prep.base.files import OutputError, read_object, sha256_of, write_atomically, write_json
 from data_prep.base.labels import CLASSES
@@ -272,9 +273,8 @@ def identify_data(prepared: Path) -> tuple[dict[str, Any], dict[str, Path]]:
     manifest = read_manifest(prepared)
     # A build killed in its last step leaves a manifest without inputs.
     if not manifest or not manifest.get("inputs") or not (prepared / "faces.csv").is_file():
-        raise PreparedError(
-            f"{prepared}: not a prepared folder; make it with: python -m data_prep build."
-        )
+        why = "not a prepared folder" if prepared.exists() else "no such folder"
+        raise PreparedError(f"{prepared}: {why}; make it with: {spell('build')}.")
     data = {
         "faces_sha256": sha256_of(prepared / "faces.csv"),
         "sources": [dataset["source"] for dataset in manifest["datasets"]],

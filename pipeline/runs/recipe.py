@@ -135,7 +135,8 @@ class ClassifierRecipe(_Numbers):
     @model_validator(mode="after")
     def _check(self) -> ClassifierRecipe:
         if len(self.sizes) != len(self.epochs):
-            raise ValueError("sizes and epochs need one value per stage each")
+            counts = f"{len(self.sizes)} sizes and {len(self.epochs)} epochs"
+            raise ValueError(f"{counts}: give both as many values, one per stage")
         if min(self.sizes) < 32 or min(self.epochs) < 1:
             raise ValueError("sizes start at 32 pixels and epochs at 1")
         if self.rare_odds != 1 and self.incorrect != "own":

@@ -15,6 +15,7 @@ from fastai.vision.core import imagenet_stats
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
+from data_prep.base.command import spell
 from data_prep.base.crop import encode_crop, resize_crop
 from data_prep.base.files import write_atomically
 from data_prep.base.html import COLOURS, jpeg_uri, render_html, to_uri
@@ -92,16 +93,17 @@ def list_commands(record: RunRecord, prepared: Path) -> dict[str, str]:
     """What to type next, by what for."""
     _, roots = identify_data(prepared)
     source, root = next(iter(roots.items()))
-    run = ["python", "run.py", "PHOTOS", "-o", "out", "--weights", str(record.folder)]
-    there = ["python", "run.py", str(root), *run[3:]]
-    judge = ["python", "-m", "evaluate", str(prepared), "out/predictions.csv", "-o", "report"]
+    weights = ["--weights", str(record.folder)]
+    there = [str(root), "-o", "all", *weights, "--thresh", "0.02", "--no-draw"]
+    judge = [str(prepared), "all/predictions.csv", "-o", "report"]
     judge += ["--split", VALID, "--photos", str(root)]
     judge += ["--source", source] if len(roots) > 1 else []
-    doubt = ["python", "-m", "pipeline", "suspects", str(prepared), "-o", "suspects"]
+    run, evaluate = spell("run"), spell("evaluate")
+    # Not `&&`: where a photo can't be read, `run` does the rest and ends with 1.
     return {
-        "use": shlex.join(run),
-        "measure": f"{shlex.join(there)} && {shlex.join(judge)}",
-        "clean": shlex.join(doubt),
+        "use": f"{run} {shlex.join(['PHOTOS', '-o', 'out', *weights])}",
+        "measure": f"{run} {shlex.join(there)}; {evaluate} {shlex.join(judge)}",
+        "clean": f"{spell('suspects')} {shlex.join([str(prepared), '-o', 'suspects'])}",
     }
 
 

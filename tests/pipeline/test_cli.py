@@ -58,7 +58,8 @@ def test_train_resume_and_repeat(prepared, tmp_path, trainers):
     *_, look, use, measure, clean, last = result.stderr.splitlines()
     assert look == f"look: {run.folder / 'run.html'}"
     assert use == f"use: python run.py PHOTOS -o out --weights {run.folder}"
-    assert measure.startswith(f"measure: python run.py {prepared.parent / 'set'} -o out --weights ")
+    assert measure.startswith(f"measure: python run.py {prepared.parent / 'set'} -o all --weights ")
+    assert "--thresh 0.02 --no-draw; python -m evaluate " in measure
     assert clean == f"clean: python -m pipeline suspects {prepared} -o suspects"
     assert last == f"weights: {run.folder / 'classifier.safetensors'}"
     resume = ("train", prepared, "--resume", run.folder)

@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data_prep.base.files import OutputError
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import photo_size
 from data_prep.base.tables import TableError, read_faces
 from pipeline.cleaning import search
 from pipeline.cleaning.search import COLUMNS, SuspectsOptions, find_suspects
 from pipeline.review.suspects import open_suspects
+from pipeline.runs.folder import identify_data
 from tests.makers import hash_tree
 from tests.pipeline.makers import Told
 from tests.pipeline.prepared_copy import copy_prepared
@@ -144,6 +146,13 @@ def test_done_folds_are_used_again_and_nothing_else_changes(mislabelled, tmp_pat
 def test_only_the_asked_for_datasets(mislabelled, tmp_path):
     with pytest.raises(TableError, match="no face of a dataset 'elsewhere'; there are: set"):
         find(mislabelled[0], tmp_path / "out", overrides=["sources=['elsewhere']"])
+
+
+def test_nothing_is_written_into_a_dataset(mislabelled):
+    (root,) = identify_data(mislabelled[0])[1].values()
+    with pytest.raises(OutputError, match="meets the dataset"):
+        find_suspects(SuspectsOptions(mislabelled[0], root / "suspects", device="cpu"), Told())
+    assert not (root / "suspects").exists()
 
 
 @pytest.mark.slow

@@ -146,6 +146,8 @@ def test_folder_that_is_not_whole(prepared, tmp_path, name, content):
     (copy / name).unlink() if content is None else (copy / name).write_text(content)
     with pytest.raises(PreparedError, match=r"copy: not a prepared folder; make it with: python"):
         identify_data(copy)
+    with pytest.raises(PreparedError, match=r"cppy: no such folder; make it with: python -m data"):
+        identify_data(tmp_path / "cppy")
 
 
 def test_code_hash_changes_with_the_code(tmp_path):

@@ -93,6 +93,12 @@ def test_page_shows_wrong_answers_only_and_needs_nothing_else(prepared, run):
     assert page.index("expect a little less") < page.index("told right"), "above the number"
 
 
+def test_next_commands_are_called_as_this_one_was(prepared, run, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/home/me/bin/trimask", "train"])
+    told = [line.split(" ", 2)[:2] for line in describe_result(run[0], prepared)[-3:]]
+    assert told == [["use:", "trimask"], ["measure:", "trimask"], ["clean:", "trimask"]]
+
+
 def test_last_lines_name_the_weakest_class_and_quote_paths(prepared, run, tmp_path):
     folder = tmp_path / "my runs"
     run[0].folder.rename(folder)
