@@ -263,11 +263,14 @@ class Model:
         Raises:
             PhotoError: The one photo can't be read.
             PhotosError: Nothing of that name, or no photos in the folder.
+            ValueError: `thresh` or `resize` is out of range.
 
         >>> import numpy as np
         >>> load(device="cpu").predict([EXAMPLE, np.zeros((64, 64, 3), np.uint8)])
         Results(2 photos, 1 faces, 0 unreadable)
         """
+        if not (0 <= thresh <= 1 and (resize is None or 0 < resize <= 8)):
+            raise ValueError(f"{thresh=}, {resize=}: from 0 to 1, and above 0 to 8 or None.")
         predictor = replace(self.predictor, thresh=thresh, resize=resize)
         if isinstance(photos, (list, tuple)):
             return _collect(predictor, PhotoList(photos), photos)
@@ -381,6 +384,8 @@ def evaluate(annotations: str | Path, faces: Faces | Results | str | Path) -> Ev
     from evaluate.evaluation import evaluate as measure
     from evaluate.inputs.predictions import make_predictions
 
+    if not isinstance(annotations, (str, Path)):
+        raise TypeError("annotations come first, as a path; then what predict gave.")
     if isinstance(faces, (str, Path)):
         return measure(annotations, faces)
     table = tabulate_predictions(faces._rows())

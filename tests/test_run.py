@@ -208,7 +208,29 @@ def test_output_among_the_photos(photos):
         assert result.stdout.startswith(f"3 photos, {done} of them now")
         assert "passed over" not in result.stderr
     assert len(table(photos / "out")) == 6
+    assert call(photos, "-o", photos.parent / "next").stdout.startswith("3 photos, 3 of them now")
+    results = call(photos / "out", "-o", photos.parent / "last")
+    assert_refused(results, photos / "out", "results of another run 1")
     assert_refused(call(photos, "-o", photos), photos, "holds other files")
+    file = next(photos.glob("*.png"))
+    assert_refused(call(photos, "-o", file), file, "is a file; choose a folder with -o")
+
+
+def test_nothing_that_can_be_read(photos, run):
+    for name in ("a", "b", "c"):
+        (photos / f"{name}.png").write_bytes(b"")
+    some = run()
+    assert some.exit_code == 1
+    assert "; 3 could not be read" in some.stdout
+    for photo in photos.iterdir():
+        photo.write_bytes(b"")
+    assert run().exit_code == 2
+
+
+def test_what_an_earlier_run_left_is_named(run):
+    left = "note: still as an earlier run left it: blurred; --draw or --save writes it anew"
+    for options, told in ((("--save", "blurred"), False), ((), False), (("--thresh", 0.3), True)):
+        assert (left in run(*options).stderr) == told
 
 
 def test_what_is_passed_over_is_counted_and_named(run, photos, tmp_path):
@@ -286,7 +308,7 @@ def test_drawn_photos_are_no_input(run, tmp_path):
         ("--draw-from", "1.5", "--draw-from"),
         ("--treshold", "0.5", "--treshold"),
         *(
-            ("--resize", value, f"'{value}': write auto, or a factor up to 8")
+            ("--resize", value, f"for '--resize': '{value}': write auto, or a factor up to 8")
             for value in ("big", "0", "-1", "9", "nan", "inf", "", "1,5")
         ),
     ],

@@ -129,6 +129,11 @@ def test_broken_photo_alone_is_an_error(model, photos):
         model.predict(photos / "broken.jpg")
     with pytest.raises(PhotosError, match="no such file or folder"):
         model.predict(photos / "none.jpg")
+    with pytest.raises(trimask.PhotoError, match="of type int, which is no photo; give a path"):
+        model.predict(3)
+    for wrong in ({"thresh": 2}, {"thresh": -1}, {"resize": 0.0}, {"resize": 9}):
+        with pytest.raises(ValueError, match=r"thresh.* from 0 to 1, and above 0 to 8"):
+            model.predict(photos / "a.png", **wrong)
 
 
 def test_table_is_that_of_the_file(model, photos, tmp_path):
@@ -254,3 +259,5 @@ def test_evaluation_of_results_is_that_of_the_table(model, tmp_path):
     assert report.metrics["coverage"] == stored.metrics["coverage"]
     assert report.metrics["coverage"]["run"] == 2
     assert trimask.evaluate(root, results[0]).metrics["ap50"]["with_mask"] == 0.5
+    with pytest.raises(TypeError, match="annotations come first"):
+        trimask.evaluate(results, root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import json
@@ -68,9 +69,8 @@ def read_object(path: Path) -> dict[str, Any] | None:
 def output_error(path: Path, error: OSError) -> OutputError:
     """What can't be written, why, and what to do."""
     reason = error.strerror or str(error)
-    return OutputError(
-        f"{path}: can't be written ({reason}); free some space or choose another output folder."
-    )
+    space = "free some space or " if error.errno == errno.ENOSPC else ""
+    return OutputError(f"{path}: can't be written ({reason}); {space}choose another output folder.")
 
 
 def sha256_of(path: Path) -> str:

@@ -123,9 +123,8 @@ class AlarmRule:
             if not {*classes, *of} <= {*CLASSES} or not (0 <= rule.threshold <= 1):
                 raise ValueError
         except (OSError, ValueError, KeyError, TypeError) as error:
-            message = (
-                f"{path}: no rule of an alarm; give the alarm.json of evaluate --false-alarms."
-            )
+            what = "can't be read" if isinstance(error, OSError) else "no rule of an alarm"
+            message = f"{path}: {what}; give the alarm.json of evaluate --false-alarms."
             raise TableError(message) from error
         return rule
 

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from data_prep.base.command import SOME_LEFT_OUT, STOPPED, as_command
+from data_prep.base.command import NOT_DONE, SOME_LEFT_OUT, STOPPED, as_command
 from data_prep.base.files import OutputError
 from data_prep.base.progress import log
 from data_prep.formats.predictions import AlarmRule
-from pipeline.inference.sources import JOURNAL, LOST, SUMMARY, PhotoSet, count_reasons, find_photos
+from pipeline.inference.sources import BESIDE, JOURNAL, LOST, PhotoSet, count_reasons, find_photos
 from pipeline.nets.options import RETINAFACE, SHIPPED, DetectorModel, DetectorName, Device, Weights
 
 
@@ -20,7 +20,7 @@ from pipeline.nets.options import RETINAFACE, SHIPPED, DetectorModel, DetectorNa
 class RunOptions:
     """Options of `run.py`."""
 
-    photos: Annotated[str, typer.Argument(help="A photo, a folder (walked recursively), a glob.")]
+    photos: Annotated[str, typer.Argument(help="A photo, a folder (walked), a glob in quotes.")]
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("out")
     resize: Annotated[
         str, typer.Option(help="Enlargement before detection: auto (per photo), or a factor.")
@@ -73,16 +73,18 @@ def run(options: RunOptions) -> None:
     Exit code 0: all photos done; 1: some could not be read, the rest done; 2: nothing done;
     130: stopped by Ctrl-C with the table of what is done. Run again, it goes on where it stopped.
     """
-    from pipeline.inference.folder import predict_folder
+    resize = parse_resize(options.resize)
+    alarm = None if options.alarm is None else AlarmRule.read(options.alarm)
+    refuse_foreign(options.out)
+    photos = find_photos(options.photos, leave_out=options.out)
+
+    from pipeline.inference.folder import predict_folder  # Torch only once the options are right.
     from pipeline.inference.predictor import Predictor
     from pipeline.inference.saves import Saves
     from pipeline.inference.yunet import choose_detector
     from pipeline.nets.compute import pick_device
 
-    resize, saves = parse_resize(options.resize), Saves(options.save, options.blur)
-    alarm = None if options.alarm is None else AlarmRule.read(options.alarm)
-    refuse_foreign(options.out)
-    photos = find_photos(options.photos, leave_out=options.out)
+    saves = Saves(options.save, options.blur)
     predictor = Predictor.load(
         options.weights,
         detector=choose_detector(options.detector, options.detector_model),
@@ -105,6 +107,8 @@ def run(options: RunOptions) -> None:
     tell_result(options, summary, photos, alarm)
     if summary["photos_left"]:
         raise typer.Exit(STOPPED)
+    if len(summary["unreadable"]) == summary["photos"]:
+        raise typer.Exit(NOT_DONE)
     if summary["unreadable"] or any(why.startswith(LOST) for _, why in photos.passed_over):
         raise typer.Exit(SOME_LEFT_OUT)
 
@@ -134,6 +138,7 @@ def tell_result(
     typer.echo(
         f"{summary['photos']} photos, {summary['photos_done_now']} of them now, "
         f"in {summary['seconds']['total']:.1f} s"
+        + (f"; {len(summary['unreadable'])} could not be read" if summary["unreadable"] else "")
     )
     typer.echo(f"faces: {faces}")
     if alarm is not None:
@@ -146,22 +151,28 @@ def tell_result(
         typer.echo(f"drawn: {options.out / 'annotated'}")
     for name, file in summary["saved"].items():
         typer.echo(f"{name}: {options.out / file}")
+    others = BESIDE - {*summary["saved"].values(), "annotated" if options.draw else ""}
+    old = ", ".join(sorted(name for name in others if (options.out / name).exists()))
+    if old and summary["photos_done_now"]:
+        log(f"note: still as an earlier run left it: {old}; --draw or --save writes it anew")
     for item in summary["unreadable"]:
         log(f"unreadable: {item['reason']}")
     if photos.passed_over:
         reasons = count_reasons(photos.passed_over)
-        log(f"passed over: {reasons}; each is named in {options.out / SUMMARY}")
+        log(f"passed over: {reasons}; each is named in {options.out / 'summary.json'}")
     if left := summary["photos_left"]:
         done = summary["photos"]
         log(f"stopped at {done} of {done + left} photos, run again to go on")
 
 
 def refuse_foreign(out: Path) -> None:
-    """Refuse a folder with files that run.py did not write: it would mix its own with them.
+    """Refuse a file, or a folder with files that run.py did not write: it would mix its own in.
 
     Raises:
         OutputError: It is one.
     """
+    if out.is_file():
+        raise OutputError(f"{out}: is a file; choose a folder with -o.")
     if out.is_dir() and any(out.iterdir()) and not (out / JOURNAL).is_file():
         raise OutputError(f"{out}: holds other files; choose an empty or a new folder with -o.")
 
@@ -179,7 +190,8 @@ def parse_resize(text: str) -> float | None:
     except ValueError:
         factor = 0.0
     if not 0 < factor <= 8:
-        raise typer.BadParameter(f"'{text}': write auto, or a factor up to 8 such as 2 or 1.5.")
+        why = f"'{text}': write auto, or a factor up to 8 such as 2 or 1.5."
+        raise typer.BadParameter(why, param_hint="'--resize'")
     return factor
 
 

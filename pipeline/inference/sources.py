@@ -45,13 +45,11 @@ ANNOTATED, SUMMARY, JOURNAL = "annotated", "summary.json", ".journal.jsonl"
 SAVED = ("json", "crops", "blurred", "gallery")
 """What `--save` writes besides datasets: its name of an output file or folder follows from it."""
 
-WRITTEN = frozenset(
-    {ANNOTATED, FILE, PHOTOS_FILE, SUMMARY, JOURNAL, "predictions.json", "gallery.html", "blurred"}
-    | {form.value for form in Format}
-)
-"""Names in an output folder that run.py writes: never an input."""
+BESIDE = {ANNOTATED, "predictions.json", "gallery.html", "blurred", *(f.value for f in Format)}
+WRITTEN = frozenset({FILE, PHOTOS_FILE, SUMMARY, JOURNAL, *BESIDE})
+"""Names in an output folder that run.py writes, `BESIDE` if asked: never an input."""
 
-OWN, LOST = "written by run.py", "can't be read"
+OWN, OTHERS, LOST = "written by run.py", "results of another run", "can't be read"
 
 READERS = 2
 AHEAD, AHEAD_PIXELS = 16, 48_000_000
@@ -177,7 +175,9 @@ def decode_item(item: Item, name: str, index: int = 0) -> Frame:
             return decode_photo(fetch(item), item, upright=True)
         if isinstance(item, np.ndarray):
             return decode_photo(_to_image(item, name), name, upright=True)
-        assert isinstance(item, Image.Image)
+        if not isinstance(item, Image.Image):
+            what = f"{name}: of type {type(item).__name__}, which is no photo"
+            raise PhotoError(f"{what}; give a path, an address, an array or a PIL image.")
         return decode_photo(item, name, upright=True)
 
     return decode_file(Path(item), name, index) if is_file(item) else _make_frame(name, index, read)
@@ -308,7 +308,8 @@ def _walk(root: Path, own: Container[str]) -> Iterator[tuple[str, str]]:
         yield from ((start + name, "") for name in files)
         for name in folders.copy():
             link = "a link to a folder" if Path(folder, name).is_symlink() else ""
-            reason = _why_not(root, start + name, own, folder=True) or link
+            others = OTHERS if JOURNAL in files and name in WRITTEN else ""
+            reason = _why_not(root, start + name, own, folder=True) or others or link
             if reason:
                 folders.remove(name)
                 yield f"{start}{name}/", reason

@@ -89,6 +89,8 @@ def test_failing_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     monkeypatch.undo()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(OutputError, match=r"written \([^)]*\); choose another output folder"):
+        write_atomically(path / "b.txt", "below a file")
 
 
 def test_json_keeps_order_and_letters_and_refuses_nan(tmp_path):

@@ -112,6 +112,8 @@ def test_alarms_are_counted_by_the_rule_that_evaluate_writes(photos, out, tmp_pa
         path.write_text(json.dumps(wrong))
         with pytest.raises(TableError, match="no rule of an alarm"):
             AlarmRule.read(path)
+    with pytest.raises(TableError, match=r"none\.json: can't be read; give the alarm\.json"):
+        AlarmRule.read(tmp_path / "none.json")
 
 
 def test_what_makes_counts_mean_less_is_said_above_them(photos, out, tmp_path, monkeypatch):
