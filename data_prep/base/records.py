@@ -66,7 +66,12 @@ NOT_READ = "not-read"  # Kind of the findings, no faults, about what a reader ha
 NAME_CONFLICT = "name-conflict"
 """Kind of the findings where an annotation names another photo than it is called after."""
 
-DOUBTS = (NAME_CONFLICT, "resized-photo", "untold-turn", "size-differs", "ignored-class")
+DUPLICATE, CONTRADICTION = "duplicate-box", "contradicting-labels"
+
+DOUBTS = (
+    *(NAME_CONFLICT, "resized-photo", "untold-turn", "size-differs", "ignored-class"),
+    *(DUPLICATE, CONTRADICTION),
+)
 """Kinds of the findings, no faults, by which boxes may be other ones than they seem."""
 
 

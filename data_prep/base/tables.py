@@ -140,7 +140,7 @@ def read_table(path: Path, required: Sequence[str], *, written_by: str) -> Table
         raise TableError(f"{path}: can't be read ({error.strerror or error}).") from error
     except UnicodeDecodeError as error:
         raise TableError(f"{path}: not text in UTF-8; save it as CSV in UTF-8.") from error
-    if not text.strip():
+    if not text.strip(",;\t \r\n"):
         raise TableError(f"{path}: the file is empty; write it again with {written_by}.")
     # Only the header is looked at: file names and numbers further down may hold any of these.
     header_line = text.lstrip().partition("\n")[0]

@@ -9,7 +9,7 @@ from pathlib import Path
 from data_prep.base.crop import CROP_SCALE, crop_face, crop_name, encode_crop
 from data_prep.base.errors import DatasetError
 from data_prep.base.files import write_atomically
-from data_prep.base.labels import CLASSES, knows_label
+from data_prep.base.labels import CLASSES, guess_class, knows_label
 from data_prep.base.photo import PhotoError, Size, read_photo, upright_size
 from data_prep.base.progress import show_progress
 from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding
@@ -107,7 +107,9 @@ def _find_class(files: DatasetFiles, folder: Path, options: ReadOptions) -> Path
             return None
         # Where any name is a class, the mask classes show which folders are meant.
         if knows_label(one.name, options.aliases, options.classes or CLASSES):
-            return one
+            # Folders below it may say more, as `mask/without`: not for us to decide.
+            whole = "_".join(folder.relative_to(one.parent).parts)
+            return one if guess_class(whole) in (None, guess_class(one.name)) else None
     return None
 
 

@@ -270,9 +270,9 @@ class CsvFormat(DatasetFormat):
             raise DatasetError(explain_tables(files, options.columns))
         layouts = {path: (separator, layout) for path, separator, layout in known}
         read = partial(_read_table, layouts=layouts)
-        return read_each(
-            files, list(layouts), "broken-csv", "table of faces (*.csv)", read, options
-        )
+        orders = {layout.order for _, layout in layouts.values()}
+        order: Order = "sized" if orders == {"sized"} else "corners"
+        return read_each(files, [*layouts], "broken-csv", "table (*.csv)", read, options, order)
 
     def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
         """Write the annotations; see `DatasetFormat`."""

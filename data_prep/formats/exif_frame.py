@@ -213,7 +213,8 @@ def fit_photo(photo: WrittenPhoto, path: Path, name: str) -> tuple[WrittenPhoto,
     told = f"{photo.where}: states {stated[0]} × {stated[1]}, the photo has {size[0]} × {size[1]}"
     for there in (size, turned):
         scale = max(there) / max(stated)
-        if all(abs(side * scale - own) <= 1 for side, own in zip(stated, there, strict=True)):
+        rounding = max(1, scale)  # Of the smaller photo, one pixel.
+        if all(abs(s * scale - own) <= rounding for s, own in zip(stated, there, strict=True)):
             boxes = (Box(*(value * scale for value in face.box)) for face in photo.faces)
             pairs = zip(photo.faces, boxes, strict=True)
             faces = tuple(replace(face, box=box) for face, box in pairs)

@@ -60,9 +60,10 @@ class ClassNames:
         digits = text.partition(".")[0]
         number = int(digits) if _is_short(digits) else None
         if number is None or number not in self.names:
+            hint = " Do the ids count from 1?" if number == max(self.names) + 1 else ""
             raise InputError(
                 f"{where}: class id {text} is not in {self.source}, which names "
-                f"{len(self.names)} classes from id {min(self.names)} to {max(self.names)}."
+                f"{len(self.names)} classes from id {min(self.names)} to {max(self.names)}.{hint}"
             )
         return options.label(self.names[number], where, f"id {text} in {self.source}: ")
 
@@ -215,10 +216,11 @@ def find_names(files: DatasetFiles, label_file: Path, options: ReadOptions) -> P
     """The file of class names nearest to a label file: above it, else the only one there is.
 
     A part of a dataset may be given, such as `train`: its data.yaml is then beside it. All files
-    above it must `agree`.
+    above it or its photo must `agree`.
     """
     there = list_names_files(files)
-    folders = [f for f in label_file.parents if f == files.root or f.is_relative_to(files.root)]
+    photo = Path(*(IMAGES if part == LABELS else part for part in label_file.parts))
+    folders = dict.fromkeys([*label_file.parents, *photo.parents])
     above = [p for folder in folders for name in NAMES_FILES if (p := folder / name) in there]
     if nearest := agree(above, options):
         return nearest
@@ -264,9 +266,9 @@ def _strip(path: str) -> str:
 def find_landmarks(paths: Iterable[Path]) -> frozenset[int]:
     """How many numbers lines have that are a box and its landmarks, as for YOLO-face, not outlines.
 
-    Landmarks lie in their box; to be told from outlines, some are hidden (-1), or lines are
-    longer by five points with the eyes above the mouth, or boxes are smaller than outlines would
-    be. All lines of a length are of one kind.
+    Landmarks lie in their box; to be told from outlines, some are hidden (-1) or have a number for
+    that (0 to 2), or lie around the first point, which outlines go through, or boxes are smaller
+    than outlines would be. All lines of a length are of one kind.
     """
     rows: dict[int, list[list[float]]] = {}
     for path in paths:
@@ -279,9 +281,11 @@ def find_landmarks(paths: Iterable[Path]) -> frozenset[int]:
 
 def _are_landmarks(rows: FloatArray) -> bool:
     more = rows.shape[1] - BOX_VALUES
+    is_told = more % 3 == 0 and np.isin(rows[:, BOX_VALUES + 2 :: 3], (0, 1, 2)).all()
     if more % 2 and more % 3:
         return False
-    points = rows[:, BOX_VALUES:].reshape(len(rows), -1, 3 if more % 2 else 2)[:, :, :2]
+    has_third = bool(more % 2 or is_told)
+    points = rows[:, BOX_VALUES:].reshape(len(rows), -1, 3 if has_third else 2)[:, :, :2]
     hidden = (points < 0).any(axis=2)
     centres, sides = rows[:, None, :2], rows[:, None, 2:4]
     inside = np.all(np.abs(points - centres) <= 0.6 * sides, axis=2) | hidden
@@ -289,8 +293,10 @@ def _are_landmarks(rows: FloatArray) -> bool:
         return False
     corners = rows[:, : more // 2 * 2 + BOX_VALUES].reshape(len(rows), -1, 2)
     smaller = np.median(sides.prod(axis=2)[:, 0] / np.ptp(corners, axis=1).prod(axis=1).clip(1e-9))
-    is_face = more == 10 and np.mean(points[:, :2, 1].mean(1) <= points[:, 3:, 1].mean(1)) >= 0.8
-    return bool(more % 2 or hidden.any() or is_face or smaller < 1)
+    middles = (points.min(axis=1) + points.max(axis=1)) / 2
+    off = np.abs(rows[:, :2] - middles) / np.ptp(points, axis=1).clip(1e-9)
+    is_central = np.median(off.max(axis=1)) < 0.3
+    return bool(has_third or hidden.any() or is_central or smaller < 1)
 
 
 def read_shares(

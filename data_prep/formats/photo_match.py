@@ -82,7 +82,7 @@ class DatasetFiles:
 UNREAD_PHOTOS = frozenset(
     {
         *(".heic", ".heif", ".jxl", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf"),
-        *(".rw2", ".raw", ".psd", ".svg", ".eps", ".tga", ".ico"),
+        *(".rw2", ".raw", ".psd", ".svg", ".eps", ".tga", ".ico", ".pnm", ".j2k"),
     }
 )
 """Endings of photos in formats that are not read."""

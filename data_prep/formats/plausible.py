@@ -46,8 +46,8 @@ def doubt_boxes(
 ) -> str:
     """Why boxes, read in an order from photos of these sizes, can't be right as a whole; or "".
 
-    They are doubted where a fifth are inverted, or where that many lie outside their photos and
-    another order makes nearly all fit.
+    They are doubted where a fifth are inverted or shares of their photo's sides, or where that many
+    lie outside their photos and another order makes nearly all fit.
 
     >>> doubt_boxes([Box(9, 2, 5, 4), Box(1, 7, 3, 5), Box(8, 9, 1, 2)], [None] * 3, "corners")
     '3 of 3 boxes are inverted. Are they x, y, width, height?'
@@ -57,7 +57,15 @@ def doubt_boxes(
     limits = np.array(known, dtype=np.float64).reshape(-1, 2)
     inverted, outside = _find_faults(read, limits)
     wrong = inverted | outside
-    if len(read) < FEWEST or 1 - wrong.mean() >= _SUSPECT:
+    if len(read) < FEWEST:
+        return ""
+    shares = (np.abs(read) <= 2).all(axis=1) & (read % 1 != 0).any(axis=1)
+    if 1 - shares.mean() < _SUSPECT:
+        return (
+            f"{int(shares.sum())} of {len(read)} boxes lie between 0 and 1. Are they shares of the "
+            "photo? Multiply them by its width and height."
+        )
+    if 1 - wrong.mean() >= _SUSPECT:
         return ""
     numbers = _RAW[order](read)
     for name, make in _READINGS.items():

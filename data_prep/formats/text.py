@@ -117,8 +117,14 @@ def guess_layout(folder: Path, asked: Layout | None, *, scored: bool) -> Layout:
     default: Layout = asked or "xywh"
     if not len(rows):
         return default
-    first, last = ((column >= 0) & (column <= 1) for column in (rows[:, 0], rows[:, -1]))
-    if not (((rows >= 0) & (rows <= 1)).all() and (rows % 1).any()):
+    shares = (rows >= 0) & (rows <= 1)
+    first, last = shares[:, 0], shares[:, -1]
+    if not (shares.all() and (rows % 1).any()):
+        if scored and (shares[:, 1:].all() or shares[:, :-1].all()):
+            raise InputError(
+                f"{folder}: boxes are shares of the photo, but scores are not between 0 and 1: "
+                "divide percentages by 100."
+            )
         if scored and last.all() and not first.any() and default != "ultralytics":
             raise InputError(
                 f"{folder}: the last numbers lie between 0 and 1, the first don't: is the score "
@@ -129,6 +135,12 @@ def guess_layout(folder: Path, asked: Layout | None, *, scored: bool) -> Layout:
         return asked or "yolo"
     fits = {"yolo": _share_inside(rows[:, 1:]), "ultralytics": _share_inside(rows[:, :4])}
     likely: Layout = "yolo" if fits["yolo"] >= fits["ultralytics"] else "ultralytics"
+    corners = [(box[:, 2:] > box[:, :2]).all() for box in (rows[:, 1:], rows[:, :4])]
+    if fits[likely] < 0.9 and any(corners):
+        raise InputError(
+            f"{folder}: {1 - fits[likely]:.0%} of the boxes lie outside their photos. Are they "
+            "corners as shares of the photo? Write them in pixels, or by centre and size."
+        )
     if asked in fits and fits[asked] < 0.9 and fits[likely] > 0.98:
         raise InputError(
             f"{folder}: read as {asked}, {1 - fits[asked]:.0%} of the boxes lie outside their "

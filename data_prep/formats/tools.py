@@ -126,7 +126,9 @@ def _read_label_studio(path: Path, faults: Faults, options: ReadOptions) -> list
         where = f"{faults.file}, task [{number}]"
         task = json_object(value, where)
         data = json_object(task.get("data", task), where)
-        image = next((v for v in data.values() if isinstance(v, str) and "." in v), None)
+        texts = [v for v in data.values() if isinstance(v, str) and "." in v]
+        named = (v for v in texts if PurePosixPath(v).suffix.lower() in PHOTO_SUFFIXES)
+        image = next(named, next(iter(texts), None))  # Addresses and times have dots, too.
         if image is None:
             faults.leave_out("unnamed-photo", f"{where}: names no photo.")
             continue

@@ -14,7 +14,7 @@ import pandas as pd
 
 from data_prep.base.boxes import clip_faces
 from data_prep.base.errors import DatasetError
-from data_prep.base.records import Dataset, Finding
+from data_prep.base.records import CONTRADICTION, DUPLICATE, Box, Dataset, Finding
 from data_prep.decisions.ledger import Ledger
 from data_prep.decisions.overlay import Overlay
 from data_prep.grouping.groups import join_groups, name_groups
@@ -57,7 +57,7 @@ def analyse(
     photos = [photo for dataset in overlay.datasets for photo in dataset.photos]
     surveyed = survey_photos(photos, crops=crops, scale=options.scale, workers=options.workers)
     told = [*(d.findings for d in overlay.datasets), *(p.findings for p in surveyed)]
-    findings = tuple(chain(*told, overlay.findings))
+    findings = tuple(chain(*told, overlay.findings, find_contradictions(surveyed)))
     near = name_groups(photos, [photo.fingerprint for photo in surveyed])
     groups = join_groups(photos, near)
     faces = _tabulate_faces(surveyed, groups)
@@ -96,6 +96,32 @@ def _tabulate_faces(surveyed: Sequence[SurveyedPhoto], groups: Sequence[str]) ->
         for item in photo.faces
     ]
     return pd.DataFrame(rows)
+
+
+def find_contradictions(surveyed: Sequence[SurveyedPhoto]) -> list[Finding]:
+    """Notes of boxes annotated twice, as one class or two, and equal photos with other labels."""
+    findings: list[Finding] = []
+    twins: dict[bytes, SurveyedPhoto] = {}
+    for photo in surveyed:
+        labels: dict[Box, list[str]] = {}
+        for item in photo.faces:
+            labels.setdefault(item.face.box, []).append(item.face.label)
+        name = photo.photo.name
+        for box, given in labels.items():
+            if len(given) > 1:
+                kind = DUPLICATE if len(set(given)) == 1 else CONTRADICTION
+                shown = ", ".join(f"{side:g}" for side in box)
+                message = f"{name}: the box ({shown}) is there as {' and '.join(given)}; keep one."
+                findings.append(Finding(name, kind, message, dropped=False))
+        if photo.fingerprint is None:
+            continue
+        look = (photo.fingerprint.thumbnail, photo.fingerprint.colour, photo.fingerprint.packed)
+        twin = twins.setdefault(b"".join(part.tobytes() for part in look), photo)
+        first, second = (sorted(item.face.label for item in p.faces) for p in (twin, photo))
+        if first != second:
+            message = f"{name}: looks just like {twin.photo.name}, but has other labels; keep one."
+            findings.append(Finding(name, CONTRADICTION, message, dropped=False))
+    return findings
 
 
 def _restore_faces(

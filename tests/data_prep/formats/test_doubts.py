@@ -91,6 +91,11 @@ def test_endings(tmp_path, ending):
         ((240, 180), Box(5, 6, 15, 20), "resized-photo"),
         ((60, 45), Box(20, 24, 60, 80), "resized-photo"),
         ((180, 135), Box(20 / 3, 8, 20, 80 / 3), "resized-photo"),
+        (
+            (54, 41),
+            Box(200 / 9, 80 / 3, 200 / 3, 800 / 9),
+            "resized-photo",
+        ),  # Its height was rounded up.
         ((119, 90), Box(10, 12, 30, 40), None),  # Off by a pixel: as good as equal.
         ((120, 120), Box(10, 12, 30, 40), None),  # Nonsense that does no harm.
     ],
@@ -191,6 +196,26 @@ def test_corners_taken_for_sizes(boxes):
     assert told.endswith("Are they xmin, ymin, xmax, ymax?")
 
 
+@pytest.mark.parametrize(
+    ("header", "write", "asked"),
+    [
+        ("x,y,w,h", lambda b: b, "Are they xmin, ymin, xmax, ymax"),
+        ("x1,y1,x2,y2", lambda b: [b[0] / 390, b[1] / 190, b[2] / 390, b[3] / 190], "Are they sh"),
+        ("x,y,w,h", lambda b: [*b[:2], b[2] - b[0], b[3] - b[1]], ""),
+    ],
+)
+def test_tables_whose_heading_does_not_fit(tmp_path, boxes, header, write, asked):
+    make_photo(tmp_path / "a.jpg", *WIDE)
+    rows = [f"a.jpg,mask,{','.join(map(str, write(box)))}" for box in boxes]
+    (tmp_path / "t.csv").write_text("\n".join([f"name,class,{header}", *rows]))
+    if asked:
+        with pytest.raises(DatasetError, match=asked):
+            read_dataset(tmp_path)
+    else:
+        found = read_dataset(tmp_path).photos[0].faces
+        assert [face.box for face in found] == [pytest.approx(box) for box in boxes]
+
+
 def test_mislabelled_columns_are_named(tmp_path, boxes):
     make_photo(tmp_path / "a.jpg", *WIDE)
     rows = [f"a.jpg,mask,{','.join(map(str, box))}" for box in boxes]
@@ -225,6 +250,7 @@ def test_corners_in_labels_of_yolo(tmp_path, boxes):
 
 
 POINTS = "0.45 0.45 0.55 0.45 0.5 0.5 0.46 0.58 0.54 0.58"
+MANY = "0.4 0.4 0.7 0.4 0.7 0.65 0.4 0.65 0.5 0.5 0.55 0.6"  # Wide, but around the middle.
 SPREAD = "0.2 0.25 0.8 0.25 0.5 0.5 0.3 0.7 0.7 0.7"
 
 
@@ -235,8 +261,11 @@ SPREAD = "0.2 0.25 0.8 0.25 0.5 0.5 0.3 0.7 0.7 0.7"
         (["0 0.5 0.5 0.25 0.3" + " -1" * 10], [(120, 84, 200, 156)]),
         ([f"0 0.5 0.5 0.8 0.9 {SPREAD}"], [(32, 12, 288, 228)]),
         (["0 0.5 0.5 0.25 0.3 0.5 0.5 2"], [(120, 84, 200, 156)]),  # A point and how visible it is.
-        # Outlines: of seven corners, of a small square in the middle, of three corners.
+        ([f"0 0.5 0.5 0.4 0.6 {MANY}"], [(96, 48, 224, 192)]),
+        (["0 0.5 0.5 0.25 0.3" + " 0.5 0.5 2" * 4], [(120, 84, 200, 156)]),  # An even number.
+        # Outlines: of seven corners, from the chin on, of a small square in the middle, of three.
         (["0 .1 .1 .5 .05 .9 .1 .95 .5 .9 .9 .5 .95 .1 .9"], [(32, 12, 304, 228)]),
+        (["0 .5 .6 .45 .55 .44 .5 .47 .42 .53 .42 .56 .5 .55 .55"], [(140.8, 100.8, 179.2, 144)]),
         (["0 .45 .45 .55 .45 .55 .55 .45 .55"], [(144, 108, 176, 132)]),
         (["0 .5 .25 .75 .75 .25 .75"], [(80, 60, 240, 180)]),
     ],
@@ -256,6 +285,10 @@ def test_files_of_class_names_that_disagree(tmp_path):
     for read in (read_dataset, read_truth):
         with pytest.raises(DatasetError, match=r"disagree: class id 0 is '.*mask' or .*--names"):
             read(tmp_path)
+    (tmp_path / "labels" / "classes.txt").rename(tmp_path / "images" / "classes.txt")
+    with pytest.raises(DatasetError, match="disagree"):
+        read_dataset(tmp_path)
+    (tmp_path / "images" / "classes.txt").unlink()
     asked = ReadOptions(names=tmp_path / "data.yaml")
     assert read_dataset(tmp_path, asked).photos[0].faces[0].label == "with_mask"
     # Other words for the same, and more classes, are no contradiction.
@@ -329,6 +362,10 @@ def test_folders_called_after_classes_further_up(tmp_path):
     make_photo(tmp_path / "CMFD/00000" / "b.jpg", seed=5)
     read = read_dataset(tmp_path, ReadOptions(aliases=aliases | {"cmfd": ""}))
     assert [p.image for p in read.photos] == ["IMFD/00000/a.jpg"]
+    make_photo(tmp_path / "m" / "mask" / "with" / "a.jpg")
+    make_photo(tmp_path / "m" / "mask" / "without" / "b.jpg")
+    with pytest.raises(DatasetError, match="folders called mask, with, without"):
+        read_dataset(tmp_path / "m")
     (note,) = read.findings  # None says besides that nobody has annotated them.
     assert "3 faces of the class 'CMFD' are left out" in note.message
 

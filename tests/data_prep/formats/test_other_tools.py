@@ -67,7 +67,8 @@ def label_studio():
 
 def label_studio_min():
     faces = [{**value, **ORIGINAL} for value in (PERCENT, SHARES)]
-    return [{"image": "/data/local-files/?d=set/a.jpg", "id": 1, "label": faces}]
+    image = "/data/local-files/?d=set/a.jpg"
+    return [{"annotator": "who@where.org", "image": image, "id": 1, "label": faces}]
 
 
 def supervisely():

@@ -59,6 +59,34 @@ def run_audit(dataset, tmp_path, run):
     return call
 
 
+def test_contradictions_are_told(tmp_path, run):
+    root, box, other = tmp_path / "s", (20, 15, 60, 55), (62, 15, 90, 55)
+    two = [("with_mask", other), ("without_mask", other)]
+    add_example(root, "a", 1, [("with_mask", box), ("with_mask", box), *two])
+    add_example(root, "b", 2, [("with_mask", box)])
+    add_example(root, "copy", 2, [("without_mask", box)])
+    add_example(root, "same", 2, [("with_mask", box)])
+    result = run("audit", root, "-o", tmp_path / "audit", "--workers", 1)
+    assert result.exit_code == 0
+    found = json.loads((tmp_path / "audit" / "audit.json").read_text())["all_findings"]
+    assert {(f["kind"], f["message"]) for f in found if f["kind"] != "no-split"} == {
+        (
+            "duplicate-box",
+            "s/images/a.jpg: the box (20, 15, 60, 55) is there as with_mask and with_mask; "
+            "keep one.",
+        ),
+        (
+            "contradicting-labels",
+            "s/images/a.jpg: the box (62, 15, 90, 55) is there as with_mask and without_mask; "
+            "keep one.",
+        ),
+        (
+            "contradicting-labels",
+            "s/images/copy.jpg: looks just like s/images/b.jpg, but has other labels; keep one.",
+        ),
+    }
+
+
 def test_record_tells_counts_findings_groups_and_leaks(dataset, tmp_path, run_audit):
     make_photo(dataset / "images" / "copy.jpg", seed=0, quality=70)
     make_voc(dataset / "annotations" / "copy.xml", "copy.jpg")

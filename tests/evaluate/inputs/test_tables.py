@@ -113,6 +113,9 @@ def test_files_that_are_no_tables(tmp_path: Path) -> None:
     path.write_text(" \n")
     with pytest.raises(TableError, match="the file is empty"):
         read_predictions(path)
+    path.write_text(",,,\n,,,\n")
+    with pytest.raises(TableError, match="the file is empty"):
+        read_predictions(path)
     path.write_text(HEADER, encoding="utf-16")
     with pytest.raises(TableError, match="not text in UTF-8"):
         read_predictions(path)

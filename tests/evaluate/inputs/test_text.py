@@ -18,7 +18,14 @@ from data_prep.base.errors import DatasetError, UserError
 from data_prep.base.labels import MASKS, Vocabulary
 from data_prep.formats.input_files import InputError
 from data_prep.formats.label_files import ClassNames
-from data_prep.formats.text import Layout, TextFormat, flatten_names, read_text_boxes
+from data_prep.formats.text import (
+    RELATIVE,
+    Layout,
+    TextFormat,
+    flatten_names,
+    guess_layout,
+    read_text_boxes,
+)
 from evaluate.arrays import Detections, GroundTruth
 from evaluate.inputs.inputs import InputOptions, read_predicted, read_truth, write_text_boxes
 from evaluate.inputs.predictions import Predictions, build_predictions
@@ -369,3 +376,26 @@ def test_predictions_of_a_class_that_an_alias_leaves_out_are_told(tmp_path):
     assert (len(placed.detections), placed.warnings) == (
         *(1, (f"{folder}: 1 faces of the class 'hat' are left out, as --alias hat= says.",)),
     )
+
+
+CENTRED = [(0.2, 0.3, 0.2, 0.3), (0.7, 0.7, 0.3, 0.4), (0.5, 0.2, 0.1, 0.2), (0.8, 0.3, 0.2, 0.2)]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (lambda x, y, w, h: f"0 {x} {y} {w} {h} {100 * x}", "divide percentages by 100"),
+        (lambda x, y, w, h: f"0 {100 * x} {x} {y} {w} {h}", "divide percentages by 100"),
+        (lambda x, y, w, h: f"0 .5 {x - w / 2} {y - h / 2} {x + w / 2} {y + h / 2}", "corners as"),
+        (lambda x, y, w, h: f"0 {x - w / 2} {y - h / 2} {x + w / 2} {y + h / 2} .5", "corners as"),
+        (lambda x, y, w, h: f"0 {x} {y} {w} {h} .5", ""),
+        (lambda x, y, w, h: f"0 .5 {x} {y} {w} {h}", ""),
+    ],
+)
+def test_shares_that_are_no_centres_or_have_scores_in_percent(tmp_path, line, told):
+    folder = write(tmp_path / "p", a="\n".join(line(*box) for box in CENTRED))
+    if told:
+        with pytest.raises(InputError, match=told):
+            guess_layout(folder, None, scored=True)
+    else:
+        assert guess_layout(folder, None, scored=True) in RELATIVE
