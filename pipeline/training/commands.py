@@ -104,20 +104,24 @@ def _train(options: TrainOptions, start: Path | None = None) -> None:
             )
             log(f"note: {warning}", "learnt", seen=seen, photos=len(judged))
             run = replace(run, warning=warning)
-        with open_trackers(track, run, recipe) as trackers:
-            card: Card
-            if isinstance(recipe, ClassifierRecipe):
-                card = classifier.train_classifier(
-                    faces, prepared, recipe, run, device=device, log=log, trackers=trackers
-                )
-            else:
-                card = detector.train_detector(
-                    *(faces, roots, recipe, state, run),
-                    device=device,
-                    log=log,
-                    trackers=trackers,
-                    prepared=prepared,
-                )
+        try:
+            with open_trackers(track, run, recipe) as trackers:
+                card: Card
+                if isinstance(recipe, ClassifierRecipe):
+                    card = classifier.train_classifier(
+                        faces, prepared, recipe, run, device=device, log=log, trackers=trackers
+                    )
+                else:
+                    card = detector.train_detector(
+                        *(faces, roots, recipe, state, run),
+                        device=device,
+                        log=log,
+                        trackers=trackers,
+                        prepared=prepared,
+                    )
+        except KeyboardInterrupt:
+            log(f"to go on, in place of --recipe and --set: --resume {run.folder}")
+            raise
         for line in describe_result(run, prepared):
             log(line)
         net = CLASSIFIER if start is None else DETECTOR

@@ -71,6 +71,17 @@ def test_train_resume_and_repeat(prepared, tmp_path, trainers):
     assert (again, other.folder.name) == (recipe, "002-default")
 
 
+def test_a_stopped_training_says_how_to_go_on(prepared, tmp_path, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_classifier, "train_classifier", stop)
+    result = call("train", prepared, "-o", tmp_path / "runs", "--device", "cpu")
+    assert result.exit_code == 130
+    how = f"to go on, in place of --recipe and --set: --resume {tmp_path / 'runs' / '001-default'}"
+    assert result.stderr.splitlines()[-2:] == [how, "stopped"]
+
+
 def test_train_as_json(prepared, tmp_path, trainers):
     result = call("train", prepared, "-o", tmp_path / "runs", "--log", "json", "--device", "cpu")
     assert result.exit_code == 0
