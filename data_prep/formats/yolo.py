@@ -226,6 +226,7 @@ def read_labels(
                 if is_outline
                 else from_centre(values, size)
             )
+            box = Box(*(round(value, _READ_DECIMALS) for value in box))
             check_box(box, where, "width and height can't be negative")
             label = names.label(words[0], options, where)
             pointed += len(words) - 1 in landmarks

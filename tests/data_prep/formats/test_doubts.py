@@ -242,6 +242,13 @@ def test_pixels_in_labels_of_yolo(tmp_path):
             read(tmp_path)
 
 
+def test_faces_of_one_pixel_are_not_lost_by_rounding(tmp_path):
+    add_labels(tmp_path, [f"0 {(x + 0.5) / 320:.12f} 0.5 {1 / 320:.12f} 0.1" for x in range(320)])
+    for count in (len(read_dataset(tmp_path).photos[0].faces), len(read_truth(tmp_path).boxes)):
+        assert count == 320
+    assert read_truth(tmp_path).warnings == ()
+
+
 def test_corners_in_labels_of_yolo(tmp_path, boxes):
     lines = [f"0 {b[0] / 500} {b[1] / 190} {b[2] / 500} {b[3] / 190}" for b in boxes]
     add_labels(tmp_path, lines)
