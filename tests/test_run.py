@@ -331,7 +331,7 @@ def test_device_that_is_not_there(run, monkeypatch, device, words):
 
 def test_missing_weights(photos, tmp_path):
     result = call(photos, "-o", tmp_path / "out", "--weights", tmp_path / "none")
-    assert_refused(result, tmp_path / "none", "no such file or folder; --weights names a run")
+    assert_refused(result, tmp_path / "none", "no such file or folder; weights are a run")
     assert not (tmp_path / "out").exists()
 
 

@@ -234,7 +234,7 @@ def test_run_folder_takes_the_rest_from_the_shipped(random_weights, tmp_path, na
 @pytest.mark.parametrize(
     ("options", "error", "what"),
     [
-        ({"weights": "none"}, WeightsError, "none: no such file or folder"),
+        ({"weights": "none"}, WeightsError, "none: no such file or folder; weights are a run"),
         ({"engine": "steam"}, EngineError, "unknown engine 'steam': this version has auto, "),
         ({"device": "gpu"}, DeviceError, "unknown device 'gpu'"),
     ],

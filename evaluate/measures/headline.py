@@ -154,7 +154,9 @@ def summarise(record: Record) -> str:
         return "There is no annotated face to measure against."
     said = f"finds {found:,} of {asked.sum():,} faces"
     if found:
-        said += f", names {right.sum():,} of these right"
+        every = "it" if found == 1 else "all of them"
+        named = every if right.sum() == found else f"{right.sum():,} of those {found:,}"
+        said += f", names {named} right"
     if np.count_nonzero(asked) > 1:
         low = int(np.nanargmin(share(right.astype(float), asked.astype(float))))
         name = points["confusion"]["rows"][low]

@@ -196,7 +196,7 @@ def find_weights(weights: Path) -> dict[str, Path]:
         else:
             return {kind: file}
         raise WeightsError(
-            f"{weights}: {why}; --weights names a run folder, a folder with detector or "
+            f"{weights}: {why}; weights are a run folder, a folder with detector or "
             "classifier, or one of them: each is a .safetensors with its .json card."
         )
     paths = {net: weights / f"{net}.safetensors" for net in (DETECTOR, CLASSIFIER)}

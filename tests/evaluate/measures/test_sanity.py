@@ -160,9 +160,12 @@ def test_the_sentence():
     ]
     record = measure_case(as_case(faces, found, photos=3)).metrics
     assert record["sentence"] == (
-        "From a detection score of 0.5 on, it finds 3 of 4 faces, names 2 of these right; "
+        "From a detection score of 0.5 on, it finds 3 of 4 faces, names 2 of those 3 right; "
         "weakest: worn wrongly, 0 of 2; 1 box is on no face."
     )
+    for count, words in {1: "1 of 4 faces, names it right;", 2: "names all of them right;"}.items():
+        part = measure_case(as_case(faces, found[:count], photos=3)).metrics
+        assert words in part["sentence"]
     nobody = measure_case(as_case([], found, photos=3)).metrics
     assert summarise(nobody) == "There is no annotated face to measure against."
 

@@ -177,7 +177,7 @@ def test_nets_are_found_by_folder_or_file(path, tmp_path):
     for name, words in {
         "begun": "training is not done: go on with --resume .*begun",
         "": "no detector.safetensors or classifier.safetensors .* did you mean .*own?",
-        "none": "no such file or folder; --weights names a run folder",
+        "none": "no such file or folder; weights are a run folder",
         "net.pth": "not a .safetensors file",
         "bare.safetensors": r"no card of a net beside it \(bare\.json\)",
     }.items():
