@@ -57,6 +57,13 @@ def test_end_to_end(annotations: Path, predictions: Path, tmp_path: Path) -> Non
     assert str(out / "metrics.json") in result.output
 
 
+def test_turned_arguments(annotations: Path, predictions: Path, tmp_path: Path) -> None:
+    result = run(predictions, annotations, "-o", tmp_path / "out")
+    assert result.exit_code != 0
+    said = " ".join(result.output.split())
+    assert "the order looks turned: annotations come first." in said
+
+
 def test_as_a_module(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["evaluate", "--help"])
     with pytest.raises(SystemExit, match="0"):

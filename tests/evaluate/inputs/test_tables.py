@@ -284,5 +284,8 @@ def test_bad_rows_in_faces_csv(tmp_path: Path, row: str, message: str) -> None:
 def test_faces_csv_without_rows_or_of_another_kind(tmp_path: Path, predictions: Path) -> None:
     with pytest.raises(InputError, match="no faces below the header"):
         read_ground_truth(write_faces(tmp_path))
+    with pytest.raises(InputError, match=r"predictions.csv: .* the order looks turned"):
+        read_ground_truth(predictions)
+    predictions.write_text("image,label\n")
     with pytest.raises(TableError, match=r"no column width, height, object.*data_prep"):
         read_ground_truth(predictions)
