@@ -14,6 +14,7 @@ from rich.table import Table
 
 from data_prep.base.command import as_command, spell
 from data_prep.base.files import make_folder
+from data_prep.base.progress import tell
 from evaluate.evaluation import (
     EvaluateOptions,
     Evaluation,
@@ -123,10 +124,10 @@ def show_headline(evaluation: Evaluation) -> None:
     typer.echo(record["sentence"])
     others = record.get("not_learnt_from")
     table = Table(
-        title=f"{counts['photos']} photos, {sum(counts['faces'].values())} faces, "
-        f"{counts['predictions']} predictions ({definitions['interpolation']} AP)",
+        title=f"{tell(counts['photos'])}, {tell(sum(counts['faces'].values()), 'face')}, "
+        f"{tell(counts['predictions'], 'prediction')} ({definitions['interpolation']} AP)",
         title_justify="left",
-        caption=others and f"others: the {others['counts']['photos']} photos not learnt from",
+        caption=others and f"others: the {tell(others['counts']['photos'])} not learnt from",
         caption_justify="left",
     )
     table.add_column("")

@@ -91,6 +91,11 @@ def box_of(row):
     return [float(row[key]) for key in ("xmin", "ymin", "xmax", "ymax")]
 
 
+def test_one_photo_is_told_in_the_singular(stages, photos, tmp_path):
+    result = call(photos / "good0.png", "-o", tmp_path / "out")
+    assert result.stdout.startswith("1 photo, 1 of them now, in ")
+
+
 def test_good_folder(run, tmp_path):
     result = run()
     assert result.exit_code == 0

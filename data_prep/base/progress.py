@@ -36,6 +36,11 @@ LOGGER.propagate = False
 LOGGER.addHandler(_StandardError())
 
 
+def tell(count: int, noun: str = "photo") -> str:
+    """`1 photo`, `2 photos`."""
+    return f"{count} {noun}" + "s" * (count != 1)
+
+
 def log(line: str) -> None:
     """One line for people, at once."""
     LOGGER.info("%s", line)

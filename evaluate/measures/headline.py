@@ -152,7 +152,7 @@ def summarise(record: Record) -> str:
     found, false = counts[:-1, :-1].sum(), counts[-1].sum()
     if not asked.any():
         return "There is no annotated face to measure against."
-    said = f"finds {found:,} of {asked.sum():,} faces"
+    said = f"finds {found:,} of {asked.sum():,} face{'s' * bool(asked.sum() > 1)}"
     if found:
         every = "it" if found == 1 else "all of them"
         named = every if right.sum() == found else f"{right.sum():,} of those {found:,}"

@@ -8,6 +8,7 @@ import numpy as np
 
 from data_prep.base.command import spell
 from data_prep.base.errors import UserError
+from data_prep.base.progress import tell
 from evaluate.arrays import BoolArray
 from evaluate.measures.average_precision import RankedHits, average_precisions
 from evaluate.measures.bootstrap import mean_of_defined, to_number
@@ -142,7 +143,7 @@ def list_doubts(case: Case, record: Record) -> list[str]:
     if coverage["unreadable"]:
         first = next(row for row in case.ran or () if row is not None and row.reason)
         say.append(
-            f"{coverage['unreadable']} of {photos} photos could not be read when run, the first: "
+            f"{coverage['unreadable']} of {tell(photos)} could not be read when run, the first: "
             f"{first.image} ({first.reason}). Their faces count as missed."
         )
     if coverage["faces_but_no_prediction"]:
@@ -153,12 +154,14 @@ def list_doubts(case: Case, record: Record) -> list[str]:
     if coverage["learnt_from"]:
         others = "none is left."
         if rest := record.get("not_learnt_from"):
+            count = rest["counts"]["photos"]
             others = (
-                f"the other {rest['counts']['photos']} give mAP@0.5 "
+                f"the other {f'{count} give' if count > 1 else 'one gives'} mAP@0.5 "
                 f"{_show(rest['map50'])} and accuracy {_show(rest['accuracy'])}."
             )
         say.append(
-            f"{coverage['learnt_from']} of {coverage['run']} photos run were learnt from by these "
+            f"{coverage['learnt_from']} of {tell(coverage['run'])} run "
+            f"{'was' if coverage['learnt_from'] == 1 else 'were'} learnt from by these "
             f"weights, which flatters them; {others}"
         )
     scores = case.detections.detection

@@ -10,7 +10,7 @@ import typer
 
 from data_prep.base.command import NOT_DONE, SOME_LEFT_OUT, STOPPED, as_command
 from data_prep.base.files import OutputError
-from data_prep.base.progress import log
+from data_prep.base.progress import log, tell
 from data_prep.formats.predictions import AlarmRule
 from pipeline.inference.sources import BESIDE, JOURNAL, LOST, PhotoSet, count_reasons, find_photos
 from pipeline.nets.options import RETINAFACE, SHIPPED, DetectorModel, DetectorName, Device, Weights
@@ -119,8 +119,11 @@ def tell_result(
     """Say what was found, what makes it mean less above it, and what was left out below."""
     learnt = summary["learnt"]
     if known := learnt["exact"] + learnt["near"]:
-        of = f"{known} of {summary['photos']} photos"
-        typer.echo(f"{of} were learnt from: expect less of the nets on new ones")
+        of = f"{known} of {tell(summary['photos'])}"
+        typer.echo(
+            f"{of} {'was' if known == 1 else 'were'} learnt from: "
+            "expect less of the nets on new ones"
+        )
     if learnt["not_listed"]:
         nets = " and ".join(learnt["not_listed"])
         log(f"note: which photos the {nets} learnt from is not known: no card lists them")
@@ -134,17 +137,18 @@ def tell_result(
     faces = ", ".join(f"{name} {count}" for name, count in summary["faces_drawn"].items())
     if options.thresh < options.draw_from:
         rows = sum(summary["faces"].values())
-        faces += f" from a detection score of {options.draw_from:g} on; the table has {rows} faces"
+        faces += f" from a detection score of {options.draw_from:g} on"
+        faces += f"; the table has {tell(rows, 'face')}"
     typer.echo(
-        f"{summary['photos']} photos, {summary['photos_done_now']} of them now, "
+        f"{tell(summary['photos'])}, {summary['photos_done_now']} of them now, "
         f"in {summary['seconds']['total']:.1f} s"
         + (f"; {len(summary['unreadable'])} could not be read" if summary["unreadable"] else "")
     )
     typer.echo(f"faces: {faces}")
     if alarm is not None:
         typer.echo(
-            f"alarms: {summary['alarms']['faces']} faces on {summary['alarms']['photos']} photos, "
-            f"from a score of {alarm.threshold:.4f} on"
+            f"alarms: {tell(summary['alarms']['faces'], 'face')} on "
+            f"{tell(summary['alarms']['photos'])}, from a score of {alarm.threshold:.4f} on"
         )
     typer.echo(f"table: {options.out / 'predictions.csv'}")
     if options.draw:
@@ -162,7 +166,7 @@ def tell_result(
         log(f"passed over: {reasons}; each is named in {options.out / 'summary.json'}")
     if left := summary["photos_left"]:
         done = summary["photos"]
-        log(f"stopped at {done} of {done + left} photos, run again to go on")
+        log(f"stopped at {done} of {tell(done + left)}, run again to go on")
 
 
 def refuse_foreign(out: Path) -> None:
