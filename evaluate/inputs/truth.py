@@ -246,9 +246,7 @@ def read_ground_truth(
         return truth
     header = table.read_bytes()[:999].split(b"\n")[0] if table.is_file() else b""
     if b"detection" in header and b"difficult" not in header:
-        raise InputError(
-            f"{table}: a table of predictions; the order looks turned: annotations come first."
-        )
+        raise InputError(f"{table}: predictions; the order looks turned: annotations come first.")
     faces = read_faces(table, columns=FACES_COLUMNS, vocabulary=vocabulary)
     for column, wanted in (("source", source), ("split", split)):
         if wanted is not None:

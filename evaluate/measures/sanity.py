@@ -8,7 +8,6 @@ import numpy as np
 
 from data_prep.base.command import spell
 from data_prep.base.errors import UserError
-from data_prep.base.progress import tell
 from evaluate.arrays import BoolArray
 from evaluate.measures.average_precision import RankedHits, average_precisions
 from evaluate.measures.bootstrap import mean_of_defined, to_number
@@ -143,7 +142,7 @@ def list_doubts(case: Case, record: Record) -> list[str]:
     if coverage["unreadable"]:
         first = next(row for row in case.ran or () if row is not None and row.reason)
         say.append(
-            f"{coverage['unreadable']} of {tell(photos)} could not be read when run, the first: "
+            f"{coverage['unreadable']} of {photos} photos could not be read when run, the first: "
             f"{first.image} ({first.reason}). Their faces count as missed."
         )
     if coverage["faces_but_no_prediction"]:
@@ -160,8 +159,7 @@ def list_doubts(case: Case, record: Record) -> list[str]:
                 f"{_show(rest['map50'])} and accuracy {_show(rest['accuracy'])}."
             )
         say.append(
-            f"{coverage['learnt_from']} of {tell(coverage['run'])} run "
-            f"{'was' if coverage['learnt_from'] == 1 else 'were'} learnt from by these "
+            f"{coverage['learnt_from']} of {coverage['run']} photos run were learnt from by these "
             f"weights, which flatters them; {others}"
         )
     scores = case.detections.detection

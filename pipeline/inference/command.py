@@ -120,10 +120,7 @@ def tell_result(
     learnt = summary["learnt"]
     if known := learnt["exact"] + learnt["near"]:
         of = f"{known} of {tell(summary['photos'])}"
-        typer.echo(
-            f"{of} {'was' if known == 1 else 'were'} learnt from: "
-            "expect less of the nets on new ones"
-        )
+        typer.echo(f"{of} were learnt from: expect less of the nets on new ones")
     if learnt["not_listed"]:
         nets = " and ".join(learnt["not_listed"])
         log(f"note: which photos the {nets} learnt from is not known: no card lists them")
@@ -137,8 +134,7 @@ def tell_result(
     faces = ", ".join(f"{name} {count}" for name, count in summary["faces_drawn"].items())
     if options.thresh < options.draw_from:
         rows = sum(summary["faces"].values())
-        faces += f" from a detection score of {options.draw_from:g} on"
-        faces += f"; the table has {tell(rows, 'face')}"
+        faces += f" from a detection score of {options.draw_from:g} on; the table has {rows} faces"
     typer.echo(
         f"{tell(summary['photos'])}, {summary['photos_done_now']} of them now, "
         f"in {summary['seconds']['total']:.1f} s"

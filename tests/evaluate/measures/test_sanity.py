@@ -101,7 +101,7 @@ def test_photos_never_run_unreadable_and_learnt_from():
     told = doubts(run_all(case, **{"000": "-", "001": "-", "002": "is no photo", "003": "exact"}))
     assert told[0].startswith("2 of 60 photos were never run")
     assert told[1].startswith("1 of 60 photos could not be read when run, the first: 002.jpg (is")
-    assert told[2].startswith("1 of 58 photos run was learnt from")
+    assert told[2].startswith("1 of 58 photos run were learnt from")
     assert "the other 56 give mAP@0.5 0." in told[2]
     few = make_scene(3, photos=2)
     alone = doubts(run_all(make_case(few.truth, few.detections), **{"000": "exact"}))
