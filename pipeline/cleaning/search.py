@@ -12,7 +12,7 @@ import pandas as pd
 import typer
 
 from data_prep.base.errors import UserError
-from data_prep.base.files import refuse_dataset_folders, write_atomically, write_json
+from data_prep.base.files import write_atomically, write_json
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Box
 from data_prep.base.tables import KEY
@@ -80,8 +80,7 @@ def find_suspects(options: SuspectsOptions, log: Log) -> tuple[pd.DataFrame, lis
         raise OrderError(f"unknown order '{order}': use {', '.join(ORDERS)}.")
     overrides = [*(options.overrides or []), f"seed={options.seed}"]
     recipe = load_recipe(options.recipe, ClassifierRecipe, overrides)
-    faces = open_faces(prepared, recipe)
-    refuse_dataset_folders([out], faces.roots.values())
+    faces = open_faces(prepared, recipe, out)
     plan = Plan(faces.table, recipe, out, faces.scale)
     fold, tasks = plan_in_sample(plan)
     if order != "in-sample":

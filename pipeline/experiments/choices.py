@@ -139,7 +139,7 @@ def try_choices(options: ChoicesOptions, log: Log) -> list[dict[str, Any]]:
         UserError: An unknown choice, or one that the recipe, the folders or the folds don't allow.
     """
     recipe, out = load_recipe(options.recipe, ClassifierRecipe, options.overrides), options.out
-    faces = open_faces(options.prepared, recipe)
+    faces = open_faces(options.prepared, recipe, out)
     cleaned = None if options.cleaned is None else open_faces(options.cleaned, recipe)
     sources = sorted(set(faces.table["source"]))
     chosen = [BASE, *find_choices(options.only, sources, has_cleaned=cleaned is not None)]

@@ -98,7 +98,7 @@ def measure_clean_effect(options: CleanEffectOptions, log: Log) -> dict[str, Any
         UserError: Something can't be read, trained on or written.
     """
     recipe, out = load_recipe(options.recipe, ClassifierRecipe, options.overrides), options.out
-    before, after = (open_faces(one, recipe) for one in (options.prepared, options.cleaned))
+    before, after = (open_faces(one, recipe, out) for one in (options.prepared, options.cleaned))
     sides = pair_sides(before, after)
     changes = sides.count_changes()
     log(", ".join(f"{name} {count}" for name, count in changes.items()), "data", **changes)

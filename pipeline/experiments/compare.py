@@ -208,7 +208,7 @@ def compare_systems(options: CompareOptions, log: Log) -> list[Compared]:
         UserError: Something can't be read, built, trained on or written; the message says what.
     """
     systems, out, device = choose_systems(options.only), options.out, pick_device(options.device)
-    base = PreparedData.open(options.prepared, annotated=True)
+    base = PreparedData.open(options.prepared, options.out, annotated=True)
     make_folder(out / FIGURES)
     compared: list[Compared] = []
     timed: dict[str, Predictor] = {}

@@ -193,7 +193,7 @@ def cross_validate(options: CrossValidateOptions, log: Log) -> dict[str, Any]:
     classifier = load_recipe(options.recipe, ClassifierRecipe, options.overrides)
     recipes, out = Recipes(options.start, detector, classifier), options.out
     recipes.check()
-    data = PreparedData.open(options.prepared, annotated=True)
+    data = PreparedData.open(options.prepared, options.out, annotated=True)
     device = pick_device(options.device)
     load_state(options.start)  # Better to fail now than after the folds are built.
     folds = make_folds(data, out, log)

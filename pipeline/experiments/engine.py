@@ -60,7 +60,7 @@ class PreparedData:
     roots: dict[str, Path]  # of the sources
 
     @classmethod
-    def open(cls, folder: Path, *, annotated: bool = False) -> PreparedData:
+    def open(cls, folder: Path, *outs: Path, annotated: bool = False) -> PreparedData:
         """Read a prepared folder, refusing changed labels when `annotated`.
 
         Raises:
@@ -68,7 +68,7 @@ class PreparedData:
                 from others would be measured by them.
             TableError: Its table can't be read.
         """
-        data, roots = identify_data(folder)
+        data, roots = identify_data(folder, *outs)
         if annotated and (read_manifest(folder) or {}).get("decisions"):
             raise PreparedError(
                 f"{folder}: built with decisions, which would measure by other labels than the "

@@ -166,7 +166,7 @@ def run_noise_benchmark(options: NoiseOptions, log: Log) -> tuple[pd.DataFrame, 
     import_cleanlab()  # Better to fail now than after all trainings.
     recipe = load_recipe(options.recipe, ClassifierRecipe, options.overrides)
     settings = [*product(range(options.seeds), parse_kinds(options.kinds))]
-    faces = open_faces(options.prepared, recipe)
+    faces = open_faces(options.prepared, recipe, options.out)
     table = faces.table[faces.table["split"] == TRAIN].reset_index(drop=True)
     true = label_codes(table)
     given, folds, trainings, groups = [], [], [], table["group"].tolist()

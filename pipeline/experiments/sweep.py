@@ -188,7 +188,7 @@ def sort_rows(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
 def _train_grid(
     options: SweepOptions, grid: Sequence[Combination], device: torch.device, log: Log
 ) -> tuple[list[dict[str, Any]], int]:
-    data = PreparedData.open(options.prepared)
+    data = PreparedData.open(options.prepared, options.out)
     for one in grid:
         check_classifier(data.faces, data.folder, one.recipe, device)
     runs = [find_or_start(options.out, one.recipe, data.data) for one in grid]
@@ -218,7 +218,7 @@ def _judge_grid(
 ) -> tuple[list[dict[str, Any]], int]:
     trials = []
     for one in grid:
-        faces = open_faces(options.prepared, one.recipe)
+        faces = open_faces(options.prepared, one.recipe, options.out)
         table = faces.table[faces.table["split"] == TRAIN].reset_index(drop=True)
         numbers = json.dumps(one.recipe.model_dump(mode="json"))
         folder = options.out / "folds" / hashlib.sha256(numbers.encode()).hexdigest()[:16]

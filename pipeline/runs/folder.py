@@ -8,13 +8,14 @@ import platform
 import re
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from data_prep.base import files
 from data_prep.base.command import spell
 from data_prep.base.errors import UserError, suggest
 from data_prep.base.files import OutputError, read_object, sha256_of, write_atomically, write_json
@@ -52,6 +53,11 @@ class Run:
     data: dict[str, Any]
     photos: tuple[str, ...] = ()  # What the card keeps of the training photos.
     warning: str = ""  # what makes its figures mean less
+
+    def warn(self, warning: str) -> Run:
+        """The same run with a warning, which `run.json` keeps."""
+        write_json(self.folder / ABOUT, _read_json(self.folder / ABOUT) | {"warning": warning})
+        return replace(self, warning=warning)
 
     def write_history(self, rows: Sequence[Row]) -> None:
         """Write `history.csv`, one row per epoch or validation."""
@@ -264,8 +270,8 @@ def read_seconds(run: Run) -> float | None:
     return None if seconds is None else float(seconds)
 
 
-def identify_data(prepared: Path) -> tuple[dict[str, Any], dict[str, Path]]:
-    """What identifies a prepared folder, and the dataset folder of each source.
+def identify_data(prepared: Path, *outs: Path) -> tuple[dict[str, Any], dict[str, Path]]:
+    """What identifies a prepared folder, and the dataset folder of each source: none gets `outs`.
 
     Raises:
         PreparedError: The folder is not a whole result of `data_prep build`.
@@ -281,7 +287,9 @@ def identify_data(prepared: Path) -> tuple[dict[str, Any], dict[str, Path]]:
         # How datasets were read shows in the faces; paths and names need not.
         "options": {k: v for k, v in manifest["options"].items() if k not in _READING},
     }
-    return data, {d["source"]: Path(d["root"]) for d in manifest["datasets"]}
+    roots = {d["source"]: Path(d["root"]) for d in manifest["datasets"]}
+    files.refuse_dataset_folders(outs, roots.values(), around=True)
+    return data, roots
 
 
 def hash_code(root: Path = Path(__file__).parents[2]) -> str:

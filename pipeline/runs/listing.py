@@ -74,12 +74,15 @@ class RunSummary:
     kept: list[int] = field(default_factory=list)  # see `RunRecord.kept`
     figures: dict[str, float] = field(default_factory=dict)  # see `RunRecord.saved`
     recalls: dict[str, tuple[int, int]] = field(default_factory=dict)  # right, and all faces
+    warning: str = ""  # see `Run.warning`
     problem: str = ""
 
 
 def list_or_compare(options: RunsOptions) -> None:
     """List run folders, or compare some: what differs, and their figures side by side."""
     folders = options.folders or [Path("runs")]
+    summaries = [*map(_summarise_run, folders)] if options.compare else list_runs(folders[0])
+    learnt = [f"note: {run.name}: {run.warning}" for run in summaries if run.warning]
     if options.compare:
         table = compare_runs(folders)
         if options.plot is not None:
@@ -88,15 +91,16 @@ def list_or_compare(options: RunsOptions) -> None:
         if options.as_json:
             _print_json(table.T.to_dict())
         else:
+            for line in learnt:
+                log(line)
             print_table(["", *table.columns], table.itertuples(name=None))
         return
     if len(folders) > 1 or options.plot is not None:
         raise RunError("several folders and --plot are for --compare.")
-    summaries = list_runs(folders[0])
     if options.as_json:
         _print_json([asdict(summary) for summary in summaries])
     else:
-        for line in warn_of_few({run.name: run.recalls for run in summaries}):
+        for line in (*learnt, *warn_of_few({run.name: run.recalls for run in summaries})):
             log(line)
         print_table(COLUMNS, map(_list_row, summaries), leave_out=("kind", "recipe", "begun"))
     for summary in summaries:
@@ -141,6 +145,7 @@ def _summarise_run(folder: Path) -> RunSummary:
         kept=record.kept if record.saved else [],
         figures=record.saved,
         recalls=record.recalls,
+        warning=str(record.about.get("warning", "")),
     )
 
 

@@ -135,7 +135,7 @@ class ClassifierRecipe(_Numbers):
     @model_validator(mode="after")
     def _check(self) -> ClassifierRecipe:
         if len(self.sizes) != len(self.epochs):
-            counts = f"{len(self.sizes)} sizes and {len(self.epochs)} epochs"
+            counts = f"{len(self.sizes)} in sizes and {len(self.epochs)} in epochs"
             raise ValueError(f"{counts}: give both as many values, one per stage")
         if min(self.sizes) < 32 or min(self.epochs) < 1:
             raise ValueError("sizes start at 32 pixels and epochs at 1")

@@ -164,8 +164,8 @@ class _Job:
             size, epochs, head_only = recipe.stages[stage]
             rate = lr * recipe.stage_lr**stage
             learn.dls = make_loaders(faces, recipe, size, self.device)
-            line = f"stage {stage + 1} of {len(recipe.stages)}: {size} px, at most {epochs} epochs"
-            line += ", the head alone" if head_only else ""
+            line = f"stage {stage + 1} of {len(recipe.stages)}: {size} px, at most {epochs} epoch"
+            line += "s" * (epochs > 1) + ", the head alone" * bool(head_only)
             log(line, "stage", stage=stage, size=size, epochs=epochs)
             learn.create_opt()
             free_body(learn, recipe, stage)

@@ -67,7 +67,7 @@ def _train(options: TrainOptions, start: Path | None = None) -> None:
         track, prepared, log = options.track or [], options.prepared, report.log
         for tracker in track:
             load_tracker(tracker)
-        data, roots = identify_data(prepared)
+        data, roots = identify_data(prepared, options.resume or options.runs)
         run = None if options.resume is None else resume_run(options.resume, data)
         if run and options.overrides:
             raise RunError("--resume goes on by the run's own recipe: leave --set out.")
@@ -103,7 +103,7 @@ def _train(options: TrainOptions, start: Path | None = None) -> None:
                 "begins with, or look like training photos: the figures flatter."
             )
             log(f"note: {warning}", "learnt", seen=seen, photos=len(judged))
-            run = replace(run, warning=warning)
+            run = run.warn(warning)
         try:
             with open_trackers(track, run, recipe) as trackers:
                 card: Card

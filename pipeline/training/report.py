@@ -144,6 +144,8 @@ def describe_result(run: Run, prepared: Path) -> list[str]:
         heads = ("class", "faces", "right", "recall", "precision", "mistakes")
         cells = [(*r[:3], _share(r.recall), _share(r.precision), r.mistakes) for r in rows]
         lines.append(markdown_table(heads, cells))
+        if record.recipe.get("mirror"):
+            lines.append("The written weights average the mirror image, too, unlike the epochs.")
         weak = min(rows, key=lambda row: row.recall)
         if weak.recall < 1:
             told = f"{weak.right} of {weak.faces} told right, {weak.mistakes}"

@@ -68,14 +68,14 @@ class PreparedFaces:
     roots: dict[str, Path]
 
 
-def open_faces(folder: Path, recipe: ClassifierRecipe) -> PreparedFaces:
-    """Read the faces of train and valid, of the recipe's datasets.
+def open_faces(folder: Path, recipe: ClassifierRecipe, *outs: Path) -> PreparedFaces:
+    """Read the faces of train and valid, of the recipe's datasets, which get no `outs`.
 
     Raises:
         PreparedError: Not a prepared folder, or only one class has faces.
         TableError: `faces.csv` can't be used.
     """
-    data, roots = identify_data(folder)
+    data, roots = identify_data(folder, *outs)
     table = read_faces(folder)
     table = select_sources(table[table["split"].isin([TRAIN, VALID])], recipe.sources)
     if recipe.faces == "kept":

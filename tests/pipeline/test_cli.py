@@ -131,6 +131,30 @@ def test_validation_photos_that_the_start_learnt_from(prepared, tmp_path, start,
     ]
     assert len(warned) == 2 * knows, "at once, and above the figures"
     assert all("4 of 4 validation photos were learnt from" in line for line in warned)
+    call("train", prepared, "-o", runs, "--device", "cpu")
+    for options in ([runs], ["--compare", *sorted(runs.iterdir())]):
+        told = call("runs", *options).stderr
+        assert told.count("note: 001-detector: 4 of 4 validation photos were learnt") == knows
+
+
+@pytest.mark.usefixtures("trainers")
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("train", []),
+        ("sweep", ["--set", "lr=0.01,0.02"]),
+        ("sweep", ["--set", "lr=0.01,0.02", "--folds", 2]),
+        ("cross-validate", ["--start", "START"]),
+        ("choices", ["--folds", 2]),
+        ("compare", []),
+    ],
+)
+def test_nothing_is_written_into_the_dataset(prepared, start, command, options):
+    out = prepared.parent / "set" / "out"
+    options = [start if one == "START" else one for one in options]
+    result = call(command, prepared, "-o", out, *options, "--device", "cpu")
+    assert_refused(result, f"{out}: meets the dataset")
+    assert not out.exists()
 
 
 @pytest.mark.usefixtures("trainers")

@@ -145,7 +145,7 @@ def test_overrides(override, field, value):
         (["sizes=[]", "epochs=[]"], "sizes"),
         (
             ["sizes=[64]"],
-            "default.toml, --set sizes=[64]: 1 sizes and 2 epochs: give both as many",
+            "default.toml, --set sizes=[64]: 1 in sizes and 2 in epochs: give both as many",
         ),
         (["sizes=[16, 32]"], "sizes start at 32 pixels"),
         (["epochs=[0, 1]"], "epochs at 1"),

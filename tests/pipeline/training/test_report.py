@@ -15,7 +15,7 @@ from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
 from data_prep.base.tables import read_faces
 from pipeline.runs.folder import Run, find_kept, identify_data, start_run
-from pipeline.runs.recipe import ClassifierRecipe
+from pipeline.runs.recipe import ClassifierRecipe, write_recipe
 from pipeline.training import progress
 from pipeline.training.progress import show_steps
 from pipeline.training.report import describe_result, judge_classes, make_picture, write_page
@@ -86,7 +86,7 @@ def test_page_shows_wrong_answers_only_and_needs_nothing_else(prepared, run):
     names = [(row.image.removeprefix("images/"), str(row.object)) for row in wrong.itertuples()]
     assert [(image, face) for _, image, face in shown] == names
     assert "Kept: epoch 2 of 3" in page
-    assert "4 validation faces of with_mask in 001-mine" in page
+    assert "<p>4 validation faces of with_mask: one told" in page
     assert f"python run.py PHOTOS -o out --weights {run.folder}" in page
     assert all(key in page for key in ClassifierRecipe.model_fields)
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
@@ -108,6 +108,15 @@ def test_last_lines_name_the_weakest_class_and_quote_paths(prepared, run, tmp_pa
     weak = [line for line in lines if line.startswith("weakest: ")]
     assert weak == ["weakest: without_mask, 3 of 4 told right, 1 called with_mask"]
     assert f"use: python run.py PHOTOS -o out --weights '{folder}'" in lines
+    assert not any("mirror" in line for line in lines)
+    recipe = write_recipe(ClassifierRecipe(name="mine", mirror=True))
+    (folder / "recipe.toml").write_text(recipe)
+    (line,) = (
+        line
+        for line in describe_result(replace(run[0], folder=folder), prepared)
+        if "mirror" in line
+    )
+    assert "unlike the epochs" in line
 
 
 def test_a_log_gets_a_line_soon_and_then_seldom_a_terminal_a_bar(monkeypatch):
