@@ -310,9 +310,9 @@ def test_round_trip_is_exact(
         [row[0] for row in found],
         [row[-1] for row in found],
     )
-    # Read as shares of the photo, and refused.
+    # Boxes none of which reaches beyond two pixels are read as shares of the photo, and refused.
     for boxes in (truth.boxes, detections.boxes):
-        assume(not len(boxes) or (np.abs(boxes) > 2).any())
+        assume(not len(boxes) or (np.abs(boxes[:, [0, 2]]) > 2).any())
     with tempfile.TemporaryDirectory() as folder:
         write_text_boxes(truth, detections, Path(folder))
         truth_again = read_truth(Path(folder) / "groundtruths", OPTIONS)
