@@ -262,6 +262,20 @@ def test_counts_are_those_of_the_drawings(run, photos, tmp_path):
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["faces"]["with_mask"] == 4
 
 
+def test_options_are_checked_before_torch_is_loaded(tmp_path):
+    code = (
+        "import sys; from pipeline.inference.command import app\n"
+        "try: app()\nfinally: print('torch' in sys.modules)"
+    )
+    photo = str(Path(__file__).parents[1] / ".github" / "demo.jpg")
+    asked = [photo, "-o", str(tmp_path / "out"), "--save", "pdf"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *asked], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "False\n"), done.stderr
+    assert "--save pdf: not known" in done.stderr
+
+
 def test_what_is_saved_is_named_and_faults_are_found_first(run, tmp_path):
     refused = run("--save", "crops", "--save", "pdf")
     assert_refused(refused, "--save pdf: not known; use json, crops")

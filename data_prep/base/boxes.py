@@ -9,6 +9,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from data_prep.base.errors import UserError
 from data_prep.base.records import AnnotatedPhoto, Box, Face, Finding
 
@@ -143,3 +145,10 @@ def turn_box_back(box: Box, width: int, height: int, orientation: int) -> Box:
     """
     back = _UNDONE_BY.get(orientation, orientation)
     return turn_box(box, *turn_size(width, height, orientation), back)
+
+
+def shared_areas(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Pixels that N and M rectangles have in common: N × M."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    return (high - low).clip(0).prod(axis=2)

@@ -12,6 +12,7 @@ from data_prep.base.command import NOT_DONE, SOME_LEFT_OUT, STOPPED, as_command
 from data_prep.base.files import OutputError
 from data_prep.base.progress import log, tell
 from data_prep.formats.predictions import AlarmRule
+from pipeline.inference.saves import Saves
 from pipeline.inference.sources import BESIDE, JOURNAL, LOST, PhotoSet, count_reasons, find_photos
 from pipeline.nets.options import RETINAFACE, SHIPPED, DetectorModel, DetectorName, Device, Weights
 
@@ -77,14 +78,13 @@ def run(options: RunOptions) -> None:
     alarm = None if options.alarm is None else AlarmRule.read(options.alarm)
     refuse_foreign(options.out)
     photos = find_photos(options.photos, leave_out=options.out)
+    saves = Saves(options.save, options.blur)
 
     from pipeline.inference.folder import predict_folder  # Torch only once the options are right.
     from pipeline.inference.predictor import Predictor
-    from pipeline.inference.saves import Saves
     from pipeline.inference.yunet import choose_detector
     from pipeline.nets.compute import pick_device
 
-    saves = Saves(options.save, options.blur)
     predictor = Predictor.load(
         options.weights,
         detector=choose_detector(options.detector, options.detector_model),

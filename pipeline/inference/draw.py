@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from data_prep.base.boxes import shared_areas
 from data_prep.base.files import write_atomically
-from pipeline.inference.boxes import shared_areas
 from pipeline.inference.records import Face
 
 COLOURS: dict[str, tuple[int, int, int]] = {

@@ -17,16 +17,12 @@ from pipeline.inference.classifier import Classifier
 from pipeline.inference.detector import Detector
 from pipeline.inference.engines import AUTO
 from pipeline.inference.looks import describe_crops
-from pipeline.inference.records import Clock, Face, Frame
+from pipeline.inference.records import BATCH_FRAMES, BATCH_PIXELS, Clock, Face, Frame
 from pipeline.inference.sources import Source
 from pipeline.nets.cards import CLASSIFIER, DETECTOR, find_weights
 from pipeline.nets.compute import has_fast_bf16
 from pipeline.nets.learnt import KnownPhotos, know_photos
 from pipeline.nets.options import SHIPPED
-
-BATCH_FRAMES = 16
-BATCH_PIXELS = 24_000_000
-"""A batch goes through the nets at once; large photos make smaller batches, to bound memory."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,10 @@ from data_prep.base.labels import CLASSES
 from data_prep.base.records import Box
 from data_prep.formats.predictions import PhotoRow, PredictionRow
 
+BATCH_FRAMES = 16
+BATCH_PIXELS = 24_000_000
+"""A batch goes through the nets at once; large photos make smaller batches, to bound memory."""
+
 
 @dataclass(frozen=True)
 class Frame:

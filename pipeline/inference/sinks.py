@@ -15,8 +15,14 @@ from data_prep.base.files import output_error, write_atomically
 from data_prep.base.records import Box
 from data_prep.formats.predictions import PhotoRow
 from pipeline.inference.draw import draw_faces, save_drawing
-from pipeline.inference.predictor import BATCH_FRAMES, BATCH_PIXELS
-from pipeline.inference.records import Clock, Face, Frame, describe_photo
+from pipeline.inference.records import (
+    BATCH_FRAMES,
+    BATCH_PIXELS,
+    Clock,
+    Face,
+    Frame,
+    describe_photo,
+)
 from pipeline.inference.sources import JOURNAL, stamp_of
 
 
