@@ -5,12 +5,17 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PIN = re.compile(r"^\s*(?:- )?([A-Za-z0-9._-]+)==([^\s;]+)(?:\s*;\s*(.*))?$", re.MULTILINE)
+PIN = re.compile(
+    r"^\s*(?:- )?([A-Za-z0-9._-]+)==([^\s;]+)(?: ; (.*?))?(?: \\\n((?: +--hash=.*\n)+).*)?$",
+    re.MULTILINE,
+)
+HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}\b")
+TRIED = ("onnx", "openvino", "video", "web")  # Extras that tests use.
 
 
 def pins_for_python_311(text: str) -> dict[str, str]:
     pins = {}
-    for name, version, marker in PIN.findall(text):
+    for name, version, marker, _ in PIN.findall(text):
         if not re.search(r"python_full_version >= '3\.1[2-9]'", marker):
             pins[name.lower()] = version
     return pins
@@ -18,7 +23,12 @@ def pins_for_python_311(text: str) -> dict[str, str]:
 
 def named_packages() -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    entries = project["project"]["dependencies"] + project["dependency-groups"]["dev"]
+    extras = project["project"]["optional-dependencies"]
+    entries = [
+        *project["project"]["dependencies"],
+        *project["dependency-groups"]["dev"],
+        *(entry for extra in TRIED for entry in extras[extra]),
+    ]
     return {re.match(r"[A-Za-z0-9._-]+", entry)[0].lower() for entry in entries}
 
 
@@ -27,6 +37,20 @@ def test_environment_pins_are_those_of_requirements():
     pip = pins_for_python_311((ROOT / "requirements.txt").read_text())
     assert set(conda) == named_packages()
     assert conda == {name: pip[name] for name in conda}
+
+
+def test_make_installs_nothing_without_a_hash():
+    text = (ROOT / "requirements.txt").read_text()
+    pins = PIN.findall(text)
+    assert len(pins) == len(re.findall(r"^[^ #]", text, re.MULTILINE)) > 100
+    assert not [name for name, _, _, hashes in pins if not HASH.search(hashes)]
+    assert "--require-hashes -r requirements.txt" in (ROOT / "Makefile").read_text()
+
+
+def test_contributing_tells_how_requirements_are_made():
+    told = (ROOT / "CONTRIBUTING.md").read_text()
+    assert "--generate-hashes" in told
+    assert set(re.findall(r"--extra (\w+)", told)) == set(TRIED)
 
 
 def test_python_version_is_the_same_everywhere():

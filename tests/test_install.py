@@ -1,5 +1,8 @@
 """The wheel holds all that is needed, and works from another folder."""
 
+import base64
+import csv
+import json
 import os
 import subprocess
 import sys
@@ -49,6 +52,15 @@ def test_wheel_has_code_pages_recipes_and_weights(installed):
         assert (installed / name).is_file(), name
     assert not (installed / "tests").exists()
     assert not (installed / "weights").exists(), "a name that others may use, too"
+
+
+def test_wheel_lists_the_hashes_that_the_cards_state(installed):
+    (record,) = installed.glob("trimask-*.dist-info/RECORD")
+    listed = {row[0]: row[1] for row in csv.reader(record.open(newline=""))}
+    for net in ("classifier", "detector"):
+        stated = json.loads((installed / f"pipeline/weights/{net}.json").read_text())["sha256"]
+        packed = base64.urlsafe_b64encode(bytes.fromhex(stated)).decode().rstrip("=")
+        assert listed[f"pipeline/weights/{net}.safetensors"] == f"sha256={packed}"
 
 
 def test_command_works_from_another_folder(installed, tmp_path):
