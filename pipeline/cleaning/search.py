@@ -29,8 +29,17 @@ from pipeline.review.suspects import ABOUT, FORMAT, TABLE, tell_likely
 from pipeline.runs.log import Log, report_as
 from pipeline.runs.plots import SHORT, TILE, plot_faces
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
-from pipeline.training.short import label_codes, label_names, load_crops, open_faces
-from pipeline.training.tasks import Plan, join_folds, plan_folds, plan_in_sample, run_tasks
+from pipeline.training.short import (
+    Plan,
+    join_folds,
+    label_codes,
+    label_names,
+    load_crops,
+    open_faces,
+    plan_folds,
+    plan_in_sample,
+    run_tasks,
+)
 
 ORDERS = ("merged", "out-of-fold", "in-sample")
 

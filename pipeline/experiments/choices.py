@@ -42,8 +42,7 @@ from pipeline.nets.options import Folds, Out, Prepared, ShortOptions
 from pipeline.runs.folder import PreparedError
 from pipeline.runs.log import Log, report_as
 from pipeline.runs.recipe import ClassifierRecipe, change_recipe, load_recipe
-from pipeline.training.short import PreparedFaces, label_codes, open_faces
-from pipeline.training.tasks import Plan, plan_folds
+from pipeline.training.short import Plan, PreparedFaces, label_codes, open_faces, plan_folds
 
 TABLE, PLOT, PROBABILITIES = "choices.json", "choices.png", "probabilities.csv"
 ALL = "all"

@@ -20,8 +20,7 @@ from pipeline.nets.compute import pick_device
 from pipeline.nets.options import Out, Prepared, ShortOptions
 from pipeline.runs.log import Log, report_as
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
-from pipeline.training.short import PreparedFaces, label_codes, open_faces
-from pipeline.training.tasks import Plan, run_tasks
+from pipeline.training.short import Plan, PreparedFaces, label_codes, open_faces, run_tasks
 
 RESULT = "clean-effect.json"
 

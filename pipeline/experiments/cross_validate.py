@@ -46,8 +46,7 @@ from pipeline.runs.recipe import (
 )
 from pipeline.runs.workers import one_thread
 from pipeline.training.export import make_card, shift_logits, shift_prior, write_classifier
-from pipeline.training.short import check_short, load_crops, open_faces, train_short
-from pipeline.training.tasks import CACHE_SIDE
+from pipeline.training.short import CACHE_SIDE, check_short, load_crops, open_faces, train_short
 
 RESULTS, PREDICTIONS, CROPS = "cross-validation.json", "predictions.csv", "crops.csv"
 

@@ -42,8 +42,7 @@ from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe
 from pipeline.runs.workers import call_at_once, count_cores
 from pipeline.training.classifier import train_classifier
 from pipeline.training.detector import train_detector
-from pipeline.training.short import PreparedFaces, Views
-from pipeline.training.tasks import Plan, Task, run_tasks
+from pipeline.training.short import Plan, PreparedFaces, Task, Views, run_tasks
 
 
 class ExperimentError(UserError, ValueError):

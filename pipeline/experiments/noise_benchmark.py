@@ -29,8 +29,15 @@ from pipeline.nets.options import Folds, Out, Prepared, ShortOptions
 from pipeline.runs.log import Log, report_as
 from pipeline.runs.plots import SHORT
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
-from pipeline.training.short import label_codes, label_names, open_faces
-from pipeline.training.tasks import Plan, join_folds, plan_folds, plan_in_sample
+from pipeline.training.short import (
+    Plan,
+    join_folds,
+    label_codes,
+    label_names,
+    open_faces,
+    plan_folds,
+    plan_in_sample,
+)
 
 LIKELY = {
     "with_mask": {"without_mask": 0.4, "mask_weared_incorrect": 0.6},

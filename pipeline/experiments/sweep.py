@@ -39,8 +39,7 @@ from pipeline.runs.plots import SHORT
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.runs.workers import one_thread
 from pipeline.training.classifier import check_classifier
-from pipeline.training.short import label_codes, open_faces
-from pipeline.training.tasks import Plan, plan_folds
+from pipeline.training.short import Plan, label_codes, open_faces, plan_folds
 
 MANY = 100  # More combinations than that are a mistake more often than a wish.
 

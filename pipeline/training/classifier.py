@@ -33,13 +33,17 @@ from pipeline.runs.log import Log, prefix_log
 from pipeline.runs.plots import plot_curves, plot_rates
 from pipeline.runs.recipe import ClassifierRecipe, member_of
 from pipeline.runs.tracking import Tracker, TrackLearner, log_metrics
-from pipeline.training.callbacks import StageKeeper
+from pipeline.training.callbacks import ShowBatches, StageKeeper, describe_classifier, show_steps
 from pipeline.training.data import TrainingFaces, make_loaders, select_faces
 from pipeline.training.drawn_faces import gather_faces
-from pipeline.training.export import export_classifier, store_weights
+from pipeline.training.export import (
+    Picture,
+    export_classifier,
+    picture_batch,
+    store_weights,
+    write_page,
+)
 from pipeline.training.learner import build_learner, fit_stage, free_body, read_crops
-from pipeline.training.progress import ShowBatches, describe_classifier, show_steps
-from pipeline.training.report import Picture, picture_batch, write_page
 
 
 def plan_classifier(

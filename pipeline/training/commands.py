@@ -61,8 +61,8 @@ def _train(options: TrainOptions, start: Path | None = None) -> None:
         from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
         from pipeline.runs.tracking import load_tracker, open_trackers
         from pipeline.training import classifier, detector
+        from pipeline.training.export import describe_result
         from pipeline.training.learner import settle_start
-        from pipeline.training.report import describe_result
 
         track, prepared, log = options.track or [], options.prepared, report.log
         for tracker in track:

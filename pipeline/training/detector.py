@@ -37,16 +37,20 @@ from pipeline.runs.folder import CHECKPOINT, PreparedError, Row, Run
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import DetectorRecipe
 from pipeline.runs.tracking import Tracker, log_metrics
+from pipeline.training.callbacks import count_millions, describe_minutes, show_steps, time_call
 from pipeline.training.detector_data import (
+    FACE,
+    IGNORED,
     Scene,
     Window,
     WindowDataset,
     collate_windows,
     collect_scenes,
+    detector_loss,
+    match_batch,
+    spare_unboxed,
 )
-from pipeline.training.detector_loss import FACE, IGNORED, detector_loss, match_batch, spare_unboxed
-from pipeline.training.progress import count_millions, describe_minutes, show_steps, time_call
-from pipeline.training.report import FED, Picture, make_picture, write_page
+from pipeline.training.export import FED, Picture, make_picture, write_page
 
 BATCH = 8
 TIMED = 2  # Windows that a step is timed with.

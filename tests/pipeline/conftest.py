@@ -12,7 +12,7 @@ from data_prep.prepare.build import build
 from data_prep.prepare.options import BuildOptions
 from pipeline.training import classifier as train_classifier
 from pipeline.training import export as finish_classifier
-from pipeline.training import tasks
+from pipeline.training import short
 from pipeline.training.short import Views
 from tests.pipeline.makers import COLOURS, paint_dataset
 
@@ -43,8 +43,8 @@ def by_colour(monkeypatch):
         shares /= shares.sum(axis=1, keepdims=True)
         return Views(shares.astype(np.float32), np.pad(means, ((0, 0), (0, 509))))
 
-    monkeypatch.setattr(tasks, "train_short", train)
-    monkeypatch.setattr(tasks, "view_faces", view)
+    monkeypatch.setattr(short, "train_short", train)
+    monkeypatch.setattr(short, "view_faces", view)
     return calls
 
 

@@ -24,8 +24,7 @@ from pipeline.experiments.choices import (
 from pipeline.experiments.engine import ExperimentError, Judged, judge_folds
 from pipeline.runs.folder import PreparedError
 from pipeline.runs.recipe import ClassifierRecipe, change_recipe, load_recipe
-from pipeline.training.short import open_faces
-from pipeline.training.tasks import Plan, plan_folds
+from pipeline.training.short import Plan, open_faces, plan_folds
 from tests.pipeline.makers import CPU, Told, call
 from tests.pipeline.prepared_copy import copy_prepared
 from tests.pipeline.tables import TINY

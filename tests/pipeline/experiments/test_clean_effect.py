@@ -16,7 +16,7 @@ from pipeline.experiments.clean_effect import (
 )
 from pipeline.experiments.engine import ExperimentError
 from pipeline.experiments.tables import compare_sides, measure_side
-from pipeline.training import tasks
+from pipeline.training import short
 from pipeline.training.short import open_faces
 from tests.pipeline.makers import Told
 from tests.pipeline.prepared_copy import copy_prepared
@@ -96,7 +96,7 @@ def test_same_seeds_on_both_sides(prepared, cleaned, tmp_path, by_colour):
 
 
 def test_difference_is_after_minus_before(prepared, cleaned, tmp_path, by_colour, monkeypatch):
-    view = tasks.view_faces
+    view = short.view_faces
 
     def worse(net, *given):
         views = view(net, *given)
@@ -104,7 +104,7 @@ def test_difference_is_after_minus_before(prepared, cleaned, tmp_path, by_colour
             views.probabilities[:] = views.probabilities[:, [1, 0, 2]]
         return views
 
-    monkeypatch.setattr(tasks, "view_faces", worse)
+    monkeypatch.setattr(short, "view_faces", worse)
     figures = measure(prepared, cleaned, tmp_path / "out")["figures"]
     assert figures["with_mask"]["difference"] == 1
     assert figures["mask_weared_incorrect"]["difference"] == 0

@@ -12,8 +12,7 @@ from pipeline.nets.cards import DetectorCard, load_state
 from pipeline.nets.options import SHIPPED
 from pipeline.nets.retinaface import RetinaFace
 from pipeline.training.detector import measure_faces
-from pipeline.training.detector_data import Scene
-from pipeline.training.detector_loss import FACE
+from pipeline.training.detector_data import FACE, Scene
 from tests.pipeline.makers import CPU, frames_of
 from tests.pipeline.needs import (
     SHARED,

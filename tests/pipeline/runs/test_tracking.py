@@ -92,8 +92,10 @@ def test_all_are_told_a_classifiers_epochs_and_nothing_else(prepared, tmp_path, 
     assert result.exit_code == 0
     assert_listed(tmp_path / "runs" / "001-suspects" / "classifier.json", prepared)
     history = pd.read_csv(tmp_path / "runs" / "001-suspects" / "history.csv")
-    for fake in (fakes["trackio"], fakes["mlflow"]):
-        *epochs, (last, figures) = fake.rows
+    for fake in fakes.values():
+        batches = [(step, row["epoch"]) for step, row in fake.rows if "raw_loss" in row]
+        assert batches == [(n, pytest.approx(n / STEPS)) for n in range(1, 3 * STEPS + 1)]
+        *epochs, (last, figures) = [row for row in fake.rows if "raw_loss" not in row[1]]
         assert [step for step, _ in epochs] == [STEPS, 2 * STEPS, 3 * STEPS]
         assert last == 3 * STEPS
         for (_, told), row in zip(epochs, history.to_dict("records"), strict=True):
@@ -106,11 +108,6 @@ def test_all_are_told_a_classifiers_epochs_and_nothing_else(prepared, tmp_path, 
     assert wandb.finished == 1
     settings = wandb.inits[0]["settings"]
     assert (settings["host"], settings["console"], settings["x_disable_meta"]) == ("-", "off", True)
-    losses = [row["valid_loss"] for _, row in wandb.rows if "valid_loss" in row]
-    assert losses == pytest.approx(history["valid_loss"].tolist(), rel=1e-4)
-    batches = [(step, row["epoch"]) for step, row in wandb.rows if "raw_loss" in row]
-    assert batches == [(step, pytest.approx(step / STEPS)) for step in range(1, 3 * STEPS + 1)]
-    assert "valid/accuracy" in wandb.rows[-1][1]
     sent = [[fake.params, fake.rows] for fake in fakes.values()]
     sent += [fakes["mlflow"].inits, fakes["trackio"].inits]
     assert not any(str(folder) in repr(sent) for folder in (tmp_path, Path.cwd()))
@@ -139,7 +136,8 @@ def test_steps_go_on_where_a_run_was_stopped(prepared, tmp_path, fakes, monkeypa
     folder = tmp_path / "001-suspects"
     options = ["--resume", folder, "--track", "trackio", "--track", "wandb", "--device", "cpu"]
     assert call("train", prepared, "-o", tmp_path, *options).exit_code == 0
-    assert [step for step, _ in fakes["trackio"].rows] == [3 * STEPS, 3 * STEPS]
+    last = [step for step, row in fakes["trackio"].rows if "raw_loss" not in row]
+    assert last == [3 * STEPS, 3 * STEPS]
     assert len([row for _, row in fakes["wandb"].rows if "valid_loss" in row]) == 1
 
 

@@ -13,6 +13,7 @@ from data_prep.base.tables import read_faces
 from pipeline.runs.recipe import DetectorRecipe
 from pipeline.training import detector_data
 from pipeline.training.detector_data import (
+    IGNORED,
     Scene,
     WindowDataset,
     collect_scenes,
@@ -20,7 +21,6 @@ from pipeline.training.detector_data import (
     recolour,
     rotate_photo,
 )
-from pipeline.training.detector_loss import IGNORED
 from tests.makers import make_photo
 from tests.pipeline.tables import table_of
 

@@ -8,7 +8,7 @@ import torch
 
 from pipeline.nets.retinaface import HeadOutputs, make_anchors
 from pipeline.runs.recipe import DetectorRecipe
-from pipeline.training.detector_loss import (
+from pipeline.training.detector_data import (
     BACKGROUND,
     FACE,
     IGNORED,

@@ -16,9 +16,9 @@ from data_prep.base.photo import read_photo
 from data_prep.base.tables import read_faces
 from pipeline.runs.folder import Run, find_kept, identify_data, start_run
 from pipeline.runs.recipe import ClassifierRecipe, write_recipe
-from pipeline.training import progress
-from pipeline.training.progress import show_steps
-from pipeline.training.report import describe_result, judge_classes, make_picture, write_page
+from pipeline.training import callbacks
+from pipeline.training.callbacks import show_steps
+from pipeline.training.export import describe_result, judge_classes, make_picture, write_page
 from tests.pipeline.makers import Told
 
 
@@ -120,7 +120,7 @@ def test_last_lines_name_the_weakest_class_and_quote_paths(prepared, run, tmp_pa
 
 
 def test_a_log_gets_a_line_soon_and_then_seldom_a_terminal_a_bar(monkeypatch):
-    monkeypatch.setattr(progress, "FIRST", 0.0)
+    monkeypatch.setattr(callbacks, "FIRST", 0.0)
     told = Told()
     with show_steps(3, told) as advance:
         for step in range(3):
@@ -128,7 +128,7 @@ def test_a_log_gets_a_line_soon_and_then_seldom_a_terminal_a_bar(monkeypatch):
     assert told.lines == ["epoch 1 of 3: 1 of 3 steps"]
     assert told.events == [{"event": "progress", "done": 1, "total": 3}]
     screen = Console(force_terminal=True, width=80, file=StringIO())
-    monkeypatch.setattr(progress, "Console", lambda **_: screen)
+    monkeypatch.setattr(callbacks, "Console", lambda **_: screen)
     with show_steps(1, told) as advance:
         advance("epoch 1 of 1, loss 0.5")
     assert "epoch 1 of 1, loss 0.5" in screen.file.getvalue()

@@ -16,21 +16,19 @@ from data_prep.base.labels import CLASSES
 from data_prep.base.photo import PhotoError
 from data_prep.grouping.split import SplitError
 from pipeline.training.short import (
+    Plan,
     Views,
+    join_folds,
     label_codes,
     load_crops,
     make_adamw,
     open_faces,
-    train_short,
-    view_faces,
-)
-from pipeline.training.tasks import (
-    Plan,
-    join_folds,
     plan_folds,
     plan_in_sample,
     read_views,
     run_tasks,
+    train_short,
+    view_faces,
     write_views,
 )
 from tests.makers import make_photo
