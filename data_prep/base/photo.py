@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,11 @@ Size = tuple[int, int]  # Width and height in pixels.
 DECODERS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
 """Formats that are decoded, by Pillow's names: others run programs, or are seldom tried."""
 
+MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+"""More than so many are no photo: 178,956,970, where Pillow stops."""
+
 _ORIENTATION_TAG = 0x0112
+_JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 
 class PhotoError(UserError, ValueError):
@@ -45,6 +49,7 @@ class Photo:
     pixels: np.ndarray
     orientation: int
     upright: bool
+    salvaged: int = 0  # Stored rows that are there of a photo that lacks its end; 0 if it is whole.
 
     @property
     def width(self) -> int:
@@ -57,23 +62,35 @@ class Photo:
         return int(self.pixels.shape[0])
 
 
-def read_photo(path: Path, *, upright: bool = False, fit_size: Size | None = None) -> Photo:
+def read_photo(
+    path: Path,
+    *,
+    upright: bool = False,
+    fit_size: Size | None = None,
+    salvage: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> Photo:
     """Read a photo as 8-bit RGB, turned as its EXIF orientation says if it is to be `upright`.
 
-    Grey, palette, CMYK and 16-bit photos are converted; transparent pixels are laid on white; of
-    an animation the first frame is taken. Without `upright` pixels are as stored, unless only the
-    turned photo has `fit_size`, the (width, height) that annotations refer to.
+    Grey, palette, CMYK, 16-bit and 32-bit photos are converted; transparent pixels are laid on
+    white; of an animation the first frame is taken. Without `upright` pixels are as stored, unless
+    only the turned photo has `fit_size`, the (width, height) that annotations refer to. With
+    `salvage` a JPEG that lacks its end has grey rows there. Devices and pipes are not opened.
 
     Raises:
-        PhotoError: The file is missing, empty, truncated, not a photo, or too large to be one.
+        PhotoError: The file is missing, empty, truncated, not a photo, or of more pixels.
     """
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise PhotoError(f"{path}: a device or a pipe, no photo.")
         data = path.read_bytes()
     except OSError as error:
         raise PhotoError(f"{path}: can't be read ({error.strerror or error}).") from error
     if not data:
         raise PhotoError(f"{path}: the file is empty (0 bytes); copy it again from its source.")
-    return decode_photo(data, path, upright=upright, fit_size=fit_size)
+    return decode_photo(
+        data, path, upright=upright, fit_size=fit_size, salvage=salvage, max_pixels=max_pixels
+    )
 
 
 def decode_photo(
@@ -82,10 +99,14 @@ def decode_photo(
     *,
     upright: bool = False,
     fit_size: Size | None = None,
+    salvage: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> Photo:
     """Decode the bytes of a photo, or one that Pillow has opened; see `read_photo`."""
     try:
         image = _open(io.BytesIO(content)) if isinstance(content, bytes) else content
+        if image.width * image.height > max_pixels:
+            raise Image.DecompressionBombError(f"{image.width} × {image.height}")
         orientation = _orientation(image)
         if not upright and fit_size is not None:
             upright = _only_fits_turned(image.size, orientation, fit_size)
@@ -96,6 +117,12 @@ def decode_photo(
     except Image.DecompressionBombError as error:
         raise PhotoError(f"{name}: too many pixels to be a photo ({error}).") from error
     except Exception as error:  # Decoders raise anything on damaged files and damaged EXIF data.
+        if salvage and isinstance(content, bytes) and content.startswith(_JPEG):
+            # With the end that it lacks, the decoder gives the rows there are, the rest grey.
+            whole = content + _JPEG_END
+            if rows := _count_rows(decode_photo(whole, name).pixels):
+                ended = decode_photo(whole, name, upright=upright, fit_size=fit_size)
+                return replace(ended, salvaged=rows)
         raise PhotoError(
             f"{name}: damaged or truncated ({error}); copy it again from its source."
         ) from error
@@ -166,13 +193,20 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and value in ORIENTATIONS else UPRIGHT
 
 
+def _count_rows(pixels: np.ndarray) -> int:
+    """Rows above those at the end that are all alike; all, if only the last is like itself."""
+    others = np.flatnonzero((pixels != pixels[-1]).any(axis=(1, 2)))
+    rows = int(others[-1]) + 1 if len(others) else 0
+    return len(pixels) if rows == len(pixels) - 1 else rows
+
+
 def _only_fits_turned(stored: Size, orientation: int, fit_size: Size) -> bool:
     return stored != fit_size and turn_size(*stored, orientation) == fit_size
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I") or image.mode == "F":
-        return _grey_to_rgb(np.asarray(image))
+        return _grey_to_rgb(image)
     if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
         layer = image.convert("RGBA")
         ground = Image.new("RGBA", layer.size, (255, 255, 255, 255))
@@ -180,12 +214,16 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def _grey_to_rgb(values: np.ndarray) -> np.ndarray:
-    """Bring 16-bit, 32-bit or float grey to 8 bits; Pillow's own conversion would clip it."""
-    grey = np.nan_to_num(values.astype(np.float64))
-    if values.dtype.kind == "f":
-        top = 1.0 if grey.max() <= 1 else 255.0 if grey.max() <= 255 else 65535.0
-    else:
-        top = 255.0 if grey.max() <= 255 and values.dtype.itemsize == 1 else 65535.0
-    eight_bit = np.clip(np.rint(grey * (255.0 / top)), 0, 255).astype(np.uint8)
+def _grey_to_rgb(image: Image.Image) -> np.ndarray:
+    """Bring 16-bit, 32-bit or float grey to 8 bits; Pillow's own conversion would clip it.
+
+    Of 32 bits and floats the range is the least usual one that holds all values, or their own.
+    """
+    values = np.asarray(image)
+    grey = np.where(np.isfinite(values), values, 0).astype(np.float64)
+    low, top = min(grey.min(), 0.0), 65535.0
+    if values.dtype.kind == "f" or (image.format == "TIFF" and values.dtype.itemsize == 4):
+        usual = (1.0, 255.0, top) if values.dtype.kind == "f" else (255.0, top)
+        top = next((end for end in usual if low == 0 and grey.max() <= end), grey.max() - low)
+    eight_bit = np.clip(np.rint((grey - low) * (255.0 / (top or 1.0))), 0, 255).astype(np.uint8)
     return np.repeat(eight_bit[:, :, None], 3, axis=2)

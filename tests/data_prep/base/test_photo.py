@@ -1,6 +1,7 @@
 """Photos decoded, boxes clipped and turned, crops cut out."""
 
 import math
+import os
 
 import cv2
 import numpy as np
@@ -179,6 +180,65 @@ def test_truncated_photo_is_refused_not_filled_up(tmp_path, suffix):
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(PhotoError, match="damaged or truncated"):
         read_photo(path)
+
+
+@pytest.mark.parametrize("turned", [1, 6])
+def test_salvaged_photo_has_the_rows_there_are(tmp_path, turned):
+    path = tmp_path / "a.jpg"
+    save_turned(path, turned, make_pixels(64, 96))
+    data, whole = path.read_bytes(), read_photo(path, upright=True)
+    assert whole.salvaged == 0
+    path.write_bytes(data[:-2])
+    ended = read_photo(path, upright=True, salvage=True)
+    assert np.array_equal(ended.pixels, whole.pixels)
+    assert ended.salvaged == 96
+    path.write_bytes(data[: len(data) * 2 // 3])
+    half = read_photo(path, upright=True, salvage=True)
+    alike = (half.pixels == whole.pixels).all(axis=(1 if turned == 1 else 0, 2))
+    alike = alike if turned == 1 else alike[::-1]  # The first row is now the last column.
+    assert 30 < half.salvaged < 80
+    assert alike[: half.salvaged - 18].all()
+    assert not alike[half.salvaged :].any()
+    with pytest.raises(PhotoError, match="damaged or truncated"):
+        read_photo(path, upright=True)
+
+
+def test_nothing_is_made_up_where_no_row_is_there(tmp_path):
+    path = tmp_path / "a.jpg"
+    make_photo(path)
+    data = path.read_bytes()
+    for kept in (data[:300], data[: data.index(b"\xff\xda") + 4]):
+        path.write_bytes(kept)
+        with pytest.raises(PhotoError):
+            read_photo(path, salvage=True)
+
+
+def test_pipes_and_large_photos_are_not_read(tmp_path):
+    make_photo(tmp_path / "a.png", 20, 10)
+    assert read_photo(tmp_path / "a.png", max_pixels=200).width == 20
+    with pytest.raises(PhotoError, match=r"too many pixels.*20 × 10"):
+        read_photo(tmp_path / "a.png", max_pixels=199)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "b.jpg")
+        with pytest.raises(PhotoError, match="a device or a pipe"):
+            read_photo(tmp_path / "b.jpg")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([[0, 128, 255]], np.int32), [0, 128, 255]),
+        (np.array([[0, 32768, 65535]], np.int32), [0, 128, 255]),
+        (np.array([[0, 500_000, 1_000_000]], np.int32), [0, 128, 255]),
+        (np.array([[-100, 0, 300]], np.int32), [0, 64, 255]),
+        (np.array([[0, 0.5, 1]], np.float32), [0, 128, 255]),
+        (np.array([[0, 127.5, 200]], np.float32), [0, 128, 200]),
+        (np.array([[-1, 0, np.nan, 3]], np.float32), [0, 64, 64, 255]),
+    ],
+)
+def test_32_bit_tiff_is_brought_to_its_real_range(tmp_path, values, expected):
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    assert read_photo(tmp_path / "a.tif").pixels[0, :, 0].tolist() == expected
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
