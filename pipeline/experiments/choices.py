@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -17,6 +18,7 @@ import typer
 from data_prep.base.crop import crop_face
 from data_prep.base.errors import suggest
 from data_prep.base.files import write_atomically, write_json
+from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
 from data_prep.base.progress import show_progress
 from data_prep.base.records import Box
@@ -24,11 +26,9 @@ from data_prep.base.tables import KEY, markdown_table
 from data_prep.prepare.survey import BlurRule, keep_balanced
 from pipeline.experiments.engine import (
     ExperimentError,
-    FoldTrial,
-    Judged,
     check_scales,
-    judge_folds,
     name_photos,
+    run_groups,
 )
 from pipeline.experiments.tables import (
     compare_sides,
@@ -38,11 +38,18 @@ from pipeline.experiments.tables import (
     show_figure,
 )
 from pipeline.nets.compute import pick_device
-from pipeline.nets.options import Folds, Out, Prepared, ShortOptions
+from pipeline.nets.options import Folds, Out, Prepared, ShortOptions, TrialOptions
 from pipeline.runs.folder import PreparedError
 from pipeline.runs.log import Log, report_as
 from pipeline.runs.recipe import ClassifierRecipe, change_recipe, load_recipe
-from pipeline.training.short import Plan, PreparedFaces, label_codes, open_faces, plan_folds
+from pipeline.training.short import (
+    Plan,
+    PreparedFaces,
+    Task,
+    label_codes,
+    open_faces,
+    plan_folds,
+)
 
 TABLE, PLOT, PROBABILITIES = "choices.json", "choices.png", "probabilities.csv"
 ALL = "all"
@@ -74,6 +81,13 @@ class Choice:
     blur: BlurRule | None = None  # thins out the majority class in training
     source: str | None = None  # the only dataset that is learnt from
     cleaned: bool = False  # learns from the labels of the folder built with decisions
+
+    @property
+    def folder(self) -> str:
+        """Of its trainings: its name, or a hash where a file can't be called so."""
+        if re.fullmatch(r"[\w.=-]+", self.name):
+            return self.name
+        return hashlib.sha256(self.name.encode()).hexdigest()[:16]
 
 
 BASE = Choice("base", "the recipe as it is")
@@ -128,50 +142,57 @@ def find_choices(only: str, sources: list[str], *, has_cleaned: bool) -> list[Ch
     return [known[name] for name in names]
 
 
-def try_choices(options: ChoicesOptions, log: Log) -> list[dict[str, Any]]:
-    """Train and judge every choice, the recipe as it is first, and write what came of it.
+@dataclass(frozen=True)
+class Judged:
+    """What came of a choice."""
 
-    All faces are judged by their labels as annotated. What is done stays done. Gives the rows of
-    `measure_choices`.
+    probabilities: np.ndarray  # (N, 3), by the network of the fold a face was held out in
+    seconds: float  # of all its trainings together, on one core each
+
+
+def judge_choices(
+    chosen: Sequence[Choice],
+    faces: PreparedFaces,
+    recipe: ClassifierRecipe,
+    out: Path,
+    options: TrialOptions,
+    log: Log,
+    *,
+    folds: int,
+    cleaned: PreparedFaces | None = None,
+) -> list[Judged]:
+    """Train each choice in folds, and let every face be judged by a net that saw none of its kin.
+
+    What is done stays done, in `out`.
 
     Raises:
-        UserError: An unknown choice, or one that the recipe, the folders or the folds don't allow.
+        UserError: A choice that the recipe, the folders or the folds don't allow.
     """
-    recipe, out = load_recipe(options.recipe, ClassifierRecipe, options.overrides), options.out
-    faces = open_faces(options.prepared, recipe, out)
-    cleaned = None if options.cleaned is None else open_faces(options.cleaned, recipe)
-    sources = sorted(set(faces.table["source"]))
-    chosen = [BASE, *find_choices(options.only, sources, has_cleaned=cleaned is not None)]
-    fold, _ = plan_folds(Plan(faces.table, recipe, out, faces.scale), options.folds)
-    trials = [plan_trial(choice, faces, cleaned, fold, out, recipe) for choice in chosen]
-    device = pick_device(options.device)
-    judged = judge_folds(trials, device=device, log=log, jobs=options.jobs)
-    rows = measure_choices(chosen, judged, faces.table)
-    write_json(out / TABLE, {"faces": len(faces.table), "lines": rows})
-    columns: dict[str, Any] = {key: faces.table[key] for key in (*KEY, "label")}
-    for row, one in zip(rows, judged, strict=True):
-        for index, share in enumerate(one.probabilities.T):
-            columns[f"{row['name']}/{index}"] = share.round(4)
-    write_atomically(out / PROBABILITIES, pd.DataFrame(columns).to_csv(index=False))
-    panels = {
-        key.replace("_", " "): [pick_difference(row[ALL][key]) for row in rows[1:]]
-        for key in ("accuracy", "macro_recall")
-    }
-    title = "Difference from the recipe as it is, with its 95 % interval"
-    plot_figures(panels, [row["what"] for row in rows[1:]], title, out / PLOT, differences=True)
-    return rows
+    fold, _ = plan_folds(Plan(faces.table, recipe, out, faces.scale), folds)
+    groups = [plan_tasks(choice, faces, cleaned, fold, out, recipe) for choice in chosen]
+    judged, device = [], pick_device(options.device)
+    for views in run_groups(groups, device=device, log=log, jobs=options.jobs):
+        probabilities = np.zeros((len(fold), len(CLASSES)), np.float32)
+        for number, view in enumerate(views):
+            probabilities[fold == number] = view.probabilities
+        judged.append(Judged(probabilities, sum(view.seconds for view in views)))
+    return judged
 
 
-def plan_trial(
+def plan_tasks(
     choice: Choice,
     faces: PreparedFaces,
     cleaned: PreparedFaces | None,
     fold: np.ndarray,
     out: Path,
     recipe: ClassifierRecipe,
-) -> FoldTrial:
-    """What a choice learns from and is judged by, on the folds, (N,) from 0, of the faces."""
-    folder = out / choice.name
+) -> list[Task]:
+    """What a choice learns from and is judged by, on each of the folds, (N,) from 0, of the faces.
+
+    Raises:
+        UserError: As of `judge_choices`.
+    """
+    folder = out / choice.folder
     numbers, table = change_recipe(recipe, list(choice.sets)), faces.table
     scale = choice.scale or faces.scale
     judged = table if scale == faces.scale else cut_crops(faces, scale, folder / "crops")
@@ -181,8 +202,9 @@ def plan_trial(
         source = cleaned.table
     fold_of = dict(zip(name_photos(table), fold, strict=True))
     own = name_photos(source).map(fold_of).fillna(-1).to_numpy()
-    train = []
-    for number in range(fold.max() + 1):
+    plan = Plan(judged, numbers, folder, scale, choice.name)
+    tasks = []
+    for number in range(count := fold.max() + 1):
         part = source[(own != number) & (own >= 0)]
         if choice.source:
             part = part[part["source"] == choice.source]
@@ -193,10 +215,11 @@ def plan_trial(
         if len(part) < numbers.batch_size:
             raise PreparedError(
                 f"choice '{choice.name}': {len(part)} training faces don't fill a batch of "
-                f"{numbers.batch_size}: use --set batch_size=… or leave it out of --only."
+                f"{numbers.batch_size}: use --set batch_size=…, or leave it out."
             )
-        train.append(part.reset_index(drop=True))
-    return FoldTrial(Plan(judged, numbers, folder, scale, choice.name), fold, train)
+        what, train = f"fold {number + 1} of {count}", part.reset_index(drop=True)
+        tasks.append(plan.make_task(what, f"fold-{number + 1}", train, judged[fold == number]))
+    return tasks
 
 
 def cut_crops(faces: PreparedFaces, scale: float, folder: Path) -> pd.DataFrame:
@@ -268,5 +291,26 @@ def describe_choices(rows: list[dict[str, Any]]) -> str:
 def choices(options: ChoicesOptions) -> None:
     """What each choice of a recipe is worth, as a Markdown table; goes on where it was stopped."""
     with report_as(options.log) as report:
-        rows = try_choices(options, report.log)
-        report.finish("", describe_choices(rows), folder=options.out, lines=rows)
+        recipe, out = load_recipe(options.recipe, ClassifierRecipe, options.overrides), options.out
+        faces = open_faces(options.prepared, recipe, out)
+        cleaned = None if options.cleaned is None else open_faces(options.cleaned, recipe)
+        sources = sorted(set(faces.table["source"]))
+        chosen = [BASE, *find_choices(options.only, sources, has_cleaned=cleaned is not None)]
+        judged = judge_choices(
+            chosen, faces, recipe, out, options, report.log, folds=options.folds, cleaned=cleaned
+        )
+        rows = measure_choices(chosen, judged, faces.table)
+        write_json(out / TABLE, {"faces": len(faces.table), "lines": rows})
+        columns: dict[str, Any] = {key: faces.table[key] for key in (*KEY, "label")}
+        for row, one in zip(rows, judged, strict=True):
+            for index, share in enumerate(one.probabilities.T):
+                columns[f"{row['name']}/{index}"] = share.round(4)
+        write_atomically(out / PROBABILITIES, pd.DataFrame(columns).to_csv(index=False))
+        panels = {
+            key.replace("_", " "): [pick_difference(row[ALL][key]) for row in rows[1:]]
+            for key in ("accuracy", "macro_recall")
+        }
+        title = "Difference from the recipe as it is, with its 95 % interval"
+        lines = [row["what"] for row in rows[1:]]
+        plot_figures(panels, lines, title, out / PLOT, differences=True)
+        report.finish("", describe_choices(rows), folder=out, lines=rows)

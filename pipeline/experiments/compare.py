@@ -14,23 +14,21 @@ from matplotlib.figure import Figure
 
 from data_prep.base.crop import CROP_SCALE
 from data_prep.base.errors import suggest
-from data_prep.base.files import make_folder, read_object, write_atomically, write_json
+from data_prep.base.files import make_folder, write_atomically, write_json
 from data_prep.base.photo import read_photo
 from data_prep.base.progress import show_progress
-from data_prep.base.tables import KEY, markdown_table
-from data_prep.grouping.split import naive_split
-from data_prep.prepare.build import build
+from data_prep.base.tables import markdown_table
 from data_prep.prepare.options import Decisions
 from data_prep.prepare.survey import BlurRule
 from pipeline.experiments.engine import ExperimentError, PreparedData, find_or_start, train_run
-from pipeline.experiments.measure import measure_drawn_masks, measure_own_split, measure_system
+from pipeline.experiments.measure import measure_system
 from pipeline.experiments.tables import show_figure
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Frame
 from pipeline.nets.cards import CLASSIFIER, DETECTOR
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import SHIPPED, Device, LogAs, Prepared
-from pipeline.runs.folder import PreparedError, read_seconds
+from pipeline.runs.folder import read_seconds
 from pipeline.runs.log import Log, prefix_log, report_as
 from pipeline.runs.plots import save_figure
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, Incorrect, load_recipe
@@ -39,17 +37,13 @@ PHOTOS = 40
 ROUNDS = 5
 BATCH = 8
 
-FORMAT = 1  # Raised when figures come to mean something else, so that old ones are measured again.
-
-FIGURES, TABLE, TEXT, PLOT = "figures", "compare.json", "compare.md", "compare.png"
+TABLE, TEXT, PLOT = "compare.json", "compare.md", "compare.png"
 
 SHOWN = {
     "accuracy": "crop accuracy",
     "macro_recall": "macro recall",
     "map50": "mAP@0.5",
     "map50_95": "mAP@[.5:.95]",
-    "precision": "P",
-    "recall": "R",
     "two_map50": "two classes: mAP@0.5",
     "tnr": "TNR",
     "fnr": "FNR",
@@ -72,9 +66,6 @@ class CompareOptions:
     log: LogAs = "text"
 
 
-BY_CROP = "by crop"  # How the split of data that leaks is called in run folders.
-
-
 @dataclass(frozen=True)
 class System:
     """A system and the data it wants."""
@@ -85,7 +76,6 @@ class System:
     scale: float = CROP_SCALE
     blur: BlurRule | None = None  # as in the folder it is compared on when None
     cleaned: bool = False  # it learns from the labels after reviewers' decisions
-    by_crop: bool = False  # its split is one by crop, as the original's was: the leak shows
     claim: str = "–"  # of the original, and on what
     sets: tuple[str, ...] = ()  # numbers of the recipe that are changed
 
@@ -102,24 +92,13 @@ class System:
         """What a mask worn wrongly is to it."""
         return "own" if self.recipe is None else self.load_recipe().incorrect
 
-    @property
-    def learns_drawn_masks(self) -> bool:
-        """Whether it knows masks from drawings alone."""
-        recipe = None if self.recipe is None else self.load_recipe()
-        return isinstance(recipe, ClassifierRecipe) and recipe.masks == "drawn"
-
-
-_GRAY = "accuracy 0.88, split by crop"
-_COLOUR = "accuracy over 0.93, split by crop"
 
 SYSTEMS: tuple[System, ...] = (
     System("shipped", None),
     System("default", "default"),
     System("fast", "fast"),
-    System("sams-gray", "sams-gray", scale=1.0, claim=_GRAY),
-    System("sams-colour", "sams-colour", scale=1.0, claim=_COLOUR),
-    System("sams-gray-by-crop", "sams-gray", scale=1.0, by_crop=True, claim=_GRAY),
-    System("sams-colour-by-crop", "sams-colour", scale=1.0, by_crop=True, claim=_COLOUR),
+    System("sams-gray", "sams-gray", scale=1.0, claim="accuracy 0.88, split by crop"),
+    System("sams-colour", "sams-colour", scale=1.0, claim="accuracy over 0.93, split by crop"),
     System(
         "dataroots",
         "dataroots",
@@ -153,34 +132,21 @@ def choose_systems(names: Sequence[str]) -> tuple[System, ...]:
 def prepare_data(
     system: System, base: PreparedData, out: Path, decisions: Sequence[Path], log: Log
 ) -> PreparedData:
-    """The data of a system, built if it is not there yet.
-
-    Every other scale, blur rule or labels than those of `base`, which all systems are measured by,
-    get a prepared folder in `out`.
+    """The data of a system: those of `base`, which all are measured by, or a folder in `out`.
 
     Raises:
         PreparedError: The datasets have changed since `base` was built.
     """
-    options = base.built
-    wanted = replace(options, scale=system.scale, blur_rule=system.blur or options.blur_rule)
+    blur = system.blur or base.built.blur_rule
     ledgers = list(decisions) if system.cleaned else []
     if system.cleaned and not decisions:
         log(f"{system.name}: no --decisions, so its labels are as annotated", "note")
-    data = base
-    if ledgers or wanted != options:
-        folder = out / (f"{wanted.blur_rule}-{wanted.scale:g}" + ("-cleaned" if ledgers else ""))
-        log(f"{system.name}: building {folder}", "build", folder=folder)
-        build(replace(wanted, out=folder, decisions=ledgers))
-        data = PreparedData.open(folder)
-        both = base.faces.merge(data.faces, on=list(KEY), suffixes=("", "_other"))
-        if len(both) < len(data.faces) or (both["split"] != both["split_other"]).any():
-            raise PreparedError(
-                f"{base.folder}: the datasets have changed since it was built; build it again."
-            )
-    if not system.by_crop:
-        return data
-    faces = data.faces.assign(split=naive_split(len(data.faces), seed=options.seed))
-    return replace(data, faces=faces, data={**data.data, "split": BY_CROP})
+    if not ledgers and (system.scale, blur) == (base.scale, base.built.blur_rule):
+        return base
+    folder = out / (f"{blur}-{system.scale:g}" + ("-cleaned" if ledgers else ""))
+    log(f"{system.name}: building {folder}", "build", folder=folder)
+    changes = {"scale": system.scale, "blur_rule": blur, "decisions": ledgers}
+    return base.rebuild(folder, ["split"], fewer=bool(ledgers), **changes)
 
 
 @dataclass(frozen=True)
@@ -189,27 +155,22 @@ class Compared:
 
     system: System
     classes: int
-    figures: dict[str, dict[str, Any]]  # by source: `measure_system`, or `measure_own_split`
-    drawn: dict[str, Any] | None  # `measure_drawn_masks`; None for those that learn real ones
+    figures: dict[str, dict[str, Any]]  # by source, of `measure_system`
     minutes: float | None  # of one core, for the training; None where it is not known
     megabytes: float  # of its weights, the detector's included
-    seconds: float | None  # per photo; None for a split by crop, which is about the split alone
     run: str  # name of the run folder
+    seconds: float = 0.0  # per photo
 
 
 def compare_systems(options: CompareOptions, log: Log) -> list[Compared]:
-    """Train what is left to train, measure what is left to measure, and time all anew.
-
-    The validation split of the prepared folder measures them all. Writes prepared folders, run
-    folders and figures.
+    """Train what is left to train, measure all on the validation split of the folder, time all.
 
     Raises:
         PreparedError: Reviewers' decisions have changed the labels that all are measured by.
-        UserError: Something can't be read, built, trained on or written; the message says what.
     """
     systems, out, device = choose_systems(options.only), options.out, pick_device(options.device)
     base = PreparedData.open(options.prepared, options.out, annotated=True)
-    make_folder(out / FIGURES)
+    make_folder(out)
     compared: list[Compared] = []
     timed: dict[str, Predictor] = {}
     for system in systems:
@@ -221,9 +182,9 @@ def compare_systems(options: CompareOptions, log: Log) -> list[Compared]:
             train_run(run, recipe, data, device=device, log=own)
         weights = SHIPPED if run is None else run.folder
         nets = Predictor.load(weights, device=device, rest=SHIPPED)
-        if not system.by_crop:
-            timed[system.name] = nets
-        figures = _measure_once(system, nets, base, data, out / FIGURES, log)
+        timed[system.name] = nets
+        log(f"{system.name}: measuring", "measuring", system=system.name)
+        crops = base if data.scale == base.scale else data
         seconds = None if run is None else read_seconds(run)
         files = [weights / f"{DETECTOR if system.single else CLASSIFIER}.safetensors"]
         files += [] if system.single else [SHIPPED / f"{DETECTOR}.safetensors"]
@@ -231,39 +192,14 @@ def compare_systems(options: CompareOptions, log: Log) -> list[Compared]:
             Compared(
                 system=system,
                 classes=3 if system.incorrect == "own" else 2,
-                figures=figures["sources"],
-                drawn=figures["drawn"],
+                figures=measure_system(nets, system.incorrect, base, crops),
                 minutes=None if seconds is None else seconds / 60,
                 megabytes=sum(file.stat().st_size for file in files) / 1e6,
-                seconds=None,
                 run="" if run is None else run.folder.name,
             )
         )
     took = time_systems(timed, base)
-    return [replace(one, seconds=took.get(one.system.name)) for one in compared]
-
-
-def _measure_once(
-    system: System, nets: Predictor, base: PreparedData, data: PreparedData, out: Path, log: Log
-) -> dict[str, Any]:
-    """The figures, measured now or kept from when the same weights were measured."""
-    path, drawn = out / f"{system.name}.json", None
-    about = {"format": FORMAT, "base": base.data, "data": data.data, **nets.identify()}
-    kept = read_object(path)
-    if kept is not None and kept.get("about") == about:
-        log(f"{system.name}: measured before", "measured", system=system.name)
-        return kept
-    log(f"{system.name}: measuring", "measuring", system=system.name)
-    if system.by_crop and nets.classifier is not None:
-        sources = measure_own_split(nets.classifier, system.incorrect, data)
-    else:
-        crops = base if data.scale == base.scale else data
-        sources = measure_system(nets, system.incorrect, base, crops)
-        if system.learns_drawn_masks and nets.classifier is not None:
-            drawn = measure_drawn_masks(nets.classifier, base)
-    figures = {"about": about, "sources": sources, "drawn": drawn}
-    write_json(path, figures)
-    return figures
+    return [replace(one, seconds=took[one.system.name]) for one in compared]
 
 
 def time_systems(systems: Mapping[str, Predictor], base: PreparedData) -> dict[str, float]:
@@ -290,65 +226,25 @@ def time_systems(systems: Mapping[str, Predictor], base: PreparedData) -> dict[s
     return best
 
 
-def write_report(compared: Sequence[Compared], out: Path) -> str:
-    """Write table, text and plot; gives the text, Markdown."""
-    text = describe(compared)
-    write_json(out / TABLE, [asdict(one) for one in compared])
-    write_atomically(out / TEXT, text + "\n")
-    if timed := [one for one in compared if one.seconds is not None]:
-        _plot(timed, out / PLOT)
-    return text
-
-
 def describe(compared: Sequence[Compared]) -> str:
-    """A Markdown table of the systems for each source, and what else was measured."""
-    whole = [one for one in compared if not one.system.by_crop]
-    parts = [_describe_costs(whole)] if whole else []
-    for source in whole[0].figures if whole else ():
-        about = whole[0].figures[source]
-        parts.append(f"{source}, {about['photos']} validation photos, {about['faces']} faces:")
-        rows = [
-            [f"`{one.system.name}`", *(show_figure(one.figures[source].get(n)) for n in SHOWN)]
-            for one in whole
-        ]
-        parts.append(markdown_table(["system", *SHOWN.values()], rows))
-    for one in whole:
-        if one.drawn is not None:
-            names = {"accuracy": "accuracy"} | {name: SHOWN[name] for name in ("tnr", "fnr", "auc")}
-            told = ", ".join(f"{names[n]} {show_figure(one.drawn[n])}" for n in names)
-            parts.append(
-                f"`{one.system.name}` on {one.drawn['faces']} bare validation faces with and "
-                f"without a drawn mask, the classifier alone: {told}."
-            )
-    parts += [_describe_leak(one, whole) for one in compared if one.system.by_crop]
-    return "\n\n".join(parts)
-
-
-def _describe_costs(compared: Sequence[Compared]) -> str:
+    """Markdown tables of what the systems cost, and of their figures for each source."""
     base = next((one for one in compared if one.system.name == "default"), compared[0])
     heads = ["system", "classes", "claimed", "training, minutes of a core", "MB", "ms per photo"]
     rows = []
     for one in compared:
-        seconds, other = one.seconds or 0.0, base.seconds or 0.0
         minutes = "–" if one.minutes is None else f"{one.minutes:.1f}"
-        costs = [minutes, f"{one.megabytes:.1f}", f"{1000 * seconds:.0f}"]
-        ratio = f"{seconds / other:.2f} ×" if other else "–"
+        costs = [minutes, f"{one.megabytes:.1f}", f"{1000 * one.seconds:.0f}"]
+        ratio = f"{one.seconds / base.seconds:.2f} ×"
         rows.append([f"`{one.system.name}`", one.classes, one.system.claim, *costs, ratio])
-    return markdown_table([*heads, f"against {base.system.name}"], rows)
-
-
-def _describe_leak(one: Compared, whole: Sequence[Compared]) -> str:
-    """The same recipe on the split by crop, beside that by photo group."""
-    name = one.system.recipe
-    honest = next((other for other in whole if other.system.name == name), None)
-    told = []
-    for source, figures in one.figures.items():
-        beside = ""
-        if honest:
-            beside = f", by photo group {show_figure(honest.figures[source]['accuracy'])}"
-        accuracy = show_figure(figures["accuracy"])
-        told.append(f"{source} ({figures['faces']} faces) {accuracy}{beside}")
-    return f"`{name}`, crop accuracy on a split by crop: {'; '.join(told)}."
+    parts = [markdown_table([*heads, f"against {base.system.name}"], rows)]
+    for source, about in compared[0].figures.items():
+        parts.append(f"{source}, {about['photos']} validation photos, {about['faces']} faces:")
+        rows = [
+            [f"`{one.system.name}`", *(show_figure(one.figures[source].get(n)) for n in SHOWN)]
+            for one in compared
+        ]
+        parts.append(markdown_table(["system", *SHOWN.values()], rows))
+    return "\n\n".join(parts)
 
 
 def _plot(compared: Sequence[Compared], path: Path) -> None:
@@ -362,7 +258,7 @@ def _plot(compared: Sequence[Compared], path: Path) -> None:
             if figure is not None:
                 value, low, high = figure
                 ends = [[value - low], [high - value]]
-                place, label = 1000 * (one.seconds or 0), one.system.name
+                place, label = 1000 * one.seconds, one.system.name
                 axes.errorbar(place, value, ends, fmt="o", color=f"C{number}", label=label)
         axes.set(xlim=(0, None), xlabel="ms per photo, nets alone", title=source)
         axes.grid(alpha=0.3)
@@ -378,6 +274,8 @@ def compare(options: CompareOptions) -> None:
     """
     with report_as(options.log) as report:
         compared, out = compare_systems(options, report.log), options.out
-        text = write_report(compared, out)
-        facts = {"folder": out, "table": out / TABLE, "plot": out / PLOT}
-        report.finish("", text, **facts, systems=[asdict(one) for one in compared])
+        text, records = describe(compared), [asdict(one) for one in compared]
+        write_json(out / TABLE, records)
+        write_atomically(out / TEXT, text + "\n")
+        _plot(compared, out / PLOT)
+        report.finish("", text, folder=out, table=out / TABLE, plot=out / PLOT, systems=records)

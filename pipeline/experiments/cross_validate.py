@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,13 +13,10 @@ import typer
 
 from data_prep.base.files import make_folder, write_atomically, write_json
 from data_prep.base.records import Box
-from data_prep.base.tables import KEY
 from data_prep.grouping.split import TRAIN
-from data_prep.prepare.build import build
 from evaluate.inputs.predictions import read_predictions
 from pipeline.experiments.engine import (
     PreparedData,
-    call_each,
     find_or_start,
     log_if_finished,
     processor_seconds,
@@ -35,7 +32,7 @@ from pipeline.nets.cards import CLASSIFIER, DETECTOR, DetectorCard, load_state, 
 from pipeline.nets.classifiers import join_members
 from pipeline.nets.compute import has_fast_bf16, pick_device
 from pipeline.nets.options import Overrides, Prepared, Recipe, TrialOptions
-from pipeline.runs.folder import PreparedError, write_seconds
+from pipeline.runs.folder import write_seconds
 from pipeline.runs.log import Log, prefix_log, report_as
 from pipeline.runs.recipe import (
     ClassifierRecipe,
@@ -44,7 +41,7 @@ from pipeline.runs.recipe import (
     load_recipe,
     member_of,
 )
-from pipeline.runs.workers import one_thread
+from pipeline.runs.workers import call_at_once, count_cores, one_thread
 from pipeline.training.export import make_card, shift_logits, shift_prior, write_classifier
 from pipeline.training.short import CACHE_SIDE, check_short, load_crops, open_faces, train_short
 
@@ -112,32 +109,6 @@ class Recipes:
             )
 
 
-def make_folds(prepared: PreparedData, out: Path, log: Log) -> list[Path]:
-    """Build the folds that are not there yet; every photo is held out in one of them.
-
-    Datasets are read, split and cropped as for the prepared folder, which is one of the folds.
-    Gives their folders; each holds a folder `prepared`.
-
-    Raises:
-        PreparedError: The datasets have changed since it was built.
-    """
-    options = prepared.built
-    folds = [out / f"fold-{number}" for number in range(options.folds)]
-    for number, fold in enumerate(folds):
-        folder = fold / "prepared"
-        log(f"fold {number} of {options.folds}: {folder}", "fold", fold=number)
-        build(replace(options, out=folder, fold=number))
-        own, known = (
-            set(data.faces[[*KEY, "label", *Box._fields]].itertuples(index=False, name=None))
-            for data in (PreparedData.open(folder), prepared)
-        )
-        if own != known:
-            raise PreparedError(
-                f"{prepared.folder}: the datasets have changed since it was built; build it again."
-            )
-    return folds
-
-
 def train_nets(
     data: PreparedData, runs: Path, recipes: Recipes, *, device: torch.device, log: Log
 ) -> Predictor:
@@ -195,9 +166,18 @@ def cross_validate(options: CrossValidateOptions, log: Log) -> dict[str, Any]:
     data = PreparedData.open(options.prepared, options.out, annotated=True)
     device = pick_device(options.device)
     load_state(options.start)  # Better to fail now than after the folds are built.
-    folds = make_folds(data, out, log)
+    folds = [out / f"fold-{number}" for number in range(data.built.folds)]
+    for number, fold in enumerate(folds):
+        folder = fold / "prepared"
+        log(f"fold {number} of {len(folds)}: {folder}", "fold", fold=number)
+        data.rebuild(folder, ["label", *Box._fields], fold=number)
     calls = [(number, fold, recipes, device, log) for number, fold in enumerate(folds)]
-    call_each(_judge_fold, calls, device=device, jobs=options.jobs)
+    jobs = min(options.jobs or count_cores(device), len(calls))
+    if jobs > 1:
+        call_at_once(_judge_fold, calls, jobs)
+    else:
+        for call in calls:
+            _judge_fold(*call)
     results: dict[str, Any] = {"folds": len(folds)}
     for source in sorted(set(data.faces["source"])):
         found, crops = (

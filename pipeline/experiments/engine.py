@@ -7,12 +7,11 @@ fingerprint of its answers' file.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -20,7 +19,7 @@ from data_prep.base.errors import UserError
 from data_prep.base.files import make_folder
 from data_prep.base.tables import KEY, read_faces
 from data_prep.grouping.split import VALID
-from data_prep.prepare.build import read_manifest
+from data_prep.prepare.build import build, read_manifest
 from data_prep.prepare.options import BuildOptions
 from pipeline.nets.cards import DETECTOR, load_state
 from pipeline.nets.options import SHIPPED
@@ -39,10 +38,9 @@ from pipeline.runs.folder import (
 )
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe
-from pipeline.runs.workers import call_at_once, count_cores
 from pipeline.training.classifier import train_classifier
 from pipeline.training.detector import train_detector
-from pipeline.training.short import Plan, PreparedFaces, Task, Views, run_tasks
+from pipeline.training.short import PreparedFaces, Task, Views, run_tasks
 
 
 class ExperimentError(UserError, ValueError):
@@ -80,6 +78,27 @@ class PreparedData:
         """How it was built."""
         record = (read_manifest(self.folder) or {})["options"]
         return BuildOptions.from_record(record, roots=list(self.roots.values()))
+
+    def rebuild(
+        self, folder: Path, same: Sequence[str], *, fewer: bool = False, **changes: Any
+    ) -> PreparedData:
+        """Its datasets in another folder, some options changed; built if they aren't there yet.
+
+        Every face must have its columns `same` in both; there may be `fewer` faces.
+
+        Raises:
+            PreparedError: The datasets have changed since this was built.
+        """
+        build(replace(self.built, out=folder, **changes))
+        data = PreparedData.open(folder)
+        own, known = (
+            set(one.faces[[*KEY, *same]].itertuples(index=False, name=None)) for one in (data, self)
+        )
+        if own - known or (known - own and not fewer):
+            raise PreparedError(
+                f"{self.folder}: the datasets have changed since it was built; build it again."
+            )
+        return data
 
     @property
     def scale(self) -> float:
@@ -162,25 +181,6 @@ def processor_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def call_each(
-    function: Callable[..., None],
-    calls: Sequence[tuple[Any, ...]],
-    *,
-    device: torch.device,
-    jobs: int | None,
-) -> None:
-    """Call a function of a module with each of some arguments, `jobs` at a time in processes.
-
-    One per core when `jobs` is None, one on a GPU; arguments are pickled.
-    """
-    jobs = min(jobs or count_cores(device), len(calls))
-    if jobs > 1:
-        call_at_once(function, calls, jobs)
-    else:
-        for call in calls:
-            function(*call)
-
-
 def run_groups(
     groups: Sequence[Sequence[Task]], *, device: torch.device, log: Log, jobs: int | None
 ) -> list[list[Views]]:
@@ -188,42 +188,3 @@ def run_groups(
     tasks = [task for group in groups for task in group]
     views = iter(run_tasks(tasks, device=device, log=log, jobs=jobs))
     return [[next(views) for _ in group] for group in groups]
-
-
-@dataclass(frozen=True)
-class FoldTrial:
-    """Short trainings that together judge every face unseen."""
-
-    plan: Plan
-    fold: np.ndarray  # (N,) the fold in which each face is held out, from 0
-    train: Sequence[pd.DataFrame]  # what the network of each fold learns from
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What came of a trial."""
-
-    probabilities: np.ndarray  # (N, 3), by the network of the fold a face was held out in
-    seconds: float  # of all its trainings together, on one core each
-
-
-def judge_folds(
-    trials: Sequence[FoldTrial], *, device: torch.device, log: Log, jobs: int | None
-) -> list[Judged]:
-    """Run what is left of some trials and join the folds of each."""
-    groups: list[list[Task]] = [[] for _ in trials]
-    for tasks, trial in zip(groups, trials, strict=True):
-        for n, train in enumerate(trial.train):
-            what, held_out = (
-                f"fold {n + 1} of {len(trial.train)}",
-                trial.plan.table[trial.fold == n],
-            )
-            tasks.append(trial.plan.make_task(what, f"fold-{n + 1}", train, held_out))
-    judged = []
-    answers = run_groups(groups, device=device, log=log, jobs=jobs)
-    for trial, views in zip(trials, answers, strict=True):
-        probabilities = np.zeros((len(trial.fold), 3), np.float32)
-        for number, view in enumerate(views):
-            probabilities[trial.fold == number] = view.probabilities
-        judged.append(Judged(probabilities, sum(view.seconds for view in views)))
-    return judged

@@ -24,12 +24,11 @@ from evaluate.evaluation import EvaluateOptions, evaluate
 from evaluate.inputs.predictions import Predictions, make_predictions, place_predictions
 from evaluate.inputs.truth import find_photos, read_ground_truth, take_faces
 from evaluate.measures.alarm import describe_alarm
-from evaluate.measures.bootstrap import share
-from evaluate.measures.case import Case, Plan, count_confusion
+from evaluate.measures.case import Case, Plan
 from evaluate.measures.headline import describe_headline
 from evaluate.report.outputs import REPORT
 from pipeline.experiments.engine import PreparedData
-from pipeline.experiments.tables import Figure, pick_figure, show_figure
+from pipeline.experiments.tables import pick_figure, show_figure
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import describe_photo, list_rows
@@ -47,7 +46,6 @@ from pipeline.nets.cards import (
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import SHIPPED, DetectorModel, DetectorName, Device, Prepared, Weights
 from pipeline.runs.recipe import Incorrect
-from pipeline.training.drawn_faces import mask_bare_faces
 
 
 @dataclass(frozen=True)
@@ -223,7 +221,7 @@ def write_to_cards(results: dict[str, Any], weights: Path) -> None:
         write_json(files[name].with_suffix(".json"), card.model_dump(mode="json"))
 
 
-SURE = 0.5  # Detection score at which precision, recall and alarms are counted.
+SURE = 0.5  # Detection score at which alarms are counted.
 
 ALARM = ("tnr", "fnr", "auc")
 
@@ -284,12 +282,11 @@ def measure_system(
     scale of its classifier.
 
     Returns:
-        For each source `photos` and `faces`; by its own classes `map50`, `map50_95`, `precision`
-        and `recall` (of faces found and told right, at a detection score of `SURE`), and on
-        annotated boxes `accuracy` and `macro_recall`, with `incorrect_recall`; by two classes that
-        every system has, masks worn wrongly left out, `two_map50`, `two_map50_95`,
-        `two_accuracy`; as an alarm, for which masks worn wrongly are as good as none, `tnr`,
-        `fnr`, `auc`. All but the first two as [value, low, high], None where not defined.
+        For each source `photos` and `faces`; by its own classes `map50`, `map50_95`, and on
+        annotated boxes `accuracy` and `macro_recall`; by two classes that every system has, masks
+        worn wrongly left out, `two_map50`; as an alarm, for which masks worn wrongly are as good as
+        none, at a detection score of `SURE`, `tnr`, `fnr`, `auc`. All but the first two as [value,
+        low, high], None where not defined.
     """
     results = {}
     for source, faces in base.valid.items():
@@ -297,79 +294,24 @@ def measure_system(
         found = predict_photos(replace(nets, thresh=THRESH), base, source)
         files = {f"{source}/{image}": base.roots[source] / image for image in faces["image"]}
         detections = place_predictions(found, truth, files).detections
-        own = read_classes(incorrect, truth, detections)
-        two = leave_out_incorrect(truth, detections)
         figures = {
             "photos": len(truth.photos),
             "faces": len(truth.labels),
-            **_headline(own, "map50", "map50_95"),
-            **_precision_recall(*own),
-            **{f"two_{k}": v for k, v in _headline(two, "map50", "map50_95").items()},
+            **_headline(read_classes(incorrect, truth, detections), "map50", "map50_95"),
+            "two_map50": _headline(leave_out_incorrect(truth, detections), "map50")["map50"],
             **_pick(describe_alarm(Case(truth, detections, Plan(thresh=SURE))), *ALARM),
         }
         if nets.classifier is not None:
             # The labels are the base's: those of the crops' folder may be cleaned ones.
             told = classify_faces(nets.classifier, crops.valid[source], crops.folder)
             sides = truth, place_predictions(told, truth).detections
-            own, two = read_classes(incorrect, *sides), leave_out_incorrect(*sides)
-            alone = _headline(own, "accuracy", "macro_recall", "recall")
-            alone["incorrect_recall"] = alone.pop("recall")[RARE_CLASS]
-            figures |= alone | {"two_accuracy": _headline(two, "accuracy")["accuracy"]}
+            figures |= _headline(read_classes(incorrect, *sides), "accuracy", "macro_recall")
         results[source] = figures
     return results
 
 
-def measure_drawn_masks(classifier: Classifier, base: PreparedData) -> dict[str, Any]:
-    """Bare validation faces, and the same with masks drawn on them: never seen, but artificial."""
-    faces = base.faces[base.faces["split"] == VALID].reset_index(drop=True)
-    faces, read = mask_bare_faces(
-        faces, lambda crop: read_photo(base.folder / crop).pixels, split=VALID, seed=0
-    )
-    sides = _sides(faces, tell_faces(faces, classifier.classify([*map(read, faces["crop"])])))
-    return {
-        "faces": len(faces),
-        **_headline(leave_out_incorrect(*sides), "accuracy"),
-        **_pick(describe_alarm(Case(*sides, Plan(policy="leave-out"))), *ALARM),
-    }
-
-
-def measure_own_split(
-    classifier: Classifier, incorrect: Incorrect, data: PreparedData
-) -> dict[str, dict[str, Any]]:
-    """`accuracy` and `macro_recall` on the crops of a system's own split, leak or not."""
-    results = {}
-    for source, faces in data.valid.items():
-        truth, told = _sides(faces, classify_faces(classifier, faces, data.folder))
-        results[source] = {
-            "photos": len(truth.photos),
-            "faces": len(truth.labels),
-            **_headline(read_classes(incorrect, truth, told), "accuracy", "macro_recall"),
-        }
-    return results
-
-
-def _sides(faces: pd.DataFrame, told: Predictions) -> Sides:
-    truth = take_faces(faces)
-    return truth, place_predictions(told, truth).detections
-
-
 def _headline(sides: Sides, *names: str) -> dict[str, Any]:
     return _pick(describe_headline(Case(*sides)), *names)
-
-
-def _precision_recall(truth: GroundTruth, detections: Detections) -> dict[str, Figure | None]:
-    sure = np.flatnonzero(detections.detection >= SURE)
-    counts = count_confusion(truth, detections.take(sure, detections.photo[sure]))
-    right = np.diagonal(counts, axis1=1, axis2=2)[:, :-1].sum(axis=1)
-    found, there = counts[:, :, :-1].sum(axis=(1, 2)), counts[:, :-1].sum(axis=(1, 2))
-
-    def statistic(weights: np.ndarray) -> dict[str, np.ndarray]:
-        hits = weights @ right
-        return {"precision": share(hits, weights @ found), "recall": share(hits, weights @ there)}
-
-    values, ends = Case(truth, detections).measure(statistic)
-    record = values | {"intervals": ends}
-    return {name: pick_figure(record, name) for name in values}
 
 
 def describe_results(results: dict[str, Any]) -> str:

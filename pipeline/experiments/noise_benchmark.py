@@ -5,10 +5,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from itertools import product
-from types import ModuleType
 from typing import Annotated
 
 import numpy as np
@@ -16,18 +15,17 @@ import pandas as pd
 import typer
 
 from data_prep.base.files import write_atomically
-from data_prep.base.labels import CLASSES, RARE_CLASS
+from data_prep.base.labels import CLASSES
 from data_prep.base.tables import markdown_table
 from data_prep.grouping.split import TRAIN
-from evaluate.measures.bootstrap import describe, measure, share
+from evaluate.measures.bootstrap import measure, share
 from pipeline.cleaning.evidence import estimate_wrong_labels, find_duplicate_faces, find_neighbours
 from pipeline.cleaning.ranking import gather_evidence
 from pipeline.experiments.engine import ExperimentError, run_groups
-from pipeline.experiments.tables import plot_figures, show_figure
+from pipeline.experiments.tables import show_figure
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import Folds, Out, Prepared, ShortOptions
 from pipeline.runs.log import Log, report_as
-from pipeline.runs.plots import SHORT
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.training.short import (
     Plan,
@@ -53,21 +51,16 @@ KINDS = {"uniform": UNIFORM, "likely": LIKELY}
 """Where flipped labels go: from a true class, by kind of noise, shares of the others."""
 
 BASELINE = "cleanlab"
-ORDERS = ("in-sample", "out-of-fold", BASELINE, "cleanlab margin", "merged")
+ORDERS = ("in-sample", "out-of-fold", BASELINE, "merged")
 """What is compared: the loss of a net on its own training faces, plain out-of-fold loss, cleanlab's
-`find_label_issues`, its normalised margin, and the merged order. All but the first work on the same
-out-of-fold probabilities; the merged one asks the network of the first, too."""
+`find_label_issues`, and the merged order. All but the first work on the same out-of-fold
+probabilities; the merged one asks the network of the first, too."""
 
 LEAD = f"mean minus {BASELINE}"
-TABLE, PLOT = "noise.csv", "noise.png"
+TABLE = "noise.csv"
 RESAMPLES = 400
 
-FIGURES = {
-    "recall_at_k": "recall at k",
-    "average_precision": "area under precision–recall",
-    "from_rare": f"recall, flipped from {SHORT[RARE_CLASS]}",
-    "into_rare": f"recall, flipped into {SHORT[RARE_CLASS]}",
-}
+FIGURES = {"recall_at_k": "recall at k", "average_precision": "area under precision–recall"}
 
 CAP = (
     "k is the number of flipped labels, so precision at k is the same number as recall at k. "
@@ -89,15 +82,6 @@ class NoiseOptions(ShortOptions):
     folds: Folds = 5
 
 
-def parse_kinds(text: str) -> tuple[str, ...]:
-    """Kinds of noise separated by commas, each once."""
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
-    for name in names:
-        if name not in KINDS:
-            raise ExperimentError(f"unknown kind of noise '{name}': use {', '.join(KINDS)}.")
-    return names
-
-
 def flip_labels(labels: np.ndarray, kind: str, *, rate: float, seed: int) -> np.ndarray:
     """Give `round(rate * N)` of N faces, class indices, another class by a kind of `KINDS`.
 
@@ -114,22 +98,12 @@ def flip_labels(labels: np.ndarray, kind: str, *, rate: float, seed: int) -> np.
     return flipped
 
 
-def import_cleanlab() -> tuple[ModuleType, ModuleType]:
-    """Its modules `filter` and `rank`, which may not be installed."""
-    try:
-        return import_module("cleanlab.filter"), import_module("cleanlab.rank")
-    except ImportError as error:
-        raise ExperimentError(
-            "cleanlab isn't installed, and the benchmark compares with it: pip install cleanlab."
-        ) from error
+def score_by_cleanlab(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """How suspect cleanlab finds each label, (N,), higher is more.
 
-
-def score_by_cleanlab(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:
-    """How suspect cleanlab finds each label, higher is more, under the names of `ORDERS`.
-
-    `cleanlab` is `find_label_issues` as it comes, then the other faces by its default quality.
+    First what `find_label_issues` lists, as it comes, then the others by its default quality.
     """
-    issues, rank = import_cleanlab()
+    issues, rank = import_module("cleanlab.filter"), import_module("cleanlab.rank")
     there, labels = np.unique(labels, return_inverse=True)
     probabilities = probabilities[:, there] / probabilities[:, there].sum(axis=1, keepdims=True)
     with warnings.catch_warnings():
@@ -139,8 +113,7 @@ def score_by_cleanlab(labels: np.ndarray, probabilities: np.ndarray) -> dict[str
         )
     scores = 1 - rank.get_label_quality_scores(labels, probabilities)
     scores[found] += 1
-    margin = rank.get_label_quality_scores(labels, probabilities, method="normalized_margin")
-    return {BASELINE: scores, "cleanlab margin": 1 - margin}
+    return np.asarray(scores)
 
 
 @dataclass(frozen=True)
@@ -163,16 +136,22 @@ class NoiseRun:
 def run_noise_benchmark(options: NoiseOptions, log: Log) -> tuple[pd.DataFrame, list[NoiseRun]]:
     """Flip labels of the training split, train on them, and score every label by every order.
 
-    Writes `noise.csv`, the table of `measure_runs`, and `noise.png`; trainings that are there
-    already are not done again.
+    Writes `noise.csv`, the table of `measure_runs`; what is trained already stays.
 
     Raises:
         ExperimentError: There is no such kind of noise, or no cleanlab.
         UserError: Something can't be read, trained on or written.
     """
-    import_cleanlab()  # Better to fail now than after all trainings.
+    if find_spec("cleanlab") is None:
+        raise ExperimentError(
+            "cleanlab isn't installed, and the benchmark compares with it: pip install cleanlab."
+        )
     recipe = load_recipe(options.recipe, ClassifierRecipe, options.overrides)
-    settings = [*product(range(options.seeds), parse_kinds(options.kinds))]
+    kinds = dict.fromkeys(name.strip() for name in options.kinds.split(","))
+    for name in kinds:
+        if name not in KINDS:
+            raise ExperimentError(f"unknown kind of noise '{name}': use {', '.join(KINDS)}.")
+    settings = [*product(range(options.seeds), kinds)]
     faces = open_faces(options.prepared, recipe, options.out)
     table = faces.table[faces.table["split"] == TRAIN].reset_index(drop=True)
     true = label_codes(table)
@@ -200,38 +179,28 @@ def run_noise_benchmark(options: NoiseOptions, log: Log) -> tuple[pd.DataFrame, 
         scores = {
             "in-sample": 1 - learnt[rows, labels],
             "out-of-fold": 1 - judged[rows, labels],
-            **score_by_cleanlab(labels, judged),
+            BASELINE: score_by_cleanlab(labels, judged),
             "merged": evidence.score,
         }
         runs.append(NoiseRun(kind, seed, true, labels, scores, expected["all"]))
     log("measuring")
     measured = measure_runs(table, runs)
     write_atomically(options.out / TABLE, measured.to_csv(index=False, float_format="%.5f"))
-    names, figures = [*product(measured["kind"].unique(), ORDERS)], _index(measured)
-    panels = {
-        FIGURES[figure]: [figures[(*name, figure, "mean")] for name in names]
-        for figure in ("recall_at_k", "average_precision")
-    }
-    lines = [f"{kind} noise: {order}" for kind, order in names]
-    plot_figures(panels, lines, "Flipped labels found, with 95 % intervals", options.out / PLOT)
     return measured, runs
 
 
-def recall_at_flipped(
-    order: np.ndarray, wrong: np.ndarray, weights: np.ndarray, *, among: np.ndarray | None = None
-) -> np.ndarray:
+def recall_at_flipped(order: np.ndarray, wrong: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Share of the wrong labels, (N,), among the first k faces, k as many as there are wrong ones.
 
     `order` is (N,) rows, the most suspect first; `weights` (B, N) how often each face counts in B
-    resamples. Of the wrong labels only those `among` are asked for; k stays the number of all.
+    resamples.
     """
     sorted_weights = weights[:, order]
     before = sorted_weights.cumsum(axis=1) - sorted_weights
-    count = (weights * wrong).sum(axis=1, keepdims=True)
+    count = (weights * wrong).sum(axis=1)
     # A face that counts several times may lie in the first k by a part.
-    inside = np.clip(count - before, 0, sorted_weights)
-    asked = wrong if among is None else wrong & among
-    return share((inside * asked[order]).sum(axis=1), (weights * asked).sum(axis=1))
+    inside = np.clip(count[:, None] - before, 0, sorted_weights)
+    return share((inside * wrong[order]).sum(axis=1), count)
 
 
 def average_precision(order: np.ndarray, wrong: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -247,56 +216,44 @@ def average_precision(order: np.ndarray, wrong: np.ndarray, weights: np.ndarray)
 
 
 def measure_runs(table: pd.DataFrame, runs: Sequence[NoiseRun]) -> pd.DataFrame:
-    """Every figure of every order, per seed and as a mean with an interval.
+    """Every figure of every order, the mean of the seeds with an interval.
 
-    Columns kind, order, figure, seed (a number, or "mean" or "mean minus cleanlab"), value, low,
-    high; the last two only for means.
+    Columns kind, order, figure, seed ("mean", or "mean minus cleanlab"), value, low, high.
     """
     codes, groups = pd.factorize(table["group"])
-    once, axes = np.ones((1, len(table))), (ORDERS, tuple(FIGURES))
+    axes = dict.fromkeys(("mean", LEAD), (ORDERS, tuple(FIGURES)))
     rows = []
     for kind in dict.fromkeys(run.kind for run in runs):
         some = [run for run in runs if run.kind == kind]
 
         def compute(weights: np.ndarray, some: Sequence[NoiseRun] = some) -> dict[str, np.ndarray]:
             """(B, O, F) of the seeds' mean, from weights (B, P) of the groups."""
-            mean = np.add.reduce([_measure(run, weights[:, codes]) / len(some) for run in some])
+            mean = np.mean([_measure(run, weights[:, codes]) for run in some], axis=0)
             return {"mean": mean, LEAD: mean - mean[:, [ORDERS.index(BASELINE)]]}
 
-        means, ends = measure(
-            compute,
-            photos=len(groups),
-            resamples=RESAMPLES,
-            rows=4 * len(table),
-            axes={"mean": axes, LEAD: axes},
-        )
+        size = {"photos": len(groups), "rows": 4 * len(table), "resamples": RESAMPLES}
+        means, ends = measure(compute, axes=axes, **size)
         assert ends is not None
-        figures = {str(run.seed): describe(_measure(run, once)[0], axes) for run in some} | means
-        for seed, order, figure in product(figures, ORDERS, FIGURES):
-            interval = ends[seed][order][figure] if seed in ends else None
-            value = figures[seed][order][figure]
-            rows.append((kind, order, figure, seed, value, *(interval or (None, None))))
-    names = ["kind", "order", "figure", "seed", "value", "low", "high"]
-    return pd.DataFrame(rows, columns=names)
+        for key in product((kind,), ORDERS, FIGURES, axes):
+            _, order, figure, what = key
+            interval = ends[what][order][figure] or (None, None)
+            rows.append((*key, means[what][order][figure], *interval))
+    return pd.DataFrame(rows, columns=["kind", "order", "figure", "seed", "value", "low", "high"])
 
 
 def _measure(run: NoiseRun, weights: np.ndarray) -> np.ndarray:
     """(B, O, F): `FIGURES` of each of `ORDERS`, from weights (B, N) of the faces."""
-    rare = CLASSES.index(RARE_CLASS)
-    figures = []
-    for name in ORDERS:
-        # Equal scores in the order of the rows.
-        order = np.argsort(-run.scores[name], kind="stable")
-        recall = partial(recall_at_flipped, order, run.wrong, weights)
-        area = average_precision(order, run.wrong, weights)
-        from_rare, into_rare = recall(among=run.true == rare), recall(among=run.given == rare)
-        figures.append(np.stack([recall(), area, from_rare, into_rare], axis=1))
-    return np.stack(figures, axis=1)
+    # Equal scores in the order of the rows.
+    orders = [np.argsort(-run.scores[name], kind="stable") for name in ORDERS]
+    ways = (recall_at_flipped, average_precision)
+    figures = [[way(order, run.wrong, weights) for way in ways] for order in orders]
+    return np.moveaxis(np.array(figures), -1, 0)
 
 
 def describe_runs(measured: pd.DataFrame, runs: Sequence[NoiseRun]) -> str:
     """The means as Markdown, a table per kind of noise."""
-    parts, figures = [], _index(measured)
+    parts = []
+    figures = {tuple(row[:4]): row[4:] for row in measured.to_numpy().tolist()}
     heads = ["order", *FIGURES.values(), f"recall at k minus {BASELINE}'s"]
     for kind in dict.fromkeys(run.kind for run in runs):
         some = [run for run in runs if run.kind == kind]
@@ -312,11 +269,6 @@ def describe_runs(measured: pd.DataFrame, runs: Sequence[NoiseRun]) -> str:
             rows.append([order, *cells, "–" if order == BASELINE else lead])
         parts.append(markdown_table(heads, rows))
     return "\n\n".join([*parts, CAP])
-
-
-def _index(measured: pd.DataFrame) -> dict[tuple[str, ...], list[float]]:
-    """Value, low and high by kind, order, figure and seed."""
-    return {tuple(row[:4]): row[4:] for row in measured.to_numpy().tolist()}
 
 
 def noise_benchmark(options: NoiseOptions) -> None:

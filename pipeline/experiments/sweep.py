@@ -1,59 +1,43 @@
-"""Every combination of some values: a run folder each, or short trainings on folds."""
+"""Every combination of some values, judged in folds and compared with the first one."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
-import torch
 import typer
 
 from data_prep.base.files import write_atomically
 from data_prep.base.labels import CLASSES
 from data_prep.base.tables import markdown_table
 from data_prep.grouping.split import TRAIN
-from pipeline.experiments.engine import (
-    ExperimentError,
-    FoldTrial,
-    PreparedData,
-    call_each,
-    find_or_start,
-    judge_folds,
-    train_run,
-)
-from pipeline.experiments.tables import Answers, plot_figures
-from pipeline.nets.compute import pick_device
-from pipeline.nets.options import Prepared, Recipe, TrialOptions
-from pipeline.runs.folder import PREDICTIONS, Run, is_finished, read_seconds
-from pipeline.runs.log import Log, prefix_log, report_as
+from pipeline.experiments.choices import ALL, Choice, judge_choices, measure_choices
+from pipeline.experiments.engine import ExperimentError
+from pipeline.experiments.tables import pick_difference, show_figure
+from pipeline.nets.options import Folds, Out, Prepared, Recipe, TrialOptions
+from pipeline.runs.log import Log, report_as
 from pipeline.runs.plots import SHORT
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
-from pipeline.runs.workers import one_thread
-from pipeline.training.classifier import check_classifier
-from pipeline.training.short import Plan, label_codes, open_faces, plan_folds
+from pipeline.training.short import label_codes, open_faces
 
 MANY = 100  # More combinations than that are a mistake more often than a wish.
 
-TABLE, TEXT, PLOT = "sweep.csv", "sweep.md", "sweep.png"
+TABLE, TEXT = "sweep.csv", "sweep.md"
 FIGURES = ("macro_recall", "accuracy", "loss")
-RECALLS = tuple(f"recall_{name}" for name in CLASSES)
 
 
 @dataclass(frozen=True)
 class SweepOptions(TrialOptions):
-    """Which combinations are trained, and how they are judged."""
+    """Which combinations are trained, and on what."""
 
     prepared: Prepared
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder that gets runs and table.")]
+    out: Out
     sets: Annotated[
         list[str],
         typer.Option(
@@ -63,25 +47,9 @@ class SweepOptions(TrialOptions):
         ),
     ]
     recipe: Recipe = "default"
-    folds: Annotated[
-        int | None,
-        typer.Option(min=2, help="Judge by short trainings on folds of the training faces."),
-    ] = None
+    folds: Folds = 3
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the combinations.")] = False
     many: Annotated[bool, typer.Option("--yes-many", help="Train more than 100, too.")] = False
-
-
-@dataclass(frozen=True)
-class Combination:
-    """One point of the grid."""
-
-    values: dict[str, str]  # what is swept, as it was written, by key
-    recipe: ClassifierRecipe
-
-    @property
-    def name(self) -> str:
-        """For people: `lr=1e-3, repeat_rare=2`."""
-        return ", ".join(f"{key}={value}" for key, value in self.values.items())
 
 
 def split_values(text: str) -> list[str]:
@@ -106,7 +74,7 @@ def split_values(text: str) -> list[str]:
     return values
 
 
-def make_grid(recipe: str, sets: Sequence[str], *, many: bool = False) -> list[Combination]:
+def make_grid(recipe: str, sets: Sequence[str], *, many: bool = False) -> list[Choice]:
     """Every combination of the values, `key=v1,v2`, the last key changing fastest.
 
     Raises:
@@ -124,6 +92,8 @@ def make_grid(recipe: str, sets: Sequence[str], *, many: bool = False) -> list[C
                 f"--set {key}: given twice; write all its values after one --set."
             )
         lists[key] = split_values(told)
+        if key in ("sources", "faces") and len(lists[key]) > 1:
+            raise ExperimentError(f"--set {key}: would judge other faces; sweep one by one.")
     count = prod(map(len, lists.values()))
     if count < 2:
         raise ExperimentError(
@@ -133,153 +103,81 @@ def make_grid(recipe: str, sets: Sequence[str], *, many: bool = False) -> list[C
         raise ExperimentError(
             f"{count} combinations are more than {MANY}: add --yes-many to train all."
         )
-    grid: list[Combination] = []
+    grid: list[Choice] = []
+    known: list[ClassifierRecipe] = []
     for point in product(*lists.values()):
-        values = dict(zip(lists, point, strict=True))
-        numbers = load_recipe(recipe, ClassifierRecipe, [f"{k}={v}" for k, v in values.items()])
-        swept = {key: value for key, value in values.items() if len(lists[key]) > 1}
-        grid.append(Combination(swept, numbers))
-        for other in grid[:-1]:
-            if other.recipe == numbers:
-                raise ExperimentError(f"{grid[-1].name}: the same numbers as {other.name}.")
+        values = {key: f"{key}={value}" for key, value in zip(lists, point, strict=True)}
+        numbers = load_recipe(recipe, ClassifierRecipe, [*values.values()])
+        name = ", ".join(values[key] for key in lists if len(lists[key]) > 1)
+        if numbers in known:
+            raise ExperimentError(f"{name}: the same numbers as {grid[known.index(numbers)].name}.")
+        grid.append(Choice(name, "", tuple(values.values())))
+        known.append(numbers)
     return grid
 
 
 def run_sweep(options: SweepOptions, log: Log) -> tuple[pd.DataFrame, str]:
-    """Train what is left to train, measure all, and write `sweep.csv`, `sweep.md`, `sweep.png`.
-
-    Without folds each combination has a run folder, found again by its resolved recipe and its
-    data, and is measured on the validation split. With folds it is judged by short trainings on
-    grouped folds of the training faces, and validation faces are not touched.
+    """Judge every combination in grouped folds of the training faces; the validation faces rest.
 
     Returns:
-        A row per combination: swept keys, macro recall, accuracy, loss (mean cross-entropy in nats,
-        without weights or smoothing), recalls, processor seconds (None where it was stopped in
-        between), run folder; the best first. And what `sweep.md` says.
+        A row per combination, the best first: swept keys, macro recall, accuracy, loss (mean
+        cross-entropy in nats, without weights or smoothing), recalls, the difference of its macro
+        recall from that of the first combination with its 95 % interval, processor seconds. And
+        what `sweep.md` says.
 
     Raises:
         UserError: A grid, folder or recipe that can't be used; the message says what to do.
     """
-    grid = make_grid(options.recipe, options.sets, many=options.many)
-    way = _train_grid if options.folds is None else _judge_grid
-    figures, faces = way(options, grid, pick_device(options.device), log)
-    table = sort_rows([one.values | row for one, row in zip(grid, figures, strict=True)])
-    text = describe_sweep(table, faces, options.folds)
-    write_atomically(options.out / TABLE, table.to_csv(index=False, float_format="%.6g"))
-    write_atomically(options.out / TEXT, text + "\n")
-    panels = {
-        name.replace("_", " "): [[value] * 3 for value in table[name]]
-        for name in ("macro_recall", "accuracy")
-    }
-    names = [", ".join(f"{k}={row[k]}" for k in grid[0].values) for row in table.to_dict("records")]
-    title = f"{len(table)} combinations, the best first"
-    plot_figures(panels, names, title, options.out / PLOT)
-    return table, text
+    grid, out = make_grid(options.recipe, options.sets, many=options.many), options.out
+    recipe = load_recipe(options.recipe, ClassifierRecipe, grid[0].sets)
+    faces = open_faces(options.prepared, recipe, out)
+    table = faces.table[faces.table["split"] == TRAIN].reset_index(drop=True)
+    faces, folder = replace(faces, table=table), out / "folds"
+    judged = judge_choices(grid, faces, recipe, folder, options, log, folds=options.folds)
+    rows, truth = [], label_codes(table)
+    for one, row in zip(judged, measure_choices(grid, judged, table), strict=True):
+        own = np.maximum(one.probabilities[np.arange(len(truth)), truth], 1e-9)
+        figures = {name: figure["after"] for name, figure in row[ALL].items()}
+        ends = pick_difference(row[ALL]["macro_recall"])
+        rows.append(
+            {
+                **{name: figures[name] for name in ("macro_recall", "accuracy")},
+                "loss": float(-np.log(own).mean()),
+                **{f"recall_{name}": figures[name] for name in CLASSES},
+                **dict(zip(("difference", "low", "high"), ends, strict=True)),
+                "seconds": one.seconds,
+            }
+        )
+    keys = pd.DataFrame([dict(text.split("=", 1) for text in one.sets) for one in grid])
+    found = pd.concat([keys.loc[:, keys.nunique() > 1], pd.DataFrame(rows)], axis=1)
+    found = found.sort_values([*FIGURES], ascending=[False, False, True], ignore_index=True)
+    write_atomically(out / TABLE, found.to_csv(index=False, float_format="%.6g"))
+    text = describe_sweep(found, grid[0].name, len(table))
+    write_atomically(out / TEXT, text + "\n")
+    return found, text
 
 
-def sort_rows(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """The best first, by macro recall, then accuracy, then loss."""
-    return pd.DataFrame(rows).sort_values(
-        list(FIGURES), ascending=[False, False, True], kind="stable", ignore_index=True
-    )
-
-
-def _train_grid(
-    options: SweepOptions, grid: Sequence[Combination], device: torch.device, log: Log
-) -> tuple[list[dict[str, Any]], int]:
-    data = PreparedData.open(options.prepared, options.out)
-    for one in grid:
-        check_classifier(data.faces, data.folder, one.recipe, device)
-    runs = [find_or_start(options.out, one.recipe, data.data) for one in grid]
-    left = [(one, run) for one, run in zip(grid, runs, strict=True) if not is_finished(run.folder)]
-    if done := len(grid) - len(left):
-        log(f"{done} of {len(grid)} trainings were done before", "tasks", done=done)
-    calls = [(options.prepared, *item, device, log) for item in left]
-    call_each(_train, calls, device=device, jobs=options.jobs)
-    rows = []
-    for run in runs:
-        table = pd.read_csv(run.folder / PREDICTIONS)
-        probabilities = table[[f"p_{name}" for name in CLASSES]].to_numpy()
-        rows.append(_measure(probabilities, table, read_seconds(run), run.folder.name))
-    return rows, len(table)
-
-
-def _train(
-    prepared: Path, combination: Combination, run: Run, device: torch.device, log: Log
-) -> None:
-    own = prefix_log(log, combination.name, folder=run.folder, values=combination.values)
-    with one_thread():
-        train_run(run, combination.recipe, PreparedData.open(prepared), device=device, log=own)
-
-
-def _judge_grid(
-    options: SweepOptions, grid: Sequence[Combination], device: torch.device, log: Log
-) -> tuple[list[dict[str, Any]], int]:
-    trials = []
-    for one in grid:
-        faces = open_faces(options.prepared, one.recipe, options.out)
-        table = faces.table[faces.table["split"] == TRAIN].reset_index(drop=True)
-        numbers = json.dumps(one.recipe.model_dump(mode="json"))
-        folder = options.out / "folds" / hashlib.sha256(numbers.encode()).hexdigest()[:16]
-        plan = Plan(table, one.recipe, folder, faces.scale, one.name)
-        fold, tasks = plan_folds(plan, options.folds or 0)
-        trials.append(FoldTrial(plan, fold, [task.train for task in tasks]))
-    judged = judge_folds(trials, device=device, log=log, jobs=options.jobs)
-    rows = [
-        _measure(one.probabilities, trial.plan.table, one.seconds)
-        for trial, one in zip(trials, judged, strict=True)
-    ]
-    return rows, max(len(trial.fold) for trial in trials)
-
-
-def _measure(
-    probabilities: np.ndarray, faces: pd.DataFrame, seconds: float | None, run: str = ""
-) -> dict[str, Any]:
-    """A row of figures from what was predicted for N faces, (N, 3)."""
-    truth = label_codes(faces)
-    figures = Answers(probabilities.argmax(axis=1) == truth, truth, faces["image"]).values
-    own = np.maximum(probabilities[np.arange(len(truth)), truth], 1e-9)
-    return {
-        "macro_recall": figures["macro_recall"],
-        "accuracy": figures["accuracy"],
-        "loss": float(-np.log(own).mean()),
-        **{f"recall_{name}": figures[name] for name in CLASSES},
-        "seconds": seconds,
-        "run": run,
-    }
-
-
-def describe_sweep(table: pd.DataFrame, faces: int, folds: int | None) -> str:
-    """The table as Markdown, and what its figures are worth."""
-    keys = [str(key) for key in table if key not in (*FIGURES, *RECALLS, "seconds", "run")]
-    shorts = [f"recall, {SHORT[name]}" for name in CLASSES]
+def describe_sweep(table: pd.DataFrame, first: str, faces: int) -> str:
+    """The table of `run_sweep` as Markdown, and what its figures are worth."""
+    shown = [*FIGURES, *(f"recall_{name}" for name in CLASSES)]
+    keys = [str(key) for key in table.columns[: table.columns.get_loc(FIGURES[0])]]
     rows = [
         [
             *(f"`{row[key]}`" for key in keys),
-            *("–" if pd.isna(row[key]) else f"{row[key]:.3f}" for key in (*FIGURES, *RECALLS)),
-            "–" if pd.isna(row["seconds"]) else f"{row['seconds']:.0f}",
-            row["run"] or "–",
+            *("–" if pd.isna(row[key]) else f"{row[key]:.3f}" for key in shown),
+            show_figure([row["difference"], row["low"], row["high"]], "+"),
+            f"{row['seconds']:.0f}",
         ]
         for row in table.to_dict("records")
     ]
-    heads = [*keys, "macro recall", "accuracy", "loss", *shorts, "seconds", "run"]
-    count = len(table)
-    if folds:
-        where = f"{folds} grouped folds of {faces} training faces, by short trainings"
-        advice = (
-            "Train the chosen recipe and take its figures from the validation split, which this "
-            "left alone."
-        )
-    else:
-        where = f"one validation split of {faces} faces"
-        advice = (
-            "Choose by --folds instead, or measure the chosen weights on photos that had no part "
-            "in the choice."
-        )
+    shorts = [f"recall, {SHORT[name]}" for name in CLASSES]
+    heads = [*keys, "macro recall", "accuracy", "loss", *shorts, "macro recall, difference"]
     return (
-        f"{markdown_table(heads, rows)}\n\nMeasured on {where}. The best of {count} is the "
-        f"luckiest of {count}, too: its figures are optimistic, and small differences between "
-        f"rows mean nothing. {advice}"
+        f"{markdown_table([*heads, 'seconds'], rows)}\n\nMeasured on {faces} training faces, each "
+        f"by a net that saw none of its kin; differences are from {first}, with 95 % intervals. "
+        f"The best of {len(table)} is the luckiest of {len(table)}, too: its figures are "
+        "optimistic. Train the chosen recipe and take its figures from the validation split, which "
+        "this left alone."
     )
 
 
@@ -288,10 +186,10 @@ def sweep(options: SweepOptions) -> None:
     with report_as(options.log) as report:
         if options.dry_run:
             grid = make_grid(options.recipe, options.sets, many=options.many)
-            names, values = [one.name for one in grid], [one.values for one in grid]
-            report.finish(f"{len(grid)} combinations", "\n".join(names), combinations=values)
+            values = [dict(text.split("=", 1) for text in one.sets) for one in grid]
+            names = "\n".join(one.name for one in grid)
+            report.finish(f"{len(grid)} combinations", names, combinations=values)
             return
-        table, text = run_sweep(options, report.log)
-        out = options.out
-        facts = {"folder": out, "table": out / TABLE, "plot": out / PLOT}
-        report.finish("", text, **facts, rows=table.to_dict("records"))
+        (table, text), out = run_sweep(options, report.log), options.out
+        rows = table.to_dict("records")
+        report.finish("", text, folder=out, table=out / TABLE, rows=rows)

@@ -15,30 +15,29 @@ from pipeline.experiments.choices import (
     BASE,
     CHOICES,
     Choice,
+    Judged,
     cut_crops,
     describe_choices,
     find_choices,
+    judge_choices,
     measure_choices,
-    plan_trial,
 )
-from pipeline.experiments.engine import ExperimentError, Judged, judge_folds
+from pipeline.experiments.engine import ExperimentError
+from pipeline.nets.options import TrialOptions
 from pipeline.runs.folder import PreparedError
 from pipeline.runs.recipe import ClassifierRecipe, change_recipe, load_recipe
-from pipeline.training.short import Plan, open_faces, plan_folds
-from tests.pipeline.makers import CPU, Told, call
+from pipeline.training.short import open_faces
+from tests.pipeline.makers import Told, call
 from tests.pipeline.prepared_copy import copy_prepared
 from tests.pipeline.tables import TINY
 
 
-def plan(chosen, faces, cleaned, out, recipe=TINY):
-    fold, _ = plan_folds(Plan(faces.table, recipe, out, faces.scale), 2)
-    return [plan_trial(one, faces, cleaned, fold, out, recipe) for one in chosen]
-
-
-def attempt(prepared, out, chosen, cleaned=None):
-    faces = open_faces(prepared, TINY)
-    trials = plan([BASE, *chosen], faces, cleaned, out)
-    return faces, judge_folds(trials, device=CPU, log=Told(), jobs=1)
+def attempt(prepared, out, chosen, cleaned=None, recipe=TINY):
+    faces, options = open_faces(prepared, recipe), TrialOptions(device="cpu", jobs=1)
+    chosen = [BASE, *chosen]
+    return faces, judge_choices(
+        chosen, faces, recipe, out, options, Told(), folds=2, cleaned=cleaned
+    )
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: choice.name)
@@ -131,7 +130,7 @@ def test_crops_at_another_scale_are_cut_once(prepared, tmp_path):
 def test_too_few_faces_to_learn_from(prepared, tmp_path, by_colour):
     large = TINY.model_copy(update={"batch_size": 999})
     with pytest.raises(PreparedError, match=r"choice 'base': .* don't fill a batch of 999"):
-        plan([BASE], open_faces(prepared, TINY), None, tmp_path, large)
+        attempt(prepared, tmp_path, [], recipe=large)
     assert not by_colour
 
 

@@ -1,34 +1,23 @@
-"""Sweeps on painted faces: the grid, what is trained, found again, gone on with, and measured."""
+"""Sweeps on painted faces: the grid, who judges whom, and what comes of it."""
 
 import json
-import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 
 from data_prep.base.labels import CLASSES
 from data_prep.base.tables import read_faces
-from pipeline.experiments import engine
+from pipeline.experiments import sweep as sweeping
+from pipeline.experiments.choices import Judged
 from pipeline.experiments.engine import ExperimentError
-from pipeline.experiments.sweep import (
-    SweepOptions,
-    describe_sweep,
-    make_grid,
-    run_sweep,
-    sort_rows,
-    split_values,
-)
-from pipeline.runs.recipe import RecipeError
+from pipeline.experiments.sweep import SweepOptions, make_grid, run_sweep, split_values
+from pipeline.runs.recipe import ClassifierRecipe, RecipeError, change_recipe, load_recipe
 from tests.pipeline.makers import Told, assert_refused, call
 from tests.pipeline.tables import write_tiny
-
-RATES = ["lr=1e-3,3e-3"]
-BOTH = ["lr=1e-3,3e-3", "repeat_rare=1,2"]
 
 
 @pytest.mark.parametrize(
@@ -62,12 +51,15 @@ def test_what_is_joined_is_split_again(values):
 
 def test_every_combination_the_last_key_fastest():
     grid = make_grid("default", ["lr=1e-3,3e-3", "seed=7", "repeat_rare=1,2"])
-    numbers = [(one.recipe.lr, one.recipe.repeat_rare, one.recipe.seed) for one in grid]
+    recipe = load_recipe("default", ClassifierRecipe)
+    recipes = [change_recipe(recipe, list(one.sets)) for one in grid]
+    numbers = [(one.lr, one.repeat_rare, one.seed) for one in recipes]
     assert numbers == [(1e-3, 1, 7), (1e-3, 2, 7), (3e-3, 1, 7), (3e-3, 2, 7)]
-    assert grid[1].values == {"lr": "1e-3", "repeat_rare": "2"}, "seed is not swept"
-    assert grid[1].name == "lr=1e-3, repeat_rare=2"
+    assert grid[1].name == "lr=1e-3, repeat_rare=2", "seed is not swept"
+    assert len({one.folder for one in grid}) == 4
+    assert all(one.folder.isalnum() for one in grid), "of files that any system allows"
     grid = make_grid("suspects", ["sizes=[64],[96]"])
-    assert [one.recipe.sizes for one in grid] == [[64], [96]]
+    assert [one.sets for one in grid] == [("sizes=[64]",), ("sizes=[96]",)]
 
 
 MANY = ["seed=" + ",".join(map(str, range(101)))]
@@ -81,6 +73,7 @@ MANY = ["seed=" + ",".join(map(str, range(101)))]
         (["lr=1e-3", "lr=3e-3"], ExperimentError, "given twice"),
         (["lr=1e-3,0.001"], ExperimentError, "lr=0.001: the same numbers as lr=1e-3"),
         (MANY, ExperimentError, "101 combinations are more than 100"),
+        (["faces=all,kept"], ExperimentError, "would judge other faces"),
         (["lrr=1,2"], RecipeError, "lrr"),
         (["lr=1e-3,fast"], RecipeError, "lr"),
         (["sizes=[96],[96,128]"], RecipeError, "sizes"),
@@ -91,147 +84,64 @@ def test_what_is_refused(sets, error, words):
         make_grid("default", sets)
 
 
-@pytest.fixture
-def calls(monkeypatch):
-    """Trainings take no time: each guesses by its rate, and leaves what a training leaves."""
-    made = []
-
-    def train(faces, prepared, recipe, run, *, device, log):
-        made.append((run.folder.name, recipe))
-        log("epoch 1 of 1: trained", "epoch", epoch=0)
-        rng = np.random.default_rng(round(1e6 * recipe.lr) + recipe.repeat_rare)
-        valid = faces[faces["split"] == "valid"]
-        table = valid[["source", "image", "object", "label"]].copy()
-        shares = rng.dirichlet([1, 1, 1], len(valid))
-        for index, name in enumerate(CLASSES):
-            table[f"p_{name}"] = shares[:, index]
-        table.assign(predicted="").to_csv(run.folder / "valid.csv", index=False)
-        (run.folder / "classifier.safetensors").write_bytes(b"weights")
-        (run.folder / "classifier.json").write_text('{"results": {"valid": {"all": {}}}}')
-
-    monkeypatch.setattr(engine, "train_classifier", train)
-    return made
-
-
-@pytest.fixture
-def sweep(prepared, tmp_path):
-    def call(sets, log=None, prepared=prepared, **changes):
-        recipe = write_tiny(tmp_path)
-        changes = {"device": "cpu", "jobs": 1} | changes
-        options = SweepOptions(prepared, tmp_path / "out", sets, recipe, **changes)
-        return run_sweep(options, log or Told())[0]
-
-    return call
-
-
-def test_a_run_folder_per_combination(tmp_path, sweep, calls):
-    told = Told()
-    table = sweep(BOTH, told)
-    assert [(name, r.lr, r.repeat_rare) for name, r in calls] == [
-        ("001-tiny", 1e-3, 1), ("002-tiny", 1e-3, 2), ("003-tiny", 3e-3, 1), ("004-tiny", 3e-3, 2),
-    ]  # fmt: skip
-    runs = {(row.lr, row.repeat_rare): row.run for row in table.itertuples()}
-    assert runs["1e-3", "2"] == "002-tiny"
-    assert told.lines[1] == "lr=1e-3, repeat_rare=1: epoch 1 of 1: trained"
-    assert told.events[1]["values"] == {"lr": "1e-3", "repeat_rare": "1"}
-    assert told.events[1]["folder"] == tmp_path / "out" / "001-tiny"
-    (first,) = table[table["run"] == "001-tiny"].itertuples()
-    valid = pd.read_csv(tmp_path / "out" / "001-tiny" / "valid.csv")
-    shares = valid[[f"p_{name}" for name in CLASSES]].to_numpy()
-    truth = [CLASSES.index(label) for label in valid["label"]]
-    assert first.accuracy == pytest.approx(accuracy_score(truth, shares.argmax(axis=1)))
-    recall = balanced_accuracy_score(truth, shares.argmax(axis=1))
-    assert first.macro_recall == pytest.approx(recall)
-    assert first.loss == pytest.approx(log_loss(truth, shares))
-    assert first.seconds >= 0
-
-
-def test_finished_ones_are_not_trained_again(sweep, calls):
-    before = sweep(RATES)
-    told = Told()
-    pd.testing.assert_frame_equal(sweep(RATES, told), before)
-    assert told.lines == ["2 of 2 trainings were done before"]
-    assert len(calls) == 2
-    more = sweep(["repeat_rare=1,2", "lr=1e-3,3e-3,9e-3"])
-    assert len(calls) == 6, "two of the six were there"
-    assert set(more.loc[(more["repeat_rare"] == "1"), "run"]) >= {"001-tiny", "002-tiny"}
-
-
-def test_stopped_sweep_goes_on_in_the_same_folders(tmp_path, sweep, calls, monkeypatch):
-    whole = engine.train_classifier
-
-    def stop(faces, prepared, recipe, run, **options):
-        if recipe.lr == 3e-3:
-            (run.folder / "checkpoint.pt").write_bytes(b"stopped here")
-            raise KeyboardInterrupt
-        whole(faces, prepared, recipe, run, **options)
-
-    monkeypatch.setattr(engine, "train_classifier", stop)
-    with pytest.raises(KeyboardInterrupt):
-        sweep(RATES)
-    monkeypatch.setattr(engine, "train_classifier", whole)
-    table = sweep(RATES)
-    assert [name for name, _ in calls] == ["001-tiny", "002-tiny"]
-    folders = sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir())
-    assert folders == ["001-tiny", "002-tiny"]
-    known = table.set_index("lr")["seconds"].notna()
-    assert known.to_dict() == {"1e-3": True, "3e-3": False}, "not what it took before the stop"
-
-
-def test_broken_folders_are_left_alone_and_other_data_trained_anew(
-    prepared, tmp_path, sweep, calls
+def test_training_faces_are_judged_by_networks_that_saw_none_of_their_kin(
+    prepared, tmp_path, by_colour
 ):
-    sweep(RATES)
-    out, copy = tmp_path / "out", tmp_path / "copy"
-    (out / "001-tiny" / "run.json").write_text("[]")
-    (out / "notes").mkdir()
-    sweep(RATES)
-    assert [name for name, _ in calls] == ["001-tiny", "002-tiny", "003-tiny"]
-    assert (out / "001-tiny" / "run.json").read_text() == "[]"
-    shutil.copytree(prepared, copy)
-    read_faces(copy).iloc[::-1].to_csv(copy / "faces.csv", index=False)
-    sweep(RATES, prepared=copy)
-    assert [name for name, _ in calls][3:] == ["004-tiny", "005-tiny"]
+    out, faces = tmp_path / "out", read_faces(prepared)
+    images = set(faces.loc[faces["split"] == "train", "image"])
+    given = ["sweep", prepared, "-o", out, "--recipe", write_tiny(tmp_path), "--jobs", 1]
+    given += ["--set", "lr=1e-3,3e-3", "--set", "seed=0,1"]
+    result = call(*given)
+    assert result.exit_code == 0, result.output
+    assert len(by_colour) == 4 * 3
+    assert {(one.recipe.lr, one.recipe.seed) for one in by_colour} == {
+        *((rate, seed) for rate in (1e-3, 3e-3) for seed in (0, 1))
+    }
+    assert all(set(one.faces["image"]) < images for one in by_colour)
+    table = pd.read_csv(out / "sweep.csv")
+    assert table["accuracy"].tolist() == [1.0] * 4
+    assert list(table) == [
+        *("lr", "seed", "macro_recall", "accuracy", "loss", *(f"recall_{c}" for c in CLASSES)),
+        *("difference", "low", "high", "seconds"),
+    ]
+    assert result.stdout == (out / "sweep.md").read_text()
+    assert "Measured on 36 training faces" in result.stdout
+    again = call(*given, "--log", "json")
+    events = [json.loads(line) for line in again.stdout.splitlines()]
+    assert len(by_colour) == 12, "what is done stays done"
+    assert events[0]["done"] == 12
+    assert events[-1]["table"] == str(out / "sweep.csv")
+    assert {row["lr"] for row in events[-1]["rows"]} == {"1e-3", "3e-3"}
+    assert_refused(call(*given[:-4], "--set", "lr=find,1e-3"), "lr is 'find'")
 
 
-def test_folds_judge_training_faces_by_networks_that_saw_none_of_their_kin(
-    prepared, tmp_path, sweep, by_colour
-):
-    table = sweep(RATES, folds=3)
-    faces = read_faces(prepared)
-    train = faces[faces["split"] == "train"]
-    assert table["accuracy"].tolist() == [1.0, 1.0]
-    assert len(by_colour) == 6
-    for one in by_colour:
-        assert set(one.faces["image"]) < set(train["image"])
-    text = (tmp_path / "out" / "sweep.md").read_text()
-    assert "3 grouped folds of 36 training faces" in text
-    sweep(RATES, folds=3)
-    assert len(by_colour) == 6, "what is done stays done"
-    with pytest.raises(RecipeError, match="lr is 'find'"):
-        sweep(["lr=find,1e-3"], folds=2)
+def test_figures_against_scikit_learn_the_best_first(prepared, tmp_path, monkeypatch):
+    """Each combination guesses by its rate."""
+    shares = {}
 
+    def judge(grid, faces, *_, **__):
+        for seed, one in enumerate(grid):
+            rng = np.random.default_rng(seed)
+            shares[one.name] = rng.dirichlet([1, 1, 1], len(faces.table)), faces.table
+        return [Judged(found, 12.0) for found, _ in shares.values()]
 
-def row(lr, repeat_rare, recall, accuracy=0.9, loss=0.3, seconds=12.0):
-    recalls = {"with_mask": 0.9, "without_mask": recall, "mask_weared_incorrect": None}
-    return {
-        "lr": lr, "repeat_rare": repeat_rare, "macro_recall": recall, "accuracy": accuracy,
-        "loss": loss, **{f"recall_{name}": value for name, value in recalls.items()},
-        "seconds": seconds, "run": f"00{recall}",
-    }  # fmt: skip
-
-
-def test_best_first_and_what_the_figures_are_worth():
-    rows = [row("1e-3", "1", 0.5), row("1e-3", "2", 0.7, accuracy=0.8)]
-    rows += [row("3e-3", "1", 0.7, loss=0.2, seconds=None), row("3e-3", "2", 0.7, loss=0.1)]
-    table = sort_rows(rows)
-    assert (table["lr"] + table["repeat_rare"]).tolist() == ["3e-32", "3e-31", "1e-32", "1e-31"]
-    text = describe_sweep(table, 40, None)
-    lines = text.splitlines()
-    assert lines[0].startswith("| lr | repeat_rare | macro recall | accuracy | loss |")
-    assert lines[2] == "| `3e-3` | `2` | 0.700 | 0.900 | 0.100 | 0.900 | 0.700 | – | 12 | 000.7 |"
-    assert "| – | 000.7 |" in lines[3]
-    for words in ("one validation split of 40 faces", "luckiest of 4", "optimistic"):
+    monkeypatch.setattr(sweeping, "judge_choices", judge)
+    sets = ["lr=1e-3,2e-3,3e-3"]
+    options = SweepOptions(prepared, tmp_path, sets, write_tiny(tmp_path), device="cpu")
+    table, text = run_sweep(options, Told())
+    assert table["macro_recall"].is_monotonic_decreasing
+    for row in table.itertuples():
+        found, faces = shares[f"lr={row.lr}"]
+        truth = [CLASSES.index(label) for label in faces["label"]]
+        assert row.accuracy == pytest.approx(accuracy_score(truth, found.argmax(axis=1)), abs=1e-4)
+        recall = balanced_accuracy_score(truth, found.argmax(axis=1))
+        assert row.macro_recall == pytest.approx(recall, abs=1e-4)
+        assert row.loss == pytest.approx(log_loss(truth, found))
+        assert row.low <= row.difference <= row.high
+        assert f"| `{row.lr}` | {row.macro_recall:.3f} |" in text
+    first = table[table["lr"] == "1e-3"]
+    assert first[["difference", "low", "high"]].to_numpy().tolist() == [[0, 0, 0]]
+    for words in ("differences are from lr=1e-3", "luckiest of 3", "optimistic"):
         assert words in text
 
 
@@ -246,35 +156,3 @@ def test_dry_run_trains_nothing(prepared, tmp_path):
     assert told["combinations"][3] == {"lr": "3e-3", "repeat_rare": "2"}
     result = call("sweep", prepared, "-o", tmp_path / "out", "--set", MANY[0])
     assert_refused(result, "101 combinations are more than 100")
-
-
-@pytest.mark.usefixtures("without_plots")
-def test_a_whole_sweep(prepared, tmp_path):
-    """Nothing is a stand-in here: two trainings of an epoch, and one that was there."""
-    out = tmp_path / "out"
-    recipe = write_tiny(tmp_path, architecture="sequential", init="random")
-    options = ["--recipe", recipe, "-o", out, "--jobs", 1, "--set", "lr=1e-3,1e-2"]
-    result = call("sweep", prepared, *options, "--device", "cpu")
-    assert result.exit_code == 0
-    assert result.stdout == (out / "sweep.md").read_text()
-    result = call("sweep", prepared, *options, "--log", "json")
-    events = [json.loads(line) for line in result.stdout.splitlines()]
-    assert events[0]["done"] == 2
-    assert events[-1]["event"] == "result"
-    assert {row["lr"] for row in events[-1]["rows"]} == {"1e-3", "1e-2"}
-    assert events[-1]["table"] == str(out / "sweep.csv")
-    assert len(pd.read_csv(out / "sweep.csv")) == 2
-    with Image.open(out / "sweep.png") as picture:
-        assert min(picture.size) > 100
-
-
-@pytest.mark.slow
-def test_numbers_do_not_depend_on_jobs(tmp_path, sweep, capfd):
-    from pipeline.runs.log import JsonReporter
-
-    one = sweep(RATES)
-    shutil.move(tmp_path / "out", tmp_path / "first")
-    two = sweep(RATES, JsonReporter().log, jobs=2)
-    assert one["loss"].tolist() == two["loss"].tolist()
-    events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
-    assert {event["values"]["lr"] for event in events} == {"1e-3", "3e-3"}
