@@ -24,8 +24,9 @@ from data_prep.base.progress import show_progress
 from data_prep.base.records import AnnotatedPhoto, Box, Dataset
 from data_prep.decisions.overlay import WrittenNames
 from data_prep.formats.contracts import Faults, ReadOptions
+from data_prep.formats.input_files import InputError
 from data_prep.formats.registry import DEFAULT_OPTIONS, read_dataset
-from data_prep.formats.voc import AnnotationError, parse_voc, read_voc
+from data_prep.formats.voc import parse_voc, read_voc
 
 # What may stand around the root element. The parser does not give it back as it was, so it is
 # taken from the file's text.
@@ -50,7 +51,7 @@ def edit_voc(path: Path, edits: Mapping[int, Edit | None], *, name: str | None =
     object's index in the file; messages call the file `name`.
 
     Raises:
-        AnnotationError: The file can't be read, is not VOC, has no such object, or is in an
+        InputError: The file can't be read, is not VOC, has no such object, or is in an
             encoding that can't be written.
     """
     name = name or str(path)
@@ -58,7 +59,7 @@ def edit_voc(path: Path, edits: Mapping[int, Edit | None], *, name: str | None =
     objects = root.findall("object")
     for index, edit in edits.items():
         if index >= len(objects):
-            raise AnnotationError(f"{name}: has no object {index}; was it changed meanwhile?")
+            raise InputError(f"{name}: has no object {index}; was it changed meanwhile?")
         if edit is None:
             _remove(objects[index])
         else:
@@ -74,7 +75,7 @@ def _change(element: etree._Element, edit: Edit, name: str) -> None:
     for tag, text in texts.items():
         child = element.find(tag)
         if child is None:
-            raise AnnotationError(f"{name}: an object lost its <{tag}>; was it changed meanwhile?")
+            raise InputError(f"{name}: an object lost its <{tag}>; was it changed meanwhile?")
         old = child.text or ""
         # Blanks around it stay.
         child.text = old.replace(old.strip(), text, 1) if old.strip() else text
@@ -107,7 +108,7 @@ def _serialise(root: etree._Element, data: bytes, name: str) -> bytes:
         whole = (before.group() if before else "") + body + (after.group(1) if after else "")
         return whole.encode(encoding, "xmlcharrefreplace")
     except (LookupError, UnicodeError) as error:
-        raise AnnotationError(
+        raise InputError(
             f"{name}: its encoding, {encoding}, can't be written; save it as UTF-8."
         ) from error
 
@@ -174,7 +175,7 @@ def _as_stated(
     edits: Mapping[int, Edit | None], photo: AnnotatedPhoto, name: str
 ) -> Mapping[int, Edit | None]:
     """Edits with boxes of the size that the file states, where the photo was resized since."""
-    read = read_voc(photo.root / photo.annotation, ReadOptions(classes=None), Faults(name))
+    read = read_voc(photo.root / photo.annotation, Faults(name), ReadOptions(classes=None))
     if read.size is None or photo.stated_size in (None, read.size):
         return edits
     scale = read.size[0] / (photo.width or 1)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,14 +17,14 @@ from data_prep.base.errors import DatasetError
 from data_prep.base.files import write_atomically
 from data_prep.base.photo import PHOTO_SUFFIXES
 from data_prep.base.progress import show_progress
-from data_prep.base.records import Box, Face, note_unread
+from data_prep.base.records import Box, Face
 from data_prep.formats.contracts import (
+    FaceReader,
     Faults,
     FileFormat,
     ReadOptions,
     Written,
     count_left_out,
-    note_outlined,
 )
 from data_prep.formats.exif_frame import FramedPhoto
 from data_prep.formats.input_files import (
@@ -51,7 +51,6 @@ LISTS = ("images", "annotations", "categories")
 DIFFICULT = ("iscrowd", "difficult", "ignore")
 
 _READ = frozenset({"id", "image_id", "category_id", "bbox", "area", "attributes", *DIFFICULT})
-_READ_OUTLINED = _READ | {"segmentation"}
 """Keys of an annotation that are used, or follow from those that are."""
 
 _HINT = "bbox is x, y, width, height, and neither width nor height may be negative"
@@ -93,8 +92,11 @@ class CocoIndex:
     photos: Mapping[Id, WrittenPhoto]
     categories: Mapping[Id, str]
 
-    def label(self, category: Id, options: ReadOptions, where: str, of: str = "") -> str:
-        """The class of a category; an InputError when there is none, or an UnknownLabelError."""
+    def label(
+        self, entry: Mapping[str, Any], options: ReadOptions, where: str, of: str = ""
+    ) -> str:
+        """The class of an annotation; an InputError when there is none, or an UnknownLabelError."""
+        category = _get_id(entry, "category_id", where)
         if category not in self.categories:
             known = ", ".join(map(repr, list(self.categories)[:20])) or "none"
             raise InputError(
@@ -116,48 +118,34 @@ def read_coco(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenP
     """
     content = _load(path, faults.file)
     index = _index(path, content, faults)
-    unread: Counter[str] = Counter()
-    faces: dict[Id, list[Face]] = {key: [] for key in index.photos}
-    places: dict[Id, list[str]] = {key: [] for key in index.photos}
-    counts = dict.fromkeys(index.photos, 0)
-    outlined = 0
+    readers = {key: FaceReader(faults, options) for key in index.photos}
     entries = _list(content, "annotations", faults.file)
     total = len(content["annotations"])
     for where, value in show_progress(entries, total, f"reading {faults.file}"):
+        reader = None
         try:
             entry = json_object(value, where)
             image = _get_id(entry, "image_id", where)
-            if image not in index.photos:
+            reader = readers.get(image)
+            if reader is None:
                 raise InputError(f"{where}: image_id {image!r} is not in 'images'.")
-            # Faults keep their number, so that keys of faces are stable.
-            number, counts[image] = counts[image], counts[image] + 1
-            label = index.label(_get_id(entry, "category_id", where), options, where)
             difficult = any(_get_flag(entry, flag, where) for flag in DIFFICULT)
-            if not label:
-                continue
-            is_outline = not entry.get("bbox") and bool(entry.get("segmentation"))
-            box = (_enclose if is_outline else _get_box)(entry, where)
-            face = Face(number, label, box, difficult)
         except InputError as error:
-            faults.leave_out("bad-annotation", str(error), " The face is left out.")
+            (reader or FaceReader(faults, options)).leave_out("bad-annotation", str(error))
             continue
-        faces[image].append(face)
-        places[image].append(where)
-        outlined += is_outline
-        read = _READ_OUTLINED if is_outline else _READ
-        unread.update([key for key, told in entry.items() if told and key not in read])
-        for key, told in entry["attributes"].items() if _has_attributes(entry) else ():
-            unread.update([f"attribute {key}"] if told else [])
-    things = [f"{key} of {count} annotations" for key, count in sorted(unread.items())]
-    faults.findings.extend(note_unread(faults.file, things))
-    faults.findings.extend(note_outlined(faults.file, outlined))
+        outlined = not entry.get("bbox") and bool(entry.get("segmentation"))
+        label = partial(index.label, entry, options, where)
+        box = partial(_enclose if outlined else _get_box, entry, where)
+        flags = {"difficult": difficult, "outlined": outlined}
+        if not reader.add(where, label, box, _HINT, kind="bad-annotation", **flags):
+            continue
+        for key in entry.keys() - _READ - ({"segmentation"} if outlined else set()):
+            faults.counts[key] += bool(entry[key])
+        if isinstance(attributes := entry.get("attributes"), dict):  # Of CVAT, such as a rotation.
+            for key, told in attributes.items():
+                faults.counts[f"attribute {key}"] += bool(told)
     return [
-        replace(
-            photo,
-            faces=tuple(faces[key]),
-            places=tuple(places[key]),
-            left_out=counts[key] - len(faces[key]),
-        )
+        readers[key].finish(path, photo.image, photo.where, photo.size)
         for key, photo in index.photos.items()
     ]
 
@@ -246,17 +234,16 @@ def read_coco_results(
         where = f"{path}, entry [{number}]"
         entry = json_object(value, where)
         name = _find_photo(_get_id(entry, "image_id", where), index, numbered, where)
-        category = _get_id(entry, "category_id", where)
         label = (
-            _count_label(category, options, where)
+            _count_label(_get_id(entry, "category_id", where), options, where)
             if index is None
-            else index.label(category, options, where, f" of {index.file}")
+            else index.label(entry, options, where, f" of {index.file}")
         )
         faces, scores = found.setdefault(name, ([], []))
         if not label:
             continue
         scores.append(check_score(json_number(entry.get("score"), "score", where), where))
-        faces.append(Face(len(faces), label, _get_box(entry, where)))
+        faces.append(Face(len(faces), label, check_box(_get_box(entry, where), where, _HINT)))
     return [
         WrittenPhoto(path, name, name, None, tuple(faces), tuple(scores))
         for name, (faces, scores) in found.items()
@@ -316,11 +303,6 @@ def _get_id(entry: Mapping[str, Any], name: str, where: str) -> Id:
     return value
 
 
-def _has_attributes(entry: Mapping[str, Any]) -> bool:
-    """Those of CVAT, such as a rotation."""
-    return isinstance(entry.get("attributes"), dict)
-
-
 def _get_flag(entry: Mapping[str, Any], name: str, where: str) -> bool:
     value = entry.get(name)
     if value in (None, 0, 1):
@@ -334,7 +316,7 @@ def _get_box(entry: Mapping[str, Any], where: str) -> Box:
         shown = show_json(values)
         raise InputError(f"{where}: bbox is {shown}, not 4 numbers x, y, width, height.")
     x, y, width, height = (json_number(value, "a number of bbox", where) for value in values)
-    return check_box(Box(x, y, x + width, y + height), where, _HINT)
+    return Box(x, y, x + width, y + height)
 
 
 def _enclose(entry: Mapping[str, Any], where: str) -> Box:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from data_prep.base.errors import DatasetError, UserError
 from data_prep.base.labels import (
@@ -18,9 +17,10 @@ from data_prep.base.labels import (
     explain_unknown,
 )
 from data_prep.base.photo import Size
-from data_prep.base.records import Box, Dataset, Face, Finding
+from data_prep.base.progress import tell
+from data_prep.base.records import NOT_READ, Box, Dataset, Face, Finding, note_unread
 from data_prep.formats.exif_frame import FramedPhoto, place_photos
-from data_prep.formats.input_files import InputError, check_box
+from data_prep.formats.input_files import InputError, OtherFileError, check_box
 from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto
 from data_prep.formats.plausible import Order
 
@@ -97,17 +97,22 @@ class ReadOptions:
         ]
 
 
+OUTLINED = "outlined"
+
+
 @dataclass
 class Faults:
     """What is wrong with the entries of a file: raised when strict, else noted and left out.
 
     Strict readers measure predictions, where a face left out would quietly change the figures;
-    lenient ones take what they can of a dataset, and list the rest.
+    lenient ones take what they can of a dataset, and list the rest. `counts` has how many faces
+    are `OUTLINED`, and how many tell of each thing that is not read.
     """
 
     file: str  # As messages call it.
     strict: bool = False
     findings: list[Finding] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
 
     def at(self, line: object) -> str:
         """A line of the file, for messages."""
@@ -118,6 +123,15 @@ class Faults:
         if self.strict:
             raise InputError(message)
         self.findings.append(Finding(self.file, kind, f"{message}{consequence}", dropped=True))
+
+    def note_counts(self) -> None:
+        """Note what was counted."""
+        outlined = self.counts.pop(OUTLINED, 0)
+        things = [f"{thing} of {tell(n, 'face')}" for thing, n in sorted(self.counts.items()) if n]
+        self.findings += note_unread(self.file, things)
+        if outlined:
+            told = f"{self.file}: {outlined} faces are outlined; the box around each is taken."
+            self.findings.append(Finding(self.file, "outlined-faces", told, dropped=False))
 
 
 IMAGES = "images"  # The folder that photos lie in by the custom of the field.
@@ -202,32 +216,28 @@ def read_each(
     what: str,
     read: Callable[[Path, Faults, ReadOptions], Sequence[WrittenPhoto]],
     options: ReadOptions,
-    order: Order = "corners",
-) -> Dataset:
-    """The photos of several files; a finding of this kind for each that can't be read.
+) -> tuple[list[WrittenPhoto], list[Finding]]:
+    """The photos that several files tell of; a finding of this kind for each that can't be read.
 
     Raises:
-        DatasetError: None can be read, or there is no photo.
+        DatasetError: None can be read.
     """
-    findings: list[Finding] = []
     broken: list[Finding] = []
     written: list[WrittenPhoto] = []
+    whole = Faults(files.call(paths[0]) if len(paths) == 1 else files.source)
     for path in paths:
-        faults = Faults(files.call(path), findings=findings)
+        faults = replace(whole, file=files.call(path))
         try:
             written += read(path, faults, options)
+        except OtherFileError as error:
+            whole.findings.append(Finding(faults.file, NOT_READ, str(error), dropped=False))
         except InputError as error:
             broken.append(Finding(faults.file, kind, str(error), dropped=True))
     if len(broken) == len(paths):
         reasons = " ".join(finding.message for finding in broken[:3])
         raise DatasetError(f"{files.root}: no {what} that can be read. {reasons}".rstrip())
-    return place_photos(files, written, [*broken, *findings], order)
-
-
-def note_outlined(name: str, count: int) -> list[Finding]:
-    """A note of faces that are outlined, if there are any."""
-    message = f"{name}: {count} faces are outlined; the box around each is taken."
-    return [Finding(name, "outlined-faces", message, dropped=False)] if count else []
+    whole.note_counts()
+    return written, [*broken, *whole.findings]
 
 
 @dataclass(frozen=True)
@@ -257,9 +267,15 @@ class FileFormat(DatasetFormat):
 
     def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
         """Read the dataset; see `DatasetFormat`."""
+        return place_photos(files, *self.read_written(files, options), self.order)
+
+    def read_written(
+        self, files: DatasetFiles, options: ReadOptions
+    ) -> tuple[list[WrittenPhoto], list[Finding]]:
+        """What its files tell, whether the photos are there or not; findings."""
         paths = self.list_files(files) or files.by_suffix({self.ending})
         kind = f"broken-{self.ending.removeprefix('.')}"
-        return read_each(files, paths, kind, self.looks, self._read_file, options, self.order)
+        return read_each(files, paths, kind, self.looks, self._read_file, options)
 
     def _read_file(
         self, path: Path, faults: Faults, options: ReadOptions
@@ -281,31 +297,53 @@ class FaceReader:
     faults: Faults
     options: ReadOptions
     faces: list[Face] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
     count: int = 0
 
     def add(
         self,
         where: str,
-        name: str,
-        read_box: Callable[..., Box],
-        *values: Any,
+        label: str | Callable[[], str],
+        read_box: Callable[[], Box],
+        hint: str = "draw it anew",
+        *,
+        kind: str = "bad-box",
         difficult: bool = False,
-    ) -> None:
-        """Add a face by its class as written, and the box that is read of values, or its faults."""
+        outlined: bool = False,
+    ) -> bool:
+        """Add a face, or note its faults; whether it is used.
+
+        The label is a class as written, or called for one of `options`. With a hint a box must not
+        be inverted.
+        """
+        if not callable(label) and not label.strip():
+            self.leave_out("unnamed-object", f"{where}: no class name; write one or remove it.")
+            return False
         self.count += 1
-        if not name.strip():
-            self.faults.leave_out("unnamed-object", f"{where}: a face without a class.")
-            return
-        label = self.options.label(name, where)
-        if not label:
-            return
+        told = ""
         try:
-            box = check_box(read_box(*values), where, "draw it anew")
-        except (InputError, KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
-            told = str(error) if isinstance(error, InputError) else f"{where}: no numbers of a box."
-            self.faults.leave_out("bad-box", told, " The face is left out.")
-            return
-        self.faces.append(Face(self.count - 1, label, box, difficult))
+            name = label() if callable(label) else self.options.label(label, where)
+            if not name:
+                return False
+            box = check_box(read_box(), where, hint) if hint else read_box()
+        except InputError as error:
+            told = str(error)
+        except UserError:
+            raise
+        except (LookupError, TypeError, ValueError, OverflowError):
+            told = f"{where}: no numbers of a box."
+        if told:
+            self.faults.leave_out(kind, told, " The face is left out.")
+            return False
+        self.faces.append(Face(self.count - 1, name, box, difficult))
+        self.places.append(where)
+        self.faults.counts[OUTLINED] += outlined
+        return True
+
+    def leave_out(self, kind: str, message: str) -> None:
+        """Note, or raise, that a face can't be used."""
+        self.count += 1
+        self.faults.leave_out(kind, message, " The face is left out.")
 
     def finish(
         self, path: Path, image: str, where: str, size: Size | None, *, alone: bool = False
@@ -313,6 +351,7 @@ class FaceReader:
         """The photo; `alone` if the file is about it only, and may be called after it."""
         return WrittenPhoto(
             *(path, image, where, size, tuple(self.faces)),
+            places=tuple(self.places),
             fallback=path.stem if alone else "",
             left_out=self.count - len(self.faces),
         )

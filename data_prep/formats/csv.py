@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,8 +18,15 @@ from data_prep.base.files import write_atomically
 from data_prep.base.photo import PHOTO_SUFFIXES, Size
 from data_prep.base.progress import show_progress
 from data_prep.base.records import Box, Dataset, Face, note_unread
-from data_prep.formats.contracts import DatasetFormat, Faults, ReadOptions, Written, read_each
-from data_prep.formats.exif_frame import FramedPhoto
+from data_prep.formats.contracts import (
+    DatasetFormat,
+    FaceReader,
+    Faults,
+    ReadOptions,
+    Written,
+    read_each,
+)
+from data_prep.formats.exif_frame import FramedPhoto, place_photos
 from data_prep.formats.input_files import (
     InputError,
     check_box,
@@ -272,7 +278,8 @@ class CsvFormat(DatasetFormat):
         read = partial(_read_table, layouts=layouts)
         orders = {layout.order for _, layout in layouts.values()}
         order: Order = "sized" if orders == {"sized"} else "corners"
-        return read_each(files, [*layouts], "broken-csv", "table (*.csv)", read, options, order)
+        told = read_each(files, [*layouts], "broken-csv", "table (*.csv)", read, options)
+        return place_photos(files, *told, order)
 
     def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
         """Write the annotations; see `DatasetFormat`."""
@@ -286,10 +293,8 @@ def _read_table(
     separator, layout = layouts[path]
     text = decode_csv(path, faults.file)
     faults.findings += note_unread(faults.file, layout.unread)
-    photos: dict[str, WrittenPhoto] = {}
-    faces: dict[str, list[Face]] = {}
+    photos: dict[str, tuple[str, Size | None, FaceReader]] = {}
     objects: dict[str, list[str]] = {}
-    counts: Counter[str] = Counter()
     boxes: list[Box] = []
     rows = list_rows(text, separator, faults.file)
     shown = show_progress(rows, text.count("\n"), f"reading {faults.file}")
@@ -301,39 +306,27 @@ def _read_table(
             faults.leave_out("bad-row", f"{where}: {fault}; repair the row.")
             continue
         row = layout.parse(cells, where)
-        image = row.image
-        if not image:
+        if not row.image:
             faults.leave_out("unnamed-photo", f"{where}: the row names no photo.")
             continue
-        photos.setdefault(image, WrittenPhoto(path, image, where, row.size, ()))
-        if row.box is None and not row.label and not row.fault:
-            continue
-        # Faults keep their number, so that keys of faces are stable.
-        counts[image] += 1
+        if row.image not in photos:
+            photos[row.image] = where, row.size, FaceReader(faults, options)
+        reader = photos[row.image][-1]
         boxes += [row.box] if row.box is not None else []
         if row.fault:
-            faults.leave_out("bad-box", row.fault, " The face is left out.")
-        elif row.box is None:
-            faults.leave_out("no-box", f"{where}: class '{row.label}' without a box.")
-        elif not row.label:
-            faults.leave_out("unnamed-object", f"{where}: a box without a class.")
-        else:
-            label = options.label(row.label, where)
-            if not label:
-                continue
-            face = Face(counts[image] - 1, label, row.box, row.difficult)
-            faces.setdefault(image, []).append(face)
-            objects.setdefault(image, []).append(row.object)
+            reader.leave_out("bad-box", row.fault)
+        elif row.box is not None:
+            if reader.add(where, row.label, partial(Box, *row.box), difficult=row.difficult):
+                objects.setdefault(row.image, []).append(row.object)
+        elif row.label:
+            reader.leave_out("no-box", f"{where}: class '{row.label}' without a box.")
     if doubt := doubt_boxes(boxes, [None] * len(boxes), layout.order):
         raise DatasetError(f"{faults.file}: {doubt} {_propose_columns(layout, doubt)}")
-    return [
-        replace(
-            photo,
-            faces=_number(faces.get(image, []), objects.get(image, [])),
-            left_out=counts[image] - len(faces.get(image, [])),
-        )
-        for image, photo in photos.items()
-    ]
+    written = []
+    for image, (where, size, reader) in photos.items():
+        reader.faces[:] = _number(reader.faces, objects.get(image, ()))
+        written.append(reader.finish(path, image, where, size))
+    return written
 
 
 def _propose_columns(layout: Layout, doubt: str) -> str:
@@ -347,12 +340,12 @@ def _propose_columns(layout: Layout, doubt: str) -> str:
     return f"Then its columns are mislabelled: correct the header, or give --columns {named}."
 
 
-def _number(faces: Sequence[Face], objects: Sequence[str]) -> tuple[Face, ...]:
+def _number(faces: Sequence[Face], objects: Sequence[str]) -> Sequence[Face]:
     """The faces, numbered as written where every face has a number of its own."""
     numbers = [int(text) for text in objects if text.isdecimal() and len(text) < 10]
     if len(set(numbers)) != len(faces):
-        return tuple(faces)
-    return tuple(replace(face, object=n) for n, face in zip(numbers, faces, strict=True))
+        return faces
+    return [replace(face, object=n) for n, face in zip(numbers, faces, strict=True)]
 
 
 def _sniff_tables(

@@ -25,6 +25,10 @@ class InputError(UserError, ValueError):
     """Boxes that can't be used; the message names file and line and says what to do."""
 
 
+class OtherFileError(InputError):
+    """A file of something else."""
+
+
 def read_bytes(path: Path, name: str | None = None) -> bytes:
     """All of a file; an `InputError` when it can't be read or is longer than `MOST_BYTES`."""
     try:
@@ -277,6 +281,14 @@ def read_size(width: Any, height: Any) -> Size | None:
 def enclose(xs: Sequence[float], ys: Sequence[float]) -> Box:
     """The box around points."""
     return Box(min(xs), min(ys), max(xs), max(ys))
+
+
+def enclose_ellipse(x: float, y: float, along: float, across: float, turn: float = 0.0) -> Box:
+    """The box around an ellipse by its centre and radii, turned by some radians."""
+    if turn:  # Then half its extents.
+        cos, sin = math.cos(turn), math.sin(turn)
+        along, across = math.hypot(along * cos, across * sin), math.hypot(along * sin, across * cos)
+    return Box(x - along, y - across, x + along, y + across)
 
 
 def check_box(box: Box, where: str, hint: str) -> Box:

@@ -36,23 +36,14 @@ from data_prep.formats.tools import (
     VIA,
     WIDER,
 )
-from data_prep.formats.voc import VocFormat
+from data_prep.formats.voc import VOC
 from data_prep.formats.yolo import YoloFormat
 
-FORMATS: Mapping[Format, DatasetFormat] = {
-    Format.VOC: VocFormat(),
-    Format.YOLO: YoloFormat(),
-    Format.COCO: COCO,
-    Format.CSV: CsvFormat(),
-    Format.LABELME: LABELME,
-    Format.VIA: VIA,
-    Format.LABEL_STUDIO: LABEL_STUDIO,
-    Format.SUPERVISELY: SUPERVISELY,
-    Format.MEDICAL_MASK: MEDICAL_MASK,
-    Format.CVAT: CVAT,
-    Format.WIDER: WIDER,
-    Format.CROPS: CropsFormat(),
-}
+_ORDERED = (
+    *(VOC, YoloFormat(), COCO, CsvFormat(), LABELME, VIA, LABEL_STUDIO, SUPERVISELY),
+    *(MEDICAL_MASK, CVAT, WIDER, CropsFormat()),
+)
+FORMATS: Mapping[Format, DatasetFormat] = dict(zip(Format, _ORDERED, strict=True))
 
 LOOKED_FOR = ", ".join(form.looks for form in FORMATS.values())
 """By what datasets are known, for messages."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, InvalidOperation
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -20,12 +21,11 @@ from data_prep.base.boxes import look_relative
 from data_prep.base.files import write_atomically
 from data_prep.base.labels import knows_label
 from data_prep.base.photo import PHOTO_SUFFIXES, Size
-from data_prep.base.records import Box, Face
+from data_prep.base.records import Box
 from data_prep.base.tables import FloatArray
-from data_prep.formats.contracts import ReadOptions
+from data_prep.formats.contracts import FaceReader, Faults, ReadOptions
 from data_prep.formats.input_files import (
     InputError,
-    check_box,
     check_score,
     is_number,
     list_files,
@@ -188,12 +188,9 @@ def _read_file(path: Path, photo: str, form: TextFormat, size: Size | None) -> W
     names = _NUMBERS[layout]
     if form.scored:
         names = (*names, "score") if layout == "ultralytics" else ("score", *names)
-    faces: list[Face] = []
+    reader = FaceReader(Faults(str(path), strict=True), form.options)
     scores: list[float] = []
-    places: list[str] = []
-    left_out = 0
-    for line, text in enumerate(read_lines(path), start=1):
-        words = text.split()
+    for line, words in enumerate(map(str.split, read_lines(path)), start=1):
         if not words:
             continue
         where = f"{path}, line {line}"
@@ -203,22 +200,12 @@ def _read_file(path: Path, photo: str, form: TextFormat, size: Size | None) -> W
             )
         called, numbers = words[: -len(names)], dict(zip(names, words[-len(names) :], strict=True))
         values = {name: read_number(word, name, where) for name, word in numbers.items()}
-        if form.scored:
-            scores.append(check_score(values.pop("score"), where))
+        score = [check_score(values.pop("score"), where)] if form.scored else []
         corners = [numbers[name] for name in values], list(values.values())
-        box = check_box(
-            _to_box(layout, *corners, size, where), where, _HINTS.get(layout, _NEGATIVE)
-        )
-        label = _find_label(called, names, form, where)
-        if not label:
-            scores, left_out = scores[: len(faces)], left_out + 1
-            continue
-        faces.append(Face(len(faces), label, box))
-        places.append(where)
-    return WrittenPhoto(
-        *(path, photo, str(path), size, tuple(faces), tuple(scores), tuple(places)),
-        left_out=left_out,
-    )
+        box = partial(_to_box, layout, *corners, size, where)
+        label = partial(_find_label, called, names, form, where)
+        scores += score if reader.add(where, label, box, _HINTS.get(layout, _NEGATIVE)) else []
+    return replace(reader.finish(path, photo, str(path), size), scores=tuple(scores))
 
 
 def _to_box(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,11 +14,12 @@ from lxml import etree
 from data_prep.base.errors import DatasetError
 from data_prep.base.photo import PHOTO_SUFFIXES, Size
 from data_prep.base.records import Box, note_unread
-from data_prep.formats.contracts import FaceReader, Faults, FileFormat, ReadOptions, note_outlined
+from data_prep.formats.contracts import FaceReader, Faults, FileFormat, ReadOptions
 from data_prep.formats.input_files import (
     InputError,
     check_box,
     enclose,
+    enclose_ellipse,
     json_object,
     json_text,
     load_json,
@@ -30,28 +31,36 @@ from data_prep.formats.photo_match import WrittenPhoto
 from data_prep.formats.voc import parse_xml, starts_with, tells
 
 
-def _read_labelme(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
-    """LabelMe (https://github.com/wkentaro/labelme): of other shapes than boxes the box around."""
+def _read_entries(
+    path: Path,
+    faults: Faults,
+    options: ReadOptions,
+    *,
+    entries: str,
+    label: str,
+    box: Callable[[Mapping[str, Any], str], Box],
+    image: str = "",
+    sides: tuple[str, str] = ("width", "height"),
+) -> list[WrittenPhoto]:
+    """A JSON object about one photo with a list of faces; without `image` the photo of its name."""
     content = json_object(load_json(path), faults.file)
-    shapes = content.get("shapes")
-    if not isinstance(shapes, list):
-        raise InputError(f"{faults.file}: no list of shapes.")
+    values = content.get(entries)
+    if not isinstance(values, list):
+        raise InputError(f"{faults.file}: no list of {entries}.")
     reader = FaceReader(faults, options)
-    outlined = flags = 0
-    for number, shape in enumerate(shapes):
-        where = f"{faults.file}, shapes[{number}]"
-        shape = json_object(shape, where)
-        reader.add(where, json_text(shape, "label", where), _enclose_shape, shape, where)
-        outlined += shape.get("shape_type", "polygon") != "rectangle"
-        flags += any((shape.get("flags") or {}).values())
-    faults.findings += note_outlined(faults.file, outlined)
-    faults.findings += note_unread(faults.file, [f"flags of {flags} shapes"] * bool(flags))
-    image = json_text(content, "imagePath", faults.file)
-    size = read_size(content.get("imageWidth"), content.get("imageHeight"))
-    return [reader.finish(path, image, faults.file, size, alone=True)]
-
-
-LABELME = FileFormat(_read_labelme, "LabelMe JSON", keys=frozenset({"shapes", "imagePath"}))
+    for number, value in enumerate(values):
+        where = f"{faults.file}, {entries}[{number}]"
+        entry = json_object(value, where)
+        outlined = entry.get("shape_type", "rectangle") != "rectangle"
+        name = json_text(entry, label, where)
+        reader.add(where, name, partial(box, entry, where), outlined=outlined)
+        flags = entry.get("flags") or {}
+        faults.counts.update(f"flag {name}" for name, is_set in flags.items() if is_set)
+        faults.counts.update(f"tag {tag.get('name')}" for tag in entry.get("tags") or ())
+    name = json_text(content, image, faults.file) if image else path.stem
+    stated = content.get("size", content)
+    size = read_size(*map(stated.get, sides))
+    return [reader.finish(path, name, faults.file, size, alone=bool(image))]
 
 
 def _enclose_shape(shape: Mapping[str, Any], where: str) -> Box:
@@ -59,33 +68,10 @@ def _enclose_shape(shape: Mapping[str, Any], where: str) -> Box:
     kind = shape.get("shape_type", "polygon")
     if kind == "circle":  # Its centre, and a point on it.
         radius = math.hypot(xs[1] - xs[0], ys[1] - ys[0])
-        return Box(xs[0] - radius, ys[0] - radius, xs[0] + radius, ys[0] + radius)
+        return enclose_ellipse(xs[0], ys[0], radius, radius)
     if len(xs) < 2:
         raise InputError(f"{where}: a {kind} of one point has no box.")
     return enclose(xs, ys)
-
-
-def _read_supervisely(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
-    """Supervisely's `ann/PHOTO.json`: rectangles and polygons (https://docs.supervisely.com)."""
-    content = json_object(load_json(path), faults.file)
-    reader = FaceReader(faults, options)
-    tags: Counter[str] = Counter()
-    for number, value in enumerate(content.get("objects") or ()):
-        where = f"{faults.file}, objects[{number}]"
-        entry = json_object(value, where)
-        name = json_text(entry, "classTitle", where)
-        reader.add(where, name, _enclose_exterior, entry, where)
-        tags.update(str(tag.get("name")) for tag in entry.get("tags") or ())
-    things = [f"tag {tag} of {count} objects" for tag, count in sorted(tags.items())]
-    faults.findings += note_unread(faults.file, things)
-    stated = json_object(content.get("size") or {}, faults.file)
-    size = read_size(stated.get("width"), stated.get("height"))
-    return [reader.finish(path, path.stem, faults.file, size)]
-
-
-SUPERVISELY = FileFormat(
-    _read_supervisely, "Supervisely JSON", keys=frozenset({"objects", "classTitle"})
-)
 
 
 def _enclose_exterior(entry: Mapping[str, Any], where: str) -> Box:
@@ -96,21 +82,25 @@ def _enclose_exterior(entry: Mapping[str, Any], where: str) -> Box:
     return enclose(xs, ys)
 
 
-def _read_medical_mask(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
-    """Kaggle's Medical Mask set: a `BoundingBox` of two corners and a `classname` each."""
-    content = json_object(load_json(path), faults.file)
-    reader = FaceReader(faults, options)
-    for number, value in enumerate(content.get("Annotations") or ()):
-        where = f"{faults.file}, Annotations[{number}]"
-        entry = json_object(value, where)
-        name = json_text(entry, "classname", where)
-        reader.add(where, name, lambda told: Box(*map(float, told["BoundingBox"])), entry)
-    image = json_text(content, "FileName", faults.file)
-    return [reader.finish(path, image, faults.file, None, alone=True)]
-
-
-MEDICAL_MASK = FileFormat(
-    _read_medical_mask, "Medical Mask JSON", keys=frozenset({"FileName", "BoundingBox"})
+_ENTRIES: Mapping[str, Any] = {
+    "LabelMe": {  # https://github.com/wkentaro/labelme
+        **{"entries": "shapes", "label": "label", "box": _enclose_shape},
+        **{"image": "imagePath", "sides": ("imageWidth", "imageHeight")},
+    },
+    # `ann/PHOTO.json` of https://docs.supervisely.com
+    "Supervisely": {"entries": "objects", "label": "classTitle", "box": _enclose_exterior},
+    "Medical Mask": {  # Kaggle's.
+        **{"entries": "Annotations", "label": "classname", "image": "FileName"},
+        "box": lambda entry, _: Box(*map(float, entry["BoundingBox"])),
+    },
+}
+LABELME, SUPERVISELY, MEDICAL_MASK = (
+    FileFormat(partial(_read_entries, **told), f"{tool} JSON", keys=frozenset(keys))
+    for (tool, told), keys in zip(
+        _ENTRIES.items(),
+        [("shapes", "imagePath"), ("objects", "classTitle"), ("FileName", "BoundingBox")],
+        strict=True,
+    )
 )
 
 
@@ -121,7 +111,7 @@ def _read_label_studio(path: Path, faults: Faults, options: ReadOptions) -> list
     """
     tasks = load_json(path)
     photos = []
-    turned = others = 0
+    others = 0
     for number, value in enumerate(tasks if isinstance(tasks, list) else [tasks]):
         where = f"{faults.file}, task [{number}]"
         task = json_object(value, where)
@@ -144,16 +134,16 @@ def _read_label_studio(path: Path, faults: Faults, options: ReadOptions) -> list
             size = read_size(region.get("original_width"), region.get("original_height"))
             if size is None:
                 raise InputError(f"{where}: a region without original_width and -height.")
-            turned += bool(found.get("rotation"))
-            reader.add(where, str(labels[0]), _enclose_percent, found, size)
+            faults.counts[_TURNED] += bool(found.get("rotation"))
+            reader.add(where, str(labels[0]), partial(_enclose_percent, found, size))
         photos.append(reader.finish(path, image, where, size))
-    told = {"rotation of regions (the box around is taken)": turned}
-    told["further annotations of the same tasks"] = others
-    things = [f"{count} × {thing}" for thing, count in told.items() if count]
-    faults.findings += note_unread(faults.file, things)
+    if others:
+        things = [f"{others} further annotations of the same tasks"]
+        faults.findings += note_unread(faults.file, things)
     return photos
 
 
+_TURNED = "rotation (the box around is taken)"
 LABEL_STUDIO = FileFormat(
     _read_label_studio, "Label Studio JSON", keys=frozenset({"original_width"})
 )
@@ -172,22 +162,22 @@ def _list_versions(task: Mapping[str, Any]) -> Iterator[list[Mapping[str, Any]]]
 
 
 def _enclose_percent(value: Mapping[str, Any], size: Size) -> Box:
+    def numbers(*names: str) -> list[float]:
+        return [float(value[name]) for name in names]
+
     if "points" in value:
-        xs, ys = zip(*value["points"], strict=True)
+        box = enclose(*zip(*value["points"], strict=True))
     elif "radiusX" in value:
-        x, y, across, down = (float(value[key]) for key in ("x", "y", "radiusX", "radiusY"))
-        xs, ys = (x - across, x + across), (y - down, y + down)
+        box = enclose_ellipse(*numbers("x", "y", "radiusX", "radiusY"))
     else:
-        x, y, width, height = (float(value[key]) for key in ("x", "y", "width", "height"))
-        xs, ys = (x, x + width), (y, y + height)
-        if angle := math.radians(value.get("rotation") or 0):
-            # Turned by its top left corner, in pixels.
-            ratio = size[0] / size[1]
-            cos, sin = math.cos(angle), math.sin(angle)
-            ends = [(0, 0), (width, 0), (0, height), (width, height)]
-            xs = tuple(x + a * cos - b / ratio * sin for a, b in ends)
-            ys = tuple(y + a * ratio * sin + b * cos for a, b in ends)
-    return enclose([v * size[0] / 100 for v in xs], [v * size[1] / 100 for v in ys])
+        x, y, width, height = numbers("x", "y", "width", "height")
+        # Turned by its top left corner, in pixels.
+        angle, ratio = math.radians(value.get("rotation") or 0), size[0] / size[1]
+        cos, sin = math.cos(angle), math.sin(angle)
+        ends = [(0, 0), (width, 0), (0, height), (width, height)]
+        xs = [x + a * cos - b / ratio * sin for a, b in ends]
+        box = enclose(xs, [y + a * ratio * sin + b * cos for a, b in ends])
+    return Box(*(v * side / 100 for v, side in zip(box, size * 2, strict=True)))
 
 
 def _read_via(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
@@ -206,7 +196,7 @@ def _read_via(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenP
             told = json_object(found.get("region_attributes", {}), place)
             name = find_class(told, options.columns.get("label"), place)
             shape = json_object(found.get("shape_attributes"), place)
-            reader.add(place, name, enclose_region, shape, place)
+            reader.add(place, name, partial(enclose_region, shape, place))
         photos.append(reader.finish(path, json_text(entry, "filename", where), where, None))
     return photos
 
@@ -238,34 +228,30 @@ def find_class(attributes: Mapping[str, Any], name: str | None, where: str) -> s
 def enclose_region(shape: Mapping[str, Any], where: str) -> Box:
     """The box around a region; an `InputError` if it has none."""
     kind = shape.get("name")
+    names = _REGIONS.get(str(kind))
+    if names is None:
+        raise InputError(f"{where}: a region of the shape '{kind}', which has no box.")
     try:
-        box = _enclose(kind, shape)
+        if kind in ("polygon", "polyline"):
+            return enclose(*(list(map(float, shape[name])) for name in names))
+        values = [float(shape.get(name, 0) if name == "theta" else shape[name]) for name in names]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{where}: a {kind} without its numbers ({error}).") from error
-    if box is None:
-        raise InputError(f"{where}: a region of the shape '{kind}', which has no box.")
+    if kind == "rect":
+        x, y, width, height = values
+        box = Box(x, y, x + width, y + height)
+    else:
+        box = enclose_ellipse(*values)
     return check_box(box, where, "redraw the region")
 
 
-def _enclose(kind: Any, shape: Mapping[str, Any]) -> Box | None:
-    if kind == "rect":
-        x, y, width, height = (float(shape[name]) for name in ("x", "y", "width", "height"))
-        return Box(x, y, x + width, y + height)
-    if kind == "circle":
-        x, y, radius = (float(shape[name]) for name in ("cx", "cy", "r"))
-        return Box(x - radius, y - radius, x + radius, y + radius)
-    if kind == "ellipse":
-        x, y, along, across = (float(shape[name]) for name in ("cx", "cy", "rx", "ry"))
-        turn = float(shape.get("theta", 0))
-        # Half the extents of an ellipse turned by `turn` radians.
-        half_width = math.hypot(along * math.cos(turn), across * math.sin(turn))
-        half_height = math.hypot(along * math.sin(turn), across * math.cos(turn))
-        return Box(x - half_width, y - half_height, x + half_width, y + half_height)
-    if kind in ("polygon", "polyline"):
-        xs, ys = ([float(v) for v in shape[f"all_points_{axis}"]] for axis in "xy")
-        return enclose(xs, ys)
-    return None
-
+_REGIONS = {
+    "rect": ("x", "y", "width", "height"),
+    "circle": ("cx", "cy", "r", "r"),
+    "ellipse": ("cx", "cy", "rx", "ry", "theta"),
+    **dict.fromkeys(("polygon", "polyline"), ("all_points_x", "all_points_y")),
+}
+"""Shapes of VIA that have a box, and their numbers."""
 
 _OUTLINES = {"polygon", "polyline", "points", "ellipse"}
 
@@ -278,24 +264,20 @@ def _read_cvat(path: Path, faults: Faults, options: ReadOptions) -> list[Written
     root = parse_xml(path, faults.file, "annotations", "CVAT for images")
     if root.find("track") is not None and root.find("image") is None:
         raise InputError(f"{faults.file}: tracks of a video; export it as CVAT for images.")
-    unread: Counter[str] = Counter()
     photos = []
-    outlined = 0
     for image in root.iterfind("image"):
         reader = FaceReader(faults, options)
         for shape in image.iterchildren("box", *_OUTLINES):
             where = f"{faults.file}:{shape.sourceline}"
-            reader.add(where, shape.get("label", ""), _enclose_cvat, shape, where)
-            outlined += shape.tag in _OUTLINES
+            outlined, box = shape.tag in _OUTLINES, partial(_enclose_cvat, shape, where)
+            reader.add(where, shape.get("label", ""), box, outlined=outlined)
             told = {name: shape.get(name, "") for name in ("rotation", "occluded")}
             for one in shape.iter("attribute"):
                 told[f"attribute {one.get('name')}"] = one.text or ""
-            unread.update(name for name, text in told.items() if tells(text))
+            faults.counts.update(name for name, text in told.items() if tells(text))
         size = read_size(image.get("width", ""), image.get("height", ""))
         where = f"{faults.file}:{image.sourceline}"
         photos.append(reader.finish(path, image.get("name", ""), where, size))
-    things = [f"{thing} of {count} boxes" for thing, count in sorted(unread.items())]
-    faults.findings += [*note_unread(faults.file, things), *note_outlined(faults.file, outlined)]
     return photos
 
 
@@ -314,8 +296,7 @@ def _enclose_cvat(shape: etree._Element, where: str) -> Box:
     if shape.tag == "box":
         return Box(*numbers("xtl", "ytl", "xbr", "ybr"))
     if shape.tag == "ellipse":
-        x, y, across, down = numbers("cx", "cy", "rx", "ry")
-        return Box(x - across, y - down, x + across, y + down)
+        return enclose_ellipse(*numbers("cx", "cy", "rx", "ry"))
     values = [
         read_number(text, "points", where) for text in re.split("[;,]", shape.get("points", ""))
     ]
@@ -363,7 +344,8 @@ def _read_wider(path: Path, faults: Faults, options: ReadOptions) -> list[Writte
         if len(words) < 4 or not image or not any(word.strip("0.") for word in words[:4]):
             continue  # A count, a blank, or the line of zeros that stands for no face.
         invalid = len(words) == 10 and words[_INVALID] == "1"
-        reader.add(faults.at(number), name, _read_row, words, faults.at(number), difficult=invalid)
+        box = partial(_read_row, words, faults.at(number))
+        reader.add(faults.at(number), name, box, difficult=invalid)
     if not photos:
         raise InputError(f"{faults.file}: no photo in this list.")
     return photos

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from lxml import etree
@@ -17,20 +18,20 @@ from data_prep.base.errors import DatasetError
 from data_prep.base.files import write_atomically
 from data_prep.base.photo import PHOTO_SUFFIXES
 from data_prep.base.progress import show_progress
-from data_prep.base.records import NAME_CONFLICT, NOT_READ, Box, Dataset, Face, Finding, note_unread
+from data_prep.base.records import NAME_CONFLICT, Box, Finding
 from data_prep.formats.contracts import (
     IMAGES,
-    DatasetFormat,
+    FaceReader,
     Faults,
+    FileFormat,
     ReadOptions,
     Written,
     count_left_out,
-    note_outlined,
 )
-from data_prep.formats.exif_frame import FramedPhoto, fit_photo, place_photos
+from data_prep.formats.exif_frame import FramedPhoto, fit_photo
 from data_prep.formats.input_files import (
     InputError,
-    check_box,
+    OtherFileError,
     check_score,
     enclose,
     list_files,
@@ -44,61 +45,38 @@ ANNOTATIONS = "annotations"  # The folder that is written.
 _UNREAD = ("truncated", "occluded", "pose", "part", "polygon")
 
 
-class AnnotationError(InputError):
-    """An annotation file that can't be used at all; the message names it and the reason."""
-
-
-class OtherXmlError(AnnotationError):
-    """An XML file of something else."""
-
-
-def read_voc(
-    path: Path, options: ReadOptions, faults: Faults, unread: Counter[str] | None = None
-) -> WrittenPhoto:
+def read_voc(path: Path, faults: Faults, options: ReadOptions) -> WrittenPhoto:
     """Read one VOC XML file; when strict, one of predictions, where each object has a score.
 
     An object without a usable box is left out with a finding; its index stays taken, so that keys
-    of faces are stable. What objects tell that is not read is counted in `unread`.
+    of faces are stable.
 
     Raises:
-        AnnotationError: The file can't be read, is not well-formed, or is not VOC.
-        InputError: An object of predictions is not as it should be.
+        InputError: The file can't be read, is not well-formed, or is not VOC; or an object of
+            predictions is not as it should be.
     """
     root = parse_voc(path, faults.file)
-    faces: list[Face] = []
+    reader = FaceReader(faults, options)
     scores: list[float] = []
-    outlined, index = 0, -1
+    hint = "neither xmax may be under xmin nor ymax under ymin" if faults.strict else ""
     for index, element in enumerate(root.findall("object")):
         place = faults.at(element.sourceline)
         where = f"{place}: object {index}"
-        if unread is not None:
-            unread.update(_list_unread(element))
-        written = _text(element, "name")
-        if not written:
-            message = f"{where} has no class name; write a <name> or remove the object."
-            faults.leave_out("unnamed-object", message, " The face is left out.")
-            continue
-        label = options.label(written, place)
-        if not label:
-            continue
-        try:
-            box, is_outlined = _read_box(element, where)
-        except InputError as error:
-            faults.leave_out("bad-box", str(error), " The face is left out.")
-            continue
-        if faults.strict:
-            check_box(box, where, "neither xmax may be under xmin nor ymax under ymin")
+        faults.counts.update(_list_unread(element))
+        used = reader.add(
+            where,
+            _text(element, "name"),
+            partial(_read_box, element, where),
+            hint,
+            difficult=_text(element, "difficult").lower() in {"1", "true"},
+            outlined=element.find("bndbox") is None,
+        )
+        if used and faults.strict:
             scores.append(_read_score(element, where))
-        difficult = _text(element, "difficult").lower() in {"1", "true"}
-        faces.append(Face(index, label, box, difficult))
-        outlined += is_outlined
     size = read_size(_text(root, "size/width"), _text(root, "size/height"))
-    faults.findings += note_outlined(faults.file, outlined)
-    return WrittenPhoto(
-        *(path, _text(root, "filename"), faults.file, size, tuple(faces), tuple(scores)),
-        fallback=path.stem,
-        left_out=index + 1 - len(faces),
-    )
+    name = _text(root, "filename") or ("" if faults.strict else path.stem)
+    photo = reader.finish(path, name, faults.file, size, alone=True)
+    return replace(photo, scores=tuple(scores))
 
 
 def parse_voc(path: Path, name: str) -> etree._Element:
@@ -110,7 +88,7 @@ def parse_xml(path: Path, name: str, tag: str, form: str) -> etree._Element:
     """The root of an XML file, parsed with entities, DTDs and the network off.
 
     Raises:
-        AnnotationError: It can't be read or has another root; the message calls it by `name`.
+        InputError: It can't be read or has another root; the message calls it by `name`.
     """
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, strip_cdata=False
@@ -118,20 +96,20 @@ def parse_xml(path: Path, name: str, tag: str, form: str) -> etree._Element:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise AnnotationError(f"{name}: can't be read ({error.strerror or error}).") from error
+        raise InputError(f"{name}: can't be read ({error.strerror or error}).") from error
     if not data.strip():
-        raise AnnotationError(f"{name}: the file is empty; restore it or remove it.")
+        raise InputError(f"{name}: the file is empty; restore it or remove it.")
     try:
         root = etree.fromstring(data, parser)
     except etree.XMLSyntaxError as error:
-        raise AnnotationError(f"{name}: not well-formed XML ({error.msg}).") from error
+        raise InputError(f"{name}: not well-formed XML ({error.msg}).") from error
     dtd = root.getroottree().docinfo.internalDTD
     if dtd is not None and any(dtd.entities()):  # type: ignore[union-attr]
-        raise AnnotationError(
+        raise InputError(
             f"{name}: declares XML entities, which are never expanded; remove the declarations."
         )
     if root.tag != tag:
-        raise OtherXmlError(f"{name}: not {form}: <{tag}> expected, <{root.tag}> found.")
+        raise OtherFileError(f"{name}: not {form}: <{tag}> expected, <{root.tag}> found.")
     return root
 
 
@@ -157,11 +135,11 @@ def _text(element: etree._Element, tag: str) -> str:
     return (element.findtext(tag) or "").strip()
 
 
-def _read_box(element: etree._Element, where: str) -> tuple[Box, bool]:
-    """The box of an object, and whether it is the one around an outline."""
+def _read_box(element: etree._Element, where: str) -> Box:
+    """The box of an object, or the one around its outline."""
     if element.find("bndbox") is not None:
         sides = (read_number(_text(element, f"bndbox/{s}"), f"<{s}>", where) for s in Box._fields)
-        return Box(*sides), False
+        return Box(*sides)
     if element.find("robndbox") is not None:
         names = ("cx", "cy", "w", "h", "angle")
         x, y, width, height, angle = (
@@ -169,14 +147,14 @@ def _read_box(element: etree._Element, where: str) -> tuple[Box, bool]:
         )
         cos, sin = abs(math.cos(angle)) / 2, abs(math.sin(angle)) / 2
         across, down = width * cos + height * sin, width * sin + height * cos
-        return Box(x - across, y - down, x + across, y + down), True
+        return Box(x - across, y - down, x + across, y + down)
     points: dict[str, list[float]] = {"x": [], "y": []}
     for child in element.iterfind("polygon//*"):
         if isinstance(child.tag, str) and re.fullmatch(r"[xy]\d*", child.tag):
             points[child.tag[0]].append(read_number(child.text or "", f"<{child.tag}>", where))
     if not points["x"] or not points["y"]:
         raise InputError(f"{where} has no <bndbox>.")
-    return enclose(points["x"], points["y"]), True
+    return enclose(points["x"], points["y"])
 
 
 def _read_score(element: etree._Element, where: str) -> float:
@@ -189,28 +167,18 @@ def _read_score(element: etree._Element, where: str) -> float:
     )
 
 
-class VocFormat(DatasetFormat):
+class _VocFormat(FileFormat):
     """Every VOC file below a folder, written to `annotations/<photo>.xml`.
 
     A photo is found by the `<filename>` in the XML, else by that name's stem, else by the XML's
     own stem; anywhere below the folder.
     """
 
-    looks = "VOC annotation (*.xml)"
+    writes = True
 
     def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
         """The first XML file with an <annotation>."""
-        return next(
-            (path for path in files.by_suffix({".xml"}) if starts_with(path, "annotation")), None
-        )
-
-    def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
-        """Read the dataset; see `DatasetFormat`."""
-        if not files.by_suffix({".xml"}) or not files.photos:
-            missing = "photo" if files.by_suffix({".xml"}) else "VOC annotation (*.xml)"
-            raise DatasetError(f"{files.root}: no {missing} in this folder or below it.")
-        written, findings = _read_files(files, options)
-        return place_photos(files, written, findings)
+        return next((p for p in self.list_files(files) if starts_with(p, "annotation")), None)
 
     def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
         """Write the annotations; see `DatasetFormat`."""
@@ -233,23 +201,11 @@ class VocFormat(DatasetFormat):
         return Written(tuple(files[image] for image in images), count_left_out(photos))
 
 
-def _read_files(
-    files: DatasetFiles, options: ReadOptions
-) -> tuple[list[WrittenPhoto], list[Finding]]:
-    written: list[WrittenPhoto] = []
-    findings: list[Finding] = []
-    unread: Counter[str] = Counter()
-    for path in files.by_suffix({".xml"}):
-        faults = Faults(files.call(path), findings=findings)
-        try:
-            photo = read_voc(path, options, faults, unread)
-        except AnnotationError as error:
-            kind = NOT_READ if isinstance(error, OtherXmlError) else "broken-xml"
-            findings.append(Finding(faults.file, kind, str(error), dropped=kind != NOT_READ))
-            continue
-        written.append(replace(photo, image=photo.image or path.stem))
-    things = [f"{tag} of {count} objects" for tag, count in sorted(unread.items())]
-    return written, [*findings, *note_unread(files.source, things)]
+VOC = _VocFormat(
+    *(lambda *given: [read_voc(*given)], "VOC annotation (*.xml)"),
+    ending=".xml",
+    is_own=lambda path: True,  # Others, and broken ones, are told when they are read.
+)
 
 
 def read_voc_truth(
@@ -260,7 +216,7 @@ def read_voc_truth(
     A photo is called by its path below the folder when it is there, else by the path of the XML
     with the file name that is written in it.
     """
-    written, findings = _read_files(files, options)
+    written, findings = VOC.read_written(files, options)
     findings = [*files.findings, *findings]
     found: dict[str, WrittenPhoto] = {}
     pairs = zip(written, match_photos(files, written), strict=True)
@@ -304,7 +260,7 @@ def read_voc_predictions(
     known = {_fold(photo) for photo in photos}
     found: dict[str, WrittenPhoto] = {}
     for path in list_files(folder, {".xml"}):
-        voc = read_voc(path, options, Faults(str(path), strict=True))
+        voc = read_voc(path, Faults(str(path), strict=True), options)
         named = _fold(PureWindowsPath(voc.image).name)
         # Where another photo is called as the file is, the name in it is of another time.
         written = voc.image if named in known and _fold(path.stem) not in known - {named} else ""

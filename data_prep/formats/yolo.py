@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import yaml
@@ -17,18 +18,18 @@ from data_prep.base.errors import DatasetError
 from data_prep.base.files import write_atomically
 from data_prep.base.photo import PhotoError, Size
 from data_prep.base.progress import show_progress
-from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding, note_unread
+from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding
 from data_prep.formats.contracts import (
     IMAGES,
     DatasetFormat,
+    FaceReader,
     Faults,
     ReadOptions,
     Written,
     count_left_out,
-    note_outlined,
 )
 from data_prep.formats.exif_frame import FramedPhoto, look_at, refuse_doubtful, turn_upright
-from data_prep.formats.input_files import InputError, check_box, enclose, read_lines
+from data_prep.formats.input_files import InputError, enclose, read_lines
 from data_prep.formats.label_files import (
     BOX_VALUES,
     LABELS,
@@ -75,7 +76,7 @@ class YoloFormat(DatasetFormat):
             missing = "photo" if layout.pairs else f"label file ({LABELS}/*.txt)"
             raise DatasetError(f"{files.root}: no {missing} in this folder or below it.")
         landmarks = find_landmarks(layout.pairs)
-        reader = _Reader(files, options, list(files.findings), landmarks)
+        reader = _Reader(files, options, landmarks, Faults(files.source))
         for path, photo in layout.pairs.items():
             if photo is not None:
                 reader.add(photo, path)
@@ -89,10 +90,13 @@ class YoloFormat(DatasetFormat):
         if layout.unlabelled:
             message = describe_unlabelled([*map(files.relative, layout.unlabelled)])
             note = f"{files.source}: {message}"
-            reader.findings.append(Finding(files.source, "photo-without-labels", note, False))
+            reader.whole.findings.append(
+                Finding(files.source, "photo-without-labels", note, dropped=False)
+            )
         refuse_doubtful(files.root, reader.read, "centred")
+        reader.whole.note_counts()
         known = {*reader.photos, *map(files.relative, [*reader.left_out, *layout.doubles])}
-        findings = (*reader.findings, *files.unused_photos(known))
+        findings = (*files.findings, *reader.whole.findings, *files.unused_photos(known))
         ordered = tuple(reader.photos[name] for name in sorted(reader.photos))
         return Dataset(files.source, files.root, ordered, findings)
 
@@ -139,8 +143,8 @@ class YoloFormat(DatasetFormat):
 class _Reader:
     files: DatasetFiles
     options: ReadOptions
-    findings: list[Finding]
     landmarks: frozenset[int]
+    whole: Faults
     photos: dict[str, AnnotatedPhoto] = field(default_factory=dict)
     left_out: list[Path] = field(default_factory=list)
     read: list[WrittenPhoto] = field(default_factory=list)
@@ -159,14 +163,15 @@ class _Reader:
             left_out = 0
             if path is not None:
                 at_fault, kind = path, "broken-labels"
-                faults = Faults(files.call(path), findings=self.findings)
+                faults = replace(self.whole, file=files.call(path))
                 names = self.names[path.parent]
                 read = read_labels(path, "", size, names, self.options, faults, self.landmarks)
                 faces, left_out = read.faces, read.left_out
                 self.read.append(read)
         except (PhotoError, InputError) as error:
             self.left_out.append(photo)
-            self.findings.append(Finding(files.call(at_fault), kind, str(error), dropped=True))
+            faults = replace(self.whole, file=files.call(at_fault))
+            faults.leave_out(kind, str(error))
             return
         boxes = (turn_box_back(face.box, *size, orientation) for face in faces)
         placed = tuple(
@@ -181,8 +186,8 @@ class _Reader:
         )
 
     def note(self, path: Path, kind: str, message: str) -> None:
-        name = self.files.call(path)
-        self.findings.append(Finding(name, kind, f"{name}: {message}", dropped=True))
+        faults = replace(self.whole, file=self.files.call(path))
+        faults.leave_out(kind, f"{faults.file}: {message}")
 
 
 def describe_unlabelled(photos: Sequence[str]) -> str:
@@ -207,44 +212,36 @@ def read_labels(
     Boxes are in pixels of the photo as it is looked at, which `size` is of; without, no face can be
     read.
     """
-    lines = [(number, line.split()) for number, line in enumerate(read_lines(path), 1)]
-    faces: list[Face] = []
-    places: list[str] = []
-    outlines, pointed, number = 0, 0, -1
-    for number, (line, words) in enumerate((line, words) for line, words in lines if words):
-        where = faults.at(line)
-        try:
-            values = read_shares(words[1:], where, landmarks)
-            if size is None:
-                raise DatasetError(
-                    f"{where}: the size of the photo is not known; put it into '{IMAGES}' beside "
-                    f"'{LABELS}', or give --photos FOLDER or --image-size W,H."
-                )
-            is_outline = len(values) != BOX_VALUES
-            box = (
-                enclose([x * size[0] for x in values[::2]], [y * size[1] for y in values[1::2]])
-                if is_outline
-                else from_centre(values, size)
-            )
-            box = Box(*(round(value, _READ_DECIMALS) for value in box))
-            check_box(box, where, "width and height can't be negative")
-            label = names.label(words[0], options, where)
-            pointed += len(words) - 1 in landmarks
-            if not label:
-                continue
-            faces.append(Face(number, label, box))
-        except InputError as error:
-            faults.leave_out("bad-line", str(error), " The face is left out.")
+    reader = FaceReader(faults, options)
+    for line, words in enumerate(map(str.split, read_lines(path)), 1):
+        if not words:
             continue
-        places.append(where)
-        outlines += is_outline
-    faults.findings += note_outlined(faults.file, outlines)
-    faults.findings += note_unread(faults.file, [f"landmarks of {pointed} faces"] * (pointed > 0))
-    return WrittenPhoto(
-        *(path, photo, faults.file, size, tuple(faces)),
-        places=tuple(places),
-        left_out=number + 1 - len(faces),
-    )
+        where, count = faults.at(line), len(words) - 1
+        label = partial(names.label, words[0], options, where)
+        box = partial(_read_box, words[1:], size, where, landmarks)
+        outlined = count != BOX_VALUES and count not in landmarks
+        if reader.add(where, label, box, _HINT, kind="bad-line", outlined=outlined):
+            faults.counts["landmarks"] += count in landmarks
+    return reader.finish(path, photo, faults.file, size)
+
+
+_HINT = "width and height can't be negative"
+
+
+def _read_box(
+    words: Sequence[str], size: Size | None, where: str, landmarks: frozenset[int]
+) -> Box:
+    values = read_shares(words, where, landmarks)
+    if size is None:
+        raise DatasetError(
+            f"{where}: the size of the photo is not known; put it into '{IMAGES}' beside "
+            f"'{LABELS}', or give --photos FOLDER or --image-size W,H."
+        )
+    if len(values) == BOX_VALUES:
+        box = from_centre(values, size)
+    else:
+        box = enclose([x * size[0] for x in values[::2]], [y * size[1] for y in values[1::2]])
+    return Box(*(round(value, _READ_DECIMALS) for value in box))
 
 
 def from_centre(values: Sequence[float], size: Size) -> Box:

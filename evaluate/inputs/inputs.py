@@ -37,7 +37,7 @@ from data_prep.formats.text import (
     looks_like_boxes,
     read_text_boxes,
 )
-from data_prep.formats.voc import VocFormat, read_voc_predictions
+from data_prep.formats.voc import VOC, read_voc_predictions
 from evaluate.arrays import Detections, GroundTruth
 from evaluate.inputs.predictions import (
     Placed,
@@ -143,7 +143,7 @@ def recognise_predictions(path: Path, layout: Layout | None = None) -> Format:
 def _find_formats(path: Path, expected: str, *, plain: bool) -> Format:
     """The format of a folder, whether with photos or without."""
     files = list_dataset(path)
-    voc = VocFormat().recognise(files, ReadOptions())
+    voc = VOC.recognise(files, ReadOptions())
     texts = [file for file in files.by_suffix({".txt"}) if file.name != CLASSES_FILE]
     if voc is not None:  # Others are notes and lists.
         stems = {file.stem for file in files.by_suffix({".xml"})}

@@ -239,11 +239,7 @@ def read_ground_truth(
         options = read_options(vocabulary)
         photos, findings = read_voc_truth(list_dataset(path), options)
         notes = options.check_labels()
-        truth = build_truth(photos, vocabulary, notes, findings=findings, order="corners")
-        if not photos:
-            reason = next(iter(truth.warnings), "no VOC annotation (*.xml) here or below.")
-            raise InputError(f"{path}: {reason}")
-        return truth
+        return build_truth(photos, vocabulary, notes, findings=findings, order="corners")
     header = table.read_bytes()[:999].split(b"\n")[0] if table.is_file() else b""
     if b"detection" in header and b"difficult" not in header:
         raise InputError(f"{table}: predictions; the order looks turned: annotations come first.")

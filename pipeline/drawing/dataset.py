@@ -31,7 +31,7 @@ from data_prep.base.records import Box, Face
 from data_prep.formats.contracts import IMAGES, ReadOptions
 from data_prep.formats.exif_frame import FramedPhoto, frame_photos
 from data_prep.formats.registry import read_dataset
-from data_prep.formats.voc import VocFormat
+from data_prep.formats.voc import VOC
 from data_prep.grouping.groups import GROUPS, write_groups
 from data_prep.prepare.options import Alias
 from pipeline.drawing.masks import draw_mask, measure_turn
@@ -170,7 +170,7 @@ def draw_dataset(options: DrawOptions, detector: FaceDetector) -> dict[str, Any]
         if not rows:
             told = ", ".join(f"{what}: {count}" for what, count in sorted(not_drawn.items()))
             raise PreparedError(f"{root}: no mask could be drawn ({told or 'no bare face'}).")
-        files = VocFormat().write(written, list(CLASSES), staging).files
+        files = VOC.write(written, list(CLASSES), staging).files
         table = pd.DataFrame(rows)
         write_atomically(staging / TABLE, table.to_csv(index=False))
         write_groups(staging / GROUPS, {row["image"]: row["origin"] for row in rows})

@@ -284,12 +284,12 @@ def test_what_is_not_read_is_told(run, tmp_path):
     path = add_example(root, "a", 1)
     path.write_text(path.read_text().replace("<difficult>", "<truncated>1</truncated><difficult>"))
     result = run("convert", root, "-o", tmp_path / "coco", "--to", "coco")
-    assert "note: set: not read, so not carried on: truncated of 1 objects." in result.stderr
+    assert "not read, so not carried on: truncated of 1 face." in result.stderr
     assert result.exit_code == 0
     file = tmp_path / "coco" / "annotations.json"
     file.write_text(file.read_text().replace('"iscrowd"', '"segmentation": [[1]], "iscrowd"'))
     result = run("convert", tmp_path / "coco", "-o", tmp_path / "csv", "--to", "csv")
-    assert "not carried on: segmentation of 1 annotations." in result.stderr
+    assert "not carried on: segmentation of 1 face." in result.stderr
     table = tmp_path / "csv" / "annotations.csv"
     table.write_text(table.read_text().replace("difficult", "licence"))
     result = run("convert", tmp_path / "csv", "-o", tmp_path / "voc", "--to", "voc")

@@ -14,8 +14,8 @@ from data_prep.base.records import Box
 from data_prep.decisions import write_voc as writing
 from data_prep.decisions.write_voc import Edit, check_voc_folder, edit_voc, write_voc
 from data_prep.formats.contracts import ReadOptions
+from data_prep.formats.input_files import InputError
 from data_prep.formats.registry import read_dataset
-from data_prep.formats.voc import AnnotationError
 from tests.data_prep.deciding import decide, lay_over
 from tests.makers import add_example, hash_tree, make_dataset, make_voc
 
@@ -255,7 +255,7 @@ def test_encoding_and_line_ends_stay(path, encoding, ends):
 )
 def test_file_that_changed_meanwhile(path, text, edits, reason):
     path.write_text(text)
-    with pytest.raises(AnnotationError, match=reason):
+    with pytest.raises(InputError, match=reason):
         edit_voc(path, edits, name="a.xml")
 
 

@@ -197,7 +197,7 @@ def test_what_other_tools_write(root):
         *["photo-without-annotation"] * 2,
     ]
     told = read.findings[1].message
-    assert told.endswith("attribute rotation of 1 annotations, segmentation of 1 annotations.")
+    assert told.endswith("attribute rotation of 1 face, segmentation of 1 face.")
 
 
 def test_absurd_length_is_told_unread(tmp_path):

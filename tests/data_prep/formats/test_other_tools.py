@@ -130,9 +130,7 @@ def test_same_faces_from_each(tmp_path, kind):
 
 def test_what_is_not_read_is_named(tmp_path):
     (note, outlined) = read_dataset(write(tmp_path, {"a.xml": CVAT})).findings
-    assert note.message.endswith(
-        "not carried on: attribute wearing of 1 boxes, rotation of 1 boxes."
-    )
+    assert note.message.endswith("not carried on: attribute wearing of 1 face, rotation of 1 face.")
     assert outlined.kind == "outlined-faces"
 
 

@@ -12,8 +12,8 @@ from data_prep.base.labels import UnknownLabelError
 from data_prep.base.records import Box, Face
 from data_prep.formats import voc
 from data_prep.formats.contracts import Faults, ReadOptions
+from data_prep.formats.input_files import InputError
 from data_prep.formats.registry import read_dataset
-from data_prep.formats.voc import AnnotationError
 from tests.makers import add_example, make_photo, make_voc
 
 
@@ -144,7 +144,7 @@ def write(path, text):
 
 def read_voc(path, name=None):
     faults = Faults(name or str(path))
-    return voc.read_voc(path, ReadOptions(), faults), faults.findings
+    return voc.read_voc(path, faults, ReadOptions()), faults.findings
 
 
 def wrap(objects="", head=""):
@@ -192,9 +192,9 @@ def test_faulty_object_is_left_out_and_keeps_its_index(tmp_path, body, kind, rea
     ],
 )
 def test_file_that_is_no_annotation(tmp_path, text, reason):
-    with pytest.raises(AnnotationError, match=reason):
+    with pytest.raises(InputError, match=reason):
         read_voc(write(tmp_path / "a.xml", text))
-    with pytest.raises(AnnotationError, match="No such file"):
+    with pytest.raises(InputError, match="No such file"):
         read_voc(tmp_path / "b.xml")
 
 
@@ -202,7 +202,7 @@ def test_outside_entity_is_not_read(tmp_path):
     secret = write(tmp_path / "secret.txt", "the secret")
     head = f'<!DOCTYPE annotation [<!ENTITY x SYSTEM "{secret.as_uri()}">]>'
     body = f"<object><name>&x;</name>{BNDBOX}</object>"
-    with pytest.raises(AnnotationError, match="declares XML entities") as caught:
+    with pytest.raises(InputError, match="declares XML entities") as caught:
         read_voc(write(tmp_path / "a.xml", wrap(body, head)))
     assert "the secret" not in str(caught.value)
 
@@ -210,7 +210,7 @@ def test_outside_entity_is_not_read(tmp_path):
 def test_billion_laughs_are_not_expanded(tmp_path):
     levels = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
     head = f'<!DOCTYPE annotation [<!ENTITY l0 "ha">{levels}]>'
-    with pytest.raises(AnnotationError, match=r"declares XML entities|not well-formed"):
+    with pytest.raises(InputError, match=r"declares XML entities|not well-formed"):
         read_voc(write(tmp_path / "a.xml", wrap("<folder>&l9;</folder>", head)))
 
 

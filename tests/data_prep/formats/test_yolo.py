@@ -170,7 +170,9 @@ def read(tmp_path):
         path = tmp_path / "a.txt"
         path.write_text(text)
         faults, names = Faults("a.txt", strict), ClassNames({0: "with_mask"})
-        return read_labels(path, "a", (200, 100), names, ReadOptions(), faults), faults.findings
+        photo = read_labels(path, "a", (200, 100), names, ReadOptions(), faults)
+        faults.note_counts()
+        return photo, faults.findings
 
     return read
 

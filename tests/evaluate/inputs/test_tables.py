@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_prep.base.errors import UserError
 from data_prep.base.tables import COLUMNS, TableError
 from data_prep.formats.input_files import InputError
 from evaluate.inputs.inputs import InputOptions, read_truth
@@ -234,10 +235,10 @@ def test_file_names_written_in_the_xml(tmp_path: Path) -> None:
 
 def test_folders_that_hold_no_ground_truth(tmp_path: Path, annotations: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty: no VOC annotation"):
+    with pytest.raises(UserError, match=r"empty: no VOC annotation"):
         read_ground_truth(tmp_path / "empty")
     (tmp_path / "empty" / "a.xml").write_text("")
-    with pytest.raises(InputError, match=r"1 annotation files .*a\.xml"):
+    with pytest.raises(UserError, match=r"no VOC annotation .*a\.xml: the file is empty"):
         read_ground_truth(tmp_path / "empty")
     with pytest.raises(InputError, match="but these are VOC XML files"):
         read_truth(annotations, InputOptions(split="valid"))

@@ -205,7 +205,7 @@ def test_two_files_for_one_photo_or_none(tmp_path: Path) -> None:
         (">0.5</score>", ">high</score>", "line 3: object 0: 'high' for score is not a number"),
         ("0.5</score>", "nan</score>", "score is nan"),
         ("0.5</score>", "50</score>", "score is 50; scores lie between 0 and 1"),
-        ("<name>with_mask</name>", "", "line 3: object 0 has no class name"),
+        ("<name>with_mask</name>", "", "line 3: object 0: no class name"),
         ("<xmin>1<", "<xmin>9<", r"line 3: object 0: box \(9, 2, 3\.5, 4\) is inverted"),
         ("<xmin>1</xmin>", "", "line 3: object 0: '' for <xmin> is not a number"),
         ("<xmin>1</xmin>", "<xmin>inf</xmin>", "line 3: object 0: <xmin> is inf"),
