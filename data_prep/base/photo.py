@@ -6,6 +6,7 @@ import io
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -33,6 +34,10 @@ DECODERS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "AVIF", "JPEG2000", "PP
 
 MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
 """More than so many are no photo: 178,956,970, where Pillow stops."""
+
+MAX_BYTES = 2_000_000_000  # More are no photo, either: some system files say that they hold these.
+
+STRIP = 16_000_000  # Pixels that are converted at once: Pillow's copies of more take gigabytes.
 
 _ORIENTATION_TAG = 0x0112
 _JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
@@ -80,17 +85,34 @@ def read_photo(
     Raises:
         PhotoError: The file is missing, empty, truncated, not a photo, or of more pixels.
     """
+    check_file(path)
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise PhotoError(f"{path}: a device or a pipe, no photo.")
         data = path.read_bytes()
     except OSError as error:
         raise PhotoError(f"{path}: can't be read ({error.strerror or error}).") from error
-    if not data:
-        raise PhotoError(f"{path}: the file is empty (0 bytes); copy it again from its source.")
     return decode_photo(
         data, path, upright=upright, fit_size=fit_size, salvage=salvage, max_pixels=max_pixels
     )
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is no file to read, without opening it: pipes and devices would never end.
+
+    Raises:
+        PhotoError: It is missing, empty, too large, or no file.
+    """
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise PhotoError(f"{path}: can't be read ({error.strerror or error}).") from error
+    if S_ISDIR(stat.st_mode):
+        raise PhotoError(f"{path}: can't be read (Is a directory).")
+    if not S_ISREG(stat.st_mode):
+        raise PhotoError(f"{path}: a device or a pipe, no photo.")
+    if not stat.st_size:
+        raise PhotoError(f"{path}: the file is empty (0 bytes); copy it again from its source.")
+    if stat.st_size > MAX_BYTES:
+        raise PhotoError(f"{path}: of {stat.st_size / 1e9:.1f} GB, too large to be a photo.")
 
 
 def decode_photo(
@@ -141,6 +163,7 @@ class PhotoFrame:
 
 def read_frame(path: Path, *, fit_size: Size | None = None) -> PhotoFrame:
     """The pixels that annotations refer to, from the header alone; see `read_photo`."""
+    check_file(path)
     try:
         with _open(path) as image:
             orientation = _orientation(image)
@@ -207,11 +230,16 @@ def _only_fits_turned(stored: Size, orientation: int, fit_size: Size) -> bool:
 def _to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I") or image.mode == "F":
         return _grey_to_rgb(image)
-    if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        ground = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(ground, layer)
-    return np.array(image.convert("RGB"))
+    clear = image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):
+        part = image.crop((0, top, image.width, min(top + rows, image.height)))
+        if clear:
+            ground = Image.new("RGBA", part.size, (255, 255, 255, 255))
+            part = Image.alpha_composite(ground, part.convert("RGBA"))
+        rgb[top : top + rows] = np.asarray(part.convert("RGB"))
+    return rgb
 
 
 def _grey_to_rgb(image: Image.Image) -> np.ndarray:

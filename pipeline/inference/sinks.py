@@ -150,9 +150,9 @@ class Drawings:
         drawn = [face for face in faces if face.detection >= self.draw_from]
         pixels = frame.size[0] * frame.size[1]
         self._waiting.append((pixels, self._thread.submit(self._draw, path, frame, drawn)))
-        while (
+        while (  # For a photo larger than that, until it is drawn itself.
             len(self._waiting) > BATCH_FRAMES
-            or sum(size for size, _ in self._waiting) - pixels > BATCH_PIXELS
+            or sum(size for size, _ in self._waiting) > BATCH_PIXELS
         ):
             self._waiting.popleft()[1].result()
 

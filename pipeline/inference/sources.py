@@ -143,7 +143,11 @@ def _read_ahead(tasks: Iterable[tuple[Path | None, Callable[[], Frame]]]) -> Ite
         with room:
             room.wait_for(lambda: held + pixels <= AHEAD_PIXELS or asked in {place, -1})
             held += pixels
-        return (Frame("") if asked < 0 else task[1]()), pixels
+        frame = Frame("") if asked < 0 else task[1]()
+        real = math.prod(frame.size)
+        with room:  # Of what is fetched, the size is known only now.
+            held += real - pixels
+        return frame, real
 
     pending: deque[Future[tuple[Frame, int]]] = deque()
     readers, places = ThreadPoolExecutor(READERS), enumerate(tasks)

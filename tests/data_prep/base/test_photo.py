@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from data_prep.base import photo
 from data_prep.base.boxes import (
     ORIENTATIONS,
     DegenerateBoxError,
@@ -201,6 +202,15 @@ def test_salvaged_photo_has_the_rows_there_are(tmp_path, turned):
     assert not alike[half.salvaged :].any()
     with pytest.raises(PhotoError, match="damaged or truncated"):
         read_photo(path, upright=True)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+def test_photo_converted_in_strips_is_the_same(tmp_path, monkeypatch, mode):
+    image = Image.fromarray(make_pixels(30, 23)).convert(mode)
+    image.save(tmp_path / "a.tif")
+    expected = read_photo(tmp_path / "a.tif").pixels
+    monkeypatch.setattr(photo, "STRIP", 100)
+    assert np.array_equal(read_photo(tmp_path / "a.tif").pixels, expected)
 
 
 def test_nothing_is_made_up_where_no_row_is_there(tmp_path):

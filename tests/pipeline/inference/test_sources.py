@@ -1,11 +1,15 @@
 """Which photos an argument stands for, and which files are passed over."""
 
 import os
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from pipeline.inference.sources import PhotosError, PhotoSet, find_photos
+from pipeline.inference import sinks, sources
+from pipeline.inference.records import Clock, Frame
+from pipeline.inference.sources import PhotoList, PhotosError, PhotoSet, find_photos
 
 
 @pytest.fixture
@@ -113,6 +117,30 @@ def test_working_on_the_drawn_photos_is_refused(folder, what):
 def test_missing(tmp_path, name, reason):
     with pytest.raises(PhotosError, match=reason):
         find(tmp_path / name, tmp_path / "out")
+
+
+def test_read_ahead_is_bounded_by_pixels_where_sizes_are_not_known_before(monkeypatch):
+    done = []
+
+    def decode(item, name, index):
+        done.append(index)
+        return Frame(name, index, item)
+
+    monkeypatch.setattr(sources, "decode_item", decode)
+    monkeypatch.setattr(sources, "AHEAD_PIXELS", 1000)
+    for place, frame in enumerate(PhotoList([np.zeros((20, 20, 3), np.uint8)] * 30)):
+        time.sleep(0.005)
+        assert frame.index == place
+        assert len(done) <= place + 1 + 1000 // 400 + sources.READERS
+
+
+def test_large_photo_is_drawn_before_the_next_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(sinks, "BATCH_PIXELS", 100)
+    drawings = sinks.Drawings(tmp_path, 0.5, Clock())
+    monkeypatch.setattr(drawings, "_draw", lambda path, *_: (time.sleep(0.05), path.touch()))
+    drawings.add(Frame("a.png", 0, np.zeros((20, 20, 3), np.uint8)), [])
+    assert (tmp_path / "a.png").exists()
+    drawings.close()
 
 
 @pytest.mark.parametrize("what", ["", "*.jpg", "**"])
