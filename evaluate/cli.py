@@ -15,16 +15,9 @@ from rich.table import Table
 from data_prep.base.command import as_command, spell
 from data_prep.base.files import make_folder
 from data_prep.base.progress import tell
-from evaluate.evaluation import (
-    EvaluateOptions,
-    Evaluation,
-    measure_case,
-    read_case,
-    reading,
-    writing,
-)
-from evaluate.inputs.inputs import write_text_boxes
+from evaluate.evaluation import Evaluation, measure_case, read_case
 from evaluate.measures.headline import HEADLINES, tabulate_headline
+from evaluate.options import EvaluateOptions, reading, writing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +91,8 @@ def evaluate(command: EvaluateCommand) -> None:
     evaluation = measure_case(case, progress=True)
     warnings = evaluation.metrics["warnings"]
     if command.write_boxes is not None:
+        from evaluate.report.outputs import write_text_boxes
+
         warnings += write_text_boxes(case.truth, case.detections, command.write_boxes)
     written = evaluation.save(command.out)
     if command.write_boxes is not None:

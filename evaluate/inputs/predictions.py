@@ -14,9 +14,12 @@ from data_prep.base.files import read_object
 from data_prep.base.labels import MASKS, Vocabulary
 from data_prep.base.photo import PhotoError, PhotoFrame, Size, read_frame
 from data_prep.base.records import Box
-from data_prep.base.tables import TableError
+from data_prep.base.tables import TableError, read_faces
+from data_prep.formats.coco import read_coco_index, read_coco_results
 from data_prep.formats.contracts import ReadOptions
 from data_prep.formats.exif_frame import BORDER
+from data_prep.formats.input_files import InputError
+from data_prep.formats.label_files import find_label_folders, list_names_folders
 from data_prep.formats.photo_match import AmbiguousPhotoError, WrittenPhoto, match_names
 from data_prep.formats.plausible import doubt_boxes
 from data_prep.formats.predictions import (
@@ -27,7 +30,13 @@ from data_prep.formats.predictions import (
     read_photos,
     read_prediction_table,
 )
+from data_prep.formats.text import RELATIVE, TextFormat, guess_layout, read_text_boxes
+from data_prep.formats.voc import read_voc_predictions
 from evaluate.arrays import Detections, GroundTruth, IntArray
+from evaluate.inputs.photos import NO_SIZES, SizeSource, find_photos
+from evaluate.inputs.recognise import Format, read_options, recognise_predictions, recognise_truth
+from evaluate.inputs.truth import DEFAULT_OPTIONS, FACES_COLUMNS, find_class_names, take_faces
+from evaluate.options import EvaluateOptions
 
 
 def check_sanity(path: Path, detections: Detections, truth: GroundTruth) -> list[str]:
@@ -159,6 +168,84 @@ class Placed:
     warnings: tuple[str, ...]  # What was left out or is doubtful, for a person.
     ran: tuple[PhotoRow | None, ...] | None = None
     """(P,) how each annotated photo was run, None for one that never was; None if not known."""
+
+
+def read_predicted(
+    path: Path,
+    truth: GroundTruth,
+    options: EvaluateOptions = DEFAULT_OPTIONS,
+    *,
+    truth_path: Path | None = None,
+) -> Placed:
+    """Read predicted faces from any known format and place them on the annotated photos.
+
+    Ids in COCO results are those of COCO annotations at `truth_path`, which `truth` is from; photo
+    sizes for relative coordinates, names for class ids and photos turned by EXIF are looked up
+    there when the options do not give them.
+    """
+    found, place = recognise_predictions(path, options)
+    if options.all_classes and found is not Format.TABLE:
+        raise InputError(
+            f"{path}: class probabilities are in a table only, but these are {found}; give a table "
+            "as run.py writes it, or measure by the score alone."
+        )
+    if found is Format.TABLE:
+        wanted, vocabulary = options.all_classes, options.vocabulary
+        predictions = read_predictions(place, probabilities=wanted, vocabulary=vocabulary)
+    else:
+        how = read_options(options.vocabulary)
+        truth_form, source = None, Path()
+        if truth_path is not None and found is not Format.VOC:
+            truth_form, source = recognise_truth(truth_path, options)
+        if found is Format.VOC:
+            photos = read_voc_predictions(path, how, truth.photos)
+        elif found is Format.COCO:
+            index = read_coco_index(source) if truth_form is Format.COCO else None
+            photos = read_coco_results(path, how, index=index, photos=truth.photos)
+        else:
+            photos = _read_texts(path, found, truth, options, truth_form, source, how)
+        predictions = build_predictions(path, photos, how)
+    files: Mapping[str, Path] = {}
+    if predictions.turned and (truth_path is not None or options.photos is not None):
+        files = find_photos(truth.photos, truth_path or path, options.photos)
+    return place_predictions(predictions, truth, files)
+
+
+def _read_texts(
+    path: Path,
+    found: Format,
+    truth: GroundTruth,
+    options: EvaluateOptions,
+    truth_form: Format | None,
+    source: Path,
+    how: ReadOptions,
+) -> list[WrittenPhoto]:
+    """Text files, or YOLO's labels; `source` has the annotations."""
+    folder, near, asked = path, [path], options.pred_boxes
+    if found is Format.YOLO:
+        folders = find_label_folders(path)
+        if len(folders) != 1:
+            raise InputError(
+                f"{path}: {len(folders)} folders 'labels' here or below; give one of them."
+            )
+        folder, near, asked = folders[0], list_names_folders(path), "ultralytics"
+    layout = guess_layout(folder, asked, scored=True)
+    if truth_form is Format.YOLO:
+        near = [*near, *list_names_folders(source)]
+    form = TextFormat(layout, find_class_names(options, near), how, scored=True)
+    if layout not in RELATIVE:
+        return read_text_boxes(folder, form, NO_SIZES.find)
+    known: dict[str, Size] = {}
+    if options.size is None and options.photos is None:
+        if truth_form is Format.TABLE:
+            # Those of the photos of all splits: predictions may be on any.
+            faces = read_faces(source, columns=FACES_COLUMNS, vocabulary=options.vocabulary)
+            truth = take_faces(faces, options.vocabulary)
+        for place, name in enumerate(truth.photos):
+            if (size := truth.find_size(place)) is not None:
+                known[name] = size
+    sizes = SizeSource(options.size, options.photos, known)
+    return read_text_boxes(folder, form, sizes.find)
 
 
 def read_predictions(

@@ -1,11 +1,11 @@
-"""Annotated faces as the arrays that are measured against, and the photos they are on."""
+"""Annotated faces of any known format as the arrays that are measured against."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
@@ -14,13 +14,13 @@ import pandas as pd
 
 from data_prep.base.boxes import DegenerateBoxError, clip_box
 from data_prep.base.labels import MASKS, Vocabulary
-from data_prep.base.photo import PHOTO_SUFFIXES, Size, photo_size, upright_size
+from data_prep.base.photo import upright_size
 from data_prep.base.records import DOUBTS, Box, Face, Finding
 from data_prep.base.tables import read_faces
 from data_prep.formats.coco import read_coco
 from data_prep.formats.contracts import Faults, ReadOptions
 from data_prep.formats.exif_frame import fit_photo, frame_photos, refuse_doubtful
-from data_prep.formats.input_files import InputError, list_files
+from data_prep.formats.input_files import InputError
 from data_prep.formats.label_files import (
     ClassNames,
     find_landmarks,
@@ -29,107 +29,18 @@ from data_prep.formats.label_files import (
     list_labels,
     list_names_folders,
 )
-from data_prep.formats.photo_match import (
-    AmbiguousPhotoError,
-    WrittenPhoto,
-    list_dataset,
-    match_names,
-)
+from data_prep.formats.photo_match import WrittenPhoto, list_dataset
 from data_prep.formats.plausible import Order
 from data_prep.formats.registry import read_dataset
+from data_prep.formats.text import RELATIVE, TextFormat, guess_layout, read_text_boxes
 from data_prep.formats.voc import read_voc_truth
 from data_prep.formats.yolo import describe_unlabelled, read_labels
 from evaluate.arrays import GroundTruth
+from evaluate.inputs.photos import SizeSource, find_photos
+from evaluate.inputs.recognise import Format, read_options, recognise_truth
+from evaluate.options import EvaluateOptions
 
-FACES_FILE = "faces.csv"
-MANIFEST = "manifest.json"  # Beside a faces.csv: names the folder of each source.
-
-
-@dataclass(frozen=True)
-class SizeSource:
-    """Where sizes of photos are looked up, in this order."""
-
-    fixed: Size | None = None  # One for every photo.
-    photos: Path | None = None  # Their folder.
-    known: Mapping[str, Size] = field(default_factory=dict)  # By photo name.
-
-    def find(self, names: Sequence[str], *, upright: bool = True) -> dict[str, Size]:
-        """Sizes by photo name, of those photos whose size can be told.
-
-        Of the upright photos, to which relative coordinates refer, or of the stored ones.
-
-        Raises:
-            InputError: The folder does not exist, or a name fits several photos.
-            PhotoError: A photo can't be read.
-        """
-        if self.fixed is not None:
-            return dict.fromkeys(names, self.fixed)
-        found: dict[str, Size] = {}
-        if self.photos is not None:
-            if not self.photos.is_dir():
-                raise InputError(f"{self.photos}: no such folder of photos.")
-            files = _list_photos(self.photos)
-            matched = _match(str(self.photos), list(files), names)
-            measure = upright_size if upright else photo_size
-            found = {name: measure(files[file]) for name, file in matched.items()}
-        rest = [name for name in names if name not in found]
-        matched = _match("sizes in the annotations", list(self.known), rest)
-        return found | {name: self.known[key] for name, key in matched.items()}
-
-
-NO_SIZES = SizeSource()
-
-
-def _list_photos(folder: Path) -> dict[str, Path]:
-    return {
-        path.relative_to(folder).as_posix(): path for path in list_files(folder, PHOTO_SUFFIXES)
-    }
-
-
-def _match(where: str, there: Sequence[str], names: Sequence[str]) -> dict[str, str]:
-    try:
-        found = match_names(there, names).found
-    except AmbiguousPhotoError as error:
-        raise InputError(f"looking for photo sizes, {where}: {error}") from error
-    return {
-        name: there[place] for name, place in zip(names, found, strict=True) if place is not None
-    }
-
-
-def find_photos(
-    names: Sequence[str], ground_truth: Path, photos: Path | None = None
-) -> dict[str, Path]:
-    """Files of annotated photos by name, as far as they are found.
-
-    Looked for in `photos` when given; else, for a faces.csv, in the folders its manifest names;
-    else below the ground truth itself.
-    """
-    table = ground_truth / FACES_FILE if ground_truth.is_dir() else ground_truth
-    if photos is None and table.suffix == ".csv" and table.is_file():
-        roots = _read_roots(table.parent / MANIFEST)
-        parts = ((name, *name.partition("/")[::2]) for name in names)
-        places = ((name, roots[source] / image) for name, source, image in parts if source in roots)
-        return {name: path for name, path in places if path.is_file()}
-    folder = photos or (ground_truth if ground_truth.is_dir() else ground_truth.parent)
-    if not folder.is_dir():
-        return {}
-    files = _list_photos(folder)
-    try:
-        matched = _match("", list(files), names)
-    except InputError:
-        # Pictures are an extra: what can't be told apart by name is looked up by its exact path.
-        return {name: files[name] for name in names if name in files}
-    return {name: files[file] for name, file in matched.items()}
-
-
-def _read_roots(manifest: Path) -> dict[str, Path]:
-    """Folder of each source; none without a manifest that can be read."""
-    try:
-        datasets = json.loads(manifest.read_text(encoding="utf-8"))["datasets"]
-        return {str(entry["source"]): Path(entry["root"]) for entry in datasets}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
+DEFAULT_OPTIONS = EvaluateOptions()
 
 FACES_COLUMNS = (
     *("image", "width", "height", "object", "label", "xmin", "ymin", "xmax", "ymax"),
@@ -143,28 +54,50 @@ _VISIBLE = 0.1
 """Pixels: relative coordinates of few decimals reach over the border by less than this."""
 
 
-def read_options(vocabulary: Vocabulary) -> ReadOptions:
-    """How the formats are told what classes there are."""
-    return ReadOptions(vocabulary.aliases, vocabulary.classes)
+def read_truth(path: Path, options: EvaluateOptions = DEFAULT_OPTIONS) -> GroundTruth:
+    """Read annotated faces from a file or folder in any known format.
 
+    A photo in a faces.csv is called `source/image`; photos without a face have no row there.
 
-def build_truth(
-    photos: Sequence[WrittenPhoto],
-    vocabulary: Vocabulary,
-    warnings: Sequence[str] = (),
-    *,
-    upright: bool = False,
-    findings: Sequence[Finding] = (),
-    order: Order | None = None,
-) -> GroundTruth:
-    """Make arrays of photos with distinct names, boxes clipped where the size is known.
-
-    Photos none of whose faces can be used are not those without a face: they are left out. As what
-    boxes were read is `order`, for a doubt; in VOC files annotators reach over the border as a
-    habit, of which nothing is said.
+    Raises:
+        UserError: There is nothing that can be used, or no row of this split and source.
     """
-    if order is not None:
-        refuse_doubtful(photos[0].annotation if photos else Path(), photos, order)
+    found, place = recognise_truth(path, options)
+    if found is Format.TABLE:
+        return take_faces(_choose_rows(place, options), options.vocabulary)
+    if options.split is not None or options.source is not None:
+        raise InputError(
+            f"{path}: --split and --source choose rows of a faces.csv, but these are {found}."
+        )
+    how = read_options(options.vocabulary)
+    read = _READERS[found](place, options, how)
+    read = replace(read, warnings=[*read.warnings, *how.check_labels()])
+    truth = build_truth(read, options.vocabulary)
+    if not read.photos:
+        raise InputError(f"{path}: {next(iter(truth.warnings), 'no photo that can be used.')}")
+    return truth
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Annotated photos, with distinct names, as a reader gives them."""
+
+    photos: Sequence[WrittenPhoto]
+    findings: Sequence[Finding] = ()
+    warnings: Sequence[str] = ()
+    upright: bool = False  # See `GroundTruth`.
+    order: Order | None = None  # As what boxes were read, where that may be doubted.
+
+
+def build_truth(read: Annotations, vocabulary: Vocabulary) -> GroundTruth:
+    """Make arrays of photos, boxes clipped where the size is known.
+
+    Photos none of whose faces can be used are not those without a face: they are left out. In VOC
+    files annotators reach over the border as a habit, of which nothing is said.
+    """
+    photos, findings = read.photos, read.findings
+    if read.order is not None:
+        refuse_doubtful(photos[0].annotation if photos else Path(), photos, read.order)
     lost = [finding.message for finding in findings if finding.dropped]
     barren = [photo for photo in photos if photo.left_out and not photo.faces]
     if barren and len(barren) == len(photos):
@@ -187,14 +120,14 @@ def build_truth(
             if any(abs(new - old) > _VISIBLE for new, old in zip(box, face.box, strict=True)):
                 clipped.append(where)
             kept.append((place, replace(face, box=box)))
-    messages = list(warnings)
+    messages = list(read.warnings)
     for kind in DOUBTS:
         some = [
             finding.message for finding in findings if finding.kind == kind and not finding.dropped
         ]
         more = f" And {len(some) - 1} more of this kind." if len(some) > 1 else ""
         messages += [f"{message}{more}" for message in some[:1]]
-    if clipped and order != "corners":
+    if clipped and read.order != "corners":
         messages.append(
             f"{len(clipped)} annotated boxes reach over the border of their photo and are clipped, "
             f"the first: {clipped[0]}"
@@ -216,35 +149,16 @@ def build_truth(
         warnings=tuple(messages),
         classes=vocabulary.classes,
         sizes=np.array(sizes, dtype=np.float64).reshape(-1, 2),
-        upright=upright,
+        upright=read.upright,
     )
 
 
-def read_ground_truth(
-    path: Path,
-    *,
-    split: str | None = None,
-    source: str | None = None,
-    vocabulary: Vocabulary = MASKS,
-) -> GroundTruth:
-    """Read a folder with VOC files below it, or a faces.csv, for which its folder stands, too.
-
-    A photo in a faces.csv is called `source/image`; photos without a face have no row there.
-
-    Raises:
-        UserError: There is nothing that can be used, or no row of this split and source.
-    """
-    table = path / FACES_FILE if (path / FACES_FILE).is_file() else path
-    if table.is_dir():
-        options = read_options(vocabulary)
-        photos, findings = read_voc_truth(list_dataset(path), options)
-        notes = options.check_labels()
-        return build_truth(photos, vocabulary, notes, findings=findings, order="corners")
-    header = table.read_bytes()[:999].split(b"\n")[0] if table.is_file() else b""
+def _choose_rows(table: Path, options: EvaluateOptions) -> pd.DataFrame:
+    header = table.read_bytes()[:999].split(b"\n")[0]
     if b"detection" in header and b"difficult" not in header:
         raise InputError(f"{table}: predictions; the order looks turned: annotations come first.")
-    faces = read_faces(table, columns=FACES_COLUMNS, vocabulary=vocabulary)
-    for column, wanted in (("source", source), ("split", split)):
+    faces = read_faces(table, columns=FACES_COLUMNS, vocabulary=options.vocabulary)
+    for column, wanted in (("source", options.source), ("split", options.split)):
         if wanted is not None:
             there = ", ".join(sorted(set(faces[column]) - {""})) or "none"
             faces = faces[faces[column] == wanted]
@@ -254,7 +168,7 @@ def read_ground_truth(
                 )
     if faces.empty:
         raise InputError(f"{table}: no faces below the header; nothing to measure against.")
-    return take_faces(faces, vocabulary)
+    return faces
 
 
 def take_faces(faces: pd.DataFrame, vocabulary: Vocabulary = MASKS) -> GroundTruth:
@@ -275,63 +189,72 @@ def take_faces(faces: pd.DataFrame, vocabulary: Vocabulary = MASKS) -> GroundTru
     )
 
 
-def read_dataset_truth(root: Path, vocabulary: Vocabulary) -> GroundTruth:
-    """Read a dataset in a format that only `data_prep` tells apart, with its photos."""
-    dataset = read_dataset(root, read_options(vocabulary))
+def _read_voc(path: Path, _: EvaluateOptions, how: ReadOptions) -> Annotations:
+    return Annotations(*read_voc_truth(list_dataset(path), how), order="corners")
+
+
+def _read_dataset(path: Path, _: EvaluateOptions, how: ReadOptions) -> Annotations:
+    """A dataset in a format that only `data_prep` tells apart, with its photos."""
+    dataset = read_dataset(path, how)
     framed, findings = frame_photos(dataset.photos)
     photos = [
         WrittenPhoto(
-            *(root / one.photo.annotation, one.photo.image, one.annotation),
+            *(path / one.photo.annotation, one.photo.image, one.annotation),
             *((one.width, one.height), one.faces),
         )
         for one in framed
     ]
-    return build_truth(photos, vocabulary, findings=[*dataset.findings, *findings])
+    return Annotations(photos, [*dataset.findings, *findings])
 
 
-def read_yolo_truth(
-    folder: Path, names: Path | None, vocabulary: Vocabulary, sizes: SizeSource = NO_SIZES
-) -> GroundTruth:
-    """Read a YOLO dataset, or a part of one such as `valid` or `labels/val`.
+def _read_text(path: Path, options: EvaluateOptions, how: ReadOptions) -> Annotations:
+    layout = guess_layout(path, options.truth_boxes, scored=False)
+    upright = layout in RELATIVE
+    find = partial(SizeSource(options.size, options.photos).find, upright=upright)
+    form = TextFormat(layout, find_class_names(options, [path]), how)
+    return Annotations(read_text_boxes(path, form, find), upright=upright)
+
+
+def find_class_names(options: EvaluateOptions, folders: Sequence[Path]) -> ClassNames:
+    """Class names as given, else those found first."""
+    known = read_options(options.vocabulary)
+    return ClassNames.read(options.names or find_names_file(folders, known))
+
+
+def _read_yolo(folder: Path, options: EvaluateOptions, how: ReadOptions) -> Annotations:
+    """A YOLO dataset, or a part of one such as `valid` or `labels/val`.
 
     Photos without a label file are photos without a face; a warning counts them.
     """
     files, pairs = list_labels(folder)
-    known = sizes.find(list(pairs))
-    options = read_options(vocabulary)
+    known = SizeSource(options.size, options.photos).find(list(pairs))
     landmarks = find_landmarks(path for path, _ in pairs.values() if path is not None)
     written: list[WrittenPhoto] = []
     findings: list[Finding] = []
     classes: dict[Path, ClassNames] = {}
     for name, (path, photo) in pairs.items():
-        if path is not None and path.parent not in classes:
-            near = find_names(files, path, options)
-            source = names or near or find_names_file(list_names_folders(folder), options)
-            classes[path.parent] = ClassNames.read(source)
         size = known.get(name) or (None if photo is None else upright_size(photo))
         if path is None:
             written.append(WrittenPhoto(folder, name, name, size, ()))
-        else:
-            faults = Faults(str(path), findings=findings)
-            written.append(
-                read_labels(path, name, size, classes[path.parent], options, faults, landmarks)
-            )
+            continue
+        if path.parent not in classes:
+            near = find_names(files, path, how)
+            source = options.names or near or find_names_file(list_names_folders(folder), how)
+            classes[path.parent] = ClassNames.read(source)
+        faults = Faults(str(path), findings=findings)
+        written.append(read_labels(path, name, size, classes[path.parent], how, faults, landmarks))
     unlabelled = [name for name, (path, _) in pairs.items() if path is None]
     warnings = [describe_unlabelled(unlabelled)] if unlabelled else []
-    warnings += options.check_labels()
-    return build_truth(
-        written, vocabulary, warnings, upright=True, findings=findings, order="centred"
-    )
+    return Annotations(written, findings, warnings, upright=True, order="centred")
 
 
-def read_coco_truth(path: Path, vocabulary: Vocabulary, files: SizeSource) -> GroundTruth:
-    """Read COCO annotations, boxes scaled where a photo that is there was resized."""
-    faults, options = Faults(str(path)), read_options(vocabulary)
-    written = read_coco(path, faults, options)
-    notes = options.check_labels()
+def _read_coco(path: Path, options: EvaluateOptions, how: ReadOptions) -> Annotations:
+    """COCO annotations, boxes scaled where a photo that is there was resized."""
+    faults = Faults(str(path))
+    written = read_coco(path, faults, how)
     if not written:
         raise InputError(f"{path}: no photo in 'images' that can be used.")
-    there = find_photos([photo.image for photo in written], path, files.photos)
+    there = find_photos([photo.image for photo in written], path, options.photos)
     photos: dict[str, WrittenPhoto] = {}
     for photo in written:
         if photo.image in photos:
@@ -343,5 +266,13 @@ def read_coco_truth(path: Path, vocabulary: Vocabulary, files: SizeSource) -> Gr
             if any(finding.dropped for finding in findings):
                 continue
         photos[photo.image] = replace(photo, size=photo.size or photo.file_size)
-    found = faults.findings
-    return build_truth([*photos.values()], vocabulary, notes, findings=found, order="sized")
+    return Annotations([*photos.values()], faults.findings, order="sized")
+
+
+_READERS: Mapping[Format, Callable[[Path, EvaluateOptions, ReadOptions], Annotations]] = {
+    Format.VOC: _read_voc,
+    Format.DATASET: _read_dataset,
+    Format.TEXT: _read_text,
+    Format.YOLO: _read_yolo,
+    Format.COCO: _read_coco,
+}

@@ -20,8 +20,8 @@ from data_prep.base.labels import BARE, CLASSES, RARE_CLASS
 from data_prep.formats.predictions import AlarmRule
 from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntArray
 from evaluate.measures.bootstrap import share, sum_ranked, tally, weigh
-from evaluate.measures.case import CROP_IOU, Case, IncorrectPolicy, Pairs, normalise_probabilities
-from evaluate.measures.matching import MATCH_IOU
+from evaluate.measures.case import Case, Pairs, normalise_probabilities
+from evaluate.options import IncorrectPolicy
 
 MOST_POINTS = 200  # Of a ROC curve in a record.
 ALARM_SCORE = 0.5  # From this alarm score on an alarm is raised.
@@ -60,7 +60,7 @@ def describe_alarm(case: Case) -> dict[str, Any]:
         CropsError: The crops are not of annotated boxes.
         ProbabilityError: Class probabilities that do not add up to 1.
     """
-    truth, detections, policy = case.truth, case.detections, case.plan.policy
+    truth, detections, policy = case.truth, case.detections, case.options.incorrect
     if policy == "leave-out":
         truth = replace(truth, difficult=truth.difficult | _INCORRECT[truth.labels])
         case = replace(case, truth=truth)
@@ -108,7 +108,7 @@ def describe_alarm(case: Case) -> dict[str, Any]:
     numbers, intervals = case.measure(compute, dict.fromkeys(OUTCOMES, (CLASSES,)))
     numbers["auc"], numbers["crops_auc"] = area_under_roc(faces), area_under_roc(crops)
     chosen = None
-    if case.plan.false_alarms is not None:
+    if case.options.most_alarms is not None:
         chosen = choose_threshold(case, faces, detections.photo[pairs.false], scores[pairs.false])
     totals = outcomes.sum(axis=0).astype(int).tolist()
     quiet, ringing = false.sum(axis=0).astype(int).tolist()
@@ -126,7 +126,9 @@ def describe_alarm(case: Case) -> dict[str, Any]:
         "roc": describe_roc(faces),
         "crops_roc": describe_roc(crops),
         "intervals": intervals,
-        "definitions": _define(case),
+        "definitions": case.define(
+            "alarm", policy=policy, incorrect=_POLICIES[policy], alarm_score=ALARM_SCORE
+        ),
     }
 
 
@@ -138,7 +140,7 @@ def choose_threshold(
     It is chosen on the very faces it is measured on, so it flatters a little; the intervals are
     those of the threshold as it is. `threshold` is None where every one raises too many.
     """
-    wanted, masked = case.plan.false_alarms or 0.0, np.sort(faces.scores[~faces.due])[::-1]
+    wanted, masked = case.options.most_alarms or 0.0, np.sort(faces.scores[~faces.due])[::-1]
     allowed = int(wanted * len(masked) + 1e-9)
     highest = masked[allowed] if allowed < len(masked) else 0.0
     # Half way to the next score, so that what rounding does to either changes nothing.
@@ -243,31 +245,4 @@ def describe_roc(faces: ScoredFaces | None) -> dict[str, Any] | None:
         "fpr": fpr[kept].tolist(),
         "tpr": tpr[kept].tolist(),
         "threshold": [None if np.isinf(value) else float(value) for value in thresholds[kept]],
-    }
-
-
-def _define(case: Case) -> dict[str, Any]:
-    policy, thresh = case.plan.policy, case.plan.thresh
-    return {
-        "positive": "an alarm is due: the face is not properly masked",
-        "policy": policy,
-        "incorrect": f"a mask worn wrongly {_POLICIES[policy]}",
-        "thresh": thresh,
-        "inclusive": case.inclusive,
-        "matching": f"detections with a detector's score of at least {thresh:g}, paired with faces "
-        f"whatever their class at IoU {MATCH_IOU} or more, by falling detector's score, each with "
-        f"the best face still free; for crops IoU {CROP_IOU}",
-        "alarm_score": "sum of the probabilities of the classes that call for an alarm; without "
-        f"probabilities 1 or 0 by the label; an alarm is raised from {ALARM_SCORE} on",
-        "not_found": "a face not found raises no alarm: it counts as masked, with alarm score 0",
-        "tnr": "share of unmasked faces with an alarm; tnr_found: among found faces. The negative "
-        "is an unmasked face here, for TNR and FNR alone, so as to compare with dataroots",
-        "fnr": "share of masked faces with an alarm; fnr_found: among found faces",
-        "false_faces": "detections on no face; false_alarms: those of them with an alarm; neither "
-        "is in the rates or the curve",
-        "roc": "fpr: share of masked faces with an alarm; tpr: share of unmasked faces with one; "
-        "beyond the last threshold above 0 the curve is a straight line to (1, 1), which faces "
-        "that are not found keep out of reach",
-        "difficult": "difficult faces are not asked about, nor are detections on them",
-        "intervals": case.plan.define_intervals(),
     }

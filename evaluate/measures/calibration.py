@@ -22,8 +22,7 @@ from evaluate.measures.bootstrap import (
     to_number,
     weigh,
 )
-from evaluate.measures.case import CROP_IOU, Case, normalise_probabilities
-from evaluate.measures.matching import MATCH_IOU
+from evaluate.measures.case import Case, normalise_probabilities
 
 BINS = 15  # Of equal width, as many as Guo et al. use.
 
@@ -76,7 +75,8 @@ def describe_calibration(case: Case) -> dict[str, Any]:
             found = pairs.found_only()
             faces = GradedFaces(found.photo, found.labels, probabilities[found.rows])
             sections[name] = describe_grades(case, faces)
-    return {**sections, "definitions": _define(case)}
+    definitions = case.define("calibration", bins=BINS, least_probability=LEAST_PROBABILITY)
+    return {**sections, "definitions": definitions}
 
 
 def describe_grades(case: Case, faces: GradedFaces) -> dict[str, Any]:
@@ -213,30 +213,4 @@ def _trace(faces: GradedFaces) -> dict[str, list[float | None]]:
         "limit": list(LIMITS),
         "answered": [to_number(value) for value in share(answered, np.array(float(len(sure))))],
         "accuracy": [to_number(value) for value in share(right, answered)],
-    }
-
-
-def _define(case: Case) -> dict[str, Any]:
-    thresh = case.plan.thresh
-    return {
-        "pipeline": f"faces with a detection of a detector's score of at least {thresh:g} at IoU "
-        f"{MATCH_IOU} or more, whatever its class",
-        "crops": f"faces with a row of their own box (IoU {CROP_IOU} or more)",
-        "thresh": thresh,
-        "inclusive": case.inclusive,
-        "probabilities": "scaled to add up to 1; the answer is the likeliest class, the confidence "
-        "its probability",
-        "ece": f"expected calibration error with {BINS} bins of equal width, a bin holding its "
-        "upper edge (Guo et al., On Calibration of Modern Neural Networks, 2017); that of a "
-        "resample tends to be larger than that of the sample, so its interval lies high",
-        "brier": "mean over the faces of the sum over the classes of (p - y)², 0 to 2",
-        "log_loss": "mean of -ln p of the annotated class, p taken for at least "
-        f"{LEAST_PROBABILITY:g}",
-        "unsure": "faces whose confidence is under the limit are answered 'unsure'; accuracy and "
-        "macro recall are those of the answered faces, the latter over the classes that have some; "
-        "intervals are for the limit as given",
-        "aurc": "area under the risk-coverage curve: mean over the faces of the share of wrong "
-        "answers among those at least as sure (Geifman et al., Bias-Reduced Uncertainty "
-        "Estimation for Deep Neural Classifiers, 2019)",
-        "intervals": case.plan.define_intervals(),
     }

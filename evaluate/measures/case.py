@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import compress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -16,30 +17,27 @@ from data_prep.formats.predictions import PhotoRow
 from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntArray
 from evaluate.measures.average_precision import RankedHits, Rules, rank_classes, rank_hits
 from evaluate.measures.bootstrap import LEVEL, Axes, Statistic, measure
-from evaluate.measures.coco import measure_coco
+from evaluate.measures.coco import AREAS, measure_coco
 from evaluate.measures.matching import (
     MATCH_IOU,
+    NEAR_IOU,
     BoxGroups,
     ErrorKinds,
     classify_errors,
     match_greedily,
 )
+from evaluate.options import EvaluateOptions
 
 IOUS = tuple(percent / 100 for percent in range(50, 100, 5))
 """IoU thresholds 0.50, 0.55, … 0.95 of the AP of classes, that of a match first."""
 
 FACE_IOUS = (0.5, 0.75)  # IoU thresholds of the AP of faces as such, likewise.
 
-THRESH = 0.5  # Detector score from which `run.py` shows a face.
-
 CROP_IOU = 0.9
 """Smallest IoU at which a row of the classifier alone is about an annotated box: it has the same
 box but for rounding, which may take a tenth from the smallest ones."""
 
 _OFF_BY = 0.005  # How far a probability may be off for having been written with two decimals.
-
-IncorrectPolicy = Literal["alarm", "no-alarm", "leave-out"]
-"""What a mask worn wrongly is to the alarm: as good as none, as good as any, or not asked about."""
 
 
 class CropsError(UserError, ValueError):
@@ -48,23 +46,6 @@ class CropsError(UserError, ValueError):
 
 class ProbabilityError(UserError, ValueError):
     """Class probabilities that are none; the message names the photo and the box."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How an evaluation is done."""
-
-    rules: Rules = field(default_factory=Rules)
-    ious: tuple[float, ...] = ()  # Further thresholds to give AP at.
-    thresh: float = THRESH  # Detector score from which a detection is shown to a user.
-    policy: IncorrectPolicy = "alarm"
-    false_alarms: float | None = None  # Most that are wanted, as a share of the masked faces.
-    resamples: int = 1000  # Bootstrap resamples by photo; 0 leaves intervals out.
-    seed: int = 0
-
-    def define_intervals(self, method: str = "percentile bootstrap by photo") -> dict[str, Any]:
-        """What an interval means."""
-        return {"level": LEVEL, "method": method, "resamples": self.resamples, "seed": self.seed}
 
 
 @dataclass(frozen=True)
@@ -102,7 +83,7 @@ class Case:
 
     truth: GroundTruth
     detections: Detections
-    plan: Plan = field(default_factory=Plan)
+    options: EvaluateOptions = field(default_factory=EvaluateOptions)
     crops: Detections | None = None
     """What the classifier alone says of the annotated boxes: one row for each face, with its own
     box."""
@@ -123,7 +104,7 @@ class Case:
     @property
     def inclusive(self) -> bool:
         """See `Rules`."""
-        return self.plan.rules.inclusive
+        return self.options.inclusive
 
     def select(self, keep: BoolArray) -> Case:
         """The same of some of the photos only, those of (P,) flags."""
@@ -154,12 +135,12 @@ class Case:
     @cached_property
     def matches(self) -> Matches:
         """All detections matched under the rules of the plan."""
-        return match_predictions(self.truth, self.detections, self.plan.rules)
+        return match_predictions(self.truth, self.detections, self.options.rules)
 
     @cached_property
     def pairs(self) -> Pairs:
         """Faces paired with the detections that a user sees."""
-        thresh = self.plan.thresh
+        thresh = self.options.thresh
         return pair_faces(self.truth, self.detections, thresh=thresh, inclusive=self.inclusive)
 
     @cached_property
@@ -177,7 +158,9 @@ class Case:
     @cached_property
     def coco(self) -> dict[str, Any]:
         """AP and AR as COCO defines them."""
-        return measure_coco(self.truth, self.detections)
+        areas = {name: list(ends) for name, ends in AREAS.items()}
+        figures = measure_coco(self.truth, self.detections)
+        return {**figures, "definitions": self.define("coco", areas=areas)}
 
     @property
     def resampling(self) -> dict[str, int]:
@@ -185,8 +168,8 @@ class Case:
         tables = (self.truth.photo, self.detections, self.crops, self.other)
         return {
             "photos": self.photos,
-            "resamples": self.plan.resamples,
-            "seed": self.plan.seed,
+            "resamples": self.options.bootstrap,
+            "seed": self.options.seed,
             "rows": max(len(table) for table in tables if table is not None),
         }
 
@@ -195,6 +178,41 @@ class Case:
     ) -> tuple[dict[str, Any], dict[str, Any] | None]:
         """Numbers and their intervals by photo; see `bootstrap.measure`."""
         return measure(statistic, axes=axes, **self.resampling)
+
+    def define(self, section: str, *, method: str = "", **known: Any) -> dict[str, Any]:
+        """What the numbers of a section mean, by definitions.toml; `method` is that of intervals.
+
+        `known` are values that its texts name beside those of the plan.
+        """
+        options, rules = self.options, self.options.rules
+        known |= {
+            **vars(rules),
+            "interpolation": "11-point" if rules.eleven_point else "every-point",
+            "thresh": options.thresh,
+            "match_iou": MATCH_IOU,
+            "near_iou": NEAR_IOU,
+            "crop_iou": CROP_IOU,
+            "intervals": {
+                "level": LEVEL,
+                "method": f"percentile bootstrap by photo{method}",
+                "resamples": options.bootstrap,
+                "seed": options.seed,
+            },
+        }
+
+        def fill(text: Any) -> Any:
+            if isinstance(text, Mapping):
+                return {name: fill(part) for name, part in text.items()}
+            alone = known.get(text[1:-1]) if text.startswith("{") else None
+            return text.format(**known) if alone is None else alone
+
+        return {name: fill(text) for name, text in read_definitions()[section].items()}
+
+
+@cache
+def read_definitions() -> dict[str, Any]:
+    """The texts of definitions.toml."""
+    return tomllib.loads(Path(__file__).with_name("definitions.toml").read_text(encoding="utf-8"))
 
 
 def match_predictions(truth: GroundTruth, detections: Detections, rules: Rules) -> Matches:

@@ -54,16 +54,6 @@ def measure_coco(truth: GroundTruth, detections: Detections) -> dict[str, Any]:
             "most_detections": most,
             "differs": list(official.values()) != list(without_limit.values()),
         },
-        "definitions": {
-            "reference": "Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014",
-            "library": "faster-coco-eval",
-            "interpolation": "101-point",
-            "boxes": "far edges",
-            "areas_px2": {name: list(ends) for name, ends in AREAS.items()},
-            "difficult": "passed as iscrowd: not asked for; any number of detections of its class "
-            "may fall on it and count neither way; overlap is the share of the detection's area",
-            "ap": "per class, ranked by score; means over the classes with annotated faces",
-        },
     }
 
 

@@ -80,7 +80,7 @@ def describe_operating_points(case: Case) -> dict[str, Any]:
     """
     # Once every row is a detection of each class, a precision of labels is no longer defined.
     by_label = Rules(inclusive=case.inclusive)
-    cut = case.detections.take(case.detections.detection >= case.plan.thresh)
+    cut = case.detections.take(case.detections.detection >= case.options.thresh)
     shown = match_predictions(case.truth, cut, by_label)
     hits = _name_hits(case, shown)
     counts = np.stack([_count_by_photo(one) for one in hits.values()], axis=2)
@@ -102,7 +102,7 @@ def describe_operating_points(case: Case) -> dict[str, Any]:
         names = ("true", "shown", "faces")
         points[name] = {
             "at_thresh": {
-                "score": case.plan.thresh,
+                "score": case.options.thresh,
                 **{part: values[name] for part, values in numbers.items()},
                 **dict(zip(names, counts.sum(axis=0)[:, index].astype(int).tolist(), strict=True)),
                 "intervals": intervals and {part: ends[name] for part, ends in intervals.items()},
@@ -110,7 +110,7 @@ def describe_operating_points(case: Case) -> dict[str, Any]:
             "best_f1": find_best_f1(curves[name]),
         }
     return {
-        "thresh": case.plan.thresh,
+        "thresh": case.options.thresh,
         "iou": MATCH_IOU,
         "points": points,
         "confusion": describe_confusion(case.truth.classes, shown.confusion),

@@ -18,7 +18,7 @@ from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth
 from evaluate.measures.average_precision import RankedHits, average_precisions
 from evaluate.measures.bootstrap import share
 from evaluate.measures.case import Case
-from evaluate.measures.matching import CORRECTED, KINDS, MATCH_IOU, MISSED, NEAR_IOU, ErrorKinds
+from evaluate.measures.matching import CORRECTED, KINDS, MISSED, ErrorKinds
 
 KIND_WORDS: dict[str, str] = {
     MISSED: "missed face",
@@ -82,7 +82,7 @@ def describe_budget(case: Case) -> dict[str, Any]:
     A class that had faces but, with the missed ones taken out, has none left gets AP 1 if no
     detection of it is left, else 0.
     """
-    truth, errors, eleven_point = case.truth, case.errors, case.plan.rules.eleven_point
+    truth, errors, eleven_point = case.truth, case.errors, case.options.eleven_point
     repaired = fix_errors(truth, case.detections, errors)
     rate = partial(_average_precisions, eleven_point=eleven_point)
 
@@ -121,7 +121,7 @@ def describe_budget(case: Case) -> dict[str, Any]:
             "false": int((errors.kind >= 0).sum()),
         },
         "intervals": intervals,
-        "definitions": _define(case),
+        "definitions": case.define("error_budget", method=", gains within each resample"),
     }
 
 
@@ -135,30 +135,3 @@ def _average_precisions(
         shown = weights @ np.bincount(hits.photo, minlength=weights.shape[1])
         aps.append(np.where(np.isnan(ap) & had_faces, shown == 0, ap))
     return np.stack(aps, axis=1)
-
-
-def _define(case: Case) -> dict[str, Any]:
-    return {
-        "reference": "after Bolya et al., TIDE: A General Toolbox for Identifying Object Detection "
-        "Errors, ECCV 2020, with PASCAL VOC's matching",
-        "interpolation": "11-point" if case.plan.rules.eleven_point else "every-point",
-        "inclusive": case.inclusive,
-        "kinds": {
-            "missed": "a face that is neither hit nor meant by a detection of wrong class or poor "
-            "box; fixed: no longer asked for",
-            "second_hit": f"IoU {MATCH_IOU} or more with a face of the class that a surer "
-            "detection hits; fixed: removed",
-            "wrong_class": f"IoU {MATCH_IOU} or more with a face of another class; fixed: gets "
-            "that class, or is removed if the face is hit by a surer one, hit already or difficult",
-            "poor_box": f"IoU from {NEAR_IOU} to under {MATCH_IOU} with a face of the class; "
-            "fixed: a hit, or removed likewise",
-            "wrong_class_and_box": f"IoU from {NEAR_IOU} to under {MATCH_IOU} with a face of "
-            "another class; fixed: removed",
-            "false_face": f"IoU under {NEAR_IOU} with every face; fixed: removed",
-        },
-        "order": "a detection is of the first kind that holds, in this order after missed",
-        "gain": "mAP after fixing one kind alone less mAP as it is; gains do not add up",
-        "intervals": case.plan.define_intervals(
-            "percentile bootstrap by photo, gains within each resample"
-        ),
-    }

@@ -21,12 +21,12 @@ from evaluate.measures.bootstrap import (
     weigh,
 )
 from evaluate.measures.case import (
-    CROP_IOU,
     IOUS,
     Case,
     Matches,
     describe_confusion,
     match_predictions,
+    read_definitions,
 )
 from evaluate.measures.matching import MATCH_IOU
 
@@ -100,7 +100,7 @@ def describe_headline(case: Case) -> Record:
     """The headline numbers, as of `compute_headline`, and what they were measured on."""
     truth, detections, matches = case.truth, case.detections, case.matches
     numbers, intervals = case.measure(
-        partial(compute_headline, matches, eleven_point=case.plan.rules.eleven_point),
+        partial(compute_headline, matches, eleven_point=case.options.eleven_point),
         dict.fromkeys(PER_CLASS, (truth.classes,)),
     )
     faces = np.bincount(truth.labels[~truth.difficult], minlength=len(truth.classes))
@@ -116,7 +116,13 @@ def describe_headline(case: Case) -> Record:
             "predictions_left_out": case.left_out,
         },
         "intervals": intervals,
-        "definitions": _define(case),
+        "definitions": case.define(
+            "headline",
+            ious=list(IOUS),
+            ranked_by="detection × class probability of every class"
+            if case.options.all_classes
+            else "score",
+        ),
         "warnings": [*truth.warnings, *case.warnings],
     }
 
@@ -174,7 +180,7 @@ def describe_difference(case: Case) -> Record | None:
     """
     if case.other is None:
         return None
-    rules = case.plan.rules
+    rules = case.options.rules
     mine, other = (
         partial(compute_headline, matches, eleven_point=rules.eleven_point)
         for matches in (case.matches, match_predictions(case.truth, case.other, rules))
@@ -183,106 +189,38 @@ def describe_difference(case: Case) -> Record | None:
     return compare(mine, other, axes=axes, **case.resampling)
 
 
-def _define(case: Case) -> Record:
-    """What the numbers mean, so that they can be compared with others years later."""
-    rules = case.plan.rules
-    return {
-        "reference": "Everingham et al., The PASCAL Visual Object Classes (VOC) Challenge, "
-        "IJCV 88, 2010",
-        "interpolation": "11-point" if rules.eleven_point else "every-point",
-        "inclusive": rules.inclusive,
-        "iou_rule": "an IoU equal to the threshold is a hit; a detection looks only at the box it "
-        "overlaps most, and a second hit on a box is a false positive",
-        "ious_of_map50_95": list(IOUS),
-        "all_classes": rules.all_classes,
-        "ap": "per class, ranked by "
-        + ("detection × class probability of every class" if rules.all_classes else "score")
-        + "; face_ap whatever the class, ranked by detection; equal scores in order of photo name "
-        "and row",
-        "difficult": "difficult faces are not counted, nor are detections on them",
-        "matching": f"faces paired with detections whatever their class, at IoU {MATCH_IOU} or "
-        "more, by falling detection score, each with the best face still free",
-        "accuracy": "share of matched faces with the right label",
-        "recall": "per class, share of its matched faces with the right label",
-        "macro_recall": "mean of recall over the classes where it is defined",
-        "face_recall": "share of annotated faces that are matched",
-        "detected": "face_recall per class",
-        "means": "over the classes with annotated faces",
-        "intervals": case.plan.define_intervals(),
-    }
-
-
-CUT = 0.5  # Detector score under which some publish no detection, which cuts the curve short.
-
-_CUT = f"only detections from {CUT}"
-
-_CONVENTIONS = {
-    "VOC 2010, every point": (
-        Rules(),
-        "area under the curve of the best precision at each recall or more",
-    ),
-    "VOC 2007, 11 points": (
-        Rules(eleven_point=True),
-        "mean of that precision at recall 0, 0.1, …, 1: coarser, and kinder or harsher by where "
-        "the curve falls",
-    ),
-    "VOC 2010, inclusive pixels": (
-        Rules(inclusive=True),
-        "box sides counted as xmax - xmin + 1, as the VOC kit and Object-Detection-Metrics do: "
-        "small boxes overlap more or less by it",
-    ),
-    "VOC 2007, inclusive pixels": (
-        Rules(inclusive=True, eleven_point=True),
-        "both of these, as many reports of 2007 to 2012",
-    ),
-    "every class of each row": (
-        Rules(all_classes=True),
-        "each face counts as a detection of all classes, ranked by detection × probability: a "
-        "wrong label no longer loses the face for its class",
-    ),
-    _CUT: (
-        Rules(),
-        "what a report gives that leaves out doubtful detections first: the curve ends early, so "
-        "AP falls",
-    ),
-}
-"""Definitions of AP: how it counts, and why it differs."""
-
-
 def list_conventions(case: Case) -> list[dict[str, Any]]:
     """List mAP at IoU 0.5 under each definition in use; `headline` marks that of the headline."""
     truth, detections = case.truth, case.detections
-    cut = detections.take(detections.detection >= CUT)
     rows: list[dict[str, Any]] = []
-    for name, (rules, why) in _CONVENTIONS.items():
-        if rules.all_classes and detections.probabilities is None:
+    for told in read_definitions()["conventions"]:
+        rules = Rules(**told.get("rules", {}))
+        some = detections.take(detections.detection >= told.get("least", 0.0))
+        if "coco" in told:
+            figures = {name: case.coco[name] for name in ("map50", "ap50")}
+        elif rules.all_classes and detections.probabilities is None:
             continue
-        some = cut if name == _CUT else detections
-        (aps,) = measure_at(truth, some, rules, (MATCH_IOU,))
-        rows.append(
-            {
-                "name": name,
+        else:
+            (aps,) = measure_at(truth, some, rules, (MATCH_IOU,))
+            figures = {
                 "map50": to_number(mean_of_defined(aps)),
                 "ap50": describe(aps, (truth.classes,)),
-                "why": why,
-                "headline": some is detections and rules == case.plan.rules,
+            }
+        rows.append(
+            {
+                "name": told["name"],
+                **figures,
+                "why": told["why"],
+                "headline": not {"least", "coco"} & told.keys() and rules == case.options.rules,
             }
         )
-    coco = {
-        "name": "COCO, 101 points",
-        "map50": case.coco["map50"],
-        "ap50": case.coco["ap50"],
-        "why": "precision at recall 0, 0.01, …, 1; a detection whose best face is taken may "
-        "take the next one; at most 100 detections of a class in a photo",
-        "headline": False,
-    }
-    return [*rows, coco]
+    return rows
 
 
 def describe_at(case: Case) -> list[dict[str, Any]]:
     """AP at IoU thresholds of the user's choice: rows with `iou`, `map` and `ap` by class."""
-    ious = case.plan.ious
-    aps = measure_at(case.truth, case.detections, case.plan.rules, ious) if ious else ()
+    ious = sorted(set(case.options.iou))
+    aps = measure_at(case.truth, case.detections, case.options.rules, ious) if ious else ()
     return [
         {
             "iou": iou,
@@ -359,19 +297,7 @@ def describe_classifier(case: Case) -> dict[str, Any] | None:
         },
         "wilson": describe(wilson_interval(right, support).T, (truth.classes,), to_interval),
         "intervals": intervals,
-        "definitions": {
-            "matching": "each annotated face that is not difficult with the row of its own box "
-            f"(IoU {CROP_IOU} or more); unanswered faces have none and are in no number",
-            "inclusive": case.inclusive,
-            "recall": "per class, share of its faces with the right label",
-            "precision": "per class, share of the faces with its label that are of it",
-            "f1": "harmonic mean of recall and precision: twice the right ones over support plus "
-            "predicted",
-            "macro": "mean over the classes with answered faces",
-            "wilson": "Wilson's score interval of recall on faces, which takes the faces of a "
-            "photo for independent; a check on the intervals by photo",
-            "intervals": case.plan.define_intervals(),
-        },
+        "definitions": case.define("classifier_alone"),
     }
 
 

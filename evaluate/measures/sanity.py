@@ -86,7 +86,7 @@ def describe_ties(case: Case) -> Record:
 
     The order of rows decides where it lies between them.
     """
-    once, eleven_point = np.ones((1, case.photos)), case.plan.rules.eleven_point
+    once, eleven_point = np.ones((1, case.photos)), case.options.eleven_point
 
     def rate(hits: RankedHits, right_first: int) -> float:
         true, ignored = hits.true[:1], hits.ignored[:1]  # At IoU 0.5.
@@ -111,7 +111,7 @@ def describe_offsets(case: Case) -> Record:
 
     Positive is to the right and down. Of faces found from the threshold on, paired at `PAIR_IOU`.
     """
-    pairs = pair_faces(case.truth, case.detections, thresh=case.plan.thresh, iou=PAIR_IOU)
+    pairs = pair_faces(case.truth, case.detections, thresh=case.options.thresh, iou=PAIR_IOU)
     rows = pairs.rows[pairs.found]
     annotated = case.truth.boxes[~case.truth.difficult][pairs.found]
     predicted = case.detections.boxes[rows]

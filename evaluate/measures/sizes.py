@@ -84,18 +84,8 @@ def describe_sizes(case: Case) -> dict[str, Any]:
             }
             for index, name in enumerate(SIZE_NAMES)
         ],
-        "thresh": case.plan.thresh,
-        "definitions": {
-            "size": "short side of the annotated box in pixels; a side on an edge belongs to the "
-            "larger bin",
-            "inclusive": case.inclusive,
-            "found": f"faces paired with detections whatever their class, at IoU {MATCH_IOU} or "
-            "more, by falling detection score from thresh on, each with the best face still free",
-            "ap": f"VOC AP at IoU {MATCH_IOU} from all detections; faces of other sizes are "
-            "treated as difficult, and false positives whose own short side is of another size "
-            "are ignored, as COCO does with areas",
-            "intervals": case.plan.define_intervals(),
-        },
+        "thresh": case.options.thresh,
+        "definitions": case.define("by_size"),
     }
 
 

@@ -12,7 +12,10 @@ import pandas as pd
 
 from data_prep.base.files import write_atomically, write_json
 from data_prep.base.html import render_html
-from data_prep.base.records import Box
+from data_prep.base.records import Box, Face
+from data_prep.formats import text
+from data_prep.formats.photo_match import WrittenPhoto
+from evaluate.arrays import Detections, GroundTruth
 from evaluate.measures.alarm import make_rule
 from evaluate.measures.case import Case
 from evaluate.measures.curves import trace_curves
@@ -38,7 +41,7 @@ def write_outputs(case: Case, record: Record, out: Path) -> list[Path]:
         write_atomically(out / name, table.to_csv(index=False, lineterminator="\n"))
     chosen = record.get("alarm", {}).get("chosen")
     if chosen and chosen["threshold"] is not None:
-        rule = make_rule(case.plan.policy, chosen["threshold"], case.plan.thresh)
+        rule = make_rule(case.options.incorrect, chosen["threshold"], case.options.thresh)
         write_json(out / ALARM, {**asdict(rule), **chosen, "measured_on": record["inputs"]})
     write_json(out / METRICS_FILE, record)
     return [out / REPORT, out / METRICS_FILE]
@@ -55,7 +58,7 @@ def render_report(case: Case, record: Record) -> str:
         REPORT,
         filters={"number": show_number, "interval": show_interval},
         record=record,
-        plan=case.plan,
+        options=case.options,
         classes=case.truth.classes,
         colours=plots.choose_colours(case.truth.classes),
         headlines=HEADLINES,
@@ -135,3 +138,30 @@ def _list_errors(case: Case) -> pd.DataFrame:
             rows.append([kind, truth.photos[photo], *box.tolist(), truth.classes[label], *rest])
     header = ["kind", "image", *Box._fields, "label", "score", "annotated", "iou"]
     return pd.DataFrame(rows, columns=header)
+
+
+def write_text_boxes(truth: GroundTruth, detections: Detections, folder: Path) -> tuple[str, ...]:
+    """Write both sides as text files; see `data_prep.formats.text.write_text_boxes`."""
+    return text.write_text_boxes(_list_photos(truth), _list_photos(truth, detections), folder)
+
+
+def _list_photos(truth: GroundTruth, detections: Detections | None = None) -> list[WrittenPhoto]:
+    side = truth if detections is None else detections
+    difficult = truth.difficult if detections is None else [False] * len(detections)
+    rows: list[list[int]] = [[] for _ in truth.photos]
+    for row, photo in enumerate(side.photo):
+        rows[photo].append(row)
+    return [
+        WrittenPhoto(
+            Path(name),
+            name,
+            name,
+            truth.find_size(place),
+            tuple(
+                Face(row, truth.classes[side.labels[row]], Box(*side.boxes[row]), difficult[row])
+                for row in rows[place]
+            ),
+            () if detections is None else tuple(detections.scores[rows[place]].tolist()),
+        )
+        for place, name in enumerate(truth.photos)
+    ]

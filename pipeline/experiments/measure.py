@@ -20,12 +20,14 @@ from data_prep.base.tables import markdown_table
 from data_prep.formats.predictions import PhotoRow, PredictionRow, tabulate_predictions
 from data_prep.grouping.split import VALID
 from evaluate.arrays import Detections, GroundTruth
-from evaluate.evaluation import EvaluateOptions, evaluate
+from evaluate.evaluation import evaluate
+from evaluate.inputs.photos import find_photos
 from evaluate.inputs.predictions import Predictions, make_predictions, place_predictions
-from evaluate.inputs.truth import find_photos, read_ground_truth, take_faces
+from evaluate.inputs.truth import read_truth, take_faces
 from evaluate.measures.alarm import describe_alarm
-from evaluate.measures.case import Case, Plan
+from evaluate.measures.case import Case
 from evaluate.measures.headline import describe_headline
+from evaluate.options import EvaluateOptions
 from evaluate.report.outputs import REPORT
 from pipeline.experiments.engine import PreparedData
 from pipeline.experiments.tables import pick_figure, show_figure
@@ -128,14 +130,14 @@ def measure_source(
         `photos`, `faces`, and under `both_stages`, `detector_alone` and `classifier_alone` figures
         as [value, low, high] with 95 % bootstrap intervals by photo.
     """
-    truth = read_ground_truth(prepared / "faces.csv", split=split, source=source)
+    options = EvaluateOptions(split=split, source=source)
+    truth = read_truth(prepared, options)
     files = find_photos(truth.photos, prepared)
     both, alone = (
         describe_headline(Case(truth, place_predictions(one, truth, files).detections))
         for one in (found, crops)
     )
     if report is not None:
-        options = EvaluateOptions(split=split, source=source)
         evaluation = evaluate(prepared, found, options, crops=crops)
         evaluation.metrics["inputs"] = {
             "ground_truth": str(prepared),
@@ -299,7 +301,7 @@ def measure_system(
             "faces": len(truth.labels),
             **_headline(read_classes(incorrect, truth, detections), "map50", "map50_95"),
             "two_map50": _headline(leave_out_incorrect(truth, detections), "map50")["map50"],
-            **_pick(describe_alarm(Case(truth, detections, Plan(thresh=SURE))), *ALARM),
+            **_pick(describe_alarm(Case(truth, detections, EvaluateOptions(thresh=SURE))), *ALARM),
         }
         if nets.classifier is not None:
             # The labels are the base's: those of the crops' folder may be cleaned ones.

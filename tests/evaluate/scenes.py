@@ -11,10 +11,11 @@ import pytest
 
 from data_prep.base.labels import CLASSES
 from evaluate.arrays import Detections, GroundTruth
-from evaluate.measures.average_precision import Rules, average_precisions, rank_hits
+from evaluate.measures.average_precision import average_precisions, rank_hits
 from evaluate.measures.bootstrap import Statistic
-from evaluate.measures.case import Case, Plan
+from evaluate.measures.case import Case
 from evaluate.measures.matching import BoxGroups
+from evaluate.options import EvaluateOptions
 
 STEP, SIDE = 100.0, 40.0
 
@@ -215,9 +216,9 @@ def make_case(
     resamples: int = 0,
     **options: Any,
 ) -> Case:
-    """A case without resamples; further options are those of `Plan` and of `Rules`."""
-    rules = Rules(**{name: options.pop(name) for name in list(options) if name in vars(Rules())})
-    return Case(truth, detections, Plan(rules, resamples=resamples, **options), crops, other)
+    """A case without resamples; further options are those of `EvaluateOptions`."""
+    how = EvaluateOptions(bootstrap=resamples, **options)
+    return Case(truth, detections, how, crops, other)
 
 
 def collect_statistics(measure: Callable[[Case], Any], case: Case) -> list[Statistic]:

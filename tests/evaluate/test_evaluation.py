@@ -10,9 +10,9 @@ import pytest
 import evaluate
 from data_prep.base.files import OutputError
 from evaluate import EvaluateOptions
-from evaluate.evaluation import OptionError
 from evaluate.inputs.predictions import read_predictions
-from evaluate.inputs.truth import read_ground_truth
+from evaluate.inputs.truth import read_truth
+from evaluate.options import OptionError
 
 
 def test_from_paths_and_from_memory(annotations, predictions):
@@ -22,9 +22,7 @@ def test_from_paths_and_from_memory(annotations, predictions):
     assert report.metrics["at_iou"][0]["iou"] == 0.3
     assert report.metrics["against"]["map50"]["difference"] == 0
     assert report.metrics["inputs"]["against"] == str(predictions)
-    again = evaluate.evaluate(
-        read_ground_truth(annotations), read_predictions(predictions), options
-    )
+    again = evaluate.evaluate(read_truth(annotations), read_predictions(predictions), options)
     assert again.metrics["ap50"] == report.metrics["ap50"]
     assert again.metrics["inputs"]["ground_truth"] == "annotations in memory"
 
@@ -77,25 +75,24 @@ def test_in_a_notebook_and_in_a_folder(annotations, predictions, tmp_path):
 
 def test_classes_and_ious():
     def read(text: str) -> tuple[str, ...]:
-        return EvaluateOptions(classes=text).choose_inputs().vocabulary.classes
+        return EvaluateOptions(classes=text).vocabulary.classes
 
     assert read("cat, traffic light ,dog") == ("cat", "traffic light", "dog")
     for text in (" ", "cat,,dog", "cat,Cat"):
         with pytest.raises(OptionError, match="--classes"):
             read(text)
-    assert EvaluateOptions(iou=[0.75, 0.5, 0.75]).make_plan().ious == (0.5, 0.75)
-    assert EvaluateOptions(false_alarms="2 %").make_plan().false_alarms == 0.02
+    assert EvaluateOptions(false_alarms="2 %").most_alarms == 0.02
     for share, classes in (("2", None), ("x", None), ("-1%", None), ("2%", "cat")):
         with pytest.raises(OptionError, match="--false-alarms"):
-            EvaluateOptions(false_alarms=share, classes=classes).make_plan()
+            EvaluateOptions(false_alarms=share, classes=classes)
     for value in (0, -0.5, 1.01, float("nan")):
         with pytest.raises(OptionError, match="--iou"):
-            EvaluateOptions(iou=[0.5, value]).make_plan()
+            EvaluateOptions(iou=[0.5, value])
 
 
 def test_size():
     for text in ("400x300", " 400 X 300 ", "400×300", "400,300", "0400x300"):
-        assert EvaluateOptions(image_size=text).choose_inputs().image_size == (400, 300)
+        assert EvaluateOptions(image_size=text).size == (400, 300)
     for text in ("400", "0x300", "400x00", "-4x3", "4.5x3", "axb", "4x3x2"):
         with pytest.raises(OptionError, match="--image-size"):
-            EvaluateOptions(image_size=text).choose_inputs()
+            EvaluateOptions(image_size=text)

@@ -69,7 +69,7 @@ def test_shows_the_numbers_of_the_record_and_needs_nothing_else():
         crops=scene.crops,
         other=scene.detections,
         resamples=30,
-        ious=(0.3,),
+        iou=[0.3],
     )
     names = dict.fromkeys(("ground_truth", "predictions", "source", "split")) | {"against": "<b>o"}
     full = measure_case(replace(case, names=names, warnings=("2 rows <left> out",)))

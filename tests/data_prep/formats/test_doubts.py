@@ -17,7 +17,7 @@ from data_prep.formats.contracts import Format, ReadOptions
 from data_prep.formats.exif_frame import frame_photos
 from data_prep.formats.plausible import doubt_boxes
 from data_prep.formats.registry import read_dataset
-from evaluate.inputs.inputs import read_truth
+from evaluate.inputs.truth import read_truth
 from tests.makers import make_photo, make_voc
 
 FACE = [("mask", (10, 12, 30, 40))]

@@ -15,7 +15,7 @@ from data_prep.base.records import Box, Face
 from data_prep.formats.contracts import Format, ReadOptions
 from data_prep.formats.photo_match import list_dataset
 from data_prep.formats.registry import read_dataset, recognise
-from evaluate.inputs.inputs import read_truth
+from evaluate.inputs.truth import read_truth
 from tests.makers import make_photo
 
 SIZE = (200, 100)

@@ -13,21 +13,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data_prep.base.errors import DatasetError, UserError
-from data_prep.base.labels import Vocabulary
 from data_prep.formats.input_files import InputError
 from evaluate.arrays import Detections, GroundTruth
-from evaluate.inputs.inputs import (
-    Format,
-    InputOptions,
-    read_predicted,
-    read_truth,
-    recognise_predictions,
-    recognise_truth,
-    write_text_boxes,
-)
-from evaluate.inputs.predictions import Placed
+from evaluate.inputs.predictions import Placed, read_predicted
+from evaluate.inputs.recognise import Format, recognise_predictions, recognise_truth
+from evaluate.inputs.truth import DEFAULT_OPTIONS, read_truth
 from evaluate.measures.headline import describe_headline
 from evaluate.measures.matching import BoxGroups
+from evaluate.options import EvaluateOptions
+from evaluate.report.outputs import write_text_boxes
 from tests.evaluate.scenes import find_average_precision, make_case
 from tests.evaluate.voc_files import voc_xml
 
@@ -37,9 +31,8 @@ SIDES = ("width", "height")
 needs_goldens = pytest.mark.skipif(not GOLDENS.is_dir(), reason="golden data is not there")
 
 
-def toy_options(**options: Any) -> InputOptions:
-    classes = tuple((TOY / "voc.names").read_text().split())
-    return InputOptions(vocabulary=Vocabulary(classes=classes, aliases={}), **options)
+def toy_options(**options: Any) -> EvaluateOptions:
+    return EvaluateOptions(classes=",".join((TOY / "voc.names").read_text().split()), **options)
 
 
 def assert_same_faces(first: GroundTruth, second: GroundTruth) -> None:
@@ -60,7 +53,7 @@ def assert_same_rows(first: Placed, second: Placed) -> None:
     [(True, False, 24.57), (True, True, 26.84), (False, False, 22.54), (False, True, 26.84)],
 )
 def test_sample_of_text_files(inclusive: bool, eleven_point: bool, percent: float) -> None:
-    options = InputOptions(vocabulary=Vocabulary(classes=("person",), aliases={}))
+    options = EvaluateOptions(classes="person")
     truth = read_truth(SAMPLE / "groundtruths", options)
     placed = read_predicted(SAMPLE / "detections", truth, options)
     assert (len(truth.photos), len(truth.boxes), len(placed.detections)) == (7, 15, 24)
@@ -79,8 +72,8 @@ def test_sample_of_text_files(inclusive: bool, eleven_point: bool, percent: floa
 @pytest.mark.parametrize(
     ("folder", "options"),
     [
-        ("dets_classid_abs_xywh", {"predicted_boxes": "xywh", "names": TOY / "voc.names"}),
-        ("dets_classname_abs_xyx2y2", {"predicted_boxes": "xyxy"}),
+        ("dets_classid_abs_xywh", {"pred_boxes": "xywh", "names": TOY / "voc.names"}),
+        ("dets_classname_abs_xyx2y2", {"pred_boxes": "xyxy"}),
     ],
 )
 @pytest.mark.parametrize(
@@ -117,7 +110,7 @@ def list_coco(rows: GroundTruth | Detections, **columns: NDArray[Any]) -> list[d
 
 @pytest.fixture
 def toy() -> tuple[GroundTruth, Placed]:
-    options = toy_options(predicted_boxes="xyxy")
+    options = toy_options(pred_boxes="xyxy")
     truth = read_truth(TOY / "gts_vocpascal_format", options)
     return truth, read_predicted(TOY / "dets_classname_abs_xyx2y2", truth, options)
 
@@ -200,14 +193,14 @@ def test_yolo_names_and_sizes_serve_both_sides(tmp_path: Path) -> None:
     assert truth.boxes.tolist() == [[10, 5, 30, 15]]
     run = write(tmp_path / "run" / "labels", a="1 0.5 0.5 0.5 0.5 0.25")
     text = write(tmp_path / "text", a="1 0.75 0.5 0.5 0.5 0.5")
-    shares = InputOptions(predicted_boxes="yolo")
-    for folder, options, score in ((run, InputOptions(), 0.25), (text, shares, 0.75)):
+    shares = EvaluateOptions(pred_boxes="yolo")
+    for folder, options, score in ((run, EvaluateOptions(), 0.25), (text, shares, 0.75)):
         placed = read_predicted(folder, truth, options, truth_path=root)
         np.testing.assert_array_equal(placed.detections.boxes, truth.boxes)
         assert placed.detections.scores.tolist() == [score]
         assert placed.detections.labels.tolist() == [0]
     with pytest.raises(DatasetError, match="class id 1 without names"):
-        read_predicted(text, truth, InputOptions(predicted_boxes="yolo", image_size=(40, 20)))
+        read_predicted(text, truth, EvaluateOptions(pred_boxes="yolo", image_size="40x20"))
 
 
 def test_sizes_in_a_faces_csv(tmp_path: Path) -> None:
@@ -219,9 +212,8 @@ def test_sizes_in_a_faces_csv(tmp_path: Path) -> None:
     )
     # The second photo is in another split: not measured, but its size is looked up all the same.
     text = write(tmp_path / "text", **dict.fromkeys("ab", "cat 0.75 0.5 0.5 0.5 0.5"))
-    pets = Vocabulary(classes=("cat", "dog"), aliases={})
-    truth = read_truth(tmp_path, InputOptions(vocabulary=pets, split="valid"))
-    options = InputOptions(vocabulary=pets, predicted_boxes="yolo")
+    truth = read_truth(tmp_path, EvaluateOptions(classes="cat,dog", split="valid"))
+    options = EvaluateOptions(classes="cat,dog", pred_boxes="yolo")
     placed = read_predicted(text, truth, options, truth_path=tmp_path)
     assert placed.detections.boxes.tolist() == [[10, 5, 30, 15]]
     assert placed.left_out == 1
@@ -229,10 +221,12 @@ def test_sizes_in_a_faces_csv(tmp_path: Path) -> None:
 
 def test_text_files_in_a_folder_called_labels(tmp_path: Path) -> None:
     folder = write(tmp_path / "labels", a="with_mask 1 2 30 40")
-    assert recognise_truth(folder) is Format.YOLO
+    assert recognise_truth(folder, DEFAULT_OPTIONS)[0] is Format.YOLO
     with pytest.raises(UserError, match="no relative coordinate"):
         read_truth(folder)
-    assert read_truth(folder, InputOptions(truth_boxes="xywh")).boxes.tolist() == [[1, 2, 31, 42]]
+    assert read_truth(folder, EvaluateOptions(truth_boxes="xywh")).boxes.tolist() == [
+        [1, 2, 31, 42]
+    ]
 
 
 def test_what_is_recognised(tmp_path: Path, annotations: Path, predictions: Path) -> None:
@@ -241,43 +235,43 @@ def test_what_is_recognised(tmp_path: Path, annotations: Path, predictions: Path
     (tmp_path / "a.json").write_text("")
     # run.py's output folder stands for the table in it.
     table = predictions.rename(predictions.parent / "predictions.csv")
-    assert recognise_predictions(table.parent) is Format.TABLE
-    assert recognise_truth(annotations) is Format.VOC
-    assert recognise_predictions(annotations) is Format.VOC
-    assert recognise_predictions(table) is Format.TABLE
-    assert recognise_truth(tmp_path / "a.json") is Format.COCO
-    assert recognise_truth(yolo) is Format.YOLO
-    assert recognise_truth(yolo / "labels") is Format.YOLO
-    assert recognise_truth(text) is Format.TEXT
+    assert recognise_predictions(table.parent, DEFAULT_OPTIONS)[0] is Format.TABLE
+    assert recognise_truth(annotations, DEFAULT_OPTIONS)[0] is Format.VOC
+    assert recognise_predictions(annotations, DEFAULT_OPTIONS)[0] is Format.VOC
+    assert recognise_predictions(table, DEFAULT_OPTIONS)[0] is Format.TABLE
+    assert recognise_truth(tmp_path / "a.json", DEFAULT_OPTIONS)[0] is Format.COCO
+    assert recognise_truth(yolo, DEFAULT_OPTIONS)[0] is Format.YOLO
+    assert recognise_truth(yolo / "labels", DEFAULT_OPTIONS)[0] is Format.YOLO
+    assert recognise_truth(text, DEFAULT_OPTIONS)[0] is Format.TEXT
     (text / "a.txt").write_text("what is this")
-    assert recognise_truth(text) is Format.TEXT
+    assert recognise_truth(text, DEFAULT_OPTIONS)[0] is Format.TEXT
     # Lists and notes beside VOC files do not count.
     (annotations / "train.txt").write_text("2008_000002 -1\n2008_000003 1\n")
     (annotations / "README.txt").write_text("Nothing like boxes here.")
-    assert recognise_truth(annotations) is Format.VOC
+    assert recognise_truth(annotations, DEFAULT_OPTIONS)[0] is Format.VOC
     (annotations / "a.txt").write_text("with_mask 1 2 3 4")
     with pytest.raises(InputError, match=r"several formats: VOC XML files \(.*\.xml\), text files"):
-        recognise_truth(annotations)
+        recognise_truth(annotations, DEFAULT_OPTIONS)
 
 
 def test_what_is_not_recognised(tmp_path: Path, annotations: Path) -> None:
     with pytest.raises(InputError, match=r"no such file or folder; give a faces.csv, VOC anno"):
-        recognise_truth(tmp_path / "missing")
+        recognise_truth(tmp_path / "missing", DEFAULT_OPTIONS)
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(InputError, match=r"nothing that is known .* YOLO .* COCO annotations"):
-        recognise_truth(empty)
+        recognise_truth(empty, DEFAULT_OPTIONS)
     with pytest.raises(InputError, match=r"nothing that is known .* COCO results"):
-        recognise_predictions(empty)
+        recognise_predictions(empty, DEFAULT_OPTIONS)
     (empty / "boxes.json").write_text("[]")
     with pytest.raises(InputError, match=r"not known: boxes\.json"):
-        recognise_truth(empty)
+        recognise_truth(empty, DEFAULT_OPTIONS)
     with pytest.raises(InputError, match=r"a single \.xml file; give the folder"):
-        recognise_predictions(annotations / "a.xml")
+        recognise_predictions(annotations / "a.xml", DEFAULT_OPTIONS)
     for side in ("detections", "groundtruths"):
         write(tmp_path / "both" / side, a="with_mask 1 2 3 4")
     with pytest.raises(InputError, match=r"give .*both/groundtruths or .*both/detections"):
-        recognise_truth(tmp_path / "both")
+        recognise_truth(tmp_path / "both", DEFAULT_OPTIONS)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are text there")
@@ -296,9 +290,9 @@ def test_names_that_are_no_text(tmp_path: Path, annotations: Path) -> None:
 def test_options_that_do_not_apply(tmp_path: Path, annotations: Path) -> None:
     text = write(tmp_path / "text", a="with_mask 0.5 1 2 3 4")
     with pytest.raises(InputError, match=r"choose rows of a faces\.csv, but these are text files"):
-        read_truth(text, InputOptions(split="valid"))
+        read_truth(text, EvaluateOptions(split="valid"))
     with pytest.raises(InputError, match="class probabilities are in a table only"):
-        read_predicted(text, read_truth(annotations), InputOptions(probabilities=True))
+        read_predicted(text, read_truth(annotations), EvaluateOptions(all_classes=True))
 
 
 def test_other_datasets_that_data_prep_reads(tmp_path: Path) -> None:

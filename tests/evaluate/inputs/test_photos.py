@@ -17,9 +17,10 @@ from data_prep.formats.input_files import InputError
 from data_prep.formats.photo_match import AmbiguousPhotoError, match_names
 from evaluate.arrays import GroundTruth
 from evaluate.cli import app
-from evaluate.inputs.inputs import DEFAULT_OPTIONS, InputOptions, read_predicted, read_truth
-from evaluate.inputs.predictions import Placed, read_predictions
-from evaluate.inputs.truth import SizeSource, find_photos
+from evaluate.inputs.photos import SizeSource, find_photos
+from evaluate.inputs.predictions import Placed, read_predicted, read_predictions
+from evaluate.inputs.truth import DEFAULT_OPTIONS, read_truth
+from evaluate.options import EvaluateOptions
 from evaluate.report.gallery import _cut_out, _read_pixels
 from tests.evaluate.voc_files import voc_xml
 
@@ -56,7 +57,7 @@ def write_table(folder: Path, *rows: str, header: str = HEADER) -> Path:
 
 
 def read(
-    truth: Path, table: Path, options: InputOptions = DEFAULT_OPTIONS
+    truth: Path, table: Path, options: EvaluateOptions = DEFAULT_OPTIONS
 ) -> tuple[GroundTruth, Placed]:
     annotated = read_truth(truth, options)
     return annotated, read_predicted(table, annotated, options, truth_path=truth)
@@ -128,7 +129,7 @@ def test_photos_that_are_not_there(photos: Path, tmp_path: Path) -> None:
     annotated, placed = read(truth, table)
     assert placed.detections.boxes.tolist() == annotated.boxes.tolist()
     assert placed.warnings[0].startswith("4 photos are turned by EXIF and were not found")
-    assert not read(truth, table, InputOptions(photos=photos))[1].warnings
+    assert not read(truth, table, EvaluateOptions(photos=photos))[1].warnings
 
 
 def test_size_that_can_not_be_known_is_said(photos: Path, tmp_path: Path) -> None:
@@ -141,7 +142,7 @@ def test_size_that_can_not_be_known_is_said(photos: Path, tmp_path: Path) -> Non
     _, placed = read(truth, table)
     assert placed.detections.boxes.tolist() == [list(FACE)]
     assert placed.warnings[0].startswith("1 photos are turned by EXIF and can't be compared")
-    annotated, placed = read(truth, table, InputOptions(photos=photos))
+    annotated, placed = read(truth, table, EvaluateOptions(photos=photos))
     assert placed.detections.boxes.tolist() == annotated.boxes.tolist()
     assert not placed.warnings
 
@@ -154,7 +155,7 @@ def test_pixels_in_text_files_are_those_of_the_stored_photo(photos: Path, tmp_pa
     annotated, placed = read(
         truth,
         write_table(tmp_path, "6.png,7,5,49,80,with_mask,0.9,0.9,6"),
-        InputOptions(photos=photos),
+        EvaluateOptions(photos=photos),
     )
     assert placed.detections.boxes.tolist() == annotated.boxes.tolist() == [[5, 11, 80, 53]]
 

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.base.errors import UserError
 from data_prep.base.tables import COLUMNS, TableError
 from data_prep.formats.input_files import InputError
-from evaluate.inputs.inputs import InputOptions, read_truth
 from evaluate.inputs.predictions import Predictions, place_predictions, read_predictions
-from evaluate.inputs.truth import read_ground_truth
+from evaluate.inputs.truth import read_truth
+from evaluate.options import EvaluateOptions
 from tests.evaluate.voc_files import voc_xml
 
 HEADER = "image,xmin,ymin,xmax,ymax,label,score,detection"
@@ -129,7 +128,7 @@ def test_repeated_rows_are_counted(annotations: Path, tmp_path: Path) -> None:
     other = ROW.replace("with_mask", "no mask")
     away = ROW.replace("a.jpg", "elsewhere.jpg")
     table = read(tmp_path, HEADER, ROW, other, ROW, ROW, away, away)
-    placed = place_predictions(table, read_ground_truth(annotations))
+    placed = place_predictions(table, read_truth(annotations))
     assert len(placed.detections) == 4
     assert len(placed.warnings) == 2
     assert placed.warnings[1].startswith("2 rows of ")
@@ -148,7 +147,7 @@ def test_boxes_outside_are_counted(
     annotations: Path, tmp_path: Path, box: str, warned: bool
 ) -> None:
     row = ",".join(["a.jpg", box, *ROW.split(",")[5:]])
-    placed = place_predictions(read(tmp_path, HEADER, row), read_ground_truth(annotations))
+    placed = place_predictions(read(tmp_path, HEADER, row), read_truth(annotations))
     assert len(placed.detections) == 1
     assert any("1 boxes of " in warning for warning in placed.warnings) is warned
     if warned:
@@ -156,7 +155,7 @@ def test_boxes_outside_are_counted(
 
 
 def test_placed_by_photo_then_row(annotations: Path, tmp_path: Path) -> None:
-    truth = read_ground_truth(annotations)
+    truth = read_truth(annotations)
     lines = [
         ROW.replace("a.jpg", name).replace("0.9", detection)
         for name, detection in [("b", "0.1"), ("a", "0.2"), ("zz", "0.3"), ("b", "0.4")]
@@ -168,7 +167,7 @@ def test_placed_by_photo_then_row(annotations: Path, tmp_path: Path) -> None:
     assert "1 predictions on 1 photos that are not among" in "".join(placed.warnings)
     by_name = place_predictions(
         read(tmp_path, HEADER, ROW.replace("a.jpg", "images/a.jpg")),
-        read_ground_truth(annotations.parent),
+        read_truth(annotations.parent, EvaluateOptions(truth_boxes="xywh")),
     )
     assert by_name.warnings[0].startswith("1 photos are found by their file name alone")
     none = place_predictions(read(tmp_path, HEADER), truth)
@@ -185,7 +184,7 @@ def write_faces(folder: Path, *rows: str) -> Path:
 
 
 def test_photos_are_called_by_their_files(annotations: Path) -> None:
-    truth = read_ground_truth(annotations)
+    truth = read_truth(annotations)
     assert truth.photos == ("a.png", "b.png")
     assert truth.photo.tolist() == [0, 0, 1, 1]
     assert truth.labels.tolist() == [0, 1, 2, 0]
@@ -194,7 +193,7 @@ def test_photos_are_called_by_their_files(annotations: Path) -> None:
     images = annotations.parent / "images"
     images.mkdir()
     Image.fromarray(np.zeros((100, 100, 3), np.uint8)).save(images / "a.jpg")
-    truth = read_ground_truth(annotations.parent)
+    truth = read_truth(annotations.parent)
     # The photo of b.xml is not there: its faces still count.
     assert truth.photos == ("annotations/b.png", "images/a.jpg")
     assert truth.labels.tolist() == [2, 0, 0, 1]
@@ -204,7 +203,7 @@ def test_boxes_are_clipped_where_the_size_is_known(tmp_path: Path) -> None:
     faces = [("with_mask", (-2, 0, 101, 50)), ("no mask", (200, 0, 210, 9))]
     (tmp_path / "a.xml").write_text(voc_xml("a.png", faces, (100, 60)))
     (tmp_path / "b.xml").write_text(voc_xml("b.png", faces, None))
-    truth = read_ground_truth(tmp_path)
+    truth = read_truth(tmp_path)
     assert truth.boxes.tolist() == [[0, 0, 100, 50], [0, 0, 101, 50], [200, 0, 210, 9]]
     assert len(truth.warnings) == 1
     assert truth.warnings[0].startswith("1 annotation files or faces can't be used")
@@ -216,7 +215,7 @@ def test_difficult_photos_without_faces_and_bad_files(tmp_path: Path) -> None:
     (tmp_path / "empty.xml").write_text(voc_xml("empty.png", [], (10, 10)))
     (tmp_path / "broken.xml").write_text("<annotation>")
     (tmp_path / ".hidden.xml").write_text("<annotation>")
-    truth = read_ground_truth(tmp_path)
+    truth = read_truth(tmp_path)
     assert truth.photos == ("a.png", "empty.png")
     assert truth.difficult.tolist() == [True]
     assert "1 annotation files or faces" in truth.warnings[0]
@@ -230,18 +229,18 @@ def test_file_names_written_in_the_xml(tmp_path: Path) -> None:
     (tmp_path / "b.xml").write_text(voc_xml("two.png", face, None))
     (tmp_path / "c.xml").write_text(voc_xml("two.png", face, None))
     (tmp_path / "d.xml").write_text(voc_xml("", face, None))
-    assert read_ground_truth(tmp_path).photos == ("c.png", "d", "one.png", "two.png")
+    assert read_truth(tmp_path).photos == ("c.png", "d", "one.png", "two.png")
 
 
 def test_folders_that_hold_no_ground_truth(tmp_path: Path, annotations: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"empty: no VOC annotation"):
-        read_ground_truth(tmp_path / "empty")
+    with pytest.raises(InputError, match=r"empty: nothing that is known"):
+        read_truth(tmp_path / "empty")
     (tmp_path / "empty" / "a.xml").write_text("")
-    with pytest.raises(UserError, match=r"no VOC annotation .*a\.xml: the file is empty"):
-        read_ground_truth(tmp_path / "empty")
+    with pytest.raises(InputError, match=r"not known: a\.xml"):
+        read_truth(tmp_path / "empty")
     with pytest.raises(InputError, match="but these are VOC XML files"):
-        read_truth(annotations, InputOptions(split="valid"))
+        read_truth(annotations, EvaluateOptions(split="valid"))
 
 
 ROWS = (
@@ -254,18 +253,18 @@ ROWS = (
 
 def test_faces_csv(tmp_path: Path) -> None:
     path = write_faces(tmp_path, *ROWS)
-    truth = read_ground_truth(path)
+    truth = read_truth(path)
     assert truth.photos == ("one/i/1.jpg", "two/i/1.jpg", "two/i/2.jpg")
     assert truth.difficult.tolist() == [False, True, False, False]
-    assert read_ground_truth(tmp_path).photos == truth.photos
-    valid = read_ground_truth(path, split="valid")
+    assert read_truth(tmp_path).photos == truth.photos
+    valid = read_truth(path, EvaluateOptions(split="valid"))
     assert valid.photos == ("one/i/1.jpg", "two/i/1.jpg")
     assert valid.labels.tolist() == [0, 1, 2]
-    assert read_ground_truth(path, split="valid", source="two").photos == ("two/i/1.jpg",)
+    assert read_truth(path, EvaluateOptions(split="valid", source="two")).photos == ("two/i/1.jpg",)
     with pytest.raises(InputError, match="no rows with source 'three'; in the file: one, two"):
-        read_ground_truth(path, source="three")
+        read_truth(path, EvaluateOptions(source="three"))
     with pytest.raises(InputError, match="no rows with split 'train'; in the file: valid"):
-        read_ground_truth(path, source="one", split="train")
+        read_truth(path, EvaluateOptions(source="one", split="train"))
 
 
 @pytest.mark.parametrize(
@@ -279,14 +278,14 @@ def test_faces_csv(tmp_path: Path) -> None:
 )
 def test_bad_rows_in_faces_csv(tmp_path: Path, row: str, message: str) -> None:
     with pytest.raises(TableError, match=message):
-        read_ground_truth(write_faces(tmp_path, *ROWS, row))
+        read_truth(write_faces(tmp_path, *ROWS, row))
 
 
 def test_faces_csv_without_rows_or_of_another_kind(tmp_path: Path, predictions: Path) -> None:
     with pytest.raises(InputError, match="no faces below the header"):
-        read_ground_truth(write_faces(tmp_path))
+        read_truth(write_faces(tmp_path))
     with pytest.raises(InputError, match=r"predictions.csv: .* the order looks turned"):
-        read_ground_truth(predictions)
+        read_truth(predictions)
     predictions.write_text("image,label\n")
     with pytest.raises(TableError, match=r"no column width, height, object.*data_prep"):
-        read_ground_truth(predictions)
+        read_truth(predictions)

@@ -27,9 +27,12 @@ from data_prep.formats.text import (
     read_text_boxes,
 )
 from evaluate.arrays import Detections, GroundTruth
-from evaluate.inputs.inputs import InputOptions, read_predicted, read_truth, write_text_boxes
-from evaluate.inputs.predictions import Predictions, build_predictions
-from evaluate.inputs.truth import NO_SIZES, SizeSource, build_truth, read_options
+from evaluate.inputs.photos import NO_SIZES, SizeSource
+from evaluate.inputs.predictions import Predictions, build_predictions, read_predicted
+from evaluate.inputs.recognise import read_options
+from evaluate.inputs.truth import Annotations, build_truth, read_truth
+from evaluate.options import EvaluateOptions
+from evaluate.report.outputs import write_text_boxes
 
 NO_NAMES = ClassNames()
 MASK_IDS = ClassNames(dict(enumerate(MASKS.classes)), Path("masks.names"))
@@ -54,7 +57,7 @@ def truth_of(
     form = TextFormat(layout, names, read_options(vocabulary))
     photos = read_text_boxes(folder, form, sizes.find)
     form.options.check_labels()
-    return build_truth(photos, vocabulary)
+    return build_truth(Annotations(photos), vocabulary)
 
 
 def predictions_of(
@@ -243,8 +246,8 @@ def test_bad_files(tmp_path: Path) -> None:
         truth_of(tmp_path)
 
 
-WORDS = Vocabulary(classes=("with mask", "without"), aliases={})
-OPTIONS = InputOptions(vocabulary=WORDS)
+OPTIONS = EvaluateOptions(classes="with mask,without")
+WORDS = OPTIONS.vocabulary
 Boxes = Sequence[tuple[float, ...]]
 
 
@@ -371,7 +374,7 @@ def test_photos_whose_faces_an_alias_leaves_out_are_not_those_without(tmp_path):
 def test_predictions_of_a_class_that_an_alias_leaves_out_are_told(tmp_path):
     truth = truth_of(write(tmp_path / "t", a="with_mask 1 2 30 40"))
     folder = write(tmp_path / "p", a="with_mask 0.9 1 2 30 40\nhat 0.8 1 2 30 40")
-    options = InputOptions(vocabulary=Vocabulary(aliases={"hat": ""}))
+    options = EvaluateOptions(alias=["hat="])
     placed = read_predicted(folder, truth, options)
     assert (len(placed.detections), placed.warnings) == (
         *(1, (f"{folder}: 1 faces of the class 'hat' are left out, as --alias hat= says.",)),

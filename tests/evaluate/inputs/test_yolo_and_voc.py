@@ -14,11 +14,16 @@ from data_prep.formats.input_files import InputError
 from data_prep.formats.label_files import is_yolo, list_names_folders
 from data_prep.formats.photo_match import WrittenPhoto
 from data_prep.formats.voc import read_voc_predictions
-from evaluate.arrays import Detections
-from evaluate.inputs.inputs import InputOptions, read_predicted
-from evaluate.inputs.predictions import Predictions, build_predictions
-from evaluate.inputs.truth import SizeSource, build_truth, read_options, read_yolo_truth
+from evaluate.arrays import Detections, GroundTruth
+from evaluate.inputs.predictions import Predictions, build_predictions, read_predicted
+from evaluate.inputs.recognise import read_options
+from evaluate.inputs.truth import Annotations, build_truth, read_truth
+from evaluate.options import EvaluateOptions
 from tests.evaluate.voc_files import voc_xml
+
+
+def read_yolo(folder: Path, names: Path, size: str | None = None) -> GroundTruth:
+    return read_truth(folder, EvaluateOptions(names=names, image_size=size))
 
 
 def names_of(folder: Path) -> Path:
@@ -48,7 +53,7 @@ def test_boxes_outlines_and_photos_without_faces(tmp_path: Path) -> None:
     add(tmp_path, "*", "b", "")
     add(tmp_path, "*", "c", None)
     (tmp_path / "labels" / "classes.txt").write_text("x")
-    truth = read_yolo_truth(tmp_path, names_of(tmp_path), MASKS)
+    truth = read_yolo(tmp_path, names_of(tmp_path))
     assert truth.photos == ("images/a.png", "images/b.png", "images/c.png")
     np.testing.assert_allclose(truth.boxes, [[50, 25, 150, 35], [20, 10, 60, 90]])
     assert truth.labels.tolist() == [0, 2]
@@ -63,12 +68,10 @@ def test_photos_in_folders_without_labels_are_background(tmp_path: Path) -> None
     add(tmp_path, "*/night", "b", None)
     add(tmp_path, "*", "c", None)
     add(tmp_path, "other", "d", None)
-    truth = read_yolo_truth(tmp_path, names_of(tmp_path), MASKS)
+    truth = read_yolo(tmp_path, names_of(tmp_path))
     assert truth.photos == ("images/c.png", "images/day/a.png", "images/night/b.png")
     assert truth.warnings[0].startswith("2 photos have no label file")
-    assert read_yolo_truth(tmp_path / "labels" / "day", names_of(tmp_path), MASKS).photos == (
-        "a.png",
-    )
+    assert read_yolo(tmp_path / "labels" / "day", names_of(tmp_path)).photos == ("a.png",)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +90,7 @@ def test_layouts(tmp_path: Path, part: str, given: str, photo: str) -> None:
     add(tmp_path, part, "a", "1 0.5 0.5 0.5 0.5")
     folder = tmp_path / given
     assert is_yolo(folder)
-    truth = read_yolo_truth(folder, names_of(tmp_path), MASKS)
+    truth = read_yolo(folder, names_of(tmp_path))
     assert truth.photos == (photo,)
     assert truth.boxes.tolist() == [[50, 25, 150, 75]]
     assert truth.find_size(0) == (200, 100)
@@ -98,16 +101,16 @@ def test_sizes_without_photos(tmp_path: Path) -> None:
     add(tmp_path, "*", "a", "1 0.5 0.5 0.5 0.5", size=None)
     add(tmp_path, "*", "b", "", size=None)
     with pytest.raises(DatasetError, match=r"a\.txt:1: the size of the photo is not") as caught:
-        read_yolo_truth(tmp_path, names_of(tmp_path), MASKS)
+        read_yolo(tmp_path, names_of(tmp_path))
     assert str(tmp_path / "labels" / "a.txt") in str(caught.value)
-    truth = read_yolo_truth(tmp_path, names_of(tmp_path), MASKS, SizeSource(fixed=(40, 20)))
+    truth = read_yolo(tmp_path, names_of(tmp_path), "40x20")
     assert truth.photos == ("images/a", "images/b")
     assert truth.boxes.tolist() == [[10, 5, 30, 15]]
 
 
 def test_faces_over_the_border(tmp_path: Path) -> None:
     add(tmp_path, "*", "a", "0 0 0.5 0.5 0.5\n0 1.5 0.5 0.1 0.1\n0 0.5 0.5 0 0.5")
-    truth = read_yolo_truth(tmp_path, names_of(tmp_path), MASKS)
+    truth = read_yolo(tmp_path, names_of(tmp_path))
     assert truth.boxes.tolist() == [[0, 25, 50, 75]]
     assert truth.warnings[0].startswith("1 annotated boxes reach over")
     assert truth.warnings[1].startswith("2 annotation files or faces can't be used")
@@ -120,18 +123,18 @@ def test_folders_without_labels(tmp_path: Path) -> None:
     add(tmp_path, "*", "a", None)
     (tmp_path / "labels").mkdir()
     with pytest.raises(InputError, match="no label files"):
-        read_yolo_truth(tmp_path, names_of(tmp_path), MASKS)
+        read_yolo(tmp_path, names_of(tmp_path))
     add(tmp_path, "*", "a", "")
     Image.new("RGB", (9, 9)).save(tmp_path / "images" / "a.jpg")
     with pytest.raises(InputError, match=r"a\.png: a\.jpg is there too"):
-        read_yolo_truth(tmp_path, names_of(tmp_path), MASKS)
+        read_yolo(tmp_path, names_of(tmp_path))
 
 
 def read_found(tmp_path: Path, folder: Path) -> Detections:
     (tmp_path / "masks.names").write_text("\n".join(MASKS.classes))
     photo = WrittenPhoto(tmp_path, "a.png", "a.png", None, ())
-    options = InputOptions(names=tmp_path / "masks.names", image_size=(40, 20))
-    return read_predicted(folder, build_truth([photo], MASKS), options).detections
+    options = EvaluateOptions(names=tmp_path / "masks.names", image_size="40x20")
+    return read_predicted(folder, build_truth(Annotations([photo]), MASKS), options).detections
 
 
 def test_predictions_have_the_score_last(tmp_path: Path) -> None:

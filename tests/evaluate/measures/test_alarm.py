@@ -22,7 +22,7 @@ from evaluate.measures.alarm import (
     make_rule,
     weighted_auc,
 )
-from evaluate.measures.case import IncorrectPolicy
+from evaluate.options import IncorrectPolicy
 from tests.evaluate.scenes import (
     Scene,
     Seen,
@@ -80,7 +80,7 @@ def test_agrees_with_a_loop(seed: int, with_probabilities: bool, policy: Incorre
     scene = make_scene(seed)
     if not with_probabilities:
         scene = replace(scene, detections=without_probabilities(scene.detections))
-    case = make_case(scene.truth, scene.detections, policy=policy, thresh=0.45)
+    case = make_case(scene.truth, scene.detections, incorrect=policy, thresh=0.45)
     record = describe_alarm(case)
     outcomes, false, due, scores = slow_alarm(scene, policy, 0.45)
     unmasked = ["without_mask", *(["mask_weared_incorrect"] if policy == "alarm" else [])]
@@ -154,7 +154,7 @@ def one_face(label: str, probabilities: list[float]) -> tuple[GroundTruth, Detec
 )
 def test_alarm_by_policy(probabilities: list[float], policy: IncorrectPolicy, alarm: bool) -> None:
     for label, due in (("with_mask", False), ("without_mask", True)):
-        record = describe_alarm(make_case(*one_face(label, probabilities), policy=policy))
+        record = describe_alarm(make_case(*one_face(label, probabilities), incorrect=policy))
         outcome = "right" if alarm == due else "wrong"
         assert record["counts"][label][outcome] == 1
         assert record["roc"] is record["auc"] is None
@@ -164,7 +164,7 @@ def test_alarm_by_policy(probabilities: list[float], policy: IncorrectPolicy, al
 @pytest.mark.parametrize("wanted", [0.0, 0.1, 0.34, 0.99])
 def test_chosen_threshold_is_the_lowest_that_does(wanted: float, policy: IncorrectPolicy) -> None:
     scene = make_scene(8, photos=30)
-    how = {"policy": policy, "thresh": 0.4, "false_alarms": wanted}
+    how = {"incorrect": policy, "thresh": 0.4, "false_alarms": str(wanted)}
     chosen = describe_alarm(make_case(scene.truth, scene.detections, **how))["chosen"]
     _, _, due, scores = slow_alarm(scene, policy, 0.4)
 
@@ -190,19 +190,19 @@ def test_chosen_threshold_is_the_lowest_that_does(wanted: float, policy: Incorre
 
 def test_no_threshold_does_when_the_surest_alarm_is_false() -> None:
     pair = one_face("with_mask", [0, 1, 0])
-    chosen = describe_alarm(make_case(*pair, false_alarms=0.0))["chosen"]
+    chosen = describe_alarm(make_case(*pair, false_alarms="0"))["chosen"]
     assert chosen["threshold"] is None
     assert chosen["sentence"].startswith("No threshold")
 
 
 def test_left_out_faces_take_their_detections_along() -> None:
     pair = one_face("mask_weared_incorrect", [0, 0, 1])
-    record = describe_alarm(make_case(*pair, policy="leave-out"))
+    record = describe_alarm(make_case(*pair, incorrect="leave-out"))
     assert record["faces_left_out"] == 1
     assert record["false_faces"] == 0
     assert record["tnr"] is record["fnr"] is record["right"]["mask_weared_incorrect"] is None
     for policy in ("alarm", "no-alarm"):
-        counts = describe_alarm(make_case(*pair, policy=policy))["counts"]
+        counts = describe_alarm(make_case(*pair, incorrect=policy))["counts"]
         assert counts["mask_weared_incorrect"]["right"] == 1
 
 
@@ -213,7 +213,7 @@ def test_the_classifier_alone(policy: IncorrectPolicy) -> None:
     rows = np.flatnonzero(~scene.truth.difficult)[1:]
     rows = np.sort(np.r_[rows, np.flatnonzero(scene.truth.difficult)])
     crops = scene.crops.take(rows, scene.truth.photo[rows])
-    case = make_case(scene.truth, scene.detections, crops=crops, policy=policy)
+    case = make_case(scene.truth, scene.detections, crops=crops, incorrect=policy)
     record = describe_alarm(case)
     due, scores = [], []
     for row, face in enumerate(rows):

@@ -95,7 +95,7 @@ def make_crowd(seed: int) -> Scene:
         (describe_budget, {}),
         (describe_calibration, {}),
         (describe_classifier, {}),
-        *((describe_alarm, {"policy": policy}) for policy in ("alarm", "leave-out")),
+        *((describe_alarm, {"incorrect": policy}) for policy in ("alarm", "leave-out")),
     ],
 )
 def test_weights_are_repeated_photos(measure: Any, options: dict[str, Any]) -> None:
@@ -159,7 +159,7 @@ def test_every_interval_holds_its_number_and_the_record_is_json() -> None:
         assert low <= value + (0.1 if name == "ece" else 1e-12), name
         assert value <= high + 1e-12, name
     assert measure_case(replace(case)).metrics == record
-    without = measure_case(replace(case, plan=replace(case.plan, resamples=0)))
+    without = measure_case(replace(case, options=replace(case.options, bootstrap=0)))
     assert not list(find_intervals(without.metrics))
 
 

@@ -258,7 +258,7 @@ def test_headline_row_is_marked(boxes):
 
 def test_any_threshold(boxes):
     truth, detections = boxes
-    low, high = describe_at(make_case(truth, detections, ious=(0.3, 0.7)))
+    low, high = describe_at(make_case(truth, detections, iou=[0.3, 0.7]))
     assert (low["iou"], high["iou"]) == (0.3, 0.7)
     assert low["map"] > high["map"]
     assert low["map"] == pytest.approx(np.mean(list(low["ap"].values())))

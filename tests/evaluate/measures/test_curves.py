@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_curve
 
 from evaluate.inputs.predictions import place_predictions, read_predictions
-from evaluate.inputs.truth import read_ground_truth
+from evaluate.inputs.truth import read_truth
 from evaluate.measures.average_precision import RankedHits
 from evaluate.measures.curves import describe_operating_points, find_best_f1, trace_curve
 from tests.evaluate.scenes import make_case
@@ -86,7 +86,7 @@ def describe(truth, detections, **options):
 
 @pytest.fixture
 def read(annotations, predictions):
-    truth = read_ground_truth(annotations)
+    truth = read_truth(annotations)
     return truth, place_predictions(read_predictions(predictions), truth).detections
 
 

@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_f
 from data_prep.base.labels import CLASSES
 from evaluate.arrays import Detections, GroundTruth
 from evaluate.inputs.predictions import place_predictions, read_predictions
-from evaluate.inputs.truth import read_ground_truth
+from evaluate.inputs.truth import read_truth
 from evaluate.measures.headline import (
     PER_CLASS,
     compute_headline,
@@ -28,13 +28,13 @@ Pair = tuple[GroundTruth, Detections]
 
 @pytest.fixture
 def pair(annotations: Path, predictions: Path) -> Pair:
-    truth = read_ground_truth(annotations)
+    truth = read_truth(annotations)
     return truth, place_predictions(read_predictions(predictions), truth).detections
 
 
 def measure(pair: Pair, **rules: bool) -> dict[str, np.ndarray]:
     case = make_case(*pair, **rules)
-    eleven_point = case.plan.rules.eleven_point
+    eleven_point = case.options.eleven_point
     numbers = compute_headline(case.matches, np.ones((1, case.photos)), eleven_point=eleven_point)
     return {name: values[0] for name, values in numbers.items()}
 

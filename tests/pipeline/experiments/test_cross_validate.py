@@ -11,9 +11,10 @@ from data_prep.base.tables import read_faces
 from data_prep.prepare.build import build
 from data_prep.prepare.options import BuildOptions
 from evaluate.inputs.predictions import place_predictions, read_predictions
-from evaluate.inputs.truth import read_ground_truth
-from evaluate.measures.case import Case, Plan
+from evaluate.inputs.truth import read_truth
+from evaluate.measures.case import Case
 from evaluate.measures.headline import describe_headline
+from evaluate.options import EvaluateOptions
 from pipeline.experiments import cross_validate as validation
 from pipeline.experiments import engine
 from pipeline.experiments.cross_validate import CrossValidateOptions, Recipes, cross_validate
@@ -119,14 +120,14 @@ def test_figures_are_of_all_folds_together(small, tmp_path, validate, monkeypatc
     results = validate(small)["set"]
     assert results["classifier_alone"]["accuracy"][0] == pytest.approx(2 / 3, abs=1e-4)
     assert results["detector_alone"]["face_ap50"][0] == 1.0
-    truth = read_ground_truth(small / "faces.csv", source="set")
+    truth = read_truth(small, EvaluateOptions(source="set"))
     tables = [
         pd.read_csv(tmp_path / "out" / f"fold-{number}" / "set" / "predictions.csv")
         for number in (1, 0)
     ]
     pd.concat(tables).to_csv(tmp_path / "all.csv", index=False)
     placed = place_predictions(read_predictions(tmp_path / "all.csv"), truth)
-    record = describe_headline(Case(truth, placed.detections, Plan(resamples=0)))
+    record = describe_headline(Case(truth, placed.detections, EvaluateOptions(bootstrap=0)))
     assert results["both_stages"]["map50"][0] == pytest.approx(record["map50"], abs=1e-4)
     assert record["map50"] < 1
 

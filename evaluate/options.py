@@ -1,0 +1,172 @@
+"""How annotations and predictions are read and counted: the options, declared once."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from data_prep.base.errors import UserError
+from data_prep.base.labels import CLASSES, Vocabulary, parse_aliases
+from data_prep.base.photo import Size
+from data_prep.formats.text import Layout
+from evaluate.measures.average_precision import Rules
+
+THRESH = 0.5  # Detector score from which `run.py` shows a face.
+
+IncorrectPolicy = Literal["alarm", "no-alarm", "leave-out"]
+"""What a mask worn wrongly is to the alarm: as good as none, as good as any, or not asked about."""
+
+reading, counting, writing = (
+    partial(typer.Option, rich_help_panel=panel)
+    for panel in ("What is read", "How it is counted", "What is written")
+)
+"""Options of the command line by what they are about."""
+
+
+class OptionError(UserError, ValueError):
+    """An option that makes no sense; the message names it and says what to write."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """How annotations and predictions are read and counted; the help of each option says more."""
+
+    split: Annotated[str | None, reading(help="Only this split of a faces.csv, such as valid.")] = (
+        None
+    )
+    source: Annotated[str | None, reading(help="Only this dataset of a faces.csv.")] = None
+    photos: Annotated[
+        Path | None,
+        reading(
+            help="Folder of the photos, for the pictures of the report and for relative "
+            "coordinates; looked for beside the annotations when not given."
+        ),
+    ] = None
+    alias: Annotated[
+        list[str], reading(metavar="NAME=CLASS", help="Another name for a class; may be repeated.")
+    ] = field(default_factory=list)
+    classes: Annotated[
+        str | None,
+        reading(
+            metavar="NAME,NAME,…",
+            help="Other classes than the three of masks; the alarm is then left out.",
+        ),
+    ] = None
+    truth_boxes: Annotated[Layout | None, reading(help="Numbers in text files of annotations.")] = (
+        None
+    )
+    pred_boxes: Annotated[Layout | None, reading(help="Numbers in text files of predictions.")] = (
+        None
+    )
+    image_size: Annotated[
+        str | None,
+        reading(metavar="WxH", help="Size of every photo in pixels, for relative coordinates."),
+    ] = None
+    names: Annotated[
+        Path | None, reading(help="File of class names, one a line, for class numbers.")
+    ] = None
+    iou: Annotated[list[float], counting(help="Also give AP at this IoU; may be repeated.")] = (
+        field(default_factory=list)
+    )
+    thresh: Annotated[
+        float,
+        counting(
+            min=0, max=1, help="Detector score from which a face is shown to a user; AP takes all."
+        ),
+    ] = THRESH
+    incorrect: Annotated[
+        IncorrectPolicy, counting(help="What a mask worn wrongly is to the alarm.")
+    ] = "alarm"
+    only_predicted: Annotated[
+        bool,
+        counting(
+            "--only-predicted",
+            help="Measure only the photos that were run, as photos.csv beside the table says; "
+            "without it, only those with a prediction.",
+        ),
+    ] = False
+    false_alarms: Annotated[
+        str | None,
+        counting(
+            metavar="SHARE",
+            help="Also find the alarm's threshold at which at most this share of the masked faces "
+            "raises it, such as 2%, and write it to OUT/alarm.json for run.py --alarm.",
+        ),
+    ] = None
+    all_classes: Annotated[
+        bool,
+        counting(
+            "--all-classes",
+            help="Class AP: take every row for a detection of each class, with score detection × "
+            "p_CLASS, not only of its label.",
+        ),
+    ] = False
+    inclusive: Annotated[
+        bool, counting("--inclusive", help="Count box sides as xmax - xmin + 1, as the VOC kit.")
+    ] = False
+    eleven_point: Annotated[
+        bool, counting("--eleven-point", help="AP at 11 recalls (VOC 2007), not at every recall.")
+    ] = False
+    bootstrap: Annotated[
+        int, counting(min=0, help="Resamples of the photos for the intervals; 0 for none.")
+    ] = 1000
+    seed: Annotated[int, counting(min=0, help="Seed of the resamples.")] = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense: a `UserError` that names the option."""
+        _ = self.vocabulary, self.size
+        if self.false_alarms and self.classes:
+            raise OptionError("--false-alarms is about masks; leave out --classes.")
+        for value in self.iou:
+            if not 0 < value <= 1:
+                raise OptionError(f"--iou {value:g}: an IoU lies above 0 and at most at 1.")
+        _ = self.most_alarms
+
+    @property
+    def rules(self) -> Rules:
+        """How hits are counted."""
+        return Rules(self.inclusive, self.eleven_point, self.all_classes)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The classes and their other names."""
+        labels = CLASSES
+        if self.classes:
+            labels = tuple(name.strip() for name in self.classes.split(","))
+            if not all(labels):
+                raise OptionError(
+                    f"--classes {self.classes}: write names separated by commas, such as cat,dog."
+                )
+            if len({name.lower() for name in labels}) < len(labels):
+                raise OptionError(f"--classes {self.classes}: a class is named twice.")
+        return Vocabulary(labels, parse_aliases(self.alias, labels))
+
+    @cached_property
+    def size(self) -> Size | None:
+        """Width and height of every photo in pixels, if they are told."""
+        text = self.image_size
+        if not text:
+            return None
+        match = re.fullmatch(r"\s*0*([1-9]\d*)\s*[x×X,]\s*0*([1-9]\d*)\s*", text)
+        if match is None:
+            raise OptionError(
+                f"--image-size {text}: write width x height in pixels, such as 400x300."
+            )
+        return int(match[1]), int(match[2])
+
+    @cached_property
+    def most_alarms(self) -> float | None:
+        """Most false alarms that are wanted, as a share of the masked faces."""
+        text = self.false_alarms
+        if not text:
+            return None
+        match = re.fullmatch(r"\s*(\d*\.?\d+)\s*(%?)\s*", text)
+        value = float(match[1]) / (100 if match[2] else 1) if match else 1.0
+        if value >= 1:
+            raise OptionError(f"--false-alarms {text}: write a share such as 2% or 0.02.")
+        return value
