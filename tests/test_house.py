@@ -17,8 +17,8 @@ FILES = sorted(
 )
 FLOORS = (
     ("nets",),
-    ("inference", "review", "runs"),
-    ("drawing",),
+    ("inference", "runs"),
+    ("drawing", "review"),
     ("training",),
     ("cleaning",),
     ("experiments",),

@@ -291,10 +291,19 @@ def settle(decisions: Iterable[Decision], by: str | None = None) -> dict[Key, De
 def list_standing(decisions: Iterable[Decision], by: str | None = None) -> list[Decision]:
     """All decisions that stand, in the order they were made; no undo and no skip is among them.
 
+    Of a reviewer whose latest on a face is a skip, nothing stands there; see `work_in_undos`.
+    """
+    made = work_in_undos(decisions, by)
+    latest = {(decision.key, decision.by): decision.action for decision in made}
+    return [d for d in made if "skip" not in (d.action, latest[d.key, d.by])]
+
+
+def work_in_undos(decisions: Iterable[Decision], by: str | None = None) -> list[Decision]:
+    """What is not taken back, skips included, in the order it was made.
+
     An undo takes back the same reviewer's latest decision on the face that still stands, a skip
     included, so that the one before it stands again; with nothing to take back it does nothing.
-    Of a reviewer whose latest on a face is a skip, nothing stands there. `by` counts one reviewer's
-    decisions only.
+    `by` counts one reviewer's decisions only.
     """
     stacks: dict[tuple[Key, str], list[tuple[int, Decision]]] = {}
     for index, decision in enumerate(decisions):
@@ -305,14 +314,8 @@ def list_standing(decisions: Iterable[Decision], by: str | None = None) -> list[
             stack.append((index, decision))
         elif stack:
             stack.pop()
-    standing = [
-        item
-        for stack in stacks.values()
-        if stack and stack[-1][1].action != "skip"
-        for item in stack
-        if item[1].action != "skip"
-    ]
-    return [decision for _, decision in sorted(standing, key=itemgetter(0))]
+    made = (item for stack in stacks.values() for item in stack)
+    return [decision for _, decision in sorted(made, key=itemgetter(0))]
 
 
 def merge_ledgers(ledgers: Sequence[Ledger]) -> list[Decision]:

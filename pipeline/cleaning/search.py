@@ -69,24 +69,16 @@ class SuspectsOptions(ShortOptions):
     seed: Annotated[int, typer.Option(help="Of folds and trainings.")] = 0
 
 
-class OrderError(UserError, ValueError):
-    """An order that is not known."""
-
-
 def find_suspects(options: SuspectsOptions, log: Log) -> tuple[pd.DataFrame, list[float] | None]:
     """Judge the label of every face of train and valid, and write the suspects folder.
 
     Trainings that were finished there before are used again. Gives what `suspects.csv` holds, and
     how many labels are likely wrong, of `estimate_wrong_labels`; None for "in-sample", whose
     network has learnt the labels.
-
-    Raises:
-        OrderError: There is no such order.
-        UserError: Something can't be read, trained on or written.
     """
     order, prepared, out = options.order, options.prepared, options.out
     if order not in ORDERS:
-        raise OrderError(f"unknown order '{order}': use {', '.join(ORDERS)}.")
+        raise UserError(f"unknown order '{order}': use {', '.join(ORDERS)}.")
     overrides = [*(options.overrides or []), f"seed={options.seed}"]
     recipe = load_recipe(options.recipe, ClassifierRecipe, overrides)
     faces = open_faces(prepared, recipe, out)

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import typer
-from matplotlib.figure import Figure
 
 from data_prep.base.boxes import overlap
 from data_prep.base.crop import crop_face
@@ -43,7 +42,7 @@ from pipeline.nets.cards import DETECTOR, find_net
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import SHIPPED, Weights
 from pipeline.runs.folder import PreparedError
-from pipeline.runs.plots import save_figure
+from pipeline.runs.plots import COLUMNS, plot_faces
 
 RECORD, TABLE, SHEET = "drawn.json", "drawn.csv", "drawn.png"
 VERSION = 1
@@ -243,7 +242,6 @@ def _choose_masks(
     return masks
 
 
-COLUMNS = 10
 VIEW = 1.8  # Side of what is shown, as a multiple of the longer box side.
 
 LARGEST = 160.0
@@ -263,23 +261,10 @@ class ContactSheet:
             self._best[style, worn] = (side, crop_face(photo, box, VIEW).copy())
 
     def write(self, path: Path) -> None:
-        """Draw the sheet, a column per style; .png or .jpg."""
-        shown = {style for style, _ in self._best}
-        styles = [style.name for style in STYLES if style.name in shown]
-        columns, ways = min(len(styles), COLUMNS), len(WAYS_TO_WEAR)
-        rows = -(-len(styles) // COLUMNS) * ways
-        figure = Figure(figsize=(1.2 * columns + 0.4, 1.25 * rows), layout="constrained")
-        cells = figure.subplots(rows, columns, squeeze=False)
-        for axes in cells.flat:
-            axes.set(xticks=[], yticks=[], frame_on=False)
-        for index, style in enumerate(styles):
-            block, column = divmod(index, COLUMNS)
-            for row, worn in enumerate(WAYS_TO_WEAR):
-                axes = cells[block * ways + row, column]
-                if column == 0:
-                    axes.set_ylabel(worn.replace("_", " "), fontsize=8)
-                if row == 0:
-                    axes.set_title(style, fontsize=7)
-                if (style, worn) in self._best:
-                    axes.imshow(self._best[style, worn][1])
-        save_figure(figure, path)
+        """Draw the sheet, each style in each way; .png or .jpg."""
+        names = [style.name for style in STYLES]
+        blocks = [names[start : start + COLUMNS] for start in range(0, len(names), COLUMNS)]
+        places = [(name, worn) for block in blocks for worn in WAYS_TO_WEAR for name in block]
+        shown = [place for place in places if place in self._best]
+        titles = [f"{name}\n{worn.replace('_', ' ')}" for name, worn in shown]
+        plot_faces([self._best[place][1] for place in shown], titles, path)

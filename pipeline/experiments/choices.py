@@ -10,22 +10,18 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
-import cv2
 import numpy as np
 import pandas as pd
 import typer
 
-from data_prep.base.crop import crop_face
 from data_prep.base.errors import suggest
 from data_prep.base.files import write_atomically, write_json
 from data_prep.base.labels import CLASSES
-from data_prep.base.photo import read_photo
-from data_prep.base.progress import show_progress
-from data_prep.base.records import Box
 from data_prep.base.tables import KEY, markdown_table
 from data_prep.prepare.survey import BlurRule, keep_balanced
 from pipeline.experiments.engine import (
     ExperimentError,
+    PreparedData,
     check_scales,
     name_photos,
     run_groups,
@@ -164,9 +160,6 @@ def judge_choices(
     """Train each choice in folds, and let every face be judged by a net that saw none of its kin.
 
     What is done stays done, in `out`.
-
-    Raises:
-        UserError: A choice that the recipe, the folders or the folds don't allow.
     """
     fold, _ = plan_folds(Plan(faces.table, recipe, out, faces.scale), folds)
     groups = [plan_tasks(choice, faces, cleaned, fold, out, recipe) for choice in chosen]
@@ -187,15 +180,15 @@ def plan_tasks(
     out: Path,
     recipe: ClassifierRecipe,
 ) -> list[Task]:
-    """What a choice learns from and is judged by, on each of the folds, (N,) from 0, of the faces.
-
-    Raises:
-        UserError: As of `judge_choices`.
-    """
+    """What a choice learns from and is judged by in each of the folds, (N,) from 0."""
     folder = out / choice.folder
     numbers, table = change_recipe(recipe, list(choice.sets)), faces.table
     scale = choice.scale or faces.scale
-    judged = table if scale == faces.scale else cut_crops(faces, scale, folder / "crops")
+    judged = table
+    if scale != faces.scale:
+        cut = PreparedData.open(faces.folder).rebuild(folder / "crops", ["label"], scale=scale)
+        crops = table[[*KEY]].merge(cut.faces, on=[*KEY])["crop"]
+        judged = table.assign(crop=[str(cut.folder / crop) for crop in crops])
     source = judged
     if cleaned is not None and choice.cleaned:
         check_scales(faces, cleaned)
@@ -220,25 +213,6 @@ def plan_tasks(
         what, train = f"fold {number + 1} of {count}", part.reset_index(drop=True)
         tasks.append(plan.make_task(what, f"fold-{number + 1}", train, judged[fold == number]))
     return tasks
-
-
-def cut_crops(faces: PreparedFaces, scale: float, folder: Path) -> pd.DataFrame:
-    """The faces with `crop` cut at another scale from the photos, as PNG into a folder, once."""
-    # Named by what it shows: a row number would mean another face when others are left out.
-    shown = faces.table[[*KEY, "width", "height", *Box._fields]].itertuples(index=False, name=None)
-    names = [hashlib.sha256(repr([*face, scale]).encode()).hexdigest()[:24] for face in shown]
-    table = faces.table.assign(crop=[str(folder / f"{name}.png") for name in names])
-    photos: dict[Path, list[dict[Any, Any]]] = {}
-    for row in table.to_dict("records"):
-        if not Path(row["crop"]).is_file():
-            photos.setdefault(faces.roots[row["source"]] / row["image"], []).append(row)
-    for path, rows in show_progress(photos.items(), len(photos), "cutting crops"):
-        pixels = read_photo(path, fit_size=(rows[0]["width"], rows[0]["height"])).pixels
-        for row in rows:
-            box = Box(*(float(row[name]) for name in Box._fields))
-            crop = cv2.cvtColor(crop_face(pixels, box, scale), cv2.COLOR_RGB2BGR)
-            write_atomically(Path(row["crop"]), cv2.imencode(".png", crop)[1].tobytes())
-    return table
 
 
 def measure_choices(

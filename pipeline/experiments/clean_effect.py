@@ -90,11 +90,7 @@ def measure_clean_effect(options: CleanEffectOptions, log: Log) -> dict[str, Any
     """Train on the labels before and after cleaning and compare on the untouched ones.
 
     Gives what `clean-effect.json` holds: `changes` of the training faces, `faces` measured on,
-    `seeds`, and `figures` as of `compare_sides`, by photo.
-
-    Raises:
-        ExperimentError: The folders can't be compared.
-        UserError: Something can't be read, trained on or written.
+    `seeds`, and `figures` as of `compare_sides`, by photo. Raises as `pair_sides`.
     """
     recipe, out = load_recipe(options.recipe, ClassifierRecipe, options.overrides), options.out
     before, after = (open_faces(one, recipe, out) for one in (options.prepared, options.cleaned))

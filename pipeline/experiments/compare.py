@@ -163,11 +163,7 @@ class Compared:
 
 
 def compare_systems(options: CompareOptions, log: Log) -> list[Compared]:
-    """Train what is left to train, measure all on the validation split of the folder, time all.
-
-    Raises:
-        PreparedError: Reviewers' decisions have changed the labels that all are measured by.
-    """
+    """Train what is left to train, measure all on the validation split of the folder, time all."""
     systems, out, device = choose_systems(options.only), options.out, pick_device(options.device)
     base = PreparedData.open(options.prepared, options.out, annotated=True)
     make_folder(out)

@@ -88,25 +88,20 @@ class Recipes:
     classifier: ClassifierRecipe
 
     def check(self) -> None:
-        """Refuse what would leak or be ignored.
-
-        Raises:
-            RecipeError: The classifier's rate is to be found, or something has learnt from photos
-                that are judged, or the classes or masks are not those that are judged.
-        """
-        recipe = self.classifier
+        """Refuse, by `RecipeError`, what would be ignored, or has learnt from judged photos."""
+        recipe, card = self.classifier, self.start.with_suffix(".json")
         check_short(recipe, "photos")
         if recipe.init not in ("detector", "random", "imagenet"):
             raise RecipeError(
                 f"recipe {recipe.name}: {recipe.init} may have learnt from photos that are judged; "
                 "use --set init=detector, which is each fold's own, or init=random"
             )
-        card = self.start.with_suffix(".json")
         if card.is_file() and read_card(card, DetectorCard).training.get("data"):
             raise RecipeError(
                 f"{self.start}: fine-tuned on photos that may be judged here; give weights that "
                 "have not seen them to --start"
             )
+        load_state(self.start)  # Better to fail now than after the folds are built.
 
 
 def train_nets(
@@ -154,10 +149,8 @@ def cross_validate(options: CrossValidateOptions, log: Log) -> dict[str, Any]:
     number.
 
     Raises:
-        PreparedError: Not a prepared folder, reviewers' decisions have changed its labels, or its
-            datasets have changed since it was built.
+        PreparedError: Not a prepared folder, or decisions or changed datasets changed its labels.
         RecipeError: As of `Recipes.check`.
-        UserError: Something can't be read, built, trained on or written; the message says what.
     """
     detector = load_recipe(options.detector_recipe, DetectorRecipe, options.detector_overrides)
     classifier = load_recipe(options.recipe, ClassifierRecipe, options.overrides)
@@ -165,7 +158,6 @@ def cross_validate(options: CrossValidateOptions, log: Log) -> dict[str, Any]:
     recipes.check()
     data = PreparedData.open(options.prepared, options.out, annotated=True)
     device = pick_device(options.device)
-    load_state(options.start)  # Better to fail now than after the folds are built.
     folds = [out / f"fold-{number}" for number in range(data.built.folds)]
     for number, fold in enumerate(folds):
         folder = fold / "prepared"

@@ -170,11 +170,6 @@ def measure_weights(options: MeasureOptions) -> dict[str, Any]:
     """Run both stages over the validation photos of each source, and the classifier on its crops.
 
     Gives the figures of each source, see `measure_source`, the split and the hash of the faces.
-
-    Raises:
-        WeightsError: Weights or cards can't be used, or figures of another detector are to go on
-            the cards.
-        UserError: Something else can't be read or written.
     """
     other = choose_detector(options.detector, options.detector_model)
     if options.write and other is not None:

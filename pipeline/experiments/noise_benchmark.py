@@ -137,10 +137,6 @@ def run_noise_benchmark(options: NoiseOptions, log: Log) -> tuple[pd.DataFrame, 
     """Flip labels of the training split, train on them, and score every label by every order.
 
     Writes `noise.csv`, the table of `measure_runs`; what is trained already stays.
-
-    Raises:
-        ExperimentError: There is no such kind of noise, or no cleanlab.
-        UserError: Something can't be read, trained on or written.
     """
     if find_spec("cleanlab") is None:
         raise ExperimentError(

@@ -124,9 +124,6 @@ def run_sweep(options: SweepOptions, log: Log) -> tuple[pd.DataFrame, str]:
         cross-entropy in nats, without weights or smoothing), recalls, the difference of its macro
         recall from that of the first combination with its 95 % interval, processor seconds. And
         what `sweep.md` says.
-
-    Raises:
-        UserError: A grid, folder or recipe that can't be used; the message says what to do.
     """
     grid, out = make_grid(options.recipe, options.sets, many=options.many), options.out
     recipe = load_recipe(options.recipe, ClassifierRecipe, grid[0].sets)

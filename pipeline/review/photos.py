@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,7 @@ from data_prep.base.files import sha256_of
 from data_prep.base.photo import PhotoError, read_photo
 from pipeline.review.suspects import Suspect, Suspects
 
-KEPT_BYTES = 256 * 2**20  # Of decoded photos in memory.
+KEPT = 6  # Decoded photos in memory.
 LONGEST_SIDE = 2000  # Of a photo sent to the page, in pixels.
 
 Kind = Literal["photo", "crop", "similar"]
@@ -34,8 +34,13 @@ class OpenedPhoto:
     problem: str | None  # For the reviewer.
 
 
+@lru_cache(maxsize=KEPT)
+def _decode(path: Path, _sha256: str, size: tuple[int, int]) -> np.ndarray:
+    return read_photo(path, fit_size=size).pixels
+
+
 class PhotoShelf:
-    """Opens the photos of suspects and keeps the latest ones decoded.
+    """Opens the photos of suspects; the latest ones stay decoded.
 
     With `hide_names` no message has the name of a file: folders may be called after classes.
     """
@@ -43,24 +48,20 @@ class PhotoShelf:
     def __init__(self, suspects: Suspects, *, hide_names: bool) -> None:
         self._about = suspects.about
         self._hide_names = hide_names
-        self._kept: dict[tuple[str, str], tuple[OpenedPhoto, int]] = {}  # With bytes of pixels.
-        self._lock = threading.Lock()
 
     def open(self, face: Suspect) -> OpenedPhoto:
-        """The photo of a face."""
-        place = face.key[:2]
-        with self._lock:
-            if place in self._kept:
-                self._kept[place] = self._kept.pop(place)  # Now the latest.
-                return self._kept[place][0]
-        opened = self._read(face)
-        # A photo with a problem is looked for again: it may be copied to its place meanwhile.
-        if opened.pixels is not None:
-            with self._lock:
-                self._kept[place] = opened, opened.pixels.nbytes
-                while sum(n for _, n in self._kept.values()) > KEPT_BYTES and len(self._kept) > 1:
-                    del self._kept[next(iter(self._kept))]
-        return opened
+        """The photo of a face; one that can't be read is looked for again each time."""
+        source, image, _ = face.key
+        sha256 = None
+        try:
+            path = find_inside(self._about.roots[source], image)
+            sha256 = sha256_of(path)
+            return OpenedPhoto(_decode(path, sha256, face.size), sha256, None)
+        except PhotoError as error:
+            problem = str(error)
+        except OSError as error:
+            problem = f"{source}/{image}: can't be read ({error.strerror or error})."
+        return OpenedPhoto(None, sha256, self._tell(problem))
 
     def show(self, face: Suspect, kind: Kind) -> bytes:
         """A picture as PNG, or as JPEG when it is a photo or was shrunk for being very large.
@@ -92,19 +93,6 @@ class PhotoShelf:
 
     def _tell(self, problem: str) -> str:
         return "This face can't be shown." if self._hide_names else problem
-
-    def _read(self, face: Suspect) -> OpenedPhoto:
-        source, image, _ = face.key
-        sha256 = None
-        try:
-            path = find_inside(self._about.roots[source], image)
-            sha256 = sha256_of(path)
-            return OpenedPhoto(read_photo(path, fit_size=face.size).pixels, sha256, None)
-        except PhotoError as error:
-            problem = str(error)
-        except OSError as error:
-            problem = f"{source}/{image}: can't be read ({error.strerror or error})."
-        return OpenedPhoto(None, sha256, self._tell(problem))
 
     def _pixels(self, face: Suspect) -> np.ndarray:
         opened = self.open(face)

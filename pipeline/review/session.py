@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import os
 import threading
 from collections import Counter
@@ -29,7 +28,9 @@ from data_prep.decisions.ledger import (
     LedgerError,
     append_decision,
     parse_ledger,
+    settle,
     utc_now,
+    work_in_undos,
 )
 from pipeline.review.photos import OpenedPhoto, PhotoShelf
 from pipeline.review.suspects import Suspect, Suspects
@@ -192,43 +193,12 @@ class LedgerFollower:
             lock.release()
 
 
-class History:
-    """One reviewer's decisions, with undos worked in as `settle` of the ledger does."""
+_STATUSES: dict[Action, Status] = {"skip": "skipped", "keep": "kept"}
 
-    def __init__(self) -> None:
-        self._stacks: dict[Key, list[Decision]] = {}
-        self.versions: Counter[Key] = Counter()  # Lines about each face so far.
-        self.made: list[Decision] = []  # All that is not taken back, skips included, in order.
 
-    def add(self, decision: Decision) -> None:
-        """Take in the next line of this reviewer."""
-        self.versions[decision.key] += 1
-        stack = self._stacks.setdefault(decision.key, [])
-        if decision.action != "undo":
-            stack.append(decision)
-            self.made.append(decision)
-        elif stack:
-            undone = stack.pop()
-            # It is one of the latest, and another decision may be equal to it.
-            place = next(i for i in reversed(range(len(self.made))) if self.made[i] is undone)
-            del self.made[place]
-
-    def standing(self, key: Key) -> Decision | None:
-        """The decision that stands for a face, None when there is none or it was skipped."""
-        stack = self._stacks.get(key)
-        return stack[-1] if stack and stack[-1].action != "skip" else None
-
-    def status(self, key: Key) -> Status:
-        """How a face stands."""
-        stack = self._stacks.get(key)
-        if not stack:
-            return "open"
-        action = stack[-1].action
-        return "skipped" if action == "skip" else "kept" if action == "keep" else "changed"
-
-    def all_standing(self) -> Iterator[Decision]:
-        """The standing decisions, each face once, the latest first; no skips."""
-        return (d for d in reversed(self.made) if self.standing(d.key) is d)
+def tell_status(latest: Decision | None) -> Status:
+    """How a face stands by the latest decision on it that is not taken back."""
+    return "open" if latest is None else _STATUSES.get(latest.action, "changed")
 
 
 _CODES = {status: code for code, status in enumerate(get_args(Status))}
@@ -250,8 +220,11 @@ class Session:
         self.shelf = PhotoShelf(suspects, hide_names=way.blind)
         self._ledger = LedgerFollower(ledger)
         self._lock = threading.Lock()
-        self._mine = History()
-        self._histories: dict[str, History] = {way.by: self._mine}
+        self._lines: list[Decision] = []
+        self._made: list[Decision] = []  # By this reviewer and not taken back, skips included.
+        self._latest: dict[Key, Decision] = {}  # Of these, by face.
+        self._stands: dict[str, dict[Key, Decision]] = {way.by: {}}  # By everybody's name.
+        self._versions: Counter[Key] = Counter()  # Lines of this reviewer about each face.
         self._codes = np.zeros(len(suspects), np.uint8)
         self._read_new()
         self._all = self.rows = self._choose_rows()
@@ -287,10 +260,9 @@ class Session:
     def look_up(self, key: Key) -> Known:
         """How a face stands."""
         with self._lock:
-            found = (h.standing(key) for _, h in sorted(self._histories.items()))
-            others = tuple(d for d in found if d is not None and d.by != self.way.by)
-            mine = self._mine
-            return Known(mine.standing(key), mine.versions[key], mine.status(key), others)
+            mine, status = self._stands[self.way.by].get(key), tell_status(self._latest.get(key))
+            others = (self._stands[by].get(key) for by in sorted(self._stands) if by != self.way.by)
+            return Known(mine, self._versions[key], status, tuple(d for d in others if d))
 
     def count(self, status: Status, *, everywhere: bool = False) -> int:
         """Faces that stand so with this reviewer, on the way or in the whole suspects folder."""
@@ -300,12 +272,12 @@ class Session:
     def recent(self, most: int) -> Sequence[Decision]:
         """This reviewer's latest standing decisions, the latest first."""
         with self._lock:
-            return list(itertools.islice(self._mine.all_standing(), most))
+            return [*self._stands[self.way.by].values()][::-1][:most]
 
     def times(self, most: int) -> Sequence[str]:
         """When this reviewer's latest decisions were made, skips included, in their order."""
         with self._lock:
-            return [decision.at for decision in self._mine.made[-most:]]
+            return [decision.at for decision in self._made[-most:]]
 
     def next_after(self, position: int) -> int | None:
         """The next undecided face: further on, else from the start, else a skipped one.
@@ -345,7 +317,7 @@ class Session:
         decision = draw_up(face, self.shelf.open(face), choice, self.way)
         with self._lock, self._ledger.alone():
             self._read_new()
-            if self._mine.versions[face.key] != version:
+            if self._versions[face.key] != version:
                 raise ConflictError("This face was decided in another window; that stands.")
             append_decision(self._ledger.path, decision)
             self._read_new()
@@ -358,7 +330,7 @@ class Session:
         """
         with self._lock, self._ledger.alone():
             self._read_new()
-            latest = next((d for d in reversed(self._mine.made) if self._is_on_way(d)), None)
+            latest = next((d for d in reversed(self._made) if self._is_on_way(d)), None)
             if latest is None:
                 return None
             undo = dataclasses.replace(latest, at=utc_now(), action="undo", to=None, to_box=None)
@@ -377,16 +349,21 @@ class Session:
         rows = np.arange(len(self.suspects))[: self.way.first]
         if not self.way.blind:
             return rows
-        others = [history for by, history in self._histories.items() if by != self.way.by]
-        decided = {decision.key for history in others for decision in history.all_standing()}
+        others = [stands for by, stands in self._stands.items() if by != self.way.by]
+        decided = {key for stands in others for key in stands}
         shuffled = np.random.default_rng(self.way.seed).permutation(rows)
         chosen = [row for row in shuffled if self.suspects.keys[row] in decided]
         return np.array(chosen) if chosen else shuffled
 
     def _read_new(self) -> None:
-        for decision in self._ledger.read_new():
-            history = self._histories.setdefault(decision.by, History())
-            history.add(decision)
-            row = self.suspects.rows.get(decision.key)
-            if history is self._mine and row is not None:
-                self._codes[row] = _CODES[history.status(decision.key)]
+        new = self._ledger.read_new()
+        self._lines += new
+        for by in {decision.by for decision in new}:
+            self._stands[by] = settle(self._lines, by)
+        if any(decision.by == self.way.by for decision in new):
+            self._versions.update(decision.key for decision in new if decision.by == self.way.by)
+            self._made = work_in_undos(self._lines, self.way.by)
+            self._latest = {decision.key: decision for decision in self._made}
+            self._codes[:] = _CODES["open"]
+            for key in self._latest.keys() & self.suspects.rows.keys():
+                self._codes[self.suspects.rows[key]] = _CODES[tell_status(self._latest[key])]

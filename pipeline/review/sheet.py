@@ -6,17 +6,15 @@ import csv
 import io
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
-from PIL import Image, ImageDraw, ImageFont
 
-from data_prep.base.crop import crop_face, resize_crop
+from data_prep.base.crop import crop_face
 from data_prep.base.errors import UserError
 from data_prep.base.files import make_folder, write_atomically
-from data_prep.base.html import COLOURS, INK
 from data_prep.base.labels import CLASSES, UnknownLabelError, canonical_label
 from data_prep.base.progress import show_progress
 from data_prep.decisions.ledger import Key
-from pipeline.review.app import TITLES
 from pipeline.review.session import Choice, ChoiceError, Choose, Session, draw_up
 
 HEADER = ("rank", "key", "given", "suggested", "decision", "to")
@@ -25,8 +23,8 @@ HEADER = ("rank", "key", "given", "suggested", "decision", "to")
 DECISIONS: dict[str, Choose] = {"keep": "keep", "relabel": "label", "drop": "drop", "skip": "skip"}
 
 _MOST_FAULTS = 10
-COLUMNS, ROWS = 8, 5
-TILE, CAPTION, GAP = 150, 34, 10  # Pixels: a picture, the text below, between them.
+ON_PAGE = 50
+NO_PICTURE = np.full((1, 1, 3), 255, np.uint8)
 
 
 class SheetError(UserError, ValueError):
@@ -42,9 +40,7 @@ def list_open(session: Session) -> list[int]:
 def write_sheet(path: Path, session: Session, positions: list[int]) -> None:
     """Write faces as a table, columns `HEADER`, the last two empty; when blind, four.
 
-    Raises:
-        SheetError: The file is there already; it may be filled in.
-        OutputError: It can't be written.
+    Raises `SheetError` if the file is there already, as it may be filled in.
     """
     if path.exists():
         raise SheetError(f"{path}: is there already and may be filled in; choose another name.")
@@ -66,7 +62,6 @@ def import_sheet(path: Path, session: Session) -> tuple[int, int]:
 
     Raises:
         SheetError: The sheet can't be read, or lines are bad; the message names them.
-        LedgerError, OutputError: The ledger can't be read or written.
     """
     positions = {_name_face(session.face(place).key): place for place in range(len(session))}
     new: list[tuple[int, Choice]] = []
@@ -138,43 +133,26 @@ def _read_choice(decision: str, to: str) -> Choice:
 
 
 def draw_contact_sheets(folder: Path, session: Session, positions: list[int]) -> list[Path]:
-    """Draw pages of `COLUMNS` × `ROWS` faces, each with its number and, unless blind, its label.
+    """Draw `page-001.png` …, `ON_PAGE` faces each, with numbers and, unless blind, labels."""
+    from pipeline.runs.plots import SHORT, plot_faces  # The page needs no plots.
 
-    Raises:
-        OutputError: `page-001.png` and so on can't be written.
-    """
     make_folder(folder)
-    size = COLUMNS * ROWS
-    paths = [folder / f"page-{page + 1:03d}.png" for page in range(-(-len(positions) // size))]
-    for page, path in enumerate(show_progress(paths, len(paths), "contact sheets")):
-        data = io.BytesIO()
-        _draw_page(session, positions[page * size : (page + 1) * size]).save(data, "PNG")
-        write_atomically(path, data.getvalue())
+    paths = []
+    starts = range(0, len(positions), ON_PAGE)
+    for page, start in enumerate(show_progress(starts, len(starts), "contact sheets"), start=1):
+        crops, titles = [], []
+        for position in positions[start : start + ON_PAGE]:
+            face, labels = session.face(position), ""
+            if not session.way.blind:
+                labels = " → ".join(
+                    dict.fromkeys(SHORT.get(name, "") for name in (face.label, face.suggested))
+                )
+            try:
+                pixels = session.shelf.open(face).pixels
+                crops.append(NO_PICTURE if pixels is None else crop_face(pixels, face.box))
+            except ValueError:  # Of a box that is empty.
+                crops.append(NO_PICTURE)
+            titles.append(f"{position + 1}\n{labels}")
+        paths.append(folder / f"page-{page:03d}.png")
+        plot_faces(crops, titles, paths[-1])
     return paths
-
-
-def _draw_page(session: Session, positions: list[int]) -> Image.Image:
-    rows = -(-len(positions) // COLUMNS)
-    step = (TILE + GAP, TILE + CAPTION + GAP)
-    page = Image.new("RGB", (GAP + COLUMNS * step[0], GAP + rows * step[1]), "white")
-    pen = ImageDraw.Draw(page)
-    font = ImageFont.load_default(size=13)
-    for place, position in enumerate(positions):
-        x, y = GAP + place % COLUMNS * step[0], GAP + place // COLUMNS * step[1]
-        face = session.face(position)
-        photo = session.shelf.open(face)
-        try:
-            if photo.pixels is None:
-                raise ValueError("no photo")
-            tile = resize_crop(crop_face(photo.pixels, face.box), TILE)
-            page.paste(Image.fromarray(tile), (x, y))
-        except ValueError:
-            pen.rectangle((x, y, x + TILE, y + TILE), outline=INK)
-            pen.text((x + 8, y + 8), "no picture", fill=INK, font=font)
-        pen.text((x, y + TILE + 2), f"{position + 1}", fill=INK, font=font)
-        if not session.way.blind:
-            pen.text((x + 40, y + TILE + 2), TITLES[face.label], COLOURS[face.label], font)
-            if face.suggested in TITLES:
-                asked = f"{TITLES[face.suggested]}?"
-                pen.text((x + 40, y + TILE + 17), asked, COLOURS[face.suggested], font)
-    return page

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,6 @@ from pipeline.experiments.choices import (
     CHOICES,
     Choice,
     Judged,
-    cut_crops,
     describe_choices,
     find_choices,
     judge_choices,
@@ -116,15 +116,15 @@ def test_blur_rule_thins_out_training_faces_only(prepared, tmp_path, by_colour, 
     assert [len(call.faces) for call in by_colour[2:]] == [-(-count // 2) for _, count in seen]
 
 
-def test_crops_at_another_scale_are_cut_once(prepared, tmp_path):
-    faces = open_faces(prepared, TINY)
-    table = cut_crops(faces, 1.0, tmp_path)
-    for row, crop in zip(faces.table.itertuples(), table["crop"], strict=True):
+def test_crops_at_another_scale_are_cut_by_a_build_of_their_own(prepared, tmp_path, by_colour):
+    faces, judged = attempt(prepared, tmp_path, [Choice("tight", "", scale=1.0)])
+    assert judged[1].probabilities.shape == (len(faces.table), 3)
+    crops = by_colour[2].crops
+    for row in faces.table.itertuples():
         photo = read_photo(faces.roots[row.source] / row.image).pixels
-        box = Box(row.xmin, row.ymin, row.xmax, row.ymax)
-        assert np.array_equal(read_photo(tmp_path / crop).pixels, crop_face(photo, box, 1.0))
-    fewer = replace(faces, table=faces.table.iloc[5:].reset_index(drop=True))
-    assert cut_crops(fewer, 1.0, tmp_path)["crop"].tolist() == table["crop"].tolist()[5:]
+        cut = crop_face(photo, Box(row.xmin, row.ymin, row.xmax, row.ymax), 1.0)
+        path = tmp_path / "tight" / "crops" / Path(row.crop).relative_to(faces.folder)
+        assert np.abs(crops[str(path)].astype(int) - cut).mean() < 12, "JPEG"
 
 
 def test_too_few_faces_to_learn_from(prepared, tmp_path, by_colour):
