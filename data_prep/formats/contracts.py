@@ -19,7 +19,7 @@ from data_prep.base.labels import (
 from data_prep.base.photo import Size
 from data_prep.base.progress import tell
 from data_prep.base.records import NOT_READ, Box, Dataset, Face, Finding, note_unread
-from data_prep.formats.exif_frame import FramedPhoto, place_photos
+from data_prep.formats.exif_frame import Frame, FramedPhoto, place_photos
 from data_prep.formats.input_files import InputError, OtherFileError, check_box
 from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto
 from data_prep.formats.plausible import Order
@@ -38,6 +38,7 @@ class Format(StrEnum):
     SUPERVISELY = "supervisely"
     MEDICAL_MASK = "medical-mask"
     CVAT = "cvat"
+    FIFTYONE = "fiftyone"
     WIDER = "wider"
     CROPS = "crops"
 
@@ -193,6 +194,37 @@ class DatasetFormat:
         raise NotImplementedError
 
 
+def place_below(folder: str, images: Sequence[str]) -> dict[str, str]:
+    """Photos below a folder, in which they may be already."""
+    inside = all(image.startswith(f"{folder}/") for image in images)
+    return {image: image if inside else f"{folder}/{image}" for image in images}
+
+
+def name_files(
+    photos: Sequence[FramedPhoto], name: Callable[[str], str]
+) -> tuple[dict[str, FramedPhoto], list[Finding], frozenset[str]]:
+    """Photos by the file about each; findings, and photos that would share one, whatever its case.
+
+    Without a file of its own a photo would count as one without faces.
+    """
+    owners: dict[str, str] = {}
+    files: dict[str, FramedPhoto] = {}
+    findings: list[Finding] = []
+    for photo in photos:
+        file = name(photo.image)
+        first = owners.setdefault(file.lower(), photo.image)
+        if first == photo.image:
+            files[file] = photo
+            continue
+        message = (
+            f"{photo.annotation}: {photo.photo.image} would have the same label file as "
+            f"{first}, {file}; it is left out. Rename one of the photos."
+        )
+        findings.append(Finding(photo.annotation, "name-clash", message, dropped=True))
+    refused = {photo.image for photo in photos} - {photo.image for photo in files.values()}
+    return files, findings, frozenset(refused)
+
+
 def order_classes(names: Iterable[str]) -> list[str]:
     """Class names in the order of their numbers: the mask classes first, others by name."""
     ranks = {label: rank for rank, label in enumerate(CLASSES)}
@@ -250,6 +282,7 @@ class FileFormat(DatasetFormat):
     read_file: Callable[[Path, Faults, ReadOptions], Sequence[WrittenPhoto]]
     looks: str = ""
     order: Order = "corners"
+    frame: Frame = "stored"
     keys: frozenset[str] = frozenset()
     ending: str = ".json"
     is_own: Callable[[Path], bool] | None = None
@@ -267,7 +300,7 @@ class FileFormat(DatasetFormat):
 
     def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
         """Read the dataset; see `DatasetFormat`."""
-        return place_photos(files, *self.read_written(files, options), self.order)
+        return place_photos(files, *self.read_written(files, options), self.order, self.frame)
 
     def read_written(
         self, files: DatasetFiles, options: ReadOptions

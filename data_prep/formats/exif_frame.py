@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
-from data_prep.base.boxes import UPRIGHT, clip_box, clip_faces, look_relative, turn_box, turn_size
+from data_prep.base.boxes import (
+    UPRIGHT,
+    clip_box,
+    clip_faces,
+    look_relative,
+    turn_box,
+    turn_box_back,
+    turn_size,
+)
 from data_prep.base.errors import DatasetError
 from data_prep.base.photo import PhotoError, PhotoFrame, Size, check_frame, read_frame
 from data_prep.base.progress import show_progress
@@ -95,11 +105,17 @@ def look_at(path: Path) -> tuple[Size, int]:
     return size, frame.orientation if size == stored else UPRIGHT
 
 
+Frame = Literal["stored", "upright", "shares"]
+"""What boxes refer to: pixels of the photo as stored, as far as the stated size does not say
+otherwise; pixels of the photo as it is looked at; or its sides."""
+
+
 def place_photos(
     files: DatasetFiles,
     written: Sequence[WrittenPhoto],
     findings: Sequence[Finding],
     order: Order = "corners",
+    frame: Frame = "stored",
 ) -> Dataset:
     """Make a dataset of photos that several annotation files may name.
 
@@ -115,7 +131,7 @@ def place_photos(
             f"{files.root}: annotations ({names}) but no photo in this folder or below it; put the "
             "photos there."
         )
-    if look_relative([face.box for photo in written for face in photo.faces]):
+    if frame != "shares" and look_relative([face.box for photo in written for face in photo.faces]):
         raise DatasetError(
             f"{files.root}: all coordinates lie between 0 and 1, so they are no pixels; multiply "
             "them by width and height of the photo."
@@ -150,7 +166,7 @@ def place_photos(
             continue
         if note:
             found.append(Finding(name, NAME_CONFLICT, f"{photo.where}: {note}", dropped=False))
-        photo, findings = fit_photo(photo, options[0], name)
+        photo, findings = fit_photo(photo, options[0], name, frame)
         found += findings
         if any(finding.dropped for finding in findings):
             continue
@@ -182,7 +198,9 @@ def refuse_doubtful(root: Path, photos: Iterable[WrittenPhoto], order: Order) ->
         )
 
 
-def fit_photo(photo: WrittenPhoto, path: Path, name: str) -> tuple[WrittenPhoto, list[Finding]]:
+def fit_photo(
+    photo: WrittenPhoto, path: Path, name: str, refers_to: Frame = "stored"
+) -> tuple[WrittenPhoto, list[Finding]]:
     """A photo whose boxes are in pixels of its file, which may have been resized since; findings.
 
     Boxes are scaled where the stated size has the photo's proportions. Where it has others, the
@@ -197,6 +215,12 @@ def fit_photo(photo: WrittenPhoto, path: Path, name: str) -> tuple[WrittenPhoto,
     size, stated = (frame.width, frame.height), photo.size
     photo = replace(photo, file_size=size)
     turned = turn_size(*size, frame.orientation)
+    if refers_to == "shares":
+        photo = replace(photo, faces=_change(photo, partial(_scale, sides=turned * 2)))
+    if refers_to == "shares" or (refers_to == "upright" and stated in (None, turned)):
+        back = frame.orientation if size == turned else UPRIGHT
+        faces = _change(photo, lambda box: turn_box_back(box, *turned, back))
+        return replace(photo, size=turned, file_size=turned, faces=faces), []
     if frame.upright:
         return photo, []
     if stated in (None, size):
@@ -215,9 +239,7 @@ def fit_photo(photo: WrittenPhoto, path: Path, name: str) -> tuple[WrittenPhoto,
         scale = max(there) / max(stated)
         rounding = max(1, scale)  # Of the smaller photo, one pixel.
         if all(abs(s * scale - own) <= rounding for s, own in zip(stated, there, strict=True)):
-            boxes = (Box(*(value * scale for value in face.box)) for face in photo.faces)
-            pairs = zip(photo.faces, boxes, strict=True)
-            faces = tuple(replace(face, box=box) for face, box in pairs)
+            faces = _change(photo, partial(_scale, sides=(scale,) * 4))
             message = f"{told}: it was resized, so boxes are scaled by {scale:.4g}."
             note = Finding(name, "resized-photo", message, dropped=False)
             return replace(photo, size=there, file_size=there, faces=faces), [note]
@@ -229,6 +251,18 @@ def fit_photo(photo: WrittenPhoto, path: Path, name: str) -> tuple[WrittenPhoto,
     message = f"{told}, and {outside} boxes reach out of it: another photo? It is left out."
     return photo, [Finding(name, "size-differs", message, dropped=True)]
 
+
+def _change(photo: WrittenPhoto, change: Callable[[Box], Box]) -> tuple[Face, ...]:
+    return tuple(replace(face, box=change(face.box)) for face in photo.faces)
+
+
+def _scale(box: Box, sides: Sequence[float]) -> Box:
+    return Box(*(round(value * side, DECIMALS) for value, side in zip(box, sides, strict=True)))
+
+
+DECIMALS = 8
+"""Of pixels; shares turned into pixels miss whole ones by less, and a face of one pixel or one at
+the border must not be lost by that."""
 
 BORDER = 2.0
 """Pixels that a box may reach over the border of its photo: annotators and detectors round."""

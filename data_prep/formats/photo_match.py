@@ -99,7 +99,8 @@ def find_keys(path: Path) -> frozenset[str]:
 
 JSON_KEYS = (
     *("images", "annotations", "shapes", "imagePath", "regions", "shape_attributes", "result"),
-    *("original_width", "objects", "classTitle", "FileName", "BoundingBox"),
+    *("original_width", "objects", "classTitle", "FileName", "BoundingBox", "labels"),
+    "bounding_box",
 )
 """Keys by which annotations in JSON are known."""
 

@@ -15,6 +15,7 @@ from data_prep.base.command import spell
 from data_prep.base.crop import CROP_SCALE
 from data_prep.base.errors import DatasetError
 from data_prep.base.records import AnnotatedPhoto, Dataset, Finding
+from data_prep.formats.annotators import CVAT, FIFTYONE, LABEL_STUDIO, LABELME
 from data_prep.formats.coco import COCO
 from data_prep.formats.contracts import IMAGES, DatasetFormat, Format, ReadOptions
 from data_prep.formats.crops import CropsFormat
@@ -27,21 +28,13 @@ from data_prep.formats.photo_match import (
     find_folder,
     list_dataset,
 )
-from data_prep.formats.tools import (
-    CVAT,
-    LABEL_STUDIO,
-    LABELME,
-    MEDICAL_MASK,
-    SUPERVISELY,
-    VIA,
-    WIDER,
-)
+from data_prep.formats.tools import MEDICAL_MASK, SUPERVISELY, VIA, WIDER
 from data_prep.formats.voc import VOC
 from data_prep.formats.yolo import YoloFormat
 
 _ORDERED = (
     *(VOC, YoloFormat(), COCO, CsvFormat(), LABELME, VIA, LABEL_STUDIO, SUPERVISELY),
-    *(MEDICAL_MASK, CVAT, WIDER, CropsFormat()),
+    *(MEDICAL_MASK, CVAT, FIFTYONE, WIDER, CropsFormat()),
 )
 FORMATS: Mapping[Format, DatasetFormat] = dict(zip(Format, _ORDERED, strict=True))
 

@@ -1,19 +1,17 @@
-"""What is only read: labelling tools' exports, Medical Mask and the lists of WIDER FACE."""
+"""What is only read: exports of VIA and Supervisely, Medical Mask, and the lists of WIDER FACE."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lxml import etree
-
 from data_prep.base.errors import DatasetError
-from data_prep.base.photo import PHOTO_SUFFIXES, Size
-from data_prep.base.records import Box, note_unread
+from data_prep.base.photo import PHOTO_SUFFIXES
+from data_prep.base.records import Box
 from data_prep.formats.contracts import FaceReader, Faults, FileFormat, ReadOptions
 from data_prep.formats.input_files import (
     InputError,
@@ -28,10 +26,9 @@ from data_prep.formats.input_files import (
     read_size,
 )
 from data_prep.formats.photo_match import WrittenPhoto
-from data_prep.formats.voc import parse_xml, starts_with, tells
 
 
-def _read_entries(
+def read_entries(
     path: Path,
     faults: Faults,
     options: ReadOptions,
@@ -82,7 +79,7 @@ def _enclose_exterior(entry: Mapping[str, Any], where: str) -> Box:
     return enclose(xs, ys)
 
 
-_ENTRIES: Mapping[str, Any] = {
+ENTRIES: Mapping[str, Any] = {
     "LabelMe": {  # https://github.com/wkentaro/labelme
         **{"entries": "shapes", "label": "label", "box": _enclose_shape},
         **{"image": "imagePath", "sides": ("imageWidth", "imageHeight")},
@@ -94,90 +91,14 @@ _ENTRIES: Mapping[str, Any] = {
         "box": lambda entry, _: Box(*map(float, entry["BoundingBox"])),
     },
 }
-LABELME, SUPERVISELY, MEDICAL_MASK = (
-    FileFormat(partial(_read_entries, **told), f"{tool} JSON", keys=frozenset(keys))
-    for (tool, told), keys in zip(
-        _ENTRIES.items(),
-        [("shapes", "imagePath"), ("objects", "classTitle"), ("FileName", "BoundingBox")],
-        strict=True,
+"""How tools call what `read_entries` reads."""
+SUPERVISELY, MEDICAL_MASK = (
+    FileFormat(partial(read_entries, **ENTRIES[tool]), f"{tool} JSON", keys=frozenset(keys))
+    for tool, keys in (
+        ("Supervisely", {"objects", "classTitle"}),
+        ("Medical Mask", {"FileName", "BoundingBox"}),
     )
 )
-
-
-def _read_label_studio(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
-    """Label Studio's JSON and JSON-MIN (https://labelstud.io), in percent of the photo.
-
-    Of several annotations of a task the first counts that was not cancelled.
-    """
-    tasks = load_json(path)
-    photos = []
-    others = 0
-    for number, value in enumerate(tasks if isinstance(tasks, list) else [tasks]):
-        where = f"{faults.file}, task [{number}]"
-        task = json_object(value, where)
-        data = json_object(task.get("data", task), where)
-        texts = [v for v in data.values() if isinstance(v, str) and "." in v]
-        named = (v for v in texts if PurePosixPath(v).suffix.lower() in PHOTO_SUFFIXES)
-        image = next(named, next(iter(texts), None))  # Addresses and times have dots, too.
-        if image is None:
-            faults.leave_out("unnamed-photo", f"{where}: names no photo.")
-            continue
-        versions = list(_list_versions(task))
-        others += max(len(versions) - 1, 0)
-        reader = FaceReader(faults, options)
-        size = None
-        for region in versions[0] if versions else ():
-            found = region.get("value", region)
-            labels = next((v for k, v in found.items() if k.endswith("labels")), None)
-            if not labels:
-                continue  # A choice, a text, or how two regions are related.
-            size = read_size(region.get("original_width"), region.get("original_height"))
-            if size is None:
-                raise InputError(f"{where}: a region without original_width and -height.")
-            faults.counts[_TURNED] += bool(found.get("rotation"))
-            reader.add(where, str(labels[0]), partial(_enclose_percent, found, size))
-        photos.append(reader.finish(path, image, where, size))
-    if others:
-        things = [f"{others} further annotations of the same tasks"]
-        faults.findings += note_unread(faults.file, things)
-    return photos
-
-
-_TURNED = "rotation (the box around is taken)"
-LABEL_STUDIO = FileFormat(
-    _read_label_studio, "Label Studio JSON", keys=frozenset({"original_width"})
-)
-
-
-def _list_versions(task: Mapping[str, Any]) -> Iterator[list[Mapping[str, Any]]]:
-    """The regions of each annotation of a task."""
-    for key in ("annotations", "completions"):
-        for one in task.get(key) or ():
-            if not one.get("was_cancelled"):
-                yield one.get("result", [])
-    for value in task.values():  # JSON-MIN.
-        regions = isinstance(value, list) and value and isinstance(value[0], dict)
-        if regions and "original_width" in value[0] and "value" not in value[0]:
-            yield value
-
-
-def _enclose_percent(value: Mapping[str, Any], size: Size) -> Box:
-    def numbers(*names: str) -> list[float]:
-        return [float(value[name]) for name in names]
-
-    if "points" in value:
-        box = enclose(*zip(*value["points"], strict=True))
-    elif "radiusX" in value:
-        box = enclose_ellipse(*numbers("x", "y", "radiusX", "radiusY"))
-    else:
-        x, y, width, height = numbers("x", "y", "width", "height")
-        # Turned by its top left corner, in pixels.
-        angle, ratio = math.radians(value.get("rotation") or 0), size[0] / size[1]
-        cos, sin = math.cos(angle), math.sin(angle)
-        ends = [(0, 0), (width, 0), (0, height), (width, height)]
-        xs = [x + a * cos - b / ratio * sin for a, b in ends]
-        box = enclose(xs, [y + a * ratio * sin + b * cos for a, b in ends])
-    return Box(*(v * side / 100 for v, side in zip(box, size * 2, strict=True)))
 
 
 def _read_via(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
@@ -201,7 +122,9 @@ def _read_via(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenP
     return photos
 
 
-VIA = FileFormat(_read_via, "VIA JSON", keys=frozenset({"regions", "shape_attributes"}))
+VIA = FileFormat(
+    _read_via, "VIA JSON", frame="upright", keys=frozenset({"regions", "shape_attributes"})
+)
 
 
 def find_class(attributes: Mapping[str, Any], name: str | None, where: str) -> str:
@@ -252,56 +175,6 @@ _REGIONS = {
     **dict.fromkeys(("polygon", "polyline"), ("all_points_x", "all_points_y")),
 }
 """Shapes of VIA that have a box, and their numbers."""
-
-_OUTLINES = {"polygon", "polyline", "points", "ellipse"}
-
-
-def _read_cvat(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
-    """CVAT for images 1.1 (https://docs.cvat.ai): one XML file for many photos.
-
-    Of a polygon the box around it is taken, of a turned box the one before it was turned.
-    """
-    root = parse_xml(path, faults.file, "annotations", "CVAT for images")
-    if root.find("track") is not None and root.find("image") is None:
-        raise InputError(f"{faults.file}: tracks of a video; export it as CVAT for images.")
-    photos = []
-    for image in root.iterfind("image"):
-        reader = FaceReader(faults, options)
-        for shape in image.iterchildren("box", *_OUTLINES):
-            where = f"{faults.file}:{shape.sourceline}"
-            outlined, box = shape.tag in _OUTLINES, partial(_enclose_cvat, shape, where)
-            reader.add(where, shape.get("label", ""), box, outlined=outlined)
-            told = {name: shape.get(name, "") for name in ("rotation", "occluded")}
-            for one in shape.iter("attribute"):
-                told[f"attribute {one.get('name')}"] = one.text or ""
-            faults.counts.update(name for name, text in told.items() if tells(text))
-        size = read_size(image.get("width", ""), image.get("height", ""))
-        where = f"{faults.file}:{image.sourceline}"
-        photos.append(reader.finish(path, image.get("name", ""), where, size))
-    return photos
-
-
-CVAT = FileFormat(
-    _read_cvat,
-    "CVAT for images (*.xml)",
-    ending=".xml",
-    is_own=lambda path: starts_with(path, "annotations"),
-)
-
-
-def _enclose_cvat(shape: etree._Element, where: str) -> Box:
-    def numbers(*names: str) -> Sequence[float]:
-        return [read_number(shape.get(name, ""), name, where) for name in names]
-
-    if shape.tag == "box":
-        return Box(*numbers("xtl", "ytl", "xbr", "ybr"))
-    if shape.tag == "ellipse":
-        return enclose_ellipse(*numbers("cx", "cy", "rx", "ry"))
-    values = [
-        read_number(text, "points", where) for text in re.split("[;,]", shape.get("points", ""))
-    ]
-    return enclose(values[::2], values[1::2])
-
 
 FACE = "face_of_any_class"
 """The class of all faces, where classes are asked for: whoever has a use for it gives it an alias.

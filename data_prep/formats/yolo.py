@@ -27,8 +27,16 @@ from data_prep.formats.contracts import (
     ReadOptions,
     Written,
     count_left_out,
+    name_files,
+    place_below,
 )
-from data_prep.formats.exif_frame import FramedPhoto, look_at, refuse_doubtful, turn_upright
+from data_prep.formats.exif_frame import (
+    DECIMALS,
+    FramedPhoto,
+    look_at,
+    refuse_doubtful,
+    turn_upright,
+)
 from data_prep.formats.input_files import InputError, enclose, read_lines
 from data_prep.formats.label_files import (
     BOX_VALUES,
@@ -43,10 +51,6 @@ from data_prep.formats.label_files import (
 from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto
 
 DATA = "data.yaml"
-
-_READ_DECIMALS = 8
-"""Of pixels; shares turned into pixels miss whole ones by less, and a face of one pixel or one at
-the border must not be lost by that."""
 
 
 class YoloFormat(DatasetFormat):
@@ -102,41 +106,26 @@ class YoloFormat(DatasetFormat):
 
     def place(self, images: Sequence[str]) -> dict[str, str]:
         """Photos go to `images`, where their labels are found from."""
-        inside = all(image.startswith(f"{IMAGES}/") for image in images)
-        return {image: image if inside else f"{IMAGES}/{image}" for image in images}
+        return place_below(IMAGES, images)
 
     def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
         """Write the annotations; see `DatasetFormat`."""
         numbers = {label: number for number, label in enumerate(classes)}
-        owners: dict[str, str] = {}
-        written: dict[str, FramedPhoto] = {}
-        findings: list[Finding] = []
-        for photo in show_progress(photos, len(photos), "writing labels"):
-            file = name_labels(photo.image)
-            first = owners.setdefault(file.lower(), photo.image)
-            if first != photo.image:
-                message = (
-                    f"{photo.annotation}: {photo.photo.image} would have the same label file as "
-                    f"{first}, {file}; it is left out. Rename one of the photos."
-                )
-                findings.append(Finding(photo.annotation, "name-clash", message, dropped=True))
-                continue
+        written, findings, refused = name_files(photos, name_labels)
+        for file, photo in show_progress(written.items(), len(written), "writing labels"):
             upright = turn_upright(photo)
             lines = [
                 f"{numbers[face.label]} {_share_out(face.box, upright.width, upright.height)}\n"
                 for face in upright.faces
             ]
             write_atomically(folder / file, "".join(lines))
-            written[file] = photo
         # Without `path`, trainers look from the file's own folder.
         record = {"train": IMAGES, "names": dict(enumerate(classes))}
         write_atomically(folder / DATA, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
         kept = list(written.values())
         difficult = sum(face.difficult for photo in kept for face in photo.faces)
-        # Without its labels a photo would count as one without faces.
-        refused = {photo.image for photo in photos} - {photo.image for photo in kept}
         left_out = count_left_out(kept, difficult_flags=difficult)
-        return Written((DATA, *written), left_out, tuple(findings), frozenset(refused))
+        return Written((DATA, *written), left_out, tuple(findings), refused)
 
 
 @dataclass
@@ -175,7 +164,7 @@ class _Reader:
             return
         boxes = (turn_box_back(face.box, *size, orientation) for face in faces)
         placed = tuple(
-            replace(face, box=Box(*(round(value, _READ_DECIMALS) for value in box)))
+            replace(face, box=Box(*(round(value, DECIMALS) for value in box)))
             for face, box in zip(faces, boxes, strict=True)
         )
         image = files.relative(photo)
@@ -241,7 +230,7 @@ def _read_box(
         box = from_centre(values, size)
     else:
         box = enclose([x * size[0] for x in values[::2]], [y * size[1] for y in values[1::2]])
-    return Box(*(round(value, _READ_DECIMALS) for value in box))
+    return Box(*(round(value, DECIMALS) for value in box))
 
 
 def from_centre(values: Sequence[float], size: Size) -> Box:

@@ -88,6 +88,15 @@ def medical_mask():
     return {"FileName": "a.jpg", "NumOfAnno": 2, "Annotations": faces}
 
 
+def fiftyone():
+    """As its documentation shows it, the label by name or by its place in the classes."""
+    faces = [
+        {"label": 0, "bounding_box": [0.1, 0.1, 0.2, 0.4], "confidence": 0.9},
+        {"label": "no_mask", "bounding_box": [0.5, 0.3, 0.2, 0.6], "attributes": {"seen": 1}},
+    ]
+    return {"classes": ["mask", "no_mask"], "labels": {"a": faces}}
+
+
 CVAT = """<?xml version="1.0"?><annotations><version>1.1</version><meta/>
 <image id="0" name="a.jpg" width="200" height="100">
 <box label="mask" xtl="20" ytl="10" xbr="60" ybr="50" occluded="0" rotation="35.0">
@@ -103,6 +112,7 @@ FILES = {
     Format.SUPERVISELY: {"ann/a.jpg.json": supervisely()},
     Format.MEDICAL_MASK: {"notes/a.jpg.json": medical_mask()},
     Format.CVAT: {"annotations.xml": CVAT},
+    Format.FIFTYONE: {"labels.json": fiftyone()},
 }
 KINDS = {"old via": Format.VIA, "label-studio-min": Format.LABEL_STUDIO}
 

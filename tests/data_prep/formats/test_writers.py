@@ -225,17 +225,84 @@ def test_class_that_can_not_be_a_folder(write, tmp_path, label):
     assert not (tmp_path / "crops").exists()
 
 
+UPRIGHT_TOOLS = (Format.LABELME, Format.LABEL_STUDIO, Format.CVAT, Format.FIFTYONE)
+
+
 @pytest.mark.parametrize(
     "form", [name for name, form in FORMATS.items() if form.writes and form.holds_photos]
 )
 def test_round_trip(odd, write, form):
-    out, _ = write(form)
+    out, result = write(form)
     first, again = read_dataset(odd, AS_WRITTEN), read_dataset(out, AS_WRITTEN)
-    assert [photo.image for photo in again.photos] == [photo.image for photo in first.photos]
+    names = [photo.image.removeprefix("data/") for photo in again.photos]
+    assert names == [photo.image for photo in first.photos]
     for old, new in zip(first.photos, again.photos, strict=True):
         assert [face.label for face in new.faces] == [face.label for face in old.faces]
         for mine, wanted in zip(new.faces, old.faces, strict=True):
-            tolerance = {Format.YOLO: 1e-6, Format.COCO: 1e-12}.get(form, 0)
+            shares = (Format.YOLO, Format.LABEL_STUDIO, Format.FIFTYONE)
+            tolerance = 1e-6 if form in shares else {Format.COCO: 1e-12}.get(form, 0)
             assert mine.box == pytest.approx(wanted.box, abs=tolerance, rel=0)
-            if form is not Format.YOLO:
+            if form not in (Format.YOLO, *UPRIGHT_TOOLS):
                 assert mine.difficult == wanted.difficult
+    if form in UPRIGHT_TOOLS:
+        assert result.record["not_held"] == {"difficult flags": 1}
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("form", UPRIGHT_TOOLS)
+def test_tools_show_photos_upright(write, tmp_path, form, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    make_photo(tmp_path / "set" / "a.jpg", 100, 60, exif=exif)
+    make_voc(tmp_path / "set" / "a.xml", "a.jpg", [("mask", (11, 7, 31, 23))], (100, 60))
+    out, _ = write(form, tmp_path / "set")
+    text = "".join(path.read_text() for path in out.rglob("*") if path.suffix in (".json", ".xml"))
+    upright = {1: (11, 7, 31, 23), 3: (69, 37, 89, 53), 6: (37, 11, 53, 31)}[orientation]
+    if form is Format.CVAT:
+        sides = dict(zip(("xtl", "ytl", "xbr", "ybr"), upright, strict=True))
+        assert all(f'{name}="{value}"' in text for name, value in sides.items())
+    (photo,) = read_dataset(out, AS_WRITTEN).photos
+    size = (60, 100) if orientation == 6 else (100, 60)
+    assert photo.stated_size == size
+    there = upright if orientation == 6 else (11, 7, 31, 23)
+    assert photo.faces[0].box == pytest.approx(there, abs=1e-6)
+
+
+def test_what_labelling_tools_import(write):
+    """Against the examples in the documentation of each."""
+    out, _ = write(Format.LABELME)
+    record = json.loads((out / "images" / "día 2" / "año neu.json").read_text(encoding="utf-8"))
+    (shape,) = record.pop("shapes")
+    assert record["imagePath"] == "año neu.jpg"
+    assert (record["imageData"], record["imageWidth"], record["imageHeight"]) == (None, *SIZE)
+    assert shape["shape_type"] == "rectangle"
+    assert shape["points"] == [[0.1, 0.2], [33.3, 55.7]]
+    out, _ = write(Format.LABEL_STUDIO)
+    tasks = json.loads((out / "tasks.json").read_text(encoding="utf-8"))
+    assert tasks[2] == {"data": {"image": "/data/local-files/?d=images/empty.jpg"}} | {
+        "annotations": [{"result": []}]
+    }
+    value = tasks[3]["annotations"][0]["result"][0]["value"]
+    assert value["rectanglelabels"] == ["Mask, worn"]
+    assert (value["x"], value["height"]) == pytest.approx((5 / 1.2, 39 / 0.9))
+    view = ElementTree.parse(out / "labeling_config.xml").getroot()
+    names = [one.get("value") for one in view.iter("Label")]
+    assert names == ["with_mask", "Mask, worn", "no mask"]
+    out, _ = write(Format.CVAT)
+    root = ElementTree.parse(out / "annotations.xml").getroot()
+    image = root.findall("image")[3]
+    assert (image.get("name"), image.get("width"), image.get("height")) == ("x.png", "120", "90")
+    assert [image[0].get(key) for key in ("xtl", "ytl", "xbr", "ybr")] == ["5", "5", "45", "44"]
+    out, _ = write(Format.FIFTYONE)
+    record = json.loads((out / "labels.json").read_text(encoding="utf-8"))
+    samples = {path.relative_to(out / "data") for path in (out / "data").rglob("*.*")}
+    assert {str(path.with_suffix("")) for path in samples} == record["labels"].keys()
+    (face,) = record["labels"]["images/x"]
+    assert face["bounding_box"] == pytest.approx([5 / 120, 5 / 90, 40 / 120, 39 / 90])
+
+
+@pytest.mark.parametrize("form", [Format.LABELME, Format.FIFTYONE])
+def test_tools_that_call_photos_by_their_stem(write, twins, form):
+    out, result = write(form, twins)
+    assert [f.kind for f in result.findings] == ["name-clash"]
+    assert [path.name for path in out.rglob("a.*g")] == ["a.jpg"]

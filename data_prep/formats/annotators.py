@@ -1,0 +1,354 @@
+"""Tools that people label photos with, read and written: CVAT, Label Studio, LabelMe, FiftyOne."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+from lxml import etree
+from lxml.builder import E
+
+from data_prep.base.boxes import write_number
+from data_prep.base.errors import DatasetError
+from data_prep.base.files import write_atomically
+from data_prep.base.photo import PHOTO_SUFFIXES, Size
+from data_prep.base.records import Box, note_unread
+from data_prep.formats.contracts import (
+    IMAGES,
+    FaceReader,
+    Faults,
+    FileFormat,
+    ReadOptions,
+    Written,
+    count_left_out,
+    name_files,
+    place_below,
+)
+from data_prep.formats.exif_frame import DECIMALS, Frame, FramedPhoto, turn_upright
+from data_prep.formats.input_files import (
+    InputError,
+    enclose,
+    enclose_ellipse,
+    json_object,
+    load_json,
+    read_number,
+    read_size,
+)
+from data_prep.formats.photo_match import WrittenPhoto
+from data_prep.formats.tools import ENTRIES, read_entries
+from data_prep.formats.voc import parse_xml, starts_with, tells
+
+
+@dataclass(frozen=True)
+class ToolFormat(FileFormat):
+    """The format of a tool that shows photos upright, written, too. No face is difficult there.
+
+    `describe` makes its files, by name, of upright photos and the class names. Photos go below
+    `folder`, and are told apart by the file that is about them, or by what the tool calls them.
+    """
+
+    describe: Callable[[Sequence[FramedPhoto], Sequence[str]], Mapping[str, str | bytes]] = (
+        lambda photos, classes: {}
+    )
+    folder: str = IMAGES
+    call_file: Callable[[str], str] = str
+    frame: Frame = "upright"
+    writes = True
+
+    def place(self, images: Sequence[str]) -> dict[str, str]:
+        """Photos go below its folder."""
+        return place_below(self.folder, images)
+
+    def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
+        """Write the annotations; see `DatasetFormat`."""
+        named, findings, refused = name_files(photos, self.call_file)
+        kept = [*named.values()]
+        try:
+            files = self.describe([*map(turn_upright, kept)], classes)
+        except ValueError as error:
+            raise DatasetError(
+                f"{self.looks} can't hold the name of a photo or of a class ({error}); rename it "
+                "or choose another format."
+            ) from error
+        for name, data in files.items():
+            write_atomically(folder / name, data)
+        difficult = sum(face.difficult for photo in kept for face in photo.faces)
+        left_out = count_left_out(kept, difficult_flags=difficult)
+        return Written(tuple(files), left_out, tuple(findings), refused)
+
+
+def _describe_labelme(photos: Sequence[FramedPhoto], _: Sequence[str]) -> dict[str, str]:
+    files = {}
+    for photo in photos:
+        plain: Mapping[str, Any] = {
+            "group_id": None,
+            "description": "",
+            "shape_type": "rectangle",
+            "flags": {},
+        }
+        record = {
+            **{"version": "5.5.0", "flags": {}},
+            "shapes": [
+                {"label": face.label, "points": [face.box[:2], face.box[2:]], **plain}
+                for face in photo.faces
+            ],
+            **{"imagePath": PurePosixPath(photo.image).name, "imageData": None},
+            **{"imageHeight": photo.height, "imageWidth": photo.width},
+        }
+        files[_name_json(photo.image)] = _dump(record)
+    return files
+
+
+def _name_json(image: str) -> str:
+    return str(PurePosixPath(image).with_suffix(".json"))
+
+
+def _dump(record: object) -> str:
+    return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+LABELME = ToolFormat(  # https://github.com/wkentaro/labelme: beside each photo.
+    *(partial(read_entries, **ENTRIES["LabelMe"]), "LabelMe JSON"),
+    keys=frozenset({"shapes", "imagePath"}),
+    describe=_describe_labelme,
+    call_file=_name_json,
+)
+
+
+def _read_label_studio(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
+    """Label Studio's JSON and JSON-MIN (https://labelstud.io), in percent of the photo.
+
+    Of several annotations of a task the first counts that was not cancelled.
+    """
+    tasks = load_json(path)
+    photos = []
+    others = 0
+    for number, value in enumerate(tasks if isinstance(tasks, list) else [tasks]):
+        where = f"{faults.file}, task [{number}]"
+        task = json_object(value, where)
+        data = json_object(task.get("data", task), where)
+        texts = [v for v in data.values() if isinstance(v, str) and "." in v]
+        named = (v for v in texts if PurePosixPath(v).suffix.lower() in PHOTO_SUFFIXES)
+        image = next(named, next(iter(texts), None))  # Addresses and times have dots, too.
+        if image is None:
+            faults.leave_out("unnamed-photo", f"{where}: names no photo.")
+            continue
+        versions = list(_list_versions(task))
+        others += max(len(versions) - 1, 0)
+        reader = FaceReader(faults, options)
+        size = None
+        for region in versions[0] if versions else ():
+            found = region.get("value", region)
+            labels = next((v for k, v in found.items() if k.endswith("labels")), None)
+            if not labels:
+                continue  # A choice, a text, or how two regions are related.
+            size = read_size(region.get("original_width"), region.get("original_height"))
+            if size is None:
+                raise InputError(f"{where}: a region without original_width and -height.")
+            faults.counts[_TURNED] += bool(found.get("rotation"))
+            reader.add(where, str(labels[0]), partial(_enclose_percent, found, size))
+        photos.append(reader.finish(path, image, where, size))
+    if others:
+        things = [f"{others} further annotations of the same tasks"]
+        faults.findings += note_unread(faults.file, things)
+    return photos
+
+
+_TURNED = "rotation (the box around is taken)"
+
+
+def _list_versions(task: Mapping[str, Any]) -> Iterator[list[Mapping[str, Any]]]:
+    """The regions of each annotation of a task."""
+    for key in ("annotations", "completions"):
+        for one in task.get(key) or ():
+            if not one.get("was_cancelled"):
+                yield one.get("result", [])
+    for value in task.values():  # JSON-MIN.
+        regions = isinstance(value, list) and value and isinstance(value[0], dict)
+        if regions and "original_width" in value[0] and "value" not in value[0]:
+            yield value
+
+
+def _enclose_percent(value: Mapping[str, Any], size: Size) -> Box:
+    def numbers(*names: str) -> list[float]:
+        return [float(value[name]) for name in names]
+
+    if "points" in value:
+        box = enclose(*zip(*value["points"], strict=True))
+    elif "radiusX" in value:
+        box = enclose_ellipse(*numbers("x", "y", "radiusX", "radiusY"))
+    else:
+        x, y, width, height = numbers("x", "y", "width", "height")
+        # Turned by its top left corner, in pixels.
+        angle, ratio = math.radians(value.get("rotation") or 0), size[0] / size[1]
+        cos, sin = math.cos(angle), math.sin(angle)
+        ends = [(0, 0), (width, 0), (0, height), (width, height)]
+        xs = [x + a * cos - b / ratio * sin for a, b in ends]
+        box = enclose(xs, [y + a * ratio * sin + b * cos for a, b in ends])
+    shares = zip(box, size * 2, strict=True)
+    return Box(*(round(v * side / 100, DECIMALS) for v, side in shares))
+
+
+def _describe_tasks(photos: Sequence[FramedPhoto], classes: Sequence[str]) -> dict[str, str]:
+    """`tasks.json` to import, with photos of local storage; and the labelling interface for it."""
+    tasks = []
+    for photo in photos:
+        size = photo.width, photo.height
+        about = {"original_width": size[0], "original_height": size[1], "image_rotation": 0}
+        names = {"type": "rectanglelabels", "from_name": "label", "to_name": "image"}
+        regions = [
+            {
+                **{"id": f"face-{face.object}", **names, **about},
+                "value": {
+                    **dict(zip(("x", "y", "width", "height"), _share(face.box, size), strict=True)),
+                    **{"rotation": 0, "rectanglelabels": [face.label]},
+                },
+            }
+            for face in photo.faces
+        ]
+        image = f"/data/local-files/?d={quote(photo.image)}"
+        tasks.append({"data": {"image": image}, "annotations": [{"result": regions}]})
+    labels = E.RectangleLabels(
+        *(E.Label(value=name) for name in classes), name="label", toName="image"
+    )
+    view = E.View(E.Image(name="image", value="$image"), labels)
+    return {
+        "tasks.json": _dump(tasks),
+        "labeling_config.xml": etree.tostring(view, pretty_print=True, encoding="unicode"),
+    }
+
+
+def _share(box: Box, size: Size, of: float = 100.0) -> list[float]:
+    """Corner, width and height as parts of the photo's sides, in percent if not otherwise said."""
+    sides = zip((box.xmin, box.ymin, box.width, box.height), size * 2, strict=True)
+    return [value / side * of for value, side in sides]
+
+
+LABEL_STUDIO = ToolFormat(
+    *(_read_label_studio, "Label Studio JSON"),
+    keys=frozenset({"original_width"}),
+    describe=_describe_tasks,
+)
+
+
+_OUTLINES = {"polygon", "polyline", "points", "ellipse"}
+
+
+def _read_cvat(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
+    """CVAT for images 1.1 (https://docs.cvat.ai): one XML file for many photos.
+
+    Of a polygon the box around it is taken, of a turned box the one before it was turned.
+    """
+    root = parse_xml(path, faults.file, "annotations", "CVAT for images")
+    if root.find("track") is not None and root.find("image") is None:
+        raise InputError(f"{faults.file}: tracks of a video; export it as CVAT for images.")
+    photos = []
+    for image in root.iterfind("image"):
+        reader = FaceReader(faults, options)
+        for shape in image.iterchildren("box", *_OUTLINES):
+            where = f"{faults.file}:{shape.sourceline}"
+            outlined, box = shape.tag in _OUTLINES, partial(_enclose_cvat, shape, where)
+            reader.add(where, shape.get("label", ""), box, outlined=outlined)
+            told = {name: shape.get(name, "") for name in ("rotation", "occluded")}
+            for one in shape.iter("attribute"):
+                told[f"attribute {one.get('name')}"] = one.text or ""
+            faults.counts.update(name for name, text in told.items() if tells(text))
+        size = read_size(image.get("width", ""), image.get("height", ""))
+        where = f"{faults.file}:{image.sourceline}"
+        photos.append(reader.finish(path, image.get("name", ""), where, size))
+    return photos
+
+
+def _enclose_cvat(shape: etree._Element, where: str) -> Box:
+    def numbers(*names: str) -> Sequence[float]:
+        return [read_number(shape.get(name, ""), name, where) for name in names]
+
+    if shape.tag == "box":
+        return Box(*numbers("xtl", "ytl", "xbr", "ybr"))
+    if shape.tag == "ellipse":
+        return enclose_ellipse(*numbers("cx", "cy", "rx", "ry"))
+    values = [
+        read_number(text, "points", where) for text in re.split("[;,]", shape.get("points", ""))
+    ]
+    return enclose(values[::2], values[1::2])
+
+
+def _describe_cvat(photos: Sequence[FramedPhoto], classes: Sequence[str]) -> dict[str, bytes]:
+    """`annotations.xml`, photos named as below `images`, as in CVAT's own exports."""
+    labels = E.labels(*(E.label(E.name(name), E.type("rectangle")) for name in classes))
+    task = E.task(E.size(str(len(photos))), E.mode("annotation"), labels)
+    root = E.annotations(E.version("1.1"), E.meta(task))
+    for number, photo in enumerate(photos):
+        size = {"width": str(photo.width), "height": str(photo.height)}
+        name = photo.image.removeprefix(f"{IMAGES}/")
+        image = etree.SubElement(root, "image", {"id": str(number), "name": name, **size})
+        for face in photo.faces:
+            about = {"label": face.label, "source": "manual", "occluded": "0"}
+            sides = zip(("xtl", "ytl", "xbr", "ybr"), map(write_number, face.box), strict=True)
+            etree.SubElement(image, "box", {**about, **dict(sides), "z_order": "0"})
+    xml = etree.tostring(root, encoding="utf-8", xml_declaration=True, pretty_print=True)
+    return {"annotations.xml": xml}
+
+
+CVAT = ToolFormat(
+    *(_read_cvat, "CVAT for images (*.xml)"),
+    ending=".xml",
+    is_own=lambda path: starts_with(path, "annotations"),
+    describe=_describe_cvat,
+)
+
+
+def _read_fiftyone(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
+    """FiftyOneImageDetectionDataset (https://docs.voxel51.com): a JSON file for all photos.
+
+    Photos are called as below `data` without their endings; labels are names, or places in
+    `classes`. Boxes are corner and size as shares of the photo's sides, and stay so here.
+    """
+    content = json_object(load_json(path), faults.file)
+    classes = content.get("classes") or ()
+    photos = []
+    for image, faces in json_object(content.get("labels"), faults.file).items():
+        where = f"{faults.file}, '{image[:60]}'"
+        reader = FaceReader(faults, options)
+        for entry in faces or ():
+            label = entry["label"]
+            name = classes[label] if isinstance(label, int) else label
+            x, y, width, height = map(float, entry["bounding_box"])
+            reader.add(where, str(name), partial(Box, x, y, x + width, y + height))
+            faults.counts.update(f"attribute {key}" for key in entry.get("attributes") or ())
+        photos.append(reader.finish(path, image, where, None))
+    return photos
+
+
+def _describe_fiftyone(photos: Sequence[FramedPhoto], classes: Sequence[str]) -> dict[str, str]:
+    labels = {
+        _name_sample(photo.image): [
+            {
+                "label": face.label,
+                "bounding_box": _share(face.box, (photo.width, photo.height), of=1),
+            }
+            for face in photo.faces
+        ]
+        for photo in photos
+    }
+    return {"labels.json": _dump({"classes": list(classes), "labels": labels})}
+
+
+def _name_sample(image: str) -> str:
+    return str(PurePosixPath(image.removeprefix("data/")).with_suffix(""))
+
+
+FIFTYONE = ToolFormat(
+    *(_read_fiftyone, "FiftyOne JSON", "sized", "shares"),
+    keys=frozenset({"labels", "bounding_box"}),
+    describe=_describe_fiftyone,
+    folder="data",
+    call_file=_name_sample,
+)
