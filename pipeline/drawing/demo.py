@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,13 +9,12 @@ from typing import Annotated
 import cv2
 import numpy as np
 import typer
-from PIL import Image
 
-from data_prep.base.files import write_atomically
 from data_prep.base.photo import read_photo
 from pipeline.drawing.masks import draw_mask
 from pipeline.inference.boxes import FaceDetector
 from pipeline.inference.detector import Detector
+from pipeline.inference.draw import save_drawing
 from pipeline.nets.cards import DETECTOR, find_net
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import SHIPPED, Weights
@@ -74,13 +72,10 @@ def make_demo_photos(detector: FaceDetector) -> dict[str, np.ndarray]:
 
 def write_demo_photos(detector: FaceDetector, folder: Path) -> list[Path]:
     """Write them as JPEG."""
-    paths = []
-    for name, photo in make_demo_photos(detector).items():
-        buffer = io.BytesIO()
-        Image.fromarray(photo).save(buffer, format="JPEG", quality=92)
-        write_atomically(folder / name, buffer.getvalue())
-        paths.append(folder / name)
-    return paths
+    photos = make_demo_photos(detector)
+    for name, photo in photos.items():
+        save_drawing(folder / name, photo)
+    return [folder / name for name in photos]
 
 
 def _paste(portraits: dict[str, np.ndarray]) -> np.ndarray:

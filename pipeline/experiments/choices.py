@@ -30,7 +30,7 @@ from pipeline.experiments.tables import (
     compare_sides,
     measure_side,
     pick_difference,
-    plot_figures,
+    plot_differences,
     show_figure,
 )
 from pipeline.nets.compute import pick_device
@@ -286,5 +286,5 @@ def choices(options: ChoicesOptions) -> None:
         }
         title = "Difference from the recipe as it is, with its 95 % interval"
         lines = [row["what"] for row in rows[1:]]
-        plot_figures(panels, lines, title, out / PLOT, differences=True)
+        plot_differences(panels, lines, title, out / PLOT)
         report.finish("", describe_choices(rows), folder=out, lines=rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -149,53 +149,43 @@ def prepare_data(
     return base.rebuild(folder, ["split"], fewer=bool(ledgers), **changes)
 
 
-@dataclass(frozen=True)
-class Compared:
-    """What came of a system."""
+def compare_systems(options: CompareOptions, log: Log) -> list[dict[str, Any]]:
+    """Train what is left to train, measure all on the validation split of the folder, time all.
 
-    system: System
-    classes: int
-    figures: dict[str, dict[str, Any]]  # by source, of `measure_system`
-    minutes: float | None  # of one core, for the training; None where it is not known
-    megabytes: float  # of its weights, the detector's included
-    run: str  # name of the run folder
-    seconds: float = 0.0  # per photo
-
-
-def compare_systems(options: CompareOptions, log: Log) -> list[Compared]:
-    """Train what is left to train, measure all on the validation split of the folder, time all."""
+    Returns:
+        Of each its `system`, number of `classes`, `figures` by source, of `measure_system`,
+        `minutes` of a core for the training (None where not known), `megabytes` of its weights, the
+        detector's included, `run` (a folder's name), and `seconds` per photo.
+    """
     systems, out, device = choose_systems(options.only), options.out, pick_device(options.device)
     base = PreparedData.open(options.prepared, options.out, annotated=True)
     make_folder(out)
-    compared: list[Compared] = []
+    compared: list[dict[str, Any]] = []
     timed: dict[str, Predictor] = {}
     for system in systems:
         data = prepare_data(system, base, out / "data", options.decisions, log)
-        run = None
+        seconds, weights = None, SHIPPED
         if system.recipe is not None:
             recipe, own = system.load_recipe(), prefix_log(log, system.name, system=system.name)
             run = find_or_start(out / "runs", recipe, data.data)
             train_run(run, recipe, data, device=device, log=own)
-        weights = SHIPPED if run is None else run.folder
-        nets = Predictor.load(weights, device=device, rest=SHIPPED)
-        timed[system.name] = nets
+            seconds, weights = read_seconds(run), run.folder
+        nets = timed[system.name] = Predictor.load(weights, device=device, rest=SHIPPED)
         log(f"{system.name}: measuring", "measuring", system=system.name)
         crops = base if data.scale == base.scale else data
-        seconds = None if run is None else read_seconds(run)
         files = [weights / f"{DETECTOR if system.single else CLASSIFIER}.safetensors"]
         files += [] if system.single else [SHIPPED / f"{DETECTOR}.safetensors"]
-        compared.append(
-            Compared(
-                system=system,
-                classes=3 if system.incorrect == "own" else 2,
-                figures=measure_system(nets, system.incorrect, base, crops),
-                minutes=None if seconds is None else seconds / 60,
-                megabytes=sum(file.stat().st_size for file in files) / 1e6,
-                run="" if run is None else run.folder.name,
-            )
-        )
+        record = {
+            "system": asdict(system),
+            "classes": 3 if system.incorrect == "own" else 2,
+            "figures": measure_system(nets, system.incorrect, base, crops),
+            "minutes": None if seconds is None else seconds / 60,
+            "megabytes": sum(file.stat().st_size for file in files) / 1e6,
+            "run": "" if system.recipe is None else weights.name,
+        }
+        compared.append(record)
     took = time_systems(timed, base)
-    return [replace(one, seconds=took[one.system.name]) for one in compared]
+    return [record | {"seconds": took[record["system"]["name"]]} for record in compared]
 
 
 def time_systems(systems: Mapping[str, Predictor], base: PreparedData) -> dict[str, float]:
@@ -222,39 +212,39 @@ def time_systems(systems: Mapping[str, Predictor], base: PreparedData) -> dict[s
     return best
 
 
-def describe(compared: Sequence[Compared]) -> str:
+def describe(compared: Sequence[Mapping[str, Any]]) -> str:
     """Markdown tables of what the systems cost, and of their figures for each source."""
-    base = next((one for one in compared if one.system.name == "default"), compared[0])
+    of = {one["system"]["name"]: one for one in compared}
+    base = "default" if "default" in of else next(iter(of))
     heads = ["system", "classes", "claimed", "training, minutes of a core", "MB", "ms per photo"]
     rows = []
-    for one in compared:
-        minutes = "–" if one.minutes is None else f"{one.minutes:.1f}"
-        costs = [minutes, f"{one.megabytes:.1f}", f"{1000 * one.seconds:.0f}"]
-        ratio = f"{one.seconds / base.seconds:.2f} ×"
-        rows.append([f"`{one.system.name}`", one.classes, one.system.claim, *costs, ratio])
-    parts = [markdown_table([*heads, f"against {base.system.name}"], rows)]
-    for source, about in compared[0].figures.items():
+    for name, one in of.items():
+        minutes = "–" if one["minutes"] is None else f"{one['minutes']:.1f}"
+        costs = [minutes, f"{one['megabytes']:.1f}", f"{1000 * one['seconds']:.0f}"]
+        ratio = f"{one['seconds'] / of[base]['seconds']:.2f} ×"
+        rows.append([f"`{name}`", one["classes"], one["system"]["claim"], *costs, ratio])
+    parts = [markdown_table([*heads, f"against {base}"], rows)]
+    for source, about in of[base]["figures"].items():
         parts.append(f"{source}, {about['photos']} validation photos, {about['faces']} faces:")
         rows = [
-            [f"`{one.system.name}`", *(show_figure(one.figures[source].get(n)) for n in SHOWN)]
-            for one in compared
+            [f"`{name}`", *(show_figure(one["figures"][source].get(key)) for key in SHOWN)]
+            for name, one in of.items()
         ]
         parts.append(markdown_table(["system", *SHOWN.values()], rows))
     return "\n\n".join(parts)
 
 
-def _plot(compared: Sequence[Compared], path: Path) -> None:
+def _plot(compared: Sequence[Mapping[str, Any]], path: Path) -> None:
     """MAP of the two classes that every system has, with its interval, against time."""
-    sources = list(compared[0].figures)
+    sources = list(compared[0]["figures"])
     canvas = Figure(figsize=(1 + 5 * len(sources), 4.2), layout="constrained")
     panels = canvas.subplots(1, len(sources), squeeze=False)[0]
     for axes, source in zip(panels, sources, strict=True):
         for number, one in enumerate(compared):
-            figure = one.figures[source]["two_map50"]
-            if figure is not None:
+            if (figure := one["figures"][source]["two_map50"]) is not None:
                 value, low, high = figure
-                ends = [[value - low], [high - value]]
-                place, label = 1000 * one.seconds, one.system.name
+                ends, label = [[value - low], [high - value]], one["system"]["name"]
+                place = 1000 * one["seconds"]
                 axes.errorbar(place, value, ends, fmt="o", color=f"C{number}", label=label)
         axes.set(xlim=(0, None), xlabel="ms per photo, nets alone", title=source)
         axes.grid(alpha=0.3)
@@ -270,8 +260,9 @@ def compare(options: CompareOptions) -> None:
     """
     with report_as(options.log) as report:
         compared, out = compare_systems(options, report.log), options.out
-        text, records = describe(compared), [asdict(one) for one in compared]
-        write_json(out / TABLE, records)
+        text = describe(compared)
+        write_json(out / TABLE, compared)
         write_atomically(out / TEXT, text + "\n")
         _plot(compared, out / PLOT)
-        report.finish("", text, folder=out, table=out / TABLE, plot=out / PLOT, systems=records)
+        facts = {"folder": out, "table": out / TABLE, "plot": out / PLOT, "systems": compared}
+        report.finish("", text, **facts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import product
@@ -18,7 +19,7 @@ from data_prep.base.files import write_atomically
 from data_prep.base.labels import CLASSES
 from data_prep.base.tables import markdown_table
 from data_prep.grouping.split import TRAIN
-from evaluate.measures.bootstrap import measure, share
+from evaluate.measures.bootstrap import bootstrap_intervals, compare, share
 from pipeline.cleaning.evidence import estimate_wrong_labels, find_duplicate_faces, find_neighbours
 from pipeline.cleaning.ranking import gather_evidence
 from pipeline.experiments.engine import ExperimentError, run_groups
@@ -56,11 +57,11 @@ ORDERS = ("in-sample", "out-of-fold", BASELINE, "merged")
 `find_label_issues`, and the merged order. All but the first work on the same out-of-fold
 probabilities; the merged one asks the network of the first, too."""
 
-LEAD = f"mean minus {BASELINE}"
 TABLE = "noise.csv"
 RESAMPLES = 400
+ENDS = ("value", "low", "high")
 
-FIGURES = {"recall_at_k": "recall at k", "average_precision": "area under precision–recall"}
+Found = dict[str, np.ndarray]  # "recall", (B,) of B resamples.
 
 CAP = (
     "k is the number of flipped labels, so precision at k is the same number as recall at k. "
@@ -199,71 +200,51 @@ def recall_at_flipped(order: np.ndarray, wrong: np.ndarray, weights: np.ndarray)
     return share((inside * wrong[order]).sum(axis=1), count)
 
 
-def average_precision(order: np.ndarray, wrong: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Area under precision–recall, (B,): the sum of precision over steps of recall.
-
-    As scikit-learn's `average_precision_score`.
-    """
-    sorted_weights = weights[:, order]
-    hits = sorted_weights * wrong[order]
-    found = hits.cumsum(axis=1)
-    precision = found / np.maximum(sorted_weights.cumsum(axis=1), 1e-12)
-    return share((hits * precision).sum(axis=1), found[:, -1])
-
-
 def measure_runs(table: pd.DataFrame, runs: Sequence[NoiseRun]) -> pd.DataFrame:
-    """Every figure of every order, the mean of the seeds with an interval.
+    """Recall at k of every order, the mean of the seeds, and how far it is ahead of `BASELINE`'s.
 
-    Columns kind, order, figure, seed ("mean", or "mean minus cleanlab"), value, low, high.
+    Columns kind, order, value, low, high, lead_value, lead_low, lead_high: 95 %, by group.
     """
     codes, groups = pd.factorize(table["group"])
-    axes = dict.fromkeys(("mean", LEAD), (ORDERS, tuple(FIGURES)))
+    size = {"photos": len(groups), "rows": len(table), "resamples": RESAMPLES}
     rows = []
     for kind in dict.fromkeys(run.kind for run in runs):
         some = [run for run in runs if run.kind == kind]
 
-        def compute(weights: np.ndarray, some: Sequence[NoiseRun] = some) -> dict[str, np.ndarray]:
-            """(B, O, F) of the seeds' mean, from weights (B, P) of the groups."""
-            mean = np.mean([_measure(run, weights[:, codes]) for run in some], axis=0)
-            return {"mean": mean, LEAD: mean - mean[:, [ORDERS.index(BASELINE)]]}
+        def find(order: str, weights: np.ndarray, some: Sequence[NoiseRun] = some) -> Found:
+            # Equal scores in the order of the rows.
+            orders = [np.argsort(-run.scores[order], kind="stable") for run in some]
+            shares = [
+                recall_at_flipped(ranked, run.wrong, weights[:, codes])
+                for ranked, run in zip(orders, some, strict=True)
+            ]
+            return {"recall": np.mean(shares, axis=0)}
 
-        size = {"photos": len(groups), "rows": 4 * len(table), "resamples": RESAMPLES}
-        means, ends = measure(compute, axes=axes, **size)
-        assert ends is not None
-        for key in product((kind,), ORDERS, FIGURES, axes):
-            _, order, figure, what = key
-            interval = ends[what][order][figure] or (None, None)
-            rows.append((*key, means[what][order][figure], *interval))
-    return pd.DataFrame(rows, columns=["kind", "order", "figure", "seed", "value", "low", "high"])
-
-
-def _measure(run: NoiseRun, weights: np.ndarray) -> np.ndarray:
-    """(B, O, F): `FIGURES` of each of `ORDERS`, from weights (B, N) of the faces."""
-    # Equal scores in the order of the rows.
-    orders = [np.argsort(-run.scores[name], kind="stable") for name in ORDERS]
-    ways = (recall_at_flipped, average_precision)
-    figures = [[way(order, run.wrong, weights) for way in ways] for order in orders]
-    return np.moveaxis(np.array(figures), -1, 0)
+        for order in ORDERS:
+            own, baseline = partial(find, order), partial(find, BASELINE)
+            lead = compare(own, baseline, axes=None, **size)["recall"]
+            ends = bootstrap_intervals(own, **size)["recall"].tolist()
+            rows.append((kind, order, lead["mine"], *ends, lead["difference"], *lead["interval"]))
+    return pd.DataFrame(rows, columns=["kind", "order", *ENDS, *(f"lead_{end}" for end in ENDS)])
 
 
 def describe_runs(measured: pd.DataFrame, runs: Sequence[NoiseRun]) -> str:
     """The means as Markdown, a table per kind of noise."""
     parts = []
-    figures = {tuple(row[:4]): row[4:] for row in measured.to_numpy().tolist()}
-    heads = ["order", *FIGURES.values(), f"recall at k minus {BASELINE}'s"]
-    for kind in dict.fromkeys(run.kind for run in runs):
+    for kind, rows in measured.groupby("kind", sort=False):
         some = [run for run in runs if run.kind == kind]
         expected = ", ".join("{:.0f} ({:.0f} to {:.0f})".format(*run.expected) for run in some)
         parts.append(
             f"**{kind}**: {some[0].wrong.sum()} of {len(some[0].true)} labels flipped, {len(some)} "
             f"seeds; estimated to be wrong: {expected}."
         )
-        rows = []
-        for order in ORDERS:
-            cells = [show_figure(figures[kind, order, name, "mean"]) for name in FIGURES]
-            lead = show_figure(figures[kind, order, "recall_at_k", LEAD], "+")
-            rows.append([order, *cells, "–" if order == BASELINE else lead])
-        parts.append(markdown_table(heads, rows))
+        lines = []
+        for row in rows.to_dict("records"):
+            value, lead = ([row[f"{of}{end}"] for end in ENDS] for of in ("", "lead_"))
+            ahead = "–" if row["order"] == BASELINE else show_figure(lead, "+")
+            lines.append([row["order"], show_figure(value), ahead])
+        heads = ["order", "recall at k", f"recall at k minus {BASELINE}'s"]
+        parts.append(markdown_table(heads, lines))
     return "\n\n".join([*parts, CAP])
 
 
@@ -271,5 +252,5 @@ def noise_benchmark(options: NoiseOptions) -> None:
     """Flip training labels on purpose and see which order finds them, as a Markdown table."""
     with report_as(options.log) as report:
         measured, runs = run_noise_benchmark(options, report.log)
-        figures = measured[measured["seed"] == "mean"].to_dict("records")
+        figures = measured.to_dict("records")
         report.finish("", describe_runs(measured, runs), folder=options.out, figures=figures)

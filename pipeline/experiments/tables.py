@@ -122,17 +122,12 @@ def show_figure(figure: Sequence[float] | None, sign: str = "") -> str:
     return f"{value} ({low} to {high})"
 
 
-def plot_figures(
-    panels: Mapping[str, Sequence[Figure]],
-    names: Sequence[str],
-    title: str,
-    path: Path,
-    *,
-    differences: bool = False,
+def plot_differences(
+    panels: Mapping[str, Sequence[Figure]], names: Sequence[str], title: str, path: Path
 ) -> None:
     """A dot per figure and a bar over its interval: a panel beside the other, a line per name.
 
-    With `differences`, those whose interval leaves 0 out are coloured.
+    Those whose interval leaves 0 out are coloured.
     """
     canvas = Canvas(
         figsize=(1 + 4 * len(panels), 1.2 + 0.28 * max(len(names), 1)), layout="constrained"
@@ -141,16 +136,12 @@ def plot_figures(
     places = np.arange(len(names))
     for axes, (name, figures) in zip(row, panels.items(), strict=True):
         values, low, high = np.array(figures, float).reshape(-1, 3).T
-        axes.errorbar(
-            values, places, xerr=[values - low, high - values], fmt="none", ecolor="lightgrey",
-            elinewidth=3,
-        )  # fmt: skip
-        colours = np.full(len(names), "tab:blue")
-        if differences:
-            sign = np.where((low > 0) | (high < 0), np.sign(values), 0).astype(int)
-            colours = np.array(["tab:grey", "tab:green", "tab:red"])[sign]
-            axes.axvline(0, color="black", linewidth=0.8)
-        axes.scatter(values, places, c=colours, zorder=3)
+        axes.hlines(places, low, high, color="lightgrey", linewidth=3)
+        sign = np.where((low > 0) | (high < 0), np.sign(values), 0).astype(int)
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.scatter(
+            values, places, c=np.array(["tab:grey", "tab:green", "tab:red"])[sign], zorder=3
+        )
         axes.set(xlabel=name)
         axes.grid(axis="x", alpha=0.3)
     canvas.suptitle(title)

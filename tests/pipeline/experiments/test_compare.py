@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import cycle
 from types import SimpleNamespace
 
@@ -14,7 +14,6 @@ from pipeline.experiments import engine
 from pipeline.experiments.compare import (
     ROUNDS,
     SYSTEMS,
-    Compared,
     CompareOptions,
     System,
     choose_systems,
@@ -131,15 +130,10 @@ FIGURES = {
 
 
 def compared(name, recipe=None, seconds=0.02, **options):
-    return Compared(
-        system=System(name, recipe, **options),
-        classes=3,
-        figures={"set": FIGURES},
-        minutes=1.26,
-        megabytes=2.25,
-        seconds=seconds,
-        run="001",
-    )
+    return {
+        **{"system": asdict(System(name, recipe, **options)), "classes": 3, "run": "001"},
+        **{"figures": {"set": FIGURES}, "minutes": 1.26, "megabytes": 2.25, "seconds": seconds},
+    }
 
 
 def test_tables_of_costs_and_figures():
@@ -184,21 +178,21 @@ def compare(prepared, out, *chosen, told=None):
 
 @pytest.mark.usefixtures("world", "without_plots")
 def test_every_kind_of_system_is_trained_and_measured(prepared, tmp_path, measured):
-    found = {one.system.name: one for one in compare(prepared, tmp_path / "out")}
-    assert {name: one.classes for name, one in found.items()} == {
+    found = {one["system"]["name"]: one for one in compare(prepared, tmp_path / "out")}
+    assert {name: one["classes"] for name, one in found.items()} == {
         "shipped": 3, "default": 3, "two": 2, "single": 2,
     }  # fmt: skip
     runs = sorted(path.name for path in (tmp_path / "out" / "runs").iterdir())
     assert runs == ["001-default", "002-two", "003-single"]
-    assert found["shipped"].run == ""
-    assert found["shipped"].minutes is None
-    assert found["default"].minutes > 0
-    assert found["two"].seconds == 0.01
+    assert found["shipped"]["run"] == ""
+    assert found["shipped"]["minutes"] is None
+    assert found["default"]["minutes"] > 0
+    assert found["two"]["seconds"] == 0.01
     assert [nets.classifier is None for nets in measured] == [False, False, False, True]
     both = sum(path.stat().st_size for path in (tmp_path / "shipped").glob("*.safetensors"))
-    assert found["shipped"].megabytes == pytest.approx(both / 1e6)
+    assert found["shipped"]["megabytes"] == pytest.approx(both / 1e6)
     single = tmp_path / "out" / "runs" / "003-single" / "detector.safetensors"
-    assert found["single"].megabytes == pytest.approx(single.stat().st_size / 1e6)
+    assert found["single"]["megabytes"] == pytest.approx(single.stat().st_size / 1e6)
 
 
 @pytest.fixture
