@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,16 @@ class GroundTruth:
     upright: bool = False
     """Boxes refer to photos turned upright by EXIF, whatever their size, as relative coordinates
     do. Otherwise to photos as stored, unless only the upright photo has the size in `sizes`."""
+
+    def take(self, rows: IntArray | BoolArray, photo: IntArray | None = None) -> GroundTruth:
+        """Some of the faces, in the order given, with new photo indices if there are."""
+        return replace(
+            self,
+            photo=self.photo[rows] if photo is None else photo,
+            boxes=self.boxes[rows],
+            labels=self.labels[rows],
+            difficult=self.difficult[rows],
+        )
 
     def find_size(self, photo: int) -> tuple[int, int] | None:
         """Width and height of a photo in pixels, if they are known."""

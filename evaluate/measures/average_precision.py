@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntArray
-from evaluate.measures.matching import BoxGroups, best_overlaps, flag_hits
+from evaluate.measures.matching import Boxed, best_overlaps, flag_hits
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class RankedHits:
 
 
 def rank_hits(
-    truths: BoxGroups,
+    truths: Boxed,
     difficult: BoolArray,
-    detections: BoxGroups,
+    detections: Boxed,
     scores: FloatArray,
     *,
     photos: int,
@@ -69,10 +69,10 @@ def rank_hits(
     best_iou, best_truth = best_iou[order], best_truth[order]
     flags = [flag_hits(best_iou, best_truth, difficult, iou=iou) for iou in ious]
     return RankedHits(
-        photo=detections.groups[order],
+        photo=detections.photo[order],
         true=np.array([true for true, _ in flags], dtype=np.bool_),
         ignored=np.array([ignored for _, ignored in flags], dtype=np.bool_),
-        truths=np.bincount(truths.groups[~difficult], minlength=photos),
+        truths=np.bincount(truths.photo[~difficult], minlength=photos),
         scores=scores[order],
     )
 
@@ -89,7 +89,7 @@ def rank_classes(
         raise ValueError("all_classes needs the class probabilities of every detection")
     classes = []
     for label in range(len(truth.classes)):
-        faces = truth.labels == label
+        faces = truth.take(truth.labels == label)
         if rules.all_classes and detections.probabilities is not None:
             rows = np.arange(len(detections))
             scores = detections.detection * detections.probabilities[:, label]
@@ -98,10 +98,7 @@ def rank_classes(
             scores = detections.scores[rows]
         classes.append(
             rank_hits(
-                BoxGroups(truth.boxes[faces], truth.photo[faces]),
-                truth.difficult[faces],
-                BoxGroups(detections.boxes[rows], detections.photo[rows]),
-                scores,
+                *(faces, faces.difficult, detections.take(rows), scores),
                 photos=len(truth.photos),
                 ious=ious,
                 inclusive=rules.inclusive,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from evaluate.measures.coco import AREAS, measure_coco
 from evaluate.measures.matching import (
     MATCH_IOU,
     NEAR_IOU,
-    BoxGroups,
     ErrorKinds,
     classify_errors,
     match_greedily,
@@ -46,6 +45,9 @@ class CropsError(UserError, ValueError):
 
 class ProbabilityError(UserError, ValueError):
     """Class probabilities that are none; the message names the photo and the box."""
+
+
+Table = TypeVar("Table", GroundTruth, Detections)
 
 
 @dataclass(frozen=True)
@@ -109,21 +111,16 @@ class Case:
     def select(self, keep: BoolArray) -> Case:
         """The same of some of the photos only, those of (P,) flags."""
         truth, number = self.truth, np.cumsum(keep) - 1
-        faces = keep[truth.photo]
 
-        def take(table: Detections) -> Detections:
+        def take(table: Table) -> Table:
             rows = np.flatnonzero(keep[table.photo])
             return table.take(rows, number[table.photo[rows]])
 
         return replace(
             self,
             truth=replace(
-                truth,
+                take(truth),
                 photos=tuple(compress(truth.photos, keep)),
-                photo=number[truth.photo[faces]],
-                boxes=truth.boxes[faces],
-                labels=truth.labels[faces],
-                difficult=truth.difficult[faces],
                 sizes=None if truth.sizes is None else truth.sizes[keep],
             ),
             detections=take(self.detections),
@@ -224,10 +221,7 @@ def match_predictions(truth: GroundTruth, detections: Detections, rules: Rules) 
     return Matches(
         classes=rank_classes(truth, detections, rules, IOUS),
         faces=rank_hits(
-            BoxGroups(truth.boxes, truth.photo),
-            truth.difficult,
-            BoxGroups(detections.boxes, detections.photo),
-            detections.detection,
+            *(truth, truth.difficult, detections, detections.detection),
             photos=len(truth.photos),
             ious=FACE_IOUS,
             inclusive=rules.inclusive,
@@ -272,11 +266,7 @@ def pair_faces(
     ranked = np.argsort(-detections.detection, kind="stable")
     ranked = ranked[detections.detection[ranked] >= thresh]
     taken, ignored = match_greedily(
-        BoxGroups(detections.boxes[ranked], detections.photo[ranked]),
-        BoxGroups(truth.boxes, truth.photo),
-        truth.difficult,
-        iou=iou,
-        inclusive=inclusive,
+        detections.take(ranked), truth, truth.difficult, iou=iou, inclusive=inclusive
     )
     matched = taken >= 0
     rows = np.full(len(truth.photo), -1, dtype=np.int64)

@@ -22,8 +22,6 @@ MAX_DETECTIONS = (1, 10, 100)
 AREAS = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
 """COCO's ranges of a box's area in px²; a box on an edge belongs to both ranges."""
 
-_SIZES = ("all", *AREAS)
-
 
 def _quiet(*_: object) -> None:
     """Takes the library's progress messages; its errors are raised as ever."""
@@ -39,15 +37,40 @@ def measure_coco(truth: GroundTruth, detections: Detections) -> dict[str, Any]:
     cells = detections.photo * len(truth.classes) + detections.labels
     most = int(np.bincount(cells).max(initial=0))
     # The matches of the first 100 do not depend on what ranks after them: one run serves both.
-    limits = [*MAX_DETECTIONS, max(MAX_DETECTIONS[-1] + 1, most)]
-    precision, recall = _evaluate(truth, detections, limits)
-    official = _summarise(truth, precision[..., 2], recall[..., 2], "ar100")
-    without_limit = _summarise(truth, precision[..., 3], recall[..., 3], "ar")
-    every_size = _SIZES.index("all")
+    faces = COCO(build_coco_dataset(truth), print_function=_quiet)
+    evaluation = COCOeval_faster(
+        faces,
+        faces.loadRes(build_coco_results(detections)),
+        iouType="bbox",
+        print_function=_quiet,
+        ranges={name: list(ends) for name, ends in AREAS.items()},  # After "all".
+    )
+    evaluation.params.maxDets = [*MAX_DETECTIONS, max(MAX_DETECTIONS[-1] + 1, most)]
+    evaluation.evaluate()
+    evaluation.accumulate()
+    # (IoUs, recalls, classes, areas, limits), and the same without recalls; -1 is "no face".
+    precision, recall = (np.asarray(evaluation.eval[name]) for name in ("precision", "recall"))
+
+    def summarise(limit: int, recall_name: str) -> dict[str, Any]:
+        every = precision[:, :, :, 0, limit]
+        sizes = dict(enumerate(AREAS, 1))
+        by_class = {name: every[:, :, index] for index, name in enumerate(truth.classes)}
+        return {
+            "map50_95": _mean(every),
+            "map50": _mean(every[0]),  # The IoUs are 0.50, 0.55, … 0.95.
+            "map75": _mean(every[5]),
+            **{f"map_{name}": _mean(precision[..., at, limit]) for at, name in sizes.items()},
+            recall_name: _mean(recall[:, :, 0, limit]),
+            **{f"ar_{name}": _mean(recall[..., at, limit]) for at, name in sizes.items()},
+            "ap50_95": {name: _mean(values) for name, values in by_class.items()},
+            "ap50": {name: _mean(values[0]) for name, values in by_class.items()},
+        }
+
+    official, without_limit = summarise(2, "ar100"), summarise(3, "ar")
     return {
         **official,
-        "ar1": _mean(recall[:, :, every_size, 0]),
-        "ar10": _mean(recall[:, :, every_size, 1]),
+        "ar1": _mean(recall[:, :, 0, 0]),
+        "ar10": _mean(recall[:, :, 0, 1]),
         "without_limit": without_limit,
         "limit": {
             "max_detections": MAX_DETECTIONS[-1],
@@ -95,48 +118,6 @@ def _as_xywh(boxes: FloatArray) -> FloatArray:
 def _as_dicts(**columns: NDArray[Any]) -> list[dict[str, Any]]:
     rows = zip(*(column.tolist() for column in columns.values()), strict=True)
     return [dict(zip(columns, row, strict=True)) for row in rows]
-
-
-def _evaluate(
-    truth: GroundTruth, detections: Detections, limits: list[int]
-) -> tuple[FloatArray, FloatArray]:
-    """Precision (IoUs, recalls, classes, areas, limits) and recall (the same without recalls).
-
-    -1 is where there is no face.
-    """
-    faces = COCO(build_coco_dataset(truth), print_function=_quiet)
-    found = faces.loadRes(build_coco_results(detections))
-    evaluation = COCOeval_faster(
-        faces,
-        found,
-        iouType="bbox",
-        print_function=_quiet,
-        ranges={name: list(ends) for name, ends in AREAS.items()},
-    )
-    evaluation.params.maxDets = limits
-    evaluation.evaluate()
-    evaluation.accumulate()
-    return np.asarray(evaluation.eval["precision"]), np.asarray(evaluation.eval["recall"])
-
-
-def _summarise(
-    truth: GroundTruth, precision: FloatArray, recall: FloatArray, recall_name: str
-) -> dict[str, Any]:
-    """The figures at one limit, from precision and recall as of `_evaluate` without the limits."""
-    every = precision[:, :, :, _SIZES.index("all")]
-    # The IoUs are 0.50, 0.55, … 0.95.
-    at_50, at_75 = every[0], every[5]
-    by_class = {name: every[:, :, index] for index, name in enumerate(truth.classes)}
-    return {
-        "map50_95": _mean(every),
-        "map50": _mean(at_50),
-        "map75": _mean(at_75),
-        **{f"map_{name}": _mean(precision[:, :, :, _SIZES.index(name)]) for name in AREAS},
-        recall_name: _mean(recall[:, :, 0]),
-        **{f"ar_{name}": _mean(recall[:, :, _SIZES.index(name)]) for name in AREAS},
-        "ap50_95": {name: _mean(values) for name, values in by_class.items()},
-        "ap50": {name: _mean(values[0]) for name, values in by_class.items()},
-    }
 
 
 def _mean(values: FloatArray) -> float | None:

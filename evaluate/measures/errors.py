@@ -8,7 +8,8 @@ would win if it alone were fixed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -29,6 +30,35 @@ KIND_WORDS: dict[str, str] = {
     "false_face": "false face",
 }
 """Words for the kinds of errors, in the order they are shown."""
+
+
+@dataclass(frozen=True)
+class FoundError:
+    """One error: of a detection, or a face that was missed."""
+
+    kind: str
+    row: int  # Of the detection, or of the missed face.
+    photo: int
+    box: FloatArray  # (4,)
+    label: str  # Of the detection or the missed face.
+    score: float | None = None  # The rest is of detections alone.
+    face: int | None = None  # With which it is in error, if there is one.
+    overlap: float | None = None  # Largest IoU with it, or else with any face.
+
+
+def list_errors(case: Case, kind: str) -> Iterator[FoundError]:
+    """The errors of a kind, the worst first."""
+    truth, found, errors = case.truth, case.detections, case.errors
+    side = truth if kind == MISSED else found
+    for row in errors.sort_worst(kind)[0].tolist():
+        where = (kind, row, int(side.photo[row]), side.boxes[row], truth.classes[side.labels[row]])
+        if kind == MISSED:
+            yield FoundError(*where)
+        else:
+            face = int(errors.face[row])
+            rest = float(found.scores[row]), None if face < 0 else face, float(errors.overlap[row])
+            yield FoundError(*where, *rest)
+
 
 ALL = "all"  # Name of the repair of every kind at once.
 REPAIRS = (*KINDS, ALL)  # What is fixed, in the order of the arrays.

@@ -44,18 +44,21 @@ class BoxGroups:
     """Boxes that may only meet boxes of the same group, such as those of one photo."""
 
     boxes: FloatArray  # (N, 4) xmin, ymin, xmax, ymax in pixels.
-    groups: IntArray  # (N,)
+    photo: IntArray  # (N,) their group.
+
+
+Boxed = BoxGroups | GroundTruth | Detections
 
 
 def best_overlaps(
-    detections: BoxGroups, truths: BoxGroups, *, inclusive: bool = False
+    detections: Boxed, truths: Boxed, *, inclusive: bool = False
 ) -> tuple[FloatArray, IntArray]:
     """For every detection, the largest IoU with a ground truth box of its group, and that box.
 
     Of equal ones it is the first; 0 and -1 where no box of the group shares an area with it.
     """
-    best_iou = np.zeros(len(detections.groups))
-    best_truth = np.full(len(detections.groups), -1, dtype=np.int64)
+    best_iou = np.zeros(len(detections.photo))
+    best_truth = np.full(len(detections.photo), -1, dtype=np.int64)
     for rows, columns, ious in _pairs(detections, truths, inclusive=inclusive):
         # Pairs come row by row, so a row's first pair starts where the row number changes.
         starts = np.flatnonzero(np.r_[len(rows) > 0, rows[1:] != rows[:-1]])
@@ -90,8 +93,8 @@ def flag_hits(
 
 
 def match_greedily(
-    detections: BoxGroups,
-    truths: BoxGroups,
+    detections: Boxed,
+    truths: Boxed,
     difficult: BoolArray,
     *,
     iou: float = 0.5,
@@ -104,8 +107,8 @@ def match_greedily(
     Difficult faces are never taken; a detection left without a face that overlaps one of them
     enough is ignored. Gives (N,) the index of the face taken, or -1; and (N,) what to ignore.
     """
-    taken = np.full(len(detections.groups), -1, dtype=np.int64)
-    near_difficult = np.zeros(len(detections.groups), dtype=np.bool_)
+    taken = np.full(len(detections.photo), -1, dtype=np.int64)
+    near_difficult = np.zeros(len(detections.photo), dtype=np.bool_)
     free = ~difficult
     for rows, columns, ious in _pairs(detections, truths, inclusive=inclusive):
         enough = ious >= iou
@@ -121,17 +124,17 @@ def match_greedily(
 
 
 def _pairs(
-    detections: BoxGroups, truths: BoxGroups, *, inclusive: bool
+    detections: Boxed, truths: Boxed, *, inclusive: bool
 ) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:
     """Overlapping (detection, ground truth, IoU) of equal groups, ascending, whole rows at a time.
 
     Fastest for detections sorted by group: neighbours then read the same memory.
     """
-    order = np.argsort(truths.groups, kind="stable")
-    groups = truths.groups[order]
+    order = np.argsort(truths.photo, kind="stable")
+    groups = truths.photo[order]
     lefts, rights = np.ascontiguousarray(truths.boxes[order][:, [0, 2]].T)
-    starts = np.searchsorted(groups, detections.groups, side="left")
-    counts = np.searchsorted(groups, detections.groups, side="right") - starts
+    starts = np.searchsorted(groups, detections.photo, side="left")
+    counts = np.searchsorted(groups, detections.photo, side="right") - starts
     with_pairs = np.flatnonzero(counts)
     slices = np.cumsum(counts[with_pairs]) // PAIRS_AT_ONCE
     for rows in np.split(with_pairs, np.flatnonzero(np.diff(slices)) + 1):
@@ -257,9 +260,7 @@ def _overlap_others(
         rows = np.flatnonzero(detections.labels == label)
         others = np.flatnonzero(truth.labels != label)
         ious, columns = best_overlaps(
-            BoxGroups(detections.boxes[rows], detections.photo[rows]),
-            BoxGroups(truth.boxes[others], truth.photo[others]),
-            inclusive=inclusive,
+            detections.take(rows), truth.take(others), inclusive=inclusive
         )
         near = columns >= 0
         largest[rows] = ious

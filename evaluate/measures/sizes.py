@@ -100,7 +100,7 @@ def _rank(
     own_sizes = sort_by_size(boxes, inclusive=inclusive)
     best_iou, best_face = best_overlaps(
         BoxGroups(boxes, photo),
-        BoxGroups(truth.boxes[faces], truth.photo[faces]),
+        truth.take(faces),
         inclusive=inclusive,
     )
     ranked = []

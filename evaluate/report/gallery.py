@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ from data_prep.base.html import COLOURS, VIOLET, jpeg_uri
 from data_prep.base.photo import PhotoError, read_photo
 from evaluate.arrays import FloatArray, GroundTruth, IntArray
 from evaluate.measures.case import Case
+from evaluate.measures.errors import FoundError, list_errors
 from evaluate.measures.matching import KINDS, MISSED
 
 PER_KIND = 12
@@ -45,39 +47,33 @@ def draw_gallery(case: Case) -> dict[str, list[Picture]]:
     faces shows. Photos that are not found or can't be read leave an empty picture.
     """
     return {
-        kind: [_draw(kind, int(row), case) for row in case.errors.sort_worst(kind)[0][:PER_KIND]]
+        kind: [_draw(one, case) for one in islice(list_errors(case, kind), PER_KIND)]
         for kind in KINDS
     }
 
 
-def _draw(kind: str, row: int, case: Case) -> Picture:
-    truth, detections, errors = case.truth, case.detections, case.errors
-    if kind == MISSED:
-        photo, boxes = int(truth.photo[row]), truth.boxes[[row]]
-        label = truth.classes[truth.labels[row]]
-        width, height = boxes[0, 2:] - boxes[0, :2]
-        caption = f"{label}, {min(width, height):.0f} px"
+def _draw(error: FoundError, case: Case) -> Picture:
+    truth, detections, photo = case.truth, case.detections, error.photo
+    boxes, caption = error.box[None], f"{error.label}"
+    if error.score is None:
+        caption += f", {(error.box[2:] - error.box[:2]).min():.0f} px"
     else:
-        photo, boxes = int(detections.photo[row]), detections.boxes[[row]]
-        label = truth.classes[detections.labels[row]]
-        caption = f"{label} {detections.scores[row]:.2f}"
-        face = int(errors.face[row])
-        if face >= 0:
-            boxes = np.vstack([boxes, truth.boxes[face]])
-            annotated = truth.classes[truth.labels[face]]
-            if annotated != label:
-                caption = f"{annotated} taken for {caption}"
-            caption += f", IoU {errors.overlap[row]:.2f}"
+        caption += f" {error.score:.2f}"
+    if error.face is not None:
+        boxes = np.vstack([boxes, truth.boxes[error.face]])
+        annotated = truth.classes[truth.labels[error.face]]
+        if annotated != error.label:
+            caption = f"{annotated} taken for {caption}"
+        caption += f", IoU {error.overlap:.2f}"
     name = truth.photos[photo]
-    title = f"{name}: {', '.join(f'{value:.0f}' for value in boxes[0])}"
-    marks: list[Mark] = [
-        (truth.boxes[index], truth.classes[truth.labels[index]], True)
-        for index in np.flatnonzero(truth.photo == photo)
-    ]
+    title = f"{name}: {', '.join(f'{value:.0f}' for value in error.box)}"
     rows = np.flatnonzero((detections.photo == photo) & (detections.detection >= 0.5))
-    shown = rows if kind == MISSED else np.union1d(rows, [row])
-    marks += [
-        (detections.boxes[index], truth.classes[detections.labels[index]], False) for index in shown
+    shown = rows if error.kind == MISSED else np.union1d(rows, [error.row])
+    faces = np.flatnonzero(truth.photo == photo)
+    marks: list[Mark] = [
+        (side.boxes[index], truth.classes[side.labels[index]], side is truth)
+        for side, some in ((truth, faces), (detections, shown))
+        for index in some
     ]
     path = case.files.get(name)
     pixels = None if path is None else _read_pixels(path, truth, photo)

@@ -19,7 +19,7 @@ from evaluate.arrays import Detections, GroundTruth
 from evaluate.measures.alarm import make_rule
 from evaluate.measures.case import Case
 from evaluate.measures.curves import trace_curves
-from evaluate.measures.errors import KIND_WORDS
+from evaluate.measures.errors import KIND_WORDS, list_errors
 from evaluate.measures.headline import HEADLINES, Record, tabulate_headline
 from evaluate.measures.matching import DETECTION_KINDS, MISSED
 from evaluate.report import plots
@@ -78,20 +78,12 @@ def render_report(case: Case, record: Record) -> str:
 
 
 def show_number(value: float | None, digits: int = 3) -> str:
-    """A fraction as text; a dash where it is not defined.
-
-    >>> show_number(0.98765), show_number(None)
-    ('0.988', '–')
-    """
+    """A fraction as text; a dash where it is not defined."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 
 def show_interval(ends: Sequence[float] | None, digits: int = 3) -> str:
-    """An interval as text, nothing where it is not defined.
-
-    >>> show_interval([0.25, 0.75])
-    '0.250 to 0.750'
-    """
+    """An interval as text, nothing where it is not defined."""
     return "" if ends is None else f"{ends[0]:.{digits}f} to {ends[1]:.{digits}f}"
 
 
@@ -122,20 +114,14 @@ def make_tables(case: Case, record: Record) -> Iterator[tuple[str, pd.DataFrame]
 
 
 def _list_errors(case: Case) -> pd.DataFrame:
-    truth, detections, errors = case.truth, case.detections, case.errors
-    rows: list[list[Any]] = []
+    truth, rows = case.truth, list[list[Any]]()
     for kind in (*DETECTION_KINDS, MISSED):
-        for row in errors.sort_worst(kind)[0].tolist():
-            if kind == MISSED:
-                photo, box, label = truth.photo[row], truth.boxes[row], truth.labels[row]
-                rest: list[Any] = [None, truth.classes[label], None]
-            else:
-                photo, box = detections.photo[row], detections.boxes[row]
-                label, face = detections.labels[row], int(errors.face[row])
-                annotated = truth.classes[truth.labels[face]] if face >= 0 else None
-                overlap = round(float(errors.overlap[row]), 4)
-                rest = [float(detections.scores[row]), annotated, overlap]
-            rows.append([kind, truth.photos[photo], *box.tolist(), truth.classes[label], *rest])
+        for one in list_errors(case, kind):
+            annotated = None if one.face is None else truth.classes[truth.labels[one.face]]
+            annotated = one.label if kind == MISSED else annotated
+            overlap = None if one.overlap is None else round(one.overlap, 4)
+            where = [kind, truth.photos[one.photo], *one.box.tolist(), one.label]
+            rows.append([*where, one.score, annotated, overlap])
     header = ["kind", "image", *Box._fields, "label", "score", "annotated", "iou"]
     return pd.DataFrame(rows, columns=header)
 

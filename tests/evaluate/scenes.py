@@ -247,9 +247,9 @@ def find_average_precision(
     eleven_point: bool = False,
 ) -> float:
     """AP of one class at one IoU threshold; NaN without ground truth."""
-    photos = 1 + max(int(groups.max(initial=-1)) for groups in (truths.groups, detections.groups))
+    photos = 1 + max(int(groups.max(initial=-1)) for groups in (truths.photo, detections.photo))
     if difficult is None:
-        difficult = np.zeros(len(truths.groups), dtype=bool)
+        difficult = np.zeros(len(truths.photo), dtype=bool)
     hits = rank_hits(
         truths, difficult, detections, scores, photos=photos, ious=(iou,), inclusive=inclusive
     )
