@@ -22,30 +22,9 @@ from evaluate.inputs.predictions import (
     repeat_run,
 )
 from evaluate.inputs.truth import read_truth
-from evaluate.measures.alarm import describe_alarm
-from evaluate.measures.calibration import describe_calibration
+from evaluate.measures import alarm, calibration, curves, errors, headline, sanity, sizes
 from evaluate.measures.case import Case
-from evaluate.measures.curves import describe_operating_points
-from evaluate.measures.errors import describe_budget
-from evaluate.measures.headline import (
-    Record,
-    describe_at,
-    describe_classifier,
-    describe_difference,
-    describe_headline,
-    list_conventions,
-    summarise,
-    tabulate_headline,
-)
-from evaluate.measures.sanity import (
-    describe_coverage,
-    describe_offsets,
-    describe_ties,
-    describe_unlearnt,
-    list_doubts,
-    only_predicted,
-)
-from evaluate.measures.sizes import describe_sizes
+from evaluate.measures.headline import Record
 from evaluate.options import EvaluateOptions
 
 if TYPE_CHECKING:
@@ -57,20 +36,20 @@ Predicted = str | Path | Predictions
 """Predictions: a file or folder in any known format, or from memory."""
 
 SECTIONS: dict[str, Callable[[Case], Any]] = {
-    "coverage": describe_coverage,
-    "not_learnt_from": describe_unlearnt,
-    "ties": describe_ties,
-    "box_offsets": describe_offsets,
-    "at_iou": describe_at,
+    "coverage": sanity.describe_coverage,
+    "not_learnt_from": sanity.describe_unlearnt,
+    "ties": sanity.describe_ties,
+    "box_offsets": sanity.describe_offsets,
+    "at_iou": headline.describe_at,
     "coco": attrgetter("coco"),
-    "conventions": list_conventions,
-    "operating_points": describe_operating_points,
-    "by_size": describe_sizes,
-    "error_budget": describe_budget,
-    "calibration": describe_calibration,
-    "alarm": lambda case: describe_alarm(case) if case.truth.classes == CLASSES else None,
-    "classifier_alone": describe_classifier,
-    "against": describe_difference,
+    "conventions": headline.list_conventions,
+    "operating_points": curves.describe_operating_points,
+    "by_size": sizes.describe_sizes,
+    "error_budget": errors.describe_budget,
+    "calibration": calibration.describe_calibration,
+    "alarm": lambda case: alarm.describe_alarm(case) if case.truth.classes == CLASSES else None,
+    "classifier_alone": headline.describe_classifier,
+    "against": headline.describe_difference,
 }
 """Parts of the record beside the headline numbers; one that gives None is left out."""
 
@@ -84,7 +63,7 @@ class Evaluation:
 
     def to_frame(self) -> pd.DataFrame:
         """The headline figures with their 95 % intervals, as fractions: a row each."""
-        return tabulate_headline(self.metrics)
+        return headline.tabulate_headline(self.metrics)
 
     def __repr__(self) -> str:
         return "\n".join([*self.metrics["warnings"], self.metrics["sentence"]])
@@ -182,12 +161,12 @@ def read_case(
         },
         files=files,
     )
-    return only_predicted(case) if options.only_predicted else case
+    return sanity.only_predicted(case) if options.only_predicted else case
 
 
 def measure_case(case: Case, *, progress: bool = False) -> Evaluation:
     """Measure everything; `progress` shows on standard error how far it is."""
-    metrics = describe_headline(case)
+    metrics = headline.describe_headline(case)
     sections: Iterable[tuple[str, Callable[[Case], Any]]] = SECTIONS.items()
     if progress:
         sections = show_progress(sections, len(SECTIONS), "measuring")
@@ -195,7 +174,7 @@ def measure_case(case: Case, *, progress: bool = False) -> Evaluation:
         section = describe(case)
         if section is not None:
             metrics[name] = section
-    metrics["warnings"] = [*list_doubts(case, metrics), *metrics["warnings"]]
-    metrics["sentence"] = summarise(metrics)
+    metrics["warnings"] = [*sanity.list_doubts(case, metrics), *metrics["warnings"]]
+    metrics["sentence"] = headline.summarise(metrics)
     metrics["inputs"] = dict(case.names)
     return Evaluation(metrics, case)

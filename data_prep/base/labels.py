@@ -15,6 +15,9 @@ CLASSES: tuple[str, ...] = ("with_mask", "without_mask", "mask_weared_incorrect"
 MASKED, BARE, RARE_CLASS = CLASSES
 """The classes by what is seen; balancing never thins out the last."""
 
+CLASS_WORDS = dict(zip(CLASSES, ("worn properly", "no mask", "worn wrongly"), strict=True))
+"""How the classes are called in a sentence."""
+
 ALIASES: dict[str, str] = {
     "mask": "with_mask",
     "masked": "with_mask",

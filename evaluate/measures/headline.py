@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data_prep.base.labels import CLASS_WORDS
 from evaluate.arrays import Detections, FloatArray, GroundTruth
 from evaluate.measures.average_precision import Rules, average_precisions, rank_classes
 from evaluate.measures.bootstrap import (
@@ -140,14 +141,6 @@ def tabulate_headline(record: Record) -> pd.DataFrame:
         for label, one in value.items():
             rows.append((name, label, one, *((ends or {}).get(label) or (None, None))))
     return pd.DataFrame(rows, columns=["name", "class", "value", "low", "high"])
-
-
-CLASS_WORDS = {
-    "with_mask": "worn properly",
-    "without_mask": "no mask",
-    "mask_weared_incorrect": "worn wrongly",
-}
-"""How the mask classes are called in a sentence."""
 
 
 def summarise(record: Record) -> str:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from data_prep.base.crop import crop_face
 from data_prep.base.files import write_atomically
-from data_prep.base.labels import BARE, MASKED, RARE_CLASS
+from data_prep.base.labels import BARE, CLASS_WORDS, MASKED, RARE_CLASS
 from data_prep.base.records import Box
 from pipeline.drawing.demo import read_portrait
 from pipeline.drawing.masks import draw_mask
@@ -198,8 +198,6 @@ COLUMNS = 8
 VIEW = 2.2
 """Side of what is shown, as a multiple of the head."""
 
-SHORT = {MASKED: "worn properly", BARE: "no mask", RARE_CLASS: "worn wrongly"}
-
 
 def draw_hard_sheet(cases: list[HardCase], answers: list[Face | None], path: Path) -> int:
     """Two kinds in a row, framed green where the answer is right; gives how many are."""
@@ -219,7 +217,11 @@ def draw_hard_sheet(cases: list[HardCase], answers: list[Face | None], path: Pat
         colour = RIGHT if is_right else WRONG
         for spine in axes.spines.values():
             spine.set(color=colour, linewidth=3)
-        said = "not found" if face is None else f"{SHORT[face.label]} {max(face.probabilities):.2f}"
+        said = (
+            "not found"
+            if face is None
+            else f"{CLASS_WORDS[face.label]} {max(face.probabilities):.2f}"
+        )
         axes.set_title(f"{case.kind}: {case.what}", fontsize=8)
         axes.set_xlabel(said, fontsize=8, color=colour)
     buffer = io.BytesIO()
