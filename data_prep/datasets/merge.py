@@ -31,8 +31,7 @@ from data_prep.formats.photo_match import find_folder
 from data_prep.formats.registry import read_dataset
 from data_prep.grouping.groups import (
     GROUPS,
-    LookedAt,
-    group_looked_at,
+    group_photos,
     look_at_photos,
     read_groups,
     write_groups,
@@ -99,9 +98,9 @@ def merge_datasets(options: MergeOptions) -> Outcome:
         for photo in framed
     ]
     refuse_dataset_folders([(out / photo.image).parent for photo in framed], folders)
-    looked = look_at_photos(framed, options.workers)
-    groups = group_looked_at(framed, looked)
-    kept = _choose(framed, looked, table)
+    hashes, fingerprints = look_at_photos(framed, options.workers)
+    groups = group_photos([photo.photo for photo in framed], fingerprints, hashes)
+    kept = _choose(framed, hashes, table)
     merged = [framed[index] for index in kept]
     if not any(photo.faces for photo in merged):
         raise DatasetError(f"{recode}: no face is left of any source; check the recode tables.")
@@ -126,33 +125,30 @@ def merge_datasets(options: MergeOptions) -> Outcome:
                 name: _describe_source(name, root, told[name], framed, merged)
                 for name, root in roots.items()
             },
-            "duplicates": _describe_duplicates(framed, looked, groups),
+            "duplicates": _describe_duplicates(framed, hashes, groups),
             **describe_findings(findings),
             "files": {name: sha256_of(staging / name) for name in files},
             "photos": place_photos(paths, staging, options.photos),
-            "photos_sha256": {framed[index].image: looked[index].sha256 for index in kept},
+            "photos_sha256": {framed[index].image: hashes[index] for index in kept},
         }
         folder.swap_in(staging, record)
     return Outcome(record, tuple(findings), up_to_date=False)
 
 
-def _choose(
-    photos: Sequence[FramedPhoto], looked: Sequence[LookedAt], table: RecodeTable
-) -> list[int]:
+def _choose(photos: Sequence[FramedPhoto], hashes: Sequence[str], table: RecodeTable) -> list[int]:
     """Indices of photos to keep: all, or not what an earlier source holds byte for byte."""
     if table.exact_duplicates == "keep":
         return list(range(len(photos)))
     owners: dict[str, str] = {}
     return [
         index
-        for index, (photo, look) in enumerate(zip(photos, looked, strict=True))
-        if not look.sha256
-        or owners.setdefault(look.sha256, photo.photo.source) == photo.photo.source
+        for index, (photo, sha) in enumerate(zip(photos, hashes, strict=True))
+        if not sha or owners.setdefault(sha, photo.photo.source) == photo.photo.source
     ]
 
 
 def _describe_duplicates(
-    photos: Sequence[FramedPhoto], looked: Sequence[LookedAt], groups: Sequence[str]
+    photos: Sequence[FramedPhoto], hashes: Sequence[str], groups: Sequence[str]
 ) -> dict[str, Any]:
     """Groups that span sources and identical files in several sources, and the first few."""
 
@@ -163,7 +159,7 @@ def _describe_duplicates(
                 members.setdefault(key, []).append(photo.photo.name)
         return [m for m in members.values() if len({name.split("/")[0] for name in m}) > 1]
 
-    across, identical = span(groups), span([look.sha256 for look in looked])
+    across, identical = span(groups), span(hashes)
     return {
         "groups_across_sources": len(across),
         "photos_in_them": sum(map(len, across)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -49,73 +48,48 @@ def read_groups(root: Path) -> dict[str, str]:
         ) from error
 
 
-def name_groups(
-    photos: Sequence[AnnotatedPhoto], fingerprints: Sequence[Fingerprint | None]
+def group_photos(
+    photos: Sequence[AnnotatedPhoto],
+    fingerprints: Sequence[Fingerprint | None],
+    hashes: Sequence[str] = (),
 ) -> list[str]:
-    """The near-duplicate group of each photo, called after its first photo as `source/image`.
+    """The group of each photo, called after its first photo as `source/image`.
 
-    The group is "" where there is no fingerprint, since the photo can't be read.
+    In one group are near-duplicates, photos that belong together by `groups.csv`, and identical
+    files, if `hashes` are given, "" for those unknown. A photo without a fingerprint can't be read.
     """
     readable = [index for index, print_ in enumerate(fingerprints) if print_ is not None]
     # All of them at once: how rare a feature is depends on the photos there are.
     found = group_near_duplicates([print_ for print_ in fingerprints if print_ is not None])
-    groups = [""] * len(photos)
-    for index, first in zip(readable, found, strict=True):
-        groups[index] = photos[readable[first]].name
-    return groups
-
-
-def join_groups(
-    photos: Sequence[AnnotatedPhoto], groups: Sequence[str], hashes: Sequence[str] = ()
-) -> list[str]:
-    """Join near-duplicate groups whose photos belong together by `groups.csv`, or are one file.
-
-    `hashes` are those of the files, "" if unknown. A joined group is called after its first one; a
-    photo in no group ("") stays in none.
-    """
+    links = [(readable[first], index) for index, first in zip(readable, found, strict=True)]
     known = {root: read_groups(root) for root in dict.fromkeys(photo.root for photo in photos)}
-    first: dict[str, int] = {}
-    links: list[tuple[int, int]] = []
-    for index, (photo, group) in enumerate(zip(photos, groups, strict=True)):
-        if not group:
-            continue
-        ties = [f"near {group}", f"called {photo.name}"]
+    first_of: dict[str, int] = {}
+    for index, photo in enumerate(photos):
+        ties = [f"called {photo.name}"]
         if own := known[photo.root].get(photo.image):
             ties.append(f"called {own}")
         if hashes and hashes[index]:
             ties.append(f"bytes {hashes[index]}")
-        links += [(first.setdefault(tie, index), index) for tie in ties]
-    return [groups[leader] for leader in find_leaders(len(photos), links)]
+        links += [(first_of.setdefault(tie, index), index) for tie in ties]
+    return [photos[leader].name for leader in find_leaders(len(photos), links)]
 
 
-@dataclass(frozen=True)
-class LookedAt:
-    """Hex SHA-256 of a photo's file ("" if it can't be read) and what is compared of it."""
+def look_at_photos(
+    photos: Sequence[FramedPhoto], workers: int | None = None
+) -> tuple[list[str], list[Fingerprint | None]]:
+    """Hex SHA-256 of each photo's file and what it is compared by, "" and None if it can't be read.
 
-    sha256: str
-    fingerprint: Fingerprint | None
-
-
-def look_at_photos(photos: Sequence[FramedPhoto], workers: int | None = None) -> list[LookedAt]:
-    """Hash and describe photos in threads, one per core when `workers` is None."""
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        return list(show_progress(pool.map(_look_at, photos), len(photos), "comparing photos"))
-
-
-def group_looked_at(photos: Sequence[FramedPhoto], looked: Sequence[LookedAt]) -> list[str]:
-    """The group of each photo: near-duplicates, identical files, and what `groups.csv` joins.
-
-    A photo that can't be read is in its own.
+    In threads, one per core when `workers` is None.
     """
-    annotated = [photo.photo for photo in photos]
-    near = name_groups(annotated, [look.fingerprint for look in looked])
-    groups = [group or photo.name for group, photo in zip(near, annotated, strict=True)]
-    return join_groups(annotated, groups, [look.sha256 for look in looked])
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        looks = pool.map(_look_at, photos)
+        pairs = list(show_progress(looks, len(photos), "comparing photos"))
+    return [sha256 for sha256, _ in pairs], [fingerprint for _, fingerprint in pairs]
 
 
-def _look_at(photo: FramedPhoto) -> LookedAt:
+def _look_at(photo: FramedPhoto) -> tuple[str, Fingerprint | None]:
     try:
         decoded = read_photo(photo.photo.path, fit_size=photo.photo.stated_size)
-        return LookedAt(sha256_of(photo.photo.path), describe_photo(decoded.pixels))
+        return sha256_of(photo.photo.path), describe_photo(decoded.pixels)
     except (PhotoError, OSError):  # That it can't be read is a finding already, or its header is.
-        return LookedAt("", None)
+        return "", None

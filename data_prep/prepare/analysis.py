@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 
 from data_prep.base.boxes import clip_faces
+from data_prep.base.crop import crop_face, crop_name, encode_crop
 from data_prep.base.errors import DatasetError
-from data_prep.base.records import CONTRADICTION, DUPLICATE, Box, Dataset, Finding
+from data_prep.base.files import output_error
+from data_prep.base.labels import RARE_CLASS
+from data_prep.base.photo import PhotoError, PhotoFrame, check_frame, read_photo
+from data_prep.base.progress import show_progress
+from data_prep.base.records import (
+    CONTRADICTION,
+    DUPLICATE,
+    AnnotatedPhoto,
+    Box,
+    Dataset,
+    Face,
+    Finding,
+)
+from data_prep.base.tables import COLUMNS
 from data_prep.decisions.ledger import Ledger
 from data_prep.decisions.overlay import Overlay
-from data_prep.grouping.groups import join_groups, name_groups
+from data_prep.grouping.duplicates import Fingerprint, describe_photo
+from data_prep.grouping.groups import group_photos
 from data_prep.grouping.split import TRAIN, SplitError, leaked_share, naive_split, split_by_group
-from data_prep.prepare.options import PrepareOptions
-from data_prep.prepare.survey import SurveyedFace, SurveyedPhoto, keep_balanced, survey_photos
+from data_prep.prepare.options import MAJORITY_RATIO, BlurRule, PrepareOptions
 
 SPLIT_EDGES: tuple[float, ...] = (10, 16, 32, 64)
 """Short sides in pixels between the size bins that a split spreads evenly."""
@@ -58,8 +76,7 @@ def analyse(
     surveyed = survey_photos(photos, crops=crops, scale=options.scale, workers=options.workers)
     told = [*(d.findings for d in overlay.datasets), *(p.findings for p in surveyed)]
     findings = tuple(chain(*told, overlay.findings, find_contradictions(surveyed)))
-    near = name_groups(photos, [photo.fingerprint for photo in surveyed])
-    groups = join_groups(photos, near)
+    groups = group_photos(photos, [photo.fingerprint for photo in surveyed])
     faces = _tabulate_faces(surveyed, groups)
     require_faces(faces, findings, overlay.record["applied"].get("drop", 0))
     as_read = _tabulate_faces(_restore_faces(surveyed, read), groups) if ledgers else None
@@ -77,25 +94,15 @@ def analyse(
 
 def _tabulate_faces(surveyed: Sequence[SurveyedPhoto], groups: Sequence[str]) -> pd.DataFrame:
     """One row per face with its near-duplicate group; `short_side` is an extra column."""
-    rows = [
-        {
-            "image": photo.photo.image,
-            "width": photo.width,
-            "height": photo.height,
-            "object": item.face.object,
-            "label": item.face.label,
-            **item.face.box._asdict(),
-            "difficult": item.face.difficult,
-            "source": photo.photo.source,
-            "group": group,
-            "blur": item.blur,
-            "crop": item.crop,
-            "short_side": item.face.box.short_side,
-        }
-        for photo, group in zip(surveyed, groups, strict=True)
-        for item in photo.faces
-    ]
-    return pd.DataFrame(rows)
+    rows = []
+    for item, group in zip(surveyed, groups, strict=True):
+        photo = item.photo
+        for face, blur in item.faces:
+            first = (photo.image, item.width, item.height, face.object, face.label, *face.box)
+            crop, side = crop_name(photo, face.object), face.box.short_side
+            rows.append((*first, face.difficult, photo.source, group, blur, crop, side))
+    told = [name for name in COLUMNS if name not in {"split", "kept"}]
+    return pd.DataFrame(rows, columns=[*told, "short_side"])
 
 
 def find_contradictions(surveyed: Sequence[SurveyedPhoto]) -> list[Finding]:
@@ -104,8 +111,8 @@ def find_contradictions(surveyed: Sequence[SurveyedPhoto]) -> list[Finding]:
     twins: dict[bytes, SurveyedPhoto] = {}
     for photo in surveyed:
         labels: dict[Box, list[str]] = {}
-        for item in photo.faces:
-            labels.setdefault(item.face.box, []).append(item.face.label)
+        for face, _ in photo.faces:
+            labels.setdefault(face.box, []).append(face.label)
         name = photo.photo.name
         for box, given in labels.items():
             if len(given) > 1:
@@ -117,7 +124,7 @@ def find_contradictions(surveyed: Sequence[SurveyedPhoto]) -> list[Finding]:
             continue
         look = (photo.fingerprint.thumbnail, photo.fingerprint.colour, photo.fingerprint.packed)
         twin = twins.setdefault(b"".join(part.tobytes() for part in look), photo)
-        first, second = (sorted(item.face.label for item in p.faces) for p in (twin, photo))
+        first, second = (sorted(face.label for face, _ in p.faces) for p in (twin, photo))
         if first != second:
             message = f"{name}: looks just like {twin.photo.name}, but has other labels; keep one."
             findings.append(Finding(name, CONTRADICTION, message, dropped=False))
@@ -127,13 +134,12 @@ def find_contradictions(surveyed: Sequence[SurveyedPhoto]) -> list[Finding]:
 def _restore_faces(
     surveyed: Sequence[SurveyedPhoto], datasets: Sequence[Dataset]
 ) -> list[SurveyedPhoto]:
-    """The photos with the faces they had before decisions, without blur scores and crops."""
-    photos = [photo for dataset in datasets for photo in dataset.photos]
+    """The photos with the faces they had before decisions, without blur scores."""
     restored = []
-    for record, photo in zip(surveyed, photos, strict=True):
-        found, _ = clip_faces(photo, record.width, record.height)  # None where it can't be read.
-        faces = tuple(SurveyedFace(face, 0.0, "") for face in found)
-        restored.append(replace(record, faces=faces))
+    photos = chain.from_iterable(dataset.photos for dataset in datasets)
+    for item, photo in zip(surveyed, photos, strict=True):
+        found, _ = clip_faces(photo, item.width, item.height)  # None where it can't be read.
+        restored.append(replace(item, faces=tuple((face, 0.0) for face in found)))
     return restored
 
 
@@ -226,3 +232,103 @@ def summarise(
         "left_out": sum(finding.dropped for finding in findings),
         **({} if decisions is None else {"decisions": decisions}),
     }
+
+
+@dataclass(frozen=True)
+class SurveyedPhoto:
+    """What one look at a photo gave: each face, its box clipped to the photo, with its blur score,
+    and the size that boxes refer to.
+
+    The fingerprint is None when the photo could not be read.
+    """
+
+    photo: AnnotatedPhoto
+    width: int
+    height: int
+    faces: tuple[tuple[Face, float], ...]
+    fingerprint: Fingerprint | None
+    findings: tuple[Finding, ...]
+
+
+def survey_photos(
+    photos: Sequence[AnnotatedPhoto], *, crops: Path, scale: float, workers: int | None = None
+) -> list[SurveyedPhoto]:
+    """Decode every photo once, in parallel, and write the crops of its faces."""
+    survey = partial(_survey_photo, crops=crops, scale=scale)
+    inner_threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # Its own threads would compete with ours.
+    try:
+        # Decoding and features run outside the interpreter's lock, so threads serve as well as
+        # processes, and unlike forked ones they can't hang where other threads run already.
+        with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+            done = pool.map(survey, photos)
+            return list(show_progress(done, len(photos), "reading photos"))
+    finally:
+        cv2.setNumThreads(inner_threads)
+
+
+def _survey_photo(photo: AnnotatedPhoto, *, crops: Path, scale: float) -> SurveyedPhoto:
+    try:
+        decoded = read_photo(photo.path, fit_size=photo.stated_size)
+    except PhotoError as error:
+        finding = Finding(photo.name, "unreadable-photo", str(error), dropped=True)
+        return SurveyedPhoto(photo, 0, 0, (), None, (finding,))
+    size = (decoded.width, decoded.height)
+    framed = check_frame(photo, PhotoFrame(*size, decoded.orientation, decoded.upright))
+    found, clipped = clip_faces(photo, *size)
+    faces: list[tuple[Face, float]] = []
+    for face in found:
+        crop = crop_face(decoded.pixels, face.box, scale)
+        name = crop_name(photo, face.object)
+        try:
+            (crops / name).write_bytes(encode_crop(crop))
+        except OSError as error:
+            raise output_error(crops / name, error) from error
+        faces.append((face, blur_score(crop)))
+    look = describe_photo(decoded.pixels)
+    return SurveyedPhoto(photo, *size, tuple(faces), look, (*framed, *clipped))
+
+
+BLUR_EDGES: tuple[float, ...] = (8, 12, 16, 24, 32, 48, 64, 96, 128)
+"""Short sides in pixels between which blur scores are compared: half octaves, since the score
+depends on size far more than on blur."""
+
+
+def blur_score(crop: np.ndarray) -> float:
+    """Variance of the Laplacian of the grey crop (height × width × 3, RGB); higher is sharper.
+
+    Comparable between crops of about one size only. Source: Pech-Pacheco et al. 2000, "Diatom
+    autofocusing in brightfield microscopy".
+    """
+    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    return float(cv2.Laplacian(grey, cv2.CV_64F).var())
+
+
+def keep_balanced(
+    faces: pd.DataFrame, *, rule: BlurRule = "binned", ratio: float = MAJORITY_RATIO
+) -> np.ndarray:
+    """Decide which faces of a training split to keep: True for kept rows.
+
+    The largest class is cut down to `ratio` × the second largest by dropping the blurriest faces.
+    With `binned` the faces are ranked inside their size bin, so that small and large faces lose
+    the same share; with `global` they are ranked all together, which favours small faces (the
+    rule of the seed system, kept for comparison); with `none` everything stays. The rare class is
+    never cut. `faces` has `label`, `blur` and `short_side`, in a stable order.
+    """
+    keep = np.ones(len(faces), dtype=bool)
+    counts = faces["label"].value_counts()
+    if rule == "none" or len(counts) < 2 or counts.index[0] == RARE_CLASS:
+        return keep
+    excess = int(counts.iloc[0]) - int(ratio * int(counts.iloc[1]))
+    if excess <= 0:
+        return keep
+    rows = np.flatnonzero(faces["label"].to_numpy() == counts.index[0])
+    blur = faces["blur"].to_numpy(dtype=float)[rows]
+    if rule == "binned":
+        # Share of the bin's faces that are blurrier.
+        sides = faces["short_side"].to_numpy()[rows]
+        bins = pd.Series(blur).groupby(np.digitize(sides, BLUR_EDGES))
+        ranks = bins.rank(method="first", na_option="bottom")
+        blur = ((ranks - 0.5) / bins.transform("size")).to_numpy()
+    keep[rows[np.argsort(blur, kind="stable")[:excess]]] = False
+    return keep

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -15,7 +15,10 @@ from data_prep.base.errors import UserError
 from data_prep.base.labels import ALIASES, CLASSES, parse_aliases
 from data_prep.formats.contracts import Format, ReadOptions
 from data_prep.formats.csv import FIELDS, parse_columns
-from data_prep.prepare.survey import MAJORITY_RATIO, BlurRule
+
+BlurRule = Literal["binned", "global", "none"]
+
+MAJORITY_RATIO = 1.5  # The largest class keeps at most this multiple of the second class.
 
 Alias = Annotated[
     list[str],

@@ -20,8 +20,7 @@ from data_prep.base.labels import CLASSES
 from data_prep.base.records import Finding
 from data_prep.decisions.overlay import REASONS
 from data_prep.grouping.split import TRAIN, VALID
-from data_prep.prepare.analysis import list_duplicates
-from data_prep.prepare.survey import BLUR_EDGES
+from data_prep.prepare.analysis import BLUR_EDGES, list_duplicates
 
 PAGE = "audit.html"  # File name of the page in the output folder.
 
@@ -35,33 +34,6 @@ THUMB_SIDE = 96
 PER_CLASS, SMALLEST = 56, 28
 BLUR_BINS, PER_BLUR_ROW = 4, 13
 GROUPS, PER_GROUP = 8, 8
-
-KIND_TITLES: dict[str, str] = {
-    "all-faces-left-out": "Photos of which no face can be used",
-    "bad-box": "Objects without a usable box",
-    "bad-name": "File names that can't be told apart or written down",
-    "broken-xml": "Annotation files that can't be read",
-    "clipped-box": "Boxes that reach over the border, clipped",
-    "decision-in-data": "Decisions with nothing to do: the data are as decided",
-    "degenerate-box": "Boxes that are empty, inverted or outside",
-    "disputed-decision": "Faces on which reviewers disagree; nothing is applied",
-    "ignored-class": "Classes that an alias says to leave out",
-    "missing-photo": "Annotations without a photo",
-    "name-conflict": "Annotations that name another photo than they are called after",
-    "no-split": "Too little to split",
-    "photo-without-annotation": "Photos without an annotation",
-    "resized-photo": "Photos resized after they were annotated, boxes scaled",
-    "second-annotation": "Photos annotated twice",
-    "size-differs": "Annotations that state another photo size",
-    "torn-ledger": "Half-written lines of ledgers, skipped",
-    "turned-photo": "Photos turned by their EXIF orientation",
-    "unfit-decision": "Decisions that don't fit the data; they are not applied",
-    "unread-ending": "Photos in formats that are not read",
-    "untold-turn": "Photos turned by EXIF, boxes perhaps of the turned one",
-    "unnamed-object": "Objects without a class name",
-    "unreadable-photo": "Photos that can't be read",
-}
-"""Headings for the kinds of findings; others are shown under their own name."""
 
 
 def render_page(
@@ -84,7 +56,7 @@ def render_page(
         sizes_plot=plot_sizes(faces),
         blur_plot=plot_blur(faces),
         correlation=rank_correlation(faces),
-        findings=group_findings(findings),
+        findings=findings,
         duplicates=list_duplicates(faces),
         sheets=draw_sheets(faces, crops),
         known_groups=known_groups,
@@ -92,41 +64,20 @@ def render_page(
     )
 
 
-def group_findings(findings: Sequence[Finding]) -> list[tuple[str, bool, list[str]]]:
-    """Title, whether something was left out, and messages of each kind; what was so comes first."""
-    kinds: dict[str, list[Finding]] = {}
-    for finding in findings:
-        kinds.setdefault(finding.kind, []).append(finding)
-    groups = [
-        (KIND_TITLES.get(kind, kind), any(f.dropped for f in found), [f.message for f in found])
-        for kind, found in kinds.items()
-    ]
-    return sorted(groups, key=lambda group: (not group[1], group[0]))
-
-
-class Table(NamedTuple):
-    """A table of whole numbers, by name of the row, with row and column sums added."""
-
-    columns: list[str]
-    rows: list[tuple[str, list[int]]]
-
-
-def tabulate(labels: pd.Series, keys: pd.Series, columns: Sequence[str]) -> Table:
+def tabulate(labels: pd.Series, keys: pd.Series, columns: Sequence[str]) -> pd.DataFrame:
     """Count faces by class (rows) and key (columns, in their order), with sums."""
     counts = pd.crosstab(labels, keys, margins=True, margins_name="all")
-    counts = counts.reindex(index=[*CLASSES, "all"], columns=[*columns, "all"], fill_value=0)
-    rows = zip(counts.index, counts.to_numpy().tolist(), strict=True)
-    return Table([*columns, "all"], list(rows))
+    return counts.reindex(index=[*CLASSES, "all"], columns=[*columns, "all"], fill_value=0)
 
 
-def _tabulate_splits(faces: pd.DataFrame) -> Table:
+def _tabulate_splits(faces: pd.DataFrame) -> pd.DataFrame:
     kept, dropped, valid = "training, kept", "training, dropped", "validation"
     train = faces["split"] == TRAIN
     keys = np.where(faces["split"] == VALID, valid, np.where(train & faces["kept"], kept, dropped))
     return tabulate(faces["label"], pd.Series(keys, index=faces.index), [kept, dropped, valid])
 
 
-def _tabulate_sizes(faces: pd.DataFrame) -> Table:
+def _tabulate_sizes(faces: pd.DataFrame) -> pd.DataFrame:
     first, last = f"under {SIZE_STEPS[0]:g} px", f"{SIZE_STEPS[-1]:g} px and more"
     between = [f"{low:g}–{high:g} px" for low, high in itertools.pairwise(SIZE_STEPS)]
     columns = [first, *between, last]
@@ -159,11 +110,17 @@ def plot_blur(faces: pd.DataFrame) -> str:
     shown = np.random.default_rng(0).permutation(len(faces))[:MAX_POINTS]
     colours = faces["label"].map(COLOURS).to_numpy()[shown]
     axes.scatter(sides[shown], scores[shown], s=5, c=colours, alpha=0.35, linewidths=0)
-    bins = np.digitize(sides, BLUR_EDGES)
-    present = np.unique(bins)
-    middles = [np.median(sides[bins == index]) for index in present]
-    medians = [np.median(scores[bins == index]) for index in present]
-    axes.plot(middles, medians, "o-", color=INK, lw=1.8, ms=4.5, label="median of a size bin")
+    points = pd.DataFrame({"side": sides, "score": scores})
+    medians = points.groupby(np.digitize(sides, BLUR_EDGES)).median()
+    axes.plot(
+        medians["side"],
+        medians["score"],
+        "o-",
+        color=INK,
+        lw=1.8,
+        ms=4.5,
+        label="median of a size bin",
+    )
     for edge in BLUR_EDGES:
         axes.axvline(edge, color=INK, lw=0.5, alpha=0.18)
     axes.set_yscale("log")
@@ -193,9 +150,6 @@ class Thumb(NamedTuple):
     title: str
 
 
-Sheet = tuple[str, list[Thumb]]  # A row of faces under a title.
-
-
 class Sheets(NamedTuple):
     """All contact sheets of a page.
 
@@ -204,10 +158,10 @@ class Sheets(NamedTuple):
     near-duplicate groups: the largest face of each of their photos.
     """
 
-    classes: list[Sheet]
+    classes: list[tuple[str, list[Thumb]]]
     smallest: list[Thumb]
     blur: list[tuple[str, list[Thumb], list[Thumb]]]
-    groups: list[Sheet]
+    groups: list[tuple[str, list[Thumb]]]
 
 
 def draw_sheets(faces: pd.DataFrame, crops: Path, *, seed: int = 0) -> Sheets:
@@ -222,23 +176,14 @@ def draw_sheets(faces: pd.DataFrame, crops: Path, *, seed: int = 0) -> Sheets:
         return load(rows.iloc[chosen].sort_values(order, kind="stable"))
 
     by_class = {label: faces[faces["label"] == label] for label in CLASSES}
-    classes = [
-        (label, sample(rows, PER_CLASS, "short_side"))
-        for label, rows in by_class.items()
-        if len(rows)
-    ]
+    classes = [(k, sample(v, PER_CLASS, "short_side")) for k, v in by_class.items() if len(v)]
     smallest = load(faces.nsmallest(SMALLEST, "short_side"))
-    edges = [0.0, *BLUR_EDGES]
-    names = [f"{low:g} to {high:g} px" for low, high in itertools.pairwise(edges)]
-    names.append(f"{edges[-1]:g} px and more")
-    blur = [
-        (
-            names[index],
-            sample(rows[~rows["kept"]], PER_BLUR_ROW, "blur"),
-            sample(rows[rows["kept"]], PER_BLUR_ROW, "blur"),
-        )
-        for index, rows in _thinned_bins(faces)
-    ]
+    names = [f"{low:g} to {high:g} px" for low, high in itertools.pairwise([0.0, *BLUR_EDGES])]
+    names.append(f"{BLUR_EDGES[-1]:g} px and more")
+    blur = []
+    for index, rows in _thinned_bins(faces):
+        dropped = sample(rows[~rows["kept"]], PER_BLUR_ROW, "blur")
+        blur.append((names[index], dropped, sample(rows[rows["kept"]], PER_BLUR_ROW, "blur")))
     largest = faces.sort_values("short_side", ascending=False, kind="stable")
     photos = largest.drop_duplicates(["source", "image"])
     sizes = photos["group"].value_counts().loc[lambda n: n > 1]

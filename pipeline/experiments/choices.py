@@ -18,7 +18,8 @@ from data_prep.base.errors import suggest
 from data_prep.base.files import write_atomically, write_json
 from data_prep.base.labels import CLASSES
 from data_prep.base.tables import KEY, markdown_table
-from data_prep.prepare.survey import BlurRule, keep_balanced
+from data_prep.prepare.analysis import keep_balanced
+from data_prep.prepare.options import BlurRule
 from pipeline.experiments.engine import (
     ExperimentError,
     PreparedData,

@@ -18,8 +18,7 @@ from data_prep.base.files import make_folder, write_atomically, write_json
 from data_prep.base.photo import read_photo
 from data_prep.base.progress import show_progress
 from data_prep.base.tables import markdown_table
-from data_prep.prepare.options import Decisions
-from data_prep.prepare.survey import BlurRule
+from data_prep.prepare.options import BlurRule, Decisions
 from pipeline.experiments.engine import ExperimentError, PreparedData, find_or_start, train_run
 from pipeline.experiments.measure import measure_system
 from pipeline.experiments.tables import show_figure

@@ -16,13 +16,11 @@ from data_prep.datasets.convert import ConvertOptions, convert
 from data_prep.datasets.merge import MergeOptions, merge_datasets
 from data_prep.formats.contracts import Format
 from data_prep.formats.exif_frame import FramedPhoto
-from data_prep.grouping import groups as group_photos
+from data_prep.grouping import groups as grouping
 from data_prep.grouping.duplicates import describe_photo
 from data_prep.grouping.groups import (
     GROUPS,
-    LookedAt,
-    group_looked_at,
-    join_groups,
+    group_photos,
     look_at_photos,
     read_groups,
     write_groups,
@@ -53,19 +51,26 @@ def test_written_groups_are_read_back(tmp_path):
     assert read_groups(tmp_path / "none") == {}
 
 
-def test_groups_are_joined_by_name_and_by_photo(tmp_path):
+PRINT = describe_photo(np.zeros((8, 8, 3), np.uint8))
+
+
+def test_groups_are_joined_by_name_and_by_photo(tmp_path, monkeypatch):
+    def group(photos, near):
+        """`near` has the first near-duplicate of each photo that can be read; the rest can't."""
+        monkeypatch.setattr(grouping, "group_near_duplicates", lambda _: near)
+        prints = [PRINT] * len(near) + [None] * (len(photos) - len(near))
+        return group_photos(photos, prints)
+
     one, two = tmp_path / "one", tmp_path / "two"
     write_groups(two / GROUPS, {"a.jpg": "one/x.jpg", "b.jpg": "same", "c.jpg": "same"})
     photos = [photo(one, f"{name}.jpg") for name in "xyz"]
     photos += [photo(two, f"{name}.jpg") for name in "abcd"]
-    near = ["one/x.jpg", "one/y.jpg", "one/y.jpg", "two/a.jpg", "two/b.jpg", "two/c.jpg", ""]
-    joined = [*near[:3], "one/x.jpg", "two/b.jpg", "two/b.jpg", ""]
-    assert join_groups(photos, near) == joined
+    joined = ["one/x.jpg", "one/y.jpg", "one/y.jpg", "one/x.jpg", "two/b.jpg", "two/b.jpg"]
+    assert group(photos, [0, 1, 1, 3, 4, 5]) == [*joined, "two/d.jpg"]
     # A chain: a looks like b, b is made from c, c is called as d is.
     write_groups(two / GROUPS, {"b.jpg": "two/c.jpg", "c.jpg": "tie", "d.jpg": "tie"})
-    near = ["two/a.jpg", "two/a.jpg", "two/c.jpg", "two/d.jpg"]
-    assert join_groups(photos[3:], near) == ["two/a.jpg"] * 4
-    assert join_groups(photos[:2], ["one/x.jpg", ""]) == ["one/x.jpg", ""]
+    assert group(photos[3:], [0, 0, 2, 3]) == ["two/a.jpg"] * 4
+    assert group(photos[:2], [0]) == ["one/x.jpg", "one/y.jpg"]
 
 
 @pytest.mark.parametrize("text", ["name,group\na,b\n", "", "\x00\xff"])
@@ -124,12 +129,10 @@ def frame(root, image):
 
 
 def test_identical_photos_share_a_group_whatever_was_found(monkeypatch):
-    photos = [frame(Path("set"), f"{letter}.jpg") for letter in "abcde"]
-    print_ = describe_photo(np.zeros((8, 8, 3), np.uint8))
-    looked = [LookedAt(sha, print_) for sha in ("x", "y", "x", "z")] + [LookedAt("", None)]
-    monkeypatch.setattr(group_photos, "group_near_duplicates", lambda _: [0, 1, 2, 2])
+    photos = [photo(Path("set"), f"{letter}.jpg") for letter in "abcde"]
+    monkeypatch.setattr(grouping, "group_near_duplicates", lambda _: [0, 1, 2, 2])
     groups = ["set/a.jpg", "set/b.jpg", "set/a.jpg", "set/a.jpg", "set/e.jpg"]
-    assert group_looked_at(photos, looked) == groups
+    assert group_photos(photos, [PRINT] * 4 + [None], ["x", "y", "x", "z", ""]) == groups
 
 
 def test_every_photo_is_compared_as_build_does(tmp_path):
@@ -137,8 +140,14 @@ def test_every_photo_is_compared_as_build_does(tmp_path):
         make_photo(tmp_path / f"{name}.jpg", seed=seed)
     (tmp_path / "d.jpg").write_bytes(b"")
     photos = [frame(tmp_path, f"{letter}.jpg") for letter in "abcd"]
-    groups = group_looked_at(photos, look_at_photos(photos, 1))
-    assert groups == ["set/a.jpg", "set/a.jpg", "set/c.jpg", "set/d.jpg"]
+    hashes, prints = look_at_photos(photos, 1)
+    assert len(set(hashes)) == 3
+    assert group_photos([item.photo for item in photos], prints) == [
+        "set/a.jpg",
+        "set/a.jpg",
+        "set/c.jpg",
+        "set/d.jpg",
+    ]
 
 
 @st.composite

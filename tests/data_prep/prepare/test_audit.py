@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -25,7 +26,6 @@ from data_prep.prepare.options import AuditOptions, BuildOptions
 from data_prep.prepare.page import (
     Sheets,
     draw_sheets,
-    group_findings,
     plot_blur,
     plot_sizes,
     rank_correlation,
@@ -240,22 +240,25 @@ def test_page_needs_no_other_file_and_is_well_formed(render, faces):
 def test_findings_are_grouped_faults_first_and_long_lists_folded(render, faces):
     findings = [Finding("x", "clipped-box", f"note {n}", False) for n in range(40)]
     findings += [Finding("x", "broken-xml", f"fault <{n}>", True) for n in range(2)]
-    groups = group_findings(findings)
-    assert [(len(messages), left_out) for _, left_out, messages in groups] == [
-        (2, True),
-        (40, False),
-    ]
+    findings += [Finding("x", kind, "new", False) for kind in ("unheard-of", "another")]
     page = render(faces, findings)
+    headings = re.findall("<summary><b>(\\d+)</b>(.*?)</summary>", page)
+    assert headings[:-1] == [
+        ("2", 'Annotation files that can&#39;t be read<span class="tag">left out</span>'),
+        ("40", "Boxes that reach over the border, clipped"),
+        ("1", "another"),
+        ("1", "unheard-of"),
+    ]
     assert all(f"<li>note {n}</li>" in page for n in range(40))
     assert "<li>fault &lt;1&gt;</li>" in page
-    assert page.count("<details open>") == 1
+    assert page.count("<details open>") == 3
 
 
 def test_table_has_all_classes_and_sums():
     labels = pd.Series(["with_mask", "with_mask", "without_mask"])
     table = tabulate(labels, pd.Series(["a", "b", "b"]), ["a", "b", "c"])
-    assert table.columns == ["a", "b", "c", "all"]
-    assert dict(table.rows) == {
+    assert list(table.columns) == ["a", "b", "c", "all"]
+    assert dict(zip(table.index, table.to_numpy().tolist(), strict=True)) == {
         "with_mask": [1, 1, 0, 2],
         "without_mask": [0, 1, 0, 1],
         "mask_weared_incorrect": [0, 0, 0, 0],

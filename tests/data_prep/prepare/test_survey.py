@@ -14,7 +14,7 @@ from data_prep.base.files import OutputError
 from data_prep.base.photo import read_photo
 from data_prep.base.records import AnnotatedPhoto, Box, Face
 from data_prep.formats.registry import read_dataset
-from data_prep.prepare.survey import BLUR_EDGES, blur_score, keep_balanced, survey_photos
+from data_prep.prepare.analysis import BLUR_EDGES, blur_score, keep_balanced, survey_photos
 from tests.makers import add_example, make_dataset, make_pixels
 
 KERNEL = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]])
@@ -113,20 +113,20 @@ def survey_one(tmp_path, crops, objects, **annotation):
 
 def test_crop_on_disk_is_the_crop_of_the_photo(tmp_path, crops):
     surveyed = survey_one(tmp_path, crops, [("face", (20, 15, 60, 55))])
-    (face,) = surveyed.faces
+    ((face, blur),) = surveyed.faces
     pixels = read_photo(tmp_path / "set" / "images" / "a.jpg").pixels
     crop = crop_face(pixels, Box(20, 15, 60, 55), 1.5)
-    written = cv2.imread(str(crops / face.crop))[:, :, ::-1]
+    written = cv2.imread(str(crops / crop_name(surveyed.photo, 0)))[:, :, ::-1]
     assert written.shape == crop.shape == (60, 60, 3)
     assert np.abs(written.astype(int) - crop).mean() < 2
-    assert face.blur == blur_score(crop)
-    assert face.face == Face(0, "without_mask", Box(20, 15, 60, 55))
+    assert blur == blur_score(crop)
+    assert face == Face(0, "without_mask", Box(20, 15, 60, 55))
     assert (surveyed.width, surveyed.height, surveyed.findings) == (120, 90, ())
 
 
 def test_clipped_box_is_recorded(tmp_path, crops):
     surveyed = survey_one(tmp_path, crops, [("face", (80, 15, 121, 55))])
-    assert surveyed.faces[0].face.box == Box(80, 15, 120, 55)
+    assert surveyed.faces[0][0].box == Box(80, 15, 120, 55)
     (finding,) = surveyed.findings
     assert (finding.kind, finding.dropped) == ("clipped-box", False)
     assert finding.file == "set/annotations/a.xml"
