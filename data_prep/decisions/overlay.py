@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -20,110 +20,6 @@ SAME_BOX = 0.5  # Boxes whose sides all lie within so many pixels are the same.
 
 SAME_FACE = 0.5
 """Boxes that overlap by this much (intersection over union) are about the same face."""
-
-
-@dataclass(frozen=True)
-class FoundFace:
-    """The face that a decision is about; `is_done` if it is already as the decision wants it."""
-
-    photo: AnnotatedPhoto
-    face: Face
-    is_done: bool = False
-
-    @property
-    def key(self) -> Key:
-        """Key of the face as the data are now."""
-        return self.photo.source, self.photo.image, self.face.object
-
-
-class PhotoFinder:
-    """Finds the photos of decisions by name and hash, hashing no more files than it must."""
-
-    def __init__(self, datasets: Sequence[Dataset]) -> None:
-        self._photos = {d.source: {photo.image: photo for photo in d.photos} for d in datasets}
-        self._hash, self._clip = cache(_hash), cache(_clip)
-        self._copies = cache(self._group_by_hash)
-
-    def find(self, decision: Decision) -> Sequence[AnnotatedPhoto] | str:
-        """The photos a decision may be about, boxes clipped to them, or why there is none.
-
-        That is the photo of its name if the bytes agree, else all photos of the source with
-        these bytes.
-        """
-        if decision.source not in self._photos:
-            return "source-absent"
-        photo = self._photos[decision.source].get(decision.image)
-        if photo is not None and self._hash(photo.path) == decision.photo_sha256:
-            return [self._clip(photo)]
-        if copies := self._copies(decision.source)[decision.photo_sha256]:
-            return [self._clip(copy) for copy in copies]
-        return "photo-gone" if photo is None else "photo-changed"
-
-    def _group_by_hash(self, source: str) -> dict[str, list[AnnotatedPhoto]]:
-        copies = defaultdict(list)
-        for _, photo in sorted(self._photos[source].items()):
-            copies[self._hash(photo.path)].append(photo)
-        return copies
-
-
-def _hash(path: Path) -> str:
-    try:
-        return sha256_of(path)
-    except OSError:  # Reading the photo will tell; here it is none that is looked for.
-        return ""
-
-
-def _clip(photo: AnnotatedPhoto) -> AnnotatedPhoto:
-    """The photo as in `faces.csv`, which is what decisions are made on."""
-    boxes = ((face, clip_to_photo(face.box, photo)) for face in photo.faces)
-    return replace(photo, faces=tuple(replace(f, box=box) for f, box in boxes if box is not None))
-
-
-def find_face(decision: Decision, photos: Sequence[AnnotatedPhoto]) -> FoundFace | str:
-    """The face with the class and box that a decision was made on, or why there is none.
-
-    A face that already has the class and box that the decision wants is found as well. The object's
-    number only decides between several such faces: it changes when a file is put in another order.
-    """
-    found = [FoundFace(photo, face) for photo in photos for face in photo.faces]
-    alike = [item for item in found if was_shown(item.face, decision)]
-    if len(alike) == 1:
-        return alike[0]
-    if alike:
-        numbered = [item for item in alike if item.face.object == decision.object]
-        return numbered[0] if len(numbered) == 1 else "faces-alike"
-    for item in found:
-        wanted = clip_to_photo(decision.to_box or decision.box, item.photo)
-        if item.face.label == decision.to and wanted and is_same_box(item.face.box, wanted):
-            return replace(item, is_done=True)
-    if any(is_same_box(item.face.box, decision.box) for item in found):
-        return "label-changed"
-    if any(overlap(item.face.box, decision.box) >= SAME_FACE for item in found):
-        return "box-moved"
-    return "already" if decision.action == "drop" else "face-gone"
-
-
-def was_shown(face: Face, decision: Decision) -> bool:
-    """Whether a face has the class and box that a decision was made on."""
-    return face.label == decision.given and is_same_box(face.box, decision.box)
-
-
-def is_same_box(first: Box, second: Box) -> bool:
-    """Whether two boxes agree within `SAME_BOX` on every side."""
-    return all(abs(a - b) <= SAME_BOX for a, b in zip(first, second, strict=True))
-
-
-def clip_to_photo(box: Box, photo: AnnotatedPhoto) -> Box | None:
-    """The box clipped to its photo, or None when nothing of it is left.
-
-    Of a photo whose header can't be read the box is taken as it is: reading the photo will tell.
-    """
-    try:
-        return clip_box(box, *photo_size(photo.path, fit_size=photo.stated_size))[0]
-    except PhotoError:
-        return box
-    except DegenerateBoxError:
-        return None
 
 
 EFFECTS = ("relabel", "rebox", "drop", "keep")
@@ -163,17 +59,19 @@ class Opinion:
     """What a decision wants of the face it is about: how it should be, or None to have it go."""
 
     decision: Decision
-    found: FoundFace
+    photo: AnnotatedPhoto
+    face: Face
     outcome: Face | None
+    is_done: bool = False  # The data are so already.
 
     @property
     def effect(self) -> str:
         """What it makes of the face."""
         if self.outcome is None:
             return "drop"
-        if not is_same_box(self.outcome.box, self.found.face.box):
+        if not _is_same_box(self.outcome.box, self.face.box):
             return "rebox"
-        return "keep" if self.outcome.label == self.found.face.label else "relabel"
+        return "keep" if self.outcome.label == self.face.label else "relabel"
 
 
 def apply_ledgers(datasets: Sequence[Dataset], ledgers: Sequence[Ledger]) -> Overlay:
@@ -183,25 +81,45 @@ def apply_ledgers(datasets: Sequence[Dataset], ledgers: Sequence[Ledger]) -> Ove
     photo with the same bytes, whatever its name, inside the same source. It also fits a face that
     an earlier decision brought to that class and box, as a second round of review shows it.
 
-    Of one reviewer's decisions on a face the latest counts. Where reviewers agree (see `agree`)
+    Of one reviewer's decisions on a face the latest counts. Where reviewers agree (all want the
+    face to go, or one class and boxes that overlap by `SAME_FACE`: no two people draw the same box)
     the latest is applied; otherwise the face is disputed and stays as it is until one of them
     decides anew or takes the decision back.
     """
-    by_face, unfit = _form_opinions(merge_ledgers(ledgers), PhotoFinder(datasets))
+    decisions, find_photos = merge_ledgers(ledgers), _make_finder(datasets)
     warnings = [warning for ledger in ledgers for warning in ledger.warnings]
     findings = [Finding("", "torn-ledger", warning, dropped=False) for warning in warnings]
-    findings += [_explain_unfit(decision, reason) for decision, reason in unfit]
-    reasons: Counter[str] = Counter(reason for _, reason in unfit)
+    reasons: Counter[str] = Counter()
     applied: Counter[str] = Counter()
+
+    def tell(decision: Decision, reason: str) -> None:
+        reasons[reason] += 1
+        kind = "decision-in-data" if reason == "already" else "unfit-decision"
+        findings.append(_note(kind, decision.key, f"{_show(decision)}: {REASONS[reason]}"))
+
+    latest = {(decision.key, decision.by): decision for decision in decisions}
+    formed: dict[Key, list[Opinion]] = defaultdict(list)
+    for decision in show_progress(decisions, len(decisions), "finding the faces of decisions"):
+        opinion = _form_opinion(decision, find_photos(decision), formed)
+        if isinstance(opinion, Opinion):
+            formed[_key_of(opinion.photo, opinion.face)].append(opinion)
+        elif latest[decision.key, decision.by] is decision:
+            tell(decision, opinion)
     changes: dict[Key, Opinion] = {}
-    for key, opinions in by_face.items():
-        if not agree(opinions):
+    for key, all_formed in formed.items():
+        views: dict[str, Opinion] = {}
+        for opinion in reversed(all_formed):
+            if latest[opinion.decision.key, opinion.decision.by] is opinion.decision:
+                views.setdefault(opinion.decision.by, opinion)
+        opinions = list(views.values())[::-1]
+        if not _agree(opinions):
             reasons["disputed"] += len(opinions)
-            findings.append(_explain_dispute(opinions))
+            wishes = ", ".join(_show(opinion.decision) for opinion in opinions)
+            findings.append(_note("disputed-decision", key, f"reviewers disagree: {wishes}"))
             continue
-        done = [opinion.decision for opinion in opinions if opinion.found.is_done]
-        reasons["already"] += len(done)
-        findings += [_explain_unfit(decision, "already") for decision in done]
+        done = [opinion for opinion in opinions if opinion.is_done]
+        for opinion in done:
+            tell(opinion.decision, "already")
         if len(done) < len(opinions):
             applied[opinions[-1].effect] += 1
             changes[key] = opinions[-1]
@@ -220,81 +138,135 @@ def apply_ledgers(datasets: Sequence[Dataset], ledgers: Sequence[Ledger]) -> Ove
     return Overlay(tuple(changed), record, tuple(findings))
 
 
-def _form_opinions(
-    decisions: Sequence[Decision], finder: PhotoFinder
-) -> tuple[dict[Key, list[Opinion]], list[tuple[Decision, str]]]:
-    """The latest opinion of each reviewer on each face, earliest first, and what fits no face.
+def _make_finder(
+    datasets: Sequence[Dataset],
+) -> Callable[[Decision], Sequence[AnnotatedPhoto] | str]:
+    """A function that gives the photos a decision may be about, boxes clipped, or why none.
 
-    A decision that fits no face as the dataset has it may fit one as an earlier decision made it:
-    that is what a second round of review is shown.
+    That is the photo of its name if the bytes agree, else all photos of the source with these
+    bytes; no more files are hashed than must be.
     """
-    latest = {(decision.key, decision.by): decision for decision in decisions}
-    formed: dict[Key, list[Opinion]] = {}
-    by_face: dict[Key, dict[str, Opinion]] = {}
-    unfit: list[tuple[Decision, str]] = []
-    for decision in show_progress(decisions, len(decisions), "finding the faces of decisions"):
-        is_latest = latest[decision.key, decision.by] is decision
-        opinion = _form_opinion(decision, finder, formed)
-        if isinstance(opinion, Opinion):
-            key = opinion.found.key
-            formed.setdefault(key, []).append(opinion)
-            if is_latest:
-                views = by_face.setdefault(key, {})
-                views.pop(decision.by, None)  # So that the order is that of the latest.
-                views[decision.by] = opinion
-        elif is_latest:
-            unfit.append((decision, opinion))
-    return {key: list(views.values()) for key, views in by_face.items()}, unfit
+    sources = {d.source: {photo.image: photo for photo in d.photos} for d in datasets}
+    hash_of, clip = cache(_hash), cache(_clip_faces)
+
+    @cache
+    def group_copies(source: str) -> Mapping[str, list[AnnotatedPhoto]]:
+        copies = defaultdict(list)
+        for _, photo in sorted(sources[source].items()):
+            copies[hash_of(photo.path)].append(photo)
+        return copies
+
+    def find(decision: Decision) -> Sequence[AnnotatedPhoto] | str:
+        if decision.source not in sources:
+            return "source-absent"
+        photo = sources[decision.source].get(decision.image)
+        if photo is not None and hash_of(photo.path) == decision.photo_sha256:
+            return [clip(photo)]
+        if copies := group_copies(decision.source).get(decision.photo_sha256):
+            return [clip(copy) for copy in copies]
+        return "photo-gone" if photo is None else "photo-changed"
+
+    return find
+
+
+def _hash(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError:  # Reading the photo will tell; here it is none that is looked for.
+        return ""
+
+
+def _clip_faces(photo: AnnotatedPhoto) -> AnnotatedPhoto:
+    """The photo as in `faces.csv`, which is what decisions are made on."""
+    boxes = ((face, _clip(face.box, photo)) for face in photo.faces)
+    return replace(photo, faces=tuple(replace(f, box=box) for f, box in boxes if box is not None))
+
+
+def _clip(box: Box, photo: AnnotatedPhoto) -> Box | None:
+    """The box clipped to its photo, or None when nothing of it is left."""
+    try:
+        return clip_box(box, *photo_size(photo.path, fit_size=photo.stated_size))[0]
+    except PhotoError:  # Reading the photo will tell.
+        return box
+    except DegenerateBoxError:
+        return None
+
+
+def _key_of(photo: AnnotatedPhoto, face: Face) -> Key:
+    return photo.source, photo.image, face.object
+
+
+def _is_same_box(first: Box, second: Box) -> bool:
+    return all(abs(a - b) <= SAME_BOX for a, b in zip(first, second, strict=True))
+
+
+def _was_shown(face: Face, decision: Decision) -> bool:
+    """Whether a face has the class and box that a decision was made on."""
+    return face.label == decision.given and _is_same_box(face.box, decision.box)
 
 
 def _form_opinion(
-    decision: Decision, finder: PhotoFinder, formed: Mapping[Key, Sequence[Opinion]]
+    decision: Decision,
+    photos: Sequence[AnnotatedPhoto] | str,
+    formed: Mapping[Key, Sequence[Opinion]],
 ) -> Opinion | str:
-    photos = finder.find(decision)
+    """What a decision makes of the face it was made on, or why there is none.
+
+    That is a face as the dataset has it, else as an earlier decision made it; a face that is as the
+    decision wants it is found as well. The object's number only decides between several faces: it
+    changes when a file is put in another order.
+    """
     if isinstance(photos, str):
         return photos
-    found = find_face(decision, photos)
-    if isinstance(found, FoundFace) and not found.is_done:
-        return _weigh(decision, found, found.face)
-    for photo in photos:
-        for face in photo.faces:
-            for earlier in formed.get(FoundFace(photo, face).key, ()):
-                if earlier.outcome is not None and was_shown(earlier.outcome, decision):
-                    return _weigh(decision, replace(earlier.found, is_done=False), earlier.outcome)
-    return Opinion(decision, found, found.face) if isinstance(found, FoundFace) else found
+    found = [(photo, face) for photo in photos for face in photo.faces]
+    alike = [item for item in found if _was_shown(item[1], decision)]
+    numbered = [item for item in alike if item[1].object == decision.object]
+    for photo, face in alike if len(alike) == 1 else numbered if len(numbered) == 1 else ():
+        return _weigh(decision, photo, face, face)
+    for photo, face in found:
+        for earlier in formed.get(_key_of(photo, face), ()):
+            if earlier.outcome is not None and _was_shown(earlier.outcome, decision):
+                return _weigh(decision, earlier.photo, earlier.face, earlier.outcome)
+    if alike:
+        return "faces-alike"
+    for photo, face in found:
+        wanted = _clip(decision.to_box or decision.box, photo)
+        if face.label == decision.to and wanted and _is_same_box(face.box, wanted):
+            return Opinion(decision, photo, face, face, is_done=True)
+    if any(_is_same_box(face.box, decision.box) for _, face in found):
+        return "label-changed"
+    if any(overlap(face.box, decision.box) >= SAME_FACE for _, face in found):
+        return "box-moved"
+    return "already" if decision.action == "drop" else "face-gone"
 
 
-def _weigh(decision: Decision, found: FoundFace, shown: Face) -> Opinion | str:
-    """What a decision makes of a face that was shown to the reviewer."""
+def _weigh(decision: Decision, photo: AnnotatedPhoto, face: Face, shown: Face) -> Opinion | str:
+    """What a decision makes of a face, which was `shown` to the reviewer as it says."""
     if decision.action == "drop":
-        return Opinion(decision, found, None)
-    face = replace(shown, label=decision.to or shown.label)
+        return Opinion(decision, photo, face, None)
+    outcome = replace(shown, label=decision.to or shown.label)
     if decision.to_box is not None:
-        box = clip_to_photo(decision.to_box, found.photo)
+        box = _clip(decision.to_box, photo)
         if box is None:
             return "box-outside"
-        face = replace(face, box=box)
-    return Opinion(decision, found, face)
+        outcome = replace(outcome, box=box)
+    return Opinion(decision, photo, face, outcome)
 
 
-def agree(opinions: Sequence[Opinion]) -> bool:
-    """Whether all want a face to go, or all want one class and boxes that overlap by `SAME_FACE`.
-
-    No two people draw the same box.
-    """
-    first, *others = [opinion.outcome for opinion in opinions]
-    if first is None or None in others:
-        return first is None and not any(others)
+def _agree(opinions: Sequence[Opinion]) -> bool:
+    wanted = [opinion.outcome for opinion in opinions if opinion.outcome is not None]
+    if len(wanted) < len(opinions):
+        return not wanted
     return all(
-        face and face.label == first.label and overlap(face.box, first.box) >= SAME_FACE
-        for face in others
+        face.label == wanted[0].label and overlap(face.box, wanted[0].box) >= SAME_FACE
+        for face in wanted
     )
 
 
 def _change_photo(photo: AnnotatedPhoto, changes: Mapping[Key, Opinion]) -> AnnotatedPhoto:
     faces: list[Face] = []
     for face in photo.faces:
-        opinion = changes.get((photo.source, photo.image, face.object))
+        opinion = changes.get(_key_of(photo, face))
         if opinion is None:
             faces.append(face)
         elif opinion.outcome is not None:
@@ -321,18 +293,10 @@ def _show(decision: Decision) -> str:
     return f"'{wish}' of {decision.by} at {decision.at}"
 
 
-def _explain_unfit(decision: Decision, reason: str) -> Finding:
-    photo = f"{decision.source}/{decision.image}"
-    kind = "decision-in-data" if reason == "already" else "unfit-decision"
-    message = f"{photo}: object {decision.object}: {_show(decision)}: {REASONS[reason]}."
-    return Finding(photo, kind, message, dropped=False)
-
-
-def _explain_dispute(opinions: Sequence[Opinion]) -> Finding:
-    source, image, index = opinions[0].found.key
-    wishes = ", ".join(_show(opinion.decision) for opinion in opinions)
-    message = f"{source}/{image}: object {index}: reviewers disagree: {wishes}."
-    return Finding(f"{source}/{image}", "disputed-decision", message, dropped=False)
+def _note(kind: str, key: Key, message: str) -> Finding:
+    source, image, index = key
+    photo = f"{source}/{image}"
+    return Finding(photo, kind, f"{photo}: object {index}: {message}.", dropped=False)
 
 
 class WrittenNames:
@@ -346,10 +310,8 @@ class WrittenNames:
         self._known = {(p.image, f.object): f.label for p in read.photos for f in p.faces}
         both = self._known.keys() & self._own.keys()
         counts = Counter((self._known[key], self._own[key]) for key in both)
-        self.usual: dict[str, str] = {}
-        """What the dataset mostly calls each class."""
-        for (label, name), _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-            self.usual.setdefault(label, name)
+        rarest_first = sorted(counts, key=lambda names: (-counts[names], names), reverse=True)
+        self.usual = dict(rarest_first)  # What the dataset mostly calls each class.
 
     def restore(self, photo: AnnotatedPhoto) -> AnnotatedPhoto:
         """A photo with its faces under their written names; changed ones under the usual."""
