@@ -6,13 +6,13 @@ import hashlib
 import json
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from io import FileIO
+from itertools import accumulate, chain
 from math import isfinite
-from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -105,9 +105,7 @@ class Decision:
 
     def to_json(self) -> str:
         """The line of the ledger, without its end."""
-        names = {"given": "from"}
-        record = {names.get(f.name, f.name): getattr(self, f.name) for f in fields(self)}
-        return json.dumps(record, ensure_ascii=False)
+        return json.dumps(_LINE.dump_python(self, by_alias=True), ensure_ascii=False)
 
     @staticmethod
     def from_json(line: str | bytes) -> Decision:
@@ -282,10 +280,9 @@ def settle(decisions: Iterable[Decision], by: str | None = None) -> dict[Key, De
     None is an undo or a skip. They are in the order they were made.
     """
     latest: dict[Key, Decision] = {}
-    for decision in list_standing(decisions, by):
-        latest.pop(decision.key, None)  # So that the order is that of the one that wins.
-        latest[decision.key] = decision
-    return latest
+    for decision in reversed(list_standing(decisions, by)):
+        latest.setdefault(decision.key, decision)
+    return dict(reversed(latest.items()))
 
 
 def list_standing(decisions: Iterable[Decision], by: str | None = None) -> list[Decision]:
@@ -305,17 +302,15 @@ def work_in_undos(decisions: Iterable[Decision], by: str | None = None) -> list[
     included, so that the one before it stands again; with nothing to take back it does nothing.
     `by` counts one reviewer's decisions only.
     """
-    stacks: dict[tuple[Key, str], list[tuple[int, Decision]]] = {}
-    for index, decision in enumerate(decisions):
-        if by is not None and decision.by != by:
-            continue
-        stack = stacks.setdefault((decision.key, decision.by), [])
+    made = [decision for decision in decisions if by in (None, decision.by)]
+    stacks: dict[tuple[Key, str], list[int]] = defaultdict(list)
+    for index, decision in enumerate(made):
+        stack = stacks[decision.key, decision.by]
         if decision.action != "undo":
-            stack.append((index, decision))
+            stack.append(index)
         elif stack:
             stack.pop()
-    made = (item for stack in stacks.values() for item in stack)
-    return [decision for _, decision in sorted(made, key=itemgetter(0))]
+    return [made[index] for index in sorted(chain.from_iterable(stacks.values()))]
 
 
 def merge_ledgers(ledgers: Sequence[Ledger]) -> list[Decision]:
@@ -325,18 +320,12 @@ def merge_ledgers(ledgers: Sequence[Ledger]) -> list[Decision]:
     a clock went back. A decision that several ledgers hold, as a ledger and its longer copy do,
     counts once, so that an undo in one takes it back in all. See `list_standing` for the rest.
     """
-    timed: list[tuple[datetime, Decision]] = []
-    known: set[tuple[Decision, int]] = set()
+    timed: dict[tuple[Decision, int], datetime] = {}
     for ledger in ledgers:
-        latest: datetime | None = None
+        times = accumulate((datetime.fromisoformat(made.at) for made in ledger.decisions), max)
         seen: Counter[Decision] = Counter()
-        for decision in ledger.decisions:
-            time = datetime.fromisoformat(decision.at)
-            latest = time if latest is None else max(latest, time)
+        for decision, time in zip(ledger.decisions, times, strict=True):
             # Hand-written ledgers may say the same twice, an undo between: that is no copy.
-            mark = (decision, seen[decision])
             seen[decision] += 1
-            if mark not in known:
-                known.add(mark)
-                timed.append((latest, decision))
-    return list_standing(decision for _, decision in sorted(timed, key=lambda item: item[0]))
+            timed.setdefault((decision, seen[decision]), time)
+    return list_standing(decision for decision, _ in sorted(timed, key=lambda item: timed[item]))
