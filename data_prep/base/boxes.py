@@ -6,7 +6,7 @@ The only place that turns boxes; orientations 1 to 8 are those of EXIF 2.3, tag 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -33,15 +33,16 @@ def clip_box(box: Box, width: int, height: int) -> tuple[Box, bool]:
     >>> clip_box(Box(380, 10, 401, 40), 400, 267)
     (Box(xmin=380, ymin=10, xmax=400, ymax=40), True)
     """
-    if not all(map(math.isfinite, box)):
-        raise DegenerateBoxError(f"box {_show(box)} is not finite")
-    if box.width <= 0 or box.height <= 0:
-        raise DegenerateBoxError(f"box {_show(box)} is inverted or empty")
     clipped = Box(max(box.xmin, 0), max(box.ymin, 0), min(box.xmax, width), min(box.ymax, height))
-    if clipped.width < MIN_SIDE or clipped.height < MIN_SIDE:
-        raise DegenerateBoxError(
-            f"box {_show(box)} lies outside the photo ({width} × {height}) or under one pixel in it"
-        )
+    why = ""
+    if not all(map(math.isfinite, box)):
+        why = "is not finite"
+    elif box.short_side <= 0:
+        why = "is inverted or empty"
+    elif clipped.short_side < MIN_SIDE:
+        why = f"lies outside the photo ({width} × {height}) or under one pixel in it"
+    if why:
+        raise DegenerateBoxError(f"box {show_box(box)} {why}")
     return clipped, clipped != box
 
 
@@ -77,7 +78,8 @@ def write_number(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
-def _show(box: Box) -> str:
+def show_box(box: Iterable[float]) -> str:
+    """Its corners as people read them."""
     return "(" + ", ".join(f"{value:g}" for value in box) + ")"
 
 

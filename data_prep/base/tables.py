@@ -6,15 +6,15 @@ import csv
 import io
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from data_prep.base.boxes import MIN_SIDE
+from data_prep.base.boxes import MIN_SIDE, show_box
 from data_prep.base.command import spell
 from data_prep.base.errors import UserError
 from data_prep.base.files import write_atomically
@@ -54,6 +54,11 @@ class Table:
         """An error that names the file and the line of a row."""
         return TableError(f"{self.path}, line {self.lines[row]}: {message}")
 
+    def refuse(self, wrong: ArrayLike, tell: Callable[[int], str]) -> None:
+        """Raise an error about the first row that is wrong, (N,), if there is any."""
+        for row in np.flatnonzero(wrong)[:1].tolist():
+            raise self.error(row, tell(row))
+
     def numbers(self, name: str, *, empty: float | None = None) -> FloatArray:
         """A column as finite numbers, (N,); an empty cell stands for `empty` if that is given."""
         values = np.empty(len(self))
@@ -70,32 +75,26 @@ class Table:
     def integers(self, name: str) -> IntArray:
         """A column as whole numbers, (N,)."""
         values = self.numbers(name)
-        row = _find_first(values % 1 != 0)
-        if row is not None:
-            raise self.error(row, f"{name} is {values[row]:g}, not a whole number.")
+        self.refuse(values % 1, lambda row: f"{name} is {values[row]:g}, not a whole number.")
         return values.astype(np.int64)
 
     def fractions(self, name: str) -> FloatArray:
         """A column of scores or probabilities, (N,)."""
         values = self.numbers(name)
-        row = _find_first((values < 0) | (values > 1 + _ROUNDING))
-        if row is not None:
-            raise self.error(
-                row, f"{name} is {values[row]:g}; scores and probabilities lie between 0 and 1."
-            )
+        why = "scores and probabilities lie between 0 and 1."
+        wrong = (values < 0) | (values > 1 + _ROUNDING)
+        self.refuse(wrong, lambda row: f"{name} is {values[row]:g}; {why}")
         return values
 
     def boxes(self) -> FloatArray:
         """The columns of a box, (N, 4). An empty box is let through: it overlaps nothing."""
         boxes = np.stack([self.numbers(name) for name in Box._fields], axis=1)
-        row = _find_first((boxes[:, 2] < boxes[:, 0]) | (boxes[:, 3] < boxes[:, 1]))
-        if row is not None:
-            shown = ", ".join(f"{value:g}" for value in boxes[row])
-            raise self.error(
-                row,
-                f"box ({shown}) is inverted; the order is xmin, ymin, xmax, ymax, and neither xmax "
-                "may be under xmin nor ymax under ymin.",
-            )
+        why = (
+            "is inverted; the order is xmin, ymin, xmax, ymax, and neither xmax may be under xmin "
+            "nor ymax under ymin."
+        )
+        inverted = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
+        self.refuse(inverted, lambda row: f"box {show_box(boxes[row])} {why}")
         return boxes
 
     def labels(self, vocabulary: Vocabulary) -> IntArray:
@@ -110,16 +109,16 @@ class Table:
 
     def names(self, name: str) -> Sequence[str]:
         """A column of texts that must not be empty."""
-        if "" in self.columns[name]:
-            raise self.error(self.columns[name].index(""), f"{name} is empty.")
+        self.refuse([not cell for cell in self.columns[name]], lambda _: f"{name} is empty.")
         return self.columns[name]
 
     def flags(self, name: str) -> BoolArray:
         """A column of 0/1 or true/false, (N,); an empty cell is false."""
         cells = [cell.lower() for cell in self.columns[name]]
-        row = _find_first(~np.isin(cells, ["1", "true", "0", "false", ""]))
-        if row is not None:
-            raise self.error(row, f"'{self.columns[name][row]}' for {name} is neither 0 nor 1.")
+        wrong = ~np.isin(cells, ["1", "true", "0", "false", ""])
+        self.refuse(
+            wrong, lambda row: f"'{self.columns[name][row]}' for {name} is neither 0 nor 1."
+        )
         return np.isin(cells, ["1", "true"])
 
 
@@ -146,16 +145,11 @@ def read_table(path: Path, required: Sequence[str], *, written_by: str) -> Table
     header_line = text.lstrip().partition("\n")[0]
     delimiter = max(_DELIMITERS, key=header_line.count)
     reader = csv.reader(io.StringIO(text), delimiter=delimiter)
-    rows: list[list[str]] = []
-    lines: list[int] = []
     try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                rows.append([cell.strip() for cell in cells])
-                lines.append(reader.line_num)
+        stripped = ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader)
+        (_, header), *rows = [(line, cells) for line, cells in stripped if any(cells)]
     except csv.Error as error:
         raise TableError(f"{path}, line {reader.line_num}: not CSV ({error}).") from error
-    header, rows, lines = rows[0], rows[1:], lines[1:]
     if missing := [name for name in required if name not in header]:
         raise TableError(
             f"{path}, line 1: no column {', '.join(missing)} (found: {', '.join(header)}); "
@@ -163,18 +157,14 @@ def read_table(path: Path, required: Sequence[str], *, written_by: str) -> Table
         )
     if twice := sorted({name for name in header if header.count(name) > 1}):
         raise TableError(f"{path}, line 1: column {', '.join(twice)} is there more than once.")
-    for cells, line in zip(rows, lines, strict=True):
+    for line, cells in rows:
         if len(cells) != len(header):
             raise TableError(
                 f"{path}, line {line}: {len(cells)} cells where the header has {len(header)}; "
                 f"repair the row or write the file again with {written_by}."
             )
-    columns = {name: [cells[index] for cells in rows] for index, name in enumerate(header)}
-    return Table(path, columns, lines)
-
-
-def _find_first(wrong: BoolArray) -> int | None:
-    return int(wrong.argmax()) if wrong.any() else None
+    columns = {name: [cells[index] for _, cells in rows] for index, name in enumerate(header)}
+    return Table(path, columns, [line for line, _ in rows])
 
 
 COLUMNS: tuple[str, ...] = (
@@ -225,20 +215,25 @@ def read_faces(
     boxes = table.boxes()
     limits = np.stack([values["width"], values["height"]] * 2, axis=1)
     clipped = np.clip(boxes, 0, limits)
-    for row in np.flatnonzero((clipped[:, 2:] - clipped[:, :2] < MIN_SIDE).any(axis=1))[:1]:
-        raise table.error(
-            row,
+    table.refuse(
+        (clipped[:, 2:] - clipped[:, :2] < MIN_SIDE).any(axis=1),
+        lambda row: (
             f"box {tuple(boxes[row].tolist())} lies outside the photo ({limits[row, 0]} × "
-            f"{limits[row, 1]}) or under one pixel in it; correct box, width or height.",
-        )
+            f"{limits[row, 1]}) or under one pixel in it; correct box, width or height."
+        ),
+    )
     values |= zip(Box._fields, clipped.T, strict=True)
     import pandas as pd  # Here, for `import trimask` to be quick.
 
     faces = pd.DataFrame(values)
-    for row in np.flatnonzero(faces.duplicated(list(KEY)))[:1]:
-        source, image, number = faces.loc[row, list(KEY)]
-        photo = f"{source}/{image}" if source else image
-        raise table.error(row, f"object {number} of {photo} is there twice; remove one row.")
+    photos = [f"{one}/{two}" for one, two in zip(values["source"], values["image"], strict=True)]
+    table.refuse(
+        faces.duplicated(list(KEY)),
+        lambda row: (
+            f"object {values['object'][row]} of {photos[row].removeprefix('/')} is there "
+            "twice; remove one row."
+        ),
+    )
     return faces
 
 
