@@ -27,8 +27,7 @@ class DegenerateBoxError(UserError, ValueError):
 def clip_box(box: Box, width: int, height: int) -> tuple[Box, bool]:
     """Clip a box to its photo, and say whether that changed it.
 
-    Raises:
-        DegenerateBoxError: The box is inverted or not finite, or less than a pixel of it is left.
+    A `DegenerateBoxError` if it is inverted or not finite, or less than a pixel of it is left.
 
     >>> clip_box(Box(380, 10, 401, 40), 400, 267)
     (Box(xmin=380, ymin=10, xmax=400, ymax=40), True)

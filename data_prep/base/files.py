@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from data_prep.base.errors import UserError
+from data_prep.base.errors import DatasetError, UserError
 from data_prep.base.progress import show_progress
 from data_prep.base.records import AnnotatedPhoto, Finding
 
@@ -146,18 +146,17 @@ class OutputFolder:
         record = self.read_record()
         if record is None or record.get("inputs") is None:
             return None
-        files = {self.path / name: digest for name, digest in record["files"].items()}
-        for path, digest in files.items():
+        whole = record["inputs"] == inputs
+        for path, digest in ((self.path / name, told) for name, told in record["files"].items()):
             if path.is_file() and sha256_of(path) != digest:
                 raise OutputError(
                     f"{path}: was changed after it was written; move it away, or choose another "
                     "folder with -o."
                 )
-        photos = {self.path / name: size for name, size in record["photos"].items()}
-        whole = all(path.is_file() for path in (*files, *photos)) and all(
-            path.stat().st_size == size for path, size in photos.items()
-        )
-        return record if whole and record["inputs"] == inputs else None
+            whole &= path.is_file()
+        for path, size in ((self.path / name, told) for name, told in record["photos"].items()):
+            whole = whole and path.is_file() and path.stat().st_size == size
+        return record if whole else None
 
     @contextmanager
     def stage(self) -> Iterator[Path]:
@@ -244,17 +243,13 @@ class PhotoMode(StrEnum):
     NONE = "none"
 
 
-class LostPhotoError(UserError, OSError):
-    """A photo that was there a moment ago can't be read."""
-
-
 def place_photos(photos: Mapping[str, Path], folder: Path, mode: PhotoMode) -> dict[str, int]:
     """Copy or link photos, given by their paths below the folder; the bytes of each.
 
     `LINK` makes hard links, and copies where that can't be done, as on another disk.
 
     Raises:
-        LostPhotoError: A photo can't be read.
+        DatasetError: A photo can't be read.
         OutputError: A photo can't be written.
     """
     if mode is PhotoMode.NONE:
@@ -264,7 +259,11 @@ def place_photos(photos: Mapping[str, Path], folder: Path, mode: PhotoMode) -> d
         target = folder / name
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            if mode is PhotoMode.COPY or not _link(path, target):
+            if mode is PhotoMode.LINK:
+                with suppress(OSError):
+                    # Links in the dataset are followed: a hard link to a link would dangle.
+                    os.link(path.resolve(), target)
+            if mode is PhotoMode.COPY or not target.exists():
                 _copy(path, target)
             sizes[name] = target.stat().st_size
         except UserError:
@@ -274,23 +273,13 @@ def place_photos(photos: Mapping[str, Path], folder: Path, mode: PhotoMode) -> d
     return sizes
 
 
-def _link(path: Path, target: Path) -> bool:
-    try:
-        # Links in the dataset are followed: a hard link to a link would dangle elsewhere.
-        os.link(path.resolve(), target)
-    except OSError:
-        return False
-    return True
-
-
 def _copy(path: Path, target: Path) -> None:
     try:
         source = path.open("rb")
     except OSError as error:
         reason = error.strerror or error
-        raise LostPhotoError(
-            f"{path}: can't be read ({reason}); is the disk still there?"
-        ) from error
+        message = f"{path}: can't be read ({reason}); is the disk still there?"
+        raise DatasetError(message) from error
     with source, target.open("xb") as file:
         shutil.copyfileobj(source, file)
     times = path.stat()

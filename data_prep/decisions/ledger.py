@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from io import FileIO
 from itertools import accumulate, chain
-from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -51,10 +50,11 @@ def _check_time(at: str) -> str:
 
 def _read_box(value: Any) -> Box:
     numbers = value if isinstance(value, (list, tuple)) else ()
-    if len(numbers) == 4 and {*map(type, numbers)} <= {int, float} and all(map(isfinite, numbers)):
-        box = Box(*map(float, numbers))
-        if box.short_side > 0:
-            return box
+    if len(numbers) == 4 and {*map(type, numbers)} <= {int, float}:
+        box = Box(*numbers)
+        # Whole numbers may be too long for floats; NaN is under nothing.
+        if box.short_side > 0 and all(abs(number) < 1e300 for number in box):
+            return Box(*map(float, box))
     raise ValueError("not a box [xmin, ymin, xmax, ymax] with xmin < xmax and ymin < ymax")
 
 

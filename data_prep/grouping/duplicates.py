@@ -8,10 +8,9 @@ as another frame of a photo session does. Judging the whole common area rather t
 keeps apart photos that share only a watermark, a logo or a printed shirt.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -57,7 +56,7 @@ CELLS = 4  # cells per side of the common area, see `_agreement`
 MIN_CELL_PIXELS = 5
 NOISE = 2.0  # grey levels of deviation that are no evidence of likeness
 
-Kind = Literal["copy", "crop", "scene"]
+Kind = Literal["copy", "crop", "scene"]  # The same frame, a part of it, another frame.
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,7 @@ def _shrink(photo: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     factor = side / max(height, width)
     if factor >= 1:
         return photo
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return _resize(photo, (max(1, round(width * factor)), max(1, round(height * factor))))
 
 
 def describe_photo(photo: NDArray[np.uint8]) -> Fingerprint:
@@ -112,12 +110,8 @@ def unpack_descriptors(packed: NDArray[np.uint8], mirrored: bool = False) -> NDA
     return values[:, _MIRROR] if mirrored else values
 
 
-@dataclass(frozen=True)
-class DuplicatePair:
-    """Two near-duplicate photos, the lower index first; `score` is the agreement, up to 1.
-
-    A "copy" is the same frame, a "crop" a part of it, a "scene" another frame.
-    """
+class DuplicatePair(NamedTuple):
+    """Two near-duplicate photos, the lower index first; `score` is the agreement, up to 1."""
 
     first: int
     second: int
@@ -150,8 +144,8 @@ def _agreement(
     return float(judged.mean()) if len(judged) else 0.0
 
 
-def _resize(thumbnail: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8]:
-    return np.asarray(cv2.resize(thumbnail, size, interpolation=cv2.INTER_AREA), np.uint8)
+def _resize(picture: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _copy_score(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
@@ -343,18 +337,3 @@ def find_leaders(count: int, links: Sequence[tuple[int, int]]) -> list[int]:
     _, labels = connected_components(graph, directed=False)
     _, smallest, member_of = np.unique(labels, return_index=True, return_inverse=True)
     return [int(number) for number in smallest[member_of]]
-
-
-def count_found_groups(groups: Mapping[str, int], known: Path) -> tuple[int, int]:
-    """How many known groups fall in one group, and how many have two or more members at all.
-
-    `groups` has a number for each photo's stem; `known` is a text file with a known group per
-    line, stems separated by white space. Stems that are not in `groups` do not count.
-    """
-    found = total = 0
-    for line in known.read_text(encoding="utf-8").splitlines():
-        numbers = [groups[stem] for stem in set(line.split()) if stem in groups]
-        if len(numbers) >= 2:
-            total += 1
-            found += len(set(numbers)) == 1
-    return found, total

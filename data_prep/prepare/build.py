@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -29,7 +29,6 @@ from data_prep.decisions.overlay import apply_ledgers
 from data_prep.decisions.write_voc import check_voc_folder, write_voc
 from data_prep.formats.photo_match import find_folder
 from data_prep.formats.registry import read_datasets
-from data_prep.grouping.duplicates import count_found_groups
 from data_prep.grouping.groups import read_groups
 from data_prep.prepare.analysis import analyse, list_duplicates
 from data_prep.prepare.options import AuditOptions, BuildOptions
@@ -157,7 +156,8 @@ def audit(options: AuditOptions) -> Outcome:
     overlay = apply_ledgers(read, ledgers)
     with tempfile.TemporaryDirectory(prefix="audit-") as crops:
         found = analyse(read, ledgers, overlay, options, Path(crops), must_split=False)
-        known = _compare_groups(found.faces, options.known_groups)
+        given = options.known_groups
+        known = None if given is None else count_found_groups(found.faces, given)
         page = render_page(found.faces, found.findings, found.summary, Path(crops), known)
     write_atomically(out / PAGE, page)
     record = {
@@ -170,12 +170,17 @@ def audit(options: AuditOptions) -> Outcome:
     return Outcome(record, found.findings, up_to_date=False)
 
 
-def _compare_groups(faces: pd.DataFrame, known: Path | None) -> tuple[int, int] | None:
-    if known is None:
-        return None
-    codes = pd.factorize(faces["group"])[0]
-    stems = (PurePosixPath(image).stem for image in faces["image"])
+def count_found_groups(faces: pd.DataFrame, known: Path) -> tuple[int, int]:
+    """How many known groups fall in one group, and how many have two or more members at all.
+
+    `known` is a text file with a known group per line, stems of photos separated by white space.
+    Stems of photos that are not in the table do not count.
+    """
+    groups = faces.set_index(faces["image"].map(lambda image: Path(image).stem))["group"].to_dict()
     try:
-        return count_found_groups(dict(zip(stems, codes.tolist(), strict=True)), known)
+        lines = known.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{known}: not a readable list of groups ({error}).") from error
+    sought = [[groups[stem] for stem in set(line.split()) if stem in groups] for line in lines]
+    there = [names for names in sought if len(names) > 1]
+    return sum(len(set(names)) == 1 for names in there), len(there)

@@ -130,6 +130,7 @@ def test_missing_key_is_named(key):
         ({"box": ["1", 2, 3, 4]}, "'box'"),
         ({"box": [3, 2, 1, 4]}, "'box': not a box"),
         ({"box": [1, 2, 3, float("nan")]}, "'box'"),
+        ({"box": [1, 2, 3, 10**400]}, "'box'"),
         ({"to_box": [1, 4, 3, 4]}, "'to_box': not a box"),
         ({"to_box": None}, "'to_box' of 'rebox' must be a box"),
         ({"to": None}, "'to' of 'rebox' must be a class"),

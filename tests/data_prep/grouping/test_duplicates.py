@@ -7,17 +7,18 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.cbook import get_sample_data
 from numpy.typing import NDArray
 from sklearn.datasets import load_sample_image
 
 from data_prep.grouping.duplicates import (
-    count_found_groups,
     describe_photo,
     find_pairs,
     group_near_duplicates,
 )
+from data_prep.prepare.build import count_found_groups
 
 Photo = NDArray[np.uint8]
 
@@ -176,8 +177,9 @@ def test_fingerprint_is_small_and_survives_pickling(photos):
 def test_count_found_groups(tmp_path):
     known = tmp_path / "known.txt"
     known.write_text("a b c\nd e\n\nf gone\nalso-gone gone\nb gone c\n", encoding="utf-8")
-    groups = {"a": 0, "b": 0, "c": 0, "d": 3, "e": 4, "f": 5}
-    assert count_found_groups(groups, known) == (2, 3)
+    groups = pd.Series({"a": "A", "b": "A", "c": "A", "d": "D", "e": "E", "f": "F"})
+    faces = pd.DataFrame({"image": "images/" + groups.index + ".jpg", "group": groups.to_numpy()})
+    assert count_found_groups(faces, known) == (2, 3)
 
 
 def _describe_file(path: Path) -> tuple[str, object]:
@@ -192,9 +194,8 @@ def test_known_groups_of_the_real_photos():
     with ProcessPoolExecutor(2) as pool:
         stems, prints = zip(*pool.map(_describe_file, paths, chunksize=32), strict=True)
     groups = group_near_duplicates(prints)
-    found, total = count_found_groups(
-        dict(zip(stems, groups, strict=True)), REAL / "duplicate-groups.txt"
-    )
+    faces = pd.DataFrame({"image": stems, "group": groups})
+    found, total = count_found_groups(faces, REAL / "duplicate-groups.txt")
     assert total == 33
     assert found >= 29
     # Few photos join, and none in a heap: a loose criterion would chain unrelated ones.
