@@ -204,7 +204,7 @@ def test_corrections_move_no_photo_between_training_and_validation(run, tmp_path
     ("text", "reason"),
     [
         ("{}\n", ":1: 'at': Field required; mend"),
-        ("\n\nno json\n", ":3: not a JSON object"),
+        ("\n\nno json\n", ":3: Invalid JSON"),
         (None, ": not a ledger that can be read (No such file or directory)"),
     ],
 )
