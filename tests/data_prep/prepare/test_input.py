@@ -115,7 +115,9 @@ def test_unknown_class(dataset, tmp_path, run):
     add_example(dataset, "odd", 77, [("wiht_mask", (20, 15, 60, 55))])
     result = run("build", dataset, "-o", tmp_path / "out")
     assert result.exit_code == 2
-    assert result.stderr.startswith("error: faces/annotations/odd.xml:1: unknown class 'wiht_mask'")
+    assert result.stderr.startswith(
+        "error: faces/annotations/odd.xml:1: object 0: unknown class 'wiht_mask'"
+    )
     assert "did you mean 'with_mask'?" in result.stderr
     assert not (tmp_path / "out").exists()
 
