@@ -134,11 +134,12 @@ def describe_summary(summary: Mapping[str, Any]) -> list[str]:
     counts: Counter[str] = Counter()
     for key, number in summary["counts"].items():
         counts[key.partition("/")[2]] += number
-    lines = [f"{'faces':<24}{'train':>8}{'kept':>8}{'valid':>8}"]
+    tests = any(key.startswith("test/") for key in counts)
+    lines = [f"{'faces':<24}{'train':>8}{'kept':>8}{'valid':>8}{'test' * tests:>{8 * tests}}"]
     for label in CLASSES:
-        kept = summary["kept_per_class"].get(label, 0)
-        train, valid = counts[f"train/{label}"], counts[f"valid/{label}"]
-        lines.append(f"{label:<24}{train:>8}{kept:>8}{valid:>8}")
+        train, valid, test = (counts[f"{part}/{label}"] for part in ("train", "valid", "test"))
+        numbers = [train, summary["kept_per_class"].get(label, 0), valid, *[test] * tests]
+        lines.append(f"{label:<24}" + "".join(f"{number:>8}" for number in numbers))
     leaks = summary["leaked_share"]
     lines += [
         f"photos     {summary['photos']} with {summary['faces']} faces; "

@@ -67,9 +67,18 @@ NAME_CONFLICT = "name-conflict"
 """Kind of the findings where an annotation names another photo than it is called after."""
 
 DUPLICATE, CONTRADICTION = "duplicate-box", "contradicting-labels"
+LEAK, UNTOLD_PART = "split-leak", "untold-part"
 
 DOUBTS = (
-    *(NAME_CONFLICT, "resized-photo", "untold-turn", "size-differs", "ignored-class"),
+    *(
+        LEAK,
+        UNTOLD_PART,
+        NAME_CONFLICT,
+        "resized-photo",
+        "untold-turn",
+        "size-differs",
+        "ignored-class",
+    ),
     *(DUPLICATE, CONTRADICTION),
 )
 """Kinds of the findings, no faults, by which boxes may be other ones than they seem."""

@@ -30,8 +30,15 @@ from data_prep.formats.contracts import Format, ReadOptions, order_classes
 from data_prep.formats.exif_frame import frame_photos
 from data_prep.formats.photo_match import find_folder, list_dataset
 from data_prep.formats.registry import FORMATS, make_writer, read_dataset, recognise
-from data_prep.grouping.groups import GROUPS, read_groups, write_groups
-from data_prep.prepare.options import Decisions, OptionError, ReadingOptions, check_scale
+from data_prep.grouping.groups import (
+    GROUPS,
+    group_photos,
+    look_at_photos,
+    read_groups,
+    write_groups,
+)
+from data_prep.grouping.kept_split import find_leaks, find_parts, place_parts
+from data_prep.prepare.options import Decisions, KeepSplit, OptionError, ReadingOptions, check_scale
 
 RECORD = "convert.json"
 VERSION = 1
@@ -60,6 +67,7 @@ class ConvertOptions(ReadingOptions):
     canonical: Annotated[
         bool, typer.Option("--canonical", help="Name classes as TriMask does, not as written.")
     ] = False
+    keep_split: KeepSplit = False
     scale: Annotated[
         float | None,
         typer.Option(
@@ -73,6 +81,8 @@ class ConvertOptions(ReadingOptions):
             raise OptionError(f"--to {self.to}: this format is only read; choose another.")
         if self.to is Format.CROPS and self.photos not in {None, PhotoMode.NONE}:
             raise OptionError("--photos: a folder of crops holds no photos; leave it out.")
+        if self.to is Format.CROPS and self.keep_split:
+            raise OptionError("--keep-split: crops are parted by build; leave it out.")
         if self.to is not Format.CROPS and self.scale is not None:
             raise OptionError("--scale: only crops have one; leave it out or use --to crops.")
         if self.alias and not (self.canonical or self.decisions):
@@ -98,6 +108,7 @@ class ConvertOptions(ReadingOptions):
             "photos": self.photo_mode,
             "canonical": self.canonical,
             "scale": self.crop_side,
+            **({"keep_split": True} if self.keep_split else {}),
             "reading": {
                 "aliases": dict(reading.aliases),
                 "classes": None,
@@ -129,13 +140,17 @@ def convert(options: ConvertOptions) -> Outcome:
     reading = replace(reading, format=written_in)
     dataset, overlay = _read_decided(root, reading, ledgers, canonical=options.canonical)
     writer = make_writer(options.to, options.crop_side)
-    places = writer.place([photo.image for photo in dataset.photos])
+    images = [photo.image for photo in dataset.photos]
+    parts, untold = find_parts(dataset) if options.keep_split else ({}, [])
+    parted = place_parts(images, parts) if parts else dict(zip(images, images, strict=True))
+    below = writer.place([*parted.values()])
+    places = {image: below[place] for image, place in parted.items()}
     refuse_dataset_folders([(out / place).parent for place in places.values()], own_folder)
     folder = OutputFolder(out, RECORD)
     groups = read_groups(dataset.root)
     record: dict[str, Any] = options.to_record(written_in)
     read = [VERSION, record, overlay, dataset.findings, sorted(groups.items())]
-    inputs = hash_photos(dataset.photos, read)
+    inputs = hash_photos(dataset.photos, [*read, parts] if parts else read)
     whole = folder.find_whole(inputs)
     if whole is not None:
         return Outcome(whole, (), up_to_date=True)
@@ -145,6 +160,13 @@ def convert(options: ConvertOptions) -> Outcome:
         raise DatasetError(
             f"{root}: no photo is left to convert. {' '.join(reasons) or 'It names none.'}"
         )
+    if parts:
+        kept = [parts[photo.photo.image] for photo in framed]
+        framed = [replace(photo, part=part) for photo, part in zip(framed, kept, strict=True)]
+        hashes, looks = look_at_photos(framed)
+        alike = group_photos([photo.photo for photo in framed], looks, hashes)
+        names = [photo.photo.name for photo in framed]
+        faults = [*find_leaks(names, alike, kept), *untold, *faults]
     framed = [replace(photo, image=places[photo.photo.image]) for photo in framed]
     labels = {face.label for photo in framed for face in photo.faces}
     classes = list(CLASSES) if options.canonical else order_classes(labels)

@@ -41,6 +41,7 @@ class FramedPhoto:
     height: int
     faces: tuple[Face, ...]
     turn: int  # EXIF orientation (1 to 8) that still has to turn these pixels upright.
+    part: str = ""  # Of the split, where one is kept.
 
     @property
     def annotation(self) -> str:

@@ -51,6 +51,7 @@ from data_prep.formats.label_files import (
 from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto
 
 DATA = "data.yaml"
+_PARTS = {"valid": "val"}  # Parts of a split that data.yaml calls otherwise.
 
 
 class YoloFormat(DatasetFormat):
@@ -59,7 +60,8 @@ class YoloFormat(DatasetFormat):
     Coordinates refer to the photo as it is looked at: trainers turn photos upright by EXIF. A photo
     whose label file is empty, or missing where other photos of its folder have one, is a photo
     without faces. No face is difficult: the format can't say. `data.yaml` is written with all
-    photos as `train` and none as `val`: whoever splits them must keep near-duplicates together.
+    photos as `train` and none as `val`, if no split is kept: whoever splits them must keep
+    near-duplicates together.
     """
 
     looks = (
@@ -120,7 +122,9 @@ class YoloFormat(DatasetFormat):
             ]
             write_atomically(folder / file, "".join(lines))
         # Without `path`, trainers look from the file's own folder.
-        record = {"train": IMAGES, "names": dict(enumerate(classes))}
+        parts = sorted({photo.part for photo in photos if photo.part})
+        sides = {_PARTS.get(part, part): f"{IMAGES}/{part}" for part in parts}
+        record = {**(sides or {"train": IMAGES}), "names": dict(enumerate(classes))}
         write_atomically(folder / DATA, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
         kept = list(written.values())
         difficult = sum(face.difficult for photo in kept for face in photo.faces)

@@ -12,6 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from data_prep.base.errors import UserError
 
 TRAIN, VALID = "train", "valid"
+TEST = "test"  # Only where a split is kept that has it: neither trained nor validated on.
 
 
 class SplitError(UserError, ValueError):

@@ -37,6 +37,7 @@ from data_prep.decisions.ledger import Ledger
 from data_prep.decisions.overlay import Overlay
 from data_prep.grouping.duplicates import Fingerprint, describe_photo
 from data_prep.grouping.groups import group_photos
+from data_prep.grouping.kept_split import find_all_parts, find_leaks
 from data_prep.grouping.split import TRAIN, SplitError, leaked_share, naive_split, split_by_group
 from data_prep.prepare.options import MAJORITY_RATIO, BlurRule, PrepareOptions
 
@@ -77,11 +78,17 @@ def analyse(
     told = [*(d.findings for d in overlay.datasets), *(p.findings for p in surveyed)]
     findings = tuple(chain(*told, overlay.findings, find_contradictions(surveyed)))
     groups = group_photos(photos, [photo.fingerprint for photo in surveyed])
+    parts: dict[str, str] | None = None
+    if options.keep_split:
+        parts, untold = find_all_parts(read)
+        names = [photo.name for photo in photos]
+        leaks = find_leaks(names, groups, [parts[name] for name in names])
+        findings = (*leaks, *untold, *findings)
     faces = _tabulate_faces(surveyed, groups)
     require_faces(faces, findings, overlay.record["applied"].get("drop", 0))
     as_read = _tabulate_faces(_restore_faces(surveyed, read), groups) if ledgers else None
     try:
-        faces = split_faces(faces, options, as_read)
+        faces = split_faces(faces, options, as_read, parts)
     except SplitError as error:
         if must_split:
             raise
@@ -158,18 +165,24 @@ def require_faces(faces: pd.DataFrame, findings: Sequence[Finding], dropped: int
 
 
 def split_faces(
-    faces: pd.DataFrame, options: PrepareOptions, as_read: pd.DataFrame | None = None
+    faces: pd.DataFrame,
+    options: PrepareOptions,
+    as_read: pd.DataFrame | None = None,
+    parts: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Add the columns `split` and `kept`.
+    """Add the columns `split` and `kept`; `parts` are those of a split that is kept, by photo.
 
     Where decisions were applied, the table `as_read` alone decides the split: corrections must not
     move photos between training and validation.
     """
-    basis = faces if as_read is None else as_read
-    groups, strata = basis["group"].to_list(), _name_strata(basis, options.folds)
-    how = {name: getattr(options, name) for name in ("folds", "fold", "seed")}
-    splits = split_by_group(groups, strata, **how)
-    split = faces["group"].map(dict(zip(groups, splits, strict=True)))
+    if parts is not None:
+        split = (faces["source"] + "/" + faces["image"]).map(parts)
+    else:
+        basis = faces if as_read is None else as_read
+        groups, strata = basis["group"].to_list(), _name_strata(basis, options.folds)
+        how = {name: getattr(options, name) for name in ("folds", "fold", "seed")}
+        splits = split_by_group(groups, strata, **how)
+        split = faces["group"].map(dict(zip(groups, splits, strict=True)))
     train = (split == TRAIN).to_numpy()
     kept = np.ones(len(faces), dtype=bool)
     kept[train] = keep_balanced(

@@ -30,6 +30,7 @@ from data_prep.decisions.write_voc import check_voc_folder, write_voc
 from data_prep.formats.photo_match import find_folder
 from data_prep.formats.registry import read_datasets
 from data_prep.grouping.groups import read_groups
+from data_prep.grouping.kept_split import find_all_parts
 from data_prep.prepare.analysis import analyse, list_duplicates
 from data_prep.prepare.options import AuditOptions, BuildOptions
 from data_prep.prepare.page import PAGE, render_page
@@ -98,7 +99,8 @@ def fingerprint_inputs(
     about = [(d.root.resolve(), d.findings, sorted(read_groups(d.root).items())) for d in datasets]
     hashes = [ledger.sha256 for ledger in ledgers]
     photos = (photo for dataset in datasets for photo in dataset.photos)
-    return hash_photos(photos, [FORMAT, options.to_record(), about, hashes])
+    kept = [find_all_parts(datasets)] if options.keep_split else []
+    return hash_photos(photos, [FORMAT, options.to_record(), about, hashes, *kept])
 
 
 def read_manifest(out: Path) -> dict[str, Any] | None:

@@ -37,6 +37,16 @@ Decisions = Annotated[
 ]
 
 
+KeepSplit = Annotated[
+    bool,
+    typer.Option(
+        "--keep-split",
+        help="Keep the split that the data come with (folders train, valid, test; train.txt); "
+        "near-duplicates across it are named.",
+    ),
+]
+
+
 class OptionError(UserError, ValueError):
     """An option whose value makes no sense; the message names it."""
 
@@ -119,6 +129,7 @@ class PrepareOptions(ReadingOptions):
     ] = 5
     fold: Annotated[int, typer.Option(help="Which part is for validation, from 0.")] = 0
     seed: Annotated[int, typer.Option(help="Of the split's shuffling.")] = 0
+    keep_split: KeepSplit = False
     blur_rule: Annotated[
         BlurRule,
         typer.Option(
@@ -158,6 +169,7 @@ class PrepareOptions(ReadingOptions):
             "names": None if self.names is None else str(self.names),
             "columns": dict(reading.columns),
             "crop_scale": self.crop_scale,
+            **({"keep_split": True} if self.keep_split else {}),
         }
 
 

@@ -19,7 +19,7 @@ from data_prep.base.html import COLOURS, INK, jpeg_uri, new_axes, render_html, t
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Finding
 from data_prep.decisions.overlay import REASONS
-from data_prep.grouping.split import TRAIN, VALID
+from data_prep.grouping.split import TEST, TRAIN, VALID
 from data_prep.prepare.analysis import BLUR_EDGES, list_duplicates
 
 PAGE = "audit.html"  # File name of the page in the output folder.
@@ -72,9 +72,10 @@ def tabulate(labels: pd.Series, keys: pd.Series, columns: Sequence[str]) -> pd.D
 
 def _tabulate_splits(faces: pd.DataFrame) -> pd.DataFrame:
     kept, dropped, valid = "training, kept", "training, dropped", "validation"
-    train = faces["split"] == TRAIN
-    keys = np.where(faces["split"] == VALID, valid, np.where(train & faces["kept"], kept, dropped))
-    return tabulate(faces["label"], pd.Series(keys, index=faces.index), [kept, dropped, valid])
+    trained = pd.Series(np.where(faces["kept"], kept, dropped), index=faces.index)
+    keys = faces["split"].replace({VALID: valid}).mask(faces["split"] == TRAIN, trained)
+    columns = [kept, dropped, valid, *[TEST] * (TEST in set(keys))]
+    return tabulate(faces["label"], keys, columns)
 
 
 def _tabulate_sizes(faces: pd.DataFrame) -> pd.DataFrame:
