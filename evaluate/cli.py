@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data_prep.base.command import as_command, spell
+from data_prep.base.errors import visible
 from data_prep.base.files import make_folder
 from data_prep.base.progress import tell
 from evaluate.evaluation import Evaluation, measure_case, read_case
@@ -98,7 +99,7 @@ def evaluate(command: EvaluateCommand) -> None:
     if command.write_boxes is not None:
         written.append(command.write_boxes)
     for warning in warnings:
-        typer.echo(f"Warning: {warning}", err=True)
+        typer.echo(f"Warning: {visible(warning)}", err=True)
     show_headline(evaluation)
     for path in written:
         # Not through the console, which would break a long path.

@@ -99,8 +99,8 @@ def classify_command(options: ClassifyOptions) -> None:
     """Classify the annotated faces, as if the detector were perfect: a table for evaluate."""
     from data_prep.base.tables import read_faces
     from pipeline.inference.classifier import Classifier, classify_crops
-    from pipeline.nets.cards import CLASSIFIER, find_net
     from pipeline.nets.compute import pick_device
+    from pipeline.nets.options import CLASSIFIER, find_net
     from pipeline.runs.folder import PreparedError
 
     faces = read_faces(options.prepared)

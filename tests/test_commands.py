@@ -49,4 +49,4 @@ def test_unknown_engine_is_refused(tmp_path):
     options = ["-o", str(tmp_path / "out"), "--engine", "steam"]
     result = CliRunner().invoke(trimask, ["run", str(tmp_path / "photos"), *options])
     assert result.exit_code == 2
-    assert "unknown engine 'steam': this version has auto, " in result.output
+    assert "'steam' is not one of" in result.output

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from data_prep.base.files import hold_folder
 from data_prep.base.photo import read_photo
 from data_prep.formats.predictions import COLUMNS, read_photos
 from pipeline.inference import predictor
@@ -23,6 +25,7 @@ from tests.makers import hash_tree
 from tests.pipeline.makers import CPU, FACES, paint_photo, save_photo, stand_ins
 
 RUN = Path(__file__).parent.parent / "run.py"
+NET = RUN.parent / "weights" / "detector.safetensors"
 GOOD = 3
 """Photos of the folder that are good whatever else is in it."""
 
@@ -114,7 +117,7 @@ def test_good_folder(run, tmp_path):
     ("options", "expected"),
     [
         ([], {"weights": RUN.parent / "weights", "bf16": None, "thresh": 0.5, "resize": None}),
-        (["--device", "cpu", "--weights", "w"], {"weights": Path("w"), "device": CPU}),
+        (["--device", "cpu", "--weights", NET], {"weights": NET, "device": CPU}),
         (["--bf16"], {"bf16": True}),
         (["--fp32"], {"bf16": False}),
         *((["--resize", text], {"resize": float(text)}) for text in ("1", "0.5", "2.5", "8")),
@@ -171,10 +174,11 @@ def test_photo_named_like_an_option(tmp_path, monkeypatch):
 
 
 def assert_refused(result, *words):
-    """Exit 2, and one line on standard error that says why."""
+    """Exit 2, and one line on standard error that says why, but for what goes before."""
     assert result.exit_code == 2
     assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
+    *before, line = result.stderr.splitlines()
+    assert not [told for told in before if not told.startswith(("nets: ", f"{GOOD} photos in"))]
     assert line.startswith("error: ")
     for word in words:
         assert str(word) in line
@@ -263,17 +267,103 @@ def test_counts_are_those_of_the_drawings(run, photos, tmp_path):
 
 
 def test_options_are_checked_before_torch_is_loaded(tmp_path):
-    code = (
-        "import sys; from pipeline.inference.command import app\n"
-        "try: app()\nfinally: print('torch' in sys.modules)"
-    )
+    """One process for all, and for `--help`: loading takes long."""
     photo = str(Path(__file__).parents[1] / ".github" / "demo.jpg")
-    asked = [photo, "-o", str(tmp_path / "out"), "--save", "pdf"]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *asked], capture_output=True, text=True, check=False
+    wrong = {
+        "--save pdf": "--save pdf: not known",
+        "--engine steam": "'steam' is not one of",
+        "--device gpu": "'gpu' is not one of",
+        "--weights none": "none: no such file or folder; weights are",
+        "--detector eyes": "'eyes' is not one of",
+        "--help": "--max-pixels",
+    }
+    code = (
+        "import sys; from typer.testing import CliRunner\n"
+        "from pipeline.inference.command import app\n"
+        f"for asked, words in {wrong!r}.items():\n"
+        f"    done = CliRunner().invoke(app, [{photo!r}, '-o', 'out', *asked.split()])\n"
+        "    told = ' '.join(done.output.replace('│', ' ').split())\n"
+        "    assert done.exit_code == (0 if asked == '--help' else 2), asked\n"
+        "    assert words in told, (asked, told)\n"
+        "    assert 'torch' not in sys.modules, asked"
     )
-    assert (done.returncode, done.stdout) == (2, "False\n"), done.stderr
-    assert "--save pdf: not known" in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(RUN.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_photo_that_lacks_its_end_is_run_if_asked(run, photos, tmp_path):
+    save_photo(photos / "cut.jpg", seed=1)
+    data = (photos / "cut.jpg").read_bytes()
+    (photos / "cut.jpg").write_bytes(data[: len(data) * 9 // 10])
+    assert run().exit_code == 1
+    done = run("--salvage")
+    assert done.exit_code == 0
+    assert f"{GOOD + 1} photos, 1 of them now" in done.stdout
+    assert done.stdout.startswith(f"1 of {GOOD + 1} photos lack their end: faces there are not")
+    told = {row.image: row.salvaged for row in read_photos(tmp_path / "out" / "photos.csv")}
+    assert 40 < told.pop("cut.jpg") < 90
+    assert set(told.values()) == {0}
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["salvaged"] == 1
+    assert run().exit_code == 1, "without the option, it is none again"
+
+
+def test_photos_of_more_pixels_are_not_read(run):
+    assert run("--max-pixels", 120 * 90).exit_code == 0
+    few = run("--max-pixels", 120 * 90 - 1)
+    assert few.exit_code == 2
+    assert "too many pixels to be a photo (120 × 90)" in few.stderr
+    assert run().exit_code == 0, "and with another limit tried again"
+
+
+def test_second_run_into_a_folder_says_so(run, tmp_path):
+    with hold_folder(tmp_path / "out"):
+        assert_refused(run(), tmp_path / "out", "another run writes into it")
+    assert run().exit_code == 0
+
+
+def test_what_a_killed_run_left_is_swept_and_nothing_else(run, tmp_path):
+    run()
+    out = tmp_path / "out"
+    left = [".predictions.csv.0123abcd", "annotated/.good0.png.89abcdef", ".saving-a1b2c3d4/x.jpg"]
+    others = [".notes.txt", "annotated/.good0.png.old", "notes.0123abcd"]
+    for name in (*left, *others):
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).touch()
+    assert run().exit_code == 0
+    assert [(out / name).exists() for name in (*left, *others)] == [False] * 3 + [True] * 3
+
+
+def test_nothing_is_written_through_a_link(run, tmp_path):
+    run()
+    (tmp_path / "other").mkdir()
+    shutil.rmtree(tmp_path / "out" / "annotated")
+    (tmp_path / "out" / "annotated").symlink_to(tmp_path / "other")
+    assert_refused(run(), tmp_path / "out" / "annotated", "is a link")
+    assert not list((tmp_path / "other").iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names that Windows has not")
+def test_names_that_terminals_and_spreadsheets_obey(run, photos, tmp_path):
+    for name in ("a\x1b[2J\r.png", "=1+1.png"):
+        (photos / name).write_bytes((photos / "good0.png").read_bytes())
+    (photos / "bad\x1b[2J.png").write_bytes(b"")
+    told = run()
+    assert "\x1b" not in told.output
+    assert "bad\\x1b[2J.png: the file is empty" in told.stderr
+    assert "a\x1b[2J\r.png" in {row["image"] for row in table(tmp_path / "out")}
+    assert '\n"=1+1.png",' in (tmp_path / "out" / "predictions.csv").read_text()
+    run("--spreadsheet")
+    assert "'=1+1.png" in {row["image"] for row in table(tmp_path / "out")}
+    names = {row.image for row in read_photos(tmp_path / "out" / "photos.csv")}
+    assert {"a\x1b[2J\r.png", "'=1+1.png"} < names
 
 
 def test_what_is_saved_is_named_and_faults_are_found_first(run, tmp_path):
@@ -339,13 +429,9 @@ def test_option_that_makes_no_sense(run, tmp_path, option, value, words):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    ("device", "words"),
-    [("cuda", "no CUDA device can be used here"), ("gpu", "use auto, cpu or cuda")],
-)
-def test_device_that_is_not_there(run, monkeypatch, device, words):
+def test_device_that_is_not_there(run, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert_refused(run("--device", device), words)
+    assert_refused(run("--device", "cuda"), "no CUDA device can be used here")
 
 
 def test_missing_weights(photos, tmp_path):

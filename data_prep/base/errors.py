@@ -21,6 +21,15 @@ def describe_error(error: UserError) -> str:
     return str(error).splitlines()[-1].strip()
 
 
+def visible(text: str) -> str:
+    r"""Text as it can be shown on one line: names of files may hold what a terminal obeys.
+
+    >>> print(visible("a\x1b[31m\nb\u202e é.jpg"))
+    a\x1b[31m\nb\u202e é.jpg
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def suggest(name: str, known: Iterable[str], otherwise: str = "known: {}.") -> str:
     """What a user may have meant: the nearest known name, or all of them after `otherwise`.
 

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,11 +19,18 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from filelock import FileLock, Timeout
+
 from data_prep.base.errors import DatasetError, UserError
 from data_prep.base.progress import show_progress
 from data_prep.base.records import AnnotatedPhoto, Finding
 
 STAGING = ".staging"
+LOCK = ".lock"
+
+
+_TEMPORARY = re.compile(r"\..{1,40}\.[0-9a-f]{8}|\.saving-\w{8}")
+"""Names that `write_atomically` and run.py's `--save` give to what is not whole yet."""
 
 
 class OutputError(UserError, OSError):
@@ -50,6 +58,33 @@ def make_folder(path: Path) -> None:
             pass
     except OSError as error:
         raise output_error(path, error) from error
+
+
+@contextmanager
+def hold_folder(path: Path) -> Iterator[None]:
+    """Hold an output folder for one run, and remove what a killed one left half-written in it.
+
+    Raises:
+        OutputError: Another run holds it, or it can't be written.
+    """
+    lock = FileLock(path / LOCK, timeout=0)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+        for folder, folders, files in os.walk(path):
+            for name in filter(_TEMPORARY.fullmatch, files):
+                Path(folder, name).unlink(missing_ok=True)
+            for name in filter(_TEMPORARY.fullmatch, folders):
+                shutil.rmtree(Path(folder, name), ignore_errors=True)
+    except Timeout as error:
+        why = "another run writes into it; wait for its end, or choose another folder with -o."
+        raise OutputError(f"{path}: {why}") from error
+    except OSError as error:
+        raise output_error(path, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_json(path: Path, record: Any) -> None:

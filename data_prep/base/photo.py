@@ -35,6 +35,8 @@ DECODERS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "AVIF", "JPEG2000", "PP
 MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
 """More than so many are no photo: 178,956,970, where Pillow stops."""
 
+TOO_LARGE = "too many pixels"
+
 MAX_BYTES = 2_000_000_000  # More are no photo, either: some system files say that they hold these.
 
 STRIP = 16_000_000  # Pixels that are converted at once: Pillow's copies of more take gigabytes.
@@ -137,7 +139,7 @@ def decode_photo(
     except UnidentifiedImageError as error:
         raise PhotoError(f"{name}: not a photo in a known format; check the file.") from error
     except Image.DecompressionBombError as error:
-        raise PhotoError(f"{name}: too many pixels to be a photo ({error}).") from error
+        raise PhotoError(f"{name}: {TOO_LARGE} to be a photo ({error}).") from error
     except Exception as error:  # Decoders raise anything on damaged files and damaged EXIF data.
         if salvage and isinstance(content, bytes) and content.startswith(_JPEG):
             # With the end that it lacks, the decoder gives the rows there are, the rest grey.

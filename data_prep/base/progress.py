@@ -11,6 +11,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import track
 
+from data_prep.base.errors import visible
 from data_prep.base.records import DOUBTS, NOT_READ, Finding
 
 Item = TypeVar("Item")
@@ -26,7 +27,7 @@ class _StandardError(logging.Handler):
     """Bare messages on what is standard error now: tests and notebooks exchange it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(self.format(record) + "\n")
+        sys.stderr.write("\n".join(map(visible, self.format(record).split("\n"))) + "\n")
         sys.stderr.flush()
 
 
@@ -42,8 +43,8 @@ def tell(count: int, noun: str = "photo") -> str:
 
 
 def log(line: str) -> None:
-    """One line for people, at once."""
-    LOGGER.info("%s", line)
+    """One line for people, at once; what a terminal would obey is spelt out."""
+    LOGGER.info("%s", visible(line))
 
 
 def log_findings(findings: Sequence[Finding], listed_in: object, *, notes: bool = False) -> None:

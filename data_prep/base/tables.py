@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -122,6 +123,30 @@ class Table:
         return np.isin(cells, ["1", "true"])
 
 
+_FORMULA = re.compile(r"[=+@\t\r]|-(?!\d+(\.\d+)?$)")  # At the start of a cell.
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[object]], *, spreadsheet: bool = False) -> None:
+    """Write rows as CSV: commas, line feeds, cells quoted where a reader might take them amiss.
+
+    That keeps every name as it is, but does not keep a spreadsheet from running a cell that begins
+    like a formula; with `spreadsheet` such texts begin with an apostrophe.
+
+    Raises:
+        OutputError: It can't be written.
+    """
+
+    def show(cell: object) -> str:
+        text = str(cell)
+        formula = _FORMULA.match(text)
+        if formula and spreadsheet:
+            text = f"'{text}"
+        quoted = formula or not {*',"\r\n'}.isdisjoint(text)
+        return '"' + text.replace('"', '""') + '"' if quoted else text
+
+    write_atomically(path, "".join(",".join(map(show, row)) + "\n" for row in rows))
+
+
 def read_table(path: Path, required: Sequence[str], *, written_by: str) -> Table:
     """Read a CSV file that has the required columns, and maybe others.
 
@@ -134,7 +159,7 @@ def read_table(path: Path, required: Sequence[str], *, written_by: str) -> Table
             row has more or fewer cells than the header.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise TableError(f"{path}: can't be read ({error.strerror or error}).") from error
     except UnicodeDecodeError as error:
@@ -144,7 +169,7 @@ def read_table(path: Path, required: Sequence[str], *, written_by: str) -> Table
     # Only the header is looked at: file names and numbers further down may hold any of these.
     header_line = text.lstrip().partition("\n")[0]
     delimiter = max(_DELIMITERS, key=header_line.count)
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         stripped = ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader)
         (_, header), *rows = [(line, cells) for line, cells in stripped if any(cells)]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
@@ -12,10 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.base.boxes import ORIENTATIONS, UPRIGHT
-from data_prep.base.files import write_atomically
 from data_prep.base.labels import CLASSES, MASKS, Vocabulary
 from data_prep.base.records import Box
-from data_prep.base.tables import FloatArray, IntArray, Table, TableError, read_table
+from data_prep.base.tables import FloatArray, IntArray, Table, TableError, read_table, write_csv
 
 FILE, PHOTOS_FILE = "predictions.csv", "photos.csv"
 ORIENTATION = "orientation"
@@ -56,19 +53,17 @@ class PhotoRow:
     faces: int = 0  # Rows in `predictions.csv`.
     learnt: str = ""  # Whether the weights learnt from it: one of `LEARNT`.
     reason: str = ""  # Why it can't be read.
+    salvaged: int = 0  # Stored rows that are there of a photo that lacks its end; 0 if it is whole.
 
 
 LEARNT = ("", "exact", "near")
 """Not that it is known; from this very file; from one that looks the same."""
 
 
-def write_photos(path: Path, rows: Iterable[PhotoRow]) -> None:
-    """Write `photos.csv`, columns as the fields of `PhotoRow`."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(field.name for field in fields(PhotoRow))
-    writer.writerows(map(astuple, rows))
-    write_atomically(path, text.getvalue())
+def write_photos(path: Path, rows: Iterable[PhotoRow], *, spreadsheet: bool = False) -> None:
+    """Write `photos.csv`, columns as the fields of `PhotoRow`; `spreadsheet` as of `write_csv`."""
+    names = [field.name for field in fields(PhotoRow)]
+    write_csv(path, [names, *map(astuple, rows)], spreadsheet=spreadsheet)
 
 
 def read_photos(path: Path) -> tuple[PhotoRow, ...]:
@@ -77,13 +72,14 @@ def read_photos(path: Path) -> tuple[PhotoRow, ...]:
     Raises:
         TableError: The table is not as it should be; the message names file and line.
     """
-    names = [field.name for field in fields(PhotoRow)]
+    *names, added = (field.name for field in fields(PhotoRow))  # What runs before had no word of.
     table = read_table(path, names, written_by="run.py")
     for row, told in enumerate(table.columns["learnt"]):
         if told not in LEARNT:
             raise table.error(row, f"learnt is '{told}'; use exact, near or nothing.")
     numbers = [table.integers(name).tolist() for name in names[1:5]]
-    columns = [table.names("image"), *numbers, table.columns["learnt"], table.columns["reason"]]
+    rows = table.integers(added).tolist() if added in table.columns else [0] * len(numbers[0])
+    columns = [table.names("image"), *numbers, *(table.columns[n] for n in names[5:]), rows]
     return tuple(PhotoRow(*cells) for cells in zip(*columns, strict=True))
 
 
@@ -129,14 +125,15 @@ class AlarmRule:
         return rule
 
 
-def write_predictions(path: Path, rows: Iterable[PredictionRow], *, video: bool = False) -> None:
+def write_predictions(
+    path: Path, rows: Iterable[PredictionRow], *, video: bool = False, spreadsheet: bool = False
+) -> None:
     """Write the table: pixels with 2 decimals, scores and probabilities with 5.
 
-    A video's has `VIDEO_COLUMNS`, too; what is not known stays empty.
+    A video's has `VIDEO_COLUMNS`, too; what is not known stays empty. `spreadsheet` as of
+    `write_csv`.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*COLUMNS, *(VIDEO_COLUMNS if video else ())])
+    lines = [[*COLUMNS, *(VIDEO_COLUMNS if video else ())]]
     for row in rows:
         cells = [row.image, *(f"{value:.2f}" for value in row.box), row.label]
         shares = (row.score, row.detection, *row.probabilities)
@@ -144,8 +141,8 @@ def write_predictions(path: Path, rows: Iterable[PredictionRow], *, video: bool 
         if video:
             time = None if row.time_s is None else f"{row.time_s:.3f}"
             cells += ["" if value is None else str(value) for value in (row.frame, time, row.track)]
-        writer.writerow(cells)
-    write_atomically(path, text.getvalue())
+        lines.append(cells)
+    write_csv(path, lines, spreadsheet=spreadsheet)
 
 
 @dataclass(frozen=True)

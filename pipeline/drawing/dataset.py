@@ -38,9 +38,8 @@ from pipeline.drawing.styles import STYLES, WAYS_TO_WEAR, MaskStyle, Worn
 from pipeline.inference.boxes import FaceDetector
 from pipeline.inference.detector import Detector
 from pipeline.inference.draw import save_drawing
-from pipeline.nets.cards import DETECTOR, find_net
 from pipeline.nets.compute import pick_device
-from pipeline.nets.options import SHIPPED, Weights
+from pipeline.nets.options import DETECTOR, SHIPPED, Weights, find_net
 from pipeline.runs.folder import PreparedError
 from pipeline.runs.plots import COLUMNS, plot_faces
 

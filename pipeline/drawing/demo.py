@@ -15,9 +15,8 @@ from pipeline.drawing.masks import draw_mask
 from pipeline.inference.boxes import FaceDetector
 from pipeline.inference.detector import Detector
 from pipeline.inference.draw import save_drawing
-from pipeline.nets.cards import DETECTOR, find_net
 from pipeline.nets.compute import pick_device
-from pipeline.nets.options import SHIPPED, Weights
+from pipeline.nets.options import DETECTOR, SHIPPED, Weights, find_net
 
 PORTRAIT = Path(__file__).with_name("portrait.jpg")
 """Eileen Collins, 512 × 512 (NASA, public domain)."""

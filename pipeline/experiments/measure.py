@@ -36,17 +36,20 @@ from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import describe_photo, list_rows
 from pipeline.inference.sources import PhotoSet
 from pipeline.inference.yunet import choose_detector
-from pipeline.nets.cards import (
+from pipeline.nets.cards import ClassifierCard, DetectorCard, read_card
+from pipeline.nets.compute import pick_device
+from pipeline.nets.options import (
     CLASSIFIER,
     DETECTOR,
-    ClassifierCard,
-    DetectorCard,
+    SHIPPED,
+    DetectorModel,
+    DetectorName,
+    Device,
+    Prepared,
+    Weights,
     WeightsError,
     find_weights,
-    read_card,
 )
-from pipeline.nets.compute import pick_device
-from pipeline.nets.options import SHIPPED, DetectorModel, DetectorName, Device, Prepared, Weights
 from pipeline.runs.recipe import Incorrect
 
 

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from data_prep.base.command import NOT_DONE, SOME_LEFT_OUT, STOPPED, as_command
-from data_prep.base.files import OutputError
+from data_prep.base.files import LOCK, OutputError, hold_folder
+from data_prep.base.photo import MAX_PIXELS
 from data_prep.base.progress import log, tell
 from data_prep.formats.predictions import AlarmRule
 from pipeline.inference.saves import Saves
-from pipeline.inference.sources import BESIDE, JOURNAL, LOST, PhotoSet, count_reasons, find_photos
-from pipeline.nets.options import RETINAFACE, SHIPPED, DetectorModel, DetectorName, Device, Weights
+from pipeline.inference.sources import (
+    BESIDE,
+    JOURNAL,
+    LOST,
+    WRITTEN,
+    PhotoSet,
+    count_reasons,
+    find_photos,
+)
+from pipeline.nets.options import (
+    RETINAFACE,
+    SHIPPED,
+    DetectorModel,
+    DetectorName,
+    Device,
+    EngineName,
+    Weights,
+    find_weights,
+)
 
 
 @dataclass(frozen=True)
@@ -53,16 +71,21 @@ class RunOptions:
             "`evaluate --false-alarms` on.",
         ),
     ] = None
+    spreadsheet: Annotated[
+        bool,
+        typer.Option(help="An apostrophe before names that a spreadsheet would take for formulas."),
+    ] = False
+    salvage: Annotated[
+        bool, typer.Option("--salvage", help="Run JPEGs that lack their end; the table tells.")
+    ] = False
+    max_pixels: Annotated[
+        int, typer.Option(min=1, max=MAX_PIXELS, help="Photos of more pixels are not read.")
+    ] = MAX_PIXELS
     device: Device = "auto"
     bf16: Annotated[
         bool | None, typer.Option("--bf16/--fp32", help="Precision; what is fast here if not set.")
     ] = None
-    engine: Annotated[
-        str,
-        typer.Option(
-            help="What runs the nets: auto (the best here), or a name; a wrong one lists all."
-        ),
-    ] = "auto"
+    engine: EngineName = "auto"
     weights: Weights = SHIPPED
     detector: DetectorName = RETINAFACE
     detector_model: DetectorModel = None
@@ -78,7 +101,10 @@ def run(options: RunOptions) -> None:
     alarm = None if options.alarm is None else AlarmRule.read(options.alarm)
     refuse_foreign(options.out)
     photos = find_photos(options.photos, leave_out=options.out)
+    photos = replace(photos, salvage=options.salvage, max_pixels=options.max_pixels)
     saves = Saves(options.save, options.blur)
+    find_weights(options.weights)
+    log(f"{tell(len(photos))} in {options.photos}; loading the nets, which takes a few seconds")
 
     from pipeline.inference.folder import predict_folder  # Torch only once the options are right.
     from pipeline.inference.predictor import Predictor
@@ -95,15 +121,17 @@ def run(options: RunOptions) -> None:
         resize=resize,
     )
     log(f"nets: {predictor.origin}")
-    summary = predict_folder(
-        photos,
-        options.out,
-        predictor,
-        draw=options.draw,
-        draw_from=options.draw_from,
-        saves=saves,
-        alarm=alarm,
-    )
+    with hold_folder(options.out):
+        summary = predict_folder(
+            photos,
+            options.out,
+            predictor,
+            draw=options.draw,
+            draw_from=options.draw_from,
+            saves=saves,
+            alarm=alarm,
+            spreadsheet=options.spreadsheet,
+        )
     tell_result(options, summary, photos, alarm)
     if summary["photos_left"]:
         raise typer.Exit(STOPPED)
@@ -124,6 +152,9 @@ def tell_result(
     if learnt["not_listed"]:
         nets = " and ".join(learnt["not_listed"])
         log(f"note: which photos the {nets} learnt from is not known: no card lists them")
+    if summary["salvaged"]:
+        of = f"{summary['salvaged']} of {tell(summary['photos'])}"
+        typer.echo(f"{of} lack their end: faces there are not counted")
     if summary["unlike"]:
         log(f"warning: {summary['unlike']['said']}")
     if alarm is not None and options.thresh > alarm.thresh:
@@ -173,8 +204,14 @@ def refuse_foreign(out: Path) -> None:
     """
     if out.is_file():
         raise OutputError(f"{out}: is a file; choose a folder with -o.")
-    if out.is_dir() and any(out.iterdir()) and not (out / JOURNAL).is_file():
+    if not out.is_dir():
+        return
+    there = {path.name for path in out.iterdir()}
+    if there - {LOCK} and not (out / JOURNAL).is_file():
         raise OutputError(f"{out}: holds other files; choose an empty or a new folder with -o.")
+    for name in sorted(WRITTEN & there):
+        if (out / name).is_symlink():
+            raise OutputError(f"{out / name}: is a link; remove it, or choose another -o.")
 
 
 def parse_resize(text: str) -> float | None:

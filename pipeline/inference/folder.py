@@ -45,6 +45,7 @@ def predict_folder(
     draw_from: float = DRAW_FROM,
     saves: Saves = NOTHING,
     alarm: AlarmRule | None = None,
+    spreadsheet: bool = False,
 ) -> dict[str, Any]:
     """Write the tables, drawings and `summary.json` of many photos; gives the summary.
 
@@ -73,7 +74,7 @@ def predict_folder(
             image
             for image in photos.images
             if not (entry := journal.entries.get(image))
-            or not entry.is_current(photos.root / image)
+            or not entry.is_current(photos)
             or (draw and not entry.photo.reason and not (annotated / image).is_file())
         )
         drawings = Drawings(annotated, draw_from if draw else None, clock)
@@ -87,9 +88,9 @@ def predict_folder(
                 left.discard(frame.name)
     entries = [journal.entries[image] for image in photos.images if image not in left]
     rows = (row for e in entries for row in list_rows(e.photo.image, e.faces, e.photo.orientation))
-    write_predictions(out / FILE, rows)
+    write_predictions(out / FILE, rows, spreadsheet=spreadsheet)
     done = [replace(entry.photo, image=spell(entry.photo.image)) for entry in entries]
-    write_photos(out / PHOTOS_FILE, done)
+    write_photos(out / PHOTOS_FILE, done, spreadsheet=spreadsheet)
     saved = {}
     if not left and saves.names:
         with clock.measure("save"):
@@ -108,6 +109,7 @@ def predict_folder(
         "faces_drawn": count_faces(entries, draw_from),
         "unreadable": [{"image": row.image, "reason": row.reason} for row in unreadable],
         "passed_over": [{"image": name, "reason": why} for name, why in photos.passed_over],
+        "salvaged": sum(row.salvaged > 0 for row in done),
         "turned": [row.image for row in read if row.orientation != UPRIGHT],
         "unlike": find_unlike([[face.looks for face in e.faces] for e in entries], ranges),
         "learnt": {

@@ -19,10 +19,9 @@ from pipeline.inference.engines import AUTO
 from pipeline.inference.looks import describe_crops
 from pipeline.inference.records import BATCH_FRAMES, BATCH_PIXELS, Clock, Face, Frame
 from pipeline.inference.sources import Source
-from pipeline.nets.cards import CLASSIFIER, DETECTOR, find_weights
 from pipeline.nets.compute import has_fast_bf16
 from pipeline.nets.learnt import KnownPhotos, know_photos
-from pipeline.nets.options import SHIPPED
+from pipeline.nets.options import CLASSIFIER, DETECTOR, SHIPPED, find_weights
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ class Frame:
     seconds: float = 0.0  # What reading and decoding took.
     fingerprint: str = ""  # By which a photo that nets learnt from is known again.
     learnt: str = ""  # Whether the weights learnt from it, as in `PhotoRow`.
+    salvaged: int = 0  # Stored rows are there of a photo that lacks its end; 0 if it is whole.
 
     @property
     def size(self) -> tuple[int, int]:
@@ -72,7 +73,7 @@ def list_rows(image: str, faces: Iterable[Face], orientation: int = UPRIGHT) -> 
 def describe_photo(frame: Frame, faces: Sequence[Face]) -> PhotoRow:
     """A frame as a row of `photos.csv`."""
     known = (*frame.size, frame.orientation, len(faces), frame.learnt)
-    return PhotoRow(frame.name, *known, reason=frame.error)
+    return PhotoRow(frame.name, *known, reason=frame.error, salvaged=frame.salvaged)
 
 
 class Clock:

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ class Saves:
 
 def _show(entries: Sequence[Entry], photos: PhotoSet, takers: Sequence[Taker]) -> None:
     """Read the photos again, for what needs their pixels."""
-    frames = PhotoSet(photos.root, tuple(entry.photo.image for entry in entries))
+    frames = replace(photos, images=tuple(entry.photo.image for entry in entries))
     for frame, entry in zip(show_progress(frames, len(frames), "saving"), entries, strict=True):
         if frame.error or frame.stamp != entry.stamp:
             log(f"not saved: {frame.name} changed since it was run; run again")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from data_prep.base.files import output_error, write_atomically
+from data_prep.base.photo import TOO_LARGE
 from data_prep.base.records import Box
 from data_prep.formats.predictions import PhotoRow
 from pipeline.inference.draw import draw_faces, save_drawing
@@ -23,7 +24,7 @@ from pipeline.inference.records import (
     Frame,
     describe_photo,
 )
-from pipeline.inference.sources import JOURNAL, stamp_of
+from pipeline.inference.sources import JOURNAL, PhotoSet, stamp_of
 
 
 class Sink(Protocol):
@@ -44,9 +45,14 @@ class Entry:
     faces: tuple[Face, ...]
     stamp: tuple[int, int]  # Bytes of the file, and its time of change (ns), when it was read.
 
-    def is_current(self, path: Path) -> bool:
-        """Whether the photo is still the file that was read."""
-        return self.stamp[0] >= 0 and stamp_of(path) == self.stamp
+    def is_current(self, photos: PhotoSet) -> bool:
+        """Whether the photo is still the file that was read, and would be read alike."""
+        row = self.photo
+        if row.reason and (photos.salvage or TOO_LARGE in row.reason):
+            return False
+        if (row.salvaged and not photos.salvage) or row.width * row.height > photos.max_pixels:
+            return False
+        return self.stamp[0] >= 0 and stamp_of(photos.root / row.image) == self.stamp
 
 
 class Journal:

@@ -20,14 +20,16 @@ from http.client import HTTPException
 from itertools import count, islice, takewhile
 from pathlib import Path, PurePosixPath
 from threading import Condition
-from typing import Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard
 from urllib.request import Request, urlopen
 
 import numpy as np
 from PIL import Image
 
 from data_prep.base.errors import UserError
+from data_prep.base.files import LOCK
 from data_prep.base.photo import (
+    MAX_PIXELS,
     PHOTO_SUFFIXES,
     Photo,
     PhotoError,
@@ -46,7 +48,7 @@ SAVED = ("json", "crops", "blurred", "gallery")
 """What `--save` writes besides datasets: its name of an output file or folder follows from it."""
 
 BESIDE = {ANNOTATED, "predictions.json", "gallery.html", "blurred", *(f.value for f in Format)}
-WRITTEN = frozenset({FILE, PHOTOS_FILE, SUMMARY, JOURNAL, *BESIDE})
+WRITTEN = frozenset({FILE, PHOTOS_FILE, SUMMARY, JOURNAL, LOCK, *BESIDE})
 """Names in an output folder that run.py writes, `BESIDE` if asked: never an input."""
 
 OWN, OTHERS, LOST = "written by run.py", "results of another run", "can't be read"
@@ -79,14 +81,17 @@ class PhotoSet:
     root: Path
     images: tuple[str, ...]  # Relative to `root`, forward slashes, sorted.
     passed_over: tuple[tuple[str, str], ...] = ()  # Other files and folders, each with the reason.
+    salvage: bool = False  # See `read_photo`, and for the next.
+    max_pixels: int = MAX_PIXELS
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __iter__(self) -> Iterator[Frame]:
         """The photos, upright."""
+        rules = {"salvage": self.salvage, "max_pixels": self.max_pixels}
         return _read_ahead(
-            (self.root / image, partial(decode_file, self.root / image, image, index))
+            (self.root / image, partial(decode_file, self.root / image, image, index, **rules))
             for index, image in enumerate(self.images)
         )
 
@@ -187,13 +192,13 @@ def decode_item(item: Item, name: str, index: int = 0) -> Frame:
     return decode_file(Path(item), name, index) if is_file(item) else _make_frame(name, index, read)
 
 
-def decode_file(path: Path, name: str, index: int = 0) -> Frame:
-    """A photo turned upright, or a frame that says why it can't be read."""
+def decode_file(path: Path, name: str, index: int = 0, **rules: Any) -> Frame:
+    """A photo turned upright, or a frame that says why it can't be read; rules of `read_photo`."""
 
     def read() -> Photo:
         if spell(name) != name:
             raise PhotoError(f"{path}: the file's name is not valid UTF-8; rename it.")
-        return read_photo(path, upright=True)
+        return read_photo(path, upright=True, **rules)
 
     stamp = stamp_of(path)
     return replace(_make_frame(name, index, read, path), stamp=stamp)
@@ -210,8 +215,15 @@ def _make_frame(
         mark = fingerprint_photo(photo.pixels, path)
     except (PhotoError, OSError) as error:
         return Frame(name, index, error=spell(str(error)), seconds=time.perf_counter() - began)
-    frame = Frame(name, index, photo.pixels, orientation=photo.orientation, fingerprint=mark)
-    return replace(frame, seconds=time.perf_counter() - began)
+    return Frame(
+        name,
+        index,
+        photo.pixels,
+        orientation=photo.orientation,
+        salvaged=photo.salvaged,
+        seconds=time.perf_counter() - began,
+        fingerprint=mark,
+    )
 
 
 def _to_image(pixels: np.ndarray, name: str) -> Image.Image:

@@ -20,10 +20,9 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from data_prep.base.crop import CROP_SCALE, Colour
-from data_prep.base.errors import UserError
-from data_prep.base.files import read_object, write_atomically, write_json
+from data_prep.base.files import write_atomically, write_json
 from data_prep.base.labels import CLASSES
-from pipeline.nets.options import SHIPPED
+from pipeline.nets.options import CLASSIFIER, DETECTOR, WeightsError  # noqa: F401
 from pipeline.nets.retinaface import ANCHOR_SIZES, ANCHORS_PER_CELL, STRIDES, VARIANCES
 
 TIMM = "timm:"
@@ -35,16 +34,9 @@ Spread = Annotated[float, Field(ge=0.01, le=10)]
 Side = Annotated[int, Field(gt=0, le=4096)]
 Fingerprint = Annotated[str, Field(pattern="^[0-9a-f]{16}-[0-9a-f]{16}$")]
 
-DETECTOR, CLASSIFIER = "detector", "classifier"  # File stems in a weights folder.
-
-
 _DAMAGED: tuple[type[Exception], ...] = (AssertionError, AttributeError, EOFError, LookupError)
 _DAMAGED += (OSError, RuntimeError, TypeError, UnpicklingError, ValueError)
 """What torch's restricted reader raises on files that are damaged or hold more than it knows."""
-
-
-class WeightsError(UserError, ValueError):
-    """Weights that are missing, damaged, or not what their card says."""
 
 
 def _check_learnt(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -178,42 +170,6 @@ def read_card(path: Path, kind: type[CardType]) -> CardType:
         raise WeightsError(f"{path}: {where}: {first['msg']}.") from error
     except ValueError as error:
         raise WeightsError(f"{path}: not a JSON card ({error}).") from error
-
-
-def find_weights(weights: Path) -> dict[str, Path]:
-    """The nets of a folder, such as a run folder, or of one weights file, by `Card.kind`.
-
-    Raises:
-        WeightsError: There is none; the message tells what to name instead.
-    """
-    if not weights.is_dir():
-        file = weights.with_suffix(".safetensors")
-        kind = (read_object(file.with_suffix(".json")) or {}).get("kind")
-        if not weights.is_file() or weights.suffix not in {".safetensors", ".json"}:
-            why = "not a .safetensors file" if weights.exists() else "no such file or folder"
-        elif kind not in (DETECTOR, CLASSIFIER):
-            why = f"no card of a net beside it ({file.with_suffix('.json').name})"
-        else:
-            return {kind: file}
-        raise WeightsError(
-            f"{weights}: {why}; weights are a run folder, a folder with detector or "
-            "classifier, or one of them: each is a .safetensors with its .json card."
-        )
-    paths = {net: weights / f"{net}.safetensors" for net in (DETECTOR, CLASSIFIER)}
-    found = {net: path for net, path in paths.items() if path.is_file()}
-    if not found:
-        below = sorted({path.parent for name in paths for path in weights.glob(f"*/{name}.safe*")})
-        hint = f"did you mean {below[-1]}?" if below else "name a folder that has one of them."
-        if (weights / "checkpoint.pt").is_file():
-            hint = f"its training is not done: go on with --resume {weights}."
-        names = " or ".join(path.name for path in paths.values())
-        raise WeightsError(f"{weights}: no {names} in there; {hint}")
-    return found
-
-
-def find_net(weights: Path, net: str) -> Path:
-    """The weights file of one net, which is the shipped one where `weights` has none of it."""
-    return find_weights(weights).get(net, SHIPPED / f"{net}.safetensors")
 
 
 def load_state(path: Path) -> dict[str, Tensor]:

@@ -5,25 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import typer
 
 from data_prep.base.command import spell
+from data_prep.base.errors import UserError
+from data_prep.base.files import read_object
 
 _INSTALLED = Path(__file__).parents[1] / "weights"
 SHIPPED = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "weights"
 """The weights that come with the project: inside the installed package, else in the checkout."""
 
-RETINAFACE, YUNET = "retinaface", "yunet"
+RETINAFACE: Final = "retinaface"
+YUNET: Final = "yunet"
+DETECTOR, CLASSIFIER = "detector", "classifier"  # File stems in a weights folder.
 
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the nets run.")]
+EngineName = Annotated[
+    Literal["auto", "torch"], typer.Option(help="What runs the nets: auto takes the best here.")
+]
 Weights = Annotated[
     Path,
     typer.Option(help="A run folder, a folder with nets, or one net; the rest is the shipped."),
 ]
 DetectorName = Annotated[
-    str, typer.Option("--detector", help="What finds faces: retinaface or yunet.")
+    Literal["retinaface", "yunet"], typer.Option("--detector", help="What finds faces.")
 ]
 DetectorModel = Annotated[Path | None, typer.Option(help="Model file (ONNX) of yunet.")]
 
@@ -71,3 +78,43 @@ Track = Annotated[
     list[TrackerName] | None,
     typer.Option("--track", help="Tracker that gets numbers, recipe and hashes; may be repeated."),
 ]
+
+
+class WeightsError(UserError, ValueError):
+    """Weights that are missing, damaged, or not what their card says."""
+
+
+def find_weights(weights: Path) -> dict[str, Path]:
+    """The nets of a folder, such as a run folder, or of one weights file, by `Card.kind`.
+
+    Raises:
+        WeightsError: There is none; the message tells what to name instead.
+    """
+    if not weights.is_dir():
+        file = weights.with_suffix(".safetensors")
+        kind = (read_object(file.with_suffix(".json")) or {}).get("kind")
+        if not weights.is_file() or weights.suffix not in {".safetensors", ".json"}:
+            why = "not a .safetensors file" if weights.exists() else "no such file or folder"
+        elif kind not in (DETECTOR, CLASSIFIER):
+            why = f"no card of a net beside it ({file.with_suffix('.json').name})"
+        else:
+            return {kind: file}
+        raise WeightsError(
+            f"{weights}: {why}; weights are a run folder, a folder with detector or "
+            "classifier, or one of them: each is a .safetensors with its .json card."
+        )
+    paths = {net: weights / f"{net}.safetensors" for net in (DETECTOR, CLASSIFIER)}
+    found = {net: path for net, path in paths.items() if path.is_file()}
+    if not found:
+        below = sorted({path.parent for name in paths for path in weights.glob(f"*/{name}.safe*")})
+        hint = f"did you mean {below[-1]}?" if below else "name a folder that has one of them."
+        if (weights / "checkpoint.pt").is_file():
+            hint = f"its training is not done: go on with --resume {weights}."
+        names = " or ".join(path.name for path in paths.values())
+        raise WeightsError(f"{weights}: no {names} in there; {hint}")
+    return found
+
+
+def find_net(weights: Path, net: str) -> Path:
+    """The weights file of one net, which is the shipped one where `weights` has none of it."""
+    return find_weights(weights).get(net, SHIPPED / f"{net}.safetensors")

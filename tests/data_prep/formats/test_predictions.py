@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Box
-from data_prep.base.tables import TableError
+from data_prep.base.tables import TableError, write_csv
 from data_prep.formats.predictions import (
     COLUMNS,
     PhotoRow,
@@ -41,14 +44,18 @@ def test_photos_there_and_back(tmp_path: Path) -> None:
     rows = (
         PhotoRow("a b,c.jpg", 90, 120, 6, 3, "near"),
         PhotoRow("d.jpg", 0, 0, reason='d.jpg: "empty",\nsays nobody'),
+        PhotoRow("e\rf\r\ng.jpg", 9, 9, salvaged=4),
     )
     write_photos(tmp_path / "photos.csv", rows)
     text = (tmp_path / "photos.csv").read_text()
     assert text.splitlines()[:2] == [
-        "image,width,height,orientation,faces,learnt,reason",
-        '"a b,c.jpg",90,120,6,3,near,',
+        "image,width,height,orientation,faces,learnt,reason,salvaged",
+        '"a b,c.jpg",90,120,6,3,near,,0',
     ]
     assert read_photos(tmp_path / "photos.csv") == rows
+    before = "".join(f"{line.rpartition(',')[0]}\n" for line in text.splitlines()[:2])
+    (tmp_path / "photos.csv").write_text(before)
+    assert read_photos(tmp_path / "photos.csv") == rows[:1], "as written before this column was"
     (tmp_path / "photos.csv").write_text(text.replace("near", "maybe"))
     with pytest.raises(TableError, match=r"line 2: learnt is 'maybe'; use exact"):
         read_photos(tmp_path / "photos.csv")
@@ -61,6 +68,21 @@ def test_rows_of_a_video_tell_frame_time_and_track(tmp_path: Path) -> None:
     assert first.endswith(",1,,,")
     assert second.endswith(",6,12,0.480,")
     assert read_prediction_table(tmp_path / "p.csv").images == ('a, "b".jpg', "ü.jpg")
+
+
+@given(st.lists(st.lists(st.text(), min_size=2, max_size=2), min_size=1))
+def test_any_text_is_read_by_csv_as_it_was_written(tmp_path_factory, rows) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.csv"
+    rows = [[cell.encode(errors="replace").decode() for cell in row] for row in rows]
+    for spreadsheet in (False, True):
+        write_csv(path, rows, spreadsheet=spreadsheet)
+        with path.open(newline="", encoding="utf-8") as file:
+            read = list(csv.reader(file))
+        if not spreadsheet:
+            assert read == rows
+        for cell in (cell for row in read for cell in row if spreadsheet):
+            number = cell.startswith("-") and cell[1:].replace(".", "", 1).isdigit()
+            assert number or not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
 
 
 @pytest.mark.parametrize("rows", [ROWS, ()])

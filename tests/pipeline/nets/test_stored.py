@@ -17,13 +17,13 @@ from pipeline.nets.cards import (
     ClassifierCard,
     DetectorCard,
     WeightsError,
-    find_weights,
     load_checkpoint,
     load_state,
     load_weights,
     save_checkpoint,
     save_weights,
 )
+from pipeline.nets.options import find_weights
 from tests.makers import hash_tree
 from tests.pipeline.makers import save_random_weights
 
