@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import typer
 
 from data_prep.base.errors import UserError
-from data_prep.base.files import write_atomically, write_json
+from data_prep.base.files import read_object, write_atomically, write_json
 from data_prep.base.labels import CLASSES
+from data_prep.base.progress import tell
 from data_prep.base.records import Box
 from data_prep.base.tables import KEY
 from pipeline.cleaning.evidence import (
@@ -26,6 +27,7 @@ from pipeline.cleaning.ranking import Evidence, gather_evidence
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import Folds, Prepared, ShortOptions
 from pipeline.review.suspects import ABOUT, FORMAT, TABLE, tell_likely
+from pipeline.runs.folder import flatten
 from pipeline.runs.log import Log, report_as
 from pipeline.runs.plots import SHORT, TILE, plot_faces
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
@@ -82,6 +84,14 @@ def find_suspects(options: SuspectsOptions, log: Log) -> tuple[pd.DataFrame, lis
     overrides = [*(options.overrides or []), f"seed={options.seed}"]
     recipe = load_recipe(options.recipe, ClassifierRecipe, overrides)
     faces = open_faces(prepared, recipe, out)
+    in_sample = order == "in-sample"
+    search = {
+        "faces_sha256": faces.data["faces_sha256"],
+        "order": order,
+        "folds": 0 if in_sample else options.folds,
+        "recipe": recipe.model_dump(mode="json"),
+    }
+    warn_of_others(out, search, log)
     plan = Plan(faces.table, recipe, out, faces.scale)
     fold, tasks = plan_in_sample(plan)
     if order != "in-sample":
@@ -100,7 +110,6 @@ def find_suspects(options: SuspectsOptions, log: Log) -> tuple[pd.DataFrame, lis
     _plot(table.head(ON_SHEET), out / SHEET)
     table["crop"] = [Path(crop).relative_to(prepared).as_posix() for crop in table["crop"]]
     write_atomically(out / TABLE, table.to_csv(index=False, float_format="%.6g"))
-    in_sample = order == "in-sample"
     wrong = {} if in_sample else estimate_wrong_labels(labels, probabilities, groups)
     likely = wrong.pop("all", None)
     about = {
@@ -108,14 +117,34 @@ def find_suspects(options: SuspectsOptions, log: Log) -> tuple[pd.DataFrame, lis
         "prepared": str(prepared.resolve()),
         "faces_sha256": faces.data["faces_sha256"],
         "roots": {source: str(root) for source, root in faces.roots.items()},
-        "order": order,
-        "folds": 0 if in_sample else options.folds,
-        "recipe": recipe.model_dump(mode="json"),
+        **search,
         "likely_errors": likely,
         "expected_wrong": wrong,
     }
     write_json(out / ABOUT, about)
     return table, likely
+
+
+def warn_of_others(out: Path, search: Mapping[str, Any], log: Log) -> None:
+    """Say, before anything is trained, that suspects found otherwise will be replaced, and how."""
+    known = read_object(out / ABOUT)
+    if known is None or not (out / TABLE).is_file():
+        return
+    before, after = ({**flatten(dict(one)), "recipe.name": ""} for one in (known, search))
+    told = [
+        f"{key.removeprefix('recipe.')} {before.get(key)} → {value}"
+        for key, value in after.items()
+        if before.get(key) != value and key != "faces_sha256"
+    ]
+    if before.get("faces_sha256") != after["faces_sha256"]:
+        told.insert(0, "other faces, labels or boxes")
+    if told:
+        log(
+            f"note: {out} holds the suspects of another search, which will be replaced: "
+            f"{'; '.join(told)}. To keep them, stop this with Ctrl-C and give another -o.",
+            "replaced",
+            changes=told,
+        )
 
 
 def _tabulate(
@@ -189,7 +218,8 @@ def suspects(options: SuspectsOptions) -> None:
         (table, likely), out = find_suspects(options, report.log), options.out
         about = f"{tell_likely(likely)} in " if likely else ""
         report.finish(
-            f"{about}{len(table)} faces, the most suspect first: {out}; look at {out / SHEET}, "
+            f"{about}{tell(len(table), 'face')}, the most suspect first: {out}; look at "
+            f"{out / SHEET}, "
             f"then: trimask review {out}",
             folder=out,
             table=out / TABLE,

@@ -12,6 +12,7 @@ import torch
 import typer
 
 from data_prep.base.files import make_folder, write_atomically, write_json
+from data_prep.base.progress import tell
 from data_prep.base.records import Box
 from data_prep.grouping.split import TRAIN
 from evaluate.inputs.predictions import read_predictions
@@ -194,7 +195,7 @@ def _judge_fold(number: int, fold: Path, recipes: Recipes, device: torch.device,
             photos = PhotoSet(data.roots[source], tuple(sorted(set(faces["image"]))))
             predict_folder(photos, folder, nets, draw=False)
             classify_crops(faces, data.folder, nets.classifier, folder / CROPS)
-            log(f"{source}: {len(photos.images)} photos judged", "judged", source=source)
+            log(f"{source}: {tell(len(photos.images))} judged", "judged", source=source)
 
 
 def _join(folds: Sequence[Path], source: str, name: str, out: Path) -> Path:

@@ -14,7 +14,7 @@ import typer
 from data_prep.base.files import write_json
 from data_prep.base.labels import BARE, CLASSES, RARE_CLASS
 from data_prep.base.photo import read_photo
-from data_prep.base.progress import log, show_progress
+from data_prep.base.progress import log, show_progress, tell
 from data_prep.base.records import Box
 from data_prep.base.tables import markdown_table
 from data_prep.formats.predictions import PhotoRow, PredictionRow, tabulate_predictions
@@ -190,7 +190,7 @@ def measure_weights(options: MeasureOptions) -> dict[str, Any]:
         )
     results: dict[str, Any] = {"split": VALID, "faces_sha256": known}
     for source, faces in data.valid.items():
-        log(f"{source}: {faces['image'].nunique()} photos, {len(faces)} faces")
+        log(f"{source}: {tell(faces['image'].nunique())}, {tell(len(faces), 'face')}")
         found = predict_photos(predictor, data, source)
         crops = classify_faces(predictor.classifier, faces, data.folder)
         report = None if options.reports is None else options.reports / source

@@ -15,7 +15,7 @@ from data_prep.base.boxes import overlap
 from data_prep.base.errors import UserError
 from data_prep.base.files import write_atomically
 from data_prep.base.labels import CLASSES
-from data_prep.base.progress import log
+from data_prep.base.progress import log, tell
 from data_prep.base.tables import markdown_table
 from data_prep.decisions.ledger import Decision, Ledger, read_ledger, settle
 from data_prep.decisions.overlay import SAME_FACE
@@ -116,7 +116,7 @@ def describe_agreement(agreement: Agreement) -> str:
     rows = [[name, *row] for name, row in zip(OUTCOMES, agreement.table, strict=True)]
     return "\n".join(
         [
-            f"{a} and {b} both decided {agreement.table.sum()} faces.",
+            f"{a} and {b} both decided {tell(int(agreement.table.sum()), 'face')}.",
             f"Same outcome: {_describe(agreement.observed, '.1%')}",
             f"Cohen's kappa: {_describe(agreement.kappa, '.3f')}",
             f"Disputes: {(about == 'label').sum()} about the label, "

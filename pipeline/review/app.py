@@ -20,6 +20,7 @@ from data_prep.base.errors import UserError
 from data_prep.base.html import COLOURS
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import PhotoError
+from data_prep.base.progress import tell
 from data_prep.base.records import Box
 from data_prep.decisions.ledger import Decision
 from evaluate.measures.headline import wilson_interval
@@ -233,7 +234,8 @@ def _hint(session: Session) -> dict[str, str | None] | None:
     if len(recent) < LEAST_TOLD:
         if likely is None or not session.way.likely:
             return None
-        told = f"{tell_likely(likely).capitalize()} in {len(session) + session.rest} labels"
+        labels = tell(len(session) + session.rest, "label")
+        told = f"{tell_likely(likely).capitalize()} in {labels}"
         rest = f": these are the {len(session)} most suspect faces, the others come on request."
         return {"text": told + (rest if session.rest else "."), "stop": None}
     found, of = sum(decision.action != "keep" for decision in recent), len(recent)
@@ -248,13 +250,12 @@ def _hint(session: Session) -> dict[str, str | None] | None:
     if likely or expected:
         ends = likely or [sum(column) for column in zip(*expected.values(), strict=True)]
         lines.append(
-            f"At the start: {tell_likely(ends)}; you have changed {changed} "
-            f"{'face' if changed == 1 else 'faces'}."
+            f"At the start: {tell_likely(ends)}; you have changed {tell(changed, 'face')}."
         )
         if (missing := ends[0] - changed) >= 1 and left:
             lines.append(
                 f"What is missing would be one in {max(1, round(left / missing))} of the "
-                f"{left} faces left."
+                f"{tell(left, 'face')} left."
             )
     stop = "Going on will find little: this is a good place to stop." if high < LOW_YIELD else None
     return {"text": " ".join(lines), "stop": stop}

@@ -18,7 +18,7 @@ import uvicorn
 
 from data_prep.base.command import spell
 from data_prep.base.errors import UserError
-from data_prep.base.progress import log
+from data_prep.base.progress import log, tell
 from pipeline.review.app import create_app
 from pipeline.review.guard import Access, is_loopback
 from pipeline.review.session import Session, Way
@@ -96,16 +96,17 @@ def review(options: ReviewOptions) -> None:
         folder = options.export.with_name(f"{options.export.stem}-pages")
         pictured = positions[:MOST_PICTURED]
         pages = draw_contact_sheets(folder, session, pictured)
-        log(f"{len(positions)} faces: {options.export}")
-        log(f"{len(pages)} pages with the first {len(pictured)}: {folder}")
+        log(f"{tell(len(positions), 'face')}: {options.export}")
+        log(f"{tell(len(pages), 'page')} with the first {len(pictured)}: {folder}")
     elif options.sheet is not None:
         added, known = import_sheet(options.sheet, session)
-        log(f"{added} decisions added, {known} stood already: {ledger}")
+        log(f"{tell(added, 'decision')} added, {known} stood already: {ledger}")
     else:
         if session.rest and (errors := session.suspects.about.likely_errors):
             total = len(session) + session.rest
-            log(f"{tell_likely(errors)} in {total} labels; the most suspect come first")
-        log(f"{len(session)} faces, {session.count('open')} not looked at by {name}: {ledger}")
+            log(f"{tell_likely(errors)} in {tell(total, 'label')}; the most suspect come first")
+        faces = tell(len(session), "face")
+        log(f"{faces}, {session.count('open')} not looked at by {name}: {ledger}")
         serve(session, options)
 
 

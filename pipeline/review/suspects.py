@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from data_prep.base.command import spell
 from data_prep.base.errors import UserError
 from data_prep.base.labels import CLASSES
+from data_prep.base.progress import tell
 from data_prep.base.records import Box
 from data_prep.base.tables import KEY
 from data_prep.decisions.ledger import Key
@@ -69,7 +70,7 @@ def tell_likely(errors: Sequence[float]) -> str:
     'about 40 likely errors (24 to 60)'
     """
     about, low, high = (f"{number:.0f}" for number in errors)
-    return f"about {about} likely error{'' if about == '1' else 's'} ({low} to {high})"
+    return f"about {tell(int(about), 'likely error')} ({low} to {high})"
 
 
 class Suspects:

@@ -30,7 +30,7 @@ from data_prep.base.crop import resize_crop
 from data_prep.base.files import make_folder, write_atomically
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
-from data_prep.base.progress import show_progress
+from data_prep.base.progress import show_progress, tell
 from data_prep.base.tables import KEY, read_faces, select_sources
 from data_prep.grouping.split import TRAIN, VALID, split_by_group
 from pipeline.inference.classifier import Classifier
@@ -304,23 +304,24 @@ def run_tasks(
         paths = {path for t in left for faces in (t.train, t.judge) for path in faces["crop"]}
         side = max(CACHE_SIDE, *(max(task.recipe.sizes) for task in left))
         calls = [(task, device, log) for task in left]
-        log(f"{len(left)} short trainings, {jobs} at a time, on {len(paths)} crops", "tasks")
+        what, crops = tell(len(left), "short training"), tell(len(paths), "crop")
+        log(f"{what}, {jobs} at a time, on {crops}", "tasks")
         began = time.monotonic()
 
-        def tell(done: int) -> None:
+        def tell_rest(done: int) -> None:
             if done < len(left):
                 rest = describe_minutes((time.monotonic() - began) / done * (len(left) - done))
                 line = f"{done} of {len(left)} trainings done, {rest} left"
                 log(line, "tasks", done=before + done, tasks=len(tasks))
 
         if jobs > 1:
-            call_at_once(_run, calls, jobs, start=_load, shared=(paths, side), done=tell)
+            call_at_once(_run, calls, jobs, start=_load, shared=(paths, side), done=tell_rest)
         else:
             _load(paths, side)
             try:
                 for number, call in enumerate(calls, start=1):
                     _run(*call)
-                    tell(number)
+                    tell_rest(number)
             finally:
                 _crops.clear()
     return [views for task in tasks if (views := read_views(task))]

@@ -129,18 +129,34 @@ def test_review_can_open_it(mislabelled, tmp_path, by_colour, monkeypatch):
     assert min(photo_size(tmp_path / "out" / "suspects.png")) > 300
 
 
-def test_done_folds_are_used_again_and_nothing_else_changes(mislabelled, tmp_path, by_colour):
+def test_done_folds_are_used_again_and_other_options_said_to_replace(
+    mislabelled, tmp_path, by_colour
+):
     folder, _ = mislabelled
-    untouched = hash_tree(folder)
-    find(folder, tmp_path / "out")
-    first = (tmp_path / "out" / "suspects.csv").read_bytes()
+    untouched, out = hash_tree(folder), tmp_path / "out"
+    find(folder, out)
+    first = (out / "suspects.csv").read_bytes()
     lines = []
-    find(folder, tmp_path / "out", "out-of-fold", lines)
-    find(folder, tmp_path / "out")
-    assert len(by_colour) == 5
-    assert lines[0] == "4 of 4 trainings were done before"
-    assert (tmp_path / "out" / "suspects.csv").read_bytes() == first
+    find(folder, out, "out-of-fold", lines)
+    assert lines[0].startswith(f"note: {out} holds the suspects of another search, which will be")
+    assert "replaced: order merged → out-of-fold. To keep them" in lines[0]
+    assert lines[1] == "4 of 4 trainings were done before"
+    lines = []
+    find(folder, out, lines=lines, overrides=["lr=0.5", "epochs=[2]"])
+    assert "order out-of-fold → merged; epochs [1] → [2]; lr 0.001 → 0.5." in lines[0]
+    find(folder, out)
+    lines = []
+    find(folder, out, lines=lines)
+    assert lines[0] == "5 of 5 trainings were done before", "the same search replaces nothing"
+    assert (out / "suspects.csv").read_bytes() == first
     assert hash_tree(folder) == untouched
+    assert len(by_colour) == 5 + 5 + 5
+    moved = copy_prepared(
+        folder, tmp_path / "moved", lambda faces: faces.assign(xmax=faces["xmax"] + 1)
+    )
+    lines = []
+    find(moved, out, lines=lines)
+    assert "replaced: other faces, labels or boxes. To" in lines[0]
 
 
 def test_only_the_asked_for_datasets(mislabelled, tmp_path):
