@@ -14,11 +14,11 @@ from rich.table import Table
 
 from data_prep.base.command import as_command, spell
 from data_prep.base.errors import visible
-from data_prep.base.files import make_folder
+from data_prep.base.files import make_folder, refuse_dataset_folders, refuse_other_files
 from data_prep.base.progress import tell
 from evaluate.evaluation import Evaluation, measure_case, read_case
 from evaluate.measures.headline import HEADLINES, tabulate_headline
-from evaluate.options import EvaluateOptions, reading, writing
+from evaluate.options import METRICS_FILE, EvaluateOptions, reading, writing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class EvaluateCommand(EvaluateOptions):
             "--out",
             metavar="OUT",
             help="Folder for metrics.json, report.html, metrics.csv, curves.csv, confusion.csv and "
-            "errors.csv; files of these names are replaced, all others stay.",
+            "errors.csv: a new one, or that of an earlier evaluation.",
         ),
     ]
     against: Annotated[
@@ -81,6 +81,10 @@ def evaluate(command: EvaluateCommand) -> None:
     define it, precision and recall, the alarm "not properly masked", results by size, what each
     kind of error costs, and 95 % bootstrap intervals by photo.
     """
+    if command.ground_truth.is_dir():
+        outs = filter(None, (command.out, command.write_boxes))
+        refuse_dataset_folders(outs, [command.ground_truth], around=True)
+    refuse_other_files(command.out, METRICS_FILE)
     case = read_case(
         command.ground_truth,
         command.predictions,

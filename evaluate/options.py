@@ -16,6 +16,8 @@ from data_prep.base.photo import Size
 from data_prep.formats.text import Layout
 from evaluate.measures.average_precision import Rules
 
+METRICS_FILE = "metrics.json"  # The record, which marks a folder as written here.
+
 THRESH = 0.5  # Detector score from which `run.py` shows a face.
 
 IncorrectPolicy = Literal["alarm", "no-alarm", "leave-out"]

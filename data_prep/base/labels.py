@@ -147,8 +147,8 @@ class Vocabulary:
         label = canonical_label(name, self.aliases, self.classes)
         if not label:
             raise UnknownLabelError(
-                f"class '{name}' is to be left out (--alias {name}=), which tables of run.py and "
-                "build don't allow; remove its rows."
+                f"class '{name}' is to be left out (--alias {name}=), which datasets allow, "
+                "not tables of faces or predictions; remove its rows."
             )
         return self.classes.index(label)
 

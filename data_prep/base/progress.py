@@ -37,9 +37,16 @@ LOGGER.propagate = False
 LOGGER.addHandler(_StandardError())
 
 
-def tell(count: int, noun: str = "photo") -> str:
-    """`1 photo`, `2 photos`."""
-    return f"{count} {noun}" + "s" * (count != 1)
+def tell(count: int, noun: str = "photo", verb: str = "", *, of: int | None = None) -> str:
+    """`1 photo`, `2 boxes`; with a verb as one and as many have it, `is/are`; of how many.
+
+    >>> tell(1, "photo", "is/are", of=2), tell(2, "box", "reaches/reach")
+    ('1 of 2 photos is', '2 boxes reach')
+    """
+    many = ("es" if noun.endswith("x") else "s") * ((count if of is None else of) != 1)
+    number = str(count) if of is None else f"{count} of {of}"
+    one, _, more = verb.partition("/")
+    return f"{number} {noun}{many} {one if count == 1 else more}".rstrip()
 
 
 def log(line: str) -> None:

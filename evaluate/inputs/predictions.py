@@ -13,6 +13,7 @@ from data_prep.base.boxes import SWAPS_SIDES, UPRIGHT, turn_box_back
 from data_prep.base.files import read_object
 from data_prep.base.labels import MASKS, Vocabulary
 from data_prep.base.photo import PhotoError, PhotoFrame, Size, read_frame
+from data_prep.base.progress import tell
 from data_prep.base.records import Box
 from data_prep.base.tables import TableError, read_faces
 from data_prep.formats.coco import read_coco_index, read_coco_results
@@ -42,13 +43,13 @@ from evaluate.options import EvaluateOptions
 def check_sanity(path: Path, detections: Detections, truth: GroundTruth) -> list[str]:
     """Warnings for a person about detections placed on the photos of `truth`; all are kept."""
     if not len(detections):
-        return [f"{path}: no prediction on any of the {len(truth.photos)} photos measured."]
+        return [f"{path}: no prediction on the {tell(len(truth.photos))} measured."]
     warnings = []
     keys = np.column_stack([detections.photo, detections.labels, detections.boxes])
     if doubles := len(keys) - len(np.unique(keys, axis=0)):
         warnings.append(
-            f"{doubles} rows of {path} repeat the photo, box and label of another row; they are "
-            "kept, and at most one of them can be a hit."
+            f"{path}: {tell(doubles, 'row', 'repeats/repeat')} the photo, box and label of another "
+            "one; all are kept, and at most one of them can be a hit."
         )
     boxes, photo = detections.boxes, detections.photo
     if truth.sizes is None:
@@ -65,9 +66,9 @@ def check_sanity(path: Path, detections: Detections, truth: GroundTruth) -> list
         shown = ", ".join(f"{value:g}" for value in boxes[row])
         width, height = sizes[row]
         warnings.append(
-            f"{len(outside)} boxes of {path} reach over the border of their photo, the first: "
-            f"({shown}) in {truth.photos[photo[row]]}, {width:g} × {height:g} px. They are kept. "
-            "If there are many: are the numbers corners (see --pred-boxes) and pixels of this size?"
+            f"{path}: {tell(len(outside), 'box', 'reaches/reach')} over the border of the photo, "
+            f"the first: ({shown}) in {truth.photos[photo[row]]}, {width:g} × {height:g} px. All "
+            "are kept. Are the numbers corners (see --pred-boxes) and pixels of this size?"
         )
     return warnings
 
@@ -78,8 +79,8 @@ def compare_coverage(mine: Detections, other: Detections) -> list[str]:
     if first == second:
         return []
     return [
-        f"{len(first - second)} photos have predictions here and none in the other table, "
-        f"{len(second - first)} the other way round: was the same set of photos predicted?"
+        f"{tell(len(first - second), verb='has/have')} predictions here and none in the other "
+        f"table, {len(second - first)} the other way round: was the same set of photos predicted?"
     ]
 
 
@@ -116,14 +117,15 @@ def turn_detections_back(
     warnings = []
     if lost:
         warnings.append(
-            f"{len(lost)} photos are turned by EXIF and can't be compared, since neither their "
-            f"size nor the photos are known, the first: {lost[0]}. Their {int((~kept).sum())} "
-            "predictions are left out and their faces count as missed; give --photos FOLDER."
+            f"{tell(len(lost), verb='is/are')} turned by EXIF and can't be compared, since neither "
+            f"size nor photo is known, the first: {lost[0]}. "
+            f"{tell(int((~kept).sum()), 'prediction', 'is/are')} left out, and faces there count "
+            "as missed; give --photos FOLDER."
         )
     if guessed:
         warnings.append(
-            f"{len(guessed)} photos are turned by EXIF and were not found, the first: "
-            f"{guessed[0]}; their annotations are taken for boxes of the photo as stored. Give "
+            f"{tell(len(guessed), verb='is/are')} turned by EXIF and not found, the first: "
+            f"{guessed[0]}; annotations there are taken for boxes of the photo as stored. Give "
             "--photos FOLDER to be sure."
         )
     places = np.flatnonzero(kept)
@@ -319,21 +321,21 @@ def place_predictions(
     strangers = [predictions.images[number] for number in np.flatnonzero(places < 0)]
     if strangers and len(strangers) == len(places):
         raise TableError(
-            f"{predictions.path}: none of its {len(strangers)} photos is annotated: it has "
-            f"'{strangers[0]}', the ground truth '{truth.photos[0]}'. Check that they belong "
+            f"{predictions.path}: no photo in it is annotated: it has {tell(len(strangers))} such "
+            f"as '{strangers[0]}', the ground truth '{truth.photos[0]}'. Check that they belong "
             "together."
         )
     left_out = int((photo < 0).sum())
     if strangers:
         warnings.append(
-            f"{left_out} predictions on {len(strangers)} photos that are not among those measured "
-            f"are left out, the first: {strangers[0]}"
+            f"{tell(left_out, 'prediction', 'is/are')} left out, on {tell(len(strangers))} not "
+            f"among those measured, the first: {strangers[0]}"
         )
     by_name = match.levels["name"] + match.levels["stem"]
     if by_name:
         warnings.append(
-            f"{by_name} photos are found by their file name alone, since the folders in the two "
-            "tables differ."
+            f"{tell(by_name, verb='is/are')} found by file name alone, since the folders in the "
+            "two tables differ."
         )
     order = np.argsort(photo, kind="stable")
     order = order[photo[order] >= 0]

@@ -15,6 +15,7 @@ import pandas as pd
 from data_prep.base.boxes import DegenerateBoxError, clip_box
 from data_prep.base.labels import MASKS, Vocabulary
 from data_prep.base.photo import upright_size
+from data_prep.base.progress import tell
 from data_prep.base.records import DOUBTS, Box, Face, Finding
 from data_prep.base.tables import read_faces
 from data_prep.formats.coco import read_coco
@@ -129,14 +130,14 @@ def build_truth(read: Annotations, vocabulary: Vocabulary) -> GroundTruth:
         messages += [f"{message}{more}" for message in some[:1]]
     if clipped and read.order != "corners":
         messages.append(
-            f"{len(clipped)} annotated boxes reach over the border of their photo and are clipped, "
-            f"the first: {clipped[0]}"
+            f"{tell(len(clipped), 'annotated box', 'reaches/reach')} over the border of the photo "
+            f"and {'is' if len(clipped) == 1 else 'are'} clipped, the first: {clipped[0]}"
         )
     if lost:
         counted = len(lost) + max(len(barren) - 1, 0)
         messages.append(
-            f"{counted} annotation files or faces can't be used and are left out, the first: "
-            f"{lost[0]}"
+            f"{tell(counted, 'annotation', 'is/are')} left out, files or faces that can't be used, "
+            f"the first: {lost[0]}"
         )
     sizes = [photo.size or (math.nan, math.nan) for photo in photos]
     index = vocabulary.classes.index

@@ -176,10 +176,11 @@ def _say(chosen: Mapping[str, Any]) -> str:
         return value + (f" ({' to '.join(map(form.format, ends))})" if ends else "")
 
     return (
-        f"At most {chosen['wanted']:.1%} false alarms: raise the alarm from a score of "
-        f"{chosen['threshold']:.4f} on. That catches {show('alarms_caught', '{:.1%}')} of the "
-        f"faces without a proper mask, with false alarms on {show('false_alarms', '{:.1%}')} of "
-        f"the masked ones and {show('false_faces_per_photo', '{:.2f}')} a photo where no face is."
+        f"At most {chosen['wanted']:.1%} false alarms, by a threshold chosen on these very photos, "
+        f"which flatters a little: raise the alarm from a score of {chosen['threshold']:.4f} on. "
+        f"That catches {show('alarms_caught', '{:.1%}')} of the faces without a proper mask, with "
+        f"false alarms on {show('false_alarms', '{:.1%}')} of the masked ones and "
+        f"{show('false_faces_per_photo', '{:.2f}')} a photo where no face is."
     )
 
 

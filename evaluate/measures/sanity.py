@@ -8,6 +8,7 @@ import numpy as np
 
 from data_prep.base.command import spell
 from data_prep.base.errors import UserError
+from data_prep.base.progress import tell
 from evaluate.arrays import BoolArray
 from evaluate.measures.average_precision import RankedHits, average_precisions
 from evaluate.measures.bootstrap import mean_of_defined, to_number
@@ -47,7 +48,7 @@ def only_predicted(case: Case) -> Case:
     keep = was_run(case)
     if not keep.any():
         raise CoverageError("--only-predicted: none of the annotated photos was run.")
-    left = f"{int((~keep).sum())} of {case.photos} photos are left out by --only-predicted"
+    left = tell(int((~keep).sum()), verb="is/are", of=case.photos) + " left out by --only-predicted"
     if case.ran is None:
         left += ", which flatters: without photos.csv also those on which nothing was found"
     warnings = (f"{left}.", *case.warnings) if not keep.all() else case.warnings
@@ -136,19 +137,20 @@ def list_doubts(case: Case, record: Record) -> list[str]:
     photos, say = coverage["photos"], list[str]()
     if coverage["never_run"]:
         say.append(
-            f"{coverage['never_run']} of {photos} photos were never run (they are not in "
-            "photos.csv): their faces count as missed. --only-predicted measures the others."
+            f"{tell(coverage['never_run'], verb='was/were', of=photos)} never run (not in "
+            "photos.csv): faces there count as missed. --only-predicted measures the others."
         )
     if coverage["unreadable"]:
         first = next(row for row in case.ran or () if row is not None and row.reason)
         say.append(
-            f"{coverage['unreadable']} of {photos} photos could not be read when run, the first: "
-            f"{first.image} ({first.reason}). Their faces count as missed."
+            f"{tell(coverage['unreadable'], of=photos)} could not be read when run, the first: "
+            f"{first.image} ({first.reason}). Faces there count as missed."
         )
     if coverage["faces_but_no_prediction"]:
         say.append(
-            f"{coverage['faces_but_no_prediction']} of {photos} photos have annotated faces but no "
-            "prediction: run and no face found, or never run? Their faces count as missed."
+            f"{tell(coverage['faces_but_no_prediction'], verb='has/have', of=photos)} annotated "
+            "faces but no prediction: run and no face found, or never run? Faces there count as "
+            "missed."
         )
     if coverage["learnt_from"]:
         others = "none is left."
@@ -159,14 +161,15 @@ def list_doubts(case: Case, record: Record) -> list[str]:
                 f"{_show(rest['map50'])} and accuracy {_show(rest['accuracy'])}."
             )
         say.append(
-            f"{coverage['learnt_from']} of {coverage['run']} photos run were learnt from by these "
-            f"weights, which flatters them; {others}"
+            f"{tell(coverage['learnt_from'], 'photo', 'was/were', of=coverage['run'])} learnt from "
+            f"by these weights, which flatters the figures; {others}"
         )
     scores = case.detections.detection
     if len(np.unique(scores)) > 1 and scores.min() >= CUT_SHORT:
         say.append(
             f"No detection scores under {scores.min():.2f}: without the doubtful end of its curve "
-            f"AP comes out too low. Predict with a lower threshold: {spell('run')} … --thresh 0.02."
+            f"AP comes out too low. Predict with a lower threshold, as {spell('run')} … "
+            "--thresh 0.02."
         )
     between = [
         f"{words} between {_show(ties[name][0])} and {_show(ties[name][1])}"

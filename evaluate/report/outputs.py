@@ -22,11 +22,12 @@ from evaluate.measures.curves import trace_curves
 from evaluate.measures.errors import KIND_WORDS, list_errors
 from evaluate.measures.headline import HEADLINES, Record, tabulate_headline
 from evaluate.measures.matching import DETECTION_KINDS, MISSED
+from evaluate.options import METRICS_FILE
 from evaluate.report import plots
 from evaluate.report.gallery import draw_gallery
 
 ALARM = "alarm.json"
-REPORT, METRICS_FILE = "report.html", "metrics.json"
+REPORT = "report.html"
 METRICS, CURVES, CONFUSION, ERRORS = "metrics.csv", "curves.csv", "confusion.csv", "errors.csv"
 
 

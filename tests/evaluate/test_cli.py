@@ -73,9 +73,9 @@ def test_as_a_module(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 def test_options_reach_the_record(annotations: Path, predictions: Path, tmp_path: Path) -> None:
     options = ("--all-classes", "--inclusive", "--eleven-point", "--bootstrap", "0", "--seed", "3")
-    result = run(annotations, predictions, "-o", tmp_path, *options)
+    result = run(annotations, predictions, "-o", tmp_path / "out", *options)
     assert result.exit_code == 0, result.output
-    record = read(tmp_path)
+    record = read(tmp_path / "out")
     assert record["intervals"] is None
     assert record["ap50"]["without_mask"] == 1
     assert record["ap50"]["with_mask"] == pytest.approx(6 / 11)
@@ -92,6 +92,7 @@ def test_false_alarms_give_a_rule_for_run(
     result = run(annotations, predictions, "-o", out, "--false-alarms", "2%", "--thresh", "0.4")
     assert result.exit_code == 0, result.output
     chosen = read(out)["alarm"]["chosen"]
+    assert "chosen on these very photos, which flatters" in " ".join(result.output.split())
     rule = AlarmRule.read(out / "alarm.json")
     assert (rule.threshold, rule.thresh) == (chosen["threshold"], 0.4)
     assert rule.classes == ("without_mask", "mask_weared_incorrect")
@@ -120,7 +121,7 @@ def test_faces_csv_of_one_split(predictions: Path, tmp_path: Path) -> None:
     assert record["map50"] == 1
     assert record["face_ap50"] == 1
     assert record["intervals"]["ap50"]["without_mask"] is None
-    assert "2 predictions on 1 photos" in record["warnings"][-1]
+    assert "2 predictions are left out, on 1 photo" in record["warnings"][-1]
     assert "Warning: 2 predictions" in result.stderr
 
 
@@ -143,7 +144,9 @@ def test_inputs_that_cannot_be_used(annotations: Path, predictions: Path, tmp_pa
     for arguments, message in (
         ((tmp_path / "none", predictions, "-o", tmp_path / "out"), "no such file or folder"),
         ((annotations, tmp_path / "none.csv", "-o", tmp_path / "out"), "no such file or folder"),
-        ((annotations, predictions, "-o", predictions), "can't be written"),
+        ((annotations, predictions, "-o", predictions), "is a file; choose a folder"),
+        ((annotations, predictions, "-o", tmp_path), "holds other files"),
+        ((annotations, predictions, "-o", annotations / "x"), "meets the dataset"),
         ((annotations, bad, "-o", tmp_path / "out"), f"error: {bad}, line 3: score is nan"),
         ((annotations, predictions, "-o", tmp_path / "out", "--alias", "x=y"), "NAME=CLASS"),
         ((annotations, predictions, "-o", tmp_path / "out", "--split", "valid"), "VOC XML"),
@@ -154,6 +157,7 @@ def test_inputs_that_cannot_be_used(annotations: Path, predictions: Path, tmp_pa
         assert message in result.stderr
         assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+    assert not (annotations / "x").exists()
 
 
 def test_doubts_about_the_other_tables_are_told(
@@ -167,8 +171,8 @@ def test_doubts_about_the_other_tables_are_told(
     assert result.exit_code == 0, result.output
     warnings = read(tmp_path / "out")["warnings"]
     assert any("zz.jpg" in warning for warning in warnings)
-    assert any("1 rows of " in warning for warning in warnings)
-    assert any("1 photos have predictions here and none in the other" in w for w in warnings)
+    assert any(": 1 row repeats " in warning for warning in warnings)
+    assert any("1 photo has predictions here and none in the other" in w for w in warnings)
     assert "against" in read(tmp_path / "out")
 
 

@@ -128,7 +128,7 @@ def test_photos_that_are_not_there(photos: Path, tmp_path: Path) -> None:
     table = write_table(tmp_path, *rows)
     annotated, placed = read(truth, table)
     assert placed.detections.boxes.tolist() == annotated.boxes.tolist()
-    assert placed.warnings[0].startswith("4 photos are turned by EXIF and were not found")
+    assert placed.warnings[0].startswith("4 photos are turned by EXIF and not found")
     assert not read(truth, table, EvaluateOptions(photos=photos))[1].warnings
 
 
@@ -141,7 +141,7 @@ def test_size_that_can_not_be_known_is_said(photos: Path, tmp_path: Path) -> Non
     table = write_table(tmp_path, save_photo(photos, 1), save_photo(photos, 3))
     _, placed = read(truth, table)
     assert placed.detections.boxes.tolist() == [list(FACE)]
-    assert placed.warnings[0].startswith("1 photos are turned by EXIF and can't be compared")
+    assert placed.warnings[0].startswith("1 photo is turned by EXIF and can't be compared")
     annotated, placed = read(truth, table, EvaluateOptions(photos=photos))
     assert placed.detections.boxes.tolist() == annotated.boxes.tolist()
     assert not placed.warnings

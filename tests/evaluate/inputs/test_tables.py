@@ -131,7 +131,8 @@ def test_repeated_rows_are_counted(annotations: Path, tmp_path: Path) -> None:
     placed = place_predictions(table, read_truth(annotations))
     assert len(placed.detections) == 4
     assert len(placed.warnings) == 2
-    assert placed.warnings[1].startswith("2 rows of ")
+    assert placed.warnings[1].endswith("at most one of them can be a hit.")
+    assert "table.csv: 2 rows repeat the photo" in placed.warnings[1]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,7 @@ def test_boxes_outside_are_counted(
     row = ",".join(["a.jpg", box, *ROW.split(",")[5:]])
     placed = place_predictions(read(tmp_path, HEADER, row), read_truth(annotations))
     assert len(placed.detections) == 1
-    assert any("1 boxes of " in warning for warning in placed.warnings) is warned
+    assert any(": 1 box reaches over" in warning for warning in placed.warnings) is warned
     if warned:
         assert "a.png, 100 × 100 px" in placed.warnings[0]
 
@@ -164,16 +165,19 @@ def test_placed_by_photo_then_row(annotations: Path, tmp_path: Path) -> None:
     assert placed.detections.photo.tolist() == [0, 1, 1]
     assert placed.detections.detection.tolist() == [0.2, 0.1, 0.4]
     assert placed.left_out == 1
-    assert "1 predictions on 1 photos that are not among" in "".join(placed.warnings)
+    assert "1 prediction is left out, on 1 photo not among" in "".join(placed.warnings)
     by_name = place_predictions(
         read(tmp_path, HEADER, ROW.replace("a.jpg", "images/a.jpg")),
         read_truth(annotations.parent, EvaluateOptions(truth_boxes="xywh")),
     )
-    assert by_name.warnings[0].startswith("1 photos are found by their file name alone")
+    assert by_name.warnings[0].startswith("1 photo is found by file name alone")
     none = place_predictions(read(tmp_path, HEADER), truth)
-    assert "no prediction on any of the 2 photos" in none.warnings[0]
+    assert "no prediction on the 2 photos" in none.warnings[0]
     assert none.detections.boxes.shape == (0, 4)
-    with pytest.raises(TableError, match=r"none of its 1 photos .*'zz\.jpg'.* 'a\.png'"):
+    with pytest.raises(
+        TableError,
+        match=r"no photo in it is annotated: it has 1 photo such as 'zz\.jpg'.* 'a\.png'",
+    ):
         place_predictions(read(tmp_path, HEADER, ROW.replace("a.jpg", "zz.jpg")), truth)
 
 
@@ -206,7 +210,7 @@ def test_boxes_are_clipped_where_the_size_is_known(tmp_path: Path) -> None:
     truth = read_truth(tmp_path)
     assert truth.boxes.tolist() == [[0, 0, 100, 50], [0, 0, 101, 50], [200, 0, 210, 9]]
     assert len(truth.warnings) == 1
-    assert truth.warnings[0].startswith("1 annotation files or faces can't be used")
+    assert truth.warnings[0].startswith("1 annotation is left out")
 
 
 def test_difficult_photos_without_faces_and_bad_files(tmp_path: Path) -> None:
@@ -218,7 +222,7 @@ def test_difficult_photos_without_faces_and_bad_files(tmp_path: Path) -> None:
     truth = read_truth(tmp_path)
     assert truth.photos == ("a.png", "empty.png")
     assert truth.difficult.tolist() == [True]
-    assert "1 annotation files or faces" in truth.warnings[0]
+    assert "1 annotation is left out" in truth.warnings[0]
     assert "broken.xml" in truth.warnings[0]
 
 

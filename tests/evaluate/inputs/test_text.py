@@ -159,9 +159,7 @@ def test_annotated_boxes_are_clipped(tmp_path: Path) -> None:
     assert truth.boxes.tolist() == [[0, 5, 8, 15], [95, 0, 100, 10], [1, 1, 10, 10]]
     assert len(truth.warnings) == 2
     assert re.match(r"2 annotated boxes reach over .*a\.txt, line 1$", truth.warnings[0])
-    assert re.match(
-        r"2 annotation files or faces can't .*a\.txt, line 3: .*outside", truth.warnings[1]
-    )
+    assert re.match(r"2 annotations are left out.*a\.txt, line 3: .*outside", truth.warnings[1])
     # Without a size only what is left of 0 can be told; predictions stay as they are.
     assert len(truth_of(tmp_path).boxes) == 4
     write(tmp_path, a="with_mask 0.5 -20 0 300 10\nwith_mask 0.5 5 5 0 0")

@@ -112,8 +112,8 @@ def test_faces_over_the_border(tmp_path: Path) -> None:
     add(tmp_path, "*", "a", "0 0 0.5 0.5 0.5\n0 1.5 0.5 0.1 0.1\n0 0.5 0.5 0 0.5")
     truth = read_yolo(tmp_path, names_of(tmp_path))
     assert truth.boxes.tolist() == [[0, 25, 50, 75]]
-    assert truth.warnings[0].startswith("1 annotated boxes reach over")
-    assert truth.warnings[1].startswith("2 annotation files or faces can't be used")
+    assert truth.warnings[0].startswith("1 annotated box reaches over")
+    assert truth.warnings[1].startswith("2 annotations are left out")
 
 
 def test_folders_without_labels(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_photos_never_run_unreadable_and_learnt_from():
     told = doubts(run_all(case, **{"000": "-", "001": "-", "002": "is no photo", "003": "exact"}))
     assert told[0].startswith("2 of 60 photos were never run")
     assert told[1].startswith("1 of 60 photos could not be read when run, the first: 002.jpg (is")
-    assert told[2].startswith("1 of 58 photos run were learnt from")
+    assert told[2].startswith("1 of 58 photos was learnt from")
     assert "the other 56 give mAP@0.5 0." in told[2]
     few = make_scene(3, photos=2)
     alone = doubts(run_all(make_case(few.truth, few.detections), **{"000": "exact"}))
@@ -179,12 +179,12 @@ def test_part_of_the_photos_predicted(annotations, predictions, tmp_path):
     predictions.write_text("\n".join(lines[:3]) + "\n")  # Only of a.jpg.
     only = EvaluateOptions(bootstrap=0, only_predicted=True)
     record = evaluate.evaluate(annotations, predictions, EvaluateOptions(bootstrap=0)).metrics
-    assert "1 of 2 photos have annotated faces but no prediction" in record["warnings"][0]
+    assert "1 of 2 photos has annotated faces but no prediction" in record["warnings"][0]
     rest = evaluate.evaluate(annotations, predictions, only).metrics
     assert rest["counts"]["photos"] == 1
     assert rest["face_ap50"] == 1 > record["face_ap50"]
     assert any(
-        "1 of 2 photos are left out by --only-predicted, which" in w for w in rest["warnings"]
+        "1 of 2 photos is left out by --only-predicted, which" in w for w in rest["warnings"]
     )
     photos = tmp_path / "photos.csv"
     write_photos(photos, [PhotoRow("a.jpg", 100, 100, faces=2), PhotoRow("b.jpg", 100, 100)])
