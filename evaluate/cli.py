@@ -14,7 +14,7 @@ from rich.table import Table
 
 from data_prep.base.command import as_command, spell
 from data_prep.base.errors import visible
-from data_prep.base.files import make_folder, refuse_dataset_folders, refuse_other_files
+from data_prep.base.files import hold_folder, refuse_dataset_folders, refuse_other_files
 from data_prep.base.progress import tell
 from evaluate.evaluation import Evaluation, measure_case, read_case
 from evaluate.measures.headline import HEADLINES, tabulate_headline
@@ -92,14 +92,14 @@ def evaluate(command: EvaluateCommand) -> None:
         crops=command.crops,
         against=command.against,
     )
-    make_folder(command.out)
-    evaluation = measure_case(case, progress=True)
-    warnings = evaluation.metrics["warnings"]
-    if command.write_boxes is not None:
-        from evaluate.report.outputs import write_text_boxes
+    with hold_folder(command.out):
+        evaluation = measure_case(case, progress=True)
+        warnings = evaluation.metrics["warnings"]
+        if command.write_boxes is not None:
+            from evaluate.report.outputs import write_text_boxes
 
-        warnings += write_text_boxes(case.truth, case.detections, command.write_boxes)
-    written = evaluation.save(command.out)
+            warnings += write_text_boxes(case.truth, case.detections, command.write_boxes)
+        written = evaluation.save(command.out)
     if command.write_boxes is not None:
         written.append(command.write_boxes)
     for warning in warnings:

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from data_prep.base.files import hold_folder
+from data_prep.base.files import PART, hold_folder
 from data_prep.base.photo import read_photo
 from data_prep.formats.predictions import COLUMNS, read_photos
 from pipeline.inference import predictor
@@ -325,15 +325,15 @@ def test_photos_of_more_pixels_are_not_read(run):
 
 def test_second_run_into_a_folder_says_so(run, tmp_path):
     with hold_folder(tmp_path / "out"):
-        assert_refused(run(), tmp_path / "out", "another run writes into it")
+        assert_refused(run(), tmp_path / "out", "another command is writing into it")
     assert run().exit_code == 0
 
 
 def test_what_a_killed_run_left_is_swept_and_nothing_else(run, tmp_path):
     run()
     out = tmp_path / "out"
-    left = [".predictions.csv.0123abcd", "annotated/.good0.png.89abcdef", ".saving-a1b2c3d4/x.jpg"]
-    others = [".notes.txt", "annotated/.good0.png.old", "notes.0123abcd"]
+    left = [f".a.csv.0123{PART}", f"annotated/.a.png.89{PART}", f".saving-a1{PART}/x.jpg"]
+    others = [".notes.txt", "annotated/.good0.png.0123abcd", f"notes{PART}"]
     for name in (*left, *others):
         (out / name).parent.mkdir(exist_ok=True)
         (out / name).touch()

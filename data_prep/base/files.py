@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,27 +18,25 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from filelock import FileLock, Timeout
+from filelock import lock_descriptor
 
 from data_prep.base.errors import DatasetError, UserError
 from data_prep.base.progress import show_progress
 from data_prep.base.records import AnnotatedPhoto, Finding
 
 STAGING = ".staging"
-LOCK = ".lock"
-
-
-_TEMPORARY = re.compile(r"\..{1,40}\.[0-9a-f]{8}|\.saving-\w{8}")
-"""Names that `write_atomically` and run.py's `--save` give to what is not whole yet."""
 
 
 class OutputError(UserError, OSError):
     """An output that can't be written; the message names it and what to do."""
 
 
+PART = ".trimask-part"  # Ends the names of files that are being written.
+
+
 def write_atomically(path: Path, data: bytes | str) -> None:
     """Write a file under another name, then rename it; `OutputError` leaves what was there."""
-    temporary = path.with_name(f".{path.name[:40]}.{uuid4().hex[:8]}")
+    temporary = path.with_name(f".{path.name[:40]}.{uuid4().hex[:8]}{PART}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
@@ -61,30 +58,40 @@ def make_folder(path: Path) -> None:
 
 
 @contextmanager
-def hold_folder(path: Path) -> Iterator[None]:
-    """Hold an output folder for one run, and remove what a killed one left half-written in it.
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Hold an output folder, made if need be, for one command at a time; a kill lets go of it.
+
+    Gone afterwards if it is new and nothing is in it. Files that a killed run left half-written are
+    swept first. Held by flock of the folder itself (on Windows of a file among the temporary ones),
+    where the file system knows such locks.
 
     Raises:
-        OutputError: Another run holds it, or it can't be written.
+        OutputError: Another command holds it, or it can't be written.
     """
-    lock = FileLock(path / LOCK, timeout=0)
+    is_new = not folder.exists()
+    make_folder(folder)
+    path, flags = folder, os.O_RDONLY
+    if os.name == "nt":  # Folders can't be opened there.
+        digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+        path, flags = Path(tempfile.gettempdir(), f"trimask-{digest}.lock"), os.O_RDWR | os.O_CREAT
+    handle = os.open(path, flags)
+    is_free = True
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-        for folder, folders, files in os.walk(path):
-            for name in filter(_TEMPORARY.fullmatch, files):
-                Path(folder, name).unlink(missing_ok=True)
-            for name in filter(_TEMPORARY.fullmatch, folders):
-                shutil.rmtree(Path(folder, name), ignore_errors=True)
-    except Timeout as error:
-        why = "another run writes into it; wait for its end, or choose another folder with -o."
-        raise OutputError(f"{path}: {why}") from error
-    except OSError as error:
-        raise output_error(path, error) from error
-    try:
+        with suppress(OSError):  # Of file systems without such locks.
+            is_free = lock_descriptor(handle, blocking=False)
+        if not is_free:
+            raise OutputError(
+                f"{folder}: another command is writing into it; let it end first, or choose "
+                "another folder."
+            )
+        for left in folder.rglob(f".*{PART}"):
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
         yield
     finally:
-        lock.release()
+        if is_new and is_free:
+            with suppress(OSError):
+                folder.rmdir()  # Should nothing have been written.
+        os.close(handle)
 
 
 def write_json(path: Path, record: Any) -> None:
@@ -195,27 +202,28 @@ class OutputFolder:
 
     @contextmanager
     def stage(self) -> Iterator[Path]:
-        """A folder inside to write to first; gone afterwards, as is `path` if nothing is in it."""
+        """A folder inside to write to first; gone afterwards, as is `path` if nothing is in it.
+
+        The folder is held meanwhile; see `hold_folder`.
+        """
         is_new = not self.path.exists()
         staging = self.path / STAGING
-        try:
-            make_folder(self.path)
-            shutil.rmtree(staging, ignore_errors=True)
-            if self.read_record() is None:
-                # First of all, so that what a killed run leaves is known for ours.
-                write_json(self.path / self.record, {"inputs": None})
-            staging.mkdir(parents=True)
-            yield staging
-        except UserError:
-            raise  # Its message says more, such as which photo can't be read.
-        except OSError as error:
-            raise output_error(self.path, error) from error
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-            if is_new and (self.read_record() or {}).keys() == {"inputs"}:
-                (self.path / self.record).unlink()
-                with suppress(OSError):
-                    self.path.rmdir()
+        with hold_folder(self.path):
+            try:
+                shutil.rmtree(staging, ignore_errors=True)
+                if self.read_record() is None:
+                    # First of all, so that what a killed run leaves is known for ours.
+                    write_json(self.path / self.record, {"inputs": None})
+                staging.mkdir(parents=True)
+                yield staging
+            except UserError:
+                raise  # Its message says more, such as which photo can't be read.
+            except OSError as error:
+                raise output_error(self.path, error) from error
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+                if is_new and (self.read_record() or {}).keys() == {"inputs"}:
+                    (self.path / self.record).unlink()
 
     def swap_in(self, staging: Path, record: dict[str, Any]) -> None:
         """Put what was staged in the place of what the last run wrote, the record last.

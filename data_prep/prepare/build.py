@@ -12,10 +12,12 @@ import pandas as pd
 
 from data_prep.base.errors import DatasetError
 from data_prep.base.files import (
+    PART,
     Outcome,
     OutputError,
     OutputFolder,
     hash_photos,
+    hold_folder,
     read_object,
     refuse_dataset_folders,
     sha256_of,
@@ -75,7 +77,8 @@ def build(options: BuildOptions) -> BuildOutcome:
     if voc is not None or not up_to_date:
         overlay = apply_ledgers(read, ledgers)
     if voc is not None:
-        corrected = tuple(write_voc(read, overlay.datasets, voc, options.reading))
+        with hold_folder(voc):
+            corrected = tuple(write_voc(read, overlay.datasets, voc, options.reading))
     if old is not None and up_to_date:
         return BuildOutcome(old, (), up_to_date=True, corrected=corrected)
     if old is None:
@@ -156,19 +159,19 @@ def audit(options: AuditOptions) -> Outcome:
     ledgers = [read_ledger(path) for path in options.decisions]
     read = read_datasets(options.roots, options.reading)
     overlay = apply_ledgers(read, ledgers)
-    with tempfile.TemporaryDirectory(prefix="audit-") as crops:
+    with hold_folder(out), tempfile.TemporaryDirectory(PART, ".crops", out) as crops:
         found = analyse(read, ledgers, overlay, options, Path(crops), must_split=False)
         given = options.known_groups
         known = None if given is None else count_found_groups(found.faces, given)
         page = render_page(found.faces, found.findings, found.summary, Path(crops), known)
-    write_atomically(out / PAGE, page)
-    record = {
-        **found.summary,
-        "known_groups": known and {"found": known[0], "total": known[1]},
-        "duplicates": list(list_duplicates(found.faces).values()),
-        "all_findings": [asdict(finding) for finding in found.findings],
-    }
-    write_json(out / AUDIT, record)
+        write_atomically(out / PAGE, page)
+        record = {
+            **found.summary,
+            "known_groups": known and {"found": known[0], "total": known[1]},
+            "duplicates": list(list_duplicates(found.faces).values()),
+            "all_findings": [asdict(finding) for finding in found.findings],
+        }
+        write_json(out / AUDIT, record)
     return Outcome(record, found.findings, up_to_date=False)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import typer
 
 from data_prep.base.errors import UserError
-from data_prep.base.files import read_object, write_atomically, write_json
+from data_prep.base.files import hold_folder, read_object, write_atomically, write_json
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import tell
 from data_prep.base.records import Box
@@ -97,31 +97,32 @@ def find_suspects(options: SuspectsOptions, log: Log) -> tuple[pd.DataFrame, lis
     if order != "in-sample":
         fold, of_folds = plan_folds(plan, options.folds)
         tasks = [*of_folds, *tasks] if order == "merged" else of_folds
-    done = run_tasks(tasks, device=pick_device(options.device), log=log, jobs=options.jobs)
-    learnt = done.pop().probabilities if order == "merged" else None
-    probabilities = join_folds(fold, done)
-    log("looking up neighbours and duplicate faces")
-    groups = faces.table["group"].tolist()
-    neighbours = find_neighbours([view.features for view in done], fold, groups)
-    duplicates = find_duplicate_faces(faces.table)
-    labels = label_codes(faces.table)
-    evidence = gather_evidence(labels, probabilities, neighbours, duplicates, learnt)
-    table = _tabulate(faces.table, evidence, neighbours, duplicates, merged=order == "merged")
-    _plot(table.head(ON_SHEET), out / SHEET)
-    table["crop"] = [Path(crop).relative_to(prepared).as_posix() for crop in table["crop"]]
-    write_atomically(out / TABLE, table.to_csv(index=False, float_format="%.6g"))
-    wrong = {} if in_sample else estimate_wrong_labels(labels, probabilities, groups)
-    likely = wrong.pop("all", None)
-    about = {
-        "format": FORMAT,
-        "prepared": str(prepared.resolve()),
-        "faces_sha256": faces.data["faces_sha256"],
-        "roots": {source: str(root) for source, root in faces.roots.items()},
-        **search,
-        "likely_errors": likely,
-        "expected_wrong": wrong,
-    }
-    write_json(out / ABOUT, about)
+    with hold_folder(out):
+        done = run_tasks(tasks, device=pick_device(options.device), log=log, jobs=options.jobs)
+        learnt = done.pop().probabilities if order == "merged" else None
+        probabilities = join_folds(fold, done)
+        log("looking up neighbours and duplicate faces")
+        groups = faces.table["group"].tolist()
+        neighbours = find_neighbours([view.features for view in done], fold, groups)
+        duplicates = find_duplicate_faces(faces.table)
+        labels = label_codes(faces.table)
+        evidence = gather_evidence(labels, probabilities, neighbours, duplicates, learnt)
+        table = _tabulate(faces.table, evidence, neighbours, duplicates, merged=order == "merged")
+        _plot(table.head(ON_SHEET), out / SHEET)
+        table["crop"] = [Path(crop).relative_to(prepared).as_posix() for crop in table["crop"]]
+        write_atomically(out / TABLE, table.to_csv(index=False, float_format="%.6g"))
+        wrong = {} if in_sample else estimate_wrong_labels(labels, probabilities, groups)
+        likely = wrong.pop("all", None)
+        about = {
+            "format": FORMAT,
+            "prepared": str(prepared.resolve()),
+            "faces_sha256": faces.data["faces_sha256"],
+            "roots": {source: str(root) for source, root in faces.roots.items()},
+            **search,
+            "likely_errors": likely,
+            "expected_wrong": wrong,
+        }
+        write_json(out / ABOUT, about)
     return table, likely
 
 

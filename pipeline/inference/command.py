@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from data_prep.base.command import NOT_DONE, SOME_LEFT_OUT, STOPPED, as_command
-from data_prep.base.files import LOCK, OutputError, hold_folder
+from data_prep.base.files import OutputError, hold_folder
 from data_prep.base.photo import MAX_PIXELS
 from data_prep.base.progress import log, tell
 from data_prep.formats.predictions import AlarmRule
@@ -207,7 +207,7 @@ def refuse_foreign(out: Path) -> None:
     if not out.is_dir():
         return
     there = {path.name for path in out.iterdir()}
-    if there - {LOCK} and not (out / JOURNAL).is_file():
+    if there and not (out / JOURNAL).is_file():
         raise OutputError(f"{out}: holds other files; choose an empty or a new folder with -o.")
     for name in sorted(WRITTEN & there):
         if (out / name).is_symlink():

@@ -18,7 +18,7 @@ import numpy as np
 from data_prep.base.boxes import turn_box_back, turn_size
 from data_prep.base.crop import CROP_SCALE, crop_face, crop_name, encode_crop, resize_crop
 from data_prep.base.errors import UserError
-from data_prep.base.files import output_error, write_atomically
+from data_prep.base.files import PART, output_error, write_atomically
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import log, show_progress
 from data_prep.base.records import AnnotatedPhoto, Box
@@ -115,7 +115,7 @@ def _renew(folder: Path | None) -> Iterator[Path]:
         yield Path()
         return
     try:
-        with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder.parent) as parent:
+        with tempfile.TemporaryDirectory(PART, ".saving-", folder.parent) as parent:
             staging = Path(parent) / folder.name
             staging.mkdir(mode=0o777)
             yield staging

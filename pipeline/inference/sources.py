@@ -27,7 +27,6 @@ import numpy as np
 from PIL import Image
 
 from data_prep.base.errors import UserError
-from data_prep.base.files import LOCK
 from data_prep.base.photo import (
     MAX_PIXELS,
     PHOTO_SUFFIXES,
@@ -48,7 +47,7 @@ SAVED = ("json", "crops", "blurred", "gallery")
 """What `--save` writes besides datasets: its name of an output file or folder follows from it."""
 
 BESIDE = {ANNOTATED, "predictions.json", "gallery.html", "blurred", *(f.value for f in Format)}
-WRITTEN = frozenset({FILE, PHOTOS_FILE, SUMMARY, JOURNAL, LOCK, *BESIDE})
+WRITTEN = frozenset({FILE, PHOTOS_FILE, SUMMARY, JOURNAL, *BESIDE})
 """Names in an output folder that run.py writes, `BESIDE` if asked: never an input."""
 
 OWN, OTHERS, LOST = "written by run.py", "results of another run", "can't be read"

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +102,15 @@ def start_run(
     """
     taken = [int(m[1]) for p in runs.glob("*") if (m := re.match(r"(\d+)-", p.name))]
     slug = re.sub(r"[^\w.-]+", "-", recipe.name)
-    folder = runs / f"{max(taken, default=0) + 1:03d}-{slug}"
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: can't be made ({error.strerror or error}).") from error
+    for number in count(max(taken, default=0) + 1):
+        folder = runs / f"{number:03d}-{slug}"
+        try:
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError:
+            continue  # Taken just now by another training.
+        except OSError as error:
+            raise OutputError(f"{folder}: can't be made ({error.strerror or error}).") from error
     run = Run(folder, data)
     write_atomically(folder / RECIPE, write_recipe(recipe))
     begun_with = {} if start is None else {"start": name_weights(str(start))}

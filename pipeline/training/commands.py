@@ -52,6 +52,7 @@ def train_detector(options: TrainDetectorOptions) -> None:
 def _train(options: TrainOptions, start: Path | None = None) -> None:
     """A detector with weights to start from, else a classifier."""
     with report_as(options.log) as report:
+        from data_prep.base.files import hold_folder
         from data_prep.base.tables import read_faces, select_sources
         from data_prep.grouping.split import TRAIN, VALID
         from pipeline.nets.cards import CLASSIFIER, DETECTOR, Card, load_state
@@ -105,7 +106,7 @@ def _train(options: TrainOptions, start: Path | None = None) -> None:
             log(f"note: {warning}", "learnt", seen=seen, photos=len(judged))
             run = run.warn(warning)
         try:
-            with open_trackers(track, run, recipe) as trackers:
+            with hold_folder(run.folder), open_trackers(track, run, recipe) as trackers:
                 card: Card
                 if isinstance(recipe, ClassifierRecipe):
                     card = classifier.train_classifier(

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import evaluate
+from data_prep.base.files import hold_folder
 from data_prep.formats.predictions import AlarmRule
 from evaluate.cli import app
 from evaluate.evaluation import SECTIONS
@@ -55,6 +56,16 @@ def test_end_to_end(annotations: Path, predictions: Path, tmp_path: Path) -> Non
     assert "mAP at IoU 0.50" in result.output
     assert "50.0" in result.output
     assert str(out / "metrics.json") in result.output
+
+
+def test_a_folder_that_another_command_holds(
+    annotations: Path, predictions: Path, tmp_path: Path
+) -> None:
+    with hold_folder(tmp_path / "out"):
+        result = run(annotations, predictions, "-o", tmp_path / "out")
+        assert not list((tmp_path / "out").iterdir())
+    assert result.exit_code == 2
+    assert "another command is writing into it" in result.output
 
 
 def test_turned_arguments(annotations: Path, predictions: Path, tmp_path: Path) -> None:

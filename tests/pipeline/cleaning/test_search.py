@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_prep.base.files import OutputError
+from data_prep.base.files import OutputError, hold_folder
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import photo_size
 from data_prep.base.tables import TableError, read_faces
@@ -49,6 +49,12 @@ def mislabelled(prepared, tmp_path):
     before, after = read_faces(prepared), read_faces(folder)
     row = after[before["label"] != after["label"]].iloc[0]
     return folder, (row["source"], row["image"], row["object"])
+
+
+def test_a_folder_that_another_command_holds(prepared, tmp_path, by_colour):
+    with hold_folder(tmp_path / "out"), pytest.raises(OutputError, match="another command"):
+        find(prepared, tmp_path / "out")
+    assert not by_colour
 
 
 def keys(table):

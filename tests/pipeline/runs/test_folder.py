@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
@@ -33,6 +34,12 @@ def test_folders_are_numbered_on(tmp_path):
     (tmp_path / "runs" / "041-other").mkdir()
     (tmp_path / "runs" / "notes").mkdir()
     assert start_run(tmp_path / "runs", RECIPE, DATA).folder.name == "042-first-try"
+
+
+def test_trainings_that_begin_at_once_get_folders_of_their_own(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        begun = list(pool.map(lambda _: start_run(tmp_path, RECIPE, DATA).folder, range(16)))
+    assert len(set(begun)) == 16
 
 
 @pytest.mark.parametrize("name", ["../../escape", "a/b", "naïve 口罩", ""])

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from safetensors.torch import save_file
 
-from data_prep.base.files import sha256_of
+from data_prep.base.files import hold_folder, sha256_of
 from data_prep.base.tables import read_faces
 from pipeline.runs.folder import start_run
 from pipeline.runs.recipe import ClassifierRecipe
@@ -135,6 +135,9 @@ def test_steps_go_on_where_a_run_was_stopped(prepared, tmp_path, fakes, monkeypa
             call("train", prepared, "-o", tmp_path, *SMALL)
     folder = tmp_path / "001-suspects"
     options = ["--resume", folder, "--track", "trackio", "--track", "wandb", "--device", "cpu"]
+    with hold_folder(folder):
+        result = call("train", prepared, "-o", tmp_path, *options)
+        assert_refused(result, folder, "another command is writing into it")
     assert call("train", prepared, "-o", tmp_path, *options).exit_code == 0
     last = [step for step, row in fakes["trackio"].rows if "raw_loss" not in row]
     assert last == [3 * STEPS, 3 * STEPS]
