@@ -107,9 +107,8 @@ class _Shown:
         return pd.DataFrame(rows, columns=list(COLUMNS))
 
     def _repr_html_(self) -> str:
-        picture = self.plot()
+        picture, stored = self.plot(), io.BytesIO()
         picture.thumbnail((640, 640))
-        stored = io.BytesIO()
         picture.save(stored, format="JPEG", quality=85)
         data = base64.b64encode(stored.getvalue()).decode()
         table = self.to_frame().drop(columns="orientation")
@@ -124,24 +123,15 @@ class Faces(_Shown, Sequence[Face]):
     Each has `box` (`xmin, ymin, xmax, ymax` in pixels of the upright photo), `label`, `score`
     (detection × class probability), `detection` and `probabilities`, of the classes in the order
     of the table's columns.
-
-    Attributes:
-        name: Of the photo.
-        faces: What was found.
-        orientation: EXIF orientation (1 to 8) that the photo was turned upright by.
-        error: Why the photo could not be read, or "".
-        photo: The photo as it was given.
-        size: Width and height in pixels of the upright photo; 0 if it could not be read.
-        learnt: Whether the weights learnt from it: "", "exact" or "near".
     """
 
     name: str
     faces: tuple[Face, ...]
-    orientation: int = 1
-    error: str = ""
-    photo: Item = field(default="", compare=False)
-    size: tuple[int, int] = (0, 0)
-    learnt: str = ""
+    orientation: int = 1  # EXIF's, 1 to 8, that the photo was turned upright by.
+    error: str = ""  # Why the photo could not be read.
+    photo: Item = field(default="", compare=False)  # As it was given.
+    size: tuple[int, int] = (0, 0)  # Pixels of the upright photo; 0 if it could not be read.
+    learnt: str = ""  # Whether the weights learnt from it: "", "exact" or "near".
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -197,7 +187,7 @@ class Results(_Shown, Sequence[Faces]):
 
     @property
     def errors(self) -> dict[str, str]:
-        """Photos that could not be read, by name, with the reason."""
+        """Why photos could not be read, by their names."""
         return {one.name: one.error for one in self.photos if one.error}
 
     def _rows(self) -> list[PredictionRow]:
@@ -230,11 +220,7 @@ class Results(_Shown, Sequence[Faces]):
 
 @dataclass(frozen=True)
 class Model:
-    """Both nets, ready for use; threads may share it.
-
-    Attributes:
-        predictor: What finds faces and tells their classes.
-    """
+    """Both nets, ready for use; threads may share it."""
 
     predictor: Predictor
 
@@ -257,8 +243,7 @@ class Model:
             resize: Enlargement before detection; chosen per photo when None.
 
         Returns:
-            `Faces` for one photo; for a list, a folder or a glob `Results`, where a photo that
-            can't be read has an `error` and no faces.
+            `Faces` for one photo; else `Results`, where what can't be read has an `error`.
 
         Raises:
             PhotoError: The one photo can't be read.
@@ -286,20 +271,11 @@ class Model:
 
 
 def _collect(predictor: Predictor, source: Source, photos: Sequence[Item]) -> Results:
-    return Results(
-        tuple(
-            Faces(
-                frame.name,
-                tuple(faces),
-                frame.orientation,
-                frame.error,
-                photos[frame.index],
-                frame.size,
-                frame.learnt,
-            )
-            for frame, faces in predictor.predict(source)
-        )
-    )
+    found = [
+        Faces(f.name, tuple(faces), f.orientation, f.error, photos[f.index], f.size, f.learnt)
+        for f, faces in predictor.predict(source)
+    ]
+    return Results(tuple(found))
 
 
 def load(
@@ -332,16 +308,16 @@ def load(
     from pipeline.nets.options import SHIPPED
 
     chosen = pick_device(device)
+    path = Path(weights) if isinstance(weights, (str, Path)) else SHIPPED
+    predictor = Predictor.load(path, device=chosen, bf16=bf16, engine=engine)
     if weights is not None and not isinstance(weights, (str, Path)):
         from pipeline.training.export import use_learner
 
-        shipped = Predictor.load(SHIPPED, device=chosen, bf16=bf16, engine=engine)
-        half = shipped.detector.bf16
-        learnt = use_learner(weights, device=chosen, bf16=half, engine=engine)
+        half = predictor.detector.bf16
+        own = use_learner(weights, device=chosen, bf16=half, engine=engine)
         origin = "detector as shipped; classifier as given"
-        return Model(replace(shipped, classifier=learnt, origin=origin))
-    folder = SHIPPED if weights is None else Path(weights)
-    return Model(Predictor.load(folder, device=chosen, bf16=bf16, engine=engine, rest=SHIPPED))
+        predictor = replace(predictor, classifier=own, origin=origin)
+    return Model(predictor)
 
 
 def learner(prepared: str | Path, recipe: str = "resnet34", **changes: Any) -> Learner:

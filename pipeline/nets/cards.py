@@ -114,8 +114,7 @@ CardType = TypeVar("CardType", bound=Card)
 def save_weights(path: Path, state: dict[str, Tensor], card: CardType) -> CardType:
     """Write `path` (safetensors) and the card beside it; returns the card with the file's hash.
 
-    Raises:
-        OutputError: A file can't be written.
+    Raises `OutputError` if a file can't be written.
     """
     data = save_tensors({name: tensor.contiguous() for name, tensor in state.items()})
     card = card.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
@@ -127,9 +126,8 @@ def save_weights(path: Path, state: dict[str, Tensor], card: CardType) -> CardTy
 def load_weights(path: Path, kind: type[CardType]) -> tuple[dict[str, Tensor], CardType]:
     """Read weights as float32 after checking them against their card, of the same name.
 
-    Raises:
-        WeightsError: A file is missing or damaged, the hash differs, the card is of another kind,
-            or a number is not finite or out of range.
+    Raises `WeightsError` if a file is missing or damaged, the hash differs, the card is of another
+    kind, or a number is not finite or out of range.
     """
     card = read_card(path.with_suffix(".json"), kind)
     try:
@@ -154,8 +152,7 @@ def load_weights(path: Path, kind: type[CardType]) -> tuple[dict[str, Tensor], C
 def read_card(path: Path, kind: type[CardType]) -> CardType:
     """Read a card.
 
-    Raises:
-        WeightsError: It is missing, or not a card of this kind.
+    Raises `WeightsError` if it is missing, or not a card of this kind.
     """
     try:
         return kind.model_validate(json.loads(path.read_text(encoding="utf-8")))
@@ -176,10 +173,8 @@ def load_state(path: Path) -> dict[str, Tensor]:
     """Read a bare state dict to start a training from: safetensors, or a checkpoint of tensors.
 
     A `.pth` is read with torch's restricted reader, which knows tensors and plain containers and
-    executes nothing. A data-parallel `module.` prefix is taken off.
-
-    Raises:
-        WeightsError: The file is missing, damaged, or holds anything but tensors.
+    executes nothing. A data-parallel `module.` prefix is taken off. Raises `WeightsError` if the
+    file is missing, damaged, or holds anything but tensors.
     """
     try:
         if path.suffix == ".safetensors":
@@ -207,8 +202,7 @@ def _parse_tensors(path: Path, data: bytes) -> dict[str, Tensor]:
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write tensors and plain values so that the old checkpoint stays until the new one is whole.
 
-    Raises:
-        OutputError: The file can't be written.
+    Raises `OutputError` if the file can't be written.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -218,8 +212,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
     """Read a checkpoint with torch's restricted reader; None when there is none.
 
-    Raises:
-        WeightsError: It is damaged or holds more than tensors and plain values.
+    Raises `WeightsError` if it is damaged or holds more than tensors and plain values.
     """
     if not path.is_file():
         return None

@@ -26,8 +26,11 @@ FEATURES = {"resnet34": 512, "mobilenet0.25": 256, "sequential": 128}
 
 SLOPE = 0.1  # Of the leaky ReLUs of `mobilenet0.25`.
 
-_RESNET_BODY = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 _HEAD_LINEAR = 3
+_RESNET = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+_FASTAI = {f"0.{place}": name for place, name in enumerate(_RESNET)} | {f"1.{_HEAD_LINEAR}": "fc"}
+"""Torchvision's names for the parts of a ResNet-34, by their places in a fastai learner's."""
+
 _CELLS = 16
 _MEMBERS = "members"
 _FIRST_CONV, _FIRST_NORM = "body.stage1.0.0", "body.stage1.0.1"
@@ -87,8 +90,7 @@ class Feed(nn.Module):
 def make_timm(name: str, dropout: float = 0.0, *, pretrained: bool = False) -> nn.Sequential:
     """A body of timm by its name there, random or `pretrained` (downloaded by timm), and a head.
 
-    Raises:
-        WeightsError: timm is not installed or has no such body, or the weights can't be had.
+    Raises `WeightsError` if timm is not installed or has no such body, or the weights can't be had.
     """
     try:
         import timm
@@ -114,11 +116,8 @@ def make_timm(name: str, dropout: float = 0.0, *, pretrained: bool = False) -> n
 def name_as_timm(state: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
     """Weights of a body from elsewhere, under the names that they have in a net of `make_timm`.
 
-    By timm's own names, or where the file has others by their order, which ports to other
-    libraries keep: shape by shape the same.
-
-    Raises:
-        RuntimeError: Neither fits.
+    By timm's own names, or where the file has others by their order, which ports to other libraries
+    keep: shape by shape the same. Raises `RuntimeError` if neither fits.
     """
     whole = net.state_dict()
     shapes = {
@@ -164,8 +163,7 @@ def join_members(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 def fill_net(state: dict[str, Tensor], architecture: Architecture, path: Path) -> nn.Module:
     """A classifier with weights as they lie on disk, at `path`, an `Ensemble` if they are one's.
 
-    Raises:
-        WeightsError: They do not fit.
+    Raises `WeightsError` if they do not fit.
     """
     places = {name.split(".")[1] for name in state if name.startswith(f"{_MEMBERS}.")}
     net = make_net(architecture)
@@ -210,20 +208,16 @@ def make_net(architecture: Architecture, dropout: float = 0.0) -> nn.Module:
 def to_stored(state: dict[str, Tensor], architecture: Architecture) -> dict[str, Tensor]:
     """Rename a fastai learner's weights to those on disk; of `resnet34` torchvision's own names.
 
-    Raises:
-        WeightsError: A name belongs to neither body nor head.
+    Raises `WeightsError` if a name belongs to neither body nor head.
     """
     if architecture != "resnet34":
         return dict(state)
     renamed = {}
     for name, tensor in state.items():
         part, index, rest = name.split(".", 2)
-        if part == "0":
-            renamed[f"{_RESNET_BODY[int(index)]}.{rest}"] = tensor
-        elif part == "1" and int(index) == _HEAD_LINEAR:
-            renamed[f"fc.{rest}"] = tensor
-        else:
+        if f"{part}.{index}" not in _FASTAI:
             raise WeightsError(f"weights named {name} have no place in a ResNet-34.")
+        renamed[f"{_FASTAI[f'{part}.{index}']}.{rest}"] = tensor
     return renamed
 
 
@@ -235,14 +229,12 @@ def last_biases(state: dict[str, Tensor], architecture: Architecture) -> list[st
 
 def from_torchvision(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Torchvision's ResNet-34 as fastai's; a last layer for other classes is left out."""
-    renamed = {}
-    for name, tensor in state.items():
-        part, _, rest = name.partition(".")
-        if part in _RESNET_BODY:
-            renamed[f"0.{_RESNET_BODY.index(part)}.{rest}"] = tensor
-        elif part == "fc" and len(tensor) == len(CLASSES):
-            renamed[f"1.{_HEAD_LINEAR}.{rest}"] = tensor
-    return renamed
+    named = {own: place for place, own in _FASTAI.items()}
+    return {
+        f"{named[part]}.{rest}": tensor
+        for part, _, rest, tensor in ((*name.partition("."), state[name]) for name in state)
+        if part in named and (part != "fc" or len(tensor) == len(CLASSES))
+    }
 
 
 def from_detector(state: dict[str, Tensor], card: DetectorCard) -> dict[str, Tensor]:
@@ -251,10 +243,7 @@ def from_detector(state: dict[str, Tensor], card: DetectorCard) -> dict[str, Ten
     The detector takes grey levels 0 to 255 minus a mean, in BGR as a rule; classifiers take RGB
     that is standardised. The difference goes into the first convolution and the batch norm behind
     it, so that the body computes the same, up to the outermost pixels, where padding means another
-    colour.
-
-    Raises:
-        WeightsError: Its leaky ReLUs have another slope.
+    colour. Raises `WeightsError` if its leaky ReLUs have another slope.
     """
     if card.negative_slope != SLOPE:
         raise WeightsError(

@@ -22,8 +22,7 @@ class DeviceError(UserError, ValueError):
 def pick_device(name: str) -> torch.device:
     """The device for `auto`, `cpu` or `cuda`.
 
-    Raises:
-        DeviceError: `cuda` without a usable GPU, or another name.
+    Raises `DeviceError` if there is no usable GPU for `cuda`, or for another name.
     """
     if name not in {"auto", "cpu", "cuda"}:
         raise DeviceError(f"unknown device '{name}': use auto, cpu or cuda.")

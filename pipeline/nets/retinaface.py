@@ -7,12 +7,13 @@ follow the state dicts in circulation, so that those load strictly.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.ops.misc import Conv2dNormActivation
 
 PYRAMID_CHANNELS = 64
 ANCHORS_PER_CELL = 2
@@ -61,21 +62,11 @@ def _concatenate(heads: nn.ModuleList, features: list[Tensor]) -> Tensor:
 
 
 def _conv(
-    inputs: int,
-    outputs: int,
-    kernel: int = 3,
-    stride: int = 1,
-    slope: float | None = None,
-    groups: int = 1,
+    inputs: int, outputs: int, kernel: int = 3, slope: float | None = None, **how: int
 ) -> nn.Sequential:
     """Convolution and batch norm, with a leaky ReLU when a slope is given."""
-    layers: list[nn.Module] = [
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(outputs),
-    ]
-    if slope is not None:
-        layers.append(nn.LeakyReLU(slope, inplace=True))
-    return nn.Sequential(*layers)
+    leaky = None if slope is None else partial(nn.LeakyReLU, slope)
+    return Conv2dNormActivation(inputs, outputs, kernel, activation_layer=leaky, **how)
 
 
 def _separable(inputs: int, outputs: int, stride: int, slope: float) -> nn.Sequential:

@@ -19,7 +19,7 @@ import pandas as pd
 from data_prep.base import files
 from data_prep.base.command import spell
 from data_prep.base.errors import UserError, suggest
-from data_prep.base.files import OutputError, read_object, sha256_of, write_atomically, write_json
+from data_prep.base.files import output_error, read_object, sha256_of, write_atomically, write_json
 from data_prep.base.labels import CLASSES
 from data_prep.prepare.build import read_manifest
 from pipeline.nets.cards import CLASSIFIER, DETECTOR
@@ -95,10 +95,7 @@ def start_run(
 ) -> Run:
     """Make the next numbered folder, `runs/007-name`, with the resolved recipe in it.
 
-    A detector has `start`, the weights it starts from.
-
-    Raises:
-        OutputError: It can't be made.
+    A detector has `start`, the weights it starts from. Raises `OutputError` if it can't be made.
     """
     taken = [int(m[1]) for p in runs.glob("*") if (m := re.match(r"(\d+)-", p.name))]
     slug = re.sub(r"[^\w.-]+", "-", recipe.name)
@@ -110,7 +107,7 @@ def start_run(
         except FileExistsError:
             continue  # Taken just now by another training.
         except OSError as error:
-            raise OutputError(f"{folder}: can't be made ({error.strerror or error}).") from error
+            raise output_error(folder, error) from error
     run = Run(folder, data)
     write_atomically(folder / RECIPE, write_recipe(recipe))
     begun_with = {} if start is None else {"start": name_weights(str(start))}
@@ -121,12 +118,11 @@ def start_run(
 def resume_run(folder: Path, data: dict[str, Any]) -> Run:
     """Take up a run folder.
 
-    Raises:
-        RunError: It was not made by a training, the training is done, or it was on other data,
-            whose validation faces may be training faces here.
+    Raises `RunError` if it was not made by a training, the training is done, or it was on other
+    data, whose validation faces may be training faces here.
     """
-    if not (folder / RECIPE).is_file():
-        others = [path.parent for path in sorted(folder.parent.glob(f"*/{RECIPE}"))]
+    others = [path.parent for path in sorted(folder.parent.glob(f"*/{RECIPE}"))]
+    if folder not in others:
         names = [str(one) for one in others if not is_finished(one)] or ["none beside it"]
         raise RunError(f"{folder}: no such run folder; resumable: {', '.join(names)}.")
     if is_finished(folder):
@@ -197,8 +193,7 @@ def find_kept(history: pd.DataFrame) -> int:
 def read_run(folder: Path) -> RunRecord:
     """Read a run folder, whatever it holds.
 
-    Raises:
-        RunError: It is not one, or a file in it can't be read; the message names it.
+    Raises `RunError` if it is not one, or a file in it can't be read; the message names it.
     """
     path = folder / RECIPE
     if not folder.is_dir():
@@ -213,13 +208,12 @@ def read_run(folder: Path) -> RunRecord:
         path = folder / HISTORY
         history = pd.read_csv(path) if path.is_file() else pd.DataFrame()
         results: dict[str, Any] = {}
-        recalls: dict[str, tuple[int, int]] = {}
         for net in (CLASSIFIER, DETECTOR):
             path = folder / f"{net}.json"
             if path.is_file() and path.with_suffix(".safetensors").is_file():
                 results = dict(_read_json(path).get("results", {}).get("valid", {}))
-        if results and (path := folder / PREDICTIONS).is_file():
-            recalls = count_right(pd.read_csv(path))
+        path = folder / PREDICTIONS
+        recalls = count_right(pd.read_csv(path)) if results and path.is_file() else {}
     except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         reason = reason or (str(error).splitlines() or [type(error).__name__])[0]
@@ -229,9 +223,9 @@ def read_run(folder: Path) -> RunRecord:
 
 def count_right(answers: pd.DataFrame) -> dict[str, tuple[int, int]]:
     """Of each class in the order of `CLASSES`, faces told right, and all; rows of `valid.csv`."""
-    faces = answers["label"].value_counts().to_dict()
-    right = answers.loc[answers["label"] == answers["predicted"], "label"].value_counts().to_dict()
-    return {name: (right.get(name, 0), faces[name]) for name in CLASSES if name in faces}
+    right = (answers["label"] == answers["predicted"]).groupby(answers["label"])
+    counts = {name: (int(own.sum()), len(own)) for name, own in right}
+    return {name: counts[name] for name in CLASSES if name in counts}
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -278,8 +272,7 @@ def read_seconds(run: Run) -> float | None:
 def identify_data(prepared: Path, *outs: Path) -> tuple[dict[str, Any], dict[str, Path]]:
     """What identifies a prepared folder, and the dataset folder of each source: none gets `outs`.
 
-    Raises:
-        PreparedError: The folder is not a whole result of `data_prep build`.
+    Raises `PreparedError` if the folder is not a whole result of `data_prep build`.
     """
     manifest = read_manifest(prepared)
     # A build killed in its last step leaves a manifest without inputs.

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from data_prep.base.labels import CLASSES
-from data_prep.base.progress import log
+from data_prep.base.progress import log, tell
 from pipeline.runs.folder import (
     ABOUT,
     CHECKPOINT,
@@ -25,7 +25,6 @@ from pipeline.runs.folder import (
     MEMBERS,
     RECIPE,
     RunError,
-    RunRecord,
     flatten,
     is_finished,
     read_run,
@@ -41,6 +40,9 @@ COLUMNS = (
     *(*FIGURES.values(), *(SHORT[name] for name in CLASSES)),
 )
 """Figures, and the faces of each class told right, are of the weights of the kept epoch."""
+
+
+SETTINGS = ("data", "code_sha256", "versions", "python")  # What else of runs is compared.
 
 
 @dataclass(frozen=True)
@@ -81,28 +83,28 @@ class RunSummary:
 def list_or_compare(options: RunsOptions) -> None:
     """List run folders, or compare some: what differs, and their figures side by side."""
     folders = options.folders or [Path("runs")]
+    if not options.compare and (len(folders) > 1 or options.plot is not None):
+        raise RunError("several folders and --plot are for --compare.")
     summaries = [*map(_summarise_run, folders)] if options.compare else list_runs(folders[0])
-    learnt = [f"note: {run.name}: {run.warning}" for run in summaries if run.warning]
+    notes = [f"note: {run.name}: {run.warning}" for run in summaries if run.warning]
+    told: object
     if options.compare:
         table = compare_runs(folders)
         if options.plot is not None:
             plot_histories([read_run(folder) for folder in folders], options.plot)
             log(f"plot: {options.plot}")
-        if options.as_json:
-            _print_json(table.T.to_dict())
-        else:
-            for line in learnt:
-                log(line)
-            print_table(["", *table.columns], table.itertuples(name=None))
-        return
-    if len(folders) > 1 or options.plot is not None:
-        raise RunError("several folders and --plot are for --compare.")
-    if options.as_json:
-        _print_json([asdict(summary) for summary in summaries])
+        told, names, hidden = table.T.to_dict(), ["", *table.columns], []
+        rows = [[*row] for row in table.itertuples(name=None)]
     else:
-        for line in (*learnt, *warn_of_few({run.name: run.recalls for run in summaries})):
+        told, names = [asdict(summary) for summary in summaries], list(COLUMNS)
+        rows, hidden = [*map(_list_row, summaries)], ["kind", "recipe", "begun"]
+        notes += warn_of_few({run.name: run.recalls for run in summaries})
+    if options.as_json:
+        typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
+    else:
+        for line in notes:
             log(line)
-        print_table(COLUMNS, map(_list_row, summaries), leave_out=("kind", "recipe", "begun"))
+        print_table(names, rows, hidden)
     for summary in summaries:
         if summary.problem:
             log(f"broken: {summary.problem}")
@@ -111,8 +113,7 @@ def list_or_compare(options: RunsOptions) -> None:
 def list_runs(runs: Path) -> list[RunSummary]:
     """Summaries of the folders in a folder of runs, by name; none of them stops the list.
 
-    Raises:
-        RunError: `runs` is not a folder.
+    Raises `RunError` if `runs` is not a folder.
     """
     try:
         folders = sorted(path for path in runs.iterdir() if path.is_dir())
@@ -153,18 +154,21 @@ def compare_runs(folders: Sequence[Path]) -> pd.DataFrame:
     """What differs between runs: a column each, its folder's name (its path where names are alike).
 
     Rows are recipe keys, hashes and versions that are not the same in all, the kept epoch and,
-    under `valid`, the figures of its weights. Empty texts where a run has none.
-
-    Raises:
-        RunError: A folder is not a run, or there is only one.
+    under `valid`, the figures of its weights. Empty texts where a run has none. Raises `RunError`:
+    a folder is not a run, or there is only one.
     """
     if len(folders) < 2:
         raise RunError("a comparison takes two runs or more.")
-    records = dict(zip(name_folders(folders), map(read_run, folders), strict=True))
-    settings = pd.DataFrame({name: _settings(one) for name, one in records.items()}).fillna("")
-    figures = pd.DataFrame({name: _figures(one) for name, one in records.items()})
-    differs = settings.astype(str).nunique(axis=1) > 1
-    return pd.concat([settings[differs], figures.astype(object).where(figures.notna(), "")])
+    settings, figures = {}, {}
+    for name, record in zip(name_folders(folders), map(read_run, folders), strict=True):
+        about = {key: record.about.get(key, "") for key in SETTINGS}
+        settings[name] = pd.Series(flatten({"recipe": record.recipe, **about}))
+        kept = {"kept": ", ".join(map(str, record.kept))} if record.kept else {}
+        results = flatten({"valid": record.results}).items()
+        figures[name] = pd.Series(kept | {k: v for k, v in results if isinstance(v, (int, float))})
+    table, own = pd.DataFrame(settings).fillna(""), pd.DataFrame(figures)
+    differs = table.astype(str).nunique(axis=1) > 1
+    return pd.concat([table[differs], own.astype(object).where(own.notna(), "")])
 
 
 def warn_of_few(recalls: Mapping[str, Mapping[str, tuple[int, int]]]) -> Iterator[str]:
@@ -174,7 +178,7 @@ def warn_of_few(recalls: Mapping[str, Mapping[str, tuple[int, int]]]) -> Iterato
         if few := {name: count for name, count in counts.items() if count < FEW_FACES}:
             least = min(few.values())
             yield (
-                f"note: {least} validation face{'s' * (least > 1)} of {label} in {', '.join(few)}: "
+                f"note: {tell(least, 'validation face')} of {label} in {', '.join(few)}: "
                 f"one told otherwise moves its recall by {100 / least:.0f} points."
             )
 
@@ -205,25 +209,9 @@ def print_table(
     console.print(table)
 
 
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
-
-
 def _list_row(run: RunSummary) -> list[Any]:
     texts = [run.name, run.state, run.kind, run.recipe, run.date, run.data]
     kept = ", ".join(map(str, run.kept))
     recalls = [run.recalls.get(name) for name in CLASSES]
     counts = ["{}/{}".format(*own) if own else "" for own in recalls]
     return [*texts, run.rows or "", kept, *(run.figures.get(key, "") for key in FIGURES), *counts]
-
-
-def _settings(record: RunRecord) -> pd.Series:
-    known = ("data", "code_sha256", "versions", "python")
-    about = {key: record.about.get(key, "") for key in known}
-    return pd.Series(flatten({"recipe": record.recipe, **about}))
-
-
-def _figures(record: RunRecord) -> pd.Series:
-    kept: dict[str, Any] = {"kept": ", ".join(map(str, record.kept))} if record.kept else {}
-    results = flatten({"valid": record.results})
-    return pd.Series(kept | {k: v for k, v in results.items() if isinstance(v, (int, float))})

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import math
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Protocol
 
 import typer
+from pydantic_core import to_json
 
 from data_prep.base.command import NOT_DONE
 from data_prep.base.errors import UserError, describe_error
@@ -21,9 +19,8 @@ from pipeline.nets.options import LogFormat
 
 
 class Log(Protocol):
-    """Logs one thing: a line for people, and the same as an event with facts for machines.
-
-    Facts are numbers, texts, paths, and lists and dicts of them.
+    """Logs a line for people, and the same as an event with facts for machines: numbers, texts,
+    paths, and lists and dicts of them.
     """
 
     def __call__(self, line: str, event: str = "note", /, **facts: Any) -> None: ...  # noqa: D102
@@ -46,10 +43,6 @@ class Reporter:
         if table:
             typer.echo(table)
 
-    def fail(self, message: str) -> None:
-        """Log why the command can't go on."""
-        log(f"error: {message}")
-
 
 class JsonReporter(Reporter):
     """One JSON object per line on standard output, each with `event`, `time` and `message`.
@@ -67,7 +60,7 @@ class JsonReporter(Reporter):
         """Write one event."""
         time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         record = {"event": event, "time": time, "message": line, **facts}
-        text = json.dumps(_plain(record), ensure_ascii=False, allow_nan=False)
+        text = to_json(record, inf_nan_mode="null", fallback=_plain).decode()
         # In one piece: lines of several processes must not mix.
         self.stream.write(text + "\n")
         self.stream.flush()
@@ -75,10 +68,6 @@ class JsonReporter(Reporter):
     def finish(self, line: str = "", table: str = "", /, **facts: Any) -> None:
         """Write the event `result`; facts stand for the table."""
         self.log(line, "result", **facts)
-
-    def fail(self, message: str) -> None:
-        """Write the event `error`."""
-        self.log(message, "error")
 
     def warn(self, message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         """Write a Python warning, in place of `warnings.showwarning`."""
@@ -99,27 +88,20 @@ def report_as(form: LogFormat) -> Iterator[Reporter]:
             warnings.showwarning = reporter.warn
         try:
             yield reporter
-        except UserError as error:
-            reporter.fail(describe_error(error))
-            raise typer.Exit(NOT_DONE) from error
         except (typer.Exit, typer.Abort):
             raise
         except Exception as error:
             if isinstance(reporter, JsonReporter):
-                reporter.fail(f"{type(error).__name__}: {error}")
+                if isinstance(error, UserError):
+                    reporter.log(describe_error(error), "error")
+                    raise typer.Exit(NOT_DONE) from error
+                reporter.log(f"{type(error).__name__}: {error}", "error")
             raise
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
+    """What JSON has for numbers of other libraries, and a text for what it has no name for."""
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def prefix_log(log: Log, name: str, **facts: Any) -> Log:

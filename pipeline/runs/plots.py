@@ -1,4 +1,4 @@
-"""Pictures of trainings and faces; all raise `OutputError` where they can't be written."""
+"""Pictures of trainings and faces; all raise `OutputError` if they can't be written."""
 
 from __future__ import annotations
 
@@ -28,9 +28,8 @@ PANELS = 3  # Side by side, of a figure of histories.
 def plot_curves(history: Sequence[dict[str, float]], path: Path) -> None:
     """Losses and scores over the epochs of all stages, rows of `history.csv`."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    _draw_curves(left, pd.DataFrame(list(history)), LOSSES)
-    _draw_curves(right, pd.DataFrame(list(history)), SCORES)
+    for axes, names in zip(figure.subplots(1, 2), (LOSSES, SCORES), strict=True):
+        _draw_curves(axes, pd.DataFrame(list(history)), names)
     save_figure(figure, path)
 
 
@@ -82,8 +81,7 @@ def _draw_curves(axes: Axes, history: pd.DataFrame, names: Mapping[str, str]) ->
 def plot_histories(records: Sequence[RunRecord], path: Path) -> None:
     """Draw a panel per figure and a line per run, by epochs of classifiers, steps of detectors.
 
-    Raises:
-        RunError: No run has a history.
+    Raises `RunError` if no run has a history.
     """
     columns = dict.fromkeys(str(name) for record in records for name in record.figures)
     if not columns:
@@ -111,20 +109,6 @@ def plot_histories(records: Sequence[RunRecord], path: Path) -> None:
     save_figure(figure, path)
 
 
-def plot_rates(rates: Sequence[float], losses: Sequence[float], found: float, path: Path) -> None:
-    """The loss of a range test by learning rate, up to where it explodes, and the rate chosen."""
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axes = figure.subplots()
-    values = [float(loss) for loss in losses]
-    axes.plot(rates, values)
-    axes.axvline(found, color="C1", linestyle="--", label=f"chosen: {found:.1e}")
-    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss")
-    axes.set_ylim(min(values) - 0.05 * values[0], 1.2 * values[0])
-    axes.legend(frameon=False)
-    axes.grid(alpha=0.3)
-    save_figure(figure, path)
-
-
 def name_folders(folders: Sequence[Path]) -> list[str]:
     """Names that tell folders apart: their own, or else their paths."""
     names = [folder.resolve().name for folder in folders]
@@ -133,10 +117,8 @@ def name_folders(folders: Sequence[Path]) -> list[str]:
 
 def plot_top_losses(crops: Sequence[np.ndarray], rows: pd.DataFrame, path: Path) -> None:
     """A sheet of the faces the model gets most wrong: `label`, `predicted` and `loss` of each."""
-    titles = [
-        f"{SHORT[label]} → {SHORT[predicted]}\nloss {loss:.1f}"
-        for label, predicted, loss in rows[["label", "predicted", "loss"]].itertuples(index=False)
-    ]
+    cells = zip(rows["label"], rows["predicted"], rows["loss"], strict=True)
+    titles = [f"{SHORT[own]} → {SHORT[told]}\nloss {loss:.1f}" for own, told, loss in cells]
     plot_faces(crops, titles, path)
 
 

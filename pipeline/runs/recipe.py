@@ -50,13 +50,11 @@ class ClassifierRecipe(_Numbers):
             for `resnet34` and timm's also `imagenet` (downloaded; `train` falls back to random),
             for `mobilenet0.25` also `detector` (the shipped one's body) or the file of another
             detector.
-        sources: Datasets to train on; all when empty.
         incorrect: With `without_mask` or `exclude` the network learns two classes and never
             answers the third.
         masks: `drawn` replaces real masked faces by every bare face with a mask drawn on it.
         faces: `kept` leaves out what the blur rule dropped, `all` takes every training face.
         sizes: Input side in pixels of each stage.
-        epochs: Most epochs of each stage.
         lr: Peak learning rate of the first stage, or `find`.
         stage_lr: Each later stage's peak as a multiple of the first.
         patience: A stage ends after so many epochs without a better validation loss.
@@ -67,7 +65,6 @@ class ClassifierRecipe(_Numbers):
             and peaks after three tenths. Random weights have no such stage.
         lr_mult: First layers learn at the rate divided by this, those between at rates between;
             but all alike from random weights.
-        freeze: Train the last layer only, the body stays as it starts.
         class_weights: Weight in the loss by inverse frequency, its square root, or none.
         undo_weights: Share of the weights' prior shift that is taken back after training.
         repeat_rare: How often each face of the rare class, drawn ones too, is shown in an epoch.
@@ -76,7 +73,6 @@ class ClassifierRecipe(_Numbers):
         rotated: Angles by which turned copies of all training faces are added, of drawn ones, too.
         shift: Farthest random shift of a crop, as a share of its side, as a detector's boxes shift.
         downscale: Share of training crops shrunk to a smaller face's size first.
-        mirror: In use, average over a crop and its mirror image.
         members: Networks that are trained alike but for their seeds and answer together
             (Lakshminarayanan et al. 2017, "Simple and scalable predictive uncertainty estimation
             using deep ensembles").
@@ -94,13 +90,13 @@ class ClassifierRecipe(_Numbers):
     seed: int = 0
     architecture: Architecture = "resnet34"
     init: str = "random"
-    sources: list[str] = Field(default_factory=list)
+    sources: list[str] = Field(default_factory=list)  # Datasets to train on; all when empty.
     incorrect: Incorrect = "own"
     masks: Literal["real", "drawn"] = "real"
     faces: Literal["kept", "all"] = "kept"
     colour: Colour = "rgb"
     sizes: list[int] = Field(default=[128, 224], min_length=1)
-    epochs: list[int] = Field(default=[20, 5], min_length=1)
+    epochs: list[int] = Field(default=[20, 5], min_length=1)  # Most epochs of each stage.
     schedule: Literal["one-cycle", "flat"] = "one-cycle"
     batch_size: int = Field(default=64, ge=2)
     lr: Annotated[float, Field(gt=0)] | Literal["find"] = "find"
@@ -111,7 +107,7 @@ class ClassifierRecipe(_Numbers):
     freeze_epochs: int = Field(default=0, ge=0)
     lr_mult: float = Field(default=1.0, ge=1)
     dropout: float = Field(default=0.3, ge=0, lt=1)
-    freeze: bool = False
+    freeze: bool = False  # Train the last layer only, the body stays as it starts.
     class_weights: Literal["inverse", "sqrt", "none"] = "sqrt"
     undo_weights: float = Field(default=0.5, ge=0, le=1)
     repeat_rare: int = Field(default=1, ge=1)
@@ -125,7 +121,7 @@ class ClassifierRecipe(_Numbers):
     warp: float = Field(default=0.1, ge=0, le=0.5)
     lighting: float = Field(default=0.25, ge=0, lt=1)
     downscale: float = Field(default=0.3, ge=0, le=1)
-    mirror: bool = False
+    mirror: bool = False  # In use, average over a crop and its mirror image.
     members: int = Field(default=1, ge=1)
     rare_odds: float = Field(default=1.0, gt=0)
     teachers: list[str] = Field(default_factory=list)
@@ -187,7 +183,6 @@ class DetectorRecipe(_Numbers):
     """Numbers of a detector fine-tuning.
 
     Attributes:
-        sources: Datasets to train on; all when empty.
         score_only: Datasets that teach scores but not boxes, for they draw boxes another way and
             leave faces unboxed. What the start weights take for a face there is not background.
         input_size: Side in pixels of the square training windows.
@@ -196,20 +191,17 @@ class DetectorRecipe(_Numbers):
         incorrect: As of a classifier, when `classify` is on; `exclude` neither learns nor unlearns.
         rotated: Turns of training photos before windows are cut from them; each, and none, gets an
             equal share of the windows.
-        lr: Peak learning rate of AdamW under one-cycle.
         ema: Decay of the averaged weights, which are the ones that are kept.
-        negatives: Hard negative anchors per positive one.
         sure_background: Highest face score of the start weights at which unboxed anchors of
             `score_only` datasets count as background.
         min_face: Faces under this short side, after scaling, are neither learnt nor unlearnt.
         landmark_weight: Weight of staying near the start weights' landmarks.
-        validate_every: Steps between validations and checkpoints.
     """
 
     name: str = "detector"
     kind: Literal["detector"] = "detector"
     seed: int = 0
-    sources: list[str] = Field(default_factory=list)
+    sources: list[str] = Field(default_factory=list)  # Datasets to train on; all when empty.
     score_only: list[str] = Field(default_factory=list)
     steps: int = Field(default=1500, ge=1)
     batch_size: int = Field(default=16, ge=1)
@@ -218,16 +210,16 @@ class DetectorRecipe(_Numbers):
     classify: bool = False
     incorrect: Incorrect = "own"
     rotated: list[RightAngle] = Field(default_factory=list)
-    lr: float = Field(default=1e-3, gt=0)
+    lr: float = Field(default=1e-3, gt=0)  # Peak learning rate of AdamW under one-cycle.
     weight_decay: float = Field(default=5e-4, ge=0)
     ema: float = Field(default=0.995, gt=0, lt=1)
-    negatives: int = Field(default=7, ge=1)
+    negatives: int = Field(default=7, ge=1)  # Hard negative anchors per positive one.
     positive_iou: float = Field(default=0.35, gt=0, lt=1)
     sure_background: float = Field(default=0.1, gt=0, lt=1)
     min_face: float = Field(default=7.0, ge=0)
     box_weight: float = Field(default=2.0, gt=0)
     landmark_weight: float = Field(default=0.5, ge=0)
-    validate_every: int = Field(default=250, ge=1)
+    validate_every: int = Field(default=250, ge=1)  # Steps between validations and checkpoints.
 
     @property
     def learnt(self) -> tuple[str, ...]:
@@ -254,10 +246,8 @@ def load_recipe(
     name is then its own, or the file's.
 
     Overrides are values by key, or texts `key=value`, values as in TOML; a bare word is a string.
-
-    Raises:
-        RecipeError: A file is missing or not TOML, is its own base, a key is unknown, or a value
-            is out of range; the message begins with the file or the override that is to blame.
+    Raises `RecipeError` if a file is missing or not TOML, is its own base, a key is unknown, or a
+    value is out of range; the message begins with the file or the override that is to blame.
     """
     path = _find(str(name), kind)
     return _validate(_read(path, kind), overrides or (), kind, str(path))
@@ -315,8 +305,7 @@ def _read(path: Path, kind: type[_Numbers], heirs: tuple[Path, ...] = ()) -> dic
             f"{path}: a recipe for a {values['kind']}, not for a {wanted}: "
             f"give a .toml file or one of {', '.join(list_recipes(kind))}."
         )
-    for key in values:
-        _check_key(key, kind, str(path))
+    _check_keys(values, dict.fromkeys(values, path), kind)
     if base is None:
         return values
     if not isinstance(base, str):
@@ -335,9 +324,12 @@ def _parse(override: str) -> tuple[str, Any]:
         return key, text
 
 
-def _check_key(key: str, kind: type[_Numbers], where: str) -> None:
-    if key not in kind.model_fields:
-        raise RecipeError(f"{where}: unknown key '{key}': {suggest(key, kind.model_fields)}")
+def _check_keys(
+    values: Mapping[str, Any], where: Mapping[str, object], kind: type[_Numbers]
+) -> None:
+    for key in values:
+        if key not in (known := kind.model_fields):
+            raise RecipeError(f"{where[key]}: unknown key '{key}': {suggest(key, known)}")
 
 
 def _validate(
@@ -351,24 +343,20 @@ def _validate(
         changes = dict(overrides)
         texts = {key: f"{key}={value!r}" for key, value in changes.items()}
     else:
-        pairs = list(map(_parse, overrides))
-        changes = dict(pairs)
-        texts = {key: f"--set {text}" for (key, _), text in zip(pairs, overrides, strict=True)}
-    for key, text in texts.items():
-        _check_key(key, kind, text)
+        changes = dict(map(_parse, overrides))
+        texts = {_parse(text)[0]: f"--set {text}" for text in overrides}
+    _check_keys(changes, texts, kind)
     try:
         return kind.model_validate(values | changes)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = str(first["loc"][0]) if first["loc"] else ""
+        place = error.errors()[0]["loc"][:1]
         # A value of several types has an error for each.
-        own = [one for one in error.errors() if one["loc"][:1] == first["loc"][:1]]
-        message = " or ".join(map(_explain, own))
+        message = " or ".join(_explain(x) for x in error.errors() if x["loc"][:1] == place)
+        key = str(place[0]) if place else ""
         if key in texts:
             raise RecipeError(f"{texts[key]}: {message}.") from error
-        among = f"{key}: " if key else ""
-        blamed = ", ".join([where, *(() if key else texts.values())])
-        raise RecipeError(f"{blamed}: {among}{message}.") from error
+        blamed = f"{where}: {key}" if key else ", ".join([where, *texts.values()])
+        raise RecipeError(f"{blamed}: {message}.") from error
 
 
 def _explain(error: Any) -> str:

@@ -56,7 +56,7 @@ class TrackLearner(Callback):
 
 
 def load_tracker(name: str) -> Any:
-    """Import a tracker's package; raises `TrackerError` where it isn't installed."""
+    """Import a tracker's package; raises `TrackerError` if it isn't installed."""
     try:
         return import_module(name)
     except ImportError as error:
@@ -68,8 +68,7 @@ def load_tracker(name: str) -> Any:
 def open_trackers(names: Sequence[str], run: Run, recipe: Recipe) -> Iterator[list[Tracker]]:
     """Open trackers for a run, give them its parameters, and close them whatever happens.
 
-    Raises:
-        TrackerError: One isn't installed or can't be opened.
+    Raises `TrackerError` if one isn't installed or can't be opened.
     """
     params = describe_run(run, recipe)
     with ExitStack() as stack:

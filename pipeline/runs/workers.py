@@ -45,12 +45,20 @@ def call_at_once(
     shared: tuple[Any, ...] = (),
     done: Callable[[int], None] | None = None,
 ) -> None:
-    """Call a function several times, each call in one of some processes.
+    """Call a function several times, each call in one of some processes, or here for one job.
 
     Functions and arguments are pickled. `start` is called first in every process, with `shared`;
     `done` here, after each call, with how many have ended.
     After an error no further call is begun; those that run, and one more that may wait, end first.
     """
+    done = done or (lambda _: None)
+    if jobs <= 1:
+        if start is not None:
+            start(*shared)
+        for number, arguments in enumerate(calls, start=1):
+            function(*arguments)
+            done(number)
+        return
     # A forked process can't use torch's threads.
     context = get_context("spawn")
     with ProcessPoolExecutor(jobs, context, _start, (start, shared)) as pool:
@@ -58,8 +66,7 @@ def call_at_once(
         try:
             for number, future in enumerate(as_completed(futures), start=1):
                 future.result()
-                if done is not None:
-                    done(number)
+                done(number)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -22,12 +23,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from data_prep.base.labels import CLASSES, RARE_CLASS
+from data_prep.base.progress import tell
 from data_prep.base.tables import KEY
 from data_prep.grouping.split import TRAIN
 from pipeline.nets.cards import ClassifierCard, WeightsError, load_weights, save_checkpoint
 from pipeline.nets.classifiers import fill_net
 from pipeline.nets.compute import autocast, has_fast_bf16, prepare_net, seed_everything
-from pipeline.runs.folder import Row
+from pipeline.runs.folder import CHECKPOINT, Row, Run
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe
 
@@ -87,19 +89,17 @@ class StageKeeper(SeededEpochs):
         recipe: ClassifierRecipe,
         stage: int,
         lr: float,
-        path: Path,
+        run: Run,
         history: list[Row],
         log: Log,
         resumed: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(recipe.seed, stage)
         self.recipe, self.lr, self.began = recipe, lr, time.monotonic()
-        self.path, self.history, self.log = path, history, log
+        self.run, self.history, self.log = run, history, log
         done = resumed or {"best_loss": math.inf, "best": {}, "worse": 0, "epoch": 0}
-        self.best_loss: float = done["best_loss"]
-        self.best: dict[str, Tensor] = done["best"]
-        self.worse: int = done["worse"]
-        self.done: int = done["epoch"]
+        self.best_loss, self.best = done["best_loss"], done["best"]
+        self.worse, self.done = done["worse"], done["epoch"]
 
     def before_fit(self) -> None:
         # fastai counts steps from 0 in every stage; trackers want those of the whole training.
@@ -114,35 +114,26 @@ class StageKeeper(SeededEpochs):
         if self.epoch < self.done:
             return  # fastai calls this for the epochs that a resumed stage skips, too
         names = ["train_loss", "valid_loss", *(metric.name for metric in self.recorder.metrics)]
-        figures = {
-            name: float(value)
-            for name, value in zip(names, self.recorder.log[1 : len(names) + 1], strict=True)
-        }
+        values = map(float, self.recorder.log[1 : len(names) + 1])
+        figures = dict(zip(names, values, strict=True))
         row: Row = {"stage": self.stage, "epoch": self.epoch, "lr": self.lr, **figures}
         falls = self.epoch > 0 and row["train_loss"] < self.history[-1]["train_loss"]
         self.history.append(row)
         line = ", ".join(f"{WORDS.get(name, name)} {value:.4f}" for name, value in figures.items())
-        self.log(
-            f"epoch {len(self.history)} of {self.recipe.all_epochs}: {line}, "
-            f"{time.monotonic() - self.began:.0f} s",
-            "epoch",
-            **row,
-        )
+        seconds = f"{time.monotonic() - self.began:.0f} s"
+        line = f"epoch {len(self.history)} of {self.recipe.all_epochs}: {line}, {seconds}"
+        self.log(line, "epoch", **row)
         if row["valid_loss"] < self.best_loss:
             self.best_loss, self.worse = row["valid_loss"], 0
             self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         elif falls or self.recipe.switch == "stalled":
             self.worse += 1
+        self.run.write_history(self.history)
         self._save()
         if self.worse >= self.recipe.patience:
             why = "no lower validation loss" if self.recipe.switch == "stalled" else "overfits"
-            epochs = f"{self.worse} epoch{'s' * (self.worse > 1)}"
-            self.log(
-                f"stage {self.stage + 1} ends: {why} for {epochs}",
-                "stage ended",
-                stage=self.stage,
-                worse=self.worse,
-            )
+            line = f"stage {self.stage + 1} ends: {why} for {tell(self.worse, 'epoch')}"
+            self.log(line, "stage ended", stage=self.stage, worse=self.worse)
             raise CancelFitException
 
     def after_fit(self) -> None:
@@ -163,7 +154,7 @@ class StageKeeper(SeededEpochs):
             "model": self.model.state_dict(),
             "optimiser": {"state": [dict(one) for one in optimiser["state"]], "hypers": hypers},
         }
-        save_checkpoint(self.path, state)
+        save_checkpoint(self.run.folder / CHECKPOINT, state)
 
 
 class Teacher:
@@ -173,8 +164,7 @@ class Teacher:
         self, net: nn.Module, card: ClassifierCard, device: torch.device, *, bf16: bool = False
     ) -> None:
         self.net, self.card, self.device = prepare_net(net, device), card, device
-        self.bf16 = bf16
-        self.order = [card.classes.index(name) for name in CLASSES]
+        self.bf16, self.order = bf16, [card.classes.index(name) for name in CLASSES]
 
     def answer(self, images: Tensor) -> Tensor:
         """Probabilities, in the order of `CLASSES`, of images standardised for the learner."""
@@ -207,7 +197,7 @@ class Distillation(Callback):
 
 
 def load_teachers(recipe: ClassifierRecipe, device: torch.device) -> list[Teacher]:
-    """The classifiers a recipe names; `WeightsError` where one sees another crop or classes."""
+    """The classifiers a recipe names; `WeightsError` if one sees another crop or classes."""
     feed, teachers = ClassifierCard(colour=recipe.colour), []
     for path in map(Path, recipe.teachers):
         if not path.is_file():
@@ -227,7 +217,7 @@ FIRST, LATER = 8.0, 60.0  # Seconds after which a log gets its first line of a p
 TIMED = 8  # Faces that a step is timed with.
 
 START = {
-    "random": "random weights",
+    "random": "random weights (others, where they can be had, do better: see init)",
     "imagenet": "ImageNet weights",
     "detector": "the shipped detector's body",
 }
@@ -246,7 +236,7 @@ def describe_classifier(learn: Learner, faces: pd.DataFrame, recipe: ClassifierR
     return (
         f"{recipe.architecture} ({count_millions(learn.model)}) from {start}: {is_train.sum()} "
         f"training and {(~is_train).sum()} validation faces of {photos} photos; {members}"
-        f"at most {recipe.all_epochs} epoch{'s' * (recipe.all_epochs > 1)} at {sizes}, "
+        f"at most {tell(recipe.all_epochs, 'epoch')} at {sizes}, "
         f"{describe_minutes(_reckon_seconds(learn, recipe))}"
     )
 
@@ -291,13 +281,10 @@ def _reckon_seconds(learn: Learner, recipe: ClassifierRecipe) -> float:
     rare = sum(label == RARE_CLASS for _, label in loaders.train_ds.items)
     added = recipe.drawn * 4 / 3 * rare  # a mask in four is drawn as worn properly
     shown = (len(loaders.train_ds) + added) * (1 + len(recipe.rotated))
-    # Validation goes forward only, a third of the way.
-    seconds = 0.0
-    for side, epochs, _ in recipe.stages:
-        learning = shown * (reading + stepping * side**2)
-        judging = len(loaders.valid_ds) * (reading + stepping * side**2 / 3)
-        seconds += epochs * (learning + judging)
-    return recipe.members * seconds
+    faces = shown + len(loaders.valid_ds) / 2  # which go forward only
+    per_epoch = [faces * (reading + stepping * stage.size**2) for stage in recipe.stages]
+    epochs = [stage.epochs for stage in recipe.stages]
+    return recipe.members * float(np.dot(per_epoch, epochs))
 
 
 @contextmanager

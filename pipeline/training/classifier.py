@@ -11,10 +11,12 @@ import pandas as pd
 import torch
 from fastai.callback.schedule import Learner, valley
 from fastai.torch_core import to_device
+from matplotlib import pyplot
 from torch import Tensor
 
 from data_prep.base.files import make_folder
 from data_prep.base.labels import CLASSES
+from data_prep.base.progress import tell
 from data_prep.grouping.split import TRAIN, VALID
 from pipeline.nets.cards import CLASSIFIER, ClassifierCard, load_checkpoint, load_weights
 from pipeline.nets.classifiers import join_members
@@ -30,12 +32,11 @@ from pipeline.runs.folder import (
     start_run,
 )
 from pipeline.runs.log import Log, prefix_log
-from pipeline.runs.plots import plot_curves, plot_rates
+from pipeline.runs.plots import plot_curves, save_figure
 from pipeline.runs.recipe import ClassifierRecipe, member_of
 from pipeline.runs.tracking import Tracker, TrackLearner, log_metrics
 from pipeline.training.callbacks import ShowBatches, StageKeeper, describe_classifier, show_steps
-from pipeline.training.data import TrainingFaces, make_loaders, select_faces
-from pipeline.training.drawn_faces import gather_faces
+from pipeline.training.data import TrainingFaces, gather_faces, make_loaders, select_faces
 from pipeline.training.export import (
     Picture,
     export_classifier,
@@ -49,22 +50,10 @@ from pipeline.training.learner import build_learner, fit_stage, free_body, read_
 def plan_classifier(
     faces: pd.DataFrame, prepared: Path, recipe: ClassifierRecipe, device: torch.device
 ) -> str:
-    """A first line to log, before anything is made; refuses as `check_classifier`."""
-    learn, chosen = check_classifier(faces, prepared, recipe, device)
-    return describe_classifier(learn, chosen, recipe)
-
-
-def check_classifier(
-    faces: pd.DataFrame, prepared: Path, recipe: ClassifierRecipe, device: torch.device
-) -> tuple[Learner, pd.DataFrame]:
-    """Refuse what `train_classifier` would, before anything is made.
-
-    Gives a learner of that recipe on the real faces, and those.
-    """
+    """A first line to log, before anything is made; refuses what `train_classifier` would."""
     chosen = select_faces(faces, recipe)
-    labels = chosen.loc[chosen["split"] == TRAIN, "label"]
-    shown = TrainingFaces(chosen, read_crops(prepared), labels)
-    return build_learner(shown, recipe, device, Path()), chosen
+    shown = TrainingFaces(chosen, read_crops(prepared), chosen["label"][chosen["split"] == TRAIN])
+    return describe_classifier(build_learner(shown, recipe, device, Path()), chosen, recipe)
 
 
 def train_classifier(
@@ -81,11 +70,8 @@ def train_classifier(
 
     From the whole `faces.csv`; gives the card of the written weights, with the validation figures.
     The members of an ensemble are trained one after the other, each in a run folder of its own,
-    where its curves are; trackers get a member's epochs when it is done.
-
-    Raises:
-        PreparedError: There is nothing to train or validate on.
-        WeightsError: The initial weights can't be had.
+    where its curves are; trackers get a member's epochs when it is done. Raises `PreparedError`:
+    there is nothing to train or validate on; `WeightsError` if the initial weights can't be had.
     """
     job = _Job(prepared, recipe, run, device, log, trackers)
     chosen = select_faces(faces, recipe)
@@ -136,7 +122,7 @@ class _Job:
             states.append(load_weights(file, ClassifierCard)[0])
             for row in pd.read_csv(member.folder / HISTORY).to_dict("records"):
                 figures = {str(key): float(value) for key, value in row.items()}
-                own_figures = {f"{name}/{k}": v for k, v in figures.items()}
+                own_figures = {f"{name}/{key}": value for key, value in figures.items()}
                 log_metrics(self.trackers, len(history), own_figures)
                 history.append({"member": float(place), **figures})
         self.run.write_history(history)
@@ -156,8 +142,6 @@ class _Job:
             log("drawn masks in place of real ones")
             _log_counts({**splits, TRAIN: faces.labels}, log)
         learn = build_learner(faces, recipe, self.device, run.folder, fresh=checkpoint is None)
-        if checkpoint is None and recipe.init == "random":
-            log("note: from random weights; others, where they can be had, do better (see init).")
         history: list[Row] = list(checkpoint["history"]) if checkpoint else []
         if checkpoint:
             log(f"resuming after epoch {len(history)} of {recipe.all_epochs}")
@@ -168,8 +152,8 @@ class _Job:
             size, epochs, head_only = recipe.stages[stage]
             rate = lr * recipe.stage_lr**stage
             learn.dls = make_loaders(faces, recipe, size, self.device)
-            line = f"stage {stage + 1} of {len(recipe.stages)}: {size} px, at most {epochs} epoch"
-            line += "s" * (epochs > 1) + ", the head alone" * bool(head_only)
+            line = f"stage {stage + 1} of {len(recipe.stages)}: {size} px, at most "
+            line += tell(epochs, "epoch") + ", the head alone" * bool(head_only)
             log(line, "stage", stage=stage, size=size, epochs=epochs)
             learn.create_opt()
             free_body(learn, recipe, stage)
@@ -180,17 +164,14 @@ class _Job:
                 if resumed:
                     learn.model.load_state_dict(resumed["model"])
                     learn.opt.load_state_dict(to_device(resumed["optimiser"], self.device))
-                path = run.folder / CHECKPOINT
-                keeper = StageKeeper(recipe, stage, rate, path, history, log, resumed)
+                keeper = StageKeeper(recipe, stage, rate, run, history, log, resumed)
                 done = resumed["epoch"] if resumed else 0
                 with show_steps(len(learn.dls.train) * (epochs - done), log) as advance:
                     bar = ShowBatches(advance, len(history) - done, recipe.all_epochs)
                     callbacks = [keeper, bar, *map(TrackLearner, self.trackers)]
                     fit_stage(learn, recipe, stage, rate, callbacks, done)
-            run.write_history(history)
             plot_curves(history, run.folder / "curves.png")
-        weights = {name: tensor.cpu() for name, tensor in learn.model.state_dict().items()}
-        state = store_weights(weights, faces.labels, recipe)
+        state = store_weights(learn, faces.labels, recipe)
         return _Trained(state, len(learn.dls.train) * len(history), picture_batch(learn))
 
 
@@ -199,11 +180,11 @@ def _log_counts(labels: dict[str, pd.Series], log: Log) -> None:
         split: some.value_counts().reindex(list(CLASSES), fill_value=0).to_dict()
         for split, some in labels.items()
     }
-    parts = [
+    line = "; ".join(
         f"{split}: " + ", ".join(f"{name} {count}" for name, count in some.items())
         for split, some in counts.items()
-    ]
-    log("; ".join(parts), "data", **counts)
+    )
+    log(line, "data", **counts)
 
 
 def _choose_lr(
@@ -218,6 +199,10 @@ def _choose_lr(
         found = float(learn.lr_find(suggest_funcs=valley, show_plot=False).valley)
     with suppress(OSError):
         (run.folder / learn.model_dir).rmdir()  # fastai's own, empty by now
-    plot_rates(learn.recorder.lrs, learn.recorder.losses, found, run.folder / "lr_find.png")
+    learn.recorder.plot_lr_find()
+    pyplot.axvline(found, color="C1", linestyle="--", label=f"chosen: {found:.1e}")
+    pyplot.legend()
+    save_figure(pyplot.gcf(), run.folder / "lr_find.png")
+    pyplot.close()
     log(f"learning rate found: {found:.2e}", "rate", lr=found)
     return found

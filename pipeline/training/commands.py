@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -61,7 +63,8 @@ def _train(options: TrainOptions, start: Path | None = None) -> None:
         from pipeline.runs.folder import RECIPE, RunError, identify_data, resume_run, start_run
         from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
         from pipeline.runs.tracking import load_tracker, open_trackers
-        from pipeline.training import classifier, detector
+        from pipeline.training.classifier import plan_classifier, train_classifier
+        from pipeline.training.detector import plan_detector, train_detector
         from pipeline.training.export import describe_result
         from pipeline.training.learner import settle_start
 
@@ -73,30 +76,29 @@ def _train(options: TrainOptions, start: Path | None = None) -> None:
         if run and options.overrides:
             raise RunError("--resume goes on by the run's own recipe: leave --set out.")
         name = run.folder / RECIPE if run else options.recipe
-        kind: type[ClassifierRecipe | DetectorRecipe] = (
-            ClassifierRecipe if start is None else DetectorRecipe
-        )
-        recipe = load_recipe(name, kind, options.overrides)
-        faces = read_faces(prepared)
-        state = {} if start is None else load_state(start)
-        device = pick_device(options.device)
+        device, faces = pick_device(options.device), read_faces(prepared)
+        recipe: ClassifierRecipe | DetectorRecipe
+        fit: Callable[..., Card]
+        if start is None:
+            recipe = load_recipe(name, ClassifierRecipe, options.overrides)
+            recipe = recipe if run else settle_start(recipe, log)
+            net, begun_with = CLASSIFIER, [recipe.init, *recipe.teachers]
+            plan = partial(plan_classifier, faces, prepared, recipe, device)
+            fit = partial(train_classifier, faces, prepared, recipe)
+        else:
+            recipe = load_recipe(name, DetectorRecipe, options.overrides)
+            net, begun_with, state = DETECTOR, [str(start)], load_state(start)
+            plan = partial(plan_detector, faces, roots, recipe, state, start.name, device)
+            fit = partial(train_detector, faces, roots, recipe, state, prepared=prepared)
         if run is None:
-            if isinstance(recipe, ClassifierRecipe):
-                recipe = settle_start(recipe, log)
-                line = classifier.plan_classifier(faces, prepared, recipe, device)
-            else:
-                own = Path(start or "").name
-                line = detector.plan_detector(faces, roots, recipe, state, own, device)
-            log(line, "plan")
+            log(plan(), "plan")
             run = start_run(options.runs, recipe, data, start=start)
         log(f"run folder: {run.folder}", "run", folder=run.folder)
         chosen = select_sources(faces, recipe.sources)
-        rows = chosen[chosen["split"] == TRAIN]
-        begun_with = [str(start)]
-        if isinstance(recipe, ClassifierRecipe):
-            rows = rows[rows["kept"] | (recipe.faces == "all")]
-            begun_with = [recipe.init, *recipe.teachers]
-        run = replace(run, photos=list_photos(rows, roots, log, begun_with))
+        learnt = chosen["split"] == TRAIN
+        if isinstance(recipe, ClassifierRecipe) and recipe.faces == "kept":
+            learnt &= chosen["kept"]
+        run = replace(run, photos=list_photos(chosen[learnt], roots, log, begun_with))
         judged = list_photos(chosen[chosen["split"] == VALID], roots, log)
         if seen := sum(bool(know_photos(run.photos).tell(one)) for one in judged):
             warning = (
@@ -107,25 +109,12 @@ def _train(options: TrainOptions, start: Path | None = None) -> None:
             run = run.warn(warning)
         try:
             with hold_folder(run.folder), open_trackers(track, run, recipe) as trackers:
-                card: Card
-                if isinstance(recipe, ClassifierRecipe):
-                    card = classifier.train_classifier(
-                        faces, prepared, recipe, run, device=device, log=log, trackers=trackers
-                    )
-                else:
-                    card = detector.train_detector(
-                        *(faces, roots, recipe, state, run),
-                        device=device,
-                        log=log,
-                        trackers=trackers,
-                        prepared=prepared,
-                    )
+                card = fit(run, device=device, log=log, trackers=trackers)
         except KeyboardInterrupt:
             log(f"to go on, in place of --recipe and --set: --resume {run.folder}")
             raise
         for line in describe_result(run, prepared):
             log(line)
-        net = CLASSIFIER if start is None else DETECTOR
         weights = run.folder / f"{net}.safetensors"
         facts = {"folder": run.folder, "weights": weights, **card.results}
         report.finish(f"weights: {weights}", **facts)

@@ -1,9 +1,10 @@
-"""Crops of a prepared folder as fastai DataLoaders."""
+"""The faces that a classifier is shown: crops as fastai DataLoaders, and masks drawn on some."""
 
 from __future__ import annotations
 
+import colorsys
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,11 +22,16 @@ from fastai.vision.core import imagenet_stats
 from fastai.vision.data import Normalize
 from fasttransform import Transform
 
-from data_prep.base.crop import Colour, fit_crop
-from data_prep.base.labels import BARE, CLASSES, RARE_CLASS
+from data_prep.base.crop import Colour, fit_crop, resize_crop
+from data_prep.base.labels import BARE, CLASSES, MASKED, RARE_CLASS
 from data_prep.base.photo import read_photo
 from data_prep.base.tables import select_sources
 from data_prep.grouping.split import TRAIN, VALID
+from pipeline.drawing.masks import draw_mask
+from pipeline.drawing.styles import Worn
+from pipeline.inference.detector import Detector
+from pipeline.nets.cards import DETECTOR
+from pipeline.nets.options import SHIPPED
 from pipeline.runs.folder import PreparedError
 from pipeline.runs.recipe import ClassifierRecipe
 
@@ -106,16 +112,13 @@ def select_faces(faces: pd.DataFrame, recipe: ClassifierRecipe) -> pd.DataFrame:
     """Rows of `faces.csv` a recipe trains and validates on; all validation faces stay.
 
     With `incorrect` other than `own`, masks worn wrongly are relabelled, or left out of both.
-
-    Raises:
-        TableError: The recipe names a dataset that is not there.
-        PreparedError: A split is empty, a class that is there has no training face, there is only
-            one class, or all training faces are fewer than a batch.
+    Raises `TableError` if the recipe names a dataset that is not there; `PreparedError` if a split
+    is empty, a class that is there has no training face, there is only one class, or all training
+    faces are fewer than a batch.
     """
     chosen = select_sources(faces, recipe.sources)
-    is_valid = chosen["split"] == VALID
-    is_kept = chosen["kept"] | (recipe.faces == "all")
-    chosen = chosen[is_valid | ((chosen["split"] == TRAIN) & is_kept)]
+    is_valid, is_train = (chosen["split"] == split for split in (VALID, TRAIN))
+    chosen = chosen[is_valid | (is_train & (chosen["kept"] | (recipe.faces == "all")))]
     if recipe.incorrect == "exclude":
         chosen = chosen[chosen["label"] != RARE_CLASS]
     elif recipe.incorrect == "without_mask":
@@ -136,11 +139,11 @@ def select_faces(faces: pd.DataFrame, recipe: ClassifierRecipe) -> pd.DataFrame:
 
 def check_classes(faces: pd.DataFrame) -> None:
     """Refuse, by `PreparedError`, faces of less than two classes: there is nothing to tell."""
-    there = {*faces["label"]}
-    if len(there) < 2:
+    there = ", ".join({*faces["label"]})
+    if faces["label"].nunique() < 2:
         raise PreparedError(
-            f"{len(faces)} faces in train and valid, of class {', '.join(there) or 'none'} alone: "
-            "two classes are needed to tell apart; check datasets and sources."
+            f"{len(faces)} faces in train and valid, of class {there or 'none'} alone: two classes "
+            "are needed to tell apart; check datasets and sources."
         )
 
 
@@ -173,13 +176,9 @@ def make_loaders(
         item_tfms=[ShrinkSome(recipe.downscale), FitCrop(size, recipe.colour)],
         batch_tfms=[*augment, Normalize.from_stats(*imagenet_stats)],
     )
+    rows = list(items.itertuples(index=False, name=None))
     with no_random():  # fastai tries an augmented batch, which must not change what is drawn next
-        return block.dataloaders(
-            list(items.itertuples(index=False, name=None)),
-            bs=recipe.batch_size,
-            num_workers=0,
-            device=device,
-        )
+        return block.dataloaders(rows, bs=recipe.batch_size, num_workers=0, device=device)
 
 
 def _draw_shift(images: torch.Tensor, most: float) -> torch.Tensor:
@@ -219,3 +218,126 @@ def add_rotated_faces(
         return np.ascontiguousarray(np.rot90(read(crop), angle // 90)) if angle else read(crop)
 
     return pd.concat([faces, *copies], ignore_index=True), read_rotated
+
+
+WAYS: tuple[tuple[Worn, str], ...] = (
+    ("below_nose", RARE_CLASS),
+    ("on_chin", RARE_CLASS),
+    ("below_nose", RARE_CLASS),
+    ("properly", MASKED),
+)
+"""How masks are drawn in turn, and the class they make. Most wrongly worn masks leave the nose
+bare. Without masks drawn properly all that is drawn would be worn wrongly."""
+
+LOOK = 192  # Side in pixels that crops are brought to for finding landmarks and drawing.
+
+SMALLEST = 24
+"""Crops under this side, faces of about 16 pixels, hold too little of a face to draw on."""
+
+SURE = 0.7  # Least detection score of a face that is drawn on.
+
+NEAR = 0.12  # How far the landmarks may be from the middle of the crop, as a share of its side.
+
+
+def gather_faces(faces: pd.DataFrame, read: ReadCrop, recipe: ClassifierRecipe) -> TrainingFaces:
+    """The faces as a recipe shows them: real masks replaced, drawn and rotated faces added."""
+    if recipe.masks == "drawn":
+        faces, read = mask_bare_faces(faces, read, split=TRAIN, seed=recipe.seed)
+    labels = faces.loc[faces["split"] == TRAIN, "label"]
+    table, read = add_rotated_faces(*add_drawn_faces(faces, read, recipe), recipe)
+    return TrainingFaces(table, read, labels)
+
+
+def add_drawn_faces(
+    faces: pd.DataFrame, read: ReadCrop, recipe: ClassifierRecipe
+) -> tuple[pd.DataFrame, ReadCrop]:
+    """Add drawn faces to the training faces, of the rare class and a third as many worn properly.
+
+    Also gives what reads them. Fewer are added than `drawn` asks for when there are too few bare
+    faces to draw on; each gets one mask of each way at most.
+    """
+    training = faces[faces["split"] == TRAIN]
+    wanted = round(recipe.drawn * (training["label"] == RARE_CLASS).sum())
+    if not wanted:
+        return faces, read
+    pen = _Pen(read, recipe.seed)
+    bare = training[training["label"] == BARE]
+    each = -(-wanted // sum(label == RARE_CLASS for _, label in WAYS))
+    for turn, (way, label) in enumerate(WAYS):
+        for index in pen.random.permutation(bare.index):
+            if len(pen.rows) >= each * (turn + 1):
+                break
+            pen.draw(bare.loc[index], way, label, str(turn))
+    return pd.concat([faces, pd.DataFrame(pen.rows)], ignore_index=True), pen.read
+
+
+def mask_bare_faces(
+    faces: pd.DataFrame, read: ReadCrop, *, split: str, seed: int
+) -> tuple[pd.DataFrame, ReadCrop]:
+    """Replace the real masked faces of a split by its bare faces with masks drawn on them.
+
+    Every bare face whose landmarks are found is there twice. Also gives what reads the crops.
+    """
+    pen = _Pen(read, seed)
+    here, bare = faces["split"] == split, faces["label"] == BARE
+    for _, row in faces[here & bare].iterrows():
+        pen.draw(row, "properly", MASKED, "masked")
+    rows = pd.DataFrame(pen.rows, columns=faces.columns)
+    return pd.concat([faces[~here | bare], rows], ignore_index=True), pen.read
+
+
+class _Pen:
+    """Draws masks on crops, and keeps them with their rows."""
+
+    def __init__(self, read: ReadCrop, seed: int) -> None:
+        self.read_real, self.random = read, np.random.default_rng(seed)
+        path = SHIPPED / f"{DETECTOR}.safetensors"
+        self.detector = Detector.load(path, device=torch.device("cpu"))
+        self.crops: dict[str, np.ndarray] = {}
+        self.rows: list[dict[Hashable, object]] = []
+
+    def draw(self, row: pd.Series, way: Worn, label: str, mark: str) -> None:
+        crop = draw_on_crop(self.read_real(row["crop"]), self.detector, way, self.random)
+        if crop is not None:
+            name = f"{row['crop']}#{mark}"
+            self.crops[name] = crop
+            self.rows.append(row.to_dict() | {"crop": name, "label": label})
+
+    def read(self, path: str) -> np.ndarray:
+        return self.crops[path] if path in self.crops else self.read_real(path)
+
+
+def draw_on_crop(
+    crop: np.ndarray, detector: Detector, way: Worn, random: np.random.Generator
+) -> np.ndarray | None:
+    """Draw a mask on the face that a crop was cut around, in a random colour.
+
+    Gives a crop at most `LOOK` pixels wide; None when it is small or no face is in its middle.
+    """
+    side = crop.shape[0]
+    if side < SMALLEST:
+        return None
+    large = resize_crop(crop, LOOK)
+    found = detector.detect([large], resize=1.0, min_score=SURE)[0]
+    middle = found.landmarks.mean(axis=1) / LOOK - 0.5
+    near = np.flatnonzero(np.abs(middle).max(axis=1) < NEAR)
+    if not len(near):
+        return None
+    colour, straps = pick_colour(random), random.uniform() < 0.5
+    drawn = draw_mask(large, found.landmarks[near[0]], way, colour, straps=straps)
+    return resize_crop(drawn, side) if side < LOOK else drawn
+
+
+def pick_colour(random: np.random.Generator) -> tuple[int, int, int]:
+    """RGB of a mask as they are worn: half light blue or white, else any colour, black included."""
+    kind = random.uniform()
+    if kind < 0.35:
+        hue, saturation, value = random.uniform(0.5, 0.6), random.uniform(0.15, 0.5), 0.85
+    elif kind < 0.6:
+        hue, saturation, value = 0.0, 0.0, random.uniform(0.8, 1.0)
+    elif kind < 0.75:
+        hue, saturation, value = 0.0, 0.0, random.uniform(0.08, 0.25)
+    else:
+        hue, saturation, value = random.uniform(0, 1), random.uniform(0.2, 0.8), 0.7
+    red, green, blue = (round(255 * level) for level in colorsys.hsv_to_rgb(hue, saturation, value))
+    return red, green, blue

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
+from data_prep.base.progress import tell
 from data_prep.base.tables import select_sources
 from data_prep.grouping.split import TRAIN, VALID
 from evaluate.measures.average_precision import RankedHits, average_precisions, rank_hits
@@ -42,6 +43,7 @@ from pipeline.training.detector_data import (
     FACE,
     IGNORED,
     Scene,
+    Targets,
     Window,
     WindowDataset,
     collate_windows,
@@ -81,26 +83,24 @@ def measure_faces(detector: Detector, scenes: Sequence[Scene]) -> Row:
         found += detector.detect([read_photo(s.path, fit_size=s.size).pixels for s in some])
     photos = np.arange(len(scenes))
     classes = np.concatenate([scene.classes for scene in scenes])
-    truths = np.concatenate([scene.boxes for scene in scenes]).astype(float)
-    truth_photos = np.repeat(photos, [len(scene.boxes) for scene in scenes])
-    boxes = np.concatenate([faces.boxes for faces in found]).astype(float)
-    box_photos = np.repeat(photos, [len(faces.scores) for faces in found])
+    truths = BoxGroups(
+        np.concatenate([scene.boxes for scene in scenes]).astype(float),
+        np.repeat(photos, [len(scene.boxes) for scene in scenes]),
+    )
+    boxes = BoxGroups(
+        np.concatenate([faces.boxes for faces in found]).astype(float),
+        np.repeat(photos, [len(faces.scores) for faces in found]),
+    )
     scores = np.concatenate([faces.scores for faces in found]).astype(float)
 
     def rank(among: np.ndarray, own: np.ndarray, by: np.ndarray) -> tuple[RankedHits, np.ndarray]:
         """Some detections matched with some annotated faces, and their AP at each IoU."""
-        hits = rank_hits(
-            BoxGroups(truths[among], truth_photos[among]),
-            classes[among] == IGNORED,
-            BoxGroups(boxes[own], box_photos[own]),
-            by[own],
-            photos=len(scenes),
-            ious=(0.5, 0.75),
-        )
+        sides = [BoxGroups(b.boxes[i], b.groups[i]) for b, i in ((truths, among), (boxes, own))]
+        ignored, limits = classes[among] == IGNORED, (0.5, 0.75)
+        hits = rank_hits(sides[0], ignored, sides[1], by[own], photos=len(scenes), ious=limits)
         return hits, average_precisions(hits, np.ones((1, len(scenes))))[0]
 
-    everything = np.ones(len(classes), bool), np.ones(len(scores), bool)
-    hits, (ap50, ap75) = rank(*everything, scores)
+    hits, (ap50, ap75) = rank(np.ones(len(classes), bool), np.ones(len(scores), bool), scores)
     sure = int((scores >= 0.5).sum())
     found_sure = int(hits.true[0][:sure].sum())
     row = {
@@ -135,23 +135,24 @@ def plan_detector(
     """
     scenes, valid = _split_scenes(faces, roots, recipe)
     trainer = _Trainer(recipe, start, device)
-    side, none = recipe.input_size, [torch.zeros(0, 4)] * TIMED
+    side = recipe.input_size
+    boxes, names = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
+    window = (torch.zeros(3, side, side, dtype=torch.uint8), boxes, names, False)
+    batch = collate_windows([window] * TIMED)
 
     def step() -> None:
-        no_names = [torch.zeros(0, dtype=torch.int64)] * TIMED
-        windows = torch.zeros(TIMED, 3, side, side, dtype=torch.uint8)
-        trainer.learn(windows, none, no_names, torch.zeros(TIMED, dtype=torch.bool))
+        trainer.learn(*batch)
 
     step()  # the first one is slower
     learning = recipe.steps * recipe.batch_size * time_call(step) / TIMED
     looks = (1 + recipe.steps // recipe.validate_every) * len(valid)
     judging = looks * time_call(lambda: measure_sources(trainer.detector(), valid[:1]))
-    minutes = describe_minutes(learning + judging)
     count = sum(len(scene.boxes) for scene in (*scenes, *valid))
     return (
         f"{trainer.card.architecture} ({count_millions(trainer.net)}) from {begun_with}: "
         f"{len(scenes)} training and {len(valid)} validation photos with {count} faces; "
-        f"{recipe.steps} steps of {recipe.batch_size} windows at {side} px, {minutes}"
+        f"{recipe.steps} steps of {recipe.batch_size} windows at {side} px, "
+        f"{describe_minutes(learning + judging)}"
     )
 
 
@@ -160,13 +161,10 @@ def _split_scenes(
 ) -> list[list[Scene]]:
     """The photos of training and of validation."""
     chosen = select_sources(faces, recipe.sources)
-    both = []
-    for split in (TRAIN, VALID):
-        both.append(collect_scenes(chosen[chosen["split"] == split], roots, recipe))
-        if not both[-1]:
-            raise PreparedError(
-                f"no photo in the {split} split: check sources {recipe.sources or 'all'}."
-            )
+    both = [collect_scenes(chosen[chosen["split"] == x], roots, recipe) for x in (TRAIN, VALID)]
+    if not all(both):
+        which = f"{VALID if both[0] else TRAIN} split: check sources {recipe.sources or 'all'}"
+        raise PreparedError(f"no photo in the {which}.")
     return both
 
 
@@ -186,20 +184,16 @@ def train_detector(
 
     From the whole `faces.csv`, the folder of each source, and a state dict to start from; gives the
     card of the written weights, with the validation figures. With the prepared folder it also
-    writes `run.html`.
-
-    Raises:
-        TableError: The recipe names a dataset that is not there.
-        PreparedError: There is nothing to train or validate on.
-        WeightsError: The start weights do not fit.
+    writes `run.html`. Raises `TableError` if the recipe names a dataset that is not there;
+    `PreparedError` if there is nothing to train or validate on; `WeightsError` if the start weights
+    do not fit.
     """
     scenes, valid = _split_scenes(faces, roots, recipe)
     trainer = _Trainer(recipe, start, device)
     history = trainer.resume(run.folder / CHECKPOINT)
-    facts = {"train": len(scenes), "valid": len(valid)}
-    facts |= {"step": trainer.step, "steps": recipe.steps}
-    line = "{train} training and {valid} validation photos; step {step} of {steps}"
-    log(line.format(**facts), "data", **facts)
+    counts, done = f"{len(scenes)} training and {len(valid)} validation photos", trainer.step
+    facts = {"train": len(scenes), "valid": len(valid), "step": done, "steps": recipe.steps}
+    log(f"{counts}; step {done} of {recipe.steps}", "data", **facts)
     if not history:
         log(f"measuring the start weights on {len(valid)} photos")
         history.append({"step": 0, **measure_sources(trainer.detector(), valid)})
@@ -239,15 +233,13 @@ def _picture_window(window: Tensor, boxes: Tensor, *_: object) -> Picture:
     pixels = window.permute(1, 2, 0).contiguous().numpy()
     for xmin, ymin, xmax, ymax in boxes.round().int().tolist():
         cv2.rectangle(pixels, (xmin, ymin), (xmax, ymax), (255, 220, 0), 3)
-    return make_picture(pixels, f"{len(boxes)} face{'s' * (len(boxes) != 1)}")
+    return make_picture(pixels, tell(len(boxes), "face"))
 
 
 class _Trainer:
     """Network, averaged network, teacher and optimiser, and how to save them."""
 
-    def __init__(
-        self, recipe: DetectorRecipe, start: dict[str, Tensor], device: torch.device
-    ) -> None:
+    def __init__(self, recipe: DetectorRecipe, start: dict[str, Tensor], device: torch.device):
         seed_everything(recipe.seed)
         self.recipe, self.device = recipe, device
         self.bf16 = has_fast_bf16(device)
@@ -265,9 +257,8 @@ class _Trainer:
         self.net = net.to(device).to(memory_format=torch.channels_last).train()
         self.teacher = teacher.to(device).to(memory_format=torch.channels_last)
         self.teacher.eval().requires_grad_(False)
-        self.averaged = AveragedModel(
-            self.net, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True
-        )
+        average = get_ema_multi_avg_fn(recipe.ema)
+        self.averaged = AveragedModel(self.net, multi_avg_fn=average, use_buffers=True)
         self.optimiser = torch.optim.AdamW(
             self.net.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
         )
@@ -288,7 +279,8 @@ class _Trainer:
             outputs = self.net(inputs)
             with torch.no_grad():
                 teacher = self.teacher(inputs)
-        targets = spare_unboxed(targets.to(self.device), teacher, self.recipe)
+        targets = Targets(*(one.to(self.device) for one in targets))
+        targets = spare_unboxed(targets, teacher, self.recipe)
         losses = detector_loss(outputs, teacher, targets, anchors.to(self.device), self.recipe)
         self.optimiser.zero_grad(set_to_none=True)
         losses["total"].backward()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -167,21 +168,16 @@ BACKGROUND, FACE, IGNORED = 0, 1, -1
 """What an anchor should answer. Where classes are told apart, they are numbered from `FACE` on."""
 
 
-@dataclass(frozen=True)
-class Targets:
+class Targets(NamedTuple):
     """What each anchor of a batch should answer."""
 
     classes: Tensor  # batch × anchors, int64: `BACKGROUND`, `FACE` and above, or `IGNORED`
     boxes: Tensor  # batch × anchors × 4: the matched face's corners; meaningless without one
     score_only: Tensor  # batch, bool: windows that teach no boxes
 
-    def to(self, device: torch.device) -> Targets:
-        """The same on another device."""
-        return Targets(self.classes.to(device), self.boxes.to(device), self.score_only.to(device))
-
 
 def match_anchors(
-    boxes: Tensor, names: Tensor, anchors: Tensor, *, positive_iou: float, min_face: float
+    boxes: Tensor, names: Tensor, anchors: Tensor, recipe: DetectorRecipe
 ) -> tuple[Tensor, Tensor]:
     """Assign faces to anchors of one window: classes (anchors) and corners (anchors × 4).
 
@@ -192,23 +188,21 @@ def match_anchors(
     size; `names` is what the anchors of each face should answer.
     """
     classes = torch.full((len(anchors),), BACKGROUND)
-    matched = anchors.new_zeros(len(anchors), 4)
     if not len(boxes):
-        return classes, matched
+        return classes, anchors.new_zeros(len(anchors), 4)
     half = anchors[:, 2:] / 2
     corners = torch.cat([anchors[:, :2] - half, anchors[:, :2] + half], dim=1)
-    tiny = (boxes[:, 2:] - boxes[:, :2]).min(dim=1).values < min_face
+    tiny = (boxes[:, 2:] - boxes[:, :2]).min(dim=1).values < recipe.min_face
     overlap = box_iou(_grow(boxes, tiny, anchors[:, 2:].min()), corners)
     best_iou, best_face = overlap.max(dim=0)
     best_anchor = overlap.argmax(dim=1)
     faces = torch.arange(len(boxes))
     best_face[best_anchor[~tiny]] = faces[~tiny]
     best_iou[best_anchor[~tiny]] = 1.0
-    positive = best_iou >= positive_iou
+    positive = best_iou >= recipe.positive_iou
     classes[positive] = names[best_face[positive]]
     classes[positive & tiny[best_face]] = IGNORED
-    matched = boxes[best_face]
-    return classes, matched
+    return classes, boxes[best_face]
 
 
 def _grow(boxes: Tensor, tiny: Tensor, side: Tensor) -> Tensor:
@@ -226,9 +220,8 @@ def match_batch(
     recipe: DetectorRecipe,
 ) -> Targets:
     """`match_anchors` for every window of a batch."""
-    limits = {"positive_iou": recipe.positive_iou, "min_face": recipe.min_face}
     some = zip(boxes, names, strict=True)
-    pairs = [match_anchors(faces, own, anchors, **limits) for faces, own in some]
+    pairs = [match_anchors(faces, own, anchors, recipe) for faces, own in some]
     classes, matched = map(torch.stack, zip(*pairs, strict=True))
     return Targets(classes, matched, score_only)
 
@@ -242,7 +235,7 @@ def spare_unboxed(targets: Targets, teacher: HeadOutputs, recipe: DetectorRecipe
     """
     maybe_face = teacher.scores.float().softmax(dim=-1)[..., FACE] > recipe.sure_background
     doubtful = maybe_face & targets.score_only[:, None] & (targets.classes == BACKGROUND)
-    return replace(targets, classes=targets.classes.masked_fill(doubtful, IGNORED))
+    return targets._replace(classes=targets.classes.masked_fill(doubtful, IGNORED))
 
 
 def detector_loss(

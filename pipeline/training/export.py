@@ -6,7 +6,7 @@ import math
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from fastai.learner import Learner
 from fastai.vision.core import imagenet_stats
 from matplotlib.figure import Figure
 from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
@@ -51,6 +52,10 @@ TEMPERATURES = (0.25, 4.0)  # Range that temperatures are looked for in.
 
 TOP_LOSSES = 60
 
+PAGE = "run.html"
+WORST, FED, SIDE = 24, 16, 128
+"""Wrong answers that the page shows, faces of a batch that it shows, and pixels of a side."""
+
 
 def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
     """The temperature that gives held-out faces the highest likelihood; logits are divided by it.
@@ -60,10 +65,8 @@ def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
     logits = np.log(np.maximum(probabilities.astype(float), 1e-12))
 
     def loss(log_temperature: float) -> float:
-        scaled = logits / np.exp(log_temperature)
-        scaled -= scaled.max(axis=1, keepdims=True)
-        normaliser = np.log(np.exp(scaled).sum(axis=1))
-        return float((normaliser - scaled[np.arange(len(truth)), truth]).mean())
+        answers = log_softmax(logits / np.exp(log_temperature), axis=1)
+        return float(-answers[np.arange(len(truth)), truth].mean())
 
     best = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded")
     return float(np.exp(best.x))
@@ -106,21 +109,19 @@ def measure_crops(
 
     Of N faces: probabilities (N, classes), index of the true class, and dataset.
     """
-    right = probabilities.argmax(axis=1) == truth
-    table = pd.DataFrame({"source": sources.to_numpy(), "truth": truth, "right": right})
-    parts = {"all": table, **{str(name): rows for name, rows in table.groupby("source")}}
-    return {name: _measure_rows(rows) for name, rows in parts.items()}
-
-
-def _measure_rows(rows: pd.DataFrame) -> dict[str, float]:
-    means = rows.groupby("truth")["right"].mean().to_dict()
-    recalls = {name: float(means[code]) for code, name in enumerate(CLASSES) if code in means}
-    return {
-        "faces": float(len(rows)),
-        "accuracy": float(rows["right"].mean()),
-        "macro_recall": float(np.mean(list(recalls.values()))),
-        **recalls,
-    }
+    table = pd.DataFrame({"right": probabilities.argmax(axis=1) == truth, "truth": truth})
+    measured = {}
+    for name in ("all", *sorted(map(str, sources.unique()))):
+        rows = table if name == "all" else table[(sources == name).to_numpy()]
+        means = rows.groupby("truth")["right"].mean()
+        recalls = {CLASSES[code]: float(means[code]) for code in means.index}
+        measured[name] = {
+            "faces": float(len(rows)),
+            "accuracy": float(rows["right"].mean()),
+            "macro_recall": float(np.mean(list(recalls.values()))),
+            **recalls,
+        }
+    return measured
 
 
 def make_card(
@@ -145,13 +146,11 @@ def make_card(
     return card
 
 
-def store_weights(
-    state: dict[str, Tensor], labels: pd.Series, recipe: ClassifierRecipe
-) -> dict[str, Tensor]:
+def store_weights(learn: Learner, labels: pd.Series, recipe: ClassifierRecipe) -> dict[str, Tensor]:
     """A learner's weights by their names on disk, with the prior shift of class weights undone."""
-    stored = to_stored(state, recipe.architecture)
+    state = {name: tensor.cpu() for name, tensor in learn.model.state_dict().items()}
     shift = undo_class_weights(class_weights(labels, recipe), recipe.undo_weights)
-    return shift_logits(stored, shift, recipe.architecture)
+    return shift_logits(to_stored(state, recipe.architecture), shift, recipe.architecture)
 
 
 def use_learner(
@@ -159,14 +158,12 @@ def use_learner(
 ) -> Classifier:
     """A copy of the net of `make_learner` as it is now, used as `train` would, not calibrated.
 
-    Raises:
-        WeightsError: The learner was made otherwise: how its crops are cut is not known.
+    Raises `WeightsError` if the learner was made otherwise: how its crops are cut is not known.
     """
     recipe = getattr(learn, "recipe", None)
     if not isinstance(recipe, ClassifierRecipe):
         raise WeightsError("this learner is not of trimask.learner: how are its crops cut?")
-    state = {name: tensor.cpu() for name, tensor in learn.model.state_dict().items()}
-    state = store_weights(state, learn.labels, recipe)
+    state = store_weights(learn, learn.labels, recipe)
     sizes = [one.size for one in learn.dls.valid.after_item.fs if isinstance(one, FitCrop)]
     fed = {"crop_scale": learn.crop_scale, "input_size": sizes[0] if sizes else recipe.sizes[-1]}
     card = make_card(recipe).model_copy(update=fed)
@@ -220,14 +217,6 @@ def export_classifier(
     return write_classifier(run, state, card)
 
 
-PAGE = "run.html"
-WORST = 24  # Wrong answers that the page shows.
-
-FED = 16  # Faces of a batch that it shows.
-
-SIDE = 128  # Of its pictures, in pixels.
-
-
 def make_picture(pixels: np.ndarray, caption: str, title: str = "") -> Picture:
     """A picture of pixels, RGB, uint8, square."""
     return Picture(jpeg_uri(encode_crop(resize_crop(pixels, SIDE), QUALITY)), caption, title)
@@ -275,74 +264,70 @@ def confuse_classes(answers: pd.DataFrame) -> Figure:
 def list_commands(record: RunRecord, prepared: Path) -> dict[str, str]:
     """What to type next, by what for."""
     _, roots = identify_data(prepared)
-    source, root = next(iter(roots.items()))
     weights = ["--weights", str(record.folder)]
-    there = [str(root), "-o", "all", *weights, "--thresh", "0.02", "--no-draw"]
-    judge = [str(prepared), "all/predictions.csv", "-o", "report"]
-    judge += ["--split", VALID, "--photos", str(root)]
-    judge += ["--source", source] if len(roots) > 1 else []
     run, evaluate = spell("run"), spell("evaluate")
-    # Not `&&`: where a photo can't be read, `run` does the rest and ends with 1.
-    return {
-        "use": f"{run} {shlex.join(['PHOTOS', '-o', 'out', *weights])}",
-        "measure": f"{run} {shlex.join(there)}; {evaluate} {shlex.join(judge)}",
-        "clean": f"{spell('suspects')} {shlex.join([str(prepared), '-o', 'suspects'])}",
-    }
+    commands = {"use": f"{run} {shlex.join(['PHOTOS', '-o', 'out', *weights])}"}
+    for source, root in roots.items():
+        several, found, report = len(roots) > 1, "all", "report"
+        if several:
+            found, report = f"all/{source}", f"report/{source}"
+        there = [str(root), "-o", found, *weights, "--thresh", "0.02", "--no-draw"]
+        judge = [str(prepared), f"{found}/predictions.csv", "-o", report]
+        judge += ["--split", VALID, "--photos", str(root), *["--source", source] * several]
+        # Not `&&`: where a photo can't be read, `run` does the rest and ends with 1.
+        commands["measure" + f" on {source}" * several] = (
+            f"{run} {shlex.join(there)}; {evaluate} {shlex.join(judge)}"
+        )
+    suspects = shlex.join([str(prepared), "-o", "suspects"])
+    return commands | {"clean": f"{spell('suspects')} {suspects}"}
 
 
-def describe_kept(record: RunRecord) -> str:
-    """Which epochs the weights are of, in words; of a run with some."""
+def _tell(run: Run, prepared: Path) -> dict[str, Any]:
+    """What the last lines and the page tell alike, of a run with weights."""
+    record = read_run(run.folder)
     kept, epochs = record.kept, len(record.history)
+    told = f"epoch {kept[0]} of {epochs}, the least validation loss of its size"
     if "step" in record.history:
-        return f"step {kept[0]}, averaged over the last steps"
-    if len(kept) > 1:
-        return f"epochs {', '.join(map(str, kept))} of {len(kept)} networks"
-    return f"epoch {kept[0]} of {epochs}, the least validation loss of its size"
-
-
-def compare_aps(record: RunRecord) -> list[tuple[str, float, float]]:
-    """Figures of a detector by their names, of the start weights and of the written ones."""
-    before = record.results.get("before", {})
-    return [
-        (name.replace("_", " "), value, record.results[name])
-        for name, value in before.items()
-        if name != "step"
-    ]
-
-
-def warn(run: Run, record: RunRecord) -> list[str]:
-    """What makes the figures mean less than they seem."""
-    seen = "The validation faces also chose the epoch: expect a little less on new photos."
-    few = warn_of_few({record.folder.name: record.recalls})
-    own = [run.warning] if run.warning else []
-    return [*own, seen, *few] if record.recalls else own
+        told = f"step {kept[0]}, averaged over the last steps"
+    elif len(kept) > 1:
+        told = f"epochs {', '.join(map(str, kept))} of {len(kept)} networks"
+    warnings = [run.warning] if run.warning else []
+    answers = None
+    if record.recalls:
+        answers = pd.read_csv(run.folder / PREDICTIONS)
+        seen = "The validation faces also chose the epoch: expect a little less on new photos."
+        warnings += [seen, *warn_of_few({record.folder.name: record.recalls})]
+    before = {k: v for k, v in record.results.get("before", {}).items() if k != "step"}
+    return {
+        "record": record,
+        "answers": answers,
+        "kept": told,
+        "warnings": warnings,
+        "rows": [] if answers is None else judge_classes(answers),
+        "aps": [(k.replace("_", " "), v, record.results[k]) for k, v in before.items()],
+        "commands": list_commands(record, prepared),
+    }
 
 
 def describe_result(run: Run, prepared: Path) -> list[str]:
     """The last lines of a training, with its table per class and its weakest one."""
-    folder, record = run.folder, read_run(run.folder)
-    lines = warn(run, record)
-    if record.recalls:
-        rows = judge_classes(pd.read_csv(folder / PREDICTIONS))
+    told = _tell(run, prepared)
+    lines, rows = told["warnings"], told["rows"]
+    if rows:
         heads = ("class", "faces", "right", "recall", "precision", "mistakes")
         cells = [(*r[:3], _share(r.recall), _share(r.precision), r.mistakes) for r in rows]
         lines.append(markdown_table(heads, cells))
-        if record.recipe.get("mirror"):
+        if told["record"].recipe.get("mirror"):
             lines.append("The written weights average the mirror image, too, unlike the epochs.")
         weak = min(rows, key=lambda row: row.recall)
         if weak.recall < 1:
-            told = f"{weak.right} of {weak.faces} told right, {weak.mistakes}"
-            lines.append(f"weakest: {weak.label}, {told}")
-    if aps := compare_aps(record):
-        shares = [(name, _share(before), _share(now)) for name, before, now in aps]
+            right = f"{weak.right} of {weak.faces} told right, {weak.mistakes}"
+            lines.append(f"weakest: {weak.label}, {right}")
+    if told["aps"]:
+        shares = [(name, _share(before), _share(now)) for name, before, now in told["aps"]]
         lines.append(markdown_table(("on the validation photos", "before", "now"), shares))
-    commands = list_commands(record, prepared)
-    return [
-        *lines,
-        *([f"kept: {describe_kept(record)}"] if record.kept else []),
-        f"look: {folder / PAGE}",
-        *(f"{what}: {text}" for what, text in commands.items()),
-    ]
+    kept, look = f"kept: {told['kept']}", f"look: {run.folder / PAGE}"
+    return [*lines, kept, look, *(f"{k}: {text}" for k, text in told["commands"].items())]
 
 
 def _share(value: float | None) -> str:
@@ -371,30 +356,22 @@ def write_page(
     `crops` are the files of a classifier's validation faces, in the order of `valid.csv`; `batch`
     shows what the network was fed.
     """
-    record = read_run(run.folder)
-    rows: list[ClassRow] = []
-    mistakes: list[Picture] = []
-    plots = [to_uri(draw(record.history)) for draw in (draw_losses, draw_scores)]
-    if record.recalls:
-        answers = pd.read_csv(run.folder / PREDICTIONS)
-        rows = judge_classes(answers)
+    told = _tell(run, prepared)
+    answers, mistakes = told.pop("answers"), []
+    plots = [draw(told["record"].history) for draw in (draw_losses, draw_scores)]
+    if answers is not None:
         mistakes = find_mistakes(answers, prepared, crops)
-        plots.append(to_uri(confuse_classes(answers)))
+        plots.append(confuse_classes(answers))
     page = render_html(
         "pipeline.training",
         PAGE,
         filters={"share": _share},
         name=run.folder.name,
-        record=record,
-        kept=describe_kept(record),
-        warnings=warn(run, record),
         few=FEW_FACES,
-        rows=rows,
-        aps=compare_aps(record),
         colours=COLOURS,
-        plots=plots,
+        plots=list(map(to_uri, plots)),
         mistakes=mistakes,
         batch=batch,
-        commands=list_commands(record, prepared),
+        **told,
     )
     write_atomically(run.folder / PAGE, page)

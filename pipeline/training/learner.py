@@ -46,8 +46,13 @@ from pipeline.runs.folder import identify_data
 from pipeline.runs.log import Log, Reporter
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.training.callbacks import Bf16, Distillation, load_teachers, wants_bf16
-from pipeline.training.data import TrainingFaces, class_weights, make_loaders, select_faces
-from pipeline.training.drawn_faces import gather_faces
+from pipeline.training.data import (
+    TrainingFaces,
+    class_weights,
+    gather_faces,
+    make_loaders,
+    select_faces,
+)
 
 WAIT = 20  # Seconds that a server may be silent.
 
@@ -61,20 +66,10 @@ def make_learner(
 ) -> Learner:
     """A plain fastai learner on the crops of a prepared folder, made as `train` makes its own.
 
-    What fastai offers works on it: `dls.show_batch`, `lr_find`, `fine_tune`, `fit_one_cycle`,
-    `ClassificationInterpretation`, `export`. Of the recipe's stages it has the first one's size.
-    `use_learner` makes of it what the pipeline runs, by its `recipe`, `labels` and `crop_scale`.
-
-    Args:
-        prepared: Folder written by `python -m data_prep build`.
-        recipe: A recipe's name or TOML file, for a classifier.
-        device: `auto`, `cpu` or `cuda`.
-        changes: Numbers of the recipe, such as `lr=1e-3`; with `sizes`, `epochs` may be left out.
-
-    Raises:
-        RecipeError: There is no such recipe, or a number it doesn't know or can't have.
-        PreparedError: There is nothing to train or validate on.
-        WeightsError: The initial weights can't be had.
+    What fastai offers works on it. Of the recipe's stages it has the first one's size; with `sizes`
+    among the `changes` of the recipe, `epochs` may be left out. `use_learner` makes of it what the
+    pipeline runs, by its `recipe`, `labels` and `crop_scale`. Raises `RecipeError`,
+    `PreparedError` or `WeightsError` as `train` does.
     """
     if isinstance(sizes := changes.get("sizes"), list):
         changes = {"epochs": [1] * len(sizes), **changes}
@@ -90,8 +85,7 @@ def make_learner(
 def settle_start(recipe: ClassifierRecipe, log: Log) -> ClassifierRecipe:
     """A recipe whose initial weights can be had: random ones where ImageNet's can't; says which.
 
-    Raises:
-        WeightsError: A file that it names can't be read or does not fit.
+    Raises `WeightsError` if a file that it names can't be read or does not fit.
     """
     try:
         load_start(recipe)
@@ -100,7 +94,7 @@ def settle_start(recipe: ClassifierRecipe, log: Log) -> ClassifierRecipe:
             raise
         recipe = recipe.model_copy(update={"init": "random"})
         load_start(recipe)  # the net itself may be what can't be had
-        rest = "So from random weights, which the recipe resnet34-scratch is made for."
+        rest = "The recipe resnet34-scratch is made for training from random weights."
         log(f"note: {error} {rest}", "start", init="random")
     if recipe.init == "imagenet":
         log(f"start: {recipe.architecture} from ImageNet", "start", init="imagenet")
@@ -128,10 +122,8 @@ def build_learner(
 ) -> Learner:
     """A learner with the recipe's network, loss, callbacks and first loaders.
 
-    It has the initial weights where it is `fresh`; a resumed training brings its own.
-
-    Raises:
-        WeightsError: The initial weights can't be had.
+    It has the initial weights where it is `fresh`; a resumed training brings its own. Raises
+    `WeightsError`: the initial weights can't be had.
     """
     loaders = make_loaders(faces, recipe, recipe.sizes[0], device)
     callbacks: list[Any] = [ChannelsLast()]
@@ -209,10 +201,8 @@ def _split_body(net: nn.Sequential) -> list[list[nn.Parameter]]:
 def find_imagenet(url: str) -> Path:
     """A file of ImageNet weights in torchvision's own cache, downloaded if it is not there.
 
-    Torchvision's file names end in the first digits of the file's SHA-256.
-
-    Raises:
-        WeightsError: It can't be had, or is damaged.
+    Torchvision's file names end in the first digits of the file's SHA-256. Raises `WeightsError`:
+    it can't be had, or is damaged.
     """
     path = Path(torch.hub.get_dir(), "checkpoints", PurePosixPath(url).name)
     wanted = path.stem.rpartition("-")[2]
@@ -236,10 +226,8 @@ def find_imagenet(url: str) -> Path:
 def load_start(recipe: ClassifierRecipe) -> dict[str, Tensor]:
     """The weights that a recipe starts from, by their names on disk: a body's, and a head's if any.
 
-    None from random weights.
-
-    Raises:
-        WeightsError: They can't be had, or do not fit, or there is no such architecture.
+    None from random weights. Raises `WeightsError` if they can't be had, or do not fit, or there is
+    no such architecture.
     """
     architecture, init = recipe.architecture, recipe.init
     net = make_net(architecture)

@@ -41,8 +41,7 @@ from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe, RecipeError
 from pipeline.runs.workers import call_at_once, count_cores, one_thread
 from pipeline.training.callbacks import SeededEpochs, describe_minutes
-from pipeline.training.data import check_classes, make_loaders
-from pipeline.training.drawn_faces import gather_faces
+from pipeline.training.data import check_classes, gather_faces, make_loaders
 from pipeline.training.export import make_card, store_weights
 from pipeline.training.learner import build_learner, fit_stage, free_body, load_start
 
@@ -78,9 +77,8 @@ class PreparedFaces:
 def open_faces(folder: Path, recipe: ClassifierRecipe, *outs: Path) -> PreparedFaces:
     """Read the faces of train and valid, of the recipe's datasets, which get no `outs`.
 
-    Raises:
-        PreparedError: Not a prepared folder, or only one class has faces.
-        TableError: `faces.csv` can't be used.
+    Raises `PreparedError` if it is no prepared folder, or only one class has faces; `TableError` if
+    `faces.csv` can't be used.
     """
     data, roots = identify_data(folder, *outs)
     table = read_faces(folder)
@@ -106,8 +104,7 @@ def label_names(codes: np.ndarray) -> list[str]:
 def load_crops(paths: Iterable[str], side: int) -> dict[str, np.ndarray]:
     """Decode crops, by path, uint8, RGB, and shrink those larger than a side in pixels.
 
-    Raises:
-        PhotoError: A crop can't be read.
+    Raises `PhotoError` if a crop can't be read.
     """
     wanted = sorted(set(paths))
 
@@ -148,14 +145,9 @@ class _Epochs(SeededEpochs):
 
     def after_train(self) -> None:
         loss = float(self.recorder.smooth_loss.value)
-        self.log(
-            f"{self.what}, epoch {self.epoch + 1} of {self.n_epoch}: loss {loss:.3f}",
-            "epoch",
-            training=self.what,
-            epoch=self.epoch,
-            epochs=self.n_epoch,
-            train_loss=loss,
-        )
+        line = f"{self.what}, epoch {self.epoch + 1} of {self.n_epoch}: loss {loss:.3f}"
+        facts = {"epoch": self.epoch, "epochs": self.n_epoch, "train_loss": loss}
+        self.log(line, "epoch", training=self.what, **facts)
 
 
 def train_short(
@@ -170,7 +162,7 @@ def train_short(
     """Train on some faces by a recipe's stages; no epoch is chosen by a validation loss.
 
     Lines begin with `what`, such as "fold 1 of 5". Gives the weights by their names on disk, on the
-    CPU; raises `WeightsError` where the initial ones can't be had.
+    CPU; raises `WeightsError` if the initial ones can't be had.
     """
     seed_everything(recipe.seed)
     # fastai wants a validation set; its one face is never looked at.
@@ -183,8 +175,7 @@ def train_short(
             free_body(learn, recipe, stage)
             rate = float(recipe.lr) * recipe.stage_lr**stage
             fit_stage(learn, recipe, stage, rate, [_Epochs(recipe.seed, stage, what, log)])
-    state = {name: tensor.cpu() for name, tensor in learn.model.state_dict().items()}
-    return store_weights(state, shown.labels, recipe)
+    return store_weights(learn, shown.labels, recipe)
 
 
 def make_adamw(parameters: Any, lr: float) -> OptimWrapper:
@@ -267,16 +258,10 @@ def run_tasks(
 ) -> list[Views]:
     """Do what is left to do, several trainings at a time, and give all answers.
 
-    Nothing is made before all that can be checked is.
-
-    On a processor each training has one core, so that its numbers do not depend on `jobs`: one per
-    core when None, one on a GPU.
-
-    Raises:
-        RecipeError: As of `check_short`, or a recipe has members or a prior shift.
-        WeightsError: The initial weights can't be had.
-        OutputError: A file can't be written.
-        PhotoError: A crop can't be read.
+    Nothing is made before all that can be checked is. On a processor each training has one core, so
+    that its numbers do not depend on `jobs`: one per core when None, one on a GPU. Raises
+    `RecipeError` as `check_short`, and for a recipe with members or a prior shift; `WeightsError`
+    if the initial weights can't be had; `OutputError`; and `PhotoError` for crops.
     """
     for task in tasks:
         check_short(task.recipe, "faces")
@@ -285,9 +270,7 @@ def run_tasks(
                 f"recipe {task.recipe.name}: a short training is of one network, without a prior "
                 "shift: use --set members=1 --set rare_odds=1"
             )
-    known = {
-        name for task in tasks for faces in (task.train, task.judge) for name in faces["label"]
-    }
+    known = {name for t in tasks for faces in (t.train, t.judge) for name in faces["label"]}
     for name in CLASSES:
         if name not in known:
             log(f"note: no face is {name} here, so none is taken for it", class_absent=name)
@@ -297,8 +280,8 @@ def run_tasks(
     for folder in dict.fromkeys(task.file.parent for task in left):
         make_folder(folder)
     if before := len(tasks) - len(left):
-        line = f"{before} of {len(tasks)} trainings were done before"
-        log(line, "tasks", done=before, tasks=len(tasks))
+        facts = {"done": before, "tasks": len(tasks)}
+        log(f"{before} of {len(tasks)} trainings were done before", "tasks", **facts)
     jobs = min(jobs or count_cores(device), len(left))
     if left:
         paths = {path for t in left for faces in (t.train, t.judge) for path in faces["crop"]}
@@ -311,19 +294,13 @@ def run_tasks(
         def tell_rest(done: int) -> None:
             if done < len(left):
                 rest = describe_minutes((time.monotonic() - began) / done * (len(left) - done))
-                line = f"{done} of {len(left)} trainings done, {rest} left"
-                log(line, "tasks", done=before + done, tasks=len(tasks))
+                facts = {"done": before + done, "tasks": len(tasks)}
+                log(f"{done} of {len(left)} trainings done, {rest} left", "tasks", **facts)
 
-        if jobs > 1:
+        try:
             call_at_once(_run, calls, jobs, start=_load, shared=(paths, side), done=tell_rest)
-        else:
-            _load(paths, side)
-            try:
-                for number, call in enumerate(calls, start=1):
-                    _run(*call)
-                    tell_rest(number)
-            finally:
-                _crops.clear()
+        finally:
+            _crops.clear()
     return [views for task in tasks if (views := read_views(task))]
 
 
@@ -348,15 +325,9 @@ def _run(task: Task, device: torch.device, log: Log) -> None:
     asked = unseen if unseen.any() else ~unseen
     agreed = (views.probabilities.argmax(axis=1) == label_codes(task.judge))[asked].mean()
     seen = "unseen" if unseen.any() else "learnt"
-    log(
-        f"{task.what}: agrees with {agreed:.1%} of {asked.sum()} {seen} labels",
-        "task ended",
-        training=task.what,
-        agreed=float(agreed),
-        labels=int(asked.sum()),
-        unseen=bool(unseen.any()),
-        seconds=round(seconds, 1),
-    )
+    facts = {"agreed": float(agreed), "labels": int(asked.sum()), "unseen": bool(unseen.any())}
+    line = f"{task.what}: agrees with {agreed:.1%} of {asked.sum()} {seen} labels"
+    log(line, "task ended", training=task.what, **facts, seconds=round(seconds, 1))
 
 
 def read_views(task: Task) -> Views | None:
@@ -373,13 +344,9 @@ def read_views(task: Task) -> Views | None:
 def write_views(task: Task, views: Views) -> None:
     """Write the answers, features in half precision."""
     buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        fingerprint=np.array(task.fingerprint),
-        probabilities=views.probabilities,
-        features=views.features.astype(np.float16),
-        seconds=np.array(views.seconds),
-    )
+    shares, features = views.probabilities, views.features.astype(np.float16)
+    seconds, own = np.array(views.seconds), np.array(task.fingerprint)
+    np.savez(buffer, fingerprint=own, probabilities=shares, features=features, seconds=seconds)
     write_atomically(task.file, buffer.getvalue())
 
 
@@ -387,10 +354,8 @@ def plan_folds(plan: Plan, folds: int) -> tuple[np.ndarray, list[Task]]:
     """The fold, (N,) from 0, in which each face is held out, and a task per fold.
 
     A near-duplicate group lies whole in one; sources and labels are spread evenly. The recipe's
-    seed is that of the folds, too.
-
-    Raises:
-        SplitError: Fewer groups than folds, or no label of a source with as many faces as folds.
+    seed is that of the folds, too. Raises `SplitError` if there are fewer groups than folds, or no
+    label of a source with as many faces as folds.
     """
     table, seed = plan.table, plan.recipe.seed
     groups, strata = table["group"].tolist(), (table["source"] + "/" + table["label"]).tolist()

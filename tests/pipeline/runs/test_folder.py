@@ -59,7 +59,7 @@ def test_new_run_holds_what_is_needed_to_repeat_it(tmp_path):
 
 def test_unwritable_runs_folder(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"file/001-first-try: can't be made"):
+    with pytest.raises(OutputError, match=r"file/001-first-try: can't be written"):
         start_run(tmp_path / "file", RECIPE, DATA)
 
 

@@ -19,21 +19,19 @@ from pipeline.nets.options import SHIPPED
 from pipeline.runs.folder import PreparedError
 from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.training.data import (
+    LOOK,
     SMALLEST_SIDE,
+    WAYS,
     ShrinkSome,
     TrainingFaces,
+    add_drawn_faces,
     add_rotated_faces,
     class_weights,
+    draw_on_crop,
     make_loaders,
+    mask_bare_faces,
     select_faces,
     shrink_crop,
-)
-from pipeline.training.drawn_faces import (
-    LOOK,
-    WAYS,
-    add_drawn_faces,
-    draw_on_crop,
-    mask_bare_faces,
 )
 from pipeline.training.export import make_card
 from pipeline.training.learner import read_crops

@@ -74,13 +74,9 @@ def match_windows(windows, score_only=()):
 
 
 def match(boxes, positive_iou=0.35, min_face=7.0):
-    return match_anchors(
-        torch.as_tensor(boxes, dtype=torch.float32),
-        torch.full((len(boxes),), FACE),
-        ANCHORS,
-        positive_iou=positive_iou,
-        min_face=min_face,
-    )
+    recipe = RECIPE.model_copy(update={"positive_iou": positive_iou, "min_face": min_face})
+    names = torch.full((len(boxes),), FACE)
+    return match_anchors(torch.as_tensor(boxes, dtype=torch.float32), names, ANCHORS, recipe)
 
 
 CROWD = [[x, y, x + 9.0, y + 9] for x in range(3, 120, 12) for y in range(3, 60, 12)]
@@ -251,9 +247,8 @@ def test_bfloat16_outputs_are_taken(targets):
 def test_anchors_take_the_class_of_their_face():
     boxes = torch.tensor([[20.0, 20, 52, 52], [70, 70, 102, 102], [20, 80, 50, 110]])
     names = torch.tensor([3, FACE, IGNORED])
-    limits = {"positive_iou": 0.35, "min_face": 7.0}
-    plain, corners = match_anchors(boxes, torch.full((3,), FACE), ANCHORS, **limits)
-    classes, same = match_anchors(boxes, names, ANCHORS, **limits)
+    plain, corners = match_anchors(boxes, torch.full((3,), FACE), ANCHORS, RECIPE)
+    classes, same = match_anchors(boxes, names, ANCHORS, RECIPE)
     assert torch.equal(corners, same)
     for box, name in zip(boxes, names, strict=True):
         own = (plain == FACE) & (corners == box).all(dim=1)

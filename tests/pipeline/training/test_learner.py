@@ -31,6 +31,7 @@ from pipeline.nets.cards import (
     save_weights,
 )
 from pipeline.nets.classifiers import make_mobilenet
+from pipeline.runs.folder import Run
 from pipeline.runs.recipe import ClassifierRecipe, RecipeError
 from pipeline.training.callbacks import Bf16, Distillation, StageKeeper, Teacher, load_teachers
 from pipeline.training.data import class_weights
@@ -131,8 +132,7 @@ def make(tmp_path):
         log = Told(stop=f"epoch {stop + 1 if stop is not None else None} of")
         recipe = ClassifierRecipe(patience=2, seed=3)
         history = list(resumed["history"]) if resumed else []
-        path = tmp_path / "checkpoint.pt"
-        keeper = StageKeeper(recipe, 1, 0.1, path, history, log, resumed)
+        keeper = StageKeeper(recipe, 1, 0.1, Run(tmp_path, {}), history, log, resumed)
         learn.create_opt()
         if resumed:
             learn.model.load_state_dict(resumed["model"])
@@ -193,7 +193,7 @@ def count_epochs(losses, patience, switch):
 )
 def test_a_stage_that_overfits_ends(tmp_path, losses, patience, switch):
     recipe = ClassifierRecipe(patience=patience, switch=switch)
-    keeper = StageKeeper(recipe, 0, 0.1, tmp_path / "checkpoint.pt", [], Told())
+    keeper = StageKeeper(recipe, 0, 0.1, Run(tmp_path, {}), [], Told())
     stand_in = {"state_dict": lambda: {"state": [], "hypers": []}}
     keeper.learn = SimpleNamespace(model=nn.Linear(1, 1), opt=SimpleNamespace(**stand_in))
     for epoch, (train, valid) in enumerate(losses):
@@ -247,7 +247,7 @@ def test_full_disk_is_logged_and_the_old_checkpoint_stays(make, tmp_path, monkey
     real = Path.replace
 
     def fill_up(self, target):
-        if load_checkpoint(target):
+        if target.name == "checkpoint.pt" and load_checkpoint(target):
             raise OSError(28, "No space left on device")
         return real(self, target)
 
