@@ -95,7 +95,7 @@ def measure_faces(detector: Detector, scenes: Sequence[Scene]) -> Row:
 
     def rank(among: np.ndarray, own: np.ndarray, by: np.ndarray) -> tuple[RankedHits, np.ndarray]:
         """Some detections matched with some annotated faces, and their AP at each IoU."""
-        sides = [BoxGroups(b.boxes[i], b.groups[i]) for b, i in ((truths, among), (boxes, own))]
+        sides = [BoxGroups(b.boxes[i], b.photo[i]) for b, i in ((truths, among), (boxes, own))]
         ignored, limits = classes[among] == IGNORED, (0.5, 0.75)
         hits = rank_hits(sides[0], ignored, sides[1], by[own], photos=len(scenes), ious=limits)
         return hits, average_precisions(hits, np.ones((1, len(scenes))))[0]
