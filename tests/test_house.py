@@ -21,7 +21,7 @@ FLOORS = (
     ("drawing", "review"),
     ("training",),
     ("cleaning",),
-    ("experiments",),
+    ("experiments", "serve"),
     ("cli",),
 )
 """Rooms of `pipeline` from the ground up: a room imports from floors below it, and `inference`

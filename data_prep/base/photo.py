@@ -163,9 +163,10 @@ class PhotoFrame:
     upright: bool
 
 
-def read_frame(path: Path, *, fit_size: Size | None = None) -> PhotoFrame:
+def read_frame(path: Path | io.BytesIO, *, fit_size: Size | None = None) -> PhotoFrame:
     """The pixels that annotations refer to, from the header alone; see `read_photo`."""
-    check_file(path)
+    if isinstance(path, Path):
+        check_file(path)
     try:
         with _open(path) as image:
             orientation = _orientation(image)
@@ -176,7 +177,7 @@ def read_frame(path: Path, *, fit_size: Size | None = None) -> PhotoFrame:
         raise PhotoError(f"{path}: not a readable photo ({error}).") from error
 
 
-def photo_size(path: Path, *, fit_size: Size | None = None) -> Size:
+def photo_size(path: Path | io.BytesIO, *, fit_size: Size | None = None) -> Size:
     """Width and height in pixels, from the header alone; see `read_frame`."""
     frame = read_frame(path, fit_size=fit_size)
     return frame.width, frame.height

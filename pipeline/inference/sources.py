@@ -95,8 +95,8 @@ class PhotoSet:
         )
 
 
-Item = str | Path | np.ndarray | Image.Image
-"""A photo: a file, an address that begins with http, an array of 8-bit RGB or grey, an image."""
+Item = str | Path | bytes | np.ndarray | Image.Image
+"""A photo: a file or its bytes, an address that begins with http, 8-bit RGB or grey, an image."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def decode_item(item: Item, name: str, index: int = 0) -> Frame:
             return decode_photo(fetch(item), item, upright=True)
         if isinstance(item, np.ndarray):
             return decode_photo(_to_image(item, name), name, upright=True)
-        if not isinstance(item, Image.Image):
+        if not isinstance(item, bytes | Image.Image):
             what = f"{name}: of type {type(item).__name__}, which is no photo"
             raise PhotoError(f"{what}; give a path, an address, an array or a PIL image.")
         return decode_photo(item, name, upright=True)

@@ -15,12 +15,13 @@ from typing import Annotated
 
 import typer
 import uvicorn
+from starlette.types import ASGIApp
 
 from data_prep.base.command import spell
 from data_prep.base.errors import UserError
 from data_prep.base.progress import log, tell
 from pipeline.review.app import create_app
-from pipeline.review.guard import Access, is_loopback
+from pipeline.review.guard import Access, HastyProtocol, is_loopback
 from pipeline.review.session import Session, Way
 from pipeline.review.sheet import draw_contact_sheets, import_sheet, list_open, write_sheet
 from pipeline.review.suspects import LEDGER, open_suspects, tell_likely
@@ -81,8 +82,7 @@ def review(options: ReviewOptions) -> None:
     name = (getpass.getuser() if options.by is None else options.by).strip()
     if not name or not name.isprintable() or len(name) > 80:
         raise UserError("--by: give a name of 1 to 80 printable characters.")
-    if options.token is not None and not re.fullmatch(r"[A-Za-z0-9_-]{8,200}", options.token):
-        raise UserError("--token: 8 or more letters, digits, - and _, as it goes into a URL.")
+    check_token(options.token)
     if options.export is not None and options.sheet is not None:
         raise UserError("--export and --import: one at a time.")
     ledger = options.ledger or options.suspects / LEDGER
@@ -120,18 +120,29 @@ def serve(session: Session, options: ReviewOptions) -> None:
     log(f"review: {address}  (Ctrl-C ends; all that is decided is saved)")
     if not options.no_open:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-    # No access log: its lines would hold the token.
+    run_server(create_app(session, Access(options.host, token)), listener, 2)
+
+
+def run_server(app: ASGIApp, listener: socket.socket, grace: int) -> None:
+    """Serve until Ctrl-C or SIGTERM, then for so many seconds what was asked for."""
     config = uvicorn.Config(
-        create_app(session, Access(options.host, token)),
+        app,
         log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=2,
+        access_log=False,  # Its lines would hold the token.
+        timeout_graceful_shutdown=grace,
         server_header=False,
+        http=HastyProtocol,
     )
     try:
         uvicorn.Server(config).run(sockets=[listener])
     except KeyboardInterrupt:
-        log("review: ended")
+        log("ended")
+
+
+def check_token(token: str | None) -> None:
+    """Refuse a token that can't go into an address, or is soon guessed."""
+    if token is not None and not re.fullmatch(r"[A-Za-z0-9_-]{8,200}", token):
+        raise UserError("--token: 8 or more letters, digits, - and _, as it goes into a URL.")
 
 
 def open_port(host: str, port: int | None) -> socket.socket:

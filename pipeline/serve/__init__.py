@@ -1,0 +1,1 @@
+"""The nets as a service and a web page, in one process."""

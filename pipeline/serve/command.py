@@ -1,0 +1,77 @@
+"""The command `serve`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import typer
+
+from data_prep.base.errors import UserError
+from data_prep.base.progress import log
+from pipeline.nets.options import SHIPPED, Device, Weights
+from pipeline.review.command import check_token, name_address, open_port, run_server
+from pipeline.review.guard import Access, Guard, is_loopback
+
+PORT = 8378
+TOKEN = "TRIMASK_TOKEN"  # noqa: S105  The variable's name.
+GRACE = 10  # Seconds that requests have to be answered when the service is stopped.
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """Options of `serve`."""
+
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any but this machine's own needs a token.")
+    ] = "127.0.0.1"
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = PORT
+    token: Annotated[
+        str | None, typer.Option(help=f"What visitors must bring; or set {TOKEN}.", envvar=TOKEN)
+    ] = None
+    name: Annotated[
+        list[str], typer.Option(help="A name that the host goes by; may be repeated.")
+    ] = field(default_factory=list)
+    wait_ms: Annotated[
+        float, typer.Option(min=0, max=1000, help="How long a photo waits for others to join it.")
+    ] = 5.0
+    queue: Annotated[
+        int, typer.Option(min=1, help="Requests worked on at a time; others are told to wait.")
+    ] = 64
+    max_mb: Annotated[float, typer.Option(min=0.1, help="Megabytes of a request at most.")] = 32.0
+    device: Device = "auto"
+    engine: Annotated[str, typer.Option(help="What runs the nets: auto, or a name.")] = "auto"
+    weights: Weights = SHIPPED
+
+
+def serve(options: ServeOptions) -> None:
+    """Serve REST: POST /v1/predict, GET /v1/model, /metrics, /healthz.
+
+    Ctrl-C or SIGTERM ends it once the requests that were taken are answered.
+    """
+    check_token(options.token)
+    if options.token is None and not is_loopback(options.host):
+        raise UserError(f"--host {options.host}: others can reach it; set --token or {TOKEN}.")
+    listener = open_port(options.host, options.port)
+    try:
+        from pipeline.serve.api import create_app
+    except ImportError as error:
+        raise UserError(f"{error.name} is missing: pip install 'trimask[web]'") from error
+    from pipeline.inference.predictor import Predictor
+    from pipeline.nets.compute import pick_device
+    from pipeline.serve.service import Limits, Service
+
+    predictor = Predictor.load(
+        options.weights, device=pick_device(options.device), engine=options.engine
+    )
+    log(f"nets: {predictor.origin}")
+    limits = Limits(body=int(options.max_mb * 1e6), queue=options.queue)
+    service = Service(predictor, limits, options.wait_ms / 1000)
+    app = create_app(service)
+    names = tuple(name.lower() for name in options.name)
+    access = Access(
+        options.host, options.token, names, limits.body, own_header=False, open_path="/healthz"
+    )
+    address = name_address(options.host, listener.getsockname()[1], options.token)
+    log(f"serving: {address}  (Ctrl-C ends)")
+    run_server(Guard(app, access), listener, GRACE)

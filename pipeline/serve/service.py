@@ -1,0 +1,238 @@
+"""What the page and the REST calls share: photos in, faces out, with bounds on all that is held.
+
+One thread runs the nets, and photos that arrive together share a batch. Bytes are bounded before a
+body is read (`Service.admit`), pixels before a photo is decoded (`Room`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import math
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import PurePath
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, NamedTuple
+
+from PIL import Image
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from data_prep.base.errors import UserError
+from data_prep.base.photo import PhotoError, photo_size
+from pipeline.inference.draw import COARSE, draw_faces
+from pipeline.inference.engines import EngineError
+from pipeline.inference.predictor import Predictor
+from pipeline.inference.records import BATCH_FRAMES, BATCH_PIXELS, Face, Frame
+from pipeline.inference.sources import decode_item
+
+
+class BusyError(UserError):
+    """More is asked than fits the queue; about how many seconds to wait is its second argument."""
+
+
+class Ask(NamedTuple):
+    """How faces are looked for, see `trimask.Model.predict`."""
+
+    thresh: float = 0.5
+    resize: float | None = None
+
+
+class Job(NamedTuple):
+    """A photo that waits for the nets."""
+
+    frame: Frame
+    ask: Ask
+    answer: Future[list[Face]]
+
+
+class Batcher:
+    """One thread with the nets; whoever asks within `wait` seconds of the first shares a batch.
+
+    A photo that the nets fail on is told so; the others of its batch are run again without it. A
+    thread that ended all the same is replaced when the next photo comes.
+    """
+
+    def __init__(self, predictor: Predictor, wait: float, sizes: Histogram) -> None:
+        self.predictor, self.wait, self.sizes = predictor, wait, sizes
+        self.since = math.inf  # When the batch began that is running, by `time.monotonic`.
+        self.pace = 0.1  # Seconds a photo took, of the last batch.
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._thread = Thread()
+
+    def submit(self, frame: Frame, ask: Ask) -> Future[list[Face]]:
+        """The faces of a photo, best detection first, as soon as they are known."""
+        if not self._thread.is_alive():
+            self._thread = Thread(target=self._work, daemon=True, name="nets")
+            self._thread.start()
+        job = Job(frame, ask, Future())
+        self._jobs.put(job)
+        return job.answer
+
+    def close(self) -> None:
+        """Finish what waits, then end the thread."""
+        self._jobs.put(None)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _work(self) -> None:
+        self.since = math.inf
+        job = self._jobs.get()
+        while job is not None:
+            batch, ends = [job], time.monotonic() + self.wait
+            with suppress(Empty):
+                while job and len(batch) < BATCH_FRAMES:  # Pixels are few by `Room`.
+                    if job := self._jobs.get(timeout=max(0.0, ends - time.monotonic())):
+                        batch.append(job)
+            self.since = began = time.monotonic()
+            wanted = [one for one in batch if one.answer.set_running_or_notify_cancel()]
+            for ask in dict.fromkeys(one.ask for one in wanted):
+                self._answer([one for one in wanted if one.ask == ask])
+            self.since = math.inf
+            self.pace = (time.monotonic() - began) / len(batch)
+            self.sizes.observe(len(batch))
+            job = job and self._jobs.get()
+
+    def _answer(self, jobs: Sequence[Job]) -> None:
+        thresh, resize = jobs[0].ask
+        predictor = replace(self.predictor, thresh=thresh, resize=resize)
+        try:
+            found = predictor([job.frame for job in jobs])
+            numbers = ((*f.box, f.detection, *f.probabilities) for f in chain(*found))
+            if not all(map(math.isfinite, chain(*numbers))):
+                raise EngineError("the nets answer with what is no number: no faces are told.")
+        except Exception as error:  # noqa: BLE001  One photo's fault must not end the thread.
+            if len(jobs) == 1:
+                why = str(error) or type(error).__name__
+                jobs[0].answer.set_exception(EngineError(f"{jobs[0].frame.name}: {why}"))
+            else:
+                for job in jobs:
+                    self._answer([job])
+        else:
+            for job, faces in zip(jobs, found, strict=True):
+                job.answer.set_result(faces)
+
+
+class Room:
+    """How many pixels are held at a time; a photo larger than all of it is held alone."""
+
+    def __init__(self, pixels: float) -> None:
+        self._free = self._most = pixels
+        self._change = asyncio.Condition()
+
+    @asynccontextmanager
+    async def take(self, pixels: float) -> AsyncIterator[None]:
+        """Wait for room, and hold it in the block."""
+        pixels = min(pixels, self._most)
+        async with self._change:
+            await self._change.wait_for(lambda: self._free >= pixels)
+            self._free -= pixels
+        try:
+            yield
+        finally:
+            async with self._change:
+                self._free += pixels
+                self._change.notify_all()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a visitor may ask for."""
+
+    body: int = 32_000_000  # Bytes of a request.
+    pixels: int = 50_000_000  # Of a photo, after enlargement.
+    photos: int = 32  # In a request.
+    queue: int = 64  # Requests at a time; further ones are turned away.
+    held: int = 256_000_000  # Bytes of all requests at a time.
+    seconds: float = 60.0  # For an answer.
+
+
+@dataclass
+class Service:
+    """The nets with a queue before them; one for all visitors, used by one event loop."""
+
+    predictor: Predictor
+    limits: Limits = field(default_factory=Limits)
+    wait: float = 0.005  # Seconds that a photo waits for others to share its batch.
+
+    def __post_init__(self) -> None:
+        known: Any = {"registry": CollectorRegistry()}
+        ProcessCollector(**known)
+        self.registry = known["registry"]
+        self.asked = Counter("trimask_requests", "Requests for faces.", ["status"], **known)
+        self.seconds = Histogram("trimask_request_seconds", "Until the answer.", **known)
+        self._waiting = Gauge("trimask_waiting", "Requests not answered yet.", **known)
+        self._photos = Counter("trimask_photos", "Photos.", ["outcome"], **known)
+        self._faces = Counter("trimask_faces", "Faces found.", ["label"], **known)
+        sizes = Histogram("trimask_batch", "Photos of a batch.", buckets=(1, 2, 4, 8, 16), **known)
+        self.batcher = Batcher(self.predictor, self.wait, sizes)
+        self.exits = ExitStack()  # What is done at the end.
+        self.exits.callback(self.batcher.close)
+        self._known, self._room = self.predictor.known, Room(2 * BATCH_PIXELS)
+        self._requests = self._bytes = 0
+
+    @contextmanager
+    def admit(self, size: int) -> Iterator[None]:
+        """Count a request of so many bytes as being worked on.
+
+        Raises:
+            BusyError: There are too many.
+        """
+        full = self._bytes and self._bytes + size > self.limits.held
+        if full or self._requests >= self.limits.queue:
+            told = f"{self._requests} requests are being worked on"
+            raise BusyError(told, max(1, math.ceil(self._requests * self.batcher.pace)))
+        self._requests, self._bytes = self._requests + 1, self._bytes + size
+        self._waiting.inc()
+        try:
+            yield
+        finally:
+            self._requests, self._bytes = self._requests - 1, self._bytes - size
+            self._waiting.dec()
+
+    async def find(self, photo: bytes, name: str, ask: Ask) -> tuple[Frame, list[Face]]:
+        """A photo, given by its bytes, and its faces; a frame with an error has none.
+
+        Raises:
+            TimeoutError: The answer took too long.
+            EngineError: The nets answer with what is no number.
+        """
+        async with asyncio.timeout(self.limits.seconds):
+            frame, faces = await self._find(photo, name, ask)
+        self._photos.labels("unreadable" if frame.error else "read").inc()
+        for face in faces:
+            self._faces.labels(face.label).inc()
+        return frame, faces
+
+    async def _find(self, photo: bytes, name: str, ask: Ask) -> tuple[Frame, list[Face]]:
+        pixels = 0.0
+        with suppress(PhotoError):  # Decoding tells what is wrong.
+            pixels = math.prod(photo_size(io.BytesIO(photo))) * max(1.0, ask.resize or 0) ** 2
+        if pixels > self.limits.pixels:
+            most = f"{pixels / 1e6:.1f} million pixels; {self.limits.pixels / 1e6:g} are the most"
+            return Frame(name, error=f"{name}: has, as enlarged, {most} here."), []
+        async with self._room.take(pixels):
+            frame = await asyncio.to_thread(decode_item, photo, name)
+            if frame.error:
+                return frame, []
+            frame = replace(frame, learnt=self._known.tell(frame.fingerprint))
+            return frame, await asyncio.wrap_future(self.batcher.submit(frame, ask))
+
+
+def spell_name(name: str | None) -> str:
+    """The name of a photo without folders, for answers."""
+    return PurePath((name or "").replace("\\", "/")).name or "photo"
+
+
+def draw_jpeg(frame: Frame, faces: Sequence[Face], longest: int = 1 << 16) -> bytes:
+    """The photo with its faces marked as a JPEG file, of so many pixels a side at most."""
+    assert frame.pixels is not None
+    drawing, buffer = Image.fromarray(draw_faces(frame.pixels, faces)), io.BytesIO()
+    drawing.thumbnail((longest, longest))
+    drawing.save(buffer, "JPEG", **COARSE)
+    return buffer.getvalue()
