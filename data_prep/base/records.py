@@ -67,19 +67,11 @@ NAME_CONFLICT = "name-conflict"
 """Kind of the findings where an annotation names another photo than it is called after."""
 
 DUPLICATE, CONTRADICTION = "duplicate-box", "contradicting-labels"
-LEAK, UNTOLD_PART = "split-leak", "untold-part"
+LEAK, UNTOLD_PART, SUSPECT = "split-leak", "untold-part", "suspect-boxes"
 
 DOUBTS = (
-    *(
-        LEAK,
-        UNTOLD_PART,
-        NAME_CONFLICT,
-        "resized-photo",
-        "untold-turn",
-        "size-differs",
-        "ignored-class",
-    ),
-    *(DUPLICATE, CONTRADICTION),
+    *(SUSPECT, LEAK, UNTOLD_PART, NAME_CONFLICT, "resized-photo", "untold-turn"),
+    *("size-differs", "ignored-class", DUPLICATE, CONTRADICTION),
 )
 """Kinds of the findings, no faults, by which boxes may be other ones than they seem."""
 

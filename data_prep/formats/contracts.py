@@ -272,6 +272,9 @@ def read_each(
     return written, [*broken, *whole.findings]
 
 
+_TRIED = 20  # Files called after photos, of which none is of a format if these are not.
+
+
 @dataclass(frozen=True)
 class FileFormat(DatasetFormat):
     """A format, only read, in files of any name, known by what is in them.
@@ -295,7 +298,12 @@ class FileFormat(DatasetFormat):
     def list_files(self, files: DatasetFiles) -> list[Path]:
         """Its files below a folder."""
         if self.is_own is not None:
-            return [*filter(self.is_own, files.by_suffix({self.ending}))]
+            paths = files.by_suffix({self.ending})
+            called = [path for path in paths if path.stem in files.photo_stems]
+            if len(called) > _TRIED and not any(map(self.is_own, called[:_TRIED])):
+                # They are about one photo each, so of another format: not all need be opened.
+                paths = sorted({*paths} - {*called})
+            return [*filter(self.is_own, paths)]
         return [path for path, keys in files.json_keys.items() if self.keys <= keys]
 
     def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
@@ -331,6 +339,7 @@ class FaceReader:
     options: ReadOptions
     faces: list[Face] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
+    wrong: list[Box] = field(default_factory=list)
     count: int = 0
 
     def add(
@@ -358,7 +367,11 @@ class FaceReader:
             name = label() if callable(label) else self.options.label(label, where)
             if not name:
                 return False
-            box = check_box(read_box(), where, hint) if hint else read_box()
+            box = read_box()
+            self.wrong.append(box)
+            if hint:
+                check_box(box, where, hint)
+            self.wrong.pop()
         except InputError as error:
             told = str(error)
         except UserError:
@@ -387,4 +400,5 @@ class FaceReader:
             places=tuple(self.places),
             fallback=path.stem if alone else "",
             left_out=self.count - len(self.faces),
+            wrong=tuple(self.wrong),
         )

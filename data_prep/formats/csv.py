@@ -315,6 +315,7 @@ def _read_table(
         boxes += [row.box] if row.box is not None else []
         if row.fault:
             reader.leave_out("bad-box", row.fault)
+            reader.wrong += [row.box] if row.box is not None else []
         elif row.box is not None:
             if reader.add(where, row.label, partial(Box, *row.box), difficult=row.difficult):
                 objects.setdefault(row.image, []).append(row.object)

@@ -20,7 +20,15 @@ from data_prep.base.boxes import (
 from data_prep.base.errors import DatasetError
 from data_prep.base.photo import PhotoError, PhotoFrame, Size, check_frame, read_frame
 from data_prep.base.progress import show_progress
-from data_prep.base.records import NAME_CONFLICT, AnnotatedPhoto, Box, Dataset, Face, Finding
+from data_prep.base.records import (
+    NAME_CONFLICT,
+    SUSPECT,
+    AnnotatedPhoto,
+    Box,
+    Dataset,
+    Face,
+    Finding,
+)
 from data_prep.formats.photo_match import (
     CONVERT,
     DatasetFiles,
@@ -28,7 +36,7 @@ from data_prep.formats.photo_match import (
     WrittenPhoto,
     match_photos,
 )
-from data_prep.formats.plausible import Order, doubt_boxes
+from data_prep.formats.plausible import Order, doubt_boxes, suspect_boxes
 
 
 @dataclass(frozen=True)
@@ -177,7 +185,7 @@ def place_photos(
             *(files.source, files.root, image, relative, width, height, photo.faces),
             left_out=photo.left_out,
         )
-    refuse_doubtful(files.root, fitted, order)
+    found += refuse_doubtful(files.root, fitted, order)
     found.extend(files.unused_photos(photos))
     return Dataset(
         files.source, files.root, tuple(photos[image] for image in sorted(photos)), tuple(found)
@@ -187,16 +195,26 @@ def place_photos(
 _JUDGED = 20_000  # So many boxes are enough to judge a whole.
 
 
-def refuse_doubtful(root: Path, photos: Iterable[WrittenPhoto], order: Order) -> None:
-    """Raise a `DatasetError` where the boxes as a whole can't be right; see `doubt_boxes`."""
-    pairs = [(face.box, photo.file_size or photo.size) for photo in photos for face in photo.faces]
+def refuse_doubtful(root: Path, photos: Iterable[WrittenPhoto], order: Order) -> list[Finding]:
+    """Raise a `DatasetError` where the boxes as a whole can't be right; note what is suspect.
+
+    See `doubt_boxes` and `suspect_boxes`.
+    """
+    pairs = [
+        (box, photo.file_size or photo.size)
+        for photo in photos
+        for box in (*(face.box for face in photo.faces), *photo.wrong)
+    ]
     pairs = pairs[:: 1 + len(pairs) // _JUDGED]
-    doubt = doubt_boxes([box for box, _ in pairs], [size for _, size in pairs], order)
-    if doubt:
+    boxes, sizes = [box for box, _ in pairs], [size for _, size in pairs]
+    if doubt := doubt_boxes(boxes, sizes, order):
         raise DatasetError(
             f"{root}: {doubt} Correct the data or say how they are written: half of such boxes "
             "would be used, and all of them be wrong."
         )
+    suspicion = suspect_boxes(boxes, sizes, order)
+    message = f"{root}: {suspicion} If so, all boxes are wrong: write them anew."
+    return [Finding(root.name, SUSPECT, message, dropped=False)] if suspicion else []
 
 
 def fit_photo(

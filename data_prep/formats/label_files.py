@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import yaml
@@ -73,10 +74,9 @@ def read_class_names(path: Path) -> dict[int, str]:
 
     In YAML they stand under `names`, as a list or by id, as in a YOLO dataset's data.yaml.
     """
-    text = read_text(path)
     if path.suffix.lower() in {".yaml", ".yml"}:
-        return _read_yaml(path, text)
-    lines = [line.strip() for line in text.rstrip().split("\n")]
+        return _read_yaml(path)
+    lines = [line.strip() for line in read_text(path).rstrip().split("\n")]
     if lines == [""]:
         raise InputError(f"{path}: the file is empty; write one class name per line.")
     if "" in lines:
@@ -110,20 +110,22 @@ def agree(sources: Sequence[Path], options: ReadOptions) -> Path | None:
     return next(iter(sources), None)
 
 
-def _read_yaml(path: Path, text: str) -> dict[int, str]:
+def _load_yaml(path: Path) -> dict[Any, Any]:
     try:
         # Texts only: `no` and `1` are as good class names as any.
-        content = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - constructs nothing else
+        content = yaml.load(read_text(path), Loader=yaml.BaseLoader)  # noqa: S506 - constructs nothing
     except (yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not YAML that can be read ({reason}).") from error
-    names = content.get("names") if isinstance(content, dict) else None
+    return content if isinstance(content, dict) else {}
+
+
+def _read_yaml(path: Path) -> dict[int, str]:
+    names = _load_yaml(path).get("names")
     if isinstance(names, list):
         names = {str(number): name for number, name in enumerate(names)}
     if not isinstance(names, dict) or not names:
         raise InputError(f"{path}: no class names; give them under 'names', as a list or by id.")
-    if "kpt_shape" in content:
-        raise InputError(f"{path}: 'kpt_shape' says key points, but boxes are needed here.")
     result = {}
     for key, name in names.items():
         if not _is_short(key):
@@ -230,6 +232,15 @@ def find_names(files: DatasetFiles, label_file: Path, options: ReadOptions) -> P
     return next((beside / name for name in YAML_FILES if (beside / name).is_file()), None)
 
 
+def check_names(files: DatasetFiles, used: Iterable[Path | None], options: ReadOptions) -> None:
+    """Refuse another file of class names that disagrees with the one in use, wherever it lies."""
+    sources = {path.resolve() for path in used if path is not None}
+    if options.names is None and len(sources) == 1:
+        others = {path.resolve() for path in list_names_files(files)} - sources
+        for other in sorted(others):
+            agree([*sources, other], options)
+
+
 def list_names_files(files: DatasetFiles) -> set[Path]:
     """Files of class names; a photo called `classes` or `names` has labels under the same name."""
     return {path for path in files.named(NAMES_FILES) if path.suffix != ".txt" or not has_box(path)}
@@ -263,23 +274,32 @@ def _strip(path: str) -> str:
     return unicodedata.normalize("NFC", str(parsed))
 
 
-def find_landmarks(paths: Iterable[Path]) -> frozenset[int]:
+def find_landmarks(files: DatasetFiles, paths: Iterable[Path]) -> frozenset[int]:
     """How many numbers lines have that are a box and its landmarks, as for YOLO-face, not outlines.
 
-    Landmarks lie in their box; to be told from outlines, some are hidden (-1) or have a number for
-    that (0 to 2), or lie around the first point, which outlines go through, or boxes are smaller
-    than outlines would be. All lines of a length are of one kind.
+    A `kpt_shape` in a data.yaml says so. Otherwise landmarks lie in their box; to be told from
+    outlines, some are hidden (-1) or have a number for that (0 to 2), or lie around the first
+    point, which outlines go through, or boxes are smaller than outlines would be, or all lines are
+    of one length and no four corners of a rectangle. All lines of a length are of one kind.
     """
+    told: set[int] = set()
+    for path in (path for path in list_names_files(files) if path.name in YAML_FILES):
+        with suppress(InputError, TypeError, ValueError):
+            points, numbers = _load_yaml(path).get("kpt_shape", (0, 0))
+            told.add(BOX_VALUES + int(points) * int(numbers))
     rows: dict[int, list[list[float]]] = {}
     for path in paths:
         with suppress(InputError):
             for words in map(str.split, read_lines(path)):
-                if len(words) > BOX_VALUES + 2 and all(map(is_number, words[1:])):
+                if len(words) > BOX_VALUES and all(map(is_number, words[1:])):
                     rows.setdefault(len(words) - 1, []).append([*map(float, words[1:])])
-    return frozenset(count for count, some in rows.items() if _are_landmarks(np.array(some)))
+    is_one = len(rows) == 1
+    longer = {count: np.array(some) for count, some in rows.items() if count > BOX_VALUES + 1}
+    found = (count for count, some in longer.items() if _are_landmarks(some, is_one=is_one))
+    return frozenset(told - {BOX_VALUES}).union(found)
 
 
-def _are_landmarks(rows: FloatArray) -> bool:
+def _are_landmarks(rows: FloatArray, *, is_one: bool) -> bool:
     more = rows.shape[1] - BOX_VALUES
     is_told = more % 3 == 0 and np.isin(rows[:, BOX_VALUES + 2 :: 3], (0, 1, 2)).all()
     if more % 2 and more % 3:
@@ -296,7 +316,12 @@ def _are_landmarks(rows: FloatArray) -> bool:
     middles = (points.min(axis=1) + points.max(axis=1)) / 2
     off = np.abs(rows[:, :2] - middles) / np.ptp(points, axis=1).clip(1e-9)
     is_central = np.median(off.max(axis=1)) < 0.3
-    return bool(has_third or hidden.any() or is_central or smaller < 1)
+    # Diagonals of a rectangle have one middle.
+    across = np.abs(corners[:, 0] + corners[:, 2] - corners[:, 1] - corners[:, -1]).max(axis=1)
+    is_rectangle = more == BOX_VALUES and np.median(across) < 0.01
+    fits = (np.abs(centres - 0.5) + sides / 2 < 0.55).all(axis=(1, 2)).mean() > 0.95
+    is_few = is_one and more <= 6 and fits and not is_rectangle
+    return bool(has_third or hidden.any() or is_central or smaller < 1 or is_few)
 
 
 def read_shares(

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from data_prep.base.boxes import turn_size
 from data_prep.base.errors import DatasetError, UserError
 from data_prep.base.photo import PHOTO_SUFFIXES, PhotoError, Size, read_frame
-from data_prep.base.records import Face, Finding
+from data_prep.base.records import Box, Face, Finding
 from data_prep.formats.input_files import InputError, is_text, read_bytes, walk_files
 
 
@@ -38,6 +38,11 @@ class DatasetFiles:
     def photos(self) -> list[Path]:
         """Files that look like photos."""
         return self.by_suffix(PHOTO_SUFFIXES)
+
+    @cached_property
+    def photo_stems(self) -> frozenset[str]:
+        """The stems of the photos."""
+        return frozenset(path.stem for path in self.photos)
 
     def named(self, names: Collection[str]) -> set[Path]:
         """Files of these names."""
@@ -186,6 +191,7 @@ class WrittenPhoto:
     fallback: str = ""  # The stem of an annotation file that is about this photo alone.
     left_out: int = 0  # Faces that can't be used, besides.
     file_size: Size | None = None  # Of the pixels that boxes refer to, by the photo's file.
+    wrong: tuple[Box, ...] = ()  # Boxes of faces left out, by which the whole is judged.
 
 
 class PhotoName(NamedTuple):

@@ -6,24 +6,30 @@ Numbers in another order than their heading says still parse; half of them may m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
+from data_prep.base.boxes import shared_areas
 from data_prep.base.photo import Size
 from data_prep.base.records import Box
-from data_prep.base.tables import BoolArray, FloatArray
+from data_prep.base.tables import BoolArray, FloatArray, IntArray
 
 Order = Literal["corners", "sized", "centred"]
 """As what the four numbers of a box are read: two corners, corner and size, or centre and size."""
 
 FEWEST = 3  # Boxes by which a whole can be judged.
+_FEWEST_PERCENT = 5  # Boxes that all have to lie in the corner of their photos.
 
 _SUSPECT, _SURE = 0.8, 0.98
 """Shares of boxes that fit, below which a reading is doubted and from which another is believed."""
 
 _REACH = 0.05
 """How far over the border a box may reach, as a share of the photo's side: annotators do."""
+
+_NARROW = 0.01  # The same where a few boxes raise a suspicion: what rounding may do.
+_FEW = 0.02  # Share of boxes outside that does.
 
 _RAW: Mapping[Order, Callable[[FloatArray], FloatArray]] = {
     "corners": lambda b: b,
@@ -52,9 +58,7 @@ def doubt_boxes(
     >>> doubt_boxes([Box(9, 2, 5, 4), Box(1, 7, 3, 5), Box(8, 9, 1, 2)], [None] * 3, "corners")
     '3 of 3 boxes are inverted. Are they x, y, width, height?'
     """
-    read = np.array(boxes, dtype=np.float64).reshape(-1, 4)
-    known = [(np.nan, np.nan) if size is None else size for size in sizes]
-    limits = np.array(known, dtype=np.float64).reshape(-1, 2)
+    read, limits = _stack(boxes, sizes)
     inverted, outside = _find_faults(read, limits)
     wrong = inverted | outside
     if len(read) < FEWEST:
@@ -65,7 +69,12 @@ def doubt_boxes(
             f"{int(shares.sum())} of {len(read)} boxes lie between 0 and 1. Are they shares of the "
             "photo? Multiply them by its width and height."
         )
-    if 1 - wrong.mean() >= _SUSPECT:
+    if len(read) >= _FEWEST_PERCENT and _are_percent(read, limits):
+        return (
+            f"no coordinate of {len(read)} boxes is above 100, though photos are far larger. Are "
+            "they percentages? Multiply them by width or height of the photo, and divide by 100."
+        )
+    if wrong.sum() < 2 or 1 - wrong.mean() >= _SUSPECT:  # One may be a slip.
         return ""
     numbers = _RAW[order](read)
     for name, make in _READINGS.items():
@@ -81,9 +90,101 @@ def doubt_boxes(
     return f"{told}{other}" if other else ""
 
 
-def _find_faults(boxes: FloatArray, limits: FloatArray) -> tuple[BoolArray, BoolArray]:
+def suspect_boxes(
+    boxes: Sequence[Box] | FloatArray, sizes: Sequence[Size | None] | FloatArray, order: Order
+) -> str:
+    """A weaker doubt than that of `doubt_boxes`: why boxes may be read in a wrong order; or "".
+
+    That is where some lie outside their photos, and none in another order: so are corners read as
+    centres, of which only faces near the border tell.
+
+    >>> suspect_boxes([Box(-4, 0, 4, 8)] * 3, [(90, 90)] * 3, "centred")
+    '3 of 3 boxes lie outside their photos, none if the numbers are x, y, width, height. Are they?'
+    """
+    read, limits = _stack(boxes, sizes)
+    wrong = int(_find_faults(read, limits, _NARROW)[1].sum())
+    if wrong < max(FEWEST, _FEW * len(read)):
+        return ""
+    numbers = _RAW[order](read)
+    for name in ("x, y, width, height", "centre x, centre y, width, height"):
+        if not np.logical_or(*_find_faults(_READINGS[name](numbers), limits, _NARROW)).any():
+            told = f"{wrong} of {len(read)} boxes lie outside their photos"
+            return f"{told}, none if the numbers are {name}. Are they?"
+    return ""
+
+
+_SCALES = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 4 / 3, 3 / 2, 2, 3, 4)
+_SQUARES = (224, 256, 300, 320, 416, 480, 512, 608, 640, 768, 800, 1024)
+_COMPARED = 100  # Photos, and predictions on each, that are enough to tell.
+
+
+def doubt_scale(
+    truth: FloatArray, photo: IntArray, found: FloatArray, places: IntArray, sizes: FloatArray
+) -> str:
+    """Why predicted boxes (M, 4) at photos `places` may be of photos of another size; or "".
+
+    `truth` (N, 4) at `photo` are annotated, `sizes` (P, 2) those of the photos. Doubted where
+    predictions meet few annotated boxes, but would meet most on photos resized, or made square.
+    """
+    shown = np.unique(places)[:_COMPARED]
+    pairs = [(truth[photo == p], found[places == p][:_COMPARED], sizes[p]) for p in shown]
+    pairs = [pair for pair in pairs if len(pair[0])]
+
+    def meet(change: Callable[[FloatArray], FloatArray]) -> float:
+        hits = [
+            (_intersect(own, boxes * np.tile(change(size), 2)) > 0.5).any(axis=1)
+            for own, boxes, size in pairs
+        ]
+        return float(np.concatenate(hits).mean()) if hits else 1.0
+
+    now = meet(np.ones_like)
+    if now >= _MET / 2:
+        return ""
+    others = {
+        f"multiplied by {scale:.3g}": partial(np.full_like, fill_value=scale) for scale in _SCALES
+    }
+    others |= {
+        f"of photos made {side} × {side}": partial(np.multiply, 1 / side) for side in _SQUARES
+    }
+    likely = {name: meet(change) for name, change in others.items()}
+    best = max(likely, key=likely.__getitem__)
+    if likely[best] < _MET:
+        return ""
+    return (
+        f"predictions meet {now:.0%} of the annotated faces, {likely[best]:.0%} if their boxes are "
+        f"{best}. Were they found on photos of another size?"
+    )
+
+
+_MET = 0.4  # Share of the faces that predictions meet, from which a scale is believed.
+
+
+def _intersect(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Intersection over union of N and M boxes: N × M."""
+    shared = shared_areas(first, second)
+    one, two = ((b[:, 2:] - b[:, :2]).prod(axis=1) for b in (first, second))
+    return shared / (one[:, None] + two[None, :] - shared).clip(1e-9)
+
+
+def _stack(
+    boxes: Sequence[Box] | FloatArray, sizes: Sequence[Size | None] | FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Boxes (N, 4) and sizes (N, 2), NaN for unknown ones."""
+    known = [(np.nan, np.nan) if size is None else size for size in sizes]
+    stacked = np.array(boxes, dtype=np.float64).reshape(-1, 4)
+    return stacked, np.array(known, dtype=np.float64).reshape(-1, 2)
+
+
+def _are_percent(boxes: FloatArray, limits: FloatArray) -> bool:
+    top = boxes.max()
+    return bool(60 < top <= 100 and boxes.min() >= 0 and (limits > 2 * top).all())
+
+
+def _find_faults(
+    boxes: FloatArray, limits: FloatArray, share: float = _REACH
+) -> tuple[BoolArray, BoolArray]:
     """Which boxes are inverted, and which of the others lie outside; unknown limits hold all."""
     inverted = np.any(boxes[:, 2:] < boxes[:, :2], axis=1)
-    reach = np.fmax(limits * _REACH, 2)
+    reach = np.fmax(limits * share, 2)
     outside = np.any((boxes[:, :2] < -reach) | (boxes[:, 2:] > limits + reach), axis=1)
     return inverted, outside & ~inverted

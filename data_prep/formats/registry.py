@@ -86,10 +86,10 @@ def hint_at(files: DatasetFiles, options: ReadOptions) -> str:
         hints.append(f"Not annotations, or not known: {shown}.")
     if any(path.suffix.lower() in TABLES for path in others):
         hints.append(explain_tables(files, options.columns))
-    labels = [path for path in others if path.suffix.lower() == ".txt" and has_box(path)]
-    if labels:
+    labels = next((p for p in others if p.suffix.lower() == ".txt" and has_box(p)), None)
+    if labels is not None:
         hints.append(
-            f"{files.relative(labels[0])} looks like YOLO's labels: give their class names with "
+            f"{files.relative(labels)} looks like YOLO's labels: give their class names with "
             "--names FILE, or call their folder 'labels', beside 'images'."
         )
     folders = {part for path in files.photos for part in files.relative(path).split("/")[:-1]}

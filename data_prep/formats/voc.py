@@ -176,6 +176,10 @@ class _VocFormat(FileFormat):
 
     writes = True
 
+    def list_files(self, files: DatasetFiles) -> list[Path]:
+        """All XML files: others, and broken ones, are told when they are read."""
+        return files.by_suffix({".xml"})
+
     def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
         """The first XML file with an <annotation>."""
         return next((p for p in self.list_files(files) if starts_with(p, "annotation")), None)
@@ -204,7 +208,6 @@ class _VocFormat(FileFormat):
 VOC = _VocFormat(
     *(lambda *given: [read_voc(*given)], "VOC annotation (*.xml)"),
     ending=".xml",
-    is_own=lambda path: True,  # Others, and broken ones, are told when they are read.
 )
 
 

@@ -42,6 +42,7 @@ from data_prep.formats.label_files import (
     BOX_VALUES,
     LABELS,
     ClassNames,
+    check_names,
     find_landmarks,
     find_names,
     has_box,
@@ -81,7 +82,7 @@ class YoloFormat(DatasetFormat):
         if not layout.pairs or not files.photos:
             missing = "photo" if layout.pairs else f"label file ({LABELS}/*.txt)"
             raise DatasetError(f"{files.root}: no {missing} in this folder or below it.")
-        landmarks = find_landmarks(layout.pairs)
+        landmarks = find_landmarks(files, layout.pairs)
         reader = _Reader(files, options, landmarks, Faults(files.source))
         for path, photo in layout.pairs.items():
             if photo is not None:
@@ -90,6 +91,7 @@ class YoloFormat(DatasetFormat):
                 reader.note(path, "missing-photo", "its photo is not in the folder.")
         for photo in layout.unlabelled:
             reader.add(photo, None)
+        check_names(files, (names.source for names in reader.names.values()), options)
         for path, other in layout.doubles.items():
             message = f"{files.relative(other)} is for the same label file or photo; keep one."
             reader.note(path, "second-annotation", message)
@@ -99,7 +101,7 @@ class YoloFormat(DatasetFormat):
             reader.whole.findings.append(
                 Finding(files.source, "photo-without-labels", note, dropped=False)
             )
-        refuse_doubtful(files.root, reader.read, "centred")
+        reader.whole.findings += refuse_doubtful(files.root, reader.read, "centred")
         reader.whole.note_counts()
         known = {*reader.photos, *map(files.relative, [*reader.left_out, *layout.doubles])}
         findings = (*files.findings, *reader.whole.findings, *files.unused_photos(known))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 from data_prep.base.labels import Vocabulary
@@ -74,8 +75,8 @@ def recognise_truth(path: Path, options: EvaluateOptions) -> tuple[Format, Path]
             return (Format.DATASET, path) if len(own) > 1 else (form, own[0])
         if form is not None and form is not Format.VOC:
             return form, path
-    hint = hint_at(files, ReadOptions())
-    return _find_formats(path, f"{_EXPECTED_TRUTH}.{hint}", plain=plain), path
+    hint = partial(hint_at, files, ReadOptions())
+    return _find_formats(path, _EXPECTED_TRUTH, hint, plain=plain), path
 
 
 def recognise_predictions(path: Path, options: EvaluateOptions) -> tuple[Format, Path]:
@@ -89,10 +90,9 @@ def recognise_predictions(path: Path, options: EvaluateOptions) -> tuple[Format,
         return Format.COCO if path.suffix.lower() == ".json" else Format.TABLE, path
     if (path / FILE).is_file():
         return Format.TABLE, path / FILE
-    hint = " There are JSON files: give the file itself."
     has_json = list_dataset(path).by_suffix({".json"})
-    expected = f"{_EXPECTED_PREDICTIONS}.{hint if has_json else ''}"
-    return _find_formats(path, expected, plain=plain), path
+    hint = " There are JSON files: give the file itself." if has_json else ""
+    return _find_formats(path, _EXPECTED_PREDICTIONS, lambda: hint, plain=plain), path
 
 
 def _check_path(path: Path, alone: Collection[str], expected: str) -> None:
@@ -103,7 +103,9 @@ def _check_path(path: Path, alone: Collection[str], expected: str) -> None:
         raise InputError(f"{path}: a single {path.suffix} file; give the folder it is in.")
 
 
-def _find_formats(path: Path, expected: str, *, plain: bool) -> Format:
+def _find_formats(
+    path: Path, expected: str, find_hint: Callable[[], str], *, plain: bool
+) -> Format:
     """The format of a folder, whether with photos or without."""
     files = list_dataset(path)
     voc = VOC.recognise(files, ReadOptions())
@@ -133,4 +135,5 @@ def _find_formats(path: Path, expected: str, *, plain: bool) -> Format:
     # Empty files are photos without a face; what else is wrong, the reader says.
     if texts and {*texts} == {*files.files}:
         return Format.TEXT
+    expected = f"{expected}.{find_hint()}"
     raise InputError(f"{path}: nothing that is known here or below; expected is {expected}")

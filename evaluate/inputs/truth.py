@@ -24,6 +24,7 @@ from data_prep.formats.exif_frame import fit_photo, frame_photos, refuse_doubtfu
 from data_prep.formats.input_files import InputError
 from data_prep.formats.label_files import (
     ClassNames,
+    check_names,
     find_landmarks,
     find_names,
     find_names_file,
@@ -98,7 +99,8 @@ def build_truth(read: Annotations, vocabulary: Vocabulary) -> GroundTruth:
     """
     photos, findings = read.photos, read.findings
     if read.order is not None:
-        refuse_doubtful(photos[0].annotation if photos else Path(), photos, read.order)
+        name = photos[0].annotation if photos else Path()
+        findings = [*refuse_doubtful(name, photos, read.order), *findings]
     lost = [finding.message for finding in findings if finding.dropped]
     barren = [photo for photo in photos if photo.left_out and not photo.faces]
     if barren and len(barren) == len(photos):
@@ -229,7 +231,7 @@ def _read_yolo(folder: Path, options: EvaluateOptions, how: ReadOptions) -> Anno
     """
     files, pairs = list_labels(folder)
     known = SizeSource(options.size, options.photos).find(list(pairs))
-    landmarks = find_landmarks(path for path, _ in pairs.values() if path is not None)
+    landmarks = find_landmarks(files, (path for path, _ in pairs.values() if path is not None))
     written: list[WrittenPhoto] = []
     findings: list[Finding] = []
     classes: dict[Path, ClassNames] = {}
@@ -244,6 +246,8 @@ def _read_yolo(folder: Path, options: EvaluateOptions, how: ReadOptions) -> Anno
             classes[path.parent] = ClassNames.read(source)
         faults = Faults(str(path), findings=findings)
         written.append(read_labels(path, name, size, classes[path.parent], how, faults, landmarks))
+    if options.names is None:
+        check_names(files, (names.source for names in classes.values()), how)
     unlabelled = [name for name, (path, _) in pairs.items() if path is None]
     warnings = [describe_unlabelled(unlabelled)] if unlabelled else []
     return Annotations(written, findings, warnings, upright=True, order="centred")

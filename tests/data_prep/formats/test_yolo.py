@@ -247,7 +247,6 @@ def test_yaml(tmp_path: Path, text: str) -> None:
         ("a.yaml", "names: [one, [two]]", "the name of class 1 is no text"),
         ("a.yaml", "names: {one: 1}", "'one' under 'names' is no class id"),
         ("a.yaml", "names: {-1: one}", "'-1' under 'names' is no class id"),
-        ("a.yaml", "names: [one]\nkpt_shape: [17, 3]", "'kpt_shape' says key points"),
         ("a.yaml", "names: [one", "not YAML that can be read"),
         ("a.yaml", "a: " + "[" * 600, "not YAML that can be read"),
         ("a.yaml", "names: [\x01]", "not YAML that can be read"),
