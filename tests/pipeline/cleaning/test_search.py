@@ -116,6 +116,7 @@ def test_review_can_open_it(mislabelled, tmp_path, by_colour, monkeypatch):
         PLOT(crops, given, path)
 
     monkeypatch.setattr(search, "plot_faces", plot)
+    monkeypatch.setattr(search, "ON_SHEET", 3)
     folder, wrong = mislabelled
     find(folder, tmp_path / "out")
     assert titles[0].startswith("1  without → with\n")
@@ -132,37 +133,30 @@ def test_review_can_open_it(mislabelled, tmp_path, by_colour, monkeypatch):
     assert about["order"] == "merged"
     assert about["folds"] == 4
     assert about["recipe"]["name"] == "tiny"
-    assert min(photo_size(tmp_path / "out" / "suspects.png")) > 300
+    assert min(photo_size(tmp_path / "out" / "suspects.png")) > 100
 
 
-def test_done_folds_are_used_again_and_other_options_said_to_replace(
+def test_done_folds_are_used_again_and_other_searches_said_to_be_replaced(
     mislabelled, tmp_path, by_colour
 ):
     folder, _ = mislabelled
-    untouched, out = hash_tree(folder), tmp_path / "out"
+    untouched, out, lines = hash_tree(folder), tmp_path / "out", []
     find(folder, out)
     first = (out / "suspects.csv").read_bytes()
+    find(folder, out, lines=lines)
+    assert lines.pop(0) == "5 of 5 trainings were done before", "the same search replaces nothing"
+    assert (out / "suspects.csv").read_bytes() == first
     lines = []
     find(folder, out, "out-of-fold", lines)
     assert lines[0].startswith(f"note: {out} holds the suspects of another search, which will be")
     assert "replaced: order merged → out-of-fold. To keep them" in lines[0]
     assert lines[1] == "4 of 4 trainings were done before"
-    lines = []
-    find(folder, out, lines=lines, overrides=["lr=0.5", "epochs=[2]"])
-    assert "order out-of-fold → merged; epochs [1] → [2]; lr 0.001 → 0.5." in lines[0]
-    find(folder, out)
-    lines = []
-    find(folder, out, lines=lines)
-    assert lines[0] == "5 of 5 trainings were done before", "the same search replaces nothing"
-    assert (out / "suspects.csv").read_bytes() == first
     assert hash_tree(folder) == untouched
-    assert len(by_colour) == 5 + 5 + 5
-    moved = copy_prepared(
-        folder, tmp_path / "moved", lambda faces: faces.assign(xmax=faces["xmax"] + 1)
-    )
+    assert len(by_colour) == 5
     lines = []
-    find(moved, out, lines=lines)
-    assert "replaced: other faces, labels or boxes. To" in lines[0]
+    moved = copy_prepared(folder, tmp_path / "moved", lambda f: f.assign(xmax=f["xmax"] + 1))
+    find(moved, out, "out-of-fold", lines, overrides=["lr=0.5", "epochs=[2]"])
+    assert "other faces, labels or boxes; epochs [1] → [2]; lr 0.001 → 0.5. To" in lines[0]
 
 
 def test_only_the_asked_for_datasets(mislabelled, tmp_path):

@@ -18,12 +18,11 @@ from evaluate.options import EvaluateOptions
 from pipeline.experiments import cross_validate as validation
 from pipeline.experiments import engine
 from pipeline.experiments.cross_validate import CrossValidateOptions, Recipes, cross_validate
-from pipeline.experiments.engine import PreparedData
 from pipeline.nets.cards import DetectorCard, load_weights, read_card, save_weights
 from pipeline.nets.classifiers import from_detector
 from pipeline.runs.folder import PreparedError
 from pipeline.runs.recipe import DetectorRecipe, RecipeError, write_recipe
-from tests.pipeline.makers import CPU, OneClass, Told, call, make_shy_net, paint_dataset, stand_ins
+from tests.pipeline.makers import OneClass, Told, call, make_shy_net, paint_dataset, stand_ins
 from tests.pipeline.tables import TINY
 
 DETECTOR = DetectorRecipe(
@@ -144,8 +143,8 @@ def test_nets_of_a_fold_learn_from_the_others_and_are_trained_once(
         return real(faces, *arguments, **options)
 
     monkeypatch.setattr(validation, "train_short", note)
-    told = Told()
-    first = validate(small, told)
+    frozen = CLASSIFIER.model_copy(update={"freeze": True})
+    first, name = validate(small, classifier=frozen), "body.stage3.1.3.weight"
     assert len(learnt) == 2
     for number, images in enumerate(learnt):
         faces = read_faces(tmp_path / "out" / f"fold-{number}" / "prepared")
@@ -154,21 +153,15 @@ def test_nets_of_a_fold_learn_from_the_others_and_are_trained_once(
         assert sorted(path.name for path in runs.iterdir()) == ["001-small", "002-tiny"]
         card = read_card(runs / "001-small" / "detector.json", DetectorCard)
         assert card.training["data"]["options"]["fold"] == number
+        own = from_detector(*load_weights(runs / "001-small/detector.safetensors", DetectorCard))
+        state = load_file(runs / "002-tiny" / "classifier.safetensors")
+        assert state[name].equal(own[name].half()), "it starts from the body of its own fold"
     monkeypatch.setattr(validation, "train_short", None)
     monkeypatch.setattr(engine, "train_detector", None)
     told = Told()
-    again = validate(small, told)
+    again = validate(small, told, classifier=frozen)
     assert again == first
     assert sum("trained before" in line for line in told.lines) == 4
-
-
-def test_the_classifier_starts_from_the_body_of_its_own_fold(small, tmp_path, recipes):
-    frozen = replace(recipes, classifier=CLASSIFIER.model_copy(update={"freeze": True}))
-    runs, name = tmp_path / "runs", "body.stage3.1.3.weight"
-    validation.train_nets(PreparedData.open(small), runs, frozen, device=CPU, log=Told())
-    own = from_detector(*load_weights(runs / "001-small" / "detector.safetensors", DetectorCard))
-    state = load_file(runs / "002-tiny" / "classifier.safetensors")
-    assert state[name].equal(own[name].half())
 
 
 @pytest.mark.parametrize(

@@ -45,9 +45,8 @@ def test_kappa_by_hand():
     assert found.kappa[1] < 0.4 < found.kappa[2]
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_kappa_is_that_of_scikit_learn(seed):
-    rng = np.random.default_rng(seed)
+def test_kappa_is_that_of_scikit_learn():
+    rng = np.random.default_rng(0)
     first = rng.choice(OUTCOMES, 60, p=[0.5, 0.3, 0.1, 0.1]).tolist()
     second = [o if rng.random() < 0.7 else str(rng.choice(OUTCOMES)) for o in first]
     found = compare(first, second)
