@@ -12,7 +12,7 @@ import typer
 from data_prep.base.command import DONE, SOME_LEFT_OUT, as_command
 from data_prep.base.files import Outcome
 from data_prep.base.labels import CLASSES
-from data_prep.base.progress import log_findings
+from data_prep.base.progress import log_findings, tell
 from data_prep.datasets import convert as converting
 from data_prep.datasets import merge as merging
 from data_prep.datasets.fetch import FetchOptions, fetch
@@ -149,6 +149,10 @@ def describe_summary(summary: Mapping[str, Any]) -> list[str]:
         f"({leaks['naive']:.1%} under a naive split by crop)",
         f"findings   {_list_counts(summary['findings'])}",
     ]
+    if (dropped := summary.get("dropped_duplicates")) is not None:
+        photos = sum(one["object"] is None for one in dropped)
+        told = f"{tell(len(dropped) - photos, 'box')} and {tell(photos)} there twice left out"
+        lines.append(f"duplicates {told}; where labels contradict each other all stay")
     if "decisions" in summary:
         lines.append(f"decisions  {describe_overlay(summary['decisions'])}")
     if known := summary.get("known_groups"):

@@ -66,12 +66,12 @@ NOT_READ = "not-read"  # Kind of the findings, no faults, about what a reader ha
 NAME_CONFLICT = "name-conflict"
 """Kind of the findings where an annotation names another photo than it is called after."""
 
-DUPLICATE, CONTRADICTION = "duplicate-box", "contradicting-labels"
+DUPLICATE, CONTRADICTION, TWIN = "duplicate-box", "contradicting-labels", "twin-photo"
 LEAK, UNTOLD_PART, SUSPECT = "split-leak", "untold-part", "suspect-boxes"
 
 DOUBTS = (
     *(SUSPECT, LEAK, UNTOLD_PART, NAME_CONFLICT, "resized-photo", "untold-turn"),
-    *("size-differs", "ignored-class", DUPLICATE, CONTRADICTION),
+    *("size-differs", "ignored-class", DUPLICATE, CONTRADICTION, TWIN),
 )
 """Kinds of the findings, no faults, by which boxes may be other ones than they seem."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from data_prep.base.boxes import clip_faces
+from data_prep.base.boxes import clip_faces, overlap, show_box
 from data_prep.base.crop import crop_face, crop_name, encode_crop
 from data_prep.base.errors import DatasetError
 from data_prep.base.files import output_error
@@ -26,6 +26,7 @@ from data_prep.base.progress import show_progress
 from data_prep.base.records import (
     CONTRADICTION,
     DUPLICATE,
+    TWIN,
     AnnotatedPhoto,
     Box,
     Dataset,
@@ -34,7 +35,7 @@ from data_prep.base.records import (
 )
 from data_prep.base.tables import COLUMNS
 from data_prep.decisions.ledger import Ledger
-from data_prep.decisions.overlay import Overlay
+from data_prep.decisions.overlay import SAME_FACE, Overlay
 from data_prep.grouping.duplicates import Fingerprint, describe_photo
 from data_prep.grouping.groups import group_photos
 from data_prep.grouping.kept_split import find_all_parts, find_leaks
@@ -76,13 +77,16 @@ def analyse(
     photos = [photo for dataset in overlay.datasets for photo in dataset.photos]
     surveyed = survey_photos(photos, crops=crops, scale=options.scale, workers=options.workers)
     told = [*(d.findings for d in overlay.datasets), *(p.findings for p in surveyed)]
-    findings = tuple(chain(*told, overlay.findings, find_contradictions(surveyed)))
+    surveyed, doubts, dropped = settle_duplicates(surveyed, drop=options.drop_duplicates)
+    findings = tuple(chain(*told, overlay.findings, doubts))
     groups = group_photos(photos, [photo.fingerprint for photo in surveyed])
     parts: dict[str, str] | None = None
     if options.keep_split:
         parts, untold = find_all_parts(read)
-        names = [photo.name for photo in photos]
-        leaks = find_leaks(names, groups, [parts[name] for name in names])
+        gone = {one["photo"] for one in dropped if one["object"] is None}
+        of_photo = zip((photo.name for photo in photos), groups, strict=True)
+        there = {name: group for name, group in of_photo if name not in gone}
+        leaks = find_leaks([*there], [*there.values()], [parts[name] for name in there])
         findings = (*leaks, *untold, *findings)
     faces = _tabulate_faces(surveyed, groups)
     require_faces(faces, findings, overlay.record["applied"].get("drop", 0))
@@ -96,6 +100,8 @@ def analyse(
         findings += (Finding("", "no-split", str(error), dropped=False),)
     decisions = overlay.record if ledgers else None
     summary = summarise(overlay.datasets, faces, findings, options, decisions)
+    if options.drop_duplicates:
+        summary["dropped_duplicates"] = dropped
     return Analysis(faces, findings, summary)
 
 
@@ -112,30 +118,62 @@ def _tabulate_faces(surveyed: Sequence[SurveyedPhoto], groups: Sequence[str]) ->
     return pd.DataFrame(rows, columns=[*told, "short_side"])
 
 
-def find_contradictions(surveyed: Sequence[SurveyedPhoto]) -> list[Finding]:
-    """Notes of boxes annotated twice, as one class or two, and equal photos with other labels."""
+def settle_duplicates(
+    surveyed: Sequence[SurveyedPhoto], *, drop: bool
+) -> tuple[list[SurveyedPhoto], list[Finding], list[dict[str, Any]]]:
+    """Findings of boxes annotated twice and photos that look just alike; of each one may be kept.
+
+    Where they contradict each other all stay: which is right is for a reviewer to say. Gives the
+    photos with the faces that stay, and what was dropped: the `photo`, its `object`, None for all
+    of them, the object or photo that is `kept` instead, and `why`.
+    """
+    settled: list[SurveyedPhoto] = []
     findings: list[Finding] = []
+    dropped: list[dict[str, Any]] = []
     twins: dict[bytes, SurveyedPhoto] = {}
-    for photo in surveyed:
-        labels: dict[Box, list[str]] = {}
-        for face, _ in photo.faces:
-            labels.setdefault(face.box, []).append(face.label)
-        name = photo.photo.name
-        for box, given in labels.items():
-            if len(given) > 1:
-                kind = DUPLICATE if len(set(given)) == 1 else CONTRADICTION
-                shown = ", ".join(f"{side:g}" for side in box)
-                message = f"{name}: the box ({shown}) is there as {' and '.join(given)}; keep one."
+    for item in surveyed:
+        name, of_box, gone = item.photo.name, defaultdict(list), set()
+        for face, _ in item.faces:
+            of_box[face.box].append(face)
+        for box, (first, *others) in of_box.items():
+            if others:
+                labels = [face.label for face in (first, *others)]
+                kind = DUPLICATE if len(set(labels)) == 1 else CONTRADICTION
+                goes = others if drop and kind == DUPLICATE else []
+                gone |= {face.object for face in goes}
+                message = f"{name}: the box {show_box(box)} is there as {' and '.join(labels)}; "
+                message += f"object {first.object} is kept." if goes else "keep one."
                 findings.append(Finding(name, kind, message, dropped=False))
-        if photo.fingerprint is None:
-            continue
-        look = (photo.fingerprint.thumbnail, photo.fingerprint.colour, photo.fingerprint.packed)
-        twin = twins.setdefault(b"".join(part.tobytes() for part in look), photo)
-        first, second = (sorted(face.label for face, _ in p.faces) for p in (twin, photo))
-        if first != second:
-            message = f"{name}: looks just like {twin.photo.name}, but has other labels; keep one."
-            findings.append(Finding(name, CONTRADICTION, message, dropped=False))
-    return findings
+                for face in goes:
+                    about = {"photo": name, "object": face.object, "kept": first.object}
+                    dropped.append({**about, "why": DUPLICATE})
+        left = tuple((face, blur) for face, blur in item.faces if face.object not in gone)
+        item = replace(item, faces=left)
+        if item.fingerprint is not None:
+            look = (item.fingerprint.thumbnail, item.fingerprint.colour, item.fingerprint.packed)
+            twin = twins.setdefault(b"".join(part.tobytes() for part in look), item)
+            labels_too, boxes_too = _compare_faces(twin, item)
+            alike = f"{name}: looks just like {twin.photo.name}"
+            if not labels_too or (drop and not boxes_too):
+                message = f"{alike}, but has other {'boxes' if labels_too else 'labels'}; keep one."
+                findings.append(Finding(name, CONTRADICTION, message, dropped=False))
+            elif drop and item is not twin and item.faces:
+                findings.append(Finding(name, TWIN, f"{alike}, which is kept.", dropped=False))
+                about = {"photo": name, "object": None, "kept": twin.photo.name}
+                dropped.append({**about, "why": TWIN})
+                item = replace(item, faces=())
+        settled.append(item)
+    return settled, findings, dropped
+
+
+def _compare_faces(one: SurveyedPhoto, other: SurveyedPhoto) -> tuple[bool, bool]:
+    """Whether photos that look alike, maybe of other sizes, have the same labels; boxes as well."""
+    first, second = (sorted((face.label, face.box) for face, _ in p.faces) for p in (one, other))
+    if [label for label, _ in first] != [label for label, _ in second]:
+        return False, False
+    scale = np.tile((other.width / max(one.width, 1), other.height / max(one.height, 1)), 2)
+    pairs = zip(first, second, strict=True)
+    return True, all(overlap(Box(*(a * scale)), b) >= SAME_FACE for (_, a), (_, b) in pairs)
 
 
 def _restore_faces(

@@ -130,6 +130,14 @@ class PrepareOptions(ReadingOptions):
     fold: Annotated[int, typer.Option(help="Which part is for validation, from 0.")] = 0
     seed: Annotated[int, typer.Option(help="Of the split's shuffling.")] = 0
     keep_split: KeepSplit = False
+    drop_duplicates: Annotated[
+        bool,
+        typer.Option(
+            "--drop-duplicates",
+            help="Of a box annotated twice and of photos that look just alike keep one, unless "
+            "their labels contradict each other; manifest.json lists the others.",
+        ),
+    ] = False
     blur_rule: Annotated[
         BlurRule,
         typer.Option(
@@ -169,7 +177,7 @@ class PrepareOptions(ReadingOptions):
             "names": None if self.names is None else str(self.names),
             "columns": dict(reading.columns),
             "crop_scale": self.crop_scale,
-            **({"keep_split": True} if self.keep_split else {}),
+            **{n: True for n in ("keep_split", "drop_duplicates") if getattr(self, n)},
         }
 
 
