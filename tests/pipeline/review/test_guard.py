@@ -1,8 +1,16 @@
-"""Who may talk to the page."""
+"""Who may talk to the page, and how many at a time."""
 
+import socket
+import threading
+import time
+from contextlib import ExitStack
+
+import httpx
 import pytest
 
+from pipeline.review import command as reviewing
 from pipeline.review.app import STATIC
+from pipeline.review.command import ReviewOptions
 from pipeline.review.guard import Access, is_loopback
 from tests.pipeline.review.conftest import PAGE
 
@@ -94,3 +102,68 @@ def test_the_page_asks_no_other_host():
 def test_loopback():
     assert all(map(is_loopback, ("127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.1.7", "example.org")))
+
+
+@pytest.fixture
+def review(start, found, monkeypatch):
+    """The command's own server in a thread; its port, and the session's edition."""
+    servers, ports, session = [], [], start()
+
+    class Noted(reviewing.uvicorn.Server):
+        def run(self, sockets):
+            servers.append(self)
+            ports.append(sockets[0].getsockname()[1])
+            super().run(sockets)
+
+    monkeypatch.setattr(reviewing.uvicorn, "Server", Noted)
+    options = ReviewOptions(found, port=0, no_open=True)
+    thread = threading.Thread(target=reviewing.serve, args=(session, options))
+    thread.start()
+    while not (servers and servers[0].started):
+        time.sleep(0.01)
+    yield ports[0], session.edition
+    servers[0].should_exit = True
+    thread.join()
+
+
+def test_600_half_open_requests_are_served_around(review, ledger):
+    files = pytest.importorskip("resource")
+    soft, hard = files.getrlimit(files.RLIMIT_NOFILE)
+    if hard < 2000:
+        pytest.skip("too few files may be open here")
+    files.setrlimit(files.RLIMIT_NOFILE, (max(soft, 2000), hard))
+    port, edition = review
+    head = f"POST /api/decide HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nX-Review: 1\r\n"
+    starts = (b"", b"GET / HT", f"{head}Content-Length: 99\r\n\r\n{{".encode())
+    page = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"x-review": "1"}, timeout=20)
+    with ExitStack() as opened:
+        for number in range(600):
+            one = opened.enter_context(socket.create_connection(("127.0.0.1", port)))
+            one.sendall(starts[number % 3])
+        began = time.monotonic()
+        assert page.get("/").status_code == page.get("/picture/crop/0").status_code == 200
+        choice = {"edition": edition, "position": 0, "version": 0, "action": "drop"}
+        assert page.post("/api/decide", json=choice).status_code == 200
+        assert time.monotonic() - began < 5
+        assert len(ledger.read_text().splitlines()) == 1
+
+
+def test_large_bodies_strange_names_and_other_addresses_are_refused(review, ledger):
+    port, edition = review
+    page, own = f"http://127.0.0.1:{port}", {"x-review": "1"}
+    sent = iter([b" " * 60_000] * 2)
+    assert httpx.post(f"{page}/api/undo", content=b" " * 100_001, headers=own).status_code == 413
+    assert httpx.post(f"{page}/api/undo", content=sent, headers=own).status_code == 413
+    undo = {"edition": edition}
+    for headers, status in (
+        ({**own, "host": "evil.example"}, 421),
+        ({**own, "origin": "http://evil.example"}, 403),
+        ({}, 403),
+    ):
+        answer = httpx.post(f"{page}/api/undo", json=undo, headers=headers)
+        assert answer.status_code == status
+    others = {"127.0.0.2", *socket.gethostbyname_ex(socket.gethostname())[2]} - {"127.0.0.1"}
+    for host in others:
+        with pytest.raises(OSError, match=r".*"):
+            socket.create_connection((host, port), timeout=2).close()
+    assert not ledger.exists()
