@@ -115,14 +115,15 @@ def describe_merge(record: Mapping[str, Any]) -> list[str]:
             before, after = (source[when].get(label, 0) for when in ("before", "after"))
             lines.append(f"{name:<16}{label:<24}{before:>8}{after:>8}")
         lines.append(
-            f"{name:<16}{source['photos']} photos; excluded {source['excluded_faces']} faces and "
-            f"{source['excluded_photos']} photos; {source['emptied_photos']} photos lost all "
-            f"faces; {source['identical_photos_left_out']} identical photos left out"
+            f"{name:<16}{tell(source['photos'])}; excluded "
+            f"{tell(source['excluded_faces'], 'face')} and {tell(source['excluded_photos'])}; "
+            f"{tell(source['emptied_photos'])} lost all faces; "
+            f"{tell(source['identical_photos_left_out'], 'identical photo')} left out"
         )
     found = record["duplicates"]
     lines.append(
-        f"duplicates {found['groups_across_sources']} near-duplicate groups across sources with "
-        f"{found['photos_in_them']} photos; {found['identical_across_sources']} photos identical"
+        f"duplicates {tell(found['groups_across_sources'], 'near-duplicate group')} across sources "
+        f"with {tell(found['photos_in_them'])}; {tell(found['identical_across_sources'])} identical"
     )
     for title, groups in (("group", "first_groups"), ("identical", "first_identical")):
         lines += [f"{title:<11}{', '.join(members)}" for members in found[groups]]
@@ -142,9 +143,9 @@ def describe_summary(summary: Mapping[str, Any]) -> list[str]:
         lines.append(f"{label:<24}" + "".join(f"{number:>8}" for number in numbers))
     leaks = summary["leaked_share"]
     lines += [
-        f"photos     {summary['photos']} with {summary['faces']} faces; "
-        f"{summary['photos_in_duplicate_groups']} photos in {summary['duplicate_groups']} "
-        "near-duplicate groups",
+        f"photos     {summary['photos']} with {tell(summary['faces'], 'face')}; "
+        f"{tell(summary['photos_in_duplicate_groups'])} in "
+        f"{tell(summary['duplicate_groups'], 'near-duplicate group')}",
         f"leaks      {leaks['ours']:.1%} of validation faces "
         f"({leaks['naive']:.1%} under a naive split by crop)",
         f"findings   {_list_counts(summary['findings'])}",

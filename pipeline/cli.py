@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from data_prep.base.command import lazy_app
-from data_prep.base.progress import log
+from data_prep.base.progress import log, tell
 from pipeline.nets.options import SHIPPED, Device, Prepared, Weights
 
 USE, DATA, TRAIN, CLEAN, MEASURE, RESEARCH = "use", "data", "train", "clean", "measure", "research"
@@ -114,4 +114,4 @@ def classify_command(options: ClassifyOptions) -> None:
     path = find_net(options.weights, CLASSIFIER)
     classifier = Classifier.load(path, device=pick_device(options.device))
     count = classify_crops(chosen, options.prepared, classifier, options.table)
-    log(f"{count} faces of the {options.split} split: {options.table}")
+    log(f"{tell(count, 'face')} of the {options.split} split: {options.table}")

@@ -43,7 +43,7 @@ def tell(count: int, noun: str = "photo", verb: str = "", *, of: int | None = No
     >>> tell(1, "photo", "is/are", of=2), tell(2, "box", "reaches/reach")
     ('1 of 2 photos is', '2 boxes reach')
     """
-    many = ("es" if noun.endswith("x") else "s") * ((count if of is None else of) != 1)
+    many = "" if (count if of is None else of) == 1 else "es" if noun.endswith("x") else "s"
     number = str(count) if of is None else f"{count} of {of}"
     one, _, more = verb.partition("/")
     return f"{number} {noun}{many} {one if count == 1 else more}".rstrip()

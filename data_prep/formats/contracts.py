@@ -93,7 +93,8 @@ class ReadOptions:
             told = explain_unknown(counts, self.aliases, self.classes or ())
             raise UnknownLabelError(f"{first}{told}")
         return [
-            f"{count} faces of the class '{name}' are left out, as --alias {name}= says."
+            f"{tell(count, 'face')} of the class '{name}' {'is' if count == 1 else 'are'} left "
+            f"out, as --alias {name}= says."
             for name, count in self._ignored.items()
         ]
 
@@ -131,8 +132,10 @@ class Faults:
         things = [f"{thing} of {tell(n, 'face')}" for thing, n in sorted(self.counts.items()) if n]
         self.findings += note_unread(self.file, things)
         if outlined:
-            told = f"{self.file}: {outlined} faces are outlined; the box around each is taken."
-            self.findings.append(Finding(self.file, "outlined-faces", told, dropped=False))
+            told = f"{tell(outlined, 'face', 'is/are')} outlined; the box around each is taken."
+            self.findings.append(
+                Finding(self.file, "outlined-faces", f"{self.file}: {told}", dropped=False)
+            )
 
 
 IMAGES = "images"  # The folder that photos lie in by the custom of the field.

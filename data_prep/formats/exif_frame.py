@@ -19,7 +19,7 @@ from data_prep.base.boxes import (
 )
 from data_prep.base.errors import DatasetError
 from data_prep.base.photo import PhotoError, PhotoFrame, Size, check_frame, read_frame
-from data_prep.base.progress import show_progress
+from data_prep.base.progress import show_progress, tell
 from data_prep.base.records import (
     NAME_CONFLICT,
     SUSPECT,
@@ -150,7 +150,7 @@ def place_photos(
     photos: dict[str, AnnotatedPhoto] = {}
     for photo, (options, note) in zip(written, match_photos(files, written), strict=True):
         name = files.call(photo.annotation)
-        lost = f"it and its {len(photo.faces)} faces are left out."
+        lost = f"it is left out, with {tell(len(photo.faces), 'face')}."
         fault = ""
         if not options:
             kind, fault = "missing-photo", f"its photo '{photo.image}' is not in the folder; {lost}"

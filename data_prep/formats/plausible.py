@@ -13,6 +13,7 @@ import numpy as np
 
 from data_prep.base.boxes import shared_areas
 from data_prep.base.photo import Size
+from data_prep.base.progress import tell
 from data_prep.base.records import Box
 from data_prep.base.tables import BoolArray, FloatArray, IntArray
 
@@ -66,8 +67,8 @@ def doubt_boxes(
     shares = (np.abs(read) <= 2).all(axis=1) & (read % 1 != 0).any(axis=1)
     if 1 - shares.mean() < _SUSPECT:
         return (
-            f"{int(shares.sum())} of {len(read)} boxes lie between 0 and 1. Are they shares of the "
-            "photo? Multiply them by its width and height."
+            f"{tell(int(shares.sum()), 'box', 'lies/lie', of=len(read))} between 0 and 1. Are they "
+            "shares of the photo? Multiply them by its width and height."
         )
     if len(read) >= _FEWEST_PERCENT and _are_percent(read, limits):
         return (
@@ -85,8 +86,8 @@ def doubt_boxes(
     else:
         other = ""
     if 1 - inverted.mean() < _SUSPECT:
-        return f"{int(inverted.sum())} of {len(read)} boxes are inverted.{other}"
-    told = f"{int(wrong.sum())} of {len(read)} boxes lie outside their photos."
+        return f"{tell(int(inverted.sum()), 'box', 'is/are', of=len(read))} inverted.{other}"
+    told = f"{tell(int(wrong.sum()), 'box', 'lies/lie', of=len(read))} outside the photo."
     return f"{told}{other}" if other else ""
 
 

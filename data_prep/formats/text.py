@@ -21,6 +21,7 @@ from data_prep.base.boxes import look_relative
 from data_prep.base.files import write_atomically
 from data_prep.base.labels import knows_label
 from data_prep.base.photo import PHOTO_SUFFIXES, Size
+from data_prep.base.progress import tell
 from data_prep.base.records import Box
 from data_prep.base.tables import FloatArray
 from data_prep.formats.contracts import FaceReader, Faults, ReadOptions
@@ -271,8 +272,8 @@ def write_text_boxes(
     if not difficult:
         return ()
     return (
-        f"{difficult} difficult faces are written like all others, since the text format can't "
-        "mark them: figures computed from these files count them.",
+        f"{tell(difficult, 'difficult face', 'is/are')} written like all others, since the text "
+        "format can't mark any: figures computed from these files count all.",
     )
 
 

@@ -17,7 +17,7 @@ from data_prep.base.boxes import turn_box_back
 from data_prep.base.errors import DatasetError
 from data_prep.base.files import write_atomically
 from data_prep.base.photo import PhotoError, Size
-from data_prep.base.progress import show_progress
+from data_prep.base.progress import show_progress, tell
 from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding
 from data_prep.formats.contracts import (
     IMAGES,
@@ -188,7 +188,7 @@ class _Reader:
 def describe_unlabelled(photos: Sequence[str]) -> str:
     """That photos without labels are taken for photos without a face."""
     return (
-        f"{len(photos)} photos have no label file and are taken for photos without a face, the "
+        f"{tell(len(photos), verb='has/have')} no label file, which is taken for no face, the "
         f"first: {photos[0]}"
     )
 

@@ -25,7 +25,7 @@ from data_prep.base.files import (
 )
 from data_prep.base.labels import BARE, CLASSES, MASKED, RARE_CLASS, parse_aliases
 from data_prep.base.photo import PhotoError, read_photo
-from data_prep.base.progress import log, show_progress
+from data_prep.base.progress import log, show_progress, tell
 from data_prep.base.records import Box, Face
 from data_prep.formats.contracts import IMAGES, ReadOptions
 from data_prep.formats.exif_frame import FramedPhoto, frame_photos
@@ -81,7 +81,7 @@ def draw_masks(options: DrawOptions) -> None:
     counts = record["counts"]
     if record.get("up_to_date"):
         log("nothing to do: data and options are those of the last run")
-    log(f"drawn      {counts['drawn']} of {counts['bare_faces']} bare faces")
+    log(f"drawn      {tell(counts['drawn'], 'bare face', of=counts['bare_faces'])}")
     for what, count in counts["not_drawn"].items():
         log(f"not drawn  {count}: {what}")
     log(f"faces      {', '.join(f'{name} {n}' for name, n in counts['faces'].items())}")

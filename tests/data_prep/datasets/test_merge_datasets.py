@@ -78,7 +78,7 @@ def test_merge(merge, rows, tmp_path):
     assert record["duplicates"]["first_identical"] == [
         ["one/images/photo0.jpg", "two/images/photo9.jpg"]
     ]
-    assert "1 photos identical" in result.stdout
+    assert "1 photo identical" in result.stdout
     assert merge().stdout == f"{tmp_path / 'out'} is up to date: nothing to do.\n"
 
 

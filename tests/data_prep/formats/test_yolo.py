@@ -80,7 +80,7 @@ def test_photos_without_faces_stay(root):
         ("images/c.jpg", []),
     ]
     assert kinds(read) == ["photo-without-labels", "photo-without-annotation"]
-    assert "1 photos have no label file" in read.findings[0].message
+    assert "1 photo has no label file" in read.findings[0].message
     assert not any(finding.dropped for finding in read.findings)
 
 

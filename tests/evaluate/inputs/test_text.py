@@ -359,7 +359,7 @@ def test_difficult_faces_are_mentioned(tmp_path: Path) -> None:
     truth = make_truth([(0, 0, 9, 9), (0, 0, 8, 8)], [0, 0], ("a.jpg",))
     truth = replace(truth, difficult=np.array([True, False]))
     warnings = write_text_boxes(truth, make_detections([], [], []), tmp_path)
-    assert warnings[0].startswith("1 difficult faces are written like all others")
+    assert warnings[0].startswith("1 difficult face is written like all others")
     assert len((tmp_path / "groundtruths/a.txt").read_text().splitlines()) == 2
 
 
@@ -375,7 +375,7 @@ def test_predictions_of_a_class_that_an_alias_leaves_out_are_told(tmp_path):
     options = EvaluateOptions(alias=["hat="])
     placed = read_predicted(folder, truth, options)
     assert (len(placed.detections), placed.warnings) == (
-        *(1, (f"{folder}: 1 faces of the class 'hat' are left out, as --alias hat= says.",)),
+        *(1, (f"{folder}: 1 face of the class 'hat' is left out, as --alias hat= says.",)),
     )
 
 

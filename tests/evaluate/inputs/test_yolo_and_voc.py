@@ -60,7 +60,7 @@ def test_boxes_outlines_and_photos_without_faces(tmp_path: Path) -> None:
     assert truth.photo.tolist() == [0, 0]
     assert not truth.difficult.any()
     assert len(truth.warnings) == 1
-    assert truth.warnings[0].startswith("1 photos have no label file")
+    assert truth.warnings[0].startswith("1 photo has no label file")
 
 
 def test_photos_in_folders_without_labels_are_background(tmp_path: Path) -> None:
