@@ -11,9 +11,9 @@ from stat import S_ISDIR, S_ISREG
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from data_prep.base.boxes import ORIENTATIONS, UPRIGHT, turn_size
+from data_prep.base.boxes import ORIENTATIONS, UPRIGHT, turn_box_back, turn_size
 from data_prep.base.errors import UserError
-from data_prep.base.records import AnnotatedPhoto, Finding
+from data_prep.base.records import SALVAGED, AnnotatedPhoto, Finding
 
 PHOTO_SUFFIXES = frozenset(
     {
@@ -42,7 +42,7 @@ MAX_BYTES = 2_000_000_000  # More are no photo, either: some system files say th
 STRIP = 16_000_000  # Pixels that are converted at once: Pillow's copies of more take gigabytes.
 
 _ORIENTATION_TAG = 0x0112
-_JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+_JPEG, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 
 class PhotoError(UserError, ValueError):
@@ -143,7 +143,7 @@ def decode_photo(
     except Exception as error:  # Decoders raise anything on damaged files and damaged EXIF data.
         if salvage and isinstance(content, bytes) and content.startswith(_JPEG):
             # With the end that it lacks, the decoder gives the rows there are, the rest grey.
-            whole = content + _JPEG_END
+            whole = content + JPEG_END
             if rows := _count_rows(decode_photo(whole, name).pixels):
                 ended = decode_photo(whole, name, upright=upright, fit_size=fit_size)
                 return replace(ended, salvaged=rows)
@@ -207,6 +207,34 @@ def check_frame(photo: AnnotatedPhoto, frame: PhotoFrame) -> tuple[Finding, ...]
         )
         return (Finding(annotation, "size-differs", message, dropped=False),)
     return ()
+
+
+def keep_shown(photo: AnnotatedPhoto, decoded: Photo) -> tuple[AnnotatedPhoto, list[Finding]]:
+    """A photo with the faces that the rows there are show, if it lacks its end; findings say so."""
+    if not decoded.salvaged:
+        return photo, []
+    turn = decoded.orientation if decoded.upright else UPRIGHT
+    stored = turn_size(decoded.width, decoded.height, turn)
+    ends = [turn_box_back(face.box, *stored, turn).ymax for face in photo.faces]
+    shown = tuple(f for f, end in zip(photo.faces, ends, strict=True) if end <= decoded.salvaged)
+    lost = len(photo.faces) - len(shown)
+    message = f"{photo.name}: lacks its end; {decoded.salvaged} of {stored[1]} rows are there."
+    findings = [Finding(photo.name, SALVAGED, message, dropped=False)]
+    if lost:
+        message = f"{photo.name}: {lost} of its faces reach into the rows that are lost; left out."
+        findings.append(Finding(photo.name, "lost-faces", message, dropped=True))
+    return replace(photo, faces=shown, left_out=photo.left_out + lost), findings
+
+
+def lacks_end(path: Path) -> bool:
+    """Whether a JPEG does not end as it should; only decoding tells whether rows are lost."""
+    try:
+        with path.open("rb") as file:
+            is_jpeg = file.read(len(_JPEG)) == _JPEG
+            file.seek(-len(JPEG_END), 2)
+            return is_jpeg and file.read() != JPEG_END
+    except OSError:
+        return False
 
 
 def _open(file: Path | io.BytesIO) -> Image.Image:

@@ -68,10 +68,11 @@ NAME_CONFLICT = "name-conflict"
 
 DUPLICATE, CONTRADICTION, TWIN = "duplicate-box", "contradicting-labels", "twin-photo"
 LEAK, UNTOLD_PART, SUSPECT = "split-leak", "untold-part", "suspect-boxes"
+SALVAGED = "salvaged-photo"
 
 DOUBTS = (
     *(SUSPECT, LEAK, UNTOLD_PART, NAME_CONFLICT, "resized-photo", "untold-turn"),
-    *("size-differs", "ignored-class", DUPLICATE, CONTRADICTION, TWIN),
+    *(SALVAGED, "size-differs", "ignored-class", DUPLICATE, CONTRADICTION, TWIN),
 )
 """Kinds of the findings, no faults, by which boxes may be other ones than they seem."""
 

@@ -203,8 +203,12 @@ KEY: tuple[str, ...] = ("source", "image", "object")
 
 
 def write_faces(path: Path, faces: pd.DataFrame) -> None:
-    """Write the table, columns in order, numbers short enough to read."""
-    table = faces.loc[:, list(COLUMNS)].copy()
+    """Write the table, columns in order, numbers short enough to read.
+
+    A last column `salvaged` has the rows there are of photos that lack their end, if any does.
+    """
+    salvaged = "salvaged" in faces and faces["salvaged"].any()
+    table = faces.loc[:, [*COLUMNS, *["salvaged"] * int(salvaged)]].copy()
     table["difficult"] = table["difficult"].astype(int)
     table["kept"] = table["kept"].astype(int)
     table["blur"] = table["blur"].round(3)

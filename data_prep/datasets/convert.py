@@ -21,9 +21,11 @@ from data_prep.base.files import (
     refuse_dataset_folders,
     refuse_other_files,
     sha256_of,
+    write_atomically,
 )
 from data_prep.base.labels import CLASSES
-from data_prep.base.records import Dataset, Finding
+from data_prep.base.photo import JPEG_END, PhotoError, keep_shown, lacks_end, read_photo
+from data_prep.base.records import AnnotatedPhoto, Dataset, Finding
 from data_prep.decisions.ledger import Ledger, read_ledger
 from data_prep.decisions.overlay import WrittenNames, apply_ledgers
 from data_prep.formats.contracts import Format, ReadOptions, order_classes
@@ -108,7 +110,7 @@ class ConvertOptions(ReadingOptions):
             "photos": self.photo_mode,
             "canonical": self.canonical,
             "scale": self.crop_side,
-            **({"keep_split": True} if self.keep_split else {}),
+            **{name: True for name in ("keep_split", "salvage") if getattr(self, name)},
             "reading": {
                 "aliases": dict(reading.aliases),
                 "classes": None,
@@ -140,6 +142,7 @@ def convert(options: ConvertOptions) -> Outcome:
     reading = replace(reading, format=written_in)
     dataset, overlay = _read_decided(root, reading, ledgers, canonical=options.canonical)
     writer = make_writer(options.to, options.crop_side)
+    salvaged: set[str] = set()
     images = [photo.image for photo in dataset.photos]
     parts, untold = find_parts(dataset) if options.keep_split else ({}, [])
     parted = place_parts(images, parts) if parts else dict(zip(images, images, strict=True))
@@ -154,6 +157,8 @@ def convert(options: ConvertOptions) -> Outcome:
     whole = folder.find_whole(inputs)
     if whole is not None:
         return Outcome(whole, (), up_to_date=True)
+    if options.salvage:
+        dataset, salvaged = _salvage(dataset)
     framed, faults = frame_photos(dataset.photos)
     if not framed:
         reasons = [finding.message for finding in (*dataset.findings, *faults)[:3]]
@@ -167,7 +172,10 @@ def convert(options: ConvertOptions) -> Outcome:
         alike = group_photos([photo.photo for photo in framed], looks, hashes)
         names = [photo.photo.name for photo in framed]
         faults = [*find_leaks(names, alike, kept), *untold, *faults]
-    framed = [replace(photo, image=places[photo.photo.image]) for photo in framed]
+    framed = [
+        replace(photo, image=places[photo.photo.image], salvaged=photo.photo.image in salvaged)
+        for photo in framed
+    ]
     labels = {face.label for photo in framed for face in photo.faces}
     classes = list(CLASSES) if options.canonical else order_classes(labels)
     with folder.stage() as staging:
@@ -180,6 +188,11 @@ def convert(options: ConvertOptions) -> Outcome:
             files[GROUPS] = sha256_of(staging / GROUPS)
         paths = {photo.image: photo.photo.path for photo in framed}
         photos = place_photos(paths, staging, options.photo_mode)
+        for photo in framed:
+            if photo.salvaged and photo.image in photos:  # Whole again, its lost rows grey.
+                ended = photo.photo.path.read_bytes() + JPEG_END
+                write_atomically(staging / photo.image, ended)
+                photos[photo.image] = len(ended)
         findings = (*dataset.findings, *faults, *written.findings)
         record = {
             "inputs": inputs,
@@ -199,6 +212,28 @@ def convert(options: ConvertOptions) -> Outcome:
         }
         folder.swap_in(staging, record)
     return Outcome(record, findings, up_to_date=False)
+
+
+def _salvage(dataset: Dataset) -> tuple[Dataset, set[str]]:
+    """The dataset with the faces that photos still show that lack their end; these photos.
+
+    What of such photos can't be salvaged is left out.
+    """
+    photos: list[AnnotatedPhoto] = []
+    findings = [*dataset.findings]
+    salvaged: set[str] = set()
+    for photo in dataset.photos:
+        if lacks_end(photo.path):
+            try:
+                decoded = read_photo(photo.path, fit_size=photo.stated_size, salvage=True)
+            except PhotoError as error:
+                findings.append(Finding(photo.name, "unreadable-photo", str(error), dropped=True))
+                continue
+            photo, told = keep_shown(photo, decoded)
+            findings += told
+            salvaged |= {photo.image} if decoded.salvaged else set()
+        photos.append(photo)
+    return replace(dataset, photos=tuple(photos), findings=tuple(findings)), salvaged
 
 
 def describe_findings(findings: Sequence[Finding]) -> dict[str, Any]:

@@ -176,38 +176,28 @@ def _list(content: Mapping[str, Any], key: str, name: str) -> Iterator[tuple[str
 
 
 def _index(path: Path, content: Mapping[str, Any], faults: Faults) -> CocoIndex:
-    photos: dict[Id, WrittenPhoto] = {}
-    for where, value in _list(content, "images", faults.file):
-        try:
-            entry = json_object(value, where)
-            key = _get_id(entry, "id", where)
-            image = str(PurePosixPath(json_text(entry, "file_name", where).replace("\\", "/")))
-            size = read_size(entry.get("width"), entry.get("height"))
-        except InputError as error:
-            faults.leave_out("bad-image", str(error), " The photo is left out.")
-            continue
-        if key in photos and photos[key].image == image:
-            continue  # The same said twice.
-        if key in photos:
-            raise DatasetError(
-                f"{where}: id {key!r} is that of '{photos[key].image}' too, so it can't be told "
-                f"whose faces are whose; number the images of {faults.file} anew."
-            )
-        photos[key] = WrittenPhoto(path, image, where, size, ())
-    categories: dict[Id, str] = {}
-    for where, value in _list(content, "categories", faults.file):
-        try:
-            entry = json_object(value, where)
-            key, name = _get_id(entry, "id", where), json_text(entry, "name", where)
-        except InputError as error:
-            faults.leave_out("bad-category", str(error), " The category is left out.")
-            continue
-        if categories.setdefault(key, name) != name:
-            raise DatasetError(
-                f"{where}: id {key!r} is that of '{categories[key]}' too, so it can't be told "
-                "which class is meant; remove one category."
-            )
-    return CocoIndex(faults.file, photos, categories)
+    found: dict[str, dict[Id, tuple[str, str, Mapping[str, Any]]]] = {"file_name": {}, "name": {}}
+    for key, name, thing in (("images", "file_name", "image"), ("categories", "name", "category")):
+        known = found[name]
+        for where, value in _list(content, key, faults.file):
+            try:
+                entry = json_object(value, where)
+                number, text = _get_id(entry, "id", where), json_text(entry, name, where)
+            except InputError as error:
+                faults.leave_out(f"bad-{thing}", str(error), f" The {thing} is left out.")
+                continue
+            if known.setdefault(number, (text, where, entry))[0] != text:
+                raise DatasetError(
+                    f"{where}: id {number!r} is that of '{known[number][0]}' too, so it can't be "
+                    f"told which {thing} is meant; number {key} of {faults.file} anew."
+                )
+    photos = {}
+    for number, (text, where, entry) in found["file_name"].items():
+        size = read_size(entry.get("width"), entry.get("height"))
+        image = str(PurePosixPath(text.replace("\\", "/")))
+        photos[number] = WrittenPhoto(path, image, where, size, ())
+    names = {number: text for number, (text, *_) in found["name"].items()}
+    return CocoIndex(faults.file, photos, names)
 
 
 def read_coco_results(

@@ -80,7 +80,8 @@ class CropsFormat(DatasetFormat):
             if not photo.faces:
                 continue
             try:
-                decoded = read_photo(photo.photo.path, fit_size=photo.photo.stated_size)
+                about = photo.photo
+                decoded = read_photo(about.path, fit_size=about.stated_size, salvage=photo.salvaged)
             except PhotoError as error:
                 name = f"{photo.photo.source}/{photo.photo.image}"
                 findings.append(Finding(name, "unreadable-photo", str(error), dropped=True))

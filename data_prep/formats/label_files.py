@@ -243,7 +243,8 @@ def check_names(files: DatasetFiles, used: Iterable[Path | None], options: ReadO
 
 def list_names_files(files: DatasetFiles) -> set[Path]:
     """Files of class names; a photo called `classes` or `names` has labels under the same name."""
-    return {path for path in files.named(NAMES_FILES) if path.suffix != ".txt" or not has_box(path)}
+    there = (path for name in NAMES_FILES for path in files.by_name.get(name, ()))
+    return {path for path in there if path.suffix != ".txt" or not has_box(path)}
 
 
 def has_box(path: Path) -> bool:

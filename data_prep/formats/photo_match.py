@@ -44,12 +44,9 @@ class DatasetFiles:
         """The stems of the photos."""
         return frozenset(path.stem for path in self.photos)
 
-    def named(self, names: Collection[str]) -> set[Path]:
-        """Files of these names."""
-        return {path for name in names for path in self._by_name.get(name, ())}
-
     @cached_property
-    def _by_name(self) -> dict[str, list[Path]]:
+    def by_name(self) -> dict[str, list[Path]]:
+        """Files by their name."""
         found: dict[str, list[Path]] = {}
         for path in self.files:
             found.setdefault(path.name, []).append(path)

@@ -7,7 +7,7 @@ As documented by Ultralytics: one face per line, `id x y width height` with the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -18,7 +18,7 @@ from data_prep.base.errors import DatasetError
 from data_prep.base.files import write_atomically
 from data_prep.base.photo import PhotoError, Size
 from data_prep.base.progress import show_progress, tell
-from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding
+from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Finding
 from data_prep.formats.contracts import (
     IMAGES,
     DatasetFormat,
@@ -83,29 +83,58 @@ class YoloFormat(DatasetFormat):
             missing = "photo" if layout.pairs else f"label file ({LABELS}/*.txt)"
             raise DatasetError(f"{files.root}: no {missing} in this folder or below it.")
         landmarks = find_landmarks(files, layout.pairs)
-        reader = _Reader(files, options, landmarks, Faults(files.source))
-        for path, photo in layout.pairs.items():
-            if photo is not None:
-                reader.add(photo, path)
-            elif has_box(path):
-                reader.note(path, "missing-photo", "its photo is not in the folder.")
-        for photo in layout.unlabelled:
-            reader.add(photo, None)
-        check_names(files, (names.source for names in reader.names.values()), options)
+        whole = Faults(files.source, findings=[*files.findings])
+        photos: dict[str, AnnotatedPhoto] = {}
+        read: list[WrittenPhoto] = []
+        classes: dict[Path, ClassNames] = {}  # The same for all label files of a folder.
+        told = {*layout.doubles}
+        for path, photo in (*layout.pairs.items(), *((None, one) for one in layout.unlabelled)):
+            # The annotation of a photo without one is where the faces would be.
+            annotation, kind = path or photo or files.root, "unreadable-photo"
+            faults = replace(whole, file=files.call(annotation))
+            if photo is None:
+                if path is not None and has_box(path):
+                    message = f"{faults.file}: its photo is not in the folder."
+                    faults.leave_out("missing-photo", message)
+                continue
+            told.add(photo)
+            if path is not None and path.parent not in classes:
+                source = options.names or find_names(files, path, options)
+                classes[path.parent] = ClassNames.read(source)
+            labels = WrittenPhoto(photo, "", faults.file, None, ())
+            try:
+                size, orientation = look_at(photo)
+                if path is not None:
+                    kind, names = "broken-labels", classes[path.parent]
+                    labels = read_labels(path, "", size, names, options, faults, landmarks)
+            except (PhotoError, InputError) as error:
+                at_fault = photo if kind == "unreadable-photo" else annotation
+                replace(whole, file=files.call(at_fault)).leave_out(kind, str(error))
+                continue
+            read.append(labels)
+            image, about = files.relative(photo), files.relative(annotation)
+            faces = tuple(
+                replace(face, box=_round(turn_box_back(face.box, *size, orientation)))
+                for face in labels.faces
+            )
+            photos[image] = AnnotatedPhoto(
+                *(files.source, files.root, image, about, *size, faces), left_out=labels.left_out
+            )
+        check_names(files, (names.source for names in classes.values()), options)
         for path, other in layout.doubles.items():
+            name = files.call(path)
             message = f"{files.relative(other)} is for the same label file or photo; keep one."
-            reader.note(path, "second-annotation", message)
+            replace(whole, file=name).leave_out("second-annotation", f"{name}: {message}")
         if layout.unlabelled:
             message = describe_unlabelled([*map(files.relative, layout.unlabelled)])
-            note = f"{files.source}: {message}"
-            reader.whole.findings.append(
-                Finding(files.source, "photo-without-labels", note, dropped=False)
+            note = Finding(
+                files.source, "photo-without-labels", f"{files.source}: {message}", False
             )
-        reader.whole.findings += refuse_doubtful(files.root, reader.read, "centred")
-        reader.whole.note_counts()
-        known = {*reader.photos, *map(files.relative, [*reader.left_out, *layout.doubles])}
-        findings = (*files.findings, *reader.whole.findings, *files.unused_photos(known))
-        ordered = tuple(reader.photos[name] for name in sorted(reader.photos))
+            whole.findings.append(note)
+        whole.findings += refuse_doubtful(files.root, read, "centred")
+        whole.note_counts()
+        findings = (*whole.findings, *files.unused_photos({*map(files.relative, told)}))
+        ordered = tuple(photos[name] for name in sorted(photos))
         return Dataset(files.source, files.root, ordered, findings)
 
     def place(self, images: Sequence[str]) -> dict[str, str]:
@@ -132,57 +161,6 @@ class YoloFormat(DatasetFormat):
         difficult = sum(face.difficult for photo in kept for face in photo.faces)
         left_out = count_left_out(kept, difficult_flags=difficult)
         return Written((DATA, *written), left_out, tuple(findings), refused)
-
-
-@dataclass
-class _Reader:
-    files: DatasetFiles
-    options: ReadOptions
-    landmarks: frozenset[int]
-    whole: Faults
-    photos: dict[str, AnnotatedPhoto] = field(default_factory=dict)
-    left_out: list[Path] = field(default_factory=list)
-    read: list[WrittenPhoto] = field(default_factory=list)
-    names: dict[Path, ClassNames] = field(default_factory=dict)
-
-    def add(self, photo: Path, path: Path | None) -> None:
-        """Add a photo with the faces of its label file, or without any."""
-        files, at_fault, kind = self.files, photo, "unreadable-photo"
-        if path is not None and path.parent not in self.names:
-            # The same for all label files of a folder.
-            source = self.options.names or find_names(files, path, self.options)
-            self.names[path.parent] = ClassNames.read(source)
-        try:
-            size, orientation = look_at(photo)
-            faces: tuple[Face, ...] = ()
-            left_out = 0
-            if path is not None:
-                at_fault, kind = path, "broken-labels"
-                faults = replace(self.whole, file=files.call(path))
-                names = self.names[path.parent]
-                read = read_labels(path, "", size, names, self.options, faults, self.landmarks)
-                faces, left_out = read.faces, read.left_out
-                self.read.append(read)
-        except (PhotoError, InputError) as error:
-            self.left_out.append(photo)
-            faults = replace(self.whole, file=files.call(at_fault))
-            faults.leave_out(kind, str(error))
-            return
-        boxes = (turn_box_back(face.box, *size, orientation) for face in faces)
-        placed = tuple(
-            replace(face, box=Box(*(round(value, DECIMALS) for value in box)))
-            for face, box in zip(faces, boxes, strict=True)
-        )
-        image = files.relative(photo)
-        # The annotation of a photo without one is where the faces would be.
-        annotation = files.relative(path or photo)
-        self.photos[image] = AnnotatedPhoto(
-            *(files.source, files.root, image, annotation, *size, placed), left_out=left_out
-        )
-
-    def note(self, path: Path, kind: str, message: str) -> None:
-        faults = replace(self.whole, file=self.files.call(path))
-        faults.leave_out(kind, f"{faults.file}: {message}")
 
 
 def describe_unlabelled(photos: Sequence[str]) -> str:
@@ -236,6 +214,10 @@ def _read_box(
         box = from_centre(values, size)
     else:
         box = enclose([x * size[0] for x in values[::2]], [y * size[1] for y in values[1::2]])
+    return _round(box)
+
+
+def _round(box: Box) -> Box:
     return Box(*(round(value, DECIMALS) for value in box))
 
 

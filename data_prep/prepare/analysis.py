@@ -21,7 +21,7 @@ from data_prep.base.crop import crop_face, crop_name, encode_crop
 from data_prep.base.errors import DatasetError
 from data_prep.base.files import output_error
 from data_prep.base.labels import RARE_CLASS
-from data_prep.base.photo import PhotoError, PhotoFrame, check_frame, read_photo
+from data_prep.base.photo import PhotoError, PhotoFrame, check_frame, keep_shown, read_photo
 from data_prep.base.progress import show_progress
 from data_prep.base.records import (
     CONTRADICTION,
@@ -75,7 +75,8 @@ def analyse(
     must be split; else they are all for training, with a finding.
     """
     photos = [photo for dataset in overlay.datasets for photo in dataset.photos]
-    surveyed = survey_photos(photos, crops=crops, scale=options.scale, workers=options.workers)
+    how: dict[str, Any] = {name: getattr(options, name) for name in ("scale", "workers", "salvage")}
+    surveyed = survey_photos(photos, crops=crops, **how)
     told = [*(d.findings for d in overlay.datasets), *(p.findings for p in surveyed)]
     surveyed, doubts, dropped = settle_duplicates(surveyed, drop=options.drop_duplicates)
     findings = tuple(chain(*told, overlay.findings, doubts))
@@ -106,16 +107,17 @@ def analyse(
 
 
 def _tabulate_faces(surveyed: Sequence[SurveyedPhoto], groups: Sequence[str]) -> pd.DataFrame:
-    """One row per face with its near-duplicate group; `short_side` is an extra column."""
+    """One row per face with its near-duplicate group; `short_side` and `salvaged` come besides."""
     rows = []
     for item, group in zip(surveyed, groups, strict=True):
         photo = item.photo
         for face, blur in item.faces:
             first = (photo.image, item.width, item.height, face.object, face.label, *face.box)
             crop, side = crop_name(photo, face.object), face.box.short_side
-            rows.append((*first, face.difficult, photo.source, group, blur, crop, side))
+            more = crop, side, item.salvaged
+            rows.append((*first, face.difficult, photo.source, group, blur, *more))
     told = [name for name in COLUMNS if name not in {"split", "kept"}]
-    return pd.DataFrame(rows, columns=[*told, "short_side"])
+    return pd.DataFrame(rows, columns=[*told, "short_side", "salvaged"])
 
 
 def settle_duplicates(
@@ -299,13 +301,19 @@ class SurveyedPhoto:
     faces: tuple[tuple[Face, float], ...]
     fingerprint: Fingerprint | None
     findings: tuple[Finding, ...]
+    salvaged: int = 0  # See `Photo`.
 
 
 def survey_photos(
-    photos: Sequence[AnnotatedPhoto], *, crops: Path, scale: float, workers: int | None = None
+    photos: Sequence[AnnotatedPhoto],
+    *,
+    crops: Path,
+    scale: float,
+    workers: int | None = None,
+    salvage: bool = False,
 ) -> list[SurveyedPhoto]:
     """Decode every photo once, in parallel, and write the crops of its faces."""
-    survey = partial(_survey_photo, crops=crops, scale=scale)
+    survey = partial(_survey_photo, crops=crops, scale=scale, salvage=salvage)
     inner_threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # Its own threads would compete with ours.
     try:
@@ -318,14 +326,17 @@ def survey_photos(
         cv2.setNumThreads(inner_threads)
 
 
-def _survey_photo(photo: AnnotatedPhoto, *, crops: Path, scale: float) -> SurveyedPhoto:
+def _survey_photo(
+    photo: AnnotatedPhoto, *, crops: Path, scale: float, salvage: bool
+) -> SurveyedPhoto:
     try:
-        decoded = read_photo(photo.path, fit_size=photo.stated_size)
+        decoded = read_photo(photo.path, fit_size=photo.stated_size, salvage=salvage)
     except PhotoError as error:
         finding = Finding(photo.name, "unreadable-photo", str(error), dropped=True)
         return SurveyedPhoto(photo, 0, 0, (), None, (finding,))
     size = (decoded.width, decoded.height)
     framed = check_frame(photo, PhotoFrame(*size, decoded.orientation, decoded.upright))
+    photo, salvaged = keep_shown(photo, decoded)
     found, clipped = clip_faces(photo, *size)
     faces: list[tuple[Face, float]] = []
     for face in found:
@@ -337,7 +348,8 @@ def _survey_photo(photo: AnnotatedPhoto, *, crops: Path, scale: float) -> Survey
             raise output_error(crops / name, error) from error
         faces.append((face, blur_score(crop)))
     look = describe_photo(decoded.pixels)
-    return SurveyedPhoto(photo, *size, tuple(faces), look, (*framed, *clipped))
+    findings = (*framed, *salvaged, *clipped)
+    return SurveyedPhoto(photo, *size, tuple(faces), look, findings, decoded.salvaged)
 
 
 BLUR_EDGES: tuple[float, ...] = (8, 12, 16, 24, 32, 48, 64, 96, 128)

@@ -83,6 +83,13 @@ class ReadingOptions:
             f"are known. Fields: {', '.join(FIELDS)}.",
         ),
     ] = ""
+    salvage: Annotated[
+        bool,
+        typer.Option(
+            "--salvage",
+            help="Use JPEGs that lack their end, with the faces that are still there.",
+        ),
+    ] = False
     crop_scale: Annotated[
         float,
         typer.Option(
@@ -177,7 +184,7 @@ class PrepareOptions(ReadingOptions):
             "names": None if self.names is None else str(self.names),
             "columns": dict(reading.columns),
             "crop_scale": self.crop_scale,
-            **{n: True for n in ("keep_split", "drop_duplicates") if getattr(self, n)},
+            **{n: True for n in ("keep_split", "salvage", "drop_duplicates") if getattr(self, n)},
         }
 
 
