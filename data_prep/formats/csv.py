@@ -99,35 +99,45 @@ class FaceRow:
     difficult: bool = False
 
 
+_SHAPE, _ATTRIBUTES = "region_shape_attributes", "region_attributes"
+
+
 @dataclass(frozen=True)
-class ColumnLayout:
-    """A table with a column for each field."""
+class Layout:
+    """A table with a column for each field, or of VIA with a region per row in JSON."""
 
     cells: int  # Of every row.
-    has_header: bool
     places: Mapping[str, int]  # Index of each field's column.
+    has_header: bool = True
     unread: tuple[str, ...] = ()  # Names of columns that tell something else.
     header: tuple[str, ...] = ()
-
-    def parse(self, cells: Sequence[str], where: str) -> FaceRow:
-        """What a row tells; `where` is its file and line."""
-        found = {field: cells[place] for field, place in self.places.items()}
-        box, fault = None, ""
-        try:
-            box = self._read_box(found, where)
-            if box is not None:
-                check_box(box, where, _HINT)
-        except InputError as error:
-            fault = str(error)
-        size = read_size(found.get("width", ""), found.get("height", ""))
-        is_difficult = found.get("difficult", "").lower() in {"1", "true", "yes"}
-        number = found.get("object", "")
-        return FaceRow(found["image"], found["label"], box, fault, size, number, is_difficult)
+    attribute: str | None = None  # Of VIA's that holds the class; the only one there is when None.
 
     @property
     def order(self) -> Order:
         """How boxes are written."""
-        return "sized" if "box_width" in self.places else "corners"
+        return "sized" if self.places.keys() & {"box_width", _SHAPE} else "corners"
+
+    def parse(self, cells: Sequence[str], where: str) -> FaceRow:
+        """What a row tells; `where` is its file and line."""
+        found = {field: cells[place] for field, place in self.places.items()}
+        label, box, fault = found.get("label", ""), None, ""
+        try:
+            if _SHAPE in found:
+                shape, told = (_load(found[name], name, where) for name in (_SHAPE, _ATTRIBUTES))
+                label = find_class(told, self.attribute, where)
+                box = enclose_region(shape, where) if shape else None
+            else:
+                box = self._read_box(found, where)
+                if box is not None:
+                    check_box(box, where, _HINT)
+        except InputError as error:
+            fault = str(error)
+        size = read_size(found.get("width", ""), found.get("height", ""))
+        is_difficult = found.get("difficult", "").lower() in {"1", "true", "yes"}
+        return FaceRow(
+            found["image"], label, box, fault, size, found.get("object", ""), is_difficult
+        )
 
     def _read_box(self, found: Mapping[str, str], where: str) -> Box | None:
         far = ("box_width", "box_height") if self.order == "sized" else ("xmax", "ymax")
@@ -136,6 +146,14 @@ class ColumnLayout:
             return None
         x, y, right, bottom = (read_number(found[side], side, where) for side in sides)
         return Box(x, y, x + right, y + bottom) if far[0] != "xmax" else Box(x, y, right, bottom)
+
+
+def _load(text: str, name: str, where: str) -> Mapping[str, Any]:
+    try:
+        value = json.loads(text or "{}")
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: {name} is broken JSON ({error}).") from error
+    return json_object(value, f"{where}: {name}")
 
 
 def find_columns(header: Sequence[str], columns: Mapping[str, str]) -> dict[str, int]:
@@ -166,8 +184,12 @@ def list_missing(places: Mapping[str, int]) -> list[str]:
     return missing
 
 
-def find_layout(start: Sequence[str], columns: Mapping[str, str]) -> ColumnLayout | None:
+def find_layout(start: Sequence[str], columns: Mapping[str, str]) -> Layout | None:
     """The layout of a table by its first row, or None when it does not annotate faces."""
+    names = {"image": "filename", _SHAPE: _SHAPE, _ATTRIBUTES: _ATTRIBUTES}  # VIA's.
+    if set(names.values()) <= {*start}:
+        places = {field: start.index(name) for field, name in names.items()}
+        return Layout(len(start), places, attribute=columns.get("label"))
     places = find_columns(start, columns)
     if not list_missing(places):
         # Far corners go before width and height, unless these were asked for.
@@ -176,7 +198,7 @@ def find_layout(start: Sequence[str], columns: Mapping[str, str]) -> ColumnLayou
         used = {start[place] for place in places.values()}
         unread = [name for name in start if name and _normalise(name) not in _KNOWN]
         unused = tuple(name for name in unread if name not in used)
-        return ColumnLayout(len(start), True, places, unused, tuple(start))
+        return Layout(len(start), places, True, unused, tuple(start))
     if not columns and len(start) == len(_MAKESENSE):
         places = {field: place for place, field in enumerate(_MAKESENSE)}
         suffix = PurePosixPath(start[places["image"]]).suffix.lower()
@@ -184,7 +206,7 @@ def find_layout(start: Sequence[str], columns: Mapping[str, str]) -> ColumnLayou
             start[place] for field, place in places.items() if field not in ("label", "image")
         ]
         if suffix in PHOTO_SUFFIXES and all(map(is_number, numbers)):
-            return ColumnLayout(len(start), False, places, header=tuple(start))
+            return Layout(len(start), places, False, header=tuple(start))
     return None
 
 
@@ -208,51 +230,6 @@ def parse_columns(text: str) -> dict[str, str]:
 
 def _normalise(name: str) -> str:
     return "_".join(name.replace("-", " ").replace("_", " ").lower().split())
-
-
-_IMAGE, _SHAPE, _ATTRIBUTES = "filename", "region_shape_attributes", "region_attributes"
-
-
-@dataclass(frozen=True)
-class ViaLayout:
-    """A table of VIA with a region per row; see `ColumnLayout`."""
-
-    cells: int
-    places: Mapping[str, int]
-    attribute: str | None  # That holds the class; the only one there is when None.
-    has_header: bool = True
-    unread: tuple[str, ...] = ()
-    order: Order = "sized"
-
-    def parse(self, cells: Sequence[str], where: str) -> FaceRow:
-        """What a row tells; the box of another shape is the one around it."""
-        label, box, fault = "", None, ""
-        try:
-            shape, attributes = (
-                _load(cells[self.places[name]], name, where) for name in (_SHAPE, _ATTRIBUTES)
-            )
-            label = find_class(attributes, self.attribute, where)
-            box = enclose_region(shape, where) if shape else None
-        except InputError as error:
-            fault = str(error)
-        return FaceRow(cells[self.places[_IMAGE]], label, box, fault)
-
-
-def find_via_layout(start: Sequence[str], columns: Mapping[str, str]) -> ViaLayout | None:
-    """The layout of a table by its header, or None when VIA did not write it."""
-    places = {name: start.index(name) for name in (_IMAGE, _SHAPE, _ATTRIBUTES) if name in start}
-    return ViaLayout(len(start), places, columns.get("label")) if len(places) == 3 else None
-
-
-def _load(text: str, name: str, where: str) -> Mapping[str, Any]:
-    try:
-        value = json.loads(text or "{}")
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: {name} is broken JSON ({error}).") from error
-    return json_object(value, f"{where}: {name}")
-
-
-Layout = ColumnLayout | ViaLayout
 
 
 class CsvFormat(DatasetFormat):
@@ -333,7 +310,7 @@ def _read_table(
 def _propose_columns(layout: Layout, doubt: str) -> str:
     """What to write where the columns of corners are mislabelled, if another order fits."""
     asked = re.search(r"Are they (xm.*|ym.*)\?", doubt)
-    if asked is None or not isinstance(layout, ColumnLayout) or layout.order != "corners":
+    if asked is None or layout.order != "corners":
         return "Correct the table, or name its columns with --columns."
     columns = [layout.header[layout.places[side]] for side in Box._fields]
     pairs = zip(asked[1].split(", "), columns, strict=True)
@@ -355,7 +332,7 @@ def _sniff_tables(
     """Tables of faces, each with the separator by which its first row makes sense, and layout."""
     for path in files.by_suffix(TABLES):
         for separator, start in read_start(path).items():
-            if layout := find_via_layout(start, columns) or find_layout(start, columns):
+            if layout := find_layout(start, columns):
                 yield path, separator, layout
                 break
 

@@ -17,7 +17,6 @@ from data_prep.formats.csv import (
     ColumnError,
     decode_csv,
     find_layout,
-    find_via_layout,
     list_rows,
     parse_columns,
     read_start,
@@ -263,7 +262,7 @@ def test_options_that_can_not_be_understood(text, message):
 
 
 def read_via_regions(shape, attributes=None, **columns):
-    layout = find_via_layout(VIA, columns)
+    layout = find_layout(VIA, columns)
     texts = [json.dumps(value) for value in (shape, attributes or {})]
     return layout.parse(["a.jpg", "1", "{}", "1", "0", *texts], "v:2")
 
