@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +59,7 @@ def build_command(options: BuildOptions) -> None:
     """
     out, result = options.out, building.build(options)
     written = f"{out / building.FACES}, {out / 'crops'}, {out / PAGE}"
-    more = []
-    if result.corrected is not None:
-        more = [f"written    {options.write_voc} with {len(result.corrected)} corrected files"]
-    _show(out, result, describe_summary, out / PAGE, written, more)
+    _show(out, result, describe_summary, out / PAGE, written)
 
 
 def audit_command(options: AuditOptions) -> None:
@@ -81,7 +78,6 @@ def _show(
     describe: Callable[[Mapping[str, Any]], list[str]],
     listed_in: Path,
     written: str,
-    more: Sequence[str] = (),
     notes: bool = False,
 ) -> None:
     """Show what a command did, and end with its exit code."""
@@ -91,8 +87,6 @@ def _show(
         log_findings(result.findings, listed_in, notes=notes)
         for line in (*describe(result.record), f"written    {written}"):
             typer.echo(line)
-    for line in more:
-        typer.echo(line)
     raise typer.Exit(SOME_LEFT_OUT if result.record["left_out"] else DONE)
 
 

@@ -27,7 +27,7 @@ from data_prep.base.labels import CLASSES
 from data_prep.base.photo import JPEG_END, PhotoError, keep_shown, lacks_end, read_photo
 from data_prep.base.records import AnnotatedPhoto, Dataset, Finding
 from data_prep.decisions.ledger import Ledger, read_ledger
-from data_prep.decisions.overlay import WrittenNames, apply_ledgers
+from data_prep.decisions.overlay import apply_ledgers, restore_names
 from data_prep.formats.contracts import Format, ReadOptions, order_classes
 from data_prep.formats.exif_frame import frame_photos
 from data_prep.formats.photo_match import find_folder, list_dataset
@@ -260,7 +260,5 @@ def _read_decided(
     (dataset,) = overlay.datasets
     dataset = replace(dataset, findings=(*dataset.findings, *overlay.findings))
     if not canonical:
-        names = WrittenNames(read, read_dataset(root, reading))
-        restored = (names.restore(photo) for photo in dataset.photos)
-        dataset = replace(dataset, photos=tuple(restored))
+        dataset = restore_names(dataset, read, read_dataset(root, reading))
     return dataset, overlay.record

@@ -299,26 +299,24 @@ def _note(kind: str, key: Key, message: str) -> Finding:
     return Finding(photo, kind, f"{photo}: object {index}: {message}.", dropped=False)
 
 
-class WrittenNames:
-    """What a dataset calls its classes: another name could be a new class to other tools.
+def restore_names(corrected: Dataset, read: Dataset, written: Dataset) -> Dataset:
+    """A corrected dataset under the names it was written with; another could be a new class.
 
-    It is read twice: under the names of `CLASSES` and as written.
+    It is `read` under the names of `CLASSES`, too; changed faces get the usual name of their class.
     """
+    own = {(p.image, f.object): f.label for p in written.photos for f in p.faces}
+    known = {(p.image, f.object): f.label for p in read.photos for f in p.faces}
+    counts = Counter((known[key], own[key]) for key in known.keys() & own.keys())
+    rarest_first = sorted(counts, key=lambda names: (-counts[names], names), reverse=True)
+    usual = dict(rarest_first)
 
-    def __init__(self, read: Dataset, written: Dataset) -> None:
-        self._own = {(p.image, f.object): f.label for p in written.photos for f in p.faces}
-        self._known = {(p.image, f.object): f.label for p in read.photos for f in p.faces}
-        both = self._known.keys() & self._own.keys()
-        counts = Counter((self._known[key], self._own[key]) for key in both)
-        rarest_first = sorted(counts, key=lambda names: (-counts[names], names), reverse=True)
-        self.usual = dict(rarest_first)  # What the dataset mostly calls each class.
+    def restore(image: str, face: Face) -> Face:
+        key = image, face.object
+        is_same = face.label == known[key]
+        return replace(face, label=own[key] if is_same else usual.get(face.label, face.label))
 
-    def restore(self, photo: AnnotatedPhoto) -> AnnotatedPhoto:
-        """A photo with its faces under their written names; changed ones under the usual."""
-        faces = []
-        for face in photo.faces:
-            key = (photo.image, face.object)
-            is_same = face.label == self._known[key]
-            name = self._own[key] if is_same else self.usual.get(face.label, face.label)
-            faces.append(replace(face, label=name))
-        return replace(photo, faces=tuple(faces))
+    photos = (
+        replace(photo, faces=tuple(restore(photo.image, face) for face in photo.faces))
+        for photo in corrected.photos
+    )
+    return replace(corrected, photos=tuple(photos))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ from data_prep.base.records import Dataset
 from data_prep.base.tables import write_faces
 from data_prep.decisions.ledger import Ledger, read_ledger
 from data_prep.decisions.overlay import apply_ledgers
-from data_prep.decisions.write_voc import check_voc_folder, write_voc
 from data_prep.formats.photo_match import find_folder
 from data_prep.formats.registry import read_datasets
 from data_prep.grouping.groups import read_groups
@@ -47,14 +46,7 @@ FORMAT = 3
 """Raised when the same input would give other output, so that old folders are built again."""
 
 
-@dataclass(frozen=True)
-class BuildOutcome(Outcome):
-    """What a build did; `corrected` are the annotation files that `--write-voc` changes."""
-
-    corrected: tuple[str, ...] | None = None
-
-
-def build(options: BuildOptions) -> BuildOutcome:
+def build(options: BuildOptions) -> Outcome:
     """Prepare datasets for training.
 
     The prepared folder appears whole or not at all: crops are staged beside the old ones and
@@ -64,35 +56,27 @@ def build(options: BuildOptions) -> BuildOutcome:
         UserError: A dataset or a ledger can't be used, no face is left, the photos can't be split,
             or a folder can't be written, lies in a dataset, or holds other files.
     """
-    out, voc = options.out, options.write_voc
+    out = options.out
     refuse_dataset_folders([out], map(find_folder, options.roots), around=True)
     ledgers = [read_ledger(path) for path in options.decisions]
     read = read_datasets(options.roots, options.reading)
     inputs = fingerprint_inputs(read, options, ledgers)
     old = read_manifest(out)
-    up_to_date = old is not None and old.get("inputs") == inputs and _is_whole(out, old)
-    if voc is not None:
-        check_voc_folder(voc, read)
-    corrected = None
-    if voc is not None or not up_to_date:
-        overlay = apply_ledgers(read, ledgers)
-    if voc is not None:
-        with hold_folder(voc):
-            corrected = tuple(write_voc(read, overlay.datasets, voc, options.reading))
-    if old is not None and up_to_date:
-        return BuildOutcome(old, (), up_to_date=True, corrected=corrected)
+    if old is not None and old.get("inputs") == inputs and _is_whole(out, old):
+        return Outcome(old, (), up_to_date=True)
     if old is None:
         for name in WRITTEN:
             if (out / name).exists():
                 raise OutputError(f"{out / name} was not written by build; choose another folder.")
     with OutputFolder(out, MANIFEST).stage() as staging:
         (staging / "flat").mkdir()
+        overlay = apply_ledgers(read, ledgers)
         found = analyse(read, ledgers, overlay, options, staging / "flat", must_split=True)
         faces = _sort_crops(found.faces, staging)
         page = render_page(faces, found.findings, found.summary, staging)
         manifest = {"format": FORMAT, "inputs": inputs, **found.summary}
         _swap_in(staging, out, faces, page, manifest)
-    return BuildOutcome(manifest, found.findings, up_to_date=False, corrected=corrected)
+    return Outcome(manifest, found.findings, up_to_date=False)
 
 
 def fingerprint_inputs(

@@ -195,13 +195,6 @@ class BuildOptions(PrepareOptions):
     out: Annotated[Path, typer.Option("-o", "--out", help="The prepared folder.")] = Path(
         "prepared"
     )
-    write_voc: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Also write the VOC files with the decisions worked in, to DIR/<source>/.",
-        ),
-    ] = None
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], **others: Any) -> BuildOptions:

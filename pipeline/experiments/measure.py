@@ -35,19 +35,15 @@ from pipeline.inference.classifier import Classifier
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import describe_photo, list_rows
 from pipeline.inference.sources import PhotoSet
-from pipeline.inference.yunet import choose_detector
 from pipeline.nets.cards import ClassifierCard, DetectorCard, read_card
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import (
     CLASSIFIER,
     DETECTOR,
     SHIPPED,
-    DetectorModel,
-    DetectorName,
     Device,
     Prepared,
     Weights,
-    WeightsError,
     find_weights,
 )
 from pipeline.runs.recipe import Incorrect
@@ -66,8 +62,6 @@ class MeasureOptions:
         Path | None,
         typer.Option(help="Folder for a whole evaluation of each dataset, with report.html."),
     ] = None
-    detector: DetectorName = "retinaface"
-    detector_model: DetectorModel = None
     device: Device = "auto"
 
 
@@ -174,11 +168,15 @@ def measure_weights(options: MeasureOptions) -> dict[str, Any]:
 
     Gives the figures of each source, see `measure_source`, the split and the hash of the faces.
     """
-    other = choose_detector(options.detector, options.detector_model)
-    if options.write and other is not None:
-        raise WeightsError("--write is for the nets of the cards, not for another detector.")
     data, device = PreparedData.open(options.prepared), pick_device(options.device)
-    predictor = Predictor.load(options.weights, device=device, detector=other, thresh=THRESH)
+    predictor = Predictor.load(options.weights, device=device, thresh=THRESH)
+    return measure_predictor(predictor, data, options.reports)
+
+
+def measure_predictor(
+    predictor: Predictor, data: PreparedData, reports: Path | None = None
+) -> dict[str, Any]:
+    """The figures of loaded nets, as `measure_weights` gives them."""
     assert predictor.classifier is not None
     log(f"nets: {predictor.origin}")
     learnt_from = predictor.classifier.card.training.get("data", {}).get("faces_sha256")
@@ -193,7 +191,7 @@ def measure_weights(options: MeasureOptions) -> dict[str, Any]:
         log(f"{source}: {tell(faces['image'].nunique())}, {tell(len(faces), 'face')}")
         found = predict_photos(predictor, data, source)
         crops = classify_faces(predictor.classifier, faces, data.folder)
-        report = None if options.reports is None else options.reports / source
+        report = None if reports is None else reports / source
         results[source] = measure_source(
             data.folder, source, found, crops, split=VALID, report=report
         )

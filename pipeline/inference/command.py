@@ -24,10 +24,7 @@ from pipeline.inference.sources import (
     find_photos,
 )
 from pipeline.nets.options import (
-    RETINAFACE,
     SHIPPED,
-    DetectorModel,
-    DetectorName,
     Device,
     EngineName,
     Weights,
@@ -87,8 +84,6 @@ class RunOptions:
     ] = None
     engine: EngineName = "auto"
     weights: Weights = SHIPPED
-    detector: DetectorName = RETINAFACE
-    detector_model: DetectorModel = None
 
 
 def run(options: RunOptions) -> None:
@@ -108,12 +103,10 @@ def run(options: RunOptions) -> None:
 
     from pipeline.inference.folder import predict_folder  # Torch only once the options are right.
     from pipeline.inference.predictor import Predictor
-    from pipeline.inference.yunet import choose_detector
     from pipeline.nets.compute import pick_device
 
     predictor = Predictor.load(
         options.weights,
-        detector=choose_detector(options.detector, options.detector_model),
         device=pick_device(options.device),
         bf16=options.bf16,
         engine=options.engine,

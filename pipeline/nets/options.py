@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,8 +17,6 @@ _INSTALLED = Path(__file__).parents[1] / "weights"
 SHIPPED = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "weights"
 """The weights that come with the project: inside the installed package, else in the checkout."""
 
-RETINAFACE: Final = "retinaface"
-YUNET: Final = "yunet"
 DETECTOR, CLASSIFIER = "detector", "classifier"  # File stems in a weights folder.
 
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the nets run.")]
@@ -29,10 +27,6 @@ Weights = Annotated[
     Path,
     typer.Option(help="A run folder, a folder with nets, or one net; the rest is the shipped."),
 ]
-DetectorName = Annotated[
-    Literal["retinaface", "yunet"], typer.Option("--detector", help="What finds faces.")
-]
-DetectorModel = Annotated[Path | None, typer.Option(help="Model file (ONNX) of yunet.")]
 
 Prepared = Annotated[Path, typer.Argument(help=f"Folder written by: {spell('build')}.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder that gets the results.")]

@@ -57,7 +57,7 @@ def do_small(r: Recorder) -> None:
     sets = "small/facemask small/ilc"
     known = "shared/data/duplicate-groups.txt"
     ledger = "<root>/data_prep/ledgers/facemask-ilc.jsonl"
-    decided = f"-o small/decided --decisions {ledger} --write-voc small/voc --blur none"
+    decided = f"-o small/decided --decisions {ledger} --blur none"
     r.run("build", f"data_prep build {sets} -o small/prepared")
     r.run("decided", f"data_prep build {sets} {decided}")
     r.run("audit", f"data_prep audit {sets} -o small/audit --known-groups {known}")
@@ -65,7 +65,7 @@ def do_small(r: Recorder) -> None:
     sources = [f'[sources.{name}]\npath = "{name}"\nlicence = "none stated"\n' for name in SETS]
     (r.work / "small/recode.toml").write_text("".join(sources))
     r.run("merge", "data_prep merge small/recode.toml -o small/merged")
-    for name in ("prepared", "decided", "voc", "audit", "drawn", "merged"):
+    for name in ("prepared", "decided", "audit", "drawn", "merged"):
         r.keep(name)
 
 

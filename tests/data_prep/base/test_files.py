@@ -61,16 +61,13 @@ def test_staging_of_another_command_is_left_alone(tmp_path):
     assert {path.name for path in folder.path.iterdir()} == {"a", "record.json"}
 
 
-@pytest.mark.parametrize("command", ["build", "audit", "convert --to yolo", "merge", "--write-voc"])
+@pytest.mark.parametrize("command", ["build", "audit", "convert --to yolo", "merge"])
 def test_second_command_says_so_and_spoils_nothing(run, dataset, tmp_path, command):
-    out, free = tmp_path / "out", tmp_path / "free"
+    out = tmp_path / "out"
     table = tmp_path / "recode.toml"
     table.write_text(f'[sources.one]\npath = "{dataset.name}"\n')
     name, *more = command.split()
-    if name == "--write-voc":
-        arguments = ["build", dataset, "-o", free, name, out]
-    else:
-        arguments = [name, table if name == "merge" else dataset, "-o", out, *more]
+    arguments = [name, table if name == "merge" else dataset, "-o", out, *more]
     with hold_folder(out):
         result = run(*arguments)
         assert result.exit_code == 2, result.output

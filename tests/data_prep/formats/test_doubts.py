@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,7 +10,6 @@ from data_prep.base.errors import DatasetError
 from data_prep.base.labels import UnknownLabelError, parse_aliases
 from data_prep.base.records import Box
 from data_prep.datasets.convert import ConvertOptions, convert
-from data_prep.decisions.write_voc import write_voc
 from data_prep.formats.contracts import Format, ReadOptions
 from data_prep.formats.exif_frame import frame_photos
 from data_prep.formats.plausible import doubt_boxes
@@ -112,20 +109,6 @@ def test_photo_that_was_resized(tmp_path, stated, box, kind):
     result = convert(ConvertOptions(dataset=tmp_path / "s", out=tmp_path / "o", to=Format.VOC))
     assert result.record["left_out"] == 0
     assert read_dataset(tmp_path / "o").photos[0].faces[0].box == read.photos[0].faces[0].box
-
-
-def test_corrected_box_of_a_resized_photo_is_written_as_stated(tmp_path):
-    make_photo(tmp_path / "s" / "a.jpg")
-    make_voc(tmp_path / "s" / "a.xml", "a.jpg", FACE, (240, 180))
-    before = read_dataset(tmp_path / "s")
-    (photo,) = before.photos
-    moved = replace(photo.faces[0], box=Box(10, 20, 30, 50))
-    after = replace(before, photos=(replace(photo, faces=(moved,)),))
-    write_voc([before], [after], tmp_path / "out")
-    (tmp_path / "out" / "s" / "a.jpg").write_bytes(photo.path.read_bytes())
-    text = (tmp_path / "out" / "s" / "a.xml").read_text()
-    assert "<xmin>20</xmin><ymin>40</ymin><xmax>60</xmax><ymax>100</ymax>" in text
-    assert read_dataset(tmp_path / "out" / "s").photos[0].faces[0].box == moved.box
 
 
 def test_photo_that_was_cropped_is_left_out(tmp_path):

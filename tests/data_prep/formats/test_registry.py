@@ -167,16 +167,6 @@ def test_changed_files_are_a_new_build(tmp_path, run, monkeypatch, form, options
     assert read_faces(Path("out"))["label"].tolist() != before
 
 
-def test_corrected_voc_files_need_voc_files(dataset, tmp_path, run):
-    WRITERS["coco"][0](read_dataset(dataset), tmp_path / "set")
-    out = tmp_path / "out"
-    result = run("build", tmp_path / "set", "-o", out, "--write-voc", tmp_path / "voc")
-    assert result.exit_code == 2
-    assert "(coco.json); write it in any format with: python -m data_prep convert" in result.stderr
-    assert not out.exists()
-    assert not (tmp_path / "voc").exists()
-
-
 def test_options_are_explained(dataset, tmp_path, run):
     result = run("audit", dataset, "-o", tmp_path / "out", "--columns", "photo=x")
     assert result.exit_code == 2

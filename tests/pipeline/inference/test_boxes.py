@@ -15,8 +15,8 @@ from pipeline.inference.boxes import (
     has_tiny_faces,
     merge_scales,
 )
-from pipeline.inference.yunet import YuNetDetector, choose_detector
 from pipeline.nets.cards import WeightsError
+from tests.benchmarks.yunet import YuNetDetector
 from tests.makers import make_pixels
 from tests.pipeline.makers import faces_of
 from tests.pipeline.needs import THIRD_PARTY, needs_third_party
@@ -85,20 +85,10 @@ def test_box_that_holds_a_surer_face_is_none(box, score, kept):
 MODEL = THIRD_PARTY / "face_detection_yunet_2023mar.onnx"
 
 
-@pytest.mark.parametrize(
-    ("name", "model", "what"),
-    [
-        ("yunet", None, "needs --detector-model"),
-        ("haar", None, "unknown detector 'haar': use retinaface or yunet"),
-        ("retinaface", "x.onnx", "is for --detector yunet"),
-        ("yunet", "missing.onnx", "missing.onnx: can't be read"),
-        ("yunet", "broken.onnx", "not a YuNet model"),
-    ],
-)
-def test_what_can_not_be_used(name, model, what, tmp_path):
+def test_what_is_no_yunet(tmp_path):
     (tmp_path / "broken.onnx").write_bytes(b"no model")
-    with pytest.raises(WeightsError, match=what):
-        choose_detector(name, None if model is None else tmp_path / model)
+    with pytest.raises(WeightsError, match="not a YuNet model"):
+        YuNetDetector(tmp_path / "broken.onnx")
 
 
 @needs_third_party

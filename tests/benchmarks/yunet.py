@@ -1,10 +1,13 @@
-"""YuNet as another detector, through OpenCV; its model file is the user's.
+"""YuNet in place of our detector, through OpenCV, measured on the validation split.
+
+python -m tests.benchmarks.yunet PREPARED face_detection_yunet_2023mar.onnx
 
 Wu et al. 2023, "YuNet: a tiny millisecond-level face detector".
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
@@ -14,10 +17,14 @@ import numpy as np
 import torch
 
 from data_prep.base.files import sha256_of
-from pipeline.inference.boxes import MAX_FACES, MIN_SCORE, NMS_IOU, FaceBoxes, FaceDetector
+from data_prep.base.progress import log
+from pipeline.experiments.engine import PreparedData
+from pipeline.experiments.measure import THRESH, describe_results, measure_predictor
+from pipeline.inference.boxes import MAX_FACES, MIN_SCORE, NMS_IOU, FaceBoxes
 from pipeline.inference.detector import choose_factor, scale_photo
+from pipeline.inference.predictor import Predictor
 from pipeline.nets.cards import WeightsError
-from pipeline.nets.options import RETINAFACE, YUNET
+from pipeline.nets.options import SHIPPED
 
 PROBE = 64  # Side in pixels of the black photo that a model is tried on when it is loaded.
 
@@ -83,21 +90,9 @@ class YuNetDetector:
         return FaceBoxes(boxes[real], rows[real, 14], landmarks[real])
 
 
-def choose_detector(name: str, model: Path | None) -> FaceDetector | None:
-    """The detector that is asked for; None for the one of the weights folder.
-
-    Raises:
-        WeightsError: An unknown name, a model that is missing, superfluous, or can't be used.
-    """
-    if name == YUNET:
-        if model is None:
-            raise WeightsError(
-                "--detector yunet needs --detector-model FILE, such as "
-                "face_detection_yunet_2023mar.onnx of OpenCV's model zoo."
-            )
-        return YuNetDetector(model)
-    if name != RETINAFACE:
-        raise WeightsError(f"unknown detector '{name}': use {RETINAFACE} or {YUNET}.")
-    if model is not None:
-        raise WeightsError("--detector-model is for --detector yunet; retinaface is in --weights.")
-    return None
+if __name__ == "__main__":
+    prepared, model = map(Path, sys.argv[1:])
+    predictor = Predictor.load(
+        SHIPPED, device=torch.device("cpu"), detector=YuNetDetector(model), thresh=THRESH
+    )
+    log(describe_results(measure_predictor(predictor, PreparedData.open(prepared))))
