@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import JSONResponse, Response
@@ -163,6 +163,9 @@ def create_app(service: Service) -> FastAPI:
         resize: Annotated[
             float | None, Query(gt=0, le=8, description="Enlargement; chosen when left out.")
         ] = None,
+        boxes: Annotated[
+            Literal["face", "head"], Query(description="What they go round.")
+        ] = "face",
         draw: Annotated[bool, Query(description="A JPEG with the faces marked.")] = False,
     ) -> Answer | Response:
         """Find the faces of photos and tell their classes.
@@ -176,7 +179,7 @@ def create_app(service: Service) -> FastAPI:
             if not 0 < len(photos) <= service.limits.photos:
                 told = f"{len(photos)} photos were sent: send 1 to {service.limits.photos} of them"
                 raise HTTPException(413 if photos else 400, f"{told}, in fields named file.")
-            ask = Ask(thresh, resize)
+            ask = Ask(thresh, resize, boxes)
             found = await asyncio.gather(*(service.find(data, name, ask) for name, data in photos))
         frame, faces = found[0]
         if frame.error and len(found) == 1:

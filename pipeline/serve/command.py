@@ -32,6 +32,7 @@ class ServeOptions:
     name: Annotated[
         list[str], typer.Option(help="A name that the host goes by; may be repeated.")
     ] = field(default_factory=list)
+    page: Annotated[bool, typer.Option(help="Serve the page, too, not only REST.")] = True
     wait_ms: Annotated[
         float, typer.Option(min=0, max=1000, help="How long a photo waits for others to join it.")
     ] = 5.0
@@ -45,7 +46,7 @@ class ServeOptions:
 
 
 def serve(options: ServeOptions) -> None:
-    """Serve REST: POST /v1/predict, GET /v1/model, /metrics, /healthz.
+    """Serve a page for photos, and REST: POST /v1/predict, GET /v1/model, /metrics, /healthz.
 
     Ctrl-C or SIGTERM ends it once the requests that were taken are answered.
     """
@@ -55,6 +56,7 @@ def serve(options: ServeOptions) -> None:
     listener = open_port(options.host, options.port)
     try:
         from pipeline.serve.api import create_app
+        from pipeline.serve.page import POLICY, gr, make_page
     except ImportError as error:
         raise UserError(f"{error.name} is missing: pip install 'trimask[web]'") from error
     from pipeline.inference.predictor import Predictor
@@ -68,9 +70,12 @@ def serve(options: ServeOptions) -> None:
     limits = Limits(body=int(options.max_mb * 1e6), queue=options.queue)
     service = Service(predictor, limits, options.wait_ms / 1000)
     app = create_app(service)
+    if options.page:
+        page, how = make_page(service)
+        gr.mount_gradio_app(app, page, "/", **how)
     names = tuple(name.lower() for name in options.name)
     access = Access(
-        options.host, options.token, names, limits.body, own_header=False, open_path="/healthz"
+        options.host, options.token, names, limits.body, False, POLICY, open_path="/healthz"
     )
     address = name_address(options.host, listener.getsockname()[1], options.token)
     log(f"serving: {address}  (Ctrl-C ends)")

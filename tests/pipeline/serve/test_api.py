@@ -149,7 +149,7 @@ def test_what_can_not_be_answered(start, options, status, word):
     assert word in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("query", ["thresh=2", "thresh=nan", "resize=0", "resize=9"])
+@pytest.mark.parametrize("query", ["thresh=2", "thresh=nan", "resize=0", "resize=9", "boxes=x"])
 def test_options_out_of_range(start, photo, query):
     assert send(start(), photo, query=f"?{query}").status_code == 422
 
@@ -166,6 +166,17 @@ def test_drawings(start, photo):
     assert "photos" in send(client, photo, headers={"accept": "*/*"}).json()
     assert send(client, photo, photo, query="?draw=true").status_code == 400
     assert send(client, b"no photo", query="?draw=true").status_code == 422
+
+
+def test_boxes_of_heads_are_taller_and_within_the_photo(start, photo):
+    client = start()
+    plain, tall = (
+        send(client, photo, query=f"?boxes={name}").json()["photos"][0]["faces"]
+        for name in ("face", "head")
+    )
+    for one, other in zip(plain, tall, strict=True):
+        x0, y0, x1, y1 = one["box"]
+        assert other["box"] == pytest.approx([x0, max(0, y0 - 0.38 * (y1 - y0)), x1, y1])
 
 
 def test_what_is_told_of_the_service(start, photo):

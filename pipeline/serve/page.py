@@ -1,0 +1,137 @@
+"""The page: photos dropped or taken with a camera, answers beside them, a table to take along.
+
+Gradio writes what is dropped into a folder; it lies in memory where the system has such a place,
+and a file goes as soon as it is read. Answers are HTML with the pictures inside: no file at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from data_prep.base.html import jpeg_uri, render_html
+from data_prep.base.progress import tell
+from pipeline.inference.draw import COLOURS
+from pipeline.inference.records import Face, Frame
+from pipeline.review.app import TITLES
+from pipeline.serve.service import BOXES, Ask, BusyError, Service, draw_jpeg, spell_name
+from trimask import Faces, Results
+
+SHOWN = 1600  # Longer side in pixels of the largest picture on the page.
+SWEEP = (60, 300)
+"""Seconds: how often files that were dropped but not read are looked for, and how old they get."""
+
+HELLO = """# TriMask
+For every face: mask **worn properly**, **worn wrongly**, or **not worn**. Photos are looked at on
+the machine that serves this page, and not kept."""
+
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:; "
+    "object-src 'none'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'"
+)
+"""No other host can be asked for anything: neither fonts nor scripts nor counters."""
+
+Sent = list[tuple[str, bytes]]  # Photos of a visitor: name and file.
+
+
+def make_page(service: Service) -> tuple[gr.Blocks, dict[str, Any]]:
+    """The page, and the options that it is to be mounted or launched with."""
+    memory = Path("/dev/shm")  # noqa: S108
+    place = tempfile.TemporaryDirectory("-trimask", dir=memory if memory.is_dir() else None)
+    os.environ["GRADIO_TEMP_DIR"] = folder = service.exits.enter_context(place)
+
+    async def take(paths: Sequence[str] | str | None, *ask: Any) -> tuple[None, Sent, str]:
+        files = [paths] if isinstance(paths, str) else paths or []
+        sent = await asyncio.to_thread(lambda: [_read(Path(file)) for file in files])
+        await asyncio.to_thread(_sweep, Path(folder))
+        return None, sent, await look(sent, *ask)
+
+    async def look(sent: Sent, thresh: float, boxes: str) -> str:
+        some, ask = sent[: service.limits.photos], Ask(thresh, None, boxes)
+        try:
+            with service.admit(sum(len(data) for _, data in sent)):
+                found = await asyncio.gather(
+                    *(service.find(data, name, ask) for name, data in some)
+                )
+        except (BusyError, TimeoutError) as error:
+            return show([], error=error.args[0] if error.args else "The nets are busy")
+        return await asyncio.to_thread(show, found, len(sent) - len(some))
+
+    with gr.Blocks(title="TriMask", analytics_enabled=False, delete_cache=SWEEP) as page:
+        gr.Markdown(HELLO)
+        with gr.Row():
+            with gr.Column(scale=2, min_width=320):
+                with gr.Tab("Photos"):
+                    drop = gr.File(file_count="multiple", file_types=["image"], height=150)
+                with gr.Tab("Camera"):
+                    camera = gr.Image(sources=["webcam"], type="filepath", image_mode=None)
+                thresh = gr.Slider(0.1, 0.95, 0.5, step=0.05, label="Least detection score")
+                boxes = gr.Radio(list(BOXES), value="face", label="Boxes go round the")
+            with gr.Column(scale=5, min_width=320):
+                out = gr.Markdown(show([]), sanitize_html=False, elem_classes="tm")
+        sent = gr.State([], time_to_live=SWEEP[1])
+        hidden: Any = {"api_visibility": "private", "show_progress": "minimal"}
+        for event, taken in ((drop.upload, drop), (camera.input, camera)):
+            event(take, [taken, thresh, boxes], [taken, sent, out], scroll_to_output=True, **hidden)
+        for control in (thresh.release, boxes.input):
+            control(look, [sent, thresh, boxes], out, **hidden)
+    page.queue(max_size=service.limits.queue, default_concurrency_limit=4, api_open=False)
+    return page, {
+        "theme": gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+        "css_paths": Path(__file__).parent / "templates" / "page.css",
+        "footer_links": [],
+        "run_history": False,
+        "max_file_size": service.limits.body,
+    }
+
+
+def _read(path: Path) -> tuple[str, bytes]:
+    """Name and bytes of a dropped file, which then is no more; none where another had the same."""
+    data = b""
+    with suppress(FileNotFoundError):
+        data = path.read_bytes()
+    shutil.rmtree(path.parent, ignore_errors=True)
+    return spell_name(path.name), data
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what nobody read, and the empty files that Gradio leaves for each one it gets."""
+    for path in folder.iterdir():
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > SWEEP[0]:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def show(found: Sequence[tuple[Frame, list[Face]]], left: int = 0, error: str = "") -> str:
+    """Photos with their faces as HTML: what was found, a table to take along, pictures."""
+    answers = Results(tuple(Faces(f.name, tuple(faces), f.orientation) for f, faces in found))
+    table = answers.to_frame().to_csv(index=False, float_format="%.5f").encode()
+    counts = Counter(face.label for _, faces in found for face in faces)
+    page = render_html(
+        "pipeline.serve",
+        "answers.html",
+        photos=[
+            (frame, faces, "" if frame.error else jpeg_uri(draw_jpeg(frame, faces, SHOWN)))
+            for frame, faces in found
+        ],
+        faces=tell(counts.total(), "face"),
+        counts={name: counts[name] for name in TITLES if counts[name]},
+        table=base64.b64encode(table).decode(),
+        titles=TITLES,
+        colours=COLOURS,
+        left=left,
+        error=error,
+    )
+    return page.replace("\n", "")  # Markdown takes an empty line for the end of HTML.

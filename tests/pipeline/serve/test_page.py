@@ -1,0 +1,177 @@
+"""The page: what it shows, in a real browser, and that no other host is asked for anything."""
+
+import base64
+import csv
+import io
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import trimask
+from data_prep.formats.predictions import COLUMNS
+from pipeline.inference.records import Frame
+from tests.makers import make_pixels
+from tests.pipeline.makers import paint_photo, save_photo, stand_ins
+from tests.pipeline.needs import needs_shipped
+
+pytest.importorskip("gradio")
+from fastapi.testclient import TestClient
+
+from pipeline.serve.api import create_app
+from pipeline.serve.page import POLICY, gr, make_page, show
+from pipeline.serve.service import Limits, Service
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+ROOT = Path(__file__).parents[3]
+DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+
+
+def read_table(html):
+    (data,) = re.findall(r'href="data:text/csv;base64,([^"]*)"', html)
+    return list(csv.reader(io.StringIO(base64.b64decode(data).decode())))
+
+
+def test_what_is_shown_of_photos():
+    frame = Frame("<b>.png", pixels=paint_photo(), learnt="near")
+    (faces,) = stand_ins()([frame])
+    broken = Frame("x.jpg", error="x.jpg: not a photo & more")
+    html = show([(frame, faces), (broken, []), (Frame("c", pixels=make_pixels(40, 30)), [])])
+    assert "2 faces: 1 with mask, 1 without mask" in html
+    assert "&lt;b&gt;.png" in html
+    assert "<b>.png" not in html
+    assert "not a photo &amp; more" in html
+    assert html.count("No face was found.") == html.count("learnt from this photo") == 1
+    head, *rows = read_table(html)
+    assert tuple(head) == COLUMNS
+    assert [row[0] for row in rows] == ["<b>.png"] * 2
+
+
+def test_gradio_keeps_no_other_door_open(tmp_path):
+    """No address of its own runs anything, and files that were not dropped are not given out."""
+    app = create_app(service := Service(stand_ins(), Limits(body=20_000)))
+    page, options = make_page(service)
+    gr.mount_gradio_app(app, page, "/", **options)
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    with TestClient(app) as client:
+        assert client.get("/healthz").json() == {"status": "ok"}
+        text = client.get("/").text
+        assert "fonts.googleapis.com" not in text + client.get("/theme.css").text
+        assert client.get("/gradio_api/info").json()["named_endpoints"] == {}
+        for path in (secret, ROOT / "pyproject.toml"):
+            answer = client.get(f"/gradio_api/file={path}")
+            assert answer.status_code in (403, 404)
+        large = client.post("/gradio_api/upload", files={"files": b"x" * 30_000})
+        assert large.status_code == 413
+    assert "http" not in POLICY
+
+
+@pytest.fixture
+def start():
+    """Starts the command; gives its process and its address."""
+    started = []
+
+    def run(*options):
+        command = [sys.executable, "-m", "pipeline", "serve", "--port", "0", *options]
+        server = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        started.append(server)
+        for line in server.stderr:
+            if line.startswith("serving: http"):
+                return server, line.split()[1]
+        raise AssertionError("the server did not start")
+
+    yield run
+    for server in started:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as engine:
+        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        options += ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+        browser = engine.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield browser
+        browser.close()
+
+
+def held():
+    """Files that the page keeps."""
+    places = [path for path in Path("/dev/shm").glob("*-trimask") if path.is_dir()]
+    return {path for place in places for path in place.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+@needs_shipped
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_the_page_in_a_browser(start, browser, tmp_path):
+    server, address = start()
+    save_photo(tmp_path / "none.png")
+    before = held()
+    for size in (DESK, PHONE):
+        asked, faults = [], []
+        page = browser.new_page(viewport=size, permissions=["camera"])
+        page.on("request", lambda request: asked.append(request.url))  # noqa: B023
+        page.on("pageerror", lambda error: faults.append(str(error)))  # noqa: B023
+        page.on("console", lambda m: m.type == "error" and faults.append(m.text))  # noqa: B023
+        page.goto(address)
+        drop = page.locator("input[type=file]").first
+        drop.wait_for(state="attached")
+        page.wait_for_timeout(1000)
+        drop.set_input_files([trimask.EXAMPLE, tmp_path / "none.png"])
+        page.wait_for_selector(".tm-photo")
+        html = page.inner_html(".tm")
+        assert "1 face: 1 without mask" in html
+        rows = read_table(html)
+        (face,) = trimask.load(device="cpu").predict(trimask.EXAMPLE)
+        assert [float(cell) for cell in rows[1][1:5]] == pytest.approx(list(face.box), abs=1e-4)
+        link = "document.querySelector('.tm a[download]')?.href"
+        old = page.evaluate(link)
+        page.click("text=head")
+        page.wait_for_function(f"old => {link} && {link} != old", arg=old)
+        taller = read_table(page.inner_html(".tm"))[1]
+        assert float(taller[2]) < float(rows[1][2])
+        assert page.evaluate("document.documentElement.scrollWidth") == size["width"]
+        picture = page.locator(".tm-photo img").first
+        assert picture.evaluate("node => node.complete && node.naturalWidth > 100")
+        page.get_by_role("tab", name="Camera").click()
+        page.click("text=Click to Access Webcam")
+        page.wait_for_timeout(1500)
+        page.click("[aria-label='capture photo']")
+        page.wait_for_selector(".tm-photo h3:has-text('image.png')")
+        others = [url for url in asked if not url.startswith((address, "data:", "blob:"))]
+        assert others == []
+        assert faults == []
+        page.close()
+    assert [path for path in held() - before if path.stat().st_size] == []
+    server.send_signal(signal.SIGTERM)
+    server.wait(20)
+    assert held() == before
+
+
+@needs_shipped
+@pytest.mark.slow
+def test_a_stop_answers_what_was_taken(start, tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    import httpx
+
+    server, address = start("--no-page", "--wait-ms", "900")
+    with ThreadPoolExecutor() as pool:
+        photo = trimask.EXAMPLE.read_bytes()
+        files = {"files": {"file": photo}, "timeout": 30}
+        answer = pool.submit(httpx.post, f"{address}v1/predict", **files)
+        while "trimask_waiting 1.0" not in httpx.get(f"{address}metrics").text:
+            pass
+        server.send_signal(signal.SIGTERM)
+        assert len(answer.result().json()["photos"][0]["faces"]) == 1
+    server.wait(20)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(address)
