@@ -53,7 +53,7 @@ def _check_packages() -> None:
 _check_packages()
 
 from data_prep.base.photo import PhotoError  # noqa: E402
-from data_prep.base.progress import log  # noqa: E402
+from data_prep.base.progress import log, tell  # noqa: E402
 from data_prep.formats.predictions import (  # noqa: E402
     COLUMNS,
     FILE,
@@ -183,7 +183,8 @@ class Results(_Shown, Sequence[Faces]):
         faces = sum(map(len, self.photos))
         learnt = sum(bool(photo.learnt) for photo in self.photos)
         more = f", {learnt} learnt from" if learnt else ""
-        return f"Results({len(self)} photos, {faces} faces, {len(self.errors)} unreadable{more})"
+        told = f"{tell(len(self))}, {tell(faces, 'face')}, {len(self.errors)} unreadable{more}"
+        return f"Results({told})"
 
     @property
     def errors(self) -> dict[str, str]:
@@ -206,11 +207,16 @@ class Results(_Shown, Sequence[Faces]):
         return sheet
 
     def save(self, folder: str | Path) -> None:
-        """Write `predictions.csv`, `photos.csv`, and the drawn photos into `annotated/`."""
+        """Write `predictions.csv`, `photos.csv`, and the drawn photos into `annotated/`.
+
+        Raises `OutputError` for a folder that holds other files.
+        """
         import numpy as np
 
+        from data_prep.base.files import refuse_other_files
         from pipeline.inference.draw import save_drawing
 
+        refuse_other_files(Path(folder), PHOTOS_FILE, "save", mark=None)
         write_predictions(Path(folder) / FILE, self._rows())
         write_photos(Path(folder) / PHOTOS_FILE, [one.to_row() for one in self.photos])
         for one in self.photos:
@@ -252,7 +258,7 @@ class Model:
 
         >>> import numpy as np
         >>> load(device="cpu").predict([EXAMPLE, np.zeros((64, 64, 3), np.uint8)])
-        Results(2 photos, 1 faces, 0 unreadable)
+        Results(2 photos, 1 face, 0 unreadable)
         """
         if not (0 <= thresh <= 1 and (resize is None or 0 < resize <= 8)):
             raise ValueError(f"{thresh=}, {resize=}: from 0 to 1, and above 0 to 8 or None.")

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from data_prep.base.command import lazy_app
-from data_prep.base.progress import log, tell
+from data_prep.base.progress import log, tell, tell_loading
 from pipeline.nets.options import SHIPPED, Device, Prepared, Weights
 
 USE, DATA, TRAIN, CLEAN, MEASURE, RESEARCH = "use", "data", "train", "clean", "measure", "research"
@@ -98,12 +98,19 @@ class ClassifyOptions:
 
 def classify_command(options: ClassifyOptions) -> None:
     """Classify the annotated faces, as if the detector were perfect: a table for evaluate."""
-    from data_prep.base.tables import read_faces
-    from pipeline.inference.classifier import Classifier, classify_crops
-    from pipeline.nets.compute import pick_device
-    from pipeline.nets.options import CLASSIFIER, find_net
-    from pipeline.runs.folder import PreparedError
+    with tell_loading():
+        from data_prep.base.files import OutputError
+        from data_prep.base.tables import read_faces
+        from data_prep.formats.predictions import REQUIRED
+        from pipeline.inference.classifier import Classifier, classify_crops
+        from pipeline.nets.compute import pick_device
+        from pipeline.nets.options import CLASSIFIER, find_net
+        from pipeline.runs.folder import PreparedError, identify_data
 
+    table, own = options.table, ",".join(REQUIRED).encode()
+    identify_data(options.prepared, table.parent)
+    if table.exists() and not (table.is_file() and table.read_bytes().startswith(own)):
+        raise OutputError(f"{table}: is there, but no table of faces; choose another with -o.")
     faces = read_faces(options.prepared)
     chosen = faces[faces["split"] == options.split]
     if chosen.empty:
@@ -113,5 +120,5 @@ def classify_command(options: ClassifyOptions) -> None:
         )
     path = find_net(options.weights, CLASSIFIER)
     classifier = Classifier.load(path, device=pick_device(options.device))
-    count = classify_crops(chosen, options.prepared, classifier, options.table)
-    log(f"{tell(count, 'face')} of the {options.split} split: {options.table}")
+    count = classify_crops(chosen, options.prepared, classifier, table)
+    log(f"{tell(count, 'face')} of the {options.split} split: {table}")

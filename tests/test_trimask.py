@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 import trimask
+from data_prep.base.files import OutputError
 from data_prep.formats.predictions import COLUMNS, PHOTOS_FILE, read_photos
 from pipeline.inference import sources
 from pipeline.inference.engines import EngineError
@@ -147,6 +148,9 @@ def test_table_is_that_of_the_file(model, photos, tmp_path):
     pd.testing.assert_frame_equal(stored, table, atol=0.01, check_dtype=False)
     drawn = (tmp_path / "out" / "annotated").rglob("*.*")
     assert sorted(path.name for path in drawn) == ["a.png", "b.png"]
+    results[0].save(tmp_path / "out")
+    with pytest.raises(OutputError, match="holds other files"):
+        results.save(photos)
     results[0].save(tmp_path / "one")
     assert len((tmp_path / "one" / "predictions.csv").read_text().splitlines()) == 3
 

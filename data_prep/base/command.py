@@ -18,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from data_prep.base.errors import UserError, describe_error
-from data_prep.base.progress import log
+from data_prep.base.progress import log, tell_loading
 
 DONE, SOME_LEFT_OUT, NOT_DONE, STOPPED = 0, 1, 2, 130
 """Exit codes: all done; the rest done; wrong usage, nothing to do, or nothing could be written;
@@ -125,7 +125,8 @@ class _Lazy(TyperCommand):
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **more: Any) -> Any:
         app = Typer(add_completion=False)
-        app.command(self.name)(load_command(self.target))
+        with tell_loading():
+            app.command(self.name)(load_command(self.target))
         return get_command(app).make_context(info_name, args, *rest, **more)
 
 

@@ -138,14 +138,17 @@ def refuse_dataset_folders(
                 )
 
 
-def refuse_other_files(out: Path, record: str, option: str = "-o", *, mark: str = "inputs") -> None:
+def refuse_other_files(
+    out: Path, record: str, option: str = "-o", *, mark: str | None = "inputs"
+) -> None:
     """Refuse a folder with files but without the record that marks it as written here.
 
-    Another file may be called like the record: `mark` is a key that all of this kind have.
+    Another file may be called like the record: `mark` is a key that all of this kind have; None for
+    a record that is no JSON.
     """
     why = None
     if (out / record).is_file():
-        if mark not in (read_object(out / record) or {}):
+        if mark is not None and mark not in (read_object(out / record) or {}):
             why = f"{out / record}: was not written by this command; choose another folder with"
     elif out.is_dir() and any(out.iterdir()):
         why = f"{out}: holds other files; choose an empty or a new folder with"

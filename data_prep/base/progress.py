@@ -6,6 +6,8 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Timer
 from typing import TypeVar
 
 from rich.console import Console
@@ -18,6 +20,8 @@ Item = TypeVar("Item")
 LINES = 10  # Lines a log gets for one pass.
 
 QUIET = 2.0  # Seconds before a log gets its first line: what is done sooner needs none.
+
+SILENCE = 0.5  # Seconds that a command may load libraries without a word.
 
 SHOWN_FINDINGS = 20
 UNFIT_DECISIONS = ("torn-ledger", "disputed-decision", "unfit-decision")
@@ -52,6 +56,18 @@ def tell(count: int, noun: str = "photo", verb: str = "", *, of: int | None = No
 def log(line: str) -> None:
     """One line for people, at once; what a terminal would obey is spelt out."""
     LOGGER.info("%s", visible(line))
+
+
+@contextmanager
+def tell_loading() -> Iterator[None]:
+    """Say that libraries are being loaded if that takes longer than people wait in silence."""
+    timer = Timer(SILENCE, log, ["loading libraries, some seconds"])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def log_findings(findings: Sequence[Finding], listed_in: object, *, notes: bool = False) -> None:

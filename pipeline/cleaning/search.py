@@ -12,7 +12,13 @@ import pandas as pd
 import typer
 
 from data_prep.base.errors import UserError
-from data_prep.base.files import hold_folder, read_object, write_atomically, write_json
+from data_prep.base.files import (
+    hold_folder,
+    read_object,
+    refuse_other_files,
+    write_atomically,
+    write_json,
+)
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import tell
 from data_prep.base.records import Box
@@ -84,6 +90,8 @@ def find_suspects(options: SuspectsOptions, log: Log) -> tuple[pd.DataFrame, lis
     overrides = [*(options.overrides or []), f"seed={options.seed}"]
     recipe = load_recipe(options.recipe, ClassifierRecipe, overrides)
     faces = open_faces(prepared, recipe, out)
+    if not any(out.glob("*.npz")):  # A stopped search has no more than these.
+        refuse_other_files(out, ABOUT, mark="order")
     in_sample = order == "in-sample"
     search = {
         "faces_sha256": faces.data["faces_sha256"],

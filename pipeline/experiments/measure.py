@@ -168,8 +168,9 @@ def measure_weights(options: MeasureOptions) -> dict[str, Any]:
 
     Gives the figures of each source, see `measure_source`, the split and the hash of the faces.
     """
-    data, device = PreparedData.open(options.prepared), pick_device(options.device)
-    predictor = Predictor.load(options.weights, device=device, thresh=THRESH)
+    outs = [options.reports, options.weights if options.write else None]
+    data = PreparedData.open(options.prepared, *(out for out in outs if out))
+    predictor = Predictor.load(options.weights, device=pick_device(options.device), thresh=THRESH)
     return measure_predictor(predictor, data, options.reports)
 
 

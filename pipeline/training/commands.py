@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from data_prep.base.progress import tell_loading
 from pipeline.nets.options import Device, LogAs, Overrides, Prepared, Recipe, Track
 from pipeline.runs.log import report_as
 
@@ -55,18 +56,20 @@ def _train(options: TrainOptions, start: Path | None = None) -> None:
     """A detector with weights to start from, else a classifier."""
     with report_as(options.log) as report:
         from data_prep.base.files import hold_folder
-        from data_prep.base.tables import read_faces, select_sources
-        from data_prep.grouping.split import TRAIN, VALID
-        from pipeline.nets.cards import CLASSIFIER, DETECTOR, Card, load_state
-        from pipeline.nets.compute import pick_device
-        from pipeline.nets.learnt import know_photos, list_photos
-        from pipeline.runs.folder import RECIPE, RunError, identify_data, resume_run, start_run
-        from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
-        from pipeline.runs.tracking import load_tracker, open_trackers
-        from pipeline.training.classifier import plan_classifier, train_classifier
-        from pipeline.training.detector import plan_detector, train_detector
-        from pipeline.training.export import describe_result
-        from pipeline.training.learner import settle_start
+
+        with tell_loading():
+            from data_prep.base.tables import read_faces, select_sources
+            from data_prep.grouping.split import TRAIN, VALID
+            from pipeline.nets.cards import CLASSIFIER, DETECTOR, Card, load_state
+            from pipeline.nets.compute import pick_device
+            from pipeline.nets.learnt import know_photos, list_photos
+            from pipeline.runs.folder import RECIPE, RunError, identify_data, resume_run, start_run
+            from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
+            from pipeline.runs.tracking import load_tracker, open_trackers
+            from pipeline.training.classifier import plan_classifier, train_classifier
+            from pipeline.training.detector import plan_detector, train_detector
+            from pipeline.training.export import describe_result
+            from pipeline.training.learner import settle_start
 
         track, prepared, log = options.track or [], options.prepared, report.log
         for tracker in track:

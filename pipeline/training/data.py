@@ -25,6 +25,7 @@ from fasttransform import Transform
 from data_prep.base.crop import Colour, fit_crop, resize_crop
 from data_prep.base.labels import BARE, CLASSES, MASKED, RARE_CLASS
 from data_prep.base.photo import read_photo
+from data_prep.base.progress import tell
 from data_prep.base.tables import select_sources
 from data_prep.grouping.split import TRAIN, VALID
 from pipeline.drawing.masks import draw_mask
@@ -139,10 +140,10 @@ def select_faces(faces: pd.DataFrame, recipe: ClassifierRecipe) -> pd.DataFrame:
 
 def check_classes(faces: pd.DataFrame) -> None:
     """Refuse, by `PreparedError`, faces of less than two classes: there is nothing to tell."""
-    there = ", ".join({*faces["label"]})
+    there = ", ".join({*faces["label"]}) or "none"
     if faces["label"].nunique() < 2:
         raise PreparedError(
-            f"{len(faces)} faces in train and valid, of class {there or 'none'} alone: two classes "
+            f"{tell(len(faces), 'face')} in train and valid, of class {there} alone: two classes "
             "are needed to tell apart; check datasets and sources."
         )
 

@@ -150,8 +150,8 @@ def plan_detector(
     count = sum(len(scene.boxes) for scene in (*scenes, *valid))
     return (
         f"{trainer.card.architecture} ({count_millions(trainer.net)}) from {begun_with}: "
-        f"{len(scenes)} training and {len(valid)} validation photos with {count} faces; "
-        f"{recipe.steps} steps of {recipe.batch_size} windows at {side} px, "
+        f"{len(scenes)} training and {len(valid)} validation photos with {tell(count, 'face')}; "
+        f"{tell(recipe.steps, 'step')} of {tell(recipe.batch_size, 'window')} at {side} px, "
         f"{describe_minutes(learning + judging)}"
     )
 
@@ -195,7 +195,7 @@ def train_detector(
     facts = {"train": len(scenes), "valid": len(valid), "step": done, "steps": recipe.steps}
     log(f"{counts}; step {done} of {recipe.steps}", "data", **facts)
     if not history:
-        log(f"measuring the start weights on {len(valid)} photos")
+        log(f"measuring the start weights on {tell(len(valid))}")
         history.append({"step": 0, **measure_sources(trainer.detector(), valid)})
         _log_row(history[-1], log, trackers)
     began, losses = time.monotonic(), []

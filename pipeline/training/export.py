@@ -286,11 +286,13 @@ def _tell(run: Run, prepared: Path) -> dict[str, Any]:
     """What the last lines and the page tell alike, of a run with weights."""
     record = read_run(run.folder)
     kept, epochs = record.kept, len(record.history)
-    told = f"epoch {kept[0]} of {epochs}, the least validation loss of its size"
+    told = ", ".join(map(str, kept))
     if "step" in record.history:
-        told = f"step {kept[0]}, averaged over the last steps"
+        told = f"step {told}, averaged over the last steps"
     elif len(kept) > 1:
-        told = f"epochs {', '.join(map(str, kept))} of {len(kept)} networks"
+        told = f"epochs {told} of {len(kept)} networks"
+    elif kept:
+        told = f"epoch {told} of {epochs}, the least validation loss of its size"
     warnings = [run.warning] if run.warning else []
     answers = None
     if record.recalls:
@@ -326,8 +328,9 @@ def describe_result(run: Run, prepared: Path) -> list[str]:
     if told["aps"]:
         shares = [(name, _share(before), _share(now)) for name, before, now in told["aps"]]
         lines.append(markdown_table(("on the validation photos", "before", "now"), shares))
-    kept, look = f"kept: {told['kept']}", f"look: {run.folder / PAGE}"
-    return [*lines, kept, look, *(f"{k}: {text}" for k, text in told["commands"].items())]
+    kept, look = told["kept"], f"look: {run.folder / PAGE}"
+    lines += [f"kept: {kept}"] if kept else []
+    return [*lines, look, *(f"{k}: {text}" for k, text in told["commands"].items())]
 
 
 def _share(value: float | None) -> str:

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from data_prep.base.files import sha256_of
 from data_prep.base.tables import read_faces
 from pipeline.inference.detector import Detector
+from pipeline.runs.folder import identify_data
 from pipeline.training import classifier as train_classifier
 from pipeline.training import detector as train_detector
 from tests.pipeline.drawing.test_demo import PortraitDetector
@@ -171,7 +172,6 @@ def test_nothing_is_written_into_the_dataset(prepared, start, command, options):
         (["--set", "teachers=['a']"], "teachers: a: no such file"),
         (["--set", "sources=['a']"], "'a'; there are: set"),
         (["--resume", "runs/099"], "runs/099: no such run folder; resumable: none beside it"),
-        (["--device", "gpu"], "use auto, cpu or cuda"),
     ],
 )
 def test_train_with_wrong_options(prepared, tmp_path, options, words):
@@ -187,7 +187,7 @@ def test_folders_that_are_not_prepared_or_cannot_be_made(prepared, tmp_path, sta
     result = call(command, tmp_path, "-o", tmp_path / "runs", *more)
     assert_refused(result, tmp_path, "make it with: python -m data_prep build")
     assert not (tmp_path / "runs").exists()
-    assert_refused(call(command, prepared, "-o", start, *more), "can't be made")
+    assert_refused(call(command, prepared, "-o", start, *more), "can't be written")
 
 
 def test_broken_training_photo_is_named_in_one_line(prepared, tmp_path, start):
@@ -239,6 +239,11 @@ def test_classify_what_is_not_there(prepared, tmp_path, random_weights):
     lost.unlink()
     assert_refused(call("classify", copy, *options), lost, "can't be read")
     assert not (tmp_path / "t.csv").exists()
+    (tmp_path / "t.csv").write_text("image,shop\n")
+    assert_refused(call("classify", prepared, *options), "t.csv: is there, but no table of faces")
+    (root,) = identify_data(prepared)[1].values()
+    within = ["-o", root / "t.csv", *options[2:]]
+    assert_refused(call("classify", prepared, *within), "meets the dataset")
 
 
 def test_demo_photos(tmp_path, monkeypatch):

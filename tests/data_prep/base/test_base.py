@@ -1,6 +1,7 @@
 """Labels, files that are written, progress, and `faces.csv`."""
 
 import errno
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -198,3 +199,11 @@ def test_sources_that_are_not_there_are_named():
     assert select_sources(table, []).equals(table)
     with pytest.raises(TableError, match=r"'c'; there are: a, b\."):
         select_sources(table, ["a", "c"])
+
+
+@pytest.mark.parametrize(("silence", "told"), [(0.0, True), (60.0, False)])
+def test_loading_is_told_where_it_takes_long(monkeypatch, capsys, silence, told):
+    monkeypatch.setattr(progress, "SILENCE", silence)
+    with progress.tell_loading():
+        time.sleep(0.2)
+    assert ("loading libraries" in capsys.readouterr().err) == told

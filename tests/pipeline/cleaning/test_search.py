@@ -169,6 +169,9 @@ def test_nothing_is_written_into_a_dataset(mislabelled):
     with pytest.raises(OutputError, match="meets the dataset"):
         find_suspects(SuspectsOptions(mislabelled[0], root / "suspects", device="cpu"), Told())
     assert not (root / "suspects").exists()
+    other = SuspectsOptions(mislabelled[0], root.parent, device="cpu")
+    with pytest.raises(OutputError, match="holds other files"):
+        find_suspects(other, Told())
 
 
 @pytest.mark.slow
