@@ -21,18 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
 
-__all__ = [
-    "EXAMPLE",
-    "Face",
-    "Faces",
-    "Model",
-    "PhotoError",
-    "Results",
-    "__version__",
-    "evaluate",
-    "learner",
-    "load",
-]
+__all__ = ["EXAMPLE", "Face", "Faces", "Model", "PhotoError", "Results", "__version__"]
+__all__ += ["evaluate", "learner", "load"]
 
 
 def _check_packages() -> None:

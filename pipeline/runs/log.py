@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import typer
 from pydantic_core import to_json
@@ -17,13 +17,9 @@ from data_prep.base.errors import UserError, describe_error
 from data_prep.base.progress import log
 from pipeline.nets.options import LogFormat
 
-
-class Log(Protocol):
-    """Logs a line for people, and the same as an event with facts for machines: numbers, texts,
-    paths, and lists and dicts of them.
-    """
-
-    def __call__(self, line: str, event: str = "note", /, **facts: Any) -> None: ...  # noqa: D102
+Log = Callable[..., None]
+"""Logs a line for people, and the same as an event with facts for machines: numbers, texts, paths,
+and lists and dicts of them. Called as `log(line, event, **facts)`."""
 
 
 class Reporter:

@@ -33,22 +33,20 @@ def plot_curves(history: Sequence[dict[str, float]], path: Path) -> None:
     save_figure(figure, path)
 
 
-def draw_losses(history: pd.DataFrame) -> Figure:
-    """Losses over the epochs of a classifier, the steps of a detector, and what was kept."""
-    figure, axes = new_axes("Loss", "", "", width=4.4, height=3.2)
-    _draw_curves(axes, history, LOSSES)
-    return figure
-
-
-def draw_scores(history: pd.DataFrame) -> Figure:
-    """Scores on the validation split, as `draw_losses`."""
-    figure, axes = new_axes("On the validation split", "", "", width=4.4, height=3.2)
+def draw_history(history: pd.DataFrame) -> list[Figure]:
+    """Losses over the epochs of a classifier, the steps of a detector, and what was kept; and the
+    scores on the validation split.
+    """
     aps = {
         str(name): str(name).removesuffix("_face_ap50") + ", face AP at IoU 0.5"
         for name in history.filter(regex="_face_ap50$")
     }
-    _draw_curves(axes, history, aps or SCORES)
-    return figure
+    figures = []
+    for title, names in (("Loss", LOSSES), ("On the validation split", aps or SCORES)):
+        figure, axes = new_axes(title, "", "", width=4.4, height=3.2)
+        _draw_curves(axes, history, names)
+        figures.append(figure)
+    return figures
 
 
 def _draw_curves(axes: Axes, history: pd.DataFrame, names: Mapping[str, str]) -> None:

@@ -40,63 +40,20 @@ class Stage(NamedTuple):
 
 
 class ClassifierRecipe(_Numbers):
-    """Numbers of a classifier training.
-
-    Attributes:
-        architecture: `resnet34`; `mobilenet0.25`, the detector's body with a head of its own;
-            `sequential`, three convolutions with max pooling and a dense layer; or `timm:NAME`, any
-            body of timm that takes inputs of several sizes.
-        init: `random`, a file of the same architecture (safetensors, or `.pth` of plain tensors),
-            for `resnet34` and timm's also `imagenet` (downloaded; `train` falls back to random),
-            for `mobilenet0.25` also `detector` (the shipped one's body) or the file of another
-            detector.
-        incorrect: With `without_mask` or `exclude` the network learns two classes and never
-            answers the third.
-        masks: `drawn` replaces real masked faces by every bare face with a mask drawn on it.
-        faces: `kept` leaves out what the blur rule dropped, `all` takes every training face.
-        sizes: Input side in pixels of each stage.
-        lr: Peak learning rate of the first stage, or `find`.
-        stage_lr: Each later stage's peak as a multiple of the first.
-        patience: A stage ends after so many epochs without a better validation loss.
-        switch: Which of those epochs count: all that have `stalled`, or the `overfit` ones, whose
-            training loss is below that of the epoch before.
-        freeze_epochs: Epochs of a stage before all others, at the first size, in which the head
-            alone learns. As of fastai's `fine_tune` each cycle then begins at a fifth of its peak
-            and peaks after three tenths. Random weights have no such stage.
-        lr_mult: First layers learn at the rate divided by this, those between at rates between;
-            but all alike from random weights.
-        class_weights: Weight in the loss by inverse frequency, its square root, or none.
-        undo_weights: Share of the weights' prior shift that is taken back after training.
-        repeat_rare: How often each face of the rare class, drawn ones too, is shown in an epoch.
-        drawn: Faces of the rare class made by drawing masks on bare ones, as a multiple of the
-            real ones.
-        rotated: Angles by which turned copies of all training faces are added, of drawn ones, too.
-        shift: Farthest random shift of a crop, as a share of its side, as a detector's boxes shift.
-        downscale: Share of training crops shrunk to a smaller face's size first.
-        members: Networks that are trained alike but for their seeds and answer together
-            (Lakshminarayanan et al. 2017, "Simple and scalable predictive uncertainty estimation
-            using deep ensembles").
-        rare_odds: The rare class's odds in use as a multiple of those that were learnt, a prior
-            shift. Students of such a teacher learn the shift, too.
-        teachers: Weights of classifiers, safetensors with their cards; the network learns their
-            mean answer to each augmented crop, too (Hinton et al. 2015, "Distilling the knowledge
-            in a neural network"). They must not have seen the validation photos.
-        teacher_share: Weight of the teachers' answer in the loss against that of the label.
-        bf16: bfloat16 autocast; `auto` where the processor has it.
-    """
+    """Numbers of a classifier training; `recipes/README.md` says what each means."""
 
     name: str = "default"
     kind: Literal["classifier"] = "classifier"
     seed: int = 0
     architecture: Architecture = "resnet34"
     init: str = "random"
-    sources: list[str] = Field(default_factory=list)  # Datasets to train on; all when empty.
+    sources: list[str] = Field(default_factory=list)
     incorrect: Incorrect = "own"
     masks: Literal["real", "drawn"] = "real"
     faces: Literal["kept", "all"] = "kept"
     colour: Colour = "rgb"
     sizes: list[int] = Field(default=[128, 224], min_length=1)
-    epochs: list[int] = Field(default=[20, 5], min_length=1)  # Most epochs of each stage.
+    epochs: list[int] = Field(default=[20, 5], min_length=1)
     schedule: Literal["one-cycle", "flat"] = "one-cycle"
     batch_size: int = Field(default=64, ge=2)
     lr: Annotated[float, Field(gt=0)] | Literal["find"] = "find"
@@ -107,7 +64,7 @@ class ClassifierRecipe(_Numbers):
     freeze_epochs: int = Field(default=0, ge=0)
     lr_mult: float = Field(default=1.0, ge=1)
     dropout: float = Field(default=0.3, ge=0, lt=1)
-    freeze: bool = False  # Train the last layer only, the body stays as it starts.
+    freeze: bool = False
     class_weights: Literal["inverse", "sqrt", "none"] = "sqrt"
     undo_weights: float = Field(default=0.5, ge=0, le=1)
     repeat_rare: int = Field(default=1, ge=1)
@@ -121,7 +78,7 @@ class ClassifierRecipe(_Numbers):
     warp: float = Field(default=0.1, ge=0, le=0.5)
     lighting: float = Field(default=0.25, ge=0, lt=1)
     downscale: float = Field(default=0.3, ge=0, le=1)
-    mirror: bool = False  # In use, average over a crop and its mirror image.
+    mirror: bool = False
     members: int = Field(default=1, ge=1)
     rare_odds: float = Field(default=1.0, gt=0)
     teachers: list[str] = Field(default_factory=list)
@@ -180,28 +137,12 @@ def member_of(recipe: ClassifierRecipe, place: int) -> ClassifierRecipe:
 
 
 class DetectorRecipe(_Numbers):
-    """Numbers of a detector fine-tuning.
-
-    Attributes:
-        score_only: Datasets that teach scores but not boxes, for they draw boxes another way and
-            leave faces unboxed. What the start weights take for a face there is not background.
-        input_size: Side in pixels of the square training windows.
-        longest: Range of the longer side in pixels that whole photos are scaled to.
-        classify: The network also tells the class of every face, so that no classifier is needed.
-        incorrect: As of a classifier, when `classify` is on; `exclude` neither learns nor unlearns.
-        rotated: Turns of training photos before windows are cut from them; each, and none, gets an
-            equal share of the windows.
-        ema: Decay of the averaged weights, which are the ones that are kept.
-        sure_background: Highest face score of the start weights at which unboxed anchors of
-            `score_only` datasets count as background.
-        min_face: Faces under this short side, after scaling, are neither learnt nor unlearnt.
-        landmark_weight: Weight of staying near the start weights' landmarks.
-    """
+    """Numbers of a detector fine-tuning; `recipes/README.md` says what each means."""
 
     name: str = "detector"
     kind: Literal["detector"] = "detector"
     seed: int = 0
-    sources: list[str] = Field(default_factory=list)  # Datasets to train on; all when empty.
+    sources: list[str] = Field(default_factory=list)
     score_only: list[str] = Field(default_factory=list)
     steps: int = Field(default=1500, ge=1)
     batch_size: int = Field(default=16, ge=1)
@@ -210,16 +151,16 @@ class DetectorRecipe(_Numbers):
     classify: bool = False
     incorrect: Incorrect = "own"
     rotated: list[RightAngle] = Field(default_factory=list)
-    lr: float = Field(default=1e-3, gt=0)  # Peak learning rate of AdamW under one-cycle.
+    lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=5e-4, ge=0)
     ema: float = Field(default=0.995, gt=0, lt=1)
-    negatives: int = Field(default=7, ge=1)  # Hard negative anchors per positive one.
+    negatives: int = Field(default=7, ge=1)
     positive_iou: float = Field(default=0.35, gt=0, lt=1)
     sure_background: float = Field(default=0.1, gt=0, lt=1)
     min_face: float = Field(default=7.0, ge=0)
     box_weight: float = Field(default=2.0, gt=0)
     landmark_weight: float = Field(default=0.5, ge=0)
-    validate_every: int = Field(default=250, ge=1)  # Steps between validations and checkpoints.
+    validate_every: int = Field(default=250, ge=1)
 
     @property
     def learnt(self) -> tuple[str, ...]:

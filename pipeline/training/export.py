@@ -44,7 +44,7 @@ from pipeline.runs.folder import (
     read_run,
 )
 from pipeline.runs.listing import warn_of_few
-from pipeline.runs.plots import SHORT, draw_losses, draw_scores, plot_top_losses, save_figure
+from pipeline.runs.plots import SHORT, draw_history, plot_top_losses, save_figure
 from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.training.data import FitCrop, class_weights
 
@@ -361,7 +361,7 @@ def write_page(
     """
     told = _tell(run, prepared)
     answers, mistakes = told.pop("answers"), []
-    plots = [draw(told["record"].history) for draw in (draw_losses, draw_scores)]
+    plots = draw_history(told["record"].history)
     if answers is not None:
         mistakes = find_mistakes(answers, prepared, crops)
         plots.append(confuse_classes(answers))

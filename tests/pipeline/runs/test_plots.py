@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from data_prep.base.files import OutputError
 from data_prep.base.photo import photo_size
-from pipeline.runs.plots import draw_scores, plot_curves, plot_top_losses
+from pipeline.runs.plots import draw_history, plot_curves, plot_top_losses
 from tests.makers import make_pixels
 
 HISTORY = [
@@ -62,13 +62,13 @@ def test_top_losses(tmp_path, figures, count):
 
 def test_scores_of_members_and_of_a_detector():
     members = pd.DataFrame([{"member": n, **row} for n in range(2) for row in HISTORY])
-    (axes,) = draw_scores(members).axes
+    (axes,) = draw_history(members)[1].axes
     assert [text.get_text() for text in axes.get_legend().texts] == [
         "accuracy",
         "macro recall",
         "kept",
     ]
     steps = pd.DataFrame({"step": [0, 5], "set_face_ap50": [0.5, 0.75], "loss": [np.nan, 1.0]})
-    (axes,) = draw_scores(steps).axes
+    (axes,) = draw_history(steps)[1].axes
     assert list(axes.lines[0].get_xdata()) == [0, 5]
     assert axes.get_xlabel() == "step"

@@ -1,6 +1,7 @@
 """Recipes: shipped ones hold, wrong keys and values are named."""
 
 import hashlib
+import re
 import tomllib
 
 import pytest
@@ -191,3 +192,11 @@ def test_wrong_files_are_named(tmp_path):
 def test_recipe_of_the_other_kind_is_called_so(name, kind):
     with pytest.raises(RecipeError, match=rf"a recipe for a \w+, not for a {kind}"):
         load_recipe(name, KINDS[kind])
+
+
+def test_every_key_is_explained_with_its_default():
+    text = (RECIPES / "README.md").read_text()
+    for kind, part in zip((ClassifierRecipe, DetectorRecipe), text.split("## A ")[1:], strict=True):
+        rows = dict(re.findall(r"\| `(\w+)` \| `(.*?)` \| .+ \|", part))
+        told = {key: tomllib.loads(f"v = {value}")["v"] for key, value in rows.items()}
+        assert told == kind().model_dump(mode="json")
