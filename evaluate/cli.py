@@ -117,21 +117,24 @@ app.command()(as_command(evaluate))
 def show_headline(evaluation: Evaluation) -> None:
     """Print the sentence and the headline numbers; classes without a face are left out.
 
-    Numbers of the photos that the weights did not learn from stand beside, where there are some.
+    Beside stand those of photos not learnt from, and in the annotators' box convention.
     """
     record = evaluation.metrics
     counts, definitions = record["counts"], record["definitions"]
     typer.echo(record["sentence"])
-    others = record.get("not_learnt_from")
+    others, aligned = record.get("not_learnt_from"), record.get("aligned")
+    captions = [f"others: the {tell(others['counts']['photos'])} not learnt from"] if others else []
+    captions += ["aligned: in the annotators' box convention"] if aligned else []
     table = Table(
         title=f"{tell(counts['photos'])}, {tell(sum(counts['faces'].values()), 'face')}, "
         f"{tell(counts['predictions'], 'prediction')} ({definitions['interpolation']} AP)",
         title_justify="left",
-        caption=others and f"others: the {tell(others['counts']['photos'])} not learnt from",
+        caption="\n".join(captions),
         caption_justify="left",
     )
     table.add_column("")
-    for words in ("%", "95 % interval", *(["others %"] if others else [])):
+    sides = {"others %": others, "aligned %": aligned}
+    for words in ("%", "95 % interval", *(words for words, side in sides.items() if side)):
         table.add_column(words, justify="right")
     beside = tabulate_headline(others)["value"] if others else repeat(None)
     for (name, label, value, low, high), other in zip(
@@ -141,6 +144,7 @@ def show_headline(evaluation: Evaluation) -> None:
             continue
         interval = "–" if pd.isna(low) else f"{_percent(low)} – {_percent(high)}"
         cells = [_percent(value), interval, *([_percent(other)] if others else [])]
+        cells += [_percent(aligned[name]) if name in aligned else ""] if aligned else []
         table.add_row(f"  {HEADLINES[name]}: {label}" if label else HEADLINES[name], *cells)
     for row in record["at_iou"]:
         table.add_row(f"mAP at IoU {row['iou']:.2f}", _percent(row["map"], 2), "")

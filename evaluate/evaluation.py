@@ -22,7 +22,7 @@ from evaluate.inputs.predictions import (
     repeat_run,
 )
 from evaluate.inputs.truth import read_truth
-from evaluate.measures import alarm, calibration, curves, errors, headline, sanity, sizes
+from evaluate.measures import alarm, alignment, calibration, curves, errors, headline, sanity, sizes
 from evaluate.measures.case import Case
 from evaluate.measures.headline import Record
 from evaluate.options import EvaluateOptions
@@ -39,7 +39,8 @@ SECTIONS: dict[str, Callable[[Case], Any]] = {
     "coverage": sanity.describe_coverage,
     "not_learnt_from": sanity.describe_unlearnt,
     "ties": sanity.describe_ties,
-    "box_offsets": sanity.describe_offsets,
+    "box_offsets": alignment.describe_offsets,
+    "aligned": alignment.describe_aligned,
     "at_iou": headline.describe_at,
     "coco": attrgetter("coco"),
     "conventions": headline.list_conventions,

@@ -6,12 +6,14 @@ The only place that turns boxes; orientations 1 to 8 are those of EXIF 2.3, tag 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from data_prep.base.errors import UserError
+from data_prep.base.files import read_object, write_json
 from data_prep.base.records import AnnotatedPhoto, Box, Face, Finding
 
 SIZE_EDGES = (16, 32, 64)
@@ -153,3 +155,70 @@ def shared_areas(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
     return (high - low).clip(0).prod(axis=2)
+
+
+SIDES = ("left", "top", "right", "bottom")
+
+_RESTS_ON = ("interval", "faces", "photos", "source")
+
+MOST_OFFSET = 0.45  # Sides that move further than this share of a box would turn it inside out.
+
+
+class OffsetsError(UserError, ValueError):
+    """A file of box offsets that can't be used."""
+
+
+@dataclass(frozen=True)
+class BoxOffsets:
+    """How annotators draw boxes, against a detector's: four numbers, the box convention.
+
+    Each tells how far a side lies from the detector's, as a share of the detected box's width or
+    height; right and down are positive.
+    """
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    interval: Mapping[str, list[float]] | None = None  # 95 % by photo, by side.
+    faces: int = 0  # That they rest on.
+    photos: int = 0
+    source: str = ""  # Whose boxes they are.
+
+    def apply(self, boxes: np.ndarray) -> np.ndarray:
+        """Detected boxes (N, 4) as the annotators would draw them; not clipped to the photo.
+
+        >>> BoxOffsets(0.1, -0.5, 0.0, 0.0).apply(np.array([[10.0, 10.0, 30.0, 20.0]])).tolist()
+        [[12.0, 5.0, 30.0, 20.0]]
+        """
+        return boxes + box_sides(boxes) * [self.left, self.top, self.right, self.bottom]
+
+    def write(self, path: Path) -> None:
+        """Write them as JSON: `offsets`, `interval`, `faces`, `photos`, `source`."""
+        told = asdict(self)
+        write_json(path, {"offsets": {side: told.pop(side) for side in SIDES}, **told})
+
+    @classmethod
+    def read(cls, path: Path) -> BoxOffsets:
+        """Read what `write` wrote.
+
+        Raises:
+            OffsetsError: The file is none, or an offset is no number or beyond `MOST_OFFSET`.
+        """
+        told = read_object(path) or {}
+        try:
+            left, top, right, bottom = offsets = [float(told["offsets"][side]) for side in SIDES]
+            found = cls(left, top, right, bottom, *(told[name] for name in _RESTS_ON))
+        except (KeyError, TypeError, ValueError):
+            raise OffsetsError(f"{path}: no offsets of boxes, as fit-boxes writes them.") from None
+        for side, value in zip(SIDES, offsets, strict=True):
+            if not abs(value) <= MOST_OFFSET:
+                raise OffsetsError(
+                    f"{path}: {side} is {value:g}; use -{MOST_OFFSET} to {MOST_OFFSET}."
+                )
+        return found
+
+
+def box_sides(boxes: np.ndarray) -> np.ndarray:
+    """Width, height, width, height (N, 4) of boxes, at least a pixel each: what offsets share."""
+    return np.maximum(np.tile(boxes[:, 2:] - boxes[:, :2], 2), 1)

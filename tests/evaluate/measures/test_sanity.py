@@ -24,11 +24,11 @@ from data_prep.formats.predictions import (
 from evaluate import EvaluateOptions
 from evaluate.evaluation import measure_case
 from evaluate.inputs.predictions import make_predictions, place_predictions
+from evaluate.measures.alignment import describe_offsets
 from evaluate.measures.case import Case
 from evaluate.measures.headline import describe_headline, summarise
 from evaluate.measures.sanity import (
     CoverageError,
-    describe_offsets,
     describe_ties,
     describe_unlearnt,
     list_doubts,
@@ -144,7 +144,8 @@ def test_another_box_convention_is_told_from_two_dozen_faces_on():
     taller = [(x0, y0 - 10, x1, y1) for x0, y0, x1, y1 in boxes]
     faces, found = ([Seen(0, 0, box) for box in some] for some in (taller, boxes))
     offsets = describe_offsets(as_case(faces, found))
-    assert offsets == {"faces": 24, "left": 0, "top": -0.2, "right": 0, "bottom": 0}
+    sides = {"left": 0, "top": -0.2, "right": 0, "bottom": 0}
+    assert offsets == {"faces": 24, "photos": 1, **sides, "intervals": None}
     assert any("their top sides 20% further up" in told for told in doubts(as_case(faces, found)))
     few = as_case(faces[:10], found[:10])
     same = as_case(found, found)

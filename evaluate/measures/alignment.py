@@ -1,0 +1,116 @@
+"""How annotators draw faces, against the detector, and what AP is in their box convention.
+
+One annotates brow to chin, another hair to chin with the ears: IoU punishes a detector that learnt
+from either. The convention is four numbers, the median offset of each side; moved by them, boxes
+tell how well faces are found, whoever drew them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from data_prep.base.boxes import SIDES, BoxOffsets, box_sides
+from evaluate.arrays import Detections, FloatArray, GroundTruth, IntArray
+from evaluate.measures.bootstrap import measure
+from evaluate.measures.case import Case, pair_faces
+from evaluate.measures.headline import Record, compute_headline
+
+PAIR_IOU = 0.3
+"""Where pairs of boxes are compared: at 0.5 those that are drawn most differently would be gone."""
+
+LEAST_FACES = 20  # In each half of the photos: medians of fewer say nothing.
+
+ALIGNED = ("map50", "map75", "map50_95", "face_ap50", "face_ap75")
+"""Headline numbers that are given in the annotators' box convention, too."""
+
+
+def fit_offsets(
+    annotated: FloatArray,
+    predicted: FloatArray,
+    photo: IntArray,
+    *,
+    source: str = "",
+    resamples: int = 1000,
+    seed: int = 0,
+) -> BoxOffsets:
+    """Median offset of each side, from matched boxes (N, 4), N at least 1, and their photos (N,).
+
+    Intervals are those of `bootstrap`; of an even number of faces theirs take the lower median.
+    """
+    offsets = (annotated - predicted) / box_sides(predicted)
+    places, photo = np.unique(photo, return_inverse=True)
+    ranks = np.argsort(offsets, axis=0)
+
+    def compute(weights: FloatArray) -> dict[str, FloatArray]:
+        medians = {}
+        for number, side in enumerate(SIDES):
+            order = ranks[:, number]
+            reached = np.cumsum(weights[:, photo[order]], axis=1)
+            middle = (reached < reached[:, -1:] / 2).sum(axis=1)
+            medians[side] = offsets[order[middle], number]
+        return medians
+
+    count = len(places)
+    _, interval = measure(compute, photos=count, resamples=resamples, seed=seed, rows=len(photo))
+    left, top, right, bottom = np.median(offsets, axis=0).tolist()
+    return BoxOffsets(left, top, right, bottom, interval, len(photo), count, source)
+
+
+def pair_boxes(
+    truth: GroundTruth, detections: Detections, thresh: float
+) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Annotated and predicted boxes (N, 4) of the faces found from `thresh` on, and photos (N,)."""
+    pairs = pair_faces(truth, detections, thresh=thresh, iou=PAIR_IOU)
+    annotated = truth.boxes[~truth.difficult][pairs.found]
+    return annotated, detections.boxes[pairs.rows[pairs.found]], pairs.photo[pairs.found]
+
+
+def describe_offsets(case: Case) -> Record:
+    """The offsets of all faces found from the threshold on, as of `BoxOffsets`."""
+    pairs = pair_boxes(case.truth, case.detections, case.options.thresh)
+    if not len(pairs[0]):
+        return {"faces": 0, "photos": 0, **dict.fromkeys(SIDES), "intervals": None}
+    resamples, seed = case.options.bootstrap, case.options.seed
+    told = asdict(fit_offsets(*pairs, resamples=resamples, seed=seed))
+    medians = {side: told[side] for side in SIDES}
+    counts = {name: told[name] for name in ("faces", "photos")}
+    return {**counts, **medians, "intervals": told["interval"]}
+
+
+def align(case: Case) -> Detections | None:
+    """The detections in the annotators' box convention; None with too few faces to tell.
+
+    Photos are parted in two at random; the boxes of either half are moved by the offsets that are
+    fitted on the other, so no photo has a say in its own.
+    """
+    annotated, predicted, photo = pair_boxes(case.truth, case.detections, case.options.thresh)
+    half = np.random.default_rng(case.options.seed).permutation(case.photos) % 2
+    boxes = case.detections.boxes.copy()
+    for own in (0, 1):
+        others = half[photo] != own
+        if others.sum() < LEAST_FACES:
+            return None
+        offsets = fit_offsets(annotated[others], predicted[others], photo[others], resamples=0)
+        rows = half[case.detections.photo] == own
+        boxes[rows] = offsets.apply(boxes[rows])
+    return replace(case.detections, boxes=boxes)
+
+
+def describe_aligned(case: Case) -> Record | None:
+    """Headline numbers of `ALIGNED` in the annotators' box convention, cross-fitted by photo."""
+    aligned = align(case)
+    if aligned is None:
+        return None
+    matches = replace(case, detections=aligned).matches
+
+    def compute(weights: FloatArray) -> dict[str, FloatArray]:
+        eleven_point = case.options.eleven_point
+        numbers = compute_headline(matches, weights, eleven_point=eleven_point)
+        return {name: numbers[name] for name in ALIGNED}
+
+    numbers, intervals = case.measure(compute)
+    definitions: dict[str, Any] = case.define("aligned", pair_iou=PAIR_IOU)
+    return {**numbers, "intervals": intervals, "definitions": definitions}
