@@ -7,7 +7,7 @@ BIN := .venv/bin
 endif
 READY := .venv/.ready
 
-.PHONY: help demo test test-slow lint type-check format check benchmark benchmark-evaluate figures
+.PHONY: help demo test test-slow fuzz lint type-check format check benchmark benchmark-evaluate figures
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -27,6 +27,9 @@ test: $(READY)  ## The tests, under 6 minutes on 2 cores.
 
 test-slow: $(READY)  ## Proofs on the real data in ../shared, half an hour.
 	$(BIN)/python -m pytest -m slow
+
+fuzz: $(READY)  ## Spoilt files against every reader and decoder, 5 minutes; other ones each time.
+	$(BIN)/python -m pytest -m fuzz tests/fuzz
 
 lint: $(READY)  ## Style and formatting, nothing changed.
 	$(BIN)/ruff check .

@@ -103,7 +103,7 @@ def read_object(path: Path) -> dict[str, Any] | None:
     """A JSON object that an earlier run wrote; None when there is none that can be read."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

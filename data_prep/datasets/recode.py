@@ -78,7 +78,7 @@ def read_recode(path: Path) -> tuple[RecodeTable, dict[str, Path]]:
         table = RecodeTable.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         raise RecodeError(f"{path}: {_explain(error)}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RecodeError(f"{path}: can't be read as TOML ({error}).") from error
     folders: dict[str, Path] = {}
     for name, source in table.sources.items():

@@ -97,5 +97,5 @@ def _read_roots(manifest: Path) -> dict[str, Path]:
     try:
         datasets = json.loads(manifest.read_text(encoding="utf-8"))["datasets"]
         return {str(entry["source"]): Path(entry["root"]) for entry in datasets}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}

@@ -56,7 +56,7 @@ def split_values(text: str) -> list[str]:
     """
     try:
         values = [str(value) for value in tomllib.loads(f"values = [{text}]")["values"]]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         values = [value.strip() for value in text.split(",")]
     if "" in values or not values:
         raise ExperimentError(f"--set …={text}: an empty value.")

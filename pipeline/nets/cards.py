@@ -165,7 +165,7 @@ def read_card(path: Path, kind: type[CardType]) -> CardType:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "card"
         raise WeightsError(f"{path}: {where}: {first['msg']}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: not a JSON card ({error}).") from error
 
 

@@ -214,7 +214,7 @@ def read_run(folder: Path) -> RunRecord:
                 results = dict(_read_json(path).get("results", {}).get("valid", {}))
         path = folder / PREDICTIONS
         recalls = count_right(pd.read_csv(path)) if results and path.is_file() else {}
-    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         reason = reason or (str(error).splitlines() or [type(error).__name__])[0]
         raise RunError(f"{path}: can't be read ({reason}).") from error

@@ -237,7 +237,7 @@ def _read(path: Path, kind: type[_Numbers], heirs: tuple[Path, ...] = ()) -> dic
         raise RecipeError(f"{path}: its bases lead back to it.")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RecipeError(f"{path}: can't be read as TOML ({error}).") from error
     base = values.pop("base", None)
     wanted = kind.model_fields["kind"].default
@@ -261,7 +261,7 @@ def _parse(override: str) -> tuple[str, Any]:
         raise RecipeError(f"--set {override}: write key=value.")
     try:
         return key, tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return key, text
 
 
