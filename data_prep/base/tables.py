@@ -164,17 +164,18 @@ def read_table(path: Path, required: Sequence[str], *, written_by: str) -> Table
         raise TableError(f"{path}: can't be read ({error.strerror or error}).") from error
     except UnicodeDecodeError as error:
         raise TableError(f"{path}: not text in UTF-8; save it as CSV in UTF-8.") from error
-    if not text.strip(",;\t \r\n"):
-        raise TableError(f"{path}: the file is empty; write it again with {written_by}.")
     # Only the header is looked at: file names and numbers further down may hold any of these.
     header_line = text.lstrip().partition("\n")[0]
     delimiter = max(_DELIMITERS, key=header_line.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         stripped = ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader)
-        (_, header), *rows = [(line, cells) for line, cells in stripped if any(cells)]
+        rows = [(line, cells) for line, cells in stripped if any(cells)]
     except csv.Error as error:
         raise TableError(f"{path}, line {reader.line_num}: not CSV ({error}).") from error
+    if not rows:
+        raise TableError(f"{path}: the file is empty; write it again with {written_by}.")
+    (_, header), *rows = rows
     if missing := [name for name in required if name not in header]:
         raise TableError(
             f"{path}, line 1: no column {', '.join(missing)} (found: {', '.join(header)}); "
