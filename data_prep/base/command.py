@@ -27,7 +27,7 @@ stopped by Ctrl-C."""
 
 PACKAGES = {
     **dict.fromkeys(("build", "convert"), "-m data_prep "),
-    **dict.fromkeys(("train", "suspects", "classify"), "-m pipeline "),
+    **dict.fromkeys(("train", "suspects", "agreement", "classify"), "-m pipeline "),
     "run": "run.py",
     "evaluate": "-m evaluate",
 }

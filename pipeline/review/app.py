@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import statistics
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,6 +17,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 
+from data_prep.base.command import spell
 from data_prep.base.errors import UserError
 from data_prep.base.html import COLOURS
 from data_prep.base.labels import CLASSES
@@ -32,6 +34,9 @@ from pipeline.review.suspects import tell_likely
 STATIC = Path(__file__).parent / "static"
 
 TITLES = dict(zip(CLASSES, ("With mask", "Without mask", "Worn wrongly"), strict=True))
+
+SPELT = {"with": "with mask", "without": "without mask", "incorrect": "worn wrongly"}
+_WORDS = rf"\b({'|'.join(SPELT)})\b"  # As `suspects` calls the classes.
 
 PICTURE_SECONDS = 600  # How long a browser may keep one; its address holds the session's edition.
 AHEAD = 4  # Faces the page fetches before they are asked for.
@@ -101,7 +106,8 @@ def create_app(session: Session, access: Access) -> FastAPI:
             {"name": name, "title": TITLES[name], "colour": COLOURS[name]} for name in CLASSES
         ]
         who = {"edition": session.edition, "by": session.way.by, "blind": session.way.blind}
-        return {**who, "classes": classes, **view_progress(session, -1)}
+        then = tell_next(session)
+        return {**who, "next": then, "classes": classes, **view_progress(session, -1)}
 
     @app.get("/api/face/{position}")
     def read_face(position: int) -> dict[str, Any]:
@@ -189,10 +195,28 @@ def view_face(session: Session, position: int) -> dict[str, Any]:
         "suggested": face.suggested,
         "score": face.score,
         "probabilities": face.probabilities,
-        "reasons": [part.strip() for part in face.reasons.split(";") if part.strip()],
+        "reasons": [spell_reason(part) for part in face.reasons.split(";") if part.strip()],
         "similar": [{"row": row, "label": labels.iat[row]} for row in face.similar],
         "others": [{"by": d.by, **_view_decision(d, blind=False)} for d in known.others],
     }
+
+
+def spell_reason(reason: str) -> str:
+    """A reason with the classes called as on the buttons.
+
+    >>> spell_reason("look-alikes: 77% incorrect"), spell_reason("duplicate: with, in without.jpg")
+    ('look-alikes: 77% worn wrongly', 'duplicate: with mask, in without.jpg')
+    """
+    told, comma, photo = reason.strip().partition(", in ")
+    kind, colon, rest = told.partition(":")
+    return f"{kind}{colon}{re.sub(_WORDS, lambda word: SPELT[word[0]], rest)}{comma}{photo}"
+
+
+def tell_next(session: Session) -> str:
+    """The command to type when the faces are decided."""
+    if session.way.blind:
+        return f"{spell('agreement')} {session.ledger}"
+    return f"{spell('build')} DATASET … -o cleaned --decisions {session.ledger}"
 
 
 def view_progress(session: Session, position: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from data_prep.base.command import spell
 from data_prep.base.errors import UserError
 from data_prep.base.progress import log, tell
-from pipeline.review.app import create_app
+from pipeline.review.app import create_app, tell_next
 from pipeline.review.guard import Access, HastyProtocol, is_loopback
 from pipeline.review.session import Session, Way
 from pipeline.review.sheet import draw_contact_sheets, import_sheet, list_open, write_sheet
@@ -121,6 +121,8 @@ def serve(session: Session, options: ReviewOptions) -> None:
     if not options.no_open:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     run_server(create_app(session, Access(options.host, token)), listener, 2)
+    done = session.count("kept") + session.count("changed")
+    log(f"{done} of {tell(len(session), 'face')} decided; next: {tell_next(session)}")
 
 
 def run_server(app: ASGIApp, listener: socket.socket, grace: int) -> None:

@@ -216,7 +216,7 @@ class Session:
 
     def __init__(self, suspects: Suspects, ledger: Path, way: Way) -> None:
         self.suspects = suspects
-        self.way = way
+        self.way, self.ledger = way, ledger
         self.shelf = PhotoShelf(suspects, hide_names=way.blind)
         self._ledger = LedgerFollower(ledger)
         self._lock = threading.Lock()

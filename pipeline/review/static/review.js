@@ -120,7 +120,8 @@ function showEnd() {
   $("status").textContent = "";
   $("done").hidden = false;
   const { decided, skipped, total } = progress;
-  $("done-text").textContent = `${decided} of ${total} ${total === 1 ? "face is" : "faces are"} decided, ${skipped} skipped. You may close this page.`;
+  $("done-text").textContent = `${decided} of ${total} ${total === 1 ? "face is" : "faces are"} decided${skipped ? `, ${skipped} skipped` : ""}. You may close this page; Ctrl-C in the terminal ends the review.`;
+  $("next").textContent = session.next;
   $("done-title").textContent = progress.rest ? "The most suspect faces are decided" : "All faces are decided";
   $("go-rest").hidden = !progress.rest;
   $("go-rest").textContent = progress.rest === 1 ? "Go on with the other face" : `Go on with the other ${progress.rest} faces`;

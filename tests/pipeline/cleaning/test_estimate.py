@@ -25,7 +25,7 @@ from tests.pipeline.makers import CPU, Told
 from tests.pipeline.needs import SHARED, needs_real_data, needs_shipped
 
 PHOTOS = {"facemask": 60, "ilc": 40}
-SEEDS, RATES, FOLDS = (0, 1, 2), (0.0, 0.05, 0.15), 5
+SEEDS, RATES, FOLDS = (0, 1, 2), (0.0, 0.1), 3
 
 
 @pytest.fixture(scope="module")
@@ -64,4 +64,4 @@ def test_what_was_flipped_lies_within_the_interval(faces, tmp_path):
             log(f"seed {seed}: {wrong} of {len(true)} flipped, estimate {about} ({low} to {high})")
             misses.append(not low <= wrong + 0.02 * len(true) or not wrong <= high)
             assert about == pytest.approx(wrong, abs=0.03 * len(true) + 0.35 * wrong)
-    assert np.sum(misses) <= 2, "of nine intervals of 95 %"
+    assert np.sum(misses) <= 1, "of six intervals of 95 %"

@@ -113,8 +113,11 @@ def test_what_is_no_number_is_an_answer_not_a_crash(visit, ledger, number):
     assert not ledger.exists()
 
 
-def test_progress_and_counts(visit):
+def test_progress_and_counts(visit, ledger):
     page = visit()
+    told = page.get("/api/session")["next"]
+    assert told == f"python -m data_prep build DATASET … -o cleaned --decisions {ledger}"
+    assert visit("bob", blind=True).get("/api/session")["next"].endswith(f"agreement {ledger}")
     page.decide(0, "keep")
     page.decide(1, "drop")
     page.decide(2, "skip")
