@@ -7,7 +7,7 @@ BIN := .venv/bin
 endif
 READY := .venv/.ready
 
-.PHONY: help demo test test-slow fuzz lint type-check format check benchmark benchmark-evaluate figures
+.PHONY: help demo test test-slow fuzz lint type-check format check benchmark benchmark-evaluate benchmark-serve figures
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -50,6 +50,10 @@ benchmark: $(READY)  ## run.py's pipeline against a plain loop, on the demo phot
 
 benchmark-evaluate: $(READY)  ## Average precision against a loop over boxes and faster-coco-eval.
 	$(BIN)/python -m tests.benchmarks.evaluate_speed
+
+benchmark-serve: $(READY)  ## The service under load against run.py, on the demo photos.
+	$(BIN)/python -m pipeline demo-photos demo/photos
+	$(BIN)/python -m tests.benchmarks.serve_load demo/photos
 
 figures: $(READY)  ## The pictures of the docs: every mask style, and where the nets fail.
 	$(BIN)/python -m tests.benchmarks.figures .github

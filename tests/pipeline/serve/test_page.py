@@ -4,10 +4,12 @@ import base64
 import csv
 import io
 import re
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,7 @@ from pipeline.serve.api import create_app
 from pipeline.serve.page import POLICY, gr, make_page, show
 from pipeline.serve.service import Limits, Service
 
+LAUNCH = signature(gr.Blocks.launch)
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 ROOT = Path(__file__).parents[3]
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
@@ -69,6 +72,16 @@ def test_gradio_keeps_no_other_door_open(tmp_path):
         large = client.post("/gradio_api/upload", files={"files": b"x" * 30_000})
         assert large.status_code == 413
     assert "http" not in POLICY
+
+
+@needs_shipped
+def test_a_space_launches_the_page(monkeypatch):
+    launched = {}
+    monkeypatch.setattr(gr.Blocks, "launch", lambda page, **options: launched.update(options))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    runpy.run_path(str(ROOT / "pipeline/serve/app.py"), run_name="__main__")
+    assert launched["max_file_size"] > 0
+    assert set(launched) <= set(LAUNCH.parameters)
 
 
 @pytest.fixture
