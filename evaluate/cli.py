@@ -64,14 +64,6 @@ class EvaluateCommand(EvaluateOptions):
             help=f"The classifier alone on annotated boxes: {spell('classify')}.",
         ),
     ] = None
-    write_boxes: Annotated[
-        Path | None,
-        writing(
-            metavar="DIR",
-            help="Also write both sides as text files of Object-Detection-Metrics, to check the "
-            "figures with that tool.",
-        ),
-    ] = None
 
 
 def evaluate(command: EvaluateCommand) -> None:
@@ -82,8 +74,7 @@ def evaluate(command: EvaluateCommand) -> None:
     kind of error costs, and 95 % bootstrap intervals by photo.
     """
     if command.ground_truth.is_dir():
-        outs = filter(None, (command.out, command.write_boxes))
-        refuse_dataset_folders(outs, [command.ground_truth], around=True)
+        refuse_dataset_folders([command.out], [command.ground_truth], around=True)
     refuse_other_files(command.out, METRICS_FILE)
     case = read_case(
         command.ground_truth,
@@ -94,15 +85,8 @@ def evaluate(command: EvaluateCommand) -> None:
     )
     with hold_folder(command.out):
         evaluation = measure_case(case, progress=True)
-        warnings = evaluation.metrics["warnings"]
-        if command.write_boxes is not None:
-            from evaluate.report.outputs import write_text_boxes
-
-            warnings += write_text_boxes(case.truth, case.detections, command.write_boxes)
         written = evaluation.save(command.out)
-    if command.write_boxes is not None:
-        written.append(command.write_boxes)
-    for warning in warnings:
+    for warning in evaluation.metrics["warnings"]:
         typer.echo(f"Warning: {visible(warning)}", err=True)
     show_headline(evaluation)
     for path in written:

@@ -7,21 +7,18 @@ score x y width height` for predictions.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, InvalidOperation
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from data_prep.base.boxes import look_relative
-from data_prep.base.files import write_atomically
 from data_prep.base.labels import knows_label
-from data_prep.base.photo import PHOTO_SUFFIXES, Size
-from data_prep.base.progress import tell
+from data_prep.base.photo import Size
 from data_prep.base.records import Box
 from data_prep.base.tables import FloatArray
 from data_prep.formats.contracts import FaceReader, Faults, ReadOptions
@@ -64,7 +61,6 @@ _HINTS: Mapping[Layout, str] = {
     "xyxy": "the order is xmin, ymin, xmax, ymax. If the last two are width and height, choose "
     "the layout xywh",
 }
-_NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 """Characters that some system does not allow in file names."""
 
 
@@ -243,71 +239,3 @@ def _find_label(called: list[str], names: tuple[str, ...], form: TextFormat, whe
             f"line has more values than class, {', '.join(names)}."
         )
     return form.names.label(name, options, where)
-
-
-def write_text_boxes(
-    truth: Sequence[WrittenPhoto], predicted: Sequence[WrittenPhoto], folder: Path
-) -> tuple[str, ...]:
-    """Write annotations and predictions as Padilla's Object-Detection-Metrics reads them unasked.
-
-    `groundtruths/NAME.txt` holds lines `class x y width height`, `detections/NAME.txt` lines
-    `class score x y width height`: absolute pixels, the top left corner, and width and height of
-    the far edges. That tool counts both edge pixels in areas, so its figures are those with
-    `inclusive` here. All digits are written: `read_text_boxes` gets back the very same numbers.
-
-    Blanks in class names become underscores. Photos in folders get one flat name each. Files of
-    these names are overwritten, all others stay. Both sides are the same photos in the same order.
-    What the format can't hold, warnings say.
-    """
-    names = flatten_names([photo.image for photo in truth])
-    for side, photos in ((TRUTH_FOLDER, truth), (DETECTIONS_FOLDER, predicted)):
-        for name, photo in zip(names, photos, strict=True):
-            scores = [f"{score!r} " for score in photo.scores] or [""] * len(photo.faces)
-            lines = [
-                f"{'_'.join(face.label.split())} {score}{_describe(face.box)}\n"
-                for face, score in zip(photo.faces, scores, strict=True)
-            ]
-            write_atomically(folder / side / f"{name}.txt", "".join(lines))
-    difficult = sum(face.difficult for photo in truth for face in photo.faces)
-    if not difficult:
-        return ()
-    return (
-        f"{tell(difficult, 'difficult face', 'is/are')} written like all others, since the text "
-        "format can't mark any: figures computed from these files count all.",
-    )
-
-
-def flatten_names(photos: Sequence[str]) -> tuple[str, ...]:
-    """File names without ending for photos in folders, one each, whatever the case.
-
-    >>> flatten_names(["a/1.jpg", "a/1.png", "b/1.jpg"])
-    ('a_1', 'a_1-2', 'b_1')
-    """
-    # A file of class names would be taken for it, not for a photo's.
-    taken = {Path(CLASSES_FILE).stem}
-    names = []
-    for photo in photos:
-        path = PurePosixPath(photo.replace("\\", "/").lstrip("/"))
-        bare = path.with_suffix("") if path.suffix.lower() in PHOTO_SUFFIXES else path
-        flat = _NOT_IN_NAMES.sub("_", str(bare))
-        # A leading dot hides a file.
-        flat = f"_{flat}" if flat.startswith(".") else flat
-        name, number = flat, 1
-        while name.casefold() in taken:
-            number += 1
-            name = f"{flat}-{number}"
-        taken.add(name.casefold())
-        names.append(name)
-    return tuple(names)
-
-
-def _describe(box: Box) -> str:
-    """Top left corner, width and height in decimals that add up to the far edges exactly."""
-    xmin, ymin, xmax, ymax = (Decimal(repr(float(value))) for value in box)
-    sides = (_EXACT.subtract(xmax, xmin), _EXACT.subtract(ymax, ymin))
-    return " ".join(_show(value) for value in (xmin, ymin, *sides))
-
-
-def _show(value: Decimal) -> str:
-    text = format(value, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text

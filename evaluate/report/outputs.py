@@ -12,10 +12,7 @@ import pandas as pd
 
 from data_prep.base.files import write_atomically, write_json
 from data_prep.base.html import render_html
-from data_prep.base.records import Box, Face
-from data_prep.formats import text
-from data_prep.formats.photo_match import WrittenPhoto
-from evaluate.arrays import Detections, GroundTruth
+from data_prep.base.records import Box
 from evaluate.measures.alarm import make_rule
 from evaluate.measures.case import Case
 from evaluate.measures.curves import trace_curves
@@ -125,30 +122,3 @@ def _list_errors(case: Case) -> pd.DataFrame:
             rows.append([*where, one.score, annotated, overlap])
     header = ["kind", "image", *Box._fields, "label", "score", "annotated", "iou"]
     return pd.DataFrame(rows, columns=header)
-
-
-def write_text_boxes(truth: GroundTruth, detections: Detections, folder: Path) -> tuple[str, ...]:
-    """Write both sides as text files; see `data_prep.formats.text.write_text_boxes`."""
-    return text.write_text_boxes(_list_photos(truth), _list_photos(truth, detections), folder)
-
-
-def _list_photos(truth: GroundTruth, detections: Detections | None = None) -> list[WrittenPhoto]:
-    side = truth if detections is None else detections
-    difficult = truth.difficult if detections is None else [False] * len(detections)
-    rows: list[list[int]] = [[] for _ in truth.photos]
-    for row, photo in enumerate(side.photo):
-        rows[photo].append(row)
-    return [
-        WrittenPhoto(
-            Path(name),
-            name,
-            name,
-            truth.find_size(place),
-            tuple(
-                Face(row, truth.classes[side.labels[row]], Box(*side.boxes[row]), difficult[row])
-                for row in rows[place]
-            ),
-            () if detections is None else tuple(detections.scores[rows[place]].tolist()),
-        )
-        for place, name in enumerate(truth.photos)
-    ]

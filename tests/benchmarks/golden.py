@@ -86,10 +86,9 @@ def do_evaluate(r: Recorder) -> None:
         table, split = f"predict/all-{name}/predictions.csv", f"--split valid --source {name}"
         given = f"evaluate build/prepared {table} {split} -o evaluate"
         other = f"--against predict/{name}/predictions.csv --crops predict/crops.csv"
-        boxes = f"--write-boxes evaluate/{name}-boxes"
         r.run(name, f"{given}/{name}")
-        r.run(f"{name}-options", f"{given}/{name}-options {counted} {other} {boxes}")
-        for kept in ("", "-options", "-boxes"):
+        r.run(f"{name}-options", f"{given}/{name}-options {counted} {other}")
+        for kept in ("", "-options"):
             r.keep(f"{name}{kept}")
 
 

@@ -187,17 +187,6 @@ def test_doubts_about_the_other_tables_are_told(
     assert "against" in read(tmp_path / "out")
 
 
-def test_written_boxes_give_the_same_figures(
-    annotations: Path, predictions: Path, tmp_path: Path
-) -> None:
-    boxes = tmp_path / "boxes"
-    first = run(annotations, predictions, "-o", tmp_path / "1", "--write-boxes", boxes)
-    assert first.exit_code == 0, first.output
-    again = run(boxes / "groundtruths", boxes / "detections", "-o", tmp_path / "2")
-    assert again.exit_code == 0, again.output
-    assert read(tmp_path / "1")["ap50"] == read(tmp_path / "2")["ap50"]
-
-
 def test_other_classes(tmp_path: Path) -> None:
     truth, found = tmp_path / "truth", tmp_path / "found"
     for folder, line in (

@@ -21,7 +21,6 @@ from evaluate.inputs.truth import DEFAULT_OPTIONS, read_truth
 from evaluate.measures.headline import describe_headline
 from evaluate.measures.matching import BoxGroups
 from evaluate.options import EvaluateOptions
-from evaluate.report.outputs import write_text_boxes
 from tests.evaluate.scenes import find_average_precision, make_case
 from tests.evaluate.voc_files import voc_xml
 
@@ -80,7 +79,6 @@ def test_sample_of_text_files(inclusive: bool, eleven_point: bool, percent: floa
     ("eleven_point", "at_50", "at_75"), [(False, 89.58, 50.97), (True, 88.64, 49.24)]
 )
 def test_toy_set(
-    tmp_path: Path,
     folder: str,
     options: dict[str, Any],
     eleven_point: bool,
@@ -93,12 +91,6 @@ def test_toy_set(
     headline = describe_headline(make_case(truth, placed.detections, **rules))
     assert round(100 * headline["map50"], 2) == at_50
     assert round(100 * headline["map75"], 2) == at_75
-    # And once more by way of text files of our own.
-    write_text_boxes(truth, placed.detections, tmp_path)
-    truth_again = read_truth(tmp_path / "groundtruths", toy_options())
-    placed_again = read_predicted(tmp_path / "detections", truth_again, toy_options())
-    assert_same_faces(truth, truth_again)
-    assert_same_rows(placed, placed_again)
 
 
 def list_coco(rows: GroundTruth | Detections, **columns: NDArray[Any]) -> list[dict[str, Any]]:
