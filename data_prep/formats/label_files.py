@@ -269,10 +269,9 @@ def _list_options(label_file: str) -> Iterator[str]:
 
 def _strip(path: str) -> str:
     """A path without its ending, in one form whatever its accents."""
-    parsed = PurePosixPath(path)
-    if parsed.suffix.lower() in {".txt", *PHOTO_SUFFIXES}:
-        parsed = parsed.with_suffix("")
-    return unicodedata.normalize("NFC", str(parsed))
+    stem, dot, ending = path.rpartition(".")
+    is_known = f"{dot}{ending.lower()}" in PHOTO_SUFFIXES | {".txt"}
+    return unicodedata.normalize("NFC", stem if is_known else path)
 
 
 def find_landmarks(files: DatasetFiles, paths: Iterable[Path]) -> frozenset[int]:

@@ -59,7 +59,7 @@ class DatasetFiles:
 
     def relative(self, path: Path) -> str:
         """A file's path below the root, with forward slashes."""
-        return path.relative_to(self.root).as_posix()
+        return path.as_posix().removeprefix(f"{self.root.as_posix().rstrip('/')}/")
 
     def call(self, path: Path) -> str:
         """How a finding calls a file: `source/path`."""
