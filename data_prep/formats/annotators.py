@@ -41,6 +41,7 @@ from data_prep.formats.input_files import (
     read_number,
     read_size,
 )
+from data_prep.formats.label_files import check_relative
 from data_prep.formats.photo_match import WrittenPhoto
 from data_prep.formats.tools import ENTRIES, read_entries
 from data_prep.formats.voc import parse_xml, starts_with, tells
@@ -320,11 +321,16 @@ def _read_fiftyone(path: Path, faults: Faults, options: ReadOptions) -> list[Wri
         for entry in faces or ():
             label = entry["label"]
             name = classes[label] if isinstance(label, int) else label
-            x, y, width, height = map(float, entry["bounding_box"])
-            reader.add(where, str(name), partial(Box, x, y, x + width, y + height))
+            reader.add(where, str(name), partial(_read_share, entry, where))
             faults.counts.update(f"attribute {key}" for key in entry.get("attributes") or ())
         photos.append(reader.finish(path, image, where, None))
     return photos
+
+
+def _read_share(entry: Mapping[str, Any], where: str) -> Box:
+    x, y, width, height = values = [*map(float, entry["bounding_box"])]
+    check_relative(values, where)
+    return Box(x, y, x + width, y + height)
 
 
 def _describe_fiftyone(photos: Sequence[FramedPhoto], classes: Sequence[str]) -> dict[str, str]:

@@ -267,7 +267,8 @@ def fit_photo(
         face.box.xmax > size[0] + BORDER or face.box.ymax > size[1] + BORDER for face in photo.faces
     )
     if not outside:
-        return photo, []  # Told where it is decoded.
+        told += "; boxes are taken as pixels of the photo."
+        return replace(photo, size=size), [Finding(name, "size-differs", told, dropped=False)]
     message = f"{told}, and {outside} boxes reach out of it: another photo? It is left out."
     return photo, [Finding(name, "size-differs", message, dropped=True)]
 

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -35,6 +35,7 @@ class ClassNames:
 
     names: Mapping[int, str] | None = None
     source: Path | None = None
+    seen: set[int] = field(default_factory=set, compare=False)  # Ids that were asked for.
 
     @classmethod
     def read(cls, source: Path | None) -> ClassNames:
@@ -60,6 +61,7 @@ class ClassNames:
             )
         digits = text.partition(".")[0]
         number = int(digits) if _is_short(digits) else None
+        self.seen.update([] if number is None else [number])
         if number is None or number not in self.names:
             hint = " Do the ids count from 1?" if number == max(self.names) + 1 else ""
             raise InputError(
@@ -232,9 +234,20 @@ def find_names(files: DatasetFiles, label_file: Path, options: ReadOptions) -> P
     return next((beside / name for name in YAML_FILES if (beside / name).is_file()), None)
 
 
-def check_names(files: DatasetFiles, used: Iterable[Path | None], options: ReadOptions) -> None:
-    """Refuse another file of class names that disagrees with the one in use, wherever it lies."""
-    sources = {path.resolve() for path in used if path is not None}
+def check_names(files: DatasetFiles, used: Iterable[ClassNames], options: ReadOptions) -> None:
+    """Refuse ids that count from 1, and another file of class names that disagrees with the one in
+    use, wherever it lies.
+    """
+    sources = set()
+    for one in used:
+        sources |= {one.source.resolve()} if one.source is not None else set()
+        known, seen = {*(one.names or ())}, one.seen
+        if known and seen and (min(seen), max(seen)) == (min(known) + 1, max(known) + 1):
+            raise DatasetError(
+                f"{one.source}: has names for ids {min(known)} to {max(known)}, but labels have "
+                f"{min(seen)} to {max(seen)}: they count from 1. Give names for these ids with "
+                "--names FILE, a YAML such as 'names: {1: with_mask}'."
+            )
     if options.names is None and len(sources) == 1:
         others = {path.resolve() for path in list_names_files(files)} - sources
         for other in sorted(others):

@@ -289,7 +289,8 @@ def _leads_out(image: str) -> bool:
 
 def _spell(image: str) -> list[str]:
     """A name as written, as of a URL, and without what Label Studio puts before an upload's."""
-    plain = unquote(image.partition("?d=")[2] or image)
+    address = image.partition("?")[0] if re.match(r"\w\w+:/", image) else image
+    plain = unquote(image.partition("?d=")[2] or address)
     *folders, name = plain.replace("\\", "/").split("/")
     return [image, plain, "/".join([*folders, re.sub(r"^[0-9a-f]{8}-", "", name)])]
 

@@ -55,7 +55,7 @@ def read_voc(path: Path, faults: Faults, options: ReadOptions) -> WrittenPhoto:
         InputError: The file can't be read, is not well-formed, or is not VOC; or an object of
             predictions is not as it should be.
     """
-    root = parse_voc(path, faults.file)
+    root = parse_xml(path, faults.file, "annotation", "PASCAL VOC")
     reader = FaceReader(faults, options)
     scores: list[float] = []
     hint = "neither xmax may be under xmin nor ymax under ymin" if faults.strict else ""
@@ -77,11 +77,6 @@ def read_voc(path: Path, faults: Faults, options: ReadOptions) -> WrittenPhoto:
     name = _text(root, "filename") or ("" if faults.strict else path.stem)
     photo = reader.finish(path, name, faults.file, size, alone=True)
     return replace(photo, scores=tuple(scores))
-
-
-def parse_voc(path: Path, name: str) -> etree._Element:
-    """The <annotation> of a VOC XML file; see `parse_xml`."""
-    return parse_xml(path, name, "annotation", "PASCAL VOC")
 
 
 def parse_xml(path: Path, name: str, tag: str, form: str) -> etree._Element:

@@ -120,7 +120,7 @@ class YoloFormat(DatasetFormat):
             photos[image] = AnnotatedPhoto(
                 *(files.source, files.root, image, about, *size, faces), left_out=labels.left_out
             )
-        check_names(files, (names.source for names in classes.values()), options)
+        check_names(files, classes.values(), options)
         for path, other in layout.doubles.items():
             name = files.call(path)
             message = f"{files.relative(other)} is for the same label file or photo; keep one."
@@ -190,6 +190,10 @@ def read_labels(
         if not words:
             continue
         where, count = faults.at(line), len(words) - 1
+        if not count:
+            message = f"{where}: 0 numbers behind the class id; write blanks between them."
+            reader.leave_out("bad-line", message)
+            continue
         label = partial(names.label, words[0], options, where)
         box = partial(_read_box, words[1:], size, where, landmarks)
         outlined = count != BOX_VALUES and count not in landmarks

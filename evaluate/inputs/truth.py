@@ -247,7 +247,7 @@ def _read_yolo(folder: Path, options: EvaluateOptions, how: ReadOptions) -> Anno
         faults = Faults(str(path), findings=findings)
         written.append(read_labels(path, name, size, classes[path.parent], how, faults, landmarks))
     if options.names is None:
-        check_names(files, (names.source for names in classes.values()), how)
+        check_names(files, classes.values(), how)
     unlabelled = [name for name, (path, _) in pairs.items() if path is None]
     warnings = [describe_unlabelled(unlabelled)] if unlabelled else []
     return Annotations(written, findings, warnings, upright=True, order="centred")

@@ -94,7 +94,8 @@ def test_endings(tmp_path, ending):
             "resized-photo",
         ),  # Its height was rounded up.
         ((119, 90), Box(10, 12, 30, 40), None),  # Off by a pixel: as good as equal.
-        ((120, 120), Box(10, 12, 30, 40), None),  # Nonsense that does no harm.
+        # Nonsense that does no harm, or a photo that was made square.
+        ((120, 120), Box(10, 12, 30, 40), "size-differs"),
     ],
 )
 def test_photo_that_was_resized(tmp_path, stated, box, kind):

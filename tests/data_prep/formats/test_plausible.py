@@ -1,5 +1,7 @@
 """Boxes judged as a whole: shares, percentages, key points, names, photos of another size."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from data_prep.base.errors import DatasetError
 from data_prep.formats.plausible import doubt_scale
 from data_prep.formats.registry import read_dataset
 from evaluate.inputs.truth import read_truth
-from tests.makers import make_photo
+from tests.makers import make_photo, make_voc
 
 HEADER = "image,label,xmin,ymin,xmax,ymax"
 
@@ -121,3 +123,52 @@ def test_predictions_on_photos_of_another_size(change, told):
     doubt = doubt_scale(truth, photo, found, photo, np.tile((400.0, 300.0), (20, 1)))
     assert told in doubt
     assert bool(doubt) is bool(told)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [("0,0.5,0.4,0.1,0.2", "write blanks between them"), ("0", "0 numbers behind the class id")],
+)
+def test_lines_without_blanks_are_no_classes(tmp_path, line, told):
+    with pytest.raises(DatasetError, match=told):
+        read_dataset(write_yolo(tmp_path / "s", [line]))
+
+
+def test_ids_that_count_from_one(tmp_path):
+    root = write_yolo(tmp_path / "s", ["1 0.5 0.4 0.1 0.2", "2 0.2 0.4 0.1 0.2"])
+    for read in (read_dataset, read_truth):
+        with pytest.raises(DatasetError, match="labels have 1 to 2: they count from 1"):
+            read(root)
+    (root / "data.yaml").write_text("names: {1: mask, 2: no_mask}")
+    assert [face.label for face in read_dataset(root).photos[0].faces] == [
+        "with_mask",
+        "without_mask",
+    ]
+
+
+def test_pixels_in_a_file_of_fiftyone(tmp_path):
+    make_photo(tmp_path / "data" / "a.jpg")
+    faces = [{"label": "mask", "bounding_box": [10, 12, 30, 40]}] * 3
+    (tmp_path / "labels.json").write_text(json.dumps({"labels": {"a": faces}}))
+    with pytest.raises(DatasetError, match="10 is no relative coordinate"):
+        read_dataset(tmp_path)
+
+
+def test_address_with_a_query(tmp_path):
+    make_photo(tmp_path / "images" / "a b.jpg")
+    content = {
+        "images": [{"id": 1, "file_name": "https://x.y/up/a%20b.jpg?v=2"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 12, 30, 40]}],
+        "categories": [{"id": 1, "name": "mask"}],
+    }
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    assert [photo.image for photo in read_dataset(tmp_path).photos] == ["images/a b.jpg"]
+
+
+def test_photos_of_another_size_are_told_when_measured_too(tmp_path):
+    make_photo(tmp_path / "a.jpg", 400, 300)
+    make_voc(tmp_path / "a.xml", "a.jpg", [("mask", (100, 80, 160, 150))], (416, 416))
+    told = "states 416 × 416, the photo has 400 × 300; boxes are taken as pixels of the photo"
+    (note,) = read_dataset(tmp_path).findings
+    assert told in note.message
+    assert told in read_truth(tmp_path).warnings[0]
