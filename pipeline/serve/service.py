@@ -10,20 +10,20 @@ import asyncio
 import io
 import math
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import PurePath
-from queue import Empty, SimpleQueue
-from threading import Thread
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from data_prep.base.boxes import BoxOffsets
 from data_prep.base.errors import UserError
 from data_prep.base.photo import PhotoError, photo_size
 from data_prep.base.records import Box
@@ -33,9 +33,9 @@ from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import BATCH_FRAMES, BATCH_PIXELS, Face, Frame
 from pipeline.inference.sources import decode_item
 
-BOXES = {"face": (0.0, 0.0, 0.0, 0.0), "head": (0.0, -0.38, 0.0, 0.0)}
-"""What boxes go round: how far the left, top, right and lower side are moved, as shares of the box.
-`face`, brow to chin, is what the nets find; `head` takes the hair in, as other annotators do."""
+BOXES = {"face": BoxOffsets(0, 0, 0, 0), "head": BoxOffsets(0, -0.38, 0, 0)}
+"""What boxes go round: `face`, brow to chin, is what the nets find; `head` takes the hair in, as
+other annotators do."""
 
 
 class BusyError(UserError):
@@ -51,11 +51,8 @@ class Ask(NamedTuple):
 
     def shift(self, face: Face, size: tuple[int, int]) -> Face:
         """The face with the box that is asked for, within the photo."""
-        if self.boxes == "face":
-            return face
-        x0, y0, x1, y1 = face.box
-        moved = np.array(face.box) + np.array(BOXES[self.boxes]) * ((x1 - x0, y1 - y0) * 2)
-        return replace(face, box=Box(*moved.clip(0, size * 2).tolist()))
+        moved = BOXES[self.boxes].apply(np.array([face.box]))[0].clip(0, size * 2)
+        return replace(face, box=Box(*moved.tolist()))
 
 
 class Job(NamedTuple):
@@ -64,54 +61,41 @@ class Job(NamedTuple):
     frame: Frame
     ask: Ask
     answer: Future[list[Face]]
+    due: float  # When it waits for no others any more, by `time.monotonic`.
 
 
 class Batcher:
     """One thread with the nets; whoever asks within `wait` seconds of the first shares a batch.
 
-    A photo that the nets fail on is told so; the others of its batch are run again without it. A
-    thread that ended all the same is replaced when the next photo comes.
+    A photo that the nets fail on is told so; the others of its batch are run again without it.
     """
 
     def __init__(self, predictor: Predictor, wait: float, sizes: Histogram) -> None:
         self.predictor, self.wait, self.sizes = predictor, wait, sizes
+        self.nets = ThreadPoolExecutor(1)
         self.since = math.inf  # When the batch began that is running, by `time.monotonic`.
         self.pace = 0.1  # Seconds a photo took, of the last batch.
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
-        self._thread = Thread()
+        self._waiting: deque[Job] = deque()
 
     def submit(self, frame: Frame, ask: Ask) -> Future[list[Face]]:
         """The faces of a photo, best detection first, as soon as they are known."""
-        if not self._thread.is_alive():
-            self._thread = Thread(target=self._work, daemon=True, name="nets")
-            self._thread.start()
-        job = Job(frame, ask, Future())
-        self._jobs.put(job)
+        job = Job(frame, ask, Future(), time.monotonic() + self.wait)
+        self._waiting.append(job)
+        self.nets.submit(self._run)
         return job.answer
 
-    def close(self) -> None:
-        """Finish what waits, then end the thread."""
-        self._jobs.put(None)
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _work(self) -> None:
-        self.since = math.inf
-        job = self._jobs.get()
-        while job is not None:
-            batch, ends = [job], time.monotonic() + self.wait
-            with suppress(Empty):
-                while job and len(batch) < BATCH_FRAMES:  # Pixels are few by `Room`.
-                    if job := self._jobs.get(timeout=max(0.0, ends - time.monotonic())):
-                        batch.append(job)
-            self.since = began = time.monotonic()
-            wanted = [one for one in batch if one.answer.set_running_or_notify_cancel()]
-            for ask in dict.fromkeys(one.ask for one in wanted):
-                self._answer([one for one in wanted if one.ask == ask])
-            self.since = math.inf
-            self.pace = (time.monotonic() - began) / len(batch)
-            self.sizes.observe(len(batch))
-            job = job and self._jobs.get()
+    def _run(self) -> None:
+        if not self._waiting:
+            return  # It went with an earlier batch.
+        time.sleep(max(0.0, self._waiting[0].due - time.monotonic()))
+        count = min(len(self._waiting), BATCH_FRAMES)  # Their pixels are few by `Room`.
+        batch = [self._waiting.popleft() for _ in range(count)]
+        self.since = began = time.monotonic()
+        wanted = [job for job in batch if job.answer.set_running_or_notify_cancel()]
+        for ask in dict.fromkeys(job.ask for job in wanted):
+            self._answer([job for job in wanted if job.ask == ask])
+        self.since, self.pace = math.inf, (time.monotonic() - began) / count
+        self.sizes.observe(count)
 
     def _answer(self, jobs: Sequence[Job]) -> None:
         thresh, resize, _ = jobs[0].ask
@@ -121,7 +105,7 @@ class Batcher:
             numbers = ((*f.box, f.detection, *f.probabilities) for f in chain(*found))
             if not all(map(math.isfinite, chain(*numbers))):
                 raise EngineError("the nets answer with what is no number: no faces are told.")
-        except Exception as error:  # noqa: BLE001  One photo's fault must not end the thread.
+        except BaseException as error:  # noqa: BLE001  One photo's fault must not end all.
             if len(jobs) == 1:
                 why = str(error) or type(error).__name__
                 jobs[0].answer.set_exception(EngineError(f"{jobs[0].frame.name}: {why}"))
@@ -187,7 +171,7 @@ class Service:
         sizes = Histogram("trimask_batch", "Photos of a batch.", buckets=(1, 2, 4, 8, 16), **known)
         self.batcher = Batcher(self.predictor, self.wait, sizes)
         self.exits = ExitStack()  # What is done at the end.
-        self.exits.callback(self.batcher.close)
+        self.exits.callback(self.batcher.nets.shutdown)
         self._known, self._room = self.predictor.known, Room(2 * BATCH_PIXELS)
         self._requests = self._bytes = 0
 
