@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "agreement": ("pipeline.review.agreement:report_agreement", CLEAN),
     "classify": ("pipeline.cli:classify_command", MEASURE),
     "measure": ("pipeline.experiments.measure:measure", MEASURE),
+    "fit-boxes": ("pipeline.experiments.fit_boxes:fit_boxes", MEASURE),
     "cross-validate": ("pipeline.experiments.cross_validate:validate_folds", MEASURE),
     "choices": ("pipeline.experiments.choices:choices", RESEARCH),
     "sweep": ("pipeline.experiments.sweep:sweep", RESEARCH),

@@ -28,6 +28,7 @@ from pipeline.nets.options import (
     Device,
     EngineName,
     Weights,
+    find_boxes,
     find_weights,
 )
 
@@ -84,6 +85,12 @@ class RunOptions:
     ] = None
     engine: EngineName = "auto"
     weights: Weights = SHIPPED
+    boxes: Annotated[
+        str | None,
+        typer.Option(
+            help="Box faces as other annotators do: facemask, ilc, head, or a JSON of fit-boxes."
+        ),
+    ] = None
 
 
 def run(options: RunOptions) -> None:
@@ -99,6 +106,7 @@ def run(options: RunOptions) -> None:
     photos = replace(photos, salvage=options.salvage, max_pixels=options.max_pixels)
     saves = Saves(options.save, options.blur)
     find_weights(options.weights)
+    boxes = None if options.boxes is None else find_boxes(options.boxes)
     log(f"{tell(len(photos))} in {options.photos}; loading the nets, which takes a few seconds")
 
     from pipeline.inference.folder import predict_folder  # Torch only once the options are right.
@@ -113,6 +121,7 @@ def run(options: RunOptions) -> None:
         thresh=options.thresh,
         resize=resize,
     )
+    predictor = replace(predictor, boxes=boxes)
     log(f"nets: {predictor.origin}")
     with hold_folder(options.out):
         summary = predict_folder(

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,8 @@ def predict_folder(
         "device": str(predictor.detector.device),
         "bf16": predictor.detector.bf16,
     }
+    if predictor.boxes is not None:
+        summary["boxes"] = asdict(predictor.boxes)
     if alarm is not None:
         summary["alarms"] = count_alarms(entries, alarm)
     write_json(out / SUMMARY, summary)

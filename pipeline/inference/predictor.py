@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from data_prep.base.boxes import SIDES, BoxOffsets
 from data_prep.base.crop import crop_face
 from data_prep.base.records import Box
 from pipeline.inference.boxes import FaceBoxes, FaceDetector
@@ -33,6 +34,7 @@ class Predictor:
     thresh: float = 0.5  # Least detection score of a face.
     resize: float | None = None  # Enlargement before detection; chosen per frame when None.
     origin: str = ""  # Which net comes from where.
+    boxes: BoxOffsets | None = None  # How faces are boxed; as by the detector when None.
 
     @classmethod
     def load(
@@ -77,7 +79,9 @@ class Predictor:
 
     def identify(self) -> dict[str, Any]:
         """The weights and all else that its answers depend on, as JSON holds it."""
-        known = {"learnt_from": self.known.digest}
+        known: dict[str, Any] = {"learnt_from": self.known.digest}
+        if self.boxes is not None:
+            known["boxes"] = [getattr(self.boxes, side) for side in SIDES]
         if self.classifier is None:
             return {"single_stage": self.detector.sha256, "bf16": [self.detector.bf16], **known}
         card = self.classifier.card
@@ -112,6 +116,8 @@ class Predictor:
             found = self.detector.detect(photos, resize=self.resize, min_score=self.thresh)
         with clock.measure("classify"):
             shares, looks = map(iter, self._classify(photos, found))
+        if self.boxes is not None:  # What the nets see of a face stays as they learnt it.
+            found = [self._draw(one, photo) for one, photo in zip(found, photos, strict=True)]
         faces = iter(
             [
                 Face(Box(*box), score, tuple(next(shares)), tuple(next(looks, ())))
@@ -120,6 +126,12 @@ class Predictor:
             for boxes in found
         )
         return [[] if frame.pixels is None else next(faces) for frame in frames]
+
+    def _draw(self, found: FaceBoxes, photo: np.ndarray) -> FaceBoxes:
+        """The faces boxed as annotators would, clipped to the photo."""
+        assert self.boxes is not None
+        far = [photo.shape[1], photo.shape[0]] * 2
+        return replace(found, boxes=np.clip(self.boxes.apply(found.boxes), 0, far))
 
     def _classify(
         self, photos: Sequence[np.ndarray], found: Sequence[FaceBoxes]

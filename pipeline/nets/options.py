@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from data_prep.base.command import spell
 from data_prep.base.errors import UserError
 from data_prep.base.files import read_object
+
+if TYPE_CHECKING:
+    from data_prep.base.boxes import BoxOffsets
 
 _INSTALLED = Path(__file__).parents[1] / "weights"
 SHIPPED = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "weights"
@@ -76,6 +79,20 @@ Track = Annotated[
 
 class WeightsError(UserError, ValueError):
     """Weights that are missing, damaged, or not what their card says."""
+
+
+def find_boxes(name: str) -> BoxOffsets:
+    """How boxes are to be drawn: a shipped convention by its name, or what fit-boxes wrote.
+
+    Raises:
+        OffsetsError: It is none.
+    """
+    from data_prep.base.boxes import BoxOffsets, OffsetsError
+
+    known = {path.stem.removeprefix("boxes-"): path for path in SHIPPED.glob("boxes-*.json")}
+    if name not in known and not Path(name).is_file():
+        raise OffsetsError(f"--boxes {name}: no such file; give one or {', '.join(sorted(known))}.")
+    return BoxOffsets.read(known.get(name, Path(name)))
 
 
 def find_weights(weights: Path) -> dict[str, Path]:
