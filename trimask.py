@@ -197,10 +197,7 @@ class Results(_Shown, Sequence[Faces]):
         return sheet
 
     def save(self, folder: str | Path) -> None:
-        """Write `predictions.csv`, `photos.csv`, and the drawn photos into `annotated/`.
-
-        Raises `OutputError` for a folder that holds other files.
-        """
+        """Write `predictions.csv`, `photos.csv`, and drawn photos, not into a folder of others."""
         import numpy as np
 
         from data_prep.base.files import refuse_other_files

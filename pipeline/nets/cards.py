@@ -112,10 +112,7 @@ CardType = TypeVar("CardType", bound=Card)
 
 
 def save_weights(path: Path, state: dict[str, Tensor], card: CardType) -> CardType:
-    """Write `path` (safetensors) and the card beside it; returns the card with the file's hash.
-
-    Raises `OutputError` if a file can't be written.
-    """
+    """Write safetensors and the card beside it; returns the card with the file's hash."""
     data = save_tensors({name: tensor.contiguous() for name, tensor in state.items()})
     card = card.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
     write_atomically(path, data)
@@ -150,10 +147,7 @@ def load_weights(path: Path, kind: type[CardType]) -> tuple[dict[str, Tensor], C
 
 
 def read_card(path: Path, kind: type[CardType]) -> CardType:
-    """Read a card.
-
-    Raises `WeightsError` if it is missing, or not a card of this kind.
-    """
+    """Read a card; raises `WeightsError` if it is missing, or not of this kind."""
     try:
         return kind.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
@@ -200,20 +194,14 @@ def _parse_tensors(path: Path, data: bytes) -> dict[str, Tensor]:
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values so that the old checkpoint stays until the new one is whole.
-
-    Raises `OutputError` if the file can't be written.
-    """
+    """Write tensors and plain values; the old checkpoint stays until the new one is whole."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomically(path, buffer.getvalue())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Read a checkpoint with torch's restricted reader; None when there is none.
-
-    Raises `WeightsError` if it is damaged or holds more than tensors and plain values.
-    """
+    """What torch's restricted reader makes of a checkpoint, if any; raises `WeightsError`."""
     if not path.is_file():
         return None
     try:

@@ -161,10 +161,7 @@ def join_members(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def fill_net(state: dict[str, Tensor], architecture: Architecture, path: Path) -> nn.Module:
-    """A classifier with weights as they lie on disk, at `path`, an `Ensemble` if they are one's.
-
-    Raises `WeightsError` if they do not fit.
-    """
+    """A classifier with weights as on disk, maybe an `Ensemble`; raises `WeightsError`."""
     places = {name.split(".")[1] for name in state if name.startswith(f"{_MEMBERS}.")}
     net = make_net(architecture)
     if places:
@@ -206,10 +203,7 @@ def make_net(architecture: Architecture, dropout: float = 0.0) -> nn.Module:
 
 
 def to_stored(state: dict[str, Tensor], architecture: Architecture) -> dict[str, Tensor]:
-    """Rename a fastai learner's weights to those on disk; of `resnet34` torchvision's own names.
-
-    Raises `WeightsError` if a name belongs to neither body nor head.
-    """
+    """A learner's weights by their names on disk; of `resnet34` torchvision's own."""
     if architecture != "resnet34":
         return dict(state)
     renamed = {}

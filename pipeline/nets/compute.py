@@ -20,10 +20,7 @@ class DeviceError(UserError, ValueError):
 
 
 def pick_device(name: str) -> torch.device:
-    """The device for `auto`, `cpu` or `cuda`.
-
-    Raises `DeviceError` if there is no usable GPU for `cuda`, or for another name.
-    """
+    """The device for `auto`, `cpu` or `cuda`; raises `DeviceError` where there is none."""
     if name not in {"auto", "cpu", "cuda"}:
         raise DeviceError(f"unknown device '{name}': use auto, cpu or cuda.")
     available = torch.cuda.is_available()

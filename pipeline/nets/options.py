@@ -82,11 +82,7 @@ class WeightsError(UserError, ValueError):
 
 
 def find_boxes(name: str) -> BoxOffsets:
-    """How boxes are to be drawn: a shipped convention by its name, or what fit-boxes wrote.
-
-    Raises:
-        OffsetsError: It is none.
-    """
+    """A shipped convention of boxes by its name, or a file of fit-boxes; or `OffsetsError`."""
     from data_prep.base.boxes import BoxOffsets, OffsetsError
 
     known = {path.stem.removeprefix("boxes-"): path for path in SHIPPED.glob("boxes-*.json")}
@@ -96,11 +92,7 @@ def find_boxes(name: str) -> BoxOffsets:
 
 
 def find_weights(weights: Path) -> dict[str, Path]:
-    """The nets of a folder, such as a run folder, or of one weights file, by `Card.kind`.
-
-    Raises:
-        WeightsError: There is none; the message tells what to name instead.
-    """
+    """The nets of a folder, or of one weights file, by `Card.kind`; or `WeightsError`."""
     if not weights.is_dir():
         file = weights.with_suffix(".safetensors")
         kind = (read_object(file.with_suffix(".json")) or {}).get("kind")

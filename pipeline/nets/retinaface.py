@@ -202,9 +202,6 @@ def decode_boxes(offsets: Tensor, anchors: Tensor) -> Tensor:
 
 
 def decode_landmarks(offsets: Tensor, anchors: Tensor) -> Tensor:
-    """Network offsets (… × anchors × 10) to points, … × anchors × 5 × 2.
-
-    The points are left eye, right eye, nose, left and right mouth corner, as seen in the photo.
-    """
+    """Network offsets to points, … × anchors × 5 × 2: eyes, nose, mouth corners, as seen."""
     points = offsets.unflatten(-1, (5, 2))
     return anchors[:, None, :2] + points * VARIANCES[0] * anchors[:, None, 2:]

@@ -93,10 +93,7 @@ def name_weights(name: str) -> str:
 def start_run(
     runs: Path, recipe: Recipe, data: dict[str, Any], *, start: Path | None = None
 ) -> Run:
-    """Make the next numbered folder, `runs/007-name`, with the resolved recipe in it.
-
-    A detector has `start`, the weights it starts from. Raises `OutputError` if it can't be made.
-    """
+    """Make the next numbered folder, `runs/007-name`, with its recipe; a detector has a start."""
     taken = [int(m[1]) for p in runs.glob("*") if (m := re.match(r"(\d+)-", p.name))]
     slug = re.sub(r"[^\w.-]+", "-", recipe.name)
     for number in count(max(taken, default=0) + 1):
@@ -116,11 +113,7 @@ def start_run(
 
 
 def resume_run(folder: Path, data: dict[str, Any]) -> Run:
-    """Take up a run folder.
-
-    Raises `RunError` if it was not made by a training, the training is done, or it was on other
-    data, whose validation faces may be training faces here.
-    """
+    """Take up a run; raises `RunError` if it is none, done, or was begun on other data."""
     others = [path.parent for path in sorted(folder.parent.glob(f"*/{RECIPE}"))]
     if folder not in others:
         names = [str(one) for one in others if not is_finished(one)] or ["none beside it"]
@@ -169,11 +162,7 @@ class RunRecord:
 
     @property
     def saved(self) -> dict[str, float]:
-        """Figures of the written weights on the validation split; empty before the end.
-
-        `accuracy` and `macro_recall` of a classifier, `face_ap50`, the mean over the datasets, of a
-        detector.
-        """
+        """Figures of the written weights on the validation split; empty before the end."""
         own = self.results.get("all", {})
         figures = {name: own[name] for name in ("accuracy", "macro_recall") if name in own}
         aps = [value for name, value in self.results.items() if name.endswith("_face_ap50")]
@@ -191,10 +180,7 @@ def find_kept(history: pd.DataFrame) -> int:
 
 
 def read_run(folder: Path) -> RunRecord:
-    """Read a run folder, whatever it holds.
-
-    Raises `RunError` if it is not one, or a file in it can't be read; the message names it.
-    """
+    """Read a run folder; raises `RunError`, naming the file, if one can't be read."""
     path = folder / RECIPE
     if not folder.is_dir():
         others = (one.parent.name for one in sorted(folder.parent.glob(f"*/{RECIPE}")))

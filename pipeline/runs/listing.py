@@ -111,10 +111,7 @@ def list_or_compare(options: RunsOptions) -> None:
 
 
 def list_runs(runs: Path) -> list[RunSummary]:
-    """Summaries of the folders in a folder of runs, by name; none of them stops the list.
-
-    Raises `RunError` if `runs` is not a folder.
-    """
+    """Summaries of the folders in a folder of runs, by name; raises `RunError` if it is none."""
     try:
         folders = sorted(path for path in runs.iterdir() if path.is_dir())
     except OSError as error:
@@ -154,8 +151,7 @@ def compare_runs(folders: Sequence[Path]) -> pd.DataFrame:
     """What differs between runs: a column each, its folder's name (its path where names are alike).
 
     Rows are recipe keys, hashes and versions that are not the same in all, the kept epoch and,
-    under `valid`, the figures of its weights. Empty texts where a run has none. Raises `RunError`:
-    a folder is not a run, or there is only one.
+    under `valid`, the figures of its weights. Empty texts where a run has none.
     """
     if len(folders) < 2:
         raise RunError("a comparison takes two runs or more.")

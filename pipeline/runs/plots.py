@@ -77,10 +77,7 @@ def _draw_curves(axes: Axes, history: pd.DataFrame, names: Mapping[str, str]) ->
 
 
 def plot_histories(records: Sequence[RunRecord], path: Path) -> None:
-    """Draw a panel per figure and a line per run, by epochs of classifiers, steps of detectors.
-
-    Raises `RunError` if no run has a history.
-    """
+    """A panel per figure, a line per run; raises `RunError` if no run has a history."""
     columns = dict.fromkeys(str(name) for record in records for name in record.figures)
     if not columns:
         raise RunError("none of the runs has a history to draw yet.")

@@ -66,10 +66,7 @@ def load_tracker(name: str) -> Any:
 
 @contextmanager
 def open_trackers(names: Sequence[str], run: Run, recipe: Recipe) -> Iterator[list[Tracker]]:
-    """Open trackers for a run, give them its parameters, and close them whatever happens.
-
-    Raises `TrackerError` if one isn't installed or can't be opened.
-    """
+    """Trackers of a run, told its parameters, closed whatever happens; raises `TrackerError`."""
     params = describe_run(run, recipe)
     with ExitStack() as stack:
         wanted = {name: load_tracker(name) for name in names}

@@ -24,10 +24,7 @@ def count_cores(device: torch.device) -> int:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Hold torch to one thread, so that a training's numbers do not depend on how many go at once.
-
-    A GPU's do not depend on it.
-    """
+    """Hold torch to one thread: numbers must not depend on how many trainings go at once."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -70,8 +70,7 @@ def train_classifier(
 
     From the whole `faces.csv`; gives the card of the written weights, with the validation figures.
     The members of an ensemble are trained one after the other, each in a run folder of its own,
-    where its curves are; trackers get a member's epochs when it is done. Raises `PreparedError`:
-    there is nothing to train or validate on; `WeightsError` if the initial weights can't be had.
+    where its curves are; trackers get a member's epochs when it is done.
     """
     job = _Job(prepared, recipe, run, device, log, trackers)
     chosen = select_faces(faces, recipe)

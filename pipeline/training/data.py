@@ -113,9 +113,7 @@ def select_faces(faces: pd.DataFrame, recipe: ClassifierRecipe) -> pd.DataFrame:
     """Rows of `faces.csv` a recipe trains and validates on; all validation faces stay.
 
     With `incorrect` other than `own`, masks worn wrongly are relabelled, or left out of both.
-    Raises `TableError` if the recipe names a dataset that is not there; `PreparedError` if a split
-    is empty, a class that is there has no training face, there is only one class, or all training
-    faces are fewer than a batch.
+    Raises `PreparedError` if there is too little to train on or nothing to validate on.
     """
     chosen = select_sources(faces, recipe.sources)
     is_valid, is_train = (chosen["split"] == split for split in (VALID, TRAIN))

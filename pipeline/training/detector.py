@@ -129,10 +129,7 @@ def plan_detector(
     begun_with: str,
     device: torch.device,
 ) -> str:
-    """Refuse what `train_detector` would, before anything is made; gives a first line to log.
-
-    `begun_with` is what that line calls the start.
-    """
+    """Refuse what `train_detector` would, before anything is made; gives a first line to log."""
     scenes, valid = _split_scenes(faces, roots, recipe)
     trainer = _Trainer(recipe, start, device)
     side = recipe.input_size
@@ -184,9 +181,7 @@ def train_detector(
 
     From the whole `faces.csv`, the folder of each source, and a state dict to start from; gives the
     card of the written weights, with the validation figures. With the prepared folder it also
-    writes `run.html`. Raises `TableError` if the recipe names a dataset that is not there;
-    `PreparedError` if there is nothing to train or validate on; `WeightsError` if the start weights
-    do not fit.
+    writes `run.html`.
     """
     scenes, valid = _split_scenes(faces, roots, recipe)
     trainer = _Trainer(recipe, start, device)

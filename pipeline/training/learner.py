@@ -122,8 +122,7 @@ def build_learner(
 ) -> Learner:
     """A learner with the recipe's network, loss, callbacks and first loaders.
 
-    It has the initial weights where it is `fresh`; a resumed training brings its own. Raises
-    `WeightsError`: the initial weights can't be had.
+    It has the initial weights where it is `fresh`; a resumed training brings its own.
     """
     loaders = make_loaders(faces, recipe, recipe.sizes[0], device)
     callbacks: list[Any] = [ChannelsLast()]

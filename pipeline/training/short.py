@@ -75,11 +75,7 @@ class PreparedFaces:
 
 
 def open_faces(folder: Path, recipe: ClassifierRecipe, *outs: Path) -> PreparedFaces:
-    """Read the faces of train and valid, of the recipe's datasets, which get no `outs`.
-
-    Raises `PreparedError` if it is no prepared folder, or only one class has faces; `TableError` if
-    `faces.csv` can't be used.
-    """
+    """Faces of train and valid, of the recipe's datasets; these get no `outs`."""
     data, roots = identify_data(folder, *outs)
     table = read_faces(folder)
     table = select_sources(table[table["split"].isin([TRAIN, VALID])], recipe.sources)
@@ -102,10 +98,7 @@ def label_names(codes: np.ndarray) -> list[str]:
 
 
 def load_crops(paths: Iterable[str], side: int) -> dict[str, np.ndarray]:
-    """Decode crops, by path, uint8, RGB, and shrink those larger than a side in pixels.
-
-    Raises `PhotoError` if a crop can't be read.
-    """
+    """Decode crops, by path, uint8, RGB, shrunk to a side at most; raises `PhotoError`."""
     wanted = sorted(set(paths))
 
     def load(path: str) -> np.ndarray:
