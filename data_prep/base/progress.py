@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from threading import Timer
 from typing import TypeVar
 
@@ -61,13 +62,18 @@ def log(line: str) -> None:
 @contextmanager
 def tell_loading() -> Iterator[None]:
     """Say that libraries are being loaded if that takes longer than people wait in silence."""
-    timer = Timer(SILENCE, log, ["loading libraries, some seconds"])
+    timer = Timer(SILENCE, _say_loading)
     timer.daemon = True
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
+
+
+@cache
+def _say_loading() -> None:
+    log("loading libraries, some seconds")
 
 
 def log_findings(findings: Sequence[Finding], listed_in: object, *, notes: bool = False) -> None:
