@@ -136,17 +136,15 @@ def find_suspects(options: SuspectsOptions, log: Log) -> tuple[pd.DataFrame, lis
 
 def warn_of_others(out: Path, search: Mapping[str, Any], log: Log) -> None:
     """Say, before anything is trained, that suspects found otherwise will be replaced, and how."""
-    known = read_object(out / ABOUT)
-    if known is None or not (out / TABLE).is_file():
-        return
-    before, after = ({**flatten(dict(one)), "recipe.name": ""} for one in (known, search))
+    known = read_object(out / ABOUT) if (out / TABLE).is_file() else None
+    before, after = flatten(dict(known or search)), flatten(dict(search))
     told = [
-        f"{key.removeprefix('recipe.')} {before.get(key)} → {value}"
+        "other faces, labels or boxes"
+        if key == "faces_sha256"
+        else f"{key.removeprefix('recipe.')} {before.get(key)} → {value}"
         for key, value in after.items()
-        if before.get(key) != value and key != "faces_sha256"
+        if before.get(key) != value and key != "recipe.name"
     ]
-    if before.get("faces_sha256") != after["faces_sha256"]:
-        told.insert(0, "other faces, labels or boxes")
     if told:
         log(
             f"note: {out} holds the suspects of another search, which will be replaced: "

@@ -31,7 +31,6 @@ from pipeline.experiments.tables import (
     compare_sides,
     measure_side,
     pick_difference,
-    plot_differences,
     show_figure,
 )
 from pipeline.nets.compute import pick_device
@@ -48,7 +47,7 @@ from pipeline.training.short import (
     plan_folds,
 )
 
-TABLE, PLOT, PROBABILITIES = "choices.json", "choices.png", "probabilities.csv"
+TABLE, PROBABILITIES = "choices.json", "probabilities.csv"
 ALL = "all"
 
 
@@ -281,11 +280,4 @@ def choices(options: ChoicesOptions) -> None:
             for index, share in enumerate(one.probabilities.T):
                 columns[f"{row['name']}/{index}"] = share.round(4)
         write_atomically(out / PROBABILITIES, pd.DataFrame(columns).to_csv(index=False))
-        panels = {
-            key.replace("_", " "): [pick_difference(row[ALL][key]) for row in rows[1:]]
-            for key in ("accuracy", "macro_recall")
-        }
-        title = "Difference from the recipe as it is, with its 95 % interval"
-        lines = [row["what"] for row in rows[1:]]
-        plot_differences(panels, lines, title, out / PLOT)
         report.finish("", describe_choices(rows), folder=out, lines=rows)

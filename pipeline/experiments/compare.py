@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from matplotlib.figure import Figure
 
 from data_prep.base.crop import CROP_SCALE
 from data_prep.base.errors import suggest
@@ -29,14 +28,13 @@ from pipeline.nets.compute import pick_device
 from pipeline.nets.options import SHIPPED, Device, LogAs, Prepared
 from pipeline.runs.folder import read_seconds
 from pipeline.runs.log import Log, prefix_log, report_as
-from pipeline.runs.plots import save_figure
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, Incorrect, load_recipe
 
 PHOTOS = 40
 ROUNDS = 5
 BATCH = 8
 
-TABLE, TEXT, PLOT = "compare.json", "compare.md", "compare.png"
+TABLE, TEXT = "compare.json", "compare.md"
 
 SHOWN = {
     "accuracy": "crop accuracy",
@@ -233,35 +231,14 @@ def describe(compared: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(parts)
 
 
-def _plot(compared: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """MAP of the two classes that every system has, with its interval, against time."""
-    sources = list(compared[0]["figures"])
-    canvas = Figure(figsize=(1 + 5 * len(sources), 4.2), layout="constrained")
-    panels = canvas.subplots(1, len(sources), squeeze=False)[0]
-    for axes, source in zip(panels, sources, strict=True):
-        for number, one in enumerate(compared):
-            if (figure := one["figures"][source]["two_map50"]) is not None:
-                value, low, high = figure
-                ends, label = [[value - low], [high - value]], one["system"]["name"]
-                place = 1000 * one["seconds"]
-                axes.errorbar(place, value, ends, fmt="o", color=f"C{number}", label=label)
-        axes.set(xlim=(0, None), xlabel="ms per photo, nets alone", title=source)
-        axes.grid(alpha=0.3)
-    panels[0].set_ylabel("mAP@0.5, masked and bare faces")
-    panels[-1].legend(loc="lower right", fontsize=8)
-    save_figure(canvas, path)
-
-
 def compare(options: CompareOptions) -> None:
     """Train the systems of the field and ours, measure all on the same validation photos.
 
-    Prints Markdown tables and draws accuracy against speed; goes on where it was stopped.
+    Prints Markdown tables; goes on where it was stopped.
     """
     with report_as(options.log) as report:
         compared, out = compare_systems(options, report.log), options.out
         text = describe(compared)
         write_json(out / TABLE, compared)
         write_atomically(out / TEXT, text + "\n")
-        _plot(compared, out / PLOT)
-        facts = {"folder": out, "table": out / TABLE, "plot": out / PLOT, "systems": compared}
-        report.finish("", text, **facts)
+        report.finish("", text, folder=out, table=out / TABLE, systems=compared)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure as Canvas
 
 from data_prep.base.labels import CLASSES
 from evaluate.measures.bootstrap import bootstrap_intervals, compare, share, tally
-from pipeline.runs.plots import save_figure
 
 Figure = list[float]  # A value, and the low and high end of its 95 % interval.
 
@@ -120,31 +117,3 @@ def show_figure(figure: Sequence[float] | None, sign: str = "") -> str:
         return "–"
     value, low, high = (f"{number:{sign}.3f}" for number in figure)
     return f"{value} ({low} to {high})"
-
-
-def plot_differences(
-    panels: Mapping[str, Sequence[Figure]], names: Sequence[str], title: str, path: Path
-) -> None:
-    """A dot per figure and a bar over its interval: a panel beside the other, a line per name.
-
-    Those whose interval leaves 0 out are coloured.
-    """
-    canvas = Canvas(
-        figsize=(1 + 4 * len(panels), 1.2 + 0.28 * max(len(names), 1)), layout="constrained"
-    )
-    row = canvas.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    places = np.arange(len(names))
-    for axes, (name, figures) in zip(row, panels.items(), strict=True):
-        values, low, high = np.array(figures, float).reshape(-1, 3).T
-        axes.hlines(places, low, high, color="lightgrey", linewidth=3)
-        sign = np.where((low > 0) | (high < 0), np.sign(values), 0).astype(int)
-        axes.axvline(0, color="black", linewidth=0.8)
-        axes.scatter(
-            values, places, c=np.array(["tab:grey", "tab:green", "tab:red"])[sign], zorder=3
-        )
-        axes.set(xlabel=name)
-        axes.grid(axis="x", alpha=0.3)
-    canvas.suptitle(title)
-    row[0].set_yticks(places, names)
-    row[0].invert_yaxis()
-    save_figure(canvas, path)

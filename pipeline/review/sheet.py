@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -102,21 +102,18 @@ def _name_face(key: Key) -> str:
     return f"{source}/{image}#{index}"
 
 
-def _read_lines(path: Path) -> list[tuple[int, dict[str, str]]]:
+def _read_lines(path: Path) -> list[tuple[int, dict[Any, str]]]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise SheetError(f"{path}: can't be read as UTF-8 text ({error}).") from error
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="")
-    try:
-        missing = {"key", "decision", "to"} - set(reader.fieldnames or ())
-        if missing:
-            raise SheetError(f"{path}: column {', '.join(sorted(missing))} is missing.")
-        return [(reader.line_num, row) for row in reader]
-    except csv.Error as error:
-        raise SheetError(f"{path}:{reader.line_num}: not a readable table ({error}).") from error
+        delimiter = max(",;\t", key=text.partition("\n")[0].count)
+        how: dict[str, Any] = {"keep_default_na": False, "skip_blank_lines": False}
+        table = pd.read_csv(io.StringIO(text), sep=delimiter, dtype=str, **how).fillna("")
+        lines = table[["key", "decision", "to"]].to_dict("records")
+    except (OSError, ValueError, KeyError) as error:
+        raise SheetError(
+            f"{path}: not a table with the columns key, decision and to, in UTF-8 ({error})."
+        ) from error
+    return list(enumerate(lines, start=2))
 
 
 def _read_choice(decision: str, to: str) -> Choice:
