@@ -7,7 +7,7 @@ BIN := .venv/bin
 endif
 READY := .venv/.ready
 
-.PHONY: help demo test test-slow fuzz lint type-check format check benchmark benchmark-evaluate benchmark-serve figures
+.PHONY: help demo test test-slow fuzz bad-input lint type-check format check benchmark benchmark-evaluate benchmark-serve figures
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -30,6 +30,9 @@ test-slow: $(READY)  ## Proofs on the real data in ../shared, half an hour.
 
 fuzz: $(READY)  ## Spoilt files against every reader and decoder, 5 minutes; other ones each time.
 	$(BIN)/python -m pytest -m fuzz tests/fuzz
+
+bad-input: $(READY)  ## data_prep/BAD_INPUT.md: what bad input gets, as the tests have it.
+	$(BIN)/python -m tests.bad_input
 
 lint: $(READY)  ## Style and formatting, nothing changed.
 	$(BIN)/ruff check .

@@ -73,6 +73,7 @@ SALVAGED = "salvaged-photo"
 DOUBTS = (
     *(SUSPECT, LEAK, UNTOLD_PART, NAME_CONFLICT, "resized-photo", "untold-turn"),
     *(SALVAGED, "size-differs", "ignored-class", DUPLICATE, CONTRADICTION, TWIN),
+    "unreadable-photo",  # Used by its stated size alone.
 )
 """Kinds of the findings, no faults, by which boxes may be other ones than they seem."""
 

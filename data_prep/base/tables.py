@@ -68,9 +68,9 @@ class Table:
                 values[row] = empty if empty is not None and not cell else float(cell)
             except ValueError:
                 hint = "; write a point, not a comma, in decimals" if "," in cell else ""
-                raise self.error(row, f"'{cell}' for {name} is not a number{hint}.") from None
+                raise self.error(row, f"'{cell[:40]}' for {name} is not a number{hint}.") from None
             if cell and not math.isfinite(values[row]):
-                raise self.error(row, f"{name} is {cell}; leave the row out or repair it.")
+                raise self.error(row, f"{name} is {cell[:40]}; leave the row out or repair it.")
         return values
 
     def integers(self, name: str) -> IntArray:

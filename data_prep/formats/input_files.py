@@ -254,9 +254,9 @@ def read_number(text: str, name: str, where: str) -> float:
         value = float(text)
     except ValueError:
         hint = "; write a point, not a comma, in decimals" if "," in text else ""
-        raise InputError(f"{where}: '{text}' for {name} is not a number{hint}.") from None
+        raise InputError(f"{where}: '{text[:40]}' for {name} is not a number{hint}.") from None
     if not math.isfinite(value):
-        raise InputError(f"{where}: {name} is {text}; leave the box out or repair it.")
+        raise InputError(f"{where}: {name} is {text[:40]}; leave the box out or repair it.")
     return value
 
 

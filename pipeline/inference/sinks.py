@@ -121,9 +121,9 @@ def _read(path: Path, head: str) -> dict[str, Entry]:
                 for face in record["faces"]
             ]
             entry = Entry(PhotoRow(**record["photo"]), tuple(faces), tuple(record["stamp"]))
+            entries[entry.photo.image] = entry
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
             continue
-        entries[entry.photo.image] = entry
     return entries
 
 
