@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import JSONResponse, Response
@@ -20,7 +20,7 @@ from pipeline.inference.classifier import Classifier
 from pipeline.inference.detector import Detector
 from pipeline.inference.engines import EngineError
 from pipeline.inference.records import Face, Frame
-from pipeline.serve.service import Ask, BusyError, Service, draw_jpeg, spell_name
+from pipeline.serve.service import BOXES, Ask, BusyError, Service, draw_jpeg, spell_name
 from trimask import __version__
 
 JPEG = "image/jpeg"
@@ -163,9 +163,7 @@ def create_app(service: Service) -> FastAPI:
         resize: Annotated[
             float | None, Query(gt=0, le=8, description="Enlargement; chosen when left out.")
         ] = None,
-        boxes: Annotated[
-            Literal["face", "head"], Query(description="What they go round.")
-        ] = "face",
+        boxes: Annotated[str, Query(pattern=f"^({'|'.join(BOXES)})$")] = "found",
         draw: Annotated[bool, Query(description="A JPEG with the faces marked.")] = False,
     ) -> Answer | Response:
         """Find the faces of photos and tell their classes.

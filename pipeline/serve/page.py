@@ -78,7 +78,7 @@ def make_page(service: Service) -> tuple[gr.Blocks, dict[str, Any]]:
                 with gr.Tab("Camera"):
                     camera = gr.Image(sources=["webcam"], type="filepath", image_mode=None)
                 thresh = gr.Slider(0.1, 0.95, 0.5, step=0.05, label="Least detection score")
-                boxes = gr.Radio(list(BOXES), value="face", label="Boxes go round the")
+                boxes = gr.Radio(list(BOXES), value="found", label="Boxes as drawn for")
             with gr.Column(scale=5, min_width=320):
                 out = gr.Markdown(show([]), sanitize_html=False, elem_classes="tm")
         sent = gr.State([], time_to_live=SWEEP[1])

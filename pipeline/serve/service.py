@@ -19,23 +19,20 @@ from itertools import chain
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
-import numpy as np
 from PIL import Image
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
-from data_prep.base.boxes import BoxOffsets
 from data_prep.base.errors import UserError
 from data_prep.base.photo import PhotoError, photo_size
-from data_prep.base.records import Box
 from pipeline.inference.draw import COARSE, draw_faces
 from pipeline.inference.engines import EngineError
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import BATCH_FRAMES, BATCH_PIXELS, Face, Frame
 from pipeline.inference.sources import decode_item
+from pipeline.nets.options import find_boxes
 
-BOXES = {"face": BoxOffsets(0, 0, 0, 0), "head": BoxOffsets(0, -0.38, 0, 0)}
-"""What boxes go round: `face`, brow to chin, is what the nets find; `head` takes the hair in, as
-other annotators do."""
+BOXES = {"found": None, **{name: find_boxes(name) for name in ("facemask", "ilc", "head")}}
+"""Conventions that boxes are told in: as the nets find faces, or as others draw them."""
 
 
 class BusyError(UserError):
@@ -47,12 +44,7 @@ class Ask(NamedTuple):
 
     thresh: float = 0.5
     resize: float | None = None
-    boxes: str = "face"
-
-    def shift(self, face: Face, size: tuple[int, int]) -> Face:
-        """The face with the box that is asked for, within the photo."""
-        moved = BOXES[self.boxes].apply(np.array([face.box]))[0].clip(0, size * 2)
-        return replace(face, box=Box(*moved.tolist()))
+    boxes: str = "found"  # Of `BOXES`.
 
 
 class Job(NamedTuple):
@@ -98,8 +90,8 @@ class Batcher:
         self.sizes.observe(count)
 
     def _answer(self, jobs: Sequence[Job]) -> None:
-        thresh, resize, _ = jobs[0].ask
-        predictor = replace(self.predictor, thresh=thresh, resize=resize)
+        thresh, resize, boxes = jobs[0].ask
+        predictor = replace(self.predictor, thresh=thresh, resize=resize, boxes=BOXES[boxes])
         try:
             found = predictor([job.frame for job in jobs])
             numbers = ((*f.box, f.detection, *f.probabilities) for f in chain(*found))
@@ -220,8 +212,7 @@ class Service:
             if frame.error:
                 return frame, []
             frame = replace(frame, learnt=self._known.tell(frame.fingerprint))
-            faces = await asyncio.wrap_future(self.batcher.submit(frame, ask))
-            return frame, [ask.shift(face, frame.size) for face in faces]
+            return frame, await asyncio.wrap_future(self.batcher.submit(frame, ask))
 
 
 def spell_name(name: str | None) -> str:

@@ -20,6 +20,7 @@ from http.client import HTTPConnection
 from itertools import cycle, islice
 from pathlib import Path
 from threading import Thread, local
+from urllib.request import urlopen
 
 import numpy as np
 
@@ -41,22 +42,18 @@ class Client:
         end = f"\r\n--{BOUNDARY}--\r\n".encode()
         self.bodies = [(head % p.name).encode() + p.read_bytes() + end for p in photos]
 
-    def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        """Status and answer."""
-        if not hasattr(self._mine, "connection"):
-            self._mine.connection = HTTPConnection("127.0.0.1", self.port, timeout=120)
-        headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-        self._mine.connection.request(method, path, body, headers if body else {})
-        answer = self._mine.connection.getresponse()
-        return answer.status, answer.read()
-
     def time_one(self, body: bytes) -> float:
         """Seconds until one photo is answered; -1 where the server was too busy."""
         began = time.perf_counter()
-        status, answer = self.ask("POST", "/v1/predict", body)
-        if status not in (200, 429):
-            raise RuntimeError(f"{status}: {answer[:200]!r}")
-        return time.perf_counter() - began if status == 200 else -1.0
+        if not hasattr(self._mine, "connection"):
+            self._mine.connection = HTTPConnection("127.0.0.1", self.port, timeout=120)
+        headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+        self._mine.connection.request("POST", "/v1/predict", body, headers)
+        answer = self._mine.connection.getresponse()
+        told = answer.read()
+        if answer.status not in (200, 429):
+            raise RuntimeError(f"{answer.status}: {told[:200]!r}")
+        return time.perf_counter() - began if answer.status == 200 else -1.0
 
     def send(self, count: int, clients: int) -> tuple[float, np.ndarray]:
         """Seconds in all, and of each of so many requests by so many clients at a time."""
@@ -67,7 +64,8 @@ class Client:
 
     def resident(self) -> float:
         """MiB that the server holds."""
-        text = self.ask("GET", "/metrics")[1].decode()
+        with urlopen(f"http://127.0.0.1:{self.port}/metrics") as answer:
+            text = answer.read().decode()
         (found,) = re.findall(r"^process_resident_memory_bytes (\S+)", text, re.MULTILINE)
         return float(found) / 2**20
 

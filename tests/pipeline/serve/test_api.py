@@ -28,7 +28,7 @@ from fastapi.testclient import TestClient
 from pipeline.serve import api
 from pipeline.serve import service as service_module
 from pipeline.serve.api import create_app
-from pipeline.serve.service import Limits, Service
+from pipeline.serve.service import BOXES, Limits, Service
 
 PREDICT = "/v1/predict"
 FACE = Face(Box(1.0, 2.0, 11.0, 22.0), 0.9, (0.7, 0.2, 0.1))
@@ -168,15 +168,13 @@ def test_drawings(start, photo):
     assert send(client, b"no photo", query="?draw=true").status_code == 422
 
 
-def test_boxes_of_heads_are_taller_and_within_the_photo(start, photo):
+def test_boxes_in_another_convention_are_those_of_predict(start, photo):
     client = start()
-    plain, tall = (
-        send(client, photo, query=f"?boxes={name}").json()["photos"][0]["faces"]
-        for name in ("face", "head")
-    )
-    for one, other in zip(plain, tall, strict=True):
-        x0, y0, x1, y1 = one["box"]
-        assert other["box"] == pytest.approx([x0, max(0, y0 - 0.38 * (y1 - y0)), x1, y1])
+    for name, boxes in BOXES.items():
+        predictor = replace(stand_ins(), boxes=boxes)
+        (told,) = send(client, photo, query=f"?boxes={name}").json()["photos"]
+        assert_same(told, trimask.Model(predictor).predict(photo))
+    assert len(BOXES) == 4
 
 
 def test_what_is_told_of_the_service(start, photo):

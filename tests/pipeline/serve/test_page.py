@@ -147,7 +147,7 @@ def test_the_page_in_a_browser(start, browser, tmp_path):
         assert [float(cell) for cell in rows[1][1:5]] == pytest.approx(list(face.box), abs=1e-4)
         link = "document.querySelector('.tm a[download]')?.href"
         old = page.evaluate(link)
-        page.click("text=head")
+        page.get_by_label("head").click()
         page.wait_for_function(f"old => {link} && {link} != old", arg=old)
         taller = read_table(page.inner_html(".tm"))[1]
         assert float(taller[2]) < float(rows[1][2])
