@@ -53,6 +53,7 @@ ORDERS = ("merged", "out-of-fold", "in-sample")
 
 SHEET, ON_SHEET = "suspects.png", 60
 SIMILAR = 8  # Look-alikes that a row names.
+FEW = 1000  # Faces under which the nets' own mistakes count among the likely errors.
 
 FROM_LOOKALIKES = 0.5  # Share of the neighbours with another label from which they are a reason.
 
@@ -224,6 +225,8 @@ def suspects(options: SuspectsOptions) -> None:
     with report_as(options.log) as report:
         (table, likely), out = find_suspects(options, report.log), options.out
         about = f"{tell_likely(likely)} in " if likely else ""
+        if likely and len(table) < FEW:
+            report.log("note: nets of so few faces err themselves: trust the interval, no number")
         report.finish(
             f"{about}{tell(len(table), 'face')}, the most suspect first: {out}; look at "
             f"{out / SHEET}, "

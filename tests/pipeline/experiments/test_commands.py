@@ -28,6 +28,7 @@ def test_suspects(prepared, tmp_path, by_colour, monkeypatch):
     lines = result.stderr.splitlines()
     assert lines[0] == "4 short trainings, 1 at a time, on 48 crops"
     assert any(line.startswith("3 of 4 trainings done, under a minute left") for line in lines)
+    assert lines[-2].startswith("note: nets of so few faces err themselves")
     assert lines[-1].startswith("about 0 likely errors (0 to 0) in 48 faces, the most suspect firs")
     assert {(call.recipe.seed, *call.recipe.sizes) for call in by_colour} == {(4, 32)}
     assert len(by_colour) == 4, "three folds, and one training on all"
