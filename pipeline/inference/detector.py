@@ -124,13 +124,15 @@ class Detector:
     def _detect_at(
         self, photos: Sequence[np.ndarray], factors: Sequence[float], min_score: float
     ) -> list[FaceBoxes]:
-        """Detect with given enlargements; photos of one padded size run as one batch."""
+        """Detect with given enlargements; on a GPU, photos of one padded size run as one batch."""
         scaled = [scale_photo(photo, factor) for photo, factor in zip(photos, factors, strict=True)]
-        batches: dict[tuple[int, int], list[int]] = defaultdict(list)
+        batches: dict[tuple[int, int, int], list[int]] = defaultdict(list)
         for index, photo in enumerate(scaled):
-            batches[_padded(photo.shape[0]), _padded(photo.shape[1])].append(index)
+            # One by one on a processor: what several hold at once leaves its cache.
+            turn = index if self.device.type == "cpu" else 0
+            batches[_padded(photo.shape[0]), _padded(photo.shape[1]), turn].append(index)
         found: dict[int, FaceBoxes] = {}
-        for (height, width), indices in batches.items():
+        for (height, width, _), indices in batches.items():
             pixels = torch.full((len(indices), height, width, 3), 114, dtype=torch.uint8)
             for row, index in enumerate(indices):
                 photo = scaled[index]

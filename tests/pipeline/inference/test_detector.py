@@ -170,9 +170,13 @@ def test_boxes_are_clipped_to_the_photo_and_faces_in_the_padding_are_none():
     np.testing.assert_allclose(found.boxes, [[0, 0, 50, 30], [60, 40, 80, 60]], atol=0.01)
 
 
-def test_photos_of_one_padded_size_are_one_batch_padded_in_grey():
+def test_photos_of_one_padded_size_are_one_batch_on_a_gpu_padded_in_grey():
     detector = with_faces(32, 64, [], DetectorCard(mean=(0, 0, 0)))
-    detector.detect([np.full((20, 40, 3), 200, np.uint8), make_pixels(64, 32)], resize=1)
+    photos = [np.full((20, 40, 3), 200, np.uint8), make_pixels(64, 32)]
+    detector.detect(photos, resize=1)
+    assert [len(inputs) for inputs in detector.engine.seen] == [1, 1]
+    detector.device, detector.engine.seen = torch.device("cuda"), []
+    detector.detect(photos, resize=1)
     (inputs,) = detector.engine.seen
     assert len(inputs) == 2
     assert np.unique(inputs[0, :, :20, :40]).tolist() == [200]
