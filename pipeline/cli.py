@@ -33,7 +33,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cross-validate": ("pipeline.experiments.cross_validate:validate_folds", MEASURE),
     "choices": ("pipeline.experiments.choices:choices", RESEARCH),
     "sweep": ("pipeline.experiments.sweep:sweep", RESEARCH),
-    "compare": ("pipeline.experiments.compare:compare", RESEARCH),
     "clean-effect": ("pipeline.experiments.clean_effect:clean_effect", RESEARCH),
     "noise-benchmark": ("pipeline.experiments.noise_benchmark:noise_benchmark", RESEARCH),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,19 +12,17 @@ import pandas as pd
 import typer
 
 from data_prep.base.files import write_json
-from data_prep.base.labels import BARE, CLASSES, RARE_CLASS
+from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
 from data_prep.base.progress import log, show_progress, tell
 from data_prep.base.records import Box
 from data_prep.base.tables import markdown_table
 from data_prep.formats.predictions import PhotoRow, PredictionRow, tabulate_predictions
 from data_prep.grouping.split import VALID
-from evaluate.arrays import Detections, GroundTruth
 from evaluate.evaluation import evaluate
 from evaluate.inputs.photos import find_photos
 from evaluate.inputs.predictions import Predictions, make_predictions, place_predictions
-from evaluate.inputs.truth import read_truth, take_faces
-from evaluate.measures.alarm import describe_alarm
+from evaluate.inputs.truth import read_truth
 from evaluate.measures.case import Case
 from evaluate.measures.headline import describe_headline
 from evaluate.options import EvaluateOptions
@@ -46,7 +44,6 @@ from pipeline.nets.options import (
     Weights,
     find_weights,
 )
-from pipeline.runs.recipe import Incorrect
 
 
 @dataclass(frozen=True)
@@ -146,15 +143,16 @@ def measure_source(
     return {
         "photos": len(truth.photos),
         "faces": len(truth.labels),
-        "both_stages": _pick(
+        "both_stages": pick_figures(
             both, "map50", "map75", "map50_95", "ap50", "accuracy", "macro_recall"
         ),
-        "detector_alone": _pick(both, "face_ap50", "face_ap75", "face_recall"),
-        "classifier_alone": _pick(alone, "accuracy", "macro_recall", "recall"),
+        "detector_alone": pick_figures(both, "face_ap50", "face_ap75", "face_recall"),
+        "classifier_alone": pick_figures(alone, "accuracy", "macro_recall", "recall"),
     }
 
 
-def _pick(record: Mapping[str, Any], *names: str) -> dict[str, Any]:
+def pick_figures(record: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Figures of an evaluation by name, those by class each, as [value, low, high]."""
     return {
         name: {key: pick_figure(record, name, key) for key in record[name]}
         if isinstance(record[name], dict)
@@ -218,99 +216,6 @@ def write_to_cards(results: dict[str, Any], weights: Path) -> None:
             for key, value in results.items()
         }
         write_json(files[name].with_suffix(".json"), card.model_dump(mode="json"))
-
-
-SURE = 0.5  # Detection score at which alarms are counted.
-
-ALARM = ("tnr", "fnr", "auc")
-
-Sides = tuple[GroundTruth, Detections]
-
-_BARE, _RARE = CLASSES.index(BARE), CLASSES.index(RARE_CLASS)
-
-
-def merge_incorrect(truth: GroundTruth, detections: Detections) -> Sides:
-    """Masks worn wrongly count as no mask, in the annotations and in what is predicted."""
-    assert detections.probabilities is not None
-    labels = np.where(truth.labels == _RARE, _BARE, truth.labels)
-    shares = detections.probabilities.copy()
-    shares[:, _BARE] += shares[:, _RARE]
-    shares[:, _RARE] = 0
-    return replace(truth, labels=labels), _relabel(detections, shares)
-
-
-def leave_out_incorrect(truth: GroundTruth, detections: Detections) -> Sides:
-    """Faces with masks worn wrongly are not asked about, as if difficult.
-
-    The probabilities of the other two classes are scaled to add up to 1; where both are 0, each is
-    a half.
-    """
-    assert detections.probabilities is not None
-    shares = detections.probabilities.copy()
-    shares[:, _RARE] = 0
-    total = shares.sum(axis=1, keepdims=True)
-    two = np.arange(len(CLASSES)) != _RARE
-    shares = np.where(total > 0, shares / np.where(total > 0, total, 1), 0.5 * two)
-    difficult = truth.difficult | (truth.labels == _RARE)
-    return replace(truth, difficult=difficult), _relabel(detections, shares)
-
-
-def _relabel(detections: Detections, shares: np.ndarray) -> Detections:
-    return replace(
-        detections,
-        labels=shares.argmax(axis=1),
-        scores=detections.detection * shares.max(axis=1, initial=0),
-        probabilities=shares,
-    )
-
-
-def read_classes(incorrect: Incorrect, truth: GroundTruth, detections: Detections) -> Sides:
-    """What a system's classes make of annotations and predictions."""
-    if incorrect == "own":
-        return truth, detections
-    change = merge_incorrect if incorrect == "without_mask" else leave_out_incorrect
-    return change(truth, detections)
-
-
-def measure_system(
-    nets: Predictor, incorrect: Incorrect, base: PreparedData, crops: PreparedData
-) -> dict[str, dict[str, Any]]:
-    """Run a system over the validation photos of each source; `base` gives photos and labels.
-
-    `incorrect` is what a mask worn wrongly is to the system, `crops` the same faces cut at the
-    scale of its classifier.
-
-    Returns:
-        For each source `photos` and `faces`; by its own classes `map50`, `map50_95`, and on
-        annotated boxes `accuracy` and `macro_recall`; by two classes that every system has, masks
-        worn wrongly left out, `two_map50`; as an alarm, for which masks worn wrongly are as good as
-        none, at a detection score of `SURE`, `tnr`, `fnr`, `auc`. All but the first two as [value,
-        low, high], None where not defined.
-    """
-    results = {}
-    for source, faces in base.valid.items():
-        truth = take_faces(faces)
-        found = predict_photos(replace(nets, thresh=THRESH), base, source)
-        files = {f"{source}/{image}": base.roots[source] / image for image in faces["image"]}
-        detections = place_predictions(found, truth, files).detections
-        figures = {
-            "photos": len(truth.photos),
-            "faces": len(truth.labels),
-            **_headline(read_classes(incorrect, truth, detections), "map50", "map50_95"),
-            "two_map50": _headline(leave_out_incorrect(truth, detections), "map50")["map50"],
-            **_pick(describe_alarm(Case(truth, detections, EvaluateOptions(thresh=SURE))), *ALARM),
-        }
-        if nets.classifier is not None:
-            # The labels are the base's: those of the crops' folder may be cleaned ones.
-            told = classify_faces(nets.classifier, crops.valid[source], crops.folder)
-            sides = truth, place_predictions(told, truth).detections
-            figures |= _headline(read_classes(incorrect, *sides), "accuracy", "macro_recall")
-        results[source] = figures
-    return results
-
-
-def _headline(sides: Sides, *names: str) -> dict[str, Any]:
-    return _pick(describe_headline(Case(*sides)), *names)
 
 
 def describe_results(results: dict[str, Any]) -> str:

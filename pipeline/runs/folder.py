@@ -19,7 +19,7 @@ import pandas as pd
 from data_prep.base import files
 from data_prep.base.command import spell
 from data_prep.base.errors import UserError, suggest
-from data_prep.base.files import output_error, read_object, sha256_of, write_atomically, write_json
+from data_prep.base.files import output_error, sha256_of, write_atomically, write_json
 from data_prep.base.labels import CLASSES
 from data_prep.prepare.build import read_manifest
 from pipeline.nets.cards import CLASSIFIER, DETECTOR
@@ -247,12 +247,6 @@ def find_run(
 def write_seconds(run: Run, seconds: float | None) -> None:
     """Keep the processor time of a training; None where it was stopped in between."""
     write_json(run.folder / SECONDS, {"seconds": None if seconds is None else round(seconds, 1)})
-
-
-def read_seconds(run: Run) -> float | None:
-    """The processor time of a training; None where it is not known."""
-    seconds = (read_object(run.folder / SECONDS) or {}).get("seconds")
-    return None if seconds is None else float(seconds)
 
 
 def identify_data(prepared: Path, *outs: Path) -> tuple[dict[str, Any], dict[str, Path]]:

@@ -16,12 +16,12 @@ from pipeline.runs.folder import (
     hash_code,
     identify_data,
     name_weights,
-    read_seconds,
     resume_run,
     start_run,
     write_seconds,
 )
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
+from tests.benchmarks.systems import read_seconds
 
 RECIPE = ClassifierRecipe(name="first try", seed=5)
 DATA = {"faces_sha256": "abc", "sources": ["a"]}

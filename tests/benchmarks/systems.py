@@ -1,32 +1,44 @@
-"""Systems of the field and ours: trained, measured on the same photos, timed, and shown."""
+"""Systems of the field and ours: trained, measured on the same photos, timed, and shown.
+
+python -m tests.benchmarks.systems PREPARED -o OUT
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 
+from data_prep.base.command import as_command
 from data_prep.base.crop import CROP_SCALE
 from data_prep.base.errors import suggest
-from data_prep.base.files import make_folder, write_atomically, write_json
+from data_prep.base.files import make_folder, read_object, write_atomically, write_json
+from data_prep.base.labels import BARE, CLASSES, RARE_CLASS
 from data_prep.base.photo import read_photo
 from data_prep.base.progress import show_progress
 from data_prep.base.tables import markdown_table
 from data_prep.prepare.options import BlurRule, Decisions
+from evaluate.arrays import Detections, GroundTruth
+from evaluate.inputs.predictions import place_predictions
+from evaluate.inputs.truth import take_faces
+from evaluate.measures.alarm import describe_alarm
+from evaluate.measures.case import Case
+from evaluate.measures.headline import describe_headline
+from evaluate.options import EvaluateOptions
 from pipeline.experiments.engine import ExperimentError, PreparedData, find_or_start, train_run
-from pipeline.experiments.measure import measure_system
+from pipeline.experiments.measure import THRESH, classify_faces, pick_figures, predict_photos
 from pipeline.experiments.tables import show_figure
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Frame
 from pipeline.nets.cards import CLASSIFIER, DETECTOR
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import SHIPPED, Device, LogAs, Prepared
-from pipeline.runs.folder import read_seconds
+from pipeline.runs.folder import SECONDS, Run
 from pipeline.runs.log import Log, prefix_log, report_as
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, Incorrect, load_recipe
 
@@ -146,6 +158,107 @@ def prepare_data(
     return base.rebuild(folder, ["split"], fewer=bool(ledgers), **changes)
 
 
+SURE = 0.5  # Detection score at which alarms are counted.
+
+ALARM = ("tnr", "fnr", "auc")
+
+Sides = tuple[GroundTruth, Detections]
+
+_BARE, _RARE = CLASSES.index(BARE), CLASSES.index(RARE_CLASS)
+
+
+def merge_incorrect(truth: GroundTruth, detections: Detections) -> Sides:
+    """Masks worn wrongly count as no mask, in the annotations and in what is predicted."""
+    assert detections.probabilities is not None
+    labels = np.where(truth.labels == _RARE, _BARE, truth.labels)
+    shares = detections.probabilities.copy()
+    shares[:, _BARE] += shares[:, _RARE]
+    shares[:, _RARE] = 0
+    return replace(truth, labels=labels), _relabel(detections, shares)
+
+
+def leave_out_incorrect(truth: GroundTruth, detections: Detections) -> Sides:
+    """Faces with masks worn wrongly are not asked about, as if difficult.
+
+    The probabilities of the other two classes are scaled to add up to 1; where both are 0, each is
+    a half.
+    """
+    assert detections.probabilities is not None
+    shares = detections.probabilities.copy()
+    shares[:, _RARE] = 0
+    total = shares.sum(axis=1, keepdims=True)
+    two = np.arange(len(CLASSES)) != _RARE
+    shares = np.where(total > 0, shares / np.where(total > 0, total, 1), 0.5 * two)
+    difficult = truth.difficult | (truth.labels == _RARE)
+    return replace(truth, difficult=difficult), _relabel(detections, shares)
+
+
+def _relabel(detections: Detections, shares: np.ndarray) -> Detections:
+    return replace(
+        detections,
+        labels=shares.argmax(axis=1),
+        scores=detections.detection * shares.max(axis=1, initial=0),
+        probabilities=shares,
+    )
+
+
+def read_classes(incorrect: Incorrect, truth: GroundTruth, detections: Detections) -> Sides:
+    """What a system's classes make of annotations and predictions."""
+    if incorrect == "own":
+        return truth, detections
+    change = merge_incorrect if incorrect == "without_mask" else leave_out_incorrect
+    return change(truth, detections)
+
+
+def measure_system(
+    nets: Predictor, incorrect: Incorrect, base: PreparedData, crops: PreparedData
+) -> dict[str, dict[str, Any]]:
+    """Run a system over the validation photos of each source; `base` gives photos and labels.
+
+    `incorrect` is what a mask worn wrongly is to the system, `crops` the same faces cut at the
+    scale of its classifier.
+
+    Returns:
+        For each source `photos` and `faces`; by its own classes `map50`, `map50_95`, and on
+        annotated boxes `accuracy` and `macro_recall`; by two classes that every system has, masks
+        worn wrongly left out, `two_map50`; as an alarm, for which masks worn wrongly are as good as
+        none, at a detection score of `SURE`, `tnr`, `fnr`, `auc`. All but the first two as [value,
+        low, high], None where not defined.
+    """
+    results = {}
+    for source, faces in base.valid.items():
+        truth = take_faces(faces)
+        found = predict_photos(replace(nets, thresh=THRESH), base, source)
+        files = {f"{source}/{image}": base.roots[source] / image for image in faces["image"]}
+        detections = place_predictions(found, truth, files).detections
+        figures = {
+            "photos": len(truth.photos),
+            "faces": len(truth.labels),
+            **_headline(read_classes(incorrect, truth, detections), "map50", "map50_95"),
+            "two_map50": _headline(leave_out_incorrect(truth, detections), "map50")["map50"],
+            **pick_figures(
+                describe_alarm(Case(truth, detections, EvaluateOptions(thresh=SURE))), *ALARM
+            ),
+        }
+        if nets.classifier is not None:
+            # The labels are the base's: those of the crops' folder may be cleaned ones.
+            told = classify_faces(nets.classifier, crops.valid[source], crops.folder)
+            sides = truth, place_predictions(told, truth).detections
+            figures |= _headline(read_classes(incorrect, *sides), "accuracy", "macro_recall")
+        results[source] = figures
+    return results
+
+
+def _headline(sides: Sides, *names: str) -> dict[str, Any]:
+    return pick_figures(describe_headline(Case(*sides)), *names)
+
+
+def read_seconds(run: Run) -> float | None:
+    """The processor time of a training; None where it is not known."""
+    seconds = (read_object(run.folder / SECONDS) or {}).get("seconds")
+    return None if seconds is None else float(seconds)
+
+
 def compare_systems(options: CompareOptions, log: Log) -> list[dict[str, Any]]:
     """Train what is left to train, measure all on the validation split of the folder, time all.
 
@@ -242,3 +355,10 @@ def compare(options: CompareOptions) -> None:
         write_json(out / TABLE, compared)
         write_atomically(out / TEXT, text + "\n")
         report.finish("", text, folder=out, table=out / TABLE, systems=compared)
+
+
+app = typer.Typer(add_completion=False)
+app.command()(as_command(compare))
+
+if __name__ == "__main__":
+    app()
