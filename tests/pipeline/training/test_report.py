@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from html import unescape
 from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from data_prep.base.photo import read_photo
 from data_prep.base.tables import read_faces
 from pipeline.runs.folder import Run, find_kept, identify_data, start_run
 from pipeline.runs.recipe import ClassifierRecipe, write_recipe
-from pipeline.training import callbacks
+from pipeline.training import callbacks, export
 from pipeline.training.callbacks import show_steps
 from pipeline.training.export import describe_result, judge_classes, make_picture, write_page
 from tests.pipeline.makers import Told
@@ -97,6 +98,15 @@ def test_next_commands_are_called_as_this_one_was(prepared, run, monkeypatch):
     monkeypatch.setattr("sys.argv", ["/home/me/bin/trimask", "train"])
     told = [line.split(" ", 2)[:2] for line in describe_result(run[0], prepared)[-3:]]
     assert told == [["use:", "trimask"], ["measure:", "trimask"], ["clean:", "trimask"]]
+
+
+def test_every_dataset_has_a_command_that_measures_on_it(prepared, run, monkeypatch):
+    roots = {"one": Path("data/one"), "two": Path("my data/two")}
+    monkeypatch.setattr(export, "identify_data", lambda _: ({}, roots))
+    told = dict(line.split(": ", 1) for line in describe_result(run[0], prepared)[-4:])
+    assert list(told) == ["use", "measure on one", "measure on two", "clean"]
+    assert "'my data/two' -o all/two " in told["measure on two"]
+    assert told["measure on two"].endswith("--photos 'my data/two' --source two")
 
 
 def test_last_lines_name_the_weakest_class_and_quote_paths(prepared, run, tmp_path):
