@@ -7,7 +7,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import re
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Annotated, Any, Literal, TypeVar
@@ -22,11 +21,8 @@ from torch import Tensor
 from data_prep.base.crop import CROP_SCALE, Colour
 from data_prep.base.files import write_atomically, write_json
 from data_prep.base.labels import CLASSES
-from pipeline.nets.options import CLASSIFIER, DETECTOR, WeightsError  # noqa: F401
+from pipeline.nets.options import CLASSIFIER, DETECTOR, TIMM, Architecture, WeightsError  # noqa: F401
 from pipeline.nets.retinaface import ANCHOR_SIZES, ANCHORS_PER_CELL, STRIDES, VARIANCES
-
-TIMM = "timm:"
-ARCHITECTURES = ("resnet34", "mobilenet0.25", "sequential")
 
 Level = Annotated[float, Field(ge=0, le=255)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -44,15 +40,6 @@ def _check_learnt(names: tuple[str, ...]) -> tuple[str, ...]:
         raise ValueError(f"name classes of {', '.join(CLASSES)}, each once")
     return names
 
-
-def _check_architecture(name: str) -> str:
-    # Nothing but a name, for timm takes addresses, too.
-    if name not in ARCHITECTURES and not re.fullmatch(rf"{TIMM}[\w.]+", name):
-        raise ValueError(f"one of {', '.join(ARCHITECTURES)}, or {TIMM}NAME for a body of timm")
-    return name
-
-
-Architecture = Annotated[str, AfterValidator(_check_architecture)]
 
 Learnt = Annotated[tuple[str, ...], AfterValidator(_check_learnt)]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from pydantic import AfterValidator
 
 from data_prep.base.command import spell
 from data_prep.base.errors import UserError
@@ -21,6 +23,19 @@ SHIPPED = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "we
 """The weights that come with the project: inside the installed package, else in the checkout."""
 
 DETECTOR, CLASSIFIER = "detector", "classifier"  # File stems in a weights folder.
+
+TIMM = "timm:"
+ARCHITECTURES = ("resnet34", "mobilenet0.25", "sequential")
+
+
+def _check_architecture(name: str) -> str:
+    # Nothing but a name, for timm takes addresses, too.
+    if name not in ARCHITECTURES and not re.fullmatch(rf"{TIMM}[\w.]+", name):
+        raise ValueError(f"one of {', '.join(ARCHITECTURES)}, or {TIMM}NAME for a body of timm")
+    return name
+
+
+Architecture = Annotated[str, AfterValidator(_check_architecture)]
 
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the nets run.")]
 EngineName = Annotated[

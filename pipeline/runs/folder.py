@@ -21,9 +21,7 @@ from data_prep.base.command import spell
 from data_prep.base.errors import UserError, suggest
 from data_prep.base.files import output_error, sha256_of, write_atomically, write_json
 from data_prep.base.labels import CLASSES
-from data_prep.prepare.build import read_manifest
-from pipeline.nets.cards import CLASSIFIER, DETECTOR
-from pipeline.nets.options import SHIPPED
+from pipeline.nets.options import CLASSIFIER, DETECTOR, SHIPPED
 from pipeline.runs.recipe import ClassifierRecipe, Recipe, write_recipe
 
 RECIPE, HISTORY, ABOUT, CHECKPOINT = "recipe.toml", "history.csv", "run.json", "checkpoint.pt"
@@ -254,6 +252,8 @@ def identify_data(prepared: Path, *outs: Path) -> tuple[dict[str, Any], dict[str
 
     Raises `PreparedError` if the folder is not a whole result of `data_prep build`.
     """
+    from data_prep.prepare.build import read_manifest  # Here, for `runs` to be quick.
+
     manifest = read_manifest(prepared)
     # A build killed in its last step leaves a manifest without inputs.
     if not manifest or not manifest.get("inputs") or not (prepared / "faces.csv").is_file():

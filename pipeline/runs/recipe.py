@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from data_prep.base.crop import Colour
 from data_prep.base.errors import UserError, suggest
 from data_prep.base.labels import CLASSES, RARE_CLASS
-from pipeline.nets.cards import TIMM, Architecture
+from pipeline.nets.options import TIMM, Architecture
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
