@@ -177,16 +177,17 @@ def create_app(service: Service) -> FastAPI:
             if not 0 < len(photos) <= service.limits.photos:
                 told = f"{len(photos)} photos were sent: send 1 to {service.limits.photos} of them"
                 raise HTTPException(413 if photos else 400, f"{told}, in fields named file.")
+            drawn = draw or request.headers.get("accept", "").startswith(JPEG)
+            if drawn and len(photos) > 1:
+                raise HTTPException(400, "A drawing is of one photo: send one, or ask for JSON.")
             ask = Ask(thresh, resize, boxes)
             found = await asyncio.gather(*(service.find(data, name, ask) for name, data in photos))
         frame, faces = found[0]
         if frame.error and len(found) == 1:
             raise HTTPException(422, frame.error)
         service.asked.labels(200).inc()
-        if not draw and not request.headers.get("accept", "").startswith(JPEG):
+        if not drawn:
             return Answer(photos=[describe(*one) for one in found])
-        if len(found) > 1:
-            raise HTTPException(400, "A drawing is of one photo: send one, or ask for JSON.")
         return Response(await asyncio.to_thread(draw_jpeg, frame, faces), media_type=JPEG)
 
     async def read_photos(request: Request) -> list[tuple[str, bytes]]:
@@ -213,5 +214,4 @@ def describe(frame: Frame, faces: Iterable[Face]) -> PhotoAnswer:
     """A photo and its faces, every digit kept."""
     width, height = frame.size
     told = {"image": frame.name, "width": width, "height": height, "faces": faces}
-    told |= {name: getattr(frame, name) for name in ("orientation", "learnt", "error")}
-    return PhotoAnswer.model_validate(told, from_attributes=True)
+    return PhotoAnswer.model_validate(vars(frame) | told, from_attributes=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import typer
@@ -56,7 +56,9 @@ def serve(options: ServeOptions) -> None:
     listener = open_port(options.host, options.port)
     try:
         from pipeline.serve.api import create_app
-        from pipeline.serve.page import POLICY, gr, make_page
+
+        if options.page:
+            from pipeline.serve import page
     except ImportError as error:
         raise UserError(f"{error.name} is missing: pip install 'trimask[web]'") from error
     from pipeline.inference.predictor import Predictor
@@ -70,13 +72,14 @@ def serve(options: ServeOptions) -> None:
     limits = Limits(body=int(options.max_mb * 1e6), queue=options.queue)
     service = Service(predictor, limits, options.wait_ms / 1000)
     app = create_app(service)
-    if options.page:
-        page, how = make_page(service)
-        gr.mount_gradio_app(app, page, "/", **how)
     names = tuple(name.lower() for name in options.name)
     access = Access(
-        options.host, options.token, names, limits.body, False, POLICY, open_path="/healthz"
+        options.host, options.token, names, limits.body, own_header=False, open_path="/healthz"
     )
+    if options.page:
+        blocks, how = page.make_page(service)
+        page.gr.mount_gradio_app(app, blocks, "/", **how)
+        access = replace(access, policy=page.POLICY)
     address = name_address(options.host, listener.getsockname()[1], options.token)
     log(f"serving: {address}  (Ctrl-C ends)")
     run_server(Guard(app, access), listener, GRACE)

@@ -1,13 +1,20 @@
 """Who may come in, how much they may send, and how slowly."""
 
+import json
+import re
 import socket
+import sys
 import threading
 import time
 from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 import uvicorn
+
+import trimask
 
 pytest.importorskip("prometheus_client")
 from fastapi.testclient import TestClient
@@ -16,7 +23,7 @@ from pipeline.review import guard
 from pipeline.review.guard import Access, Guard, HastyProtocol
 from pipeline.serve.api import create_app
 from pipeline.serve.service import Service
-from tests.pipeline.makers import assert_refused, call, stand_ins
+from tests.pipeline.makers import assert_refused, call, save_photo, stand_ins
 
 TOKEN = "a-token-of-its-own"
 PREDICT = "/v1/predict"
@@ -89,7 +96,7 @@ def address(monkeypatch):
         monkeypatch.setattr(guard, name, 0.4)
     monkeypatch.setattr(guard, "BODY_SECONDS", 0.8)
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-    config = uvicorn.Config(guarded(), http=HastyProtocol, log_level="critical")
+    config = uvicorn.Config(guarded(body=100_000), http=HastyProtocol, log_level="critical")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
@@ -136,3 +143,24 @@ def test_slow_bodies_are_not_waited_for(address):
                     continue
         assert answer.startswith(b"HTTP/1.1 408")
         assert time.monotonic() - began < 3
+
+
+def test_clients_of_the_docs(address, tmp_path, monkeypatch, capsys):
+    """The ten lines of the README and the cell of the notebook, as they stand there."""
+    root, url = Path(trimask.__file__).parent, "http://{}:{}".format(*address)
+    monkeypatch.setattr(guard, "BODY_WAIT", 10)
+    save_photo(tmp_path / "a.png")
+    readme = (root / "pipeline/serve/README.md").read_text(encoding="utf-8")
+    (client,) = re.findall("```python\n(.*?)```", readme, re.DOTALL)
+    assert len(re.findall(r"(?m)^.+$", client)) <= 10
+    monkeypatch.setattr(sys, "argv", ["client", str(tmp_path / "a.png")])
+    exec(client.replace("http://127.0.0.1:8378", url), {})
+    first, second = capsys.readouterr().out.splitlines()
+    assert "with_mask" in first + second
+    assert "without_mask" in first + second
+    text = (root / "pipeline/training/notebooks/train.ipynb").read_text(encoding="utf-8")
+    cells = ["".join(cell["source"]) for cell in json.loads(text)["cells"]]
+    (cell,) = [source for source in cells if "/v1/predict" in source]
+    names = {"service": url, "trimask": SimpleNamespace(EXAMPLE=tmp_path / "a.png")}
+    exec(cell, names)
+    assert {face["label"] for face in names["found"]} == {"with_mask", "without_mask"}
