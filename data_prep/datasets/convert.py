@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,7 +29,7 @@ from data_prep.base.records import AnnotatedPhoto, Dataset, Finding
 from data_prep.decisions.ledger import Ledger, read_ledger
 from data_prep.decisions.overlay import apply_ledgers, restore_names
 from data_prep.formats.contracts import Format, ReadOptions, order_classes
-from data_prep.formats.exif_frame import frame_photos
+from data_prep.formats.exif_frame import FramedPhoto, frame_photos
 from data_prep.formats.photo_match import find_folder, list_dataset
 from data_prep.formats.registry import FORMATS, make_writer, read_dataset, recognise
 from data_prep.grouping.groups import (
@@ -142,7 +142,6 @@ def convert(options: ConvertOptions) -> Outcome:
     reading = replace(reading, format=written_in)
     dataset, overlay = _read_decided(root, reading, ledgers, canonical=options.canonical)
     writer = make_writer(options.to, options.crop_side)
-    salvaged: set[str] = set()
     images = [photo.image for photo in dataset.photos]
     parts, untold = find_parts(dataset) if options.keep_split else ({}, [])
     parted = place_parts(images, parts) if parts else dict(zip(images, images, strict=True))
@@ -157,25 +156,8 @@ def convert(options: ConvertOptions) -> Outcome:
     whole = folder.find_whole(inputs)
     if whole is not None:
         return Outcome(whole, (), up_to_date=True)
-    if options.salvage:
-        dataset, salvaged = _salvage(dataset)
-    framed, faults = frame_photos(dataset.photos)
-    if not framed:
-        reasons = [finding.message for finding in (*dataset.findings, *faults)[:3]]
-        raise DatasetError(
-            f"{root}: no photo is left to convert. {' '.join(reasons) or 'It names none.'}"
-        )
-    if parts:
-        kept = [parts[photo.photo.image] for photo in framed]
-        framed = [replace(photo, part=part) for photo, part in zip(framed, kept, strict=True)]
-        hashes, looks = look_at_photos(framed)
-        alike = group_photos([photo.photo for photo in framed], looks, hashes)
-        names = [photo.photo.name for photo in framed]
-        faults = [*find_leaks(names, alike, kept), *untold, *faults]
-    framed = [
-        replace(photo, image=places[photo.photo.image], salvaged=photo.photo.image in salvaged)
-        for photo in framed
-    ]
+    framed, findings = _frame(dataset, places, parts, options)
+    findings[:0] = untold
     labels = {face.label for photo in framed for face in photo.faces}
     classes = list(CLASSES) if options.canonical else order_classes(labels)
     with folder.stage() as staging:
@@ -193,7 +175,7 @@ def convert(options: ConvertOptions) -> Outcome:
                 ended = photo.photo.path.read_bytes() + JPEG_END
                 write_atomically(staging / photo.image, ended)
                 photos[photo.image] = len(ended)
-        findings = (*dataset.findings, *faults, *written.findings)
+        findings += written.findings
         record = {
             "inputs": inputs,
             "dataset": str(root.resolve()),
@@ -211,7 +193,41 @@ def convert(options: ConvertOptions) -> Outcome:
             "photos": photos,
         }
         folder.swap_in(staging, record)
-    return Outcome(record, findings, up_to_date=False)
+    return Outcome(record, tuple(findings), up_to_date=False)
+
+
+def _frame(
+    dataset: Dataset,
+    places: Mapping[str, str],
+    parts: Mapping[str, str],
+    options: ConvertOptions,
+) -> tuple[list[FramedPhoto], list[Finding]]:
+    """The photos, salvaged if asked, where they go and of which part; all findings, leaks first.
+
+    Raises:
+        DatasetError: None is left.
+    """
+    salvaged: set[str] = set()
+    if options.salvage:
+        dataset, salvaged = _salvage(dataset)
+    framed, faults = frame_photos(dataset.photos)
+    findings = [*dataset.findings, *faults]
+    if not framed:
+        reasons = [finding.message for finding in findings[:3]]
+        raise DatasetError(
+            f"{dataset.root}: no photo is left to convert. {' '.join(reasons) or 'It names none.'}"
+        )
+    images = [photo.photo.image for photo in framed]
+    if parts:
+        hashes, looks = look_at_photos(framed)
+        alike = group_photos([photo.photo for photo in framed], looks, hashes)
+        names, sides = [photo.photo.name for photo in framed], [parts[image] for image in images]
+        findings[:0] = find_leaks(names, alike, sides)
+    framed = [
+        replace(photo, image=places[image], part=parts.get(image, ""), salvaged=image in salvaged)
+        for photo, image in zip(framed, images, strict=True)
+    ]
+    return framed, findings
 
 
 def _salvage(dataset: Dataset) -> tuple[Dataset, set[str]]:
