@@ -271,12 +271,13 @@ def identify_data(prepared: Path, *outs: Path) -> tuple[dict[str, Any], dict[str
 
 
 def hash_code(root: Path = Path(__file__).parents[2]) -> str:
-    """Hash of the project's own Python files, so that a run knows which code made it."""
+    """Hash of the project's own code and tables, so that a run knows what made it."""
     digest = hashlib.sha256()
     for package in ("data_prep", "evaluate", "pipeline"):
-        for file in sorted((root / package).rglob("*.py")):
-            digest.update(file.relative_to(root).as_posix().encode())
-            digest.update(file.read_bytes())
+        for file in sorted((root / package).rglob("*.*")):
+            if file.suffix in {".py", ".toml"}:
+                digest.update(file.relative_to(root).as_posix().encode())
+                digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
