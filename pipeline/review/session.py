@@ -356,14 +356,23 @@ class Session:
         return np.array(chosen) if chosen else shuffled
 
     def _read_new(self) -> None:
-        new = self._ledger.read_new()
+        new, me = self._ledger.read_new(), self.way.by
         self._lines += new
-        for by in {decision.by for decision in new}:
+        undone = {decision.by for decision in new if decision.action == "undo"}
+        for decision in new:
+            stands = self._stands.setdefault(decision.by, {})
+            stands.pop(decision.key, None)  # So that the order is that of the one that wins.
+            if decision.action != "skip":
+                stands[decision.key] = decision
+            if decision.by == me:
+                self._versions[decision.key] += 1
+                self._made.append(decision)
+                self._latest[decision.key] = decision
+        for by in undone:
             self._stands[by] = settle(self._lines, by)
-        if any(decision.by == self.way.by for decision in new):
-            self._versions.update(decision.key for decision in new if decision.by == self.way.by)
-            self._made = work_in_undos(self._lines, self.way.by)
+        if me in undone:
+            self._made = work_in_undos(self._lines, me)
             self._latest = {decision.key: decision for decision in self._made}
-            self._codes[:] = _CODES["open"]
-            for key in self._latest.keys() & self.suspects.rows.keys():
-                self._codes[self.suspects.rows[key]] = _CODES[tell_status(self._latest[key])]
+        for key in {decision.key for decision in new if decision.by == me}:
+            if (row := self.suspects.rows.get(key)) is not None:
+                self._codes[row] = _CODES[tell_status(self._latest.get(key))]
