@@ -1,16 +1,20 @@
 """Boxes judged as a whole: shares, percentages, key points, names, photos of another size."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from data_prep.base.errors import DatasetError
-from data_prep.formats.plausible import doubt_scale
+from data_prep.base.photo import photo_size
+from data_prep.formats.contracts import ReadOptions
+from data_prep.formats.plausible import doubt_boxes, doubt_scale, suspect_boxes
 from data_prep.formats.registry import read_dataset
 from evaluate.inputs.truth import read_truth
 from tests.makers import make_photo, make_voc
 
+DATA = Path(__file__).parents[4] / "shared" / "data"
 HEADER = "image,label,xmin,ymin,xmax,ymax"
 
 
@@ -172,3 +176,39 @@ def test_photos_of_another_size_are_told_when_measured_too(tmp_path):
     (note,) = read_dataset(tmp_path).findings
     assert told in note.message
     assert told in read_truth(tmp_path).warnings[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["facemask", "ilc", "youyinnn"])
+def test_real_boxes_read_in_wrong_ways(name):
+    """Of all faces each wrong reading is told, of 100 at random in nine of ten; right ones never."""
+    root = DATA / name
+    if not root.is_dir():
+        pytest.skip(f"{root} is not there")
+    pairs = [
+        (face.box, photo.stated_size or photo_size(photo.path))
+        for photo in read_dataset(root, ReadOptions(classes=None)).photos
+        for face in photo.faces
+    ]
+    boxes, sizes = (np.array(side, dtype=float) for side in zip(*pairs, strict=True))
+    rng = np.random.default_rng(0)
+    samples = [np.arange(len(boxes)), *(rng.choice(len(boxes), 100, False) for _ in range(30))]
+    told = {}
+    for chosen in samples:
+        box, size = boxes[chosen], sizes[chosen]
+        half = np.tile((box[:, 2:] - box[:, :2]) / 2, 2)
+        far = np.hstack([box[:, :2], box[:, :2] + box[:, 2:]])
+        readings = {
+            "corner as centre": (box - half, "centred"),
+            "centre as corner": (box + half, "sized"),
+            "corners as sizes": (far, "sized"),
+            "percent": (box / np.tile(size, 2) * 100, "corners"),
+            "right, centred": (box, "centred"),
+            "right, corners": (box, "corners"),
+        }
+        for what, (read, order) in readings.items():
+            doubts = [judge(read, size, order) for judge in (doubt_boxes, suspect_boxes)]
+            told.setdefault(what, []).append(any(doubts))
+    right = {what for what in told if what.startswith("right")}
+    assert not any(any(told[what]) for what in right)
+    assert all(told[what][0] and np.mean(told[what]) > 0.9 for what in told.keys() - right)
