@@ -181,7 +181,7 @@ def test_photos_of_another_size_are_told_when_measured_too(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["facemask", "ilc", "youyinnn"])
 def test_real_boxes_read_in_wrong_ways(name):
-    """Of all faces each wrong reading is told, of 100 at random in nine of ten; right ones never."""
+    """Of all faces each wrong reading is told, of 100 in nine of ten samples; right ones never."""
     root = DATA / name
     if not root.is_dir():
         pytest.skip(f"{root} is not there")
