@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import typer
+from pydantic import TypeAdapter
 
 from data_prep.base.errors import suggest
 from data_prep.base.files import write_atomically, write_json
@@ -27,12 +29,7 @@ from pipeline.experiments.engine import (
     name_photos,
     run_groups,
 )
-from pipeline.experiments.tables import (
-    compare_sides,
-    measure_side,
-    pick_difference,
-    show_figure,
-)
+from pipeline.experiments.tables import compare_sides, measure_side, pick_difference, show_figure
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import Folds, Out, Prepared, ShortOptions, TrialOptions
 from pipeline.runs.folder import PreparedError
@@ -88,34 +85,8 @@ class Choice:
 
 BASE = Choice("base", "the recipe as it is")
 
-CHOICES: tuple[Choice, ...] = (
-    Choice("grey", "grey levels instead of colours", ("colour=grey",)),
-    Choice("tight", "crops as tight as the box", scale=1.0),
-    Choice("wide", "crops of 2.0 × the box", scale=2.0),
-    Choice("blur-global", "blur rule over all faces", blur="global"),
-    Choice("blur-binned", "blur rule inside size bins", blur="binned"),
-    Choice("repeat-rare", "rare class shown four times", ("repeat_rare=4",)),
-    Choice("weights-sqrt", "class weights, square root", ("class_weights=sqrt",)),
-    Choice("weights-inverse", "class weights, inverse", ("class_weights=inverse",)),
-    Choice("drawn", "as many drawn faces of the rare class as real ones", ("drawn=1.0",)),
-    Choice("cleaned", "labels after cleaning", cleaned=True),
-    Choice("progressive", "64 px, then 96, same work", ("sizes=[64,96]", "epochs=[4,4]")),
-    Choice("flat", "flat rate of 1e-3 instead of one-cycle", ("schedule=flat", "lr=1e-3")),
-    Choice("longer", "twice the epochs", ("epochs=[12]",)),
-    Choice("larger", "128 px instead of 96", ("sizes=[128]",)),
-    Choice("no-smoothing", "no label smoothing", ("label_smoothing=0.0",)),
-    Choice("mixup", "mixup 0.2", ("mixup=0.2",)),
-    Choice("shift", "crops shifted by up to 8 %", ("shift=0.08",)),
-    Choice("no-downscale", "no crops shrunk to the sizes of crowds", ("downscale=0.0",)),
-    Choice("no-warp", "no rotation, zoom or warp", ("rotate=0.0", "zoom=1.0", "warp=0.0")),
-    Choice("no-lighting", "no change of light", ("lighting=0.0",)),
-    Choice("random", "random weights instead of the detector's body", ("init=random",)),
-    Choice(
-        "resnet34",
-        "ResNet-34 from random weights, 64 px",
-        ("architecture=resnet34", "init=random", "sizes=[64]", "bf16=auto"),
-    ),
-)
+_TABLE = tomllib.loads(Path(__file__).with_name("choices.toml").read_text(encoding="utf-8"))
+CHOICES = TypeAdapter(tuple[Choice, ...]).validate_python(_TABLE["choices"])
 """One per dataset, that learns from it alone, is added to these."""
 
 

@@ -19,7 +19,7 @@ from data_prep.base.progress import log, tell
 from data_prep.base.tables import markdown_table
 from data_prep.decisions.ledger import Decision, Ledger, read_ledger, settle
 from data_prep.decisions.overlay import SAME_FACE
-from evaluate.measures.bootstrap import bootstrap_intervals
+from evaluate.measures.bootstrap import bootstrap_intervals, share, tally, weigh
 
 OUTCOMES: tuple[str, ...] = (*CLASSES, "drop")
 """What a reviewer can make of a face; a redrawn box counts by its class."""
@@ -59,53 +59,46 @@ def report_agreement(options: AgreementOptions) -> None:
 class Agreement:
     """What two reviewers, a and b, made of the same faces."""
 
-    reviewers: tuple[str, str]
+    reviewers: tuple[str, ...]
     table: np.ndarray  # Faces by outcome of a (rows) and b (columns), in the order of `OUTCOMES`.
-    observed: tuple[float, float, float]  # Share of equal outcomes, ends of its 95 % interval.
-    kappa: tuple[float, float, float]  # Cohen's, with the same; NaN where it isn't defined.
+    observed: np.ndarray  # Share of equal outcomes, ends of its 95 % interval.
+    kappa: np.ndarray  # Cohen's, with the same; NaN where it isn't defined.
     disputes: pd.DataFrame  # A row per face they differ about.
 
 
 def compare_reviewers(ledger: Ledger, names: Sequence[str]) -> Agreement:
     """Compare two reviewers of a ledger; they needn't be named when it has just two.
 
-    Raises:
-        UserError: There are not two, or no face was decided by both.
+    Raises `UserError` if there are not two, or no face was decided by both.
     """
     known = sorted({decision.by for decision in ledger.decisions})
-    chosen = list(names) or known
+    chosen = tuple(names or known)
     if len(set(chosen)) != 2 or len(chosen) != 2 or not set(chosen) <= set(known):
         raise UserError(
             f"two reviewers are needed; the ledger has {', '.join(known) or 'none'}: "
             "name two with --by A --by B."
         )
-    a, b = chosen
-    of_a, of_b = settle(ledger.decisions, a), settle(ledger.decisions, b)
-    pairs = [(of_a[key], of_b[key]) for key in sorted(of_a.keys() & of_b.keys())]
-    if not pairs:
+    first, second = (settle(ledger.decisions, name) for name in chosen)
+    rows = [_compare(first[key], second[key]) for key in sorted(first.keys() & second.keys())]
+    if not rows:
+        a, b = chosen
         raise UserError(f"no face was decided by both {a} and {b}; review the same faces.")
-    photos, _ = pd.factorize(pd.MultiIndex.from_tuples([one.key[:2] for one, _ in pairs]))
-    outcomes = np.array([[OUTCOMES.index(_name_outcome(d)) for d in pair] for pair in pairs])
-    tables = np.zeros((photos.max() + 1, len(OUTCOMES), len(OUTCOMES)))
-    np.add.at(tables, (photos, *outcomes.T), 1)
-    ends = bootstrap_intervals(
-        lambda weights: _measure(np.tensordot(weights, tables, axes=1)),
-        photos=len(tables),
-        resamples=2000,
-        seed=0,
-        rows=tables[0].size,
-    )
-    table = tables.sum(axis=0)
+    faces = pd.DataFrame(rows, columns=list(_COLUMNS))
+    photo = faces.groupby(["source", "image"]).ngroup().to_numpy()
+    outcomes = (pd.Categorical(faces[side], OUTCOMES).codes for side in ("a", "b"))
+    size = {"photos": int(photo.max()) + 1}
+    tables = tally(photo, *outcomes, shape=[len(OUTCOMES)] * 2, **size)
+
+    def agree(weights: np.ndarray) -> dict[str, np.ndarray]:
+        return _measure(weigh(weights, tables))
+
+    ends = bootstrap_intervals(agree, resamples=2000, seed=0, rows=tables[0].size, **size)
     observed, kappa = (
-        (float(value[0]), float(ends[name][0]), float(ends[name][1]))
-        for name, value in _measure(table[None]).items()
+        np.concatenate([value, ends[name]])
+        for name, value in agree(np.ones((1, len(tables)))).items()
     )
-    rows = pd.DataFrame([_compare(*pair) for pair in pairs], columns=list(_COLUMNS))
-    return Agreement((a, b), table.astype(int), observed, kappa, rows[rows["about"] != ""])
-
-
-def _name_outcome(decision: Decision) -> str:
-    return "drop" if decision.action == "drop" else decision.to or decision.given
+    disputes = faces[faces["about"] != ""]
+    return Agreement(chosen, tables.sum(axis=0).astype(int), observed, kappa, disputes)
 
 
 def describe_agreement(agreement: Agreement) -> str:
@@ -133,7 +126,7 @@ def _compare(a: Decision, b: Decision) -> tuple[object, ...]:
     They differ about the box when only one redrew it, or both did and the new ones overlap too
     little.
     """
-    outcomes = (_name_outcome(a), _name_outcome(b))
+    outcomes = ["drop" if d.action == "drop" else d.to or d.given for d in (a, b)]
     same_box = a.to_box is b.to_box
     if a.to_box and b.to_box:
         same_box = overlap(a.to_box, b.to_box) >= SAME_FACE
@@ -152,15 +145,11 @@ def _measure(tables: np.ndarray) -> dict[str, np.ndarray]:
     shares = tables / tables.sum(axis=(1, 2), keepdims=True)
     observed = np.trace(shares, axis1=1, axis2=2)
     expected = (shares.sum(axis=1) * shares.sum(axis=2)).sum(axis=1)
-    room = 1 - expected
-    kappa = np.full(len(tables), np.nan)
-    np.divide(observed - expected, room, out=kappa, where=room > 1e-12)
-    return {"observed": observed, "kappa": kappa}
+    return {"observed": observed, "kappa": share(observed - expected, 1 - expected)}
 
 
-def _describe(ends: tuple[float, float, float], form: str) -> str:
+def _describe(ends: np.ndarray, form: str) -> str:
     if np.isnan(ends[0]):
         return "not defined, both gave every face the same single outcome"
-    return (
-        f"{ends[0]:{form}} (95 % interval {ends[1]:{form}} to {ends[2]:{form}}, photos resampled)"
-    )
+    value, low, high = (f"{end:{form}}" for end in ends)
+    return f"{value} (95 % interval {low} to {high}, photos resampled)"
