@@ -245,7 +245,7 @@ def describe_runs(measured: pd.DataFrame, runs: Sequence[NoiseRun]) -> str:
             lines.append([row["order"], show_figure(value), ahead])
         heads = ["order", "recall at k", f"recall at k minus {BASELINE}'s"]
         parts.append(markdown_table(heads, lines))
-    return "\n\n".join([*parts, CAP])
+    return "\n\n".join([CAP, *parts])
 
 
 def noise_benchmark(options: NoiseOptions) -> None:

@@ -154,11 +154,11 @@ def describe_sweep(table: pd.DataFrame, first: str, faces: int) -> str:
     shorts = [f"recall, {SHORT[name]}" for name in CLASSES]
     heads = [*keys, "macro recall", "accuracy", "loss", *shorts, "macro recall, difference"]
     return (
-        f"{markdown_table([*heads, 'seconds'], rows)}\n\nMeasured on {faces} training faces, each "
-        f"by a net that saw none of its kin; differences are from {first}, with 95 % intervals. "
-        f"The best of {len(table)} is the luckiest of {len(table)}, too: its figures are "
-        "optimistic. Train the chosen recipe and take its figures from the validation split, which "
-        "this left alone."
+        f"Measured on {faces} training faces, each by a net that saw none of its kin; differences "
+        f"are from {first}, with 95 % intervals. The best of {len(table)} is the luckiest of "
+        f"{len(table)}, too: its figures are optimistic. Train the chosen recipe and take its "
+        "figures from the validation split, which this left alone.\n\n"
+        + markdown_table([*heads, "seconds"], rows)
     )
 
 
