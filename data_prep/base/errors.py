@@ -1,6 +1,7 @@
 """The base of all errors that a user can mend, and what their messages share."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -17,8 +18,12 @@ class DatasetError(UserError, ValueError):
 
 
 def describe_error(error: UserError) -> str:
-    """Its message in one line: fastai and worker processes put lines of their own before it."""
-    return str(error).splitlines()[-1].strip()
+    """Its message in one line: fastai and worker processes put lines of their own before it.
+
+    Of a word that no one would read, such as a number of 6,000 digits, the beginning is shown.
+    """
+    line = str(error).splitlines()[-1].strip()
+    return re.sub(r"\S{300,}", lambda word: f"{word[0][:60]}… ({len(word[0])} characters)", line)
 
 
 def visible(text: str) -> str:

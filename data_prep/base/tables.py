@@ -76,7 +76,8 @@ class Table:
     def integers(self, name: str) -> IntArray:
         """A column as whole numbers, (N,)."""
         values = self.numbers(name)
-        self.refuse(values % 1, lambda row: f"{name} is {values[row]:g}, not a whole number.")
+        wrong = (values % 1 != 0) | (np.abs(values) >= 2**53)
+        self.refuse(wrong, lambda row: f"{name} is {values[row]:g}, not a whole number.")
         return values.astype(np.int64)
 
     def fractions(self, name: str) -> FloatArray:

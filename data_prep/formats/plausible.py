@@ -129,7 +129,10 @@ def doubt_scale(
     predictions meet few annotated boxes, but would meet most on photos resized, or made square.
     """
     shown = np.unique(places)[:_COMPARED]
-    pairs = [(truth[photo == p], found[places == p][:_COMPARED], sizes[p]) for p in shown]
+    pairs = [
+        (truth[photo == p][: 10 * _COMPARED], found[places == p][:_COMPARED], sizes[p])
+        for p in shown
+    ]
     pairs = [pair for pair in pairs if len(pair[0])]
 
     def meet(change: Callable[[FloatArray], FloatArray]) -> float:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from data_prep.base.files import read_object
 from data_prep.base.photo import PHOTO_SUFFIXES, Size, photo_size, upright_size
 from data_prep.formats.input_files import InputError, list_files
 from data_prep.formats.photo_match import AmbiguousPhotoError, match_names
@@ -95,7 +95,7 @@ def find_photos(
 def _read_roots(manifest: Path) -> dict[str, Path]:
     """Folder of each source; none without a manifest that can be read."""
     try:
-        datasets = json.loads(manifest.read_text(encoding="utf-8"))["datasets"]
+        datasets = (read_object(manifest) or {}).get("datasets", ())
         return {str(entry["source"]): Path(entry["root"]) for entry in datasets}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (KeyError, TypeError):
         return {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -32,6 +33,33 @@ RECALL_STEPS = 10  # The 11-point form reads the curve at recall 0, 0.1, …, 1.
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where the K true positives at one threshold are among the ranked detections."""
+
+    ranks: IntArray  # (K,)
+    photo: IntArray  # (K,)
+    ignored: IntArray  # (I,) photos of the detections that count neither way, ranked.
+    ignored_before: IntArray  # (K,) how many of those rank before.
+
+    def count(self, counts: IntArray, shown: IntArray) -> tuple[IntArray, FloatArray]:
+        """Each true positive as often as its photo counts, (K,), and the precision from there on.
+
+        From how often photos count (P,), and all detections down to each rank (N,). Recall only
+        rises, and precision only peaks, at true positives; the precision at a recall is the largest
+        one at that recall or any higher one.
+        """
+        all_shown = shown.take(self.ranks)
+        if len(self.ignored):
+            some = np.append(0, counts.take(self.ignored).cumsum(dtype=np.int32))
+            all_shown -= some.take(self.ignored_before).astype(np.int32)
+        here = counts.take(self.photo)
+        precision = here.cumsum(dtype=np.int32) / np.maximum(all_shown, 1)
+        backwards = precision[::-1]
+        np.maximum.accumulate(backwards, out=backwards)
+        return here, precision
+
+
+@dataclass(frozen=True)
 class RankedHits:
     """Detections of one class in order of rank, matched once for several IoU thresholds."""
 
@@ -40,6 +68,16 @@ class RankedHits:
     ignored: BoolArray  # (T, N) detections on difficult faces, which count neither way.
     truths: IntArray  # (P,) faces per photo that are not difficult.
     scores: FloatArray  # (N,) what they are ranked by, falling.
+
+    @cached_property
+    def places(self) -> list[Places]:
+        """The true positives at each threshold."""
+        found = []
+        for true, ignored in zip(self.true, self.ignored, strict=True):
+            ranks, others = np.flatnonzero(true), np.flatnonzero(ignored)
+            before = np.searchsorted(others, ranks)
+            found.append(Places(ranks, self.photo[ranks], self.photo[others], before))
+        return found
 
     @classmethod
     def at_one_iou(
@@ -116,12 +154,15 @@ def average_precisions(
     to find.
     """
     truths = weights @ hits.truths
-    weights = weights[:, hits.photo]
-    columns = []
-    for true, ignored in zip(hits.true, hits.ignored, strict=True):
-        counted = np.where(ignored, 0.0, weights) if ignored.any() else weights
-        columns.append(_summarise(true, counted, truths, eleven_point=eleven_point))
-    return np.stack(columns, axis=1)
+    aps = np.full((len(weights), len(hits.true)), np.nan)
+    summarise = _at_eleven_recalls if eleven_point else _at_every_recall
+    # One by one and in short integers, which stay in the processor's cache.
+    for row in np.flatnonzero(truths > 0):
+        counts = weights[row].astype(np.int32)
+        shown = counts.take(hits.photo).cumsum(dtype=np.int32)
+        for column, places in enumerate(hits.places):
+            aps[row, column] = summarise(*places.count(counts, shown), truths[row])
+    return aps
 
 
 def _rank(scores: FloatArray) -> IntArray:
@@ -132,33 +173,13 @@ def _rank(scores: FloatArray) -> IntArray:
     return np.argsort(-scores, kind="stable") if (ranked[1:] == ranked[:-1]).any() else order
 
 
-def _summarise(
-    true: BoolArray, weights: FloatArray, truths: FloatArray, *, eleven_point: bool
-) -> FloatArray:
-    """AP (B,) from flags `true` (N,) and `weights` (B, N) of ranked rows, and `truths` (B,)."""
-    # Recall only rises, and precision only peaks, at true positives: the rest is needed as a count.
-    found_here = weights[:, true]
-    found = np.cumsum(found_here, axis=1)
-    shown = np.cumsum(weights, axis=1)[:, true]
-    precision = np.divide(found, shown, out=np.zeros_like(found), where=shown > 0)
-    # The precision at a recall is the largest one at that recall or any higher one.
-    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    if eleven_point:
-        total = _at_eleven_recalls(precision, found, truths)
-        parts = np.full_like(truths, RECALL_STEPS + 1)
-    else:
-        total = (precision * found_here).sum(axis=1)
-        parts = truths
-    return np.divide(total, parts, out=np.full_like(truths, np.nan), where=truths > 0)
+def _at_every_recall(found_here: IntArray, precision: FloatArray, truths: float) -> float:
+    return float((precision * found_here).sum() / truths)
 
 
-def _at_eleven_recalls(precision: FloatArray, found: FloatArray, truths: FloatArray) -> FloatArray:
-    """Sum of the precision at recall 0, 0.1, …, 1; 0 beyond the highest recall reached."""
-    padded = np.pad(precision, ((0, 0), (0, 1)))
-    rows = np.arange(len(padded))
-    total = np.zeros(len(padded))
-    for step in range(RECALL_STEPS + 1):
-        # Compared as whole numbers: 3 of 10 faces must count as recall 0.3, not as just under it.
-        first = (found * RECALL_STEPS < step * truths[:, None]).sum(axis=1)
-        total += padded[rows, first]
-    return total
+def _at_eleven_recalls(found_here: IntArray, precision: FloatArray, truths: float) -> float:
+    """Mean of the precision at recall 0, 0.1, …, 1; 0 beyond the highest recall reached."""
+    # Compared as whole numbers: 3 of 10 faces must count as recall 0.3, not as just under it.
+    steps = np.arange(RECALL_STEPS + 1) * truths
+    first = np.searchsorted(found_here.cumsum() * RECALL_STEPS, steps)
+    return sum(np.append(precision, 0.0)[first].tolist()) / (RECALL_STEPS + 1)

@@ -37,19 +37,15 @@ def measure_coco(truth: GroundTruth, detections: Detections) -> dict[str, Any]:
     cells = detections.photo * len(truth.classes) + detections.labels
     most = int(np.bincount(cells).max(initial=0))
     # The matches of the first 100 do not depend on what ranks after them: one run serves both.
-    faces = COCO(build_coco_dataset(truth), print_function=_quiet)
-    evaluation = COCOeval_faster(
-        faces,
-        faces.loadRes(build_coco_results(detections)),
-        iouType="bbox",
-        print_function=_quiet,
-        ranges={name: list(ends) for name, ends in AREAS.items()},  # After "all".
-    )
-    evaluation.params.maxDets = [*MAX_DETECTIONS, max(MAX_DETECTIONS[-1] + 1, most)]
-    evaluation.evaluate()
-    evaluation.accumulate()
+    limits = [*MAX_DETECTIONS, max(MAX_DETECTIONS[-1] + 1, most)]
+    # Class by class, which bounds the memory that the library's dictionaries take.
+    by_label = [
+        _evaluate(truth.take(truth.labels == label), detections.take(own), limits, label)
+        for label in range(len(truth.classes))
+        for own in [detections.labels == label]
+    ]
     # (IoUs, recalls, classes, areas, limits), and the same without recalls; -1 is "no face".
-    precision, recall = (np.asarray(evaluation.eval[name]) for name in ("precision", "recall"))
+    precision, recall = (np.concatenate(parts, axis=-3) for parts in zip(*by_label, strict=True))
 
     def summarise(limit: int, recall_name: str) -> dict[str, Any]:
         every = precision[:, :, :, 0, limit]
@@ -78,6 +74,24 @@ def measure_coco(truth: GroundTruth, detections: Detections) -> dict[str, Any]:
             "differs": list(official.values()) != list(without_limit.values()),
         },
     }
+
+
+def _evaluate(
+    truth: GroundTruth, detections: Detections, limits: list[int], label: int
+) -> tuple[FloatArray, FloatArray]:
+    """Precision and recall of one class, as the library gives them."""
+    faces = COCO(build_coco_dataset(truth), print_function=_quiet)
+    evaluation = COCOeval_faster(
+        faces,
+        faces.loadRes(build_coco_results(detections)),
+        iouType="bbox",
+        print_function=_quiet,
+        ranges={name: list(ends) for name, ends in AREAS.items()},  # After "all".
+    )
+    evaluation.params.maxDets, evaluation.params.catIds = limits, [label + 1]
+    evaluation.evaluate()
+    evaluation.accumulate()
+    return np.asarray(evaluation.eval["precision"]), np.asarray(evaluation.eval["recall"])
 
 
 def build_coco_dataset(truth: GroundTruth) -> dict[str, Any]:

@@ -130,11 +130,21 @@ def _pairs(
 
     Fastest for detections sorted by group: neighbours then read the same memory.
     """
-    order = np.argsort(truths.photo, kind="stable")
-    groups = truths.photo[order]
+    order = np.lexsort((truths.boxes[:, 0], truths.photo))
     lefts, rights = np.ascontiguousarray(truths.boxes[order][:, [0, 2]].T)
-    starts = np.searchsorted(groups, detections.photo, side="left")
-    counts = np.searchsorted(groups, detections.photo, side="right") - starts
+    # Of a crowd only those boxes that begin near enough are looked at: photo and left edge are one
+    # rising key, unless numbers are so large that it would not tell them apart.
+    low, span = lefts.min(initial=0), np.ptp(lefts) + 2 if len(lefts) else 2.0
+    scale = float(span * (truths.photo.max(initial=0) + 1) < 1e13)
+    span = span * scale + 2
+
+    def key(photo: IntArray, left: FloatArray) -> FloatArray:
+        return photo * span + np.clip(scale * (left - low), -0.5, span - 1)
+
+    keys, widest = key(truths.photo[order], lefts), (rights - lefts).max(initial=0)
+    starts = np.searchsorted(keys, key(detections.photo, detections.boxes[:, 0] - widest - 1))
+    ends = np.searchsorted(keys, key(detections.photo, detections.boxes[:, 2] + 1), side="right")
+    counts = np.maximum(ends - starts, 0)
     with_pairs = np.flatnonzero(counts)
     slices = np.cumsum(counts[with_pairs]) // PAIRS_AT_ONCE
     for rows in np.split(with_pairs, np.flatnonzero(np.diff(slices)) + 1):
@@ -146,6 +156,8 @@ def _pairs(
         right = np.minimum(np.repeat(detections.boxes[rows, 2], count), rights[places])
         near = np.flatnonzero(right - left > (-1 if inclusive else 0))
         rows, columns = np.repeat(rows, count)[near], order[places[near]]
+        ascending = np.lexsort((columns, rows))
+        rows, columns = rows[ascending], columns[ascending]
         ious = paired_iou(detections.boxes[rows], truths.boxes[columns], inclusive=inclusive)
         over = ious > 0
         yield rows[over], columns[over], ious[over]

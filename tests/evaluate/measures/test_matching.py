@@ -204,3 +204,22 @@ def test_probabilities_are_scaled_and_checked() -> None:
     with pytest.raises(ProbabilityError, match=rf"^{photo}, face at \({box[0]:g}, .*up to 1\.9"):
         normalise_probabilities(scene.truth, rounded)
     assert normalise_probabilities(scene.truth, without_probabilities(rounded)) is None
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e9, 1e100])
+@pytest.mark.parametrize("inclusive", [False, True])
+def test_crowds_and_giants_meet_whom_they_overlap(scale: float, inclusive: bool) -> None:
+    """Only boxes that begin near each other are compared; none is lost."""
+    rng = np.random.default_rng(5)
+    corners = rng.uniform(-50, 900, (2, 400, 2))
+    sides = rng.choice([1, 20, 30, 2000], (2, 400, 2), p=[0.1, 0.4, 0.4, 0.1])
+    faces, found = np.concatenate([corners, corners + sides], axis=2) * scale
+    photo = rng.integers(0, 3, 400)
+    best, nearest = best_overlaps(
+        BoxGroups(found, photo), BoxGroups(faces, photo), inclusive=inclusive
+    )
+    for row in range(400):
+        own = np.flatnonzero(photo == photo[row])
+        ious = paired_iou(np.tile(found[row], (len(own), 1)), faces[own], inclusive=inclusive)
+        assert best[row] == ious.max()
+        assert nearest[row] == (own[ious.argmax()] if ious.max() else -1)
