@@ -84,18 +84,17 @@ def compare_reviewers(ledger: Ledger, names: Sequence[str]) -> Agreement:
         a, b = chosen
         raise UserError(f"no face was decided by both {a} and {b}; review the same faces.")
     faces = pd.DataFrame(rows, columns=list(_COLUMNS))
-    photo = faces.groupby(["source", "image"]).ngroup().to_numpy()
+    photo = np.asarray(faces.groupby(["source", "image"]).ngroup(), np.int64)
     outcomes = (pd.Categorical(faces[side], OUTCOMES).codes for side in ("a", "b"))
-    size = {"photos": int(photo.max()) + 1}
-    tables = tally(photo, *outcomes, shape=[len(OUTCOMES)] * 2, **size)
+    photos = int(photo.max()) + 1
+    tables = tally(photo, *outcomes, photos=photos, shape=[len(OUTCOMES)] * 2)
 
     def agree(weights: np.ndarray) -> dict[str, np.ndarray]:
         return _measure(weigh(weights, tables))
 
-    ends = bootstrap_intervals(agree, resamples=2000, seed=0, rows=tables[0].size, **size)
+    ends = bootstrap_intervals(agree, photos=photos, resamples=2000, rows=tables[0].size)
     observed, kappa = (
-        np.concatenate([value, ends[name]])
-        for name, value in agree(np.ones((1, len(tables)))).items()
+        np.concatenate([value, ends[name]]) for name, value in agree(np.ones((1, photos))).items()
     )
     disputes = faces[faces["about"] != ""]
     return Agreement(chosen, tables.sum(axis=0).astype(int), observed, kappa, disputes)
