@@ -20,7 +20,6 @@ USE, DATA, TRAIN, CLEAN, MEASURE, RESEARCH = "use", "data", "train", "clean", "m
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo-photos": ("pipeline.drawing.demo:demo_photos", USE),
     "serve": ("pipeline.serve.command:serve", USE),
-    "draw-masks": ("pipeline.drawing.dataset:draw_masks", DATA),
     "train": ("pipeline.training.commands:train", TRAIN),
     "train-detector": ("pipeline.training.commands:train_detector", TRAIN),
     "runs": ("pipeline.runs.listing:list_or_compare", TRAIN),

@@ -61,11 +61,10 @@ def do_small(r: Recorder) -> None:
     r.run("build", f"data_prep build {sets} -o small/prepared")
     r.run("decided", f"data_prep build {sets} {decided}")
     r.run("audit", f"data_prep audit {sets} -o small/audit --known-groups {known}")
-    r.run("draw-masks", "pipeline draw-masks small/ilc -o small/drawn")
     sources = [f'[sources.{name}]\npath = "{name}"\nlicence = "none stated"\n' for name in SETS]
     (r.work / "small/recode.toml").write_text("".join(sources))
     r.run("merge", "data_prep merge small/recode.toml -o small/merged")
-    for name in ("prepared", "decided", "audit", "drawn", "merged"):
+    for name in ("prepared", "decided", "audit", "merged"):
         r.keep(name)
 
 
