@@ -23,6 +23,7 @@ import gradio as gr
 from data_prep.base.html import jpeg_uri, render_html
 from data_prep.base.progress import tell
 from pipeline.inference.draw import COLOURS
+from pipeline.inference.engines import EngineError
 from pipeline.inference.records import Face, Frame
 from pipeline.review.app import TITLES
 from pipeline.serve.service import BOXES, Ask, BusyError, Service, draw_jpeg, spell_name
@@ -54,7 +55,7 @@ def make_page(service: Service) -> tuple[gr.Blocks, dict[str, Any]]:
 
     async def take(paths: Sequence[str] | str | None, *ask: Any) -> tuple[None, Sent, str]:
         files = [paths] if isinstance(paths, str) else paths or []
-        sent = await asyncio.to_thread(lambda: [_read(Path(file)) for file in files])
+        sent = await asyncio.to_thread(lambda: [_read(Path(file), Path(folder)) for file in files])
         await asyncio.to_thread(_sweep, Path(folder))
         return None, sent, await look(sent, *ask)
 
@@ -65,7 +66,7 @@ def make_page(service: Service) -> tuple[gr.Blocks, dict[str, Any]]:
                 found = await asyncio.gather(
                     *(service.find(data, name, ask) for name, data in some)
                 )
-        except (BusyError, TimeoutError) as error:
+        except (BusyError, EngineError, TimeoutError) as error:
             return show([], error=error.args[0] if error.args else "The nets are busy")
         return await asyncio.to_thread(show, found, len(sent) - len(some))
 
@@ -87,22 +88,25 @@ def make_page(service: Service) -> tuple[gr.Blocks, dict[str, Any]]:
             event(take, [taken, thresh, boxes], [taken, sent, out], scroll_to_output=True, **hidden)
         for control in (thresh.release, boxes.input):
             control(look, [sent, thresh, boxes], out, **hidden)
+    page.has_launched = True  # Else Gradio takes any path of this machine for one that was dropped.
     page.queue(max_size=service.limits.queue, default_concurrency_limit=4, api_open=False)
     return page, {
         "theme": gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
         "css_paths": Path(__file__).parent / "templates" / "page.css",
         "footer_links": [],
         "run_history": False,
+        "show_error": False,
         "max_file_size": service.limits.body,
     }
 
 
-def _read(path: Path) -> tuple[str, bytes]:
-    """Name and bytes of a dropped file, which then is no more; none where another had the same."""
-    data = b""
-    with suppress(FileNotFoundError):
-        data = path.read_bytes()
-    shutil.rmtree(path.parent, ignore_errors=True)
+def _read(path: Path, folder: Path) -> tuple[str, bytes]:
+    """Name and bytes of a file dropped into a folder, which then is no more; none of any other."""
+    data, path = b"", path.resolve()
+    if path.parent.parent == folder.resolve():
+        with suppress(OSError):  # Another visitor had the same.
+            data = path.read_bytes()
+        shutil.rmtree(path.parent, ignore_errors=True)
     return spell_name(path.name), data
 
 

@@ -91,8 +91,8 @@ class Batcher:
 
     def _answer(self, jobs: Sequence[Job]) -> None:
         thresh, resize, boxes = jobs[0].ask
-        predictor = replace(self.predictor, thresh=thresh, resize=resize, boxes=BOXES[boxes])
         try:
+            predictor = replace(self.predictor, thresh=thresh, resize=resize, boxes=BOXES[boxes])
             found = predictor([job.frame for job in jobs])
             numbers = ((*f.box, f.detection, *f.probabilities) for f in chain(*found))
             if not all(map(math.isfinite, chain(*numbers))):

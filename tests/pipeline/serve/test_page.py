@@ -74,6 +74,38 @@ def test_gradio_keeps_no_other_door_open(tmp_path):
     assert "http" not in POLICY
 
 
+def ask_page(client, number, *data):
+    """What an event of the page answers, past the page itself."""
+    sent = {"data": data, "fn_index": number, "session_hash": "own"}
+    assert client.post("/gradio_api/queue/join", json=sent).status_code == 200
+    with client.stream("GET", "/gradio_api/queue/data?session_hash=own") as lines:
+        (done,) = [line for line in lines.iter_lines() if "process_completed" in line]
+    return done
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_page_reads_no_file_that_was_not_dropped(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    app = create_app(service := Service(stand_ins()))
+    page, options = make_page(service)
+    gr.mount_gradio_app(app, page, "/", **options)
+    save_photo(secret := tmp_path / "folder" / "secret.png")
+    with TestClient(app) as client:
+        (dropped,) = client.post("/gradio_api/upload", files={"files": secret.open("rb")}).json()
+        for path in (secret, Path(dropped).parent / ".." / ".." / secret, Path("/etc/hostname")):
+            file = {"path": str(path), "meta": {"_type": "gradio.FileData"}, "orig_name": "a.png"}
+            for number, data in ((0, [file]), (1, file)):
+                told = ask_page(client, number, data, 0.5, "found")
+                assert "2 faces" not in told
+                assert '"success":false' in told
+                assert str(tmp_path) not in told
+        file = {"path": dropped, "meta": {"_type": "gradio.FileData"}, "orig_name": "a.png"}
+        told = ask_page(client, 0, [file], 0.5, "found")
+        assert "2 faces" in told
+        assert not Path(dropped).exists()
+    assert secret.exists()
+
+
 @needs_shipped
 def test_a_space_launches_the_page(monkeypatch):
     launched = {}
