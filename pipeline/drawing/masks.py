@@ -1,32 +1,43 @@
-"""Drawing a mask on a face: cloth and its pattern, straps, folds, valve, window."""
+"""Drawing a surgical mask on a face: cloth, straps and folds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
 
-from pipeline.drawing.styles import SHAPES, STYLES, Colour, MaskStyle, Pattern, Worn
+Worn = Literal["properly", "below_nose", "on_chin"]
+"""Over nose and mouth, with the nose bare, or with nose and mouth bare."""
 
-Field = np.ndarray  # Rows × columns, float32.
+WAYS_TO_WEAR: tuple[Worn, ...] = get_args(Worn)
+
+Points = tuple[tuple[float, float], ...]  # In the frame of the face; see `FaceFrame`.
+
+EDGES: dict[Worn, tuple[Points, Points]] = {
+    "properly": (
+        ((0.0, 0.32), (0.3, 0.42), (0.75, 0.58), (0.98, 0.7)),
+        ((0.95, 1.25), (0.72, 1.7), (0.35, 1.98), (0.0, 2.04)),
+    ),
+    "below_nose": (
+        ((0.0, 0.88), (0.35, 0.86), (0.75, 0.8), (0.95, 0.86)),
+        ((0.9, 1.35), (0.7, 1.75), (0.35, 2.02), (0.0, 2.08)),
+    ),
+    "on_chin": (
+        ((0.0, 1.3), (0.3, 1.27), (0.62, 1.12), (0.86, 1.02)),
+        ((0.85, 1.4), (0.66, 1.85), (0.34, 2.14), (0.0, 2.2)),
+    ),
+}
+"""Right half of the upper edge, from the midline outwards, and of the lower one, back to it."""
 
 SUPERSAMPLING = 4
 _STRAP_COLOUR = (235.0, 235.0, 230.0)
+_EAR = (1.25, 0.25)  # Where straps end; they begin where the edges meet.
+_PLEATS = (0.45, 0.6, 0.75)  # Where folds cross, as shares of the height at the midline.
+_SAG = 0.06  # How far the middle of a pleat hangs below its ends.
 _FOLD_DARKNESS = 0.22
-_CIRCLE = np.array([(np.cos(a), np.sin(a)) for a in np.linspace(0, 2 * np.pi, 25)[:-1]])
-
-
-def measure_turn(landmarks: np.ndarray) -> float:
-    """How far the nose lies from the midline of the eyes, in eye distances: 0 from the front.
-
-    >>> measure_turn(np.array([[0, 0], [10, 0], [8, 6], [2, 10], [9, 10]]))
-    0.3
-    """
-    eyes, middle = landmarks[1] - landmarks[0], landmarks[:2].mean(axis=0)
-    return float(abs((landmarks[2] - middle) @ eyes) / max(float(eyes @ eyes), 1e-9))
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,24 +71,6 @@ class FaceFrame:
         x, y = points[:, :1], points[:, 1:]
         return eyes + (x + lean * np.minimum(y, 1)) * across + y * down
 
-    def locate_pixels(
-        self, left: int, top: int, width: int, height: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Where parts of a rectangle's pixels lie in the frame, x and y; undoes `place`.
-
-        Each has sides times `SUPERSAMPLING`, float32.
-        """
-        eyes, across, down, lean = self._axes
-        # Landmarks on one line span no plane; what is drawn on them is a line anyway.
-        inverse = np.linalg.pinv(np.stack([across, down], axis=1).astype(float))
-        step = (np.arange(max(width, height) * SUPERSAMPLING) + 0.5) / SUPERSAMPLING
-        from_eyes_x = (left + step[: width * SUPERSAMPLING] - float(eyes[0]))[None, :]
-        from_eyes_y = (top + step[: height * SUPERSAMPLING] - float(eyes[1]))[:, None]
-        along = inverse[0, 0] * from_eyes_x + inverse[0, 1] * from_eyes_y
-        y = inverse[1, 0] * from_eyes_x + inverse[1, 1] * from_eyes_y
-        x = along - lean * np.minimum(y, 1)
-        return x.astype(np.float32), y.astype(np.float32)
-
     def fill(self, polygon: np.ndarray) -> np.ndarray:
         """Share of each pixel that a polygon covers: height × width × 1, float32, 0 to 1."""
         height, width = self.size
@@ -106,156 +99,29 @@ def draw_mask(
     photo: np.ndarray,
     landmarks: np.ndarray,
     worn: Worn,
-    colour: Colour | None = None,
+    colour: tuple[int, int, int] = (120, 170, 205),
     *,
     straps: bool = True,
-    style: MaskStyle = STYLES[0],
-    seed: int = 0,
 ) -> np.ndarray:
-    """A copy of the photo, height × width × 3, uint8, RGB, with a mask on one face.
+    """A copy of the photo, height × width × 3, uint8, RGB, with a surgical mask on one face.
 
     Landmarks are 5 × 2, in pixels: left eye, right eye, nose, left and right mouth corner, as seen
-    in the photo. A colour takes the place of the style's own; the seed is that of flowers and
-    blotches.
+    in the photo.
     """
-    face, shape = FaceFrame(landmarks, photo.shape[:2]), SHAPES[style.shape]
-    upper, lower = shape.edges(worn)
+    face = FaceFrame(landmarks, photo.shape[:2])
+    upper, lower = EDGES[worn]
     half = np.array(upper + lower)
     outline = np.concatenate([half, half[-2:0:-1] * (-1, 1)])
     top, height = half[0, 1], half[-1, 1] - half[0, 1]
     cloth, shade = face.fill(outline), face.shade(photo)
     thickness = max(1, round(face.eye_distance / 18))
     result = photo.astype(np.float32)
-    for end in shape.straps if straps else ():
-        for side in (-1, 1):
-            strap = face.trace(np.array([upper[-1], end]) * (side, 1), thickness)
-            result = result * (1 - strap) + np.array(_STRAP_COLOUR) * shade * strap
-    bare = result
-    colours = style.colours if colour is None else (colour, *style.colours[1:])
-    fabric = _weave(face, cloth, top, colours, style.pattern, seed)
-    result = result * (1 - cloth) + fabric * shade * cloth
-    for fold in shape.folds(top, height):
+    for side in (-1, 1) if straps else ():
+        strap = face.trace(np.array([upper[-1], _EAR]) * (side, 1), thickness)
+        result = result * (1 - strap) + np.array(_STRAP_COLOUR) * shade * strap
+    result = result * (1 - cloth) + np.array(colour) * shade * cloth
+    x = np.linspace(-0.85, 0.85, 9)
+    for share in _PLEATS:
+        fold = np.stack([x, top + height * share + _SAG * (1 - x * x)], axis=1)
         result *= 1 - _FOLD_DARKNESS * (face.trace(fold, thickness // 2) * cloth)
-    if style.window:
-        result = _open_window(result, bare, face, top, height)
-    if style.valve:
-        result = _add_valve(result, shade, face, top, height)
     return np.clip(result, 0, 255).astype(np.uint8)
-
-
-def _weave(
-    face: FaceFrame,
-    cloth: np.ndarray,
-    top: float,
-    colours: tuple[Colour, ...],
-    pattern: Pattern,
-    seed: int,
-) -> np.ndarray:
-    """Colour of the cloth: one for all pixels, or one for each where there is a pattern."""
-    rows, columns = (np.flatnonzero(cloth.any(axis=(axis, 2))) for axis in (1, 0))
-    if pattern == "plain" or not len(rows):
-        return np.array(colours[0])
-    y0, x0 = int(rows[0]), int(columns[0])
-    height, width = int(rows[-1]) + 1 - y0, int(columns[-1]) + 1 - x0
-    x, y = face.locate_pixels(x0, y0, width, height)
-    big = paint_pattern(pattern, x, y - top, colours, np.random.default_rng(seed))
-    fabric = np.zeros((*face.size, 3), np.float32)
-    fabric[y0 : y0 + height, x0 : x0 + width] = cv2.resize(
-        big, (width, height), interpolation=cv2.INTER_AREA
-    )
-    return fabric
-
-
-def _open_window(
-    masked: np.ndarray, bare: np.ndarray, face: FaceFrame, top: float, height: float
-) -> np.ndarray:
-    """Foil in the middle of the mask: what is behind it, a little paler, and a seam around it."""
-    outline = _CIRCLE * (0.46, height * 0.24) + (0, top + height * 0.5)
-    share = face.fill(outline)
-    seam = face.trace(np.concatenate([outline, outline[:1]]), round(face.eye_distance / 24))
-    result = masked * (1 - share) + (bare * 0.82 + 255 * 0.18) * share
-    return result * (1 - 0.3 * seam)
-
-
-def _add_valve(
-    masked: np.ndarray, shade: np.ndarray, face: FaceFrame, top: float, height: float
-) -> np.ndarray:
-    """A round grey valve with bars, on the right."""
-    middle, radius = (0.36, top + height * 0.58), np.array((0.19, 0.19))
-    result = masked
-    for factor, grey in ((1.0, 120.0), (0.84, 176.0)):
-        share = face.fill(_CIRCLE * radius * factor + middle)
-        result = result * (1 - share) + grey * shade * share
-    for y in (-0.4, 0.0, 0.4):
-        bar = np.array([(-0.6, y), (0.6, y)]) * radius + middle
-        result = result * (1 - 0.45 * face.trace(bar, round(face.eye_distance / 28)))
-    return result
-
-
-def paint_pattern(
-    pattern: Pattern, x: Field, y: Field, colours: tuple[Colour, ...], random: np.random.Generator
-) -> np.ndarray:
-    """Colours of cloth, rows × columns × 3, float32, 0 to 255.
-
-    x is in eye distances from the midline, y in eye-to-mouth distances below the upper edge of the
-    cloth. Colours are that of the ground, then of what is on it; the last serves for missing ones.
-    """
-    grounds = np.array(colours, np.float32)
-    result = np.broadcast_to(grounds[0], (*x.shape, 3)).copy()
-    for number, share in enumerate(_LAYERS[pattern](x, y, random), start=1):
-        colour = grounds[min(number, len(grounds) - 1)]
-        result += (colour - result) * share[..., None].astype(np.float32)
-    return result
-
-
-def _dots(x: Field, y: Field, _: np.random.Generator) -> list[np.ndarray]:
-    """Rows of dots, every other one moved by half a step."""
-    step, radius = 0.26, 0.075
-    row = np.floor(y / step)
-    across = (x + (row % 2) * step / 2) % step - step / 2
-    down = y - (row + 0.5) * step
-    return [across**2 + down**2 < radius**2]
-
-
-def _checks(x: Field, y: Field, _: np.random.Generator) -> list[np.ndarray]:
-    """Gingham: half the colour where one thread has it, all of it where both have."""
-    step = 0.3
-    return [((x + step / 4) % step < step / 2) * 0.5 + (y % step < step / 2) * 0.5]
-
-
-def _flowers(x: Field, y: Field, random: np.random.Generator) -> list[np.ndarray]:
-    """In every cell one flower of five petals, at a random place, turn and size."""
-    step, cells = 0.36, 16  # Until the flowers repeat.
-    table = random.uniform(size=(4, cells, cells)).astype(np.float32)
-    column, row = np.floor(x / step), np.floor(y / step)
-    place_x, place_y, turn, size = table[:, row.astype(int) % cells, column.astype(int) % cells]
-    radius = step * (0.26 + 0.12 * size)
-    across = x - (column + 0.4 + 0.2 * place_x) * step
-    down = y - (row + 0.4 + 0.2 * place_y) * step
-    far = np.hypot(across, down)
-    petals = radius * (0.72 + 0.28 * np.cos(5 * np.arctan2(down, across) + 2 * np.pi * turn))
-    return [far < petals, far < radius * 0.3]
-
-
-def _blotches(x: Field, y: Field, random: np.random.Generator) -> list[np.ndarray]:
-    """Where sums of a few random waves are high, as on camouflage."""
-    layers = []
-    for _ in range(2):
-        total = np.zeros_like(x)
-        for _ in range(5):
-            angle, phase = random.uniform(0, 2 * np.pi, 2)
-            often = random.uniform(4, 9)
-            total += np.sin(often * (x * np.cos(angle) + y * np.sin(angle)) + phase)
-        layers.append(total > 0.7)
-    return layers
-
-
-_LAYERS: dict[Pattern, Callable[[Field, Field, np.random.Generator], list[np.ndarray]]] = {
-    "plain": lambda x, y, random: [],
-    "dots": _dots,
-    "stripes": lambda x, y, random: [y % 0.26 < 0.11],
-    "checks": _checks,
-    "flowers": _flowers,
-    "blotches": _blotches,
-}
-"""By pattern, the share of each layer over the ground."""

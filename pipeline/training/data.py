@@ -28,8 +28,7 @@ from data_prep.base.photo import read_photo
 from data_prep.base.progress import tell
 from data_prep.base.tables import select_sources
 from data_prep.grouping.split import TRAIN, VALID
-from pipeline.drawing.masks import draw_mask
-from pipeline.drawing.styles import Worn
+from pipeline.drawing.masks import Worn, draw_mask
 from pipeline.inference.detector import Detector
 from pipeline.nets.cards import DETECTOR
 from pipeline.nets.options import SHIPPED

@@ -18,8 +18,7 @@ from data_prep.base.files import write_atomically
 from data_prep.base.labels import BARE, CLASS_WORDS, MASKED, RARE_CLASS
 from data_prep.base.records import Box
 from pipeline.drawing.demo import read_portrait
-from pipeline.drawing.masks import draw_mask
-from pipeline.drawing.styles import Colour, Worn
+from pipeline.drawing.masks import Worn, draw_mask
 from pipeline.inference.boxes import FaceDetector
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Face, Frame
@@ -51,7 +50,7 @@ def make_hard_cases(detector: FaceDetector) -> list[HardCase]:
     side = float(max(box[2] - box[0], box[3] - box[1]))
     skin = _colour_at(bare, marks[2])
 
-    def masked(worn: Worn, colour: Colour = BLUE) -> tuple[str, np.ndarray]:
+    def masked(worn: Worn, colour: tuple[int, int, int] = BLUE) -> tuple[str, np.ndarray]:
         truth = MASKED if worn == "properly" else RARE_CLASS
         return truth, draw_mask(bare, marks, worn, colour)
 
