@@ -285,7 +285,7 @@ def load(
             `.safetensors` with its card; the other is the shipped one, and both are when None. Or
             what `learner` gave, as it is now.
         device: `auto`, `cpu` or `cuda`.
-        engine: What runs the nets: `auto` or `torch`.
+        engine: What runs the nets: `auto`, `torch`, `onnx` or `openvino`.
         bf16: Use bfloat16; where the processor is fast at it when None.
 
     Raises:

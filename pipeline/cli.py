@@ -19,6 +19,7 @@ USE, DATA, TRAIN, CLEAN, MEASURE, RESEARCH = "use", "data", "train", "clean", "m
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo-photos": ("pipeline.drawing.demo:demo_photos", USE),
+    "export": ("pipeline.inference.export:export", USE),
     "serve": ("pipeline.serve.command:serve", USE),
     "train": ("pipeline.training.commands:train", TRAIN),
     "train-detector": ("pipeline.training.commands:train_detector", TRAIN),

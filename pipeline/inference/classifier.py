@@ -109,11 +109,8 @@ BOX = list(Box._fields)
 def classify_crops(faces: pd.DataFrame, prepared: Path, classifier: Classifier, table: Path) -> int:
     """Write a CSV in the form of `run.py`'s: one row per annotated face, detection score 1.
 
-    `image` is source/image of `faces.csv`. Returns the number of faces.
-
-    Raises:
-        PhotoError: A crop is missing or damaged.
-        OutputError: The table can't be written.
+    `image` is source/image of `faces.csv`. Returns the number of faces. Raises `PhotoError`: a crop
+    is missing or damaged; `OutputError`: the table can't be written.
     """
     crops = [read_photo(prepared / crop).pixels for crop in faces["crop"]]
     probabilities = classifier.classify(crops)

@@ -16,7 +16,7 @@ from data_prep.base.records import Box
 from pipeline.inference.boxes import FaceBoxes, FaceDetector
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.detector import Detector
-from pipeline.inference.engines import AUTO
+from pipeline.inference.engines import AUTO, BEST
 from pipeline.inference.looks import describe_crops
 from pipeline.inference.records import BATCH_FRAMES, BATCH_PIXELS, Clock, Face, Frame
 from pipeline.inference.sources import Source
@@ -35,6 +35,7 @@ class Predictor:
     resize: float | None = None  # Enlargement before detection; chosen per frame when None.
     origin: str = ""  # Which net comes from where.
     boxes: BoxOffsets | None = None  # How faces are boxed; as by the detector when None.
+    engine: str = BEST  # What runs the nets.
 
     @classmethod
     def load(
@@ -58,7 +59,8 @@ class Predictor:
             WeightsError: Weights are missing, damaged or of another kind.
             EngineError: There is no such engine.
         """
-        half = has_fast_bf16(device) if bf16 is None else bf16
+        engine = BEST if engine == AUTO else engine
+        half = engine == BEST and has_fast_bf16(device) if bf16 is None else bf16
         own = find_weights(weights)
         paths = {net: rest / f"{net}.safetensors" for net in (DETECTOR, CLASSIFIER)} | own
         told = {net: str(path) for net, path in paths.items()}
@@ -67,21 +69,22 @@ class Predictor:
         if detector is None:
             net = Detector.load(paths[DETECTOR], device=device, bf16=half, engine=engine)
             if list(own) == [DETECTOR] and net.card.learnt:
-                return cls(
-                    net, None, thresh, resize, f"detector that tells classes: {own[DETECTOR]}"
-                )
+                origin = f"detector that tells classes: {own[DETECTOR]}"
+                return cls(net, None, thresh, resize, origin, engine=engine)
             detector = net
         else:
             told[DETECTOR] = "as given"
         classifier = Classifier.load(paths[CLASSIFIER], device=device, bf16=half, engine=engine)
         origin = "; ".join(f"{net} {told[net]}" for net in told)
-        return cls(detector, classifier, thresh, resize, origin)
+        return cls(detector, classifier, thresh, resize, origin, engine=engine)
 
     def identify(self) -> dict[str, Any]:
         """The weights and all else that its answers depend on, as JSON holds it."""
         known: dict[str, Any] = {"learnt_from": self.known.digest}
         if self.boxes is not None:
             known["boxes"] = [getattr(self.boxes, side) for side in SIDES]
+        if self.engine != BEST:
+            known["engine"] = self.engine
         if self.classifier is None:
             return {"single_stage": self.detector.sha256, "bf16": [self.detector.bf16], **known}
         card = self.classifier.card

@@ -39,7 +39,8 @@ Architecture = Annotated[str, AfterValidator(_check_architecture)]
 
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the nets run.")]
 EngineName = Annotated[
-    Literal["auto", "torch"], typer.Option(help="What runs the nets: auto takes the best here.")
+    Literal["auto", "torch", "onnx", "openvino"],
+    typer.Option(help="What runs the nets: auto takes the best here."),
 ]
 Weights = Annotated[
     Path,
