@@ -36,14 +36,14 @@ RECORD = "fetched.json"
 _NAME = re.compile(r"kaggle:([\w-]+)/([\w-]+)(?:/versions/(\d+))?")
 
 _WHO = (
-    "Kaggle asks who you are ({}): make an API token in your Kaggle settings and put it into "
+    "Kaggle asks who you are: make an API token in your Kaggle settings and put it into "
     "~/.kaggle/kaggle.json, or into KAGGLE_USERNAME and KAGGLE_KEY."
 )
-_ANSWERS = {
-    401: _WHO,
-    403: _WHO,
-    404: "Kaggle knows no such dataset ({}); check the owner and the name.",
-}
+_UNKNOWN = "Kaggle knows no such dataset; check the owner and the name."
+_ANSWERS = {401: _WHO, 403: _WHO, 404: _UNKNOWN}
+_FAILED = (
+    "Kaggle can't be reached, or answers with an error; run again: it goes on where it stopped."
+)
 
 
 class FetchError(UserError, RuntimeError):
@@ -167,15 +167,10 @@ def _explain(source: str) -> Iterator[None]:
     damaged = (import_module("kagglehub.exceptions").DataCorruptionError, BadZipFile)
     try:
         yield
-    except requests.HTTPError as error:
-        status = 0 if error.response is None else error.response.status_code
-        why = _ANSWERS.get(status, "Kaggle answers with an error ({}); try again later.")
-        raise FetchError(f"{source}: {why.format(status)}") from error
     except requests.RequestException as error:
-        raise FetchError(
-            f"{source}: Kaggle can't be reached ({type(error).__name__}). Run it again: it goes on "
-            "where it stopped."
-        ) from error
+        status = getattr(error.response, "status_code", 0)
+        told = status or type(error).__name__
+        raise FetchError(f"{source}: {_ANSWERS.get(status, _FAILED)} ({told})") from error
     except (*damaged, ValueError) as error:  # Also a broken kaggle.json.
         raise FetchError(
             f"{source}: {error} Mend it or run it again; if that does not help, remove the dataset "

@@ -10,52 +10,42 @@ import numpy as np
 import pandas as pd
 
 from data_prep.base.labels import CLASSES
-from evaluate.measures.bootstrap import bootstrap_intervals, compare, share, tally
+from evaluate.measures.bootstrap import Statistic, compare, measure, share, tally
 
 Figure = list[float]  # A value, and the low and high end of its 95 % interval.
 
 RESAMPLES = 2000
 
 
-class Answers:
-    """How well N faces were told, for resampled groups of them.
+def count_answers(right: np.ndarray, truth: np.ndarray, groups: pd.Series) -> tuple[Statistic, int]:
+    """Accuracy, macro recall, and recall by class, from weights of groups; and how many groups.
 
     `right` is (N,) whether, or in which share of trainings, each face was told right; `truth` its
     class index; `groups` its photo, or group of photos.
     """
+    codes, names = pd.factorize(groups)
+    count = partial(tally, codes, truth, photos=len(names), shape=[len(CLASSES)])
+    all_right, all_faces = count(values=right.astype(float)), count()
+    known = all_faces.sum(axis=0) > 0
 
-    def __init__(self, right: np.ndarray, truth: np.ndarray, groups: pd.Series) -> None:
-        codes, names = pd.factorize(groups)
-        self.groups = len(names)
-        count = partial(tally, codes, truth, photos=len(names), shape=[len(CLASSES)])
-        self._right, self._all = count(values=right.astype(float)), count()
-
-    def measure(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Accuracy, macro recall, and recall by class; (B,) each, from weights (B, P) of groups."""
-        right, faces = weights @ self._right, weights @ self._all
-        recalls = share(right, faces)
-        known = self._all.sum(axis=0) > 0
+    def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
+        told, faces = weights @ all_right, weights @ all_faces
+        recalls = share(told, faces)
         return {
-            "accuracy": right.sum(axis=1) / faces.sum(axis=1),
+            "accuracy": told.sum(axis=1) / faces.sum(axis=1),
             "macro_recall": recalls[:, known].mean(axis=1),
             **dict(zip(CLASSES, recalls.T, strict=True)),
         }
 
-    @property
-    def values(self) -> dict[str, float]:
-        """Each group counted once."""
-        figures = self.measure(np.ones((1, self.groups)))
-        return {name: float(values[0]) for name, values in figures.items()}
+    return figures, len(names)
 
 
-def measure_side(
-    right: np.ndarray, truth: np.ndarray, groups: pd.Series
-) -> dict[str, Figure | None]:
-    """Figures of `Answers` with their 95 % intervals, None where not defined; see `Answers`."""
-    answers = Answers(right, truth, groups)
-    ends = bootstrap_intervals(answers.measure, photos=answers.groups, resamples=RESAMPLES)
-    figures = {name: [value, *map(float, ends[name])] for name, value in answers.values.items()}
-    return {name: None if np.isnan(row[0]) else row for name, row in figures.items()}
+def measure_side(*answers: Any) -> dict[str, Figure | None]:
+    """Figures of `count_answers` with their 95 % intervals, None where not defined."""
+    figures, photos = count_answers(*answers)
+    numbers, ends = measure(figures, photos=photos, resamples=RESAMPLES)
+    rows = {name: [number, *((ends or {})[name] or ())] for name, number in numbers.items()}
+    return {name: None if row[0] is None else row for name, row in rows.items()}
 
 
 def compare_sides(
@@ -64,30 +54,32 @@ def compare_sides(
     """Differences with intervals; the same resampled groups weigh both sides.
 
     `before` and `after` are (S, N): whether each of S trainings told each face right; the rest as
-    of `Answers`. By figure, `before` and `after` (means over the trainings),
-    `difference`, its paired 95 % `interval`, and `by_seed`; None where not defined.
+    of `count_answers`. By figure, `before` and `after` (means over the trainings), `difference`,
+    its paired 95 % `interval`, and `by_seed`; None where not defined.
     """
+
+    def differ(old: np.ndarray, new: np.ndarray, resamples: int) -> dict[str, Any]:
+        first, photos = count_answers(old, truth, groups)
+        second, _ = count_answers(new, truth, groups)
+        return compare(second, first, photos=photos, resamples=resamples)
+
     # The mean over trainings of a share is the share of the mean.
-    first, second = (Answers(right.mean(axis=0), truth, groups) for right in (before, after))
-    sides = compare(second.measure, first.measure, photos=first.groups, resamples=RESAMPLES)
-    leads = []
-    for pair in zip(before, after, strict=True):
-        old, new = (Answers(right, truth, groups).values for right in pair)
-        leads.append({name: _round(new[name] - old[name]) for name in new})
+    sides = differ(before.mean(axis=0), after.mean(axis=0), RESAMPLES)
+    seeds = [differ(*pair, 0) for pair in zip(before, after, strict=True)]
     return {
         name: {
             "before": _round(side["other"]),
             "after": _round(side["mine"]),
             "difference": _round(side["difference"]),
             "interval": [_round(end) for end in side["interval"] or (None, None)],
-            "by_seed": [lead[name] for lead in leads],
+            "by_seed": [_round(seed[name]["difference"]) for seed in seeds],
         }
         for name, side in sides.items()
     }
 
 
 def _round(value: float | None) -> float | None:
-    return None if value is None or np.isnan(value) else round(value, 5)
+    return None if value is None else round(value, 5)
 
 
 def pick_difference(figure: Mapping[str, Any]) -> Figure:
