@@ -86,10 +86,10 @@ class ShortOptions(TrialOptions):
     overrides: Overrides = None
 
 
-TrackerName = StrEnum("TrackerName", "tensorboard wandb trackio mlflow")
+TrackerName = StrEnum("TrackerName", "tensorboard")
 Track = Annotated[
     list[TrackerName] | None,
-    typer.Option("--track", help="Tracker that gets numbers, recipe and hashes; may be repeated."),
+    typer.Option("--track", help="A tracker that gets numbers, recipe and hashes."),
 ]
 
 

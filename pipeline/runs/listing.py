@@ -29,7 +29,7 @@ from pipeline.runs.folder import (
     is_finished,
     read_run,
 )
-from pipeline.runs.plots import SHORT, name_folders, plot_histories
+from pipeline.runs.plots import SHORT, name_folders
 
 State = Literal["finished", "can be resumed", "begun", "broken", "not a run"]
 """With weights; with a checkpoint or members; stopped before the first one; unreadable; foreign."""
@@ -56,9 +56,6 @@ class RunsOptions:
     compare: Annotated[
         bool, typer.Option("--compare", help="Show what differs between the run folders given.")
     ] = False
-    plot: Annotated[
-        Path | None, typer.Option(help="With --compare: a PNG with the histories over each other.")
-    ] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 
 
@@ -83,16 +80,13 @@ class RunSummary:
 def list_or_compare(options: RunsOptions) -> None:
     """List run folders, or compare some: what differs, and their figures side by side."""
     folders = options.folders or [Path("runs")]
-    if not options.compare and (len(folders) > 1 or options.plot is not None):
-        raise RunError("several folders and --plot are for --compare.")
+    if not options.compare and len(folders) > 1:
+        raise RunError("several folders are for --compare.")
     summaries = [*map(_summarise_run, folders)] if options.compare else list_runs(folders[0])
     notes = [f"note: {run.name}: {run.warning}" for run in summaries if run.warning]
     told: object
     if options.compare:
         table = compare_runs(folders)
-        if options.plot is not None:
-            plot_histories([read_run(folder) for folder in folders], options.plot)
-            log(f"plot: {options.plot}")
         told, names, hidden = table.T.to_dict(), ["", *table.columns], []
         rows = [[*row] for row in table.itertuples(name=None)]
     else:

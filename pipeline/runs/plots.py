@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from data_prep.base.crop import resize_crop
 from data_prep.base.files import output_error
 from data_prep.base.html import BLUE, GREEN, GREY, INK, RED, VIOLET, new_axes
-from pipeline.runs.folder import RunError, RunRecord, find_kept
+from pipeline.runs.folder import find_kept
 
 SHORT = {"with_mask": "with", "without_mask": "without", "mask_weared_incorrect": "incorrect"}
 LOSSES = {"train_loss": "training", "valid_loss": "validation", "loss": "training"}
@@ -22,7 +22,6 @@ SCORES = {"accuracy": "accuracy", "recall_score": "macro recall"}
 LINES = (BLUE, RED, GREEN, VIOLET) * 2
 TILE = 96
 COLUMNS = 10
-PANELS = 3  # Side by side, of a figure of histories.
 
 
 def plot_curves(history: Sequence[dict[str, float]], path: Path) -> None:
@@ -74,34 +73,6 @@ def _draw_curves(axes: Axes, history: pd.DataFrame, names: Mapping[str, str]) ->
         axes.set_ylim(None, 1)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8.5)
-
-
-def plot_histories(records: Sequence[RunRecord], path: Path) -> None:
-    """A panel per figure, a line per run; raises `RunError` if no run has a history."""
-    columns = dict.fromkeys(str(name) for record in records for name in record.figures)
-    if not columns:
-        raise RunError("none of the runs has a history to draw yet.")
-    lines = -(-len(columns) // PANELS)
-    wide = -(-len(columns) // lines)
-    figure = Figure(figsize=(4.2 * wide, 3.1 * lines + 0.3 * len(records)), layout="constrained")
-    panels = figure.subplots(lines, wide, squeeze=False).ravel()
-    for axes, name in zip(panels, columns, strict=False):
-        for index, record in enumerate(records):
-            if name in record.figures:
-                values = record.figures[name].dropna()
-                marker = "o" if len(values) < 15 else None
-                axes.plot(values, color=f"C{index}", marker=marker, markersize=3)
-                axes.set(xlabel=values.index.name)
-        title = "macro recall" if name == "recall_score" else name.replace("_", " ")
-        axes.set_title(title, fontsize=10)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-    for axes in panels[len(columns) :]:
-        axes.axis("off")
-    for index, name in enumerate(name_folders([record.folder for record in records])):
-        panels[0].plot([], [], color=f"C{index}", label=name)
-    figure.legend(loc="outside lower center", ncols=1, frameon=False)
-    save_figure(figure, path)
 
 
 def name_folders(folders: Sequence[Path]) -> list[str]:
