@@ -139,7 +139,7 @@ def test_full_disk(undisturbed, tmp_path):
         assert "Traceback" not in told
         assert "can't be written" in told
         if is_mounted:
-            subprocess.run([*mount, "remount,size=200m", out.parent], check=True)
+            subprocess.run([*mount, "remount,size=2g", out.parent], check=True)
         command.finish(out)
         assert command.read(out) == expected
     finally:
