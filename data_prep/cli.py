@@ -1,7 +1,5 @@
 """The command line: `python -m data_prep audit|build|convert|…`."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -5,8 +5,6 @@
 >>> report.metrics["map50"], report.to_frame(), report.save("report")  # doctest: +SKIP
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:

@@ -1,7 +1,5 @@
 """The command line: read, measure, write, show."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path

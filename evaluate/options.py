@@ -1,7 +1,5 @@
 """How annotations and predictions are read and counted: the options, declared once."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field
 from functools import cached_property, partial

@@ -3,8 +3,6 @@
 A command is imported when it is called, so that `--help` does not wait for torch.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated

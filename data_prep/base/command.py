@@ -1,7 +1,5 @@
 """Commands whose options are one dataclass, declared once for the command line and for Python."""
 
-from __future__ import annotations
-
 import ast
 import dataclasses
 import sys

@@ -1,7 +1,5 @@
 """The crop around a face: one function for training, review and `run.py`."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from pathlib import PurePosixPath

@@ -1,7 +1,5 @@
 """Files and folders of results: nothing half-written counts, no file of others is touched."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import itertools

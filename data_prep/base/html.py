@@ -1,7 +1,5 @@
 """Self-contained HTML pages from templates."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """The three classes and the names other datasets use for them."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The one loader of photos for every stage."""
 
-from __future__ import annotations
-
 import io
 import warnings
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """What people see of work under way, on standard error: messages, and how far things are."""
 
-from __future__ import annotations
-
 import logging
 import sys
 import time

@@ -1,7 +1,5 @@
 """A dataset in one format out, from one in another."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

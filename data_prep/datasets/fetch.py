@@ -5,8 +5,6 @@ kagglehub downloads, goes on with what was stopped, checks and unpacks, into its
 the folder appears whole or not at all, with the hash of every file.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

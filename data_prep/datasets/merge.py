@@ -1,7 +1,5 @@
 """Several datasets as one, classes recoded, near-duplicates across them grouped."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

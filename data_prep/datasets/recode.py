@@ -1,7 +1,5 @@
 """The table of a merge: which datasets, and what their classes become."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections import Counter

@@ -1,7 +1,5 @@
 """Decisions of reviewers laid over datasets as read; the datasets' own files stay untouched."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

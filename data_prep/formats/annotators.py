@@ -1,7 +1,5 @@
 """Tools that people label photos with, read and written: CVAT, Label Studio, LabelMe, FiftyOne."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

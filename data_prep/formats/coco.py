@@ -3,8 +3,6 @@
 The formats are those of https://cocodataset.org/#format-data and #format-results (detection).
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """What every dataset format owes the rest: one class that recognises, reads and writes it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

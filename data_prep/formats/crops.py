@@ -1,7 +1,5 @@
 """Datasets of ready face crops in folders called after the classes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

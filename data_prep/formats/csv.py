@@ -1,7 +1,5 @@
 """Datasets of photos and tables: a face per row."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Photos of a dataset, found on disk, with the pixels that their boxes refer to."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Files of annotations and predictions: listed, read as text, their numbers checked."""
 
-from __future__ import annotations
-
 import codecs
 import csv
 import json

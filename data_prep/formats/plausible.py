@@ -3,8 +3,6 @@
 Numbers in another order than their heading says still parse; half of them may make boxes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Literal

@@ -4,8 +4,6 @@ A new format is one file with a `DatasetFormat`, its name in `Format` and a line
 build, convert, merge and evaluate read it.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -5,8 +5,6 @@ for Object-Detection Algorithms", IWSSIP 2020): `class x y width height` for ann
 score x y width height` for predictions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, InvalidOperation

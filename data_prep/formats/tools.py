@@ -1,7 +1,5 @@
 """What is only read: exports of VIA and Supervisely, Medical Mask, and the lists of WIDER FACE."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence

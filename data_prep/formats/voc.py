@@ -1,7 +1,5 @@
 """PASCAL VOC: an XML file per photo, of annotations or, with scores, of predictions."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter

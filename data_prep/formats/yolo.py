@@ -4,8 +4,6 @@ As documented by Ultralytics: one face per line, `id x y width height` with the 
 `id x1 y1 x2 y2 …` for an outline; no file, or an empty one, for a photo with nothing on it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial

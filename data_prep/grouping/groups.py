@@ -1,7 +1,5 @@
 """Photos that belong together though they may not look alike, as their dataset says."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

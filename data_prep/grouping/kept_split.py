@@ -1,7 +1,5 @@
 """The split that datasets come with, kept on request, and what leaks across it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath

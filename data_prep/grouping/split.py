@@ -1,7 +1,5 @@
 """Training and validation splits that share no photo and no near-duplicate."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 

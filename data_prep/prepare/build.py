@@ -1,7 +1,5 @@
 """Datasets in, a prepared folder or an audit out: `faces.csv`, crops, audit page, manifest."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """The audit page: one self-contained HTML file about what is in the datasets."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Files and sizes of the photos that annotations and predictions name."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The table of predicted faces, and its place among the annotated photos."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Which format annotations and predictions are in, by what is there."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection
 from enum import StrEnum
 from functools import partial

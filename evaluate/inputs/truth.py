@@ -1,7 +1,5 @@
 """Annotated faces of any known format as the arrays that are measured against."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

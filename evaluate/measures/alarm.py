@@ -7,8 +7,6 @@ the words are turned round: its "TNR" is the share of unmasked faces found as su
 of masked faces taken for unmasked. `tnr` and `fnr` here are these.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any

@@ -5,8 +5,6 @@ from either. The convention is four numbers, the median offset of each side; mov
 tell how well faces are found, whoever drew them.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, replace
 from typing import Any
 

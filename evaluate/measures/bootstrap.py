@@ -8,8 +8,6 @@ Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13: the percentile
 8: the paired comparison).
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any

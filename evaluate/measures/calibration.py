@@ -4,8 +4,6 @@ Calibration: of faces given 0.9, are nine in ten right? Selective prediction: fa
 class is not likely enough get no answer.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any

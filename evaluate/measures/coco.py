@@ -6,8 +6,6 @@ recalls, a detection whose best face is taken may take the next best one, and on
 detections of a photo are looked at. Its boxes always have far edges.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Precision against recall, and the points on that curve a user would work at."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -6,8 +6,6 @@ wrong class, and a wrong class before a poor box on a neighbour. A kind costs wh
 would win if it alone were fixed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial

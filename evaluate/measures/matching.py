@@ -1,7 +1,5 @@
 """Which detection hits which face, and what kind of error the rest is."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What makes figures mean less than they seem; it is said above them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Everything by face size: small faces are missed and misjudged first."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 from typing import Any
 

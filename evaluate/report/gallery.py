@@ -1,7 +1,5 @@
 """The worst errors of each kind, as pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass

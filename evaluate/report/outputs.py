@@ -1,7 +1,5 @@
 """Everything an evaluation leaves in its folder: report, tables and record."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What speaks against labels: networks' sure disagreement, look-alikes, and duplicate faces."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations

@@ -1,7 +1,5 @@
 """From what speaks against each label to one order, the most suspect first."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The suspects folder: every face of train and valid, the most doubtful label first."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

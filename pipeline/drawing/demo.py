@@ -1,7 +1,5 @@
 """Photos for a first try, made from a public-domain portrait and masks drawn by code."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated

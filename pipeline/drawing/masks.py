@@ -1,7 +1,5 @@
 """Drawing a surgical mask on a face: cloth, straps and folds."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args

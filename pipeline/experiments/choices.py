@@ -1,7 +1,5 @@
 """What each choice of a recipe is worth, by folds: every face judged by a net that saw no kin."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 import tomllib

@@ -1,7 +1,5 @@
 """What cleaned labels change: the same short training before and after, measured the same."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """Both nets trained fold by fold, and all predictions measured as one."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

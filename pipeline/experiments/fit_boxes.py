@@ -1,7 +1,5 @@
 """The command `fit-boxes`: how a dataset's annotators draw faces, against the detector."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Figures of nets on the photos and crops of a prepared folder, with intervals by photo."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

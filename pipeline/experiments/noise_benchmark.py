@@ -1,7 +1,5 @@
 """Flip some labels on purpose and see which order finds them."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Every combination of some values, judged in folds and compared with the first one."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

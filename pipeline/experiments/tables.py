@@ -1,7 +1,5 @@
 """Figures of right and wrong answers, paired differences with intervals, and how they are shown."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """The command line of `run.py`; torch, which takes seconds to load, is imported when it runs."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """Boxes and labels drawn on a photo."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from pathlib import Path

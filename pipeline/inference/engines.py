@@ -1,7 +1,5 @@
 """What runs a net: a batch of arrays in, arrays out. Another engine is a line in `ENGINES`."""
 
-from __future__ import annotations
-
 import io
 import warnings
 from collections.abc import Callable

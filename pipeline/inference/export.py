@@ -1,7 +1,5 @@
 """The nets for other programs: as ONNX, OpenVINO or TorchScript, if they answer as torch does."""
 
-from __future__ import annotations
-
 import copy
 import io
 import tempfile

@@ -1,7 +1,5 @@
 """A folder of photos through the nets: table, drawn photos, summary."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence

@@ -5,8 +5,6 @@ its card keeps, for a few plain properties of faces, the range that 95 % of the 
 it was validated on; a run counts the photos whose faces lie outside.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What sources, nets and sinks hand each other."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """What run.py writes beside the table where `--save` asks for it."""
 
-from __future__ import annotations
-
 import base64
 import json
 import shutil

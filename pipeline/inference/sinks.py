@@ -1,7 +1,5 @@
 """Where frames and their faces go: a journal, from which the table is written, and drawings."""
 
-from __future__ import annotations
-
 import json
 from collections import deque
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 Another kind, such as a video or a camera, is another `Source`.
 """
 
-from __future__ import annotations
-
 import glob
 import math
 import os

@@ -5,8 +5,6 @@ own: far faster, and it can start from what the detector has learnt about faces.
 small network of tutorials. `timm:NAME` is any body of timm that takes the input's size.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Where and in what precision the nets run."""
 
-from __future__ import annotations
-
 import random
 from contextlib import AbstractContextManager
 from copy import deepcopy

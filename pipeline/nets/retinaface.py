@@ -4,8 +4,6 @@ Deng et al. 2020, "RetinaFace: Single-shot Multi-level Face Localisation in the 
 follow the state dicts in circulation, so that those load strictly.
 """
 
-from __future__ import annotations
-
 import math
 from functools import lru_cache, partial
 from typing import NamedTuple

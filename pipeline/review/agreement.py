@@ -1,7 +1,5 @@
 """The command `agreement`: how far two reviewers agree on the faces both have decided."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The review page's server: the page, the faces, their pictures, and what is decided."""
 
-from __future__ import annotations
-
 import itertools
 import re
 import statistics

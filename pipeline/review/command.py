@@ -1,7 +1,5 @@
 """The command `review`: a local page, or a sheet out and in."""
 
-from __future__ import annotations
-
 import getpass
 import re
 import secrets

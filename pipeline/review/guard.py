@@ -1,7 +1,5 @@
 """Who may talk to the servers of the review page and of `serve`, and how slowly."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import hmac

@@ -1,7 +1,5 @@
 """Photos and crops for the page: found within the dataset's folder only, kept for a while."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache

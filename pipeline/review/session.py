@@ -1,7 +1,5 @@
 """A reviewer's way through the suspects: what comes next, what is decided, what is taken back."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """Review without a browser: a table to fill in, and reading it back."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The suspects folder: which faces to look at, in which order, and where their photos lie."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import math

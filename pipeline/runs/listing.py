@@ -1,7 +1,5 @@
 """The command `runs`: a list of run folders, and how some differ."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field

@@ -1,7 +1,5 @@
 """Pictures of trainings and faces; all raise `OutputError` if they can't be written."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Other trackers have callbacks of fastai, for `trimask.learner(…)`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module

@@ -1,7 +1,5 @@
 """What processes that train beside each other share."""
 
-from __future__ import annotations
-
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator

@@ -1,7 +1,5 @@
 """The REST calls, and all that a visitor is kept from."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable

@@ -4,8 +4,6 @@ Gradio writes what is dropped into a folder; it lies in memory where the system 
 and a file goes as soon as it is read. Answers are HTML with the pictures inside: no file at all.
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import os

@@ -4,8 +4,6 @@ One thread runs the nets, and photos that arrive together share a batch. Bytes a
 body is read (`Service.admit`), pixels before a photo is decoded (`Room`).
 """
 
-from __future__ import annotations
-
 import asyncio
 import io
 import math

@@ -1,7 +1,5 @@
 """What happens at every step of a training: seeds, checkpoints, distillation, progress."""
 
-from __future__ import annotations
-
 import math
 import random
 import time

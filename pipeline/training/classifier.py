@@ -1,7 +1,5 @@
 """Training the classifier: one-cycle in stages of growing input size, then calibration."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass

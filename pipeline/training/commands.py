@@ -1,7 +1,5 @@
 """The commands `train` and `train-detector` of `python -m pipeline`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Fine-tuning the detector on annotated boxes."""
 
-from __future__ import annotations
-
 import copy
 import time
 from collections.abc import Sequence

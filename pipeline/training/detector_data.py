@@ -1,7 +1,5 @@
 """What the detector learns from: windows cut from photos, anchors matched to faces, the losses."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

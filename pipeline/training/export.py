@@ -1,7 +1,5 @@
 """After training: calibrate, measure, write weights and card, the last lines and `run.html`."""
 
-from __future__ import annotations
-
 import math
 import shlex
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """The fastai learner of a classifier recipe, with its initial weights."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from http.client import HTTPException

@@ -4,8 +4,6 @@ Short on purpose: a network learns what faces have in common before it learns si
 heart (Arpit et al. 2017, "A closer look at memorization in deep networks").
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
