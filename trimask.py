@@ -56,12 +56,12 @@ from pipeline.inference.records import Face, list_rows  # noqa: E402
 from pipeline.inference.sources import (  # noqa: E402
     ANNOTATED,
     Item,
-    PhotoList,
     Source,
     count_reasons,
     decode_item,
     find_photos,
     is_file,
+    list_photos,
     spell,
 )
 
@@ -251,13 +251,13 @@ class Model:
             raise ValueError(f"{thresh=}, {resize=}: from 0 to 1, and above 0 to 8 or None.")
         predictor = replace(self.predictor, thresh=thresh, resize=resize)
         if isinstance(photos, (list, tuple)):
-            return _collect(predictor, PhotoList(photos), photos)
+            return _collect(predictor, list_photos(photos), photos)
         if is_file(photos) and not Path(photos).is_file():
             found = find_photos(str(photos))
             if found.passed_over:
                 log(f"passed over: {count_reasons(found.passed_over)}")
             return _collect(predictor, found, [found.root / image for image in found.images])
-        (faces,) = _collect(predictor, PhotoList([photos]), [photos])
+        (faces,) = _collect(predictor, list_photos([photos]), [photos])
         if faces.error:
             raise PhotoError(faces.error)
         return faces

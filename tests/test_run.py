@@ -243,17 +243,17 @@ def test_what_an_earlier_run_left_is_named(run):
 
 
 def test_what_is_passed_over_is_counted_and_named(run, photos, tmp_path):
-    for name in ("clip.mp4", "tour.mp4", ".thumbs/a.png"):
+    for name in ("song.mp3", "tour.mp3", ".thumbs/a.png"):
         (photos / name).parent.mkdir(exist_ok=True)
         (photos / name).write_bytes(b"x")
     result = run()
     assert result.exit_code == 0
     summary = tmp_path / "out" / "summary.json"
     assert result.stderr.splitlines()[-1] == (
-        f"passed over: ending .mp4 2, hidden 1; each is named in {summary}"
+        f"passed over: ending .mp3 2, hidden 1; each is named in {summary}"
     )
     names = [item["image"] for item in json.loads(summary.read_text())["passed_over"]]
-    assert names == [".thumbs/", "clip.mp4", "tour.mp4"]
+    assert names == [".thumbs/", "song.mp3", "tour.mp3"]
 
 
 def test_counts_are_those_of_the_drawings(run, photos, tmp_path):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from uuid import uuid4
 
 from filelock import lock_descriptor
@@ -32,17 +32,26 @@ class OutputError(UserError, OSError):
 PART = ".trimask-part"  # Ends the names of files that are being written.
 
 
-def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write a file under another name, then rename it; `OutputError` leaves what was there."""
+@contextmanager
+def open_atomically(path: Path) -> Iterator[TextIO]:
+    """A text file under another name, renamed at the end; `OutputError` leaves what was there."""
     temporary = path.with_name(f".{path.name[:40]}.{uuid4().hex[:8]}{PART}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            yield file
         temporary.replace(path)
     except OSError as error:
+        raise output_error(path, error) from error
+    finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise output_error(path, error) from error
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Write a whole file like `open_atomically`."""
+    with open_atomically(path) as file:
+        file.buffer.write(data.encode() if isinstance(data, str) else data)
 
 
 def make_folder(path: Path) -> None:

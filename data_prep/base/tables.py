@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from data_prep.base.boxes import MIN_SIDE, show_box
 from data_prep.base.command import spell
 from data_prep.base.errors import UserError
-from data_prep.base.files import write_atomically
+from data_prep.base.files import open_atomically, write_atomically
 from data_prep.base.labels import MASKS, Vocabulary, explain_unknown, knows_label
 from data_prep.base.records import Box
 
@@ -145,7 +145,8 @@ def write_csv(path: Path, rows: Iterable[Iterable[object]], *, spreadsheet: bool
         quoted = formula or not {*',"\r\n'}.isdisjoint(text)
         return '"' + text.replace('"', '""') + '"' if quoted else text
 
-    write_atomically(path, "".join(",".join(map(show, row)) + "\n" for row in rows))
+    with open_atomically(path) as file:  # Row by row: a long video has millions.
+        file.writelines(",".join(map(show, row)) + "\n" for row in rows)
 
 
 def read_table(path: Path, required: Sequence[str], *, written_by: str) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -133,16 +134,18 @@ def write_predictions(
     A video's has `VIDEO_COLUMNS`, too; what is not known stays empty. `spreadsheet` as of
     `write_csv`.
     """
-    lines = [[*COLUMNS, *(VIDEO_COLUMNS if video else ())]]
-    for row in rows:
+
+    def tell(row: PredictionRow) -> list[str]:
         cells = [row.image, *(f"{value:.2f}" for value in row.box), row.label]
         shares = (row.score, row.detection, *row.probabilities)
         cells += [*(f"{share:.5f}" for share in shares), str(row.orientation)]
         if video:
             time = None if row.time_s is None else f"{row.time_s:.3f}"
             cells += ["" if value is None else str(value) for value in (row.frame, time, row.track)]
-        lines.append(cells)
-    write_csv(path, lines, spreadsheet=spreadsheet)
+        return cells
+
+    head = [*COLUMNS, *(VIDEO_COLUMNS if video else ())]
+    write_csv(path, chain([head], map(tell, rows)), spreadsheet=spreadsheet)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,10 @@ from pipeline.inference.sources import (
     PhotoSet,
     count_reasons,
     find_photos,
+    hide_password,
 )
+from pipeline.inference.video.alarms import Alarm
+from pipeline.inference.video.clips import VideoOptions
 from pipeline.nets.options import (
     SHIPPED,
     Device,
@@ -35,7 +38,13 @@ from pipeline.nets.options import (
 class RunOptions:
     """Options of `run.py`."""
 
-    photos: Annotated[str, typer.Argument(help="A photo, a folder (walked), a glob in quotes.")]
+    photos: Annotated[
+        str,
+        typer.Argument(
+            help="A photo or video, a folder (walked), a glob in quotes, the number of a camera, "
+            "an address (http, rtsp), a text file with one on each line."
+        ),
+    ]
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("out")
     resize: Annotated[
         str, typer.Option(help="Enlargement before detection: auto (per photo), or a factor.")
@@ -60,13 +69,14 @@ class RunOptions:
         typer.Option(help="A class that --save blurred blurs; may be repeated; all if not given."),
     ] = field(default_factory=list)
     alarm: Annotated[
-        Path | None,
+        list[str],
         typer.Option(
-            metavar="alarm.json",
-            help="Count faces that are not properly masked, from the threshold of "
-            "`evaluate --false-alarms` on.",
+            metavar="alarm.json|CMD|URL",
+            help="Count faces of photos that are not properly masked, from the threshold of "
+            "`evaluate --false-alarms` on; or call a command or an address, once for each such "
+            "person of a video. May be repeated.",
         ),
-    ] = None
+    ] = field(default_factory=list)
     spreadsheet: Annotated[
         bool,
         typer.Option(help="An apostrophe before names that a spreadsheet would take for formulas."),
@@ -77,6 +87,8 @@ class RunOptions:
     max_pixels: Annotated[
         int, typer.Option(min=1, max=MAX_PIXELS, help="Photos of more pixels are not read.")
     ] = MAX_PIXELS
+    every: Annotated[str, typer.Option(help="Frames of a video: each N-th, or one in 0.5s.")] = "1"
+    show: Annotated[bool, typer.Option(help="Show a video as it is done; q ends it.")] = False
     device: Device = "auto"
     bf16: Annotated[
         bool | None, typer.Option("--bf16/--fp32", help="Precision; what is fast here if not set.")
@@ -98,14 +110,21 @@ def run(options: RunOptions) -> None:
     130: stopped by Ctrl-C with the table of what is done. Run again, it goes on where it stopped.
     """
     resize = parse_resize(options.resize)
-    alarm = None if options.alarm is None else AlarmRule.read(options.alarm)
+    rules = [given for given in options.alarm if given.endswith(".json")]
+    alarm = AlarmRule.read(Path(rules[-1])) if rules else None
+    called = [given for given in options.alarm if given not in rules]
+    call = Alarm(called[-1]) if called else None
+    video = VideoOptions(options.every, call, options.show)
     refuse_foreign(options.out)
-    photos = find_photos(options.photos, leave_out=options.out)
+    photos = video.fit(find_photos(options.photos, leave_out=options.out))
     photos = replace(photos, salvage=options.salvage, max_pixels=options.max_pixels)
     saves = Saves(options.save, options.blur)
     find_weights(options.weights)
     boxes = None if options.boxes is None else find_boxes(options.boxes)
-    log(f"{tell(len(photos))} in {options.photos}; loading the nets, which takes a few seconds")
+    counts = {"photo": len(photos), "video": len(photos.videos)}
+    found = " and ".join(tell(count, noun) for noun, count in counts.items() if count)
+    place = hide_password(options.photos)
+    log(f"{found} in {place}; loading the nets, which takes a few seconds")
 
     from pipeline.inference.folder import predict_folder  # Torch only once the options are right.
     from pipeline.inference.predictor import Predictor
@@ -131,11 +150,12 @@ def run(options: RunOptions) -> None:
             saves=saves,
             alarm=alarm,
             spreadsheet=options.spreadsheet,
+            video=video,
         )
     tell_result(options, summary, photos, alarm)
-    if summary["photos_left"]:
+    if summary["photos_left"] or summary.get("videos_left"):
         raise typer.Exit(STOPPED)
-    if len(summary["unreadable"]) == summary["photos"]:
+    if len(summary["unreadable"]) == summary["photos"] + len(photos.videos):
         raise typer.Exit(NOT_DONE)
     if summary["unreadable"] or any(why.startswith(LOST) for _, why in photos.passed_over):
         raise typer.Exit(SOME_LEFT_OUT)
@@ -166,18 +186,28 @@ def tell_result(
     if options.thresh < options.draw_from:
         rows = sum(summary["faces"].values())
         faces += f" from a detection score of {options.draw_from:g} on; the table has {rows} faces"
+    done = f"{tell(summary['photos'])}, {summary['photos_done_now']} of them now, "
+    if photos.videos:
+        done = (done if photos.images else "") + f"{tell(len(summary['videos']), 'video')}, "
     typer.echo(
-        f"{tell(summary['photos'])}, {summary['photos_done_now']} of them now, "
-        f"in {summary['seconds']['total']:.1f} s"
+        f"{done}in {summary['seconds']['total']:.1f} s"
         + (f"; {len(summary['unreadable'])} could not be read" if summary["unreadable"] else "")
     )
-    typer.echo(f"faces: {faces}")
+    if photos.images:
+        typer.echo(f"faces: {faces}")
     if alarm is not None:
         typer.echo(
             f"alarms: {tell(summary['alarms']['faces'], 'face')} on "
             f"{tell(summary['alarms']['photos'])}, from a score of {alarm.threshold:.4f} on"
         )
+    for video in summary.get("videos", ()):
+        if video["frames"]:
+            tell_video(video)
     typer.echo(f"table: {options.out / 'predictions.csv'}")
+    if photos.videos:
+        typer.echo(f"persons: {options.out / 'tracks.csv'}")
+        if options.save:
+            log("note: --save leaves videos out")
     if options.draw:
         typer.echo(f"drawn: {options.out / 'annotated'}")
     for name, file in summary["saved"].items():
@@ -191,9 +221,27 @@ def tell_result(
     if photos.passed_over:
         reasons = count_reasons(photos.passed_over)
         log(f"passed over: {reasons}; each is named in {options.out / 'summary.json'}")
+    if summary.get("videos_left"):
+        log(f"stopped within {summary['videos_left'][0]}, run again to go on")
     if left := summary["photos_left"]:
         done = summary["photos"]
         log(f"stopped at {done} of {tell(done + left)}, run again to go on")
+
+
+def tell_video(video: dict[str, Any]) -> None:
+    """Say who was seen in one video."""
+    people = ", ".join(f"{name} {count}" for name, count in video["people"].items())
+    if damaged := video["damaged"]:
+        log(f"warning: {damaged['first']} Such faults: {damaged['times']}")
+    typer.echo(
+        f"{video['video']}: {tell(video['frames'], 'frame')} in {video['seconds']:.1f} s; persons: "
+        f"{people}; not properly masked at some time: {video['people_alarming']}"
+    )
+    if delay := video.get("latency_ms"):
+        typer.echo(
+            f"latency: median {delay['median']:.0f} ms, 95 % within {delay['p95']:.0f} ms; "
+            f"frames dropped {video['dropped']}, joined again {video['joined_again']}"
+        )
 
 
 def refuse_foreign(out: Path) -> None:

@@ -20,6 +20,12 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 """RGB of each class; label texts tell them apart for those who can't see the difference."""
 
 TEXT = {"with_mask": "mask", "without_mask": "no mask", "mask_weared_incorrect": "wrong"}
+PERSONS = (
+    *((31, 119, 180), (148, 103, 189), (23, 152, 166), (227, 119, 194), (140, 86, 75)),
+    *((72, 80, 200), (160, 40, 140), (0, 120, 120), (90, 70, 30)),
+)
+"""RGB of persons in videos, by number; none near those of the classes."""
+
 LABEL_FROM = 24
 """Faces with a shorter side under this many pixels of the drawing get a box without text."""
 
@@ -40,7 +46,8 @@ COARSE, FINE = {"quality": 90}, {"quality": 95, "subsampling": 0}  # How JPEG fi
 def draw_faces(photo: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
     """A copy of the photo with its faces marked; small photos are enlarged to be readable.
 
-    Labels tell the class and its probability, "unsure" under `UNSURE`. In crowds a label goes where
+    Labels tell the class and its probability, "unsure" under `UNSURE`; those of persons in videos a
+    number and the class, on a colour of their own. In crowds a label goes where
     it covers no other one, shortened if need be, or is left out; the surest faces choose first.
 
     Args:
@@ -72,11 +79,15 @@ def draw_faces(photo: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
             continue
         share = max(face.probabilities)
         name = TEXT[face.label] if share >= UNSURE else "unsure"
-        for text in (f"{name} {share:.2f}", f"{share:.2f}"):
+        colour, texts = COLOURS[face.label], (f"{name} {share:.2f}", f"{share:.2f}")
+        if face.track is not None:
+            colour = PERSONS[face.track % len(PERSONS)]
+            texts = (f"#{face.track} {TEXT[face.label]}", f"#{face.track}")
+        for text in texts:
             place = find_room(box, _measure(text, scale), (width, height), taken, boxes)
             if place is not None:
                 taken = np.vstack([taken, place])
-                _write(drawing, text, scale, place, COLOURS[face.label])
+                _write(drawing, text, scale, place, colour)
                 break
     return drawing
 

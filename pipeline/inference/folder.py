@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from data_prep.base.boxes import UPRIGHT
 from data_prep.base.files import write_json
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import show_progress
+from data_prep.base.tables import write_csv
 from data_prep.formats.predictions import (
     FILE,
     LEARNT,
@@ -27,7 +29,10 @@ from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Clock, list_rows
 from pipeline.inference.saves import Saves
 from pipeline.inference.sinks import Drawings, Entry, Journal
-from pipeline.inference.sources import ANNOTATED, SUMMARY, PhotoSet, spell
+from pipeline.inference.sources import ANNOTATED, SUMMARY, TRACKS, PhotoSet, spell
+from pipeline.inference.video.clips import VideoOptions
+from pipeline.inference.video.follow import Kept, follow_videos
+from pipeline.inference.video.tracks import COLUMNS
 
 FORMAT = 3
 DRAW_FROM = 0.5
@@ -44,6 +49,7 @@ def predict_folder(
     saves: Saves = NOTHING,
     alarm: AlarmRule | None = None,
     spreadsheet: bool = False,
+    video: VideoOptions | None = None,
 ) -> dict[str, Any]:
     """Write the tables, drawings and `summary.json` of many photos; gives the summary.
 
@@ -51,7 +57,8 @@ def predict_folder(
     the same folder, with the same weights and settings, are not done again. Faces are drawn from
     the detection score `draw_from` on, and the predictor's. Interrupted by the keyboard, it ends
     with the tables of what is done; `photos_left` of the summary tells how many are not. `saves`
-    are written once all is done. With `alarm` the summary counts the faces that raise it.
+    are written once all is done. With `alarm` the summary counts the faces that raise it. Videos
+    are run after the photos.
 
     Raises:
         OutputError: Something can't be written; what is done so far stays done.
@@ -84,11 +91,21 @@ def predict_folder(
                 drawings.add(frame, faces)
                 journal.add(frame, faces)
                 left.discard(frame.name)
+    kept: list[Kept] = []
+    more: dict[str, Any] = {}
+    if photos.videos and not left:
+        drawn, options = draw_from if draw else None, video or VideoOptions()
+        kept, more = follow_videos(photos.videos, out, predictor, clock, settings, options, drawn)
     entries = [journal.entries[image] for image in photos.images if image not in left]
     rows = (row for e in entries for row in list_rows(e.photo.image, e.faces, e.photo.orientation))
-    write_predictions(out / FILE, rows, spreadsheet=spreadsheet)
     done = [replace(entry.photo, image=spell(entry.photo.image)) for entry in entries]
-    write_photos(out / PHOTOS_FILE, done, spreadsheet=spreadsheet)
+    videos = [one.photo for one in kept]
+    all_rows = chain(rows, *(one.rows() for one in kept))
+    write_predictions(out / FILE, all_rows, video=bool(kept), spreadsheet=spreadsheet)
+    write_photos(out / PHOTOS_FILE, [*done, *videos], spreadsheet=spreadsheet)
+    if kept:
+        told = (row.values() for one in kept for row in one.state.tracks)
+        write_csv(out / f"{TRACKS}.csv", chain([COLUMNS], told), spreadsheet=spreadsheet)
     saved = {}
     if not left and saves.names:
         with clock.measure("save"):
@@ -97,7 +114,7 @@ def predict_folder(
     stages = {"total": seconds, "detect": 0.0, "classify": 0.0} | clock.seconds
     ranges = predictor.classifier.card.looks if predictor.classifier else {}
     read = [row for row in done if not row.reason]
-    unreadable = [row for row in done if row.reason]
+    unreadable = [row for row in (*done, *videos) if row.reason]
     summary: dict[str, Any] = {
         "photos": len(done),
         "photos_done_now": now,
@@ -122,6 +139,7 @@ def predict_folder(
     }
     if predictor.boxes is not None:
         summary["boxes"] = asdict(predictor.boxes)
+    summary |= more
     if alarm is not None:
         summary["alarms"] = count_alarms(entries, alarm)
     write_json(out / SUMMARY, summary)

@@ -48,16 +48,18 @@ class Face:
     detection: float  # The detector's score, 0 to 1.
     probabilities: tuple[float, ...]  # Of each class, in the order of `CLASSES`.
     looks: tuple[float, ...] = field(default=(), compare=False)  # See `looks.LOOKS`.
+    track: int | None = None  # The person's number in a video.
+    held: str = ""  # The person's class so far.
 
     @property
     def label(self) -> str:
-        """The likeliest class; of equal ones the first."""
-        return CLASSES[int(np.argmax(self.probabilities))]
+        """The person's class where known, else the likeliest; of equal ones the first."""
+        return self.held or CLASSES[int(np.argmax(self.probabilities))]
 
     @property
     def score(self) -> float:
-        """Detection score × probability of the likeliest class."""
-        return self.detection * max(self.probabilities)
+        """Detection score × probability of the label."""
+        return self.detection * self.probabilities[CLASSES.index(self.label)]
 
 
 def list_rows(image: str, faces: Iterable[Face], orientation: int = UPRIGHT) -> list[PredictionRow]:

@@ -9,16 +9,17 @@ import os
 import re
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from http.client import HTTPException
 from itertools import count, islice, takewhile
 from pathlib import Path, PurePosixPath
 from threading import Condition
 from typing import Any, Protocol, TypeGuard
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import numpy as np
@@ -41,13 +42,17 @@ from pipeline.inference.records import Frame
 ANNOTATED, SUMMARY, JOURNAL = "annotated", "summary.json", ".journal.jsonl"
 """In an output folder: the folder of the drawn photos; counts; what was done so far."""
 
+VIDEO, TRACKS = ".video", "tracks"
+"""Likewise: what was seen in videos so far; the clearest crops of persons, beside tracks.csv."""
+
 SAVED = ("json", "crops", "blurred", "gallery")
 """What `--save` writes besides datasets: its name of an output file or folder follows from it."""
 
 BESIDE = {ANNOTATED, "predictions.json", "gallery.html", "blurred", *(f.value for f in Format)}
-WRITTEN = frozenset({FILE, PHOTOS_FILE, SUMMARY, JOURNAL, *BESIDE})
+WRITTEN = frozenset({FILE, PHOTOS_FILE, SUMMARY, JOURNAL, VIDEO, TRACKS, f"{TRACKS}.csv", *BESIDE})
 """Names in an output folder that run.py writes, `BESIDE` if asked: never an input."""
 
+_VIDEO = "a video"
 OWN, OTHERS, LOST = "written by run.py", "results of another run", "can't be read"
 
 READERS = 2
@@ -57,12 +62,22 @@ AHEAD, AHEAD_PIXELS = 16, 48_000_000
 MOST_BYTES = 50_000_000
 WAIT, MOST_SECONDS = 10, 60  # Of what is fetched: seconds without an answer, and in all.
 
+VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"}
+VIDEO_SUFFIXES |= {".flv", ".ts", ".mts", ".m2ts", ".3gp", ".ogv", ".mjpeg"}
+"""File name endings taken for videos when a folder is walked."""
+
 _ADDRESSES = ("http://", "https://")
+_STREAMS = ("rtsp://", "rtsps://", "rtmp://", "srt://", "udp://", "rtp://", "tcp://")
+_ASKING = {"User-Agent": "trimask"}
 _WILDCARDS = frozenset("*?[")
 
 
 class PhotosError(UserError, ValueError):
     """Nothing to work on; the message says why."""
+
+
+Item = str | Path | bytes | np.ndarray | Image.Image
+"""A photo: a file or its bytes, an address that begins with http, 8-bit RGB or grey, an image."""
 
 
 class Source(Protocol):
@@ -73,13 +88,19 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class PhotoSet:
-    """Photos and the folder their names are relative to; decoded by threads, a little ahead."""
+    """Photos and the folder their names are relative to; decoded by threads, a little ahead.
+
+    Videos beside them are known by their names, too, each with its place: a file, an address, or
+    the number of a camera.
+    """
 
     root: Path
     images: tuple[str, ...]  # Relative to `root`, forward slashes, sorted.
     passed_over: tuple[tuple[str, str], ...] = ()  # Other files and folders, each with the reason.
     salvage: bool = False  # See `read_photo`, and for the next.
     max_pixels: int = MAX_PIXELS
+    items: Mapping[str, Item] = field(default_factory=dict)  # Photos not below `root`, by name.
+    videos: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -87,44 +108,30 @@ class PhotoSet:
     def __iter__(self) -> Iterator[Frame]:
         """The photos, upright."""
         rules = {"salvage": self.salvage, "max_pixels": self.max_pixels}
+        found = [(name, self.items.get(name, self.root / name)) for name in self.images]
         return _read_ahead(
-            (self.root / image, partial(decode_file, self.root / image, image, index, **rules))
-            for index, image in enumerate(self.images)
+            (
+                Path(item) if is_file(item) else None,
+                partial(decode_item, item, name, index, **rules),
+            )
+            for index, (name, item) in enumerate(found)
         )
 
 
-Item = str | Path | bytes | np.ndarray | Image.Image
-"""A photo: a file or its bytes, an address that begins with http, 8-bit RGB or grey, an image."""
-
-
-@dataclass(frozen=True)
-class PhotoList:
-    """Photos of any kind, in order; decoded by threads, a little ahead."""
-
-    items: Sequence[Item]
-
-    @property
-    def names(self) -> list[str]:
-        """A name for each: the file's own, with its folders where those differ."""
-        files = [Path(item) for item in self.items if is_file(item)]
-        root = os.path.commonpath([file.absolute().parent for file in files]) if files else ""
-        names: list[str] = []
-        for index, item in enumerate(self.items):
-            name = ""
-            if is_file(item):
-                name = Path(item).absolute().relative_to(root).as_posix()
-            elif isinstance(item, str):
-                name = PurePosixPath(re.split("[?#]", item)[0]).name
-            name = name or f"{index}.png"
-            names.append(name if name not in names else f"{index}-{PurePosixPath(name).name}")
-        return names
-
-    def __iter__(self) -> Iterator[Frame]:
-        """The photos, upright."""
-        return _read_ahead(
-            (Path(item) if is_file(item) else None, partial(decode_item, item, name, index))
-            for index, (item, name) in enumerate(zip(self.items, self.names, strict=True))
-        )
+def list_photos(items: Sequence[Item]) -> PhotoSet:
+    """Photos of any kind, in order, under their own names, with folders where those differ."""
+    files = [Path(item) for item in items if is_file(item)]
+    root = os.path.commonpath([file.absolute().parent for file in files]) if files else ""
+    named: dict[str, Item] = {}
+    for index, item in enumerate(items):
+        name = ""
+        if is_file(item):
+            name = Path(item).absolute().relative_to(root).as_posix()
+        elif isinstance(item, str):
+            name = PurePosixPath(re.split("[?#]", item)[0]).name.lstrip(".")
+        name = name or f"{index}.png"
+        named[name if name not in named else f"{index}-{PurePosixPath(name).name}"] = item
+    return PhotoSet(Path(), tuple(named), items=named)
 
 
 def is_file(item: Item) -> TypeGuard[str | Path]:
@@ -173,30 +180,29 @@ def _read_ahead(tasks: Iterable[tuple[Path | None, Callable[[], Frame]]]) -> Ite
         readers.shutdown(cancel_futures=True)
 
 
-def decode_item(item: Item, name: str, index: int = 0) -> Frame:
-    """A photo of any kind turned upright, or a frame that says why it can't be read."""
+def decode_item(item: Item, name: str, index: int = 0, **rules: Any) -> Frame:
+    """A photo of any kind turned upright, or a frame that says why it can't be read.
+
+    Rules are those of `read_photo`.
+    """
 
     def read() -> Photo:
+        if is_file(item):
+            if spell(name) != name:
+                raise PhotoError(f"{item}: the file's name is not valid UTF-8; rename it.")
+            return read_photo(Path(item), upright=True, **rules)
         if isinstance(item, str):
-            return decode_photo(fetch(item), item, upright=True)
+            return decode_photo(fetch(item), item, upright=True, **rules)
         if isinstance(item, np.ndarray):
-            return decode_photo(_to_image(item, name), name, upright=True)
+            return decode_photo(_to_image(item, name), name, upright=True, **rules)
         if not isinstance(item, bytes | Image.Image):
             what = f"{name}: of type {type(item).__name__}, which is no photo"
             raise PhotoError(f"{what}; give a path, an address, an array or a PIL image.")
-        return decode_photo(item, name, upright=True)
+        return decode_photo(item, name, upright=True, **rules)
 
-    return decode_file(Path(item), name, index) if is_file(item) else _make_frame(name, index, read)
-
-
-def decode_file(path: Path, name: str, index: int = 0, **rules: Any) -> Frame:
-    """A photo turned upright, or a frame that says why it can't be read; rules of `read_photo`."""
-
-    def read() -> Photo:
-        if spell(name) != name:
-            raise PhotoError(f"{path}: the file's name is not valid UTF-8; rename it.")
-        return read_photo(path, upright=True, **rules)
-
+    if not is_file(item):
+        return _make_frame(name, index, read)
+    path = Path(item)
     stamp = stamp_of(path)
     return replace(_make_frame(name, index, read, path), stamp=stamp)
 
@@ -242,7 +248,7 @@ def fetch(address: str) -> bytes:
     ends = time.monotonic() + MOST_SECONDS
     data = bytearray()
     try:
-        request = Request(address, headers={"User-Agent": "trimask"})  # noqa: S310
+        request = Request(address, headers=_ASKING)  # noqa: S310
         with urlopen(request, timeout=WAIT) as answer:  # noqa: S310
             while part := answer.read1(1 << 16):
                 data += part
@@ -272,7 +278,8 @@ def spell(name: str) -> str:
 
 
 def find_photos(photos: str, *, leave_out: Path | None = None) -> PhotoSet:
-    """Find the photos behind a photo, a folder, or a glob (`**` reaches into folders).
+    """Find the photos and videos behind a file, a folder, a glob (`**` reaches into folders), an
+    address, a text file with an address on each line, or the number of a camera.
 
     What exists under the very name is taken before it is read as a glob. What run.py wrote into the
     output folder `leave_out` is not there to work on.
@@ -283,8 +290,16 @@ def find_photos(photos: str, *, leave_out: Path | None = None) -> PhotoSet:
     path = Path(photos)
     try:
         is_file, is_folder = path.is_file(), path.is_dir()
-    except OSError as error:
-        raise PhotosError(f"{photos}: can't be read ({error.strerror or error}).") from error
+        if is_file and path.suffix.lower() == ".txt":
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            return list_addresses([line.strip() for line in lines if line.strip()], photos)
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise PhotosError(f"{photos}: can't be read ({why}).") from error
+    if photos.startswith((*_ADDRESSES, *_STREAMS)):
+        return list_addresses([photos], photos)
+    if photos.isdecimal() and len(photos) < 4 and not (is_file or is_folder):
+        return PhotoSet(Path(), (), videos={f"camera-{photos}": photos})
     root = path.parent if is_file else path
     if not (is_file or is_folder):
         if _WILDCARDS.isdisjoint(photos):
@@ -294,6 +309,8 @@ def find_photos(photos: str, *, leave_out: Path | None = None) -> PhotoSet:
     for folder in (root.resolve(), *root.resolve().parents):
         if str(folder) in own:
             raise PhotosError(f"{photos}: lies in {folder}, where results go; choose another -o.")
+    if is_file and path.suffix.lower() in VIDEO_SUFFIXES:
+        return PhotoSet(root, (), videos={path.name: str(path)})
     if is_file:
         return PhotoSet(root, (path.name,))
     names: Iterable[tuple[str, str]]
@@ -304,12 +321,54 @@ def find_photos(photos: str, *, leave_out: Path | None = None) -> PhotoSet:
         names = ((p.relative_to(root).as_posix(), "") for p in matches if not p.is_dir())
     found = [(name, reason or _why_not(root, name, own)) for name, reason in names]
     images = sorted(name for name, reason in found if not reason)
-    passed_over = sorted((spell(name), why) for name, why in found if why not in {"", OWN})
-    if not images:
+    videos = sorted(name for name, reason in found if reason == _VIDEO)
+    passed_over = sorted((spell(name), why) for name, why in found if why not in {"", OWN, _VIDEO})
+    if not (images or videos):
         known = ", ".join(sorted(PHOTO_SUFFIXES))
         others = f" Passed over: {count_reasons(passed_over)}." if passed_over else ""
         raise PhotosError(f"{photos}: no photos ({known}) in there.{others}")
-    return PhotoSet(root, tuple(images), tuple(passed_over))
+    places = {name: str(root / name) for name in videos}
+    return PhotoSet(root, tuple(images), tuple(passed_over), videos=places)
+
+
+def list_addresses(lines: Sequence[str], source: str) -> PhotoSet:
+    """Photos and videos at addresses; what has no ending of either is asked what it is.
+
+    Raises:
+        PhotosError: There are none, or a line holds something else.
+    """
+    addresses: list[Item] = []
+    videos = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.startswith((*_ADDRESSES, *_STREAMS)):
+            what = f"{source}, address {number}: '{line[:40]}'"
+            raise PhotosError(f"{what} does not begin with http:// or rtsp://.")
+        parts = urlsplit(line)
+        ending = PurePosixPath(parts.path).suffix.lower()
+        if ending in PHOTO_SUFFIXES or (
+            line.startswith(_ADDRESSES) and ending not in VIDEO_SUFFIXES and _has_photo(line)
+        ):
+            addresses.append(line)
+            continue
+        name = re.sub(r"[^\w.-]+", "-", f"{parts.hostname}{parts.path}").strip("-.")
+        videos[name if name not in videos else f"{number}-{name}"] = line
+    if not lines:
+        raise PhotosError(f"{source}: no addresses in there.")
+    return replace(list_photos(addresses), videos=videos)
+
+
+def hide_password(address: str) -> str:
+    """An address as it may be shown."""
+    return re.sub("//[^/@]*@", "//", address)
+
+
+def _has_photo(address: str) -> bool:
+    """Whether a photo lies there, as the server says; true if it says nothing."""
+    try:
+        with urlopen(Request(address, headers=_ASKING), timeout=WAIT) as answer:  # noqa: S310
+            return str(answer.headers.get_content_maintype()) == "image"
+    except (OSError, HTTPException, ValueError):
+        return True  # Where it is fetched, it is told why it can't be.
 
 
 def _walk(root: Path, own: Container[str]) -> Iterator[tuple[str, str]]:
@@ -342,6 +401,8 @@ def _why_not(root: Path, name: str, own: Container[str], *, folder: bool = False
     if folder:
         return ""
     suffix = PurePosixPath(name).suffix.lower()
+    if suffix in VIDEO_SUFFIXES and (root / name).is_file():
+        return _VIDEO
     if suffix not in PHOTO_SUFFIXES:
         return f"ending {suffix}" if suffix else "no ending"
     return "" if (root / name).is_file() else "no file"

@@ -76,7 +76,7 @@ def test_text_and_bytes_are_written_with_parents_and_the_usual_mode(tmp_path):
     assert (tmp_path / "c.bin").stat().st_mode == (tmp_path / "d").stat().st_mode
 
 
-@pytest.mark.parametrize("step", ["write_bytes", "replace"])
+@pytest.mark.parametrize("step", ["open", "replace"])
 def test_failing_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, step):
     path = tmp_path / "a.txt"
     path.write_text("old")

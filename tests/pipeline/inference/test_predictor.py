@@ -21,7 +21,7 @@ from pipeline.inference.boxes import FaceBoxes
 from pipeline.inference.folder import predict_folder
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Clock, Frame
-from pipeline.inference.sources import PhotoList, PhotoSet
+from pipeline.inference.sources import PhotoSet, list_photos
 from pipeline.nets.cards import DetectorCard, WeightsError, read_card, save_weights
 from pipeline.nets.learnt import fingerprint_photo
 from pipeline.nets.retinaface import RetinaFace
@@ -186,5 +186,5 @@ def test_photos_that_were_learnt_from_are_known_again(tmp_path):
     summary = predict_folder(photos, out, predictor)
     assert summary["learnt"] == {"exact": 1, "near": 1, "not_listed": ["detector"]}
     assert [row.learnt for row in read_photos(out / "photos.csv")] == ["exact", "near", "", ""]
-    told = [frame.learnt for frame, _ in predictor.predict(PhotoList([photo, path]))]
+    told = [frame.learnt for frame, _ in predictor.predict(list_photos([photo, path]))]
     assert told == ["near", "exact"], "an array has no file"

@@ -9,13 +9,13 @@ import pytest
 
 from pipeline.inference import sinks, sources
 from pipeline.inference.records import Clock, Frame
-from pipeline.inference.sources import PhotoList, PhotosError, PhotoSet, find_photos
+from pipeline.inference.sources import PhotosError, PhotoSet, find_photos, list_photos
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A folder as users have them."""
-    names = ["b.jpg", "a.PNG", "trip/c.jpeg", "trip/day 1/d.webp", "notes.txt", "clip.mp4"]
+    names = ["b.jpg", "a.PNG", "trip/c.jpeg", "trip/day 1/d.webp", "notes.txt", "song.mp3"]
     for name in [*names, ".hidden.jpg", ".cache/e.jpg", "trip/.thumbs/f.jpg"]:
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "in" / name).write_bytes(b"x")
@@ -35,10 +35,10 @@ def test_folder_is_walked(folder, tmp_path):
         (
             (".cache/", "hidden"),
             (".hidden.jpg", "hidden"),
-            ("clip.mp4", "ending .mp4"),
             ("dead.jpg", "no file"),
             ("link/", "a link to a folder"),
             ("notes.txt", "ending .txt"),
+            ("song.mp3", "ending .mp3"),
             ("trip/.thumbs/", "hidden"),
         ),
     )
@@ -70,7 +70,7 @@ def test_folder_that_cannot_be_read_is_named(folder, tmp_path, monkeypatch):
         ("tr?p/*", "", ("trip/c.jpeg",)),
         ("[ab].*", "", ("a.PNG", "b.jpg")),
         ("b.jpg", "", ("b.jpg",)),
-        ("notes.txt", "", ("notes.txt",)),
+        ("song.mp3", "", ("song.mp3",)),
     ],
 )
 def test_globs_and_names_relative_to_here_too(folder, tmp_path, monkeypatch, pattern, root, images):
@@ -122,13 +122,13 @@ def test_missing(tmp_path, name, reason):
 def test_read_ahead_is_bounded_by_pixels_where_sizes_are_not_known_before(monkeypatch):
     done = []
 
-    def decode(item, name, index):
+    def decode(item, name, index, **_):
         done.append(index)
         return Frame(name, index, item)
 
     monkeypatch.setattr(sources, "decode_item", decode)
     monkeypatch.setattr(sources, "AHEAD_PIXELS", 1000)
-    for place, frame in enumerate(PhotoList([np.zeros((20, 20, 3), np.uint8)] * 30)):
+    for place, frame in enumerate(list_photos([np.zeros((20, 20, 3), np.uint8)] * 30)):
         time.sleep(0.005)
         assert frame.index == place
         assert len(done) <= place + 1 + 1000 // 400 + sources.READERS

@@ -1,0 +1,1 @@
+"""Clips, streams and cameras: frames, persons followed through them, films and alarms."""

@@ -1,0 +1,269 @@
+"""Frames of clips, streams and cameras, by PyAV and OpenCV; PyAV is imported when one is read."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import partial
+from importlib.util import find_spec
+from threading import Condition, Event, Thread
+from typing import Any
+
+import cv2
+import numpy as np
+
+from data_prep.base.boxes import UPRIGHT
+from data_prep.base.errors import UserError
+from data_prep.base.progress import log
+from pipeline.inference.records import Frame
+from pipeline.inference.sources import PhotoSet, hide_password, spell
+from pipeline.inference.video.alarms import Alarm
+
+EXTRA = 'pip install "trimask[video]"'
+WAIT = 10.0  # Seconds without an answer after which a stream counts as lost.
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # Seconds before it is joined again; then the last.
+
+_TURNS = {0: UPRIGHT, 1: 8, 2: 3, 3: 6}  # EXIF's orientation for quarter turns to the left.
+_COVER = 0x400  # FFmpeg's flag of the picture on the cover of a piece of music.
+
+Picture = Callable[[], tuple[np.ndarray, int]]
+"""Gives pixels and the EXIF orientation that they were turned upright by, once asked."""
+
+
+class VideoError(UserError, ValueError):
+    """Videos can't be read here, or an option for them is wrong."""
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """What is asked of videos beyond what is asked of photos."""
+
+    every: str = "1"  # Frames that are taken: `3` is each third, `0.5s` two of each second.
+    alarm: Alarm | None = None
+    show: bool = False
+
+    def fit(self, photos: PhotoSet) -> PhotoSet:
+        """Pass over videos where the packages that they need are not installed.
+
+        Raises:
+            VideoError: Nothing is left, or the options are wrong.
+        """
+        choose_frames(self.every)
+        if self != VideoOptions() and not photos.videos:
+            raise VideoError("--every, --show and --alarm with a command or URL are for videos.")
+        if not photos.videos or all(map(find_spec, ("av", "trackers"))):
+            return photos
+        if not photos.images:
+            raise VideoError(f"videos need more packages: {EXTRA}")
+        passed_over = [
+            *photos.passed_over,
+            *((name, f"a video: {EXTRA}") for name in photos.videos),
+        ]
+        return replace(photos, videos={}, passed_over=tuple(passed_over))
+
+
+def choose_frames(every: str) -> Callable[[int, float], bool]:
+    """Tells of each frame in turn, by index and seconds, whether it is taken.
+
+    Raises:
+        VideoError: `every` is neither a number nor seconds.
+    """
+    if re.fullmatch(r"[1-9]\d{0,8}", every):
+        return lambda index, _: index % int(every) == 0
+    seconds = float(every[:-1]) if re.fullmatch(r"\d+(\.\d+)?s", every) else 0.0
+    if not seconds:
+        raise VideoError(f"--every {every}: write 3 for each third frame, or 0.5s.")
+    last = -1.0
+
+    def choose(_: int, time_s: float) -> bool:
+        nonlocal last
+        before, last = last, (time_s + 1e-6) // seconds
+        return last > before
+
+    return choose
+
+
+@dataclass
+class Clip:
+    """A source of all frames of a file, or of an address with an end.
+
+    Frames are upright, 8-bit RGB; of interlaced ones a field is taken. Stretches that can't be read
+    are frames with errors.
+    """
+
+    name: str
+    place: str
+    every: str = "1"
+
+    def __iter__(self) -> Iterator[Frame]:
+        import av
+
+        try:
+            with open_video(self.place) as container:
+                yield from self._read(container)
+        except (av.FFmpegError, OSError) as error:
+            why = "damaged, cut short or of an unknown kind; copy it again or convert it"
+            yield self._fault(f"can't be read as a video ({spell(str(error.strerror))}): {why}")
+
+    def _fault(self, what: str) -> Frame:
+        return Frame(self.name, error=f"{hide_password(self.place)}: {what}.")
+
+    def _read(self, container: Any) -> Iterator[Frame]:
+        import av
+
+        streams = [one for one in container.streams.video if not one.disposition & _COVER]
+        if not streams:
+            yield self._fault(f"only {'sound' if container.streams.audio else 'data'} in it")
+            return
+        streams[0].thread_type = "AUTO"
+        choose, index, first, now = choose_frames(self.every), -1, None, 0.0
+        packets = container.demux(streams[0])
+        while True:
+            try:
+                pictures = next(packets).decode()
+            except StopIteration:
+                break
+            except av.InvalidDataError:
+                yield self._fault(f"damaged after {now:.1f} s")
+                continue
+            for picture in pictures:
+                index, told = index + 1, picture.time
+                told = index / float(streams[0].average_rate or 25) if told is None else told
+                first = told if first is None else first
+                now = max(now, told - first)
+                if choose(index, now):
+                    began = time.perf_counter()
+                    pixels, turned = to_pixels(picture)
+                    took = time.perf_counter() - began
+                    frame = Frame(self.name, index, pixels, orientation=turned)
+                    yield replace(frame, time_s=now, seconds=took)
+        whole = (container.duration or 0) / av.time_base
+        if index < 0:
+            yield self._fault("no frames in it")
+        elif now < whole - max(1.0, 0.02 * whole):
+            yield self._fault(f"cut short, ends after {now:.1f} of {whole:.1f} s")
+
+
+def open_video(place: str) -> Any:
+    """A container of PyAV that reads from where it is told, and nowhere else."""
+    import av
+
+    known = "http,https,tcp,tls,udp,rtp,rtsp,rtmp,srt,crypto" if "://" in place else "file"
+    transport = {"rtsp_transport": "tcp"} if place.startswith("rtsp") else {}
+    options = {"protocol_whitelist": known, **transport}
+    return av.open(place, options=options, timeout=WAIT, metadata_errors="replace")
+
+
+def to_pixels(picture: Any) -> tuple[np.ndarray, int]:
+    """A decoded frame as pixels, and EXIF's orientation by which it was turned upright."""
+    pixels = picture.to_ndarray(format="rgb24")
+    if picture.interlaced_frame:
+        pixels = cv2.resize(pixels[::2], (picture.width, picture.height))
+    turns = round(picture.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(pixels, turns)), _TURNS[turns]
+
+
+@dataclass
+class Live:
+    """A source of the newest frame of a camera or a stream when one is asked for; others drop.
+
+    Once lost it is joined again, with growing pauses, until the consumer stops; one that can't be
+    had at all gives a frame with an error.
+    """
+
+    name: str
+    open_: Callable[[], Generator[Picture]]
+    every: str = "1"
+    dropped: int = 0
+    joined_again: int = 0
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=10_000))  # Seconds.
+
+    def __iter__(self) -> Iterator[Frame]:
+        self._room, self._stop, self._error = Condition(), Event(), ""
+        self._newest: deque[tuple[int, float, float, Picture]] = deque(maxlen=1)
+        Thread(target=self._capture, daemon=True).start()
+        try:
+            while self._newest or not self._error:
+                with self._room:
+                    if not self._room.wait_for(lambda: self._newest, 0.2):
+                        continue
+                    index, captured, at, picture = self._newest.pop()
+                pixels, turned = picture()
+                yield Frame(self.name, index, pixels, orientation=turned, time_s=at)
+                self.latencies.append(time.monotonic() - captured)
+            yield Frame(self.name, error=self._error)
+        finally:
+            self._stop.set()
+
+    def describe(self) -> dict[str, Any]:
+        """What summary.json tells of it."""
+        delays = np.array(self.latencies or [0.0]) * 1000
+        half, most = np.percentile(delays, (50, 95)).round(1).tolist()
+        lost = {"dropped": self.dropped, "joined_again": self.joined_again}
+        return {"latency_ms": {"median": half, "p95": most}, **lost}
+
+    def _capture(self) -> None:
+        index, tries, began, choose = 0, 0, 0.0, choose_frames(self.every)
+        while not self._stop.is_set():
+            why = "it ended"
+            try:
+                with closing(self.open_()) as pictures:
+                    for picture in pictures:
+                        now = time.monotonic()
+                        began = began or now
+                        self.joined_again, tries = self.joined_again + (tries > 0), 0
+                        if choose(index, now - began):
+                            with self._room:
+                                self.dropped += len(self._newest)
+                                self._newest.append((index, now, now - began, picture))
+                                self._room.notify_all()
+                        index += 1
+                        if self._stop.is_set():
+                            return
+            except Exception as error:  # noqa: BLE001 - Drivers and networks fail in any way.
+                why = spell(getattr(error, "strerror", None) or str(error))
+            if not index:
+                self._error = f"{self.name}: can't be read ({why})."
+                return
+            pause = PAUSES[min(tries, len(PAUSES) - 1)]
+            tries += 1
+            log(f"{self.name}: lost ({why}); joined again in {pause:g} s")
+            self._stop.wait(pause)
+
+
+def open_source(name: str, place: str, every: str) -> Clip | Live:
+    """What reads a video: a file, an address, or the number of a camera."""
+    if place.isdecimal():
+        return Live(name, partial(read_camera, int(place)), every)
+    ends = "://" not in place
+    if place.startswith("http"):
+        import av
+
+        try:
+            with open_video(place) as container:
+                ends = bool(container.duration)
+        except (av.FFmpegError, OSError):
+            ends = True  # The clip will tell why.
+    return Clip(name, place, every) if ends else Live(name, partial(read_stream, place), every)
+
+
+def read_stream(place: str) -> Generator[Picture]:
+    """Frames of a stream as they come in."""
+    with open_video(place) as container:
+        for picture in container.decode(video=0):
+            yield partial(to_pixels, picture)
+
+
+def read_camera(number: int) -> Generator[Picture]:
+    """Frames of a local camera, by OpenCV's number of it."""
+    camera = cv2.VideoCapture(number)
+    try:
+        while (read := camera.read())[0]:
+            yield partial(lambda bgr: (cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), UPRIGHT), read[1])
+        raise OSError("no camera of that number, or another program uses it")
+    finally:
+        camera.release()
