@@ -274,7 +274,6 @@ def test_options_are_checked_before_torch_is_loaded(tmp_path):
         "--engine steam": "'steam' is not one of",
         "--device gpu": "'gpu' is not one of",
         "--weights none": "none: no such file or folder; weights are",
-        "--detector eyes": "'eyes' is not one of",
         "--help": "--max-pixels",
     }
     code = (
