@@ -1,7 +1,5 @@
 """Calls of a command or an address, once for each person who is not properly masked."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import shutil

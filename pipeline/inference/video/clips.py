@@ -1,7 +1,5 @@
 """Frames of clips, streams and cameras, by PyAV and OpenCV; PyAV is imported when one is read."""
 
-from __future__ import annotations
-
 import re
 import time
 from collections import deque

@@ -1,7 +1,5 @@
 """The annotated film of a video, and the window that shows it."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Sequence

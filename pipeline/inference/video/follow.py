@@ -1,7 +1,5 @@
 """Videos through the nets: what is seen is kept segment by segment, so that a stop loses little."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections import Counter

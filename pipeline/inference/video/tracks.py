@@ -1,7 +1,5 @@
 """Persons followed through a video: one number each, and a class by evidence over time."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
