@@ -58,5 +58,5 @@ benchmark-serve: $(READY)  ## The service under load against run.py, on the demo
 	$(BIN)/python -m pipeline demo-photos demo/photos
 	$(BIN)/python -m tests.benchmarks.serve_load demo/photos
 
-figures: $(READY)  ## The pictures of the docs: every mask style, and where the nets fail.
+figures: $(READY)  ## The picture of the model card: where the nets fail.
 	$(BIN)/python -m tests.benchmarks.figures .github

@@ -69,7 +69,7 @@ class Command:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=set_limit,  # noqa: PLW1509: no threads here.
+            preexec_fn=set_limit,  # Safe: there are no threads here.
         )
 
     def finish(self, out):
