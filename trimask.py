@@ -254,8 +254,9 @@ class Model:
             return _collect(predictor, list_photos(photos), photos)
         if is_file(photos) and not Path(photos).is_file():
             found = find_photos(str(photos))
-            if found.passed_over:
-                log(f"passed over: {count_reasons(found.passed_over)}")
+            left = [*found.passed_over, *((name, "a video: see run.py") for name in found.videos)]
+            if left:
+                log(f"passed over: {count_reasons(left)}")
             return _collect(predictor, found, [found.root / image for image in found.images])
         (faces,) = _collect(predictor, list_photos([photos]), [photos])
         if faces.error:

@@ -22,7 +22,7 @@ from pipeline.inference.sources import (
     find_photos,
     hide_password,
 )
-from pipeline.inference.video.alarms import Alarm
+from pipeline.inference.video.alarms import Alarm, AlarmError
 from pipeline.inference.video.clips import VideoOptions
 from pipeline.nets.options import (
     SHIPPED,
@@ -74,7 +74,7 @@ class RunOptions:
             metavar="alarm.json|CMD|URL",
             help="Count faces of photos that are not properly masked, from the threshold of "
             "`evaluate --false-alarms` on; or call a command or an address, once for each such "
-            "person of a video. May be repeated.",
+            "person of a video. One of each at most.",
         ),
     ] = field(default_factory=list)
     spreadsheet: Annotated[
@@ -113,6 +113,8 @@ def run(options: RunOptions) -> None:
     rules = [given for given in options.alarm if given.endswith(".json")]
     alarm = AlarmRule.read(Path(rules[-1])) if rules else None
     called = [given for given in options.alarm if given not in rules]
+    if max(len(rules), len(called)) > 1:
+        raise AlarmError("--alarm: one alarm.json, and one command or address, are the most.")
     call = Alarm(called[-1]) if called else None
     video = VideoOptions(options.every, call, options.show)
     refuse_foreign(options.out)

@@ -8,6 +8,7 @@ import math
 import os
 import re
 import time
+from base64 import b64encode
 from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +20,7 @@ from itertools import count, islice, takewhile
 from pathlib import Path, PurePosixPath
 from threading import Condition
 from typing import Any, Protocol, TypeGuard
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
 import numpy as np
@@ -128,9 +129,11 @@ def list_photos(items: Sequence[Item]) -> PhotoSet:
         if is_file(item):
             name = Path(item).absolute().relative_to(root).as_posix()
         elif isinstance(item, str):
-            name = PurePosixPath(re.split("[?#]", item)[0]).name.lstrip(".")
+            name = PurePosixPath(re.split("[?#]", item)[0].replace("\\", "/")).name.lstrip(".")
         name = name or f"{index}.png"
-        named[name if name not in named else f"{index}-{PurePosixPath(name).name}"] = item
+        while name in named:
+            name = f"{index}-{PurePosixPath(name).name}"
+        named[name] = item
     return PhotoSet(Path(), tuple(named), items=named)
 
 
@@ -192,7 +195,7 @@ def decode_item(item: Item, name: str, index: int = 0, **rules: Any) -> Frame:
                 raise PhotoError(f"{item}: the file's name is not valid UTF-8; rename it.")
             return read_photo(Path(item), upright=True, **rules)
         if isinstance(item, str):
-            return decode_photo(fetch(item), item, upright=True, **rules)
+            return decode_photo(fetch(item), hide_password(item), upright=True, **rules)
         if isinstance(item, np.ndarray):
             return decode_photo(_to_image(item, name), name, upright=True, **rules)
         if not isinstance(item, bytes | Image.Image):
@@ -245,22 +248,32 @@ def fetch(address: str) -> bytes:
     Raises:
         PhotoError: It can't be had, or is larger, or takes longer.
     """
-    ends = time.monotonic() + MOST_SECONDS
+    ends, shown = time.monotonic() + MOST_SECONDS, hide_password(address)
     data = bytearray()
     try:
-        request = Request(address, headers=_ASKING)  # noqa: S310
-        with urlopen(request, timeout=WAIT) as answer:  # noqa: S310
+        with _ask(address) as answer:
             while part := answer.read1(1 << 16):
                 data += part
                 if len(data) > MOST_BYTES:
-                    raise PhotoError(f"{address}: larger than {MOST_BYTES // 10**6} MB.")
+                    raise PhotoError(f"{shown}: larger than {MOST_BYTES // 10**6} MB.")
                 if time.monotonic() > ends:
-                    raise PhotoError(f"{address}: not there after {MOST_SECONDS} s.")
+                    raise PhotoError(f"{shown}: not there after {MOST_SECONDS} s.")
     except (OSError, HTTPException, ValueError) as error:
         if isinstance(error, PhotoError):
             raise
-        raise PhotoError(f"{address}: can't be fetched ({error}).") from error
+        raise PhotoError(f"{shown}: can't be fetched ({error}).") from error
     return bytes(data)
+
+
+def _ask(address: str) -> Any:
+    """The answer of an address; name and password go to its host alone."""
+    parts = urlsplit(address)
+    who, _, host = parts.netloc.rpartition("@")
+    request = Request(parts._replace(netloc=host).geturl(), headers=_ASKING)  # noqa: S310
+    if who:
+        word = b64encode(unquote(who).encode()).decode()
+        request.add_unredirected_header("Authorization", f"Basic {word}")
+    return urlopen(request, timeout=WAIT)  # noqa: S310
 
 
 def stamp_of(path: Path) -> tuple[int, int]:
@@ -343,7 +356,10 @@ def list_addresses(lines: Sequence[str], source: str) -> PhotoSet:
         if not line.startswith((*_ADDRESSES, *_STREAMS)):
             what = f"{source}, address {number}: '{line[:40]}'"
             raise PhotosError(f"{what} does not begin with http:// or rtsp://.")
-        parts = urlsplit(line)
+        try:
+            parts = urlsplit(line)
+        except ValueError as error:
+            raise PhotosError(f"{source}, address {number}: {error}.") from error
         ending = PurePosixPath(parts.path).suffix.lower()
         if ending in PHOTO_SUFFIXES or (
             line.startswith(_ADDRESSES) and ending not in VIDEO_SUFFIXES and _has_photo(line)
@@ -359,13 +375,13 @@ def list_addresses(lines: Sequence[str], source: str) -> PhotoSet:
 
 def hide_password(address: str) -> str:
     """An address as it may be shown."""
-    return re.sub("//[^/@]*@", "//", address)
+    return re.sub("//[^/]*@", "//", address)
 
 
 def _has_photo(address: str) -> bool:
     """Whether a photo lies there, as the server says; true if it says nothing."""
     try:
-        with urlopen(Request(address, headers=_ASKING), timeout=WAIT) as answer:  # noqa: S310
+        with _ask(address) as answer:
             return str(answer.headers.get_content_maintype()) == "image"
     except (OSError, HTTPException, ValueError):
         return True  # Where it is fetched, it is told why it can't be.

@@ -53,7 +53,7 @@ class Access:
     body: int = 100_000  # Most bytes of a request.
     own_header: bool = True  # Whether only the page may change something, or programs, too.
     policy: str = POLICY  # What the page may load, a Content-Security-Policy.
-    open_path: str = ""  # A path that needs no token.
+    open_path: str | None = None  # A path that needs no token.
 
     @property
     def cookie(self) -> str:

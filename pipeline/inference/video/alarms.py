@@ -6,10 +6,12 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import Any
 
 from data_prep.base.errors import UserError
 from data_prep.base.progress import log
+from pipeline.inference.sources import hide_password
 
 WAIT = 10  # Seconds that an address has to answer, and that the last calls have at the end.
 LONGEST = 60  # Seconds that a command may take.
@@ -33,8 +35,10 @@ class Alarm:
 
     def __init__(self, target: str) -> None:
         self.target, self._calls = target, list[Future[bool]]()
-        self.words = [] if target.startswith(("http://", "https://")) else shlex.split(target)
-        if self.words and not shutil.which(self.words[0]):
+        is_address, self.words = target.startswith(("http://", "https://")), list[str]()
+        with suppress(ValueError):  # A quotation without its end.
+            self.words = [] if is_address else shlex.split(target)
+        if not is_address and not (self.words and shutil.which(self.words[0])):
             what = "give one, an address that begins with http, or the alarm.json of evaluate"
             raise AlarmError(f"--alarm {target}: no such command; {what}.")
         self._thread = ThreadPoolExecutor(1)
@@ -60,7 +64,7 @@ class Alarm:
                 self._post(fields)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             who = f"{fields['image']}, person {fields['track']}"
-            log(f"warning: alarm for {who}: the call failed ({error})")
+            log(f"warning: alarm for {who}: the call failed ({hide_password(str(error))})")
             return False
         return True
 

@@ -1,5 +1,6 @@
 """Videos through the nets: what is seen is kept segment by segment, so that a stop loses little."""
 
+import hashlib
 import json
 import shutil
 from collections import Counter
@@ -114,7 +115,8 @@ def follow_videos(
     done, left = [], list(videos)
     for name, place in videos.items():
         source = open_source(name, place, options.every)
-        told = {**settings, "every": options.every, "stamp": stamp_of(Path(place))}
+        mark = hashlib.sha256(place.encode()).hexdigest() if "://" in place else ""
+        told = {**settings, "every": options.every, "stamp": stamp_of(Path(place)), "mark": mark}
         kept = Kept(name, out / VIDEO / name, told)
         if isinstance(source, Live) and kept.folder.exists():
             what = f"{out}: holds an earlier recording of {name}, which would be lost"
@@ -125,7 +127,7 @@ def follow_videos(
         done.append(kept)
         if not kept.state.whole or (path and kept.state.frames and not path.is_file()):
             film = Film(path, kept.folder / "film.mp4", draw_from or 0.0, clock, options.show)
-            tracks = Tracks(name, out / TRACKS / name, ByteTrack())
+            tracks = Tracks(spell(name), out / TRACKS / spell(name), ByteTrack())
             follow(source, predictor, clock, kept, tracks, film, options.alarm)
         if not kept.state.whole:
             break

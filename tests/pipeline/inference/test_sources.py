@@ -9,7 +9,13 @@ import pytest
 
 from pipeline.inference import sinks, sources
 from pipeline.inference.records import Clock, Frame
-from pipeline.inference.sources import PhotosError, PhotoSet, find_photos, list_photos
+from pipeline.inference.sources import (
+    PhotosError,
+    PhotoSet,
+    find_photos,
+    hide_password,
+    list_photos,
+)
 
 
 @pytest.fixture
@@ -150,3 +156,19 @@ def test_nothing_there(tmp_path, what):
     told = r"in there\. Passed over: ending \.txt 1" if what != "*.jpg" else r"in there\.$"
     with pytest.raises(PhotosError, match=rf"no photos \(\..*\) {told}"):
         find(f"{tmp_path}/in/{what}", tmp_path / "out")
+
+
+def test_no_photo_of_a_list_takes_the_name_of_another():
+    addresses = ["http://a/2-a.jpg", "http://b/a.jpg", "http://c/a.jpg", "http://c/..\\..\\b.jpg"]
+    found = list_photos(addresses)
+    assert list(found.items.values()) == addresses
+    assert found.images == ("2-a.jpg", "a.jpg", "2-2-a.jpg", "b.jpg")
+
+
+def test_an_address_that_is_none_is_told():
+    with pytest.raises(PhotosError, match="address 1: Invalid IPv6 URL"):
+        find_photos("http://[x")
+
+
+def test_a_password_is_hidden_whatever_is_in_it():
+    assert hide_password("rtsp://me:p@ss@host/a@b") == "rtsp://host/a@b"

@@ -1,5 +1,6 @@
 """Who may come in, how much they may send, and how slowly."""
 
+import asyncio
 import json
 import re
 import socket
@@ -164,3 +165,16 @@ def test_clients_of_the_docs(address, tmp_path, monkeypatch, capsys):
     names = {"service": url, "trimask": SimpleNamespace(EXAMPLE=tmp_path / "a.png")}
     exec(cell, names)
     assert {face["label"] for face in names["found"]} == {"with_mask", "without_mask"}
+
+
+def test_a_request_without_a_path_needs_the_token():
+    """`GET ?x` is one; clients of good manners can't send it."""
+    scope = {"type": "http", "method": "GET", "path": "", "query_string": b"x"}
+    scope["headers"] = [(b"host", b"127.0.0.1")]
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(Guard(guarded(), Access(token=TOKEN))(scope, asyncio.Queue().get, send))
+    assert sent[0]["status"] == 403

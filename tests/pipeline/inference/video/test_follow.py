@@ -1,6 +1,8 @@
 """Videos through stand-ins for the nets: tables, tracks, films, and what a stop leaves."""
 
 import csv
+import os
+import sys
 
 import av
 import numpy as np
@@ -238,3 +240,13 @@ def test_memory_is_flat_over_an_hour(tmp_path, monkeypatch):
     write_predictions(tmp_path / "predictions.csv", kept.rows(), video=True)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held[10]
     assert grown < 30_000, f"{held[10]} kB at first, {grown} kB more at the end"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are Unicode there")
+def test_a_name_in_another_encoding_is_spelt(tmp_path):
+    clip, out = write_clip(tmp_path / "in" / "a.mp4"), tmp_path / "out"
+    clip.rename(clip.with_name(os.fsdecode(b"\xff.mp4")))
+    run(tmp_path / "in", out)
+    rows = read(out / "tracks.csv")
+    assert rows
+    assert all((out / row["crop"]).is_file() for row in rows)

@@ -15,6 +15,8 @@ from typing import ClassVar
 import pytest
 from PIL import Image
 
+from pipeline.inference import command
+from pipeline.inference.command import RunOptions
 from pipeline.inference.folder import predict_folder
 from pipeline.inference.sources import find_photos
 from pipeline.inference.video import alarms, clips
@@ -210,6 +212,29 @@ def test_photos_are_fetched_from_a_list(serve, tmp_path):
     assert [item["image"] for item in summary["unreadable"]] == ["gone.jpg"]
 
 
+def test_a_password_goes_to_the_host_and_nowhere_else(serve, tmp_path):
+    def answer(request):
+        known = request.headers.get("Authorization") == "Basic bWU6c2VAY3JldA=="  # me:se@cret
+        good = known and "gone" not in request.path
+        return send(request, jpeg(WALK[0]) if good else b"", "image/jpeg", 200 if good else 404)
+
+    address = serve(answer).replace("//", "//me:se%40cret@")
+    (tmp_path / "list.txt").write_text(f"{address}/a.jpg\n{address}/b\n{address}/gone.jpg\n")
+    summary = run(tmp_path / "list.txt", tmp_path / "out")
+    assert summary["faces"]["with_mask"] == 2
+    assert [item["image"] for item in summary["unreadable"]] == ["gone.jpg"]
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert not any(b"cret" in path.read_bytes() for path in files)
+
+
+def test_another_address_of_the_same_name_is_another_clip(serve, tmp_path):
+    clips = [write_clip(tmp_path / f"{n}.mp4", WALK[:n]).read_bytes() for n in (4, 6)]
+    address = serve(lambda request: send(request, clips["id=6" in request.path], "video/mp4"))
+    for frames in (4, 6):
+        (told,) = run(f"{address}/a.mp4?id={frames}", tmp_path / "out", draw=False)["videos"]
+        assert told["frames"] == frames
+
+
 def test_an_address_is_called_once_per_person_and_tried_again(serve, tmp_path, monkeypatch):
     monkeypatch.setattr(alarms, "PAUSE", 0.01)
     got, codes = [], [503, 200]
@@ -259,8 +284,14 @@ def test_a_command_gets_fields_in_its_environment_and_no_shell(tmp_path):
     alarm.ring({"image": "$(touch bad).mp4", "track": 1})
     assert alarm.close() == {"made": 1, "failed": 0}
     assert (tmp_path / "told").read_text() == "$(touch bad).mp4$HOME;x"
-    with pytest.raises(AlarmError, match="no such command"):
-        Alarm("no-such-command --now")
+    for line in ("no-such-command --now", "", "sh 'no end"):
+        with pytest.raises(AlarmError, match="no such command"):
+            Alarm(line)
+
+
+def test_no_second_alarm_is_passed_over(tmp_path):
+    with pytest.raises(AlarmError, match="are the most"):
+        command.run(RunOptions("0", tmp_path / "out", alarm=["true", "http://127.0.0.1:9"]))
 
 
 def test_a_command_that_fails_or_hangs_is_told(monkeypatch):
