@@ -8,7 +8,6 @@ import math
 import os
 import re
 import time
-from base64 import b64encode
 from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +19,7 @@ from itertools import count, islice, takewhile
 from pathlib import Path, PurePosixPath
 from threading import Condition
 from typing import Any, Protocol, TypeGuard
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import numpy as np
@@ -243,7 +242,7 @@ def _to_image(pixels: np.ndarray, name: str) -> Image.Image:
 
 
 def fetch(address: str) -> bytes:
-    """What lies at an address, `MOST_BYTES` at most, within `MOST_SECONDS`.
+    """What lies at an address, `MOST_BYTES` at most, within `MOST_SECONDS`; no password is sent.
 
     Raises:
         PhotoError: It can't be had, or is larger, or takes longer.
@@ -251,7 +250,8 @@ def fetch(address: str) -> bytes:
     ends, shown = time.monotonic() + MOST_SECONDS, hide_password(address)
     data = bytearray()
     try:
-        with _ask(address) as answer:
+        request = Request(shown, headers=_ASKING)  # noqa: S310
+        with urlopen(request, timeout=WAIT) as answer:  # noqa: S310
             while part := answer.read1(1 << 16):
                 data += part
                 if len(data) > MOST_BYTES:
@@ -263,17 +263,6 @@ def fetch(address: str) -> bytes:
             raise
         raise PhotoError(f"{shown}: can't be fetched ({error}).") from error
     return bytes(data)
-
-
-def _ask(address: str) -> Any:
-    """The answer of an address; name and password go to its host alone."""
-    parts = urlsplit(address)
-    who, _, host = parts.netloc.rpartition("@")
-    request = Request(parts._replace(netloc=host).geturl(), headers=_ASKING)  # noqa: S310
-    if who:
-        word = b64encode(unquote(who).encode()).decode()
-        request.add_unredirected_header("Authorization", f"Basic {word}")
-    return urlopen(request, timeout=WAIT)  # noqa: S310
 
 
 def stamp_of(path: Path) -> tuple[int, int]:
@@ -375,13 +364,14 @@ def list_addresses(lines: Sequence[str], source: str) -> PhotoSet:
 
 def hide_password(address: str) -> str:
     """An address as it may be shown."""
-    return re.sub("//[^/]*@", "//", address)
+    return re.sub(r"//[^/?#\s]*@", "//", address)
 
 
 def _has_photo(address: str) -> bool:
     """Whether a photo lies there, as the server says; true if it says nothing."""
     try:
-        with _ask(address) as answer:
+        request = Request(hide_password(address), headers=_ASKING)  # noqa: S310
+        with urlopen(request, timeout=WAIT) as answer:  # noqa: S310
             return str(answer.headers.get_content_maintype()) == "image"
     except (OSError, HTTPException, ValueError):
         return True  # Where it is fetched, it is told why it can't be.

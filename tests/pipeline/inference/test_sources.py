@@ -172,3 +172,4 @@ def test_an_address_that_is_none_is_told():
 
 def test_a_password_is_hidden_whatever_is_in_it():
     assert hide_password("rtsp://me:p@ss@host/a@b") == "rtsp://host/a@b"
+    assert hide_password("http://host?to=a@b") == "http://host?to=a@b"
