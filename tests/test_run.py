@@ -234,6 +234,8 @@ def test_nothing_that_can_be_read(photos, run):
     for photo in photos.iterdir():
         photo.write_bytes(b"")
     assert run().exit_code == 2
+    fresh = call(photos, "-o", photos.parent / "fresh")
+    assert "drawn: " not in fresh.stdout
 
 
 def test_what_an_earlier_run_left_is_named(run):

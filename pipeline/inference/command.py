@@ -169,8 +169,8 @@ def tell_result(
     """Say what was found, what makes it mean less above it, and what was left out below."""
     learnt = summary["learnt"]
     if known := learnt["exact"] + learnt["near"]:
-        of = f"{known} of {tell(summary['photos'])}"
-        typer.echo(f"{of} were learnt from: expect less of the nets on new ones")
+        of = f"{known} of {tell(summary['photos'])} {'was' if known == 1 else 'were'}"
+        typer.echo(f"{of} learnt from: expect less of the nets on new ones")
     if learnt["not_listed"]:
         nets = " and ".join(learnt["not_listed"])
         log(f"note: which photos the {nets} learnt from is not known: no card lists them")
@@ -210,7 +210,7 @@ def tell_result(
         typer.echo(f"persons: {options.out / 'tracks.csv'}")
         if options.save:
             log("note: --save leaves videos out")
-    if options.draw:
+    if options.draw and (options.out / "annotated").is_dir():
         typer.echo(f"drawn: {options.out / 'annotated'}")
     for name, file in summary["saved"].items():
         typer.echo(f"{name}: {options.out / file}")
@@ -237,7 +237,7 @@ def tell_video(video: dict[str, Any]) -> None:
         log(f"warning: {damaged['first']} Such faults: {damaged['times']}")
     typer.echo(
         f"{video['video']}: {tell(video['frames'], 'frame')} in {video['seconds']:.1f} s; persons: "
-        f"{people}; not properly masked at some time: {video['people_alarming']}"
+        f"{people}; surely not properly masked at some time: {video['people_alarming']}"
     )
     if delay := video.get("latency_ms"):
         typer.echo(

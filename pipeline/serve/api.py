@@ -169,6 +169,8 @@ def create_app(service: Service) -> FastAPI:
         Photos are fields `file` of a form, or JSON. With `draw`, or where `Accept` asks for
         image/jpeg, the answer is a JPEG of the one photo with its faces marked.
         """
+        if odd := set(request.query_params) - {"thresh", "resize", "boxes", "draw", "token"}:
+            raise HTTPException(400, f"{', '.join(sorted(odd))} is no option: see /openapi.json.")
         size = int(request.headers.get("content-length", service.limits.body))
         with service.seconds.time(), service.admit(size):
             photos = await read_photos(request)

@@ -120,6 +120,7 @@ def show(found: Sequence[tuple[Frame, list[Face]]], left: int = 0, error: str = 
     """Photos with their faces as HTML: what was found, a table to take along, pictures."""
     answers = Results(tuple(Faces(f.name, tuple(faces), f.orientation) for f, faces in found))
     table = answers.to_frame().to_csv(index=False, float_format="%.5f").encode()
+    read = sum(not frame.error for frame, _ in found)
     counts = Counter(face.label for _, faces in found for face in faces)
     page = render_html(
         "pipeline.serve",
@@ -128,7 +129,8 @@ def show(found: Sequence[tuple[Frame, list[Face]]], left: int = 0, error: str = 
             (frame, faces, "" if frame.error else jpeg_uri(draw_jpeg(frame, faces, SHOWN)))
             for frame, faces in found
         ],
-        faces=tell(counts.total(), "face"),
+        faces=tell(counts.total(), "face")
+        + ("" if read == len(found) else f" on {read} of {tell(len(found))}"),
         counts={name: counts[name] for name in TITLES if counts[name]},
         table=base64.b64encode(table).decode(),
         titles=TITLES,

@@ -154,6 +154,12 @@ def test_options_out_of_range(start, photo, query):
     assert send(start(), photo, query=f"?{query}").status_code == 422
 
 
+def test_an_option_that_is_none_is_named(start, photo):
+    answer = send(start(), photo, query="?threshold=0.3&token=x")
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith("threshold is no option")
+
+
 def test_drawings(start, photo):
     client = start()
     for answer in (

@@ -44,7 +44,7 @@ def test_what_is_shown_of_photos():
     (faces,) = stand_ins()([frame])
     broken = Frame("x.jpg", error="x.jpg: not a photo & more")
     html = show([(frame, faces), (broken, []), (Frame("c", pixels=make_pixels(40, 30)), [])])
-    assert "2 faces: 1 with mask, 1 without mask" in html
+    assert "2 faces on 2 of 3 photos: 1 with mask, 1 without mask" in html
     assert "&lt;b&gt;.png" in html
     assert "<b>.png" not in html
     assert "not a photo &amp; more" in html
