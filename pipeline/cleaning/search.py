@@ -218,12 +218,25 @@ def _plot(table: pd.DataFrame, path: Path) -> None:
     plot_faces([crops[crop] for crop in table["crop"]], titles, path)
 
 
+def compare_with_guessing(table: pd.DataFrame) -> tuple[float, float]:
+    """Shares of the labels that the out-of-fold nets, and the commonest class alone, agree with."""
+    told = table[[f"p_{name}" for name in CLASSES]].to_numpy().argmax(axis=1)
+    agreed = np.asarray(CLASSES)[told] == table["label"]
+    return float(agreed.mean()), float(table["label"].value_counts(normalize=True).max())
+
+
 def suspects(options: SuspectsOptions) -> None:
     """Find labels that may be wrong, the most suspect first; goes on where it was stopped."""
     with report_as(options.log) as report:
         (table, likely), out = find_suspects(options, report.log), options.out
         about = f"{tell_likely(likely)} in " if likely else ""
-        if likely and len(table) < FEW:
+        agreed, commonest = compare_with_guessing(table)
+        if likely and agreed <= commonest:
+            report.log(
+                f"note: the nets agree with {agreed:.0%} of the labels, one class alone would "
+                f"with {commonest:.0%}: too little learnt for number, interval or order to tell"
+            )
+        elif likely and len(table) < FEW:
             report.log("note: nets of so few faces err themselves: trust the interval, no number")
         report.finish(
             f"{about}{tell(len(table), 'face')}, the most suspect first: {out}; look at "

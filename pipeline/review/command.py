@@ -96,6 +96,7 @@ def review(options: ReviewOptions) -> None:
         pages = draw_contact_sheets(folder, session, pictured)
         log(f"{tell(len(positions), 'face')}: {options.export}")
         log(f"{tell(len(pages), 'page')} with the first {len(pictured)}: {folder}")
+        log("fill in 'decision': keep, drop, skip, or relabel with a class in 'to'; --import it")
     elif options.sheet is not None:
         added, known = import_sheet(options.sheet, session)
         log(f"{tell(added, 'decision')} added, {known} stood already: {ledger}")

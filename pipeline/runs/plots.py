@@ -66,7 +66,7 @@ def _draw_curves(axes: Axes, history: pd.DataFrame, names: Mapping[str, str]) ->
             label = "kept" if number == 0 else None
             axes.axvline(find_kept(rows) + 1, color=INK, linestyle="--", lw=1, label=label)
     axes.set_xlabel("step" if "step" in history else "epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if not set(names) & set(LOSSES):
         axes.set_ylim(None, 1)
     axes.grid(alpha=0.3)

@@ -316,7 +316,7 @@ def describe_result(run: Run, prepared: Path) -> list[str]:
     if rows:
         heads = ("class", "faces", "right", "recall", "precision", "mistakes")
         cells = [(*r[:3], _share(r.recall), _share(r.precision), r.mistakes) for r in rows]
-        lines.append(markdown_table(heads, cells))
+        lines += markdown_table(heads, cells).split("\n")  # A log escapes the ends of lines.
         if told["record"].recipe.get("mirror"):
             lines.append("The written weights average the mirror image, too, unlike the epochs.")
         weak = min(rows, key=lambda row: row.recall)
@@ -325,7 +325,7 @@ def describe_result(run: Run, prepared: Path) -> list[str]:
             lines.append(f"weakest: {weak.label}, {right}")
     if told["aps"]:
         shares = [(name, _share(before), _share(now)) for name, before, now in told["aps"]]
-        lines.append(markdown_table(("on the validation photos", "before", "now"), shares))
+        lines += markdown_table(("on the validation photos", "before", "now"), shares).split("\n")
     kept, look = told["kept"], f"look: {run.folder / PAGE}"
     lines += [f"kept: {kept}"] if kept else []
     return [*lines, look, *(f"{k}: {text}" for k, text in told["commands"].items())]

@@ -14,6 +14,7 @@ from pipeline.review import command as reviewing
 from pipeline.review import sheet as sheets
 from pipeline.review.command import PORT, ReviewOptions, UserError, name_address, open_port
 from pipeline.review.sheet import (
+    DECISIONS,
     HEADER,
     SheetError,
     draw_contact_sheets,
@@ -135,6 +136,8 @@ def test_out_and_in_by_sheet(found, ledger, tmp_path):
     result = call("review", found, "--by", "ada", "--ledger", ledger, "--export", sheet)
     assert result.exit_code == 0
     assert (tmp_path / "sheet-pages" / "page-001.png").is_file()
+    told = result.stderr.partition("fill in 'decision': ")[2]
+    assert all(name in told for name in DECISIONS)
     sheet.write_text(sheet.read_text().replace(",,\n", ",drop,\n"))
     for added, known in ((12, 0), (0, 12)):
         result = call("review", found, "--by", "ada", "--ledger", ledger, "--import", sheet)

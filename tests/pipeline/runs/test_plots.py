@@ -42,8 +42,10 @@ def test_curves(tmp_path, figures):
     assert min(photo_size(tmp_path / "a.png")) > 300
 
 
-def test_curves_of_one_epoch(tmp_path):
+def test_curves_of_one_epoch(tmp_path, figures):
     plot_curves(HISTORY[:1], tmp_path / "a.png")
+    low, high = figures[0].axes[0].get_xlim()
+    assert [at for at in figures[0].axes[0].get_xticks() if low <= at <= high] == [1]
     assert (tmp_path / "a.png").is_file()
     with pytest.raises(OutputError, match=r"a\.png: can't be written"):
         plot_curves(HISTORY, tmp_path / "none" / "a.png")

@@ -115,6 +115,7 @@ def test_last_lines_name_the_weakest_class_and_quote_paths(prepared, run, tmp_pa
     lines = describe_result(replace(run[0], folder=folder, warning="learnt from"), prepared)
     assert lines[0] == "learnt from"
     assert "| with_mask | 4 | 4 | 1.000 | 0.667 |" in "\n".join(lines)
+    assert not any("\n" in line for line in lines)
     weak = [line for line in lines if line.startswith("weakest: ")]
     assert weak == ["weakest: without_mask, 3 of 4 told right, 1 called with_mask"]
     assert f"use: python run.py PHOTOS -o out --weights '{folder}'" in lines
