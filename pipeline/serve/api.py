@@ -1,8 +1,7 @@
 """The REST calls, and all that a visitor is kept from."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -17,12 +16,11 @@ from data_prep.base.labels import CLASSES
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.detector import Detector
 from pipeline.inference.engines import EngineError
-from pipeline.inference.records import Face, Frame
-from pipeline.serve.service import BOXES, Ask, BusyError, Service, draw_jpeg, spell_name
+from pipeline.serve.service import BOXES, Ask, BusyError, Found, Service, spell_name
 from trimask import __version__
 
 JPEG = "image/jpeg"
-STUCK = 60.0  # Seconds after which a batch that is still running counts as hanging.
+WHOLE = 1 << 16  # Longest side of a JPEG: photos are drawn as they are.
 
 STATUSES: dict[type[Exception], tuple[int, str]] = {
     MultiPartException: (400, "The form can't be read"),
@@ -124,7 +122,7 @@ def create_app(service: Service) -> FastAPI:
     @app.get("/healthz")
     def tell_health() -> dict[str, str]:
         """200 while the nets answer, 503 when a batch hangs: start the service again."""
-        if time.monotonic() - service.batcher.since > STUCK:
+        if service.batcher.hangs:
             raise HTTPException(503, "The nets don't answer.")
         return {"status": "ok"}
 
@@ -181,14 +179,15 @@ def create_app(service: Service) -> FastAPI:
             if drawn and len(photos) > 1:
                 raise HTTPException(400, "A drawing is of one photo: send one, or ask for JSON.")
             ask = Ask(thresh, resize, boxes)
-            found = await asyncio.gather(*(service.find(data, name, ask) for name, data in photos))
-        frame, faces = found[0]
-        if frame.error and len(found) == 1:
-            raise HTTPException(422, frame.error)
+            side = WHOLE if drawn else 0
+            asked = (service.find(data, name, ask, side) for name, data in photos)
+            found = await asyncio.gather(*asked)
+        if found[0].frame.error and len(found) == 1:
+            raise HTTPException(422, found[0].frame.error)
         service.asked.labels(200).inc()
         if not drawn:
-            return Answer(photos=[describe(*one) for one in found])
-        return Response(await asyncio.to_thread(draw_jpeg, frame, faces), media_type=JPEG)
+            return Answer(photos=[*map(describe, found)])
+        return Response(found[0].jpeg, media_type=JPEG)
 
     async def read_photos(request: Request) -> list[tuple[str, bytes]]:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -210,8 +209,8 @@ def create_app(service: Service) -> FastAPI:
     return app
 
 
-def describe(frame: Frame, faces: Iterable[Face]) -> PhotoAnswer:
+def describe(found: Found) -> PhotoAnswer:
     """A photo and its faces, every digit kept."""
-    width, height = frame.size
-    told = {"image": frame.name, "width": width, "height": height, "faces": faces}
-    return PhotoAnswer.model_validate(vars(frame) | told, from_attributes=True)
+    width, height = found.size
+    told = {"image": found.frame.name, "width": width, "height": height, "faces": found.faces}
+    return PhotoAnswer.model_validate(vars(found.frame) | told, from_attributes=True)

@@ -22,9 +22,8 @@ from data_prep.base.html import jpeg_uri, render_html
 from data_prep.base.progress import tell
 from pipeline.inference.draw import COLOURS
 from pipeline.inference.engines import EngineError
-from pipeline.inference.records import Face, Frame
 from pipeline.review.app import TITLES
-from pipeline.serve.service import BOXES, Ask, BusyError, Service, draw_jpeg, spell_name
+from pipeline.serve.service import BOXES, Ask, BusyError, Found, Service, spell_name
 from trimask import Faces, Results
 
 SHOWN = 1600  # Longer side in pixels of the largest picture on the page.
@@ -62,7 +61,7 @@ def make_page(service: Service) -> tuple[gr.Blocks, dict[str, Any]]:
         try:
             with service.admit(sum(len(data) for _, data in sent)):
                 found = await asyncio.gather(
-                    *(service.find(data, name, ask) for name, data in some)
+                    *(service.find(data, name, ask, SHOWN) for name, data in some)
                 )
         except (BusyError, EngineError, TimeoutError) as error:
             return show([], error=error.args[0] if error.args else "The nets are busy")
@@ -116,19 +115,18 @@ def _sweep(folder: Path) -> None:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def show(found: Sequence[tuple[Frame, list[Face]]], left: int = 0, error: str = "") -> str:
+def show(found: Sequence[Found], left: int = 0, error: str = "") -> str:
     """Photos with their faces as HTML: what was found, a table to take along, pictures."""
-    answers = Results(tuple(Faces(f.name, tuple(faces), f.orientation) for f, faces in found))
+    answers = Results(
+        tuple(Faces(o.frame.name, tuple(o.faces), o.frame.orientation) for o in found)
+    )
     table = answers.to_frame().to_csv(index=False, float_format="%.5f").encode()
-    read = sum(not frame.error for frame, _ in found)
-    counts = Counter(face.label for _, faces in found for face in faces)
+    read = sum(not one.frame.error for one in found)
+    counts = Counter(face.label for one in found for face in one.faces)
     page = render_html(
         "pipeline.serve",
         "answers.html",
-        photos=[
-            (frame, faces, "" if frame.error else jpeg_uri(draw_jpeg(frame, faces, SHOWN)))
-            for frame, faces in found
-        ],
+        photos=[(one.frame, one.faces, jpeg_uri(one.jpeg)) for one in found],
         faces=tell(counts.total(), "face")
         + ("" if read == len(found) else f" on {read} of {tell(len(found))}"),
         counts={name: counts[name] for name in TITLES if counts[name]},

@@ -33,6 +33,9 @@ BOXES = {"found": None, **{name: find_boxes(name) for name in ("facemask", "ilc"
 """Conventions that boxes are told in: as the nets find faces, or as others draw them."""
 
 
+STUCK = 60.0  # Seconds after which a batch that is still running counts as hanging.
+
+
 class BusyError(UserError):
     """More is asked than fits the queue; about how many seconds to wait is its second argument."""
 
@@ -43,6 +46,15 @@ class Ask(NamedTuple):
     thresh: float = 0.5
     resize: float | None = None
     boxes: str = "found"  # Of `BOXES`.
+
+
+class Found(NamedTuple):
+    """What is kept of a photo once it is answered: all but its pixels."""
+
+    frame: Frame
+    size: tuple[int, int] = (0, 0)  # Width and height.
+    faces: Sequence[Face] = ()
+    jpeg: bytes = b""  # With the faces marked, where asked for.
 
 
 class Job(NamedTuple):
@@ -66,6 +78,11 @@ class Batcher:
         self.since = math.inf  # When the batch began that is running, by `time.monotonic`.
         self.pace = 0.1  # Seconds a photo took, of the last batch.
         self._waiting: deque[Job] = deque()
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a batch has been running for too long."""
+        return time.monotonic() - self.since > STUCK
 
     def submit(self, frame: Frame, ask: Ask) -> Future[list[Face]]:
         """The faces of a photo, best detection first, as soon as they are known."""
@@ -171,7 +188,10 @@ class Service:
 
         Raises:
             BusyError: There are too many.
+            TimeoutError: The nets hang: what was asked further would only be heaped up.
         """
+        if self.batcher.hangs:
+            raise TimeoutError
         full = self._bytes and self._bytes + size > self.limits.held
         if full or self._requests >= self.limits.queue:
             told = f"{self._requests} requests are being worked on"
@@ -184,33 +204,37 @@ class Service:
             self._requests, self._bytes = self._requests - 1, self._bytes - size
             self._waiting.dec()
 
-    async def find(self, photo: bytes, name: str, ask: Ask) -> tuple[Frame, list[Face]]:
-        """A photo, given by its bytes, and its faces; a frame with an error has none.
+    async def find(self, photo: bytes, name: str, ask: Ask, draw: int = 0) -> Found:
+        """The faces of a photo, given by its bytes; a frame with an error has none.
+
+        With `draw` also drawn, of so many pixels a side at most.
 
         Raises:
             TimeoutError: The answer took too long.
             EngineError: The nets answer with what is no number.
         """
         async with asyncio.timeout(self.limits.seconds):
-            frame, faces = await self._find(photo, name, ask)
-        self._photos.labels("unreadable" if frame.error else "read").inc()
-        for face in faces:
+            found = await self._find(photo, name, ask, draw)
+        self._photos.labels("unreadable" if found.frame.error else "read").inc()
+        for face in found.faces:
             self._faces.labels(face.label).inc()
-        return frame, faces
+        return found
 
-    async def _find(self, photo: bytes, name: str, ask: Ask) -> tuple[Frame, list[Face]]:
+    async def _find(self, photo: bytes, name: str, ask: Ask, draw: int) -> Found:
         pixels = 0.0
         with suppress(PhotoError):  # Decoding tells what is wrong.
             pixels = math.prod(photo_size(io.BytesIO(photo))) * max(1.0, ask.resize or 0) ** 2
         if pixels > self.limits.pixels:
             most = f"{pixels / 1e6:.1f} million pixels; {self.limits.pixels / 1e6:g} are the most"
-            return Frame(name, error=f"{name}: has, as enlarged, {most} here."), []
+            return Found(Frame(name, error=f"{name}: has, as enlarged, {most} here."))
         async with self._room.take(pixels):
             frame = await asyncio.to_thread(decode_item, photo, name)
             if frame.error:
-                return frame, []
-            frame = replace(frame, learnt=self._known.tell(frame.fingerprint))
-            return frame, await asyncio.wrap_future(self.batcher.submit(frame, ask))
+                return Found(frame)
+            faces = await asyncio.wrap_future(self.batcher.submit(frame, ask))
+            jpeg = await asyncio.to_thread(draw_jpeg, frame, faces, draw) if draw else b""
+            told = replace(frame, pixels=None, learnt=self._known.tell(frame.fingerprint))
+            return Found(told, frame.size, faces, jpeg)
 
 
 def spell_name(name: str | None) -> str:
@@ -218,7 +242,7 @@ def spell_name(name: str | None) -> str:
     return PurePath((name or "").replace("\\", "/")).name or "photo"
 
 
-def draw_jpeg(frame: Frame, faces: Sequence[Face], longest: int = 1 << 16) -> bytes:
+def draw_jpeg(frame: Frame, faces: Sequence[Face], longest: int) -> bytes:
     """The photo with its faces marked as a JPEG file, of so many pixels a side at most."""
     assert frame.pixels is not None
     drawing, buffer = Image.fromarray(draw_faces(frame.pixels, faces)), io.BytesIO()

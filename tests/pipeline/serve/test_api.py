@@ -1,5 +1,6 @@
 """What is asked over HTTP: the same faces as in Python, and a clear answer whatever is sent."""
 
+import asyncio
 import base64
 import io
 import json
@@ -25,10 +26,9 @@ from tests.pipeline.needs import needs_shipped
 pytest.importorskip("prometheus_client")
 from fastapi.testclient import TestClient
 
-from pipeline.serve import api
 from pipeline.serve import service as service_module
 from pipeline.serve.api import create_app
-from pipeline.serve.service import BOXES, Limits, Service
+from pipeline.serve.service import BOXES, Ask, Limits, Service
 
 PREDICT = "/v1/predict"
 FACE = Face(Box(1.0, 2.0, 11.0, 22.0), 0.9, (0.7, 0.2, 0.1))
@@ -304,12 +304,17 @@ def test_no_request_ends_the_thread(start, photo):
 
 
 def test_a_batch_that_hangs_is_told(start, photo, monkeypatch):
-    monkeypatch.setattr(api, "STUCK", 0.05)
+    monkeypatch.setattr(service_module, "STUCK", 0.05)
     go_on = Event()
     client = start(make_odd(lambda frames: go_on.wait(10) and find_one(frames)), seconds=0.3)
     assert send(client, photo).status_code == 503
     assert client.get("/healthz").status_code == 503
+    monkeypatch.setattr(service_module, "decode_item", None)
+    assert send(client, photo).status_code == 503  # Nothing is decoded to wait in vain.
+    monkeypatch.undo()
     go_on.set()
+    while client.get("/healthz").status_code == 503:
+        pass
     assert send(client, photo).status_code == 200
     assert client.get("/healthz").status_code == 200
 
@@ -322,6 +327,14 @@ def test_pixels_are_bounded_before_they_are_decoded(start, photo, monkeypatch):
     for answer in (send(client, photo, query="?resize=2.1"), send(client, large)):
         assert answer.status_code == 422
         assert "million pixels" in answer.json()["detail"]
+
+
+def test_an_answered_photo_holds_no_pixels(photo):
+    service = Service(stand_ins())
+    found = asyncio.run(service.find(photo, "a", Ask(), 60))
+    assert (found.frame.pixels, found.size, len(found.faces)) == (None, (120, 90), 2)
+    assert Image.open(io.BytesIO(found.jpeg)).size == (60, 45)
+    service.exits.close()
 
 
 def test_nothing_is_written_to_the_disk(start, monkeypatch):

@@ -17,7 +17,6 @@ import pytest
 import trimask
 from data_prep.formats.predictions import COLUMNS
 from pipeline.inference.records import Frame
-from tests.makers import make_pixels
 from tests.pipeline.makers import paint_photo, save_photo, stand_ins
 from tests.pipeline.needs import needs_shipped
 
@@ -26,7 +25,7 @@ from fastapi.testclient import TestClient
 
 from pipeline.serve.api import create_app
 from pipeline.serve.page import POLICY, gr, make_page, show
-from pipeline.serve.service import Limits, Service
+from pipeline.serve.service import Found, Limits, Service
 
 LAUNCH = signature(gr.Blocks.launch)
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -43,7 +42,7 @@ def test_what_is_shown_of_photos():
     frame = Frame("<b>.png", pixels=paint_photo(), learnt="near")
     (faces,) = stand_ins()([frame])
     broken = Frame("x.jpg", error="x.jpg: not a photo & more")
-    html = show([(frame, faces), (broken, []), (Frame("c", pixels=make_pixels(40, 30)), [])])
+    html = show([Found(frame, faces=faces), Found(broken), Found(Frame("c"))])
     assert "2 faces on 2 of 3 photos: 1 with mask, 1 without mask" in html
     assert "&lt;b&gt;.png" in html
     assert "<b>.png" not in html
