@@ -120,6 +120,15 @@ def find_suspects(options: SuspectsOptions, log: Log) -> tuple[pd.DataFrame, lis
         write_atomically(out / TABLE, table.to_csv(index=False, float_format="%.6g"))
         wrong = {} if in_sample else estimate_wrong_labels(labels, probabilities, groups)
         likely = wrong.pop("all", None)
+        agreed, commonest = compare_with_guessing(table)
+        if likely and agreed <= commonest:
+            log(
+                f"note: the nets agree with {agreed:.0%} of the labels, one class alone would "
+                f"with {commonest:.0%}: too little learnt to tell how many are wrong, or the order"
+            )
+            likely, wrong = None, {}
+        elif likely and len(table) < FEW:
+            log("note: nets of so few faces err themselves: trust the interval, no number")
         about = {
             "format": FORMAT,
             "prepared": str(prepared.resolve()),
@@ -230,14 +239,6 @@ def suspects(options: SuspectsOptions) -> None:
     with report_as(options.log) as report:
         (table, likely), out = find_suspects(options, report.log), options.out
         about = f"{tell_likely(likely)} in " if likely else ""
-        agreed, commonest = compare_with_guessing(table)
-        if likely and agreed <= commonest:
-            report.log(
-                f"note: the nets agree with {agreed:.0%} of the labels, one class alone would "
-                f"with {commonest:.0%}: too little learnt for number, interval or order to tell"
-            )
-        elif likely and len(table) < FEW:
-            report.log("note: nets of so few faces err themselves: trust the interval, no number")
         report.finish(
             f"{about}{tell(len(table), 'face')}, the most suspect first: {out}; look at "
             f"{out / SHEET}, "
