@@ -129,19 +129,16 @@ def sha256_of(path: Path) -> str:
 
 
 def refuse_dataset_folders(
-    folders: Iterable[Path], roots: Iterable[Path], option: str = "-o", *, around: bool = False
+    folders: Iterable[Path], roots: Iterable[Path], *, around: bool = False
 ) -> None:
-    """Refuse to write into a dataset, or around one unless `around`, wherever links lead.
-
-    `option` chooses the output: the message names it.
-    """
+    """Refuse to write into a dataset, or around one unless `around`, wherever links lead."""
     targets = {folder: folder.resolve() for folder in sorted(set(folders))}
     for root in (root.resolve() for root in roots):
         for folder, target in targets.items():
             if target.is_relative_to(root) or (root.is_relative_to(target) and not around):
                 raise OutputError(
                     f"{folder}: meets the dataset {root}, where nothing is ever written; "
-                    f"choose another folder with {option}."
+                    "choose another folder with -o."
                 )
 
 

@@ -2,15 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Literal
 
 import cv2
 import numpy as np
 
 Worn = Literal["properly", "below_nose", "on_chin"]
 """Over nose and mouth, with the nose bare, or with nose and mouth bare."""
-
-WAYS_TO_WEAR: tuple[Worn, ...] = get_args(Worn)
 
 Points = tuple[tuple[float, float], ...]  # In the frame of the face; see `FaceFrame`.
 

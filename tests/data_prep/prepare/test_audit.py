@@ -157,9 +157,9 @@ def test_output_inside_a_dataset_is_refused(tmp_path):
     (tmp_path / "set").mkdir()
     for out in (tmp_path / "set", tmp_path / "set" / "prepared", tmp_path / "x" / ".." / "set"):
         with pytest.raises(OutputError, match="meets the dataset"):
-            refuse_dataset_folders([out], [tmp_path / "set"], "-o", around=True)
-    refuse_dataset_folders([tmp_path / "set2"], [tmp_path / "set"], "-o")
-    refuse_dataset_folders([tmp_path], [tmp_path / "set"], "-o", around=True)
+            refuse_dataset_folders([out], [tmp_path / "set"], around=True)
+    refuse_dataset_folders([tmp_path / "set2"], [tmp_path / "set"])
+    refuse_dataset_folders([tmp_path], [tmp_path / "set"], around=True)
 
 
 def test_split_thins_out_training_only(faces):

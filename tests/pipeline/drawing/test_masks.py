@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_prep.base.photo import read_photo
-from pipeline.drawing.masks import WAYS_TO_WEAR, draw_mask
+from pipeline.drawing.masks import EDGES, draw_mask
 
 LANDMARKS = np.array([(100, 80), (140, 80), (120, 100), (104, 120), (136, 120)], np.float32)
 """Eyes 40 pixels apart, mouth 40 below them."""
@@ -15,7 +15,7 @@ NOSE, MOUTH, CHIN, CHEEK = (120, 102), (120, 121), (120, 152), (92, 115)
 REFERENCE = Path(__file__).with_name("default_masks.png")
 """What was drawn before there were styles: plain blue, then red without straps, in three ways."""
 
-each_way = pytest.mark.parametrize("worn", WAYS_TO_WEAR)
+each_way = pytest.mark.parametrize("worn", EDGES)
 
 
 def grey(level=128, width=240, height=220):
@@ -36,9 +36,9 @@ def test_default_is_what_it_always_was():
     y, x = np.mgrid[0:72, 0:72]
     photo = np.stack([90 + x, 150 - y, 60 + (x * y) // 60], axis=2).astype(np.uint8)
     landmarks = np.array([(26, 22), (46, 23), (37, 33), (28, 43), (45, 44)], np.float32)
-    cells = [draw_mask(photo, landmarks, worn) for worn in WAYS_TO_WEAR]
+    cells = [draw_mask(photo, landmarks, worn) for worn in EDGES]
     red = (200, 30, 30)
-    cells += [draw_mask(photo, landmarks, worn, red, straps=False) for worn in WAYS_TO_WEAR]
+    cells += [draw_mask(photo, landmarks, worn, red, straps=False) for worn in EDGES]
     difference = np.abs(np.hstack(cells).astype(int) - read_photo(REFERENCE).pixels)
     # Blurring may round differently on another processor.
     assert difference.max() <= 1
