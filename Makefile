@@ -23,10 +23,10 @@ demo: $(READY)  ## Draw masks on a portrait, then find and classify the faces wi
 	$(BIN)/python run.py demo/photos -o demo/out
 
 test: $(READY)  ## The tests, under 6 minutes on 2 cores.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 test-slow: $(READY)  ## Proofs on the real data in ../shared, half an hour.
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -o faulthandler_timeout=3600
 
 fuzz: $(READY)  ## Spoilt files against every reader and decoder, 5 minutes; other ones each time.
 	$(BIN)/python -m pytest -m fuzz tests/fuzz

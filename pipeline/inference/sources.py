@@ -179,7 +179,8 @@ def _read_ahead(tasks: Iterable[tuple[Path | None, Callable[[], Frame]]]) -> Ite
         with room:
             asked = -1
             room.notify_all()
-        readers.shutdown(cancel_futures=True)
+        # Not waited for: the garbage collector may end this in any thread, a reader among them.
+        readers.shutdown(wait=False, cancel_futures=True)
 
 
 def decode_item(item: Item, name: str, index: int = 0, **rules: Any) -> Frame:

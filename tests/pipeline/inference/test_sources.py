@@ -3,6 +3,8 @@
 import os
 import time
 from pathlib import Path
+from threading import Event
+from threading import enumerate as enumerate_threads
 
 import numpy as np
 import pytest
@@ -138,6 +140,32 @@ def test_read_ahead_is_bounded_by_pixels_where_sizes_are_not_known_before(monkey
         time.sleep(0.005)
         assert frame.index == place
         assert len(done) <= place + 1 + 1000 // 400 + sources.READERS
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_reading_that_a_reader_itself_throws_away_ends(monkeypatch):
+    """As the garbage collector may: it runs in whichever thread makes the next object."""
+    others, frames, thrown = set(enumerate_threads()), [], Event()
+
+    def decode(item, name, index, **_):
+        if index == 3:
+            while not frames:
+                time.sleep(0.005)
+            frames.clear()
+            thrown.set()
+        return Frame(name, index, item)
+
+    monkeypatch.setattr(sources, "decode_item", decode)
+    reading = iter(list_photos([np.zeros((20, 20, 3), np.uint8)] * 4))
+    next(reading)
+    frames.append(reading)
+    del reading
+    assert thrown.wait(20)
+    # The readers end by themselves.
+    ends = time.monotonic() + 20
+    while set(enumerate_threads()) - others:
+        assert time.monotonic() < ends
+        time.sleep(0.01)
 
 
 def test_large_photo_is_drawn_before_the_next_is_taken(tmp_path, monkeypatch):
