@@ -108,7 +108,8 @@ def test_record_tells_counts_findings_groups_and_leaks(dataset, tmp_path, run_au
     assert record["leaked_share"]["ours"] == 0 < record["leaked_share"]["naive"]
 
 
-def test_what_can_not_be_read(run, run_audit, tmp_path):
+def test_what_can_not_be_read(run, run_audit, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")  # A name is not broken, however long the folder's is.
     (tmp_path / "known.txt").write_bytes(b"\xff\xfe\xfa")
     for name in ("known.txt", "nowhere.txt"):
         result, _ = run_audit("--known-groups", tmp_path / name)
