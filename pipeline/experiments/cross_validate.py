@@ -14,24 +14,17 @@ from data_prep.base.progress import tell
 from data_prep.base.records import Box
 from data_prep.grouping.split import TRAIN
 from evaluate.inputs.predictions import read_predictions
-from pipeline.experiments.engine import (
-    PreparedData,
-    find_or_start,
-    log_if_finished,
-    processor_seconds,
-    train_run,
-)
+from pipeline.experiments.engine import PreparedData, train_once
 from pipeline.experiments.measure import THRESH, describe_results, measure_source
 from pipeline.inference.classifier import Classifier, classify_crops
 from pipeline.inference.detector import Detector
 from pipeline.inference.folder import predict_folder
 from pipeline.inference.predictor import Predictor
-from pipeline.inference.sources import PhotoSet
 from pipeline.nets.cards import CLASSIFIER, DETECTOR, DetectorCard, load_state, read_card
 from pipeline.nets.classifiers import join_members
 from pipeline.nets.compute import has_fast_bf16, pick_device
 from pipeline.nets.options import Overrides, Prepared, Recipe, TrialOptions
-from pipeline.runs.folder import write_seconds
+from pipeline.runs.folder import Run
 from pipeline.runs.log import Log, prefix_log, report_as
 from pipeline.runs.recipe import (
     ClassifierRecipe,
@@ -41,6 +34,7 @@ from pipeline.runs.recipe import (
     member_of,
 )
 from pipeline.runs.workers import call_at_once, count_cores, one_thread
+from pipeline.training.detector import train_detector
 from pipeline.training.export import make_card, shift_logits, shift_prior, write_classifier
 from pipeline.training.short import CACHE_SIDE, check_short, load_crops, open_faces, train_short
 
@@ -112,15 +106,18 @@ def train_nets(
     temperature, which is 1.
     """
     start, half = recipes.start, has_fast_bf16(device)
-    run = find_or_start(runs, recipes.detector, data.data, start=start)
-    train_run(run, recipes.detector, data, start=start, device=device, log=log)
+
+    def train_finder(run: Run) -> None:
+        state, own = load_state(start), recipes.detector
+        train_detector(data.faces, dict(data.roots), own, state, run, device=device, log=log)
+
+    run = train_once(runs, recipes.detector, data.data, train_finder, start=start, log=log)
     detector = run.folder / f"{DETECTOR}.safetensors"
     recipe = recipes.classifier
     if recipe.init == "detector":
         recipe = recipe.model_copy(update={"init": str(detector)})
-    run = find_or_start(runs, recipe, data.data)
-    if not log_if_finished(run, log):
-        began = processor_seconds()
+
+    def train_members(run: Run) -> None:
         table = open_faces(data.folder, recipe).table
         training = table[table["split"] == TRAIN].reset_index(drop=True)
         crops = load_crops(training["crop"], max(CACHE_SIDE, *recipe.sizes))
@@ -131,7 +128,8 @@ def train_nets(
         state = join_members(states) if len(states) > 1 else states[0]
         state = shift_logits(state, shift_prior(recipe.rare_odds, 1.0), recipe.architecture)
         write_classifier(run, state, make_card(recipe, run, table["label"]))
-        write_seconds(run, processor_seconds() - began)
+
+    run = train_once(runs, recipe, data.data, train_members, log=log)
     classifier = run.folder / f"{CLASSIFIER}.safetensors"
     return Predictor(
         Detector.load(detector, device=device, bf16=half),
@@ -185,7 +183,7 @@ def _judge_fold(number: int, fold: Path, recipes: Recipes, device: torch.device,
         for source, faces in data.valid.items():
             folder = fold / source
             make_folder(folder)
-            photos = PhotoSet(data.roots[source], tuple(sorted(set(faces["image"]))))
+            photos = data.list_valid(source)
             predict_folder(photos, folder, nets, draw=False)
             classify_crops(faces, data.folder, nets.classifier, folder / CROPS)
             log(f"{source}: {tell(len(photos.images))} judged", "judged", source=source)

@@ -7,7 +7,7 @@ fingerprint of its answers' file.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,7 @@ from data_prep.base.tables import KEY, read_faces
 from data_prep.grouping.split import VALID
 from data_prep.prepare.build import build, read_manifest
 from data_prep.prepare.options import BuildOptions
-from pipeline.nets.cards import DETECTOR, load_state
-from pipeline.nets.options import SHIPPED
+from pipeline.inference.sources import PhotoSet
 from pipeline.runs.folder import (
     CHECKPOINT,
     MEMBERS,
@@ -32,14 +31,10 @@ from pipeline.runs.folder import (
     find_run,
     identify_data,
     is_finished,
-    resume_run,
     start_run,
     write_seconds,
 )
 from pipeline.runs.log import Log
-from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe
-from pipeline.training.classifier import train_classifier
-from pipeline.training.detector import train_detector
 from pipeline.training.short import PreparedFaces, Task, Views, run_tasks
 
 
@@ -111,6 +106,10 @@ class PreparedData:
         faces = self.faces[self.faces["split"] == VALID].sort_values(list(KEY))
         return {str(name): rows.reset_index(drop=True) for name, rows in faces.groupby("source")}
 
+    def list_valid(self, source: str) -> PhotoSet:
+        """The validation photos of a source."""
+        return PhotoSet(self.roots[source], tuple(sorted(set(self.valid[source]["image"]))))
+
 
 def name_photos(faces: pd.DataFrame) -> pd.Series:
     """(N,) source/image of each face."""
@@ -126,59 +125,30 @@ def check_scales(before: PreparedFaces, after: PreparedFaces) -> None:
         )
 
 
-def find_or_start(
-    runs: Path, recipe: Recipe, data: dict[str, Any], *, start: Path | None = None
-) -> Run:
-    """The run folder of a recipe on some data, a new one if there is none.
-
-    A detector starts from `start`, the shipped weights when None.
-    """
-    make_folder(runs)
-    own = _start_of(recipe, start)
-    return find_run(runs, recipe, data, start=own) or start_run(runs, recipe, data, start=own)
-
-
-def train_run(
-    run: Run,
+def train_once(
+    runs: Path,
     recipe: Recipe,
-    prepared: PreparedData,
+    data: dict[str, Any],
+    train: Callable[[Run], object],
     *,
     start: Path | None = None,
-    device: torch.device,
     log: Log,
-) -> None:
-    """Train what is left of a run: nothing if it is finished, the rest if it was stopped."""
-    if log_if_finished(run, log):
-        return
-    resume_run(run.folder, run.data)
-    is_fresh = not any((run.folder / name).exists() for name in (CHECKPOINT, MEMBERS))
-    began = processor_seconds()
-    own = _start_of(recipe, start)
-    if isinstance(recipe, DetectorRecipe) and own is not None:
-        roots = dict(prepared.roots)
-        train_detector(prepared.faces, roots, recipe, load_state(own), run, device=device, log=log)
-    elif isinstance(recipe, ClassifierRecipe):
-        train_classifier(prepared.faces, prepared.folder, recipe, run, device=device, log=log)
-    write_seconds(run, processor_seconds() - began if is_fresh else None)
+) -> Run:
+    """The run folder of a recipe on some data, where `train` does what is left of the training.
 
-
-def log_if_finished(run: Run, log: Log) -> bool:
-    """Name the run folder, and whether it was trained before."""
+    A detector's begins with the weights `start`. Kept are the processor seconds, those of loaders
+    of photos too, unless it was stopped in between.
+    """
+    make_folder(runs)
+    run = find_run(runs, recipe, data, start=start) or start_run(runs, recipe, data, start=start)
     done = is_finished(run.folder)
     log(f"{'trained before' if done else 'run folder'}: {run.folder}", "run", folder=run.folder)
-    return done
-
-
-def _start_of(recipe: Recipe, start: Path | None) -> Path | None:
-    if isinstance(recipe, ClassifierRecipe):
-        return None
-    return start or SHIPPED / f"{DETECTOR}.safetensors"
-
-
-def processor_seconds() -> float:
-    """Of this process and of those that it has waited for, such as loaders of photos."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    if not done:
+        is_fresh = not any((run.folder / name).exists() for name in (CHECKPOINT, MEMBERS))
+        began = sum(os.times()[:4])
+        train(run)
+        write_seconds(run, sum(os.times()[:4]) - began if is_fresh else None)
+    return run
 
 
 def run_groups(

@@ -9,7 +9,7 @@ import typer
 from data_prep.base.boxes import SIDES, BoxOffsets
 from data_prep.base.errors import DatasetError
 from data_prep.base.files import refuse_dataset_folders
-from data_prep.base.progress import log, show_progress, tell, tell_loading
+from data_prep.base.progress import log, tell, tell_loading
 from data_prep.base.tables import markdown_table
 from pipeline.nets.options import SHIPPED, Device, Weights
 
@@ -27,13 +27,11 @@ class FitBoxesOptions:
 def fit_boxes(options: FitBoxesOptions) -> None:
     """Measure how a dataset's annotators draw boxes, against the detector's: for run --boxes."""
     with tell_loading():
-        from data_prep.formats.predictions import tabulate_predictions
         from evaluate.evaluation import read_case
-        from evaluate.inputs.predictions import make_predictions
         from evaluate.measures.alignment import LEAST_FACES, fit_offsets, pair_boxes
         from evaluate.options import THRESH, EvaluateOptions
+        from pipeline.experiments.measure import predict_photos
         from pipeline.inference.predictor import Predictor
-        from pipeline.inference.records import describe_photo, list_rows
         from pipeline.inference.sources import find_photos
         from pipeline.nets.compute import pick_device
 
@@ -41,13 +39,9 @@ def fit_boxes(options: FitBoxesOptions) -> None:
     refuse_dataset_folders([out.parent], [dataset], around=True)
     if out.exists():
         BoxOffsets.read(out)  # Another's file is refused.
-    photos, rows, ran = find_photos(str(dataset)), [], []
+    photos = find_photos(str(dataset))
     predictor = Predictor.load(options.weights, device=pick_device(options.device), thresh=THRESH)
-    found = show_progress(predictor.predict(photos), len(photos), "photos")
-    for frame, faces in found:
-        rows += list_rows(frame.name, faces, frame.orientation)
-        ran.append(describe_photo(frame, faces))
-    predictions = make_predictions(tabulate_predictions(rows), Path("predictions"), tuple(ran))
+    predictions = predict_photos(predictor, photos)
     case = read_case(dataset, predictions, EvaluateOptions())
     annotated, predicted, photo = pair_boxes(case.truth, case.detections, THRESH)
     if len(photo) < LEAST_FACES:
@@ -59,13 +53,10 @@ def fit_boxes(options: FitBoxesOptions) -> None:
     offsets.write(out)
     for line in case.warnings:
         log(f"note: {line}")
-    if learnt := sum(bool(row.learnt) for row in ran):
-        log(f"note: {learnt} of {tell(len(ran))} were learnt from: boxes there may lie nearer.")
+    if learnt := sum(bool(row.learnt) for row in predictions.ran or ()):
+        log(f"note: {learnt} of {tell(len(photos))} were learnt from: boxes there may lie nearer.")
     ends = offsets.interval or {}
-    cells = [(side, _sign(getattr(offsets, side)), *map(_sign, ends[side])) for side in SIDES]
+    figures = {side: (getattr(offsets, side), *ends[side]) for side in SIDES}
+    cells = [(side, *(f"{share:+.3f}" for share in row)) for side, row in figures.items()]
     typer.echo(markdown_table(("side moves, of the box", "median", "from", "to"), cells))
     log(f"{tell(offsets.faces, 'face')} of {tell(offsets.photos)}: {out}; run --boxes {out}")
-
-
-def _sign(share: float) -> str:
-    return f"{share:+.3f}"

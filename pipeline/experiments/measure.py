@@ -10,7 +10,6 @@ import pandas as pd
 import typer
 
 from data_prep.base.files import write_json
-from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
 from data_prep.base.progress import log, show_progress, tell
 from data_prep.base.records import Box
@@ -25,8 +24,8 @@ from evaluate.measures.case import Case
 from evaluate.measures.headline import describe_headline
 from evaluate.options import EvaluateOptions
 from evaluate.report.outputs import REPORT
-from pipeline.experiments.engine import PreparedData
-from pipeline.experiments.tables import pick_figure, show_figure
+from pipeline.experiments.engine import PreparedData, name_photos
+from pipeline.experiments.tables import show_figure
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import describe_photo, list_rows
@@ -42,6 +41,7 @@ from pipeline.nets.options import (
     Weights,
     find_weights,
 )
+from pipeline.training.short import label_names
 
 
 @dataclass(frozen=True)
@@ -74,33 +74,26 @@ NAMES = {
 }
 
 
-def predict_photos(predictor: Predictor, data: PreparedData, source: str) -> Predictions:
-    """What the nets find on the validation photos of a source."""
-    images = tuple(sorted(set(data.valid[source]["image"])))
-    photos = show_progress(PhotoSet(data.roots[source], images), len(images), "photos")
+def predict_photos(predictor: Predictor, photos: PhotoSet) -> Predictions:
+    """What the nets find on photos."""
     rows: list[PredictionRow] = []
     ran: list[PhotoRow] = []
-    for frame, faces in predictor.predict(photos):
+    for frame, faces in predictor.predict(show_progress(photos, len(photos), "photos")):
         rows += list_rows(frame.name, faces, frame.orientation)
         ran.append(describe_photo(frame, faces))
     return make_predictions(tabulate_predictions(rows), Path("predictions"), tuple(ran))
 
 
-def tell_faces(faces: pd.DataFrame, probabilities: np.ndarray) -> Predictions:
-    """Class probabilities of annotated faces, (N, 3), as if a detector had found their boxes."""
-    photos, boxes = faces["source"] + "/" + faces["image"], faces[[*Box._fields]].to_numpy()
-    rows = []
-    for photo, box, shares in zip(photos, boxes, probabilities.tolist(), strict=True):
-        best = max(shares)
-        label = CLASSES[shares.index(best)]
-        rows.append(PredictionRow(photo, Box(*box), label, best, 1.0, tuple(shares)))
-    return make_predictions(tabulate_predictions(rows), Path("crops"))
-
-
 def classify_faces(classifier: Classifier, faces: pd.DataFrame, folder: Path) -> Predictions:
-    """What a classifier tells of annotated faces of a folder."""
-    crops = [read_photo(folder / crop).pixels for crop in faces["crop"]]
-    return tell_faces(faces, classifier.classify(crops))
+    """What a classifier tells of annotated faces of a folder, as if a detector had found them."""
+    found = classifier.classify([read_photo(folder / crop).pixels for crop in faces["crop"]])
+    photos, boxes = name_photos(faces), faces[[*Box._fields]].to_numpy()
+    labels = label_names(found.argmax(axis=1))
+    rows = [
+        PredictionRow(photo, Box(*box), label, max(shares), 1.0, tuple(shares))
+        for photo, box, label, shares in zip(photos, boxes, labels, found.tolist(), strict=True)
+    ]
+    return make_predictions(tabulate_predictions(rows), Path("crops"))
 
 
 def measure_source(
@@ -150,30 +143,29 @@ def measure_source(
 
 
 def pick_figures(record: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Figures of an evaluation by name, those by class each, as [value, low, high]."""
-    return {
-        name: {key: pick_figure(record, name, key) for key in record[name]}
-        if isinstance(record[name], dict)
-        else pick_figure(record, name)
-        for name in names
-    }
+    """Figures of an evaluation by name, those by class each, as [value, low, high]; or None."""
+
+    def pick(value: Any, ends: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: pick(one, ends[key]) for key, one in value.items()}
+        numbers = np.array([value, *(ends or [None])], float)
+        return None if np.isnan(numbers).any() else [round(float(one), 4) for one in numbers]
+
+    return {name: pick(record[name], record["intervals"][name]) for name in names}
 
 
-def measure_weights(options: MeasureOptions) -> dict[str, Any]:
+def measure_weights(options: MeasureOptions, predictor: Predictor | None = None) -> dict[str, Any]:
     """Run both stages over the validation photos of each source, and the classifier on its crops.
 
-    Gives the figures of each source, see `measure_source`, the split and the hash of the faces.
+    Gives the figures of each source, see `measure_source`, the split and the hash of the faces; of
+    the `predictor`, if there is one, instead of the weights.
     """
-    outs = [options.reports, options.weights if options.write else None]
+    reports = options.reports
+    outs = [reports, options.weights if options.write else None]
     data = PreparedData.open(options.prepared, *(out for out in outs if out))
-    predictor = Predictor.load(options.weights, device=pick_device(options.device), thresh=THRESH)
-    return measure_predictor(predictor, data, options.reports)
-
-
-def measure_predictor(
-    predictor: Predictor, data: PreparedData, reports: Path | None = None
-) -> dict[str, Any]:
-    """The figures of loaded nets, as `measure_weights` gives them."""
+    predictor = predictor or Predictor.load(
+        options.weights, device=pick_device(options.device), thresh=THRESH
+    )
     assert predictor.classifier is not None
     log(f"nets: {predictor.origin}")
     learnt_from = predictor.classifier.card.training.get("data", {}).get("faces_sha256")
@@ -186,7 +178,7 @@ def measure_predictor(
     results: dict[str, Any] = {"split": VALID, "faces_sha256": known}
     for source, faces in data.valid.items():
         log(f"{source}: {tell(faces['image'].nunique())}, {tell(len(faces), 'face')}")
-        found = predict_photos(predictor, data, source)
+        found = predict_photos(predictor, data.list_valid(source))
         crops = classify_faces(predictor.classifier, faces, data.folder)
         report = None if reports is None else reports / source
         results[source] = measure_source(

@@ -85,18 +85,6 @@ def pick_difference(figure: Mapping[str, Any]) -> Figure:
     return [figure["difference"], *figure["interval"]]
 
 
-def pick_figure(record: Mapping[str, Any], *path: str) -> Figure | None:
-    """A number of an evaluation's record, low and high in four decimals; None where not defined."""
-    value: Any = record
-    ends: Any = record["intervals"]
-    for name in path:
-        value, ends = value[name], ends[name]
-    if value is None or ends is None:
-        return None
-    numbers = [float(value), *map(float, ends)]
-    return None if np.isnan(numbers).any() else [round(number, 4) for number in numbers]
-
-
 def show_figure(figure: Sequence[float] | None, sign: str = "") -> str:
     """A figure with its interval; with a sign for differences.
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 import typer
 
 from data_prep.base.command import as_command
@@ -30,17 +32,19 @@ from evaluate.measures.alarm import describe_alarm
 from evaluate.measures.case import Case
 from evaluate.measures.headline import describe_headline
 from evaluate.options import EvaluateOptions
-from pipeline.experiments.engine import ExperimentError, PreparedData, find_or_start, train_run
+from pipeline.experiments.engine import ExperimentError, PreparedData, train_once
 from pipeline.experiments.measure import THRESH, classify_faces, pick_figures, predict_photos
 from pipeline.experiments.tables import show_figure
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Frame
-from pipeline.nets.cards import CLASSIFIER, DETECTOR
+from pipeline.nets.cards import CLASSIFIER, DETECTOR, load_state
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import SHIPPED, Device, LogAs, Prepared
-from pipeline.runs.folder import SECONDS, Run
+from pipeline.runs.folder import SECONDS, Recipe, Run
 from pipeline.runs.log import Log, prefix_log, report_as
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, Incorrect, load_recipe
+from pipeline.training.classifier import train_classifier
+from pipeline.training.detector import train_detector
 
 PHOTOS = 40
 ROUNDS = 5
@@ -158,6 +162,8 @@ def prepare_data(
     return base.rebuild(folder, ["split"], fewer=bool(ledgers), **changes)
 
 
+START = SHIPPED / f"{DETECTOR}.safetensors"  # Of a single stage.
+
 SURE = 0.5  # Detection score at which alarms are counted.
 
 ALARM = ("tnr", "fnr", "auc")
@@ -228,7 +234,7 @@ def measure_system(
     results = {}
     for source, faces in base.valid.items():
         truth = take_faces(faces)
-        found = predict_photos(replace(nets, thresh=THRESH), base, source)
+        found = predict_photos(replace(nets, thresh=THRESH), base.list_valid(source))
         files = {f"{source}/{image}": base.roots[source] / image for image in faces["image"]}
         detections = place_predictions(found, truth, files).detections
         figures = {
@@ -251,6 +257,17 @@ def measure_system(
 
 def _headline(sides: Sides, *names: str) -> dict[str, Any]:
     return pick_figures(describe_headline(Case(*sides)), *names)
+
+
+def train_system(
+    recipe: Recipe, data: PreparedData, run: Run, *, device: torch.device, log: Log
+) -> None:
+    """Train the one net of a system that it doesn't share with others."""
+    if isinstance(recipe, DetectorRecipe):
+        faces, roots, state = data.faces, dict(data.roots), load_state(START)
+        train_detector(faces, roots, recipe, state, run, device=device, log=log)
+    else:
+        train_classifier(data.faces, data.folder, recipe, run, device=device, log=log)
 
 
 def read_seconds(run: Run) -> float | None:
@@ -277,8 +294,9 @@ def compare_systems(options: CompareOptions, log: Log) -> list[dict[str, Any]]:
         seconds, weights = None, SHIPPED
         if system.recipe is not None:
             recipe, own = system.load_recipe(), prefix_log(log, system.name, system=system.name)
-            run = find_or_start(out / "runs", recipe, data.data)
-            train_run(run, recipe, data, device=device, log=own)
+            train = partial(train_system, recipe, data, device=device, log=own)
+            start = START if system.single else None
+            run = train_once(out / "runs", recipe, data.data, train, start=start, log=own)
             seconds, weights = read_seconds(run), run.folder
         nets = timed[system.name] = Predictor.load(weights, device=device, rest=SHIPPED)
         log(f"{system.name}: measuring", "measuring", system=system.name)

@@ -18,8 +18,7 @@ import torch
 
 from data_prep.base.files import sha256_of
 from data_prep.base.progress import log
-from pipeline.experiments.engine import PreparedData
-from pipeline.experiments.measure import THRESH, describe_results, measure_predictor
+from pipeline.experiments.measure import THRESH, MeasureOptions, describe_results, measure_weights
 from pipeline.inference.boxes import MAX_FACES, MIN_SCORE, NMS_IOU, FaceBoxes
 from pipeline.inference.detector import choose_factor, scale_photo
 from pipeline.inference.predictor import Predictor
@@ -95,4 +94,4 @@ if __name__ == "__main__":
     predictor = Predictor.load(
         SHIPPED, device=torch.device("cpu"), detector=YuNetDetector(model), thresh=THRESH
     )
-    log(describe_results(measure_predictor(predictor, PreparedData.open(prepared))))
+    log(describe_results(measure_weights(MeasureOptions(prepared), predictor)))

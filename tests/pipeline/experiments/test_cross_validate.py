@@ -16,7 +16,6 @@ from evaluate.measures.case import Case
 from evaluate.measures.headline import describe_headline
 from evaluate.options import EvaluateOptions
 from pipeline.experiments import cross_validate as validation
-from pipeline.experiments import engine
 from pipeline.experiments.cross_validate import CrossValidateOptions, Recipes, cross_validate
 from pipeline.nets.cards import DetectorCard, load_weights, read_card, save_weights
 from pipeline.nets.classifiers import from_detector
@@ -157,7 +156,7 @@ def test_nets_of_a_fold_learn_from_the_others_and_are_trained_once(
         state = load_file(runs / "002-tiny" / "classifier.safetensors")
         assert state[name].equal(own[name].half()), "it starts from the body of its own fold"
     monkeypatch.setattr(validation, "train_short", None)
-    monkeypatch.setattr(engine, "train_detector", None)
+    monkeypatch.setattr(validation, "train_detector", None)
     told = Told()
     again = validate(small, told, classifier=frozen)
     assert again == first

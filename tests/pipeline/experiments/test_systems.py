@@ -10,7 +10,6 @@ import pytest
 from typer.testing import CliRunner
 
 from data_prep.base.photo import read_photo
-from pipeline.experiments import engine
 from pipeline.experiments.engine import ExperimentError, PreparedData
 from pipeline.nets.cards import DetectorCard, save_weights
 from pipeline.runs.folder import PreparedError
@@ -156,8 +155,8 @@ def world(tmp_path, monkeypatch):
     """Random shipped weights, and small systems in place of those of the field."""
     shipped = save_random_weights(tmp_path / "shipped")
     save_shy_detector(shipped / "detector.safetensors")
-    for module in (comparison, engine):
-        monkeypatch.setattr(module, "SHIPPED", shipped)
+    monkeypatch.setattr(comparison, "SHIPPED", shipped)
+    monkeypatch.setattr(comparison, "START", shipped / "detector.safetensors")
     recipe = write_tiny(tmp_path, architecture="sequential", init="random")
     single = ("steps=2", "batch_size=2", "input_size=64", "longest=[64,128]", "rotated=[]")
     listed = (
