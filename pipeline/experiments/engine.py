@@ -6,7 +6,6 @@ fingerprint of its answers' file.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,8 +22,6 @@ from data_prep.prepare.build import build, read_manifest
 from data_prep.prepare.options import BuildOptions
 from pipeline.inference.sources import PhotoSet
 from pipeline.runs.folder import (
-    CHECKPOINT,
-    MEMBERS,
     PreparedError,
     Recipe,
     Run,
@@ -32,7 +29,6 @@ from pipeline.runs.folder import (
     identify_data,
     is_finished,
     start_run,
-    write_seconds,
 )
 from pipeline.runs.log import Log
 from pipeline.training.short import PreparedFaces, Task, Views, run_tasks
@@ -136,18 +132,14 @@ def train_once(
 ) -> Run:
     """The run folder of a recipe on some data, where `train` does what is left of the training.
 
-    A detector's begins with the weights `start`. Kept are the processor seconds, those of loaders
-    of photos too, unless it was stopped in between.
+    A detector's begins with the weights `start`.
     """
     make_folder(runs)
     run = find_run(runs, recipe, data, start=start) or start_run(runs, recipe, data, start=start)
     done = is_finished(run.folder)
     log(f"{'trained before' if done else 'run folder'}: {run.folder}", "run", folder=run.folder)
     if not done:
-        is_fresh = not any((run.folder / name).exists() for name in (CHECKPOINT, MEMBERS))
-        began = sum(os.times()[:4])
         train(run)
-        write_seconds(run, sum(os.times()[:4]) - began if is_fresh else None)
     return run
 
 

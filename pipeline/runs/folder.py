@@ -25,7 +25,7 @@ from pipeline.nets.options import CLASSIFIER, DETECTOR, SHIPPED
 from pipeline.runs.recipe import ClassifierRecipe, Recipe, write_recipe
 
 RECIPE, HISTORY, ABOUT, CHECKPOINT = "recipe.toml", "history.csv", "run.json", "checkpoint.pt"
-SECONDS, PREDICTIONS = "seconds.json", "valid.csv"
+PREDICTIONS = "valid.csv"
 MEMBERS = "members"  # Folder in the run folder of an ensemble, with the run folders of its members.
 
 FEW_FACES = 20  # With fewer of a class in the validation split, its recall says little.
@@ -240,11 +240,6 @@ def find_run(
         if alike and about["data"] == data and about.get("start") == begun_with:
             return Run(folder, data)
     return None
-
-
-def write_seconds(run: Run, seconds: float | None) -> None:
-    """Keep the processor time of a training; None where it was stopped in between."""
-    write_json(run.folder / SECONDS, {"seconds": None if seconds is None else round(seconds, 1)})
 
 
 def identify_data(prepared: Path, *outs: Path) -> tuple[dict[str, Any], dict[str, Path]]:

@@ -5,6 +5,7 @@ python -m tests.benchmarks.systems PREPARED -o OUT
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -40,7 +41,7 @@ from pipeline.inference.records import Frame
 from pipeline.nets.cards import CLASSIFIER, DETECTOR, load_state
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import SHIPPED, Device, LogAs, Prepared
-from pipeline.runs.folder import SECONDS, Recipe, Run
+from pipeline.runs.folder import CHECKPOINT, MEMBERS, Recipe, Run
 from pipeline.runs.log import Log, prefix_log, report_as
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, Incorrect, load_recipe
 from pipeline.training.classifier import train_classifier
@@ -50,7 +51,7 @@ PHOTOS = 40
 ROUNDS = 5
 BATCH = 8
 
-TABLE, TEXT = "compare.json", "compare.md"
+TABLE, TEXT, SECONDS = "compare.json", "compare.md", "seconds.json"
 
 SHOWN = {
     "accuracy": "crop accuracy",
@@ -262,18 +263,20 @@ def _headline(sides: Sides, *names: str) -> dict[str, Any]:
 def train_system(
     recipe: Recipe, data: PreparedData, run: Run, *, device: torch.device, log: Log
 ) -> None:
-    """Train the one net of a system that it doesn't share with others."""
+    """Train the one net of a system that it doesn't share with others.
+
+    Its folder gets the processor seconds, those of loaders of photos too; None where it was stopped
+    in between.
+    """
+    is_fresh = not any((run.folder / name).exists() for name in (CHECKPOINT, MEMBERS))
+    began = sum(os.times()[:4])
     if isinstance(recipe, DetectorRecipe):
         faces, roots, state = data.faces, dict(data.roots), load_state(START)
         train_detector(faces, roots, recipe, state, run, device=device, log=log)
     else:
         train_classifier(data.faces, data.folder, recipe, run, device=device, log=log)
-
-
-def read_seconds(run: Run) -> float | None:
-    """The processor time of a training; None where it is not known."""
-    seconds = (read_object(run.folder / SECONDS) or {}).get("seconds")
-    return None if seconds is None else float(seconds)
+    seconds = round(sum(os.times()[:4]) - began, 1)
+    write_json(run.folder / SECONDS, {"seconds": seconds if is_fresh else None})
 
 
 def compare_systems(options: CompareOptions, log: Log) -> list[dict[str, Any]]:
@@ -297,7 +300,8 @@ def compare_systems(options: CompareOptions, log: Log) -> list[dict[str, Any]]:
             train = partial(train_system, recipe, data, device=device, log=own)
             start = START if system.single else None
             run = train_once(out / "runs", recipe, data.data, train, start=start, log=own)
-            seconds, weights = read_seconds(run), run.folder
+            seconds = (read_object(run.folder / SECONDS) or {}).get("seconds")
+            weights = run.folder
         nets = timed[system.name] = Predictor.load(weights, device=device, rest=SHIPPED)
         log(f"{system.name}: measuring", "measuring", system=system.name)
         crops = base if data.scale == base.scale else data

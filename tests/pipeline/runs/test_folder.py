@@ -18,10 +18,8 @@ from pipeline.runs.folder import (
     name_weights,
     resume_run,
     start_run,
-    write_seconds,
 )
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
-from tests.benchmarks.systems import read_seconds
 
 RECIPE = ClassifierRecipe(name="first try", seed=5)
 DATA = {"faces_sha256": "abc", "sources": ["a"]}
@@ -120,14 +118,6 @@ def test_history_is_a_table(tmp_path):
     table = pd.read_csv(tmp_path / "history.csv")
     assert list(table.columns) == ["epoch", "loss", "more"]
     assert table["loss"].tolist() == [0.123457, 2.0]
-
-
-def test_seconds_are_kept_where_they_are_known(tmp_path):
-    run = Run(tmp_path, DATA)
-    assert read_seconds(run) is None
-    for seconds, kept in ((12.345, 12.3), (None, None)):
-        write_seconds(run, seconds)
-        assert read_seconds(run) == kept
 
 
 def test_data_of_a_prepared_folder(prepared):
