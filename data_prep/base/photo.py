@@ -191,22 +191,6 @@ def upright_size(path: Path) -> Size:
     return turn_size(frame.width, frame.height, frame.orientation)
 
 
-def check_frame(photo: AnnotatedPhoto, frame: PhotoFrame) -> tuple[Finding, ...]:
-    """Findings where boxes refer to a turned photo, or the stated size is not the photo's."""
-    annotation = f"{photo.source}/{photo.annotation}"
-    size, stated = (frame.width, frame.height), photo.stated_size
-    if frame.upright:
-        message = f"{photo.name}: boxes refer to the turned photo (EXIF {frame.orientation})."
-        return (Finding(photo.name, "turned-photo", message, dropped=False),)
-    if stated is not None and stated != size:
-        message = (
-            f"{annotation}: states {stated[0]} × {stated[1]}, "
-            f"the photo has {size[0]} × {size[1]}; boxes are taken as pixels of the photo."
-        )
-        return (Finding(annotation, "size-differs", message, dropped=False),)
-    return ()
-
-
 def keep_shown(photo: AnnotatedPhoto, decoded: Photo) -> tuple[AnnotatedPhoto, list[Finding]]:
     """A photo with the faces that the rows there are show, if it lacks its end; findings say so."""
     if not decoded.salvaged:

@@ -37,7 +37,7 @@ from data_prep.grouping.groups import (
     read_groups,
     write_groups,
 )
-from data_prep.grouping.kept_split import find_leaks, find_parts, place_parts
+from data_prep.grouping.split import find_leaks, find_parts, place_parts
 from data_prep.prepare.options import Decisions, KeepSplit, OptionError, ReadingOptions, check_scale
 
 RECORD = "convert.json"

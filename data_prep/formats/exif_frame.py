@@ -16,7 +16,7 @@ from data_prep.base.boxes import (
     turn_size,
 )
 from data_prep.base.errors import DatasetError
-from data_prep.base.photo import PhotoError, PhotoFrame, Size, check_frame, read_frame
+from data_prep.base.photo import PhotoError, PhotoFrame, read_frame
 from data_prep.base.progress import show_progress, tell
 from data_prep.base.records import (
     NAME_CONFLICT,
@@ -74,7 +74,6 @@ def frame_photos(photos: Sequence[AnnotatedPhoto]) -> tuple[list[FramedPhoto], l
             if stated is None:
                 continue
             frame = PhotoFrame(*stated, UPRIGHT, upright=False)
-        findings += check_frame(photo, frame)
         faces, clips = clip_faces(photo, frame.width, frame.height)
         findings += clips
         if not faces and (photo.faces or photo.left_out):
@@ -101,18 +100,6 @@ def turn_upright(photo: FramedPhoto) -> FramedPhoto:
     return replace(photo, width=size[0], height=size[1], faces=faces, turn=UPRIGHT)
 
 
-def look_at(path: Path) -> tuple[Size, int]:
-    """Size of a photo as it is looked at, and the orientation by which to turn boxes on it back.
-
-    An annotation that states this size has the photo turned when it is loaded; so there is an
-    orientation only where the stored photo has the same size, and loading won't turn it.
-    """
-    frame = read_frame(path)
-    stored = frame.width, frame.height
-    size = turn_size(*stored, frame.orientation)
-    return size, frame.orientation if size == stored else UPRIGHT
-
-
 Frame = Literal["stored", "upright", "shares"]
 """What boxes refer to: pixels of the photo as stored, as far as the stated size does not say
 otherwise; pixels of the photo as it is looked at; or its sides."""
@@ -124,11 +111,13 @@ def place_photos(
     findings: Sequence[Finding],
     order: Order = "corners",
     frame: Frame = "stored",
+    matches: Sequence[tuple[Sequence[Path], str]] | None = None,
 ) -> Dataset:
     """Make a dataset of photos that several annotation files may name.
 
     A photo that is not there, that can't be told from others, or that is annotated already, is
-    left out with a finding, besides those that there are.
+    left out with a finding, besides those that there are. `matches` are those of `match_photos`,
+    where photos are found in another way.
 
     Raises:
         DatasetError: There is no photo, or the boxes are no pixels.
@@ -147,10 +136,13 @@ def place_photos(
     found = [*files.findings, *findings]
     fitted: list[WrittenPhoto] = []
     photos: dict[str, AnnotatedPhoto] = {}
-    for photo, (options, note) in zip(written, match_photos(files, written), strict=True):
+    used: set[str] = set()
+    matches = match_photos(files, written) if matches is None else matches
+    for photo, (options, note) in zip(written, matches, strict=True):
         name = files.call(photo.annotation)
         lost = f"it is left out, with {tell(len(photo.faces), 'face')}."
         fault = ""
+        used.update(map(files.relative, options))
         if not options:
             kind, fault = "missing-photo", f"its photo '{photo.image}' is not in the folder; {lost}"
             stem = PurePosixPath(PhotoName.parse(photo.image).stems[-1]).stem
@@ -185,7 +177,7 @@ def place_photos(
             left_out=photo.left_out,
         )
     found += refuse_doubtful(files.root, fitted, order)
-    found.extend(files.unused_photos(photos))
+    found.extend(files.unused_photos(used))
     return Dataset(
         files.source, files.root, tuple(photos[image] for image in sorted(photos)), tuple(found)
     )
@@ -228,19 +220,21 @@ def fit_photo(
     """
     try:
         frame = read_frame(path, fit_size=photo.size)
-    except PhotoError:
-        return photo, []  # Told where it is decoded.
+    except PhotoError as error:
+        fault = Finding(name, "unreadable-photo", str(error), dropped=True)
+        return photo, [fault] * (refers_to == "shares")  # Others are told where they are decoded.
     size, stated = (frame.width, frame.height), photo.size
     photo = replace(photo, file_size=size)
     turned = turn_size(*size, frame.orientation)
     if refers_to == "shares":
-        photo = replace(photo, faces=_change(photo, partial(_scale, sides=turned * 2)))
+        photo = _change(photo, partial(_scale, sides=turned * 2))
     if refers_to == "shares" or (refers_to == "upright" and stated in (None, turned)):
         back = frame.orientation if size == turned else UPRIGHT
-        faces = _change(photo, lambda box: turn_box_back(box, *turned, back))
-        return replace(photo, size=turned, file_size=turned, faces=faces), []
+        photo = _change(photo, lambda box: turn_box_back(box, *turned, back))
+        return replace(photo, size=turned, file_size=turned), []
     if frame.upright:
-        return photo, []
+        message = f"{photo.where}: boxes refer to the turned photo (EXIF {frame.orientation})."
+        return photo, [Finding(name, "turned-photo", message, dropped=False)]
     if stated in (None, size):
         if frame.orientation == UPRIGHT or (stated is not None and turned != size):
             return photo, []
@@ -250,29 +244,29 @@ def fit_photo(
         )
         return photo, [Finding(name, "untold-turn", message, dropped=False)]
     assert stated is not None
-    if all(abs(one - other) <= 1 for one, other in zip(stated, size, strict=True)):
-        return photo, []  # Rounded otherwise. Told where it is decoded.
+    is_rounded = all(abs(one - other) <= 1 for one, other in zip(stated, size, strict=True))
     told = f"{photo.where}: states {stated[0]} × {stated[1]}, the photo has {size[0]} × {size[1]}"
-    for there in (size, turned):
+    for there in () if is_rounded else (size, turned):
         scale = max(there) / max(stated)
         rounding = max(1, scale)  # Of the smaller photo, one pixel.
         if all(abs(s * scale - own) <= rounding for s, own in zip(stated, there, strict=True)):
-            faces = _change(photo, partial(_scale, sides=(scale,) * 4))
+            photo = _change(photo, partial(_scale, sides=(scale,) * 4))
             message = f"{told}: it was resized, so boxes are scaled by {scale:.4g}."
             note = Finding(name, "resized-photo", message, dropped=False)
-            return replace(photo, size=there, file_size=there, faces=faces), [note]
+            return replace(photo, size=there, file_size=there), [note]
     outside = sum(
         face.box.xmax > size[0] + BORDER or face.box.ymax > size[1] + BORDER for face in photo.faces
     )
-    if not outside:
+    if is_rounded or not outside:
         told += "; boxes are taken as pixels of the photo."
         return replace(photo, size=size), [Finding(name, "size-differs", told, dropped=False)]
     message = f"{told}, and {outside} boxes reach out of it: another photo? It is left out."
     return photo, [Finding(name, "size-differs", message, dropped=True)]
 
 
-def _change(photo: WrittenPhoto, change: Callable[[Box], Box]) -> tuple[Face, ...]:
-    return tuple(replace(face, box=change(face.box)) for face in photo.faces)
+def _change(photo: WrittenPhoto, change: Callable[[Box], Box]) -> WrittenPhoto:
+    faces = tuple(replace(face, box=change(face.box)) for face in photo.faces)
+    return replace(photo, faces=faces, wrong=tuple(map(change, photo.wrong)))
 
 
 def _scale(box: Box, sides: Sequence[float]) -> Box:

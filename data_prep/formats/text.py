@@ -7,7 +7,6 @@ score x y width height` for predictions.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, InvalidOperation
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -43,9 +42,6 @@ RELATIVE: frozenset[Layout] = frozenset({"yolo", "ultralytics"})
 TRUTH_FOLDER = "groundtruths"
 DETECTIONS_FOLDER = "detections"
 
-_EXACT = Context(prec=700, Emax=MAX_EMAX, Emin=MIN_EMIN)
-"""Adds any two floats without rounding, so that corner + size gives back the far edge."""
-
 _CENTRED = ("centre x", "centre y", "width", "height")
 _NUMBERS: Mapping[Layout, tuple[str, ...]] = {
     "xywh": ("x", "y", "width", "height"),
@@ -59,7 +55,6 @@ _HINTS: Mapping[Layout, str] = {
     "xyxy": "the order is xmin, ymin, xmax, ymax. If the last two are width and height, choose "
     "the layout xywh",
 }
-"""Characters that some system does not allow in file names."""
 
 
 @dataclass(frozen=True)
@@ -196,21 +191,18 @@ def _read_file(path: Path, photo: str, form: TextFormat, size: Size | None) -> W
         called, numbers = words[: -len(names)], dict(zip(names, words[-len(names) :], strict=True))
         values = {name: read_number(word, name, where) for name, word in numbers.items()}
         score = [check_score(values.pop("score"), where)] if form.scored else []
-        corners = [numbers[name] for name in values], list(values.values())
-        box = partial(_to_box, layout, *corners, size, where)
+        box = partial(_to_box, layout, list(values.values()), size, where)
         label = partial(_find_label, called, names, form, where)
         scores += score if reader.add(where, label, box, _HINTS.get(layout, _NEGATIVE)) else []
     return replace(reader.finish(path, photo, str(path), size), scores=tuple(scores))
 
 
-def _to_box(
-    layout: Layout, texts: list[str], values: list[float], size: Size | None, where: str
-) -> Box:
+def _to_box(layout: Layout, values: list[float], size: Size | None, where: str) -> Box:
     if layout == "xyxy":
         return Box(*values)
     if layout == "xywh":
-        x, y, width, height = texts
-        return Box(values[0], values[1], _add(x, width, where), _add(y, height, where))
+        x, y, width, height = values
+        return Box(x, y, x + width, y + height)
     if size is None:
         raise InputError(
             f"{where}: relative coordinates, but the photo's size is not known; give the folder of "
@@ -218,14 +210,6 @@ def _to_box(
         )
     check_relative(values, where)
     return from_centre(values, size)
-
-
-def _add(start: str, length: str, where: str) -> float:
-    try:
-        return float(_EXACT.add(Decimal(start), Decimal(length)))
-    except InvalidOperation as error:
-        # An exponent of twenty digits, of a number that rounds to 0.
-        raise InputError(f"{where}: {start} + {length} can't be computed.") from error
 
 
 def _find_label(called: list[str], names: tuple[str, ...], form: TextFormat, where: str) -> str:

@@ -11,12 +11,11 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
-from data_prep.base.boxes import turn_box_back
 from data_prep.base.errors import DatasetError
 from data_prep.base.files import write_atomically
-from data_prep.base.photo import PhotoError, Size
+from data_prep.base.photo import Size
 from data_prep.base.progress import show_progress, tell
-from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Finding
+from data_prep.base.records import Box, Dataset, Finding
 from data_prep.formats.contracts import (
     IMAGES,
     DatasetFormat,
@@ -28,13 +27,7 @@ from data_prep.formats.contracts import (
     name_files,
     place_below,
 )
-from data_prep.formats.exif_frame import (
-    DECIMALS,
-    FramedPhoto,
-    look_at,
-    refuse_doubtful,
-    turn_upright,
-)
+from data_prep.formats.exif_frame import DECIMALS, FramedPhoto, place_photos, turn_upright
 from data_prep.formats.input_files import InputError, enclose, read_lines
 from data_prep.formats.label_files import (
     BOX_VALUES,
@@ -50,6 +43,7 @@ from data_prep.formats.label_files import (
 from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto
 
 DATA = "data.yaml"
+SHARES = (1, 1)  # Stands for the size of a photo where boxes are to be shares of its sides.
 _PARTS = {"valid": "val"}  # Parts of a split that data.yaml calls otherwise.
 
 
@@ -81,43 +75,26 @@ class YoloFormat(DatasetFormat):
             missing = "photo" if layout.pairs else f"label file ({LABELS}/*.txt)"
             raise DatasetError(f"{files.root}: no {missing} in this folder or below it.")
         landmarks = find_landmarks(files, layout.pairs)
-        whole = Faults(files.source, findings=[*files.findings])
-        photos: dict[str, AnnotatedPhoto] = {}
+        whole = Faults(files.source)
         read: list[WrittenPhoto] = []
         classes: dict[Path, ClassNames] = {}  # The same for all label files of a folder.
-        told = {*layout.doubles}
-        for path, photo in (*layout.pairs.items(), *((None, one) for one in layout.unlabelled)):
-            # The annotation of a photo without one is where the faces would be.
-            annotation, kind = path or photo or files.root, "unreadable-photo"
-            faults = replace(whole, file=files.call(annotation))
+        photos = [photo for photo in layout.pairs.values() if photo is not None]
+        for path, photo in layout.pairs.items():
+            faults = replace(whole, file=files.call(path))
             if photo is None:
-                if path is not None and has_box(path):
+                if has_box(path):
                     message = f"{faults.file}: its photo is not in the folder."
                     faults.leave_out("missing-photo", message)
                 continue
-            told.add(photo)
-            if path is not None and path.parent not in classes:
+            if path.parent not in classes:
                 source = options.names or find_names(files, path, options)
                 classes[path.parent] = ClassNames.read(source)
-            labels = WrittenPhoto(photo, "", faults.file, None, ())
             try:
-                size, orientation = look_at(photo)
-                if path is not None:
-                    kind, names = "broken-labels", classes[path.parent]
-                    labels = read_labels(path, "", size, names, options, faults, landmarks)
-            except (PhotoError, InputError) as error:
-                at_fault = photo if kind == "unreadable-photo" else annotation
-                replace(whole, file=files.call(at_fault)).leave_out(kind, str(error))
-                continue
-            read.append(labels)
-            image, about = files.relative(photo), files.relative(annotation)
-            faces = tuple(
-                replace(face, box=_round(turn_box_back(face.box, *size, orientation)))
-                for face in labels.faces
-            )
-            photos[image] = AnnotatedPhoto(
-                *(files.source, files.root, image, about, *size, faces), left_out=labels.left_out
-            )
+                names = classes[path.parent]
+                read.append(read_labels(path, "", SHARES, names, options, faults, landmarks))
+            except InputError as error:
+                faults.leave_out("broken-labels", str(error))
+                photos.remove(photo)
         check_names(files, classes.values(), options)
         for path, other in layout.doubles.items():
             name = files.call(path)
@@ -129,11 +106,11 @@ class YoloFormat(DatasetFormat):
                 files.source, "photo-without-labels", f"{files.source}: {message}", False
             )
             whole.findings.append(note)
-        whole.findings += refuse_doubtful(files.root, read, "centred")
+        # The annotation of a photo without one is where the faces would be.
+        read += [WrittenPhoto(one, "", files.call(one), None, ()) for one in layout.unlabelled]
         whole.note_counts()
-        findings = (*whole.findings, *files.unused_photos({*map(files.relative, told)}))
-        ordered = tuple(photos[name] for name in sorted(photos))
-        return Dataset(files.source, files.root, ordered, findings)
+        matches = [((photo,), "") for photo in (*photos, *layout.unlabelled)]
+        return place_photos(files, read, whole.findings, "centred", "shares", matches)
 
     def place(self, images: Sequence[str]) -> dict[str, str]:
         """Photos go to `images`, where their labels are found from."""
@@ -180,8 +157,8 @@ def read_labels(
 ) -> WrittenPhoto:
     """The faces of a label file; a face's number is its line among those that are not blank.
 
-    Boxes are in pixels of the photo as it is looked at, which `size` is of; without, no face can be
-    read.
+    Boxes are in pixels of the photo as it is looked at, which `size` is of, or stay `SHARES`;
+    without a size no face can be read.
     """
     reader = FaceReader(faults, options)
     for line, words in enumerate(map(str.split, read_lines(path)), 1):
@@ -216,11 +193,7 @@ def _read_box(
         box = from_centre(values, size)
     else:
         box = enclose([x * size[0] for x in values[::2]], [y * size[1] for y in values[1::2]])
-    return _round(box)
-
-
-def _round(box: Box) -> Box:
-    return Box(*(round(value, DECIMALS) for value in box))
+    return box if size == SHARES else Box(*(round(value, DECIMALS) for value in box))
 
 
 def from_centre(values: Sequence[float], size: Size) -> Box:

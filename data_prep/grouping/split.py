@@ -1,13 +1,20 @@
-"""Training and validation splits that share no photo and no near-duplicate."""
+"""Splits into training and validation, made or kept as the data come with one; what leaks."""
 
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
-from data_prep.base.errors import UserError
+from data_prep.base.errors import DatasetError, UserError
+from data_prep.base.progress import tell
+from data_prep.base.records import LEAK, UNTOLD_PART, AnnotatedPhoto, Dataset, Finding
+from data_prep.formats.input_files import InputError, read_lines
+from data_prep.formats.label_files import has_box
+from data_prep.formats.photo_match import WrittenPhoto, list_dataset, match_photos
 
 TRAIN, VALID = "train", "valid"
 TEST = "test"  # Only where a split is kept that has it: neither trained nor validated on.
@@ -82,3 +89,108 @@ def naive_split(count: int, *, folds: int = 5, seed: int = 0) -> np.ndarray:
     split = np.full(count, TRAIN, dtype=object)
     split[np.random.default_rng(seed).permutation(count)[: round(count / folds)]] = VALID
     return split
+
+
+_WORDS = {
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("valid", "val", "validation", "dev"), VALID),
+    **dict.fromkeys(("test", "testing"), TEST),
+}
+"""Words in the names of folders and files by which people call the parts of a split."""
+
+
+def find_parts(dataset: Dataset) -> tuple[dict[str, str], list[Finding]]:
+    """The part of the split that each photo of a dataset came in, by image; findings.
+
+    It is told by a list such as `train.txt`, of paths or stems; else by the nearest folder called
+    after a part; else by the name of the annotation file. Photos of which nothing tells are for
+    training, and without a part for validation that for tests serves.
+
+    Raises:
+        DatasetError: Nothing tells of two parts.
+    """
+    photos, listed = dataset.photos, _read_lists(dataset)
+    parts = {photo.image: listed.get(photo.image) or _guess_part(photo) for photo in photos}
+    told = {part for part in parts.values() if part}
+    if TRAIN not in told or len(told) < 2:
+        raise DatasetError(
+            f"{dataset.root}: --keep-split, but nothing tells of a split; expected are folders or "
+            "annotation files called train, valid or test, or lists (train.txt)."
+        )
+    findings = []
+    if lost := [image for image, part in parts.items() if not part]:
+        message = (
+            f"{dataset.source}: {tell(len(lost))} of no part of the split, the first: {lost[0]}; "
+            "taken for training."
+        )
+        findings.append(Finding(dataset.source, UNTOLD_PART, message, dropped=False))
+    if VALID not in told:
+        message = f"{dataset.source}: no part for validation; that for tests serves as it."
+        findings.append(Finding(dataset.source, UNTOLD_PART, message, dropped=False))
+    kept = {TEST: TEST if VALID in told else VALID, "": TRAIN}
+    return {image: kept.get(part, part) for image, part in parts.items()}, findings
+
+
+def find_all_parts(datasets: Sequence[Dataset]) -> tuple[dict[str, str], list[Finding]]:
+    """The parts of several datasets, by `source/image`; findings."""
+    found: dict[str, str] = {}
+    findings: list[Finding] = []
+    for dataset in datasets:
+        parts, told = find_parts(dataset)
+        found |= {f"{dataset.source}/{image}": part for image, part in parts.items()}
+        findings += told
+    return found, findings
+
+
+def _read_lists(dataset: Dataset) -> dict[str, str]:
+    files = list_dataset(dataset.root)
+    lists = [(path, _WORDS.get(path.stem.lower(), "")) for path in files.by_suffix({".txt"})]
+    parts: dict[str, str] = {}
+    for path, part in lists:
+        if not part or has_box(path):
+            continue
+        try:
+            names = [line.strip() for line in read_lines(path) if line.strip()]
+        except InputError:
+            continue
+        written = [WrittenPhoto(path, name, str(path), None, ()) for name in names]
+        for options, _ in match_photos(files, written):
+            # What is in two lists is for training: it was learnt from.
+            for image in map(files.relative, options[:1] if len(options) == 1 else ()):
+                parts[image] = TRAIN if parts.get(image, part) != part else part
+    return parts
+
+
+def _guess_part(photo: AnnotatedPhoto) -> str:
+    image, annotation = PurePosixPath(photo.image), PurePosixPath(photo.annotation)
+    names = [*reversed(image.parts[:-1]), annotation.stem * (annotation.stem != image.stem)]
+    words = (word for name in names for word in re.findall("[a-z]+", name.lower()))
+    return next((_WORDS[word] for word in words if word in _WORDS), "")
+
+
+def place_parts(images: Iterable[str], parts: dict[str, str]) -> dict[str, str]:
+    """Where photos go: below a folder called after their part."""
+    places = {}
+    for image in images:
+        names = [name for name in PurePosixPath(image).parts[:-1] if name.lower() not in _WORDS]
+        names = names[1:] if names[:1] == ["images"] else names
+        places[image] = "/".join([parts[image], *names, PurePosixPath(image).name])
+    if len({place.lower() for place in places.values()}) < len(places):
+        return {image: f"{parts[image]}/{image}" for image in places}
+    return places
+
+
+def find_leaks(names: Sequence[str], groups: Sequence[str], parts: Sequence[str]) -> list[Finding]:
+    """A finding for each group of near-duplicates that lies in several parts of a split."""
+    members: dict[str, dict[str, list[str]]] = {}
+    for name, group, part in zip(names, groups, parts, strict=True):
+        if group:
+            members.setdefault(group, {}).setdefault(part, []).append(name)
+    findings = []
+    for group, sides in members.items():
+        if len(sides) > 1:
+            shown = "; ".join(f"{part}: {', '.join(some[:3])}" for part, some in sides.items())
+            count = sum(map(len, sides.values()))
+            message = f"leak: {count} photos look alike across the split that is kept: {shown}."
+            findings.append(Finding(group, LEAK, message, dropped=False))
+    return findings

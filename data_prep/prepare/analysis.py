@@ -21,7 +21,7 @@ from data_prep.base.crop import crop_face, crop_name, encode_crop
 from data_prep.base.errors import DatasetError
 from data_prep.base.files import output_error
 from data_prep.base.labels import RARE_CLASS
-from data_prep.base.photo import PhotoError, PhotoFrame, check_frame, keep_shown, read_photo
+from data_prep.base.photo import PhotoError, keep_shown, read_photo
 from data_prep.base.progress import show_progress
 from data_prep.base.records import (
     CONTRADICTION,
@@ -38,8 +38,15 @@ from data_prep.decisions.ledger import Ledger
 from data_prep.decisions.overlay import SAME_FACE, Overlay
 from data_prep.grouping.duplicates import Fingerprint, describe_photo
 from data_prep.grouping.groups import group_photos
-from data_prep.grouping.kept_split import find_all_parts, find_leaks
-from data_prep.grouping.split import TRAIN, SplitError, leaked_share, naive_split, split_by_group
+from data_prep.grouping.split import (
+    TRAIN,
+    SplitError,
+    find_all_parts,
+    find_leaks,
+    leaked_share,
+    naive_split,
+    split_by_group,
+)
 from data_prep.prepare.options import MAJORITY_RATIO, BlurRule, PrepareOptions
 
 SPLIT_EDGES: tuple[float, ...] = (10, 16, 32, 64)
@@ -335,7 +342,6 @@ def _survey_photo(
         finding = Finding(photo.name, "unreadable-photo", str(error), dropped=True)
         return SurveyedPhoto(photo, 0, 0, (), None, (finding,))
     size = (decoded.width, decoded.height)
-    framed = check_frame(photo, PhotoFrame(*size, decoded.orientation, decoded.upright))
     photo, salvaged = keep_shown(photo, decoded)
     found, clipped = clip_faces(photo, *size)
     faces: list[tuple[Face, float]] = []
@@ -348,7 +354,7 @@ def _survey_photo(
             raise output_error(crops / name, error) from error
         faces.append((face, blur_score(crop)))
     look = describe_photo(decoded.pixels)
-    findings = (*framed, *salvaged, *clipped)
+    findings = (*salvaged, *clipped)
     return SurveyedPhoto(photo, *size, tuple(faces), look, findings, decoded.salvaged)
 
 

@@ -29,7 +29,7 @@ from data_prep.decisions.overlay import apply_ledgers
 from data_prep.formats.photo_match import find_folder
 from data_prep.formats.registry import read_datasets
 from data_prep.grouping.groups import read_groups
-from data_prep.grouping.kept_split import find_all_parts
+from data_prep.grouping.split import find_all_parts
 from data_prep.prepare.analysis import analyse, list_duplicates
 from data_prep.prepare.options import AuditOptions, BuildOptions
 from data_prep.prepare.page import PAGE, render_page

@@ -18,14 +18,14 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 from data_prep.base.errors import UserError
 from data_prep.base.photo import read_frame, read_photo
 from data_prep.base.tables import read_faces
-from data_prep.datasets.recode import read_recode
+from data_prep.datasets.merge import read_recode
 from data_prep.decisions.ledger import read_ledger
 from data_prep.formats.contracts import Format, ReadOptions
 from data_prep.formats.exif_frame import frame_photos
 from data_prep.formats.predictions import AlarmRule, read_photos, read_prediction_table
 from data_prep.formats.registry import read_dataset
 from data_prep.grouping.groups import read_groups
-from data_prep.grouping.kept_split import find_parts
+from data_prep.grouping.split import find_parts
 from evaluate.evaluation import read_case
 from evaluate.inputs.truth import read_truth
 from evaluate.options import EvaluateOptions

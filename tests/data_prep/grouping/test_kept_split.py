@@ -11,7 +11,7 @@ from data_prep.base.errors import DatasetError
 from data_prep.datasets.convert import ConvertOptions, convert
 from data_prep.formats.contracts import Format
 from data_prep.formats.registry import read_dataset
-from data_prep.grouping.kept_split import find_leaks, find_parts, place_parts
+from data_prep.grouping.split import find_leaks, find_parts, place_parts
 from data_prep.prepare.build import build
 from data_prep.prepare.options import BuildOptions, OptionError
 from tests.makers import LABELS, make_photo, make_voc

@@ -175,7 +175,6 @@ def test_annotated_boxes_are_clipped(tmp_path: Path) -> None:
         ("with_mask 1,5 2 3 4", "'1,5' for x is not a number; write a point, not a comma"),
         ("with_mask 1 2 -3 4", r"line 2: box \(1, 2, -2, 6\) is inverted; .*layout xyxy"),
         ("with_mask 1e308 2 1e308 4", "line 2: the box is not finite"),
-        ("with_mask 1 2 1e-99999999999999999999 4", "line 2: 1 .* can't be computed"),
         ("with_msk 1 2 3 4", "line 2: .*did you mean 'with_mask'"),
         ("3 1 2 3 4", r"line 2: class id .* not in masks\.names, .* 0 to 2"),
         ("-1 1 2 3 4", "line 2: class id -1 is not in"),
