@@ -18,7 +18,7 @@ from PIL import Image
 import trimask
 from data_prep.base.files import OutputError
 from data_prep.formats.predictions import COLUMNS, PHOTOS_FILE, read_photos
-from pipeline.inference import sources
+from pipeline.inference import addresses
 from pipeline.inference.engines import EngineError
 from pipeline.inference.sources import PhotosError
 from pipeline.nets.cards import WeightsError
@@ -205,17 +205,17 @@ def test_photo_by_address(model, site):
 @pytest.mark.parametrize(
     ("page", "reason"),
     [
-        ("missing.jpg", "can't be fetched (HTTP Error 404"),
+        ("missing.jpg", "can't be fetched (the server answers 404"),
         ("page.jpg", "not a photo in a known format"),
         ("endless.jpg", "larger than 1 MB"),
-        ("silent.jpg", "can't be fetched (timed out)"),
+        ("silent.jpg", "can't be fetched (no answer in time)"),
         ("slow.jpg", "not there after 0.3 s"),
     ],
 )
 def test_address_without_a_photo(model, site, monkeypatch, page, reason):
-    monkeypatch.setattr(sources, "MOST_BYTES", 1_000_000)
-    monkeypatch.setattr(sources, "WAIT", 0.2)
-    monkeypatch.setattr(sources, "MOST_SECONDS", 0.3)
+    monkeypatch.setattr(addresses, "MOST_BYTES", 1_000_000)
+    monkeypatch.setattr(addresses, "WAIT", 0.2)
+    monkeypatch.setattr(addresses, "MOST_SECONDS", 0.3)
     results = model.predict([f"{site}/{page}", paint_photo()])
     assert f"{site}/{page}: {reason}" in results.errors[page]
     assert len(results[1]) == 2

@@ -11,6 +11,7 @@ from data_prep.base.files import OutputError, hold_folder
 from data_prep.base.photo import MAX_PIXELS
 from data_prep.base.progress import log, tell
 from data_prep.formats.predictions import AlarmRule
+from pipeline.inference.addresses import hide_password
 from pipeline.inference.saves import Saves
 from pipeline.inference.sources import (
     BESIDE,
@@ -20,7 +21,6 @@ from pipeline.inference.sources import (
     PhotoSet,
     count_reasons,
     find_photos,
-    hide_password,
 )
 from pipeline.inference.video.alarms import Alarm, AlarmError
 from pipeline.inference.video.clips import VideoOptions
@@ -106,7 +106,7 @@ class RunOptions:
 def run(options: RunOptions) -> None:
     """Find faces and tell their class: OUT/predictions.csv, OUT/annotated/, OUT/summary.json.
 
-    Exit code 0: all photos done; 1: some could not be read, the rest done; 2: nothing done;
+    Exit code 0: all photos done; 1: some could not be read, or alarms not called; 2: nothing done;
     130: stopped by Ctrl-C with the table of what is done. Run again, it goes on where it stopped.
     """
     resize = parse_resize(options.resize)
@@ -159,7 +159,9 @@ def run(options: RunOptions) -> None:
         raise typer.Exit(STOPPED)
     if len(summary["unreadable"]) == summary["photos"] + len(photos.videos):
         raise typer.Exit(NOT_DONE)
-    if summary["unreadable"] or any(why.startswith(LOST) for _, why in photos.passed_over):
+    unheard = summary.get("alarm_calls", {}).get("failed")
+    lost = any(why.startswith(LOST) for _, why in photos.passed_over)
+    if summary["unreadable"] or lost or unheard:
         raise typer.Exit(SOME_LEFT_OUT)
 
 
@@ -205,6 +207,8 @@ def tell_result(
     for video in summary.get("videos", ()):
         if video["frames"]:
             tell_video(video)
+    if calls := summary.get("alarm_calls"):
+        typer.echo(f"alarms called: {calls['made']}; failed: {calls['failed']}")
     typer.echo(f"table: {options.out / 'predictions.csv'}")
     if photos.videos:
         typer.echo(f"persons: {options.out / 'tracks.csv'}")

@@ -14,13 +14,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from http.client import HTTPException
 from itertools import count, islice, takewhile
 from pathlib import Path, PurePosixPath
 from threading import Condition
 from typing import Any, Protocol, TypeGuard
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
 import numpy as np
 from PIL import Image
@@ -37,6 +35,7 @@ from data_prep.base.photo import (
 )
 from data_prep.formats.contracts import Format
 from data_prep.formats.predictions import FILE, PHOTOS_FILE
+from pipeline.inference.addresses import ADDRESSES, ask_head, fetch, hide_password
 from pipeline.inference.records import Frame
 
 ANNOTATED, SUMMARY, JOURNAL = "annotated", "summary.json", ".journal.jsonl"
@@ -59,16 +58,13 @@ READERS = 2
 AHEAD, AHEAD_PIXELS = 16, 48_000_000
 """Photos that are decoded before they are asked for, and the pixels that these hold at most."""
 
-MOST_BYTES = 50_000_000
-WAIT, MOST_SECONDS = 10, 60  # Of what is fetched: seconds without an answer, and in all.
+ASKERS = 16  # Servers that are asked at a time what an address is.
 
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"}
 VIDEO_SUFFIXES |= {".flv", ".ts", ".mts", ".m2ts", ".3gp", ".ogv", ".mjpeg"}
 """File name endings taken for videos when a folder is walked."""
 
-_ADDRESSES = ("http://", "https://")
 _STREAMS = ("rtsp://", "rtsps://", "rtmp://", "srt://", "udp://", "rtp://", "tcp://")
-_ASKING = {"User-Agent": "trimask"}
 _WILDCARDS = frozenset("*?[")
 
 
@@ -120,25 +116,22 @@ class PhotoSet:
 
 def list_photos(items: Sequence[Item]) -> PhotoSet:
     """Photos of any kind, in order, under their own names, with folders where those differ."""
-    files = [Path(item) for item in items if is_file(item)]
-    root = os.path.commonpath([file.absolute().parent for file in files]) if files else ""
+    files = [os.path.abspath(item) for item in items if is_file(item)]  # noqa: PTH100  Without "..".
+    root = os.path.commonpath(map(os.path.dirname, files)) if files else ""
     named: dict[str, Item] = {}
     for index, item in enumerate(items):
         name = ""
         if is_file(item):
-            name = Path(item).absolute().relative_to(root).as_posix()
+            name = Path(os.path.relpath(item, root)).as_posix()
         elif isinstance(item, str):
             name = PurePosixPath(re.split("[?#]", item)[0].replace("\\", "/")).name.lstrip(".")
-        name = name or f"{index}.png"
-        while name in named:
-            name = f"{index}-{PurePosixPath(name).name}"
-        named[name] = item
-    return PhotoSet(Path(), tuple(named), items=named)
+        named[_name_apart(name or f"{index}.png", named, index)] = item
+    return PhotoSet(Path(root), tuple(named), items=named)
 
 
 def is_file(item: Item) -> TypeGuard[str | Path]:
     """Whether a photo is given by the name of a file."""
-    return isinstance(item, Path) or (isinstance(item, str) and not item.startswith(_ADDRESSES))
+    return isinstance(item, Path) or (isinstance(item, str) and not item.startswith(ADDRESSES))
 
 
 def _read_ahead(tasks: Iterable[tuple[Path | None, Callable[[], Frame]]]) -> Iterator[Frame]:
@@ -242,30 +235,6 @@ def _to_image(pixels: np.ndarray, name: str) -> Image.Image:
         ) from error
 
 
-def fetch(address: str) -> bytes:
-    """What lies at an address, `MOST_BYTES` at most, within `MOST_SECONDS`; no password is sent.
-
-    Raises:
-        PhotoError: It can't be had, or is larger, or takes longer.
-    """
-    ends, shown = time.monotonic() + MOST_SECONDS, hide_password(address)
-    data = bytearray()
-    try:
-        request = Request(shown, headers=_ASKING)  # noqa: S310
-        with urlopen(request, timeout=WAIT) as answer:  # noqa: S310
-            while part := answer.read1(1 << 16):
-                data += part
-                if len(data) > MOST_BYTES:
-                    raise PhotoError(f"{shown}: larger than {MOST_BYTES // 10**6} MB.")
-                if time.monotonic() > ends:
-                    raise PhotoError(f"{shown}: not there after {MOST_SECONDS} s.")
-    except (OSError, HTTPException, ValueError) as error:
-        if isinstance(error, PhotoError):
-            raise
-        raise PhotoError(f"{shown}: can't be fetched ({error}).") from error
-    return bytes(data)
-
-
 def stamp_of(path: Path) -> tuple[int, int]:
     """Size in bytes and time of change (ns) of a file; -1 when it is gone."""
     try:
@@ -295,12 +264,12 @@ def find_photos(photos: str, *, leave_out: Path | None = None) -> PhotoSet:
         is_file, is_folder = path.is_file(), path.is_dir()
         if is_file and path.suffix.lower() == ".txt":
             lines = path.read_text(encoding="utf-8-sig").splitlines()
-            return list_addresses([line.strip() for line in lines if line.strip()], photos)
+            return list_lines(lines, photos, path.parent)
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or error
         raise PhotosError(f"{photos}: can't be read ({why}).") from error
-    if photos.startswith((*_ADDRESSES, *_STREAMS)):
-        return list_addresses([photos], photos)
+    if photos.startswith((*ADDRESSES, *_STREAMS)):
+        return list_lines([photos], photos, path)
     if photos.isdecimal() and len(photos) < 4 and not (is_file or is_folder):
         return PhotoSet(Path(), (), videos={f"camera-{photos}": photos})
     root = path.parent if is_file else path
@@ -334,48 +303,51 @@ def find_photos(photos: str, *, leave_out: Path | None = None) -> PhotoSet:
     return PhotoSet(root, tuple(images), tuple(passed_over), videos=places)
 
 
-def list_addresses(lines: Sequence[str], source: str) -> PhotoSet:
-    """Photos and videos at addresses; what has no ending of either is asked what it is.
+def list_lines(lines: Sequence[str], source: str, folder: Path) -> PhotoSet:
+    """Photos and videos at addresses, and files relative to a folder; `#` begins a remark.
+
+    An address that has no ending of either is asked what it is.
 
     Raises:
-        PhotosError: There are none, or a line holds something else.
+        PhotosError: There are none.
     """
-    addresses: list[Item] = []
-    videos = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.startswith((*_ADDRESSES, *_STREAMS)):
-            what = f"{source}, address {number}: '{line[:40]}'"
-            raise PhotosError(f"{what} does not begin with http:// or rtsp://.")
-        try:
-            parts = urlsplit(line)
-        except ValueError as error:
-            raise PhotosError(f"{source}, address {number}: {error}.") from error
-        ending = PurePosixPath(parts.path).suffix.lower()
-        if ending in PHOTO_SUFFIXES or (
-            line.startswith(_ADDRESSES) and ending not in VIDEO_SUFFIXES and _has_photo(line)
-        ):
-            addresses.append(line)
+    places = [line for line in map(str.strip, lines) if line and not line.startswith("#")]
+    if not places:
+        raise PhotosError(f"{source}: no addresses or files in there.")
+    with ThreadPoolExecutor(ASKERS) as pool:
+        films = list(pool.map(_is_video, places))
+    items: list[Item] = []
+    videos: dict[str, str] = {}
+    for number, (place, film) in enumerate(zip(places, films, strict=True), start=1):
+        is_address, name = place.startswith((*ADDRESSES, *_STREAMS)), Path(place).name
+        if not film:
+            items.append(place if is_address else folder / place)
             continue
-        name = re.sub(r"[^\w.-]+", "-", f"{parts.hostname}{parts.path}").strip("-.")
-        videos[name if name not in videos else f"{number}-{name}"] = line
-    if not lines:
-        raise PhotosError(f"{source}: no addresses in there.")
-    return replace(list_photos(addresses), videos=videos)
+        if is_address:
+            parts = urlsplit(place)
+            name = re.sub(r"[^\w.-]+", "-", f"{parts.hostname}{parts.path}").strip("-.")
+        videos[_name_apart(name, videos, number)] = place if is_address else str(folder / place)
+    return replace(list_photos(items), videos=videos)
 
 
-def hide_password(address: str) -> str:
-    """An address as it may be shown."""
-    return re.sub(r"//[^/?#\s]*@", "//", address)
+def _is_video(place: str) -> bool:
+    """Whether a video is there, as its ending says, or else the server."""
+    with suppress(ValueError):
+        path = urlsplit(place).path if "://" in place else place
+        ending = PurePosixPath(path).suffix.lower()
+        if ending in VIDEO_SUFFIXES or place.startswith(_STREAMS):
+            return True
+        if place.startswith(ADDRESSES) and ending not in PHOTO_SUFFIXES:
+            # Of a server that says nothing it is told later why no photo can be had.
+            return not ask_head(place).get("content-type", "image/").startswith("image/")
+    return False
 
 
-def _has_photo(address: str) -> bool:
-    """Whether a photo lies there, as the server says; true if it says nothing."""
-    try:
-        request = Request(hide_password(address), headers=_ASKING)  # noqa: S310
-        with urlopen(request, timeout=WAIT) as answer:  # noqa: S310
-            return str(answer.headers.get_content_maintype()) == "image"
-    except (OSError, HTTPException, ValueError):
-        return True  # Where it is fetched, it is told why it can't be.
+def _name_apart(name: str, taken: Container[str], number: int) -> str:
+    """A name that is not taken, by a number before it."""
+    while name in taken:
+        name = f"{number}-{PurePosixPath(name).name}"
+    return name
 
 
 def _walk(root: Path, own: Container[str]) -> Iterator[tuple[str, str]]:

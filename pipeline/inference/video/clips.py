@@ -1,6 +1,8 @@
 """Frames of clips, streams and cameras, by PyAV and OpenCV; PyAV is imported when one is read."""
 
+import os
 import re
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -17,8 +19,9 @@ import numpy as np
 from data_prep.base.boxes import UPRIGHT
 from data_prep.base.errors import UserError
 from data_prep.base.progress import log
+from pipeline.inference.addresses import hide_password
 from pipeline.inference.records import Frame
-from pipeline.inference.sources import PhotoSet, hide_password, spell
+from pipeline.inference.sources import PhotoSet, spell
 from pipeline.inference.video.alarms import Alarm
 
 EXTRA = 'pip install "trimask[video]"'
@@ -48,9 +51,12 @@ class VideoOptions:
         """Pass over videos where the packages that they need are not installed.
 
         Raises:
-            VideoError: Nothing is left, or the options are wrong.
+            VideoError: Nothing is left, the options are wrong, or there is no display.
         """
         choose_frames(self.every)
+        needs = self.show and sys.platform.startswith("linux")
+        if needs and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise VideoError("--show: no display here; leave it out, the film shows the same.")
         if self != VideoOptions() and not photos.videos:
             raise VideoError("--every, --show and --alarm with a command or URL are for videos.")
         if not photos.videos or all(map(find_spec, ("av", "trackers"))):
@@ -104,8 +110,9 @@ class Clip:
             with open_video(self.place) as container:
                 yield from self._read(container)
         except (av.FFmpegError, OSError) as error:
-            why = "damaged, cut short or of an unknown kind; copy it again or convert it"
-            yield self._fault(f"can't be read as a video ({spell(str(error.strerror))}): {why}")
+            why = ": damaged, cut short or of an unknown kind; copy it again or convert it"
+            hint = why if isinstance(error, av.InvalidDataError) else ""
+            yield self._fault(f"can't be read as a video ({spell(str(error.strerror))}){hint}")
 
     def _fault(self, what: str) -> Frame:
         return Frame(self.name, error=f"{hide_password(self.place)}: {what}.")
@@ -128,6 +135,10 @@ class Clip:
             except av.InvalidDataError:
                 yield self._fault(f"damaged after {now:.1f} s")
                 continue
+            except OSError:  # So do servers end that don't tell the length, too.
+                last = av.Packet()
+                last.stream, last.time_base = streams[0], streams[0].time_base
+                pictures = last.decode()
             for picture in pictures:
                 index, told = index + 1, picture.time
                 told = index / float(streams[0].average_rate or 25) if told is None else told
@@ -190,7 +201,11 @@ class Live:
                     if not self._room.wait_for(lambda: self._newest, 0.2):
                         continue
                     index, captured, at, picture = self._newest.pop()
-                pixels, turned = picture()
+                try:
+                    pixels, turned = picture()
+                except Exception as error:  # noqa: BLE001 - One frame of many; any format may come.
+                    yield Frame(self.name, index, error=f"{self.name}: not decoded ({error}).")
+                    continue
                 yield Frame(self.name, index, pixels, orientation=turned, time_s=at)
                 self.latencies.append(time.monotonic() - captured)
             yield Frame(self.name, error=self._error)

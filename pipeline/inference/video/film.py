@@ -1,7 +1,5 @@
 """The annotated film of a video, and the window that shows it."""
 
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,7 +12,6 @@ import numpy as np
 from data_prep.base.files import make_folder, output_error
 from pipeline.inference.draw import draw_faces
 from pipeline.inference.records import Clock, Face, Frame
-from pipeline.inference.video.clips import VideoError
 
 ENCODERS = ("libx264", "libopenh264", "h264_videotoolbox", "mpeg4")
 """The first that the build of FFmpeg has writes films: H.264 but for the last."""
@@ -28,9 +25,6 @@ class Film:
     """A `Sink` that draws frames, writes them as an MP4, each at its time, and shows them.
 
     A film that is killed can be watched up to then; `path` gets it when it is closed.
-
-    Raises:
-        VideoError: There is no display to show it on.
     """
 
     path: Path | None
@@ -41,9 +35,6 @@ class Film:
 
     def __post_init__(self) -> None:
         self._file: tuple[Any, Any] | None = None
-        needs = self.show and sys.platform.startswith("linux")
-        if needs and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            raise VideoError("--show: no display here; leave it out, the film shows the same.")
 
     def add(self, frame: Frame, faces: Sequence[Face]) -> None:
         """Draw one; stopped in the window by q or Escape, as by Ctrl-C."""

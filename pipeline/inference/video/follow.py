@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -16,6 +17,7 @@ from data_prep.base.labels import CLASSES
 from data_prep.base.progress import log
 from data_prep.base.records import Box
 from data_prep.formats.predictions import PhotoRow, PredictionRow
+from pipeline.inference.addresses import ask_head
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Clock, Face, Frame, list_rows
 from pipeline.inference.sources import ANNOTATED, TRACKS, VIDEO, spell, stamp_of
@@ -110,12 +112,18 @@ def follow_videos(
 
     Raises:
         OutputError: Something can't be written; what is done so far stays done.
-        VideoError: There is no window.
     """
     done, left = [], list(videos)
     for name, place in videos.items():
         source = open_source(name, place, options.every)
-        mark = hashlib.sha256(place.encode()).hexdigest() if "://" in place else ""
+        mark = ""
+        if (
+            "://" in place
+        ):  # Whether it changed, the server tells; of one that does not, it may have.
+            head = ask_head(place) if isinstance(source, Clip) else {}
+            tags = [head[tag] for tag in ("etag", "last-modified", "content-length") if tag in head]
+            known = [place, *(tags or [str(time.time())])]
+            mark = hashlib.sha256("\n".join(known).encode()).hexdigest()
         told = {**settings, "every": options.every, "stamp": stamp_of(Path(place)), "mark": mark}
         kept = Kept(name, out / VIDEO / name, told)
         if isinstance(source, Live) and kept.folder.exists():
@@ -123,7 +131,10 @@ def follow_videos(
             raise OutputError(f"{what}; choose another folder with -o.")
         path = None
         if draw_from is not None:
-            path = out / ANNOTATED / (name if name.lower().endswith(".mp4") else f"{name}.mp4")
+            film_name = name if name.lower().endswith(".mp4") else f"{name}.mp4"
+            while film_name != name and film_name in videos:
+                film_name += ".mp4"
+            path = out / ANNOTATED / film_name
         done.append(kept)
         if not kept.state.whole or (path and kept.state.frames and not path.is_file()):
             film = Film(path, kept.folder / "film.mp4", draw_from or 0.0, clock, options.show)

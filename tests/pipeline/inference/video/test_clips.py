@@ -163,9 +163,26 @@ def test_addresses_cameras_and_lists_are_told_apart(tmp_path, monkeypatch):
     found = find_photos(str(tmp_path / "list.txt"))
     assert found.items == {"a.jpg": lines[0], "1-a.jpg": lines[3]}
     assert list(found.videos.values()) == [stream, "http://z.example/b.mp4"]
-    (tmp_path / "list.txt").write_text("photo.jpg\n")
-    with pytest.raises(PhotosError, match=r"list\.txt, address 1: 'photo\.jpg' does not begin"):
-        find_photos(str(tmp_path / "list.txt"))
+
+
+def test_a_list_may_name_files_and_hold_remarks_and_bad_lines(tmp_path):
+    save_photo(tmp_path / "a.png")
+    save_photo(tmp_path / "sub" / "a.png")
+    write_clip(tmp_path / "sub" / "b c.mp4")
+    lines = ["# front door", " a.png ", "sub/b c.mp4", "sub/../sub/a.png", "http://[x", "gone.png"]
+    (tmp_path / "in").mkdir()
+    names = "\n".join(f"../{line}" if line[0] in "sg" else line for line in lines)
+    (tmp_path / "in" / "list.txt").write_text(names.replace(" a.png ", f" {tmp_path}/a.png "))
+    found = find_photos(str(tmp_path / "in" / "list.txt"))
+    assert list(found.videos) == ["b c.mp4"]
+    assert Clip("b", found.videos["b c.mp4"]).__iter__().__next__().size == (120, 90)
+    told = {frame.name: frame.error for frame in found}
+    assert [name for name, error in told.items() if not error] == ["a.png", "sub/a.png"]
+    assert "Invalid IPv6 URL" in told["[x"]
+    assert "gone.png" in told["gone.png"]
+    (tmp_path / "in" / "list.txt").write_text("# nothing\n\n")
+    with pytest.raises(PhotosError, match=r"list\.txt: no addresses or files"):
+        find_photos(str(tmp_path / "in" / "list.txt"))
 
 
 def test_without_the_packages_a_message_says_what_to_install(tmp_path, monkeypatch):

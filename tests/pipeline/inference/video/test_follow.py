@@ -38,6 +38,15 @@ def frames_of(path):
         return [(round(p.time, 3), p.to_ndarray(format="rgb24")) for p in container.decode(video=0)]
 
 
+def test_each_clip_has_a_film_of_its_own(tmp_path):
+    for number, name in enumerate(["a.avi", "a.avi.mp4", "a.avi.mp4.mp4"], start=3):
+        write_clip(tmp_path / "in" / name, WALK[:number], codec="mpeg4")
+    run(tmp_path / "in", tmp_path / "out")
+    films = {path.name: len(frames_of(path)) for path in (tmp_path / "out/annotated").iterdir()}
+    ends = ["a.avi.mp4", "a.avi.mp4.mp4", "a.avi.mp4.mp4.mp4"]
+    assert films == dict(zip(ends, (4, 5, 3), strict=True))
+
+
 def test_a_clip_gives_rows_tracks_a_film_and_a_summary(tmp_path):
     clip = write_clip(tmp_path / "in" / "a.mp4")
     before = hash_tree(tmp_path / "in")

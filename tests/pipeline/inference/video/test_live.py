@@ -1,6 +1,7 @@
 """Cameras, streams and addresses, each from a stand-in on this machine."""
 
 import ast
+import base64
 import http.server
 import io
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import typer
 from PIL import Image
 
 from pipeline.inference import command
@@ -151,6 +153,22 @@ def test_a_camera_that_is_not_there_is_told(camera, tmp_path):
     assert run("3", tmp_path / "out", Interrupts(2))["videos"][0]["frames"] == 2
 
 
+def test_a_picture_that_can_not_be_decoded_is_one_of_many(camera, monkeypatch):
+    turns, real = iter([True]), clips.cv2.cvtColor
+
+    def convert(*args):
+        if next(turns, False):
+            raise RuntimeError("no such format")
+        return real(*args)
+
+    monkeypatch.setattr(clips.cv2, "cvtColor", convert)
+    frames = iter(Live("c", lambda: clips.read_camera(0)))
+    first, second = next(frames), next(frames)
+    frames.close()
+    assert first.error == "c: not decoded (no such format)."
+    assert second.size == (120, 90)
+
+
 def test_only_chosen_frames_of_a_camera_are_taken(camera):
     frames = iter(Live("c", lambda: clips.read_camera(0), "0.1s"))
     times = [next(frames).time_s for _ in range(4)]
@@ -222,6 +240,73 @@ def test_a_password_for_photos_is_written_nowhere(serve, tmp_path):
     assert not any(b"cret" in path.read_bytes() for path in files)
 
 
+def test_a_password_is_sent_where_it_was_given_for(serve, tmp_path):
+    """To a camera whose address has no ending, and to no host that it redirects to."""
+    asked, word = [], base64.b64encode(b"me:s@fe").decode()
+
+    def other(request):
+        asked.append(request.headers.get("Authorization"))
+        send(request, jpeg(WALK[0]), "image/jpeg")
+
+    elsewhere = serve(other)
+
+    def answer(request):
+        if request.headers.get("Authorization") != f"Basic {word}":
+            request.send_response(401)
+            request.send_header("WWW-Authenticate", 'Basic realm="camera"')
+            request.send_header("Content-Length", "0")
+            return request.end_headers()
+        if request.path == "/away":
+            request.send_response(302)
+            request.send_header("Location", f"{elsewhere}/b.jpg")
+            request.send_header("Content-Length", "0")
+            return request.end_headers()
+        return send(request, jpeg(WALK[0]), "image/jpeg")
+
+    address = serve(answer).replace("//", "//me:s%40fe@")
+    found = find_photos(f"{address}/shot")
+    assert [frame.error for frame in found] == [""]
+    found = find_photos(f"{address}/away")
+    assert [frame.error for frame in found] == [""]
+    assert asked == [None] * len(asked) != []
+    film = write_clip(tmp_path / "a.mp4").read_bytes()
+    camera = serve(
+        lambda r: answer(r) if word not in str(r.headers) else send(r, film, "video/mp4")
+    )
+    address = camera.replace("//", "//me:s%40fe@")
+    (told,) = run(f"{address}/live", tmp_path / "out")["videos"]
+    assert (told["video"], told["frames"]) == ("127.0.0.1-live", 12)
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert not any(b"s%40fe" in path.read_bytes() for path in files)
+
+
+@pytest.mark.parametrize("header", ["ETag", "Last-Modified", "Content-Length", ""])
+def test_a_clip_that_changed_under_its_address_is_done_again(serve, tmp_path, header):
+    clips = [write_clip(tmp_path / f"{n}.mp4", WALK[:n]).read_bytes() for n in (4, 6)]
+    films, values, asked = clips, {"ETag": "one", "Last-Modified": "Mon"}, []
+
+    def answer(request):
+        asked.append(request.path)
+        request.send_response(200)
+        request.send_header("Content-Type", "video/mp4")
+        request.send_header("Connection", "close")
+        if header:
+            request.send_header(header, values.get(header, str(len(films[0]))))
+        request.end_headers()
+        request.wfile.write(films[0])
+
+    address = serve(answer)
+    for times in (3, 2 if header else 3):  # It is not read again if it is known to be the same.
+        asked.clear()
+        out = run(f"{address}/a.mp4", tmp_path / "out", draw=False)
+        assert out["videos"][0]["frames"] == 4
+        assert out["videos"][0]["seconds"] == pytest.approx(0.12, abs=0.01)
+        assert len(asked) == times
+    films, values = films[1:], {"ETag": "two", "Last-Modified": "Tue"}
+    out = run(f"{address}/a.mp4", tmp_path / "out", draw=False)
+    assert out["videos"][0]["frames"] == 6
+
+
 def test_another_address_of_the_same_name_is_another_clip(serve, tmp_path):
     clips = [write_clip(tmp_path / f"{n}.mp4", WALK[:n]).read_bytes() for n in (4, 6)]
     address = serve(lambda request: send(request, clips["id=6" in request.path], "video/mp4"))
@@ -266,7 +351,33 @@ def test_refused_and_dead_addresses_are_told(serve, tmp_path, monkeypatch):
         alarm.ring({"image": "a", "track": 1})
         assert alarm.close() == {"made": 0, "failed": 1}
     assert len(asked) == 1
-    assert all(line.startswith("warning: alarm for a, person 1: the call failed") for line in said)
+    begin = "warning: alarm for a, person 1: the call failed"
+    assert said == [
+        f"{begin} (the server answers 403 Forbidden)",
+        f"{begin} (nothing answers there)",
+    ]
+
+
+def test_alarms_that_fail_are_told_by_the_exit_code(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(alarms, "PAUSE", 0.0)
+    loads = classmethod(lambda *_, **__: stand_ins(0.3))
+    monkeypatch.setattr("pipeline.inference.predictor.Predictor.load", loads)
+    clip = write_clip(tmp_path / "a.mp4", [BARE] * 8)
+    with pytest.raises(typer.Exit) as ended:
+        command.run(RunOptions(str(clip), tmp_path / "o", alarm=["http://127.0.0.1:9"]))
+    assert ended.value.exit_code == 1
+    assert "alarms called: 0; failed: 1" in capsys.readouterr().out
+
+
+def test_a_call_that_hangs_holds_no_end(monkeypatch):
+    monkeypatch.setattr(alarms, "WAIT", 0.2)
+    said = []
+    monkeypatch.setattr(alarms, "log", said.append)
+    alarm, began = Alarm(f"'{sys.executable}' -c 'import time; time.sleep(5)'"), time.monotonic()
+    alarm.ring({"image": "a", "track": 1})
+    assert alarm.close() == {"made": 0, "failed": 1}
+    assert time.monotonic() - began < 2
+    assert said == ["warning: alarms that were not called 0.2 s after the end are given up"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a script with #!")
@@ -306,8 +417,8 @@ def test_a_window_needs_a_display_and_ends_by_q(tmp_path, monkeypatch):
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     clip = write_clip(tmp_path / "a.mp4")
-    with pytest.raises(VideoError, match="no display here"):
-        run(clip, tmp_path / "o1", video=VideoOptions(show=True))
+    with pytest.raises(VideoError, match="no display here"):  # Before the nets are loaded.
+        command.run(RunOptions(str(clip), tmp_path / "o1", show=True))
     monkeypatch.setenv("DISPLAY", ":0")
     shown, keys = [], [0, 0, ord("q")]
     monkeypatch.setattr("cv2.imshow", lambda name, pixels: shown.append(pixels))

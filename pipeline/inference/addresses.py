@@ -1,0 +1,142 @@
+"""What lies at addresses, asked for within bounds; a password goes to the host it was given for."""
+
+import ipaddress
+import re
+import socket
+import time
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException
+from threading import Timer
+from typing import Any
+from urllib import request
+from urllib.error import HTTPError, URLError
+from urllib.parse import unquote, urlsplit
+
+from data_prep.base.photo import PhotoError
+
+ADDRESSES = ("http://", "https://")
+MOST_BYTES = 50_000_000
+WAIT, MOST_SECONDS = 10, 60  # Of what is fetched: seconds without an answer, and in all.
+FAULTS = (OSError, HTTPException, ValueError)
+"""What asking an address raises."""
+
+_WORDS: dict[type[Exception], str] = {
+    socket.gaierror: "no host of that name is known",
+    ConnectionRefusedError: "nothing answers there",
+    TimeoutError: "no answer in time",
+    HTTPException: "what answers there is no web server, or broke off",
+}
+
+
+class _Handler(request.HTTPHandler, request.HTTPSHandler):
+    """Bounds the seconds that a server's head takes; connects to public hosts alone if asked to."""
+
+    def __init__(self, public: bool) -> None:
+        super().__init__()
+        self._public = public
+
+    def do_open(self, kind: Any, req: request.Request, **options: Any) -> Any:  # type: ignore[override]
+        connections = []
+
+        def make(*args: Any, **more: Any) -> HTTPConnection:
+            connections.append(connection := kind(*args, **more))
+            if self._public:
+                connection._create_connection = _connect_public
+            return connection
+
+        def hang_up() -> None:
+            with suppress(OSError, AttributeError):
+                connections[0].sock.shutdown(socket.SHUT_RDWR)
+
+        timer = Timer(MOST_SECONDS, hang_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            return super().do_open(make, req, **options)
+        finally:
+            timer.cancel()
+
+
+def _connect_public(address: tuple[str, int], timeout: float, *_: Any) -> socket.socket:
+    """A connection to a host, unless it is this machine or of a private network."""
+    found = {str(one[4][0]): None for one in socket.getaddrinfo(*address, type=socket.SOCK_STREAM)}
+    for ip in map(ipaddress.ip_address, found):
+        if not ip.is_global or ip.is_multicast:
+            raise PermissionError(f"{address[0]} is no public host, and is not asked here")
+    for host in found:
+        with suppress(OSError):
+            return socket.create_connection((host, address[1]), timeout)
+    raise ConnectionRefusedError
+
+
+def ask(address: str, data: bytes | None = None, *, public: bool = False) -> Any:
+    """The open answer of an http address, to which data are posted, as JSON, if there are any.
+
+    With `public` no host of a private network is connected to, wherever a name or a redirect
+    leads, and no proxy is asked. Raises what `FAULTS` lists.
+    """
+    parts, shown = urlsplit(address), hide_password(address)
+    keys = request.HTTPPasswordMgrWithDefaultRealm()
+    if parts.username is not None:
+        place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/"
+        keys.add_password(None, place, unquote(parts.username), unquote(parts.password or ""))
+    opener = request.OpenerDirector()  # Of its own, for that of urllib follows to ftp, too.
+    for handler in (
+        _Handler(public),
+        request.ProxyHandler({} if public else None),
+        request.HTTPDefaultErrorHandler(),
+        request.HTTPErrorProcessor(),
+        request.HTTPRedirectHandler(),
+        request.HTTPDigestAuthHandler(keys),
+        request.HTTPBasicAuthHandler(keys),
+        request.UnknownHandler(),
+    ):
+        opener.add_handler(handler)
+    headers = {"User-Agent": "trimask", **({"Content-Type": "application/json"} if data else {})}
+    return opener.open(request.Request(shown, data, headers), timeout=WAIT)  # noqa: S310
+
+
+def explain(error: Exception) -> str:
+    """Why an address can't be had, in a few words."""
+    if isinstance(error, HTTPError):
+        return f"the server answers {error.code} {error.reason}".rstrip()
+    cause = error.reason if isinstance(error, URLError) else error
+    words = [told for kind, told in _WORDS.items() if isinstance(cause, kind)]
+    return words[0] if words else hide_password(str(cause))
+
+
+def fetch(address: str, *, public: bool = False) -> bytes:
+    """What lies at an address, `MOST_BYTES` at most, within `MOST_SECONDS`; see `ask`.
+
+    Raises:
+        PhotoError: It can't be had, or is larger, or takes longer.
+    """
+    ends, shown = time.monotonic() + MOST_SECONDS, hide_password(address)
+    data = bytearray()
+    try:
+        with ask(address, public=public) as answer:
+            while part := answer.read1(1 << 16):
+                data += part
+                if len(data) > MOST_BYTES:
+                    raise PhotoError(f"{shown}: larger than {MOST_BYTES // 10**6} MB.")
+                if time.monotonic() > ends:
+                    raise PhotoError(f"{shown}: not there after {MOST_SECONDS} s.")
+    except FAULTS as error:
+        if isinstance(error, PhotoError):
+            raise
+        raise PhotoError(f"{shown}: can't be fetched ({explain(error)}).") from error
+    return bytes(data)
+
+
+def ask_head(address: str) -> dict[str, str]:
+    """The head of what lies at an address, by names in lower case; none if it can't be had."""
+    try:
+        with ask(address) as answer:
+            return {name.lower(): value for name, value in answer.headers.items()}
+    except FAULTS:
+        return {}
+
+
+def hide_password(address: str) -> str:
+    """An address as it may be shown."""
+    return re.sub(r"//[^/?#\s]*@", "//", address)
