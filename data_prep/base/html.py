@@ -1,16 +1,19 @@
 """Self-contained HTML pages from templates."""
 
+from __future__ import annotations
+
 import base64
 import io
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from data_prep.base.labels import CLASSES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def render_html(
@@ -51,8 +54,9 @@ def new_axes(
     title: str, x: str, y: str, *, width: float = 6.2, height: float = 3.7
 ) -> tuple[Figure, Axes]:
     """A figure, sides in inches, and its axes with a title and names."""
+    from matplotlib.figure import Figure  # Servers show pages without plots.
+
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_title(title, loc="left", fontsize=11, color=INK, fontweight="bold")
     axes.set_xlabel(x, color=INK)

@@ -8,14 +8,15 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import FileIO
 from itertools import accumulate, chain
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from filelock import lock_descriptor
+from filelock import FileLock, lock_descriptor
 from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
 
 from data_prep.base.errors import UserError
@@ -209,6 +210,23 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def hold_ledger(path: Path) -> AbstractContextManager[Any]:
+    """Keep other reviews of a ledger out, of other processes too; a kill gives it back."""
+    lock = FileLock(path.with_name(f".{path.name}.lock"), poll_interval=0.002)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return lock.acquire()
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
+class Place(NamedTuple):
+    """How far a ledger was read."""
+
+    bytes: int = 0
+    lines: int = 0
+
+
 def read_ledger(path: Path) -> Ledger:
     """Read all decisions of a ledger.
 
@@ -218,25 +236,33 @@ def read_ledger(path: Path) -> Ledger:
     Raises:
         LedgerError: The file can't be read, or another line is not a decision.
     """
+    return read_added(path, Place())[0]
+
+
+def read_added(path: Path, place: Place) -> tuple[Ledger, Place]:
+    """Read what was added to a ledger since it was read up to a place; how far that goes.
+
+    Half a last line is read again the next time: it is whole then, or torn. For the rest see
+    `read_ledger`; `LedgerError` also when the file has become shorter.
+    """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(place.bytes)
+            data = file.read()
     except OSError as error:
         reason = error.strerror or error
         raise LedgerError(f"{path}: not a ledger that can be read ({reason}).") from error
-    found, _ = parse_ledger(path, data)
-    return replace(found, path=path, sha256=hashlib.sha256(data).hexdigest())
-
-
-def parse_ledger(path: Path, data: bytes, first: int = 1) -> tuple[Ledger, int]:
-    """Read a ledger's bytes, or those added to it, from the start of the line numbered `first`.
-
-    Gives what they say, and how many of the bytes hold whole lines.
-    """
+    if size < place.bytes:
+        raise LedgerError(
+            f"{path}: has become shorter while it was in use, so it is no longer the same ledger; "
+            "start the review again."
+        )
     decisions: list[Decision] = []
     warnings: list[str] = []
-    *lines, tail = (data.removeprefix(BOM) if first == 1 else data).split(b"\n")
-    whole = len(data)
-    for number, line in enumerate(lines, start=first):
+    *lines, tail = (data if place.lines else data.removeprefix(BOM)).split(b"\n")
+    whole = place.bytes + len(data)
+    for number, line in enumerate(lines, start=place.lines + 1):
         if line.endswith(TORN):
             warnings.append(f"{path}:{number}: half a line, as a crash leaves it; it is skipped.")
         elif line.strip():
@@ -251,10 +277,11 @@ def parse_ledger(path: Path, data: bytes, first: int = 1) -> tuple[Ledger, int]:
         try:
             decisions.append(Decision.from_json(tail))
         except LedgerError:
-            number = first + len(lines)
+            number = place.lines + len(lines) + 1
             warnings.append(f"{path}:{number}: the last line is cut short; it is skipped.")
             whole -= len(tail)
-    return Ledger(tuple(decisions), tuple(warnings)), whole
+    found = Ledger(tuple(decisions), tuple(warnings), path, hashlib.sha256(data).hexdigest())
+    return found, Place(whole, place.lines + len(lines))
 
 
 def settle(decisions: Iterable[Decision], by: str | None = None) -> dict[Key, Decision]:

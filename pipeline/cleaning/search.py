@@ -30,7 +30,7 @@ from pipeline.cleaning.evidence import (
 from pipeline.cleaning.ranking import Evidence, gather_evidence
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import Folds, Prepared, ShortOptions
-from pipeline.review.suspects import ABOUT, FORMAT, TABLE, tell_likely
+from pipeline.review.suspects import ABOUT, FORMAT, TABLE, open_suspects, tell_likely
 from pipeline.runs.folder import flatten
 from pipeline.runs.log import Log, report_as
 from pipeline.runs.plots import SHORT, TILE, plot_faces
@@ -139,6 +139,7 @@ def find_suspects(options: SuspectsOptions, log: Log) -> tuple[pd.DataFrame, lis
             "expected_wrong": wrong,
         }
         write_json(out / ABOUT, about)
+        open_suspects(out)  # A large table is indexed now, not when somebody waits for the page.
     return table, likely
 
 

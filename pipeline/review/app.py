@@ -23,7 +23,6 @@ from data_prep.base.photo import PhotoError
 from data_prep.base.progress import tell
 from data_prep.base.records import Box
 from data_prep.decisions.ledger import Decision
-from evaluate.measures.headline import wilson_interval
 from pipeline.review.guard import Access, Guard
 from pipeline.review.photos import Kind
 from pipeline.review.session import Choice, ChoiceError, Choose, ConflictError, NoFaceError, Session
@@ -169,7 +168,7 @@ def view_face(session: Session, position: int) -> dict[str, Any]:
     face = session.face(position)
     photo = session.shelf.open(face)
     width, height = face.size if photo.pixels is None else photo.pixels.shape[1::-1]
-    known, blind = session.look_up(face.key), session.way.blind
+    known, blind = session.look_up(position), session.way.blind
     view: dict[str, Any] = {
         "position": position,
         "version": known.version,
@@ -184,7 +183,6 @@ def view_face(session: Session, position: int) -> dict[str, Any]:
     if blind:
         return view
     source, image, index = face.key
-    labels = session.suspects.table["label"]
     return view | {
         "rank": int(session.rows[position]) + 1,
         "name": f"{source}/{image}, object {index}",
@@ -194,7 +192,9 @@ def view_face(session: Session, position: int) -> dict[str, Any]:
         "score": face.score,
         "probabilities": face.probabilities,
         "reasons": [spell_reason(part) for part in face.reasons.split(";") if part.strip()],
-        "similar": [{"row": row, "label": labels.iat[row]} for row in face.similar],
+        "similar": [
+            {"row": row, "label": session.suspects.face(row).label} for row in face.similar
+        ],
         "others": [{"by": d.by, **_view_decision(d, blind=False)} for d in known.others],
     }
 
@@ -260,6 +260,8 @@ def _hint(session: Session) -> dict[str, str | None] | None:
         told = f"{tell_likely(likely).capitalize()} in {labels}"
         rest = f": these are the {len(session)} most suspect faces, the others come on request."
         return {"text": told + (rest if session.rest else "."), "stop": None}
+    from evaluate.measures.headline import wilson_interval  # The first page needs none.
+
     found, of = sum(decision.action != "keep" for decision in recent), len(recent)
     low, high = wilson_interval(np.array([found], float), np.array([of], float))[:, 0].clip(0, 1)
     lines = [

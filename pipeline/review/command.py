@@ -21,7 +21,6 @@ from data_prep.base.progress import log, tell
 from pipeline.review.app import create_app, tell_next
 from pipeline.review.guard import Access, HastyProtocol, is_loopback
 from pipeline.review.session import Session, Way
-from pipeline.review.sheet import draw_contact_sheets, import_sheet, list_open, write_sheet
 from pipeline.review.suspects import LEDGER, open_suspects, tell_likely
 
 PORT = 8377  # When none is named; a free one when this one is taken.
@@ -88,17 +87,19 @@ def review(options: ReviewOptions) -> None:
     likely = by_page and not options.whole and options.first is None
     way = Way(name, options.blind, options.seed, options.first, likely)
     session = Session(open_suspects(options.suspects), ledger, way)
+    if not by_page:
+        from pipeline.review import sheet  # The page needs no tables.
     if options.export is not None:
-        positions = list_open(session)
-        write_sheet(options.export, session, positions)
+        positions = sheet.list_open(session)
+        sheet.write_sheet(options.export, session, positions)
         folder = options.export.with_name(f"{options.export.stem}-pages")
         pictured = positions[:MOST_PICTURED]
-        pages = draw_contact_sheets(folder, session, pictured)
+        pages = sheet.draw_contact_sheets(folder, session, pictured)
         log(f"{tell(len(positions), 'face')}: {options.export}")
         log(f"{tell(len(pages), 'page')} with the first {len(pictured)}: {folder}")
         log("fill in 'decision': keep, drop, skip, or relabel with a class in 'to'; --import it")
     elif options.sheet is not None:
-        added, known = import_sheet(options.sheet, session)
+        added, known = sheet.import_sheet(options.sheet, session)
         log(f"{tell(added, 'decision')} added, {known} stood already: {ledger}")
     else:
         if session.rest and (errors := session.suspects.about.likely_errors):

@@ -2,30 +2,27 @@
 
 import dataclasses
 import hashlib
-import os
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from filelock import FileLock
 
 from data_prep.base.boxes import DegenerateBoxError, clip_box
 from data_prep.base.errors import UserError
-from data_prep.base.files import output_error
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Box
 from data_prep.decisions.ledger import (
     Action,
     Decision,
     Key,
-    LedgerError,
+    Place,
     append_decision,
-    parse_ledger,
+    hold_ledger,
+    read_added,
     settle,
     utc_now,
     work_in_undos,
@@ -34,6 +31,7 @@ from pipeline.review.photos import OpenedPhoto, PhotoShelf
 from pipeline.review.suspects import Suspect, Suspects
 
 Status = Literal["open", "kept", "changed", "skipped"]  # How a face stands with a reviewer.
+STATUSES: tuple[Status, ...] = get_args(Status)
 
 Choose = Literal["keep", "label", "drop", "rebox", "skip"]
 """What a reviewer can do with a face: `label` says its class, be it the given one or another."""
@@ -94,7 +92,14 @@ def draw_up(face: Suspect, photo: OpenedPhoto, choice: Choice, way: Way) -> Deci
     """
     if photo.sha256 is None:
         raise ChoiceError(f"{photo.problem} Without the photo nothing can be decided.")
-    action, to = _name_action(face, choice, blind=way.blind)
+    if choice.to not in (None, *CLASSES):
+        raise ChoiceError(f"Unknown class '{choice.to}'; known: {', '.join(CLASSES)}.")
+    must_name = ("label", "keep", "rebox") if way.blind else ("label",)
+    if choice.to is None and choice.action in must_name:
+        raise ChoiceError(f"'{choice.action}' needs a class: name the class of the face.")
+    action: Action = choice.action if choice.action != "label" else "relabel"
+    if action == "relabel" and choice.to == face.label:
+        action = "keep"
     return Decision(
         utc_now(),
         way.by,
@@ -103,26 +108,9 @@ def draw_up(face: Suspect, photo: OpenedPhoto, choice: Choice, way: Way) -> Deci
         box=face.box,
         given=face.label,
         action=action,
-        to=to,
+        to={"relabel": choice.to, "rebox": choice.to or face.label}.get(action),
         to_box=_check_box(choice.to_box, face, photo) if action == "rebox" else None,
     )
-
-
-def _name_action(face: Suspect, choice: Choice, *, blind: bool) -> tuple[Action, str | None]:
-    """The action of the ledger, and its class."""
-    if choice.to is not None and choice.to not in CLASSES:
-        raise ChoiceError(f"Unknown class '{choice.to}'; known: {', '.join(CLASSES)}.")
-    if choice.action == "label":
-        if choice.to is None:
-            raise ChoiceError("A class must be named.")
-        return ("keep", None) if choice.to == face.label else ("relabel", choice.to)
-    if choice.action == "rebox":
-        if choice.to is None and blind:
-            raise ChoiceError("Name the class of the face in the new box, too.")
-        return "rebox", choice.to or face.label
-    if choice.action == "keep" and blind:
-        raise ChoiceError("The given label isn't shown, so it can't be kept: name the class.")
-    return choice.action, None
 
 
 def _check_box(box: Box | None, face: Suspect, photo: OpenedPhoto) -> Box:
@@ -138,68 +126,8 @@ def _check_box(box: Box | None, face: Suspect, photo: OpenedPhoto) -> Box:
     return clipped
 
 
-class LedgerFollower:
-    """Reads a growing ledger piece by piece."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._offset = 0
-        self._lines = 0
-
-    def read_new(self) -> Sequence[Decision]:
-        """The decisions added since the last call, in the order of their lines.
-
-        Half a line is passed over: it is whole at a later call, or torn. A ledger that doesn't
-        exist yet holds no decisions.
-
-        Raises:
-            LedgerError: The file can't be read, has become shorter, or a line is not a decision.
-        """
-        try:
-            with self.path.open("rb") as file:
-                if os.fstat(file.fileno()).st_size < self._offset:
-                    raise LedgerError(
-                        f"{self.path}: has become shorter while it was in use, so it is no longer "
-                        "the same ledger; start the review again."
-                    )
-                file.seek(self._offset)
-                data = file.read()
-        except FileNotFoundError:
-            return ()
-        except OSError as error:
-            raise LedgerError(
-                f"{self.path}: not a ledger that can be read ({error.strerror or error})."
-            ) from error
-        found, whole = parse_ledger(self.path, data, self._lines + 1)
-        # Only now: after a bad line the next call begins at the same place again.
-        self._offset += whole
-        self._lines += data[:whole].count(b"\n")
-        return found.decisions
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep other reviews of this ledger out, of other processes too; a kill gives it back."""
-        lock = FileLock(self.path.with_name(f".{self.path.name}.lock"), poll_interval=0.002)
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except OSError as error:
-            raise output_error(self.path, error) from error
-        try:
-            yield
-        finally:
-            lock.release()
-
-
-_STATUSES: dict[Action, Status] = {"skip": "skipped", "keep": "kept"}
-
-
-def tell_status(latest: Decision | None) -> Status:
-    """How a face stands by the latest decision on it that is not taken back."""
-    return "open" if latest is None else _STATUSES.get(latest.action, "changed")
-
-
-_CODES = {status: code for code, status in enumerate(get_args(Status))}
+_STATUSES: dict[Action | None, Status] = {None: "open", "skip": "skipped", "keep": "kept"}
+"""By the latest action on a face that is not taken back; others change it."""
 
 
 class Session:
@@ -216,17 +144,18 @@ class Session:
         self.suspects = suspects
         self.way, self.ledger = way, ledger
         self.shelf = PhotoShelf(suspects, hide_names=way.blind)
-        self._ledger = LedgerFollower(ledger)
         self._lock = threading.Lock()
+        self._read_to = Place()
         self._lines: list[Decision] = []
         self._made: list[Decision] = []  # By this reviewer and not taken back, skips included.
-        self._latest: dict[Key, Decision] = {}  # Of these, by face.
         self._stands: dict[str, dict[Key, Decision]] = {way.by: {}}  # By everybody's name.
         self._versions: Counter[Key] = Counter()  # Lines of this reviewer about each face.
-        self._codes = np.zeros(len(suspects), np.uint8)
+        self._places = np.arange(len(suspects))  # Of each row; those not on the way come behind.
+        self._codes = np.zeros(len(suspects), np.uint8)  # Of each place, as in `STATUSES`.
         self._read_new()
         self._all = self.rows = self._choose_rows()
-        self._positions = {suspects.keys[row]: place for place, row in enumerate(self.rows)}
+        places = np.append(self.rows, np.delete(self._places, self.rows))
+        self._places, self._codes = np.argsort(places), self._codes[places]
         order = hashlib.sha256(self.rows.tobytes()).hexdigest()
         parts = (suspects.digest, str(ledger.resolve()), way, order)
         self.edition = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
@@ -255,17 +184,18 @@ class Session:
         with self._lock:
             self._read_new()
 
-    def look_up(self, key: Key) -> Known:
+    def look_up(self, position: int) -> Known:
         """How a face stands."""
+        key = self.face(position).key
         with self._lock:
-            mine, status = self._stands[self.way.by].get(key), tell_status(self._latest.get(key))
+            mine, status = self._stands[self.way.by].get(key), self._codes[position]
             others = (self._stands[by].get(key) for by in sorted(self._stands) if by != self.way.by)
-            return Known(mine, self._versions[key], status, tuple(d for d in others if d))
+            return Known(mine, self._versions[key], STATUSES[status], tuple(filter(None, others)))
 
     def count(self, status: Status, *, everywhere: bool = False) -> int:
         """Faces that stand so with this reviewer, on the way or in the whole suspects folder."""
-        codes = self._codes if everywhere else self._codes[self.rows]
-        return int((codes == _CODES[status]).sum())
+        codes = self._codes[: None if everywhere else len(self)]
+        return int((codes == STATUSES.index(status)).sum())
 
     def recent(self, most: int) -> Sequence[Decision]:
         """This reviewer's latest standing decisions, the latest first."""
@@ -285,10 +215,10 @@ class Session:
         """
         if position != -1:
             self._check(position)
-        codes = self._codes[self.rows]
-        skips_again = position >= 0 and codes[position] == _CODES["skipped"]
+        codes = self._codes[: len(self)]
+        skips_again = position >= 0 and STATUSES[codes[position]] == "skipped"
         for status, wraps in (("open", True), ("skipped", not skips_again)):
-            (found,) = np.nonzero(codes == _CODES[status])
+            found = np.flatnonzero(codes == STATUSES.index(status))
             further = found[np.searchsorted(found, position, side="right") :]
             if len(further) or (wraps and len(found)):
                 return int(further[0] if len(further) else found[0])
@@ -313,11 +243,11 @@ class Session:
         """
         face = self.face(position)
         decision = draw_up(face, self.shelf.open(face), choice, self.way)
-        with self._lock, self._ledger.alone():
+        with self._lock, hold_ledger(self.ledger):
             self._read_new()
             if self._versions[face.key] != version:
                 raise ConflictError("This face was decided in another window; that stands.")
-            append_decision(self._ledger.path, decision)
+            append_decision(self.ledger, decision)
             self._read_new()
         return decision
 
@@ -326,18 +256,17 @@ class Session:
 
         None when there is nothing to take back.
         """
-        with self._lock, self._ledger.alone():
+        with self._lock, hold_ledger(self.ledger):
             self._read_new()
-            latest = next((d for d in reversed(self._made) if self._is_on_way(d)), None)
-            if latest is None:
-                return None
-            undo = dataclasses.replace(latest, at=utc_now(), action="undo", to=None, to_box=None)
-            append_decision(self._ledger.path, undo)
-            self._read_new()
-            return self._positions[latest.key]
-
-    def _is_on_way(self, decision: Decision) -> bool:
-        return self._positions.get(decision.key, len(self)) < len(self)
+            for latest in reversed(self._made):
+                row = self.suspects.find(latest.key)
+                if row is not None and self._places[row] < len(self):
+                    undo = dataclasses.replace(latest, at=utc_now(), action="undo")
+                    undo = dataclasses.replace(undo, to=None, to_box=None)
+                    append_decision(self.ledger, undo)
+                    self._read_new()
+                    return int(self._places[row])
+        return None
 
     def _check(self, position: int) -> None:
         if not 0 <= position < len(self):
@@ -348,13 +277,16 @@ class Session:
         if not self.way.blind:
             return rows
         others = [stands for by, stands in self._stands.items() if by != self.way.by]
-        decided = {key for stands in others for key in stands}
+        found = (self.suspects.find(key) for stands in others for key in stands)
         shuffled = np.random.default_rng(self.way.seed).permutation(rows)
-        chosen = [row for row in shuffled if self.suspects.keys[row] in decided]
-        return np.array(chosen) if chosen else shuffled
+        chosen = shuffled[np.isin(shuffled, [row for row in found if row is not None])]
+        return chosen if len(chosen) else shuffled
 
     def _read_new(self) -> None:
-        new, me = self._ledger.read_new(), self.way.by
+        if not self.ledger.exists() and self._read_to == Place():
+            return  # No ledger yet holds no decisions.
+        read, self._read_to = read_added(self.ledger, self._read_to)
+        new, me = read.decisions, self.way.by
         self._lines += new
         undone = {decision.by for decision in new if decision.action == "undo"}
         for decision in new:
@@ -362,15 +294,14 @@ class Session:
             stands.pop(decision.key, None)  # So that the order is that of the one that wins.
             if decision.action != "skip":
                 stands[decision.key] = decision
-            if decision.by == me:
-                self._versions[decision.key] += 1
-                self._made.append(decision)
-                self._latest[decision.key] = decision
         for by in undone:
             self._stands[by] = settle(self._lines, by)
-        if me in undone:
-            self._made = work_in_undos(self._lines, me)
-            self._latest = {decision.key: decision for decision in self._made}
-        for key in {decision.key for decision in new if decision.by == me}:
-            if (row := self.suspects.rows.get(key)) is not None:
-                self._codes[row] = _CODES[tell_status(self._latest.get(key))]
+        mine = [decision for decision in new if decision.by == me]
+        self._versions.update(decision.key for decision in mine)
+        self._made = work_in_undos(self._lines, me) if me in undone else [*self._made, *mine]
+        latest = {d.key: d.action for d in (self._made if me in undone else mine)}
+        for key in {decision.key for decision in mine}:
+            if (row := self.suspects.find(key)) is not None:
+                self._codes[self._places[row]] = STATUSES.index(
+                    _STATUSES.get(latest.get(key), "changed")
+                )

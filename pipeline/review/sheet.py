@@ -31,8 +31,7 @@ class SheetError(UserError, ValueError):
 
 def list_open(session: Session) -> list[int]:
     """The faces this reviewer hasn't decided, in order; skipped ones are among them."""
-    keys = enumerate(session.face(place).key for place in range(len(session)))
-    return [place for place, key in keys if session.look_up(key).decision is None]
+    return [place for place in range(len(session)) if session.look_up(place).decision is None]
 
 
 def write_sheet(path: Path, session: Session, positions: list[int]) -> None:
@@ -80,7 +79,7 @@ def import_sheet(path: Path, session: Session) -> tuple[int, int]:
         except (SheetError, ChoiceError) as error:
             faults.append(f"line {number}: {error}")
             continue
-        known = session.look_up(face.key)
+        known = session.look_up(position)
         stands = known.decision and (known.decision.action, known.decision.to)
         if known.status == "skipped":
             stands = ("skip", None)
@@ -91,7 +90,7 @@ def import_sheet(path: Path, session: Session) -> tuple[int, int]:
         listed = "; ".join(faults[:_MOST_FAULTS]) + (f"; and {more} more" if more > 0 else "")
         raise SheetError(f"{path}: {listed}. Nothing is imported.")
     for position, choice in show_progress(new, len(new), "importing decisions"):
-        session.decide(position, choice, session.look_up(session.face(position).key).version)
+        session.decide(position, choice, session.look_up(position).version)
     return len(new), len(seen) - len(new)
 
 

@@ -1,26 +1,28 @@
 """The suspects folder: which faces to look at, in which order, and where their photos lie."""
 
-import hashlib
-import io
 import math
+import sqlite3
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from uuid import uuid4
 
-import numpy as np
-import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from data_prep.base.command import spell
 from data_prep.base.errors import UserError
+from data_prep.base.files import PART, sha256_of
 from data_prep.base.labels import CLASSES
-from data_prep.base.progress import tell
+from data_prep.base.progress import log, tell
 from data_prep.base.records import Box
 from data_prep.base.tables import KEY
 from data_prep.decisions.ledger import Key
 
 TABLE, ABOUT, LEDGER = "suspects.csv", "suspects.json", "decisions.jsonl"
+INDEX = "suspects.sqlite"  # The table for looking up single faces; of a `LARGE` one it is kept.
+LARGE, CHUNK = 2**24, 50_000  # Bytes; rows.
 FORMAT = 1
 LEAST = 10  # Faces that a review begins with at least, however few labels are thought to be wrong.
 
@@ -72,18 +74,20 @@ def tell_likely(errors: Sequence[float]) -> str:
 
 
 class Suspects:
-    """All faces of a suspects folder, the most suspect first."""
+    """All faces of a suspects folder by row from 0, the most suspect first; they stay on the disk.
 
-    def __init__(self, table: pd.DataFrame, about: About, digest: str) -> None:
-        self.table = table
+    Any thread may ask.
+    """
+
+    def __init__(self, table: sqlite3.Connection, about: About, digest: str) -> None:
+        self._table, self._lock = table, threading.Lock()
+        self._table.row_factory = sqlite3.Row
         self.about = about
         self.digest = digest  # Tells this table from any other.
-        self.keys: list[Key] = list(table[[*KEY]].itertuples(index=False, name=None))
-        self.rows = {key: row for row, key in enumerate(self.keys)}
-        self._records = list(table.itertuples(index=False))
+        self._count: int = table.execute("SELECT max(line) FROM faces").fetchone()[0]
 
     def __len__(self) -> int:
-        return len(self.table)
+        return self._count
 
     @property
     def likely(self) -> int:
@@ -91,35 +95,47 @@ class Suspects:
         ends = self.about.likely_errors
         return len(self) if ends is None else min(len(self), max(LEAST, math.ceil(ends[2])))
 
+    def find(self, key: Key) -> int | None:
+        """The row of a face; None when it is not among them."""
+        found = self._ask("SELECT * FROM faces WHERE (source, image, object) = (?, ?, ?)", *key)
+        return int(found["line"]) - 1 if found else None
+
     def face(self, row: int) -> Suspect:
-        """The face in a row, counted from 0."""
-        record: Any = self._records[row]
-        opinion = {label: getattr(record, f"p_{label}") for label in CLASSES}
-        ranks = (int(rank) for rank in record.similar.split() if rank.isdecimal())
+        """The face in a row."""
+        record: Any = self._ask("SELECT * FROM faces WHERE line = ?", int(row) + 1)
+        opinion = {label: record[f"p_{label}"] for label in CLASSES}
+        ranks = (int(rank) for rank in record["similar"].split() if rank.isdecimal())
         return Suspect(
-            key=self.keys[row],
-            label=record.label,
-            split=record.split,
-            suggested=record.suggested,
-            score=record.score if math.isfinite(record.score) else None,
-            probabilities=opinion if all(map(math.isfinite, opinion.values())) else None,
-            reasons=record.reasons,
+            key=(record["source"], record["image"], record["object"]),
+            label=record["label"],
+            split=record["split"],
+            suggested=record["suggested"],
+            score=record["score"],
+            probabilities=None if None in opinion.values() else opinion,
+            reasons=record["reasons"],
             similar=tuple(rank - 1 for rank in ranks if 1 <= rank <= len(self)),
-            box=Box(record.xmin, record.ymin, record.xmax, record.ymax),
-            size=(record.width, record.height),
-            crop=record.crop,
+            box=Box(*(math.nan if record[side] is None else record[side] for side in Box._fields)),
+            size=(record["width"], record["height"]),
+            crop=record["crop"],
         )
+
+    def _ask(self, question: str, *values: Any) -> Any:
+        with self._lock:
+            return self._table.execute(question, values).fetchone()
 
 
 def open_suspects(folder: Path) -> Suspects:
     """Open what `python -m pipeline suspects` wrote.
+
+    A table of more than `LARGE` bytes is looked through once, and kept as `INDEX` beside it.
 
     Raises:
         SuspectsError: A file is missing, or holds what it can't.
     """
     try:
         about = About.model_validate_json((folder / ABOUT).read_bytes())
-        data = (folder / TABLE).read_bytes()
+        digest = sha256_of(folder / TABLE)
+        is_large = (folder / TABLE).stat().st_size > LARGE
     except OSError as error:
         raise SuspectsError(
             f"{error.filename}: can't be read ({error.strerror or error}); "
@@ -131,37 +147,66 @@ def open_suspects(folder: Path) -> Suspects:
         raise SuspectsError(
             f"{folder / ABOUT}:{where} {fault['msg']}; find the suspects again."
         ) from error
-    table = _read_table(folder / TABLE, data)
-    strangers = sorted(set(table["source"]) - set(about.roots))
-    if strangers:
+    table = (is_large and _open_index(folder, digest)) or _index(folder / TABLE, digest)
+    sources = table.execute("SELECT DISTINCT source FROM faces")
+    if strangers := sorted({source for (source,) in sources} - set(about.roots)):
         raise SuspectsError(
             f"{folder / ABOUT}: no dataset folder for the source '{strangers[0]}' of {TABLE}; "
             "find the suspects again."
         )
-    return Suspects(table, about, hashlib.sha256(data).hexdigest())
+    return Suspects(table, about, digest)
 
 
-def _read_table(path: Path, data: bytes) -> pd.DataFrame:
-    types = dict.fromkeys(_TEXT, str) | dict.fromkeys(_WHOLE, int) | dict.fromkeys(_REAL, float)
+def _open_index(folder: Path, digest: str) -> sqlite3.Connection | None:
+    """The table as it is kept, made if need be; None where it can't be."""
+    path, part = folder / INDEX, folder / f".{INDEX}.{uuid4().hex[:8]}{PART}"
+    for is_made in (False, True):
+        try:
+            if is_made:
+                log(f"looking through {folder / TABLE}, once")
+                _index(folder / TABLE, digest, part).close()
+                part.replace(path)
+            address = f"{path.resolve().as_uri()}?mode=ro"
+            table = sqlite3.connect(address, uri=True, check_same_thread=False)
+            if table.execute("SELECT digest FROM made").fetchone() == (digest,):
+                return table
+        except (sqlite3.Error, OSError):  # None yet or damaged; or the folder is full or read-only.
+            pass
+        finally:
+            part.unlink(missing_ok=True)
+    return None
+
+
+def _index(path: Path, digest: str, out: Path | None = None) -> sqlite3.Connection:
+    """The table, checked, in SQLite: in a file, or in one without name that goes with it."""
+    import pandas as pd  # What is kept is opened without.
+
+    types = dict.fromkeys(_WHOLE, int) | dict.fromkeys(_TEXT, str) | dict.fromkeys(_REAL, float)
+    table = sqlite3.connect(out or "", check_same_thread=False, isolation_level=None)
+    table.executescript(
+        "PRAGMA journal_mode = off; PRAGMA synchronous = off; PRAGMA cache_size = -100000; BEGIN;"
+        f"CREATE TABLE faces (line INTEGER PRIMARY KEY, {', '.join(types)},"
+        f"""CONSTRAINT "the ranks don't count up from 1" CHECK (rank = line),"""
+        f'CONSTRAINT "the label is none of {", ".join(CLASSES)}" CHECK (label IN {CLASSES}),'
+        f"UNIQUE ({', '.join(KEY)})); CREATE TABLE made (digest)"
+    )
+    add = f"INSERT INTO faces VALUES (?{', ?' * len(types)})"  # noqa: S608
+    # A photo may be called "NA": only empty fields are missing, and only of numbers.
+    how: dict[str, Any] = {"keep_default_na": False, "na_values": {name: [""] for name in _REAL}}
     try:
-        # A photo may be called "NA": only empty fields are missing, and only of numbers.
-        table = pd.read_csv(
-            io.BytesIO(data),
-            keep_default_na=False,
-            na_values={name: [""] for name in _REAL},
-            dtype=types,
-            usecols=list(types),
-        )
+        with pd.read_csv(path, dtype=types, usecols=list(types), chunksize=CHUNK, **how) as parts:
+            for part in parts:
+                part.index += 1
+                table.executemany(add, part[list(types)].itertuples(name=None))
+    except sqlite3.IntegrityError as error:
+        _, check, fault = str(error).partition("CHECK constraint failed: ")
+        (count,) = table.execute("SELECT count(*) FROM faces").fetchone()
+        fault = fault if check else "the face stands there twice"
+        raise SuspectsError(f"{path}:{count + 2}: {fault}.") from error
     except ValueError as error:  # Of parsing, decoding, a missing column, text for a number.
         raise SuspectsError(f"{path}: not a readable table ({error}).") from error
-    if table.empty:
+    if table.execute("SELECT max(line) FROM faces").fetchone() == (None,):
         raise SuspectsError(f"{path}: no faces in there; there is nothing to review.")
-    wrong = [
-        (table["rank"] != np.arange(1, len(table) + 1), "the ranks don't count up from 1"),
-        (~table["label"].isin(CLASSES), f"the label is none of {', '.join(CLASSES)}"),
-        (table.duplicated([*KEY]), "the face stands there twice"),
-    ]
-    for rows, fault in wrong:
-        if rows.any():
-            raise SuspectsError(f"{path}:{int(rows.to_numpy().argmax()) + 2}: {fault}.")
+    table.execute("INSERT INTO made VALUES (?)", [digest])
+    table.execute("COMMIT")
     return table

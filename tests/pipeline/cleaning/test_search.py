@@ -125,7 +125,7 @@ def test_review_can_open_it(mislabelled, tmp_path, by_colour, monkeypatch):
     about, low, high = suspects.about.likely_errors
     assert low <= about <= high
     assert about == pytest.approx(1, abs=0.3)
-    assert suspects.keys[0] == wrong
+    assert suspects.face(0).key == wrong
     assert len(suspects) == 45
     assert set(suspects.about.expected_wrong) == set(CLASSES)
     about = json.loads((tmp_path / "out" / "suspects.json").read_text())

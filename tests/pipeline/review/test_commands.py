@@ -45,7 +45,7 @@ def test_every_row_is_told(found):
     for row, entry in table.iterrows():
         face = suspects.face(row)
         assert face.key == (entry["source"], entry["image"], entry["object"])
-        assert suspects.rows[face.key] == row
+        assert suspects.find(face.key) == row
         similar = tuple(int(rank) - 1 for rank in entry["similar"].split())
         told = (face.label, face.suggested, face.score, face.box, face.similar)
         assert told == (*entry[["label", "suggested", "score"]], Box(*BOXES[row % 3]), similar)
@@ -86,6 +86,28 @@ def test_bad_tables_are_named(own, change, words):
     rewrite(own, change)
     with pytest.raises(SuspectsError, match=words):
         open_suspects(own)
+
+
+def test_a_large_table_is_indexed_once_and_again_when_it_changed(own, monkeypatch):
+    small = open_suspects(own)
+    monkeypatch.setattr("pipeline.review.suspects.LARGE", 0)
+    index = own / "suspects.sqlite"
+    assert [open_suspects(own).face(row) for row in range(12)] == [*map(small.face, range(12))]
+    with monkeypatch.context() as blind:
+        blind.setattr(pd, "read_csv", None)  # Or it would be read anew.
+        assert open_suspects(own).face(7) == small.face(7)
+    index.write_bytes(b"damaged" * 1000)
+    assert open_suspects(own).face(7) == small.face(7)
+    rewrite(own, lambda table: table.assign(image="other.jpg", object=range(12)))
+    assert open_suspects(own).face(7).key == ("set", "other.jpg", 7)
+    index.unlink()
+    index.mkdir()  # Where none can be kept, none is.
+    assert open_suspects(own).find(("set", "other.jpg", 11)) == 11
+    rewrite(own, lambda table: table.assign(object="0"))
+    with pytest.raises(SuspectsError, match="csv:3: the face stands there twice"):
+        open_suspects(own)
+    left = {path.name for path in own.iterdir()}
+    assert left == {"suspects.csv", "suspects.json", "suspects.sqlite"}
 
 
 @pytest.mark.parametrize(
