@@ -105,8 +105,7 @@ def describe_aligned(case: Case) -> Record | None:
     matches = replace(case, detections=aligned).matches
 
     def compute(weights: FloatArray) -> dict[str, FloatArray]:
-        eleven_point = case.options.eleven_point
-        numbers = compute_headline(matches, weights, eleven_point=eleven_point)
+        numbers = compute_headline(matches, weights)
         return {name: numbers[name] for name in ALIGNED}
 
     numbers, intervals = case.measure(compute)

@@ -9,24 +9,32 @@ occurs (VOC 2010 on).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 
 from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntArray
-from evaluate.measures.matching import Boxed, best_overlaps, flag_hits
+from evaluate.measures.matching import Boxed, BoxGroups, Overlaps, best_overlaps, flag_hits
+
+AnyBoxes = TypeVar("AnyBoxes", GroundTruth, Detections, BoxGroups)
 
 
 @dataclass(frozen=True)
 class Rules:
     """How to count."""
 
-    inclusive: bool = False  # `xmax`, `ymax` are the last pixel inside; see `paired_iou`.
+    inclusive: bool = False  # Whether `xmax`, `ymax` are the last pixel inside, as in the VOC kit.
     eleven_point: bool = False  # AP at 11 recalls instead of at every recall.
     all_classes: bool = False
     """Every row is a detection of each class, with score detection × probability, instead of one of
     its label. Concerns the AP of classes only."""
+
+    def widen(self, table: AnyBoxes) -> AnyBoxes:
+        """With boxes to the far edges: sides `xmax - xmin + 1` where the last pixel is inside."""
+        wider = table.boxes + np.array([0, 0, 1, 1])
+        return replace(table, boxes=wider) if self.inclusive else table
 
 
 RECALL_STEPS = 10  # The 11-point form reads the curve at recall 0, 0.1, …, 1.
@@ -68,6 +76,7 @@ class RankedHits:
     ignored: BoolArray  # (T, N) detections on difficult faces, which count neither way.
     truths: IntArray  # (P,) faces per photo that are not difficult.
     scores: FloatArray  # (N,) what they are ranked by, falling.
+    eleven_point: bool = False  # See `Rules`.
 
     @cached_property
     def places(self) -> list[Places]:
@@ -80,11 +89,31 @@ class RankedHits:
         return found
 
     @classmethod
-    def at_one_iou(
-        cls, photo: IntArray, true: BoolArray, scores: FloatArray, truths: IntArray
-    ) -> RankedHits:
+    def at_one_iou(cls, photo: IntArray, true: BoolArray, *rest: Any) -> RankedHits:
         """Hits (N,) at a single threshold, none of them ignored."""
-        return cls(photo, true[None], np.zeros((1, len(true)), dtype=np.bool_), truths, scores)
+        return cls(photo, true[None], np.zeros((1, len(true)), dtype=np.bool_), *rest)
+
+    @classmethod
+    def match(
+        cls,
+        best: tuple[FloatArray, IntArray],
+        photo: IntArray,
+        scores: FloatArray,
+        difficult: BoolArray,
+        truths: IntArray,
+        ious: Sequence[float],
+        *,
+        eleven_point: bool = False,
+    ) -> RankedHits:
+        """Rank detections by scores (N,), equal ones as they come, and match them at every IoU.
+
+        `best` is the face that each overlaps most; an IoU equal to the threshold is a hit.
+        """
+        order = _rank(scores)
+        best_iou, best_face = best[0][order], best[1][order]
+        flags = [flag_hits(best_iou, best_face, difficult, iou=iou) for iou in ious]
+        true, ignored = np.array(flags, dtype=np.bool_).swapaxes(0, 1)
+        return cls(photo[order], true, ignored, truths, scores[order], eleven_point)
 
 
 def rank_hits(
@@ -95,59 +124,51 @@ def rank_hits(
     *,
     photos: int,
     ious: Sequence[float],
-    inclusive: bool = False,
 ) -> RankedHits:
     """Rank detections of a class by scores (N,) and match them at every IoU threshold.
 
-    Boxes are grouped by photo, 0 to `photos` - 1; an IoU equal to the threshold is a hit. Equal
-    scores keep the order of the rows.
+    Boxes are grouped by photo, 0 to `photos` - 1.
     """
-    order = _rank(scores)
-    best_iou, best_truth = best_overlaps(detections, truths, inclusive=inclusive)
-    best_iou, best_truth = best_iou[order], best_truth[order]
-    flags = [flag_hits(best_iou, best_truth, difficult, iou=iou) for iou in ious]
-    return RankedHits(
-        photo=detections.photo[order],
-        true=np.array([true for true, _ in flags], dtype=np.bool_),
-        ignored=np.array([ignored for _, ignored in flags], dtype=np.bool_),
-        truths=np.bincount(truths.photo[~difficult], minlength=photos),
-        scores=scores[order],
-    )
+    iou, face = best_overlaps(detections, truths)
+    asked = np.bincount(truths.photo[~difficult], minlength=photos)
+    best = iou[:, 0], face[:, 0]
+    return RankedHits.match(best, detections.photo, scores, difficult, asked, ious)
 
 
-def rank_classes(
-    truth: GroundTruth, detections: Detections, rules: Rules, ious: Sequence[float]
-) -> tuple[RankedHits, ...]:
-    """Rank and match the detections of each class; they are sorted by photo.
+def rank_classes(overlaps: Overlaps, rules: Rules, ious: Sequence[float]) -> tuple[RankedHits, ...]:
+    """Rank and match the detections of each class.
 
     Raises:
         ValueError: `rules.all_classes` without class probabilities.
     """
-    if rules.all_classes and detections.probabilities is None:
-        raise ValueError("all_classes needs the class probabilities of every detection")
-    classes = []
-    for label in range(len(truth.classes)):
-        faces = truth.take(truth.labels == label)
-        if rules.all_classes and detections.probabilities is not None:
-            rows = np.arange(len(detections))
-            scores = detections.detection * detections.probabilities[:, label]
-        else:
-            rows = np.flatnonzero(detections.labels == label)
-            scores = detections.scores[rows]
-        classes.append(
-            rank_hits(
-                *(faces, faces.difficult, detections.take(rows), scores),
-                photos=len(truth.photos),
-                ious=ious,
-                inclusive=rules.inclusive,
-            )
+    truth, detections = overlaps.truth, overlaps.detections
+    scores, shown = detections.scores[:, None], overlaps.own
+    if rules.all_classes:
+        if detections.probabilities is None:
+            raise ValueError("all_classes needs the class probabilities of every detection")
+        scores = detections.detection[:, None] * detections.probabilities
+        shown = np.ones_like(shown)
+    scores = np.broadcast_to(scores, shown.shape)
+    return tuple(
+        RankedHits.match(
+            (overlaps.iou[rows, label], overlaps.face[rows, label]),
+            detections.photo[rows],
+            scores[rows, label],
+            truth.difficult,
+            count_asked(truth, truth.labels == label),
+            ious,
+            eleven_point=rules.eleven_point,
         )
-    return tuple(classes)
+        for label, rows in enumerate(map(np.flatnonzero, shown.T))
+    )
 
 
-def average_precisions(
-    hits: RankedHits, weights: FloatArray, *, eleven_point: bool = False
-) -> FloatArray:
+def count_asked(truth: GroundTruth, some: BoolArray | bool = True) -> IntArray:
+    """Faces (P,) of each photo, of those flagged (G,), that are not difficult."""
+    return np.bincount(truth.photo[~truth.difficult & some], minlength=len(truth.photos))
+
+
+def average_precisions(hits: RankedHits, weights: FloatArray) -> FloatArray:
     """AP (B, T) at every threshold, for weightings of the photos (B, P), whole numbers.
 
     A photo of weight 2 counts as if it, and all on it, were there twice. NaN where no face is left
@@ -155,7 +176,7 @@ def average_precisions(
     """
     truths = weights @ hits.truths
     aps = np.full((len(weights), len(hits.true)), np.nan)
-    summarise = _at_eleven_recalls if eleven_point else _at_every_recall
+    summarise = _at_eleven_recalls if hits.eleven_point else _at_every_recall
     # One by one and in short integers, which stay in the processor's cache.
     for row in np.flatnonzero(truths > 0):
         counts = weights[row].astype(np.int32)

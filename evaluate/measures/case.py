@@ -15,13 +15,19 @@ import numpy as np
 from data_prep.base.errors import UserError
 from data_prep.formats.predictions import PhotoRow
 from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntArray
-from evaluate.measures.average_precision import RankedHits, Rules, rank_classes, rank_hits
+from evaluate.measures.average_precision import (
+    RankedHits,
+    Rules,
+    count_asked,
+    rank_classes,
+)
 from evaluate.measures.bootstrap import LEVEL, Axes, Statistic, measure
 from evaluate.measures.coco import AREAS, measure_coco
 from evaluate.measures.matching import (
     MATCH_IOU,
     NEAR_IOU,
     ErrorKinds,
+    Overlaps,
     classify_errors,
     match_greedily,
 )
@@ -103,11 +109,6 @@ class Case:
         """Number of photos P, with and without faces."""
         return len(self.truth.photos)
 
-    @property
-    def inclusive(self) -> bool:
-        """See `Rules`."""
-        return self.options.inclusive
-
     def select(self, keep: BoolArray) -> Case:
         """The same of some of the photos only, those of (P,) flags."""
         truth, number = self.truth, np.cumsum(keep) - 1
@@ -130,27 +131,35 @@ class Case:
         )
 
     @cached_property
+    def overlaps(self) -> Overlaps:
+        """All that overlaps, by the rules of the plan."""
+        return self.overlap(self.options.rules)
+
+    def overlap(self, rules: Rules) -> Overlaps:
+        """All that overlaps, by any rules."""
+        return Overlaps.find(rules.widen(self.truth), rules.widen(self.detections))
+
+    @cached_property
     def matches(self) -> Matches:
         """All detections matched under the rules of the plan."""
-        return match_predictions(self.truth, self.detections, self.options.rules)
+        return match_predictions(self.overlaps, self.options.rules)
 
     @cached_property
     def pairs(self) -> Pairs:
         """Faces paired with the detections that a user sees."""
-        thresh = self.options.thresh
-        return pair_faces(self.truth, self.detections, thresh=thresh, inclusive=self.inclusive)
+        widen, thresh = self.options.rules.widen, self.options.thresh
+        return pair_faces(widen(self.truth), widen(self.detections), thresh=thresh)
 
     @cached_property
     def crop_pairs(self) -> Pairs | None:
         """Faces paired with their rows of the classifier alone, as by `pair_crops`."""
-        if self.crops is None:
-            return None
-        return pair_crops(self.truth, self.crops, inclusive=self.inclusive)
+        widen = self.options.rules.widen
+        return None if self.crops is None else pair_crops(widen(self.truth), widen(self.crops))
 
     @cached_property
     def errors(self) -> ErrorKinds:
         """The kind of each error."""
-        return classify_errors(self.truth, self.detections, inclusive=self.inclusive)
+        return classify_errors(self.overlaps)
 
     @cached_property
     def coco(self) -> dict[str, Any]:
@@ -212,33 +221,29 @@ def read_definitions() -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_name("definitions.toml").read_text(encoding="utf-8"))
 
 
-def match_predictions(truth: GroundTruth, detections: Detections, rules: Rules) -> Matches:
+def match_predictions(overlaps: Overlaps, rules: Rules, ious: Sequence[float] = IOUS) -> Matches:
     """Match detections with faces, photo by photo.
 
     Raises:
         ValueError: `rules.all_classes` without class probabilities.
     """
-    return Matches(
-        classes=rank_classes(truth, detections, rules, IOUS),
-        faces=rank_hits(
-            *(truth, truth.difficult, detections, detections.detection),
-            photos=len(truth.photos),
-            ious=FACE_IOUS,
-            inclusive=rules.inclusive,
-        ),
-        confusion=count_confusion(truth, detections, inclusive=rules.inclusive),
+    truth, detections = overlaps.truth, overlaps.detections
+    faces = RankedHits.match(
+        *(overlaps.best(), detections.photo, detections.detection),
+        *(truth.difficult, count_asked(truth), FACE_IOUS),
+        eleven_point=rules.eleven_point,
     )
+    classes = rank_classes(overlaps, rules, ious)
+    return Matches(classes, faces, count_confusion(truth, detections))
 
 
-def count_confusion(
-    truth: GroundTruth, detections: Detections, *, inclusive: bool = False
-) -> IntArray:
+def count_confusion(truth: GroundTruth, detections: Detections) -> IntArray:
     """Count annotated against predicted classes in every photo, paired as by `pair_faces`.
 
     (P, C + 1, C + 1): rows are the annotated classes and, last, detections on no face; columns the
     predicted classes and, last, faces that no detection found.
     """
-    pairs = pair_faces(truth, detections, inclusive=inclusive)
+    pairs = pair_faces(truth, detections)
     found, none = pairs.found, len(truth.classes)
     labels = detections.labels
     rows = np.r_[pairs.labels, np.full(len(pairs.false), none)]
@@ -256,7 +261,6 @@ def pair_faces(
     *,
     thresh: float = 0.0,
     iou: float = MATCH_IOU,
-    inclusive: bool = False,
 ) -> Pairs:
     """Pair faces with detections whatever their class.
 
@@ -265,9 +269,7 @@ def pair_faces(
     """
     ranked = np.argsort(-detections.detection, kind="stable")
     ranked = ranked[detections.detection[ranked] >= thresh]
-    taken, ignored = match_greedily(
-        detections.take(ranked), truth, truth.difficult, iou=iou, inclusive=inclusive
-    )
+    taken, ignored = match_greedily(detections.take(ranked), truth, truth.difficult, iou=iou)
     matched = taken >= 0
     rows = np.full(len(truth.photo), -1, dtype=np.int64)
     rows[taken[matched]] = ranked[matched]
@@ -280,13 +282,13 @@ def pair_faces(
     )
 
 
-def pair_crops(truth: GroundTruth, crops: Detections, *, inclusive: bool = False) -> Pairs:
+def pair_crops(truth: GroundTruth, crops: Detections) -> Pairs:
     """Pair faces with the rows of a classifier that was given their annotated boxes.
 
     Raises:
         CropsError: More than half of the faces have no row.
     """
-    pairs = pair_faces(truth, crops, iou=CROP_IOU, inclusive=inclusive)
+    pairs = pair_faces(truth, crops, iou=CROP_IOU)
     answered = int(pairs.found.sum())
     if 2 * answered < len(pairs.rows):
         raise CropsError(

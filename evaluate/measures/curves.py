@@ -77,9 +77,8 @@ def describe_operating_points(case: Case) -> dict[str, Any]:
     The best cut is chosen on the very data it is measured on, so it flatters.
     """
     # Once every row is a detection of each class, a precision of labels is no longer defined.
-    by_label = Rules(inclusive=case.inclusive)
-    cut = case.detections.take(case.detections.detection >= case.options.thresh)
-    shown = match_predictions(case.truth, cut, by_label)
+    cut = np.flatnonzero(case.detections.detection >= case.options.thresh)
+    shown = match_predictions(case.overlaps.take(cut), Rules(), (MATCH_IOU,))
     hits = _name_hits(case, shown)
     counts = np.stack([_count_by_photo(one) for one in hits.values()], axis=2)
 

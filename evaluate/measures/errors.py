@@ -8,16 +8,15 @@ would win if it alone were fixed.
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth
-from evaluate.measures.average_precision import RankedHits, average_precisions
+from evaluate.arrays import BoolArray, FloatArray, IntArray
+from evaluate.measures.average_precision import RankedHits, average_precisions, count_asked
 from evaluate.measures.bootstrap import share
 from evaluate.measures.case import Case
-from evaluate.measures.matching import CORRECTED, KINDS, MISSED, ErrorKinds
+from evaluate.measures.matching import CORRECTED, KINDS, MISSED
 
 KIND_WORDS: dict[str, str] = {
     MISSED: "missed face",
@@ -44,11 +43,24 @@ class FoundError:
     overlap: float | None = None  # Largest IoU with it, or else with any face.
 
 
+def sort_worst(case: Case, kind: str) -> IntArray:
+    """Errors of one of `KINDS`, the worst first: rows of detections, the surest first.
+
+    For `MISSED` of faces, those of the largest boxes first. Equal ones keep their order.
+    """
+    boxes, errors = case.truth.boxes, case.errors
+    if kind == MISSED:
+        values, rows = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1), np.flatnonzero(errors.missed)
+    else:
+        values, rows = case.detections.scores, np.flatnonzero(errors.is_kind(kind))
+    return rows[np.argsort(-values[rows], kind="stable")]
+
+
 def list_errors(case: Case, kind: str) -> Iterator[FoundError]:
     """The errors of a kind, the worst first."""
     truth, found, errors = case.truth, case.detections, case.errors
     side = truth if kind == MISSED else found
-    for row in errors.sort_worst(kind)[0].tolist():
+    for row in sort_worst(case, kind).tolist():
         where = (kind, row, int(side.photo[row]), side.boxes[row], truth.classes[side.labels[row]])
         if kind == MISSED:
             yield FoundError(*where)
@@ -62,45 +74,36 @@ ALL = "all"  # Name of the repair of every kind at once.
 REPAIRS = (*KINDS, ALL)  # What is fixed, in the order of the arrays.
 
 
-Repaired = tuple[tuple[RankedHits, ...], ...]
-"""Ranked detections of each class: as they are, and after every one of `REPAIRS`."""
-
-
-def fix_errors(truth: GroundTruth, detections: Detections, errors: ErrorKinds) -> Repaired:
+def fix_errors(case: Case) -> tuple[tuple[RankedHits, ...], ...]:
     """Fix every kind of error, alone and together, as `kinds` of the definitions says.
 
-    A corrected detection keeps its score; on a face that is hit already or difficult it is removed.
+    Ranked detections of each class: as they are, and after every one of `REPAIRS`. A corrected
+    detection keeps its score; on a face that is hit already or difficult it is removed.
     """
     repairs: list[Collection[str]] = [(), *((kind,) for kind in KINDS), KINDS]
-    return tuple(_repair(truth, detections, errors, repaired) for repaired in repairs)
+    ranked = np.argsort(-case.detections.scores, kind="stable")
+    return tuple(_repair(case, ranked, repaired) for repaired in repairs)
 
 
-def _repair(
-    truth: GroundTruth, detections: Detections, errors: ErrorKinds, repaired: Collection[str]
-) -> tuple[RankedHits, ...]:
-    rows = np.flatnonzero(errors.is_kind(*(kind for kind in CORRECTED if kind in repaired)))
+def _repair(case: Case, ranked: IntArray, repaired: Collection[str]) -> tuple[RankedHits, ...]:
+    truth, detections, errors = case.truth, case.detections, case.errors
+    rows = ranked[errors.is_kind(*(kind for kind in CORRECTED if kind in repaired))[ranked]]
     faces = errors.face[rows]
     free = ~errors.hit[faces] & ~truth.difficult[faces]
-    rows, faces = rows[free], faces[free]
-    order = np.argsort(-errors.scores[rows], kind="stable")
-    faces, first = np.unique(faces[order], return_index=True)
-    corrected = rows[order[first]]
+    faces, first = np.unique(faces[free], return_index=True)
+    corrected = rows[free][first]
     kept = ~errors.ignored & ~errors.is_kind(*(set(repaired) - {MISSED}))
     kept[corrected] = True
     true, labels = errors.true.copy(), detections.labels.copy()
     true[corrected] = True
     labels[corrected] = truth.labels[faces]
-    asked = ~truth.difficult & ~(errors.missed & (MISSED in repaired))
-    ranked = np.argsort(-errors.scores, kind="stable")
-    ranked = ranked[kept[ranked]]
+    asked = ~errors.missed | (MISSED not in repaired)
     by_class = []
     for label in range(len(truth.classes)):
-        rows = ranked[labels[ranked] == label]
-        photo = truth.photo[asked & (truth.labels == label)]
-        truths = np.bincount(photo, minlength=len(truth.photos))
-        by_class.append(
-            RankedHits.at_one_iou(detections.photo[rows], true[rows], errors.scores[rows], truths)
-        )
+        rows = ranked[(kept & (labels == label))[ranked]]
+        truths = count_asked(truth, asked & (truth.labels == label))
+        own = detections.photo[rows], true[rows], truths, detections.scores[rows]
+        by_class.append(RankedHits.at_one_iou(*own, case.options.eleven_point))
     return tuple(by_class)
 
 
@@ -110,14 +113,12 @@ def describe_budget(case: Case) -> dict[str, Any]:
     A class that had faces but, with the missed ones taken out, has none left gets AP 1 if no
     detection of it is left, else 0.
     """
-    truth, errors, eleven_point = case.truth, case.errors, case.options.eleven_point
-    repaired = fix_errors(truth, case.detections, errors)
-    rate = partial(_average_precisions, eleven_point=eleven_point)
+    truth, errors, repaired = case.truth, case.errors, fix_errors(case)
 
     def compute(weights: FloatArray) -> dict[str, FloatArray]:
         annotated = np.stack([weights @ hits.truths > 0 for hits in repaired[0]], axis=1)
         # (B, repairs and first none, classes)
-        aps = np.stack([rate(ranked, annotated, weights) for ranked in repaired], axis=1)
+        aps = np.stack([_rate(ranked, annotated, weights) for ranked in repaired], axis=1)
         means = share(np.nansum(aps, axis=2), annotated.sum(axis=1, keepdims=True).astype(float))
         return {
             "map50": means[:, 0],
@@ -136,7 +137,7 @@ def describe_budget(case: Case) -> dict[str, Any]:
     numbers, intervals = case.measure(compute, axes)
     return {
         **numbers,
-        "count": {kind: len(errors.sort_worst(kind)[0]) for kind in KINDS},
+        "count": {kind: len(sort_worst(case, kind)) for kind in KINDS},
         "faces": {
             "hit": int(errors.hit.sum()),
             "mistaken": int(errors.mistaken.sum()),
@@ -153,13 +154,11 @@ def describe_budget(case: Case) -> dict[str, Any]:
     }
 
 
-def _average_precisions(
-    ranked: Sequence[RankedHits], annotated: BoolArray, weights: FloatArray, *, eleven_point: bool
-) -> FloatArray:
+def _rate(ranked: Sequence[RankedHits], annotated: BoolArray, weights: FloatArray) -> FloatArray:
     """AP of every class, (B, C); NaN where the class was not `annotated` (B, C)."""
     aps = []
     for hits, had_faces in zip(ranked, annotated.T, strict=True):
-        ap = average_precisions(hits, weights, eleven_point=eleven_point)[:, 0]
+        ap = average_precisions(hits, weights)[:, 0]
         shown = weights @ np.bincount(hits.photo, minlength=weights.shape[1])
         aps.append(np.where(np.isnan(ap) & had_faces, shown == 0, ap))
     return np.stack(aps, axis=1)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from data_prep.base.labels import CLASS_WORDS
-from evaluate.arrays import Detections, FloatArray, GroundTruth
+from evaluate.arrays import FloatArray
 from evaluate.measures.average_precision import Rules, average_precisions, rank_classes
 from evaluate.measures.bootstrap import (
     compare,
@@ -21,15 +22,8 @@ from evaluate.measures.bootstrap import (
     to_number,
     weigh,
 )
-from evaluate.measures.case import (
-    IOUS,
-    Case,
-    Matches,
-    describe_confusion,
-    match_predictions,
-    read_definitions,
-)
-from evaluate.measures.matching import MATCH_IOU
+from evaluate.measures.case import IOUS, Case, Matches, describe_confusion, read_definitions
+from evaluate.measures.matching import MATCH_IOU, Overlaps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,17 +49,14 @@ HEADLINES: dict[str, str] = {
 """Words for the headline numbers, in the order they are shown; the rest is in the record."""
 
 
-def compute_headline(
-    matches: Matches, weights: FloatArray, *, eleven_point: bool = False
-) -> dict[str, FloatArray]:
+def compute_headline(matches: Matches, weights: FloatArray) -> dict[str, FloatArray]:
     """The headline numbers, as fractions; NaN where a number is not defined.
 
     By name (B,), or (B, C) for those of `PER_CLASS`, from weights (B, P): how often each photo
     counts. What each is stands under `definitions` of the record.
     """
     *by_class, faces = (
-        average_precisions(hits, weights, eleven_point=eleven_point)
-        for hits in (*matches.classes, matches.faces)
+        average_precisions(hits, weights) for hits in (*matches.classes, matches.faces)
     )
     aps = np.stack(by_class, axis=1)  # (B, classes, thresholds)
     at_50, at_75 = aps[:, :, IOUS.index(0.5)], aps[:, :, IOUS.index(0.75)]
@@ -101,8 +92,7 @@ def describe_headline(case: Case) -> Record:
     """The headline numbers, as of `compute_headline`, and what they were measured on."""
     truth, detections, matches = case.truth, case.detections, case.matches
     numbers, intervals = case.measure(
-        partial(compute_headline, matches, eleven_point=case.options.eleven_point),
-        dict.fromkeys(PER_CLASS, (truth.classes,)),
+        partial(compute_headline, matches), dict.fromkeys(PER_CLASS, (truth.classes,))
     )
     faces = np.bincount(truth.labels[~truth.difficult], minlength=len(truth.classes))
     return {
@@ -173,38 +163,35 @@ def describe_difference(case: Case) -> Record | None:
     """
     if case.other is None:
         return None
-    rules = case.options.rules
-    mine, other = (
-        partial(compute_headline, matches, eleven_point=rules.eleven_point)
-        for matches in (case.matches, match_predictions(case.truth, case.other, rules))
-    )
     axes = dict.fromkeys(PER_CLASS, (case.truth.classes,))
+    sides = (case, replace(case, detections=case.other))
+    mine, other = (partial(compute_headline, side.matches) for side in sides)
     return compare(mine, other, axes=axes, **case.resampling)
 
 
 def list_conventions(case: Case) -> list[dict[str, Any]]:
     """List mAP at IoU 0.5 under each definition in use; `headline` marks that of the headline."""
-    truth, detections = case.truth, case.detections
+    detections, classes, own = case.detections, case.truth.classes, case.options.rules
+    by_sides = {own.inclusive: case.overlaps}
     rows: list[dict[str, Any]] = []
     for told in read_definitions()["conventions"]:
         rules = Rules(**told.get("rules", {}))
-        some = detections.take(detections.detection >= told.get("least", 0.0))
         if "coco" in told:
             figures = {name: case.coco[name] for name in ("map50", "ap50")}
         elif rules.all_classes and detections.probabilities is None:
             continue
         else:
-            (aps,) = measure_at(truth, some, rules, (MATCH_IOU,))
-            figures = {
-                "map50": to_number(mean_of_defined(aps)),
-                "ap50": describe(aps, (truth.classes,)),
-            }
+            if rules.inclusive not in by_sides:
+                by_sides[rules.inclusive] = case.overlap(rules)
+            shown = np.flatnonzero(detections.detection >= told.get("least", 0.0))
+            (aps,) = measure_at(by_sides[rules.inclusive].take(shown), rules, (MATCH_IOU,))
+            figures = {"map50": to_number(mean_of_defined(aps)), "ap50": describe(aps, (classes,))}
         rows.append(
             {
                 "name": told["name"],
                 **figures,
                 "why": told["why"],
-                "headline": not {"least", "coco"} & told.keys() and rules == case.options.rules,
+                "headline": not {"least", "coco"} & told.keys() and rules == own,
             }
         )
     return rows
@@ -213,7 +200,7 @@ def list_conventions(case: Case) -> list[dict[str, Any]]:
 def describe_at(case: Case) -> list[dict[str, Any]]:
     """AP at IoU thresholds of the user's choice: rows with `iou`, `map` and `ap` by class."""
     ious = sorted(set(case.options.iou))
-    aps = measure_at(case.truth, case.detections, case.options.rules, ious) if ious else ()
+    aps = measure_at(case.overlaps, case.options.rules, ious) if ious else ()
     return [
         {
             "iou": iou,
@@ -224,16 +211,11 @@ def describe_at(case: Case) -> list[dict[str, Any]]:
     ]
 
 
-def measure_at(
-    truth: GroundTruth, detections: Detections, rules: Rules, ious: Sequence[float]
-) -> FloatArray:
+def measure_at(overlaps: Overlaps, rules: Rules, ious: Sequence[float]) -> FloatArray:
     """AP of each class at each threshold, (T, C); NaN for a class without ground truth."""
-    once = np.ones((1, len(truth.photos)))
-    columns = [
-        average_precisions(hits, once, eleven_point=rules.eleven_point)[0]
-        for hits in rank_classes(truth, detections, rules, ious)
-    ]
-    return np.stack(columns, axis=1)
+    once = np.ones((1, len(overlaps.truth.photos)))
+    ranked = rank_classes(overlaps, rules, ious)
+    return np.stack([average_precisions(hits, once)[0] for hits in ranked], axis=1)
 
 
 _Z = 1.959963984540054  # Quantile 0.975 of the standard normal distribution.

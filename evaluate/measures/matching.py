@@ -1,5 +1,7 @@
 """Which detection hits which face, and what kind of error the rest is."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -8,27 +10,23 @@ import numpy as np
 from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntArray
 
 
-def paired_iou(first: FloatArray, second: FloatArray, *, inclusive: bool = False) -> FloatArray:
+def paired_iou(first: FloatArray, second: FloatArray) -> FloatArray:
     """Intersection over union (M,) of boxes (M, 4), row by row; 0 where both are empty.
-
-    With `inclusive`, `xmax` and `ymax` are the last pixel inside, so that a side is
-    `xmax - xmin + 1`, as in the VOC development kit. Otherwise they are the far edges.
 
     >>> box = np.array([[0.0, 0.0, 10.0, 10.0]])
     >>> paired_iou(box, box + [5, 0, 5, 0])
     array([0.33333333])
     """
-    extra = 1.0 if inclusive else 0.0
     # Column by column: the arrays are long and the temporary ones stay small.
-    width = np.minimum(first[:, 2], second[:, 2]) - np.maximum(first[:, 0], second[:, 0]) + extra
-    height = np.minimum(first[:, 3], second[:, 3]) - np.maximum(first[:, 1], second[:, 1]) + extra
+    width = np.minimum(first[:, 2], second[:, 2]) - np.maximum(first[:, 0], second[:, 0])
+    height = np.minimum(first[:, 3], second[:, 3]) - np.maximum(first[:, 1], second[:, 1])
     shared = np.maximum(width, 0) * np.maximum(height, 0)
-    union = _areas(first, extra) + _areas(second, extra) - shared
+    union = _areas(first) + _areas(second) - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
-def _areas(boxes: FloatArray, extra: float) -> FloatArray:
-    return (boxes[:, 2] - boxes[:, 0] + extra) * (boxes[:, 3] - boxes[:, 1] + extra)
+def _areas(boxes: FloatArray) -> FloatArray:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
 MATCH_IOU = 0.5  # Smallest IoU at which the label of a detection is compared with that of a face.
@@ -48,25 +46,54 @@ class BoxGroups:
 Boxed = BoxGroups | GroundTruth | Detections
 
 
-def best_overlaps(
-    detections: Boxed, truths: Boxed, *, inclusive: bool = False
-) -> tuple[FloatArray, IntArray]:
-    """For every detection, the largest IoU with a ground truth box of its group, and that box.
+@dataclass(frozen=True)
+class Overlaps:
+    """Detections, and the face of each class that each of them overlaps most in its photo."""
 
-    Of equal ones it is the first; 0 and -1 where no box of the group shares an area with it.
-    """
-    best_iou = np.zeros(len(detections.photo))
-    best_truth = np.full(len(detections.photo), -1, dtype=np.int64)
-    for rows, columns, ious in _pairs(detections, truths, inclusive=inclusive):
-        # Pairs come row by row, so a row's first pair starts where the row number changes.
-        starts = np.flatnonzero(np.r_[len(rows) > 0, rows[1:] != rows[:-1]])
-        largest = np.maximum.reduceat(ious, starts)
-        lengths = np.diff(np.r_[starts, len(rows)])
-        at_largest = np.flatnonzero(ious == np.repeat(largest, lengths))
-        _, first = np.unique(rows[at_largest], return_index=True)
-        best_iou[rows[starts]] = largest
-        best_truth[rows[starts]] = columns[at_largest[first]]
-    return best_iou, best_truth
+    truth: GroundTruth
+    detections: Detections
+    iou: FloatArray  # (N, C) with that face; 0 where no face of the class shares an area.
+    face: IntArray  # (N, C) that face, the first of equal ones, or -1.
+
+    @classmethod
+    def find(cls, truth: GroundTruth, detections: Detections) -> Overlaps:
+        """All that overlaps, looked for once."""
+        classes = len(truth.classes)
+        return cls(truth, detections, *best_overlaps(detections, truth, truth.labels, classes))
+
+    def take(self, rows: IntArray | BoolArray) -> Overlaps:
+        """Those of some of the detections, in the order given."""
+        return Overlaps(self.truth, self.detections.take(rows), self.iou[rows], self.face[rows])
+
+    @property
+    def own(self) -> BoolArray:
+        """(N, C) whether a class is that of the detection."""
+        return np.arange(self.iou.shape[1]) == self.detections.labels[:, None]
+
+    def best(self, among: BoolArray | bool = True) -> tuple[FloatArray, IntArray]:
+        """Largest IoU with a face of some classes, by flags (N, C), and that face or -1: (N,)."""
+        ious = np.where(among, self.iou, 0.0)
+        largest = ious.max(axis=1, initial=0.0)
+        none = len(self.truth.photo)
+        at_largest = (ious > 0) & (ious == largest[:, None])
+        faces = np.where(at_largest, self.face, none).min(axis=1, initial=none)
+        return largest, np.where(faces < none, faces, -1)
+
+
+def best_overlaps(
+    detections: Boxed, truths: Boxed, labels: IntArray | None = None, classes: int = 1
+) -> tuple[FloatArray, IntArray]:
+    """The arrays of `Overlaps`; `labels` (G,) are the classes of the faces, one if None."""
+    iou = np.zeros((len(detections.photo), classes))
+    face = np.full(iou.shape, -1, dtype=np.int64)
+    for rows, columns, ious in _pairs(detections, truths):
+        cells = rows if labels is None else rows * classes + labels[columns]
+        order = np.lexsort((columns, -ious, cells))
+        _, first = np.unique(cells[order], return_index=True)
+        best = order[first]
+        iou.flat[cells[best]] = ious[best]
+        face.flat[cells[best]] = columns[best]
+    return iou, face
 
 
 def flag_hits(
@@ -91,12 +118,7 @@ def flag_hits(
 
 
 def match_greedily(
-    detections: Boxed,
-    truths: Boxed,
-    difficult: BoolArray,
-    *,
-    iou: float = 0.5,
-    inclusive: bool = False,
+    detections: Boxed, truths: Boxed, difficult: BoolArray, *, iou: float = MATCH_IOU
 ) -> tuple[IntArray, BoolArray]:
     """Pair detections with faces: each detection in turn takes the best face still free.
 
@@ -108,25 +130,33 @@ def match_greedily(
     taken = np.full(len(detections.photo), -1, dtype=np.int64)
     near_difficult = np.zeros(len(detections.photo), dtype=np.bool_)
     free = ~difficult
-    for rows, columns, ious in _pairs(detections, truths, inclusive=inclusive):
+    for rows, columns, ious in _pairs(detections, truths):
         enough = ious >= iou
-        rows, columns, ious = rows[enough], columns[enough], ious[enough]
-        near_difficult[rows[difficult[columns]]] = True
+        near_difficult[rows[enough & difficult[columns]]] = True
+        some = np.flatnonzero(enough & free[columns])
         # By rank, then by falling IoU, then in the order of the faces.
-        for pair in np.lexsort((columns, -ious, rows)):
-            row, column = rows[pair], columns[pair]
-            if taken[row] < 0 and free[column]:
-                taken[row] = column
-                free[column] = False
+        some = some[np.lexsort((columns[some], -ious[some], rows[some]))]
+        rows, columns = rows[some], columns[some]
+        # Each wants its best face; of several the first has it, the others want their next.
+        _, wants, counts = np.unique(rows, return_index=True, return_counts=True)
+        ends = wants + counts
+        while len(wants):
+            _, served = np.unique(columns[wants], return_index=True)
+            if len(served) == len(wants):
+                break
+            later = np.ones(len(wants), dtype=np.int64)
+            later[served] = 0
+            wants += later
+            wants, ends = wants[wants < ends], ends[wants < ends]
+        taken[rows[wants]] = columns[wants]
+        free[columns[wants]] = False
     return taken, near_difficult & (taken < 0)
 
 
-def _pairs(
-    detections: Boxed, truths: Boxed, *, inclusive: bool
-) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:
-    """Overlapping (detection, ground truth, IoU) of equal groups, ascending, whole rows at a time.
+def _pairs(detections: Boxed, truths: Boxed) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:
+    """Overlapping (detection, ground truth, IoU) of equal photos, all of a detection at a time.
 
-    Fastest for detections sorted by group: neighbours then read the same memory.
+    Fastest for detections sorted by photo: neighbours then read the same memory.
     """
     order = np.lexsort((truths.boxes[:, 0], truths.photo))
     lefts, rights = np.ascontiguousarray(truths.boxes[order][:, [0, 2]].T)
@@ -152,11 +182,9 @@ def _pairs(
         # Most boxes of a photo lie side by side: those need no more than two columns.
         left = np.maximum(np.repeat(detections.boxes[rows, 0], count), lefts[places])
         right = np.minimum(np.repeat(detections.boxes[rows, 2], count), rights[places])
-        near = np.flatnonzero(right - left > (-1 if inclusive else 0))
+        near = np.flatnonzero(right > left)
         rows, columns = np.repeat(rows, count)[near], order[places[near]]
-        ascending = np.lexsort((columns, rows))
-        rows, columns = rows[ascending], columns[ascending]
-        ious = paired_iou(detections.boxes[rows], truths.boxes[columns], inclusive=inclusive)
+        ious = paired_iou(detections.boxes[rows], truths.boxes[columns])
         over = ious > 0
         yield rows[over], columns[over], ious[over]
 
@@ -189,41 +217,22 @@ class ErrorKinds:
     hit: BoolArray  # (G,) faces with a true positive.
     mistaken: BoolArray  # (G,) not hit, but meant by a detection of wrong class or poor box.
     missed: BoolArray  # (G,) faces of which there is neither.
-    scores: FloatArray  # (N,) what detections are ranked by.
-    areas: FloatArray  # (G,) of the faces' boxes in px².
 
     def is_kind(self, *kinds: str) -> BoolArray:
         """(N,) detections of some of `DETECTION_KINDS`."""
         return np.isin(self.kind, [DETECTION_KINDS.index(kind) for kind in kinds])
 
-    def sort_worst(self, kind: str) -> tuple[IntArray, FloatArray]:
-        """Errors of one of `KINDS`, the worst first: rows of detections and their scores, falling.
 
-        For `MISSED` of faces, and the areas of their boxes in px². Equal ones keep their order.
-        """
-        rows = np.flatnonzero(self.missed if kind == MISSED else self.is_kind(kind))
-        values = (self.areas if kind == MISSED else self.scores)[rows]
-        order = np.argsort(-values, kind="stable")
-        return rows[order], values[order]
-
-
-def classify_errors(
-    truth: GroundTruth, detections: Detections, *, inclusive: bool = False
-) -> ErrorKinds:
+def classify_errors(overlaps: Overlaps) -> ErrorKinds:
     """Tell the kind of every error, by the label and the `scores` of the detections.
 
     A false positive of its class is the first of the kinds that holds, by its IoU with the face it
     overlaps most, of its class or of another. Difficult faces can be meant like others, but are
     neither hit, mistaken nor missed.
     """
+    truth, detections, own = overlaps.truth, overlaps.detections, overlaps.own
     order = np.argsort(-detections.scores, kind="stable")
-    classes = len(truth.classes)
-    same_iou, same_face = best_overlaps(
-        BoxGroups(detections.boxes, detections.photo * classes + detections.labels),
-        BoxGroups(truth.boxes, truth.photo * classes + truth.labels),
-        inclusive=inclusive,
-    )
-    other_iou, other_face = _overlap_others(truth, detections, inclusive=inclusive)
+    (same_iou, same_face), (other_iou, other_face) = overlaps.best(own), overlaps.best(~own)
     true, ignored = np.zeros((2, len(detections)), dtype=np.bool_)
     true[order], ignored[order] = flag_hits(
         same_iou[order], same_face[order], truth.difficult, iou=MATCH_IOU
@@ -255,24 +264,4 @@ def classify_errors(
         hit=hit,
         mistaken=meant & ~hit & ~truth.difficult,
         missed=~meant & ~hit & ~truth.difficult,
-        scores=detections.scores,
-        areas=(truth.boxes[:, 2:] - truth.boxes[:, :2]).prod(axis=1),
     )
-
-
-def _overlap_others(
-    truth: GroundTruth, detections: Detections, *, inclusive: bool
-) -> tuple[FloatArray, IntArray]:
-    """Largest IoU with a face of another class, and that face or -1."""
-    largest = np.zeros(len(detections))
-    faces = np.full(len(detections), -1, dtype=np.int64)
-    for label in range(len(truth.classes)):
-        rows = np.flatnonzero(detections.labels == label)
-        others = np.flatnonzero(truth.labels != label)
-        ious, columns = best_overlaps(
-            detections.take(rows), truth.take(others), inclusive=inclusive
-        )
-        near = columns >= 0
-        largest[rows] = ious
-        faces[rows[near]] = others[columns[near]]
-    return largest, faces

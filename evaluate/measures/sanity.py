@@ -85,7 +85,7 @@ def describe_ties(case: Case) -> Record:
 
     The order of rows decides where it lies between them.
     """
-    once, eleven_point = np.ones((1, case.photos)), case.options.eleven_point
+    once = np.ones((1, case.photos))
 
     def rate(hits: RankedHits, right_first: int) -> float:
         true, ignored = hits.true[:1], hits.ignored[:1]  # At IoU 0.5.
@@ -93,7 +93,7 @@ def describe_ties(case: Case) -> Record:
         turned = replace(
             hits, photo=hits.photo[order], true=true[:, order], ignored=ignored[:, order]
         )
-        return average_precisions(turned, once, eleven_point=eleven_point).item()
+        return average_precisions(turned, once).item()
 
     classes, faces = case.matches.classes, case.matches.faces
     return {

@@ -7,10 +7,10 @@ import numpy as np
 
 from data_prep.base.boxes import SIZE_EDGES
 from evaluate.arrays import BoolArray, FloatArray, IntArray
-from evaluate.measures.average_precision import RankedHits, average_precisions
+from evaluate.measures.average_precision import RankedHits, average_precisions, count_asked
 from evaluate.measures.bootstrap import mean_of_defined, share, tally, weigh
 from evaluate.measures.case import Case
-from evaluate.measures.matching import MATCH_IOU, BoxGroups, best_overlaps, flag_hits
+from evaluate.measures.matching import MATCH_IOU, Overlaps, flag_hits
 
 SIZE_NAMES = (
     f"<{SIZE_EDGES[0]}",
@@ -23,16 +23,16 @@ NUMBERS = ("found", "accuracy", "macro_recall", "found_and_right", "face_ap50", 
 """Of every bin."""
 
 
-def sort_by_size(boxes: FloatArray, *, inclusive: bool = False) -> IntArray:
+def sort_by_size(boxes: FloatArray) -> IntArray:
     """Bin (N,) of every box (N, 4) by its short side, as an index into `SIZE_NAMES`."""
-    sides = (boxes[:, 2:] - boxes[:, :2] + float(inclusive)).min(axis=1)
+    sides = (boxes[:, 2:] - boxes[:, :2]).min(axis=1)
     return np.searchsorted(SIZE_EDGES, sides, side="right")
 
 
 def describe_sizes(case: Case) -> dict[str, Any]:
     """The numbers of `NUMBERS` by size, as fractions; None where there is no face of the size."""
     truth, detections, pairs = case.truth, case.detections, case.pairs
-    sizes = sort_by_size(truth.boxes, inclusive=case.inclusive)
+    sizes = sort_by_size(case.overlaps.truth.boxes)
     size, found = sizes[~truth.difficult], pairs.found
     bins, classes = len(SIZE_NAMES), len(truth.classes)
     annotated = tally(pairs.photo, size, pairs.labels, photos=case.photos, shape=(bins, classes))
@@ -42,12 +42,12 @@ def describe_sizes(case: Case) -> dict[str, Any]:
         photos=case.photos,
         shape=(bins, classes, classes),
     )
-    by_class = [
-        _rank(case, sizes, truth.labels == label, detections.labels == label, detections.scores)
-        for label in range(classes)
+    overlaps, each = case.overlaps, np.eye(classes, dtype=np.bool_)
+    ranked = [
+        _rank(overlaps.take(rows), sizes, among, detections.scores[rows])
+        for among, rows in zip(each, map(np.flatnonzero, overlaps.own.T), strict=True)
     ]
-    every_face, every_row = np.full(len(sizes), True), np.full(len(detections), True)
-    ranked = [*by_class, _rank(case, sizes, every_face, every_row, detections.detection)]
+    ranked.append(_rank(overlaps, sizes, np.full(classes, True), detections.detection))
 
     def compute(weights: FloatArray) -> dict[str, FloatArray]:
         there = weigh(weights, annotated).sum(axis=2)
@@ -88,26 +88,20 @@ def describe_sizes(case: Case) -> dict[str, Any]:
 
 
 def _rank(
-    case: Case, sizes: IntArray, faces: BoolArray, shown: BoolArray, scores: FloatArray
-) -> tuple[RankedHits, ...]:
-    """Some of the detections ranked and matched with some of the faces, one result per bin."""
-    truth, detections, inclusive = case.truth, case.detections, case.inclusive
-    rows = np.flatnonzero(shown)
-    rows = rows[np.argsort(-scores[rows], kind="stable")]
-    photo, boxes = detections.photo[rows], detections.boxes[rows]
-    own_sizes = sort_by_size(boxes, inclusive=inclusive)
-    best_iou, best_face = best_overlaps(
-        BoxGroups(boxes, photo),
-        truth.take(faces),
-        inclusive=inclusive,
-    )
+    overlaps: Overlaps, sizes: IntArray, among: BoolArray, scores: FloatArray
+) -> list[RankedHits]:
+    """Detections ranked and matched with the faces of some classes (C,), one result per bin."""
+    truth, own_sizes = overlaps.truth, sort_by_size(overlaps.detections.boxes)
+    best_iou, best_face = overlaps.best(among)
+    order = np.argsort(-scores, kind="stable")
     ranked = []
     for size in range(len(SIZE_NAMES)):
-        left_out = (truth.difficult | (sizes != size))[faces]
-        true, ignored = flag_hits(best_iou, best_face, left_out, iou=MATCH_IOU)
+        left_out = truth.difficult | (sizes != size)
+        true, ignored = flag_hits(best_iou[order], best_face[order], left_out, iou=MATCH_IOU)
         # What counts neither way is dropped, so that the bins together are no more work than
         # one ranking of everything.
-        kept = np.flatnonzero(~ignored & (true | (own_sizes == size)))
-        truths = np.bincount(truth.photo[faces][~left_out], minlength=len(truth.photos))
-        ranked.append(RankedHits.at_one_iou(photo[kept], true[kept], scores[rows[kept]], truths))
-    return tuple(ranked)
+        kept = np.flatnonzero(~ignored & (true | (own_sizes[order] == size)))
+        rows, truths = order[kept], count_asked(truth, among[truth.labels] & (sizes == size))
+        photo = overlaps.detections.photo[rows]
+        ranked.append(RankedHits.at_one_iou(photo, true[kept], truths, scores[rows]))
+    return ranked

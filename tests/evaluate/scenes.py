@@ -11,7 +11,7 @@ import pytest
 
 from data_prep.base.labels import CLASSES
 from evaluate.arrays import Detections, GroundTruth
-from evaluate.measures.average_precision import average_precisions, rank_hits
+from evaluate.measures.average_precision import Rules, average_precisions, rank_hits
 from evaluate.measures.bootstrap import Statistic
 from evaluate.measures.case import Case
 from evaluate.measures.matching import BoxGroups
@@ -250,7 +250,10 @@ def find_average_precision(
     photos = 1 + max(int(groups.max(initial=-1)) for groups in (truths.photo, detections.photo))
     if difficult is None:
         difficult = np.zeros(len(truths.photo), dtype=bool)
+    widen = Rules(inclusive).widen
     hits = rank_hits(
-        truths, difficult, detections, scores, photos=photos, ious=(iou,), inclusive=inclusive
+        widen(truths), difficult, widen(detections), scores, photos=photos, ious=(iou,)
     )
-    return float(average_precisions(hits, np.ones((1, photos)), eleven_point=eleven_point)[0, 0])
+    return float(
+        average_precisions(replace(hits, eleven_point=eleven_point), np.ones((1, photos)))[0, 0]
+    )

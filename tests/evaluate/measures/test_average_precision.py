@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluate.measures.average_precision import average_precisions, rank_hits
 from evaluate.measures.matching import BoxGroups
+from tests.evaluate.scenes import find_average_precision
 from tests.evaluate.slow_voc import Corners, Found, Truth, slow_ap
 
 IOUS = [Fraction(3, 10), Fraction(1, 2), Fraction(3, 4)]
@@ -33,17 +33,15 @@ def fast_ap(
     inclusive: bool = False,
     eleven_point: bool = False,
 ) -> float:
-    photos = 1 + max((row.photo for row in (*truths, *found)), default=0)
-    hits = rank_hits(
+    return find_average_precision(
         group(truths),
-        np.array([row.difficult for row in truths], dtype=bool),
         group(found),
         np.array([float(row.score) for row in found]),
-        photos=photos,
-        ious=(float(iou),),
+        difficult=np.array([row.difficult for row in truths], dtype=bool),
+        iou=float(iou),
         inclusive=inclusive,
+        eleven_point=eleven_point,
     )
-    return float(average_precisions(hits, np.ones((1, photos)), eleven_point=eleven_point)[0, 0])
 
 
 def corners() -> st.SearchStrategy[Corners]:

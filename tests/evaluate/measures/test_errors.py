@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 
 from evaluate.arrays import Detections, GroundTruth
-from evaluate.measures.errors import ALL, REPAIRS, describe_budget, fix_errors
+from evaluate.measures.errors import ALL, REPAIRS, describe_budget, fix_errors, sort_worst
 from evaluate.measures.headline import describe_headline
 from evaluate.measures.matching import (
     DETECTION_KINDS,
     KINDS,
     MISSED,
     ErrorKinds,
-    classify_errors,
 )
 from tests.evaluate.scenes import Seen, as_detections, as_truth, make_case, make_clutter
 from tests.evaluate.slow_voc import Corners, slow_area, slow_iou
@@ -122,7 +121,7 @@ def names(errors: ErrorKinds) -> list[str]:
 @pytest.mark.parametrize("seed", range(8))
 def test_kinds_equal_the_slow_implementation(seed: int, inclusive: bool) -> None:
     truth, detections = make_clutter(seed, found=80)
-    errors = classify_errors(truth, detections, inclusive=inclusive)
+    errors = make_case(truth, detections, inclusive=inclusive).errors
     kinds, meant = slow_kinds(truth, detections, inclusive)
     assert names(errors) == kinds
     assert errors.face.tolist() == [meant[d] for d in range(len(detections))]
@@ -157,7 +156,7 @@ def test_gains_equal_the_slow_implementation(seed: int, eleven_point: bool) -> N
 @pytest.mark.parametrize("seed", range(8))
 def test_every_error_has_one_kind_and_no_repair_harms(seed: int) -> None:
     truth, detections = make_clutter(seed, faces=12 + 2 * seed, found=15 * (seed % 4))
-    errors = classify_errors(truth, detections)
+    errors = make_case(truth, detections).errors
     states = np.stack([errors.true, errors.ignored, *map(errors.is_kind, DETECTION_KINDS)])
     assert (states.sum(axis=0) == 1).all()
     faces = np.stack([truth.difficult, errors.hit, errors.mistaken, errors.missed])
@@ -181,7 +180,7 @@ def budget_of(faces: list[Seen], found: list[Seen]) -> tuple[list[str], dict[str
     truth, detections = as_truth(faces, photos=2), as_detections(found)
     record = describe_budget(make_case(truth, detections))
     gains = {repair: gain for repair, gain in record["gain"].items() if gain}
-    return names(classify_errors(truth, detections)), gains
+    return names(make_case(truth, detections).errors), gains
 
 
 MASKED, BARE, SECOND = Seen(0, 0, FACE), Seen(0, 1, BESIDE), Seen(0, 0, BESIDE)
@@ -242,7 +241,7 @@ def test_of_several_on_one_face_only_the_surest_becomes_a_hit() -> None:
     faces = [Seen(0, 0, FACE), Seen(0, 0, BESIDE)]
     found = [Seen(0, 1, FACE, 0.7), Seen(0, 2, FACE, 0.9), Seen(0, 0, BESIDE, 0.8)]
     truth, detections = as_truth(faces), as_detections(found)
-    budget = fix_errors(truth, detections, classify_errors(truth, detections))
+    budget = fix_errors(make_case(truth, detections))
     masked, unmasked, wrongly = budget[1 + REPAIRS.index("wrong_class")]
     assert masked.scores.tolist() == [0.9, 0.8]
     assert masked.true.tolist() == [[True, True]]
@@ -279,11 +278,9 @@ def test_difficult_faces() -> None:
 def test_worst_first() -> None:
     faces = [Seen(0, 0, FACE), Seen(0, 1, (50, 50, 90, 80)), Seen(1, 0, BESIDE)]
     found = [Seen(0, 0, FAR, 0.3), Seen(1, 0, FAR, 0.8), Seen(1, 1, FAR, 0.8), Seen(1, 2, BESIDE)]
-    errors = classify_errors(as_truth(faces, photos=2), as_detections(found))
-    rows, scores = errors.sort_worst("false_face")
-    assert (rows.tolist(), scores.tolist()) == ([1, 2, 0], [0.8, 0.8, 0.3])
-    rows, areas = errors.sort_worst(MISSED)
-    assert (rows.tolist(), areas.tolist()) == ([1, 0], [1200, 100])
-    assert errors.sort_worst("wrong_class")[0].tolist() == [3]
-    assert errors.mistaken.tolist() == [False, False, True]
-    assert errors.sort_worst("poor_box")[0].tolist() == []
+    case = make_case(as_truth(faces, photos=2), as_detections(found))
+    assert sort_worst(case, "false_face").tolist() == [1, 2, 0]
+    assert sort_worst(case, MISSED).tolist() == [1, 0]
+    assert sort_worst(case, "wrong_class").tolist() == [3]
+    assert case.errors.mistaken.tolist() == [False, False, True]
+    assert sort_worst(case, "poor_box").tolist() == []

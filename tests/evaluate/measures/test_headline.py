@@ -34,8 +34,7 @@ def pair(annotations: Path, predictions: Path) -> Pair:
 
 def measure(pair: Pair, **rules: bool) -> dict[str, np.ndarray]:
     case = make_case(*pair, **rules)
-    eleven_point = case.options.eleven_point
-    numbers = compute_headline(case.matches, np.ones((1, case.photos)), eleven_point=eleven_point)
+    numbers = compute_headline(case.matches, np.ones((1, case.photos)))
     return {name: values[0] for name, values in numbers.items()}
 
 
