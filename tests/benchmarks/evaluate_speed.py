@@ -22,7 +22,7 @@ from evaluate.arrays import Detections, FloatArray, GroundTruth
 from evaluate.measures.average_precision import Rules, average_precisions, rank_classes
 from evaluate.measures.case import IOUS
 from evaluate.measures.coco import build_coco_dataset, build_coco_results
-from evaluate.measures.matching import MATCH_IOU
+from evaluate.measures.matching import MATCH_IOU, Overlaps
 
 LOOP_EVERY = 20
 """The loop that searches all faces for each detection takes minutes: it goes over every so many-th
@@ -130,7 +130,7 @@ def _overlap(first: list[float], second: list[float]) -> float:
 def compute_at(truth: GroundTruth, detections: Detections, *ious: float) -> FloatArray:
     """AP of each class at each IoU from arrays, (C, T)."""
     once = np.ones((1, len(truth.photos)))
-    ranked = rank_classes(truth, detections, Rules(), ious)
+    ranked = rank_classes(Overlaps.find(truth, detections), Rules(), ious)
     return np.array([average_precisions(hits, once)[0] for hits in ranked])
 
 
