@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from threading import Timer
@@ -96,7 +96,7 @@ def _log_first(what: str, messages: Sequence[str], listed_in: object) -> None:
         log(f"{what}: {len(messages) - SHOWN_FINDINGS} more, listed in {listed_in}")
 
 
-def show_progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+def show_progress(items: Iterable[Item], total: int, what: str) -> Generator[Item]:
     """Pass items on: a bar on a terminal, a line every tenth of the way in a log."""
     console = Console(stderr=True)
     if console.is_terminal:

@@ -54,8 +54,8 @@ def read_portrait() -> np.ndarray:
     return read_photo(PORTRAIT).pixels
 
 
-def make_demo_photos(detector: FaceDetector) -> dict[str, np.ndarray]:
-    """Portraits with a mask, with the nose bare, without; and all in one scene; by file name."""
+def write_demo_photos(detector: FaceDetector, folder: Path) -> list[Path]:
+    """Portraits with a mask, with the nose bare, without; and all in one scene; as JPEG."""
     bare = read_portrait()
     landmarks = detector.detect([bare])[0].landmarks[0]
     portraits = {
@@ -64,12 +64,7 @@ def make_demo_photos(detector: FaceDetector) -> dict[str, np.ndarray]:
         "below_nose": draw_mask(bare, landmarks, "below_nose"),
     }
     photos = {f"portrait_{name}.jpg": photo for name, photo in portraits.items()}
-    return {**photos, "scene.jpg": _paste(portraits)}
-
-
-def write_demo_photos(detector: FaceDetector, folder: Path) -> list[Path]:
-    """Write them as JPEG."""
-    photos = make_demo_photos(detector)
+    photos["scene.jpg"] = _paste(portraits)
     for name, photo in photos.items():
         save_drawing(folder / name, photo)
     return [folder / name for name in photos]

@@ -161,7 +161,8 @@ def cross_validate(options: CrossValidateOptions, log: Log) -> dict[str, Any]:
         log(f"fold {number} of {len(folds)}: {folder}", "fold", fold=number)
         data.rebuild(folder, ["label", *Box._fields], fold=number)
     calls = [(number, fold, recipes, device, log) for number, fold in enumerate(folds)]
-    call_at_once(_judge_fold, calls, min(options.jobs or count_cores(device), len(calls)))
+    jobs = min(options.jobs or count_cores(device), len(calls))
+    call_at_once(_judge_fold, calls, jobs, "folds")
     results: dict[str, Any] = {"folds": len(folds)}
     for source in sorted(set(data.faces["source"])):
         found, crops = (

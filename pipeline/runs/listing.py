@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -40,6 +40,11 @@ COLUMNS = (
 """Figures, and the faces of each class told right, are of the weights of the kept epoch."""
 
 
+EMPTY: dict[str, Any] = {
+    **{"name": "", "state": "not a run", "kind": "", "recipe": "", "date": "", "data": ""},
+    **{"rows": 0, "kept": [], "figures": {}, "recalls": {}, "warning": "", "problem": ""},
+}
+
 SETTINGS = ("data", "code_sha256", "versions", "python")  # What else of runs is compared.
 
 
@@ -57,86 +62,72 @@ class RunsOptions:
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 
 
-@dataclass(frozen=True)
-class RunSummary:
-    """One folder, whatever it holds."""
-
-    name: str
-    state: State
-    kind: str = ""  # `classifier` or `detector`
-    recipe: str = ""  # its name
-    date: str = ""  # when it was begun, ISO 8601 in UTC
-    data: str = ""  # names of the datasets
-    rows: int = 0  # epochs of a classifier, validations of a detector
-    kept: list[int] = field(default_factory=list)  # see `RunRecord.kept`
-    figures: dict[str, float] = field(default_factory=dict)  # see `RunRecord.saved`
-    recalls: dict[str, tuple[int, int]] = field(default_factory=dict)  # right, and all faces
-    warning: str = ""  # see `Run.warning`
-    problem: str = ""
-
-
 def list_or_compare(options: RunsOptions) -> None:
     """List run folders, or compare some: what differs, and their figures side by side."""
     folders = options.folders or [Path("runs")]
     if not options.compare and len(folders) > 1:
         raise RunError("several folders are for --compare.")
-    summaries = [*map(_summarise_run, folders)] if options.compare else list_runs(folders[0])
-    notes = [f"note: {run.name}: {run.warning}" for run in summaries if run.warning]
-    told: object
+    runs = [*map(summarise_run, folders)] if options.compare else list_runs(folders[0])
+    notes = [f"note: {run['name']}: {run['warning']}" for run in runs if run["warning"]]
+    told: object = runs
     if options.compare:
         table = compare_runs(folders)
         told, names, hidden = table.T.to_dict(), ["", *table.columns], []
         rows = [[*row] for row in table.itertuples(name=None)]
     else:
-        told, names = [asdict(summary) for summary in summaries], list(COLUMNS)
-        rows, hidden = [*map(_list_row, summaries)], ["kind", "recipe", "begun"]
-        notes += warn_of_few({run.name: run.recalls for run in summaries})
+        rows, names, hidden = [*map(_list_row, runs)], list(COLUMNS), ["kind", "recipe", "begun"]
+        notes += warn_of_few({run["name"]: run["recalls"] for run in runs})
     if options.as_json:
         typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
     else:
         for line in notes:
             log(line)
         print_table(names, rows, hidden)
-    for summary in summaries:
-        if summary.problem:
-            log(f"broken: {summary.problem}")
+    for run in runs:
+        if run["problem"]:
+            log(f"broken: {run['problem']}")
 
 
-def list_runs(runs: Path) -> list[RunSummary]:
+def list_runs(runs: Path) -> list[dict[str, Any]]:
     """Summaries of the folders in a folder of runs, by name; raises `RunError` if it is none."""
     try:
         folders = sorted(path for path in runs.iterdir() if path.is_dir())
     except OSError as error:
         raise RunError(f"{runs}: can't be listed ({error.strerror or error}).") from error
-    return [_summarise_run(folder) for folder in folders]
+    return [*map(summarise_run, folders)]
 
 
-def _summarise_run(folder: Path) -> RunSummary:
+def summarise_run(folder: Path) -> dict[str, Any]:
+    """One folder, whatever it holds: its state, or else its problem, and what its record says.
+
+    `date` is when it was begun, ISO 8601 in UTC; `data` names the datasets; `rows` are epochs of a
+    classifier, validations of a detector.
+    """
+    summary = {**EMPTY, "name": folder.name}
     if not (folder / RECIPE).is_file() and not (folder / ABOUT).is_file():
-        return RunSummary(folder.name, "not a run")
+        return summary
     try:
         record = read_run(folder)
     except RunError as error:
-        return RunSummary(folder.name, "broken", problem=str(error))
+        return {**summary, "state": "broken", "problem": str(error)}
     state: State = "begun"
     if is_finished(folder):
         state = "finished"
     elif (folder / CHECKPOINT).is_file() or (folder / MEMBERS).is_dir():
         state = "can be resumed"
     begun = datetime.fromtimestamp((folder / RECIPE).stat().st_mtime, UTC)
-    return RunSummary(
-        name=folder.name,
-        state=state,
-        kind=str(record.recipe.get("kind", "")),
-        recipe=str(record.recipe.get("name", "")),
-        date=begun.isoformat(timespec="seconds"),
-        data=", ".join(record.about["data"]["sources"]),
-        rows=len(record.history),
-        kept=record.kept if record.saved else [],
-        figures=record.saved,
-        recalls=record.recalls,
-        warning=str(record.about.get("warning", "")),
-    )
+    return summary | {
+        "state": state,
+        "kind": str(record.recipe.get("kind", "")),
+        "recipe": str(record.recipe.get("name", "")),
+        "date": begun.isoformat(timespec="seconds"),
+        "data": ", ".join(record.about["data"]["sources"]),
+        "rows": len(record.history),
+        "kept": record.kept if record.saved else [],
+        "figures": record.saved,
+        "recalls": record.recalls,
+        "warning": str(record.about.get("warning", "")),
+    }
 
 
 def compare_runs(folders: Sequence[Path]) -> pd.DataFrame:
@@ -197,9 +188,8 @@ def print_table(
     console.print(table)
 
 
-def _list_row(run: RunSummary) -> list[Any]:
-    texts = [run.name, run.state, run.kind, run.recipe, run.date, run.data]
-    kept = ", ".join(map(str, run.kept))
-    recalls = [run.recalls.get(name) for name in CLASSES]
-    counts = ["{}/{}".format(*own) if own else "" for own in recalls]
-    return [*texts, run.rows or "", kept, *(run.figures.get(key, "") for key in FIGURES), *counts]
+def _list_row(run: dict[str, Any]) -> list[Any]:
+    texts = [run[key] for key in ("name", "state", "kind", "recipe", "date", "data")]
+    counts = ["{}/{}".format(*own) if own else "" for own in map(run["recalls"].get, CLASSES)]
+    figures = [run["figures"].get(key, "") for key in FIGURES]
+    return [*texts, run["rows"] or "", ", ".join(map(str, run["kept"])), *figures, *counts]

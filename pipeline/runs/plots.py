@@ -22,14 +22,6 @@ TILE = 96
 COLUMNS = 10
 
 
-def plot_curves(history: Sequence[dict[str, float]], path: Path) -> None:
-    """Losses and scores over the epochs of all stages, rows of `history.csv`."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    for axes, names in zip(figure.subplots(1, 2), (LOSSES, SCORES), strict=True):
-        _draw_curves(axes, pd.DataFrame(list(history)), names)
-    save_figure(figure, path)
-
-
 def draw_history(history: pd.DataFrame) -> list[Figure]:
     """Losses over the epochs of a classifier, the steps of a detector, and what was kept; and the
     scores on the validation split.
@@ -77,13 +69,6 @@ def name_folders(folders: Sequence[Path]) -> list[str]:
     """Names that tell folders apart: their own, or else their paths."""
     names = [folder.resolve().name for folder in folders]
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
-
-
-def plot_top_losses(crops: Sequence[np.ndarray], rows: pd.DataFrame, path: Path) -> None:
-    """A sheet of the faces the model gets most wrong: `label`, `predicted` and `loss` of each."""
-    cells = zip(rows["label"], rows["predicted"], rows["loss"], strict=True)
-    titles = [f"{SHORT[own]} → {SHORT[told]}\nloss {loss:.1f}" for own, told, loss in cells]
-    plot_faces(crops, titles, path)
 
 
 def plot_faces(crops: Sequence[np.ndarray], titles: Sequence[str], path: Path) -> None:

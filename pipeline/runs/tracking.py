@@ -5,7 +5,6 @@ Other trackers have callbacks of fastai, for `trimask.learner(…)`.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any
 
 from fastai.callback.core import Callback
@@ -44,37 +43,35 @@ class TrackLearner(Callback):
             self.tracker(self.train_iter, metrics)
 
 
-def load_tracker(name: str) -> Any:
-    """Import a tracker's package; raises `TrackerError` if it isn't installed."""
+def track_nothing(_step: int, _figures: dict[str, float]) -> None:
+    """What is told where no tracker is asked for."""
+
+
+def load_writer() -> Any:
+    """TensorBoard's `SummaryWriter`; raises `TrackerError` if it isn't installed."""
     try:
-        return import_module(name)
+        import tensorboard  # noqa: F401
+        from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
+        name = "tensorboard"
         message = f"--track {name}: {name} is not installed; get it with: pip install {name}"
         raise TrackerError(message) from error
+    return SummaryWriter
 
 
 @contextmanager
-def open_trackers(names: Sequence[str], run: Run, recipe: Recipe) -> Iterator[list[Tracker]]:
+def open_tracker(names: Sequence[str] | None, run: Run, recipe: Recipe) -> Iterator[Tracker]:
     """TensorBoard's event files in `RUN/tensorboard` with the parameters, if it is asked for.
 
     Look at them with `tensorboard --logdir runs`. Raises `TrackerError`.
     """
     if not names:
-        yield []
+        yield track_nothing
         return
-    load_tracker("tensorboard")
-    from torch.utils.tensorboard import SummaryWriter
-
-    with SummaryWriter(log_dir=str(run.folder / "tensorboard")) as writer:
+    with load_writer()(log_dir=str(run.folder / "tensorboard")) as writer:
         params = describe_run(run, recipe).items()
         writer.add_text("recipe", "\n".join(f"    {k} = {v}" for k, v in params))
-        yield [lambda step, told: [writer.add_scalar(k, v, step) for k, v in told.items()]]
-
-
-def log_metrics(trackers: Sequence[Tracker], step: int, metrics: dict[str, float]) -> None:
-    """Give all trackers the same figures."""
-    for tracker in trackers:
-        tracker(step, metrics)
+        yield lambda step, told: [writer.add_scalar(k, v, step) for k, v in told.items()]
 
 
 def describe_run(run: Run, recipe: Recipe) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from typing import Any
 
 import torch
+
+from data_prep.base.progress import show_progress
 
 
 def count_cores(device: torch.device) -> int:
@@ -33,35 +35,46 @@ def one_thread() -> Iterator[None]:
 
 def call_at_once(
     function: Callable[..., None],
-    calls: Iterable[tuple[Any, ...]],
+    calls: Sequence[tuple[Any, ...]],
     jobs: int,
+    what: str,
     *,
     start: Callable[..., None] | None = None,
     shared: tuple[Any, ...] = (),
-    done: Callable[[int], None] | None = None,
 ) -> None:
     """Call a function several times, each call in one of some processes, or here for one job.
 
     Functions and arguments are pickled. `start` is called first in every process, with `shared`;
-    `done` here, after each call, with how many have ended.
+    `what` is how people are told how many calls have ended.
     After an error no further call is begun; those that run, and one more that may wait, end first.
     """
-    done = done or (lambda _: None)
+    for _ in show_progress(_call(function, calls, jobs, start, shared), len(calls), what):
+        pass
+
+
+def _call(
+    function: Callable[..., None],
+    calls: Sequence[tuple[Any, ...]],
+    jobs: int,
+    start: Callable[..., None] | None,
+    shared: tuple[Any, ...],
+) -> Iterator[None]:
+    """Gives nothing, once for each call that has ended."""
     if jobs <= 1:
         if start is not None:
             start(*shared)
-        for number, arguments in enumerate(calls, start=1):
+        for arguments in calls:
             function(*arguments)
-            done(number)
+            yield
         return
     # A forked process can't use torch's threads.
     context = get_context("spawn")
     with ProcessPoolExecutor(jobs, context, _start, (start, shared)) as pool:
         futures = [pool.submit(function, *arguments) for arguments in calls]
         try:
-            for number, future in enumerate(as_completed(futures), start=1):
+            for future in as_completed(futures):
                 future.result()
-                done(number)
+                yield
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -1,7 +1,6 @@
 """Training the classifier: one-cycle in stages of growing input size, then calibration."""
 
-from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from torch import Tensor
 
 from data_prep.base.files import make_folder
 from data_prep.base.labels import CLASSES
-from data_prep.base.progress import tell
+from data_prep.base.progress import show_progress, tell
+from data_prep.base.tables import KEY
 from data_prep.grouping.split import TRAIN, VALID
 from pipeline.nets.cards import CLASSIFIER, ClassifierCard, load_checkpoint, load_weights
 from pipeline.nets.classifiers import join_members
@@ -30,10 +30,10 @@ from pipeline.runs.folder import (
     start_run,
 )
 from pipeline.runs.log import Log, prefix_log
-from pipeline.runs.plots import plot_curves, save_figure
+from pipeline.runs.plots import save_figure
 from pipeline.runs.recipe import ClassifierRecipe, member_of
-from pipeline.runs.tracking import Tracker, TrackLearner, log_metrics
-from pipeline.training.callbacks import ShowBatches, StageKeeper, describe_classifier, show_steps
+from pipeline.runs.tracking import Tracker, TrackLearner, track_nothing
+from pipeline.training.callbacks import StageKeeper, count_millions
 from pipeline.training.data import TrainingFaces, gather_faces, make_loaders, select_faces
 from pipeline.training.export import (
     Picture,
@@ -44,14 +44,30 @@ from pipeline.training.export import (
 )
 from pipeline.training.learner import build_learner, fit_stage, free_body, read_crops
 
+START = {
+    "random": "random weights (others, where they can be had, do better: see init)",
+    "imagenet": "ImageNet weights",
+    "detector": "the shipped detector's body",
+}
+
 
 def plan_classifier(
     faces: pd.DataFrame, prepared: Path, recipe: ClassifierRecipe, device: torch.device
 ) -> str:
     """A first line to log, before anything is made; refuses what `train_classifier` would."""
     chosen = select_faces(faces, recipe)
-    shown = TrainingFaces(chosen, read_crops(prepared), chosen["label"][chosen["split"] == TRAIN])
-    return describe_classifier(build_learner(shown, recipe, device, Path()), chosen, recipe)
+    is_train = chosen["split"] == TRAIN
+    shown = TrainingFaces(chosen, read_crops(prepared), chosen["label"][is_train])
+    net = build_learner(shown, recipe, device, Path()).model
+    photos = len(chosen[list(KEY[:2])].drop_duplicates())
+    begun_with = START.get(recipe.init, Path(recipe.init).name)
+    sizes = ", then ".join(f"{size} px" for size in dict.fromkeys(recipe.sizes))
+    members = f"{recipe.members} networks, one after the other; " if recipe.members > 1 else ""
+    return (
+        f"{recipe.architecture} ({count_millions(net)}) from {begun_with}: {is_train.sum()} "
+        f"training and {(~is_train).sum()} validation faces of {photos} photos; {members}"
+        f"at most {tell(recipe.all_epochs, 'epoch')} at {sizes}"
+    )
 
 
 def train_classifier(
@@ -62,31 +78,28 @@ def train_classifier(
     *,
     device: torch.device,
     log: Log,
-    trackers: Sequence[Tracker] = (),
+    tracker: Tracker = track_nothing,
 ) -> ClassifierCard:
     """Train a classifier, or go on where a killed run of the same folder stopped.
 
     From the whole `faces.csv`; gives the card of the written weights, with the validation figures.
     The members of an ensemble are trained one after the other, each in a run folder of its own,
-    where its curves are; trackers get a member's epochs when it is done.
+    where its curves are; a tracker gets a member's epochs when it is done.
     """
-    job = _Job(prepared, recipe, run, device, log, trackers)
+    job = _Job(prepared, recipe, run, device, log, tracker)
     chosen = select_faces(faces, recipe)
     trained = job.train_members(faces) if recipe.members > 1 else job.train_alone(chosen)
-    card = export_classifier(trained.state, chosen, prepared, recipe, run, device)
+    state, steps, batch = trained
+    card = export_classifier(state, chosen, prepared, recipe, run, device)
     crops = chosen.loc[chosen["split"] == VALID, "crop"].tolist()
-    write_page(run, prepared, crops=crops, batch=trained.batch)
+    write_page(run, prepared, crops=crops, batch=batch)
     (run.folder / CHECKPOINT).unlink(missing_ok=True)
-    figures = {f"valid/{name}": value for name, value in card.results["valid"]["all"].items()}
-    log_metrics(trackers, trained.steps, figures)
+    tracker(steps, {f"valid/{name}": value for name, value in card.results["valid"]["all"].items()})
     return card
 
 
-@dataclass(frozen=True)
-class _Trained:
-    state: dict[str, Tensor]  # as on disk
-    steps: int  # at the last figures
-    batch: Sequence[Picture] = ()
+_Trained = tuple[dict[str, Tensor], int, list[Picture]]
+"""The weights as on disk, the steps at the last figures, and what the network was fed."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +111,10 @@ class _Job:
     run: Run
     device: torch.device
     log: Log
-    trackers: Sequence[Tracker]
+    tracker: Tracker
 
     def train_members(self, faces: pd.DataFrame) -> _Trained:
-        """Trackers get an epoch as a step."""
+        """A tracker gets an epoch as a step."""
         folder, data = self.run.folder / MEMBERS, self.run.data
         make_folder(folder)
         states: list[dict[str, Tensor]] = []
@@ -119,11 +132,11 @@ class _Job:
             states.append(load_weights(file, ClassifierCard)[0])
             for row in pd.read_csv(member.folder / HISTORY).to_dict("records"):
                 figures = {str(key): float(value) for key, value in row.items()}
-                own_figures = {f"{name}/{key}": value for key, value in figures.items()}
-                log_metrics(self.trackers, len(history), own_figures)
+                told = {f"{name}/{key}": value for key, value in figures.items()}
+                self.tracker(len(history), told)
                 history.append({"member": float(place), **figures})
         self.run.write_history(history)
-        return _Trained(join_members(states), len(history))
+        return join_members(states), len(history), []
 
     def train_alone(self, chosen: pd.DataFrame) -> _Trained:
         """By the stages of the recipe."""
@@ -145,31 +158,26 @@ class _Job:
         first = checkpoint["stage"] if checkpoint else 0
         free_body(learn, recipe, first)
         lr = _choose_lr(learn, recipe, history, run, log)
-        for stage in range(first, len(recipe.stages)):
-            size, epochs, head_only = recipe.stages[stage]
-            rate = lr * recipe.stage_lr**stage
-            learn.dls = make_loaders(faces, recipe, size, self.device)
-            line = f"stage {stage + 1} of {len(recipe.stages)}: {size} px, at most "
-            line += tell(epochs, "epoch") + ", the head alone" * bool(head_only)
-            log(line, "stage", stage=stage, size=size, epochs=epochs)
-            learn.create_opt()
-            free_body(learn, recipe, stage)
-            resumed = checkpoint if checkpoint and stage == first else None
-            if resumed and (resumed["epoch"] >= epochs or resumed["worse"] >= recipe.patience):
-                learn.model.load_state_dict(resumed["best"] or resumed["model"])
-            else:
+        left = len(learn.dls.train) * (recipe.all_epochs - len(history))
+        with closing(show_progress(range(left), left, "training")) as steps:
+            for stage in range(first, len(recipe.stages)):
+                size, epochs, head_only = recipe.stages[stage]
+                rate = lr * recipe.stage_lr**stage
+                learn.dls = make_loaders(faces, recipe, size, self.device)
+                line = f"stage {stage + 1} of {len(recipe.stages)}: {size} px, at most "
+                line += tell(epochs, "epoch") + ", the head alone" * bool(head_only)
+                log(line, "stage", stage=stage, size=size, epochs=epochs)
+                learn.create_opt()
+                free_body(learn, recipe, stage)
+                resumed = checkpoint if checkpoint and stage == first else None
                 if resumed:
                     learn.model.load_state_dict(resumed["model"])
                     learn.opt.load_state_dict(to_device(resumed["optimiser"], self.device))
-                keeper = StageKeeper(recipe, stage, rate, run, history, log, resumed)
-                done = resumed["epoch"] if resumed else 0
-                with show_steps(len(learn.dls.train) * (epochs - done), log) as advance:
-                    bar = ShowBatches(advance, len(history) - done, recipe.all_epochs)
-                    callbacks = [keeper, bar, *map(TrackLearner, self.trackers)]
-                    fit_stage(learn, recipe, stage, rate, callbacks, done)
-            plot_curves(history, run.folder / "curves.png")
+                keeper = StageKeeper(recipe, stage, rate, run, history, log, resumed, steps)
+                callbacks = [keeper, TrackLearner(self.tracker)]
+                fit_stage(learn, recipe, stage, rate, callbacks, keeper.done)
         state = store_weights(learn, faces.labels, recipe)
-        return _Trained(state, len(learn.dls.train) * len(history), picture_batch(learn))
+        return state, len(learn.dls.train) * len(history), picture_batch(learn)
 
 
 def _log_counts(labels: dict[str, pd.Series], log: Log) -> None:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
-from data_prep.base.progress import tell
+from data_prep.base.progress import show_progress, tell
 from data_prep.base.tables import select_sources
 from data_prep.grouping.split import TRAIN, VALID
 from evaluate.measures.average_precision import RankedHits, average_precisions, rank_hits
@@ -35,8 +35,8 @@ from pipeline.nets.retinaface import RetinaFace, make_anchors, widen_scores
 from pipeline.runs.folder import CHECKPOINT, PreparedError, Row, Run
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import DetectorRecipe
-from pipeline.runs.tracking import Tracker, log_metrics
-from pipeline.training.callbacks import count_millions, describe_minutes, show_steps, time_call
+from pipeline.runs.tracking import Tracker, track_nothing
+from pipeline.training.callbacks import count_millions
 from pipeline.training.detector_data import (
     FACE,
     IGNORED,
@@ -53,8 +53,6 @@ from pipeline.training.detector_data import (
 from pipeline.training.export import FED, Picture, make_picture, write_page
 
 BATCH = 8
-TIMED = 2  # Windows that a step is timed with.
-
 LOG_EVERY = 25
 STORED = ("net", "averaged", "optimiser", "schedule")  # What a checkpoint holds the state of.
 
@@ -130,24 +128,12 @@ def plan_detector(
     """Refuse what `train_detector` would, before anything is made; gives a first line to log."""
     scenes, valid = _split_scenes(faces, roots, recipe)
     trainer = _Trainer(recipe, start, device)
-    side = recipe.input_size
-    boxes, names = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
-    window = (torch.zeros(3, side, side, dtype=torch.uint8), boxes, names, False)
-    batch = collate_windows([window] * TIMED)
-
-    def step() -> None:
-        trainer.learn(*batch)
-
-    step()  # the first one is slower
-    learning = recipe.steps * recipe.batch_size * time_call(step) / TIMED
-    looks = (1 + recipe.steps // recipe.validate_every) * len(valid)
-    judging = looks * time_call(lambda: measure_sources(trainer.detector(), valid[:1]))
     count = sum(len(scene.boxes) for scene in (*scenes, *valid))
     return (
         f"{trainer.card.architecture} ({count_millions(trainer.net)}) from {begun_with}: "
         f"{len(scenes)} training and {len(valid)} validation photos with {tell(count, 'face')}; "
-        f"{tell(recipe.steps, 'step')} of {tell(recipe.batch_size, 'window')} at {side} px, "
-        f"{describe_minutes(learning + judging)}"
+        f"{tell(recipe.steps, 'step')} of {tell(recipe.batch_size, 'window')} at "
+        f"{recipe.input_size} px"
     )
 
 
@@ -172,7 +158,7 @@ def train_detector(
     *,
     device: torch.device,
     log: Log,
-    trackers: Sequence[Tracker] = (),
+    tracker: Tracker = track_nothing,
     prepared: Path | None = None,
 ) -> DetectorCard:
     """Fine-tune the detector, or go on where a killed run of the same folder stopped.
@@ -190,24 +176,23 @@ def train_detector(
     if not history:
         log(f"measuring the start weights on {tell(len(valid))}")
         history.append({"step": 0, **measure_sources(trainer.detector(), valid)})
-        _log_row(history[-1], log, trackers)
+        _log_row(history[-1], log, tracker)
     began, losses = time.monotonic(), []
-    with show_steps(recipe.steps - trainer.step, log) as advance:
-        for batch in _load_windows(scenes, recipe, trainer.step):
-            losses.append(trainer.learn(*batch))
-            advance(f"step {trainer.step} of {recipe.steps}, loss {losses[-1]:.3f}")
-            if trainer.step % LOG_EVERY == 0:
-                loss, seconds = float(np.mean(losses[-LOG_EVERY:])), time.monotonic() - began
-                line = f"step {trainer.step}: loss {loss:.3f}, {seconds:.0f} s"
-                log(line, "step", step=trainer.step, loss=loss, seconds=round(seconds, 1))
-                log_metrics(trackers, trainer.step, {"train_loss": loss})
-            if trainer.step % recipe.validate_every == 0 or trainer.step == recipe.steps:
-                figures = measure_sources(trainer.detector(), valid)
-                history.append({"step": trainer.step, "loss": float(np.mean(losses)), **figures})
-                losses = []
-                _log_row(history[-1], log, trackers)
-                run.write_history(history)
-                trainer.save(run.folder / CHECKPOINT, history)
+    windows = _load_windows(scenes, recipe, trainer.step)
+    for batch in show_progress(windows, recipe.steps - trainer.step, "training"):
+        losses.append(trainer.learn(*batch))
+        if trainer.step % LOG_EVERY == 0:
+            loss, seconds = float(np.mean(losses[-LOG_EVERY:])), time.monotonic() - began
+            line = f"step {trainer.step}: loss {loss:.3f}, {seconds:.0f} s"
+            log(line, "step", step=trainer.step, loss=loss, seconds=round(seconds, 1))
+            tracker(trainer.step, {"train_loss": loss})
+        if trainer.step % recipe.validate_every == 0 or trainer.step == recipe.steps:
+            figures = measure_sources(trainer.detector(), valid)
+            history.append({"step": trainer.step, "loss": float(np.mean(losses)), **figures})
+            losses = []
+            _log_row(history[-1], log, tracker)
+            run.write_history(history)
+            trainer.save(run.folder / CHECKPOINT, history)
     run.write_history(history)
     results = {"valid": {**history[-1], "photos": len(valid), "before": history[0]}}
     training = run.describe_training(recipe)
@@ -216,8 +201,8 @@ def train_detector(
     path = run.folder / f"{DETECTOR}.safetensors"
     card = save_weights(path, state, trainer.card.model_copy(update=own))
     if prepared is not None:
-        windows = map(WindowDataset(scenes, recipe).__getitem__, range(FED))
-        write_page(run, prepared, batch=[_picture_window(*window) for window in windows])
+        fed = map(WindowDataset(scenes, recipe).__getitem__, range(FED))
+        write_page(run, prepared, batch=[_picture_window(*window) for window in fed])
     (run.folder / CHECKPOINT).unlink(missing_ok=True)
     return card
 
@@ -317,8 +302,8 @@ def _load_windows(scenes: Sequence[Scene], recipe: DetectorRecipe, step: int) ->
     )
 
 
-def _log_row(row: Row, log: Log, trackers: Sequence[Tracker]) -> None:
+def _log_row(row: Row, log: Log, tracker: Tracker) -> None:
     figures = {name: value for name, value in row.items() if name != "step"}
     line = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
     log(f"step {row['step']:g}, {line}", "validation", **row)
-    log_metrics(trackers, int(row["step"]), figures)
+    tracker(int(row["step"]), figures)

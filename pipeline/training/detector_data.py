@@ -279,6 +279,4 @@ def _hardest_background(losses: Tensor, classes: Tensor, ratio: int) -> Tensor:
     ranked = losses.masked_fill(classes != BACKGROUND, -1.0)
     wanted = (ratio * (classes >= FACE).sum(dim=1)).clamp(min=ratio, max=classes.shape[1] - 1)
     order = ranked.argsort(dim=1, descending=True)
-    place = torch.empty_like(order)
-    place.scatter_(1, order, torch.arange(classes.shape[1], device=order.device).expand_as(order))
-    return (place < wanted[:, None]) & (classes == BACKGROUND)
+    return (order.argsort(dim=1) < wanted[:, None]) & (classes == BACKGROUND)

@@ -11,7 +11,6 @@ import pandas as pd
 import torch
 from fastai.learner import Learner
 from fastai.vision.core import imagenet_stats
-from matplotlib.figure import Figure
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from sklearn.metrics import confusion_matrix
@@ -42,13 +41,11 @@ from pipeline.runs.folder import (
     read_run,
 )
 from pipeline.runs.listing import warn_of_few
-from pipeline.runs.plots import SHORT, draw_history, plot_top_losses, save_figure
+from pipeline.runs.plots import SHORT, draw_history
 from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.training.data import FitCrop, class_weights
 
 TEMPERATURES = (0.25, 4.0)  # Range that temperatures are looked for in.
-
-TOP_LOSSES = 60
 
 PAGE = "run.html"
 WORST, FED, SIDE = 24, 16, 128
@@ -209,9 +206,6 @@ def export_classifier(
     table[[f"p_{name}" for name in CLASSES]] = probabilities.round(5)
     table["loss"] = -np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-9))
     write_atomically(run.folder / PREDICTIONS, table.to_csv(index=False, float_format="%.5g"))
-    save_figure(confuse_classes(table), run.folder / "confusion.png")
-    worst = np.argsort(-table["loss"].to_numpy(), kind="stable")[:TOP_LOSSES]
-    plot_top_losses([crops[i] for i in worst], table.iloc[worst], run.folder / "top_losses.png")
     return write_classifier(run, state, card)
 
 
@@ -251,12 +245,6 @@ def judge_classes(answers: pd.DataFrame) -> list[ClassRow]:
         precision = right / called if called else None
         rows.append(ClassRow(label, faces, right, right / faces, precision, most))
     return rows
-
-
-def confuse_classes(answers: pd.DataFrame) -> Figure:
-    """Counts of annotated against answered classes, from the rows of `valid.csv`."""
-    counts = confusion_matrix(answers["label"], answers["predicted"], labels=CLASSES)
-    return draw_confusion({"counts": counts, "rows": CLASSES, "columns": CLASSES}, "Confusion")
 
 
 def list_commands(record: RunRecord, prepared: Path) -> dict[str, str]:
@@ -310,19 +298,17 @@ def _tell(run: Run, prepared: Path) -> dict[str, Any]:
 
 
 def describe_result(run: Run, prepared: Path) -> list[str]:
-    """The last lines of a training, with its table per class and its weakest one."""
+    """The last lines of a training, with its table per class; its warning was logged before it."""
     told = _tell(run, prepared)
     lines, rows = told["warnings"], told["rows"]
+    if run.warning:
+        lines[0] = "As noted above, the figures flatter."
     if rows:
         heads = ("class", "faces", "right", "recall", "precision", "mistakes")
         cells = [(*r[:3], _share(r.recall), _share(r.precision), r.mistakes) for r in rows]
         lines += markdown_table(heads, cells).split("\n")  # A log escapes the ends of lines.
         if told["record"].recipe.get("mirror"):
             lines.append("The written weights average the mirror image, too, unlike the epochs.")
-        weak = min(rows, key=lambda row: row.recall)
-        if weak.recall < 1:
-            right = f"{weak.right} of {weak.faces} told right, {weak.mistakes}"
-            lines.append(f"weakest: {weak.label}, {right}")
     if told["aps"]:
         shares = [(name, _share(before), _share(now)) for name, before, now in told["aps"]]
         lines += markdown_table(("on the validation photos", "before", "now"), shares).split("\n")
@@ -362,7 +348,9 @@ def write_page(
     plots = draw_history(told["record"].history)
     if answers is not None:
         mistakes = find_mistakes(answers, prepared, crops)
-        plots.append(confuse_classes(answers))
+        counts = confusion_matrix(answers["label"], answers["predicted"], labels=CLASSES)
+        told_by = {"counts": counts, "rows": CLASSES, "columns": CLASSES}
+        plots.append(draw_confusion(told_by, "Confusion"))
     page = render_html(
         "pipeline.training",
         PAGE,

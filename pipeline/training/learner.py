@@ -171,7 +171,7 @@ def fit_stage(
     stage: int,
     lr: float,
     callbacks: Sequence[Callback],
-    start: int = 0,
+    start: float = 0,
 ) -> None:
     """Train a stage, from 0, whose peak rate is `lr` and of which `start` epochs are done."""
     _, epochs, head_only = recipe.stages[stage]

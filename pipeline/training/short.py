@@ -38,7 +38,7 @@ from pipeline.runs.folder import identify_data, name_weights
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe, RecipeError
 from pipeline.runs.workers import call_at_once, count_cores, one_thread
-from pipeline.training.callbacks import SeededEpochs, describe_minutes
+from pipeline.training.callbacks import SeededEpochs
 from pipeline.training.data import check_classes, gather_faces, make_loaders
 from pipeline.training.export import make_card, store_weights
 from pipeline.training.learner import build_learner, fit_stage, free_body, load_start
@@ -108,10 +108,10 @@ def load_crops(paths: Iterable[str], side: int) -> dict[str, np.ndarray]:
         return dict(zip(wanted, loaded, strict=True))
 
 
-def check_short(recipe: ClassifierRecipe, judged: str) -> None:
+def check_short(recipe: ClassifierRecipe, judged: str, *, alone: bool = False) -> None:
     """Refuse, by `RecipeError`, what a short training would leave out or learn too much from.
 
-    The networks judge `judged`, in the plural.
+    The networks judge `judged`, in the plural, and each of them `alone`.
     """
     problem = ""
     if recipe.lr == "find":
@@ -120,6 +120,9 @@ def check_short(recipe: ClassifierRecipe, judged: str) -> None:
         problem = f"teachers have learnt from {judged} that are judged: use --set teachers=[]"
     elif recipe.incorrect != "own" or recipe.masks != "real":
         problem = "needs three classes and real masks: use --set incorrect=own --set masks=real"
+    elif alone and (recipe.members > 1 or recipe.rare_odds != 1):
+        problem = "a short training is of one network, without a prior shift: "
+        problem += "use --set members=1 --set rare_odds=1"
     if problem:
         raise RecipeError(f"recipe {recipe.name}: {problem}")
 
@@ -255,12 +258,7 @@ def run_tasks(
     if the initial weights can't be had; `OutputError`; and `PhotoError` for crops.
     """
     for task in tasks:
-        check_short(task.recipe, "faces")
-        if task.recipe.members > 1 or task.recipe.rare_odds != 1:
-            raise RecipeError(
-                f"recipe {task.recipe.name}: a short training is of one network, without a prior "
-                "shift: use --set members=1 --set rare_odds=1"
-            )
+        check_short(task.recipe, "faces", alone=True)
     known = {name for t in tasks for faces in (t.train, t.judge) for name in faces["label"]}
     for name in CLASSES:
         if name not in known:
@@ -271,8 +269,8 @@ def run_tasks(
     for folder in dict.fromkeys(task.file.parent for task in left):
         make_folder(folder)
     if before := len(tasks) - len(left):
-        facts = {"done": before, "tasks": len(tasks)}
-        log(f"{before} of {len(tasks)} trainings were done before", "tasks", **facts)
+        line = f"{before} of {len(tasks)} trainings were done before"
+        log(line, "tasks", done=before, tasks=len(tasks))
     jobs = min(jobs or count_cores(device), len(left))
     if left:
         paths = {path for t in left for faces in (t.train, t.judge) for path in faces["crop"]}
@@ -280,16 +278,8 @@ def run_tasks(
         calls = [(task, device, log) for task in left]
         what, crops = tell(len(left), "short training"), tell(len(paths), "crop")
         log(f"{what}, {jobs} at a time, on {crops}", "tasks")
-        began = time.monotonic()
-
-        def tell_rest(done: int) -> None:
-            if done < len(left):
-                rest = describe_minutes((time.monotonic() - began) / done * (len(left) - done))
-                facts = {"done": before + done, "tasks": len(tasks)}
-                log(f"{done} of {len(left)} trainings done, {rest} left", "tasks", **facts)
-
         try:
-            call_at_once(_run, calls, jobs, start=_load, shared=(paths, side), done=tell_rest)
+            call_at_once(_run, calls, jobs, "short trainings", start=_load, shared=(paths, side))
         finally:
             _crops.clear()
     return [views for task in tasks if (views := read_views(task))]
@@ -311,13 +301,12 @@ def _run(task: Task, device: torch.device, log: Log) -> None:
         known = {*task.train["label"], *task.judge["label"]}
         views = view_faces(state, task.recipe, pixels, device, known)
     write_views(task, replace(views, seconds=seconds))
-    learnt = pd.MultiIndex.from_frame(task.train[list(KEY)])
-    unseen = ~pd.MultiIndex.from_frame(task.judge[list(KEY)]).isin(learnt)
-    asked = unseen if unseen.any() else ~unseen
-    agreed = (views.probabilities.argmax(axis=1) == label_codes(task.judge))[asked].mean()
-    seen = "unseen" if unseen.any() else "learnt"
-    facts = {"agreed": float(agreed), "labels": int(asked.sum()), "unseen": bool(unseen.any())}
-    line = f"{task.what}: agrees with {agreed:.1%} of {asked.sum()} {seen} labels"
+    learnt, judged = (pd.MultiIndex.from_frame(one[list(KEY)]) for one in (task.train, task.judge))
+    is_unseen = bool((unseen := ~judged.isin(learnt)).any())
+    right = (views.probabilities.argmax(axis=1) == label_codes(task.judge))[unseen == is_unseen]
+    agreed, seen = float(right.mean()), "unseen" if is_unseen else "learnt"
+    line = f"{task.what}: agrees with {agreed:.1%} of {len(right)} {seen} labels"
+    facts = {"agreed": agreed, "labels": len(right), "unseen": is_unseen}
     log(line, "task ended", training=task.what, **facts, seconds=round(seconds, 1))
 
 

@@ -11,7 +11,6 @@ from data_prep.base.labels import CLASSES
 from data_prep.prepare.build import build
 from data_prep.prepare.options import BuildOptions
 from pipeline.training import classifier as train_classifier
-from pipeline.training import export as finish_classifier
 from pipeline.training import short
 from pipeline.training.short import Views
 from tests.pipeline.makers import COLOURS, paint_dataset
@@ -51,10 +50,7 @@ def by_colour(monkeypatch):
 @pytest.fixture
 def without_plots(monkeypatch):
     """Trainings of classifiers draw nothing, which saves time."""
-    monkeypatch.setattr(train_classifier, "plot_curves", lambda *_: None)
     monkeypatch.setattr(train_classifier, "write_page", lambda *_, **__: None)
-    for name in ("save_figure", "plot_top_losses"):
-        monkeypatch.setattr(finish_classifier, name, lambda *_: None)
 
 
 @pytest.fixture(scope="module")

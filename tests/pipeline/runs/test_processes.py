@@ -139,7 +139,7 @@ def note_and_wait(folder, name):
 def test_calls_share_processes_that_are_started_once_until_one_fails(tmp_path, jobs):
     calls = [(tmp_path, name) for name in "abc"]
     with pytest.raises(ValueError, match="c fails"):
-        call_at_once(note_or_fail, calls, jobs, start=note, shared=(tmp_path, "start"))
+        call_at_once(note_or_fail, calls, jobs, "calls", start=note, shared=(tmp_path, "start"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c", "start"]
     where = {path.read_text() for path in tmp_path.iterdir()}
     assert where == {str(os.getpid())} if jobs == 1 else str(os.getpid()) not in where
@@ -158,7 +158,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
         "import pathlib, sys; from pipeline.runs.workers import call_at_once\n"
         "from tests.pipeline.runs.test_processes import note_and_wait\n"
         "if __name__ == '__main__':\n"
-        "    call_at_once(note_and_wait, [(pathlib.Path(sys.argv[1]), 'worker')], 2)\n"
+        "    call_at_once(note_and_wait, [(pathlib.Path(sys.argv[1]), 'worker')], 2, 'calls')\n"
     )
     (tmp_path / "parent.py").write_text(code)
     env = {**os.environ, "PYTHONPATH": str(Path.cwd())}

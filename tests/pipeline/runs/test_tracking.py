@@ -4,7 +4,6 @@ import json
 import sys
 from pathlib import Path
 from types import ModuleType
-from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -14,8 +13,9 @@ from data_prep.base.files import hold_folder, sha256_of
 from data_prep.base.tables import read_faces
 from pipeline.runs.folder import start_run
 from pipeline.runs.recipe import ClassifierRecipe
-from pipeline.runs.tracking import describe_run, open_trackers
+from pipeline.runs.tracking import describe_run, open_tracker
 from pipeline.training import classifier as training
+from pipeline.training.learner import fit_stage
 from tests.pipeline.makers import Killed, assert_refused, call, make_net
 
 SMALL = [
@@ -112,8 +112,12 @@ def test_a_detectors_steps(prepared, tmp_path, writers):
 
 @pytest.mark.usefixtures("without_plots")
 def test_steps_go_on_where_a_run_was_stopped(prepared, tmp_path, writers, monkeypatch):
+    def stop(*arguments):
+        fit_stage(*arguments)
+        raise Killed
+
     with monkeypatch.context() as patch:
-        patch.setattr(training, "plot_curves", Mock(side_effect=Killed))
+        patch.setattr(training, "fit_stage", stop)
         with pytest.raises(Killed):
             call("train", prepared, "-o", tmp_path, *SMALL)
     folder = tmp_path / "001-suspects"
@@ -141,7 +145,7 @@ def test_what_is_not_installed_or_known_is_named_before_anything_is_made(
 
 def test_closed_when_the_training_fails(tmp_path, writers):
     run = start_run(tmp_path, ClassifierRecipe(), DATA)
-    with pytest.raises(ZeroDivisionError), open_trackers(["tensorboard"], run, ClassifierRecipe()):
+    with pytest.raises(ZeroDivisionError), open_tracker(["tensorboard"], run, ClassifierRecipe()):
         raise ZeroDivisionError
     assert [writer.finished for writer in writers] == [1]
 

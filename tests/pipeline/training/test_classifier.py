@@ -26,7 +26,7 @@ from pipeline.nets.options import SHIPPED
 from pipeline.runs.folder import Run, identify_data, start_run
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe, member_of
 from pipeline.training import classifier as training
-from pipeline.training import data, export, learner
+from pipeline.training import data, learner
 from pipeline.training.classifier import train_classifier
 from pipeline.training.export import (
     TEMPERATURES,
@@ -91,19 +91,14 @@ def test_run_folder_is_complete(trained):
     assert sorted(path.name for path in trained.folder.iterdir()) == [
         "classifier.json",
         "classifier.safetensors",
-        "confusion.png",
-        "curves.png",
         "history.csv",
         "recipe.toml",
         "run.html",
         "run.json",
-        "top_losses.png",
         "valid.csv",
     ]
     assert load_recipe(trained.folder / "recipe.toml", ClassifierRecipe) == RECIPE
     assert json.loads((trained.folder / "run.json").read_text())["data"]["sources"] == ["set"]
-    for name in ("confusion", "curves", "top_losses"):
-        assert min(photo_size(trained.folder / f"{name}.png")) > 100
 
 
 def test_history_and_lines_of_every_epoch(trained):
@@ -158,11 +153,11 @@ def test_killed_again_and_again_equals_an_uninterrupted_run(
 ):
     """Before the first checkpoint, in a stage, between stages, at the very end."""
     folder = tmp_path / "killed"
-    monkeypatch.setattr(export, "save_figure", kill)
-    for stop in ("epoch 1 of", "epoch 3 of", "epoch 5 of", None):
-        with pytest.raises(Killed):
-            train(prepared, folder, stop=stop)
-    monkeypatch.setattr(export, "save_figure", lambda *_: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "export_classifier", kill)
+        for stop in ("epoch 1 of", "epoch 3 of", "epoch 5 of", None):
+            with pytest.raises(Killed):
+                train(prepared, folder, stop=stop)
     last = train(prepared, folder)
     assert "resuming after epoch 5 of 5" in last.lines
     assert not any(line.startswith("epoch") for line in last.lines), "nothing was left to train"
