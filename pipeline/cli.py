@@ -1,17 +1,14 @@
 """The command lines `trimask …` and `python -m pipeline …`.
 
-A command is imported when it is called, so that `--help` does not wait for torch.
+A command is imported when it is called, so that `--help` does not wait for torch; one whose options
+are in another file, once they are known to be good.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from data_prep.base.command import lazy_app
-from data_prep.base.progress import log, tell, tell_loading
-from pipeline.nets.options import SHIPPED, Device, Prepared, Weights
 
 USE, DATA, TRAIN, CLEAN, MEASURE, RESEARCH = "use", "data", "train", "clean", "measure", "research"
 
@@ -25,12 +22,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "suspects": ("pipeline.cleaning.search:suspects", CLEAN),
     "review": ("pipeline.review.command:review", CLEAN),
     "agreement": ("pipeline.review.agreement:report_agreement", CLEAN),
-    "classify": ("pipeline.cli:classify_command", MEASURE),
+    "classify": ("pipeline.experiments.measure:classify", MEASURE),
     "measure": ("pipeline.experiments.measure:measure", MEASURE),
-    "fit-boxes": ("pipeline.experiments.fit_boxes:fit_boxes", MEASURE),
+    "fit-boxes": ("pipeline.experiments.measure:fit_boxes", MEASURE),
     "cross-validate": ("pipeline.experiments.cross_validate:validate_folds", MEASURE),
     "choices": ("pipeline.experiments.choices:choices", RESEARCH),
-    "sweep": ("pipeline.experiments.sweep:sweep", RESEARCH),
+    "sweep": ("pipeline.experiments.choices:sweep", RESEARCH),
     "clean-effect": ("pipeline.experiments.clean_effect:clean_effect", RESEARCH),
     "noise-benchmark": ("pipeline.experiments.noise_benchmark:noise_benchmark", RESEARCH),
 }
@@ -48,9 +45,32 @@ OTHERS: dict[str, tuple[str, str]] = {
 """What `trimask` has beside: `run.py` and the commands of the other packages."""
 
 
+def check_options(options: Any) -> None:
+    """Refuse what can be told to be wrong before torch is loaded, wherever a command has it."""
+    from pipeline.experiments.plans import KINDS, make_grid, split_names
+    from pipeline.nets.options import find_weights
+    from pipeline.runs.folder import identify_data
+    from pipeline.runs.log import report_as
+    from pipeline.runs.recipe import ClassifierRecipe, load_recipe
+
+    with report_as(getattr(options, "log", "text")):
+        for name in ("prepared", "cleaned"):
+            if folder := getattr(options, name, None):
+                identify_data(folder)
+        if hasattr(options, "overrides"):
+            load_recipe(options.recipe, ClassifierRecipe, options.overrides)
+        if hasattr(options, "sets"):
+            make_grid(options.recipe, options.sets)
+        if hasattr(options, "kinds"):
+            split_names(options.kinds, KINDS, "kind of noise")
+        if hasattr(options, "weights"):
+            find_weights(options.weights)
+
+
 app = lazy_app(
     COMMANDS,
     "Train the detector and the classifier, measure them, and repeat any run.",
+    check_options,
     add_completion=False,
 )
 
@@ -60,6 +80,7 @@ GROUPS = (USE, DATA, TRAIN, CLEAN, MEASURE, RESEARCH)
 trimask = lazy_app(
     dict(sorted({**OTHERS, **COMMANDS}.items(), key=lambda item: GROUPS.index(item[1][1]))),
     "For every face in a photo: mask worn properly, worn wrongly, or not worn.",
+    check_options,
 )
 """The command `trimask`: all commands of all packages, in groups."""
 
@@ -81,42 +102,3 @@ def main(
     ] = False,
 ) -> None:
     """For every face in a photo: mask worn properly, worn wrongly, or not worn."""
-
-
-@dataclass(frozen=True)
-class ClassifyOptions:
-    """Options of `classify`."""
-
-    prepared: Prepared
-    table: Annotated[Path, typer.Option("--out", "-o", help="The table to write.")]
-    weights: Weights = SHIPPED
-    split: Annotated[str, typer.Option(help="Which split.")] = "valid"
-    device: Device = "auto"
-
-
-def classify_command(options: ClassifyOptions) -> None:
-    """Classify the annotated faces, as if the detector were perfect: a table for evaluate."""
-    with tell_loading():
-        from data_prep.base.files import OutputError
-        from data_prep.base.tables import read_faces
-        from data_prep.formats.predictions import REQUIRED
-        from pipeline.inference.classifier import Classifier, classify_crops
-        from pipeline.nets.compute import pick_device
-        from pipeline.nets.options import CLASSIFIER, find_net
-        from pipeline.runs.folder import PreparedError, identify_data
-
-    table, own = options.table, ",".join(REQUIRED).encode()
-    identify_data(options.prepared, table.parent)
-    if table.exists() and not (table.is_file() and table.read_bytes().startswith(own)):
-        raise OutputError(f"{table}: is there, but no table of faces; choose another with -o.")
-    faces = read_faces(options.prepared)
-    chosen = faces[faces["split"] == options.split]
-    if chosen.empty:
-        known = ", ".join(sorted(set(faces["split"])))
-        raise PreparedError(
-            f"{options.prepared}: no face in the split '{options.split}'; there are {known}."
-        )
-    path = find_net(options.weights, CLASSIFIER)
-    classifier = Classifier.load(path, device=pick_device(options.device))
-    count = classify_crops(chosen, options.prepared, classifier, table)
-    log(f"{tell(count, 'face')} of the {options.split} split: {table}")

@@ -8,13 +8,13 @@ from typer.testing import CliRunner
 
 from data_prep.base.command import load_command
 from data_prep.cli import app as data_prep_app
-from pipeline.cli import COMMANDS, OTHERS, trimask
+from pipeline.cli import COMMANDS, OTHERS, check_options, trimask
 from tests.pipeline.makers import save_photo
 
 
 @pytest.mark.parametrize(("name", "target"), [(n, t) for n, (t, _) in (OTHERS | COMMANDS).items()])
 def test_every_command_is_where_the_table_says(name, target):
-    assert callable(load_command(target))
+    assert callable(load_command(target, check_options))
     shown = CliRunner().invoke(trimask, [name, "--help"])
     assert shown.exit_code == 0, shown.output
     assert f"trimask {name}" in shown.output.replace("root ", "trimask ")

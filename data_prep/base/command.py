@@ -90,15 +90,22 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return Parameter.empty
 
 
-def lazy_app(commands: Mapping[str, tuple[str, str]], help_text: str, **settings: Any) -> Typer:
+Check = Callable[[Any], None]
+"""Raises a `UserError` about options of a command that can't be used."""
+
+
+def lazy_app(
+    commands: Mapping[str, tuple[str, str]], help_text: str, check: Check, **settings: Any
+) -> Typer:
     """An app whose commands are imported when they are called, so that `--help` is there at once.
 
-    `commands` holds for each name the function, as `module:function`, and its panel of the help.
+    `commands` holds for each name the function, as `module:function`, and its panel of the help;
+    `check` is as of `load_command`.
     """
 
     class Group(TyperGroup):
         def __init__(self, **attributes: Any) -> None:
-            found = {name: _Lazy(name, *place) for name, place in commands.items()}
+            found = {name: _Lazy(name, *place, check) for name, place in commands.items()}
             super().__init__(**{**attributes, "commands": found})
 
     app = Typer(
@@ -108,32 +115,56 @@ def lazy_app(commands: Mapping[str, tuple[str, str]], help_text: str, **settings
     return app
 
 
-def load_command(target: str) -> Callable[..., None]:
-    """The function behind `module:function`, ready for typer."""
+def load_command(target: str, check: Check) -> Callable[..., None]:
+    """The function behind `module:function`, ready for typer.
+
+    If its options are of another module, that alone is imported until they are read and `check` has
+    passed them.
+    """
     module, name = target.split(":")
-    return as_command(getattr(import_module(module), name))
+    tree, node = _parse(target)
+    options = node.args.args[0].annotation
+    lent = {
+        alias.name: one.module
+        for one in tree.body
+        if isinstance(one, ast.ImportFrom) and one.module
+        for alias in one.names
+    }
+    if not isinstance(options, ast.Name) or options.id not in lent:
+        return as_command(getattr(import_module(module), name))
+
+    def call(told: Any) -> None:
+        check(told)
+        with tell_loading():
+            function = getattr(import_module(module), name)
+        function(told)
+
+    call.__name__, call.__doc__ = name, ast.get_docstring(node)
+    call.__annotations__ = {"told": getattr(import_module(lent[options.id]), options.id)}
+    return as_command(call)
 
 
 class _Lazy(TyperCommand):
     """Stands for a command in the list; becomes the command when it is called."""
 
-    def __init__(self, name: str, target: str, panel: str) -> None:
-        super().__init__(name, help=_summary(target), rich_help_panel=panel)
-        self.target = target
+    def __init__(self, name: str, target: str, panel: str, check: Check) -> None:
+        summary = (ast.get_docstring(_parse(target)[1]) or "").split("\n\n")[0]
+        super().__init__(name, help=summary, rich_help_panel=panel)
+        self.target, self.check = target, check
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **more: Any) -> Any:
         app = Typer(add_completion=False)
         with tell_loading():
-            app.command(self.name)(load_command(self.target))
+            app.command(self.name)(load_command(self.target, self.check))
         return get_command(app).make_context(info_name, args, *rest, **more)
 
 
-def _summary(target: str) -> str:
-    """First paragraph of the function's docstring, read without importing its module."""
+def _parse(target: str) -> tuple[ast.Module, ast.FunctionDef]:
+    """The code of a module and its function, read without importing it."""
     module, name = target.split(":")
     spec = find_spec(module)
-    source = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
-    for node in ast.parse(source).body:
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else "")
+    for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
-            return (ast.get_docstring(node) or "").split("\n\n")[0]
+            return tree, node
     raise ImportError(f"{target}: there is no such function.")

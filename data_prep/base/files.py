@@ -314,23 +314,15 @@ def place_photos(photos: Mapping[str, Path], folder: Path, mode: PhotoMode) -> d
                     # Links in the dataset are followed: a hard link to a link would dangle.
                     os.link(path.resolve(), target)
             if mode is PhotoMode.COPY or not target.exists():
-                _copy(path, target)
+                with path.open("rb") as source, target.open("xb") as file:
+                    shutil.copyfileobj(source, file)
+                times = path.stat()
+                os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
             sizes[name] = target.stat().st_size
-        except UserError:
-            raise
         except OSError as error:
-            raise output_error(target, error) from error
+            if error.filename != str(path):
+                raise output_error(target, error) from error
+            reason = error.strerror or error
+            message = f"{path}: can't be read ({reason}); is the disk still there?"
+            raise DatasetError(message) from error
     return sizes
-
-
-def _copy(path: Path, target: Path) -> None:
-    try:
-        source = path.open("rb")
-    except OSError as error:
-        reason = error.strerror or error
-        message = f"{path}: can't be read ({reason}); is the disk still there?"
-        raise DatasetError(message) from error
-    with source, target.open("xb") as file:
-        shutil.copyfileobj(source, file)
-    times = path.stat()
-    os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))

@@ -52,10 +52,10 @@ def canonical_label(
     >>> canonical_label("With Mask"), canonical_label("WithoutMask")
     ('with_mask', 'without_mask')
     """
-    if not knows_label(name, aliases, classes):
+    known = {**aliases, **{normalise_name(label): label for label in classes}}
+    if (key := normalise_name(name)) not in known:
         raise UnknownLabelError(explain_unknown({name: 1}, aliases, classes))
-    key = normalise_name(name)
-    return {normalise_name(label): label for label in classes}.get(key) or aliases[key]
+    return known[key]
 
 
 def knows_label(name: str, aliases: Mapping[str, str], classes: Sequence[str]) -> bool:

@@ -1,15 +1,12 @@
 """The suspects folder: every face of train and valid, the most doubtful label first."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import typer
 
-from data_prep.base.errors import UserError
 from data_prep.base.files import (
     hold_folder,
     read_object,
@@ -29,10 +26,10 @@ from pipeline.cleaning.evidence import (
 )
 from pipeline.cleaning.ranking import Evidence, gather_evidence
 from pipeline.nets.compute import pick_device
-from pipeline.nets.options import Folds, Prepared, ShortOptions
 from pipeline.review.suspects import ABOUT, FORMAT, TABLE, open_suspects, tell_likely
 from pipeline.runs.folder import flatten
 from pipeline.runs.log import Log, report_as
+from pipeline.runs.options import SuspectsOptions
 from pipeline.runs.plots import SHORT, TILE, plot_faces
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.training.short import (
@@ -46,8 +43,6 @@ from pipeline.training.short import (
     plan_in_sample,
     run_tasks,
 )
-
-ORDERS = ("merged", "out-of-fold", "in-sample")
 
 SHEET, ON_SHEET = "suspects.png", 60
 SIMILAR = 8  # Look-alikes that a row names.
@@ -63,19 +58,6 @@ COLUMNS = (
 """Of `suspects.csv`; `twin` is 1 where a duplicate of the face has another label."""
 
 
-@dataclass(frozen=True)
-class SuspectsOptions(ShortOptions):
-    """How to look for suspects, and where."""
-
-    prepared: Prepared
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder that gets the suspects.")]
-    order: Annotated[
-        str, typer.Option(help="merged, out-of-fold (plain loss), or in-sample (top losses).")
-    ] = "merged"
-    folds: Folds = 5
-    seed: Annotated[int, typer.Option(help="Of folds and trainings.")] = 0
-
-
 def find_suspects(options: SuspectsOptions, log: Log) -> tuple[pd.DataFrame, list[float] | None]:
     """Judge the label of every face of train and valid, and write the suspects folder.
 
@@ -84,8 +66,6 @@ def find_suspects(options: SuspectsOptions, log: Log) -> tuple[pd.DataFrame, lis
     network has learnt the labels.
     """
     order, prepared, out = options.order, options.prepared, options.out
-    if order not in ORDERS:
-        raise UserError(f"unknown order '{order}': use {', '.join(ORDERS)}.")
     overrides = [*(options.overrides or []), f"seed={options.seed}"]
     recipe = load_recipe(options.recipe, ClassifierRecipe, overrides)
     faces = open_faces(prepared, recipe, out)

@@ -1,8 +1,6 @@
 """Photos for a first try, made from a public-domain portrait and masks drawn by code."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import cv2
 import numpy as np
@@ -14,7 +12,8 @@ from pipeline.inference.boxes import FaceDetector
 from pipeline.inference.detector import Detector
 from pipeline.inference.draw import save_drawing
 from pipeline.nets.compute import pick_device
-from pipeline.nets.options import DETECTOR, SHIPPED, Weights, find_net
+from pipeline.nets.options import DETECTOR, find_net
+from pipeline.runs.options import DemoOptions
 
 PORTRAIT = Path(__file__).with_name("portrait.jpg")
 """Eileen Collins, 512 × 512 (NASA, public domain)."""
@@ -32,14 +31,6 @@ PLACES = (
     (600, 450, 160, "bare", True),
     (810, 450, 220, "mask", False),
 )
-
-
-@dataclass(frozen=True)
-class DemoOptions:
-    """Options of `demo-photos`."""
-
-    folder: Annotated[Path, typer.Argument(help="Folder that gets the photos.")]
-    weights: Weights = SHIPPED
 
 
 def demo_photos(options: DemoOptions) -> None:

@@ -1,36 +1,25 @@
 """What cleaned labels change: the same short training before and after, measured the same."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import typer
 
 from data_prep.base.files import write_json
 from data_prep.base.labels import CLASSES
 from data_prep.base.tables import KEY, markdown_table
 from data_prep.grouping.split import TRAIN, VALID
-from pipeline.experiments.engine import ExperimentError, check_scales, name_photos
+from pipeline.experiments.engine import check_scales, name_photos
+from pipeline.experiments.plans import ExperimentError
 from pipeline.experiments.tables import compare_sides, pick_difference, show_figure
 from pipeline.nets.compute import pick_device
-from pipeline.nets.options import Out, Prepared, ShortOptions
 from pipeline.runs.log import Log, report_as
+from pipeline.runs.options import CleanEffectOptions
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.training.short import Plan, PreparedFaces, label_codes, open_faces, run_tasks
 
 RESULT = "clean-effect.json"
-
-
-@dataclass(frozen=True)
-class CleanEffectOptions(ShortOptions):
-    """What is compared, and how."""
-
-    prepared: Prepared
-    cleaned: Annotated[Path, typer.Argument(help="The same, built with --decisions.")]
-    out: Out = Path("clean-effect")
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings on each side.")] = 3
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
 """Both nets trained fold by fold, and all predictions measured as one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
 import torch
-import typer
 
 from data_prep.base.files import make_folder, write_atomically, write_json
 from data_prep.base.progress import tell
@@ -23,9 +22,9 @@ from pipeline.inference.predictor import Predictor
 from pipeline.nets.cards import CLASSIFIER, DETECTOR, DetectorCard, load_state, read_card
 from pipeline.nets.classifiers import join_members
 from pipeline.nets.compute import has_fast_bf16, pick_device
-from pipeline.nets.options import Overrides, Prepared, Recipe, TrialOptions
 from pipeline.runs.folder import Run
 from pipeline.runs.log import Log, prefix_log, report_as
+from pipeline.runs.options import CrossValidateOptions
 from pipeline.runs.recipe import (
     ClassifierRecipe,
     DetectorRecipe,
@@ -39,33 +38,6 @@ from pipeline.training.export import make_card, shift_logits, shift_prior, write
 from pipeline.training.short import CACHE_SIDE, check_short, load_crops, open_faces, train_short
 
 RESULTS, PREDICTIONS, CROPS = "cross-validation.json", "predictions.csv", "crops.csv"
-
-
-@dataclass(frozen=True)
-class CrossValidateOptions(TrialOptions):
-    """What is trained in every fold, and on what."""
-
-    prepared: Prepared
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder that gets folds, tables and reports.")
-    ]
-    start: Annotated[
-        Path,
-        typer.Option(help="RetinaFace weights to start from, that have not seen these photos."),
-    ]
-    recipe: Recipe = "default"
-    overrides: Overrides = None
-    detector_recipe: Annotated[str, typer.Option(help="A detector recipe's name or TOML file.")] = (
-        "detector"
-    )
-    detector_overrides: Annotated[
-        list[str],
-        typer.Option(
-            "--set-detector",
-            metavar="KEY=VALUE",
-            help="Change one number of the detector's recipe; may be repeated.",
-        ),
-    ] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

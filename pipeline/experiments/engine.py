@@ -14,12 +14,12 @@ from typing import Any
 import pandas as pd
 import torch
 
-from data_prep.base.errors import UserError
 from data_prep.base.files import make_folder
 from data_prep.base.tables import KEY, read_faces
 from data_prep.grouping.split import VALID
 from data_prep.prepare.build import build, read_manifest
 from data_prep.prepare.options import BuildOptions
+from pipeline.experiments.plans import ExperimentError
 from pipeline.inference.sources import PhotoSet
 from pipeline.runs.folder import (
     PreparedError,
@@ -32,10 +32,6 @@ from pipeline.runs.folder import (
 )
 from pipeline.runs.log import Log
 from pipeline.training.short import PreparedFaces, Task, Views, run_tasks
-
-
-class ExperimentError(UserError, ValueError):
-    """What can't be tried or compared; the message says what to do."""
 
 
 @dataclass(frozen=True)

@@ -1,64 +1,48 @@
 """Figures of nets on the photos and crops of a prepared folder, with intervals by photo."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import typer
 
-from data_prep.base.files import write_json
+from data_prep.base.boxes import SIDES, BoxOffsets
+from data_prep.base.errors import DatasetError
+from data_prep.base.files import OutputError, refuse_dataset_folders, write_json
 from data_prep.base.photo import read_photo
 from data_prep.base.progress import log, show_progress, tell
 from data_prep.base.records import Box
-from data_prep.base.tables import markdown_table
-from data_prep.formats.predictions import PhotoRow, PredictionRow, tabulate_predictions
+from data_prep.base.tables import markdown_table, read_faces
+from data_prep.formats.predictions import REQUIRED, PhotoRow, PredictionRow, tabulate_predictions
 from data_prep.grouping.split import VALID
-from evaluate.evaluation import evaluate
-from evaluate.inputs.photos import find_photos
+from evaluate.evaluation import evaluate, read_case
+from evaluate.inputs import photos as truth_photos
 from evaluate.inputs.predictions import Predictions, make_predictions, place_predictions
 from evaluate.inputs.truth import read_truth
+from evaluate.measures.alignment import LEAST_FACES, fit_offsets, pair_boxes
 from evaluate.measures.case import Case
 from evaluate.measures.headline import describe_headline
 from evaluate.options import EvaluateOptions
 from evaluate.report.outputs import REPORT
 from pipeline.experiments.engine import PreparedData, name_photos
 from pipeline.experiments.tables import show_figure
-from pipeline.inference.classifier import Classifier
+from pipeline.inference.classifier import Classifier, classify_crops
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import describe_photo, list_rows
-from pipeline.inference.sources import PhotoSet
+from pipeline.inference.sources import PhotoSet, find_photos
 from pipeline.nets.cards import ClassifierCard, DetectorCard, read_card
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import (
     CLASSIFIER,
     DETECTOR,
-    SHIPPED,
-    Device,
-    Prepared,
-    Weights,
+    find_net,
     find_weights,
 )
+from pipeline.runs.folder import PreparedError, identify_data
+from pipeline.runs.options import ClassifyOptions, FitBoxesOptions, MeasureOptions
 from pipeline.training.short import label_names
-
-
-@dataclass(frozen=True)
-class MeasureOptions:
-    """What is measured, and where the figures go."""
-
-    prepared: Prepared
-    weights: Weights = SHIPPED
-    write: Annotated[bool, typer.Option("--write", help="Put the figures on the cards, too.")] = (
-        False
-    )
-    reports: Annotated[
-        Path | None,
-        typer.Option(help="Folder for a whole evaluation of each dataset, with report.html."),
-    ] = None
-    device: Device = "auto"
-
 
 THRESH = 0.02  # AP needs the whole curve, down to doubtful detections.
 
@@ -117,7 +101,7 @@ def measure_source(
     """
     options = EvaluateOptions(split=split, source=source)
     truth = read_truth(prepared, options)
-    files = find_photos(truth.photos, prepared)
+    files = truth_photos.find_photos(truth.photos, prepared)
     both, alone = (
         describe_headline(Case(truth, place_predictions(one, truth, files).detections))
         for one in (found, crops)
@@ -233,3 +217,51 @@ def measure(options: MeasureOptions) -> None:
     typer.echo(describe_results(results))
     if options.write:
         write_to_cards(results, options.weights)
+
+
+def fit_boxes(options: FitBoxesOptions) -> None:
+    """Measure how a dataset's annotators draw boxes, against the detector's: for run --boxes."""
+    dataset, out = options.dataset, options.out
+    refuse_dataset_folders([out.parent], [dataset], around=True)
+    if out.exists():
+        BoxOffsets.read(out)  # Another's file is refused.
+    photos = find_photos(str(dataset))
+    predictor = Predictor.load(options.weights, device=pick_device(options.device), thresh=THRESH)
+    predictions = predict_photos(predictor, photos)
+    case = read_case(dataset, predictions, EvaluateOptions())
+    annotated, predicted, photo = pair_boxes(case.truth, case.detections, THRESH)
+    if len(photo) < LEAST_FACES:
+        raise DatasetError(
+            f"{dataset}: {tell(len(photo), 'annotated face')} found, {LEAST_FACES} at least are "
+            "needed to tell how boxes are drawn."
+        )
+    offsets = fit_offsets(annotated, predicted, photo, source=dataset.resolve().name)
+    offsets.write(out)
+    for line in case.warnings:
+        log(f"note: {line}")
+    if learnt := sum(bool(row.learnt) for row in predictions.ran or ()):
+        log(f"note: {learnt} of {tell(len(photos))} were learnt from: boxes there may lie nearer.")
+    ends = offsets.interval or {}
+    figures = {side: (getattr(offsets, side), *ends[side]) for side in SIDES}
+    cells = [(side, *(f"{share:+.3f}" for share in row)) for side, row in figures.items()]
+    typer.echo(markdown_table(("side moves, of the box", "median", "from", "to"), cells))
+    log(f"{tell(offsets.faces, 'face')} of {tell(offsets.photos)}: {out}; run --boxes {out}")
+
+
+def classify(options: ClassifyOptions) -> None:
+    """Classify the annotated faces, as if the detector were perfect: a table for evaluate."""
+    table, own = options.table, ",".join(REQUIRED).encode()
+    identify_data(options.prepared, table.parent)
+    if table.exists() and not (table.is_file() and table.read_bytes().startswith(own)):
+        raise OutputError(f"{table}: is there, but no table of faces; choose another with -o.")
+    faces = read_faces(options.prepared)
+    chosen = faces[faces["split"] == options.split]
+    if chosen.empty:
+        known = ", ".join(sorted(set(faces["split"])))
+        raise PreparedError(
+            f"{options.prepared}: no face in the split '{options.split}'; there are {known}."
+        )
+    path = find_net(options.weights, CLASSIFIER)
+    classifier = Classifier.load(path, device=pick_device(options.device))
+    count = classify_crops(chosen, options.prepared, classifier, table)
+    log(f"{tell(count, 'face')} of the {options.split} split: {table}")

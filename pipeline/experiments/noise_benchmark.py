@@ -7,11 +7,9 @@ from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import product
-from typing import Annotated
 
 import numpy as np
 import pandas as pd
-import typer
 
 from data_prep.base.files import write_atomically
 from data_prep.base.labels import CLASSES
@@ -20,11 +18,12 @@ from data_prep.grouping.split import TRAIN
 from evaluate.measures.bootstrap import bootstrap_intervals, compare, share
 from pipeline.cleaning.evidence import estimate_wrong_labels, find_duplicate_faces, find_neighbours
 from pipeline.cleaning.ranking import gather_evidence
-from pipeline.experiments.engine import ExperimentError, run_groups
+from pipeline.experiments.engine import run_groups
+from pipeline.experiments.plans import KINDS, ExperimentError, split_names
 from pipeline.experiments.tables import show_figure
 from pipeline.nets.compute import pick_device
-from pipeline.nets.options import Folds, Out, Prepared, ShortOptions
 from pipeline.runs.log import Log, report_as
+from pipeline.runs.options import NoiseOptions
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.training.short import (
     Plan,
@@ -35,19 +34,6 @@ from pipeline.training.short import (
     plan_folds,
     plan_in_sample,
 )
-
-LIKELY = {
-    "with_mask": {"without_mask": 0.4, "mask_weared_incorrect": 0.6},
-    "without_mask": {"with_mask": 0.7, "mask_weared_incorrect": 0.3},
-    "mask_weared_incorrect": {"with_mask": 0.7, "without_mask": 0.3},
-}
-"""Where a wrong label of each class goes under `likely` noise. Set by hand, not measured: a mask
-that is worn is taken for one that hangs low, a bare chin in shadow for a mask."""
-
-UNIFORM = {true: {new: 0.5 for new in CLASSES if new != true} for true in CLASSES}
-
-KINDS = {"uniform": UNIFORM, "likely": LIKELY}
-"""Where flipped labels go: from a true class, by kind of noise, shares of the others."""
 
 BASELINE = "cleanlab"
 ORDERS = ("in-sample", "out-of-fold", BASELINE, "merged")
@@ -67,18 +53,6 @@ CAP = (
     "here: no order can reach 1. Intervals: 95 %, bootstrap by photo group over the mean of all "
     "seeds."
 )
-
-
-@dataclass(frozen=True)
-class NoiseOptions(ShortOptions):
-    """How labels are flipped, and on what the search for them is tried."""
-
-    prepared: Prepared
-    out: Out
-    seeds: Annotated[int, typer.Option(min=1, help="How often each kind is tried.")] = 3
-    kinds: Annotated[str, typer.Option(help="Of noise, separated by commas.")] = "uniform,likely"
-    rate: Annotated[float, typer.Option(min=0.001, max=0.5, help="Share that is flipped.")] = 0.1
-    folds: Folds = 5
 
 
 def flip_labels(labels: np.ndarray, kind: str, *, rate: float, seed: int) -> np.ndarray:
@@ -142,10 +116,7 @@ def run_noise_benchmark(options: NoiseOptions, log: Log) -> tuple[pd.DataFrame, 
             "cleanlab isn't installed, and the benchmark compares with it: pip install cleanlab."
         )
     recipe = load_recipe(options.recipe, ClassifierRecipe, options.overrides)
-    kinds = dict.fromkeys(name.strip() for name in options.kinds.split(","))
-    for name in kinds:
-        if name not in KINDS:
-            raise ExperimentError(f"unknown kind of noise '{name}': use {', '.join(KINDS)}.")
+    kinds = split_names(options.kinds, KINDS, "kind of noise")
     settings = [*product(range(options.seeds), kinds)]
     faces = open_faces(options.prepared, recipe, options.out)
     table = faces.table[faces.table["split"] == TRAIN].reset_index(drop=True)

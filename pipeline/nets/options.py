@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -67,24 +66,6 @@ LogAs = Annotated[
     LogFormat,
     typer.Option("--log", help="Lines for people, or one JSON object per line on standard output."),
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialOptions:
-    """How several trainings are done."""
-
-    device: Device = "auto"
-    jobs: Jobs = None
-    log: LogAs = "text"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShortOptions(TrialOptions):
-    """How several short trainings are done."""
-
-    recipe: Recipe = "suspects"
-    overrides: Overrides = None
-
 
 TrackerName = StrEnum("TrackerName", "tensorboard")
 Track = Annotated[

@@ -33,8 +33,9 @@ from evaluate.measures.alarm import describe_alarm
 from evaluate.measures.case import Case
 from evaluate.measures.headline import describe_headline
 from evaluate.options import EvaluateOptions
-from pipeline.experiments.engine import ExperimentError, PreparedData, train_once
+from pipeline.experiments.engine import PreparedData, train_once
 from pipeline.experiments.measure import THRESH, classify_faces, pick_figures, predict_photos
+from pipeline.experiments.plans import ExperimentError
 from pipeline.experiments.tables import show_figure
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Frame

@@ -13,18 +13,14 @@ from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
 from data_prep.base.records import Box
 from pipeline.experiments.choices import (
-    BASE,
-    CHOICES,
-    Choice,
     Judged,
     describe_choices,
-    find_choices,
     judge_choices,
     measure_choices,
 )
-from pipeline.experiments.engine import ExperimentError
-from pipeline.nets.options import TrialOptions
+from pipeline.experiments.plans import BASE, CHOICES, Choice, ExperimentError, find_choices
 from pipeline.runs.folder import PreparedError
+from pipeline.runs.options import TrialOptions
 from pipeline.runs.recipe import ClassifierRecipe, change_recipe, load_recipe
 from pipeline.training.short import open_faces
 from tests.pipeline.makers import Told, call

@@ -14,7 +14,7 @@ from pipeline.experiments.clean_effect import (
     measure_clean_effect,
     pair_sides,
 )
-from pipeline.experiments.engine import ExperimentError
+from pipeline.experiments.plans import ExperimentError
 from pipeline.experiments.tables import compare_sides, measure_side
 from pipeline.training import short
 from pipeline.training.short import open_faces

@@ -1,6 +1,9 @@
 """What the commands of short trainings print, and what they refuse."""
 
 import json
+import re
+import subprocess
+import sys
 
 import pytest
 
@@ -85,10 +88,6 @@ def test_each_as_json(prepared, tmp_path, by_colour, monkeypatch, name, argument
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["suspects", "PREPARED", "--order", "odd"], "unknown order 'odd'"),
-        (["noise-benchmark", "PREPARED", "--kinds", "odd"], "unknown kind of noise 'odd'"),
-        (["measure", "NOWHERE"], "not a prepared folder"),
-        (["suspects", "NOWHERE"], "not a prepared folder"),
         (["suspects", "PREPARED", "--folds", "40"], "folds"),
         (["suspects", "PREPARED", "--set", "lr=find"], "lr is 'find'"),
         (["clean-effect", "PREPARED", "NOWHERE"], "not a prepared folder"),
@@ -98,3 +97,38 @@ def test_what_is_refused(prepared, tmp_path, arguments, words):
     places = {"PREPARED": prepared, "NOWHERE": tmp_path}
     out = [] if arguments[0] == "measure" else ["-o", tmp_path / "out"]
     assert_refused(call(*(places.get(one, one) for one in arguments), *out), words)
+
+
+WRONG = [
+    ("suspects PREPARED -o OUT --order odd", "'odd' is not one of 'merged', 'out-of-fold'"),
+    ("suspects OUT -o OUT", "OUT: not a prepared folder"),
+    ("suspects PREPARED -o OUT --set epcohs=3", "did you mean 'epochs'?"),
+    ("noise-benchmark PREPARED -o OUT --kinds odd", "no kind of noise 'odd': known: uniform"),
+    ("measure OUT", "OUT: not a prepared folder"),
+    ("measure PREPARED --weights OUT", "no detector.safetensors or classifier.safetensors in"),
+    ("classify OUT -o OUT/a.csv", "OUT: not a prepared folder"),
+    ("fit-boxes OUT -o OUT/a.json --weights OUT/none", "no such file or folder"),
+    ("choices PREPARED -o OUT --recipe suspcts", "did you mean 'suspects'?"),
+    ("choices PREPARED -o OUT --cleaned OUT", "OUT: not a prepared folder"),
+    ("sweep PREPARED -o OUT --set lr=1e-3", "nothing to sweep"),
+    ("cross-validate PREPARED -o OUT --start x --recipe none", "none"),
+    ("clean-effect PREPARED OUT -o OUT", "OUT: not a prepared folder"),
+    ("demo-photos OUT --weights OUT/none", "no such file or folder"),
+]
+
+
+def test_wrong_usage_is_told_before_torch_is_loaded(prepared, tmp_path):
+    places = {"PREPARED": str(prepared), "OUT": str(tmp_path)}
+    lines = [re.sub("PREPARED|OUT", lambda m: places[m[0]], line) for line, _ in WRONG]
+    program = (
+        "import json, sys; from typer.testing import CliRunner; from pipeline.cli import app\n"
+        "for line in sys.argv[1:]:\n"
+        "    done = CliRunner().invoke(app, line.split())\n"
+        "    print(json.dumps([done.exit_code, done.output, 'torch' in sys.modules]))\n"
+    )
+    asked = [sys.executable, "-c", program, *lines]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    for line, (given, words) in zip(done.stdout.splitlines(), WRONG, strict=True):
+        code, told, has_torch = json.loads(line)
+        assert (code, has_torch) == (2, False), given
+        assert words.replace("OUT", str(tmp_path)) in re.sub(r"[\s│]+", " ", told), given

@@ -3,7 +3,6 @@
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -17,6 +16,7 @@ from pipeline.experiments.measure import (
     write_to_cards,
 )
 from pipeline.inference.predictor import Predictor
+from pipeline.nets.options import SHIPPED
 from tests.pipeline.makers import CPU, OneClass, call, stand_ins
 
 
@@ -82,8 +82,8 @@ def test_command_prints_a_column_for_every_source_and_writes_when_asked(
     written = []
     monkeypatch.setattr(measuring, "measure_weights", lambda _: TWO)
     monkeypatch.setattr(measuring, "write_to_cards", lambda _, weights: written.append(weights))
-    result = call("measure", prepared, "--weights", "w", *options)
-    assert written == [Path("w")] * len(options)
+    result = call("measure", prepared, "--weights", SHIPPED, *options)
+    assert written == [SHIPPED] * len(options)
     assert result.stdout.splitlines() == [
         "| | one: 3 photos, 7 faces | two: 9 photos, 7 faces |",
         "|---|---|---|",

@@ -9,10 +9,10 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 
 from data_prep.base.labels import CLASSES
 from data_prep.base.tables import read_faces
-from pipeline.experiments import sweep as sweeping
-from pipeline.experiments.choices import Judged
-from pipeline.experiments.engine import ExperimentError
-from pipeline.experiments.sweep import SweepOptions, make_grid, run_sweep, split_values
+from pipeline.experiments import choices as sweeping
+from pipeline.experiments.choices import Judged, run_sweep
+from pipeline.experiments.plans import ExperimentError, make_grid, split_values
+from pipeline.runs.options import SweepOptions
 from pipeline.runs.recipe import ClassifierRecipe, RecipeError, change_recipe, load_recipe
 from tests.pipeline.makers import Told, assert_refused, call
 from tests.pipeline.tables import write_tiny

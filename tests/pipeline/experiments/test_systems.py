@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from data_prep.base.photo import read_photo
-from pipeline.experiments.engine import ExperimentError, PreparedData
+from pipeline.experiments.engine import PreparedData
+from pipeline.experiments.plans import ExperimentError
 from pipeline.nets.cards import DetectorCard, save_weights
 from pipeline.runs.folder import PreparedError
 from tests.benchmarks import systems as comparison

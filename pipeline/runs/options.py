@@ -1,0 +1,179 @@
+"""Options of commands that need torch: read, and checked, before it is loaded."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from pipeline.nets.options import (
+    SHIPPED,
+    Device,
+    Folds,
+    Jobs,
+    LogAs,
+    Out,
+    Overrides,
+    Prepared,
+    Recipe,
+    Weights,
+)
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """Options of `demo-photos`."""
+
+    folder: Annotated[Path, typer.Argument(help="Folder that gets the photos.")]
+    weights: Weights = SHIPPED
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialOptions:
+    """How several trainings are done."""
+
+    device: Device = "auto"
+    jobs: Jobs = None
+    log: LogAs = "text"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShortOptions(TrialOptions):
+    """How several short trainings are done."""
+
+    recipe: Recipe = "suspects"
+    overrides: Overrides = None
+
+
+@dataclass(frozen=True)
+class SuspectsOptions(ShortOptions):
+    """How to look for suspects, and where."""
+
+    prepared: Prepared
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder that gets the suspects.")]
+    order: Annotated[
+        Literal["merged", "out-of-fold", "in-sample"],
+        typer.Option(help="merged, out-of-fold (plain loss), or in-sample (top losses)."),
+    ] = "merged"
+    folds: Folds = 5
+    seed: Annotated[int, typer.Option(help="Of folds and trainings.")] = 0
+
+
+@dataclass(frozen=True)
+class ClassifyOptions:
+    """Options of `classify`."""
+
+    prepared: Prepared
+    table: Annotated[Path, typer.Option("--out", "-o", help="The table to write.")]
+    weights: Weights = SHIPPED
+    split: Annotated[str, typer.Option(help="Which split.")] = "valid"
+    device: Device = "auto"
+
+
+@dataclass(frozen=True)
+class MeasureOptions:
+    """What is measured, and where the figures go."""
+
+    prepared: Prepared
+    weights: Weights = SHIPPED
+    write: Annotated[bool, typer.Option("--write", help="Put the figures on the cards, too.")] = (
+        False
+    )
+    reports: Annotated[
+        Path | None,
+        typer.Option(help="Folder for a whole evaluation of each dataset, with report.html."),
+    ] = None
+    device: Device = "auto"
+
+
+@dataclass(frozen=True)
+class FitBoxesOptions:
+    """Options of `fit-boxes`."""
+
+    dataset: Annotated[Path, typer.Argument(help="Annotated photos: a folder in any known format.")]
+    out: Annotated[Path, typer.Option("--out", "-o", help="The JSON to write, for run --boxes.")]
+    weights: Weights = SHIPPED
+    device: Device = "auto"
+
+
+@dataclass(frozen=True)
+class CrossValidateOptions(TrialOptions):
+    """What is trained in every fold, and on what."""
+
+    prepared: Prepared
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder that gets folds, tables and reports.")
+    ]
+    start: Annotated[
+        Path,
+        typer.Option(help="RetinaFace weights to start from, that have not seen these photos."),
+    ]
+    recipe: Recipe = "default"
+    overrides: Overrides = None
+    detector_recipe: Annotated[str, typer.Option(help="A detector recipe's name or TOML file.")] = (
+        "detector"
+    )
+    detector_overrides: Annotated[
+        list[str],
+        typer.Option(
+            "--set-detector",
+            metavar="KEY=VALUE",
+            help="Change one number of the detector's recipe; may be repeated.",
+        ),
+    ] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ChoicesOptions(ShortOptions):
+    """Which choices are tried, how, and on what."""
+
+    prepared: Prepared
+    out: Out
+    only: Annotated[str, typer.Option(help="Choices by name, separated by commas; base: none.")] = (
+        ""
+    )
+    cleaned: Annotated[
+        Path | None, typer.Option(help="The same, built with --decisions, to learn from.")
+    ] = None
+    folds: Folds = 3
+
+
+@dataclass(frozen=True)
+class SweepOptions(TrialOptions):
+    """Which combinations are trained, and on what."""
+
+    prepared: Prepared
+    out: Out
+    sets: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="KEY=V1,V2",
+            help="Values of one number, such as lr=1e-3,3e-3 or sizes=[96],[128]; repeat for more.",
+        ),
+    ]
+    recipe: Recipe = "default"
+    folds: Folds = 3
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the combinations.")] = False
+
+
+@dataclass(frozen=True)
+class CleanEffectOptions(ShortOptions):
+    """What is compared, and how."""
+
+    prepared: Prepared
+    cleaned: Annotated[Path, typer.Argument(help="The same, built with --decisions.")]
+    out: Out = Path("clean-effect")
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings on each side.")] = 3
+
+
+@dataclass(frozen=True)
+class NoiseOptions(ShortOptions):
+    """How labels are flipped, and on what the search for them is tried."""
+
+    prepared: Prepared
+    out: Out
+    seeds: Annotated[int, typer.Option(min=1, help="How often each kind is tried.")] = 3
+    kinds: Annotated[str, typer.Option(help="Of noise, separated by commas.")] = "uniform,likely"
+    rate: Annotated[float, typer.Option(min=0.001, max=0.5, help="Share that is flipped.")] = 0.1
+    folds: Folds = 5
