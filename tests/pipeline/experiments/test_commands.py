@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from data_prep.base import progress
 from data_prep.base.labels import RARE_CLASS
 from pipeline.cleaning import search
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
@@ -24,13 +25,14 @@ def test_shipped_recipe_can_be_used_on_all_faces():
 
 
 def test_suspects(prepared, tmp_path, by_colour, monkeypatch):
+    monkeypatch.setattr(progress, "QUIET", 0.0)
     monkeypatch.setattr(search, "plot_faces", lambda *_: None)
     small = ["--set", "sizes=[32]", "--set", "epochs=[1]", "--set", "batch_size=12", "--jobs", "1"]
     result = call("suspects", prepared, "-o", tmp_path, "--folds", 3, "--seed", 4, *small)
     assert (result.exit_code, result.stdout) == (0, "")
     lines = result.stderr.splitlines()
     assert lines[0] == "4 short trainings, 1 at a time, on 48 crops"
-    assert any(line.startswith("3 of 4 trainings done, under a minute left") for line in lines)
+    assert any(line.startswith("short trainings: 3/4 in 0 s") for line in lines)
     assert lines[-2].startswith("note: nets of so few faces err themselves")
     assert lines[-1].startswith("about 0 likely errors (0 to 0) in 48 faces, the most suspect firs")
     assert {(call.recipe.seed, *call.recipe.sizes) for call in by_colour} == {(4, 32)}
