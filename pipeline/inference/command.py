@@ -12,6 +12,7 @@ from data_prep.base.photo import MAX_PIXELS
 from data_prep.base.progress import log, tell
 from data_prep.formats.predictions import AlarmRule
 from pipeline.inference.addresses import hide_password
+from pipeline.inference.cluster import Cluster, ClusterError
 from pipeline.inference.saves import Saves
 from pipeline.inference.sources import (
     BESIDE,
@@ -94,6 +95,13 @@ class RunOptions:
         bool | None, typer.Option("--bf16/--fp32", help="Precision; what is fast here if not set.")
     ] = None
     engine: EngineName = "auto"
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ray[=ADDRESS]",
+            help="Spread photos over this machine's processors, or over the machines of a Ray.",
+        ),
+    ] = None
     weights: Weights = SHIPPED
     boxes: Annotated[
         str | None,
@@ -123,6 +131,9 @@ def run(options: RunOptions) -> None:
     saves = Saves(options.save, options.blur)
     find_weights(options.weights)
     boxes = None if options.boxes is None else find_boxes(options.boxes)
+    cluster = None if options.cluster is None else Cluster(options.cluster, options.weights)
+    if cluster and (photos.videos or options.show):
+        raise ClusterError("--cluster: does photos only; run videos, and --show, without it.")
     counts = {"photo": len(photos), "video": len(photos.videos)}
     found = " and ".join(tell(count, noun) for noun, count in counts.items() if count)
     place = hide_password(options.photos)
@@ -153,6 +164,7 @@ def run(options: RunOptions) -> None:
             alarm=alarm,
             spreadsheet=options.spreadsheet,
             video=video,
+            cluster=cluster,
         )
     tell_result(options, summary, photos, alarm)
     if summary["photos_left"] or summary.get("videos_left"):

@@ -2,8 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
@@ -24,6 +24,7 @@ from data_prep.formats.predictions import (
     write_photos,
     write_predictions,
 )
+from pipeline.inference.cluster import Cluster
 from pipeline.inference.looks import find_unlike
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Clock, list_rows
@@ -39,6 +40,23 @@ DRAW_FROM = 0.5
 NOTHING = Saves()
 
 
+def predict_photos(
+    predictor: Predictor, photos: PhotoSet, annotated: Path, draw_from: float | None, clock: Clock
+) -> Generator[Entry, None, None]:
+    """Entries of photos, which are drawn below a folder from a detection score on; None draws none.
+
+    Raises:
+        OutputError: A drawing can't be written.
+    """
+    drawings = Drawings(annotated, draw_from, clock)
+    try:
+        for frame, faces in predictor.predict(photos, clock):
+            drawings.add(frame, faces)
+            yield Entry.of(frame, faces)
+    finally:
+        drawings.close()
+
+
 def predict_folder(
     photos: PhotoSet,
     out: Path,
@@ -50,6 +68,7 @@ def predict_folder(
     alarm: AlarmRule | None = None,
     spreadsheet: bool = False,
     video: VideoOptions | None = None,
+    cluster: Cluster | None = None,
 ) -> dict[str, Any]:
     """Write the tables, drawings and `summary.json` of many photos; gives the summary.
 
@@ -58,7 +77,7 @@ def predict_folder(
     the detection score `draw_from` on, and the predictor's. Interrupted by the keyboard, it ends
     with the tables of what is done; `photos_left` of the summary tells how many are not. `saves`
     are written once all is done. With `alarm` the summary counts the faces that raise it. Videos
-    are run after the photos.
+    are run after the photos. A cluster does the photos in the place of this process.
 
     Raises:
         OutputError: Something can't be written; what is done so far stays done.
@@ -82,15 +101,14 @@ def predict_folder(
             or not entry.is_current(photos)
             or (draw and not entry.photo.reason and not (annotated / image).is_file())
         )
-        drawings = Drawings(annotated, draw_from if draw else None, clock)
-        stack.callback(drawings.close)
-        answers = predictor.predict(replace(photos, images=todo), clock)
+        some, least = replace(photos, images=todo), draw_from if draw else None
+        predict = cluster.predict if cluster else predict_photos
+        answers = stack.enter_context(closing(predict(predictor, some, annotated, least, clock)))
         left = set(todo)
         with suppress(KeyboardInterrupt):
-            for frame, faces in show_progress(answers, len(todo), "photos"):
-                drawings.add(frame, faces)
-                journal.add(frame, faces)
-                left.discard(frame.name)
+            for entry in show_progress(answers, len(todo), "photos"):
+                journal.add(entry)
+                left.discard(entry.photo.image)
     kept: list[Kept] = []
     more: dict[str, Any] = {}
     if photos.videos and not left:
@@ -139,6 +157,8 @@ def predict_folder(
     }
     if predictor.boxes is not None:
         summary["boxes"] = asdict(predictor.boxes)
+    if cluster is not None:
+        summary["actors"] = cluster.actors
     summary |= more
     if alarm is not None:
         summary["alarms"] = count_alarms(entries, alarm)

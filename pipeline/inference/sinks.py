@@ -1,5 +1,7 @@
 """Where frames and their faces go: a journal, from which the table is written, and drawings."""
 
+from __future__ import annotations
+
 import json
 from collections import deque
 from collections.abc import Sequence
@@ -43,6 +45,11 @@ class Entry:
     faces: tuple[Face, ...]
     stamp: tuple[int, int]  # Bytes of the file, and its time of change (ns), when it was read.
 
+    @classmethod
+    def of(cls, frame: Frame, faces: Sequence[Face]) -> Entry:
+        """What the nets found on a frame."""
+        return cls(describe_photo(frame, faces), tuple(faces), frame.stamp)
+
     def is_current(self, photos: PhotoSet) -> bool:
         """Whether the photo is still the file that was read, and would be read alike."""
         row = self.photo
@@ -76,15 +83,14 @@ class Journal:
         except OSError as error:
             raise output_error(self.path, error) from error
 
-    def add(self, frame: Frame, faces: Sequence[Face]) -> None:
+    def add(self, entry: Entry) -> None:
         """Append and flush, so that a kill loses nothing done before."""
-        entry = Entry(describe_photo(frame, faces), tuple(faces), frame.stamp)
         try:
             self._file.write(_to_line(entry) + "\n")
             self._file.flush()
         except OSError as error:
             raise output_error(self.path, error) from error
-        self.entries[frame.name] = entry
+        self.entries[entry.photo.image] = entry
 
     def close(self) -> None:
         """Close the file; what could not be written was told by `add`."""

@@ -28,7 +28,7 @@ def write(folder, *entries, settings=SETTINGS):
         to = one.photo
         pixels = None if to.reason else np.zeros((to.height, to.width, 3), np.uint8)
         frame = Frame(to.image, 0, pixels, to.reason, to.orientation, None, one.stamp)
-        journal.add(replace(frame, learnt=to.learnt), one.faces)
+        journal.add(Entry.of(replace(frame, learnt=to.learnt), one.faces))
     journal.close()
 
 
@@ -97,6 +97,6 @@ def test_full_disk_is_told_once_and_closing_does_not_fail(tmp_path):
     journal._file.close()
     journal._file = Path("/dev/full").open("a")  # noqa: SIM115
     with pytest.raises(OutputError, match=r"\.journal\.jsonl: can't be written \(No space left"):
-        journal.add(Frame("a.jpg"), [FACE] * 9)
+        journal.add(Entry.of(Frame("a.jpg"), [FACE] * 9))
     assert journal.entries == {}
     journal.close()

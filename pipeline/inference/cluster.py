@@ -1,0 +1,165 @@
+"""Photos answered by many processes, of this machine or of many, through Ray Data; extra `ray`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data_prep.base.errors import UserError
+from data_prep.base.files import write_atomically
+from data_prep.base.progress import log, tell
+from pipeline.inference.records import BATCH_FRAMES, Clock, Frame
+from pipeline.inference.sources import PhotoSet
+
+if TYPE_CHECKING:
+    from data_prep.base.boxes import BoxOffsets
+    from pipeline.inference.predictor import Predictor
+    from pipeline.inference.sinks import Entry
+
+MEMORY = 3 << 29  # Bytes that an actor is given.
+STORE = 512 << 20  # Bytes of the object store of a Ray that is started here.
+SHARES, MOST = 16, 128  # Blocks for each actor, and photos of a block at most.
+TRIES = 3  # Times that a block is done again whose actor died: one of its photos may be to blame.
+
+
+class ClusterError(UserError, RuntimeError):
+    """Photos that can't be spread."""
+
+
+@dataclass
+class Cluster:
+    """Actors of Ray, each with its nets, in the place of `predict_photos`.
+
+    They read photos themselves, which must lie where every machine finds them by the same name, as
+    must weights that are not the shipped ones. What comes back of a block goes into drawings and
+    the journal here, which a run goes on from, whatever becomes of the other machines.
+
+    Raises:
+        ClusterError: `name` is not `ray` or `ray=ADDRESS`, or Ray is not installed.
+    """
+
+    name: str
+    weights: Path
+    actors: int = 0  # How many were at work.
+
+    def __post_init__(self) -> None:
+        kind, equals, self.address = self.name.partition("=")
+        if kind != "ray" or (equals and not self.address):
+            raise ClusterError(f"--cluster {self.name}: not known; use ray or ray=ADDRESS.")
+        if find_spec("ray") is None:
+            raise ClusterError("--cluster ray: needs Ray; pip install 'trimask[ray]'.")
+
+    def predict(
+        self, nets: Predictor, photos: PhotoSet, folder: Path, least: float | None, clock: Clock
+    ) -> Generator[Entry, None, None]:
+        """See `predict_photos`; in any order. The actors' nets must be these."""
+        from pipeline.inference.sinks import Drawings
+
+        if not photos.images:
+            return
+        old, device = Drawings(folder, None, clock), nets.detector.device
+        with _start(self.address) as ray:
+            there, gpus = ray.cluster_resources(), int(device.type == "cuda")
+            # One processor is left to Ray's own tasks: actors, which never end, make no room.
+            most = there.get("GPU", 0) if gpus else there["CPU"] - 1
+            self.actors = max(1, int(min(most, there["memory"] // MEMORY)))
+            machines = tell(sum(node["Alive"] for node in ray.nodes()), "machine")
+            log(f"ray: {tell(self.actors, 'actor')} on {machines} load the nets")
+            blocks = [{"photos": block} for block in split_photos(photos, self.actors)]
+            answers = ray.data.from_items(blocks, override_num_blocks=len(blocks)).map_batches(
+                _Actor,
+                fn_constructor_args=(Path.cwd(), least, nets.identify(), nets.boxes, self.weights),
+                fn_constructor_kwargs={
+                    **{name: getattr(nets, name) for name in ("engine", "thresh", "resize")},
+                    **{"device": device, "bf16": nets.detector.bf16},
+                },
+                compute=ray.data.ActorPoolStrategy(size=self.actors),
+                **{"num_cpus": 1, "num_gpus": gpus, "memory": MEMORY, "max_task_retries": TRIES},
+                batch_size=1,
+            )
+            for row in answers.iter_rows():
+                entries, drawn, seconds = row["answer"]
+                for stage, spent in seconds.items():
+                    clock.add(stage, spent)
+                for entry in entries:
+                    old.add(Frame(entry.photo.image), ())
+                    if entry.photo.image in drawn:
+                        write_atomically(folder / entry.photo.image, drawn[entry.photo.image])
+                    yield entry
+
+
+def split_photos(photos: PhotoSet, actors: int) -> list[PhotoSet]:
+    """Blocks of photos, in order: whole batches, several for each actor where there are many."""
+    share = len(photos) // (actors * SHARES) // BATCH_FRAMES * BATCH_FRAMES
+    size, names = min(max(share, BATCH_FRAMES), MOST), photos.images
+    blocks = [names[start : start + size] for start in range(0, len(names), size)]
+    items = [{name: photos.items[name] for name in photos.items.keys() & {*b}} for b in blocks]
+    some = replace(photos, passed_over=())
+    return [replace(some, images=b, items=i) for b, i in zip(blocks, items, strict=True)]
+
+
+@contextmanager
+def _start(address: str) -> Iterator[Any]:
+    """Ray at an address, or started here for this machine alone, and ended."""
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+    there: dict[str, Any] = {"address": address}
+    if not address:  # It listens to 127.0.0.1 alone, and its processes are no nicer than this one.
+        os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_worker_niceness": "0"}
+        known = hasattr(os, "sched_getaffinity")
+        cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+        there = {"num_cpus": cores + 1, "include_dashboard": False, "object_store_memory": STORE}
+    log(f"ray: {'joining ' + address if address else 'starting'}, which takes some seconds")
+    import ray
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    warnings.filterwarnings("ignore", category=ray.util.annotations.RayDeprecationWarning)
+    try:
+        ray.init(logging_level="ERROR", log_to_driver=False, **there)
+        yield ray
+    except ConnectionError as error:
+        raise ClusterError(f"--cluster ray={address}: no Ray there ({error}).") from error
+    except ray.exceptions.RayError as error:
+        why = str(error).strip().splitlines()[-1]
+        raise ClusterError(f"ray: {why}; what is done is kept, run again.") from error
+    finally:
+        ray.shutdown()
+
+
+class _Actor:
+    """A process with its nets."""
+
+    def __init__(
+        self,
+        cwd: Path,
+        least: float | None,
+        identity: object,
+        boxes: BoxOffsets | None,
+        weights: Path,
+        **options: Any,
+    ) -> None:
+        from pipeline.inference.predictor import Predictor
+
+        os.chdir(cwd)  # For names to mean the same here, and to be told alike.
+        self.nets, self.least = replace(Predictor.load(weights, **options), boxes=boxes), least
+        if self.nets.identify() != identity:
+            raise ClusterError("a machine has other weights than this one")
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        from pipeline.inference.folder import predict_photos
+
+        (photos,), clock = batch["photos"], Clock()
+        with tempfile.TemporaryDirectory() as folder:
+            entries = list(predict_photos(self.nets, photos, Path(folder), self.least, clock))
+            files = {entry.photo.image: Path(folder, entry.photo.image) for entry in entries}
+            drawn = {name: file.read_bytes() for name, file in files.items() if file.is_file()}
+        return {"answer": [(entries, drawn, clock.seconds)]}
