@@ -10,7 +10,7 @@ keeps apart photos that share only a watermark, a logo or a printed shirt.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
+from usearch.index import Index
 
 WORKING_SIDE = 352  # pixels, longer side of the photo that the features are found in
 THUMBNAIL_SIDE = 96  # pixels, longer side of the thumbnail
@@ -38,8 +39,11 @@ SAME_STEP = 2.0  # grey levels: thumbnails no further apart on average need not 
 
 COMPARE_ALL_UP_TO = 40  # photos: a smaller set needs no vocabulary
 HALF_WORDS = 256  # words for half a descriptor; a whole one has the square of that
+WORD_BITS = 16  # bits that part the words of many features further
+SHARING = 64  # features that are to have a word; words of over 4 times as many photos don't count
 MAX_CANDIDATES = 12  # photos that a photo is compared with closely, upright and again mirrored
 MIN_VOTES = 4.0  # words in common, each weighted by its rarity
+BLOCK = 200  # photos that are looked up at once
 
 RATIO = 0.85  # distance of the nearest descriptor over that of the second nearest
 MIN_INLIERS = 10  # matched features that follow one motion
@@ -157,80 +161,162 @@ def _copy_score(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
 def _find_copies(fingerprints: Sequence[Fingerprint]) -> Iterator[DuplicatePair]:
     """Copies, and scenes so alike that the whole frames agree as they are."""
     first_of_colour: dict[tuple[int, ...], int] = {}
-    tiny = np.zeros((len(fingerprints), TINY_SIDE, TINY_SIDE), np.float32)
+    textured: list[int] = []
     for number, print_ in enumerate(fingerprints):
         if print_.thumbnail.std() >= FLAT_DEVIATION:
-            tiny[number] = _resize(print_.thumbnail, (TINY_SIDE, TINY_SIDE))
-        else:  # a flat photo has nothing but its colour
-            first = first_of_colour.setdefault(tuple(print_.colour.round().astype(int)), number)
-            if first != number:
-                yield DuplicatePair(first, number, "copy", 1.0)
-    tiny -= tiny.mean(axis=(1, 2), keepdims=True)
-    tiny /= np.maximum(np.linalg.norm(tiny, axis=(1, 2), keepdims=True), 1e-6)
-    upright, flipped = (side.reshape(len(tiny), -1) for side in (tiny, tiny[:, :, ::-1]))
-    for start in range(0, len(tiny), 1000):
-        block = upright[start : start + 1000]
-        alike = np.maximum(block @ upright.T, block @ flipped.T)
-        for row, second in np.argwhere(alike >= COPY_CANDIDATE).tolist():
-            first = start + row
-            one, other = fingerprints[first], fingerprints[second]
-            if first >= second or np.abs(one.colour - other.colour).max() > COPY_COLOUR_STEP:
-                continue
-            same = _resize(other.thumbnail, one.thumbnail.shape[::-1])
-            score = max(_copy_score(one.thumbnail, view) for view in (same, same[:, ::-1]))
-            if score >= SCENE_AGREEMENT:
-                kind: Kind = "copy" if score >= COPY_AGREEMENT else "scene"
-                yield DuplicatePair(first, second, kind, score)
+            textured.append(number)
+            continue
+        # A flat photo has nothing but its colour.
+        first = first_of_colour.setdefault(tuple(print_.colour.round().astype(int)), number)
+        if first != number:
+            yield DuplicatePair(first, number, "copy", 1.0)
+    blocks = [np.array(textured[n : n + BLOCK]) for n in range(0, len(textured), BLOCK)]
+    index = Index(ndim=TINY_SIDE**2, metric="cos", dtype="f16")
+    for block in blocks:  # In one thread they come in the same order each time: one result.
+        index.add(block, _draw_tiny(fingerprints, block).reshape(len(block), -1), threads=1)
+    alike = [np.zeros((0, 2), int)]
+    for block in blocks:
+        tiny = _draw_tiny(fingerprints, block)
+        for views in (tiny, tiny[:, :, ::-1]):
+            flat = np.ascontiguousarray(views).reshape(len(block), -1)
+            found = index.search(flat, min(len(textured), MAX_CANDIDATES + 1), threads=1)
+            keys, distances = (np.atleast_2d(part) for part in (found.keys, found.distances))
+            rows, places = np.nonzero(distances <= 1 - COPY_CANDIDATE)
+            alike.append(np.sort(np.stack([block[rows], keys[rows, places].astype(int)], axis=1)))
+    for first, second in np.unique(np.concatenate(alike), axis=0).tolist():
+        one, other = fingerprints[first], fingerprints[second]
+        if first == second or np.abs(one.colour - other.colour).max() > COPY_COLOUR_STEP:
+            continue
+        same = _resize(other.thumbnail, one.thumbnail.shape[::-1])
+        score = max(_copy_score(one.thumbnail, view) for view in (same, same[:, ::-1]))
+        if score >= SCENE_AGREEMENT:
+            kind: Kind = "copy" if score >= COPY_AGREEMENT else "scene"
+            yield DuplicatePair(first, second, kind, score)
 
 
-def _photo_words(
-    fingerprints: Sequence[Fingerprint], halves: Sequence[NDArray[np.float32]], mirrored: bool
-) -> sparse.csr_matrix:
-    """Which words each photo has, shape (photos, HALF_WORDS ** 2), 0 or 1, float32."""
-    words = []
-    for print_ in fingerprints:
-        values = unpack_descriptors(print_.packed, mirrored)
+def _draw_tiny(
+    fingerprints: Sequence[Fingerprint], numbers: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    sides = TINY_SIDE, TINY_SIDE
+    tiny = np.array([_resize(fingerprints[n].thumbnail, sides) for n in numbers], np.float32)
+    return tiny - tiny.mean(axis=(1, 2), keepdims=True)
+
+
+class _Words:
+    """Words for features, 32 bits: the nearest centres of a descriptor's halves, and `WORD_BITS`.
+
+    These are the signs of what is left of it, along the directions in which most is left. The more
+    features share the centres, the more of the signs count, so that about `SHARING` of them have a
+    word, however many photos there are.
+    """
+
+    def __init__(self, sample: NDArray[np.float32]) -> None:
+        self.centres = [
+            MiniBatchKMeans(HALF_WORDS, random_state=0, batch_size=2048, n_init=1, max_iter=10)
+            .fit(part)
+            .cluster_centers_
+            for part in np.split(sample, 2, axis=1)
+        ]
+        left = self._find_nearest(sample)[1]
+        self.directions = np.linalg.eigh(left.T @ left)[1][:, : -WORD_BITS - 1 : -1]
+        self.masks = np.zeros(HALF_WORDS**2, np.uint32)
+
+    def _find_nearest(self, values: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[Any]]:
         low, high = (
-            (part @ centres.T - (centres**2).sum(axis=1) / 2).argmax(axis=1)  # the nearest centre
-            for part, centres in zip(np.split(values, 2, axis=1), halves, strict=True)
+            (part @ centres.T - (centres**2).sum(axis=1) / 2).argmax(axis=1)
+            for part, centres in zip(np.split(values, 2, axis=1), self.centres, strict=True)
         )
-        words.append(np.unique(low * HALF_WORDS + high))
-    ends = np.cumsum([0, *map(len, words)])
-    held = np.concatenate(words)
-    shape = (len(words), HALF_WORDS**2)
-    return sparse.csr_matrix((np.ones(len(held), np.float32), held, ends), shape=shape)
+        left = values - np.hstack([self.centres[0][low], self.centres[1][high]])
+        return low * HALF_WORDS + high, left
+
+    def encode(self, packed: NDArray[np.uint8], mirrored: bool = False) -> NDArray[np.uint32]:
+        """The words of descriptors, all bits, (n,)."""
+        nearest, left = self._find_nearest(unpack_descriptors(packed, mirrored))
+        signs = (left @ self.directions > 0) @ (1 << np.arange(WORD_BITS)[::-1])
+        return (nearest << WORD_BITS | signs).astype(np.uint32)
+
+    def count(self, codes: NDArray[np.uint32]) -> None:
+        """Choose the bits that count by the words of all photos."""
+        held = np.zeros(HALF_WORDS**2)
+        for part in np.array_split(codes, 1 + len(codes) // 10**7):
+            held += np.bincount(part >> WORD_BITS, minlength=len(held))
+        depth = np.clip(np.ceil(np.log2(np.maximum(held, 1) / SHARING)), 0, WORD_BITS)
+        self.masks = (2**32 - 2 ** (WORD_BITS - depth)).astype(np.uint32)
+
+    def take(self, codes: NDArray[np.uint32]) -> NDArray[np.uint64]:
+        """The words of a photo, each once, shifted by 32 bits to make room for the photo."""
+        return np.unique(codes & self.masks[codes >> WORD_BITS]).astype(np.uint64) << _PHOTO_BITS
 
 
-def _crop_candidates(fingerprints: Sequence[Fingerprint]) -> list[tuple[int, int, bool]]:
-    """Pairs of photos that have rare features in common: first, second, second mirrored."""
+_PHOTO_BITS = np.uint64(32)
+
+
+def _crop_candidates(fingerprints: Sequence[Fingerprint]) -> NDArray[np.int64]:
+    """Pairs of photos that have rare features in common: first, second, second mirrored, (n, 3)."""
     count = len(fingerprints)
     if count <= COMPARE_ALL_UP_TO:
-        return [(i, j, m) for i in range(count) for j in range(i + 1, count) for m in (False, True)]
-    packed = np.concatenate([print_.packed for print_ in fingerprints])
-    sample = unpack_descriptors(packed[:: max(1, len(packed) // 20000)])
+        pairs = [(i, j, m) for i in range(count) for j in range(i + 1, count) for m in (0, 1)]
+        return np.array(pairs, np.int64).reshape(-1, 3)
+    ends = np.cumsum([0, *(len(print_.packed) for print_ in fingerprints)])
+    step = max(1, ends[-1] // 20000)
+    rows = (p.packed[-end % step :: step] for p, end in zip(fingerprints, ends, strict=False))
+    sample = unpack_descriptors(np.concatenate(list(rows)))
     if len(sample) < HALF_WORDS:
-        return []
-    halves = [
-        MiniBatchKMeans(HALF_WORDS, random_state=0, batch_size=2048, n_init=1, max_iter=10)
-        .fit(part)
-        .cluster_centers_
-        for part in np.split(sample, 2, axis=1)
+        return np.zeros((0, 3), np.int64)
+    words = _Words(sample)
+    codes = np.empty(ends[-1], np.uint32)
+    for number, print_ in enumerate(fingerprints):
+        codes[ends[number] : ends[number + 1]] = words.encode(print_.packed)
+    words.count(codes)
+    postings, end = np.empty(ends[-1], np.uint64), 0
+    for number in range(count):
+        own = words.take(codes[ends[number] : ends[number + 1]])
+        postings[end : (end := end + len(own))] = own | np.uint64(number)
+    del codes
+    postings = postings[:end]
+    postings.sort()
+    found = [
+        _look_up(fingerprints, start, words, postings, mirrored)
+        for mirrored in (False, True)
+        for start in range(0, count, BLOCK)
     ]
-    upright = _photo_words(fingerprints, halves, mirrored=False)
-    photos_with = np.maximum(np.asarray(upright.sum(axis=0)).ravel(), 1)
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def _look_up(
+    fingerprints: Sequence[Fingerprint],
+    start: int,
+    words: _Words,
+    postings: NDArray[np.uint64],
+    mirrored: bool,
+) -> NDArray[np.int64]:
+    """The candidates of a block of photos; `postings` are words and photos, sorted."""
+    count = len(fingerprints)
+    block = fingerprints[start : start + BLOCK]
+    own = [words.take(words.encode(print_.packed, mirrored)) for print_ in block]
+    row, word = np.repeat(np.arange(len(own)), [*map(len, own)]), np.concatenate(own)
+    low = np.searchsorted(postings, word)
+    photos_with = np.searchsorted(postings, word + (np.uint64(1) << _PHOTO_BITS)) - low
+    known = (photos_with > 0) & (photos_with <= 4 * SHARING)
+    row, low, photos_with = row[known], low[known], photos_with[known]
     rarity = (np.log(count / photos_with) / np.log(count)).astype(np.float32)
-    candidates = set()
-    for mirrored in (False, True):
-        other = _photo_words(fingerprints, halves, mirrored) if mirrored else upright
-        weighted = (other @ sparse.diags(rarity)).T.tocsr()
-        for start in range(0, count, 500):
-            for row, votes in enumerate((upright[start : start + 500] @ weighted).toarray()):
-                first = start + row
-                votes[first] = 0
-                best = np.argsort(-votes, kind="stable")[:MAX_CANDIDATES]
-                for second in best[votes[best] >= MIN_VOTES].tolist():
-                    candidates.add((min(first, second), max(first, second), mirrored))
-    return sorted(candidates)
+    ends = np.cumsum(photos_with)
+    places = np.arange(ends[-1] if len(ends) else 0) + np.repeat(
+        low - ends + photos_with, photos_with
+    )
+    photos = (postings[places] & np.uint64(2**32 - 1)).astype(np.int64)
+    held = np.repeat(rarity, photos_with), (np.repeat(row, photos_with), photos)
+    votes = sparse.coo_matrix(held, shape=(len(own), count)).tocsr()
+    found = [np.zeros((0, 3), np.int64)]
+    for number in range(len(own)):
+        part = slice(*votes.indptr[number : number + 2])
+        others, number_of = votes.indices[part], votes.data[part]
+        others, number_of = others[others != start + number], number_of[others != start + number]
+        best = np.lexsort((others, -number_of))[:MAX_CANDIDATES]
+        chosen = others[best[number_of[best] >= MIN_VOTES]].astype(np.int64)
+        pairs = np.sort(np.stack([np.full_like(chosen, start + number), chosen], axis=1))
+        found.append(np.column_stack([pairs, np.full(len(pairs), mirrored, np.int64)]))
+    return np.concatenate(found)
 
 
 def _match_features(
@@ -309,10 +395,10 @@ def find_pairs(fingerprints: Sequence[Fingerprint]) -> list[DuplicatePair]:
     # One thread: the products are many and small, so more threads would mostly wait on each other.
     with threadpool_limits(1):
         pairs = {(pair.first, pair.second): pair for pair in _find_copies(fingerprints)}
-        for first, second, mirrored in _crop_candidates(fingerprints):
+        for first, second, mirrored in _crop_candidates(fingerprints).tolist():
             known = pairs.get((first, second))
             if known is None or known.kind == "scene":
-                pair = _compare_parts(fingerprints, first, second, mirrored)
+                pair = _compare_parts(fingerprints, first, second, bool(mirrored))
                 if pair is not None and (known is None or pair.score > known.score):
                     pairs[first, second] = pair
     return [pairs[key] for key in sorted(pairs)]
