@@ -13,7 +13,9 @@ from matplotlib.cbook import get_sample_data
 from numpy.typing import NDArray
 from sklearn.datasets import load_sample_image
 
+from data_prep.grouping import duplicates
 from data_prep.grouping.duplicates import (
+    Fingerprint,
     describe_photo,
     find_pairs,
     group_near_duplicates,
@@ -156,13 +158,26 @@ def test_any_size_is_described(shape):
     assert groups_of(black, noise, load_sample_image("china.jpg"), noise.copy()) == [0, 1, 2, 1]
 
 
-def test_many_photos_are_looked_up_by_their_features(photos):
-    fillers = [texture(seed) for seed in range(100, 150)]
+@pytest.fixture(scope="module")
+def many(photos) -> list[Fingerprint]:
+    fillers = [texture(seed, 160) for seed in range(100, 140)]
     crops = [crop(photo, 0.6) for photo in photos] + [crop(photos[0], 0.6)[:, ::-1].copy()]
-    prints = [describe_photo(photo) for photo in [*photos, *fillers, *crops]]
-    groups = group_near_duplicates(prints)
-    assert groups == [*range(len(photos) + len(fillers)), 0, 1, 2, 3, 0]
-    assert groups == group_near_duplicates(prints)
+    return [describe_photo(photo) for photo in [*photos, *fillers, *crops]]
+
+
+@pytest.mark.parametrize("sharing", [duplicates.SHARING, 2])
+def test_many_photos_are_looked_up_by_their_features(many, sharing, monkeypatch):
+    """Also by the further bits of words, which only many more photos than these have need of."""
+    monkeypatch.setattr(duplicates, "SHARING", sharing)
+    groups = group_near_duplicates(many)
+    assert groups == [*range(len(many) - 5), 0, 1, 2, 3, 0]
+    assert groups == group_near_duplicates(many)
+
+
+def test_what_is_looked_up_is_what_comparing_all_would_find(many, monkeypatch):
+    looked_up = find_pairs(many)
+    monkeypatch.setattr(duplicates, "COMPARE_ALL_UP_TO", len(many))
+    assert looked_up == find_pairs(many)
 
 
 def test_fingerprint_is_small_and_survives_pickling(photos):
