@@ -19,12 +19,13 @@ from data_prep.base.progress import tell
 from data_prep.base.records import Box
 from data_prep.base.tables import KEY
 from pipeline.cleaning.evidence import (
+    Evidence,
     Neighbours,
     estimate_wrong_labels,
     find_duplicate_faces,
     find_neighbours,
+    gather_evidence,
 )
-from pipeline.cleaning.ranking import Evidence, gather_evidence
 from pipeline.nets.compute import pick_device
 from pipeline.review.suspects import ABOUT, FORMAT, TABLE, open_suspects, tell_likely
 from pipeline.runs.folder import flatten
@@ -100,7 +101,7 @@ def find_suspects(options: SuspectsOptions, log: Log) -> tuple[pd.DataFrame, lis
         write_atomically(out / TABLE, table.to_csv(index=False, float_format="%.6g"))
         wrong = {} if in_sample else estimate_wrong_labels(labels, probabilities, groups)
         likely = wrong.pop("all", None)
-        agreed, commonest = compare_with_guessing(table)
+        agreed, commonest = compare_with_guessing(labels, probabilities)
         if likely and agreed <= commonest:
             log(
                 f"note: the nets agree with {agreed:.0%} of the labels, one class alone would "
@@ -208,11 +209,10 @@ def _plot(table: pd.DataFrame, path: Path) -> None:
     plot_faces([crops[crop] for crop in table["crop"]], titles, path)
 
 
-def compare_with_guessing(table: pd.DataFrame) -> tuple[float, float]:
+def compare_with_guessing(labels: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:
     """Shares of the labels that the out-of-fold nets, and the commonest class alone, agree with."""
-    told = table[[f"p_{name}" for name in CLASSES]].to_numpy().argmax(axis=1)
-    agreed = np.asarray(CLASSES)[told] == table["label"]
-    return float(agreed.mean()), float(table["label"].value_counts(normalize=True).max())
+    agreed = probabilities.argmax(axis=1) == labels
+    return float(agreed.mean()), float(np.bincount(labels).max() / len(labels))
 
 
 def suspects(options: SuspectsOptions) -> None:
@@ -222,8 +222,7 @@ def suspects(options: SuspectsOptions) -> None:
         about = f"{tell_likely(likely)} in " if likely else ""
         report.finish(
             f"{about}{tell(len(table), 'face')}, the most suspect first: {out}; look at "
-            f"{out / SHEET}, "
-            f"then: trimask review {out}",
+            f"{out / SHEET}, then: trimask review {out}",
             folder=out,
             table=out / TABLE,
             sheet=out / SHEET,

@@ -16,8 +16,12 @@ from data_prep.base.labels import CLASSES
 from data_prep.base.tables import markdown_table
 from data_prep.grouping.split import TRAIN
 from evaluate.measures.bootstrap import bootstrap_intervals, compare, share
-from pipeline.cleaning.evidence import estimate_wrong_labels, find_duplicate_faces, find_neighbours
-from pipeline.cleaning.ranking import gather_evidence
+from pipeline.cleaning.evidence import (
+    estimate_wrong_labels,
+    find_duplicate_faces,
+    find_neighbours,
+    gather_evidence,
+)
 from pipeline.experiments.engine import run_groups
 from pipeline.experiments.plans import KINDS, ExperimentError, split_names
 from pipeline.experiments.tables import show_figure

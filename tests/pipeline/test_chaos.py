@@ -1,12 +1,15 @@
 """Commands killed, stopped, out of disk and run twice at once end in what an undisturbed one gives.
 
-Real processes and real signals, so behind `make test-slow`; `CHAOS_KILLS` says how often each is
-killed.
+Real processes and real signals, so behind `make test-slow`. They are forked from one that has
+imported everything, so that a signal falls into the work. `CHAOS_KILLS` says how often each is
+killed, `CHAOS_SEED`, told with every failure, when.
 """
 
+import multiprocessing
 import os
 import random
 import resource
+import runpy
 import shutil
 import signal
 import subprocess
@@ -17,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.base.files import PART, STAGING
+from data_prep.base.progress import log
 from tests.pipeline.makers import paint_dataset
 from tests.pipeline.tables import write_tiny
 
@@ -27,6 +31,7 @@ pytestmark = [
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("CHAOS_KILLS", "20"))
+SEED = int(os.environ.get("CHAOS_SEED", time.time_ns() % 100_000))
 NAMES = ("build", "train", "suspects", "run")
 MADE = {
     "train": ("*/classifier.safetensors", "*/valid.csv", "*/recipe.toml"),
@@ -35,49 +40,80 @@ MADE = {
 }
 """Files that are the same each time; the others tell seconds. Of a build all are."""
 
+IMPORTED = (
+    *("data_prep.cli", "data_prep.prepare.build", "pipeline.inference.command"),
+    *("pipeline.cleaning.search", "pipeline.training.commands", "tests.pipeline.test_chaos"),
+)
+
+
+def work(arguments, told, limit):
+    """What the process does, with what it says in a file and no file larger than the limit."""
+    os.dup2(os.open(told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    sys.argv = [*map(str, arguments)]
+    if arguments[0].endswith(".py"):
+        runpy.run_path(arguments[0], run_name="__main__")
+    else:
+        runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+
+
+class Running:
+    """A command that has begun."""
+
+    def __init__(self, arguments, told, limit=None):
+        self._told = told
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([*IMPORTED])
+        self._process = context.Process(target=work, args=(arguments, told, limit))
+        self._process.start()
+
+    def wait(self, seconds=600):
+        """Its exit code and what it said; None and that while it goes on."""
+        self._process.join(seconds)
+        told = self._told.read_text(errors="replace") if self._told.exists() else ""
+        return self._process.exitcode, told
+
+    def send(self, sent):
+        os.kill(self._process.pid, sent)
+        return self.wait()
+
 
 class Command:
     """A command on small data, begun or gone on with in any folder."""
 
     def __init__(self, name, folder, prepared):
-        self.name, self.prepared = name, prepared
+        self.name, self.prepared, self.folder = name, prepared, folder
         self.data = paint_dataset(folder / "set", 16)
         self.recipe = write_tiny(folder)
+        self.seconds = 0.0
 
     def arguments(self, out):
         if self.name == "build":
-            return ["-m", "data_prep", "build", self.data, "-o", out, "--workers", 2]
+            return ["data_prep", "build", self.data, "-o", out, "--workers", 2]
         if self.name == "run":
-            return ["run.py", self.data / "images", "-o", out, "--thresh", 0.1]
+            return [str(ROOT / "run.py"), self.data / "images", "-o", out, "--thresh", 0.1]
         how = ["--recipe", self.recipe, "--device", "cpu"]
         if self.name == "suspects":
-            return ["-m", "pipeline", "suspects", self.prepared, "-o", out, *how, "--jobs", 1]
+            how += ["--jobs", 1, "--folds", 3]
+            return ["pipeline", "suspects", self.prepared, "-o", out, *how]
         begun = [path.parent for path in sorted(out.glob("*/run.json"))]
         how = ["--resume", begun[-1], "--device", "cpu"] if begun else how
-        return ["-m", "pipeline", "train", self.prepared, "-o", out, *how]
+        return ["pipeline", "train", self.prepared, "-o", out, *how]
 
     def start(self, out, limit=None):
         """The process; `limit` is the bytes that a file may have."""
-
-        def set_limit():
-            if limit is not None:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-        return subprocess.Popen(
-            [sys.executable, *map(str, self.arguments(out))],
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=set_limit,  # Safe: there are no threads here.
-        )
+        told = self.folder / f"{time.monotonic_ns()}.log"
+        return Running(self.arguments(out), told, limit)
 
     def finish(self, out):
         """Go on until it is done."""
-        process = self.start(out)
-        _, told = process.communicate(timeout=600)
-        is_done = self.name == "train" and "this training is done" in told
-        assert process.returncode == 0 or is_done, told
+        began = time.monotonic()
+        code, told = self.start(out).wait()
+        self.seconds = self.seconds or time.monotonic() - began
+        assert code == 0 or (self.name == "train" and "this training is done" in told), told
 
     def read(self, out):
         """What it made, whatever the run is called; nothing half-written is left."""
@@ -93,39 +129,43 @@ class Command:
 
 @pytest.fixture(scope="module", params=NAMES)
 def undisturbed(request, tmp_path_factory, prepared):
-    """A command, what it makes when left alone, and how many seconds it takes."""
+    """A command, and what it makes when left alone."""
     folder = tmp_path_factory.mktemp(request.param)
     command = Command(request.param, folder, prepared)
-    began = time.monotonic()
+    if request.param == NAMES[0]:
+        Running(["no-such-module"], folder / "first.log").wait()  # Everything is imported.
     command.finish(folder / "whole")
-    seconds = time.monotonic() - began
     made = command.read(folder / "whole")
     assert made
-    return command, made, seconds
+    return command, made
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
-def test_killed_at_random_moments(undisturbed, tmp_path, sent):
-    command, expected, seconds = undisturbed
-    out, moments = tmp_path / "out", random.Random(sent)
-    for _ in range(KILLS if sent == signal.SIGKILL else max(KILLS // 4, 1)):
+def test_stopped_at_random_moments(undisturbed, tmp_path, sent):
+    command, expected = undisturbed
+    out, moments = tmp_path / "out", random.Random(f"{SEED} {command.name} {sent}")
+    wanted, stopped, ended = KILLS if sent == signal.SIGKILL else max(KILLS // 4, 1), [], 0
+    while len(stopped) < wanted:
+        moment = moments.uniform(0, command.seconds)
         process = command.start(out)
-        try:
-            process.communicate(timeout=moments.uniform(0, seconds))
-        except subprocess.TimeoutExpired:
-            process.send_signal(sent)
-            process.communicate(timeout=600)
+        code, told = process.wait(moment)
+        if code is None:
+            code, told = process.send(sent)
+            stopped.append(round(moment, 2))
+            assert code in ({-sent, 0} if sent == signal.SIGKILL else {130, 0}), told
         else:
+            ended += 1
             command.finish(out)
-            assert command.read(out) == expected
+            assert command.read(out) == expected, f"CHAOS_SEED={SEED}: {stopped}"
             shutil.rmtree(out)
     command.finish(out)
-    assert command.read(out) == expected
+    assert command.read(out) == expected, f"CHAOS_SEED={SEED}: {stopped}"
+    log(f"{command.name}: {sent.name} after {stopped} s of {command.seconds:.2f}, {ended} ended")
 
 
 def test_full_disk(undisturbed, tmp_path):
     """It says so in one line, and goes on when there is room."""
-    command, expected, _ = undisturbed
+    command, expected = undisturbed
     out = tmp_path / "disk" / "out"
     out.parent.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o"]
@@ -133,9 +173,8 @@ def test_full_disk(undisturbed, tmp_path):
         [*mount, "size=48k", "tmpfs", out.parent], check=False
     ).returncode
     try:
-        process = command.start(out, None if is_mounted else 2000)
-        _, told = process.communicate(timeout=600)
-        assert process.returncode == 2, told
+        code, told = command.start(out, None if is_mounted else 2000).wait()
+        assert code == 2, told
         assert "Traceback" not in told
         assert "can't be written" in told
         if is_mounted:
@@ -149,12 +188,11 @@ def test_full_disk(undisturbed, tmp_path):
 
 def test_two_at_once(undisturbed, tmp_path):
     """One does it; the other says that the folder is taken, or finds nothing left to do."""
-    command, expected, _ = undisturbed
+    command, expected = undisturbed
     both = [command.start(tmp_path / "out") for _ in range(2)]
-    told = [process.communicate(timeout=600)[1] for process in both]
-    codes = [process.returncode for process in both]
-    assert 0 in codes, told
-    for code, text in zip(codes, told, strict=True):
+    ended = [process.wait() for process in both]
+    assert 0 in [code for code, _ in ended], ended
+    for code, text in ended:
         assert code == 0 or (code == 2 and "another command is writing into it" in text), text
     command.finish(tmp_path / "out")
     assert command.read(tmp_path / "out") == expected

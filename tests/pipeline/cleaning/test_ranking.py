@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.cleaning.evidence import Neighbours
-from pipeline.cleaning.ranking import DUPLICATE, NETWORK, Evidence, gather_evidence
+from pipeline.cleaning.evidence import DUPLICATE, NETWORK, Evidence, Neighbours, gather_evidence
 from pipeline.cleaning.search import give_reasons
 from tests.pipeline.tables import table_of
 
