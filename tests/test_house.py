@@ -1,6 +1,7 @@
 """The house keeps its shape: sizes of files and rooms, and arrows that point one way."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,16 @@ def test_rooms_of_pipeline_import_from_floors_below():
             if other != parts[0] and floor[other] >= floor[parts[0]]:
                 found.append(f"{'/'.join(parts)}: {module}")
     assert found == []
+
+
+def test_counts_are_told_by_tell_which_knows_the_singular():
+    nouns = r"photo|face|boxe|file|video|frame|training|seed|decision|prediction|group"
+    counted = re.compile(rf"(?<! of )\{{[^{{}}]*\}}\}}? (?:{nouns})s\b")
+    pages = [path for package in PACKAGES for path in (ROOT / package).rglob("templates/*.html")]
+    texts = [path.read_text(encoding="utf-8") for path in [*FILES, *pages]]
+    never_one = {"{len(photos)} photos", "{count} photos", "{folds} faces", "{len(options)} photos"}
+    never_one |= {"{of} decisions", "{tell(len(first - second), verb='has/have')} predictions"}
+    assert {found[0] for text in texts for found in counted.finditer(text)} <= never_one
 
 
 def test_workflow_for_forks_calls_the_make_targets_everywhere():

@@ -90,17 +90,16 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return Parameter.empty
 
 
-Check = Callable[[Any], None]
-"""Raises a `UserError` about options of a command that can't be used."""
-
-
 def lazy_app(
-    commands: Mapping[str, tuple[str, str]], help_text: str, check: Check, **settings: Any
+    commands: Mapping[str, tuple[str, str]],
+    help_text: str,
+    check: Callable[[Any], None],
+    **settings: Any,
 ) -> Typer:
     """An app whose commands are imported when they are called, so that `--help` is there at once.
 
     `commands` holds for each name the function, as `module:function`, and its panel of the help;
-    `check` is as of `load_command`.
+    `check` raises a `UserError` about options that can't be used.
     """
 
     class Group(TyperGroup):
@@ -115,7 +114,7 @@ def lazy_app(
     return app
 
 
-def load_command(target: str, check: Check) -> Callable[..., None]:
+def load_command(target: str, check: Callable[[Any], None]) -> Callable[..., None]:
     """The function behind `module:function`, ready for typer.
 
     If its options are of another module, that alone is imported until they are read and `check` has
@@ -147,7 +146,7 @@ def load_command(target: str, check: Check) -> Callable[..., None]:
 class _Lazy(TyperCommand):
     """Stands for a command in the list; becomes the command when it is called."""
 
-    def __init__(self, name: str, target: str, panel: str, check: Check) -> None:
+    def __init__(self, name: str, target: str, panel: str, check: Callable[[Any], None]) -> None:
         summary = (ast.get_docstring(_parse(target)[1]) or "").split("\n\n")[0]
         super().__init__(name, help=summary, rich_help_panel=panel)
         self.target, self.check = target, check

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from data_prep.base.labels import CLASSES
+from data_prep.base.progress import tell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,8 +26,8 @@ def render_html(
 ) -> str:
     """Fill a template of a package's folder `templates`; every text is escaped.
 
-    `filters` are ways to show a value besides `percent`; `context` is what the template names, and
-    a name it lacks is an error. `base.html`, the frame of every page, lies here.
+    `filters` are ways to show a value besides `percent` and `tell`; `context` is what the template
+    names, and a name it lacks is an error. `base.html`, the frame of every page, lies here.
     """
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader("data_prep.base")]),
@@ -36,6 +37,9 @@ def render_html(
         lstrip_blocks=True,
     )
     environment.filters["percent"] = lambda share: f"{share:.1%}"
+    environment.filters["tell"] = lambda count, *noun: tell(count, *noun).replace(
+        str(count), f"{count:,}", 1
+    )
     environment.filters.update(filters or {})
     return environment.get_template(template).render(**context)
 

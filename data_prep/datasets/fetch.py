@@ -28,6 +28,7 @@ from data_prep.base.files import (
     refuse_other_files,
     sha256_of,
 )
+from data_prep.base.progress import tell
 
 RECORD = "fetched.json"
 
@@ -120,7 +121,7 @@ def fetch(options: FetchOptions, log: Callable[[str], None]) -> dict[str, Any] |
                 )
         record = {"inputs": inputs, **about, "files": files, "photos": {}}
         folder.swap_in(staging, record)
-    log(f"fetched    {len(files)} files")
+    log(f"fetched    {tell(len(files), 'file')}")
     return record
 
 

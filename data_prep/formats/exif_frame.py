@@ -260,7 +260,8 @@ def fit_photo(
     if is_rounded or not outside:
         told += "; boxes are taken as pixels of the photo."
         return replace(photo, size=size), [Finding(name, "size-differs", told, dropped=False)]
-    message = f"{told}, and {outside} boxes reach out of it: another photo? It is left out."
+    reach = tell(outside, "box", "reaches/reach")
+    message = f"{told}, and {reach} out of it: another photo? It is left out."
     return photo, [Finding(name, "size-differs", message, dropped=True)]
 
 

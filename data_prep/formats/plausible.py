@@ -70,8 +70,8 @@ def doubt_boxes(
         )
     if len(read) >= _FEWEST_PERCENT and _are_percent(read, limits):
         return (
-            f"coordinates of {len(read)} boxes end at 100, though photos are far larger. Are "
-            "they percentages? Multiply them by width or height of the photo, and divide by 100."
+            f"coordinates of {tell(len(read), 'box')} end at 100, though photos are far larger. "
+            "Are they percentages? Multiply by width or height of the photo, and divide by 100."
         )
     if wrong.sum() < 2 or 1 - wrong.mean() >= _SUSPECT:  # One may be a slip.
         return ""
@@ -108,7 +108,7 @@ def suspect_boxes(
     for name in ("x, y, width, height", "centre x, centre y, width, height"):
         others = np.logical_or(*_find_faults(_READINGS[name](numbers), limits, _NARROW)).sum()
         if others <= wrong / 10:
-            told = f"{wrong} of {len(read)} boxes lie outside their photos"
+            told = f"{tell(wrong, 'box', 'lies/lie', of=len(read))} outside their photos"
             return f"{told}, {others or 'none'} if the numbers are {name}. Are they?"
     return ""
 

@@ -45,7 +45,7 @@ def split_by_group(
         raise SplitError(f"fold {fold} does not exist: use 0 to {folds - 1}.")
     if len(set(groups)) < folds:
         raise SplitError(
-            f"{len(set(groups))} groups of photos can't be split into {folds} folds: "
+            f"{tell(len(set(groups)), 'group')} of photos can't be split into {folds} folds: "
             "add photos or lower --folds."
         )
     # Sorted codes make the split independent of how groups and strata are called upstream.

@@ -177,7 +177,7 @@ def list_doubts(case: Case, record: Record) -> list[str]:
     ]
     if far or parted:
         drawn = f": annotated boxes have their {', '.join(far)} than predicted ones" if far else ""
-        drawn += f" (medians over {offsets['faces']} faces)" if far else ""
+        drawn += f" (medians over {tell(offsets['faces'], 'face')})" if far else ""
         other = f" In the annotators' convention {', '.join(parted)}." if parted else ""
         say.append(f"Another box convention{drawn}. IoU punishes that, at 0.75 before 0.5.{other}")
     few = {name: number for name, number in record["counts"]["faces"].items() if number}

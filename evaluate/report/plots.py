@@ -20,6 +20,7 @@ from data_prep.base.html import (
     new_axes,
     to_uri,
 )
+from data_prep.base.progress import tell
 from evaluate.measures.curves import Curve
 
 SIDE = 4.3  # Sides of the square plots in inches.
@@ -156,7 +157,7 @@ def plot_sizes(sizes: Sequence[Mapping[str, Any]]) -> str:
             ends = (one["intervals"] or {}).get(key)
             if ends is not None:
                 axes.plot([place + offset] * 2, ends, color=INK, lw=1.2)
-    labels = [f"{one['name']}\n{sum(one['faces'].values()):,} faces" for one in sizes]
+    labels = [f"{one['name']}\n{tell(sum(one['faces'].values()), 'face')}" for one in sizes]
     axes.set_xticks(places, labels)
     axes.set_ylim(0, 1)
     axes.legend(frameon=False, fontsize=8.5, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))

@@ -90,7 +90,7 @@ def plan_tasks(
     judged = table
     if scale != faces.scale:
         cut = PreparedData.open(faces.folder).rebuild(folder / "crops", ["label"], scale=scale)
-        crops = table[[*KEY]].merge(cut.faces, on=[*KEY])["crop"]
+        crops = table[[*KEY]].merge(cut.table, on=[*KEY])["crop"]
         judged = table.assign(crop=[str(cut.folder / crop) for crop in crops])
     source = judged
     if cleaned is not None and choice.cleaned:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from data_prep.base.files import write_json
 from data_prep.base.labels import CLASSES
+from data_prep.base.progress import tell
 from data_prep.base.tables import KEY, markdown_table
 from data_prep.grouping.split import TRAIN, VALID
 from pipeline.experiments.engine import check_scales, name_photos
@@ -115,8 +116,8 @@ def describe_effect(result: dict[str, Any]) -> str:
             ]
         rows.append([f"recall, {name}" if name in CLASSES else name.replace("_", " "), *cells])
     return (
-        f"Validation faces: {result['faces']}, labels as annotated; {result['seeds']} trainings a "
-        "side; intervals: 95 %, paired, by photo.\n\n"
+        f"Validation faces: {result['faces']}, labels as annotated; "
+        f"{tell(result['seeds'], 'training')} a side; intervals: 95 %, paired, by photo.\n\n"
         + markdown_table(["", "before", "after", "difference", "by seed"], rows)
     )
 

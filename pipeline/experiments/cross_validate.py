@@ -81,7 +81,7 @@ def train_nets(
 
     def train_finder(run: Run) -> None:
         state, own = load_state(start), recipes.detector
-        train_detector(data.faces, dict(data.roots), own, state, run, device=device, log=log)
+        train_detector(data.table, dict(data.roots), own, state, run, device=device, log=log)
 
     run = train_once(runs, recipes.detector, data.data, train_finder, start=start, log=log)
     detector = run.folder / f"{DETECTOR}.safetensors"
@@ -136,7 +136,7 @@ def cross_validate(options: CrossValidateOptions, log: Log) -> dict[str, Any]:
     jobs = min(options.jobs or count_cores(device), len(calls))
     call_at_once(_judge_fold, calls, jobs, "folds")
     results: dict[str, Any] = {"folds": len(folds)}
-    for source in sorted(set(data.faces["source"])):
+    for source in sorted(set(data.table["source"])):
         found, crops = (
             read_predictions(_join(folds, source, name, out)) for name in (PREDICTIONS, CROPS)
         )

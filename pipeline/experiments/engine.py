@@ -35,13 +35,8 @@ from pipeline.training.short import PreparedFaces, Task, Views, run_tasks
 
 
 @dataclass(frozen=True)
-class PreparedData:
-    """A prepared folder."""
-
-    folder: Path
-    faces: pd.DataFrame
-    data: dict[str, Any]  # identifies it, see `identify_data`
-    roots: dict[str, Path]  # of the sources
+class PreparedData(PreparedFaces):
+    """All faces of a prepared folder, their crops relative to it."""
 
     @classmethod
     def open(cls, folder: Path, *outs: Path, annotated: bool = False) -> PreparedData:
@@ -58,7 +53,7 @@ class PreparedData:
                 f"{folder}: built with decisions, which would measure by other labels than the "
                 "annotated ones; build it without."
             )
-        return cls(folder, read_faces(folder), data, roots)
+        return cls(folder, read_faces(folder), float(data["options"]["scale"]), data, roots)
 
     @property
     def built(self) -> BuildOptions:
@@ -79,7 +74,7 @@ class PreparedData:
         build(replace(self.built, out=folder, **changes))
         data = PreparedData.open(folder)
         own, known = (
-            set(one.faces[[*KEY, *same]].itertuples(index=False, name=None)) for one in (data, self)
+            set(one.table[[*KEY, *same]].itertuples(index=False, name=None)) for one in (data, self)
         )
         if own - known or (known - own and not fewer):
             raise PreparedError(
@@ -88,14 +83,9 @@ class PreparedData:
         return data
 
     @property
-    def scale(self) -> float:
-        """Of the crops, as a multiple of the box."""
-        return float(self.data["options"]["scale"])
-
-    @property
     def valid(self) -> dict[str, pd.DataFrame]:
         """The validation faces of each source that has any, sorted by their keys."""
-        faces = self.faces[self.faces["split"] == VALID].sort_values(list(KEY))
+        faces = self.table[self.table["split"] == VALID].sort_values(list(KEY))
         return {str(name): rows.reset_index(drop=True) for name, rows in faces.groupby("source")}
 
     def list_valid(self, source: str) -> PhotoSet:

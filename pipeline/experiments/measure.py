@@ -176,26 +176,25 @@ def measure_weights(options: MeasureOptions, predictor: Predictor | None = None)
 def write_to_cards(results: dict[str, Any], weights: Path) -> None:
     """Put the figures on the cards; the weights and their hashes stay as they are."""
     files = find_weights(weights)
-    for name, kind, others in (
-        (DETECTOR, DetectorCard, {"both_stages", "classifier_alone"}),
-        (CLASSIFIER, ClassifierCard, {"detector_alone"}),
+    for name, kind, parts in (
+        (DETECTOR, DetectorCard, ("detector_alone",)),
+        (CLASSIFIER, ClassifierCard, ("both_stages", "classifier_alone")),
     ):
-        if name not in files:  # The shipped one stood in for it.
-            continue
-        card = read_card(files[name].with_suffix(".json"), kind)
-        card.results["measured"] = {
-            key: {k: v for k, v in value.items() if k not in others}
-            if isinstance(value, dict)
-            else value
-            for key, value in results.items()
-        }
-        write_json(files[name].with_suffix(".json"), card.model_dump(mode="json"))
+        if name in files:  # Else the shipped one stood in for it.
+            card = read_card(path := files[name].with_suffix(".json"), kind)
+            card.results["measured"] = {
+                key: {k: value[k] for k in ("photos", "faces", *parts)}
+                if isinstance(value, dict)
+                else value
+                for key, value in results.items()
+            }
+            write_json(path, card.model_dump(mode="json"))
 
 
 def describe_results(results: dict[str, Any]) -> str:
     """The figures as a Markdown table, a column per source."""
     sources = {name: figures for name, figures in results.items() if isinstance(figures, dict)}
-    heads = [f"{s}: {f['photos']} photos, {f['faces']} faces" for s, f in sources.items()]
+    heads = [f"{s}: {tell(f['photos'])}, {tell(f['faces'], 'face')}" for s, f in sources.items()]
     columns: list[dict[str, Any]] = []
     for figures in sources.values():
         cells: dict[str, Any] = {}

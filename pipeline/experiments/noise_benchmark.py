@@ -13,6 +13,7 @@ import pandas as pd
 
 from data_prep.base.files import write_atomically
 from data_prep.base.labels import CLASSES
+from data_prep.base.progress import tell
 from data_prep.base.tables import markdown_table
 from data_prep.grouping.split import TRAIN
 from evaluate.measures.bootstrap import bootstrap_intervals, compare, share
@@ -208,8 +209,8 @@ def describe_runs(measured: pd.DataFrame, runs: Sequence[NoiseRun]) -> str:
         some = [run for run in runs if run.kind == kind]
         expected = ", ".join("{:.0f} ({:.0f} to {:.0f})".format(*run.expected) for run in some)
         parts.append(
-            f"**{kind}**: {some[0].wrong.sum()} of {len(some[0].true)} labels flipped, {len(some)} "
-            f"seeds; estimated to be wrong: {expected}."
+            f"**{kind}**: {some[0].wrong.sum()} of {len(some[0].true)} labels flipped, "
+            f"{tell(len(some), 'seed')}; estimated to be wrong: {expected}."
         )
         lines = []
         for row in rows.to_dict("records"):

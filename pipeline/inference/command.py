@@ -201,7 +201,8 @@ def tell_result(
     faces = ", ".join(f"{name} {count}" for name, count in summary["faces_drawn"].items())
     if options.thresh < options.draw_from:
         rows = sum(summary["faces"].values())
-        faces += f" from a detection score of {options.draw_from:g} on; the table has {rows} faces"
+        faces += f" from a detection score of {options.draw_from:g} on; "
+        faces += f"the table has {tell(rows, 'face')}"
     done = f"{tell(summary['photos'])}, {summary['photos_done_now']} of them now, "
     if photos.videos:
         done = (done if photos.images else "") + f"{tell(len(summary['videos']), 'video')}, "

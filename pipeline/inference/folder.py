@@ -128,7 +128,8 @@ def predict_folder(
     if not left and saves.names:
         with clock.measure("save"):
             saved = saves.write(entries, photos, out)
-    seconds, now = time.perf_counter() - began, len(todo) - len(left)
+    seconds, asked = time.perf_counter() - began, {*todo} - left
+    now = sum(entry.photo.image in asked and not entry.photo.reason for entry in entries)
     stages = {"total": seconds, "detect": 0.0, "classify": 0.0} | clock.seconds
     ranges = predictor.classifier.card.looks if predictor.classifier else {}
     read = [row for row in done if not row.reason]

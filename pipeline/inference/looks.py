@@ -13,6 +13,7 @@ import pandas as pd
 from scipy.special import bdtrc
 
 from data_prep.base.crop import resize_crop
+from data_prep.base.progress import tell
 
 SIDE = 32  # Crops are looked at in this size: what is told should not depend on that of the face.
 
@@ -104,7 +105,8 @@ def find_unlike(
     unlike = int(np.any(list(outside.values()), axis=0).sum())
     told = ", ".join(f"{word} in {n}" for word, n in sorted(why.items(), key=lambda w: -w[1]))
     said = (
-        f"{unlike} of {len(medians)} photos with faces look unlike those that the nets learnt from "
-        f"({told}): expect more errors, and measure them on photos of your own."
+        f"{tell(unlike, of=len(medians))} with faces {'looks' if unlike == 1 else 'look'} unlike "
+        f"those that the nets learnt from ({told}): expect more errors, "
+        "and measure them on photos of your own."
     )
     return {"photos": unlike, "of": len(medians), "why": why, "said": said}

@@ -65,7 +65,7 @@ def plan_classifier(
     members = f"{recipe.members} networks, one after the other; " if recipe.members > 1 else ""
     return (
         f"{recipe.architecture} ({count_millions(net)}) from {begun_with}: {is_train.sum()} "
-        f"training and {(~is_train).sum()} validation faces of {photos} photos; {members}"
+        f"training and {(~is_train).sum()} validation faces of {tell(photos)}; {members}"
         f"at most {tell(recipe.all_epochs, 'epoch')} at {sizes}"
     )
 

@@ -272,10 +272,10 @@ def train_system(
     is_fresh = not any((run.folder / name).exists() for name in (CHECKPOINT, MEMBERS))
     began = sum(os.times()[:4])
     if isinstance(recipe, DetectorRecipe):
-        faces, roots, state = data.faces, dict(data.roots), load_state(START)
+        faces, roots, state = data.table, dict(data.roots), load_state(START)
         train_detector(faces, roots, recipe, state, run, device=device, log=log)
     else:
-        train_classifier(data.faces, data.folder, recipe, run, device=device, log=log)
+        train_classifier(data.table, data.folder, recipe, run, device=device, log=log)
     seconds = round(sum(os.times()[:4]) - began, 1)
     write_json(run.folder / SECONDS, {"seconds": seconds if is_fresh else None})
 

@@ -71,9 +71,9 @@ def test_other_crops_have_the_same_split(prepared, tmp_path):
     assert told.lines == [f"tight: building {data.folder}"]
     assert (data.scale, base.scale) == (1.0, 1.5)
     keys = ["source", "image", "object", "label", "split", "group"]
-    assert data.faces[keys].equals(base.faces[keys])
+    assert data.table[keys].equals(base.table[keys])
     sides = [
-        read_photo(one.folder / one.faces["crop"].iloc[0]).pixels.shape[0] for one in (data, base)
+        read_photo(one.folder / one.table["crop"].iloc[0]).pixels.shape[0] for one in (data, base)
     ]
     assert sides[0] * 1.5 == pytest.approx(sides[1], abs=1)
     assert prepare_data(system, base, tmp_path / "data", (), Told()).data == data.data
@@ -93,9 +93,9 @@ def test_base_with_decisions_is_refused(prepared, tmp_path):
 
 def test_changed_datasets_are_noticed(prepared, tmp_path):
     base = PreparedData.open(prepared)
-    faces = base.faces
+    faces = base.table
     other = faces["split"].where(faces["image"] != faces["image"].iloc[0], "elsewhere")
-    changed = replace(base, faces=faces.assign(split=other))
+    changed = replace(base, table=faces.assign(split=other))
     with pytest.raises(PreparedError, match="have changed since it was built"):
         prepare_data(System("t", "fast", scale=1.2), changed, tmp_path / "data", (), Told())
 

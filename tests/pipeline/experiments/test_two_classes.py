@@ -92,8 +92,8 @@ def test_single_stage_has_no_figures_on_annotated_boxes(base):
 
 
 def test_labels_are_those_of_the_base_whatever_the_crops_folder_says(base):
-    faces = base.faces.assign(label="with_mask")
-    figures = measure_system(stand_ins(), "own", base, replace(base, faces=faces))["set"]
+    faces = base.table.assign(label="with_mask")
+    figures = measure_system(stand_ins(), "own", base, replace(base, table=faces))["set"]
     assert figures["accuracy"][0] == pytest.approx(1, abs=1e-4)
 
 

@@ -135,7 +135,7 @@ def test_summary_counts(photos, out):
     (photos / "broken.jpg").write_bytes(b"no photo")
     summary, _ = run(photos, out)
     assert summary == json.loads((out / "summary.json").read_text())
-    assert summary["photos"] == summary["photos_done_now"] == 7
+    assert (summary["photos"], summary["photos_done_now"]) == (7, 6)  # One can't be read.
     assert summary["photos_without_faces"] == 1
     assert summary["faces"] == {"with_mask": 5, "without_mask": 5, "mask_weared_incorrect": 0}
     assert [item["image"] for item in summary["unreadable"]] == ["broken.jpg"]
@@ -193,7 +193,7 @@ def test_changed_touched_broken_and_new_photos_are_done(photos, out):
     (photos / "a.jpg").unlink()
     (photos / "sub" / "c.png").write_bytes(b"broken")
     summary, seen = run(photos, out)
-    assert (seen, summary["photos_done_now"], summary["photos"]) == (3, 4, 6)
+    assert (seen, summary["photos_done_now"], summary["photos"]) == (3, 3, 6)
     names = [row["image"] for row in rows(out)]
     assert names == ["b.png", *["new.png"] * 2, *["sub/deep er/d.jpg"] * 2, *["z.png"] * 2]
     assert not (out / "annotated" / "sub" / "c.png").exists()
