@@ -202,8 +202,7 @@ class BoxOffsets:
     def read(cls, path: Path) -> BoxOffsets:
         """Read what `write` wrote.
 
-        Raises:
-            OffsetsError: The file is none, or an offset is no number or beyond `MOST_OFFSET`.
+        Raises `OffsetsError`: the file is none, or an offset is no number or beyond `MOST_OFFSET`.
         """
         told = read_object(path) or {}
         try:

@@ -24,10 +24,8 @@ def crop_face(photo: np.ndarray, box: Box, scale: float = CROP_SCALE) -> np.ndar
 
     The side is `scale` (1 or more) × the longer side of the box, rounded to whole pixels, centred
     on the box. Where it would reach over the border it is shifted into the photo; where the photo
-    itself is too small it is filled up by reflection. Nothing is squashed or resized.
-
-    Raises:
-        ValueError: The box is empty, not finite, or the scale is under 1.
+    itself is too small it is filled up by reflection. Nothing is squashed or resized. Raises
+    `ValueError`: the box is empty, not finite, or the scale is under 1.
 
     >>> crop_face(np.zeros((40, 60, 3), np.uint8), Box(10, 10, 20, 18)).shape
     (15, 15, 3)

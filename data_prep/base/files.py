@@ -70,10 +70,8 @@ def hold_folder(folder: Path) -> Iterator[None]:
 
     Gone afterwards if it is new and nothing is in it. Files that a killed run left half-written are
     swept first. Held by flock of the folder itself (on Windows of a file among the temporary ones),
-    where the file system knows such locks.
-
-    Raises:
-        OutputError: Another command holds it, or it can't be written.
+    where the file system knows such locks. Raises `OutputError`: another command holds it, or it
+    can't be written.
     """
     is_new = not folder.exists()
     make_folder(folder)
@@ -189,8 +187,7 @@ class OutputFolder:
     def find_whole(self, inputs: str) -> dict[str, Any] | None:
         """The record of the last run if it had the same inputs and all it wrote is there.
 
-        Raises:
-            OutputError: A file was changed since: it would be lost by writing again.
+        Raises `OutputError`: a file was changed since: it would be lost by writing again.
         """
         record = self.read_record()
         if record is None or record.get("inputs") is None:
@@ -235,8 +232,7 @@ class OutputFolder:
     def swap_in(self, staging: Path, record: dict[str, Any]) -> None:
         """Put what was staged in the place of what the last run wrote, the record last.
 
-        Raises:
-            OutputError: A file of that name is there which was not written here.
+        Raises `OutputError`: a file of that name is there which was not written here.
         """
         names = [*record["files"], *record["photos"]]
         old = self.read_record() or {}

@@ -44,10 +44,8 @@ def canonical_label(
     """Turn a dataset's class name into one of `classes`; `aliases` are keyed by normalised form.
 
     Case, surrounding blanks, and blanks or hyphens in place of underscores do not matter. Names
-    that an alias says to leave out give "".
-
-    Raises:
-        UnknownLabelError: The name is not known; see `explain_unknown`.
+    that an alias says to leave out give "". Raises `UnknownLabelError`: the name is not known; see
+    `explain_unknown`.
 
     >>> canonical_label("With Mask"), canonical_label("WithoutMask")
     ('with_mask', 'without_mask')

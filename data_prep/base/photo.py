@@ -81,9 +81,7 @@ def read_photo(
     white; of an animation the first frame is taken. Without `upright` pixels are as stored, unless
     only the turned photo has `fit_size`, the (width, height) that annotations refer to. With
     `salvage` a JPEG that lacks its end has grey rows there. Devices and pipes are not opened.
-
-    Raises:
-        PhotoError: The file is missing, empty, truncated, not a photo, or of more pixels.
+    Raises `PhotoError`: the file is missing, empty, truncated, not a photo, or of more pixels.
     """
     check_file(path)
     try:
@@ -98,8 +96,7 @@ def read_photo(
 def check_file(path: Path) -> None:
     """Refuse what is no file to read, without opening it: pipes and devices would never end.
 
-    Raises:
-        PhotoError: It is missing, empty, too large, or no file.
+    Raises `PhotoError`: it is missing, empty, too large, or no file.
     """
     try:
         stat = path.stat()

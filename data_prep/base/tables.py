@@ -131,10 +131,8 @@ def write_csv(path: Path, rows: Iterable[Iterable[object]], *, spreadsheet: bool
     """Write rows as CSV: commas, line feeds, cells quoted where a reader might take them amiss.
 
     That keeps every name as it is, but does not keep a spreadsheet from running a cell that begins
-    like a formula; with `spreadsheet` such texts begin with an apostrophe.
-
-    Raises:
-        OutputError: It can't be written.
+    like a formula; with `spreadsheet` such texts begin with an apostrophe. Raises `OutputError`: it
+    can't be written.
     """
 
     def show(cell: object) -> str:
@@ -154,11 +152,8 @@ def read_table(path: Path, required: Sequence[str], *, written_by: str) -> Table
 
     A byte order mark is skipped; the delimiter (comma, semicolon or tab) is the one the header
     uses; blank lines are passed over; blanks around cells do not count. `written_by` is the command
-    that writes such files, for the messages.
-
-    Raises:
-        TableError: The file can't be read or is empty, a column is missing or there twice, or a
-            row has more or fewer cells than the header.
+    that writes such files, for the messages. Raises `TableError`: the file can't be read or is
+    empty, a column is missing or there twice, or a row has more or fewer cells than the header.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -225,11 +220,8 @@ def read_faces(
 
     `columns` are those to read; a key, a label and a box with its photo's size are among them.
     `difficult` and `kept` become bool, boxes are clipped to the photo, `blur` is NaN where it is
-    not told.
-
-    Raises:
-        TableError: The file is missing, lacks columns, or a row has an unknown class, a box that is
-            none, or the key of another row; the message names file and line.
+    not told. Raises `TableError`: the file is missing, lacks columns, or a row has an unknown
+    class, a box that is none, or the key of another row; the message names file and line.
     """
     file = path / "faces.csv" if path.is_dir() else path
     if not file.is_file():

@@ -123,11 +123,9 @@ class ConvertOptions(ReadingOptions):
 def convert(options: ConvertOptions) -> Outcome:
     """Write a dataset in another format; the record is that of `convert.json`.
 
-    The folder appears whole or not at all. With unchanged data and options nothing is done.
-
-    Raises:
-        UserError: The dataset or a ledger can't be used, the format can't hold its names, or the
-            folder can't be written, meets the dataset, or holds files that convert did not write.
+    The folder appears whole or not at all. With unchanged data and options nothing is done. Raises
+    `UserError`: the dataset or a ledger can't be used, the format can't hold its names, or the
+    folder can't be written, meets the dataset, or holds files that convert did not write.
     """
     root, out = options.dataset, options.out
     own_folder = [find_folder(root)]
@@ -202,8 +200,7 @@ def _frame(
 ) -> tuple[list[FramedPhoto], list[Finding]]:
     """The photos, salvaged if asked, where they go and of which part; all findings, leaks first.
 
-    Raises:
-        DatasetError: None is left.
+    Raises `DatasetError`: none is left.
     """
     salvaged: set[str] = set()
     if options.salvage:

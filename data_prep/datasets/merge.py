@@ -71,9 +71,8 @@ class MergeOptions:
 def merge_datasets(options: MergeOptions) -> Outcome:
     """Write several datasets as one CSV dataset: `annotations.csv` and `photos/<source>/…`.
 
-    Raises:
-        UserError: The table or a dataset can't be used, a class name is neither in the table nor
-            known, or the folder can't be written, meets a dataset, or holds other files.
+    Raises `UserError`: the table or a dataset can't be used, a class name is neither in the table
+    nor known, or the folder can't be written, meets a dataset, or holds other files.
     """
     recode, out = options.recode, options.out
     table, roots = read_recode(recode)
@@ -244,9 +243,8 @@ class RecodeTable(BaseModel):
 def read_recode(path: Path) -> tuple[RecodeTable, dict[str, Path]]:
     """Read a table, check every key, and find the folder or file of each source.
 
-    Raises:
-        RecodeError: The file is not TOML, a key is unknown (the nearest known one is named), a
-            value is not possible, or sources share a folder or have none.
+    Raises `RecodeError`: the file is not TOML, a key is unknown (the nearest known one is named), a
+    value is not possible, or sources share a folder or have none.
     """
     try:
         table = RecodeTable.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))

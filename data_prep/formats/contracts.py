@@ -252,8 +252,7 @@ def read_each(
 ) -> tuple[list[WrittenPhoto], list[Finding]]:
     """The photos that several files tell of; a finding of this kind for each that can't be read.
 
-    Raises:
-        DatasetError: None can be read.
+    Raises `DatasetError`: none can be read.
     """
     broken: list[Finding] = []
     written: list[WrittenPhoto] = []

@@ -404,10 +404,8 @@ def list_labels(folder: Path) -> tuple[DatasetFiles, dict[str, tuple[Path | None
     """Photos of a YOLO dataset or of a part of one such as `valid` or `labels/val`, strictly.
 
     The files of the dataset; and label file and photo, as far as they are there, by the photo's
-    path below the folder, or below the part of `images` that the folder stands for.
-
-    Raises:
-        InputError: There are no labels, or two photos or label files for one.
+    path below the folder, or below the part of `images` that the folder stands for. Raises
+    `InputError`: there are no labels, or two photos or label files for one.
     """
     path = folder.resolve()
     top = _find_top(path)

@@ -365,11 +365,9 @@ def match_names(annotated: Sequence[str], predicted: Sequence[str]) -> NameMatch
     By each level of `_LEVELS` in turn, for those not found yet. The last two, by the file's name
     alone, are used only when no photo is found by the first three: otherwise the folders do
     correspond, and an equal name in another folder is another photo. An annotated photo is found
-    once. `\` equals `/`, and equivalent ways to write an accented letter are the same.
-
-    Raises:
-        AmbiguousPhotoError: At the level at which a photo is found, it fits several photos, or
-            several fit it.
+    once. `\` equals `/`, and equivalent ways to write an accented letter are the same. Raises
+    `AmbiguousPhotoError`: at the level at which a photo is found, it fits several photos, or
+    several fit it.
 
     >>> match_names(["images/a.png", "images/b.png"], ["b.jpg", "c.jpg"]).found
     (1, None)

@@ -70,8 +70,7 @@ def write_photos(path: Path, rows: Iterable[PhotoRow], *, spreadsheet: bool = Fa
 def read_photos(path: Path) -> tuple[PhotoRow, ...]:
     """Read `photos.csv` as `write_photos` writes it.
 
-    Raises:
-        TableError: The table is not as it should be; the message names file and line.
+    Raises `TableError`: the table is not as it should be; the message names file and line.
     """
     *names, added = (field.name for field in fields(PhotoRow))  # What runs before had no word of.
     table = read_table(path, names, written_by="run.py")
@@ -110,8 +109,7 @@ class AlarmRule:
     def read(cls, path: Path) -> AlarmRule:
         """Read the alarm.json of `evaluate --false-alarms`.
 
-        Raises:
-            TableError: It is none.
+        Raises `TableError`: it is none.
         """
         try:
             told = json.loads(path.read_text(encoding="utf-8"))
@@ -190,10 +188,8 @@ def read_prediction_table(
 ) -> PredictionTable:
     """Read a table as `run.py` writes it; a header without rows is a table without faces.
 
-    The columns of class probabilities, `p_` and the class, may be there, or must be.
-
-    Raises:
-        TableError: The table is not as it should be; the message names file and line.
+    The columns of class probabilities, `p_` and the class, may be there, or must be. Raises
+    `TableError`: the table is not as it should be; the message names file and line.
     """
     columns = [f"p_{name}" for name in vocabulary.classes]
     required = [*REQUIRED, *(columns if probabilities else ())]

@@ -93,11 +93,8 @@ def guess_layout(folder: Path, asked: Layout | None, *, scored: bool) -> Layout:
     """The layout that the numbers of all files have, as far as they tell, or the one asked for.
 
     Numbers of predictions that all lie between 0 and 1 are shares with the score before or behind
-    them: where it is can be told by the boxes, which lie in their photos.
-
-    Raises:
-        InputError: They contradict the layout that is asked for, or none has the score where the
-            numbers have it.
+    them: where it is can be told by the boxes, which lie in their photos. Raises `InputError`: they
+    contradict the layout that is asked for, or none has the score where the numbers have it.
     """
     count = 5 if scored else 4
     lines = (line.split() for path in list_texts(folder).values() for line in read_lines(path))

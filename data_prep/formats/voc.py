@@ -47,11 +47,8 @@ def read_voc(path: Path, faults: Faults, options: ReadOptions) -> WrittenPhoto:
     """Read one VOC XML file; when strict, one of predictions, where each object has a score.
 
     An object without a usable box is left out with a finding; its index stays taken, so that keys
-    of faces are stable.
-
-    Raises:
-        InputError: The file can't be read, is not well-formed, or is not VOC; or an object of
-            predictions is not as it should be.
+    of faces are stable. Raises `InputError`: the file can't be read, is not well-formed, or is not
+    VOC; or an object of predictions is not as it should be.
     """
     root = parse_xml(path, faults.file, "annotation", "PASCAL VOC")
     reader = FaceReader(faults, options)
@@ -80,8 +77,7 @@ def read_voc(path: Path, faults: Faults, options: ReadOptions) -> WrittenPhoto:
 def parse_xml(path: Path, name: str, tag: str, form: str) -> etree._Element:
     """The root of an XML file, parsed with entities, DTDs and the network off.
 
-    Raises:
-        InputError: It can't be read or has another root; the message calls it by `name`.
+    Raises `InputError`: it can't be read or has another root; the message calls it by `name`.
     """
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, strip_cdata=False

@@ -35,11 +35,8 @@ def split_by_group(
 
     `groups` are those of the faces: a photo and every near-duplicate of it. `strata` are what is to
     be spread evenly, such as source, class and size. Gives `train` or `valid` for each face; `fold`
-    is the part for validation (of 5 folds: 80/20).
-
-    Raises:
-        SplitError: Fewer groups than folds, no stratum with as many faces as folds, or no such
-            fold.
+    is the part for validation (of 5 folds: 80/20). Raises `SplitError`: fewer groups than folds, no
+    stratum with as many faces as folds, or no such fold.
     """
     if not 0 <= fold < folds:
         raise SplitError(f"fold {fold} does not exist: use 0 to {folds - 1}.")
@@ -104,10 +101,8 @@ def find_parts(dataset: Dataset) -> tuple[dict[str, str], list[Finding]]:
 
     It is told by a list such as `train.txt`, of paths or stems; else by the nearest folder called
     after a part; else by the name of the annotation file. Photos of which nothing tells are for
-    training, and without a part for validation that for tests serves.
-
-    Raises:
-        DatasetError: Nothing tells of two parts.
+    training, and without a part for validation that for tests serves. Raises `DatasetError`:
+    nothing tells of two parts.
     """
     photos, listed = dataset.photos, _read_lists(dataset)
     parts = {photo.image: listed.get(photo.image) or _guess_part(photo) for photo in photos}

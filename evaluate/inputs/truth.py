@@ -57,10 +57,8 @@ _VISIBLE = 0.1
 def read_truth(path: Path, options: EvaluateOptions = DEFAULT_OPTIONS) -> GroundTruth:
     """Read annotated faces from a file or folder in any known format.
 
-    A photo in a faces.csv is called `source/image`; photos without a face have no row there.
-
-    Raises:
-        UserError: There is nothing that can be used, or no row of this split and source.
+    A photo in a faces.csv is called `source/image`; photos without a face have no row there. Raises
+    `UserError`: there is nothing that can be used, or no row of this split and source.
     """
     found, place = recognise_truth(path, options)
     if found is Format.TABLE:

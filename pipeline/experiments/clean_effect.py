@@ -49,11 +49,9 @@ def pair_sides(before: PreparedFaces, after: PreparedFaces) -> Sides:
     """Put both sides on one split: that of the folder before cleaning.
 
     `data_prep` may split anew when labels change, so the split of the cleaned folder is not used:
-    its faces are trained on when their photo is a training photo of the other.
-
-    Raises:
-        ExperimentError: The cleaned folder holds photos that the other does not know, holds none of
-            its training photos, or its crops are cut at another scale.
+    its faces are trained on when their photo is a training photo of the other. Raises
+    `ExperimentError`: the cleaned folder holds photos that the other does not know, holds none of
+    its training photos, or its crops are cut at another scale.
     """
     photos, cleaned = (name_photos(side.table) for side in (before, after))
     strange = cleaned[~cleaned.isin(photos)]

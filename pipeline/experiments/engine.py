@@ -66,10 +66,8 @@ class PreparedData(PreparedFaces):
     ) -> PreparedData:
         """Its datasets in another folder, some options changed; built if they aren't there yet.
 
-        Every face must have its columns `same` in both; there may be `fewer` faces.
-
-        Raises:
-            PreparedError: The datasets have changed since this was built.
+        Every face must have its columns `same` in both; there may be `fewer` faces. Raises
+        `PreparedError`: the datasets have changed since this was built.
         """
         build(replace(self.built, out=folder, **changes))
         data = PreparedData.open(folder)

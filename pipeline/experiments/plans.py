@@ -59,8 +59,7 @@ CHOICES = TypeAdapter(tuple[Choice, ...]).validate_python(_TABLE["choices"])
 def find_choices(only: str, sources: list[str], *, has_cleaned: bool) -> list[Choice]:
     """The choices that can be tried, or those named, separated by commas; none for `base`.
 
-    Raises:
-        ExperimentError: An unknown name, or one that needs a folder built with decisions.
+    Raises `ExperimentError`: an unknown name, or one that needs a folder built with decisions.
     """
     alone = [Choice(f"only-{name}", f"learning from {name} alone", source=name) for name in sources]
     known = {one.name: one for one in [*CHOICES, *(alone if len(sources) > 1 else [])]}

@@ -163,8 +163,7 @@ def save_drawing(path: Path, drawing: np.ndarray, *, fine: bool = False) -> None
         drawing: Height × width × 3, uint8, RGB.
         fine: Spare what JPEG saves by coarser colours: for photos to learn from.
 
-    Raises:
-        OutputError: It can't be written.
+    Raises `OutputError`: it can't be written.
     """
     format_ = Image.registered_extensions().get(path.suffix.lower(), "JPEG")
     if format_ not in Image.SAVE:

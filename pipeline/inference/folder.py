@@ -45,8 +45,7 @@ def predict_photos(
 ) -> Generator[Entry, None, None]:
     """Entries of photos, which are drawn below a folder from a detection score on; None draws none.
 
-    Raises:
-        OutputError: A drawing can't be written.
+    Raises `OutputError`: a drawing can't be written.
     """
     drawings = Drawings(annotated, draw_from, clock)
     try:
@@ -77,10 +76,8 @@ def predict_folder(
     the detection score `draw_from` on, and the predictor's. Interrupted by the keyboard, it ends
     with the tables of what is done; `photos_left` of the summary tells how many are not. `saves`
     are written once all is done. With `alarm` the summary counts the faces that raise it. Videos
-    are run after the photos. A cluster does the photos in the place of this process.
-
-    Raises:
-        OutputError: Something can't be written; what is done so far stays done.
+    are run after the photos. A cluster does the photos in the place of this process. Raises
+    `OutputError`: something can't be written; what is done so far stays done.
     """
     began, clock = time.perf_counter(), Clock()
     settings = {

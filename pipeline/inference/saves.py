@@ -44,8 +44,7 @@ class SaveError(UserError, ValueError):
 class Saves:
     """What to write; `blur` are the classes to blur, all if there are none.
 
-    Raises:
-        SaveError: A name is unknown.
+    Raises `SaveError`: a name is unknown.
     """
 
     names: Sequence[str] = ()
@@ -64,8 +63,7 @@ class Saves:
     def write(self, entries: Sequence[Entry], photos: PhotoSet, out: Path) -> dict[str, Path]:
         """Write all into the output folder, anew; gives the file or folder of each.
 
-        Raises:
-            OutputError: Something can't be written.
+        Raises `OutputError`: something can't be written.
         """
         good = [entry for entry in entries if not entry.photo.reason]
         places = {}

@@ -87,8 +87,7 @@ class Known:
 def draw_up(face: Suspect, photo: OpenedPhoto, choice: Choice, way: Way) -> Decision:
     """The decision a choice amounts to; a new box, in pixels of the photo, is clipped to it.
 
-    Raises:
-        ChoiceError: The choice can't be written down.
+    Raises `ChoiceError`: the choice can't be written down.
     """
     if photo.sha256 is None:
         raise ChoiceError(f"{photo.problem} Without the photo nothing can be decided.")

@@ -127,10 +127,8 @@ class Suspects:
 def open_suspects(folder: Path) -> Suspects:
     """Open what `python -m pipeline suspects` wrote.
 
-    A table of more than `LARGE` bytes is looked through once, and kept as `INDEX` beside it.
-
-    Raises:
-        SuspectsError: A file is missing, or holds what it can't.
+    A table of more than `LARGE` bytes is looked through once, and kept as `INDEX` beside it. Raises
+    `SuspectsError`: A file is missing, or holds what it can't.
     """
     try:
         about = About.model_validate_json((folder / ABOUT).read_bytes())

@@ -30,10 +30,7 @@ class Alarm:
     """Calls by a thread of its own, so that no frame waits for them.
 
     An address gets the fields as JSON; a command, run without a shell, as variables of its
-    environment: `TRIMASK_` and the name in capitals.
-
-    Raises:
-        AlarmError: There is no such command.
+    environment: `TRIMASK_` and the name in capitals. Raises `AlarmError`: there is no such command.
     """
 
     def __init__(self, target: str) -> None:
