@@ -292,11 +292,8 @@ class PhotoMode(StrEnum):
 def place_photos(photos: Mapping[str, Path], folder: Path, mode: PhotoMode) -> dict[str, int]:
     """Copy or link photos, given by their paths below the folder; the bytes of each.
 
-    `LINK` makes hard links, and copies where that can't be done, as on another disk.
-
-    Raises:
-        DatasetError: A photo can't be read.
-        OutputError: A photo can't be written.
+    `LINK` makes hard links, and copies where that can't be done, as on another disk. Raises
+    `DatasetError`: a photo can't be read; `OutputError`: a photo can't be written.
     """
     if mode is PhotoMode.NONE:
         return {}

@@ -171,11 +171,10 @@ class DatasetFormat:
     def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
         """Read the dataset.
 
-        Raises:
-            DatasetError: There is no annotation or no photo, or it can't be read as a whole.
-            InputError: A file of class names can't be used.
-            UnknownLabelError: Annotations use unknown class names (by `ReadOptions.check_labels`):
-                leaving such faces out would quietly change the data.
+        Raises `DatasetError`: there is no annotation or no photo, or it can't be read as a whole;
+        `InputError`: a file of class names can't be used; `UnknownLabelError`: annotations use
+        unknown class names (by `ReadOptions.check_labels`): leaving such faces out would quietly
+        change the data.
         """
         raise NotImplementedError
 
@@ -186,11 +185,8 @@ class DatasetFormat:
     def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
         """Write the annotations of photos, which lie in the folder as `place` said.
 
-        Classes are all class names, in the order of their numbers.
-
-        Raises:
-            DatasetError: The format can't hold a name.
-            OutputError: A file can't be written.
+        Classes are all class names, in the order of their numbers. Raises `DatasetError`: the
+        format can't hold a name; `OutputError`: a file can't be written.
         """
         raise NotImplementedError
 

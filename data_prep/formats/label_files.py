@@ -45,9 +45,7 @@ class ClassNames:
     def label(self, text: str, options: ReadOptions, where: str) -> str:
         """The class that a file means by an id (a whole number, where there are names) or a name.
 
-        Raises:
-            InputError: The id is out of range.
-            DatasetError: There is an id, and no names.
+        Raises `InputError`: the id is out of range; `DatasetError`: there is an id, and no names.
         """
         # Tables of numbers written by programs have 0.0 for id 0.
         is_id = re.fullmatch(r"([+-]?[0-9]+)(\.0*)?", text) is not None

@@ -128,9 +128,8 @@ VIA = FileFormat(
 def find_class(attributes: Mapping[str, Any], name: str | None, where: str) -> str:
     """The class that a region's attributes tell, "" for none; `name` is the attribute's.
 
-    Raises:
-        DatasetError: There are several attributes and no name.
-        InputError: Several classes are ticked.
+    Raises `DatasetError`: there are several attributes and no name; `InputError`: several classes
+    are ticked.
     """
     if name is None and len(attributes) > 1:
         raise DatasetError(

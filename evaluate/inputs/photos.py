@@ -24,11 +24,9 @@ class SizeSource:
     def find(self, names: Sequence[str], *, upright: bool = True) -> dict[str, Size]:
         """Sizes by photo name, of those photos whose size can be told.
 
-        Of the upright photos, to which relative coordinates refer, or of the stored ones.
-
-        Raises:
-            InputError: The folder does not exist, or a name fits several photos.
-            PhotoError: A photo can't be read.
+        Of the upright photos, to which relative coordinates refer, or of the stored ones. Raises
+        `InputError`: the folder does not exist, or a name fits several photos; `PhotoError`: a
+        photo can't be read.
         """
         if self.fixed is not None:
             return dict.fromkeys(names, self.fixed)

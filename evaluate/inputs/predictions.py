@@ -309,10 +309,8 @@ def place_predictions(
     """Keep the rows on annotated photos, in the frame of the annotations, and sort them by photo.
 
     The files of photos by name tell in doubt which frame the annotations of turned photos are in.
-
-    Raises:
-        AmbiguousPhotoError: A photo name fits several photos.
-        TableError: There are predictions, but none on an annotated photo.
+    Raises `AmbiguousPhotoError`: a photo name fits several photos; `TableError`: there are
+    predictions, but none on an annotated photo.
     """
     match, rows = match_names(truth.photos, predictions.images), predictions.detections
     # -1 for photos that are not annotated; the empty table has no photo to look up.

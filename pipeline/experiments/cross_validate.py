@@ -115,11 +115,8 @@ def cross_validate(options: CrossValidateOptions, log: Log) -> dict[str, Any]:
 
     Leaves a folder per fold, for each source the tables of all folds with a report, and
     `cross-validation.json`. Gives figures by source, see `measure_source`, and `folds`, their
-    number.
-
-    Raises:
-        PreparedError: Not a prepared folder, or decisions or changed datasets changed its labels.
-        RecipeError: As of `Recipes.check`.
+    number. Raises `PreparedError`: not a prepared folder, or decisions or changed datasets changed
+    its labels; `RecipeError`: as of `Recipes.check`.
     """
     detector = load_recipe(options.detector_recipe, DetectorRecipe, options.detector_overrides)
     classifier = load_recipe(options.recipe, ClassifierRecipe, options.overrides)

@@ -42,10 +42,8 @@ class PreparedData(PreparedFaces):
     def open(cls, folder: Path, *outs: Path, annotated: bool = False) -> PreparedData:
         """Read a prepared folder, refusing changed labels when `annotated`.
 
-        Raises:
-            PreparedError: It is none, or reviewers' decisions have changed its labels: what learnt
-                from others would be measured by them.
-            TableError: Its table can't be read.
+        Raises `PreparedError`: it is none, or reviewers' decisions have changed its labels: what
+        learnt from others would be measured by them; `TableError`: its table can't be read.
         """
         data, roots = identify_data(folder, *outs)
         if annotated and (read_manifest(folder) or {}).get("decisions"):

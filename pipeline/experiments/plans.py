@@ -90,9 +90,8 @@ def split_values(text: str) -> list[str]:
 def make_grid(recipe: str, sets: Sequence[str]) -> list[Choice]:
     """Every combination of the values, `key=v1,v2`, the last key changing fastest.
 
-    Raises:
-        ExperimentError: Nothing is swept, or something comes twice.
-        RecipeError: A combination is not a valid recipe.
+    Raises `ExperimentError`: nothing is swept, or something comes twice; `RecipeError`: a
+    combination is not a valid recipe.
     """
     lists: dict[str, list[str]] = {}
     for text in sets:

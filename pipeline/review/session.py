@@ -236,9 +236,8 @@ class Session:
     def decide(self, position: int, choice: Choice, version: int) -> Decision:
         """Write a decision to the ledger; it is on the disk when this returns.
 
-        Raises:
-            ChoiceError: The choice can't be written down.
-            ConflictError: Decided elsewhere since the version, as `look_up` gave it.
+        Raises `ChoiceError`: the choice can't be written down; `ConflictError`: decided elsewhere
+        since the version, as `look_up` gave it.
         """
         face = self.face(position)
         decision = draw_up(face, self.shelf.open(face), choice, self.way)
