@@ -29,9 +29,8 @@ Action = Literal["keep", "relabel", "drop", "rebox", "skip", "undo"]
 
 Key = tuple[str, str, int]  # Source, image and object of a face, as in `faces.csv`.
 
+# Ends a line that a crash left half-written: ASCII's CANCEL, which JSON can't hold raw.
 TORN = b"\x18"
-"""Ends a line that a crash left half-written: ASCII's CANCEL, "disregard what came before". JSON
-can't hold it raw, so no whole line ever looks torn."""
 
 BOM = b"\xef\xbb\xbf"  # What some editors put in front of UTF-8; it counts as nothing.
 
@@ -110,29 +109,25 @@ class Decision:
         try:
             return _LINE.validate_json(line)
         except ValidationError as error:
-            raise LedgerError(_explain(error)) from error
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = "'" + ".".join(map(str, first["loc"])) + "': " if first["loc"] else ""
+            raise LedgerError(where + first["msg"].removeprefix("Value error, ")) from error
 
 
 def _check_action(decision: Decision) -> Decision:
     action, to = decision.action, decision.to
-    if (to is not None) != (action in ("relabel", "rebox")):
-        raise ValueError(f"'to' of '{action}' must be {'a class' if to is None else 'null'}")
-    if (decision.to_box is not None) != (action == "rebox"):
-        rule = "a box" if action == "rebox" else "null"
-        raise ValueError(f"'to_box' of '{action}' must be {rule}")
+    for name, value, what, needed in (
+        ("to", to, "a class", action in ("relabel", "rebox")),
+        ("to_box", decision.to_box, "a box", action == "rebox"),
+    ):
+        if (value is not None) != needed:
+            raise ValueError(f"'{name}' of '{action}' must be {what if needed else 'null'}")
     if action == "relabel" and to == decision.given:
         raise ValueError("'to' is the class it was; a class that is right is 'keep'")
     return decision
 
 
 _LINE: TypeAdapter[Decision] = TypeAdapter(Annotated[Decision, AfterValidator(_check_action)])
-
-
-def _explain(error: ValidationError) -> str:
-    """The first fault, and at what key."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    message = first["msg"].removeprefix("Value error, ")
-    return f"'{'.'.join(map(str, first['loc']))}': {message}" if first["loc"] else message
 
 
 @dataclass(frozen=True)
@@ -177,18 +172,18 @@ def append_decision(path: Path, decision: Decision) -> None:
             if written != len(data):
                 raise OSError(f"only {written} of {len(data)} bytes could be written")
             os.fsync(file.fileno())
-        if is_new:
-            _sync_folder(path.parent)
+        if is_new and os.name != "nt":  # Or its name could be lost in a power cut.
+            handle = os.open(path.parent, os.O_RDONLY)
+            os.fsync(handle)
+            os.close(handle)
     except OSError as error:
         raise output_error(path, error) from error
 
 
 def _close_last_line(file: FileIO) -> bytes:
     """What must come before a new line: nothing, a missing line end, or the mark of a torn line."""
-    if file.seek(0, os.SEEK_END) == 0:
-        return b""
-    file.seek(-1, os.SEEK_END)
-    if file.read(1) == b"\n":
+    file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
+    if file.read(1) in (b"", b"\n"):
         return b""
     file.seek(0)
     tail = file.readall().removeprefix(BOM).rpartition(b"\n")[2]
@@ -197,17 +192,6 @@ def _close_last_line(file: FileIO) -> bytes:
     except LedgerError:
         return TORN + b"\n"
     return b"\n"
-
-
-def _sync_folder(folder: Path) -> None:
-    """Without this, a new file's name could be lost in a power cut."""
-    if os.name == "nt":  # Folders can't be opened there.
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def hold_ledger(path: Path) -> AbstractContextManager[Any]:

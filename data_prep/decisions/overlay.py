@@ -16,12 +16,9 @@ from data_prep.decisions.ledger import Decision, Key, Ledger, merge_ledgers
 
 SAME_BOX = 0.5  # Boxes whose sides all lie within so many pixels are the same.
 
-SAME_FACE = 0.5
-"""Boxes that overlap by this much (intersection over union) are about the same face."""
+SAME_FACE = 0.5  # Overlap (intersection over union) from which boxes are about the same face.
 
-
-EFFECTS = ("relabel", "rebox", "drop", "keep")
-"""What becomes of a face; `keep`: it is as the dataset has it."""
+EFFECTS = ("relabel", "rebox", "drop", "keep")  # `keep`: the face is as the dataset has it.
 
 REASONS: dict[str, str] = {
     "source-absent": "no dataset of this name is read",
@@ -63,6 +60,11 @@ class Opinion:
     is_done: bool = False  # The data are so already.
 
     @property
+    def key(self) -> Key:
+        """Of the face as the dataset has it."""
+        return self.photo.source, self.photo.image, self.face.object
+
+    @property
     def effect(self) -> str:
         """What it makes of the face."""
         if self.outcome is None:
@@ -85,7 +87,7 @@ def apply_ledgers(datasets: Sequence[Dataset], ledgers: Sequence[Ledger]) -> Ove
     decides anew or takes the decision back.
     """
     decisions, find_photos = merge_ledgers(ledgers), _make_finder(datasets)
-    warnings = [warning for ledger in ledgers for warning in ledger.warnings]
+    warnings = (warning for ledger in ledgers for warning in ledger.warnings)
     findings = [Finding("", "torn-ledger", warning, dropped=False) for warning in warnings]
     reasons: Counter[str] = Counter()
     applied: Counter[str] = Counter()
@@ -100,7 +102,7 @@ def apply_ledgers(datasets: Sequence[Dataset], ledgers: Sequence[Ledger]) -> Ove
     for decision in show_progress(decisions, len(decisions), "finding the faces of decisions"):
         opinion = _form_opinion(decision, find_photos(decision), formed)
         if isinstance(opinion, Opinion):
-            formed[_key_of(opinion.photo, opinion.face)].append(opinion)
+            formed[opinion.key].append(opinion)
         elif latest[decision.key, decision.by] is decision:
             tell(decision, opinion)
     changes: dict[Key, Opinion] = {}
@@ -139,11 +141,7 @@ def apply_ledgers(datasets: Sequence[Dataset], ledgers: Sequence[Ledger]) -> Ove
 def _make_finder(
     datasets: Sequence[Dataset],
 ) -> Callable[[Decision], Sequence[AnnotatedPhoto] | str]:
-    """A function that gives the photos a decision may be about, boxes clipped, or why none.
-
-    That is the photo of its name if the bytes agree, else all photos of the source with these
-    bytes; no more files are hashed than must be.
-    """
+    """A function that gives the photos a decision may be about, boxes clipped, or why none."""
     sources = {d.source: {photo.image: photo for photo in d.photos} for d in datasets}
     hash_of, clip = cache(_hash), cache(_clip_faces)
 
@@ -190,10 +188,6 @@ def _clip(box: Box, photo: AnnotatedPhoto) -> Box | None:
         return None
 
 
-def _key_of(photo: AnnotatedPhoto, face: Face) -> Key:
-    return photo.source, photo.image, face.object
-
-
 def _is_same_box(first: Box, second: Box) -> bool:
     return all(abs(a - b) <= SAME_BOX for a, b in zip(first, second, strict=True))
 
@@ -208,21 +202,17 @@ def _form_opinion(
     photos: Sequence[AnnotatedPhoto] | str,
     formed: Mapping[Key, Sequence[Opinion]],
 ) -> Opinion | str:
-    """What a decision makes of the face it was made on, or why there is none.
-
-    That is a face as the dataset has it, else as an earlier decision made it; a face that is as the
-    decision wants it is found as well. The object's number only decides between several faces: it
-    changes when a file is put in another order.
-    """
+    """What a decision makes of the face it was made on, or why there is none."""
     if isinstance(photos, str):
         return photos
     found = [(photo, face) for photo in photos for face in photo.faces]
     alike = [item for item in found if _was_shown(item[1], decision)]
+    # A number changes when a file is put in another order: it only decides between several.
     numbered = [item for item in alike if item[1].object == decision.object]
     for photo, face in alike if len(alike) == 1 else numbered if len(numbered) == 1 else ():
         return _weigh(decision, photo, face, face)
     for photo, face in found:
-        for earlier in formed.get(_key_of(photo, face), ()):
+        for earlier in formed.get((photo.source, photo.image, face.object), ()):
             if earlier.outcome is not None and _was_shown(earlier.outcome, decision):
                 return _weigh(decision, earlier.photo, earlier.face, earlier.outcome)
     if alike:
@@ -264,7 +254,7 @@ def _agree(opinions: Sequence[Opinion]) -> bool:
 def _change_photo(photo: AnnotatedPhoto, changes: Mapping[Key, Opinion]) -> AnnotatedPhoto:
     faces: list[Face] = []
     for face in photo.faces:
-        opinion = changes.get(_key_of(photo, face))
+        opinion = changes.get((photo.source, photo.image, face.object))
         if opinion is None:
             faces.append(face)
         elif opinion.outcome is not None:
@@ -278,16 +268,15 @@ def describe_overlay(record: Mapping[str, Any]) -> str:
     """What the record of an overlay tells, in one line for a person."""
     parts = []
     for title in ("applied", "not_applied"):
-        more = ", ".join(
-            f"{count} {name.replace('-', ' ')}" for name, count in record[title].items()
-        )
-        number = f"{sum(record[title].values())} {title.replace('_', ' ')}"
+        counts = record[title]
+        more = ", ".join(f"{counts[name]} {name.replace('-', ' ')}" for name in counts)
+        number = f"{sum(counts.values())} {title.replace('_', ' ')}"
         parts.append(f"{number} ({more})" if more else number)
     return "; ".join(parts)
 
 
 def _show(decision: Decision) -> str:
-    wish = " ".join(filter(None, [decision.action, decision.to]))
+    wish = f"{decision.action} {decision.to or ''}".rstrip()
     return f"'{wish}' of {decision.by} at {decision.at}"
 
 
@@ -305,13 +294,13 @@ def restore_names(corrected: Dataset, read: Dataset, written: Dataset) -> Datase
     own = {(p.image, f.object): f.label for p in written.photos for f in p.faces}
     known = {(p.image, f.object): f.label for p in read.photos for f in p.faces}
     counts = Counter((known[key], own[key]) for key in known.keys() & own.keys())
-    rarest_first = sorted(counts, key=lambda names: (-counts[names], names), reverse=True)
-    usual = dict(rarest_first)
+    # Of a class with several names the commonest is put in last.
+    usual = dict(sorted(counts, key=lambda names: (-counts[names], names), reverse=True))
 
     def restore(image: str, face: Face) -> Face:
-        key = image, face.object
-        is_same = face.label == known[key]
-        return replace(face, label=own[key] if is_same else usual.get(face.label, face.label))
+        is_same = face.label == known[image, face.object]
+        label = own[image, face.object] if is_same else usual.get(face.label, face.label)
+        return replace(face, label=label)
 
     photos = (
         replace(photo, faces=tuple(restore(photo.image, face) for face in photo.faces))

@@ -13,8 +13,7 @@ from evaluate.measures.bootstrap import measure
 from pipeline.training.short import load_crops
 
 RESAMPLES = 200
-POWERS = np.geomspace(0.5, 5, 24)
-"""Tried: how much surer than it says a network may be, or less sure under 1."""
+POWERS = np.geomspace(0.5, 5, 24)  # Tried: how much surer than it says a network may be.
 
 
 def estimate_wrong_labels(
@@ -81,8 +80,7 @@ def fit_noise(
     return noise, pairs.sum(axis=0) - np.diag(pairs), float((given * np.log(chances)).sum())
 
 
-NEIGHBOURS = 30
-_ROWS_AT_ONCE = 1024
+NEIGHBOURS, _ROWS_AT_ONCE = 30, 1024
 
 
 @dataclass(frozen=True)
@@ -139,11 +137,7 @@ def vote(neighbours: Neighbours, labels: np.ndarray) -> np.ndarray:
     return np.divide(votes, total, out=np.full_like(votes, 1 / len(CLASSES)), where=total > 0)
 
 
-COMPARED = 96  # Longest side in pixels that crops are kept at.
-
-SIDE = 24
-"""Pixels that crops are compared at: more than small faces have, enough to tell faces apart."""
-
+COMPARED, SIDE = 96, 24  # Pixels of a side that crops are kept at at most, and compared at.
 ALIKE = 0.85  # Correlation from which two crops show the same face at the same moment.
 
 

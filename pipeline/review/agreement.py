@@ -14,7 +14,7 @@ from data_prep.base.errors import UserError
 from data_prep.base.files import write_atomically
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import log, tell
-from data_prep.base.tables import markdown_table
+from data_prep.base.tables import KEY, markdown_table
 from data_prep.decisions.ledger import Decision, Ledger, read_ledger, settle
 from data_prep.decisions.overlay import SAME_FACE
 from evaluate.measures.bootstrap import bootstrap_intervals, share, tally, weigh
@@ -22,7 +22,7 @@ from evaluate.measures.bootstrap import bootstrap_intervals, share, tally, weigh
 OUTCOMES: tuple[str, ...] = (*CLASSES, "drop")
 """What a reviewer can make of a face; a redrawn box counts by its class."""
 
-_COLUMNS = ("source", "image", "object", "from", "a", "b", "a_box", "b_box", "about")
+_COLUMNS = (*KEY, "from", "a", "b", "a_box", "b_box", "about")
 
 
 @dataclass(frozen=True)
@@ -102,27 +102,19 @@ def describe_agreement(agreement: Agreement) -> str:
     """The numbers and the table, as Markdown."""
     a, b = agreement.reviewers
     about = agreement.disputes["about"]
-    heads = [f"{a} ↓ {b} →", *OUTCOMES]
     rows = [[name, *row] for name, row in zip(OUTCOMES, agreement.table, strict=True)]
-    return "\n".join(
-        [
-            f"{a} and {b} both decided {tell(int(agreement.table.sum()), 'face')}.",
-            f"Same outcome: {_describe(agreement.observed, '.1%')}",
-            f"Cohen's kappa: {_describe(agreement.kappa, '.3f')}",
-            f"Disputes: {(about == 'label').sum()} about the label, "
-            f"{(about == 'box').sum()} about the box.",
-            "",
-            markdown_table(heads, rows),
-        ]
+    return (
+        f"{a} and {b} both decided {tell(int(agreement.table.sum()), 'face')}.\n"
+        f"Same outcome: {_describe(agreement.observed, '.1%')}\n"
+        f"Cohen's kappa: {_describe(agreement.kappa, '.3f')}\n"
+        f"Disputes: {(about == 'label').sum()} about the label, "
+        f"{(about == 'box').sum()} about the box.\n\n"
+        + markdown_table([f"{a} ↓ {b} →", *OUTCOMES], rows)
     )
 
 
 def _compare(a: Decision, b: Decision) -> tuple[object, ...]:
-    """Row of two decisions; `about` is empty where they agree.
-
-    They differ about the box when only one redrew it, or both did and the new ones overlap too
-    little.
-    """
+    """Row of two decisions; about the box they differ if one redrew it, or both unlike."""
     outcomes = ["drop" if d.action == "drop" else d.to or d.given for d in (a, b)]
     same_box = a.to_box is b.to_box
     if a.to_box and b.to_box:

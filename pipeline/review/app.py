@@ -42,9 +42,7 @@ PACE_WINDOW = 40  # Decisions the pace is measured on.
 SHORTEST, LONGEST = 0.1, 120.0  # Seconds between decisions at work: no import, no break.
 LEAST_TOLD, YIELD_WINDOW = 20, 100  # Latest decisions that tell whether going on pays.
 
-LOW_YIELD = 0.05
-"""Going on is said not to pay when the upper end of the interval is below this share: 73 decisions
-in a row that change nothing."""
+LOW_YIELD = 0.05  # Going on doesn't pay with the interval's end below: after 73 in vain in a row.
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -140,10 +138,8 @@ def create_app(session: Session, access: Access) -> FastAPI:
     def undo(body: _Undo) -> dict[str, Any]:
         check_edition(body)
         position = session.undo()
-        return {
-            "position": position,
-            **view_progress(session, -1 if position is None else position),
-        }
+        at = -1 if position is None else position
+        return {"position": position, **view_progress(session, at)}
 
     @app.post("/api/rest")
     def go_on(body: _Undo) -> dict[str, Any]:
@@ -287,7 +283,6 @@ def _hint(session: Session) -> dict[str, str | None] | None:
 
 def _view_decision(decision: Decision, *, blind: bool) -> dict[str, Any]:
     """As the page shows it; to a blind reviewer a kept label is the class they named."""
-    action, to = decision.action, decision.to
-    if blind and action in ("keep", "relabel"):
-        return {"action": "label", "to": to or decision.given, "to_box": None}
-    return {"action": action, "to": to, "to_box": decision.to_box}
+    if blind and decision.action in ("keep", "relabel"):
+        return {"action": "label", "to": decision.to or decision.given, "to_box": None}
+    return {"action": decision.action, "to": decision.to, "to_box": decision.to_box}

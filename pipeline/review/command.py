@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import typer
 import uvicorn
 from starlette.types import ASGIApp
+from typer import Argument, Option
 
 from data_prep.base.command import spell
 from data_prep.base.errors import UserError
@@ -32,46 +32,44 @@ class ReviewOptions:
     """Options of `review`."""
 
     suspects: Annotated[
-        Path, typer.Argument(metavar="DIR", help=f"Folder written by: {spell('suspects')}.")
+        Path, Argument(metavar="DIR", help=f"Folder written by: {spell('suspects')}.")
     ]
-    by: Annotated[str | None, typer.Option(help="Who reviews; your login name when left out.")] = (
-        None
-    )
+    by: Annotated[str | None, Option(help="Who reviews; your login name when left out.")] = None
     blind: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--blind",
             help="A second opinion: without labels, the model's opinion and what others decided, "
             "in an order of its own, over the faces others have decided.",
         ),
     ] = False
-    seed: Annotated[int, typer.Option(min=0, help="Of the order of --blind.")] = 0
-    first: Annotated[
-        int | None, typer.Option(min=1, help="Only so many of the most suspect faces.")
-    ] = None
+    seed: Annotated[int, Option(min=0, help="Of the order of --blind.")] = 0
+    first: Annotated[int | None, Option(min=1, help="Only so many of the most suspect faces.")] = (
+        None
+    )
     whole: Annotated[
-        bool, typer.Option("--all", help="Begin with all faces, not only as many as may be wrong.")
+        bool, Option("--all", help="Begin with all faces, not only as many as may be wrong.")
     ] = False
     ledger: Annotated[
-        Path | None, typer.Option(help="The ledger; DIR/decisions.jsonl when left out.")
+        Path | None, Option(help="The ledger; DIR/decisions.jsonl when left out.")
     ] = None
     export: Annotated[
         Path | None,
-        typer.Option(help="Write a sheet to fill in without a browser, and pictures beside it."),
+        Option(help="Write a sheet to fill in without a browser, and pictures beside it."),
     ] = None
     sheet: Annotated[
-        Path | None, typer.Option("--import", help="Read decisions from a filled-in sheet.")
+        Path | None, Option("--import", help="Read decisions from a filled-in sheet.")
     ] = None
     host: Annotated[
-        str, typer.Option(help="Address to listen on; any but this machine's own needs a token.")
+        str, Option(help="Address to listen on; any but this machine's own needs a token.")
     ] = "127.0.0.1"
-    port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Port; 0 for any that is free.")
-    ] = None
+    port: Annotated[int | None, Option(min=0, max=65535, help="Port; 0 for any that is free.")] = (
+        None
+    )
     token: Annotated[
-        str | None, typer.Option(help="Token that visitors must bring; made up when needed.")
+        str | None, Option(help="Token that visitors must bring; made up when needed.")
     ] = None
-    no_open: Annotated[bool, typer.Option("--no-open", help="Don't open a browser.")] = False
+    no_open: Annotated[bool, Option("--no-open", help="Don't open a browser.")] = False
 
 
 def review(options: ReviewOptions) -> None:
@@ -93,10 +91,10 @@ def review(options: ReviewOptions) -> None:
         positions = sheet.list_open(session)
         sheet.write_sheet(options.export, session, positions)
         folder = options.export.with_name(f"{options.export.stem}-pages")
-        pictured = positions[:MOST_PICTURED]
-        pages = sheet.draw_contact_sheets(folder, session, pictured)
+        pages = sheet.draw_contact_sheets(folder, session, positions[:MOST_PICTURED])
+        pictured = min(len(positions), MOST_PICTURED)
         log(f"{tell(len(positions), 'face')}: {options.export}")
-        log(f"{tell(len(pages), 'page')} with the first {len(pictured)}: {folder}")
+        log(f"{tell(len(pages), 'page')} with the first {pictured}: {folder}")
         log("fill in 'decision': keep, drop, skip, or relabel with a class in 'to'; --import it")
     elif options.sheet is not None:
         added, known = sheet.import_sheet(options.sheet, session)

@@ -88,9 +88,9 @@ class Access:
         if method in ("GET", "HEAD"):
             return None
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-        foreign = site not in (None, "same-origin")
-        foreign |= self.own_header and OWN_HEADER not in headers
-        if foreign or (origin is not None and origin.partition("://")[2] != host):
+        foreign = origin is not None and origin.partition("://")[2] != host
+        missing = self.own_header and OWN_HEADER not in headers
+        if foreign or missing or site not in (None, "same-origin"):
             return "403 Only this server's own page may do that."
         return None
 

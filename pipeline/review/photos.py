@@ -17,9 +17,7 @@ from pipeline.review.suspects import Suspect, Suspects
 KEPT = 6  # Decoded photos in memory.
 LONGEST_SIDE = 2000  # Of a photo sent to the page, in pixels.
 
-Kind = Literal["photo", "crop", "similar"]
-"""The whole photo, the face as the model gets it, or the face in small."""
-
+Kind = Literal["photo", "crop", "similar"]  # Whole, the face as the model gets it, or in small.
 SIDES: dict[Kind, int] = {"crop": 640, "similar": 144}  # Largest, in pixels; none is enlarged.
 
 
@@ -116,8 +114,6 @@ def find_inside(root: Path, name: str) -> Path:
 
 
 def _encode(pixels: np.ndarray, ending: str) -> bytes:
-    options = (
-        [cv2.IMWRITE_JPEG_QUALITY, 92] if ending == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 1]
-    )
+    options = [cv2.IMWRITE_JPEG_QUALITY, 92, cv2.IMWRITE_PNG_COMPRESSION, 1]
     _, data = cv2.imencode(ending, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
     return data.tobytes()

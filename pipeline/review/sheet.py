@@ -81,8 +81,7 @@ def import_sheet(path: Path, session: Session) -> tuple[int, int]:
             continue
         known = session.look_up(position)
         stands = known.decision and (known.decision.action, known.decision.to)
-        if known.status == "skipped":
-            stands = ("skip", None)
+        stands = ("skip", None) if known.status == "skipped" else stands
         if stands != (wanted.action, wanted.to):
             new.append((position, choice))
     if faults:
@@ -136,11 +135,9 @@ def draw_contact_sheets(folder: Path, session: Session, positions: list[int]) ->
     for page, start in enumerate(show_progress(starts, len(starts), "contact sheets"), start=1):
         crops, titles = [], []
         for position in positions[start : start + ON_PAGE]:
-            face, labels = session.face(position), ""
-            if not session.way.blind:
-                labels = " → ".join(
-                    dict.fromkeys(SHORT.get(name, "") for name in (face.label, face.suggested))
-                )
+            face = session.face(position)
+            shown = () if session.way.blind else (face.label, face.suggested)
+            labels = " → ".join(dict.fromkeys(SHORT.get(name, "") for name in shown))
             try:
                 pixels = session.shelf.open(face).pixels
                 crops.append(NO_PICTURE if pixels is None else crop_face(pixels, face.box))
