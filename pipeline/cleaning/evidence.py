@@ -218,12 +218,7 @@ class Evidence:
 
     @property
     def opinions(self) -> np.ndarray:
-        """(N, 3) class shares merged from all the evidence.
-
-        `NETWORK` parts of the network's probabilities, the rest the neighbours' votes; half of that
-        and half of `learnt`, where there is one; then each duplicate's label counts as `DUPLICATE`
-        of all that.
-        """
+        """(N, 3) class shares merged from all the evidence, as the README says."""
         merged = NETWORK * self.probabilities + (1 - NETWORK) * self.votes
         if self.learnt is not None:
             # Too short a training to learn single labels by heart doubts wrong ones all the same,

@@ -164,11 +164,7 @@ def open_port(host: str, port: int | None) -> socket.socket:
 
 
 def name_address(host: str, port: int, token: str | None) -> str:
-    """The address to open, with the token.
-
-    >>> name_address("127.0.0.1", 8377, None)
-    'http://127.0.0.1:8377/'
-    """
+    """The address to open, with the token."""
     if host in ("0.0.0.0", "::"):  # noqa: S104
         host = socket.gethostname()  # Until this machine's address in its network is known.
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):

@@ -12,7 +12,6 @@ from data_prep.base.errors import UserError
 from data_prep.base.files import make_folder, write_atomically
 from data_prep.base.labels import CLASSES, UnknownLabelError, canonical_label
 from data_prep.base.progress import show_progress
-from data_prep.decisions.ledger import Key
 from pipeline.review.session import Choice, ChoiceError, Choose, Session, draw_up
 
 HEADER = ("rank", "key", "given", "suggested", "decision", "to")
@@ -20,6 +19,7 @@ HEADER = ("rank", "key", "given", "suggested", "decision", "to")
 # What may stand in `decision`; a new box can only be drawn on the page.
 DECISIONS: dict[str, Choose] = {"keep": "keep", "relabel": "label", "drop": "drop", "skip": "skip"}
 
+_NAME = "{}/{}#{}"  # Of a face, by its key.
 _MOST_FAULTS = 10
 ON_PAGE = 50
 NO_PICTURE = np.full((1, 1, 3), 255, np.uint8)
@@ -45,7 +45,7 @@ def write_sheet(path: Path, session: Session, positions: list[int]) -> None:
     for position in positions:
         face = session.face(position)
         shown = ("", "") if session.way.blind else (face.label, face.suggested)
-        rows.append((position + 1, _name_face(face.key), *shown, "", ""))
+        rows.append((position + 1, _NAME.format(*face.key), *shown, "", ""))
     table = pd.DataFrame(rows, columns=list(HEADER))
     write_atomically(path, table.to_csv(index=False, lineterminator="\n"))
 
@@ -60,7 +60,7 @@ def import_sheet(path: Path, session: Session) -> tuple[int, int]:
     Raises:
         SheetError: The sheet can't be read, or lines are bad; the message names them.
     """
-    positions = {_name_face(session.face(place).key): place for place in range(len(session))}
+    positions = {_NAME.format(*session.face(n).key): n for n in range(len(session))}
     new: list[tuple[int, Choice]] = []
     faults: list[str] = []
     seen: dict[int, int] = {}
@@ -91,11 +91,6 @@ def import_sheet(path: Path, session: Session) -> tuple[int, int]:
     for position, choice in show_progress(new, len(new), "importing decisions"):
         session.decide(position, choice, session.look_up(position).version)
     return len(new), len(seen) - len(new)
-
-
-def _name_face(key: Key) -> str:
-    source, image, index = key
-    return f"{source}/{image}#{index}"
 
 
 def _read_lines(path: Path) -> list[tuple[int, dict[Any, str]]]:

@@ -64,11 +64,7 @@ class About(BaseModel):
 
 
 def tell_likely(errors: Sequence[float]) -> str:
-    """How many labels are thought to be wrong, as of `estimate_wrong_labels`, in words.
-
-    >>> tell_likely([39.7, 24.2, 60.0])
-    'about 40 likely errors (24 to 60)'
-    """
+    """How many labels are thought to be wrong, as of `estimate_wrong_labels`, in words."""
     about, low, high = (f"{number:.0f}" for number in errors)
     return f"about {tell(int(about), 'likely error')} ({low} to {high})"
 
