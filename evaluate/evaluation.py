@@ -95,17 +95,10 @@ def evaluate(
     crops: Predicted | None = None,
     against: Predicted | None = None,
 ) -> Evaluation:
-    """Measure predictions against annotations.
+    """Measure predictions against annotations, each a path in any known format or as read.
 
-    Args:
-        truth: Annotated faces: a path in any known format, or as read.
-        predictions: Predicted faces: a path in any known format, or from memory.
-        options: How they are read and counted.
-        crops: What the classifier alone says of the annotated boxes.
-        against: Other predictions for the same photos, to be compared with.
-
-    Raises:
-        UserError: Something can't be read or used; the message says what to do.
+    `crops` are what the classifier alone says of the annotated boxes, `against` other predictions
+    for the same photos, to be compared with. A `UserError` where something can't be read or used.
     """
     options = options or EvaluateOptions()
     return measure_case(read_case(truth, predictions, options, crops=crops, against=against))

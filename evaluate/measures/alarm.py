@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from data_prep.base.labels import BARE, CLASSES, RARE_CLASS
 from data_prep.formats.predictions import AlarmRule
 from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntArray
-from evaluate.measures.bootstrap import share, sum_ranked, tally, weigh
+from evaluate.measures.bootstrap import rank_scores, share, tally, weigh, weigh_ranked
 from evaluate.measures.case import Case, Pairs, normalise_probabilities
 from evaluate.options import IncorrectPolicy
 
@@ -48,6 +49,13 @@ class ScoredFaces:
         """(F,) whether the alarm is raised where it is due, and only there."""
         return (self.scores >= ALARM_SCORE) == self.due
 
+    def rank(self, photos: int) -> csr_array:
+        """Faces that an alarm is due for, and others, by score."""
+        return rank_scores(self.photo, self.scores, self.due, photos)
+
+
+NOBODY = ScoredFaces(np.empty(0, np.int64), np.empty(0, np.bool_), np.empty(0))
+
 
 def describe_alarm(case: Case) -> dict[str, Any]:
     """Measure the pipeline as an alarm; the classes are the three mask classes.
@@ -77,11 +85,13 @@ def describe_alarm(case: Case) -> dict[str, Any]:
         photos=case.photos,
         shape=[2],
     )
-    crops, answers = None, np.zeros((case.photos, 2))
+    ranked, crops, answers = faces.rank(case.photos), None, np.zeros((case.photos, 2))
     if case.crops is not None and case.crop_pairs is not None:
         on_crops = score_alarms(truth, case.crops, policy)
         crops = _score_faces(case.crop_pairs.found_only(), on_crops, due)
         answers = tally(crops.photo, crops.right, photos=case.photos, shape=[2])
+
+    crops_ranked = (crops or NOBODY).rank(case.photos)
 
     def compute(weights: FloatArray) -> dict[str, FloatArray]:
         counts = weigh(weights, outcomes)
@@ -98,8 +108,8 @@ def describe_alarm(case: Case) -> dict[str, Any]:
             "fnr_found": share(masked[:, 1], masked[:, :2].sum(axis=1)),
             "false_faces_per_photo": share(none.sum(axis=1), total),
             "false_alarms_per_photo": share(none[:, 1], total),
-            "auc": weighted_auc(faces, weights),
-            "crops_auc": total * np.nan if crops is None else weighted_auc(crops, weights),
+            "auc": weighted_auc(ranked, weights),
+            "crops_auc": weighted_auc(crops_ranked, weights),
             "crops_accuracy": share(answered[:, 1], answered.sum(axis=1)),
         }
 
@@ -210,14 +220,15 @@ def _score_faces(pairs: Pairs, scores: FloatArray, due: BoolArray) -> ScoredFace
     return ScoredFaces(pairs.photo, due[pairs.labels], np.append(scores, 0.0)[pairs.rows])
 
 
-def weighted_auc(faces: ScoredFaces, weights: FloatArray) -> FloatArray:
+def weighted_auc(ranked: csr_array, weights: FloatArray) -> FloatArray:
     """Area under the ROC curve (B,) for weightings of the photos (B, P); NaN with one kind only.
 
-    It is the share of pairs of a positive and a negative face in which the positive one scores
-    higher, pairs with equal scores counted half (Hanley, McNeil, "The Meaning and Use of the Area
-    under a Receiver Operating Characteristic (ROC) Curve", Radiology 143 (1982), 29-36).
+    Of positive faces and others by score, as of `rank_scores`, it is the share of pairs of the two
+    in which the positive one scores higher, pairs with equal scores counted half (Hanley, McNeil,
+    "The Meaning and Use of the Area under a Receiver Operating Characteristic (ROC) Curve",
+    Radiology 143 (1982), 29-36).
     """
-    positive, negative = sum_ranked(faces.photo, faces.scores, faces.due, weights)
+    negative, positive = weigh_ranked(weights, ranked)
     below = np.cumsum(negative, axis=1) - negative
     ordered = (positive * (below + negative / 2)).sum(axis=1)
     return share(ordered, positive.sum(axis=1) * negative.sum(axis=1))

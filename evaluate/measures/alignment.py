@@ -5,6 +5,7 @@ from either. The convention is four numbers, the median offset of each side; mov
 tell how well faces are found, whoever drew them.
 """
 
+import math
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from data_prep.base.boxes import SIDES, BoxOffsets, box_sides
 from evaluate.arrays import Detections, FloatArray, GroundTruth, IntArray
-from evaluate.measures.bootstrap import measure
+from evaluate.measures.bootstrap import measure, tally_ranked, weigh_ranked
 from evaluate.measures.case import Case, pair_faces
 from evaluate.measures.headline import Record, compute_headline
 
@@ -40,19 +41,28 @@ def fit_offsets(
     """
     offsets = (annotated - predicted) / box_sides(predicted)
     places, photo = np.unique(photo, return_inverse=True)
-    ranks = np.argsort(offsets, axis=0)
+    # A median is looked for in parts of the faces by rank first, and face by face in one of them.
+    ranks, size = np.argsort(offsets, axis=0), math.isqrt(len(photo)) + 1
+    part, plain = np.arange(len(photo)) // size, np.zeros(len(photo), dtype=np.bool_)
+    how = {"photos": len(places), "ranks": int(part[-1]) + 1}
+    parts = [tally_ranked(photo[order], part, plain, **how) for order in ranks.T]
 
     def compute(weights: FloatArray) -> dict[str, FloatArray]:
         medians = {}
         for number, side in enumerate(SIDES):
-            order = ranks[:, number]
-            reached = np.cumsum(weights[:, photo[order]], axis=1)
-            middle = (reached < reached[:, -1:] / 2).sum(axis=1)
-            medians[side] = offsets[order[middle], number]
+            order, sums = ranks[:, number], weigh_ranked(weights, parts[number])[0]
+            reached = np.cumsum(sums, axis=1)
+            half = reached[:, -1:] / 2
+            own = (reached < half).sum(axis=1, keepdims=True)
+            before = np.take_along_axis(reached - sums, own, axis=1)
+            rows = order[np.minimum(own * size + np.arange(size), len(photo) - 1)]
+            inside = np.cumsum(np.take_along_axis(weights, photo[rows], axis=1), axis=1)
+            middle = (before + inside < half).sum(axis=1, keepdims=True)
+            medians[side] = offsets[np.take_along_axis(rows, middle, axis=1)[:, 0], number]
         return medians
 
     count = len(places)
-    _, interval = measure(compute, photos=count, resamples=resamples, seed=seed, rows=len(photo))
+    _, interval = measure(compute, photos=count, resamples=resamples, seed=seed)
     left, top, right, bottom = np.median(offsets, axis=0).tolist()
     return BoxOffsets(left, top, right, bottom, interval, len(photo), count, source)
 

@@ -14,8 +14,10 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntArray
+from evaluate.measures.bootstrap import share, tally_ranked, weigh_ranked
 from evaluate.measures.matching import Boxed, BoxGroups, Overlaps, best_overlaps, flag_hits
 
 AnyBoxes = TypeVar("AnyBoxes", GroundTruth, Detections, BoxGroups)
@@ -41,33 +43,6 @@ RECALL_STEPS = 10  # The 11-point form reads the curve at recall 0, 0.1, …, 1.
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where the K true positives at one threshold are among the ranked detections."""
-
-    ranks: IntArray  # (K,)
-    photo: IntArray  # (K,)
-    ignored: IntArray  # (I,) photos of the detections that count neither way, ranked.
-    ignored_before: IntArray  # (K,) how many of those rank before.
-
-    def count(self, counts: IntArray, shown: IntArray) -> tuple[IntArray, FloatArray]:
-        """Each true positive as often as its photo counts, (K,), and the precision from there on.
-
-        From how often photos count (P,), and all detections down to each rank (N,). Recall only
-        rises, and precision only peaks, at true positives; the precision at a recall is the largest
-        one at that recall or any higher one.
-        """
-        all_shown = shown.take(self.ranks)
-        if len(self.ignored):
-            some = np.append(0, counts.take(self.ignored).cumsum(dtype=np.int32))
-            all_shown -= some.take(self.ignored_before).astype(np.int32)
-        here = counts.take(self.photo)
-        precision = here.cumsum(dtype=np.int32) / np.maximum(all_shown, 1)
-        backwards = precision[::-1]
-        np.maximum.accumulate(backwards, out=backwards)
-        return here, precision
-
-
-@dataclass(frozen=True)
 class RankedHits:
     """Detections of one class in order of rank, matched once for several IoU thresholds."""
 
@@ -79,13 +54,20 @@ class RankedHits:
     eleven_point: bool = False  # See `Rules`.
 
     @cached_property
-    def places(self) -> list[Places]:
-        """The true positives at each threshold."""
+    def runs(self) -> list[csr_array]:
+        """What counts at each threshold by runs of true positives, as of `tally_ranked`.
+
+        A run has no false detection inside, so precision only peaks where it ends; its false
+        detections are those since the run before. Those behind the last run change nothing.
+        """
         found = []
         for true, ignored in zip(self.true, self.ignored, strict=True):
-            ranks, others = np.flatnonzero(true), np.flatnonzero(ignored)
-            before = np.searchsorted(others, ranks)
-            found.append(Places(ranks, self.photo[ranks], self.photo[others], before))
+            before = np.cumsum(~(true | ignored))
+            levels = np.unique(before[true])
+            run = np.searchsorted(levels, before)
+            some = np.flatnonzero(~ignored & (run < len(levels)))
+            which = (self.photo[some], run[some], true[some])
+            found.append(tally_ranked(*which, photos=len(self.truths), ranks=len(levels)))
         return found
 
     @classmethod
@@ -109,7 +91,7 @@ class RankedHits:
 
         `best` is the face that each overlaps most; an IoU equal to the threshold is a hit.
         """
-        order = _rank(scores)
+        order = np.argsort(-scores, kind="stable")
         best_iou, best_face = best[0][order], best[1][order]
         flags = [flag_hits(best_iou, best_face, difficult, iou=iou) for iou in ious]
         true, ignored = np.array(flags, dtype=np.bool_).swapaxes(0, 1)
@@ -175,32 +157,30 @@ def average_precisions(hits: RankedHits, weights: FloatArray) -> FloatArray:
     to find.
     """
     truths = weights @ hits.truths
-    aps = np.full((len(weights), len(hits.true)), np.nan)
     summarise = _at_eleven_recalls if hits.eleven_point else _at_every_recall
-    # One by one and in short integers, which stay in the processor's cache.
-    for row in np.flatnonzero(truths > 0):
-        counts = weights[row].astype(np.int32)
-        shown = counts.take(hits.photo).cumsum(dtype=np.int32)
-        for column, places in enumerate(hits.places):
-            aps[row, column] = summarise(*places.count(counts, shown), truths[row])
-    return aps
+    aps = np.full((len(weights), len(hits.true)), np.nan)
+    for column, runs in enumerate(hits.runs):
+        false, true = np.cumsum(weigh_ranked(weights, runs), axis=2)
+        precision = true / np.maximum(true + false, 1)
+        # The precision at a recall is the largest one at that recall or any higher one.
+        backwards = precision[:, ::-1]
+        np.maximum.accumulate(backwards, axis=1, out=backwards)
+        aps[:, column] = summarise(true, precision, truths)
+    return np.where(truths[:, None] > 0, aps, np.nan)
 
 
-def _rank(scores: FloatArray) -> IntArray:
-    """Rows by falling score, equal ones as they come."""
-    order = np.argsort(-scores)
-    ranked = scores[order]
-    # The stable sort takes five times as long and is only needed for equal scores.
-    return np.argsort(-scores, kind="stable") if (ranked[1:] == ranked[:-1]).any() else order
+def _at_every_recall(true: FloatArray, precision: FloatArray, truths: FloatArray) -> FloatArray:
+    """From true positives (B, R) down to the end of each run, and faces (B,)."""
+    here = np.diff(true, axis=1, prepend=0)
+    return share(np.einsum("br,br->b", here, precision), truths)
 
 
-def _at_every_recall(found_here: IntArray, precision: FloatArray, truths: float) -> float:
-    return float((precision * found_here).sum() / truths)
-
-
-def _at_eleven_recalls(found_here: IntArray, precision: FloatArray, truths: float) -> float:
+def _at_eleven_recalls(true: FloatArray, precision: FloatArray, truths: FloatArray) -> FloatArray:
     """Mean of the precision at recall 0, 0.1, …, 1; 0 beyond the highest recall reached."""
     # Compared as whole numbers: 3 of 10 faces must count as recall 0.3, not as just under it.
-    steps = np.arange(RECALL_STEPS + 1) * truths
-    first = np.searchsorted(found_here.cumsum() * RECALL_STEPS, steps)
-    return sum(np.append(precision, 0.0)[first].tolist()) / (RECALL_STEPS + 1)
+    steps = np.arange(RECALL_STEPS + 1) * truths[:, None]
+    read = [
+        np.append(row, 0.0)[np.searchsorted(reached * RECALL_STEPS, wanted)].sum()
+        for row, reached, wanted in zip(precision, true, steps, strict=True)
+    ]
+    return np.array(read) / (RECALL_STEPS + 1)

@@ -8,20 +8,28 @@ Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13: the percentile
 8: the paired comparison).
 """
 
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import islice
+from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from evaluate.arrays import BoolArray, FloatArray, IntArray
 
 LEVEL = 0.95  # Share of the resamples inside an interval.
 _TAILS = [100 * (1 - LEVEL) / 2, 100 - 100 * (1 - LEVEL) / 2]
 
-_CELLS_AT_ONCE = 2_000_000
-"""Bounds the memory of the weights (16 MB) and of what is computed from them."""
+_CELLS_AT_ONCE = 8_000_000
+"""Bounds the memory of the weights (64 MB) and of what is computed from them."""
+
+_KEPT = 100_000_000  # So many weights, of two bytes, are kept for the next measure.
+_THREADS = min(4, os.cpu_count() or 1)
 
 Statistic = Callable[[FloatArray], Mapping[str, FloatArray]]
 """From weights (B, P) to numbers by name, each with B as its first dimension."""
@@ -38,21 +46,31 @@ def draw_weights(
     `rows` is the width of the arrays computed from the weights, when larger than P; it only bounds
     how many resamples come at once.
     """
-    generator = np.random.default_rng(seed)
-    at_once = max(1, _CELLS_AT_ONCE // max(photos, rows))
-    shares = np.full(photos, 1 / photos)
-    for start in range(0, resamples, at_once):
-        size = min(at_once, resamples - start)
-        yield generator.multinomial(photos, shares, size=size).astype(np.float64)
+    size = max(1, _CELLS_AT_ONCE // max(photos, rows))
+    keep = photos * resamples <= _KEPT
+    drawn = (_keep_drawn if keep else _draw)(photos, resamples, seed, size)
+    return (part.astype(np.float64) for part in drawn)
+
+
+def _draw(photos: int, resamples: int, seed: int, size: int) -> Iterator[NDArray[np.uint16]]:
+    generator, shares = np.random.default_rng(seed), np.full(photos, 1 / photos)
+    for start in range(0, resamples, size):
+        rows = min(size, resamples - start)
+        yield generator.multinomial(photos, shares, size=rows).astype(np.uint16)
+
+
+@lru_cache(maxsize=2)
+def _keep_drawn(*how: int) -> list[NDArray[np.uint16]]:
+    return list(_draw(*how))
 
 
 def resample(statistic: Statistic, *, rows: int = 1, **how: int) -> dict[str, FloatArray]:
     """The numbers of every resample, (B, …) each; `photos`, … as of `draw_weights`."""
-    parts: dict[str, list[FloatArray]] = {}
-    for weights in draw_weights(**how, rows=rows):
-        for name, values in statistic(weights).items():
-            parts.setdefault(name, []).append(values)
-    return {name: np.concatenate(values) for name, values in parts.items()}
+    drawn, parts = draw_weights(**how, rows=rows), list[Mapping[str, FloatArray]]()
+    with ThreadPool(_THREADS) as pool:
+        while some := list(islice(drawn, _THREADS)):
+            parts += pool.map(statistic, some)
+    return {name: np.concatenate([part[name] for part in parts]) for name in [*parts[:1], {}][0]}
 
 
 def bootstrap_intervals(statistic: Statistic, **how: int) -> dict[str, FloatArray]:
@@ -125,7 +143,8 @@ def _differ(column: FloatArray) -> dict[str, Any]:
         "other": to_number(other),
         "difference": to_number(mine - other),
         "interval": np.percentile(defined, _TAILS).tolist() if len(defined) else None,
-        "better": float((defined > 0).mean()) if len(defined) else None,
+        # Beyond what rounding makes of two equal numbers.
+        "better": float((defined > 1e-12).mean()) if len(defined) else None,
     }
 
 
@@ -157,22 +176,26 @@ def weigh(weights: FloatArray, counts: NDArray[Any]) -> FloatArray:
     return (weights @ counts.reshape(len(counts), -1)).reshape(len(weights), *counts.shape[1:])
 
 
-def sum_ranked(
-    photo: IntArray, scores: FloatArray, flags: BoolArray, weights: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Weighted numbers of flagged faces, and of the others, (B, U) by U distinct scores, rising.
+def tally_ranked(
+    photo: IntArray, ranks_of: IntArray, flags: BoolArray, *, photos: int, ranks: int
+) -> csr_array:
+    """Count F faces by whether they are flagged, rank (0 to R - 1) and photo: (2R, P)."""
+    cells = flags * ranks + ranks_of, photo
+    return csr_array((np.ones(len(photo), np.float32), cells), shape=(2 * ranks, photos))
 
-    Photos, scores and flags are those of F faces; weights (B, P) how often each photo counts.
-    """
-    order = np.argsort(scores, kind="stable")
-    ranked = scores[order]
-    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]][: len(ranked)])
-    counts = weights[:, photo[order]]
-    flagged = np.where(flags[order], counts, 0.0)
-    if not len(starts):
-        return flagged, counts
-    yes, no = (np.add.reduceat(part, starts, axis=1) for part in (flagged, counts - flagged))
-    return yes, no
+
+def weigh_ranked(weights: FloatArray, counts: csr_array) -> FloatArray:
+    """Sums over weighted photos of what `tally_ranked` gives: not flagged, flagged, (2, B, R)."""
+    # Whole numbers, which float32 holds exactly up to 16 million of a rank.
+    sums = counts @ np.ascontiguousarray(weights.T, dtype=np.float32)
+    parts = sums.reshape(2, -1, len(weights)).transpose(0, 2, 1)
+    return np.ascontiguousarray(parts, dtype=np.float64)
+
+
+def rank_scores(photo: IntArray, scores: FloatArray, flags: BoolArray, photos: int) -> csr_array:
+    """Flagged faces and others, of F, by photo and distinct score, rising, as of `tally_ranked`."""
+    distinct, ranks_of = np.unique(scores, return_inverse=True)
+    return tally_ranked(photo, ranks_of, flags, photos=photos, ranks=len(distinct))
 
 
 def share(part: FloatArray, whole: FloatArray) -> FloatArray:

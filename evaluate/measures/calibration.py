@@ -9,16 +9,18 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from evaluate.arrays import BoolArray, FloatArray, IntArray
 from evaluate.measures.bootstrap import (
     describe,
     mean_of_defined,
+    rank_scores,
     share,
-    sum_ranked,
     tally,
     to_number,
     weigh,
+    weigh_ranked,
 )
 from evaluate.measures.case import Case, normalise_probabilities
 
@@ -155,13 +157,14 @@ def describe_unsure(case: Case, faces: GradedFaces) -> tuple[dict[str, Any], dic
         axis=1,
     )
     everyone = tally(faces.photo, photos=case.photos)
+    ranked = rank_scores(faces.photo, faces.confidence, faces.right, case.photos)
 
     def compute(weights: FloatArray) -> dict[str, FloatArray]:
         at = weigh(weights, counts)  # (B, limits, classes, wrong and right)
         support = at.sum(axis=3)
         answered = support.sum(axis=2)
         return {
-            "aurc": weighted_aurc(faces, weights),
+            "aurc": weighted_aurc(ranked, weights),
             "answered": share(answered, (weights @ everyone)[:, None]),
             "accuracy": share(at[..., 1].sum(axis=2), answered),
             "macro_recall": mean_of_defined(share(at[..., 1], support)),
@@ -186,17 +189,15 @@ def find_limits(confidence: FloatArray) -> FloatArray:
     return falling[wanted - 1]
 
 
-def weighted_aurc(faces: GradedFaces, weights: FloatArray) -> FloatArray:
+def weighted_aurc(ranked: csr_array, weights: FloatArray) -> FloatArray:
     """Area under the risk-coverage curve (B,), for weightings of the photos (B, P); 0 is best.
 
-    The mean, over the faces, of the share of wrong answers among the faces answered at least as
-    surely; equally sure ones come together. Without equals it is the AURC of Geifman, Uziel,
-    El-Yaniv, "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers", ICLR 2019. NaN
-    without faces.
+    Of right answers and others by how sure they are, as of `rank_scores`. The mean, over the faces,
+    of the share of wrong answers among the faces answered at least as surely; equally sure ones
+    come together. Without equals it is the AURC of Geifman, Uziel, El-Yaniv, "Bias-Reduced
+    Uncertainty Estimation for Deep Neural Classifiers", ICLR 2019. NaN without faces.
     """
-    right, wrong = (
-        sums[:, ::-1] for sums in sum_ranked(faces.photo, faces.confidence, faces.right, weights)
-    )
+    wrong, right = weigh_ranked(weights, ranked)[:, :, ::-1]
     total = right + wrong
     # Where nothing is answered yet nothing is added either.
     risk = np.nan_to_num(share(np.cumsum(wrong, axis=1), np.cumsum(total, axis=1)))

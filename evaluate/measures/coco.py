@@ -1,18 +1,19 @@
-"""Average precision as COCO defines it, computed by faster-coco-eval.
+"""Average precision as COCO defines it.
 
 Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014, and the evaluation code that
-came with it. It differs from VOC's (`average_precision`) in that precision is read at 101
-recalls, a detection whose best face is taken may take the next best one, and only the surest
-detections of a photo are looked at. Its boxes always have far edges.
+came with it, whose figures these are (the tests compare them with faster-coco-eval's). It differs
+from VOC's (`average_precision`) in that precision is read at 101 recalls, a detection whose best
+face is taken may take the next best one, and only the surest detections of a photo are looked at.
+Its boxes always have far edges. A crowded photo takes no table of all pairs.
 """
 
 from typing import Any
 
 import numpy as np
-from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 
 from evaluate.arrays import Detections, FloatArray, GroundTruth
+from evaluate.measures.matching import measure_areas, pair_over, serve
 
 MAX_DETECTIONS = (1, 10, 100)
 """COCO's limits: so many detections of a class in a photo are looked at, the surest first."""
@@ -20,30 +21,26 @@ MAX_DETECTIONS = (1, 10, 100)
 AREAS = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
 """COCO's ranges of a box's area in px²; a box on an edge belongs to both ranges."""
 
-
-def _quiet(*_: object) -> None:
-    """Takes the library's progress messages; its errors are raised as ever."""
+_RANGES = ((0.0, 1e10), *AREAS.values())
+_IOUS = np.linspace(0.5, 0.95, 10)
+_RECALLS = np.linspace(0, 1, 101)
 
 
 def measure_coco(truth: GroundTruth, detections: Detections) -> dict[str, Any]:
     """COCO's AP and AR, as fractions; None where there is no face to find.
 
-    COCO has no notion of VOC's "difficult"; the library overwrites the key `ignore` with `iscrowd`,
-    as the original does, so difficult faces are passed as crowds; detections prefer other faces.
+    COCO has no notion of VOC's "difficult": difficult faces are its crowds, on which any number of
+    detections may fall, by the share of their own area; detections prefer other faces.
     `without_limit` has the figures without COCO's limit of 100 detections of a class in a photo.
     """
     cells = detections.photo * len(truth.classes) + detections.labels
     most = int(np.bincount(cells).max(initial=0))
-    # The matches of the first 100 do not depend on what ranks after them: one run serves both.
-    limits = [*MAX_DETECTIONS, max(MAX_DETECTIONS[-1] + 1, most)]
-    # Class by class, which bounds the memory that the library's dictionaries take.
     by_label = [
-        _evaluate(truth.take(truth.labels == label), detections.take(own), limits, label)
+        _evaluate(truth.take(truth.labels == label), detections.take(detections.labels == label))
         for label in range(len(truth.classes))
-        for own in [detections.labels == label]
     ]
     # (IoUs, recalls, classes, areas, limits), and the same without recalls; -1 is "no face".
-    precision, recall = (np.concatenate(parts, axis=-3) for parts in zip(*by_label, strict=True))
+    precision, recall = (np.stack(parts, axis=-3) for parts in zip(*by_label, strict=True))
 
     def summarise(limit: int, recall_name: str) -> dict[str, Any]:
         every = precision[:, :, :, 0, limit]
@@ -74,62 +71,45 @@ def measure_coco(truth: GroundTruth, detections: Detections) -> dict[str, Any]:
     }
 
 
-def _evaluate(
-    truth: GroundTruth, detections: Detections, limits: list[int], label: int
-) -> tuple[FloatArray, FloatArray]:
-    """Precision and recall of one class, as the library gives them."""
-    faces = COCO(build_coco_dataset(truth), print_function=_quiet)
-    evaluation = COCOeval_faster(
-        faces,
-        faces.loadRes(build_coco_results(detections)),
-        iouType="bbox",
-        print_function=_quiet,
-        ranges={name: list(ends) for name, ends in AREAS.items()},  # After "all".
-    )
-    evaluation.params.maxDets, evaluation.params.catIds = limits, [label + 1]
-    evaluation.evaluate()
-    evaluation.accumulate()
-    return np.asarray(evaluation.eval["precision"]), np.asarray(evaluation.eval["recall"])
+def _evaluate(truth: GroundTruth, detections: Detections) -> tuple[FloatArray, FloatArray]:
+    """Of one class: precision (IoUs, recalls, areas, limits), recall (IoUs, areas, limits).
 
-
-def build_coco_dataset(truth: GroundTruth) -> dict[str, Any]:
-    """Annotated faces as COCO's dictionary.
-
-    Photos, faces and classes are numbered from 1 in the order of `truth`: the library takes a face
-    numbered 0 for none.
+    The limits are `MAX_DETECTIONS` and none.
     """
-    boxes = _as_xywh(truth.boxes)
-    return {
-        "images": [{"id": index + 1, "file_name": name} for index, name in enumerate(truth.photos)],
-        "categories": [{"id": index + 1, "name": name} for index, name in enumerate(truth.classes)],
-        "annotations": _as_dicts(
-            id=np.arange(1, len(boxes) + 1),
-            image_id=truth.photo + 1,
-            category_id=truth.labels + 1,
-            bbox=boxes,
-            area=boxes[:, 2:].prod(axis=1),
-            iscrowd=truth.difficult.astype(int),
-        ),
-    }
+    found = detections.take(np.argsort(-detections.scores, kind="stable"))
+    areas, face_areas = (measure_areas(side.boxes) for side in (found, truth))
+    by_photo = np.argsort(found.photo, kind="stable")
+    starts = np.searchsorted(found.photo[by_photo], found.photo[by_photo])
+    place = np.empty(len(found), dtype=np.int64)  # Among those of its photo, the surest first.
+    place[by_photo] = np.arange(len(found)) - starts
+    kept = [place < limit for limit in (*MAX_DETECTIONS, len(found) + 1)]
+    rows, columns, overlaps = pair_over(found, truth, truth.difficult, _IOUS[0])
+    precision = np.full((len(_IOUS), len(_RECALLS), len(_RANGES), len(kept)), -1.0)
+    recall = np.full((len(_IOUS), len(_RANGES), len(kept)), -1.0)
+    for number, (low, high) in enumerate(_RANGES):
+        ignored = truth.difficult | (face_areas < low) | (face_areas > high)
+        asked = int((~ignored).sum())
+        if not asked:
+            continue
+        outside = (areas < low) | (areas > high)
+        order = np.lexsort((-columns, -overlaps, ignored[columns], rows))
+        for at, iou in enumerate(_IOUS):
+            some = order[overlaps[order] >= iou]
+            some = some[serve(rows[some], columns[some], truth.difficult)]
+            true, counted = np.zeros(len(found), dtype=np.bool_), ~outside
+            counted[rows[some]] = true[rows[some]] = ~ignored[columns[some]]
+            for limit, own in enumerate(kept):
+                ranks = np.cumsum(counted & own)[np.flatnonzero(true & own)]
+                recall[at, number, limit] = len(ranks) / asked
+                precision[at, :, number, limit] = _read_curve(ranks, asked)
+    return precision, recall
 
 
-def build_coco_results(detections: Detections) -> list[dict[str, Any]]:
-    """Predicted faces as COCO's list of results, numbered as in `build_coco_dataset`."""
-    return _as_dicts(
-        image_id=detections.photo + 1,
-        category_id=detections.labels + 1,
-        bbox=_as_xywh(detections.boxes),
-        score=detections.scores,
-    )
-
-
-def _as_xywh(boxes: FloatArray) -> FloatArray:
-    return np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
-
-
-def _as_dicts(**columns: NDArray[Any]) -> list[dict[str, Any]]:
-    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+def _read_curve(ranks: NDArray[Any], asked: int) -> FloatArray:
+    """The precision at each of the recalls, or any higher one, from the ranks (K,) of the hits."""
+    hits = np.arange(1, len(ranks) + 1)
+    best = np.maximum.accumulate((hits / ranks)[::-1])[::-1]
+    return np.append(best, 0.0)[np.minimum(np.searchsorted(hits / asked, _RECALLS), len(ranks))]
 
 
 def _mean(values: FloatArray) -> float | None:

@@ -1,9 +1,9 @@
 """Precision against recall, and the points on that curve a user would work at."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from evaluate.arrays import FloatArray
 from evaluate.measures.average_precision import RankedHits, Rules
@@ -14,50 +14,32 @@ from evaluate.measures.matching import MATCH_IOU
 FACES = "face"  # Name of the row in which all classes count as one.
 
 
-@dataclass(frozen=True)
-class Curve:
-    """Precision and recall of one class when everything under a score is left out."""
-
-    scores: FloatArray  # (K,) distinct, falling: each is a cut that keeps it and all above.
-    true: FloatArray  # (K,) true positives kept at each cut.
-    shown: FloatArray  # (K,) detections kept; those on difficult faces are not among them.
-    faces: int  # To find.
-
-    @property
-    def precision(self) -> FloatArray:
-        """(K,) share of the kept detections that are right."""
-        return self.true / np.maximum(self.shown, 1)
-
-    @property
-    def recall(self) -> FloatArray:
-        """(K,) share of the faces that are found; NaN without a face."""
-        return self.true / self.faces if self.faces else np.full(len(self.true), np.nan)
-
-    @property
-    def f1(self) -> FloatArray:
-        """(K,) harmonic mean of precision and recall, 2 TP / (detections + faces)."""
-        return 2 * self.true / np.maximum(self.shown + self.faces, 1)
-
-
-def trace_curve(hits: RankedHits) -> Curve:
+def trace_curve(hits: RankedHits) -> pd.DataFrame:
     """Precision and recall at every cut, at the first of the IoU thresholds of `hits`.
 
-    Detections of equal score stand or fall together: no cut can tell them apart, so the curve has
-    one point for all of them.
+    Columns: `score` (distinct, falling: a cut keeps it and all above), `precision`, `recall` (NaN
+    without a face), `f1` = 2 TP / (detections + faces), `true` positives and detections `shown`,
+    without those on difficult faces, and `faces` to find. Detections of equal score stand or fall
+    together: no cut can tell them apart, so the curve has one point for all of them.
     """
     counted = ~hits.ignored[0]
     scores = hits.scores[counted]
-    true = np.cumsum(hits.true[0][counted])
-    last = np.r_[scores[1:] != scores[:-1], True][: len(scores)]
-    return Curve(
-        scores=scores[last],
-        true=true[last].astype(np.float64),
-        shown=np.flatnonzero(last).astype(np.float64) + 1,
-        faces=int(hits.truths.sum()),
+    last = np.flatnonzero(np.r_[scores[1:] != scores[:-1], True][: len(scores)])
+    true, shown, faces = np.cumsum(hits.true[0][counted])[last], last + 1, int(hits.truths.sum())
+    return pd.DataFrame(
+        {
+            "score": scores[last],
+            "precision": true / shown,
+            "recall": true / (faces or np.nan),
+            "f1": 2 * true / (shown + faces),
+            "true": true,
+            "shown": shown,
+            "faces": faces,
+        }
     )
 
 
-def trace_curves(case: Case) -> dict[str, Curve]:
+def trace_curves(case: Case) -> dict[str, pd.DataFrame]:
     """The curve of each class at IoU 0.5, and that of faces whatever their class as `face`.
 
     Classes are ranked by `score`, faces by `detection`.
@@ -114,20 +96,12 @@ def describe_operating_points(case: Case) -> dict[str, Any]:
     }
 
 
-def find_best_f1(curve: Curve) -> dict[str, Any] | None:
+def find_best_f1(curve: pd.DataFrame) -> dict[str, Any] | None:
     """The cut with the highest F1, the higher score of equal ones; None where none hits a face."""
-    if not curve.true.any():
+    if not curve["true"].any():
         return None
-    best = int(curve.f1.argmax())
-    return {
-        "score": float(curve.scores[best]),
-        "precision": float(curve.precision[best]),
-        "recall": float(curve.recall[best]),
-        "f1": float(curve.f1[best]),
-        "true": int(curve.true[best]),
-        "shown": int(curve.shown[best]),
-        "faces": curve.faces,
-    }
+    (best,) = curve.iloc[[int(curve["f1"].argmax())]].to_dict("records")
+    return {str(name): value for name, value in best.items()}
 
 
 def _count_by_photo(hits: RankedHits) -> FloatArray:

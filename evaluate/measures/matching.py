@@ -10,8 +10,12 @@ import numpy as np
 from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntArray
 
 
-def paired_iou(first: FloatArray, second: FloatArray) -> FloatArray:
+def paired_iou(
+    first: FloatArray, second: FloatArray, crowds: BoolArray | bool = False
+) -> FloatArray:
     """Intersection over union (M,) of boxes (M, 4), row by row; 0 where both are empty.
+
+    Where the second are `crowds` (M,) it is the intersection over the first alone.
 
     >>> box = np.array([[0.0, 0.0, 10.0, 10.0]])
     >>> paired_iou(box, box + [5, 0, 5, 0])
@@ -21,11 +25,13 @@ def paired_iou(first: FloatArray, second: FloatArray) -> FloatArray:
     width = np.minimum(first[:, 2], second[:, 2]) - np.maximum(first[:, 0], second[:, 0])
     height = np.minimum(first[:, 3], second[:, 3]) - np.maximum(first[:, 1], second[:, 1])
     shared = np.maximum(width, 0) * np.maximum(height, 0)
-    union = _areas(first) + _areas(second) - shared
+    union = measure_areas(first)
+    union = np.where(crowds, union, union + measure_areas(second) - shared)
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
-def _areas(boxes: FloatArray) -> FloatArray:
+def measure_areas(boxes: FloatArray) -> FloatArray:
+    """Areas (N,) of boxes (N, 4), in px²."""
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
@@ -136,24 +142,46 @@ def match_greedily(
         some = np.flatnonzero(enough & free[columns])
         # By rank, then by falling IoU, then in the order of the faces.
         some = some[np.lexsort((columns[some], -ious[some], rows[some]))]
-        rows, columns = rows[some], columns[some]
-        # Each wants its best face; of several the first has it, the others want their next.
-        _, wants, counts = np.unique(rows, return_index=True, return_counts=True)
-        ends = wants + counts
-        while len(wants):
-            _, served = np.unique(columns[wants], return_index=True)
-            if len(served) == len(wants):
-                break
-            later = np.ones(len(wants), dtype=np.int64)
-            later[served] = 0
-            wants += later
-            wants, ends = wants[wants < ends], ends[wants < ends]
-        taken[rows[wants]] = columns[wants]
-        free[columns[wants]] = False
+        served = some[serve(rows[some], columns[some], difficult)]
+        taken[rows[served]] = columns[served]
+        free[columns[served]] = False
     return taken, near_difficult & (taken < 0)
 
 
-def _pairs(detections: Boxed, truths: Boxed) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:
+def serve(rows: IntArray, columns: IntArray, shared: BoolArray) -> IntArray:
+    """Which pairs (M,) come about where each row in turn takes the first of its columns still free.
+
+    Pairs are sorted by row and then by what the row prefers. Columns that are `shared`, by flags of
+    all columns, are free for ever.
+    """
+    wants = np.flatnonzero(np.r_[True, rows[1:] != rows[:-1]][: len(rows)])
+    ends, first = np.append(wants, len(rows))[1:], np.empty(len(shared), dtype=np.int64)
+    while True:
+        # Of several rows that want a column the first has it, and the others want their next.
+        wanted, number = columns[wants], np.arange(len(wants))
+        first[wanted[::-1]] = number[::-1]
+        later = (first[wanted] != number) & ~shared[wanted]
+        if not later.any():
+            return wants
+        wants = wants + later
+        wants, ends = wants[wants < ends], ends[wants < ends]
+
+
+Pairs = tuple[IntArray, IntArray, FloatArray]  # Detections, ground truth boxes, and their IoU.
+
+
+def pair_over(detections: Boxed, truths: Boxed, crowds: BoolArray, iou: float) -> Pairs:
+    """All pairs of some IoU, or of such a share of the detection inside one of the `crowds`."""
+    found: list[Pairs] = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
+    for rows, columns, _ in _pairs(detections, truths):
+        ious = paired_iou(detections.boxes[rows], truths.boxes[columns], crowds[columns])
+        some = ious >= iou
+        found.append((rows[some], columns[some], ious[some]))
+    rows, columns, ious = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return rows, columns, ious
+
+
+def _pairs(detections: Boxed, truths: Boxed) -> Iterator[Pairs]:
     """Overlapping (detection, ground truth, IoU) of equal photos, all of a detection at a time.
 
     Fastest for detections sorted by photo: neighbours then read the same memory.

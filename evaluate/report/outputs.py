@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from data_prep.base.files import write_atomically, write_json
@@ -90,17 +89,8 @@ def make_tables(case: Case, record: Record) -> Iterator[tuple[str, pd.DataFrame]
     detection, or of the missed face, `annotated` and `iou` tell of the face that a detection meant.
     """
     yield METRICS, tabulate_headline(record)
-    curves = {
-        name: pd.DataFrame(
-            {
-                "score": curve.scores,
-                "precision": curve.precision,
-                "recall": np.nan_to_num(curve.recall),
-                "f1": curve.f1,
-            }
-        )
-        for name, curve in trace_curves(case).items()
-    }
+    shown = ["score", "precision", "recall", "f1"]
+    curves = {name: curve[shown].fillna(0.0) for name, curve in trace_curves(case).items()}
     yield CURVES, pd.concat(curves, names=["class"]).reset_index("class")
     confusion = record["operating_points"]["confusion"]
     table = pd.DataFrame(confusion["counts"], columns=confusion["columns"])

@@ -5,6 +5,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -21,7 +22,6 @@ from data_prep.base.html import (
     to_uri,
 )
 from data_prep.base.progress import tell
-from evaluate.measures.curves import Curve
 
 SIDE = 4.3  # Sides of the square plots in inches.
 
@@ -38,18 +38,17 @@ def choose_colours(classes: Sequence[str]) -> dict[str, str]:
     return {**colours, "face": INK}
 
 
-def plot_precision_recall(curves: Mapping[str, Curve], points: Mapping[str, Any]) -> str:
+def plot_precision_recall(curves: Mapping[str, pd.DataFrame], points: Mapping[str, Any]) -> str:
     """Precision against recall of each class, dots where the detector's threshold lies."""
     figure, axes = _new_square("Precision and recall", "recall", "precision")
     colours = choose_colours([name for name in curves if name != "face"])
     for name, curve in curves.items():
-        if not curve.faces or not len(curve.scores):
+        if curve["recall"].isna().all():  # Without a face or a detection.
             continue
         dashed = "--" if name == "face" else "-"
         colour, whole = colours[name], {"clip_on": False}
-        axes.step(
-            curve.recall, curve.precision, dashed, where="post", color=colour, label=name, **whole
-        )
+        points_of = curve["recall"], curve["precision"]
+        axes.step(*points_of, dashed, where="post", color=colour, label=name, **whole)
         point = points[name]["at_thresh"]
         if point["precision"] is not None and point["recall"] is not None:
             axes.plot(point["recall"], point["precision"], "o", color=colour, ms=6, **whole)

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
+from numpy.typing import NDArray
 
 from evaluate.arrays import Detections, FloatArray, GroundTruth
 from evaluate.measures.average_precision import Rules, average_precisions, rank_classes
 from evaluate.measures.case import IOUS
-from evaluate.measures.coco import build_coco_dataset, build_coco_results
 from evaluate.measures.matching import MATCH_IOU, Overlaps
 
 LOOP_EVERY = 20
@@ -132,6 +132,46 @@ def compute_at(truth: GroundTruth, detections: Detections, *ious: float) -> Floa
     once = np.ones((1, len(truth.photos)))
     ranked = rank_classes(Overlaps.find(truth, detections), Rules(), ious)
     return np.array([average_precisions(hits, once)[0] for hits in ranked])
+
+
+def build_coco_dataset(truth: GroundTruth) -> dict[str, Any]:
+    """Annotated faces as COCO's dictionary.
+
+    Photos, faces and classes are numbered from 1 in the order of `truth`: the library takes a face
+    numbered 0 for none.
+    """
+    boxes = _as_xywh(truth.boxes)
+    return {
+        "images": [{"id": index + 1, "file_name": name} for index, name in enumerate(truth.photos)],
+        "categories": [{"id": index + 1, "name": name} for index, name in enumerate(truth.classes)],
+        "annotations": _as_dicts(
+            id=np.arange(1, len(boxes) + 1),
+            image_id=truth.photo + 1,
+            category_id=truth.labels + 1,
+            bbox=boxes,
+            area=boxes[:, 2:].prod(axis=1),
+            iscrowd=truth.difficult.astype(int),
+        ),
+    }
+
+
+def build_coco_results(detections: Detections) -> list[dict[str, Any]]:
+    """Predicted faces as COCO's list of results, numbered as in `build_coco_dataset`."""
+    return _as_dicts(
+        image_id=detections.photo + 1,
+        category_id=detections.labels + 1,
+        bbox=_as_xywh(detections.boxes),
+        score=detections.scores,
+    )
+
+
+def _as_xywh(boxes: FloatArray) -> FloatArray:
+    return np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
+
+
+def _as_dicts(**columns: NDArray[Any]) -> list[dict[str, Any]]:
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def compute_by_coco(dataset: dict[str, Any], results: list[dict[str, Any]]) -> FloatArray:

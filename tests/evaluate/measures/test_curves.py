@@ -40,9 +40,9 @@ def ranked(draw):
 def test_same_as_counting_at_every_cut(case):
     scores, true, missed = case
     curve = trace_curve(hits_of(scores, true, missed=missed))
-    assert curve.scores.tolist() == sorted(set(scores.tolist()), reverse=True)
+    assert curve.score.tolist() == sorted(set(scores.tolist()), reverse=True)
     faces = true.sum() + missed
-    for cut, found, shown, f1 in zip(curve.scores, curve.true, curve.shown, curve.f1, strict=True):
+    for cut, found, shown, f1 in zip(curve.score, curve.true, curve.shown, curve.f1, strict=True):
         kept = scores >= cut
         assert found == true[kept].sum()
         assert shown == kept.sum()
@@ -53,7 +53,7 @@ def test_same_as_counting_at_every_cut(case):
     if true.any():
         assert best is not None
         assert best["f1"] == pytest.approx(curve.f1.max())
-        assert best["score"] == max(curve.scores[curve.f1 == curve.f1.max()])
+        assert best["score"] == curve.score[curve.f1 == curve.f1.max()].max()
     else:
         assert best is None
 
@@ -68,7 +68,7 @@ def test_same_as_scikit_learn_when_nothing_is_missed(case):
     precision, recall, cuts = precision_recall_curve(true, scores)
     mine = {
         score: (p, r)
-        for score, p, r in zip(curve.scores, curve.precision, curve.recall, strict=True)
+        for score, p, r in zip(curve.score, curve.precision, curve.recall, strict=True)
     }
     for cut, p, r in zip(cuts, precision[:-1], recall[:-1], strict=True):
         assert mine[cut] == pytest.approx((p, r))
@@ -76,7 +76,7 @@ def test_same_as_scikit_learn_when_nothing_is_missed(case):
 
 def test_detections_on_difficult_faces_are_not_shown():
     curve = trace_curve(hits_of([0.9, 0.8, 0.7], [True, False, False], [False, True, False]))
-    assert curve.scores.tolist() == [0.9, 0.7]
+    assert curve.score.tolist() == [0.9, 0.7]
     assert curve.shown.tolist() == [1, 2]
 
 
