@@ -6,7 +6,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import auc, roc_auc_score
 
@@ -232,6 +232,7 @@ FACE = st.tuples(st.integers(0, PHOTOS - 1), st.booleans(), st.sampled_from([0, 
 WEIGHTS = st.lists(st.integers(0, 3), min_size=PHOTOS, max_size=PHOTOS)
 
 
+@settings(deadline=None)
 @given(st.lists(FACE, max_size=12), st.lists(WEIGHTS, min_size=1, max_size=3))
 def test_weighted_area_is_that_of_sklearn(faces: list, weights: list) -> None:
     photo = np.array([face[0] for face in faces], dtype=np.int64)

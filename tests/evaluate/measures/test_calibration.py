@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss
 
@@ -150,6 +150,7 @@ def slow_aurc(faces: list) -> float | None:
     return sum(risks) / len(risks) if risks else None
 
 
+@settings(deadline=None)
 @given(st.lists(FACE, max_size=12), st.lists(WEIGHTS, min_size=1, max_size=3))
 def test_aurc_agrees_with_a_loop(faces: list, weights: list) -> None:
     graded = to_answers(faces)
@@ -169,6 +170,7 @@ def test_aurc_hand_computed() -> None:
     assert area == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 2) / 4)
 
 
+@settings(deadline=None)
 @given(st.lists(FACE, min_size=1, max_size=25))
 def test_limits_answer_enough_and_no_larger_one_does(faces: list) -> None:
     confidence = to_answers(faces).confidence
@@ -177,6 +179,7 @@ def test_limits_answer_enough_and_no_larger_one_does(faces: list) -> None:
         assert 100 * (confidence > limit).sum() < percent * len(faces)
 
 
+@settings(deadline=None)
 @given(st.lists(FACE, min_size=1, max_size=25))
 def test_table_and_curve_agree_with_a_loop(faces: list) -> None:
     numbers, intervals = describe_unsure(make(PHOTOS), to_answers(faces))
