@@ -76,11 +76,7 @@ class Evaluation:
     def save(self, folder: str | Path) -> list[Path]:
         """Write metrics.json, report.html and CSV tables into a folder; other files there stay.
 
-        Returns:
-            The report and metrics.json.
-
-        Raises:
-            OutputError: Something can't be written.
+        Gives the report and metrics.json; an `OutputError` where something can't be written.
         """
         from evaluate.report.outputs import write_outputs
 

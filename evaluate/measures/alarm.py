@@ -61,10 +61,6 @@ def describe_alarm(case: Case) -> dict[str, Any]:
     """Measure the pipeline as an alarm; the classes are the three mask classes.
 
     With the policy "leave-out" faces with masks worn wrongly are treated like difficult ones.
-
-    Raises:
-        CropsError: The crops are not of annotated boxes.
-        ProbabilityError: Class probabilities that do not add up to 1.
     """
     truth, detections, policy = case.truth, case.detections, case.options.incorrect
     if policy == "leave-out":
@@ -197,9 +193,6 @@ def score_alarms(truth: GroundTruth, detections: Detections, policy: IncorrectPo
 
     An alarm may be raised though the likeliest single class calls for none. With "leave-out" the
     score is 0 where the probabilities of both other classes are 0.
-
-    Raises:
-        ProbabilityError: Class probabilities that do not add up to 1.
     """
     probabilities = normalise_probabilities(truth, detections)
     if probabilities is None:

@@ -58,12 +58,7 @@ class GradedFaces:
 
 
 def describe_calibration(case: Case) -> dict[str, Any]:
-    """Measure the class probabilities of found faces (`pipeline`) and annotated boxes (`crops`).
-
-    Raises:
-        CropsError: The crops are not of annotated boxes.
-        ProbabilityError: Class probabilities that do not add up to 1.
-    """
+    """Measure the class probabilities of found faces (`pipeline`) and annotated boxes (`crops`)."""
     sides = {"pipeline": (case.detections, case.pairs), "crops": (case.crops, case.crop_pairs)}
     sections: dict[str, Any] = {}
     for name, (detections, pairs) in sides.items():

@@ -21,7 +21,7 @@ from evaluate.measures.average_precision import (
     count_asked,
     rank_classes,
 )
-from evaluate.measures.bootstrap import LEVEL, Axes, Statistic, measure
+from evaluate.measures.bootstrap import LEVEL, Axes, Statistic, measure, tally
 from evaluate.measures.coco import AREAS, measure_coco
 from evaluate.measures.matching import (
     MATCH_IOU,
@@ -222,11 +222,7 @@ def read_definitions() -> dict[str, Any]:
 
 
 def match_predictions(overlaps: Overlaps, rules: Rules, ious: Sequence[float] = IOUS) -> Matches:
-    """Match detections with faces, photo by photo.
-
-    Raises:
-        ValueError: `rules.all_classes` without class probabilities.
-    """
+    """Match detections with faces, photo by photo."""
     truth, detections = overlaps.truth, overlaps.detections
     faces = RankedHits.match(
         *(overlaps.best(), detections.photo, detections.detection),
@@ -250,9 +246,9 @@ def count_confusion(truth: GroundTruth, detections: Detections) -> IntArray:
     columns = np.full(len(pairs.labels), none)
     columns[found] = labels[pairs.rows[found]]
     photos = np.r_[pairs.photo, detections.photo[pairs.false]]
-    cells = (photos * (none + 1) + rows) * (none + 1) + np.r_[columns, labels[pairs.false]]
-    counts = np.bincount(cells, minlength=len(truth.photos) * (none + 1) ** 2)
-    return counts.reshape(-1, none + 1, none + 1)
+    columns = np.r_[columns, labels[pairs.false]]
+    counts = tally(photos, rows, columns, photos=len(truth.photos), shape=[none + 1] * 2)
+    return counts.astype(np.int64)
 
 
 def pair_faces(

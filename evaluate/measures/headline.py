@@ -156,11 +156,7 @@ def summarise(record: Record) -> str:
 
 
 def describe_difference(case: Case) -> Record | None:
-    """Headline numbers less those of the other table, as of `bootstrap.compare`; None without one.
-
-    Raises:
-        ValueError: The two have different photos or faces.
-    """
+    """Headline numbers less those of the other table, by `bootstrap.compare`; None without one."""
     if case.other is None:
         return None
     axes = dict.fromkeys(PER_CLASS, (case.truth.classes,))
@@ -222,11 +218,7 @@ _Z = 1.959963984540054  # Quantile 0.975 of the standard normal distribution.
 
 
 def describe_classifier(case: Case) -> dict[str, Any] | None:
-    """Measure the labels of a classifier that was given the annotated boxes; None without crops.
-
-    Raises:
-        CropsError: More than half of the faces have no row.
-    """
+    """Measure the labels of a classifier that was given the annotated boxes; None without crops."""
     truth, crops, pairs = case.truth, case.crops, case.crop_pairs
     if crops is None or pairs is None:
         return None

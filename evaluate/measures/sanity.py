@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from data_prep.base.boxes import SIDES
 from data_prep.base.command import spell
 from data_prep.base.errors import UserError
 from data_prep.base.progress import tell
@@ -105,12 +106,7 @@ def describe_ties(case: Case) -> Record:
     }
 
 
-_MOVES = {
-    "left": ("left", "right"),
-    "top": ("up", "down"),
-    "right": ("left", "right"),
-    "bottom": ("up", "down"),
-}
+_MOVES = dict(zip(SIDES, 2 * (("left", "right"), ("up", "down")), strict=True))
 """Words for a side whose offset is negative, and positive."""
 
 
