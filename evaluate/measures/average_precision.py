@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 
 from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntArray
 from evaluate.measures.bootstrap import share, tally_ranked, weigh_ranked
-from evaluate.measures.matching import Boxed, BoxGroups, Overlaps, best_overlaps, flag_hits
+from evaluate.measures.matching import BoxGroups, Overlaps, flag_hits
 
 AnyBoxes = TypeVar("AnyBoxes", GroundTruth, Detections, BoxGroups)
 
@@ -96,25 +96,6 @@ class RankedHits:
         flags = [flag_hits(best_iou, best_face, difficult, iou=iou) for iou in ious]
         true, ignored = np.array(flags, dtype=np.bool_).swapaxes(0, 1)
         return cls(photo[order], true, ignored, truths, scores[order], eleven_point)
-
-
-def rank_hits(
-    truths: Boxed,
-    difficult: BoolArray,
-    detections: Boxed,
-    scores: FloatArray,
-    *,
-    photos: int,
-    ious: Sequence[float],
-) -> RankedHits:
-    """Rank detections of a class by scores (N,) and match them at every IoU threshold.
-
-    Boxes are grouped by photo, 0 to `photos` - 1.
-    """
-    iou, face = best_overlaps(detections, truths)
-    asked = np.bincount(truths.photo[~difficult], minlength=photos)
-    best = iou[:, 0], face[:, 0]
-    return RankedHits.match(best, detections.photo, scores, difficult, asked, ious)
 
 
 def rank_classes(overlaps: Overlaps, rules: Rules, ious: Sequence[float]) -> tuple[RankedHits, ...]:

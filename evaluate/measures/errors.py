@@ -41,6 +41,7 @@ class FoundError:
     score: float | None = None  # The rest is of detections alone.
     face: int | None = None  # With which it is in error, if there is one.
     overlap: float | None = None  # Largest IoU with it, or else with any face.
+    annotated: str | None = None  # Class of that face, or of the missed one.
 
 
 def sort_worst(case: Case, kind: str) -> IntArray:
@@ -63,11 +64,12 @@ def list_errors(case: Case, kind: str) -> Iterator[FoundError]:
     for row in sort_worst(case, kind).tolist():
         where = (kind, row, int(side.photo[row]), side.boxes[row], truth.classes[side.labels[row]])
         if kind == MISSED:
-            yield FoundError(*where)
-        else:
-            face = int(errors.face[row])
-            rest = float(found.scores[row]), None if face < 0 else face, float(errors.overlap[row])
-            yield FoundError(*where, *rest)
+            yield FoundError(*where, annotated=where[-1])
+            continue
+        face = None if errors.face[row] < 0 else int(errors.face[row])
+        annotated = None if face is None else truth.classes[truth.labels[face]]
+        rest = float(found.scores[row]), face, float(errors.overlap[row]), annotated
+        yield FoundError(*where, *rest)
 
 
 ALL = "all"  # Name of the repair of every kind at once.

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from data_prep.base.crop import encode_crop, resize_crop
 from data_prep.base.html import COLOURS, VIOLET, jpeg_uri
 from data_prep.base.photo import PhotoError, read_photo
-from evaluate.arrays import FloatArray, GroundTruth, IntArray
+from evaluate.arrays import FloatArray
 from evaluate.measures.case import Case
 from evaluate.measures.errors import FoundError, list_errors
 from evaluate.measures.matching import KINDS, MISSED
@@ -59,9 +58,8 @@ def _draw(error: FoundError, case: Case) -> Picture:
         caption += f" {error.score:.2f}"
     if error.face is not None:
         boxes = np.vstack([boxes, truth.boxes[error.face]])
-        annotated = truth.classes[truth.labels[error.face]]
-        if annotated != error.label:
-            caption = f"{annotated} taken for {caption}"
+        if error.annotated != error.label:
+            caption = f"{error.annotated} taken for {caption}"
         caption += f", IoU {error.overlap:.2f}"
     name = truth.photos[photo]
     title = f"{name}: {', '.join(f'{value:.0f}' for value in error.box)}"
@@ -73,16 +71,10 @@ def _draw(error: FoundError, case: Case) -> Picture:
         for side, some in ((truth, faces), (detections, shown))
         for index in some
     ]
-    path = case.files.get(name)
-    pixels = None if path is None else _read_pixels(path, truth, photo)
+    pixels, size = None, truth.find_size(photo)
+    with suppress(PhotoError, KeyError):  # Not found, or not readable.
+        pixels = read_photo(case.files[name], upright=truth.upright, fit_size=size).pixels
     return Picture(_cut_out(pixels, boxes, marks), caption, title)
-
-
-def _read_pixels(path: Path, truth: GroundTruth, photo: int) -> np.ndarray | None:
-    """The pixels that boxes refer to; None without a readable photo."""
-    with suppress(PhotoError):
-        return read_photo(path, upright=truth.upright, fit_size=truth.find_size(photo)).pixels
-    return None
 
 
 def _cut_out(pixels: np.ndarray | None, boxes: FloatArray, marks: Sequence[Mark]) -> str:
@@ -95,21 +87,18 @@ def _cut_out(pixels: np.ndarray | None, boxes: FloatArray, marks: Sequence[Mark]
     high = np.clip(boxes[:, 2:].max(axis=0), 0, limit)
     side = round(max(CONTEXT * float((high - low).max()), LEAST_CONTEXT))
     corner = np.rint((low + high - side) / 2).astype(int)
-    picture = resize_crop(_cut(pixels, corner, side), SIDE)
+    # Where the square reaches over the border it is light grey.
+    far = np.maximum(0, corner + side - limit.astype(int))
+    (left, top), (right, bottom) = np.maximum(0, -corner), far
+    x, y = np.maximum(0, corner)
+    inside = pixels[y : corner[1] + side, x : corner[0] + side]
+    border = (top, bottom, left, right)
+    square = cv2.copyMakeBorder(inside, *border, cv2.BORDER_CONSTANT, value=(GROUND,) * 3)
+    picture = resize_crop(square, SIDE)
     for box, label, annotated in marks:
         corners = (box.reshape(2, 2) - corner) * (SIDE / side)
         _draw_box(picture, corners, COLOURS.get(label, VIOLET), frame=annotated)
     return jpeg_uri(encode_crop(picture, QUALITY))
-
-
-def _cut(pixels: np.ndarray, corner: IntArray, side: int) -> np.ndarray:
-    """A square that may reach over the border, where it is light grey."""
-    height, width = pixels.shape[:2]
-    x, y = corner.tolist()
-    left, top, right, bottom = max(x, 0), max(y, 0), min(x + side, width), min(y + side, height)
-    border = (top - y, y + side - bottom, left - x, x + side - right)
-    inside = pixels[top:bottom, left:right]
-    return cv2.copyMakeBorder(inside, *border, cv2.BORDER_CONSTANT, value=(GROUND,) * 3)
 
 
 def _draw_box(picture: np.ndarray, corners: FloatArray, colour: str, *, frame: bool) -> None:

@@ -100,13 +100,10 @@ def make_tables(case: Case, record: Record) -> Iterator[tuple[str, pd.DataFrame]
 
 
 def _list_errors(case: Case) -> pd.DataFrame:
-    truth, rows = case.truth, list[list[Any]]()
-    for kind in (*DETECTION_KINDS, MISSED):
-        for one in list_errors(case, kind):
-            annotated = None if one.face is None else truth.classes[truth.labels[one.face]]
-            annotated = one.label if kind == MISSED else annotated
-            overlap = None if one.overlap is None else round(one.overlap, 4)
-            where = [kind, truth.photos[one.photo], *one.box.tolist(), one.label]
-            rows.append([*where, one.score, annotated, overlap])
+    rows = list[list[Any]]()
+    for one in (one for kind in (*DETECTION_KINDS, MISSED) for one in list_errors(case, kind)):
+        overlap = None if one.overlap is None else round(one.overlap, 4)
+        where = [one.kind, case.truth.photos[one.photo], *one.box.tolist(), one.label]
+        rows.append([*where, one.score, one.annotated, overlap])
     header = ["kind", "image", *Box._fields, "label", "score", "annotated", "iou"]
     return pd.DataFrame(rows, columns=header)

@@ -67,13 +67,8 @@ def plot_roc(curves: Mapping[str, Mapping[str, Any] | None]) -> str:
     return _finish(figure, axes, "lower right")
 
 
-def plot_confusion(confusion: Mapping[str, Any], title: str) -> str:
-    """Counts, each row coloured by its shares."""
-    return to_uri(draw_confusion(confusion, title))
-
-
 def draw_confusion(confusion: Mapping[str, Any], title: str) -> Figure:
-    """The figure of `plot_confusion`."""
+    """Counts, each row coloured by its shares."""
     counts = np.asarray(confusion["counts"])
     rows, columns = confusion["rows"], confusion["columns"]
     figure, axes = new_axes(title, "predicted", "annotated", width=1.6 + 0.95 * len(columns))

@@ -18,8 +18,8 @@ from data_prep.base.photo import read_photo
 from data_prep.base.progress import show_progress, tell
 from data_prep.base.tables import select_sources
 from data_prep.grouping.split import TRAIN, VALID
-from evaluate.measures.average_precision import RankedHits, average_precisions, rank_hits
-from evaluate.measures.matching import BoxGroups
+from evaluate.measures.average_precision import RankedHits, average_precisions
+from evaluate.measures.matching import BoxGroups, best_overlaps
 from pipeline.inference.boxes import FaceBoxes
 from pipeline.inference.detector import Detector, normalise
 from pipeline.nets.cards import (
@@ -93,7 +93,10 @@ def measure_faces(detector: Detector, scenes: Sequence[Scene]) -> Row:
         """Some detections matched with some annotated faces, and their AP at each IoU."""
         sides = [BoxGroups(b.boxes[i], b.photo[i]) for b, i in ((truths, among), (boxes, own))]
         ignored, limits = classes[among] == IGNORED, (0.5, 0.75)
-        hits = rank_hits(sides[0], ignored, sides[1], by[own], photos=len(scenes), ious=limits)
+        asked = np.bincount(sides[0].photo[~ignored], minlength=len(scenes))
+        iou, face = best_overlaps(sides[1], sides[0])
+        best = iou[:, 0], face[:, 0]
+        hits = RankedHits.match(best, sides[1].photo, by[own], ignored, asked, limits)
         return hits, average_precisions(hits, np.ones((1, len(scenes))))[0]
 
     hits, (ap50, ap75) = rank(np.ones(len(classes), bool), np.ones(len(scores), bool), scores)

@@ -11,10 +11,10 @@ import pytest
 
 from data_prep.base.labels import CLASSES
 from evaluate.arrays import Detections, GroundTruth
-from evaluate.measures.average_precision import Rules, average_precisions, rank_hits
+from evaluate.measures.average_precision import RankedHits, Rules, average_precisions
 from evaluate.measures.bootstrap import Statistic
 from evaluate.measures.case import Case
-from evaluate.measures.matching import BoxGroups
+from evaluate.measures.matching import BoxGroups, best_overlaps
 from evaluate.options import EvaluateOptions
 
 STEP, SIDE = 100.0, 40.0
@@ -251,9 +251,9 @@ def find_average_precision(
     if difficult is None:
         difficult = np.zeros(len(truths.photo), dtype=bool)
     widen = Rules(inclusive).widen
-    hits = rank_hits(
-        widen(truths), difficult, widen(detections), scores, photos=photos, ious=(iou,)
-    )
+    best = [column[:, 0] for column in best_overlaps(widen(detections), widen(truths))]
+    asked = np.bincount(truths.photo[~difficult], minlength=photos)
+    hits = RankedHits.match(best, detections.photo, scores, difficult, asked, [iou])
     return float(
         average_precisions(replace(hits, eleven_point=eleven_point), np.ones((1, photos)))[0, 0]
     )
