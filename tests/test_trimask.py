@@ -208,7 +208,7 @@ def test_photo_by_address(model, site):
         ("missing.jpg", "can't be fetched (the server answers 404"),
         ("page.jpg", "not a photo in a known format"),
         ("endless.jpg", "larger than 1 MB"),
-        ("silent.jpg", "can't be fetched (no answer in time)"),
+        ("silent.jpg", "can't be fetched (timed out)"),
         ("slow.jpg", "not there after 0.3 s"),
     ],
 )

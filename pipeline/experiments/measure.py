@@ -31,7 +31,7 @@ from pipeline.experiments.tables import show_figure
 from pipeline.inference.classifier import Classifier, classify_crops
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import describe_photo, list_rows
-from pipeline.inference.sources import PhotoSet, find_photos
+from pipeline.inference.sources import PhotoSet, find_only_photos
 from pipeline.nets.cards import ClassifierCard, DetectorCard, read_card
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import (
@@ -224,7 +224,7 @@ def fit_boxes(options: FitBoxesOptions) -> None:
     refuse_dataset_folders([out.parent], [dataset], around=True)
     if out.exists():
         BoxOffsets.read(out)  # Another's file is refused.
-    photos = find_photos(str(dataset))
+    photos = find_only_photos(str(dataset))
     predictor = Predictor.load(options.weights, device=pick_device(options.device), thresh=THRESH)
     predictions = predict_photos(predictor, photos)
     case = read_case(dataset, predictions, EvaluateOptions())

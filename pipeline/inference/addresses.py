@@ -20,35 +20,22 @@ WAIT, MOST_SECONDS = 10, 60  # Of what is fetched: seconds without an answer, an
 FAULTS = (OSError, HTTPException, ValueError)
 """What asking an address raises."""
 
-_WORDS: dict[type[Exception], str] = {
-    socket.gaierror: "no host of that name is known",
-    ConnectionRefusedError: "nothing answers there",
-    TimeoutError: "no answer in time",
-    HTTPException: "what answers there is no web server, or broke off",
-}
-
 
 class _Handler(request.HTTPHandler, request.HTTPSHandler):
     """Bounds the seconds that a server's head takes; connects to public hosts alone if asked to."""
 
-    def __init__(self, public: bool) -> None:
-        super().__init__()
-        self._public = public
+    public = False
 
     def do_open(self, kind: Any, req: request.Request, **options: Any) -> Any:  # type: ignore[override]
         connections = []
 
         def make(*args: Any, **more: Any) -> HTTPConnection:
             connections.append(connection := kind(*args, **more))
-            if self._public:
+            if self.public:
                 connection._create_connection = _connect_public
             return connection
 
-        def hang_up() -> None:
-            with suppress(OSError, AttributeError):
-                connections[0].sock.shutdown(socket.SHUT_RDWR)
-
-        timer = Timer(MOST_SECONDS, hang_up)
+        timer = Timer(MOST_SECONDS, lambda: connections[0].sock.shutdown(socket.SHUT_RDWR))
         timer.daemon = True
         timer.start()
         try:
@@ -80,9 +67,10 @@ def ask(address: str, data: bytes | None = None, *, public: bool = False) -> Any
     if parts.username is not None:
         place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/"
         keys.add_password(None, place, unquote(parts.username), unquote(parts.password or ""))
-    opener = request.OpenerDirector()  # Of its own, for that of urllib follows to ftp, too.
+    opener, http = request.OpenerDirector(), _Handler()  # urllib's own follows to ftp, too.
+    http.public = public
     for handler in (
-        _Handler(public),
+        http,
         request.ProxyHandler({} if public else None),
         request.HTTPDefaultErrorHandler(),
         request.HTTPErrorProcessor(),
@@ -101,8 +89,7 @@ def explain(error: Exception) -> str:
     if isinstance(error, HTTPError):
         return f"the server answers {error.code} {error.reason}".rstrip()
     cause = error.reason if isinstance(error, URLError) else error
-    words = [told for kind, told in _WORDS.items() if isinstance(cause, kind)]
-    return words[0] if words else hide_password(str(cause))
+    return hide_password(getattr(cause, "strerror", None) or str(cause))
 
 
 def fetch(address: str, *, public: bool = False) -> bytes:

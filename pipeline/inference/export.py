@@ -20,7 +20,7 @@ from data_prep.base.progress import log, tell
 from pipeline.inference.engines import OPSET, PROBE, Engine, TorchEngine, make_engine, to_onnx
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Face, Frame
-from pipeline.inference.sources import find_photos
+from pipeline.inference.sources import find_only_photos
 from pipeline.nets.compute import prepare_net
 from pipeline.nets.options import CLASSIFIER, DETECTOR, SHIPPED, Weights
 
@@ -54,7 +54,7 @@ def export(options: ExportOptions) -> None:
     what it was tried and what differed most. Nothing is written where more than rounding does.
     """
     refuse_other_files(options.out, RECORD, mark="tried")
-    photos = find_photos(options.check, leave_out=options.out) if options.check else ()
+    photos = find_only_photos(options.check, options.out) if options.check else ()
     own = Predictor.load(options.weights, device=CPU, bf16=False, engine="torch", thresh=0.3)
     log(f"nets: {own.origin}")
     files: dict[str, bytes] = {}

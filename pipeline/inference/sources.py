@@ -303,6 +303,14 @@ def find_photos(photos: str, *, leave_out: Path | None = None) -> PhotoSet:
     return PhotoSet(root, tuple(images), tuple(passed_over), videos=places)
 
 
+def find_only_photos(photos: str, leave_out: Path | None = None) -> PhotoSet:
+    """As `find_photos`; where there are videos alone that is an error, too."""
+    found = find_photos(photos, leave_out=leave_out)
+    if not found.images:
+        raise PhotosError(f"{photos}: only videos in there; photos are needed.")
+    return found
+
+
 def list_lines(lines: Sequence[str], source: str, folder: Path) -> PhotoSet:
     """Photos and videos at addresses, and files relative to a folder; `#` begins a remark.
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import cookie_parser
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -154,7 +154,10 @@ class Guard:
             refusal = f"413 {access.body} bytes are the most."
         answer = self._app
         if refusal is not None:
-            answer = PlainTextResponse(f"{refusal[4:]}\n", int(refusal[:3]))
+            status, told = int(refusal[:3]), refusal[4:]
+            for_people = "text/html" in headers.get("accept", "")
+            plain = PlainTextResponse(f"{told}\n", status)
+            answer = plain if for_people else JSONResponse({"detail": told}, status)
         await answer(scope, _limit(receive, access.body), send_on)
 
 

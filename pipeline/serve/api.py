@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import Base64Bytes, BaseModel, BeforeValidator, ValidationError
@@ -70,9 +71,10 @@ class SentPhoto(BaseModel, extra="forbid"):
 
 
 class Sent(BaseModel, extra="forbid"):
-    """Photos in JSON."""
+    """Photos in JSON, or the addresses where they lie, if the service allows these."""
 
-    photos: list[SentPhoto]
+    photos: list[SentPhoto] = []
+    urls: list[str] = []
 
 
 _FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
@@ -108,6 +110,12 @@ def create_app(service: Service) -> FastAPI:
     async def explain(_: Request, error: Exception) -> JSONResponse:
         if isinstance(error, HTTPException):
             status, what = error.status_code, error.detail
+        elif isinstance(error, RequestValidationError | ValidationError):
+            first, status = (
+                error.errors()[0],
+                422 if isinstance(error, RequestValidationError) else 400,
+            )
+            what = f"{'.'.join(map(str, first['loc'])) or 'body'}: {first['msg']}."
         else:
             status, what = STATUSES[type(error)]
             what += f" ({error.args[0]})." if error.args else "."
@@ -115,8 +123,7 @@ def create_app(service: Service) -> FastAPI:
         service.asked.labels(status).inc()
         return JSONResponse({"detail": what}, status, headers)
 
-    app.add_exception_handler(HTTPException, explain)
-    for kind in STATUSES:
+    for kind in (HTTPException, RequestValidationError, ValidationError, *STATUSES):
         app.add_exception_handler(kind, explain)
 
     @app.get("/healthz")
@@ -164,8 +171,8 @@ def create_app(service: Service) -> FastAPI:
     ) -> Answer | Response:
         """Find the faces of photos and tell their classes.
 
-        Photos are fields `file` of a form, or JSON. With `draw`, or where `Accept` asks for
-        image/jpeg, the answer is a JPEG of the one photo with its faces marked.
+        Photos are fields `file` of a form, or JSON, which may name addresses. With `draw`, or where
+        `Accept` asks for image/jpeg, the answer is a JPEG of the one photo with its faces marked.
         """
         if odd := set(request.query_params) - {"thresh", "resize", "boxes", "draw", "token"}:
             raise HTTPException(400, f"{', '.join(sorted(odd))} is no option: see /openapi.json.")
@@ -189,7 +196,7 @@ def create_app(service: Service) -> FastAPI:
             return Answer(photos=[*map(describe, found)])
         return Response(found[0].jpeg, media_type=JPEG)
 
-    async def read_photos(request: Request) -> list[tuple[str, bytes]]:
+    async def read_photos(request: Request) -> list[tuple[str, bytes | str]]:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == "multipart/form-data":
             most = service.limits.photos + 1
@@ -198,13 +205,11 @@ def create_app(service: Service) -> FastAPI:
             return [(spell_name(one.filename), await one.read()) for one in files]
         if kind != "application/json":
             raise HTTPException(415, "Send a form with fields named file, or JSON.")
-        try:
-            sent = Sent.model_validate_json(await request.body())
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(map(str, first["loc"])) or "body"
-            raise HTTPException(400, f"{where}: {first['msg']}.") from error
-        return [(spell_name(one.image), one.data) for one in sent.photos]
+        sent = Sent.model_validate_json(await request.body())
+        if sent.urls and service.limits.urls == "none":
+            raise HTTPException(403, "Nothing is fetched here: start it with --allow-urls.")
+        addresses = [(spell_name(url.partition("?")[0]), url) for url in sent.urls]
+        return [*((spell_name(one.image), one.data) for one in sent.photos), *addresses]
 
     return app
 

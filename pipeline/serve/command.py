@@ -1,5 +1,6 @@
 """The command `serve`."""
 
+import signal
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
@@ -38,6 +39,14 @@ class ServeOptions:
         int, typer.Option(min=1, help="Requests worked on at a time; others are told to wait.")
     ] = 64
     max_mb: Annotated[float, typer.Option(min=0.1, help="Megabytes of a request at most.")] = 32.0
+    allow_urls: Annotated[
+        bool,
+        typer.Option("--allow-urls", help="Fetch photos from public hosts that requests name."),
+    ] = False
+    allow_private_urls: Annotated[
+        bool,
+        typer.Option("--allow-private-urls", help="From hosts of this network and machine, too."),
+    ] = False
     device: Device = "auto"
     engine: Annotated[str, typer.Option(help="What runs the nets: auto, or a name.")] = "auto"
     weights: Weights = SHIPPED
@@ -67,7 +76,8 @@ def serve(options: ServeOptions) -> None:
         options.weights, device=pick_device(options.device), engine=options.engine
     )
     log(f"nets: {predictor.origin}")
-    limits = Limits(body=int(options.max_mb * 1e6), queue=options.queue)
+    urls = "any" if options.allow_private_urls else "public" if options.allow_urls else "none"
+    limits = Limits(body=int(options.max_mb * 1e6), queue=options.queue, urls=urls)
     service = Service(predictor, limits, options.wait_ms / 1000)
     app = create_app(service)
     names = tuple(name.lower() for name in options.name)
@@ -79,5 +89,6 @@ def serve(options: ServeOptions) -> None:
         page.gr.mount_gradio_app(app, blocks, "/", **how)
         access = replace(access, policy=page.POLICY)
     address = name_address(options.host, listener.getsockname()[1], options.token)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # For uvicorn raises it at its end.
     log(f"serving: {address}  (Ctrl-C ends)")
     run_server(Guard(app, access), listener, GRACE)

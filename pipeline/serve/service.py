@@ -11,8 +11,9 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from pathlib import PurePath
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from data_prep.base.errors import UserError
 from data_prep.base.photo import PhotoError, photo_size
+from pipeline.inference.addresses import fetch
 from pipeline.inference.draw import COARSE, draw_faces
 from pipeline.inference.engines import EngineError
 from pipeline.inference.predictor import Predictor
@@ -33,6 +35,7 @@ BOXES = {"found": None, **{name: find_boxes(name) for name in ("facemask", "ilc"
 """Conventions that boxes are told in: as the nets find faces, or as others draw them."""
 
 
+FETCHERS = 5  # Addresses that are fetched from at a time.
 STUCK = 60.0  # Seconds after which a batch that is still running counts as hanging.
 
 
@@ -155,7 +158,8 @@ class Limits:
     photos: int = 32  # In a request.
     queue: int = 64  # Requests at a time; further ones are turned away.
     held: int = 256_000_000  # Bytes of all requests at a time.
-    seconds: float = 60.0  # For an answer.
+    seconds: float = 60.0  # For an answer, and before it for what lies at an address.
+    urls: str = "none"  # Hosts that photos are fetched from: none, public, or any.
 
 
 @dataclass
@@ -179,6 +183,8 @@ class Service:
         self.batcher = Batcher(self.predictor, self.wait, sizes)
         self.exits = ExitStack()  # What is done at the end.
         self.exits.callback(self.batcher.nets.shutdown)
+        self._fetchers, self._fetching = ThreadPoolExecutor(FETCHERS), asyncio.Semaphore(FETCHERS)
+        self.exits.callback(self._fetchers.shutdown, wait=False, cancel_futures=True)
         self._known, self._room = self.predictor.known, Room(2 * BATCH_PIXELS)
         self._requests = self._bytes = 0
 
@@ -204,8 +210,8 @@ class Service:
             self._requests, self._bytes = self._requests - 1, self._bytes - size
             self._waiting.dec()
 
-    async def find(self, photo: bytes, name: str, ask: Ask, draw: int = 0) -> Found:
-        """The faces of a photo, given by its bytes; a frame with an error has none.
+    async def find(self, photo: bytes | str, name: str, ask: Ask, draw: int = 0) -> Found:
+        """The faces of a photo, given by its bytes or address; a frame with an error has none.
 
         With `draw` also drawn, of so many pixels a side at most.
 
@@ -213,12 +219,24 @@ class Service:
             TimeoutError: The answer took too long.
             EngineError: The nets answer with what is no number.
         """
-        async with asyncio.timeout(self.limits.seconds):
-            found = await self._find(photo, name, ask, draw)
+        async with AsyncExitStack() as held:
+            data = await self._fetch(photo, name, held) if isinstance(photo, str) else photo
+            async with asyncio.timeout(self.limits.seconds):
+                found = data if isinstance(data, Found) else await self._find(data, name, ask, draw)
         self._photos.labels("unreadable" if found.frame.error else "read").inc()
         for face in found.faces:
             self._faces.labels(face.label).inc()
         return found
+
+    async def _fetch(self, address: str, name: str, held: AsyncExitStack) -> bytes | Found:
+        """What lies at an address; of so few at a time that their bytes can be held."""
+        bring = partial(fetch, address, public=self.limits.urls == "public")
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                await held.enter_async_context(self._fetching)
+                return await asyncio.get_running_loop().run_in_executor(self._fetchers, bring)
+        except (PhotoError, TimeoutError) as error:
+            return Found(Frame(name, error=str(error) or f"{name}: not there in time."))
 
     async def _find(self, photo: bytes, name: str, ask: Ask, draw: int) -> Found:
         pixels = 0.0

@@ -18,7 +18,8 @@ async function ask(path, options) {
   }
   const isJson = (response.headers.get("content-type") || "").includes("json");
   if (!response.ok) {
-    const message = isJson ? (await response.json()).message : await response.text();
+    const told = isJson ? await response.json() : { message: await response.text() };
+    const message = told.message || told.detail;
     throw new Refusal(message || `The server refused (${response.status}).`, response.status);
   }
   return response.json();

@@ -2,12 +2,14 @@
 
 import asyncio
 import base64
+import http.server
 import io
 import json
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from threading import Event
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -110,6 +112,56 @@ def test_a_form_and_json_are_the_same(start, photo):
     assert set(form["photos"][0]) == {"image", "width", "height", "orientation", "faces"}
 
 
+@pytest.fixture
+def site(photo):
+    """A server with a photo, and one that never answers."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            if "slow" in self.path:
+                time.sleep(1)
+            self.send_response(404 if "gone" in self.path else 200)
+            self.end_headers()
+            self.wfile.write(photo)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_addresses_are_asked_where_allowed_and_each_answers_for_itself(start, site, photo):
+    urls = {"urls": [f"{site}/x/0.png?a=b", f"{site}/gone.png", "http://[", "file:///etc/passwd"]}
+    refused = start().post(PREDICT, json=urls)
+    assert refused.status_code == 403
+    assert "--allow-urls" in refused.json()["detail"]
+    client = start(urls="any")
+    good, *bad = client.post(PREDICT, json=urls).json()["photos"]
+    assert good == send(client, photo).json()["photos"][0]
+    assert [one["image"] for one in bad] == ["gone.png", "[", "passwd"]
+    words = ["the server answers 404", "Invalid IPv6", "unknown url type"]
+    assert all(word in one["error"] for word, one in zip(words, bad, strict=True))
+    assert client.post(PREDICT, json={"urls": urls["urls"][1:2]}).status_code == 422
+    both = {"photos": [{"data": base64.b64encode(photo).decode()}], **urls}
+    assert len(client.post(PREDICT, json=both).json()["photos"]) == 5
+    closed = start(urls="public").post(PREDICT, json=urls).json()["photos"]
+    assert "is no public host" in closed[0]["error"]
+    text = client.get("/metrics").text
+    assert 'trimask_photos_total{outcome="unreadable"} 7.0' in text
+
+
+def test_an_address_that_does_not_answer_holds_no_others(start, site):
+    client = start(urls="any", seconds=0.5)
+    names = ["slow", "0.png", "slow", "0.png"]
+    photos = client.post(PREDICT, json={"urls": [f"{site}/{name}" for name in names]}).json()
+    told = [one.get("error", "") for one in photos["photos"]]
+    assert told == ["slow: not there in time.", "", "slow: not there in time.", ""]
+
+
 def test_a_bad_photo_alone_is_refused_and_of_several_answers_for_itself(start, photo):
     client = start()
     alone = send(client, b"no photo")
@@ -151,7 +203,9 @@ def test_what_can_not_be_answered(start, options, status, word):
 
 @pytest.mark.parametrize("query", ["thresh=2", "thresh=nan", "resize=0", "resize=9", "boxes=x"])
 def test_options_out_of_range(start, photo, query):
-    assert send(start(), photo, query=f"?{query}").status_code == 422
+    answer = send(start(), photo, query=f"?{query}")
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith(f"query.{query.partition('=')[0]}: ")
 
 
 def test_an_option_that_is_none_is_named(start, photo):

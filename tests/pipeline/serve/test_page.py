@@ -216,6 +216,7 @@ def test_a_stop_answers_what_was_taken(start, tmp_path):
             pass
         server.send_signal(signal.SIGTERM)
         assert len(answer.result().json()["photos"][0]["faces"]) == 1
-    server.wait(20)
+    assert server.wait(20) == 0
+    assert server.stderr.read().endswith("ended\n")
     with pytest.raises(httpx.ConnectError):
         httpx.get(address)

@@ -73,7 +73,9 @@ def test_bodies_are_bounded():
     client = visit()
     parts = (b"x" * 1000 for _ in range(6))
     large = {"files": [("file", b"x" * 6000)]}
-    assert client.post(PREDICT, **large).status_code == 413
+    refused = client.post(PREDICT, **large)
+    assert (refused.status_code, refused.json()) == (413, {"detail": "5000 bytes are the most."})
+    assert client.post(PREDICT, **large, headers={"accept": "text/html"}).text[:4] == "5000"
     kind = {"content-type": "application/json"}
     assert client.post(PREDICT, content=parts, headers=kind).status_code == 413
 

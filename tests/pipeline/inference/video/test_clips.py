@@ -8,7 +8,7 @@ from pipeline.inference.sources import PhotosError, find_photos
 from pipeline.inference.video import clips
 from pipeline.inference.video.clips import Clip, VideoError, VideoOptions, choose_frames
 from tests.pipeline.inference.video.makers import WALK, write_clip, write_sound
-from tests.pipeline.makers import paint_photo, save_photo
+from tests.pipeline.makers import assert_refused, call, paint_photo, save_photo
 
 
 def read(path, **options):
@@ -146,6 +146,12 @@ def test_folders_mix_photos_and_clips(tmp_path):
     assert found.videos == {"sub/b.MP4": str(tmp_path / "sub" / "b.MP4")}
     assert find_photos(str(tmp_path / "sub" / "b.MP4")).videos.keys() == {"b.MP4"}
     assert find_photos(str(tmp_path / "*" / "*.MP4")).videos.keys() == {"sub/b.MP4"}
+
+
+def test_videos_alone_are_refused_where_photos_are_needed(tmp_path):
+    write_clip(tmp_path / "in" / "a.mp4")
+    options = ["--check", str(tmp_path / "in"), "--to", "onnx", "-o", str(tmp_path / "out")]
+    assert_refused(call("export", *options), "only videos in there; photos are needed")
 
 
 def test_addresses_cameras_and_lists_are_told_apart(tmp_path, monkeypatch):

@@ -354,7 +354,7 @@ def test_refused_and_dead_addresses_are_told(serve, tmp_path, monkeypatch):
     begin = "warning: alarm for a, person 1: the call failed"
     assert said == [
         f"{begin} (the server answers 403 Forbidden)",
-        f"{begin} (nothing answers there)",
+        f"{begin} (Connection refused)",
     ]
 
 
