@@ -12,7 +12,7 @@ COPY data_prep data_prep
 COPY evaluate evaluate
 COPY pipeline pipeline
 COPY weights weights
-RUN python -m venv /opt/trimask && /opt/trimask/bin/pip install ".[web]" \
+RUN python -m venv /opt/trimask && /opt/trimask/bin/pip install ".[web,video]" \
     && /opt/trimask/bin/pip uninstall --yes opencv-python \
     && /opt/trimask/bin/pip install opencv-python-headless
 

@@ -207,9 +207,9 @@ def test_photo_by_address(model, site):
     [
         ("missing.jpg", "can't be fetched (the server answers 404"),
         ("page.jpg", "not a photo in a known format"),
-        ("endless.jpg", "larger than 1 MB"),
+        ("endless.jpg", "can't be fetched (larger than 1 MB)"),
         ("silent.jpg", "can't be fetched (timed out)"),
-        ("slow.jpg", "not there after 0.3 s"),
+        ("slow.jpg", "can't be fetched (not there after 0.3 s)"),
     ],
 )
 def test_address_without_a_photo(model, site, monkeypatch, page, reason):

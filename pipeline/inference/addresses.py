@@ -70,14 +70,10 @@ def ask(address: str, data: bytes | None = None, *, public: bool = False) -> Any
     opener, http = request.OpenerDirector(), _Handler()  # urllib's own follows to ftp, too.
     http.public = public
     for handler in (
-        http,
-        request.ProxyHandler({} if public else None),
-        request.HTTPDefaultErrorHandler(),
-        request.HTTPErrorProcessor(),
+        *(http, request.ProxyHandler({} if public else None), request.UnknownHandler()),
+        *(request.HTTPDigestAuthHandler(keys), request.HTTPBasicAuthHandler(keys)),
+        *(request.HTTPDefaultErrorHandler(), request.HTTPErrorProcessor()),
         request.HTTPRedirectHandler(),
-        request.HTTPDigestAuthHandler(keys),
-        request.HTTPBasicAuthHandler(keys),
-        request.UnknownHandler(),
     ):
         opener.add_handler(handler)
     headers = {"User-Agent": "trimask", **({"Content-Type": "application/json"} if data else {})}
@@ -105,12 +101,10 @@ def fetch(address: str, *, public: bool = False) -> bytes:
             while part := answer.read1(1 << 16):
                 data += part
                 if len(data) > MOST_BYTES:
-                    raise PhotoError(f"{shown}: larger than {MOST_BYTES // 10**6} MB.")
+                    raise OSError(f"larger than {MOST_BYTES // 10**6} MB")
                 if time.monotonic() > ends:
-                    raise PhotoError(f"{shown}: not there after {MOST_SECONDS} s.")
+                    raise OSError(f"not there after {MOST_SECONDS} s")
     except FAULTS as error:
-        if isinstance(error, PhotoError):
-            raise
         raise PhotoError(f"{shown}: can't be fetched ({explain(error)}).") from error
     return bytes(data)
 

@@ -193,7 +193,7 @@ def create_app(service: Service) -> FastAPI:
             raise HTTPException(422, found[0].frame.error)
         service.asked.labels(200).inc()
         if not drawn:
-            return Answer(photos=[*map(describe, found)])
+            return Answer(photos=[describe(one) for one in found])
         return Response(found[0].jpeg, media_type=JPEG)
 
     async def read_photos(request: Request) -> list[tuple[str, bytes | str]]:

@@ -1,7 +1,7 @@
 """What the page and the REST calls share: photos in, faces out, with bounds on all that is held.
 
 One thread runs the nets, and photos that arrive together share a batch. Bytes are bounded before a
-body is read (`Service.admit`), pixels before a photo is decoded (`Room`).
+body is read (`Service.admit`), pixels before a photo is decoded.
 """
 
 import asyncio
@@ -9,9 +9,9 @@ import io
 import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -36,6 +36,7 @@ BOXES = {"found": None, **{name: find_boxes(name) for name in ("facemask", "ilc"
 
 
 FETCHERS = 5  # Addresses that are fetched from at a time.
+PAUSE = 0.005  # Seconds after which a photo asks again for room for its pixels.
 STUCK = 60.0  # Seconds after which a batch that is still running counts as hanging.
 
 
@@ -98,7 +99,7 @@ class Batcher:
         if not self._waiting:
             return  # It went with an earlier batch.
         time.sleep(max(0.0, self._waiting[0].due - time.monotonic()))
-        count = min(len(self._waiting), BATCH_FRAMES)  # Their pixels are few by `Room`.
+        count = min(len(self._waiting), BATCH_FRAMES)  # Their pixels are bounded.
         batch = [self._waiting.popleft() for _ in range(count)]
         self.since = began = time.monotonic()
         wanted = [job for job in batch if job.answer.set_running_or_notify_cancel()]
@@ -125,28 +126,6 @@ class Batcher:
         else:
             for job, faces in zip(jobs, found, strict=True):
                 job.answer.set_result(faces)
-
-
-class Room:
-    """How many pixels are held at a time; a photo larger than all of it is held alone."""
-
-    def __init__(self, pixels: float) -> None:
-        self._free = self._most = pixels
-        self._change = asyncio.Condition()
-
-    @asynccontextmanager
-    async def take(self, pixels: float) -> AsyncIterator[None]:
-        """Wait for room, and hold it in the block."""
-        pixels = min(pixels, self._most)
-        async with self._change:
-            await self._change.wait_for(lambda: self._free >= pixels)
-            self._free -= pixels
-        try:
-            yield
-        finally:
-            async with self._change:
-                self._free += pixels
-                self._change.notify_all()
 
 
 @dataclass(frozen=True)
@@ -185,7 +164,7 @@ class Service:
         self.exits.callback(self.batcher.nets.shutdown)
         self._fetchers, self._fetching = ThreadPoolExecutor(FETCHERS), asyncio.Semaphore(FETCHERS)
         self.exits.callback(self._fetchers.shutdown, wait=False, cancel_futures=True)
-        self._known, self._room = self.predictor.known, Room(2 * BATCH_PIXELS)
+        self._known, self._pixels = self.predictor.known, 0
         self._requests = self._bytes = 0
 
     @contextmanager
@@ -239,13 +218,17 @@ class Service:
             return Found(Frame(name, error=str(error) or f"{name}: not there in time."))
 
     async def _find(self, photo: bytes, name: str, ask: Ask, draw: int) -> Found:
-        pixels = 0.0
+        pixels = 0
         with suppress(PhotoError):  # Decoding tells what is wrong.
-            pixels = math.prod(photo_size(io.BytesIO(photo))) * max(1.0, ask.resize or 0) ** 2
+            area = math.prod(photo_size(io.BytesIO(photo)))
+            pixels = math.ceil(area * max(1.0, ask.resize or 0) ** 2)
         if pixels > self.limits.pixels:
             most = f"{pixels / 1e6:.1f} million pixels; {self.limits.pixels / 1e6:g} are the most"
             return Found(Frame(name, error=f"{name}: has, as enlarged, {most} here."))
-        async with self._room.take(pixels):
+        while self._pixels and self._pixels + pixels > 2 * BATCH_PIXELS:
+            await asyncio.sleep(PAUSE)
+        self._pixels += pixels
+        try:
             frame = await asyncio.to_thread(decode_item, photo, name)
             if frame.error:
                 return Found(frame)
@@ -253,6 +236,8 @@ class Service:
             jpeg = await asyncio.to_thread(draw_jpeg, frame, faces, draw) if draw else b""
             told = replace(frame, pixels=None, learnt=self._known.tell(frame.fingerprint))
             return Found(told, frame.size, faces, jpeg)
+        finally:
+            self._pixels -= pixels
 
 
 def spell_name(name: str | None) -> str:

@@ -1,12 +1,13 @@
 """Frames of clips, streams and cameras, by PyAV and OpenCV; PyAV is imported when one is read."""
 
+import math
 import os
 import re
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
@@ -25,6 +26,10 @@ from pipeline.inference.sources import PhotoSet, spell
 from pipeline.inference.video.alarms import Alarm
 
 EXTRA = 'pip install "trimask[video]"'
+FORMATS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,ogg,mjpeg,h264,hevc,m4v,ivf,dv,mxf"
+"""Kinds of files that are read: none that is a list of other files."""
+MOST_PIXELS = 50_000_000  # Of a frame.
+
 WAIT = 10.0  # Seconds without an answer after which a stream counts as lost.
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # Seconds before it is joined again; then the last.
 
@@ -46,6 +51,7 @@ class VideoOptions:
     every: str = "1"  # Frames that are taken: `3` is each third, `0.5s` two of each second.
     alarm: Alarm | None = None
     show: bool = False
+    longest: float = math.inf  # Seconds of a clip that are looked at.
 
     def fit(self, photos: PhotoSet) -> PhotoSet:
         """Pass over videos where the packages that they need are not installed.
@@ -102,6 +108,7 @@ class Clip:
     name: str
     place: str
     every: str = "1"
+    longest: float = math.inf  # Seconds from its beginning.
 
     def __iter__(self) -> Iterator[Frame]:
         import av
@@ -111,7 +118,7 @@ class Clip:
                 yield from self._read(container)
         except (av.FFmpegError, OSError) as error:
             why = ": damaged, cut short or of an unknown kind; copy it again or convert it"
-            hint = why if isinstance(error, av.InvalidDataError) else ""
+            hint = "" if "://" in self.place else why
             yield self._fault(f"can't be read as a video ({spell(str(error.strerror))}){hint}")
 
     def _fault(self, what: str) -> Frame:
@@ -125,6 +132,7 @@ class Clip:
             yield self._fault(f"only {'sound' if container.streams.audio else 'data'} in it")
             return
         streams[0].thread_type = "AUTO"
+        streams[0].codec_context.options = {"max_pixels": str(MOST_PIXELS)}
         choose, index, first, now = choose_frames(self.every), -1, None, 0.0
         packets = container.demux(streams[0])
         while True:
@@ -144,6 +152,8 @@ class Clip:
                 told = index / float(streams[0].average_rate or 25) if told is None else told
                 first = told if first is None else first
                 now = max(now, told - first)
+                if now > self.longest:
+                    return
                 if choose(index, now):
                     began = time.perf_counter()
                     pixels, turned = to_pixels(picture)
@@ -161,9 +171,11 @@ def open_video(place: str) -> Any:
     """A container of PyAV that reads from where it is told, and nowhere else."""
     import av
 
-    known = "http,https,tcp,tls,udp,rtp,rtsp,rtmp,srt,crypto" if "://" in place else "file"
-    transport = {"rtsp_transport": "tcp"} if place.startswith("rtsp") else {}
-    options = {"protocol_whitelist": known, **transport}
+    options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
+    if "://" in place:
+        options = {"protocol_whitelist": "http,https,tcp,tls,udp,rtp,rtsp,rtmp,srt,crypto"}
+    if place.startswith("rtsp"):
+        options["rtsp_transport"] = "tcp"
     return av.open(place, options=options, timeout=WAIT, metadata_errors="replace")
 
 
@@ -248,20 +260,20 @@ class Live:
             self._stop.wait(pause)
 
 
-def open_source(name: str, place: str, every: str) -> Clip | Live:
+def open_source(name: str, place: str, options: VideoOptions) -> Clip | Live:
     """What reads a video: a file, an address, or the number of a camera."""
     if place.isdecimal():
-        return Live(name, partial(read_camera, int(place)), every)
+        return Live(name, partial(read_camera, int(place)), options.every)
     ends = "://" not in place
     if place.startswith("http"):
         import av
 
-        try:
-            with open_video(place) as container:
-                ends = bool(container.duration)
-        except (av.FFmpegError, OSError):
-            ends = True  # The clip will tell why.
-    return Clip(name, place, every) if ends else Live(name, partial(read_stream, place), every)
+        ends = True  # If it can't be had, the clip tells why.
+        with suppress(av.FFmpegError, OSError), open_video(place) as container:
+            ends = bool(container.duration)
+    if ends:
+        return Clip(name, place, options.every, options.longest)
+    return Live(name, partial(read_stream, place), options.every)
 
 
 def read_stream(place: str) -> Generator[Picture]:

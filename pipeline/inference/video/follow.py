@@ -115,7 +115,7 @@ def follow_videos(
     """
     done, left = [], list(videos)
     for name, place in videos.items():
-        source = open_source(name, place, options.every)
+        source = open_source(name, place, options)
         mark = ""
         if (
             "://" in place

@@ -3,6 +3,8 @@
 import base64
 import csv
 import io
+import json
+import os
 import re
 import runpy
 import shutil
@@ -12,11 +14,13 @@ import sys
 from inspect import signature
 from pathlib import Path
 
+import av
 import pytest
 
 import trimask
 from data_prep.formats.predictions import COLUMNS
 from pipeline.inference.records import Frame
+from tests.pipeline.inference.video.makers import WALK, write_clip
 from tests.pipeline.makers import paint_photo, save_photo, stand_ins
 from tests.pipeline.needs import needs_shipped
 
@@ -30,11 +34,12 @@ from pipeline.serve.service import Found, Limits, Service
 LAUNCH = signature(gr.Blocks.launch)
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 ROOT = Path(__file__).parents[3]
+CLIP = 2  # Number of the page's event.
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
-def read_table(html):
-    (data,) = re.findall(r'href="data:text/csv;base64,([^"]*)"', html)
+def read_table(html, name="predictions.csv"):
+    (data,) = re.findall(rf'"{name}" href="data:text/csv;base64,([^"]*)"', html)
     return list(csv.reader(io.StringIO(base64.b64decode(data).decode())))
 
 
@@ -103,6 +108,70 @@ def test_the_page_reads_no_file_that_was_not_dropped(tmp_path, monkeypatch):
         assert "2 faces" in told
         assert not Path(dropped).exists()
     assert secret.exists()
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """The page around stand-ins, and the folder that it holds what was dropped in."""
+    pytest.importorskip("trackers")
+    monkeypatch.chdir(tmp_path)
+    app = create_app(service := Service(stand_ins(0.3)))
+    blocks, options = make_page(service)
+    gr.mount_gradio_app(app, blocks, "/", **options)
+    with TestClient(app) as client:
+        yield client, Path(os.environ["GRADIO_TEMP_DIR"])
+
+
+def drop_clip(client, path):
+    (dropped,) = client.post("/gradio_api/upload", files={"files": path.open("rb")}).json()
+    file = {"path": dropped, "meta": {"_type": "gradio.FileData"}, "orig_name": path.name}
+    _, film, html = json.loads(ask_page(client, CLIP, file, 0.5, "found")[5:])["output"]["data"]
+    return film, html
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_clip_gives_a_film_and_tables_and_leaves_nothing(place, tmp_path):
+    client, folder = place
+    film, html = drop_clip(client, write_clip(tmp_path / "a.mov", WALK * 4))
+    assert "1 person at most: 1 with mask" in html
+    assert html.count("<tr>") == 2
+    persons, faces = (read_table(html, name) for name in ("tracks.csv", "predictions.csv"))
+    assert [row[:2] for row in persons] == [["image", "track"], ["a.mov", "1"]]
+    assert {row[0] for row in faces[1:]} == {"a.mov"}
+    frames = sorted({int(row[faces[0].index("frame")]) for row in faces[1:]})
+    assert (len(frames), frames[:3]) == (19, [0, 3, 5])  # Ten of a second's 25.
+    answer = client.get(film["value"]["url"] if "value" in film else film["url"])
+    (tmp_path / "film.mp4").write_bytes(answer.content)
+    with av.open(str(tmp_path / "film.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == len(frames)
+    left = {path.name for path in folder.rglob("*") if path.is_file() and path.stat().st_size}
+    assert left == {"a.mov.mp4"}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_clip_is_bounded(place, tmp_path, monkeypatch):
+    client, _ = place
+    path = write_clip(tmp_path / "a.mp4", WALK * 4)
+    monkeypatch.setattr("pipeline.serve.page.LONGEST", 1.0)
+    assert "11 frames of 1.0 s" in drop_clip(client, path)[1]
+    monkeypatch.setattr("pipeline.serve.page.PATIENCE", 0.0)
+    film, html = drop_clip(client, path)
+    assert "the nets are busy" in html
+    assert not film.get("value")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_clip_leads_to_other_files(place, tmp_path):
+    client, folder = place
+    write_clip(tmp_path / "secret.ts")
+    bad = tmp_path / "list.mp4"
+    bad.write_text(f"ffconcat version 1.0\nfile {tmp_path}/secret.ts")
+    film, html = drop_clip(client, bad)
+    assert "list.mp4: can&#39;t be read as a video" in html
+    assert str(folder) not in html
+    assert not film.get("value")
+    file = {"path": str(tmp_path / "secret.ts"), "meta": {"_type": "gradio.FileData"}}
+    assert '"success":false' in ask_page(client, CLIP, {**file, "orig_name": "a"}, 0.5, "found")
 
 
 @needs_shipped

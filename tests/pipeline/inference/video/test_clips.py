@@ -138,6 +138,24 @@ def test_a_list_that_leads_elsewhere_is_not_followed(tmp_path):
     assert all(frame.pixels is None for frame in read(tmp_path / "a.mp4"))
 
 
+def test_files_that_are_lists_of_others_are_not_read(tmp_path):
+    write_clip(tmp_path / "secret.ts")
+    lists = {
+        "a.mp4": "ffconcat version 1.0\nfile secret.ts",
+        "b.m3u8": "#EXTM3U\n#EXTINF:1,\nsecret.ts",
+    }
+    for name, text in lists.items():
+        (tmp_path / name).write_text(text)
+        (frame,) = read(tmp_path / name)
+        assert "can't be read as a video" in frame.error
+
+
+def test_frames_of_too_many_pixels_are_not_decoded(tmp_path, monkeypatch):
+    path = write_clip(tmp_path / "a.mp4")
+    monkeypatch.setattr(clips, "MOST_PIXELS", 120 * 90 - 1)
+    assert all(frame.pixels is None for frame in read(path))
+
+
 def test_folders_mix_photos_and_clips(tmp_path):
     save_photo(tmp_path / "a.png")
     write_clip(tmp_path / "sub" / "b.MP4")
