@@ -115,7 +115,8 @@ def read_object(path: Path) -> dict[str, Any] | None:
 
 def output_error(path: Path, error: OSError) -> OutputError:
     """What can't be written, why, and what to do."""
-    reason = error.strerror or str(error)
+    in_way = isinstance(error, FileExistsError | NotADirectoryError)
+    reason = "a file is in the way" if in_way else error.strerror or str(error)
     space = "free some space or " if error.errno == errno.ENOSPC else ""
     return OutputError(f"{path}: can't be written ({reason}); {space}choose another output folder.")
 

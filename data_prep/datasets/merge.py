@@ -251,7 +251,8 @@ def read_recode(path: Path) -> tuple[RecodeTable, dict[str, Path]]:
     except ValidationError as error:
         raise RecodeError(f"{path}: {_explain(error)}") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise RecodeError(f"{path}: can't be read as TOML ({error}).") from error
+        reason = getattr(error, "strerror", None) or error
+        raise RecodeError(f"{path}: can't be read as TOML ({reason}).") from error
     folders: dict[str, Path] = {}
     for name, source in table.sources.items():
         _check_source(source, name, table.classes, path)

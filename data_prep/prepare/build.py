@@ -167,7 +167,8 @@ def count_found_groups(faces: pd.DataFrame, known: Path) -> tuple[int, int]:
     try:
         lines = known.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{known}: not a readable list of groups ({error}).") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DatasetError(f"{known}: not a readable list of groups ({reason}).") from error
     sought = [[groups[stem] for stem in set(line.split()) if stem in groups] for line in lines]
     there = [names for names in sought if len(names) > 1]
     return sum(len(set(names)) == 1 for names in there), len(there)

@@ -10,7 +10,7 @@ import typer
 
 from data_prep.base.boxes import SIDES, BoxOffsets
 from data_prep.base.errors import DatasetError
-from data_prep.base.files import OutputError, refuse_dataset_folders, write_json
+from data_prep.base.files import OutputError, make_folder, refuse_dataset_folders, write_json
 from data_prep.base.photo import read_photo
 from data_prep.base.progress import log, show_progress, tell
 from data_prep.base.records import Box
@@ -151,6 +151,8 @@ def measure_weights(options: MeasureOptions, predictor: Predictor | None = None)
         options.weights, device=pick_device(options.device), thresh=THRESH
     )
     assert predictor.classifier is not None
+    if reports:
+        make_folder(reports)  # What can't be written is told before all is measured.
     log(f"nets: {predictor.origin}")
     learnt_from = predictor.classifier.card.training.get("data", {}).get("faces_sha256")
     known = data.data["faces_sha256"]

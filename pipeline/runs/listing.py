@@ -80,7 +80,7 @@ def list_or_compare(options: RunsOptions) -> None:
     if options.as_json:
         typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
     else:
-        for line in notes:
+        for line in notes if runs else [f"{folders[0]}: no run folder in there yet."]:
             log(line)
         print_table(names, rows, hidden)
     for run in runs:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.base.files import PART, OutputError, OutputFolder, hold_folder
+from data_prep.base.files import PART, OutputError, OutputFolder, hold_folder, make_folder
 
 KILLED = """
 import sys, time
@@ -75,3 +75,11 @@ def test_second_command_says_so_and_spoils_nothing(run, dataset, tmp_path, comma
         assert list(out.iterdir()) == []
     assert run(*arguments).exit_code == 0
     assert not [path for path in Path(out).rglob("*") if path.name.startswith(".")]
+
+
+def test_a_file_in_the_way_of_a_folder_is_named_as_such(tmp_path):
+    (tmp_path / "out").write_text("mine")
+    for folder in (tmp_path / "out", tmp_path / "out" / "below"):
+        with pytest.raises(OutputError, match=r"can't be written \(a file is in the way\)"):
+            make_folder(folder)
+    assert (tmp_path / "out").read_text() == "mine"

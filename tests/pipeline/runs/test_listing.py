@@ -129,7 +129,9 @@ def test_runs_of_one_name_are_told_apart(runs, tmp_path):
 
 def test_list_as_lines_with_tabs_or_json(runs, tmp_path):
     (tmp_path / "empty").mkdir()
-    assert len(call("runs", tmp_path / "empty").stdout.splitlines()) == 1
+    nothing = call("runs", tmp_path / "empty")
+    assert len(nothing.stdout.splitlines()) == 1
+    assert nothing.stderr == f"{tmp_path / 'empty'}: no run folder in there yet.\n"
     listed = call("runs", runs)
     lines = [line.split("\t") for line in listed.stdout.splitlines()]
     assert lines[0][:3] == ["run", "state", "kind"]
