@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
 from data_prep.base.boxes import ORIENTATIONS
-from data_prep.base.photo import PhotoError
+from data_prep.base.photo import PhotoError, read_photo
 from data_prep.base.tables import TableError
 from data_prep.formats.input_files import InputError
 from data_prep.formats.photo_match import AmbiguousPhotoError, match_names
@@ -21,7 +21,7 @@ from evaluate.inputs.photos import SizeSource, find_photos
 from evaluate.inputs.predictions import Placed, read_predicted, read_predictions
 from evaluate.inputs.truth import DEFAULT_OPTIONS, read_truth
 from evaluate.options import EvaluateOptions
-from evaluate.report.gallery import _cut_out, _read_pixels
+from evaluate.report.gallery import _cut_out
 from tests.evaluate.voc_files import voc_xml
 
 SIZE = (90, 60)
@@ -196,8 +196,7 @@ def test_pictures_show_the_pixels_that_boxes_refer_to(
         sizes=np.array([shown.size], np.float64),
         upright=upright,
     )
-    pixels = _read_pixels(path, truth, 0)
-    assert pixels is not None
+    pixels = read_photo(path, upright=truth.upright, fit_size=truth.find_size(0)).pixels
     assert np.array_equal(pixels, np.asarray(shown))
     assert _cut_out(pixels, truth.boxes, [(truth.boxes[0], "with_mask", True)])
 
