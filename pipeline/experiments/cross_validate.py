@@ -20,7 +20,6 @@ from pipeline.inference.detector import Detector
 from pipeline.inference.folder import predict_folder
 from pipeline.inference.predictor import Predictor
 from pipeline.nets.cards import CLASSIFIER, DETECTOR, DetectorCard, load_state, read_card
-from pipeline.nets.classifiers import join_members
 from pipeline.nets.compute import has_fast_bf16, pick_device
 from pipeline.runs.folder import Run
 from pipeline.runs.log import Log, prefix_log, report_as
@@ -30,7 +29,6 @@ from pipeline.runs.recipe import (
     DetectorRecipe,
     RecipeError,
     load_recipe,
-    member_of,
 )
 from pipeline.runs.workers import call_at_once, count_cores, one_thread
 from pipeline.training.detector import train_detector
@@ -89,19 +87,15 @@ def train_nets(
     if recipe.init == "detector":
         recipe = recipe.model_copy(update={"init": str(detector)})
 
-    def train_members(run: Run) -> None:
+    def train_classifier(run: Run) -> None:
         table = open_faces(data.folder, recipe).table
         training = table[table["split"] == TRAIN].reset_index(drop=True)
         crops = load_crops(training["crop"], max(CACHE_SIDE, *recipe.sizes))
-        states = []
-        for place in range(recipe.members):
-            own, what = member_of(recipe, place), f"classifier {place + 1} of {recipe.members}"
-            states.append(train_short(training, crops, own, device=device, what=what, log=log))
-        state = join_members(states) if len(states) > 1 else states[0]
+        state = train_short(training, crops, recipe, device=device, what="classifier", log=log)
         state = shift_logits(state, shift_prior(recipe.rare_odds, 1.0), recipe.architecture)
         write_classifier(run, state, make_card(recipe, run, table["label"]))
 
-    run = train_once(runs, recipe, data.data, train_members, log=log)
+    run = train_once(runs, recipe, data.data, train_classifier, log=log)
     classifier = run.folder / f"{CLASSIFIER}.safetensors"
     return Predictor(
         Detector.load(detector, device=device, bf16=half),

@@ -30,7 +30,6 @@ _FASTAI = {f"0.{place}": name for place, name in enumerate(_RESNET)} | {f"1.{_HE
 """Torchvision's names for the parts of a ResNet-34, by their places in a fastai learner's."""
 
 _CELLS = 16
-_MEMBERS = "members"
 _FIRST_CONV, _FIRST_NORM = "body.stage1.0.0", "body.stage1.0.1"
 _SHRINK = 32
 """The variance of grey levels up to 255 behind the first convolution, about 60,000, comes near the
@@ -137,33 +136,9 @@ class _Tracer(fx.Tracer):
         return is_timms(module) or super().is_leaf_module(module, name)
 
 
-class Ensemble(nn.Module):
-    """Networks of one architecture that answer together: the mean of their logits."""
-
-    def __init__(self, members: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.members = nn.ModuleList(members)
-
-    def forward(self, batch: Tensor) -> Tensor:
-        """Logits of a batch, batch × classes."""
-        return torch.stack([member(batch) for member in self.members]).mean(dim=0)
-
-
-def join_members(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The weights of an `Ensemble` from those of its members, all as they lie on disk."""
-    return {
-        f"{_MEMBERS}.{place}.{name}": tensor
-        for place, state in enumerate(states)
-        for name, tensor in state.items()
-    }
-
-
 def fill_net(state: dict[str, Tensor], architecture: Architecture, path: Path) -> nn.Module:
-    """A classifier with weights as on disk, maybe an `Ensemble`; raises `WeightsError`."""
-    places = {name.split(".")[1] for name in state if name.startswith(f"{_MEMBERS}.")}
+    """A classifier with weights as on disk; raises `WeightsError`."""
     net = make_net(architecture)
-    if places:
-        net = Ensemble([make_net(architecture) for _ in places])
     try:
         net.load_state_dict(state)
     except RuntimeError as error:
@@ -174,8 +149,7 @@ def fill_net(state: dict[str, Tensor], architecture: Architecture, path: Path) -
 def expose_features(net: nn.Module) -> nn.Module:
     """A classifier that gives, beside the logits, what its last layer sees: batch × features.
 
-    Of an ensemble it is what each member's sees, side by side; of a net without such a layer the
-    logits.
+    Of a net without such a layer it is the logits.
     """
     traced = fx.GraphModule(net, _Tracer().trace(net.eval()))
     (output,) = (node for node in traced.graph.nodes if node.op == "output")
@@ -213,10 +187,9 @@ def to_stored(state: dict[str, Tensor], architecture: Architecture) -> dict[str,
     return renamed
 
 
-def last_biases(state: dict[str, Tensor], architecture: Architecture) -> list[str]:
-    """Names of the last layers' biases on disk; an ensemble has several."""
-    last = "fc.bias" if architecture == "resnet34" else f"head.{_HEAD_LINEAR}.bias"
-    return [name for name in state if name == last or name.endswith(f".{last}")]
+def last_bias(architecture: Architecture) -> str:
+    """Name of the last layer's bias on disk."""
+    return "fc.bias" if architecture == "resnet34" else f"head.{_HEAD_LINEAR}.bias"
 
 
 def from_torchvision(state: dict[str, Tensor]) -> dict[str, Tensor]:

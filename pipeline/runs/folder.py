@@ -26,7 +26,6 @@ from pipeline.runs.recipe import ClassifierRecipe, Recipe, write_recipe
 
 RECIPE, HISTORY, ABOUT, CHECKPOINT = "recipe.toml", "history.csv", "run.json", "checkpoint.pt"
 PREDICTIONS = "valid.csv"
-MEMBERS = "members"  # Folder in the run folder of an ensemble, with the run folders of its members.
 
 FEW_FACES = 20  # With fewer of a class in the validation split, its recall says little.
 
@@ -148,15 +147,14 @@ class RunRecord:
             numbers = numbers.set_index("step")
         else:
             numbers.index = pd.RangeIndex(1, len(numbers) + 1, name="epoch")
-        return numbers.drop(columns=["member", "stage", "epoch", "lr"], errors="ignore")
+        return numbers.drop(columns=["stage", "epoch", "lr"], errors="ignore")
 
     @property
-    def kept(self) -> list[int]:
-        """The epoch, from 1, that the weights are of, of each member; a detector's step."""
+    def kept(self) -> int | None:
+        """The epoch, from 1, that the weights are of; a detector's step; none before the first."""
         if self.history.empty or "step" in self.history:
-            return [int(step) for step in self.history.get("step", [])][-1:]
-        members = self.history.get("member", pd.Series(0, self.history.index))
-        return [find_kept(rows) + 1 for _, rows in self.history.groupby(members)]
+            return int(self.history["step"].iloc[-1]) if len(self.history) else None
+        return find_kept(self.history) + 1
 
     @property
     def saved(self) -> dict[str, float]:

@@ -20,7 +20,6 @@ from pipeline.runs.folder import (
     ABOUT,
     CHECKPOINT,
     FEW_FACES,
-    MEMBERS,
     RECIPE,
     RunError,
     flatten,
@@ -30,7 +29,7 @@ from pipeline.runs.folder import (
 from pipeline.runs.plots import SHORT, name_folders
 
 State = Literal["finished", "can be resumed", "begun", "broken", "not a run"]
-"""With weights; with a checkpoint or members; stopped before the first one; unreadable; foreign."""
+"""With weights; with a checkpoint; stopped before the first one; unreadable; foreign."""
 
 FIGURES = {"accuracy": "accuracy", "macro_recall": "macro recall", "face_ap50": "face AP50"}
 COLUMNS = (
@@ -42,7 +41,7 @@ COLUMNS = (
 
 EMPTY: dict[str, Any] = {
     **{"name": "", "state": "not a run", "kind": "", "recipe": "", "date": "", "data": ""},
-    **{"rows": 0, "kept": [], "figures": {}, "recalls": {}, "warning": "", "problem": ""},
+    **{"rows": 0, "kept": None, "figures": {}, "recalls": {}, "warning": "", "problem": ""},
 }
 
 SETTINGS = ("data", "code_sha256", "versions", "python")  # What else of runs is compared.
@@ -113,7 +112,7 @@ def summarise_run(folder: Path) -> dict[str, Any]:
     state: State = "begun"
     if is_finished(folder):
         state = "finished"
-    elif (folder / CHECKPOINT).is_file() or (folder / MEMBERS).is_dir():
+    elif (folder / CHECKPOINT).is_file():
         state = "can be resumed"
     begun = datetime.fromtimestamp((folder / RECIPE).stat().st_mtime, UTC)
     return summary | {
@@ -123,7 +122,7 @@ def summarise_run(folder: Path) -> dict[str, Any]:
         "date": begun.isoformat(timespec="seconds"),
         "data": ", ".join(record.about["data"]["sources"]),
         "rows": len(record.history),
-        "kept": record.kept if record.saved else [],
+        "kept": record.kept if record.saved else None,
         "figures": record.saved,
         "recalls": record.recalls,
         "warning": str(record.about.get("warning", "")),
@@ -142,7 +141,7 @@ def compare_runs(folders: Sequence[Path]) -> pd.DataFrame:
     for name, record in zip(name_folders(folders), map(read_run, folders), strict=True):
         about = {key: record.about.get(key, "") for key in SETTINGS}
         settings[name] = pd.Series(flatten({"recipe": record.recipe, **about}))
-        kept = {"kept": ", ".join(map(str, record.kept))} if record.kept else {}
+        kept = {"kept": str(record.kept)} if record.kept else {}
         results = flatten({"valid": record.results}).items()
         figures[name] = pd.Series(kept | {k: v for k, v in results if isinstance(v, (int, float))})
     table, own = pd.DataFrame(settings).fillna(""), pd.DataFrame(figures)
@@ -192,4 +191,4 @@ def _list_row(run: dict[str, Any]) -> list[Any]:
     texts = [run[key] for key in ("name", "state", "kind", "recipe", "date", "data")]
     counts = ["{}/{}".format(*own) if own else "" for own in map(run["recalls"].get, CLASSES)]
     figures = [run["figures"].get(key, "") for key in FIGURES]
-    return [*texts, run["rows"] or "", ", ".join(map(str, run["kept"])), *figures, *counts]
+    return [*texts, run["rows"] or "", run["kept"] or "", *figures, *counts]

@@ -39,24 +39,16 @@ def draw_history(history: pd.DataFrame) -> list[Figure]:
 
 
 def _draw_curves(axes: Axes, history: pd.DataFrame, names: Mapping[str, str]) -> None:
-    """Lines of some columns by their names, for each member; vertical ones where sizes change."""
-    parts = [
-        rows for _, rows in history.groupby(history.get("member", pd.Series(0, history.index)))
-    ]
-    for number, rows in enumerate(parts):
-        x = rows.get("step", pd.Series(range(1, len(rows) + 1), rows.index)).to_numpy()
-        for (column, name), colour in zip(names.items(), LINES, strict=False):
-            if column in rows:
-                known = rows[column].notna().to_numpy()
-                label = name if number == 0 else None
-                alpha = 1 if len(parts) == 1 else 0.6
-                y = rows.loc[known, column]
-                axes.plot(x[known], y, ".-", color=colour, alpha=alpha, label=label)
-        if "stage" in rows:
-            for change in np.flatnonzero(np.diff(rows["stage"])):
-                axes.axvline(change + 1.5, color=GREY, linestyle=":")
-            label = "kept" if number == 0 else None
-            axes.axvline(find_kept(rows) + 1, color=INK, linestyle="--", lw=1, label=label)
+    """Lines of some columns by their names; vertical ones where sizes change."""
+    x = history.get("step", pd.Series(range(1, len(history) + 1), history.index)).to_numpy()
+    for (column, name), colour in zip(names.items(), LINES, strict=False):
+        if column in history:
+            known = history[column].notna().to_numpy()
+            axes.plot(x[known], history.loc[known, column], ".-", color=colour, label=name)
+    if "stage" in history:
+        for change in np.flatnonzero(np.diff(history["stage"])):
+            axes.axvline(change + 1.5, color=GREY, linestyle=":")
+        axes.axvline(find_kept(history) + 1, color=INK, linestyle="--", lw=1, label="kept")
     axes.set_xlabel("step" if "step" in history else "epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if not set(names) & set(LOSSES):

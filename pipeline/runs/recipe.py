@@ -79,7 +79,6 @@ class ClassifierRecipe(_Numbers):
     lighting: float = Field(default=0.25, ge=0, lt=1)
     downscale: float = Field(default=0.3, ge=0, le=1)
     mirror: bool = False
-    members: int = Field(default=1, ge=1)
     rare_odds: float = Field(default=1.0, gt=0)
     teachers: list[str] = Field(default_factory=list)
     teacher_share: float = Field(default=0.5, gt=0, le=1)
@@ -123,17 +122,6 @@ class ClassifierRecipe(_Numbers):
     def learnt(self) -> tuple[str, ...]:
         """The classes that are learnt, in the order of `CLASSES`."""
         return _learnt_classes(self.incorrect)
-
-
-def member_of(recipe: ClassifierRecipe, place: int) -> ClassifierRecipe:
-    """The recipe of a member of an ensemble, from 0; a prior shift is the ensemble's alone.
-
-    >>> member_of(ClassifierRecipe(name="three", members=3, rare_odds=2.0), 1).name
-    'three-2'
-    """
-    # Epochs are seeded by the ones after a training's seed; members must not share them.
-    own = {"members": 1, "rare_odds": 1.0, "seed": recipe.seed + 1_000_000 * place}
-    return recipe.model_copy(update={**own, "name": f"{recipe.name}-{place + 1}"})
 
 
 class DetectorRecipe(_Numbers):
@@ -240,6 +228,8 @@ def _read(path: Path, kind: type[_Numbers], heirs: tuple[Path, ...] = ()) -> dic
     except (OSError, ValueError, RecursionError) as error:
         raise RecipeError(f"{path}: can't be read as TOML ({error}).") from error
     base = values.pop("base", None)
+    if values.get("members") == 1:  # Of runs from when a recipe could ask for several networks.
+        del values["members"]
     wanted = kind.model_fields["kind"].default
     if values.get("kind", wanted) != wanted:
         raise RecipeError(

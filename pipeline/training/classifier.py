@@ -1,7 +1,6 @@
 """Training the classifier: one-cycle in stages of growing input size, then calibration."""
 
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -9,34 +8,25 @@ import torch
 from fastai.callback.schedule import Learner, valley
 from fastai.torch_core import to_device
 from matplotlib import pyplot
-from torch import Tensor
 
-from data_prep.base.files import make_folder
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import show_progress, tell
 from data_prep.base.tables import KEY
 from data_prep.grouping.split import TRAIN, VALID
-from pipeline.nets.cards import CLASSIFIER, ClassifierCard, load_checkpoint, load_weights
-from pipeline.nets.classifiers import join_members
+from pipeline.nets.cards import ClassifierCard, load_checkpoint
 from pipeline.nets.compute import seed_everything
 from pipeline.runs.folder import (
     CHECKPOINT,
-    HISTORY,
-    MEMBERS,
     Row,
     Run,
-    find_run,
-    is_finished,
-    start_run,
 )
-from pipeline.runs.log import Log, prefix_log
+from pipeline.runs.log import Log
 from pipeline.runs.plots import save_figure
-from pipeline.runs.recipe import ClassifierRecipe, member_of
+from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.runs.tracking import Tracker, TrackLearner, track_nothing
 from pipeline.training.callbacks import StageKeeper, count_millions
 from pipeline.training.data import TrainingFaces, gather_faces, make_loaders, select_faces
 from pipeline.training.export import (
-    Picture,
     export_classifier,
     picture_batch,
     store_weights,
@@ -62,10 +52,9 @@ def plan_classifier(
     photos = len(chosen[list(KEY[:2])].drop_duplicates())
     begun_with = START.get(recipe.init, Path(recipe.init).name)
     sizes = ", then ".join(f"{size} px" for size in dict.fromkeys(recipe.sizes))
-    members = f"{recipe.members} networks, one after the other; " if recipe.members > 1 else ""
     return (
         f"{recipe.architecture} ({count_millions(net)}) from {begun_with}: {is_train.sum()} "
-        f"training and {(~is_train).sum()} validation faces of {tell(photos)}; {members}"
+        f"training and {(~is_train).sum()} validation faces of {tell(photos)}; "
         f"at most {tell(recipe.all_epochs, 'epoch')} at {sizes}"
     )
 
@@ -83,101 +72,52 @@ def train_classifier(
     """Train a classifier, or go on where a killed run of the same folder stopped.
 
     From the whole `faces.csv`; gives the card of the written weights, with the validation figures.
-    The members of an ensemble are trained one after the other, each in a run folder of its own,
-    where its curves are; a tracker gets a member's epochs when it is done.
     """
-    job = _Job(prepared, recipe, run, device, log, tracker)
     chosen = select_faces(faces, recipe)
-    trained = job.train_members(faces) if recipe.members > 1 else job.train_alone(chosen)
-    state, steps, batch = trained
+    seed_everything(recipe.seed)
+    splits = {split: chosen.loc[chosen["split"] == split, "label"] for split in (TRAIN, VALID)}
+    _log_counts(splits, log)
+    checkpoint = load_checkpoint(run.folder / CHECKPOINT)
+    if recipe.drawn or recipe.masks == "drawn":
+        log("drawing masks on bare faces")
+    gathered = gather_faces(chosen, read_crops(prepared), recipe)
+    if recipe.masks == "drawn":
+        log("drawn masks in place of real ones")
+        _log_counts({**splits, TRAIN: gathered.labels}, log)
+    learn = build_learner(gathered, recipe, device, run.folder, fresh=checkpoint is None)
+    history: list[Row] = list(checkpoint["history"]) if checkpoint else []
+    if checkpoint:
+        log(f"resuming after epoch {len(history)} of {recipe.all_epochs}")
+    first = checkpoint["stage"] if checkpoint else 0
+    free_body(learn, recipe, first)
+    lr = _choose_lr(learn, recipe, history, run, log)
+    left = len(learn.dls.train) * (recipe.all_epochs - len(history))
+    with closing(show_progress(range(left), left, "training")) as steps:
+        for stage in range(first, len(recipe.stages)):
+            size, epochs, head_only = recipe.stages[stage]
+            rate = lr * recipe.stage_lr**stage
+            learn.dls = make_loaders(gathered, recipe, size, device)
+            line = f"stage {stage + 1} of {len(recipe.stages)}: {size} px, at most "
+            line += tell(epochs, "epoch") + ", the head alone" * bool(head_only)
+            log(line, "stage", stage=stage, size=size, epochs=epochs)
+            learn.create_opt()
+            free_body(learn, recipe, stage)
+            resumed = checkpoint if checkpoint and stage == first else None
+            if resumed:
+                learn.model.load_state_dict(resumed["model"])
+                learn.opt.load_state_dict(to_device(resumed["optimiser"], device))
+            keeper = StageKeeper(recipe, stage, rate, run, history, log, resumed, steps)
+            callbacks = [keeper, TrackLearner(tracker)]
+            fit_stage(learn, recipe, stage, rate, callbacks, keeper.done)
+    state = store_weights(learn, gathered.labels, recipe)
+    batch = picture_batch(learn)
     card = export_classifier(state, chosen, prepared, recipe, run, device)
     crops = chosen.loc[chosen["split"] == VALID, "crop"].tolist()
     write_page(run, prepared, crops=crops, batch=batch)
     (run.folder / CHECKPOINT).unlink(missing_ok=True)
-    tracker(steps, {f"valid/{name}": value for name, value in card.results["valid"]["all"].items()})
+    figures = card.results["valid"]["all"].items()
+    tracker(len(learn.dls.train) * len(history), {f"valid/{name}": x for name, x in figures})
     return card
-
-
-_Trained = tuple[dict[str, Tensor], int, list[Picture]]
-"""The weights as on disk, the steps at the last figures, and what the network was fed."""
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What a training is told."""
-
-    prepared: Path
-    recipe: ClassifierRecipe
-    run: Run
-    device: torch.device
-    log: Log
-    tracker: Tracker
-
-    def train_members(self, faces: pd.DataFrame) -> _Trained:
-        """A tracker gets an epoch as a step."""
-        folder, data = self.run.folder / MEMBERS, self.run.data
-        make_folder(folder)
-        states: list[dict[str, Tensor]] = []
-        history: list[Row] = []
-        for place in range(self.recipe.members):
-            own = member_of(self.recipe, place)
-            member = find_run(folder, own, data) or start_run(folder, own, data)
-            name = member.folder.name
-            log = prefix_log(self.log, name, member=name)
-            if is_finished(member.folder):
-                log("trained before")
-            else:
-                train_classifier(faces, self.prepared, own, member, device=self.device, log=log)
-            file = member.folder / f"{CLASSIFIER}.safetensors"
-            states.append(load_weights(file, ClassifierCard)[0])
-            for row in pd.read_csv(member.folder / HISTORY).to_dict("records"):
-                figures = {str(key): float(value) for key, value in row.items()}
-                told = {f"{name}/{key}": value for key, value in figures.items()}
-                self.tracker(len(history), told)
-                history.append({"member": float(place), **figures})
-        self.run.write_history(history)
-        return join_members(states), len(history), []
-
-    def train_alone(self, chosen: pd.DataFrame) -> _Trained:
-        """By the stages of the recipe."""
-        recipe, run, log = self.recipe, self.run, self.log
-        seed_everything(recipe.seed)
-        splits = {split: chosen.loc[chosen["split"] == split, "label"] for split in (TRAIN, VALID)}
-        _log_counts(splits, log)
-        checkpoint = load_checkpoint(run.folder / CHECKPOINT)
-        if recipe.drawn or recipe.masks == "drawn":
-            log("drawing masks on bare faces")
-        faces = gather_faces(chosen, read_crops(self.prepared), recipe)
-        if recipe.masks == "drawn":
-            log("drawn masks in place of real ones")
-            _log_counts({**splits, TRAIN: faces.labels}, log)
-        learn = build_learner(faces, recipe, self.device, run.folder, fresh=checkpoint is None)
-        history: list[Row] = list(checkpoint["history"]) if checkpoint else []
-        if checkpoint:
-            log(f"resuming after epoch {len(history)} of {recipe.all_epochs}")
-        first = checkpoint["stage"] if checkpoint else 0
-        free_body(learn, recipe, first)
-        lr = _choose_lr(learn, recipe, history, run, log)
-        left = len(learn.dls.train) * (recipe.all_epochs - len(history))
-        with closing(show_progress(range(left), left, "training")) as steps:
-            for stage in range(first, len(recipe.stages)):
-                size, epochs, head_only = recipe.stages[stage]
-                rate = lr * recipe.stage_lr**stage
-                learn.dls = make_loaders(faces, recipe, size, self.device)
-                line = f"stage {stage + 1} of {len(recipe.stages)}: {size} px, at most "
-                line += tell(epochs, "epoch") + ", the head alone" * bool(head_only)
-                log(line, "stage", stage=stage, size=size, epochs=epochs)
-                learn.create_opt()
-                free_body(learn, recipe, stage)
-                resumed = checkpoint if checkpoint and stage == first else None
-                if resumed:
-                    learn.model.load_state_dict(resumed["model"])
-                    learn.opt.load_state_dict(to_device(resumed["optimiser"], self.device))
-                keeper = StageKeeper(recipe, stage, rate, run, history, log, resumed, steps)
-                callbacks = [keeper, TrackLearner(self.tracker)]
-                fit_stage(learn, recipe, stage, rate, callbacks, keeper.done)
-        state = store_weights(learn, faces.labels, recipe)
-        return state, len(learn.dls.train) * len(history), picture_batch(learn)
 
 
 def _log_counts(labels: dict[str, pd.Series], log: Log) -> None:

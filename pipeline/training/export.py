@@ -30,7 +30,7 @@ from pipeline.inference.classifier import Classifier
 from pipeline.inference.engines import AUTO
 from pipeline.inference.looks import describe_crops, fit_ranges
 from pipeline.nets.cards import CLASSIFIER, Architecture, ClassifierCard, WeightsError, save_weights
-from pipeline.nets.classifiers import fill_net, last_biases, to_stored
+from pipeline.nets.classifiers import fill_net, last_bias, to_stored
 from pipeline.runs.folder import (
     FEW_FACES,
     PREDICTIONS,
@@ -92,9 +92,9 @@ def shift_prior(odds: float, temperature: float) -> Tensor:
 def shift_logits(
     state: dict[str, Tensor], shift: Tensor, architecture: Architecture
 ) -> dict[str, Tensor]:
-    """Add one number per class to the logits of every face, by the last biases as on disk."""
-    biases = last_biases(state, architecture)
-    return {**state, **{name: state[name] + shift.to(state[name]) for name in biases}}
+    """Add one number per class to the logits of every face, by the last bias as on disk."""
+    name = last_bias(architecture)
+    return {**state, name: state[name] + shift.to(state[name])}
 
 
 def measure_crops(
@@ -272,13 +272,9 @@ def _tell(run: Run, prepared: Path) -> dict[str, Any]:
     """What the last lines and the page tell alike, of a run with weights."""
     record = read_run(run.folder)
     kept, epochs = record.kept, len(record.history)
-    told = ", ".join(map(str, kept))
+    told = f"epoch {kept} of {epochs}, the least validation loss of its size" if kept else ""
     if "step" in record.history:
-        told = f"step {told}, averaged over the last steps"
-    elif len(kept) > 1:
-        told = f"epochs {told} of {len(kept)} networks"
-    elif kept:
-        told = f"epoch {told} of {epochs}, the least validation loss of its size"
+        told = f"step {kept}, averaged over the last steps"
     warnings = [run.warning] if run.warning else []
     answers = None
     if record.recalls:

@@ -272,10 +272,6 @@ def _load_own(recipe: ClassifierRecipe) -> dict[str, Tensor]:
     shipped = SHIPPED / f"{DETECTOR}.safetensors"
     path = shipped if recipe.init == "detector" else Path(recipe.init)
     state = load_state(path)
-    if any(name.startswith("members.") for name in state):
-        raise WeightsError(
-            f"{recipe.init}: an ensemble, which nothing can start from; give a single network."
-        )
     if recipe.architecture == "mobilenet0.25" and any(name.startswith("fpn.") for name in state):
         return from_detector(*load_weights(path, DetectorCard))
     return state

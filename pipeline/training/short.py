@@ -120,9 +120,8 @@ def check_short(recipe: ClassifierRecipe, judged: str, *, alone: bool = False) -
         problem = f"teachers have learnt from {judged} that are judged: use --set teachers=[]"
     elif recipe.incorrect != "own" or recipe.masks != "real":
         problem = "needs three classes and real masks: use --set incorrect=own --set masks=real"
-    elif alone and (recipe.members > 1 or recipe.rare_odds != 1):
-        problem = "a short training is of one network, without a prior shift: "
-        problem += "use --set members=1 --set rare_odds=1"
+    elif alone and recipe.rare_odds != 1:
+        problem = "a short training is without a prior shift: use --set rare_odds=1"
     if problem:
         raise RecipeError(f"recipe {recipe.name}: {problem}")
 
@@ -254,7 +253,7 @@ def run_tasks(
 
     Nothing is made before all that can be checked is. On a processor each training has one core, so
     that its numbers do not depend on `jobs`: one per core when None, one on a GPU. Raises
-    `RecipeError` as `check_short`, and for a recipe with members or a prior shift; `WeightsError`
+    `RecipeError` as `check_short`, and for one with a prior shift; `WeightsError`
     if the initial weights can't be had; `OutputError`; and `PhotoError` for crops.
     """
     for task in tasks:

@@ -125,10 +125,7 @@ def do_train(r: Recorder) -> None:
     train = "-o train/runs --recipe"
     steps = "--set steps=10 --set validate_every=5 --set batch_size=4"
     start = "--start <root>/weights/detector.safetensors"
-    for name, more in (
-        ("fast", "--set sizes=[64,96] --set epochs=[1,1]"),
-        ("ensemble", "--set members=2 --set sizes=[64] --set epochs=[1]"),
-    ):
+    for name, more in (("fast", "--set sizes=[64,96] --set epochs=[1,1]"),):
         r.run(name, f"pipeline train small/prepared {train} {name} {more}")
     r.run("detector", f"pipeline train-detector small/prepared {train} detector {start} {steps}")
     r.keep("runs")

@@ -42,7 +42,7 @@ from pipeline.inference.records import Frame
 from pipeline.nets.cards import CLASSIFIER, DETECTOR, load_state
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import SHIPPED, Device, LogAs, Prepared
-from pipeline.runs.folder import CHECKPOINT, MEMBERS, Recipe, Run
+from pipeline.runs.folder import CHECKPOINT, Recipe, Run
 from pipeline.runs.log import Log, prefix_log, report_as
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, Incorrect, load_recipe
 from pipeline.training.classifier import train_classifier
@@ -269,7 +269,7 @@ def train_system(
     Its folder gets the processor seconds, those of loaders of photos too; None where it was stopped
     in between.
     """
-    is_fresh = not any((run.folder / name).exists() for name in (CHECKPOINT, MEMBERS))
+    is_fresh = not (run.folder / CHECKPOINT).exists()
     began = sum(os.times()[:4])
     if isinstance(recipe, DetectorRecipe):
         faces, roots, state = data.table, dict(data.roots), load_state(START)

@@ -14,8 +14,7 @@ from pipeline.nets.classifiers import (
     fill_net,
     from_detector,
     from_torchvision,
-    join_members,
-    last_biases,
+    last_bias,
     make_head,
     make_mobilenet,
     to_stored,
@@ -59,7 +58,7 @@ def test_names_go_there_and_back(fastai_net):
     assert all(back[name] is state[name] for name in state)
     of_imagenet = stored | {"fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}
     assert len(from_torchvision(of_imagenet)) == len(state) - 2
-    assert last_biases(stored, "resnet34") == ["fc.bias"]
+    assert last_bias("resnet34") == "fc.bias"
     with pytest.raises(WeightsError, match=r"1\.8\.weight have no place"):
         to_stored({"1.8.weight": torch.zeros(3, 512)}, "resnet34")
 
@@ -111,7 +110,7 @@ def test_detector_with_another_slope_is_refused(detector):
 def test_mobilenet_from_disk_with_folded_norms(tmp_path):
     net = shake(make_mobilenet())
     stored = to_stored(net.state_dict(), "mobilenet0.25")
-    assert last_biases(stored, "mobilenet0.25") == ["head.3.bias"]
+    assert last_bias("mobilenet0.25") == "head.3.bias"
     plain = fill_net(stored, "mobilenet0.25", tmp_path)
     folded = prepare_net(plain, CPU)
     norms = [any(isinstance(m, torch.nn.BatchNorm2d) for m in n.modules()) for n in (plain, folded)]
@@ -121,29 +120,10 @@ def test_mobilenet_from_disk_with_folded_norms(tmp_path):
         torch.testing.assert_close(folded(photos), net(photos), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("members", [1, 2])
-def test_weights_of_the_other_architecture_are_refused(tmp_path, members):
-    odd = [resnet34(num_classes=len(CLASSES)).state_dict(), make_mobilenet().state_dict()]
-    state = odd[0] if members == 1 else join_members(odd[::-1])
+def test_weights_of_the_other_architecture_are_refused(tmp_path):
+    state = resnet34(num_classes=len(CLASSES)).state_dict()
     with pytest.raises(WeightsError, match=r"a\.safetensors: does not fit a mobilenet0\.25"):
         fill_net(state, "mobilenet0.25", tmp_path / "a.safetensors")
-
-
-def test_ensemble_from_disk_is_the_geometric_mean_of_its_members(tmp_path):
-    nets = []
-    for seed in range(3):
-        torch.manual_seed(seed)
-        nets.append(shake(make_mobilenet()))
-    state = join_members([net.state_dict() for net in nets])
-    together = prepare_net(fill_net(state, "mobilenet0.25", tmp_path), CPU)
-    photos = torch.randn(5, 3, 64, 64)
-    with torch.inference_mode():
-        alone = [net.eval()(photos).softmax(dim=1).double() for net in nets]
-        product = (alone[0] * alone[1] * alone[2]) ** (1 / 3)
-        expected = product / product.sum(dim=1, keepdim=True)
-        answer = together(photos).softmax(dim=1).double()
-    torch.testing.assert_close(answer, expected, rtol=1e-3, atol=1e-4)
-    assert len(last_biases(state, "mobilenet0.25")) == 3
 
 
 @pytest.mark.parametrize(

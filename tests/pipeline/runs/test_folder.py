@@ -92,12 +92,12 @@ def test_another_recipe_or_other_data_is_another_run(tmp_path):
     """A key that a run is older than counts as its default."""
     run = start_run(tmp_path, RECIPE, DATA)
     about = json.loads((run.folder / "run.json").read_text())
-    for key in (None, "members"):
+    for key in (None, "rare_odds"):
         about["recipe"].pop(key, None)
         (run.folder / "run.json").write_text(json.dumps(about))
         assert find_run(tmp_path, RECIPE, DATA) == run
         assert find_run(tmp_path, RECIPE.model_copy(update={"lr": 3e-3}), DATA) is None
-        assert find_run(tmp_path, RECIPE.model_copy(update={"members": 2}), DATA) is None
+        assert find_run(tmp_path, RECIPE.model_copy(update={"rare_odds": 2.0}), DATA) is None
         assert find_run(tmp_path, RECIPE, OTHER_DATA) is None
 
 

@@ -60,21 +60,11 @@ def test_states_and_best_figures(runs):
         ("notes", "not a run", "", 0),
     ]
     first, *others, detector, _ = list_runs(runs)
-    assert (first["figures"], first["kept"]) == ({"accuracy": 0.8, "macro_recall": 0.7}, [1])
+    assert (first["figures"], first["kept"]) == ({"accuracy": 0.8, "macro_recall": 0.7}, 1)
     assert first["recalls"] == {"with_mask": (20, 21), "mask_weared_incorrect": (0, 2)}
-    assert (detector["figures"], detector["kept"]) == ({"face_ap50": 0.625}, [5])
+    assert (detector["figures"], detector["kept"]) == ({"face_ap50": 0.625}, 5)
     assert not any(run["figures"] or run["kept"] for run in others), "no weights, no figures"
     assert first["data"] == "set, other"
-
-
-def test_ensemble_under_way_can_be_resumed(tmp_path):
-    run = start_run(tmp_path, ClassifierRecipe(name="three", members=3), DATA)
-    (run.folder / "members").mkdir()
-    assert [one["state"] for one in list_runs(tmp_path)] == ["can be resumed"]
-    finish(run, [{"member": 0, **row} for row in ROWS], {"all": {"accuracy": 0.8}})
-    (one,) = list_runs(tmp_path)
-    assert one["state"] == "finished"
-    assert one["kept"] == [1]
 
 
 SPOILS = {

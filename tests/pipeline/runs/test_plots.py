@@ -35,8 +35,8 @@ def test_curves_of_one_epoch():
     assert [at for at in axes.get_xticks() if low <= at <= high] == [1]
 
 
-def test_scores_of_members_and_of_a_detector():
-    axes = draw([{"member": n, **row} for n in range(2) for row in HISTORY])[1]
+def test_scores_of_a_classifier_and_of_a_detector():
+    axes = draw(HISTORY)[1]
     assert labels_of(axes) == ["accuracy", "macro recall", "kept"]
     axes = draw({"step": [0, 5], "set_face_ap50": [0.5, 0.75], "loss": [np.nan, 1.0]})[1]
     assert list(axes.lines[0].get_xdata()) == [0, 5]

@@ -2,7 +2,6 @@
 
 import json
 import re
-import tomllib
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,10 +20,10 @@ from data_prep.base.tables import (
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.looks import LOOKS
 from pipeline.nets.cards import ClassifierCard, DetectorCard, load_weights
-from pipeline.nets.classifiers import fill_net, from_detector, join_members, make_mobilenet
+from pipeline.nets.classifiers import fill_net, from_detector, make_mobilenet
 from pipeline.nets.options import SHIPPED
 from pipeline.runs.folder import Run, identify_data, start_run
-from pipeline.runs.recipe import ClassifierRecipe, load_recipe, member_of
+from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.training import classifier as training
 from pipeline.training import data, learner
 from pipeline.training.classifier import train_classifier
@@ -264,43 +263,6 @@ def test_learning_from_drawn_masks_only(prepared, tmp_path, monkeypatch):
     )
 
 
-DUO = change(name="duo", members=2)
-
-
-@pytest.mark.usefixtures("without_plots")
-def test_members_differ_by_their_seeds_and_answer_together_however_often_killed(prepared, tmp_path):
-    run = train(prepared, tmp_path / "a", DUO)
-    members = sorted((run.folder / "members").iterdir())
-    assert [path.name for path in members] == ["001-duo-1", "002-duo-2"]
-    assert sum(line.startswith("002-duo-2: epoch 1 of") for line in run.lines) == 1
-    state, _ = load_weights(run.folder / FILE, ClassifierCard)
-    for place, path in enumerate(members):
-        own, _ = load_weights(path / FILE, ClassifierCard)
-        assert all(tensor.equal(state[f"members.{place}.{key}"]) for key, tensor in own.items())
-    assert pd.read_csv(run.folder / "history.csv")["member"].tolist() == [0, 1]
-    crops = [read_photo(prepared / crop).pixels for crop in read_faces(prepared)["crop"].head(5)]
-    assert use(run, crops).sum(axis=1) == pytest.approx(1)
-
-    seed = tomllib.loads((members[1] / "recipe.toml").read_text())["seed"]
-    alone = train(prepared, tmp_path / "b", DUO.model_copy(update={"members": 1, "seed": seed}))
-    second, again = load_file(members[1] / FILE), load_file(alone.folder / FILE)
-    assert all(again[key].equal(tensor) for key, tensor in second.items())
-
-    with pytest.raises(Killed):
-        train(prepared, tmp_path / "c", DUO, stop="002-duo-2: epoch 1 of")
-    rest = train(prepared, tmp_path / "c", DUO)
-    assert "001-duo-1: trained before" in rest.lines
-    assert (rest.folder / FILE).read_bytes() == (run.folder / FILE).read_bytes()
-
-
-def test_members_share_no_seed_of_any_epoch():
-    """An epoch is seeded by its number after the seed of its training, stages 1000 apart."""
-    recipe = ClassifierRecipe(members=4, sizes=[32, 48], epochs=[30, 30])
-    epochs = {1000 * stage + epoch for stage in range(2) for epoch in range(30)}
-    seeds = {member_of(recipe, place).seed + epoch for place in range(4) for epoch in epochs}
-    assert len(seeds) == 4 * 60
-
-
 @pytest.mark.usefixtures("without_plots")
 def test_the_prior_is_shifted_in_use_only(prepared, tmp_path):
     plain = train(prepared, tmp_path / "a", change())
@@ -369,10 +331,8 @@ def test_class_without_faces_is_left_out_of_the_mean():
     assert figures == {"faces": 3.0, "accuracy": pytest.approx(2 / 3), **recalls}
 
 
-@pytest.mark.parametrize("members", [1, 3])
-def test_odds_of_the_rare_class_are_multiplied_and_the_others_keep_theirs(members, tmp_path):
-    states = [make_mobilenet().state_dict() for _ in range(members)]
-    state = states[0] if members == 1 else join_members(states)
+def test_odds_of_the_rare_class_are_multiplied_and_the_others_keep_theirs(tmp_path):
+    state = make_mobilenet().state_dict()
     shifted = shift_logits(state, shift_prior(2.5, 0.8), "mobilenet0.25")
     faces = torch.randn(6, 3, 64, 64)
     odds = []

@@ -28,7 +28,6 @@ from pipeline.nets.cards import (
 )
 from pipeline.nets.classifiers import (
     from_detector,
-    join_members,
     make_mobilenet,
     make_net,
     make_timm,
@@ -105,13 +104,6 @@ def test_body_of_a_detector_the_shipped_one_or_another(prepared, tmp_path):
         state = start(prepared, init, "mobilenet0.25")
         own = from_detector(*load_weights(file, DetectorCard))
         assert all(torch.equal(state[name], own[name].to(state[name].dtype)) for name in own)
-
-
-def test_ensemble_can_not_be_started_from(prepared, tmp_path):
-    members = [make_mobilenet().state_dict() for _ in range(2)]
-    save_file(join_members(members), tmp_path / "a.safetensors")
-    with pytest.raises(WeightsError, match=r"a\.safetensors: an ensemble, which nothing can start"):
-        start(prepared, tmp_path / "a.safetensors", "mobilenet0.25")
 
 
 @pytest.fixture
