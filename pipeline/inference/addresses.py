@@ -5,7 +5,10 @@ import re
 import socket
 import time
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path, PurePosixPath
 from threading import Timer
 from typing import Any
 from urllib import request
@@ -15,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 from data_prep.base.photo import PhotoError
 
 ADDRESSES = ("http://", "https://")
+BUCKETS = ("s3://", "gs://")  # Of object stores.
 MOST_BYTES = 50_000_000
 WAIT, MOST_SECONDS = 10, 60  # Of what is fetched: seconds without an answer, and in all.
 FAULTS = (OSError, HTTPException, ValueError)
@@ -121,3 +125,57 @@ def ask_head(address: str) -> dict[str, str]:
 def hide_password(address: str) -> str:
     """An address as it may be shown."""
     return re.sub(r"//[^/?#\s]*@", "//", address)
+
+
+@dataclass(frozen=True)
+class BucketFile:
+    """A file in an object store, as it was when it was listed."""
+
+    bucket: str  # The address that it was found by.
+    path: str  # Bucket and key.
+    stamp: tuple[int, int]  # Bytes, and time of change (ns).
+
+    def __str__(self) -> str:
+        return self.bucket[: len(BUCKETS[0])] + self.path
+
+    def fetch(self, folder: Path) -> Path:
+        """A copy of it in a folder; raises OSError."""
+        copy = folder / PurePosixPath(self.path).name
+        with _open_bucket(self.bucket)[0].open_input_file(self.path) as file:
+            copy.write_bytes(file.read())
+        return copy
+
+
+def list_bucket(address: str) -> tuple[Path, dict[str, BucketFile]]:
+    """Where the files at an address of an object store lie, and they by their names below it.
+
+    Credentials, region and endpoint are those of the environment (`AWS_…`, `GOOGLE_…`), or of the
+    address (`?region=…&endpoint_override=…`): https://arrow.apache.org/docs/python/filesystems.html
+
+    Raises:
+        PhotoError: pyarrow is not installed, or nothing can be listed there.
+    """
+    try:
+        from pyarrow.fs import FileSelector
+
+        store, path = _open_bucket(address)
+        there = store.get_file_info(path)
+        found = (
+            [there] if there.is_file else store.get_file_info(FileSelector(path, recursive=True))
+        )
+    except ImportError as error:
+        raise PhotoError(f"{address}: needs pyarrow; pip install 'trimask[ray]'.") from error
+    except (OSError, ValueError) as error:
+        raise PhotoError(f"{address}: can't be listed ({error}).") from error
+    root = path.rpartition("/")[0] if there.is_file else path
+    stamps = {one.path: (one.size, one.mtime_ns or 0) for one in found if one.is_file}
+    files = {name[len(root) + 1 :]: BucketFile(address, name, stamps[name]) for name in stamps}
+    return Path(root), files
+
+
+@cache  # It takes long.
+def _open_bucket(address: str) -> tuple[Any, str]:
+    from pyarrow.fs import FileSystem
+
+    store, path = FileSystem.from_uri(address)
+    return store, path.rstrip("/")

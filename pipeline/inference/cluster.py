@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import tempfile
 import warnings
 from collections.abc import Generator, Iterator
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from data_prep.base.errors import UserError
 from data_prep.base.files import write_atomically
 from data_prep.base.progress import log, tell
+from pipeline.inference.addresses import WAIT
 from pipeline.inference.records import BATCH_FRAMES, Clock, Frame
 from pipeline.inference.sources import PhotoSet
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 MEMORY = 3 << 29  # Bytes that an actor is given.
 STORE = 512 << 20  # Bytes of the object store of a Ray that is started here.
 SHARES, MOST = 16, 128  # Blocks for each actor, and photos of a block at most.
-TRIES = 3  # Times that a block is done again whose actor died: one of its photos may be to blame.
+TRIES = 60  # Of a block: machines that died are asked often, but a photo may be what kills.
 
 
 class ClusterError(UserError, RuntimeError):
@@ -124,10 +126,14 @@ def _start(address: str) -> Iterator[Any]:
     ray.data.DataContext.get_current().enable_progress_bars = False
     warnings.filterwarnings("ignore", category=ray.util.annotations.RayDeprecationWarning)
     try:
+        host, _, port = address.rpartition(":")
+        if port.isdecimal():  # Ray itself would ask for minutes.
+            socket.create_connection((host, int(port)), WAIT).close()
         ray.init(logging_level="ERROR", log_to_driver=False, **there)
-        yield ray
-    except ConnectionError as error:
+    except OSError as error:
         raise ClusterError(f"--cluster ray={address}: no Ray there ({error}).") from error
+    try:
+        yield ray
     except ray.exceptions.RayError as error:
         why = str(error).strip().splitlines()[-1]
         raise ClusterError(f"ray: {why}; what is done is kept, run again.") from error

@@ -43,7 +43,7 @@ class RunOptions:
         str,
         typer.Argument(
             help="A photo or video, a folder (walked), a glob in quotes, the number of a camera, "
-            "an address (http, rtsp), a text file with one on each line."
+            "an address (http, rtsp, s3, gs), a text file with one on each line."
         ),
     ]
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("out")

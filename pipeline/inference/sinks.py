@@ -57,7 +57,8 @@ class Entry:
             return False
         if (row.salvaged and not photos.salvage) or row.width * row.height > photos.max_pixels:
             return False
-        return self.stamp[0] >= 0 and stamp_of(photos.root / row.image) == self.stamp
+        item = photos.items.get(row.image, photos.root / row.image)
+        return self.stamp[0] >= 0 and stamp_of(item) == self.stamp
 
 
 class Journal:

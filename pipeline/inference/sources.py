@@ -7,6 +7,7 @@ import glob
 import math
 import os
 import re
+import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -35,7 +36,8 @@ from data_prep.base.photo import (
 )
 from data_prep.formats.contracts import Format
 from data_prep.formats.predictions import FILE, PHOTOS_FILE
-from pipeline.inference.addresses import ADDRESSES, ask_head, fetch, hide_password
+from pipeline.inference import addresses
+from pipeline.inference.addresses import ADDRESSES, BucketFile, ask_head, fetch, hide_password
 from pipeline.inference.records import Frame
 
 ANNOTATED, SUMMARY, JOURNAL = "annotated", "summary.json", ".journal.jsonl"
@@ -51,7 +53,7 @@ BESIDE = {ANNOTATED, "predictions.json", "gallery.html", "blurred", *(f.value fo
 WRITTEN = frozenset({FILE, PHOTOS_FILE, SUMMARY, JOURNAL, VIDEO, TRACKS, f"{TRACKS}.csv", *BESIDE})
 """Names in an output folder that run.py writes, `BESIDE` if asked: never an input."""
 
-_VIDEO = "a video"
+_VIDEO, _FAR_VIDEO = "a video", "a video in an object store"
 OWN, OTHERS, LOST = "written by run.py", "results of another run", "can't be read"
 
 READERS = 2
@@ -72,8 +74,8 @@ class PhotosError(UserError, ValueError):
     """Nothing to work on; the message says why."""
 
 
-Item = str | Path | bytes | np.ndarray | Image.Image
-"""A photo: a file or its bytes, an address that begins with http, 8-bit RGB or grey, an image."""
+Item = str | Path | bytes | np.ndarray | Image.Image | BucketFile
+"""A photo: a file or its bytes, an http address, 8-bit RGB or grey, an image, a bucket's file."""
 
 
 class Source(Protocol):
@@ -196,11 +198,18 @@ def decode_item(item: Item, name: str, index: int = 0, **rules: Any) -> Frame:
             raise PhotoError(f"{what}; give a path, an address, an array or a PIL image.")
         return decode_photo(item, name, upright=True, **rules)
 
-    if not is_file(item):
-        return _make_frame(name, index, read)
-    path = Path(item)
-    stamp = stamp_of(path)
-    return replace(_make_frame(name, index, read, path), stamp=stamp)
+    stamp = stamp_of(item)
+    if not isinstance(item, BucketFile):
+        path = Path(item) if is_file(item) else None
+        return replace(_make_frame(name, index, read, path), stamp=stamp)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            copy = item.fetch(Path(folder))
+            frame = decode_item(copy, name, index, **rules)
+        error = frame.error.replace(str(copy), str(item))
+    except OSError as why:
+        frame, error = Frame(name, index), f"{item}: can't be fetched ({why})."
+    return replace(frame, stamp=stamp, error=error)
 
 
 def _make_frame(
@@ -235,10 +244,12 @@ def _to_image(pixels: np.ndarray, name: str) -> Image.Image:
         ) from error
 
 
-def stamp_of(path: Path) -> tuple[int, int]:
-    """Size in bytes and time of change (ns) of a file; -1 when it is gone."""
+def stamp_of(item: Item) -> tuple[int, int]:
+    """Size in bytes and time of change (ns) of a file; -1 when it is gone or is none."""
+    if not is_file(item):
+        return getattr(item, "stamp", (-1, -1))
     try:
-        stat = path.stat()
+        stat = Path(item).stat()
     except OSError:
         return -1, -1
     return stat.st_size, stat.st_mtime_ns
@@ -251,7 +262,7 @@ def spell(name: str) -> str:
 
 def find_photos(photos: str, *, leave_out: Path | None = None) -> PhotoSet:
     """Find the photos and videos behind a file, a folder, a glob (`**` reaches into folders), an
-    address, a text file with an address on each line, or the number of a camera.
+    address (of an object store, too), a text file with addresses, or the number of a camera.
 
     What exists under the very name is taken before it is read as a glob. What run.py wrote into the
     output folder `leave_out` is not there to work on.
@@ -259,6 +270,10 @@ def find_photos(photos: str, *, leave_out: Path | None = None) -> PhotoSet:
     Raises:
         PhotosError: Nothing there, or the output would fall on the photos themselves.
     """
+    if photos.startswith(addresses.BUCKETS):
+        place, items = addresses.list_bucket(photos)
+        told = [(name, _why_not(None, name, ()).replace(_VIDEO, _FAR_VIDEO)) for name in items]
+        return replace(_choose(photos, place, told), items=items)
     path = Path(photos)
     try:
         is_file, is_folder = path.is_file(), path.is_dir()
@@ -292,6 +307,11 @@ def find_photos(photos: str, *, leave_out: Path | None = None) -> PhotoSet:
         matches = [Path(name) for name in glob.glob(photos, recursive=True)]  # noqa: PTH207
         names = ((p.relative_to(root).as_posix(), "") for p in matches if not p.is_dir())
     found = [(name, reason or _why_not(root, name, own)) for name, reason in names]
+    return _choose(photos, root, found)
+
+
+def _choose(photos: str, root: Path, found: Sequence[tuple[str, str]]) -> PhotoSet:
+    """Those of the files found that are photos or videos, each with the reason if it is neither."""
     images = sorted(name for name, reason in found if not reason)
     videos = sorted(name for name, reason in found if reason == _VIDEO)
     passed_over = sorted((spell(name), why) for name, why in found if why not in {"", OWN, _VIDEO})
@@ -377,22 +397,22 @@ def _walk(root: Path, own: Container[str]) -> Iterator[tuple[str, str]]:
         yield f"{name}/", f"{LOST} ({error.strerror})"
 
 
-def _why_not(root: Path, name: str, own: Container[str], *, folder: bool = False) -> str:
-    """Why a file or folder holds no photo to work on, or ""."""
+def _why_not(root: Path | None, name: str, own: Container[str], *, folder: bool = False) -> str:
+    """Why a file or folder holds no photo to work on, or ""; no root where files are no disk's."""
     parts = name.split("/")
     for place, part in enumerate(parts):
-        if part in WRITTEN and os.path.realpath(root.joinpath(*parts[: place + 1])) in own:
+        if root and part in WRITTEN and os.path.realpath(root.joinpath(*parts[: place + 1])) in own:
             return OWN
     if any(part.startswith(".") for part in parts):
         return "hidden"
     if folder:
         return ""
-    suffix = PurePosixPath(name).suffix.lower()
-    if suffix in VIDEO_SUFFIXES and (root / name).is_file():
+    suffix, is_there = PurePosixPath(name).suffix.lower(), not root or (root / name).is_file()
+    if suffix in VIDEO_SUFFIXES and is_there:
         return _VIDEO
     if suffix not in PHOTO_SUFFIXES:
         return f"ending {suffix}" if suffix else "no ending"
-    return "" if (root / name).is_file() else "no file"
+    return "" if is_there else "no file"
 
 
 def count_reasons(passed_over: Iterable[tuple[str, str]]) -> str:

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from data_prep.base.errors import UserError
-from pipeline.inference import cluster, predictor
+from pipeline.inference import addresses, cluster, predictor
 from pipeline.inference.cluster import Cluster, ClusterError, split_photos
 from pipeline.inference.command import app
 from pipeline.inference.folder import predict_folder
@@ -131,3 +131,28 @@ def test_what_cannot_be_spread_is_refused(tmp_path, monkeypatch):
     args = [str(tmp_path), "-o", str(tmp_path / "out"), "--cluster", "ray"]
     told = CliRunner().invoke(app, args)
     assert (told.exit_code, "photos only" in told.output) == (2, True)
+
+
+def test_an_object_store_is_a_folder_elsewhere(photos, tmp_path, spread, monkeypatch):  # noqa: F811
+    store = pytest.importorskip("pyarrow.fs").LocalFileSystem()
+    (photos / "broken.jpg").write_bytes(b"no photo")
+    (photos / ".hidden.jpg").write_bytes(b"")
+    (photos / "clip.mp4").write_bytes(b"")
+    known = {"s3://bucket": str(photos), "s3://bucket/z.png": str(photos / "z.png")}
+    monkeypatch.setattr(addresses, "_open_bucket", lambda address: (store, known[address]))
+    spread(photos / "**" / "*.[!m]*", tmp_path / "plain", cluster=None)
+    summary = spread("s3://bucket", tmp_path / "far")
+    assert summary["passed_over"] == [
+        {"image": ".hidden.jpg", "reason": "hidden"},
+        {"image": "clip.mp4", "reason": "a video in an object store"},
+    ]
+    for name in ("predictions.csv", "photos.csv"):
+        far = (tmp_path / "far" / name).read_text().replace("s3://", "")
+        assert far == (tmp_path / "plain" / name).read_text()
+    assert spread("s3://bucket", tmp_path / "far")["photos_done_now"] == 0
+    save_photo(photos / "z.png", seed=8)
+    assert spread("s3://bucket", tmp_path / "far", cluster=None)["photos_done_now"] == 1
+    assert find_photos("s3://bucket/z.png").images == ("z.png",)
+    (photos / "z.png").unlink()
+    with pytest.raises(UserError, match=r"s3://bucket/z\.png: can't be listed"):
+        find_photos("s3://bucket/z.png")
