@@ -152,7 +152,9 @@ def test_stopped_at_random_moments(undisturbed, tmp_path, sent):
         if code is None:
             code, told = process.send(sent)
             stopped.append(round(moment, 2))
-            assert code in ({-sent, 0} if sent == signal.SIGKILL else {130, 0}), told
+            # Before its options are read Ctrl-C ends it as it ends any Python program.
+            has_begun = "function(options(**values))" in told
+            assert code in {0, 130, -signal.SIGKILL} or not has_begun, told
         else:
             ended += 1
             command.finish(out)
