@@ -7,6 +7,7 @@ from itertools import combinations
 import cv2
 import numpy as np
 import pandas as pd
+from usearch.index import Index
 
 from data_prep.base.labels import CLASSES
 from evaluate.measures.bootstrap import measure
@@ -81,6 +82,7 @@ def fit_noise(
 
 
 NEIGHBOURS, _ROWS_AT_ONCE = 30, 1024
+MANY = 30_000  # Faces from which an index looks neighbours up: all but a few of the most similar.
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ def find_neighbours(
 
     Features after a ReLU all lie in one corner of space; taken from their mean they tell apart.
     `features` are of each fold's network, (N, D) of all faces; neighbours are of other groups.
+    From `MANY` faces on, at most as many of the same group as neighbours are asked for are passed.
     """
     codes = pd.factorize(np.asarray(groups))[0]
     count = min(count, len(codes))
@@ -111,13 +114,21 @@ def find_neighbours(
         units = own.astype(np.float32)
         units -= units.mean(axis=0)
         units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), 1e-9)
-        held = np.flatnonzero(fold == number)
+        held, lookup = np.flatnonzero(fold == number), None
+        if len(units) >= MANY:
+            lookup = Index(ndim=units.shape[1], metric="ip", dtype="f16")
+            lookup.add(np.arange(len(units)), units, threads=1)  # In order: the same each time.
         for start in range(0, len(held), _ROWS_AT_ONCE):
             rows = held[start : start + _ROWS_AT_ONCE]
-            cosine = units[rows] @ units.T
-            cosine[codes[rows, None] == codes[None]] = -np.inf
-            nearest = np.argsort(-cosine, axis=1, kind="stable")[:, :count]
-            found = np.take_along_axis(cosine, nearest, axis=1)
+            if lookup is None:
+                near, cosine = np.arange(len(units))[None], units[rows] @ units.T
+            else:
+                there = lookup.search(units[rows], 2 * count + 1, threads=1)
+                near, cosine = there.keys.astype(int), 1 - there.distances
+            cosine[codes[rows, None] == codes[near]] = -np.inf
+            best = np.argsort(-cosine, axis=1, kind="stable")[:, :count]
+            found = np.take_along_axis(cosine, best, axis=1)
+            nearest = np.take_along_axis(np.broadcast_to(near, cosine.shape), best, axis=1)
             index[rows] = np.where(np.isfinite(found), nearest, -1)
             similarity[rows] = np.where(np.isfinite(found), found, 0)
     return Neighbours(index, similarity)

@@ -116,6 +116,22 @@ def test_each_face_looks_around_in_the_space_of_its_own_fold():
     )
 
 
+def test_an_index_finds_what_comparing_all_finds(monkeypatch):
+    """Faces that lie around a hundred spots, in groups of up to six."""
+    rng = np.random.default_rng(1)
+    spots = rng.normal(0, 1, (100, 32))
+    own = (spots[rng.integers(0, 100, 2000)] + rng.normal(0, 0.5, (2000, 32))).astype(np.float16)
+    groups = [str(group) for group in rng.integers(0, 700, 2000)]
+    call = ([own, own[:, ::-1]], rng.integers(0, 2, 2000), groups)
+    exact = find_neighbours(*call)
+    monkeypatch.setattr("pipeline.cleaning.evidence.MANY", 2000)
+    ours = find_neighbours(*call)
+    pairs = zip(ours.index.tolist(), exact.index.tolist(), strict=True)
+    assert np.mean([len({*one} & {*other}) / 30 for one, other in pairs]) > 0.99
+    np.testing.assert_allclose(ours.similarity, exact.similarity, atol=0.03)
+    assert np.array_equal(find_neighbours(*call).index, ours.index), "the same each time"
+
+
 def test_fewer_other_faces_than_asked_for():
     found = find_neighbours([rng.random((3, 4))], np.zeros(3, int), ["a", "a", "b"], count=9)
     assert found.index.tolist() == [[2, -1, -1], [2, -1, -1], *found.index[2:].tolist()]
