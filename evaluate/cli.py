@@ -1,5 +1,6 @@
 """The command line: read, measure, write, show."""
 
+import os
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -92,6 +93,8 @@ def evaluate(command: EvaluateCommand) -> None:
         typer.echo(str(path))
 
 
+_NO_TERMINAL = 200  # Columns of a log or a file, in which nothing has to be broken.
+
 app = typer.Typer(add_completion=False)
 app.command()(as_command(evaluate))
 
@@ -130,7 +133,10 @@ def show_headline(evaluation: Evaluation) -> None:
         table.add_row(f"  {HEADLINES[name]}: {label}" if label else HEADLINES[name], *cells)
     for row in record["at_iou"]:
         table.add_row(f"mAP at IoU {row['iou']:.2f}", _percent(row["map"], 2), "")
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _NO_TERMINAL
+    console.print(table)
     if chosen := record.get("alarm", {}).get("chosen"):
         typer.echo(chosen["sentence"])
 

@@ -14,6 +14,7 @@ from data_prep.base.boxes import ORIENTATIONS, UPRIGHT
 from data_prep.base.labels import CLASSES, MASKS, Vocabulary
 from data_prep.base.records import Box
 from data_prep.base.tables import FloatArray, IntArray, Table, TableError, read_table, write_csv
+from data_prep.formats.plausible import doubt_boxes
 
 FILE, PHOTOS_FILE = "predictions.csv", "photos.csv"
 ORIENTATION = "orientation"
@@ -201,6 +202,11 @@ def read_prediction_table(
             f"{path}, line 1: {', '.join(there)} but no {', '.join(missing)}; write all of these "
             "columns or none."
         )
+    corners = np.stack([table.numbers(name) for name in Box._fields], axis=1)
+    inverted = (corners[:, 2:] < corners[:, :2]).any()
+    # Of a whole table in another order the reading that fits is told, not its first row.
+    if inverted and (doubt := doubt_boxes(corners, [None] * len(corners), "corners")):
+        raise TableError(f"{path}: {doubt} The columns are {', '.join(Box._fields)}.")
     return PredictionTable(
         images=tuple(table.names("image")),
         boxes=table.boxes(),

@@ -360,5 +360,11 @@ def repeat_run(path: Path) -> list[str]:
     if not path.is_dir() and path.name != FILE:
         return []
     summary = read_object((path if path.is_dir() else path.parent) / "summary.json") or {}
-    unlike = summary.get("unlike")
-    return [f"run.py: {unlike.get('said')}"] if isinstance(unlike, dict) else []
+    unlike, drawn = summary.get("unlike"), summary.get("boxes")
+    said = [f"run.py: {unlike.get('said')}"] if isinstance(unlike, dict) else []
+    if isinstance(drawn, dict):
+        said.append(
+            f"run.py: faces are boxed as in {drawn.get('source') or 'a file'} (--boxes): where "
+            "photos that these offsets were fitted on are measured, the figures flatter."
+        )
+    return said

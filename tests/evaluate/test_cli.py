@@ -187,19 +187,23 @@ def test_doubts_about_the_other_tables_are_told(
     assert "against" in read(tmp_path / "out")
 
 
-def test_other_classes(tmp_path: Path) -> None:
+def test_other_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = "traffic light seen from far away in the rain by night and behind other cars"
+    monkeypatch.delenv("COLUMNS", raising=False)
     truth, found = tmp_path / "truth", tmp_path / "found"
     for folder, line in (
-        (truth, "traffic light 0 0 10 10"),
-        (found, "Traffic Light 0.9 0 0 10 10"),
+        (truth, f"{long} 0 0 10 10"),
+        (found, f"{long.title()} 0.9 0 0 10 10"),
     ):
         folder.mkdir()
         (folder / "a.txt").write_text(line + "\n")
-    arguments = (truth, found, "-o", tmp_path / "out", "--classes", "traffic light, bus")
+    arguments = (truth, found, "-o", tmp_path / "out", "--classes", f"{long}, bus")
     result = run(*arguments, "--iou", "0.3", "--bootstrap", "10")
     assert result.exit_code == 0, result.output
     record = read(tmp_path / "out")
-    assert record["ap50"] == {"traffic light": 1, "bus": None}
+    assert record["ap50"] == {long: 1, "bus": None}
+    # Without a terminal no line is broken.
+    assert re.search(rf"AP at IoU 0.50: {long} +│", result.output), result.output
     assert record["map50"] == record["at_iou"][0]["map"] == 1
     assert "alarm" not in record
 

@@ -32,10 +32,17 @@ def test_what_the_run_warned_of_is_said_again(annotations, predictions, tmp_path
     path.parent.mkdir()
     path.write_bytes(predictions.read_bytes())
     summary = path.with_name("summary.json")
-    for unlike, said in (({"said": "9 of 9 photos"}, ["run.py: 9 of 9 photos"]), (None, [])):
-        summary.write_text(json.dumps({"unlike": unlike}))
-        found = evaluate.evaluate(annotations, path).metrics["warnings"]
-        assert [warning for warning in found if warning.startswith("run.py")] == said
+    drawn = {"source": "ilc", "faces": 540, "photos": 90, "left": 0.03}
+    options = EvaluateOptions(bootstrap=0)
+    for told, said in (
+        ({"unlike": {"said": "9 of 9 photos"}}, ["run.py: 9 of 9 photos"]),
+        ({"unlike": None}, []),
+        ({"boxes": drawn}, ["run.py: faces are boxed as in ilc (--boxes): where photos that"]),
+    ):
+        summary.write_text(json.dumps(told))
+        found = evaluate.evaluate(annotations, path, options).metrics["warnings"]
+        warned = [warning for warning in found if warning.startswith("run.py")]
+        assert [one[: len(start)] for one, start in zip(warned, said, strict=True)] == said
 
 
 def test_in_a_notebook_and_in_a_folder(annotations, predictions, tmp_path):

@@ -81,6 +81,14 @@ def test_bad_rows_are_named(tmp_path: Path, line: str, message: str) -> None:
     assert str(tmp_path / "table.csv") in str(caught.value)
 
 
+def test_a_whole_table_in_another_order_is_told_the_one_that_fits(tmp_path: Path) -> None:
+    rows = [f"a.jpg,{90 * n},200,{40 + n},60,with_mask,0.8,0.9" for n in range(1, 6)]
+    with pytest.raises(
+        TableError, match=r"5 of 5 boxes are inverted\. Are they x, y, width, height"
+    ):
+        read(tmp_path, HEADER, *rows)
+
+
 @pytest.mark.parametrize(
     ("header", "message"),
     [
