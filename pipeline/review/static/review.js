@@ -94,7 +94,7 @@ function showOpinion() {
       const fill = make("i");
       fill.dataset.class = name;
       fill.style.width = `${100 * share}%`;
-      const value = make("dd", {}, make("span", { className: "bar" }, fill), `${(100 * share).toFixed(0)} %`);
+      const value = make("dd", {}, make("span", { className: "bar" }, fill), `${(100 * share).toFixed(0)}%`);
       return [make("dt", {}, chip(name)), value];
     }),
   );
