@@ -47,9 +47,10 @@ format: $(READY)  ## Put files into shape.
 
 check: lint type-check test  ## All that a change must pass.
 
-benchmark: $(READY)  ## run.py's pipeline against a plain loop, on the demo photos.
+benchmark: $(READY)  ## run.py against a plain loop and other detectors, on the demo photos.
 	$(BIN)/python -m pipeline demo-photos demo/photos
 	$(BIN)/python -m tests.benchmarks.inference_speed demo/photos
+	$(BIN)/python -m tests.benchmarks.rivals demo/photos -o demo/benchmark
 
 benchmark-evaluate: $(READY)  ## Average precision against a loop over boxes and faster-coco-eval.
 	$(BIN)/python -m tests.benchmarks.evaluate_speed

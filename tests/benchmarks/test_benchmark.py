@@ -2,6 +2,7 @@
 
 import csv
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from pipeline.inference.predictor import Predictor
 from pipeline.inference.sources import find_photos
 from pipeline.nets.retinaface import make_anchors
 from tests.benchmarks.inference_speed import PlainLoop
+from tests.benchmarks.rivals import Other
 from tests.pipeline.makers import CPU, save_photo
 
 
@@ -43,3 +45,12 @@ def test_both_sides_find_the_same(photos, random_weights, tmp_path, monkeypatch)
     for net in (loop.net, loop.classifier):
         assert any(isinstance(layer, nn.BatchNorm2d) for layer in net.modules())
         assert {weight.dtype for weight in net.parameters()} == {torch.float32}
+
+
+def test_another_detector_is_called_as_ours():
+    rows = [[-5, 2, 30, 20, 0.4], [1, 1, 9, 9, 0.9], [3, 3, 3.5, 9, 0.8], [1, 1, 9, 9, 0.1]]
+    other = Other(lambda photo: np.array(rows))
+    (found,) = other.detect([np.zeros((16, 24, 3), np.uint8)], min_score=0.3)
+    assert found.boxes.tolist() == [[1, 1, 9, 9], [0, 2, 24, 16]]
+    assert found.scores.tolist() == pytest.approx([0.9, 0.4])
+    assert len(Other(lambda photo: np.zeros((0, 5))).detect([np.zeros((9, 9, 3))])[0].boxes) == 0
