@@ -4,6 +4,7 @@ import math
 import random
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,39 @@ class Bf16(Callback):
 
     def after_loss(self) -> None:
         self.context.__exit__(None, None, None)
+
+
+class LearnBeside(Callback):
+    """Backward pass and step go on in a thread while the next batch is made; for a processor.
+
+    Neither draws a random number, so that the weights are those of a training without.
+    """
+
+    order = -100  # waits before others of a batch: one sets the rates of the next step
+
+    def before_fit(self) -> None:
+        self.pool = ThreadPoolExecutor(1)
+        self.step: Future[None] | None = None
+        self.learn._do_grad_opt = self._begin
+
+    def _begin(self) -> None:
+        self.step = self.pool.submit(self._learn, self.loss_grad)
+
+    def _learn(self, loss: Tensor) -> None:
+        loss.backward()
+        self.opt.step()
+        self.opt.zero_grad()
+
+    def before_batch(self) -> None:
+        if self.step is not None:
+            self.step.result()
+            self.step = None
+
+    after_train = after_cancel_train = before_batch
+
+    def after_fit(self) -> None:
+        del self.learn._do_grad_opt
+        self.pool.shutdown()
 
 
 class SeededEpochs(Callback):

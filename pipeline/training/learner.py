@@ -43,7 +43,7 @@ from pipeline.nets.options import SHIPPED
 from pipeline.runs.folder import identify_data
 from pipeline.runs.log import Log, Reporter
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
-from pipeline.training.callbacks import Bf16, Distillation, load_teachers, wants_bf16
+from pipeline.training.callbacks import Bf16, Distillation, LearnBeside, load_teachers, wants_bf16
 from pipeline.training.data import (
     TrainingFaces,
     class_weights,
@@ -53,6 +53,8 @@ from pipeline.training.data import (
 )
 
 WAIT = 20  # Seconds that a server may be silent.
+
+KEPT = 1_000_000_000  # Bytes of crops that a training holds at most.
 
 
 def make_learner(
@@ -100,11 +102,23 @@ def settle_start(recipe: ClassifierRecipe, log: Log) -> ClassifierRecipe:
 
 
 def read_crops(prepared: Path) -> Callable[[str], np.ndarray]:
-    """What reads the crops of a prepared folder, by their paths in `faces.csv`, or other files."""
+    """What reads the crops of a prepared folder, by their paths in `faces.csv`, or other files.
+
+    What was read stays in memory as far as it fits into `KEPT`: every epoch asks again.
+    """
+    kept: dict[str, np.ndarray] = {}
+    room = KEPT
 
     def read(crop: str) -> np.ndarray:
+        nonlocal room
+        if crop in kept:
+            return kept[crop]
         path = prepared / crop
-        return read_photo(path if path.is_file() or not Path(crop).is_file() else Path(crop)).pixels
+        own = path if path.is_file() or not Path(crop).is_file() else Path(crop)
+        pixels = read_photo(own).pixels
+        if pixels.nbytes <= room:
+            kept[crop], room = pixels, room - pixels.nbytes
+        return pixels
 
     return read
 
@@ -185,7 +199,8 @@ def fit_stage(
             cycle = {"pct_start": 0.99} if head_only else {"pct_start": 0.3, "div": 5.0}
             rates = slice(lr) if head_only else rates
     with learn.no_logging(), learn.no_bar():
-        fit(epochs, rates, cbs=list(callbacks), start_epoch=start, **cycle)
+        beside = [LearnBeside()] * (learn.dls.device.type == "cpu")
+        fit(epochs, rates, cbs=[*callbacks, *beside], start_epoch=start, **cycle)
 
 
 def _split_body(net: nn.Sequential) -> list[list[nn.Parameter]]:

@@ -3,6 +3,7 @@
 import itertools
 import math
 import os
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,6 +34,7 @@ from pipeline.nets.cards import (
 from pipeline.nets.classifiers import make_mobilenet
 from pipeline.runs.folder import Run
 from pipeline.runs.recipe import ClassifierRecipe, RecipeError
+from pipeline.training import callbacks, learner
 from pipeline.training.callbacks import Bf16, Distillation, StageKeeper, Teacher, load_teachers
 from pipeline.training.data import class_weights
 from pipeline.training.learner import make_learner
@@ -338,3 +340,19 @@ def test_teachers_are_read_from_their_files(tmp_path):
     save_weights(path, make_mobilenet().state_dict(), card.model_copy(update={"colour": "grey"}))
     with pytest.raises(WeightsError, match="fed otherwise"):
         load_teachers(recipe, CPU)
+
+
+def test_learning_beside_the_next_batch_gives_the_same_weights(prepared, monkeypatch):
+    small = {"recipe": "fast", "drawn": 0.0, "dropout": 0.5, "epochs": [2]}
+    threads, states = set(), []
+    for callback in (callbacks.LearnBeside, Callback):
+        monkeypatch.setattr(learner, "LearnBeside", callback)
+        torch.manual_seed(0)
+        learn = make_small(prepared, **small)
+        learn.create_opt()
+        step = learn.opt.step
+        learn.opt.step = lambda step=step: (threads.add(threading.get_ident()), step())
+        learner.fit_stage(learn, learn.recipe, 0, 1e-2, [callbacks.SeededEpochs(0, 0)])
+        states.append(learn.model.state_dict())
+    assert len(threads) == 2, "once in a thread of its own"
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
