@@ -193,10 +193,7 @@ def convert(options: ConvertOptions) -> Outcome:
 
 
 def _frame(
-    dataset: Dataset,
-    places: Mapping[str, str],
-    parts: Mapping[str, str],
-    options: ConvertOptions,
+    dataset: Dataset, places: Mapping[str, str], parts: Mapping[str, str], options: ConvertOptions
 ) -> tuple[list[FramedPhoto], list[Finding]]:
     """The photos, salvaged if asked, where they go and of which part; all findings, leaks first.
 

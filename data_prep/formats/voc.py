@@ -194,10 +194,7 @@ class _VocFormat(FileFormat):
         return Written(tuple(files[image] for image in images), count_left_out(photos))
 
 
-VOC = _VocFormat(
-    *(lambda *given: [read_voc(*given)], "VOC annotation (*.xml)"),
-    ending=".xml",
-)
+VOC = _VocFormat(*(lambda *given: [read_voc(*given)], "VOC annotation (*.xml)"), ending=".xml")
 
 
 def read_voc_truth(

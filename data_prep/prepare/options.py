@@ -86,8 +86,7 @@ class ReadingOptions:
     salvage: Annotated[
         bool,
         typer.Option(
-            "--salvage",
-            help="Use JPEGs that lack their end, with the faces that are still there.",
+            "--salvage", help="Use JPEGs that lack their end, with the faces that are still there."
         ),
     ] = False
     crop_scale: Annotated[

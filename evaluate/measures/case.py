@@ -15,12 +15,7 @@ import numpy as np
 from data_prep.base.errors import UserError
 from data_prep.formats.predictions import PhotoRow
 from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntArray
-from evaluate.measures.average_precision import (
-    RankedHits,
-    Rules,
-    count_asked,
-    rank_classes,
-)
+from evaluate.measures.average_precision import RankedHits, Rules, count_asked, rank_classes
 from evaluate.measures.bootstrap import LEVEL, Axes, Statistic, measure, tally
 from evaluate.measures.coco import AREAS, measure_coco
 from evaluate.measures.matching import (
@@ -252,11 +247,7 @@ def count_confusion(truth: GroundTruth, detections: Detections) -> IntArray:
 
 
 def pair_faces(
-    truth: GroundTruth,
-    detections: Detections,
-    *,
-    thresh: float = 0.0,
-    iou: float = MATCH_IOU,
+    truth: GroundTruth, detections: Detections, *, thresh: float = 0.0, iou: float = MATCH_IOU
 ) -> Pairs:
     """Pair faces with detections whatever their class.
 

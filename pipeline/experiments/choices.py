@@ -26,14 +26,7 @@ from pipeline.runs.log import Log, report_as
 from pipeline.runs.options import ChoicesOptions, SweepOptions, TrialOptions
 from pipeline.runs.plots import SHORT
 from pipeline.runs.recipe import ClassifierRecipe, change_recipe, load_recipe
-from pipeline.training.short import (
-    Plan,
-    PreparedFaces,
-    Task,
-    label_codes,
-    open_faces,
-    plan_folds,
-)
+from pipeline.training.short import Plan, PreparedFaces, Task, label_codes, open_faces, plan_folds
 
 TABLE, PROBABILITIES = "choices.json", "probabilities.csv"
 SWEPT, SWEEP_TEXT = "sweep.csv", "sweep.md"

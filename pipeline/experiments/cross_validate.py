@@ -24,12 +24,7 @@ from pipeline.nets.compute import has_fast_bf16, pick_device
 from pipeline.runs.folder import Run
 from pipeline.runs.log import Log, prefix_log, report_as
 from pipeline.runs.options import CrossValidateOptions
-from pipeline.runs.recipe import (
-    ClassifierRecipe,
-    DetectorRecipe,
-    RecipeError,
-    load_recipe,
-)
+from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, RecipeError, load_recipe
 from pipeline.runs.workers import call_at_once, count_cores, one_thread
 from pipeline.training.detector import train_detector
 from pipeline.training.export import make_card, shift_logits, shift_prior, write_classifier

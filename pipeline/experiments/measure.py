@@ -34,12 +34,7 @@ from pipeline.inference.records import describe_photo, list_rows
 from pipeline.inference.sources import PhotoSet, find_only_photos
 from pipeline.nets.cards import ClassifierCard, DetectorCard, read_card
 from pipeline.nets.compute import pick_device
-from pipeline.nets.options import (
-    CLASSIFIER,
-    DETECTOR,
-    find_net,
-    find_weights,
-)
+from pipeline.nets.options import CLASSIFIER, DETECTOR, find_net, find_weights
 from pipeline.runs.folder import PreparedError, identify_data
 from pipeline.runs.options import ClassifyOptions, FitBoxesOptions, MeasureOptions
 from pipeline.training.short import label_names

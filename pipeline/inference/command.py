@@ -25,14 +25,7 @@ from pipeline.inference.sources import (
 )
 from pipeline.inference.video.alarms import Alarm, AlarmError
 from pipeline.inference.video.clips import VideoOptions
-from pipeline.nets.options import (
-    SHIPPED,
-    Device,
-    EngineName,
-    Weights,
-    find_boxes,
-    find_weights,
-)
+from pipeline.nets.options import SHIPPED, Device, EngineName, Weights, find_boxes, find_weights
 
 
 @dataclass(frozen=True)

@@ -15,23 +15,14 @@ from data_prep.base.tables import KEY
 from data_prep.grouping.split import TRAIN, VALID
 from pipeline.nets.cards import ClassifierCard, load_checkpoint
 from pipeline.nets.compute import seed_everything
-from pipeline.runs.folder import (
-    CHECKPOINT,
-    Row,
-    Run,
-)
+from pipeline.runs.folder import CHECKPOINT, Row, Run
 from pipeline.runs.log import Log
 from pipeline.runs.plots import save_figure
 from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.runs.tracking import Tracker, TrackLearner, track_nothing
 from pipeline.training.callbacks import StageKeeper, count_millions
 from pipeline.training.data import TrainingFaces, gather_faces, make_loaders, select_faces
-from pipeline.training.export import (
-    export_classifier,
-    picture_batch,
-    store_weights,
-    write_page,
-)
+from pipeline.training.export import export_classifier, picture_batch, store_weights, write_page
 from pipeline.training.learner import build_learner, fit_stage, free_body, read_crops
 
 START = {
