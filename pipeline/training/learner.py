@@ -15,10 +15,10 @@ from fastai.callback.mixup import MixUp
 from fastai.callback.schedule import Learner
 from fastai.callback.training import BnFreeze
 from fastai.losses import CrossEntropyLossFlat
-from fastai.metrics import Recall as SklearnRecall
-from fastai.metrics import accuracy
+from fastai.metrics import accuracy, skm_to_fastai
 from fastai.optimizer import Adam
 from fastai.vision.learner import vision_learner
+from sklearn.metrics import recall_score
 from torch import Tensor, nn
 from torchvision.models import ResNet34_Weights, resnet34
 
@@ -147,7 +147,7 @@ def build_learner(
     weights = class_weights(faces.labels, recipe)
     options = {
         "loss_func": CrossEntropyLossFlat(weight=weights, label_smoothing=recipe.label_smoothing),
-        "metrics": [accuracy, SklearnRecall(average="macro")],
+        "metrics": [accuracy, skm_to_fastai(recall_score, average="macro", zero_division=np.nan)],
         "opt_func": optimiser,
         "wd": recipe.weight_decay,
         "cbs": callbacks,

@@ -356,3 +356,10 @@ def test_learning_beside_the_next_batch_gives_the_same_weights(prepared, monkeyp
         states.append(learn.model.state_dict())
     assert len(threads) == 2, "once in a thread of its own"
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
+
+
+def test_macro_recall_leaves_out_a_class_that_is_answered_but_not_there(prepared):
+    truth, answers = torch.tensor([0, 0, 0, 0, 1, 1]), torch.tensor([0, 0, 0, 2, 1, 2])
+    metric = make_small(prepared).metrics[1]
+    assert metric(answers, truth) == pytest.approx((3 / 4 + 1 / 2) / 2)
+    assert metric.name == "recall_score"
