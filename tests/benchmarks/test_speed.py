@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import sys
+import time
+
 import numpy as np
 import pytest
 
+from evaluate.evaluation import measure_case
 from evaluate.measures.headline import describe_headline
 from tests.benchmarks.evaluate_speed import (
     ARRAYS,
@@ -42,3 +46,17 @@ def test_both_loops_agree() -> None:
 def test_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--photos", "20", "--boxes", "5", "--rounds", "1"])
     assert "times as fast as faster-coco-eval" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no resource module")
+def test_many_boxes_take_little_time_and_memory() -> None:
+    """A tenth of the boxes and resamples that evaluate/README.md names, held loosely."""
+    from resource import RUSAGE_SELF, getrusage
+
+    truth, detections = make_boxes(photos=5000, boxes=20, classes=3, seed=0)
+    before, began = getrusage(RUSAGE_SELF).ru_maxrss, time.process_time()
+    record = measure_case(make_case(truth, detections, resamples=100)).metrics
+    assert time.process_time() - began < 30
+    assert getrusage(RUSAGE_SELF).ru_maxrss - before < 1_000_000
+    assert record["intervals"]["map50"][0] < record["map50"] < record["intervals"]["map50"][1]
