@@ -148,9 +148,6 @@ def describe_summary(summary: Mapping[str, Any]) -> list[str]:
         lines.append(f"duplicates {told}; where labels contradict each other all stay")
     if "decisions" in summary:
         lines.append(f"decisions  {describe_overlay(summary['decisions'])}")
-    if known := summary.get("known_groups"):
-        whole = f"{known['found']} of {known['total']}"
-        lines.append(f"known      {whole} known near-duplicate groups found whole")
     return lines
 
 

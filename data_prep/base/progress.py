@@ -16,9 +16,10 @@ from data_prep.base.errors import visible
 from data_prep.base.records import DOUBTS, NOT_READ, Finding
 
 Item = TypeVar("Item")
-LINES = 10  # Lines a log gets for one pass.
+LINES = 10  # Lines a log gets for one pass, or more where it is long.
 
 QUIET = 2.0  # Seconds before a log gets its first line: what is done sooner needs none.
+FIRST, LATER = 8.0, 60.0  # Seconds without a line that people take for a standstill.
 
 SILENCE = 0.5  # Seconds that a command may load libraries without a word.
 
@@ -102,10 +103,11 @@ def show_progress(items: Iterable[Item], total: int, what: str) -> Generator[Ite
     if console.is_terminal:
         yield from track(items, description=what, total=total, console=console, transient=True)
         return
-    started, logged = time.monotonic(), 0
+    started, logged, due = time.monotonic(), 0, FIRST
     for done, item in enumerate(items, start=1):
         yield item
         seconds = time.monotonic() - started
-        if seconds >= QUIET and (done == total or done * LINES // max(total, 1) > logged):
-            logged = done * LINES // max(total, 1)
+        further = done == total or done * LINES // max(total, 1) > logged
+        if seconds >= due or (seconds >= QUIET and further):
+            logged, due = done * LINES // max(total, 1), seconds + LATER
             log(f"{what}: {done}/{total} in {seconds:.0f} s")

@@ -10,6 +10,7 @@ keeps apart photos that share only a watermark, a logo or a printed shirt.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import cv2
@@ -207,19 +208,36 @@ class _Words:
 
     These are the signs of what is left of it, along the directions in which most is left. The more
     features share the centres, the more of the signs count, so that about `SHARING` of them have a
-    word, however many photos there are.
+    word, however many photos there are. `postings` has words << 32 and the photos, sorted.
     """
 
-    def __init__(self, sample: NDArray[np.float32]) -> None:
-        self.centres = [
-            MiniBatchKMeans(HALF_WORDS, random_state=0, batch_size=2048, n_init=1, max_iter=10)
-            .fit(part)
-            .cluster_centers_
-            for part in np.split(sample, 2, axis=1)
-        ]
+    def __init__(self, fingerprints: Sequence[Fingerprint]) -> None:
+        self.prints = fingerprints
+        ends = np.cumsum([0, *(len(print_.packed) for print_ in fingerprints)])
+        step = max(1, ends[-1] // 20000)
+        rows = [p.packed[-end % step :: step] for p, end in zip(fingerprints, ends, strict=False)]
+        sample = unpack_descriptors(np.concatenate(rows))
+        self.centres: list[NDArray[np.floating]] = []
+        for part in np.split(sample, 2, axis=1):
+            means = MiniBatchKMeans(
+                min(HALF_WORDS, len(sample)), random_state=0, batch_size=2048, n_init=1, max_iter=10
+            )
+            self.centres.append(means.fit(part).cluster_centers_)
         left = self._find_nearest(sample)[1]
         self.directions = np.linalg.eigh(left.T @ left)[1][:, : -WORD_BITS - 1 : -1]
-        self.masks = np.zeros(HALF_WORDS**2, np.uint32)
+        codes, held = np.empty(ends[-1], np.uint32), np.zeros(HALF_WORDS**2)
+        for number, print_ in enumerate(fingerprints):
+            codes[ends[number] : ends[number + 1]] = self._encode(print_.packed)
+        for part in np.split(codes, range(10**7, len(codes), 10**7)):
+            held += np.bincount(np.right_shift(part, WORD_BITS), minlength=len(held))
+        depth = np.clip(np.ceil(np.log2(np.maximum(held, 1) / SHARING)), 0, WORD_BITS)
+        self.masks = (2**32 - 2 ** (WORD_BITS - depth)).astype(np.uint32)
+        self.postings, end = np.empty(ends[-1], np.uint64), 0
+        for number in range(len(fingerprints)):
+            own = self._shorten(codes[ends[number] : ends[number + 1]]) | np.uint64(number)
+            self.postings[end : (end := end + len(own))] = own
+        self.postings = self.postings[:end]
+        self.postings.sort()
 
     def _find_nearest(self, values: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[Any]]:
         low, high = (
@@ -229,94 +247,48 @@ class _Words:
         left = values - np.hstack([self.centres[0][low], self.centres[1][high]])
         return low * HALF_WORDS + high, left
 
-    def encode(self, packed: NDArray[np.uint8], mirrored: bool = False) -> NDArray[np.uint32]:
-        """The words of descriptors, all bits, (n,)."""
+    def _encode(self, packed: NDArray[np.uint8], mirrored: bool = False) -> NDArray[np.uint32]:
         nearest, left = self._find_nearest(unpack_descriptors(packed, mirrored))
         signs = (left @ self.directions > 0) @ (1 << np.arange(WORD_BITS)[::-1])
         return (nearest << WORD_BITS | signs).astype(np.uint32)
 
-    def count(self, codes: NDArray[np.uint32]) -> None:
-        """Choose the bits that count by the words of all photos."""
-        held = np.zeros(HALF_WORDS**2)
-        for part in np.array_split(codes, 1 + len(codes) // 10**7):
-            held += np.bincount(part >> WORD_BITS, minlength=len(held))
-        depth = np.clip(np.ceil(np.log2(np.maximum(held, 1) / SHARING)), 0, WORD_BITS)
-        self.masks = (2**32 - 2 ** (WORD_BITS - depth)).astype(np.uint32)
+    def _shorten(self, codes: NDArray[np.uint32]) -> NDArray[np.uint64]:
+        """The words of a photo, each once, with room for the photo."""
+        return np.unique(codes & self.masks[codes >> WORD_BITS]).astype(np.uint64) << np.uint64(32)
 
-    def take(self, codes: NDArray[np.uint32]) -> NDArray[np.uint64]:
-        """The words of a photo, each once, shifted by 32 bits to make room for the photo."""
-        return np.unique(codes & self.masks[codes >> WORD_BITS]).astype(np.uint64) << _PHOTO_BITS
+    def look_up(self, start: int, mirrored: bool) -> Iterator[tuple[int, int, bool]]:
+        """For a block of photos those with which each shares the most rare words."""
+        count, block = len(self.prints), self.prints[start : start + BLOCK]
+        own = [self._shorten(self._encode(print_.packed, mirrored)) for print_ in block]
+        row, word = np.repeat(np.arange(len(own)), [*map(len, own)]), np.concatenate(own)
+        low = np.searchsorted(self.postings, word)
+        sharing = np.searchsorted(self.postings, word + np.uint64(2**32)) - low
+        known = (sharing > 0) & (sharing <= 4 * SHARING)
+        row, low, sharing = row[known], low[known], sharing[known]
+        rarity = (np.log(count / sharing) / np.log(count)).astype(np.float32)
+        places = np.arange(sharing.sum()) + np.repeat(low - sharing.cumsum() + sharing, sharing)
+        photos = (self.postings[places] & np.uint64(2**32 - 1)).astype(np.int64)
+        held = np.repeat(rarity, sharing), (np.repeat(row, sharing), photos)
+        votes = sparse.coo_matrix(held, shape=(len(own), count)).tocsr()
+        for first, (begin, end) in enumerate(pairwise(votes.indptr), start):
+            others, weights = votes.indices[begin:end], votes.data[begin:end]
+            weights = np.where(others == first, 0, weights)
+            best = np.lexsort((others, -weights))[:MAX_CANDIDATES]
+            for second in others[best[weights[best] >= MIN_VOTES]].tolist():
+                yield min(first, second), max(first, second), mirrored
 
 
-_PHOTO_BITS = np.uint64(32)
-
-
-def _crop_candidates(fingerprints: Sequence[Fingerprint]) -> NDArray[np.int64]:
-    """Pairs of photos that have rare features in common: first, second, second mirrored, (n, 3)."""
+def _crop_candidates(fingerprints: Sequence[Fingerprint]) -> list[list[int]]:
+    """Pairs of photos that have rare features in common: first, second, second mirrored."""
     count = len(fingerprints)
     if count <= COMPARE_ALL_UP_TO:
-        pairs = [(i, j, m) for i in range(count) for j in range(i + 1, count) for m in (0, 1)]
-        return np.array(pairs, np.int64).reshape(-1, 3)
-    ends = np.cumsum([0, *(len(print_.packed) for print_ in fingerprints)])
-    step = max(1, ends[-1] // 20000)
-    rows = (p.packed[-end % step :: step] for p, end in zip(fingerprints, ends, strict=False))
-    sample = unpack_descriptors(np.concatenate(list(rows)))
-    if len(sample) < HALF_WORDS:
-        return np.zeros((0, 3), np.int64)
-    words = _Words(sample)
-    codes = np.empty(ends[-1], np.uint32)
-    for number, print_ in enumerate(fingerprints):
-        codes[ends[number] : ends[number + 1]] = words.encode(print_.packed)
-    words.count(codes)
-    postings, end = np.empty(ends[-1], np.uint64), 0
-    for number in range(count):
-        own = words.take(codes[ends[number] : ends[number + 1]])
-        postings[end : (end := end + len(own))] = own | np.uint64(number)
-    del codes
-    postings = postings[:end]
-    postings.sort()
-    found = [
-        _look_up(fingerprints, start, words, postings, mirrored)
-        for mirrored in (False, True)
-        for start in range(0, count, BLOCK)
-    ]
-    return np.unique(np.concatenate(found), axis=0)
-
-
-def _look_up(
-    fingerprints: Sequence[Fingerprint],
-    start: int,
-    words: _Words,
-    postings: NDArray[np.uint64],
-    mirrored: bool,
-) -> NDArray[np.int64]:
-    """The candidates of a block of photos; `postings` are words and photos, sorted."""
-    count = len(fingerprints)
-    block = fingerprints[start : start + BLOCK]
-    own = [words.take(words.encode(print_.packed, mirrored)) for print_ in block]
-    row, word = np.repeat(np.arange(len(own)), [*map(len, own)]), np.concatenate(own)
-    low = np.searchsorted(postings, word)
-    photos_with = np.searchsorted(postings, word + (np.uint64(1) << _PHOTO_BITS)) - low
-    known = (photos_with > 0) & (photos_with <= 4 * SHARING)
-    row, low, photos_with = row[known], low[known], photos_with[known]
-    rarity = (np.log(count / photos_with) / np.log(count)).astype(np.float32)
-    ends = np.cumsum(photos_with)
-    places = np.arange(ends[-1] if len(ends) else 0) + np.repeat(
-        low - ends + photos_with, photos_with
-    )
-    photos = (postings[places] & np.uint64(2**32 - 1)).astype(np.int64)
-    held = np.repeat(rarity, photos_with), (np.repeat(row, photos_with), photos)
-    votes = sparse.coo_matrix(held, shape=(len(own), count)).tocsr()
-    found = [np.zeros((0, 3), np.int64)]
-    for number in range(len(own)):
-        part = slice(*votes.indptr[number : number + 2])
-        others, number_of = votes.indices[part], votes.data[part]
-        others, number_of = others[others != start + number], number_of[others != start + number]
-        best = np.lexsort((others, -number_of))[:MAX_CANDIDATES]
-        chosen = others[best[number_of[best] >= MIN_VOTES]].astype(np.int64)
-        pairs = np.sort(np.stack([np.full_like(chosen, start + number), chosen], axis=1))
-        found.append(np.column_stack([pairs, np.full(len(pairs), mirrored, np.int64)]))
-    return np.concatenate(found)
+        return [[i, j, m] for i in range(count) for j in range(i + 1, count) for m in (0, 1)]
+    if not any(len(print_.packed) for print_ in fingerprints):
+        return []
+    words = _Words(fingerprints)
+    ways = ((start, mirrored) for mirrored in (False, True) for start in range(0, count, BLOCK))
+    found = [np.array([*words.look_up(*way)], np.int64).reshape(-1, 3) for way in ways]
+    return np.unique(np.concatenate(found), axis=0).tolist()
 
 
 def _match_features(
@@ -395,7 +367,7 @@ def find_pairs(fingerprints: Sequence[Fingerprint]) -> list[DuplicatePair]:
     # One thread: the products are many and small, so more threads would mostly wait on each other.
     with threadpool_limits(1):
         pairs = {(pair.first, pair.second): pair for pair in _find_copies(fingerprints)}
-        for first, second, mirrored in _crop_candidates(fingerprints).tolist():
+        for first, second, mirrored in _crop_candidates(fingerprints):
             known = pairs.get((first, second))
             if known is None or known.kind == "scene":
                 pair = _compare_parts(fingerprints, first, second, bool(mirrored))

@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from data_prep.base.errors import DatasetError
 from data_prep.base.files import (
     PART,
     Outcome,
@@ -143,32 +142,12 @@ def audit(options: AuditOptions) -> Outcome:
     overlay = apply_ledgers(read, ledgers)
     with hold_folder(out), tempfile.TemporaryDirectory(PART, ".crops", out) as crops:
         found = analyse(read, ledgers, overlay, options, Path(crops), must_split=False)
-        given = options.known_groups
-        known = None if given is None else count_found_groups(found.faces, given)
-        page = render_page(found.faces, found.findings, found.summary, Path(crops), known)
+        page = render_page(found.faces, found.findings, found.summary, Path(crops))
         write_atomically(out / PAGE, page)
         record = {
             **found.summary,
-            "known_groups": known and {"found": known[0], "total": known[1]},
             "duplicates": list(list_duplicates(found.faces).values()),
             "all_findings": [asdict(finding) for finding in found.findings],
         }
         write_json(out / AUDIT, record)
     return Outcome(record, found.findings, up_to_date=False)
-
-
-def count_found_groups(faces: pd.DataFrame, known: Path) -> tuple[int, int]:
-    """How many known groups fall in one group, and how many have two or more members at all.
-
-    `known` is a text file with a known group per line, stems of photos separated by white space.
-    Stems of photos that are not in the table do not count.
-    """
-    groups = faces.set_index(faces["image"].map(lambda image: Path(image).stem))["group"].to_dict()
-    try:
-        lines = known.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DatasetError(f"{known}: not a readable list of groups ({reason}).") from error
-    sought = [[groups[stem] for stem in set(line.split()) if stem in groups] for line in lines]
-    there = [names for names in sought if len(names) > 1]
-    return sum(len(set(names)) == 1 for names in there), len(there)

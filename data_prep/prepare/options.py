@@ -219,11 +219,3 @@ class AuditOptions(PrepareOptions):
     out: Annotated[
         Path, typer.Option("-o", "--out", help="Folder for audit.html and audit.json.")
     ] = Path("audit")
-    known_groups: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            help="Known near-duplicate groups to compare with: photo stems, a group per line.",
-        ),
-    ] = None

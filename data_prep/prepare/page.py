@@ -39,7 +39,6 @@ def render_page(
     findings: Sequence[Finding],
     summary: Mapping[str, Any],
     crops: Path,
-    known_groups: tuple[int, int] | None = None,
 ) -> str:
     """Render the page: HTML that needs no other file; the column `crop` is below `crops`."""
     return render_html(
@@ -57,7 +56,6 @@ def render_page(
         findings=findings,
         duplicates=list_duplicates(faces),
         sheets=draw_sheets(faces, crops),
-        known_groups=known_groups,
         reasons=REASONS,
     )
 

@@ -3,7 +3,7 @@
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,28 @@ WORDS = {
     "recall_score": "macro recall",
 }
 """What lines for people call the figures of an epoch."""
+
+
+def describe_minutes(seconds: float) -> str:
+    """A rough time in words.
+
+    >>> describe_minutes(20), describe_minutes(80), describe_minutes(9000)
+    ('under a minute', 'about 2 minutes', 'about 2.5 hours')
+    """
+    if seconds < 60:
+        return "under a minute"
+    minutes = -(-seconds // 60)
+    return f"about {minutes:.0f} minutes" if minutes < 100 else f"about {minutes / 60:.1f} hours"
+
+
+def time_second(call: Callable[[], object]) -> float:
+    """Seconds of a call's second time, the GPU's work with it: the first one is slower."""
+    call()
+    began = time.perf_counter()
+    call()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
 
 
 def wants_bf16(recipe: ClassifierRecipe, device: torch.device) -> bool:

@@ -9,7 +9,7 @@ from fastai.callback.schedule import Learner, valley
 from fastai.torch_core import to_device
 from matplotlib import pyplot
 
-from data_prep.base.labels import CLASSES
+from data_prep.base.labels import CLASSES, RARE_CLASS
 from data_prep.base.progress import show_progress, tell
 from data_prep.base.tables import KEY
 from data_prep.grouping.split import TRAIN, VALID
@@ -20,10 +20,17 @@ from pipeline.runs.log import Log
 from pipeline.runs.plots import save_figure
 from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.runs.tracking import Tracker, TrackLearner, track_nothing
-from pipeline.training.callbacks import StageKeeper, count_millions
+from pipeline.training.callbacks import (
+    StageKeeper,
+    count_millions,
+    describe_minutes,
+    time_second,
+)
 from pipeline.training.data import TrainingFaces, gather_faces, make_loaders, select_faces
 from pipeline.training.export import export_classifier, picture_batch, store_weights, write_page
 from pipeline.training.learner import build_learner, fit_stage, free_body, read_crops
+
+TIMED = 8  # Faces that a step is timed with.
 
 START = {
     "random": "random weights (others, where they can be had, do better: see init)",
@@ -39,15 +46,31 @@ def plan_classifier(
     chosen = select_faces(faces, recipe)
     is_train = chosen["split"] == TRAIN
     shown = TrainingFaces(chosen, read_crops(prepared), chosen["label"][is_train])
-    net = build_learner(shown, recipe, device, Path()).model
+    learn = build_learner(shown, recipe, device, Path())
     photos = len(chosen[list(KEY[:2])].drop_duplicates())
     begun_with = START.get(recipe.init, Path(recipe.init).name)
     sizes = ", then ".join(f"{size} px" for size in dict.fromkeys(recipe.sizes))
     return (
-        f"{recipe.architecture} ({count_millions(net)}) from {begun_with}: {is_train.sum()} "
-        f"training and {(~is_train).sum()} validation faces of {tell(photos)}; "
-        f"at most {tell(recipe.all_epochs, 'epoch')} at {sizes}"
+        f"{recipe.architecture} ({count_millions(learn.model)}) from {begun_with}: "
+        f"{is_train.sum()} training and {(~is_train).sum()} validation faces of {tell(photos)}; "
+        f"at most {tell(recipe.all_epochs, 'epoch')} at {sizes}, "
+        f"{describe_minutes(_reckon_seconds(learn, recipe))}"
     )
+
+
+def _reckon_seconds(learn: Learner, recipe: ClassifierRecipe) -> float:
+    """Of all epochs, from a batch that is read and one that is learnt."""
+    loaders, size = learn.dls, recipe.sizes[0]
+    images = torch.rand(TIMED, 3, size, size, device=loaders.device)
+    learn.model.to(loaders.device).train()
+    reading = time_second(loaders.train.one_batch) / recipe.batch_size
+    stepping = time_second(lambda: learn.model(images).float().sum().backward())
+    rare = sum(label == RARE_CLASS for _, label in loaders.train_ds.items)
+    added = recipe.drawn * 4 / 3 * rare  # a mask in four is drawn as worn properly
+    shown = (len(loaders.train_ds) + added) * (1 + len(recipe.rotated))
+    faces = shown + len(loaders.valid_ds) / 2  # which go forward only
+    face = [reading + stepping / TIMED * (stage.size / size) ** 2 for stage in recipe.stages]
+    return sum(faces * x * stage.epochs for x, stage in zip(face, recipe.stages, strict=True))
 
 
 def train_classifier(

@@ -36,7 +36,7 @@ from pipeline.runs.folder import CHECKPOINT, PreparedError, Row, Run
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import DetectorRecipe
 from pipeline.runs.tracking import Tracker, track_nothing
-from pipeline.training.callbacks import count_millions
+from pipeline.training.callbacks import count_millions, describe_minutes, time_second
 from pipeline.training.detector_data import (
     FACE,
     IGNORED,
@@ -53,6 +53,7 @@ from pipeline.training.detector_data import (
 from pipeline.training.export import FED, Picture, make_picture, write_page
 
 BATCH = 8
+TIMED = 2  # Windows that a step is timed with.
 LOG_EVERY = 25
 STORED = ("net", "averaged", "optimiser", "schedule")  # What a checkpoint holds the state of.
 
@@ -131,12 +132,18 @@ def plan_detector(
     """Refuse what `train_detector` would, before anything is made; gives a first line to log."""
     scenes, valid = _split_scenes(faces, roots, recipe)
     trainer = _Trainer(recipe, start, device)
+    side, boxes, names = recipe.input_size, torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
+    window = (torch.zeros(3, side, side, dtype=torch.uint8), boxes, names, False)
+    batch = collate_windows([window] * TIMED)
+    learning = recipe.steps * recipe.batch_size * time_second(lambda: trainer.learn(*batch))
+    looks = (1 + recipe.steps // recipe.validate_every) * len(valid)
+    judging = looks * time_second(lambda: measure_sources(trainer.detector(), valid[:1]))
     count = sum(len(scene.boxes) for scene in (*scenes, *valid))
     return (
         f"{trainer.card.architecture} ({count_millions(trainer.net)}) from {begun_with}: "
         f"{len(scenes)} training and {len(valid)} validation photos with {tell(count, 'face')}; "
-        f"{tell(recipe.steps, 'step')} of {tell(recipe.batch_size, 'window')} at "
-        f"{recipe.input_size} px"
+        f"{tell(recipe.steps, 'step')} of {tell(recipe.batch_size, 'window')} at {side} px, "
+        f"{describe_minutes(learning / TIMED + judging)}"
     )
 
 

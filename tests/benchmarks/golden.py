@@ -55,12 +55,11 @@ def do_small(r: Recorder) -> None:
     r.copy("facemask", r.photos("facemask", 60), "facemask")
     r.copy("ilc", r.photos("ilc", 30), "ilc")
     sets = "small/facemask small/ilc"
-    known = "shared/data/duplicate-groups.txt"
     ledger = "<root>/data_prep/ledgers/facemask-ilc.jsonl"
     decided = f"-o small/decided --decisions {ledger} --blur none"
     r.run("build", f"data_prep build {sets} -o small/prepared")
     r.run("decided", f"data_prep build {sets} {decided}")
-    r.run("audit", f"data_prep audit {sets} -o small/audit --known-groups {known}")
+    r.run("audit", f"data_prep audit {sets} -o small/audit")
     sources = [f'[sources.{name}]\npath = "{name}"\nlicence = "none stated"\n' for name in SETS]
     (r.work / "small/recode.toml").write_text("".join(sources))
     r.run("merge", "data_prep merge small/recode.toml -o small/merged")

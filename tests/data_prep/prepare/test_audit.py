@@ -92,13 +92,9 @@ def test_record_tells_counts_findings_groups_and_leaks(dataset, tmp_path, run_au
     make_voc(dataset / "annotations" / "copy.xml", "copy.jpg")
     add_example(dataset, "odd", 77, [("face", (60, 15, 20, 55))])
     add_example(dataset, "broken", 78).write_text("<broken")
-    known = tmp_path / "known.txt"
-    known.write_text("photo0 copy\nphoto1 photo2\nphoto3 elsewhere\n")
-    result, record = run_audit("--known-groups", known)
+    result, record = run_audit()
     assert result.exit_code == 1
     assert "left out: faces/annotations/broken.xml: not well-formed XML" in result.stderr
-    assert "known      1 of 2 known near-duplicate groups found whole" in result.stdout
-    assert record["known_groups"] == {"found": 1, "total": 2}
     assert record["faces"] == 21
     kinds = ["broken-xml", "degenerate-box", "photo-without-annotation"]
     assert record["findings"] == dict.fromkeys(kinds, 1)
@@ -108,13 +104,7 @@ def test_record_tells_counts_findings_groups_and_leaks(dataset, tmp_path, run_au
     assert record["leaked_share"]["ours"] == 0 < record["leaked_share"]["naive"]
 
 
-def test_what_can_not_be_read(run, run_audit, tmp_path, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "300")  # A name is not broken, however long the folder's is.
-    (tmp_path / "known.txt").write_bytes(b"\xff\xfe\xfa")
-    for name in ("known.txt", "nowhere.txt"):
-        result, _ = run_audit("--known-groups", tmp_path / name)
-        assert result.exit_code == 2
-        assert name in result.stderr
+def test_what_can_not_be_read(run, tmp_path):
     for command in ("audit", "build"):
         result = run(command, tmp_path / "nowhere", "-o", tmp_path / "out")
         assert result.exit_code == 2
@@ -228,13 +218,12 @@ def render(monkeypatch):
 def test_page_needs_no_other_file_and_is_well_formed(render, faces):
     links = Links()
     findings = [Finding("a", "clipped-box", "a.xml: clipped", False)]
-    page = render(faces, findings, known_groups=(3, 7))
+    page = render(faces, findings)
     links.feed(page)
     assert links.open == []
     assert links.loaded
     assert all(link.startswith(("data:", "#")) for link in links.loaded)
-    for told in ("<b>120</b><span>faces in 40 photos", "<b>3 of 7</b> known groups"):
-        assert told in page
+    assert "<b>120</b><span>faces in 40 photos" in page
     assert "set/0.jpg · set/1.jpg" in page
 
 
