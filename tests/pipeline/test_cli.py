@@ -1,6 +1,7 @@
 """The command line of training: what reaches the parts, and what users are told."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -55,6 +56,7 @@ def test_train_resume_and_repeat(prepared, tmp_path, trainers):
     first, *lines = result.stderr.splitlines()[:3]
     told = "mobilenet0.25 (0.21 M parameters) from the shipped detector's body: "
     assert first.startswith(told + "36 training and 12 validation faces of 16 photos; at most 2 ")
+    assert first.endswith("px, under a minute")
     assert lines == [f"run folder: {run.folder}", "trained"]
     *_, look, use, measure, clean, last = result.stderr.splitlines()
     assert look == f"look: {run.folder / 'run.html'}"
@@ -113,6 +115,7 @@ def test_train_detector(prepared, tmp_path, start, trainers):
     first = result.stderr.splitlines()[0]
     assert first.startswith("retinaface-mobilenet0.25 (0.43 M parameters) from start.safetensors: ")
     assert "12 training and 4 validation photos with 48 faces; 3 steps of 16 windows" in first
+    assert re.search(r"(under a minute|about \d+ minutes)$", first)
     assert len(state) == 300
     assert run.folder == tmp_path / "runs" / "001-detector"
 
@@ -130,7 +133,8 @@ def test_validation_photos_that_the_start_learnt_from(prepared, tmp_path, start,
     warned = [
         line for line in result.stderr.splitlines() if "were learnt from by what this" in line
     ]
-    assert len(warned) == 2 * knows, "at once, and above the figures"
+    assert len(warned) == knows, "at once"
+    assert ("As noted above, the figures flatter." in result.stderr) == knows, "above the figures"
     assert all("4 of 4 validation photos were learnt from" in line for line in warned)
     call("train", prepared, "-o", runs, "--device", "cpu")
     for options in ([runs], ["--compare", *sorted(runs.iterdir())]):
