@@ -242,9 +242,9 @@ def test_too_little_space_is_noticed_before(fetch, server, monkeypatch):
 
 def test_full_disk_leaves_nothing_half_done(fetch, tmp_path, monkeypatch):
     def fail(source, target):
-        raise OSError(28, "No space left on device", str(target))
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("data_prep.base.files._copy", fail)
+    monkeypatch.setattr("data_prep.base.files.shutil.copyfileobj", fail)
     with pytest.raises(OutputError, match="No space left on device"):
         fetch()
     assert not (tmp_path / "out").exists()
