@@ -1,10 +1,7 @@
 # trimask serve in a container. Build and run:
 #   docker build -t trimask .
 #   docker run --rm --read-only --tmpfs /tmp --restart unless-stopped -e TRIMASK_TOKEN -p 127.0.0.1:8378:8378 trimask
-# PyPI's torch for x86-64 brings CUDA; for the small CPU wheels, name PyTorch's index of them:
-#   docker build --build-arg PIP_EXTRA_INDEX_URL=ADDRESS -t trimask .
 FROM python:3.12-slim AS build
-ARG PIP_EXTRA_INDEX_URL=""
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE trimask.py ./

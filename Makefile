@@ -1,24 +1,31 @@
-# Every target makes .venv when it is missing or older than requirements.txt.
+# Every target makes .venv when it is missing or older than what it is made from: demo what runs
+# photos (requirements-base.txt), all others the whole, which contains that.
 PYTHON ?= python3
 ifeq ($(OS),Windows_NT)
 BIN := .venv/Scripts
 else
 BIN := .venv/bin
 endif
+BASE := .venv/.base
 READY := .venv/.ready
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes
 
-.PHONY: help demo test test-slow fuzz bad-input lint type-check format check benchmark benchmark-evaluate benchmark-serve figures
+.PHONY: help demo test test-slow fuzz bad-input lint type-check format check benchmark benchmark-evaluate benchmark-serve export figures
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 
-$(READY): requirements.txt
+$(BASE): requirements-base.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(INSTALL) -r requirements-base.txt
+	touch $(BASE)
+
+$(READY): requirements.txt $(BASE)
+	$(INSTALL) -r requirements.txt
 	touch $(READY)
 
-demo: $(READY)  ## Draw masks on a portrait, then find and classify the faces with the shipped weights.
+demo: $(BASE)  ## Draw masks on a portrait, then find and classify the faces with the shipped weights.
 	$(BIN)/python -m pipeline demo-photos demo/photos
 	$(BIN)/python run.py demo/photos -o demo/out
 
@@ -58,6 +65,10 @@ benchmark-evaluate: $(READY)  ## Average precision against a loop over boxes and
 benchmark-serve: $(READY)  ## The service under load against run.py, on the demo photos.
 	$(BIN)/python -m pipeline demo-photos demo/photos
 	$(BIN)/python -m tests.benchmarks.serve_load demo/photos
+
+export: $(READY)  ## The shipped nets as ONNX, tried against torch; on the cards are their hashes.
+	$(BIN)/python -m pipeline export --to onnx -o demo/export
+	cp demo/export/*.onnx demo/export/classifier.json demo/export/detector.json weights/
 
 figures: $(READY)  ## The picture of the model card: where the nets fail.
 	$(BIN)/python -m tests.benchmarks.figures .github

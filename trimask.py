@@ -238,10 +238,8 @@ class Model:
         Returns:
             `Faces` for one photo; else `Results`, where what can't be read has an `error`.
 
-        Raises:
-            PhotoError: The one photo can't be read.
-            PhotosError: Nothing of that name, or no photos in the folder.
-            ValueError: `thresh` or `resize` is out of range.
+        Raises `PhotoError` where the one photo can't be read, `PhotosError` where there is none,
+        `ValueError` for a `thresh` or `resize` out of range.
 
         >>> import numpy as np
         >>> load(device="cpu").predict([EXAMPLE, np.zeros((64, 64, 3), np.uint8)])
@@ -289,26 +287,23 @@ def load(
         engine: What runs the nets: `auto`, `torch`, `onnx` or `openvino`.
         bf16: Use bfloat16; where the processor is fast at it when None.
 
-    Raises:
-        WeightsError: Weights are missing, damaged, or not what their card says.
-        DeviceError: There is no such device.
-        EngineError: There is no such engine.
+    Raises `WeightsError`, `DeviceError` or `EngineError` where one is missing or damaged.
 
     >>> load(device="cpu").predict(EXAMPLE, thresh=0.9)[0].label
     'without_mask'
     """
     from pipeline.inference.predictor import Predictor
-    from pipeline.nets.compute import pick_device
     from pipeline.nets.options import SHIPPED
 
-    chosen = pick_device(device)
     path = Path(weights) if isinstance(weights, (str, Path)) else SHIPPED
-    predictor = Predictor.load(path, device=chosen, bf16=bf16, engine=engine)
-    if weights is not None and not isinstance(weights, (str, Path)):
+    given = weights is not None and not isinstance(weights, (str, Path))
+    engine = "torch" if given and engine == "auto" else engine
+    predictor = Predictor.load(path, device=device, bf16=bf16, engine=engine)
+    if given:
         from pipeline.training.export import use_learner
 
         half = predictor.detector.bf16
-        own = use_learner(weights, device=chosen, bf16=half, engine=engine)
+        own = use_learner(weights, device=predictor.detector.device, bf16=half, engine=engine)
         origin = "detector as shipped; classifier as given"
         predictor = replace(predictor, classifier=own, origin=origin)
     return Model(predictor)

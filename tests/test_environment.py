@@ -4,13 +4,15 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 PIN = re.compile(
     r"^\s*(?:- )?([A-Za-z0-9._-]+)==([^\s;]+)(?: ; (.*?))?(?: \\\n((?: +--hash=.*\n)+).*)?$",
     re.MULTILINE,
 )
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}\b")
-TRIED = ("onnx", "openvino", "video", "web")  # Extras that tests use.
+TRIED = ("onnx", "openvino", "train", "video", "web")  # Extras that tests use.
 
 
 def pins_for_python_311(text: str) -> dict[str, str]:
@@ -39,12 +41,26 @@ def test_environment_pins_are_those_of_requirements():
     assert conda == {name: pip[name] for name in conda}
 
 
-def test_make_installs_nothing_without_a_hash():
-    text = (ROOT / "requirements.txt").read_text()
+@pytest.mark.parametrize(("name", "least"), [("requirements", 100), ("requirements-base", 40)])
+def test_make_installs_nothing_without_a_hash(name, least):
+    text = (ROOT / f"{name}.txt").read_text()
     pins = PIN.findall(text)
-    assert len(pins) == len(re.findall(r"^[^ #]", text, re.MULTILINE)) > 100
+    assert len(pins) == len(re.findall(r"^[^ #]", text, re.MULTILINE)) > least
     assert not [name for name, _, _, hashes in pins if not HASH.search(hashes)]
-    assert "--require-hashes -r requirements.txt" in (ROOT / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    assert "--require-hashes\n" in makefile
+    assert f"$(INSTALL) -r {name}.txt" in makefile
+
+
+def test_base_is_a_part_of_the_whole_without_what_trains():
+    base, whole = (
+        set(PIN.findall((ROOT / f"{name}.txt").read_text()))
+        for name in ("requirements-base", "requirements")
+    )
+    assert {pin[:2] for pin in base} <= {pin[:2] for pin in whole}
+    names = {name for name, *_ in base}
+    assert "onnxruntime" in names
+    assert names.isdisjoint({"torch", "torchvision", "fastai"})
 
 
 def test_contributing_tells_how_requirements_are_made():

@@ -4,6 +4,7 @@ import base64
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -26,18 +27,6 @@ def installed(tmp_path_factory):
     return site
 
 
-def call(site, *arguments, folder):
-    program = "import sys, trimask; sys.argv[0] = 'trimask'; trimask.main()"
-    return subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(site)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_wheel_has_code_pages_recipes_and_weights(installed):
     for name in (
         "trimask.py",
@@ -47,6 +36,7 @@ def test_wheel_has_code_pages_recipes_and_weights(installed):
         "pipeline/recipes/default.toml",
         "pipeline/review/static/index.html",
         "pipeline/weights/classifier.safetensors",
+        "pipeline/weights/detector.onnx",
         "pipeline/weights/detector.json",
     ):
         assert (installed / name).is_file(), name
@@ -58,16 +48,83 @@ def test_wheel_lists_the_hashes_that_the_cards_state(installed):
     (record,) = installed.glob("trimask-*.dist-info/RECORD")
     listed = {row[0]: row[1] for row in csv.reader(record.open(newline=""))}
     for net in ("classifier", "detector"):
-        stated = json.loads((installed / f"pipeline/weights/{net}.json").read_text())["sha256"]
-        packed = base64.urlsafe_b64encode(bytes.fromhex(stated)).decode().rstrip("=")
-        assert listed[f"pipeline/weights/{net}.safetensors"] == f"sha256={packed}"
+        card = json.loads((installed / f"pipeline/weights/{net}.json").read_text())
+        for key, ending in (("sha256", "safetensors"), ("onnx", "onnx")):
+            packed = base64.urlsafe_b64encode(bytes.fromhex(card[key])).decode().rstrip("=")
+            assert listed[f"pipeline/weights/{net}.{ending}"] == f"sha256={packed}"
 
 
-def test_command_works_from_another_folder(installed, tmp_path):
-    shown = call(installed, "--version", folder=tmp_path)
-    assert shown.stdout.startswith("trimask "), shown.stderr
-    made = call(installed, "demo-photos", "photos", folder=tmp_path)
-    assert made.returncode == 0, made.stderr
-    done = call(installed, "run", "photos", "-o", "out", "--no-draw", folder=tmp_path)
+WITHOUT_TORCH = """
+import json, sys
+from importlib.machinery import PathFinder
+
+class Without(PathFinder):
+    @classmethod
+    def find_spec(cls, name, *rest):
+        hidden = name.partition(".")[0] in {"torch", "torchvision", "fastai", "fastcore", "timm"}
+        return None if hidden else super().find_spec(name, *rest)
+
+sys.meta_path = [Without if finder is PathFinder else finder for finder in sys.meta_path]
+sys.argv[0] = "trimask"
+import trimask
+from pipeline.cli import trimask as app
+
+for arguments in json.loads(sys.argv[1]):
+    try:
+        app(arguments, prog_name="trimask", obj=trimask.__version__)
+    except SystemExit as end:
+        print("ended", end.code, flush=True)
+import pipeline.serve.api, pipeline.serve.service, pipeline.review.app
+assert "torch" not in sys.modules
+"""
+
+
+def test_installed_commands_work_in_another_folder_without_torch(installed, dataset, tmp_path):
+    weights = tmp_path / "weights"
+    shutil.copytree(installed / "pipeline" / "weights", weights)
+    (weights / "detector.onnx").unlink()
+    commands = [
+        ["--version"],
+        ["demo-photos", "photos"],
+        ["run", "photos", "-o", "out", "--no-draw"],
+        ["run", str(dataset), "-o", "all", "--no-draw"],
+        ["evaluate", str(dataset), "all/predictions.csv", "-o", "report"],
+        ["build", str(dataset), "-o", "prepared", "--ratio", "9"],
+        ["train", "prepared"],
+        ["run", "photos", "-o", "none", "--weights", str(weights)],
+        ["run", "photos", "-o", "none", "--engine", "torch"],
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, json.dumps(commands)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
+    ends = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ended ")]
+    assert ends == ["0"] * 6 + ["2"] * 3, done.stderr
     assert len((tmp_path / "out" / "predictions.csv").read_text().splitlines()) > 5
+    assert 'pip install "trimask[train]"' in done.stderr
+    assert "detector.safetensors: --engine onnx takes PyTorch here" in done.stderr
+    assert done.stderr.count("pip install 'trimask[train]'") == 2
+
+
+@pytest.mark.parametrize("module", ["pipeline.cli:trimask", "pipeline.inference.command:app"])
+def test_help_loads_no_net_and_no_table_library(module):
+    place, name = module.split(":")
+    program = f"""
+import sys
+from {place} import {name}
+try:
+    {name}(["--help"])
+except SystemExit:
+    slow = {{"torch", "torchvision", "fastai", "onnxruntime", "pandas", "sklearn", "scipy",
+             "matplotlib"}}
+    print("slow:", sorted(slow & sys.modules.keys()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines()[-1] == "slow: []", done.stderr

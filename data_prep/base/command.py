@@ -3,7 +3,8 @@
 import ast
 import dataclasses
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from inspect import Parameter, Signature, get_annotations, signature
@@ -39,6 +40,21 @@ def spell(command: str) -> str:
     return f"python {where}{command if where.endswith(' ') else ''}"
 
 
+TRAIN = ("torch", "torchvision", "fastai", "fastcore")  # What the extra `train` brings.
+
+
+@contextmanager
+def tell_missing() -> Iterator[None]:
+    """Where what trains is not installed, say how to have it, and end with exit code 2."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] not in TRAIN:
+            raise
+        log(f'error: this takes {error.name}, which is not here: pip install "trimask[train]"')
+        raise typer.Exit(NOT_DONE) from error
+
+
 def as_command(function: Callable[[Any], Any]) -> Callable[..., None]:
     """A command for typer from a function of one options dataclass; its docstring is the help.
 
@@ -68,7 +84,8 @@ def as_command(function: Callable[[Any], Any]) -> Callable[..., None]:
 
     def command(**values: Any) -> None:
         try:
-            function(options(**values))
+            with tell_missing():
+                function(options(**values))
         except UserError as error:
             log(f"error: {describe_error(error)}")
             raise typer.Exit(NOT_DONE) from error
@@ -153,7 +170,7 @@ class _Lazy(TyperCommand):
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **more: Any) -> Any:
         app = Typer(add_completion=False)
-        with tell_loading():
+        with tell_loading(), tell_missing():
             app.command(self.name)(load_command(self.target, self.check))
         return get_command(app).make_context(info_name, args, *rest, **more)
 

@@ -11,7 +11,6 @@ from pipeline.drawing.masks import draw_mask
 from pipeline.inference.boxes import FaceDetector
 from pipeline.inference.detector import Detector
 from pipeline.inference.draw import save_drawing
-from pipeline.nets.compute import pick_device
 from pipeline.nets.options import DETECTOR, find_net
 from pipeline.runs.options import DemoOptions
 
@@ -35,7 +34,7 @@ PLACES = (
 
 def demo_photos(options: DemoOptions) -> None:
     """Make photos to try run.py on: a portrait with masks drawn on it."""
-    detector = Detector.load(find_net(options.weights, DETECTOR), device=pick_device("cpu"))
+    detector = Detector.load(find_net(options.weights, DETECTOR), device="cpu")
     for path in write_demo_photos(detector, options.folder):
         typer.echo(path)
 

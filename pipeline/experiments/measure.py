@@ -33,7 +33,6 @@ from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import describe_photo, list_rows
 from pipeline.inference.sources import PhotoSet, find_only_photos
 from pipeline.nets.cards import ClassifierCard, DetectorCard, read_card
-from pipeline.nets.compute import pick_device
 from pipeline.nets.options import CLASSIFIER, DETECTOR, find_net, find_weights
 from pipeline.runs.folder import PreparedError, identify_data
 from pipeline.runs.options import ClassifyOptions, FitBoxesOptions, MeasureOptions
@@ -142,9 +141,7 @@ def measure_weights(options: MeasureOptions, predictor: Predictor | None = None)
     reports = options.reports
     outs = [reports, options.weights if options.write else None]
     data = PreparedData.open(options.prepared, *(out for out in outs if out))
-    predictor = predictor or Predictor.load(
-        options.weights, device=pick_device(options.device), thresh=THRESH
-    )
+    predictor = predictor or Predictor.load(options.weights, device=options.device, thresh=THRESH)
     assert predictor.classifier is not None
     if reports:
         make_folder(reports)  # What can't be written is told before all is measured.
@@ -222,7 +219,7 @@ def fit_boxes(options: FitBoxesOptions) -> None:
     if out.exists():
         BoxOffsets.read(out)  # Another's file is refused.
     photos = find_only_photos(str(dataset))
-    predictor = Predictor.load(options.weights, device=pick_device(options.device), thresh=THRESH)
+    predictor = Predictor.load(options.weights, device=options.device, thresh=THRESH)
     predictions = predict_photos(predictor, photos)
     case = read_case(dataset, predictions, EvaluateOptions())
     annotated, predicted, photo = pair_boxes(case.truth, case.detections, THRESH)
@@ -258,6 +255,6 @@ def classify(options: ClassifyOptions) -> None:
             f"{options.prepared}: no face in the split '{options.split}'; there are {known}."
         )
     path = find_net(options.weights, CLASSIFIER)
-    classifier = Classifier.load(path, device=pick_device(options.device))
+    classifier = Classifier.load(path, device=options.device)
     count = classify_crops(chosen, options.prepared, classifier, table)
     log(f"{tell(count, 'face')} of the {options.split} split: {table}")

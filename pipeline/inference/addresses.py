@@ -94,9 +94,7 @@ def explain(error: Exception) -> str:
 
 def fetch(address: str, *, public: bool = False) -> bytes:
     """What lies at an address, `MOST_BYTES` at most, within `MOST_SECONDS`; see `ask`.
-
-    Raises:
-        PhotoError: It can't be had, or is larger, or takes longer.
+    Raises `PhotoError`: it can't be had, or is larger, or takes longer.
     """
     ends, shown = time.monotonic() + MOST_SECONDS, hide_password(address)
     data = bytearray()

@@ -7,13 +7,31 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
-from torchvision.ops import box_iou, nms
 
 from data_prep.base.boxes import shared_areas
 
 NMS_IOU = 0.4  # Of two boxes that overlap more, only the surer one is kept.
+
+
+def share_union(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union of N and M boxes: N × M; NaN where both are empty."""
+    areas = [(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) for boxes in (first, second)]
+    shared = shared_areas(first, second)
+    with np.errstate(invalid="ignore"):
+        return shared / (areas[0][:, None] + areas[1] - shared)
+
+
+def suppress(boxes: np.ndarray, scores: np.ndarray, most: float = NMS_IOU) -> np.ndarray:
+    """Non-maximum suppression: the indices of boxes that overlap no kept, surer one more than so.
+
+    Best first; of equal scores the first is the surer. As `torchvision.ops.nms`.
+    """
+    order, keep = np.argsort(-scores, kind="stable"), []
+    while len(order):
+        keep.append(order[0])
+        overlaps = share_union(boxes[order[:1]], boxes[order[1:]])[0]
+        order = order[1:][~(overlaps > np.float64(most))]
+    return np.array(keep, np.intp)
 
 
 @dataclass(frozen=True)
@@ -75,7 +93,7 @@ class FaceDetector(Protocol):
     """What finds faces: RetinaFace, or another with the same answers."""
 
     sha256: str  # Of its weights, in hex.
-    device: torch.device
+    device: str  # cpu or cuda.
     bf16: bool
 
     def detect(
@@ -97,20 +115,21 @@ VOTE_SCORE = 0.02
 """Least score of a box with a say: a fixed one, so that no box depends on the faces asked for."""
 
 
-def weigh_votes(boxes: Tensor, scores: Tensor, keep: Tensor) -> Tensor:
+def weigh_votes(boxes: np.ndarray, scores: np.ndarray, keep: np.ndarray) -> np.ndarray:
     """What each of N boxes counts for in the K kept ones: its score, if it overlaps a kept one.
 
     Gidaris and Komodakis 2015, "Object detection via a multi-region and semantic segmentation-aware
     CNN model", section 5. K × N, rows in the order of `keep`; see `take_votes`.
     """
-    says = (box_iou(boxes[keep], boxes) >= VOTE_IOU) * scores * (scores >= VOTE_SCORE)
-    says[torch.arange(len(keep)), keep] = scores[keep]
+    near = share_union(boxes[keep], boxes) >= VOTE_IOU
+    says = near * np.where(scores >= VOTE_SCORE, scores, np.float32(0))
+    says[np.arange(len(keep)), keep] = scores[keep]
     return says
 
 
-def take_votes(says: Tensor, values: Tensor) -> Tensor:
+def take_votes(says: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The mean of N × anything, such as the boxes, by their votes (K × N) from `weigh_votes`."""
-    return says @ values / says.sum(dim=1, keepdim=True)
+    return says @ values / says.sum(axis=1, keepdims=True)
 
 
 SECOND_SCALE = 1.7  # Enlargement at the second scale as a multiple of the first.
@@ -136,5 +155,4 @@ def merge_scales(first: FaceBoxes, second: FaceBoxes, factor: float) -> FaceBoxe
     large = first.take(first.sides * factor >= FIRST_FROM)
     small = second.take(second.sides * factor < SECOND_BELOW)
     both = large.join(small)
-    keep = nms(torch.from_numpy(both.boxes), torch.from_numpy(both.scores), NMS_IOU)
-    return both.take(keep.numpy())
+    return both.take(suppress(both.boxes, both.scores))

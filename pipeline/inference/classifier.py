@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-import torch
-from torch import nn
 
 from data_prep.base.crop import fit_crop
 from data_prep.base.files import write_atomically
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
 from data_prep.base.records import Box
-from pipeline.inference.engines import AUTO, make_engine, run_engine
-from pipeline.nets.cards import ClassifierCard, WeightsError, load_weights
-from pipeline.nets.classifiers import expose_features, fill_net
+from pipeline.inference.engines import AUTO, feed, load_net, make_engine, run_engine, softmax
+from pipeline.nets.cards import ClassifierCard, WeightsError, read_card
+from pipeline.nets.compute import name_device
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
 
 BATCH = 16  # Crops per forward pass: on CPUs faster than 64, whose activations leave the cache.
 
@@ -32,27 +34,31 @@ class Classifier:
 
     def __init__(
         self,
-        net: nn.Module,
+        net: nn.Module | bytes,  # Or its ONNX, with features.
         card: ClassifierCard,
         *,
-        device: torch.device,
+        device: object,
         bf16: bool = False,
         engine: str = AUTO,
     ) -> None:
-        self.engine = make_engine(engine, expose_features(net), device, bf16=bf16)
-        self.card, self.device, self.bf16 = card, device, bf16
+        if not isinstance(net, bytes):
+            from pipeline.nets.classifiers import expose_features
+
+            net = expose_features(net)
+        self.card, self.device, self.bf16 = card, name_device(device), bf16
+        self.engine = make_engine(engine, net, self.device, bf16=bf16)
         self._untaught = [name not in card.learnt for name in card.classes]
         self._order = [card.classes.index(name) for name in CLASSES]
 
     @classmethod
     def load(
-        cls, path: Path, *, device: torch.device, bf16: bool = False, engine: str = AUTO
+        cls, path: Path, *, device: object = AUTO, bf16: bool = False, engine: str = AUTO
     ) -> Classifier:
-        """Load checked weights; raises WeightsError."""
-        state, card = load_weights(path, ClassifierCard)
-        if set(card.classes) != set(CLASSES):
-            raise WeightsError(f"{path}: its classes are {card.classes}, not {CLASSES}.")
-        net = fill_net(state, card.architecture, path)
+        """Load checked weights; raises WeightsError. The device is as in `Detector.load`."""
+        classes = read_card(path.with_suffix(".json"), ClassifierCard).classes
+        if set(classes) != set(CLASSES):
+            raise WeightsError(f"{path}: its classes are {classes}, not {CLASSES}.")
+        net, card = load_net(path, ClassifierCard, engine, device, bf16)
         return cls(net, card, device=device, bf16=bf16, engine=engine)
 
     def classify(self, crops: Sequence[np.ndarray]) -> np.ndarray:
@@ -88,17 +94,15 @@ class Classifier:
 
     def _run_batch(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities and features of crops × side × side × 3, uint8."""
-        inputs = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-        mean, std = (inputs.new_tensor(v)[:, None, None] for v in (self.card.mean, self.card.std))
-        inputs = (inputs - mean) / std
-        looks = [inputs, inputs.flip(3)] if self.card.mirror else [inputs]
-        batch = torch.cat(looks).contiguous(memory_format=torch.channels_last).numpy()
-        logits, features = run_engine(self.engine, batch)
-        logits = logits / self.card.temperature
-        logits[:, self._untaught] = -torch.inf
-        answers = logits.softmax(dim=1)[:, self._order]
-        return tuple(  # type: ignore[return-value]
-            values.reshape(len(looks), len(pixels), -1).mean(dim=0).numpy()
+        mean, std = (255 * np.array(v, np.float32) for v in (self.card.mean, self.card.std))
+        batch = feed(pixels, mean, std)
+        looks = [batch, batch[..., ::-1]] if self.card.mirror else [batch]
+        logits, features = run_engine(self.engine, np.concatenate(looks))
+        logits = logits / np.float32(self.card.temperature)
+        logits[:, self._untaught] = -np.inf
+        answers = softmax(logits)[:, self._order]
+        return tuple(
+            values.reshape(len(looks), len(pixels), -1).mean(axis=0)
             for values in (answers, features)
         )
 
@@ -112,6 +116,8 @@ def classify_crops(faces: pd.DataFrame, prepared: Path, classifier: Classifier, 
     `image` is source/image of `faces.csv`. Returns the number of faces. Raises `PhotoError`: a crop
     is missing or damaged; `OutputError`: the table can't be written.
     """
+    import pandas as pd
+
     crops = [read_photo(prepared / crop).pixels for crop in faces["crop"]]
     probabilities = classifier.classify(crops)
     best = probabilities.argmax(axis=1)

@@ -43,9 +43,7 @@ class Cluster:
     They read photos themselves, which must lie where every machine finds them by the same name, as
     must weights that are not the shipped ones. What comes back of a block goes into drawings and
     the journal here, which a run goes on from, whatever becomes of the other machines.
-
-    Raises:
-        ClusterError: `name` is not `ray` or `ray=ADDRESS`, or Ray is not installed.
+    Raises `ClusterError`: `name` is not `ray` or `ray=ADDRESS`, or Ray is not installed.
     """
 
     name: str
@@ -69,7 +67,7 @@ class Cluster:
             return
         old, device = Drawings(folder, None, clock), nets.detector.device
         with _start(self.address) as ray:
-            there, gpus = ray.cluster_resources(), int(device.type == "cuda")
+            there, gpus = ray.cluster_resources(), int(device == "cuda")
             # One processor is left to Ray's own tasks: actors, which never end, make no room.
             most = there.get("GPU", 0) if gpus else there["CPU"] - 1
             self.actors = max(1, int(min(most, there["memory"] // MEMORY)))

@@ -132,20 +132,20 @@ def run(options: RunOptions) -> None:
     place = hide_password(options.photos)
     log(f"{found} in {place}; loading the nets, which takes a few seconds")
 
-    from pipeline.inference.folder import predict_folder  # Torch only once the options are right.
+    from pipeline.inference.folder import predict_folder  # Nets only once the options are right.
     from pipeline.inference.predictor import Predictor
-    from pipeline.nets.compute import pick_device
+    from pipeline.nets.compute import name_device
 
     predictor = Predictor.load(
         options.weights,
-        device=pick_device(options.device),
+        device=name_device(options.device),
         bf16=options.bf16,
         engine=options.engine,
         thresh=options.thresh,
         resize=resize,
     )
     predictor = replace(predictor, boxes=boxes)
-    log(f"nets: {predictor.origin}")
+    log(f"nets: {predictor.origin}; engine {predictor.engine}")
     with hold_folder(options.out):
         summary = predict_folder(
             photos,
@@ -258,9 +258,7 @@ def tell_video(video: dict[str, Any]) -> None:
 
 def refuse_foreign(out: Path) -> None:
     """Refuse a file, or a folder with files that run.py did not write: it would mix its own in.
-
-    Raises:
-        OutputError: It is one.
+    Raises `OutputError`: it is one.
     """
     if out.is_file():
         raise OutputError(f"{out}: is a file; choose a folder with -o.")
@@ -276,9 +274,7 @@ def refuse_foreign(out: Path) -> None:
 
 def parse_resize(text: str) -> float | None:
     """`auto`, which is None, or a factor above 0.
-
-    Raises:
-        typer.BadParameter: It is neither.
+    Raises `typer.BadParameter`: it is neither.
     """
     if text == "auto":
         return None

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torchvision.ops import nms
 
 from data_prep.base.labels import CLASSES
 from pipeline.inference.boxes import (
     MAX_FACES,
     MIN_SCORE,
-    NMS_IOU,
     SECOND_SCALE,
     SURE_SCORE,
     VOTE_SCORE,
@@ -24,20 +21,19 @@ from pipeline.inference.boxes import (
     drop_containers,
     has_tiny_faces,
     merge_scales,
+    suppress,
     take_votes,
     weigh_votes,
 )
-from pipeline.inference.engines import AUTO, make_engine, run_engine
-from pipeline.nets.cards import DetectorCard, WeightsError, load_weights
-from pipeline.nets.retinaface import (
-    VARIANCES,
-    RetinaFace,
-    decode_boxes,
-    decode_landmarks,
-    make_anchors,
-)
+from pipeline.inference.engines import AUTO, feed, load_net, make_engine, run_engine, softmax
+from pipeline.nets.anchors import VARIANCES, decode_boxes, decode_landmarks, make_anchors
+from pipeline.nets.cards import DetectorCard, WeightsError
+from pipeline.nets.compute import CPU, name_device
 
-PAD_TO = 32  # Input sides are padded to multiples of the coarsest stride.
+if TYPE_CHECKING:
+    from torch import nn
+
+PAD_TO, GREY = 32, 114  # Input sides are padded to multiples of the coarsest stride, in grey.
 
 AUTO_LONGEST = 832
 AUTO_LARGEST_FACTOR = 3.0
@@ -66,35 +62,26 @@ class Detector:
 
     def __init__(
         self,
-        net: nn.Module,
+        net: nn.Module | bytes,  # Or its ONNX.
         card: DetectorCard,
         *,
-        device: torch.device,
+        device: object,
         bf16: bool = False,
         engine: str = AUTO,
     ) -> None:
-        self.engine = make_engine(engine, net, device, bf16=bf16)
         self.card, self.sha256 = card, card.sha256
-        self.device, self.bf16 = device, bf16
+        self.device, self.bf16 = name_device(device), bf16
+        self.engine = make_engine(engine, net, self.device, bf16=bf16)
         self._columns = [CLASSES.index(name) for name in card.learnt]
 
     @classmethod
     def load(
-        cls, path: Path, *, device: torch.device, bf16: bool = False, engine: str = AUTO
+        cls, path: Path, *, device: object = AUTO, bf16: bool = False, engine: str = AUTO
     ) -> Detector:
-        """Load checked weights.
-
-        Raises:
-            WeightsError: They are missing, damaged, or do not fit the network.
-        """
-        state, card = load_weights(path, DetectorCard)
+        """Load checked weights, or raise `WeightsError`; `auto`, `cpu`, `cuda`, a torch.device."""
+        net, card = load_net(path, DetectorCard, engine, device, bf16)
         if card.variances != VARIANCES:
             raise WeightsError(f"{path}: trained with variances {card.variances}, not {VARIANCES}.")
-        net = RetinaFace(card.negative_slope, len(card.learnt) or 1)
-        try:
-            net.load_state_dict(state)
-        except RuntimeError as error:
-            raise WeightsError(f"{path}: does not fit {card.architecture} ({error}).") from error
         return cls(net, card, device=device, bf16=bf16, engine=engine)
 
     def detect(
@@ -129,15 +116,15 @@ class Detector:
         batches: dict[tuple[int, int, int], list[int]] = defaultdict(list)
         for index, photo in enumerate(scaled):
             # One by one on a processor: what several hold at once leaves its cache.
-            turn = index if self.device.type == "cpu" else 0
+            turn = index if self.device == CPU else 0
             batches[_padded(photo.shape[0]), _padded(photo.shape[1]), turn].append(index)
         found: dict[int, FaceBoxes] = {}
         for (height, width, _), indices in batches.items():
-            pixels = torch.full((len(indices), height, width, 3), 114, dtype=torch.uint8)
+            pixels = np.full((len(indices), height, width, 3), GREY, np.uint8)
             for row, index in enumerate(indices):
                 photo = scaled[index]
-                pixels[row, : photo.shape[0], : photo.shape[1]] = torch.from_numpy(photo)
-            outputs = self.run_net(pixels.permute(0, 3, 1, 2))
+                pixels[row, : photo.shape[0], : photo.shape[1]] = photo
+            outputs = self.run_net(pixels)
             anchors = make_anchors(height, width, self.card.anchors, self.card.strides)
             for row, index in enumerate(indices):
                 found[index] = _select(
@@ -150,23 +137,15 @@ class Detector:
                 )
         return [found[index] for index in range(len(photos))]
 
-    def run_net(self, photos: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def run_net(self, photos: np.ndarray) -> tuple[np.ndarray, ...]:
         """Box offsets, probabilities and landmark offsets for every anchor.
 
-        Photos are batch × 3 × height × width, uint8, RGB; probabilities those of a face, or of one
+        Photos are batch × height × width × 3, uint8, RGB; probabilities those of a face, or of one
         of each learnt class: batch × anchors × classes.
         """
-        inputs = normalise(photos, self.card).numpy()
+        inputs = feed(photos, self.card.mean, (1, 1, 1), swap=self.card.channel_order == "BGR")
         boxes, scores, landmarks = run_engine(self.engine, inputs)
-        return boxes, scores.softmax(dim=-1)[..., 1:], landmarks
-
-
-def normalise(photos: Tensor, card: DetectorCard) -> Tensor:
-    """Bring RGB bytes to the network's input: channel order and mean of the card."""
-    # Turned while still bytes, and subtracted in place: whole batches of floats are slow to copy.
-    inputs = photos.flip(1) if card.channel_order == "BGR" else photos
-    inputs = inputs.contiguous(memory_format=torch.channels_last).float()
-    return inputs.sub_(inputs.new_tensor(card.mean)[:, None, None])
+        return boxes, softmax(scores)[..., 1:], landmarks
 
 
 def scale_photo(photo: np.ndarray, factor: float) -> np.ndarray:
@@ -183,8 +162,8 @@ def _padded(side: int) -> int:
 
 
 def _select(
-    outputs: list[Tensor],
-    anchors: Tensor,
+    outputs: list[np.ndarray],
+    anchors: np.ndarray,
     photo_size: tuple[int, int],
     scaled_size: tuple[int, int],
     min_score: float,
@@ -192,29 +171,21 @@ def _select(
 ) -> FaceBoxes:
     """Decode the anchors worth decoding, merge overlaps, and go back to pixels of the photo."""
     offsets, classes, points = outputs
-    scores = classes.sum(dim=-1)
-    likely = scores >= min(min_score, VOTE_SCORE)
+    scores = classes.sum(axis=-1)
+    likely = np.flatnonzero(scores >= min(min_score, VOTE_SCORE))
     scores = scores[likely]
     boxes = decode_boxes(offsets[likely], anchors[likely])
-    keep = nms(boxes, scores, NMS_IOU)
+    keep = suppress(boxes, scores)
     keep = keep[scores[keep] >= min_score][:MAX_FACES]
     votes = weigh_votes(boxes, scores, keep)
     boxes, scores = take_votes(votes, boxes), scores[keep]
     landmarks = decode_landmarks(points[likely][keep], anchors[likely][keep])
-    ratio = boxes.new_tensor([photo_size[0] / scaled_size[0], photo_size[1] / scaled_size[1]])
-    limit = boxes.new_tensor(photo_size)
-    boxes = (boxes.unflatten(1, (2, 2)) * ratio).clamp(min=0).minimum(limit).flatten(1)
-    real = (boxes[:, 2:] - boxes[:, :2]).min(dim=1).values >= 1
-    return FaceBoxes(
-        boxes[real].numpy(),
-        scores[real].numpy(),
-        (landmarks * ratio)[real].numpy(),
-        _spread(take_votes(votes[real], classes[likely]), columns) if columns else None,
-    )
-
-
-def _spread(shares: Tensor, columns: list[int]) -> np.ndarray:
-    """Probabilities of all classes, given a face, from shares of those that were learnt."""
-    probabilities = shares.new_zeros(len(shares), len(CLASSES))
-    probabilities[:, columns] = shares / shares.sum(dim=1, keepdim=True)
-    return probabilities.numpy()
+    ratio = np.array(photo_size, np.float32) / np.array(scaled_size, np.float32)
+    boxes = np.clip(boxes.reshape(-1, 2, 2) * ratio, 0, photo_size, dtype=np.float32).reshape(-1, 4)
+    real = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) >= 1
+    told = None
+    if columns:
+        shares = take_votes(votes[real], classes[likely])
+        told = np.zeros((len(shares), len(CLASSES)), np.float32)
+        told[:, columns] = shares / shares.sum(axis=1, keepdims=True)
+    return FaceBoxes(boxes[real], scores[real], (landmarks * ratio)[real], told)

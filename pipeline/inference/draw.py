@@ -49,13 +49,8 @@ def draw_faces(photo: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
     Labels tell the class and its probability, "unsure" under `UNSURE`; those of persons in videos a
     number and the class, on a colour of their own. In crowds a label goes where
     it covers no other one, shortened if need be, or is left out; the surest faces choose first.
-
-    Args:
-        photo: Height × width × 3, uint8, RGB.
-        faces: Boxes in pixels of the photo.
-
-    Returns:
-        Height × width × 3, uint8, RGB; sides times a whole number, which is told in a corner.
+    Photo and drawing are height × width × 3, uint8, RGB; the sides of the drawing are times a whole
+    number, which is told in a corner.
     """
     factor = max(1, min(4, round(SMALLEST_DRAWING / max(photo.shape[:2]))))
     drawing = photo.copy()
@@ -156,14 +151,9 @@ def blur_faces(photo: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
 
 
 def save_drawing(path: Path, drawing: np.ndarray, *, fine: bool = False) -> None:
-    """Write a drawing in the format of its file name; JPEG for endings that have no writer.
+    """Write a drawing (height × width × 3, uint8, RGB) in the format of its file name, or JPEG.
 
-    Args:
-        path: The file.
-        drawing: Height × width × 3, uint8, RGB.
-        fine: Spare what JPEG saves by coarser colours: for photos to learn from.
-
-    Raises `OutputError`: it can't be written.
+    With `fine` JPEG spares no colours: for photos to learn from. May raise `OutputError`.
     """
     format_ = Image.registered_extensions().get(path.suffix.lower(), "JPEG")
     if format_ not in Image.SAVE:

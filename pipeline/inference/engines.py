@@ -1,16 +1,22 @@
 """What runs a net: a batch of arrays in, arrays out. Another engine is a line in `ENGINES`."""
 
+from __future__ import annotations
+
 import io
+import os
 import warnings
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
-from torch import nn
 
 from data_prep.base.errors import UserError
-from pipeline.nets.compute import autocast, prepare_net
+from pipeline.nets.cards import CardType, check_weights, load_weights, read_onnx
+from pipeline.nets.compute import CPU, autocast, has_torch, name_device, prepare_net
+
+if TYPE_CHECKING:
+    from torch import nn
 
 OPSET = 17
 PHOTOS = "photos"  # Name of the input.
@@ -39,13 +45,19 @@ class Engine(Protocol):
 class TorchEngine:
     """Torch itself: a copy of a net, batch norms folded into convolutions, channels last."""
 
-    def __init__(self, net: nn.Module, device: torch.device, bf16: bool) -> None:
-        self.net, self.device, self.bf16 = prepare_net(net, device), device, bf16
+    def __init__(self, net: nn.Module, device: str, bf16: bool) -> None:
+        import torch
+
+        self.device, self.bf16 = torch.device(device), bf16
+        self.net = prepare_net(net, self.device)
 
     def __call__(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
         """See `Engine`."""
+        import torch
+
         with torch.inference_mode():
             inputs = torch.from_numpy(batch).to(self.device)
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
             with autocast(self.device, bf16=self.bf16):
                 outputs = self.net(inputs)
             tensors = outputs if isinstance(outputs, tuple) else (outputs,)
@@ -53,16 +65,16 @@ class TorchEngine:
 
 
 class OnnxEngine:
-    """ONNX Runtime, as many threads as torch has, of which none waits by spinning."""
+    """ONNX Runtime, a thread for each core, of which none waits by spinning."""
 
-    def __init__(self, net: nn.Module | bytes, device: torch.device, bf16: bool) -> None:
+    def __init__(self, net: nn.Module | bytes, device: str, bf16: bool) -> None:
         import onnxruntime
 
-        provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[device.type]
+        provider = {CPU: "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[device]
         if bf16 or provider not in onnxruntime.get_available_providers():
             raise NotImplementedError("bfloat16" if bf16 else "CUDA")
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
+        options.intra_op_num_threads = count_threads()
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         data = net if isinstance(net, bytes) else to_onnx(net)
         self._session = onnxruntime.InferenceSession(data, options, providers=[provider])
@@ -75,13 +87,12 @@ class OnnxEngine:
 class OpenvinoEngine:
     """OpenVINO on the processor; it compiles anew for each size of photo."""
 
-    def __init__(self, net: nn.Module | bytes, device: torch.device, bf16: bool) -> None:
+    def __init__(self, net: nn.Module | bytes, device: str, bf16: bool) -> None:
         import openvino
 
-        if bf16 or device.type != "cpu":
+        if bf16 or device != CPU:
             raise NotImplementedError("bfloat16" if bf16 else "CUDA")
-        exact = {"INFERENCE_PRECISION_HINT": "f32"}
-        exact["INFERENCE_NUM_THREADS"] = str(torch.get_num_threads())
+        exact = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": str(count_threads())}
         self.model = openvino.Core().read_model(net if isinstance(net, bytes) else to_onnx(net))
         self._compiled = openvino.compile_model(self.model, "CPU", exact)
 
@@ -97,39 +108,102 @@ ENGINES: dict[str, Callable[..., Engine]] = {
     "onnx": OnnxEngine,
     "openvino": OpenvinoEngine,
 }
-AUTO, BEST = "auto", "torch"
+AUTO, TORCH, ONNX = "auto", "torch", "onnx"
 
 
-def make_engine(name: str, net: nn.Module | bytes, device: torch.device, *, bf16: bool) -> Engine:
-    """The engine of that name, or the best one here for `auto`; raises `EngineError`."""
-    name = BEST if name == AUTO else name
+def count_threads() -> int:
+    """Threads that a net runs on: as OMP_NUM_THREADS says, else one for each core to be had."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    known = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return int(told) if told.isdecimal() and int(told) else known or 1
+
+
+def choose_engine(name: str, paths: Iterable[Path], device: str, bf16: bool | None) -> str:
+    """The engine of that name; for `auto` the one that is fastest here for these weights.
+
+    ONNX Runtime, on processors, where nets lie there as ONNX and bfloat16 is not asked for; torch
+    else, if it is installed.
+    """
+    if name != AUTO:
+        return name
+    there = all(path.with_suffix(".onnx").is_file() for path in paths)
+    return ONNX if (there and device == CPU and not bf16) or not has_torch() else TORCH
+
+
+def load_net(
+    path: Path, kind: type[CardType], engine: str, device: object, bf16: bool
+) -> tuple[nn.Module | bytes, CardType]:
+    """A net as its engine takes it, and its card; raises `WeightsError`.
+
+    Raises `EngineError` where that takes torch, which is not installed.
+    """
+    card = check_weights(path, kind)[1]
+    engine = choose_engine(engine, [path], name_device(device), bf16)
+    if engine != TORCH and (data := read_onnx(path, card)):
+        return data, card
+    if not has_torch():
+        raise EngineError(
+            f"{path}: --engine {engine} takes PyTorch here: pip install 'trimask[train]'; "
+            "without, a net runs by the ONNX that `trimask export` lays beside it."
+        )
+    from pipeline.nets.classifiers import build_net
+
+    return build_net(path, load_weights(path, kind)[0], card), card
+
+
+def make_engine(name: str, net: nn.Module | bytes, device: object, *, bf16: bool) -> Engine:
+    """The engine of that name; `auto` is what takes the net as it is. Raises `EngineError`."""
+    if name == AUTO:
+        name = ONNX if isinstance(net, bytes) else TORCH
     if name not in ENGINES:
         known = ", ".join([AUTO, *ENGINES])
         raise EngineError(f"unknown engine '{name}': this version has {known}.")
     try:
-        return ENGINES[name](net, device, bf16)
+        return ENGINES[name](net, name_device(device), bf16)
     except ImportError as error:
         raise EngineError(f"--engine {name}: {error}; pip install 'trimask[{name}]'.") from error
     except NotImplementedError as error:
-        raise EngineError(f"--engine {name} has no {error} here; use --engine {BEST}.") from error
+        raise EngineError(f"--engine {name} has no {error} here; use --engine {TORCH}.") from error
 
 
-def run_engine(engine: Engine, batch: np.ndarray) -> tuple[torch.Tensor, ...]:
-    """The outputs for a batch as tensors.
-
-    Raises:
-        EngineError: They are not finite: the weights are broken.
-    """
+def run_engine(engine: Engine, batch: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The outputs for a batch; raises `EngineError` if one is not finite."""
     outputs = engine(batch)
     if not all(np.isfinite(output).all() for output in outputs):
         raise EngineError("the net answers with what is no number: its weights are broken.")
-    return tuple(map(torch.from_numpy, outputs))
+    return outputs
+
+
+def feed(
+    photos: np.ndarray, mean: Iterable[float], std: Iterable[float], *, swap: bool = False
+) -> np.ndarray:
+    """Photos (N × height × width × 3, uint8) less mean, by std: what an engine takes.
+
+    With `swap` channels are those of the photos backwards; mean and std are in the new order.
+    """
+    batch = np.empty((len(photos), 3, *photos.shape[1:3]), np.float32)
+    pixels = photos[..., ::-1] if swap else photos
+    for channel, (middle, spread) in enumerate(zip(mean, std, strict=True)):
+        plane = batch[:, channel]  # By channels it is quicker than as a whole.
+        np.subtract(pixels[..., channel], middle, out=plane, dtype=np.float32)
+        if spread != 1:
+            plane /= spread
+    return batch
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Shares of the last axis, which may hold -inf."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def to_onnx(net: nn.Module, card: str = "") -> bytes:
     """A net as ONNX, opset `OPSET`; a card goes into the metadata, which takes the package onnx."""
+    import torch
+    from torch import nn
+
     # Wrapped, since the exporter takes what has a `graph` for something else.
-    prepared = nn.Sequential(prepare_net(net, torch.device("cpu"))).eval()
+    prepared = nn.Sequential(prepare_net(net, torch.device(CPU))).eval()
     buffer, free = io.BytesIO(), {PHOTOS: {0: "photos", 2: "height", 3: "width"}}
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # Its successor needs another package.

@@ -1,6 +1,7 @@
 """The nets for other programs: as ONNX, OpenVINO or TorchScript, if they answer as torch does."""
 
 import copy
+import hashlib
 import io
 import tempfile
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ import torch
 import typer
 from torch import nn
 
+from data_prep.base.command import spell
 from data_prep.base.errors import UserError
 from data_prep.base.files import refuse_other_files, write_atomically, write_json
 from data_prep.base.progress import log, tell
@@ -21,10 +23,11 @@ from pipeline.inference.engines import OPSET, PROBE, Engine, TorchEngine, make_e
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Face, Frame
 from pipeline.inference.sources import find_only_photos
-from pipeline.nets.compute import prepare_net
-from pipeline.nets.options import CLASSIFIER, DETECTOR, SHIPPED, Weights
+from pipeline.nets.cards import Card, check_weights
+from pipeline.nets.compute import CPU, prepare_net
+from pipeline.nets.options import CLASSIFIER, DETECTOR, SHIPPED, Weights, find_net
 
-RECORD, CPU = "export.json", torch.device("cpu")
+RECORD = "export.json"
 MOST = {"outputs": 1e-3, "boxes": 0.1, "scores": 1e-3}
 """Differences that are rounding: outputs as shares of the largest, boxes in pixels."""
 
@@ -50,21 +53,27 @@ class ExportOptions:
 def export(options: ExportOptions) -> None:
     """Write the nets for another runtime: they are tried first, and answer as they do in torch.
 
-    Each file holds its card: what it is fed with, and what its outputs mean. export.json says on
-    what it was tried and what differed most. Nothing is written where more than rounding does.
+    Each file holds its card: what it is fed with, and what its outputs mean. As ONNX they lie
+    beside their weights, for run.py. export.json says on what they were tried and what differed
+    most. Nothing is written where more than rounding does.
     """
     refuse_other_files(options.out, RECORD, mark="tried")
     photos = find_only_photos(options.check, options.out) if options.check else ()
     own = Predictor.load(options.weights, device=CPU, bf16=False, engine="torch", thresh=0.3)
     log(f"nets: {own.origin}")
     files: dict[str, bytes] = {}
+    cards: dict[str, Card] = {}
     made: dict[str, Any] = {DETECTOR: own.detector, CLASSIFIER: own.classifier}
     for name, part in made.items():
         if part is not None:
-            card = part.card.model_dump_json(exclude={"training_photos"})
+            card = part.card.model_dump_json(exclude={"training_photos", "onnx"})
             made[name] = copy.copy(part)
             made[name].engine, written = convert(options.to, name, part.engine.net, card)
             files |= written
+            if options.to == "onnx":  # Beside its weights the net is what run.py takes.
+                path, onnx = find_net(options.weights, name), written[f"{name}.onnx"]
+                files[f"{name}.safetensors"], own_card = check_weights(path, type(part.card))
+                cards[name] = own_card.model_copy(update={"onnx": hashlib.sha256(onnx).hexdigest()})
     other = replace(own, **made)
     tried = {"made photos": compare(own, other, make_photos())}
     if options.check:
@@ -72,17 +81,25 @@ def export(options: ExportOptions) -> None:
     for file, data in files.items():
         write_atomically(options.out / file, data)
         typer.echo(options.out / file)
+    for name, known in cards.items():
+        write_json(options.out / f"{name}.json", known.model_dump(mode="json"))
     write_json(options.out / RECORD, {"to": options.to, "opset": OPSET, "tried": tried})
     for what, told in tried.items():
         worst = ", ".join(f"{name} {told[name]:.1g}" for name in MOST)
         faces = f"{tell(told['photos'])}, {tell(told['faces'], 'face')}"
         typer.echo(f"{what}: {faces}, all the same but for rounding (largest: {worst})")
+    if options.to == "onnx":
+        typer.echo(f"here, also without PyTorch: {spell('run')} PHOTOS --weights {options.out}")
+    typer.echo(
+        "in programs of yours: the card in each file says what to feed; what comes out is before "
+        "softmax, NMS and thresholds"
+    )
 
 
 def convert(to: Target, name: str, net: nn.Module, card: str) -> tuple[Engine, dict[str, bytes]]:
     """A net in another runtime, and the bytes of its files, which hold the card."""
     if to == "torchscript":
-        buffer, net = io.BytesIO(), prepare_net(net, CPU)
+        buffer, net = io.BytesIO(), prepare_net(net, torch.device(CPU))
         with torch.inference_mode():
             traced = torch.jit.trace(net, torch.zeros(PROBE))
         torch.jit.save(traced, buffer, _extra_files={"card.json": card})

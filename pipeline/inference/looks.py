@@ -5,15 +5,18 @@ its card keeps, for a few plain properties of faces, the range that 95 % of the 
 it was validated on; a run counts the photos whose faces lie outside.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-from scipy.special import bdtrc
 
 from data_prep.base.crop import resize_crop
 from data_prep.base.progress import tell
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SIDE = 32  # Crops are looked at in this size: what is told should not depend on that of the face.
 
@@ -77,6 +80,8 @@ def fit_ranges(
     Of N faces: looks, as `describe_crops` gives them, the photo and the dataset. A photo counts by
     the median of its faces.
     """
+    import pandas as pd
+
     table = pd.DataFrame(looks, columns=list(LOOKS))
     medians = table.groupby([sources.to_numpy(), photos.to_numpy()]).median()
     parts = [part for _, part in medians.groupby(level=0) if len(part) >= FEW] or [medians]
@@ -94,7 +99,11 @@ def find_unlike(
     """
     medians = np.array([np.median(looks, axis=0) for looks in photos if len(looks)])
     tests, outside = 2 * max(len(ranges), 1), {}
-    for name, (low, high) in ranges.items() if len(medians) else ():
+    if OUTSIDE ** len(medians) >= CHANCE / tests:  # Of so few photos all may lie outside.
+        return None
+    from scipy.special import bdtrc  # Here, for it takes half a second to load.
+
+    for name, (low, high) in ranges.items():
         values = medians[:, list(LOOKS).index(name)]
         for word, beyond in zip(LOOKS[name], (values < low, values > high), strict=True):
             if beyond.any() and bdtrc(beyond.sum() - 1, len(values), OUTSIDE) < CHANCE / tests:

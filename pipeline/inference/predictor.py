@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from data_prep.base.boxes import SIDES, BoxOffsets
 from data_prep.base.crop import crop_face
@@ -16,11 +15,11 @@ from data_prep.base.records import Box
 from pipeline.inference.boxes import FaceBoxes, FaceDetector
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.detector import Detector
-from pipeline.inference.engines import AUTO, BEST
+from pipeline.inference.engines import AUTO, TORCH, choose_engine
 from pipeline.inference.looks import describe_crops
 from pipeline.inference.records import BATCH_FRAMES, BATCH_PIXELS, Clock, Face, Frame
 from pipeline.inference.sources import Source
-from pipeline.nets.compute import has_fast_bf16
+from pipeline.nets.compute import has_fast_bf16, name_device
 from pipeline.nets.learnt import KnownPhotos, know_photos
 from pipeline.nets.options import CLASSIFIER, DETECTOR, SHIPPED, find_weights
 
@@ -35,14 +34,14 @@ class Predictor:
     resize: float | None = None  # Enlargement before detection; chosen per frame when None.
     origin: str = ""  # Which net comes from where.
     boxes: BoxOffsets | None = None  # How faces are boxed; as by the detector when None.
-    engine: str = BEST  # What runs the nets.
+    engine: str = TORCH  # What runs the nets.
 
     @classmethod
     def load(
         cls,
         weights: Path,
         *,
-        device: torch.device,
+        device: object = AUTO,
         bf16: bool | None = None,
         engine: str = AUTO,
         detector: FaceDetector | None = None,
@@ -53,16 +52,14 @@ class Predictor:
         """Load both nets, or a detector that tells classes, as `find_weights` finds them.
 
         `detector` takes the place of the one that is found; `rest` is a folder that has what
-        `weights` lacks. bfloat16 is used where the processor has it when `bf16` is None.
-
-        Raises:
-            WeightsError: Weights are missing, damaged or of another kind.
-            EngineError: There is no such engine.
+        `weights` lacks. The device is `auto`, `cpu`, `cuda` or one of torch; torch computes in
+        bfloat16 where the processor has it when `bf16` is None. Raises `WeightsError`,
+        `EngineError` or `DeviceError`.
         """
-        engine = BEST if engine == AUTO else engine
-        half = engine == BEST and has_fast_bf16(device) if bf16 is None else bf16
-        own = find_weights(weights)
+        own, device = find_weights(weights), name_device(device)
         paths = {net: rest / f"{net}.safetensors" for net in (DETECTOR, CLASSIFIER)} | own
+        engine = choose_engine(engine, paths.values(), device, bf16)
+        half = engine == TORCH and has_fast_bf16(device) if bf16 is None else bf16
         told = {net: str(path) for net, path in paths.items()}
         home = SHIPPED.resolve()
         told |= {net: "as shipped" for net in paths if paths[net].parent.resolve() == home}
@@ -83,7 +80,7 @@ class Predictor:
         known: dict[str, Any] = {"learnt_from": self.known.digest}
         if self.boxes is not None:
             known["boxes"] = [getattr(self.boxes, side) for side in SIDES]
-        if self.engine != BEST:
+        if self.engine != TORCH:
             known["engine"] = self.engine
         if self.classifier is None:
             return {"single_stage": self.detector.sha256, "bf16": [self.detector.bf16], **known}

@@ -67,9 +67,7 @@ class Journal:
     An append-only list of entries, one line each, after a line with the settings, which are all but
     the photo that the outcome depends on. A half-written last line, as a kill leaves it, is passed
     over; entries made with other settings don't count.
-
-    Raises:
-        OutputError: It can't be read or written.
+    Raises `OutputError`: it can't be read or written.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:

@@ -266,9 +266,7 @@ def find_photos(photos: str, *, leave_out: Path | None = None) -> PhotoSet:
 
     What exists under the very name is taken before it is read as a glob. What run.py wrote into the
     output folder `leave_out` is not there to work on.
-
-    Raises:
-        PhotosError: Nothing there, or the output would fall on the photos themselves.
+    Raises `PhotosError`: nothing there, or the output would fall on the photos themselves.
     """
     if photos.startswith(addresses.BUCKETS):
         place, items = addresses.list_bucket(photos)
@@ -335,9 +333,7 @@ def list_lines(lines: Sequence[str], source: str, folder: Path) -> PhotoSet:
     """Photos and videos at addresses, and files relative to a folder; `#` begins a remark.
 
     An address that has no ending of either is asked what it is.
-
-    Raises:
-        PhotosError: There are none.
+    Raises `PhotosError`: there are none.
     """
     places = [line for line in map(str.strip, lines) if line and not line.startswith("#")]
     if not places:

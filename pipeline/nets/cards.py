@@ -9,20 +9,18 @@ import io
 import json
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor
 
 from data_prep.base.crop import CROP_SCALE, Colour
 from data_prep.base.files import write_atomically, write_json
 from data_prep.base.labels import CLASSES
+from pipeline.nets.anchors import ANCHOR_SIZES, ANCHORS_PER_CELL, STRIDES, VARIANCES
 from pipeline.nets.options import CLASSIFIER, DETECTOR, TIMM, Architecture, WeightsError  # noqa: F401
-from pipeline.nets.retinaface import ANCHOR_SIZES, ANCHORS_PER_CELL, STRIDES, VARIANCES
+
+if TYPE_CHECKING:  # Nets as ONNX are read without torch.
+    from torch import Tensor
 
 Level = Annotated[float, Field(ge=0, le=255)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -50,6 +48,7 @@ class Card(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     architecture: str
     sha256: str = ""  # Of the safetensors file, in hex.
+    onnx: str = ""  # Of the same net as ONNX beside it, where there is one.
     training: dict[str, Any] = {}  # Data, recipe and versions the weights came from.
     results: dict[str, Any] = {}  # Figures reached, with the split they were measured on.
     training_photos: tuple[Fingerprint, ...] = ()
@@ -100,29 +99,21 @@ CardType = TypeVar("CardType", bound=Card)
 
 def save_weights(path: Path, state: dict[str, Tensor], card: CardType) -> CardType:
     """Write safetensors and the card beside it; returns the card with the file's hash."""
+    from safetensors.torch import save as save_tensors
+
     data = save_tensors({name: tensor.contiguous() for name, tensor in state.items()})
-    card = card.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
+    card = card.model_copy(update={"sha256": hashlib.sha256(data).hexdigest(), "onnx": ""})
     write_atomically(path, data)
     write_json(path.with_suffix(".json"), card.model_dump(mode="json"))
     return card
 
 
 def load_weights(path: Path, kind: type[CardType]) -> tuple[dict[str, Tensor], CardType]:
-    """Read weights as float32 after checking them against their card, of the same name.
+    """Read weights as float32 after checking them as `check_weights` does.
 
-    Raises `WeightsError` if a file is missing or damaged, the hash differs, the card is of another
-    kind, or a number is not finite or out of range.
+    Raises `WeightsError` also if a number is not finite.
     """
-    card = read_card(path.with_suffix(".json"), kind)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path}: can't be read ({error.strerror or error}).") from error
-    if hashlib.sha256(data).hexdigest() != card.sha256:
-        raise WeightsError(
-            f"{path}: its SHA-256 is not the one on the card; the file is damaged or was "
-            "exchanged. Fetch it again."
-        )
+    data, card = check_weights(path, kind)
     state = {
         name: tensor.float() if tensor.is_floating_point() else tensor
         for name, tensor in _parse_tensors(path, data).items()
@@ -131,6 +122,38 @@ def load_weights(path: Path, kind: type[CardType]) -> tuple[dict[str, Tensor], C
     if broken:
         raise WeightsError(f"{path}: {broken[0]} holds what is no number; the training went wrong.")
     return state, card
+
+
+def check_weights(path: Path, kind: type[CardType]) -> tuple[bytes, CardType]:
+    """A weights file's bytes and its card, of the same name, which must fit it.
+
+    Raises `WeightsError` if a file is missing or damaged, the hash differs, the card is of another
+    kind, or a number on it is not finite or out of range.
+    """
+    card = read_card(path.with_suffix(".json"), kind)
+    return _read_hashed(path, card.sha256), card
+
+
+def read_onnx(path: Path, card: Card) -> bytes | None:
+    """The net of a weights file as ONNX, which lies beside it; None where there is none.
+
+    Raises `WeightsError` if it is not the one that the card names: it may be of other weights.
+    """
+    file = path.with_suffix(".onnx")
+    return _read_hashed(file, card.onnx) if file.is_file() else None
+
+
+def _read_hashed(path: Path, sha256: str) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path}: can't be read ({error.strerror or error}).") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise WeightsError(
+            f"{path}: its SHA-256 is not the one on the card; the file is damaged or was "
+            "exchanged. Fetch it again."
+        )
+    return data
 
 
 def read_card(path: Path, kind: type[CardType]) -> CardType:
@@ -157,6 +180,8 @@ def load_state(path: Path) -> dict[str, Tensor]:
     executes nothing. A data-parallel `module.` prefix is taken off. Raises `WeightsError` if the
     file is missing, damaged, or holds anything but tensors.
     """
+    import torch
+
     try:
         if path.suffix == ".safetensors":
             state: Any = _parse_tensors(path, path.read_bytes())
@@ -168,12 +193,15 @@ def load_state(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path}: damaged, or not a file of plain tensors.") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
     named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
-    if not named or not state or not all(isinstance(value, Tensor) for value in state.values()):
+    if not named or not state or not all(map(torch.is_tensor, state.values())):
         raise WeightsError(f"{path}: holds no state dict of tensors.")
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
 
 def _parse_tensors(path: Path, data: bytes) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load as load_tensors
+
     try:
         return load_tensors(data)
     except SafetensorError as error:
@@ -182,6 +210,8 @@ def _parse_tensors(path: Path, data: bytes) -> dict[str, Tensor]:
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write tensors and plain values; the old checkpoint stays until the new one is whole."""
+    import torch
+
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomically(path, buffer.getvalue())
@@ -191,6 +221,8 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     """What torch's restricted reader makes of a checkpoint, if any; raises `WeightsError`."""
     if not path.is_file():
         return None
+    import torch
+
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGED as error:

@@ -8,10 +8,10 @@ small network of tutorials. `timm:NAME` is any body of timm that takes the input
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torchvision.models import resnet34
 
 from data_prep.base.errors import suggest
 from data_prep.base.labels import CLASSES
@@ -146,6 +146,18 @@ def fill_net(state: dict[str, Tensor], architecture: Architecture, path: Path) -
     return net
 
 
+def build_net(path: Path, state: dict[str, Tensor], card: Any) -> nn.Module:
+    """A detector or classifier with the weights of a file; raises `WeightsError`."""
+    if not isinstance(card, DetectorCard):
+        return fill_net(state, card.architecture, path)
+    net = RetinaFace(card.negative_slope, len(card.learnt) or 1)
+    try:
+        net.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsError(f"{path}: does not fit {card.architecture} ({error}).") from error
+    return net
+
+
 def expose_features(net: nn.Module) -> nn.Module:
     """A classifier that gives, beside the logits, what its last layer sees: batch × features.
 
@@ -170,6 +182,8 @@ def make_net(architecture: Architecture, dropout: float = 0.0) -> nn.Module:
     if architecture.startswith(TIMM):
         return make_timm(architecture.removeprefix(TIMM), dropout)
     if architecture == "resnet34":
+        from torchvision.models import resnet34  # Here, for it takes a second to load.
+
         return resnet34(num_classes=len(CLASSES))
     return (make_mobilenet if architecture == "mobilenet0.25" else make_sequential)(dropout)
 

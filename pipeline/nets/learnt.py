@@ -8,15 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import pandas as pd
 
 from data_prep.base.files import read_object, sha256_of
 from data_prep.base.photo import PhotoError, read_photo
 from data_prep.base.progress import show_progress
 from pipeline.nets.options import SHIPPED
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SIDE, LOW = 32, 8
 """Pixels a side of the grey thumbnail, and how many of its lowest frequencies a side are kept."""
@@ -65,6 +68,8 @@ def list_photos(
     `detector` for the shipped one. None where they would not tell all: a photo can't be read, or a
     dataset has crops of faces only.
     """
+    import pandas as pd
+
     middle = faces[["xmin", "ymin"]].to_numpy() + faces[["xmax", "ymax"]].to_numpy()
     aside = np.abs(middle - faces[["width", "height"]].to_numpy()).max(axis=1) > 1.5
     if not pd.Series(aside).groupby(faces["source"].to_numpy()).any().all():

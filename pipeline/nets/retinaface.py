@@ -5,16 +5,15 @@ follow the state dicts in circulation, so that those load strictly.
 """
 
 import math
-from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops.misc import Conv2dNormActivation
+
+from pipeline.nets.anchors import ANCHORS_PER_CELL
 
 PYRAMID_CHANNELS = 64
-ANCHORS_PER_CELL = 2
 
 
 class HeadOutputs(NamedTuple):
@@ -60,11 +59,12 @@ def _concatenate(heads: nn.ModuleList, features: list[Tensor]) -> Tensor:
 
 
 def _conv(
-    inputs: int, outputs: int, kernel: int = 3, slope: float | None = None, **how: int
+    inputs: int, outputs: int, kernel: int = 3, slope: float | None = None, **how: Any
 ) -> nn.Sequential:
     """Convolution and batch norm, with a leaky ReLU when a slope is given."""
-    leaky = None if slope is None else partial(nn.LeakyReLU, slope)
-    return Conv2dNormActivation(inputs, outputs, kernel, activation_layer=leaky, **how)
+    padded = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False, **how)
+    leaky = [] if slope is None else [nn.LeakyReLU(slope, inplace=True)]
+    return nn.Sequential(padded, nn.BatchNorm2d(outputs), *leaky)
 
 
 def _separable(inputs: int, outputs: int, stride: int, slope: float) -> nn.Sequential:
@@ -161,45 +161,3 @@ def widen_scores(state: dict[str, Tensor], classes: int) -> dict[str, Tensor]:
             face = face - math.log(classes) if name.endswith("bias") else face
             wide[name] = torch.stack([background, *[face] * classes], dim=1).flatten(0, 1)
     return wide
-
-
-STRIDES: tuple[int, ...] = (8, 16, 32)
-ANCHOR_SIZES: tuple[tuple[int, ...], ...] = ((16, 32), (64, 128), (256, 512))
-VARIANCES: tuple[float, float] = (0.1, 0.2)
-"""Scale of centre offsets and of log sizes, after Liu et al. 2016, "SSD"."""
-
-
-@lru_cache(maxsize=64)
-@torch.inference_mode(mode=False)  # or else training could not use what detection made
-def make_anchors(
-    height: int,
-    width: int,
-    sizes: tuple[tuple[int, ...], ...] = ANCHOR_SIZES,
-    strides: tuple[int, ...] = STRIDES,
-) -> Tensor:
-    """Square anchors for an input of this size in pixels; cached, so don't write into the result.
-
-    Anchors × 4: centre x, centre y, width, height; levels, then rows, columns, sizes.
-    """
-    levels = []
-    for stride, level_sizes in zip(strides, sizes, strict=True):
-        rows, columns = -(-height // stride), -(-width // stride)
-        y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-        centres = (torch.stack([x, y], dim=-1).float() + 0.5) * stride
-        centres = centres[:, :, None, :].expand(-1, -1, len(level_sizes), -1)
-        sides = torch.tensor(level_sizes).float()[None, None, :, None].expand_as(centres)
-        levels.append(torch.cat([centres, sides], dim=-1).reshape(-1, 4))
-    return torch.cat(levels)
-
-
-def decode_boxes(offsets: Tensor, anchors: Tensor) -> Tensor:
-    """Network offsets (… × anchors × 4) to boxes: xmin, ymin, xmax, ymax."""
-    centre = anchors[:, :2] + offsets[..., :2] * VARIANCES[0] * anchors[:, 2:]
-    half = anchors[:, 2:] * torch.exp(offsets[..., 2:] * VARIANCES[1]) / 2
-    return torch.cat([centre - half, centre + half], dim=-1)
-
-
-def decode_landmarks(offsets: Tensor, anchors: Tensor) -> Tensor:
-    """Network offsets to points, … × anchors × 5 × 2: eyes, nose, mouth corners, as seen."""
-    points = offsets.unflatten(-1, (5, 2))
-    return anchors[:, None, :2] + points * VARIANCES[0] * anchors[:, None, 2:]

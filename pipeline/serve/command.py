@@ -69,13 +69,10 @@ def serve(options: ServeOptions) -> None:
     except ImportError as error:
         raise UserError(f"{error.name} is missing: pip install 'trimask[web]'") from error
     from pipeline.inference.predictor import Predictor
-    from pipeline.nets.compute import pick_device
     from pipeline.serve.service import Limits, Service
 
-    predictor = Predictor.load(
-        options.weights, device=pick_device(options.device), engine=options.engine
-    )
-    log(f"nets: {predictor.origin}")
+    predictor = Predictor.load(options.weights, device=options.device, engine=options.engine)
+    log(f"nets: {predictor.origin}; engine {predictor.engine}")
     urls = "any" if options.allow_private_urls else "public" if options.allow_urls else "none"
     limits = Limits(body=int(options.max_mb * 1e6), queue=options.queue, urls=urls)
     service = Service(predictor, limits, options.wait_ms / 1000)

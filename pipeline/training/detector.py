@@ -21,7 +21,8 @@ from data_prep.grouping.split import TRAIN, VALID
 from evaluate.measures.average_precision import RankedHits, average_precisions
 from evaluate.measures.matching import BoxGroups, best_overlaps
 from pipeline.inference.boxes import FaceBoxes
-from pipeline.inference.detector import Detector, normalise
+from pipeline.inference.detector import Detector
+from pipeline.nets.anchors import make_anchors
 from pipeline.nets.cards import (
     DETECTOR,
     DetectorCard,
@@ -31,7 +32,7 @@ from pipeline.nets.cards import (
     save_weights,
 )
 from pipeline.nets.compute import autocast, has_fast_bf16, seed_everything
-from pipeline.nets.retinaface import RetinaFace, make_anchors, widen_scores
+from pipeline.nets.retinaface import RetinaFace, widen_scores
 from pipeline.runs.folder import CHECKPOINT, PreparedError, Row, Run
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import DetectorRecipe
@@ -224,6 +225,14 @@ def _picture_window(window: Tensor, boxes: Tensor, *_: object) -> Picture:
     return make_picture(pixels, tell(len(boxes), "face"))
 
 
+def normalise(photos: Tensor, card: DetectorCard) -> Tensor:
+    """Bring RGB bytes to the network's input: channel order and mean of the card."""
+    # Turned while still bytes, and subtracted in place: whole batches of floats are slow to copy.
+    inputs = photos.flip(1) if card.channel_order == "BGR" else photos
+    inputs = inputs.contiguous(memory_format=torch.channels_last).float()
+    return inputs.sub_(inputs.new_tensor(card.mean)[:, None, None])
+
+
 class _Trainer:
     """Network, averaged network, teacher and optimiser, and how to save them."""
 
@@ -260,7 +269,7 @@ class _Trainer:
     ) -> float:
         """One optimiser step; returns the loss."""
         side = self.recipe.input_size
-        anchors = make_anchors(side, side, self.card.anchors, self.card.strides)
+        anchors = torch.from_numpy(make_anchors(side, side, self.card.anchors, self.card.strides))
         targets = match_batch(boxes, classes, score_only, anchors, self.recipe)
         inputs = normalise(windows.to(self.device), self.card)
         with autocast(self.device, bf16=self.bf16):

@@ -16,7 +16,8 @@ from torchvision.ops import box_iou, distance_box_iou_loss
 
 from data_prep.base.labels import BARE, CLASSES, RARE_CLASS
 from data_prep.base.photo import read_photo
-from pipeline.nets.retinaface import HeadOutputs, decode_boxes
+from pipeline.nets.anchors import decode_boxes
+from pipeline.nets.retinaface import HeadOutputs
 from pipeline.runs.recipe import DetectorRecipe
 
 COLOUR = 0.3  # Brightness, contrast and saturation change by up to this share.
@@ -260,7 +261,7 @@ def detector_loss(
     ).view_as(targets.classes)
     hard = _hardest_background(losses.detach(), targets.classes, recipe.negatives)
     score_loss = losses[face | hard].sum() / count
-    decoded = decode_boxes(outputs.boxes.float(), anchors)[boxed]
+    decoded = decode_boxes(outputs.boxes.float(), anchors, torch)[boxed]
     box_loss = distance_box_iou_loss(decoded, targets.boxes[boxed], reduction="sum")
     box_loss = box_loss / boxed.sum().clamp(min=1)
     landmark_loss = F.smooth_l1_loss(

@@ -149,7 +149,7 @@ def store_weights(learn: Learner, labels: pd.Series, recipe: ClassifierRecipe) -
 
 
 def use_learner(
-    learn: Learner, *, device: torch.device, bf16: bool = False, engine: str = AUTO
+    learn: Learner, *, device: object, bf16: bool = False, engine: str = AUTO
 ) -> Classifier:
     """A copy of the net of `make_learner` as it is now, used as `train` would, not calibrated.
 

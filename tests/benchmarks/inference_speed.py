@@ -22,10 +22,11 @@ from pipeline.inference.detector import Detector
 from pipeline.inference.folder import predict_folder
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.sources import PhotoSet, find_photos
+from pipeline.nets.anchors import make_anchors
 from pipeline.nets.cards import ClassifierCard, DetectorCard, load_weights
 from pipeline.nets.classifiers import fill_net
 from pipeline.nets.options import SHIPPED
-from pipeline.nets.retinaface import RetinaFace, make_anchors
+from pipeline.nets.retinaface import RetinaFace
 
 CPU = torch.device("cpu")
 THRESH = 0.3

@@ -10,7 +10,7 @@ from torch import nn
 from pipeline.inference.folder import predict_folder
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.sources import find_photos
-from pipeline.nets.retinaface import make_anchors
+from pipeline.nets.anchors import make_anchors
 from tests.benchmarks.inference_speed import PlainLoop
 from tests.benchmarks.rivals import Other
 from tests.pipeline.makers import CPU, save_photo

@@ -35,7 +35,7 @@ class YuNetDetector:
         WeightsError: The file can't be read, or is no YuNet.
     """
 
-    device: torch.device = torch.device("cpu")
+    device: str = "cpu"
     bf16: bool = False
 
     def __init__(self, model: Path) -> None:

@@ -18,8 +18,9 @@ from pipeline.inference.classifier import Classifier
 from pipeline.inference.detector import Detector
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Frame
+from pipeline.nets.anchors import VARIANCES
 from pipeline.nets.cards import CLASSIFIER, DETECTOR, ClassifierCard, DetectorCard, save_weights
-from pipeline.nets.retinaface import VARIANCES, RetinaFace, widen_scores
+from pipeline.nets.retinaface import RetinaFace, widen_scores
 from tests.makers import Objects, make_pixels, make_voc
 
 CPU = torch.device("cpu")

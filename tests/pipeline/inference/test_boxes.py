@@ -3,10 +3,13 @@
 import cv2
 import numpy as np
 import pytest
+import torch
+from torchvision.ops import nms
 
 from pipeline.drawing.demo import read_portrait
 from pipeline.inference.boxes import (
     FIRST_FROM,
+    NMS_IOU,
     SECOND_BELOW,
     SURE_SCORE,
     TINY_SIDE,
@@ -14,6 +17,7 @@ from pipeline.inference.boxes import (
     drop_containers,
     has_tiny_faces,
     merge_scales,
+    suppress,
 )
 from pipeline.nets.cards import WeightsError
 from tests.benchmarks.yunet import YuNetDetector
@@ -38,6 +42,20 @@ TINY, LARGE = TINY_SIDE / 2 - 1, TINY_SIDE / 2 + 1
 )
 def test_one_sure_tiny_face_is_enough(sides, score, tiny):
     assert has_tiny_faces(faces_of(sides, [score] * len(sides)), 2.0) is tiny
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_suppression_keeps_what_torchvision_keeps(seed):
+    """Boxes on a grid: many touch, are the same, share 2 of 5 parts exactly, or score the same."""
+    rng = np.random.default_rng(seed)
+    corners = rng.integers(0, 12, (300, 2))
+    boxes = np.hstack([corners, corners + rng.integers(0, 6, (300, 2))]).astype(np.float32)
+    boxes[:100] += rng.random((100, 4), np.float32)
+    scores = rng.integers(0, 20, 300).astype(np.float32) / 20
+    keep = suppress(boxes, scores)
+    expected = nms(torch.from_numpy(boxes), torch.from_numpy(scores), NMS_IOU)
+    assert keep.tolist() == expected.tolist()
+    assert suppress(boxes[:0], scores[:0]).tolist() == []
 
 
 def at(x, side, score):

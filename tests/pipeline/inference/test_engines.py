@@ -1,7 +1,9 @@
 """Engines answer as torch does, and nets are exported only if they do."""
 
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -16,13 +18,16 @@ from pipeline.cli import trimask
 from pipeline.inference import engines, export
 from pipeline.inference.engines import AUTO, ENGINES, EngineError, make_engine
 from pipeline.inference.predictor import Predictor
+from pipeline.inference.sources import decode_item
+from pipeline.nets.cards import DetectorCard, WeightsError, read_card, read_onnx, save_weights
 from pipeline.nets.options import SHIPPED, EngineName
-from tests.pipeline.makers import CPU, save_photo
+from tests.pipeline.makers import CPU, make_net, save_photo
+from trimask import EXAMPLE
 
 
 @pytest.fixture(scope="module")
 def shipped():
-    return Predictor.load(SHIPPED, device=CPU, bf16=False)
+    return Predictor.load(SHIPPED, device=CPU, bf16=False, engine="torch")
 
 
 def test_names_on_the_command_line_are_those_there_are():
@@ -36,7 +41,8 @@ SLOW = pytest.mark.slow  # OpenVINO once hung in one process with all the other 
 def test_engine_answers_as_torch_for_all_sizes_and_threads(shipped, name):
     rng = np.random.default_rng(0)
     for part in (shipped.detector, shipped.classifier):
-        own, other = part.engine, make_engine(name, part.engine.net, CPU, bf16=False)
+        data = read_onnx(SHIPPED / f"{part.card.kind}.safetensors", part.card)
+        own, other = part.engine, make_engine(name, data, CPU, bf16=False)
         for shape in ((1, 3, 64, 96), (3, 3, 32, 32)):
             rows_last = rng.normal(0, 50, shape).astype(np.float32).transpose(0, 2, 3, 1)
             batch = np.ascontiguousarray(rows_last).transpose(0, 3, 1, 2)
@@ -67,6 +73,13 @@ def test_engine_that_is_not_there_says_what_to_do(monkeypatch, shipped, name, er
         make_engine(name, torch.nn.Identity(), CPU, bf16=False)
 
 
+ENDINGS = {
+    "onnx": {".onnx", ".json", ".safetensors"},
+    "openvino": {".xml", ".bin"},
+    "torchscript": {".pt"},
+}
+
+
 @pytest.mark.parametrize("to", ["onnx", pytest.param("openvino", marks=SLOW), "torchscript"])
 def test_exported_files_hold_card_and_are_what_was_tried(tmp_path, to):
     save_photo(tmp_path / "photos" / "a.png", seed=1)
@@ -77,7 +90,10 @@ def test_exported_files_hold_card_and_are_what_was_tried(tmp_path, to):
     assert [told["photos"] for told in record["tried"].values()] == [3, 1]
     assert all(told["outputs"] < 1e-4 for told in record["tried"].values())
     stated = json.loads((SHIPPED / "detector.json").read_text())["sha256"].encode()
-    assert sum(stated in path.read_bytes() for path in (tmp_path / "out").glob("detector.*")) == 1
+    files = {path.suffix for path in (tmp_path / "out").glob("detector.*")}
+    assert files == ENDINGS[to]
+    holding = [p for p in (tmp_path / "out").glob("detector.*") if stated in p.read_bytes()]
+    assert holding
     again = CliRunner().invoke(trimask, ["export", *options])
     assert again.exit_code == 0, "its own folder"
 
@@ -98,6 +114,30 @@ def test_onnx_file_is_used_by_its_card_alone(tmp_path, shipped):
     told = shipped.classifier.classify([crop.astype(np.uint8)])[0]
     order = [card["classes"].index(name) for name in CLASSES]
     np.testing.assert_allclose(shares[order], told, atol=1e-4)
+
+
+def test_shipped_nets_lie_there_as_onnx_and_auto_takes_it(shipped):
+    """The same faces as torch's but for rounding, by the road of run.py."""
+    quick = Predictor.load(SHIPPED, device="cpu")
+    assert quick.engine == "onnx"
+    frames = [decode_item(EXAMPLE, "a"), *export.make_photos()]
+    told = export.compare(replace(shipped, thresh=0.3), replace(quick, thresh=0.3), frames)
+    assert (told["photos"], told["faces"]) == (4, 1)
+    assert Predictor.load(SHIPPED, device="cpu", bf16=True).engine == "torch"
+
+
+def test_onnx_that_is_not_of_these_weights_is_refused(tmp_path):
+    for path in (*SHIPPED.glob("classifier.*"), *SHIPPED.glob("detector.*")):
+        shutil.copy(path, tmp_path)
+    shutil.copy(tmp_path / "classifier.onnx", tmp_path / "detector.onnx")
+    with pytest.raises(WeightsError, match=r"detector\.onnx: its SHA-256 is not"):
+        Predictor.load(tmp_path, device="cpu")
+    card = read_card(tmp_path / "detector.json", DetectorCard)
+    save_weights(tmp_path / "detector.safetensors", make_net().state_dict(), card)
+    with pytest.raises(WeightsError, match=r"detector\.onnx: its SHA-256"):  # Trained anew.
+        Predictor.load(tmp_path, device="cpu")
+    (tmp_path / "detector.onnx").unlink()
+    assert Predictor.load(tmp_path, device="cpu").engine == "torch"
 
 
 def test_what_answers_otherwise_is_not_written(tmp_path, monkeypatch):

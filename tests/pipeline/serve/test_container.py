@@ -61,4 +61,3 @@ def test_no_token_and_no_other_host_stands_in_it(steps):
     told = " ".join(text for _, text in steps)
     assert "TOKEN" not in told
     assert re.findall(r"https?://[^/\s']+", told) == ["http://127.0.0.1:8378"]
-    assert ("ARG", 'PIP_EXTRA_INDEX_URL=""') in steps

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.nets.retinaface import HeadOutputs, make_anchors
+from pipeline.nets.anchors import make_anchors
+from pipeline.nets.retinaface import HeadOutputs
 from pipeline.runs.recipe import DetectorRecipe
 from pipeline.training.detector_data import (
     BACKGROUND,
@@ -21,7 +22,7 @@ from pipeline.training.detector_data import (
 from tests.pipeline.makers import encode_boxes
 
 SIDE = 128
-ANCHORS = make_anchors(SIDE, SIDE)
+ANCHORS = torch.from_numpy(make_anchors(SIDE, SIDE))
 RECIPE = DetectorRecipe(min_face=7.0, positive_iou=0.35, negatives=3)
 
 
