@@ -35,10 +35,7 @@ GROUPS, PER_GROUP = 8, 8
 
 
 def render_page(
-    faces: pd.DataFrame,
-    findings: Sequence[Finding],
-    summary: Mapping[str, Any],
-    crops: Path,
+    faces: pd.DataFrame, findings: Sequence[Finding], summary: Mapping[str, Any], crops: Path
 ) -> str:
     """Render the page: HTML that needs no other file; the column `crop` is below `crops`."""
     return render_html(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -65,12 +64,6 @@ LogFormat = Literal["text", "json"]
 LogAs = Annotated[
     LogFormat,
     typer.Option("--log", help="Lines for people, or one JSON object per line on standard output."),
-]
-
-TrackerName = StrEnum("TrackerName", "tensorboard")
-Track = Annotated[
-    list[TrackerName] | None,
-    typer.Option("--track", help="A tracker that gets numbers, recipe and hashes."),
 ]
 
 

@@ -149,10 +149,6 @@ class StageKeeper(SeededEpochs):
         self.worse = done["worse"]
         self.done = math.inf if self.worse >= recipe.patience else done["epoch"]  # of its epochs
 
-    def before_fit(self) -> None:
-        # fastai counts steps from 0 in every stage; trackers want those of the whole training.
-        self.learn.train_iter = len(self.dls.train) * len(self.history)
-
     def before_epoch(self) -> None:
         super().before_epoch()
         self.recorder.smooth_loss.reset()

@@ -19,13 +19,7 @@ from pipeline.runs.folder import CHECKPOINT, Row, Run
 from pipeline.runs.log import Log
 from pipeline.runs.plots import save_figure
 from pipeline.runs.recipe import ClassifierRecipe
-from pipeline.runs.tracking import Tracker, TrackLearner, track_nothing
-from pipeline.training.callbacks import (
-    StageKeeper,
-    count_millions,
-    describe_minutes,
-    time_second,
-)
+from pipeline.training.callbacks import StageKeeper, count_millions, describe_minutes, time_second
 from pipeline.training.data import TrainingFaces, gather_faces, make_loaders, select_faces
 from pipeline.training.export import export_classifier, picture_batch, store_weights, write_page
 from pipeline.training.learner import build_learner, fit_stage, free_body, read_crops
@@ -81,7 +75,6 @@ def train_classifier(
     *,
     device: torch.device,
     log: Log,
-    tracker: Tracker = track_nothing,
 ) -> ClassifierCard:
     """Train a classifier, or go on where a killed run of the same folder stopped.
 
@@ -121,16 +114,13 @@ def train_classifier(
                 learn.model.load_state_dict(resumed["model"])
                 learn.opt.load_state_dict(to_device(resumed["optimiser"], device))
             keeper = StageKeeper(recipe, stage, rate, run, history, log, resumed, steps)
-            callbacks = [keeper, TrackLearner(tracker)]
-            fit_stage(learn, recipe, stage, rate, callbacks, keeper.done)
+            fit_stage(learn, recipe, stage, rate, [keeper], keeper.done)
     state = store_weights(learn, gathered.labels, recipe)
     batch = picture_batch(learn)
     card = export_classifier(state, chosen, prepared, recipe, run, device)
     crops = chosen.loc[chosen["split"] == VALID, "crop"].tolist()
     write_page(run, prepared, crops=crops, batch=batch)
     (run.folder / CHECKPOINT).unlink(missing_ok=True)
-    figures = card.results["valid"]["all"].items()
-    tracker(len(learn.dls.train) * len(history), {f"valid/{name}": x for name, x in figures})
     return card
 
 

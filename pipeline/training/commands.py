@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from data_prep.base.progress import tell_loading
-from pipeline.nets.options import Device, LogAs, Overrides, Prepared, Recipe, Track
+from pipeline.nets.options import Device, LogAs, Overrides, Prepared, Recipe
 from pipeline.runs.log import report_as
 
 Runs = Annotated[Path, typer.Option("--runs", "-o", help="Folder that gets the run folder.")]
@@ -27,7 +27,6 @@ class TrainOptions:
     resume: Resume = None
     device: Device = "auto"
     log: LogAs = "text"
-    track: Track = None
 
 
 @dataclass(frozen=True)
@@ -63,15 +62,12 @@ def _train(options: TrainOptions, start: Path | None = None) -> None:
             from pipeline.nets.learnt import know_photos, list_photos
             from pipeline.runs.folder import RECIPE, RunError, identify_data, resume_run, start_run
             from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
-            from pipeline.runs.tracking import load_writer, open_tracker
             from pipeline.training.classifier import plan_classifier, train_classifier
             from pipeline.training.detector import plan_detector, train_detector
             from pipeline.training.export import describe_result
             from pipeline.training.learner import settle_start
 
         prepared, log = options.prepared, report.log
-        if options.track:
-            load_writer()
         data, roots = identify_data(prepared, options.resume or options.runs)
         run = None if options.resume is None else resume_run(options.resume, data)
         if run and options.overrides:
@@ -109,8 +105,8 @@ def _train(options: TrainOptions, start: Path | None = None) -> None:
             log(f"note: {warning}", "learnt", seen=seen, photos=len(judged))
             run = run.warn(warning)
         try:
-            with hold_folder(run.folder), open_tracker(options.track, run, recipe) as tracker:
-                card = fit(run, device=device, log=log, tracker=tracker)
+            with hold_folder(run.folder):
+                card = fit(run, device=device, log=log)
         except KeyboardInterrupt:
             log(f"to go on, in place of --recipe and --set: --resume {run.folder}")
             raise

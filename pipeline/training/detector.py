@@ -36,7 +36,6 @@ from pipeline.nets.retinaface import RetinaFace, widen_scores
 from pipeline.runs.folder import CHECKPOINT, PreparedError, Row, Run
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import DetectorRecipe
-from pipeline.runs.tracking import Tracker, track_nothing
 from pipeline.training.callbacks import count_millions, describe_minutes, time_second
 from pipeline.training.detector_data import (
     FACE,
@@ -169,7 +168,6 @@ def train_detector(
     *,
     device: torch.device,
     log: Log,
-    tracker: Tracker = track_nothing,
     prepared: Path | None = None,
 ) -> DetectorCard:
     """Fine-tune the detector, or go on where a killed run of the same folder stopped.
@@ -187,7 +185,7 @@ def train_detector(
     if not history:
         log(f"measuring the start weights on {tell(len(valid))}")
         history.append({"step": 0, **measure_sources(trainer.detector(), valid)})
-        _log_row(history[-1], log, tracker)
+        _log_row(history[-1], log)
     began, losses = time.monotonic(), []
     windows = _load_windows(scenes, recipe, trainer.step)
     for batch in show_progress(windows, recipe.steps - trainer.step, "training"):
@@ -196,12 +194,11 @@ def train_detector(
             loss, seconds = float(np.mean(losses[-LOG_EVERY:])), time.monotonic() - began
             line = f"step {trainer.step}: loss {loss:.3f}, {seconds:.0f} s"
             log(line, "step", step=trainer.step, loss=loss, seconds=round(seconds, 1))
-            tracker(trainer.step, {"train_loss": loss})
         if trainer.step % recipe.validate_every == 0 or trainer.step == recipe.steps:
             figures = measure_sources(trainer.detector(), valid)
             history.append({"step": trainer.step, "loss": float(np.mean(losses)), **figures})
             losses = []
-            _log_row(history[-1], log, tracker)
+            _log_row(history[-1], log)
             run.write_history(history)
             trainer.save(run.folder / CHECKPOINT, history)
     run.write_history(history)
@@ -321,8 +318,7 @@ def _load_windows(scenes: Sequence[Scene], recipe: DetectorRecipe, step: int) ->
     )
 
 
-def _log_row(row: Row, log: Log, tracker: Tracker) -> None:
+def _log_row(row: Row, log: Log) -> None:
     figures = {name: value for name, value in row.items() if name != "step"}
     line = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
     log(f"step {row['step']:g}, {line}", "validation", **row)
-    tracker(int(row["step"]), figures)
