@@ -195,10 +195,7 @@ def convert(options: ConvertOptions) -> Outcome:
 def _frame(
     dataset: Dataset, places: Mapping[str, str], parts: Mapping[str, str], options: ConvertOptions
 ) -> tuple[list[FramedPhoto], list[Finding]]:
-    """The photos, salvaged if asked, where they go and of which part; all findings, leaks first.
-
-    Raises `DatasetError`: none is left.
-    """
+    """The photos, where they go and of which part; findings. `DatasetError` if none is left."""
     salvaged: set[str] = set()
     if options.salvage:
         dataset, salvaged = _salvage(dataset)
@@ -223,10 +220,7 @@ def _frame(
 
 
 def _salvage(dataset: Dataset) -> tuple[Dataset, set[str]]:
-    """The dataset with the faces that photos still show that lack their end; these photos.
-
-    What of such photos can't be salvaged is left out.
-    """
+    """The dataset with the faces that photos without their end still show; these photos."""
     photos: list[AnnotatedPhoto] = []
     findings = [*dataset.findings]
     salvaged: set[str] = set()
@@ -256,10 +250,7 @@ def describe_findings(findings: Sequence[Finding]) -> dict[str, Any]:
 def _read_decided(
     root: Path, reading: ReadOptions, ledgers: Sequence[Ledger], *, canonical: bool
 ) -> tuple[Dataset, dict[str, Any] | None]:
-    """The dataset with decisions applied and classes called as asked for.
-
-    Decisions speak of the mask classes, so a dataset that keeps its own names is read twice.
-    """
+    """With decisions, which speak of the mask classes: one that keeps its names is read twice."""
     known = replace(reading, classes=CLASSES)
     if not ledgers:
         return read_dataset(root, known if canonical else reading), None

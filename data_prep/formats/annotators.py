@@ -122,10 +122,7 @@ LABELME = ToolFormat(  # https://github.com/wkentaro/labelme: beside each photo.
 
 
 def _read_label_studio(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
-    """Label Studio's JSON and JSON-MIN (https://labelstud.io), in percent of the photo.
-
-    Of several annotations of a task the first counts that was not cancelled.
-    """
+    """JSON and JSON-MIN of https://labelstud.io; a task's first annotation not cancelled counts."""
     tasks = load_json(path)
     photos = []
     others = 0
@@ -241,10 +238,7 @@ _OUTLINES = {"polygon", "polyline", "points", "ellipse"}
 
 
 def _read_cvat(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
-    """CVAT for images 1.1 (https://docs.cvat.ai): one XML file for many photos.
-
-    Of a polygon the box around it is taken, of a turned box the one before it was turned.
-    """
+    """CVAT for images 1.1 (https://docs.cvat.ai); of a turned box the one before it was turned."""
     root = parse_xml(path, faults.file, "annotations", "CVAT for images")
     if root.find("track") is not None and root.find("image") is None:
         raise InputError(f"{faults.file}: tracks of a video; export it as CVAT for images.")

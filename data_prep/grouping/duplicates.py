@@ -310,10 +310,7 @@ def _match_features(
 def _aligned_agreement(
     one: NDArray[np.uint8], other: NDArray[np.uint8], motion: NDArray[np.floating | np.integer]
 ) -> float:
-    """Agreement of two grey thumbnails over what both show; 0 if that is too small to tell.
-
-    `motion`, shape (2, 3), takes x, y, 1 in `one`, the more detailed, to x, y in `other`.
-    """
+    """Over what both show, 0 if too little; `motion` (2, 3) takes x, y, 1 of `one` to `other`."""
     size = other.shape[::-1]
     inside = cv2.warpAffine(np.ones(one.shape, np.float32), motion, size) > 0.99
     if inside.sum() < MIN_OVERLAP:

@@ -106,10 +106,7 @@ def _sort_crops(faces: pd.DataFrame, staging: Path) -> pd.DataFrame:
 def _swap_in(
     staging: Path, out: Path, faces: pd.DataFrame, page: str, manifest: dict[str, Any]
 ) -> None:
-    """Write everything beside the old results, then put it in their place by renaming alone.
-
-    The manifest comes last, as the mark of wholeness.
-    """
+    """Write all beside the old results, then rename; the manifest last, as mark of wholeness."""
     write_faces(staging / FACES, faces)
     write_atomically(staging / PAGE, page)
     manifest["faces_sha256"] = sha256_of(staging / FACES)

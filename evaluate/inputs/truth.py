@@ -221,10 +221,7 @@ def find_class_names(options: EvaluateOptions, folders: Sequence[Path]) -> Class
 
 
 def _read_yolo(folder: Path, options: EvaluateOptions, how: ReadOptions) -> Annotations:
-    """A YOLO dataset, or a part of one such as `valid` or `labels/val`.
-
-    Photos without a label file are photos without a face; a warning counts them.
-    """
+    """A YOLO dataset or part of one; photos without a label file have no face, as a warning says."""
     files, pairs = list_labels(folder)
     known = SizeSource(options.size, options.photos).find(list(pairs))
     landmarks = find_landmarks(files, (path for path, _ in pairs.values() if path is not None))
