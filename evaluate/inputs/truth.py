@@ -221,7 +221,7 @@ def find_class_names(options: EvaluateOptions, folders: Sequence[Path]) -> Class
 
 
 def _read_yolo(folder: Path, options: EvaluateOptions, how: ReadOptions) -> Annotations:
-    """A YOLO dataset or part of one; photos without a label file have no face, as a warning says."""
+    """A YOLO dataset or part of one; photos without a label file have no face, and are counted."""
     files, pairs = list_labels(folder)
     known = SizeSource(options.size, options.photos).find(list(pairs))
     landmarks = find_landmarks(files, (path for path, _ in pairs.values() if path is not None))
