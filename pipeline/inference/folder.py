@@ -152,6 +152,7 @@ def predict_folder(
         "photos_per_second": round(now / seconds, 2),
         "device": str(predictor.detector.device),
         "bf16": predictor.detector.bf16,
+        "engine": predictor.engine,
     }
     if predictor.boxes is not None:
         summary["boxes"] = asdict(predictor.boxes)

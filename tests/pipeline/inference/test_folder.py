@@ -142,7 +142,7 @@ def test_summary_counts(photos, out):
     assert "not a photo in a known format" in summary["unreadable"][0]["reason"]
     assert {"total", "detect", "classify"} <= set(summary["seconds"])
     assert summary["seconds"]["total"] > 0
-    assert (summary["device"], summary["bf16"]) == ("cpu", False)
+    assert (summary["device"], summary["bf16"], summary["engine"]) == ("cpu", False, "torch")
     assert not (out / "annotated" / "broken.jpg").exists()
     told = read_photos(out / "photos.csv")
     assert [row.image for row in told][:3] == ["a.jpg", "b.png", "broken.jpg"]
