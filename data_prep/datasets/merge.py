@@ -315,7 +315,11 @@ def _check_source(source: SourceTable, name: str, classes: Collection[str], path
 
 def _find_source(source: SourceTable, name: str, others: Mapping[str, Path], path: Path) -> Path:
     root = path.parent / source.path
-    if not root.exists():
+    try:
+        there = root.exists()
+    except OSError:  # A name longer than there can be.
+        there = False
+    if not there:
         raise RecodeError(f"{path}: sources.{name}.path: {root}: no such folder.")
     one = find_folder(root).resolve()
     for other, known in others.items():

@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from data_prep.datasets.merge import RecodeError, read_recode
 from tests.makers import add_example, hash_tree, make_dataset
 
 RARE = ("mask_weared_incorrect", (60, 20.5, 100, 70))
@@ -165,3 +166,9 @@ def test_source_can_be_a_table_read_by_its_own_columns(run, sources, rows, tmp_p
     (row,) = [row for row in rows() if row["source"] == "two"]
     assert [row[key] for key in ("xmin", "ymin", "xmax", "ymax")] == ["1", "2", "31", "42"]
     assert row["label"] == "without_mask"
+
+
+def test_a_path_longer_than_there_can_be_is_no_folder(tmp_path):
+    (tmp_path / "recode.toml").write_text(f'[sources.a]\npath = "{"x" * 300}"\n')
+    with pytest.raises(RecodeError, match=r"sources\.a\.path: .*: no such folder\.$"):
+        read_recode(tmp_path / "recode.toml")
