@@ -13,7 +13,14 @@ import numpy as np
 
 from data_prep.base.errors import UserError
 from pipeline.nets.cards import CardType, check_weights, load_weights, read_onnx
-from pipeline.nets.compute import CPU, autocast, has_torch, name_device, prepare_net
+from pipeline.nets.compute import (
+    CPU,
+    autocast,
+    count_processors,
+    has_torch,
+    name_device,
+    prepare_net,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -114,8 +121,7 @@ AUTO, TORCH, ONNX = "auto", "torch", "onnx"
 def count_threads() -> int:
     """Threads that a net runs on: as OMP_NUM_THREADS says, else one for each core to be had."""
     told = os.environ.get("OMP_NUM_THREADS", "")
-    known = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return int(told) if told.isdecimal() and int(told) else known or 1
+    return int(told) if told.isdecimal() and int(told) else count_processors()
 
 
 def choose_engine(name: str, paths: Iterable[Path], device: str, bf16: bool | None) -> str:

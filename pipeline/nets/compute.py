@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import sys
@@ -25,6 +26,11 @@ DRIVERS = ("nvidiactl", "kfd", "dxg")  # Devices of NVIDIA's and AMD's, and of W
 
 class DeviceError(UserError, ValueError):
     """A device that was asked for and isn't there."""
+
+
+def count_processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def has_torch() -> bool:

@@ -11,15 +11,12 @@ from typing import Any
 import torch
 
 from data_prep.base.progress import show_progress
+from pipeline.nets.compute import count_processors
 
 
 def count_cores(device: torch.device) -> int:
     """How many trainings go at a time: one per core that is ours, one on a GPU."""
-    if device.type == "cuda":
-        return 1
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return 1 if device.type == "cuda" else count_processors()
 
 
 @contextmanager
