@@ -20,7 +20,7 @@ from data_prep.base.progress import log, tell
 from pipeline.inference.addresses import WAIT
 from pipeline.inference.records import BATCH_FRAMES, Clock, Frame
 from pipeline.inference.sources import PhotoSet
-from pipeline.nets.compute import count_processors
+from pipeline.nets.compute import count_cpus
 
 if TYPE_CHECKING:
     from data_prep.base.boxes import BoxOffsets
@@ -114,7 +114,7 @@ def _start(address: str) -> Iterator[Any]:
     there: dict[str, Any] = {"address": address}
     if not address:  # It listens to 127.0.0.1 alone, and its processes are no nicer than this one.
         os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_worker_niceness": "0"}
-        cores = count_processors() + 1
+        cores = count_cpus() + 1
         there = {"num_cpus": cores, "include_dashboard": False, "object_store_memory": STORE}
     log(f"ray: {'joining ' + address if address else 'starting'}, which takes some seconds")
     import ray

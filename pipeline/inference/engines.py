@@ -13,14 +13,7 @@ import numpy as np
 
 from data_prep.base.errors import UserError
 from pipeline.nets.cards import CardType, check_weights, load_weights, read_onnx
-from pipeline.nets.compute import (
-    CPU,
-    autocast,
-    count_processors,
-    has_torch,
-    name_device,
-    prepare_net,
-)
+from pipeline.nets.compute import CPU, autocast, count_cpus, has_torch, name_device, prepare_net
 
 if TYPE_CHECKING:
     from torch import nn
@@ -121,7 +114,7 @@ AUTO, TORCH, ONNX = "auto", "torch", "onnx"
 def count_threads() -> int:
     """Threads that a net runs on: as OMP_NUM_THREADS says, else one for each core to be had."""
     told = os.environ.get("OMP_NUM_THREADS", "")
-    return int(told) if told.isdecimal() and int(told) else count_processors()
+    return int(told) if told.isdecimal() and int(told) else count_cpus()
 
 
 def choose_engine(name: str, paths: Iterable[Path], device: str, bf16: bool | None) -> str:

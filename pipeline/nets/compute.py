@@ -28,7 +28,7 @@ class DeviceError(UserError, ValueError):
     """A device that was asked for and isn't there."""
 
 
-def count_processors() -> int:
+def count_cpus() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from data_prep.base.progress import show_progress
-from pipeline.nets.compute import count_processors
+from pipeline.nets.compute import count_cpus
 
 
 def count_cores(device: torch.device) -> int:
     """How many trainings go at a time: one per core that is ours, one on a GPU."""
-    return 1 if device.type == "cuda" else count_processors()
+    return 1 if device.type == "cuda" else count_cpus()
 
 
 @contextmanager
