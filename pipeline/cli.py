@@ -29,7 +29,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "choices": ("pipeline.experiments.choices:choices", RESEARCH),
     "sweep": ("pipeline.experiments.choices:sweep", RESEARCH),
     "clean-effect": ("pipeline.experiments.clean_effect:clean_effect", RESEARCH),
-    "noise-benchmark": ("pipeline.experiments.noise_benchmark:noise_benchmark", RESEARCH),
 }
 """Of `python -m pipeline`: where each command is, and its group."""
 
@@ -47,7 +46,7 @@ OTHERS: dict[str, tuple[str, str]] = {
 
 def check_options(options: Any) -> None:
     """Refuse what can be told to be wrong before torch is loaded, wherever a command has it."""
-    from pipeline.experiments.plans import KINDS, make_grid, split_names
+    from pipeline.experiments.plans import make_grid
     from pipeline.nets.options import find_weights
     from pipeline.runs.folder import identify_data
     from pipeline.runs.log import report_as
@@ -61,8 +60,6 @@ def check_options(options: Any) -> None:
             load_recipe(options.recipe, ClassifierRecipe, options.overrides)
         if hasattr(options, "sets"):
             make_grid(options.recipe, options.sets)
-        if hasattr(options, "kinds"):
-            split_names(options.kinds, KINDS, "kind of noise")
         if hasattr(options, "weights"):
             find_weights(options.weights)
 

@@ -1,4 +1,4 @@
-"""What experiments try: choices of a recipe, grids of its numbers, kinds of wrong labels."""
+"""What experiments try: choices of a recipe, grids of its numbers."""
 
 import hashlib
 import re
@@ -11,7 +11,6 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from data_prep.base.errors import UserError, suggest
-from data_prep.base.labels import CLASSES
 from data_prep.prepare.options import BlurRule
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 
@@ -121,17 +120,3 @@ def make_grid(recipe: str, sets: Sequence[str]) -> list[Choice]:
         grid.append(Choice(name, "", tuple(values.values())))
         known.append(numbers)
     return grid
-
-
-LIKELY = {
-    "with_mask": {"without_mask": 0.4, "mask_weared_incorrect": 0.6},
-    "without_mask": {"with_mask": 0.7, "mask_weared_incorrect": 0.3},
-    "mask_weared_incorrect": {"with_mask": 0.7, "without_mask": 0.3},
-}
-"""Where a wrong label of each class goes under `likely` noise. Set by hand, not measured: a mask
-that is worn is taken for one that hangs low, a bare chin in shadow for a mask."""
-
-UNIFORM = {true: {new: 0.5 for new in CLASSES if new != true} for true in CLASSES}
-
-KINDS = {"uniform": UNIFORM, "likely": LIKELY}
-"""Where flipped labels go: from a true class, by kind of noise, shares of the others."""

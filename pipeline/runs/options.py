@@ -165,15 +165,3 @@ class CleanEffectOptions(ShortOptions):
     cleaned: Annotated[Path, typer.Argument(help="The same, built with --decisions.")]
     out: Out = Path("clean-effect")
     seeds: Annotated[int, typer.Option(min=1, help="Trainings on each side.")] = 3
-
-
-@dataclass(frozen=True)
-class NoiseOptions(ShortOptions):
-    """How labels are flipped, and on what the search for them is tried."""
-
-    prepared: Prepared
-    out: Out
-    seeds: Annotated[int, typer.Option(min=1, help="How often each kind is tried.")] = 3
-    kinds: Annotated[str, typer.Option(help="Of noise, separated by commas.")] = "uniform,likely"
-    rate: Annotated[float, typer.Option(min=0.001, max=0.5, help="Share that is flipped.")] = 0.1
-    folds: Folds = 5

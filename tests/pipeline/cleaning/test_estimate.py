@@ -10,7 +10,6 @@ from data_prep.base.progress import log
 from data_prep.prepare.build import build
 from data_prep.prepare.options import BuildOptions
 from pipeline.cleaning.evidence import estimate_wrong_labels
-from pipeline.experiments.noise_benchmark import flip_labels
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.training.short import (
     Plan,
@@ -21,6 +20,7 @@ from pipeline.training.short import (
     plan_folds,
     run_tasks,
 )
+from tests.benchmarks.label_noise import flip_labels
 from tests.pipeline.makers import CPU, Told
 from tests.pipeline.needs import SHARED, needs_real_data, needs_shipped
 

@@ -45,12 +45,8 @@ def two(prepared, tmp_path):
     return copy_prepared(prepared, tmp_path / "two", lambda f: f[f["label"] != RARE_CLASS])
 
 
-NOISE = ["--seeds", 1, "--kinds", "likely", "--folds", 2, "--rate", 0.2]
-
-
 EACH = [
     ("suspects", ["--folds", 2], "faces"),
-    ("noise-benchmark", NOISE, "figures"),
     ("clean-effect", ["PREPARED", "--seeds", 1], "figures"),
     ("choices", ["--folds", 2, "--only", "grey"], "lines"),
 ]
@@ -59,7 +55,6 @@ EACH = [
 @pytest.mark.parametrize(("name", "arguments", "fact"), EACH)
 @pytest.mark.usefixtures("by_colour")
 def test_each_of_two_classes(two, tmp_path, monkeypatch, name, arguments, fact):
-    pytest.importorskip("cleanlab")
     monkeypatch.setattr(search, "plot_faces", lambda *_: None)
     arguments = [two if one == "PREPARED" else one for one in arguments]
     options = ["-o", tmp_path / "out", "--recipe", write_tiny(tmp_path), "--jobs", 1]
@@ -72,7 +67,6 @@ def test_each_of_two_classes(two, tmp_path, monkeypatch, name, arguments, fact):
 @pytest.mark.parametrize(("name", "arguments", "fact"), EACH)
 def test_each_as_json(prepared, tmp_path, by_colour, monkeypatch, name, arguments, fact):
     """A result with figures in place of the table, and a line for each training."""
-    pytest.importorskip("cleanlab")
     monkeypatch.setattr(search, "plot_faces", lambda *_: None)
     arguments = [prepared if one == "PREPARED" else one for one in arguments]
     options = ["-o", tmp_path / "out", "--log", "json", "--recipe", write_tiny(tmp_path)]
@@ -105,7 +99,6 @@ WRONG = [
     ("suspects PREPARED -o OUT --order odd", "'odd' is not one of 'merged', 'out-of-fold'"),
     ("suspects OUT -o OUT", "OUT: not a prepared folder"),
     ("suspects PREPARED -o OUT --set epcohs=3", "did you mean 'epochs'?"),
-    ("noise-benchmark PREPARED -o OUT --kinds odd", "no kind of noise 'odd': known: uniform"),
     ("measure OUT", "OUT: not a prepared folder"),
     ("measure PREPARED --weights OUT", "no detector.safetensors or classifier.safetensors in"),
     ("classify OUT -o OUT/a.csv", "OUT: not a prepared folder"),

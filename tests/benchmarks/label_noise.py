@@ -1,4 +1,7 @@
-"""Flip some labels on purpose and see which order finds them."""
+"""Flip some labels on purpose and see which order finds them.
+
+python -m tests.benchmarks.label_noise PREPARED -o OUT
+"""
 
 import warnings
 from collections.abc import Sequence
@@ -7,10 +10,13 @@ from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import product
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+import typer
 
+from data_prep.base.command import as_command
 from data_prep.base.files import write_atomically
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import tell
@@ -24,11 +30,12 @@ from pipeline.cleaning.evidence import (
     gather_evidence,
 )
 from pipeline.experiments.engine import run_groups
-from pipeline.experiments.plans import KINDS, ExperimentError, split_names
+from pipeline.experiments.plans import ExperimentError, split_names
 from pipeline.experiments.tables import show_figure
 from pipeline.nets.compute import pick_device
+from pipeline.nets.options import Folds, Out, Prepared
 from pipeline.runs.log import Log, report_as
-from pipeline.runs.options import NoiseOptions
+from pipeline.runs.options import ShortOptions
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.training.short import (
     Plan,
@@ -39,6 +46,19 @@ from pipeline.training.short import (
     plan_folds,
     plan_in_sample,
 )
+
+LIKELY = {
+    "with_mask": {"without_mask": 0.4, "mask_weared_incorrect": 0.6},
+    "without_mask": {"with_mask": 0.7, "mask_weared_incorrect": 0.3},
+    "mask_weared_incorrect": {"with_mask": 0.7, "without_mask": 0.3},
+}
+"""Where a wrong label of each class goes under `likely` noise. Set by hand, not measured: a mask
+that is worn is taken for one that hangs low, a bare chin in shadow for a mask."""
+
+UNIFORM = {true: {new: 0.5 for new in CLASSES if new != true} for true in CLASSES}
+
+KINDS = {"uniform": UNIFORM, "likely": LIKELY}
+"""Where flipped labels go: from a true class, by kind of noise, shares of the others."""
 
 BASELINE = "cleanlab"
 ORDERS = ("in-sample", "out-of-fold", BASELINE, "merged")
@@ -58,6 +78,18 @@ CAP = (
     "here: no order can reach 1. Intervals: 95 %, bootstrap by photo group over the mean of all "
     "seeds."
 )
+
+
+@dataclass(frozen=True)
+class NoiseOptions(ShortOptions):
+    """How labels are flipped, and on what the search for them is tried."""
+
+    prepared: Prepared
+    out: Out
+    seeds: Annotated[int, typer.Option(min=1, help="How often each kind is tried.")] = 3
+    kinds: Annotated[str, typer.Option(help="Of noise, separated by commas.")] = "uniform,likely"
+    rate: Annotated[float, typer.Option(min=0.001, max=0.5, help="Share that is flipped.")] = 0.1
+    folds: Folds = 5
 
 
 def flip_labels(labels: np.ndarray, kind: str, *, rate: float, seed: int) -> np.ndarray:
@@ -228,3 +260,10 @@ def noise_benchmark(options: NoiseOptions) -> None:
         measured, runs = run_noise_benchmark(options, report.log)
         figures = measured.to_dict("records")
         report.finish("", describe_runs(measured, runs), folder=options.out, figures=figures)
+
+
+app = typer.Typer(add_completion=False)
+app.command()(as_command(noise_benchmark))
+
+if __name__ == "__main__":
+    app()

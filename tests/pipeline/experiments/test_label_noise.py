@@ -8,7 +8,7 @@ import pytest
 
 from data_prep.base.labels import CLASSES
 from data_prep.base.tables import read_faces
-from pipeline.experiments.noise_benchmark import (
+from tests.benchmarks.label_noise import (
     KINDS,
     ORDERS,
     NoiseOptions,
