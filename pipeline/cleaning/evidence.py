@@ -11,7 +11,7 @@ from usearch.index import Index
 
 from data_prep.base.labels import CLASSES
 from evaluate.measures.bootstrap import measure
-from pipeline.training.short import load_crops
+from pipeline.training.data import read_crops
 
 RESAMPLES = 200
 POWERS = np.geomspace(0.5, 5, 24)  # Tried: how much surer than it says a network may be.
@@ -167,10 +167,10 @@ def find_duplicate_faces(faces: pd.DataFrame) -> list[list[int]]:
         for rows in faces.reset_index(drop=True).groupby("group", sort=True).indices.values()
         if len(np.unique(photo[rows])) > 1
     ]
-    crops = load_crops({str(path) for rows in groups for path in paths[rows]}, COMPARED)
+    read = read_crops(side=COMPARED)
     for rows in groups:
-        upright = np.stack([_describe(crops[path]) for path in paths[rows]])
-        mirrored = np.stack([_describe(crops[path][:, ::-1]) for path in paths[rows]])
+        upright = np.stack([_describe(read(path)) for path in paths[rows]])
+        mirrored = np.stack([_describe(read(path)[:, ::-1]) for path in paths[rows]])
         alike = np.maximum(upright @ upright.T, upright @ mirrored.T)
         for first, second in combinations(np.unique(photo[rows]), 2):
             here, there = (np.flatnonzero(photo[rows] == one) for one in (first, second))

@@ -33,12 +33,12 @@ from pipeline.runs.log import Log, report_as
 from pipeline.runs.options import SuspectsOptions
 from pipeline.runs.plots import SHORT, TILE, plot_faces
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
+from pipeline.training.data import read_crops
 from pipeline.training.short import (
     Plan,
     join_folds,
     label_codes,
     label_names,
-    load_crops,
     open_faces,
     plan_folds,
     plan_in_sample,
@@ -200,13 +200,13 @@ def give_reasons(
 
 def _plot(table: pd.DataFrame, path: Path) -> None:
     """The contact sheet: rank, given class → suggested one if another, and the first reason."""
-    crops, titles = load_crops(table["crop"], TILE), []
+    titles = []
     for row in table.itertuples():
         reason = str(row.reasons).split("; ")[0]
         cut = reason if len(reason) <= 26 else reason[:25] + "…"
         names = [SHORT[name] for name in dict.fromkeys((str(row.label), str(row.suggested)))]
         titles.append(f"{row.rank}  {' → '.join(names)}\n{cut}")
-    plot_faces([crops[crop] for crop in table["crop"]], titles, path)
+    plot_faces(list(map(read_crops(side=TILE), table["crop"])), titles, path)
 
 
 def compare_with_guessing(labels: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:

@@ -26,9 +26,10 @@ from pipeline.runs.log import Log, prefix_log, report_as
 from pipeline.runs.options import CrossValidateOptions
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, RecipeError, load_recipe
 from pipeline.runs.workers import call_at_once, count_cores, one_thread
+from pipeline.training.data import read_crops
 from pipeline.training.detector import train_detector
 from pipeline.training.export import make_card, shift_logits, shift_prior, write_classifier
-from pipeline.training.short import CACHE_SIDE, check_short, load_crops, open_faces, train_short
+from pipeline.training.short import CACHE_SIDE, check_short, open_faces, train_short
 
 RESULTS, PREDICTIONS, CROPS = "cross-validation.json", "predictions.csv", "crops.csv"
 
@@ -85,8 +86,8 @@ def train_nets(
     def train_classifier(run: Run) -> None:
         table = open_faces(data.folder, recipe).table
         training = table[table["split"] == TRAIN].reset_index(drop=True)
-        crops = load_crops(training["crop"], max(CACHE_SIDE, *recipe.sizes))
-        state = train_short(training, crops, recipe, device=device, what="classifier", log=log)
+        read = read_crops(side=max(CACHE_SIDE, *recipe.sizes))
+        state = train_short(training, read, recipe, device=device, what="classifier", log=log)
         state = shift_logits(state, shift_prior(recipe.rare_odds, 1.0), recipe.architecture)
         write_classifier(run, state, make_card(recipe, run, table["label"]))
 

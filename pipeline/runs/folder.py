@@ -22,7 +22,7 @@ from data_prep.base.errors import UserError, suggest
 from data_prep.base.files import output_error, sha256_of, write_atomically, write_json
 from data_prep.base.labels import CLASSES
 from pipeline.nets.options import CLASSIFIER, DETECTOR, SHIPPED
-from pipeline.runs.recipe import ClassifierRecipe, Recipe, write_recipe
+from pipeline.runs.recipe import GONE, ClassifierRecipe, Recipe, write_recipe
 
 RECIPE, HISTORY, ABOUT, CHECKPOINT = "recipe.toml", "history.csv", "run.json", "checkpoint.pt"
 PREDICTIONS = "valid.csv"
@@ -234,7 +234,9 @@ def find_run(
         except RunError:
             continue
         own = about.get("recipe")
-        alike = isinstance(own, dict) and defaults | own == wanted
+        alike = isinstance(own, dict) and (
+            defaults | {k: v for k, v in own.items() if (k, v) not in GONE} == wanted
+        )
         if alike and about["data"] == data and about.get("start") == begun_with:
             return Run(folder, data)
     return None

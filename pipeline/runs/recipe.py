@@ -17,6 +17,9 @@ from pipeline.nets.options import TIMM, Architecture
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
+GONE: tuple[tuple[str, Any], ...] = (("members", 1), ("rotated", []))
+"""Keys that classifiers' recipes had once, of no effect at these values."""
+
 Incorrect = Literal["own", "without_mask", "exclude"]  # What a mask worn wrongly counts as.
 
 RightAngle = Literal[90, 180, 270]  # Degrees, counter-clockwise.
@@ -69,7 +72,6 @@ class ClassifierRecipe(_Numbers):
     undo_weights: float = Field(default=0.5, ge=0, le=1)
     repeat_rare: int = Field(default=1, ge=1)
     drawn: float = Field(default=0.0, ge=0)
-    rotated: list[RightAngle] = Field(default_factory=list)
     shift: float = Field(default=0.0, ge=0, le=0.3)
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
     mixup: float = Field(default=0.0, ge=0)
@@ -228,9 +230,8 @@ def _read(path: Path, kind: type[_Numbers], heirs: tuple[Path, ...] = ()) -> dic
     except (OSError, ValueError, RecursionError) as error:
         raise RecipeError(f"{path}: can't be read as TOML ({error}).") from error
     base = values.pop("base", None)
-    if values.get("members") == 1:  # Of runs from when a recipe could ask for several networks.
-        del values["members"]
     wanted = kind.model_fields["kind"].default
+    values = {k: v for k, v in values.items() if k in kind.model_fields or (k, v) not in GONE}
     if values.get("kind", wanted) != wanted:
         raise RecipeError(
             f"{path}: a recipe for a {values['kind']}, not for a {wanted}: "

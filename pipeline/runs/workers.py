@@ -35,38 +35,28 @@ def call_at_once(
     calls: Sequence[tuple[Any, ...]],
     jobs: int,
     what: str,
-    *,
-    start: Callable[..., None] | None = None,
-    shared: tuple[Any, ...] = (),
 ) -> None:
     """Call a function several times, each call in one of some processes, or here for one job.
 
-    Functions and arguments are pickled. `start` is called first in every process, with `shared`;
-    `what` is how people are told how many calls have ended.
+    Functions and arguments are pickled; `what` is how people are told how many calls have ended.
     After an error no further call is begun; those that run, and one more that may wait, end first.
     """
-    for _ in show_progress(_call(function, calls, jobs, start, shared), len(calls), what):
+    for _ in show_progress(_call(function, calls, jobs), len(calls), what):
         pass
 
 
 def _call(
-    function: Callable[..., None],
-    calls: Sequence[tuple[Any, ...]],
-    jobs: int,
-    start: Callable[..., None] | None,
-    shared: tuple[Any, ...],
+    function: Callable[..., None], calls: Sequence[tuple[Any, ...]], jobs: int
 ) -> Iterator[None]:
     """Gives nothing, once for each call that has ended."""
     if jobs <= 1:
-        if start is not None:
-            start(*shared)
         for arguments in calls:
             function(*arguments)
             yield
         return
     # A forked process can't use torch's threads.
     context = get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, _start, (start, shared)) as pool:
+    with ProcessPoolExecutor(jobs, context, _watch_parent) as pool:
         futures = [pool.submit(function, *arguments) for arguments in calls]
         try:
             for future in as_completed(futures):
@@ -77,11 +67,9 @@ def _call(
             raise
 
 
-def _start(start: Callable[..., None] | None, shared: tuple[Any, ...]) -> None:
+def _watch_parent() -> None:
     # Else it would train on for minutes, unseen, when its parent is gone.
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if start is not None:
-        start(*shared)
 
 
 def _end_with_parent() -> None:

@@ -20,9 +20,15 @@ from pipeline.runs.log import Log
 from pipeline.runs.plots import save_figure
 from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.training.callbacks import StageKeeper, count_millions, describe_minutes, time_second
-from pipeline.training.data import TrainingFaces, gather_faces, make_loaders, select_faces
+from pipeline.training.data import (
+    TrainingFaces,
+    gather_faces,
+    make_loaders,
+    read_crops,
+    select_faces,
+)
 from pipeline.training.export import export_classifier, picture_batch, store_weights, write_page
-from pipeline.training.learner import build_learner, fit_stage, free_body, read_crops
+from pipeline.training.learner import build_learner, fit_stage, free_body
 
 TIMED = 8  # Faces that a step is timed with.
 
@@ -61,8 +67,7 @@ def _reckon_seconds(learn: Learner, recipe: ClassifierRecipe) -> float:
     stepping = time_second(lambda: learn.model(images).float().sum().backward())
     rare = sum(label == RARE_CLASS for _, label in loaders.train_ds.items)
     added = recipe.drawn * 4 / 3 * rare  # a mask in four is drawn as worn properly
-    shown = (len(loaders.train_ds) + added) * (1 + len(recipe.rotated))
-    faces = shown + len(loaders.valid_ds) / 2  # which go forward only
+    faces = len(loaders.train_ds) + added + len(loaders.valid_ds) / 2  # which go forward only
     face = [reading + stepping / TIMED * (stage.size / size) ** 2 for stage in recipe.stages]
     return sum(faces * x * stage.epochs for x, stage in zip(face, recipe.stages, strict=True))
 

@@ -35,6 +35,7 @@ from pipeline.nets.options import SHIPPED
 from pipeline.runs.folder import PreparedError
 from pipeline.runs.recipe import ClassifierRecipe
 
+KEPT = 1_000_000_000  # Bytes of crops that a training holds at most.
 SMALLEST_SIDE = 16  # Crops are never shrunk below this side: a face of about 11 pixels.
 
 ReadCrop = Callable[[str], np.ndarray]
@@ -45,7 +46,7 @@ ReadCrop = Callable[[str], np.ndarray]
 class TrainingFaces:
     """What a classifier learns from and is validated on."""
 
-    table: pd.DataFrame  # rows of `faces.csv`: `crop`, `label`, `split`; drawn, rotated ones, too
+    table: pd.DataFrame  # rows of `faces.csv`: `crop`, `label`, `split`; drawn ones, too
     read: ReadCrop
     labels: pd.Series  # of the training faces, without the drawn ones; for the loss weights
 
@@ -94,6 +95,30 @@ class FitCrop(Transform):
 def read_file(crop: str) -> np.ndarray:
     """The pixels of a crop's file; raises `PhotoError`."""
     return read_photo(Path(crop)).pixels
+
+
+def read_crops(prepared: Path = Path(), side: int = 0) -> ReadCrop:
+    """What reads the crops of a prepared folder, by their paths in `faces.csv`, or other files.
+
+    Larger ones are shrunk to a `side`, if there is one. What was read stays in memory as far as it
+    fits into `KEPT`: every epoch asks again. What it gives raises `PhotoError`.
+    """
+    kept: dict[str, np.ndarray] = {}
+    room = KEPT
+
+    def read(crop: str) -> np.ndarray:
+        nonlocal room
+        if crop in kept:
+            return kept[crop]
+        path = prepared / crop
+        pixels = read_file(str(path) if path.is_file() else crop)
+        if 0 < side < pixels.shape[0]:
+            pixels = resize_crop(pixels, side)
+        if pixels.nbytes <= room:
+            kept[crop], room = pixels, room - pixels.nbytes
+        return pixels
+
+    return read
 
 
 def shrink_crop(pixels: np.ndarray, draw: float) -> np.ndarray:
@@ -199,25 +224,6 @@ def class_weights(labels: pd.Series, recipe: ClassifierRecipe) -> torch.Tensor |
     return torch.tensor(raw * counts.sum() / (raw * counts).sum(), dtype=torch.float32)
 
 
-def add_rotated_faces(
-    faces: pd.DataFrame, read: ReadCrop, recipe: ClassifierRecipe
-) -> tuple[pd.DataFrame, ReadCrop]:
-    """Add a rotated copy of every training face for every angle; also gives what reads them."""
-    if not recipe.rotated:
-        return faces, read
-    training = faces[faces["split"] == TRAIN]
-    copies = [training.assign(crop=training["crop"] + f"@{angle}") for angle in recipe.rotated]
-    made = {
-        f"{crop}@{angle}": (crop, angle) for crop in training["crop"] for angle in recipe.rotated
-    }
-
-    def read_rotated(path: str) -> np.ndarray:
-        crop, angle = made.get(path, (path, 0))
-        return np.ascontiguousarray(np.rot90(read(crop), angle // 90)) if angle else read(crop)
-
-    return pd.concat([faces, *copies], ignore_index=True), read_rotated
-
-
 WAYS: tuple[tuple[Worn, str], ...] = (
     ("below_nose", RARE_CLASS),
     ("on_chin", RARE_CLASS),
@@ -238,12 +244,11 @@ NEAR = 0.12  # How far the landmarks may be from the middle of the crop, as a sh
 
 
 def gather_faces(faces: pd.DataFrame, read: ReadCrop, recipe: ClassifierRecipe) -> TrainingFaces:
-    """The faces as a recipe shows them: real masks replaced, drawn and rotated faces added."""
+    """The faces as a recipe shows them: real masks replaced, drawn faces added."""
     if recipe.masks == "drawn":
         faces, read = mask_bare_faces(faces, read, split=TRAIN, seed=recipe.seed)
     labels = faces.loc[faces["split"] == TRAIN, "label"]
-    table, read = add_rotated_faces(*add_drawn_faces(faces, read, recipe), recipe)
-    return TrainingFaces(table, read, labels)
+    return TrainingFaces(*add_drawn_faces(faces, read, recipe), labels)
 
 
 def add_drawn_faces(

@@ -24,7 +24,6 @@ from torchvision.models import ResNet34_Weights, resnet34
 
 from data_prep.base.files import OutputError, sha256_of, write_atomically
 from data_prep.base.labels import CLASSES
-from data_prep.base.photo import read_photo
 from data_prep.base.progress import log
 from data_prep.base.tables import read_faces
 from pipeline.inference.classifier import SMALL_INPUT
@@ -49,12 +48,11 @@ from pipeline.training.data import (
     class_weights,
     gather_faces,
     make_loaders,
+    read_crops,
     select_faces,
 )
 
 WAIT = 20  # Seconds that a server may be silent.
-
-KEPT = 1_000_000_000  # Bytes of crops that a training holds at most.
 
 
 def make_learner(
@@ -99,28 +97,6 @@ def settle_start(recipe: ClassifierRecipe, log: Log) -> ClassifierRecipe:
     if recipe.init == "imagenet":
         log(f"start: {recipe.architecture} from ImageNet", "start", init="imagenet")
     return recipe
-
-
-def read_crops(prepared: Path) -> Callable[[str], np.ndarray]:
-    """What reads the crops of a prepared folder, by their paths in `faces.csv`, or other files.
-
-    What was read stays in memory as far as it fits into `KEPT`: every epoch asks again.
-    """
-    kept: dict[str, np.ndarray] = {}
-    room = KEPT
-
-    def read(crop: str) -> np.ndarray:
-        nonlocal room
-        if crop in kept:
-            return kept[crop]
-        path = prepared / crop
-        own = path if path.is_file() or not Path(crop).is_file() else Path(crop)
-        pixels = read_photo(own).pixels
-        if pixels.nbytes <= room:
-            kept[crop], room = pixels, room - pixels.nbytes
-        return pixels
-
-    return read
 
 
 def build_learner(

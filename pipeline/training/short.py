@@ -10,10 +10,9 @@ import json
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,9 @@ from fastai.callback.core import CancelValidException
 from fastai.optimizer import OptimWrapper
 from torch import Tensor
 
-from data_prep.base.crop import resize_crop
 from data_prep.base.files import make_folder, write_atomically
 from data_prep.base.labels import CLASSES
-from data_prep.base.photo import read_photo
-from data_prep.base.progress import show_progress, tell
+from data_prep.base.progress import tell
 from data_prep.base.tables import KEY, read_faces, select_sources
 from data_prep.grouping.split import TRAIN, VALID, split_by_group
 from pipeline.inference.classifier import Classifier
@@ -39,13 +36,9 @@ from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe, RecipeError
 from pipeline.runs.workers import call_at_once, count_cores, one_thread
 from pipeline.training.callbacks import SeededEpochs
-from pipeline.training.data import check_classes, gather_faces, make_loaders
+from pipeline.training.data import ReadCrop, check_classes, gather_faces, make_loaders, read_crops
 from pipeline.training.export import make_card, store_weights
 from pipeline.training.learner import build_learner, fit_stage, free_body, load_start
-
-READERS = 4
-
-Crops = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -95,19 +88,6 @@ def label_names(codes: np.ndarray) -> list[str]:
     return [CLASSES[code] for code in codes]
 
 
-def load_crops(paths: Iterable[str], side: int) -> dict[str, np.ndarray]:
-    """Decode crops, by path, uint8, RGB, shrunk to a side at most; raises `PhotoError`."""
-    wanted = sorted(set(paths))
-
-    def load(path: str) -> np.ndarray:
-        pixels = read_photo(Path(path)).pixels
-        return resize_crop(pixels, side) if pixels.shape[0] > side else pixels
-
-    with ThreadPoolExecutor(READERS) as pool:
-        loaded = show_progress(pool.map(load, wanted), len(wanted), "reading crops")
-        return dict(zip(wanted, loaded, strict=True))
-
-
 def check_short(recipe: ClassifierRecipe, judged: str, *, alone: bool = False) -> None:
     """Refuse, by `RecipeError`, what a short training would leave out or learn too much from.
 
@@ -145,7 +125,7 @@ class _Epochs(SeededEpochs):
 
 def train_short(
     faces: pd.DataFrame,
-    crops: Crops,
+    read: ReadCrop,
     recipe: ClassifierRecipe,
     *,
     device: torch.device,
@@ -160,7 +140,7 @@ def train_short(
     seed_everything(recipe.seed)
     # fastai wants a validation set; its one face is never looked at.
     table = pd.concat([faces.assign(split=TRAIN), faces.head(1).assign(split=VALID)])
-    shown = gather_faces(table.reset_index(drop=True), crops.__getitem__, recipe)
+    shown = gather_faces(table.reset_index(drop=True), read, recipe)
     with tempfile.TemporaryDirectory() as folder:
         learn = build_learner(shown, recipe, device, Path(folder), optimiser=make_adamw)
         for stage, (size, *_) in enumerate(recipe.stages):
@@ -273,30 +253,29 @@ def run_tasks(
     jobs = min(jobs or count_cores(device), len(left))
     if left:
         paths = {path for t in left for faces in (t.train, t.judge) for path in faces["crop"]}
-        side = max(CACHE_SIDE, *(max(task.recipe.sizes) for task in left))
         calls = [(task, device, log) for task in left]
         what, crops = tell(len(left), "short training"), tell(len(paths), "crop")
         log(f"{what}, {jobs} at a time, on {crops}", "tasks")
         try:
-            call_at_once(_run, calls, jobs, "short trainings", start=_load, shared=(paths, side))
+            call_at_once(_run, calls, jobs, "short trainings")
         finally:
-            _crops.clear()
+            _reader.cache_clear()
     return [views for task in tasks if (views := read_views(task))]
 
 
-_crops: dict[str, np.ndarray] = {}  # The crops of all tasks, in every process that trains.
-
-
-def _load(paths: set[str], side: int) -> None:
-    _crops.update(load_crops(paths, side))
+@cache
+def _reader(side: int) -> ReadCrop:
+    """What reads the crops of all tasks in a process."""
+    return read_crops(side=side)
 
 
 def _run(task: Task, device: torch.device, log: Log) -> None:
     began = time.process_time()
+    read = _reader(max(CACHE_SIDE, *task.recipe.sizes))
     with one_thread():
-        state = train_short(task.train, _crops, task.recipe, device=device, what=task.what, log=log)
+        state = train_short(task.train, read, task.recipe, device=device, what=task.what, log=log)
         seconds = time.process_time() - began
-        pixels = [_crops[path] for path in task.judge["crop"]]
+        pixels = list(map(read, task.judge["crop"]))
         known = {*task.train["label"], *task.judge["label"]}
         views = view_faces(state, task.recipe, pixels, device, known)
     write_views(task, replace(views, seconds=seconds))

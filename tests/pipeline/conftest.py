@@ -31,8 +31,8 @@ def by_colour(monkeypatch):
     """Trainings take no time; each is noted as (what, labels that it was trained on)."""
     calls = []
 
-    def train(faces, crops, recipe, *, device, what, log):
-        calls.append(SimpleNamespace(what=what, faces=faces, recipe=recipe, crops=dict(crops)))
+    def train(faces, read, recipe, *, device, what, log):
+        calls.append(SimpleNamespace(what=what, faces=faces, recipe=recipe, read=read))
         log(f"{what}: trained")
         return what
 

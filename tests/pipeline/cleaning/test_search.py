@@ -89,8 +89,8 @@ def test_every_face_of_train_and_valid_and_no_other(mislabelled, tmp_path, by_co
     joined = table.merge(faces, on=["source", "image", "object"], suffixes=("", "_there"))
     for name in ("label", "split", "xmin", "ymin", "xmax", "ymax", "width", "height", "crop"):
         assert (joined[name] == joined[f"{name}_there"]).all(), name
-    opened = {path for call in by_colour for path in call.crops}
-    assert opened == {str(folder / crop) for crop in looked_at["crop"]}
+    learnt = {path for call in by_colour for path in call.faces["crop"]}
+    assert learnt == {str(folder / crop) for crop in looked_at["crop"]}
     p = table[[f"p_{name}" for name in CLASSES]].to_numpy()
     own = p[np.arange(45), [CLASSES.index(label) for label in table["label"]]]
     np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-4)

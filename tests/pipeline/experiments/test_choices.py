@@ -115,12 +115,12 @@ def test_blur_rule_thins_out_training_faces_only(prepared, tmp_path, by_colour, 
 def test_crops_at_another_scale_are_cut_by_a_build_of_their_own(prepared, tmp_path, by_colour):
     faces, judged = attempt(prepared, tmp_path, [Choice("tight", "", scale=1.0)])
     assert judged[1].probabilities.shape == (len(faces.table), 3)
-    crops = by_colour[2].crops
+    read = by_colour[2].read
     for row in faces.table.itertuples():
         photo = read_photo(faces.roots[row.source] / row.image).pixels
         cut = crop_face(photo, Box(row.xmin, row.ymin, row.xmax, row.ymax), 1.0)
         path = tmp_path / "tight" / "crops" / Path(row.crop).relative_to(faces.folder)
-        assert np.abs(crops[str(path)].astype(int) - cut).mean() < 12, "JPEG"
+        assert np.abs(read(str(path)).astype(int) - cut).mean() < 12, "JPEG"
 
 
 def test_too_few_faces_to_learn_from(prepared, tmp_path, by_colour):

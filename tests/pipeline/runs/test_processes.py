@@ -136,11 +136,11 @@ def note_and_wait(folder, name):
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_calls_share_processes_that_are_started_once_until_one_fails(tmp_path, jobs):
+def test_calls_share_processes_until_one_fails(tmp_path, jobs):
     calls = [(tmp_path, name) for name in "abc"]
     with pytest.raises(ValueError, match="c fails"):
-        call_at_once(note_or_fail, calls, jobs, "calls", start=note, shared=(tmp_path, "start"))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c", "start"]
+        call_at_once(note_or_fail, calls, jobs, "calls")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
     where = {path.read_text() for path in tmp_path.iterdir()}
     assert where == {str(os.getpid())} if jobs == 1 else str(os.getpid()) not in where
     assert len(where) <= jobs

@@ -1,7 +1,8 @@
-"""Which faces are trained on, with which pixels and weights, drawn and rotated ones, too."""
+"""Which faces are trained on, with which pixels and weights, drawn ones, too."""
 
 import itertools
 import random
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from fastai.vision.core import imagenet_stats
 
 from data_prep.base.crop import resize_crop
 from data_prep.base.labels import BARE, CLASSES, MASKED, RARE_CLASS
-from data_prep.base.photo import read_photo
+from data_prep.base.photo import PhotoError, read_photo
 from data_prep.base.tables import read_faces
 from pipeline.drawing.demo import read_portrait
 from pipeline.inference.detector import Detector
@@ -25,17 +26,16 @@ from pipeline.training.data import (
     ShrinkSome,
     TrainingFaces,
     add_drawn_faces,
-    add_rotated_faces,
     class_weights,
     draw_on_crop,
     make_loaders,
     mask_bare_faces,
+    read_crops,
     select_faces,
     shrink_crop,
 )
 from pipeline.training.export import make_card
-from pipeline.training.learner import read_crops
-from tests.makers import make_pixels
+from tests.makers import make_photo, make_pixels
 from tests.pipeline.makers import CPU
 
 PLAIN = ClassifierRecipe(
@@ -203,22 +203,17 @@ def test_fewer_faces_than_a_batch(prepared):
         select_faces(read_faces(prepared), change(batch_size=64))
 
 
-def test_every_training_face_gets_a_rotated_copy_for_every_angle():
-    def read(path):
-        return make_pixels(30, 30, seed=["a", "b@90", "c"].index(path))
-
-    split = ["train", "valid", "train"]
-    faces = pd.DataFrame({"crop": ["a", "b@90", "c"], "label": list("xyz"), "split": split})
-    rotated, reads = add_rotated_faces(faces, read, change(rotated=[90, 270]))
-    pd.testing.assert_frame_equal(rotated.iloc[:3], faces)
-    added = rotated.iloc[3:]
-    assert added["crop"].tolist() == ["a@90", "c@90", "a@270", "c@270"]
-    assert added["label"].tolist() == ["x", "z", "x", "z"]
-    assert set(added["split"]) == {"train"}
-    assert np.array_equal(reads("b@90"), read("b@90")), "a validation crop of such a name"
-    for angle, turns in ((90, 1), (270, 3)):
-        assert np.array_equal(reads(f"c@{angle}"), np.rot90(read("c"), turns))
-    assert add_rotated_faces(faces, read, PLAIN)[0] is faces
+def test_large_crops_are_shrunk_small_ones_left_and_damaged_ones_named(tmp_path):
+    small, large, damaged = (str(tmp_path / f"{name}.png") for name in ("s", "l", "d"))
+    pixels = {small: make_photo(Path(small), 20, 20), large: make_photo(Path(large), 90, 90)}
+    read = read_crops(side=64)
+    assert np.array_equal(read(small), pixels[small])
+    assert np.array_equal(read(large), resize_crop(pixels[large], 64))
+    Path(large).unlink()
+    assert read(large).shape == (64, 64, 3), "it stays in memory"
+    Path(damaged).write_bytes(b"no photo")
+    with pytest.raises(PhotoError, match=r"d\.png"):
+        read(damaged)
 
 
 DRAWN = ClassifierRecipe(sizes=[32], epochs=[1], drawn=2.0)

@@ -10,17 +10,15 @@ import torch
 from fastai.optimizer import Adam
 from torch import nn
 
-from data_prep.base.crop import resize_crop
 from data_prep.base.errors import UserError
 from data_prep.base.labels import CLASSES
-from data_prep.base.photo import PhotoError
 from data_prep.grouping.split import SplitError
+from pipeline.training.data import read_file
 from pipeline.training.short import (
     Plan,
     Views,
     join_folds,
     label_codes,
-    load_crops,
     make_adamw,
     open_faces,
     plan_folds,
@@ -31,24 +29,23 @@ from pipeline.training.short import (
     view_faces,
     write_views,
 )
-from tests.makers import make_photo
 from tests.pipeline.makers import CPU, Killed, Told
 from tests.pipeline.tables import TINY, table_of
 
 SMALL = TINY.model_copy(update={"architecture": "sequential", "lr": 3e-3})
 
 
-def train(faces, crops, log, **changes):
+def train(faces, log, **changes):
     recipe = SMALL.model_copy(update=changes)
-    return recipe, train_short(faces, crops, recipe, device=CPU, what="fold 1", log=log)
+    return recipe, train_short(faces, read_file, recipe, device=CPU, what="fold 1", log=log)
 
 
 @pytest.mark.usefixtures("one_thread")
 def test_colours_are_learnt_in_two_stages(prepared):
     faces = open_faces(prepared, SMALL).table
-    crops, log = load_crops(faces["crop"], 48), Told()
-    recipe, state = train(faces, crops, log, sizes=[32, 48], epochs=[4, 1])
-    pixels = [crops[path] for path in faces["crop"]]
+    log = Told()
+    recipe, state = train(faces, log, sizes=[32, 48], epochs=[4, 1])
+    pixels = list(map(read_file, faces["crop"]))
     views = view_faces(state, recipe, pixels, CPU)
     assert (views.probabilities.argmax(axis=1) == label_codes(faces)).mean() > 0.6
     assert views.features.shape == (48, 128)
@@ -66,8 +63,7 @@ def test_colours_are_learnt_in_two_stages(prepared):
 @pytest.mark.usefixtures("one_thread")
 def test_seed_decides(prepared):
     some = open_faces(prepared, SMALL).table.head(24)
-    crops = load_crops(some["crop"], 48)
-    one, same, other = (train(some, crops, Told(), seed=seed)[1] for seed in (1, 1, 2))
+    one, same, other = (train(some, Told(), seed=seed)[1] for seed in (1, 1, 2))
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not torch.equal(one["head.3.weight"], other["head.3.weight"])
 
@@ -87,19 +83,6 @@ def test_optimiser_follows_the_rule_of_fastai():
             rule.set_hypers(lr=1e-2 * (1 + step / 10), mom=0.95 - step / 200, wd=0.05)
             rule.step()
     torch.testing.assert_close(nets[0].weight, nets[1].weight, rtol=1e-5, atol=1e-6)
-
-
-def test_large_crops_are_shrunk_small_ones_left_and_damaged_ones_named(tmp_path):
-    small, large, damaged = (str(tmp_path / f"{name}.png") for name in ("s", "l", "d"))
-    pixels = {small: make_photo(Path(small), 20, 20), large: make_photo(Path(large), 90, 90)}
-    crops = load_crops([large, small, large], 64)
-    assert sorted(crops) == sorted(pixels)
-    assert np.array_equal(crops[small], pixels[small])
-    assert np.array_equal(crops[large], resize_crop(pixels[large], 64))
-    assert load_crops([], 64) == {}
-    Path(damaged).write_bytes(b"no photo")
-    with pytest.raises(PhotoError, match=r"d\.png"):
-        load_crops([damaged], 64)
 
 
 @pytest.fixture
