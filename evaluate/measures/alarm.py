@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from data_prep.base.labels import BARE, CLASSES, RARE_CLASS
 from data_prep.formats.predictions import AlarmRule
 from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntArray
-from evaluate.measures.bootstrap import rank_scores, share, tally, weigh, weigh_ranked
+from evaluate.measures.bootstrap import RankedCounts, rank_scores, share, tally, weigh
 from evaluate.measures.case import Case, Pairs, normalise_probabilities
 from evaluate.options import IncorrectPolicy
 
@@ -49,7 +48,7 @@ class ScoredFaces:
         """(F,) whether the alarm is raised where it is due, and only there."""
         return (self.scores >= ALARM_SCORE) == self.due
 
-    def rank(self, photos: int) -> csr_array:
+    def rank(self, photos: int) -> RankedCounts:
         """Faces that an alarm is due for, and others, by score."""
         return rank_scores(self.photo, self.scores, self.due, photos)
 
@@ -161,7 +160,7 @@ def choose_threshold(
         return {
             "false_alarms": shares[:, 0],
             "alarms_caught": shares[:, 1],
-            "false_faces_per_photo": share(weights @ nobody, weights.sum(axis=1)),
+            "false_faces_per_photo": share(weigh(weights, nobody), weights.sum(axis=1)),
         }
 
     numbers, intervals = case.measure(compute)
@@ -213,7 +212,7 @@ def _score_faces(pairs: Pairs, scores: FloatArray, due: BoolArray) -> ScoredFace
     return ScoredFaces(pairs.photo, due[pairs.labels], np.append(scores, 0.0)[pairs.rows])
 
 
-def weighted_auc(ranked: csr_array, weights: FloatArray) -> FloatArray:
+def weighted_auc(ranked: RankedCounts, weights: FloatArray) -> FloatArray:
     """Area under the ROC curve (B,) for weightings of the photos (B, P); NaN with one kind only.
 
     Of positive faces and others by score, as of `rank_scores`, it is the share of pairs of the two
@@ -221,10 +220,12 @@ def weighted_auc(ranked: csr_array, weights: FloatArray) -> FloatArray:
     "The Meaning and Use of the Area under a Receiver Operating Characteristic (ROC) Curve",
     Radiology 143 (1982), 29-36).
     """
-    negative, positive = weigh_ranked(weights, ranked)
-    below = np.cumsum(negative, axis=1) - negative
-    ordered = (positive * (below + negative / 2)).sum(axis=1)
-    return share(ordered, positive.sum(axis=1) * negative.sum(axis=1))
+    ordered, ends = np.zeros(len(weights)), np.zeros((2, len(weights)))
+    for sums, before in ranked.weigh(weights):
+        ends = before.astype(np.float64)
+        ordered += (sums[:, 1] * (ends[:-1, 0] + sums[:, 0] / 2)).sum(axis=0)
+        ends = ends[-1]
+    return share(ordered, ends.prod(axis=0))
 
 
 def area_under_roc(faces: ScoredFaces | None) -> float | None:

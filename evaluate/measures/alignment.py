@@ -13,7 +13,7 @@ import numpy as np
 
 from data_prep.base.boxes import SIDES, BoxOffsets, box_sides
 from evaluate.arrays import Detections, FloatArray, GroundTruth, IntArray
-from evaluate.measures.bootstrap import measure, tally_ranked, weigh_ranked
+from evaluate.measures.bootstrap import RankedCounts, measure
 from evaluate.measures.case import Case, pair_faces
 from evaluate.measures.headline import Record, compute_headline
 
@@ -44,17 +44,17 @@ def fit_offsets(
     # A median is looked for in parts of the faces by rank first, and face by face in one of them.
     ranks, size = np.argsort(offsets, axis=0), math.isqrt(len(photo)) + 1
     part, plain = np.arange(len(photo)) // size, np.zeros(len(photo), dtype=np.bool_)
-    how = {"photos": len(places), "ranks": int(part[-1]) + 1}
-    parts = [tally_ranked(photo[order], part, plain, **how) for order in ranks.T]
+    parts = [RankedCounts.tally(photo[order], part, plain, len(places)) for order in ranks.T]
 
     def compute(weights: FloatArray) -> dict[str, FloatArray]:
         medians = {}
         for number, side in enumerate(SIDES):
-            order, sums = ranks[:, number], weigh_ranked(weights, parts[number])[0]
-            reached = np.cumsum(sums, axis=1)
+            order, none = ranks[:, number], np.zeros((1, len(weights)))
+            weighed = (before[1:, 0] for _, before in parts[number].weigh(weights))
+            reached = np.concatenate([none, *weighed]).T
             half = reached[:, -1:] / 2
-            own = (reached < half).sum(axis=1, keepdims=True)
-            before = np.take_along_axis(reached - sums, own, axis=1)
+            own = (reached[:, 1:] < half).sum(axis=1, keepdims=True)
+            before = np.take_along_axis(reached, own, axis=1)
             rows = order[np.minimum(own * size + np.arange(size), len(photo) - 1)]
             inside = np.cumsum(np.take_along_axis(weights, photo[rows], axis=1), axis=1)
             middle = (before + inside < half).sum(axis=1, keepdims=True)

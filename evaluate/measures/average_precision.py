@@ -14,10 +14,9 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntArray
-from evaluate.measures.bootstrap import share, tally_ranked, weigh_ranked
+from evaluate.measures.bootstrap import RankedCounts, share, tally, weigh
 from evaluate.measures.matching import BoxGroups, Overlaps, flag_hits
 
 AnyBoxes = TypeVar("AnyBoxes", GroundTruth, Detections, BoxGroups)
@@ -54,21 +53,23 @@ class RankedHits:
     eleven_point: bool = False  # See `Rules`.
 
     @cached_property
-    def runs(self) -> list[csr_array]:
-        """What counts at each threshold by runs of true positives, as of `tally_ranked`.
+    def runs(self) -> tuple[FloatArray, list[RankedCounts]]:
+        """What counts at each threshold, false and true: (P, T, 2), and by runs of true positives.
 
         A run has no false detection inside, so precision only peaks where it ends; its false
-        detections are those since the run before. Those behind the last run change nothing.
+        detections are those since the run before. Those behind the last run change nothing. The
+        last run is rank 0.
         """
-        found = []
+        counts, found = [], []
         for true, ignored in zip(self.true, self.ignored, strict=True):
             before = np.cumsum(~(true | ignored))
             levels = np.unique(before[true])
-            run = np.searchsorted(levels, before)
-            some = np.flatnonzero(~ignored & (run < len(levels)))
-            which = (self.photo[some], run[some], true[some])
-            found.append(tally_ranked(*which, photos=len(self.truths), ranks=len(levels)))
-        return found
+            run = len(levels) - 1 - np.searchsorted(levels, before)
+            some = np.flatnonzero(~ignored & (run >= 0))
+            photo, flags, photos = self.photo[some], true[some], len(self.truths)
+            counts.append(tally(photo, flags, photos=photos, shape=[2]))
+            found.append(RankedCounts.tally(photo, run[some], flags, photos))
+        return np.stack(counts, axis=1), found
 
     @classmethod
     def at_one_iou(cls, photo: IntArray, true: BoolArray, *rest: Any) -> RankedHits:
@@ -137,31 +138,24 @@ def average_precisions(hits: RankedHits, weights: FloatArray) -> FloatArray:
     A photo of weight 2 counts as if it, and all on it, were there twice. NaN where no face is left
     to find.
     """
-    truths = weights @ hits.truths
-    summarise = _at_eleven_recalls if hits.eleven_point else _at_every_recall
-    aps = np.full((len(weights), len(hits.true)), np.nan)
-    for column, runs in enumerate(hits.runs):
-        false, true = np.cumsum(weigh_ranked(weights, runs), axis=2)
-        precision = true / np.maximum(true + false, 1)
-        # The precision at a recall is the largest one at that recall or any higher one.
-        backwards = precision[:, ::-1]
-        np.maximum.accumulate(backwards, axis=1, out=backwards)
-        aps[:, column] = summarise(true, precision, truths)
-    return np.where(truths[:, None] > 0, aps, np.nan)
-
-
-def _at_every_recall(true: FloatArray, precision: FloatArray, truths: FloatArray) -> FloatArray:
-    """From true positives (B, R) down to the end of each run, and faces (B,)."""
-    here = np.diff(true, axis=1, prepend=0)
-    return share(np.einsum("br,br->b", here, precision), truths)
-
-
-def _at_eleven_recalls(true: FloatArray, precision: FloatArray, truths: FloatArray) -> FloatArray:
-    """Mean of the precision at recall 0, 0.1, …, 1; 0 beyond the highest recall reached."""
-    # Compared as whole numbers: 3 of 10 faces must count as recall 0.3, not as just under it.
-    steps = np.arange(RECALL_STEPS + 1) * truths[:, None]
-    read = [
-        np.append(row, 0.0)[np.searchsorted(reached * RECALL_STEPS, wanted)].sum()
-        for row, reached, wanted in zip(precision, true, steps, strict=True)
-    ]
-    return np.array(read) / (RECALL_STEPS + 1)
+    truths, (counts, runs) = weigh(weights, hits.truths), hits.runs
+    whole = np.moveaxis(weigh(weights, counts), 0, -1)  # (T, 2, B)
+    areas = np.zeros((len(weights), len(runs)))
+    for column, (of_runs, ends) in enumerate(zip(runs, whole, strict=True)):
+        # The precision at a recall is the largest one at that recall or any higher one: `best`.
+        best, read = np.zeros(len(weights)), np.zeros((RECALL_STEPS + 1, len(weights)))
+        for sums, less in of_runs.weigh(weights, -ends):
+            false, true = -np.moveaxis(less[:-1], 1, 0).astype(np.float64)  # Down to each run.
+            precision = true / np.maximum(true + false, 1)
+            if hits.eleven_point:
+                # Compared as whole numbers: 3 of 10 faces must count as recall 0.3, not under it.
+                for step, highest in enumerate(read):
+                    reached = true * RECALL_STEPS >= step * truths
+                    np.maximum(highest, np.where(reached, precision, 0).max(axis=0), out=highest)
+                continue
+            for row in precision:
+                best = np.maximum(row, best, out=row)
+            areas[:, column] += np.einsum("rb,rb->b", sums[:, 1], precision)
+        if hits.eleven_point:
+            areas[:, column] = read.mean(axis=0) * truths
+    return share(areas, truths[:, None])

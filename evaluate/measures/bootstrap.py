@@ -8,12 +8,13 @@ Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13: the percentile
 8: the paired comparison).
 """
 
-import os
+from __future__ import annotations
+
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
-from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,9 @@ from evaluate.arrays import BoolArray, FloatArray, IntArray
 LEVEL = 0.95  # Share of the resamples inside an interval.
 _TAILS = [100 * (1 - LEVEL) / 2, 100 - 100 * (1 - LEVEL) / 2]
 
-_CELLS_AT_ONCE = 8_000_000
-"""Bounds the memory of the weights (64 MB) and of what is computed from them."""
-
+_CELLS_AT_ONCE = 50_000_000  # Bounds the memory of the weights (200 MB).
 _KEPT = 100_000_000  # So many weights, of two bytes, are kept for the next measure.
-_THREADS = min(4, os.cpu_count() or 1)
+_RANKS_AT_ONCE = 64  # Keeps what is computed of them in the processor's cache.
 
 Statistic = Callable[[FloatArray], Mapping[str, FloatArray]]
 """From weights (B, P) to numbers by name, each with B as its first dimension."""
@@ -38,25 +37,24 @@ Axes = Mapping[str, tuple[Sequence[str], ...]]
 """Names along the other dimensions of a number, outermost first; none for a single number."""
 
 
-def draw_weights(
-    photos: int, resamples: int, seed: int = 0, *, rows: int = 1
-) -> Iterator[FloatArray]:
+def draw_weights(photos: int, resamples: int, seed: int = 0) -> Iterator[NDArray[Any]]:
     """How often each of P photos is in each of B resamples: (b, P) whole numbers, the b add to B.
 
-    `rows` is the width of the arrays computed from the weights, when larger than P; it only bounds
-    how many resamples come at once.
+    As float32, the weights of a photo side by side in memory.
     """
-    size = max(1, _CELLS_AT_ONCE // max(photos, rows))
+    size = max(1, _CELLS_AT_ONCE // max(photos, 1))
     keep = photos * resamples <= _KEPT
     drawn = (_keep_drawn if keep else _draw)(photos, resamples, seed, size)
-    return (part.astype(np.float64) for part in drawn)
+    return (part.astype(np.float32).T for part in drawn)
 
 
 def _draw(photos: int, resamples: int, seed: int, size: int) -> Iterator[NDArray[np.uint16]]:
     generator, shares = np.random.default_rng(seed), np.full(photos, 1 / photos)
     for start in range(0, resamples, size):
-        rows = min(size, resamples - start)
-        yield generator.multinomial(photos, shares, size=rows).astype(np.uint16)
+        part = np.empty((photos, min(size, resamples - start)), np.uint16)
+        for column in part.T:
+            column[:] = generator.multinomial(photos, shares)
+        yield part
 
 
 @lru_cache(maxsize=2)
@@ -64,12 +62,9 @@ def _keep_drawn(*how: int) -> list[NDArray[np.uint16]]:
     return list(_draw(*how))
 
 
-def resample(statistic: Statistic, *, rows: int = 1, **how: int) -> dict[str, FloatArray]:
+def resample(statistic: Statistic, **how: int) -> dict[str, FloatArray]:
     """The numbers of every resample, (B, …) each; `photos`, … as of `draw_weights`."""
-    drawn, parts = draw_weights(**how, rows=rows), list[Mapping[str, FloatArray]]()
-    with ThreadPool(_THREADS) as pool:
-        while some := list(islice(drawn, _THREADS)):
-            parts += pool.map(statistic, some)
+    parts = [statistic(weights) for weights in draw_weights(**how)]
     return {name: np.concatenate([part[name] for part in parts]) for name in [*parts[:1], {}][0]}
 
 
@@ -173,29 +168,51 @@ def tally(
 
 def weigh(weights: FloatArray, counts: NDArray[Any]) -> FloatArray:
     """Sums over weighted photos: (B, P) and (P, …) to (B, …)."""
-    return (weights @ counts.reshape(len(counts), -1)).reshape(len(weights), *counts.shape[1:])
+    inner, step = counts.shape[1:], 2**22 // len(weights) + 1
+    flat = counts.reshape(len(counts), math.prod(inner)).astype(np.float64)
+    sums = np.zeros((flat.shape[1], len(weights)))
+    for row in range(0, len(flat), step):
+        sums += flat[row : row + step].T @ weights.T[row : row + step].astype(np.float64)
+    return np.ascontiguousarray(sums.T).reshape(len(weights), *inner)
 
 
-def tally_ranked(
-    photo: IntArray, ranks_of: IntArray, flags: BoolArray, *, photos: int, ranks: int
-) -> csr_array:
-    """Count F faces by whether they are flagged, rank (0 to R - 1) and photo: (2R, P)."""
-    cells = flags * ranks + ranks_of, photo
-    return csr_array((np.ones(len(photo), np.float32), cells), shape=(2 * ranks, photos))
+@dataclass(frozen=True)
+class RankedCounts:
+    """How many of F faces are flagged, and how many are not, by rank and photo."""
+
+    parts: list[csr_array]  # (2 r, P) each: of each of r ranks those not flagged, those flagged.
+
+    @classmethod
+    def tally(cls, photo: IntArray, ranks: IntArray, flags: BoolArray, photos: int) -> RankedCounts:
+        """Count faces (F,) by rank, from 0 on."""
+        shape = 2 * (int(ranks.max(initial=-1)) + 1), photos
+        counts = csr_array((np.ones(len(photo), np.float32), (2 * ranks + flags, photo)), shape)
+        step = 2 * _RANKS_AT_ONCE
+        return cls([counts[row : row + step] for row in range(0, shape[0], step)])
+
+    def weigh(
+        self, weights: FloatArray, start: FloatArray | float = 0.0
+    ) -> Iterator[tuple[FloatArray, FloatArray]]:
+        """Of r ranks at a time the sums by weights (B, P): not flagged, flagged, (r, 2, B).
+
+        With each the sums, from `start` (2, B) on, of those before it; and, last, of all so far:
+        (r + 1, 2, B). Whole numbers, which float32 holds exactly up to 16 million.
+        """
+        columns = np.ascontiguousarray(weights.T, dtype=np.float32)
+        for part in self.parts:
+            sums = (part @ columns).reshape(-1, 2, len(weights))
+            before = np.empty((len(sums) + 1, *sums.shape[1:]), np.float32)
+            before[0] = start
+            # By rows: many times as fast as numpy's own cumulative sum along this axis.
+            for row, low, high in zip(sums, before, before[1:], strict=False):
+                np.add(low, row, out=high)
+            yield sums, before
+            start = before[-1]
 
 
-def weigh_ranked(weights: FloatArray, counts: csr_array) -> FloatArray:
-    """Sums over weighted photos of what `tally_ranked` gives: not flagged, flagged, (2, B, R)."""
-    # Whole numbers, which float32 holds exactly up to 16 million of a rank.
-    sums = counts @ np.ascontiguousarray(weights.T, dtype=np.float32)
-    parts = sums.reshape(2, -1, len(weights)).transpose(0, 2, 1)
-    return np.ascontiguousarray(parts, dtype=np.float64)
-
-
-def rank_scores(photo: IntArray, scores: FloatArray, flags: BoolArray, photos: int) -> csr_array:
-    """Flagged faces and others, of F, by photo and distinct score, rising, as of `tally_ranked`."""
-    distinct, ranks_of = np.unique(scores, return_inverse=True)
-    return tally_ranked(photo, ranks_of, flags, photos=photos, ranks=len(distinct))
+def rank_scores(photo: IntArray, scores: FloatArray, flags: BoolArray, photos: int) -> RankedCounts:
+    """Flagged faces and others, of F, by photo and distinct score, rising."""
+    return RankedCounts.tally(photo, np.unique(scores, return_inverse=True)[1], flags, photos)
 
 
 def share(part: FloatArray, whole: FloatArray) -> FloatArray:

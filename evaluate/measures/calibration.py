@@ -9,10 +9,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from evaluate.arrays import BoolArray, FloatArray, IntArray
 from evaluate.measures.bootstrap import (
+    RankedCounts,
     describe,
     mean_of_defined,
     rank_scores,
@@ -20,7 +20,6 @@ from evaluate.measures.bootstrap import (
     tally,
     to_number,
     weigh,
-    weigh_ranked,
 )
 from evaluate.measures.case import Case, normalise_probabilities
 
@@ -152,7 +151,7 @@ def describe_unsure(case: Case, faces: GradedFaces) -> tuple[dict[str, Any], dic
         axis=1,
     )
     everyone = tally(faces.photo, photos=case.photos)
-    ranked = rank_scores(faces.photo, faces.confidence, faces.right, case.photos)
+    ranked = rank_scores(faces.photo, -faces.confidence, faces.right, case.photos)
 
     def compute(weights: FloatArray) -> dict[str, FloatArray]:
         at = weigh(weights, counts)  # (B, limits, classes, wrong and right)
@@ -160,7 +159,7 @@ def describe_unsure(case: Case, faces: GradedFaces) -> tuple[dict[str, Any], dic
         answered = support.sum(axis=2)
         return {
             "aurc": weighted_aurc(ranked, weights),
-            "answered": share(answered, (weights @ everyone)[:, None]),
+            "answered": share(answered, weigh(weights, everyone)[:, None]),
             "accuracy": share(at[..., 1].sum(axis=2), answered),
             "macro_recall": mean_of_defined(share(at[..., 1], support)),
         }
@@ -184,19 +183,21 @@ def find_limits(confidence: FloatArray) -> FloatArray:
     return falling[wanted - 1]
 
 
-def weighted_aurc(ranked: csr_array, weights: FloatArray) -> FloatArray:
+def weighted_aurc(ranked: RankedCounts, weights: FloatArray) -> FloatArray:
     """Area under the risk-coverage curve (B,), for weightings of the photos (B, P); 0 is best.
 
-    Of right answers and others by how sure they are, as of `rank_scores`. The mean, over the faces,
+    Of right answers and others, the surest first, as of `rank_scores`. The mean, over the faces,
     of the share of wrong answers among the faces answered at least as surely; equally sure ones
     come together. Without equals it is the AURC of Geifman, Uziel, El-Yaniv, "Bias-Reduced
     Uncertainty Estimation for Deep Neural Classifiers", ICLR 2019. NaN without faces.
     """
-    wrong, right = weigh_ranked(weights, ranked)[:, :, ::-1]
-    total = right + wrong
-    # Where nothing is answered yet nothing is added either.
-    risk = np.nan_to_num(share(np.cumsum(wrong, axis=1), np.cumsum(total, axis=1)))
-    return share((total * risk).sum(axis=1), total.sum(axis=1))
+    area, total = np.zeros((2, len(weights)))
+    for sums, before in ranked.weigh(weights):
+        wrong, right = np.moveaxis(before[1:], 1, 0).astype(np.float64)
+        # Where nothing is answered yet nothing is added either.
+        area += (sums.sum(axis=1) * np.nan_to_num(share(wrong, wrong + right))).sum(axis=0)
+        total = wrong[-1] + right[-1]
+    return share(area, total)
 
 
 def _trace(faces: GradedFaces) -> dict[str, list[float | None]]:

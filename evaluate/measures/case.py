@@ -165,14 +165,9 @@ class Case:
 
     @property
     def resampling(self) -> dict[str, int]:
-        """How photos are drawn anew, as `bootstrap` takes it; rows bound what is held at once."""
-        tables = (self.truth.photo, self.detections, self.crops, self.other)
-        return {
-            "photos": self.photos,
-            "resamples": self.options.bootstrap,
-            "seed": self.options.seed,
-            "rows": max(len(table) for table in tables if table is not None),
-        }
+        """How photos are drawn anew, as `bootstrap` takes it."""
+        options = self.options
+        return {"photos": self.photos, "resamples": options.bootstrap, "seed": options.seed}
 
     def measure(
         self, statistic: Statistic, axes: Axes | None = None

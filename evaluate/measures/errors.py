@@ -14,7 +14,7 @@ import numpy as np
 
 from evaluate.arrays import BoolArray, FloatArray, IntArray
 from evaluate.measures.average_precision import RankedHits, average_precisions, count_asked
-from evaluate.measures.bootstrap import share
+from evaluate.measures.bootstrap import share, weigh
 from evaluate.measures.case import Case
 from evaluate.measures.matching import CORRECTED, KINDS, MISSED
 
@@ -118,7 +118,7 @@ def describe_budget(case: Case) -> dict[str, Any]:
     truth, errors, repaired = case.truth, case.errors, fix_errors(case)
 
     def compute(weights: FloatArray) -> dict[str, FloatArray]:
-        annotated = np.stack([weights @ hits.truths > 0 for hits in repaired[0]], axis=1)
+        annotated = np.stack([weigh(weights, hits.truths) > 0 for hits in repaired[0]], axis=1)
         # (B, repairs and first none, classes)
         aps = np.stack([_rate(ranked, annotated, weights) for ranked in repaired], axis=1)
         means = share(np.nansum(aps, axis=2), annotated.sum(axis=1, keepdims=True).astype(float))
@@ -161,6 +161,6 @@ def _rate(ranked: Sequence[RankedHits], annotated: BoolArray, weights: FloatArra
     aps = []
     for hits, had_faces in zip(ranked, annotated.T, strict=True):
         ap = average_precisions(hits, weights)[:, 0]
-        shown = weights @ np.bincount(hits.photo, minlength=weights.shape[1])
+        shown = weigh(weights, np.bincount(hits.photo, minlength=weights.shape[1]))
         aps.append(np.where(np.isnan(ap) & had_faces, shown == 0, ap))
     return np.stack(aps, axis=1)

@@ -90,7 +90,7 @@ def compare_reviewers(ledger: Ledger, names: Sequence[str]) -> Agreement:
     def agree(weights: np.ndarray) -> dict[str, np.ndarray]:
         return _measure(weigh(weights, tables))
 
-    ends = bootstrap_intervals(agree, photos=photos, resamples=2000, rows=tables[0].size)
+    ends = bootstrap_intervals(agree, photos=photos, resamples=2000)
     observed, kappa = (
         np.concatenate([value, ends[name]]) for name, value in agree(np.ones((1, photos))).items()
     )

@@ -50,8 +50,8 @@ def test_weights_are_draws_with_replacement() -> None:
 
 def test_slices_draw_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = np.concatenate(list(draw_weights(7, 100, seed=3)))
-    monkeypatch.setattr(bootstrap, "_CELLS_AT_ONCE", 300)
-    parts = list(draw_weights(7, 100, seed=3, rows=30))
+    monkeypatch.setattr(bootstrap, "_CELLS_AT_ONCE", 70)
+    parts = list(draw_weights(7, 100, seed=3))
     assert len(parts) == 10
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
