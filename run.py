@@ -5,7 +5,10 @@
 The work is done in `pipeline/`; this file only reads the command line.
 """
 
-from pipeline.inference.command import app
+from data_prep.base.errors import end_when_interrupted
 
 if __name__ == "__main__":
+    end_when_interrupted()
+    from pipeline.inference.command import app
+
     app()

@@ -14,8 +14,10 @@ from __future__ import annotations
 import base64
 import importlib.util
 import io
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +43,11 @@ def _check_packages() -> None:
 
 
 _check_packages()
+
+if Path(sys.argv[0]).stem == "trimask" and parent_process() is None:  # The command.
+    from data_prep.base.errors import end_when_interrupted
+
+    end_when_interrupted()
 
 from data_prep.base.photo import PhotoError  # noqa: E402
 from data_prep.base.progress import log, tell  # noqa: E402

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from data_prep.base.command import DONE, SOME_LEFT_OUT, as_command
+from data_prep.base.command import DONE, SOME_LEFT_OUT, Command, as_command
 from data_prep.base.files import Outcome
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import log_findings, tell
@@ -25,11 +25,7 @@ def convert_command(options: converting.ConvertOptions) -> None:
 
     Exit code 0: done. 1: done, but files or faces with faults were left out. 2: not done.
     """
-    record = options.out / converting.RECORD
-    written = f"{options.out}, {record}"
-    _show(
-        options.out, converting.convert(options), describe_conversion, record, written, notes=True
-    )
+    _show(options.out, converting.convert(options), describe_conversion, converting.RECORD, "")
 
 
 def merge_command(options: merging.MergeOptions) -> None:
@@ -37,9 +33,8 @@ def merge_command(options: merging.MergeOptions) -> None:
 
     Exit code 0: done. 1: done, but files or faces with faults were left out. 2: not done.
     """
-    out, record = options.out, options.out / merging.RECORD
-    written = f"{out / merging.TABLE}, {record}"
-    _show(out, merging.merge_datasets(options), describe_merge, record, written, notes=True)
+    merged = merging.merge_datasets(options)
+    _show(options.out, merged, describe_merge, merging.RECORD, merging.TABLE)
 
 
 def fetch_command(options: FetchOptions) -> None:
@@ -55,9 +50,7 @@ def build_command(options: BuildOptions) -> None:
 
     Exit code 0: done. 1: done, but files or faces with faults were left out. 2: not done.
     """
-    out, result = options.out, building.build(options)
-    written = f"{out / building.FACES}, {out / 'crops'}, {out / PAGE}"
-    _show(out, result, describe_summary, out / PAGE, written)
+    _show(options.out, building.build(options), describe_summary, PAGE, building.FACES, "crops")
 
 
 def audit_command(options: AuditOptions) -> None:
@@ -65,25 +58,24 @@ def audit_command(options: AuditOptions) -> None:
 
     Exit code 0: done. 1: done, but files or faces have faults. 2: not done.
     """
-    out = options.out
-    written = f"{out / PAGE}, {out / building.AUDIT}"
-    _show(out, building.audit(options), describe_summary, out / PAGE, written)
+    _show(options.out, building.audit(options), describe_summary, building.AUDIT, PAGE)
 
 
 def _show(
     out: Path,
     result: Outcome,
     describe: Callable[[Mapping[str, Any]], list[str]],
-    listed_in: Path,
-    written: str,
-    notes: bool = False,
+    last: str,
+    *written: str,
 ) -> None:
-    """Show what a command did, and end with its exit code."""
+    """Show what a command did and wrote, and end with its exit code."""
     if result.up_to_date:
         typer.echo(f"{out} is up to date: nothing to do.")
     else:
-        log_findings(result.findings, listed_in, notes=notes)
-        for line in (*describe(result.record), f"written    {written}"):
+        is_page = PAGE in (last, *written)
+        log_findings(result.findings, out / (PAGE if is_page else last), notes=not is_page)
+        names = ", ".join(str(out / name) for name in (*written, last))
+        for line in (*describe(result.record), f"written    {names}"):
             typer.echo(line)
     raise typer.Exit(SOME_LEFT_OUT if result.record["left_out"] else DONE)
 
@@ -161,8 +153,5 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("convert")(as_command(convert_command))
-app.command("merge")(as_command(merge_command))
-app.command("fetch")(as_command(fetch_command))
-app.command("build")(as_command(build_command))
-app.command("audit")(as_command(audit_command))
+for _command in (convert_command, merge_command, fetch_command, build_command, audit_command):
+    app.command(_command.__name__.removesuffix("_command"), cls=Command)(as_command(_command))

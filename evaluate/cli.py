@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from data_prep.base.command import as_command, spell
+from data_prep.base.command import Command, as_command, spell
 from data_prep.base.errors import visible
 from data_prep.base.files import hold_folder, refuse_dataset_folders, refuse_other_files
 from data_prep.base.progress import tell
@@ -96,7 +96,7 @@ def evaluate(command: EvaluateCommand) -> None:
 _NO_TERMINAL = 200  # Columns of a log or a file, in which nothing has to be broken.
 
 app = typer.Typer(add_completion=False)
-app.command()(as_command(evaluate))
+app.command(cls=Command)(as_command(evaluate))
 
 
 def show_headline(evaluation: Evaluation) -> None:

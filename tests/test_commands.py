@@ -1,7 +1,9 @@
 """The command `trimask`: every command of every package, in groups, without loading torch."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -10,6 +12,8 @@ from data_prep.base.command import load_command
 from data_prep.cli import app as data_prep_app
 from pipeline.cli import COMMANDS, OTHERS, check_options, trimask
 from tests.pipeline.makers import save_photo
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(("name", "target"), [(n, t) for n, (t, _) in (OTHERS | COMMANDS).items()])
@@ -36,6 +40,21 @@ def test_list_shows_the_groups_and_loads_no_net_library():
     )
     assert all(f"─ {group} ─" in done.stdout for group in ("use", "data", "train", "clean"))
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+START = "import sys; sys.argv[0] = 'trimask'; import trimask"
+
+
+@pytest.mark.parametrize("entry", ["run.py", "-m pipeline", "-m data_prep", "-m evaluate", START])
+def test_ctrl_c_while_libraries_load_is_a_line(entry, tmp_path):
+    interrupt = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+    for library in ("numpy", "typer"):
+        (tmp_path / f"{library}.py").write_text(interrupt)
+    command = [sys.executable, *(["-c", entry] if entry == START else entry.split()), "--help"]
+    paths = os.pathsep.join([str(tmp_path), str(ROOT)])
+    env = os.environ | {"PYTHONPATH": paths}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped\n")
 
 
 def test_unknown_command_names_the_nearest():

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import typer
-from typer import Typer
+from typer import BadParameter, Typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from data_prep.base.errors import UserError, describe_error
+from data_prep.base.errors import UserError, describe_error, end_when_interrupted, plain
 from data_prep.base.progress import log, tell_loading
 
 DONE, SOME_LEFT_OUT, NOT_DONE, STOPPED = 0, 1, 2, 130
@@ -26,7 +26,7 @@ stopped by Ctrl-C."""
 
 PACKAGES = {
     **dict.fromkeys(("build", "convert"), "-m data_prep "),
-    **dict.fromkeys(("train", "suspects", "agreement", "classify"), "-m pipeline "),
+    **dict.fromkeys(("train", "suspects", "review", "agreement", "classify"), "-m pipeline "),
     "run": "run.py",
     "evaluate": "-m evaluate",
 }
@@ -83,6 +83,7 @@ def as_command(function: Callable[[Any], Any]) -> Callable[..., None]:
     ]
 
     def command(**values: Any) -> None:
+        end_when_interrupted(False)
         try:
             with tell_missing():
                 function(options(**values))
@@ -97,6 +98,18 @@ def as_command(function: Callable[[Any], Any]) -> Callable[..., None]:
     command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {field.name: field.annotation for field in parameters}
     return command
+
+
+class Command(TyperCommand):
+    """A command that tells what is wrong with an option in plain words; typer asks pydantic."""
+
+    def make_context(self, *args: Any, **more: Any) -> Any:
+        """As of typer."""
+        try:
+            return super().make_context(*args, **more)
+        except BadParameter as error:
+            error.message = plain(error.message)
+            raise
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
@@ -160,7 +173,7 @@ def load_command(target: str, check: Callable[[Any], None]) -> Callable[..., Non
     return as_command(call)
 
 
-class _Lazy(TyperCommand):
+class _Lazy(Command):
     """Stands for a command in the list; becomes the command when it is called."""
 
     def __init__(self, name: str, target: str, panel: str, check: Callable[[Any], None]) -> None:
@@ -171,7 +184,7 @@ class _Lazy(TyperCommand):
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **more: Any) -> Any:
         app = Typer(add_completion=False)
         with tell_loading(), tell_missing():
-            app.command(self.name)(load_command(self.target, self.check))
+            app.command(self.name, cls=Command)(load_command(self.target, self.check))
         return get_command(app).make_context(info_name, args, *rest, **more)
 
 

@@ -1,8 +1,11 @@
 """The base of all errors that a user can mend, and what their messages share."""
 
 import difflib
+import os
 import re
+import signal
 from collections.abc import Iterable
+from contextlib import suppress
 
 
 class UserError(Exception):
@@ -11,6 +14,25 @@ class UserError(Exception):
     The message names the file or option and says what to do; command lines print it as one line
     and exit with 2.
     """
+
+
+def _end(*_: object) -> None:
+    with suppress(OSError):
+        os.write(2, b"stopped\n")
+    os._exit(130)
+
+
+def end_when_interrupted(ends: bool = True) -> bool:
+    """Let Ctrl-C end the process at once, in a line, or interrupt it, as is usual; as it was.
+
+    For command lines, while libraries load: nothing is begun, and imports that are interrupted
+    show where, or take it for a fault of their own. A Ctrl-C that is ignored stays so.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before in (_end, signal.default_int_handler):
+        with suppress(ValueError):  # Of a thread, which may set none.
+            signal.signal(signal.SIGINT, _end if ends else signal.default_int_handler)
+    return before is _end
 
 
 class DatasetError(UserError, ValueError):
@@ -24,6 +46,15 @@ def describe_error(error: UserError) -> str:
     """
     line = str(error).splitlines()[-1].strip()
     return re.sub(r"\S{300,}", lambda word: f"{word[0][:60]}… ({len(word[0])} characters)", line)
+
+
+def plain(message: str) -> str:
+    """What pydantic says of a value, without its own words.
+
+    >>> plain("Input should be a valid integer, unable to parse string as an integer")
+    'should be a valid integer'
+    """
+    return re.sub(r"^Value error, |^Input |, unable to parse string as an? \w+", "", message)
 
 
 def visible(text: str) -> str:

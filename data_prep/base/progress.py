@@ -12,7 +12,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import track
 
-from data_prep.base.errors import visible
+from data_prep.base.errors import end_when_interrupted, visible
 from data_prep.base.records import DOUBTS, NOT_READ, Finding
 
 Item = TypeVar("Item")
@@ -60,13 +60,18 @@ def log(line: str) -> None:
 
 @contextmanager
 def tell_loading() -> Iterator[None]:
-    """Say that libraries are being loaded if that takes longer than people wait in silence."""
+    """Say that libraries are being loaded if that takes longer than people wait in silence.
+
+    Ctrl-C ends the process meanwhile.
+    """
     timer = Timer(SILENCE, _say_loading)
     timer.daemon = True
     timer.start()
+    ended = end_when_interrupted()
     try:
         yield
     finally:
+        end_when_interrupted(ended)
         timer.cancel()
 
 

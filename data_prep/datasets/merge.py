@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from data_prep.base.errors import DatasetError, UserError, suggest
+from data_prep.base.errors import DatasetError, UserError, plain, suggest
 from data_prep.base.files import (
     Outcome,
     OutputFolder,
@@ -289,7 +289,7 @@ def _explain(error: ValidationError) -> str:
     faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
     *place, key = map(str, faults[0]["loc"])
     if faults[0]["type"] != "extra_forbidden":
-        return f"{'.'.join([*place, key])}: {faults[0]['msg']}."
+        return f"{'.'.join([*place, key])}: {plain(faults[0]['msg'])}."
     known = SourceTable.model_fields if place else RecodeTable.model_fields
     where = f"{'.'.join(place)}: " if place else ""
     return f"{where}unknown key '{key}': {suggest(key, known)}"

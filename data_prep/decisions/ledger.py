@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from filelock import FileLock, lock_descriptor
 from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
 
-from data_prep.base.errors import UserError
+from data_prep.base.errors import UserError, plain
 from data_prep.base.files import output_error
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Box
@@ -111,7 +111,7 @@ class Decision:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = "'" + ".".join(map(str, first["loc"])) + "': " if first["loc"] else ""
-            raise LedgerError(where + first["msg"].removeprefix("Value error, ")) from error
+            raise LedgerError(where + plain(first["msg"])) from error
 
 
 def _check_action(decision: Decision) -> Decision:

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
-from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 from usearch.index import Index
 
@@ -215,6 +214,8 @@ class _Words:
         self.prints = fingerprints
         ends = np.cumsum([0, *(len(print_.packed) for print_ in fingerprints)])
         step = max(1, ends[-1] // 20000)
+        from sklearn.cluster import MiniBatchKMeans  # Takes more than a second.
+
         rows = [p.packed[-end % step :: step] for p, end in zip(fingerprints, ends, strict=False)]
         sample = unpack_descriptors(np.concatenate(rows))
         self.centres: list[NDArray[np.floating]] = []

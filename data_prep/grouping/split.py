@@ -7,7 +7,6 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
 from data_prep.base.errors import DatasetError, UserError
 from data_prep.base.progress import tell
@@ -52,6 +51,8 @@ def split_by_group(
             f"no class of any dataset has {folds} faces, one for each fold: "
             "add photos or lower --folds."
         )
+    from sklearn.model_selection import StratifiedGroupKFold  # Takes more than a second.
+
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # It warns of strata with fewer faces than folds, which the audit shows anyway.

@@ -1,16 +1,15 @@
 """The audit page: one self-contained HTML file about what is in the datasets."""
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
 
 from data_prep.base.boxes import SIZE_EDGES
 from data_prep.base.html import COLOURS, INK, jpeg_uri, new_axes, render_html, to_uri
@@ -19,6 +18,10 @@ from data_prep.base.records import Finding
 from data_prep.decisions.overlay import REASONS
 from data_prep.grouping.split import TEST, TRAIN, VALID
 from data_prep.prepare.analysis import BLUR_EDGES, list_duplicates
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PAGE = "audit.html"  # File name of the page in the output folder.
 
@@ -130,6 +133,8 @@ def rank_correlation(faces: pd.DataFrame) -> float | None:
 
 
 def _size_axes(title: str, y: str) -> tuple[Figure, Axes]:
+    from matplotlib.ticker import ScalarFormatter  # Plots take a second to load.
+
     figure, axes = new_axes(title, "short side, px", y)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(ScalarFormatter())

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import roc_auc_score, roc_curve
 
 from data_prep.base.labels import BARE, CLASSES, RARE_CLASS
 from data_prep.formats.predictions import AlarmRule
@@ -232,6 +231,8 @@ def area_under_roc(faces: ScoredFaces | None) -> float | None:
     """Area under the ROC curve; None without faces of both kinds."""
     if faces is None or faces.due.all() or not faces.due.any():
         return None
+    from sklearn.metrics import roc_auc_score  # Takes more than a second.
+
     return float(roc_auc_score(faces.due, faces.scores))
 
 
@@ -242,6 +243,8 @@ def describe_roc(faces: ScoredFaces | None) -> dict[str, Any] | None:
     """
     if faces is None or faces.due.all() or not faces.due.any():
         return None
+    from sklearn.metrics import roc_curve
+
     fpr, tpr, thresholds = roc_curve(faces.due, faces.scores)
     steps = np.linspace(0, len(fpr) - 1, min(len(fpr), MOST_POINTS))
     kept = np.unique(np.round(steps).astype(np.int64))

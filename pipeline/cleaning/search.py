@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from data_prep.base.command import spell
 from data_prep.base.files import (
     hold_folder,
     read_object,
@@ -222,7 +223,7 @@ def suspects(options: SuspectsOptions) -> None:
         about = f"{tell_likely(likely)} in " if likely else ""
         report.finish(
             f"{about}{tell(len(table), 'face')}, the most suspect first: {out}; look at "
-            f"{out / SHEET}, then: trimask review {out}",
+            f"{out / SHEET}, then: {spell('review')} {out}",
             folder=out,
             table=out / TABLE,
             sheet=out / SHEET,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from data_prep.base.command import NOT_DONE, SOME_LEFT_OUT, STOPPED, as_command
+from data_prep.base.command import NOT_DONE, SOME_LEFT_OUT, STOPPED, Command, as_command
 from data_prep.base.files import OutputError, hold_folder
 from data_prep.base.photo import MAX_PIXELS
 from data_prep.base.progress import log, tell
@@ -289,4 +289,4 @@ def parse_resize(text: str) -> float | None:
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-app.command()(as_command(run))
+app.command(cls=Command)(as_command(run))

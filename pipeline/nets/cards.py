@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data_prep.base.crop import CROP_SCALE, Colour
+from data_prep.base.errors import plain
 from data_prep.base.files import write_atomically, write_json
 from data_prep.base.labels import CLASSES
 from pipeline.nets.anchors import ANCHOR_SIZES, ANCHORS_PER_CELL, STRIDES, VARIANCES
@@ -168,7 +169,7 @@ def read_card(path: Path, kind: type[CardType]) -> CardType:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "card"
-        raise WeightsError(f"{path}: {where}: {first['msg']}.") from error
+        raise WeightsError(f"{path}: {where}: {plain(first['msg'])}.") from error
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: not a JSON card ({error}).") from error
 

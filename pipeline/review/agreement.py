@@ -18,6 +18,7 @@ from data_prep.base.tables import KEY, markdown_table
 from data_prep.decisions.ledger import Decision, Ledger, read_ledger, settle
 from data_prep.decisions.overlay import SAME_FACE
 from evaluate.measures.bootstrap import bootstrap_intervals, share, tally, weigh
+from pipeline.review.suspects import LEDGER
 
 OUTCOMES: tuple[str, ...] = (*CLASSES, "drop")
 """What a reviewer can make of a face; a redrawn box counts by its class."""
@@ -29,7 +30,7 @@ _COLUMNS = (*KEY, "from", "a", "b", "a_box", "b_box", "about")
 class AgreementOptions:
     """Options of `agreement`."""
 
-    ledger: Annotated[Path, typer.Argument(help="A ledger, decisions.jsonl.")]
+    ledger: Annotated[Path, typer.Argument(help="A ledger, decisions.jsonl, or its folder.")]
     by: Annotated[list[str], typer.Option(help="One of the two reviewers; give it twice.")] = field(
         default_factory=list
     )
@@ -40,7 +41,8 @@ class AgreementOptions:
 
 def report_agreement(options: AgreementOptions) -> None:
     """Tell how far two reviewers agree: Cohen's kappa with its interval, and their disputes."""
-    ledger = read_ledger(options.ledger)
+    path = options.ledger
+    ledger = read_ledger(path / LEDGER if path.is_dir() else path)
     for warning in ledger.warnings:
         log(f"warning: {warning}")
     agreement = compare_reviewers(ledger, options.by)

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import shlex
 import statistics
 from collections.abc import Sequence
 from datetime import datetime
@@ -33,7 +34,7 @@ STATIC = Path(__file__).parent / "static"
 TITLES = dict(zip(CLASSES, ("With mask", "Without mask", "Worn wrongly"), strict=True))
 
 SPELT = {"with": "with mask", "without": "without mask", "incorrect": "worn wrongly"}
-_WORDS = rf"\b({'|'.join(SPELT)})\b"  # As `suspects` calls the classes.
+_WORDS = rf"(?<=: |% )({'|'.join(SPELT)})\b"  # As `suspects` calls the classes.
 
 PICTURE_SECONDS = 600  # How long a browser may keep one; its address holds the session's edition.
 AHEAD = 4  # Faces the page fetches before they are asked for.
@@ -187,7 +188,11 @@ def view_face(session: Session, position: int) -> dict[str, Any]:
         "suggested": face.suggested,
         "score": face.score,
         "probabilities": face.probabilities,
-        "reasons": [spell_reason(part) for part in face.reasons.split(";") if part.strip()],
+        "reasons": [
+            re.sub(_WORDS, lambda word: SPELT[word[0]], part.strip())
+            for part in face.reasons.split(";")
+            if part.strip()
+        ],
         "similar": [
             {"row": row, "label": session.suspects.face(row).label} for row in face.similar
         ],
@@ -195,22 +200,12 @@ def view_face(session: Session, position: int) -> dict[str, Any]:
     }
 
 
-def spell_reason(reason: str) -> str:
-    """A reason with the classes called as on the buttons.
-
-    >>> spell_reason("look-alikes: 77% incorrect"), spell_reason("duplicate: with, in without.jpg")
-    ('look-alikes: 77% worn wrongly', 'duplicate: with mask, in without.jpg')
-    """
-    told, comma, photo = reason.strip().partition(", in ")
-    kind, colon, rest = told.partition(":")
-    return f"{kind}{colon}{re.sub(_WORDS, lambda word: SPELT[word[0]], rest)}{comma}{photo}"
-
-
 def tell_next(session: Session) -> str:
     """The command to type when the faces are decided."""
     if session.way.blind:
         return f"{spell('agreement')} {session.ledger}"
-    return f"{spell('build')} DATASET … -o cleaned --decisions {session.ledger}"
+    roots = " ".join(shlex.quote(str(root)) for root in session.suspects.about.roots.values())
+    return f"{spell('build')} {roots} -o cleaned --decisions {shlex.quote(str(session.ledger))}"
 
 
 def view_progress(session: Session, position: int) -> dict[str, Any]:
@@ -258,7 +253,7 @@ def _hint(session: Session) -> dict[str, str | None] | None:
     found, of = sum(decision.action != "keep" for decision in recent), len(recent)
     low, high = wilson_interval(np.array([found], float), np.array([of], float))[:, 0].clip(0, 1)
     lines = [
-        f"{found or 'None'} of your last {of} decisions changed anything "
+        f"{found or 'None'} of your last {of} decisions changed {'some' if found else 'any'}thing "
         f"(95 % interval {low:.1%} to {high:.1%})."
     ]
     changed = session.count("changed", everywhere=True)

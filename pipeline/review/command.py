@@ -120,7 +120,8 @@ def serve(session: Session, options: ReviewOptions) -> None:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     run_server(create_app(session, Access(options.host, token)), listener, 2)
     done = session.count("kept") + session.count("changed")
-    log(f"{done} of {tell(len(session), 'face')} decided; next: {tell_next(session)}")
+    then = f"; next: {tell_next(session)}" if done else ""
+    log(f"{done} of {tell(len(session), 'face')} decided{then}")
 
 
 def run_server(app: ASGIApp, listener: socket.socket, grace: int) -> None:
@@ -157,9 +158,9 @@ def open_port(host: str, port: int | None) -> socket.socket:
             return socket.create_server((host, candidate), family=family, backlog=128)
         except (OSError, OverflowError) as error:
             fault = error
+    named = "" if port is None else f" --port {port}"
     raise UserError(
-        f"--host {host} --port {port}: can't be listened on ({fault}); choose another port, or "
-        "leave the options out."
+        f"--host {host}{named}: can't be listened on ({fault}); choose others, or leave them out."
     ) from fault
 
 

@@ -114,6 +114,7 @@ def find_inside(root: Path, name: str) -> Path:
 
 
 def _encode(pixels: np.ndarray, ending: str) -> bytes:
-    options = [cv2.IMWRITE_JPEG_QUALITY, 92, cv2.IMWRITE_PNG_COMPRESSION, 1]
+    jpeg, png = (cv2.IMWRITE_JPEG_QUALITY, 92), (cv2.IMWRITE_PNG_COMPRESSION, 1)
+    options = jpeg if ending == ".jpg" else png  # Each warns of the other's.
     _, data = cv2.imencode(ending, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
     return data.tobytes()

@@ -10,7 +10,7 @@ import pandas as pd
 from data_prep.base.crop import crop_face
 from data_prep.base.errors import UserError
 from data_prep.base.files import make_folder, write_atomically
-from data_prep.base.labels import CLASSES, UnknownLabelError, canonical_label
+from data_prep.base.labels import ALIASES, CLASSES, RARE_CLASS, UnknownLabelError, canonical_label
 from data_prep.base.progress import show_progress
 from pipeline.review.session import Choice, ChoiceError, Choose, Session, draw_up
 
@@ -18,6 +18,9 @@ HEADER = ("rank", "key", "given", "suggested", "decision", "to")
 
 # What may stand in `decision`; a new box can only be drawn on the page.
 DECISIONS: dict[str, Choose] = {"keep": "keep", "relabel": "label", "drop": "drop", "skip": "skip"}
+
+WORDS = {**ALIASES, **dict(zip(("with", "without", "incorrect"), CLASSES, strict=True))}
+WORDS["worn_wrongly"] = RARE_CLASS
 
 _NAME = "{}/{}#{}"  # Of a face, by its key.
 _MOST_FAULTS = 10
@@ -73,7 +76,7 @@ def import_sheet(path: Path, session: Session) -> tuple[int, int]:
                 raise SheetError(f"no face '{line['key']}' among the suspects")
             if seen.setdefault(position, number) != number:
                 raise SheetError(f"the same face as line {seen[position]}")
-            choice = _read_choice(decision, to)
+            choice = _read_choice(decision or "relabel", to)
             face = session.face(position)
             wanted = draw_up(face, session.shelf.open(face), choice, session.way)
         except (SheetError, ChoiceError) as error:
@@ -100,7 +103,9 @@ def _read_lines(path: Path) -> list[tuple[int, dict[Any, str]]]:
         how: dict[str, Any] = {"keep_default_na": False, "skip_blank_lines": False}
         table = pd.read_csv(io.StringIO(text), sep=delimiter, dtype=str, **how).fillna("")
         lines = table[["key", "decision", "to"]].to_dict("records")
-    except (OSError, ValueError, KeyError) as error:
+    except OSError as error:
+        raise SheetError(f"{path}: can't be read ({error.strerror}).") from error
+    except (ValueError, KeyError) as error:
         raise SheetError(
             f"{path}: not a table with the columns key, decision and to, in UTF-8 ({error})."
         ) from error
@@ -108,13 +113,14 @@ def _read_lines(path: Path) -> list[tuple[int, dict[Any, str]]]:
 
 
 def _read_choice(decision: str, to: str) -> Choice:
+    """A class alone is a label; it may be told as the page and the pictures tell it."""
     name = decision.lower()
     if name not in DECISIONS:
         raise SheetError(f"decision '{decision}' is none of {', '.join(DECISIONS)}")
     if bool(to) != (name == "relabel"):
         raise SheetError(f"'{name}' {'goes without' if to else 'needs'} a class in 'to'")
     try:
-        label = CLASSES[int(to) - 1] if to in ("1", "2", "3") else to and canonical_label(to)
+        label = CLASSES[int(to) - 1] if to in ("1", "2", "3") else to and canonical_label(to, WORDS)
         return Choice(DECISIONS[name], label or None)
     except UnknownLabelError as error:
         raise SheetError(f"unknown class '{to}'; known: {', '.join(CLASSES)}") from error

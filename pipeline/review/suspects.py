@@ -12,7 +12,7 @@ from uuid import uuid4
 from pydantic import BaseModel, ValidationError
 
 from data_prep.base.command import spell
-from data_prep.base.errors import UserError
+from data_prep.base.errors import UserError, plain
 from data_prep.base.files import PART, sha256_of
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import log, tell
@@ -131,15 +131,14 @@ def open_suspects(folder: Path) -> Suspects:
         digest = sha256_of(folder / TABLE)
         is_large = (folder / TABLE).stat().st_size > LARGE
     except OSError as error:
-        raise SuspectsError(
-            f"{error.filename}: can't be read ({error.strerror or error}); "
-            f"make it with: {spell('suspects')}."
-        ) from error
+        why = f"no folder of suspects ({Path(error.filename).name}: {error.strerror})"
+        why = why if folder.exists() else "no such folder"
+        raise SuspectsError(f"{folder}: {why}; make one with: {spell('suspects')}.") from error
     except ValidationError as error:
         fault = error.errors()[0]
         where = "".join(f" '{part}'" for part in fault["loc"])
         raise SuspectsError(
-            f"{folder / ABOUT}:{where} {fault['msg']}; find the suspects again."
+            f"{folder / ABOUT}:{where} {plain(fault['msg'])}; find the suspects again."
         ) from error
     table = (is_large and _open_index(folder, digest)) or _index(folder / TABLE, digest)
     sources = table.execute("SELECT DISTINCT source FROM faces")

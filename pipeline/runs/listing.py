@@ -88,11 +88,14 @@ def list_or_compare(options: RunsOptions) -> None:
 
 
 def list_runs(runs: Path) -> list[dict[str, Any]]:
-    """Summaries of the folders in a folder of runs, by name; raises `RunError` if it is none."""
+    """Summaries of a folder of runs, by name, or of one; raises `RunError` if it is neither."""
+    if (runs / RECIPE).is_file():  # Itself a run.
+        return [summarise_run(runs)]
     try:
         folders = sorted(path for path in runs.iterdir() if path.is_dir())
     except OSError as error:
-        raise RunError(f"{runs}: can't be listed ({error.strerror or error}).") from error
+        why = f"can't be listed ({error.strerror}); name a folder of runs, as train -o was told."
+        raise RunError(f"{runs}: {why}") from error
     return [*map(summarise_run, folders)]
 
 

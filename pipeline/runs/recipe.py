@@ -11,7 +11,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data_prep.base.crop import Colour
-from data_prep.base.errors import UserError, suggest
+from data_prep.base.errors import UserError, plain, suggest
 from data_prep.base.labels import CLASSES, RARE_CLASS
 from pipeline.nets.options import TIMM, Architecture
 
@@ -300,5 +300,5 @@ def _explain(error: Any) -> str:
             given = given.strip("[]").split(",")[0].strip()
             return f"a list{per_size}, texts in quotes, e.g. [{given!r}]"
         return f"a list{per_size}, e.g. [{given!r}]"
-    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    message = plain(error["msg"])
     return message.replace("should be a valid tuple", "should be a list, e.g. [640, 1100]")

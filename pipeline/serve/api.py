@@ -13,6 +13,7 @@ from pydantic import Base64Bytes, BaseModel, BeforeValidator, ValidationError
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
+from data_prep.base.errors import plain
 from data_prep.base.labels import CLASSES
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.detector import Detector
@@ -115,7 +116,7 @@ def create_app(service: Service) -> FastAPI:
                 error.errors()[0],
                 422 if isinstance(error, RequestValidationError) else 400,
             )
-            what = f"{'.'.join(map(str, first['loc'])) or 'body'}: {first['msg']}."
+            what = f"{'.'.join(map(str, first['loc'])) or 'body'}: {plain(first['msg'])}."
         else:
             status, what = STATUSES[type(error)]
             what += f" ({error.args[0]})." if error.args else "."

@@ -52,20 +52,9 @@ def train_detector(options: TrainDetectorOptions) -> None:
 def _train(options: TrainOptions, start: Path | None = None) -> None:
     """A detector with weights to start from, else a classifier."""
     with report_as(options.log) as report:
-        from data_prep.base.files import hold_folder
-
         with tell_loading():
-            from data_prep.base.tables import read_faces, select_sources
-            from data_prep.grouping.split import TRAIN, VALID
-            from pipeline.nets.cards import CLASSIFIER, DETECTOR, Card, load_state
-            from pipeline.nets.compute import pick_device
-            from pipeline.nets.learnt import know_photos, list_photos
             from pipeline.runs.folder import RECIPE, RunError, identify_data, resume_run, start_run
             from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
-            from pipeline.training.classifier import plan_classifier, train_classifier
-            from pipeline.training.detector import plan_detector, train_detector
-            from pipeline.training.export import describe_result
-            from pipeline.training.learner import settle_start
 
         prepared, log = options.prepared, report.log
         data, roots = identify_data(prepared, options.resume or options.runs)
@@ -73,17 +62,34 @@ def _train(options: TrainOptions, start: Path | None = None) -> None:
         if run and options.overrides:
             raise RunError("--resume goes on by the run's own recipe: leave --set out.")
         name = run.folder / RECIPE if run else options.recipe
-        device, faces = pick_device(options.device), read_faces(prepared)
         recipe: ClassifierRecipe | DetectorRecipe
-        fit: Callable[..., Card]
         if start is None:
             recipe = load_recipe(name, ClassifierRecipe, options.overrides)
+        elif start.is_file():
+            recipe = load_recipe(name, DetectorRecipe, options.overrides)
+        else:
+            raise RunError(f"--start {start}: no such file.")
+        with tell_loading():  # Of torch, once all is known to be good.
+            from data_prep.base.files import hold_folder
+            from data_prep.base.tables import read_faces, select_sources
+            from data_prep.grouping.split import TRAIN, VALID
+            from pipeline.nets.cards import CLASSIFIER, DETECTOR, Card, load_state
+            from pipeline.nets.compute import pick_device
+            from pipeline.nets.learnt import know_photos, list_photos
+            from pipeline.training.classifier import plan_classifier, train_classifier
+            from pipeline.training.detector import plan_detector, train_detector
+            from pipeline.training.export import describe_result
+            from pipeline.training.learner import settle_start
+
+        device, faces = pick_device(options.device), read_faces(prepared)
+        fit: Callable[..., Card]
+        if isinstance(recipe, ClassifierRecipe):
             recipe = recipe if run else settle_start(recipe, log)
             net, begun_with = CLASSIFIER, [recipe.init, *recipe.teachers]
             plan = partial(plan_classifier, faces, prepared, recipe, device)
             fit = partial(train_classifier, faces, prepared, recipe)
         else:
-            recipe = load_recipe(name, DetectorRecipe, options.overrides)
+            assert start is not None
             net, begun_with, state = DETECTOR, [str(start)], load_state(start)
             plan = partial(plan_detector, faces, roots, recipe, state, start.name, device)
             fit = partial(train_detector, faces, roots, recipe, state, prepared=prepared)

@@ -196,6 +196,7 @@ async function undo() {
 async function goOn() {
   const answer = await post("/api/rest", { edition: session.edition });
   take(answer);
+  say("");
   await show(answer.ahead[0]);
 }
 

@@ -109,21 +109,35 @@ WRONG = [
     ("cross-validate PREPARED -o OUT --start x --recipe none", "none"),
     ("clean-effect PREPARED OUT -o OUT", "OUT: not a prepared folder"),
     ("demo-photos OUT --weights OUT/none", "no such file or folder"),
+    ("train OUT", "OUT: not a prepared folder"),
+    (
+        "train PREPARED --set lr=fast",
+        "--set lr=fast: should be a valid number or should be 'find'.",
+    ),
+    ("train PREPARED --resume OUT/007-x", "no such run folder"),
+    ("train-detector PREPARED --start OUT/none.pth", "--start OUT/none.pth: no such file."),
+    ("review OUT/none", "OUT/none: no such folder"),
+    ("review OUT --port 70000", "'--port': should be less than or equal to 65535"),
+    ("review OUT --first x", "'--first': should be a valid integer "),
+    ("runs OUT/none", "OUT/none: can't be listed"),
+    ("build OUT/none -o OUT/b", "OUT/none: no such folder"),
+    ("evaluate OUT/none OUT/t.csv -o OUT/b", "OUT/none: "),
 ]
 
 
-def test_wrong_usage_is_told_before_torch_is_loaded(prepared, tmp_path):
+def test_wrong_usage_is_told_before_what_is_slow_is_loaded(prepared, tmp_path):
     places = {"PREPARED": str(prepared), "OUT": str(tmp_path)}
     lines = [re.sub("PREPARED|OUT", lambda m: places[m[0]], line) for line, _ in WRONG]
     program = (
-        "import json, sys; from typer.testing import CliRunner; from pipeline.cli import app\n"
+        "import json, sys; from typer.testing import CliRunner; from pipeline.cli import trimask\n"
         "for line in sys.argv[1:]:\n"
-        "    done = CliRunner().invoke(app, line.split())\n"
-        "    print(json.dumps([done.exit_code, done.output, 'torch' in sys.modules]))\n"
+        "    done = CliRunner().invoke(trimask, line.split())\n"
+        "    slow = [name for name in ('torch', 'sklearn') if name in sys.modules]\n"
+        "    print(json.dumps([done.exit_code, done.output, slow]))\n"
     )
     asked = [sys.executable, "-c", program, *lines]
     done = subprocess.run(asked, capture_output=True, text=True, check=True)
     for line, (given, words) in zip(done.stdout.splitlines(), WRONG, strict=True):
-        code, told, has_torch = json.loads(line)
-        assert (code, has_torch) == (2, False), given
+        code, told, slow = json.loads(line)
+        assert (code, slow) == (2, []), given
         assert words.replace("OUT", str(tmp_path)) in re.sub(r"[\s│]+", " ", told), given

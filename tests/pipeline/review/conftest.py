@@ -49,6 +49,7 @@ class Page:
     """What the page does, without a browser."""
 
     def __init__(self, session: Session, access: Access | None = None) -> None:
+        self.session = session
         self.client = TestClient(create_app(session, access or Access()), base_url=PAGE)
         self.edition = session.edition
 

@@ -33,8 +33,9 @@ def test_a_face_comes_with_all_there_is_to_know(visit):
     assert face["problem"] is None
 
 
-def test_the_crop_is_the_one_the_model_gets(visit, found):
+def test_the_crop_is_the_one_the_model_gets(visit, found, capfd):
     answer = visit().client.get("/picture/crop/4")
+    assert capfd.readouterr().err == "", "OpenCV warns of options of another format"
     shown = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
     photo = read_photo(found.parent / "set/images/001.jpg").pixels
     assert answer.headers["content-type"] == "image/png"
@@ -116,7 +117,8 @@ def test_what_is_no_number_is_an_answer_not_a_crash(visit, ledger, number):
 def test_progress_and_counts(visit, ledger):
     page = visit()
     told = page.get("/api/session")["next"]
-    assert told == f"python -m data_prep build DATASET … -o cleaned --decisions {ledger}"
+    (root,) = page.session.suspects.about.roots.values()
+    assert told == f"python -m data_prep build {root} -o cleaned --decisions {ledger}"
     assert visit("bob", blind=True).get("/api/session")["next"].endswith(f"agreement {ledger}")
     page.decide(0, "keep")
     page.decide(1, "drop")

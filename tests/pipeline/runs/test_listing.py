@@ -135,6 +135,7 @@ def test_list_as_lines_with_tabs_or_json(runs, tmp_path):
     first, second, *_ = json.loads(call("runs", runs, "--json").stdout)
     assert (first["state"], second["state"]) == ("finished", "can be resumed")
     assert first["figures"]["accuracy"] == 0.8
+    assert json.loads(call("runs", runs / "002-second", "--json").stdout) == [second]
     assert pd.Timestamp(first["date"]).tzinfo is not None
 
 
