@@ -26,8 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "measure": ("pipeline.experiments.measure:measure", MEASURE),
     "fit-boxes": ("pipeline.experiments.measure:fit_boxes", MEASURE),
     "cross-validate": ("pipeline.experiments.cross_validate:validate_folds", MEASURE),
-    "choices": ("pipeline.experiments.choices:choices", RESEARCH),
-    "sweep": ("pipeline.experiments.choices:sweep", RESEARCH),
+    "sweep": ("pipeline.experiments.sweep:sweep", RESEARCH),
     "clean-effect": ("pipeline.experiments.clean_effect:clean_effect", RESEARCH),
 }
 """Of `python -m pipeline`: where each command is, and its group."""

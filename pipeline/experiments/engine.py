@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from data_prep.base.files import make_folder
 from data_prep.base.tables import KEY, read_faces
@@ -31,7 +30,7 @@ from pipeline.runs.folder import (
     start_run,
 )
 from pipeline.runs.log import Log
-from pipeline.training.short import PreparedFaces, Task, Views, run_tasks
+from pipeline.training.short import PreparedFaces
 
 
 @dataclass(frozen=True)
@@ -123,12 +122,3 @@ def train_once(
     if not done:
         train(run)
     return run
-
-
-def run_groups(
-    groups: Sequence[Sequence[Task]], *, device: torch.device, log: Log, jobs: int | None
-) -> list[list[Views]]:
-    """The answers of short trainings, all run together, given as they were grouped."""
-    tasks = [task for group in groups for task in group]
-    views = iter(run_tasks(tasks, device=device, log=log, jobs=jobs))
-    return [[next(views) for _ in group] for group in groups]

@@ -124,21 +124,6 @@ class CrossValidateOptions(TrialOptions):
 
 
 @dataclass(frozen=True)
-class ChoicesOptions(ShortOptions):
-    """Which choices are tried, how, and on what."""
-
-    prepared: Prepared
-    out: Out
-    only: Annotated[str, typer.Option(help="Choices by name, separated by commas; base: none.")] = (
-        ""
-    )
-    cleaned: Annotated[
-        Path | None, typer.Option(help="The same, built with --decisions, to learn from.")
-    ] = None
-    folds: Folds = 3
-
-
-@dataclass(frozen=True)
 class SweepOptions(TrialOptions):
     """Which combinations are trained, and on what."""
 

@@ -29,7 +29,6 @@ from pipeline.cleaning.evidence import (
     find_neighbours,
     gather_evidence,
 )
-from pipeline.experiments.engine import run_groups
 from pipeline.experiments.plans import ExperimentError, split_names
 from pipeline.experiments.tables import show_figure
 from pipeline.nets.compute import pick_device
@@ -45,6 +44,7 @@ from pipeline.training.short import (
     open_faces,
     plan_folds,
     plan_in_sample,
+    run_tasks,
 )
 
 LIKELY = {
@@ -169,7 +169,9 @@ def run_noise_benchmark(options: NoiseOptions, log: Log) -> tuple[pd.DataFrame, 
         folds.append(fold)
         trainings.append([*tasks, *plan_in_sample(plan)[1]])
     device = pick_device(options.device)
-    views = run_groups(trainings, device=device, log=log, jobs=options.jobs)
+    tasks = [task for some in trainings for task in some]
+    answers = iter(run_tasks(tasks, device=device, log=log, jobs=options.jobs))
+    views = [[next(answers) for _ in some] for some in trainings]
     duplicates = find_duplicate_faces(table)
     runs = []
     for (seed, kind), labels, fold, own_views in zip(settings, given, folds, views, strict=True):

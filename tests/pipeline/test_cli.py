@@ -150,7 +150,6 @@ def test_validation_photos_that_the_start_learnt_from(prepared, tmp_path, start,
         ("sweep", ["--set", "lr=0.01,0.02"]),
         ("sweep", ["--set", "lr=0.01,0.02", "--folds", 2]),
         ("cross-validate", ["--start", "START"]),
-        ("choices", ["--folds", 2]),
     ],
 )
 def test_nothing_is_written_into_the_dataset(prepared, start, command, options):

@@ -7,23 +7,29 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from data_prep.base.crop import crop_face
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
 from data_prep.base.records import Box
-from pipeline.experiments.choices import (
-    Judged,
-    describe_choices,
-    judge_choices,
-    measure_choices,
-)
-from pipeline.experiments.plans import BASE, CHOICES, Choice, ExperimentError, find_choices
+from pipeline.experiments.plans import ExperimentError
+from pipeline.experiments.sweep import Judged
 from pipeline.runs.folder import PreparedError
 from pipeline.runs.options import TrialOptions
 from pipeline.runs.recipe import ClassifierRecipe, change_recipe, load_recipe
 from pipeline.training.short import open_faces
-from tests.pipeline.makers import Told, call
+from tests.benchmarks.choices import (
+    BASE,
+    CHOICES,
+    Choice,
+    app,
+    describe_choices,
+    find_choices,
+    judge_choices,
+    measure_choices,
+)
+from tests.pipeline.makers import Told
 from tests.pipeline.prepared_copy import copy_prepared
 from tests.pipeline.tables import TINY
 
@@ -81,7 +87,7 @@ def test_every_face_is_judged_once_by_a_network_that_saw_none_of_its_kin(
 
 
 def test_one_dataset_learnt_from_and_all_judged(prepared, tmp_path, by_colour):
-    faces, judged = attempt(prepared, tmp_path, [Choice("only", "", source="set")])
+    faces, judged = attempt(prepared, tmp_path, [Choice("only", source="set")])
     assert all(set(call.faces["source"]) == {"set"} for call in by_colour[2:])
     assert judged[1].probabilities.shape == (len(faces.table), 3)
 
@@ -89,7 +95,7 @@ def test_one_dataset_learnt_from_and_all_judged(prepared, tmp_path, by_colour):
 def test_cleaned_labels_are_learnt_and_annotated_ones_judged(prepared, tmp_path, by_colour):
     cleaned = open_faces(copy_prepared(prepared, tmp_path / "cleaned", lambda f: f), TINY)
     cleaned = replace(cleaned, table=cleaned.table.assign(label=CLASSES[0], split="train"))
-    choice = Choice("cleaned", "", cleaned=True)
+    choice = Choice("cleaned", cleaned=True)
     faces, judged = attempt(prepared, tmp_path / "out", [choice], cleaned)
     assert all(set(call.faces["label"]) == {CLASSES[0]} for call in by_colour[2:])
     assert not set(by_colour[2].faces["group"]) & set(by_colour[3].faces["group"])
@@ -106,14 +112,14 @@ def test_blur_rule_thins_out_training_faces_only(prepared, tmp_path, by_colour, 
         seen.append((rule, len(faces)))
         return np.arange(len(faces)) % 2 == 0
 
-    monkeypatch.setattr("pipeline.experiments.choices.keep_balanced", keep)
-    attempt(prepared, tmp_path, [Choice("blur", "", blur="global")])
+    monkeypatch.setattr("tests.benchmarks.choices.keep_balanced", keep)
+    attempt(prepared, tmp_path, [Choice("blur", blur="global")])
     assert [rule for rule, _ in seen] == ["global", "global"]
     assert [len(call.faces) for call in by_colour[2:]] == [-(-count // 2) for _, count in seen]
 
 
 def test_crops_at_another_scale_are_cut_by_a_build_of_their_own(prepared, tmp_path, by_colour):
-    faces, judged = attempt(prepared, tmp_path, [Choice("tight", "", scale=1.0)])
+    faces, judged = attempt(prepared, tmp_path, [Choice("tight", scale=1.0)])
     assert judged[1].probabilities.shape == (len(faces.table), 3)
     read = by_colour[2].read
     for row in faces.table.itertuples():
@@ -125,7 +131,7 @@ def test_crops_at_another_scale_are_cut_by_a_build_of_their_own(prepared, tmp_pa
 
 def test_too_few_faces_to_learn_from(prepared, tmp_path, by_colour):
     large = TINY.model_copy(update={"batch_size": 999})
-    with pytest.raises(PreparedError, match=r"choice 'base': .* don't fill a batch of 999"):
+    with pytest.raises(PreparedError, match=r"base: .* don't fill a batch of 999"):
         attempt(prepared, tmp_path, [], recipe=large)
     assert not by_colour
 
@@ -136,7 +142,8 @@ def test_differences_are_from_the_first_choice():
     wrong = truth.copy()
     wrong[2] = [1, 0, 0]
     judged = [Judged(wrong, 60.0), Judged(truth, 90.0)]
-    rows = measure_choices([Choice("base", "as is"), Choice("x", "better")], judged, table)
+    chosen = [Choice("base", what="as is"), Choice("x", what="better")]
+    rows = measure_choices(chosen, judged, table)
     assert rows[1]["all"]["accuracy"]["difference"] == pytest.approx(1 / 6, abs=1e-4)
     assert rows[1]["a"]["macro_recall"]["after"] == 1
     lines = describe_choices(rows).splitlines()
@@ -152,8 +159,9 @@ def test_differences_are_from_the_first_choice():
 @pytest.mark.usefixtures("by_colour")
 def test_command_writes_figures_and_plot(prepared, tmp_path):
     out = tmp_path / "out"
-    given = ["choices", prepared, "-o", out, "--only", "grey", "--folds", 2]
-    result = call(*given, "--jobs", 1, "--set", "batch_size=8")
+    given = [prepared, "-o", out, "--only", "grey", "--folds", 2, "--jobs", 1]
+    given += ["--set", "batch_size=8"]
+    result = CliRunner().invoke(app, [*map(str, given)])
     assert result.exit_code == 0, result.output
     assert "`grey` grey levels instead of colours" in result.output
     stored = json.loads((out / "choices.json").read_text())

@@ -48,7 +48,6 @@ def two(prepared, tmp_path):
 EACH = [
     ("suspects", ["--folds", 2], "faces"),
     ("clean-effect", ["PREPARED", "--seeds", 1], "figures"),
-    ("choices", ["--folds", 2, "--only", "grey"], "lines"),
 ]
 
 
@@ -103,8 +102,7 @@ WRONG = [
     ("measure PREPARED --weights OUT", "no detector.safetensors or classifier.safetensors in"),
     ("classify OUT -o OUT/a.csv", "OUT: not a prepared folder"),
     ("fit-boxes OUT -o OUT/a.json --weights OUT/none", "no such file or folder"),
-    ("choices PREPARED -o OUT --recipe suspcts", "did you mean 'suspects'?"),
-    ("choices PREPARED -o OUT --cleaned OUT", "OUT: not a prepared folder"),
+    ("suspects PREPARED -o OUT --recipe suspcts", "did you mean 'suspects'?"),
     ("sweep PREPARED -o OUT --set lr=1e-3", "nothing to sweep"),
     ("cross-validate PREPARED -o OUT --start x --recipe none", "none"),
     ("clean-effect PREPARED OUT -o OUT", "OUT: not a prepared folder"),

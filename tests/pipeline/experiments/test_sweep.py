@@ -9,9 +9,9 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 
 from data_prep.base.labels import CLASSES
 from data_prep.base.tables import read_faces
-from pipeline.experiments import choices as sweeping
-from pipeline.experiments.choices import Judged, run_sweep
+from pipeline.experiments import sweep as sweeping
 from pipeline.experiments.plans import ExperimentError, make_grid, split_values
+from pipeline.experiments.sweep import Judged, run_sweep
 from pipeline.runs.options import SweepOptions
 from pipeline.runs.recipe import ClassifierRecipe, RecipeError, change_recipe, load_recipe
 from tests.pipeline.makers import Told, assert_refused, call
@@ -102,13 +102,13 @@ def test_figures_against_scikit_learn_the_best_first(prepared, tmp_path, monkeyp
     """Each combination guesses by its rate."""
     shares = {}
 
-    def judge(grid, faces, *_, **__):
-        for seed, one in enumerate(grid):
+    def judge(plans, *_):
+        for seed, one in enumerate(plans):
             rng = np.random.default_rng(seed)
-            shares[one.name] = rng.dirichlet([1, 1, 1], len(faces.table)), faces.table
+            shares[one.what] = rng.dirichlet([1, 1, 1], len(one.table)), one.table
         return [Judged(found, 12.0) for found, _ in shares.values()]
 
-    monkeypatch.setattr(sweeping, "judge_choices", judge)
+    monkeypatch.setattr(sweeping, "judge_trials", judge)
     sets = ["lr=1e-3,2e-3,3e-3"]
     options = SweepOptions(prepared, tmp_path, sets, write_tiny(tmp_path), device="cpu")
     table, text = run_sweep(options, Told())
