@@ -1,5 +1,6 @@
 """Files and folders of results: nothing half-written counts, no file of others is touched."""
 
+import codecs
 import errno
 import hashlib
 import itertools
@@ -111,6 +112,17 @@ def read_object(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def decode_text(data: bytes) -> str:
+    """Text in UTF-8, or in UTF-16 where a byte order mark says so; else a `UnicodeDecodeError`.
+
+    A zero byte is in no text, but in that of UTF-16 without a mark.
+    """
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if not is_utf16 and (wrong := data.find(b"\0")) >= 0:
+        raise UnicodeDecodeError("utf-8", data, wrong, wrong + 1, "a zero byte")
+    return data.decode("utf-16" if is_utf16 else "utf-8-sig")
 
 
 def output_error(path: Path, error: OSError) -> OutputError:

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from data_prep.base.boxes import MIN_SIDE, show_box
 from data_prep.base.command import spell
 from data_prep.base.errors import UserError
-from data_prep.base.files import open_atomically, write_atomically
+from data_prep.base.files import decode_text, open_atomically, write_atomically
 from data_prep.base.labels import MASKS, Vocabulary, explain_unknown, knows_label
 from data_prep.base.records import Box
 
@@ -156,7 +156,7 @@ def read_table(path: Path, required: Sequence[str], *, written_by: str) -> Table
     empty, a column is missing or there twice, or a row has more or fewer cells than the header.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = decode_text(path.read_bytes())
     except OSError as error:
         raise TableError(f"{path}: can't be read ({error.strerror or error}).") from error
     except UnicodeDecodeError as error:

@@ -239,7 +239,7 @@ _OUTLINES = {"polygon", "polyline", "points", "ellipse"}
 
 def _read_cvat(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
     """CVAT for images 1.1 (https://docs.cvat.ai); of a turned box the one before it was turned."""
-    root = parse_xml(path, faults.file, "annotations", "CVAT for images")
+    root, *_ = parse_xml(path, faults.file, "annotations", "CVAT for images")
     if root.find("track") is not None and root.find("image") is None:
         raise InputError(f"{faults.file}: tracks of a video; export it as CVAT for images.")
     photos = []
@@ -293,7 +293,9 @@ def _describe_cvat(photos: Sequence[FramedPhoto], classes: Sequence[str]) -> dic
 CVAT = ToolFormat(
     *(_read_cvat, "CVAT for images (*.xml)"),
     ending=".xml",
-    is_own=lambda path: starts_with(path, "annotations"),
+    is_own=lambda path: (
+        starts_with(path, "annotations") and not starts_with(path, "annotation")  # VOC's, in one.
+    ),
     describe=_describe_cvat,
 )
 

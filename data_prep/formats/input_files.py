@@ -1,16 +1,17 @@
 """Files of annotations and predictions: listed, read as text, their numbers checked."""
 
-import codecs
 import csv
 import json
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_prep.base.errors import UserError
+from data_prep.base.files import decode_text
 from data_prep.base.photo import Size
 from data_prep.base.records import Box
 
@@ -27,7 +28,7 @@ class OtherFileError(InputError):
     """A file of something else."""
 
 
-def read_bytes(path: Path, name: str | None = None) -> bytes:
+def read_bytes(path: Path, name: str = "") -> bytes:
     """All of a file; an `InputError` when it can't be read or is longer than `MOST_BYTES`."""
     try:
         size = path.stat().st_size
@@ -41,12 +42,17 @@ def read_bytes(path: Path, name: str | None = None) -> bytes:
         raise InputError(f"{name or path}: can't be read ({error.strerror or error}).") from error
 
 
-def read_text(path: Path) -> str:
-    r"""Read a text file in UTF-8, with or without a byte order mark; lines end with `\n`."""
+def read_text(path: Path, name: str = "") -> str:
+    r"""Read a text file, in UTF-8 or in UTF-16 with a byte order mark; lines end with `\n`."""
+    data = read_bytes(path, name)
     try:
-        text = read_bytes(path).decode("utf-8-sig")
+        text = decode_text(data)
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not text in UTF-8; save it in UTF-8.") from error
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{name or path}, line {line}: not text in UTF-8; save the file in UTF-8 (in a "
+            "spreadsheet: Save as, CSV UTF-8)."
+        ) from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -55,22 +61,48 @@ def read_lines(path: Path) -> list[str]:
     return read_text(path).split("\n")
 
 
+def sniff_text(path: Path) -> str:
+    """How a file starts, far enough for its first rows; nothing if it can't be read as text."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(1 << 16)
+    except OSError:
+        return ""
+    while True:
+        try:
+            text = decode_text(data)
+            break
+        except UnicodeDecodeError as error:
+            # Half a character at the end, or another encoding further down, is no matter here.
+            data = data[: error.start]
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def load_json(path: Path) -> Any:
     """Read a JSON file; the `InputError` of a broken one names the line where it can."""
     text = read_text(path)
     if not text.strip():
         raise InputError(f"{path}: the file is empty; write it again.")
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_make_object)
     except json.JSONDecodeError as error:
-        raise InputError(
-            f"{path}, line {error.lineno}: broken JSON ({error.msg}); write it again."
-        ) from error
+        told = "several JSON documents, as of JSON Lines; write them as one list"
+        told = told if error.msg == "Extra data" else f"broken JSON ({error.msg}); write it again"
+        raise InputError(f"{path}, line {error.lineno}: {told}.") from error
     except RecursionError as error:
         raise InputError(f"{path}: nested too deep to be annotations.") from error
     except ValueError as error:
         # A whole number of thousands of digits.
         raise InputError(f"{path}: JSON that can't be read ({error}).") from error
+
+
+def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; of a key that is there twice the first value would be lost without a word."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {twice[:40]!a} is there twice in one object; keep one")
+    return made
 
 
 def describe_json(content: Any) -> str:
@@ -120,9 +152,6 @@ def show_json(value: Any) -> str:
     return "an object" if isinstance(value, dict) else json.dumps(value)[:60]
 
 
-_SNIFFED = 1 << 16  # Bytes that are enough for the first row.
-
-
 class CsvRow(NamedTuple):
     """A row: file and line it starts on, cells without the blanks around them, or a fault."""
 
@@ -133,14 +162,9 @@ class CsvRow(NamedTuple):
 
 def read_start(path: Path) -> dict[str, list[str]]:
     """The cells of the first row that is not blank, by separator; none if there is no such row."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(_SNIFFED)
-    except OSError:
-        return {}
-    # Half a character at the end, or another encoding further down, is no matter here.
-    text = _blank_separator(data.decode(_find_encoding(data), errors="replace"))
-    line = next((line for line in text.splitlines() if line.strip()), "")
+    line = next(
+        (line for line in _blank_separator(sniff_text(path)).split("\n") if line.strip()), ""
+    )
     starts = {}
     for separator in ",;\t|" if line else "":
         row = next(csv.reader([line], delimiter=separator, skipinitialspace=True))
@@ -149,20 +173,8 @@ def read_start(path: Path) -> dict[str, list[str]]:
 
 
 def decode_csv(path: Path, name: str) -> str:
-    """Text of a file in UTF-8, or in UTF-16 with a byte order mark; else an `InputError`."""
-    data = read_bytes(path, name)
-    try:
-        text = data.decode(_find_encoding(data))
-        wrong = text.index("\0") if "\0" in text else None
-    except UnicodeDecodeError as error:
-        text, wrong = data[: error.start].decode("latin-1"), error.start
-    if wrong is not None:
-        line = text[:wrong].count("\n") + 1
-        raise InputError(
-            f"{name}:{line}: not text in UTF-8; save the file again as CSV in UTF-8 (in a "
-            "spreadsheet: Save as, CSV UTF-8)."
-        )
-    text = _blank_separator(text)
+    """The text of a table; an `InputError` where there is none."""
+    text = _blank_separator(read_text(path, name))
     if not text.strip():
         raise InputError(f"{name}: the file is empty; restore it or remove it.")
     return text
@@ -171,7 +183,7 @@ def decode_csv(path: Path, name: str) -> str:
 def list_rows(text: str, separator: str, name: str) -> Iterator[CsvRow]:
     """All rows that are not blank, those with a wrong quote among them."""
     # Line by line: io.StringIO would hold the text again, four bytes to a letter.
-    lines = (match[0] for match in re.finditer(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z", text))
+    lines = (match[0] for match in re.finditer(r"[^\n]*\n|[^\n]+\Z", text))
     reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
     while True:
         line = reader.line_num + 1
@@ -192,12 +204,7 @@ def list_rows(text: str, separator: str, name: str) -> Iterator[CsvRow]:
 
 def _blank_separator(text: str) -> str:
     """Without the line by which Excel is told the separator; lines keep their number."""
-    return re.sub(r"\Asep=.(?=\r?\n)", "", text)
-
-
-def _find_encoding(data: bytes) -> str:
-    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return "utf-16" if is_utf16 else "utf-8-sig"
+    return re.sub(r"\Asep=.(?=\n)", "", text)
 
 
 def walk_files(root: Path, on_error: Callable[[OSError], object] | None = None) -> list[Path]:

@@ -10,16 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
 import yaml
 
 from data_prep.base.errors import DatasetError
 from data_prep.base.labels import normalise_name
 from data_prep.base.photo import PHOTO_SUFFIXES
-from data_prep.base.tables import FloatArray
 from data_prep.formats.contracts import IMAGES, ReadOptions
-from data_prep.formats.input_files import InputError, is_number, read_lines, read_number, read_text
-from data_prep.formats.photo_match import DatasetFiles, list_dataset
+from data_prep.formats.input_files import (
+    InputError,
+    read_number,
+    read_text,
+    sniff_text,
+)
+from data_prep.formats.photo_match import DatasetFiles, list_dataset, spell_names
 
 CLASSES_FILE = "classes.txt"
 """Labelling tools put the class names beside the boxes under this name; it is no photo's file."""
@@ -110,10 +113,21 @@ def agree(sources: Sequence[Path], options: ReadOptions) -> Path | None:
     return next(iter(sources), None)
 
 
-def _load_yaml(path: Path) -> dict[Any, Any]:
+class _Loader(yaml.BaseLoader):
+    """Texts only: `no` and `1` are as good class names as any. No key may be there twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node."""
+        made = super().construct_mapping(node, deep)
+        if len(made) < len(node.value):
+            raise yaml.YAMLError(f"a key is there twice{node.start_mark}")
+        return made
+
+
+def load_yaml(path: Path) -> dict[Any, Any]:
+    """What a YAML file holds, if that is a mapping; an `InputError` when it can't be read."""
     try:
-        # Texts only: `no` and `1` are as good class names as any.
-        content = yaml.load(read_text(path), Loader=yaml.BaseLoader)  # noqa: S506 - constructs nothing
+        content = yaml.load(read_text(path), Loader=_Loader)  # noqa: S506 - constructs nothing
     except (yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not YAML that can be read ({reason}).") from error
@@ -121,7 +135,7 @@ def _load_yaml(path: Path) -> dict[Any, Any]:
 
 
 def _read_yaml(path: Path) -> dict[int, str]:
-    names = _load_yaml(path).get("names")
+    names = load_yaml(path).get("names")
     if isinstance(names, list):
         names = {str(number): name for number, name in enumerate(names)}
     if not isinstance(names, dict) or not names:
@@ -160,13 +174,16 @@ def pair_labels(files: DatasetFiles, *, flat: bool) -> YoloLayout:
 
     `labels` in a path stands for `images` in the photo's, or for nothing (`a/labels/1.txt` of
     `a/1.jpg`). Text files beside photos are labels wherever they are when `flat`; otherwise only
-    where class names are in their folder or above it.
+    where class names are in their folder or above it. What finds no photo so may be spelt as in a
+    URL or with an upload's prefix; or is in a folder of another name, if no photo is where it says.
     """
     by_key: dict[str, list[Path]] = {}
     by_stem: dict[str, list[Path]] = {}
     for path in files.photos:
         by_key.setdefault(_strip(files.relative(path)).lower(), []).append(path)
-        by_stem.setdefault(path.stem.lower(), []).append(path)
+        for stem in _list_stems(path):
+            by_stem.setdefault(stem, []).append(path)
+    there = {_name_parent(files.relative(path)) for path in files.photos}
 
     def find(written: str) -> Path | None:
         """The photo of a label file; case matters where it tells photos apart."""
@@ -177,6 +194,7 @@ def pair_labels(files: DatasetFiles, *, flat: bool) -> YoloLayout:
     doubles: dict[Path, Path] = {}
     pairs: dict[Path, Path | None] = {}
     owners: dict[Path, Path] = {}
+    waiting: dict[Path, set[str]] = {}  # Folders where the photos of label files are expected.
     folders: set[str] = set()
     sources = list_names_files(files)
     named = {path.parent for path in sources}
@@ -186,22 +204,27 @@ def pair_labels(files: DatasetFiles, *, flat: bool) -> YoloLayout:
     for path in sorted(texts, key=lambda path: not in_labels[path]):
         options = list(_list_options(files.relative(path)))
         photo = next(filter(None, map(find, options)), None)
-        believed = in_labels[path] or flat or not named.isdisjoint(path.parents)
-        if photo is None and believed and not in_labels[path] and has_box(path):
-            # In a folder of another name, such as `annotations`: the only photo of that stem.
-            there = by_stem.get(path.stem.lower(), [])
-            photo = there[0] if len(there) == 1 else None
-        if not in_labels[path] and (photo is None or not believed):
+        if not (in_labels[path] or flat or not named.isdisjoint(path.parents)):
             continue
-        if photo is not None and photo in owners:
+        if photo is None:
+            waiting[path] = {_name_parent(option) for option in options}
+        elif photo in owners:
             doubles[path] = owners[photo]
-            continue
-        pairs[path] = photo
-        if photo is not None:
-            owners[photo] = path
-            folders.add(files.relative(photo.parent))
         else:
-            folders.update(str(PurePosixPath(option).parent) for option in options)
+            pairs[path], owners[photo] = photo, path
+    claims: dict[Path, list[Path]] = {}
+    for path, expected in waiting.items():
+        free = {p for stem in _list_stems(path) for p in by_stem.get(stem, ()) if p not in owners}
+        if not expected.isdisjoint(there):
+            free = {p for p in free if _name_parent(files.relative(p)) in expected}
+        if len(free) == 1 and has_box(path):
+            claims.setdefault(free.pop(), []).append(path)
+    owners |= {photo: paths[0] for photo, paths in claims.items() if len(paths) == 1}
+    pairs |= {path: photo for photo, path in owners.items()}
+    for path in (path for path in waiting if path not in pairs and in_labels[path]):
+        pairs[path] = None
+        folders |= waiting[path]
+    folders |= {_name_parent(files.relative(photo)) for photo in owners}
     unlabelled = []
     for path in files.photos:
         first = find(files.relative(path)) or path
@@ -209,7 +232,7 @@ def pair_labels(files: DatasetFiles, *, flat: bool) -> YoloLayout:
             continue
         if first != path:
             doubles[path] = first
-        elif files.relative(path.parent) in folders:
+        elif _name_parent(files.relative(path)) in folders:
             unlabelled.append(path)
     return YoloLayout(dict(sorted(pairs.items())), unlabelled, doubles)
 
@@ -260,12 +283,10 @@ def list_names_files(files: DatasetFiles) -> set[Path]:
 
 def has_box(path: Path) -> bool:
     """Whether the first line that is not blank is one of YOLO's."""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            words = next((line.split() for line in file if line.strip()), [])
+    words = next((line.split() for line in sniff_text(path).split("\n") if line.strip()), [])
+    with suppress(InputError):
         return bool(words) and bool(read_shares(words[1:], str(path)))
-    except (OSError, UnicodeDecodeError, InputError):
-        return False
+    return False
 
 
 def _list_options(label_file: str) -> Iterator[str]:
@@ -278,61 +299,19 @@ def _list_options(label_file: str) -> Iterator[str]:
     yield label_file
 
 
+def _name_parent(path: str) -> str:
+    return str(PurePosixPath(path).parent)
+
+
+def _list_stems(path: Path) -> set[str]:
+    return {_strip(name).lower() for name in spell_names(path.stem)}
+
+
 def _strip(path: str) -> str:
     """A path without its ending, in one form whatever its accents."""
     stem, dot, ending = path.rpartition(".")
     is_known = f"{dot}{ending.lower()}" in PHOTO_SUFFIXES | {".txt"}
     return unicodedata.normalize("NFC", stem if is_known else path)
-
-
-def find_landmarks(files: DatasetFiles, paths: Iterable[Path]) -> frozenset[int]:
-    """How many numbers lines have that are a box and its landmarks, as for YOLO-face, not outlines.
-
-    A `kpt_shape` in a data.yaml says so. Otherwise landmarks lie in their box; to be told from
-    outlines, some are hidden (-1) or have a number for that (0 to 2), or lie around the first
-    point, which outlines go through, or boxes are smaller than outlines would be, or all lines are
-    of one length and no four corners of a rectangle. All lines of a length are of one kind.
-    """
-    told: set[int] = set()
-    for path in (path for path in list_names_files(files) if path.name in YAML_FILES):
-        with suppress(InputError, TypeError, ValueError):
-            points, numbers = _load_yaml(path).get("kpt_shape", (0, 0))
-            told.add(BOX_VALUES + int(points) * int(numbers))
-    rows: dict[int, list[list[float]]] = {}
-    for path in paths:
-        with suppress(InputError):
-            for words in map(str.split, read_lines(path)):
-                if len(words) > BOX_VALUES and all(map(is_number, words[1:])):
-                    rows.setdefault(len(words) - 1, []).append([*map(float, words[1:])])
-    is_one = len(rows) == 1
-    longer = {count: np.array(some) for count, some in rows.items() if count > BOX_VALUES + 1}
-    found = (count for count, some in longer.items() if _are_landmarks(some, is_one=is_one))
-    return frozenset(told - {BOX_VALUES}).union(found)
-
-
-def _are_landmarks(rows: FloatArray, *, is_one: bool) -> bool:
-    more = rows.shape[1] - BOX_VALUES
-    is_told = more % 3 == 0 and np.isin(rows[:, BOX_VALUES + 2 :: 3], (0, 1, 2)).all()
-    if more % 2 and more % 3:
-        return False
-    has_third = bool(more % 2 or is_told)
-    points = rows[:, BOX_VALUES:].reshape(len(rows), -1, 3 if has_third else 2)[:, :, :2]
-    hidden = (points < 0).any(axis=2)
-    centres, sides = rows[:, None, :2], rows[:, None, 2:4]
-    inside = np.all(np.abs(points - centres) <= 0.6 * sides, axis=2) | hidden
-    if inside.all(axis=1).mean() < 0.95:
-        return False
-    corners = rows[:, : more // 2 * 2 + BOX_VALUES].reshape(len(rows), -1, 2)
-    smaller = np.median(sides.prod(axis=2)[:, 0] / np.ptp(corners, axis=1).prod(axis=1).clip(1e-9))
-    middles = (points.min(axis=1) + points.max(axis=1)) / 2
-    off = np.abs(rows[:, :2] - middles) / np.ptp(points, axis=1).clip(1e-9)
-    is_central = np.median(off.max(axis=1)) < 0.3
-    # Diagonals of a rectangle have one middle.
-    across = np.abs(corners[:, 0] + corners[:, 2] - corners[:, 1] - corners[:, -1]).max(axis=1)
-    is_rectangle = more == BOX_VALUES and np.median(across) < 0.01
-    fits = (np.abs(centres - 0.5) + sides / 2 < 0.55).all(axis=(1, 2)).mean() > 0.95
-    is_few = is_one and more <= 6 and fits and not is_rectangle
-    return bool(has_third or hidden.any() or is_central or smaller < 1 or is_few)
 
 
 def read_shares(

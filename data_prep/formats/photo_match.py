@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from html import unescape
 from itertools import takewhile
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
@@ -96,6 +97,7 @@ def find_keys(path: Path) -> frozenset[str]:
         data = read_bytes(path)
     except InputError as error:
         return frozenset(() if isinstance(error.__cause__, OSError) else ("images", "annotations"))
+    data = data.replace(b"\0", b"") if data[:2] in (b"\xff\xfe", b"\xfe\xff") else data  # UTF-16.
     return frozenset(key for key in JSON_KEYS if f'"{key}"'.encode() in data)
 
 
@@ -268,13 +270,13 @@ def match_photos(
         paths = {files.photos[number]: there.all[number].parts for number in options}
         return _choose(files, photo, paths)
 
-    found = [find(_spell(photo.image)[:2], "suffix", "ending") for photo in written]
+    found = [find(spell_names(photo.image)[:2], "suffix", "ending") for photo in written]
     placed = {photo.annotation for photo, options in zip(written, found, strict=True) if options}
     result = []
     for photo, options in zip(written, found, strict=True):
         own = find([photo.fallback], "stem")
         if not options and (photo.annotation not in placed or _leads_out(photo.image)):
-            options = find(_spell(photo.image), "name", "stem") or own
+            options = find(spell_names(photo.image), "name", "stem") or own
         paths, note = choose(photo, options), ""
         if own and options and set(own).isdisjoint(options):
             paths, note = _weigh(files, photo, paths, choose(photo, own))
@@ -287,12 +289,24 @@ def _leads_out(image: str) -> bool:
     return re.match(r"/|\\|[a-zA-Z]+:|\.\.[/\\]", image) is not None
 
 
-def _spell(image: str) -> list[str]:
-    """A name as written, as of a URL, and without what Label Studio puts before an upload's."""
-    address = image.partition("?")[0] if re.match(r"\w\w+:/", image) else image
-    plain = unquote(image.partition("?d=")[2] or address)
+def spell_names(image: str) -> list[str]:
+    """A name as written; as of a URL or a page, maybe quoted, coded twice; and as uploaded.
+
+    That is with + for a blank, and without what Label Studio puts before it.
+    """
+    plain = unescape(image).strip("\"' ")
+    plain = plain.partition("?d=")[2] or _ADDRESS.sub(r"\1", plain)
+    while (decoded := unquote(plain)) != plain:
+        plain = decoded
     *folders, name = plain.replace("\\", "/").split("/")
-    return [image, plain, "/".join([*folders, re.sub(r"^[0-9a-f]{8}-", "", name)])]
+    name = re.sub(r"^[0-9a-f]{8}-", "", name)
+    return [image, plain, "/".join([*folders, name]), "/".join([*folders, name.replace("+", " ")])]
+
+
+_ADDRESS = re.compile(
+    rf"(?i)((?:^\w\w+:/[^?]*|{'|'.join(map(re.escape, sorted(PHOTO_SUFFIXES)))}))[?#].*"
+)
+"""An address up to what is asked of it, or a name up to what follows its ending."""
 
 
 def _weigh(

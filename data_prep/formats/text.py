@@ -26,6 +26,7 @@ from data_prep.formats.input_files import (
     list_files,
     read_lines,
     read_number,
+    sniff_text,
 )
 from data_prep.formats.label_files import CLASSES_FILE, ClassNames, check_relative
 from data_prep.formats.photo_match import WrittenPhoto
@@ -164,9 +165,7 @@ def list_texts(folder: Path) -> dict[str, Path]:
 
 def looks_like_boxes(path: Path) -> bool:
     """Whether the first line that is not blank ends with four numbers behind something else."""
-    with path.open("rb") as file:
-        start = file.read(4096).decode(errors="replace").lstrip("\ufeff").split("\n")
-    words = next((line.split() for line in start if line.strip()), [])
+    words = next((line.split() for line in sniff_text(path).split("\n") if line.strip()), [])
     return _has_numbers(words, 4)
 
 

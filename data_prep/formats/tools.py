@@ -22,6 +22,7 @@ from data_prep.formats.input_files import (
     read_lines,
     read_number,
     read_size,
+    sniff_text,
 )
 from data_prep.formats.photo_match import WrittenPhoto
 
@@ -183,11 +184,7 @@ _INVALID = 7  # Place of the number by which WIDER FACE marks a face as hardly t
 
 def _is_list(path: Path) -> bool:
     """Whether a text starts with a photo and a count, or with # and a photo."""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            first, second = file.readline(300).strip(), file.readline(300).strip()
-    except (OSError, UnicodeDecodeError):
-        return False
+    first, second, *_ = map(str.strip, f"{sniff_text(path)}\n\n".split("\n"))
     return _is_photo(first) and (first.startswith("#") or second.isdecimal())
 
 

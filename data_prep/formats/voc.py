@@ -33,6 +33,7 @@ from data_prep.formats.input_files import (
     check_score,
     enclose,
     list_files,
+    read_bytes,
     read_number,
     read_size,
 )
@@ -43,18 +44,26 @@ ANNOTATIONS = "annotations"  # The folder that is written.
 _UNREAD = ("truncated", "occluded", "pose", "part", "polygon")
 
 
-def read_voc(path: Path, faults: Faults, options: ReadOptions) -> WrittenPhoto:
+def read_voc(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
     """Read one VOC XML file; when strict, one of predictions, where each object has a score.
 
-    An object without a usable box is left out with a finding; its index stays taken, so that keys
-    of faces are stable. Raises `InputError`: the file can't be read, is not well-formed, or is not
-    VOC; or an object of predictions is not as it should be.
+    It is about one photo as a rule, but may hold one annotation after another. An object without a
+    usable box is left out with a finding; its index stays taken, so that keys of faces are stable.
+    Raises `InputError`: the file can't be read, is not well-formed, or is not VOC; or an object of
+    predictions is not as it should be.
     """
-    root = parse_xml(path, faults.file, "annotation", "PASCAL VOC")
+    found = parse_xml(path, faults.file, "annotation", "PASCAL VOC")
+    alone = len(found) == 1
+    return [_read_annotation(one, path, faults, options, alone=alone) for one in found]
+
+
+def _read_annotation(
+    root: etree._Element, path: Path, faults: Faults, options: ReadOptions, *, alone: bool
+) -> WrittenPhoto:
     reader = FaceReader(faults, options)
     scores: list[float] = []
     hint = "neither xmax may be under xmin nor ymax under ymin" if faults.strict else ""
-    for index, element in enumerate(root.findall("object")):
+    for index, element in enumerate(root.iter("object")):
         place = faults.at(element.sourceline)
         where = f"{place}: object {index}"
         faults.counts.update(_list_unread(element))
@@ -70,22 +79,21 @@ def read_voc(path: Path, faults: Faults, options: ReadOptions) -> WrittenPhoto:
             scores.append(_read_score(element, where))
     size = read_size(_text(root, "size/width"), _text(root, "size/height"))
     name = _text(root, "filename") or ("" if faults.strict else path.stem)
-    photo = reader.finish(path, name, faults.file, size, alone=True)
+    where = faults.file if alone else faults.at(root.sourceline)
+    photo = reader.finish(path, name, where, size, alone=alone)
     return replace(photo, scores=tuple(scores))
 
 
-def parse_xml(path: Path, name: str, tag: str, form: str) -> etree._Element:
-    """The root of an XML file, parsed with entities, DTDs and the network off.
+def parse_xml(path: Path, name: str, tag: str, form: str) -> list[etree._Element]:
+    """The root of an XML file or, if it is none of this tag, those below.
 
-    Raises `InputError`: it can't be read or has another root; the message calls it by `name`.
+    Parsed with entities, DTDs and the network off; tags are without namespaces, in lower case.
+    Raises `InputError`: it can't be read or has no such element; the message calls it by `name`.
     """
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, strip_cdata=False
     )
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{name}: can't be read ({error.strerror or error}).") from error
+    data = read_bytes(path, name)
     if not data.strip():
         raise InputError(f"{name}: the file is empty; restore it or remove it.")
     try:
@@ -97,9 +105,11 @@ def parse_xml(path: Path, name: str, tag: str, form: str) -> etree._Element:
         raise InputError(
             f"{name}: declares XML entities, which are never expanded; remove the declarations."
         )
-    if root.tag != tag:
+    for element in root.iter(etree.Element):
+        element.tag = etree.QName(element).localname.lower()
+    if not (found := [root] if root.tag == tag else [*root.iter(tag)]):
         raise OtherFileError(f"{name}: not {form}: <{tag}> expected, <{root.tag}> found.")
-    return root
+    return found
 
 
 def _list_unread(element: etree._Element) -> Iterator[str]:
@@ -194,7 +204,7 @@ class _VocFormat(FileFormat):
         return Written(tuple(files[image] for image in images), count_left_out(photos))
 
 
-VOC = _VocFormat(*(lambda *given: [read_voc(*given)], "VOC annotation (*.xml)"), ending=".xml")
+VOC = _VocFormat(*(read_voc, "VOC annotation (*.xml)"), ending=".xml")
 
 
 def read_voc_truth(
@@ -249,14 +259,15 @@ def read_voc_predictions(
     known = {_fold(photo) for photo in photos}
     found: dict[str, WrittenPhoto] = {}
     for path in list_files(folder, {".xml"}):
-        voc = read_voc(path, Faults(str(path), strict=True), options)
-        named = _fold(PureWindowsPath(voc.image).name)
-        # Where another photo is called as the file is, the name in it is of another time.
-        written = voc.image if named in known and _fold(path.stem) not in known - {named} else ""
-        name = name_photo(path.relative_to(folder).as_posix(), written, found)
-        if name in found:
-            raise InputError(f"{path}: its photo {name} has predictions in another file already.")
-        found[name] = replace(voc, image=name, where=name)
+        for voc in read_voc(path, Faults(str(path), strict=True), options):
+            named = _fold(PureWindowsPath(voc.image).name)
+            # Where another photo is called as the file is, the name in it is of another time.
+            is_named = named in known and _fold(path.stem) not in known - {named}
+            written = voc.image if is_named else ""
+            name = name_photo(path.relative_to(folder).as_posix(), written, found)
+            if name in found:
+                raise InputError(f"{path}: its photo {name} has predictions already.")
+            found[name] = replace(voc, image=name, where=name)
     if not found:
         raise InputError(f"{folder}: no VOC files (*.xml) here or below.")
     return list(found.values())
@@ -287,7 +298,7 @@ def starts_with(path: Path, tag: str) -> bool:
     try:
         with path.open("rb") as file:
             start = file.read(4096).replace(b"\0", b"")  # Also in UTF-16.
-            return re.search(rb"<%b[\s/>]" % tag.encode(), start) is not None
+            return re.search(rb"(?i)<([\w.-]+:)?%b[\s/>]" % tag.encode(), start) is not None
     except OSError:
         return False
 

@@ -4,11 +4,13 @@ As documented by Ultralytics: one face per line, `id x y width height` with the 
 `id x1 y1 x2 y2 …` for an outline; no file, or an empty one, for a photo with nothing on it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import yaml
 
 from data_prep.base.errors import DatasetError
@@ -16,6 +18,7 @@ from data_prep.base.files import write_atomically
 from data_prep.base.photo import Size
 from data_prep.base.progress import show_progress, tell
 from data_prep.base.records import Box, Dataset, Finding
+from data_prep.base.tables import FloatArray
 from data_prep.formats.contracts import (
     IMAGES,
     DatasetFormat,
@@ -28,15 +31,17 @@ from data_prep.formats.contracts import (
     place_below,
 )
 from data_prep.formats.exif_frame import DECIMALS, FramedPhoto, place_photos, turn_upright
-from data_prep.formats.input_files import InputError, enclose, read_lines
+from data_prep.formats.input_files import InputError, enclose, is_number, read_lines
 from data_prep.formats.label_files import (
     BOX_VALUES,
     LABELS,
+    YAML_FILES,
     ClassNames,
     check_names,
-    find_landmarks,
     find_names,
     has_box,
+    list_names_files,
+    load_yaml,
     pair_labels,
     read_shares,
 )
@@ -79,12 +84,14 @@ class YoloFormat(DatasetFormat):
         read: list[WrittenPhoto] = []
         classes: dict[Path, ClassNames] = {}  # The same for all label files of a folder.
         photos = [photo for photo in layout.pairs.values() if photo is not None]
+        lost = 0  # Label files whose photo isn't there.
         for path, photo in layout.pairs.items():
             faults = replace(whole, file=files.call(path))
             if photo is None:
                 if has_box(path):
                     message = f"{faults.file}: its photo is not in the folder."
                     faults.leave_out("missing-photo", message)
+                    lost += 1
                 continue
             if path.parent not in classes:
                 source = options.names or find_names(files, path, options)
@@ -102,14 +109,22 @@ class YoloFormat(DatasetFormat):
             replace(whole, file=name).leave_out("second-annotation", f"{name}: {message}")
         if layout.unlabelled:
             message = describe_unlabelled([*map(files.relative, layout.unlabelled)])
+            if lost:
+                some = [files.relative(path) for path in layout.unlabelled]
+                message = (
+                    f"{tell(len(some), verb='has/have')} no label file, the first: {some[0]}; but "
+                    f"{tell(lost, 'label file', 'finds/find')} no photo, which may be theirs, so "
+                    "they are left out. Give both the same names."
+                )
             note = Finding(
-                files.source, "photo-without-labels", f"{files.source}: {message}", False
+                *(files.source, "photo-without-labels", f"{files.source}: {message}", lost > 0)
             )
             whole.findings.append(note)
         # The annotation of a photo without one is where the faces would be.
-        read += [WrittenPhoto(one, "", files.call(one), None, ()) for one in layout.unlabelled]
+        unlabelled = [] if lost else layout.unlabelled
+        read += [WrittenPhoto(one, "", files.call(one), None, ()) for one in unlabelled]
         whole.note_counts()
-        matches = [((photo,), "") for photo in (*photos, *layout.unlabelled)]
+        matches = [((photo,), "") for photo in (*photos, *unlabelled)]
         return place_photos(files, read, whole.findings, "centred", "shares", matches)
 
     def place(self, images: Sequence[str]) -> dict[str, str]:
@@ -144,6 +159,56 @@ def describe_unlabelled(photos: Sequence[str]) -> str:
         f"{tell(len(photos), verb='has/have')} no label file, which is taken for no face, the "
         f"first: {photos[0]}"
     )
+
+
+def find_landmarks(files: DatasetFiles, paths: Iterable[Path]) -> frozenset[int]:
+    """How many numbers lines have that are a box and its landmarks, as for YOLO-face, not outlines.
+
+    A `kpt_shape` in a data.yaml says so. Otherwise landmarks lie in their box; to be told from
+    outlines, some are hidden (-1) or have a number for that (0 to 2), or lie around the first
+    point, which outlines go through, or boxes are smaller than outlines would be, or all lines are
+    of one length and no four corners of a rectangle. All lines of a length are of one kind.
+    """
+    told: set[int] = set()
+    for path in (path for path in list_names_files(files) if path.name in YAML_FILES):
+        with suppress(InputError, TypeError, ValueError):
+            points, numbers = load_yaml(path).get("kpt_shape", (0, 0))
+            told.add(BOX_VALUES + int(points) * int(numbers))
+    rows: dict[int, list[list[float]]] = {}
+    for path in paths:
+        with suppress(InputError):
+            for words in map(str.split, read_lines(path)):
+                if len(words) > BOX_VALUES and all(map(is_number, words[1:])):
+                    rows.setdefault(len(words) - 1, []).append([*map(float, words[1:])])
+    is_one = len(rows) == 1
+    longer = {count: np.array(some) for count, some in rows.items() if count > BOX_VALUES + 1}
+    found = (count for count, some in longer.items() if _are_landmarks(some, is_one=is_one))
+    return frozenset(told - {BOX_VALUES}).union(found)
+
+
+def _are_landmarks(rows: FloatArray, *, is_one: bool) -> bool:
+    more = rows.shape[1] - BOX_VALUES
+    is_told = more % 3 == 0 and np.isin(rows[:, BOX_VALUES + 2 :: 3], (0, 1, 2)).all()
+    if more % 2 and more % 3:
+        return False
+    has_third = bool(more % 2 or is_told)
+    points = rows[:, BOX_VALUES:].reshape(len(rows), -1, 3 if has_third else 2)[:, :, :2]
+    hidden = (points < 0).any(axis=2)
+    centres, sides = rows[:, None, :2], rows[:, None, 2:4]
+    inside = np.all(np.abs(points - centres) <= 0.6 * sides, axis=2) | hidden
+    if inside.all(axis=1).mean() < 0.95:
+        return False
+    corners = rows[:, : more // 2 * 2 + BOX_VALUES].reshape(len(rows), -1, 2)
+    smaller = np.median(sides.prod(axis=2)[:, 0] / np.ptp(corners, axis=1).prod(axis=1).clip(1e-9))
+    middles = (points.min(axis=1) + points.max(axis=1)) / 2
+    off = np.abs(rows[:, :2] - middles) / np.ptp(points, axis=1).clip(1e-9)
+    is_central = np.median(off.max(axis=1)) < 0.3
+    # Diagonals of a rectangle have one middle.
+    across = np.abs(corners[:, 0] + corners[:, 2] - corners[:, 1] - corners[:, -1]).max(axis=1)
+    is_rectangle = more == BOX_VALUES and np.median(across) < 0.01
+    fits = (np.abs(centres - 0.5) + sides / 2 < 0.55).all(axis=(1, 2)).mean() > 0.95
+    is_few = is_one and more <= 6 and fits and not is_rectangle
+    return bool(has_third or hidden.any() or is_central or smaller < 1 or is_few)
 
 
 def read_labels(

@@ -23,7 +23,6 @@ from data_prep.formats.input_files import InputError
 from data_prep.formats.label_files import (
     ClassNames,
     check_names,
-    find_landmarks,
     find_names,
     find_names_file,
     list_labels,
@@ -34,7 +33,7 @@ from data_prep.formats.plausible import Order
 from data_prep.formats.registry import read_dataset
 from data_prep.formats.text import RELATIVE, TextFormat, guess_layout, read_text_boxes
 from data_prep.formats.voc import read_voc_truth
-from data_prep.formats.yolo import describe_unlabelled, read_labels
+from data_prep.formats.yolo import describe_unlabelled, find_landmarks, read_labels
 from evaluate.arrays import GroundTruth
 from evaluate.inputs.photos import SizeSource, find_photos
 from evaluate.inputs.recognise import Format, read_options, recognise_truth

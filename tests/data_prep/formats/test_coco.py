@@ -249,9 +249,10 @@ def test_files_that_are_no_annotations(tmp_path, text, message):
 def test_encodings(tmp_path):
     path = save(tmp_path / "a.json", [image(1, "a.jpg")], [face()])
     text = path.read_text()
-    path.write_text(text, encoding="utf-8-sig")
-    assert len(strictly(path)[0].faces) == 1
-    path.write_text(text, encoding="utf-16")
+    for encoding in ("utf-8-sig", "utf-16"):
+        path.write_text(text, encoding=encoding)
+        assert len(strictly(path)[0].faces) == 1
+    path.write_text(text, encoding="utf-16-le")
     with pytest.raises(InputError, match="not text in UTF-8"):
         strictly(path)
     with pytest.raises(InputError, match="can't be read"):

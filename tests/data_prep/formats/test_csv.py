@@ -137,17 +137,19 @@ def test_unknown_class_names_the_line(root):
 def test_other_encoding(root):
     text = SHORT + "a.jpg,mask,1,2,3,4\nniño.jpg,mask,1,2,3,4\n"
     save(root, text, "latin.csv", "latin-1")
-    with pytest.raises(DatasetError, match=r"set/latin.csv:3: not text in UTF-8; save the file"):
+    with pytest.raises(
+        DatasetError, match=r"set/latin.csv, line 3: not text in UTF-8; save the file"
+    ):
         read_dataset(root)
     save(root, SHORT + "b.jpg,mask,1,2,3,4\n", "good.csv")
-    assert faults(read_dataset(root)) == [("broken-csv", "set/latin.csv:3")]
+    assert faults(read_dataset(root)) == [("broken-csv", "set/latin.csv, line 3")]
     for path in root.glob("*.csv"):
         path.unlink()
     save(root, "\n \n")
     with pytest.raises(DatasetError, match="the file is empty"):
         read_dataset(root, ReadOptions(format=Format.CSV))
     save(root, SHORT, encoding="utf-16-le")
-    with pytest.raises(DatasetError, match="not text in UTF-8; save the file again"):
+    with pytest.raises(DatasetError, match="not text in UTF-8; save the file"):
         read_dataset(root)
 
 

@@ -144,7 +144,7 @@ def write(path, text):
 
 def read_voc(path, name=None):
     faults = Faults(name or str(path))
-    return voc.read_voc(path, faults, ReadOptions()), faults.findings
+    return voc.read_voc(path, faults, ReadOptions())[0], faults.findings
 
 
 def wrap(objects="", head=""):

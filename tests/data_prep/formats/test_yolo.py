@@ -200,7 +200,6 @@ def test_box_and_outline(read):
         ("0 .5 .5 -.2 .1", r"box \(120, .* is inverted"),
         ("7 .5 .5 .2 .1", "class id 7 is not in"),
         ("-1 .5 .5 .2 .1", "class id -1 is not in"),
-        ("\x00\x01", "0 numbers"),
     ],
 )
 def test_faults_are_raised_or_noted(read, line, message):

@@ -124,7 +124,7 @@ def test_files_that_are_no_tables(tmp_path: Path) -> None:
     path.write_text(",,,\n,,,\n")
     with pytest.raises(TableError, match="the file is empty"):
         read_predictions(path)
-    path.write_text(HEADER, encoding="utf-16")
+    path.write_text(HEADER, encoding="utf-16-le")
     with pytest.raises(TableError, match="not text in UTF-8"):
         read_predictions(path)
     path.write_text(f'{HEADER}\n"{"a" * 200_000}')

@@ -227,8 +227,8 @@ def test_pixels_and_shares_are_told_apart(tmp_path: Path) -> None:
 def test_bad_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no text files"):
         truth_of(tmp_path)
-    (tmp_path / "a.txt").write_text("with_mask 1 2 3 4", encoding="utf-16")
-    with pytest.raises(InputError, match=r"a\.txt: not text in UTF-8"):
+    (tmp_path / "a.txt").write_text("with_mask 1 2 3 4", encoding="utf-16-le")
+    with pytest.raises(InputError, match=r"a\.txt, line 1: not text in UTF-8"):
         truth_of(tmp_path)
     write(tmp_path, a="")
     (tmp_path / "a.TXT").write_text("")

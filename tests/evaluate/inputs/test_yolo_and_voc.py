@@ -196,7 +196,7 @@ def test_two_files_for_one_photo_or_none(tmp_path: Path) -> None:
         read(tmp_path)
     (tmp_path / "a.xml").write_text(xml("b.png", "0.5"))
     (tmp_path / "b.xml").write_text(xml("b.png", "0.5"))
-    with pytest.raises(InputError, match=r"b\.xml: its photo b\.png has predictions in another"):
+    with pytest.raises(InputError, match=r"b\.xml: its photo b\.png has predictions already"):
         read(tmp_path, ("b.png",))
 
 
