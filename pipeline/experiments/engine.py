@@ -11,15 +11,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from data_prep.base.files import make_folder
+from data_prep.base.progress import show_progress
 from data_prep.base.tables import KEY, read_faces
-from data_prep.grouping.split import VALID
+from data_prep.grouping.split import TRAIN, VALID
 from data_prep.prepare.build import build, read_manifest
 from data_prep.prepare.options import BuildOptions
 from pipeline.experiments.plans import ExperimentError
 from pipeline.inference.sources import PhotoSet
+from pipeline.nets.learnt import KnownPhotos
 from pipeline.runs.folder import (
     PreparedError,
     Recipe,
@@ -82,6 +85,19 @@ class PreparedData(PreparedFaces):
         """The validation faces of each source that has any, sorted by their keys."""
         faces = self.table[self.table["split"] == VALID].sort_values(list(KEY))
         return {str(name): rows.reset_index(drop=True) for name, rows in faces.groupby("source")}
+
+    def hold_out(self, known: KnownPhotos) -> PreparedData:
+        """The same with the photos that nets did not learn from as its validation split."""
+        images = self.table.groupby("source")["image"].unique()
+        photos = (PhotoSet(self.roots[str(name)], tuple(some)) for name, some in images.items())
+        seen = [
+            (source, frame.name)
+            for source, frames in zip(images.index, photos, strict=True)
+            for frame in show_progress(frames, len(frames), f"{source}: photos looked up")
+            if known.tell(frame.fingerprint)
+        ]
+        is_seen = pd.MultiIndex.from_frame(self.table[["source", "image"]]).isin(seen)
+        return replace(self, table=self.table.assign(split=np.where(is_seen, TRAIN, VALID)))
 
     def list_valid(self, source: str) -> PhotoSet:
         """The validation photos of a source."""

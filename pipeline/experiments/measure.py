@@ -18,11 +18,8 @@ from data_prep.base.tables import markdown_table, read_faces
 from data_prep.formats.predictions import REQUIRED, PhotoRow, PredictionRow, tabulate_predictions
 from data_prep.grouping.split import VALID
 from evaluate.evaluation import evaluate, read_case
-from evaluate.inputs import photos as truth_photos
-from evaluate.inputs.predictions import Predictions, make_predictions, place_predictions
-from evaluate.inputs.truth import read_truth
+from evaluate.inputs.predictions import Predictions, make_predictions
 from evaluate.measures.alignment import LEAST_FACES, fit_offsets, pair_boxes
-from evaluate.measures.case import Case
 from evaluate.measures.headline import describe_headline
 from evaluate.options import EvaluateOptions
 from evaluate.report.outputs import REPORT
@@ -83,7 +80,7 @@ def measure_source(
     split: str | None = None,
     report: Path | None = None,
 ) -> dict[str, Any]:
-    """The figures of one source of a prepared folder, on one split or all.
+    """The figures of one source of a prepared folder, on one split or the photos that were run.
 
     `found` are predictions on its photos, from a detection score of `THRESH` on, `crops` what the
     classifier tells of the annotated boxes. The folder `report` gets a whole evaluation, as
@@ -93,13 +90,11 @@ def measure_source(
         `photos`, `faces`, and under `both_stages`, `detector_alone` and `classifier_alone` figures
         as [value, low, high] with 95 % bootstrap intervals by photo.
     """
-    options = EvaluateOptions(split=split, source=source)
-    truth = read_truth(prepared, options)
-    files = truth_photos.find_photos(truth.photos, prepared)
-    both, alone = (
-        describe_headline(Case(truth, place_predictions(one, truth, files).detections))
-        for one in (found, crops)
+    options = EvaluateOptions(
+        split=split, source=source, only_predicted=not split and found.ran is not None
     )
+    cases = [read_case(prepared, one, options) for one in (found, crops)]
+    both, alone = map(describe_headline, cases)
     if report is not None:
         evaluation = evaluate(prepared, found, options, crops=crops)
         evaluation.metrics["inputs"] = {
@@ -110,8 +105,8 @@ def measure_source(
         }
         evaluation.save(report)
     return {
-        "photos": len(truth.photos),
-        "faces": len(truth.labels),
+        "photos": len(cases[0].truth.photos),
+        "faces": len(cases[0].truth.labels),
         "both_stages": pick_figures(
             both, "map50", "map75", "map50_95", "ap50", "accuracy", "macro_recall"
         ),
@@ -148,19 +143,24 @@ def measure_weights(options: MeasureOptions, predictor: Predictor | None = None)
     log(f"nets: {predictor.origin}")
     learnt_from = predictor.classifier.card.training.get("data", {}).get("faces_sha256")
     known = data.data["faces_sha256"]
-    if learnt_from != known:
+    if options.unseen:
+        data = data.hold_out(predictor.known)
+        if not data.valid:
+            raise PreparedError(f"{data.folder}: the nets learnt from all photos of it.")
+    elif learnt_from != known:
         log(
             "note: the weights were not trained on this split; they may have learnt from photos "
-            "that are measured here."
+            "that are measured here: --unseen measures on the others."
         )
-    results: dict[str, Any] = {"split": VALID, "faces_sha256": known}
+    split = None if options.unseen else VALID
+    results: dict[str, Any] = {"split": split or "unseen", "faces_sha256": known}
     for source, faces in data.valid.items():
         log(f"{source}: {tell(faces['image'].nunique())}, {tell(len(faces), 'face')}")
         found = predict_photos(predictor, data.list_valid(source))
         crops = classify_faces(predictor.classifier, faces, data.folder)
         report = None if reports is None else reports / source
         results[source] = measure_source(
-            data.folder, source, found, crops, split=VALID, report=report
+            data.folder, source, found, crops, split=split, report=report
         )
         if report is not None:
             log(f"{source}: {report / REPORT}")

@@ -95,16 +95,17 @@ class Classifier:
     def _run_batch(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities and features of crops × side × side × 3, uint8."""
         mean, std = (255 * np.array(v, np.float32) for v in (self.card.mean, self.card.std))
-        batch = feed(pixels, mean, std)
+        return self.answer(feed(pixels, mean, std))
+
+    def answer(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `embed`, of crops as the net is fed: N × 3 × side × side, float32, standardised."""
         looks = [batch, batch[..., ::-1]] if self.card.mirror else [batch]
         logits, features = run_engine(self.engine, np.concatenate(looks))
         logits = logits / np.float32(self.card.temperature)
         logits[:, self._untaught] = -np.inf
         answers = softmax(logits)[:, self._order]
-        return tuple(
-            values.reshape(len(looks), len(pixels), -1).mean(axis=0)
-            for values in (answers, features)
-        )
+        shape = (len(looks), len(batch), -1)
+        return answers.reshape(shape).mean(axis=0), features.reshape(shape).mean(axis=0)
 
 
 BOX = list(Box._fields)

@@ -76,6 +76,14 @@ class MeasureOptions:
 
     prepared: Prepared
     weights: Weights = SHIPPED
+    unseen: Annotated[
+        bool,
+        typer.Option(
+            "--unseen",
+            help="Photos of every split that the nets did not learn from, as their cards list "
+            "them, instead of the validation split.",
+        ),
+    ] = False
     write: Annotated[bool, typer.Option("--write", help="Put the figures on the cards, too.")] = (
         False
     )

@@ -13,11 +13,10 @@ import torch.nn.functional as F
 from fastai.callback.core import Callback, CancelFitException
 from torch import Tensor, nn
 
-from data_prep.base.labels import CLASSES
 from data_prep.base.progress import tell
-from pipeline.nets.cards import ClassifierCard, WeightsError, load_weights, save_checkpoint
-from pipeline.nets.classifiers import fill_net
-from pipeline.nets.compute import autocast, has_fast_bf16, prepare_net, seed_everything
+from pipeline.inference.classifier import Classifier
+from pipeline.nets.cards import ClassifierCard, WeightsError, save_checkpoint
+from pipeline.nets.compute import autocast, has_fast_bf16, seed_everything
 from pipeline.runs.folder import CHECKPOINT, Row, Run
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe
@@ -205,58 +204,47 @@ class StageKeeper(SeededEpochs):
         save_checkpoint(self.run.folder / CHECKPOINT, state)
 
 
-class Teacher:
-    """A trained classifier that gives class probabilities of training batches."""
-
-    def __init__(
-        self, net: nn.Module, card: ClassifierCard, device: torch.device, *, bf16: bool = False
-    ) -> None:
-        self.net, self.card, self.device = prepare_net(net, device), card, device
-        self.bf16, self.order = bf16, [card.classes.index(name) for name in CLASSES]
-
-    def answer(self, images: Tensor) -> Tensor:
-        """Probabilities, in the order of `CLASSES`, of images standardised for the learner."""
-        size = self.card.input_size
-        if images.shape[-1] != size:
-            images = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
-        images = images.contiguous(memory_format=torch.channels_last)
-        with torch.no_grad(), autocast(self.device, bf16=self.bf16):
-            logits = self.net(images).float()
-        return (logits / self.card.temperature).softmax(dim=1)[:, self.order]
-
-
 class Distillation(Callback):
     """Mixes the cross-entropy to the teachers' mean answer into the loss of training batches.
 
     Hinton et al. 2015, "Distilling the knowledge in a neural network".
     """
 
-    def __init__(self, teachers: list[Teacher], share: float) -> None:
+    def __init__(self, teachers: list[Classifier], share: float) -> None:
         self.teachers, self.share = teachers, share
 
     def after_loss(self) -> None:
         if not self.training:
             return
         images = self.xb[0].as_subclass(Tensor)
-        answers = torch.stack([teacher.answer(images) for teacher in self.teachers]).mean(dim=0)
+        answers = torch.stack([ask(teacher, images) for teacher in self.teachers]).mean(dim=0)
         distilled = F.cross_entropy(self.pred.as_subclass(Tensor).float(), answers)
         self.learn.loss_grad = (1 - self.share) * self.loss_grad + self.share * distilled
         self.learn.loss = self.loss_grad.clone()
 
 
-def load_teachers(recipe: ClassifierRecipe, device: torch.device) -> list[Teacher]:
-    """The classifiers a recipe names; `WeightsError` if one sees another crop or classes."""
-    feed, teachers = ClassifierCard(colour=recipe.colour), []
+def ask(teacher: Classifier, images: Tensor) -> Tensor:
+    """Probabilities, in the order of `CLASSES`, of images standardised for the learner."""
+    if images.shape[-1] != (size := teacher.card.input_size):
+        images = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
+    return torch.from_numpy(teacher.answer(images.cpu().numpy())[0]).to(images.device)
+
+
+def load_teachers(recipe: ClassifierRecipe, device: torch.device) -> list[Classifier]:
+    """The classifiers a recipe names, by ONNX Runtime where their ONNX lies beside them.
+
+    That takes a third of torch's time. Raises `WeightsError` if one sees another crop or classes.
+    """
+    fed, teachers = ClassifierCard(colour=recipe.colour), []
     for path in map(Path, recipe.teachers):
         if not path.is_file():
             raise WeightsError(f"teachers: {path}: no such file; give classifiers' .safetensors.")
-        state, card = load_weights(path, ClassifierCard)
-        if (card.colour, card.mean, card.std) != (feed.colour, feed.mean, feed.std):
+        teacher = Classifier.load(path, device=device, bf16=wants_bf16(recipe, device))
+        card = teacher.card
+        if (card.colour, card.mean, card.std) != (fed.colour, fed.mean, fed.std):
             raise WeightsError(f"{path}: is fed otherwise than the net that would learn from it.")
-        if set(card.classes) != set(CLASSES):
-            raise WeightsError(f"{path}: its classes are {card.classes}, not {CLASSES}.")
-        net = fill_net(state, card.architecture, path)
-        teachers.append(Teacher(net, card, device, bf16=wants_bf16(recipe, device)))
+        teacher.card = card.model_copy(update={"mirror": False})
+        teachers.append(teacher)
     return teachers
 
 

@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from data_prep.base.photo import read_photo
+from data_prep.base.tables import read_faces
 from evaluate.inputs.predictions import read_predictions
 from pipeline.experiments import measure as measuring
 from pipeline.experiments.measure import (
@@ -16,7 +18,9 @@ from pipeline.experiments.measure import (
     write_to_cards,
 )
 from pipeline.inference.predictor import Predictor
+from pipeline.nets import learnt
 from pipeline.nets.options import SHIPPED
+from pipeline.runs.folder import PreparedError
 from tests.pipeline.makers import CPU, OneClass, call, stand_ins
 
 
@@ -57,6 +61,28 @@ def test_wrong_classes_cost_the_classifier_and_not_the_detector(measure):
     assert alone["macro_recall"][0] == pytest.approx(1 / 3, abs=1e-3)
     assert results["set"]["both_stages"]["accuracy"][0] == pytest.approx(1 / 3, abs=1e-3)
     assert results["set"]["both_stages"]["map50"][0] < 0.5
+
+
+def test_photos_that_the_nets_learnt_from_are_left_out_whatever_their_split(
+    prepared, tmp_path, monkeypatch
+):
+    stages, faces = stand_ins(), read_faces(prepared)
+    monkeypatch.setattr(Predictor, "load", lambda _weights, **_: stages)
+    monkeypatch.setattr(learnt, "NEAR", -1)  # Painted photos look alike.
+    images = sorted({*faces["image"]})
+    root = prepared.parent / "set"
+    marks = [learnt.fingerprint_photo(read_photo(root / n).pixels, root / n) for n in images]
+    stages.classifier.card.training_photos = tuple(marks[3:])
+    out = tmp_path / "out"
+    options = MeasureOptions(prepared, tmp_path, unseen=True, device="cpu", reports=out)
+    results = measure_weights(options)
+    assert (results["split"], results["set"]["photos"]) == ("unseen", 3)
+    record = json.loads((out / "set" / "metrics.json").read_text())
+    assert record["counts"]["photos"] == 3
+    assert results["set"]["faces"] == faces["image"].isin(images[:3]).sum()
+    stages.classifier.card.training_photos = tuple(marks)
+    with pytest.raises(PreparedError, match="learnt from all photos"):
+        measure_weights(options)
 
 
 RESULTS = {

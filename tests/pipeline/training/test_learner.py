@@ -1,6 +1,8 @@
 """Learners: where they start from, what fastai does with them, and our callbacks in them."""
 
+import hashlib
 import itertools
+import json
 import math
 import os
 import threading
@@ -19,23 +21,26 @@ from fastai.data.load import DataLoader
 from fastai.interpret import ClassificationInterpretation
 from fastai.learner import load_learner
 from fastai.metrics import accuracy
+from safetensors.torch import load_file
 from torch import nn
 
 import trimask
 from data_prep.base.files import OutputError
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
+from pipeline.inference.classifier import Classifier
+from pipeline.inference.engines import OnnxEngine, to_onnx
 from pipeline.nets.cards import (
     ClassifierCard,
     WeightsError,
     load_checkpoint,
     save_weights,
 )
-from pipeline.nets.classifiers import make_mobilenet
+from pipeline.nets.classifiers import expose_features, fill_net, make_mobilenet
 from pipeline.runs.folder import Run
 from pipeline.runs.recipe import ClassifierRecipe, RecipeError
 from pipeline.training import callbacks, learner
-from pipeline.training.callbacks import Bf16, Distillation, StageKeeper, Teacher, load_teachers
+from pipeline.training.callbacks import Bf16, Distillation, StageKeeper, ask, load_teachers
 from pipeline.training.data import class_weights
 from pipeline.training.learner import make_learner
 from tests.pipeline.makers import CPU, Killed, Told
@@ -280,21 +285,20 @@ def test_bf16_computes_in_bf16_and_hands_on_float32(make):
     assert np.isfinite(keeper.history[0]["train_loss"])
 
 
-class Constant(nn.Module):
+class Constant:
     """Answers these logits whatever the image, and notes its size."""
 
     def __init__(self, logits):
-        super().__init__()
-        self.logits, self.sides = torch.tensor(logits), []
+        self.logits, self.sides = np.array(logits, np.float32), []
 
-    def forward(self, images):
-        self.sides.append(images.shape[-1])
-        return self.logits.expand(len(images), 3)
+    def __call__(self, batch):
+        self.sides.append(batch.shape[-1])
+        return np.tile(self.logits, (len(batch), 1)), np.zeros((len(batch), 1), np.float32)
 
 
 def teacher(*logits, **card):
-    made = Teacher(nn.Identity(), ClassifierCard(**card), CPU)
-    made.net = Constant(logits)
+    made = Classifier(nn.Identity(), ClassifierCard(**card), device=CPU)
+    made.engine = Constant(logits)
     return made
 
 
@@ -325,18 +329,31 @@ def test_loss_is_mixed_with_the_cross_entropy_to_the_mean_answer():
 def test_teachers_answer_by_their_cards():
     classes = (CLASSES[1], CLASSES[0], CLASSES[2])
     made = teacher(2.0, 0.0, 0.0, temperature=2.0, classes=classes, input_size=48)
-    answer = made.answer(torch.zeros(1, 3, 32, 32))[0]
+    answer = ask(made, torch.zeros(1, 3, 32, 32))[0]
     torch.testing.assert_close(answer, torch.tensor([0.0, 1.0, 0.0]).softmax(dim=0))
-    assert made.net.sides == [48]
+    assert made.engine.sides == [48]
 
 
 def test_teachers_are_read_from_their_files(tmp_path):
     path = tmp_path / "a.safetensors"
-    recipe = ClassifierRecipe(teachers=[str(path)])
+    recipe = ClassifierRecipe(teachers=[str(path)], bf16="off")
     card = ClassifierCard(architecture="mobilenet0.25", input_size=32)
     save_weights(path, make_mobilenet().state_dict(), card)
+    images = torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
     (made,) = load_teachers(recipe, CPU)
-    assert made.answer(torch.zeros(2, 3, 32, 32)).sum(dim=1).tolist() == pytest.approx([1, 1])
+    answers = ask(made, images)
+    assert answers.sum(dim=1).tolist() == pytest.approx([1, 1])
+    onnx = to_onnx(expose_features(fill_net(load_file(path), card.architecture, path)))
+    path.with_suffix(".onnx").write_bytes(onnx)
+    known = {
+        **json.loads(path.with_suffix(".json").read_text()),
+        "onnx": hashlib.sha256(onnx).hexdigest(),
+    }
+    path.with_suffix(".json").write_text(json.dumps(known))
+    (quick,) = load_teachers(recipe, CPU)
+    assert isinstance(quick.engine, OnnxEngine)
+    torch.testing.assert_close(ask(quick, images), answers, atol=1e-5, rtol=1e-4)
+    path.with_suffix(".onnx").unlink()
     save_weights(path, make_mobilenet().state_dict(), card.model_copy(update={"colour": "grey"}))
     with pytest.raises(WeightsError, match="fed otherwise"):
         load_teachers(recipe, CPU)
