@@ -97,12 +97,7 @@ def measure_source(
     both, alone = map(describe_headline, cases)
     if report is not None:
         evaluation = evaluate(prepared, found, options, crops=crops)
-        evaluation.metrics["inputs"] = {
-            "ground_truth": str(prepared),
-            "split": split,
-            "source": source,
-            "predictions": f"both stages, detections from {THRESH}",
-        }
+        evaluation.metrics["inputs"]["predictions"] = f"both stages, detections from {THRESH}"
         evaluation.save(report)
     return {
         "photos": len(cases[0].truth.photos),
