@@ -78,11 +78,7 @@ class MeasureOptions:
     weights: Weights = SHIPPED
     unseen: Annotated[
         bool,
-        typer.Option(
-            "--unseen",
-            help="Photos of every split that the nets did not learn from, as their cards list "
-            "them, instead of the validation split.",
-        ),
+        typer.Option("--unseen", help="All photos that the nets did not learn from."),
     ] = False
     write: Annotated[bool, typer.Option("--write", help="Put the figures on the cards, too.")] = (
         False
