@@ -101,16 +101,14 @@ def describe_merge(record: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"{name:<16}{tell(source['photos'])}; excluded "
             f"{tell(source['excluded_faces'], 'face')} and {tell(source['excluded_photos'])}; "
-            f"{tell(source['emptied_photos'])} lost all faces; "
-            f"{tell(source['identical_photos_left_out'], 'identical photo')} left out"
+            f"{tell(source['emptied_photos'])} lost all faces"
         )
     found = record["duplicates"]
     lines.append(
         f"duplicates {tell(found['groups_across_sources'], 'near-duplicate group')} across sources "
-        f"with {tell(found['photos_in_them'])}; {tell(found['identical_across_sources'])} identical"
+        f"with {tell(found['photos_in_them'])}"
     )
-    for title, groups in (("group", "first_groups"), ("identical", "first_identical")):
-        lines += [f"{title:<11}{', '.join(members)}" for members in found[groups]]
+    lines += [f"group      {', '.join(members)}" for members in found["first_groups"]]
     return [*lines, f"findings   {_list_counts(record['findings'])}"]
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -25,7 +25,7 @@ from data_prep.base.files import (
     sha256_of,
     write_atomically,
 )
-from data_prep.base.labels import ALIASES, CLASSES, RARE_CLASS, UnknownLabelError, canonical_label
+from data_prep.base.labels import ALIASES, CLASSES, UnknownLabelError, canonical_label
 from data_prep.base.records import AnnotatedPhoto, Dataset, Finding
 from data_prep.datasets.convert import describe_findings
 from data_prep.formats.contracts import Format, ReadOptions
@@ -43,7 +43,7 @@ from data_prep.grouping.groups import (
 
 RECORD = "merge.json"
 PHOTOS = "photos"
-VERSION = 1
+VERSION = 2
 """Raised when the same input would give other output, so that old folders are written again."""
 
 SHOWN_GROUPS = 5
@@ -103,83 +103,58 @@ def merge_datasets(options: MergeOptions) -> Outcome:
     refuse_dataset_folders([(out / photo.image).parent for photo in framed], folders)
     hashes, fingerprints = look_at_photos(framed, options.workers)
     groups = group_photos([photo.photo for photo in framed], fingerprints, hashes)
-    kept = _choose(framed, hashes, table)
-    merged = [framed[index] for index in kept]
-    if not any(photo.faces for photo in merged):
+    if not any(photo.faces for photo in framed):
         raise DatasetError(f"{recode}: no face is left of any source; check the recode tables.")
     with folder.stage() as staging:
         columns = [
-            {"source": name, "group": groups[index], "origin": own.origin, "licence": own.licence}
-            for index in kept
-            for name in [framed[index].photo.source]
+            {"source": name, "group": group, "origin": own.origin, "licence": own.licence}
+            for photo, group in zip(framed, groups, strict=True)
+            for name in [photo.photo.source]
             for own in [table.sources[name]]
         ]
-        write_atomically(staging / TABLE, tabulate(merged, columns))
+        write_atomically(staging / TABLE, tabulate(framed, columns))
         files = [TABLE]
         if any(known.values()):
-            write_groups(staging / GROUPS, {framed[index].image: groups[index] for index in kept})
+            images = [photo.image for photo in framed]
+            write_groups(staging / GROUPS, dict(zip(images, groups, strict=True)))
             files.append(GROUPS)
-        paths = {photo.image: photo.photo.path for photo in merged}
+        paths = {photo.image: photo.photo.path for photo in framed}
         record = {
             "inputs": inputs,
             "table": described,
             "recode_sha256": sha256_of(recode),
             "sources": {
-                name: _describe_source(name, root, told[name], framed, merged)
+                name: _describe_source(name, root, told[name], framed)
                 for name, root in roots.items()
             },
-            "duplicates": _describe_duplicates(framed, hashes, groups),
+            "duplicates": _describe_duplicates(framed, groups),
             **describe_findings(findings),
             "files": {name: sha256_of(staging / name) for name in files},
             "photos": place_photos(paths, staging, options.photos),
-            "photos_sha256": {framed[index].image: hashes[index] for index in kept},
+            "photos_sha256": dict(zip(paths, hashes, strict=True)),
         }
         folder.swap_in(staging, record)
     return Outcome(record, tuple(findings), up_to_date=False)
 
 
-def _choose(photos: Sequence[FramedPhoto], hashes: Sequence[str], table: RecodeTable) -> list[int]:
-    """Indices of photos to keep: all, or not what an earlier source holds byte for byte."""
-    if table.exact_duplicates == "keep":
-        return list(range(len(photos)))
-    owners: dict[str, str] = {}
-    return [
-        index
-        for index, (photo, sha) in enumerate(zip(photos, hashes, strict=True))
-        if not sha or owners.setdefault(sha, photo.photo.source) == photo.photo.source
-    ]
-
-
-def _describe_duplicates(
-    photos: Sequence[FramedPhoto], hashes: Sequence[str], groups: Sequence[str]
-) -> dict[str, Any]:
-    """Groups that span sources and identical files in several sources, and the first few."""
-
-    def span(keys: Sequence[str]) -> list[list[str]]:
-        members: dict[str, list[str]] = {}
-        for photo, key in zip(photos, keys, strict=True):
-            if key:
-                members.setdefault(key, []).append(photo.photo.name)
-        return [m for m in members.values() if len({name.split("/")[0] for name in m}) > 1]
-
-    across, identical = span(groups), span(hashes)
+def _describe_duplicates(photos: Sequence[FramedPhoto], groups: Sequence[str]) -> dict[str, Any]:
+    """Near-duplicate groups that span sources, and the first few."""
+    members: dict[str, list[AnnotatedPhoto]] = defaultdict(list)
+    for photo, group in zip(photos, groups, strict=True):
+        members[group].append(photo.photo)
+    shared = (own for own in members.values() if len({photo.source for photo in own}) > 1)
+    across = [[photo.name for photo in own] for own in shared]
     return {
         "groups_across_sources": len(across),
         "photos_in_them": sum(map(len, across)),
         "first_groups": across[:SHOWN_GROUPS],
-        "identical_across_sources": len(identical),
-        "first_identical": identical[:SHOWN_GROUPS],
     }
 
 
 def _describe_source(
-    name: str,
-    root: Path,
-    told: Mapping[str, Any],
-    there: Sequence[FramedPhoto],
-    kept: Sequence[FramedPhoto],
+    name: str, root: Path, told: Mapping[str, Any], photos: Sequence[FramedPhoto]
 ) -> dict[str, Any]:
-    own = [photo for photo in kept if photo.photo.source == name]
+    own = [photo for photo in photos if photo.photo.source == name]
     after = Counter(face.label for photo in own for face in photo.faces)
     return {
         "root": str(root.resolve()),
@@ -187,7 +162,6 @@ def _describe_source(
         "before": told["before"],
         "after": dict(sorted(after.items())),
         **told,
-        "identical_photos_left_out": sum(p.photo.source == name for p in there) - len(own),
     }
 
 
@@ -201,16 +175,14 @@ class RecodeError(UserError, ValueError):
 class SourceTable(BaseModel):
     """One dataset of a merge: a folder, or one table or JSON file, relative to the TOML file.
 
-    `incorrect` tells what becomes of masks worn wrongly: a class of their own, `without_mask` as
-    systems of two classes have it, or left out as faces. `recode` gives a class, `exclude-face` or
-    `exclude-photo` for a name as written. The rest is how it is read; see `ReadOptions`.
+    `recode` gives a class, `exclude-face` or `exclude-photo` for a name as written. The rest is how
+    it is read; see `ReadOptions`.
     """
 
     model_config = ConfigDict(extra="forbid")
     path: str
     licence: str = ""
     origin: str = ""
-    incorrect: Literal["own", "without_mask", "exclude"] = "own"
     recode: dict[str, str] = Field(default_factory=dict)
     format: Format | None = None
     names: str | None = None
@@ -229,15 +201,11 @@ class SourceTable(BaseModel):
 
 
 class RecodeTable(BaseModel):
-    """A merge: datasets by the names they get, and the classes there are afterwards.
-
-    A photo that several sources hold stays in all of them, or in the first.
-    """
+    """A merge: datasets by the names they get, and the classes there are afterwards."""
 
     model_config = ConfigDict(extra="forbid")
     sources: dict[str, SourceTable] = Field(min_length=1)
     classes: list[str] = Field(default=list(CLASSES), min_length=1)
-    exact_duplicates: Literal["keep", "first"] = "keep"
 
 
 def read_recode(path: Path) -> tuple[RecodeTable, dict[str, Path]]:
@@ -260,28 +228,20 @@ def read_recode(path: Path) -> tuple[RecodeTable, dict[str, Path]]:
     return table, folders
 
 
-def recode_label(name: str, source: SourceTable, classes: Collection[str]) -> str:
+def recode_label(name: str, source: SourceTable, classes: Sequence[str]) -> str:
     """What a class name as written becomes: a class, `EXCLUDE_FACE` or `EXCLUDE_PHOTO`."""
     label = source.recode.get(name)
     if label is None:
-        known = _allow(source, classes)
-        aliases = {alias: label for alias, label in ALIASES.items() if label in known}
+        aliases = {alias: label for alias, label in ALIASES.items() if label in classes}
         try:
-            label = canonical_label(name, aliases, known)
+            label = canonical_label(name, aliases, classes)
         except UnknownLabelError as error:
-            hint = suggest(name, [*source.recode, *known, *aliases])
+            hint = suggest(name, [*source.recode, *classes, *aliases])
             raise UnknownLabelError(
                 f"unknown class '{name}': {hint} Say what becomes of it in the source's table "
                 "recode."
             ) from error
-    if label != RARE_CLASS or source.incorrect == "own":
-        return label
-    return EXCLUDE_FACE if source.incorrect == "exclude" else source.incorrect
-
-
-def _allow(source: SourceTable, classes: Iterable[str]) -> list[str]:
-    """Classes that names may become; the policy for the rare one comes after."""
-    return list(dict.fromkeys([*classes, *[RARE_CLASS] * (source.incorrect != "own")]))
+    return label
 
 
 def _explain(error: ValidationError) -> str:
@@ -295,13 +255,13 @@ def _explain(error: ValidationError) -> str:
     return f"{where}unknown key '{key}': {suggest(key, known)}"
 
 
-def _check_source(source: SourceTable, name: str, classes: Collection[str], path: Path) -> None:
+def _check_source(source: SourceTable, name: str, classes: Sequence[str], path: Path) -> None:
     where = f"{path}: sources.{name}"
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise RecodeError(
             f"{path}: source '{name}': becomes a folder; use letters, digits, '-', '_', '.'."
         )
-    known = [*_allow(source, classes), EXCLUDE_FACE, EXCLUDE_PHOTO]
+    known = [*classes, EXCLUDE_FACE, EXCLUDE_PHOTO]
     for written, label in source.recode.items():
         if label not in known:
             raise RecodeError(
@@ -309,8 +269,6 @@ def _check_source(source: SourceTable, name: str, classes: Collection[str], path
                 f"{suggest(label, known, 'use {}.')} Other classes are declared with "
                 "classes = [...] at the top."
             )
-    if source.incorrect == "without_mask" and "without_mask" not in classes:
-        raise RecodeError(f"{where}.incorrect: 'without_mask' is not one of classes.")
 
 
 def _find_source(source: SourceTable, name: str, others: Mapping[str, Path], path: Path) -> Path:
@@ -333,7 +291,7 @@ def _find_source(source: SourceTable, name: str, others: Mapping[str, Path], pat
 
 
 def recode_dataset(
-    dataset: Dataset, name: str, source: SourceTable, classes: Collection[str]
+    dataset: Dataset, name: str, source: SourceTable, classes: Sequence[str]
 ) -> tuple[list[AnnotatedPhoto], dict[str, Any]]:
     """Recode a dataset that was read with its names as written: photos that stay, and a record.
 

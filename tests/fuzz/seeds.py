@@ -111,7 +111,7 @@ TABLES = {
     "groups.csv": "image,group\nimages/000.jpg,one\nimages/001.jpg,set/images/000.jpg\n",
     "train.txt": "images/000.jpg\n",
     "recode.toml": (
-        f'classes = {list(CLASSES)!r}\nexact_duplicates = "first"\n[sources.one]\npath = "start"\n'
-        'licence = "CC0"\nincorrect = "without_mask"\n[sources.one.recode]\nmask = "with_mask"\n'
+        f'classes = {list(CLASSES)!r}\n[sources.one]\npath = "start"\n'
+        'licence = "CC0"\n[sources.one.recode]\nmask = "with_mask"\n'
     ),
 }

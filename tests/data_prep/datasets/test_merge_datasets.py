@@ -10,8 +10,6 @@ import pytest
 from data_prep.datasets.merge import RecodeError, read_recode
 from tests.makers import add_example, hash_tree, make_dataset
 
-RARE = ("mask_weared_incorrect", (60, 20.5, 100, 70))
-
 
 @pytest.fixture
 def sources(tmp_path):
@@ -76,37 +74,17 @@ def test_merge(merge, rows, tmp_path):
     record = told(tmp_path)
     assert record["sources"]["two"]["before"]["Bare"] == 1
     assert record["sources"]["two"]["recoded"]["Bare"] == "without_mask"
-    assert record["duplicates"]["first_identical"] == [
+    assert record["duplicates"]["first_groups"] == [
         ["one/images/photo0.jpg", "two/images/photo9.jpg"]
     ]
-    assert "1 photo identical" in result.stdout
+    assert "1 near-duplicate group across sources with 2 photos" in result.stdout
     assert merge().stdout == f"{tmp_path / 'out'} is up to date: nothing to do.\n"
 
 
-def test_identical_photos_only_in_the_first_source(merge, rows, tmp_path):
-    merge(top='exact_duplicates = "first"')
-    assert len(rows()) == 14
-    assert not [row for row in rows() if row["image"].endswith("photo9.jpg")]
-    assert told(tmp_path)["sources"]["two"]["identical_photos_left_out"] == 1
-
-
-@pytest.mark.parametrize(
-    ("policy", "wanted"),
-    [
-        ("own", {"mask_weared_incorrect": 1, "with_mask": 6, "without_mask": 1}),
-        ("without_mask", {"with_mask": 6, "without_mask": 2}),
-        ("exclude", {"with_mask": 6, "without_mask": 1}),
-    ],
-)
-def test_policy_for_the_rare_class(merge, rows, policy, wanted):
-    merge(one=f'incorrect = "{policy}"')
-    assert count(rows(), "one") == wanted
-
-
 def test_two_classes(merge, rows):
-    both = 'incorrect = "without_mask"\n'
-    recode = '[sources.two.recode]\nBare = "without_mask"'
-    merge(both, both + recode, 'classes = ["with_mask", "without_mask"]')
+    worn = 'mask_weared_incorrect = "without_mask"\n'
+    recode = f'[sources.two.recode]\nBare = "without_mask"\n{worn}'
+    merge(f"[sources.one.recode]\n{worn}", recode, 'classes = ["with_mask", "without_mask"]')
     assert {row["label"] for row in rows()} == {"with_mask", "without_mask"}
 
 
@@ -129,8 +107,8 @@ def test_excluded_faces_and_photos(merge, rows, tmp_path):
         ({"two": ""}, r"error: sources.two: {data}/two/annotations/photo9.xml: object 0: unknown"),
         ({"one": 'licens = "x"'}, "sources.one: unknown key 'licens': did you mean 'licence'?"),
         ({"top": 'clases = ["a"]'}, "unknown key 'clases': did you mean 'classes'?"),
-        ({"top": 'exact_duplicates = "last"'}, "exact_duplicates: Input should be"),
-        ({"one": 'incorrect = "none"'}, "sources.one.incorrect: Input should be"),
+        ({"top": "classes = []"}, "classes: List should have at least 1 item"),
+        ({"one": "crop_scale = 0.5"}, "sources.one.crop_scale: Input should be"),
         (
             {"one": '[sources.one.recode]\nmask = "with_maks"'},
             "'mask' = 'with_maks': no such class; did you mean 'with_mask'?",
