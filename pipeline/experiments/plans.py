@@ -3,25 +3,16 @@
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from data_prep.base.errors import UserError, suggest
+from data_prep.base.errors import UserError
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 
 
 class ExperimentError(UserError, ValueError):
     """What can't be tried or compared; the message says what to do."""
-
-
-def split_names(text: str, known: Iterable[str], what: str) -> list[str]:
-    """Names with commas between, each once; `ExperimentError` about one that isn't known."""
-    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
-    for name in names:
-        if name not in known:
-            raise ExperimentError(f"no {what} '{name}': {suggest(name, known)}")
-    return names
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from data_prep.base.labels import CLASSES
-from evaluate.measures.bootstrap import Statistic, compare, measure, share, tally
+from evaluate.measures.bootstrap import Statistic, compare, share, tally
 
 Figure = list[float]  # A value, and the low and high end of its 95 % interval.
 
@@ -36,14 +36,6 @@ def count_answers(right: np.ndarray, truth: np.ndarray, groups: pd.Series) -> tu
         }
 
     return figures, len(names)
-
-
-def measure_side(*answers: Any) -> dict[str, Figure | None]:
-    """Figures of `count_answers` with their 95 % intervals, None where not defined."""
-    figures, photos = count_answers(*answers)
-    numbers, ends = measure(figures, photos=photos, resamples=RESAMPLES)
-    rows = {name: [number, *((ends or {})[name] or ())] for name, number in numbers.items()}
-    return {name: None if row[0] is None else row for name, row in rows.items()}
 
 
 def compare_sides(

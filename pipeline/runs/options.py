@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -51,10 +51,6 @@ class SuspectsOptions(ShortOptions):
 
     prepared: Prepared
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder that gets the suspects.")]
-    order: Annotated[
-        Literal["merged", "out-of-fold", "in-sample"],
-        typer.Option(help="merged, out-of-fold (plain loss), or in-sample (top losses)."),
-    ] = "merged"
     folds: Folds = 5
     seed: Annotated[int, typer.Option(help="Of folds and trainings.")] = 0
 

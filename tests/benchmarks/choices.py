@@ -4,7 +4,7 @@ python -m tests.benchmarks.choices PREPARED -o OUT
 """
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -16,14 +16,23 @@ import typer
 from pydantic import TypeAdapter
 
 from data_prep.base.command import as_command
+from data_prep.base.errors import suggest
 from data_prep.base.files import write_atomically, write_json
 from data_prep.base.tables import KEY, markdown_table
 from data_prep.prepare.analysis import keep_balanced
 from data_prep.prepare.options import BlurRule
+from evaluate.measures.bootstrap import measure
 from pipeline.experiments.engine import PreparedData, check_scales, name_photos
-from pipeline.experiments.plans import ExperimentError, Trial, split_names
+from pipeline.experiments.plans import ExperimentError, Trial
 from pipeline.experiments.sweep import Judged, judge_trials
-from pipeline.experiments.tables import compare_sides, measure_side, pick_difference, show_figure
+from pipeline.experiments.tables import (
+    RESAMPLES,
+    Figure,
+    compare_sides,
+    count_answers,
+    pick_difference,
+    show_figure,
+)
 from pipeline.nets.options import Folds, Out, Prepared
 from pipeline.runs.log import Log, report_as
 from pipeline.runs.options import ShortOptions, TrialOptions
@@ -50,6 +59,15 @@ BASE = Choice("base", what="the recipe as it is")
 _TABLE = tomllib.loads(Path(__file__).with_name("choices.toml").read_text(encoding="utf-8"))
 CHOICES = TypeAdapter(tuple[Choice, ...]).validate_python(_TABLE["choices"])
 """One per dataset, that learns from it alone, is added to these."""
+
+
+def split_names(text: str, known: Iterable[str], what: str) -> list[str]:
+    """Names with commas between, each once; `ExperimentError` about one that isn't known."""
+    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in known:
+            raise ExperimentError(f"no {what} '{name}': {suggest(name, known)}")
+    return names
 
 
 def find_choices(only: str, sources: list[str], *, has_cleaned: bool) -> list[Choice]:
@@ -138,6 +156,14 @@ def _choose_faces(
             part = part[keep_balanced(part.assign(short_side=sides), rule=choice.blur)]
         parts.append(part.reset_index(drop=True))
     return parts
+
+
+def measure_side(*answers: Any) -> dict[str, Figure | None]:
+    """Figures of `count_answers` with their 95 % intervals, None where not defined."""
+    figures, photos = count_answers(*answers)
+    numbers, ends = measure(figures, photos=photos, resamples=RESAMPLES)
+    rows = {name: [number, *((ends or {})[name] or ())] for name, number in numbers.items()}
+    return {name: None if row[0] is None else row for name, row in rows.items()}
 
 
 def measure_choices(

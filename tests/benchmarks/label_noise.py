@@ -29,7 +29,7 @@ from pipeline.cleaning.evidence import (
     find_neighbours,
     gather_evidence,
 )
-from pipeline.experiments.plans import ExperimentError, split_names
+from pipeline.experiments.plans import ExperimentError
 from pipeline.experiments.tables import show_figure
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import Folds, Out, Prepared
@@ -46,6 +46,7 @@ from pipeline.training.short import (
     plan_in_sample,
     run_tasks,
 )
+from tests.benchmarks.choices import split_names
 
 LIKELY = {
     "with_mask": {"without_mask": 0.4, "mask_weared_incorrect": 0.6},

@@ -15,9 +15,10 @@ from pipeline.experiments.clean_effect import (
     pair_sides,
 )
 from pipeline.experiments.plans import ExperimentError
-from pipeline.experiments.tables import compare_sides, measure_side
+from pipeline.experiments.tables import compare_sides
 from pipeline.training import short
 from pipeline.training.short import open_faces
+from tests.benchmarks.choices import measure_side
 from tests.pipeline.makers import Told
 from tests.pipeline.prepared_copy import copy_prepared
 from tests.pipeline.tables import TINY, write_tiny

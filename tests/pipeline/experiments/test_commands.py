@@ -9,7 +9,6 @@ import pytest
 
 from data_prep.base import progress
 from data_prep.base.labels import RARE_CLASS
-from pipeline.cleaning import search
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from tests.pipeline.makers import assert_refused, call
 from tests.pipeline.prepared_copy import copy_prepared
@@ -26,7 +25,6 @@ def test_shipped_recipe_can_be_used_on_all_faces():
 
 def test_suspects(prepared, tmp_path, by_colour, monkeypatch):
     monkeypatch.setattr(progress, "QUIET", 0.0)
-    monkeypatch.setattr(search, "plot_faces", lambda *_: None)
     small = ["--set", "sizes=[32]", "--set", "epochs=[1]", "--set", "batch_size=12", "--jobs", "1"]
     result = call("suspects", prepared, "-o", tmp_path, "--folds", 3, "--seed", 4, *small)
     assert (result.exit_code, result.stdout) == (0, "")
@@ -54,7 +52,6 @@ EACH = [
 @pytest.mark.parametrize(("name", "arguments", "fact"), EACH)
 @pytest.mark.usefixtures("by_colour")
 def test_each_of_two_classes(two, tmp_path, monkeypatch, name, arguments, fact):
-    monkeypatch.setattr(search, "plot_faces", lambda *_: None)
     arguments = [two if one == "PREPARED" else one for one in arguments]
     options = ["-o", tmp_path / "out", "--recipe", write_tiny(tmp_path), "--jobs", 1]
     result = call(name, two, *arguments, *options)
@@ -66,7 +63,6 @@ def test_each_of_two_classes(two, tmp_path, monkeypatch, name, arguments, fact):
 @pytest.mark.parametrize(("name", "arguments", "fact"), EACH)
 def test_each_as_json(prepared, tmp_path, by_colour, monkeypatch, name, arguments, fact):
     """A result with figures in place of the table, and a line for each training."""
-    monkeypatch.setattr(search, "plot_faces", lambda *_: None)
     arguments = [prepared if one == "PREPARED" else one for one in arguments]
     options = ["-o", tmp_path / "out", "--log", "json", "--recipe", write_tiny(tmp_path)]
     result = call(name, prepared, *arguments, *options, "--jobs", 1)
@@ -95,7 +91,7 @@ def test_what_is_refused(prepared, tmp_path, arguments, words):
 
 
 WRONG = [
-    ("suspects PREPARED -o OUT --order odd", "'odd' is not one of 'merged', 'out-of-fold'"),
+    ("suspects PREPARED -o OUT --device odd", "'odd' is not one of 'auto', 'cpu', 'cuda'"),
     ("suspects OUT -o OUT", "OUT: not a prepared folder"),
     ("suspects PREPARED -o OUT --set epcohs=3", "did you mean 'epochs'?"),
     ("measure OUT", "OUT: not a prepared folder"),
