@@ -108,7 +108,7 @@ def test_excluded_faces_and_photos(merge, rows, tmp_path):
         ({"one": 'licens = "x"'}, "sources.one: unknown key 'licens': did you mean 'licence'?"),
         ({"top": 'clases = ["a"]'}, "unknown key 'clases': did you mean 'classes'?"),
         ({"top": "classes = []"}, "classes: List should have at least 1 item"),
-        ({"one": "crop_scale = 0.5"}, "sources.one.crop_scale: Input should be"),
+        ({"one": "crop_scale = 0.5"}, "sources.one.crop_scale: should be"),
         (
             {"one": '[sources.one.recode]\nmask = "with_maks"'},
             "'mask' = 'with_maks': no such class; did you mean 'with_mask'?",
