@@ -145,12 +145,13 @@ def average_precisions(hits: RankedHits, weights: FloatArray) -> FloatArray:
         # The precision at a recall is the largest one at that recall or any higher one: `best`.
         best, read = np.zeros(len(weights)), np.zeros((RECALL_STEPS + 1, len(weights)))
         for sums, less in of_runs.weigh(weights, -ends):
-            false, true = -np.moveaxis(less[:-1], 1, 0).astype(np.float64)  # Down to each run.
-            precision = true / np.maximum(true + false, 1)
+            # Down to the end of each run, as negative numbers: their ratio is the precision.
+            true, shown = less[:-1, 1], np.minimum(less[:-1, 0] + less[:-1, 1], -1)
+            precision = np.divide(true, shown, dtype=np.float64)
             if hits.eleven_point:
                 # Compared as whole numbers: 3 of 10 faces must count as recall 0.3, not under it.
                 for step, highest in enumerate(read):
-                    reached = true * RECALL_STEPS >= step * truths
+                    reached = true * -RECALL_STEPS >= step * truths
                     np.maximum(highest, np.where(reached, precision, 0).max(axis=0), out=highest)
                 continue
             for row in precision:
