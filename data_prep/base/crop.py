@@ -19,13 +19,15 @@ Colour = Literal["rgb", "grey"]
 """What a classifier sees of a crop: its colours, or its grey levels in all three channels."""
 
 
-def crop_face(photo: np.ndarray, box: Box, scale: float = CROP_SCALE) -> np.ndarray:
+def crop_face(
+    photo: np.ndarray, box: Box, scale: float = CROP_SCALE, most: int | None = None
+) -> np.ndarray:
     """Cut a square around a face of a photo (height × width × 3, uint8), as its own memory.
 
     The side is `scale` (1 or more) × the longer side of the box, rounded to whole pixels, centred
     on the box. Where it would reach over the border it is shifted into the photo; where the photo
-    itself is too small it is filled up by reflection. Nothing is squashed or resized. Raises
-    `ValueError`: the box is empty, not finite, or the scale is under 1.
+    itself is too small it is filled up by reflection. Nothing is squashed, or resized but to `most`
+    pixels a side. Raises `ValueError`: the box is empty, not finite, or the scale is under 1.
 
     >>> crop_face(np.zeros((40, 60, 3), np.uint8), Box(10, 10, 20, 18)).shape
     (15, 15, 3)
@@ -35,13 +37,18 @@ def crop_face(photo: np.ndarray, box: Box, scale: float = CROP_SCALE) -> np.ndar
     if scale < 1:
         raise ValueError(f"crop scale {scale} would cut into the face: use 1 or more")
     height, width = photo.shape[:2]
-    side = max(1, round(scale * max(box.width, box.height)))
+    side = crop_side(box, scale)
     left, right, x0, x1 = _window((box.xmin + box.xmax) / 2, side, width)
     top, bottom, y0, y1 = _window((box.ymin + box.ymax) / 2, side, height)
     crop = photo[y0:y1, x0:x1]
     if left or right or top or bottom:
-        return cv2.copyMakeBorder(crop, top, bottom, left, right, cv2.BORDER_REFLECT)
-    return crop.copy()
+        crop = cv2.copyMakeBorder(crop, top, bottom, left, right, cv2.BORDER_REFLECT)
+    return crop.copy() if most is None or side <= most else resize_crop(crop, most)
+
+
+def crop_side(box: Box, scale: float = CROP_SCALE) -> int:
+    """Pixels a side of the crop around a face, as it is cut."""
+    return max(1, round(scale * max(box.width, box.height)))
 
 
 def _window(centre: float, side: int, length: int) -> tuple[int, int, int, int]:

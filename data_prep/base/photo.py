@@ -25,6 +25,9 @@ PHOTO_SUFFIXES = frozenset(
 # `catch_warnings` around each photo is not safe in threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
+# Of 16 MB, kept for the next photo: to get new ones may take as long as decoding does.
+Image.core.set_blocks_max(8)
+
 Size = tuple[int, int]  # Width and height in pixels.
 
 DECODERS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
@@ -37,7 +40,7 @@ TOO_LARGE = "too many pixels"
 
 MAX_BYTES = 2_000_000_000  # More are no photo, either: some system files say that they hold these.
 
-STRIP = 16_000_000  # Pixels that are converted at once: Pillow's copies of more take gigabytes.
+STRIP = 1 << 18  # Pixels that are converted at once: Pillow's copies of more leave the cache.
 
 _ORIENTATION_TAG = 0x0112
 _JPEG, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
@@ -248,7 +251,7 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
         if clear:
             ground = Image.new("RGBA", part.size, (255, 255, 255, 255))
             part = Image.alpha_composite(ground, part.convert("RGBA"))
-        rgb[top : top + rows] = np.asarray(part.convert("RGB"))
+        rgb[top : top + rows] = np.asarray(part if part.mode == "RGB" else part.convert("RGB"))
     return rgb
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,15 @@ from data_prep.base.files import write_atomically
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
 from data_prep.base.records import Box
-from pipeline.inference.engines import AUTO, feed, load_net, make_engine, run_engine, softmax
+from pipeline.inference.engines import (
+    AUTO,
+    feed,
+    load_net,
+    make_engine,
+    run_engine,
+    share_cores,
+    softmax,
+)
 from pipeline.nets.cards import ClassifierCard, WeightsError, read_card
 from pipeline.nets.compute import name_device
 
@@ -73,27 +83,27 @@ class Classifier:
 
         Those are crops × D, float32: what the last layer sees; with `mirror` the mean of two looks.
         """
+        full, groups = self.card.input_size, defaultdict[int, list[int]](list)
+        for index, crop in enumerate(crops):
+            groups[min(SMALL_INPUT, full) if len(crop) < SMALL_CROP else full].append(index)
+        parts = [
+            (size, some[start : start + BATCH])
+            for size, some in groups.items()
+            for start in range(0, len(some), BATCH)
+        ]
+        run = partial(self._run_batch, crops)
         probabilities = np.zeros((len(crops), len(CLASSES)), np.float32)
         features: dict[int, np.ndarray] = {}
-        for size, indices in self._group_by_input(crops).items():
-            for start in range(0, len(indices), BATCH):
-                some = indices[start : start + BATCH]
-                pixels = np.stack([fit_crop(crops[i], size, self.card.colour) for i in some])
-                probabilities[some], seen = self._run_batch(pixels)
-                features |= zip(some, seen, strict=True)
+        for (_, some), answer in zip(parts, share_cores(self.engine, run, parts), strict=True):
+            probabilities[some], seen = answer
+            features |= zip(some, seen, strict=True)
         return probabilities, np.array([features[index] for index in range(len(crops))])
 
-    def _group_by_input(self, crops: Sequence[np.ndarray]) -> dict[int, list[int]]:
-        """Indices of crops by the input size they are brought to."""
-        groups: dict[int, list[int]] = {}
-        for index, crop in enumerate(crops):
-            full = self.card.input_size
-            size = min(SMALL_INPUT, full) if crop.shape[0] < SMALL_CROP else full
-            groups.setdefault(size, []).append(index)
-        return groups
-
-    def _run_batch(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities and features of crops × side × side × 3, uint8."""
+    def _run_batch(
+        self, crops: Sequence[np.ndarray], part: tuple[int, list[int]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities and features of some crops, brought to an input size."""
+        pixels = np.stack([fit_crop(crops[i], part[0], self.card.colour) for i in part[1]])
         mean, std = (255 * np.array(v, np.float32) for v in (self.card.mean, self.card.std))
         return self.answer(feed(pixels, mean, std))
 

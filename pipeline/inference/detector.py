@@ -25,7 +25,15 @@ from pipeline.inference.boxes import (
     take_votes,
     weigh_votes,
 )
-from pipeline.inference.engines import AUTO, feed, load_net, make_engine, run_engine, softmax
+from pipeline.inference.engines import (
+    AUTO,
+    feed,
+    load_net,
+    make_engine,
+    run_engine,
+    share_cores,
+    softmax,
+)
 from pipeline.nets.anchors import VARIANCES, decode_boxes, decode_landmarks, make_anchors
 from pipeline.nets.cards import DetectorCard, WeightsError
 from pipeline.nets.compute import CPU, name_device
@@ -112,29 +120,33 @@ class Detector:
         self, photos: Sequence[np.ndarray], factors: Sequence[float], min_score: float
     ) -> list[FaceBoxes]:
         """Detect with given enlargements; on a GPU, photos of one padded size run as one batch."""
-        scaled = [scale_photo(photo, factor) for photo, factor in zip(photos, factors, strict=True)]
+        sizes = [scaled_size(photo, factor) for photo, factor in zip(photos, factors, strict=True)]
         batches: dict[tuple[int, int, int], list[int]] = defaultdict(list)
-        for index, photo in enumerate(scaled):
+        for index, (width, height) in enumerate(sizes):
             # One by one on a processor: what several hold at once leaves its cache.
             turn = index if self.device == CPU else 0
-            batches[_padded(photo.shape[0]), _padded(photo.shape[1]), turn].append(index)
+            batches[_padded(height), _padded(width), turn].append(index)
         found: dict[int, FaceBoxes] = {}
-        for (height, width, _), indices in batches.items():
-            pixels = np.full((len(indices), height, width, 3), GREY, np.uint8)
-            for row, index in enumerate(indices):
-                photo = scaled[index]
-                pixels[row, : photo.shape[0], : photo.shape[1]] = photo
+
+        def find(batch: tuple[int, int, int]) -> None:
+            height, width, _ = batch
+            pixels = np.full((len(batches[batch]), height, width, 3), GREY, np.uint8)
+            for row, index in enumerate(batches[batch]):
+                wide, high = sizes[index]
+                pixels[row, :high, :wide] = scale_photo(photos[index], factors[index])
             outputs = self.run_net(pixels)
             anchors = make_anchors(height, width, self.card.anchors, self.card.strides)
-            for row, index in enumerate(indices):
+            for row, index in enumerate(batches[batch]):
                 found[index] = _select(
                     [output[row] for output in outputs],
                     anchors,
                     (photos[index].shape[1], photos[index].shape[0]),
-                    (scaled[index].shape[1], scaled[index].shape[0]),
+                    sizes[index],
                     min_score,
                     self._columns,
                 )
+
+        share_cores(self.engine, find, list(batches))
         return [found[index] for index in range(len(photos))]
 
     def run_net(self, photos: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -148,11 +160,16 @@ class Detector:
         return boxes, softmax(scores)[..., 1:], landmarks
 
 
+def scaled_size(photo: np.ndarray, factor: float) -> tuple[int, int]:
+    """Width and height in pixels of a photo enlarged or shrunk."""
+    return max(1, round(photo.shape[1] * factor)), max(1, round(photo.shape[0] * factor))
+
+
 def scale_photo(photo: np.ndarray, factor: float) -> np.ndarray:
     """A photo enlarged or shrunk; itself when the factor is 1."""
-    if factor == 1:
+    size = scaled_size(photo, factor)
+    if size == (photo.shape[1], photo.shape[0]):
         return photo
-    size = (max(1, round(photo.shape[1] * factor)), max(1, round(photo.shape[0] * factor)))
     shrink = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     return cv2.resize(photo, size, interpolation=shrink)
 

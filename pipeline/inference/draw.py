@@ -43,17 +43,17 @@ NOTE = (58, 71, 80)  # RGB of what is said of the drawing itself.
 COARSE, FINE = {"quality": 90}, {"quality": 95, "subsampling": 0}  # How JPEG files are written.
 
 
-def draw_faces(photo: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
+def draw_faces(photo: np.ndarray, faces: Sequence[Face], *, spoil: bool = False) -> np.ndarray:
     """A copy of the photo with its faces marked; small photos are enlarged to be readable.
 
     Labels tell the class and its probability, "unsure" under `UNSURE`; those of persons in videos a
     number and the class, on a colour of their own. In crowds a label goes where
     it covers no other one, shortened if need be, or is left out; the surest faces choose first.
     Photo and drawing are height × width × 3, uint8, RGB; the sides of the drawing are times a whole
-    number, which is told in a corner.
+    number, which is told in a corner. With `spoil` a large photo is itself drawn on.
     """
     factor = max(1, min(4, round(SMALLEST_DRAWING / max(photo.shape[:2]))))
-    drawing = photo.copy()
+    drawing = photo if spoil else photo.copy()
     if factor > 1:
         drawing = cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
     height, width = drawing.shape[:2]

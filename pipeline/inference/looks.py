@@ -42,15 +42,19 @@ _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def describe_crops(
-    crops: Sequence[np.ndarray], probabilities: np.ndarray, features: np.ndarray
+    crops: Sequence[np.ndarray],
+    probabilities: np.ndarray,
+    features: np.ndarray,
+    sides: Sequence[int] | None = None,
 ) -> np.ndarray:
     """What `LOOKS` tells of crops (squares, uint8, RGB) and what the classifier makes of them.
 
-    Size is the log2 of the crop's side; sharpness that of the Laplacian's variance over the
-    variance, colour of the mean distance between the channels; brightness and contrast are mean and
-    deviation of the grey levels; certainty is the highest probability; recognition is the length of
-    the feature vector, which is short for what a net never saw (Vaze et al. 2022, "Open-set
-    recognition: a good closed-set classifier is all you need?"). Gives N × looks.
+    Size is the log2 of the crop's side, of `sides` where crops were shrunk since; sharpness that of
+    the Laplacian's variance over the variance, colour of the mean distance between the channels;
+    brightness and contrast are mean and deviation of the grey levels; certainty is the highest
+    probability; recognition is the length of the feature vector, which is short for what a net
+    never saw (Vaze et al. 2022, "Open-set recognition: a good closed-set classifier is all you
+    need?"). Gives N × looks.
     """
     if not len(crops):
         return np.zeros((0, len(LOOKS)))
@@ -61,7 +65,7 @@ def describe_crops(
     edges = (around - 4 * middle).var(axis=(1, 2))
     chroma = (small.max(axis=3) - small.min(axis=3)).mean(axis=(1, 2))
     columns = [
-        np.log2([len(crop) for crop in crops]),
+        np.log2(sides or [len(crop) for crop in crops]),
         np.log2(edges / (spread**2 + 1) + 1e-4),
         np.log2(chroma + 1),
         grey.mean(axis=(1, 2)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.base.boxes import SIDES, BoxOffsets
-from data_prep.base.crop import crop_face
+from data_prep.base.crop import crop_face, crop_side
 from data_prep.base.records import Box
 from pipeline.inference.boxes import FaceBoxes, FaceDetector
 from pipeline.inference.classifier import Classifier
@@ -140,13 +141,13 @@ class Predictor:
         if self.classifier is None:
             told = [boxes.probabilities for boxes in found if boxes.probabilities is not None]
             return [row for shares in told for row in shares.tolist()], []
-        crops = [
-            crop_face(photo, Box(*box), self.classifier.card.crop_scale)
-            for photo, boxes in zip(photos, found, strict=True)
-            for box in boxes.boxes.tolist()
-        ]
+        card, crops, sides = self.classifier.card, [], []
+        for photo, faces in zip(photos, found, strict=True):
+            for box in itertools.starmap(Box, faces.boxes.tolist()):
+                crops.append(crop_face(photo, box, card.crop_scale, card.input_size))
+                sides.append(crop_side(box, card.crop_scale))
         probabilities, features = self.classifier.embed(crops)
-        looks = describe_crops(crops, probabilities, features)
+        looks = describe_crops(crops, probabilities, features, sides)
         return probabilities.tolist(), looks.round(4).tolist()
 
     def predict(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.base.boxes import turn_box_back, turn_size
-from data_prep.base.crop import CROP_SCALE, crop_face, crop_name, encode_crop, resize_crop
+from data_prep.base.crop import CROP_SCALE, crop_face, crop_name, encode_crop
 from data_prep.base.errors import UserError
 from data_prep.base.files import PART, output_error, write_atomically
 from data_prep.base.labels import CLASSES
@@ -189,8 +189,7 @@ class Gallery:
                 continue
             if not self.images or self.images[-1] != frame.name:
                 self.images.append(frame.name)
-            crop = crop_face(frame.pixels, face.box)
-            thumb = encode_crop(resize_crop(crop, THUMB) if len(crop) > THUMB else crop)
+            thumb = encode_crop(crop_face(frame.pixels, face.box, most=THUMB))
             scores = round(face.score, 3), round(max(face.probabilities), 3)
             size, box = round(face.box.short_side), [round(value) for value in face.box]
             row = [len(self.images) - 1, CLASSES.index(face.label), *scores, size, box]

@@ -131,7 +131,7 @@ def _read(path: Path, head: str) -> dict[str, Entry]:
 
 
 class Drawings:
-    """Photos with their faces drawn, written by a thread while the nets work.
+    """Photos with their faces drawn, written by a thread while the nets work on others.
 
     Faces are drawn from a detection score on; None draws nothing, but takes away what was drawn
     before. The clock gets the seconds of `draw`.
@@ -168,7 +168,7 @@ class Drawings:
     def _draw(self, path: Path, frame: Frame, faces: Sequence[Face]) -> None:
         assert frame.pixels is not None
         with self.clock.measure("draw"):
-            save_drawing(path, draw_faces(frame.pixels, faces))
+            save_drawing(path, draw_faces(frame.pixels, faces, spoil=True))
 
     def close(self) -> None:
         """Wait for what is being drawn."""

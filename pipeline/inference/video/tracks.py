@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.base.crop import crop_face, encode_crop, resize_crop
+from data_prep.base.crop import crop_face, encode_crop
 from data_prep.base.files import write_atomically
 from data_prep.base.labels import CLASSES
 from pipeline.inference.records import Face, Frame
@@ -110,8 +110,7 @@ class Track:
         if clear > self.clearest:
             self.clearest = clear
             if frame.pixels is not None:
-                crop = crop_face(frame.pixels, face.box)
-                self.crop = resize_crop(crop, CROP_SIDE) if len(crop) > CROP_SIDE else crop
+                self.crop = crop_face(frame.pixels, face.box, most=CROP_SIDE)
         return replace(face, track=self.number, held=CLASSES[held])
 
     def describe(self, image: str) -> dict[str, Any]:

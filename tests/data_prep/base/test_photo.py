@@ -19,7 +19,7 @@ from data_prep.base.boxes import (
     turn_box_back,
     turn_size,
 )
-from data_prep.base.crop import crop_face, resize_crop
+from data_prep.base.crop import crop_face, crop_side, resize_crop
 from data_prep.base.photo import PHOTO_SUFFIXES, PhotoError, photo_size, read_photo, upright_size
 from data_prep.base.records import Box
 from tests.makers import make_photo, make_pixels
@@ -394,6 +394,9 @@ def test_same_pixels_as_the_slow_crop_in_its_own_memory(case):
     expected, before = crop_slowly(photo, box, scale), photo.copy()
     crop = crop_face(photo, box, scale)
     assert np.array_equal(crop, expected)
+    assert len(crop) == crop_side(box, scale)
+    less = resize_crop(crop, 7) if len(crop) > 7 else crop
+    assert np.array_equal(crop_face(photo, box, scale, most=7), less)
     crop[:] = 0
     assert np.array_equal(photo, before)
 

@@ -53,6 +53,8 @@ def test_only_the_box_and_its_label_are_drawn():
     assert 190 <= xs.min() <= xs.max() <= 410
     assert 260 <= ys.min() <= ys.max() <= 510
     assert np.array_equal(photo, GREY), "the photo itself stays as it is"
+    assert draw_faces(photo, [face((200, 300, 400, 500))], spoil=True) is photo
+    assert np.array_equal(photo, drawing)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import get_args
@@ -14,10 +15,12 @@ import torch
 from typer.testing import CliRunner
 
 from data_prep.base.labels import CLASSES
+from data_prep.base.photo import read_photo
 from pipeline.cli import trimask
 from pipeline.inference import engines, export
 from pipeline.inference.engines import AUTO, ENGINES, EngineError, make_engine
 from pipeline.inference.predictor import Predictor
+from pipeline.inference.records import Frame
 from pipeline.inference.sources import decode_item
 from pipeline.nets.cards import DetectorCard, WeightsError, read_card, read_onnx, save_weights
 from pipeline.nets.options import SHIPPED, EngineName
@@ -51,6 +54,39 @@ def test_engine_answers_as_torch_for_all_sizes_and_threads(shipped, name):
             for outputs in answers:
                 for mine, theirs in zip(own(batch), outputs, strict=True):
                     np.testing.assert_allclose(theirs, mine, atol=1e-3, rtol=1e-4)
+
+
+class Met:
+    """An engine of several streams, each of which waits until two calls are under way."""
+
+    streams = 2
+
+    def __init__(self):
+        self.both = threading.Barrier(2, timeout=20)
+
+    def run(self, item):
+        self.both.wait()
+        return item, engines._cores.get()
+
+
+def test_streams_share_the_cores_and_keep_the_order(monkeypatch):
+    monkeypatch.setattr(engines, "count_threads", lambda: 6)
+    met = Met()
+    assert engines.share_cores(met, met.run, range(4)) == [(item, 3) for item in range(4)]
+    for engine, items, cores in ((object(), [1, 2], 6), (met, [1], 6), (met, [1, 2], 1)):
+        monkeypatch.setattr(engines, "count_threads", lambda cores=cores: cores)
+        told = engines.share_cores(engine, lambda item: (item, engines._cores.get()), items)
+        assert told == [(item, 0) for item in items]
+
+
+def test_photos_side_by_side_get_the_answers_of_each_alone(monkeypatch):
+    monkeypatch.setattr(engines, "count_threads", lambda: 2)
+    nets = Predictor.load(SHIPPED, device=CPU, engine="onnx", thresh=0.05)
+    photo = read_photo(EXAMPLE).pixels
+    frames = [Frame("a", pixels=some) for some in (photo, photo[:, ::-1], photo[::2, ::2])]
+    together = nets(frames)
+    assert sum(map(len, together)) > 3
+    assert together == [nets([frame])[0] for frame in frames]
 
 
 @pytest.mark.parametrize(

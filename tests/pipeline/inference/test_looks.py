@@ -29,6 +29,8 @@ def test_what_is_told_of_crops():
     (first,) = describe_crops([large], shares[:1], features[:1])
     assert first[0] == pytest.approx(np.log2(96))
     assert first[1:] == pytest.approx(expected[0][1:], rel=1e-4)
+    (shrunk,) = describe_crops(crops[:1], shares[:1], features[:1], [96])
+    assert shrunk == pytest.approx(first, rel=1e-4)
     assert describe_crops([], shares[:0], features[:0]).shape == (0, len(LOOKS))
 
 
