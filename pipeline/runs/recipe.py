@@ -17,7 +17,7 @@ from pipeline.nets.options import TIMM, Architecture
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
-GONE: tuple[tuple[str, Any], ...] = (("members", 1), ("rotated", []))
+GONE: tuple[tuple[str, Any], ...] = (("members", 1), ("rotated", []), ("masks", "real"))
 """Keys that classifiers' recipes had once, of no effect at these values."""
 
 Incorrect = Literal["own", "without_mask", "exclude"]  # What a mask worn wrongly counts as.
@@ -52,7 +52,6 @@ class ClassifierRecipe(_Numbers):
     init: str = "random"
     sources: list[str] = Field(default_factory=list)
     incorrect: Incorrect = "own"
-    masks: Literal["real", "drawn"] = "real"
     faces: Literal["kept", "all"] = "kept"
     colour: Colour = "rgb"
     sizes: list[int] = Field(default=[128, 224], min_length=1)

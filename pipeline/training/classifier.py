@@ -90,12 +90,9 @@ def train_classifier(
     splits = {split: chosen.loc[chosen["split"] == split, "label"] for split in (TRAIN, VALID)}
     _log_counts(splits, log)
     checkpoint = load_checkpoint(run.folder / CHECKPOINT)
-    if recipe.drawn or recipe.masks == "drawn":
+    if recipe.drawn:
         log("drawing masks on bare faces")
     gathered = gather_faces(chosen, read_crops(prepared), recipe)
-    if recipe.masks == "drawn":
-        log("drawn masks in place of real ones")
-        _log_counts({**splits, TRAIN: gathered.labels}, log)
     learn = build_learner(gathered, recipe, device, run.folder, fresh=checkpoint is None)
     history: list[Row] = list(checkpoint["history"]) if checkpoint else []
     if checkpoint:

@@ -244,9 +244,7 @@ NEAR = 0.12  # How far the landmarks may be from the middle of the crop, as a sh
 
 
 def gather_faces(faces: pd.DataFrame, read: ReadCrop, recipe: ClassifierRecipe) -> TrainingFaces:
-    """The faces as a recipe shows them: real masks replaced, drawn faces added."""
-    if recipe.masks == "drawn":
-        faces, read = mask_bare_faces(faces, read, split=TRAIN, seed=recipe.seed)
+    """The faces as a recipe shows them: drawn faces added."""
     labels = faces.loc[faces["split"] == TRAIN, "label"]
     return TrainingFaces(*add_drawn_faces(faces, read, recipe), labels)
 
@@ -272,21 +270,6 @@ def add_drawn_faces(
                 break
             pen.draw(bare.loc[index], way, label, str(turn))
     return pd.concat([faces, pd.DataFrame(pen.rows)], ignore_index=True), pen.read
-
-
-def mask_bare_faces(
-    faces: pd.DataFrame, read: ReadCrop, *, split: str, seed: int
-) -> tuple[pd.DataFrame, ReadCrop]:
-    """Replace the real masked faces of a split by its bare faces with masks drawn on them.
-
-    Every bare face whose landmarks are found is there twice. Also gives what reads the crops.
-    """
-    pen = _Pen(read, seed)
-    here, bare = faces["split"] == split, faces["label"] == BARE
-    for _, row in faces[here & bare].iterrows():
-        pen.draw(row, "properly", MASKED, "masked")
-    rows = pd.DataFrame(pen.rows, columns=faces.columns)
-    return pd.concat([faces[~here | bare], rows], ignore_index=True), pen.read
 
 
 class _Pen:

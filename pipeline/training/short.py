@@ -98,8 +98,8 @@ def check_short(recipe: ClassifierRecipe, judged: str, *, alone: bool = False) -
         problem = "lr is 'find', for which there is no time: give a number with --set lr=…"
     elif recipe.teachers:
         problem = f"teachers have learnt from {judged} that are judged: use --set teachers=[]"
-    elif recipe.incorrect != "own" or recipe.masks != "real":
-        problem = "needs three classes and real masks: use --set incorrect=own --set masks=real"
+    elif recipe.incorrect != "own":
+        problem = "needs three classes: use --set incorrect=own"
     elif alone and recipe.rare_odds != 1:
         problem = "a short training is without a prior shift: use --set rare_odds=1"
     if problem:

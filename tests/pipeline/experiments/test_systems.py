@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from itertools import cycle
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -41,7 +42,7 @@ def test_systems_of_the_field_are_there_as_their_originals_were():
     assert all(one.load_recipe().name == one.name for one in SYSTEMS if one.recipe is not None)
     assert of["sams-gray"].scale == of["sams-colour"].scale == 1.0
     assert of["sams-gray"].load_recipe().colour == "grey"
-    assert of["dataroots"].load_recipe().masks == "drawn"
+    assert of["dataroots"].drawn
     assert of["covid-fastai"].load_recipe().incorrect == "without_mask"
     assert (of["covid-fastai"].blur, of["covid-fastai"].cleaned) == ("global", True)
     assert of["single-stage"].load_recipe().incorrect == "exclude"
@@ -224,3 +225,16 @@ def test_command_writes_tables_and_plot(prepared, tmp_path):
     assert json.loads((out / "compare.json").read_text())[0]["system"]["name"] == "shipped"
     refused = CliRunner().invoke(comparison.app, [*args, "defualt"])
     assert_refused(refused, "'defualt': did you mean 'default'?")
+
+
+def test_masks_are_drawn_on_every_bare_face_of_training(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(comparison, "draw_on_crop", lambda crop, *_: 255 - crop)
+    faces = PreparedData.open(prepared).table
+    table = comparison.mask_bare_faces(faces, prepared, tmp_path)
+    train = table[table["split"] == "train"]
+    assert train["label"].value_counts().to_dict() == {"without_mask": 12, "with_mask": 12}
+    assert (table["split"] == "valid").sum() == (faces["split"] == "valid").sum()
+    bare, masked = (train[train["label"] == name] for name in ("without_mask", "with_mask"))
+    for first, second in zip(bare["crop"], masked["crop"], strict=True):
+        real, drawn = (read_photo(prepared / path).pixels for path in (first, second))
+        assert np.abs(255 - real.astype(int) - drawn).mean() < 12, "JPEG"

@@ -25,7 +25,7 @@ from pipeline.nets.options import SHIPPED
 from pipeline.runs.folder import Run, identify_data, start_run
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.training import classifier as training
-from pipeline.training import data, learner
+from pipeline.training import learner
 from pipeline.training.classifier import train_classifier
 from pipeline.training.export import (
     TEMPERATURES,
@@ -250,17 +250,6 @@ def test_two_classes_are_all_that_is_ever_answered(prepared, tmp_path):
     answers = use(run, noise)
     assert (answers[:, CLASSES.index(RARE_CLASS)] == 0).all()
     assert answers.sum(axis=1) == pytest.approx(1, abs=1e-5)
-
-
-@pytest.mark.usefixtures("without_plots")
-def test_learning_from_drawn_masks_only(prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "draw_on_crop", lambda crop, *_: 255 - crop)
-    run = train(prepared, tmp_path / "a", change(masks="drawn", incorrect="exclude"))
-    assert run.lines[2] == "drawn masks in place of real ones"
-    assert run.lines[3] == (
-        "train: with_mask 12, without_mask 12, mask_weared_incorrect 0; "
-        "valid: with_mask 4, without_mask 4, mask_weared_incorrect 0"
-    )
 
 
 @pytest.mark.usefixtures("without_plots")

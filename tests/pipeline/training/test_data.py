@@ -29,7 +29,6 @@ from pipeline.training.data import (
     class_weights,
     draw_on_crop,
     make_loaders,
-    mask_bare_faces,
     read_crops,
     select_faces,
     shrink_crop,
@@ -257,17 +256,6 @@ def test_the_seed_tells_which():
 
     assert crops(1) == crops(1)
     assert crops(1) != crops(2)
-
-
-def test_masks_are_drawn_on_every_bare_face_of_one_split():
-    table, read = mask_bare_faces(drawn_table(), lambda _: HEAD, split="train", seed=0)
-    training_faces = table[table["split"] == "train"]
-    assert training_faces["label"].value_counts().to_dict() == {BARE: 8, MASKED: 8}
-    assert (table["split"] == "valid").sum() == 1, "the other split stays"
-    drawn = training_faces[training_faces["label"] == MASKED]["crop"]
-    assert {name.split("#")[0] for name in drawn} == {f"{index}.png" for index in range(8)}
-    assert all(not np.array_equal(read(name), HEAD) for name in drawn)
-    assert read("0.png") is HEAD
 
 
 def test_mask_covers_the_mouth_and_leaves_the_eyes(detector):

@@ -155,7 +155,7 @@ def test_other_weights_to_start_from_count_but_not_where_the_crops_lie(plan, tmp
         ({"teachers": ["a.safetensors"]}, "teachers have learnt from faces"),
         ({"lr": "find"}, "lr is 'find'"),
         ({"init": "a.safetensors"}, "a.safetensors: can't be read"),
-        ({"incorrect": "exclude"}, "three classes and real masks"),
+        ({"incorrect": "exclude"}, "needs three classes"),
     ],
 )
 def test_recipes_of_more_than_a_plain_short_training_are_refused(plan, by_colour, changed, message):
