@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -76,8 +78,29 @@ def jpeg_uri(data: bytes) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
 
 
+@cache
+def _find_font(letters: str) -> str | None:
+    """The first font of this machine that has all letters, the plots' own if it can be."""
+    from matplotlib.font_manager import fontManager
+    from matplotlib.ft2font import FT2Font
+
+    wanted = set(map(ord, letters)) - {ord("\n")}
+    for font in sorted(fontManager.ttflist, key=lambda font: font.name != "DejaVu Sans"):
+        if wanted <= FT2Font(font.fname).get_charmap().keys():
+            return font.name
+    return None
+
+
 def to_uri(figure: Figure) -> str:
-    """The figure as a PNG data URI."""
+    """The figure as a PNG data URI; letters that no font here has are boxes, without a word."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        words = text.get_text()  # type: ignore[attr-defined]
+        if not words.isascii() and (font := _find_font("".join(sorted({*words, "x"})))):
+            text.set(fontfamily=font)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")
+        figure.savefig(buffer, format="png")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

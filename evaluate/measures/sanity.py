@@ -136,8 +136,8 @@ def list_doubts(case: Case, record: Record) -> list[str]:
         if rest := record.get("not_learnt_from"):
             count = rest["counts"]["photos"]
             others = (
-                f"the other {f'{count} give' if count > 1 else 'one gives'} mAP@0.5 "
-                f"{_show(rest['map50'])} and accuracy {_show(rest['accuracy'])}."
+                f"the {f'{count} that were not give' if count > 1 else 'one that was not gives'} "
+                f"mAP@0.5 {_show(rest['map50'])} and accuracy {_show(rest['accuracy'])}."
             )
         say.append(
             f"{tell(coverage['learnt_from'], 'photo', 'was/were', of=coverage['run'])} learnt from "

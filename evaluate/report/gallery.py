@@ -9,12 +9,13 @@ import cv2
 import numpy as np
 
 from data_prep.base.crop import encode_crop, resize_crop
-from data_prep.base.html import COLOURS, VIOLET, jpeg_uri
+from data_prep.base.html import jpeg_uri
 from data_prep.base.photo import PhotoError, read_photo
 from evaluate.arrays import FloatArray
 from evaluate.measures.case import Case
 from evaluate.measures.errors import FoundError, list_errors
 from evaluate.measures.matching import KINDS, MISSED
+from evaluate.report.plots import choose_colours
 
 PER_KIND = 12
 SIDE = 168  # Of a picture in pixels.
@@ -34,7 +35,7 @@ class Picture:
 
 
 Mark = tuple[FloatArray, str, bool]
-"""A box to draw, its label, and whether it is annotated: a frame, or else the corners."""
+"""A box to draw, its colour, and whether it is annotated: a frame, or else the corners."""
 
 
 def draw_gallery(case: Case) -> dict[str, list[Picture]]:
@@ -66,8 +67,9 @@ def _draw(error: FoundError, case: Case) -> Picture:
     rows = np.flatnonzero((detections.photo == photo) & (detections.detection >= 0.5))
     shown = rows if error.kind == MISSED else np.union1d(rows, [error.row])
     faces = np.flatnonzero(truth.photo == photo)
+    colours = choose_colours(truth.classes)
     marks: list[Mark] = [
-        (side.boxes[index], truth.classes[side.labels[index]], side is truth)
+        (side.boxes[index], colours[truth.classes[side.labels[index]]], side is truth)
         for side, some in ((truth, faces), (detections, shown))
         for index in some
     ]
@@ -95,9 +97,9 @@ def _cut_out(pixels: np.ndarray | None, boxes: FloatArray, marks: Sequence[Mark]
     border = (top, bottom, left, right)
     square = cv2.copyMakeBorder(inside, *border, cv2.BORDER_CONSTANT, value=(GROUND,) * 3)
     picture = resize_crop(square, SIDE)
-    for box, label, annotated in marks:
+    for box, colour, annotated in marks:
         corners = (box.reshape(2, 2) - corner) * (SIDE / side)
-        _draw_box(picture, corners, COLOURS.get(label, VIOLET), frame=annotated)
+        _draw_box(picture, corners, colour, frame=annotated)
     return jpeg_uri(encode_crop(picture, QUALITY))
 
 

@@ -1,6 +1,7 @@
 """The plots of the report."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from rich.cells import cell_len
 
 from data_prep.base.html import (
     BLUE,
@@ -174,4 +176,5 @@ def _finish(figure: Figure, axes: Axes, legend: str) -> str:
 
 def _wrap(name: str) -> str:
     """Long class names on several lines."""
-    return name.replace("_", "\n_", 1) if len(name) > 12 else name
+    width = 14 * len(name) // cell_len(name)  # Some letters are as wide as two.
+    return fill(name.replace("_", " _"), max(width, 1)).replace(" _", "_")

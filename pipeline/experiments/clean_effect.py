@@ -83,6 +83,8 @@ def measure_clean_effect(options: CleanEffectOptions, log: Log) -> dict[str, Any
     sides = pair_sides(before, after)
     changes = sides.count_changes()
     log(", ".join(f"{name} {count}" for name, count in changes.items()), "data", **changes)
+    if not any(count for name, count in changes.items() if name != "faces"):
+        raise ExperimentError(f"{after.folder}: learns from the same faces and labels as before.")
     tasks = []
     for seed in range(options.seeds):
         own = recipe.model_copy(update={"seed": recipe.seed + seed})
@@ -96,6 +98,7 @@ def measure_clean_effect(options: CleanEffectOptions, log: Log) -> dict[str, Any
     right = np.stack([view.probabilities.argmax(axis=1) == truth for view in views])
     figures = compare_sides(right[0::2], right[1::2], truth, name_photos(sides.valid))
     result = {"changes": changes, "faces": len(truth), "seeds": options.seeds, "figures": figures}
+    result["of_class"] = {name: int((truth == i).sum()) for i, name in enumerate(CLASSES)}
     write_json(out / RESULT, result)
     return result
 
@@ -112,7 +115,10 @@ def describe_effect(result: dict[str, Any]) -> str:
                 show_figure(pick_difference(row), "+"),
                 ", ".join(f"{value:+.3f}" for value in row["by_seed"]),
             ]
-        rows.append([f"recall, {name}" if name in CLASSES else name.replace("_", " "), *cells])
+        words = name.replace("_", " ")
+        if name in CLASSES:
+            words = f"recall, {name}, of {tell(result['of_class'][name], 'face')}"
+        rows.append([words, *cells])
     return (
         f"Validation faces: {result['faces']}, labels as annotated; "
         f"{tell(result['seeds'], 'training')} a side; intervals: 95 %, paired, by photo.\n\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import warnings
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -13,13 +14,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from data_prep.base.html import COLOURS
+from data_prep.base.html import COLOURS, to_uri
 from evaluate import EvaluateOptions, Evaluation, evaluate
 from evaluate.arrays import Detections
 from evaluate.evaluation import measure_case
 from evaluate.measures.case import Case
 from evaluate.report.gallery import GROUND, PER_KIND, SIDE, draw_gallery
 from evaluate.report.outputs import render_report
+from evaluate.report.plots import _wrap, choose_colours, draw_confusion
 from tests.evaluate.scenes import Seen, as_detections, as_truth, make_case, make_scene
 
 
@@ -178,6 +180,22 @@ def test_pictures_show_the_photo_and_both_kinds_of_boxes(scene):
     missed = shown["missed"][0]
     assert missed.caption == "with_mask, 20 px"
     assert decode(missed.src)[3, 3].tolist() == pytest.approx([GROUND] * 3, abs=4)
+
+
+def test_long_and_foreign_names_of_classes(scene):
+    truth, detections, files = scene
+    names = ("wears the mask over mouth and nose alike", "口罩没有戴好", "wornIncorrectly" * 3)
+    case = Case(replace(truth, classes=names), detections, files=files)
+    edge = decode(draw_gallery(case)["wrong_class"][0].src)[SIDE // 2, round(28 / 96 * SIDE)]
+    legend = bytes.fromhex(choose_colours(names)[names[1]][1:])
+    assert np.abs(edge.astype(int) - list(legend)).max() < 70, "the legend's colour"
+    labels = [_wrap(name) for name in (*names, "mask_weared_incorrect")]
+    assert max(len(line) for label in labels for line in label.split("\n")) <= 14
+    assert labels[-1] == "mask_weared\n_incorrect"
+    confusion = {"counts": np.eye(3, dtype=int), "rows": names, "columns": names}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Of glyphs that no font here has.
+        assert to_uri(draw_confusion(confusion, "無")).startswith("data:image/png")
 
 
 @pytest.mark.parametrize("fault", ["unknown", "broken"])

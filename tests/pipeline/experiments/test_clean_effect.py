@@ -94,6 +94,9 @@ def test_same_seeds_on_both_sides(prepared, cleaned, tmp_path, by_colour):
     assert "| accuracy | 1.000 | 1.000 | +0.000 (+0.000 to +0.000) |" in describe_effect(result)
     measure(prepared, cleaned, tmp_path / "out")
     assert len(by_colour) == 4
+    with pytest.raises(ExperimentError, match="the same faces and labels as before"):
+        measure(prepared, prepared, tmp_path / "out")
+    assert len(by_colour) == 4, "nothing was trained for that"
 
 
 def test_difference_is_after_minus_before(prepared, cleaned, tmp_path, by_colour, monkeypatch):
@@ -146,5 +149,7 @@ def test_class_without_validation_faces():
     assert figures["without_mask"]["difference"] is None
     assert figures["without_mask"]["interval"] == [None, None]
     assert figures["macro_recall"]["before"] == 1
-    result = {"faces": 4, "seeds": 1, "figures": figures}
-    assert "| recall, without_mask | – | – | – | – |" in describe_effect(result)
+    counts = dict(zip(CLASSES, (4, 0, 0), strict=True))
+    told = describe_effect({"faces": 4, "seeds": 1, "figures": figures, "of_class": counts})
+    assert "| recall, without_mask, of 0 faces | – | – | – | – |" in told
+    assert "| recall, with_mask, of 4 faces | 1.000 |" in told
