@@ -96,7 +96,7 @@ def to_uri(figure: Figure) -> str:
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
-        words = text.get_text()  # type: ignore[attr-defined]
+        words = text.get_text()
         if not words.isascii() and (font := _find_font("".join(sorted({*words, "x"})))):
             text.set(fontfamily=font)
     buffer = io.BytesIO()
