@@ -17,7 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("pipeline.inference.export:export", USE),
     "serve": ("pipeline.serve.command:serve", USE),
     "train": ("pipeline.training.commands:train", TRAIN),
-    "train-detector": ("pipeline.training.commands:train_detector", TRAIN),
+    "train-detector": ("pipeline.training.commands:train_boxes", TRAIN),
     "runs": ("pipeline.runs.listing:list_or_compare", TRAIN),
     "suspects": ("pipeline.cleaning.search:suspects", CLEAN),
     "review": ("pipeline.review.command:review", CLEAN),
@@ -47,16 +47,22 @@ def check_options(options: Any) -> None:
     """Refuse what can be told to be wrong before torch is loaded, wherever a command has it."""
     from pipeline.experiments.plans import make_grid
     from pipeline.nets.options import find_weights
-    from pipeline.runs.folder import identify_data
+    from pipeline.runs.folder import RunError, identify_data, resume_run
     from pipeline.runs.log import report_as
-    from pipeline.runs.recipe import ClassifierRecipe, load_recipe
+    from pipeline.runs.options import TrainDetectorOptions
+    from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
 
     with report_as(getattr(options, "log", "text")):
         for name in ("prepared", "cleaned"):
             if folder := getattr(options, name, None):
                 identify_data(folder)
+        if run := getattr(options, "resume", None):
+            resume_run(run, identify_data(options.prepared)[0])
+        if isinstance(options, TrainDetectorOptions) and not options.start.is_file():
+            raise RunError(f"--start {options.start}: no such file.")
         if hasattr(options, "overrides"):
-            load_recipe(options.recipe, ClassifierRecipe, options.overrides)
+            kind = DetectorRecipe if isinstance(options, TrainDetectorOptions) else ClassifierRecipe
+            load_recipe(options.recipe, kind, options.overrides)
         if hasattr(options, "sets"):
             make_grid(options.recipe, options.sets)
         if hasattr(options, "weights"):

@@ -28,6 +28,33 @@ class DemoOptions:
     weights: Weights = SHIPPED
 
 
+@dataclass(frozen=True)
+class TrainOptions:
+    """Options of `train`."""
+
+    prepared: Prepared
+    recipe: Recipe = "default"
+    overrides: Overrides = None
+    runs: Annotated[Path, typer.Option("--runs", "-o", help="Folder that gets the run folder.")] = (
+        Path("runs")
+    )
+    resume: Annotated[
+        Path | None, typer.Option(help="A run folder that was stopped, to go on with.")
+    ] = None
+    device: Device = "auto"
+    log: LogAs = "text"
+
+
+@dataclass(frozen=True)
+class TrainDetectorOptions(TrainOptions):
+    """Options of `train-detector`."""
+
+    start: Annotated[Path, typer.Option(help="RetinaFace weights to start from.")] = field(
+        kw_only=True
+    )
+    recipe: Recipe = "detector"
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrialOptions:
     """How several trainings are done."""

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from fastai.callback.core import Callback, CancelFitException
+from fastai.torch_core import rank_distrib
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from data_prep.base.progress import tell
 from pipeline.inference.classifier import Classifier
@@ -20,6 +22,9 @@ from pipeline.nets.compute import autocast, has_fast_bf16, seed_everything
 from pipeline.runs.folder import CHECKPOINT, Row, Run
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe
+from pipeline.training.ranks import bare
+
+APART = 1_000_003  # Between the seeds of ranks, which augment otherwise and shuffle alike.
 
 WORDS = {
     "train_loss": "training loss",
@@ -105,6 +110,25 @@ class LearnBeside(Callback):
         self.pool.shutdown()
 
 
+class LearnTogether(Callback):
+    """Gradients are the mean over all ranks; batch norms see the whole batch on GPUs.
+
+    In place of fastai's own, whose accelerate takes the precision from a file of its own: here the
+    recipe says it.
+    """
+
+    order = 11  # fastai's, behind what brings the net to its device
+
+    def before_fit(self) -> None:
+        net = self.learn.model
+        if self.dls.device.type == "cuda":
+            net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+        self.learn.model = DistributedDataParallel(net)
+
+    def after_fit(self) -> None:
+        self.learn.model = self.learn.model.module
+
+
 class SeededEpochs(Callback):
     """Seeds every epoch of a stage by its own number, so that each can be repeated alone."""
 
@@ -115,7 +139,7 @@ class SeededEpochs(Callback):
 
     def before_epoch(self) -> None:
         seed = self.seed + 1000 * self.stage + self.epoch
-        seed_everything(seed)
+        seed_everything(seed + APART * rank_distrib())
         for loader in self.dls.loaders:
             loader.rng = random.Random(seed)  # fastai shuffles by a generator of its own
 
@@ -172,11 +196,12 @@ class StageKeeper(SeededEpochs):
         self.log(line, "epoch", **row)
         if row["valid_loss"] < self.best_loss:
             self.best_loss, self.worse = row["valid_loss"], 0
-            self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+            self.best = {k: v.detach().clone() for k, v in bare(self.model).state_dict().items()}
         elif falls or self.recipe.switch == "stalled":
             self.worse += 1
-        self.run.write_history(self.history)
-        self._save()
+        if not rank_distrib():
+            self.run.write_history(self.history)
+            self._save()
         if self.worse >= self.recipe.patience:
             why = "no lower validation loss" if self.recipe.switch == "stalled" else "overfits"
             line = f"stage {self.stage + 1} ends: {why} for {tell(self.worse, 'epoch')}"
@@ -185,7 +210,7 @@ class StageKeeper(SeededEpochs):
 
     def after_fit(self) -> None:
         if self.best:
-            self.model.load_state_dict(self.best)
+            bare(self.model).load_state_dict(self.best)
 
     def _save(self) -> None:
         optimiser = self.opt.state_dict()
@@ -198,7 +223,7 @@ class StageKeeper(SeededEpochs):
             "best": self.best,
             "worse": self.worse,
             "history": self.history,
-            "model": self.model.state_dict(),
+            "model": bare(self.model).state_dict(),
             "optimiser": {"state": [dict(one) for one in optimiser["state"]], "hypers": hypers},
         }
         save_checkpoint(self.run.folder / CHECKPOINT, state)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from fastai.callback.schedule import Learner, valley
-from fastai.torch_core import to_device
+from fastai.torch_core import rank_distrib, to_device
 from matplotlib import pyplot
 
 from data_prep.base.labels import CLASSES, RARE_CLASS
@@ -27,8 +27,15 @@ from pipeline.training.data import (
     read_crops,
     select_faces,
 )
-from pipeline.training.export import export_classifier, picture_batch, store_weights, write_page
+from pipeline.training.export import (
+    export_classifier,
+    make_card,
+    picture_batch,
+    store_weights,
+    write_page,
+)
 from pipeline.training.learner import build_learner, fit_stage, free_body
+from pipeline.training.ranks import share
 
 TIMED = 8  # Faces that a step is timed with.
 
@@ -83,13 +90,14 @@ def train_classifier(
 ) -> ClassifierCard:
     """Train a classifier, or go on where a killed run of the same folder stopped.
 
-    From the whole `faces.csv`; gives the card of the written weights, with the validation figures.
+    From the whole `faces.csv`; gives the card of the written weights, with the validation figures,
+    or of none where another process writes them.
     """
     chosen = select_faces(faces, recipe)
     seed_everything(recipe.seed)
     splits = {split: chosen.loc[chosen["split"] == split, "label"] for split in (TRAIN, VALID)}
     _log_counts(splits, log)
-    checkpoint = load_checkpoint(run.folder / CHECKPOINT)
+    checkpoint = share(load_checkpoint(run.folder / CHECKPOINT))
     if recipe.drawn:
         log("drawing masks on bare faces")
     gathered = gather_faces(chosen, read_crops(prepared), recipe)
@@ -117,6 +125,8 @@ def train_classifier(
                 learn.opt.load_state_dict(to_device(resumed["optimiser"], device))
             keeper = StageKeeper(recipe, stage, rate, run, history, log, resumed, steps)
             fit_stage(learn, recipe, stage, rate, [keeper], keeper.done)
+    if rank_distrib():
+        return make_card(recipe)
     state = store_weights(learn, gathered.labels, recipe)
     batch = picture_batch(learn)
     card = export_classifier(state, chosen, prepared, recipe, run, device)

@@ -1,123 +1,123 @@
 """The commands `train` and `train-detector` of `python -m pipeline`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
+import torch
 import typer
 
-from data_prep.base.progress import tell_loading
-from pipeline.nets.options import Device, LogAs, Overrides, Prepared, Recipe
-from pipeline.runs.log import report_as
-
-Runs = Annotated[Path, typer.Option("--runs", "-o", help="Folder that gets the run folder.")]
-Resume = Annotated[Path | None, typer.Option(help="A run folder that was stopped, to go on with.")]
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """Options of `train`."""
-
-    prepared: Prepared
-    recipe: Recipe = "default"
-    overrides: Overrides = None
-    runs: Runs = Path("runs")
-    resume: Resume = None
-    device: Device = "auto"
-    log: LogAs = "text"
-
-
-@dataclass(frozen=True)
-class TrainDetectorOptions(TrainOptions):
-    """Options of `train-detector`."""
-
-    start: Annotated[Path, typer.Option(help="RetinaFace weights to start from.")] = field(
-        kw_only=True
-    )
-    recipe: Recipe = "detector"
+from data_prep.base.command import NOT_DONE
+from data_prep.base.files import hold_folder
+from data_prep.base.tables import read_faces, select_sources
+from data_prep.grouping.split import TRAIN, VALID
+from pipeline.nets.cards import CLASSIFIER, DETECTOR, Card, load_state
+from pipeline.nets.compute import pick_device
+from pipeline.nets.learnt import know_photos, list_photos
+from pipeline.runs.folder import RECIPE, Run, RunError, identify_data, resume_run, start_run
+from pipeline.runs.log import Log, Reporter, report_as
+from pipeline.runs.options import TrainDetectorOptions, TrainOptions
+from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
+from pipeline.training.classifier import plan_classifier, train_classifier
+from pipeline.training.detector import plan_detector, train_detector
+from pipeline.training.export import describe_result
+from pipeline.training.learner import settle_start
+from pipeline.training.ranks import RanksError, check_ranks, count_ranks, join_ranks, share
 
 
 def train(options: TrainOptions) -> None:
     """Train the classifier on the crops of the training split."""
-    _train(options)
-
-
-def train_detector(options: TrainDetectorOptions) -> None:
-    """Fine-tune the detector on the annotated boxes of the training split."""
-    _train(options, options.start)
-
-
-def _train(options: TrainOptions, start: Path | None = None) -> None:
-    """A detector with weights to start from, else a classifier."""
     with report_as(options.log) as report:
-        with tell_loading():
-            from pipeline.runs.folder import RECIPE, RunError, identify_data, resume_run, start_run
-            from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
+        _train(options, None, report)
 
-        prepared, log = options.prepared, report.log
-        data, roots = identify_data(prepared, options.resume or options.runs)
-        run = None if options.resume is None else resume_run(options.resume, data)
-        if run and options.overrides:
-            raise RunError("--resume goes on by the run's own recipe: leave --set out.")
-        name = run.folder / RECIPE if run else options.recipe
-        recipe: ClassifierRecipe | DetectorRecipe
-        if start is None:
-            recipe = load_recipe(name, ClassifierRecipe, options.overrides)
-        elif start.is_file():
-            recipe = load_recipe(name, DetectorRecipe, options.overrides)
-        else:
-            raise RunError(f"--start {start}: no such file.")
-        with tell_loading():  # Of torch, once all is known to be good.
-            from data_prep.base.files import hold_folder
-            from data_prep.base.tables import read_faces, select_sources
-            from data_prep.grouping.split import TRAIN, VALID
-            from pipeline.nets.cards import CLASSIFIER, DETECTOR, Card, load_state
-            from pipeline.nets.compute import pick_device
-            from pipeline.nets.learnt import know_photos, list_photos
-            from pipeline.training.classifier import plan_classifier, train_classifier
-            from pipeline.training.detector import plan_detector, train_detector
-            from pipeline.training.export import describe_result
-            from pipeline.training.learner import settle_start
 
-        device, faces = pick_device(options.device), read_faces(prepared)
+def train_boxes(options: TrainDetectorOptions) -> None:
+    """Fine-tune the detector on the annotated boxes of the training split."""
+    with report_as(options.log) as report:
+        _train(options, options.start, report)
+
+
+def _train(options: TrainOptions, start: Path | None, report: Reporter) -> None:
+    """A detector with weights to start from, else a classifier; rank 0 begins and tells it."""
+    device, prepared = pick_device(options.device), options.prepared
+    with join_ranks(device) as rank:
+        log: Log = (lambda *_, **__: None) if rank else report.log
+        begun = None
+        try:
+            begun = None if rank else _begin(options, start, device, log)
+        finally:
+            begun = share(begun)
+        if begun is None:
+            raise typer.Exit(NOT_DONE)
+        recipe, run = begun
+        data, roots = identify_data(prepared)
+        if data != run.data:
+            raise RunError(f"{prepared}: not what the other processes train on.")
+        faces = read_faces(prepared)
         fit: Callable[..., Card]
         if isinstance(recipe, ClassifierRecipe):
-            recipe = recipe if run else settle_start(recipe, log)
-            net, begun_with = CLASSIFIER, [recipe.init, *recipe.teachers]
-            plan = partial(plan_classifier, faces, prepared, recipe, device)
             fit = partial(train_classifier, faces, prepared, recipe)
-        else:
-            assert start is not None
-            net, begun_with, state = DETECTOR, [str(start)], load_state(start)
-            plan = partial(plan_detector, faces, roots, recipe, state, start.name, device)
+        elif start is not None:
+            state = load_state(start)
             fit = partial(train_detector, faces, roots, recipe, state, prepared=prepared)
-        if run is None:
-            log(plan(), "plan")
-            run = start_run(options.runs, recipe, data, start=start)
-        log(f"run folder: {run.folder}", "run", folder=run.folder)
-        chosen = select_sources(faces, recipe.sources)
-        learnt = chosen["split"] == TRAIN
-        if isinstance(recipe, ClassifierRecipe) and recipe.faces == "kept":
-            learnt &= chosen["kept"]
-        run = replace(run, photos=list_photos(chosen[learnt], roots, log, begun_with))
-        judged = list_photos(chosen[chosen["split"] == VALID], roots, log)
-        if seen := sum(bool(know_photos(run.photos).tell(one)) for one in judged):
-            warning = (
-                f"{seen} of {len(judged)} validation photos were learnt from by what this training "
-                "begins with, or look like training photos: the figures flatter."
-            )
-            log(f"note: {warning}", "learnt", seen=seen, photos=len(judged))
-            run = run.warn(warning)
         try:
-            with hold_folder(run.folder):
+            with nullcontext() if rank else hold_folder(run.folder):
                 card = fit(run, device=device, log=log)
-        except KeyboardInterrupt:
-            log(f"to go on, in place of --recipe and --set: --resume {run.folder}")
+        except (KeyboardInterrupt, RanksError) as error:
+            tell = report.log if isinstance(error, RanksError) else log
+            tell(f"to go on, in place of --recipe and --set: --resume {run.folder}")
             raise
-        for line in describe_result(run, prepared):
-            log(line)
-        weights = run.folder / f"{net}.safetensors"
-        facts = {"folder": run.folder, "weights": weights, **card.results}
-        report.finish(f"weights: {weights}", **facts)
+        if rank:
+            return
+    for line in describe_result(run, prepared):
+        log(line)
+    net = CLASSIFIER if start is None else DETECTOR
+    weights = run.folder / f"{net}.safetensors"
+    facts = {"folder": run.folder, "weights": weights, **card.results}
+    report.finish(f"weights: {weights}", **facts)
+
+
+def _begin(
+    options: TrainOptions, start: Path | None, device: torch.device, log: Log
+) -> tuple[ClassifierRecipe | DetectorRecipe, Run]:
+    """Check all there is, before anything is made, and make the run folder or take one up."""
+    prepared = options.prepared
+    data, roots = identify_data(prepared, options.resume or options.runs)
+    run = None if options.resume is None else resume_run(options.resume, data)
+    if run and options.overrides:
+        raise RunError("--resume goes on by the run's own recipe: leave --set out.")
+    name, faces = run.folder / RECIPE if run else options.recipe, read_faces(prepared)
+    recipe: ClassifierRecipe | DetectorRecipe
+    if start is None:
+        recipe = load_recipe(name, ClassifierRecipe, options.overrides)
+        recipe = recipe if run else settle_start(recipe, log)
+        check_ranks(recipe)
+        begun_with, kept = [recipe.init, *recipe.teachers], recipe.faces == "kept"
+        plan = "" if run else plan_classifier(faces, prepared, recipe, device)
+    else:
+        if count_ranks() > 1:
+            raise RunError("train-detector takes one process: call it without a launcher.")
+        recipe = load_recipe(name, DetectorRecipe, options.overrides)
+        begun_with, kept, state = [str(start)], False, load_state(start)
+        plan = "" if run else plan_detector(faces, roots, recipe, state, start.name, device)
+    if run is None:
+        log(plan, "plan")
+        run = start_run(options.runs, recipe, data, start=start)
+    log(f"run folder: {run.folder}", "run", folder=run.folder)
+    if (processes := count_ranks()) > 1:
+        line = f"{processes} processes share every batch of {recipe.batch_size}"
+        log(line, "processes", processes=processes)
+    chosen = select_sources(faces, recipe.sources)
+    learnt = (chosen["split"] == TRAIN) & (chosen["kept"] | (not kept))
+    run = replace(run, photos=list_photos(chosen[learnt], roots, log, begun_with))
+    judged = list_photos(chosen[chosen["split"] == VALID], roots, log)
+    if seen := sum(bool(know_photos(run.photos).tell(one)) for one in judged):
+        warning = (
+            f"{seen} of {len(judged)} validation photos were learnt from by what this training "
+            "begins with, or look like training photos: the figures flatter."
+        )
+        log(f"note: {warning}", "learnt", seen=seen, photos=len(judged))
+        run = run.warn(warning)
+    return recipe, run

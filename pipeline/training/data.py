@@ -34,6 +34,7 @@ from pipeline.nets.cards import DETECTOR
 from pipeline.nets.options import SHIPPED
 from pipeline.runs.folder import PreparedError
 from pipeline.runs.recipe import ClassifierRecipe
+from pipeline.training.ranks import SharedBatches, count_ranks
 
 KEPT = 1_000_000_000  # Bytes of crops that a training holds at most.
 SMALLEST_SIDE = 16  # Crops are never shrunk below this side: a face of about 11 pixels.
@@ -201,7 +202,12 @@ def make_loaders(
     )
     rows = list(items.itertuples(index=False, name=None))
     with no_random():  # fastai tries an augmented batch, which must not change what is drawn next
-        return block.dataloaders(rows, bs=recipe.batch_size, num_workers=0, device=device)
+        size, pinned = recipe.batch_size // count_ranks(), device.type == "cuda"
+        how = {"bs": size, "num_workers": 0, "device": device, "pin_memory": pinned}
+        loaders = block.dataloaders(rows, **how)
+    if count_ranks() > 1:
+        loaders.loaders = list(map(SharedBatches, loaders.loaders))
+    return loaders
 
 
 def _draw_shift(images: torch.Tensor, most: float) -> torch.Tensor:

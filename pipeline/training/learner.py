@@ -42,7 +42,14 @@ from pipeline.nets.options import SHIPPED
 from pipeline.runs.folder import identify_data
 from pipeline.runs.log import Log, Reporter
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
-from pipeline.training.callbacks import Bf16, Distillation, LearnBeside, load_teachers, wants_bf16
+from pipeline.training.callbacks import (
+    Bf16,
+    Distillation,
+    LearnBeside,
+    LearnTogether,
+    load_teachers,
+    wants_bf16,
+)
 from pipeline.training.data import (
     TrainingFaces,
     class_weights,
@@ -51,6 +58,7 @@ from pipeline.training.data import (
     read_crops,
     select_faces,
 )
+from pipeline.training.ranks import count_ranks
 
 WAIT = 20  # Seconds that a server may be silent.
 
@@ -175,8 +183,9 @@ def fit_stage(
             cycle = {"pct_start": 0.99} if head_only else {"pct_start": 0.3, "div": 5.0}
             rates = slice(lr) if head_only else rates
     with learn.no_logging(), learn.no_bar():
-        beside = [LearnBeside()] * (learn.dls.device.type == "cpu")
-        fit(epochs, rates, cbs=[*callbacks, *beside], start_epoch=start, **cycle)
+        alone = [LearnBeside()] * (learn.dls.device.type == "cpu")
+        how = [LearnTogether()] if count_ranks() > 1 else alone
+        fit(epochs, rates, cbs=[*callbacks, *how], start_epoch=start, **cycle)
 
 
 def _split_body(net: nn.Sequential) -> list[list[nn.Parameter]]:

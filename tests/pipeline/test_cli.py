@@ -15,8 +15,7 @@ from data_prep.base.files import sha256_of
 from data_prep.base.tables import read_faces
 from pipeline.inference.detector import Detector
 from pipeline.runs.folder import identify_data
-from pipeline.training import classifier as train_classifier
-from pipeline.training import detector as train_detector
+from pipeline.training import commands
 from tests.pipeline.drawing.test_demo import PortraitDetector
 from tests.pipeline.makers import ColourClassifier, assert_refused, call, make_net
 
@@ -38,8 +37,8 @@ def trainers(monkeypatch):
         options["log"]("trained", "epoch", loss=0.5)
         return SimpleNamespace(results={"valid": {"accuracy": 0.75}})
 
-    monkeypatch.setattr(train_classifier, "train_classifier", train)
-    monkeypatch.setattr(train_detector, "train_detector", train)
+    monkeypatch.setattr(commands, "train_classifier", train)
+    monkeypatch.setattr(commands, "train_detector", train)
     return calls
 
 
@@ -78,7 +77,7 @@ def test_a_stopped_training_says_how_to_go_on(prepared, tmp_path, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train_classifier, "train_classifier", stop)
+    monkeypatch.setattr(commands, "train_classifier", stop)
     result = call("train", prepared, "-o", tmp_path / "runs", "--device", "cpu")
     assert result.exit_code == 130
     how = f"to go on, in place of --recipe and --set: --resume {tmp_path / 'runs' / '001-default'}"
