@@ -130,16 +130,9 @@ def test_two_processes_learn_what_one_does(prepared, tmp_path):
 @pytest.mark.parametrize("killed", ["0", "1"])
 def test_a_rank_that_is_killed_ends_the_other_and_one_process_goes_on(prepared, tmp_path, killed):
     recipe, run = write_tiny(tmp_path), tmp_path / "runs" / "001-tiny"
-    train = [
-        "train",
-        prepared,
-        "--recipe",
-        recipe,
-        "--set",
-        "epochs=[300]",
-        "--set",
-        "patience=300",
-    ]
+    train = ["train", prepared, "--recipe", recipe]
+    for one in ("epochs=[60]", "patience=60", "architecture=sequential"):
+        train += ["--set", one]
     process, end = launch("-m", "pipeline", *train, "-o", tmp_path / "runs"), time.monotonic() + 300
     while not (run / "history.csv").exists():
         assert process.poll() is None
