@@ -43,7 +43,7 @@ MAX_BYTES = 2_000_000_000  # More are no photo, either: some system files say th
 STRIP = 1 << 18  # Pixels that are converted at once: Pillow's copies of more leave the cache.
 
 _ORIENTATION_TAG = 0x0112
-_JPEG, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+_JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 
 class PhotoError(UserError, ValueError):
@@ -141,7 +141,7 @@ def decode_photo(
     except Exception as error:  # Decoders raise anything on damaged files and damaged EXIF data.
         if salvage and isinstance(content, bytes) and content.startswith(_JPEG):
             # With the end that it lacks, the decoder gives the rows there are, the rest grey.
-            whole = content + JPEG_END
+            whole = content + _JPEG_END
             if rows := _count_rows(decode_photo(whole, name).pixels):
                 ended = decode_photo(whole, name, upright=upright, fit_size=fit_size)
                 return replace(ended, salvaged=rows)
@@ -206,17 +206,6 @@ def keep_shown(photo: AnnotatedPhoto, decoded: Photo) -> tuple[AnnotatedPhoto, l
         message = f"{photo.name}: {lost} of its faces reach into the rows that are lost; left out."
         findings.append(Finding(photo.name, "lost-faces", message, dropped=True))
     return replace(photo, faces=shown, left_out=photo.left_out + lost), findings
-
-
-def lacks_end(path: Path) -> bool:
-    """Whether a JPEG does not end as it should; only decoding tells whether rows are lost."""
-    try:
-        with path.open("rb") as file:
-            is_jpeg = file.read(len(_JPEG)) == _JPEG
-            file.seek(-len(JPEG_END), 2)
-            return is_jpeg and file.read() != JPEG_END
-    except OSError:
-        return False
 
 
 def _open(file: Path | io.BytesIO) -> Image.Image:

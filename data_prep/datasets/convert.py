@@ -19,11 +19,9 @@ from data_prep.base.files import (
     refuse_dataset_folders,
     refuse_other_files,
     sha256_of,
-    write_atomically,
 )
 from data_prep.base.labels import CLASSES
-from data_prep.base.photo import JPEG_END, PhotoError, keep_shown, lacks_end, read_photo
-from data_prep.base.records import AnnotatedPhoto, Dataset, Finding
+from data_prep.base.records import Dataset, Finding
 from data_prep.decisions.ledger import Ledger, read_ledger
 from data_prep.decisions.overlay import apply_ledgers, restore_names
 from data_prep.formats.contracts import Format, ReadOptions, order_classes
@@ -108,7 +106,7 @@ class ConvertOptions(ReadingOptions):
             "photos": self.photo_mode,
             "canonical": self.canonical,
             "scale": self.crop_side,
-            **{name: True for name in ("keep_split", "salvage") if getattr(self, name)},
+            **({"keep_split": True} if self.keep_split else {}),
             "reading": {
                 "aliases": dict(reading.aliases),
                 "classes": None,
@@ -166,11 +164,6 @@ def convert(options: ConvertOptions) -> Outcome:
             files[GROUPS] = sha256_of(staging / GROUPS)
         paths = {photo.image: photo.photo.path for photo in framed}
         photos = place_photos(paths, staging, options.photo_mode)
-        for photo in framed:
-            if photo.salvaged and photo.image in photos:  # Whole again, its lost rows grey.
-                ended = photo.photo.path.read_bytes() + JPEG_END
-                write_atomically(staging / photo.image, ended)
-                photos[photo.image] = len(ended)
         findings += written.findings
         record = {
             "inputs": inputs,
@@ -196,9 +189,6 @@ def _frame(
     dataset: Dataset, places: Mapping[str, str], parts: Mapping[str, str], options: ConvertOptions
 ) -> tuple[list[FramedPhoto], list[Finding]]:
     """The photos, where they go and of which part; findings. `DatasetError` if none is left."""
-    salvaged: set[str] = set()
-    if options.salvage:
-        dataset, salvaged = _salvage(dataset)
     framed, faults = frame_photos(dataset.photos)
     findings = [*dataset.findings, *faults]
     if not framed:
@@ -213,29 +203,10 @@ def _frame(
         names, sides = [photo.photo.name for photo in framed], [parts[image] for image in images]
         findings[:0] = find_leaks(names, alike, sides)
     framed = [
-        replace(photo, image=places[image], part=parts.get(image, ""), salvaged=image in salvaged)
+        replace(photo, image=places[image], part=parts.get(image, ""))
         for photo, image in zip(framed, images, strict=True)
     ]
     return framed, findings
-
-
-def _salvage(dataset: Dataset) -> tuple[Dataset, set[str]]:
-    """The dataset with the faces that photos without their end still show; these photos."""
-    photos: list[AnnotatedPhoto] = []
-    findings = [*dataset.findings]
-    salvaged: set[str] = set()
-    for photo in dataset.photos:
-        if lacks_end(photo.path):
-            try:
-                decoded = read_photo(photo.path, fit_size=photo.stated_size, salvage=True)
-            except PhotoError as error:
-                findings.append(Finding(photo.name, "unreadable-photo", str(error), dropped=True))
-                continue
-            photo, told = keep_shown(photo, decoded)
-            findings += told
-            salvaged |= {photo.image} if decoded.salvaged else set()
-        photos.append(photo)
-    return replace(dataset, photos=tuple(photos), findings=tuple(findings)), salvaged
 
 
 def describe_findings(findings: Sequence[Finding]) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class CropsFormat(DatasetFormat):
                 continue
             try:
                 about = photo.photo
-                decoded = read_photo(about.path, fit_size=about.stated_size, salvage=photo.salvaged)
+                decoded = read_photo(about.path, fit_size=about.stated_size)
             except PhotoError as error:
                 name = f"{photo.photo.source}/{photo.photo.image}"
                 findings.append(Finding(name, "unreadable-photo", str(error), dropped=True))

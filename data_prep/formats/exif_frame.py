@@ -48,7 +48,6 @@ class FramedPhoto:
     faces: tuple[Face, ...]
     turn: int  # EXIF orientation (1 to 8) that still has to turn these pixels upright.
     part: str = ""  # Of the split, where one is kept.
-    salvaged: bool = False  # Whether it lacks its end.
 
     @property
     def annotation(self) -> str:

@@ -83,12 +83,6 @@ class ReadingOptions:
             f"are known. Fields: {', '.join(FIELDS)}.",
         ),
     ] = ""
-    salvage: Annotated[
-        bool,
-        typer.Option(
-            "--salvage", help="Use JPEGs that lack their end, with the faces that are still there."
-        ),
-    ] = False
     crop_scale: Annotated[
         float,
         typer.Option(
@@ -136,6 +130,12 @@ class PrepareOptions(ReadingOptions):
     fold: Annotated[int, typer.Option(help="Which part is for validation, from 0.")] = 0
     seed: Annotated[int, typer.Option(help="Of the split's shuffling.")] = 0
     keep_split: KeepSplit = False
+    salvage: Annotated[
+        bool,
+        typer.Option(
+            "--salvage", help="Use JPEGs that lack their end, with the faces that are still there."
+        ),
+    ] = False
     drop_duplicates: Annotated[
         bool,
         typer.Option(

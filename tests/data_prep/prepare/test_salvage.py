@@ -1,15 +1,11 @@
 """JPEGs that lack their end: refused as before, or used with the faces they still show."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
 from data_prep.base.photo import read_photo
-from data_prep.datasets.convert import ConvertOptions, convert
-from data_prep.formats.contracts import Format
 from data_prep.prepare.build import build
 from data_prep.prepare.options import BuildOptions
 from tests.makers import LABELS, make_dataset, make_voc
@@ -51,22 +47,3 @@ def test_build(torn, tmp_path):
     assert result.record["findings"]["salvaged-photo"] == 1
     assert BuildOptions.from_record(result.record["options"], roots=[torn]).salvage
     assert build(options).up_to_date
-
-
-@pytest.mark.parametrize("form", [Format.COCO, Format.CROPS])
-def test_convert(torn, tmp_path, form):
-    before = (torn / "images" / "photo0.jpg").read_bytes()
-    result = convert(ConvertOptions(dataset=torn, out=tmp_path / "c", to=form, salvage=True))
-    assert result.record["findings"]["salvaged-photo"] == 1
-    assert result.record["counts"]["photos"] == 8
-    if form is Format.COCO:
-        copy = read_photo(tmp_path / "c" / "images" / "photo0.jpg")
-        wanted = read_photo(torn / "images" / "photo0.jpg", salvage=True)
-        assert (copy.pixels == wanted.pixels).all()
-        record = json.loads((tmp_path / "c" / "annotations.json").read_text())
-        number = next(i["id"] for i in record["images"] if i["file_name"].endswith("photo0.jpg"))
-        boxes = [a["bbox"] for a in record["annotations"] if a["image_id"] == number]
-        assert boxes == [[10, 5, 30, 30]]
-    else:
-        assert len(list((tmp_path / "c").rglob("*.jpg"))) == 7 * 2 + 1
-    assert (torn / "images" / "photo0.jpg").read_bytes() == before
