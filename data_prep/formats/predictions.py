@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, fields
 from itertools import chain
 from pathlib import Path
@@ -95,6 +95,7 @@ class AlarmRule:
     classes: tuple[str, ...]
     of: tuple[str, ...] = CLASSES
     thresh: float = 0.0  # Detection score under which a face raises none.
+    nets: Mapping[str, str] | None = None  # Hashes of those it was measured with, where known.
 
     def score(self, probabilities: FloatArray) -> FloatArray:
         """(N,) alarm scores, 0 to 1, from probabilities (N, 3) in the order of `CLASSES`."""
@@ -115,7 +116,8 @@ class AlarmRule:
         try:
             told = json.loads(path.read_text(encoding="utf-8"))
             classes, of = tuple(told["classes"]), tuple(told["of"])
-            rule = cls(float(told["threshold"]), classes, of, float(told["thresh"]))
+            nets = told.get("nets")
+            rule = cls(float(told["threshold"]), classes, of, float(told["thresh"]), nets)
             if not {*classes, *of} <= {*CLASSES} or not (0 <= rule.threshold <= 1):
                 raise ValueError
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

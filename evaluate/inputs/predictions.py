@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -355,11 +356,16 @@ def place_predictions(
     return Placed(placed, left_out, tuple(warnings), ran)
 
 
-def repeat_run(path: Path) -> list[str]:
-    """What `run.py` warned of, where its summary lies beside its table or in its folder."""
+def read_summary(path: Path) -> dict[str, Any]:
+    """The summary of `run.py` beside its table or in its folder; empty where there is none."""
     if not path.is_dir() and path.name != FILE:
-        return []
-    summary = read_object((path if path.is_dir() else path.parent) / "summary.json") or {}
+        return {}
+    return read_object((path if path.is_dir() else path.parent) / "summary.json") or {}
+
+
+def repeat_run(path: Path) -> list[str]:
+    """What `run.py` warned of, as its summary tells."""
+    summary = read_summary(path)
     unlike, drawn = summary.get("unlike"), summary.get("boxes")
     said = [f"run.py: {unlike.get('said')}"] if isinstance(unlike, dict) else []
     if isinstance(drawn, dict):

@@ -10,6 +10,7 @@ import pandas as pd
 from data_prep.base.files import write_atomically, write_json
 from data_prep.base.html import render_html
 from data_prep.base.records import Box
+from evaluate.inputs.predictions import read_summary
 from evaluate.measures.alarm import make_rule
 from evaluate.measures.case import Case
 from evaluate.measures.curves import trace_curves
@@ -37,7 +38,9 @@ def write_outputs(case: Case, record: Record, out: Path) -> list[Path]:
     chosen = record.get("alarm", {}).get("chosen")
     if chosen and chosen["threshold"] is not None:
         rule = make_rule(case.options.incorrect, chosen["threshold"], case.options.thresh)
-        write_json(out / ALARM, {**asdict(rule), **chosen, "measured_on": record["inputs"]})
+        nets = read_summary(Path(record["inputs"]["predictions"])).get("nets")
+        measured = {"nets": nets, "measured_on": record["inputs"]}
+        write_json(out / ALARM, {**asdict(rule), **chosen, **measured})
     write_json(out / METRICS_FILE, record)
     return [out / REPORT, out / METRICS_FILE]
 

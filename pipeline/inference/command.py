@@ -186,6 +186,8 @@ def tell_result(
         typer.echo(f"{of} lack their end: faces there are not counted")
     if summary["unlike"]:
         log(f"warning: {summary['unlike']['said']}")
+    if alarm is not None and alarm.nets not in (None, summary["nets"]):
+        log("note: the alarm was measured with other nets: measure these with --false-alarms")
     if alarm is not None and options.thresh > alarm.thresh:
         log(
             f"--thresh {options.thresh:g} hides faces: the alarm was measured from a detection "

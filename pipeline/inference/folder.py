@@ -34,10 +34,12 @@ from pipeline.inference.sources import ANNOTATED, SUMMARY, TRACKS, PhotoSet, spe
 from pipeline.inference.video.clips import VideoOptions
 from pipeline.inference.video.follow import Kept, follow_videos
 from pipeline.inference.video.tracks import COLUMNS
+from pipeline.nets.options import CLASSIFIER, DETECTOR
 
 FORMAT = 3
 DRAW_FROM = 0.5
 NOTHING = Saves()
+NETS = (DETECTOR, CLASSIFIER, "single_stage")  # By which the summary names their hashes.
 
 
 def predict_photos(
@@ -153,6 +155,7 @@ def predict_folder(
         "device": str(predictor.detector.device),
         "bf16": predictor.detector.bf16,
         "engine": predictor.engine,
+        "nets": {kind: own for kind, own in predictor.identify().items() if kind in NETS},
     }
     if predictor.boxes is not None:
         summary["boxes"] = asdict(predictor.boxes)

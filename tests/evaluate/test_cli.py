@@ -100,12 +100,14 @@ def test_false_alarms_give_a_rule_for_run(
     annotations: Path, predictions: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
+    (tmp_path / "summary.json").write_text('{"nets": {"detector": "abc"}}')
     result = run(annotations, predictions, "-o", out, "--false-alarms", "2%", "--thresh", "0.4")
     assert result.exit_code == 0, result.output
     chosen = read(out)["alarm"]["chosen"]
     assert "chosen on these very photos, which flatters" in " ".join(result.output.split())
     rule = AlarmRule.read(out / "alarm.json")
     assert (rule.threshold, rule.thresh) == (chosen["threshold"], 0.4)
+    assert rule.nets == {"detector": "abc"}, "of run.py's summary beside the table"
     assert rule.classes == ("without_mask", "mask_weared_incorrect")
     assert chosen["sentence"] in result.output
     # The masked face that was found has 0.1, the bare one 0.4, the one worn wrongly 1.
