@@ -218,28 +218,35 @@ class OutputFolder:
         return record if whole else None
 
     @contextmanager
-    def stage(self) -> Iterator[Path]:
+    def stage(self, keep: str = "") -> Iterator[Path]:
         """A folder inside to write to first; gone afterwards, as is `path` if nothing is in it.
 
-        The folder is held meanwhile; see `hold_folder`.
+        The folder is held meanwhile; see `hold_folder`. What is called `keep` in it outlives a kill
+        and Ctrl-C until the next time.
         """
         is_new = not self.path.exists()
-        staging = self.path / STAGING
+        staging, is_kept = self.path / STAGING, False
         with hold_folder(self.path):
             try:
-                shutil.rmtree(staging, ignore_errors=True)
+                for left in staging.glob("*"):
+                    if left.name != keep:
+                        shutil.rmtree(left) if left.is_dir() else left.unlink()
                 if self.read_record() is None:
                     # First of all, so that what a killed run leaves is known for ours.
                     write_json(self.path / self.record, {"inputs": None})
-                staging.mkdir(parents=True)
+                staging.mkdir(parents=True, exist_ok=True)
                 yield staging
+            except KeyboardInterrupt:
+                is_kept = bool(keep)
+                raise
             except UserError:
                 raise  # Its message says more, such as which photo can't be read.
             except OSError as error:
                 raise output_error(self.path, error) from error
             finally:
-                shutil.rmtree(staging, ignore_errors=True)
-                if is_new and (self.read_record() or {}).keys() == {"inputs"}:
+                if not is_kept:
+                    shutil.rmtree(staging, ignore_errors=True)
+                if not is_kept and is_new and (self.read_record() or {}).keys() == {"inputs"}:
                     (self.path / self.record).unlink()
 
     def swap_in(self, staging: Path, record: dict[str, Any]) -> None:

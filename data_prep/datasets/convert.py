@@ -30,7 +30,6 @@ from data_prep.formats.photo_match import find_folder, list_dataset
 from data_prep.formats.registry import FORMATS, make_writer, read_dataset, recognise
 from data_prep.grouping.groups import (
     GROUPS,
-    group_photos,
     look_at_photos,
     read_groups,
     write_groups,
@@ -198,8 +197,7 @@ def _frame(
         )
     images = [photo.photo.image for photo in framed]
     if parts:
-        hashes, looks = look_at_photos(framed)
-        alike = group_photos([photo.photo for photo in framed], looks, hashes)
+        alike = look_at_photos(framed)[1]
         names, sides = [photo.photo.name for photo in framed], [parts[image] for image in images]
         findings[:0] = find_leaks(names, alike, sides)
     framed = [

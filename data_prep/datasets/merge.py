@@ -35,7 +35,6 @@ from data_prep.formats.photo_match import find_folder
 from data_prep.formats.registry import read_dataset
 from data_prep.grouping.groups import (
     GROUPS,
-    group_photos,
     look_at_photos,
     read_groups,
     write_groups,
@@ -101,8 +100,7 @@ def merge_datasets(options: MergeOptions) -> Outcome:
         for photo in framed
     ]
     refuse_dataset_folders([(out / photo.image).parent for photo in framed], folders)
-    hashes, fingerprints = look_at_photos(framed, options.workers)
-    groups = group_photos([photo.photo for photo in framed], fingerprints, hashes)
+    hashes, groups = look_at_photos(framed, options.workers)
     if not any(photo.faces for photo in framed):
         raise DatasetError(f"{recode}: no face is left of any source; check the recode tables.")
     with folder.stage() as staging:

@@ -9,7 +9,6 @@ keeps apart photos that share only a watermark, a logo or a printed shirt.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
@@ -21,15 +20,12 @@ from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
 from usearch.index import Index
 
-WORKING_SIDE = 352  # pixels, longer side of the photo that the features are found in
-THUMBNAIL_SIDE = 96  # pixels, longer side of the thumbnail
-MAX_FEATURES = 200
-MIN_SIDE = 16  # pixels: a smaller photo gets no features
-FLAT_DEVIATION = 2.0  # grey levels: below this standard deviation there is nothing to match
-
-# A SIFT descriptor is 4 rows x 4 columns x 8 directions in the feature's own frame; in a mirrored
-# photo the rows and the sense of the directions are reversed.
-_MIRROR = np.arange(128).reshape(4, 4, 8)[::-1, :, -np.arange(8)].ravel()
+from data_prep.grouping.fingerprints import (
+    FLAT_DEVIATION,
+    Fingerprint,
+    resize,
+    unpack_descriptors,
+)
 
 TINY_SIDE = 16  # pixels, both sides of the picture that copies are looked up by
 COPY_CANDIDATE = 0.9  # correlation of tiny pictures
@@ -61,57 +57,6 @@ MIN_CELL_PIXELS = 5
 NOISE = 2.0  # grey levels of deviation that are no evidence of likeness
 
 Kind = Literal["copy", "crop", "scene"]  # The same frame, a part of it, another frame.
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    """What is kept of a photo to compare it with others; about 20 KB.
-
-    `packed` holds the features' SIFT descriptors as rounded square roots, two 4-bit numbers to a
-    byte, the even one high.
-    """
-
-    colour: NDArray[np.float32]  # Mean red, green, blue, levels 0-255, (3,).
-    thumbnail: NDArray[np.uint8]  # Grey, longer side `THUMBNAIL_SIDE` at most.
-    points: NDArray[np.float32]  # Features' x, y in its pixels, 0 at the first's centre, (n, 2).
-    packed: NDArray[np.uint8]  # (n, 64).
-
-
-def _shrink(photo: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The photo with its longer side at `side` pixels, or as it is where that is no smaller."""
-    height, width = photo.shape[:2]
-    factor = side / max(height, width)
-    if factor >= 1:
-        return photo
-    return _resize(photo, (max(1, round(width * factor)), max(1, round(height * factor))))
-
-
-def describe_photo(photo: NDArray[np.uint8]) -> Fingerprint:
-    """What a photo (RGB, height × width × 3, any size from 1 × 1) is compared by.
-
-    A flat or tiny photo has no features.
-    """
-    working = _shrink(photo, WORKING_SIDE)
-    grey = np.asarray(cv2.cvtColor(working, cv2.COLOR_RGB2GRAY), np.uint8)
-    thumbnail = _shrink(grey, THUMBNAIL_SIDE)
-    points, packed = np.zeros((0, 2), np.float32), np.zeros((0, 64), np.uint8)
-    if min(grey.shape) >= MIN_SIDE and thumbnail.std() >= FLAT_DEVIATION:
-        features, values = cv2.SIFT.create(nfeatures=MAX_FEATURES).detectAndCompute(grey, None)
-        if features:
-            places = np.array([feature.pt for feature in features[:MAX_FEATURES]])
-            scale = np.array(thumbnail.shape[::-1]) / np.array(grey.shape[::-1])
-            points = ((places + 0.5) * scale - 0.5).astype(np.float32)
-            roots = np.minimum(np.round(np.sqrt(values[:MAX_FEATURES])), 15).astype(np.uint8)
-            packed = np.asarray((roots[:, 0::2] << 4) | roots[:, 1::2], np.uint8)
-    colour = np.array(cv2.mean(working)[:3], np.float32)
-    return Fingerprint(colour, thumbnail, points, packed)
-
-
-def unpack_descriptors(packed: NDArray[np.uint8], mirrored: bool = False) -> NDArray[np.float32]:
-    """Descriptors of unit length, shape (n, 128), as of the mirrored photo if asked."""
-    values = np.stack([packed >> 4, packed & 15], axis=2).reshape(-1, 128).astype(np.float32)
-    values /= np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1)
-    return values[:, _MIRROR] if mirrored else values
 
 
 class DuplicatePair(NamedTuple):
@@ -148,10 +93,6 @@ def _agreement(
     return float(judged.mean()) if len(judged) else 0.0
 
 
-def _resize(picture: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8]:
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
 def _copy_score(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
     difference = float(cv2.absdiff(one, other).mean())
     same = 1 - difference / 255 if difference <= SAME_STEP else 0.0
@@ -181,13 +122,14 @@ def _find_copies(fingerprints: Sequence[Fingerprint]) -> Iterator[DuplicatePair]
             flat = np.ascontiguousarray(views).reshape(len(block), -1)
             found = index.search(flat, min(len(textured), MAX_CANDIDATES + 1), threads=1)
             keys, distances = (np.atleast_2d(part) for part in (found.keys, found.distances))
-            rows, places = np.nonzero(distances <= 1 - COPY_CANDIDATE)
+            near = (distances <= 1 - COPY_CANDIDATE) & (keys != block[:, None])
+            rows, places = np.nonzero(near)
             alike.append(np.sort(np.stack([block[rows], keys[rows, places].astype(int)], axis=1)))
-    for first, second in np.unique(np.concatenate(alike), axis=0).tolist():
+    for first, second in map(np.ndarray.tolist, np.unique(np.concatenate(alike), axis=0)):
         one, other = fingerprints[first], fingerprints[second]
-        if first == second or np.abs(one.colour - other.colour).max() > COPY_COLOUR_STEP:
+        if np.abs(one.colour - other.colour).max() > COPY_COLOUR_STEP:
             continue
-        same = _resize(other.thumbnail, one.thumbnail.shape[::-1])
+        same = resize(other.thumbnail, one.thumbnail.shape[::-1])
         score = max(_copy_score(one.thumbnail, view) for view in (same, same[:, ::-1]))
         if score >= SCENE_AGREEMENT:
             kind: Kind = "copy" if score >= COPY_AGREEMENT else "scene"
@@ -198,7 +140,7 @@ def _draw_tiny(
     fingerprints: Sequence[Fingerprint], numbers: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     sides = TINY_SIDE, TINY_SIDE
-    tiny = np.array([_resize(fingerprints[n].thumbnail, sides) for n in numbers], np.float32)
+    tiny = np.array([resize(fingerprints[n].thumbnail, sides) for n in numbers], np.float32)
     return tiny - tiny.mean(axis=(1, 2), keepdims=True)
 
 
@@ -259,7 +201,8 @@ class _Words:
 
     def look_up(self, start: int, mirrored: bool) -> Iterator[tuple[int, int, bool]]:
         """For a block of photos those with which each shares the most rare words."""
-        count, block = len(self.prints), self.prints[start : start + BLOCK]
+        count = len(self.prints)
+        block = (self.prints[number] for number in range(start, min(start + BLOCK, count)))
         own = [self._shorten(self._encode(print_.packed, mirrored)) for print_ in block]
         row, word = np.repeat(np.arange(len(own)), [*map(len, own)]), np.concatenate(own)
         low = np.searchsorted(self.postings, word)
@@ -279,17 +222,18 @@ class _Words:
                 yield min(first, second), max(first, second), mirrored
 
 
-def _crop_candidates(fingerprints: Sequence[Fingerprint]) -> list[list[int]]:
-    """Pairs of photos that have rare features in common: first, second, second mirrored."""
+def _crop_candidates(fingerprints: Sequence[Fingerprint]) -> NDArray[np.int64]:
+    """Pairs of photos, (N, 3), with rare features in common: first, second, second mirrored."""
     count = len(fingerprints)
     if count <= COMPARE_ALL_UP_TO:
-        return [[i, j, m] for i in range(count) for j in range(i + 1, count) for m in (0, 1)]
+        every = ((i, j, m) for i in range(count) for j in range(i + 1, count) for m in (0, 1))
+        return np.array([*every], np.int64).reshape(-1, 3)
     if not any(len(print_.packed) for print_ in fingerprints):
-        return []
+        return np.empty((0, 3), np.int64)
     words = _Words(fingerprints)
     ways = ((start, mirrored) for mirrored in (False, True) for start in range(0, count, BLOCK))
     found = [np.array([*words.look_up(*way)], np.int64).reshape(-1, 3) for way in ways]
-    return np.unique(np.concatenate(found), axis=0).tolist()
+    return np.unique(np.concatenate(found), axis=0)
 
 
 def _match_features(
@@ -365,7 +309,7 @@ def find_pairs(fingerprints: Sequence[Fingerprint]) -> list[DuplicatePair]:
     # One thread: the products are many and small, so more threads would mostly wait on each other.
     with threadpool_limits(1):
         pairs = {(pair.first, pair.second): pair for pair in _find_copies(fingerprints)}
-        for first, second, mirrored in _crop_candidates(fingerprints):
+        for first, second, mirrored in map(np.ndarray.tolist, _crop_candidates(fingerprints)):
             known = pairs.get((first, second))
             if known is None or known.kind == "scene":
                 pair = _compare_parts(fingerprints, first, second, bool(mirrored))

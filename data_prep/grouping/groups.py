@@ -1,8 +1,10 @@
 """Photos that belong together though they may not look alike, as their dataset says."""
 
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -13,12 +15,10 @@ from data_prep.base.photo import PhotoError, read_photo
 from data_prep.base.progress import show_progress
 from data_prep.base.records import AnnotatedPhoto
 from data_prep.formats.exif_frame import FramedPhoto
-from data_prep.grouping.duplicates import (
-    Fingerprint,
-    describe_photo,
-    find_leaders,
-    group_near_duplicates,
-)
+from data_prep.grouping.duplicates import find_leaders, group_near_duplicates
+from data_prep.grouping.fingerprints import Fingerprint, Fingerprints, describe_photo
+
+AT_ONCE = 1000  # Photos that threads are given at a time.
 
 GROUPS = "groups.csv"
 """In a dataset's folder: `image`, below the folder, and `group`, any name. Photos with one group's
@@ -48,17 +48,18 @@ def read_groups(root: Path) -> dict[str, str]:
 
 def group_photos(
     photos: Sequence[AnnotatedPhoto],
-    fingerprints: Sequence[Fingerprint | None],
+    prints: Sequence[Fingerprint],
+    readable: Sequence[int],
     hashes: Sequence[str] = (),
 ) -> list[str]:
     """The group of each photo, called after its first photo as `source/image`.
 
     In one group are near-duplicates, photos that belong together by `groups.csv`, and identical
-    files, if `hashes` are given, "" for those unknown. A photo without a fingerprint can't be read.
+    files, if `hashes` are given, "" for those unknown. The fingerprints are those of the photos
+    that are `readable`, by their rising numbers.
     """
-    readable = [index for index, print_ in enumerate(fingerprints) if print_ is not None]
     # All of them at once: how rare a feature is depends on the photos there are.
-    found = group_near_duplicates([print_ for print_ in fingerprints if print_ is not None])
+    found = group_near_duplicates(prints)
     links = [(readable[first], index) for index, first in zip(readable, found, strict=True)]
     known = {root: read_groups(root) for root in dict.fromkeys(photo.root for photo in photos)}
     first_of: dict[str, int] = {}
@@ -74,15 +75,24 @@ def group_photos(
 
 def look_at_photos(
     photos: Sequence[FramedPhoto], workers: int | None = None
-) -> tuple[list[str], list[Fingerprint | None]]:
-    """Hex SHA-256 of each photo's file and what it is compared by, "" and None if it can't be read.
+) -> tuple[list[str], list[str]]:
+    """Hex SHA-256 of each photo's file, "" if it can't be read; the group of each, see above.
 
     In threads, one per core when `workers` is None.
     """
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        looks = pool.map(_look_at, photos)
-        pairs = list(show_progress(looks, len(photos), "comparing photos"))
-    return [sha256 for sha256, _ in pairs], [fingerprint for _, fingerprint in pairs]
+    hashes = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(Fingerprints(Path(folder, "photos"))) as prints,
+        ThreadPoolExecutor(workers or os.cpu_count()) as pool,
+    ):
+        starts = range(0, len(photos), AT_ONCE)
+        looks = (look for at in starts for look in pool.map(_look_at, photos[at : at + AT_ONCE]))
+        for sha256, fingerprint in show_progress(looks, len(photos), "comparing photos"):
+            hashes.append(sha256)
+            prints.append(fingerprint)
+        alone = [photo.photo for photo in photos]
+        return hashes, group_photos(alone, prints, prints.numbers, hashes)
 
 
 def _look_at(photo: FramedPhoto) -> tuple[str, Fingerprint | None]:

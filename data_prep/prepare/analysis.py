@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import astuple, dataclass, replace
 from functools import partial
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -36,8 +39,8 @@ from data_prep.base.records import (
 from data_prep.base.tables import COLUMNS
 from data_prep.decisions.ledger import Ledger
 from data_prep.decisions.overlay import SAME_FACE, Overlay
-from data_prep.grouping.duplicates import Fingerprint, describe_photo
-from data_prep.grouping.groups import group_photos
+from data_prep.grouping.fingerprints import Fingerprint, Fingerprints, describe_photo
+from data_prep.grouping.groups import AT_ONCE, group_photos
 from data_prep.grouping.split import (
     TRAIN,
     SplitError,
@@ -51,6 +54,8 @@ from data_prep.prepare.options import MAJORITY_RATIO, BlurRule, PrepareOptions
 
 SPLIT_EDGES: tuple[float, ...] = (10, 16, 32, 64)
 """Short sides in pixels between the size bins that a split spreads evenly."""
+
+JOURNAL = "photos.journal"  # Beside the crops: what is known of the photos read so far.
 
 
 @dataclass(frozen=True)
@@ -72,22 +77,23 @@ def analyse(
     overlay: Overlay,
     options: PrepareOptions,
     crops: Path,
-    *,
-    must_split: bool,
+    key: str = "",
 ) -> Analysis:
     """Look at all photos, cut the crops, and group, split and balance the faces.
 
     `read` are datasets as read, `overlay` is what came of the ledgers. `crops` is an existing
-    folder that gets all crops side by side. Datasets too small to be split are an error where they
-    must be split; else they are all for training, with a finding.
+    folder that gets all crops side by side; with a `key`, of the data and options, photos that were
+    read under the same one are not read again. Datasets too small to be split are then an error;
+    else they are all for training, with a finding.
     """
     photos = [photo for dataset in overlay.datasets for photo in dataset.photos]
     how: dict[str, Any] = {name: getattr(options, name) for name in ("scale", "workers", "salvage")}
-    surveyed = survey_photos(photos, crops=crops, **how)
+    with closing(Fingerprints(crops / JOURNAL, key)) as prints:
+        surveyed = survey_photos(photos, prints, crops=crops, **how)
+        groups = group_photos(photos, prints, prints.numbers)
     told = [*(d.findings for d in overlay.datasets), *(p.findings for p in surveyed)]
     surveyed, doubts, dropped = settle_duplicates(surveyed, drop=options.drop_duplicates)
     findings = tuple(chain(*told, overlay.findings, doubts))
-    groups = group_photos(photos, [photo.fingerprint for photo in surveyed])
     parts: dict[str, str] | None = None
     if options.keep_split:
         parts, untold = find_all_parts(read)
@@ -102,7 +108,7 @@ def analyse(
     try:
         faces = split_faces(faces, options, as_read, parts)
     except SplitError as error:
-        if must_split:
+        if key:
             raise
         faces = faces.assign(split=TRAIN, kept=True)
         findings += (Finding("", "no-split", str(error), dropped=False),)
@@ -139,7 +145,7 @@ def settle_duplicates(
     settled: list[SurveyedPhoto] = []
     findings: list[Finding] = []
     dropped: list[dict[str, Any]] = []
-    twins: dict[bytes, SurveyedPhoto] = {}
+    twins: dict[str, SurveyedPhoto] = {}
     for item in surveyed:
         name, of_box, gone = item.photo.name, defaultdict(list), set()
         for face, _ in item.faces:
@@ -158,9 +164,8 @@ def settle_duplicates(
                     dropped.append({**about, "why": DUPLICATE})
         left = tuple((face, blur) for face, blur in item.faces if face.object not in gone)
         item = replace(item, faces=left)
-        if item.fingerprint is not None:
-            look = (item.fingerprint.thumbnail, item.fingerprint.colour, item.fingerprint.packed)
-            twin = twins.setdefault(b"".join(part.tobytes() for part in look), item)
+        if item.look:
+            twin = twins.setdefault(item.look, item)
             labels_too, boxes_too = _compare_faces(twin, item)
             alike = f"{name}: looks just like {twin.photo.name}"
             if not labels_too or (drop and not boxes_too):
@@ -298,52 +303,81 @@ def summarise(
 class SurveyedPhoto:
     """What one look at a photo gave: each face, its box clipped to the photo, with its blur score,
     and the size that boxes refer to.
-
-    The fingerprint is None when the photo could not be read.
     """
 
     photo: AnnotatedPhoto
     width: int
     height: int
     faces: tuple[tuple[Face, float], ...]
-    fingerprint: Fingerprint | None
+    look: str  # Hash of its fingerprint; "" when the photo could not be read.
     findings: tuple[Finding, ...]
     salvaged: int = 0  # See `Photo`.
+
+    def to_note(self) -> bytes:
+        """All but the photo, as it is kept with the fingerprint."""
+        faces = [(f.object, f.label, f.box, f.difficult, blur) for f, blur in self.faces]
+        rest = self.look, [astuple(finding) for finding in self.findings], self.salvaged
+        return json.dumps([self.width, self.height, faces, *rest]).encode()
+
+    @classmethod
+    def from_note(cls, photo: AnnotatedPhoto, note: bytes) -> SurveyedPhoto:
+        """The same again, number by number."""
+        width, height, faces, look, told, salvaged = json.loads(note)
+        found = tuple(
+            (Face(number, label, Box(*box), d), blur) for number, label, box, d, blur in faces
+        )
+        findings = tuple(Finding(*finding) for finding in told)
+        return cls(photo, width, height, found, look, findings, salvaged)
 
 
 def survey_photos(
     photos: Sequence[AnnotatedPhoto],
+    prints: Fingerprints,
     *,
     crops: Path,
     scale: float,
     workers: int | None = None,
     salvage: bool = False,
 ) -> list[SurveyedPhoto]:
-    """Decode every photo once, in parallel, and write the crops of its faces."""
+    """Decode every photo once, in parallel, and write the crops of its faces.
+
+    Those of which `prints` has a record, and `crops` the crops, are not decoded.
+    """
+    known = [SurveyedPhoto.from_note(*pair) for pair in zip(photos, prints.notes, strict=False)]
+    names = (crop_name(one.photo, face.object) for one in known for face, _ in one.faces)
+    if not all((crops / name).is_file() for name in names):
+        prints.clear()
+        known = []
     survey = partial(_survey_photo, crops=crops, scale=scale, salvage=salvage)
-    inner_threads = cv2.getNumThreads()
+    surveyed, inner_threads = list[SurveyedPhoto](), cv2.getNumThreads()
     cv2.setNumThreads(1)  # Its own threads would compete with ours.
     try:
         # Decoding and features run outside the interpreter's lock, so threads serve as well as
         # processes, and unlike forked ones they can't hang where other threads run already.
         with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-            done = pool.map(survey, photos)
-            return list(show_progress(done, len(photos), "reading photos"))
+            ends = range(len(known), len(photos), AT_ONCE)
+            new = (one for at in ends for one in pool.map(survey, photos[at : at + AT_ONCE]))
+            looks = chain(((item, None) for item in known), new)
+            for item, print_ in show_progress(looks, len(photos), "reading photos"):
+                if len(surveyed) >= len(known):
+                    prints.append(print_, item.to_note())
+                surveyed.append(item)
+        return surveyed
     finally:
         cv2.setNumThreads(inner_threads)
 
 
 def _survey_photo(
     photo: AnnotatedPhoto, *, crops: Path, scale: float, salvage: bool
-) -> SurveyedPhoto:
+) -> tuple[SurveyedPhoto, Fingerprint | None]:
     try:
         decoded = read_photo(photo.path, fit_size=photo.stated_size, salvage=salvage)
     except PhotoError as error:
         finding = Finding(photo.name, "unreadable-photo", str(error), dropped=True)
-        return SurveyedPhoto(photo, 0, 0, (), None, (finding,))
+        return SurveyedPhoto(photo, 0, 0, (), "", (finding,)), None
     size = (decoded.width, decoded.height)
-    photo, salvaged = keep_shown(photo, decoded)
-    found, clipped = clip_faces(photo, *size)
+    shown, salvaged = keep_shown(photo, decoded)
+    found, clipped = clip_faces(shown, *size)
     faces: list[tuple[Face, float]] = []
     for face in found:
         crop = crop_face(decoded.pixels, face.box, scale)
@@ -353,9 +387,11 @@ def _survey_photo(
         except OSError as error:
             raise output_error(crops / name, error) from error
         faces.append((face, blur_score(crop)))
-    look = describe_photo(decoded.pixels)
-    findings = (*salvaged, *clipped)
-    return SurveyedPhoto(photo, *size, tuple(faces), look, findings, decoded.salvaged)
+    print_, findings = describe_photo(decoded.pixels), (*salvaged, *clipped)
+    parts = print_.thumbnail, print_.colour, print_.packed
+    look = sha256(b"".join(part.tobytes() for part in parts))
+    of_faces, digest = tuple(faces), look.hexdigest()
+    return SurveyedPhoto(photo, *size, of_faces, digest, findings, decoded.salvaged), print_
 
 
 BLUR_EDGES: tuple[float, ...] = (8, 12, 16, 24, 32, 48, 64, 96, 128)

@@ -47,7 +47,8 @@ def build(options: BuildOptions) -> Outcome:
     """Prepare datasets for training.
 
     The prepared folder appears whole or not at all: crops are staged beside the old ones and
-    swapped in at the end. With unchanged data and options nothing is done.
+    swapped in at the end. With unchanged data and options nothing is done; after a kill or Ctrl-C
+    photos are read on from where it was.
 
     Raises:
         UserError: A dataset or a ledger can't be used, no face is left, the photos can't be split,
@@ -65,10 +66,10 @@ def build(options: BuildOptions) -> Outcome:
         for name in WRITTEN:
             if (out / name).exists():
                 raise OutputError(f"{out / name} was not written by build; choose another folder.")
-    with OutputFolder(out, MANIFEST).stage() as staging:
-        (staging / "flat").mkdir()
+    with OutputFolder(out, MANIFEST).stage(keep="flat") as staging:
+        (staging / "flat").mkdir(exist_ok=True)
         overlay = apply_ledgers(read, ledgers)
-        found = analyse(read, ledgers, overlay, options, staging / "flat", must_split=True)
+        found = analyse(read, ledgers, overlay, options, staging / "flat", key=inputs)
         faces = _sort_crops(found.faces, staging)
         page = render_page(faces, found.findings, found.summary, staging)
         manifest = {"format": FORMAT, "inputs": inputs, **found.summary}
@@ -138,7 +139,7 @@ def audit(options: AuditOptions) -> Outcome:
     read = read_datasets(options.roots, options.reading)
     overlay = apply_ledgers(read, ledgers)
     with hold_folder(out), tempfile.TemporaryDirectory(PART, ".crops", out) as crops:
-        found = analyse(read, ledgers, overlay, options, Path(crops), must_split=False)
+        found = analyse(read, ledgers, overlay, options, Path(crops))
         page = render_page(found.faces, found.findings, found.summary, Path(crops))
         write_atomically(out / PAGE, page)
         record = {

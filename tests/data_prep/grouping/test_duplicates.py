@@ -1,8 +1,8 @@
 """Near-duplicates: what is grouped, and what is kept apart."""
 
-import pickle
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -13,12 +13,8 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_sample_image
 
 from data_prep.grouping import duplicates
-from data_prep.grouping.duplicates import (
-    Fingerprint,
-    describe_photo,
-    find_pairs,
-    group_near_duplicates,
-)
+from data_prep.grouping.duplicates import find_pairs, group_near_duplicates
+from data_prep.grouping.fingerprints import Fingerprint, Fingerprints, describe_photo
 
 Photo = NDArray[np.uint8]
 
@@ -178,13 +174,36 @@ def test_what_is_looked_up_is_what_comparing_all_would_find(many, monkeypatch):
     assert looked_up == find_pairs(many)
 
 
-def test_fingerprint_is_small_and_survives_pickling(photos):
-    for photo in photos:
-        print_ = describe_photo(photo)
-        stored = pickle.dumps(print_)
-        assert len(stored) < 25_000
-        assert stored == pickle.dumps(describe_photo(photo))
-        assert np.array_equal(pickle.loads(stored).packed, print_.packed)
+def test_fingerprints_in_a_file_are_those_in_memory(many, tmp_path):
+    """Each with its note; one photo can't be read."""
+    with closing(Fingerprints(tmp_path / "file", "key")) as stored:
+        stored.append(None, b"broken")
+        for number, print_ in enumerate(many):
+            stored.append(print_, bytes([number]))
+        assert find_pairs(stored) == find_pairs(many)
+    size = (tmp_path / "file").stat().st_size
+    assert size < 25_000 * len(many)
+    with closing(Fingerprints(tmp_path / "file", "key")) as stored:
+        assert stored.notes == [b"broken", *(bytes([number]) for number in range(len(many)))]
+        assert stored.numbers == [*range(1, len(many) + 1)]
+        for one, other in zip(stored, many, strict=True):
+            assert all(map(np.array_equal, vars(one).values(), vars(other).values()))
+
+
+@pytest.mark.parametrize("spoil", ["end", "byte", "key"])
+def test_of_a_torn_file_the_whole_records_are_kept(many, tmp_path, spoil):
+    path = tmp_path / "file"
+    with closing(Fingerprints(path, "key")) as stored:
+        for print_ in many[:3]:
+            stored.append(print_, b"note")
+    data = bytearray(path.read_bytes())
+    if spoil == "byte":
+        data[-700] ^= 1
+    path.write_bytes(data[:-1] if spoil == "end" else data)
+    with closing(Fingerprints(path, "other" if spoil == "key" else "key")) as stored:
+        assert len(stored) == len(stored.notes) == (0 if spoil == "key" else 2)
+        stored.append(many[3], b"after")
+        assert np.array_equal(stored[len(stored) - 1].packed, many[3].packed)
 
 
 def _describe_file(path: Path) -> tuple[str, object]:

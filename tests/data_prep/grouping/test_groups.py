@@ -17,7 +17,7 @@ from data_prep.datasets.merge import MergeOptions, merge_datasets
 from data_prep.formats.contracts import Format
 from data_prep.formats.exif_frame import FramedPhoto
 from data_prep.grouping import groups as grouping
-from data_prep.grouping.duplicates import describe_photo
+from data_prep.grouping.fingerprints import describe_photo
 from data_prep.grouping.groups import (
     GROUPS,
     group_photos,
@@ -58,8 +58,7 @@ def test_groups_are_joined_by_name_and_by_photo(tmp_path, monkeypatch):
     def group(photos, near):
         """`near` has the first near-duplicate of each photo that can be read; the rest can't."""
         monkeypatch.setattr(grouping, "group_near_duplicates", lambda _: near)
-        prints = [PRINT] * len(near) + [None] * (len(photos) - len(near))
-        return group_photos(photos, prints)
+        return group_photos(photos, [PRINT] * len(near), range(len(near)))
 
     one, two = tmp_path / "one", tmp_path / "two"
     write_groups(two / GROUPS, {"a.jpg": "one/x.jpg", "b.jpg": "same", "c.jpg": "same"})
@@ -132,7 +131,7 @@ def test_identical_photos_share_a_group_whatever_was_found(monkeypatch):
     photos = [photo(Path("set"), f"{letter}.jpg") for letter in "abcde"]
     monkeypatch.setattr(grouping, "group_near_duplicates", lambda _: [0, 1, 2, 2])
     groups = ["set/a.jpg", "set/b.jpg", "set/a.jpg", "set/a.jpg", "set/e.jpg"]
-    assert group_photos(photos, [PRINT] * 4 + [None], ["x", "y", "x", "z", ""]) == groups
+    assert group_photos(photos, [PRINT] * 4, range(4), ["x", "y", "x", "z", ""]) == groups
 
 
 def test_every_photo_is_compared_as_build_does(tmp_path):
@@ -140,14 +139,9 @@ def test_every_photo_is_compared_as_build_does(tmp_path):
         make_photo(tmp_path / f"{name}.jpg", seed=seed)
     (tmp_path / "d.jpg").write_bytes(b"")
     photos = [frame(tmp_path, f"{letter}.jpg") for letter in "abcd"]
-    hashes, prints = look_at_photos(photos, 1)
+    hashes, groups = look_at_photos(photos, 1)
     assert len(set(hashes)) == 3
-    assert group_photos([item.photo for item in photos], prints) == [
-        "set/a.jpg",
-        "set/a.jpg",
-        "set/c.jpg",
-        "set/d.jpg",
-    ]
+    assert groups == ["set/a.jpg", "set/a.jpg", "set/c.jpg", "set/d.jpg"]
 
 
 @st.composite

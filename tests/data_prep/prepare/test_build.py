@@ -1,6 +1,7 @@
 """Building the prepared folder: what is in it, what is printed, when it is built again."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -133,7 +134,40 @@ def test_interrupted_build_leaves_the_old_results(dataset, out, monkeypatch):
             patch.setattr(module, step, interrupt)
             with pytest.raises(KeyboardInterrupt):
                 build_quietly(dataset, out, scale=2.0)
+        shutil.rmtree(out / ".staging")  # What is known of the photos, for the next time.
         assert hash_tree(out) == before
+
+
+def read_tree(root):
+    return {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_stopped_build_goes_on_where_it_was(dataset, out, monkeypatch):
+    """Equal to the byte; anew where crops are gone, or something else is asked for."""
+    add_example(dataset, "z", 1, [("with_mask", (80, 15, 121, 55)), ("face", (5, 5, 30, 30))])
+    (dataset / "images" / "zz.jpg").write_bytes(b"no photo")
+    make_voc(dataset / "annotations" / "zz.xml", "zz.jpg", [("face", (5, 5, 30, 30))])
+    real, seen, whole = analysis.describe_photo, [], out.with_name("whole")
+
+    def describe(pixels):
+        seen.append(pixels)
+        if len(seen) > 6 and not whole.exists():
+            raise KeyboardInterrupt
+        return real(pixels)
+
+    monkeypatch.setattr(analysis, "describe_photo", describe)
+    stopped = [out.with_name(name) for name in ("a", "b", "c")]
+    for folder in stopped:
+        with pytest.raises(KeyboardInterrupt):
+            build_quietly(dataset, folder)
+        seen.clear()
+    build_quietly(dataset, whole)
+    next((stopped[1] / ".staging").rglob("photo0_*.jpg")).unlink()
+    for folder, options, looked_at in zip(stopped, ({}, {}, {"seed": 3}), (5, 11, 11), strict=True):
+        seen.clear()
+        build_quietly(dataset, folder, **options)
+        assert len(seen) == looked_at
+        assert options or read_tree(folder) == read_tree(whole)
 
 
 def test_kill_in_the_middle_of_the_swap_is_mended_by_the_next_build(dataset, out, monkeypatch):

@@ -1,5 +1,6 @@
 """The blur score and the rule that balances the classes by it; the pass over the photos."""
 
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from data_prep.base.files import OutputError
 from data_prep.base.photo import read_photo
 from data_prep.base.records import AnnotatedPhoto, Box, Face
 from data_prep.formats.registry import read_dataset
+from data_prep.grouping.fingerprints import Fingerprints
 from data_prep.prepare.analysis import BLUR_EDGES, blur_score, keep_balanced, survey_photos
 from tests.makers import add_example, make_dataset, make_pixels
 
@@ -103,11 +105,16 @@ def crops(tmp_path):
     return folder
 
 
+def survey(photos, crops, workers=1):
+    with closing(Fingerprints(crops.with_name(f"{workers}.journal"))) as prints:
+        return survey_photos(photos, prints, crops=crops, scale=1.5, workers=workers)
+
+
 def survey_one(tmp_path, crops, objects, **annotation):
     add_example(tmp_path / "set", "a", 0, objects)
     (photo,) = read_dataset(tmp_path / "set").photos
     photo = AnnotatedPhoto(**{**photo.__dict__, **annotation})
-    (surveyed,) = survey_photos([photo], crops=crops, scale=1.5, workers=1)
+    (surveyed,) = survey([photo], crops)
     return surveyed
 
 
@@ -134,9 +141,9 @@ def test_clipped_box_is_recorded(tmp_path, crops):
 
 def test_several_threads_give_the_same_in_the_same_order(tmp_path, crops):
     photos = read_dataset(make_dataset(tmp_path / "set", photos=12)).photos
-    alone = survey_photos(photos, crops=crops, scale=1.5, workers=1)
+    alone = survey(photos, crops)
     written = {path.name: path.read_bytes() for path in crops.iterdir()}
-    together = survey_photos(photos, crops=crops, scale=1.5, workers=2)
+    together = survey(photos, crops, workers=2)
     assert [item.photo for item in together] == list(photos)
     assert [item.faces for item in together] == [item.faces for item in alone]
     assert {path.name: path.read_bytes() for path in crops.iterdir()} == written
@@ -146,7 +153,7 @@ def test_several_threads_give_the_same_in_the_same_order(tmp_path, crops):
 def test_folder_that_cannot_be_written(tmp_path):
     photos = read_dataset(make_dataset(tmp_path / "set", photos=1)).photos
     with pytest.raises(OutputError, match="can't be written"):
-        survey_photos(photos, crops=tmp_path / "nowhere", scale=1.5, workers=1)
+        survey(photos, tmp_path / "nowhere")
 
 
 def name_of(source, image, index=0):

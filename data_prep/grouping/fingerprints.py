@@ -1,0 +1,177 @@
+"""What a photo is compared by, and a file of many."""
+
+import errno
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.base.files import output_error
+
+WORKING_SIDE = 352  # pixels, longer side of the photo that the features are found in
+THUMBNAIL_SIDE = 96  # pixels, longer side of the thumbnail
+MAX_FEATURES = 200
+MIN_SIDE = 16  # pixels: a smaller photo gets no features
+FLAT_DEVIATION = 2.0  # grey levels: below this standard deviation there is nothing to match
+
+# A SIFT descriptor is 4 rows x 4 columns x 8 directions in the feature's own frame; in a mirrored
+# photo the rows and the sense of the directions are reversed.
+_MIRROR = np.arange(128).reshape(4, 4, 8)[::-1, :, -np.arange(8)].ravel()
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What is kept of a photo to compare it with others; about 20 KB.
+
+    `packed` holds the features' SIFT descriptors as rounded square roots, two 4-bit numbers to a
+    byte, the even one high.
+    """
+
+    colour: NDArray[np.float32]  # Mean red, green, blue, levels 0-255, (3,).
+    thumbnail: NDArray[np.uint8]  # Grey, longer side `THUMBNAIL_SIDE` at most.
+    points: NDArray[np.float32]  # Features' x, y in its pixels, 0 at the first's centre, (n, 2).
+    packed: NDArray[np.uint8]  # (n, 64).
+
+
+def _shrink(photo: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The photo with its longer side at `side` pixels, or as it is where that is no smaller."""
+    height, width = photo.shape[:2]
+    factor = side / max(height, width)
+    if factor >= 1:
+        return photo
+    return resize(photo, (max(1, round(width * factor)), max(1, round(height * factor))))
+
+
+def describe_photo(photo: NDArray[np.uint8]) -> Fingerprint:
+    """What a photo (RGB, height × width × 3, any size from 1 × 1) is compared by.
+
+    A flat or tiny photo has no features.
+    """
+    working = _shrink(photo, WORKING_SIDE)
+    grey = np.asarray(cv2.cvtColor(working, cv2.COLOR_RGB2GRAY), np.uint8)
+    thumbnail = _shrink(grey, THUMBNAIL_SIDE)
+    points, packed = np.zeros((0, 2), np.float32), np.zeros((0, 64), np.uint8)
+    if min(grey.shape) >= MIN_SIDE and thumbnail.std() >= FLAT_DEVIATION:
+        features, values = cv2.SIFT.create(nfeatures=MAX_FEATURES).detectAndCompute(grey, None)
+        if features:
+            places = np.array([feature.pt for feature in features[:MAX_FEATURES]])
+            scale = np.array(thumbnail.shape[::-1]) / np.array(grey.shape[::-1])
+            points = ((places + 0.5) * scale - 0.5).astype(np.float32)
+            roots = np.minimum(np.round(np.sqrt(values[:MAX_FEATURES])), 15).astype(np.uint8)
+            packed = np.asarray((roots[:, 0::2] << 4) | roots[:, 1::2], np.uint8)
+    colour = np.array(cv2.mean(working)[:3], np.float32)
+    return Fingerprint(colour, thumbnail, points, packed)
+
+
+def unpack_descriptors(packed: NDArray[np.uint8], mirrored: bool = False) -> NDArray[np.float32]:
+    """Descriptors of unit length, shape (n, 128), as of the mirrored photo if asked."""
+    values = np.stack([packed >> 4, packed & 15], axis=2).reshape(-1, 128).astype(np.float32)
+    values /= np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1)
+    return values[:, _MIRROR] if mirrored else values
+
+
+def resize(picture: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8]:
+    """In proportion to the areas that pixels cover; the size is width, height."""
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+_HEAD = struct.Struct("<IIHHI3f")  # Checksum, bytes of the note, height, width, features, colour.
+
+
+class Fingerprints(Sequence[Fingerprint]):
+    """Fingerprints in a file, read one at a time: however many there are, they take no memory.
+
+    A record is a note, and a fingerprint or none. Opened again under the same key, as after a kill,
+    the file has all records that are whole, and goes on behind them. To be closed at the end.
+    """
+
+    def __init__(self, path: Path, key: str = "") -> None:
+        """Open the file of the key, or begin it anew; `OutputError`."""
+        self.path, self._first = path, f"{key}\n".encode()
+        try:
+            path.touch()
+            self._file = path.open("r+b", buffering=0)  # What is written outlives a kill at once.
+        except OSError as error:
+            raise output_error(path, error) from error
+        is_known = self._file.readline() == self._first
+        self._begin()
+        if not is_known:
+            self.clear()
+        while True:
+            place = self._file.tell()
+            head = self._file.read(_HEAD.size)
+            if len(head) < _HEAD.size:
+                break
+            checksum, length, height, width, features, *_ = _HEAD.unpack(head)
+            rest = self._file.read(length + height * width + features * 72)
+            if crc32(rest, crc32(head[4:])) != checksum:
+                break
+            self.notes.append(rest[:length])
+            self._count_in(place, has_print=height > 0)
+        self._file.seek(place)
+        self._file.truncate()
+
+    def _begin(self) -> None:
+        self.notes: list[bytes] = []  # Of the records that were there.
+        self.numbers: list[int] = []  # The record that each fingerprint is in.
+        self._places: list[int] = []  # Where those begin, in bytes.
+        self._count = 0
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._write(self._first)
+        self._begin()
+
+    def _count_in(self, place: int, *, has_print: bool) -> None:
+        if has_print:
+            self.numbers.append(self._count)
+            self._places.append(place)
+        self._count += 1
+
+    def _write(self, data: bytes) -> None:
+        try:
+            if self._file.write(data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise output_error(self.path, error) from error
+
+    def append(self, print_: Fingerprint | None, note: bytes = b"") -> None:
+        """Add a record; `OutputError`."""
+        shape, features, parts = (0, 0), 0, [note]
+        colour = [0.0, 0.0, 0.0]
+        if print_ is not None:
+            shape, features = print_.thumbnail.shape, len(print_.points)
+            colour = print_.colour.tolist()
+            parts += [part.tobytes() for part in (print_.thumbnail, print_.points, print_.packed)]
+        place = self._file.seek(0, os.SEEK_END)
+        rest = b"".join(parts)
+        about = _HEAD.pack(0, len(note), *shape, features, *colour)[4:]
+        self._write(struct.pack("<I", crc32(rest, crc32(about))) + about + rest)
+        self._count_in(place, has_print=print_ is not None)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, number: Any) -> Any:
+        self._file.seek(self._places[number])
+        _, skip, height, width, features, *colour = _HEAD.unpack(self._file.read(_HEAD.size))
+        rest, end = self._file.read(skip + height * width + features * 72), skip + height * width
+        return Fingerprint(
+            np.array(colour, np.float32),
+            np.frombuffer(rest, np.uint8, height * width, skip).reshape(height, width),
+            np.frombuffer(rest, np.float32, features * 2, end).reshape(-1, 2),
+            np.frombuffer(rest, np.uint8, features * 64, end + features * 8).reshape(-1, 64),
+        )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
