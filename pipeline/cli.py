@@ -25,7 +25,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "classify": ("pipeline.experiments.measure:classify", MEASURE),
     "measure": ("pipeline.experiments.measure:measure", MEASURE),
     "fit-boxes": ("pipeline.experiments.measure:fit_boxes", MEASURE),
-    "cross-validate": ("pipeline.experiments.cross_validate:validate_folds", MEASURE),
     "sweep": ("pipeline.experiments.sweep:sweep", RESEARCH),
     "clean-effect": ("pipeline.experiments.clean_effect:clean_effect", RESEARCH),
 }

@@ -11,9 +11,8 @@ from data_prep.base.labels import CLASSES
 from data_prep.base.progress import tell
 from data_prep.base.tables import KEY, markdown_table
 from data_prep.grouping.split import TRAIN, VALID
-from pipeline.experiments.engine import check_scales, name_photos
 from pipeline.experiments.plans import ExperimentError
-from pipeline.experiments.tables import compare_sides, pick_difference, show_figure
+from pipeline.experiments.tables import compare_sides, name_photos, pick_difference, show_figure
 from pipeline.nets.compute import pick_device
 from pipeline.runs.log import Log, report_as
 from pipeline.runs.options import CleanEffectOptions
@@ -43,6 +42,15 @@ class Sides:
             "dropped": len(self.before) - len(both),
             "added": len(self.after) - len(both),
         }
+
+
+def check_scales(before: PreparedFaces, after: PreparedFaces) -> None:
+    """Refuse, by `ExperimentError`, crops of one that aren't cut like those of the other."""
+    if before.scale != after.scale:
+        raise ExperimentError(
+            f"{after.folder}: crops at {after.scale} times the box, those of {before.folder} at "
+            f"{before.scale} times: build both with the same --scale."
+        )
 
 
 def pair_sides(before: PreparedFaces, after: PreparedFaces) -> Sides:

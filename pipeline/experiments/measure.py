@@ -1,6 +1,9 @@
 """Figures of nets on the photos and crops of a prepared folder, with intervals by photo."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +17,26 @@ from data_prep.base.files import OutputError, make_folder, refuse_dataset_folder
 from data_prep.base.photo import read_photo
 from data_prep.base.progress import log, show_progress, tell
 from data_prep.base.records import Box
-from data_prep.base.tables import markdown_table, read_faces
+from data_prep.base.tables import KEY, markdown_table, read_faces
 from data_prep.formats.predictions import REQUIRED, PhotoRow, PredictionRow, tabulate_predictions
-from data_prep.grouping.split import VALID
+from data_prep.grouping.split import TRAIN, VALID
 from evaluate.evaluation import evaluate, read_case
 from evaluate.inputs.predictions import Predictions, make_predictions
 from evaluate.measures.alignment import LEAST_FACES, fit_offsets, pair_boxes
 from evaluate.measures.headline import describe_headline
 from evaluate.options import EvaluateOptions
 from evaluate.report.outputs import REPORT
-from pipeline.experiments.engine import PreparedData, name_photos
-from pipeline.experiments.tables import show_figure
+from pipeline.experiments.tables import name_photos, show_figure
 from pipeline.inference.classifier import Classifier, classify_crops
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import describe_photo, list_rows
 from pipeline.inference.sources import PhotoSet, find_only_photos
 from pipeline.nets.cards import ClassifierCard, DetectorCard, read_card
+from pipeline.nets.learnt import KnownPhotos
 from pipeline.nets.options import CLASSIFIER, DETECTOR, find_net, find_weights
 from pipeline.runs.folder import PreparedError, identify_data
 from pipeline.runs.options import ClassifyOptions, FitBoxesOptions, MeasureOptions
-from pipeline.training.short import label_names
+from pipeline.training.short import PreparedFaces, label_names
 
 THRESH = 0.02  # AP needs the whole curve, down to doubtful detections.
 
@@ -47,6 +50,43 @@ NAMES = {
     "face_recall": "faces found at any score",
     "macro_recall": "macro recall",
 }
+
+
+@dataclass(frozen=True)
+class PreparedData(PreparedFaces):
+    """All faces of a prepared folder, their crops relative to it."""
+
+    @classmethod
+    def open(cls, folder: Path, *outs: Path) -> PreparedData:
+        """Read a prepared folder.
+
+        Raises `PreparedError`: it is none; `TableError`: its table can't be read.
+        """
+        data, roots = identify_data(folder, *outs)
+        return cls(folder, read_faces(folder), float(data["options"]["scale"]), data, roots)
+
+    @property
+    def valid(self) -> dict[str, pd.DataFrame]:
+        """The validation faces of each source that has any, sorted by their keys."""
+        faces = self.table[self.table["split"] == VALID].sort_values(list(KEY))
+        return {str(name): rows.reset_index(drop=True) for name, rows in faces.groupby("source")}
+
+    def hold_out(self, known: KnownPhotos) -> PreparedData:
+        """The same with the photos that nets did not learn from as its validation split."""
+        images = self.table.groupby("source")["image"].unique()
+        photos = (PhotoSet(self.roots[str(name)], tuple(some)) for name, some in images.items())
+        seen = [
+            (source, frame.name)
+            for source, frames in zip(images.index, photos, strict=True)
+            for frame in show_progress(frames, len(frames), f"{source}: photos looked up")
+            if known.tell(frame.fingerprint)
+        ]
+        is_seen = pd.MultiIndex.from_frame(self.table[["source", "image"]]).isin(seen)
+        return replace(self, table=self.table.assign(split=np.where(is_seen, TRAIN, VALID)))
+
+    def list_valid(self, source: str) -> PhotoSet:
+        """The validation photos of a source."""
+        return PhotoSet(self.roots[source], tuple(sorted(set(self.valid[source]["image"]))))
 
 
 def predict_photos(predictor: Predictor, photos: PhotoSet) -> Predictions:

@@ -87,3 +87,8 @@ def show_figure(figure: Sequence[float] | None, sign: str = "") -> str:
         return "–"
     value, low, high = (f"{number:{sign}.3f}" for number in figure)
     return f"{value} ({low} to {high})"
+
+
+def name_photos(faces: pd.DataFrame) -> pd.Series:
+    """(N,) source/image of each face."""
+    return faces["source"] + "/" + faces["image"]

@@ -22,7 +22,7 @@ from data_prep.base.errors import UserError, suggest
 from data_prep.base.files import output_error, sha256_of, write_atomically, write_json
 from data_prep.base.labels import CLASSES
 from pipeline.nets.options import CLASSIFIER, DETECTOR, SHIPPED
-from pipeline.runs.recipe import GONE, ClassifierRecipe, Recipe, write_recipe
+from pipeline.runs.recipe import ClassifierRecipe, Recipe, write_recipe
 
 RECIPE, HISTORY, ABOUT, CHECKPOINT = "recipe.toml", "history.csv", "run.json", "checkpoint.pt"
 PREDICTIONS = "valid.csv"
@@ -215,31 +215,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("it is not a record")
     return value
-
-
-def find_run(
-    runs: Path, recipe: Recipe, data: dict[str, Any], *, start: Path | None = None
-) -> Run | None:
-    """The run folder of a recipe on some data, finished or not; None when there is none.
-
-    Weights count by what they hold and their file's name, wherever they lie. Keys that a recipe did
-    not have yet count as their defaults.
-    """
-    wanted = Run(runs, data).describe_training(recipe)["recipe"]
-    defaults = type(recipe)().model_dump(mode="json")
-    begun_with = start and name_weights(str(start))
-    for folder in sorted(path for path in runs.iterdir() if path.is_dir()):
-        try:
-            about = read_run(folder).about
-        except RunError:
-            continue
-        own = about.get("recipe")
-        alike = isinstance(own, dict) and (
-            defaults | {k: v for k, v in own.items() if (k, v) not in GONE} == wanted
-        )
-        if alike and about["data"] == data and about.get("start") == begun_with:
-            return Run(folder, data)
-    return None
 
 
 def identify_data(prepared: Path, *outs: Path) -> tuple[dict[str, Any], dict[str, Path]]:

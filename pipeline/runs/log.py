@@ -98,12 +98,3 @@ def report_as(form: LogFormat) -> Iterator[Reporter]:
 def _plain(value: Any) -> Any:
     """What JSON has for numbers of other libraries, and a text for what it has no name for."""
     return value.item() if hasattr(value, "item") else str(value)
-
-
-def prefix_log(log: Log, name: str, **facts: Any) -> Log:
-    """A log that puts a name before every line, and facts into every event."""
-
-    def prefixed(line: str, event: str = "note", /, **more: Any) -> None:
-        log(f"{name}: {line}", event, **{**facts, **more})
-
-    return prefixed

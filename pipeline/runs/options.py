@@ -124,33 +124,6 @@ class FitBoxesOptions:
 
 
 @dataclass(frozen=True)
-class CrossValidateOptions(TrialOptions):
-    """What is trained in every fold, and on what."""
-
-    prepared: Prepared
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder that gets folds, tables and reports.")
-    ]
-    start: Annotated[
-        Path,
-        typer.Option(help="RetinaFace weights to start from, that have not seen these photos."),
-    ]
-    recipe: Recipe = "default"
-    overrides: Overrides = None
-    detector_recipe: Annotated[str, typer.Option(help="A detector recipe's name or TOML file.")] = (
-        "detector"
-    )
-    detector_overrides: Annotated[
-        list[str],
-        typer.Option(
-            "--set-detector",
-            metavar="KEY=VALUE",
-            help="Change one number of the detector's recipe; may be repeated.",
-        ),
-    ] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
 class SweepOptions(TrialOptions):
     """Which combinations are trained, and on what."""
 

@@ -22,7 +22,8 @@ from data_prep.base.tables import KEY, markdown_table
 from data_prep.prepare.analysis import keep_balanced
 from data_prep.prepare.options import BlurRule
 from evaluate.measures.bootstrap import measure
-from pipeline.experiments.engine import PreparedData, check_scales, name_photos
+from pipeline.experiments.clean_effect import check_scales
+from pipeline.experiments.measure import PreparedData
 from pipeline.experiments.plans import ExperimentError, Trial
 from pipeline.experiments.sweep import Judged, judge_trials
 from pipeline.experiments.tables import (
@@ -30,6 +31,7 @@ from pipeline.experiments.tables import (
     Figure,
     compare_sides,
     count_answers,
+    name_photos,
     pick_difference,
     show_figure,
 )
@@ -38,6 +40,7 @@ from pipeline.runs.log import Log, report_as
 from pipeline.runs.options import ShortOptions, TrialOptions
 from pipeline.runs.recipe import ClassifierRecipe, change_recipe, load_recipe
 from pipeline.training.short import Plan, PreparedFaces, label_codes, open_faces, plan_folds
+from tests.benchmarks.repeated import rebuild
 
 TABLE, PROBABILITIES = "choices.json", "probabilities.csv"
 ALL = "all"
@@ -123,7 +126,7 @@ def judge_choices(
         table = faces.table
         if scale != faces.scale:
             crops = folder / "crops"
-            cut = PreparedData.open(faces.folder).rebuild(crops, ["label"], scale=scale)
+            cut = rebuild(PreparedData.open(faces.folder), crops, ["label"], scale=scale)
             names = table[[*KEY]].merge(cut.table, on=[*KEY])["crop"]
             table = table.assign(crop=[str(cut.folder / crop) for crop in names])
         plans.append(Plan(table, numbers, folder, scale, choice.name))

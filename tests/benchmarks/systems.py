@@ -35,8 +35,13 @@ from evaluate.measures.alarm import describe_alarm
 from evaluate.measures.case import Case
 from evaluate.measures.headline import describe_headline
 from evaluate.options import EvaluateOptions
-from pipeline.experiments.engine import PreparedData, train_once
-from pipeline.experiments.measure import THRESH, classify_faces, pick_figures, predict_photos
+from pipeline.experiments.measure import (
+    THRESH,
+    PreparedData,
+    classify_faces,
+    pick_figures,
+    predict_photos,
+)
 from pipeline.experiments.plans import ExperimentError
 from pipeline.experiments.tables import show_figure
 from pipeline.inference.detector import Detector
@@ -46,11 +51,18 @@ from pipeline.nets.cards import CLASSIFIER, DETECTOR, load_state
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import SHIPPED, Device, LogAs, Prepared
 from pipeline.runs.folder import CHECKPOINT, Recipe, Run
-from pipeline.runs.log import Log, prefix_log, report_as
+from pipeline.runs.log import Log, report_as
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, Incorrect, load_recipe
 from pipeline.training.classifier import train_classifier
 from pipeline.training.data import draw_on_crop
 from pipeline.training.detector import train_detector
+from tests.benchmarks.repeated import (
+    open_annotated,
+    prefix_log,
+    read_built,
+    rebuild,
+    train_once,
+)
 
 PHOTOS = 40
 ROUNDS = 5
@@ -158,16 +170,16 @@ def prepare_data(
     Raises:
         PreparedError: The datasets have changed since `base` was built.
     """
-    blur = system.blur or base.built.blur_rule
+    blur = system.blur or read_built(base).blur_rule
     ledgers = list(decisions) if system.cleaned else []
     if system.cleaned and not decisions:
         log(f"{system.name}: no --decisions, so its labels are as annotated", "note")
-    if not ledgers and (system.scale, blur) == (base.scale, base.built.blur_rule):
+    if not ledgers and (system.scale, blur) == (base.scale, read_built(base).blur_rule):
         return base
     folder = out / (f"{blur}-{system.scale:g}" + ("-cleaned" if ledgers else ""))
     log(f"{system.name}: building {folder}", "build", folder=folder)
     changes = {"scale": system.scale, "blur_rule": blur, "decisions": ledgers}
-    return base.rebuild(folder, ["split"], fewer=bool(ledgers), **changes)
+    return rebuild(base, folder, ["split"], fewer=bool(ledgers), **changes)
 
 
 START = SHIPPED / f"{DETECTOR}.safetensors"  # Of a single stage.
@@ -314,7 +326,7 @@ def compare_systems(options: CompareOptions, log: Log) -> list[dict[str, Any]]:
         detector's included, `run` (a folder's name), and `seconds` per photo.
     """
     systems, out, device = choose_systems(options.only), options.out, pick_device(options.device)
-    base = PreparedData.open(options.prepared, options.out, annotated=True)
+    base = open_annotated(options.prepared, options.out)
     make_folder(out)
     compared: list[dict[str, Any]] = []
     timed: dict[str, Predictor] = {}

@@ -148,12 +148,10 @@ def test_validation_photos_that_the_start_learnt_from(prepared, tmp_path, start,
         ("train", []),
         ("sweep", ["--set", "lr=0.01,0.02"]),
         ("sweep", ["--set", "lr=0.01,0.02", "--folds", 2]),
-        ("cross-validate", ["--start", "START"]),
     ],
 )
-def test_nothing_is_written_into_the_dataset(prepared, start, command, options):
+def test_nothing_is_written_into_the_dataset(prepared, command, options):
     out = prepared.parent / "set" / "out"
-    options = [start if one == "START" else one for one in options]
     result = call(command, prepared, "-o", out, *options, "--device", "cpu")
     assert_refused(result, f"{out}: meets the dataset")
     assert not out.exists()

@@ -100,7 +100,6 @@ WRONG = [
     ("fit-boxes OUT -o OUT/a.json --weights OUT/none", "no such file or folder"),
     ("suspects PREPARED -o OUT --recipe suspcts", "did you mean 'suspects'?"),
     ("sweep PREPARED -o OUT --set lr=1e-3", "nothing to sweep"),
-    ("cross-validate PREPARED -o OUT --start x --recipe none", "none"),
     ("clean-effect PREPARED OUT -o OUT", "OUT: not a prepared folder"),
     ("demo-photos OUT --weights OUT/none", "no such file or folder"),
     ("train OUT", "OUT: not a prepared folder"),

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
 from data_prep.base.tables import read_faces
 from data_prep.prepare.build import build
@@ -15,13 +16,13 @@ from evaluate.inputs.truth import read_truth
 from evaluate.measures.case import Case
 from evaluate.measures.headline import describe_headline
 from evaluate.options import EvaluateOptions
-from pipeline.experiments import cross_validate as validation
-from pipeline.experiments.cross_validate import CrossValidateOptions, Recipes, cross_validate
 from pipeline.nets.cards import DetectorCard, load_weights, read_card, save_weights
 from pipeline.nets.classifiers import from_detector
 from pipeline.runs.folder import PreparedError
 from pipeline.runs.recipe import DetectorRecipe, RecipeError, write_recipe
-from tests.pipeline.makers import OneClass, Told, call, make_shy_net, paint_dataset, stand_ins
+from tests.benchmarks import cross_validate as validation
+from tests.benchmarks.cross_validate import CrossValidateOptions, Recipes, cross_validate
+from tests.pipeline.makers import OneClass, Told, make_shy_net, paint_dataset, stand_ins
 from tests.pipeline.tables import TINY
 
 DETECTOR = DetectorRecipe(
@@ -191,13 +192,13 @@ def test_changed_datasets_are_refused(tmp_path, validate):
 def test_command_prints_a_table_and_takes_changes_of_both_recipes(small, tmp_path, recipes):
     (tmp_path / "classifier.toml").write_text(write_recipe(CLASSIFIER))
     (tmp_path / "detector.toml").write_text(write_recipe(DETECTOR))
-    command = ["cross-validate", small, "-o", tmp_path / "out", "--jobs", 1]
+    command = [small, "-o", tmp_path / "out", "--jobs", 1]
     command += ["--start", recipes.start, "--recipe", tmp_path / "classifier.toml"]
     command += ["--detector-recipe", tmp_path / "detector.toml"]
-    result = call(*command, "--set-detector", "steps=0")
+    result = CliRunner().invoke(validation.app, [*map(str, command), "--set-detector", "steps=0"])
     assert result.exit_code == 2
     assert "steps" in result.output
-    result = call(*command)
+    result = CliRunner().invoke(validation.app, [*map(str, command)])
     assert result.exit_code == 0, result.output
     assert "| | set: 6 photos, 18 faces |" in result.output
     assert "| both stages: mAP@0.5 | 1.000 (1.000 to 1.000) |" in result.output

@@ -11,11 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 from data_prep.base.photo import read_photo
-from pipeline.experiments.engine import PreparedData
+from pipeline.experiments.measure import PreparedData
 from pipeline.experiments.plans import ExperimentError
 from pipeline.nets.cards import DetectorCard, save_weights
 from pipeline.runs.folder import PreparedError
 from tests.benchmarks import systems as comparison
+from tests.benchmarks.repeated import open_annotated
 from tests.benchmarks.systems import (
     ROUNDS,
     SYSTEMS,
@@ -87,9 +88,9 @@ def test_base_with_decisions_is_refused(prepared, tmp_path):
     manifest["decisions"] = {"applied": {"relabel": 1}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(PreparedError, match="labels than the annotated ones; build it without"):
-        PreparedData.open(folder, annotated=True)
+        open_annotated(folder)
     with pytest.raises(PreparedError, match="not a prepared folder"):
-        PreparedData.open(tmp_path, annotated=True)
+        open_annotated(tmp_path)
 
 
 def test_changed_datasets_are_noticed(prepared, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from data_prep.base.labels import CLASSES
 from evaluate.measures.alarm import describe_alarm
 from evaluate.measures.headline import describe_headline
-from pipeline.experiments.engine import PreparedData
+from pipeline.experiments.measure import PreparedData
 from pipeline.inference.predictor import Predictor
 from tests.benchmarks.systems import leave_out_incorrect, measure_system, merge_incorrect
 from tests.evaluate.scenes import make_case, make_scene

@@ -12,7 +12,6 @@ from pipeline.runs.folder import (
     PreparedError,
     Run,
     RunError,
-    find_run,
     hash_code,
     identify_data,
     name_weights,
@@ -20,6 +19,7 @@ from pipeline.runs.folder import (
     start_run,
 )
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
+from tests.benchmarks.repeated import find_run
 
 RECIPE = ClassifierRecipe(name="first try", seed=5)
 DATA = {"faces_sha256": "abc", "sources": ["a"]}

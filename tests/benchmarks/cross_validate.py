@@ -1,37 +1,81 @@
-"""Both nets trained fold by fold, and all predictions measured as one."""
+"""Both nets trained fold by fold, and all predictions measured as one.
+
+python -m tests.benchmarks.cross_validate PREPARED -o OUT --start RETINAFACE_WEIGHTS
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 import torch
+import typer
 
+from data_prep.base.command import as_command
 from data_prep.base.files import make_folder, write_atomically, write_json
 from data_prep.base.progress import tell
 from data_prep.base.records import Box
 from data_prep.grouping.split import TRAIN
 from evaluate.inputs.predictions import read_predictions
-from pipeline.experiments.engine import PreparedData, train_once
-from pipeline.experiments.measure import THRESH, describe_results, measure_source
+from pipeline.experiments.measure import (
+    THRESH,
+    PreparedData,
+    describe_results,
+    measure_source,
+)
 from pipeline.inference.classifier import Classifier, classify_crops
 from pipeline.inference.detector import Detector
 from pipeline.inference.folder import predict_folder
 from pipeline.inference.predictor import Predictor
 from pipeline.nets.cards import CLASSIFIER, DETECTOR, DetectorCard, load_state, read_card
 from pipeline.nets.compute import has_fast_bf16, pick_device
+from pipeline.nets.options import Overrides, Prepared, Recipe
 from pipeline.runs.folder import Run
-from pipeline.runs.log import Log, prefix_log, report_as
-from pipeline.runs.options import CrossValidateOptions
+from pipeline.runs.log import Log, report_as
+from pipeline.runs.options import TrialOptions
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, RecipeError, load_recipe
 from pipeline.runs.workers import call_at_once, count_cores, one_thread
 from pipeline.training.data import read_crops
 from pipeline.training.detector import train_detector
 from pipeline.training.export import make_card, shift_logits, shift_prior, write_classifier
 from pipeline.training.short import CACHE_SIDE, check_short, open_faces, train_short
+from tests.benchmarks.repeated import (
+    open_annotated,
+    prefix_log,
+    read_built,
+    rebuild,
+    train_once,
+)
 
 RESULTS, PREDICTIONS, CROPS = "cross-validation.json", "predictions.csv", "crops.csv"
+
+
+@dataclass(frozen=True)
+class CrossValidateOptions(TrialOptions):
+    """What is trained in every fold, and on what."""
+
+    prepared: Prepared
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder that gets folds, tables and reports.")
+    ]
+    start: Annotated[
+        Path,
+        typer.Option(help="RetinaFace weights to start from, that have not seen these photos."),
+    ]
+    recipe: Recipe = "default"
+    overrides: Overrides = None
+    detector_recipe: Annotated[str, typer.Option(help="A detector recipe's name or TOML file.")] = (
+        "detector"
+    )
+    detector_overrides: Annotated[
+        list[str],
+        typer.Option(
+            "--set-detector",
+            metavar="KEY=VALUE",
+            help="Change one number of the detector's recipe; may be repeated.",
+        ),
+    ] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -112,13 +156,13 @@ def cross_validate(options: CrossValidateOptions, log: Log) -> dict[str, Any]:
     classifier = load_recipe(options.recipe, ClassifierRecipe, options.overrides)
     recipes, out = Recipes(options.start, detector, classifier), options.out
     recipes.check()
-    data = PreparedData.open(options.prepared, options.out, annotated=True)
+    data = open_annotated(options.prepared, options.out)
     device = pick_device(options.device)
-    folds = [out / f"fold-{number}" for number in range(data.built.folds)]
+    folds = [out / f"fold-{number}" for number in range(read_built(data).folds)]
     for number, fold in enumerate(folds):
         folder = fold / "prepared"
         log(f"fold {number} of {len(folds)}: {folder}", "fold", fold=number)
-        data.rebuild(folder, ["label", *Box._fields], fold=number)
+        rebuild(data, folder, ["label", *Box._fields], fold=number)
     calls = [(number, fold, recipes, device, log) for number, fold in enumerate(folds)]
     jobs = min(options.jobs or count_cores(device), len(calls))
     call_at_once(_judge_fold, calls, jobs, "folds")
@@ -166,3 +210,10 @@ def validate_folds(options: CrossValidateOptions) -> None:
     with report_as(options.log) as report:
         results = cross_validate(options, report.log)
         report.finish("", describe_results(results), folder=options.out, results=results)
+
+
+app = typer.Typer(add_completion=False)
+app.command()(as_command(validate_folds))
+
+if __name__ == "__main__":
+    app()
