@@ -201,7 +201,7 @@ def recall_at_flipped(order: np.ndarray, wrong: np.ndarray, weights: np.ndarray)
     `order` is (N,) rows, the most suspect first; `weights` (B, N) how often each face counts in B
     resamples.
     """
-    sorted_weights = weights[:, order]
+    sorted_weights = weights[:, order].astype(float)
     before = sorted_weights.cumsum(axis=1) - sorted_weights
     count = (weights * wrong).sum(axis=1)
     # A face that counts several times may lie in the first k by a part.
@@ -215,7 +215,7 @@ def measure_runs(table: pd.DataFrame, runs: Sequence[NoiseRun]) -> pd.DataFrame:
     Columns kind, order, value, low, high, lead_value, lead_low, lead_high: 95 %, by group.
     """
     codes, groups = pd.factorize(table["group"])
-    size = {"photos": len(groups), "rows": len(table), "resamples": RESAMPLES}
+    size = {"photos": len(groups), "resamples": RESAMPLES}
     rows = []
     for kind in dict.fromkeys(run.kind for run in runs):
         some = [run for run in runs if run.kind == kind]

@@ -45,14 +45,19 @@ def two(prepared, tmp_path):
 
 EACH = [
     ("suspects", ["--folds", 2], "faces"),
-    ("clean-effect", ["PREPARED", "--seeds", 1], "figures"),
+    ("clean-effect", ["CLEANED", "--seeds", 1], "figures"),
 ]
+
+
+def clean(folder, out):
+    """The folder without one of its training faces."""
+    return copy_prepared(folder, out, lambda f: f.drop(f.index[f["split"] == "train"][0]))
 
 
 @pytest.mark.parametrize(("name", "arguments", "fact"), EACH)
 @pytest.mark.usefixtures("by_colour")
-def test_each_of_two_classes(two, tmp_path, monkeypatch, name, arguments, fact):
-    arguments = [two if one == "PREPARED" else one for one in arguments]
+def test_each_of_two_classes(two, tmp_path, name, arguments, fact):
+    arguments = [clean(two, tmp_path / "c") if one == "CLEANED" else one for one in arguments]
     options = ["-o", tmp_path / "out", "--recipe", write_tiny(tmp_path), "--jobs", 1]
     result = call(name, two, *arguments, *options)
     assert result.exit_code == 0
@@ -61,9 +66,9 @@ def test_each_of_two_classes(two, tmp_path, monkeypatch, name, arguments, fact):
 
 
 @pytest.mark.parametrize(("name", "arguments", "fact"), EACH)
-def test_each_as_json(prepared, tmp_path, by_colour, monkeypatch, name, arguments, fact):
+def test_each_as_json(prepared, tmp_path, by_colour, name, arguments, fact):
     """A result with figures in place of the table, and a line for each training."""
-    arguments = [prepared if one == "PREPARED" else one for one in arguments]
+    arguments = [clean(prepared, tmp_path / "c") if one == "CLEANED" else one for one in arguments]
     options = ["-o", tmp_path / "out", "--log", "json", "--recipe", write_tiny(tmp_path)]
     result = call(name, prepared, *arguments, *options, "--jobs", 1)
     assert result.exit_code == 0
