@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 import trimask
+from data_prep.base.boxes import OffsetsError
 from data_prep.base.files import OutputError
 from data_prep.formats.predictions import COLUMNS, PHOTOS_FILE, read_photos
 from pipeline.inference import addresses
@@ -27,6 +28,7 @@ from pipeline.nets.options import SHIPPED
 from tests.makers import make_voc
 from tests.pipeline.makers import FACES, paint_photo, save_photo, stand_ins
 from tests.pipeline.needs import needs_shipped
+from trimask import EXAMPLE
 
 ROOT = Path(__file__).parent.parent
 
@@ -241,11 +243,30 @@ def test_run_folder_takes_the_rest_from_the_shipped(random_weights, tmp_path, na
         ({"weights": "none"}, WeightsError, "none: no such file or folder; weights are a run"),
         ({"engine": "steam"}, EngineError, "unknown engine 'steam': this version has auto, "),
         ({"device": "gpu"}, DeviceError, "unknown device 'gpu'"),
+        ({"boxes": "hed"}, OffsetsError, "hed: no such file; give one or facemask, head, ilc"),
+        ({"boxes": (0, 0.46, 0, 0)}, OffsetsError, "four numbers are needed, -0.45 to 0.45: left"),
+        ({"boxes": [0, 0, float("nan"), 0]}, OffsetsError, "four numbers"),
+        ({"boxes": [0, 0, 0]}, OffsetsError, "four numbers"),
     ],
 )
 def test_what_can_not_be_loaded(options, error, what):
     with pytest.raises(error, match=what):
         trimask.load(**{"device": "cpu", **options})
+
+
+@needs_shipped
+@pytest.mark.parametrize("kind", ["name", "file", "numbers"])
+def test_faces_are_boxed_as_asked(kind):
+    file = SHIPPED / "boxes-ilc.json"
+    numbers = list(json.loads(file.read_text())["offsets"].values())
+    boxes = {"name": "ilc", "file": file, "numbers": numbers}[kind]
+    (plain,), (moved,) = (
+        trimask.load(device="cpu", boxes=b).predict(EXAMPLE) for b in (None, boxes)
+    )
+    x0, y0, x1, y1 = plain.box
+    sides = np.array([x1 - x0, y1 - y0] * 2)
+    assert moved.box == pytest.approx(np.array(plain.box) + sides * numbers)
+    assert moved.probabilities == plain.probabilities
 
 
 def test_evaluation_of_results_is_that_of_the_table(model, tmp_path):

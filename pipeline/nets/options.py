@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -71,14 +72,22 @@ class WeightsError(UserError, ValueError):
     """Weights that are missing, damaged, or not what their card says."""
 
 
-def find_boxes(name: str) -> BoxOffsets:
-    """A shipped convention of boxes by its name, or a file of fit-boxes; or `OffsetsError`."""
-    from data_prep.base.boxes import BoxOffsets, OffsetsError
+def find_boxes(name: str | Path | Sequence[float]) -> BoxOffsets:
+    """A convention of boxes: a shipped one's name, a file of fit-boxes, or the four offsets.
 
+    These are shares of a box: left, top, right, bottom. Raises `OffsetsError`: it is none of them.
+    """
+    from data_prep.base.boxes import MOST_OFFSET, BoxOffsets, OffsetsError
+
+    if not isinstance(name, str | Path):
+        if len(name) != 4 or not all(abs(offset) <= MOST_OFFSET for offset in name):
+            why = f"four numbers are needed, -{MOST_OFFSET} to {MOST_OFFSET}"
+            raise OffsetsError(f"boxes={name}: {why}: left, top, right, bottom.")
+        return BoxOffsets(*name)
     known = {path.stem.removeprefix("boxes-"): path for path in SHIPPED.glob("boxes-*.json")}
-    if name not in known and not Path(name).is_file():
+    if str(name) not in known and not Path(name).is_file():
         raise OffsetsError(f"--boxes {name}: no such file; give one or {', '.join(sorted(known))}.")
-    return BoxOffsets.read(known.get(name, Path(name)))
+    return BoxOffsets.read(known.get(str(name), Path(name)))
 
 
 def find_weights(weights: Path) -> dict[str, Path]:
