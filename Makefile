@@ -10,7 +10,7 @@ BASE := .venv/.base
 READY := .venv/.ready
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes
 
-.PHONY: help demo test test-slow fuzz bad-input lint type-check format check benchmark benchmark-evaluate benchmark-serve export figures
+.PHONY: help demo test test-slow fuzz bad-input lint type-check format check benchmark benchmark-before benchmark-evaluate benchmark-serve export figures
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -58,6 +58,9 @@ benchmark: $(READY)  ## run.py against a plain loop and other detectors, on the 
 	$(BIN)/python -m pipeline demo-photos demo/photos
 	$(BIN)/python -m tests.benchmarks.inference_speed demo/photos
 	$(BIN)/python -m tests.benchmarks.rivals demo/photos -o demo/benchmark
+
+benchmark-before: $(READY)  ## run.py against a checkout BEFORE of another version, in turn: 8 minutes.
+	$(BIN)/python -m tests.benchmarks.before $(BEFORE) $(or $(PHOTOS),../shared/data/ilc/images)
 
 benchmark-evaluate: $(READY)  ## Average precision against a loop over boxes and faster-coco-eval.
 	$(BIN)/python -m tests.benchmarks.evaluate_speed

@@ -3,6 +3,8 @@
 import io
 import warnings
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
@@ -32,6 +34,7 @@ Size = tuple[int, int]  # Width and height in pixels.
 
 DECODERS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
 """Formats that are decoded, by Pillow's names: others run programs, or are seldom tried."""
+_MODULES = {"WEBP": "WebP", "JPEG2000": "Jpeg2K"}
 
 MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
 """More than so many are no photo: 178,956,970, where Pillow stops."""
@@ -209,8 +212,16 @@ def keep_shown(photo: AnnotatedPhoto, decoded: Photo) -> tuple[AnnotatedPhoto, l
 
 
 def _open(file: Path | io.BytesIO) -> Image.Image:
-    Image.init()  # Known only then is which of the decoders this system has.
-    return Image.open(file, formats=[name for name in DECODERS if name in Image.OPEN])
+    known = list_formats().values()
+    return Image.open(file, formats=[name for name in DECODERS if name in known])
+
+
+@cache
+def list_formats() -> dict[str, str]:
+    """Those of `DECODERS` that this system has, by endings of file names; others stay unloaded."""
+    for name in DECODERS:
+        import_module(f"PIL.{_MODULES.get(name, name.capitalize())}ImagePlugin")
+    return {ending: name for ending, name in Image.EXTENSION.items() if name in DECODERS}
 
 
 def _orientation(image: Image.Image) -> int:

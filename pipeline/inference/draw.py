@@ -10,6 +10,7 @@ from PIL import Image
 
 from data_prep.base.boxes import shared_areas
 from data_prep.base.files import write_atomically
+from data_prep.base.photo import list_formats
 from pipeline.inference.records import Face
 
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -155,7 +156,7 @@ def save_drawing(path: Path, drawing: np.ndarray, *, fine: bool = False) -> None
 
     With `fine` JPEG spares no colours: for photos to learn from. May raise `OutputError`.
     """
-    format_ = Image.registered_extensions().get(path.suffix.lower(), "JPEG")
+    format_ = list_formats().get(path.suffix.lower(), "JPEG")
     if format_ not in Image.SAVE:
         format_ = "JPEG"
     buffer = io.BytesIO()

@@ -103,7 +103,12 @@ class OnnxEngine:
 
 
 class OpenvinoEngine:
-    """OpenVINO on the processor; it compiles anew for each size of photo."""
+    """OpenVINO on the processor; it compiles anew for each size of photo.
+
+    Its calls from several threads may wait for each other for ever, so that one goes at a time.
+    """
+
+    _turn = Lock()
 
     def __init__(self, net: nn.Module | bytes, device: str, bf16: bool) -> None:
         import openvino
@@ -112,13 +117,14 @@ class OpenvinoEngine:
             raise NotImplementedError("bfloat16" if bf16 else "CUDA")
         exact = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": str(count_threads())}
         self.model = openvino.Core().read_model(net if isinstance(net, bytes) else to_onnx(net))
-        self._compiled = openvino.compile_model(self.model, "CPU", exact)
+        compiled = openvino.compile_model(self.model, "CPU", exact)
+        self._request, self._ports = compiled.create_infer_request(), compiled.outputs
 
     def __call__(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
         """See `Engine`."""
-        request = self._compiled.create_infer_request()  # One each: threads may share the engine.
-        outputs = request.infer([np.ascontiguousarray(batch)])
-        return tuple(np.array(outputs[port]) for port in self._compiled.outputs)
+        with self._turn:
+            outputs = self._request.infer([np.ascontiguousarray(batch)])
+            return tuple(np.array(outputs[port]) for port in self._ports)
 
 
 ENGINES: dict[str, Callable[..., Engine]] = {

@@ -83,7 +83,7 @@ def find_boxes(name: str | Path | Sequence[float]) -> BoxOffsets:
         if len(name) != 4 or not all(abs(offset) <= MOST_OFFSET for offset in name):
             why = f"four numbers are needed, -{MOST_OFFSET} to {MOST_OFFSET}"
             raise OffsetsError(f"boxes={name}: {why}: left, top, right, bottom.")
-        return BoxOffsets(*name)
+        return BoxOffsets(name[0], name[1], name[2], name[3])
     known = {path.stem.removeprefix("boxes-"): path for path in SHIPPED.glob("boxes-*.json")}
     if str(name) not in known and not Path(name).is_file():
         raise OffsetsError(f"--boxes {name}: no such file; give one or {', '.join(sorted(known))}.")

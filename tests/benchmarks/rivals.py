@@ -10,7 +10,6 @@ are not installed. YOLO11n has random weights: it tells speed alone.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -115,15 +114,24 @@ def run_other(options: RivalOptions) -> None:
     predict_folder(find_photos(options.photos), options.out, nets, draw=False)
 
 
+LAUNCH = """
+import os, sys
+pid = os.spawnv(os.P_NOWAIT, sys.argv[1], sys.argv[1:])
+_, status, used = os.wait4(pid, 0)
+print(used.ru_maxrss, file=sys.stderr)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+"""A small process between: to a child's peak Linux counts the memory of who started it."""
+
+
 def measure(command: Sequence[str], out: Path, folder: Path) -> tuple[float, float]:
     """Seconds and MiB of a run; raises CalledProcessError."""
-    began = time.perf_counter()
-    told = out.with_suffix(".log").open("w")
-    process = subprocess.Popen([*command, "-o", out], cwd=folder, stdout=told, stderr=told)
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise subprocess.CalledProcessError(status, command)
-    return time.perf_counter() - began, used.ru_maxrss / 1024
+    began, log_file = time.perf_counter(), out.with_suffix(".log")
+    launched = [sys.executable, "-S", "-c", LAUNCH, *command, "-o", str(out)]
+    with log_file.open("w") as told:
+        subprocess.run(launched, cwd=folder, stdout=told, stderr=told, check=True)
+    seconds = time.perf_counter() - began
+    return seconds, int(log_file.read_text().split()[-1]) / 1024
 
 
 def list_systems(options: RivalOptions) -> dict[str, tuple[list[str], Path]]:

@@ -3,6 +3,7 @@
 import csv
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from pipeline.inference.folder import predict_folder
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.sources import find_photos
 from pipeline.nets.anchors import make_anchors
+from tests.benchmarks.before import tell_differences
 from tests.benchmarks.inference_speed import PlainLoop
 from tests.benchmarks.rivals import Other
 from tests.pipeline.makers import CPU, save_photo
@@ -54,3 +56,22 @@ def test_another_detector_is_called_as_ours():
     assert found.boxes.tolist() == [[1, 1, 9, 9], [0, 2, 24, 16]]
     assert found.scores.tolist() == pytest.approx([0.9, 0.4])
     assert len(Other(lambda photo: np.zeros((0, 5))).detect([np.zeros((9, 9, 3))])[0].boxes) == 0
+
+
+def test_faces_that_differ_are_counted(tmp_path):
+    row = {"image": "a", "xmin": 1.0, "ymin": 2.0, "xmax": 20.0, "ymax": 30.0}
+    row |= {"label": "with_mask", "score": 0.8, "detection": 0.9}
+    other = {**row, "xmin": 3.0}
+    for name, rows in {
+        "one": [row, other],
+        "rounded": [{**other, "xmax": 20.05}, {**row, "score": 0.8009}],
+        "moved": [row, {**other, "ymin": 2.2}],
+        "classed": [row, {**other, "label": "without_mask"}],
+        "less": [row],
+        "more": [row, other, {**row, "image": "b"}],
+    }.items():
+        (tmp_path / name).mkdir()
+        pd.DataFrame(rows).to_csv(tmp_path / name / "predictions.csv")
+    others = ("one", "rounded", "moved", "classed", "less", "more")
+    told = [tell_differences(tmp_path / "one", tmp_path / name) for name in others]
+    assert told == [f"{count} of 2" for count in (0, 0, 1, 1, 1, 1)]

@@ -7,7 +7,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
@@ -109,17 +109,22 @@ class Clip:
     place: str
     every: str = "1"
     longest: float = math.inf  # Seconds from its beginning.
+    dead: Exception | None = None  # Why it can't be had, where that is known.
 
     def __iter__(self) -> Iterator[Frame]:
         import av
 
         try:
+            if self.dead:
+                raise self.dead
             with open_video(self.place) as container:
                 yield from self._read(container)
         except (av.FFmpegError, OSError) as error:
             why = ": damaged, cut short or of an unknown kind; copy it again or convert it"
             hint = "" if "://" in self.place else why
-            yield self._fault(f"can't be read as a video ({spell(str(error.strerror))}){hint}")
+            late = isinstance(error, av.error.ExitError)
+            told = f"no answer in {WAIT:g} s" if late else spell(str(error.strerror))
+            yield self._fault(f"can't be read as a video ({told}){hint}")
 
     def _fault(self, what: str) -> Frame:
         return Frame(self.name, error=f"{hide_password(self.place)}: {what}.")
@@ -264,15 +269,18 @@ def open_source(name: str, place: str, options: VideoOptions) -> Clip | Live:
     """What reads a video: a file, an address, or the number of a camera."""
     if place.isdecimal():
         return Live(name, partial(read_camera, int(place)), options.every)
-    ends = "://" not in place
+    ends, dead = "://" not in place, None
     if place.startswith("http"):
         import av
 
-        ends = True  # If it can't be had, the clip tells why.
-        with suppress(av.FFmpegError, OSError), open_video(place) as container:
-            ends = bool(container.duration)
+        log(f"{name}: asked for, which takes {WAIT:g} s if there is no answer")
+        try:
+            with open_video(place) as container:
+                ends = bool(container.duration)
+        except (av.FFmpegError, OSError) as error:  # The clip tells why.
+            ends, dead = True, error
     if ends:
-        return Clip(name, place, options.every, options.longest)
+        return Clip(name, place, options.every, options.longest, dead)
     return Live(name, partial(read_stream, place), options.every)
 
 

@@ -117,10 +117,8 @@ def follow_videos(
     for name, place in videos.items():
         source = open_source(name, place, options)
         mark = ""
-        if (
-            "://" in place
-        ):  # Whether it changed, the server tells; of one that does not, it may have.
-            head = ask_head(place) if isinstance(source, Clip) else {}
+        if "://" in place:  # Whether it changed, the server tells, or else it may have.
+            head = ask_head(place) if isinstance(source, Clip) and not source.dead else {}
             tags = [head[tag] for tag in ("etag", "last-modified", "content-length") if tag in head]
             known = [place, *(tags or [str(time.time())])]
             mark = hashlib.sha256("\n".join(known).encode()).hexdigest()

@@ -37,10 +37,7 @@ def test_names_on_the_command_line_are_those_there_are():
     assert get_args(get_args(EngineName)[0]) == (AUTO, *ENGINES)
 
 
-SLOW = pytest.mark.slow  # OpenVINO once hung in one process with all the other tests' libraries.
-
-
-@pytest.mark.parametrize("name", ["onnx", pytest.param("openvino", marks=SLOW)])
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
 def test_engine_answers_as_torch_for_all_sizes_and_threads(shipped, name):
     rng = np.random.default_rng(0)
     for part in (shipped.detector, shipped.classifier):
@@ -116,7 +113,10 @@ ENDINGS = {
 }
 
 
-@pytest.mark.parametrize("to", ["onnx", pytest.param("openvino", marks=SLOW), "torchscript"])
+SLOW = pytest.param("openvino", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("to", ["onnx", SLOW, "torchscript"])
 def test_exported_files_hold_card_and_are_what_was_tried(tmp_path, to):
     save_photo(tmp_path / "photos" / "a.png", seed=1)
     options = ["--to", to, "-o", str(tmp_path / "out"), "--check", str(tmp_path / "photos")]

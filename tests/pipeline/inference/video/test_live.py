@@ -215,6 +215,18 @@ def test_rtsp_is_live_and_hides_the_password(tmp_path):
     assert not any(b"secret" in path.read_bytes() for path in files)
 
 
+def test_a_clip_whose_server_is_silent_is_asked_once_and_told(serve, tmp_path, monkeypatch, capsys):
+    asked, end = [], threading.Event()
+    monkeypatch.setattr(clips, "WAIT", 0.3)
+    address = serve(lambda request: (asked.append(request.path), end.wait(20)))
+    summary = run(f"{address}/a.mp4", tmp_path / "out")
+    end.set()
+    (item,) = summary["unreadable"]
+    assert item["reason"] == f"{address}/a.mp4: can't be read as a video (no answer in 0.3 s)."
+    assert asked == ["/a.mp4"]
+    assert "asked for, which takes 0.3 s if there is no answer" in capsys.readouterr().err
+
+
 def test_photos_are_fetched_from_a_list(serve, tmp_path):
     def answer(request):
         if "gone" in request.path:
