@@ -225,6 +225,8 @@ def list_formats() -> dict[str, str]:
 
 
 def _orientation(image: Image.Image) -> int:
+    if image.format == "TIFF":
+        return UPRIGHT  # Pillow turns these itself, and gives their sides so.
     value = image.getexif().get(_ORIENTATION_TAG, UPRIGHT)
     return value if isinstance(value, int) and value in ORIENTATIONS else UPRIGHT
 

@@ -138,13 +138,22 @@ def _read_label_studio(path: Path, faults: Faults, options: ReadOptions) -> list
             continue
         versions = list(_list_versions(task))
         others += max(len(versions) - 1, 0)
+        if not versions and not task.keys().isdisjoint(_VERSIONS):
+            continue  # Skipped, or only predicted: not a photo without a face.
         reader = FaceReader(faults, options)
         size = None
-        for region in versions[0] if versions else ():
-            found = region.get("value", region)
-            labels = next((v for k, v in found.items() if k.endswith("labels")), None)
+        regions = versions[0] if versions else ()
+        labelled = {region.get("id") for region in regions if _find_labels(region)} - {None}
+        for region in regions:
+            found, labels = region.get("value", region), _find_labels(region)
             if not labels:
-                continue  # A choice, a text, or how two regions are related.
+                # Others are a choice, a text, or how two regions are related.
+                if (
+                    not found.keys().isdisjoint({"x", "points"})
+                    and region.get("id") not in labelled
+                ):
+                    reader.add(where, "", lambda: Box(0, 0, 0, 0))
+                continue
             size = read_size(region.get("original_width"), region.get("original_height"))
             if size is None:
                 raise InputError(f"{where}: a region without original_width and -height.")
@@ -157,12 +166,18 @@ def _read_label_studio(path: Path, faults: Faults, options: ReadOptions) -> list
     return photos
 
 
+def _find_labels(region: Mapping[str, Any]) -> Sequence[object]:
+    found = region.get("value", region)
+    return next((v for k, v in found.items() if k.endswith("labels")), None) or ()
+
+
+_VERSIONS = ("annotations", "completions")
 _TURNED = "rotation (the box around is taken)"
 
 
 def _list_versions(task: Mapping[str, Any]) -> Iterator[list[Mapping[str, Any]]]:
     """The regions of each annotation of a task."""
-    for key in ("annotations", "completions"):
+    for key in _VERSIONS:
         for one in task.get(key) or ():
             if not one.get("was_cancelled"):
                 yield one.get("result", [])
@@ -234,7 +249,8 @@ LABEL_STUDIO = ToolFormat(
 )
 
 
-_OUTLINES = {"polygon", "polyline", "points", "ellipse"}
+_OUTLINES = {"polygon", "polyline", "points", "ellipse", "mask"}
+_BOXED = {"box": ("xtl", "ytl", "xbr", "ybr"), "mask": ("left", "top", "width", "height")}
 
 
 def _read_cvat(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
@@ -242,10 +258,15 @@ def _read_cvat(path: Path, faults: Faults, options: ReadOptions) -> list[Written
     root, *_ = parse_xml(path, faults.file, "annotations", "CVAT for images")
     if root.find("track") is not None and root.find("image") is None:
         raise InputError(f"{faults.file}: tracks of a video; export it as CVAT for images.")
+    others = {f"tag {tag.get('label')}" for tag in root.iterfind("image/tag")}  # Of whole photos.
+    others |= {"tracks of a video" for _ in root.iterfind("track")}
+    faults.findings += note_unread(faults.file, sorted(others))
     photos = []
     for image in root.iterfind("image"):
         reader = FaceReader(faults, options)
-        for shape in image.iterchildren("box", *_OUTLINES):
+        for shape in image.iterchildren(etree.Element):
+            if shape.tag == "tag":
+                continue
             where = f"{faults.file}:{shape.sourceline}"
             outlined, box = shape.tag in _OUTLINES, partial(_enclose_cvat, shape, where)
             reader.add(where, shape.get("label", ""), box, outlined=outlined)
@@ -263,8 +284,11 @@ def _enclose_cvat(shape: etree._Element, where: str) -> Box:
     def numbers(*names: str) -> Sequence[float]:
         return [read_number(shape.get(name, ""), name, where) for name in names]
 
-    if shape.tag == "box":
-        return Box(*numbers("xtl", "ytl", "xbr", "ybr"))
+    if shape.tag in _BOXED:
+        x, y, right, bottom = numbers(*_BOXED[shape.tag])
+        return Box(x, y, right, bottom) if shape.tag == "box" else Box(x, y, x + right, y + bottom)
+    if shape.tag not in _OUTLINES:
+        raise InputError(f"{where}: a {shape.tag} has no box.")
     if shape.tag == "ellipse":
         return enclose_ellipse(*numbers("cx", "cy", "rx", "ry"))
     values = [

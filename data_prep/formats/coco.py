@@ -17,6 +17,7 @@ from data_prep.base.photo import PHOTO_SUFFIXES
 from data_prep.base.progress import show_progress
 from data_prep.base.records import Box, Face
 from data_prep.formats.contracts import (
+    BAD_ANNOTATION,
     FaceReader,
     Faults,
     FileFormat,
@@ -50,6 +51,8 @@ DIFFICULT = ("iscrowd", "difficult", "ignore")
 
 _READ = frozenset({"id", "image_id", "category_id", "bbox", "area", "attributes", *DIFFICULT})
 """Keys of an annotation that are used, or follow from those that are."""
+
+_NONE: tuple[Any, ...] = (None, [], [0, 0, 0, 0])  # What stands for a box where there is none.
 
 _HINT = "bbox is x, y, width, height, and neither width nor height may be negative"
 
@@ -126,13 +129,13 @@ def read_coco(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenP
                 raise InputError(f"{where}: image_id {image!r} is not in 'images'.")
             difficult = any(_get_flag(entry, flag, where) for flag in DIFFICULT)
         except InputError as error:
-            (reader or FaceReader(faults, options)).leave_out("bad-annotation", str(error))
+            (reader or FaceReader(faults, options)).leave_out(BAD_ANNOTATION, str(error))
             continue
-        outlined = not entry.get("bbox") and bool(entry.get("segmentation"))
+        outlined = bool(entry.get("segmentation")) and entry.get("bbox") in _NONE
         label = partial(index.label, entry, options, where)
         box = partial(_enclose if outlined else _get_box, entry, where)
         flags = {"difficult": difficult, "outlined": outlined}
-        if not reader.add(where, label, box, _HINT, kind="bad-annotation", **flags):
+        if not reader.add(where, label, box, _HINT, kind=BAD_ANNOTATION, **flags):
             continue
         for key in entry.keys() - _READ - ({"segmentation"} if outlined else set()):
             faults.counts[key] += bool(entry[key])

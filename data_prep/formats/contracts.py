@@ -18,7 +18,7 @@ from data_prep.base.photo import Size
 from data_prep.base.progress import tell
 from data_prep.base.records import NOT_READ, Box, Dataset, Face, Finding, note_unread
 from data_prep.formats.exif_frame import Frame, FramedPhoto, place_photos
-from data_prep.formats.input_files import InputError, OtherFileError, check_box
+from data_prep.formats.input_files import InputError, OtherFileError, check_box, is_text
 from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto
 from data_prep.formats.plausible import Order
 
@@ -98,6 +98,7 @@ class ReadOptions:
 
 
 OUTLINED = "outlined"
+BAD_ANNOTATION = "bad-annotation"  # Kind of the findings about faces of COCO, maybe of no photo.
 
 
 @dataclass
@@ -354,7 +355,7 @@ class FaceReader:
         The label is a class as written, or called for one of `options`. With a hint a box must not
         be inverted.
         """
-        if not callable(label) and not label.strip():
+        if not callable(label) and not (label.strip() and is_text(label)):
             self.leave_out("unnamed-object", f"{where}: no class name; write one or remove it.")
             return False
         self.count += 1

@@ -60,6 +60,8 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "ymin": ("ymin", "y_min", "y1", "top", "bbox_y", "y"),
     "xmax": ("xmax", "x_max", "x2", "right"),
     "ymax": ("ymax", "y_max", "y2", "bottom"),
+    "centre_x": ("centre_x", "center_x", "x_center", "x_centre", "xc", "cx"),
+    "centre_y": ("centre_y", "center_y", "y_center", "y_centre", "yc", "cy"),
     "box_width": ("box_width", "bbox_width", "bbox_w", "w"),
     "box_height": ("box_height", "bbox_height", "bbox_h", "h"),
     "width": ("width", "image_width", "img_width"),
@@ -71,8 +73,11 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 
 _KNOWN = frozenset(name for names in FIELDS.values() for name in names)
 
-_MAKESENSE = ("label", "xmin", "ymin", "box_width", "box_height", "image", "width", "height")
-"""Columns of makesense.ai's export, which older versions write without a header."""
+_HEADERLESS = (
+    ("label", "xmin", "ymin", "box_width", "box_height", "image", "width", "height"),
+    ("image", "xmin", "ymin", "xmax", "ymax", "label"),
+)
+"""Columns of tables without a header: of makesense.ai's older exports, and of Keras RetinaNet's."""
 
 _HINT = (
     "neither xmax may be under xmin nor ymax under ymin; if these are width and height, say so "
@@ -114,6 +119,8 @@ class Layout:
     @property
     def order(self) -> Order:
         """How boxes are written."""
+        if "centre_x" in self.places and "xmin" not in self.places:
+            return "centred"
         return "sized" if self.places.keys() & {"box_width", _SHAPE} else "corners"
 
     def parse(self, cells: Sequence[str], where: str) -> FaceRow:
@@ -138,12 +145,14 @@ class Layout:
         )
 
     def _read_box(self, found: Mapping[str, str], where: str) -> Box | None:
-        far = ("box_width", "box_height") if self.order == "sized" else ("xmax", "ymax")
-        sides = ("xmin", "ymin", *far)
-        if not any(found[side] for side in sides):
+        near = ("centre_x", "centre_y") if self.order == "centred" else ("xmin", "ymin")
+        far = ("xmax", "ymax") if self.order == "corners" else ("box_width", "box_height")
+        if not any(found[side] for side in near + far):
             return None
-        x, y, right, bottom = (read_number(found[side], side, where) for side in sides)
-        return Box(x, y, x + right, y + bottom) if far[0] != "xmax" else Box(x, y, right, bottom)
+        x, y, right, bottom = (read_number(found[side], side, where) for side in near + far)
+        if self.order == "centred":
+            x, y = x - right / 2, y - bottom / 2
+        return Box(x, y, right, bottom) if far[0] == "xmax" else Box(x, y, x + right, y + bottom)
 
 
 def _load(text: str, name: str, where: str) -> Mapping[str, Any]:
@@ -176,7 +185,8 @@ def find_columns(header: Sequence[str], columns: Mapping[str, str]) -> dict[str,
 
 def list_missing(places: Mapping[str, int]) -> list[str]:
     """Fields without which a table does not annotate faces."""
-    missing = [field for field in ("image", "label", "xmin", "ymin") if field not in places]
+    near = () if {"centre_x", "centre_y"} <= places.keys() else ("xmin", "ymin")
+    missing = [field for field in ("image", "label", *near) if field not in places]
     if not {"xmax", "ymax"} <= places.keys() and not {"box_width", "box_height"} <= places.keys():
         missing += ["xmax", "ymax"]
     return missing
@@ -197,8 +207,10 @@ def find_layout(start: Sequence[str], columns: Mapping[str, str]) -> Layout | No
         unread = [name for name in start if name and _normalise(name) not in _KNOWN]
         unused = tuple(name for name in unread if name not in used)
         return Layout(len(start), places, True, unused, tuple(start))
-    if not columns and len(start) == len(_MAKESENSE):
-        places = {field: place for place, field in enumerate(_MAKESENSE)}
+    for fields in () if columns else _HEADERLESS:
+        if len(start) != len(fields):
+            continue
+        places = {field: place for place, field in enumerate(fields)}
         suffix = PurePosixPath(start[places["image"]]).suffix.lower()
         numbers = [
             start[place] for field, place in places.items() if field not in ("label", "image")
@@ -233,9 +245,9 @@ def _normalise(name: str) -> str:
 class CsvFormat(DatasetFormat):
     """All tables of faces below a folder, written to `annotations.csv`; others are passed over.
 
-    Known are our own, TensorFlow's, makesense.ai's and VIA's, and any with a header that names
-    photo, class and box; see `FIELDS`. A row with a photo alone is a photo without
-    faces.
+    Known are our own, TensorFlow's, makesense.ai's, Keras RetinaNet's and VIA's, and any with a
+    header that names photo, class and box; see `FIELDS`. A row with a photo alone is a photo
+    without faces.
     """
 
     looks = "table (*.csv) with columns for photo, class and box"
@@ -267,6 +279,9 @@ def _read_table(
 ) -> list[WrittenPhoto]:
     separator, layout = layouts[path]
     text = decode_csv(path, faults.file)
+    used = [layout.header[place] for place in layout.places.values() if layout.header]
+    if layout.has_header and (twice := [name for name in used if layout.header.count(name) > 1]):
+        raise InputError(f"{faults.file}:1: column {twice[0]} is there more than once; keep one.")
     faults.findings += note_unread(faults.file, layout.unread)
     photos: dict[str, tuple[str, Size | None, FaceReader]] = {}
     objects: dict[str, list[str]] = {}

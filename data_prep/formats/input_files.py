@@ -61,6 +61,16 @@ def read_lines(path: Path) -> list[str]:
     return read_text(path).split("\n")
 
 
+def split_line(line: str) -> list[str]:
+    """Words parted by blanks; or by commas, where these can't be points of decimals.
+
+    >>> split_line("0, 0.5, 0.5"), split_line("0,0.5,0.5"), split_line("0 0,5 0,5")
+    (['0', '0.5', '0.5'], ['0', '0.5', '0.5'], ['0', '0,5', '0,5'])
+    """
+    parted = re.search(r",\s", line) or not re.search(r"\S\s+\S", line)
+    return (line.replace(",", " ") if parted else line).split()
+
+
 def sniff_text(path: Path) -> str:
     """How a file starts, far enough for its first rows; nothing if it can't be read as text."""
     try:

@@ -21,6 +21,7 @@ from data_prep.formats.input_files import (
     read_number,
     read_text,
     sniff_text,
+    split_line,
 )
 from data_prep.formats.photo_match import DatasetFiles, list_dataset, spell_names
 
@@ -283,7 +284,7 @@ def list_names_files(files: DatasetFiles) -> set[Path]:
 
 def has_box(path: Path) -> bool:
     """Whether the first line that is not blank is one of YOLO's."""
-    words = next((line.split() for line in sniff_text(path).split("\n") if line.strip()), [])
+    words = next((split_line(line) for line in sniff_text(path).split("\n") if line.strip()), [])
     with suppress(InputError):
         return bool(words) and bool(read_shares(words[1:], str(path)))
     return False

@@ -146,12 +146,13 @@ def find_folder(root: Path) -> Path:
 
 def explain_archive(path: Path) -> str:
     """What to do with a dataset that is packed."""
-    tool = "zipfile" if path.suffix.lower() == ".zip" else "tarfile"
-    folder = path.name.split(".")[0] or "dataset"
-    return (
-        f"{path}: an archive; unpack it and give the folder: python -m {tool} -e {path.name} "
-        f"{folder}"
-    )
+    name = path.name.lower()
+    tool = "zipfile -e" if name.endswith(".zip") else "tarfile -e"
+    how = f": python -m {tool} {path.name} {path.name.split('.')[0] or 'dataset'}"
+    if name.endswith(".gz") and not name.endswith(".tar.gz"):
+        how = f": python -m gzip -d {path.name}"
+    how = "" if name.endswith((".7z", ".rar")) else how
+    return f"{path}: an archive; unpack it and give the folder{how}"
 
 
 def _list_folder(root: Path) -> DatasetFiles:

@@ -120,7 +120,7 @@ class AlarmRule:
             rule = cls(float(told["threshold"]), classes, of, float(told["thresh"]), nets)
             if not {*classes, *of} <= {*CLASSES} or not (0 <= rule.threshold <= 1):
                 raise ValueError
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
             what = "can't be read" if isinstance(error, OSError) else "no rule of an alarm"
             message = f"{path}: {what}; give the alarm.json of evaluate --false-alarms."
             raise TableError(message) from error

@@ -15,7 +15,7 @@ from data_prep.base.errors import DatasetError
 from data_prep.base.records import AnnotatedPhoto, Dataset, Finding
 from data_prep.formats.annotators import CVAT, FIFTYONE, LABEL_STUDIO, LABELME
 from data_prep.formats.coco import COCO
-from data_prep.formats.contracts import IMAGES, DatasetFormat, Format, ReadOptions
+from data_prep.formats.contracts import BAD_ANNOTATION, IMAGES, DatasetFormat, Format, ReadOptions
 from data_prep.formats.crops import CropsFormat
 from data_prep.formats.csv import TABLES, CsvFormat, explain_tables
 from data_prep.formats.label_files import has_box
@@ -68,6 +68,15 @@ def recognise(files: DatasetFiles, options: ReadOptions) -> Format:
     )
 
 
+_TOLD = frozenset(
+    {
+        *(".json", ".csv", ".tsv", ".txt", ".xml", ".jsonl", ".ndjson", ".xlsx", ".xls", ".ods"),
+        *(".parquet", ".mat", ".npy", ".npz", ".pkl", ".h5", ".tfrecord"),
+    }
+)
+"""Endings of files that may be annotations, such as are not read among them."""
+
+
 class NothingKnownError(DatasetError):
     """A folder in no known format."""
 
@@ -78,7 +87,7 @@ def hint_at(files: DatasetFiles, options: ReadOptions) -> str:
     if archive is not None:
         return " " + explain_archive(archive)
     hints = [finding.message for finding in files.findings[:1]]
-    others = files.by_suffix({".json", ".csv", ".tsv", ".txt", ".xml"})
+    others = files.by_suffix(_TOLD)
     if others:
         shown = ", ".join(files.relative(path) for path in others[:3])
         hints.append(f"Not annotations, or not known: {shown}.")
@@ -124,8 +133,10 @@ def read_dataset(root: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     files, options = list_dataset(root), replace(options)
     dataset = FORMATS[options.format or recognise(files, options)].read(files, options)
     notes = options.check_labels()
-    if not any(p.faces for p in dataset.photos) and any(p.left_out for p in dataset.photos):
-        faults = [finding.message for finding in dataset.findings if finding.dropped]
+    photos, lost = dataset.photos, [finding for finding in dataset.findings if finding.dropped]
+    is_lost = any(p.left_out for p in photos) or any(f.kind == BAD_ANNOTATION for f in lost)
+    if photos and is_lost and not any(photo.faces for photo in photos):
+        faults = [finding.message for finding in lost]
         raise DatasetError(
             f"{root}: none of its faces can be used. {' '.join([*faults, *notes][:3])}"
         )

@@ -22,7 +22,9 @@ from data_prep.formats.input_files import (
     read_lines,
     read_number,
     read_size,
+    show_json,
     sniff_text,
+    split_line,
 )
 from data_prep.formats.photo_match import WrittenPhoto
 
@@ -46,10 +48,15 @@ def read_entries(
     reader = FaceReader(faults, options)
     for number, value in enumerate(values):
         where = f"{faults.file}, {entries}[{number}]"
-        entry = json_object(value, where)
+        if not isinstance(value, dict):
+            reader.leave_out("bad-box", f"{where}: {show_json(value)}, not an object.")
+            continue
+        entry = value
         outlined = entry.get("shape_type", "rectangle") != "rectangle"
-        name = json_text(entry, label, where)
-        reader.add(where, name, partial(box, entry, where), outlined=outlined)
+        called = entry.get(label)
+        name = str(called) if isinstance(called, str | int) else ""
+        flags = {"outlined": outlined, "difficult": entry.get("difficult") in (True, 1)}
+        reader.add(where, name, partial(box, entry, where), **flags)
         flags = entry.get("flags") or {}
         faults.counts.update(f"flag {name}" for name, is_set in flags.items() if is_set)
         faults.counts.update(f"tag {tag.get('name')}" for tag in entry.get("tags") or ())
@@ -113,7 +120,7 @@ def _read_via(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenP
         for number, region in enumerate(regions.values() if isinstance(regions, dict) else regions):
             place = f"{where}, region {number}"
             found = json_object(region, place)
-            told = json_object(found.get("region_attributes", {}), place)
+            told = json_object(found.get("region_attributes") or {}, place)
             name = find_class(told, options.columns.get("label"), place)
             shape = json_object(found.get("shape_attributes"), place)
             reader.add(place, name, partial(enclose_region, shape, place))
@@ -196,20 +203,31 @@ def _read_wider(path: Path, faults: Faults, options: ReadOptions) -> list[Writte
     """Lists of WIDER FACE (http://shuoyang1213.me/WIDERFACE) and RetinaFace, without classes.
 
     `PATH`, a count, and that many lines `x y width height …`, or `# PATH` and such lines until the
-    next. Invalid faces are difficult.
+    next. Invalid faces are difficult; those that the count has and no line tells of are left out.
     """
     photos: list[WrittenPhoto] = []
     name = "face" if options.classes is None else FACE
-    image, start, reader = "", 0, FaceReader(faults, options)
+    image, start, missing, reader = "", 0, 0, FaceReader(faults, options)
     for number, line in enumerate([*read_lines(path), "#.jpg"], 1):
         if _is_photo(line.strip()):
+            if missing > 0:
+                reader.count += missing
+                message = f"{faults.at(start)}: {image} has {missing} faces more than lines."
+                faults.leave_out("missing-faces", message)
             if image:
                 photos.append(reader.finish(path, image, faults.at(start), None))
             image, start = re.sub(r"^#\s*", "", line.strip()), number
-            reader = FaceReader(faults, options)
-        words = line.split()
-        if len(words) < 4 or not image or not any(word.strip("0.") for word in words[:4]):
-            continue  # A count, a blank, or the line of zeros that stands for no face.
+            missing, reader = 0, FaceReader(faults, options)
+            continue
+        words = split_line(line)
+        if len(words) == 1 and words[0].isdecimal() and len(words[0]) < 10:
+            missing = int(words[0])
+            continue
+        if not words or not image:
+            continue
+        missing -= 1
+        if not any(word.strip("0.") for word in words[:4]):
+            continue  # The line of zeros that stands for no face.
         invalid = len(words) == 10 and words[_INVALID] == "1"
         box = partial(_read_row, words, faults.at(number))
         reader.add(faults.at(number), name, box, difficult=invalid)

@@ -31,7 +31,7 @@ from data_prep.formats.contracts import (
     place_below,
 )
 from data_prep.formats.exif_frame import DECIMALS, FramedPhoto, place_photos, turn_upright
-from data_prep.formats.input_files import InputError, enclose, is_number, read_lines
+from data_prep.formats.input_files import InputError, enclose, is_number, read_lines, split_line
 from data_prep.formats.label_files import (
     BOX_VALUES,
     LABELS,
@@ -177,7 +177,7 @@ def find_landmarks(files: DatasetFiles, paths: Iterable[Path]) -> frozenset[int]
     rows: dict[int, list[list[float]]] = {}
     for path in paths:
         with suppress(InputError):
-            for words in map(str.split, read_lines(path)):
+            for words in map(split_line, read_lines(path)):
                 if len(words) > BOX_VALUES and all(map(is_number, words[1:])):
                     rows.setdefault(len(words) - 1, []).append([*map(float, words[1:])])
     is_one = len(rows) == 1
@@ -226,7 +226,7 @@ def read_labels(
     without a size no face can be read.
     """
     reader = FaceReader(faults, options)
-    for line, words in enumerate(map(str.split, read_lines(path)), 1):
+    for line, words in enumerate(map(split_line, read_lines(path)), 1):
         if not words:
             continue
         where, count = faults.at(line), len(words) - 1

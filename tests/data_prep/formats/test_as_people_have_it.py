@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import unicodedata
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from data_prep.base.errors import UserError
+from data_prep.base.labels import parse_aliases
+from data_prep.base.photo import read_frame, read_photo
 from data_prep.base.records import Box
+from data_prep.formats.contracts import ReadOptions
 from data_prep.formats.registry import read_dataset
 from evaluate.inputs.truth import read_truth
-from tests.data_prep.formats.test_other_tools import CVAT, labelme, via
-from tests.makers import make_photo, make_voc
+from tests.data_prep.formats.test_other_tools import CVAT, ORIGINAL, PERCENT, labelme, via
+from tests.makers import make_photo, make_pixels, make_voc
 
 BOXES = [(20, 10, 60, 50), (100, 30, 140, 90)]
 NAMES = ("mask", "no_mask")
@@ -195,3 +200,104 @@ def test_several_documents_in_a_json_file(tmp_path):
     root = write(tmp_path / "set", "a.jpg", {"a.json": f"{json.dumps(coco())}\n" * 2})
     with pytest.raises(UserError, match=r"a\.json, line 2: several JSON documents, as of JSON Lin"):
         read_dataset(root)
+
+
+TABLES = {
+    "centres": "filename,class,x_center,y_center,width,height\na.jpg,mask,40,30,40,40\n"
+    "a.jpg,no_mask,120,60,40,60\n",
+    "short ones": "file,class,cx,cy,w,h\na.jpg,mask,40,30,40,40\na.jpg,no_mask,120,60,40,60\n",
+    "no header": "x/a.jpg,20,10,60,50,mask\nx/a.jpg,100,30,140,90,no_mask\n",
+}
+OTHERS = {
+    "a box of zeros": {"a.json": coco(bbox=[0, 0, 0, 0], segmentation=[[20, 10, 60, 10, 60, 50]])},
+    "masks of CVAT": {
+        "a.xml": '<annotations><image name="a.jpg"><mask label="mask" left="20" top="10" width="40"'
+        ' height="40" rle="1"/><mask label="no_mask" left="100" top="30" width="40" height="60"/>'
+        "</image></annotations>"
+    },
+    "commas": {"labels/a.txt": YOLO.replace(" ", ", "), "data.yaml": YAML},
+    "commas alone": {"labels/a.txt": YOLO.replace(" ", ","), "data.yaml": YAML},
+    **{kind: {"a.csv": text} for kind, text in TABLES.items()},
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_ways_to_write_boxes(tmp_path, kind):
+    check(write(tmp_path / "set", "a.jpg", OTHERS[kind]), "a.jpg")
+
+
+REGION = {"value": PERCENT, **ORIGINAL}
+UNNAMED = {"id": "y", "value": {"x": 50, "y": 30, "width": 20, "height": 60}, **ORIGINAL}
+
+
+def tasks(*regions, **more):
+    return {"p.json": [{"data": {"image": "a.jpg"}, "annotations": [{"result": regions}], **more}]}
+
+
+LOST = {
+    "a shape without a class": ({"a.json": labelme(shapes=[*labelme()["shapes"], {}])}, "no class"),
+    "no shape": ({"a.json": labelme(shapes=[*labelme()["shapes"], None])}, "not an object"),
+    "a region without a class": (tasks(REGION, UNNAMED), "no class name"),
+    "a cuboid": (
+        {"a.xml": CVAT.replace("<box", '<cuboid label="mask"/><box')},
+        "cuboid has no box",
+    ),
+    "a count": ({"a.txt": "a.jpg\n3\n20 10 40 40\n"}, "a.jpg has 2 faces more than lines"),
+    "a line": ({"a.txt": "a.jpg\n2\n20 10 40 40\n1;2;3;4\n"}, "'1;2;3;4' for a number of the box"),
+}
+
+
+@pytest.mark.parametrize("kind", LOST)
+def test_no_face_is_lost_without_a_word(tmp_path, kind):
+    files, told = LOST[kind]
+    root = write(tmp_path / "set", "a.jpg", files)
+    options = ReadOptions(aliases=parse_aliases(["face_of_any_class=with_mask"]))
+    read = read_dataset(root, options)
+    (finding,) = [finding for finding in read.findings if finding.dropped]
+    assert told in finding.message
+    assert read.photos[0].left_out > 0
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"a.xml": "<annotations><image name='a.jpg'><cuboid label='mask'/></image></annotations>"},
+        {"a.json": coco() | {"annotations": [coco()["annotations"][0] | {"image_id": 77}]}},
+        {"a.txt": "a.jpg\n2\n"},
+        {"a.csv": TABLE.replace("ymax\n", "ymax,xmin\n").replace("0\n", "0,5\n")},
+        tasks(UNNAMED),
+    ],
+)
+def test_photo_of_which_all_is_lost_is_none_without_faces(tmp_path, files):
+    root = write(tmp_path / "set", "a.jpg", files)
+    with pytest.raises(UserError):
+        read_dataset(root)
+
+
+def test_tasks_that_nobody_did_are_no_photos_without_faces(tmp_path):
+    make_photo(tmp_path / "set" / "b.jpg", seed=1)
+    files = tasks(REGION, {**UNNAMED, "id": 1}, {**REGION, "id": 1})
+    for more in (
+        {"annotations": []},
+        {"annotations": [{"was_cancelled": True, "result": [REGION]}]},
+    ):
+        files["p.json"].append({"data": {"image": "b.jpg"}, **more})
+    read = read_dataset(write(tmp_path / "set", "a.jpg", files))
+    assert [(photo.image, len(photo.faces)) for photo in read.photos] == [("a.jpg", 2)]
+    assert [finding.kind for finding in read.findings] == ["photo-without-annotation"]
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "avif", "tif"])
+def test_turned_photos_of_each_format(tmp_path, ending):
+    """What is read has the sides that the header tells, and is upright as it should be."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = make_pixels(48, 32)
+    path = tmp_path / f"a.{ending}"
+    Image.fromarray(pixels).save(path, exif=exif)
+    frame, stored, upright = read_frame(path), read_photo(path), read_photo(path, upright=True)
+    assert (stored.width, stored.height) == (frame.width, frame.height)
+    assert (upright.width, upright.height) == (32, 48)
+    turns = 1 if frame.orientation == 6 else 0
+    assert (np.rot90(stored.pixels, -turns) == upright.pixels).all()
+    assert abs(np.rot90(pixels, -1).astype(float) - upright.pixels).mean() < 15

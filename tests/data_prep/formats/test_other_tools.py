@@ -176,9 +176,12 @@ def test_faces_that_can_not_be_used_are_left_out(tmp_path, name, content, fault)
     assert read.photos[0].left_out == 1
 
 
-@pytest.mark.parametrize("shapes", [{}, None, "x", [1]])
-def test_files_that_can_not_be_used(tmp_path, shapes):
-    with pytest.raises(DatasetError, match=r"no LabelMe JSON that can be read\. .*a\.json"):
+@pytest.mark.parametrize(
+    ("shapes", "told"),
+    [*((one, "no LabelMe JSON that can be read") for one in ({}, None, "x")), ([1], "none of its")],
+)
+def test_files_that_can_not_be_used(tmp_path, shapes, told):
+    with pytest.raises(DatasetError, match=rf"{told}.*a\.json"):
         read_dataset(write(tmp_path, {"a.json": labelme(shapes=shapes)}))
 
 

@@ -131,7 +131,7 @@ def test_predictions_on_photos_of_another_size(change, told):
 
 @pytest.mark.parametrize(
     ("line", "told"),
-    [("0,0.5,0.4,0.1,0.2", "write blanks between them"), ("0", "0 numbers behind the class id")],
+    [("0;0.5;0.4;0.1;0.2", "write blanks between them"), ("0", "0 numbers behind the class id")],
 )
 def test_lines_without_blanks_are_no_classes(tmp_path, line, told):
     with pytest.raises(DatasetError, match=told):
