@@ -9,6 +9,7 @@ from typing import Any
 
 from data_prep.base.errors import DatasetError
 from data_prep.base.photo import PHOTO_SUFFIXES
+from data_prep.base.progress import tell
 from data_prep.base.records import Box
 from data_prep.formats.contracts import FaceReader, Faults, FileFormat, ReadOptions
 from data_prep.formats.input_files import (
@@ -212,7 +213,7 @@ def _read_wider(path: Path, faults: Faults, options: ReadOptions) -> list[Writte
         if _is_photo(line.strip()):
             if missing > 0:
                 reader.count += missing
-                message = f"{faults.at(start)}: {image} has {missing} faces more than lines."
+                message = f"{faults.at(start)}: {image}: no lines of {tell(missing, 'face')}."
                 faults.leave_out("missing-faces", message)
             if image:
                 photos.append(reader.finish(path, image, faults.at(start), None))

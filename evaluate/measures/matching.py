@@ -181,40 +181,94 @@ def pair_over(detections: Boxed, truths: Boxed, crowds: BoolArray, iou: float) -
     return rows, columns, ious
 
 
+CROWD = 2000  # Boxes of a photo from which they are looked up by height and place, too.
+
+_BANDS = 64  # At most, of a photo's height: what looks through all of them stays bounded.
+_ROWS_AT_ONCE = 10_000  # Detections looked up at once in a crowd.
+
+
 def _pairs(detections: Boxed, truths: Boxed) -> Iterator[Pairs]:
     """Overlapping (detection, ground truth, IoU) of equal photos, all of a detection at a time.
 
-    Fastest for detections sorted by photo: neighbours then read the same memory.
+    Fastest for detections sorted by photo: neighbours then read the same memory. Of a crowd only
+    those boxes are looked at that are of a height and begin in a band of the photo where they may
+    meet, and near enough from the left.
     """
-    order = np.lexsort((truths.boxes[:, 0], truths.photo))
-    lefts, rights = np.ascontiguousarray(truths.boxes[order][:, [0, 2]].T)
-    # Of a crowd only those boxes that begin near enough are looked at: photo and left edge are one
-    # rising key, unless numbers are so large that it would not tell them apart.
-    low, span = lefts.min(initial=0), np.ptp(lefts) + 2 if len(lefts) else 2.0
-    scale = float(span * (truths.photo.max(initial=0) + 1) < 1e13)
+    boxes, photo = truths.boxes, truths.photo
+    groups = int(max(photo.max(initial=0), detections.photo.max(initial=0))) + 1
+    low, top = boxes[:, :2].min(axis=0, initial=0)
+    extent = np.ptp(boxes[:, 1]) if len(boxes) else 0.0
+    span = np.ptp(boxes[:, 0]) + 2 if len(boxes) else 2.0
+    sides = boxes[:, 2:] - boxes[:, :2]
+    is_crowd = bool(len(boxes)) and np.bincount(photo).max() > CROWD
+    # Heights by factors of 4; photo, height, band and left edge are one rising key, unless numbers
+    # are so large that it would not tell them apart.
+    _, level = np.unique(np.log2(sides[:, 1].clip(1)) // 2, return_inverse=True)
+    is_crowd = is_crowd and max(extent, span * groups * _BANDS * (level.max() + 1)) < 1e13
+    level = level * is_crowd
+    reach = np.zeros((level.max(initial=0) + 1, 2))
+    np.maximum.at(reach, level, sides)
+    step = np.maximum(reach[:, 1], extent / (_BANDS - 1)) if is_crowd else np.full(1, np.inf)
+    bands = _BANDS if is_crowd else 1
+    scale = float(span * groups < 1e13)
     span = span * scale + 2
 
-    def key(photo: IntArray, left: FloatArray) -> FloatArray:
-        return photo * span + np.clip(scale * (left - low), -0.5, span - 1)
+    def key(
+        level: IntArray | int, photo: IntArray, band: FloatArray, left: FloatArray
+    ) -> FloatArray:
+        shelf = (level * groups + photo) * bands + band
+        return shelf * span + np.clip(scale * (left - low), -0.5, span - 1)
 
-    keys, widest = key(truths.photo[order], lefts), (rights - lefts).max(initial=0)
-    starts = np.searchsorted(keys, key(detections.photo, detections.boxes[:, 0] - widest - 1))
-    ends = np.searchsorted(keys, key(detections.photo, detections.boxes[:, 2] + 1), side="right")
-    counts = np.maximum(ends - starts, 0)
-    with_pairs = np.flatnonzero(counts)
-    slices = np.cumsum(counts[with_pairs]) // PAIRS_AT_ONCE
-    for rows in np.split(with_pairs, np.flatnonzero(np.diff(slices)) + 1):
-        count = counts[rows]
-        # Places 0, 1, … of each row's run of ground truth boxes, all rows in one.
-        places = np.arange(count.sum()) + np.repeat(starts[rows] - np.cumsum(count) + count, count)
-        # Most boxes of a photo lie side by side: those need no more than two columns.
-        left = np.maximum(np.repeat(detections.boxes[rows, 0], count), lefts[places])
-        right = np.minimum(np.repeat(detections.boxes[rows, 2], count), rights[places])
-        near = np.flatnonzero(right > left)
-        rows, columns = np.repeat(rows, count)[near], order[places[near]]
-        ious = paired_iou(detections.boxes[rows], truths.boxes[columns])
-        over = ious > 0
-        yield rows[over], columns[over], ious[over]
+    def find_band(y: FloatArray, step: FloatArray) -> FloatArray:
+        return np.clip((y - top) // step, 0, bands - 1)
+
+    keys = key(level, photo, find_band(boxes[:, 1], step[level]), boxes[:, 0])
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    lefts, rights = np.ascontiguousarray(boxes[order][:, [0, 2]].T)
+
+    def look_up(rows: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+        """Runs of ground truth boxes that some detections may meet: row, start and end of each."""
+        own = detections.boxes[rows]
+        found = []
+        for number, (width, height) in enumerate(reach):
+            first = find_band(own[:, 1] - height - 1, step[number])
+            many = (find_band(own[:, 3] + 1, step[number]) - first + 1).clip(0).astype(np.int64)
+            each = np.repeat(np.arange(len(rows)), many)
+            band = first[each] + np.arange(len(each)) - np.repeat(np.cumsum(many) - many, many)
+            of = detections.photo[rows[each]]
+            starts = np.searchsorted(keys, key(number, of, band, own[each, 0] - width - 1))
+            ends = np.searchsorted(keys, key(number, of, band, own[each, 2] + 1), side="right")
+            some = np.flatnonzero(ends > starts)
+            found.append((rows[each[some]], starts[some], ends[some]))
+        runs = np.concatenate([np.stack(parts) for parts in found], axis=1)
+        asked, starts, ends = runs[:, np.argsort(runs[0], kind="stable")]
+        return asked, starts, ends
+
+    at_once = _ROWS_AT_ONCE if is_crowd else len(detections.photo) + 1
+    for begin in range(0, len(detections.photo), at_once):
+        some = np.arange(begin, min(begin + at_once, len(detections.photo)))
+        rows, starts, ends = look_up(some)
+        counts = ends - starts
+        # Those of a detection stay together.
+        slices = np.cumsum(counts)[np.searchsorted(rows, rows, side="right") - 1] // PAIRS_AT_ONCE
+        for part in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(slices)) + 1):
+            count = counts[part]
+            # Places 0, 1, … of each run of ground truth boxes, all runs in one.
+            places = np.arange(count.sum()) + np.repeat(
+                starts[part] - np.cumsum(count) + count, count
+            )
+            own = np.repeat(rows[part], count)
+            # Most boxes of a photo lie side by side: those need no more than two columns.
+            left = np.maximum(detections.boxes[own, 0], lefts[places])
+            right = np.minimum(detections.boxes[own, 2], rights[places])
+            near = np.flatnonzero(right > left)
+            if is_crowd:  # As from one run, from left to right.
+                near = near[np.lexsort((order[places[near]], lefts[places[near]], own[near]))]
+            own, columns = own[near], order[places[near]]
+            ious = paired_iou(detections.boxes[own], boxes[columns])
+            over = ious > 0
+            yield own[over], columns[over], ious[over]
 
 
 NEAR_IOU = 0.1  # Smallest IoU at which a detection is taken to mean a face, though not to hit it.

@@ -242,7 +242,7 @@ LOST = {
         {"a.xml": CVAT.replace("<box", '<cuboid label="mask"/><box')},
         "cuboid has no box",
     ),
-    "a count": ({"a.txt": "a.jpg\n3\n20 10 40 40\n"}, "a.jpg has 2 faces more than lines"),
+    "a count": ({"a.txt": "a.jpg\n3\n20 10 40 40\n"}, "a.jpg: no lines of 2 faces"),
     "a line": ({"a.txt": "a.jpg\n2\n20 10 40 40\n1;2;3;4\n"}, "'1;2;3;4' for a number of the box"),
 }
 

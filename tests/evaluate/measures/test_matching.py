@@ -68,15 +68,18 @@ def as_groups(rows: list[tuple[int, Corners]]) -> BoxGroups:
     )
 
 
-@given(ROWS, ROWS, st.booleans(), st.sampled_from([1, 5, 100_000]))
+@given(ROWS, ROWS, st.booleans(), st.sampled_from([1, 5, 100_000]), st.sampled_from([0, 2000]))
 def test_equals_the_slow_implementation(
     found: list[tuple[int, Corners]],
     faces: list[tuple[int, Corners]],
     inclusive: bool,
     at_once: int,
+    crowd: int,
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(matching, "PAIRS_AT_ONCE", at_once)
+        patch.setattr(matching, "CROWD", crowd)
+        patch.setattr(matching, "_ROWS_AT_ONCE", at_once)
         widen = Rules(inclusive).widen
         ious, best = best_overlaps(widen(as_groups(found)), widen(as_groups(faces)))
     for row, (group, box) in enumerate(found):
@@ -86,6 +89,35 @@ def test_equals_the_slow_implementation(
             if group == other_group and overlap > largest:
                 largest, face = overlap, number
         assert (best[row, 0], ious[row, 0]) == (face, pytest.approx(float(largest)))
+
+
+def test_of_a_crowd_few_boxes_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also beside one as large as the photo; pairs come in the same order as without a crowd."""
+    rng = np.random.default_rng(0)
+    looked: dict[int, int] = {}
+    found: dict[int, list[np.ndarray]] = {}
+
+    def make() -> BoxGroups:
+        near = rng.uniform(0, 4000, (3000, 2))
+        boxes = np.hstack([near, near + rng.lognormal(3, 0.6, (3000, 2))])
+        boxes[0] = 0, 0, 4000, 4000
+        return BoxGroups(boxes, np.repeat([0, 1], 1500))
+
+    both = make(), make()
+    repeat = np.repeat
+    for crowd in (9999, 1000):
+        monkeypatch.setattr(matching, "CROWD", crowd)
+        counts: list[int] = []
+        monkeypatch.setattr(
+            np, "repeat", lambda a, n, c=counts: c.append(len(r := repeat(a, n))) or r
+        )
+        parts = zip(*matching._pairs(*both), strict=True)
+        monkeypatch.setattr(np, "repeat", repeat)
+        found[crowd], looked[crowd] = [np.concatenate(part) for part in parts], sum(counts)
+    for one, other in zip(*found.values(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert len(found[1000][0]) > 3000
+    assert looked[1000] < looked[9999] / 10
 
 
 def groups(*rows: tuple[int, float, float, float, float]) -> BoxGroups:
