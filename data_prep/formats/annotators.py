@@ -18,6 +18,7 @@ from data_prep.base.errors import DatasetError
 from data_prep.base.files import write_atomically
 from data_prep.base.photo import PHOTO_SUFFIXES, Size
 from data_prep.base.records import Box, note_unread
+from data_prep.formats import input_files as raw
 from data_prep.formats.contracts import (
     IMAGES,
     FaceReader,
@@ -30,15 +31,7 @@ from data_prep.formats.contracts import (
     place_below,
 )
 from data_prep.formats.exif_frame import DECIMALS, Frame, FramedPhoto, turn_upright
-from data_prep.formats.input_files import (
-    InputError,
-    enclose,
-    enclose_ellipse,
-    json_object,
-    load_json,
-    read_number,
-    read_size,
-)
+from data_prep.formats.input_files import InputError
 from data_prep.formats.label_files import check_relative
 from data_prep.formats.photo_match import WrittenPhoto
 from data_prep.formats.tools import ENTRIES, read_entries
@@ -123,13 +116,13 @@ LABELME = ToolFormat(  # https://github.com/wkentaro/labelme: beside each photo.
 
 def _read_label_studio(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
     """JSON and JSON-MIN of https://labelstud.io; a task's first annotation not cancelled counts."""
-    tasks = load_json(path)
+    tasks = raw.load_json(path)
     photos = []
     others = 0
     for number, value in enumerate(tasks if isinstance(tasks, list) else [tasks]):
         where = f"{faults.file}, task [{number}]"
-        task = json_object(value, where)
-        data = json_object(task.get("data", task), where)
+        task = raw.json_object(value, where)
+        data = raw.json_object(task.get("data", task), where)
         texts = [v for v in data.values() if isinstance(v, str) and "." in v]
         named = (v for v in texts if PurePosixPath(v).suffix.lower() in PHOTO_SUFFIXES)
         image = next(named, next(iter(texts), None))  # Addresses and times have dots, too.
@@ -154,7 +147,7 @@ def _read_label_studio(path: Path, faults: Faults, options: ReadOptions) -> list
                 ):
                     reader.add(where, "", lambda: Box(0, 0, 0, 0))
                 continue
-            size = read_size(region.get("original_width"), region.get("original_height"))
+            size = raw.read_size(region.get("original_width"), region.get("original_height"))
             if size is None:
                 raise InputError(f"{where}: a region without original_width and -height.")
             faults.counts[_TURNED] += bool(found.get("rotation"))
@@ -192,9 +185,9 @@ def _enclose_percent(value: Mapping[str, Any], size: Size) -> Box:
         return [float(value[name]) for name in names]
 
     if "points" in value:
-        box = enclose(*zip(*value["points"], strict=True))
+        box = raw.enclose(*zip(*value["points"], strict=True))
     elif "radiusX" in value:
-        box = enclose_ellipse(*numbers("x", "y", "radiusX", "radiusY"))
+        box = raw.enclose_ellipse(*numbers("x", "y", "radiusX", "radiusY"))
     else:
         x, y, width, height = numbers("x", "y", "width", "height")
         # Turned by its top left corner, in pixels.
@@ -202,7 +195,7 @@ def _enclose_percent(value: Mapping[str, Any], size: Size) -> Box:
         cos, sin = math.cos(angle), math.sin(angle)
         ends = [(0, 0), (width, 0), (0, height), (width, height)]
         xs = [x + a * cos - b / ratio * sin for a, b in ends]
-        box = enclose(xs, [y + a * ratio * sin + b * cos for a, b in ends])
+        box = raw.enclose(xs, [y + a * ratio * sin + b * cos for a, b in ends])
     shares = zip(box, size * 2, strict=True)
     return Box(*(round(v * side / 100, DECIMALS) for v, side in shares))
 
@@ -274,7 +267,7 @@ def _read_cvat(path: Path, faults: Faults, options: ReadOptions) -> list[Written
             for one in shape.iter("attribute"):
                 told[f"attribute {one.get('name')}"] = one.text or ""
             faults.counts.update(name for name, text in told.items() if tells(text))
-        size = read_size(image.get("width", ""), image.get("height", ""))
+        size = raw.read_size(image.get("width", ""), image.get("height", ""))
         where = f"{faults.file}:{image.sourceline}"
         photos.append(reader.finish(path, image.get("name", ""), where, size))
     return photos
@@ -282,7 +275,7 @@ def _read_cvat(path: Path, faults: Faults, options: ReadOptions) -> list[Written
 
 def _enclose_cvat(shape: etree._Element, where: str) -> Box:
     def numbers(*names: str) -> Sequence[float]:
-        return [read_number(shape.get(name, ""), name, where) for name in names]
+        return [raw.read_number(shape.get(name, ""), name, where) for name in names]
 
     if shape.tag in _BOXED:
         x, y, right, bottom = numbers(*_BOXED[shape.tag])
@@ -290,11 +283,11 @@ def _enclose_cvat(shape: etree._Element, where: str) -> Box:
     if shape.tag not in _OUTLINES:
         raise InputError(f"{where}: a {shape.tag} has no box.")
     if shape.tag == "ellipse":
-        return enclose_ellipse(*numbers("cx", "cy", "rx", "ry"))
+        return raw.enclose_ellipse(*numbers("cx", "cy", "rx", "ry"))
     values = [
-        read_number(text, "points", where) for text in re.split("[;,]", shape.get("points", ""))
+        raw.read_number(text, "points", where) for text in re.split("[;,]", shape.get("points", ""))
     ]
-    return enclose(values[::2], values[1::2])
+    return raw.enclose(values[::2], values[1::2])
 
 
 def _describe_cvat(photos: Sequence[FramedPhoto], classes: Sequence[str]) -> dict[str, bytes]:
@@ -330,10 +323,10 @@ def _read_fiftyone(path: Path, faults: Faults, options: ReadOptions) -> list[Wri
     Photos are called as below `data` without their endings; labels are names, or places in
     `classes`. Boxes are corner and size as shares of the photo's sides, and stay so here.
     """
-    content = json_object(load_json(path), faults.file)
+    content = raw.json_object(raw.load_json(path), faults.file)
     classes = content.get("classes") or ()
     photos = []
-    for image, faces in json_object(content.get("labels"), faults.file).items():
+    for image, faces in raw.json_object(content.get("labels"), faults.file).items():
         where = f"{faults.file}, '{image[:60]}'"
         reader = FaceReader(faults, options)
         for entry in faces or ():

@@ -16,6 +16,7 @@ from data_prep.base.files import write_atomically
 from data_prep.base.photo import PHOTO_SUFFIXES
 from data_prep.base.progress import show_progress
 from data_prep.base.records import Box, Face
+from data_prep.formats import input_files as raw
 from data_prep.formats.contracts import (
     BAD_ANNOTATION,
     FaceReader,
@@ -26,20 +27,7 @@ from data_prep.formats.contracts import (
     count_left_out,
 )
 from data_prep.formats.exif_frame import FramedPhoto
-from data_prep.formats.input_files import (
-    InputError,
-    check_box,
-    check_score,
-    describe_json,
-    enclose,
-    is_text,
-    json_number,
-    json_object,
-    json_text,
-    load_json,
-    read_size,
-    show_json,
-)
+from data_prep.formats.input_files import InputError
 from data_prep.formats.photo_match import WrittenPhoto
 
 ANNOTATIONS = "annotations.json"  # The file that is written.
@@ -122,7 +110,7 @@ def read_coco(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenP
     for where, value in show_progress(entries, total, f"reading {faults.file}"):
         reader = None
         try:
-            entry = json_object(value, where)
+            entry = raw.json_object(value, where)
             image = _get_id(entry, "image_id", where)
             reader = readers.get(image)
             if reader is None:
@@ -160,12 +148,12 @@ def read_coco_index(path: Path) -> CocoIndex:
 
 
 def _load(path: Path, name: str) -> Mapping[str, Any]:
-    content = load_json(path)
+    content = raw.load_json(path)
     if isinstance(content, dict) and all(isinstance(content.get(key), list) for key in LISTS):
         return content
     raise InputError(
-        f"{name}: {describe_json(content)} instead of COCO annotations, which are an object with "
-        f"the lists {', '.join(LISTS)}."
+        f"{name}: {raw.describe_json(content)} instead of COCO annotations, which are an object "
+        f"with the lists {', '.join(LISTS)}."
     )
 
 
@@ -179,8 +167,8 @@ def _index(path: Path, content: Mapping[str, Any], faults: Faults) -> CocoIndex:
         known = found[name]
         for where, value in _list(content, key, faults.file):
             try:
-                entry = json_object(value, where)
-                number, text = _get_id(entry, "id", where), json_text(entry, name, where)
+                entry = raw.json_object(value, where)
+                number, text = _get_id(entry, "id", where), raw.json_text(entry, name, where)
             except InputError as error:
                 faults.leave_out(f"bad-{thing}", str(error), f" The {thing} is left out.")
                 continue
@@ -191,7 +179,7 @@ def _index(path: Path, content: Mapping[str, Any], faults: Faults) -> CocoIndex:
                 )
     photos = {}
     for number, (text, where, entry) in found["file_name"].items():
-        size = read_size(entry.get("width"), entry.get("height"))
+        size = raw.read_size(entry.get("width"), entry.get("height"))
         image = str(PurePosixPath(text.replace("\\", "/")))
         photos[number] = WrittenPhoto(path, image, where, size, ())
     names = {number: text for number, (text, *_) in found["name"].items()}
@@ -210,17 +198,17 @@ def read_coco_results(
 
     Strict: any fault is raised, the message names the entry by its index.
     """
-    content = load_json(path)
+    content = raw.load_json(path)
     if not isinstance(content, list):
         raise InputError(
-            f"{path}: {describe_json(content)} instead of COCO results, which are a list of "
+            f"{path}: {raw.describe_json(content)} instead of COCO results, which are a list of "
             "objects with image_id, category_id, bbox and score."
         )
     numbered = {} if index is not None else _number_photos(photos)
     found: dict[str, tuple[list[Face], list[float]]] = {}
     for number, value in enumerate(content):
         where = f"{path}, entry [{number}]"
-        entry = json_object(value, where)
+        entry = raw.json_object(value, where)
         name = _find_photo(_get_id(entry, "image_id", where), index, numbered, where)
         label = (
             _count_label(_get_id(entry, "category_id", where), options, where)
@@ -230,8 +218,8 @@ def read_coco_results(
         faces, scores = found.setdefault(name, ([], []))
         if not label:
             continue
-        scores.append(check_score(json_number(entry.get("score"), "score", where), where))
-        faces.append(Face(len(faces), label, check_box(_get_box(entry, where), where, _HINT)))
+        scores.append(raw.check_score(raw.json_number(entry.get("score"), "score", where), where))
+        faces.append(Face(len(faces), label, raw.check_box(_get_box(entry, where), where, _HINT)))
     return [
         WrittenPhoto(path, name, name, None, tuple(faces), tuple(scores))
         for name, (faces, scores) in found.items()
@@ -252,7 +240,7 @@ def _count_label(category: Id, options: ReadOptions, where: str) -> str:
 def _find_photo(image: Id, index: CocoIndex | None, numbered: Mapping[int, str], where: str) -> str:
     if index is None:
         name = numbered.get(image, str(image)) if isinstance(image, int) else image
-        if not name.strip() or not is_text(name):
+        if not name.strip() or not raw.is_text(name):
             raise InputError(f"{where}: image_id {image!r} is no name of a photo.")
         return name
     if image not in index.photos:
@@ -287,7 +275,9 @@ def _get_id(entry: Mapping[str, Any], name: str, where: str) -> Id:
     if isinstance(value, str) and re.fullmatch(r"0|-?[1-9][0-9]{0,18}", value):
         value = int(value)  # Some writers put numbers into quotes.
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise InputError(f"{where}: {name} is {show_json(value)}, not a whole number or a text.")
+        raise InputError(
+            f"{where}: {name} is {raw.show_json(value)}, not a whole number or a text."
+        )
     return value
 
 
@@ -295,15 +285,15 @@ def _get_flag(entry: Mapping[str, Any], name: str, where: str) -> bool:
     value = entry.get(name)
     if value in (None, 0, 1):
         return bool(value)
-    raise InputError(f"{where}: {name} is {show_json(value)}, neither 0 nor 1.")
+    raise InputError(f"{where}: {name} is {raw.show_json(value)}, neither 0 nor 1.")
 
 
 def _get_box(entry: Mapping[str, Any], where: str) -> Box:
     values = entry.get("bbox")
     if not isinstance(values, list) or len(values) != 4:
-        shown = show_json(values)
+        shown = raw.show_json(values)
         raise InputError(f"{where}: bbox is {shown}, not 4 numbers x, y, width, height.")
-    x, y, width, height = (json_number(value, "a number of bbox", where) for value in values)
+    x, y, width, height = (raw.json_number(value, "a number of bbox", where) for value in values)
     return Box(x, y, x + width, y + height)
 
 
@@ -311,12 +301,16 @@ def _enclose(entry: Mapping[str, Any], where: str) -> Box:
     """The box around the polygons of `segmentation`."""
     parts = entry["segmentation"]
     if not isinstance(parts, list) or not all(isinstance(part, list) for part in parts):
-        raise InputError(f"{where}: no bbox, and segmentation is {show_json(parts)}, no polygons.")
-    numbers = [[json_number(v, "a number of segmentation", where) for v in part] for part in parts]
+        raise InputError(
+            f"{where}: no bbox, and segmentation is {raw.show_json(parts)}, no polygons."
+        )
+    numbers = [
+        [raw.json_number(v, "a number of segmentation", where) for v in part] for part in parts
+    ]
     xs, ys = ([v for part in numbers for v in part[start::2]] for start in (0, 1))
     if not ys:
         raise InputError(f"{where}: no bbox, and segmentation is empty.")
-    return enclose(xs, ys)
+    return raw.enclose(xs, ys)
 
 
 def _list_lines(record: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:

@@ -16,6 +16,7 @@ from data_prep.base.files import write_atomically
 from data_prep.base.photo import PHOTO_SUFFIXES, Size
 from data_prep.base.progress import show_progress
 from data_prep.base.records import Box, Dataset, Face, note_unread
+from data_prep.formats import input_files as raw
 from data_prep.formats.contracts import (
     DatasetFormat,
     FaceReader,
@@ -25,17 +26,7 @@ from data_prep.formats.contracts import (
     read_each,
 )
 from data_prep.formats.exif_frame import FramedPhoto, place_photos
-from data_prep.formats.input_files import (
-    InputError,
-    check_box,
-    decode_csv,
-    is_number,
-    json_object,
-    list_rows,
-    read_number,
-    read_size,
-    read_start,
-)
+from data_prep.formats.input_files import InputError
 from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto
 from data_prep.formats.plausible import Order, doubt_boxes
 from data_prep.formats.tools import enclose_region, find_class
@@ -135,10 +126,10 @@ class Layout:
             else:
                 box = self._read_box(found, where)
                 if box is not None:
-                    check_box(box, where, _HINT)
+                    raw.check_box(box, where, _HINT)
         except InputError as error:
             fault = str(error)
-        size = read_size(found.get("width", ""), found.get("height", ""))
+        size = raw.read_size(found.get("width", ""), found.get("height", ""))
         is_difficult = found.get("difficult", "").lower() in {"1", "true", "yes"}
         return FaceRow(
             found["image"], label, box, fault, size, found.get("object", ""), is_difficult
@@ -149,7 +140,7 @@ class Layout:
         far = ("xmax", "ymax") if self.order == "corners" else ("box_width", "box_height")
         if not any(found[side] for side in near + far):
             return None
-        x, y, right, bottom = (read_number(found[side], side, where) for side in near + far)
+        x, y, right, bottom = (raw.read_number(found[side], side, where) for side in near + far)
         if self.order == "centred":
             x, y = x - right / 2, y - bottom / 2
         return Box(x, y, right, bottom) if far[0] == "xmax" else Box(x, y, x + right, y + bottom)
@@ -160,7 +151,7 @@ def _load(text: str, name: str, where: str) -> Mapping[str, Any]:
         value = json.loads(text or "{}")
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: {name} is broken JSON ({error}).") from error
-    return json_object(value, f"{where}: {name}")
+    return raw.json_object(value, f"{where}: {name}")
 
 
 def find_columns(header: Sequence[str], columns: Mapping[str, str]) -> dict[str, int]:
@@ -215,7 +206,7 @@ def find_layout(start: Sequence[str], columns: Mapping[str, str]) -> Layout | No
         numbers = [
             start[place] for field, place in places.items() if field not in ("label", "image")
         ]
-        if suffix in PHOTO_SUFFIXES and all(map(is_number, numbers)):
+        if suffix in PHOTO_SUFFIXES and all(map(raw.is_number, numbers)):
             return Layout(len(start), places, False, header=tuple(start))
     return None
 
@@ -264,7 +255,7 @@ class CsvFormat(DatasetFormat):
         layouts = {path: (separator, layout) for path, separator, layout in known}
         read = partial(_read_table, layouts=layouts)
         orders = {layout.order for _, layout in layouts.values()}
-        order: Order = "sized" if orders == {"sized"} else "corners"
+        order: Order = orders.pop() if len(orders) == 1 else "corners"
         told = read_each(files, [*layouts], "broken-csv", "table (*.csv)", read, options)
         return place_photos(files, *told, order)
 
@@ -278,7 +269,7 @@ def _read_table(
     path: Path, faults: Faults, options: ReadOptions, layouts: Mapping[Path, tuple[str, Layout]]
 ) -> list[WrittenPhoto]:
     separator, layout = layouts[path]
-    text = decode_csv(path, faults.file)
+    text = raw.decode_csv(path, faults.file)
     used = [layout.header[place] for place in layout.places.values() if layout.header]
     if layout.has_header and (twice := [name for name in used if layout.header.count(name) > 1]):
         raise InputError(f"{faults.file}:1: column {twice[0]} is there more than once; keep one.")
@@ -286,7 +277,7 @@ def _read_table(
     photos: dict[str, tuple[str, Size | None, FaceReader]] = {}
     objects: dict[str, list[str]] = {}
     boxes: list[Box] = []
-    rows = list_rows(text, separator, faults.file)
+    rows = raw.list_rows(text, separator, faults.file)
     shown = show_progress(rows, text.count("\n"), f"reading {faults.file}")
     for number, (where, cells, fault) in enumerate(shown):
         if number == 0 and layout.has_header:
@@ -344,7 +335,7 @@ def _sniff_tables(
 ) -> Iterator[tuple[Path, str, Layout]]:
     """Tables of faces, each with the separator by which its first row makes sense, and layout."""
     for path in files.by_suffix(TABLES):
-        for separator, start in read_start(path).items():
+        for separator, start in raw.read_start(path).items():
             if layout := find_layout(start, columns):
                 yield path, separator, layout
                 break
@@ -356,10 +347,10 @@ def explain_tables(files: DatasetFiles, columns: Mapping[str, str]) -> str:
     if not tables:
         return f"{files.root}: no table of faces (*.csv) in this folder or below it."
     try:
-        decode_csv(tables[0], files.call(tables[0]))
+        raw.decode_csv(tables[0], files.call(tables[0]))
     except InputError as error:
         return str(error)
-    header = max(read_start(tables[0]).values(), key=len)
+    header = max(raw.read_start(tables[0]).values(), key=len)
     missing = list_missing(find_columns(header, columns))
     return (
         f"{files.call(tables[0])}:1: no column for {', '.join(missing)} (found: "

@@ -15,14 +15,9 @@ import yaml
 from data_prep.base.errors import DatasetError
 from data_prep.base.labels import normalise_name
 from data_prep.base.photo import PHOTO_SUFFIXES
+from data_prep.formats import input_files as raw
 from data_prep.formats.contracts import IMAGES, ReadOptions
-from data_prep.formats.input_files import (
-    InputError,
-    read_number,
-    read_text,
-    sniff_text,
-    split_line,
-)
+from data_prep.formats.input_files import InputError
 from data_prep.formats.photo_match import DatasetFiles, list_dataset, spell_names
 
 CLASSES_FILE = "classes.txt"
@@ -80,7 +75,7 @@ def read_class_names(path: Path) -> dict[int, str]:
     """
     if path.suffix.lower() in {".yaml", ".yml"}:
         return _read_yaml(path)
-    lines = [line.strip() for line in read_text(path).rstrip().split("\n")]
+    lines = [line.strip() for line in raw.read_text(path).rstrip().split("\n")]
     if lines == [""]:
         raise InputError(f"{path}: the file is empty; write one class name per line.")
     if "" in lines:
@@ -128,7 +123,7 @@ class _Loader(yaml.BaseLoader):
 def load_yaml(path: Path) -> dict[Any, Any]:
     """What a YAML file holds, if that is a mapping; an `InputError` when it can't be read."""
     try:
-        content = yaml.load(read_text(path), Loader=_Loader)  # noqa: S506 - constructs nothing
+        content = yaml.load(raw.read_text(path), Loader=_Loader)  # noqa: S506 - constructs nothing
     except (yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not YAML that can be read ({reason}).") from error
@@ -284,7 +279,9 @@ def list_names_files(files: DatasetFiles) -> set[Path]:
 
 def has_box(path: Path) -> bool:
     """Whether the first line that is not blank is one of YOLO's."""
-    words = next((split_line(line) for line in sniff_text(path).split("\n") if line.strip()), [])
+    words = next(
+        (raw.split_line(line) for line in raw.sniff_text(path).split("\n") if line.strip()), []
+    )
     with suppress(InputError):
         return bool(words) and bool(read_shares(words[1:], str(path)))
     return False
@@ -330,7 +327,7 @@ def read_shares(
             f"{where}: {count} numbers behind the class id; expected are 4 (centre x, centre "
             f"y, width, height) or the pairs of an outline, at least 3.{hint}"
         )
-    values = [read_number(word, "a coordinate", where) for word in words]
+    values = [raw.read_number(word, "a coordinate", where) for word in words]
     check_relative(values, where)
     return values
 

@@ -20,6 +20,7 @@ from data_prep.formats.crops import CropsFormat
 from data_prep.formats.csv import TABLES, CsvFormat, explain_tables
 from data_prep.formats.label_files import has_box
 from data_prep.formats.photo_match import (
+    ANNOTATIONS,
     ARCHIVES,
     DatasetFiles,
     explain_archive,
@@ -68,13 +69,7 @@ def recognise(files: DatasetFiles, options: ReadOptions) -> Format:
     )
 
 
-_TOLD = frozenset(
-    {
-        *(".json", ".csv", ".tsv", ".txt", ".xml", ".jsonl", ".ndjson", ".xlsx", ".xls", ".ods"),
-        *(".parquet", ".mat", ".npy", ".npz", ".pkl", ".h5", ".tfrecord"),
-    }
-)
-"""Endings of files that may be annotations, such as are not read among them."""
+_LIKE_THEM = {".jsonl", ".ndjson", ".xlsx", ".xls", ".ods", ".parquet", ".mat", ".pkl", ".tfrecord"}
 
 
 class NothingKnownError(DatasetError):
@@ -87,7 +82,7 @@ def hint_at(files: DatasetFiles, options: ReadOptions) -> str:
     if archive is not None:
         return " " + explain_archive(archive)
     hints = [finding.message for finding in files.findings[:1]]
-    others = files.by_suffix(_TOLD)
+    others = [path for path in files.files if path.suffix.lower() in ANNOTATIONS | _LIKE_THEM]
     if others:
         shown = ", ".join(files.relative(path) for path in others[:3])
         hints.append(f"Not annotations, or not known: {shown}.")

@@ -18,16 +18,9 @@ from data_prep.base.labels import knows_label
 from data_prep.base.photo import Size
 from data_prep.base.records import Box
 from data_prep.base.tables import FloatArray
+from data_prep.formats import input_files as raw
 from data_prep.formats.contracts import FaceReader, Faults, ReadOptions
-from data_prep.formats.input_files import (
-    InputError,
-    check_score,
-    is_number,
-    list_files,
-    read_lines,
-    read_number,
-    sniff_text,
-)
+from data_prep.formats.input_files import InputError
 from data_prep.formats.label_files import CLASSES_FILE, ClassNames, check_relative
 from data_prep.formats.photo_match import WrittenPhoto
 from data_prep.formats.yolo import from_centre
@@ -98,7 +91,7 @@ def guess_layout(folder: Path, asked: Layout | None, *, scored: bool) -> Layout:
     contradict the layout that is asked for, or none has the score where the numbers have it.
     """
     count = 5 if scored else 4
-    lines = (line.split() for path in list_texts(folder).values() for line in read_lines(path))
+    lines = (line.split() for path in list_texts(folder).values() for line in raw.read_lines(path))
     rows = np.array(
         [[*map(float, words[-count:])] for words in lines if _has_numbers(words, count)]
     ).reshape(-1, count)
@@ -138,7 +131,7 @@ def guess_layout(folder: Path, asked: Layout | None, *, scored: bool) -> Layout:
 
 
 def _has_numbers(words: Sequence[str], count: int) -> bool:
-    return len(words) > count and all(map(is_number, words[-count:]))
+    return len(words) > count and all(map(raw.is_number, words[-count:]))
 
 
 def _share_inside(boxes: FloatArray) -> float:
@@ -151,7 +144,7 @@ def _share_inside(boxes: FloatArray) -> float:
 def list_texts(folder: Path) -> dict[str, Path]:
     """Text files below a folder by photo name: their paths without the ending, sorted."""
     files: dict[str, Path] = {}
-    for path in list_files(folder, {".txt"}):
+    for path in raw.list_files(folder, {".txt"}):
         if path.name == CLASSES_FILE:
             continue
         photo = path.relative_to(folder).as_posix()[: -len(".txt")]
@@ -165,7 +158,7 @@ def list_texts(folder: Path) -> dict[str, Path]:
 
 def looks_like_boxes(path: Path) -> bool:
     """Whether the first line that is not blank ends with four numbers behind something else."""
-    words = next((line.split() for line in sniff_text(path).split("\n") if line.strip()), [])
+    words = next((line.split() for line in raw.sniff_text(path).split("\n") if line.strip()), [])
     return _has_numbers(words, 4)
 
 
@@ -176,7 +169,7 @@ def _read_file(path: Path, photo: str, form: TextFormat, size: Size | None) -> W
         names = (*names, "score") if layout == "ultralytics" else ("score", *names)
     reader = FaceReader(Faults(str(path), strict=True), form.options)
     scores: list[float] = []
-    for line, words in enumerate(map(str.split, read_lines(path)), start=1):
+    for line, words in enumerate(map(str.split, raw.read_lines(path)), start=1):
         if not words:
             continue
         where = f"{path}, line {line}"
@@ -185,8 +178,8 @@ def _read_file(path: Path, photo: str, form: TextFormat, size: Size | None) -> W
                 f"{where}: {len(words)} values; expected are class, {', '.join(names)}."
             )
         called, numbers = words[: -len(names)], dict(zip(names, words[-len(names) :], strict=True))
-        values = {name: read_number(word, name, where) for name, word in numbers.items()}
-        score = [check_score(values.pop("score"), where)] if form.scored else []
+        values = {name: raw.read_number(word, name, where) for name, word in numbers.items()}
+        score = [raw.check_score(values.pop("score"), where)] if form.scored else []
         box = partial(_to_box, layout, list(values.values()), size, where)
         label = partial(_find_label, called, names, form, where)
         scores += score if reader.add(where, label, box, _HINTS.get(layout, _NEGATIVE)) else []
@@ -211,7 +204,7 @@ def _to_box(layout: Layout, values: list[float], size: Size | None, where: str) 
 def _find_label(called: list[str], names: tuple[str, ...], form: TextFormat, where: str) -> str:
     name, options = " ".join(called), form.options
     is_known = options.classes is None or knows_label(name, options.aliases, options.classes)
-    if len(called) > 1 and is_number(called[-1]) and not is_known:
+    if len(called) > 1 and raw.is_number(called[-1]) and not is_known:
         raise InputError(
             f"{where}: unknown class '{name}'. If '{called[-1]}' is not part of the class, the "
             f"line has more values than class, {', '.join(names)}."

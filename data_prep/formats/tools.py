@@ -11,22 +11,9 @@ from data_prep.base.errors import DatasetError
 from data_prep.base.photo import PHOTO_SUFFIXES
 from data_prep.base.progress import tell
 from data_prep.base.records import Box
+from data_prep.formats import input_files as raw
 from data_prep.formats.contracts import FaceReader, Faults, FileFormat, ReadOptions
-from data_prep.formats.input_files import (
-    InputError,
-    check_box,
-    enclose,
-    enclose_ellipse,
-    json_object,
-    json_text,
-    load_json,
-    read_lines,
-    read_number,
-    read_size,
-    show_json,
-    sniff_text,
-    split_line,
-)
+from data_prep.formats.input_files import InputError
 from data_prep.formats.photo_match import WrittenPhoto
 
 
@@ -42,7 +29,7 @@ def read_entries(
     sides: tuple[str, str] = ("width", "height"),
 ) -> list[WrittenPhoto]:
     """A JSON object about one photo with a list of faces; without `image` the photo of its name."""
-    content = json_object(load_json(path), faults.file)
+    content = raw.json_object(raw.load_json(path), faults.file)
     values = content.get(entries)
     if not isinstance(values, list):
         raise InputError(f"{faults.file}: no list of {entries}.")
@@ -50,7 +37,7 @@ def read_entries(
     for number, value in enumerate(values):
         where = f"{faults.file}, {entries}[{number}]"
         if not isinstance(value, dict):
-            reader.leave_out("bad-box", f"{where}: {show_json(value)}, not an object.")
+            reader.leave_out("bad-box", f"{where}: {raw.show_json(value)}, not an object.")
             continue
         entry = value
         outlined = entry.get("shape_type", "rectangle") != "rectangle"
@@ -61,9 +48,9 @@ def read_entries(
         flags = entry.get("flags") or {}
         faults.counts.update(f"flag {name}" for name, is_set in flags.items() if is_set)
         faults.counts.update(f"tag {tag.get('name')}" for tag in entry.get("tags") or ())
-    name = json_text(content, image, faults.file) if image else path.stem
+    name = raw.json_text(content, image, faults.file) if image else path.stem
     stated = content.get("size", content)
-    size = read_size(*map(stated.get, sides))
+    size = raw.read_size(*map(stated.get, sides))
     return [reader.finish(path, name, faults.file, size, alone=bool(image))]
 
 
@@ -72,10 +59,10 @@ def _enclose_shape(shape: Mapping[str, Any], where: str) -> Box:
     kind = shape.get("shape_type", "polygon")
     if kind == "circle":  # Its centre, and a point on it.
         radius = math.hypot(xs[1] - xs[0], ys[1] - ys[0])
-        return enclose_ellipse(xs[0], ys[0], radius, radius)
+        return raw.enclose_ellipse(xs[0], ys[0], radius, radius)
     if len(xs) < 2:
         raise InputError(f"{where}: a {kind} of one point has no box.")
-    return enclose(xs, ys)
+    return raw.enclose(xs, ys)
 
 
 def _enclose_exterior(entry: Mapping[str, Any], where: str) -> Box:
@@ -83,7 +70,7 @@ def _enclose_exterior(entry: Mapping[str, Any], where: str) -> Box:
     if not isinstance(points, dict):
         raise InputError(f"{where}: a {entry.get('geometryType')} without points has no box.")
     xs, ys = zip(*((float(x), float(y)) for x, y in points["exterior"]), strict=True)
-    return enclose(xs, ys)
+    return raw.enclose(xs, ys)
 
 
 ENTRIES: Mapping[str, Any] = {
@@ -110,22 +97,22 @@ SUPERVISELY, MEDICAL_MASK = (
 
 def _read_via(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
     """VIA 2's annotations or project files; its tables are read as CSV."""
-    content = json_object(load_json(path), faults.file)
+    content = raw.json_object(raw.load_json(path), faults.file)
     photos = []
     for key, value in content.get("_via_img_metadata", content).items():
         where = f"{faults.file}, '{key[:60]}'"
-        entry = json_object(value, where)
+        entry = raw.json_object(value, where)
         regions = entry.get("regions", [])
         reader = FaceReader(faults, options)
         # Older versions number them in an object.
         for number, region in enumerate(regions.values() if isinstance(regions, dict) else regions):
             place = f"{where}, region {number}"
-            found = json_object(region, place)
-            told = json_object(found.get("region_attributes") or {}, place)
+            found = raw.json_object(region, place)
+            told = raw.json_object(found.get("region_attributes") or {}, place)
             name = find_class(told, options.columns.get("label"), place)
-            shape = json_object(found.get("shape_attributes"), place)
+            shape = raw.json_object(found.get("shape_attributes"), place)
             reader.add(place, name, partial(enclose_region, shape, place))
-        photos.append(reader.finish(path, json_text(entry, "filename", where), where, None))
+        photos.append(reader.finish(path, raw.json_text(entry, "filename", where), where, None))
     return photos
 
 
@@ -162,7 +149,7 @@ def enclose_region(shape: Mapping[str, Any], where: str) -> Box:
         raise InputError(f"{where}: a region of the shape '{kind}', which has no box.")
     try:
         if kind in ("polygon", "polyline"):
-            return enclose(*(list(map(float, shape[name])) for name in names))
+            return raw.enclose(*(list(map(float, shape[name])) for name in names))
         values = [float(shape.get(name, 0) if name == "theta" else shape[name]) for name in names]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{where}: a {kind} without its numbers ({error}).") from error
@@ -170,8 +157,8 @@ def enclose_region(shape: Mapping[str, Any], where: str) -> Box:
         x, y, width, height = values
         box = Box(x, y, x + width, y + height)
     else:
-        box = enclose_ellipse(*values)
-    return check_box(box, where, "redraw the region")
+        box = raw.enclose_ellipse(*values)
+    return raw.check_box(box, where, "redraw the region")
 
 
 _REGIONS = {
@@ -192,7 +179,7 @@ _INVALID = 7  # Place of the number by which WIDER FACE marks a face as hardly t
 
 def _is_list(path: Path) -> bool:
     """Whether a text starts with a photo and a count, or with # and a photo."""
-    first, second, *_ = map(str.strip, f"{sniff_text(path)}\n\n".split("\n"))
+    first, second, *_ = map(str.strip, f"{raw.sniff_text(path)}\n\n".split("\n"))
     return _is_photo(first) and (first.startswith("#") or second.isdecimal())
 
 
@@ -209,7 +196,7 @@ def _read_wider(path: Path, faults: Faults, options: ReadOptions) -> list[Writte
     photos: list[WrittenPhoto] = []
     name = "face" if options.classes is None else FACE
     image, start, missing, reader = "", 0, 0, FaceReader(faults, options)
-    for number, line in enumerate([*read_lines(path), "#.jpg"], 1):
+    for number, line in enumerate([*raw.read_lines(path), "#.jpg"], 1):
         if _is_photo(line.strip()):
             if missing > 0:
                 reader.count += missing
@@ -220,7 +207,7 @@ def _read_wider(path: Path, faults: Faults, options: ReadOptions) -> list[Writte
             image, start = re.sub(r"^#\s*", "", line.strip()), number
             missing, reader = 0, FaceReader(faults, options)
             continue
-        words = split_line(line)
+        words = raw.split_line(line)
         if len(words) == 1 and words[0].isdecimal() and len(words[0]) < 10:
             missing = int(words[0])
             continue
@@ -245,5 +232,7 @@ WIDER = FileFormat(
 
 
 def _read_row(words: Sequence[str], where: str) -> Box:
-    x, y, width, height = (read_number(word, "a number of the box", where) for word in words[:4])
+    x, y, width, height = (
+        raw.read_number(word, "a number of the box", where) for word in words[:4]
+    )
     return Box(x, y, x + width, y + height)

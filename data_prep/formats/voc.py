@@ -17,6 +17,7 @@ from data_prep.base.files import write_atomically
 from data_prep.base.photo import PHOTO_SUFFIXES
 from data_prep.base.progress import show_progress
 from data_prep.base.records import NAME_CONFLICT, Box, Finding
+from data_prep.formats import input_files as raw
 from data_prep.formats.contracts import (
     IMAGES,
     FaceReader,
@@ -27,16 +28,7 @@ from data_prep.formats.contracts import (
     count_left_out,
 )
 from data_prep.formats.exif_frame import FramedPhoto, fit_photo
-from data_prep.formats.input_files import (
-    InputError,
-    OtherFileError,
-    check_score,
-    enclose,
-    list_files,
-    read_bytes,
-    read_number,
-    read_size,
-)
+from data_prep.formats.input_files import InputError, OtherFileError
 from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto, match_photos
 
 ANNOTATIONS = "annotations"  # The folder that is written.
@@ -77,7 +69,7 @@ def _read_annotation(
         )
         if used and faults.strict:
             scores.append(_read_score(element, where))
-    size = read_size(_text(root, "size/width"), _text(root, "size/height"))
+    size = raw.read_size(_text(root, "size/width"), _text(root, "size/height"))
     name = _text(root, "filename") or ("" if faults.strict else path.stem)
     where = faults.file if alone else faults.at(root.sourceline)
     photo = reader.finish(path, name, where, size, alone=alone)
@@ -93,7 +85,7 @@ def parse_xml(path: Path, name: str, tag: str, form: str) -> list[etree._Element
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, strip_cdata=False
     )
-    data = read_bytes(path, name)
+    data = raw.read_bytes(path, name)
     if not data.strip():
         raise InputError(f"{name}: the file is empty; restore it or remove it.")
     try:
@@ -137,12 +129,15 @@ def _text(element: etree._Element, tag: str) -> str:
 def _read_box(element: etree._Element, where: str) -> Box:
     """The box of an object, or the one around its outline."""
     if element.find("bndbox") is not None:
-        sides = (read_number(_text(element, f"bndbox/{s}"), f"<{s}>", where) for s in Box._fields)
+        sides = (
+            raw.read_number(_text(element, f"bndbox/{s}"), f"<{s}>", where) for s in Box._fields
+        )
         return Box(*sides)
     if element.find("robndbox") is not None:
         names = ("cx", "cy", "w", "h", "angle")
         x, y, width, height, angle = (
-            read_number(_text(element, f"robndbox/{name}"), f"<{name}>", where) for name in names
+            raw.read_number(_text(element, f"robndbox/{name}"), f"<{name}>", where)
+            for name in names
         )
         cos, sin = abs(math.cos(angle)) / 2, abs(math.sin(angle)) / 2
         across, down = width * cos + height * sin, width * sin + height * cos
@@ -150,16 +145,16 @@ def _read_box(element: etree._Element, where: str) -> Box:
     points: dict[str, list[float]] = {"x": [], "y": []}
     for child in element.iterfind("polygon//*"):
         if isinstance(child.tag, str) and re.fullmatch(r"[xy]\d*", child.tag):
-            points[child.tag[0]].append(read_number(child.text or "", f"<{child.tag}>", where))
+            points[child.tag[0]].append(raw.read_number(child.text or "", f"<{child.tag}>", where))
     if not points["x"] or not points["y"]:
         raise InputError(f"{where} has no <bndbox>.")
-    return enclose(points["x"], points["y"])
+    return raw.enclose(points["x"], points["y"])
 
 
 def _read_score(element: etree._Element, where: str) -> float:
     for tag in ("score", "confidence"):
         if text := _text(element, tag):
-            return check_score(read_number(text, tag, where), where)
+            return raw.check_score(raw.read_number(text, tag, where), where)
     raise InputError(
         f"{where} has no <score> or <confidence>; predictions need one. If these are "
         "annotations, give them as the ground truth."
@@ -258,7 +253,7 @@ def read_voc_predictions(
     """
     known = {_fold(photo) for photo in photos}
     found: dict[str, WrittenPhoto] = {}
-    for path in list_files(folder, {".xml"}):
+    for path in raw.list_files(folder, {".xml"}):
         for voc in read_voc(path, Faults(str(path), strict=True), options):
             named = _fold(PureWindowsPath(voc.image).name)
             # Where another photo is called as the file is, the name in it is of another time.

@@ -263,8 +263,6 @@ def _pairs(detections: Boxed, truths: Boxed) -> Iterator[Pairs]:
             left = np.maximum(detections.boxes[own, 0], lefts[places])
             right = np.minimum(detections.boxes[own, 2], rights[places])
             near = np.flatnonzero(right > left)
-            if is_crowd:  # As from one run, from left to right.
-                near = near[np.lexsort((order[places[near]], lefts[places[near]], own[near]))]
             own, columns = own[near], order[places[near]]
             ious = paired_iou(detections.boxes[own], boxes[columns])
             over = ious > 0

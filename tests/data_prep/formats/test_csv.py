@@ -15,12 +15,10 @@ from data_prep.base.records import Box, Face
 from data_prep.formats.contracts import Format, ReadOptions
 from data_prep.formats.csv import (
     ColumnError,
-    decode_csv,
     find_layout,
-    list_rows,
     parse_columns,
-    read_start,
 )
+from data_prep.formats.input_files import decode_csv, list_rows, read_start
 from data_prep.formats.registry import read_dataset
 from tests.makers import make_photo
 
