@@ -45,6 +45,7 @@ OTHERS: dict[str, tuple[str, str]] = {
 def check_options(options: Any) -> None:
     """Refuse what can be told to be wrong before torch is loaded, wherever a command has it."""
     from pipeline.experiments.plans import make_grid
+    from pipeline.nets.cluster import read_jobs
     from pipeline.nets.options import find_weights
     from pipeline.runs.folder import RunError, identify_data, resume_run
     from pipeline.runs.log import report_as
@@ -62,6 +63,7 @@ def check_options(options: Any) -> None:
         if hasattr(options, "overrides"):
             kind = DetectorRecipe if isinstance(options, TrainDetectorOptions) else ClassifierRecipe
             load_recipe(options.recipe, kind, options.overrides)
+        read_jobs(getattr(options, "jobs", None))
         if hasattr(options, "sets"):
             make_grid(options.recipe, options.sets)
         if hasattr(options, "weights"):

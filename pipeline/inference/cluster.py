@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import socket
 import tempfile
-import warnings
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_prep.base.errors import UserError
 from data_prep.base.files import write_atomically
 from data_prep.base.progress import log, tell
-from pipeline.inference.addresses import WAIT
 from pipeline.inference.records import BATCH_FRAMES, Clock, Frame
 from pipeline.inference.sources import PhotoSet
+from pipeline.nets.cluster import ClusterError, find_ray, start_ray
 from pipeline.nets.compute import count_cpus
 
 if TYPE_CHECKING:
@@ -28,13 +22,8 @@ if TYPE_CHECKING:
     from pipeline.inference.sinks import Entry
 
 MEMORY = 3 << 29  # Bytes that an actor is given.
-STORE = 512 << 20  # Bytes of the object store of a Ray that is started here.
 SHARES, MOST = 16, 128  # Blocks for each actor, and photos of a block at most.
 TRIES = 60  # Of a block: machines that died are asked often, but a photo may be what kills.
-
-
-class ClusterError(UserError, RuntimeError):
-    """Photos that can't be spread."""
 
 
 @dataclass
@@ -52,11 +41,7 @@ class Cluster:
     actors: int = 0  # How many were at work.
 
     def __post_init__(self) -> None:
-        kind, equals, self.address = self.name.partition("=")
-        if kind != "ray" or (equals and not self.address):
-            raise ClusterError(f"--cluster {self.name}: not known; use ray or ray=ADDRESS.")
-        if find_spec("ray") is None:
-            raise ClusterError("--cluster ray: needs Ray; pip install 'trimask[ray]'.")
+        find_ray("--cluster", self.name)
 
     def predict(
         self, nets: Predictor, photos: PhotoSet, folder: Path, least: float | None, clock: Clock
@@ -67,7 +52,7 @@ class Cluster:
         if not photos.images:
             return
         old, device = Drawings(folder, None, clock), nets.detector.device
-        with _start(self.address) as ray:
+        with start_ray("--cluster", self.name, count_cpus() + 1) as ray:
             there, gpus = ray.cluster_resources(), int(device == "cuda")
             # One processor is left to Ray's own tasks: actors, which never end, make no room.
             most = there.get("GPU", 0) if gpus else there["CPU"] - 1
@@ -105,38 +90,6 @@ def split_photos(photos: PhotoSet, actors: int) -> list[PhotoSet]:
     items = [{name: photos.items[name] for name in photos.items.keys() & {*b}} for b in blocks]
     some = replace(photos, passed_over=())
     return [replace(some, images=b, items=i) for b, i in zip(blocks, items, strict=True)]
-
-
-@contextmanager
-def _start(address: str) -> Iterator[Any]:
-    """Ray at an address, or started here for this machine alone, and ended."""
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
-    there: dict[str, Any] = {"address": address}
-    if not address:  # It listens to 127.0.0.1 alone, and its processes are no nicer than this one.
-        os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_worker_niceness": "0"}
-        cores = count_cpus() + 1
-        there = {"num_cpus": cores, "include_dashboard": False, "object_store_memory": STORE}
-    log(f"ray: {'joining ' + address if address else 'starting'}, which takes some seconds")
-    import ray
-    import ray.data
-
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    warnings.filterwarnings("ignore", category=ray.util.annotations.RayDeprecationWarning)
-    try:
-        host, _, port = address.rpartition(":")
-        if port.isdecimal():  # Ray itself would ask for minutes.
-            socket.create_connection((host, int(port)), WAIT).close()
-        ray.init(logging_level="ERROR", log_to_driver=False, **there)
-    except OSError as error:
-        raise ClusterError(f"--cluster ray={address}: no Ray there ({error}).") from error
-    try:
-        yield ray
-    except ray.exceptions.RayError as error:
-        why = str(error).strip().splitlines()[-1]
-        raise ClusterError(f"ray: {why}; what is done is kept, run again.") from error
-    finally:
-        ray.shutdown()
 
 
 class _Actor:

@@ -59,7 +59,12 @@ Overrides = Annotated[
 ]
 Folds = Annotated[int, typer.Option(min=2, help="Trainings, each on the other folds' photos.")]
 Jobs = Annotated[
-    int | None, typer.Option(min=1, help="Trainings at a time.", show_default="one per core")
+    str | None,
+    typer.Option(
+        metavar="N|ray[=ADDRESS]",
+        help="Trainings at a time, or one for each processor of Ray's, here or at an address.",
+        show_default="one per core",
+    ),
 ]
 LogFormat = Literal["text", "json"]
 LogAs = Annotated[

@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from data_prep.base.progress import show_progress
+from pipeline.nets.cluster import read_jobs, start_ray
 from pipeline.nets.compute import count_cpus
+from pipeline.runs.log import Log
 
 
 def count_cores(device: torch.device) -> int:
@@ -30,34 +33,76 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def count_jobs(jobs: object, device: torch.device, calls: int) -> int | str:
+    """How many of some calls go at a time, or the name of a Ray; raises `ClusterError`."""
+    told = read_jobs(jobs) or count_cores(device)
+    return told if isinstance(told, str) else min(told, calls)
+
+
 def call_at_once(
     function: Callable[..., None],
     calls: Sequence[tuple[Any, ...]],
-    jobs: int,
+    jobs: int | str,
     what: str,
+    *,
+    device: torch.device,
+    log: Log,
 ) -> None:
-    """Call a function several times, each call in one of some processes, or here for one job.
+    """Call a function several times, with arguments and a log, each in one of some processes.
 
-    Functions and arguments are pickled; `what` is how people are told how many calls have ended.
+    For one job that is here; by a Ray each has one of its processors, or GPUs, and is asked again
+    if that dies, and its lines come when it has ended. Functions and arguments are pickled, and
+    paths mean the same everywhere; `what` is how people are told how many calls have ended.
     After an error no further call is begun; those that run, and one more that may wait, end first.
     """
-    for _ in show_progress(_call(function, calls, jobs), len(calls), what):
+    if isinstance(jobs, int):
+        ended = _call(function, calls, jobs, log)
+    else:
+        ended = _call_by_ray(function, calls, jobs, log, device)
+    for _ in show_progress(ended, len(calls), what):
         pass
 
 
+def _call_by_ray(
+    function: Callable[..., None],
+    calls: Sequence[tuple[Any, ...]],
+    name: str,
+    log: Log,
+    device: torch.device,
+) -> Iterator[None]:
+    """See `_call`."""
+    with start_ray("--jobs", name, count_cores(device)) as ray:
+        need = {"num_cpus": 1, "num_gpus": int(device.type == "cuda")}
+        there = ray.remote(**need)(_call_there)
+        waiting = [there.remote(Path.cwd(), function, arguments) for arguments in calls]
+        while waiting:
+            (done,), waiting = ray.wait(waiting)
+            for line, event, facts in ray.get(done):
+                log(line, event, **facts)
+            yield
+
+
+def _call_there(folder: Path, function: Callable[..., None], arguments: tuple[Any, ...]) -> Any:
+    """Call, in a process of Ray's; gives what it logged."""
+    os.chdir(folder)  # for names to mean the same here, and to be told alike
+    told: list[tuple[str, str, dict[str, Any]]] = []
+    function(*arguments, lambda line, event="note", /, **facts: told.append((line, event, facts)))
+    return told
+
+
 def _call(
-    function: Callable[..., None], calls: Sequence[tuple[Any, ...]], jobs: int
+    function: Callable[..., None], calls: Sequence[tuple[Any, ...]], jobs: int, log: Log
 ) -> Iterator[None]:
     """Gives nothing, once for each call that has ended."""
     if jobs <= 1:
         for arguments in calls:
-            function(*arguments)
+            function(*arguments, log)
             yield
         return
     # A forked process can't use torch's threads.
     context = get_context("spawn")
     with ProcessPoolExecutor(jobs, context, _watch_parent) as pool:
-        futures = [pool.submit(function, *arguments) for arguments in calls]
+        futures = [pool.submit(function, *arguments, log) for arguments in calls]
         try:
             for future in as_completed(futures):
                 future.result()

@@ -34,7 +34,7 @@ from pipeline.nets.compute import seed_everything
 from pipeline.runs.folder import identify_data, name_weights
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import ClassifierRecipe, RecipeError
-from pipeline.runs.workers import call_at_once, count_cores, one_thread
+from pipeline.runs.workers import call_at_once, count_jobs, one_thread
 from pipeline.training.callbacks import SeededEpochs
 from pipeline.training.data import ReadCrop, check_classes, gather_faces, make_loaders, read_crops
 from pipeline.training.export import make_card, store_weights
@@ -227,7 +227,7 @@ class Plan:
 
 
 def run_tasks(
-    tasks: Sequence[Task], *, device: torch.device, log: Log, jobs: int | None = None
+    tasks: Sequence[Task], *, device: torch.device, log: Log, jobs: int | str | None = None
 ) -> list[Views]:
     """Do what is left to do, several trainings at a time, and give all answers.
 
@@ -250,14 +250,15 @@ def run_tasks(
     if before := len(tasks) - len(left):
         line = f"{before} of {len(tasks)} trainings were done before"
         log(line, "tasks", done=before, tasks=len(tasks))
-    jobs = min(jobs or count_cores(device), len(left))
     if left:
+        jobs = count_jobs(jobs, device, len(left))
         paths = {path for t in left for faces in (t.train, t.judge) for path in faces["crop"]}
-        calls = [(task, device, log) for task in left]
+        calls = [(task, device) for task in left]
         what, crops = tell(len(left), "short training"), tell(len(paths), "crop")
-        log(f"{what}, {jobs} at a time, on {crops}", "tasks")
+        how = f"{jobs} at a time" if isinstance(jobs, int) else f"spread by {jobs}"
+        log(f"{what}, {how}, on {crops}", "tasks")
         try:
-            call_at_once(_run, calls, jobs, "short trainings")
+            call_at_once(_run, calls, jobs, "short trainings", device=device, log=log)
         finally:
             _reader.cache_clear()
     return [views for task in tasks if (views := read_views(task))]

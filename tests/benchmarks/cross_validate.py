@@ -35,7 +35,7 @@ from pipeline.runs.folder import Run
 from pipeline.runs.log import Log, report_as
 from pipeline.runs.options import TrialOptions
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, RecipeError, load_recipe
-from pipeline.runs.workers import call_at_once, count_cores, one_thread
+from pipeline.runs.workers import call_at_once, count_jobs, one_thread
 from pipeline.training.data import read_crops
 from pipeline.training.detector import train_detector
 from pipeline.training.export import make_card, shift_logits, shift_prior, write_classifier
@@ -163,9 +163,9 @@ def cross_validate(options: CrossValidateOptions, log: Log) -> dict[str, Any]:
         folder = fold / "prepared"
         log(f"fold {number} of {len(folds)}: {folder}", "fold", fold=number)
         rebuild(data, folder, ["label", *Box._fields], fold=number)
-    calls = [(number, fold, recipes, device, log) for number, fold in enumerate(folds)]
-    jobs = min(options.jobs or count_cores(device), len(calls))
-    call_at_once(_judge_fold, calls, jobs, "folds")
+    calls = [(number, fold, recipes, device) for number, fold in enumerate(folds)]
+    jobs = count_jobs(options.jobs, device, len(calls))
+    call_at_once(_judge_fold, calls, jobs, "folds", device=device, log=log)
     results: dict[str, Any] = {"folds": len(folds)}
     for source in sorted(set(data.table["source"])):
         found, crops = (

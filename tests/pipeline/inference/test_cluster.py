@@ -15,6 +15,7 @@ from pipeline.inference.command import app
 from pipeline.inference.folder import predict_folder
 from pipeline.inference.sinks import JOURNAL
 from pipeline.inference.sources import PhotoSet, find_photos
+from pipeline.nets import cluster as ray
 from pipeline.nets.options import SHIPPED
 from tests.pipeline.inference.test_folder import outcome, photos  # noqa: F401
 from tests.pipeline.makers import save_photo, stand_ins
@@ -55,17 +56,18 @@ class InProcess:
 @pytest.fixture
 def spread(monkeypatch):
     """A run whose blocks hold two photos each."""
-    monkeypatch.setattr(cluster, "find_spec", lambda name: SimpleNamespace())
+    monkeypatch.setattr(ray, "find_spec", lambda name: SimpleNamespace())
     monkeypatch.setattr(cluster, "BATCH_FRAMES", 2)
     nets = stand_ins()
     monkeypatch.setattr(predictor.Predictor, "load", lambda weights, **_: nets)
 
     def run(folder, out, most=None, **options):
         @contextmanager
-        def start(address):
+        def start(option, name, cpus):
+            assert (option, name) == ("--cluster", "ray")
             yield InProcess(most)
 
-        monkeypatch.setattr(cluster, "_start", start)
+        monkeypatch.setattr(cluster, "start_ray", start)
         given = {"cluster": Cluster("ray", SHIPPED), **options}
         return predict_folder(find_photos(str(folder), leave_out=out), out, nets, **given)
 
@@ -120,13 +122,13 @@ def test_other_weights_on_a_machine_are_refused(photos, tmp_path, spread, monkey
 
 
 def test_what_cannot_be_spread_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    monkeypatch.setattr(ray, "find_spec", lambda name: None)
     with pytest.raises(ClusterError, match=r"pip install 'trimask\[ray\]'"):
         Cluster("ray", SHIPPED)
     for name in ("dask", "ray=", "RAY"):
         with pytest.raises(ClusterError, match="use ray or ray=ADDRESS"):
             Cluster(name, SHIPPED)
-    monkeypatch.setattr(cluster, "find_spec", lambda name: SimpleNamespace())
+    monkeypatch.setattr(ray, "find_spec", lambda name: SimpleNamespace())
     (tmp_path / "a.mp4").write_bytes(b"")
     args = [str(tmp_path), "-o", str(tmp_path / "out"), "--cluster", "ray"]
     told = CliRunner().invoke(app, args)

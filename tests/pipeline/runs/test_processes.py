@@ -19,8 +19,11 @@ import typer
 
 from data_prep.base.command import as_command
 from data_prep.base.errors import UserError
+from pipeline.nets import cluster
+from pipeline.nets.cluster import ClusterError
 from pipeline.runs.log import JsonReporter, Reporter, report_as
-from pipeline.runs.workers import call_at_once, count_cores
+from pipeline.runs.workers import call_at_once, count_cores, count_jobs
+from tests.pipeline.makers import CPU, Told
 
 
 def read_events(text):
@@ -120,18 +123,18 @@ def test_lines_of_several_processes_do_not_mix():
         assert [event["step"] for event in events if event["who"] == who] == list(range(200))
 
 
-def note(folder, name):
+def note(folder, name, _log):
     (folder / name).write_text(str(os.getpid()))
 
 
-def note_or_fail(folder, name):
-    note(folder, name)
+def note_or_fail(folder, name, log):
+    note(folder, name, log)
     if name == "c":
         raise ValueError("c fails")
 
 
-def note_and_wait(folder, name):
-    note(folder, name)
+def note_and_wait(folder, name, log):
+    note(folder, name, log)
     time.sleep(60)
 
 
@@ -139,7 +142,7 @@ def note_and_wait(folder, name):
 def test_calls_share_processes_until_one_fails(tmp_path, jobs):
     calls = [(tmp_path, name) for name in "abc"]
     with pytest.raises(ValueError, match="c fails"):
-        call_at_once(note_or_fail, calls, jobs, "calls")
+        call_at_once(note_or_fail, calls, jobs, "calls", device=CPU, log=Reporter().log)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
     where = {path.read_text() for path in tmp_path.iterdir()}
     assert where == {str(os.getpid())} if jobs == 1 else str(os.getpid()) not in where
@@ -152,13 +155,57 @@ def test_a_core_each_where_the_machine_does_not_tell_which_are_ours(monkeypatch)
     assert count_cores(torch.device("cpu")) == os.cpu_count()
 
 
+def test_jobs_are_a_number_or_a_ray(monkeypatch):
+    monkeypatch.setattr(cluster, "find_spec", lambda _: True)
+    counts = {1: 1, "2": 2, "9": 3, "ray": "ray", "ray=a:1": "ray=a:1"}
+    assert {jobs: count_jobs(jobs, CPU, 3) for jobs in counts} == counts
+    assert count_jobs(None, CPU, 1) == count_jobs(None, torch.device("cuda"), 3) == 1
+    for wrong in ("0", "-1", "two", "dask", "1.5"):
+        with pytest.raises(ClusterError, match=f"--jobs {wrong}: give a number from 1, ray or "):
+            count_jobs(wrong, CPU, 3)
+    with pytest.raises(ClusterError, match="--jobs ray=: not known"):
+        count_jobs("ray=", CPU, 3)
+    monkeypatch.setattr(cluster, "find_spec", lambda _: None)
+    with pytest.raises(ClusterError, match=r"pip install 'trimask\[ray\]'"):
+        count_jobs("ray", CPU, 3)
+
+
+def tell_and_die_once(folder, name, log):
+    """What a training may do there; the first process of `b` is killed."""
+    log(f"{name} in {Path.cwd()}", "epoch", name=name)
+    if name == "b" and not (folder / "died").exists():
+        (folder / "died").write_text("")
+        os._exit(1)
+    note(folder, name, log)
+    if name == "c":
+        raise UserError("c fails")
+
+
+@pytest.mark.slow
+def test_a_ray_does_what_processes_here_do(tmp_path):
+    pytest.importorskip("ray")
+    told = Told()
+    calls = [(tmp_path, name) for name in "ab"]
+    call_at_once(tell_and_die_once, calls, "ray", "calls", device=CPU, log=told)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "died"]
+    assert str(os.getpid()) not in {(tmp_path / name).read_text() for name in "ab"}
+    assert sorted(told.lines) == [f"{name} in {Path.cwd()}" for name in "ab"]
+    assert {"event": "epoch", "name": "b"} in told.events
+    with pytest.raises(UserError, match="c fails"):
+        call_at_once(tell_and_die_once, [(tmp_path, "c")], "ray", "calls", device=CPU, log=told)
+    nowhere = {"device": CPU, "log": told}
+    with pytest.raises(ClusterError, match=r"--jobs ray=127\.0\.0\.1:9: no Ray there"):
+        call_at_once(note, calls, "ray=127.0.0.1:9", "calls", **nowhere)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="whether a process lives is asked by signal 0")
 def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     code = (
         "import pathlib, sys; from pipeline.runs.workers import call_at_once\n"
-        "from tests.pipeline.runs.test_processes import note_and_wait\n"
+        "from tests.pipeline.runs.test_processes import CPU, Reporter, note_and_wait\n"
         "if __name__ == '__main__':\n"
-        "    call_at_once(note_and_wait, [(pathlib.Path(sys.argv[1]), 'worker')], 2, 'calls')\n"
+        "    calls = [(pathlib.Path(sys.argv[1]), 'worker')]\n"
+        "    call_at_once(note_and_wait, calls, 2, 'calls', device=CPU, log=Reporter().log)\n"
     )
     (tmp_path / "parent.py").write_text(code)
     env = {**os.environ, "PYTHONPATH": str(Path.cwd())}

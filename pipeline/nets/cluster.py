@@ -1,0 +1,88 @@
+"""Ray, which spreads work over the processors of this machine or of many; extra `ray`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+from data_prep.base.errors import UserError
+from data_prep.base.progress import log
+
+STORE = 512 << 20  # Bytes of the object store of a Ray that is started here.
+WAIT = 10  # Seconds for a Ray to answer.
+
+
+class ClusterError(UserError, RuntimeError):
+    """Work that can't be spread."""
+
+
+def find_ray(option: str, name: str) -> str:
+    """The address in `ray=ADDRESS`; empty in `ray`, for this machine alone.
+
+    Raises `ClusterError`: it is neither, or Ray is not installed.
+    """
+    kind, equals, address = name.partition("=")
+    if kind != "ray" or (equals and not address):
+        raise ClusterError(f"{option} {name}: not known; use ray or ray=ADDRESS.")
+    if find_spec("ray") is None:
+        raise ClusterError(f"{option} ray: needs Ray; pip install 'trimask[ray]'.")
+    return address
+
+
+def read_jobs(jobs: object) -> int | str | None:
+    """How many trainings go at a time, or Ray's name; None if it isn't said.
+
+    Raises `ClusterError` if it is neither.
+    """
+    if jobs is None or isinstance(jobs, int):
+        return jobs
+    name = str(jobs)
+    if name.isdecimal() and int(name):
+        return int(name)
+    if not name.startswith("ray"):
+        raise ClusterError(f"--jobs {name}: give a number from 1, ray or ray=ADDRESS.")
+    find_ray("--jobs", name)
+    return name
+
+
+@contextmanager
+def start_ray(option: str, name: str, cpus: int) -> Iterator[Any]:
+    """Ray at an address, or started here with so many processors for this machine alone, and ended.
+
+    An error of Ray's own becomes a `ClusterError`.
+    """
+    address = find_ray(option, name)
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+    there: dict[str, Any] = {"address": address}
+    if not address:  # It listens to 127.0.0.1 alone, and its processes are no nicer than this one.
+        os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_worker_niceness": "0"}
+        there = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": STORE}
+    log(f"ray: {'joining ' + address if address else 'starting'}, which takes some seconds")
+    import ray
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    warnings.filterwarnings("ignore", category=ray.util.annotations.RayDeprecationWarning)
+    try:
+        host, _, port = address.rpartition(":")
+        if port.isdecimal():  # Ray itself would ask for minutes.
+            socket.create_connection((host, int(port)), WAIT).close()
+        ray.init(logging_level="ERROR", log_to_driver=False, **there)
+    except OSError as error:
+        raise ClusterError(f"{option} ray={address}: no Ray there ({error}).") from error
+    try:
+        yield ray
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    except ray.exceptions.RayError as error:
+        why = str(error).strip().splitlines()[-1]
+        raise ClusterError(f"ray: {why}; what is done is kept, run again.") from error
+    finally:
+        ray.shutdown()
