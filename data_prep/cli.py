@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from data_prep.base.command import DONE, SOME_LEFT_OUT, Command, as_command
+from data_prep.base.command import DONE, SOME_LEFT_OUT, Command, as_command, spell
 from data_prep.base.files import Outcome
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import log_findings, tell
@@ -138,6 +138,8 @@ def describe_summary(summary: Mapping[str, Any]) -> list[str]:
         lines.append(f"duplicates {told}; where labels contradict each other all stay")
     if "decisions" in summary:
         lines.append(f"decisions  {describe_overlay(summary['decisions'])}")
+        if summary["decisions"]["not_applied"].get("disputed"):
+            lines.append(f"disputes   settle them with: {spell('review')} SUSPECTS --disputed")
     return lines
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import typer
 
 from data_prep.base.boxes import overlap
+from data_prep.base.command import spell
 from data_prep.base.errors import UserError
 from data_prep.base.files import write_atomically
 from data_prep.base.labels import CLASSES
@@ -52,7 +53,7 @@ def report_agreement(options: AgreementOptions) -> None:
         typer.echo("\n" + disputes, nl=False)
     else:
         write_atomically(options.out, disputes)
-        log(f"disputes: {options.out}")
+        log(f"disputes: {options.out}; to settle them: {spell('review')} SUSPECTS --disputed")
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,9 @@ class ReviewOptions:
     whole: Annotated[
         bool, Option("--all", help="Begin with all faces, not only as many as may be wrong.")
     ] = False
+    disputed: Annotated[
+        bool, Option("--disputed", help="Only faces that reviewers disagree about, to decide anew.")
+    ] = False
     ledger: Annotated[
         Path | None, Option(help="The ledger; DIR/decisions.jsonl when left out.")
     ] = None
@@ -82,9 +85,11 @@ def review(options: ReviewOptions) -> None:
         raise UserError("--export and --import: one at a time.")
     ledger = options.ledger or options.suspects / LEDGER
     by_page = options.export is None and options.sheet is None
-    likely = by_page and not options.whole and options.first is None
-    way = Way(name, options.blind, options.seed, options.first, likely)
+    likely = by_page and not (options.whole or options.disputed) and options.first is None
+    way = Way(name, options.blind, options.seed, options.first, likely, options.disputed)
     session = Session(open_suspects(options.suspects), ledger, way)
+    if options.disputed and not len(session):
+        raise UserError(f"{ledger}: reviewers disagree about no face.")
     if not by_page:
         from pipeline.review import sheet  # The page needs no tables.
     if options.export is not None:

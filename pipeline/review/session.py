@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from data_prep.base.boxes import DegenerateBoxError, clip_box
+from data_prep.base.boxes import DegenerateBoxError, clip_box, overlap
 from data_prep.base.errors import UserError
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Box
@@ -27,6 +27,7 @@ from data_prep.decisions.ledger import (
     utc_now,
     work_in_undos,
 )
+from data_prep.decisions.overlay import SAME_FACE
 from pipeline.review.photos import OpenedPhoto, PhotoShelf
 from pipeline.review.suspects import Suspect, Suspects
 
@@ -64,7 +65,8 @@ class Way:
 
     With `likely` as many as may be wrong come first, and the others once `Session.go_on` is called.
     A blind one sees neither labels nor the model's opinion nor what others decided, and gets those
-    faces that others have decided, or all when there are none, in an order of their own.
+    faces that others have decided, or all when there are none, in an order of their own. With
+    `disputed` only faces come that reviewers disagree about, as if not yet decided.
     """
 
     by: str
@@ -72,6 +74,7 @@ class Way:
     seed: int = 0  # Of the blind order.
     first: int | None = None
     likely: bool = False
+    disputed: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,16 @@ class Known:
     version: int  # Which a choice must be made on top of.
     status: Status
     others: tuple[Decision, ...]
+
+
+def is_disputed(decisions: Sequence[Decision]) -> bool:
+    """Whether reviewers' decisions on a face differ, so that `build` applies none of them."""
+    wanted = [(d.to or d.given, d.to_box or d.box, d.action == "drop") for d in decisions]
+    label, box, drops = wanted[0]
+    return any(
+        goes != drops or (not goes and (own != label or overlap(place, box) < SAME_FACE))
+        for own, place, goes in wanted
+    )
 
 
 def draw_up(face: Suspect, photo: OpenedPhoto, choice: Choice, way: Way) -> Decision:
@@ -155,6 +168,8 @@ class Session:
         self._all = self.rows = self._choose_rows()
         places = np.append(self.rows, np.delete(self._places, self.rows))
         self._places, self._codes = np.argsort(places), self._codes[places]
+        if way.disputed:
+            self._codes[: len(self.rows)] = STATUSES.index("open")
         order = hashlib.sha256(self.rows.tobytes()).hexdigest()
         parts = (suspects.digest, str(ledger.resolve()), way, order)
         self.edition = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
@@ -271,6 +286,12 @@ class Session:
             raise NoFaceError(f"There is no face {position}.")
 
     def _choose_rows(self) -> np.ndarray:
+        if self.way.disputed:
+            opinions: dict[Key, list[Decision]] = {}
+            for decision in (one for stands in self._stands.values() for one in stands.values()):
+                opinions.setdefault(decision.key, []).append(decision)
+            found = (self.suspects.find(key) for key, own in opinions.items() if is_disputed(own))
+            return np.array(sorted(row for row in found if row is not None), int)[: self.way.first]
         rows = np.arange(len(self.suspects))[: self.way.first]
         if not self.way.blind:
             return rows

@@ -12,7 +12,7 @@ from data_prep.base.errors import UserError
 from data_prep.base.files import make_folder, write_atomically
 from data_prep.base.labels import ALIASES, CLASSES, RARE_CLASS, UnknownLabelError, canonical_label
 from data_prep.base.progress import show_progress
-from pipeline.review.session import Choice, ChoiceError, Choose, Session, draw_up
+from pipeline.review.session import Choice, ChoiceError, Choose, Session, Status, draw_up
 
 HEADER = ("rank", "key", "given", "suggested", "decision", "to")
 
@@ -25,6 +25,7 @@ WORDS["worn_wrongly"] = RARE_CLASS
 _NAME = "{}/{}#{}"  # Of a face, by its key.
 _MOST_FAULTS = 10
 ON_PAGE = 50
+UNDECIDED: tuple[Status, ...] = ("open", "skipped")
 NO_PICTURE = np.full((1, 1, 3), 255, np.uint8)
 
 
@@ -34,7 +35,7 @@ class SheetError(UserError, ValueError):
 
 def list_open(session: Session) -> list[int]:
     """The faces this reviewer hasn't decided, in order; skipped ones are among them."""
-    return [place for place in range(len(session)) if session.look_up(place).decision is None]
+    return [place for place in range(len(session)) if session.look_up(place).status in UNDECIDED]
 
 
 def write_sheet(path: Path, session: Session, positions: list[int]) -> None:

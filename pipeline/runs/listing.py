@@ -75,7 +75,7 @@ def list_or_compare(options: RunsOptions) -> None:
         rows = [[*row] for row in table.itertuples(name=None)]
     else:
         rows, names, hidden = [*map(_list_row, runs)], list(COLUMNS), ["kind", "recipe", "begun"]
-        notes += warn_of_few({run["name"]: run["recalls"] for run in runs})
+    notes += warn_of_few({run["name"]: run["recalls"] for run in runs})
     if options.as_json:
         typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
     else:

@@ -79,8 +79,9 @@ def make_learner(
     """
     if isinstance(sizes := changes.get("sizes"), list):
         changes = {"epochs": [1] * len(sizes), **changes}
-    numbers = settle_start(load_recipe(recipe, ClassifierRecipe, changes), Reporter().log)
+    numbers = load_recipe(recipe, ClassifierRecipe, changes)
     data, _ = identify_data(Path(prepared))
+    numbers = settle_start(numbers, Reporter().log)
     chosen = select_faces(read_faces(Path(prepared)), numbers)
     faces = gather_faces(chosen, read_crops(Path(prepared)), numbers)
     learn = build_learner(faces, numbers, pick_device(device), Path())

@@ -147,6 +147,7 @@ def test_several_ledgers_of_two_reviewers(command, dataset, out, tmp_path):
     )
     result = command(one, two)
     assert "decisions  2 applied (2 drop); 2 not applied (2 disputed)" in result.stdout
+    assert "review SUSPECTS --disputed" in result.stdout
     assert "not applied: faces/images/photo1.jpg: object 0: reviewers disagree" in result.stderr
     rows = read_rows(out)
     assert rows["images/photo1.jpg", 0].label == WITH

@@ -21,6 +21,7 @@ from data_prep.decisions.ledger import (
     settle,
 )
 from pipeline.review.session import Choice, ConflictError, NoFaceError, Session
+from pipeline.review.sheet import list_open
 from tests.pipeline.review.makers import decide, make_suspects
 
 DECIDER = """
@@ -101,6 +102,37 @@ def test_what_stands_is_what_the_ledger_says(start, ledger, seed):
         assert found == stands
         # settle tells them in the order they were made.
         assert list(found) == list(stands)[::-1]
+
+
+def test_disputed_faces_come_again_until_reviewers_agree(start, ledger):
+    ada, bob = start("ada"), start("bob")
+    own = CLASSES.index(ada.face(0).label)
+    other, third = CLASSES[own - 1], CLASSES[own - 2]
+    x0, y0, x1, y1 = ada.face(3).box
+    moved = Box(x0 + 1, y0, x1 + 1, y1)
+    made = {  # Of ada and bob, by position.
+        0: (Choice("keep"), Choice("label", other)),
+        1: (Choice("keep"), Choice("keep")),
+        2: (Choice("drop"), Choice("keep")),
+        3: (Choice("rebox", ada.face(3).label, moved), Choice("keep")),
+        4: (Choice("drop"), Choice("drop")),
+        6: (Choice("label", other), Choice("label", third)),  # Of the class of face 0.
+        7: (Choice("keep"), Choice("skip")),
+        8: (Choice("rebox", ada.face(8).label, Box(0, 0, 4, 4)), Choice("keep")),
+    }
+    for position, choices in made.items():
+        for session, choice in zip((ada, bob), choices, strict=True):
+            session.decide(position, choice, 0)
+    found = start("ada", disputed=True)
+    assert found.rows.tolist() == [0, 2, 6, 8]
+    assert (found.count("open"), found.next_after(-1)) == (4, 0)
+    assert found.look_up(0).decision.action == "keep", "what stood is told"
+    assert len(list_open(found)) == 4
+    found.decide(0, Choice("label", other), version_of(found, 0))
+    assert (found.count("changed"), found.next_after(0)) == (1, 1)
+    assert found.undo() == 0, "back to what stood before"
+    found.decide(0, Choice("label", other), version_of(found, 0))
+    assert start("bob", disputed=True).rows.tolist() == [2, 6, 8]
 
 
 def test_the_next_face_is_the_first_open_one_further_on(start):
