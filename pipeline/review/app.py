@@ -30,19 +30,15 @@ from pipeline.review.session import Choice, ChoiceError, Choose, ConflictError, 
 from pipeline.review.suspects import tell_likely
 
 STATIC = Path(__file__).parent / "static"
-
 TITLES = dict(zip(CLASSES, ("With mask", "Without mask", "Worn wrongly"), strict=True))
-
 SPELT = {"with": "with mask", "without": "without mask", "incorrect": "worn wrongly"}
 _WORDS = rf"(?<=: |% )({'|'.join(SPELT)})\b"  # As `suspects` calls the classes.
 
 PICTURE_SECONDS = 600  # How long a browser may keep one; its address holds the session's edition.
 AHEAD = 4  # Faces the page fetches before they are asked for.
 PACE_WINDOW = 40  # Decisions the pace is measured on.
-
 SHORTEST, LONGEST = 0.1, 120.0  # Seconds between decisions at work: no import, no break.
 LEAST_TOLD, YIELD_WINDOW = 20, 100  # Latest decisions that tell whether going on pays.
-
 LOW_YIELD = 0.05  # Going on doesn't pay with the interval's end below: after 73 in vain in a row.
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]

@@ -152,11 +152,7 @@ def check_token(token: str | None) -> None:
 
 
 def open_port(host: str, port: int | None) -> socket.socket:
-    """Listen on an address; on `PORT`, or a free one, when no port is named.
-
-    Raises:
-        UserError: It can't be listened on.
-    """
+    """Listen on an address, at `PORT` or a free one when none is named; `UserError` if not."""
     for candidate in [PORT, 0] if port is None else [port]:
         try:
             family = socket.getaddrinfo(host, candidate, type=socket.SOCK_STREAM)[0][0]

@@ -16,7 +16,6 @@ from pipeline.review.suspects import Suspect, Suspects
 
 KEPT = 6  # Decoded photos in memory.
 LONGEST_SIDE = 2000  # Of a photo sent to the page, in pixels.
-
 Kind = Literal["photo", "crop", "similar"]  # Whole, the face as the model gets it, or in small.
 SIDES: dict[Kind, int] = {"crop": 640, "similar": 144}  # Largest, in pixels; none is enlarged.
 
@@ -63,10 +62,7 @@ class PhotoShelf:
         """A picture as PNG, or as JPEG when it is a photo or was shrunk for being very large.
 
         A crop is as the model gets it; a similar face the prepared crop, or else cut from its
-        photo.
-
-        Raises:
-            PhotoError: There is no photo, or no crop can be cut from it.
+        photo. Raises `PhotoError`: there is none, or no crop can be cut from it.
         """
         if kind == "photo":
             pixels = self._pixels(face)
@@ -98,11 +94,7 @@ class PhotoShelf:
 
 
 def find_inside(root: Path, name: str) -> Path:
-    """A file below a folder, links followed.
-
-    Raises:
-        PhotoError: The name leads out of the folder, by `..`, from the root, or through a link.
-    """
+    """A file below a folder, links followed; `PhotoError` where the name leads out of it."""
     try:
         path = (root / name).resolve()
         inside = path.is_relative_to(root.resolve())

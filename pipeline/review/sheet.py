@@ -23,8 +23,7 @@ WORDS = {**ALIASES, **dict(zip(("with", "without", "incorrect"), CLASSES, strict
 WORDS["worn_wrongly"] = RARE_CLASS
 
 _NAME = "{}/{}#{}"  # Of a face, by its key.
-_MOST_FAULTS = 10
-ON_PAGE = 50
+_MOST_FAULTS, ON_PAGE = 10, 50
 UNDECIDED: tuple[Status, ...] = ("open", "skipped")
 NO_PICTURE = np.full((1, 1, 3), 255, np.uint8)
 
@@ -39,10 +38,7 @@ def list_open(session: Session) -> list[int]:
 
 
 def write_sheet(path: Path, session: Session, positions: list[int]) -> None:
-    """Write faces as a table, columns `HEADER`, the last two empty; when blind, four.
-
-    Raises `SheetError` if the file is there already, as it may be filled in.
-    """
+    """Write faces as a table, `HEADER`; raises `SheetError` if it is there, maybe filled in."""
     if path.exists():
         raise SheetError(f"{path}: is there already and may be filled in; choose another name.")
     rows = []
@@ -57,12 +53,8 @@ def write_sheet(path: Path, session: Session, positions: list[int]) -> None:
 def import_sheet(path: Path, session: Session) -> tuple[int, int]:
     """Write the decisions of a filled-in sheet to the ledger, all or, when a line is bad, none.
 
-    Commas, semicolons or tabs part the columns. Lines whose decision stands already are passed
-    over, so that a second import, or one after a kill in the midst of the first, adds nothing
-    twice. Returns how many decisions were added, and how many stood already.
-
-    Raises:
-        SheetError: The sheet can't be read, or lines are bad; the message names them.
+    Those that stand already are passed over, as in a second import; returns how many were added,
+    and how many stood. Raises `SheetError`: it can't be read, or lines are bad, which it names.
     """
     positions = {_NAME.format(*session.face(n).key): n for n in range(len(session))}
     new: list[tuple[int, Choice]] = []
