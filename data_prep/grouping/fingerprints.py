@@ -94,51 +94,33 @@ class Fingerprints(Sequence[Fingerprint]):
 
     def __init__(self, path: Path, key: str = "") -> None:
         """Open the file of the key, or begin it anew; `OutputError`."""
-        self.path, self._first = path, f"{key}\n".encode()
+        self.path, self._places, self._count = path, list[int](), 0
+        self.notes: list[bytes] = []  # Of the records that were there.
+        self.numbers: list[int] = []  # The record that each fingerprint is in.
         try:
             path.touch()
             self._file = path.open("r+b", buffering=0)  # What is written outlives a kill at once.
         except OSError as error:
             raise output_error(path, error) from error
-        is_known = self._file.readline() == self._first
-        self._begin()
-        if not is_known:
-            self.clear()
-        while True:
+        if self._file.readline() != (first := f"{key}\n".encode()):
+            self._file.truncate(0)
+            self._write(0, first)
+        place = self._file.tell()
+        while record := self._read(place):
+            self._count_in(place, record[1])
+            self.notes.append(record[0])
             place = self._file.tell()
-            head = self._file.read(_HEAD.size)
-            if len(head) < _HEAD.size:
-                break
-            checksum, length, height, width, features, *_ = _HEAD.unpack(head)
-            rest = self._file.read(length + height * width + features * 72)
-            if crc32(rest, crc32(head[4:])) != checksum:
-                break
-            self.notes.append(rest[:length])
-            self._count_in(place, has_print=height > 0)
-        self._file.seek(place)
-        self._file.truncate()
+        self._file.truncate(place)
 
-    def _begin(self) -> None:
-        self.notes: list[bytes] = []  # Of the records that were there.
-        self.numbers: list[int] = []  # The record that each fingerprint is in.
-        self._places: list[int] = []  # Where those begin, in bytes.
-        self._count = 0
-
-    def clear(self) -> None:
-        """Begin anew."""
-        self._file.seek(0)
-        self._file.truncate()
-        self._write(self._first)
-        self._begin()
-
-    def _count_in(self, place: int, *, has_print: bool) -> None:
-        if has_print:
+    def _count_in(self, place: int, print_: Fingerprint | None) -> None:
+        if print_ is not None:
             self.numbers.append(self._count)
             self._places.append(place)
         self._count += 1
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, place: int, data: bytes) -> None:
         try:
+            self._file.seek(place)
             if self._file.write(data) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
@@ -146,31 +128,38 @@ class Fingerprints(Sequence[Fingerprint]):
 
     def append(self, print_: Fingerprint | None, note: bytes = b"") -> None:
         """Add a record; `OutputError`."""
-        shape, features, parts = (0, 0), 0, [note]
-        colour = [0.0, 0.0, 0.0]
+        about, rest = (len(note), 0, 0, 0, 0.0, 0.0, 0.0), note
         if print_ is not None:
-            shape, features = print_.thumbnail.shape, len(print_.points)
-            colour = print_.colour.tolist()
-            parts += [part.tobytes() for part in (print_.thumbnail, print_.points, print_.packed)]
-        place = self._file.seek(0, os.SEEK_END)
-        rest = b"".join(parts)
-        about = _HEAD.pack(0, len(note), *shape, features, *colour)[4:]
-        self._write(struct.pack("<I", crc32(rest, crc32(about))) + about + rest)
-        self._count_in(place, has_print=print_ is not None)
+            sizes = *print_.thumbnail.shape, len(print_.points)
+            about = len(note), *sizes, *print_.colour
+            parts = print_.thumbnail, print_.points, print_.packed
+            rest = b"".join([note, *(part.tobytes() for part in parts)])
+        place, head = self._file.seek(0, os.SEEK_END), _HEAD.pack(0, *about)[4:]
+        self._write(place, struct.pack("<I", crc32(rest, crc32(head))) + head + rest)
+        self._count_in(place, print_)
 
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, number: Any) -> Any:
-        self._file.seek(self._places[number])
-        _, skip, height, width, features, *colour = _HEAD.unpack(self._file.read(_HEAD.size))
+    def _read(self, place: int) -> tuple[bytes, Fingerprint | None] | None:
+        """The record there; None at the end, and where it is not whole."""
+        self._file.seek(place)
+        head = self._file.read(_HEAD.size).ljust(_HEAD.size, b"\0")
+        checksum, skip, height, width, features, *colour = _HEAD.unpack(head)
         rest, end = self._file.read(skip + height * width + features * 72), skip + height * width
-        return Fingerprint(
+        if crc32(rest, crc32(head[4:])) != checksum:
+            return None
+        print_ = Fingerprint(
             np.array(colour, np.float32),
             np.frombuffer(rest, np.uint8, height * width, skip).reshape(height, width),
             np.frombuffer(rest, np.float32, features * 2, end).reshape(-1, 2),
             np.frombuffer(rest, np.uint8, features * 64, end + features * 8).reshape(-1, 64),
         )
+        return rest[:skip], print_ if height else None
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, number: Any) -> Any:
+        record = self._read(self._places[number])
+        return record and record[1]
 
     def close(self) -> None:
         """Let go of the file."""

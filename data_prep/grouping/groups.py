@@ -2,10 +2,11 @@
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -73,22 +74,26 @@ def group_photos(
     return [photos[leader].name for leader in find_leaders(len(photos), links)]
 
 
+def map_photos(
+    look: Callable[[Any], tuple[Any, Any]], photos: Sequence[Any], workers: int | None, what: str
+) -> Iterator[tuple[Any, Any]]:
+    """What a function makes of each, in threads, one per core when `workers` is None."""
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        starts = range(0, len(photos), AT_ONCE)
+        looks = (found for at in starts for found in pool.map(look, photos[at : at + AT_ONCE]))
+        yield from show_progress(looks, len(photos), what)
+
+
 def look_at_photos(
     photos: Sequence[FramedPhoto], workers: int | None = None
 ) -> tuple[list[str], list[str]]:
-    """Hex SHA-256 of each photo's file, "" if it can't be read; the group of each, see above.
-
-    In threads, one per core when `workers` is None.
-    """
+    """Hex SHA-256 of each photo's file, "" if it can't be read; the group of each, see above."""
     hashes = []
     with (
         tempfile.TemporaryDirectory() as folder,
         closing(Fingerprints(Path(folder, "photos"))) as prints,
-        ThreadPoolExecutor(workers or os.cpu_count()) as pool,
     ):
-        starts = range(0, len(photos), AT_ONCE)
-        looks = (look for at in starts for look in pool.map(_look_at, photos[at : at + AT_ONCE]))
-        for sha256, fingerprint in show_progress(looks, len(photos), "comparing photos"):
+        for sha256, fingerprint in map_photos(_look_at, photos, workers, "comparing photos"):
             hashes.append(sha256)
             prints.append(fingerprint)
         alone = [photo.photo for photo in photos]

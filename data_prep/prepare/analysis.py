@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import astuple, dataclass, replace
 from functools import partial
@@ -25,7 +23,6 @@ from data_prep.base.errors import DatasetError
 from data_prep.base.files import output_error
 from data_prep.base.labels import RARE_CLASS
 from data_prep.base.photo import PhotoError, keep_shown, read_photo
-from data_prep.base.progress import show_progress
 from data_prep.base.records import (
     CONTRADICTION,
     DUPLICATE,
@@ -40,7 +37,7 @@ from data_prep.base.tables import COLUMNS
 from data_prep.decisions.ledger import Ledger
 from data_prep.decisions.overlay import SAME_FACE, Overlay
 from data_prep.grouping.fingerprints import Fingerprint, Fingerprints, describe_photo
-from data_prep.grouping.groups import AT_ONCE, group_photos
+from data_prep.grouping.groups import group_photos, map_photos
 from data_prep.grouping.split import (
     TRAIN,
     SplitError,
@@ -343,24 +340,21 @@ def survey_photos(
 
     Those of which `prints` has a record, and `crops` the crops, are not decoded.
     """
-    known = [SurveyedPhoto.from_note(*pair) for pair in zip(photos, prints.notes, strict=False)]
-    names = (crop_name(one.photo, face.object) for one in known for face, _ in one.faces)
-    if not all((crops / name).is_file() for name in names):
-        prints.clear()
-        known = []
+    surveyed = [SurveyedPhoto.from_note(*pair) for pair in zip(photos, prints.notes, strict=False)]
+    known = (
+        (one.photo, [crop_name(one.photo, f.object) for f, _ in one.faces]) for one in surveyed
+    )
+    bare = [photo for photo, names in known if not all((crops / name).is_file() for name in names)]
     survey = partial(_survey_photo, crops=crops, scale=scale, salvage=salvage)
-    surveyed, inner_threads = list[SurveyedPhoto](), cv2.getNumThreads()
+    inner_threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # Its own threads would compete with ours.
     try:
         # Decoding and features run outside the interpreter's lock, so threads serve as well as
         # processes, and unlike forked ones they can't hang where other threads run already.
-        with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-            ends = range(len(known), len(photos), AT_ONCE)
-            new = (one for at in ends for one in pool.map(survey, photos[at : at + AT_ONCE]))
-            looks = chain(((item, None) for item in known), new)
-            for item, print_ in show_progress(looks, len(photos), "reading photos"):
-                if len(surveyed) >= len(known):
-                    prints.append(print_, item.to_note())
+        left = [*bare, *photos[len(surveyed) :]]
+        for at, (item, print_) in enumerate(map_photos(survey, left, workers, "reading photos")):
+            if at >= len(bare):
+                prints.append(print_, item.to_note())
                 surveyed.append(item)
         return surveyed
     finally:
