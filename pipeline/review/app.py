@@ -219,7 +219,8 @@ def view_progress(session: Session, position: int) -> dict[str, Any]:
     if not session.way.blind:  # The counts would tell whether a choice was the given label.
         likely = session.suspects.about.likely_errors if session.way.likely else None
         told = likely and tell_likely(likely)
-        progress |= {"kept": kept, "changed": changed, "likely": told, "hint": _hint(session)}
+        progress |= {"kept": kept, "changed": changed, "likely": told}
+        progress["hint"] = None if session.way.disputed else _hint(session)
     return {"progress": progress, "ahead": session.ahead(position, AHEAD)}
 
 

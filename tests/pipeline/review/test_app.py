@@ -295,6 +295,10 @@ def test_going_on_no_longer_pays_after_73_in_vain(start, tmp_path):
     assert stops[0] is None
     assert "good place to stop" in stops[1]
     assert hint["text"].startswith("None of your last 73 decisions changed anything (95 % interval")
+    start("bob", folder=tmp_path / "own" / "found").decide(0, Choice("drop"), 0)
+    disputed = start(folder=tmp_path / "own" / "found", disputed=True)
+    told = view_progress(disputed, 0)["progress"]
+    assert (told["total"], told["hint"]) == (1, None), "the counts begin anew"
 
 
 @pytest.mark.parametrize(
