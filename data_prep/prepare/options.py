@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,7 +11,7 @@ import typer
 
 from data_prep.base.crop import CROP_SCALE
 from data_prep.base.errors import UserError
-from data_prep.base.labels import ALIASES, CLASSES, parse_aliases
+from data_prep.base.labels import CLASSES, parse_aliases
 from data_prep.formats.contracts import Format, ReadOptions
 from data_prep.formats.csv import FIELDS, parse_columns
 
@@ -194,22 +193,6 @@ class BuildOptions(PrepareOptions):
     out: Annotated[Path, typer.Option("-o", "--out", help="The prepared folder.")] = Path(
         "prepared"
     )
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any], **others: Any) -> BuildOptions:
-        """The options of a manifest (see `to_record`), `others` besides or in place of them.
-
-        Those it does not know are as they are by default.
-        """
-        known = {
-            **record,
-            "alias": [f"{k}={v}" for k, v in record["aliases"].items() if ALIASES.get(k) != v],
-            "format": record.get("format") and Format(record["format"]),
-            "names": record.get("names") and Path(record["names"]),
-            "columns": ",".join(f"{k}={v}" for k, v in record.get("columns", {}).items()),
-        }
-        fields = cls.__dataclass_fields__
-        return cls(**{**{k: v for k, v in known.items() if k in fields}, **others})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.base.files import make_folder
+from data_prep.base.labels import ALIASES
 from data_prep.base.tables import KEY
+from data_prep.formats.contracts import Format
 from data_prep.prepare.build import build, read_manifest
 from data_prep.prepare.options import BuildOptions
 from pipeline.experiments.measure import PreparedData
@@ -42,9 +44,18 @@ def open_annotated(folder: Path, *outs: Path) -> PreparedData:
 
 
 def read_built(data: PreparedData) -> BuildOptions:
-    """How it was built."""
+    """How it was built; options that its manifest does not know are as they are by default."""
     record = (read_manifest(data.folder) or {})["options"]
-    return BuildOptions.from_record(record, roots=list(data.roots.values()))
+    known = {
+        **record,
+        "alias": [f"{k}={v}" for k, v in record["aliases"].items() if ALIASES.get(k) != v],
+        "format": record.get("format") and Format(record["format"]),
+        "names": record.get("names") and Path(record["names"]),
+        "columns": ",".join(f"{k}={v}" for k, v in record.get("columns", {}).items()),
+    }
+    fields = BuildOptions.__dataclass_fields__
+    known = {name: value for name, value in known.items() if name in fields}
+    return BuildOptions(**known, roots=list(data.roots.values()))
 
 
 def rebuild(

@@ -17,13 +17,16 @@ from pipeline.inference.detector import Detector
 from pipeline.runs.folder import identify_data
 from pipeline.training import commands
 from tests.pipeline.drawing.test_demo import PortraitDetector
-from tests.pipeline.makers import ColourClassifier, assert_refused, call, make_net
+from tests.pipeline.makers import ColourClassifier, assert_refused, call, make_shy_net
+
+SMALL = ("--set", "input_size=64", "--set", "longest=[64, 128]")
+"""Of a detector, so that its time is told in no time."""
 
 
 @pytest.fixture
 def start(tmp_path):
     """Weights to start the detector from."""
-    save_file(make_net().state_dict(), tmp_path / "start.safetensors")
+    save_file(make_shy_net().state_dict(), tmp_path / "start.safetensors")
     return tmp_path / "start.safetensors"
 
 
@@ -102,7 +105,7 @@ def test_train_as_json(prepared, tmp_path, trainers):
 def test_train_detector(prepared, tmp_path, start, trainers):
     before = ["0123456789abcdef-0123456789abcdef"]
     start.with_suffix(".json").write_text(json.dumps({"training_photos": before}))
-    options = ["--start", start, "--set", "steps=3", "--device", "cpu"]
+    options = ["--start", start, "--set", "steps=3", *SMALL, "--device", "cpu"]
     result = call("train-detector", prepared, "-o", tmp_path / "runs", *options)
     assert result.exit_code == 0
     (((faces, roots, recipe, state, run), _),) = trainers
@@ -128,7 +131,8 @@ def test_validation_photos_that_the_start_learnt_from(prepared, tmp_path, start,
     card = {"training_photos": [f"{one}-{0:016x}" for one in hashes]}
     start.with_suffix(".json").write_text(json.dumps(card))
     runs = tmp_path / "runs"
-    result = call("train-detector", prepared, "-o", runs, "--start", start, "--device", "cpu")
+    options = ["-o", runs, "--start", start, *SMALL, "--device", "cpu"]
+    result = call("train-detector", prepared, *options)
     warned = [
         line for line in result.stderr.splitlines() if "were learnt from by what this" in line
     ]
@@ -182,7 +186,7 @@ def test_train_with_wrong_options(prepared, tmp_path, options, words):
 @pytest.mark.usefixtures("trainers")
 @pytest.mark.parametrize("command", ["train", "train-detector"])
 def test_folders_that_are_not_prepared_or_cannot_be_made(prepared, tmp_path, start, command):
-    more = ["--start", start] if command == "train-detector" else []
+    more = ["--start", start, *SMALL] if command == "train-detector" else []
     result = call(command, tmp_path, "-o", tmp_path / "runs", *more)
     assert_refused(result, tmp_path, "make it with: python -m data_prep build")
     assert not (tmp_path / "runs").exists()

@@ -131,6 +131,7 @@ def test_figures_are_of_all_folds_together(small, tmp_path, validate, monkeypatc
     assert record["map50"] < 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_reports")
 def test_nets_of_a_fold_learn_from_the_others_and_are_trained_once(
     small, tmp_path, validate, monkeypatch

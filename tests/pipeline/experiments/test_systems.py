@@ -178,6 +178,7 @@ def compare(prepared, out, *chosen, told=None):
     return compare_systems(options, told or Told())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("world", "without_plots")
 def test_every_kind_of_system_is_trained_and_measured(prepared, tmp_path, measured):
     found = {one["system"]["name"]: one for one in compare(prepared, tmp_path / "out")}
