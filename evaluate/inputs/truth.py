@@ -125,6 +125,8 @@ def build_truth(read: Annotations, vocabulary: Vocabulary) -> GroundTruth:
         ]
         more = f" And {len(some) - 1} more of this kind." if len(some) > 1 else ""
         messages += [f"{message}{more}" for message in some[:1]]
+    if lost and photos and not kept and any(photo.faces for photo in photos):
+        raise InputError(f"{photos[0].annotation}: no face that can be used. {' '.join(lost[:3])}")
     if clipped and read.order != "corners":
         messages.append(
             f"{tell(len(clipped), 'annotated box', 'reaches/reach')} over the border of the photo "

@@ -11,9 +11,11 @@ from PIL import Image
 
 from data_prep.base.errors import UserError
 from data_prep.base.labels import parse_aliases
-from data_prep.base.photo import read_frame, read_photo
+from data_prep.base.photo import PhotoError, read_frame, read_photo
 from data_prep.base.records import Box
+from data_prep.base.tables import TableError
 from data_prep.formats.contracts import ReadOptions
+from data_prep.formats.predictions import AlarmRule
 from data_prep.formats.registry import read_dataset
 from evaluate.inputs.truth import read_truth
 from tests.data_prep.formats.test_other_tools import CVAT, ORIGINAL, PERCENT, labelme, via
@@ -301,3 +303,35 @@ def test_turned_photos_of_each_format(tmp_path, ending):
     turns = 1 if frame.orientation == 6 else 0
     assert (np.rot90(stored.pixels, -turns) == upright.pixels).all()
     assert abs(np.rot90(pixels, -1).astype(float) - upright.pixels).mean() < 15
+
+
+@pytest.mark.parametrize(
+    ("start", "told"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1", "a HEIC photo, whatever its ending; write it as JPEG"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        (b"\n<!DOCTYPE html><html>", "a web page or a drawing"),
+        (b"\x1f\x8b\x08", "not a"),
+    ],
+)
+def test_what_is_saved_under_the_name_of_a_photo(tmp_path, start, told):
+    (tmp_path / "a.jpg").write_bytes(start + bytes(80))
+    for read in (read_photo, read_frame):
+        with pytest.raises(PhotoError, match=rf"a\.jpg: {told}"):
+            read(tmp_path / "a.jpg")
+
+
+def test_shares_where_pixels_are_expected_are_no_faces_to_evaluate(tmp_path):
+    """Of few boxes, too, by which a whole can't be judged."""
+    for (label, _), shares in zip(FACES, ([0.1, 0.1, 0.3, 0.5], [0.5, 0.3, 0.7, 0.9]), strict=True):
+        make_voc(tmp_path / f"{label}.xml", f"{label}.jpg", [(label, shares)], (200, 100))
+    with pytest.raises(UserError, match="no face that can be used"):
+        read_truth(tmp_path)
+
+
+@pytest.mark.parametrize("number", ["9" * 400, "1e400", "NaN", '"x"'])
+def test_numbers_of_an_alarm(tmp_path, number):
+    text = f'{{"threshold": {number}, "classes": ["with_mask"], "of": ["with_mask"], "thresh": 0}}'
+    (tmp_path / "alarm.json").write_text(text)
+    with pytest.raises(TableError, match="no rule of an alarm"):
+        AlarmRule.read(tmp_path / "alarm.json")

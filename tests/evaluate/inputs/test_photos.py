@@ -198,7 +198,7 @@ def test_pictures_show_the_pixels_that_boxes_refer_to(
     )
     pixels = read_photo(path, upright=truth.upright, fit_size=truth.find_size(0)).pixels
     assert np.array_equal(pixels, np.asarray(shown))
-    assert _cut_out(pixels, truth.boxes, [(truth.boxes[0], "with_mask", True)])
+    assert _cut_out(pixels, truth.boxes, [(truth.boxes[0], "#00aa00", True)])
 
 
 def save(path: Path, size: tuple[int, int] = (4, 4)) -> Path:
