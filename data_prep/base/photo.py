@@ -139,8 +139,7 @@ def decode_photo(
         turns = upright and orientation != UPRIGHT
         pixels = _to_rgb(ImageOps.exif_transpose(image) if turns else image)
     except UnidentifiedImageError as error:
-        start = content[:_SNIFFED] if isinstance(content, bytes) else b""
-        told = _identify(start) or "not a photo in a known format; check the file."
+        told = _identify(content) or "not a photo in a known format; check the file."
         raise PhotoError(f"{name}: {told}") from error
     except Image.DecompressionBombError as error:
         raise PhotoError(f"{name}: {TOO_LARGE} to be a photo ({error}).") from error
@@ -177,15 +176,9 @@ def read_frame(path: Path | io.BytesIO, *, fit_size: Size | None = None) -> Phot
             turns = fit_size is not None and _only_fits_turned(image.size, orientation, fit_size)
             width, height = image.size[::-1] if turns else image.size
             return PhotoFrame(width, height, orientation, turns)
-    except UnidentifiedImageError as error:
-        start = b""
-        if isinstance(path, Path):
-            with path.open("rb") as file:
-                start = file.read(_SNIFFED)
-        told = _identify(start) or f"not a readable photo ({error})."
-        raise PhotoError(f"{path}: {told}") from error
     except Exception as error:
-        raise PhotoError(f"{path}: not a readable photo ({error}).") from error
+        told = _identify(path) or f"not a readable photo ({error})."
+        raise PhotoError(f"{path}: {told}") from error
 
 
 def photo_size(path: Path | io.BytesIO, *, fit_size: Size | None = None) -> Size:
@@ -234,8 +227,6 @@ def list_formats() -> dict[str, str]:
     return {ending: name for ending, name in Image.EXTENSION.items() if name in DECODERS}
 
 
-_SNIFFED = 64  # Bytes by which other files are known.
-
 _OTHERS = (
     (rb"(?s).{4}ftyp(hei|hev|mif1|msf1)", "a HEIC photo, whatever its ending; write it as JPEG."),
     (rb"version https://git-lfs", "a pointer of Git LFS, no photo; get the photo: git lfs pull."),
@@ -244,8 +235,12 @@ _OTHERS = (
 """How files that are saved under the names of photos start."""
 
 
-def _identify(start: bytes) -> str:
-    """What a file that is no photo is; "" if it isn't known."""
+def _identify(content: object) -> str:
+    """What a file, or its bytes, is instead of a photo; "" if it isn't known."""
+    start = content if isinstance(content, bytes) else b""
+    if isinstance(content, Path):
+        with content.open("rb") as file:
+            start = file.read(64)
     return next((told for form, told in _OTHERS if re.match(form, start, re.IGNORECASE)), "")
 
 

@@ -152,7 +152,7 @@ def _load(path: Path, name: str) -> Mapping[str, Any]:
     if isinstance(content, dict) and all(isinstance(content.get(key), list) for key in LISTS):
         return content
     raise InputError(
-        f"{name}: {raw.describe_json(content)} instead of COCO annotations, which are an object "
+        f"{name}: {raw.show_json(content)} instead of COCO annotations, which are an object "
         f"with the lists {', '.join(LISTS)}."
     )
 
@@ -201,7 +201,7 @@ def read_coco_results(
     content = raw.load_json(path)
     if not isinstance(content, list):
         raise InputError(
-            f"{path}: {raw.describe_json(content)} instead of COCO results, which are a list of "
+            f"{path}: {raw.show_json(content)} instead of COCO results, which are a list of "
             "objects with image_id, category_id, bbox and score."
         )
     numbered = {} if index is not None else _number_photos(photos)

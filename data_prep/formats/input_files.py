@@ -115,15 +115,6 @@ def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def describe_json(content: Any) -> str:
-    """What a file holds, for the message that it is not what was expected."""
-    if not isinstance(content, dict):
-        return "a list" if isinstance(content, list) else "a single value"
-    # Any file may be given by mistake; its first keys tell which.
-    keys = ", ".join(ascii(key[:30]) for key in list(content)[:5])
-    return f"an object with {keys or 'nothing in it'}"
-
-
 def json_object(value: Any, where: str) -> Mapping[str, Any]:
     """An entry that is an object; this and what follows raise an `InputError`."""
     if not isinstance(value, dict):
@@ -159,7 +150,10 @@ def show_json(value: Any) -> str:
         return "missing"
     if isinstance(value, list):
         return f"a list of {len(value)}"
-    return "an object" if isinstance(value, dict) else json.dumps(value)[:60]
+    if isinstance(value, dict):  # Any may be given by mistake; its first keys tell which.
+        keys = ", ".join(ascii(key[:30]) for key in list(value)[:5])
+        return f"an object with {keys or 'nothing in it'}"
+    return json.dumps(value)[:60]
 
 
 class CsvRow(NamedTuple):

@@ -237,6 +237,11 @@ class _Names:
         for number, name in enumerate(self.all):
             self._by_stem.setdefault(name.stems[-1], []).append(number)
 
+    def read(self, name: str) -> PhotoName:
+        """A name as written if that is anyone's, else as it may be spelt."""
+        spelt = map(PhotoName.parse, spell_names(name))
+        return next((n for n in spelt if n.stems[-1] in self._by_stem), PhotoName.parse(name))
+
     def find(self, name: PhotoName, level: str) -> list[int]:
         """Numbers of the names that agree with one at a level."""
         options, fits = self._by_stem.get(name.stems[-1], ()), _LEVELS[level]
@@ -379,15 +384,16 @@ def match_names(annotated: Sequence[str], predicted: Sequence[str]) -> NameMatch
 
     By each level of `_LEVELS` in turn, for those not found yet. The last two, by the file's name
     alone, are used only when no photo is found by the first three: otherwise the folders do
-    correspond, and an equal name in another folder is another photo. An annotated photo is found
-    once. `\` equals `/`, and equivalent ways to write an accented letter are the same. Raises
-    `AmbiguousPhotoError`: at the level at which a photo is found, it fits several photos, or
-    several fit it.
+    correspond, and an equal name in another folder is another photo. What nobody is called so may
+    be spelt as `match_photos` says. An annotated photo is found once. `\` equals `/`, and
+    equivalent ways to write an accented letter are the same. Raises `AmbiguousPhotoError`: at the
+    level at which a photo is found, it fits several photos, or several fit it.
 
     >>> match_names(["images/a.png", "images/b.png"], ["b.jpg", "c.jpg"]).found
     (1, None)
     """
-    truths, names = _Names(annotated), [*map(PhotoName.parse, predicted)]
+    truths = _Names(annotated)
+    names = [truths.read(name) for name in predicted]
     found: dict[int, int] = {}
     counts = dict.fromkeys(_LEVELS, 0)
     for level in _LEVELS:

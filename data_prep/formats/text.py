@@ -91,7 +91,8 @@ def guess_layout(folder: Path, asked: Layout | None, *, scored: bool) -> Layout:
     contradict the layout that is asked for, or none has the score where the numbers have it.
     """
     count = 5 if scored else 4
-    lines = (line.split() for path in list_texts(folder).values() for line in raw.read_lines(path))
+    paths = list_texts(folder).values()
+    lines = (raw.split_line(line) for path in paths for line in raw.read_lines(path))
     rows = np.array(
         [[*map(float, words[-count:])] for words in lines if _has_numbers(words, count)]
     ).reshape(-1, count)
@@ -158,7 +159,9 @@ def list_texts(folder: Path) -> dict[str, Path]:
 
 def looks_like_boxes(path: Path) -> bool:
     """Whether the first line that is not blank ends with four numbers behind something else."""
-    words = next((line.split() for line in raw.sniff_text(path).split("\n") if line.strip()), [])
+    words = next(
+        (raw.split_line(line) for line in raw.sniff_text(path).split("\n") if line.strip()), []
+    )
     return _has_numbers(words, 4)
 
 
@@ -169,7 +172,7 @@ def _read_file(path: Path, photo: str, form: TextFormat, size: Size | None) -> W
         names = (*names, "score") if layout == "ultralytics" else ("score", *names)
     reader = FaceReader(Faults(str(path), strict=True), form.options)
     scores: list[float] = []
-    for line, words in enumerate(map(str.split, raw.read_lines(path)), start=1):
+    for line, words in enumerate(map(raw.split_line, raw.read_lines(path)), start=1):
         if not words:
             continue
         where = f"{path}, line {line}"

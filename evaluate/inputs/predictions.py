@@ -11,7 +11,7 @@ import numpy as np
 from data_prep.base.boxes import SWAPS_SIDES, UPRIGHT, turn_box_back
 from data_prep.base.files import read_object
 from data_prep.base.labels import MASKS, Vocabulary
-from data_prep.base.photo import PhotoError, PhotoFrame, Size, read_frame
+from data_prep.base.photo import PhotoError, Size, read_frame
 from data_prep.base.progress import tell
 from data_prep.base.records import Box
 from data_prep.base.tables import TableError, read_faces
@@ -104,7 +104,9 @@ def turn_detections_back(
     for photo in np.unique(rows.photo[orientation != UPRIGHT]).tolist():
         name, stated = truth.photos[photo], truth.find_size(photo)
         own = np.flatnonzero((rows.photo == photo) & (orientation != UPRIGHT))
-        frame = _read_frame(files.get(name), stated)
+        frame = None
+        with suppress(PhotoError, KeyError):  # Of a damaged one annotations may state the size.
+            frame = read_frame(files[name], fit_size=stated)
         if frame is not None and frame.upright:
             continue
         size = stated if frame is None else (frame.width, frame.height)
@@ -132,14 +134,6 @@ def turn_detections_back(
         )
     places = np.flatnonzero(kept)
     return replace(rows, boxes=boxes).take(places, rows.photo[places]), warnings
-
-
-def _read_frame(path: Path | None, stated: Size | None) -> PhotoFrame | None:
-    try:
-        return None if path is None else read_frame(path, fit_size=stated)
-    except PhotoError:
-        # A damaged photo is as good as none: annotations may state its size.
-        return None
 
 
 @dataclass(frozen=True)

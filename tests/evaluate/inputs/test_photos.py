@@ -278,6 +278,7 @@ def test_names_that_fit_several_files_are_found_by_path_only(tmp_path):
         (["a.jpg", "a.png"], ["a.png", "a.jpg"], (1, 0)),
         (["a.jpg"], ["ba.jpg", "c.jpg"], (None, None)),
         (["a.jpg"], [], ()),
+        (["a b.jpg", "a%20b.png"], ["https://x.y/a%2520b.jpg?t=1", "a%20b.jpg"], (0, 1)),
     ],
 )
 def test_names(annotated: list[str], predicted: list[str], found: tuple[int | None, ...]) -> None:
