@@ -193,6 +193,15 @@ class BoxOffsets:
         """
         return boxes + box_sides(boxes) * [self.left, self.top, self.right, self.bottom]
 
+    def undo(self, boxes: np.ndarray) -> np.ndarray:
+        """Annotated boxes (N, 4), wider and higher than a pixel, as the detector would draw them.
+
+        >>> BoxOffsets(0.1, -0.5, 0.0, 0.0).undo(np.array([[12.0, 5.0, 30.0, 20.0]])).tolist()
+        [[10.0, 10.0, 30.0, 20.0]]
+        """
+        grown = 1 + np.array([self.right - self.left, self.bottom - self.top] * 2)
+        return boxes - box_sides(boxes) / grown * [self.left, self.top, self.right, self.bottom]
+
     def write(self, path: Path) -> None:
         """Write them as JSON: `offsets`, `interval`, `faces`, `photos`, `source`."""
         told = asdict(self)

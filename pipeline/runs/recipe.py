@@ -133,6 +133,7 @@ class DetectorRecipe(_Numbers):
     seed: int = 0
     sources: list[str] = Field(default_factory=list)
     score_only: list[str] = Field(default_factory=list)
+    conventions: dict[str, str] = Field(default_factory=dict)
     steps: int = Field(default=1500, ge=1)
     batch_size: int = Field(default=16, ge=1)
     input_size: int = Field(default=640, ge=64, multiple_of=32)
@@ -148,6 +149,7 @@ class DetectorRecipe(_Numbers):
     sure_background: float = Field(default=0.1, gt=0, lt=1)
     min_face: float = Field(default=7.0, ge=0)
     box_weight: float = Field(default=2.0, gt=0)
+    quality: float = Field(default=0.0, ge=0, le=1)
     landmark_weight: float = Field(default=0.5, ge=0)
     validate_every: int = Field(default=250, ge=1)
 

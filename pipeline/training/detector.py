@@ -3,6 +3,8 @@
 import copy
 import time
 from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 import cv2
@@ -59,12 +61,12 @@ STORED = ("net", "averaged", "optimiser", "schedule")  # What a checkpoint holds
 
 
 def measure_sources(detector: Detector, scenes: Sequence[Scene]) -> Row:
-    """`measure_faces` for the photos of each source, its name before those of the figures."""
-    row: Row = {}
-    for source in sorted({scene.source for scene in scenes}):
-        figures = measure_faces(detector, [scene for scene in scenes if scene.source == source])
-        row |= {f"{source}_{name}": value for name, value in figures.items()}
-    return row
+    """`measure_faces` for the photos of each source, which come together, by its name before."""
+    return {
+        f"{source}_{name}": value
+        for source, some in groupby(scenes, attrgetter("source"))
+        for name, value in measure_faces(detector, list(some)).items()
+    }
 
 
 def measure_faces(detector: Detector, scenes: Sequence[Scene]) -> Row:
@@ -132,9 +134,7 @@ def plan_detector(
     """Refuse what `train_detector` would, before anything is made; gives a first line to log."""
     scenes, valid = _split_scenes(faces, roots, recipe)
     trainer = _Trainer(recipe, start, device)
-    side, boxes, names = recipe.input_size, torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
-    window = (torch.zeros(3, side, side, dtype=torch.uint8), boxes, names, False)
-    batch = collate_windows([window] * TIMED)
+    batch = collate_windows([WindowDataset(scenes, recipe)[0]] * TIMED)
     learning = recipe.steps * recipe.batch_size * time_second(lambda: trainer.learn(*batch))
     looks = (1 + recipe.steps // recipe.validate_every) * len(valid)
     judging = looks * time_second(lambda: measure_sources(trainer.detector(), valid[:1]))
@@ -142,8 +142,8 @@ def plan_detector(
     return (
         f"{trainer.card.architecture} ({count_millions(trainer.net)}) from {begun_with}: "
         f"{len(scenes)} training and {len(valid)} validation photos with {tell(count, 'face')}; "
-        f"{tell(recipe.steps, 'step')} of {tell(recipe.batch_size, 'window')} at {side} px, "
-        f"{describe_minutes(learning / TIMED + judging)}"
+        f"{tell(recipe.steps, 'step')} of {tell(recipe.batch_size, 'window')} at "
+        f"{recipe.input_size} px, {describe_minutes(learning / TIMED + judging)}"
     )
 
 
@@ -262,12 +262,12 @@ class _Trainer:
         self.step = 0
 
     def learn(
-        self, windows: Tensor, boxes: list[Tensor], classes: list[Tensor], score_only: Tensor
+        self, windows: Tensor, boxes: list[Tensor], classes: list[Tensor], marks: Tensor
     ) -> float:
         """One optimiser step; returns the loss."""
         side = self.recipe.input_size
         anchors = torch.from_numpy(make_anchors(side, side, self.card.anchors, self.card.strides))
-        targets = match_batch(boxes, classes, score_only, anchors, self.recipe)
+        targets = match_batch(boxes, classes, marks, anchors, self.recipe)
         inputs = normalise(windows.to(self.device), self.card)
         with autocast(self.device, bf16=self.bf16):
             outputs = self.net(inputs)

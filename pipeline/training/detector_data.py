@@ -16,14 +16,16 @@ from torchvision.ops import box_iou, distance_box_iou_loss
 
 from data_prep.base.labels import BARE, CLASSES, RARE_CLASS
 from data_prep.base.photo import read_photo
+from evaluate.measures.matching import paired_iou
 from pipeline.nets.anchors import decode_boxes
+from pipeline.nets.options import find_boxes
 from pipeline.nets.retinaface import HeadOutputs
 from pipeline.runs.recipe import DetectorRecipe
 
 COLOUR = 0.3  # Brightness, contrast and saturation change by up to this share.
 
-Window = tuple[Tensor, Tensor, Tensor, bool]
-"""Pixels, boxes, their classes, and whether only scores teach."""
+Window = tuple[Tensor, Tensor, Tensor, tuple[bool, bool]]
+"""Pixels, boxes, their classes, and `Targets.unboxed` and `score_only` of it."""
 
 GREY_SHARE = 0.05
 
@@ -65,14 +67,15 @@ def collect_scenes(
 class WindowDataset(Dataset[Window]):
     """Random windows of the scenes, a fresh one for every index, the same in every run.
 
-    Items are a window (3 × side × side, uint8, RGB), its boxes (faces × 4, pixels of the window),
-    what they are (faces, see `Scene.classes`), and whether only their scores teach. The order of
-    scenes is reshuffled every time all have been seen.
+    Items are a window (3 × side × side, uint8, RGB), its boxes (faces × 4, pixels of the window; of
+    sources with a convention as the detector would draw them), what they are (faces, see
+    `Scene.classes`), and its marks. Scenes are reshuffled every time all have been seen.
     """
 
     def __init__(self, scenes: Sequence[Scene], recipe: DetectorRecipe) -> None:
         self.scenes = scenes
         self.recipe = recipe
+        self.drawn = {source: find_boxes(name) for source, name in recipe.conventions.items()}
 
     def __len__(self) -> int:
         return self.recipe.steps * self.recipe.batch_size
@@ -83,7 +86,8 @@ class WindowDataset(Dataset[Window]):
         scene = self.scenes[order[place]]
         rng = np.random.default_rng((self.recipe.seed, index, 1))
         pixels = read_photo(scene.path, fit_size=scene.size).pixels
-        boxes = scene.boxes
+        drawn = self.drawn.get(scene.source)
+        boxes = drawn.undo(scene.boxes).astype(np.float32) if drawn else scene.boxes
         if self.recipe.rotated:
             # Chance of its own, so that the other draws are those of a recipe without.
             turn = np.random.default_rng((self.recipe.seed, index, 2))
@@ -95,9 +99,10 @@ class WindowDataset(Dataset[Window]):
             boxes = boxes.copy()
             boxes[:, [0, 2]] = self.recipe.input_size - boxes[:, [2, 0]]
         pixels = window.transpose(2, 0, 1).copy()
-        score_only = scene.source in self.recipe.score_only
+        unboxed = scene.source in self.recipe.score_only
         classes = torch.from_numpy(scene.classes[inside])
-        return torch.from_numpy(pixels), torch.from_numpy(boxes), classes, score_only
+        marks = unboxed, unboxed and drawn is None
+        return torch.from_numpy(pixels), torch.from_numpy(boxes), classes, marks
 
 
 def rotate_photo(
@@ -159,8 +164,8 @@ def recolour(window: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def collate_windows(items: list[Window]) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
     """Stack the windows; boxes and classes stay lists, since their number differs."""
-    windows, boxes, classes, score_only = zip(*items, strict=True)
-    return torch.stack(windows), list(boxes), list(classes), torch.tensor(score_only)
+    windows, boxes, classes, marks = zip(*items, strict=True)
+    return torch.stack(windows), list(boxes), list(classes), torch.tensor(marks)
 
 
 BACKGROUND, FACE, IGNORED = 0, 1, -1
@@ -172,6 +177,7 @@ class Targets(NamedTuple):
 
     classes: Tensor  # batch × anchors, int64: `BACKGROUND`, `FACE` and above, or `IGNORED`
     boxes: Tensor  # batch × anchors × 4: the matched face's corners; meaningless without one
+    unboxed: Tensor  # batch, bool: windows where annotators may have left faces out
     score_only: Tensor  # batch, bool: windows that teach no boxes
 
 
@@ -214,7 +220,7 @@ def _grow(boxes: Tensor, tiny: Tensor, side: Tensor) -> Tensor:
 def match_batch(
     boxes: list[Tensor],
     names: list[Tensor],
-    score_only: Tensor,
+    marks: Tensor,
     anchors: Tensor,
     recipe: DetectorRecipe,
 ) -> Targets:
@@ -222,18 +228,18 @@ def match_batch(
     some = zip(boxes, names, strict=True)
     pairs = [match_anchors(faces, own, anchors, recipe) for faces, own in some]
     classes, matched = map(torch.stack, zip(*pairs, strict=True))
-    return Targets(classes, matched, score_only)
+    return Targets(classes, matched, *marks.T)
 
 
 def spare_unboxed(targets: Targets, teacher: HeadOutputs, recipe: DetectorRecipe) -> Targets:
     """Ignore what may be a face that annotators left unboxed, by the start weights' outputs.
 
-    In windows of `score_only` datasets, anchors off all boxes are background only where the start
+    In `unboxed` windows, anchors off all boxes are background only where the start
     weights see none: trusting them all would unlearn faces, and trusting none of them would teach
     that such photos are faces all over.
     """
     maybe_face = teacher.scores.float().softmax(dim=-1)[..., FACE] > recipe.sure_background
-    doubtful = maybe_face & targets.score_only[:, None] & (targets.classes == BACKGROUND)
+    doubtful = maybe_face & targets.unboxed[:, None] & (targets.classes == BACKGROUND)
     return targets._replace(classes=targets.classes.masked_fill(doubtful, IGNORED))
 
 
@@ -247,22 +253,29 @@ def detector_loss(
     """The weighted losses of a batch, `scores`, `boxes`, `landmarks`, and their sum `total`.
 
     Scores: cross entropy, over background and every class, on the faces and on the hardest
-    background anchors. Boxes: distance-IoU loss (Zheng et al. 2020, "Distance-IoU loss"), which
-    counts a pixel on a small face for more than one on a large face. Landmarks: smooth L1 to the
-    start weights' answer (`teacher`), since the annotations have none and unlearning them would
-    spoil the shared features.
+    background anchors; the score that a face is to reach is the lower the worse its box, by the
+    share `quality` of what "VarifocalNet" does (Zhang et al. 2021). Boxes: distance-IoU loss (Zheng
+    et al. 2020, "Distance-IoU loss"), which counts a pixel on a small face for more than one on a
+    large face. Landmarks: smooth L1 to the start weights' answer (`teacher`), since the annotations
+    have none and unlearning them would spoil the shared features.
     """
     face = targets.classes >= FACE
     boxed = face & ~targets.score_only[:, None]
     count = face.sum().clamp(min=1)
+    decoded = decode_boxes(outputs.boxes.float(), anchors, torch)[boxed]
+    truth = targets.boxes[boxed]
     scores = outputs.scores.float()
     losses = F.cross_entropy(
         scores.flatten(0, 1), targets.classes.flatten().clamp(min=0), reduction="none"
     ).view_as(targets.classes)
     hard = _hardest_background(losses.detach(), targets.classes, recipe.negatives)
+    if recipe.quality:  # A score to reach of 1 - lost in place of 1 adds lost × its logit.
+        own = scores[boxed].gather(1, targets.classes[boxed][:, None])[:, 0]
+        iou = paired_iou(decoded.detach().cpu().numpy(), truth.cpu().numpy())
+        lost = recipe.quality * (1 - torch.from_numpy(iou).to(own))
+        losses[boxed] += lost * (own - scores[boxed][:, BACKGROUND])
     score_loss = losses[face | hard].sum() / count
-    decoded = decode_boxes(outputs.boxes.float(), anchors, torch)[boxed]
-    box_loss = distance_box_iou_loss(decoded, targets.boxes[boxed], reduction="sum")
+    box_loss = distance_box_iou_loss(decoded, truth, reduction="sum")
     box_loss = box_loss / boxed.sum().clamp(min=1)
     landmark_loss = F.smooth_l1_loss(
         outputs.landmarks.float()[face], teacher.landmarks.float()[face], reduction="sum"

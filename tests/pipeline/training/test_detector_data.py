@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from data_prep.base.boxes import BoxOffsets
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
 from data_prep.base.tables import read_faces
@@ -165,11 +166,20 @@ def test_every_lap_holds_every_photo_in_another_order(scenes, windows_cut):
     assert len({tuple(lap) for lap in laps}) > 1
 
 
-def test_windows_of_score_only_sources_are_marked(scenes):
-    recipe = RECIPE.model_copy(update={"score_only": ["b"]})
+@pytest.mark.parametrize("known", [False, True])
+def test_boxes_of_score_only_sources_teach_once_it_is_known_how_they_are_drawn(
+    scenes, windows_cut, tmp_path, known
+):
+    BoxOffsets(0.1, -0.4, 0.0, 0.2).write(tmp_path / "b.json")
+    conventions = {"b": str(tmp_path / "b.json")} if known else {}
+    recipe = RECIPE.model_copy(update={"score_only": ["b"], "conventions": conventions})
     marks = [WindowDataset(scenes, recipe)[index][3] for index in range(5)]
-    assert sorted(marks) == [False] * 3 + [True] * 2
-    assert not any(WindowDataset(scenes, RECIPE)[index][3] for index in range(5))
+    assert sorted(marks) == [(False, False)] * 3 + [(True, not known)] * 2
+    own = scenes[0].boxes[0].tolist()
+    # Annotated 40 × 40; the detector's is 40 / 0.9 wide and 40 / 1.6 high.
+    theirs = [own[0] - 0.1 * 40 / 0.9, own[1] + 0.4 * 40 / 1.6, own[2], own[3] - 0.2 * 40 / 1.6]
+    for (_, boxes, _), mark in zip(windows_cut, marks, strict=True):
+        assert boxes[0].tolist() == pytest.approx(theirs if known and mark[0] else own)
 
 
 def test_scenes_of_a_prepared_folder(prepared):

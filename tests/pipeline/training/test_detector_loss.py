@@ -13,7 +13,6 @@ from pipeline.training.detector_data import (
     BACKGROUND,
     FACE,
     IGNORED,
-    Targets,
     detector_loss,
     match_anchors,
     match_batch,
@@ -67,9 +66,10 @@ def random_boxes(seed, count=6):
     return torch.tensor(np.hstack([corners, corners + sides]), dtype=torch.float32)
 
 
-def match_windows(windows, score_only=()):
-    """The batch's targets; `score_only` numbers the windows that teach scores only."""
-    marks = torch.tensor([index in score_only for index in range(len(windows))])
+def match_windows(windows, score_only=(), unboxed=None):
+    """The batch's targets; `score_only` and `unboxed`, else the same, number windows marked so."""
+    marked = score_only if unboxed is None else unboxed, score_only
+    marks = torch.tensor([[index in some for some in marked] for index in range(len(windows))])
     names = [torch.full((len(boxes),), FACE) for boxes in windows]
     return match_batch(windows, names, marks, ANCHORS, RECIPE)
 
@@ -116,11 +116,11 @@ def answer(targets, share):
     return HeadOutputs(truth * share, logits * share, torch.zeros(*face.shape, 10))
 
 
-def compute_loss(outputs, targets, landmarks=None):
+def compute_loss(outputs, targets, landmarks=None, recipe=RECIPE):
     """The losses; without landmarks of the teacher its are those of the outputs."""
     landmarks = outputs.landmarks.detach() if landmarks is None else landmarks
     teacher = HeadOutputs(torch.zeros(0), torch.zeros(0), landmarks)
-    return detector_loss(outputs, teacher, targets, ANCHORS, RECIPE)
+    return detector_loss(outputs, teacher, targets, ANCHORS, recipe)
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_hardest_background_counts_as_in_the_slow_loop(targets, seed):
     logits = torch.randn(*targets.classes.shape, 2, generator=generator)
     classes = targets.classes.clone()
     classes[:, ::7] = IGNORED
-    targets = Targets(classes, targets.boxes, targets.score_only)
+    targets = targets._replace(classes=classes)
     outputs = answer(targets, 0.0)._replace(scores=logits)
     losses = compute_loss(outputs, targets)
     assert float(losses["scores"]) == pytest.approx(
@@ -200,7 +200,7 @@ def test_score_only_windows_teach_scores_and_no_boxes():
 
 
 def test_what_the_teacher_takes_for_a_face_is_no_background_where_boxes_are_missing():
-    targets = match_windows([random_boxes(1), random_boxes(2)], score_only=[1])
+    targets = match_windows([random_boxes(1), random_boxes(2)], unboxed=[1])
     teacher, before = random_outputs(), targets.classes.clone()
     spared = spare_unboxed(targets, teacher, RECIPE)
     assert torch.equal(targets.classes, before), "the targets given stay"
@@ -234,6 +234,28 @@ def test_box_loss_is_that_of_the_paper():
     iou = 24 * 32 / (2 * 32 * 32 - 24 * 32)
     expected = 1 - iou + 8**2 / (40**2 + 32**2)
     assert float(losses["boxes"]) == pytest.approx(RECIPE.box_weight * expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("quality", [0.5, 1.0])
+def test_score_to_reach_is_less_by_the_quality_of_the_box(quality):
+    """Where the gradient of the scores vanishes, and which boxes it leaves alone."""
+    box = torch.tensor([[40.0, 40.0, 72.0, 72.0]])
+    targets = match_windows([box, box], score_only=[1])
+    face = targets.classes == FACE
+    outputs = answer(targets, 0.0)
+    near = box + torch.tensor([8.0, 0.0, 8.0, 0.0])
+    for row in (0, 1):
+        own = face[row]
+        outputs.boxes[row][own] = encode_boxes(near.expand(int(own.sum()), 4), ANCHORS[own])
+    reached = 1 - quality * (1 - 24 * 32 / (2 * 32 * 32 - 24 * 32))
+    logits = torch.zeros_like(outputs.scores)
+    logits[..., FACE] = math.log(reached / (1 - reached))
+    outputs = outputs._replace(scores=logits.requires_grad_())
+    recipe = RECIPE.model_copy(update={"quality": quality})
+    compute_loss(outputs, targets, recipe=recipe)["scores"].backward()
+    assert logits.grad[0][face[0]].abs().max() < 1e-6
+    missing = (reached - 1) / face.sum()
+    assert logits.grad[1][face[1]][:, FACE].numpy() == pytest.approx(float(missing), rel=1e-4)
 
 
 def test_bfloat16_outputs_are_taken(targets):
