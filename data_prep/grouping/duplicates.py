@@ -158,7 +158,9 @@ class _Words:
         step = max(1, ends[-1] // 20000)
         from sklearn.cluster import MiniBatchKMeans  # Takes more than a second.
 
-        rows = [p.packed[-end % step :: step] for p, end in zip(fingerprints, ends, strict=False)]
+        # Copies: a part of a fingerprint that is read from a file would hold the whole of it.
+        pairs = zip(fingerprints, ends, strict=False)
+        rows = [print_.packed[-end % step :: step].copy() for print_, end in pairs]
         sample = unpack_descriptors(np.concatenate(rows))
         self.centres: list[NDArray[np.floating]] = []
         for part in np.split(sample, 2, axis=1):
