@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from data_prep.base.command import Command, as_command, spell
+from data_prep.base.command import Command, as_command
 from data_prep.base.errors import visible
 from data_prep.base.files import hold_folder, refuse_dataset_folders, refuse_other_files
 from data_prep.base.progress import tell
@@ -60,7 +60,7 @@ class EvaluateCommand(EvaluateOptions):
         Path | None,
         reading(
             metavar="CROPS.csv",
-            help=f"The classifier alone on annotated boxes: {spell('classify')}.",
+            help="The classifier alone on annotated boxes: a row for each annotated face.",
         ),
     ] = None
 

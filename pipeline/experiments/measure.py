@@ -13,12 +13,12 @@ import typer
 
 from data_prep.base.boxes import SIDES, BoxOffsets
 from data_prep.base.errors import DatasetError
-from data_prep.base.files import OutputError, make_folder, refuse_dataset_folders, write_json
+from data_prep.base.files import make_folder, refuse_dataset_folders, write_json
 from data_prep.base.photo import read_photo
 from data_prep.base.progress import log, show_progress, tell
 from data_prep.base.records import Box
 from data_prep.base.tables import KEY, markdown_table, read_faces
-from data_prep.formats.predictions import REQUIRED, PhotoRow, PredictionRow, tabulate_predictions
+from data_prep.formats.predictions import PhotoRow, PredictionRow, tabulate_predictions
 from data_prep.grouping.split import TRAIN, VALID
 from evaluate.evaluation import evaluate, read_case
 from evaluate.inputs.predictions import Predictions, make_predictions
@@ -27,15 +27,15 @@ from evaluate.measures.headline import describe_headline
 from evaluate.options import EvaluateOptions
 from evaluate.report.outputs import REPORT
 from pipeline.experiments.tables import name_photos, show_figure
-from pipeline.inference.classifier import Classifier, classify_crops
+from pipeline.inference.classifier import Classifier
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import describe_photo, list_rows
 from pipeline.inference.sources import PhotoSet, find_only_photos
 from pipeline.nets.cards import ClassifierCard, DetectorCard, read_card
 from pipeline.nets.learnt import KnownPhotos
-from pipeline.nets.options import CLASSIFIER, DETECTOR, find_net, find_weights
+from pipeline.nets.options import CLASSIFIER, DETECTOR, find_weights
 from pipeline.runs.folder import PreparedError, identify_data
-from pipeline.runs.options import ClassifyOptions, FitBoxesOptions, MeasureOptions
+from pipeline.runs.options import FitBoxesOptions, MeasureOptions
 from pipeline.training.short import PreparedFaces, label_names
 
 THRESH = 0.02  # AP needs the whole curve, down to doubtful detections.
@@ -274,22 +274,3 @@ def fit_boxes(options: FitBoxesOptions) -> None:
     cells = [(side, *(f"{share:+.3f}" for share in row)) for side, row in figures.items()]
     typer.echo(markdown_table(("side moves, of the box", "median", "from", "to"), cells))
     log(f"{tell(offsets.faces, 'face')} of {tell(offsets.photos)}: {out}; run --boxes {out}")
-
-
-def classify(options: ClassifyOptions) -> None:
-    """Classify the annotated faces, as if the detector were perfect: a table for evaluate."""
-    table, own = options.table, ",".join(REQUIRED).encode()
-    identify_data(options.prepared, table.parent)
-    if table.exists() and not (table.is_file() and table.read_bytes().startswith(own)):
-        raise OutputError(f"{table}: is there, but no table of faces; choose another with -o.")
-    faces = read_faces(options.prepared)
-    chosen = faces[faces["split"] == options.split]
-    if chosen.empty:
-        known = ", ".join(sorted(set(faces["split"])))
-        raise PreparedError(
-            f"{options.prepared}: no face in the split '{options.split}'; there are {known}."
-        )
-    path = find_net(options.weights, CLASSIFIER)
-    classifier = Classifier.load(path, device=options.device)
-    count = classify_crops(chosen, options.prepared, classifier, table)
-    log(f"{tell(count, 'face')} of the {options.split} split: {table}")

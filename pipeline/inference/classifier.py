@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data_prep.base.crop import fit_crop
-from data_prep.base.files import write_atomically
 from data_prep.base.labels import CLASSES
-from data_prep.base.photo import read_photo
-from data_prep.base.records import Box
 from pipeline.inference.engines import (
     AUTO,
     feed,
@@ -28,7 +25,6 @@ from pipeline.nets.cards import ClassifierCard, WeightsError, read_card
 from pipeline.nets.compute import name_device
 
 if TYPE_CHECKING:
-    import pandas as pd
     from torch import nn
 
 BATCH = 16  # Crops per forward pass: on CPUs faster than 64, whose activations leave the cache.
@@ -116,27 +112,3 @@ class Classifier:
         answers = softmax(logits)[:, self._order]
         shape = (len(looks), len(batch), -1)
         return answers.reshape(shape).mean(axis=0), features.reshape(shape).mean(axis=0)
-
-
-BOX = list(Box._fields)
-
-
-def classify_crops(faces: pd.DataFrame, prepared: Path, classifier: Classifier, table: Path) -> int:
-    """Write a CSV in the form of `run.py`'s: one row per annotated face, detection score 1.
-
-    `image` is source/image of `faces.csv`. Returns the number of faces. Raises `PhotoError`: a crop
-    is missing or damaged; `OutputError`: the table can't be written.
-    """
-    import pandas as pd
-
-    crops = [read_photo(prepared / crop).pixels for crop in faces["crop"]]
-    probabilities = classifier.classify(crops)
-    best = probabilities.argmax(axis=1)
-    rows = pd.DataFrame({"image": faces["source"] + "/" + faces["image"]}).reset_index(drop=True)
-    rows[BOX] = faces[BOX].to_numpy()
-    rows["label"] = [CLASSES[index] for index in best]
-    rows["score"] = probabilities[np.arange(len(best)), best].round(5)
-    rows["detection"] = 1.0
-    rows[[f"p_{name}" for name in CLASSES]] = probabilities.round(5)
-    write_atomically(table, rows.to_csv(index=False))
-    return len(rows)

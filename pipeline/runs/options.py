@@ -83,17 +83,6 @@ class SuspectsOptions(ShortOptions):
 
 
 @dataclass(frozen=True)
-class ClassifyOptions:
-    """Options of `classify`."""
-
-    prepared: Prepared
-    table: Annotated[Path, typer.Option("--out", "-o", help="The table to write.")]
-    weights: Weights = SHIPPED
-    split: Annotated[str, typer.Option(help="Which split.")] = "valid"
-    device: Device = "auto"
-
-
-@dataclass(frozen=True)
 class MeasureOptions:
     """What is measured, and where the figures go."""
 

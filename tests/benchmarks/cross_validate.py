@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import torch
 import typer
 
 from data_prep.base.command import as_command
 from data_prep.base.files import make_folder, write_atomically, write_json
+from data_prep.base.labels import CLASSES
+from data_prep.base.photo import read_photo
 from data_prep.base.progress import tell
 from data_prep.base.records import Box
 from data_prep.grouping.split import TRAIN
@@ -24,7 +27,7 @@ from pipeline.experiments.measure import (
     describe_results,
     measure_source,
 )
-from pipeline.inference.classifier import Classifier, classify_crops
+from pipeline.inference.classifier import Classifier
 from pipeline.inference.detector import Detector
 from pipeline.inference.folder import predict_folder
 from pipeline.inference.predictor import Predictor
@@ -48,6 +51,7 @@ from tests.benchmarks.repeated import (
     train_once,
 )
 
+BOX = list(Box._fields)
 RESULTS, PREDICTIONS, CROPS = "cross-validation.json", "predictions.csv", "crops.csv"
 
 
@@ -175,6 +179,25 @@ def cross_validate(options: CrossValidateOptions, log: Log) -> dict[str, Any]:
         results[source] = measure_source(data.folder, source, found, crops, report=report)
     write_json(out / RESULTS, results)
     return results
+
+
+def classify_crops(faces: pd.DataFrame, prepared: Path, classifier: Classifier, table: Path) -> int:
+    """Write a CSV in the form of `run.py`'s: one row per annotated face, detection score 1.
+
+    `image` is source/image of `faces.csv`. Returns the number of faces. Raises `PhotoError`: a crop
+    is missing or damaged; `OutputError`: the table can't be written.
+    """
+    crops = [read_photo(prepared / crop).pixels for crop in faces["crop"]]
+    probabilities = classifier.classify(crops)
+    best = probabilities.argmax(axis=1)
+    rows = pd.DataFrame({"image": faces["source"] + "/" + faces["image"]}).reset_index(drop=True)
+    rows[BOX] = faces[BOX].to_numpy()
+    rows["label"] = [CLASSES[index] for index in best]
+    rows["score"] = probabilities[np.arange(len(best)), best].round(5)
+    rows["detection"] = 1.0
+    rows[[f"p_{name}" for name in CLASSES]] = probabilities.round(5)
+    write_atomically(table, rows.to_csv(index=False))
+    return len(rows)
 
 
 def _judge_fold(number: int, fold: Path, recipes: Recipes, device: torch.device, log: Log) -> None:
