@@ -149,18 +149,15 @@ def list_bucket(address: str) -> tuple[Path, dict[str, BucketFile]]:
 
     Credentials, region and endpoint are those of the environment (`AWS_…`, `GOOGLE_…`), or of the
     address (`?region=…&endpoint_override=…`): https://arrow.apache.org/docs/python/filesystems.html
-
-    Raises:
-        PhotoError: pyarrow is not installed, or nothing can be listed there.
+    Raises `PhotoError`: pyarrow is not installed, or nothing can be listed there.
     """
     try:
         from pyarrow.fs import FileSelector
 
         store, path = _open_bucket(address)
         there = store.get_file_info(path)
-        found = (
-            [there] if there.is_file else store.get_file_info(FileSelector(path, recursive=True))
-        )
+        within = FileSelector(path, recursive=True)
+        found = [there] if there.is_file else store.get_file_info(within)
     except ImportError as error:
         raise PhotoError(f"{address}: needs pyarrow; pip install 'trimask[ray]'.") from error
     except (OSError, ValueError) as error:

@@ -112,10 +112,8 @@ def create_app(service: Service) -> FastAPI:
         if isinstance(error, HTTPException):
             status, what = error.status_code, error.detail
         elif isinstance(error, RequestValidationError | ValidationError):
-            first, status = (
-                error.errors()[0],
-                422 if isinstance(error, RequestValidationError) else 400,
-            )
+            first = error.errors()[0]
+            status = 422 if isinstance(error, RequestValidationError) else 400
             what = f"{'.'.join(map(str, first['loc'])) or 'body'}: {plain(first['msg'])}."
         else:
             status, what = STATUSES[type(error)]
@@ -153,6 +151,11 @@ def create_app(service: Service) -> FastAPI:
             "limits": vars(service.limits),
             "cards": {card["kind"]: card for card in told},
         }
+
+    @app.get("/v1/predict", include_in_schema=False)
+    def tell_how() -> None:
+        """Who opens the address in a browser, say."""
+        raise HTTPException(405, "POST photos here: see /openapi.json.")
 
     @app.post(
         "/v1/predict",

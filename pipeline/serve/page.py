@@ -170,9 +170,7 @@ def _sweep(folder: Path) -> None:
 
 def run_clip(service: Service, sent: tuple[str, bytes], ask: Ask, out: Path) -> tuple[Path, str]:
     """A clip's film, in a folder, and its persons as HTML with tables to take along.
-
-    Raises:
-        UserError: It can't be read, or the nets fail.
+    Raises `UserError`: it can't be read, or the nets fail.
     """
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
         work, place = Path(folder), Path(folder) / "clip"
@@ -182,10 +180,8 @@ def run_clip(service: Service, sent: tuple[str, bytes], ask: Ask, out: Path) -> 
             submit=lambda frame: service.batcher.submit(frame, ask),
             ends=time.monotonic() + PATIENCE,
         )
-        clip, options = (
-            PhotoSet(work, (), videos={sent[0]: str(place)}),
-            VideoOptions(EVERY, longest=LONGEST),
-        )
+        clip = PhotoSet(work, (), videos={sent[0]: str(place)})
+        options = VideoOptions(EVERY, longest=LONGEST)
         summary = predict_folder(clip, work, predictor, draw_from=ask.thresh, video=options)
         (told,) = summary["videos"]
         if not told["frames"]:

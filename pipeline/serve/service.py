@@ -171,9 +171,8 @@ class Service:
     def admit(self, size: int) -> Iterator[None]:
         """Count a request of so many bytes as being worked on.
 
-        Raises:
-            BusyError: There are too many.
-            TimeoutError: The nets hang: what was asked further would only be heaped up.
+        Raises `BusyError` where there are too many, `TimeoutError` where the nets hang: what was
+        asked further would only be heaped up.
         """
         if self.batcher.hangs:
             raise TimeoutError
@@ -192,11 +191,8 @@ class Service:
     async def find(self, photo: bytes | str, name: str, ask: Ask, draw: int = 0) -> Found:
         """The faces of a photo, given by its bytes or address; a frame with an error has none.
 
-        With `draw` also drawn, of so many pixels a side at most.
-
-        Raises:
-            TimeoutError: The answer took too long.
-            EngineError: The nets answer with what is no number.
+        With `draw` also drawn, of so many pixels a side at most. Raises `TimeoutError`: the answer
+        took too long; `EngineError`: the nets answer with what is no number.
         """
         async with AsyncExitStack() as held:
             data = await self._fetch(photo, name, held) if isinstance(photo, str) else photo

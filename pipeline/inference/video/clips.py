@@ -55,9 +55,7 @@ class VideoOptions:
 
     def fit(self, photos: PhotoSet) -> PhotoSet:
         """Pass over videos where the packages that they need are not installed.
-
-        Raises:
-            VideoError: Nothing is left, the options are wrong, or there is no display.
+        Raises `VideoError`: nothing is left, the options are wrong, or there is no display.
         """
         choose_frames(self.every)
         needs = self.show and sys.platform.startswith("linux")
@@ -69,18 +67,13 @@ class VideoOptions:
             return photos
         if not photos.images:
             raise VideoError(f"videos need more packages: {EXTRA}")
-        passed_over = [
-            *photos.passed_over,
-            *((name, f"a video: {EXTRA}") for name in photos.videos),
-        ]
-        return replace(photos, videos={}, passed_over=tuple(passed_over))
+        left = tuple((name, f"a video: {EXTRA}") for name in photos.videos)
+        return replace(photos, videos={}, passed_over=photos.passed_over + left)
 
 
 def choose_frames(every: str) -> Callable[[int, float], bool]:
     """Tells of each frame in turn, by index and seconds, whether it is taken.
-
-    Raises:
-        VideoError: `every` is neither a number nor seconds.
+    Raises `VideoError`: `every` is neither a number nor seconds.
     """
     if re.fullmatch(r"[1-9]\d{0,8}", every):
         return lambda index, _: index % int(every) == 0

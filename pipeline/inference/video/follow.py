@@ -108,10 +108,7 @@ def follow_videos(
     """Run videos, given by names and places, one after the other; Ctrl-C leaves the rest.
 
     Faces are drawn from a detection score on; None makes no films. Gives what is kept of each, and
-    what summary.json tells.
-
-    Raises:
-        OutputError: Something can't be written; what is done so far stays done.
+    what summary.json tells. Raises `OutputError`: something can't be written.
     """
     done, left = [], list(videos)
     for name, place in videos.items():

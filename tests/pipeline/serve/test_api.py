@@ -208,6 +208,11 @@ def test_options_out_of_range(start, photo, query):
     assert answer.json()["detail"].startswith(f"query.{query.partition('=')[0]}: ")
 
 
+def test_opened_in_a_browser_it_says_what_to_do(start):
+    answer = start().get(PREDICT)
+    assert (answer.status_code, answer.json()["detail"][:16]) == (405, "POST photos here")
+
+
 def test_an_option_that_is_none_is_named(start, photo):
     answer = send(start(), photo, query="?threshold=0.3&token=x")
     assert answer.status_code == 400
