@@ -5,9 +5,9 @@ import hashlib
 import io
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,29 +25,15 @@ from pipeline.inference.records import Face, Frame
 from pipeline.inference.sources import find_only_photos
 from pipeline.nets.cards import Card, check_weights
 from pipeline.nets.compute import CPU, prepare_net
-from pipeline.nets.options import CLASSIFIER, DETECTOR, SHIPPED, Weights, find_net
+from pipeline.nets.options import CLASSIFIER, DETECTOR, ExportOptions, Target, find_net
 
 RECORD = "export.json"
 MOST = {"outputs": 1e-3, "boxes": 0.1, "scores": 1e-3}
 """Differences that are rounding: outputs as shares of the largest, boxes in pixels."""
 
-Target = Literal["onnx", "openvino", "torchscript"]
-
 
 class ExportError(UserError, ValueError):
     """What was made answers otherwise than the net."""
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What is exported, and what it is tried on."""
-
-    to: Annotated[Target, typer.Option(help="For which runtime.")]
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder that gets the files.")]
-    weights: Weights = SHIPPED
-    check: Annotated[
-        str | None, typer.Option(metavar="PHOTOS", help="Photos of yours to try it on, too.")
-    ] = None
 
 
 def export(options: ExportOptions) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -71,6 +72,21 @@ LogAs = Annotated[
     LogFormat,
     typer.Option("--log", help="Lines for people, or one JSON object per line on standard output."),
 ]
+
+
+Target = Literal["onnx", "openvino", "torchscript"]
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is exported, and what it is tried on; here, for `export` needs torch."""
+
+    to: Annotated[Target, typer.Option(help="For which runtime.")]
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder that gets the files.")]
+    weights: Weights = SHIPPED
+    check: Annotated[
+        str | None, typer.Option(metavar="PHOTOS", help="Photos of yours to try it on, too.")
+    ] = None
 
 
 class WeightsError(UserError, ValueError):

@@ -106,6 +106,8 @@ WRONG = [
     ("sweep PREPARED -o OUT --set lr=1e-3", "nothing to sweep"),
     ("clean-effect PREPARED OUT -o OUT", "OUT: not a prepared folder"),
     ("demo-photos OUT --weights OUT/none", "no such file or folder"),
+    ("export --to steam -o OUT/x", "'--to': 'steam' is not one of 'onnx', 'openvino'"),
+    ("export --to onnx -o OUT/x --weights OUT/none", "no such file or folder"),
     ("train OUT", "OUT: not a prepared folder"),
     (
         "train PREPARED --set lr=fast",
