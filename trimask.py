@@ -284,6 +284,7 @@ def load(
     engine: str = "auto",
     bf16: bool | None = None,
     boxes: str | Path | Sequence[float] | None = None,
+    quality: str = "normal",
 ) -> Model:
     """Load the nets.
 
@@ -296,20 +297,24 @@ def load(
         bf16: Use bfloat16; where the processor is fast at it when None.
         boxes: How faces are boxed: as annotators of `facemask`, `ilc` or `head` do, a JSON of
             fit-boxes, or offsets as shares of a box, left to bottom; by the detector when None.
+        quality: `normal`, or `high`, which fuses three looks at each photo.
 
-    Raises `WeightsError`, `DeviceError`, `EngineError`, `OffsetsError`: one is missing or damaged.
+    Raises `WeightsError`, `DeviceError`, `EngineError`, `OffsetsError`: one is missing or damaged;
+    `ValueError`: another quality.
 
     >>> load(device="cpu").predict(EXAMPLE, thresh=0.9)[0].label
     'without_mask'
     """
     from pipeline.inference.predictor import Predictor
-    from pipeline.nets.options import SHIPPED, find_boxes
+    from pipeline.nets.options import HIGH, NORMAL, SHIPPED, find_boxes
 
     path = Path(weights) if isinstance(weights, (str, Path)) else SHIPPED
     given = weights is not None and not isinstance(weights, (str, Path))
     engine = "torch" if given and engine == "auto" else engine
+    if quality not in (NORMAL, HIGH):
+        raise ValueError(f"{quality=}: {NORMAL} or {HIGH}.")
     offsets = None if boxes is None else find_boxes(boxes)
-    predictor = Predictor.load(path, device=device, bf16=bf16, engine=engine)
+    predictor = Predictor.load(path, device=device, bf16=bf16, engine=engine, quality=quality)
     predictor = replace(predictor, boxes=offsets)
     if given:
         from pipeline.training.export import use_learner

@@ -8,7 +8,6 @@ import typer
 
 from data_prep.base.photo import read_photo
 from pipeline.drawing.masks import draw_mask
-from pipeline.inference.boxes import FaceDetector
 from pipeline.inference.detector import Detector
 from pipeline.inference.draw import save_drawing
 from pipeline.nets.options import DETECTOR, find_net
@@ -44,7 +43,7 @@ def read_portrait() -> np.ndarray:
     return read_photo(PORTRAIT).pixels
 
 
-def write_demo_photos(detector: FaceDetector, folder: Path) -> list[Path]:
+def write_demo_photos(detector: Detector, folder: Path) -> list[Path]:
     """Portraits with a mask, with the nose bare, without; and all in one scene; as JPEG."""
     bare = read_portrait()
     landmarks = detector.detect([bare])[0].landmarks[0]

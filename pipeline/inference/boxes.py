@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any
 
 import numpy as np
 
@@ -55,15 +55,18 @@ class FaceBoxes:
         shares = None if self.probabilities is None else self.probabilities[rows]
         return FaceBoxes(self.boxes[rows], self.scores[rows], self.landmarks[rows], shares)
 
+    def mirror(self, width: int) -> FaceBoxes:
+        """The faces of a mirrored photo, so many pixels wide, as they lie in the photo itself."""
+        boxes, points = self.boxes.copy(), self.landmarks[:, [1, 0, 2, 4, 3]]
+        boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
+        points[..., 0] = width - points[..., 0]
+        return replace(self, boxes=boxes, landmarks=points)
+
     def join(self, other: FaceBoxes) -> FaceBoxes:
         """These faces, then those that the same detector found at another scale."""
-        mine, theirs = self.probabilities, other.probabilities
-        return FaceBoxes(
-            np.concatenate([self.boxes, other.boxes]),
-            np.concatenate([self.scores, other.scores]),
-            np.concatenate([self.landmarks, other.landmarks]),
-            None if mine is None or theirs is None else np.concatenate([mine, theirs]),
-        )
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        both: list[Any] = [None if a is None else np.concatenate([a, b]) for a, b in pairs]
+        return FaceBoxes(*both)
 
 
 COVERED, TIMES = 0.6, 4.0
@@ -87,27 +90,6 @@ def drop_containers(faces: FaceBoxes) -> FaceBoxes:
 
 MIN_SCORE = 0.02
 MAX_FACES = 750
-
-
-class FaceDetector(Protocol):
-    """What finds faces: RetinaFace, or another with the same answers."""
-
-    sha256: str  # Of its weights, in hex.
-    device: str  # cpu or cuda.
-    bf16: bool
-
-    def detect(
-        self,
-        photos: Sequence[np.ndarray],
-        *,
-        resize: float | None = None,
-        min_score: float = MIN_SCORE,
-    ) -> list[FaceBoxes]:
-        """Find the faces of photos, each height × width × 3, uint8, RGB.
-
-        The enlargement before detection, `resize`, is chosen per photo when None.
-        """
-
 
 VOTE_IOU = 0.6  # Boxes that overlap a kept one at least so much have a say in where it lies.
 
@@ -156,3 +138,32 @@ def merge_scales(first: FaceBoxes, second: FaceBoxes, factor: float) -> FaceBoxe
     small = second.take(second.sides * factor < SECOND_BELOW)
     both = large.join(small)
     return both.take(suppress(both.boxes, both.scores))
+
+
+CLOSER, CLOSER_BELOW = 1.25, 150.0
+"""Enlargement of the third of the looks that are fused, as a multiple of the first's, and the side,
+in pixels at the first scale, under which its faces count. Chosen by face AP on 260 training photos
+of both datasets, with equal weights: of 1.25 and 1.44, 40 to 250 pixels and none."""
+
+
+def fuse_looks(
+    first: FaceBoxes, mirrored: FaceBoxes, closer: FaceBoxes, factor: float
+) -> FaceBoxes:
+    """What three looks at one photo, the first enlarged so, found: each face once, surest first.
+
+    Boxes are the mean of their votes, see `weigh_votes`; a face's score is the mean of its surest
+    box of each look that counts, 0 where there is none. Solovyev, Wang, Gabruseva 2021, "Weighted
+    boxes fusion: Ensembling boxes from different object detection models".
+    """
+    looks = (first, mirrored, closer.take(closer.sides * factor < CLOSER_BELOW))
+    faces = reduce(FaceBoxes.join, looks)
+    look = np.repeat(np.arange(len(looks)), [len(one.scores) for one in looks])
+    keep = suppress(faces.boxes, faces.scores)
+    says = weigh_votes(faces.boxes, faces.scores, keep)
+    surest = np.stack([says[:, look == place].max(axis=1, initial=0) for place in range(3)])
+    told = None if faces.probabilities is None else take_votes(says, faces.probabilities)
+    boxes = take_votes(says, faces.boxes)
+    fused = FaceBoxes(boxes, surest.mean(axis=0), faces.landmarks[keep], told)
+    large = fused.sides * factor >= CLOSER_BELOW
+    fused = replace(fused, scores=np.where(large, surest[:2].mean(axis=0), fused.scores))
+    return fused.take(np.argsort(-fused.scores, kind="stable"))

@@ -65,6 +65,7 @@ class Cluster:
                 fn_constructor_args=(Path.cwd(), least, nets.identify(), nets.boxes, self.weights),
                 fn_constructor_kwargs={
                     **{name: getattr(nets, name) for name in ("engine", "thresh", "resize")},
+                    "quality": nets.detector.quality,
                     **{"device": device, "bf16": nets.detector.bf16},
                 },
                 compute=ray.data.ActorPoolStrategy(size=self.actors),

@@ -25,7 +25,8 @@ from pipeline.inference.sources import (
 )
 from pipeline.inference.video.alarms import Alarm, AlarmError
 from pipeline.inference.video.clips import VideoOptions
-from pipeline.nets.options import SHIPPED, Device, EngineName, Weights, find_boxes, find_weights
+from pipeline.nets import options as shared
+from pipeline.nets.options import SHIPPED, Device, EngineName, Quality, Weights
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class RunOptions:
         bool | None, typer.Option("--bf16/--fp32", help="Precision; what is fast here if not set.")
     ] = None
     engine: EngineName = "auto"
+    quality: Quality = "normal"
     cluster: Annotated[
         str | None,
         typer.Option(
@@ -122,8 +124,8 @@ def run(options: RunOptions) -> None:
     photos = video.fit(find_photos(options.photos, leave_out=options.out))
     photos = replace(photos, salvage=options.salvage, max_pixels=options.max_pixels)
     saves = Saves(options.save, options.blur)
-    find_weights(options.weights)
-    boxes = None if options.boxes is None else find_boxes(options.boxes)
+    shared.find_weights(options.weights)
+    boxes = None if options.boxes is None else shared.find_boxes(options.boxes)
     cluster = None if options.cluster is None else Cluster(options.cluster, options.weights)
     if cluster and (photos.videos or options.show):
         raise ClusterError("--cluster: does photos only; run videos, and --show, without it.")
@@ -143,6 +145,7 @@ def run(options: RunOptions) -> None:
         engine=options.engine,
         thresh=options.thresh,
         resize=resize,
+        quality=options.quality,
     )
     predictor = replace(predictor, boxes=boxes)
     log(f"nets: {predictor.origin}; engine {predictor.engine}")

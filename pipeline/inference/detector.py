@@ -12,6 +12,7 @@ import numpy as np
 
 from data_prep.base.labels import CLASSES
 from pipeline.inference.boxes import (
+    CLOSER,
     MAX_FACES,
     MIN_SCORE,
     SECOND_SCALE,
@@ -19,6 +20,7 @@ from pipeline.inference.boxes import (
     VOTE_SCORE,
     FaceBoxes,
     drop_containers,
+    fuse_looks,
     has_tiny_faces,
     merge_scales,
     suppress,
@@ -37,6 +39,7 @@ from pipeline.inference.engines import (
 from pipeline.nets.anchors import VARIANCES, decode_boxes, decode_landmarks, make_anchors
 from pipeline.nets.cards import DetectorCard, WeightsError
 from pipeline.nets.compute import CPU, name_device
+from pipeline.nets.options import NORMAL
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,6 +70,8 @@ def choose_factor(width: int, height: int, resize: float | None) -> float:
 
 class Detector:
     """RetinaFace with its card."""
+
+    quality = NORMAL  # Or `HIGH`: three looks at each photo, fused.
 
     def __init__(
         self,
@@ -99,20 +104,39 @@ class Detector:
         resize: float | None = None,
         min_score: float = MIN_SCORE,
     ) -> list[FaceBoxes]:
-        """Find the faces of several photos; see `FaceDetector`.
+        """Find the faces of photos, each height × width × 3, uint8, RGB.
 
-        With no `resize` given, photos with tiny faces are also looked at on a second scale.
+        With no `resize`, the enlargement is chosen per photo, and those with tiny faces are looked
+        at on a second scale. In high quality a mirror image and a closer look are fused with that.
         """
         factors = [choose_factor(photo.shape[1], photo.shape[0], resize) for photo in photos]
+        again = resize is None
+        if self.quality == NORMAL:
+            return self._look(photos, factors, min_score, again)
+        least = min(min_score, VOTE_SCORE)
+        mirrored = [np.ascontiguousarray(photo[:, ::-1]) for photo in photos]
+        others = self._look(mirrored, factors, least, again)
+        looks = (
+            self._look(photos, factors, least, again),
+            [faces.mirror(photo.shape[1]) for faces, photo in zip(others, photos, strict=True)],
+            self._look(photos, [CLOSER * factor for factor in factors], least, False),
+        )
+        fused = map(fuse_looks, *looks, factors)
+        return [faces.take(faces.scores >= min_score) for faces in fused]
+
+    def _look(
+        self, photos: Sequence[np.ndarray], factors: Sequence[float], min_score: float, again: bool
+    ) -> list[FaceBoxes]:
+        """One look at each photo, and again on a second scale where there are tiny faces."""
         found = self._detect_at(photos, factors, min(min_score, SURE_SCORE))
-        if resize is None:
+        if again:
             tiny = [i for i, faces in enumerate(found) if has_tiny_faces(faces, factors[i])]
-            again = self._detect_at(
+            others = self._detect_at(
                 [photos[index] for index in tiny],
                 [factors[index] * SECOND_SCALE for index in tiny],
                 min_score,
             )
-            for index, faces in zip(tiny, again, strict=True):
+            for index, faces in zip(tiny, others, strict=True):
                 found[index] = merge_scales(found[index], faces, factors[index])
         return [drop_containers(faces.take(faces.scores >= min_score)) for faces in found]
 

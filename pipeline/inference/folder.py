@@ -34,7 +34,7 @@ from pipeline.inference.sources import ANNOTATED, SUMMARY, TRACKS, PhotoSet, spe
 from pipeline.inference.video.clips import VideoOptions
 from pipeline.inference.video.follow import Kept, follow_videos
 from pipeline.inference.video.tracks import COLUMNS
-from pipeline.nets.options import CLASSIFIER, DETECTOR
+from pipeline.nets.options import CLASSIFIER, DETECTOR, NORMAL
 
 FORMAT = 3
 DRAW_FROM = 0.5
@@ -157,6 +157,8 @@ def predict_folder(
         "engine": predictor.engine,
         "nets": {kind: own for kind, own in predictor.identify().items() if kind in NETS},
     }
+    if predictor.detector.quality != NORMAL:
+        summary["quality"] = predictor.detector.quality
     if predictor.boxes is not None:
         summary["boxes"] = asdict(predictor.boxes)
     if cluster is not None:

@@ -13,7 +13,7 @@ import numpy as np
 from data_prep.base.boxes import SIDES, BoxOffsets
 from data_prep.base.crop import crop_face, crop_side
 from data_prep.base.records import Box
-from pipeline.inference.boxes import FaceBoxes, FaceDetector
+from pipeline.inference.boxes import FaceBoxes
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.detector import Detector
 from pipeline.inference.engines import AUTO, TORCH, choose_engine
@@ -22,14 +22,14 @@ from pipeline.inference.records import BATCH_FRAMES, BATCH_PIXELS, Clock, Face, 
 from pipeline.inference.sources import Source
 from pipeline.nets.compute import has_fast_bf16, name_device
 from pipeline.nets.learnt import KnownPhotos, know_photos
-from pipeline.nets.options import CLASSIFIER, DETECTOR, SHIPPED, find_weights
+from pipeline.nets.options import CLASSIFIER, DETECTOR, NORMAL, SHIPPED, find_weights
 
 
 @dataclass(frozen=True)
 class Predictor:
     """The nets, ready for use; nothing in it changes, so threads may share it."""
 
-    detector: FaceDetector
+    detector: Detector
     classifier: Classifier | None  # None for a detector that tells classes itself.
     thresh: float = 0.5  # Least detection score of a face.
     resize: float | None = None  # Enlargement before detection; chosen per frame when None.
@@ -45,16 +45,18 @@ class Predictor:
         device: object = AUTO,
         bf16: bool | None = None,
         engine: str = AUTO,
-        detector: FaceDetector | None = None,
+        detector: Detector | None = None,
         rest: Path = SHIPPED,
         thresh: float = 0.5,
         resize: float | None = None,
+        quality: str = NORMAL,
     ) -> Predictor:
         """Load both nets, or a detector that tells classes, as `find_weights` finds them.
 
         `detector` takes the place of the one that is found; `rest` is a folder that has what
         `weights` lacks. The device is `auto`, `cpu`, `cuda` or one of torch; torch computes in
-        bfloat16 where the processor has it when `bf16` is None. Raises `WeightsError`,
+        bfloat16 where the processor has it when `bf16` is None; the quality, `normal` or `high`, is
+        that of a detector that is found. Raises `WeightsError`,
         `EngineError` or `DeviceError`.
         """
         own, device = find_weights(weights), name_device(device)
@@ -66,6 +68,7 @@ class Predictor:
         told |= {net: "as shipped" for net in paths if paths[net].parent.resolve() == home}
         if detector is None:
             net = Detector.load(paths[DETECTOR], device=device, bf16=half, engine=engine)
+            net.quality = quality
             if list(own) == [DETECTOR] and net.card.learnt:
                 origin = f"detector that tells classes: {own[DETECTOR]}"
                 return cls(net, None, thresh, resize, origin, engine=engine)
@@ -83,6 +86,8 @@ class Predictor:
             known["boxes"] = [getattr(self.boxes, side) for side in SIDES]
         if self.engine != TORCH:
             known["engine"] = self.engine
+        if self.detector.quality != NORMAL:
+            known["quality"] = self.detector.quality
         if self.classifier is None:
             return {"single_stage": self.detector.sha256, "bf16": [self.detector.bf16], **known}
         card = self.classifier.card
@@ -117,8 +122,10 @@ class Predictor:
             found = self.detector.detect(photos, resize=self.resize, min_score=self.thresh)
         with clock.measure("classify"):
             shares, looks = map(iter, self._classify(photos, found))
-        if self.boxes is not None:  # What the nets see of a face stays as they learnt it.
-            found = [self._draw(one, photo) for one, photo in zip(found, photos, strict=True)]
+        if (drawn := self.boxes) is not None:  # What nets see of a face stays as they learnt it.
+            pairs = zip(found, photos, strict=True)
+            moved = [drawn.apply(f.boxes).clip(0, photo.shape[1::-1] * 2) for f, photo in pairs]
+            found = [replace(one, boxes=boxes) for one, boxes in zip(found, moved, strict=True)]
         faces = iter(
             [
                 Face(Box(*box), score, tuple(next(shares)), tuple(next(looks, ())))
@@ -127,12 +134,6 @@ class Predictor:
             for boxes in found
         )
         return [[] if frame.pixels is None else next(faces) for frame in frames]
-
-    def _draw(self, found: FaceBoxes, photo: np.ndarray) -> FaceBoxes:
-        """The faces boxed as annotators would, clipped to the photo."""
-        assert self.boxes is not None
-        far = [photo.shape[1], photo.shape[0]] * 2
-        return replace(found, boxes=np.clip(self.boxes.apply(found.boxes), 0, far))
 
     def _classify(
         self, photos: Sequence[np.ndarray], found: Sequence[FaceBoxes]

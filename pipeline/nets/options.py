@@ -42,6 +42,11 @@ EngineName = Annotated[
     Literal["auto", "torch", "onnx", "openvino"],
     typer.Option(help="What runs the nets: auto takes the best here."),
 ]
+NORMAL, HIGH = "normal", "high"
+Quality = Annotated[
+    Literal["normal", "high"],
+    typer.Option(help="high fuses three looks at each photo: boxes lie better, it takes longer."),
+]
 Weights = Annotated[
     Path,
     typer.Option(help="A run folder, a folder with nets, or one net; the rest is the shipped."),

@@ -8,7 +8,7 @@ import typer
 
 from data_prep.base.errors import UserError
 from data_prep.base.progress import log
-from pipeline.nets.options import SHIPPED, Device, Weights
+from pipeline.nets.options import SHIPPED, Device, Quality, Weights
 from pipeline.review.command import check_token, name_address, open_port, run_server
 from pipeline.review.guard import Access, Guard, is_loopback
 
@@ -49,6 +49,7 @@ class ServeOptions:
     ] = False
     device: Device = "auto"
     engine: Annotated[str, typer.Option(help="What runs the nets: auto, or a name.")] = "auto"
+    quality: Quality = "normal"
     weights: Weights = SHIPPED
 
 
@@ -71,7 +72,9 @@ def serve(options: ServeOptions) -> None:
     from pipeline.inference.predictor import Predictor
     from pipeline.serve.service import Limits, Service
 
-    predictor = Predictor.load(options.weights, device=options.device, engine=options.engine)
+    predictor = Predictor.load(
+        options.weights, device=options.device, engine=options.engine, quality=options.quality
+    )
     log(f"nets: {predictor.origin}; engine {predictor.engine}")
     urls = "any" if options.allow_private_urls else "public" if options.allow_urls else "none"
     limits = Limits(body=int(options.max_mb * 1e6), queue=options.queue, urls=urls)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -44,7 +45,6 @@ from pipeline.training.detector_data import (
     IGNORED,
     Scene,
     Targets,
-    Window,
     WindowDataset,
     collate_windows,
     collect_scenes,
@@ -187,7 +187,10 @@ def train_detector(
         history.append({"step": 0, **measure_sources(trainer.detector(), valid)})
         _log_row(history[-1], log)
     began, losses = time.monotonic(), []
-    windows = _load_windows(scenes, recipe, trainer.step)
+    dataset, begin = WindowDataset(scenes, recipe), trainer.step * recipe.batch_size
+    how: dict[str, Any] = {"num_workers": 1, "prefetch_factor": 4, "collate_fn": collate_windows}
+    order = range(begin, len(dataset))  # Windows are random by their index.
+    windows = DataLoader(dataset, recipe.batch_size, sampler=order, **how)
     for batch in show_progress(windows, recipe.steps - trainer.step, "training"):
         losses.append(trainer.learn(*batch))
         if trainer.step % LOG_EVERY == 0:
@@ -303,19 +306,6 @@ class _Trainer:
             getattr(self, name).load_state_dict(state[name])
         self.step = state["step"]
         return list(state["history"])
-
-
-def _load_windows(scenes: Sequence[Scene], recipe: DetectorRecipe, step: int) -> DataLoader[Window]:
-    """Batches from a step on; windows are random by their index."""
-    dataset = WindowDataset(scenes, recipe)
-    return DataLoader(
-        dataset,
-        batch_size=recipe.batch_size,
-        sampler=range(step * recipe.batch_size, len(dataset)),
-        num_workers=1,
-        prefetch_factor=4,
-        collate_fn=collate_windows,
-    )
 
 
 def _log_row(row: Row, log: Log) -> None:

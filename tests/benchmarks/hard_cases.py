@@ -19,7 +19,7 @@ from data_prep.base.labels import BARE, CLASS_WORDS, MASKED, RARE_CLASS
 from data_prep.base.records import Box
 from pipeline.drawing.demo import read_portrait
 from pipeline.drawing.masks import Worn, draw_mask
-from pipeline.inference.boxes import FaceDetector
+from pipeline.inference.detector import Detector
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Face, Frame
 
@@ -41,7 +41,7 @@ class HardCase:
     side: float  # About how large the head is, in pixels.
 
 
-def make_hard_cases(detector: FaceDetector) -> list[HardCase]:
+def make_hard_cases(detector: Detector) -> list[HardCase]:
     """Alter the portrait in the ways that real photos are hard."""
     bare = read_portrait()
     found = detector.detect([bare])[0]

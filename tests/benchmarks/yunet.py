@@ -65,7 +65,7 @@ class YuNetDetector:
         resize: float | None = None,
         min_score: float = MIN_SCORE,
     ) -> list[FaceBoxes]:
-        """Find the faces of several photos, one after the other; see `FaceDetector`."""
+        """Find the faces of several photos, one after the other; as `Detector` does."""
         with self._turn:  # OpenCV's detector keeps threshold and size of the photo in itself.
             self._net.setScoreThreshold(min_score)
             return [
