@@ -131,8 +131,6 @@ def show_headline(evaluation: Evaluation) -> None:
         cells = [_percent(value), interval, *([_percent(other)] if others else [])]
         cells += [_percent(aligned[name]) if name in aligned else ""] if aligned else []
         table.add_row(f"  {HEADLINES[name]}: {label}" if label else HEADLINES[name], *cells)
-    for row in record["at_iou"]:
-        table.add_row(f"mAP at IoU {row['iou']:.2f}", _percent(row["map"], 2), "")
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _NO_TERMINAL
@@ -141,5 +139,5 @@ def show_headline(evaluation: Evaluation) -> None:
         typer.echo(chosen["sentence"])
 
 
-def _percent(value: float | None, digits: int = 1) -> str:
-    return "–" if pd.isna(value) else f"{100 * value:.{digits}f}"
+def _percent(value: float | None) -> str:
+    return "–" if pd.isna(value) else f"{100 * value:.1f}"

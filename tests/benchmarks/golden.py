@@ -77,7 +77,7 @@ def do_predict(r: Recorder) -> None:
 
 
 def do_evaluate(r: Recorder) -> None:
-    counted = "--inclusive --eleven-point --all-classes --iou 0.3 --incorrect leave-out"
+    counted = "--inclusive --eleven-point --all-classes --incorrect leave-out"
     for name in SETS:
         table, split = f"predict/all-{name}/predictions.csv", f"--split valid --source {name}"
         given = f"evaluate build/prepared {table} {split} -o evaluate"
