@@ -191,6 +191,12 @@ CASES = [
         0,
     ),
     Case(
+        "a HEIC photo called .jpg",
+        write("set/images/photo0.jpg", b"\0\0\0\x18ftypheic" + bytes(80)),
+        "audit set -o out",
+        1,
+    ),
+    Case(
         "a photo of 0 bytes",
         write("set/images/photo0.jpg", b""),
         "audit set -o out",
@@ -273,6 +279,18 @@ CASES = [
         change("coco/annotations.json", ('"image_id": 1', '"image_id": 77')),
         COCO,
         1,
+    ),
+    Case(
+        "a key that is there twice",
+        change("coco/annotations.json", ('"categories"', '"images": [], "categories"')),
+        COCO,
+        2,
+    ),
+    Case(
+        "a column that is there twice",
+        change("csv/faces.csv", ("xmin", "xmin,xmin"), (",10", ",10,10"), (",5", ",5,5")),
+        CSV,
+        2,
     ),
     Case(
         "a table without a column for boxes",
