@@ -67,7 +67,7 @@ def split_line(line: str) -> list[str]:
     >>> split_line("0, 0.5, 0.5"), split_line("0,0.5,0.5"), split_line("0 0,5 0,5")
     (['0', '0.5', '0.5'], ['0', '0.5', '0.5'], ['0', '0,5', '0,5'])
     """
-    parted = re.search(r",\s", line) or not re.search(r"\S\s+\S", line)
+    parted = "," in line and (re.search(r",\s", line) or not re.search(r"\S\s+\S", line))
     return (line.replace(",", " ") if parted else line).split()
 
 

@@ -177,8 +177,6 @@ def pair_labels(files: DatasetFiles, *, flat: bool) -> YoloLayout:
     by_stem: dict[str, list[Path]] = {}
     for path in files.photos:
         by_key.setdefault(_strip(files.relative(path)).lower(), []).append(path)
-        for stem in _list_stems(path):
-            by_stem.setdefault(stem, []).append(path)
     there = {_name_parent(files.relative(path)) for path in files.photos}
 
     def find(written: str) -> Path | None:
@@ -209,6 +207,9 @@ def pair_labels(files: DatasetFiles, *, flat: bool) -> YoloLayout:
         else:
             pairs[path], owners[photo] = photo, path
     claims: dict[Path, list[Path]] = {}
+    for path in files.photos if waiting else ():
+        for stem in _list_stems(path):
+            by_stem.setdefault(stem, []).append(path)
     for path, expected in waiting.items():
         free = {p for stem in _list_stems(path) for p in by_stem.get(stem, ()) if p not in owners}
         if not expected.isdisjoint(there):
