@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fastai.data.block import DataBlock
 from fastai.vision.core import imagenet_stats
 
 from data_prep.base.crop import resize_crop
@@ -124,6 +125,16 @@ def test_validation_batches_are_the_pixels_of_use(prepared):
         pixels = resize_crop(read_photo(prepared / crop).pixels, 32)
         expected = ((pixels / 255 - mean) / std).transpose(2, 0, 1)
         np.testing.assert_allclose(photo, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("device", "pinned"), [("cpu", False), ("cuda", True)])
+def test_batches_for_a_gpu_come_from_pinned_memory(prepared, monkeypatch, device, pinned):
+    faces = select_faces(read_faces(prepared), PLAIN)
+    asked = {}
+    monkeypatch.setattr(DataBlock, "dataloaders", lambda _self, _rows, **how: asked.update(how))
+    shown = TrainingFaces(faces, read_crops(prepared), faces["label"])
+    make_loaders(shown, PLAIN, 32, torch.device(device))
+    assert (asked["pin_memory"], asked["device"].type) == (pinned, device)
 
 
 def test_training_batches_are_whole_and_shuffled(prepared):
