@@ -24,7 +24,7 @@ from pipeline.training.classifier import plan_classifier, train_classifier
 from pipeline.training.detector import plan_detector, train_detector
 from pipeline.training.export import describe_result
 from pipeline.training.learner import settle_start
-from pipeline.training.ranks import RanksError, check_ranks, count_ranks, join_ranks, share
+from pipeline.training.ranks import check_ranks, count_ranks, join_ranks, share
 
 
 def train(options: TrainOptions) -> None:
@@ -65,9 +65,8 @@ def _train(options: TrainOptions, start: Path | None, report: Reporter) -> None:
         try:
             with nullcontext() if rank else hold_folder(run.folder):
                 card = fit(run, device=device, log=log)
-        except (KeyboardInterrupt, RanksError) as error:
-            tell = report.log if isinstance(error, RanksError) else log
-            tell(f"to go on, in place of --recipe and --set: --resume {run.folder}")
+        except KeyboardInterrupt:
+            log(f"to go on, in place of --recipe and --set: --resume {run.folder}")
             raise
         if rank:
             return

@@ -66,7 +66,10 @@ def _end(*_: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     LOGGER.disabled = False
     rank = os.environ["RANK"]
-    raise RanksError(f"rank {rank} ends: another process of this training was ended, or all were.")
+    raise RanksError(
+        f"rank {rank} ends: another process of this training was ended, or all were; "
+        "--resume with the run folder goes on."
+    )
 
 
 def check_ranks(recipe: ClassifierRecipe) -> None:
