@@ -37,6 +37,7 @@ class YuNetDetector:
 
     device: str = "cpu"
     bf16: bool = False
+    quality: str = "normal"
 
     def __init__(self, model: Path) -> None:
         try:

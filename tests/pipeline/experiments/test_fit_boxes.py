@@ -53,6 +53,7 @@ def test_offsets_are_those_that_boxes_lie_apart(prepared, tmp_path, monkeypatch)
 
 def test_faces_are_drawn_by_a_convention_within_the_photo_and_named_as_before():
     class Detector:
+        quality = "normal"
         sha256, bf16, card = "", False, None
 
         def detect(self, photos, **_):
