@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from data_prep.base.command import Command, as_command
+from data_prep.base.command import Command, as_command, spell
 from data_prep.base.errors import visible
 from data_prep.base.files import hold_folder, refuse_dataset_folders, refuse_other_files
 from data_prep.base.progress import tell
@@ -60,7 +60,7 @@ class EvaluateCommand(EvaluateOptions):
         Path | None,
         reading(
             metavar="CROPS.csv",
-            help="The classifier alone on annotated boxes: a row for each annotated face.",
+            help=f"The classifier alone on annotated boxes: {spell('classify')}.",
         ),
     ] = None
 
@@ -131,6 +131,8 @@ def show_headline(evaluation: Evaluation) -> None:
         cells = [_percent(value), interval, *([_percent(other)] if others else [])]
         cells += [_percent(aligned[name]) if name in aligned else ""] if aligned else []
         table.add_row(f"  {HEADLINES[name]}: {label}" if label else HEADLINES[name], *cells)
+    for row in record["at_iou"]:
+        table.add_row(f"mAP at IoU {row['iou']:.2f}", _percent(row["map"], 2), "")
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _NO_TERMINAL
@@ -139,5 +141,5 @@ def show_headline(evaluation: Evaluation) -> None:
         typer.echo(chosen["sentence"])
 
 
-def _percent(value: float | None) -> str:
-    return "–" if pd.isna(value) else f"{100 * value:.1f}"
+def _percent(value: float | None, digits: int = 1) -> str:
+    return "–" if pd.isna(value) else f"{100 * value:.{digits}f}"

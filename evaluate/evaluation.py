@@ -41,6 +41,7 @@ SECTIONS: dict[str, Callable[[Case], Any]] = {
     "ties": sanity.describe_ties,
     "box_offsets": alignment.describe_offsets,
     "aligned": alignment.describe_aligned,
+    "at_iou": headline.describe_at,
     "coco": attrgetter("coco"),
     "conventions": headline.list_conventions,
     "operating_points": curves.describe_operating_points,

@@ -70,6 +70,9 @@ class EvaluateOptions:
     names: Annotated[
         Path | None, reading(help="File of class names, one a line, for class numbers.")
     ] = None
+    iou: Annotated[list[float], counting(help="Also give AP at this IoU; may be repeated.")] = (
+        field(default_factory=list)
+    )
     thresh: Annotated[
         float,
         counting(
@@ -119,6 +122,9 @@ class EvaluateOptions:
         _ = self.vocabulary, self.size
         if self.false_alarms and self.classes:
             raise OptionError("--false-alarms is about masks; leave out --classes.")
+        for value in self.iou:
+            if not 0 < value <= 1:
+                raise OptionError(f"--iou {value:g}: an IoU lies above 0 and at most at 1.")
         _ = self.most_alarms
 
     @property

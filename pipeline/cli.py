@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "suspects": ("pipeline.cleaning.search:suspects", CLEAN),
     "review": ("pipeline.review.command:review", CLEAN),
     "agreement": ("pipeline.review.agreement:report_agreement", CLEAN),
+    "classify": ("pipeline.experiments.measure:classify", MEASURE),
     "measure": ("pipeline.experiments.measure:measure", MEASURE),
     "fit-boxes": ("pipeline.experiments.measure:fit_boxes", MEASURE),
     "sweep": ("pipeline.experiments.sweep:sweep", RESEARCH),

@@ -278,10 +278,7 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
 
 
 def _grey_to_rgb(image: Image.Image) -> np.ndarray:
-    """Bring 16-bit, 32-bit or float grey to 8 bits; Pillow's own conversion would clip it.
-
-    Of 32 bits and floats the range is the least usual one that holds all values, or their own.
-    """
+    """Grey of more bits, or floats, in 8: by the least usual range that holds all, or their own."""
     values = np.asarray(image)
     grey = np.where(np.isfinite(values), values, 0).astype(np.float64)
     low, top = min(grey.min(), 0.0), 65535.0

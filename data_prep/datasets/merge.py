@@ -13,18 +13,8 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from data_prep.base import files
 from data_prep.base.errors import DatasetError, UserError, plain, suggest
-from data_prep.base.files import (
-    Outcome,
-    OutputFolder,
-    PhotoMode,
-    hash_photos,
-    place_photos,
-    refuse_dataset_folders,
-    refuse_other_files,
-    sha256_of,
-    write_atomically,
-)
 from data_prep.base.labels import ALIASES, CLASSES, UnknownLabelError, canonical_label
 from data_prep.base.records import AnnotatedPhoto, Dataset, Finding
 from data_prep.datasets.convert import describe_findings
@@ -60,14 +50,14 @@ class MergeOptions:
         typer.Option("--out", "-o", help="Folder to write: new, empty, or of an earlier merge."),
     ]
     photos: Annotated[
-        PhotoMode, typer.Option(help="Photos: copied, linked (hard links), or left out.")
-    ] = PhotoMode.COPY
+        files.PhotoMode, typer.Option(help="Photos: copied, linked (hard links), or left out.")
+    ] = files.PhotoMode.COPY
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads; one per core if not given.")
     ] = None
 
 
-def merge_datasets(options: MergeOptions) -> Outcome:
+def merge_datasets(options: MergeOptions) -> files.Outcome:
     """Write several datasets as one CSV dataset: `annotations.csv` and `photos/<source>/…`.
 
     Raises `UserError`: the table or a dataset can't be used, a class name is neither in the table
@@ -76,9 +66,9 @@ def merge_datasets(options: MergeOptions) -> Outcome:
     recode, out = options.recode, options.out
     table, roots = read_recode(recode)
     folders = [find_folder(root) for root in roots.values()]
-    refuse_dataset_folders([out], folders)
-    refuse_other_files(out, RECORD)
-    folder = OutputFolder(out, RECORD)
+    files.refuse_dataset_folders([out], folders)
+    files.refuse_other_files(out, RECORD)
+    folder = files.OutputFolder(out, RECORD)
     photos: list[AnnotatedPhoto] = []
     told: dict[str, dict[str, Any]] = {}
     findings: list[Finding] = []
@@ -89,17 +79,17 @@ def merge_datasets(options: MergeOptions) -> Outcome:
         photos += recoded
     known = {name: sorted(read_groups(find_folder(root)).items()) for name, root in roots.items()}
     described = table.model_dump(mode="json")
-    inputs = hash_photos(photos, [VERSION, described, options.photos, findings, known])
+    inputs = files.hash_photos(photos, [VERSION, described, options.photos, findings, known])
     whole = folder.find_whole(inputs)
     if whole is not None:
-        return Outcome(whole, (), up_to_date=True)
+        return files.Outcome(whole, (), up_to_date=True)
     framed, faults = frame_photos(photos)
     findings += faults
     framed = [
         replace(photo, image=f"{PHOTOS}/{photo.photo.source}/{photo.photo.image}")
         for photo in framed
     ]
-    refuse_dataset_folders([(out / photo.image).parent for photo in framed], folders)
+    files.refuse_dataset_folders([(out / photo.image).parent for photo in framed], folders)
     hashes, groups = look_at_photos(framed, options.workers)
     if not any(photo.faces for photo in framed):
         raise DatasetError(f"{recode}: no face is left of any source; check the recode tables.")
@@ -110,29 +100,29 @@ def merge_datasets(options: MergeOptions) -> Outcome:
             for name in [photo.photo.source]
             for own in [table.sources[name]]
         ]
-        write_atomically(staging / TABLE, tabulate(framed, columns))
-        files = [TABLE]
+        files.write_atomically(staging / TABLE, tabulate(framed, columns))
+        made = [TABLE]
         if any(known.values()):
             images = [photo.image for photo in framed]
             write_groups(staging / GROUPS, dict(zip(images, groups, strict=True)))
-            files.append(GROUPS)
+            made.append(GROUPS)
         paths = {photo.image: photo.photo.path for photo in framed}
         record = {
             "inputs": inputs,
             "table": described,
-            "recode_sha256": sha256_of(recode),
+            "recode_sha256": files.sha256_of(recode),
             "sources": {
                 name: _describe_source(name, root, told[name], framed)
                 for name, root in roots.items()
             },
             "duplicates": _describe_duplicates(framed, groups),
             **describe_findings(findings),
-            "files": {name: sha256_of(staging / name) for name in files},
-            "photos": place_photos(paths, staging, options.photos),
+            "files": {name: files.sha256_of(staging / name) for name in made},
+            "photos": files.place_photos(paths, staging, options.photos),
             "photos_sha256": dict(zip(paths, hashes, strict=True)),
         }
         folder.swap_in(staging, record)
-    return Outcome(record, tuple(findings), up_to_date=False)
+    return files.Outcome(record, tuple(findings), up_to_date=False)
 
 
 def _describe_duplicates(photos: Sequence[FramedPhoto], groups: Sequence[str]) -> dict[str, Any]:

@@ -318,11 +318,7 @@ CVAT = ToolFormat(
 
 
 def _read_fiftyone(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
-    """FiftyOneImageDetectionDataset (https://docs.voxel51.com): a JSON file for all photos.
-
-    Photos are called as below `data` without their endings; labels are names, or places in
-    `classes`. Boxes are corner and size as shares of the photo's sides, and stay so here.
-    """
+    """FiftyOneImageDetectionDataset (https://docs.voxel51.com); its boxes stay shares of sides."""
     content = raw.json_object(raw.load_json(path), faults.file)
     classes = content.get("classes") or ()
     photos = []

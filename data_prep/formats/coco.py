@@ -46,12 +46,9 @@ _HINT = "bbox is x, y, width, height, and neither width nor height may be negati
 
 
 class _CocoFormat(FileFormat):
-    """All COCO annotations below a folder, written to `annotations.json`.
+    """All COCO annotations below a folder; a category has to be a class only where it is used.
 
-    An entry with a fault is left out with a finding. A category has to be a class only where it is
-    used. Boxes are written as corner and size, so adding up may give an edge that is off in the
-    last bit. `difficult` is a key of its own: COCO's `iscrowd` means a region of many, another
-    thing.
+    `difficult` is a key of its own: COCO's `iscrowd` means a region of many, another thing.
     """
 
     writes = True

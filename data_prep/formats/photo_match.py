@@ -266,6 +266,7 @@ def match_photos(
     note says so.
     """
     there = _Names(map(files.relative, files.photos))
+    elsewhere = r"/|\\|[a-zA-Z]+:|\.\.[/\\]"  # Its folders tell nothing here.
 
     def find(names: Iterable[str], *levels: str) -> list[int]:
         parsed = [PhotoName.parse(name) for name in names if name.strip("./\\")]
@@ -281,18 +282,13 @@ def match_photos(
     result = []
     for photo, options in zip(written, found, strict=True):
         own = find([photo.fallback], "stem")
-        if not options and (photo.annotation not in placed or _leads_out(photo.image)):
+        if not options and (photo.annotation not in placed or re.match(elsewhere, photo.image)):
             options = find(spell_names(photo.image), "name", "stem") or own
         paths, note = choose(photo, options), ""
         if own and options and set(own).isdisjoint(options):
             paths, note = _weigh(files, photo, paths, choose(photo, own))
         result.append((paths, note))
     return result
-
-
-def _leads_out(image: str) -> bool:
-    """Whether a path is of another place than the dataset, so that its folders tell nothing."""
-    return re.match(r"/|\\|[a-zA-Z]+:|\.\.[/\\]", image) is not None
 
 
 def spell_names(image: str) -> list[str]:

@@ -188,11 +188,7 @@ def _is_photo(line: str) -> bool:
 
 
 def _read_wider(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
-    """Lists of WIDER FACE (http://shuoyang1213.me/WIDERFACE) and RetinaFace, without classes.
-
-    `PATH`, a count, and that many lines `x y width height …`, or `# PATH` and such lines until the
-    next. Invalid faces are difficult; those that the count has and no line tells of are left out.
-    """
+    """Lists of WIDER FACE (http://shuoyang1213.me/WIDERFACE) and RetinaFace, without classes."""
     photos: list[WrittenPhoto] = []
     name = "face" if options.classes is None else FACE
     image, start, missing, reader = "", 0, 0, FaceReader(faults, options)

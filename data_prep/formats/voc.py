@@ -162,11 +162,7 @@ def _read_score(element: etree._Element, where: str) -> float:
 
 
 class _VocFormat(FileFormat):
-    """Every VOC file below a folder, written to `annotations/<photo>.xml`.
-
-    A photo is found by the `<filename>` in the XML, else by that name's stem, else by the XML's
-    own stem; anywhere below the folder.
-    """
+    """Every VOC file below a folder, written to `annotations/<photo>.xml`."""
 
     writes = True
 

@@ -71,10 +71,9 @@ class DuplicatePair(NamedTuple):
 def _agreement(
     one: NDArray[np.uint8], other: NDArray[np.uint8], inside: NDArray[np.bool_]
 ) -> float:
-    """How well two grey pictures of one shape agree where `inside` is true, -1 to 1.
+    """Mean correlation, -1 to 1, of two pictures in the cells of a grid that are `inside`.
 
-    The mean of the correlations in the cells of a grid, so that neither a dark bar nor a bright
-    background in both decides alone. A cell with no more contrast than noise counts towards 0.
+    So neither a dark bar nor a bright background in both decides alone; a flat cell counts as 0.
     """
     places = np.argwhere(inside)
     low, high = places.min(axis=0), places.max(axis=0)

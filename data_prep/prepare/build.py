@@ -8,19 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from data_prep.base.files import (
-    PART,
-    Outcome,
-    OutputError,
-    OutputFolder,
-    hash_photos,
-    hold_folder,
-    read_object,
-    refuse_dataset_folders,
-    sha256_of,
-    write_atomically,
-    write_json,
-)
+from data_prep.base import files
 from data_prep.base.records import Dataset
 from data_prep.base.tables import write_faces
 from data_prep.decisions.ledger import Ledger, read_ledger
@@ -43,7 +31,7 @@ FORMAT = 3
 """Raised when the same input would give other output, so that old folders are built again."""
 
 
-def build(options: BuildOptions) -> Outcome:
+def build(options: BuildOptions) -> files.Outcome:
     """Prepare datasets for training.
 
     The prepared folder appears whole or not at all: crops are staged beside the old ones and
@@ -55,18 +43,20 @@ def build(options: BuildOptions) -> Outcome:
             or a folder can't be written, lies in a dataset, or holds other files.
     """
     out = options.out
-    refuse_dataset_folders([out], map(find_folder, options.roots), around=True)
+    files.refuse_dataset_folders([out], map(find_folder, options.roots), around=True)
     ledgers = [read_ledger(path) for path in options.decisions]
     read = read_datasets(options.roots, options.reading)
     inputs = fingerprint_inputs(read, options, ledgers)
     old = read_manifest(out)
     if old is not None and old.get("inputs") == inputs and _is_whole(out, old):
-        return Outcome(old, (), up_to_date=True)
+        return files.Outcome(old, (), up_to_date=True)
     if old is None:
         for name in WRITTEN:
             if (out / name).exists():
-                raise OutputError(f"{out / name} was not written by build; choose another folder.")
-    with OutputFolder(out, MANIFEST).stage(keep="flat") as staging:
+                raise files.OutputError(
+                    f"{out / name} was not written by build; choose another folder."
+                )
+    with files.OutputFolder(out, MANIFEST).stage(keep="flat") as staging:
         (staging / "flat").mkdir(exist_ok=True)
         overlay = apply_ledgers(read, ledgers)
         found = analyse(read, ledgers, overlay, options, staging / "flat", key=inputs)
@@ -74,7 +64,7 @@ def build(options: BuildOptions) -> Outcome:
         page = render_page(faces, found.findings, found.summary, staging)
         manifest = {"format": FORMAT, "inputs": inputs, **found.summary}
         _swap_in(staging, out, faces, page, manifest)
-    return Outcome(manifest, found.findings, up_to_date=False)
+    return files.Outcome(manifest, found.findings, up_to_date=False)
 
 
 def fingerprint_inputs(
@@ -85,12 +75,12 @@ def fingerprint_inputs(
     hashes = [ledger.sha256 for ledger in ledgers]
     photos = (photo for dataset in datasets for photo in dataset.photos)
     kept = [find_all_parts(datasets)] if options.keep_split else []
-    return hash_photos(photos, [FORMAT, options.to_record(), about, hashes, *kept])
+    return files.hash_photos(photos, [FORMAT, options.to_record(), about, hashes, *kept])
 
 
 def read_manifest(out: Path) -> dict[str, Any] | None:
     """The manifest of a prepared folder, or None when there is none that can be read."""
-    manifest = read_object(out / MANIFEST)
+    manifest = files.read_object(out / MANIFEST)
     return manifest if manifest is not None and "inputs" in manifest else None
 
 
@@ -109,11 +99,11 @@ def _swap_in(
 ) -> None:
     """Write all beside the old results, then rename; the manifest last, as mark of wholeness."""
     write_faces(staging / FACES, faces)
-    write_atomically(staging / PAGE, page)
-    manifest["faces_sha256"] = sha256_of(staging / FACES)
-    write_json(staging / MANIFEST, manifest)
+    files.write_atomically(staging / PAGE, page)
+    manifest["faces_sha256"] = files.sha256_of(staging / FACES)
+    files.write_json(staging / MANIFEST, manifest)
     # Should we be killed from here on, this says that the folder is ours and not whole.
-    write_json(out / MANIFEST, {"format": FORMAT, "inputs": None})
+    files.write_json(out / MANIFEST, {"format": FORMAT, "inputs": None})
     if (out / "crops").exists():
         (out / "crops").replace(staging / "old")
     for name in WRITTEN:
@@ -122,30 +112,30 @@ def _swap_in(
 
 def _is_whole(out: Path, manifest: Mapping[str, Any]) -> bool:
     table = out / FACES
-    if not table.is_file() or manifest.get("faces_sha256") != sha256_of(table):
+    if not table.is_file() or manifest.get("faces_sha256") != files.sha256_of(table):
         return False
     crops = pd.read_csv(table, usecols=["crop"], keep_default_na=False)["crop"]
     return (out / PAGE).is_file() and all((out / crop).is_file() for crop in crops)
 
 
-def audit(options: AuditOptions) -> Outcome:
+def audit(options: AuditOptions) -> files.Outcome:
     """Look at datasets as a build would, and write `audit.html` and `audit.json`, no crops.
 
     Datasets too small to be split are audited all the same.
     """
     out = options.out
-    refuse_dataset_folders([out], map(find_folder, options.roots), around=True)
+    files.refuse_dataset_folders([out], map(find_folder, options.roots), around=True)
     ledgers = [read_ledger(path) for path in options.decisions]
     read = read_datasets(options.roots, options.reading)
     overlay = apply_ledgers(read, ledgers)
-    with hold_folder(out), tempfile.TemporaryDirectory(PART, ".crops", out) as crops:
+    with files.hold_folder(out), tempfile.TemporaryDirectory(files.PART, ".crops", out) as crops:
         found = analyse(read, ledgers, overlay, options, Path(crops))
         page = render_page(found.faces, found.findings, found.summary, Path(crops))
-        write_atomically(out / PAGE, page)
+        files.write_atomically(out / PAGE, page)
         record = {
             **found.summary,
             "duplicates": list(list_duplicates(found.faces).values()),
             "all_findings": [asdict(finding) for finding in found.findings],
         }
-        write_json(out / AUDIT, record)
-    return Outcome(record, found.findings, up_to_date=False)
+        files.write_json(out / AUDIT, record)
+    return files.Outcome(record, found.findings, up_to_date=False)

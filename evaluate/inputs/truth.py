@@ -189,10 +189,6 @@ def take_faces(faces: pd.DataFrame, vocabulary: Vocabulary = MASKS) -> GroundTru
     )
 
 
-def _read_voc(path: Path, _: EvaluateOptions, how: ReadOptions) -> Annotations:
-    return Annotations(*read_voc_truth(list_dataset(path), how), order="corners")
-
-
 def _read_dataset(path: Path, _: EvaluateOptions, how: ReadOptions) -> Annotations:
     """A dataset in a format that only `data_prep` tells apart, with its photos."""
     dataset = read_dataset(path, how)
@@ -269,7 +265,9 @@ def _read_coco(path: Path, options: EvaluateOptions, how: ReadOptions) -> Annota
 
 
 _READERS: Mapping[Format, Callable[[Path, EvaluateOptions, ReadOptions], Annotations]] = {
-    Format.VOC: _read_voc,
+    Format.VOC: lambda path, _, how: Annotations(
+        *read_voc_truth(list_dataset(path), how), order="corners"
+    ),
     Format.DATASET: _read_dataset,
     Format.TEXT: _read_text,
     Format.YOLO: _read_yolo,

@@ -72,10 +72,7 @@ def measure_coco(truth: GroundTruth, detections: Detections) -> dict[str, Any]:
 
 
 def _evaluate(truth: GroundTruth, detections: Detections) -> tuple[FloatArray, FloatArray]:
-    """Of one class: precision (IoUs, recalls, areas, limits), recall (IoUs, areas, limits).
-
-    The limits are `MAX_DETECTIONS` and none.
-    """
+    """Of one class: precision (IoUs, recalls, areas, limits), recall (IoUs, areas, limits)."""
     found = detections.take(np.argsort(-detections.scores, kind="stable"))
     areas, face_areas = (measure_areas(side.boxes) for side in (found, truth))
     by_photo = np.argsort(found.photo, kind="stable")

@@ -193,6 +193,20 @@ def list_conventions(case: Case) -> list[dict[str, Any]]:
     return rows
 
 
+def describe_at(case: Case) -> list[dict[str, Any]]:
+    """AP at IoU thresholds of the user's choice: rows with `iou`, `map` and `ap` by class."""
+    ious = sorted(set(case.options.iou))
+    aps = measure_at(case.overlaps, case.options.rules, ious) if ious else ()
+    return [
+        {
+            "iou": iou,
+            "map": to_number(mean_of_defined(values)),
+            "ap": describe(values, (case.truth.classes,)),
+        }
+        for iou, values in zip(ious, aps, strict=True)
+    ]
+
+
 def measure_at(overlaps: Overlaps, rules: Rules, ious: Sequence[float]) -> FloatArray:
     """AP of each class at each threshold, (T, C); NaN for a class without ground truth."""
     once = np.ones((1, len(overlaps.truth.photos)))

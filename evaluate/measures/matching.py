@@ -190,9 +190,7 @@ _ROWS_AT_ONCE = 10_000  # Detections looked up at once in a crowd.
 def _pairs(detections: Boxed, truths: Boxed) -> Iterator[Pairs]:
     """Overlapping (detection, ground truth, IoU) of equal photos, all of a detection at a time.
 
-    Fastest for detections sorted by photo: neighbours then read the same memory. Of a crowd only
-    those boxes are looked at that are of a height and begin in a band of the photo where they may
-    meet, and near enough from the left.
+    Of a crowd those alone are looked at whose height, band of the photo and left side may meet.
     """
     boxes, photo = truths.boxes, truths.photo
     groups = int(max(photo.max(initial=0), detections.photo.max(initial=0))) + 1

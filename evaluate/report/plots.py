@@ -11,33 +11,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.cells import cell_len
 
-from data_prep.base.html import (
-    BLUE,
-    COLOURS,
-    GREEN,
-    GREY,
-    INK,
-    RED,
-    VIOLET,
-    YELLOW,
-    new_axes,
-    to_uri,
-)
+from data_prep.base import html
 from data_prep.base.progress import tell
 
 SIDE = 4.3  # Sides of the square plots in inches.
 
-OTHERS = (BLUE, RED, GREEN, YELLOW, VIOLET, GREY)
+OTHERS = (html.BLUE, html.RED, html.GREEN, html.YELLOW, html.VIOLET, html.GREY)
 """Colours of classes that are not the mask classes, in turn."""
 
 
 def choose_colours(classes: Sequence[str]) -> dict[str, str]:
     """A colour for each class, and `INK` for faces whatever their class."""
     colours = {
-        label: COLOURS.get(label, OTHERS[index % len(OTHERS)])
+        label: html.COLOURS.get(label, OTHERS[index % len(OTHERS)])
         for index, label in enumerate(classes)
     }
-    return {**colours, "face": INK}
+    return {**colours, "face": html.INK}
 
 
 def plot_precision_recall(curves: Mapping[str, pd.DataFrame], points: Mapping[str, Any]) -> str:
@@ -65,7 +54,7 @@ def plot_roc(curves: Mapping[str, Mapping[str, Any] | None]) -> str:
     shown = {name: curve for name, curve in curves.items() if curve is not None}
     for (name, curve), colour in zip(shown.items(), OTHERS, strict=False):
         axes.plot(curve["fpr"], curve["tpr"], color=colour, label=name, clip_on=False)
-    axes.plot([0, 1], [0, 1], ":", color=INK, lw=0.8)
+    axes.plot([0, 1], [0, 1], ":", color=html.INK, lw=0.8)
     return _finish(figure, axes, "lower right")
 
 
@@ -73,7 +62,7 @@ def draw_confusion(confusion: Mapping[str, Any], title: str) -> Figure:
     """Counts, each row coloured by its shares."""
     counts = np.asarray(confusion["counts"])
     rows, columns = confusion["rows"], confusion["columns"]
-    figure, axes = new_axes(title, "predicted", "annotated", width=1.6 + 0.95 * len(columns))
+    figure, axes = html.new_axes(title, "predicted", "annotated", width=1.6 + 0.95 * len(columns))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap=mpl.colormaps["Greens"], vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(columns)), [_wrap(name) for name in columns])
@@ -81,7 +70,7 @@ def draw_confusion(confusion: Mapping[str, Any], title: str) -> Figure:
     for row, column in np.ndindex(*counts.shape):
         if (rows[row], columns[column]) == ("false", "missed"):
             continue
-        colour = "white" if shares[row, column] > 0.55 else INK
+        colour = "white" if shares[row, column] > 0.55 else html.INK
         text = f"{counts[row, column]:,}\n{shares[row, column]:.1%}"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8.5)
     for side in ("left", "bottom"):
@@ -93,7 +82,7 @@ def draw_confusion(confusion: Mapping[str, Any], title: str) -> Figure:
 def plot_reliability(sections: Mapping[str, Mapping[str, Any]]) -> str:
     """Accuracy against confidence, the dots as large as their bins are full."""
     figure, axes = _new_square("Reliability", "stated probability", "share that is right")
-    axes.plot([0, 1], [0, 1], ":", color=INK, lw=0.8)
+    axes.plot([0, 1], [0, 1], ":", color=html.INK, lw=0.8)
     for (name, section), colour in zip(sections.items(), OTHERS, strict=False):
         bins = [one for one in section["bins"] if one["count"]]
         x = [one["confidence"] for one in bins]
@@ -106,7 +95,7 @@ def plot_reliability(sections: Mapping[str, Mapping[str, Any]]) -> str:
 
 def plot_unsure(sections: Mapping[str, Mapping[str, Any]]) -> str:
     """Accuracy against the share of faces that get an answer."""
-    figure, axes = new_axes(
+    figure, axes = html.new_axes(
         "Leaving doubtful faces unsure", "share answered", "accuracy", width=SIDE, height=SIDE
     )
     for (name, section), colour in zip(sections.items(), OTHERS, strict=False):
@@ -122,47 +111,51 @@ def plot_unsure(sections: Mapping[str, Mapping[str, Any]]) -> str:
 
 def plot_budget(budget: Mapping[str, Any], names: Mapping[str, str]) -> str:
     """MAP won by mending each kind of error, with intervals."""
-    figure, axes = new_axes("What each kind of error costs", "mAP@0.5 won when mended", "")
+    figure, axes = html.new_axes("What each kind of error costs", "mAP@0.5 won when mended", "")
     intervals = (budget["intervals"] or {}).get("gain")
     places = np.arange(len(names))[::-1]
     for place, kind in zip(places, names, strict=True):
         gain = budget["gain"][kind] or 0.0
-        axes.barh(place, gain, color=RED, height=0.62)
+        axes.barh(place, gain, color=html.RED, height=0.62)
         if intervals is not None and intervals[kind] is not None:
             low, high = intervals[kind]
-            axes.plot([low, high], [place, place], color=INK, lw=1.2)
+            axes.plot([low, high], [place, place], color=html.INK, lw=1.2)
             gain = max(gain, high)
-        axes.text(gain, place, f"  {budget['count'][kind]:,}", va="center", color=INK, fontsize=8.5)
+        axes.text(
+            gain, place, f"  {budget['count'][kind]:,}", va="center", color=html.INK, fontsize=8.5
+        )
     axes.set_yticks(places, list(names.values()))
     axes.margins(x=0.12)
     axes.set_xlim(0, min(1.0, axes.get_xlim()[1]))
-    return to_uri(figure)
+    return html.to_uri(figure)
 
 
 def plot_sizes(sizes: Sequence[Mapping[str, Any]]) -> str:
     """Shares of faces found, and found and right, by size."""
-    figure, axes = new_axes("By size of the face", "short side, px", "share of annotated faces")
+    figure, axes = html.new_axes(
+        "By size of the face", "short side, px", "share of annotated faces"
+    )
     places = np.arange(len(sizes))
     for offset, key, words, colour in (
         (-0.2, "found", "found", "#9fb4c0"),
-        (0.2, "found_and_right", "found and right", GREEN),
+        (0.2, "found_and_right", "found and right", html.GREEN),
     ):
         values = [one[key] or 0.0 for one in sizes]
         axes.bar(places + offset, values, width=0.38, color=colour, label=words)
         for place, one in zip(places, sizes, strict=True):
             ends = (one["intervals"] or {}).get(key)
             if ends is not None:
-                axes.plot([place + offset] * 2, ends, color=INK, lw=1.2)
+                axes.plot([place + offset] * 2, ends, color=html.INK, lw=1.2)
     labels = [f"{one['name']}\n{tell(sum(one['faces'].values()), 'face')}" for one in sizes]
     axes.set_xticks(places, labels)
     axes.set_ylim(0, 1)
     axes.legend(frameon=False, fontsize=8.5, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
-    return to_uri(figure)
+    return html.to_uri(figure)
 
 
 def _new_square(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     """Axes for two shares, neither of which can exceed 1."""
-    figure, axes = new_axes(title, x, y, width=SIDE, height=SIDE)
+    figure, axes = html.new_axes(title, x, y, width=SIDE, height=SIDE)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.grid(alpha=0.25)
     return figure, axes
@@ -171,7 +164,7 @@ def _new_square(title: str, x: str, y: str) -> tuple[Figure, Axes]:
 def _finish(figure: Figure, axes: Axes, legend: str) -> str:
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8.5, loc=legend)
-    return to_uri(figure)
+    return html.to_uri(figure)
 
 
 def _wrap(name: str) -> str:

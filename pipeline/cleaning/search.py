@@ -32,19 +32,12 @@ from pipeline.review.suspects import ABOUT, FORMAT, TABLE, open_suspects, tell_l
 from pipeline.runs.folder import flatten
 from pipeline.runs.log import Log, report_as
 from pipeline.runs.options import SuspectsOptions
-from pipeline.runs.plots import SHORT
+from pipeline.runs.plots import SHORT, TILE, plot_faces
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
-from pipeline.training.short import (
-    Plan,
-    join_folds,
-    label_codes,
-    label_names,
-    open_faces,
-    plan_folds,
-    plan_in_sample,
-    run_tasks,
-)
+from pipeline.training import short
+from pipeline.training.data import read_crops
 
+SHEET, ON_SHEET = "suspects.png", 60
 SIMILAR = 8  # Look-alikes that a row names.
 FEW = 1000  # Faces under which the nets' own mistakes count among the likely errors.
 
@@ -62,38 +55,46 @@ def find_suspects(options: SuspectsOptions, log: Log) -> tuple[pd.DataFrame, lis
     """Judge the label of every face of train and valid, and write the suspects folder.
 
     Trainings that were finished there before are used again. Gives what `suspects.csv` holds, and
-    how many labels are likely wrong, of `estimate_wrong_labels`; None where too little was learnt.
+    how many labels are likely wrong, of `estimate_wrong_labels`; None for "in-sample", whose
+    network has learnt the labels.
     """
-    prepared, out = options.prepared, options.out
+    order, prepared, out = options.order, options.prepared, options.out
     overrides = [*(options.overrides or []), f"seed={options.seed}"]
     recipe = load_recipe(options.recipe, ClassifierRecipe, overrides)
-    faces = open_faces(prepared, recipe, out)
+    faces = short.open_faces(prepared, recipe, out)
     if not any(out.glob("*.npz")):  # A stopped search has no more than these.
-        refuse_other_files(out, ABOUT, mark="likely_errors")
+        refuse_other_files(out, ABOUT, mark="order")
+    in_sample = order == "in-sample"
     search = {
         "faces_sha256": faces.data["faces_sha256"],
-        "folds": options.folds,
+        "order": order,
+        "folds": 0 if in_sample else options.folds,
         "recipe": recipe.model_dump(mode="json"),
     }
     warn_of_others(out, search, log)
-    plan = Plan(faces.table, recipe, out, faces.scale)
-    fold, of_folds = plan_folds(plan, options.folds)
-    tasks = [*of_folds, *plan_in_sample(plan)[1]]
+    plan = short.Plan(faces.table, recipe, out, faces.scale)
+    fold, tasks = short.plan_in_sample(plan)
+    if order != "in-sample":
+        fold, of_folds = short.plan_folds(plan, options.folds)
+        tasks = [*of_folds, *tasks] if order == "merged" else of_folds
     with hold_folder(out):
-        done = run_tasks(tasks, device=pick_device(options.device), log=log, jobs=options.jobs)
-        learnt = done.pop().probabilities
-        probabilities = join_folds(fold, done)
+        done = short.run_tasks(
+            tasks, device=pick_device(options.device), log=log, jobs=options.jobs
+        )
+        learnt = done.pop().probabilities if order == "merged" else None
+        probabilities = short.join_folds(fold, done)
         log("looking up neighbours and duplicate faces")
         groups = faces.table["group"].tolist()
         neighbours = find_neighbours([view.features for view in done], fold, groups)
         duplicates = find_duplicate_faces(faces.table)
-        labels = label_codes(faces.table)
+        labels = short.label_codes(faces.table)
         evidence = gather_evidence(labels, probabilities, neighbours, duplicates, learnt)
-        table = _tabulate(faces.table, evidence, neighbours, duplicates)
+        table = _tabulate(faces.table, evidence, neighbours, duplicates, merged=order == "merged")
+        _plot(table.head(ON_SHEET), out / SHEET)
         table["crop"] = [Path(crop).relative_to(prepared).as_posix() for crop in table["crop"]]
         write_atomically(out / TABLE, table.to_csv(index=False, float_format="%.6g"))
-        wrong: dict[str, list[float]] = estimate_wrong_labels(labels, probabilities, groups)
-        likely: list[float] | None = wrong.pop("all")
+        wrong = {} if in_sample else estimate_wrong_labels(labels, probabilities, groups)
+        likely = wrong.pop("all", None)
         agreed, commonest = compare_with_guessing(labels, probabilities)
         if likely and agreed <= commonest:
             log(
@@ -142,16 +143,19 @@ def _tabulate(
     evidence: Evidence,
     neighbours: Neighbours,
     duplicates: Sequence[Sequence[int]],
+    *,
+    merged: bool,
 ) -> pd.DataFrame:
     """The rows of `suspects.csv`, the most suspect first."""
-    score = evidence.score
+    opinions = evidence.opinions if merged else evidence.probabilities
+    score = evidence.score if merged else -np.expm1(-evidence.loss)
     # Equal scores in the order of the keys: the same input always gives the same table.
     best = np.lexsort((np.arange(len(faces)), -evidence.loss, -score))
     rank = np.empty(len(faces), dtype=int)
     rank[best] = np.arange(1, len(faces) + 1)
     table = faces.assign(
         rank=rank,
-        suggested=label_names(evidence.opinions.argmax(axis=1)),
+        suggested=short.label_names(opinions.argmax(axis=1)),
         score=score,
         loss=evidence.loss,
         margin=evidence.margin,
@@ -188,6 +192,17 @@ def give_reasons(
     return reasons
 
 
+def _plot(table: pd.DataFrame, path: Path) -> None:
+    """The contact sheet: rank, given class → suggested one if another, and the first reason."""
+    titles = []
+    for row in table.itertuples():
+        reason = str(row.reasons).split("; ")[0]
+        cut = reason if len(reason) <= 26 else reason[:25] + "…"
+        names = [SHORT[name] for name in dict.fromkeys((str(row.label), str(row.suggested)))]
+        titles.append(f"{row.rank}  {' → '.join(names)}\n{cut}")
+    plot_faces(list(map(read_crops(side=TILE), table["crop"])), titles, path)
+
+
 def compare_with_guessing(labels: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:
     """Shares of the labels that the out-of-fold nets, and the commonest class alone, agree with."""
     agreed = probabilities.argmax(axis=1) == labels
@@ -200,10 +215,11 @@ def suspects(options: SuspectsOptions) -> None:
         (table, likely), out = find_suspects(options, report.log), options.out
         about = f"{tell_likely(likely)} in " if likely else ""
         report.finish(
-            f"{about}{tell(len(table), 'face')}, the most suspect first: {out}; then: "
-            f"{spell('review')} {out}",
+            f"{about}{tell(len(table), 'face')}, the most suspect first: {out}; look at "
+            f"{out / SHEET}, then: {spell('review')} {out}",
             folder=out,
             table=out / TABLE,
+            sheet=out / SHEET,
             faces=len(table),
             likely_errors=likely,
         )

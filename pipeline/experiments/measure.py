@@ -13,12 +13,18 @@ import typer
 
 from data_prep.base.boxes import SIDES, BoxOffsets
 from data_prep.base.errors import DatasetError
-from data_prep.base.files import make_folder, refuse_dataset_folders, write_json
+from data_prep.base.files import OutputError, make_folder, refuse_dataset_folders, write_json
 from data_prep.base.photo import read_photo
 from data_prep.base.progress import log, show_progress, tell
 from data_prep.base.records import Box
 from data_prep.base.tables import KEY, markdown_table, read_faces
-from data_prep.formats.predictions import PhotoRow, PredictionRow, tabulate_predictions
+from data_prep.formats.predictions import (
+    REQUIRED,
+    PhotoRow,
+    PredictionRow,
+    tabulate_predictions,
+    write_predictions,
+)
 from data_prep.grouping.split import TRAIN, VALID
 from evaluate.evaluation import evaluate, read_case
 from evaluate.inputs.predictions import Predictions, make_predictions
@@ -33,9 +39,9 @@ from pipeline.inference.records import describe_photo, list_rows
 from pipeline.inference.sources import PhotoSet, find_only_photos
 from pipeline.nets.cards import ClassifierCard, DetectorCard, read_card
 from pipeline.nets.learnt import KnownPhotos
-from pipeline.nets.options import CLASSIFIER, DETECTOR, find_weights
+from pipeline.nets.options import CLASSIFIER, DETECTOR, find_net, find_weights
 from pipeline.runs.folder import PreparedError, identify_data
-from pipeline.runs.options import FitBoxesOptions, MeasureOptions
+from pipeline.runs.options import ClassifyOptions, FitBoxesOptions, MeasureOptions
 from pipeline.training.short import PreparedFaces, label_names
 
 THRESH = 0.02  # AP needs the whole curve, down to doubtful detections.
@@ -99,16 +105,17 @@ def predict_photos(predictor: Predictor, photos: PhotoSet) -> Predictions:
     return make_predictions(tabulate_predictions(rows), Path("predictions"), tuple(ran))
 
 
-def classify_faces(classifier: Classifier, faces: pd.DataFrame, folder: Path) -> Predictions:
+def classify_faces(
+    classifier: Classifier, faces: pd.DataFrame, folder: Path
+) -> list[PredictionRow]:
     """What a classifier tells of annotated faces of a folder, as if a detector had found them."""
     found = classifier.classify([read_photo(folder / crop).pixels for crop in faces["crop"]])
     photos, boxes = name_photos(faces), faces[[*Box._fields]].to_numpy()
     labels = label_names(found.argmax(axis=1))
-    rows = [
+    return [
         PredictionRow(photo, Box(*box), label, max(shares), 1.0, tuple(shares))
         for photo, box, label, shares in zip(photos, boxes, labels, found.tolist(), strict=True)
     ]
-    return make_predictions(tabulate_predictions(rows), Path("crops"))
 
 
 def measure_source(
@@ -192,7 +199,8 @@ def measure_weights(options: MeasureOptions, predictor: Predictor | None = None)
     for source, faces in data.valid.items():
         log(f"{source}: {tell(faces['image'].nunique())}, {tell(len(faces), 'face')}")
         found = predict_photos(predictor, data.list_valid(source))
-        crops = classify_faces(predictor.classifier, faces, data.folder)
+        rows = classify_faces(predictor.classifier, faces, data.folder)
+        crops = make_predictions(tabulate_predictions(rows), Path("crops"))
         report = None if reports is None else reports / source
         results[source] = measure_source(
             data.folder, source, found, crops, split=split, report=report
@@ -274,3 +282,22 @@ def fit_boxes(options: FitBoxesOptions) -> None:
     cells = [(side, *(f"{share:+.3f}" for share in row)) for side, row in figures.items()]
     typer.echo(markdown_table(("side moves, of the box", "median", "from", "to"), cells))
     log(f"{tell(offsets.faces, 'face')} of {tell(offsets.photos)}: {out}; run --boxes {out}")
+
+
+def classify(options: ClassifyOptions) -> None:
+    """Classify the annotated faces, as if the detector were perfect: a table for evaluate."""
+    table, own = options.table, ",".join(REQUIRED).encode()
+    identify_data(options.prepared, table.parent)
+    if table.exists() and not (table.is_file() and table.read_bytes().startswith(own)):
+        raise OutputError(f"{table}: is there, but no table of faces; choose another with -o.")
+    faces = read_faces(options.prepared)
+    chosen = faces[faces["split"] == options.split]
+    if chosen.empty:
+        known = ", ".join(sorted(set(faces["split"])))
+        raise PreparedError(
+            f"{options.prepared}: no face in the split '{options.split}'; there are {known}."
+        )
+    path = find_net(options.weights, CLASSIFIER)
+    classifier = Classifier.load(path, device=options.device)
+    write_predictions(table, classify_faces(classifier, chosen, options.prepared))
+    log(f"{tell(len(chosen), 'face')} of the {options.split} split: {table}")

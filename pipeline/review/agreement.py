@@ -130,8 +130,7 @@ def _compare(a: Decision, b: Decision) -> tuple[object, ...]:
 def _measure(tables: np.ndarray) -> dict[str, np.ndarray]:
     """Observed agreement and kappa of (B, K, K) tables, (B,) each.
 
-    kappa = (p_o - p_e) / (1 - p_e), p_e expected from the margins (Cohen 1960, "A Coefficient of
-    Agreement for Nominal Scales"); NaN when both gave all faces the same single outcome.
+    kappa = (p_o - p_e) / (1 - p_e) (Cohen 1960); NaN when both gave all the same single outcome.
     """
     shares = tables / tables.sum(axis=(1, 2), keepdims=True)
     observed = np.trace(shares, axis1=1, axis2=2)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -78,8 +78,23 @@ class SuspectsOptions(ShortOptions):
 
     prepared: Prepared
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder that gets the suspects.")]
+    order: Annotated[
+        Literal["merged", "out-of-fold", "in-sample"],
+        typer.Option(help="merged, out-of-fold (plain loss), or in-sample (top losses)."),
+    ] = "merged"
     folds: Folds = 5
     seed: Annotated[int, typer.Option(help="Of folds and trainings.")] = 0
+
+
+@dataclass(frozen=True)
+class ClassifyOptions:
+    """Options of `classify`."""
+
+    prepared: Prepared
+    table: Annotated[Path, typer.Option("--out", "-o", help="The table to write.")]
+    weights: Weights = SHIPPED
+    split: Annotated[str, typer.Option(help="Which split.")] = "valid"
+    device: Device = "auto"
 
 
 @dataclass(frozen=True)

@@ -8,22 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import pandas as pd
 import torch
 import typer
 
 from data_prep.base.command import as_command
 from data_prep.base.files import make_folder, write_atomically, write_json
-from data_prep.base.labels import CLASSES
-from data_prep.base.photo import read_photo
 from data_prep.base.progress import tell
 from data_prep.base.records import Box
+from data_prep.formats.predictions import write_predictions
 from data_prep.grouping.split import TRAIN
 from evaluate.inputs.predictions import read_predictions
 from pipeline.experiments.measure import (
     THRESH,
     PreparedData,
+    classify_faces,
     describe_results,
     measure_source,
 )
@@ -51,7 +50,6 @@ from tests.benchmarks.repeated import (
     train_once,
 )
 
-BOX = list(Box._fields)
 RESULTS, PREDICTIONS, CROPS = "cross-validation.json", "predictions.csv", "crops.csv"
 
 
@@ -181,25 +179,6 @@ def cross_validate(options: CrossValidateOptions, log: Log) -> dict[str, Any]:
     return results
 
 
-def classify_crops(faces: pd.DataFrame, prepared: Path, classifier: Classifier, table: Path) -> int:
-    """Write a CSV in the form of `run.py`'s: one row per annotated face, detection score 1.
-
-    `image` is source/image of `faces.csv`. Returns the number of faces. Raises `PhotoError`: a crop
-    is missing or damaged; `OutputError`: the table can't be written.
-    """
-    crops = [read_photo(prepared / crop).pixels for crop in faces["crop"]]
-    probabilities = classifier.classify(crops)
-    best = probabilities.argmax(axis=1)
-    rows = pd.DataFrame({"image": faces["source"] + "/" + faces["image"]}).reset_index(drop=True)
-    rows[BOX] = faces[BOX].to_numpy()
-    rows["label"] = [CLASSES[index] for index in best]
-    rows["score"] = probabilities[np.arange(len(best)), best].round(5)
-    rows["detection"] = 1.0
-    rows[[f"p_{name}" for name in CLASSES]] = probabilities.round(5)
-    write_atomically(table, rows.to_csv(index=False))
-    return len(rows)
-
-
 def _judge_fold(number: int, fold: Path, recipes: Recipes, device: torch.device, log: Log) -> None:
     """Leave the tables of the photos held out."""
     log = prefix_log(log, f"fold {number}", fold=number)
@@ -212,7 +191,7 @@ def _judge_fold(number: int, fold: Path, recipes: Recipes, device: torch.device,
             make_folder(folder)
             photos = data.list_valid(source)
             predict_folder(photos, folder, nets, draw=False)
-            classify_crops(faces, data.folder, nets.classifier, folder / CROPS)
+            write_predictions(folder / CROPS, classify_faces(nets.classifier, faces, data.folder))
             log(f"{source}: {tell(len(photos.images))} judged", "judged", source=source)
 
 

@@ -74,14 +74,16 @@ def do_predict(r: Recorder) -> None:
         r.run(name, f"run.py {photos} -o predict/{name}")
         r.keep(f"all-{name}")
         r.keep(name)
+    r.run("classify", "pipeline classify build/prepared -o predict/crops.csv")
+    r.keep("crops.csv")
 
 
 def do_evaluate(r: Recorder) -> None:
-    counted = "--inclusive --eleven-point --all-classes --incorrect leave-out"
+    counted = "--inclusive --eleven-point --all-classes --iou 0.3 --incorrect leave-out"
     for name in SETS:
         table, split = f"predict/all-{name}/predictions.csv", f"--split valid --source {name}"
         given = f"evaluate build/prepared {table} {split} -o evaluate"
-        other = f"--against predict/{name}/predictions.csv"
+        other = f"--against predict/{name}/predictions.csv --crops predict/crops.csv"
         r.run(name, f"{given}/{name}")
         r.run(f"{name}-options", f"{given}/{name}-options {counted} {other}")
         for kept in ("", "-options"):

@@ -16,9 +16,10 @@ from evaluate.options import OptionError
 
 
 def test_from_paths_and_from_memory(annotations, predictions):
-    options = EvaluateOptions(bootstrap=50)
+    options = EvaluateOptions(bootstrap=50, iou=[0.3])
     report = evaluate.evaluate(annotations, predictions, options, against=predictions)
     assert report.metrics["map50"] == 0.5
+    assert report.metrics["at_iou"][0]["iou"] == 0.3
     assert report.metrics["against"]["map50"]["difference"] == 0
     assert report.metrics["inputs"]["against"] == str(predictions)
     again = evaluate.evaluate(read_truth(annotations), read_predictions(predictions), options)
@@ -91,6 +92,9 @@ def test_classes_and_ious():
     for share, classes in (("2", None), ("x", None), ("-1%", None), ("2%", "cat")):
         with pytest.raises(OptionError, match="--false-alarms"):
             EvaluateOptions(false_alarms=share, classes=classes)
+    for value in (0, -0.5, 1.01, float("nan")):
+        with pytest.raises(OptionError, match="--iou"):
+            EvaluateOptions(iou=[0.5, value])
 
 
 def test_size():

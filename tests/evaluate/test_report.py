@@ -71,6 +71,7 @@ def test_shows_the_numbers_of_the_record_and_needs_nothing_else():
         crops=scene.crops,
         other=scene.detections,
         resamples=30,
+        iou=[0.3],
     )
     names = dict.fromkeys(("ground_truth", "predictions", "source", "split")) | {"against": "<b>o"}
     full = measure_case(replace(case, names=names, warnings=("2 rows <left> out",)))
@@ -87,6 +88,7 @@ def test_shows_the_numbers_of_the_record_and_needs_nothing_else():
         f"{low:.3f} to {high:.3f}",
         f"{record['alarm']['fnr']:.3f}",
         f"Accuracy {record['classifier_alone']['accuracy']:.3f}",
+        f"{record['at_iou'][0]['map']:.4f}",
         *(row[key] for row in record["conventions"] for key in ("name", "why")),
     ):
         assert shown in text

@@ -7,15 +7,17 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from safetensors.torch import save_file
 
 from data_prep.base.files import sha256_of
 from data_prep.base.tables import read_faces
 from pipeline.inference.detector import Detector
+from pipeline.runs.folder import identify_data
 from pipeline.training import commands
 from tests.pipeline.drawing.test_demo import PortraitDetector
-from tests.pipeline.makers import assert_refused, call, make_shy_net
+from tests.pipeline.makers import ColourClassifier, assert_refused, call, make_shy_net
 
 SMALL = ("--set", "input_size=64", "--set", "longest=[64, 128]")
 """Of a detector, so that its time is told in no time."""
@@ -204,6 +206,47 @@ def test_broken_training_photo_is_named_in_one_line(prepared, tmp_path, start):
     options = ["--start", start, "--set", "input_size=64", "--set", "batch_size=2"]
     result = call("train-detector", root / "prepared", "-o", tmp_path / "runs", *options)
     assert_refused(result, "the file is empty (0 bytes)", root / "set" / "images")
+
+
+@pytest.mark.parametrize("split", ["valid", "train"])
+def test_classify(prepared, tmp_path, monkeypatch, split):
+    monkeypatch.setattr(
+        "pipeline.inference.classifier.Classifier.load", lambda path, *, device: ColourClassifier()
+    )
+    result = call("classify", prepared, "-o", tmp_path / "table.csv", "--split", split)
+    faces = read_faces(prepared)
+    chosen = faces[faces["split"] == split]
+    assert result.exit_code == 0
+    assert result.stderr == f"{len(chosen)} faces of the {split} split: {tmp_path / 'table.csv'}\n"
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert list(table.columns) == [
+        *("image", "xmin", "ymin", "xmax", "ymax", "label", "score", "detection"),
+        *("p_with_mask", "p_without_mask", "p_mask_weared_incorrect", "orientation"),
+    ]
+    assert table["image"].tolist() == [f"set/{image}" for image in chosen["image"]]
+    for name in ("label", "xmin"):
+        assert table[name].tolist() == chosen[name].tolist()
+    assert set(table["detection"]) == {1.0}
+    assert set(table["score"]) == {0.8}
+
+
+def test_classify_what_is_not_there(prepared, tmp_path, random_weights):
+    options = ["-o", tmp_path / "t.csv", "--weights", random_weights, "--device", "cpu"]
+    refused = call("classify", prepared, *options, "--split", "test")
+    assert_refused(refused, "no face in the split 'test'", "train", "valid")
+    none = call("classify", prepared, *options, "--weights", tmp_path / "none")
+    assert_refused(none, tmp_path / "none")
+    copy = shutil.copytree(prepared, tmp_path / "prepared")
+    faces = read_faces(copy)
+    lost = copy / faces.loc[faces["split"] == "valid", "crop"].iloc[3]
+    lost.unlink()
+    assert_refused(call("classify", copy, *options), lost, "can't be read")
+    assert not (tmp_path / "t.csv").exists()
+    (tmp_path / "t.csv").write_text("image,shop\n")
+    assert_refused(call("classify", prepared, *options), "t.csv: is there, but no table of faces")
+    (root,) = identify_data(prepared)[1].values()
+    within = ["-o", root / "t.csv", *options[2:]]
+    assert_refused(call("classify", prepared, *within), "meets the dataset")
 
 
 def test_demo_photos(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from data_prep.base.labels import CLASSES
 from evaluate.arrays import Detections, GroundTruth
 from evaluate.measures.coco import measure_coco
-from evaluate.measures.headline import list_conventions
+from evaluate.measures.headline import describe_at, list_conventions
 from tests.evaluate.scenes import Seen, as_detections, as_truth, make_case, make_clutter
 from tests.evaluate.slow_voc import Found, Truth, slow_ap
 
@@ -254,3 +254,11 @@ def test_headline_row_is_marked(boxes):
     ):
         rows = list_conventions(make_case(*boxes, **rules))
         assert [row["name"] for row in rows if row["headline"]] == [name]
+
+
+def test_any_threshold(boxes):
+    truth, detections = boxes
+    low, high = describe_at(make_case(truth, detections, iou=[0.3, 0.7]))
+    assert (low["iou"], high["iou"]) == (0.3, 0.7)
+    assert low["map"] > high["map"]
+    assert low["map"] == pytest.approx(np.mean(list(low["ap"].values())))

@@ -8,6 +8,7 @@ import pytest
 
 from data_prep.base.files import OutputError, hold_folder
 from data_prep.base.labels import CLASSES
+from data_prep.base.photo import photo_size
 from data_prep.base.tables import TableError, read_faces
 from pipeline.cleaning import search
 from pipeline.cleaning.search import COLUMNS, SuspectsOptions, find_suspects
@@ -19,10 +20,19 @@ from tests.pipeline.prepared_copy import copy_prepared
 from tests.pipeline.tables import write_tiny
 
 
-def find(prepared, out, lines=None, overrides=None, folds=4):
+def find(prepared, out, order="merged", lines=None, overrides=None):
     recipe = write_tiny(out.parent)
     how = {"recipe": recipe, "overrides": overrides, "device": "cpu", "jobs": 1}
-    return find_suspects(SuspectsOptions(prepared, out, folds, **how), Told(lines))[0]
+    return find_suspects(SuspectsOptions(prepared, out, order, 4, **how), Told(lines))[0]
+
+
+PLOT = search.plot_faces
+
+
+@pytest.fixture(autouse=True)
+def _without_sheet(monkeypatch):
+    """Drawing sixty faces takes longer than all the rest."""
+    monkeypatch.setattr(search, "plot_faces", lambda *_: None)
 
 
 @pytest.fixture
@@ -51,16 +61,18 @@ def keys(table):
     return list(zip(table["source"], table["image"], table["object"], strict=True))
 
 
-def test_wrong_label_comes_first(mislabelled, tmp_path, by_colour):
+@pytest.mark.parametrize("order", ["merged", "out-of-fold", "in-sample"])
+def test_wrong_label_comes_first(mislabelled, tmp_path, by_colour, order):
     folder, wrong = mislabelled
-    table = find(folder, tmp_path / "out")
+    table = find(folder, tmp_path / "out", order)
     first = table.iloc[0]
     assert keys(table)[0] == wrong
     assert (first["label"], first["suggested"]) == ("without_mask", "with_mask")
     assert "model: with" in first["reasons"]
     assert (table["label"] == table["suggested"]).sum() == len(table) - 1
     folds = [f"fold {n} of 4" for n in (1, 2, 3, 4)]
-    assert [call.what for call in by_colour] == [*folds, "in sample"]
+    asked = {"merged": [*folds, "in sample"], "out-of-fold": folds, "in-sample": ["in sample"]}
+    assert [call.what for call in by_colour] == asked[order]
 
 
 def test_every_face_of_train_and_valid_and_no_other(mislabelled, tmp_path, by_colour):
@@ -96,9 +108,19 @@ def test_similar_faces_are_ranks_of_other_photos(mislabelled, tmp_path, by_colou
     assert twin_like["suggested"] == table.iloc[10]["suggested"], "painted alike"
 
 
-def test_review_can_open_it(mislabelled, tmp_path, by_colour):
+def test_review_can_open_it(mislabelled, tmp_path, by_colour, monkeypatch):
+    titles = []
+
+    def plot(crops, given, path):
+        titles.extend(given)
+        PLOT(crops, given, path)
+
+    monkeypatch.setattr(search, "plot_faces", plot)
+    monkeypatch.setattr(search, "ON_SHEET", 3)
     folder, wrong = mislabelled
     find(folder, tmp_path / "out")
+    assert titles[0].startswith("1  without → with\n")
+    assert not any("→" in title for title in titles[1:]), "suggested is what they are"
     suspects = open_suspects(tmp_path / "out")
     about, low, high = suspects.about.likely_errors
     assert low <= about <= high
@@ -108,8 +130,10 @@ def test_review_can_open_it(mislabelled, tmp_path, by_colour):
     assert set(suspects.about.expected_wrong) == set(CLASSES)
     about = json.loads((tmp_path / "out" / "suspects.json").read_text())
     assert about["prepared"] == str(folder.resolve())
+    assert about["order"] == "merged"
     assert about["folds"] == 4
     assert about["recipe"]["name"] == "tiny"
+    assert min(photo_size(tmp_path / "out" / "suspects.png")) > 100
 
 
 def test_done_folds_are_used_again_and_other_searches_said_to_be_replaced(
@@ -123,15 +147,15 @@ def test_done_folds_are_used_again_and_other_searches_said_to_be_replaced(
     assert lines.pop(0) == "5 of 5 trainings were done before", "the same search replaces nothing"
     assert (out / "suspects.csv").read_bytes() == first
     lines = []
-    find(folder, out, lines, folds=5)
+    find(folder, out, "out-of-fold", lines)
     assert lines[0].startswith(f"note: {out} holds the suspects of another search, which will be")
-    assert "replaced: folds 4 → 5. To keep them" in lines[0]
-    assert lines[1] == "1 of 6 trainings were done before"
+    assert "replaced: order merged → out-of-fold. To keep them" in lines[0]
+    assert lines[1] == "4 of 4 trainings were done before"
     assert hash_tree(folder) == untouched
-    assert len(by_colour) == 10
+    assert len(by_colour) == 5
     lines = []
     moved = copy_prepared(folder, tmp_path / "moved", lambda f: f.assign(xmax=f["xmax"] + 1))
-    find(moved, out, lines, folds=5, overrides=["lr=0.5", "epochs=[2]"])
+    find(moved, out, "out-of-fold", lines, overrides=["lr=0.5", "epochs=[2]"])
     assert "other faces, labels or boxes; epochs [1] → [2]; lr 0.001 → 0.5. To" in lines[0]
 
 

@@ -101,6 +101,7 @@ WRONG = [
     ("suspects PREPARED -o OUT --set epcohs=3", "did you mean 'epochs'?"),
     ("measure OUT", "OUT: not a prepared folder"),
     ("measure PREPARED --weights OUT", "no detector.safetensors or classifier.safetensors in"),
+    ("classify OUT -o OUT/a.csv", "OUT: not a prepared folder"),
     ("fit-boxes OUT -o OUT/a.json --weights OUT/none", "no such file or folder"),
     ("suspects PREPARED -o OUT --recipe suspcts", "did you mean 'suspects'?"),
     ("sweep PREPARED -o OUT --set lr=1e-3", "nothing to sweep"),
