@@ -208,7 +208,7 @@ def test_photo_by_address(model, site):
     ("page", "reason"),
     [
         ("missing.jpg", "can't be fetched (the server answers 404"),
-        ("page.jpg", "not a photo in a known format"),
+        ("page.jpg", "a web page or a drawing, no photo"),
         ("endless.jpg", "can't be fetched (larger than 1 MB)"),
         ("silent.jpg", "can't be fetched (timed out)"),
         ("slow.jpg", "can't be fetched (not there after 0.3 s)"),

@@ -26,10 +26,11 @@ from data_prep.base.labels import BARE, CLASSES, MASKED, RARE_CLASS
 from data_prep.base.photo import read_photo
 from data_prep.base.progress import show_progress
 from data_prep.base.tables import markdown_table
+from data_prep.formats.predictions import tabulate_predictions
 from data_prep.grouping.split import TRAIN
 from data_prep.prepare.options import BlurRule, Decisions
 from evaluate.arrays import Detections, GroundTruth
-from evaluate.inputs.predictions import place_predictions
+from evaluate.inputs.predictions import make_predictions, place_predictions
 from evaluate.inputs.truth import take_faces
 from evaluate.measures.alarm import describe_alarm
 from evaluate.measures.case import Case
@@ -287,7 +288,8 @@ def measure_system(
         }
         if nets.classifier is not None:
             # The labels are the base's: those of the crops' folder may be cleaned ones.
-            told = classify_faces(nets.classifier, crops.valid[source], crops.folder)
+            rows = classify_faces(nets.classifier, crops.valid[source], crops.folder)
+            told = make_predictions(tabulate_predictions(rows), Path("crops"))
             sides = truth, place_predictions(told, truth).detections
             figures |= _headline(read_classes(incorrect, *sides), "accuracy", "macro_recall")
         results[source] = figures

@@ -8,7 +8,8 @@ import matplotlib as mpl
 import pandas as pd
 import pytest
 
-from pipeline.training import learner, short
+from pipeline.runs import workers
+from pipeline.training import learner
 
 NOTEBOOKS = Path(learner.__file__).parent / "notebooks"
 
@@ -63,7 +64,9 @@ def place(prepared, tmp_path, monkeypatch):
     """A folder with the dataset and the prepared folder that the notebooks name."""
     monkeypatch.chdir(tmp_path)
     mpl.use("agg")
-    monkeypatch.setattr(short, "count_cores", lambda _: 1)  # other processes take seconds to start
+    monkeypatch.setattr(
+        workers, "count_cores", lambda _: 1
+    )  # other processes take seconds to start
     (tmp_path / "prepared").symlink_to(prepared)
     (tmp_path / "faces").symlink_to(prepared.parent / "set")
 
