@@ -37,7 +37,7 @@ COMPARE_ALL_UP_TO = 40  # photos: a smaller set needs no vocabulary
 HALF_WORDS = 256  # words for half a descriptor; a whole one has the square of that
 WORD_BITS = 16  # bits that part the words of many features further
 SHARING = 64  # features that are to have a word; words of over 4 times as many photos don't count
-MAX_CANDIDATES = 12  # photos that a photo is compared with closely, upright and again mirrored
+MAX_CANDIDATES = 24  # photos that a photo is compared with closely, upright and again mirrored
 MIN_VOTES = 4.0  # words in common, each weighted by its rarity
 BLOCK = 200  # photos that are looked up at once
 
