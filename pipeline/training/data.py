@@ -35,7 +35,7 @@ from pipeline.nets.cards import DETECTOR
 from pipeline.nets.options import SHIPPED
 from pipeline.runs.folder import PreparedError
 from pipeline.runs.recipe import ClassifierRecipe
-from pipeline.training.ranks import SharedBatches, count_ranks
+from pipeline.training.ranks import count_ranks, share_batches
 
 KEPT = 1_000_000_000  # Bytes of crops that a training holds at most.
 SMALLEST_SIDE = 16  # Crops are never shrunk below this side: a face of about 11 pixels.
@@ -235,7 +235,7 @@ def make_loaders(
         how = {"bs": size, "num_workers": 0, "device": device, "pin_memory": pinned}
         loaders = block.dataloaders(rows, **how)
     if count_ranks() > 1:
-        loaders.loaders = list(map(SharedBatches, loaders.loaders))
+        loaders.loaders = list(map(share_batches, loaders.loaders))
     return loaders
 
 

@@ -7,12 +7,12 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from fastai.data.load import DataLoader
-from fastai.distributed import DistributedDL
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
@@ -41,6 +41,8 @@ def join_ranks(device: torch.device) -> Iterator[int]:
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield 0
         return
+    if find_spec("accelerate") is None:
+        raise RanksError("several processes need accelerate; pip install accelerate.")
     rank = int(os.environ["RANK"])
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -65,11 +67,8 @@ def join_ranks(device: torch.device) -> Iterator[int]:
 def _end(*_: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     LOGGER.disabled = False
-    rank = os.environ["RANK"]
-    raise RanksError(
-        f"rank {rank} ends: another process of this training was ended, or all were; "
-        "--resume with the run folder goes on."
-    )
+    why = f"rank {os.environ['RANK']} ends: another process of this training ended, or all did"
+    raise RanksError(f"{why}; --resume with the run folder goes on.")
 
 
 def check_ranks(recipe: ClassifierRecipe) -> None:
@@ -88,33 +87,37 @@ def share(value: Value) -> Value:
     return box[0]
 
 
-class SharedBatches(DistributedDL):
-    """This rank's share of every batch of a loader whose batches are of that size.
+def share_batches(loader: DataLoader) -> DataLoader:
+    """This rank's share of a loader's batches."""
+    from fastai.distributed import DistributedDL  # Here, for it needs accelerate.
 
-    All ranks shuffle alike, by the same seed. Of validation faces, of which none is left out, each
-    takes as many, the last few twice; fastai leaves them out of what it gathers.
-    """
+    class SharedBatches(DistributedDL):
+        # All ranks shuffle alike. Of validation faces, of which none is left out, each takes as
+        # many, the last few twice; fastai leaves them out of what it gathers.
+        def __init__(self, loader: DataLoader) -> None:
+            super().__init__(loader, distributed.get_rank(), count_ranks())
+            self.n = loader.n
 
-    def __init__(self, loader: DataLoader) -> None:
-        super().__init__(loader, distributed.get_rank(), count_ranks())
-        self.n = loader.n
+        rng = property(lambda self: self.dl.rng, lambda self, rng: setattr(self.dl, "rng", rng))
 
-    rng = property(lambda self: self.dl.rng, lambda self, rng: setattr(self.dl, "rng", rng))
+        def _broadcast(self, indices: list[int], _rank: int) -> list[int]:
+            return indices
 
-    def _broadcast(self, indices: list[int], _rank: int) -> list[int]:
-        return indices
+        def __len__(self) -> int:
+            whole = len(self.dl) // self.world_size
+            return whole if self.dl.drop_last else int(super().__len__())
 
-    def __len__(self) -> int:
-        whole = len(self.dl) // self.world_size
-        return whole if self.dl.drop_last else int(super().__len__())
+        def get_idxs(self) -> list[int]:
+            """Rows of the table, in the order of this rank's batches."""
+            if not self.dl.drop_last:
+                return list(super().get_idxs())
+            steps, each = len(self), self.dl.bs
+            indices = np.array(self.dl.get_idxs())[: steps * self.world_size * each]
+            return list(
+                indices.reshape(steps, self.world_size, each)[:, self.rank].ravel().tolist()
+            )
 
-    def get_idxs(self) -> list[int]:
-        """Rows of the table, in the order of this rank's batches."""
-        if not self.dl.drop_last:
-            return list(super().get_idxs())
-        steps, each = len(self), self.dl.bs
-        indices = np.array(self.dl.get_idxs())[: steps * self.world_size * each]
-        return list(indices.reshape(steps, self.world_size, each)[:, self.rank].ravel().tolist())
+    return SharedBatches(loader)
 
 
 def bare(net: Any) -> Any:

@@ -37,6 +37,7 @@ app(sys.argv[1:])
 @pytest.fixture
 def of_two(monkeypatch):
     """Makes the loaders of one rank of some."""
+    pytest.importorskip("accelerate")
 
     def use(rank, count=2):
         monkeypatch.setattr(ranks, "count_ranks", lambda: count)
