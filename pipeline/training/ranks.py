@@ -67,7 +67,7 @@ def join_ranks(device: torch.device) -> Iterator[int]:
 def _end(*_: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     LOGGER.disabled = False
-    why = f"rank {os.environ['RANK']} ends: another process of this training ended, or all did"
+    why = f"rank {os.environ['RANK']} ends: another process of this training was ended, or all"
     raise RanksError(f"{why}; --resume with the run folder goes on.")
 
 
