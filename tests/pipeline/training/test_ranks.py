@@ -135,7 +135,7 @@ def test_a_rank_that_is_killed_ends_the_other_and_one_process_goes_on(prepared, 
     for one in ("epochs=[60]", "patience=60", "architecture=sequential"):
         train += ["--set", one]
     process, end = launch("-m", "pipeline", *train, "-o", tmp_path / "runs"), time.monotonic() + 300
-    while not (run / "history.csv").exists():
+    while not (run / "checkpoint.pt").exists():
         assert process.poll() is None
         assert time.monotonic() < end
         time.sleep(0.1)
@@ -151,4 +151,6 @@ def test_a_rank_that_is_killed_ends_the_other_and_one_process_goes_on(prepared, 
     done = len(pd.read_csv(run / "history.csv"))
     result = call("train", prepared, "--resume", run, "--device", "cpu")
     assert result.exit_code == 0, result.output
-    assert f"resuming after epoch {done} of 60" in result.output
+    # Rank 0 may be killed when an epoch is in the history, and not yet in the checkpoint.
+    resumed = [n for n in (done - 1, done) if f"resuming after epoch {n} of 60" in result.output]
+    assert resumed
