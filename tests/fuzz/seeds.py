@@ -13,6 +13,7 @@ from data_prep.datasets.convert import ConvertOptions, convert
 from data_prep.formats.contracts import Format, ReadOptions
 from data_prep.formats.photo_match import list_dataset
 from data_prep.formats.registry import FORMATS, recognise
+from tests.data_prep.formats.test_other_tools import FILES, KINDS, write
 from tests.makers import make_dataset, make_pixels
 
 CASES = Path(__file__).parents[3] / "shared" / "cases"
@@ -51,6 +52,10 @@ def make_datasets(folder: Path) -> dict[Format, list[Seed]]:
             convert(options)
             (options.out / "convert.json").unlink()
             found[form] += filter(None, [take(options.out, folder / "seeds" / form)])
+    for kind, files in FILES.items():
+        form = KINDS.get(kind, kind)
+        whole = write(folder / "tools" / kind, files)
+        found[form] += filter(None, [take(whole, folder / "seeds" / f"tool-{kind}")])
     for case in sorted(CASES.iterdir()) if CASES.is_dir() else ():
         try:
             form = recognise(list_dataset(case), ReadOptions())
