@@ -14,8 +14,6 @@ from lxml import etree
 from lxml.builder import E
 
 from data_prep.base.boxes import write_number
-from data_prep.base.errors import DatasetError
-from data_prep.base.files import write_atomically
 from data_prep.base.photo import PHOTO_SUFFIXES, Size
 from data_prep.base.records import Box, note_unread
 from data_prep.formats import input_files as raw
@@ -25,12 +23,9 @@ from data_prep.formats.contracts import (
     Faults,
     FileFormat,
     ReadOptions,
-    Written,
-    count_left_out,
-    name_files,
-    place_below,
+    UprightFormat,
 )
-from data_prep.formats.exif_frame import DECIMALS, Frame, FramedPhoto, turn_upright
+from data_prep.formats.exif_frame import DECIMALS, Frame, FramedPhoto
 from data_prep.formats.input_files import InputError
 from data_prep.formats.label_files import check_relative
 from data_prep.formats.photo_match import WrittenPhoto
@@ -39,12 +34,8 @@ from data_prep.formats.voc import parse_xml, starts_with, tells
 
 
 @dataclass(frozen=True)
-class ToolFormat(FileFormat):
-    """The format of a tool that shows photos upright, written, too. No face is difficult there.
-
-    `describe` makes its files, by name, of upright photos and the class names. Photos go below
-    `folder`, and are told apart by the file that is about them, or by what the tool calls them.
-    """
+class ToolFormat(FileFormat, UprightFormat):
+    """The format of a tool that shows photos upright, written, too."""
 
     describe: Callable[[Sequence[FramedPhoto], Sequence[str]], Mapping[str, str | bytes]] = (
         lambda photos, classes: {}
@@ -53,27 +44,6 @@ class ToolFormat(FileFormat):
     call_file: Callable[[str], str] = str
     frame: Frame = "upright"
     writes = True
-
-    def place(self, images: Sequence[str]) -> dict[str, str]:
-        """Photos go below its folder."""
-        return place_below(self.folder, images)
-
-    def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
-        """Write the annotations; see `DatasetFormat`."""
-        named, findings, refused = name_files(photos, self.call_file)
-        kept = [*named.values()]
-        try:
-            files = self.describe([*map(turn_upright, kept)], classes)
-        except ValueError as error:
-            raise DatasetError(
-                f"{self.looks} can't hold the name of a photo or of a class ({error}); rename it "
-                "or choose another format."
-            ) from error
-        for name, data in files.items():
-            write_atomically(folder / name, data)
-        difficult = sum(face.difficult for photo in kept for face in photo.faces)
-        left_out = count_left_out(kept, difficult_flags=difficult)
-        return Written(tuple(files), left_out, tuple(findings), refused)
 
 
 def _describe_labelme(photos: Sequence[FramedPhoto], _: Sequence[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from data_prep.base.errors import DatasetError, UserError
+from data_prep.base.files import write_atomically
 from data_prep.base.labels import (
     ALIASES,
     CLASSES,
@@ -15,9 +16,9 @@ from data_prep.base.labels import (
     explain_unknown,
 )
 from data_prep.base.photo import Size
-from data_prep.base.progress import tell
+from data_prep.base.progress import show_progress, tell
 from data_prep.base.records import NOT_READ, Box, Dataset, Face, Finding, note_unread
-from data_prep.formats.exif_frame import Frame, FramedPhoto, place_photos
+from data_prep.formats.exif_frame import Frame, FramedPhoto, place_photos, turn_upright
 from data_prep.formats.input_files import InputError, OtherFileError, check_box, is_text
 from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto
 from data_prep.formats.plausible import Order
@@ -162,6 +163,7 @@ class DatasetFormat:
     """
 
     looks = ""  # What it is known by, for the message that nothing is known.
+    folder = ""  # That photos are put into; nothing where they stay as they lie.
     holds_photos = True  # Whether photos belong to a dataset of this format.
     writes = True  # False for a format that is only read: `convert` then refuses it.
 
@@ -181,7 +183,9 @@ class DatasetFormat:
 
     def place(self, images: Sequence[str]) -> dict[str, str]:
         """Where photos go below the folder, by their path in the dataset that was read."""
-        return {image: image for image in images}
+        start = f"{self.folder}/" * bool(self.folder)
+        inside = all(image.startswith(start) for image in images)
+        return {image: image if inside else start + image for image in images}
 
     def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
         """Write the annotations of photos, which lie in the folder as `place` said.
@@ -192,13 +196,35 @@ class DatasetFormat:
         raise NotImplementedError
 
 
-def place_below(folder: str, images: Sequence[str]) -> dict[str, str]:
-    """Photos below a folder, in which they may be already."""
-    inside = all(image.startswith(f"{folder}/") for image in images)
-    return {image: image if inside else f"{folder}/{image}" for image in images}
+class UprightFormat(DatasetFormat):
+    """A format of photos as they are looked at, written, too. No face is difficult there.
+
+    `describe` makes its files, by name, of upright photos and the class names. Photos are told
+    apart by the file that is about them, or by what the format calls them.
+    """
+
+    call_file: Callable[[str], str]
+    describe: Callable[[Sequence[FramedPhoto], Sequence[str]], Mapping[str, str | bytes]]
+
+    def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
+        """Write the annotations; see `DatasetFormat`."""
+        named, findings, refused = _name_files(photos, self.call_file)
+        kept = [*named.values()]
+        try:
+            files = self.describe([*map(turn_upright, kept)], classes)
+        except ValueError as error:
+            raise DatasetError(
+                f"{self.looks} can't hold the name of a photo or of a class ({error}); rename it "
+                "or choose another format."
+            ) from error
+        for name, data in show_progress(files.items(), len(files), "writing annotations"):
+            write_atomically(folder / name, data)
+        difficult = sum(face.difficult for photo in kept for face in photo.faces)
+        left_out = count_left_out(kept, difficult_flags=difficult)
+        return Written(tuple(files), left_out, tuple(findings), refused)
 
 
-def name_files(
+def _name_files(
     photos: Sequence[FramedPhoto], name: Callable[[str], str]
 ) -> tuple[dict[str, FramedPhoto], list[Finding], frozenset[str]]:
     """Photos by the file about each; findings, and photos that would share one, whatever its case.

@@ -14,23 +14,18 @@ import numpy as np
 import yaml
 
 from data_prep.base.errors import DatasetError
-from data_prep.base.files import write_atomically
 from data_prep.base.photo import Size
-from data_prep.base.progress import show_progress, tell
+from data_prep.base.progress import tell
 from data_prep.base.records import Box, Dataset, Finding
 from data_prep.base.tables import FloatArray
 from data_prep.formats.contracts import (
     IMAGES,
-    DatasetFormat,
     FaceReader,
     Faults,
     ReadOptions,
-    Written,
-    count_left_out,
-    name_files,
-    place_below,
+    UprightFormat,
 )
-from data_prep.formats.exif_frame import DECIMALS, FramedPhoto, place_photos, turn_upright
+from data_prep.formats.exif_frame import DECIMALS, FramedPhoto, place_photos
 from data_prep.formats.input_files import InputError, enclose, is_number, read_lines, split_line
 from data_prep.formats.label_files import (
     BOX_VALUES,
@@ -52,7 +47,20 @@ SHARES = (1, 1)  # Stands for the size of a photo where boxes are to be shares o
 _PARTS = {"valid": "val"}  # Parts of a split that data.yaml calls otherwise.
 
 
-class YoloFormat(DatasetFormat):
+def name_labels(image: str) -> str:
+    """The label file of a photo by the rule of YOLO's trainers.
+
+    The last folder called `images` becomes `labels`, and the ending `.txt`.
+
+    >>> name_labels("images/day 1/a.jpg")
+    'labels/day 1/a.txt'
+    """
+    *folders, name = PurePosixPath(image).with_suffix(".txt").parts
+    last = len(folders) - 1 - folders[::-1].index(IMAGES)
+    return "/".join([*folders[:last], LABELS, *folders[last + 1 :], name])
+
+
+class YoloFormat(UprightFormat):
     """Label files in `labels` folders beside `images`, or beside photos, and `data.yaml`.
 
     Coordinates refer to the photo as it is looked at: trainers turn photos upright by EXIF. A photo
@@ -66,6 +74,8 @@ class YoloFormat(DatasetFormat):
         "YOLO labels (labels/*.txt beside images/, or *.txt beside photos and data.yaml, "
         "classes.txt or obj.names)"
     )
+    folder = IMAGES  # Where their labels are found from.
+    call_file = staticmethod(name_labels)
 
     def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
         """The first label file that has a photo, else the first in `labels` with a box."""
@@ -127,30 +137,23 @@ class YoloFormat(DatasetFormat):
         matches = [((photo,), "") for photo in (*photos, *unlabelled)]
         return place_photos(files, read, whole.findings, "centred", "shares", matches)
 
-    def place(self, images: Sequence[str]) -> dict[str, str]:
-        """Photos go to `images`, where their labels are found from."""
-        return place_below(IMAGES, images)
-
-    def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
-        """Write the annotations; see `DatasetFormat`."""
+    def describe(
+        self, photos: Sequence[FramedPhoto], classes: Sequence[str]
+    ) -> dict[str, str | bytes]:
+        """`data.yaml`, and a label file for each photo."""
         numbers = {label: number for number, label in enumerate(classes)}
-        written, findings, refused = name_files(photos, name_labels)
-        for file, photo in show_progress(written.items(), len(written), "writing labels"):
-            upright = turn_upright(photo)
-            lines = [
-                f"{numbers[face.label]} {_share_out(face.box, upright.width, upright.height)}\n"
-                for face in upright.faces
-            ]
-            write_atomically(folder / file, "".join(lines))
         # Without `path`, trainers look from the file's own folder.
         parts = sorted({photo.part for photo in photos if photo.part})
         sides = {_PARTS.get(part, part): f"{IMAGES}/{part}" for part in parts}
         record = {**(sides or {"train": IMAGES}), "names": dict(enumerate(classes))}
-        write_atomically(folder / DATA, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
-        kept = list(written.values())
-        difficult = sum(face.difficult for photo in kept for face in photo.faces)
-        left_out = count_left_out(kept, difficult_flags=difficult)
-        return Written((DATA, *written), left_out, tuple(findings), refused)
+        files: dict[str, str | bytes] = {
+            DATA: yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
+        }
+        for photo in photos:
+            size = photo.width, photo.height
+            lines = (f"{numbers[f.label]} {_share_out(f.box, *size)}\n" for f in photo.faces)
+            files[name_labels(photo.image)] = "".join(lines)
+        return files
 
 
 def describe_unlabelled(photos: Sequence[str]) -> str:
@@ -270,19 +273,6 @@ def from_centre(values: Sequence[float], size: Size) -> Box:
         (x + width / 2) * size[0],
         (y + height / 2) * size[1],
     )
-
-
-def name_labels(image: str) -> str:
-    """The label file of a photo by the rule of YOLO's trainers.
-
-    The last folder called `images` becomes `labels`, and the ending `.txt`.
-
-    >>> name_labels("images/day 1/a.jpg")
-    'labels/day 1/a.txt'
-    """
-    *folders, name = PurePosixPath(image).with_suffix(".txt").parts
-    last = len(folders) - 1 - folders[::-1].index(IMAGES)
-    return "/".join([*folders[:last], LABELS, *folders[last + 1 :], name])
 
 
 def _share_out(box: Box, width: int, height: int) -> str:
