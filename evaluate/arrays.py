@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,22 @@ BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class GroundTruth:
+class _Rows:
+    """A row per face: fields named here have as many."""
+
+    ROWS: ClassVar[tuple[str, ...]]
+
+    def take(self, rows: IntArray | BoolArray, photo: IntArray | None = None) -> Self:
+        """Some of the rows, in the order given, with new photo indices if there are."""
+        taken = {name: own[rows] for name in self.ROWS if (own := getattr(self, name)) is not None}
+        return replace(self, **taken | ({} if photo is None else {"photo": photo}))
+
+
+@dataclass(frozen=True)
+class GroundTruth(_Rows):
     """Annotated faces, sorted by photo."""
+
+    ROWS = ("photo", "boxes", "labels", "difficult")
 
     photos: tuple[str, ...]  # P names with forward slashes, sorted; some may have no face.
     photo: IntArray  # (G,) index into `photos` for every face.
@@ -30,16 +45,6 @@ class GroundTruth:
     """Boxes refer to photos turned upright by EXIF, whatever their size, as relative coordinates
     do. Otherwise to photos as stored, unless only the upright photo has the size in `sizes`."""
 
-    def take(self, rows: IntArray | BoolArray, photo: IntArray | None = None) -> GroundTruth:
-        """Some of the faces, in the order given, with new photo indices if there are."""
-        return replace(
-            self,
-            photo=self.photo[rows] if photo is None else photo,
-            boxes=self.boxes[rows],
-            labels=self.labels[rows],
-            difficult=self.difficult[rows],
-        )
-
     def find_size(self, photo: int) -> tuple[int, int] | None:
         """Width and height of a photo in pixels, if they are known."""
         if self.sizes is None or np.isnan(self.sizes[photo]).any():
@@ -49,8 +54,10 @@ class GroundTruth:
 
 
 @dataclass(frozen=True)
-class Detections:
+class Detections(_Rows):
     """Predicted faces, one per row of the table."""
+
+    ROWS = ("photo", "boxes", "labels", "scores", "detection", "probabilities")
 
     photo: IntArray  # (N,) index into photo names: the table's, or the truth's once placed there.
     boxes: FloatArray  # (N, 4) xmin, ymin, xmax, ymax in pixels.
@@ -61,14 +68,3 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.photo)
-
-    def take(self, rows: IntArray | BoolArray, photo: IntArray | None = None) -> Detections:
-        """Some of the rows, in the order given, with new photo indices if there are."""
-        return Detections(
-            photo=self.photo[rows] if photo is None else photo,
-            boxes=self.boxes[rows],
-            labels=self.labels[rows],
-            scores=self.scores[rows],
-            detection=self.detection[rows],
-            probabilities=None if self.probabilities is None else self.probabilities[rows],
-        )

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from data_prep.base.errors import UserError
+from data_prep.base.errors import OptionError
 from data_prep.base.labels import CLASSES, Vocabulary, parse_aliases
 from data_prep.base.photo import Size
 from data_prep.formats.text import Layout
@@ -26,10 +26,6 @@ reading, counting, writing = (
     for panel in ("What is read", "How it is counted", "What is written")
 )
 """Options of the command line by what they are about."""
-
-
-class OptionError(UserError, ValueError):
-    """An option that makes no sense; the message names it and says what to write."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,7 +77,6 @@ app = lazy_app(
     add_completion=False,
 )
 
-
 GROUPS = (USE, DATA, TRAIN, CLEAN, MEASURE, RESEARCH)
 
 trimask = lazy_app(

@@ -23,7 +23,6 @@ DONE, SOME_LEFT_OUT, NOT_DONE, STOPPED = 0, 1, 2, 130
 """Exit codes: all done; the rest done; wrong usage, nothing to do, or nothing could be written;
 stopped by Ctrl-C."""
 
-
 PACKAGES = {
     **dict.fromkeys(("build", "convert"), "-m data_prep "),
     **dict.fromkeys(("train", "suspects", "review", "agreement", "classify"), "-m pipeline "),

@@ -12,7 +12,6 @@ from data_prep.base.records import AnnotatedPhoto, Box
 
 JPEG_QUALITY = 95
 
-
 CROP_SCALE = 1.5  # Side of the crop as a multiple of the longer side of the box.
 
 Colour = Literal["rgb", "grey"]

@@ -35,6 +35,10 @@ def end_when_interrupted(ends: bool = True) -> bool:
     return before is _end
 
 
+class OptionError(UserError, ValueError):
+    """An option whose value makes no sense; the message names it and says what to write."""
+
+
 class DatasetError(UserError, ValueError):
     """A folder that can't be used as a dataset; the message says what to do."""
 

@@ -6,6 +6,7 @@ import base64
 import io
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,15 @@ def new_axes(
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     return figure, axes
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Something to look at, such as an error."""
+
+    src: str  # A data URI; empty when the photo was not found.
+    caption: str  # What it is, in a few words.
+    title: str = ""  # Where it is: photo and box.
 
 
 def jpeg_uri(data: bytes) -> str:

@@ -60,7 +60,6 @@ class Finding:
 
 NOT_READ = "not-read"  # Kind of the findings, no faults, about what a reader has no use for.
 
-
 NAME_CONFLICT = "name-conflict"
 """Kind of the findings where an annotation names another photo than it is called after."""
 

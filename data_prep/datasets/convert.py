@@ -28,12 +28,7 @@ from data_prep.formats.contracts import Format, ReadOptions, order_classes
 from data_prep.formats.exif_frame import FramedPhoto, frame_photos
 from data_prep.formats.photo_match import find_folder, list_dataset
 from data_prep.formats.registry import FORMATS, make_writer, read_dataset, recognise
-from data_prep.grouping.groups import (
-    GROUPS,
-    look_at_photos,
-    read_groups,
-    write_groups,
-)
+from data_prep.grouping.groups import GROUPS, look_at_photos, read_groups, write_groups
 from data_prep.grouping.split import find_leaks, find_parts, place_parts
 from data_prep.prepare.options import Decisions, KeepSplit, OptionError, ReadingOptions, check_scale
 

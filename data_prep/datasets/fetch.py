@@ -19,7 +19,7 @@ from zipfile import BadZipFile
 
 import typer
 
-from data_prep.base.errors import UserError
+from data_prep.base.errors import DatasetError
 from data_prep.base.files import (
     OutputError,
     OutputFolder,
@@ -45,10 +45,6 @@ _FAILED = (
 )
 
 
-class FetchError(UserError, RuntimeError):
-    """A dataset that can't be fetched; the message says what to do."""
-
-
 @dataclass(frozen=True)
 class FetchOptions:
     """The options of `fetch`."""
@@ -71,13 +67,13 @@ def fetch(options: FetchOptions, log: Callable[[str], None]) -> dict[str, Any] |
     What is whole by the hashes of `fetched.json` is not fetched again.
 
     Raises:
-        FetchError: It can't be had.
+        DatasetError: It can't be had.
         OutputError: The folder can't be written, has too little space, holds other files, or a file
             in it was changed since it was fetched.
     """
     match = _NAME.fullmatch(options.dataset)
     if match is None:
-        raise FetchError(
+        raise DatasetError(
             f"'{options.dataset}': write kaggle:OWNER/NAME, such as "
             "kaggle:andrewmvd/face-mask-detection, with /versions/N after it for one that is not "
             "the newest."
@@ -108,14 +104,14 @@ def fetch(options: FetchOptions, log: Callable[[str], None]) -> dict[str, Any] |
     # Links are left out: they may lead anywhere.
     plain = [path for path in cached.rglob("*") if path.is_file() and not path.is_symlink()]
     if not plain:
-        raise FetchError(f"{cached}: the dataset has no files.")
+        raise DatasetError(f"{cached}: the dataset has no files.")
     with folder.stage() as staging:
         paths = {path.relative_to(cached).as_posix(): path for path in sorted(plain)}
         place_photos(paths, staging, PhotoMode.COPY)
         files = {name: sha256_of(staging / name) for name in paths}
         for name in sorted(files.keys() & old.get("files", {}).keys()):
             if old.get("source") == source and files[name] != old["files"][name]:
-                raise FetchError(
+                raise DatasetError(
                     f"{cached / name}: is not what was fetched before, so it is damaged; remove "
                     f"{cached} and run it again."
                 )
@@ -131,7 +127,7 @@ def _describe(owner: str, name: str, version: str | None) -> dict[str, Any]:
         clients: Any = import_module("kagglehub.clients")
     except ImportError as error:
         why = "kagglehub is not installed; get it with: pip install kagglehub"
-        raise FetchError(why) from error
+        raise DatasetError(why) from error
     types: Any = import_module("kagglesdk.datasets.types.dataset_api_service")
     request = types.ApiGetDatasetRequest()
     request.owner_slug, request.dataset_slug = owner, name
@@ -169,9 +165,9 @@ def _explain(source: str) -> Iterator[None]:
     except requests.RequestException as error:
         status = getattr(error.response, "status_code", 0)
         told = status or type(error).__name__
-        raise FetchError(f"{source}: {_ANSWERS.get(status, _FAILED)} ({told})") from error
+        raise DatasetError(f"{source}: {_ANSWERS.get(status, _FAILED)} ({told})") from error
     except (*damaged, ValueError) as error:  # Also a broken kaggle.json.
-        raise FetchError(
+        raise DatasetError(
             f"{source}: {error} Mend it or run it again; if that does not help, remove the dataset "
             "from the cache of kagglehub."
         ) from error

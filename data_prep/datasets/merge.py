@@ -23,12 +23,7 @@ from data_prep.formats.csv import TABLE, tabulate
 from data_prep.formats.exif_frame import FramedPhoto, frame_photos
 from data_prep.formats.photo_match import find_folder
 from data_prep.formats.registry import read_dataset
-from data_prep.grouping.groups import (
-    GROUPS,
-    look_at_photos,
-    read_groups,
-    write_groups,
-)
+from data_prep.grouping.groups import GROUPS, look_at_photos, read_groups, write_groups
 
 RECORD = "merge.json"
 PHOTOS = "photos"
@@ -179,13 +174,9 @@ class SourceTable(BaseModel):
 
     def make_options(self, folder: Path) -> ReadOptions:
         """How it is read, its classes as written."""
-        return ReadOptions(
-            classes=None,
-            format=self.format,
-            names=folder / self.names if self.names else None,
-            columns=self.columns,
-            crop_scale=self.crop_scale,
-        )
+        names = folder / self.names if self.names else None
+        how = self.model_dump(include={"format", "columns", "crop_scale"})
+        return ReadOptions(classes=None, names=names, **how)
 
 
 class RecodeTable(BaseModel):

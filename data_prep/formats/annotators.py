@@ -211,7 +211,6 @@ LABEL_STUDIO = ToolFormat(
     describe=_describe_tasks,
 )
 
-
 _OUTLINES = {"polygon", "polyline", "points", "ellipse", "mask"}
 _BOXED = {"box": ("xtl", "ytl", "xbr", "ybr"), "mask": ("left", "top", "width", "height")}
 

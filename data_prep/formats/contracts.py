@@ -6,15 +6,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
+from data_prep.base import labels
 from data_prep.base.errors import DatasetError, UserError
 from data_prep.base.files import write_atomically
-from data_prep.base.labels import (
-    ALIASES,
-    CLASSES,
-    UnknownLabelError,
-    canonical_label,
-    explain_unknown,
-)
 from data_prep.base.photo import Size
 from data_prep.base.progress import show_progress, tell
 from data_prep.base.records import NOT_READ, Box, Dataset, Face, Finding, note_unread
@@ -50,8 +44,8 @@ class ReadOptions:
     written. `columns` has the column of a CSV table for each field, such as `{"image": "file"}`.
     """
 
-    aliases: Mapping[str, str] = field(default_factory=lambda: dict(ALIASES))
-    classes: Sequence[str] | None = CLASSES
+    aliases: Mapping[str, str] = field(default_factory=lambda: dict(labels.ALIASES))
+    classes: Sequence[str] | None = labels.CLASSES
     format: Format | None = None  # Recognised when None.
     names: Path | None = None  # File of class names for ids; looked for in the dataset when None.
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -72,8 +66,8 @@ class ReadOptions:
             return name.strip()
         if name not in self._known:
             try:
-                self._known[name] = canonical_label(name, self.aliases, self.classes)
-            except UnknownLabelError:
+                self._known[name] = labels.canonical_label(name, self.aliases, self.classes)
+            except labels.UnknownLabelError:
                 first, count = self._unknown.get(name, (f"{where}: {called}", 0))
                 self._unknown[name] = first, count + 1
                 return name
@@ -89,8 +83,8 @@ class ReadOptions:
         if self._unknown:
             first, _ = next(iter(self._unknown.values()))
             counts = {name: count for name, (_, count) in self._unknown.items()}
-            told = explain_unknown(counts, self.aliases, self.classes or ())
-            raise UnknownLabelError(f"{first}{told}")
+            told = labels.explain_unknown(counts, self.aliases, self.classes or ())
+            raise labels.UnknownLabelError(f"{first}{told}")
         return [
             f"{tell(count, 'face')} of the class '{name}' {'is' if count == 1 else 'are'} left "
             f"out, as --alias {name}= says."
@@ -251,7 +245,7 @@ def _name_files(
 
 def order_classes(names: Iterable[str]) -> list[str]:
     """Class names in the order of their numbers: the mask classes first, others by name."""
-    ranks = {label: rank for rank, label in enumerate(CLASSES)}
+    ranks = {label: rank for rank, label in enumerate(labels.CLASSES)}
     return sorted(set(names), key=lambda name: (ranks.get(name, len(ranks)), name))
 
 
@@ -322,7 +316,8 @@ class FileFormat(DatasetFormat):
         """Its files below a folder."""
         if self.is_own is not None:
             paths = files.by_suffix({self.ending})
-            called = [path for path in paths if path.stem in files.photo_stems]
+            stems = {path.stem for path in files.photos}
+            called = [path for path in paths if path.stem in stems]
             if len(called) > _TRIED and not any(map(self.is_own, called[:_TRIED])):
                 # They are about one photo each, so of another format: not all need be opened.
                 paths = sorted({*paths} - {*called})

@@ -8,7 +8,7 @@ from data_prep.base.crop import CROP_SCALE, crop_face, crop_name, encode_crop
 from data_prep.base.errors import DatasetError
 from data_prep.base.files import write_atomically
 from data_prep.base.labels import CLASSES, guess_class, knows_label
-from data_prep.base.photo import PhotoError, Size, read_photo, upright_size
+from data_prep.base.photo import PhotoError, read_photo, upright_size
 from data_prep.base.progress import show_progress
 from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding
 from data_prep.formats.contracts import DatasetFormat, ReadOptions, Written, count_left_out
@@ -61,7 +61,8 @@ class CropsFormat(DatasetFormat):
                 name = files.call(path)
                 findings.append(Finding(name, "unreadable-photo", str(error), dropped=True))
                 continue
-            face = Face(0, label, _find_middle(size, options.crop_scale))
+            x, y = ((side - side / options.crop_scale) / 2 for side in size)
+            face = Face(0, label, Box(x, y, size[0] - x, size[1] - y))
             photos.append(AnnotatedPhoto(files.source, files.root, image, image, *size, (face,)))
         if not used:
             raise DatasetError(f"{files.root}: no photo in a folder below it.")
@@ -110,12 +111,6 @@ def _find_class(files: DatasetFiles, folder: Path, options: ReadOptions) -> Path
             whole = "_".join(folder.relative_to(one.parent).parts)
             return one if guess_class(whole) in (None, guess_class(one.name)) else None
     return None
-
-
-def _find_middle(size: Size, scale: float) -> Box:
-    width, height = size
-    x, y = (width - width / scale) / 2, (height - height / scale) / 2
-    return Box(x, y, width - x, height - y)
 
 
 def _check_folder_names(classes: Iterable[str]) -> None:

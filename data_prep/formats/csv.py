@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from data_prep.base.boxes import write_number
-from data_prep.base.errors import DatasetError, UserError
+from data_prep.base.errors import DatasetError, OptionError
 from data_prep.base.files import write_atomically
 from data_prep.base.photo import PHOTO_SUFFIXES, Size
 from data_prep.base.progress import show_progress
@@ -39,7 +39,6 @@ COLUMNS: tuple[str, ...] = (
 """A photo without faces has a row with nothing from `object` on."""
 
 TABLES = frozenset({".csv", ".tsv"})  # Endings of tables.
-
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "image": (
@@ -74,10 +73,6 @@ _HINT = (
     "neither xmax may be under xmin nor ymax under ymin; if these are width and height, say so "
     "with --columns box_width=...,box_height=..."
 )
-
-
-class ColumnError(UserError, ValueError):
-    """An option for columns that can't be understood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +207,7 @@ def find_layout(start: Sequence[str], columns: Mapping[str, str]) -> Layout | No
 
 
 def parse_columns(text: str) -> dict[str, str]:
-    """Read `--columns image=file,label=class`; a `ColumnError` says what can't be understood.
+    """Read `--columns image=file,label=class`; an `OptionError` says what can't be understood.
 
     >>> parse_columns("image=file, xmin=x")
     {'image': 'file', 'xmin': 'x'}
@@ -221,11 +216,11 @@ def parse_columns(text: str) -> dict[str, str]:
     for part in text.split(",") if text.strip() else ():
         field, equals, column = (word.strip() for word in part.partition("="))
         if not equals or not column:
-            raise ColumnError(f"--columns {text}: '{part}' is not FIELD=COLUMN.")
+            raise OptionError(f"--columns {text}: '{part}' is not FIELD=COLUMN.")
         columns[field] = column
     for field in columns:
         if field not in FIELDS:
-            raise ColumnError(f"--columns {field}=...: fields are {', '.join(FIELDS)}.")
+            raise OptionError(f"--columns {field}=...: fields are {', '.join(FIELDS)}.")
     return columns
 
 

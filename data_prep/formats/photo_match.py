@@ -41,11 +41,6 @@ class DatasetFiles:
         return self.by_suffix(PHOTO_SUFFIXES)
 
     @cached_property
-    def photo_stems(self) -> frozenset[str]:
-        """The stems of the photos."""
-        return frozenset(path.stem for path in self.photos)
-
-    @cached_property
     def by_name(self) -> dict[str, list[Path]]:
         """Files by their name."""
         found: dict[str, list[Path]] = {}

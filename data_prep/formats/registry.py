@@ -13,20 +13,13 @@ from data_prep.base.command import spell
 from data_prep.base.crop import CROP_SCALE
 from data_prep.base.errors import DatasetError
 from data_prep.base.records import AnnotatedPhoto, Dataset, Finding
+from data_prep.formats import photo_match
 from data_prep.formats.annotators import CVAT, FIFTYONE, LABEL_STUDIO, LABELME
 from data_prep.formats.coco import COCO
 from data_prep.formats.contracts import BAD_ANNOTATION, IMAGES, DatasetFormat, Format, ReadOptions
 from data_prep.formats.crops import CropsFormat
 from data_prep.formats.csv import TABLES, CsvFormat, explain_tables
 from data_prep.formats.label_files import has_box
-from data_prep.formats.photo_match import (
-    ANNOTATIONS,
-    ARCHIVES,
-    DatasetFiles,
-    explain_archive,
-    find_folder,
-    list_dataset,
-)
 from data_prep.formats.tools import MEDICAL_MASK, SUPERVISELY, VIA, WIDER
 from data_prep.formats.voc import VOC
 from data_prep.formats.yolo import YoloFormat
@@ -41,7 +34,7 @@ LOOKED_FOR = ", ".join(form.looks for form in FORMATS.values())
 """By what datasets are known, for messages."""
 
 
-def recognise(files: DatasetFiles, options: ReadOptions) -> Format:
+def recognise(files: photo_match.DatasetFiles, options: ReadOptions) -> Format:
     """The format of a dataset.
 
     Crops in folders are believed only where nothing else is: photos may be sorted by class and
@@ -76,13 +69,15 @@ class NothingKnownError(DatasetError):
     """A folder in no known format."""
 
 
-def hint_at(files: DatasetFiles, options: ReadOptions) -> str:
+def hint_at(files: photo_match.DatasetFiles, options: ReadOptions) -> str:
     """What there is instead."""
-    archive = next(iter(files.by_suffix(ARCHIVES)), None)
+    archive = next(iter(files.by_suffix(photo_match.ARCHIVES)), None)
     if archive is not None:
-        return " " + explain_archive(archive)
+        return " " + photo_match.explain_archive(archive)
     hints = [finding.message for finding in files.findings[:1]]
-    others = [path for path in files.files if path.suffix.lower() in ANNOTATIONS | _LIKE_THEM]
+    others = [
+        path for path in files.files if path.suffix.lower() in photo_match.ANNOTATIONS | _LIKE_THEM
+    ]
     if others:
         shown = ", ".join(files.relative(path) for path in others[:3])
         hints.append(f"Not annotations, or not known: {shown}.")
@@ -112,7 +107,7 @@ def read_datasets(roots: Sequence[Path], options: ReadOptions = DEFAULT_OPTIONS)
 
     A photo that two datasets annotate, as where one lies in the other, counts in the first.
     """
-    sources = [find_folder(root).resolve().name for root in roots]
+    sources = [photo_match.find_folder(root).resolve().name for root in roots]
     for source in sources:
         if sources.count(source) > 1:
             raise DatasetError(
@@ -125,7 +120,7 @@ def read_datasets(roots: Sequence[Path], options: ReadOptions = DEFAULT_OPTIONS)
 def read_dataset(root: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     """Read a dataset folder; see `DatasetFormat.read`."""
     # A copy, for names that one dataset has left there are no other's.
-    files, options = list_dataset(root), replace(options)
+    files, options = photo_match.list_dataset(root), replace(options)
     dataset = FORMATS[options.format or recognise(files, options)].read(files, options)
     notes = options.check_labels()
     photos, lost = dataset.photos, [finding for finding in dataset.findings if finding.dropped]

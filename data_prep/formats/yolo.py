@@ -18,13 +18,7 @@ from data_prep.base.photo import Size
 from data_prep.base.progress import tell
 from data_prep.base.records import Box, Dataset, Finding
 from data_prep.base.tables import FloatArray
-from data_prep.formats.contracts import (
-    IMAGES,
-    FaceReader,
-    Faults,
-    ReadOptions,
-    UprightFormat,
-)
+from data_prep.formats.contracts import IMAGES, FaceReader, Faults, ReadOptions, UprightFormat
 from data_prep.formats.exif_frame import DECIMALS, FramedPhoto, place_photos
 from data_prep.formats.input_files import InputError, enclose, is_number, read_lines, split_line
 from data_prep.formats.label_files import (

@@ -20,12 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
 from usearch.index import Index
 
-from data_prep.grouping.fingerprints import (
-    FLAT_DEVIATION,
-    Fingerprint,
-    resize,
-    unpack_descriptors,
-)
+from data_prep.grouping.fingerprints import FLAT_DEVIATION, Fingerprint, resize, unpack_descriptors
 
 TINY_SIDE = 16  # pixels, both sides of the picture that copies are looked up by
 COPY_CANDIDATE = 0.9  # correlation of tiny pictures

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from data_prep.base.crop import CROP_SCALE
-from data_prep.base.errors import UserError
+from data_prep.base.errors import OptionError
 from data_prep.base.labels import CLASSES, parse_aliases
 from data_prep.formats.contracts import Format, ReadOptions
 from data_prep.formats.csv import FIELDS, parse_columns
@@ -44,10 +44,6 @@ KeepSplit = Annotated[
         "near-duplicates across it are named.",
     ),
 ]
-
-
-class OptionError(UserError, ValueError):
-    """An option whose value makes no sense; the message names it."""
 
 
 def check_scale(option: str, scale: float) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from data_prep.base.boxes import SIZE_EDGES
-from data_prep.base.html import COLOURS, INK, jpeg_uri, new_axes, render_html, to_uri
+from data_prep.base.html import COLOURS, INK, Picture, jpeg_uri, new_axes, render_html, to_uri
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Finding
 from data_prep.decisions.overlay import REASONS
@@ -141,14 +141,6 @@ def _size_axes(title: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-class Thumb(NamedTuple):
-    """A face to show: a data URI, a short caption, and what hovering tells."""
-
-    src: str
-    caption: str
-    title: str
-
-
 class Sheets(NamedTuple):
     """All contact sheets of a page.
 
@@ -157,20 +149,20 @@ class Sheets(NamedTuple):
     near-duplicate groups: the largest face of each of their photos.
     """
 
-    classes: list[tuple[str, list[Thumb]]]
-    smallest: list[Thumb]
-    blur: list[tuple[str, list[Thumb], list[Thumb]]]
-    groups: list[tuple[str, list[Thumb]]]
+    classes: list[tuple[str, list[Picture]]]
+    smallest: list[Picture]
+    blur: list[tuple[str, list[Picture], list[Picture]]]
+    groups: list[tuple[str, list[Picture]]]
 
 
 def draw_sheets(faces: pd.DataFrame, crops: Path, *, seed: int = 0) -> Sheets:
     """Choose faces and load their thumbnails; the column `crop` is below `crops`."""
     rng = np.random.default_rng(seed)
 
-    def load(rows: pd.DataFrame) -> list[Thumb]:
+    def load(rows: pd.DataFrame) -> list[Picture]:
         return [_load_thumb(row, crops) for _, row in rows.iterrows()]
 
-    def sample(rows: pd.DataFrame, size: int, order: str) -> list[Thumb]:
+    def sample(rows: pd.DataFrame, size: int, order: str) -> list[Picture]:
         chosen = rng.permutation(len(rows))[:size]
         return load(rows.iloc[chosen].sort_values(order, kind="stable"))
 
@@ -202,7 +194,7 @@ def _thinned_bins(faces: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
     return [(int(index), pool[bins == index]) for index in sorted(most)]
 
 
-def _load_thumb(row: pd.Series, crops: Path) -> Thumb:
+def _load_thumb(row: pd.Series, crops: Path) -> Picture:
     data = (crops / str(row["crop"])).read_bytes()
     pixels = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
     if pixels.shape[0] > THUMB_SIDE:
@@ -212,4 +204,4 @@ def _load_thumb(row: pd.Series, crops: Path) -> Thumb:
         f"{row['source']}/{row['image']}, object {row['object']}: {row['label']}, "
         f"short side {row['short_side']:.0f} px, blur score {row['blur']:.0f}"
     )
-    return Thumb(jpeg_uri(data), f"{row['short_side']:.0f}", title)
+    return Picture(jpeg_uri(data), f"{row['short_side']:.0f}", title)

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
 
 import cv2
 import numpy as np
 
 from data_prep.base.crop import encode_crop, resize_crop
-from data_prep.base.html import jpeg_uri
+from data_prep.base.html import Picture, jpeg_uri
 from data_prep.base.photo import PhotoError, read_photo
 from evaluate.arrays import FloatArray
 from evaluate.measures.case import Case
@@ -23,15 +22,6 @@ CONTEXT = 2.4  # Side of what is shown as a multiple of the longer side of the b
 LEAST_CONTEXT = 40  # Least side of what is shown, in pixels of the photo.
 GROUND = 235  # Grey of what lies outside the photo.
 QUALITY = 85  # Of its JPEG.
-
-
-@dataclass(frozen=True)
-class Picture:
-    """Something to look at, such as an error."""
-
-    src: str  # A data URI; empty when the photo was not found.
-    caption: str  # What it is, in a few words.
-    title: str = ""  # Where it is: photo and box.
 
 
 Mark = tuple[FloatArray, str, bool]

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from data_prep.base.command import NOT_DONE, SOME_LEFT_OUT, STOPPED, Command, as_command
+from data_prep.base.errors import OptionError
 from data_prep.base.files import OutputError, hold_folder
 from data_prep.base.photo import MAX_PIXELS
 from data_prep.base.progress import log, tell
@@ -23,7 +24,7 @@ from pipeline.inference.sources import (
     count_reasons,
     find_photos,
 )
-from pipeline.inference.video.alarms import Alarm, AlarmError
+from pipeline.inference.video.alarms import Alarm
 from pipeline.inference.video.clips import VideoOptions
 from pipeline.nets import options as shared
 from pipeline.nets.options import SHIPPED, Device, EngineName, Quality, Weights
@@ -117,7 +118,7 @@ def run(options: RunOptions) -> None:
     alarm = AlarmRule.read(Path(rules[-1])) if rules else None
     called = [given for given in options.alarm if given not in rules]
     if max(len(rules), len(called)) > 1:
-        raise AlarmError("--alarm: one alarm.json, and one command or address, are the most.")
+        raise OptionError("--alarm: one alarm.json, and one command or address, are the most.")
     call = Alarm(called[-1]) if called else None
     video = VideoOptions(options.every, call, options.show)
     refuse_foreign(options.out)

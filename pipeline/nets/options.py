@@ -78,7 +78,6 @@ LogAs = Annotated[
     typer.Option("--log", help="Lines for people, or one JSON object per line on standard output."),
 ]
 
-
 Target = Literal["onnx", "openvino", "torchscript"]
 
 

@@ -38,7 +38,6 @@ COLUMNS = (
 )
 """Figures, and the faces of each class told right, are of the weights of the kept epoch."""
 
-
 EMPTY: dict[str, Any] = {
     **{"name": "", "state": "not a run", "kind": "", "recipe": "", "date": "", "data": ""},
     **{"rows": 0, "kept": None, "figures": {}, "recalls": {}, "warning": "", "problem": ""},

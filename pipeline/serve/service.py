@@ -34,7 +34,6 @@ from pipeline.nets.options import find_boxes
 BOXES = {"found": None, **{name: find_boxes(name) for name in ("facemask", "ilc", "head")}}
 """Conventions that boxes are told in: as the nets find faces, or as others draw them."""
 
-
 FETCHERS = 5  # Addresses that are fetched from at a time.
 PAUSE = 0.005  # Seconds after which a photo asks again for room for its pixels.
 STUCK = 60.0  # Seconds after which a batch that is still running counts as hanging.

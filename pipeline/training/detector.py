@@ -25,15 +25,8 @@ from evaluate.measures.average_precision import RankedHits, average_precisions
 from evaluate.measures.matching import BoxGroups, best_overlaps
 from pipeline.inference.boxes import FaceBoxes
 from pipeline.inference.detector import Detector
+from pipeline.nets import cards
 from pipeline.nets.anchors import make_anchors
-from pipeline.nets.cards import (
-    DETECTOR,
-    DetectorCard,
-    WeightsError,
-    load_checkpoint,
-    save_checkpoint,
-    save_weights,
-)
 from pipeline.nets.compute import autocast, has_fast_bf16, seed_everything
 from pipeline.nets.retinaface import RetinaFace, widen_scores
 from pipeline.runs.folder import CHECKPOINT, PreparedError, Row, Run
@@ -169,7 +162,7 @@ def train_detector(
     device: torch.device,
     log: Log,
     prepared: Path | None = None,
-) -> DetectorCard:
+) -> cards.DetectorCard:
     """Fine-tune the detector, or go on where a killed run of the same folder stopped.
 
     From the whole `faces.csv`, the folder of each source, and a state dict to start from; gives the
@@ -209,8 +202,8 @@ def train_detector(
     training = run.describe_training(recipe)
     own = {"training": training, "results": results, "training_photos": run.photos}
     state = dict(trainer.averaged.module.state_dict())
-    path = run.folder / f"{DETECTOR}.safetensors"
-    card = save_weights(path, state, trainer.card.model_copy(update=own))
+    path = run.folder / f"{cards.DETECTOR}.safetensors"
+    card = cards.save_weights(path, state, trainer.card.model_copy(update=own))
     if prepared is not None:
         fed = map(WindowDataset(scenes, recipe).__getitem__, range(FED))
         write_page(run, prepared, batch=[_picture_window(*window) for window in fed])
@@ -225,7 +218,7 @@ def _picture_window(window: Tensor, boxes: Tensor, *_: object) -> Picture:
     return make_picture(pixels, tell(len(boxes), "face"))
 
 
-def normalise(photos: Tensor, card: DetectorCard) -> Tensor:
+def normalise(photos: Tensor, card: cards.DetectorCard) -> Tensor:
     """Bring RGB bytes to the network's input: channel order and mean of the card."""
     # Turned while still bytes, and subtracted in place: whole batches of floats are slow to copy.
     inputs = photos.flip(1) if card.channel_order == "BGR" else photos
@@ -241,12 +234,12 @@ class _Trainer:
         self.recipe, self.device = recipe, device
         self.bf16 = has_fast_bf16(device)
         learnt = recipe.learnt
-        self.card = DetectorCard(learnt=learnt)
+        self.card = cards.DetectorCard(learnt=learnt)
         teacher = RetinaFace(self.card.negative_slope)
         try:
             teacher.load_state_dict(start)
         except RuntimeError as error:
-            raise WeightsError(
+            raise cards.WeightsError(
                 f"the start weights do not fit {self.card.architecture}: give a detector's."
             ) from error
         net = RetinaFace(self.card.negative_slope, len(learnt) or 1)
@@ -295,11 +288,11 @@ class _Trainer:
 
     def save(self, path: Path, history: list[Row]) -> None:
         states = {name: getattr(self, name).state_dict() for name in STORED}
-        save_checkpoint(path, {"step": self.step, **states, "history": history})
+        cards.save_checkpoint(path, {"step": self.step, **states, "history": history})
 
     def resume(self, path: Path) -> list[Row]:
         """Take up a checkpoint when there is one; returns its history."""
-        state = load_checkpoint(path)
+        state = cards.load_checkpoint(path)
         if state is None:
             return []
         for name in STORED:

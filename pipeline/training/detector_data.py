@@ -218,11 +218,7 @@ def _grow(boxes: Tensor, tiny: Tensor, side: Tensor) -> Tensor:
 
 
 def match_batch(
-    boxes: list[Tensor],
-    names: list[Tensor],
-    marks: Tensor,
-    anchors: Tensor,
-    recipe: DetectorRecipe,
+    boxes: list[Tensor], names: list[Tensor], marks: Tensor, anchors: Tensor, recipe: DetectorRecipe
 ) -> Targets:
     """`match_anchors` for every window of a batch."""
     some = zip(boxes, names, strict=True)

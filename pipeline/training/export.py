@@ -19,12 +19,12 @@ from torch import Tensor
 from data_prep.base.command import spell
 from data_prep.base.crop import CROP_SCALE, encode_crop, resize_crop
 from data_prep.base.files import write_atomically
-from data_prep.base.html import COLOURS, jpeg_uri, render_html, to_uri
+from data_prep.base.html import COLOURS, Picture, jpeg_uri, render_html, to_uri
 from data_prep.base.labels import CLASSES, RARE_CLASS
 from data_prep.base.photo import read_photo
 from data_prep.base.tables import markdown_table
 from data_prep.grouping.split import VALID
-from evaluate.report.gallery import QUALITY, Picture
+from evaluate.report.gallery import QUALITY
 from evaluate.report.plots import draw_confusion
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.engines import AUTO

@@ -12,7 +12,7 @@ from queue import Queue
 from threading import Thread
 from typing import Any
 
-from data_prep.base.errors import UserError
+from data_prep.base.errors import OptionError
 from data_prep.base.progress import log
 from pipeline.inference.addresses import ADDRESSES, FAULTS, ask, explain
 
@@ -22,15 +22,11 @@ PAUSE = 1.0  # Seconds before an address is tried again, twice that before the l
 AGAIN = (429, 500, 502, 503, 504)  # Answers after which it is.
 
 
-class AlarmError(UserError, ValueError):
-    """What is to be called can't be."""
-
-
 class Alarm:
     """Calls by a thread of its own, so that no frame waits for them.
 
     An address gets the fields as JSON; a command, run without a shell, as variables of its
-    environment: `TRIMASK_` and the name in capitals. Raises `AlarmError`: there is no such command.
+    environment: `TRIMASK_` and the name in capitals. Raises `OptionError`: no such command.
     """
 
     def __init__(self, target: str) -> None:
@@ -40,7 +36,7 @@ class Alarm:
             self.words = [] if is_address else shlex.split(target)
         if not is_address and not (self.words and shutil.which(self.words[0])):
             what = "give one, an address that begins with http, or the alarm.json of evaluate"
-            raise AlarmError(f"--alarm {target}: no such command; {what}.")
+            raise OptionError(f"--alarm {target}: no such command; {what}.")
         self._waiting, self._rung, self._made = Queue[Mapping[str, Any] | None](), 0, 0
         self._thread = Thread(target=self._work, daemon=True)  # No exit waits for it.
         self._thread.start()

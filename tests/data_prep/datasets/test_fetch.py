@@ -15,9 +15,10 @@ from types import SimpleNamespace
 import pytest
 from kagglesdk import kaggle_env as env
 
+from data_prep.base.errors import DatasetError
 from data_prep.base.files import OutputError, sha256_of
 from data_prep.datasets import fetch as fetching
-from data_prep.datasets.fetch import FetchError, FetchOptions
+from data_prep.datasets.fetch import FetchOptions
 from data_prep.prepare.build import build
 from data_prep.prepare.options import BuildOptions
 from tests.makers import make_dataset
@@ -137,7 +138,7 @@ def assert_whole(folder):
 
 def test_without_the_library_the_message_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "kagglehub.clients", None)
-    with pytest.raises(FetchError, match="not installed; get it with: pip install kagglehub"):
+    with pytest.raises(DatasetError, match="not installed; get it with: pip install kagglehub"):
         fetching.fetch(FetchOptions(NAME, tmp_path / "out"), str)
 
 
@@ -145,7 +146,7 @@ def test_without_the_library_the_message_says_how_to_get_it(monkeypatch, tmp_pat
     "text", ["a/b", "kaggle:a", "kaggle:a/b/c", "kaggle:a/../b", "kaggle:a/b/versions/x", ""]
 )
 def test_other_texts_are_no_names(text):
-    with pytest.raises(FetchError, match="write kaggle:OWNER/NAME"):
+    with pytest.raises(DatasetError, match="write kaggle:OWNER/NAME"):
         fetching.fetch(FetchOptions(text), str)
 
 
@@ -225,7 +226,7 @@ def test_damage_in_the_cache_is_not_taken_over(fetch, tmp_path):
     record = (tmp_path / "out" / "fetched.json").read_text()
     (tmp_path / "out" / "images" / "a.txt").unlink()
     (cache(tmp_path) / "images" / "a.txt").write_bytes(b"damaged")
-    with pytest.raises(FetchError, match=r"a\.txt: is not what was fetched before.*remove"):
+    with pytest.raises(DatasetError, match=r"a\.txt: is not what was fetched before.*remove"):
         fetch()
     assert not (tmp_path / "out" / "images" / "a.txt").exists()
     assert (tmp_path / "out" / "fetched.json").read_text() == record
@@ -254,10 +255,10 @@ def test_stopped_download_goes_on_where_it_stopped_and_a_damaged_one_is_thrown_a
     fetch, server, tmp_path
 ):
     server.cut = len(server.archive) // 2
-    with pytest.raises(FetchError, match="goes on where it stopped"):
+    with pytest.raises(DatasetError, match="goes on where it stopped"):
         fetch()
     server.cut, server.ranges, server.digest = None, [], bytes(16)
-    with pytest.raises(FetchError, match="run it again; if that does not help"):
+    with pytest.raises(DatasetError, match="run it again; if that does not help"):
         fetch()
     assert any(asked and not asked.startswith("bytes=0-") for asked in server.ranges)
     assert not (tmp_path / "out").exists()
@@ -279,7 +280,7 @@ def test_stopped_download_goes_on_where_it_stopped_and_a_damaged_one_is_thrown_a
 def test_errors_say_what_to_do(fetch, server, tmp_path, status, message):
     server.status = status
     server.serve({})
-    with pytest.raises(FetchError, match=message):
+    with pytest.raises(DatasetError, match=message):
         fetch()
     assert not (tmp_path / "out").exists()
 
@@ -287,7 +288,7 @@ def test_errors_say_what_to_do(fetch, server, tmp_path, status, message):
 def test_unreachable(fetch, server):
     server.shutdown()
     server.server_close()
-    with pytest.raises(FetchError, match="can't be reached"):
+    with pytest.raises(DatasetError, match="can't be reached"):
         fetch()
 
 
@@ -304,7 +305,7 @@ def test_archive_does_not_write_outside(fetch, server, tmp_path):
 def test_broken_credentials_are_explained(fetch, tmp_path, monkeypatch):
     (tmp_path / "kaggle.json").write_text("{}")
     monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path))
-    with pytest.raises(FetchError, match=r"kaggle\.json is missing"):
+    with pytest.raises(DatasetError, match=r"kaggle\.json is missing"):
         fetch()
 
 

@@ -9,12 +9,11 @@ import time
 import numpy as np
 import pytest
 
-from data_prep.base.errors import DatasetError
+from data_prep.base.errors import DatasetError, OptionError
 from data_prep.base.labels import UnknownLabelError
 from data_prep.base.records import Box, Face
 from data_prep.formats.contracts import Format, ReadOptions
 from data_prep.formats.csv import (
-    ColumnError,
     find_layout,
     parse_columns,
 )
@@ -257,7 +256,7 @@ def test_other_tables(header):
     ("text", "message"), [("image", "not FIELD=COLUMN"), ("img=a", "fields are image, label, xmin")]
 )
 def test_options_that_can_not_be_understood(text, message):
-    with pytest.raises(ColumnError, match=message):
+    with pytest.raises(OptionError, match=message):
         parse_columns(text)
 
 

@@ -17,12 +17,13 @@ import pytest
 import typer
 from PIL import Image
 
+from data_prep.base.errors import OptionError
 from pipeline.inference import command
 from pipeline.inference.command import RunOptions
 from pipeline.inference.folder import predict_folder
 from pipeline.inference.sources import find_photos
 from pipeline.inference.video import alarms, clips
-from pipeline.inference.video.alarms import Alarm, AlarmError
+from pipeline.inference.video.alarms import Alarm
 from pipeline.inference.video.clips import Live, VideoError, VideoOptions
 from tests.pipeline.inference.video.makers import WALK, RtspServer, write_clip
 from tests.pipeline.makers import paint_photo, stand_ins
@@ -403,12 +404,12 @@ def test_a_command_gets_fields_in_its_environment_and_no_shell(tmp_path):
     assert alarm.close() == {"made": 1, "failed": 0}
     assert (tmp_path / "told").read_text() == "$(touch bad).mp4$HOME;x"
     for line in ("no-such-command --now", "", "sh 'no end"):
-        with pytest.raises(AlarmError, match="no such command"):
+        with pytest.raises(OptionError, match="no such command"):
             Alarm(line)
 
 
 def test_no_second_alarm_is_passed_over(tmp_path):
-    with pytest.raises(AlarmError, match="are the most"):
+    with pytest.raises(OptionError, match="are the most"):
         command.run(RunOptions("0", tmp_path / "out", alarm=["true", "http://127.0.0.1:9"]))
 
 
