@@ -26,7 +26,7 @@ $(READY): requirements.txt $(BASE)
 	touch $(READY)
 
 demo: $(BASE)  ## Draw masks on a portrait, then find and classify the faces with the shipped weights.
-	$(BIN)/python -m pipeline demo-photos demo/photos
+	$(BIN)/python -m tests.demo demo/photos
 	$(BIN)/python run.py demo/photos -o demo/out
 
 test: $(READY)  ## The tests, under 6 minutes on 2 cores.
@@ -55,7 +55,7 @@ format: $(READY)  ## Put files into shape.
 check: lint type-check test  ## All that a change must pass.
 
 benchmark: $(READY)  ## run.py against a plain loop and other detectors, on the demo photos.
-	$(BIN)/python -m pipeline demo-photos demo/photos
+	$(BIN)/python -m tests.demo demo/photos
 	$(BIN)/python -m tests.benchmarks.inference_speed demo/photos
 	$(BIN)/python -m tests.benchmarks.rivals demo/photos -o demo/benchmark
 
@@ -66,7 +66,7 @@ benchmark-evaluate: $(READY)  ## Average precision against a loop over boxes and
 	$(BIN)/python -m tests.benchmarks.evaluate_speed
 
 benchmark-serve: $(READY)  ## The service under load against run.py, on the demo photos.
-	$(BIN)/python -m pipeline demo-photos demo/photos
+	$(BIN)/python -m tests.demo demo/photos
 	$(BIN)/python -m tests.benchmarks.serve_load demo/photos
 
 export: $(READY)  ## The shipped nets as ONNX, tried against torch; on the cards are their hashes.

@@ -13,7 +13,6 @@ from data_prep.base.command import lazy_app
 USE, DATA, TRAIN, CLEAN, MEASURE, RESEARCH = "use", "data", "train", "clean", "measure", "research"
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo-photos": ("pipeline.drawing.demo:demo_photos", USE),
     "export": ("pipeline.inference.export:export", USE),
     "serve": ("pipeline.serve.command:serve", USE),
     "train": ("pipeline.training.commands:train", TRAIN),

@@ -21,14 +21,6 @@ from pipeline.nets.options import (
 
 
 @dataclass(frozen=True)
-class DemoOptions:
-    """Options of `demo-photos`."""
-
-    folder: Annotated[Path, typer.Argument(help="Folder that gets the photos.")]
-    weights: Weights = SHIPPED
-
-
-@dataclass(frozen=True)
 class TrainOptions:
     """Options of `train`."""
 

@@ -17,11 +17,11 @@ from data_prep.base.crop import crop_face
 from data_prep.base.files import write_atomically
 from data_prep.base.labels import BARE, CLASS_WORDS, MASKED, RARE_CLASS
 from data_prep.base.records import Box
-from pipeline.drawing.demo import read_portrait
 from pipeline.drawing.masks import Worn, draw_mask
 from pipeline.inference.detector import Detector
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Face, Frame
+from tests.demo import read_portrait
 
 WALL = (300, 400)
 """Height and width in pixels of the photo that a small face hangs in, as large as real ones."""

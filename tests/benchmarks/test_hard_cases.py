@@ -6,7 +6,6 @@ from PIL import Image
 
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Box
-from pipeline.drawing.demo import read_portrait
 from pipeline.inference.records import Face
 from tests.benchmarks.hard_cases import (
     WALL,
@@ -15,6 +14,7 @@ from tests.benchmarks.hard_cases import (
     draw_hard_sheet,
     make_hard_cases,
 )
+from tests.demo import read_portrait
 from tests.pipeline.drawing.test_demo import PortraitDetector
 
 

@@ -13,10 +13,8 @@ from safetensors.torch import save_file
 
 from data_prep.base.files import sha256_of
 from data_prep.base.tables import read_faces
-from pipeline.inference.detector import Detector
 from pipeline.runs.folder import identify_data
 from pipeline.training import commands
-from tests.pipeline.drawing.test_demo import PortraitDetector
 from tests.pipeline.makers import ColourClassifier, assert_refused, call, make_shy_net
 
 SMALL = ("--set", "input_size=64", "--set", "longest=[64, 128]")
@@ -247,15 +245,6 @@ def test_classify_what_is_not_there(prepared, tmp_path, random_weights):
     (root,) = identify_data(prepared)[1].values()
     within = ["-o", root / "t.csv", *options[2:]]
     assert_refused(call("classify", prepared, *within), "meets the dataset")
-
-
-def test_demo_photos(tmp_path, monkeypatch):
-    monkeypatch.setattr(Detector, "load", lambda path, *, device: PortraitDetector())
-    result = call("demo-photos", tmp_path / "demo")
-    assert result.exit_code == 0
-    written = sorted((tmp_path / "demo").iterdir())
-    assert len(written) == 4
-    assert sorted(result.stdout.splitlines()) == [str(path) for path in written]
 
 
 def test_module_can_be_run():

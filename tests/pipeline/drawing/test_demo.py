@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from data_prep.base.photo import read_photo
-from pipeline.drawing.demo import read_portrait, write_demo_photos
 from pipeline.inference.boxes import FaceBoxes
+from pipeline.inference.detector import Detector
+from tests.demo import demo_photos, read_portrait, write_demo_photos
 from tests.pipeline.makers import BrightDetector
 
 LANDMARKS = np.array([(200, 106), (241, 108), (222, 128), (205, 149), (240, 150)], np.float32)
@@ -46,3 +47,11 @@ def test_they_are_jpegs(photos):
     for path in photos.values():
         with Image.open(path) as image:
             assert image.format == "JPEG"
+
+
+def test_names_what_it_writes(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Detector, "load", lambda path, *, device: PortraitDetector())
+    demo_photos(tmp_path / "demo")
+    written = sorted(map(str, (tmp_path / "demo").iterdir()))
+    assert len(written) == 4
+    assert sorted(capsys.readouterr().out.splitlines()) == written

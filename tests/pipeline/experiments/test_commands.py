@@ -106,7 +106,6 @@ WRONG = [
     ("suspects PREPARED -o OUT --recipe suspcts", "did you mean 'suspects'?"),
     ("sweep PREPARED -o OUT --set lr=1e-3", "nothing to sweep"),
     ("clean-effect PREPARED OUT -o OUT", "OUT: not a prepared folder"),
-    ("demo-photos OUT --weights OUT/none", "no such file or folder"),
     ("export --to steam -o OUT/x", "'--to': 'steam' is not one of 'onnx', 'openvino'"),
     ("export --to onnx -o OUT/x --weights OUT/none", "no such file or folder"),
     ("train OUT", "OUT: not a prepared folder"),

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torchvision.ops import nms
 
-from pipeline.drawing.demo import read_portrait
 from pipeline.inference.boxes import (
     FIRST_FROM,
     NMS_IOU,
@@ -21,6 +20,7 @@ from pipeline.inference.boxes import (
 )
 from pipeline.nets.cards import WeightsError
 from tests.benchmarks.yunet import YuNetDetector
+from tests.demo import read_portrait
 from tests.makers import make_pixels
 from tests.pipeline.makers import faces_of
 from tests.pipeline.needs import THIRD_PARTY, needs_third_party

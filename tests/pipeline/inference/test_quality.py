@@ -8,12 +8,12 @@ import pytest
 import trimask
 from data_prep.base.boxes import overlap
 from data_prep.base.records import Box
-from pipeline.drawing.demo import read_portrait
 from pipeline.inference.boxes import CLOSER, VOTE_IOU, FaceBoxes, fuse_looks
 from pipeline.inference.detector import Detector, choose_factor
 from pipeline.inference.folder import predict_folder
 from pipeline.inference.sources import find_photos
 from pipeline.nets.options import SHIPPED
+from tests.demo import read_portrait
 from tests.pipeline.makers import CPU, save_photo, stand_ins
 
 PLACES = np.array([[x, y] for x in (0, 100, 200) for y in (0, 100)], float)

@@ -5,7 +5,6 @@ import pytest
 
 from data_prep.base.photo import read_photo
 from data_prep.formats.registry import read_datasets
-from pipeline.drawing.demo import PLACES, write_demo_photos
 from pipeline.inference.detector import Detector
 from pipeline.inference.predictor import Predictor
 from pipeline.nets.cards import DetectorCard, load_state
@@ -13,6 +12,7 @@ from pipeline.nets.options import SHIPPED
 from pipeline.nets.retinaface import RetinaFace
 from pipeline.training.detector import measure_faces
 from pipeline.training.detector_data import FACE, Scene
+from tests.demo import PLACES, write_demo_photos
 from tests.pipeline.makers import CPU, frames_of
 from tests.pipeline.needs import (
     SHARED,

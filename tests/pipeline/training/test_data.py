@@ -15,7 +15,6 @@ from data_prep.base.crop import resize_crop
 from data_prep.base.labels import BARE, CLASSES, MASKED, RARE_CLASS
 from data_prep.base.photo import PhotoError, read_photo
 from data_prep.base.tables import read_faces
-from pipeline.drawing.demo import read_portrait
 from pipeline.inference.detector import Detector
 from pipeline.nets.options import SHIPPED
 from pipeline.runs.folder import PreparedError
@@ -35,6 +34,7 @@ from pipeline.training.data import (
     shrink_crop,
 )
 from pipeline.training.export import make_card
+from tests.demo import read_portrait
 from tests.makers import make_photo, make_pixels
 from tests.pipeline.makers import CPU
 

@@ -1,4 +1,4 @@
-"""Photos for a first try, made from a public-domain portrait and masks drawn by code."""
+"""Photos for a first try, of a public-domain portrait: `python -m tests.demo FOLDER`."""
 
 from pathlib import Path
 
@@ -10,11 +10,8 @@ from data_prep.base.photo import read_photo
 from pipeline.drawing.masks import draw_mask
 from pipeline.inference.detector import Detector
 from pipeline.inference.draw import save_drawing
-from pipeline.nets.options import DETECTOR, find_net
-from pipeline.runs.options import DemoOptions
-
-PORTRAIT = Path(__file__).with_name("portrait.jpg")
-"""Eileen Collins, 512 × 512 (NASA, public domain)."""
+from pipeline.nets.options import DETECTOR, SHIPPED, find_net
+from trimask import EXAMPLE
 
 HEAD = (slice(0, 300), slice(90, 390))  # Head and shoulders in the portrait.
 
@@ -31,16 +28,16 @@ PLACES = (
 )
 
 
-def demo_photos(options: DemoOptions) -> None:
+def demo_photos(folder: Path) -> None:
     """Make photos to try run.py on: a portrait with masks drawn on it."""
-    detector = Detector.load(find_net(options.weights, DETECTOR), device="cpu")
-    for path in write_demo_photos(detector, options.folder):
+    detector = Detector.load(find_net(SHIPPED, DETECTOR), device="cpu")
+    for path in write_demo_photos(detector, folder):
         typer.echo(path)
 
 
 def read_portrait() -> np.ndarray:
     """The portrait, height × width × 3, uint8, RGB."""
-    return read_photo(PORTRAIT).pixels
+    return read_photo(EXAMPLE).pixels
 
 
 def write_demo_photos(detector: Detector, folder: Path) -> list[Path]:
@@ -69,3 +66,7 @@ def _paste(portraits: dict[str, np.ndarray]) -> np.ndarray:
         scene[top - frame : bottom + frame + 1, left - frame : right + frame + 1] = (70, 52, 40)
         scene[top:bottom, left:right] = head[:, ::-1] if mirrored else head
     return scene
+
+
+if __name__ == "__main__":
+    typer.run(demo_photos)
