@@ -37,7 +37,7 @@ from pipeline.inference.classifier import Classifier
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import describe_photo, list_rows
 from pipeline.inference.sources import PhotoSet, find_only_photos
-from pipeline.nets.cards import ClassifierCard, DetectorCard, read_card
+from pipeline.nets.cards import ClassifierCard, DetectorCard, WeightsError, read_card
 from pipeline.nets.learnt import KnownPhotos
 from pipeline.nets.options import CLASSIFIER, DETECTOR, find_net, find_weights
 from pipeline.runs.folder import PreparedError, identify_data
@@ -185,6 +185,11 @@ def measure_weights(options: MeasureOptions, predictor: Predictor | None = None)
     log(f"nets: {predictor.origin}")
     learnt_from = predictor.classifier.card.training.get("data", {}).get("faces_sha256")
     known = data.data["faces_sha256"]
+    if "refit" in predictor.classifier.card.training and not (options.unseen or options.learnt):
+        raise WeightsError(
+            f"{predictor.origin}: learnt from the validation photos, too. Measure the run that it "
+            "repeats, or other photos with --unseen, or these all the same with --learnt."
+        )
     if options.unseen:
         data = data.hold_out(predictor.known)
         if not data.valid:

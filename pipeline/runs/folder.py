@@ -25,7 +25,7 @@ from pipeline.nets.options import CLASSIFIER, DETECTOR, SHIPPED
 from pipeline.runs.recipe import ClassifierRecipe, Recipe, write_recipe
 
 RECIPE, HISTORY, ABOUT, CHECKPOINT = "recipe.toml", "history.csv", "run.json", "checkpoint.pt"
-PREDICTIONS = "valid.csv"
+PREDICTIONS, WEIGHTS = "valid.csv", f"{CLASSIFIER}.safetensors"
 
 FEW_FACES = 20  # With fewer of a class in the validation split, its recall says little.
 
@@ -51,6 +51,7 @@ class Run:
     data: dict[str, Any]
     photos: tuple[str, ...] = ()  # What the card keeps of the training photos.
     warning: str = ""  # what makes its figures mean less
+    refit: Path | None = None  # the run that it repeats on all photos
 
     def warn(self, warning: str) -> Run:
         """The same run with a warning, which `run.json` keeps."""
@@ -70,7 +71,8 @@ class Run:
             values["teachers"] = [name_weights(teacher) for teacher in recipe.teachers]
             if recipe.drawn:
                 values["drawn_on_landmarks_of"] = name_weights("detector")
-        return {
+        twin = {"refit": name_weights(str(self.refit / WEIGHTS))} if self.refit else {}
+        return twin | {
             "recipe": values,
             "data": self.data,
             "code_sha256": hash_code(),
@@ -88,9 +90,17 @@ def name_weights(name: str) -> str:
 
 
 def start_run(
-    runs: Path, recipe: Recipe, data: dict[str, Any], *, start: Path | None = None
+    runs: Path,
+    recipe: Recipe,
+    data: dict[str, Any],
+    *,
+    start: Path | None = None,
+    refit: Path | None = None,
 ) -> Run:
-    """Make the next numbered folder, `runs/007-name`, with its recipe; a detector has a start."""
+    """Make the next numbered folder, `runs/007-name`, with its recipe.
+
+    A detector has a start; a classifier may repeat the run of a folder, `refit`.
+    """
     taken = [int(m[1]) for p in runs.glob("*") if (m := re.match(r"(\d+)-", p.name))]
     slug = re.sub(r"[^\w.-]+", "-", recipe.name)
     for number in count(max(taken, default=0) + 1):
@@ -102,9 +112,10 @@ def start_run(
             continue  # Taken just now by another training.
         except OSError as error:
             raise output_error(folder, error) from error
-    run = Run(folder, data)
+    run = Run(folder, data, refit=refit)
     write_atomically(folder / RECIPE, write_recipe(recipe))
     begun_with = {} if start is None else {"start": name_weights(str(start))}
+    begun_with |= {} if refit is None else {"repeats": str(refit)}
     write_json(folder / ABOUT, run.describe_training(recipe) | begun_with)
     return run
 
@@ -117,9 +128,22 @@ def resume_run(folder: Path, data: dict[str, Any]) -> Run:
         raise RunError(f"{folder}: no such run folder; resumable: {', '.join(names)}.")
     if is_finished(folder):
         raise RunError(f"{folder}: this training is done; start another without --resume.")
-    if read_run(folder).about["data"] != data:
+    about = read_run(folder).about
+    if about["data"] != data:
         raise RunError(f"{folder}: this training was begun on another prepared folder.")
-    return Run(folder, data)
+    refit = about.get("repeats")
+    return Run(folder, data, refit=None if refit is None else check_twin(Path(refit), data))
+
+
+def check_twin(folder: Path, data: dict[str, Any]) -> Path:
+    """A run that another may repeat on all photos; `RunError`: not done, or on other data."""
+    if not is_finished(folder) or not (folder / WEIGHTS).is_file():
+        raise RunError(f"{folder}: no finished training of a classifier; give a run's folder.")
+    about = read_run(folder).about
+    if about["data"] != data or "refit" in about:
+        why = "repeats another itself" if "refit" in about else "learnt from another folder"
+        raise RunError(f"{folder}: {why}; its figures would not be those of the new one's recipe.")
+    return folder
 
 
 def is_finished(folder: Path) -> bool:

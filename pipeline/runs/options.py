@@ -22,7 +22,7 @@ from pipeline.nets.options import (
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Options of `train`."""
+    """What `train` and `train-detector` share."""
 
     prepared: Prepared
     recipe: Recipe = "default"
@@ -35,6 +35,16 @@ class TrainOptions:
     ] = None
     device: Device = "auto"
     log: LogAs = "text"
+
+
+@dataclass(frozen=True)
+class TrainClassifierOptions(TrainOptions):
+    """Options of `train`."""
+
+    refit: Annotated[
+        Path | None,
+        typer.Option(help="A run to repeat with the validation photos learnt from, too: to ship."),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,9 @@ class MeasureOptions:
     unseen: Annotated[
         bool,
         typer.Option("--unseen", help="All photos that the nets did not learn from."),
+    ] = False
+    learnt: Annotated[
+        bool, typer.Option("--learnt", help="Validation photos even if they were learnt from.")
     ] = False
     write: Annotated[bool, typer.Option("--write", help="Put the figures on the cards, too.")] = (
         False

@@ -16,18 +16,27 @@ from data_prep.grouping.split import TRAIN, VALID
 from pipeline.nets.cards import CLASSIFIER, DETECTOR, Card, load_state
 from pipeline.nets.compute import pick_device
 from pipeline.nets.learnt import know_photos, list_photos
-from pipeline.runs.folder import RECIPE, Run, RunError, identify_data, resume_run, start_run
+from pipeline.runs.folder import (
+    RECIPE,
+    Run,
+    RunError,
+    check_twin,
+    identify_data,
+    resume_run,
+    start_run,
+)
 from pipeline.runs.log import Log, Reporter, report_as
-from pipeline.runs.options import TrainDetectorOptions, TrainOptions
+from pipeline.runs.options import TrainClassifierOptions, TrainDetectorOptions, TrainOptions
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
 from pipeline.training.classifier import plan_classifier, train_classifier
+from pipeline.training.data import learn_all
 from pipeline.training.detector import plan_detector, train_detector
 from pipeline.training.export import describe_result
 from pipeline.training.learner import settle_start
 from pipeline.training.ranks import check_ranks, count_ranks, join_ranks, share
 
 
-def train(options: TrainOptions) -> None:
+def train(options: TrainClassifierOptions) -> None:
     """Train the classifier on the crops of the training split."""
     with report_as(options.log) as report:
         _train(options, None, report)
@@ -56,6 +65,7 @@ def _train(options: TrainOptions, start: Path | None, report: Reporter) -> None:
         if data != run.data:
             raise RunError(f"{prepared}: not what the other processes train on.")
         faces = read_faces(prepared)
+        faces = learn_all(faces) if run.refit else faces
         fit: Callable[..., Card]
         if isinstance(recipe, ClassifierRecipe):
             fit = partial(train_classifier, faces, prepared, recipe)
@@ -88,6 +98,13 @@ def _begin(
     if run and options.overrides:
         raise RunError("--resume goes on by the run's own recipe: leave --set out.")
     name, faces = run.folder / RECIPE if run else options.recipe, read_faces(prepared)
+    refit = run.refit if run else None
+    if isinstance(options, TrainClassifierOptions) and options.refit:
+        if run or options.overrides:
+            raise RunError("--refit repeats a run by its own recipe: leave --set and --resume out.")
+        refit = check_twin(options.refit, data)
+        name = refit / RECIPE
+    faces = learn_all(faces) if refit else faces
     recipe: ClassifierRecipe | DetectorRecipe
     if start is None:
         recipe = load_recipe(name, ClassifierRecipe, options.overrides)
@@ -103,7 +120,7 @@ def _begin(
         plan = "" if run else plan_detector(faces, roots, recipe, state, start.name, device)
     if run is None:
         log(plan, "plan")
-        run = start_run(options.runs, recipe, data, start=start)
+        run = start_run(options.runs, recipe, data, start=start, refit=refit)
     log(f"run folder: {run.folder}", "run", folder=run.folder)
     if (processes := count_ranks()) > 1:
         line = f"{processes} processes share every batch of {recipe.batch_size}"
@@ -111,6 +128,13 @@ def _begin(
     chosen = select_sources(faces, recipe.sources)
     learnt = (chosen["split"] == TRAIN) & (chosen["kept"] | (not kept))
     run = replace(run, photos=list_photos(chosen[learnt], roots, log, begun_with))
+    if refit:
+        warning = (
+            "the validation photos are learnt from, too: the epochs' figures flatter; those on the "
+            f"card, its temperature and looks are those of {refit}."
+        )
+        log(f"note: {warning}", "learnt", refit=refit)
+        return recipe, run.warn(warning)
     judged = list_photos(chosen[chosen["split"] == VALID], roots, log)
     if seen := sum(bool(know_photos(run.photos).tell(one)) for one in judged):
         warning = (

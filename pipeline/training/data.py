@@ -190,6 +190,11 @@ def select_faces(faces: pd.DataFrame, recipe: ClassifierRecipe) -> pd.DataFrame:
     return chosen.reset_index(drop=True)
 
 
+def learn_all(faces: pd.DataFrame) -> pd.DataFrame:
+    """The faces with those of the validation split in training, too."""
+    return pd.concat([faces, faces[faces["split"] == VALID].assign(split=TRAIN)])
+
+
 def check_classes(faces: pd.DataFrame) -> None:
     """Refuse, by `PreparedError`, faces of less than two classes: there is nothing to tell."""
     there = ", ".join({*faces["label"]}) or "none"

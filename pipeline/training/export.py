@@ -29,11 +29,18 @@ from evaluate.report.plots import draw_confusion
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.engines import AUTO
 from pipeline.inference.looks import describe_crops, fit_ranges
-from pipeline.nets.cards import CLASSIFIER, Architecture, ClassifierCard, WeightsError, save_weights
+from pipeline.nets.cards import (
+    Architecture,
+    ClassifierCard,
+    WeightsError,
+    read_card,
+    save_weights,
+)
 from pipeline.nets.classifiers import fill_net, last_bias, to_stored
 from pipeline.runs.folder import (
     FEW_FACES,
     PREDICTIONS,
+    WEIGHTS,
     Run,
     RunRecord,
     count_right,
@@ -169,7 +176,7 @@ def use_learner(
 def write_classifier(run: Run, state: dict[str, Tensor], card: ClassifierCard) -> ClassifierCard:
     """Write weights, in half precision, and card; returns the card with their hash."""
     half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-    return save_weights(run.folder / f"{CLASSIFIER}.safetensors", half, card)
+    return save_weights(run.folder / WEIGHTS, half, card)
 
 
 def export_classifier(
@@ -182,7 +189,8 @@ def export_classifier(
 ) -> ClassifierCard:
     """Calibrate, measure on the validation crops by the road of `run.py`, draw, and write.
 
-    The state is as on disk, at temperature 1.
+    The state is as on disk, at temperature 1. A run that repeats another on all photos takes that
+    one's temperature, figures and looks.
     """
     valid = faces[faces["split"] == VALID].reset_index(drop=True)
     crops = [read_photo(prepared / crop).pixels for crop in valid["crop"]]
@@ -193,9 +201,15 @@ def export_classifier(
         net = fill_net(state, recipe.architecture, run.folder)
         return Classifier(net, card, device=device).embed(crops)
 
-    card.temperature = fit_temperature(embed()[0], truth)
+    twin = (
+        read_card((run.refit / WEIGHTS).with_suffix(".json"), ClassifierCard) if run.refit else None
+    )
+    card.temperature = twin.temperature if twin else fit_temperature(embed()[0], truth)
     shift = shift_prior(recipe.rare_odds, card.temperature)
     state = shift_logits(state, shift, recipe.architecture)
+    if twin:  # What it learnt from would flatter it.
+        card.results, card.looks = twin.results, twin.looks
+        return write_classifier(run, state, card)
     probabilities, features = embed()
     card.results = {"valid": measure_crops(probabilities, truth, valid["source"])}
     looks = describe_crops(crops, probabilities, features)
@@ -253,7 +267,7 @@ def list_commands(record: RunRecord, prepared: Path) -> dict[str, str]:
     weights = ["--weights", str(record.folder)]
     run, evaluate = spell("run"), spell("evaluate")
     commands = {"use": f"{run} {shlex.join(['PHOTOS', '-o', 'out', *weights])}"}
-    for source, root in roots.items():
+    for source, root in () if "refit" in record.about else roots.items():
         several, found, report = len(roots) > 1, "all", "report"
         if several:
             found, report = f"all/{source}", f"report/{source}"

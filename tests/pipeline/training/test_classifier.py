@@ -21,6 +21,7 @@ from pipeline.inference.classifier import Classifier
 from pipeline.inference.looks import LOOKS
 from pipeline.nets.cards import ClassifierCard, DetectorCard, load_weights
 from pipeline.nets.classifiers import fill_net, from_detector, make_mobilenet
+from pipeline.nets.learnt import list_photos
 from pipeline.nets.options import SHIPPED
 from pipeline.runs.folder import Run, identify_data, start_run
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
@@ -36,7 +37,7 @@ from pipeline.training.export import (
     shift_prior,
     undo_class_weights,
 )
-from tests.pipeline.makers import CPU, Killed, Told
+from tests.pipeline.makers import CPU, Killed, Told, assert_refused, call
 
 RECIPE = ClassifierRecipe(
     name="tiny",
@@ -182,6 +183,35 @@ def test_a_head_that_learns_first_is_gone_on_with_after_a_kill(prepared, tmp_pat
     history = pd.read_csv(last.folder / "history.csv")
     assert history["stage"].tolist() == [0, 0, 1, 1]
     assert history["lr"].tolist() == pytest.approx([3e-3] * 2 + [3e-4] * 2)
+
+
+@pytest.mark.usefixtures("without_plots")
+def test_a_refit_learns_the_validation_photos_and_has_the_figures_of_its_twin(
+    trained, prepared, tmp_path
+):
+    refit = ["train", prepared, "-o", tmp_path, "--refit", trained.folder, "--device", "cpu"]
+    assert_refused(call(*refit, "--set", "seed=8"), "leave --set and --resume out")
+    result = call(*refit)
+    assert result.exit_code == 0
+    assert "48 training and 12 validation faces of 16 photos" in result.stderr
+    assert "the validation photos are learnt from, too" in result.stderr
+    folder = tmp_path / "001-tiny"
+    state, card = load_weights(folder / FILE, ClassifierCard)
+    assert card.training["refit"].startswith(f"{FILE}, sha256 {trained.card.sha256}")
+    assert card.training["recipe"] == trained.card.training["recipe"]
+    for name in ("temperature", "looks", "results"):
+        assert getattr(card, name) == getattr(trained.card, name), name
+    assert card.sha256 != trained.card.sha256
+    root, faces = prepared.parent / "set", read_faces(prepared)
+    photos = list_photos(faces, {"set": root}, lambda *_, **__: None)
+    assert {*photos} <= {*card.training_photos}
+    assert "measure: " not in result.stderr, "all would be learnt from"
+    assert not (folder / "valid.csv").exists()
+    assert_refused(call("measure", prepared, "--weights", folder, "--device", "cpu"), "--learnt")
+    again = call("train", prepared, "-o", tmp_path, "--refit", folder, "--device", "cpu")
+    assert_refused(again, folder, "repeats another itself")
+    (folder / "checkpoint.pt").write_bytes(b"")
+    assert_refused(call("train", prepared, "-o", tmp_path, "--refit", folder), "no finished")
 
 
 class EverWorse(CrossEntropyLossFlat):
