@@ -196,7 +196,7 @@ def test_a_refit_learns_the_validation_photos_and_has_the_figures_of_its_twin(
     assert "48 training and 12 validation faces of 16 photos" in result.stderr
     assert "the validation photos are learnt from, too" in result.stderr
     folder = tmp_path / "001-tiny"
-    state, card = load_weights(folder / FILE, ClassifierCard)
+    _, card = load_weights(folder / FILE, ClassifierCard)
     assert card.training["refit"].startswith(f"{FILE}, sha256 {trained.card.sha256}")
     assert card.training["recipe"] == trained.card.training["recipe"]
     for name in ("temperature", "looks", "results"):
