@@ -114,30 +114,46 @@ def take_votes(says: np.ndarray, values: np.ndarray) -> np.ndarray:
     return says @ values / says.sum(axis=1, keepdims=True)
 
 
-SECOND_SCALE = 1.7  # Enlargement at the second scale as a multiple of the first.
+SURE_SCORE = 0.3  # Score from which a face asks for a second look.
 
-SURE_SCORE = 0.3  # Score from which a tiny face asks for the second scale.
-
-TINY_SIDE = 20.0
-"""Side under which a face is tiny; this and the next two are pixels at the first scale."""
-
-FIRST_FROM, SECOND_BELOW = 30.0, 40.0
-"""Faces of the first scale count from one side on, those of the second below another. Between them
-both do, and the surer box stays."""
+Sides = tuple[float, float]  # From one to below the other, in pixels at the first look's scale.
 
 
-def has_tiny_faces(faces: FaceBoxes, factor: float) -> bool:
-    """Whether a photo needs the second scale, by the faces found with this enlargement."""
-    tiny = faces.sides * factor < TINY_SIDE
-    return bool((tiny & (faces.scores >= SURE_SCORE)).any())
+@dataclass(frozen=True)
+class SecondLook:
+    """A look at another scale, where the first one sees faces of a size that it does not see well.
+
+    Where faces of both looks count the surer box stays.
+    """
+
+    scale: float  # Enlargement as a multiple of the first look's.
+    asks: Sides  # Of faces that ask for it.
+    first: Sides  # Of those that still count from the first look,
+    second: Sides  # and from this one.
+
+    def is_asked(self, found: FaceBoxes, factor: float) -> bool:
+        """Whether a photo needs it, by what the first look found, enlarged by this factor."""
+        asks = _lie_within(found.sides * factor, self.asks) & (found.scores >= SURE_SCORE)
+        return bool(asks.any())
+
+    def merge(self, found: FaceBoxes, again: FaceBoxes, factor: float) -> FaceBoxes:
+        """The faces found so far and those of this look, each size from where it is seen best."""
+        counts = _lie_within(found.sides * factor, self.first)
+        more = _lie_within(again.sides * factor, self.second)
+        both = found.take(counts).join(again.take(more))
+        return both.take(suppress(both.boxes, both.scores))
 
 
-def merge_scales(first: FaceBoxes, second: FaceBoxes, factor: float) -> FaceBoxes:
-    """The faces of both scales, each size from where it is seen best; see `has_tiny_faces`."""
-    large = first.take(first.sides * factor >= FIRST_FROM)
-    small = second.take(second.sides * factor < SECOND_BELOW)
-    both = large.join(small)
-    return both.take(suppress(both.boxes, both.scores))
+def _lie_within(sides: np.ndarray, ends: Sides) -> np.ndarray:
+    return (sides >= ends[0]) & (sides < ends[1])
+
+
+TINY = SecondLook(1.7, asks=(0, 20), first=(30, np.inf), second=(0, 40))
+
+HUGE = SecondLook(0.5, asks=(350, np.inf), first=(0, 280), second=(210, np.inf))
+"""Faces of more than 350 pixels get several boxes, none of them good. Chosen on 627 training photos
+of ilc among sides of 250 to 400 and scales of 0.35 and 0.5, between which face AP hardly differs:
+0.890 before, 0.905 to 0.908 with any of them."""
 
 
 CLOSER, CLOSER_BELOW = 1.25, 150.0

@@ -13,16 +13,15 @@ import numpy as np
 from data_prep.base.labels import CLASSES
 from pipeline.inference.boxes import (
     CLOSER,
+    HUGE,
     MAX_FACES,
     MIN_SCORE,
-    SECOND_SCALE,
     SURE_SCORE,
+    TINY,
     VOTE_SCORE,
     FaceBoxes,
     drop_containers,
     fuse_looks,
-    has_tiny_faces,
-    merge_scales,
     suppress,
     take_votes,
     weigh_votes,
@@ -106,8 +105,9 @@ class Detector:
     ) -> list[FaceBoxes]:
         """Find the faces of photos, each height × width × 3, uint8, RGB.
 
-        With no `resize`, the enlargement is chosen per photo, and those with tiny faces are looked
-        at on a second scale. In high quality a mirror image and a closer look are fused with that.
+        With no `resize`, the enlargement is chosen per photo, and those with tiny or huge faces are
+        looked at on a second scale, too. In high quality a mirror image and a closer look are fused
+        with that.
         """
         factors = [choose_factor(photo.shape[1], photo.shape[0], resize) for photo in photos]
         again = resize is None
@@ -127,17 +127,16 @@ class Detector:
     def _look(
         self, photos: Sequence[np.ndarray], factors: Sequence[float], min_score: float, again: bool
     ) -> list[FaceBoxes]:
-        """One look at each photo, and again on a second scale where there are tiny faces."""
+        """One look at each photo, and `again` on a second scale where faces ask for it."""
         found = self._detect_at(photos, factors, min(min_score, SURE_SCORE))
         if again:
-            tiny = [i for i, faces in enumerate(found) if has_tiny_faces(faces, factors[i])]
-            others = self._detect_at(
-                [photos[index] for index in tiny],
-                [factors[index] * SECOND_SCALE for index in tiny],
-                min_score,
-            )
-            for index, faces in zip(tiny, others, strict=True):
-                found[index] = merge_scales(found[index], faces, factors[index])
+            first = tuple(found)
+            for look in (TINY, HUGE):
+                some = [i for i, faces in enumerate(first) if look.is_asked(faces, factors[i])]
+                scales = [look.scale * factors[index] for index in some]
+                others = self._detect_at([photos[index] for index in some], scales, min_score)
+                for index, faces in zip(some, others, strict=True):
+                    found[index] = look.merge(found[index], faces, factors[index])
         return [drop_containers(faces.take(faces.scores >= min_score)) for faces in found]
 
     def _detect_at(

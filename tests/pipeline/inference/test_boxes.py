@@ -7,15 +7,11 @@ import torch
 from torchvision.ops import nms
 
 from pipeline.inference.boxes import (
-    FIRST_FROM,
+    HUGE,
     NMS_IOU,
-    SECOND_BELOW,
-    SURE_SCORE,
-    TINY_SIDE,
+    TINY,
     FaceBoxes,
     drop_containers,
-    has_tiny_faces,
-    merge_scales,
     suppress,
 )
 from pipeline.nets.cards import WeightsError
@@ -25,23 +21,27 @@ from tests.makers import make_pixels
 from tests.pipeline.makers import faces_of
 from tests.pipeline.needs import THIRD_PARTY, needs_third_party
 
-TINY, LARGE = TINY_SIDE / 2 - 1, TINY_SIDE / 2 + 1
-"""Sides that lie on either side of the limit at an enlargement of 2."""
+LOOKS = pytest.mark.parametrize("look", [TINY, HUGE])
+"""All at an enlargement of 2."""
 
 
+def inside(*ends):
+    """The middle of sides that are asked for, or of two that overlap, as pixels of the photo."""
+    low, high = max(low for low, _ in ends), min(high for _, high in ends)
+    return (low + min(high, low + 20)) / 4
+
+
+@LOOKS
 @pytest.mark.parametrize(
-    ("sides", "score", "tiny"),
-    [
-        ([TINY], 0.9, True),
-        ([TINY], SURE_SCORE + 0.01, True),
-        ([TINY], SURE_SCORE - 0.01, False),
-        ([LARGE] * 4, 0.9, False),
-        ([LARGE] * 4 + [TINY], 0.9, True),
-        ([], 0.9, False),
-    ],
+    ("others", "score", "asked"),
+    [(0, 0.9, True), (0, 0.31, True), (0, 0.29, False), (4, 0.9, True)],
 )
-def test_one_sure_tiny_face_is_enough(sides, score, tiny):
-    assert has_tiny_faces(faces_of(sides, [score] * len(sides)), 2.0) is tiny
+def test_one_sure_face_of_a_size_is_enough(look, others, score, asked):
+    side, middle = inside(look.asks), 50
+    found = faces_of([middle] * others + [side], [0.9] * others + [score])
+    assert look.is_asked(found, 2.0) is asked
+    assert not look.is_asked(faces_of([middle] * 4, [0.9] * 4), 2.0)
+    assert not look.is_asked(faces_of([], []), 2.0)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -64,20 +64,22 @@ def at(x, side, score):
     return FaceBoxes(box, np.array([score], np.float32), np.full((1, 5, 2), x, np.float32))
 
 
-def test_each_size_is_taken_from_the_look_that_sees_it_best():
-    """At an enlargement of 2: tiny from the closer look, large from the first, middle from both."""
-    tiny, middle, large = FIRST_FROM / 2 - 3, (FIRST_FROM + SECOND_BELOW) / 4, SECOND_BELOW / 2 + 3
-    first = at(0, tiny, 0.9).join(at(100, middle, 0.8)).join(at(200, large, 0.7))
-    closer = at(300, tiny, 0.6).join(at(400, middle, 0.5)).join(at(500, large, 0.95))
-    merged = merge_scales(first, closer, 2.0)
-    assert merged.boxes[:, 0].tolist() == [100, 200, 300, 400]
+@LOOKS
+def test_each_size_is_taken_from_the_look_that_sees_it_best(look):
+    """One size from the second look, another from the first, the middle from both."""
+    seconds, middle, firsts = inside(look.asks), inside(look.first, look.second), 50
+    found = at(0, seconds, 0.9).join(at(1000, middle, 0.8)).join(at(2000, firsts, 0.7))
+    again = at(3000, seconds, 0.6).join(at(4000, middle, 0.5)).join(at(5000, firsts, 0.95))
+    merged = look.merge(found, again, 2.0)
+    assert merged.boxes[:, 0].tolist() == [1000, 2000, 3000, 4000]
     assert merged.scores.tolist() == pytest.approx([0.8, 0.7, 0.6, 0.5])
-    assert merged.landmarks[:, 0, 0].tolist() == [100, 200, 300, 400]
+    assert merged.landmarks[:, 0, 0].tolist() == [1000, 2000, 3000, 4000]
 
 
-def test_a_face_of_both_looks_is_kept_once_with_its_surer_box():
-    side = (FIRST_FROM + SECOND_BELOW) / 4
-    merged = merge_scales(at(100, side, 0.6), at(101, side, 0.8), 2.0)
+@LOOKS
+def test_a_face_of_both_looks_is_kept_once_with_its_surer_box(look):
+    side = inside(look.first, look.second)
+    merged = look.merge(at(100, side, 0.6), at(101, side, 0.8), 2.0)
     assert merged.boxes[:, 0].tolist() == [101]
     assert merged.scores.tolist() == pytest.approx([0.8])
 

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from pipeline.inference.boxes import (
+    HUGE,
     MAX_FACES,
     NMS_IOU,
-    SECOND_SCALE,
-    TINY_SIDE,
+    TINY,
     VOTE_IOU,
     VOTE_SCORE,
 )
@@ -213,22 +213,28 @@ class Scripted(Detector):
 
 
 def look(width, factor):
-    """Photos of an odd width have tiny faces; looked at closely, they have one face more."""
+    """Photos of an odd width have tiny faces, 202 pixels a huge one; looked at again, one more."""
     base = choose_factor(width, width, None)
-    tiny, large = TINY_SIDE / base - 1, TINY_SIDE / base * 2
     if width % 2 == 0:
-        return faces_of([large] * 4, [0.9, 0.8, 0.4, 0.1])
+        side = HUGE.asks[0] / base if width == 202 else 50 / base
+        return faces_of([side] * 4, [0.9, 0.8, 0.4, 0.1])
     more = [0.2] if factor > base else []
+    tiny = TINY.asks[1] / base - 1
     return faces_of([tiny] * (4 + len(more)), [0.9, 0.8, 0.4, *more, 0.1])
 
 
-def test_photos_with_tiny_faces_are_looked_at_closely():
+def test_photos_with_tiny_or_huge_faces_are_looked_at_again():
     detector = Scripted(look)
-    photos = [make_pixels(width, width) for width in (200, 301, 400)]
+    sides = (200, 301, 202, 400)
+    photos = [make_pixels(width, width) for width in sides]
     found = detector.detect(photos, min_score=0.15)
-    base = [choose_factor(width, width, None) for width in (200, 301, 400)]
-    assert detector.asked == [([200, 301, 400], base), ([301], [base[1] * SECOND_SCALE])]
-    assert [len(faces.scores) for faces in found] == [3, 4, 3]
+    base = [choose_factor(width, width, None) for width in sides]
+    assert detector.asked == [
+        ([*sides], base),
+        ([301], [base[1] * TINY.scale]),
+        ([202], [base[2] * HUGE.scale]),
+    ]
+    assert [len(faces.scores) for faces in found] == [3, 4, 3, 3]
     detector.asked.clear()
     detector.detect(photos[1:2], resize=2.5)
     assert detector.asked == [([301], [2.5])], "a given factor is used for tiny faces, too"
