@@ -16,7 +16,7 @@ import numpy as np
 from data_prep.base.labels import BARE, CLASSES, RARE_CLASS
 from data_prep.formats.predictions import AlarmRule
 from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntArray
-from evaluate.measures.bootstrap import RankedCounts, rank_scores, share, tally, weigh
+from evaluate.measures.bootstrap import RankedCounts, share, tally, weigh
 from evaluate.measures.case import Case, Pairs, normalise_probabilities
 from evaluate.options import IncorrectPolicy
 
@@ -48,8 +48,14 @@ class ScoredFaces:
         return (self.scores >= ALARM_SCORE) == self.due
 
     def rank(self, photos: int) -> RankedCounts:
-        """Faces that an alarm is due for, and others, by score."""
-        return rank_scores(self.photo, self.scores, self.due, photos)
+        """Faces that an alarm is due for, and others, by score.
+
+        Scores in a row that have but one kind of face count as one: no pair of kinds is between.
+        """
+        scores, ranks = np.unique(self.scores, return_inverse=True)
+        kinds = tally(ranks, self.due, photos=len(scores), shape=[2]) > 0
+        is_new = kinds.all(axis=1) | (kinds != np.roll(kinds, 1, axis=0)).any(axis=1)
+        return RankedCounts.tally(self.photo, np.cumsum(is_new)[ranks], self.due, photos)
 
 
 NOBODY = ScoredFaces(np.empty(0, np.int64), np.empty(0, np.bool_), np.empty(0))
@@ -214,26 +220,23 @@ def _score_faces(pairs: Pairs, scores: FloatArray, due: BoolArray) -> ScoredFace
 def weighted_auc(ranked: RankedCounts, weights: FloatArray) -> FloatArray:
     """Area under the ROC curve (B,) for weightings of the photos (B, P); NaN with one kind only.
 
-    Of positive faces and others by score, as of `rank_scores`, it is the share of pairs of the two
+    Of positive faces and others by score it is the share of pairs of the two
     in which the positive one scores higher, pairs with equal scores counted half (Hanley, McNeil,
     "The Meaning and Use of the Area under a Receiver Operating Characteristic (ROC) Curve",
     Radiology 143 (1982), 29-36).
     """
     ordered, ends = np.zeros(len(weights)), np.zeros((2, len(weights)))
     for sums, before in ranked.weigh(weights):
-        ends = before.astype(np.float64)
-        ordered += (sums[:, 1] * (ends[:-1, 0] + sums[:, 0] / 2)).sum(axis=0)
-        ends = ends[-1]
+        behind = before[:-1, 0] + sums[:, 0] / np.float64(2)
+        ordered += np.einsum("rb,rb->b", sums[:, 1], behind)
+        ends = before[-1].astype(np.float64)
     return share(ordered, ends.prod(axis=0))
 
 
 def area_under_roc(faces: ScoredFaces | None) -> float | None:
     """Area under the ROC curve; None without faces of both kinds."""
-    if faces is None or faces.due.all() or not faces.due.any():
-        return None
-    from sklearn.metrics import roc_auc_score  # Takes more than a second.
-
-    return float(roc_auc_score(faces.due, faces.scores))
+    corners = _trace_roc(faces)
+    return None if corners is None else float(np.trapezoid(corners[1], corners[0]))
 
 
 def describe_roc(faces: ScoredFaces | None) -> dict[str, Any] | None:
@@ -241,15 +244,20 @@ def describe_roc(faces: ScoredFaces | None) -> dict[str, Any] | None:
 
     `threshold` is None at the point where no face is. None without faces of both kinds.
     """
+    corners = _trace_roc(faces)
+    if corners is None:
+        return None
+    steps = np.linspace(0, corners.shape[1] - 1, min(corners.shape[1], MOST_POINTS))
+    fpr, tpr, thresholds = corners[:, np.unique(np.round(steps).astype(np.int64))].tolist()
+    return {"fpr": fpr, "tpr": tpr, "threshold": [None, *thresholds[1:]]}
+
+
+def _trace_roc(faces: ScoredFaces | None) -> FloatArray | None:
+    """Where the ROC curve bends, (3, K): false and true positive rates, and scores, falling."""
     if faces is None or faces.due.all() or not faces.due.any():
         return None
-    from sklearn.metrics import roc_curve
-
-    fpr, tpr, thresholds = roc_curve(faces.due, faces.scores)
-    steps = np.linspace(0, len(fpr) - 1, min(len(fpr), MOST_POINTS))
-    kept = np.unique(np.round(steps).astype(np.int64))
-    return {
-        "fpr": fpr[kept].tolist(),
-        "tpr": tpr[kept].tolist(),
-        "threshold": [None if np.isinf(value) else float(value) for value in thresholds[kept]],
-    }
+    scores, ranks = np.unique(-faces.scores, return_inverse=True)
+    counts = tally(ranks, faces.due, photos=len(scores), shape=[2]).cumsum(axis=0)
+    bends = np.r_[True, np.diff(counts, 2, axis=0).any(axis=1), True][: len(scores)]
+    corners = np.column_stack([counts / counts[-1], -scores])[bends]
+    return np.vstack([[0, 0, np.inf], corners]).T

@@ -12,13 +12,11 @@ from typing import Any
 import numpy as np
 
 from data_prep.base.boxes import SIDES, BoxOffsets, box_sides
-from evaluate.arrays import Detections, FloatArray, GroundTruth, IntArray
+from evaluate.arrays import Detections, FloatArray, IntArray
 from evaluate.measures.bootstrap import RankedCounts, measure
 from evaluate.measures.case import Case, pair_faces
 from evaluate.measures.headline import Record, compute_headline
-
-PAIR_IOU = 0.3
-"""Where pairs of boxes are compared: at 0.5 those that are drawn most differently would be gone."""
+from evaluate.measures.matching import LEAST_IOU
 
 LEAST_FACES = 20  # In each half of the photos: medians of fewer say nothing.
 
@@ -50,7 +48,7 @@ def fit_offsets(
         medians = {}
         for number, side in enumerate(SIDES):
             order, none = ranks[:, number], np.zeros((1, len(weights)))
-            weighed = (before[1:, 0] for _, before in parts[number].weigh(weights))
+            weighed = (before[1:, 0].copy() for _, before in parts[number].weigh(weights))
             reached = np.concatenate([none, *weighed]).T
             half = reached[:, -1:] / 2
             own = (reached[:, 1:] < half).sum(axis=1, keepdims=True)
@@ -67,25 +65,22 @@ def fit_offsets(
     return BoxOffsets(left, top, right, bottom, interval, len(photo), count, source)
 
 
-def pair_boxes(
-    truth: GroundTruth, detections: Detections, thresh: float
-) -> tuple[FloatArray, FloatArray, IntArray]:
+def pair_boxes(case: Case, thresh: float) -> tuple[FloatArray, FloatArray, IntArray]:
     """Annotated and predicted boxes (N, 4) of the faces found from `thresh` on, and photos (N,)."""
-    pairs = pair_faces(truth, detections, thresh=thresh, iou=PAIR_IOU)
+    pairs, truth = pair_faces(case.plain, thresh=thresh, iou=LEAST_IOU), case.truth
     annotated = truth.boxes[~truth.difficult][pairs.found]
-    return annotated, detections.boxes[pairs.rows[pairs.found]], pairs.photo[pairs.found]
+    return annotated, case.detections.boxes[pairs.rows[pairs.found]], pairs.photo[pairs.found]
 
 
 def describe_offsets(case: Case) -> Record:
     """The offsets of all faces found from the threshold on, as of `BoxOffsets`."""
-    pairs = pair_boxes(case.truth, case.detections, case.options.thresh)
+    pairs = pair_boxes(case, case.options.thresh)
     if not len(pairs[0]):
         return {"faces": 0, "photos": 0, **dict.fromkeys(SIDES), "intervals": None}
     resamples, seed = case.options.bootstrap, case.options.seed
     told = asdict(fit_offsets(*pairs, resamples=resamples, seed=seed))
-    medians = {side: told[side] for side in SIDES}
-    counts = {name: told[name] for name in ("faces", "photos")}
-    return {**counts, **medians, "intervals": told["interval"]}
+    figures = {name: told[name] for name in ("faces", "photos", *SIDES)}
+    return {**figures, "intervals": told["interval"]}
 
 
 def align(case: Case) -> Detections | None:
@@ -94,7 +89,7 @@ def align(case: Case) -> Detections | None:
     Photos are parted in two at random; the boxes of either half are moved by the offsets that are
     fitted on the other, so no photo has a say in its own.
     """
-    annotated, predicted, photo = pair_boxes(case.truth, case.detections, case.options.thresh)
+    annotated, predicted, photo = pair_boxes(case, case.options.thresh)
     half = np.random.default_rng(case.options.seed).permutation(case.photos) % 2
     boxes = case.detections.boxes.copy()
     for own in (0, 1):
@@ -112,12 +107,12 @@ def describe_aligned(case: Case) -> Record | None:
     aligned = align(case)
     if aligned is None:
         return None
-    matches = replace(case, detections=aligned).matches
+    moved = replace(case, detections=aligned)
 
     def compute(weights: FloatArray) -> dict[str, FloatArray]:
-        numbers = compute_headline(matches, weights)
+        numbers = compute_headline(moved, weights)
         return {name: numbers[name] for name in ALIGNED}
 
     numbers, intervals = case.measure(compute)
-    definitions: dict[str, Any] = case.define("aligned", pair_iou=PAIR_IOU)
+    definitions: dict[str, Any] = case.define("aligned", pair_iou=LEAST_IOU)
     return {**numbers, "intervals": intervals, "definitions": definitions}

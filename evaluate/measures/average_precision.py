@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntArray
-from evaluate.measures.bootstrap import RankedCounts, share, tally, weigh
+from evaluate.measures.bootstrap import RANKS_AT_ONCE, RankedCounts, share, tally, weigh
 from evaluate.measures.matching import BoxGroups, Overlaps, flag_hits
 
 AnyBoxes = TypeVar("AnyBoxes", GroundTruth, Detections, BoxGroups)
@@ -132,31 +132,56 @@ def count_asked(truth: GroundTruth, some: BoolArray | bool = True) -> IntArray:
     return np.bincount(truth.photo[~truth.difficult & some], minlength=len(truth.photos))
 
 
-def average_precisions(hits: RankedHits, weights: FloatArray) -> FloatArray:
-    """AP (B, T) at every threshold, for weightings of the photos (B, P), whole numbers.
+def average_precisions(many: Sequence[RankedHits], weights: FloatArray) -> list[FloatArray]:
+    """AP (B, T) of each at every threshold, for weightings of the photos (B, P), whole numbers.
 
     A photo of weight 2 counts as if it, and all on it, were there twice. NaN where no face is left
-    to find.
+    to find. What those share that differ in `truths` alone is worked out once.
     """
-    truths, (counts, runs) = weigh(weights, hits.truths), hits.runs
-    whole = np.moveaxis(weigh(weights, counts), 0, -1)  # (T, 2, B)
-    areas = np.zeros((len(weights), len(runs)))
-    for column, (of_runs, ends) in enumerate(zip(runs, whole, strict=True)):
+    keys = [(id(hits.true), hits.eleven_point and id(hits.truths)) for hits in many]
+    own = dict(zip(reversed(keys), reversed(many), strict=True))
+    counts = [hits.runs[0].reshape(len(hits.truths), 2 * len(hits.true)) for hits in own.values()]
+    columns = np.column_stack([*(hits.truths for hits in many), *counts])
+    ends = np.cumsum([len(many), *(part.shape[1] for part in counts)])
+    truths, *whole, _ = np.split(weigh(weights, columns).T, ends)  # One pass over the weights.
+    faces = dict(zip(keys, truths, strict=True))
+    areas = {
+        key: _find_areas(own[key], faces[key], part.reshape(-1, 2, len(weights)), weights)
+        for key, part in zip(own, whole, strict=True)
+    }
+    return [share(areas[key], faces[:, None]) for key, faces in zip(keys, truths, strict=True)]
+
+
+def _find_areas(
+    hits: RankedHits, truths: FloatArray, whole: FloatArray, weights: FloatArray
+) -> FloatArray:
+    """Areas under the curves over faces, not recall, (B, T).
+
+    From the weighted faces to find (B,), and all that counts, false and true, (T, 2, B).
+    """
+    areas = np.zeros((len(weights), len(whole)))
+    shown = np.empty((RANKS_AT_ONCE, len(weights)), np.float32)
+    precision = np.empty(shown.shape)
+    for column, (of_runs, ends) in enumerate(zip(hits.runs[1], whole, strict=True)):
         # The precision at a recall is the largest one at that recall or any higher one: `best`.
         best, read = np.zeros(len(weights)), np.zeros((RECALL_STEPS + 1, len(weights)))
         for sums, less in of_runs.weigh(weights, -ends):
             # Down to the end of each run, as negative numbers: their ratio is the precision.
-            true, shown = less[:-1, 1], np.minimum(less[:-1, 0] + less[:-1, 1], -1)
-            precision = np.divide(true, shown, dtype=np.float64)
+            true, rows = less[:-1, 1], slice(len(sums))
+            np.minimum(np.add(less[:-1, 0], true, out=shown[rows]), -1, out=shown[rows])
+            np.divide(true, shown[rows], out=precision[rows], dtype=np.float64)
             if hits.eleven_point:
                 # Compared as whole numbers: 3 of 10 faces must count as recall 0.3, not under it.
                 for step, highest in enumerate(read):
                     reached = true * -RECALL_STEPS >= step * truths
-                    np.maximum(highest, np.where(reached, precision, 0).max(axis=0), out=highest)
+                    reached = np.where(reached, precision[rows], 0)
+                    np.maximum(highest, reached.max(axis=0), out=highest)
                 continue
-            for row in precision:
-                best = np.maximum(row, best, out=row)
-            areas[:, column] += np.einsum("rb,rb->b", sums[:, 1], precision)
+            highest = best
+            for row in precision[rows]:
+                highest = np.maximum(row, highest, out=row)
+            best[:] = highest
+            areas[:, column] += np.einsum("rb,rb->b", sums[:, 1], precision[rows])
         if hits.eleven_point:
             areas[:, column] = read.mean(axis=0) * truths
-    return share(areas, truths[:, None])
+    return areas

@@ -28,7 +28,7 @@ _TAILS = [100 * (1 - LEVEL) / 2, 100 - 100 * (1 - LEVEL) / 2]
 
 _CELLS_AT_ONCE = 50_000_000  # Bounds the memory of the weights (200 MB).
 _KEPT = 100_000_000  # So many weights, of two bytes, are kept for the next measure.
-_RANKS_AT_ONCE = 128  # Keeps what is computed of them in the processor's cache.
+RANKS_AT_ONCE = 128  # Keeps what is computed of them in the processor's cache.
 _HEAVY = 31  # Weights to which sums are known to fit into 16 bits; 1 in 10^34 drawn is larger.
 
 Statistic = Callable[[FloatArray], Mapping[str, FloatArray]]
@@ -188,7 +188,7 @@ class RankedCounts:
         """Count faces (F,) by rank, from 0 on."""
         shape = 2 * (int(ranks.max(initial=-1)) + 1), photos
         counts = csr_array((np.ones(len(photo), np.float32), (2 * ranks + flags, photo)), shape)
-        most, step, parts = counts.sum(axis=1), 2 * _RANKS_AT_ONCE, []
+        most, step, parts = counts.sum(axis=1), 2 * RANKS_AT_ONCE, []
         for row in range(0, shape[0], step):
             is_few = most[row : row + step].max() * _HEAVY < 2**16  # Half as much to read.
             parts.append(counts[row : row + step].astype(np.uint16 if is_few else np.float32))
@@ -196,31 +196,27 @@ class RankedCounts:
 
     def weigh(
         self, weights: FloatArray, start: FloatArray | float = 0.0
-    ) -> Iterator[tuple[FloatArray, FloatArray]]:
+    ) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         """Of r ranks at a time the sums by weights (B, P): not flagged, flagged, (r, 2, B).
 
         With each the sums, from `start` (2, B) on, of those before it; and, last, of all so far:
-        (r + 1, 2, B). Whole numbers, which float32 holds exactly up to 16 million.
+        (r + 1, 2, B), until the next are asked for. Whole numbers, which float32 holds exactly up
+        to 16 million.
         """
         is_light, columns = weights.max(initial=0) <= _HEAVY, dict[Any, NDArray[Any]]()
+        before = np.empty((RANKS_AT_ONCE + 1, 2, len(weights)), np.float32)
+        before[0] = start
         for part in self.parts:
             kind = part.dtype if is_light else np.dtype(np.float32)
             if kind not in columns:
                 columns[kind] = np.ascontiguousarray(weights.T, kind)
-            sums = part.astype(kind, copy=False) @ columns[kind]
-            sums = sums.reshape(-1, 2, len(weights)).astype(np.float32, copy=False)
-            before = np.empty((len(sums) + 1, *sums.shape[1:]), np.float32)
-            before[0] = start
+            part = part if part.dtype == kind else part.astype(kind)
+            sums = (part @ columns[kind]).reshape(-1, 2, len(weights))
             # By rows: many times as fast as numpy's own cumulative sum along this axis.
             for row, low, high in zip(sums, before, before[1:], strict=False):
                 np.add(low, row, out=high)
-            yield sums, before
-            start = before[-1]
-
-
-def rank_scores(photo: IntArray, scores: FloatArray, flags: BoolArray, photos: int) -> RankedCounts:
-    """Flagged faces and others, of F, by photo and distinct score, rising."""
-    return RankedCounts.tally(photo, np.unique(scores, return_inverse=True)[1], flags, photos)
+            yield sums, before[: len(sums) + 1]
+            before[0] = before[len(sums)]
 
 
 def share(part: FloatArray, whole: FloatArray) -> FloatArray:

@@ -15,7 +15,6 @@ from evaluate.measures.bootstrap import (
     RankedCounts,
     describe,
     mean_of_defined,
-    rank_scores,
     share,
     tally,
     to_number,
@@ -136,22 +135,13 @@ def describe_unsure(case: Case, faces: GradedFaces) -> tuple[dict[str, Any], dic
     `limit` is the largest one at which at least 100, 95, … % of the faces are answered, by the
     percentage as text; the intervals are not those of a limit chosen anew.
     """
-    limits = find_limits(faces.confidence)
-    classes = faces.probabilities.shape[1]
-    counts = np.stack(
-        [
-            tally(
-                *(column[faces.confidence >= limit] for column in (faces.photo, faces.labels)),
-                faces.right[faces.confidence >= limit],
-                photos=case.photos,
-                shape=(classes, 2),
-            )
-            for limit in limits
-        ],
-        axis=1,
-    )
+    limits, classes = find_limits(faces.confidence), faces.probabilities.shape[1]
+    # The last of the limits, which rise, at which a face is answered: it is at those before, too.
+    last = np.searchsorted(limits, faces.confidence, side="right") - 1
+    columns, shape = (faces.photo, last, faces.labels, faces.right), (len(limits), classes, 2)
+    counts = tally(*columns, photos=case.photos, shape=shape)[:, ::-1].cumsum(axis=1)[:, ::-1]
     everyone = tally(faces.photo, photos=case.photos)
-    ranked = rank_scores(faces.photo, -faces.confidence, faces.right, case.photos)
+    ranked = rank_answers(faces, case.photos)
 
     def compute(weights: FloatArray) -> dict[str, FloatArray]:
         at = weigh(weights, counts)  # (B, limits, classes, wrong and right)
@@ -183,20 +173,26 @@ def find_limits(confidence: FloatArray) -> FloatArray:
     return falling[wanted - 1]
 
 
+def rank_answers(faces: GradedFaces, photos: int) -> RankedCounts:
+    """Right answers and others by distinct confidence, the surest first."""
+    ranks = np.unique(-faces.confidence, return_inverse=True)[1]
+    return RankedCounts.tally(faces.photo, ranks, faces.right, photos)
+
+
 def weighted_aurc(ranked: RankedCounts, weights: FloatArray) -> FloatArray:
     """Area under the risk-coverage curve (B,), for weightings of the photos (B, P); 0 is best.
 
-    Of right answers and others, the surest first, as of `rank_scores`. The mean, over the faces,
-    of the share of wrong answers among the faces answered at least as surely; equally sure ones
-    come together. Without equals it is the AURC of Geifman, Uziel, El-Yaniv, "Bias-Reduced
-    Uncertainty Estimation for Deep Neural Classifiers", ICLR 2019. NaN without faces.
+    Of answers as of `rank_answers`. The mean, over the faces, of the share of wrong answers among
+    the faces answered at least as surely; equally sure ones come together. Without equals it is the
+    AURC of Geifman, Uziel, El-Yaniv, "Bias-Reduced Uncertainty Estimation for Deep Neural
+    Classifiers", ICLR 2019. NaN without faces.
     """
     area, total = np.zeros((2, len(weights)))
-    for sums, before in ranked.weigh(weights):
-        wrong, right = np.moveaxis(before[1:], 1, 0).astype(np.float64)
-        # Where nothing is answered yet nothing is added either.
-        area += (sums.sum(axis=1) * np.nan_to_num(share(wrong, wrong + right))).sum(axis=0)
-        total = wrong[-1] + right[-1]
+    for _, before in ranked.weigh(weights):
+        seen = before[:, 0] + before[:, 1]
+        risk = np.divide(before[1:, 0], np.maximum(seen[1:], 1), dtype=np.float64)
+        area += np.einsum("rb,rb->b", np.diff(seen, axis=0), risk)
+        total = seen[-1].astype(np.float64)
     return share(area, total)
 
 

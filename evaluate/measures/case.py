@@ -71,15 +71,6 @@ class Pairs:
         return replace(self, photo=self.photo[some], labels=self.labels[some], rows=self.rows[some])
 
 
-@dataclass(frozen=True)
-class Matches:
-    """What the headline numbers are counted from."""
-
-    classes: tuple[RankedHits, ...]  # Detections of each class, matched at `IOUS`.
-    faces: RankedHits  # All detections ranked by the detector's score, matched at `FACE_IOUS`.
-    confusion: IntArray  # (P, C + 1, C + 1) of `count_confusion`.
-
-
 @dataclass(frozen=True, eq=False)
 class Case:
     """Predictions to be measured, placed on the photos of the truth and sorted by photo."""
@@ -130,26 +121,36 @@ class Case:
         """All that overlaps, by the rules of the plan."""
         return self.overlap(self.options.rules)
 
+    @cached_property
+    def plain(self) -> Overlaps:
+        """All that overlaps, of boxes to their far edges."""
+        return self.overlap(Rules()) if self.options.rules.inclusive else self.overlaps
+
     def overlap(self, rules: Rules) -> Overlaps:
         """All that overlaps, by any rules."""
         return Overlaps.find(rules.widen(self.truth), rules.widen(self.detections))
 
     @cached_property
-    def matches(self) -> Matches:
-        """All detections matched under the rules of the plan."""
+    def hits(self) -> tuple[RankedHits, ...]:
+        """All detections ranked and matched under the rules of the plan."""
         return match_predictions(self.overlaps, self.options.rules)
+
+    @cached_property
+    def confusion(self) -> IntArray:
+        """Counts of all detections, as of `count_confusion`."""
+        return self.count_confusion(pair_faces(self.overlaps))
 
     @cached_property
     def pairs(self) -> Pairs:
         """Faces paired with the detections that a user sees."""
-        widen, thresh = self.options.rules.widen, self.options.thresh
-        return pair_faces(widen(self.truth), widen(self.detections), thresh=thresh)
+        return pair_faces(self.overlaps, thresh=self.options.thresh)
 
     @cached_property
     def crop_pairs(self) -> Pairs | None:
         """Faces paired with their rows of the classifier alone, as by `pair_crops`."""
-        widen = self.options.rules.widen
-        return None if self.crops is None else pair_crops(widen(self.truth), widen(self.crops))
+        if self.crops is None:
+            return None
+        return pair_crops(replace(self, detections=self.crops).overlaps)
 
     @cached_property
     def errors(self) -> ErrorKinds:
@@ -160,7 +161,7 @@ class Case:
     def coco(self) -> dict[str, Any]:
         """AP and AR as COCO defines them."""
         areas = {name: list(ends) for name, ends in AREAS.items()}
-        figures = measure_coco(self.truth, self.detections)
+        figures = measure_coco(self.plain)
         return {**figures, "definitions": self.define("coco", areas=areas)}
 
     @property
@@ -174,6 +175,21 @@ class Case:
     ) -> tuple[dict[str, Any], dict[str, Any] | None]:
         """Numbers and their intervals by photo; see `bootstrap.measure`."""
         return measure(statistic, axes=axes, **self.resampling)
+
+    def count_confusion(self, pairs: Pairs, detections: Detections | None = None) -> IntArray:
+        """Count annotated against predicted classes in every photo, of pairs with the detections.
+
+        (P, C + 1, C + 1): rows are the annotated classes and, last, detections on no face; columns
+        the predicted classes and, last, faces that no detection found.
+        """
+        none = len(self.truth.classes)
+        detections = detections or self.detections
+        found = np.append(detections.labels, none)  # Row -1, no detection, takes the last.
+        rows = np.r_[pairs.labels, np.full(len(pairs.false), none)]
+        columns = found[np.r_[pairs.rows, pairs.false]]
+        photos = np.r_[pairs.photo, detections.photo[pairs.false]]
+        counts = tally(photos, rows, columns, photos=self.photos, shape=[none + 1] * 2)
+        return counts.astype(np.int64)
 
     def define(self, section: str, *, method: str = "", **known: Any) -> dict[str, Any]:
         """What the numbers of a section mean, by definitions.toml; `method` is that of intervals.
@@ -211,47 +227,32 @@ def read_definitions() -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_name("definitions.toml").read_text(encoding="utf-8"))
 
 
-def match_predictions(overlaps: Overlaps, rules: Rules, ious: Sequence[float] = IOUS) -> Matches:
-    """Match detections with faces, photo by photo."""
+def match_predictions(
+    overlaps: Overlaps, rules: Rules, ious: Sequence[float] = IOUS
+) -> tuple[RankedHits, ...]:
+    """Detections of each class, matched at every IoU; and all, by the detector's score, last.
+
+    Those are matched with faces of whatever class, at `FACE_IOUS`.
+    """
     truth, detections = overlaps.truth, overlaps.detections
     faces = RankedHits.match(
         *(overlaps.best(), detections.photo, detections.detection),
         *(truth.difficult, count_asked(truth), FACE_IOUS),
         eleven_point=rules.eleven_point,
     )
-    classes = rank_classes(overlaps, rules, ious)
-    return Matches(classes, faces, count_confusion(truth, detections))
+    return (*rank_classes(overlaps, rules, ious), faces)
 
 
-def count_confusion(truth: GroundTruth, detections: Detections) -> IntArray:
-    """Count annotated against predicted classes in every photo, paired as by `pair_faces`.
-
-    (P, C + 1, C + 1): rows are the annotated classes and, last, detections on no face; columns the
-    predicted classes and, last, faces that no detection found.
-    """
-    pairs = pair_faces(truth, detections)
-    found, none = pairs.found, len(truth.classes)
-    labels = detections.labels
-    rows = np.r_[pairs.labels, np.full(len(pairs.false), none)]
-    columns = np.full(len(pairs.labels), none)
-    columns[found] = labels[pairs.rows[found]]
-    photos = np.r_[pairs.photo, detections.photo[pairs.false]]
-    columns = np.r_[columns, labels[pairs.false]]
-    counts = tally(photos, rows, columns, photos=len(truth.photos), shape=[none + 1] * 2)
-    return counts.astype(np.int64)
-
-
-def pair_faces(
-    truth: GroundTruth, detections: Detections, *, thresh: float = 0.0, iou: float = MATCH_IOU
-) -> Pairs:
+def pair_faces(overlaps: Overlaps, *, thresh: float = 0.0, iou: float = MATCH_IOU) -> Pairs:
     """Pair faces with detections whatever their class.
 
     By falling detector's score, down to `thresh`, each detection takes the best face still free.
     Difficult faces are left out, and so are detections on them. Detections are sorted by photo.
     """
-    ranked = np.argsort(-detections.detection, kind="stable")
-    ranked = ranked[detections.detection[ranked] >= thresh]
-    taken, ignored = match_greedily(detections.take(ranked), truth, truth.difficult, iou=iou)
+    truth, scores = overlaps.truth, overlaps.detections.detection
+    ranked = np.argsort(-scores, kind="stable")
+    ranked = ranked[scores[ranked] >= thresh]
+    taken, ignored = match_greedily(overlaps.near, ranked, truth.difficult, iou=iou)
     matched = taken >= 0
     rows = np.full(len(truth.photo), -1, dtype=np.int64)
     rows[taken[matched]] = ranked[matched]
@@ -264,13 +265,13 @@ def pair_faces(
     )
 
 
-def pair_crops(truth: GroundTruth, crops: Detections) -> Pairs:
+def pair_crops(overlaps: Overlaps) -> Pairs:
     """Pair faces with the rows of a classifier that was given their annotated boxes.
 
     Raises:
         CropsError: More than half of the faces have no row.
     """
-    pairs = pair_faces(truth, crops, iou=CROP_IOU)
+    pairs = pair_faces(overlaps, iou=CROP_IOU)
     answered = int(pairs.found.sum())
     if 2 * answered < len(pairs.rows):
         raise CropsError(

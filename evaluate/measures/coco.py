@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluate.arrays import Detections, FloatArray, GroundTruth
-from evaluate.measures.matching import measure_areas, pair_over, serve
+from evaluate.arrays import FloatArray
+from evaluate.measures.matching import Overlaps, measure_areas, paired_iou, serve
 
 MAX_DETECTIONS = (1, 10, 100)
 """COCO's limits: so many detections of a class in a photo are looked at, the surest first."""
@@ -26,19 +26,17 @@ _IOUS = np.linspace(0.5, 0.95, 10)
 _RECALLS = np.linspace(0, 1, 101)
 
 
-def measure_coco(truth: GroundTruth, detections: Detections) -> dict[str, Any]:
+def measure_coco(overlaps: Overlaps) -> dict[str, Any]:
     """COCO's AP and AR, as fractions; None where there is no face to find.
 
     COCO has no notion of VOC's "difficult": difficult faces are its crowds, on which any number of
     detections may fall, by the share of their own area; detections prefer other faces.
     `without_limit` has the figures without COCO's limit of 100 detections of a class in a photo.
     """
+    truth, detections = overlaps.truth, overlaps.detections
     cells = detections.photo * len(truth.classes) + detections.labels
     most = int(np.bincount(cells).max(initial=0))
-    by_label = [
-        _evaluate(truth.take(truth.labels == label), detections.take(detections.labels == label))
-        for label in range(len(truth.classes))
-    ]
+    by_label = [_evaluate(overlaps, label) for label in range(len(truth.classes))]
     # (IoUs, recalls, classes, areas, limits), and the same without recalls; -1 is "no face".
     precision, recall = (np.stack(parts, axis=-3) for parts in zip(*by_label, strict=True))
 
@@ -71,16 +69,25 @@ def measure_coco(truth: GroundTruth, detections: Detections) -> dict[str, Any]:
     }
 
 
-def _evaluate(truth: GroundTruth, detections: Detections) -> tuple[FloatArray, FloatArray]:
+def _evaluate(overlaps: Overlaps, label: int) -> tuple[FloatArray, FloatArray]:
     """Of one class: precision (IoUs, recalls, areas, limits), recall (IoUs, areas, limits)."""
-    found = detections.take(np.argsort(-detections.scores, kind="stable"))
+    faces = np.flatnonzero(overlaps.truth.labels == label)
+    ranked = np.flatnonzero(overlaps.detections.labels == label)
+    ranked = ranked[np.argsort(-overlaps.detections.scores[ranked], kind="stable")]
+    truth, found = overlaps.truth.take(faces), overlaps.detections.take(ranked)
     areas, face_areas = (measure_areas(side.boxes) for side in (found, truth))
     by_photo = np.argsort(found.photo, kind="stable")
     starts = np.searchsorted(found.photo[by_photo], found.photo[by_photo])
     place = np.empty(len(found), dtype=np.int64)  # Among those of its photo, the surest first.
     place[by_photo] = np.arange(len(found)) - starts
     kept = [place < limit for limit in (*MAX_DETECTIONS, len(found) + 1)]
-    rows, columns, overlaps = pair_over(found, truth, truth.difficult, _IOUS[0])
+    row, column = np.full(len(overlaps.detections), -1), np.full(len(overlaps.truth.photo), -1)
+    row[ranked], column[faces] = np.arange(len(ranked)), np.arange(len(faces))
+    own = (row[overlaps.near[0]] >= 0) & (column[overlaps.near[1]] >= 0)
+    rows, columns, ious = (part[own] for part in overlaps.near)
+    rows, columns = row[rows], column[columns]
+    crowd = truth.difficult[columns]
+    ious[crowd] = paired_iou(found.boxes[rows[crowd]], truth.boxes[columns[crowd]], True)
     precision = np.full((len(_IOUS), len(_RECALLS), len(_RANGES), len(kept)), -1.0)
     recall = np.full((len(_IOUS), len(_RANGES), len(kept)), -1.0)
     for number, (low, high) in enumerate(_RANGES):
@@ -89,9 +96,9 @@ def _evaluate(truth: GroundTruth, detections: Detections) -> tuple[FloatArray, F
         if not asked:
             continue
         outside = (areas < low) | (areas > high)
-        order = np.lexsort((-columns, -overlaps, ignored[columns], rows))
+        order = np.lexsort((-columns, -ious, ignored[columns], rows))
         for at, iou in enumerate(_IOUS):
-            some = order[overlaps[order] >= iou]
+            some = order[ious[order] >= iou]
             some = some[serve(rows[some], columns[some], truth.difficult)]
             true, counted = np.zeros(len(found), dtype=np.bool_), ~outside
             counted[rows[some]] = true[rows[some]] = ~ignored[columns[some]]

@@ -8,7 +8,7 @@ import pandas as pd
 from evaluate.arrays import FloatArray
 from evaluate.measures.average_precision import RankedHits, Rules
 from evaluate.measures.bootstrap import share, weigh
-from evaluate.measures.case import Case, Matches, describe_confusion, match_predictions
+from evaluate.measures.case import Case, describe_confusion, match_predictions
 from evaluate.measures.matching import MATCH_IOU
 
 FACES = "face"  # Name of the row in which all classes count as one.
@@ -39,18 +39,17 @@ def trace_curve(hits: RankedHits) -> pd.DataFrame:
     )
 
 
+def name_rows(case: Case) -> list[str]:
+    """Names of what `match_predictions` gives."""
+    return [*case.truth.classes, FACES]
+
+
 def trace_curves(case: Case) -> dict[str, pd.DataFrame]:
     """The curve of each class at IoU 0.5, and that of faces whatever their class as `face`.
 
     Classes are ranked by `score`, faces by `detection`.
     """
-    return {name: trace_curve(hits) for name, hits in _name_hits(case, case.matches).items()}
-
-
-def _name_hits(case: Case, matches: Matches) -> dict[str, RankedHits]:
-    """Ranked detections of each class and of `face`; the first of their thresholds is IoU 0.5."""
-    names = (*case.truth.classes, FACES)
-    return dict(zip(names, (*matches.classes, matches.faces), strict=True))
+    return dict(zip(name_rows(case), map(trace_curve, case.hits), strict=True))
 
 
 def describe_operating_points(case: Case) -> dict[str, Any]:
@@ -60,9 +59,8 @@ def describe_operating_points(case: Case) -> dict[str, Any]:
     """
     # Once every row is a detection of each class, a precision of labels is no longer defined.
     cut = np.flatnonzero(case.detections.detection >= case.options.thresh)
-    shown = match_predictions(case.overlaps.take(cut), Rules(), (MATCH_IOU,))
-    hits = _name_hits(case, shown)
-    counts = np.stack([_count_by_photo(one) for one in hits.values()], axis=2)
+    hits = match_predictions(case.overlaps.take(cut), Rules(), (MATCH_IOU,))
+    counts, names = np.stack(list(map(_count_by_photo, hits)), axis=2), name_rows(case)
 
     def rate(weights: FloatArray) -> dict[str, FloatArray]:
         true, seen, faces = np.moveaxis(weigh(weights, counts), 1, 0)
@@ -72,18 +70,16 @@ def describe_operating_points(case: Case) -> dict[str, Any]:
             "f1": share(2 * true, seen + faces),
         }
 
-    numbers, intervals = case.measure(
-        rate, dict.fromkeys(("precision", "recall", "f1"), (list(hits),))
-    )
+    numbers, intervals = case.measure(rate, dict.fromkeys(("precision", "recall", "f1"), (names,)))
     curves = trace_curves(case)
     points: dict[str, Any] = {}
-    for index, name in enumerate(hits):
-        names = ("true", "shown", "faces")
+    for index, name in enumerate(names):
+        parts = ("true", "shown", "faces")
         points[name] = {
             "at_thresh": {
                 "score": case.options.thresh,
                 **{part: values[name] for part, values in numbers.items()},
-                **dict(zip(names, counts.sum(axis=0)[:, index].astype(int).tolist(), strict=True)),
+                **dict(zip(parts, counts.sum(axis=0)[:, index].astype(int).tolist(), strict=True)),
                 "intervals": intervals and {part: ends[name] for part, ends in intervals.items()},
             },
             "best_f1": find_best_f1(curves[name]),
@@ -92,7 +88,7 @@ def describe_operating_points(case: Case) -> dict[str, Any]:
         "thresh": case.options.thresh,
         "iou": MATCH_IOU,
         "points": points,
-        "confusion": describe_confusion(case.truth.classes, shown.confusion),
+        "confusion": describe_confusion(case.truth.classes, case.count_confusion(case.pairs)),
     }
 
 

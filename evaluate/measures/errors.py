@@ -6,13 +6,15 @@ wrong class, and a wrong class before a poor box on a neighbour. A kind costs wh
 would win if it alone were fixed.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from evaluate.arrays import BoolArray, FloatArray, IntArray
+from data_prep.base.records import Box
+from evaluate.arrays import FloatArray, IntArray
 from evaluate.measures.average_precision import RankedHits, average_precisions, count_asked
 from evaluate.measures.bootstrap import share, weigh
 from evaluate.measures.case import Case
@@ -29,21 +31,6 @@ KIND_WORDS: dict[str, str] = {
 """Words for the kinds of errors, in the order they are shown."""
 
 
-@dataclass(frozen=True)
-class FoundError:
-    """One error: of a detection, or a face that was missed."""
-
-    kind: str
-    row: int  # Of the detection, or of the missed face.
-    photo: int
-    box: FloatArray  # (4,)
-    label: str  # Of the detection or the missed face.
-    score: float | None = None  # The rest is of detections alone.
-    face: int | None = None  # With which it is in error, if there is one.
-    overlap: float | None = None  # Largest IoU with it, or else with any face.
-    annotated: str | None = None  # Class of that face, or of the missed one.
-
-
 def sort_worst(case: Case, kind: str) -> IntArray:
     """Errors of one of `KINDS`, the worst first: rows of detections, the surest first.
 
@@ -57,19 +44,25 @@ def sort_worst(case: Case, kind: str) -> IntArray:
     return rows[np.argsort(-values[rows], kind="stable")]
 
 
-def list_errors(case: Case, kind: str) -> Iterator[FoundError]:
-    """The errors of a kind, the worst first."""
+def list_errors(case: Case, kind: str, most: int | None = None) -> pd.DataFrame:
+    """The errors of a kind, the worst first: a row each, of the detection, or of the missed face.
+
+    `annotated` is the class of the `face` with which a detection is in error, if there is one, or
+    of the missed one; `score` and `iou`, the largest with that face or else with any, are of
+    detections alone.
+    """
     truth, found, errors = case.truth, case.detections, case.errors
-    side = truth if kind == MISSED else found
-    for row in sort_worst(case, kind).tolist():
-        where = (kind, row, int(side.photo[row]), side.boxes[row], truth.classes[side.labels[row]])
-        if kind == MISSED:
-            yield FoundError(*where, annotated=where[-1])
-            continue
-        face = None if errors.face[row] < 0 else int(errors.face[row])
-        annotated = None if face is None else truth.classes[truth.labels[face]]
-        rest = float(found.scores[row]), face, float(errors.overlap[row]), annotated
-        yield FoundError(*where, *rest)
+    rows, is_missed = sort_worst(case, kind)[:most], kind == MISSED
+    side, names = truth if is_missed else found, np.array([*truth.classes, None], dtype=object)
+    faces = rows if is_missed else errors.face[rows]
+    boxes = dict(zip(Box._fields, side.boxes[rows].T, strict=True))
+    told: dict[str, Any] = dict.fromkeys(("score", "iou"), np.nan)
+    if not is_missed:
+        told = {"score": found.scores[rows], "iou": errors.overlap[rows]}
+    annotated = np.append(truth.labels, -1)[faces]  # Row -1, no face, takes the last.
+    own = {"kind": kind, "row": rows, "photo": side.photo[rows], **boxes}
+    labels = {"label": names[side.labels[rows]], "annotated": names[annotated]}
+    return pd.DataFrame({**own, **labels, **told, "face": -1 if is_missed else faces})
 
 
 ALL = "all"  # Name of the repair of every kind at once.
@@ -84,7 +77,10 @@ def fix_errors(case: Case) -> tuple[tuple[RankedHits, ...], ...]:
     """
     repairs: list[Collection[str]] = [(), *((kind,) for kind in KINDS), KINDS]
     ranked = np.argsort(-case.detections.scores, kind="stable")
-    return tuple(_repair(case, ranked, repaired) for repaired in repairs)
+    plain, missed, *others = (_repair(case, ranked, repaired) for repaired in repairs)
+    # Without the missed faces nothing changes but what is to be found.
+    pairs = zip(plain, missed, strict=True)
+    return plain, tuple(replace(hits, truths=fewer.truths) for hits, fewer in pairs), *others
 
 
 def _repair(case: Case, ranked: IntArray, repaired: Collection[str]) -> tuple[RankedHits, ...]:
@@ -118,9 +114,16 @@ def describe_budget(case: Case) -> dict[str, Any]:
     truth, errors, repaired = case.truth, case.errors, fix_errors(case)
 
     def compute(weights: FloatArray) -> dict[str, FloatArray]:
-        annotated = np.stack([weigh(weights, hits.truths) > 0 for hits in repaired[0]], axis=1)
+        every = [hits for ranked in repaired for hits in ranked]
+        annotated = weigh(weights, np.stack([hits.truths for hits in repaired[0]], axis=1)) > 0
         # (B, repairs and first none, classes)
-        aps = np.stack([_rate(ranked, annotated, weights) for ranked in repaired], axis=1)
+        aps = np.stack(average_precisions(every, weights), axis=1)
+        aps = aps.reshape(len(weights), len(repaired), -1)
+        lost = np.isnan(aps) & annotated[:, None]
+        if lost.any():
+            counts = [np.bincount(hits.photo, minlength=case.photos) for hits in every]
+            shown = weigh(weights, np.stack(counts, axis=1)).reshape(aps.shape)
+            aps = np.where(lost, shown == 0, aps)
         means = share(np.nansum(aps, axis=2), annotated.sum(axis=1, keepdims=True).astype(float))
         return {
             "map50": means[:, 0],
@@ -154,13 +157,3 @@ def describe_budget(case: Case) -> dict[str, Any]:
         "intervals": intervals,
         "definitions": case.define("error_budget", method=", gains within each resample"),
     }
-
-
-def _rate(ranked: Sequence[RankedHits], annotated: BoolArray, weights: FloatArray) -> FloatArray:
-    """AP of every class, (B, C); NaN where the class was not `annotated` (B, C)."""
-    aps = []
-    for hits, had_faces in zip(ranked, annotated.T, strict=True):
-        ap = average_precisions(hits, weights)[:, 0]
-        shown = weigh(weights, np.bincount(hits.photo, minlength=weights.shape[1]))
-        aps.append(np.where(np.isnan(ap) & had_faces, shown == 0, ap))
-    return np.stack(aps, axis=1)

@@ -17,12 +17,11 @@ from evaluate.measures.bootstrap import (
     describe,
     mean_of_defined,
     share,
-    tally,
     to_interval,
     to_number,
     weigh,
 )
-from evaluate.measures.case import IOUS, Case, Matches, describe_confusion, read_definitions
+from evaluate.measures.case import IOUS, Case, describe_confusion, read_definitions
 from evaluate.measures.matching import MATCH_IOU, Overlaps
 
 if TYPE_CHECKING:
@@ -49,18 +48,16 @@ HEADLINES: dict[str, str] = {
 """Words for the headline numbers, in the order they are shown; the rest is in the record."""
 
 
-def compute_headline(matches: Matches, weights: FloatArray) -> dict[str, FloatArray]:
+def compute_headline(case: Case, weights: FloatArray) -> dict[str, FloatArray]:
     """The headline numbers, as fractions; NaN where a number is not defined.
 
     By name (B,), or (B, C) for those of `PER_CLASS`, from weights (B, P): how often each photo
     counts. What each is stands under `definitions` of the record.
     """
-    *by_class, faces = (
-        average_precisions(hits, weights) for hits in (*matches.classes, matches.faces)
-    )
+    *by_class, faces = average_precisions(case.hits, weights)
     aps = np.stack(by_class, axis=1)  # (B, classes, thresholds)
     at_50, at_75 = aps[:, :, IOUS.index(0.5)], aps[:, :, IOUS.index(0.75)]
-    confusion = weigh(weights, matches.confusion)
+    confusion = weigh(weights, case.confusion)
     annotated = confusion[:, :-1].sum(axis=2)
     found = confusion[:, :-1, :-1].sum(axis=2)
     return {
@@ -90,14 +87,14 @@ def rate_answers(confusion: FloatArray) -> dict[str, FloatArray]:
 
 def describe_headline(case: Case) -> Record:
     """The headline numbers, as of `compute_headline`, and what they were measured on."""
-    truth, detections, matches = case.truth, case.detections, case.matches
+    truth, detections = case.truth, case.detections
     numbers, intervals = case.measure(
-        partial(compute_headline, matches), dict.fromkeys(PER_CLASS, (truth.classes,))
+        partial(compute_headline, case), dict.fromkeys(PER_CLASS, (truth.classes,))
     )
     faces = np.bincount(truth.labels[~truth.difficult], minlength=len(truth.classes))
     return {
         **numbers,
-        "confusion": describe_confusion(truth.classes, matches.confusion),
+        "confusion": describe_confusion(truth.classes, case.confusion),
         "counts": {
             "photos": len(truth.photos),
             "photos_without_predictions": len(truth.photos) - len(np.unique(detections.photo)),
@@ -161,14 +158,15 @@ def describe_difference(case: Case) -> Record | None:
         return None
     axes = dict.fromkeys(PER_CLASS, (case.truth.classes,))
     sides = (case, replace(case, detections=case.other))
-    mine, other = (partial(compute_headline, side.matches) for side in sides)
+    mine, other = (partial(compute_headline, side) for side in sides)
     return compare(mine, other, axes=axes, **case.resampling)
 
 
 def list_conventions(case: Case) -> list[dict[str, Any]]:
     """List mAP at IoU 0.5 under each definition in use; `headline` marks that of the headline."""
     detections, classes, own = case.detections, case.truth.classes, case.options.rules
-    by_sides = {own.inclusive: case.overlaps}
+    other = case.overlap(Rules(inclusive=not own.inclusive))
+    by_sides = {own.inclusive: case.overlaps, not own.inclusive: other}
     rows: list[dict[str, Any]] = []
     for told in read_definitions()["conventions"]:
         rules = Rules(**told.get("rules", {}))
@@ -177,8 +175,6 @@ def list_conventions(case: Case) -> list[dict[str, Any]]:
         elif rules.all_classes and detections.probabilities is None:
             continue
         else:
-            if rules.inclusive not in by_sides:
-                by_sides[rules.inclusive] = case.overlap(rules)
             shown = np.flatnonzero(detections.detection >= told.get("least", 0.0))
             (aps,) = measure_at(by_sides[rules.inclusive].take(shown), rules, (MATCH_IOU,))
             figures = {"map50": to_number(mean_of_defined(aps)), "ap50": describe(aps, (classes,))}
@@ -211,7 +207,7 @@ def measure_at(overlaps: Overlaps, rules: Rules, ious: Sequence[float]) -> Float
     """AP of each class at each threshold, (T, C); NaN for a class without ground truth."""
     once = np.ones((1, len(overlaps.truth.photos)))
     ranked = rank_classes(overlaps, rules, ious)
-    return np.stack([average_precisions(hits, once)[0] for hits in ranked], axis=1)
+    return np.concatenate(average_precisions(ranked, once)).T
 
 
 _Z = 1.959963984540054  # Quantile 0.975 of the standard normal distribution.
@@ -222,12 +218,7 @@ def describe_classifier(case: Case) -> dict[str, Any] | None:
     truth, crops, pairs = case.truth, case.crops, case.crop_pairs
     if crops is None or pairs is None:
         return None
-    found, classes = pairs.found_only(), len(truth.classes)
-    confusion = tally(
-        *(found.photo, found.labels, crops.labels[found.rows]),
-        photos=case.photos,
-        shape=(classes, classes),
-    )
+    confusion = case.count_confusion(pairs, crops)[:, :-1, :-1]
 
     def compute(weights: FloatArray) -> dict[str, FloatArray]:
         counts = weigh(weights, confusion)
@@ -252,8 +243,8 @@ def describe_classifier(case: Case) -> dict[str, Any] | None:
     )
     return {
         "faces": len(pairs.rows),
-        "answered": len(found.rows),
-        "unanswered": len(pairs.rows) - len(found.rows),
+        "answered": int(pairs.found.sum()),
+        "unanswered": int((~pairs.found).sum()),
         "rows_on_no_face": len(pairs.false),
         "support": dict(zip(truth.classes, support.astype(int).tolist(), strict=True)),
         **numbers,

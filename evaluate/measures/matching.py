@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +50,11 @@ class BoxGroups:
 
 
 Boxed = BoxGroups | GroundTruth | Detections
+Pairs = tuple[IntArray, IntArray, FloatArray]  # Detections, ground truth boxes, and their IoU.
+
+LEAST_IOU = 0.3
+"""Of the pairs that are kept, but for those on difficult faces. Boxes are compared down to it: at
+0.5 those that are drawn most differently would be gone."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +65,26 @@ class Overlaps:
     detections: Detections
     iou: FloatArray  # (N, C) with that face; 0 where no face of the class shares an area.
     face: IntArray  # (N, C) that face, the first of equal ones, or -1.
+    near: Pairs  # (M,) each: of `LEAST_IOU` or more, and all on difficult faces.
 
     @classmethod
     def find(cls, truth: GroundTruth, detections: Detections) -> Overlaps:
         """All that overlaps, looked for once."""
-        classes = len(truth.classes)
-        return cls(truth, detections, *best_overlaps(detections, truth, truth.labels, classes))
+        near: list[Pairs] = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
+
+        def keep(pairs: Pairs) -> None:
+            some = (pairs[2] >= LEAST_IOU) | truth.difficult[pairs[1]]
+            near.append((pairs[0][some], pairs[1][some], pairs[2][some]))
+
+        best = best_overlaps(detections, truth, truth.labels, len(truth.classes), keep)
+        rows, columns, ious = map(np.concatenate, zip(*near, strict=True))
+        return cls(truth, detections, *best, (rows, columns, ious))
 
     def take(self, rows: IntArray | BoolArray) -> Overlaps:
-        """Those of some of the detections, in the order given."""
-        return Overlaps(self.truth, self.detections.take(rows), self.iou[rows], self.face[rows])
+        """Those of some of the detections, in the order given; with none of the pairs."""
+        none = (np.empty(0, np.int64),) * 2
+        best = self.iou[rows], self.face[rows]
+        return Overlaps(self.truth, self.detections.take(rows), *best, (*none, np.empty(0)))
 
     @property
     def own(self) -> BoolArray:
@@ -87,12 +102,20 @@ class Overlaps:
 
 
 def best_overlaps(
-    detections: Boxed, truths: Boxed, labels: IntArray | None = None, classes: int = 1
+    detections: Boxed,
+    truths: Boxed,
+    labels: IntArray | None = None,
+    classes: int = 1,
+    show: Callable[[Pairs], None] = lambda _: None,
 ) -> tuple[FloatArray, IntArray]:
-    """The arrays of `Overlaps`; `labels` (G,) are the classes of the faces, one if None."""
+    """The best of `Overlaps`; `labels` (G,) are the classes of the faces, one if None.
+
+    All pairs are shown on the way, some at a time.
+    """
     iou = np.zeros((len(detections.photo), classes))
     face = np.full(iou.shape, -1, dtype=np.int64)
     for rows, columns, ious in _pairs(detections, truths):
+        show((rows, columns, ious))
         cells = rows if labels is None else rows * classes + labels[columns]
         order = np.lexsort((columns, -ious, cells))
         _, first = np.unique(cells[order], return_index=True)
@@ -124,27 +147,28 @@ def flag_hits(
 
 
 def match_greedily(
-    detections: Boxed, truths: Boxed, difficult: BoolArray, *, iou: float = MATCH_IOU
+    near: Pairs, ranked: IntArray, difficult: BoolArray, *, iou: float = MATCH_IOU
 ) -> tuple[IntArray, BoolArray]:
     """Pair detections with faces: each detection in turn takes the best face still free.
 
     Unlike in `flag_hits` a detection whose best face is taken may take the next best one: here the
-    pairs serve to compare labels, not to punish second hits. Detections are in order of rank.
-    Difficult faces are never taken; a detection left without a face that overlaps one of them
-    enough is ignored. Gives (N,) the index of the face taken, or -1; and (N,) what to ignore.
+    pairs serve to compare labels, not to punish second hits. `ranked` (K,) are the detections in
+    order of rank, `near` their pairs of at least that IoU, and others. Difficult faces are never
+    taken; a detection left without a face that overlaps one of them enough is ignored. Gives (K,)
+    the index of the face taken, or -1; and (K,) what to ignore.
     """
-    taken = np.full(len(detections.photo), -1, dtype=np.int64)
-    near_difficult = np.zeros(len(detections.photo), dtype=np.bool_)
-    free = ~difficult
-    for rows, columns, ious in _pairs(detections, truths):
-        enough = ious >= iou
-        near_difficult[rows[enough & difficult[columns]]] = True
-        some = np.flatnonzero(enough & free[columns])
-        # By rank, then by falling IoU, then in the order of the faces.
-        some = some[np.lexsort((columns[some], -ious[some], rows[some]))]
-        served = some[serve(rows[some], columns[some], difficult)]
-        taken[rows[served]] = columns[served]
-        free[columns[served]] = False
+    rank = np.full(max(ranked.max(initial=-1), near[0].max(initial=-1)) + 1, -1)
+    rank[ranked] = np.arange(len(ranked))
+    some = np.flatnonzero((near[2] >= iou) & (rank[near[0]] >= 0))
+    rows, columns, ious = rank[near[0][some]], near[1][some], near[2][some]
+    near_difficult = np.zeros(len(ranked), dtype=np.bool_)
+    near_difficult[rows[difficult[columns]]] = True
+    some = np.flatnonzero(~difficult[columns])
+    # By rank, then by falling IoU, then in the order of the faces.
+    some = some[np.lexsort((columns[some], -ious[some], rows[some]))]
+    some = some[serve(rows[some], columns[some], difficult)]
+    taken = np.full(len(ranked), -1, dtype=np.int64)
+    taken[rows[some]] = columns[some]
     return taken, near_difficult & (taken < 0)
 
 
@@ -165,20 +189,6 @@ def serve(rows: IntArray, columns: IntArray, shared: BoolArray) -> IntArray:
             return wants
         wants = wants + later
         wants, ends = wants[wants < ends], ends[wants < ends]
-
-
-Pairs = tuple[IntArray, IntArray, FloatArray]  # Detections, ground truth boxes, and their IoU.
-
-
-def pair_over(detections: Boxed, truths: Boxed, crowds: BoolArray, iou: float) -> Pairs:
-    """All pairs of some IoU, or of such a share of the detection inside one of the `crowds`."""
-    found: list[Pairs] = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
-    for rows, columns, _ in _pairs(detections, truths):
-        ious = paired_iou(detections.boxes[rows], truths.boxes[columns], crowds[columns])
-        some = ious >= iou
-        found.append((rows[some], columns[some], ious[some]))
-    rows, columns, ious = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return rows, columns, ious
 
 
 CROWD = 2000  # Boxes of a photo from which they are looked up by height and place, too.

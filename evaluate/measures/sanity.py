@@ -94,9 +94,9 @@ def describe_ties(case: Case) -> Record:
         turned = replace(
             hits, photo=hits.photo[order], true=true[:, order], ignored=ignored[:, order]
         )
-        return average_precisions(turned, once).item()
+        return average_precisions([turned], once)[0].item()
 
-    classes, faces = case.matches.classes, case.matches.faces
+    *classes, faces = case.hits
     return {
         "map50": [
             to_number(mean_of_defined(np.array([rate(hits, sign) for hits in classes])))

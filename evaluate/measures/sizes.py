@@ -55,8 +55,7 @@ def describe_sizes(case: Case) -> dict[str, Any]:
         seen = answers.sum(axis=3)
         right = np.diagonal(answers, axis1=2, axis2=3)
         *aps, face_aps = (
-            np.concatenate([average_precisions(hits, weights) for hits in of_bins], axis=1)
-            for of_bins in ranked
+            np.concatenate(average_precisions(of_bins, weights), axis=1) for of_bins in ranked
         )
         return {
             "found": share(seen.sum(axis=2), there),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import islice
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,9 +10,10 @@ import numpy as np
 from data_prep.base.crop import encode_crop, resize_crop
 from data_prep.base.html import Picture, jpeg_uri
 from data_prep.base.photo import PhotoError, read_photo
+from data_prep.base.records import Box
 from evaluate.arrays import FloatArray
 from evaluate.measures.case import Case
-from evaluate.measures.errors import FoundError, list_errors
+from evaluate.measures.errors import list_errors
 from evaluate.measures.matching import KINDS, MISSED
 from evaluate.report.plots import choose_colours
 
@@ -35,25 +36,26 @@ def draw_gallery(case: Case) -> dict[str, list[Picture]]:
     faces shows. Photos that are not found or can't be read leave an empty picture.
     """
     return {
-        kind: [_draw(one, case) for one in islice(list_errors(case, kind), PER_KIND)]
+        kind: [_draw(one, case) for one in list_errors(case, kind, PER_KIND).itertuples()]
         for kind in KINDS
     }
 
 
-def _draw(error: FoundError, case: Case) -> Picture:
+def _draw(error: Any, case: Case) -> Picture:
     truth, detections, photo = case.truth, case.detections, error.photo
-    boxes, caption = error.box[None], f"{error.label}"
-    if error.score is None:
-        caption += f", {(error.box[2:] - error.box[:2]).min():.0f} px"
+    box = np.array([getattr(error, side) for side in Box._fields])
+    boxes, caption = box[None], f"{error.label}"
+    if error.kind == MISSED:
+        caption += f", {(box[2:] - box[:2]).min():.0f} px"
     else:
         caption += f" {error.score:.2f}"
-    if error.face is not None:
+    if error.face >= 0:
         boxes = np.vstack([boxes, truth.boxes[error.face]])
         if error.annotated != error.label:
             caption = f"{error.annotated} taken for {caption}"
-        caption += f", IoU {error.overlap:.2f}"
+        caption += f", IoU {error.iou:.2f}"
     name = truth.photos[photo]
-    title = f"{name}: {', '.join(f'{value:.0f}' for value in error.box)}"
+    title = f"{name}: {', '.join(f'{value:.0f}' for value in box)}"
     rows = np.flatnonzero((detections.photo == photo) & (detections.detection >= 0.5))
     shown = rows if error.kind == MISSED else np.union1d(rows, [error.row])
     faces = np.flatnonzero(truth.photo == photo)

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from data_prep.base.files import write_atomically, write_json
@@ -99,14 +100,7 @@ def make_tables(case: Case, record: Record) -> Iterator[tuple[str, pd.DataFrame]
     table = pd.DataFrame(confusion["counts"], columns=confusion["columns"])
     table.insert(0, "annotated", confusion["rows"])
     yield CONFUSION, table
-    yield ERRORS, _list_errors(case)
-
-
-def _list_errors(case: Case) -> pd.DataFrame:
-    rows = list[list[Any]]()
-    for one in (one for kind in (*DETECTION_KINDS, MISSED) for one in list_errors(case, kind)):
-        overlap = None if one.overlap is None else round(one.overlap, 4)
-        where = [one.kind, case.truth.photos[one.photo], *one.box.tolist(), one.label]
-        rows.append([*where, one.score, one.annotated, overlap])
-    header = ["kind", "image", *Box._fields, "label", "score", "annotated", "iou"]
-    return pd.DataFrame(rows, columns=header)
+    errors = pd.concat([list_errors(case, kind) for kind in (*DETECTION_KINDS, MISSED)])
+    errors["image"] = np.array(case.truth.photos, dtype=object)[errors["photo"]]
+    errors["iou"] = errors["iou"].map(partial(round, ndigits=4))
+    yield ERRORS, errors[["kind", "image", *Box._fields, "label", "score", "annotated", "iou"]]

@@ -270,7 +270,7 @@ def fit_boxes(options: FitBoxesOptions) -> None:
     predictor = Predictor.load(options.weights, device=options.device, thresh=THRESH)
     predictions = predict_photos(predictor, photos)
     case = read_case(dataset, predictions, EvaluateOptions())
-    annotated, predicted, photo = pair_boxes(case.truth, case.detections, THRESH)
+    annotated, predicted, photo = pair_boxes(case, THRESH)
     if len(photo) < LEAST_FACES:
         raise DatasetError(
             f"{dataset}: {tell(len(photo), 'annotated face')} found, {LEAST_FACES} at least are "

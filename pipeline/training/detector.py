@@ -93,7 +93,7 @@ def measure_faces(detector: Detector, scenes: Sequence[Scene]) -> Row:
         iou, face = best_overlaps(sides[1], sides[0])
         best = iou[:, 0], face[:, 0]
         hits = RankedHits.match(best, sides[1].photo, by[own], ignored, asked, limits)
-        return hits, average_precisions(hits, np.ones((1, len(scenes))))[0]
+        return hits, average_precisions([hits], np.ones((1, len(scenes))))[0][0]
 
     hits, (ap50, ap75) = rank(np.ones(len(classes), bool), np.ones(len(scores), bool), scores)
     sure = int((scores >= 0.5).sum())

@@ -131,7 +131,7 @@ def compute_at(truth: GroundTruth, detections: Detections, *ious: float) -> Floa
     """AP of each class at each IoU from arrays, (C, T)."""
     once = np.ones((1, len(truth.photos)))
     ranked = rank_classes(Overlaps.find(truth, detections), Rules(), ious)
-    return np.array([average_precisions(hits, once)[0] for hits in ranked])
+    return np.array([aps[0] for aps in average_precisions(ranked, once)])
 
 
 def build_coco_dataset(truth: GroundTruth) -> dict[str, Any]:

@@ -254,6 +254,5 @@ def find_average_precision(
     best = [column[:, 0] for column in best_overlaps(widen(detections), widen(truths))]
     asked = np.bincount(truths.photo[~difficult], minlength=photos)
     hits = RankedHits.match(best, detections.photo, scores, difficult, asked, [iou])
-    return float(
-        average_precisions(replace(hits, eleven_point=eleven_point), np.ones((1, photos)))[0, 0]
-    )
+    hits = replace(hits, eleven_point=eleven_point)
+    return average_precisions([hits], np.ones((1, photos)))[0].item()

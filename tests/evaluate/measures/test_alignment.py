@@ -33,7 +33,9 @@ def draw(
     return as_truth(truth, photos=photos), as_detections(found)
 
 
-def test_offsets_are_medians_of_shares() -> None:
+@pytest.mark.parametrize("at_once", [1, 128])
+def test_offsets_are_medians_of_shares(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr("evaluate.measures.bootstrap.RANKS_AT_ONCE", at_once)
     rng = np.random.default_rng(0)
     predicted = np.hstack([rng.uniform(0, 9, (75, 2)), rng.uniform(20, 60, (75, 2))])
     annotated = predicted + rng.normal(0, 3, (75, 4))

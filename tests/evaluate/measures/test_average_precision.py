@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evaluate.measures.average_precision import RankedHits, average_precisions
 from evaluate.measures.matching import BoxGroups
 from tests.evaluate.scenes import find_average_precision
 from tests.evaluate.slow_voc import Corners, Found, Truth, slow_ap
@@ -88,3 +90,20 @@ def test_recall_on_a_step_counts_as_reached() -> None:
     found = [Found(photo, FACE, Fraction(1)) for photo in range(3)]
     # 3 of 10 faces: recall 0, 0.1, 0.2 and 0.3, although 3 × 0.1 > 0.3 in floating point.
     assert fast_ap(truths, found, eleven_point=True) == pytest.approx(4 / 11)
+
+
+@pytest.mark.parametrize("eleven_point", [False, True])
+def test_hits_together_are_hits_alone(eleven_point: bool) -> None:
+    """Also where but what is to be found differs, whose areas are shared."""
+    rng = np.random.default_rng(3)
+    photo, true = rng.integers(0, 6, 40), rng.random(40) < 0.6
+    truths, rest = np.bincount(photo[true], minlength=6), (np.arange(40, 0, -1.0), eleven_point)
+    hits = RankedHits.at_one_iou(photo, true, truths + 2, *rest)
+    fewer = replace(hits, truths=truths)
+    other = RankedHits.at_one_iou(photo[::-1], true[::-1], truths, *rest)
+    weights = rng.integers(0, 4, (5, 6)).astype(float)
+    for one, ap in zip(
+        (hits, fewer, other), average_precisions([hits, fewer, other], weights), strict=True
+    ):
+        alone = RankedHits.at_one_iou(one.photo, one.true[0].copy(), one.truths, *rest)
+        np.testing.assert_array_equal(ap, average_precisions([alone], weights)[0])

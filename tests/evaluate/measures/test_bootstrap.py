@@ -214,7 +214,7 @@ def test_a_better_table_is_better_and_the_interval_is_paired():
     assert row["difference"] == pytest.approx(row["mine"] - row["other"])
     assert row["interval"][0] > 0
     assert row["better"] == 1
-    good, bad = (make_case(*make(*side)).matches for side in ((1, 0.05), (2, 0.5)))
+    good, bad = (make_case(*make(*side)) for side in ((1, 0.05), (2, 0.5)))
     weights = np.concatenate(list(draw_weights(PHOTOS, 400, 3)))
     slow = np.subtract(*(compute_headline(side, weights)["accuracy"] for side in (good, bad)))
     assert row["interval"] == pytest.approx(np.percentile(slow, [2.5, 97.5]))
@@ -230,7 +230,7 @@ def test_pairing_narrows_the_interval():
     case = make_case(truth, detections, other=worse, resamples=500)
     row = describe_difference(case)["accuracy"]
     spread = row["interval"][1] - row["interval"][0]
-    alone = [compute_headline(case.matches, w)["accuracy"] for w in draw_weights(PHOTOS, 500, 0)]
+    alone = [compute_headline(case, w)["accuracy"] for w in draw_weights(PHOTOS, 500, 0)]
     unpaired = np.subtract(*np.percentile(np.concatenate(alone), [97.5, 2.5]))
     assert row["interval"][0] > 0
     assert spread < unpaired

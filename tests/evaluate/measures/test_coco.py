@@ -14,10 +14,17 @@ from faster_coco_eval import COCO, COCOeval_faster
 
 from data_prep.base.labels import CLASSES
 from evaluate.arrays import Detections, GroundTruth
-from evaluate.measures.coco import measure_coco
+from evaluate.measures import coco
 from evaluate.measures.headline import describe_at, list_conventions
+from evaluate.measures.matching import Overlaps
 from tests.evaluate.scenes import Seen, as_detections, as_truth, make_case, make_clutter
 from tests.evaluate.slow_voc import Found, Truth, slow_ap
+
+
+def measure_coco(truth: GroundTruth, detections: Detections) -> dict[str, Any]:
+    """All of a pair's figures."""
+    return coco.measure_coco(Overlaps.find(truth, detections))
+
 
 FACE = (0.0, 0.0, 10.0, 10.0)
 

@@ -34,7 +34,7 @@ def pair(annotations: Path, predictions: Path) -> Pair:
 
 def measure(pair: Pair, **rules: bool) -> dict[str, np.ndarray]:
     case = make_case(*pair, **rules)
-    numbers = compute_headline(case.matches, np.ones((1, case.photos)))
+    numbers = compute_headline(case, np.ones((1, case.photos)))
     return {name: values[0] for name, values in numbers.items()}
 
 
@@ -51,7 +51,7 @@ def test_hand_computed(pair: Pair) -> None:
     }
     assert numbers == {name: pytest.approx(value) for name, value in expected.items()}
     assert {name for name, values in numbers.items() if values.shape == (3,)} == PER_CLASS
-    confusion = make_case(*pair).matches.confusion
+    confusion = make_case(*pair).confusion
     counts = confusion.sum(axis=0).tolist()
     assert counts == [
         [1, 0, 0, 1],

@@ -13,15 +13,16 @@ from hypothesis import strategies as st
 from evaluate.measures import matching
 from evaluate.measures.average_precision import Rules
 from evaluate.measures.case import (
+    Case,
     CropsError,
     ProbabilityError,
-    count_confusion,
     normalise_probabilities,
     pair_crops,
     pair_faces,
 )
 from evaluate.measures.matching import (
     BoxGroups,
+    Overlaps,
     best_overlaps,
     flag_hits,
     match_greedily,
@@ -126,6 +127,13 @@ def groups(*rows: tuple[int, float, float, float, float]) -> BoxGroups:
     return as_groups([(photo, box) for photo, *box in rows])
 
 
+def match(detections: BoxGroups, truths: BoxGroups, difficult: np.ndarray) -> list[np.ndarray]:
+    """Greedily, the surest detection first."""
+    parts = [*matching._pairs(detections, truths)]
+    near = tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+    return [*match_greedily(near, np.arange(len(detections.photo)), difficult)]
+
+
 def test_second_hit_is_false_without_falling_back() -> None:
     # Both detections overlap box 0 most; the second also overlaps box 1 by more than 0.5.
     truths = groups((0, 0, 0, 10, 10), (0, 0, 0, 10, 14))
@@ -135,7 +143,7 @@ def test_second_hit_is_false_without_falling_back() -> None:
     assert true.tolist() == [True, False]
     assert not ignored.any()
     # The pairing for labels does fall back.
-    assert match_greedily(detections, truths, NONE[:2])[0].tolist() == [0, 1]
+    assert match(detections, truths, NONE[:2])[0].tolist() == [0, 1]
 
 
 def test_iou_equal_to_the_threshold_is_a_hit() -> None:
@@ -143,7 +151,7 @@ def test_iou_equal_to_the_threshold_is_a_hit() -> None:
     iou, best = (column[:, 0] for column in best_overlaps(*pair))
     assert flag_hits(iou, best, NONE[:1], iou=0.5)[0].tolist() == [True]
     assert flag_hits(iou, best, NONE[:1], iou=0.51)[0].tolist() == [False]
-    found, _ = match_greedily(groups((0, 0, 0, 10, 5)), groups((0, 0, 0, 10, 10)), NONE[:1])
+    found, _ = match(groups((0, 0, 0, 10, 5)), groups((0, 0, 0, 10, 10)), NONE[:1])
     assert found.tolist() == [0]
 
 
@@ -157,16 +165,14 @@ def test_difficult_faces_count_neither_way() -> None:
     true, ignored = flag_hits(iou, best, difficult, iou=0.5)
     assert true.tolist() == [False, False, True, False]
     assert ignored.tolist() == [True, True, False, False]
-    taken, passed = match_greedily(detections, truths, difficult)
+    taken, passed = match(detections, truths, difficult)
     assert taken.tolist() == [-1, -1, 1, -1]
     assert passed.tolist() == [True, True, False, False]
 
 
 def test_greedy_prefers_the_face_that_is_not_difficult() -> None:
     truths = groups((0, 0, 0, 10, 10), (0, 0, 0, 10, 9))
-    taken, ignored = match_greedily(
-        groups((0, 0, 0, 10, 10)), truths, np.array([True, False]), iou=0.5
-    )
+    taken, ignored = match(groups((0, 0, 0, 10, 10)), truths, np.array([True, False]))
     assert taken.tolist() == [1]
     assert not ignored.any()
 
@@ -176,7 +182,7 @@ def test_greedy_prefers_the_face_that_is_not_difficult() -> None:
 def test_every_face_gets_its_detection(seed: int, thresh: float) -> None:
     scene = make_scene(seed)
     truth, detections = scene.truth, scene.detections
-    pairs = pair_faces(truth, detections, thresh=thresh)
+    pairs = pair_faces(Overlaps.find(truth, detections), thresh=thresh)
     expected = []
     for face, row in enumerate(scene.row_of.tolist()):
         if not truth.difficult[face]:
@@ -186,7 +192,7 @@ def test_every_face_gets_its_detection(seed: int, thresh: float) -> None:
     others = np.setdiff1d(np.arange(len(detections)), scene.row_of)
     assert pairs.false.tolist() == others[detections.detection[others] >= thresh].tolist()
     if not thresh:
-        confusion = count_confusion(truth, detections).sum(axis=0)
+        confusion = Case(truth, detections).count_confusion(pairs).sum(axis=0)
         assert confusion[:-1, :-1].sum() == pairs.found.sum() == len(pairs.found_only().rows)
         assert confusion[:-1, -1].sum() == (~pairs.found).sum()
         assert confusion[-1].sum() == len(pairs.false)
@@ -200,14 +206,14 @@ def test_the_surer_detection_comes_first() -> None:
     detections = scene.detections.take(twice, scene.detections.photo[twice])
     sure = detections.detection.copy()
     sure[row + 1] = 1.0
-    pairs = pair_faces(truth, replace(detections, detection=sure))
+    pairs = pair_faces(Overlaps.find(truth, replace(detections, detection=sure)))
     assert row + 1 in pairs.rows
     assert row in pairs.false
 
 
 def test_crops_are_known_by_their_box() -> None:
     scene = make_scene(1)
-    pairs = pair_crops(scene.truth, scene.crops)
+    pairs = pair_crops(Overlaps.find(scene.truth, scene.crops))
     assert pairs.rows.tolist() == np.flatnonzero(~scene.truth.difficult).tolist()
     assert not len(pairs.false)
 
@@ -217,15 +223,16 @@ def test_most_crops_must_be_there() -> None:
     truth = replace(scene.truth, difficult=np.zeros(len(scene.truth.photo), dtype=bool))
     faces = len(truth.photo)
     half = np.arange((faces + 1) // 2)
-    assert pair_crops(truth, scene.crops.take(half, truth.photo[half])).found.sum() == len(half)
+    own = Overlaps.find(truth, scene.crops.take(half, truth.photo[half]))
+    assert pair_crops(own).found.sum() == len(half)
     few = half[: (faces - 1) // 2]
     message = f"a row for only {len(few)} of the {faces} annotated faces"
     with pytest.raises(CropsError, match=message):
-        pair_crops(truth, scene.crops.take(few, truth.photo[few]))
+        pair_crops(Overlaps.find(truth, scene.crops.take(few, truth.photo[few])))
     # Boxes of a detector are near the annotated ones, not on them.
     moved = replace(scene.crops, boxes=scene.crops.boxes + 4)
     with pytest.raises(CropsError, match="only 0 of"):
-        pair_crops(truth, moved)
+        pair_crops(Overlaps.find(truth, moved))
 
 
 def test_probabilities_are_scaled_and_checked() -> None:
