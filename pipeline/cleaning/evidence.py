@@ -42,13 +42,14 @@ def estimate_wrong_labels(
     """
     codes, names = pd.factorize(np.asarray(groups))
     given, logs = np.eye(len(CLASSES))[labels], np.log(np.maximum(probabilities, 1e-6))
-    fits = []
-    for power in POWERS:
+
+    def sharpen(power: float) -> np.ndarray:
         sure = np.exp(power * logs)
-        sure /= sure.sum(axis=1, keepdims=True)
-        noise, _, likelihood = fit_noise(sure, given)
-        fits.append((likelihood, power, noise, sure))
-    _, _, noise, sure = max(fits, key=lambda fit: fit[:2])
+        return sure / sure.sum(axis=1, keepdims=True)
+
+    fits = [(fit_noise(sharpen(power), given)[::2], power) for power in POWERS]
+    (noise, _), power = max(fits, key=lambda fit: (fit[0][1], fit[1]))
+    sure = sharpen(power)
 
     def count_wrong(weights: np.ndarray) -> dict[str, np.ndarray]:
         wrong = [fit_noise(sure, given * row[codes, None], noise)[1] for row in weights]
@@ -108,22 +109,25 @@ def find_neighbours(
     """
     codes = pd.factorize(np.asarray(groups))[0]
     count = min(count, len(codes))
-    index = np.full((len(codes), count), -1)
+    index = np.full((len(codes), count), -1, np.int32)
     similarity = np.zeros((len(codes), count), np.float32)
     for number, own in enumerate(features):
-        units = own.astype(np.float32)
-        units -= units.mean(axis=0)
-        units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), 1e-9)
-        held, lookup = np.flatnonzero(fold == number), None
-        if len(units) >= MANY:
-            lookup = Index(ndim=units.shape[1], metric="ip", dtype="f16")
-            lookup.add(np.arange(len(units)), units, threads=1)  # In order: the same each time.
-        for start in range(0, len(held), _ROWS_AT_ONCE):
-            rows = held[start : start + _ROWS_AT_ONCE]
-            if lookup is None:
-                near, cosine = np.arange(len(units))[None], units[rows] @ units.T
+        middle = own.mean(axis=0, dtype=np.float32)
+
+        def scale(some: np.ndarray, middle: np.ndarray = middle) -> np.ndarray:
+            units = some.astype(np.float32) - middle
+            return units / np.maximum(np.linalg.norm(units, axis=1, keepdims=True), 1e-9)
+
+        held, every = np.flatnonzero(fold == number), np.arange(len(own))
+        lookup = Index(ndim=own.shape[1], metric="ip", dtype="f16")
+        units = scale(own) if len(own) < MANY else None
+        for rows in np.split(every, every[_ROWS_AT_ONCE::_ROWS_AT_ONCE]) if units is None else ():
+            lookup.add(rows, scale(own[rows]), threads=1)  # In order: the same each time.
+        for rows in np.split(held, np.arange(_ROWS_AT_ONCE, len(held), _ROWS_AT_ONCE)):
+            if units is not None:
+                near, cosine = every[None], units[rows] @ units.T
             else:
-                there = lookup.search(units[rows], 2 * count + 1, threads=1)
+                there = lookup.search(scale(own[rows]), 2 * count + 1)
                 near, cosine = there.keys.astype(int), 1 - there.distances
             cosine[codes[rows, None] == codes[near]] = -np.inf
             best = np.argsort(-cosine, axis=1, kind="stable")[:, :count]
@@ -140,10 +144,8 @@ def vote(neighbours: Neighbours, labels: np.ndarray) -> np.ndarray:
     A third each for a face without neighbours.
     """
     weights = np.maximum(neighbours.similarity, 0) * (neighbours.index >= 0)
-    votes = np.stack(
-        [(weights * (labels[neighbours.index] == c)).sum(axis=1) for c in range(len(CLASSES))],
-        axis=1,
-    )
+    given = labels.astype(np.int8)[neighbours.index]
+    votes = np.stack([(weights * (given == c)).sum(axis=1) for c in range(len(CLASSES))], axis=1)
     total = votes.sum(axis=1, keepdims=True)
     return np.divide(votes, total, out=np.full_like(votes, 1 / len(CLASSES)), where=total > 0)
 
@@ -167,10 +169,11 @@ def find_duplicate_faces(faces: pd.DataFrame) -> list[list[int]]:
         for rows in faces.reset_index(drop=True).groupby("group", sort=True).indices.values()
         if len(np.unique(photo[rows])) > 1
     ]
-    read = read_crops(side=COMPARED)
     for rows in groups:
-        upright = np.stack([_describe(read(path)) for path in paths[rows]])
-        mirrored = np.stack([_describe(read(path)[:, ::-1]) for path in paths[rows]])
+        crops = list(map(read_crops(side=COMPARED), paths[rows]))
+        upright, mirrored = (
+            np.stack([_describe(crop[:, ::step]) for crop in crops]) for step in (1, -1)
+        )
         alike = np.maximum(upright @ upright.T, upright @ mirrored.T)
         for first, second in combinations(np.unique(photo[rows]), 2):
             here, there = (np.flatnonzero(photo[rows] == one) for one in (first, second))
@@ -252,7 +255,10 @@ def gather_evidence(
     learnt: np.ndarray | None = None,
 ) -> Evidence:
     """Bring together the opinions of networks (N, 3), neighbours, and rows of duplicates."""
-    counts = np.array([np.bincount(labels[list(others)], minlength=3) for others in duplicates])
+    counts = np.zeros((len(labels), len(CLASSES)), int)
+    for row, others in enumerate(duplicates):
+        if others:
+            counts[row] = np.bincount(labels[list(others)], minlength=len(CLASSES))
     return Evidence(labels, probabilities, vote(neighbours, labels), counts, learnt)
 
 

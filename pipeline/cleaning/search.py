@@ -10,9 +10,9 @@ import pandas as pd
 from data_prep.base.command import spell
 from data_prep.base.files import (
     hold_folder,
+    open_atomically,
     read_object,
     refuse_other_files,
-    write_atomically,
     write_json,
 )
 from data_prep.base.labels import CLASSES
@@ -89,10 +89,11 @@ def find_suspects(options: SuspectsOptions, log: Log) -> tuple[pd.DataFrame, lis
         duplicates = find_duplicate_faces(faces.table)
         labels = short.label_codes(faces.table)
         evidence = gather_evidence(labels, probabilities, neighbours, duplicates, learnt)
-        table = _tabulate(faces.table, evidence, neighbours, duplicates, merged=order == "merged")
+        table = tabulate(faces.table, evidence, neighbours, duplicates, merged=order == "merged")
         _plot(table.head(ON_SHEET), out / SHEET)
         table["crop"] = [Path(crop).relative_to(prepared).as_posix() for crop in table["crop"]]
-        write_atomically(out / TABLE, table.to_csv(index=False, float_format="%.6g"))
+        with open_atomically(out / TABLE) as file:
+            table.to_csv(file, index=False, float_format="%.6g")
         wrong = {} if in_sample else estimate_wrong_labels(labels, probabilities, groups)
         likely = wrong.pop("all", None)
         agreed, commonest = compare_with_guessing(labels, probabilities)
@@ -138,7 +139,7 @@ def warn_of_others(out: Path, search: Mapping[str, Any], log: Log) -> None:
         )
 
 
-def _tabulate(
+def tabulate(
     faces: pd.DataFrame,
     evidence: Evidence,
     neighbours: Neighbours,

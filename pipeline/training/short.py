@@ -5,13 +5,14 @@ heart (Arpit et al. 2017, "A closer look at memorization in deep networks").
 """
 
 import hashlib
-import io
 import json
+import os
+import struct
 import tempfile
 import time
 import zipfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from fastai.callback.core import CancelValidException
 from fastai.optimizer import OptimWrapper
 from torch import Tensor
 
-from data_prep.base.files import make_folder, write_atomically
+from data_prep.base.files import make_folder, open_atomically
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import tell
 from data_prep.base.tables import KEY, read_faces, select_sources
@@ -46,7 +47,7 @@ class Views:
     """What a network makes of N faces."""
 
     probabilities: np.ndarray  # (N, 3) float32, of the classes in the order of `CLASSES`
-    features: np.ndarray  # (N, D) float32, what the last layer sees: the body's pooled features
+    features: np.ndarray  # (N, D) what the last layer sees: the body's pooled features
     seconds: float = 0.0  # processor time of the training
 
 
@@ -183,6 +184,7 @@ CACHE_SIDE = 224
 """Larger crops are kept at this side, whatever the sizes of the trainings that are left to do: what
 a network is fed must not depend on them."""
 
+_CROPS_AT_ONCE = 10_000  # Asked about and held in memory.
 _WHAT_COUNTS = [*KEY, "label", "group", "xmin", "ymin", "xmax", "ymax"]
 
 
@@ -276,10 +278,14 @@ def _run(task: Task, device: torch.device, log: Log) -> None:
     with one_thread():
         state = train_short(task.train, read, task.recipe, device=device, what=task.what, log=log)
         seconds = time.process_time() - began
-        pixels = list(map(read, task.judge["crop"]))
-        known = {*task.train["label"], *task.judge["label"]}
-        views = view_faces(state, task.recipe, pixels, device, known)
-    write_views(task, replace(views, seconds=seconds))
+        known, crops, answers = {*task.train["label"], *task.judge["label"]}, task.judge["crop"], []
+        for start in range(0, len(crops), _CROPS_AT_ONCE):
+            pixels = list(map(read, crops.iloc[start : start + _CROPS_AT_ONCE]))
+            part = view_faces(state, task.recipe, pixels, device, known)
+            answers.append((part.probabilities, part.features.astype(np.float16)))
+    shares, features = (np.concatenate(column) for column in zip(*answers, strict=True))
+    views = Views(shares, features, seconds)
+    write_views(task, views)
     learnt, judged = (pd.MultiIndex.from_frame(one[list(KEY)]) for one in (task.train, task.judge))
     is_unseen = bool((unseen := ~judged.isin(learnt)).any())
     right = (views.probabilities.argmax(axis=1) == label_codes(task.judge))[unseen == is_unseen]
@@ -295,18 +301,33 @@ def read_views(task: Task) -> Views | None:
         with np.load(task.file, allow_pickle=False) as stored:
             if str(stored["fingerprint"]) != task.fingerprint:
                 return None
-            return Views(stored["probabilities"], stored["features"], float(stored["seconds"]))
+            seconds = float(stored["seconds"])
+            return Views(stored["probabilities"], map_features(task.file), seconds)
     except (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile):
         return None
 
 
+def map_features(path: Path) -> np.ndarray:
+    """Checked, but left on the disk: of a million faces 256 MB for each training."""
+    with path.open("rb") as file, zipfile.ZipFile(file) as stored:
+        if stored.testzip():
+            raise zipfile.BadZipFile(path)
+        # Past the head of the part, which tells the lengths of its name and of its extra field.
+        file.seek(stored.getinfo("features.npy").header_offset + 26)
+        file.seek(sum(struct.unpack("<HH", file.read(4))), os.SEEK_CUR)
+        np.lib.format.read_magic(file)
+        shape, _, kind = np.lib.format.read_array_header_1_0(file)
+        return np.memmap(file, kind, "r", file.tell(), shape)
+
+
 def write_views(task: Task, views: Views) -> None:
     """Write the answers, features in half precision."""
-    buffer = io.BytesIO()
-    shares, features = views.probabilities, views.features.astype(np.float16)
+    shares, features = views.probabilities, views.features.astype(np.float16, copy=False)
     seconds, own = np.array(views.seconds), np.array(task.fingerprint)
-    np.savez(buffer, fingerprint=own, probabilities=shares, features=features, seconds=seconds)
-    write_atomically(task.file, buffer.getvalue())
+    with open_atomically(task.file) as file:
+        np.savez(
+            file.buffer, fingerprint=own, probabilities=shares, features=features, seconds=seconds
+        )
 
 
 def plan_folds(plan: Plan, folds: int) -> tuple[np.ndarray, list[Task]]:

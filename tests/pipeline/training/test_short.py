@@ -176,6 +176,28 @@ def test_torn_file_is_done_again(plan, by_colour, keep):
     assert read_views(task) is not None
 
 
+def test_features_stay_on_the_disk_and_crops_are_asked_for_in_parts(plan, by_colour, monkeypatch):
+    (whole,), _ = run(make(plan))
+    with np.load(make(plan).file) as stored:
+        assert np.array_equal(whole.features, stored["features"])
+    assert isinstance(whole.features, np.memmap)
+    assert not whole.features.flags.writeable
+    make(plan).file.unlink()
+    monkeypatch.setattr("pipeline.training.short._CROPS_AT_ONCE", 7)
+    (parts,), _ = run(make(plan))
+    assert np.array_equal(parts.features, whole.features)
+    assert np.array_equal(parts.probabilities, whole.probabilities)
+
+
+def test_features_that_were_spoilt_are_made_again(plan, by_colour):
+    task = make(plan)
+    (views,), _ = run(task)
+    data = bytearray(task.file.read_bytes())
+    data[views.features.offset + 100] ^= 1
+    task.file.write_bytes(data)
+    assert read_views(task) is None
+
+
 class Touches:
     """Makes a file when it is unpickled."""
 
