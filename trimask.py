@@ -341,18 +341,23 @@ def learner(prepared: str | Path, recipe: str = "resnet34", **changes: Any) -> L
     >>> learn.dls.show_batch(); learn.lr_find(); learn.fine_tune(3)  # doctest: +SKIP
     >>> load(learn).predict("photo.jpg").plot()  # doctest: +SKIP
     """
-    from pipeline.training.learner import make_learner
+    from data_prep.base.command import tell_missing
 
+    with tell_missing():
+        from pipeline.training.learner import make_learner
     return make_learner(prepared, recipe, **changes)
 
 
-def evaluate(annotations: str | Path, faces: Faces | Results | str | Path) -> Evaluation:
+def evaluate(
+    annotations: str | Path, faces: Faces | Results | str | Path, **options: Any
+) -> Evaluation:
     """Measure predictions against annotations: mAP, recall per class, and more, with intervals.
 
     Args:
         annotations: Annotated photos: a dataset's folder or file in any known format, or the
             `faces.csv` of a prepared folder.
         faces: What `predict` gave, or a file such as `predictions.csv`.
+        options: Those of the command, such as `split="valid"`; see `evaluate.EvaluateOptions`.
 
     Returns:
         The figures as `.metrics`, `.to_frame()`, or `.save(folder)` for a report.
@@ -365,14 +370,16 @@ def evaluate(annotations: str | Path, faces: Faces | Results | str | Path) -> Ev
     from data_prep.formats.predictions import tabulate_predictions
     from evaluate.evaluation import evaluate as measure
     from evaluate.inputs.predictions import make_predictions
+    from evaluate.options import EvaluateOptions
 
     if not isinstance(annotations, (str, Path)):
         raise TypeError("annotations come first, as a path; then what predict gave.")
+    how = EvaluateOptions(**options)
     if isinstance(faces, (str, Path)):
-        return measure(annotations, faces)
+        return measure(annotations, faces, how)
     table = tabulate_predictions(faces._rows())
     ran = tuple(one.to_row() for one in (faces.photos if isinstance(faces, Results) else [faces]))
-    return measure(annotations, make_predictions(table, Path("predictions"), ran))
+    return measure(annotations, make_predictions(table, Path("predictions"), ran), how)
 
 
 def main() -> None:

@@ -10,35 +10,29 @@ import typer
 
 from data_prep.base.command import lazy_app
 
-USE, DATA, TRAIN, CLEAN, MEASURE, RESEARCH = "use", "data", "train", "clean", "measure", "research"
-
 COMMANDS: dict[str, tuple[str, str]] = {
-    "export": ("pipeline.inference.export:export", USE),
-    "serve": ("pipeline.serve.command:serve", USE),
-    "train": ("pipeline.training.commands:train", TRAIN),
-    "train-detector": ("pipeline.training.commands:train_boxes", TRAIN),
-    "runs": ("pipeline.runs.listing:list_or_compare", TRAIN),
-    "suspects": ("pipeline.cleaning.search:suspects", CLEAN),
-    "review": ("pipeline.review.command:review", CLEAN),
-    "agreement": ("pipeline.review.agreement:report_agreement", CLEAN),
-    "classify": ("pipeline.experiments.measure:classify", MEASURE),
-    "measure": ("pipeline.experiments.measure:measure", MEASURE),
-    "fit-boxes": ("pipeline.experiments.measure:fit_boxes", MEASURE),
-    "sweep": ("pipeline.experiments.sweep:sweep", RESEARCH),
-    "clean-effect": ("pipeline.experiments.clean_effect:clean_effect", RESEARCH),
+    "run": ("pipeline.inference.command:run", "use"),
+    "export": ("pipeline.inference.export:export", "use"),
+    "serve": ("pipeline.serve.command:serve", "use"),
+    "build": ("data_prep.cli:build_command", "data"),
+    "audit": ("data_prep.cli:audit_command", "data"),
+    "convert": ("data_prep.cli:convert_command", "data"),
+    "merge": ("data_prep.cli:merge_command", "data"),
+    "fetch": ("data_prep.cli:fetch_command", "data"),
+    "train": ("pipeline.training.commands:train", "train"),
+    "train-detector": ("pipeline.training.commands:train_boxes", "train"),
+    "runs": ("pipeline.runs.listing:list_or_compare", "train"),
+    "suspects": ("pipeline.cleaning.search:suspects", "clean"),
+    "review": ("pipeline.review.command:review", "clean"),
+    "agreement": ("pipeline.review.agreement:report_agreement", "clean"),
+    "evaluate": ("evaluate.cli:evaluate", "measure"),
+    "classify": ("pipeline.experiments.measure:classify", "measure"),
+    "measure": ("pipeline.experiments.measure:measure", "measure"),
+    "fit-boxes": ("pipeline.experiments.measure:fit_boxes", "measure"),
+    "sweep": ("pipeline.experiments.sweep:sweep", "research"),
+    "clean-effect": ("pipeline.experiments.clean_effect:clean_effect", "research"),
 }
-"""Of `python -m pipeline`: where each command is, and its group."""
-
-OTHERS: dict[str, tuple[str, str]] = {
-    "run": ("pipeline.inference.command:run", USE),
-    "build": ("data_prep.cli:build_command", DATA),
-    "audit": ("data_prep.cli:audit_command", DATA),
-    "convert": ("data_prep.cli:convert_command", DATA),
-    "merge": ("data_prep.cli:merge_command", DATA),
-    "fetch": ("data_prep.cli:fetch_command", DATA),
-    "evaluate": ("evaluate.cli:evaluate", MEASURE),
-}
-"""What `trimask` has beside: `run.py` and the commands of the other packages."""
+"""Of `trimask`: where each command is, and its group."""
 
 
 def check_options(options: Any) -> None:
@@ -70,16 +64,14 @@ def check_options(options: Any) -> None:
 
 
 app = lazy_app(
-    COMMANDS,
+    {n: c for n, c in COMMANDS.items() if c[0].startswith("pipeline") and n != "run"},
     "Train the detector and the classifier, measure them, and repeat any run.",
     check_options,
     add_completion=False,
 )
 
-GROUPS = (USE, DATA, TRAIN, CLEAN, MEASURE, RESEARCH)
-
 trimask = lazy_app(
-    dict(sorted({**OTHERS, **COMMANDS}.items(), key=lambda item: GROUPS.index(item[1][1]))),
+    COMMANDS,
     "For every face in a photo: mask worn properly, worn wrongly, or not worn.",
     check_options,
 )

@@ -77,6 +77,10 @@ for arguments in json.loads(sys.argv[1]):
         app(arguments, prog_name="trimask", obj=trimask.__version__)
     except SystemExit as end:
         print("ended", end.code, flush=True)
+try:
+    trimask.learner("prepared")
+except Exception as error:
+    print("learner:", error)
 import pipeline.serve.api, pipeline.serve.service, pipeline.review.app
 assert "torch" not in sys.modules
 """
@@ -110,6 +114,9 @@ def test_installed_commands_work_in_another_folder_without_torch(installed, data
     assert ends == ["0"] * 5 + ["2"] * 3, done.stderr
     assert len((tmp_path / "out" / "predictions.csv").read_text().splitlines()) > 5
     assert 'pip install "trimask[train]"' in done.stderr
+    assert (
+        'learner: this takes torch, which is not here: pip install "trimask[train]"' in done.stdout
+    )
     assert "detector.safetensors: --engine onnx takes PyTorch here" in done.stderr
     assert done.stderr.count("pip install 'trimask[train]'") == 2
 

@@ -134,6 +134,8 @@ def test_broken_photo_alone_is_an_error(model, photos):
         model.predict(photos / "none.jpg")
     with pytest.raises(trimask.PhotoError, match="of type int, which is no photo; give a path"):
         model.predict(3)
+    with pytest.raises(trimask.PhotoError, match=r"damaged or truncated \(5 × 0 pixels\)"):
+        model.predict(np.zeros((0, 5, 3), np.uint8))
     for wrong in ({"thresh": 2}, {"thresh": -1}, {"resize": 0.0}, {"resize": 9}):
         with pytest.raises(ValueError, match=r"thresh.* from 0 to 1, and above 0 to 8"):
             model.predict(photos / "a.png", **wrong)
@@ -283,6 +285,8 @@ def test_evaluation_of_results_is_that_of_the_table(model, tmp_path):
     pd.testing.assert_frame_equal(report.to_frame(), stored.to_frame())
     assert report.metrics["coverage"] == stored.metrics["coverage"]
     assert report.metrics["coverage"]["run"] == 2
-    assert trimask.evaluate(root, results[0]).metrics["ap50"]["with_mask"] == 0.5
+    some = trimask.evaluate(root, results[0], iou=[0.3]).metrics
+    assert some["ap50"]["with_mask"] == 0.5
+    assert some["at_iou"][0]["iou"] == 0.3
     with pytest.raises(TypeError, match="annotations come first"):
         trimask.evaluate(results, root)

@@ -39,19 +39,24 @@ def spell(command: str) -> str:
     return f"python {where}{command if where.endswith(' ') else ''}"
 
 
-TRAIN = ("torch", "torchvision", "fastai", "fastcore")  # What the extra `train` brings.
+EXTRAS = {
+    **dict.fromkeys(("torch", "torchvision", "fastai", "fastcore"), "train"),
+    **dict.fromkeys(("gradio", "prometheus_client"), "web"),
+    "kagglehub": "kaggle",
+}
+"""What brings a package that an install may lack."""
 
 
 @contextmanager
 def tell_missing() -> Iterator[None]:
-    """Where what trains is not installed, say how to have it, and end with exit code 2."""
+    """Where a package of `EXTRAS` is missing, a `UserError` says how to have it."""
     try:
         yield
     except ModuleNotFoundError as error:
-        if str(error.name).partition(".")[0] not in TRAIN:
+        if (extra := EXTRAS.get(str(error.name).partition(".")[0])) is None:
             raise
-        log(f'error: this takes {error.name}, which is not here: pip install "trimask[train]"')
-        raise typer.Exit(NOT_DONE) from error
+        why = f'this takes {error.name}, which is not here: pip install "trimask[{extra}]"'
+        raise UserError(why) from error
 
 
 def as_command(function: Callable[[Any], Any]) -> Callable[..., None]:
@@ -182,8 +187,12 @@ class _Lazy(Command):
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **more: Any) -> Any:
         app = Typer(add_completion=False)
-        with tell_loading(), tell_missing():
-            app.command(self.name, cls=Command)(load_command(self.target, self.check))
+        try:
+            with tell_loading(), tell_missing():
+                app.command(self.name, cls=Command)(load_command(self.target, self.check))
+        except UserError as error:
+            log(f"error: {error}")
+            raise typer.Exit(NOT_DONE) from error
         return get_command(app).make_context(info_name, args, *rest, **more)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from data_prep.base.labels import CLASSES
-from data_prep.base.progress import tell
+from data_prep.base.progress import log, tell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,13 +96,16 @@ def _find_font(letters: str) -> str | None:
 
     wanted = set(map(ord, letters)) - {ord("\n")}
     for font in sorted(fontManager.ttflist, key=lambda font: font.name != "DejaVu Sans"):
-        if wanted <= FT2Font(font.fname).get_charmap().keys():
+        last = font.name.startswith("Last Resort")  # Matplotlib's own, of boxes alone.
+        if not last and wanted <= FT2Font(font.fname).get_charmap().keys():
             return font.name
+    odd = "".join(letter for letter in letters if not letter.isascii())
+    log(f"note: plots show boxes for letters of '{odd}'; install a font that has all of them")
     return None
 
 
 def to_uri(figure: Figure) -> str:
-    """The figure as a PNG data URI; letters that no font here has are boxes, without a word."""
+    """The figure as a PNG data URI; letters that no font here has are boxes, which is told once."""
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):

@@ -108,6 +108,8 @@ def explain_unknown(
         parts.append(f"And {len(counts) - len(parts)} other names.")
     if hints < len(counts):
         parts.append(f"There are these known names: {', '.join([*classes, *aliases])}.")
+        if tuple(classes) == CLASSES:
+            parts.append("Other classes than of masks: evaluate --classes NAME,NAME measures them.")
     return (
         f"{' '.join(parts)} Another name for a class is declared with --alias NAME=CLASS; --alias "
         "NAME= leaves such faces out."

@@ -74,32 +74,6 @@ class Photo:
         return int(self.pixels.shape[0])
 
 
-def read_photo(
-    path: Path,
-    *,
-    upright: bool = False,
-    fit_size: Size | None = None,
-    salvage: bool = False,
-    max_pixels: int = MAX_PIXELS,
-) -> Photo:
-    """Read a photo as 8-bit RGB, turned as its EXIF orientation says if it is to be `upright`.
-
-    Grey, palette, CMYK, 16-bit and 32-bit photos are converted; transparent pixels are laid on
-    white; of an animation the first frame is taken. Without `upright` pixels are as stored, unless
-    only the turned photo has `fit_size`, the (width, height) that annotations refer to. With
-    `salvage` a JPEG that lacks its end has grey rows there. Devices and pipes are not opened.
-    Raises `PhotoError`: the file is missing, empty, truncated, not a photo, or of more pixels.
-    """
-    check_file(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise PhotoError(f"{path}: can't be read ({error.strerror or error}).") from error
-    return decode_photo(
-        data, path, upright=upright, fit_size=fit_size, salvage=salvage, max_pixels=max_pixels
-    )
-
-
 def check_file(path: Path) -> None:
     """Refuse what is no file to read, without opening it: pipes and devices would never end.
 
@@ -119,18 +93,35 @@ def check_file(path: Path) -> None:
         raise PhotoError(f"{path}: of {stat.st_size / 1e9:.1f} GB, too large to be a photo.")
 
 
-def decode_photo(
-    content: bytes | Image.Image,
-    name: object,
+def read_photo(
+    content: Path | bytes | Image.Image,
+    name: object = None,
     *,
     upright: bool = False,
     fit_size: Size | None = None,
     salvage: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> Photo:
-    """Decode the bytes of a photo, or one that Pillow has opened; see `read_photo`."""
+    """Read a photo as 8-bit RGB, turned as its EXIF orientation says if it is to be `upright`.
+
+    It is a file, the bytes of one, or what Pillow has opened; messages call these by `name`.
+    Grey, palette, CMYK, 16-bit and 32-bit photos are converted; transparent pixels are laid on
+    white; of an animation the first frame is taken. Without `upright` pixels are as stored, unless
+    only the turned photo has `fit_size`, the (width, height) that annotations refer to. With
+    `salvage` a JPEG that lacks its end has grey rows there. Devices and pipes are not opened.
+    Raises `PhotoError`: it is missing, empty, truncated, no photo, or of more pixels.
+    """
+    if isinstance(content, Path):
+        name = content
+        check_file(content)
+        try:
+            content = content.read_bytes()
+        except OSError as error:
+            raise PhotoError(f"{name}: can't be read ({error.strerror or error}).") from error
     try:
         image = _open(io.BytesIO(content)) if isinstance(content, bytes) else content
+        if not image.width * image.height:
+            raise ValueError(f"{image.width} × {image.height} pixels")
         if image.width * image.height > max_pixels:
             raise Image.DecompressionBombError(f"{image.width} × {image.height}")
         orientation = _orientation(image)
@@ -147,8 +138,8 @@ def decode_photo(
         if salvage and isinstance(content, bytes) and content.startswith(_JPEG):
             # With the end that it lacks, the decoder gives the rows there are, the rest grey.
             whole = content + _JPEG_END
-            if rows := _count_rows(decode_photo(whole, name).pixels):
-                ended = decode_photo(whole, name, upright=upright, fit_size=fit_size)
+            if rows := _count_rows(read_photo(whole, name).pixels):
+                ended = read_photo(whole, name, upright=upright, fit_size=fit_size)
                 return replace(ended, salvaged=rows)
         raise PhotoError(
             f"{name}: damaged or truncated ({error}); copy it again from its source."
@@ -229,6 +220,7 @@ def list_formats() -> dict[str, str]:
 
 _OTHERS = (
     (rb"(?s).{4}ftyp(hei|hev|mif1|msf1)", "a HEIC photo, whatever its ending; write it as JPEG."),
+    (rb"(?s).{4}ftyp(?!avi)|RIFF.{4}AVI |\x1aE\xdf\xa3", "a video, no photo; run.py takes it."),
     (rb"version https://git-lfs", "a pointer of Git LFS, no photo; get the photo: git lfs pull."),
     (rb"\s*<(!doctype|html|\?xml|svg)", "a web page or a drawing, no photo; get the photo itself."),
 )

@@ -123,11 +123,7 @@ def fetch(options: FetchOptions, log: Callable[[str], None]) -> dict[str, Any] |
 
 def _describe(owner: str, name: str, version: str | None) -> dict[str, Any]:
     """Its source with the version, title, licence and bytes, the last two if they are stated."""
-    try:
-        clients: Any = import_module("kagglehub.clients")
-    except ImportError as error:
-        why = "kagglehub is not installed; get it with: pip install kagglehub"
-        raise DatasetError(why) from error
+    clients: Any = import_module("kagglehub.clients")
     types: Any = import_module("kagglesdk.datasets.types.dataset_api_service")
     request = types.ApiGetDatasetRequest()
     request.owner_slug, request.dataset_slug = owner, name

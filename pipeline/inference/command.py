@@ -252,8 +252,9 @@ def tell_video(video: dict[str, Any]) -> None:
     if damaged := video["damaged"]:
         log(f"warning: {damaged['first']} Such faults: {damaged['times']}")
     typer.echo(
-        f"{video['video']}: {tell(video['frames'], 'frame')} in {video['seconds']:.1f} s; persons: "
-        f"{people}; surely not properly masked at some time: {video['people_alarming']}"
+        f"{video['video']}: {tell(video['frames'], 'frame')} in {video['seconds']:.1f} s, "
+        f"{tell(video['faces'], 'face')}; persons in two frames or more: {people}; surely not "
+        f"properly masked at some time: {video['people_alarming']}"
     )
     if delay := video.get("latency_ms"):
         typer.echo(

@@ -30,7 +30,6 @@ from data_prep.base.photo import (
     PHOTO_SUFFIXES,
     Photo,
     PhotoError,
-    decode_photo,
     photo_size,
     read_photo,
 )
@@ -190,13 +189,13 @@ def decode_item(item: Item, name: str, index: int = 0, **rules: Any) -> Frame:
                 raise PhotoError(f"{item}: the file's name is not valid UTF-8; rename it.")
             return read_photo(Path(item), upright=True, **rules)
         if isinstance(item, str):
-            return decode_photo(fetch(item), hide_password(item), upright=True, **rules)
+            return read_photo(fetch(item), hide_password(item), upright=True, **rules)
         if isinstance(item, np.ndarray):
-            return decode_photo(_to_image(item, name), name, upright=True, **rules)
+            return read_photo(_to_image(item, name), name, upright=True, **rules)
         if not isinstance(item, bytes | Image.Image):
             what = f"{name}: of type {type(item).__name__}, which is no photo"
             raise PhotoError(f"{what}; give a path, an address, an array or a PIL image.")
-        return decode_photo(item, name, upright=True, **rules)
+        return read_photo(item, name, upright=True, **rules)
 
     stamp = stamp_of(item)
     if not isinstance(item, BucketFile):

@@ -111,7 +111,7 @@ def find_boxes(name: str | Path | Sequence[float]) -> BoxOffsets:
         return BoxOffsets(name[0], name[1], name[2], name[3])
     known = {path.stem.removeprefix("boxes-"): path for path in SHIPPED.glob("boxes-*.json")}
     if str(name) not in known and not Path(name).is_file():
-        raise OffsetsError(f"--boxes {name}: no such file; give one or {', '.join(sorted(known))}.")
+        raise OffsetsError(f"boxes {name}: no such file; give one or {', '.join(sorted(known))}.")
     return BoxOffsets.read(known.get(str(name), Path(name)))
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data_prep.base.crop import Colour
 from data_prep.base.errors import UserError, plain, suggest
 from data_prep.base.labels import CLASSES, RARE_CLASS
-from pipeline.nets.options import TIMM, Architecture
+from pipeline.nets.options import TIMM, Architecture, find_boxes
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -21,6 +21,8 @@ GONE: tuple[tuple[str, Any], ...] = (("members", 1), ("rotated", []), ("masks", 
 """Keys that classifiers' recipes had once, of no effect at these values."""
 
 Incorrect = Literal["own", "without_mask", "exclude"]  # What a mask worn wrongly counts as.
+
+Convention = Annotated[str, AfterValidator(lambda name: find_boxes(name) and name)]
 
 RightAngle = Literal[90, 180, 270]  # Degrees, counter-clockwise.
 
@@ -133,7 +135,7 @@ class DetectorRecipe(_Numbers):
     seed: int = 0
     sources: list[str] = Field(default_factory=list)
     score_only: list[str] = Field(default_factory=list)
-    conventions: dict[str, str] = Field(default_factory=dict)
+    conventions: dict[str, Convention] = Field(default_factory=dict)
     steps: int = Field(default=1500, ge=1)
     batch_size: int = Field(default=16, ge=1)
     input_size: int = Field(default=640, ge=64, multiple_of=32)

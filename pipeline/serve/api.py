@@ -18,7 +18,7 @@ from data_prep.base.labels import CLASSES
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.detector import Detector
 from pipeline.inference.engines import EngineError
-from pipeline.serve.service import BOXES, Ask, BusyError, Found, Service, spell_name
+from pipeline.serve.service import Ask, BoxesName, BusyError, Found, Service, spell_name
 from trimask import __version__
 
 JPEG = "image/jpeg"
@@ -170,7 +170,7 @@ def create_app(service: Service) -> FastAPI:
         resize: Annotated[
             float | None, Query(gt=0, le=8, description="Enlargement; chosen when left out.")
         ] = None,
-        boxes: Annotated[str, Query(pattern=f"^({'|'.join(BOXES)})$")] = "found",
+        boxes: BoxesName = "found",
         draw: Annotated[bool, Query(description="A JPEG with the faces marked.")] = False,
     ) -> Answer | Response:
         """Find the faces of photos and tell their classes.

@@ -8,7 +8,7 @@ import typer
 
 from data_prep.base.errors import UserError
 from data_prep.base.progress import log
-from pipeline.nets.options import SHIPPED, Device, Quality, Weights
+from pipeline.nets.options import SHIPPED, Device, EngineName, Quality, Weights
 from pipeline.review.command import check_token, name_address, open_port, run_server
 from pipeline.review.guard import Access, Guard, is_loopback
 
@@ -48,7 +48,7 @@ class ServeOptions:
         typer.Option("--allow-private-urls", help="From hosts of this network and machine, too."),
     ] = False
     device: Device = "auto"
-    engine: Annotated[str, typer.Option(help="What runs the nets: auto, or a name.")] = "auto"
+    engine: EngineName = "auto"
     quality: Quality = "normal"
     weights: Weights = SHIPPED
 
@@ -62,14 +62,10 @@ def serve(options: ServeOptions) -> None:
     if options.token is None and not is_loopback(options.host):
         raise UserError(f"--host {options.host}: others can reach it; set --token or {TOKEN}.")
     listener = open_port(options.host, options.port)
-    try:
-        from pipeline.serve.api import create_app
-
-        if options.page:
-            from pipeline.serve import page
-    except ImportError as error:
-        raise UserError(f"{error.name} is missing: pip install 'trimask[web]'") from error
+    if options.page:
+        from pipeline.serve import page
     from pipeline.inference.predictor import Predictor
+    from pipeline.serve.api import create_app
     from pipeline.serve.service import Limits, Service
 
     predictor = Predictor.load(

@@ -48,6 +48,8 @@ HELLO = """# TriMask
 For every face: mask **worn properly**, **worn wrongly**, or **not worn**. Photos and clips are
 looked at on the machine that serves this page, and not kept."""
 
+DRAWN = "As found; as annotators of facemask or ilc do; or around the head with its hair."
+
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:; "
@@ -123,7 +125,7 @@ def make_page(service: Service) -> tuple[gr.Blocks, dict[str, Any]]:
                 with gr.Tab("Camera"):
                     camera = gr.Image(sources=["webcam"], type="filepath", image_mode=None)
                 thresh = gr.Slider(0.1, 0.95, 0.5, step=0.05, label="Least detection score")
-                boxes = gr.Radio(list(BOXES), value="found", label="Boxes as drawn for")
+                boxes = gr.Radio(list(BOXES), value="found", label="Draw boxes", info=DRAWN)
             with gr.Column(scale=5, min_width=320):
                 film = gr.Video(visible=False, label="With faces marked; gone in 5 minutes")
                 out = gr.Markdown(show([]), sanitize_html=False, elem_classes="tm")

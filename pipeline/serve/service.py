@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from PIL import Image
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -31,7 +31,8 @@ from pipeline.inference.records import BATCH_FRAMES, BATCH_PIXELS, Face, Frame
 from pipeline.inference.sources import decode_item
 from pipeline.nets.options import find_boxes
 
-BOXES = {"found": None, **{name: find_boxes(name) for name in ("facemask", "ilc", "head")}}
+BoxesName = Literal["found", "facemask", "ilc", "head"]
+BOXES = {"found": None, **{name: find_boxes(name) for name in get_args(BoxesName)[1:]}}
 """Conventions that boxes are told in: as the nets find faces, or as others draw them."""
 
 FETCHERS = 5  # Addresses that are fetched from at a time.

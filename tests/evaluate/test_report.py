@@ -182,7 +182,7 @@ def test_pictures_show_the_photo_and_both_kinds_of_boxes(scene):
     assert decode(missed.src)[3, 3].tolist() == pytest.approx([GROUND] * 3, abs=4)
 
 
-def test_long_and_foreign_names_of_classes(scene):
+def test_long_and_foreign_names_of_classes(scene, capsys):
     truth, detections, files = scene
     names = ("wears the mask over mouth and nose alike", "口罩没有戴好", "wornIncorrectly" * 3)
     case = Case(replace(truth, classes=names), detections, files=files)
@@ -195,7 +195,9 @@ def test_long_and_foreign_names_of_classes(scene):
     confusion = {"counts": np.eye(3, dtype=int), "rows": names, "columns": names}
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # Of glyphs that no font here has.
-        assert to_uri(draw_confusion(confusion, "無")).startswith("data:image/png")
+        for _ in range(2):
+            assert to_uri(draw_confusion(confusion, "無\ufdd0")).startswith("data:image/png")
+    assert capsys.readouterr().err.count(r"show boxes for letters of '無\ufdd0'") == 1
 
 
 @pytest.mark.parametrize("fault", ["unknown", "broken"])

@@ -1,8 +1,8 @@
 """Frames of clips, streams and cameras, by PyAV and OpenCV; PyAV is imported when one is read."""
 
 import math
-import os
 import re
+import subprocess
 import sys
 import time
 from collections import deque
@@ -29,6 +29,7 @@ EXTRA = 'pip install "trimask[video]"'
 FORMATS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,ogg,mjpeg,h264,hevc,m4v,ivf,dv,mxf"
 """Kinds of files that are read: none that is a list of other files."""
 MOST_PIXELS = 50_000_000  # Of a frame.
+TRY_WINDOW = (sys.executable, "-c", "import cv2; cv2.namedWindow('TriMask')")
 
 WAIT = 10.0  # Seconds without an answer after which a stream counts as lost.
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # Seconds before it is joined again; then the last.
@@ -58,11 +59,12 @@ class VideoOptions:
         Raises `VideoError`: nothing is left, the options are wrong, or there is no display.
         """
         choose_frames(self.every)
-        needs = self.show and sys.platform.startswith("linux")
-        if needs and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            raise VideoError("--show: no display here; leave it out, the film shows the same.")
         if self != VideoOptions() and not photos.videos:
             raise VideoError("--every, --show and --alarm with a command or URL are for videos.")
+        # In a process of its own, which Qt ends where it finds no display.
+        if self.show and subprocess.run(TRY_WINDOW, capture_output=True).returncode:
+            why = "no display here, or OpenCV has no windows, as opencv-python-headless"
+            raise VideoError(f"--show: {why}; leave it out, the film shows the same.")
         if not photos.videos or all(map(find_spec, ("av", "trackers"))):
             return photos
         if not photos.images:
@@ -286,6 +288,7 @@ def read_stream(place: str) -> Generator[Picture]:
 
 def read_camera(number: int) -> Generator[Picture]:
     """Frames of a local camera, by OpenCV's number of it."""
+    cv2.utils.logging.setLogLevel(0)  # Each way to a camera would tell at length why it is none.
     camera = cv2.VideoCapture(number)
     try:
         while (read := camera.read())[0]:

@@ -14,7 +14,7 @@ from typing import Any
 from data_prep.base.boxes import UPRIGHT
 from data_prep.base.files import OutputError, read_object, write_atomically, write_json
 from data_prep.base.labels import CLASSES
-from data_prep.base.progress import log
+from data_prep.base.progress import FIRST, LATER, log
 from data_prep.base.records import Box
 from data_prep.formats.predictions import PhotoRow, PredictionRow
 from pipeline.inference.addresses import ask_head
@@ -158,7 +158,7 @@ def follow(
     alarm: Alarm | None,
 ) -> None:
     """Run one until it ends, or Ctrl-C; what an earlier run did of it is drawn, not run, again."""
-    state, begin = kept.state, kept.state.next_index
+    state, begin, due = kept.state, kept.state.next_index, time.monotonic() + FIRST
     state.faults, state.fault, state.whole = 0, "", False
     shutil.rmtree(tracks.folder, ignore_errors=True)
     with closing(film):
@@ -175,7 +175,9 @@ def follow(
                 film.add(frame, seen)
                 if new and state.frames % SEGMENT == 0:
                     kept.cut()
-                    log(f"{source.name}: {state.seconds:.0f} s done")
+                if time.monotonic() >= due:
+                    log(f"{source.name}: {frame.time_s or 0:.0f} s of it done")
+                    due = time.monotonic() + LATER
             state.whole = True
         tracks.write_crops()
         state.tracks = tracks.describe()
@@ -225,6 +227,7 @@ def _describe(kept: Kept) -> dict[str, Any]:
         "video": spell(kept.name),
         "seconds": round(state.seconds, 3),
         "frames": state.frames,
+        "faces": state.photo[3],
         **_count(state.tracks),
         "damaged": {"times": state.faults, "first": state.fault} if state.faults else None,
         **state.told,

@@ -59,6 +59,8 @@ def test_all_unknown_names_are_told_and_hints_keep_the_meaning():
     assert "--alias 'mask_under_nose=mask_weared_incorrect'" in told
     assert "'wthout_mask': did you mean 'without_mask'?" in told
     assert "'zebra' (2 times). There are these known names: with_mask," in told
+    assert "evaluate --classes" in told
+    assert "--classes" not in explain_unknown({"zebra": 1}, {}, ("cat", "dog"))
 
 
 @pytest.mark.parametrize("pair", ["nose_out", "nose_out=mask", "=x"])

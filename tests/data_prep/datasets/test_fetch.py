@@ -15,7 +15,8 @@ from types import SimpleNamespace
 import pytest
 from kagglesdk import kaggle_env as env
 
-from data_prep.base.errors import DatasetError
+from data_prep.base.command import tell_missing
+from data_prep.base.errors import DatasetError, UserError
 from data_prep.base.files import OutputError, sha256_of
 from data_prep.datasets import fetch as fetching
 from data_prep.datasets.fetch import FetchOptions
@@ -138,7 +139,7 @@ def assert_whole(folder):
 
 def test_without_the_library_the_message_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "kagglehub.clients", None)
-    with pytest.raises(DatasetError, match="not installed; get it with: pip install kagglehub"):
+    with pytest.raises(UserError, match=r'pip install "trimask\[kaggle\]"'), tell_missing():
         fetching.fetch(FetchOptions(NAME, tmp_path / "out"), str)
 
 

@@ -309,6 +309,8 @@ def test_turned_photos_of_each_format(tmp_path, ending):
     ("start", "told"),
     [
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1", "a HEIC photo, whatever its ending; write it as JPEG"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0mp41", "a video, no photo; run.py takes it"),
+        (b"\x1aE\xdf\xa3\x01\0\0\0", "a video, no photo"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
         (b"\n<!DOCTYPE html><html>", "a web page or a drawing"),
         (b"\x1f\x8b\x08", "not a"),

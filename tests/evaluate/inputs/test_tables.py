@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_prep.base.errors import DatasetError
 from data_prep.base.tables import COLUMNS, TableError
 from data_prep.formats.input_files import InputError
 from evaluate.inputs.predictions import Predictions, place_predictions, read_predictions
@@ -298,6 +299,9 @@ def test_faces_csv_without_rows_or_of_another_kind(tmp_path: Path, predictions: 
         read_truth(write_faces(tmp_path))
     with pytest.raises(InputError, match=r"predictions.csv: .* the order looks turned"):
         read_truth(predictions)
-    predictions.write_text("image,label\n")
-    with pytest.raises(TableError, match=r"no column width, height, object.*data_prep"):
-        read_truth(predictions)
+    table = tmp_path / "boxes.csv"
+    table.write_text("image,xmin,ymin,xmax,ymax,label\na.jpg,1,2,30,40,with_mask\n")
+    with pytest.raises(DatasetError, match="no photo beside it or below"):
+        read_truth(table)
+    Image.new("RGB", (60, 50)).save(tmp_path / "a.jpg")
+    assert read_truth(table).boxes.tolist() == [[1, 2, 30, 40]]

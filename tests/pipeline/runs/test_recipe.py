@@ -174,10 +174,13 @@ def test_wrong_overrides_are_named(overrides, message):
 
 @pytest.mark.parametrize(
     "override",
-    ["input_size=100", "input_size=32", "steps=0", "ema=1", "longest=[1]", "lr=0", "rotated=[45]"],
+    [
+        *("input_size=100", "input_size=32", "steps=0", "ema=1", "longest=[1]", "lr=0"),
+        *("rotated=[45]", 'conventions={ilc="hed"}'),
+    ],
 )
 def test_wrong_detector_values_are_named(override):
-    with pytest.raises(RecipeError, match=override.partition("=")[0]):
+    with pytest.raises(RecipeError, match=f"^--set {re.escape(override)}: "):
         load_recipe("detector", DetectorRecipe, [override])
 
 

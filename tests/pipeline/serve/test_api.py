@@ -240,6 +240,8 @@ def test_boxes_in_another_convention_are_those_of_predict(start, photo):
         (told,) = send(client, photo, query=f"?boxes={name}").json()["photos"]
         assert_same(told, trimask.Model(predictor).predict(photo))
     assert len(BOXES) == 4
+    told = send(client, photo, query="?boxes=hed").json()["detail"]
+    assert told == "query.boxes: should be 'found', 'facemask', 'ilc' or 'head'."
 
 
 def test_what_is_told_of_the_service(start, photo):
