@@ -157,6 +157,14 @@ def shared_areas(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return (high - low).clip(0).prod(axis=2)
 
 
+def share_union(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union of N and M boxes: N × M; NaN where both are empty."""
+    areas = [(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) for boxes in (first, second)]
+    shared = shared_areas(first, second)
+    with np.errstate(invalid="ignore"):
+        return shared / (areas[0][:, None] + areas[1] - shared)
+
+
 SIDES = ("left", "top", "right", "bottom")
 
 _RESTS_ON = ("interval", "faces", "photos", "source")

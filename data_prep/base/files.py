@@ -30,6 +30,17 @@ class OutputError(UserError, OSError):
     """An output that can't be written; the message names it and what to do."""
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Tell, as an `OutputError`, what can't be written; a `UserError` from inside says more."""
+    try:
+        yield
+    except UserError:
+        raise
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
 PART = ".trimask-part"  # Ends the names of files that are being written.
 
 
@@ -38,12 +49,11 @@ def open_atomically(path: Path) -> Iterator[TextIO]:
     """A text file under another name, renamed at the end; `OutputError` leaves what was there."""
     temporary = path.with_name(f".{path.name[:40]}.{uuid4().hex[:8]}{PART}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        temporary.replace(path)
-    except OSError as error:
-        raise output_error(path, error) from error
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("w", encoding="utf-8", newline="") as file:
+                yield file
+            temporary.replace(path)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -57,12 +67,9 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 
 def make_folder(path: Path) -> None:
     """Make an output folder before long work, so that what can't be written fails early."""
-    try:
+    with writing(path):
         path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise output_error(path, error) from error
+        tempfile.TemporaryFile(dir=path).close()
 
 
 @contextmanager
@@ -226,7 +233,7 @@ class OutputFolder:
         """
         is_new = not self.path.exists()
         staging, is_kept = self.path / STAGING, False
-        with hold_folder(self.path):
+        with hold_folder(self.path), writing(self.path):
             try:
                 for left in staging.glob("*"):
                     if left.name != keep:
@@ -239,10 +246,6 @@ class OutputFolder:
             except KeyboardInterrupt:
                 is_kept = bool(keep)
                 raise
-            except UserError:
-                raise  # Its message says more, such as which photo can't be read.
-            except OSError as error:
-                raise output_error(self.path, error) from error
             finally:
                 if not is_kept:
                     shutil.rmtree(staging, ignore_errors=True)

@@ -20,7 +20,7 @@ from filelock import FileLock, lock_descriptor
 from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
 
 from data_prep.base.errors import UserError, plain
-from data_prep.base.files import output_error
+from data_prep.base.files import writing
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Box
 
@@ -161,7 +161,7 @@ def append_decision(path: Path, decision: Decision) -> None:
     # What can't be UTF-8 is told by reading it back.
     line = decision.to_json().encode(errors="surrogatepass")
     Decision.from_json(line)
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         is_new = not path.exists()
         # Closing the file gives the lock back, and so does a kill.
@@ -176,8 +176,6 @@ def append_decision(path: Path, decision: Decision) -> None:
             handle = os.open(path.parent, os.O_RDONLY)
             os.fsync(handle)
             os.close(handle)
-    except OSError as error:
-        raise output_error(path, error) from error
 
 
 def _close_last_line(file: FileIO) -> bytes:
@@ -197,11 +195,9 @@ def _close_last_line(file: FileIO) -> bytes:
 def hold_ledger(path: Path) -> AbstractContextManager[Any]:
     """Keep other reviews of a ledger out, of other processes too; a kill gives it back."""
     lock = FileLock(path.with_name(f".{path.name}.lock"), poll_interval=0.002)
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         return lock.acquire()
-    except OSError as error:
-        raise output_error(path, error) from error
 
 
 class Place(NamedTuple):

@@ -84,10 +84,9 @@ LABELME = ToolFormat(  # https://github.com/wkentaro/labelme: beside each photo.
 )
 
 
-def _read_label_studio(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
+def _read_label_studio(path: Path, faults: Faults, options: ReadOptions) -> Iterator[WrittenPhoto]:
     """JSON and JSON-MIN of https://labelstud.io; a task's first annotation not cancelled counts."""
     tasks = raw.load_json(path)
-    photos = []
     others = 0
     for number, value in enumerate(tasks if isinstance(tasks, list) else [tasks]):
         where = f"{faults.file}, task [{number}]"
@@ -122,11 +121,10 @@ def _read_label_studio(path: Path, faults: Faults, options: ReadOptions) -> list
                 raise InputError(f"{where}: a region without original_width and -height.")
             faults.counts[_TURNED] += bool(found.get("rotation"))
             reader.add(where, str(labels[0]), partial(_enclose_percent, found, size))
-        photos.append(reader.finish(path, image, where, size))
+        yield reader.finish(path, image, where, size)
     if others:
         things = [f"{others} further annotations of the same tasks"]
         faults.findings += note_unread(faults.file, things)
-    return photos
 
 
 def _find_labels(region: Mapping[str, Any]) -> Sequence[object]:
@@ -215,7 +213,7 @@ _OUTLINES = {"polygon", "polyline", "points", "ellipse", "mask"}
 _BOXED = {"box": ("xtl", "ytl", "xbr", "ybr"), "mask": ("left", "top", "width", "height")}
 
 
-def _read_cvat(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
+def _read_cvat(path: Path, faults: Faults, options: ReadOptions) -> Iterator[WrittenPhoto]:
     """CVAT for images 1.1 (https://docs.cvat.ai); of a turned box the one before it was turned."""
     root, *_ = parse_xml(path, faults.file, "annotations", "CVAT for images")
     if root.find("track") is not None and root.find("image") is None:
@@ -223,7 +221,6 @@ def _read_cvat(path: Path, faults: Faults, options: ReadOptions) -> list[Written
     others = {f"tag {tag.get('label')}" for tag in root.iterfind("image/tag")}  # Of whole photos.
     others |= {"tracks of a video" for _ in root.iterfind("track")}
     faults.findings += note_unread(faults.file, sorted(others))
-    photos = []
     for image in root.iterfind("image"):
         reader = FaceReader(faults, options)
         for shape in image.iterchildren(etree.Element):
@@ -238,8 +235,7 @@ def _read_cvat(path: Path, faults: Faults, options: ReadOptions) -> list[Written
             faults.counts.update(name for name, text in told.items() if tells(text))
         size = raw.read_size(image.get("width", ""), image.get("height", ""))
         where = f"{faults.file}:{image.sourceline}"
-        photos.append(reader.finish(path, image.get("name", ""), where, size))
-    return photos
+        yield reader.finish(path, image.get("name", ""), where, size)
 
 
 def _enclose_cvat(shape: etree._Element, where: str) -> Box:
@@ -286,11 +282,10 @@ CVAT = ToolFormat(
 )
 
 
-def _read_fiftyone(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
+def _read_fiftyone(path: Path, faults: Faults, options: ReadOptions) -> Iterator[WrittenPhoto]:
     """FiftyOneImageDetectionDataset (https://docs.voxel51.com); its boxes stay shares of sides."""
     content = raw.json_object(raw.load_json(path), faults.file)
     classes = content.get("classes") or ()
-    photos = []
     for image, faces in raw.json_object(content.get("labels"), faults.file).items():
         where = f"{faults.file}, '{image[:60]}'"
         reader = FaceReader(faults, options)
@@ -299,8 +294,7 @@ def _read_fiftyone(path: Path, faults: Faults, options: ReadOptions) -> list[Wri
             name = classes[label] if isinstance(label, int) else label
             reader.add(where, str(name), partial(_read_share, entry, where))
             faults.counts.update(f"attribute {key}" for key in entry.get("attributes") or ())
-        photos.append(reader.finish(path, image, where, None))
-    return photos
+        yield reader.finish(path, image, where, None)
 
 
 def _read_share(entry: Mapping[str, Any], where: str) -> Box:

@@ -299,7 +299,7 @@ class FileFormat(DatasetFormat):
     That are keys (of `photo_match.JSON_KEYS`) of a JSON file, or what another file is asked.
     """
 
-    read_file: Callable[[Path, Faults, ReadOptions], Sequence[WrittenPhoto]]
+    read_file: Callable[[Path, Faults, ReadOptions], Iterable[WrittenPhoto]]
     looks: str = ""
     order: Order = "corners"
     frame: Frame = "stored"
@@ -340,7 +340,7 @@ class FileFormat(DatasetFormat):
         self, path: Path, faults: Faults, options: ReadOptions
     ) -> Sequence[WrittenPhoto]:
         try:
-            return self.read_file(path, faults, options)
+            return [*self.read_file(path, faults, options)]
         except UserError:
             raise
         except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:

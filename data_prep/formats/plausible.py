@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from data_prep.base.boxes import shared_areas
+from data_prep.base.boxes import share_union
 from data_prep.base.photo import Size
 from data_prep.base.progress import tell
 from data_prep.base.records import Box
@@ -135,7 +135,7 @@ def doubt_scale(
 
     def meet(change: Callable[[FloatArray], FloatArray]) -> float:
         hits = [
-            (_intersect(own, boxes * np.tile(change(size), 2)) > 0.5).any(axis=1)
+            (share_union(own, boxes * np.tile(change(size), 2)) > 0.5).any(axis=1)
             for own, boxes, size in pairs
         ]
         return float(np.concatenate(hits).mean()) if hits else 1.0
@@ -160,13 +160,6 @@ def doubt_scale(
 
 
 _MET = 0.4  # Share of the faces that predictions meet, from which a scale is believed.
-
-
-def _intersect(first: FloatArray, second: FloatArray) -> FloatArray:
-    """Intersection over union of N and M boxes: N × M."""
-    shared = shared_areas(first, second)
-    one, two = ((b[:, 2:] - b[:, :2]).prod(axis=1) for b in (first, second))
-    return shared / (one[:, None] + two[None, :] - shared).clip(1e-9)
 
 
 def _stack(

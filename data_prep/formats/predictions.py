@@ -224,7 +224,7 @@ def read_prediction_table(
 
 def _read_orientation(table: Table) -> IntArray:
     values = table.numbers(ORIENTATION)
-    for row in np.flatnonzero(~np.isin(values, ORIENTATIONS))[:1]:
-        message = f"{ORIENTATION} is {values[row]:g}; EXIF knows 1 (stored upright) to 8."
-        raise table.error(row, message)
+    known = "EXIF knows 1 (stored upright) to 8."
+    odd = ~np.isin(values, ORIENTATIONS)
+    table.refuse(odd, lambda row: f"{ORIENTATION} is {values[row]:g}; {known}")
     return values.astype(np.int64)

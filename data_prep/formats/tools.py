@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -95,10 +95,9 @@ SUPERVISELY, MEDICAL_MASK = (
 )
 
 
-def _read_via(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
+def _read_via(path: Path, faults: Faults, options: ReadOptions) -> Iterator[WrittenPhoto]:
     """VIA 2's annotations or project files; its tables are read as CSV."""
     content = raw.json_object(raw.load_json(path), faults.file)
-    photos = []
     for key, value in content.get("_via_img_metadata", content).items():
         where = f"{faults.file}, '{key[:60]}'"
         entry = raw.json_object(value, where)
@@ -112,8 +111,7 @@ def _read_via(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenP
             name = find_class(told, options.columns.get("label"), place)
             shape = raw.json_object(found.get("shape_attributes"), place)
             reader.add(place, name, partial(enclose_region, shape, place))
-        photos.append(reader.finish(path, raw.json_text(entry, "filename", where), where, None))
-    return photos
+        yield reader.finish(path, raw.json_text(entry, "filename", where), where, None)
 
 
 VIA = FileFormat(

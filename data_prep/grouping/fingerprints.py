@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.base.files import output_error
+from data_prep.base.files import writing
 
 WORKING_SIDE = 352  # pixels, longer side of the photo that the features are found in
 THUMBNAIL_SIDE = 96  # pixels, longer side of the thumbnail
@@ -97,11 +97,9 @@ class Fingerprints(Sequence[Fingerprint]):
         self.path, self._places, self._count = path, list[int](), 0
         self.notes: list[bytes] = []  # Of the records that were there.
         self.numbers: list[int] = []  # The record that each fingerprint is in.
-        try:
+        with writing(path):
             path.touch()
             self._file = path.open("r+b", buffering=0)  # What is written outlives a kill at once.
-        except OSError as error:
-            raise output_error(path, error) from error
         if self._file.readline() != (first := f"{key}\n".encode()):
             self._file.truncate(0)
             self._write(0, first)
@@ -119,12 +117,10 @@ class Fingerprints(Sequence[Fingerprint]):
         self._count += 1
 
     def _write(self, place: int, data: bytes) -> None:
-        try:
+        with writing(self.path):
             self._file.seek(place)
             if self._file.write(data) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:
-            raise output_error(self.path, error) from error
 
     def append(self, print_: Fingerprint | None, note: bytes = b"") -> None:
         """Add a record; `OutputError`."""

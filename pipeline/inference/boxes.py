@@ -8,17 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.base.boxes import shared_areas
+from data_prep.base.boxes import share_union, shared_areas
 
 NMS_IOU = 0.4  # Of two boxes that overlap more, only the surer one is kept.
-
-
-def share_union(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union of N and M boxes: N × M; NaN where both are empty."""
-    areas = [(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) for boxes in (first, second)]
-    shared = shared_areas(first, second)
-    with np.errstate(invalid="ignore"):
-        return shared / (areas[0][:, None] + areas[1] - shared)
 
 
 def suppress(boxes: np.ndarray, scores: np.ndarray, most: float = NMS_IOU) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 from data_prep.base.boxes import turn_box_back, turn_size
 from data_prep.base.crop import CROP_SCALE, crop_face, crop_name, encode_crop
 from data_prep.base.errors import UserError
-from data_prep.base.files import PART, output_error, write_atomically
+from data_prep.base.files import PART, write_atomically, writing
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import log, show_progress
 from data_prep.base.records import AnnotatedPhoto, Box
@@ -110,18 +110,13 @@ def _renew(folder: Path | None) -> Iterator[Path]:
     if folder is None:
         yield Path()
         return
-    try:
-        with tempfile.TemporaryDirectory(PART, ".saving-", folder.parent) as parent:
-            staging = Path(parent) / folder.name
-            staging.mkdir(mode=0o777)
-            yield staging
-            if folder.exists():
-                shutil.rmtree(folder)  # Refuses a link, which may lead anywhere.
-            staging.rename(folder)
-    except UserError:
-        raise
-    except OSError as error:
-        raise output_error(folder, error) from error
+    with writing(folder), tempfile.TemporaryDirectory(PART, ".saving-", folder.parent) as parent:
+        staging = Path(parent) / folder.name
+        staging.mkdir(mode=0o777)
+        yield staging
+        if folder.exists():
+            shutil.rmtree(folder)  # Refuses a link, which may lead anywhere.
+        staging.rename(folder)
 
 
 def describe_entry(entry: Entry) -> dict[str, Any]:

@@ -34,10 +34,8 @@ class RetinaFace(nn.Module):
     def __init__(self, negative_slope: float = 0.1, classes: int = 1) -> None:
         super().__init__()
         self.body = _MobileNet(negative_slope)
-        self.fpn = _Pyramid((64, 128, 256), PYRAMID_CHANNELS, negative_slope)
-        self.ssh1 = _ContextModule(PYRAMID_CHANNELS, negative_slope)
-        self.ssh2 = _ContextModule(PYRAMID_CHANNELS, negative_slope)
-        self.ssh3 = _ContextModule(PYRAMID_CHANNELS, negative_slope)
+        self.fpn = _Pyramid((64, 128, 256), negative_slope)
+        self.ssh1, self.ssh2, self.ssh3 = (_ContextModule(negative_slope) for _ in range(3))
         self.ClassHead = nn.ModuleList(_Head(1 + classes) for _ in range(3))
         self.BboxHead = nn.ModuleList(_Head(4) for _ in range(3))
         self.LandmarkHead = nn.ModuleList(_Head(10) for _ in range(3))
@@ -100,13 +98,14 @@ class _MobileNet(nn.Module):
 class _Pyramid(nn.Module):
     """Feature pyramid: coarse levels enlarged and added to finer ones."""
 
-    def __init__(self, inputs: tuple[int, int, int], outputs: int, slope: float) -> None:
+    def __init__(self, inputs: tuple[int, int, int], slope: float) -> None:
         super().__init__()
-        self.output1 = _conv(inputs[0], outputs, kernel=1, slope=slope)
-        self.output2 = _conv(inputs[1], outputs, kernel=1, slope=slope)
-        self.output3 = _conv(inputs[2], outputs, kernel=1, slope=slope)
-        self.merge1 = _conv(outputs, outputs, slope=slope)
-        self.merge2 = _conv(outputs, outputs, slope=slope)
+        self.output1, self.output2, self.output3 = (
+            _conv(channels, PYRAMID_CHANNELS, kernel=1, slope=slope) for channels in inputs
+        )
+        self.merge1, self.merge2 = (
+            _conv(PYRAMID_CHANNELS, PYRAMID_CHANNELS, slope=slope) for _ in range(2)
+        )
 
     def forward(self, features: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         fine, middle, coarse = features
@@ -121,11 +120,11 @@ class _Pyramid(nn.Module):
 class _ContextModule(nn.Module):
     """SSH context: fields of 3, 5 and 7 pixels side by side (Najibi et al. 2017, "SSH")."""
 
-    def __init__(self, channels: int, slope: float) -> None:
+    def __init__(self, slope: float) -> None:
         super().__init__()
-        half, quarter = channels // 2, channels // 4
-        self.conv3X3 = _conv(channels, half)
-        self.conv5X5_1 = _conv(channels, quarter, slope=slope)
+        half, quarter = PYRAMID_CHANNELS // 2, PYRAMID_CHANNELS // 4
+        self.conv3X3 = _conv(PYRAMID_CHANNELS, half)
+        self.conv5X5_1 = _conv(PYRAMID_CHANNELS, quarter, slope=slope)
         self.conv5X5_2 = _conv(quarter, quarter)
         self.conv7X7_2 = _conv(quarter, quarter, slope=slope)
         self.conv7x7_3 = _conv(quarter, quarter)

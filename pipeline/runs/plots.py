@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from data_prep.base.crop import resize_crop
-from data_prep.base.files import output_error
+from data_prep.base.files import writing
 from data_prep.base.html import BLUE, GREEN, GREY, INK, RED, VIOLET, new_axes
 from pipeline.runs.folder import find_kept
 
@@ -79,7 +79,5 @@ def plot_faces(crops: Sequence[np.ndarray], titles: Sequence[str], path: Path) -
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as a picture."""
-    try:
+    with writing(path):
         figure.savefig(path, dpi=110)
-    except OSError as error:
-        raise output_error(path, error) from error

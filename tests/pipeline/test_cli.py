@@ -201,7 +201,7 @@ def test_broken_training_photo_is_named_in_one_line(prepared, tmp_path, start):
     faces = read_faces(root / "prepared")
     for image in set(faces.loc[faces["split"] == "train", "image"]):
         (root / "set" / image).write_bytes(b"")
-    options = ["--start", start, "--set", "input_size=64", "--set", "batch_size=2"]
+    options = ["--start", start, *SMALL, "--set", "batch_size=2"]
     result = call("train-detector", root / "prepared", "-o", tmp_path / "runs", *options)
     assert_refused(result, "the file is empty (0 bytes)", root / "set" / "images")
 

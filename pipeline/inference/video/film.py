@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from data_prep.base.files import make_folder, output_error
+from data_prep.base.files import make_folder, writing
 from pipeline.inference.draw import draw_faces
 from pipeline.inference.records import Clock, Face, Frame
 
@@ -47,10 +47,8 @@ class Film:
                 size = (round(drawing.shape[1] * factor), round(drawing.shape[0] * factor))
                 drawing = cv2.resize(drawing, size, interpolation=cv2.INTER_AREA)
             if self.path:
-                try:
+                with writing(self.staged):
                     self._encode(drawing, frame.time_s or 0.0)
-                except OSError as error:
-                    raise output_error(self.staged, error) from error
         if self.show:
             cv2.imshow(frame.name, cv2.cvtColor(drawing, cv2.COLOR_RGB2BGR))
             if cv2.waitKey(1) & 0xFF in (ord("q"), 27):
@@ -83,10 +81,8 @@ class Film:
         if self._file is None or self.path is None:
             return
         film, stream = self._file
-        try:
+        with writing(self.path):
             film.mux(stream.encode())
             film.close()
             make_folder(self.path.parent)
             self.staged.replace(self.path)
-        except OSError as error:
-            raise output_error(self.path, error) from error
