@@ -469,14 +469,14 @@ def test_the_command_itself(photos, tmp_path, random_weights):
     assert hash_tree(photos) == before
 
 
-def test_the_command_on_a_really_full_disk(photos, tmp_path, random_weights):
+def test_the_command_on_a_really_full_disk(photos, tmp_path):
     """A limit on file size makes a real write fail half-way, as a full disk does."""
     resource = pytest.importorskip("resource", reason="limits of POSIX")
 
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (6_000, 6_000))
 
-    options = ["--weights", random_weights, "--thresh", 1, "--resize", 1, "--device", "cpu"]
+    options = ["--thresh", 1, "--resize", 1, "--device", "cpu"]
     done = run_command(photos, "-o", tmp_path / "out", *options, preexec_fn=limit)
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'out'}")

@@ -64,12 +64,9 @@ class FetchOptions:
 def fetch(options: FetchOptions, log: Callable[[str], None]) -> dict[str, Any] | None:
     """Fetch a dataset, telling licence and size first; the record, None for a dry run.
 
-    What is whole by the hashes of `fetched.json` is not fetched again.
-
-    Raises:
-        DatasetError: It can't be had.
-        OutputError: The folder can't be written, has too little space, holds other files, or a file
-            in it was changed since it was fetched.
+    What is whole by the hashes of `fetched.json` is not fetched again. Raises `DatasetError`: it
+    can't be had; `OutputError`: the folder can't be written, has too little space, holds other
+    files, or a file in it was changed since it was fetched.
     """
     match = _NAME.fullmatch(options.dataset)
     if match is None:

@@ -101,11 +101,7 @@ class Decision:
 
     @staticmethod
     def from_json(line: str | bytes) -> Decision:
-        """Read and check a line.
-
-        Raises:
-            LedgerError: It is not JSON, or a key is missing, unknown, or holds what it can't.
-        """
+        """Read a line; a `LedgerError` if it is no JSON, or a key is missing, unknown or wrong."""
         try:
             return _LINE.validate_json(line)
         except ValidationError as error:
@@ -153,10 +149,7 @@ def append_decision(path: Path, decision: Decision) -> None:
 
     The line goes out in one write under a lock, so that several processes can share a ledger; a
     kill leaves half a last line at worst, which is then marked as torn. The file is made if absent.
-
-    Raises:
-        LedgerError: The decision is not one that could be read again; nothing is written.
-        OutputError: The file can't be written.
+    Raises `LedgerError`, and writes nothing: it could not be read again; `OutputError`.
     """
     # What can't be UTF-8 is told by reading it back.
     line = decision.to_json().encode(errors="surrogatepass")
@@ -211,10 +204,7 @@ def read_ledger(path: Path) -> Ledger:
     """Read all decisions of a ledger.
 
     Half-written lines, as a kill leaves them, are passed over with a warning. Empty lines don't
-    count.
-
-    Raises:
-        LedgerError: The file can't be read, or another line is not a decision.
+    count. Raises `LedgerError`: the file can't be read, or another line is not a decision.
     """
     return read_added(path, Place())[0]
 

@@ -71,11 +71,10 @@ def judge_trials(
 def run_sweep(options: SweepOptions, log: Log) -> tuple[pd.DataFrame, str]:
     """Judge every combination in grouped folds of the training faces; the validation faces rest.
 
-    Returns:
-        A row per combination, the best first: swept keys, macro recall, accuracy, loss (mean
-        cross-entropy in nats, without weights or smoothing), recalls, the difference of its macro
-        recall from that of the first combination with its 95 % interval, processor seconds. And
-        what `sweep.md` says.
+    Gives a row per combination, the best first: swept keys, macro recall, accuracy, loss (mean
+    cross-entropy in nats, without weights or smoothing), recalls, the difference of its macro
+    recall from that of the first combination with its 95 % interval, processor seconds. And what
+    `sweep.md` says.
     """
     grid, out = make_grid(options.recipe, options.sets), options.out
     recipe = load_recipe(options.recipe, ClassifierRecipe, grid[0].sets)

@@ -26,7 +26,7 @@ from tests.makers import make_dataset
 
 NAME = "kaggle:someone/masks"
 
-FILES = {"images/a.txt": b"photo" * 900_000, "annotations/a.xml": b"<annotation/>"}
+FILES = {"images/a.txt": b"photo" * 500_000, "annotations/a.xml": b"<annotation/>"}
 
 
 def pack(files):

@@ -130,8 +130,9 @@ def test_exported_files_hold_card_and_are_what_was_tried(tmp_path, to):
     assert files == ENDINGS[to]
     holding = [p for p in (tmp_path / "out").glob("detector.*") if stated in p.read_bytes()]
     assert holding
-    again = CliRunner().invoke(trimask, ["export", *options])
-    assert again.exit_code == 0, "its own folder"
+    if to == "onnx":
+        again = CliRunner().invoke(trimask, ["export", *options])
+        assert again.exit_code == 0, "its own folder"
 
 
 def test_onnx_file_is_used_by_its_card_alone(tmp_path, shipped):
