@@ -109,15 +109,8 @@ def plot_blur(faces: pd.DataFrame) -> str:
     axes.scatter(sides[shown], scores[shown], s=5, c=colours, alpha=0.35, linewidths=0)
     points = pd.DataFrame({"side": sides, "score": scores})
     medians = points.groupby(np.digitize(sides, BLUR_EDGES)).median()
-    axes.plot(
-        medians["side"],
-        medians["score"],
-        "o-",
-        color=INK,
-        lw=1.8,
-        ms=4.5,
-        label="median of a size bin",
-    )
+    how: dict[str, Any] = {"color": INK, "lw": 1.8, "ms": 4.5, "label": "median of a size bin"}
+    axes.plot(medians["side"], medians["score"], "o-", **how)
     for edge in BLUR_EDGES:
         axes.axvline(edge, color=INK, lw=0.5, alpha=0.18)
     axes.set_yscale("log")

@@ -21,7 +21,7 @@ from fastai.torch_core import TensorImage, no_random
 from fastai.vision.augment import AffineCoordTfm, affine_mat, aug_transforms
 from fastai.vision.core import imagenet_stats
 from fastai.vision.data import Normalize
-from fasttransform import Transform
+from fasttransform import Pipeline, Transform
 
 from data_prep.base.crop import Colour, fit_crop, resize_crop
 from data_prep.base.labels import BARE, CLASSES, MASKED, RARE_CLASS
@@ -62,14 +62,14 @@ class CropTransform(Transform):
     takes: type
 
     def _call(self, nm: str, x: Any, *, split_idx: int | None = None, **_: Any) -> Any:
-        if nm != "encodes" or self.split_idx not in (None, split_idx):
-            return x
         if isinstance(x, tuple):
-            return tuple(self.change(one) if isinstance(one, self.takes) else one for one in x)
-        return self.change(x) if isinstance(x, self.takes) else x
+            return tuple(self._call(nm, one, split_idx=split_idx) for one in x)
+        return (
+            self.change(x, split_idx == 0) if nm == "encodes" and isinstance(x, self.takes) else x
+        )
 
-    def change(self, item: Any) -> Any:
-        """What becomes of an item."""
+    def change(self, item: Any, trains: bool) -> Any:
+        """What becomes of an item, of the training faces or another."""
         raise NotImplementedError
 
 
@@ -85,41 +85,39 @@ class OpenCrop(CropTransform):
     def __reduce__(self) -> tuple[partial[OpenCrop], tuple[()]]:
         return partial(OpenCrop, read=read_file), ()
 
-    def change(self, crop: str) -> np.ndarray:
+    def change(self, crop: str, trains: bool) -> np.ndarray:
         """Its pixels."""
         return self.read(crop)
 
 
-class ShrinkSome(CropTransform):
-    """Shrinks a share of the training crops to a smaller face's size.
+class FitCrop(CropTransform):
+    """Brings crops to the network's input, 3 × size × size, uint8.
 
-    Random numbers come from the global generators, which the training seeds at every epoch.
+    A share of the training crops is shrunk to a smaller face's size before. Random numbers come
+    from the global generators, which the training seeds at every epoch.
     """
 
     takes = np.ndarray
-    split_idx = 0  # fastai's number of the training set
 
-    def __init__(self, share: float) -> None:
-        self.share = share
+    def __init__(self, size: int, colour: Colour, share: float = 0.0) -> None:
+        self.size, self.colour, self.share = size, colour, share
 
-    def change(self, pixels: np.ndarray) -> np.ndarray:
-        """Perhaps smaller pixels."""
-        shrinks, draw = random.random() < self.share, np.random.uniform()
-        return shrink_crop(pixels, draw) if shrinks else pixels
-
-
-class FitCrop(CropTransform):
-    """Brings crops to the network's input: 3 × size × size, uint8."""
-
-    takes = np.ndarray
-
-    def __init__(self, size: int, colour: Colour) -> None:
-        self.size, self.colour = size, colour
-
-    def change(self, pixels: np.ndarray) -> TensorImage:
+    def change(self, pixels: np.ndarray, trains: bool) -> TensorImage:
         """Pixels as the network takes them."""
+        if trains:
+            shrinks, draw = random.random() < self.share, np.random.uniform()
+            pixels = shrink_crop(pixels, draw) if shrinks else pixels
         fitted = fit_crop(pixels, self.size, self.colour).transpose(2, 0, 1)
         return TensorImage(torch.from_numpy(np.ascontiguousarray(fitted)))
+
+
+class QuickPipeline(Pipeline):
+    """Transforms in which torch does not ask at every operation of what kind its result is."""
+
+    def __call__(self, batch: Any) -> Any:
+        """As fastai's."""
+        with torch._C.DisableTorchFunctionSubclass():
+            return super().__call__(batch)
 
 
 def read_file(crop: str) -> np.ndarray:
@@ -231,7 +229,7 @@ def make_loaders(
         get_x=ItemGetter(0),
         get_y=ItemGetter(1),
         splitter=IndexSplitter(range(len(shown), len(items))),
-        item_tfms=[ShrinkSome(recipe.downscale), FitCrop(size, recipe.colour)],
+        item_tfms=FitCrop(size, recipe.colour, recipe.downscale),
         batch_tfms=[*augment, Normalize.from_stats(*imagenet_stats)],
     )
     rows = list(items.itertuples(index=False, name=None))
@@ -239,6 +237,8 @@ def make_loaders(
         size, pinned = recipe.batch_size // count_ranks(), device.type == "cuda"
         how = {"bs": size, "num_workers": 0, "device": device, "pin_memory": pinned}
         loaders = block.dataloaders(rows, **how)
+    for loader in loaders:
+        loader.after_batch = QuickPipeline(loader.after_batch)
     if count_ranks() > 1:
         loaders.loaders = list(map(share_batches, loaders.loaders))
     return loaders
@@ -301,36 +301,24 @@ def add_drawn_faces(
     wanted = round(recipe.drawn * (training["label"] == RARE_CLASS).sum())
     if not wanted:
         return faces, read
-    pen = _Pen(read, recipe.seed)
+    draws = np.random.default_rng(recipe.seed)
+    pen = Detector.load(SHIPPED / f"{DETECTOR}.safetensors", device=torch.device("cpu"))
     bare = training[training["label"] == BARE]
     each = -(-wanted // sum(label == RARE_CLASS for _, label in WAYS))
+    rows: list[dict[Hashable, object]] = []
+    crops: dict[str, np.ndarray] = {}
     for turn, (way, label) in enumerate(WAYS):
-        for index in pen.random.permutation(bare.index):
-            if len(pen.rows) >= each * (turn + 1):
+        for index in draws.permutation(bare.index):
+            if len(rows) >= each * (turn + 1):
                 break
-            pen.draw(bare.loc[index], way, label, str(turn))
-    return pd.concat([faces, pd.DataFrame(pen.rows)], ignore_index=True), pen.read
-
-
-class _Pen:
-    """Draws masks on crops, and keeps them with their rows."""
-
-    def __init__(self, read: ReadCrop, seed: int) -> None:
-        self.read_real, self.random = read, np.random.default_rng(seed)
-        path = SHIPPED / f"{DETECTOR}.safetensors"
-        self.detector = Detector.load(path, device=torch.device("cpu"))
-        self.crops: dict[str, np.ndarray] = {}
-        self.rows: list[dict[Hashable, object]] = []
-
-    def draw(self, row: pd.Series, way: Worn, label: str, mark: str) -> None:
-        crop = draw_on_crop(self.read_real(row["crop"]), self.detector, way, self.random)
-        if crop is not None:
-            name = f"{row['crop']}#{mark}"
-            self.crops[name] = crop
-            self.rows.append(row.to_dict() | {"crop": name, "label": label})
-
-    def read(self, path: str) -> np.ndarray:
-        return self.crops[path] if path in self.crops else self.read_real(path)
+            row = bare.loc[index].to_dict()
+            crop = draw_on_crop(read(row["crop"]), pen, way, draws)
+            if crop is not None:
+                name = f"{row['crop']}#{turn}"
+                crops[name] = crop
+                rows.append(row | {"crop": name, "label": label})
+    table = pd.concat([faces, pd.DataFrame(rows)], ignore_index=True)
+    return table, lambda path: crops[path] if path in crops else read(path)
 
 
 def draw_on_crop(

@@ -16,7 +16,6 @@ from fastai.callback.schedule import Learner
 from fastai.callback.training import BnFreeze
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy, skm_to_fastai
-from fastai.optimizer import Adam
 from fastai.vision.learner import vision_learner
 from sklearn.metrics import recall_score
 from torch import Tensor, nn
@@ -47,6 +46,7 @@ from pipeline.training.callbacks import (
     Distillation,
     LearnBeside,
     LearnTogether,
+    QuickAdam,
     load_teachers,
     wants_bf16,
 )
@@ -115,7 +115,7 @@ def build_learner(
     folder: Path,
     *,
     fresh: bool = True,
-    optimiser: Callable[..., Any] = Adam,
+    optimiser: Callable[..., Any] = QuickAdam,
 ) -> Learner:
     """A learner with the recipe's network, loss, callbacks and first loaders.
 

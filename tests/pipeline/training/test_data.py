@@ -23,7 +23,7 @@ from pipeline.training.data import (
     LOOK,
     SMALLEST_SIDE,
     WAYS,
-    ShrinkSome,
+    FitCrop,
     TrainingFaces,
     add_drawn_faces,
     class_weights,
@@ -131,7 +131,7 @@ def test_validation_batches_are_the_pixels_of_use(prepared):
 def test_batches_for_a_gpu_come_from_pinned_memory(prepared, monkeypatch, device, pinned):
     faces = select_faces(read_faces(prepared), PLAIN)
     asked = {}
-    monkeypatch.setattr(DataBlock, "dataloaders", lambda _self, _rows, **how: asked.update(how))
+    monkeypatch.setattr(DataBlock, "dataloaders", lambda *_, **how: asked.update(how) or [])
     shown = TrainingFaces(faces, read_crops(prepared), faces["label"])
     make_loaders(shown, PLAIN, 32, torch.device(device))
     assert (asked["pin_memory"], asked["device"].type) == (pinned, device)
@@ -180,8 +180,9 @@ def test_the_share_of_training_crops_that_are_shrunk(share, changed):
     crop = make_pixels(300, 300)
     random.seed(1)
     np.random.seed(1)
-    shrink = ShrinkSome(share)
-    differ = [shrink(crop, split_idx=0) is not crop for _ in range(9)]
+    fit, whole = (FitCrop(300, "rgb", part) for part in (share, 0.0))
+    as_it_is = whole(crop, split_idx=0)
+    differ = [not torch.equal(fit(crop, split_idx=0), as_it_is) for _ in range(9)]
     assert sum(differ) == pytest.approx(changed, abs=3 if 0 < share < 1 else 0)
 
 

@@ -21,6 +21,7 @@ from fastai.data.load import DataLoader
 from fastai.interpret import ClassificationInterpretation
 from fastai.learner import load_learner
 from fastai.metrics import accuracy
+from fastai.optimizer import Adam
 from safetensors.torch import load_file
 from torch import nn
 
@@ -380,3 +381,22 @@ def test_macro_recall_leaves_out_a_class_that_is_answered_but_not_there(prepared
     metric = make_small(prepared).metrics[1]
     assert metric(answers, truth) == pytest.approx((3 / 4 + 1 / 2) / 2)
     assert metric.name == "recall_score"
+
+
+def test_adam_of_all_parameters_at_once_is_fastais():
+    nets = []
+    for kind in (Adam, callbacks.QuickAdam):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+        optimiser = kind([[*net[:2].parameters()], [*net[2].parameters()]], lr=0.1, wd=0.3)
+        optimiser.state[net[1].bias]["do_wd"] = False
+        for step in range(6):
+            optimiser.set_hypers(lr=slice(0.01, 0.1 / (step + 1)), mom=0.95 - step / 20)
+            (optimiser.freeze if step < 2 else optimiser.unfreeze)()
+            net(torch.randn(8, 5)).square().sum().backward()
+            optimiser.step()
+            optimiser.zero_grad()
+            if step == 3:
+                optimiser.load_state_dict(optimiser.state_dict())
+        nets.append(net.state_dict())
+    assert all(torch.equal(nets[0][name], nets[1][name]) for name in nets[0])
