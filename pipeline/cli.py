@@ -37,8 +37,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 def check_options(options: Any) -> None:
     """Refuse what can be told to be wrong before torch is loaded, wherever a command has it."""
+    from data_prep.base.cluster import read_jobs
     from pipeline.experiments.plans import make_grid
-    from pipeline.nets.cluster import read_jobs
     from pipeline.nets.options import find_weights
     from pipeline.runs.folder import RunError, identify_data, resume_run
     from pipeline.runs.log import report_as

@@ -75,8 +75,8 @@ def group_photos(
 
 
 def map_photos(
-    look: Callable[[Any], tuple[Any, Any]], photos: Sequence[Any], workers: int | None, what: str
-) -> Iterator[tuple[Any, Any]]:
+    look: Callable[[Any], Any], photos: Sequence[Any], workers: int | None, what: str
+) -> Iterator[Any]:
     """What a function makes of each, in threads, one per core when `workers` is None."""
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         starts = range(0, len(photos), AT_ONCE)

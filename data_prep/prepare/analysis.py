@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import astuple, dataclass, replace
 from functools import partial
@@ -18,11 +19,13 @@ import numpy as np
 import pandas as pd
 
 from data_prep.base.boxes import clip_faces, overlap, show_box
+from data_prep.base.cluster import call_by_ray
 from data_prep.base.crop import crop_face, crop_name, encode_crop
 from data_prep.base.errors import DatasetError
-from data_prep.base.files import output_error
+from data_prep.base.files import writing
 from data_prep.base.labels import RARE_CLASS
 from data_prep.base.photo import PhotoError, keep_shown, read_photo
+from data_prep.base.progress import show_progress
 from data_prep.base.records import (
     CONTRADICTION,
     DUPLICATE,
@@ -52,6 +55,7 @@ from data_prep.prepare.options import MAJORITY_RATIO, BlurRule, PrepareOptions
 SPLIT_EDGES: tuple[float, ...] = (10, 16, 32, 64)
 """Short sides in pixels between the size bins that a split spreads evenly."""
 
+BLOCK = 16  # Photos that a process of a Ray is given at a time.
 JOURNAL = "photos.journal"  # Beside the crops: what is known of the photos read so far.
 
 
@@ -84,7 +88,8 @@ def analyse(
     else they are all for training, with a finding.
     """
     photos = [photo for dataset in overlay.datasets for photo in dataset.photos]
-    how: dict[str, Any] = {name: getattr(options, name) for name in ("scale", "workers", "salvage")}
+    known = ("scale", "workers", "salvage", "cluster")
+    how: dict[str, Any] = {name: getattr(options, name) for name in known}
     with closing(Fingerprints(crops / JOURNAL, key)) as prints:
         surveyed = survey_photos(photos, prints, crops=crops, **how)
         groups = group_photos(photos, prints, prints.numbers)
@@ -191,12 +196,10 @@ def _restore_faces(
     surveyed: Sequence[SurveyedPhoto], datasets: Sequence[Dataset]
 ) -> list[SurveyedPhoto]:
     """The photos with the faces they had before decisions, without blur scores."""
-    restored = []
     photos = chain.from_iterable(dataset.photos for dataset in datasets)
-    for item, photo in zip(surveyed, photos, strict=True):
-        found, _ = clip_faces(photo, item.width, item.height)  # None where it can't be read.
-        restored.append(replace(item, faces=tuple((face, 0.0) for face in found)))
-    return restored
+    pairs = zip(surveyed, photos, strict=True)
+    found = ((item, clip_faces(photo, item.width, item.height)[0]) for item, photo in pairs)
+    return [replace(item, faces=tuple((face, 0.0) for face in faces)) for item, faces in found]
 
 
 def require_faces(faces: pd.DataFrame, findings: Sequence[Finding], dropped: int = 0) -> None:
@@ -320,11 +323,13 @@ class SurveyedPhoto:
     def from_note(cls, photo: AnnotatedPhoto, note: bytes) -> SurveyedPhoto:
         """The same again, number by number."""
         width, height, faces, look, told, salvaged = json.loads(note)
-        found = tuple(
-            (Face(number, label, Box(*box), d), blur) for number, label, box, d, blur in faces
-        )
+        found = tuple((Face(n, label, Box(*box), d), blur) for n, label, box, d, blur in faces)
         findings = tuple(Finding(*finding) for finding in told)
         return cls(photo, width, height, found, look, findings, salvaged)
+
+
+Surveyed = tuple[SurveyedPhoto, Fingerprint | None, dict[str, bytes]]
+Survey = Callable[[AnnotatedPhoto], Surveyed]  # Crops are files by their names.
 
 
 def survey_photos(
@@ -335,8 +340,9 @@ def survey_photos(
     scale: float,
     workers: int | None = None,
     salvage: bool = False,
+    cluster: str | None = None,
 ) -> list[SurveyedPhoto]:
-    """Decode every photo once, in parallel, and write the crops of its faces.
+    """Decode every photo once, in threads or by a Ray, and write the crops of its faces.
 
     Those of which `prints` has a record, and `crops` the crops, are not decoded.
     """
@@ -345,14 +351,21 @@ def survey_photos(
         (one.photo, [crop_name(one.photo, f.object) for f, _ in one.faces]) for one in surveyed
     )
     bare = [photo for photo, names in known if not all((crops / name).is_file() for name in names)]
-    survey = partial(_survey_photo, crops=crops, scale=scale, salvage=salvage)
+    left, what = [*bare, *photos[len(surveyed) :]], "reading photos"
+    survey = partial(_survey_photo, scale=scale, salvage=salvage)
     inner_threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # Its own threads would compete with ours.
     try:
         # Decoding and features run outside the interpreter's lock, so threads serve as well as
         # processes, and unlike forked ones they can't hang where other threads run already.
-        left = [*bare, *photos[len(surveyed) :]]
-        for at, (item, print_) in enumerate(map_photos(survey, left, workers, "reading photos")):
+        for at, (item, print_, files) in enumerate(
+            map_photos(survey, left, workers, what)
+            if cluster is None
+            else show_progress(_spread(survey, left, cluster), len(left), what)
+        ):
+            for name, data in files.items():
+                with writing(crops / name):
+                    (crops / name).write_bytes(data)
             if at >= len(bare):
                 prints.append(print_, item.to_note())
                 surveyed.append(item)
@@ -361,31 +374,35 @@ def survey_photos(
         cv2.setNumThreads(inner_threads)
 
 
-def _survey_photo(
-    photo: AnnotatedPhoto, *, crops: Path, scale: float, salvage: bool
-) -> tuple[SurveyedPhoto, Fingerprint | None]:
+def _spread(survey: Survey, photos: Sequence[AnnotatedPhoto], cluster: str) -> Iterator[Surveyed]:
+    blocks = ((survey, photos[at : at + BLOCK]) for at in range(0, len(photos), BLOCK))
+    answers = call_by_ray("--cluster", cluster, os.cpu_count() or 1, _survey_block, blocks)
+    return chain.from_iterable(answers)
+
+
+def _survey_block(survey: Survey, photos: Sequence[AnnotatedPhoto]) -> list[Surveyed]:
+    cv2.setNumThreads(1)
+    return [*map(survey, photos)]
+
+
+def _survey_photo(photo: AnnotatedPhoto, *, scale: float, salvage: bool) -> Surveyed:
     try:
         decoded = read_photo(photo.path, fit_size=photo.stated_size, salvage=salvage)
     except PhotoError as error:
         finding = Finding(photo.name, "unreadable-photo", str(error), dropped=True)
-        return SurveyedPhoto(photo, 0, 0, (), "", (finding,)), None
+        return SurveyedPhoto(photo, 0, 0, (), "", (finding,)), None, {}
     size = (decoded.width, decoded.height)
     shown, salvaged = keep_shown(photo, decoded)
-    found, clipped = clip_faces(shown, *size)
-    faces: list[tuple[Face, float]] = []
-    for face in found:
-        crop = crop_face(decoded.pixels, face.box, scale)
-        name = crop_name(photo, face.object)
-        try:
-            (crops / name).write_bytes(encode_crop(crop))
-        except OSError as error:
-            raise output_error(crops / name, error) from error
-        faces.append((face, blur_score(crop)))
+    shown_faces, clipped = clip_faces(shown, *size)
+    crops = [crop_face(decoded.pixels, face.box, scale) for face in shown_faces]
+    names = (crop_name(photo, face.object) for face in shown_faces)
+    files = dict(zip(names, map(encode_crop, crops), strict=True))
+    faces = zip(shown_faces, map(blur_score, crops), strict=True)
     print_, findings = describe_photo(decoded.pixels), (*salvaged, *clipped)
-    parts = print_.thumbnail, print_.colour, print_.packed
-    look = sha256(b"".join(part.tobytes() for part in parts))
-    of_faces, digest = tuple(faces), look.hexdigest()
-    return SurveyedPhoto(photo, *size, of_faces, digest, findings, decoded.salvaged), print_
+    parts = b"".join(p.tobytes() for p in (print_.thumbnail, print_.colour, print_.packed))
+    digest = sha256(parts).hexdigest()
+    item = SurveyedPhoto(photo, *size, tuple(faces), digest, findings, decoded.salvaged)
+    return item, print_, files
 
 
 BLUR_EDGES: tuple[float, ...] = (8, 12, 16, 24, 32, 48, 64, 96, 128)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from data_prep.base.cluster import find_ray
 from data_prep.base.crop import CROP_SCALE
 from data_prep.base.errors import OptionError
 from data_prep.base.labels import CLASSES, parse_aliases
@@ -154,8 +155,17 @@ class PrepareOptions(ReadingOptions):
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads; one per core if not given.")
     ] = None
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ray[=ADDRESS]",
+            help="Read photos by processes, on this machine or on the machines of a Ray.",
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
+        if self.cluster is not None:
+            find_ray("--cluster", self.cluster)
         check_scale("--scale", self.scale)
         if self.folds < 2:
             raise OptionError(f"--folds {self.folds}: a split needs 2 or more.")

@@ -6,14 +6,15 @@ import os
 import tempfile
 from collections.abc import Generator
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_prep.base.cluster import ClusterError, find_ray, start_ray
 from data_prep.base.files import write_atomically
 from data_prep.base.progress import log, tell
 from pipeline.inference.records import BATCH_FRAMES, Clock, Frame
-from pipeline.inference.sources import PhotoSet
-from pipeline.nets.cluster import ClusterError, find_ray, start_ray
+from pipeline.inference.sources import PhotoSet, stamp_of
 from pipeline.nets.compute import count_cpus
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pipeline.inference.sinks import Entry
 
 MEMORY = 3 << 29  # Bytes that an actor is given.
-SHARES, MOST = 16, 128  # Blocks for each actor, and photos of a block at most.
+MOST, BYTES = 256, 8 << 20  # Photos of a block at most, and bytes of their files.
 TRIES = 60  # Of a block: machines that died are asked often, but a photo may be what kills.
 
 
@@ -84,13 +85,21 @@ class Cluster:
 
 
 def split_photos(photos: PhotoSet, actors: int) -> list[PhotoSet]:
-    """Blocks of photos, in order: whole batches, several for each actor where there are many."""
-    share = len(photos) // (actors * SHARES) // BATCH_FRAMES * BATCH_FRAMES
-    size, names = min(max(share, BATCH_FRAMES), MOST), photos.images
-    blocks = [names[start : start + size] for start in range(0, len(names), size)]
-    items = [{name: photos.items[name] for name in photos.items.keys() & {*b}} for b in blocks]
-    some = replace(photos, passed_over=())
-    return [replace(some, images=b, items=i) for b, i in zip(blocks, items, strict=True)]
+    """Blocks of photos, in order: whole batches, fewer where files are large or few are left.
+
+    What Ray does for each takes as long as some photos. Of each batch the first file is looked at.
+    """
+    names, blocks, at = photos.images, list[PhotoSet](), 0
+    while at < len(names):
+        most = min(max((len(names) - at) // (2 * actors), BATCH_FRAMES), MOST)
+        firsts = names[at : at + most - BATCH_FRAMES + 1 : BATCH_FRAMES]
+        files = (stamp_of(photos.items.get(name, photos.root / name)) for name in firsts)
+        totals = accumulate(BATCH_FRAMES * size for size, _ in files)
+        block = names[at : at + BATCH_FRAMES * max(1, sum(total <= BYTES for total in totals))]
+        items = {name: photos.items[name] for name in photos.items.keys() & {*block}}
+        blocks.append(replace(photos, passed_over=(), images=block, items=items))
+        at += len(block)
+    return blocks
 
 
 class _Actor:

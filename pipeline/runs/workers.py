@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from data_prep.base.cluster import call_by_ray, read_jobs
 from data_prep.base.progress import show_progress
-from pipeline.nets.cluster import read_jobs, start_ray
 from pipeline.nets.compute import count_cpus
 from pipeline.runs.log import Log
 
@@ -55,36 +54,19 @@ def call_at_once(
     paths mean the same everywhere; `what` is how people are told how many calls have ended.
     After an error no further call is begun; those that run, and one more that may wait, end first.
     """
+    ended: Iterator[Any]
     if isinstance(jobs, int):
         ended = _call(function, calls, jobs, log)
     else:
-        ended = _call_by_ray(function, calls, jobs, log, device)
-    for _ in show_progress(ended, len(calls), what):
-        pass
+        given, gpus = [(function, arguments) for arguments in calls], int(device.type == "cuda")
+        ended = call_by_ray("--jobs", jobs, count_cores(device), _listen, given, gpus=gpus)
+    for told in show_progress(ended, len(calls), what):
+        for line, event, facts in told or ():
+            log(line, event, **facts)
 
 
-def _call_by_ray(
-    function: Callable[..., None],
-    calls: Sequence[tuple[Any, ...]],
-    name: str,
-    log: Log,
-    device: torch.device,
-) -> Iterator[None]:
-    """See `_call`."""
-    with start_ray("--jobs", name, count_cores(device)) as ray:
-        need = {"num_cpus": 1, "num_gpus": int(device.type == "cuda")}
-        there = ray.remote(**need)(_call_there)
-        waiting = [there.remote(Path.cwd(), function, arguments) for arguments in calls]
-        while waiting:
-            (done,), waiting = ray.wait(waiting)
-            for line, event, facts in ray.get(done):
-                log(line, event, **facts)
-            yield
-
-
-def _call_there(folder: Path, function: Callable[..., None], arguments: tuple[Any, ...]) -> Any:
-    """Call, in a process of Ray's; gives what it logged."""
-    os.chdir(folder)  # for names to mean the same here, and to be told alike
+def _listen(function: Callable[..., None], arguments: tuple[Any, ...]) -> Any:
+    """Call; gives what it logged."""
     told: list[tuple[str, str, dict[str, Any]]] = []
     function(*arguments, lambda line, event="note", /, **facts: told.append((line, event, facts)))
     return told

@@ -115,7 +115,6 @@ class QuickPipeline(Pipeline):
     """Transforms in which torch does not ask at every operation of what kind its result is."""
 
     def __call__(self, batch: Any) -> Any:
-        """As fastai's."""
         with torch._C.DisableTorchFunctionSubclass():
             return super().__call__(batch)
 

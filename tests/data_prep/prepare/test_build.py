@@ -1,5 +1,6 @@
 """Building the prepared folder: what is in it, what is printed, when it is built again."""
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from data_prep.base import cluster
 from data_prep.base.files import OutputError, sha256_of
 from data_prep.base.tables import read_faces
 from data_prep.prepare import analysis
@@ -296,3 +298,45 @@ def test_wrong_use_is_one_clear_error(run_build, out, arguments, reason):
     assert result.exit_code == 2
     assert reason in result.stderr
     assert not out.exists()
+
+
+def spread_here(option, name, cpus, function, calls):
+    """As `call_by_ray`, in this process."""
+    assert (option, name, cpus > 0) == ("--cluster", "ray", True)
+    return itertools.starmap(function, calls)
+
+
+def test_a_cluster_gives_the_same_to_the_byte_and_goes_on(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "find_spec", lambda _: True)
+    monkeypatch.setattr(analysis, "call_by_ray", spread_here)
+    monkeypatch.setattr(analysis, "BLOCK", 3)
+    (dataset / "images" / "photo3.png").write_bytes(b"no photo")
+    write, written = Path.write_bytes, []
+
+    def stop(path, data):
+        written.append(path)
+        if len(written) > 10:
+            raise KeyboardInterrupt
+        return write(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", stop)
+        with pytest.raises(KeyboardInterrupt):
+            build_quietly(dataset, tmp_path / "spread", cluster="ray")
+    build_quietly(dataset, tmp_path / "spread", cluster="ray")
+    build_quietly(dataset, tmp_path / "plain")
+    assert read_tree(tmp_path / "spread") == read_tree(tmp_path / "plain")
+
+
+@pytest.mark.slow
+def test_a_ray_gives_the_same_to_the_byte(dataset, tmp_path):
+    pytest.importorskip("ray")
+    build_quietly(dataset, tmp_path / "spread", cluster="ray")
+    build_quietly(dataset, tmp_path / "plain")
+    assert read_tree(tmp_path / "spread") == read_tree(tmp_path / "plain")
+
+
+def test_a_cluster_needs_ray(run_build, monkeypatch):
+    monkeypatch.setattr(cluster, "find_spec", lambda _: None)
+    result = run_build("--cluster", "ray")
+    assert (result.exit_code, "pip install 'trimask[ray]'" in result.stderr) == (2, True)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
+from data_prep.base import cluster as ray
 from data_prep.base.errors import UserError
 from pipeline.inference import addresses, cluster, predictor
 from pipeline.inference.cluster import Cluster, ClusterError, split_photos
@@ -15,7 +16,6 @@ from pipeline.inference.command import app
 from pipeline.inference.folder import predict_folder
 from pipeline.inference.sinks import JOURNAL
 from pipeline.inference.sources import PhotoSet, find_photos
-from pipeline.nets import cluster as ray
 from pipeline.nets.options import SHIPPED
 from tests.pipeline.inference.test_folder import outcome, photos  # noqa: F401
 from tests.pipeline.makers import save_photo, stand_ins
@@ -79,13 +79,23 @@ def test_blocks_hold_all_photos_in_order_and_what_belongs_to_them():
     found = PhotoSet(Path("root"), names, (("x.txt", "ending .txt"),), items={names[40]: b"40"})
     blocks = split_photos(replace(found, salvage=True), 3)
     assert sum((block.images for block in blocks), ()) == names
-    assert {len(block) for block in blocks[:-1]} == {96}
+    sizes = [len(block) for block in blocks]
+    assert (sizes[0], sizes[-2:], sorted(sizes, reverse=True)) == (cluster.MOST, [16, 8], sizes)
+    assert len(sizes) < 5000 / 128
     assert [block.items for block in blocks[:2]] == [{names[40]: b"40"}, {}]
     assert {(block.root, block.passed_over, block.salvage) for block in blocks} == {
         (Path("root"), (), True)
     }
     assert [len(block) for block in split_photos(replace(found, images=names[:20]), 3)] == [16, 4]
-    assert max(map(len, split_photos(replace(found, images=names * 9), 2))) == cluster.MOST
+
+
+def test_blocks_of_large_files_hold_few(tmp_path, monkeypatch):
+    names = tuple(f"{number:03}.jpg" for number in range(400))
+    for number, name in enumerate(names):
+        (tmp_path / name).write_bytes(bytes(3 if number < 96 else 1))
+    monkeypatch.setattr(cluster, "BYTES", 100)
+    sizes = [len(block) for block in split_photos(PhotoSet(tmp_path, names), 1)]
+    assert sizes == [32, 32, 32, 96, 96, 48, 32, 16, 16]
 
 
 @pytest.mark.parametrize("draw", [True, False])

@@ -17,10 +17,10 @@ import pytest
 import torch
 import typer
 
+from data_prep.base import cluster
+from data_prep.base.cluster import ClusterError
 from data_prep.base.command import as_command
 from data_prep.base.errors import UserError
-from pipeline.nets import cluster
-from pipeline.nets.cluster import ClusterError
 from pipeline.runs.log import JsonReporter, Reporter, report_as
 from pipeline.runs.workers import call_at_once, count_cores, count_jobs
 from tests.pipeline.makers import CPU, Told

@@ -6,9 +6,12 @@ import logging
 import os
 import socket
 import warnings
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from data_prep.base.errors import UserError
@@ -16,6 +19,7 @@ from data_prep.base.progress import log
 
 STORE = 512 << 20  # Bytes of the object store of a Ray that is started here.
 WAIT = 10  # Seconds for a Ray to answer.
+AHEAD = 2  # Calls for each processor that are begun or wait to be.
 
 
 class ClusterError(UserError, RuntimeError):
@@ -75,8 +79,9 @@ def start_ray(option: str, name: str, cpus: int) -> Iterator[Any]:
         if port.isdecimal():  # Ray itself would ask for minutes.
             socket.create_connection((host, int(port)), WAIT).close()
         ray.init(logging_level="ERROR", log_to_driver=False, **there)
-    except OSError as error:
-        raise ClusterError(f"{option} ray={address}: no Ray there ({error}).") from error
+    except Exception as error:  # Ray's own has no kind where it does not start in time.
+        where = f"ray={address}: no Ray there" if address else "ray: does not start, try again"
+        raise ClusterError(f"{option} {where} ({error}).") from error
     try:
         yield ray
     except ray.exceptions.RayTaskError as error:
@@ -86,3 +91,30 @@ def start_ray(option: str, name: str, cpus: int) -> Iterator[Any]:
         raise ClusterError(f"ray: {why}; what is done is kept, run again.") from error
     finally:
         ray.shutdown()
+
+
+def call_by_ray(
+    option: str,
+    name: str,
+    cpus: int,
+    function: Callable[..., Any],
+    calls: Iterable[tuple[Any, ...]],
+    *,
+    gpus: int = 0,
+) -> Iterator[Any]:
+    """What a function makes of arguments, in order; each call in a process with one processor.
+
+    It is asked again where that dies. All is pickled; paths mean the same everywhere.
+    """
+    with start_ray(option, name, cpus) as ray:
+        there = ray.remote(num_cpus=1, num_gpus=gpus)(_call_there)
+        begun = (there.remote(Path.cwd(), function, arguments) for arguments in calls)
+        waiting = deque(islice(begun, AHEAD * int(ray.cluster_resources()["CPU"])))
+        while waiting:
+            yield ray.get(waiting.popleft())
+            waiting += islice(begun, 1)
+
+
+def _call_there(folder: Path, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    os.chdir(folder)  # For names to mean the same here, and to be told alike.
+    return function(*arguments)
