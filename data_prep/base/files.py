@@ -93,10 +93,8 @@ def hold_folder(folder: Path) -> Iterator[None]:
         with suppress(OSError):  # Of file systems without such locks.
             is_free = lock_descriptor(handle, blocking=False)
         if not is_free:
-            raise OutputError(
-                f"{folder}: another command is writing into it; let it end first, or choose "
-                "another folder."
-            )
+            why = "another command is writing into it; let it end first, or choose another folder."
+            raise OutputError(f"{folder}: {why}")
         for left in folder.rglob(f".*{PART}"):
             shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
         yield
@@ -215,10 +213,8 @@ class OutputFolder:
         whole = record["inputs"] == inputs
         for path, digest in ((self.path / name, told) for name, told in record["files"].items()):
             if path.is_file() and sha256_of(path) != digest:
-                raise OutputError(
-                    f"{path}: was changed after it was written; move it away, or choose another "
-                    "folder with -o."
-                )
+                hint = "move it away, or choose another folder with -o."
+                raise OutputError(f"{path}: was changed after it was written; {hint}")
             whole &= path.is_file()
         for path, size in ((self.path / name, told) for name, told in record["photos"].items()):
             whole = whole and path.is_file() and path.stat().st_size == size
@@ -263,10 +259,8 @@ class OutputFolder:
         gone = ours - set(names)
         for name in names:
             if name not in ours and os.path.lexists(self.path / name):
-                raise OutputError(
-                    f"{self.path / name}: was not written by this command; move it away, or "
-                    "choose another folder with -o."
-                )
+                hint = "move it away, or choose another folder with -o."
+                raise OutputError(f"{self.path / name}: was not written by this command; {hint}")
         # Should we be killed from here on, this says what is ours and that it is not whole.
         kept = {kind: {**old.get(kind, {}), **record[kind]} for kind in ("files", "photos")}
         write_json(self.path / self.record, {"inputs": None, **kept})

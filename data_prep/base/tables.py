@@ -174,10 +174,8 @@ def read_table(path: Path, required: Sequence[str], *, written_by: str) -> Table
         raise TableError(f"{path}: the file is empty; write it again with {written_by}.")
     (_, header), *rows = rows
     if missing := [name for name in required if name not in header]:
-        raise TableError(
-            f"{path}, line 1: no column {', '.join(missing)} (found: {', '.join(header)}); "
-            f"expected is a table as written by {written_by}."
-        )
+        why = f"no column {', '.join(missing)} (found: {', '.join(header)})"
+        raise TableError(f"{path}, line 1: {why}; expected is a table as written by {written_by}.")
     if twice := sorted({name for name in header if header.count(name) > 1}):
         raise TableError(f"{path}, line 1: column {', '.join(twice)} is there more than once.")
     for line, cells in rows:

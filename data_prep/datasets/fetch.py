@@ -160,10 +160,8 @@ def _explain(source: str) -> Iterator[None]:
         told = status or type(error).__name__
         raise DatasetError(f"{source}: {_ANSWERS.get(status, _FAILED)} ({told})") from error
     except (*damaged, ValueError) as error:  # Also a broken kaggle.json.
-        raise DatasetError(
-            f"{source}: {error} Mend it or run it again; if that does not help, remove the dataset "
-            "from the cache of kagglehub."
-        ) from error
+        hint = "if that does not help, remove the dataset from the cache of kagglehub."
+        raise DatasetError(f"{source}: {error} Mend it or run it again; {hint}") from error
     except OSError as error:
         raise OutputError(
             f"{error.filename or 'the cache of kagglehub'}: can't be written "

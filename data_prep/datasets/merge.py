@@ -216,10 +216,8 @@ def recode_label(name: str, source: SourceTable, classes: Sequence[str]) -> str:
             label = canonical_label(name, aliases, classes)
         except UnknownLabelError as error:
             hint = suggest(name, [*source.recode, *classes, *aliases])
-            raise UnknownLabelError(
-                f"unknown class '{name}': {hint} Say what becomes of it in the source's table "
-                "recode."
-            ) from error
+            why = f"{hint} Say what becomes of it in the source's table recode."
+            raise UnknownLabelError(f"unknown class '{name}': {why}") from error
     return label
 
 
@@ -285,10 +283,8 @@ def recode_dataset(
                 try:
                     resolved[face.label] = recode_label(face.label, source, classes)
                 except UnknownLabelError as error:
-                    raise UnknownLabelError(
-                        f"sources.{name}: {photo.root / photo.annotation}: object {face.object}: "
-                        f"{error}"
-                    ) from error
+                    why = f"{photo.root / photo.annotation}: object {face.object}: {error}"
+                    raise UnknownLabelError(f"sources.{name}: {why}") from error
         labels = [resolved[face.label] for face in photo.faces]
         if EXCLUDE_PHOTO in labels:
             excluded_photos += 1

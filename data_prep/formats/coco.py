@@ -241,10 +241,8 @@ def _find_photo(image: Id, index: CocoIndex | None, numbered: Mapping[int, str],
             raise InputError(f"{where}: image_id {image!r} is no name of a photo.")
         return name
     if image not in index.photos:
-        raise InputError(
-            f"{where}: image_id {image!r} is not in 'images' of {index.file}; check that the files "
-            "belong together."
-        )
+        hint = "check that the files belong together."
+        raise InputError(f"{where}: image_id {image!r} is not in 'images' of {index.file}; {hint}")
     return index.photos[image].image
 
 

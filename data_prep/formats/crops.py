@@ -118,7 +118,5 @@ def _check_folder_names(classes: Iterable[str]) -> None:
     for label in classes:
         bad = set(label) & set('/\\:*?"<>|') or not label.isprintable()
         if bad or not label or label[0] in ". " or label[-1] in ". " or len(label.encode()) > 200:
-            raise DatasetError(
-                f"the class {label!r} can't be the name of a folder; give it another name with "
-                "--canonical and --alias."
-            )
+            hint = "give it another name with --canonical and --alias."
+            raise DatasetError(f"the class {label!r} can't be the name of a folder; {hint}")

@@ -196,10 +196,8 @@ def refuse_doubtful(root: Path, photos: Iterable[WrittenPhoto], order: Order) ->
     pairs = pairs[:: 1 + len(pairs) // _JUDGED]
     boxes, sizes = [box for box, _ in pairs], [size for _, size in pairs]
     if doubt := doubt_boxes(boxes, sizes, order):
-        raise DatasetError(
-            f"{root}: {doubt} Correct the data or say how they are written: half of such boxes "
-            "would be used, and all of them be wrong."
-        )
+        why = "half of such boxes would be used, and all of them be wrong."
+        raise DatasetError(f"{root}: {doubt} Correct the data or say how they are written: {why}")
     suspicion = suspect_boxes(boxes, sizes, order)
     message = f"{root}: {suspicion} If so, all boxes are wrong: write them anew."
     return [Finding(root.name, SUSPECT, message, dropped=False)] if suspicion else []

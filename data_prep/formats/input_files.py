@@ -49,10 +49,8 @@ def read_text(path: Path, name: str = "") -> str:
         text = decode_text(data)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{name or path}, line {line}: not text in UTF-8; save the file in UTF-8 (in a "
-            "spreadsheet: Save as, CSV UTF-8)."
-        ) from error
+        why = "not text in UTF-8; save the file in UTF-8 (in a spreadsheet: Save as, CSV UTF-8)."
+        raise InputError(f"{name or path}, line {line}: {why}") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -340,10 +340,8 @@ def check_relative(values: Sequence[float], where: str) -> None:
     """
     far_out = [value for value in values if abs(value) > 2]
     if far_out:
-        raise InputError(
-            f"{where}: {far_out[0]:g} is no relative coordinate; they lie between 0 and 1. For "
-            "pixels choose the layout xywh or xyxy."
-        )
+        hint = "they lie between 0 and 1. For pixels choose the layout xywh or xyxy."
+        raise InputError(f"{where}: {far_out[0]:g} is no relative coordinate; {hint}")
 
 
 def is_yolo(folder: Path) -> bool:
@@ -407,8 +405,6 @@ def list_labels(folder: Path) -> tuple[DatasetFiles, dict[str, tuple[Path | None
             name.removeprefix(part): pair for name, pair in found.items() if name.startswith(part)
         }
     if not any(label for label, _ in found.values()):
-        raise InputError(
-            f"{folder}: no label files (*.txt) in its folders '{LABELS}'; expected is one per "
-            "photo, with lines 'id x y width height'."
-        )
+        hint = "expected is one per photo, with lines 'id x y width height'."
+        raise InputError(f"{folder}: no label files (*.txt) in its folders '{LABELS}'; {hint}")
     return files, dict(sorted(found.items()))

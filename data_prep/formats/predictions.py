@@ -200,10 +200,8 @@ def read_prediction_table(
     there = [name for name in columns if name in table.columns]
     if there and len(there) < len(columns):
         missing = sorted(set(columns) - set(there))
-        raise TableError(
-            f"{path}, line 1: {', '.join(there)} but no {', '.join(missing)}; write all of these "
-            "columns or none."
-        )
+        why = f"{', '.join(there)} but no {', '.join(missing)}; write all of these columns or none."
+        raise TableError(f"{path}, line 1: {why}")
     corners = np.stack([table.numbers(name) for name in Box._fields], axis=1)
     inverted = (corners[:, 2:] < corners[:, :2]).any()
     # Of a whole table in another order the reading that fits is told, not its first row.

@@ -41,20 +41,16 @@ def recognise(files: photo_match.DatasetFiles, options: ReadOptions) -> Format:
     annotated all the same.
     """
     if all((files.root / name).is_file() for name in ("faces.csv", "manifest.json")):
-        raise DatasetError(
-            f"{files.root}: a prepared folder, as build writes it; give the dataset that it was "
-            f"made of, or train on it with {spell('train')}."
-        )
+        hint = f"give the dataset that it was made of, or train on it with {spell('train')}."
+        raise DatasetError(f"{files.root}: a prepared folder, as build writes it; {hint}")
     found = {name: form.recognise(files, options) for name, form in FORMATS.items()}
     shown = {form: path for form, path in found.items() if path is not None}
     if len(shown) > 1:
         shown.pop(Format.CROPS, None)
     if len(shown) > 1:
         places = ", ".join(f"{form} ({files.relative(path)})" for form, path in shown.items())
-        raise DatasetError(
-            f"{files.root}: several formats: {places}. Give --format NAME, or put them into "
-            "separate folders."
-        )
+        why = f"several formats: {places}. Give --format NAME, or put them into separate folders."
+        raise DatasetError(f"{files.root}: {why}")
     if shown:
         return next(iter(shown))
     raise NothingKnownError(

@@ -126,10 +126,8 @@ def find_class(attributes: Mapping[str, Any], name: str | None, where: str) -> s
     are ticked.
     """
     if name is None and len(attributes) > 1:
-        raise DatasetError(
-            f"{where}: several attributes ({', '.join(attributes)}); say which one is the "
-            "class with --columns label=NAME."
-        )
+        hint = "say which one is the class with --columns label=NAME."
+        raise DatasetError(f"{where}: several attributes ({', '.join(attributes)}); {hint}")
     value = attributes.get(next(iter(attributes), "") if name is None else name, "")
     if isinstance(value, dict):  # Check boxes.
         ticked = [key for key, is_set in value.items() if is_set]

@@ -155,10 +155,8 @@ def _read_score(element: etree._Element, where: str) -> float:
     for tag in ("score", "confidence"):
         if text := _text(element, tag):
             return raw.check_score(raw.read_number(text, tag, where), where)
-    raise InputError(
-        f"{where} has no <score> or <confidence>; predictions need one. If these are "
-        "annotations, give them as the ground truth."
-    )
+    hint = "predictions need one. If these are annotations, give them as the ground truth."
+    raise InputError(f"{where} has no <score> or <confidence>; {hint}")
 
 
 class _VocFormat(FileFormat):

@@ -47,10 +47,8 @@ def split_by_group(
     # Sorted codes make the split independent of how groups and strata are called upstream.
     codes = pd.factorize(np.asarray(strata), sort=True)[0]
     if np.bincount(codes).max() < folds:
-        raise SplitError(
-            f"no class of any dataset has {folds} faces, one for each fold: "
-            "add photos or lower --folds."
-        )
+        why = "add photos or lower --folds."
+        raise SplitError(f"no class of any dataset has {folds} faces, one for each fold: {why}")
     from sklearn.model_selection import StratifiedGroupKFold  # Takes more than a second.
 
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)

@@ -117,10 +117,8 @@ def _find_formats(
     # Text files around YOLO's labels are notes, or the names of the classes.
     other = (Format.YOLO, path) if not plain and is_yolo(path) else (Format.TEXT, boxes)
     if voc is not None and other[1] is not None:
-        raise InputError(
-            f"{path}: several formats: {Format.VOC} ({voc}), {other[0]} ({other[1]}); give the "
-            "folder or file of one."
-        )
+        why = f"{Format.VOC} ({voc}), {other[0]} ({other[1]}); give the folder or file of one."
+        raise InputError(f"{path}: several formats: {why}")
     if voc is not None:
         return Format.VOC
     if boxes is not None and other[0] is Format.TEXT:

@@ -75,10 +75,8 @@ def compare_reviewers(ledger: Ledger, names: Sequence[str]) -> Agreement:
     known = sorted({decision.by for decision in ledger.decisions})
     chosen = tuple(names or known)
     if len(set(chosen)) != 2 or len(chosen) != 2 or not set(chosen) <= set(known):
-        raise UserError(
-            f"two reviewers are needed; the ledger has {', '.join(known) or 'none'}: "
-            "name two with --by A --by B."
-        )
+        hint = f"the ledger has {', '.join(known) or 'none'}: name two with --by A --by B."
+        raise UserError(f"two reviewers are needed; {hint}")
     first, second = (settle(ledger.decisions, name) for name in chosen)
     rows = [_compare(first[key], second[key]) for key in sorted(first.keys() & second.keys())]
     if not rows:

@@ -99,10 +99,8 @@ class ClassifierRecipe(_Numbers):
         owner = {"imagenet": "resnet34", "detector": "mobilenet0.25"}.get(self.init)
         timms = self.init == "imagenet" and self.architecture.startswith(TIMM)
         if owner not in (None, self.architecture) and not timms:
-            raise ValueError(
-                f"init '{self.init}' is for architecture '{owner}': give {self.architecture} "
-                "another, such as init=random or a file"
-            )
+            why = f"give {self.architecture} another, such as init=random or a file"
+            raise ValueError(f"init '{self.init}' is for architecture '{owner}': {why}")
         return self
 
     @property
@@ -236,10 +234,8 @@ def _read(path: Path, kind: type[_Numbers], heirs: tuple[Path, ...] = ()) -> dic
     wanted = kind.model_fields["kind"].default
     values = {k: v for k, v in values.items() if k in kind.model_fields or (k, v) not in GONE}
     if values.get("kind", wanted) != wanted:
-        raise RecipeError(
-            f"{path}: a recipe for a {values['kind']}, not for a {wanted}: "
-            f"give a .toml file or one of {', '.join(list_recipes(kind))}."
-        )
+        why = f"give a .toml file or one of {', '.join(list_recipes(kind))}."
+        raise RecipeError(f"{path}: a recipe for a {values['kind']}, not for a {wanted}: {why}")
     _check_keys(values, dict.fromkeys(values, path), kind)
     if base is None:
         return values
