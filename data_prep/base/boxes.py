@@ -99,10 +99,8 @@ def clip_faces(
             findings.append(Finding(annotation, "degenerate-box", message, dropped=True))
             continue
         if clipped:
-            message = (
-                f"{annotation}: object {face.object} reaches over the border of the photo "
-                f"({width} × {height}) and was clipped."
-            )
+            message = f"{annotation}: object {face.object} reaches over the border of the photo "
+            message += f"({width} × {height}) and was clipped."
             findings.append(Finding(annotation, "clipped-box", message, dropped=False))
             face = replace(face, box=box)
         faces.append(face)

@@ -234,10 +234,8 @@ def _name_files(
         if first == photo.image:
             files[file] = photo
             continue
-        message = (
-            f"{photo.annotation}: {photo.photo.image} would have the same label file as "
-            f"{first}, {file}; it is left out. Rename one of the photos."
-        )
+        message = f"{photo.annotation}: {photo.photo.image} would have the same label file as "
+        message += f"{first}, {file}; it is left out. Rename one of the photos."
         findings.append(Finding(photo.annotation, "name-clash", message, dropped=True))
     refused = {photo.image for photo in photos} - {photo.image for photo in files.values()}
     return files, findings, frozenset(refused)
