@@ -14,7 +14,7 @@ import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data_prep.base import files
-from data_prep.base.errors import DatasetError, UserError, plain, suggest
+from data_prep.base.errors import DatasetError, plain, suggest
 from data_prep.base.labels import ALIASES, CLASSES, UnknownLabelError, canonical_label
 from data_prep.base.records import AnnotatedPhoto, Dataset, Finding
 from data_prep.datasets.convert import describe_findings
@@ -151,10 +151,6 @@ def _describe_source(
 EXCLUDE_FACE, EXCLUDE_PHOTO = "exclude-face", "exclude-photo"
 
 
-class RecodeError(UserError, ValueError):
-    """A table that can't be used; the message names the file, the key and what would do."""
-
-
 class SourceTable(BaseModel):
     """One dataset of a merge: a folder, or one table or JSON file, relative to the TOML file.
 
@@ -190,16 +186,16 @@ class RecodeTable(BaseModel):
 def read_recode(path: Path) -> tuple[RecodeTable, dict[str, Path]]:
     """Read a table, check every key, and find the folder or file of each source.
 
-    Raises `RecodeError`: the file is not TOML, a key is unknown (the nearest known one is named), a
+    Raises `DatasetError`: the file is not TOML, a key is unknown (the nearest known one is told), a
     value is not possible, or sources share a folder or have none.
     """
     try:
         table = RecodeTable.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        raise RecodeError(f"{path}: {_explain(error)}") from error
+        raise DatasetError(f"{path}: {_explain(error)}") from error
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise RecodeError(f"{path}: can't be read as TOML ({reason}).") from error
+        raise DatasetError(f"{path}: can't be read as TOML ({reason}).") from error
     folders: dict[str, Path] = {}
     for name, source in table.sources.items():
         _check_source(source, name, table.classes, path)
@@ -235,13 +231,13 @@ def _explain(error: ValidationError) -> str:
 def _check_source(source: SourceTable, name: str, classes: Sequence[str], path: Path) -> None:
     where = f"{path}: sources.{name}"
     if not re.fullmatch(r"\w[\w.-]*", name):
-        raise RecodeError(
+        raise DatasetError(
             f"{path}: source '{name}': becomes a folder; use letters, digits, '-', '_', '.'."
         )
     known = [*classes, EXCLUDE_FACE, EXCLUDE_PHOTO]
     for written, label in source.recode.items():
         if label not in known:
-            raise RecodeError(
+            raise DatasetError(
                 f"{where}.recode: '{written}' = '{label}': no such class; "
                 f"{suggest(label, known, 'use {}.')} Other classes are declared with "
                 "classes = [...] at the top."
@@ -255,12 +251,12 @@ def _find_source(source: SourceTable, name: str, others: Mapping[str, Path], pat
     except OSError:  # A name longer than there can be.
         there = False
     if not there:
-        raise RecodeError(f"{path}: sources.{name}.path: {root}: no such folder.")
+        raise DatasetError(f"{path}: sources.{name}.path: {root}: no such folder.")
     one = find_folder(root).resolve()
     for other, known in others.items():
         two = find_folder(known).resolve()
         if one.is_relative_to(two) or two.is_relative_to(one):
-            raise RecodeError(
+            raise DatasetError(
                 f"{path}: sources {other} and {name} are the same folder or lie in one another "
                 f"({two}, {one}): each face would count twice."
             )

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from data_prep.base.errors import UserError
+from data_prep.formats.input_files import InputError
 from data_prep.formats.predictions import PhotoRow
 from evaluate.arrays import BoolArray, Detections, FloatArray, GroundTruth, IntArray
 from evaluate.measures.average_precision import RankedHits, Rules, count_asked, rank_classes
@@ -38,14 +38,6 @@ CROP_IOU = 0.9
 box but for rounding, which may take a tenth from the smallest ones."""
 
 _OFF_BY = 0.005  # How far a probability may be off for having been written with two decimals.
-
-
-class CropsError(UserError, ValueError):
-    """A table that is not of annotated boxes; the message says what to give instead."""
-
-
-class ProbabilityError(UserError, ValueError):
-    """Class probabilities that are none; the message names the photo and the box."""
 
 
 Table = TypeVar("Table", GroundTruth, Detections)
@@ -268,13 +260,12 @@ def pair_faces(overlaps: Overlaps, *, thresh: float = 0.0, iou: float = MATCH_IO
 def pair_crops(overlaps: Overlaps) -> Pairs:
     """Pair faces with the rows of a classifier that was given their annotated boxes.
 
-    Raises:
-        CropsError: More than half of the faces have no row.
+    Raises `InputError`: more than half of the faces have no row.
     """
     pairs = pair_faces(overlaps, iou=CROP_IOU)
     answered = int(pairs.found.sum())
     if 2 * answered < len(pairs.rows):
-        raise CropsError(
+        raise InputError(
             f"the table of the classifier alone has a row for only {answered} of the "
             f"{len(pairs.rows)} annotated faces, so its boxes are not the annotated ones; give a "
             "table with one row for each annotated face, with the box as annotated, of the same "
@@ -286,8 +277,7 @@ def pair_crops(overlaps: Overlaps) -> Pairs:
 def normalise_probabilities(truth: GroundTruth, detections: Detections) -> FloatArray | None:
     """Class probabilities (N, C) that add up to 1, rid of what rounding did; None without any.
 
-    Raises:
-        ProbabilityError: Those of a row do not add up to 1 but for rounding to two decimals.
+    Raises `InputError`: those of a row do not add up to 1 but for rounding to two decimals.
     """
     if detections.probabilities is None:
         return None
@@ -297,7 +287,7 @@ def normalise_probabilities(truth: GroundTruth, detections: Detections) -> Float
     if wrong.any():
         row = int(wrong.argmax())
         box = ", ".join(f"{value:g}" for value in detections.boxes[row])
-        raise ProbabilityError(
+        raise InputError(
             f"{truth.photos[detections.photo[row]]}, face at ({box}): its class probabilities add "
             f"up to {sums[row]:g}, not 1; write probabilities of classes that exclude each other, "
             "or leave the columns p_… out."

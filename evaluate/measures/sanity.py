@@ -6,18 +6,13 @@ import numpy as np
 
 from data_prep.base.boxes import SIDES
 from data_prep.base.command import spell
-from data_prep.base.errors import UserError
 from data_prep.base.progress import tell
+from data_prep.formats.input_files import InputError
 from evaluate.arrays import BoolArray
 from evaluate.measures.average_precision import RankedHits, average_precisions
 from evaluate.measures.bootstrap import mean_of_defined, to_number
 from evaluate.measures.case import Case
 from evaluate.measures.headline import Record, describe_headline
-
-
-class CoverageError(UserError, ValueError):
-    """No photo to measure; the message says why."""
-
 
 FEW_PHOTOS = 50  # Under so many, intervals by photo are too short.
 FEW_FACES = 20  # Under so many, one face moves the figures, and nothing tells how boxes are drawn.
@@ -39,14 +34,10 @@ def was_run(case: Case) -> BoolArray:
 
 
 def only_predicted(case: Case) -> Case:
-    """The case of the photos that were run, with a word on the others.
-
-    Raises:
-        CoverageError: There is none.
-    """
+    """The case of the photos that were run, with a word on the others; `InputError` if none was."""
     keep = was_run(case)
     if not keep.any():
-        raise CoverageError("--only-predicted: none of the annotated photos was run.")
+        raise InputError("--only-predicted: none of the annotated photos was run.")
     left = tell(int((~keep).sum()), verb="is/are", of=case.photos) + " left out by --only-predicted"
     if case.ran is None:
         left += ", which flatters: without photos.csv also those on which nothing was found"

@@ -15,7 +15,7 @@ import numpy as np
 
 from data_prep.base.boxes import turn_box_back, turn_size
 from data_prep.base.crop import CROP_SCALE, crop_face, crop_name, encode_crop
-from data_prep.base.errors import UserError
+from data_prep.base.errors import OptionError
 from data_prep.base.files import PART, write_atomically, writing
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import log, show_progress
@@ -36,15 +36,11 @@ MOST_SHOWN = 4000  # Faces of a gallery: about 12 MB. More are thinned out evenl
 THUMB = 96  # Side of a gallery's picture in pixels.
 
 
-class SaveError(UserError, ValueError):
-    """What is to be saved is not known."""
-
-
 @dataclass(frozen=True)
 class Saves:
     """What to write; `blur` are the classes to blur, all if there are none.
 
-    Raises `SaveError`: a name is unknown.
+    Raises `OptionError`: a name is unknown.
     """
 
     names: Sequence[str] = ()
@@ -56,9 +52,9 @@ class Saves:
         for option, given, names in (("save", self.names, known), ("blur", self.blur, CLASSES)):
             for name in given:
                 if name not in names:
-                    raise SaveError(f"--{option} {name}: not known; use {', '.join(names)}.")
+                    raise OptionError(f"--{option} {name}: not known; use {', '.join(names)}.")
         if self.blur and BLURRED not in self.names:
-            raise SaveError(f"--blur: tells which classes --save {BLURRED} blurs; add it.")
+            raise OptionError(f"--blur: tells which classes --save {BLURRED} blurs; add it.")
 
     def write(self, entries: Sequence[Entry], photos: PhotoSet, out: Path) -> dict[str, Path]:
         """Write all into the output folder, anew; gives the file or folder of each.

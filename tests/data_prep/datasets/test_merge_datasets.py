@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from data_prep.datasets.merge import RecodeError, read_recode
+from data_prep.base.errors import DatasetError
+from data_prep.datasets.merge import read_recode
 from tests.makers import add_example, hash_tree, make_dataset
 
 
@@ -148,5 +149,5 @@ def test_source_can_be_a_table_read_by_its_own_columns(run, sources, rows, tmp_p
 
 def test_a_path_longer_than_there_can_be_is_no_folder(tmp_path):
     (tmp_path / "recode.toml").write_text(f'[sources.a]\npath = "{"x" * 300}"\n')
-    with pytest.raises(RecodeError, match=r"sources\.a\.path: .*: no such folder\.$"):
+    with pytest.raises(DatasetError, match=r"sources\.a\.path: .*: no such folder\.$"):
         read_recode(tmp_path / "recode.toml")

@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_prep.formats.input_files import InputError
 from evaluate.measures import matching
 from evaluate.measures.average_precision import Rules
 from evaluate.measures.case import (
     Case,
-    CropsError,
-    ProbabilityError,
     normalise_probabilities,
     pair_crops,
     pair_faces,
@@ -227,11 +226,11 @@ def test_most_crops_must_be_there() -> None:
     assert pair_crops(own).found.sum() == len(half)
     few = half[: (faces - 1) // 2]
     message = f"a row for only {len(few)} of the {faces} annotated faces"
-    with pytest.raises(CropsError, match=message):
+    with pytest.raises(InputError, match=message):
         pair_crops(Overlaps.find(truth, scene.crops.take(few, truth.photo[few])))
     # Boxes of a detector are near the annotated ones, not on them.
     moved = replace(scene.crops, boxes=scene.crops.boxes + 4)
-    with pytest.raises(CropsError, match="only 0 of"):
+    with pytest.raises(InputError, match="only 0 of"):
         pair_crops(Overlaps.find(truth, moved))
 
 
@@ -244,7 +243,7 @@ def test_probabilities_are_scaled_and_checked() -> None:
     probabilities[3] = [0.9, 0.9, 0.1]
     box = scene.detections.boxes[3]
     photo = scene.truth.photos[scene.detections.photo[3]]
-    with pytest.raises(ProbabilityError, match=rf"^{photo}, face at \({box[0]:g}, .*up to 1\.9"):
+    with pytest.raises(InputError, match=rf"^{photo}, face at \({box[0]:g}, .*up to 1\.9"):
         normalise_probabilities(scene.truth, rounded)
     assert normalise_probabilities(scene.truth, without_probabilities(rounded)) is None
 

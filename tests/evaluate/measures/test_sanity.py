@@ -15,6 +15,7 @@ import pytest
 import evaluate
 import trimask
 from data_prep.base.records import Box
+from data_prep.formats.input_files import InputError
 from data_prep.formats.predictions import (
     PhotoRow,
     PredictionRow,
@@ -28,7 +29,6 @@ from evaluate.measures.alignment import describe_offsets
 from evaluate.measures.case import Case
 from evaluate.measures.headline import describe_headline, summarise
 from evaluate.measures.sanity import (
-    CoverageError,
     describe_ties,
     describe_unlearnt,
     list_doubts,
@@ -195,7 +195,7 @@ def test_part_of_the_photos_predicted(annotations, predictions, tmp_path):
     }
     assert evaluate.evaluate(annotations, predictions, only).metrics["counts"]["photos"] == 2
     write_photos(photos, [PhotoRow("c.jpg", 100, 100)])
-    with pytest.raises(CoverageError, match="none of the annotated photos was run"):
+    with pytest.raises(InputError, match="none of the annotated photos was run"):
         evaluate.evaluate(annotations, predictions, only)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_prep.base.errors import OptionError
 from data_prep.base.files import OutputError
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
@@ -17,7 +18,7 @@ from data_prep.formats.predictions import PhotoRow
 from data_prep.formats.registry import FORMATS, read_dataset
 from pipeline.inference.folder import predict_folder
 from pipeline.inference.records import Face
-from pipeline.inference.saves import MOST_SHOWN, SaveError, Saves, choose_shown, describe_entry
+from pipeline.inference.saves import MOST_SHOWN, Saves, choose_shown, describe_entry
 from pipeline.inference.sinks import Entry
 from pipeline.inference.sources import SAVED, WRITTEN, find_photos
 from tests.makers import hash_tree
@@ -197,7 +198,7 @@ def test_link_in_the_place_of_a_folder_is_not_followed(photos, tmp_path):
     ],
 )
 def test_what_can_not_be_saved(names, blur, what):
-    with pytest.raises(SaveError, match=what):
+    with pytest.raises(OptionError, match=what):
         Saves(names, blur)
 
 
