@@ -4,6 +4,7 @@ import copy
 import hashlib
 import io
 import tempfile
+import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -86,9 +87,10 @@ def convert(to: Target, name: str, net: nn.Module, card: str) -> tuple[Engine, d
     """A net in another runtime, and the bytes of its files, which hold the card."""
     if to == "torchscript":
         buffer, net = io.BytesIO(), prepare_net(net, torch.device(CPU))
-        with torch.inference_mode():
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # Of TorchScript, which was asked for.
             traced = torch.jit.trace(net, torch.zeros(PROBE))
-        torch.jit.save(traced, buffer, _extra_files={"card.json": card})
+            torch.jit.save(traced, buffer, _extra_files={"card.json": card})
         return TorchEngine(nn.Sequential(traced), CPU, False), {f"{name}.pt": buffer.getvalue()}
     data = to_onnx(net, card)
     engine = make_engine(to, data, CPU, bf16=False)
@@ -117,6 +119,7 @@ def compare(own: Predictor, other: Predictor, frames: Iterable[Frame]) -> dict[s
     count, faces, worst = 0, 0, dict.fromkeys(MOST, 0.0)
     for frame in frames:
         if frame.pixels is None:
+            log(f"not tried: {frame.error}")
             continue
         ours, theirs = (_tabulate(predictor([frame])[0]) for predictor in (own, other))
         if len(ours) == len(theirs) > 0:  # Of equal scores the order is anyone's.
@@ -133,6 +136,8 @@ def compare(own: Predictor, other: Predictor, frames: Iterable[Frame]) -> dict[s
                 why = f"{name} differ by {worst[name]:.2g}; nothing is written."
                 raise ExportError(f"{frame.name}: {why}")
         count, faces = count + 1, faces + len(ours)
+    if not count:
+        raise ExportError("none of the photos can be read; nothing is written.")
     return {"photos": count, "faces": faces, **worst}
 
 

@@ -160,6 +160,8 @@ def test_shipped_nets_lie_there_as_onnx_and_auto_takes_it(shipped):
     frames = [decode_item(EXAMPLE, "a"), *export.make_photos()]
     told = export.compare(replace(shipped, thresh=0.3), replace(quick, thresh=0.3), frames)
     assert (told["photos"], told["faces"]) == (4, 1)
+    with pytest.raises(export.ExportError, match="none of the photos can be read"):
+        export.compare(shipped, quick, [Frame("a.jpg", error="a.jpg: damaged.")])
     assert Predictor.load(SHIPPED, device="cpu", bf16=True).engine == "torch"
 
 
