@@ -180,9 +180,11 @@ def read_table(path: Path, required: Sequence[str], *, written_by: str) -> Table
         raise TableError(f"{path}, line 1: column {', '.join(twice)} is there more than once.")
     for line, cells in rows:
         if len(cells) != len(header):
+            hint = " (decimals take points, texts with a comma quotes)"
+            hint = hint if len(cells) > len(header) and delimiter == "," else ""
             raise TableError(
                 f"{path}, line {line}: {len(cells)} cells where the header has {len(header)}; "
-                f"repair the row or write the file again with {written_by}."
+                f"repair the row{hint} or write the file again with {written_by}."
             )
     columns = {name: [cells[index] for _, cells in rows] for index, name in enumerate(header)}
     return Table(path, columns, [line for line, _ in rows])

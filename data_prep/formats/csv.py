@@ -278,8 +278,10 @@ def _read_table(
         if number == 0 and layout.has_header:
             continue
         if fault or len(cells) != layout.cells:
+            hint = ": decimals take points, texts with a comma quotes"
+            hint = hint if len(cells) > layout.cells and separator == "," else ""
             fault = fault or f"{len(cells)} cells instead of {layout.cells}"
-            faults.leave_out("bad-row", f"{where}: {fault}; repair the row.")
+            faults.leave_out("bad-row", f"{where}: {fault}; repair the row{hint}.")
             continue
         row = layout.parse(cells, where)
         if not row.image:

@@ -282,7 +282,8 @@ def _validate(
     except ValidationError as error:
         place = error.errors()[0]["loc"][:1]
         # A value of several types has an error for each.
-        message = " or ".join(_explain(x) for x in error.errors() if x["loc"][:1] == place)
+        told = [_explain(x).rstrip(".") for x in error.errors() if x["loc"][:1] == place]
+        message = " or ".join(told)
         key = str(place[0]) if place else ""
         if key in texts:
             raise RecipeError(f"{texts[key]}: {message}.") from error

@@ -73,7 +73,8 @@ def test_delimiters_marks_and_line_ends(
         ("a.jpg,10,0,0,10,with_mask,0.8,0.9", r"line 3: box \(10, 0, 0, 10\) is inverted"),
         ("a.jpg,0,0,10,10,with_msk,0.8,0.9", "line 3: .*did you mean 'with_mask'"),
         (",0,0,10,10,with_mask,0.8,0.9", "line 3: image is empty"),
-        ("a.jpg,0,0,10,10,with_mask,0.8", "line 3: 7 cells where the header has 8"),
+        ("a.jpg,0,0,10,10,with_mask,0.8", "line 3: 7 cells .* 8; repair the row or"),
+        ("a.jpg,0,0,10,10,with_mask,0,8,0,9", r"10 cells .* \(decimals take points"),
     ],
 )
 def test_bad_rows_are_named(tmp_path: Path, line: str, message: str) -> None:

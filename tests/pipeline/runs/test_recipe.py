@@ -180,7 +180,7 @@ def test_wrong_overrides_are_named(overrides, message):
     ],
 )
 def test_wrong_detector_values_are_named(override):
-    with pytest.raises(RecipeError, match=f"^--set {re.escape(override)}: "):
+    with pytest.raises(RecipeError, match=rf"^--set {re.escape(override)}: .*[^.]\.$"):
         load_recipe("detector", DetectorRecipe, [override])
 
 
