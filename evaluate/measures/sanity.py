@@ -180,6 +180,11 @@ def list_doubts(case: Case, record: Record) -> list[str]:
             f"Few photos ({photos}): under {FEW_PHOTOS}, intervals come out too short; take them "
             "for the least that is uncertain."
         )
+    elif record["accuracy"] == 1 and record["intervals"]:  # Hanley and Lippman-Hand 1983.
+        say.append(
+            f"No face that was found is told otherwise, of which intervals can't tell how far that "
+            f"holds: up to {3 / photos:.1%} of such photos may have one that is."
+        )
     return say
 
 

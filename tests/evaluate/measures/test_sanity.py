@@ -60,6 +60,16 @@ def test_ties_are_told_whatever_the_order_of_the_rows():
     assert not any("Equal scores" in told for told in doubts(as_case([rows[0]], different)))
 
 
+def test_figures_without_an_error_are_told_with_what_may_be():
+    """With p = 3/60 a sample of 60 has none with a probability of 5 %."""
+    faces = [Seen(photo, 0, FACE) for photo in range(60)]
+    assert (1 - 3 / 60) ** 60 < 0.05
+    for label, told in ((0, 1), (1, 0)):
+        case = as_case(faces, [faces[0]._replace(label=label), *faces[1:]], photos=60)
+        said = doubts(replace(case, options=EvaluateOptions(bootstrap=20)))
+        assert sum("up to 5.0% of such photos" in one for one in said) == told
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_ties_bound_every_order(seed):
     """Least and most over all orders of the tied rows."""
