@@ -69,7 +69,8 @@ def test_a_clip_gives_rows_tracks_a_film_and_a_summary(tmp_path):
     assert (summary["photos"], summary["unreadable"]) == (0, [])
     assert summary["people"] == {"with_mask": 1, "without_mask": 0, "mask_weared_incorrect": 0}
     (told,) = summary["videos"]
-    assert (told["frames"], told["people_alarming"], told["damaged"]) == (12, 0, None)
+    assert (told["frames"], told["faces"], told["damaged"]) == (12, len(rows), None)
+    assert told["people_alarming"] == 0
     film = frames_of(out / "annotated" / "a.mp4")
     assert [at for at, _ in film] == pytest.approx(np.arange(12) / 25, abs=2e-3)
     with av.open(str(out / "annotated" / "a.mp4")) as container:
