@@ -178,6 +178,7 @@ def give_reasons(
     """What speaks against each of N labels, the strongest first, parted by semicolons."""
     images, labels, short = faces["image"].tolist(), evidence.labels, list(SHORT.values())
     model, crowd = evidence.probabilities.argmax(axis=1), evidence.votes.argmax(axis=1)
+    is_apart = evidence.disagreement >= FROM_LOOKALIKES
     reasons = []
     for row, label in enumerate(labels):
         found = []
@@ -187,7 +188,7 @@ def give_reasons(
         if model[row] != label:
             share = evidence.probabilities[row, model[row]]
             found.append(f"model: {short[model[row]]} {share:.0%}")
-        if evidence.disagreement[row] >= FROM_LOOKALIKES and crowd[row] != label:
+        if is_apart[row] and crowd[row] != label:
             found.append(f"look-alikes: {evidence.votes[row, crowd[row]]:.0%} {short[crowd[row]]}")
         reasons.append("; ".join(found))
     return reasons

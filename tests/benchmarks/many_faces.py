@@ -65,6 +65,10 @@ def _run(step: Callable[..., Any], *how: Any) -> tuple[float, float]:
     return spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def load_only() -> None:
+    """What the libraries alone take."""
+
+
 def look_up(suspects: Path, count: int, folder: Path) -> None:
     """The neighbours of one fold's faces, by features that lie on the disk."""
     features = map_features(sorted(suspects.glob("fold-*.npz"))[0])
@@ -150,6 +154,7 @@ def main(suspects: Path, *counts: int) -> None:
         log(f"{count} faces, {step}: {seconds:.1f} s, {memory:.0f} MiB")
         rows.append([f"{count:,}", step, f"{seconds:.1f}", f"{memory:.0f}"])
 
+    note(0, "the libraries", *measure(load_only))
     taken = []
     for count in INDEXED:
         with tempfile.TemporaryDirectory() as folder:
