@@ -26,7 +26,7 @@ from evaluate.arrays import BoolArray, FloatArray, IntArray
 LEVEL = 0.95  # Share of the resamples inside an interval.
 _TAILS = [100 * (1 - LEVEL) / 2, 100 - 100 * (1 - LEVEL) / 2]
 
-_CELLS_AT_ONCE = 50_000_000  # Bounds the memory of the weights (200 MB).
+_CELLS_AT_ONCE = 60_000_000  # Bounds the memory of the weights (120 MB).
 _KEPT = 100_000_000  # So many weights, of two bytes, are kept for the next measure.
 RANKS_AT_ONCE = 128  # Keeps what is computed of them in the processor's cache.
 _HEAVY = 31  # Weights to which sums are known to fit into 16 bits; 1 in 10^34 drawn is larger.
@@ -39,21 +39,22 @@ Axes = Mapping[str, tuple[Sequence[str], ...]]
 
 
 def draw_weights(photos: int, resamples: int, seed: int = 0) -> Iterator[NDArray[Any]]:
-    """How often each of P photos is in each of B resamples: (b, P) whole numbers, the b add to B.
+    """How often each of P photos is in each of B resamples: (b, P) whole numbers.
 
-    The weights of a photo lie side by side in memory.
+    The b add to 1 + B: the first has every photo once. The weights of a photo lie side by side in
+    memory.
     """
     size = max(1, _CELLS_AT_ONCE // max(photos, 1))
-    keep = photos * resamples <= _KEPT
+    keep = 0 < photos * resamples <= _KEPT
     drawn = (_keep_drawn if keep else _draw)(photos, resamples, seed, size)
     return (part.T for part in drawn)
 
 
 def _draw(photos: int, resamples: int, seed: int, size: int) -> Iterator[NDArray[np.uint16]]:
-    generator, shares = np.random.default_rng(seed), np.full(photos, 1 / photos)
-    for start in range(0, resamples, size):
-        part = np.empty((photos, min(size, resamples - start)), np.uint16)
-        for column in part.T:
+    generator, shares = np.random.default_rng(seed), np.full(photos, 1 / max(photos, 1))
+    for start in range(0, 1 + resamples, size):
+        part = np.ones((photos, min(size, 1 + resamples - start)), np.uint16)
+        for column in part.T[start == 0 :]:
             column[:] = generator.multinomial(photos, shares)
         yield part
 
@@ -64,25 +65,29 @@ def _keep_drawn(*how: int) -> list[NDArray[np.uint16]]:
 
 
 def resample(statistic: Statistic, **how: int) -> dict[str, FloatArray]:
-    """The numbers of every resample, (B, …) each; `photos`, … as of `draw_weights`."""
+    """The numbers of all and of every resample, (1 + B, …) each; arguments of `draw_weights`."""
     parts = [statistic(weights) for weights in draw_weights(**how)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in [*parts[:1], {}][0]}
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def bootstrap_intervals(statistic: Statistic, **how: int) -> dict[str, FloatArray]:
-    """Percentile intervals of several numbers at once; `photos`, … as of `draw_weights`.
-
-    By name, (2, …): lower and upper end of the central 95 %. A resample in which a number is not
-    defined (NaN) is left out for that number.
-    """
+    """Percentile intervals of several numbers at once; `photos`, … as of `draw_weights`."""
     drawn = resample(statistic, **how)
+    return find_ends({name: values[1:] for name, values in drawn.items()})
+
+
+def find_ends(drawn: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    """By name, (2, …): lower and upper end of the central 95 % of resamples (B, …).
+
+    One in which a number is not defined (NaN) is left out for that number.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # Of a number that is never defined.
         return {name: np.nanpercentile(values, _TAILS, axis=0) for name, values in drawn.items()}
 
 
 def measure(
-    statistic: Statistic, *, axes: Axes | None = None, photos: int, resamples: int, **how: int
+    statistic: Statistic, *, axes: Axes | None = None, resamples: int, **how: int
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """The numbers of a statistic and their intervals, for JSON; `photos`, … as of `draw_weights`.
 
@@ -90,11 +95,11 @@ def measure(
         By name, and by the names along its `axes`, a number; and under the same names [lower,
         upper], or None without resamples. What is not defined is None.
     """
-    axes, values = axes or {}, statistic(np.ones((1, photos)))
-    numbers = {name: describe(array[0], axes.get(name, ())) for name, array in values.items()}
+    axes, drawn = axes or {}, resample(statistic, resamples=resamples, **how)
+    numbers = {name: describe(values[0], axes.get(name, ())) for name, values in drawn.items()}
     if not resamples:
         return numbers, None
-    ends = bootstrap_intervals(statistic, photos=photos, resamples=resamples, **how)
+    ends = find_ends({name: values[1:] for name, values in drawn.items()})
     return numbers, {
         name: describe(np.moveaxis(array, 0, -1), axes.get(name, ()), to_interval)
         for name, array in ends.items()
@@ -102,7 +107,7 @@ def measure(
 
 
 def compare(
-    mine: Statistic, other: Statistic, *, axes: Axes | None = None, photos: int, **how: int
+    mine: Statistic, other: Statistic, *, axes: Axes | None = None, **how: int
 ) -> dict[str, Any]:
     """Numbers of one side less those of another; `photos`, … as of `draw_weights`.
 
@@ -114,25 +119,19 @@ def compare(
         defined is None.
     """
 
-    def difference(weights: FloatArray) -> dict[str, FloatArray]:
+    def both(weights: FloatArray) -> dict[str, FloatArray]:
         second = other(weights)
-        return {name: values - second[name] for name, values in mine(weights).items()}
+        return {name: np.stack([own, second[name]], -1) for name, own in mine(weights).items()}
 
-    once = np.ones((1, photos))
-    sides, drawn = (mine(once), other(once)), resample(difference, photos=photos, **how)
-    columns = {
-        name: np.concatenate([values, sides[1][name], drawn.get(name, values[:0])])
-        for name, values in sides[0].items()
-    }
     return {
-        name: describe(np.moveaxis(column, 0, -1), (axes or {}).get(name, ()), _differ)
-        for name, column in columns.items()
+        name: describe(np.moveaxis(values, 0, -1), (axes or {}).get(name, ()), _differ)
+        for name, values in resample(both, **how).items()
     }
 
 
-def _differ(column: FloatArray) -> dict[str, Any]:
-    """From a number of one side, of the other, and the difference in every resample."""
-    mine, other, spread = column[0], column[1], column[2:]
+def _differ(pair: FloatArray) -> dict[str, Any]:
+    """From a number of either side, (2, 1 + B), of all and in every resample."""
+    (mine, other), spread = pair[:, 0], pair[0, 1:] - pair[1, 1:]
     defined = spread[~np.isnan(spread)]
     return {
         "mine": to_number(mine),
@@ -191,7 +190,11 @@ class RankedCounts:
         most, step, parts = counts.sum(axis=1), 2 * RANKS_AT_ONCE, []
         for row in range(0, shape[0], step):
             is_few = most[row : row + step].max() * _HEAVY < 2**16  # Half as much to read.
-            parts.append(counts[row : row + step].astype(np.uint16 if is_few else np.float32))
+            ends = counts.indptr[row : row + step + 1]
+            own = slice(ends[0], ends[-1])
+            data = counts.data[own].astype(np.uint16 if is_few else np.float32)
+            where = counts.indices[own], ends - ends[0]
+            parts.append(csr_array((data, *where), shape=(len(ends) - 1, photos)))
         return cls(parts)
 
     def weigh(
