@@ -154,17 +154,17 @@ def main(suspects: Path, *counts: int) -> None:
         log(f"{count} faces, {step}: {seconds:.1f} s, {memory:.0f} MiB")
         rows.append([f"{count:,}", step, f"{seconds:.1f}", f"{memory:.0f}"])
 
-    note(0, "the libraries", *measure(load_only))
+    alone = measure(load_only)
+    note(0, "the libraries", *alone)
     taken = []
     for count in INDEXED:
         with tempfile.TemporaryDirectory() as folder:
             taken.append(measure(look_up, suspects, count, Path(folder)))
         note(count, "neighbours of one training", *taken[-1])
-    for which, unit in enumerate(("s", "MiB")):
-        sizes, values = np.log(INDEXED), np.log([one[which] for one in taken])
-        power, least = np.polyfit(sizes, values, 1)
+    for unit, values, before in zip(("s", "MiB"), zip(*taken, strict=True), alone, strict=True):
+        power, least = np.polyfit(np.log(INDEXED), np.log(np.array(values) - before), 1)
         there = np.exp(least + power * np.log(1e6))
-        log(f"neighbours: faces to the {power:.2f}; a million by that {there:.0f} {unit}")
+        log(f"neighbours: faces to the {power:.2f}; by that {there:.0f} {unit} for a million")
     reviews: list[list[object]] = []
     for count in counts or (10_000, 100_000, 1_000_000):
         with tempfile.TemporaryDirectory() as folder:
