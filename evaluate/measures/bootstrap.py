@@ -72,18 +72,17 @@ def resample(statistic: Statistic, **how: int) -> dict[str, FloatArray]:
 
 def bootstrap_intervals(statistic: Statistic, **how: int) -> dict[str, FloatArray]:
     """Percentile intervals of several numbers at once; `photos`, … as of `draw_weights`."""
-    drawn = resample(statistic, **how)
-    return find_ends({name: values[1:] for name, values in drawn.items()})
+    return find_ends(resample(statistic, **how))
 
 
 def find_ends(drawn: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-    """By name, (2, …): lower and upper end of the central 95 % of resamples (B, …).
+    """By name, (2, …): lower and upper end of the central 95 %, of what `resample` gives.
 
     One in which a number is not defined (NaN) is left out for that number.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # Of a number that is never defined.
-        return {name: np.nanpercentile(values, _TAILS, axis=0) for name, values in drawn.items()}
+        return {name: np.nanpercentile(rows[1:], _TAILS, axis=0) for name, rows in drawn.items()}
 
 
 def measure(
@@ -99,10 +98,9 @@ def measure(
     numbers = {name: describe(values[0], axes.get(name, ())) for name, values in drawn.items()}
     if not resamples:
         return numbers, None
-    ends = find_ends({name: values[1:] for name, values in drawn.items()})
     return numbers, {
         name: describe(np.moveaxis(array, 0, -1), axes.get(name, ()), to_interval)
-        for name, array in ends.items()
+        for name, array in find_ends(drawn).items()
     }
 
 

@@ -39,17 +39,12 @@ def trace_curve(hits: RankedHits) -> pd.DataFrame:
     )
 
 
-def name_rows(case: Case) -> list[str]:
-    """Names of what `match_predictions` gives."""
-    return [*case.truth.classes, FACES]
-
-
 def trace_curves(case: Case) -> dict[str, pd.DataFrame]:
     """The curve of each class at IoU 0.5, and that of faces whatever their class as `face`.
 
     Classes are ranked by `score`, faces by `detection`.
     """
-    return dict(zip(name_rows(case), map(trace_curve, case.hits), strict=True))
+    return dict(zip((*case.truth.classes, FACES), map(trace_curve, case.hits), strict=True))
 
 
 def describe_operating_points(case: Case) -> dict[str, Any]:
@@ -60,7 +55,8 @@ def describe_operating_points(case: Case) -> dict[str, Any]:
     # Once every row is a detection of each class, a precision of labels is no longer defined.
     cut = np.flatnonzero(case.detections.detection >= case.options.thresh)
     hits = match_predictions(case.overlaps.take(cut), Rules(), (MATCH_IOU,))
-    counts, names = np.stack(list(map(_count_by_photo, hits)), axis=2), name_rows(case)
+    counts = np.stack(list(map(_count_by_photo, hits)), axis=2)
+    names = [*case.truth.classes, FACES]
 
     def rate(weights: FloatArray) -> dict[str, FloatArray]:
         true, seen, faces = np.moveaxis(weigh(weights, counts), 1, 0)
