@@ -6,13 +6,9 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from data_prep.base.labels import CLASSES
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
+from data_prep.base.tables import BoolArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class OptionError(UserError, ValueError):
 
 
 class DatasetError(UserError, ValueError):
-    """A folder that can't be used as a dataset; the message says what to do."""
+    """A dataset, or what is about one, that can't be used; the message says what to do."""
 
 
 def describe_error(error: UserError) -> str:

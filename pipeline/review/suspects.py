@@ -12,7 +12,7 @@ from uuid import uuid4
 from pydantic import BaseModel, ValidationError
 
 from data_prep.base.command import spell
-from data_prep.base.errors import UserError, plain
+from data_prep.base.errors import DatasetError, plain
 from data_prep.base.files import PART, sha256_of
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import log, tell
@@ -29,10 +29,6 @@ LEAST = 10  # Faces that a review begins with at least, however few labels are t
 _TEXT = ("source", "image", "label", "split", "suggested", "reasons", "similar", "crop")
 _WHOLE = ("rank", "object", "width", "height")
 _REAL = (*Box._fields, "score", *(f"p_{label}" for label in CLASSES))
-
-
-class SuspectsError(UserError, ValueError):
-    """A suspects folder that can't be used; the message names the file and what to do."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +120,7 @@ def open_suspects(folder: Path) -> Suspects:
     """Open what `python -m pipeline suspects` wrote.
 
     A table of more than `LARGE` bytes is looked through once, and kept as `INDEX` beside it. Raises
-    `SuspectsError`: A file is missing, or holds what it can't.
+    `DatasetError`: A file is missing, or holds what it can't.
     """
     try:
         about = About.model_validate_json((folder / ABOUT).read_bytes())
@@ -133,17 +129,17 @@ def open_suspects(folder: Path) -> Suspects:
     except OSError as error:
         why = f"no folder of suspects ({Path(error.filename).name}: {error.strerror})"
         why = why if folder.exists() else "no such folder"
-        raise SuspectsError(f"{folder}: {why}; make one with: {spell('suspects')}.") from error
+        raise DatasetError(f"{folder}: {why}; make one with: {spell('suspects')}.") from error
     except ValidationError as error:
         fault = error.errors()[0]
         where = "".join(f" '{part}'" for part in fault["loc"])
-        raise SuspectsError(
+        raise DatasetError(
             f"{folder / ABOUT}:{where} {plain(fault['msg'])}; find the suspects again."
         ) from error
     table = (is_large and _open_index(folder, digest)) or _index(folder / TABLE, digest)
     sources = table.execute("SELECT DISTINCT source FROM faces")
     if strangers := sorted({source for (source,) in sources} - set(about.roots)):
-        raise SuspectsError(
+        raise DatasetError(
             f"{folder / ABOUT}: no dataset folder for the source '{strangers[0]}' of {TABLE}; "
             "find the suspects again."
         )
@@ -195,11 +191,11 @@ def _index(path: Path, digest: str, out: Path | None = None) -> sqlite3.Connecti
         _, check, fault = str(error).partition("CHECK constraint failed: ")
         (count,) = table.execute("SELECT count(*) FROM faces").fetchone()
         fault = fault if check else "the face stands there twice"
-        raise SuspectsError(f"{path}:{count + 2}: {fault}.") from error
+        raise DatasetError(f"{path}:{count + 2}: {fault}.") from error
     except ValueError as error:  # Of parsing, decoding, a missing column, text for a number.
-        raise SuspectsError(f"{path}: not a readable table ({error}).") from error
+        raise DatasetError(f"{path}: not a readable table ({error}).") from error
     if table.execute("SELECT max(line) FROM faces").fetchone() == (None,):
-        raise SuspectsError(f"{path}: no faces in there; there is nothing to review.")
+        raise DatasetError(f"{path}: no faces in there; there is nothing to review.")
     table.execute("INSERT INTO made VALUES (?)", [digest])
     table.execute("COMMIT")
     return table

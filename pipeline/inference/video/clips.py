@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from data_prep.base.boxes import UPRIGHT
-from data_prep.base.errors import UserError
+from data_prep.base.errors import OptionError
 from data_prep.base.progress import log
 from pipeline.inference.addresses import hide_password
 from pipeline.inference.records import Frame
@@ -41,10 +41,6 @@ Picture = Callable[[], tuple[np.ndarray, int]]
 """Gives pixels and the EXIF orientation that they were turned upright by, once asked."""
 
 
-class VideoError(UserError, ValueError):
-    """Videos can't be read here, or an option for them is wrong."""
-
-
 @dataclass(frozen=True)
 class VideoOptions:
     """What is asked of videos beyond what is asked of photos."""
@@ -56,32 +52,32 @@ class VideoOptions:
 
     def fit(self, photos: PhotoSet) -> PhotoSet:
         """Pass over videos where the packages that they need are not installed.
-        Raises `VideoError`: nothing is left, the options are wrong, or there is no display.
+        Raises `OptionError`: nothing is left, the options are wrong, or there is no display.
         """
         choose_frames(self.every)
         if self != VideoOptions() and not photos.videos:
-            raise VideoError("--every, --show and --alarm with a command or URL are for videos.")
+            raise OptionError("--every, --show and --alarm with a command or URL are for videos.")
         # In a process of its own, which Qt ends where it finds no display.
         if self.show and subprocess.run(TRY_WINDOW, capture_output=True).returncode:
             why = "no display here, or OpenCV has no windows, as opencv-python-headless"
-            raise VideoError(f"--show: {why}; leave it out, the film shows the same.")
+            raise OptionError(f"--show: {why}; leave it out, the film shows the same.")
         if not photos.videos or all(map(find_spec, ("av", "trackers"))):
             return photos
         if not photos.images:
-            raise VideoError(f"videos need more packages: {EXTRA}")
+            raise OptionError(f"videos need more packages: {EXTRA}")
         left = tuple((name, f"a video: {EXTRA}") for name in photos.videos)
         return replace(photos, videos={}, passed_over=photos.passed_over + left)
 
 
 def choose_frames(every: str) -> Callable[[int, float], bool]:
     """Tells of each frame in turn, by index and seconds, whether it is taken.
-    Raises `VideoError`: `every` is neither a number nor seconds.
+    Raises `OptionError`: `every` is neither a number nor seconds.
     """
     if re.fullmatch(r"[1-9]\d{0,8}", every):
         return lambda index, _: index % int(every) == 0
     seconds = float(every[:-1]) if re.fullmatch(r"\d+(\.\d+)?s", every) else 0.0
     if not seconds:
-        raise VideoError(f"--every {every}: write 3 for each third frame, or 0.5s.")
+        raise OptionError(f"--every {every}: write 3 for each third frame, or 0.5s.")
     last = -1.0
 
     def choose(_: int, time_s: float) -> bool:

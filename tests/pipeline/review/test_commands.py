@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from data_prep.base.errors import DatasetError
 from data_prep.base.records import Box
 from data_prep.decisions.ledger import read_ledger, settle
 from pipeline.review import command as reviewing
@@ -22,7 +23,7 @@ from pipeline.review.sheet import (
     list_open,
     write_sheet,
 )
-from pipeline.review.suspects import SuspectsError, open_suspects
+from pipeline.review.suspects import open_suspects
 from tests.makers import hash_tree
 from tests.pipeline.makers import assert_refused, call
 from tests.pipeline.review.makers import BOXES, EXPECTED, make_suspects
@@ -84,7 +85,7 @@ def test_odd_names_and_empty_fields(own):
 )
 def test_bad_tables_are_named(own, change, words):
     rewrite(own, change)
-    with pytest.raises(SuspectsError, match=words):
+    with pytest.raises(DatasetError, match=words):
         open_suspects(own)
 
 
@@ -104,7 +105,7 @@ def test_a_large_table_is_indexed_once_and_again_when_it_changed(own, monkeypatc
     index.mkdir()  # Where none can be kept, none is.
     assert open_suspects(own).find(("set", "other.jpg", 11)) == 11
     rewrite(own, lambda table: table.assign(object="0"))
-    with pytest.raises(SuspectsError, match="csv:3: the face stands there twice"):
+    with pytest.raises(DatasetError, match="csv:3: the face stands there twice"):
         open_suspects(own)
     left = {path.name for path in own.iterdir()}
     assert left == {"suspects.csv", "suspects.json", "suspects.sqlite"}
@@ -120,7 +121,7 @@ def test_a_large_table_is_indexed_once_and_again_when_it_changed(own, monkeypatc
 )
 def test_bad_descriptions_are_named(own, text, words):
     (own / "suspects.json").write_text(text)
-    with pytest.raises(SuspectsError, match=rf"suspects\.json:.*{words}"):
+    with pytest.raises(DatasetError, match=rf"suspects\.json:.*{words}"):
         open_suspects(own)
 
 

@@ -4,9 +4,10 @@ import av
 import numpy as np
 import pytest
 
+from data_prep.base.errors import OptionError
 from pipeline.inference.sources import PhotosError, find_photos
 from pipeline.inference.video import clips
-from pipeline.inference.video.clips import Clip, VideoError, VideoOptions, choose_frames
+from pipeline.inference.video.clips import Clip, VideoOptions, choose_frames
 from tests.pipeline.inference.video.makers import WALK, write_clip, write_sound
 from tests.pipeline.makers import assert_refused, call, paint_photo, save_photo
 
@@ -85,7 +86,7 @@ def test_every(every, taken):
 
 @pytest.mark.parametrize("every", ["0", "-1", "s", "0s", "1.5", "2 s", "nan", "infs", ""])
 def test_every_is_refused(every):
-    with pytest.raises(VideoError, match="write 3 for each third frame"):
+    with pytest.raises(OptionError, match="write 3 for each third frame"):
         choose_frames(every)
 
 
@@ -216,11 +217,11 @@ def test_without_the_packages_a_message_says_what_to_install(tmp_path, monkeypat
     found = VideoOptions().fit(find_photos(str(tmp_path)))
     assert (found.images, found.videos) == (("a.png",), {})
     assert found.passed_over == (("b.mp4", 'a video: pip install "trimask[video]"'),)
-    with pytest.raises(VideoError, match=r'pip install "trimask\[video\]"'):
+    with pytest.raises(OptionError, match=r'pip install "trimask\[video\]"'):
         VideoOptions().fit(find_photos(str(tmp_path / "b.mp4")))
 
 
 def test_options_for_videos_need_one(tmp_path):
     save_photo(tmp_path / "a.png")
-    with pytest.raises(VideoError, match="are for videos"):
+    with pytest.raises(OptionError, match="are for videos"):
         VideoOptions(every="2").fit(find_photos(str(tmp_path)))

@@ -24,7 +24,7 @@ from pipeline.inference.folder import predict_folder
 from pipeline.inference.sources import find_photos
 from pipeline.inference.video import alarms, clips
 from pipeline.inference.video.alarms import Alarm
-from pipeline.inference.video.clips import Live, VideoError, VideoOptions
+from pipeline.inference.video.clips import Live, VideoOptions
 from tests.pipeline.inference.video.makers import WALK, RtspServer, write_clip
 from tests.pipeline.makers import paint_photo, stand_ins
 
@@ -429,7 +429,7 @@ def test_a_window_needs_a_display_and_ends_by_q(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setenv("DISPLAY", ":77")  # Where nobody listens: Qt aborts.
     clip = write_clip(tmp_path / "a.mp4")
-    with pytest.raises(VideoError, match="no display here"):  # Before the nets are loaded.
+    with pytest.raises(OptionError, match="no display here"):  # Before the nets are loaded.
         command.run(RunOptions(str(clip), tmp_path / "o1", show=True))
     shown, keys = [], [0, 0, ord("q")]
     monkeypatch.setattr("cv2.imshow", lambda name, pixels: shown.append(pixels))
