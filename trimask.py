@@ -101,7 +101,9 @@ class _Shown:
             [r.image, *r.box, r.label, r.score, r.detection, *r.probabilities, r.orientation]
             for r in self._rows()
         ]
-        return pd.DataFrame(rows, columns=list(COLUMNS))
+        table = pd.DataFrame(rows, columns=list(COLUMNS))
+        doubts = pd.Series([row.unsure for row in self._rows()], dtype=object)
+        return table.assign(unsure=doubts) if doubts.notna().any() else table
 
     def _repr_html_(self) -> str:
         picture, stored = self.plot(), io.BytesIO()
@@ -211,7 +213,9 @@ class Results(_Shown, Sequence[Faces]):
         from pipeline.inference.draw import save_drawing
 
         refuse_other_files(Path(folder), PHOTOS_FILE, "save", mark=None)
-        write_predictions(Path(folder) / FILE, self._rows())
+        rows = self._rows()
+        asked = any(row.unsure is not None for row in rows)
+        write_predictions(Path(folder) / FILE, rows, unsure=asked)
         write_photos(Path(folder) / PHOTOS_FILE, [one.to_row() for one in self.photos])
         for one in self.photos:
             if not one.error:
@@ -285,6 +289,7 @@ def load(
     bf16: bool | None = None,
     boxes: str | Path | Sequence[float] | None = None,
     quality: str = "normal",
+    unsure: bool = False,
 ) -> Model:
     """Load the nets.
 
@@ -298,6 +303,8 @@ def load(
         boxes: How faces are boxed: as annotators of `facemask`, `ilc` or `head` do, a JSON of
             fit-boxes, or offsets as shares of a box, left to bottom; by the detector when None.
         quality: `normal`, or `high`, which fuses three looks at each photo.
+        unsure: Tell of each face whether its class is sure: `face.unsure` is empty, or names the
+            classes it may be of, `a|b`, or is `none`; with the coverage that the card states.
 
     Raises `WeightsError`, `DeviceError`, `EngineError`, `OffsetsError`: one is missing or damaged;
     `ValueError`: another quality.
@@ -314,15 +321,15 @@ def load(
     if quality not in (NORMAL, HIGH):
         raise ValueError(f"{quality=}: {NORMAL} or {HIGH}.")
     offsets = None if boxes is None else find_boxes(boxes)
-    predictor = Predictor.load(path, device=device, bf16=bf16, engine=engine, quality=quality)
-    predictor = replace(predictor, boxes=offsets)
+    how: dict[str, Any] = {"bf16": bf16, "boxes": offsets, "unsure": unsure and not given}
+    predictor = Predictor.load(path, device=device, engine=engine, quality=quality, **how)
     if given:
         from pipeline.training.export import use_learner
 
         half = predictor.detector.bf16
         own = use_learner(weights, device=predictor.detector.device, bf16=half, engine=engine)
         origin = "detector as shipped; classifier as given"
-        predictor = replace(predictor, classifier=own, origin=origin)
+        predictor = replace(predictor, classifier=own, origin=origin, unsure=unsure)
     return Model(predictor)
 
 

@@ -25,7 +25,8 @@ stopped by Ctrl-C."""
 
 PACKAGES = {
     **dict.fromkeys(("build", "convert"), "-m data_prep "),
-    **dict.fromkeys(("train", "suspects", "review", "agreement", "classify"), "-m pipeline "),
+    **dict.fromkeys(("train", "suspects", "review", "agreement"), "-m pipeline "),
+    **dict.fromkeys(("classify", "measure"), "-m pipeline "),
     "run": "run.py",
     "evaluate": "-m evaluate",
 }

@@ -42,6 +42,7 @@ class PredictionRow:
     frame: int | None = None  # Index of the frame of a video, from 0.
     time_s: float | None = None  # Its time from the start.
     track: int | None = None  # The number by which a person is followed from frame to frame.
+    unsure: str | None = None  # Classes it may be of, `a|b`, or `none`; empty if sure.
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +129,17 @@ class AlarmRule:
 
 
 def write_predictions(
-    path: Path, rows: Iterable[PredictionRow], *, video: bool = False, spreadsheet: bool = False
+    path: Path,
+    rows: Iterable[PredictionRow],
+    *,
+    video: bool = False,
+    unsure: bool = False,
+    spreadsheet: bool = False,
 ) -> None:
     """Write the table: pixels with 2 decimals, scores and probabilities with 5.
 
-    A video's has `VIDEO_COLUMNS`, too; what is not known stays empty. `spreadsheet` as of
-    `write_csv`.
+    A video's has `VIDEO_COLUMNS`, too, and last `unsure` if asked for; what is not known stays
+    empty. `spreadsheet` as of `write_csv`.
     """
 
     def tell(row: PredictionRow) -> list[str]:
@@ -143,9 +149,9 @@ def write_predictions(
         if video:
             time = None if row.time_s is None else f"{row.time_s:.3f}"
             cells += ["" if value is None else str(value) for value in (row.frame, time, row.track)]
-        return cells
+        return [*cells, row.unsure or ""] if unsure else cells
 
-    head = [*COLUMNS, *(VIDEO_COLUMNS if video else ())]
+    head = [*COLUMNS, *(VIDEO_COLUMNS if video else ()), *(["unsure"] if unsure else ())]
     write_csv(path, chain([head], map(tell, rows)), spreadsheet=spreadsheet)
 
 

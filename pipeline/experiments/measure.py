@@ -37,12 +37,13 @@ from pipeline.inference.classifier import Classifier
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import describe_photo, list_rows
 from pipeline.inference.sources import PhotoSet, find_only_photos
+from pipeline.inference.unsure import fit_sets
 from pipeline.nets.cards import ClassifierCard, DetectorCard, WeightsError, read_card
 from pipeline.nets.learnt import KnownPhotos
 from pipeline.nets.options import CLASSIFIER, DETECTOR, find_net, find_weights
 from pipeline.runs.folder import PreparedError, identify_data
 from pipeline.runs.options import ClassifyOptions, FitBoxesOptions, MeasureOptions
-from pipeline.training.short import PreparedFaces, label_names
+from pipeline.training.short import PreparedFaces, label_codes, label_names
 
 THRESH = 0.02  # AP needs the whole curve, down to doubtful detections.
 
@@ -172,8 +173,8 @@ def pick_figures(record: Mapping[str, Any], *names: str) -> dict[str, Any]:
 def measure_weights(options: MeasureOptions, predictor: Predictor | None = None) -> dict[str, Any]:
     """Run both stages over the validation photos of each source, and the classifier on its crops.
 
-    Gives the figures of each source, see `measure_source`, the split and the hash of the faces; of
-    the `predictor`, if there is one, instead of the weights.
+    Gives the figures of each source, see `measure_source`, the split, the hash of the faces, and
+    the `sets` that follow from them; of the `predictor`, if there is one, instead of the weights.
     """
     reports = options.reports
     outs = [reports, options.weights if options.write else None]
@@ -186,32 +187,34 @@ def measure_weights(options: MeasureOptions, predictor: Predictor | None = None)
     learnt_from = predictor.classifier.card.training.get("data", {}).get("faces_sha256")
     known = data.data["faces_sha256"]
     if "refit" in predictor.classifier.card.training and not (options.unseen or options.learnt):
-        raise WeightsError(
-            f"{predictor.origin}: learnt from the validation photos, too. Measure the run that it "
-            "repeats, or other photos with --unseen, or these all the same with --learnt."
-        )
+        hint = "or other photos with --unseen, or these all the same with --learnt."
+        why = f"learnt from the validation photos, too. Measure the run that it repeats, {hint}"
+        raise WeightsError(f"{predictor.origin}: {why}")
     if options.unseen:
         data = data.hold_out(predictor.known)
         if not data.valid:
             raise PreparedError(f"{data.folder}: the nets learnt from all photos of it.")
     elif learnt_from != known:
-        log(
-            "note: the weights were not trained on this split; they may have learnt from photos "
-            "that are measured here: --unseen measures on the others."
-        )
+        may = "may have learnt from photos that are measured here: --unseen measures on the others."
+        log(f"note: the weights were not trained on this split; they {may}")
     split = None if options.unseen else VALID
     results: dict[str, Any] = {"split": split or "unseen", "faces_sha256": known}
+    answers: list[tuple[float, ...]] = []
     for source, faces in data.valid.items():
         log(f"{source}: {tell(faces['image'].nunique())}, {tell(len(faces), 'face')}")
         found = predict_photos(predictor, data.list_valid(source))
         rows = classify_faces(predictor.classifier, faces, data.folder)
         crops = make_predictions(tabulate_predictions(rows), Path("crops"))
+        answers += [row.probabilities for row in rows]
         report = None if reports is None else reports / source
         results[source] = measure_source(
             data.folder, source, found, crops, split=split, report=report
         )
         if report is not None:
             log(f"{source}: {report / REPORT}")
+    if not options.learnt:  # They would flatter it.
+        truth = label_codes(pd.concat(data.valid.values()))
+        results["sets"] = fit_sets(np.array(answers), truth)
     return results
 
 
@@ -224,11 +227,14 @@ def write_to_cards(results: dict[str, Any], weights: Path) -> None:
     ):
         if name in files:  # Else the shipped one stood in for it.
             card = read_card(path := files[name].with_suffix(".json"), kind)
+            if isinstance(card, ClassifierCard):
+                card.sets = results.get("sets", card.sets)
             card.results["measured"] = {
                 key: {k: value[k] for k in ("photos", "faces", *parts)}
                 if isinstance(value, dict)
                 else value
                 for key, value in results.items()
+                if key != "sets"
             }
             write_json(path, card.model_dump(mode="json"))
 
@@ -272,10 +278,8 @@ def fit_boxes(options: FitBoxesOptions) -> None:
     case = read_case(dataset, predictions, EvaluateOptions())
     annotated, predicted, photo = pair_boxes(case, THRESH)
     if len(photo) < LEAST_FACES:
-        raise DatasetError(
-            f"{dataset}: {tell(len(photo), 'annotated face')} found, {LEAST_FACES} at least are "
-            "needed to tell how boxes are drawn."
-        )
+        why = f"{LEAST_FACES} at least are needed to tell how boxes are drawn."
+        raise DatasetError(f"{dataset}: {tell(len(photo), 'annotated face')} found, {why}")
     offsets = fit_offsets(annotated, predicted, photo, source=dataset.resolve().name)
     offsets.write(out)
     for line in case.warnings:
@@ -299,9 +303,8 @@ def classify(options: ClassifyOptions) -> None:
     chosen = faces[faces["split"] == options.split]
     if chosen.empty:
         known = ", ".join(sorted(set(faces["split"])))
-        raise PreparedError(
-            f"{options.prepared}: no face in the split '{options.split}'; there are {known}."
-        )
+        why = f"no face in the split '{options.split}'; there are {known}."
+        raise PreparedError(f"{options.prepared}: {why}")
     path = find_net(options.weights, CLASSIFIER)
     classifier = Classifier.load(path, device=options.device)
     write_predictions(table, classify_faces(classifier, chosen, options.prepared))

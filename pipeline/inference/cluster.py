@@ -65,7 +65,7 @@ class Cluster:
                 _Actor,
                 fn_constructor_args=(Path.cwd(), least, nets.identify(), nets.boxes, self.weights),
                 fn_constructor_kwargs={
-                    **{name: getattr(nets, name) for name in ("engine", "thresh", "resize")},
+                    **{n: getattr(nets, n) for n in ("engine", "thresh", "resize", "unsure")},
                     "quality": nets.detector.quality,
                     **{"device": device, "bf16": nets.detector.bf16},
                 },
@@ -117,7 +117,7 @@ class _Actor:
         from pipeline.inference.predictor import Predictor
 
         os.chdir(cwd)  # For names to mean the same here, and to be told alike.
-        self.nets, self.least = replace(Predictor.load(weights, **options), boxes=boxes), least
+        self.nets, self.least = Predictor.load(weights, boxes=boxes, **options), least
         if self.nets.identify() != identity:
             raise ClusterError("a machine has other weights than this one")
 

@@ -1,5 +1,6 @@
 """The command line of `run.py`; torch, which takes seconds to load, is imported when it runs."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +9,7 @@ import typer
 
 from data_prep.base.command import NOT_DONE, SOME_LEFT_OUT, STOPPED, Command, as_command
 from data_prep.base.errors import OptionError
-from data_prep.base.files import OutputError, hold_folder
+from data_prep.base.files import OutputError, hold_folder, refuse_other_files
 from data_prep.base.photo import MAX_PIXELS
 from data_prep.base.progress import log, tell
 from data_prep.formats.predictions import AlarmRule
@@ -27,7 +28,7 @@ from pipeline.inference.sources import (
 from pipeline.inference.video.alarms import Alarm
 from pipeline.inference.video.clips import VideoOptions
 from pipeline.nets import options as shared
-from pipeline.nets.options import SHIPPED, Device, EngineName, Quality, Weights
+from pipeline.nets.options import SHIPPED, Device, EngineName, Quality, Unsure, Weights
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class RunOptions:
     ] = None
     engine: EngineName = "auto"
     quality: Quality = "normal"
+    unsure: Unsure = False
     cluster: Annotated[
         str | None,
         typer.Option(
@@ -121,7 +123,9 @@ def run(options: RunOptions) -> None:
         raise OptionError("--alarm: one alarm.json, and one command or address, are the most.")
     call = Alarm(called[-1]) if called else None
     video = VideoOptions(options.every, call, options.show)
-    refuse_foreign(options.out)
+    refuse_other_files(options.out, JOURNAL, mark=None)
+    for link in [path for name in sorted(WRITTEN) if (path := options.out / name).is_symlink()]:
+        raise OutputError(f"{link}: is a link; remove it, or choose another -o.")
     photos = video.fit(find_photos(options.photos, leave_out=options.out))
     photos = replace(photos, salvage=options.salvage, max_pixels=options.max_pixels)
     saves = Saves(options.save, options.blur)
@@ -139,16 +143,10 @@ def run(options: RunOptions) -> None:
     from pipeline.inference.predictor import Predictor
     from pipeline.nets.compute import name_device
 
-    predictor = Predictor.load(
-        options.weights,
-        device=name_device(options.device),
-        bf16=options.bf16,
-        engine=options.engine,
-        thresh=options.thresh,
-        resize=resize,
-        quality=options.quality,
-    )
-    predictor = replace(predictor, boxes=boxes)
+    names = ("bf16", "engine", "quality", "thresh", "unsure")
+    how: dict[str, Any] = {name: getattr(options, name) for name in names}
+    how |= {"device": name_device(options.device), "resize": resize, "boxes": boxes}
+    predictor = Predictor.load(options.weights, **how)
     log(f"nets: {predictor.origin}; engine {predictor.engine}")
     with hold_folder(options.out):
         summary = predict_folder(
@@ -193,10 +191,8 @@ def tell_result(
     if alarm is not None and alarm.nets not in (None, summary["nets"]):
         log("note: the alarm was measured with other nets: measure these with --false-alarms")
     if alarm is not None and options.thresh > alarm.thresh:
-        log(
-            f"--thresh {options.thresh:g} hides faces: the alarm was measured from a detection "
-            f"score of {alarm.thresh:g} on"
-        )
+        since = f"the alarm was measured from a detection score of {alarm.thresh:g} on"
+        log(f"--thresh {options.thresh:g} hides faces: {since}")
     faces = ", ".join(f"{name} {count}" for name, count in summary["faces_drawn"].items())
     if options.thresh < options.draw_from:
         rows = sum(summary["faces"].values())
@@ -209,13 +205,16 @@ def tell_result(
         f"{done}in {summary['seconds']['total']:.1f} s"
         + (f"; {len(summary['unreadable'])} could not be read" if summary["unreadable"] else "")
     )
+    if photos.images and (doubt := summary.get("unsure")):
+        kinds = (f"{name.replace('|', ' or ')} {n}" for name, n in doubt["may_be"].items())
+        typer.echo(f"unsure: {doubt['faces']} of {tell(doubt['of'], 'face')}: {'; '.join(kinds)}")
+        for name in doubt["classes_without_limit"]:
+            log(f"note: {name}: too few faces on the card for a coverage of {doubt['coverage']:g}")
     if photos.images:
         typer.echo(f"faces: {faces}")
     if alarm is not None:
-        typer.echo(
-            f"alarms: {tell(summary['alarms']['faces'], 'face')} on "
-            f"{tell(summary['alarms']['photos'])}, from a score of {alarm.threshold:.4f} on"
-        )
+        rung = f"{tell(summary['alarms']['faces'], 'face')} on {tell(summary['alarms']['photos'])}"
+        typer.echo(f"alarms: {rung}, from a score of {alarm.threshold:.4f} on")
     for video in summary.get("videos", ()):
         if video["frames"]:
             tell_video(video)
@@ -251,48 +250,26 @@ def tell_video(video: dict[str, Any]) -> None:
     people = ", ".join(f"{name} {count}" for name, count in video["people"].items())
     if damaged := video["damaged"]:
         log(f"warning: {damaged['first']} Such faults: {damaged['times']}")
-    typer.echo(
-        f"{video['video']}: {tell(video['frames'], 'frame')} in {video['seconds']:.1f} s, "
-        f"{tell(video['faces'], 'face')}; persons in two frames or more: {people}; surely not "
-        f"properly masked at some time: {video['people_alarming']}"
+    people += f"; surely not properly masked at some time: {video['people_alarming']}"
+    seen = (
+        f"{video['seconds']:.1f} s, {tell(video['faces'], 'face')}; persons in two frames or more"
     )
+    typer.echo(f"{video['video']}: {tell(video['frames'], 'frame')} in {seen}: {people}")
     if delay := video.get("latency_ms"):
-        typer.echo(
-            f"latency: median {delay['median']:.0f} ms, 95 % within {delay['p95']:.0f} ms; "
-            f"frames dropped {video['dropped']}, joined again {video['joined_again']}"
-        )
-
-
-def refuse_foreign(out: Path) -> None:
-    """Refuse a file, or a folder with files that run.py did not write: it would mix its own in.
-    Raises `OutputError`: it is one.
-    """
-    if out.is_file():
-        raise OutputError(f"{out}: is a file; choose a folder with -o.")
-    if not out.is_dir():
-        return
-    there = {path.name for path in out.iterdir()}
-    if there and not (out / JOURNAL).is_file():
-        raise OutputError(f"{out}: holds other files; choose an empty or a new folder with -o.")
-    for name in sorted(WRITTEN & there):
-        if (out / name).is_symlink():
-            raise OutputError(f"{out / name}: is a link; remove it, or choose another -o.")
+        times = f"median {delay['median']:.0f} ms, 95 % within {delay['p95']:.0f} ms"
+        lost = f"frames dropped {video['dropped']}, joined again {video['joined_again']}"
+        typer.echo(f"latency: {times}; {lost}")
 
 
 def parse_resize(text: str) -> float | None:
-    """`auto`, which is None, or a factor above 0.
-    Raises `typer.BadParameter`: it is neither.
-    """
+    """`auto`, which is None, or a factor above 0; else `typer.BadParameter`."""
     if text == "auto":
         return None
-    try:
-        factor = float(text)
-    except ValueError:
-        factor = 0.0
-    if not 0 < factor <= 8:
-        why = f"'{text}': write auto, or a factor up to 8 such as 2 or 1.5."
-        raise typer.BadParameter(why, param_hint="'--resize'")
-    return factor
+    with suppress(ValueError):
+        if 0 < (factor := float(text)) <= 8:
+            return factor
+    why = f"'{text}': write auto, or a factor up to 8 such as 2 or 1.5."
+    raise typer.BadParameter(why, param_hint="'--resize'")
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -27,6 +27,8 @@ PERSONS = (
 )
 """RGB of persons in videos, by number; none near those of the classes."""
 
+UNSURE_COLOUR = (128, 128, 128)  # RGB of the boxes of faces that `--unsure` flags.
+
 LABEL_FROM = 24
 """Faces with a shorter side under this many pixels of the drawing get a box without text."""
 
@@ -47,8 +49,9 @@ COARSE, FINE = {"quality": 90}, {"quality": 95, "subsampling": 0}  # How JPEG fi
 def draw_faces(photo: np.ndarray, faces: Sequence[Face], *, spoil: bool = False) -> np.ndarray:
     """A copy of the photo with its faces marked; small photos are enlarged to be readable.
 
-    Labels tell the class and its probability, "unsure" under `UNSURE`; those of persons in videos a
-    number and the class, on a colour of their own. In crowds a label goes where
+    Labels tell the class and its probability, "unsure" under `UNSURE`; where it was asked for,
+    faces whose class is not sure have a grey box and are told what they may be; those of persons in
+    videos a number and the class, on a colour of their own. In crowds a label goes where
     it covers no other one, shortened if need be, or is left out; the surest faces choose first.
     Photo and drawing are height × width × 3, uint8, RGB; the sides of the drawing are times a whole
     number, which is told in a corner. With `spoil` a large photo is itself drawn on.
@@ -63,10 +66,11 @@ def draw_faces(photo: np.ndarray, faces: Sequence[Face], *, spoil: bool = False)
     faces = sorted(faces, key=lambda face: -face.detection)
     boxes = np.rint(np.array([face.box for face in faces]).reshape(-1, 4) * factor).astype(int)
     for face, (x0, y0, x1, y1) in reversed(list(zip(faces, boxes.tolist(), strict=True))):
-        cv2.rectangle(drawing, (x0, y0), (x1, y1), COLOURS[face.label], line, cv2.LINE_AA)
+        colour = UNSURE_COLOUR if face.unsure else COLOURS[face.label]
+        cv2.rectangle(drawing, (x0, y0), (x1, y1), colour, line, cv2.LINE_AA)
     taken = np.zeros((0, 4), int)
-    if factor > 1:
-        note = f"enlarged {factor}x"
+    notes = [f"enlarged {factor}x"] if factor > 1 else []
+    if note := ", ".join(notes + ["grey: unsure"] * any(face.unsure for face in faces)):
         wide, high = _measure(note, 0.4)
         taken = np.array([[0, height - high, wide, height]])
         _write(drawing, note, 0.4, taken[0], NOTE)
@@ -74,8 +78,11 @@ def draw_faces(photo: np.ndarray, faces: Sequence[Face], *, spoil: bool = False)
         if min(box[2:] - box[:2]) < LABEL_FROM:
             continue
         share = max(face.probabilities)
-        name = TEXT[face.label] if share >= UNSURE else "unsure"
-        colour, texts = COLOURS[face.label], (f"{name} {share:.2f}", f"{share:.2f}")
+        colour = UNSURE_COLOUR if face.unsure else COLOURS[face.label]
+        name = TEXT[face.label] if share >= UNSURE or face.unsure == "" else "unsure"
+        if face.unsure:
+            name = " or ".join(TEXT.get(one, "like none") for one in face.unsure.split("|"))
+        texts = (f"{name} {share:.2f}", f"{share:.2f}")
         if face.track is not None:
             colour = PERSONS[face.track % len(PERSONS)]
             texts = (f"#{face.track} {TEXT[face.label]}", f"#{face.track}")

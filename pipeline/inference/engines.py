@@ -179,10 +179,9 @@ def load_net(
     if engine != TORCH and (data := read_onnx(path, card)):
         return data, card
     if not has_torch():
-        raise EngineError(
-            f"{path}: --engine {engine} takes PyTorch here: pip install 'trimask[train]'; "
-            "without, a net runs by the ONNX that `trimask export` lays beside it."
-        )
+        hint = "without, a net runs by the ONNX that `trimask export` lays beside it."
+        need = f"--engine {engine} takes PyTorch here: pip install 'trimask[train]'; {hint}"
+        raise EngineError(f"{path}: {need}")
     from pipeline.nets.classifiers import build_net
 
     return build_net(path, load_weights(path, kind)[0], card), card

@@ -22,7 +22,7 @@ from data_prep.base.files import refuse_other_files, write_atomically, write_jso
 from data_prep.base.progress import log, tell
 from pipeline.inference.engines import OPSET, PROBE, Engine, TorchEngine, make_engine, to_onnx
 from pipeline.inference.predictor import Predictor
-from pipeline.inference.records import Face, Frame
+from pipeline.inference.records import Frame
 from pipeline.inference.sources import find_only_photos
 from pipeline.nets.cards import Card, check_weights
 from pipeline.nets.compute import CPU, prepare_net
@@ -53,7 +53,7 @@ def export(options: ExportOptions) -> None:
     made: dict[str, Any] = {DETECTOR: own.detector, CLASSIFIER: own.classifier}
     for name, part in made.items():
         if part is not None:
-            card = part.card.model_dump_json(exclude={"training_photos", "onnx"})
+            card = part.card.model_dump_json(exclude={"training_photos", "onnx", "sets"})
             made[name] = copy.copy(part)
             made[name].engine, written = convert(options.to, name, part.engine.net, card)
             files |= written
@@ -77,10 +77,8 @@ def export(options: ExportOptions) -> None:
         typer.echo(f"{what}: {faces}, all the same but for rounding (largest: {worst})")
     if options.to == "onnx":
         typer.echo(f"here, also without PyTorch: {spell('run')} PHOTOS --weights {options.out}")
-    typer.echo(
-        "in programs of yours: the card in each file says what to feed; what comes out is before "
-        "softmax, NMS and thresholds"
-    )
+    out = "what comes out is before softmax, NMS and thresholds"
+    typer.echo(f"in programs of yours: the card in each file says what to feed; {out}")
 
 
 def convert(to: Target, name: str, net: nn.Module, card: str) -> tuple[Engine, dict[str, bytes]]:
@@ -121,7 +119,9 @@ def compare(own: Predictor, other: Predictor, frames: Iterable[Frame]) -> dict[s
         if frame.pixels is None:
             log(f"not tried: {frame.error}")
             continue
-        ours, theirs = (_tabulate(predictor([frame])[0]) for predictor in (own, other))
+        both = [predictor([frame])[0] for predictor in (own, other)]
+        rows = [[[*f.box, f.detection, *f.probabilities] for f in faces] for faces in both]
+        ours, theirs = (np.array(some).reshape(-1, 8) for some in rows)
         if len(ours) == len(theirs) > 0:  # Of equal scores the order is anyone's.
             theirs = theirs[np.abs(ours[:, None, :4] - theirs[:, :4]).sum(axis=2).argmin(axis=1)]
         alike = ours.shape == theirs.shape
@@ -139,10 +139,6 @@ def compare(own: Predictor, other: Predictor, frames: Iterable[Frame]) -> dict[s
     if not count:
         raise ExportError("none of the photos can be read; nothing is written.")
     return {"photos": count, "faces": faces, **worst}
-
-
-def _tabulate(faces: list[Face]) -> np.ndarray:
-    return np.array([[*f.box, f.detection, *f.probabilities] for f in faces]).reshape(-1, 8)
 
 
 def _compare_outputs(own: Predictor, other: Predictor, pixels: np.ndarray) -> float:

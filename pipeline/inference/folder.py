@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, replace
 from itertools import chain
@@ -118,7 +118,8 @@ def predict_folder(
     done = [replace(entry.photo, image=spell(entry.photo.image)) for entry in entries]
     videos = [one.photo for one in kept]
     all_rows = chain(rows, *(one.rows() for one in kept))
-    write_predictions(out / FILE, all_rows, video=bool(kept), spreadsheet=spreadsheet)
+    further = {"video": bool(kept), "unsure": predictor.unsure}
+    write_predictions(out / FILE, all_rows, **further, spreadsheet=spreadsheet)
     write_photos(out / PHOTOS_FILE, [*done, *videos], spreadsheet=spreadsheet)
     if kept:
         told = (row.values() for one in kept for row in one.state.tracks)
@@ -159,13 +160,27 @@ def predict_folder(
     }
     if predictor.detector.quality != NORMAL:
         summary["quality"] = predictor.detector.quality
+    if sets := predictor.sets:
+        flags = Counter(face.unsure for entry in entries for face in entry.faces)
+        doubts = {name: count for name, count in flags.most_common() if name}
+        without = [name for name in CLASSES if name not in sets.limits]
+        counts = {"faces": sum(doubts.values()), "of": flags.total(), "may_be": doubts}
+        summary["unsure"] = {"coverage": sets.coverage, **counts, "classes_without_limit": without}
     if predictor.boxes is not None:
         summary["boxes"] = asdict(predictor.boxes)
     if cluster is not None:
         summary["actors"] = cluster.actors
     summary |= more
     if alarm is not None:
-        summary["alarms"] = count_alarms(entries, alarm)
+        rung = Counter(
+            entry.photo.image
+            for entry in entries
+            for face in entry.faces
+            if face.detection >= alarm.thresh
+            and alarm.score(np.array([face.probabilities]))[0] >= alarm.threshold
+        )
+        counts = {"faces": rung.total(), "photos": len(rung)}
+        summary["alarms"] = {"threshold": alarm.threshold, **counts}
     write_json(out / SUMMARY, summary)
     return summary
 
@@ -175,15 +190,3 @@ def count_faces(entries: Sequence[Entry], least: float = 0.0) -> dict[str, int]:
     faces = (face for entry in entries for face in entry.faces)
     counts = Counter(face.label for face in faces if face.detection >= least)
     return {name: counts.get(name, 0) for name in CLASSES}
-
-
-def count_alarms(entries: Iterable[Entry], rule: AlarmRule) -> dict[str, Any]:
-    """How many faces raise the alarm, on how many photos."""
-    rung = Counter(
-        entry.photo.image
-        for entry in entries
-        for face in entry.faces
-        if face.detection >= rule.thresh
-        and rule.score(np.array([face.probabilities]))[0] >= rule.threshold
-    )
-    return {"threshold": rule.threshold, "faces": rung.total(), "photos": len(rung)}

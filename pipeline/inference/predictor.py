@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.base.boxes import SIDES, BoxOffsets
+from data_prep.base.command import spell
 from data_prep.base.crop import crop_face, crop_side
 from data_prep.base.records import Box
 from pipeline.inference.boxes import FaceBoxes
@@ -20,6 +21,8 @@ from pipeline.inference.engines import AUTO, TORCH, choose_engine
 from pipeline.inference.looks import describe_crops
 from pipeline.inference.records import BATCH_FRAMES, BATCH_PIXELS, Clock, Face, Frame
 from pipeline.inference.sources import Source
+from pipeline.inference.unsure import name_sets
+from pipeline.nets.cards import PredictionSets, WeightsError
 from pipeline.nets.compute import has_fast_bf16, name_device
 from pipeline.nets.learnt import KnownPhotos, know_photos
 from pipeline.nets.options import CLASSIFIER, DETECTOR, NORMAL, SHIPPED, find_weights
@@ -36,6 +39,12 @@ class Predictor:
     origin: str = ""  # Which net comes from where.
     boxes: BoxOffsets | None = None  # How faces are boxed; as by the detector when None.
     engine: str = TORCH  # What runs the nets.
+    unsure: bool = False  # Tell which faces are not surely of one class, see `Face.unsure`.
+
+    def __post_init__(self) -> None:
+        if self.unsure and self.sets is None:
+            how = f"on photos not learnt from: {spell('measure')} PREPARED --weights … --write"
+            raise WeightsError(f"--unsure: the card has no limits; fit them {how} ({self.origin})")
 
     @classmethod
     def load(
@@ -45,45 +54,38 @@ class Predictor:
         device: object = AUTO,
         bf16: bool | None = None,
         engine: str = AUTO,
-        detector: Detector | None = None,
-        rest: Path = SHIPPED,
-        thresh: float = 0.5,
-        resize: float | None = None,
         quality: str = NORMAL,
+        **how: Any,
     ) -> Predictor:
         """Load both nets, or a detector that tells classes, as `find_weights` finds them.
 
-        `detector` takes the place of the one that is found; `rest` is a folder that has what
-        `weights` lacks. The device is `auto`, `cpu`, `cuda` or one of torch; torch computes in
-        bfloat16 where the processor has it when `bf16` is None; the quality, `normal` or `high`, is
-        that of a detector that is found. Raises `WeightsError`,
-        `EngineError` or `DeviceError`.
+        What `weights` lacks is the shipped one. The device is `auto`, `cpu`, `cuda` or one of
+        torch; torch computes in bfloat16 where the processor has it when `bf16` is None. `how` are
+        fields of the predictor. Raises `WeightsError`, `EngineError` or `DeviceError`.
         """
         own, device = find_weights(weights), name_device(device)
-        paths = {net: rest / f"{net}.safetensors" for net in (DETECTOR, CLASSIFIER)} | own
+        paths = {net: SHIPPED / f"{net}.safetensors" for net in (DETECTOR, CLASSIFIER)} | own
         engine = choose_engine(engine, paths.values(), device, bf16)
         half = engine == TORCH and has_fast_bf16(device) if bf16 is None else bf16
         told = {net: str(path) for net, path in paths.items()}
         home = SHIPPED.resolve()
         told |= {net: "as shipped" for net in paths if paths[net].parent.resolve() == home}
-        if detector is None:
-            net = Detector.load(paths[DETECTOR], device=device, bf16=half, engine=engine)
-            net.quality = quality
-            if list(own) == [DETECTOR] and net.card.learnt:
-                origin = f"detector that tells classes: {own[DETECTOR]}"
-                return cls(net, None, thresh, resize, origin, engine=engine)
-            detector = net
-        else:
-            told[DETECTOR] = "as given"
+        detector = Detector.load(paths[DETECTOR], device=device, bf16=half, engine=engine)
+        detector.quality = quality
+        if list(own) == [DETECTOR] and detector.card.learnt:
+            origin = f"detector that tells classes: {own[DETECTOR]}"
+            return cls(detector, None, origin=origin, engine=engine, **how)
         classifier = Classifier.load(paths[CLASSIFIER], device=device, bf16=half, engine=engine)
         origin = "; ".join(f"{net} {told[net]}" for net in told)
-        return cls(detector, classifier, thresh, resize, origin, engine=engine)
+        return cls(detector, classifier, origin=origin, engine=engine, **how)
 
     def identify(self) -> dict[str, Any]:
         """The weights and all else that its answers depend on, as JSON holds it."""
         known: dict[str, Any] = {"learnt_from": self.known.digest}
         if self.boxes is not None:
             known["boxes"] = [getattr(self.boxes, side) for side in SIDES]
+        if self.sets is not None:
+            known["unsure"] = [self.sets.coverage, self.sets.limits]
         if self.engine != TORCH:
             known["engine"] = self.engine
         if self.detector.quality != NORMAL:
@@ -99,12 +101,16 @@ class Predictor:
         }
 
     @property
+    def sets(self) -> PredictionSets | None:
+        """What `unsure` goes by; None where it is not asked for."""
+        return self.classifier.card.sets if self.unsure and self.classifier is not None else None
+
+    @property
     def listed(self) -> dict[str, tuple[str, ...]]:
         """The photos that each net learnt from, as its card lists them; none where not known."""
-        cards = {DETECTOR: getattr(self.detector, "card", None)}
-        if self.classifier is not None:
-            cards[CLASSIFIER] = self.classifier.card
-        return {net: card.training_photos if card else () for net, card in cards.items()}
+        nets = {DETECTOR: self.detector, CLASSIFIER: self.classifier}
+        cards = {name: getattr(net, "card", None) for name, net in nets.items() if net is not None}
+        return {name: card.training_photos if card else () for name, card in cards.items()}
 
     @property
     def known(self) -> KnownPhotos:
@@ -121,15 +127,18 @@ class Predictor:
         with clock.measure("detect"):
             found = self.detector.detect(photos, resize=self.resize, min_score=self.thresh)
         with clock.measure("classify"):
-            shares, looks = map(iter, self._classify(photos, found))
+            told, looks = self._classify(photos, found)
+        rows = zip(told, looks or [[]] * len(told), name_sets(told, self.sets), strict=True)
         if (drawn := self.boxes) is not None:  # What nets see of a face stays as they learnt it.
             pairs = zip(found, photos, strict=True)
             moved = [drawn.apply(f.boxes).clip(0, photo.shape[1::-1] * 2) for f, photo in pairs]
             found = [replace(one, boxes=boxes) for one, boxes in zip(found, moved, strict=True)]
         faces = iter(
             [
-                Face(Box(*box), score, tuple(next(shares)), tuple(next(looks, ())))
-                for box, score in zip(boxes.boxes.tolist(), boxes.scores.tolist(), strict=True)
+                Face(Box(*box), score, tuple(shares), tuple(look), unsure=doubt)
+                for box, score, (shares, look, doubt) in zip(
+                    boxes.boxes.tolist(), boxes.scores.tolist(), rows, strict=False
+                )
             ]
             for boxes in found
         )

@@ -50,6 +50,8 @@ class Face:
     looks: tuple[float, ...] = field(default=(), compare=False)  # See `looks.LOOKS`.
     track: int | None = None  # The person's number in a video.
     held: str = ""  # The person's class so far.
+    unsure: str | None = None
+    """Empty where the class is sure, else those it may be of, `a|b`, or `none`; None: not asked."""
 
     @property
     def label(self) -> str:
@@ -65,7 +67,10 @@ class Face:
 def list_rows(image: str, faces: Iterable[Face], orientation: int = UPRIGHT) -> list[PredictionRow]:
     """Faces as rows of `predictions.csv`."""
     return [
-        PredictionRow(image, f.box, f.label, f.score, f.detection, f.probabilities, orientation)
+        PredictionRow(
+            *(image, f.box, f.label, f.score, f.detection, f.probabilities, orientation),
+            unsure=f.unsure,
+        )
         for f in faces
     ]
 

@@ -75,7 +75,7 @@ class Journal:
         head = json.dumps(settings, sort_keys=True)
         self.entries = _read(self.path, head)
         # What still counts is written in one step; what is added comes behind it.
-        lines = [head, *map(_to_line, self.entries.values())]
+        lines = [head, *(json.dumps(asdict(entry)) for entry in self.entries.values())]
         write_atomically(self.path, "\n".join(lines) + "\n")
         try:
             self._file: IO[str] = self.path.open("a", encoding="utf-8")
@@ -85,7 +85,7 @@ class Journal:
     def add(self, entry: Entry) -> None:
         """Append and flush, so that a kill loses nothing done before."""
         try:
-            self._file.write(_to_line(entry) + "\n")
+            self._file.write(json.dumps(asdict(entry)) + "\n")
             self._file.flush()
         except OSError as error:
             raise output_error(self.path, error) from error
@@ -95,10 +95,6 @@ class Journal:
         """Close the file; what could not be written was told by `add`."""
         with suppress(OSError):
             self._file.close()
-
-
-def _to_line(entry: Entry) -> str:
-    return json.dumps(asdict(entry))
 
 
 def _read(path: Path, head: str) -> dict[str, Entry]:
@@ -116,10 +112,9 @@ def _read(path: Path, head: str) -> dict[str, Entry]:
             record = json.loads(line)
             faces = [
                 Face(
-                    Box(*face["box"]),
-                    face["detection"],
-                    tuple(face["probabilities"]),
-                    tuple(face["looks"]),
+                    *(Box(*face["box"]), face["detection"]),
+                    *(tuple(face["probabilities"]), tuple(face["looks"])),
+                    unsure=face.get("unsure"),
                 )
                 for face in record["faces"]
             ]

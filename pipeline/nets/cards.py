@@ -77,6 +77,15 @@ class DetectorCard(Card):
         return self
 
 
+class PredictionSets(BaseModel):
+    """Least probability of each class in sets that hold the true one with a stated coverage."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    coverage: float = Field(gt=0, lt=1)
+    limits: dict[str, Share]  # None of a class with too few faces for that coverage.
+    faces: dict[str, int]  # That each class's rests on.
+
+
 class ClassifierCard(Card):
     """How to feed the classifier and read its outputs."""
 
@@ -93,6 +102,7 @@ class ClassifierCard(Card):
     crop_scale: float = Field(default=CROP_SCALE, ge=1, le=10)
     temperature: float = Field(default=1.0, gt=0, le=100)
     looks: dict[str, tuple[float, float]] = {}  # Range of validation photos; see `looks.LOOKS`.
+    sets: PredictionSets | None = None  # For `--unsure`; see `inference/unsure.py`.
 
 
 CardType = TypeVar("CardType", bound=Card)
@@ -150,10 +160,8 @@ def _read_hashed(path: Path, sha256: str) -> bytes:
     except OSError as error:
         raise WeightsError(f"{path}: can't be read ({error.strerror or error}).") from error
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise WeightsError(
-            f"{path}: its SHA-256 is not the one on the card; the file is damaged or was "
-            "exchanged. Fetch it again."
-        )
+        why = "the file is damaged or was exchanged. Fetch it again."
+        raise WeightsError(f"{path}: its SHA-256 is not the one on the card; {why}")
     return data
 
 
@@ -162,10 +170,8 @@ def read_card(path: Path, kind: type[CardType]) -> CardType:
     try:
         return kind.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise WeightsError(
-            f"{path}: can't be read ({error.strerror or error}); weights are a .safetensors with "
-            "its card, a .json of the same name."
-        ) from error
+        hint = "weights are a .safetensors with its card, a .json of the same name."
+        raise WeightsError(f"{path}: can't be read ({error.strerror or error}); {hint}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "card"
@@ -227,9 +233,8 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGED as error:
-        raise WeightsError(
-            f"{path}: can't be read as a checkpoint; delete it to start again."
-        ) from error
+        why = "can't be read as a checkpoint; delete it to start again."
+        raise WeightsError(f"{path}: {why}") from error
     if not isinstance(state, dict):
         raise WeightsError(f"{path}: not a checkpoint; delete it to start again.")
     return state

@@ -47,6 +47,10 @@ Quality = Annotated[
     Literal["normal", "high"],
     typer.Option(help="high fuses three looks at each photo: boxes lie better, it takes longer."),
 ]
+Unsure = Annotated[
+    bool,
+    typer.Option("--unsure", help="Flag faces whose class can't be told with the card's coverage."),
+]
 Weights = Annotated[
     Path,
     typer.Option(help="A run folder, a folder with nets, or one net; the rest is the shipped."),
@@ -126,10 +130,9 @@ def find_weights(weights: Path) -> dict[str, Path]:
             why = f"no card of a net beside it ({file.with_suffix('.json').name})"
         else:
             return {kind: file}
-        raise WeightsError(
-            f"{weights}: {why}; weights are a run folder, a folder with detector or "
-            "classifier, or one of them: each is a .safetensors with its .json card."
-        )
+        hint = "or one of them: each is a .safetensors with its .json card."
+        what = f"weights are a run folder, a folder with detector or classifier, {hint}"
+        raise WeightsError(f"{weights}: {why}; {what}")
     paths = {net: weights / f"{net}.safetensors" for net in (DETECTOR, CLASSIFIER)}
     found = {net: path for net, path in paths.items() if path.is_file()}
     if not found:

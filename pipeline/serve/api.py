@@ -44,6 +44,7 @@ class FoundFace(BaseModel):
     probabilities: Annotated[
         dict[str, float], BeforeValidator(lambda shares: dict(zip(CLASSES, shares, strict=True)))
     ]
+    unsure: str | None = None  # With --unsure; empty where the class is sure, see `Face`.
 
 
 class PhotoAnswer(BaseModel):

@@ -8,7 +8,7 @@ import typer
 
 from data_prep.base.errors import UserError
 from data_prep.base.progress import log
-from pipeline.nets.options import SHIPPED, Device, EngineName, Quality, Weights
+from pipeline.nets.options import SHIPPED, Device, EngineName, Quality, Unsure, Weights
 from pipeline.review.command import check_token, name_address, open_port, run_server
 from pipeline.review.guard import Access, Guard, is_loopback
 
@@ -50,6 +50,7 @@ class ServeOptions:
     device: Device = "auto"
     engine: EngineName = "auto"
     quality: Quality = "normal"
+    unsure: Unsure = False
     weights: Weights = SHIPPED
 
 
@@ -68,9 +69,8 @@ def serve(options: ServeOptions) -> None:
     from pipeline.serve.api import create_app
     from pipeline.serve.service import Limits, Service
 
-    predictor = Predictor.load(
-        options.weights, device=options.device, engine=options.engine, quality=options.quality
-    )
+    asked = {name: getattr(options, name) for name in ("device", "engine", "quality", "unsure")}
+    predictor = Predictor.load(options.weights, **asked)
     log(f"nets: {predictor.origin}; engine {predictor.engine}")
     urls = "any" if options.allow_private_urls else "public" if options.allow_urls else "none"
     limits = Limits(body=int(options.max_mb * 1e6), queue=options.queue, urls=urls)

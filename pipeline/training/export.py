@@ -29,6 +29,7 @@ from evaluate.report.plots import draw_confusion
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.engines import AUTO
 from pipeline.inference.looks import describe_crops, fit_ranges
+from pipeline.inference.unsure import fit_sets
 from pipeline.nets.cards import (
     Architecture,
     ClassifierCard,
@@ -190,7 +191,7 @@ def export_classifier(
     """Calibrate, measure on the validation crops by the road of `run.py`, draw, and write.
 
     The state is as on disk, at temperature 1. A run that repeats another on all photos takes that
-    one's temperature, figures and looks.
+    one's temperature, figures, looks and limits.
     """
     valid = faces[faces["split"] == VALID].reset_index(drop=True)
     crops = [read_photo(prepared / crop).pixels for crop in valid["crop"]]
@@ -208,12 +209,13 @@ def export_classifier(
     shift = shift_prior(recipe.rare_odds, card.temperature)
     state = shift_logits(state, shift, recipe.architecture)
     if twin:  # What it learnt from would flatter it.
-        card.results, card.looks = twin.results, twin.looks
+        card.results, card.looks, card.sets = twin.results, twin.looks, twin.sets
         return write_classifier(run, state, card)
     probabilities, features = embed()
     card.results = {"valid": measure_crops(probabilities, truth, valid["source"])}
     looks = describe_crops(crops, probabilities, features)
     card.looks = fit_ranges(looks, valid["image"], valid["source"])
+    card.sets = fit_sets(probabilities, truth)
     predicted = probabilities.argmax(axis=1)
     table = valid[["source", "image", "object", "label"]].copy()
     table["predicted"] = [CLASSES[code] for code in predicted]

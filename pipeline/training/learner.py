@@ -25,7 +25,6 @@ from data_prep.base.files import OutputError, sha256_of, write_atomically
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import log
 from data_prep.base.tables import read_faces
-from pipeline.inference.classifier import SMALL_INPUT
 from pipeline.nets.cards import DETECTOR, TIMM, DetectorCard, WeightsError, load_state, load_weights
 from pipeline.nets.classifiers import (
     FEATURES,
@@ -256,15 +255,14 @@ def load_start(recipe: ClassifierRecipe) -> dict[str, Tensor]:
 
 
 def _try_sizes(net: nn.Module, recipe: ClassifierRecipe) -> None:
-    """Refuse a body that takes but one size of input, or another than the recipe's."""
-    for size in {*recipe.sizes, min(SMALL_INPUT, recipe.sizes[-1])}:
+    """Refuse a body that takes another size of input than the recipe's."""
+    for size in set(recipe.sizes):
         try:
             with torch.inference_mode():
                 net.eval()(torch.zeros(1, 3, size, size))
         except (AssertionError, RuntimeError, ValueError) as error:
             raise WeightsError(
-                f"{recipe.architecture} can't look at {size} px ({error}). A body has to take "
-                f"several sizes: small crops are enlarged to {SMALL_INPUT} px at most."
+                f"{recipe.architecture} can't look at {size} px ({error}): give others to sizes."
             ) from error
 
 

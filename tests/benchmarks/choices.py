@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from data_prep.base.command import as_command
 from data_prep.base.errors import suggest
 from data_prep.base.files import write_atomically, write_json
+from data_prep.base.labels import CLASSES
 from data_prep.base.tables import KEY, markdown_table
 from data_prep.prepare.analysis import keep_balanced
 from data_prep.prepare.options import BlurRule
@@ -233,6 +234,8 @@ def choices(options: ChoicesOptions) -> None:
         for row, one in zip(rows, judged, strict=True):
             for index, share in enumerate(one.probabilities.T):
                 columns[f"{row['name']}/{index}"] = share.round(4)
+        told = judged[0].probabilities.T.round(5)  # As fit-limits takes them.
+        columns |= {f"p_{name}": share for name, share in zip(CLASSES, told, strict=True)}
         write_atomically(out / PROBABILITIES, pd.DataFrame(columns).to_csv(index=False))
         report.finish("", describe_choices(rows), folder=out, lines=rows)
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -110,7 +110,8 @@ def run_other(options: RivalOptions) -> None:
         "YOLO11n": make_yolo11n,
     }
     detector = makers[options.only]()
-    nets = Predictor.load(SHIPPED, device=torch.device("cpu"), detector=detector, thresh=THRESH)
+    nets = Predictor.load(SHIPPED, device=torch.device("cpu"), thresh=THRESH)
+    nets = replace(nets, detector=detector)
     predict_folder(find_photos(options.photos), options.out, nets, draw=False)
 
 

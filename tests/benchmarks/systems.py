@@ -345,7 +345,7 @@ def compare_systems(options: CompareOptions, log: Log) -> list[dict[str, Any]]:
             run = train_once(out / "runs", recipe, data.data, train, start=start, log=own)
             seconds = (read_object(run.folder / SECONDS) or {}).get("seconds")
             weights = run.folder
-        nets = timed[system.name] = Predictor.load(weights, device=device, rest=SHIPPED)
+        nets = timed[system.name] = Predictor.load(weights, device=device)
         log(f"{system.name}: measuring", "measuring", system=system.name)
         crops = base if data.scale == base.scale else data
         files = [weights / f"{DETECTOR if system.single else CLASSIFIER}.safetensors"]

@@ -64,7 +64,7 @@ class Kept:
 
     def add(self, frame: Frame, faces: Sequence[Face]) -> None:
         """Take one frame; its faces are rounded already."""
-        told = [[*f.box, f.detection, *f.probabilities, f.track, f.held] for f in faces]
+        told = [[*f.box, f.detection, *f.probabilities, f.track, f.held, f.unsure] for f in faces]
         self.lines.append(json.dumps([frame.index, frame.time_s, told]) + "\n")
         state = self.state
         size = frame.size if not state.frames else state.photo[:2]
@@ -85,7 +85,7 @@ class Kept:
         for part in range(self.state.parts):
             with (self.folder / f"{part:05d}.jsonl").open(encoding="utf-8") as file:
                 for index, time_s, told in map(json.loads, file):
-                    faces = [Face(Box(*v[:4]), v[4], tuple(v[5:-2]), (), *v[-2:]) for v in told]
+                    faces = [Face(Box(*v[:4]), v[4], tuple(v[5:8]), (), *v[8:]) for v in told]
                     yield index, time_s, faces
 
     def rows(self) -> Iterator[PredictionRow]:
@@ -210,7 +210,7 @@ def _round(face: Face) -> Face:
     """As in predictions.csv, so that what is read back gives the same tracks."""
     box = Box(*(round(float(value), 2) for value in face.box))
     shares = tuple(round(float(share), 5) for share in face.probabilities)
-    return Face(box, round(float(face.detection), 5), shares)
+    return Face(box, round(float(face.detection), 5), shares, unsure=face.unsure)
 
 
 def _count(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

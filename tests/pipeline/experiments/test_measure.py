@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
 from data_prep.base.tables import read_faces
 from evaluate.inputs.predictions import read_predictions
@@ -19,6 +20,7 @@ from pipeline.experiments.measure import (
 )
 from pipeline.inference.predictor import Predictor
 from pipeline.nets import learnt
+from pipeline.nets.cards import PredictionSets
 from pipeline.nets.options import SHIPPED
 from pipeline.runs.folder import PreparedError
 from tests.pipeline.makers import CPU, OneClass, call, stand_ins
@@ -51,6 +53,8 @@ def test_right_answers_have_perfect_figures(measure):
     assert (results["set"]["photos"], results["set"]["faces"]) == (4, 12)
     for part in ("both_stages", "detector_alone", "classifier_alone"):
         assert set(values(results["set"][part])) == {1.0}, part
+    assert results["sets"].faces == dict.fromkeys(CLASSES, 4)
+    assert results["sets"].limits == {}, "too few faces for a coverage of 0.95"
 
 
 def test_wrong_classes_cost_the_classifier_and_not_the_detector(measure):
@@ -122,7 +126,8 @@ def test_command_prints_a_column_for_every_source_and_writes_when_asked(
 
 def test_figures_go_on_the_cards_and_the_weights_still_load(random_weights, tmp_path):
     shutil.copytree(random_weights, tmp_path, dirs_exist_ok=True)
-    write_to_cards(RESULTS, tmp_path)
+    sets = PredictionSets(coverage=0.9, limits={"with_mask": 0.5}, faces={})
+    write_to_cards({**RESULTS, "sets": sets}, tmp_path)
     stages = Predictor.load(tmp_path, device=CPU, bf16=False)
     detector, classifier = stages.detector.card.results, stages.classifier.card.results
     assert detector["measured"]["one"].keys() == {"photos", "faces", "detector_alone"}
@@ -130,6 +135,8 @@ def test_figures_go_on_the_cards_and_the_weights_still_load(random_weights, tmp_
         *("photos", "faces", "both_stages", "classifier_alone"),
     }
     assert detector["measured"]["faces_sha256"] == "abc"
+    assert stages.classifier.card.sets == sets
+    assert "sets" not in classifier["measured"]
 
 
 def test_reports_tell_the_same_figures(prepared, tmp_path, monkeypatch):

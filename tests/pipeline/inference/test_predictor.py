@@ -149,19 +149,18 @@ def test_scores_and_classes_are_those_of_the_net(tmp_path, single):
     assert faces[0].detection == pytest.approx(float(shares.sum(dim=1).max()), abs=1e-5)
 
 
-def test_one_net_takes_the_other_from_the_rest(tmp_path, random_weights):
+def test_one_net_takes_the_other_from_the_shipped(tmp_path, random_weights, monkeypatch):
+    monkeypatch.setattr("pipeline.inference.predictor.SHIPPED", random_weights)
     file = tmp_path / "my-detector.safetensors"
     save_weights(file, make_net(seed=7).state_dict(), DetectorCard())
-    predictor = load(file, rest=random_weights)
-    assert (
-        predictor.origin == f"detector {file}; classifier {random_weights}/classifier.safetensors"
-    )
+    predictor = load(file)
+    assert predictor.origin == f"detector {file}; classifier as shipped"
     own, other = predictor.identify(), load(random_weights).identify()
     assert own["detector"] == read_card(file.with_suffix(".json"), DetectorCard).sha256
     assert own["classifier"] == other["classifier"]
     assert own["detector"] != other["detector"]
     with pytest.raises(WeightsError, match=r"no detector\.safetensors or"):
-        load(tmp_path, rest=random_weights)
+        load(tmp_path)
 
 
 def test_photos_that_were_learnt_from_are_known_again(tmp_path):
