@@ -6,35 +6,24 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline.nets.options import (
-    SHIPPED,
-    Device,
-    Folds,
-    Jobs,
-    LogAs,
-    Out,
-    Overrides,
-    Prepared,
-    Recipe,
-    Weights,
-)
+from pipeline.nets import options
 
 
 @dataclass(frozen=True)
 class TrainOptions:
     """What `train` and `train-detector` share."""
 
-    prepared: Prepared
-    recipe: Recipe = "default"
-    overrides: Overrides = None
+    prepared: options.Prepared
+    recipe: options.Recipe = "default"
+    overrides: options.Overrides = None
     runs: Annotated[Path, typer.Option("--runs", "-o", help="Folder that gets the run folder.")] = (
         Path("runs")
     )
     resume: Annotated[
         Path | None, typer.Option(help="A run folder that was stopped, to go on with.")
     ] = None
-    device: Device = "auto"
-    log: LogAs = "text"
+    device: options.Device = "auto"
+    log: options.LogAs = "text"
 
 
 @dataclass(frozen=True)
@@ -54,37 +43,37 @@ class TrainDetectorOptions(TrainOptions):
     start: Annotated[Path, typer.Option(help="RetinaFace weights to start from.")] = field(
         kw_only=True
     )
-    recipe: Recipe = "detector"
+    recipe: options.Recipe = "detector"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialOptions:
     """How several trainings are done."""
 
-    device: Device = "auto"
-    jobs: Jobs = None
-    log: LogAs = "text"
+    device: options.Device = "auto"
+    jobs: options.Jobs = None
+    log: options.LogAs = "text"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShortOptions(TrialOptions):
     """How several short trainings are done."""
 
-    recipe: Recipe = "suspects"
-    overrides: Overrides = None
+    recipe: options.Recipe = "suspects"
+    overrides: options.Overrides = None
 
 
 @dataclass(frozen=True)
 class SuspectsOptions(ShortOptions):
     """How to look for suspects, and where."""
 
-    prepared: Prepared
+    prepared: options.Prepared
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder that gets the suspects.")]
     order: Annotated[
         Literal["merged", "out-of-fold", "in-sample"],
         typer.Option(help="merged, out-of-fold (plain loss), or in-sample (top losses)."),
     ] = "merged"
-    folds: Folds = 5
+    folds: options.Folds = 5
     seed: Annotated[int, typer.Option(help="Of folds and trainings.")] = 0
 
 
@@ -92,19 +81,19 @@ class SuspectsOptions(ShortOptions):
 class ClassifyOptions:
     """Options of `classify`."""
 
-    prepared: Prepared
+    prepared: options.Prepared
     table: Annotated[Path, typer.Option("--out", "-o", help="The table to write.")]
-    weights: Weights = SHIPPED
+    weights: options.Weights = options.SHIPPED
     split: Annotated[str, typer.Option(help="Which split.")] = "valid"
-    device: Device = "auto"
+    device: options.Device = "auto"
 
 
 @dataclass(frozen=True)
 class MeasureOptions:
     """What is measured, and where the figures go."""
 
-    prepared: Prepared
-    weights: Weights = SHIPPED
+    prepared: options.Prepared
+    weights: options.Weights = options.SHIPPED
     unseen: Annotated[
         bool,
         typer.Option("--unseen", help="All photos that the nets did not learn from."),
@@ -119,7 +108,7 @@ class MeasureOptions:
         Path | None,
         typer.Option(help="Folder for a whole evaluation of each dataset, with report.html."),
     ] = None
-    device: Device = "auto"
+    device: options.Device = "auto"
 
 
 @dataclass(frozen=True)
@@ -128,16 +117,16 @@ class FitBoxesOptions:
 
     dataset: Annotated[Path, typer.Argument(help="Annotated photos: a folder in any known format.")]
     out: Annotated[Path, typer.Option("--out", "-o", help="The JSON to write, for run --boxes.")]
-    weights: Weights = SHIPPED
-    device: Device = "auto"
+    weights: options.Weights = options.SHIPPED
+    device: options.Device = "auto"
 
 
 @dataclass(frozen=True)
 class SweepOptions(TrialOptions):
     """Which combinations are trained, and on what."""
 
-    prepared: Prepared
-    out: Out
+    prepared: options.Prepared
+    out: options.Out
     sets: Annotated[
         list[str],
         typer.Option(
@@ -146,8 +135,8 @@ class SweepOptions(TrialOptions):
             help="Values of one number, such as lr=1e-3,3e-3 or sizes=[96],[128]; repeat for more.",
         ),
     ]
-    recipe: Recipe = "default"
-    folds: Folds = 3
+    recipe: options.Recipe = "default"
+    folds: options.Folds = 3
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the combinations.")] = False
 
 
@@ -155,7 +144,7 @@ class SweepOptions(TrialOptions):
 class CleanEffectOptions(ShortOptions):
     """What is compared, and how."""
 
-    prepared: Prepared
+    prepared: options.Prepared
     cleaned: Annotated[Path, typer.Argument(help="The same, built with --decisions.")]
-    out: Out = Path("clean-effect")
+    out: options.Out = Path("clean-effect")
     seeds: Annotated[int, typer.Option(min=1, help="Trainings on each side.")] = 3
