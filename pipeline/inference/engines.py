@@ -244,6 +244,8 @@ def to_onnx(net: nn.Module, card: str = "") -> bytes:
     buffer, free = io.BytesIO(), {PHOTOS: {0: "photos", 2: "height", 3: "width"}}
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # Its successor needs another package.
+        outputs = [f"output{number}" for number in range(len(prepared(torch.zeros(PROBE))))]
+        free |= {name: {0: "photos"} for name in outputs}
         torch.onnx.export(
             prepared,
             (torch.zeros(PROBE),),
@@ -251,6 +253,7 @@ def to_onnx(net: nn.Module, card: str = "") -> bytes:
             dynamo=False,
             opset_version=OPSET,
             input_names=[PHOTOS],
+            output_names=outputs,
             dynamic_axes=free,
         )
     if not card:
