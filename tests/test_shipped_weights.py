@@ -67,7 +67,7 @@ def test_classifier_knows_all_photos_and_the_detector_all_but_292(prepared):
 
 def test_figures_on_the_cards_are_measured_again(prepared):
     """The detector's; those of the classifier are its twin's, which did not learn these photos."""
-    with pytest.raises(WeightsError, match="learnt from the validation photos"):
+    with pytest.raises(WeightsError, match="learnt from validation photos"):
         measure_weights(MeasureOptions(prepared, WEIGHTS, device="cpu"))
     nets = Predictor.load(WEIGHTS, device="cpu", thresh=THRESH)
     nets.classifier.card.training_photos = ()

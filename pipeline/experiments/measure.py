@@ -187,9 +187,11 @@ def measure_weights(options: MeasureOptions, predictor: Predictor | None = None)
     learnt_from = predictor.classifier.card.training.get("data", {}).get("faces_sha256")
     known = data.data["faces_sha256"]
     if "refit" in predictor.classifier.card.training and not (options.unseen or options.learnt):
-        hint = "or other photos with --unseen, or these all the same with --learnt."
-        why = f"learnt from the validation photos, too. Measure the run that it repeats, {hint}"
-        raise WeightsError(f"{predictor.origin}: {why}")
+        valid = data.table["split"] == VALID
+        if (valid & (data.hold_out(predictor.known).table["split"] != VALID)).any():
+            hint = "or other photos with --unseen, or these all the same with --learnt."
+            why = f"learnt from validation photos, too. Measure the run that it repeats, {hint}"
+            raise WeightsError(f"{predictor.origin}: {why}")
     if options.unseen:
         data = data.hold_out(predictor.known)
         if not data.valid:
