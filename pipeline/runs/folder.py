@@ -97,10 +97,7 @@ def start_run(
     start: Path | None = None,
     refit: Path | None = None,
 ) -> Run:
-    """Make the next numbered folder, `runs/007-name`, with its recipe.
-
-    A detector has a start; a classifier may repeat the run of a folder, `refit`.
-    """
+    """Make the next numbered folder, `runs/007-name`, with its recipe; a detector has a start."""
     taken = [int(m[1]) for p in runs.glob("*") if (m := re.match(r"(\d+)-", p.name))]
     slug = re.sub(r"[^\w.-]+", "-", recipe.name)
     for number in count(max(taken, default=0) + 1):
@@ -114,8 +111,8 @@ def start_run(
             raise output_error(folder, error) from error
     run = Run(folder, data, refit=refit)
     write_atomically(folder / RECIPE, write_recipe(recipe))
-    begun_with = {} if start is None else {"start": name_weights(str(start))}
-    begun_with |= {} if refit is None else {"repeats": str(refit)}
+    begun_with = {"start": name_weights(str(start))} if start else {}
+    begun_with |= {"repeats": str(refit)} if refit else {}
     write_json(folder / ABOUT, run.describe_training(recipe) | begun_with)
     return run
 

@@ -30,13 +30,7 @@ from pipeline.inference.classifier import Classifier
 from pipeline.inference.engines import AUTO
 from pipeline.inference.looks import describe_crops, fit_ranges
 from pipeline.inference.unsure import fit_sets
-from pipeline.nets.cards import (
-    Architecture,
-    ClassifierCard,
-    WeightsError,
-    read_card,
-    save_weights,
-)
+from pipeline.nets.cards import Architecture, ClassifierCard, WeightsError, read_card, save_weights
 from pipeline.nets.classifiers import fill_net, last_bias, to_stored
 from pipeline.runs.folder import (
     FEW_FACES,
@@ -202,9 +196,8 @@ def export_classifier(
         net = fill_net(state, recipe.architecture, run.folder)
         return Classifier(net, card, device=device).embed(crops)
 
-    twin = (
-        read_card((run.refit / WEIGHTS).with_suffix(".json"), ClassifierCard) if run.refit else None
-    )
+    card_of = run.refit and (run.refit / WEIGHTS).with_suffix(".json")
+    twin = read_card(card_of, ClassifierCard) if card_of else None
     card.temperature = twin.temperature if twin else fit_temperature(embed()[0], truth)
     shift = shift_prior(recipe.rare_odds, card.temperature)
     state = shift_logits(state, shift, recipe.architecture)
