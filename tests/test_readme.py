@@ -25,7 +25,7 @@ def measured() -> dict:
 def test_results_tables_are_those_of_the_cards():
     table = describe_results(measured())
     assert table in CARD.read_text(encoding="utf-8")
-    text = README.split("neither net learnt from")[1].split("These photos")[0]
+    text = README.split("neither had learnt from")[1].split("These photos")[0]
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 4
     assert set(rows) <= set(table.splitlines())
