@@ -177,8 +177,10 @@ def main(suspects: Path, *counts: int) -> None:
                 Path(found, "timed.jsonl").unlink()
                 log(f"{count} faces, {which_time}: {told}")
                 reviews.append([count, which_time, *(f"{value:.3g}" for value in told.values())])
-    log(markdown_table(["faces", "step", "s of the processor", "MiB at most"], rows))
-    log(markdown_table(["faces", "opened", "seconds", "processor", "a decision", "MiB"], reviews))
+    steps = markdown_table(["faces", "step", "s of the processor", "MiB at most"], rows)
+    head = ["faces", "opened", "seconds", "processor", "a decision", "MiB"]
+    for line in [*steps.splitlines(), "", *markdown_table(head, reviews).splitlines()]:
+        log(line)
 
 
 if __name__ == "__main__":
