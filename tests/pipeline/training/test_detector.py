@@ -168,7 +168,7 @@ def test_killed_again_and_again_equals_an_uninterrupted_run(
             train(prepared, tmp_path / "a", stop=stop)
         assert (tmp_path / "a" / "checkpoint.pt").exists() == (stop == "step 2")
     with monkeypatch.context() as patch:
-        patch.setattr(training, "save_weights", Mock(side_effect=Killed))
+        patch.setattr(training.cards, "save_weights", Mock(side_effect=Killed))
         with pytest.raises(Killed):
             train(prepared, tmp_path / "a")
     run = train(prepared, tmp_path / "a")
