@@ -121,9 +121,9 @@ class QuickAdam(Optimizer):
 class LearnBeside(Callback):
     """Backward pass and step go on in a thread while the next batch is made; for a processor.
 
-    Neither draws a random number, so that the weights are those of a training without. Nets are
-    given plain tensors: for its own kinds fastai asks at every operation what comes of it. A core
-    is left to the batches: without, on two cores, an epoch takes a third longer.
+    Neither draws a random number: weights are those of a training without, on as many threads. Nets
+    are given plain tensors: for its own kinds fastai asks at every operation what comes of it. A
+    core is left to the batches: without, on two cores, an epoch takes a third longer.
     """
 
     order = -100  # waits before others of a batch: one sets the rates of the next step

@@ -360,6 +360,7 @@ def test_teachers_are_read_from_their_files(tmp_path):
         load_teachers(recipe, CPU)
 
 
+@pytest.mark.usefixtures("one_thread")  # Which it would have, too: others sum in another order.
 def test_learning_beside_the_next_batch_gives_the_same_weights(prepared, monkeypatch):
     small = {"recipe": "fast", "drawn": 0.0, "dropout": 0.5, "epochs": [2]}
     threads, states = set(), []
