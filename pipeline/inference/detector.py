@@ -128,21 +128,32 @@ class Detector:
         self, photos: Sequence[np.ndarray], factors: Sequence[float], min_score: float, again: bool
     ) -> list[FaceBoxes]:
         """One look at each photo, and `again` on a second scale where faces ask for it."""
-        found = self._detect_at(photos, factors, min(min_score, SURE_SCORE))
+        shrunk = list(photos)
+        found = self._detect_at(photos, factors, min(min_score, SURE_SCORE), shrunk)
         if again:
             first = tuple(found)
             for look in (TINY, HUGE):
                 some = [i for i, faces in enumerate(first) if look.is_asked(faces, factors[i])]
                 scales = [look.scale * factors[index] for index in some]
-                others = self._detect_at([photos[index] for index in some], scales, min_score)
+                some_photos, seen = [photos[i] for i in some], [shrunk[i] for i in some]
+                views = seen if look.scale < 1 else list(some_photos)
+                others = self._detect_at(some_photos, scales, min_score, views)
                 for index, faces in zip(some, others, strict=True):
                     found[index] = look.merge(found[index], faces, factors[index])
         return [drop_containers(faces.take(faces.scores >= min_score)) for faces in found]
 
     def _detect_at(
-        self, photos: Sequence[np.ndarray], factors: Sequence[float], min_score: float
+        self,
+        photos: Sequence[np.ndarray],
+        factors: Sequence[float],
+        min_score: float,
+        views: list[np.ndarray],
     ) -> list[FaceBoxes]:
-        """Detect with given enlargements; on a GPU, photos of one padded size run as one batch."""
+        """Detect with given enlargements; on a GPU, photos of one padded size run as one batch.
+
+        What is looked at are `views`: the photos, or a look before at more pixels than this one.
+        In the place of each is left what is seen now, if it is smaller.
+        """
         sizes = [scaled_size(photo, factor) for photo, factor in zip(photos, factors, strict=True)]
         batches: dict[tuple[int, int, int], list[int]] = defaultdict(list)
         for index, (width, height) in enumerate(sizes):
@@ -156,7 +167,9 @@ class Detector:
             pixels = np.full((len(batches[batch]), height, width, 3), GREY, np.uint8)
             for row, index in enumerate(batches[batch]):
                 wide, high = sizes[index]
-                pixels[row, :high, :wide] = scale_photo(photos[index], factors[index])
+                scaled = scale_photo(views[index], sizes[index])
+                pixels[row, :high, :wide] = scaled
+                views[index] = min(views[index], scaled, key=np.size)
             outputs = self.run_net(pixels)
             anchors = make_anchors(height, width, self.card.anchors, self.card.strides)
             for row, index in enumerate(batches[batch]):
@@ -188,12 +201,11 @@ def scaled_size(photo: np.ndarray, factor: float) -> tuple[int, int]:
     return max(1, round(photo.shape[1] * factor)), max(1, round(photo.shape[0] * factor))
 
 
-def scale_photo(photo: np.ndarray, factor: float) -> np.ndarray:
-    """A photo enlarged or shrunk; itself when the factor is 1."""
-    size = scaled_size(photo, factor)
+def scale_photo(photo: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A photo enlarged or shrunk to a width and height; itself when it has them."""
     if size == (photo.shape[1], photo.shape[0]):
         return photo
-    shrink = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    shrink = cv2.INTER_AREA if size < (photo.shape[1], photo.shape[0]) else cv2.INTER_LINEAR
     return cv2.resize(photo, size, interpolation=shrink)
 
 

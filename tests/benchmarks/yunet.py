@@ -20,7 +20,7 @@ from data_prep.base.files import sha256_of
 from data_prep.base.progress import log
 from pipeline.experiments.measure import THRESH, MeasureOptions, describe_results, measure_weights
 from pipeline.inference.boxes import MAX_FACES, MIN_SCORE, NMS_IOU, FaceBoxes
-from pipeline.inference.detector import choose_factor, scale_photo
+from pipeline.inference.detector import choose_factor, scale_photo, scaled_size
 from pipeline.inference.predictor import Predictor
 from pipeline.nets.cards import WeightsError
 from pipeline.nets.options import SHIPPED
@@ -75,7 +75,7 @@ class YuNetDetector:
             ]
 
     def _detect_one(self, photo: np.ndarray, factor: float) -> FaceBoxes:
-        scaled = cv2.cvtColor(scale_photo(photo, factor), cv2.COLOR_RGB2BGR)
+        scaled = cv2.cvtColor(scale_photo(photo, scaled_size(photo, factor)), cv2.COLOR_RGB2BGR)
         height, width = scaled.shape[:2]
         self._net.setInputSize((width, height))
         found = self._net.detect(scaled)[1]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from pipeline.inference import detector as detector_module
 from pipeline.inference.boxes import (
     HUGE,
     MAX_FACES,
@@ -202,7 +203,7 @@ class Scripted(Detector):
         super().__init__(nn.Identity(), DetectorCard(), device=CPU)
         self.script, self.asked = script, []
 
-    def _detect_at(self, photos, factors, min_score):
+    def _detect_at(self, photos, factors, min_score, views):
         if photos:
             self.asked.append(([photo.shape[1] for photo in photos], list(factors)))
         answers = [
@@ -238,6 +239,22 @@ def test_photos_with_tiny_or_huge_faces_are_looked_at_again():
     detector.asked.clear()
     detector.detect(photos[1:2], resize=2.5)
     assert detector.asked == [([301], [2.5])], "a given factor is used for tiny faces, too"
+
+
+def test_second_look_at_a_shrunk_photo_takes_what_is_shrunk(detector, monkeypatch):
+    """A photo of 4000 pixels is not shrunk twice; one enlarged is looked at in all its pixels."""
+    large, small = make_pixels(2000, 1500), make_pixels(100, 75)
+    side = HUGE.asks[0] / choose_factor(2000, 1500, None) + 1
+    monkeypatch.setattr(detector_module, "_select", lambda *_: faces_of([side] * 3, [0.9] * 3))
+    seen, scale = [], detector_module.scale_photo
+
+    def watch(photo, size):
+        seen.append((photo.shape[1], size[0]))
+        return scale(photo, size)
+
+    monkeypatch.setattr(detector_module, "scale_photo", watch)
+    detector.detect([large, small])
+    assert seen == [(2000, 1664), (100, 300), (1664, 832), (100, 150)]
 
 
 @pytest.mark.parametrize("least", [0.05, 0.15, 0.5, 0.95])
