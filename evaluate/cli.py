@@ -24,38 +24,17 @@ from evaluate.options import METRICS_FILE, EvaluateOptions, reading, writing
 class EvaluateCommand(EvaluateOptions):
     """What the command line takes: where things are, and `EvaluateOptions`."""
 
-    ground_truth: Annotated[
-        Path,
-        typer.Argument(
-            metavar="GT",
-            help="Annotated faces: a folder of VOC XML files, a faces.csv or its folder, COCO "
-            "JSON, a YOLO dataset, or a folder of text files.",
-        ),
-    ]
-    predictions: Annotated[
-        Path,
-        typer.Argument(
-            metavar="PRED",
-            help="Predicted faces: a table of run.py, COCO results JSON, VOC XML files with "
-            "scores, or a folder of text files.",
-        ),
-    ]
-    out: Annotated[
-        Path,
-        writing(
-            "-o",
-            "--out",
-            metavar="OUT",
-            help="Folder for metrics.json, report.html, metrics.csv, curves.csv, confusion.csv and "
-            "errors.csv: a new one, or that of an earlier evaluation.",
-        ),
-    ]
-    against: Annotated[
-        Path | None,
-        reading(
-            metavar="OTHER.csv", help="Other predictions for the same photos, to be compared with."
-        ),
-    ] = None
+    ground_truth: Annotated[Path, typer.Argument(metavar="GT")]
+    """Annotated faces: a folder of VOC XML files, a faces.csv or its folder, COCO JSON, a YOLO
+    dataset, or a folder of text files."""
+    predictions: Annotated[Path, typer.Argument(metavar="PRED")]
+    """Predicted faces: a table of run.py, COCO results JSON, VOC XML files with scores, or a folder
+    of text files."""
+    out: Annotated[Path, writing("-o", "--out", metavar="OUT")]
+    """Folder for metrics.json, report.html, metrics.csv, curves.csv, confusion.csv and errors.csv:
+    a new one, or that of an earlier evaluation."""
+    against: Annotated[Path | None, reading(metavar="OTHER.csv")] = None
+    """Other predictions for the same photos, to be compared with."""
     crops: Annotated[
         Path | None,
         reading(

@@ -32,86 +32,48 @@ reading, counting, writing = (
 class EvaluateOptions:
     """How annotations and predictions are read and counted; the help of each option says more."""
 
-    split: Annotated[str | None, reading(help="Only this split of a faces.csv, such as valid.")] = (
-        None
-    )
-    source: Annotated[str | None, reading(help="Only this dataset of a faces.csv.")] = None
-    photos: Annotated[
-        Path | None,
-        reading(
-            help="Folder of the photos, for the pictures of the report and for relative "
-            "coordinates; looked for beside the annotations when not given."
-        ),
-    ] = None
-    alias: Annotated[
-        list[str], reading(metavar="NAME=CLASS", help="Another name for a class; may be repeated.")
-    ] = field(default_factory=list)
-    classes: Annotated[
-        str | None,
-        reading(
-            metavar="NAME,NAME,…",
-            help="Other classes than the three of masks; the alarm is then left out.",
-        ),
-    ] = None
-    truth_boxes: Annotated[Layout | None, reading(help="Numbers in text files of annotations.")] = (
-        None
-    )
-    pred_boxes: Annotated[Layout | None, reading(help="Numbers in text files of predictions.")] = (
-        None
-    )
-    image_size: Annotated[
-        str | None,
-        reading(metavar="WxH", help="Size of every photo in pixels, for relative coordinates."),
-    ] = None
-    names: Annotated[
-        Path | None, reading(help="File of class names, one a line, for class numbers.")
-    ] = None
-    iou: Annotated[list[float], counting(help="Also give AP at this IoU; may be repeated.")] = (
-        field(default_factory=list)
-    )
-    thresh: Annotated[
-        float,
-        counting(
-            min=0, max=1, help="Detector score from which a face is shown to a user; AP takes all."
-        ),
-    ] = THRESH
-    incorrect: Annotated[
-        IncorrectPolicy, counting(help="What a mask worn wrongly is to the alarm.")
-    ] = "alarm"
-    only_predicted: Annotated[
-        bool,
-        counting(
-            "--only-predicted",
-            help="Measure only the photos that were run, as photos.csv beside the table says; "
-            "without it, only those with a prediction.",
-        ),
-    ] = False
-    false_alarms: Annotated[
-        str | None,
-        counting(
-            metavar="SHARE",
-            help="Also find the alarm's threshold at which at most this share of the masked faces "
-            "raises it, such as 2%, and write it to OUT/alarm.json for run.py --alarm.",
-        ),
-    ] = None
-    all_classes: Annotated[
-        bool,
-        counting(
-            "--all-classes",
-            help="Class AP: take every row for a detection of each class, with score detection × "
-            "p_CLASS, not only of its label.",
-        ),
-    ] = False
-    inclusive: Annotated[
-        bool, counting("--inclusive", help="Count box sides as xmax - xmin + 1, as the VOC kit.")
-    ] = False
-    eleven_point: Annotated[
-        bool, counting("--eleven-point", help="AP at 11 recalls (VOC 2007), not at every recall.")
-    ] = False
-    bootstrap: Annotated[
-        int, counting(min=0, help="Resamples of the photos for the intervals; 0 for none.")
-    ] = 1000
-    seed: Annotated[int, counting(min=0, help="Seed of the resamples.")] = 0
+    split: Annotated[str | None, reading()] = None
+    """Only this split of a faces.csv, such as valid."""
+    source: Annotated[str | None, reading()] = None
+    """Only this dataset of a faces.csv."""
+    photos: Annotated[Path | None, reading()] = None
+    """Folder of the photos, for the pictures of the report and for relative coordinates; looked for
+    beside the annotations when not given."""
+    alias: Annotated[list[str], reading(metavar="NAME=CLASS")] = field(default_factory=list)
+    """Another name for a class; may be repeated."""
+    classes: Annotated[str | None, reading(metavar="NAME,NAME,…")] = None
+    """Other classes than the three of masks; the alarm is then left out."""
+    truth_boxes: Annotated[Layout | None, reading()] = None
+    """Numbers in text files of annotations."""
+    pred_boxes: Annotated[Layout | None, reading()] = None
+    """Numbers in text files of predictions."""
+    image_size: Annotated[str | None, reading(metavar="WxH")] = None
+    """Size of every photo in pixels, for relative coordinates."""
+    names: Annotated[Path | None, reading()] = None
+    """File of class names, one a line, for class numbers."""
+    iou: Annotated[list[float], counting()] = field(default_factory=list)
+    """Also give AP at this IoU; may be repeated."""
+    thresh: Annotated[float, counting(min=0, max=1)] = THRESH
+    """Detector score from which a face is shown to a user; AP takes all."""
+    incorrect: Annotated[IncorrectPolicy, counting()] = "alarm"
+    """What a mask worn wrongly is to the alarm."""
+    only_predicted: Annotated[bool, counting("--only-predicted")] = False
+    """Measure only the photos that were run, as photos.csv beside the table says; without it, only
+    those with a prediction."""
+    false_alarms: Annotated[str | None, counting(metavar="SHARE")] = None
+    """Also find the alarm's threshold at which at most this share of the masked faces raises it,
+    such as 2%, and write it to OUT/alarm.json for run.py --alarm."""
+    all_classes: Annotated[bool, counting("--all-classes")] = False
+    """Class AP: take every row for a detection of each class, with score detection × p_CLASS, not
+    only of its label."""
+    inclusive: Annotated[bool, counting("--inclusive")] = False
+    """Count box sides as xmax - xmin + 1, as the VOC kit."""
+    eleven_point: Annotated[bool, counting("--eleven-point")] = False
+    """AP at 11 recalls (VOC 2007), not at every recall."""
+    bootstrap: Annotated[int, counting(min=0)] = 1000
+    """Resamples of the photos for the intervals; 0 for none."""
+    seed: Annotated[int, counting(min=0)] = 0
+    """Seed of the resamples."""
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense: a `UserError` that names the option."""

@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from data_prep.base.command import load_command
+from data_prep.base.command import as_command, load_command
 from data_prep.cli import app as data_prep_app
 from pipeline.cli import COMMANDS, check_options, trimask
 from tests.pipeline.makers import save_photo
@@ -22,6 +25,36 @@ def test_every_command_is_where_the_table_says(name, target):
     shown = CliRunner().invoke(trimask, [name, "--help"])
     assert shown.exit_code == 0, shown.output
     assert f"trimask {name}" in shown.output.replace("root ", "trimask ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inherited:
+    fold: int = 0
+    """Which part is
+    for validation."""
+    seed: Annotated[int, typer.Option(help="Of the shuffling.")] = 0
+    """A remark."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Inherited):
+    folder: Annotated[Path, typer.Argument(metavar="ROOT")]
+    """Where photos are."""
+
+
+def test_text_below_a_field_is_its_help():
+    def show(options: Options) -> None:
+        """Show them."""
+
+    app = typer.Typer()
+    app.command()(as_command(show))
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "100"}).output
+    for name, text in (
+        ("ROOT", "Where photos are."),
+        ("--fold", "Which part is for validation. [default: 0]"),
+        ("--seed", "Of the shuffling. [default: 0]"),
+    ):
+        assert any(name in line and text in " ".join(line.split()) for line in shown.splitlines())
 
 
 def test_no_command_of_data_prep_is_missing():

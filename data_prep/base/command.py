@@ -5,11 +5,13 @@ import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from importlib import import_module
 from importlib.util import find_spec
-from inspect import Parameter, Signature, get_annotations, signature
+from inspect import Parameter, Signature, get_annotations, getfile, signature
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from typer import BadParameter, Typer
@@ -63,9 +65,10 @@ def tell_missing() -> Iterator[None]:
 def as_command(function: Callable[[Any], Any]) -> Callable[..., None]:
     """A command for typer from a function of one options dataclass; its docstring is the help.
 
-    Each field is a parameter: its type an `Annotated[…, typer.Option(…)]` or `typer.Argument`.
-    They come in the order of the class, those it inherits after its own. Errors that a user can
-    mend become one line and exit code 2.
+    Each field is a parameter: its type an `Annotated[…, typer.Option(…)]` or `typer.Argument`, if
+    there is more to say than its help, which is the text below the field. They come in the order of
+    the class, those it inherits after its own. Errors that a user can mend become one line and exit
+    code 2.
 
     >>> @dataclasses.dataclass(frozen=True)
     ... class Options:
@@ -79,6 +82,7 @@ def as_command(function: Callable[[Any], Any]) -> Callable[..., None]:
     (only,) = signature(function).parameters
     options = get_type_hints(function)[only]
     hints = get_type_hints(options, include_extras=True)
+    hints |= {name: _add_help(hints[name], note) for name, note in _read_notes(options).items()}
     defaults = {field.name: _default(field) for field in dataclasses.fields(options)}
     own_first = dict.fromkeys(n for kind in options.__mro__ for n in get_annotations(kind))
     parameters = [
@@ -103,6 +107,26 @@ def as_command(function: Callable[[Any], Any]) -> Callable[..., None]:
     command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {field.name: field.annotation for field in parameters}
     return command
+
+
+def _read_notes(options: type) -> dict[str, str]:
+    """The texts below the fields of a dataclass, its own and those it inherits, by field."""
+    notes = {}
+    for kind in filter(dataclasses.is_dataclass, reversed(options.__mro__)):
+        tree = ast.parse(Path(getfile(kind)).read_text(encoding="utf-8"))
+        code = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+        own = (node.body for node in code if node.name == kind.__name__)
+        for field, note in (pair for body in own for pair in pairwise(body)):
+            if isinstance(field, ast.AnnAssign) and isinstance(note, ast.Expr):
+                notes[ast.unparse(field.target)] = " ".join(ast.literal_eval(note.value).split())
+    return notes
+
+
+def _add_help(hint: Any, note: str) -> Any:
+    """The type of a parameter with the text below its field, where it has no help of its own."""
+    (about,) = map(copy, getattr(hint, "__metadata__", [typer.Option()]))
+    about.help = about.help or note
+    return Annotated[hint.__origin__ if hasattr(hint, "__metadata__") else hint, about]
 
 
 class Command(TyperCommand):

@@ -55,7 +55,7 @@ class Finding:
     file: str
     kind: str
     message: str
-    dropped: bool
+    dropped: bool = False
 
 
 NOT_READ = "not-read"  # Kind of the findings, no faults, about what a reader has no use for.

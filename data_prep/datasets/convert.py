@@ -41,32 +41,21 @@ VERSION = 1
 class ConvertOptions(ReadingOptions):
     """The options of `convert`; `photos` and `scale` are None for what suits the format."""
 
-    dataset: Annotated[Path, typer.Argument(help="Dataset folder, in any format that is read.")]
-    out: Annotated[
-        Path,
-        typer.Option("--out", "-o", help="Folder to write: new, empty, or of an earlier convert."),
-    ]
-    to: Annotated[Format, typer.Option(help="Format to write.")]
-    photos: Annotated[
-        PhotoMode | None,
-        typer.Option(
-            help="Photos: copied, linked (hard links, one file under two names), or left where "
-            "they are. Crops go without.",
-            show_default="copy",
-        ),
-    ] = None
+    dataset: Annotated[Path, typer.Argument()]
+    """Dataset folder, in any format that is read."""
+    out: Annotated[Path, typer.Option("--out", "-o")]
+    """Folder to write: new, empty, or of an earlier convert."""
+    to: Format
+    """Format to write."""
+    photos: Annotated[PhotoMode | None, typer.Option(show_default="copy")] = None
+    """Photos: copied, linked (hard links, one file under two names), or left where they are. Crops
+    go without."""
     decisions: Decisions = field(default_factory=list)
-    canonical: Annotated[
-        bool, typer.Option("--canonical", help="Name classes as TriMask does, not as written.")
-    ] = False
+    canonical: Annotated[bool, typer.Option("--canonical")] = False
+    """Name classes as TriMask does, not as written."""
     keep_split: KeepSplit = False
-    scale: Annotated[
-        float | None,
-        typer.Option(
-            help="Of crops: side as a multiple of the longer box side.",
-            show_default=str(CROP_SCALE),
-        ),
-    ] = None
+    scale: Annotated[float | None, typer.Option(show_default=str(CROP_SCALE))] = None
+    """Of crops: side as a multiple of the longer box side."""
 
     def __post_init__(self) -> None:
         if not FORMATS[self.to].writes:

@@ -49,16 +49,14 @@ _FAILED = (
 class FetchOptions:
     """The options of `fetch`."""
 
-    dataset: Annotated[str, typer.Argument(help="kaggle:OWNER/NAME, or …/versions/N after it.")]
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", help="Folder that gets the files.", show_default="the dataset's name"
-        ),
-    ] = None
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell version, licence and size.")
-    ] = False
+    dataset: Annotated[str, typer.Argument()]
+    """kaggle:OWNER/NAME, or …/versions/N after it."""
+    out: Annotated[Path | None, typer.Option("--out", "-o", show_default="the dataset's name")] = (
+        None
+    )
+    """Folder that gets the files."""
+    dry_run: Annotated[bool, typer.Option("--dry-run")] = False
+    """Only tell version, licence and size."""
 
 
 def fetch(options: FetchOptions, log: Callable[[str], None]) -> dict[str, Any] | None:

@@ -37,19 +37,14 @@ SHOWN_GROUPS = 5
 class MergeOptions:
     """The options of `merge`."""
 
-    recode: Annotated[
-        Path, typer.Argument(metavar="RECODE.toml", help="Sources and what their classes become.")
-    ]
-    out: Annotated[
-        Path,
-        typer.Option("--out", "-o", help="Folder to write: new, empty, or of an earlier merge."),
-    ]
-    photos: Annotated[
-        files.PhotoMode, typer.Option(help="Photos: copied, linked (hard links), or left out.")
-    ] = files.PhotoMode.COPY
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Threads; one per core if not given.")
-    ] = None
+    recode: Annotated[Path, typer.Argument(metavar="RECODE.toml")]
+    """Sources and what their classes become."""
+    out: Annotated[Path, typer.Option("--out", "-o")]
+    """Folder to write: new, empty, or of an earlier merge."""
+    photos: files.PhotoMode = files.PhotoMode.COPY
+    """Photos: copied, linked (hard links), or left out."""
+    workers: Annotated[int | None, typer.Option(min=1)] = None
+    """Threads; one per core if not given."""
 
 
 def merge_datasets(options: MergeOptions) -> files.Outcome:

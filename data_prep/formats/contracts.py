@@ -127,9 +127,7 @@ class Faults:
         self.findings += note_unread(self.file, things)
         if outlined:
             told = f"{tell(outlined, 'face', 'is/are')} outlined; the box around each is taken."
-            self.findings.append(
-                Finding(self.file, "outlined-faces", f"{self.file}: {told}", dropped=False)
-            )
+            self.findings.append(Finding(self.file, "outlined-faces", f"{self.file}: {told}"))
 
 
 IMAGES = "images"  # The folder that photos lie in by the custom of the field.

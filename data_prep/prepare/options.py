@@ -58,19 +58,11 @@ class ReadingOptions:
     """How datasets are read: what can't be told from their files."""
 
     alias: Alias = field(default_factory=list)
-    format: Annotated[
-        Format | None,
-        typer.Option("--format", help="Of what is read; recognised by what is there if not given."),
-    ] = None
-    names: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            help="Class names for the ids of YOLO labels: data.yaml, or a text file with a name "
-            "per line. Looked for in the dataset if not given.",
-        ),
-    ] = None
+    format: Annotated[Format | None, typer.Option("--format")] = None
+    """Of what is read; recognised by what is there if not given."""
+    names: Annotated[Path | None, typer.Option(exists=True, dir_okay=False)] = None
+    """Class names for the ids of YOLO labels: data.yaml, or a text file with a name per line.
+    Looked for in the dataset if not given."""
     columns: Annotated[
         str,
         typer.Option(
@@ -79,13 +71,8 @@ class ReadingOptions:
             f"are known. Fields: {', '.join(FIELDS)}.",
         ),
     ] = ""
-    crop_scale: Annotated[
-        float,
-        typer.Option(
-            "--crop-scale",
-            help="Of folders of ready crops: their side as a multiple of the face's longer side.",
-        ),
-    ] = 1.0
+    crop_scale: Annotated[float, typer.Option("--crop-scale")] = 1.0
+    """Of folders of ready crops: their side as a multiple of the face's longer side."""
 
     def __post_init__(self) -> None:
         check_scale("--crop-scale", self.crop_scale)
@@ -107,61 +94,34 @@ class ReadingOptions:
 class PrepareOptions(ReadingOptions):
     """Everything that a prepared set depends on besides the data."""
 
-    roots: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="ROOT",
-            help="Dataset folders with photos and annotations in any known format: PASCAL VOC, "
-            "YOLO, COCO, CSV, or crops in folders called after the classes. It is recognised by "
-            "what is there; each folder's name becomes its source.",
-            show_default=False,
-        ),
-    ]
-    scale: Annotated[
-        float, typer.Option(help="Crop side as a multiple of the longer box side.")
-    ] = CROP_SCALE
-    folds: Annotated[
-        int, typer.Option(help="Parts of the split; one of them is for validation.")
-    ] = 5
-    fold: Annotated[int, typer.Option(help="Which part is for validation, from 0.")] = 0
-    seed: Annotated[int, typer.Option(help="Of the split's shuffling.")] = 0
+    roots: Annotated[list[Path], typer.Argument(metavar="ROOT", show_default=False)]
+    """Dataset folders with photos and annotations in any known format: PASCAL VOC, YOLO, COCO, CSV,
+    or crops in folders called after the classes. It is recognised by what is there; each folder's
+    name becomes its source."""
+    scale: float = CROP_SCALE
+    """Crop side as a multiple of the longer box side."""
+    folds: int = 5
+    """Parts of the split; one of them is for validation."""
+    fold: int = 0
+    """Which part is for validation, from 0."""
+    seed: int = 0
+    """Of the split's shuffling."""
     keep_split: KeepSplit = False
-    salvage: Annotated[
-        bool,
-        typer.Option(
-            "--salvage", help="Use JPEGs that lack their end, with the faces that are still there."
-        ),
-    ] = False
-    drop_duplicates: Annotated[
-        bool,
-        typer.Option(
-            "--drop-duplicates",
-            help="Of a box annotated twice and of photos that look just alike keep one, unless "
-            "their labels contradict each other; manifest.json lists the others.",
-        ),
-    ] = False
-    blur_rule: Annotated[
-        BlurRule,
-        typer.Option(
-            "--blur",
-            help="How the largest class is thinned out: the blurriest of each size bin, the "
-            "blurriest of all, or not at all.",
-        ),
-    ] = "binned"
-    ratio: Annotated[
-        float, typer.Option(help="The largest class keeps this multiple of the second.")
-    ] = MAJORITY_RATIO
+    salvage: Annotated[bool, typer.Option("--salvage")] = False
+    """Use JPEGs that lack their end, with the faces that are still there."""
+    drop_duplicates: Annotated[bool, typer.Option("--drop-duplicates")] = False
+    """Of a box annotated twice and of photos that look just alike keep one, unless their labels
+    contradict each other; manifest.json lists the others."""
+    blur_rule: Annotated[BlurRule, typer.Option("--blur")] = "binned"
+    """How the largest class is thinned out: the blurriest of each size bin, the blurriest of all,
+    or not at all."""
+    ratio: float = MAJORITY_RATIO
+    """The largest class keeps this multiple of the second."""
     decisions: Decisions = field(default_factory=list)
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Threads; one per core if not given.")
-    ] = None
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ray[=ADDRESS]",
-            help="Read photos by processes, on this machine or on the machines of a Ray.",
-        ),
-    ] = None
+    workers: Annotated[int | None, typer.Option(min=1)] = None
+    """Threads; one per core if not given."""
+    cluster: Annotated[str | None, typer.Option(metavar="ray[=ADDRESS]")] = None
+    """Read photos by processes, on this machine or on the machines of a Ray."""
 
     def __post_init__(self) -> None:
         if self.cluster is not None:
@@ -196,15 +156,13 @@ class PrepareOptions(ReadingOptions):
 class BuildOptions(PrepareOptions):
     """The options of `build`."""
 
-    out: Annotated[Path, typer.Option("-o", "--out", help="The prepared folder.")] = Path(
-        "prepared"
-    )
+    out: Annotated[Path, typer.Option("-o", "--out")] = Path("prepared")
+    """The prepared folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditOptions(PrepareOptions):
     """The options of `audit`."""
 
-    out: Annotated[
-        Path, typer.Option("-o", "--out", help="Folder for audit.html and audit.json.")
-    ] = Path("audit")
+    out: Annotated[Path, typer.Option("-o", "--out")] = Path("audit")
+    """Folder for audit.html and audit.json."""
