@@ -51,26 +51,9 @@ if Path(sys.argv[0]).stem == "trimask" and parent_process() is None:  # The comm
 
 from data_prep.base.photo import PhotoError  # noqa: E402
 from data_prep.base.progress import log, tell  # noqa: E402
-from data_prep.formats.predictions import (  # noqa: E402
-    COLUMNS,
-    FILE,
-    PHOTOS_FILE,
-    PhotoRow,
-    write_photos,
-    write_predictions,
-)
+from data_prep.formats import predictions as tables  # noqa: E402
+from pipeline.inference import sources  # noqa: E402
 from pipeline.inference.records import Face, list_rows  # noqa: E402
-from pipeline.inference.sources import (  # noqa: E402
-    ANNOTATED,
-    Item,
-    Source,
-    count_reasons,
-    decode_item,
-    find_photos,
-    is_file,
-    list_photos,
-    spell,
-)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,7 +84,7 @@ class _Shown:
             [r.image, *r.box, r.label, r.score, r.detection, *r.probabilities, r.orientation]
             for r in self._rows()
         ]
-        table = pd.DataFrame(rows, columns=list(COLUMNS))
+        table = pd.DataFrame(rows, columns=list(tables.COLUMNS))
         doubts = pd.Series([row.unsure for row in self._rows()], dtype=object)
         return table.assign(unsure=doubts) if doubts.notna().any() else table
 
@@ -128,7 +111,7 @@ class Faces(_Shown, Sequence[Face]):
     faces: tuple[Face, ...]
     orientation: int = 1  # EXIF's, 1 to 8, that the photo was turned upright by.
     error: str = ""  # Why the photo could not be read.
-    photo: Item = field(default="", compare=False)  # As it was given.
+    photo: sources.Item = field(default="", compare=False)  # As it was given.
     size: tuple[int, int] = (0, 0)  # Pixels of the upright photo; 0 if it could not be read.
     learnt: str = ""  # Whether the weights learnt from it: "", "exact" or "near".
 
@@ -145,10 +128,10 @@ class Faces(_Shown, Sequence[Face]):
     def _rows(self) -> list[PredictionRow]:
         return list_rows(self.name, self.faces, self.orientation)
 
-    def to_row(self) -> PhotoRow:
+    def to_row(self) -> tables.PhotoRow:
         """The photo as a row of `photos.csv`."""
         known = (*self.size, self.orientation, len(self), self.learnt)
-        return PhotoRow(spell(self.name), *known, reason=self.error)
+        return tables.PhotoRow(sources.spell(self.name), *known, reason=self.error)
 
     def plot(self) -> Image.Image:
         """The upright photo with its faces marked; small photos are enlarged to be readable."""
@@ -156,7 +139,7 @@ class Faces(_Shown, Sequence[Face]):
 
         from pipeline.inference.draw import draw_faces
 
-        frame = decode_item(self.photo, self.name)
+        frame = sources.decode_item(self.photo, self.name)
         if frame.pixels is None:
             raise PhotoError(frame.error)
         return Image.fromarray(draw_faces(frame.pixels, self.faces))
@@ -212,14 +195,15 @@ class Results(_Shown, Sequence[Faces]):
         from data_prep.base.files import refuse_other_files
         from pipeline.inference.draw import save_drawing
 
-        refuse_other_files(Path(folder), PHOTOS_FILE, "save", mark=None)
+        refuse_other_files(Path(folder), tables.PHOTOS_FILE, "save", mark=None)
         rows = self._rows()
         asked = any(row.unsure is not None for row in rows)
-        write_predictions(Path(folder) / FILE, rows, unsure=asked)
-        write_photos(Path(folder) / PHOTOS_FILE, [one.to_row() for one in self.photos])
+        tables.write_predictions(Path(folder) / tables.FILE, rows, unsure=asked)
+        photos = [one.to_row() for one in self.photos]
+        tables.write_photos(Path(folder) / tables.PHOTOS_FILE, photos)
         for one in self.photos:
             if not one.error:
-                save_drawing(Path(folder) / ANNOTATED / one.name, np.asarray(one.plot()))
+                save_drawing(Path(folder) / sources.ANNOTATED / one.name, np.asarray(one.plot()))
 
 
 @dataclass(frozen=True)
@@ -233,7 +217,7 @@ class Model:
 
     def predict(
         self,
-        photos: Item | list[Any] | tuple[Any, ...],
+        photos: sources.Item | list[Any] | tuple[Any, ...],
         *,
         thresh: float = 0.5,
         resize: float | None = None,
@@ -260,20 +244,20 @@ class Model:
             raise ValueError(f"{thresh=}, {resize=}: from 0 to 1, and above 0 to 8 or None.")
         predictor = replace(self.predictor, thresh=thresh, resize=resize)
         if isinstance(photos, (list, tuple)):
-            return _collect(predictor, list_photos(photos), photos)
-        if is_file(photos) and not Path(photos).is_file():
-            found = find_photos(str(photos))
+            return _collect(predictor, sources.list_photos(photos), photos)
+        if sources.is_file(photos) and not Path(photos).is_file():
+            found = sources.find_photos(str(photos))
             left = [*found.passed_over, *((name, "a video: see run.py") for name in found.videos)]
             if left:
-                log(f"passed over: {count_reasons(left)}")
+                log(f"passed over: {sources.count_reasons(left)}")
             return _collect(predictor, found, [found.root / image for image in found.images])
-        (faces,) = _collect(predictor, list_photos([photos]), [photos])
+        (faces,) = _collect(predictor, sources.list_photos([photos]), [photos])
         if faces.error:
             raise PhotoError(faces.error)
         return faces
 
 
-def _collect(predictor: Predictor, source: Source, photos: Sequence[Item]) -> Results:
+def _collect(predictor: Predictor, source: sources.Source, photos: Sequence[Any]) -> Results:
     found = [
         Faces(f.name, tuple(faces), f.orientation, f.error, photos[f.index], f.size, f.learnt)
         for f, faces in predictor.predict(source)

@@ -7,14 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from data_prep.base import files
 from data_prep.base.command import spell
-from data_prep.base.files import (
-    hold_folder,
-    open_atomically,
-    read_object,
-    refuse_other_files,
-    write_json,
-)
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import tell
 from data_prep.base.records import Box
@@ -63,7 +57,7 @@ def find_suspects(options: SuspectsOptions, log: Log) -> tuple[pd.DataFrame, lis
     recipe = load_recipe(options.recipe, ClassifierRecipe, overrides)
     faces = short.open_faces(prepared, recipe, out)
     if not any(out.glob("*.npz")):  # A stopped search has no more than these.
-        refuse_other_files(out, ABOUT, mark="order")
+        files.refuse_other_files(out, ABOUT, mark="order")
     in_sample = order == "in-sample"
     search = {
         "faces_sha256": faces.data["faces_sha256"],
@@ -77,7 +71,7 @@ def find_suspects(options: SuspectsOptions, log: Log) -> tuple[pd.DataFrame, lis
     if order != "in-sample":
         fold, of_folds = short.plan_folds(plan, options.folds)
         tasks = [*of_folds, *tasks] if order == "merged" else of_folds
-    with hold_folder(out):
+    with files.hold_folder(out):
         done = short.run_tasks(
             tasks, device=pick_device(options.device), log=log, jobs=options.jobs
         )
@@ -92,7 +86,7 @@ def find_suspects(options: SuspectsOptions, log: Log) -> tuple[pd.DataFrame, lis
         table = tabulate(faces.table, evidence, neighbours, duplicates, merged=order == "merged")
         _plot(table.head(ON_SHEET), out / SHEET)
         table["crop"] = [Path(crop).relative_to(prepared).as_posix() for crop in table["crop"]]
-        with open_atomically(out / TABLE) as file:
+        with files.open_atomically(out / TABLE) as file:
             table.to_csv(file, index=False, float_format="%.6g")
         wrong = {} if in_sample else estimate_wrong_labels(labels, probabilities, groups)
         likely = wrong.pop("all", None)
@@ -114,14 +108,14 @@ def find_suspects(options: SuspectsOptions, log: Log) -> tuple[pd.DataFrame, lis
             "likely_errors": likely,
             "expected_wrong": wrong,
         }
-        write_json(out / ABOUT, about)
+        files.write_json(out / ABOUT, about)
         open_suspects(out)  # A large table is indexed now, not when somebody waits for the page.
     return table, likely
 
 
 def warn_of_others(out: Path, search: Mapping[str, Any], log: Log) -> None:
     """Say, before anything is trained, that suspects found otherwise will be replaced, and how."""
-    known = read_object(out / ABOUT) if (out / TABLE).is_file() else None
+    known = files.read_object(out / ABOUT) if (out / TABLE).is_file() else None
     before, after = flatten(dict(known or search)), flatten(dict(search))
     told = [
         "other faces, labels or boxes"

@@ -44,15 +44,6 @@ class Sides:
         }
 
 
-def check_scales(before: PreparedFaces, after: PreparedFaces) -> None:
-    """Refuse, by `ExperimentError`, crops of one that aren't cut like those of the other."""
-    if before.scale != after.scale:
-        raise ExperimentError(
-            f"{after.folder}: crops at {after.scale} times the box, those of {before.folder} at "
-            f"{before.scale} times: build both with the same --scale."
-        )
-
-
 def pair_sides(before: PreparedFaces, after: PreparedFaces) -> Sides:
     """Put both sides on one split: that of the folder before cleaning.
 
@@ -69,7 +60,11 @@ def pair_sides(before: PreparedFaces, after: PreparedFaces) -> Sides:
             f"{before.folder}, so nothing tells which side of the split it is on: build both "
             "folders from the same datasets with the same --folds, --fold and --seed."
         )
-    check_scales(before, after)
+    if before.scale != after.scale:
+        raise ExperimentError(
+            f"{after.folder}: crops at {after.scale} times the box, those of {before.folder} at "
+            f"{before.scale} times: build both with the same --scale."
+        )
     split, table = before.table["split"], before.table
     chosen = cleaned.isin(photos[split == TRAIN])
     if not chosen.any():

@@ -18,13 +18,7 @@ from data_prep.base.photo import read_photo
 from data_prep.base.progress import log, show_progress, tell
 from data_prep.base.records import Box
 from data_prep.base.tables import KEY, markdown_table, read_faces
-from data_prep.formats.predictions import (
-    REQUIRED,
-    PhotoRow,
-    PredictionRow,
-    tabulate_predictions,
-    write_predictions,
-)
+from data_prep.formats import predictions as tables
 from data_prep.grouping.split import TRAIN, VALID
 from evaluate.evaluation import evaluate, read_case
 from evaluate.inputs.predictions import Predictions, make_predictions
@@ -65,10 +59,7 @@ class PreparedData(PreparedFaces):
 
     @classmethod
     def open(cls, folder: Path, *outs: Path) -> PreparedData:
-        """Read a prepared folder.
-
-        Raises `PreparedError`: it is none; `TableError`: its table can't be read.
-        """
+        """Read a prepared folder; raises `PreparedError`, or `TableError` for its table."""
         data, roots = identify_data(folder, *outs)
         return cls(folder, read_faces(folder), float(data["options"]["scale"]), data, roots)
 
@@ -98,23 +89,23 @@ class PreparedData(PreparedFaces):
 
 def predict_photos(predictor: Predictor, photos: PhotoSet) -> Predictions:
     """What the nets find on photos."""
-    rows: list[PredictionRow] = []
-    ran: list[PhotoRow] = []
+    rows: list[tables.PredictionRow] = []
+    ran: list[tables.PhotoRow] = []
     for frame, faces in predictor.predict(show_progress(photos, len(photos), "photos")):
         rows += list_rows(frame.name, faces, frame.orientation)
         ran.append(describe_photo(frame, faces))
-    return make_predictions(tabulate_predictions(rows), Path("predictions"), tuple(ran))
+    return make_predictions(tables.tabulate_predictions(rows), Path("predictions"), tuple(ran))
 
 
 def classify_faces(
     classifier: Classifier, faces: pd.DataFrame, folder: Path
-) -> list[PredictionRow]:
+) -> list[tables.PredictionRow]:
     """What a classifier tells of annotated faces of a folder, as if a detector had found them."""
     found = classifier.classify([read_photo(folder / crop).pixels for crop in faces["crop"]])
     photos, boxes = name_photos(faces), faces[[*Box._fields]].to_numpy()
     labels = label_names(found.argmax(axis=1))
     return [
-        PredictionRow(photo, Box(*box), label, max(shares), 1.0, tuple(shares))
+        tables.PredictionRow(photo, Box(*box), label, max(shares), 1.0, tuple(shares))
         for photo, box, label, shares in zip(photos, boxes, labels, found.tolist(), strict=True)
     ]
 
@@ -206,7 +197,7 @@ def measure_weights(options: MeasureOptions, predictor: Predictor | None = None)
         log(f"{source}: {tell(faces['image'].nunique())}, {tell(len(faces), 'face')}")
         found = predict_photos(predictor, data.list_valid(source))
         rows = classify_faces(predictor.classifier, faces, data.folder)
-        crops = make_predictions(tabulate_predictions(rows), Path("crops"))
+        crops = make_predictions(tables.tabulate_predictions(rows), Path("crops"))
         answers += [row.probabilities for row in rows]
         report = None if reports is None else reports / source
         results[source] = measure_source(
@@ -297,7 +288,7 @@ def fit_boxes(options: FitBoxesOptions) -> None:
 
 def classify(options: ClassifyOptions) -> None:
     """Classify the annotated faces, as if the detector were perfect: a table for evaluate."""
-    table, own = options.table, ",".join(REQUIRED).encode()
+    table, own = options.table, ",".join(tables.REQUIRED).encode()
     identify_data(options.prepared, table.parent)
     if table.exists() and not (table.is_file() and table.read_bytes().startswith(own)):
         raise OutputError(f"{table}: is there, but no table of faces; choose another with -o.")
@@ -309,5 +300,5 @@ def classify(options: ClassifyOptions) -> None:
         raise PreparedError(f"{options.prepared}: {why}")
     path = find_net(options.weights, CLASSIFIER)
     classifier = Classifier.load(path, device=options.device)
-    write_predictions(table, classify_faces(classifier, chosen, options.prepared))
+    tables.write_predictions(table, classify_faces(classifier, chosen, options.prepared))
     log(f"{tell(len(chosen), 'face')} of the {options.split} split: {table}")

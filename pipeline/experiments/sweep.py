@@ -42,11 +42,7 @@ def judge_trials(
     options: TrialOptions,
     log: Log,
 ) -> list[Judged]:
-    """Train each plan in folds, and let every face be judged by the net of its fold, (N,) from 0.
-
-    `learnt` are the faces that a plan's net of a fold learns from. What is done stays done, in the
-    folders of the plans.
-    """
+    """Train each plan in folds, on `learnt`; every face is judged by the net of its fold, (N,)."""
     tasks, folds = [], fold.max() + 1
     for plan, parts in zip(plans, learnt, strict=True):
         for number, part in enumerate(parts):

@@ -18,7 +18,6 @@ from pipeline.inference.sources import PhotoSet, stamp_of
 from pipeline.nets.compute import count_cpus
 
 if TYPE_CHECKING:
-    from data_prep.base.boxes import BoxOffsets
     from pipeline.inference.predictor import Predictor
     from pipeline.inference.sinks import Entry
 
@@ -53,6 +52,7 @@ class Cluster:
         if not photos.images:
             return
         old, device = Drawings(folder, None, clock), nets.detector.device
+        fields = ("engine", "thresh", "resize", "unsure", "boxes")
         with start_ray("--cluster", self.name, count_cpus() + 1) as ray:
             there, gpus = ray.cluster_resources(), int(device == "cuda")
             # One processor is left to Ray's own tasks: actors, which never end, make no room.
@@ -63,11 +63,10 @@ class Cluster:
             blocks = [{"photos": block} for block in split_photos(photos, self.actors)]
             answers = ray.data.from_items(blocks, override_num_blocks=len(blocks)).map_batches(
                 _Actor,
-                fn_constructor_args=(Path.cwd(), least, nets.identify(), nets.boxes, self.weights),
+                fn_constructor_args=(Path.cwd(), least, nets.identify(), self.weights),
                 fn_constructor_kwargs={
-                    **{n: getattr(nets, n) for n in ("engine", "thresh", "resize", "unsure")},
-                    "quality": nets.detector.quality,
-                    **{"device": device, "bf16": nets.detector.bf16},
+                    **{n: getattr(nets, n) for n in fields},
+                    **{n: getattr(nets.detector, n) for n in ("device", "bf16", "quality")},
                 },
                 compute=ray.data.ActorPoolStrategy(size=self.actors),
                 **{"num_cpus": 1, "num_gpus": gpus, "memory": MEMORY, "max_task_retries": TRIES},
@@ -106,18 +105,12 @@ class _Actor:
     """A process with its nets."""
 
     def __init__(
-        self,
-        cwd: Path,
-        least: float | None,
-        identity: object,
-        boxes: BoxOffsets | None,
-        weights: Path,
-        **options: Any,
+        self, cwd: Path, least: float | None, identity: object, weights: Path, **options: Any
     ) -> None:
         from pipeline.inference.predictor import Predictor
 
         os.chdir(cwd)  # For names to mean the same here, and to be told alike.
-        self.nets, self.least = Predictor.load(weights, boxes=boxes, **options), least
+        self.nets, self.least = Predictor.load(weights, **options), least
         if self.nets.identify() != identity:
             raise ClusterError("a machine has other weights than this one")
 

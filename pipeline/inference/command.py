@@ -13,18 +13,10 @@ from data_prep.base.files import OutputError, hold_folder, refuse_other_files
 from data_prep.base.photo import MAX_PIXELS
 from data_prep.base.progress import log, tell
 from data_prep.formats.predictions import AlarmRule
+from pipeline.inference import sources
 from pipeline.inference.addresses import hide_password
 from pipeline.inference.cluster import Cluster, ClusterError
 from pipeline.inference.saves import Saves
-from pipeline.inference.sources import (
-    BESIDE,
-    JOURNAL,
-    LOST,
-    WRITTEN,
-    PhotoSet,
-    count_reasons,
-    find_photos,
-)
 from pipeline.inference.video.alarms import Alarm
 from pipeline.inference.video.clips import VideoOptions
 from pipeline.nets import options as shared
@@ -123,10 +115,11 @@ def run(options: RunOptions) -> None:
         raise OptionError("--alarm: one alarm.json, and one command or address, are the most.")
     call = Alarm(called[-1]) if called else None
     video = VideoOptions(options.every, call, options.show)
-    refuse_other_files(options.out, JOURNAL, mark=None)
-    for link in [path for name in sorted(WRITTEN) if (path := options.out / name).is_symlink()]:
+    refuse_other_files(options.out, sources.JOURNAL, mark=None)
+    places = (options.out / name for name in sorted(sources.WRITTEN))
+    for link in filter(Path.is_symlink, places):
         raise OutputError(f"{link}: is a link; remove it, or choose another -o.")
-    photos = video.fit(find_photos(options.photos, leave_out=options.out))
+    photos = video.fit(sources.find_photos(options.photos, leave_out=options.out))
     photos = replace(photos, salvage=options.salvage, max_pixels=options.max_pixels)
     saves = Saves(options.save, options.blur)
     shared.find_weights(options.weights)
@@ -167,13 +160,13 @@ def run(options: RunOptions) -> None:
     if len(summary["unreadable"]) == summary["photos"] + len(photos.videos):
         raise typer.Exit(NOT_DONE)
     unheard = summary.get("alarm_calls", {}).get("failed")
-    lost = any(why.startswith(LOST) for _, why in photos.passed_over)
+    lost = any(why.startswith(sources.LOST) for _, why in photos.passed_over)
     if summary["unreadable"] or lost or unheard:
         raise typer.Exit(SOME_LEFT_OUT)
 
 
 def tell_result(
-    options: RunOptions, summary: dict[str, Any], photos: PhotoSet, alarm: AlarmRule | None
+    options: RunOptions, summary: dict[str, Any], photos: sources.PhotoSet, alarm: AlarmRule | None
 ) -> None:
     """Say what was found, what makes it mean less above it, and what was left out below."""
     learnt = summary["learnt"]
@@ -229,14 +222,14 @@ def tell_result(
         typer.echo(f"drawn: {options.out / 'annotated'}")
     for name, file in summary["saved"].items():
         typer.echo(f"{name}: {options.out / file}")
-    others = BESIDE - {*summary["saved"].values(), "annotated" if options.draw else ""}
+    others = sources.BESIDE - {*summary["saved"].values(), "annotated" if options.draw else ""}
     old = ", ".join(sorted(name for name in others if (options.out / name).exists()))
     if old and summary["photos_done_now"]:
         log(f"note: still as an earlier run left it: {old}; --draw or --save writes it anew")
     for item in summary["unreadable"]:
         log(f"unreadable: {item['reason']}")
     if photos.passed_over:
-        reasons = count_reasons(photos.passed_over)
+        reasons = sources.count_reasons(photos.passed_over)
         log(f"passed over: {reasons}; each is named in {options.out / 'summary.json'}")
     if summary.get("videos_left"):
         log(f"stopped within {summary['videos_left'][0]}, run again to go on")

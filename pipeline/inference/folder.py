@@ -16,14 +16,7 @@ from data_prep.base.files import write_json
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import show_progress
 from data_prep.base.tables import write_csv
-from data_prep.formats.predictions import (
-    FILE,
-    LEARNT,
-    PHOTOS_FILE,
-    AlarmRule,
-    write_photos,
-    write_predictions,
-)
+from data_prep.formats import predictions
 from pipeline.inference.cluster import Cluster
 from pipeline.inference.looks import find_unlike
 from pipeline.inference.predictor import Predictor
@@ -45,10 +38,7 @@ NETS = (DETECTOR, CLASSIFIER, "single_stage")  # By which the summary names thei
 def predict_photos(
     predictor: Predictor, photos: PhotoSet, annotated: Path, draw_from: float | None, clock: Clock
 ) -> Generator[Entry, None, None]:
-    """Entries of photos, which are drawn below a folder from a detection score on; None draws none.
-
-    Raises `OutputError`: a drawing can't be written.
-    """
+    """Entries of photos, drawn below a folder from a score on unless None; raises `OutputError`."""
     drawings = Drawings(annotated, draw_from, clock)
     try:
         for frame, faces in predictor.predict(photos, clock):
@@ -66,7 +56,7 @@ def predict_folder(
     draw: bool = True,
     draw_from: float = DRAW_FROM,
     saves: Saves = NOTHING,
-    alarm: AlarmRule | None = None,
+    alarm: predictions.AlarmRule | None = None,
     spreadsheet: bool = False,
     video: VideoOptions | None = None,
     cluster: Cluster | None = None,
@@ -118,9 +108,10 @@ def predict_folder(
     done = [replace(entry.photo, image=spell(entry.photo.image)) for entry in entries]
     videos = [one.photo for one in kept]
     all_rows = chain(rows, *(one.rows() for one in kept))
-    further = {"video": bool(kept), "unsure": predictor.unsure}
-    write_predictions(out / FILE, all_rows, **further, spreadsheet=spreadsheet)
-    write_photos(out / PHOTOS_FILE, [*done, *videos], spreadsheet=spreadsheet)
+    further = {"video": bool(kept), "unsure": predictor.unsure, "spreadsheet": spreadsheet}
+    predictions.write_predictions(out / predictions.FILE, all_rows, **further)
+    place, ran = out / predictions.PHOTOS_FILE, [*done, *videos]
+    predictions.write_photos(place, ran, spreadsheet=spreadsheet)
     if kept:
         told = (row.values() for one in kept for row in one.state.tracks)
         write_csv(out / f"{TRACKS}.csv", chain([COLUMNS], told), spreadsheet=spreadsheet)
@@ -133,7 +124,7 @@ def predict_folder(
     stages = {"total": seconds, "detect": 0.0, "classify": 0.0} | clock.seconds
     ranges = predictor.classifier.card.looks if predictor.classifier else {}
     read = [row for row in done if not row.reason]
-    unreadable = [row for row in (*done, *videos) if row.reason]
+    unreadable = [row for row in ran if row.reason]
     summary: dict[str, Any] = {
         "photos": len(done),
         "photos_done_now": now,
@@ -147,7 +138,7 @@ def predict_folder(
         "turned": [row.image for row in read if row.orientation != UPRIGHT],
         "unlike": find_unlike([[face.looks for face in e.faces] for e in entries], ranges),
         "learnt": {
-            **{how: sum(row.learnt == how for row in done) for how in LEARNT if how},
+            **{how: sum(row.learnt == how for row in done) for how in predictions.LEARNT if how},
             "not_listed": [net for net, names in predictor.listed.items() if not names],
         },
         "saved": {name: path.name for name, path in saved.items()},

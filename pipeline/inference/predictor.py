@@ -118,10 +118,7 @@ class Predictor:
         return know_photos(*self.listed.values())
 
     def __call__(self, frames: Sequence[Frame], clock: Clock | None = None) -> list[list[Face]]:
-        """The faces of several frames at once, best detection first; none of those with an error.
-
-        The clock gets the seconds of `detect` and `classify`.
-        """
+        """The faces of frames, best detection first; clocks `detect` and `classify`."""
         clock = Clock() if clock is None else clock
         photos = [frame.pixels for frame in frames if frame.pixels is not None]
         with clock.measure("detect"):
@@ -163,9 +160,8 @@ class Predictor:
     def predict(
         self, source: Source | Iterable[Frame], clock: Clock | None = None
     ) -> Iterator[tuple[Frame, list[Face]]]:
-        """Each frame of a source with its faces; only those of a batch are held at once.
+        """Each frame of a source, with `learnt`, and its faces; a batch of them is held at once.
 
-        The frames tell whether the nets learnt from them.
         The clock gets the seconds of `decode`, `detect` and `classify`.
         """
         known = self.known

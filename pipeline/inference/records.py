@@ -81,6 +81,11 @@ def describe_photo(frame: Frame, faces: Sequence[Face]) -> PhotoRow:
     return PhotoRow(frame.name, *known, reason=frame.error, salvaged=frame.salvaged)
 
 
+def round_box(box: Box) -> Box:
+    """Pixels as in the table."""
+    return Box(*(round(float(value), 2) for value in box))
+
+
 class Clock:
     """Seconds spent in each stage, summed over all threads that use it."""
 

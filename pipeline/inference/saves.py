@@ -19,12 +19,12 @@ from data_prep.base.errors import OptionError
 from data_prep.base.files import PART, write_atomically, writing
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import log, show_progress
-from data_prep.base.records import AnnotatedPhoto, Box
+from data_prep.base.records import AnnotatedPhoto
 from data_prep.base.records import Face as AnnotatedFace
 from data_prep.formats.exif_frame import FramedPhoto
 from data_prep.formats.registry import FORMATS
 from pipeline.inference.draw import blur_faces, save_drawing
-from pipeline.inference.records import Face, Frame
+from pipeline.inference.records import Face, Frame, round_box
 from pipeline.inference.sinks import Entry
 from pipeline.inference.sources import ANNOTATED, SAVED, PhotoSet, spell
 
@@ -38,10 +38,7 @@ THUMB = 96  # Side of a gallery's picture in pixels.
 
 @dataclass(frozen=True)
 class Saves:
-    """What to write; `blur` are the classes to blur, all if there are none.
-
-    Raises `OptionError`: a name is unknown.
-    """
+    """What to write, and classes to blur, all if none; raises `OptionError` for an unknown name."""
 
     names: Sequence[str] = ()
     blur: Sequence[str] = ()
@@ -57,10 +54,7 @@ class Saves:
             raise OptionError(f"--blur: tells which classes --save {BLURRED} blurs; add it.")
 
     def write(self, entries: Sequence[Entry], photos: PhotoSet, out: Path) -> dict[str, Path]:
-        """Write all into the output folder, anew; gives the file or folder of each.
-
-        Raises `OutputError`: something can't be written.
-        """
+        """Write all into the output folder, anew; gives the place of each; raises `OutputError`."""
         good = [entry for entry in entries if not entry.photo.reason]
         places = {}
         for name in dict.fromkeys(self.names):
@@ -83,21 +77,18 @@ class Saves:
             if not takers:  # Photos without a face on the page need not be read.
                 shown = {image for image, _ in gallery.chosen}
                 good = [entry for entry in good if entry.photo.image in shown]
-            _show(good, photos, [*takers, gallery.add])
+            frames = replace(photos, images=tuple(entry.photo.image for entry in good))
+            for frame, entry in zip(
+                show_progress(frames, len(frames), "saving"), good, strict=True
+            ):
+                if frame.error or frame.stamp != entry.stamp:
+                    log(f"not saved: {frame.name} changed since it was run; run again")
+                    continue
+                for take in (*takers, gallery.add):
+                    take(frame, entry.faces)
             if GALLERY in places:
                 gallery.write(places[GALLERY])
         return places
-
-
-def _show(entries: Sequence[Entry], photos: PhotoSet, takers: Sequence[Taker]) -> None:
-    """Read the photos again, for what needs their pixels."""
-    frames = replace(photos, images=tuple(entry.photo.image for entry in entries))
-    for frame, entry in zip(show_progress(frames, len(frames), "saving"), entries, strict=True):
-        if frame.error or frame.stamp != entry.stamp:
-            log(f"not saved: {frame.name} changed since it was run; run again")
-            continue
-        for take in takers:
-            take(frame, entry.faces)
 
 
 @contextmanager
@@ -125,14 +116,9 @@ def describe_entry(entry: Entry) -> dict[str, Any]:
     for face in entry.faces:
         shares = (round(share, 5) for share in face.probabilities)
         scores = {"score": round(face.score, 5), "detection": round(face.detection, 5)}
-        told = {"box": _round(face.box), "label": face.label, **scores}
+        told = {"box": round_box(face.box), "label": face.label, **scores}
         faces.append({**told, "probabilities": dict(zip(CLASSES, shares, strict=True))})
     return {**known, "orientation": row.orientation, "faces": faces}
-
-
-def _round(box: Box) -> Box:
-    """As in the table."""
-    return Box(*(round(float(value), 2) for value in box))
 
 
 def _frame(entry: Entry, root: Path, names: Mapping[str, str]) -> FramedPhoto:
@@ -142,7 +128,7 @@ def _frame(entry: Entry, root: Path, names: Mapping[str, str]) -> FramedPhoto:
     faces = []
     for place, face in enumerate(entry.faces):
         box = turn_box_back(face.box, *size, row.orientation)
-        faces.append(AnnotatedFace(place, face.label, _round(box)))
+        faces.append(AnnotatedFace(place, face.label, round_box(box)))
     photo = AnnotatedPhoto(root.resolve().name, root, row.image, row.image, *size, tuple(faces))
     return FramedPhoto(photo, names[row.image], *size, photo.faces, row.orientation)
 

@@ -126,10 +126,9 @@ def _read(path: Path, head: str) -> dict[str, Entry]:
 
 
 class Drawings:
-    """Photos with their faces drawn, written by a thread while the nets work on others.
+    """Photos drawn, with faces from a score on, by a thread beside the nets; the clock gets `draw`.
 
-    Faces are drawn from a detection score on; None draws nothing, but takes away what was drawn
-    before. The clock gets the seconds of `draw`.
+    None draws nothing, but takes away what was drawn before.
     """
 
     def __init__(self, folder: Path, draw_from: float | None, clock: Clock) -> None:

@@ -25,14 +25,7 @@ import numpy as np
 from PIL import Image
 
 from data_prep.base.errors import UserError
-from data_prep.base.photo import (
-    MAX_PIXELS,
-    PHOTO_SUFFIXES,
-    Photo,
-    PhotoError,
-    photo_size,
-    read_photo,
-)
+from data_prep.base.photo import MAX_PIXELS, PHOTO_SUFFIXES, PhotoError, photo_size, read_photo
 from data_prep.formats.contracts import Format
 from data_prep.formats.predictions import FILE, PHOTOS_FILE
 from pipeline.inference import addresses
@@ -85,19 +78,15 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class PhotoSet:
-    """Photos and the folder their names are relative to; decoded by threads, a little ahead.
+    """Photos, decoded by threads, a little ahead, and the videos beside them."""
 
-    Videos beside them are known by their names, too, each with its place: a file, an address, or
-    the number of a camera.
-    """
-
-    root: Path
-    images: tuple[str, ...]  # Relative to `root`, forward slashes, sorted.
+    root: Path  # Names are relative to it.
+    images: tuple[str, ...]  # Forward slashes, sorted.
     passed_over: tuple[tuple[str, str], ...] = ()  # Other files and folders, each with the reason.
     salvage: bool = False  # See `read_photo`, and for the next.
     max_pixels: int = MAX_PIXELS
     items: Mapping[str, Item] = field(default_factory=dict)  # Photos not below `root`, by name.
-    videos: Mapping[str, str] = field(default_factory=dict)
+    videos: Mapping[str, str] = field(default_factory=dict)  # Files, addresses, camera numbers.
 
     def __len__(self) -> int:
         return len(self.images)
@@ -105,12 +94,9 @@ class PhotoSet:
     def __iter__(self) -> Iterator[Frame]:
         """The photos, upright."""
         rules = {"salvage": self.salvage, "max_pixels": self.max_pixels}
-        found = [(name, self.items.get(name, self.root / name)) for name in self.images]
+        found = ((name, self.items.get(name, self.root / name)) for name in self.images)
         return _read_ahead(
-            (
-                Path(item) if is_file(item) else None,
-                partial(decode_item, item, name, index, **rules),
-            )
+            (item, partial(decode_item, item, name, index, **rules))
             for index, (name, item) in enumerate(found)
         )
 
@@ -135,16 +121,16 @@ def is_file(item: Item) -> TypeGuard[str | Path]:
     return isinstance(item, Path) or (isinstance(item, str) and not item.startswith(ADDRESSES))
 
 
-def _read_ahead(tasks: Iterable[tuple[Path | None, Callable[[], Frame]]]) -> Iterator[Frame]:
-    """What the tasks give, in order, read by threads; files are known by their paths."""
+def _read_ahead(tasks: Iterable[tuple[Item, Callable[[], Frame]]]) -> Iterator[Frame]:
+    """What the tasks on some items give, in order, read by threads."""
     room = Condition()
     held = asked = 0  # Pixels read or being read; the place whose turn it is, -1 at the end.
 
-    def read(place: int, task: tuple[Path | None, Callable[[], Frame]]) -> tuple[Frame, int]:
+    def read(place: int, task: tuple[Item, Callable[[], Frame]]) -> tuple[Frame, int]:
         nonlocal held
         pixels = 0
         with suppress(PhotoError):
-            pixels = math.prod(photo_size(task[0])) if task[0] else 0
+            pixels = math.prod(photo_size(Path(task[0]))) if is_file(task[0]) else 0
         with room:
             room.wait_for(lambda: held + pixels <= AHEAD_PIXELS or asked in {place, -1})
             held += pixels
@@ -178,69 +164,48 @@ def _read_ahead(tasks: Iterable[tuple[Path | None, Callable[[], Frame]]]) -> Ite
 
 
 def decode_item(item: Item, name: str, index: int = 0, **rules: Any) -> Frame:
-    """A photo of any kind turned upright, or a frame that says why it can't be read.
-
-    Rules are those of `read_photo`.
-    """
-
-    def read() -> Photo:
-        if is_file(item):
-            if spell(name) != name:
-                raise PhotoError(f"{item}: the file's name is not valid UTF-8; rename it.")
-            return read_photo(Path(item), upright=True, **rules)
-        if isinstance(item, str):
-            return read_photo(fetch(item), hide_password(item), upright=True, **rules)
-        if isinstance(item, np.ndarray):
-            return read_photo(_to_image(item, name), name, upright=True, **rules)
-        if not isinstance(item, bytes | Image.Image):
-            what = f"{name}: of type {type(item).__name__}, which is no photo"
-            raise PhotoError(f"{what}; give a path, an address, an array or a PIL image.")
-        return read_photo(item, name, upright=True, **rules)
-
-    stamp = stamp_of(item)
-    if not isinstance(item, BucketFile):
-        path = Path(item) if is_file(item) else None
-        return replace(_make_frame(name, index, read, path), stamp=stamp)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            copy = item.fetch(Path(folder))
-            frame = decode_item(copy, name, index, **rules)
-        error = frame.error.replace(str(copy), str(item))
-    except OSError as why:
-        frame, error = Frame(name, index), f"{item}: can't be fetched ({why})."
-    return replace(frame, stamp=stamp, error=error)
-
-
-def _make_frame(
-    name: str, index: int, read: Callable[[], Photo], path: Path | None = None
-) -> Frame:
+    """A photo of any kind turned upright, or a frame that says what is wrong; see `read_photo`."""
     from pipeline.nets.learnt import fingerprint_photo  # Here, for `import trimask` to be quick.
 
-    began = time.perf_counter()
+    frame, began = Frame(name, index, stamp=stamp_of(item)), time.perf_counter()
+    if isinstance(item, BucketFile):
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                copy = item.fetch(Path(folder))
+                read = decode_item(copy, name, index, **rules)
+            error = read.error.replace(str(copy), str(item))
+            return replace(read, stamp=frame.stamp, error=error)
+        except OSError as why:
+            return replace(frame, error=f"{item}: can't be fetched ({why}).")
     try:
-        photo = read()
-        mark = fingerprint_photo(photo.pixels, path)
-    except (PhotoError, OSError) as error:
-        return Frame(name, index, error=spell(str(error)), seconds=time.perf_counter() - began)
-    return Frame(
-        name,
-        index,
-        photo.pixels,
-        orientation=photo.orientation,
-        salvaged=photo.salvaged,
-        seconds=time.perf_counter() - began,
-        fingerprint=mark,
-    )
+        content, told = _open(item, name)
+        photo = read_photo(content, name=told, upright=True, **rules)
+        mark = fingerprint_photo(photo.pixels, Path(item) if is_file(item) else None)
+    except (PhotoError, OSError) as why:
+        return replace(frame, error=spell(str(why)), seconds=time.perf_counter() - began)
+    known: dict[str, Any] = {"orientation": photo.orientation, "salvaged": photo.salvaged}
+    known |= {"pixels": photo.pixels, "fingerprint": mark}
+    return replace(frame, seconds=time.perf_counter() - began, **known)
 
 
-def _to_image(pixels: np.ndarray, name: str) -> Image.Image:
-    try:
-        return Image.fromarray(pixels)
-    except (TypeError, ValueError) as error:
-        raise PhotoError(
-            f"{name}: an array of {pixels.dtype} and shape {pixels.shape} is no photo; give "
-            "height × width × 3, uint8, RGB."
-        ) from error
+def _open(item: Item, name: str) -> tuple[Path | bytes | Image.Image, str]:
+    """A photo as `read_photo` takes it, and how messages call it."""
+    if is_file(item):
+        if spell(name) != name:
+            raise PhotoError(f"{item}: the file's name is not valid UTF-8; rename it.")
+        return Path(item), name
+    if isinstance(item, str):
+        return fetch(item), hide_password(item)
+    if isinstance(item, np.ndarray):
+        try:
+            return Image.fromarray(item), name
+        except (TypeError, ValueError) as error:
+            what = f"{name}: an array of {item.dtype} and shape {item.shape} is no photo"
+            raise PhotoError(f"{what}; give height × width × 3, uint8, RGB.") from error
+    if not isinstance(item, bytes | Image.Image):
+        what = f"{name}: of type {type(item).__name__}, which is no photo"
+        raise PhotoError(f"{what}; give a path, an address, an array or a PIL image.")
+    return item, name
 
 
 def stamp_of(item: Item) -> tuple[int, int]:
@@ -331,8 +296,7 @@ def find_only_photos(photos: str, leave_out: Path | None = None) -> PhotoSet:
 def list_lines(lines: Sequence[str], source: str, folder: Path) -> PhotoSet:
     """Photos and videos at addresses, and files relative to a folder; `#` begins a remark.
 
-    An address that has no ending of either is asked what it is.
-    Raises `PhotosError`: there are none.
+    An address without an ending of either is asked what it is. Raises `PhotosError`: none given.
     """
     places = [line for line in map(str.strip, lines) if line and not line.startswith("#")]
     if not places:

@@ -120,10 +120,7 @@ def save_weights(path: Path, state: dict[str, Tensor], card: CardType) -> CardTy
 
 
 def load_weights(path: Path, kind: type[CardType]) -> tuple[dict[str, Tensor], CardType]:
-    """Read weights as float32 after checking them as `check_weights` does.
-
-    Raises `WeightsError` also if a number is not finite.
-    """
+    """Read weights as float32, checked as by `check_weights`, and that every number is finite."""
     data, card = check_weights(path, kind)
     state = {
         name: tensor.float() if tensor.is_floating_point() else tensor

@@ -159,10 +159,7 @@ def build_net(path: Path, state: dict[str, Tensor], card: Any) -> nn.Module:
 
 
 def expose_features(net: nn.Module) -> nn.Module:
-    """A classifier that gives, beside the logits, what its last layer sees: batch × features.
-
-    Of a net without such a layer it is the logits.
-    """
+    """A classifier that also gives what its last layer sees, batch × features; else the logits."""
     traced = fx.GraphModule(net, _Tracer().trace(net.eval()))
     (output,) = (node for node in traced.graph.nodes if node.op == "output")
     seen = []

@@ -68,10 +68,7 @@ class Agreement:
 
 
 def compare_reviewers(ledger: Ledger, names: Sequence[str]) -> Agreement:
-    """Compare two reviewers of a ledger; they needn't be named when it has just two.
-
-    Raises `UserError` if there are not two, or no face was decided by both.
-    """
+    """Compare two reviewers, all there are or by names; `UserError`: not two, or no common face."""
     known = sorted({decision.by for decision in ledger.decisions})
     chosen = tuple(names or known)
     if len(set(chosen)) != 2 or len(chosen) != 2 or not set(chosen) <= set(known):

@@ -225,10 +225,7 @@ def view_progress(session: Session, position: int) -> dict[str, Any]:
 
 
 def measure_pace(times: Sequence[str]) -> float | None:
-    """Decisions a minute by their times, ISO 8601, in order; None with fewer than 3 gaps.
-
-    Breaks and imports are left out: 60 over the mean of the other seconds between two.
-    """
+    """Decisions a minute by their times, ISO 8601, without breaks; None with fewer than 3 gaps."""
     moments = [datetime.fromisoformat(time).timestamp() for time in times]
     gaps = [after - before for before, after in itertools.pairwise(moments)]
     at_work = [gap for gap in gaps if SHORTEST <= gap <= LONGEST]

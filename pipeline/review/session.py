@@ -15,18 +15,8 @@ from data_prep.base.boxes import DegenerateBoxError, clip_box, overlap
 from data_prep.base.errors import UserError
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Box
-from data_prep.decisions.ledger import (
-    Action,
-    Decision,
-    Key,
-    Place,
-    append_decision,
-    hold_ledger,
-    read_added,
-    settle,
-    utc_now,
-    work_in_undos,
-)
+from data_prep.decisions import ledger as ledgers
+from data_prep.decisions.ledger import Decision, Key
 from data_prep.decisions.overlay import SAME_FACE
 from pipeline.review.photos import OpenedPhoto, PhotoShelf
 from pipeline.review.suspects import Suspect, Suspects
@@ -98,10 +88,7 @@ def is_disputed(decisions: Sequence[Decision]) -> bool:
 
 
 def draw_up(face: Suspect, photo: OpenedPhoto, choice: Choice, way: Way) -> Decision:
-    """The decision a choice amounts to; a new box, in pixels of the photo, is clipped to it.
-
-    Raises `ChoiceError`: the choice can't be written down.
-    """
+    """The decision a choice amounts to, a new box clipped to the photo; raises `ChoiceError`."""
     if photo.sha256 is None:
         raise ChoiceError(f"{photo.problem} Without the photo nothing can be decided.")
     if choice.to not in (None, *CLASSES):
@@ -109,11 +96,11 @@ def draw_up(face: Suspect, photo: OpenedPhoto, choice: Choice, way: Way) -> Deci
     must_name = ("label", "keep", "rebox") if way.blind else ("label",)
     if choice.to is None and choice.action in must_name:
         raise ChoiceError(f"'{choice.action}' needs a class: name the class of the face.")
-    action: Action = choice.action if choice.action != "label" else "relabel"
+    action: ledgers.Action = choice.action if choice.action != "label" else "relabel"
     if action == "relabel" and choice.to == face.label:
         action = "keep"
     return Decision(
-        utc_now(),
+        ledgers.utc_now(),
         way.by,
         *face.key,
         photo_sha256=photo.sha256,
@@ -138,7 +125,7 @@ def _check_box(box: Box | None, face: Suspect, photo: OpenedPhoto) -> Box:
     return clipped
 
 
-_STATUSES: dict[Action | None, Status] = {None: "open", "skip": "skipped", "keep": "kept"}
+_STATUSES: dict[ledgers.Action | None, Status] = {None: "open", "skip": "skipped", "keep": "kept"}
 """By the latest action on a face that is not taken back; others change it."""
 
 
@@ -157,7 +144,7 @@ class Session:
         self.way, self.ledger = way, ledger
         self.shelf = PhotoShelf(suspects, hide_names=way.blind)
         self._lock = threading.Lock()
-        self._read_to = Place()
+        self._read_to = ledgers.Place()
         self._lines: list[Decision] = []
         self._made: list[Decision] = []  # By this reviewer and not taken back, skips included.
         self._stands: dict[str, dict[Key, Decision]] = {way.by: {}}  # By everybody's name.
@@ -251,32 +238,28 @@ class Session:
     def decide(self, position: int, choice: Choice, version: int) -> Decision:
         """Write a decision to the ledger; it is on the disk when this returns.
 
-        Raises `ChoiceError`: the choice can't be written down; `ConflictError`: decided elsewhere
-        since the version, as `look_up` gave it.
+        Raises `ChoiceError`, or `ConflictError`: decided elsewhere since the version of `look_up`.
         """
         face = self.face(position)
         decision = draw_up(face, self.shelf.open(face), choice, self.way)
-        with self._lock, hold_ledger(self.ledger):
+        with self._lock, ledgers.hold_ledger(self.ledger):
             self._read_new()
             if self._versions[face.key] != version:
                 raise ConflictError("This face was decided in another window; that stands.")
-            append_decision(self.ledger, decision)
+            ledgers.append_decision(self.ledger, decision)
             self._read_new()
         return decision
 
     def undo(self) -> int | None:
-        """Take back this reviewer's latest decision on the way, skips included; returns its place.
-
-        None when there is nothing to take back.
-        """
-        with self._lock, hold_ledger(self.ledger):
+        """Take back this reviewer's latest decision or skip on the way; its place, if any."""
+        with self._lock, ledgers.hold_ledger(self.ledger):
             self._read_new()
             for latest in reversed(self._made):
                 row = self.suspects.find(latest.key)
                 if row is not None and self._places[row] < len(self):
-                    undo = dataclasses.replace(latest, at=utc_now(), action="undo")
+                    undo = dataclasses.replace(latest, at=ledgers.utc_now(), action="undo")
                     undo = dataclasses.replace(undo, to=None, to_box=None)
-                    append_decision(self.ledger, undo)
+                    ledgers.append_decision(self.ledger, undo)
                     self._read_new()
                     return int(self._places[row])
         return None
@@ -302,9 +285,9 @@ class Session:
         return chosen if len(chosen) else shuffled
 
     def _read_new(self) -> None:
-        if not self.ledger.exists() and self._read_to == Place():
+        if not self.ledger.exists() and self._read_to == ledgers.Place():
             return  # No ledger yet holds no decisions.
-        read, self._read_to = read_added(self.ledger, self._read_to)
+        read, self._read_to = ledgers.read_added(self.ledger, self._read_to)
         new, me = read.decisions, self.way.by
         self._lines += new
         undone = {decision.by for decision in new if decision.action == "undo"}
@@ -314,10 +297,12 @@ class Session:
             if decision.action != "skip":
                 stands[decision.key] = decision
         for by in undone:
-            self._stands[by] = settle(self._lines, by)
+            self._stands[by] = ledgers.settle(self._lines, by)
         mine = [decision for decision in new if decision.by == me]
         self._versions.update(decision.key for decision in mine)
-        self._made = work_in_undos(self._lines, me) if me in undone else [*self._made, *mine]
+        self._made = (
+            ledgers.work_in_undos(self._lines, me) if me in undone else [*self._made, *mine]
+        )
         latest = {d.key: d.action for d in (self._made if me in undone else mine)}
         for key in {decision.key for decision in mine}:
             if (row := self.suspects.find(key)) is not None:

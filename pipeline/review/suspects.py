@@ -66,10 +66,7 @@ def tell_likely(errors: Sequence[float]) -> str:
 
 
 class Suspects:
-    """All faces of a suspects folder by row from 0, the most suspect first; they stay on the disk.
-
-    Any thread may ask.
-    """
+    """Faces of a suspects folder by row from 0, most suspect first, on the disk; for any thread."""
 
     def __init__(self, table: sqlite3.Connection, about: About, digest: str) -> None:
         self._table, self._lock = table, threading.Lock()

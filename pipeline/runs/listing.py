@@ -16,16 +16,7 @@ from rich.text import Text
 
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import log, tell
-from pipeline.runs.folder import (
-    ABOUT,
-    CHECKPOINT,
-    FEW_FACES,
-    RECIPE,
-    RunError,
-    flatten,
-    is_finished,
-    read_run,
-)
+from pipeline.runs import folder as run_folder
 from pipeline.runs.plots import SHORT, name_folders
 
 State = Literal["finished", "can be resumed", "begun", "broken", "not a run"]
@@ -64,7 +55,7 @@ def list_or_compare(options: RunsOptions) -> None:
     """List run folders, or compare some: what differs, and their figures side by side."""
     folders = options.folders or [Path("runs")]
     if not options.compare and len(folders) > 1:
-        raise RunError("several folders are for --compare.")
+        raise run_folder.RunError("several folders are for --compare.")
     runs = [*map(summarise_run, folders)] if options.compare else list_runs(folders[0])
     notes = [f"note: {run['name']}: {run['warning']}" for run in runs if run["warning"]]
     told: object = runs
@@ -88,13 +79,13 @@ def list_or_compare(options: RunsOptions) -> None:
 
 def list_runs(runs: Path) -> list[dict[str, Any]]:
     """Summaries of a folder of runs, by name, or of one; raises `RunError` if it is neither."""
-    if (runs / RECIPE).is_file():  # Itself a run.
+    if (runs / run_folder.RECIPE).is_file():  # Itself a run.
         return [summarise_run(runs)]
     try:
         folders = sorted(path for path in runs.iterdir() if path.is_dir())
     except OSError as error:
         why = f"can't be listed ({error.strerror}); name a folder of runs, as train -o was told."
-        raise RunError(f"{runs}: {why}") from error
+        raise run_folder.RunError(f"{runs}: {why}") from error
     return [*map(summarise_run, folders)]
 
 
@@ -105,18 +96,18 @@ def summarise_run(folder: Path) -> dict[str, Any]:
     classifier, validations of a detector.
     """
     summary = {**EMPTY, "name": folder.name}
-    if not (folder / RECIPE).is_file() and not (folder / ABOUT).is_file():
+    if not (folder / run_folder.RECIPE).is_file() and not (folder / run_folder.ABOUT).is_file():
         return summary
     try:
-        record = read_run(folder)
-    except RunError as error:
+        record = run_folder.read_run(folder)
+    except run_folder.RunError as error:
         return {**summary, "state": "broken", "problem": str(error)}
     state: State = "begun"
-    if is_finished(folder):
+    if run_folder.is_finished(folder):
         state = "finished"
-    elif (folder / CHECKPOINT).is_file():
+    elif (folder / run_folder.CHECKPOINT).is_file():
         state = "can be resumed"
-    begun = datetime.fromtimestamp((folder / RECIPE).stat().st_mtime, UTC)
+    begun = datetime.fromtimestamp((folder / run_folder.RECIPE).stat().st_mtime, UTC)
     return summary | {
         "state": state,
         "kind": str(record.recipe.get("kind", "")),
@@ -138,13 +129,13 @@ def compare_runs(folders: Sequence[Path]) -> pd.DataFrame:
     under `valid`, the figures of its weights. Empty texts where a run has none.
     """
     if len(folders) < 2:
-        raise RunError("a comparison takes two runs or more.")
+        raise run_folder.RunError("a comparison takes two runs or more.")
     settings, figures = {}, {}
-    for name, record in zip(name_folders(folders), map(read_run, folders), strict=True):
+    for name, record in zip(name_folders(folders), map(run_folder.read_run, folders), strict=True):
         about = {key: record.about.get(key, "") for key in SETTINGS}
-        settings[name] = pd.Series(flatten({"recipe": record.recipe, **about}))
+        settings[name] = pd.Series(run_folder.flatten({"recipe": record.recipe, **about}))
         kept = {"kept": str(record.kept)} if record.kept else {}
-        results = flatten({"valid": record.results}).items()
+        results = run_folder.flatten({"valid": record.results}).items()
         figures[name] = pd.Series(kept | {k: v for k, v in results if isinstance(v, (int, float))})
     table, own = pd.DataFrame(settings).fillna(""), pd.DataFrame(figures)
     differs = table.astype(str).nunique(axis=1) > 1
@@ -155,7 +146,7 @@ def warn_of_few(recalls: Mapping[str, Mapping[str, tuple[int, int]]]) -> Iterato
     """A line for every class that few faces judge, by the runs' names."""
     for label in CLASSES:
         counts = {name: own[label][1] for name, own in recalls.items() if label in own}
-        if few := {name: count for name, count in counts.items() if count < FEW_FACES}:
+        if few := {name: count for name, count in counts.items() if count < run_folder.FEW_FACES}:
             least = min(few.values())
             yield (
                 f"note: {tell(least, 'validation face')} of {label} in {', '.join(few)}: "
@@ -166,11 +157,7 @@ def warn_of_few(recalls: Mapping[str, Mapping[str, tuple[int, int]]]) -> Iterato
 def print_table(
     names: Sequence[str], rows: Iterable[Sequence[Any]], leave_out: Sequence[str] = ()
 ) -> None:
-    """A table on a terminal, or lines with tabs for other programs.
-
-    Words wrap on a terminal, but the first column is whole; it has no empty columns and none of
-    those to leave out.
-    """
+    """A table on a terminal, its first column whole, without some or empty ones; else tabs."""
     lines = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in r] for r in rows]
     console = Console()
     if not console.is_terminal:

@@ -23,10 +23,7 @@ and lists and dicts of them. Called as `log(line, event, **facts)`."""
 
 
 class Reporter:
-    """A command's log, on standard error, and its result's table, on standard output.
-
-    It can be pickled: trainings in other processes log, too.
-    """
+    """A command's log, on standard error, and table, on standard output; it can be pickled."""
 
     def log(self, line: str, _event: str = "note", /, **_facts: Any) -> None:
         """Log a line, at once."""

@@ -1,11 +1,10 @@
 """Pictures of trainings and faces; all raise `OutputError` if they can't be written."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -23,38 +22,32 @@ COLUMNS = 10
 
 
 def draw_history(history: pd.DataFrame) -> list[Figure]:
-    """Losses over the epochs of a classifier, the steps of a detector, and what was kept; and the
-    scores on the validation split.
+    """Losses over the epochs of a classifier, the steps of a detector; scores on the validation
+    split; what was kept, and where sizes change.
     """
     aps = {
         str(name): str(name).removesuffix("_face_ap50") + ", face AP at IoU 0.5"
         for name in history.filter(regex="_face_ap50$")
     }
-    figures = []
+    figures, x = [], np.asarray(history.get("step", np.arange(1, len(history) + 1)))
     for title, names in (("Loss", LOSSES), ("On the validation split", aps or SCORES)):
-        figure, axes = new_axes(title, "", "", width=4.4, height=3.2)
-        _draw_curves(axes, history, names)
+        x_name = "step" if "step" in history else "epoch"
+        figure, axes = new_axes(title, x_name, "", width=4.4, height=3.2)
+        for (column, name), colour in zip(names.items(), LINES, strict=False):
+            if column in history:
+                known = history[column].notna().to_numpy()
+                axes.plot(x[known], history.loc[known, column], ".-", color=colour, label=name)
+        if "stage" in history:
+            for change in np.flatnonzero(np.diff(history["stage"])):
+                axes.axvline(change + 1.5, color=GREY, linestyle=":")
+            axes.axvline(find_kept(history) + 1, color=INK, linestyle="--", lw=1, label="kept")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        if names is not LOSSES:
+            axes.set_ylim(None, 1)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False, fontsize=8.5)
         figures.append(figure)
     return figures
-
-
-def _draw_curves(axes: Axes, history: pd.DataFrame, names: Mapping[str, str]) -> None:
-    """Lines of some columns by their names; vertical ones where sizes change."""
-    x = history.get("step", pd.Series(range(1, len(history) + 1), history.index)).to_numpy()
-    for (column, name), colour in zip(names.items(), LINES, strict=False):
-        if column in history:
-            known = history[column].notna().to_numpy()
-            axes.plot(x[known], history.loc[known, column], ".-", color=colour, label=name)
-    if "stage" in history:
-        for change in np.flatnonzero(np.diff(history["stage"])):
-            axes.axvline(change + 1.5, color=GREY, linestyle=":")
-        axes.axvline(find_kept(history) + 1, color=INK, linestyle="--", lw=1, label="kept")
-    axes.set_xlabel("step" if "step" in history else "epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    if not set(names) & set(LOSSES):
-        axes.set_ylim(None, 1)
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=8.5)
 
 
 def name_folders(folders: Sequence[Path]) -> list[str]:

@@ -95,12 +95,9 @@ def _call(
 
 
 def _watch_parent() -> None:
-    # Else it would train on for minutes, unseen, when its parent is gone.
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    def end() -> None:  # Else it would train on for minutes, unseen, when its parent is gone.
+        if parent := parent_process():
+            parent.join()
+            os._exit(1)
 
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    threading.Thread(target=end, daemon=True).start()

@@ -171,8 +171,7 @@ class Service:
     def admit(self, size: int) -> Iterator[None]:
         """Count a request of so many bytes as being worked on.
 
-        Raises `BusyError` where there are too many, `TimeoutError` where the nets hang: what was
-        asked further would only be heaped up.
+        Raises `BusyError`: too many; `TimeoutError`: the nets hang, and would only heap up more.
         """
         if self.batcher.hangs:
             raise TimeoutError

@@ -19,14 +19,8 @@ from pipeline.runs.folder import CHECKPOINT, Row, Run
 from pipeline.runs.log import Log
 from pipeline.runs.plots import save_figure
 from pipeline.runs.recipe import ClassifierRecipe
+from pipeline.training import data
 from pipeline.training.callbacks import StageKeeper, count_millions, describe_minutes, time_second
-from pipeline.training.data import (
-    TrainingFaces,
-    gather_faces,
-    make_loaders,
-    read_crops,
-    select_faces,
-)
 from pipeline.training.export import (
     export_classifier,
     make_card,
@@ -50,9 +44,9 @@ def plan_classifier(
     faces: pd.DataFrame, prepared: Path, recipe: ClassifierRecipe, device: torch.device
 ) -> str:
     """A first line to log, before anything is made; refuses what `train_classifier` would."""
-    chosen = select_faces(faces, recipe)
+    chosen = data.select_faces(faces, recipe)
     is_train = chosen["split"] == TRAIN
-    shown = TrainingFaces(chosen, read_crops(prepared), chosen["label"][is_train])
+    shown = data.TrainingFaces(chosen, data.read_crops(prepared), chosen["label"][is_train])
     learn = build_learner(shown, recipe, device, Path())
     photos = len(chosen[list(KEY[:2])].drop_duplicates())
     begun_with = START.get(recipe.init, Path(recipe.init).name)
@@ -88,19 +82,18 @@ def train_classifier(
     device: torch.device,
     log: Log,
 ) -> ClassifierCard:
-    """Train a classifier, or go on where a killed run of the same folder stopped.
+    """Train a classifier, from the whole `faces.csv`, or go on where a killed run stopped.
 
-    From the whole `faces.csv`; gives the card of the written weights, with the validation figures,
-    or of none where another process writes them.
+    Gives the card of what is written, with figures; of none where another process writes it.
     """
-    chosen = select_faces(faces, recipe)
+    chosen = data.select_faces(faces, recipe)
     seed_everything(recipe.seed)
     splits = {split: chosen.loc[chosen["split"] == split, "label"] for split in (TRAIN, VALID)}
     _log_counts(splits, log)
     checkpoint = share(load_checkpoint(run.folder / CHECKPOINT))
     if recipe.drawn:
         log("drawing masks on bare faces")
-    gathered = gather_faces(chosen, read_crops(prepared), recipe)
+    gathered = data.gather_faces(chosen, data.read_crops(prepared), recipe)
     learn = build_learner(gathered, recipe, device, run.folder, fresh=checkpoint is None)
     history: list[Row] = list(checkpoint["history"]) if checkpoint else []
     if checkpoint:
@@ -113,7 +106,7 @@ def train_classifier(
         for stage in range(first, len(recipe.stages)):
             size, epochs, head_only = recipe.stages[stage]
             rate = lr * recipe.stage_lr**stage
-            learn.dls = make_loaders(gathered, recipe, size, device)
+            learn.dls = data.make_loaders(gathered, recipe, size, device)
             line = f"stage {stage + 1} of {len(recipe.stages)}: {size} px, at most "
             line += tell(epochs, "epoch") + ", the head alone" * bool(head_only)
             log(line, "stage", stage=stage, size=size, epochs=epochs)

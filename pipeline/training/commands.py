@@ -16,15 +16,7 @@ from data_prep.grouping.split import TRAIN, VALID
 from pipeline.nets.cards import CLASSIFIER, DETECTOR, Card, load_state
 from pipeline.nets.compute import pick_device
 from pipeline.nets.learnt import know_photos, list_photos
-from pipeline.runs.folder import (
-    RECIPE,
-    Run,
-    RunError,
-    check_twin,
-    identify_data,
-    resume_run,
-    start_run,
-)
+from pipeline.runs import folder as folders
 from pipeline.runs.log import Log, Reporter, report_as
 from pipeline.runs.options import TrainClassifierOptions, TrainDetectorOptions, TrainOptions
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, load_recipe
@@ -61,9 +53,9 @@ def _train(options: TrainOptions, start: Path | None, report: Reporter) -> None:
         if begun is None:
             raise typer.Exit(NOT_DONE)
         recipe, run = begun
-        data, roots = identify_data(prepared)
+        data, roots = folders.identify_data(prepared)
         if data != run.data:
-            raise RunError(f"{prepared}: not what the other processes train on.")
+            raise folders.RunError(f"{prepared}: not what the other processes train on.")
         faces = read_faces(prepared)
         faces = learn_all(faces) if run.refit else faces
         fit: Callable[..., Card]
@@ -90,20 +82,21 @@ def _train(options: TrainOptions, start: Path | None, report: Reporter) -> None:
 
 def _begin(
     options: TrainOptions, start: Path | None, device: torch.device, log: Log
-) -> tuple[ClassifierRecipe | DetectorRecipe, Run]:
+) -> tuple[ClassifierRecipe | DetectorRecipe, folders.Run]:
     """Check all there is, before anything is made, and make the run folder or take one up."""
     prepared = options.prepared
-    data, roots = identify_data(prepared, options.resume or options.runs)
-    run = None if options.resume is None else resume_run(options.resume, data)
+    data, roots = folders.identify_data(prepared, options.resume or options.runs)
+    run = None if options.resume is None else folders.resume_run(options.resume, data)
     if run and options.overrides:
-        raise RunError("--resume goes on by the run's own recipe: leave --set out.")
-    name, faces = run.folder / RECIPE if run else options.recipe, read_faces(prepared)
+        raise folders.RunError("--resume goes on by the run's own recipe: leave --set out.")
+    name, faces = run.folder / folders.RECIPE if run else options.recipe, read_faces(prepared)
     refit = run.refit if run else None
     if isinstance(options, TrainClassifierOptions) and options.refit:
         if run or options.overrides:
-            raise RunError("--refit repeats a run by its own recipe: leave --set and --resume out.")
-        refit = check_twin(options.refit, data)
-        name = refit / RECIPE
+            why = "--refit repeats a run by its own recipe: leave --set and --resume out."
+            raise folders.RunError(why)
+        refit = folders.check_twin(options.refit, data)
+        name = refit / folders.RECIPE
     faces = learn_all(faces) if refit else faces
     recipe: ClassifierRecipe | DetectorRecipe
     if start is None:
@@ -114,13 +107,13 @@ def _begin(
         plan = "" if run else plan_classifier(faces, prepared, recipe, device)
     else:
         if count_ranks() > 1:
-            raise RunError("train-detector takes one process: call it without a launcher.")
+            raise folders.RunError("train-detector takes one process: call it without a launcher.")
         recipe = load_recipe(name, DetectorRecipe, options.overrides)
         begun_with, kept, state = [str(start)], False, load_state(start)
         plan = "" if run else plan_detector(faces, roots, recipe, state, start.name, device)
     if run is None:
         log(plan, "plan")
-        run = start_run(options.runs, recipe, data, start=start, refit=refit)
+        run = folders.start_run(options.runs, recipe, data, start=start, refit=refit)
     log(f"run folder: {run.folder}", "run", folder=run.folder)
     if (processes := count_ranks()) > 1:
         line = f"{processes} processes share every batch of {recipe.batch_size}"

@@ -53,58 +53,36 @@ class TrainingFaces:
     labels: pd.Series  # of the training faces, without the drawn ones; for the loss weights
 
 
-class CropTransform(Transform):
-    """Changes what is of a type, alone or in a tuple.
+def read_file(crop: str) -> np.ndarray:
+    """The pixels of a crop's file; raises `PhotoError`."""
+    return read_photo(Path(crop)).pixels
 
-    Fastai's own choice of a function by types takes longer than these functions.
+
+class FitCrop(Transform):
+    """Brings crops, given by their paths or pixels, to the network's input, 3 × size × size, uint8.
+
+    A share of the training crops is shrunk to a smaller face's size before. Random numbers come
+    from the global generators, which the training seeds at every epoch. An exported learner reads
+    files, wherever they lie.
     """
 
-    takes: type
+    # By name: fastai takes a lone function for a method to be added.
+    def __init__(
+        self, size: int, colour: Colour, share: float = 0.0, *, read: ReadCrop = read_file
+    ) -> None:
+        self.size, self.colour, self.share, self.read = size, colour, share, read
 
+    def __reduce__(self) -> tuple[type[FitCrop], tuple[int, Colour, float]]:
+        return FitCrop, (self.size, self.colour, self.share)
+
+    # Fastai's own choice of a function by types takes longer than this one.
     def _call(self, nm: str, x: Any, *, split_idx: int | None = None, **_: Any) -> Any:
         if isinstance(x, tuple):
             return tuple(self._call(nm, one, split_idx=split_idx) for one in x)
-        return (
-            self.change(x, split_idx == 0) if nm == "encodes" and isinstance(x, self.takes) else x
-        )
-
-    def change(self, item: Any, trains: bool) -> Any:
-        """What becomes of an item, of the training faces or another."""
-        raise NotImplementedError
-
-
-class OpenCrop(CropTransform):
-    """Reads a crop by its path; an exported learner reads files, wherever they lie."""
-
-    takes = str
-
-    # By name only: fastai takes a lone function for a method to be added.
-    def __init__(self, *, read: ReadCrop) -> None:
-        self.read = read
-
-    def __reduce__(self) -> tuple[partial[OpenCrop], tuple[()]]:
-        return partial(OpenCrop, read=read_file), ()
-
-    def change(self, crop: str, trains: bool) -> np.ndarray:
-        """Its pixels."""
-        return self.read(crop)
-
-
-class FitCrop(CropTransform):
-    """Brings crops to the network's input, 3 × size × size, uint8.
-
-    A share of the training crops is shrunk to a smaller face's size before. Random numbers come
-    from the global generators, which the training seeds at every epoch.
-    """
-
-    takes = np.ndarray
-
-    def __init__(self, size: int, colour: Colour, share: float = 0.0) -> None:
-        self.size, self.colour, self.share = size, colour, share
-
-    def change(self, pixels: np.ndarray, trains: bool) -> TensorImage:
-        """Pixels as the network takes them."""
-        if trains:
+        if nm != "encodes" or not isinstance(x, str | np.ndarray):
+            return x
+        pixels = self.read(x) if isinstance(x, str) else x
+        if split_idx == 0:
             shrinks, draw = random.random() < self.share, np.random.uniform()
             pixels = shrink_crop(pixels, draw) if shrinks else pixels
         fitted = fit_crop(pixels, self.size, self.colour).transpose(2, 0, 1)
@@ -117,11 +95,6 @@ class QuickPipeline(Pipeline):
     def __call__(self, batch: Any) -> Any:
         with torch._C.DisableTorchFunctionSubclass():
             return super().__call__(batch)
-
-
-def read_file(crop: str) -> np.ndarray:
-    """The pixels of a crop's file; raises `PhotoError`."""
-    return read_photo(Path(crop)).pixels
 
 
 def read_crops(prepared: Path = Path(), side: int = 0) -> ReadCrop:
@@ -221,14 +194,11 @@ def make_loaders(
     shown = pd.concat([train, *[rare] * (recipe.repeat_rare - 1)])
     items = pd.concat([shown, faces.table[is_valid]])[["crop", "label"]]
     block = DataBlock(
-        blocks=(
-            TransformBlock(OpenCrop(read=faces.read), batch_tfms=IntToFloatTensor),
-            CategoryBlock(CLASSES, sort=False),
-        ),
+        blocks=(TransformBlock(batch_tfms=IntToFloatTensor), CategoryBlock(CLASSES, sort=False)),
         get_x=ItemGetter(0),
         get_y=ItemGetter(1),
         splitter=IndexSplitter(range(len(shown), len(items))),
-        item_tfms=FitCrop(size, recipe.colour, recipe.downscale),
+        item_tfms=FitCrop(size, recipe.colour, recipe.downscale, read=faces.read),
         batch_tfms=[*augment, Normalize.from_stats(*imagenet_stats)],
     )
     rows = list(items.itertuples(index=False, name=None))

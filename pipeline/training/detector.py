@@ -32,19 +32,8 @@ from pipeline.nets.retinaface import RetinaFace, widen_scores
 from pipeline.runs.folder import CHECKPOINT, PreparedError, Row, Run
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import DetectorRecipe
+from pipeline.training import detector_data as data
 from pipeline.training.callbacks import count_millions, describe_minutes, time_second
-from pipeline.training.detector_data import (
-    FACE,
-    IGNORED,
-    Scene,
-    Targets,
-    WindowDataset,
-    collate_windows,
-    collect_scenes,
-    detector_loss,
-    match_batch,
-    spare_unboxed,
-)
 from pipeline.training.export import FED, Picture, make_picture, write_page
 
 BATCH = 8
@@ -53,7 +42,7 @@ LOG_EVERY = 25
 STORED = ("net", "averaged", "optimiser", "schedule")  # What a checkpoint holds the state of.
 
 
-def measure_sources(detector: Detector, scenes: Sequence[Scene]) -> Row:
+def measure_sources(detector: Detector, scenes: Sequence[data.Scene]) -> Row:
     """`measure_faces` for the photos of each source, which come together, by its name before."""
     return {
         f"{source}_{name}": value
@@ -62,7 +51,7 @@ def measure_sources(detector: Detector, scenes: Sequence[Scene]) -> Row:
     }
 
 
-def measure_faces(detector: Detector, scenes: Sequence[Scene]) -> Row:
+def measure_faces(detector: Detector, scenes: Sequence[data.Scene]) -> Row:
     """AP of faces at IoU 0.5 and 0.75, recall and precision at the score 0.5.
 
     A detector that tells classes apart also has `map50`, the mean AP of its classes at IoU 0.5,
@@ -88,7 +77,7 @@ def measure_faces(detector: Detector, scenes: Sequence[Scene]) -> Row:
     def rank(among: np.ndarray, own: np.ndarray, by: np.ndarray) -> tuple[RankedHits, np.ndarray]:
         """Some detections matched with some annotated faces, and their AP at each IoU."""
         sides = [BoxGroups(b.boxes[i], b.photo[i]) for b, i in ((truths, among), (boxes, own))]
-        ignored, limits = classes[among] == IGNORED, (0.5, 0.75)
+        ignored, limits = classes[among] == data.IGNORED, (0.5, 0.75)
         asked = np.bincount(sides[0].photo[~ignored], minlength=len(scenes))
         iou, face = best_overlaps(sides[1], sides[0])
         best = iou[:, 0], face[:, 0]
@@ -108,10 +97,10 @@ def measure_faces(detector: Detector, scenes: Sequence[Scene]) -> Row:
     if classified:
         probabilities = np.concatenate(classified)
         likeliest, by = probabilities.argmax(axis=1), scores * probabilities.max(axis=1)
-        aps = [
-            rank(np.isin(classes, (answer, IGNORED)), likeliest == CLASSES.index(name), by)[1][0]
-            for answer, name in enumerate(detector.card.learnt, start=FACE)
-        ]
+        aps = []
+        for answer, name in enumerate(detector.card.learnt, start=data.FACE):
+            among = np.isin(classes, (answer, data.IGNORED))
+            aps.append(rank(among, likeliest == CLASSES.index(name), by)[1][0])
         row["map50"] = float(np.nanmean(aps))
     return row
 
@@ -127,7 +116,7 @@ def plan_detector(
     """Refuse what `train_detector` would, before anything is made; gives a first line to log."""
     scenes, valid = _split_scenes(faces, roots, recipe)
     trainer = _Trainer(recipe, start, device)
-    batch = collate_windows([WindowDataset(scenes, recipe)[0]] * TIMED)
+    batch = data.collate_windows([data.WindowDataset(scenes, recipe)[0]] * TIMED)
     learning = recipe.steps * recipe.batch_size * time_second(lambda: trainer.learn(*batch))
     looks = (1 + recipe.steps // recipe.validate_every) * len(valid)
     judging = looks * time_second(lambda: measure_sources(trainer.detector(), valid[:1]))
@@ -142,10 +131,11 @@ def plan_detector(
 
 def _split_scenes(
     faces: pd.DataFrame, roots: dict[str, Path], recipe: DetectorRecipe
-) -> list[list[Scene]]:
+) -> list[list[data.Scene]]:
     """The photos of training and of validation."""
     chosen = select_sources(faces, recipe.sources)
-    both = [collect_scenes(chosen[chosen["split"] == x], roots, recipe) for x in (TRAIN, VALID)]
+    splits = (chosen[chosen["split"] == name] for name in (TRAIN, VALID))
+    both = [data.collect_scenes(some, roots, recipe) for some in splits]
     if not all(both):
         which = f"{VALID if both[0] else TRAIN} split: check sources {recipe.sources or 'all'}"
         raise PreparedError(f"no photo in the {which}.")
@@ -163,11 +153,10 @@ def train_detector(
     log: Log,
     prepared: Path | None = None,
 ) -> cards.DetectorCard:
-    """Fine-tune the detector, or go on where a killed run of the same folder stopped.
+    """Fine-tune the detector from a state dict, or go on where a killed run stopped.
 
-    From the whole `faces.csv`, the folder of each source, and a state dict to start from; gives the
-    card of the written weights, with the validation figures. With the prepared folder it also
-    writes `run.html`.
+    From the whole `faces.csv` and the folder of each source; gives the card of what is written,
+    with the validation figures. With the prepared folder it also writes `run.html`.
     """
     scenes, valid = _split_scenes(faces, roots, recipe)
     trainer = _Trainer(recipe, start, device)
@@ -180,10 +169,10 @@ def train_detector(
         history.append({"step": 0, **measure_sources(trainer.detector(), valid)})
         _log_row(history[-1], log)
     began, losses = time.monotonic(), []
-    dataset, begin = WindowDataset(scenes, recipe), trainer.step * recipe.batch_size
-    how: dict[str, Any] = {"num_workers": 1, "prefetch_factor": 4, "collate_fn": collate_windows}
+    dataset, begin = data.WindowDataset(scenes, recipe), trainer.step * recipe.batch_size
     order = range(begin, len(dataset))  # Windows are random by their index.
-    windows = DataLoader(dataset, recipe.batch_size, sampler=order, **how)
+    how: dict[str, Any] = {"num_workers": 1, "prefetch_factor": 4, "sampler": order}
+    windows = DataLoader(dataset, recipe.batch_size, collate_fn=data.collate_windows, **how)
     for batch in show_progress(windows, recipe.steps - trainer.step, "training"):
         losses.append(trainer.learn(*batch))
         if trainer.step % LOG_EVERY == 0:
@@ -205,7 +194,7 @@ def train_detector(
     path = run.folder / f"{cards.DETECTOR}.safetensors"
     card = cards.save_weights(path, state, trainer.card.model_copy(update=own))
     if prepared is not None:
-        fed = map(WindowDataset(scenes, recipe).__getitem__, range(FED))
+        fed = map(data.WindowDataset(scenes, recipe).__getitem__, range(FED))
         write_page(run, prepared, batch=[_picture_window(*window) for window in fed])
     (run.folder / CHECKPOINT).unlink(missing_ok=True)
     return card
@@ -263,15 +252,15 @@ class _Trainer:
         """One optimiser step; returns the loss."""
         side = self.recipe.input_size
         anchors = torch.from_numpy(make_anchors(side, side, self.card.anchors, self.card.strides))
-        targets = match_batch(boxes, classes, marks, anchors, self.recipe)
+        targets = data.match_batch(boxes, classes, marks, anchors, self.recipe)
         inputs = normalise(windows.to(self.device), self.card)
         with autocast(self.device, bf16=self.bf16):
             outputs = self.net(inputs)
             with torch.no_grad():
                 teacher = self.teacher(inputs)
-        targets = Targets(*(one.to(self.device) for one in targets))
-        targets = spare_unboxed(targets, teacher, self.recipe)
-        losses = detector_loss(outputs, teacher, targets, anchors.to(self.device), self.recipe)
+        targets = data.Targets(*(one.to(self.device) for one in targets))
+        targets = data.spare_unboxed(targets, teacher, self.recipe)
+        losses = data.detector_loss(outputs, teacher, targets, anchors.to(self.device), self.recipe)
         self.optimiser.zero_grad(set_to_none=True)
         losses["total"].backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
-from torchvision.ops import box_iou, distance_box_iou_loss
+from torchvision.ops import box_convert, box_iou, distance_box_iou_loss
 
 from data_prep.base.labels import BARE, CLASSES, RARE_CLASS
 from data_prep.base.photo import read_photo
@@ -122,8 +122,7 @@ def cut_window(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Scale a photo and cut a square window around one of its faces, grey where the photo ends.
 
-    Also gives the boxes whose centre lies in it, clipped to it, in pixels of the window; and for
-    each box given whether it is among them.
+    Also the boxes centred in it, clipped to it, in its pixels; and of each box whether it is there.
     """
     height, width = pixels.shape[:2]
     low, high = np.log(recipe.longest)
@@ -195,10 +194,11 @@ def match_anchors(
     classes = torch.full((len(anchors),), BACKGROUND)
     if not len(boxes):
         return classes, anchors.new_zeros(len(anchors), 4)
-    half = anchors[:, 2:] / 2
-    corners = torch.cat([anchors[:, :2] - half, anchors[:, :2] + half], dim=1)
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
     tiny = (boxes[:, 2:] - boxes[:, :2]).min(dim=1).values < recipe.min_face
-    overlap = box_iou(_grow(boxes, tiny, anchors[:, 2:].min()), corners)
+    half = torch.where(tiny[:, None], half.clamp(min=float(anchors[:, 2:].min()) / 2), half)
+    grown = torch.cat([centre - half, centre + half], dim=1)
+    overlap = box_iou(grown, box_convert(anchors, "cxcywh", "xyxy"))
     best_iou, best_face = overlap.max(dim=0)
     best_anchor = overlap.argmax(dim=1)
     faces = torch.arange(len(boxes))
@@ -208,13 +208,6 @@ def match_anchors(
     classes[positive] = names[best_face[positive]]
     classes[positive & tiny[best_face]] = IGNORED
     return classes, boxes[best_face]
-
-
-def _grow(boxes: Tensor, tiny: Tensor, side: Tensor) -> Tensor:
-    """Tiny boxes with sides of at least `side` around the same centre; others as they are."""
-    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
-    half = torch.where(tiny[:, None], half.clamp(min=float(side) / 2), half)
-    return torch.cat([centre - half, centre + half], dim=1)
 
 
 def match_batch(
@@ -230,9 +223,8 @@ def match_batch(
 def spare_unboxed(targets: Targets, teacher: HeadOutputs, recipe: DetectorRecipe) -> Targets:
     """Ignore what may be a face that annotators left unboxed, by the start weights' outputs.
 
-    In `unboxed` windows, anchors off all boxes are background only where the start
-    weights see none: trusting them all would unlearn faces, and trusting none of them would teach
-    that such photos are faces all over.
+    In `unboxed` windows, anchors off all boxes are background only where these see none: trusting
+    all would unlearn faces, trusting none would teach that such photos are faces all over.
     """
     maybe_face = teacher.scores.float().softmax(dim=-1)[..., FACE] > recipe.sure_background
     doubtful = maybe_face & targets.unboxed[:, None] & (targets.classes == BACKGROUND)

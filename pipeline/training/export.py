@@ -2,9 +2,10 @@
 
 import math
 import shlex
+from collections import namedtuple
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,16 +33,8 @@ from pipeline.inference.looks import describe_crops, fit_ranges
 from pipeline.inference.unsure import fit_sets
 from pipeline.nets.cards import Architecture, ClassifierCard, WeightsError, read_card, save_weights
 from pipeline.nets.classifiers import fill_net, last_bias, to_stored
-from pipeline.runs.folder import (
-    FEW_FACES,
-    PREDICTIONS,
-    WEIGHTS,
-    Run,
-    RunRecord,
-    count_right,
-    identify_data,
-    read_run,
-)
+from pipeline.runs import folder as folders
+from pipeline.runs.folder import Run, identify_data
 from pipeline.runs.listing import warn_of_few
 from pipeline.runs.plots import SHORT, draw_history
 from pipeline.runs.recipe import ClassifierRecipe
@@ -102,10 +95,7 @@ def shift_logits(
 def measure_crops(
     probabilities: np.ndarray, truth: np.ndarray, sources: pd.Series
 ) -> dict[str, dict[str, float]]:
-    """Accuracy, recall of each class and their mean, for each source and for all.
-
-    Of N faces: probabilities (N, classes), index of the true class, and dataset.
-    """
+    """Accuracy, recalls and their mean by source and for all: probabilities are (N, classes)."""
     table = pd.DataFrame({"right": probabilities.argmax(axis=1) == truth, "truth": truth})
     measured = {}
     for name in ("all", *sorted(map(str, sources.unique()))):
@@ -171,7 +161,7 @@ def use_learner(
 def write_classifier(run: Run, state: dict[str, Tensor], card: ClassifierCard) -> ClassifierCard:
     """Write weights, in half precision, and card; returns the card with their hash."""
     half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-    return save_weights(run.folder / WEIGHTS, half, card)
+    return save_weights(run.folder / folders.WEIGHTS, half, card)
 
 
 def export_classifier(
@@ -184,8 +174,7 @@ def export_classifier(
 ) -> ClassifierCard:
     """Calibrate, measure on the validation crops by the road of `run.py`, draw, and write.
 
-    The state is as on disk, at temperature 1. A run that repeats another on all photos takes that
-    one's temperature, figures, looks and limits.
+    The state is as on disk, at temperature 1. A refit takes temperature, figures, looks and limits.
     """
     valid = faces[faces["split"] == VALID].reset_index(drop=True)
     crops = [read_photo(prepared / crop).pixels for crop in valid["crop"]]
@@ -196,7 +185,7 @@ def export_classifier(
         net = fill_net(state, recipe.architecture, run.folder)
         return Classifier(net, card, device=device).embed(crops)
 
-    card_of = run.refit and (run.refit / WEIGHTS).with_suffix(".json")
+    card_of = run.refit and (run.refit / folders.WEIGHTS).with_suffix(".json")
     twin = read_card(card_of, ClassifierCard) if card_of else None
     card.temperature = twin.temperature if twin else fit_temperature(embed()[0], truth)
     shift = shift_prior(recipe.rare_odds, card.temperature)
@@ -214,7 +203,8 @@ def export_classifier(
     table["predicted"] = [CLASSES[code] for code in predicted]
     table[[f"p_{name}" for name in CLASSES]] = probabilities.round(5)
     table["loss"] = -np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-9))
-    write_atomically(run.folder / PREDICTIONS, table.to_csv(index=False, float_format="%.5g"))
+    told = table.to_csv(index=False, float_format="%.5g")
+    write_atomically(run.folder / folders.PREDICTIONS, told)
     return write_classifier(run, state, card)
 
 
@@ -232,22 +222,17 @@ def picture_batch(learn: Learner) -> list[Picture]:
     return list(map(make_picture, pixels, [CLASSES[code] for code in codes[:FED]]))
 
 
-class ClassRow(NamedTuple):
-    """How a class fared on the validation faces, by the written weights."""
-
-    label: str
-    faces: int
-    right: int
-    recall: float
-    precision: float | None  # None where nothing was called so
-    mistakes: str  # the most frequent one, in words
+ClassRow = namedtuple("ClassRow", ("label", "faces", "right", "recall", "precision", "mistakes"))
 
 
 def judge_classes(answers: pd.DataFrame) -> list[ClassRow]:
-    """A row for every class with faces, from the rows of `valid.csv`."""
+    """A row for every class with faces, from the rows of `valid.csv`.
+
+    Precision is None where nothing was called so, `mistakes` the most frequent one, in words.
+    """
     rows = []
     wrong = answers[answers["label"] != answers["predicted"]]
-    for label, (right, faces) in count_right(answers).items():
+    for label, (right, faces) in folders.count_right(answers).items():
         called = (answers["predicted"] == label).sum()
         instead = wrong.loc[wrong["label"] == label, "predicted"].value_counts()
         most = f"{instead.iloc[0]} called {instead.index[0]}" if len(instead) else ""
@@ -256,7 +241,7 @@ def judge_classes(answers: pd.DataFrame) -> list[ClassRow]:
     return rows
 
 
-def list_commands(record: RunRecord, prepared: Path) -> dict[str, str]:
+def list_commands(record: folders.RunRecord, prepared: Path) -> dict[str, str]:
     """What to type next, by what for."""
     _, roots = identify_data(prepared)
     weights = ["--weights", str(record.folder)]
@@ -279,7 +264,7 @@ def list_commands(record: RunRecord, prepared: Path) -> dict[str, str]:
 
 def _tell(run: Run, prepared: Path) -> dict[str, Any]:
     """What the last lines and the page tell alike, of a run with weights."""
-    record = read_run(run.folder)
+    record = folders.read_run(run.folder)
     kept, epochs = record.kept, len(record.history)
     told = f"epoch {kept} of {epochs}, the least validation loss of its size" if kept else ""
     if "step" in record.history:
@@ -287,7 +272,7 @@ def _tell(run: Run, prepared: Path) -> dict[str, Any]:
     warnings = [run.warning] if run.warning else []
     answers = None
     if record.recalls:
-        answers = pd.read_csv(run.folder / PREDICTIONS)
+        answers = pd.read_csv(run.folder / folders.PREDICTIONS)
         seen = "The validation faces also chose the epoch: expect a little less on new photos."
         warnings += [seen, *warn_of_few({record.folder.name: record.recalls})]
     before = {k: v for k, v in record.results.get("before", {}).items() if k != "step"}
@@ -361,7 +346,7 @@ def write_page(
         PAGE,
         filters={"share": _share},
         name=run.folder.name,
-        few=FEW_FACES,
+        few=folders.FEW_FACES,
         colours=COLOURS,
         plots=list(map(to_uri, plots)),
         mistakes=mistakes,

@@ -25,21 +25,14 @@ from data_prep.base.files import OutputError, sha256_of, write_atomically
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import log
 from data_prep.base.tables import read_faces
+from pipeline.nets import classifiers
 from pipeline.nets.cards import DETECTOR, TIMM, DetectorCard, WeightsError, load_state, load_weights
-from pipeline.nets.classifiers import (
-    FEATURES,
-    from_detector,
-    from_torchvision,
-    make_head,
-    make_net,
-    make_timm,
-    name_as_timm,
-)
 from pipeline.nets.compute import is_timms, pick_device
 from pipeline.nets.options import SHIPPED
 from pipeline.runs.folder import identify_data
 from pipeline.runs.log import Log, Reporter
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
+from pipeline.training import data
 from pipeline.training.callbacks import (
     Bf16,
     Distillation,
@@ -48,14 +41,6 @@ from pipeline.training.callbacks import (
     QuickAdam,
     load_teachers,
     wants_bf16,
-)
-from pipeline.training.data import (
-    TrainingFaces,
-    class_weights,
-    gather_faces,
-    make_loaders,
-    read_crops,
-    select_faces,
 )
 from pipeline.training.ranks import count_ranks
 
@@ -71,28 +56,24 @@ def make_learner(
 ) -> Learner:
     """A plain fastai learner on the crops of a prepared folder, made as `train` makes its own.
 
-    What fastai offers works on it. Of the recipe's stages it has the first one's size; with `sizes`
-    among the `changes` of the recipe, `epochs` may be left out. `use_learner` makes of it what the
-    pipeline runs, by its `recipe`, `labels` and `crop_scale`. Raises `RecipeError`,
-    `PreparedError` or `WeightsError` as `train` does.
+    Of the recipe's stages it has the first one's size; with `sizes` among the `changes` of the
+    recipe, `epochs` may be left out. `use_learner` runs it by its `recipe`, `labels` and
+    `crop_scale`. Raises `RecipeError`, `PreparedError` or `WeightsError` as `train` does.
     """
     if isinstance(sizes := changes.get("sizes"), list):
         changes = {"epochs": [1] * len(sizes), **changes}
     numbers = load_recipe(recipe, ClassifierRecipe, changes)
-    data, _ = identify_data(Path(prepared))
+    known, _ = identify_data(Path(prepared))
     numbers = settle_start(numbers, Reporter().log)
-    chosen = select_faces(read_faces(Path(prepared)), numbers)
-    faces = gather_faces(chosen, read_crops(Path(prepared)), numbers)
+    chosen = data.select_faces(read_faces(Path(prepared)), numbers)
+    faces = data.gather_faces(chosen, data.read_crops(Path(prepared)), numbers)
     learn = build_learner(faces, numbers, pick_device(device), Path())
-    learn.recipe, learn.labels, learn.crop_scale = numbers, faces.labels, data["options"]["scale"]
+    learn.recipe, learn.labels, learn.crop_scale = numbers, faces.labels, known["options"]["scale"]
     return learn
 
 
 def settle_start(recipe: ClassifierRecipe, log: Log) -> ClassifierRecipe:
-    """A recipe whose initial weights can be had: random ones where ImageNet's can't; says which.
-
-    Raises `WeightsError` if a file that it names can't be read or does not fit.
-    """
+    """A recipe whose start can be had: random where ImageNet's can't; or raises `WeightsError`."""
     try:
         load_start(recipe)
     except WeightsError as error:
@@ -108,7 +89,7 @@ def settle_start(recipe: ClassifierRecipe, log: Log) -> ClassifierRecipe:
 
 
 def build_learner(
-    faces: TrainingFaces,
+    faces: data.TrainingFaces,
     recipe: ClassifierRecipe,
     device: torch.device,
     folder: Path,
@@ -116,11 +97,8 @@ def build_learner(
     fresh: bool = True,
     optimiser: Callable[..., Any] = QuickAdam,
 ) -> Learner:
-    """A learner with the recipe's network, loss, callbacks and first loaders.
-
-    It has the initial weights where it is `fresh`; a resumed training brings its own.
-    """
-    loaders = make_loaders(faces, recipe, recipe.sizes[0], device)
+    """A learner with the recipe's network, loss, callbacks and loaders; `fresh` with a start."""
+    loaders = data.make_loaders(faces, recipe, recipe.sizes[0], device)
     callbacks: list[Any] = [ChannelsLast()]
     if wants_bf16(recipe, device):
         callbacks.append(Bf16())
@@ -128,7 +106,7 @@ def build_learner(
         callbacks.append(MixUp(recipe.mixup))
     if recipe.teachers:
         callbacks.append(Distillation(load_teachers(recipe, device), recipe.teacher_share))
-    weights = class_weights(faces.labels, recipe)
+    weights = data.class_weights(faces.labels, recipe)
     options = {
         "loss_func": CrossEntropyLossFlat(weight=weights, label_smoothing=recipe.label_smoothing),
         "metrics": [accuracy, skm_to_fastai(recall_score, average="macro", zero_division=np.nan)],
@@ -138,15 +116,15 @@ def build_learner(
         "path": folder,
     }
     if recipe.architecture == "resnet34":
-        head = make_head(FEATURES["resnet34"], recipe.dropout)
+        head = classifiers.make_head(classifiers.FEATURES["resnet34"], recipe.dropout)
         given: dict[str, Any] = {"pretrained": False, "normalize": False, "custom_head": head}
         learn = vision_learner(loaders, resnet34, n_out=len(CLASSES), **given, **options)
     else:
-        net = make_net(recipe.architecture, recipe.dropout)
+        net = classifiers.make_net(recipe.architecture, recipe.dropout)
         learn = Learner(loaders, net, splitter=_split_body, **options)
     if fresh and recipe.init != "random":
         start = load_start(recipe)
-        start = from_torchvision(start) if recipe.architecture == "resnet34" else start
+        start = classifiers.from_torchvision(start) if recipe.architecture == "resnet34" else start
         learn.model.load_state_dict(start, strict=False)
     if recipe.freeze:
         learn.train_bn = False
@@ -196,10 +174,9 @@ def _split_body(net: nn.Sequential) -> list[list[nn.Parameter]]:
 
 
 def find_imagenet(url: str) -> Path:
-    """A file of ImageNet weights in torchvision's own cache, downloaded if it is not there.
+    """A file of ImageNet weights in torchvision's cache, fetched if need be; raises `WeightsError`.
 
-    Torchvision's file names end in the first digits of the file's SHA-256. Raises `WeightsError`:
-    it can't be had, or is damaged.
+    Torchvision's file names end in the first digits of the file's SHA-256.
     """
     path = Path(torch.hub.get_dir(), "checkpoints", PurePosixPath(url).name)
     wanted = path.stem.rpartition("-")[2]
@@ -207,10 +184,9 @@ def find_imagenet(url: str) -> Path:
         log(f"fetching ImageNet weights from {url}")
         try:
             with urlopen(url, timeout=WAIT) as answer:  # noqa: S310
-                data = answer.read()
-            if hashlib.sha256(data).hexdigest().startswith(wanted):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(path, data)
+                fetched = answer.read()
+            if hashlib.sha256(fetched).hexdigest().startswith(wanted):
+                write_atomically(path, fetched)
         except (OSError, HTTPException, OutputError) as error:
             raise WeightsError(
                 f"ImageNet weights can't be downloaded ({error}): name a file of them, init=FILE."
@@ -221,13 +197,9 @@ def find_imagenet(url: str) -> Path:
 
 
 def load_start(recipe: ClassifierRecipe) -> dict[str, Tensor]:
-    """The weights that a recipe starts from, by their names on disk: a body's, and a head's if any.
-
-    None from random weights. Raises `WeightsError` if they can't be had, or do not fit, or there is
-    no such architecture.
-    """
+    """The weights a recipe starts from, by names on disk, none if random; raises `WeightsError`."""
     architecture, init = recipe.architecture, recipe.init
-    net = make_net(architecture)
+    net = classifiers.make_net(architecture)
     if architecture.startswith(TIMM):
         _try_sizes(net, recipe)
     if init == "random":
@@ -240,12 +212,13 @@ def load_start(recipe: ClassifierRecipe) -> dict[str, Tensor]:
             if "fc.bias" in state and len(state["fc.bias"]) != len(CLASSES):
                 state = {key: tensor for key, tensor in state.items() if not key.startswith("fc.")}
         elif init == "imagenet":
-            whole = make_timm(architecture.removeprefix(TIMM), pretrained=True).state_dict()
-            state = {key: whole[key] for key in whole if key.startswith("body.")}
+            whole = classifiers.make_timm(architecture.removeprefix(TIMM), pretrained=True)
+            named = whole.state_dict().items()
+            state = {key: tensor for key, tensor in named if key.startswith("body.")}
         else:
             state = _load_own(recipe)
             if architecture.startswith(TIMM) and not any(key.startswith("body.") for key in state):
-                state = name_as_timm(state, net)
+                state = classifiers.name_as_timm(state, net)
         missing = net.load_state_dict(state, strict=False).missing_keys
     except RuntimeError as error:
         raise WeightsError(f"{init}: does not fit a {name}.") from error
@@ -272,5 +245,5 @@ def _load_own(recipe: ClassifierRecipe) -> dict[str, Tensor]:
     path = shipped if recipe.init == "detector" else Path(recipe.init)
     state = load_state(path)
     if recipe.architecture == "mobilenet0.25" and any(name.startswith("fpn.") for name in state):
-        return from_detector(*load_weights(path, DetectorCard))
+        return classifiers.from_detector(*load_weights(path, DetectorCard))
     return state

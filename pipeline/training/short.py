@@ -135,8 +135,7 @@ def train_short(
 ) -> dict[str, Tensor]:
     """Train on some faces by a recipe's stages; no epoch is chosen by a validation loss.
 
-    Lines begin with `what`, such as "fold 1 of 5". Gives the weights by their names on disk, on the
-    CPU; raises `WeightsError` if the initial ones can't be had.
+    Lines begin with `what`. Gives the weights by names on disk, on the CPU; raises `WeightsError`.
     """
     seed_everything(recipe.seed)
     # fastai wants a validation set; its one face is never looked at.
@@ -170,8 +169,7 @@ def view_faces(
 ) -> Views:
     """What a network of `train_short` makes of faces, by the mean of a crop and its mirror image.
 
-    In full precision, so that the numbers are those of any other machine. Only classes that are
-    among the `labels` are answered.
+    In full precision, for equal numbers everywhere. Of classes only the `labels` are answered.
     """
     card = make_card(recipe, labels=labels).model_copy(update={"mirror": True})
     net = fill_net(state, recipe.architecture, Path(recipe.name))
@@ -235,8 +233,7 @@ def run_tasks(
 
     Nothing is made before all that can be checked is. On a processor each training has one core, so
     that its numbers do not depend on `jobs`: one per core when None, one on a GPU. Raises
-    `RecipeError` as `check_short`, and for one with a prior shift; `WeightsError`
-    if the initial weights can't be had; `OutputError`; and `PhotoError` for crops.
+    `RecipeError` as `check_short`, `WeightsError`, `OutputError`, and `PhotoError` for crops.
     """
     for task in tasks:
         check_short(task.recipe, "faces", alone=True)

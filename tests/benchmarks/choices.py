@@ -23,7 +23,6 @@ from data_prep.base.tables import KEY, markdown_table
 from data_prep.prepare.analysis import keep_balanced
 from data_prep.prepare.options import BlurRule
 from evaluate.measures.bootstrap import measure
-from pipeline.experiments.clean_effect import check_scales
 from pipeline.experiments.measure import PreparedData
 from pipeline.experiments.plans import ExperimentError, Trial
 from pipeline.experiments.sweep import Judged, judge_trials
@@ -145,7 +144,8 @@ def _choose_faces(
     """What a choice learns from in each of the folds, (N,) from 0."""
     source = table
     if cleaned is not None and choice.cleaned:
-        check_scales(faces, cleaned)
+        if faces.scale != cleaned.scale:
+            raise ExperimentError(f"{cleaned.folder}: build both with the same --scale.")
         source = cleaned.table
     fold_of = dict(zip(name_photos(table), fold, strict=True))
     own = name_photos(source).map(fold_of).fillna(-1).to_numpy()

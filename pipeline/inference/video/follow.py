@@ -1,4 +1,4 @@
-"""Videos through the nets: what is seen is kept segment by segment, so that a stop loses little."""
+"""Videos through the nets: what is seen is kept by segments, so that a stop loses little; films."""
 
 import hashlib
 import json
@@ -8,26 +8,36 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+
+from data_prep.base import files
 from data_prep.base.boxes import UPRIGHT
-from data_prep.base.files import OutputError, read_object, write_atomically, write_json
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import FIRST, LATER, log
 from data_prep.base.records import Box
 from data_prep.formats.predictions import PhotoRow, PredictionRow
 from pipeline.inference.addresses import ask_head
+from pipeline.inference.draw import draw_faces
 from pipeline.inference.predictor import Predictor
-from pipeline.inference.records import Clock, Face, Frame, list_rows
+from pipeline.inference.records import Clock, Face, Frame, list_rows, round_box
 from pipeline.inference.sources import ANNOTATED, TRACKS, VIDEO, spell, stamp_of
 from pipeline.inference.video.alarms import Alarm
 from pipeline.inference.video.clips import Clip, Live, VideoOptions, open_source
-from pipeline.inference.video.film import Film
 from pipeline.inference.video.tracks import ByteTrack, Tracks
 
 SEGMENT = 500
 """Frames after which what was done is safe: after a kill a video goes on from there."""
+
+ENCODERS = ("libx264", "libopenh264", "h264_videotoolbox", "mpeg4")
+"""The first that the build of FFmpeg has writes films: H.264 but for the last."""
+ENCODING = {"preset": "veryfast", "crf": "23", "b": "4000000"}  # Each takes what it knows.
+
+MOST_SIDE = 1920  # Larger frames are shrunk for the film.
 
 
 @dataclass
@@ -52,7 +62,7 @@ class Kept:
     def __init__(self, name: str, folder: Path, settings: Mapping[str, Any]) -> None:
         self.name, self.folder, self.lines = name, folder, list[str]()
         self.settings = json.loads(json.dumps(settings))
-        told = read_object(folder / "state.json") or {}
+        told = files.read_object(folder / "state.json") or {}
         same = told.get("settings") == self.settings
         self.state = State(**told["state"]) if same else State()
 
@@ -74,11 +84,11 @@ class Kept:
 
     def cut(self) -> None:
         """End a part."""
-        write_atomically(self.folder / f"{self.state.parts:05d}.jsonl", "".join(self.lines))
+        files.write_atomically(self.folder / f"{self.state.parts:05d}.jsonl", "".join(self.lines))
         self.lines.clear()
         self.state.parts += 1
         told = {"settings": self.settings, "state": asdict(self.state)}
-        write_json(self.folder / "state.json", told)
+        files.write_json(self.folder / "state.json", told)
 
     def __iter__(self) -> Iterator[tuple[int, float, list[Face]]]:
         """Index, seconds and faces of the frames of all parts that are done."""
@@ -94,6 +104,71 @@ class Kept:
             rows = list_rows(spell(self.name), faces, self.state.photo[2])
             for row, face in zip(rows, faces, strict=True):
                 yield replace(row, frame=index, time_s=time_s, track=face.track)
+
+
+@dataclass
+class Film:
+    """A `Sink` that draws frames, shows them, and writes an MP4, which `path` gets in the end."""
+
+    path: Path | None
+    staged: Path  # What is written to first.
+    draw_from: float  # Least detection score of a face.
+    clock: Clock
+    show: bool = False
+
+    def __post_init__(self) -> None:
+        self._file: tuple[Any, Any] | None = None
+
+    def add(self, frame: Frame, faces: Sequence[Face]) -> None:
+        """Draw one; stopped in the window by q or Escape, as by Ctrl-C."""
+        assert frame.pixels is not None
+        with self.clock.measure("draw"):
+            seen = [face for face in faces if face.detection >= self.draw_from]
+            drawing = draw_faces(frame.pixels, seen)
+            factor = MOST_SIDE / max(drawing.shape[:2])
+            if factor < 1:
+                size = (round(drawing.shape[1] * factor), round(drawing.shape[0] * factor))
+                drawing = cv2.resize(drawing, size, interpolation=cv2.INTER_AREA)
+            if self.path:
+                with files.writing(self.staged):
+                    self._encode(drawing, frame.time_s or 0.0)
+        if self.show:
+            cv2.imshow(frame.name, cv2.cvtColor(drawing, cv2.COLOR_RGB2BGR))
+            if cv2.waitKey(1) & 0xFF in (ord("q"), 27):
+                raise KeyboardInterrupt
+
+    def _encode(self, drawing: np.ndarray, time_s: float) -> None:
+        import av
+
+        height, width = drawing.shape[:2]
+        if self._file is None:
+            files.make_folder(self.staged.parent)
+            film = av.open(str(self.staged), "w", options={"movflags": "hybrid_fragmented"})
+            name = next(name for name in ENCODERS if name in av.codecs_available)
+            stream: Any = film.add_stream(name, rate=30, options=ENCODING)
+            stream.width, stream.height = max(2, width - width % 2), max(2, height - height % 2)
+            stream.pix_fmt, stream.codec_context.time_base = "yuv420p", Fraction(1, 1000)
+            stream.codec_context.max_b_frames = 0  # Which some players delay.
+            self._file = film, stream
+        film, stream = self._file
+        if (width, height) != (stream.width, stream.height):
+            drawing = cv2.resize(drawing, (stream.width, stream.height))
+        picture = av.VideoFrame.from_ndarray(drawing, format="rgb24")
+        picture.pts = round(time_s * 1000)
+        film.mux(stream.encode(picture))
+
+    def close(self) -> None:
+        """Finish it."""
+        if self.show:
+            cv2.destroyAllWindows()
+        if self._file is None or self.path is None:
+            return
+        film, stream = self._file
+        with files.writing(self.path):
+            film.mux(stream.encode())
+            film.close()
+            files.make_folder(self.path.parent)
+            self.staged.replace(self.path)
 
 
 def follow_videos(
@@ -123,7 +198,7 @@ def follow_videos(
         kept = Kept(name, out / VIDEO / name, told)
         if isinstance(source, Live) and kept.folder.exists():
             what = f"{out}: holds an earlier recording of {name}, which would be lost"
-            raise OutputError(f"{what}; choose another folder with -o.")
+            raise files.OutputError(f"{what}; choose another folder with -o.")
         path = None
         if draw_from is not None:
             film_name = name if name.lower().endswith(".mp4") else f"{name}.mp4"
@@ -208,9 +283,9 @@ def _answer(
 
 def _round(face: Face) -> Face:
     """As in predictions.csv, so that what is read back gives the same tracks."""
-    box = Box(*(round(float(value), 2) for value in face.box))
     shares = tuple(round(float(share), 5) for share in face.probabilities)
-    return Face(box, round(float(face.detection), 5), shares, unsure=face.unsure)
+    detection = round(float(face.detection), 5)
+    return Face(round_box(face.box), detection, shares, unsure=face.unsure)
 
 
 def _count(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
