@@ -21,7 +21,6 @@ def estimate_wrong_labels(
     labels: np.ndarray,
     probabilities: np.ndarray,
     groups: Sequence[str],
-    *,
     resamples: int = RESAMPLES,
 ) -> dict[str, list[float]]:
     """How many labels are wrong, told from a network's own mistakes by how sure it was.
@@ -98,7 +97,6 @@ def find_neighbours(
     features: Sequence[np.ndarray],
     fold: np.ndarray,
     groups: Sequence[str],
-    *,
     count: int = NEIGHBOURS,
 ) -> Neighbours:
     """Look up every face's neighbours by the network that it was held out from.
@@ -255,10 +253,8 @@ def gather_evidence(
     learnt: np.ndarray | None = None,
 ) -> Evidence:
     """Bring together the opinions of networks (N, 3), neighbours, and rows of duplicates."""
-    counts = np.zeros((len(labels), len(CLASSES)), int)
-    for row, others in enumerate(duplicates):
-        if others:
-            counts[row] = np.bincount(labels[list(others)], minlength=len(CLASSES))
+    given = np.eye(len(CLASSES), dtype=int)[labels]
+    counts = np.array([given[list(others)].sum(axis=0) for others in duplicates])
     return Evidence(labels, probabilities, vote(neighbours, labels), counts, learnt)
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from data_prep.base.boxes import shared_areas
 from data_prep.base.files import write_atomically
-from data_prep.base.photo import list_formats
+from data_prep.base.photo import Size, list_formats
 from pipeline.inference.records import Face
 
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -96,11 +96,7 @@ def draw_faces(photo: np.ndarray, faces: Sequence[Face], *, spoil: bool = False)
 
 
 def find_room(
-    box: np.ndarray,
-    label: tuple[int, int],
-    size: tuple[int, int],
-    taken: np.ndarray,
-    boxes: np.ndarray,
+    box: np.ndarray, label: Size, size: Size, taken: np.ndarray, boxes: np.ndarray
 ) -> np.ndarray | None:
     """Where a label goes: at a box (4 whole pixels), in the drawing, on no rectangle of `taken`.
 
@@ -123,7 +119,7 @@ def find_room(
     return places[covered.argmin()] if len(places) else None
 
 
-def _measure(text: str, scale: float) -> tuple[int, int]:
+def _measure(text: str, scale: float) -> Size:
     (width, height), below = cv2.getTextSize(text, FONT, scale, 1)
     return width + 4, height + below + 4
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from data_prep.base.crop import CROP_SCALE, Colour
 from data_prep.base.errors import plain
@@ -43,10 +43,9 @@ def _check_learnt(names: tuple[str, ...]) -> tuple[str, ...]:
 Learnt = Annotated[tuple[str, ...], AfterValidator(_check_learnt)]
 
 
-class Card(BaseModel):
+class Card(BaseModel, extra="forbid", allow_inf_nan=False):
     """What both cards hold."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     architecture: str
     sha256: str = ""  # Of the safetensors file, in hex.
     onnx: str = ""  # Of the same net as ONNX beside it, where there is one.
@@ -77,10 +76,9 @@ class DetectorCard(Card):
         return self
 
 
-class PredictionSets(BaseModel):
+class PredictionSets(BaseModel, extra="forbid", allow_inf_nan=False):
     """Least probability of each class in sets that hold the true one with a stated coverage."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     coverage: float = Field(gt=0, lt=1)
     limits: dict[str, Share]  # None of a class with too few faces for that coverage.
     faces: dict[str, int]  # That each class's rests on.

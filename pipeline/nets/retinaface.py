@@ -76,13 +76,9 @@ class _MobileNet(nn.Module):
 
     def __init__(self, slope: float) -> None:
         super().__init__()
+        fine = ((8, 16, 1), (16, 32, 2), (32, 32, 1), (32, 64, 2), (64, 64, 1))
         self.stage1 = nn.Sequential(
-            _conv(3, 8, stride=2, slope=slope),
-            _separable(8, 16, 1, slope),
-            _separable(16, 32, 2, slope),
-            _separable(32, 32, 1, slope),
-            _separable(32, 64, 2, slope),
-            _separable(64, 64, 1, slope),
+            _conv(3, 8, stride=2, slope=slope), *(_separable(*one, slope) for one in fine)
         )
         self.stage2 = nn.Sequential(
             _separable(64, 128, 2, slope), *(_separable(128, 128, 1, slope) for _ in range(5))

@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from data_prep.base.command import spell
 from data_prep.base.errors import UserError
@@ -48,8 +48,7 @@ class OtherSessionError(UserError):
     """The page belongs to a session that is no more."""
 
 
-class _Undo(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class _Undo(BaseModel, extra="forbid"):
     edition: str
 
 

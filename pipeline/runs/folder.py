@@ -161,16 +161,6 @@ class RunRecord:
     recalls: dict[str, tuple[int, int]]  # of the same weights, by class: faces told right, and all
 
     @property
-    def figures(self) -> pd.DataFrame:
-        """Losses and scores of the history, by epoch, from 1, or by step of a detector."""
-        numbers = self.history.select_dtypes("number")
-        if "step" in numbers:
-            numbers = numbers.set_index("step")
-        else:
-            numbers.index = pd.RangeIndex(1, len(numbers) + 1, name="epoch")
-        return numbers.drop(columns=["stage", "epoch", "lr"], errors="ignore")
-
-    @property
     def kept(self) -> int | None:
         """The epoch, from 1, that the weights are of; a detector's step; none before the first."""
         if self.history.empty or "step" in self.history:

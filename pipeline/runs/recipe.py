@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import tomli_w
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from data_prep.base.crop import Colour
 from data_prep.base.errors import UserError, plain, suggest
@@ -31,8 +31,7 @@ class RecipeError(UserError, ValueError):
     """A recipe that can't be used; the message names the file, the key and what would do."""
 
 
-class _Numbers(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+class _Numbers(BaseModel, extra="forbid", allow_inf_nan=False):
     name: str
 
 
@@ -164,13 +163,12 @@ def _learnt_classes(incorrect: Incorrect) -> tuple[str, ...]:
 
 
 Recipe = ClassifierRecipe | DetectorRecipe
+Changes = Sequence[str] | Mapping[str, Any]  # Texts `key=value`, or values by key.
 RecipeType = TypeVar("RecipeType", bound=_Numbers)
 
 
 def load_recipe(
-    name: str | Path,
-    kind: type[RecipeType],
-    overrides: Sequence[str] | Mapping[str, Any] | None = None,
+    name: str | Path, kind: type[RecipeType], overrides: Changes | None = None
 ) -> RecipeType:
     """Read a recipe and check every key.
 
@@ -185,7 +183,7 @@ def load_recipe(
     return _validate(_read(path, kind), overrides or (), kind, str(path))
 
 
-def change_recipe(recipe: RecipeType, overrides: Sequence[str] | Mapping[str, Any]) -> RecipeType:
+def change_recipe(recipe: RecipeType, overrides: Changes) -> RecipeType:
     """A recipe with some numbers changed, checked again as by `load_recipe`."""
     return _validate(recipe.model_dump(), overrides, type(recipe), f"recipe {recipe.name}")
 
@@ -264,10 +262,7 @@ def _check_keys(
 
 
 def _validate(
-    values: dict[str, Any],
-    overrides: Sequence[str] | Mapping[str, Any],
-    kind: type[RecipeType],
-    where: str,
+    values: dict[str, Any], overrides: Changes, kind: type[RecipeType], where: str
 ) -> RecipeType:
     """Check values of `where` with overrides put over them, blaming what is wrong."""
     if isinstance(overrides, Mapping):

@@ -52,7 +52,7 @@ def make_learner(
     recipe: str | Path = "resnet34",
     *,
     device: str = "auto",
-    **changes: object,
+    **changes: Any,
 ) -> Learner:
     """A plain fastai learner on the crops of a prepared folder, made as `train` makes its own.
 

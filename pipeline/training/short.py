@@ -319,12 +319,10 @@ def map_features(path: Path) -> np.ndarray:
 
 def write_views(task: Task, views: Views) -> None:
     """Write the answers, features in half precision."""
-    shares, features = views.probabilities, views.features.astype(np.float16, copy=False)
-    seconds, own = np.array(views.seconds), np.array(task.fingerprint)
+    features = views.features.astype(np.float16, copy=False)
+    told: dict[str, Any] = {**vars(views), "features": features, "fingerprint": task.fingerprint}
     with open_atomically(task.file) as file:
-        np.savez(
-            file.buffer, fingerprint=own, probabilities=shares, features=features, seconds=seconds
-        )
+        np.savez(file.buffer, **told)
 
 
 def plan_folds(plan: Plan, folds: int) -> tuple[np.ndarray, list[Task]]:
