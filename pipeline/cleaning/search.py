@@ -49,8 +49,7 @@ def find_suspects(options: SuspectsOptions, log: Log) -> tuple[pd.DataFrame, lis
     """Judge the label of every face of train and valid, and write the suspects folder.
 
     Trainings that were finished there before are used again. Gives what `suspects.csv` holds, and
-    how many labels are likely wrong, of `estimate_wrong_labels`; None for "in-sample", whose
-    network has learnt the labels.
+    `estimate_wrong_labels` of all; None for "in-sample", whose network has learnt the labels.
     """
     order, prepared, out = options.order, options.prepared, options.out
     overrides = [*(options.overrides or []), f"seed={options.seed}"]

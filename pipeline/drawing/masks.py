@@ -101,8 +101,7 @@ def draw_mask(
 ) -> np.ndarray:
     """A copy of the photo, height × width × 3, uint8, RGB, with a surgical mask on one face.
 
-    Landmarks are 5 × 2, in pixels: left eye, right eye, nose, left and right mouth corner, as seen
-    in the photo.
+    Landmarks are those of `FaceFrame`, as seen in the photo.
     """
     face = FaceFrame(landmarks, photo.shape[:2])
     upper, lower = EDGES[worn]

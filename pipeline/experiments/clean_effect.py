@@ -47,10 +47,9 @@ class Sides:
 def pair_sides(before: PreparedFaces, after: PreparedFaces) -> Sides:
     """Put both sides on one split: that of the folder before cleaning.
 
-    `data_prep` may split anew when labels change, so the split of the cleaned folder is not used:
-    its faces are trained on when their photo is a training photo of the other. Raises
-    `ExperimentError`: the cleaned folder holds photos that the other does not know, holds none of
-    its training photos, or its crops are cut at another scale.
+    `data_prep` may split anew when labels change: faces of the cleaned folder are trained on where
+    their photo is a training photo of the other. Raises `ExperimentError`: it holds photos that the
+    other does not know, or none of its training photos, or crops at another scale.
     """
     photos, cleaned = (name_photos(side.table) for side in (before, after))
     strange = cleaned[~cleaned.isin(photos)]
@@ -78,8 +77,7 @@ def pair_sides(before: PreparedFaces, after: PreparedFaces) -> Sides:
 def measure_clean_effect(options: CleanEffectOptions, log: Log) -> dict[str, Any]:
     """Train on the labels before and after cleaning and compare on the untouched ones.
 
-    Gives what `clean-effect.json` holds: `changes` of the training faces, `faces` measured on,
-    `seeds`, and `figures` as of `compare_sides`, by photo. Raises as `pair_sides`.
+    Gives what `clean-effect.json` holds, `figures` as of `compare_sides`. Raises as `pair_sides`.
     """
     recipe, out = load_recipe(options.recipe, ClassifierRecipe, options.overrides), options.out
     before, after = (open_faces(one, recipe, out) for one in (options.prepared, options.cleaned))

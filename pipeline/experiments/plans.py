@@ -48,8 +48,7 @@ def split_values(text: str) -> list[str]:
 def make_grid(recipe: str, sets: Sequence[str]) -> list[Trial]:
     """Every combination of the values, `key=v1,v2`, the last key changing fastest.
 
-    Raises `ExperimentError`: nothing is swept, or something comes twice; `RecipeError`: a
-    combination is not a valid recipe.
+    Raises `ExperimentError`: nothing is swept, or something twice; `RecipeError`: no valid recipe.
     """
     lists: dict[str, list[str]] = {}
     for text in sets:

@@ -64,10 +64,9 @@ class Entry:
 class Journal:
     """What a folder run has done so far, so that it can be stopped and run again.
 
-    An append-only list of entries, one line each, after a line with the settings, which are all but
-    the photo that the outcome depends on. A half-written last line, as a kill leaves it, is passed
-    over; entries made with other settings don't count.
-    Raises `OutputError`: it can't be read or written.
+    Entries, one line each, are appended after a line with the settings, all else that they depend
+    on. A half-written last line, as a kill leaves it, is passed over; entries of other settings
+    don't count. Raises `OutputError`.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:

@@ -133,8 +133,7 @@ def load_weights(path: Path, kind: type[CardType]) -> tuple[dict[str, Tensor], C
 def check_weights(path: Path, kind: type[CardType]) -> tuple[bytes, CardType]:
     """A weights file's bytes and its card, of the same name, which must fit it.
 
-    Raises `WeightsError` if a file is missing or damaged, the hash differs, the card is of another
-    kind, or a number on it is not finite or out of range.
+    Raises `WeightsError`: missing, damaged, of another hash or kind, or a number out of range.
     """
     card = read_card(path.with_suffix(".json"), kind)
     return _read_hashed(path, card.sha256), card
@@ -178,9 +177,8 @@ def read_card(path: Path, kind: type[CardType]) -> CardType:
 def load_state(path: Path) -> dict[str, Tensor]:
     """Read a bare state dict to start a training from: safetensors, or a checkpoint of tensors.
 
-    A `.pth` is read with torch's restricted reader, which knows tensors and plain containers and
-    executes nothing. A data-parallel `module.` prefix is taken off. Raises `WeightsError` if the
-    file is missing, damaged, or holds anything but tensors.
+    A `.pth` is read with torch's restricted reader, which executes nothing. A data-parallel
+    `module.` prefix is taken off. Raises `WeightsError`: missing, damaged, or other than tensors.
     """
     import torch
 

@@ -41,6 +41,7 @@ SHORTEST, LONGEST = 0.1, 120.0  # Seconds between decisions at work: no import, 
 LEAST_TOLD, YIELD_WINDOW = 20, 100  # Latest decisions that tell whether going on pays.
 LOW_YIELD = 0.05  # Going on doesn't pay with the interval's end below: after 73 in vain in a row.
 
+VIEWED = ("split", "label", "suggested", "score", "probabilities")  # Of a `Suspect`.
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -178,11 +179,7 @@ def view_face(session: Session, position: int) -> dict[str, Any]:
     return view | {
         "rank": int(session.rows[position]) + 1,
         "name": f"{source}/{image}, object {index}",
-        "split": face.split,
-        "label": face.label,
-        "suggested": face.suggested,
-        "score": face.score,
-        "probabilities": face.probabilities,
+        **{name: getattr(face, name) for name in VIEWED},
         "reasons": [
             re.sub(_WORDS, lambda word: SPELT[word[0]], part.strip())
             for part in face.reasons.split(";")

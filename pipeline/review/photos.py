@@ -61,8 +61,7 @@ class PhotoShelf:
     def show(self, face: Suspect, kind: Kind) -> bytes:
         """A picture as PNG, or as JPEG when it is a photo or was shrunk for being very large.
 
-        A crop is as the model gets it; a similar face the prepared crop, or else cut from its
-        photo. Raises `PhotoError`: there is none, or no crop can be cut from it.
+        A similar face is the prepared crop, or else cut from its photo. Raises `PhotoError`.
         """
         if kind == "photo":
             pixels = self._pixels(face)

@@ -209,10 +209,9 @@ class Session:
             return [decision.at for decision in self._made[-most:]]
 
     def next_after(self, position: int) -> int | None:
-        """The next undecided face: further on, else from the start, else a skipped one.
+        """The next undecided face: further on, else from the start, -1, else a skipped one.
 
-        Position -1 is the start. Who skips a skipped face again gets those further on only, and so
-        comes to an end.
+        Who skips a skipped face again gets those further on only, and so comes to an end.
         """
         if position != -1:
             self._check(position)

@@ -53,8 +53,7 @@ def write_sheet(path: Path, session: Session, positions: list[int]) -> None:
 def import_sheet(path: Path, session: Session) -> tuple[int, int]:
     """Write the decisions of a filled-in sheet to the ledger, all or, when a line is bad, none.
 
-    Those that stand already are passed over, as in a second import; returns how many were added,
-    and how many stood. Raises `SheetError`: it can't be read, or lines are bad, which it names.
+    Gives how many were added, and how many stood already. Raises `SheetError`, naming the lines.
     """
     positions = {_NAME.format(*session.face(n).key): n for n in range(len(session))}
     new: list[tuple[int, Choice]] = []

@@ -26,6 +26,7 @@ LARGE, CHUNK = 2**24, 50_000  # Bytes; rows.
 FORMAT = 1
 LEAST = 10  # Faces that a review begins with at least, however few labels are thought to be wrong.
 
+_SAME = ("label", "split", "suggested", "score", "reasons", "crop")  # Called so in `Suspect`, too.
 _TEXT = ("source", "image", "label", "split", "suggested", "reasons", "similar", "crop")
 _WHOLE = ("rank", "object", "width", "height")
 _REAL = (*Box._fields, "score", *(f"p_{label}" for label in CLASSES))
@@ -96,16 +97,11 @@ class Suspects:
         ranks = (int(rank) for rank in record["similar"].split() if rank.isdecimal())
         return Suspect(
             key=(record["source"], record["image"], record["object"]),
-            label=record["label"],
-            split=record["split"],
-            suggested=record["suggested"],
-            score=record["score"],
             probabilities=None if None in opinion.values() else opinion,
-            reasons=record["reasons"],
             similar=tuple(rank - 1 for rank in ranks if 1 <= rank <= len(self)),
             box=Box(*(math.nan if record[side] is None else record[side] for side in Box._fields)),
             size=(record["width"], record["height"]),
-            crop=record["crop"],
+            **{name: record[name] for name in _SAME},
         )
 
     def _ask(self, question: str, *values: Any) -> Any:
@@ -114,10 +110,9 @@ class Suspects:
 
 
 def open_suspects(folder: Path) -> Suspects:
-    """Open what `python -m pipeline suspects` wrote.
+    """Open what `python -m pipeline suspects` wrote; raises `DatasetError`.
 
-    A table of more than `LARGE` bytes is looked through once, and kept as `INDEX` beside it. Raises
-    `DatasetError`: A file is missing, or holds what it can't.
+    A table of more than `LARGE` bytes is looked through once, and kept as `INDEX` beside it.
     """
     try:
         about = About.model_validate_json((folder / ABOUT).read_bytes())

@@ -92,8 +92,7 @@ def list_runs(runs: Path) -> list[dict[str, Any]]:
 def summarise_run(folder: Path) -> dict[str, Any]:
     """One folder, whatever it holds: its state, or else its problem, and what its record says.
 
-    `date` is when it was begun, ISO 8601 in UTC; `data` names the datasets; `rows` are epochs of a
-    classifier, validations of a detector.
+    `date` is when it was begun, ISO 8601 in UTC; `rows` are epochs, or validations of a detector.
     """
     summary = {**EMPTY, "name": folder.name}
     if not (folder / run_folder.RECIPE).is_file() and not (folder / run_folder.ABOUT).is_file():

@@ -190,8 +190,7 @@ class Service:
     async def find(self, photo: bytes | str, name: str, ask: Ask, draw: int = 0) -> Found:
         """The faces of a photo, given by its bytes or address; a frame with an error has none.
 
-        With `draw` also drawn, of so many pixels a side at most. Raises `TimeoutError`: the answer
-        took too long; `EngineError`: the nets answer with what is no number.
+        With `draw` drawn, too, so many pixels a side at most. Raises `TimeoutError`, `EngineError`.
         """
         async with AsyncExitStack() as held:
             data = await self._fetch(photo, name, held) if isinstance(photo, str) else photo

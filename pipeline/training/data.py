@@ -100,8 +100,7 @@ class QuickPipeline(Pipeline):
 def read_crops(prepared: Path = Path(), side: int = 0) -> ReadCrop:
     """What reads the crops of a prepared folder, by their paths in `faces.csv`, or other files.
 
-    Larger ones are shrunk to a `side`, if there is one. What was read stays in memory as far as it
-    fits into `KEPT`: every epoch asks again. What it gives raises `PhotoError`.
+    Larger ones are shrunk to a `side`, if any; up to `KEPT` stays in memory. Raises `PhotoError`.
     """
     kept: dict[str, np.ndarray] = {}
     room = KEPT

@@ -330,8 +330,7 @@ def write_page(
 ) -> None:
     """Write `run.html`, which needs no other file, from what lies in the run folder.
 
-    `crops` are the files of a classifier's validation faces, in the order of `valid.csv`; `batch`
-    shows what the network was fed.
+    `crops` are files of validation faces, in the order of `valid.csv`; `batch` shows what was fed.
     """
     told = _tell(run, prepared)
     answers, mistakes = told.pop("answers"), []

@@ -55,8 +55,7 @@ class Views:
 class PreparedFaces:
     """Faces of the splits that may be looked at: train and valid, never another such as test.
 
-    The table is in the order of the faces' keys, its index from 0; `crop` is a path that can be
-    opened. `data` and `roots` are as of `identify_data`.
+    In the order of their keys, from 0; `crop` can be opened; `data`, `roots`: see `identify_data`.
     """
 
     folder: Path
@@ -326,11 +325,10 @@ def write_views(task: Task, views: Views) -> None:
 
 
 def plan_folds(plan: Plan, folds: int) -> tuple[np.ndarray, list[Task]]:
-    """The fold, (N,) from 0, in which each face is held out, and a task per fold.
+    """The fold, (N,) from 0, in which each face is held out, and a task per fold; by the seed.
 
-    A near-duplicate group lies whole in one; sources and labels are spread evenly. The recipe's
-    seed is that of the folds, too. Raises `SplitError` if there are fewer groups than folds, or no
-    label of a source with as many faces as folds.
+    A near-duplicate group lies whole in one; sources and labels are spread evenly. `SplitError`:
+    fewer groups than folds, or no label of a source with as many faces as folds.
     """
     table, seed = plan.table, plan.recipe.seed
     groups, strata = table["group"].tolist(), (table["source"] + "/" + table["label"]).tolist()

@@ -182,8 +182,8 @@ def follow_videos(
 ) -> tuple[list[Kept], dict[str, Any]]:
     """Run videos, given by names and places, one after the other; Ctrl-C leaves the rest.
 
-    Faces are drawn from a detection score on; None makes no films. Gives what is kept of each, and
-    what summary.json tells. Raises `OutputError`: something can't be written.
+    Films show faces from a detection score on; None makes none. Gives what is kept of each, and
+    what summary.json tells. Raises `OutputError`.
     """
     done, left = [], list(videos)
     for name, place in videos.items():
