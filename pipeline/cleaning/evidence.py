@@ -137,10 +137,7 @@ def find_neighbours(
 
 
 def vote(neighbours: Neighbours, labels: np.ndarray) -> np.ndarray:
-    """The neighbours' labels, (N, 3) shares, each counting as much as it is similar.
-
-    A third each for a face without neighbours.
-    """
+    """The neighbours' labels by similarity, (N, 3) shares; a third each where there are none."""
     weights = np.maximum(neighbours.similarity, 0) * (neighbours.index >= 0)
     given = labels.astype(np.int8)[neighbours.index]
     votes = np.stack([(weights * (given == c)).sum(axis=1) for c in range(len(CLASSES))], axis=1)

@@ -190,10 +190,7 @@ class Gallery:
 
 
 def choose_shown(entries: Iterable[Entry], most: int = MOST_SHOWN) -> set[tuple[str, int]]:
-    """Faces of a gallery, by photo and place: all, or `most`, evenly over the scores of each class.
-
-    Classes get equal shares, rare ones all they have.
-    """
+    """Faces of a gallery, by photo and place: all or `most`, evenly over scores and classes."""
     by_class: dict[str, list[tuple[float, str, int]]] = {name: [] for name in CLASSES}
     for entry in entries:
         for place, face in enumerate(entry.faces):

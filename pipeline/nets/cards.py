@@ -140,10 +140,7 @@ def check_weights(path: Path, kind: type[CardType]) -> tuple[bytes, CardType]:
 
 
 def read_onnx(path: Path, card: Card) -> bytes | None:
-    """The net of a weights file as ONNX, which lies beside it; None where there is none.
-
-    Raises `WeightsError` if it is not the one that the card names: it may be of other weights.
-    """
+    """The ONNX beside a weights file, if any; `WeightsError`: the card names another."""
     file = path.with_suffix(".onnx")
     return _read_hashed(file, card.onnx) if file.is_file() else None
 

@@ -85,10 +85,7 @@ class Feed(nn.Module):
 
 
 def make_timm(name: str, dropout: float = 0.0, *, pretrained: bool = False) -> nn.Sequential:
-    """A body of timm by its name there, random or `pretrained` (downloaded by timm), and a head.
-
-    Raises `WeightsError` if timm is not installed or has no such body, or the weights can't be had.
-    """
+    """A body of timm by its name, random or `pretrained`, and a head; raises `WeightsError`."""
     try:
         import timm
     except ImportError as error:

@@ -102,10 +102,7 @@ class WeightsError(UserError, ValueError):
 
 
 def find_boxes(name: str | Path | Sequence[float]) -> BoxOffsets:
-    """A convention of boxes: a shipped one's name, a file of fit-boxes, or the four offsets.
-
-    These are shares of a box: left, top, right, bottom. Raises `OffsetsError`: it is none of them.
-    """
+    """A convention: a shipped one's name, a file of fit-boxes, or offsets; or `OffsetsError`."""
     from data_prep.base.boxes import MOST_OFFSET, BoxOffsets, OffsetsError
 
     if not isinstance(name, str | Path):

@@ -35,10 +35,7 @@ def _decode(path: Path, _sha256: str, size: tuple[int, int]) -> np.ndarray:
 
 
 class PhotoShelf:
-    """Opens the photos of suspects; the latest ones stay decoded.
-
-    With `hide_names` no message has the name of a file: folders may be called after classes.
-    """
+    """Opens the photos of suspects; names, which may tell classes, are hidden where asked."""
 
     def __init__(self, suspects: Suspects, *, hide_names: bool) -> None:
         self._about = suspects.about

@@ -177,10 +177,7 @@ class RunRecord:
 
 
 def find_kept(history: pd.DataFrame) -> int:
-    """The place, from 0, of the epoch whose weights a classifier keeps.
-
-    That with the least validation loss of the last stage; the last one where none is a number.
-    """
+    """The place of the epoch that is kept: with the least validation loss of the last stage."""
     losses = history.loc[history["stage"] == history["stage"].iloc[-1], "valid_loss"]
     kept = losses.index[-1] if losses.isna().all() else losses.idxmin()
     return history.index.tolist().index(kept)

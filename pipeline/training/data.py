@@ -292,10 +292,7 @@ def add_drawn_faces(
 def draw_on_crop(
     crop: np.ndarray, detector: Detector, way: Worn, random: np.random.Generator
 ) -> np.ndarray | None:
-    """Draw a mask on the face that a crop was cut around, in a random colour.
-
-    Gives a crop at most `LOOK` pixels wide; None when it is small or no face is in its middle.
-    """
+    """Draw a mask on a crop's face, `LOOK` wide at most; None: small, or none in its middle."""
     side = crop.shape[0]
     if side < SMALLEST:
         return None

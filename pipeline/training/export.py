@@ -48,10 +48,7 @@ WORST, FED, SIDE = 24, 16, 128
 
 
 def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """The temperature that gives held-out faces the highest likelihood; logits are divided by it.
-
-    From probabilities at temperature 1, faces × classes, and the class index of each face.
-    """
+    """The temperature that gives held-out faces, by probabilities at 1, the highest likelihood."""
     logits = np.log(np.maximum(probabilities.astype(float), 1e-12))
 
     def loss(log_temperature: float) -> float:
@@ -143,10 +140,7 @@ def store_weights(learn: Learner, labels: pd.Series, recipe: ClassifierRecipe) -
 def use_learner(
     learn: Learner, *, device: object, bf16: bool = False, engine: str = AUTO
 ) -> Classifier:
-    """A copy of the net of `make_learner` as it is now, used as `train` would, not calibrated.
-
-    Raises `WeightsError` if the learner was made otherwise: how its crops are cut is not known.
-    """
+    """A copy of the net of `make_learner` as it is, not calibrated; `WeightsError` for others."""
     recipe = getattr(learn, "recipe", None)
     if not isinstance(recipe, ClassifierRecipe):
         raise WeightsError("this learner is not of trimask.learner: how are its crops cut?")

@@ -34,10 +34,7 @@ def count_ranks() -> int:
 
 @contextmanager
 def join_ranks(device: torch.device) -> Iterator[int]:
-    """Meet the other processes where a launcher started several; gives this one's rank.
-
-    Raises `RanksError`, here as in those of other ranks, once one of them is gone.
-    """
+    """Meet the other processes, if any; gives this one's rank. `RanksError`: one is gone."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield 0
         return

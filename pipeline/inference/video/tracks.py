@@ -126,10 +126,7 @@ class Track:
 
 @dataclass
 class Tracks:
-    """All persons of a video; the clearest crop of each is written into a folder.
-
-    `ring` is called once for each who is not properly masked, with a row of tracks.csv.
-    """
+    """All persons of a video; `ring` gets a row of each who is not properly masked, once."""
 
     image: str
     folder: Path
