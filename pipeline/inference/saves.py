@@ -4,10 +4,9 @@ import base64
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,6 @@ from pipeline.inference.sinks import Entry
 from pipeline.inference.sources import ANNOTATED, SAVED, PhotoSet, spell
 
 JSON, CROPS, BLURRED, GALLERY = SAVED
-Taker = Callable[[Frame, Sequence[Face]], None]
 
 MOST_SHOWN = 4000  # Faces of a gallery: about 12 MB. More are thinned out evenly.
 
@@ -68,13 +66,8 @@ class Saves:
                 with _renew(places[form]) as folder:
                     writer.write([_frame(e, photos.root, names) for e in good], CLASSES, folder)
         with _renew(places.get(CROPS)) as crops, _renew(places.get(BLURRED)) as blurred:
-            takers: list[Taker] = []
-            if CROPS in places:
-                takers.append(partial(cut_crops, crops, photos.root.resolve().name))
-            if BLURRED in places:
-                takers.append(partial(blur_photo, blurred, self.blur or CLASSES))
-            gallery = Gallery(good if GALLERY in places else ())
-            if not takers:  # Photos without a face on the page need not be read.
+            source, gallery = photos.root.resolve().name, Gallery(good if GALLERY in places else ())
+            if places.keys().isdisjoint({CROPS, BLURRED}):  # No face on the page: not to be read.
                 shown = {image for image, _ in gallery.chosen}
                 good = [entry for entry in good if entry.photo.image in shown]
             frames = replace(photos, images=tuple(entry.photo.image for entry in good))
@@ -84,8 +77,11 @@ class Saves:
                 if frame.error or frame.stamp != entry.stamp:
                     log(f"not saved: {frame.name} changed since it was run; run again")
                     continue
-                for take in (*takers, gallery.add):
-                    take(frame, entry.faces)
+                if CROPS in places:
+                    cut_crops(crops, source, frame, entry.faces)
+                if BLURRED in places:
+                    blur_photo(blurred, self.blur or CLASSES, frame, entry.faces)
+                gallery.add(frame, entry.faces)
             if GALLERY in places:
                 gallery.write(places[GALLERY])
         return places

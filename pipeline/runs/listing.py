@@ -17,7 +17,7 @@ from rich.text import Text
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import log, tell
 from pipeline.runs import folder as run_folder
-from pipeline.runs.plots import SHORT, name_folders
+from pipeline.runs.plots import SHORT
 
 State = Literal["finished", "can be resumed", "begun", "broken", "not a run"]
 """With weights; with a checkpoint; stopped before the first one; unreadable; foreign."""
@@ -130,7 +130,9 @@ def compare_runs(folders: Sequence[Path]) -> pd.DataFrame:
     if len(folders) < 2:
         raise run_folder.RunError("a comparison takes two runs or more.")
     settings, figures = {}, {}
-    for name, record in zip(name_folders(folders), map(run_folder.read_run, folders), strict=True):
+    names = [folder.resolve().name for folder in folders]
+    names = names if len(set(names)) == len(names) else list(map(str, folders))
+    for name, record in zip(names, map(run_folder.read_run, folders), strict=True):
         about = {key: record.about.get(key, "") for key in SETTINGS}
         settings[name] = pd.Series(run_folder.flatten({"recipe": record.recipe, **about}))
         kept = {"kept": str(record.kept)} if record.kept else {}

@@ -50,12 +50,6 @@ def draw_history(history: pd.DataFrame) -> list[Figure]:
     return figures
 
 
-def name_folders(folders: Sequence[Path]) -> list[str]:
-    """Names that tell folders apart: their own, or else their paths."""
-    names = [folder.resolve().name for folder in folders]
-    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
-
-
 def plot_faces(crops: Sequence[np.ndarray], titles: Sequence[str], path: Path) -> None:
     """A sheet of faces, squares in RGB, each under a title of two lines."""
     lines = max(1, -(-len(crops) // COLUMNS))

@@ -88,8 +88,13 @@ def train_classifier(
     """
     chosen = data.select_faces(faces, recipe)
     seed_everything(recipe.seed)
-    splits = {split: chosen.loc[chosen["split"] == split, "label"] for split in (TRAIN, VALID)}
-    _log_counts(splits, log)
+    table = pd.crosstab(chosen["split"], chosen["label"])
+    table = table.reindex(index=[TRAIN, VALID], columns=list(CLASSES), fill_value=0)
+    counts = {split: table.loc[split].to_dict() for split in (TRAIN, VALID)}
+    texts = {
+        split: ", ".join(f"{name} {n}" for name, n in own.items()) for split, own in counts.items()
+    }
+    log("; ".join(map("{}: {}".format, texts, texts.values())), "data", **counts)
     checkpoint = share(load_checkpoint(run.folder / CHECKPOINT))
     if recipe.drawn:
         log("drawing masks on bare faces")
@@ -127,18 +132,6 @@ def train_classifier(
     write_page(run, prepared, crops=crops, batch=batch)
     (run.folder / CHECKPOINT).unlink(missing_ok=True)
     return card
-
-
-def _log_counts(labels: dict[str, pd.Series], log: Log) -> None:
-    counts = {
-        split: some.value_counts().reindex(list(CLASSES), fill_value=0).to_dict()
-        for split, some in labels.items()
-    }
-    line = "; ".join(
-        f"{split}: " + ", ".join(f"{name} {count}" for name, count in some.items())
-        for split, some in counts.items()
-    )
-    log(line, "data", **counts)
 
 
 def _choose_lr(
