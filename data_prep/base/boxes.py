@@ -101,7 +101,7 @@ def clip_faces(
         if clipped:
             message = f"{annotation}: object {face.object} reaches over the border of the photo "
             message += f"({width} × {height}) and was clipped."
-            findings.append(Finding(annotation, "clipped-box", message, dropped=False))
+            findings.append(Finding(annotation, "clipped-box", message))
             face = replace(face, box=box)
         faces.append(face)
     return tuple(faces), tuple(findings)

@@ -64,14 +64,9 @@ class Photo:
     salvaged: int = 0  # Stored rows that are there of a photo that lacks its end; 0 if it is whole.
 
     @property
-    def width(self) -> int:
-        """Width of `pixels`."""
-        return int(self.pixels.shape[1])
-
-    @property
-    def height(self) -> int:
-        """Height of `pixels`."""
-        return int(self.pixels.shape[0])
+    def size(self) -> Size:
+        """Of `pixels`."""
+        return int(self.pixels.shape[1]), int(self.pixels.shape[0])
 
 
 def check_file(path: Path) -> None:
@@ -151,8 +146,7 @@ def read_photo(
 class PhotoFrame:
     """The pixels that annotations refer to; `upright` if they are first turned by the EXIF tag."""
 
-    width: int
-    height: int
+    size: Size
     orientation: int
     upright: bool
 
@@ -165,8 +159,7 @@ def read_frame(path: Path | io.BytesIO, *, fit_size: Size | None = None) -> Phot
         with _open(path) as image:
             orientation = _orientation(image)
             turns = fit_size is not None and _only_fits_turned(image.size, orientation, fit_size)
-            width, height = image.size[::-1] if turns else image.size
-            return PhotoFrame(width, height, orientation, turns)
+            return PhotoFrame(image.size[::-1] if turns else image.size, orientation, turns)
     except Exception as error:
         told = _identify(path) or f"not a readable photo ({error})."
         raise PhotoError(f"{path}: {told}") from error
@@ -174,8 +167,7 @@ def read_frame(path: Path | io.BytesIO, *, fit_size: Size | None = None) -> Phot
 
 def photo_size(path: Path | io.BytesIO, *, fit_size: Size | None = None) -> Size:
     """Width and height in pixels, from the header alone; see `read_frame`."""
-    frame = read_frame(path, fit_size=fit_size)
-    return frame.width, frame.height
+    return read_frame(path, fit_size=fit_size).size
 
 
 def upright_size(path: Path) -> Size:
@@ -185,7 +177,7 @@ def upright_size(path: Path) -> Size:
     labelling tools show and detectors load.
     """
     frame = read_frame(path)
-    return turn_size(frame.width, frame.height, frame.orientation)
+    return turn_size(*frame.size, frame.orientation)
 
 
 def keep_shown(photo: AnnotatedPhoto, decoded: Photo) -> tuple[AnnotatedPhoto, list[Finding]]:
@@ -193,12 +185,12 @@ def keep_shown(photo: AnnotatedPhoto, decoded: Photo) -> tuple[AnnotatedPhoto, l
     if not decoded.salvaged:
         return photo, []
     turn = decoded.orientation if decoded.upright else UPRIGHT
-    stored = turn_size(decoded.width, decoded.height, turn)
+    stored = turn_size(*decoded.size, turn)
     ends = [turn_box_back(face.box, *stored, turn).ymax for face in photo.faces]
     shown = tuple(f for f, end in zip(photo.faces, ends, strict=True) if end <= decoded.salvaged)
     lost = len(photo.faces) - len(shown)
     message = f"{photo.name}: lacks its end; {decoded.salvaged} of {stored[1]} rows are there."
-    findings = [Finding(photo.name, SALVAGED, message, dropped=False)]
+    findings = [Finding(photo.name, SALVAGED, message)]
     if lost:
         message = f"{photo.name}: {lost} of its faces reach into the rows that are lost; left out."
         findings.append(Finding(photo.name, "lost-faces", message, dropped=True))

@@ -83,7 +83,7 @@ def note_unread(name: str, things: Sequence[str]) -> list[Finding]:
     """
     names = [thing[:40] for thing in things[:20]] + ["and others"] * (len(things) > 20)
     message = f"{name}: not read, so not carried on: {', '.join(names)}."
-    return [Finding(name, NOT_READ, message, dropped=False)] if things else []
+    return [Finding(name, NOT_READ, message)] if things else []
 
 
 @dataclass(frozen=True)

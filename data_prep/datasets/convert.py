@@ -8,18 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from data_prep.base import files
 from data_prep.base.crop import CROP_SCALE
 from data_prep.base.errors import DatasetError
-from data_prep.base.files import (
-    Outcome,
-    OutputFolder,
-    PhotoMode,
-    hash_photos,
-    place_photos,
-    refuse_dataset_folders,
-    refuse_other_files,
-    sha256_of,
-)
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Dataset, Finding
 from data_prep.decisions.ledger import Ledger, read_ledger
@@ -47,7 +38,7 @@ class ConvertOptions(ReadingOptions):
     """Folder to write: new, empty, or of an earlier convert."""
     to: Format
     """Format to write."""
-    photos: Annotated[PhotoMode | None, typer.Option(show_default="copy")] = None
+    photos: Annotated[files.PhotoMode | None, typer.Option(show_default="copy")] = None
     """Photos: copied, linked (hard links, one file under two names), or left where they are. Crops
     go without."""
     decisions: Decisions = field(default_factory=list)
@@ -60,7 +51,7 @@ class ConvertOptions(ReadingOptions):
     def __post_init__(self) -> None:
         if not FORMATS[self.to].writes:
             raise OptionError(f"--to {self.to}: this format is only read; choose another.")
-        if self.to is Format.CROPS and self.photos not in {None, PhotoMode.NONE}:
+        if self.to is Format.CROPS and self.photos not in {None, files.PhotoMode.NONE}:
             raise OptionError("--photos: a folder of crops holds no photos; leave it out.")
         if self.to is Format.CROPS and self.keep_split:
             raise OptionError("--keep-split: crops are parted by build; leave it out.")
@@ -77,9 +68,9 @@ class ConvertOptions(ReadingOptions):
         return CROP_SCALE if self.scale is None else self.scale
 
     @property
-    def photo_mode(self) -> PhotoMode:
+    def photo_mode(self) -> files.PhotoMode:
         """What becomes of the photos."""
-        return self.photos or (PhotoMode.NONE if self.to is Format.CROPS else PhotoMode.COPY)
+        return self.photos or files.PhotoMode("none" if self.to is Format.CROPS else "copy")
 
     def to_record(self, written_in: Format) -> dict[str, Any]:
         """What decides on the output besides the data, as JSON can hold it."""
@@ -101,7 +92,7 @@ class ConvertOptions(ReadingOptions):
         }
 
 
-def convert(options: ConvertOptions) -> Outcome:
+def convert(options: ConvertOptions) -> files.Outcome:
     """Write a dataset in another format; the record is that of `convert.json`.
 
     The folder appears whole or not at all. With unchanged data and options nothing is done. Raises
@@ -110,8 +101,8 @@ def convert(options: ConvertOptions) -> Outcome:
     """
     root, out = options.dataset, options.out
     own_folder = [find_folder(root)]
-    refuse_dataset_folders([out], own_folder)
-    refuse_other_files(out, RECORD)
+    files.refuse_dataset_folders([out], own_folder)
+    files.refuse_other_files(out, RECORD)
     ledgers = [read_ledger(path) for path in options.decisions]
     reading = replace(options.reading, classes=None)
     # Found once: looking through all files again takes its time.
@@ -124,29 +115,29 @@ def convert(options: ConvertOptions) -> Outcome:
     parted = place_parts(images, parts) if parts else dict(zip(images, images, strict=True))
     below = writer.place([*parted.values()])
     places = {image: below[place] for image, place in parted.items()}
-    refuse_dataset_folders([(out / place).parent for place in places.values()], own_folder)
-    folder = OutputFolder(out, RECORD)
+    files.refuse_dataset_folders([(out / place).parent for place in places.values()], own_folder)
+    folder = files.OutputFolder(out, RECORD)
     groups = read_groups(dataset.root)
     record: dict[str, Any] = options.to_record(written_in)
     read = [VERSION, record, overlay, dataset.findings, sorted(groups.items())]
-    inputs = hash_photos(dataset.photos, [*read, parts] if parts else read)
+    inputs = files.hash_photos(dataset.photos, [*read, parts] if parts else read)
     whole = folder.find_whole(inputs)
     if whole is not None:
-        return Outcome(whole, (), up_to_date=True)
+        return files.Outcome(whole, (), up_to_date=True)
     framed, findings = _frame(dataset, places, parts, options)
     findings[:0] = untold
     labels = {face.label for photo in framed for face in photo.faces}
     classes = list(CLASSES) if options.canonical else order_classes(labels)
     with folder.stage() as staging:
         written = writer.write(framed, classes, staging)
-        files = {name: sha256_of(staging / name) for name in written.files}
+        made = {name: files.sha256_of(staging / name) for name in written.files}
         framed = [photo for photo in framed if photo.image not in written.refused]
         own = {p.image: groups[p.photo.image] for p in framed if p.photo.image in groups}
         if own and writer.holds_photos:
             write_groups(staging / GROUPS, own)
-            files[GROUPS] = sha256_of(staging / GROUPS)
+            made[GROUPS] = files.sha256_of(staging / GROUPS)
         paths = {photo.image: photo.photo.path for photo in framed}
-        photos = place_photos(paths, staging, options.photo_mode)
+        photos = files.place_photos(paths, staging, options.photo_mode)
         findings += written.findings
         record = {
             "inputs": inputs,
@@ -161,11 +152,11 @@ def convert(options: ConvertOptions) -> Outcome:
             },
             "not_held": dict(written.left_out),
             **describe_findings(findings),
-            "files": files,
+            "files": made,
             "photos": photos,
         }
         folder.swap_in(staging, record)
-    return Outcome(record, tuple(findings), up_to_date=False)
+    return files.Outcome(record, tuple(findings), up_to_date=False)
 
 
 def _frame(

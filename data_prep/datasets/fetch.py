@@ -19,15 +19,8 @@ from zipfile import BadZipFile
 
 import typer
 
+from data_prep.base import files
 from data_prep.base.errors import DatasetError
-from data_prep.base.files import (
-    OutputError,
-    OutputFolder,
-    PhotoMode,
-    place_photos,
-    refuse_other_files,
-    sha256_of,
-)
 from data_prep.base.progress import tell
 
 RECORD = "fetched.json"
@@ -75,11 +68,11 @@ def fetch(options: FetchOptions, log: Callable[[str], None]) -> dict[str, Any] |
         )
     owner, name, version = match.groups()
     out = options.out or Path(name)
-    refuse_other_files(out, RECORD)
-    folder = OutputFolder(out, RECORD)
+    files.refuse_other_files(out, RECORD)
+    folder = files.OutputFolder(out, RECORD)
     old = folder.read_record() or {}
     if old.get("source") and not old["source"].startswith(f"kaggle:{owner}/{name}/"):
-        raise OutputError(f"{out}: holds {old['source']}; choose another folder with -o.")
+        raise files.OutputError(f"{out}: holds {old['source']}; choose another folder with -o.")
     about = _describe(owner, name, version)
     source, size = about["source"], about["bytes"]
     log(f"dataset    {about['title']} ({source})")
@@ -102,17 +95,17 @@ def fetch(options: FetchOptions, log: Callable[[str], None]) -> dict[str, Any] |
         raise DatasetError(f"{cached}: the dataset has no files.")
     with folder.stage() as staging:
         paths = {path.relative_to(cached).as_posix(): path for path in sorted(plain)}
-        place_photos(paths, staging, PhotoMode.COPY)
-        files = {name: sha256_of(staging / name) for name in paths}
-        for name in sorted(files.keys() & old.get("files", {}).keys()):
-            if old.get("source") == source and files[name] != old["files"][name]:
+        files.place_photos(paths, staging, files.PhotoMode.COPY)
+        made = {name: files.sha256_of(staging / name) for name in paths}
+        for name in sorted(made.keys() & old.get("files", {}).keys()):
+            if old.get("source") == source and made[name] != old["files"][name]:
                 raise DatasetError(
                     f"{cached / name}: is not what was fetched before, so it is damaged; remove "
                     f"{cached} and run it again."
                 )
-        record = {"inputs": inputs, **about, "files": files, "photos": {}}
+        record = {"inputs": inputs, **about, "files": made, "photos": {}}
         folder.swap_in(staging, record)
-    log(f"fetched    {tell(len(files), 'file')}")
+    log(f"fetched    {tell(len(made), 'file')}")
     return record
 
 
@@ -140,7 +133,7 @@ def _check_space(out: Path, size: int) -> None:
     there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
     if free < size:
-        raise OutputError(
+        raise files.OutputError(
             f"{out}: {size / 1e6:.0f} MB are to be fetched, {free / 1e6:.0f} MB are free; "
             "free some space or choose another output folder."
         )
@@ -161,7 +154,7 @@ def _explain(source: str) -> Iterator[None]:
         hint = "if that does not help, remove the dataset from the cache of kagglehub."
         raise DatasetError(f"{source}: {error} Mend it or run it again; {hint}") from error
     except OSError as error:
-        raise OutputError(
+        raise files.OutputError(
             f"{error.filename or 'the cache of kagglehub'}: can't be written "
             f"({error.strerror or error}); free some space, or put the cache elsewhere with "
             "KAGGLEHUB_CACHE."

@@ -88,7 +88,7 @@ def apply_ledgers(datasets: Sequence[Dataset], ledgers: Sequence[Ledger]) -> Ove
     """
     decisions, find_photos = merge_ledgers(ledgers), _make_finder(datasets)
     warnings = (warning for ledger in ledgers for warning in ledger.warnings)
-    findings = [Finding("", "torn-ledger", warning, dropped=False) for warning in warnings]
+    findings = [Finding("", "torn-ledger", warning) for warning in warnings]
     reasons: Counter[str] = Counter()
     applied: Counter[str] = Counter()
 
@@ -283,7 +283,7 @@ def _show(decision: Decision) -> str:
 def _note(kind: str, key: Key, message: str) -> Finding:
     source, image, index = key
     photo = f"{source}/{image}"
-    return Finding(photo, kind, f"{photo}: object {index}: {message}.", dropped=False)
+    return Finding(photo, kind, f"{photo}: object {index}: {message}.")
 
 
 def restore_names(corrected: Dataset, read: Dataset, written: Dataset) -> Dataset:

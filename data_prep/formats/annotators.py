@@ -62,7 +62,7 @@ def _describe_labelme(photos: Sequence[FramedPhoto], _: Sequence[str]) -> dict[s
                 for face in photo.faces
             ],
             **{"imagePath": PurePosixPath(photo.image).name, "imageData": None},
-            **{"imageHeight": photo.height, "imageWidth": photo.width},
+            **{"imageHeight": photo.size[1], "imageWidth": photo.size[0]},
         }
         files[_name_json(photo.image)] = _dump(record)
     return files
@@ -172,14 +172,18 @@ def _describe_tasks(photos: Sequence[FramedPhoto], classes: Sequence[str]) -> di
     """`tasks.json` to import, with photos of local storage; and the labelling interface for it."""
     tasks = []
     for photo in photos:
-        size = photo.width, photo.height
+        size = photo.size
         about = {"original_width": size[0], "original_height": size[1], "image_rotation": 0}
         names = {"type": "rectanglelabels", "from_name": "label", "to_name": "image"}
         regions = [
             {
                 **{"id": f"face-{face.object}", **names, **about},
                 "value": {
-                    **dict(zip(("x", "y", "width", "height"), _share(face.box, size), strict=True)),
+                    **dict(
+                        zip(
+                            ("x", "y", "width", "height"), _share(face.box, photo.size), strict=True
+                        )
+                    ),
                     **{"rotation": 0, "rectanglelabels": [face.label]},
                 },
             }
@@ -261,7 +265,7 @@ def _describe_cvat(photos: Sequence[FramedPhoto], classes: Sequence[str]) -> dic
     task = E.task(E.size(str(len(photos))), E.mode("annotation"), labels)
     root = E.annotations(E.version("1.1"), E.meta(task))
     for number, photo in enumerate(photos):
-        size = {"width": str(photo.width), "height": str(photo.height)}
+        size = dict(zip(("width", "height"), map(str, photo.size), strict=True))
         name = photo.image.removeprefix(f"{IMAGES}/")
         image = etree.SubElement(root, "image", {"id": str(number), "name": name, **size})
         for face in photo.faces:
@@ -306,10 +310,7 @@ def _read_share(entry: Mapping[str, Any], where: str) -> Box:
 def _describe_fiftyone(photos: Sequence[FramedPhoto], classes: Sequence[str]) -> dict[str, str]:
     labels = {
         _name_sample(photo.image): [
-            {
-                "label": face.label,
-                "bounding_box": _share(face.box, (photo.width, photo.height), of=1),
-            }
+            {"label": face.label, "bounding_box": _share(face.box, photo.size, of=1)}
             for face in photo.faces
         ]
         for photo in photos

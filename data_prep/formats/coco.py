@@ -59,7 +59,7 @@ class _CocoFormat(FileFormat):
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         for image_id, photo in enumerate(photos, start=1):
-            size = {"width": photo.width, "height": photo.height}
+            size = dict(zip(("width", "height"), photo.size, strict=True))
             images.append({"id": image_id, "file_name": photo.image, **size})
             for face in photo.faces:
                 keys = {"id": len(annotations) + 1, "image_id": image_id}

@@ -275,7 +275,7 @@ def read_each(
         try:
             written += read(path, faults, options)
         except OtherFileError as error:
-            whole.findings.append(Finding(faults.file, NOT_READ, str(error), dropped=False))
+            whole.findings.append(Finding(faults.file, NOT_READ, str(error)))
         except InputError as error:
             broken.append(Finding(faults.file, kind, str(error), dropped=True))
     if len(broken) == len(paths):

@@ -362,7 +362,7 @@ def tabulate(photos: Sequence[FramedPhoto], more: Sequence[Mapping[str, str]] = 
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*COLUMNS, *(more[0] if more else ())])
     for photo, values in zip(photos, more or [{}] * len(photos), strict=True):
-        start = (photo.image, photo.width, photo.height)
+        start = (photo.image, *photo.size)
         for face in photo.faces:
             box = map(write_number, face.box)
             row = (*start, face.object, face.label, *box, int(face.difficult))

@@ -16,7 +16,7 @@ from data_prep.base.boxes import (
     turn_size,
 )
 from data_prep.base.errors import DatasetError
-from data_prep.base.photo import PhotoError, PhotoFrame, read_frame
+from data_prep.base.photo import PhotoError, PhotoFrame, Size, read_frame
 from data_prep.base.progress import show_progress, tell
 from data_prep.base.records import (
     NAME_CONFLICT,
@@ -43,8 +43,7 @@ class FramedPhoto:
 
     photo: AnnotatedPhoto
     image: str  # Where it lies in the folder that is written, with forward slashes.
-    width: int  # Of the pixels that boxes refer to.
-    height: int
+    size: Size  # Of the pixels that boxes refer to.
     faces: tuple[Face, ...]
     turn: int  # EXIF orientation (1 to 8) that still has to turn these pixels upright.
     part: str = ""  # Of the split, where one is kept.
@@ -68,12 +67,12 @@ def frame_photos(photos: Sequence[AnnotatedPhoto]) -> tuple[list[FramedPhoto], l
         try:
             frame = read_frame(photo.path, fit_size=stated)
         except PhotoError as error:
-            name = f"{photo.source}/{photo.image}"
-            findings.append(Finding(name, "unreadable-photo", str(error), dropped=stated is None))
+            lost = stated is None
+            findings.append(Finding(photo.name, "unreadable-photo", str(error), dropped=lost))
             if stated is None:
                 continue
-            frame = PhotoFrame(*stated, UPRIGHT, upright=False)
-        faces, clips = clip_faces(photo, frame.width, frame.height)
+            frame = PhotoFrame(stated, UPRIGHT, upright=False)
+        faces, clips = clip_faces(photo, *frame.size)
         findings += clips
         if not faces and (photo.faces or photo.left_out):
             # It is not a photo without faces, and must not be written as one.
@@ -81,7 +80,7 @@ def frame_photos(photos: Sequence[AnnotatedPhoto]) -> tuple[list[FramedPhoto], l
             findings.append(Finding(photo.name, "all-faces-left-out", message, dropped=True))
             continue
         turn = UPRIGHT if frame.upright else frame.orientation
-        framed.append(FramedPhoto(photo, photo.image, frame.width, frame.height, faces, turn))
+        framed.append(FramedPhoto(photo, photo.image, frame.size, faces, turn))
     return framed, findings
 
 
@@ -89,14 +88,13 @@ def turn_upright(photo: FramedPhoto) -> FramedPhoto:
     """The same photo with boxes and size as it is looked at, turned by its EXIF orientation."""
     if photo.turn == UPRIGHT:
         return photo
-    stored = photo.width, photo.height
-    size = turn_size(*stored, photo.turn)
+    size = turn_size(*photo.size, photo.turn)
     faces = tuple(
         # Clipped again, since the arithmetic may put an edge off the border by a rounding.
-        replace(face, box=clip_box(turn_box(face.box, *stored, photo.turn), *size)[0])
+        replace(face, box=clip_box(turn_box(face.box, *photo.size, photo.turn), *size)[0])
         for face in photo.faces
     )
-    return replace(photo, width=size[0], height=size[1], faces=faces, turn=UPRIGHT)
+    return replace(photo, size=size, faces=faces, turn=UPRIGHT)
 
 
 Frame = Literal["stored", "upright", "shares"]
@@ -162,7 +160,7 @@ def place_photos(
             found.append(Finding(name, kind, f"{photo.where}: {fault}", dropped=True))
             continue
         if note:
-            found.append(Finding(name, NAME_CONFLICT, f"{photo.where}: {note}", dropped=False))
+            found.append(Finding(name, NAME_CONFLICT, f"{photo.where}: {note}"))
         photo, findings = fit_photo(photo, options[0], name, frame)
         found += findings
         if any(finding.dropped for finding in findings):
@@ -200,7 +198,7 @@ def refuse_doubtful(root: Path, photos: Iterable[WrittenPhoto], order: Order) ->
         raise DatasetError(f"{root}: {doubt} Correct the data or say how they are written: {why}")
     suspicion = suspect_boxes(boxes, sizes, order)
     message = f"{root}: {suspicion} If so, all boxes are wrong: write them anew."
-    return [Finding(root.name, SUSPECT, message, dropped=False)] if suspicion else []
+    return [Finding(root.name, SUSPECT, message)] if suspicion else []
 
 
 def fit_photo(
@@ -218,7 +216,7 @@ def fit_photo(
     except PhotoError as error:
         fault = Finding(name, "unreadable-photo", str(error), dropped=True)
         return photo, [fault] * (refers_to == "shares")  # Others are told where they are decoded.
-    size, stated = (frame.width, frame.height), photo.size
+    size, stated = frame.size, photo.size
     photo = replace(photo, file_size=size)
     turned = turn_size(*size, frame.orientation)
     if refers_to == "shares":
@@ -229,7 +227,7 @@ def fit_photo(
         return replace(photo, size=turned, file_size=turned), []
     if frame.upright:
         message = f"{photo.where}: boxes refer to the turned photo (EXIF {frame.orientation})."
-        return photo, [Finding(name, "turned-photo", message, dropped=False)]
+        return photo, [Finding(name, "turned-photo", message)]
     if stated in (None, size):
         if frame.orientation == UPRIGHT or (stated is not None and turned != size):
             return photo, []
@@ -237,7 +235,7 @@ def fit_photo(
             f"{photo.where}: {path.name} is turned by EXIF {frame.orientation}, and it can't be "
             "told whether boxes refer to the photo as stored or as looked at; as stored is assumed."
         )
-        return photo, [Finding(name, "untold-turn", message, dropped=False)]
+        return photo, [Finding(name, "untold-turn", message)]
     assert stated is not None
     is_rounded = all(abs(one - other) <= 1 for one, other in zip(stated, size, strict=True))
     told = f"{photo.where}: states {stated[0]} × {stated[1]}, the photo has {size[0]} × {size[1]}"
@@ -247,14 +245,14 @@ def fit_photo(
         if all(abs(s * scale - own) <= rounding for s, own in zip(stated, there, strict=True)):
             photo = _change(photo, partial(_scale, sides=(scale,) * 4))
             message = f"{told}: it was resized, so boxes are scaled by {scale:.4g}."
-            note = Finding(name, "resized-photo", message, dropped=False)
+            note = Finding(name, "resized-photo", message)
             return replace(photo, size=there, file_size=there), [note]
     outside = sum(
         face.box.xmax > size[0] + BORDER or face.box.ymax > size[1] + BORDER for face in photo.faces
     )
     if is_rounded or not outside:
         told += "; boxes are taken as pixels of the photo."
-        return replace(photo, size=size), [Finding(name, "size-differs", told, dropped=False)]
+        return replace(photo, size=size), [Finding(name, "size-differs", told)]
     reach = tell(outside, "box", "reaches/reach")
     message = f"{told}, and {reach} out of it: another photo? It is left out."
     return photo, [Finding(name, "size-differs", message, dropped=True)]

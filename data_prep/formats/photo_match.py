@@ -70,10 +70,10 @@ class DatasetFiles:
         """Notes, no faults, for photos that nobody has annotated, and for endings not read."""
         names = [self.call(path) for path in self.photos if self.relative(path) not in used]
         kind, message = "photo-without-annotation", "no annotation names this photo; it is not used"
-        notes = [Finding(name, kind, f"{name}: {message}.", dropped=False) for name in names]
+        notes = [Finding(name, kind, f"{name}: {message}.") for name in names]
         for path in self.unread_photos.values():
             message = f"{self.call(path)}: {path.suffix} is not read; {CONVERT}."
-            notes.append(Finding(self.call(path), "unread-ending", message, dropped=False))
+            notes.append(Finding(self.call(path), "unread-ending", message))
         return notes
 
 
@@ -316,8 +316,7 @@ def _weigh(
             frame = read_frame(path)
         except PhotoError:
             return False
-        size = frame.width, frame.height
-        return photo.size in (size, turn_size(*size, frame.orientation))
+        return photo.size in (frame.size, turn_size(*frame.size, frame.orientation))
 
     def is_far(path: Path) -> int:
         folders = (Counter(one.parent.relative_to(files.root).parts) for one in (path, home))

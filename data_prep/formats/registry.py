@@ -126,7 +126,7 @@ def read_dataset(root: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
         raise DatasetError(
             f"{root}: none of its faces can be used. {' '.join([*faults, *notes][:3])}"
         )
-    told = [Finding(files.source, "ignored-class", note, dropped=False) for note in notes]
+    told = [Finding(files.source, "ignored-class", note) for note in notes]
     return replace(dataset, findings=(*dataset.findings, *told)) if told else dataset
 
 

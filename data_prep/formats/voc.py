@@ -227,7 +227,7 @@ def read_voc_truth(
             own_name = photo.annotation.stem + PurePosixPath(photo.image).suffix
             name = name_photo(name, own_name if is_stale else photo.image, found)
         if is_stale:
-            findings.append(Finding(photo.where, NAME_CONFLICT, f"{photo.where}: {note}", False))
+            findings.append(Finding(photo.where, NAME_CONFLICT, f"{photo.where}: {note}"))
         if name in found:
             message = f"{photo.where}: {name} is already annotated by another file."
             findings.append(Finding(photo.where, "second-annotation", message, dropped=True))
@@ -309,7 +309,8 @@ def name_annotations(images: Sequence[str]) -> dict[str, str]:
 
 def _describe(photo: FramedPhoto, filename: str, folder: str) -> etree._Element:
     # Photos are always read as RGB, however they are stored.
-    size = E.size(E.width(str(photo.width)), E.height(str(photo.height)), E.depth("3"))
+    width, height = map(str, photo.size)
+    size = E.size(E.width(width), E.height(height), E.depth("3"))
     start = E.folder(folder), E.filename(filename), size, E.segmented("0")
     objects = [
         E.object(

@@ -144,8 +144,7 @@ class YoloFormat(UprightFormat):
             DATA: yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
         }
         for photo in photos:
-            size = photo.width, photo.height
-            lines = (f"{numbers[f.label]} {_share_out(f.box, *size)}\n" for f in photo.faces)
+            lines = (f"{numbers[f.label]} {_share_out(f.box, *photo.size)}\n" for f in photo.faces)
             files[name_labels(photo.image)] = "".join(lines)
         return files
 

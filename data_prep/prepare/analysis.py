@@ -24,7 +24,7 @@ from data_prep.base.crop import crop_face, crop_name, encode_crop
 from data_prep.base.errors import DatasetError
 from data_prep.base.files import writing
 from data_prep.base.labels import RARE_CLASS
-from data_prep.base.photo import PhotoError, keep_shown, read_photo
+from data_prep.base.photo import PhotoError, Size, keep_shown, read_photo
 from data_prep.base.progress import show_progress
 from data_prep.base.records import (
     CONTRADICTION,
@@ -113,7 +113,7 @@ def analyse(
         if key:
             raise
         faces = faces.assign(split=TRAIN, kept=True)
-        findings += (Finding("", "no-split", str(error), dropped=False),)
+        findings += (Finding("", "no-split", str(error)),)
     decisions = overlay.record if ledgers else None
     summary = summarise(overlay.datasets, faces, findings, options, decisions)
     if options.drop_duplicates:
@@ -127,7 +127,7 @@ def _tabulate_faces(surveyed: Sequence[SurveyedPhoto], groups: Sequence[str]) ->
     for item, group in zip(surveyed, groups, strict=True):
         photo = item.photo
         for face, blur in item.faces:
-            first = (photo.image, item.width, item.height, face.object, face.label, *face.box)
+            first = (photo.image, *item.size, face.object, face.label, *face.box)
             crop, side = crop_name(photo, face.object), face.box.short_side
             more = crop, side, item.salvaged
             rows.append((*first, face.difficult, photo.source, group, blur, *more))
@@ -160,7 +160,7 @@ def settle_duplicates(
                 gone |= {face.object for face in goes}
                 message = f"{name}: the box {show_box(box)} is there as {' and '.join(labels)}; "
                 message += f"object {first.object} is kept." if goes else "keep one."
-                findings.append(Finding(name, kind, message, dropped=False))
+                findings.append(Finding(name, kind, message))
                 for face in goes:
                     about = {"photo": name, "object": face.object, "kept": first.object}
                     dropped.append({**about, "why": DUPLICATE})
@@ -172,9 +172,9 @@ def settle_duplicates(
             alike = f"{name}: looks just like {twin.photo.name}"
             if not labels_too or (drop and not boxes_too):
                 message = f"{alike}, but has other {'boxes' if labels_too else 'labels'}; keep one."
-                findings.append(Finding(name, CONTRADICTION, message, dropped=False))
+                findings.append(Finding(name, CONTRADICTION, message))
             elif drop and item is not twin and item.faces:
-                findings.append(Finding(name, TWIN, f"{alike}, which is kept.", dropped=False))
+                findings.append(Finding(name, TWIN, f"{alike}, which is kept."))
                 about = {"photo": name, "object": None, "kept": twin.photo.name}
                 dropped.append({**about, "why": TWIN})
                 item = replace(item, faces=())
@@ -187,7 +187,7 @@ def _compare_faces(one: SurveyedPhoto, other: SurveyedPhoto) -> tuple[bool, bool
     first, second = (sorted((face.label, face.box) for face, _ in p.faces) for p in (one, other))
     if [label for label, _ in first] != [label for label, _ in second]:
         return False, False
-    scale = np.tile((other.width / max(one.width, 1), other.height / max(one.height, 1)), 2)
+    scale = np.tile(np.divide(other.size, np.maximum(one.size, 1)), 2)
     pairs = zip(first, second, strict=True)
     return True, all(overlap(Box(*(a * scale)), b) >= SAME_FACE for (_, a), (_, b) in pairs)
 
@@ -198,7 +198,7 @@ def _restore_faces(
     """The photos with the faces they had before decisions, without blur scores."""
     photos = chain.from_iterable(dataset.photos for dataset in datasets)
     pairs = zip(surveyed, photos, strict=True)
-    found = ((item, clip_faces(photo, item.width, item.height)[0]) for item, photo in pairs)
+    found = ((item, clip_faces(photo, *item.size)[0]) for item, photo in pairs)
     return [replace(item, faces=tuple((face, 0.0) for face in faces)) for item, faces in found]
 
 
@@ -306,8 +306,7 @@ class SurveyedPhoto:
     """
 
     photo: AnnotatedPhoto
-    width: int
-    height: int
+    size: Size
     faces: tuple[tuple[Face, float], ...]
     look: str  # Hash of its fingerprint; "" when the photo could not be read.
     findings: tuple[Finding, ...]
@@ -317,7 +316,7 @@ class SurveyedPhoto:
         """All but the photo, as it is kept with the fingerprint."""
         faces = [(f.object, f.label, f.box, f.difficult, blur) for f, blur in self.faces]
         rest = self.look, [astuple(finding) for finding in self.findings], self.salvaged
-        return json.dumps([self.width, self.height, faces, *rest]).encode()
+        return json.dumps([*self.size, faces, *rest]).encode()
 
     @classmethod
     def from_note(cls, photo: AnnotatedPhoto, note: bytes) -> SurveyedPhoto:
@@ -325,7 +324,7 @@ class SurveyedPhoto:
         width, height, faces, look, told, salvaged = json.loads(note)
         found = tuple((Face(n, label, Box(*box), d), blur) for n, label, box, d, blur in faces)
         findings = tuple(Finding(*finding) for finding in told)
-        return cls(photo, width, height, found, look, findings, salvaged)
+        return cls(photo, (width, height), found, look, findings, salvaged)
 
 
 Surveyed = tuple[SurveyedPhoto, Fingerprint | None, dict[str, bytes]]
@@ -390,10 +389,9 @@ def _survey_photo(photo: AnnotatedPhoto, *, scale: float, salvage: bool) -> Surv
         decoded = read_photo(photo.path, fit_size=photo.stated_size, salvage=salvage)
     except PhotoError as error:
         finding = Finding(photo.name, "unreadable-photo", str(error), dropped=True)
-        return SurveyedPhoto(photo, 0, 0, (), "", (finding,)), None, {}
-    size = (decoded.width, decoded.height)
+        return SurveyedPhoto(photo, (0, 0), (), "", (finding,)), None, {}
     shown, salvaged = keep_shown(photo, decoded)
-    shown_faces, clipped = clip_faces(shown, *size)
+    shown_faces, clipped = clip_faces(shown, *decoded.size)
     crops = [crop_face(decoded.pixels, face.box, scale) for face in shown_faces]
     names = (crop_name(photo, face.object) for face in shown_faces)
     files = dict(zip(names, map(encode_crop, crops), strict=True))
@@ -401,7 +399,7 @@ def _survey_photo(photo: AnnotatedPhoto, *, scale: float, salvage: bool) -> Surv
     print_, findings = describe_photo(decoded.pixels), (*salvaged, *clipped)
     parts = b"".join(p.tobytes() for p in (print_.thumbnail, print_.colour, print_.packed))
     digest = sha256(parts).hexdigest()
-    item = SurveyedPhoto(photo, *size, tuple(faces), digest, findings, decoded.salvaged)
+    item = SurveyedPhoto(photo, decoded.size, tuple(faces), digest, findings, decoded.salvaged)
     return item, print_, files
 
 

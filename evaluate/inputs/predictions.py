@@ -109,7 +109,7 @@ def turn_detections_back(
             frame = read_frame(files[name], fit_size=stated)
         if frame is not None and frame.upright:
             continue
-        size = stated if frame is None else (frame.width, frame.height)
+        size = stated if frame is None else frame.size
         if size is None:
             lost.append(name)
             kept[own] = False
@@ -287,15 +287,9 @@ def make_predictions(
     `ran` are all photos that were run, if it is known.
     """
     numbers = {name: number for number, name in enumerate(dict.fromkeys(table.images))}
-    detections = Detections(
-        photo=np.array([numbers[name] for name in table.images], dtype=np.int64),
-        boxes=table.boxes,
-        labels=table.labels,
-        scores=table.scores,
-        detection=table.detection,
-        probabilities=table.probabilities,
-    )
-    return Predictions(path, tuple(numbers), detections, table.orientation, ran)
+    photo = np.array([numbers[name] for name in table.images], dtype=np.int64)
+    columns = (getattr(table, name) for name in Detections.ROWS[1:])
+    return Predictions(path, tuple(numbers), Detections(photo, *columns), table.orientation, ran)
 
 
 def place_predictions(

@@ -194,11 +194,8 @@ def _read_dataset(path: Path, _: EvaluateOptions, how: ReadOptions) -> Annotatio
     dataset = read_dataset(path, how)
     framed, findings = frame_photos(dataset.photos)
     photos = [
-        WrittenPhoto(
-            *(path / one.photo.annotation, one.photo.image, one.annotation),
-            *((one.width, one.height), one.faces),
-        )
-        for one in framed
+        WrittenPhoto(path / p.photo.annotation, p.photo.image, p.annotation, p.size, p.faces)
+        for p in framed
     ]
     return Annotations(photos, [*dataset.findings, *findings])
 

@@ -126,7 +126,7 @@ def _frame(entry: Entry, root: Path, names: Mapping[str, str]) -> FramedPhoto:
         box = turn_box_back(face.box, *size, row.orientation)
         faces.append(AnnotatedFace(place, face.label, round_box(box)))
     photo = AnnotatedPhoto(root.resolve().name, root, row.image, row.image, *size, tuple(faces))
-    return FramedPhoto(photo, names[row.image], *size, photo.faces, row.orientation)
+    return FramedPhoto(photo, names[row.image], size, photo.faces, row.orientation)
 
 
 def cut_crops(folder: Path, source: str, frame: Frame, faces: Sequence[Face]) -> None:

@@ -38,7 +38,7 @@ def test_png_pixels_are_exact_whatever_the_name(tmp_path):
     path = (tmp_path / "a.png").rename(tmp_path / "fiesta de año nuevo 口罩 😷.jpg")
     photo = read_photo(path)
     assert np.array_equal(photo.pixels, pixels)
-    assert (photo.width, photo.height, photo.orientation, photo.upright) == (120, 90, 1, False)
+    assert (photo.size, photo.orientation, photo.upright) == ((120, 90), 1, False)
     assert photo.pixels.flags.writeable
 
 
@@ -225,7 +225,7 @@ def test_nothing_is_made_up_where_no_row_is_there(tmp_path):
 
 def test_pipes_and_large_photos_are_not_read(tmp_path):
     make_photo(tmp_path / "a.png", 20, 10)
-    assert read_photo(tmp_path / "a.png", max_pixels=200).width == 20
+    assert read_photo(tmp_path / "a.png", max_pixels=200).size[0] == 20
     with pytest.raises(PhotoError, match=r"too many pixels.*20 × 10"):
         read_photo(tmp_path / "a.png", max_pixels=199)
     if hasattr(os, "mkfifo"):

@@ -97,7 +97,7 @@ def test_killed_run_is_just_run_again(convert, dataset, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     out = tmp_path / "out"
-    monkeypatch.setattr(converting.OutputFolder, "swap_in", stop)
+    monkeypatch.setattr(converting.files.OutputFolder, "swap_in", stop)
     with pytest.raises(KeyboardInterrupt):
         converting.convert(converting.ConvertOptions(dataset=dataset, out=out, to=Format.VOC))
     monkeypatch.undo()
@@ -297,13 +297,13 @@ def test_what_is_not_read_is_told(run, tmp_path):
 
 
 def test_photo_lost_meanwhile_is_named_as_such(run, dataset, tmp_path, monkeypatch):
-    place = converting.place_photos
+    place = converting.files.place_photos
 
     def lose_and_place(*arguments):
         (dataset / "images" / "photo3.jpg").unlink()
         return place(*arguments)
 
-    monkeypatch.setattr(converting, "place_photos", lose_and_place)
+    monkeypatch.setattr(converting.files, "place_photos", lose_and_place)
     result = run("convert", dataset, "-o", tmp_path / "out", "--to", "csv")
     assert result.exit_code == 2
     assert "photo3.jpg: can't be read (No such file or directory)" in result.stderr

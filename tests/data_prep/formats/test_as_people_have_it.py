@@ -298,8 +298,8 @@ def test_turned_photos_of_each_format(tmp_path, ending):
     path = tmp_path / f"a.{ending}"
     Image.fromarray(pixels).save(path, exif=exif)
     frame, stored, upright = read_frame(path), read_photo(path), read_photo(path, upright=True)
-    assert (stored.width, stored.height) == (frame.width, frame.height)
-    assert (upright.width, upright.height) == (32, 48)
+    assert stored.size == frame.size
+    assert upright.size == (32, 48)
     turns = 1 if frame.orientation == 6 else 0
     assert (np.rot90(stored.pixels, -turns) == upright.pixels).all()
     assert abs(np.rot90(pixels, -1).astype(float) - upright.pixels).mean() < 15

@@ -124,7 +124,7 @@ def test_merged_datasets_keep_their_groups(tmp_path):
 
 def frame(root, image):
     photo = AnnotatedPhoto("set", root, image, image, 120, 90, ())
-    return FramedPhoto(photo, image, 120, 90, (), UPRIGHT)
+    return FramedPhoto(photo, image, (120, 90), (), UPRIGHT)
 
 
 def test_identical_photos_share_a_group_whatever_was_found(monkeypatch):

@@ -128,7 +128,7 @@ def test_crop_on_disk_is_the_crop_of_the_photo(tmp_path, crops):
     assert np.abs(written.astype(int) - crop).mean() < 2
     assert blur == blur_score(crop)
     assert face == Face(0, "without_mask", Box(20, 15, 60, 55))
-    assert (surveyed.width, surveyed.height, surveyed.findings) == (120, 90, ())
+    assert (surveyed.size, surveyed.findings) == ((120, 90), ())
 
 
 def test_clipped_box_is_recorded(tmp_path, crops):
