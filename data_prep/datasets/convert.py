@@ -15,10 +15,11 @@ from data_prep.base.labels import CLASSES
 from data_prep.base.records import Dataset, Finding
 from data_prep.decisions.ledger import Ledger, read_ledger
 from data_prep.decisions.overlay import apply_ledgers, restore_names
-from data_prep.formats.contracts import Format, ReadOptions, order_classes
+from data_prep.formats.contracts import Format, ReadOptions
+from data_prep.formats.crops import CropsFormat
 from data_prep.formats.exif_frame import FramedPhoto, frame_photos
 from data_prep.formats.photo_match import find_folder, list_dataset
-from data_prep.formats.registry import FORMATS, make_writer, read_dataset, recognise
+from data_prep.formats.registry import FORMATS, read_dataset, recognise
 from data_prep.grouping.groups import GROUPS, look_at_photos, read_groups, write_groups
 from data_prep.grouping.split import find_leaks, find_parts, place_parts
 from data_prep.prepare.options import Decisions, KeepSplit, OptionError, ReadingOptions, check_scale
@@ -109,7 +110,7 @@ def convert(options: ConvertOptions) -> files.Outcome:
     written_in = reading.format or recognise(list_dataset(root), reading)
     reading = replace(reading, format=written_in)
     dataset, overlay = _read_decided(root, reading, ledgers, canonical=options.canonical)
-    writer = make_writer(options.to, options.crop_side)
+    writer = CropsFormat(options.crop_side) if options.to is Format.CROPS else FORMATS[options.to]
     images = [photo.image for photo in dataset.photos]
     parts, untold = find_parts(dataset) if options.keep_split else ({}, [])
     parted = place_parts(images, parts) if parts else dict(zip(images, images, strict=True))
@@ -127,7 +128,8 @@ def convert(options: ConvertOptions) -> files.Outcome:
     framed, findings = _frame(dataset, places, parts, options)
     findings[:0] = untold
     labels = {face.label for photo in framed for face in photo.faces}
-    classes = list(CLASSES) if options.canonical else order_classes(labels)
+    known = [label for label in CLASSES if label in labels]  # Come first, in their own order.
+    classes = list(CLASSES) if options.canonical else [*known, *sorted(labels - {*known})]
     with folder.stage() as staging:
         written = writer.write(framed, classes, staging)
         made = {name: files.sha256_of(staging / name) for name in written.files}

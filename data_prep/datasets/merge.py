@@ -63,9 +63,12 @@ def merge_datasets(options: MergeOptions) -> files.Outcome:
     told: dict[str, dict[str, Any]] = {}
     findings: list[Finding] = []
     for name, root in roots.items():
-        dataset = read_dataset(root, table.sources[name].make_options(recode.parent))
+        own = table.sources[name]
+        how = own.model_dump(include={"format", "columns", "crop_scale"})
+        own_names = recode.parent / own.names if own.names else None
+        dataset = read_dataset(root, ReadOptions(classes=None, names=own_names, **how))
         findings += dataset.findings
-        recoded, told[name] = recode_dataset(dataset, name, table.sources[name], table.classes)
+        recoded, told[name] = recode_dataset(dataset, name, own, table.classes)
         photos += recoded
     known = {name: sorted(read_groups(find_folder(root)).items()) for name, root in roots.items()}
     described = table.model_dump(mode="json")
@@ -162,12 +165,6 @@ class SourceTable(BaseModel):
     names: str | None = None
     columns: dict[str, str] = Field(default_factory=dict)
     crop_scale: float = Field(default=1.0, ge=1, le=10)
-
-    def make_options(self, folder: Path) -> ReadOptions:
-        """How it is read, its classes as written."""
-        names = folder / self.names if self.names else None
-        how = self.model_dump(include={"format", "columns", "crop_scale"})
-        return ReadOptions(classes=None, names=names, **how)
 
 
 class RecodeTable(BaseModel):

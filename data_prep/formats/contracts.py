@@ -239,12 +239,6 @@ def _name_files(
     return files, findings, frozenset(refused)
 
 
-def order_classes(names: Iterable[str]) -> list[str]:
-    """Class names in the order of their numbers: the mask classes first, others by name."""
-    ranks = {label: rank for rank, label in enumerate(labels.CLASSES)}
-    return sorted(set(names), key=lambda name: (ranks.get(name, len(ranks)), name))
-
-
 def count_left_out(photos: Sequence[FramedPhoto] = (), **counts: int) -> dict[str, int]:
     """Counts that are not 0, by name with blanks for underscores.
 

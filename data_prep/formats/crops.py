@@ -1,6 +1,6 @@
 """Datasets of ready face crops in folders called after the classes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,23 +71,27 @@ class CropsFormat(DatasetFormat):
 
     def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:
         """Write the crops; see `DatasetFormat`."""
-        _check_folder_names(classes)
+        for label in classes:  # Refused are those that lead elsewhere or that no system takes.
+            bad = set(label) & set('/\\:*?"<>|') or not label.isprintable() or not label
+            if bad or {label[0], label[-1]} & {".", " "} or len(label.encode()) > 200:
+                hint = "give it another name with --canonical and --alias."
+                raise DatasetError(f"the class {label!r} can't be the name of a folder; {hint}")
         files: list[str] = []
         findings: list[Finding] = []
         refused: set[str] = set()
         for photo in show_progress(photos, len(photos), "cutting crops"):
             if not photo.faces:
                 continue
+            about = photo.photo
             try:
-                about = photo.photo
                 decoded = read_photo(about.path, fit_size=about.stated_size)
             except PhotoError as error:
-                name = f"{photo.photo.source}/{photo.photo.image}"
-                findings.append(Finding(name, "unreadable-photo", str(error), dropped=True))
+                finding = Finding(about.name, "unreadable-photo", str(error), dropped=True)
+                findings.append(finding)
                 refused.add(photo.image)
                 continue
             for face in photo.faces:
-                file = f"{face.label}/{crop_name(photo.photo, face.object)}"
+                file = f"{face.label}/{crop_name(about, face.object)}"
                 crop = crop_face(decoded.pixels, face.box, self.scale)
                 write_atomically(folder / file, encode_crop(crop))
                 files.append(file)
@@ -111,12 +115,3 @@ def _find_class(files: DatasetFiles, folder: Path, options: ReadOptions) -> Path
             whole = "_".join(folder.relative_to(one.parent).parts)
             return one if guess_class(whole) in (None, guess_class(one.name)) else None
     return None
-
-
-def _check_folder_names(classes: Iterable[str]) -> None:
-    """Refuse class names that would lead out of the folder or that no system takes as names."""
-    for label in classes:
-        bad = set(label) & set('/\\:*?"<>|') or not label.isprintable()
-        if bad or not label or label[0] in ". " or label[-1] in ". " or len(label.encode()) > 200:
-            hint = "give it another name with --canonical and --alias."
-            raise DatasetError(f"the class {label!r} can't be the name of a folder; {hint}")

@@ -68,7 +68,9 @@ def doubt_boxes(
             f"{tell(int(shares.sum()), 'box', 'lies/lie', of=len(read))} between 0 and 1. Are they "
             "shares of the photo? Multiply them by its width and height."
         )
-    if len(read) >= _FEWEST_PERCENT and _are_percent(read, limits):
+    low, top = np.quantile(read, (0.01, 0.99))  # A few reach over the border.
+    in_corner = 60 < top <= 100 and low > -1 and (limits > 2 * top).mean() >= _SUSPECT
+    if len(read) >= _FEWEST_PERCENT and in_corner:
         return (
             f"coordinates of {tell(len(read), 'box')} end at 100, though photos are far larger. "
             "Are they percentages? Multiply by width or height of the photo, and divide by 100."
@@ -169,11 +171,6 @@ def _stack(
     known = [(np.nan, np.nan) if size is None else size for size in sizes]
     stacked = np.array(boxes, dtype=np.float64).reshape(-1, 4)
     return stacked, np.array(known, dtype=np.float64).reshape(-1, 2)
-
-
-def _are_percent(boxes: FloatArray, limits: FloatArray) -> bool:
-    low, top = np.quantile(boxes, (0.01, 0.99))  # A few reach over the border.
-    return bool(60 < top <= 100 and low > -1 and (limits > 2 * top).mean() >= _SUSPECT)
 
 
 def _find_faults(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 from data_prep.base.boxes import ORIENTATIONS, UPRIGHT
 from data_prep.base.labels import CLASSES, MASKS, Vocabulary
 from data_prep.base.records import Box
-from data_prep.base.tables import FloatArray, IntArray, Table, TableError, read_table, write_csv
+from data_prep.base.tables import FloatArray, IntArray, TableError, read_table, write_csv
 from data_prep.formats.plausible import doubt_boxes
 
 FILE, PHOTOS_FILE = "predictions.csv", "photos.csv"
@@ -213,22 +213,17 @@ def read_prediction_table(
     # Of a whole table in another order the reading that fits is told, not its first row.
     if inverted and (doubt := doubt_boxes(corners, [None] * len(corners), "corners")):
         raise TableError(f"{path}: {doubt} The columns are {', '.join(Box._fields)}.")
-    return PredictionTable(
+    read = PredictionTable(
         images=tuple(table.names("image")),
         boxes=table.boxes(),
         labels=table.labels(vocabulary),
         scores=table.fractions("score"),
         detection=table.fractions("detection"),
-        probabilities=np.stack([table.fractions(name) for name in there], axis=1)
-        if there
-        else None,
-        orientation=_read_orientation(table) if ORIENTATION in table.columns else None,
+        probabilities=np.stack([*map(table.fractions, there)], axis=1) if there else None,
     )
-
-
-def _read_orientation(table: Table) -> IntArray:
-    values = table.numbers(ORIENTATION)
-    known = "EXIF knows 1 (stored upright) to 8."
-    odd = ~np.isin(values, ORIENTATIONS)
-    table.refuse(odd, lambda row: f"{ORIENTATION} is {values[row]:g}; {known}")
-    return values.astype(np.int64)
+    if ORIENTATION not in table.columns:
+        return read
+    turns, known = table.numbers(ORIENTATION), "EXIF knows 1 (stored upright) to 8."
+    odd = ~np.isin(turns, ORIENTATIONS)
+    table.refuse(odd, lambda row: f"{ORIENTATION} is {turns[row]:g}; {known}")
+    return replace(read, orientation=turns.astype(np.int64))

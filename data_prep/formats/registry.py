@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from data_prep.base.command import spell
-from data_prep.base.crop import CROP_SCALE
 from data_prep.base.errors import DatasetError
 from data_prep.base.records import AnnotatedPhoto, Dataset, Finding
 from data_prep.formats import photo_match
@@ -148,8 +147,3 @@ def _drop_shared(datasets: Sequence[Dataset]) -> list[Dataset]:
             findings.append(Finding(name, "second-annotation", message, dropped=True))
         result.append(replace(dataset, photos=tuple(photos), findings=tuple(findings)))
     return result
-
-
-def make_writer(form: Format, scale: float = CROP_SCALE) -> DatasetFormat:
-    """What writes a format; `scale` is the side of crops as a multiple of the longer box side."""
-    return CropsFormat(scale) if form is Format.CROPS else FORMATS[form]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import astuple, dataclass, replace
 from functools import partial
@@ -352,16 +352,18 @@ def survey_photos(
     bare = [photo for photo, names in known if not all((crops / name).is_file() for name in names)]
     left, what = [*bare, *photos[len(surveyed) :]], "reading photos"
     survey = partial(_survey_photo, scale=scale, salvage=salvage)
+    if cluster is None:
+        looks = map_photos(survey, left, workers, what)
+    else:
+        blocks = ((survey, left[at : at + BLOCK]) for at in range(0, len(left), BLOCK))
+        answers = call_by_ray("--cluster", cluster, os.cpu_count() or 1, _survey_block, blocks)
+        looks = show_progress(chain.from_iterable(answers), len(left), what)
     inner_threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # Its own threads would compete with ours.
     try:
         # Decoding and features run outside the interpreter's lock, so threads serve as well as
         # processes, and unlike forked ones they can't hang where other threads run already.
-        for at, (item, print_, files) in enumerate(
-            map_photos(survey, left, workers, what)
-            if cluster is None
-            else show_progress(_spread(survey, left, cluster), len(left), what)
-        ):
+        for at, (item, print_, files) in enumerate(looks):
             for name, data in files.items():
                 with writing(crops / name):
                     (crops / name).write_bytes(data)
@@ -371,12 +373,6 @@ def survey_photos(
         return surveyed
     finally:
         cv2.setNumThreads(inner_threads)
-
-
-def _spread(survey: Survey, photos: Sequence[AnnotatedPhoto], cluster: str) -> Iterator[Surveyed]:
-    blocks = ((survey, photos[at : at + BLOCK]) for at in range(0, len(photos), BLOCK))
-    answers = call_by_ray("--cluster", cluster, os.cpu_count() or 1, _survey_block, blocks)
-    return chain.from_iterable(answers)
 
 
 def _survey_block(survey: Survey, photos: Sequence[AnnotatedPhoto]) -> list[Surveyed]:

@@ -1,6 +1,6 @@
 """Everything an evaluation leaves in its folder: report, tables and record."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -55,7 +55,10 @@ def render_report(case: Case, record: Record) -> str:
     return render_html(
         "evaluate.report",
         REPORT,
-        filters={"number": show_number, "interval": show_interval},
+        filters={
+            "number": lambda value, digits=3: "–" if value is None else f"{value:.{digits}f}",
+            "interval": lambda ends, digits=3: " to ".join(f"{e:.{digits}f}" for e in ends or ()),
+        },
         record=record,
         options=case.options,
         classes=case.truth.classes,
@@ -74,16 +77,6 @@ def render_report(case: Case, record: Record) -> str:
         alone=record.get("classifier_alone"),
         against=record.get("against"),
     )
-
-
-def show_number(value: float | None, digits: int = 3) -> str:
-    """A fraction as text; a dash where it is not defined."""
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def show_interval(ends: Sequence[float] | None, digits: int = 3) -> str:
-    """An interval as text, nothing where it is not defined."""
-    return "" if ends is None else f"{ends[0]:.{digits}f} to {ends[1]:.{digits}f}"
 
 
 def make_tables(case: Case, record: Record) -> Iterator[tuple[str, pd.DataFrame]]:
