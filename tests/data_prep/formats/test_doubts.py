@@ -78,7 +78,7 @@ def test_endings(tmp_path, ending):
     Image.new("RGB", (120, 90)).save(tmp_path / f"a.{ending}", format=kind)
     make_voc(tmp_path / "a.xml", "a.jpg", FACE)
     photos, findings = frame_photos(read_dataset(tmp_path).photos)
-    assert [(photo.image, photo.width) for photo in photos] == [(f"a.{ending}", 120)]
+    assert [(photo.image, photo.size[0]) for photo in photos] == [(f"a.{ending}", 120)]
     assert not findings
 
 
@@ -143,7 +143,7 @@ def test_turned_photo_that_was_resized(tmp_path):
     read = read_dataset(tmp_path)
     assert kinds(read) == ["resized-photo"]
     (photo,), _ = frame_photos(read.photos)
-    assert (photo.width, photo.height) == (90, 120)
+    assert photo.size == (90, 120)
     assert photo.faces[0].box == Box(5, 6, 15, 20)
 
 
