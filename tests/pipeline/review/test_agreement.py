@@ -1,13 +1,15 @@
 """Agreement of two reviewers, against scikit-learn and numbers worked out by hand."""
 
 import math
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from data_prep.base.records import Box
-from data_prep.decisions.ledger import Decision, Ledger
+from data_prep.decisions.ledger import Decision, Ledger, read_ledger
 from pipeline.review.agreement import (
     OUTCOMES,
     UserError,
@@ -17,6 +19,7 @@ from pipeline.review.agreement import (
 from tests.pipeline.review.makers import decide
 
 WITH, WITHOUT, WRONGLY, DROP = OUTCOMES
+ROOT = Path(__file__).parents[3]
 
 
 def say(by: str, number: int, outcome: str, **changes) -> Decision:
@@ -59,6 +62,16 @@ def test_kappa_is_that_of_scikit_learn():
         rows = [r for i in rng.integers(0, len(photos), len(photos)) for r in photos[i]]
         drawn.append(cohen_kappa_score([first[r] for r in rows], [second[r] for r in rows]))
     assert found.kappa[1:] == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.06)
+
+
+def test_blind_judges_of_the_rare_class_agree_as_the_readme_says():
+    ledger = read_ledger(ROOT / "data_prep" / "ledgers" / "facemask-ilc-rare.jsonl")
+    assert not ledger.warnings
+    last = {(one.by, one.key): one.action for one in ledger.decisions}
+    assert Counter(last.values()) == {"keep": 303, "relabel": 46, "skip": 48, "undo": 3}
+    text = describe_agreement(compare_reviewers(ledger, ()))
+    assert "both decided 170 faces" in text
+    assert "kappa: 0.958 (95 % interval 0.889 to 1.000" in text
 
 
 def test_perfect_and_undefined():
