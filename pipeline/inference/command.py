@@ -27,78 +27,47 @@ from pipeline.nets.options import SHIPPED, Device, EngineName, Quality, Unsure, 
 class RunOptions:
     """Options of `run.py`."""
 
-    photos: Annotated[
-        str,
-        typer.Argument(
-            help="A photo or video, a folder (walked), a glob in quotes, the number of a camera, "
-            "an address (http, rtsp, s3, gs), a text file with one on each line."
-        ),
-    ]
+    photos: Annotated[str, typer.Argument()]
+    """A photo or video, a folder (walked), a glob in quotes, the number of a camera, an address
+    (http, rtsp, s3, gs), a text file with one on each line."""
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("out")
-    resize: Annotated[
-        str, typer.Option(help="Enlargement before detection: auto (per photo), or a factor.")
-    ] = "auto"
-    thresh: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Least detection score of a face.")
-    ] = 0.5
-    draw_from: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Least detection score of a drawn face.")
-    ] = 0.5
+    resize: str = "auto"
+    """Enlargement before detection: auto (per photo), or a factor."""
+    thresh: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.5
+    """Least detection score of a face."""
+    draw_from: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.5
+    """Least detection score of a drawn face."""
     draw: Annotated[bool, typer.Option(help="Write the drawn photos.")] = True
-    save: Annotated[
-        list[str],
-        typer.Option(
-            help="Write also, one name each time: json, gallery (a page of all faces), crops, "
-            "blurred (the photos with faces made unrecognisable), or annotations as voc, yolo, "
-            "coco or csv."
-        ),
-    ] = field(default_factory=list)
-    blur: Annotated[
-        list[str],
-        typer.Option(help="A class that --save blurred blurs; may be repeated; all if not given."),
-    ] = field(default_factory=list)
-    alarm: Annotated[
-        list[str],
-        typer.Option(
-            metavar="alarm.json|CMD|URL",
-            help="Count faces of photos that are not properly masked, from the threshold of "
-            "`evaluate --false-alarms` on; or call a command or an address, once for each such "
-            "person of a video. One of each at most.",
-        ),
-    ] = field(default_factory=list)
-    spreadsheet: Annotated[
-        bool,
-        typer.Option(help="An apostrophe before names that a spreadsheet would take for formulas."),
-    ] = False
-    salvage: Annotated[
-        bool, typer.Option("--salvage", help="Run JPEGs that lack their end; the table tells.")
-    ] = False
-    max_pixels: Annotated[
-        int, typer.Option(min=1, max=MAX_PIXELS, help="Photos of more pixels are not read.")
-    ] = MAX_PIXELS
+    save: list[str] = field(default_factory=list)
+    """Write also, one name each time: json, gallery (a page of all faces), crops, blurred (the
+    photos with faces made unrecognisable), or annotations as voc, yolo, coco or csv."""
+    blur: list[str] = field(default_factory=list)
+    """A class that --save blurred blurs; may be repeated; all if not given."""
+    alarm: Annotated[list[str], typer.Option(metavar="alarm.json|CMD|URL")] = field(
+        default_factory=list
+    )
+    """Count faces of photos that are not properly masked, from the threshold of `evaluate
+    --false-alarms` on; or call a command or an address, once for each such person of a video. One
+    of each at most."""
+    spreadsheet: bool = False
+    """An apostrophe before names that a spreadsheet would take for formulas."""
+    salvage: Annotated[bool, typer.Option("--salvage")] = False
+    """Run JPEGs that lack their end; the table tells."""
+    max_pixels: Annotated[int, typer.Option(min=1, max=MAX_PIXELS)] = MAX_PIXELS
+    """Photos of more pixels are not read."""
     every: Annotated[str, typer.Option(help="Frames of a video: each N-th, or one in 0.5s.")] = "1"
     show: Annotated[bool, typer.Option(help="Show a video as it is done; q ends it.")] = False
     device: Device = "auto"
-    bf16: Annotated[
-        bool | None, typer.Option("--bf16/--fp32", help="Precision; what is fast here if not set.")
-    ] = None
+    bf16: Annotated[bool | None, typer.Option("--bf16/--fp32")] = None
+    """Precision; what is fast here if not set."""
     engine: EngineName = "auto"
     quality: Quality = "normal"
     unsure: Unsure = False
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ray[=ADDRESS]",
-            help="Spread photos over this machine's processors, or over the machines of a Ray.",
-        ),
-    ] = None
+    cluster: Annotated[str | None, typer.Option(metavar="ray[=ADDRESS]")] = None
+    """Spread photos over this machine's processors, or over the machines of a Ray."""
     weights: Weights = SHIPPED
-    boxes: Annotated[
-        str | None,
-        typer.Option(
-            help="Box faces as other annotators do: facemask, ilc, head, or a JSON of fit-boxes."
-        ),
-    ] = None
+    boxes: str | None = None
+    """Box faces as other annotators do: facemask, ilc, head, or a JSON of fit-boxes."""
 
 
 def run(options: RunOptions) -> None:

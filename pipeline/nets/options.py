@@ -92,9 +92,8 @@ class ExportOptions:
     to: Annotated[Target, typer.Option(help="For which runtime.")]
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder that gets the files.")]
     weights: Weights = SHIPPED
-    check: Annotated[
-        str | None, typer.Option(metavar="PHOTOS", help="Photos of yours to try it on, too.")
-    ] = None
+    check: Annotated[str | None, typer.Option(metavar="PHOTOS")] = None
+    """Photos of yours to try it on, too."""
 
 
 class WeightsError(UserError, ValueError):

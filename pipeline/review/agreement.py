@@ -32,12 +32,10 @@ class AgreementOptions:
     """Options of `agreement`."""
 
     ledger: Annotated[Path, typer.Argument(help="A ledger, decisions.jsonl, or its folder.")]
-    by: Annotated[list[str], typer.Option(help="One of the two reviewers; give it twice.")] = field(
-        default_factory=list
-    )
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write the disputed faces as CSV.")
-    ] = None
+    by: list[str] = field(default_factory=list)
+    """One of the two reviewers; give it twice."""
+    out: Annotated[Path | None, typer.Option("--out", "-o")] = None
+    """Write the disputed faces as CSV."""
 
 
 def report_agreement(options: AgreementOptions) -> None:

@@ -35,43 +35,28 @@ class ReviewOptions:
         Path, Argument(metavar="DIR", help=f"Folder written by: {spell('suspects')}.")
     ]
     by: Annotated[str | None, Option(help="Who reviews; your login name when left out.")] = None
-    blind: Annotated[
-        bool,
-        Option(
-            "--blind",
-            help="A second opinion: without labels, the model's opinion and what others decided, "
-            "in an order of its own, over the faces others have decided.",
-        ),
-    ] = False
+    blind: Annotated[bool, Option("--blind")] = False
+    """A second opinion: without labels, the model's opinion and what others decided, in an order of
+    its own, over the faces others have decided."""
     seed: Annotated[int, Option(min=0, help="Of the order of --blind.")] = 0
-    first: Annotated[int | None, Option(min=1, help="Only so many of the most suspect faces.")] = (
-        None
-    )
-    whole: Annotated[
-        bool, Option("--all", help="Begin with all faces, not only as many as may be wrong.")
-    ] = False
-    disputed: Annotated[
-        bool, Option("--disputed", help="Only faces that reviewers disagree about, to decide anew.")
-    ] = False
-    ledger: Annotated[
-        Path | None, Option(help="The ledger; DIR/decisions.jsonl when left out.")
-    ] = None
-    export: Annotated[
-        Path | None,
-        Option(help="Write a sheet to fill in without a browser, and pictures beside it."),
-    ] = None
-    sheet: Annotated[
-        Path | None, Option("--import", help="Read decisions from a filled-in sheet.")
-    ] = None
-    host: Annotated[
-        str, Option(help="Address to listen on; any but this machine's own needs a token.")
-    ] = "127.0.0.1"
-    port: Annotated[int | None, Option(min=0, max=65535, help="Port; 0 for any that is free.")] = (
-        None
-    )
-    token: Annotated[
-        str | None, Option(help="Token that visitors must bring; made up when needed.")
-    ] = None
+    first: Annotated[int | None, Option(min=1)] = None
+    """Only so many of the most suspect faces."""
+    whole: Annotated[bool, Option("--all")] = False
+    """Begin with all faces, not only as many as may be wrong."""
+    disputed: Annotated[bool, Option("--disputed")] = False
+    """Only faces that reviewers disagree about, to decide anew."""
+    ledger: Path | None = None
+    """The ledger; DIR/decisions.jsonl when left out."""
+    export: Path | None = None
+    """Write a sheet to fill in without a browser, and pictures beside it."""
+    sheet: Annotated[Path | None, Option("--import")] = None
+    """Read decisions from a filled-in sheet."""
+    host: str = "127.0.0.1"
+    """Address to listen on; any but this machine's own needs a token."""
+    port: Annotated[int | None, Option(min=0, max=65535)] = None
+    """Port; 0 for any that is free."""
+    token: str | None = None
+    """Token that visitors must bring; made up when needed."""
     no_open: Annotated[bool, Option("--no-open", help="Don't open a browser.")] = False
 
 

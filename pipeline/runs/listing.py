@@ -41,13 +41,10 @@ SETTINGS = ("data", "code_sha256", "versions", "python")  # What else of runs is
 class RunsOptions:
     """Options of `runs`."""
 
-    folders: Annotated[
-        list[Path],
-        typer.Argument(help="Folder of runs (runs if not given); with --compare, run folders."),
-    ] = field(default_factory=list)
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Show what differs between the run folders given.")
-    ] = False
+    folders: Annotated[list[Path], typer.Argument()] = field(default_factory=list)
+    """Folder of runs (runs if not given); with --compare, run folders."""
+    compare: Annotated[bool, typer.Option("--compare")] = False
+    """Show what differs between the run folders given."""
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 
 

@@ -16,12 +16,10 @@ class TrainOptions:
     prepared: options.Prepared
     recipe: options.Recipe = "default"
     overrides: options.Overrides = None
-    runs: Annotated[Path, typer.Option("--runs", "-o", help="Folder that gets the run folder.")] = (
-        Path("runs")
-    )
-    resume: Annotated[
-        Path | None, typer.Option(help="A run folder that was stopped, to go on with.")
-    ] = None
+    runs: Annotated[Path, typer.Option("--runs", "-o")] = Path("runs")
+    """Folder that gets the run folder."""
+    resume: Path | None = None
+    """A run folder that was stopped, to go on with."""
     device: options.Device = "auto"
     log: options.LogAs = "text"
 
@@ -30,19 +28,16 @@ class TrainOptions:
 class TrainClassifierOptions(TrainOptions):
     """Options of `train`."""
 
-    refit: Annotated[
-        Path | None,
-        typer.Option(help="A run to repeat with the validation photos learnt from, too: to ship."),
-    ] = None
+    refit: Path | None = None
+    """A run to repeat with the validation photos learnt from, too: to ship."""
 
 
 @dataclass(frozen=True)
 class TrainDetectorOptions(TrainOptions):
     """Options of `train-detector`."""
 
-    start: Annotated[Path, typer.Option(help="RetinaFace weights to start from.")] = field(
-        kw_only=True
-    )
+    start: Path = field(kw_only=True)
+    """RetinaFace weights to start from."""
     recipe: options.Recipe = "detector"
 
 
@@ -69,10 +64,8 @@ class SuspectsOptions(ShortOptions):
 
     prepared: options.Prepared
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder that gets the suspects.")]
-    order: Annotated[
-        Literal["merged", "out-of-fold", "in-sample"],
-        typer.Option(help="merged, out-of-fold (plain loss), or in-sample (top losses)."),
-    ] = "merged"
+    order: Literal["merged", "out-of-fold", "in-sample"] = "merged"
+    """merged, out-of-fold (plain loss), or in-sample (top losses)."""
     folds: options.Folds = 5
     seed: Annotated[int, typer.Option(help="Of folds and trainings.")] = 0
 
@@ -94,20 +87,14 @@ class MeasureOptions:
 
     prepared: options.Prepared
     weights: options.Weights = options.SHIPPED
-    unseen: Annotated[
-        bool,
-        typer.Option("--unseen", help="All photos that the nets did not learn from."),
-    ] = False
-    learnt: Annotated[
-        bool, typer.Option("--learnt", help="Validation photos even if they were learnt from.")
-    ] = False
-    write: Annotated[bool, typer.Option("--write", help="Put the figures on the cards, too.")] = (
-        False
-    )
-    reports: Annotated[
-        Path | None,
-        typer.Option(help="Folder for a whole evaluation of each dataset, with report.html."),
-    ] = None
+    unseen: Annotated[bool, typer.Option("--unseen")] = False
+    """All photos that the nets did not learn from."""
+    learnt: Annotated[bool, typer.Option("--learnt")] = False
+    """Validation photos even if they were learnt from."""
+    write: Annotated[bool, typer.Option("--write")] = False
+    """Put the figures on the cards, too."""
+    reports: Path | None = None
+    """Folder for a whole evaluation of each dataset, with report.html."""
     device: options.Device = "auto"
 
 
@@ -127,14 +114,8 @@ class SweepOptions(TrialOptions):
 
     prepared: options.Prepared
     out: options.Out
-    sets: Annotated[
-        list[str],
-        typer.Option(
-            "--set",
-            metavar="KEY=V1,V2",
-            help="Values of one number, such as lr=1e-3,3e-3 or sizes=[96],[128]; repeat for more.",
-        ),
-    ]
+    sets: Annotated[list[str], typer.Option("--set", metavar="KEY=V1,V2")]
+    """Values of one number, such as lr=1e-3,3e-3 or sizes=[96],[128]; repeat for more."""
     recipe: options.Recipe = "default"
     folds: options.Folds = 3
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the combinations.")] = False

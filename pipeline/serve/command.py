@@ -21,32 +21,24 @@ GRACE = 10  # Seconds that requests have to be answered when the service is stop
 class ServeOptions:
     """Options of `serve`."""
 
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; any but this machine's own needs a token.")
-    ] = "127.0.0.1"
+    host: str = "127.0.0.1"
+    """Address to listen on; any but this machine's own needs a token."""
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = PORT
     token: Annotated[
         str | None, typer.Option(help=f"What visitors must bring; or set {TOKEN}.", envvar=TOKEN)
     ] = None
-    name: Annotated[
-        list[str], typer.Option(help="A name that the host goes by; may be repeated.")
-    ] = field(default_factory=list)
+    name: list[str] = field(default_factory=list)
+    """A name that the host goes by; may be repeated."""
     page: Annotated[bool, typer.Option(help="Serve the page, too, not only REST.")] = True
-    wait_ms: Annotated[
-        float, typer.Option(min=0, max=1000, help="How long a photo waits for others to join it.")
-    ] = 5.0
-    queue: Annotated[
-        int, typer.Option(min=1, help="Requests worked on at a time; others are told to wait.")
-    ] = 64
+    wait_ms: Annotated[float, typer.Option(min=0, max=1000)] = 5.0
+    """How long a photo waits for others to join it."""
+    queue: Annotated[int, typer.Option(min=1)] = 64
+    """Requests worked on at a time; others are told to wait."""
     max_mb: Annotated[float, typer.Option(min=0.1, help="Megabytes of a request at most.")] = 32.0
-    allow_urls: Annotated[
-        bool,
-        typer.Option("--allow-urls", help="Fetch photos from public hosts that requests name."),
-    ] = False
-    allow_private_urls: Annotated[
-        bool,
-        typer.Option("--allow-private-urls", help="From hosts of this network and machine, too."),
-    ] = False
+    allow_urls: Annotated[bool, typer.Option("--allow-urls")] = False
+    """Fetch photos from public hosts that requests name."""
+    allow_private_urls: Annotated[bool, typer.Option("--allow-private-urls")] = False
+    """From hosts of this network and machine, too."""
     device: Device = "auto"
     engine: EngineName = "auto"
     quality: Quality = "normal"
