@@ -47,7 +47,7 @@ class ScoredFaces:
         """(F,) whether the alarm is raised where it is due, and only there."""
         return (self.scores >= ALARM_SCORE) == self.due
 
-    def rank(self, photos: int) -> RankedCounts:
+    def rank(self) -> RankedCounts:
         """Faces that an alarm is due for, and others, by score.
 
         Scores in a row that have but one kind of face count as one: no pair of kinds is between.
@@ -55,7 +55,7 @@ class ScoredFaces:
         scores, ranks = np.unique(self.scores, return_inverse=True)
         kinds = tally(ranks, self.due, photos=len(scores), shape=[2]) > 0
         is_new = kinds.all(axis=1) | (kinds != np.roll(kinds, 1, axis=0)).any(axis=1)
-        return RankedCounts.tally(self.photo, np.cumsum(is_new)[ranks], self.due, photos)
+        return RankedCounts.tally(self.photo, np.cumsum(is_new)[ranks], self.due)
 
 
 NOBODY = ScoredFaces(np.empty(0, np.int64), np.empty(0, np.bool_), np.empty(0))
@@ -85,13 +85,13 @@ def describe_alarm(case: Case) -> dict[str, Any]:
         photos=case.photos,
         shape=[2],
     )
-    ranked, crops, answers = faces.rank(case.photos), None, np.zeros((case.photos, 2))
+    ranked, crops, answers = faces.rank(), None, np.zeros((case.photos, 2))
     if case.crops is not None and case.crop_pairs is not None:
         on_crops = score_alarms(truth, case.crops, policy)
         crops = _score_faces(case.crop_pairs.found_only(), on_crops, due)
         answers = tally(crops.photo, crops.right, photos=case.photos, shape=[2])
 
-    crops_ranked = (crops or NOBODY).rank(case.photos)
+    crops_ranked = (crops or NOBODY).rank()
 
     def compute(weights: FloatArray) -> dict[str, FloatArray]:
         counts = weigh(weights, outcomes)

@@ -42,7 +42,7 @@ def fit_offsets(
     # A median is looked for in parts of the faces by rank first, and face by face in one of them.
     ranks, size = np.argsort(offsets, axis=0), math.isqrt(len(photo)) + 1
     part, plain = np.arange(len(photo)) // size, np.zeros(len(photo), dtype=np.bool_)
-    parts = [RankedCounts.tally(photo[order], part, plain, len(places)) for order in ranks.T]
+    parts = [RankedCounts.tally(photo[order], part, plain) for order in ranks.T]
 
     def compute(weights: FloatArray) -> dict[str, FloatArray]:
         medians = {}

@@ -68,7 +68,7 @@ class RankedHits:
             some = np.flatnonzero(~ignored & (run >= 0))
             photo, flags, photos = self.photo[some], true[some], len(self.truths)
             counts.append(tally(photo, flags, photos=photos, shape=[2]))
-            found.append(RankedCounts.tally(photo, run[some], flags, photos))
+            found.append(RankedCounts.tally(photo, run[some], flags))
         return np.stack(counts, axis=1), found
 
     @classmethod

@@ -15,11 +15,11 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from numpy.typing import DTypeLike, NDArray
 
 from evaluate.arrays import BoolArray, FloatArray, IntArray
 
@@ -29,6 +29,7 @@ _TAILS = [100 * (1 - LEVEL) / 2, 100 - 100 * (1 - LEVEL) / 2]
 _CELLS_AT_ONCE = 60_000_000  # Bounds the memory of the weights (120 MB).
 _KEPT = 100_000_000  # So many weights, of two bytes, are kept for the next measure.
 RANKS_AT_ONCE = 128  # Keeps what is computed of them in the processor's cache.
+_TURNS = 16  # So many faces of a row are added together with those of other rows.
 _HEAVY = 31  # Weights to which sums are known to fit into 16 bits; 1 in 10^34 drawn is larger.
 
 Statistic = Callable[[FloatArray], Mapping[str, FloatArray]]
@@ -174,25 +175,52 @@ def weigh(weights: FloatArray, counts: NDArray[Any]) -> FloatArray:
     return np.ascontiguousarray(sums.T).reshape(len(weights), *inner)
 
 
+class _Rows(NamedTuple):
+    """The photos of r rows of faces, so that what they weigh is added up many rows at a time."""
+
+    photo: NDArray[np.int32]  # The first of each row, longest rows first, the second of each, …
+    turns: list[int]  # How many first ones there are, second ones, …
+    rests: list[int]  # How many follow at the end for each of the longest rows.
+    place: IntArray  # (r,) which row is the how manieth.
+    kind: DTypeLike  # Of numbers that hold the sums of drawn weights.
+
+    def weigh(self, columns: NDArray[Any]) -> NDArray[Any]:
+        """Sums (r, B) of weights (P, B)."""
+        sums, end = np.zeros((len(self.place), columns.shape[1]), columns.dtype), 0
+        for size in self.turns:
+            sums[:size] += columns[self.photo[end : (end := end + size)]]
+        for row, size in zip(sums, self.rests, strict=False):
+            for some in np.split(self.photo[end : (end := end + size)], range(256, size, 256)):
+                row += columns[some].sum(axis=0, dtype=columns.dtype)
+        return sums[self.place]
+
+
 @dataclass(frozen=True)
 class RankedCounts:
     """How many of F faces are flagged, and how many are not, by rank and photo."""
 
-    parts: list[csr_array]  # (2 r, P) each: of each of r ranks those not flagged, those flagged.
+    parts: list[_Rows]  # Of `RANKS_AT_ONCE` each: of each rank those not flagged, those flagged.
 
     @classmethod
-    def tally(cls, photo: IntArray, ranks: IntArray, flags: BoolArray, photos: int) -> RankedCounts:
+    def tally(cls, photo: IntArray, ranks: IntArray, flags: BoolArray) -> RankedCounts:
         """Count faces (F,) by rank, from 0 on."""
-        shape = 2 * (int(ranks.max(initial=-1)) + 1), photos
-        counts = csr_array((np.ones(len(photo), np.float32), (2 * ranks + flags, photo)), shape)
-        most, step, parts = counts.sum(axis=1), 2 * RANKS_AT_ONCE, []
-        for row in range(0, shape[0], step):
-            is_few = most[row : row + step].max() * _HEAVY < 2**16  # Half as much to read.
-            ends = counts.indptr[row : row + step + 1]
-            own = slice(ends[0], ends[-1])
-            data = counts.data[own].astype(np.uint16 if is_few else np.float32)
-            where = counts.indices[own], ends - ends[0]
-            parts.append(csr_array((data, *where), shape=(len(ends) - 1, photos)))
+        rows, step = 2 * ranks + flags, 2 * RANKS_AT_ONCE
+        # Keys of 16 bits are sorted in linear time.
+        photo = photo[np.lexsort((rows.astype(np.uint16), (rows >> 16).astype(np.uint16)))]
+        counts = np.bincount(rows, minlength=2 * (int(ranks.max(initial=-1)) + 1))
+        ends, parts = np.r_[0, np.cumsum(counts)], []
+        for row in range(0, len(counts), step):
+            sizes, starts = counts[row : row + step], ends[row : row + step + 1]
+            falling = np.argsort(-sizes, kind="stable")
+            place = np.argsort(falling)
+            turn = np.arange(starts[0], starts[-1]) - np.repeat(starts[:-1], sizes)
+            key = np.minimum(turn, _TURNS) * step + np.repeat(place, sizes)
+            order = starts[0] + np.argsort(key.astype(np.uint16), kind="stable")
+            turns = np.count_nonzero(sizes > np.arange(_TURNS)[:, None], axis=1)
+            rests = sizes[falling] - _TURNS
+            kind = np.uint16 if sizes.max() * _HEAVY < 2**16 else np.float32
+            told = turns[turns > 0].tolist(), rests[rests > 0].tolist(), place, kind
+            parts.append(_Rows(photo[order].astype(np.int32), *told))
         return cls(parts)
 
     def weigh(
@@ -208,14 +236,14 @@ class RankedCounts:
         before = np.empty((RANKS_AT_ONCE + 1, 2, len(weights)), np.float32)
         before[0] = start
         for part in self.parts:
-            kind = part.dtype if is_light else np.dtype(np.float32)
+            kind = part.kind if is_light else np.float32
             if kind not in columns:
                 columns[kind] = np.ascontiguousarray(weights.T, kind)
-            part = part if part.dtype == kind else part.astype(kind)
-            sums = (part @ columns[kind]).reshape(-1, 2, len(weights))
+            sums = part.weigh(columns[kind]).reshape(-1, 2, len(weights))
             # By rows: many times as fast as numpy's own cumulative sum along this axis.
-            for row, low, high in zip(sums, before, before[1:], strict=False):
-                np.add(low, row, out=high)
+            before[1 : len(sums) + 1] = sums
+            for low, high in pairwise(before[: len(sums) + 1]):
+                np.add(low, high, out=high)
             yield sums, before[: len(sums) + 1]
             before[0] = before[len(sums)]
 

@@ -141,7 +141,7 @@ def describe_unsure(case: Case, faces: GradedFaces) -> tuple[dict[str, Any], dic
     columns, shape = (faces.photo, last, faces.labels, faces.right), (len(limits), classes, 2)
     counts = tally(*columns, photos=case.photos, shape=shape)[:, ::-1].cumsum(axis=1)[:, ::-1]
     everyone = tally(faces.photo, photos=case.photos)
-    ranked = rank_answers(faces, case.photos)
+    ranked = rank_answers(faces)
 
     def compute(weights: FloatArray) -> dict[str, FloatArray]:
         at = weigh(weights, counts)  # (B, limits, classes, wrong and right)
@@ -173,10 +173,10 @@ def find_limits(confidence: FloatArray) -> FloatArray:
     return falling[wanted - 1]
 
 
-def rank_answers(faces: GradedFaces, photos: int) -> RankedCounts:
+def rank_answers(faces: GradedFaces) -> RankedCounts:
     """Right answers and others by distinct confidence, the surest first."""
     ranks = np.unique(-faces.confidence, return_inverse=True)[1]
-    return RankedCounts.tally(faces.photo, ranks, faces.right, photos)
+    return RankedCounts.tally(faces.photo, ranks, faces.right)
 
 
 def weighted_aurc(ranked: RankedCounts, weights: FloatArray) -> FloatArray:

@@ -7,6 +7,7 @@ it was validated on; a run counts the photos whose faces lie outside.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +95,14 @@ def fit_ranges(
     return {name: (round(a, 4), round(b, 4)) for name, a, b in zip(LOOKS, low, high, strict=True)}
 
 
+def tell_chance(least: int, of: int) -> float:
+    """That so many or more of all photos lie outside where `OUTSIDE` of them do: binomial."""
+    ways = math.lgamma(of + 1) - math.lgamma(least + 1) - math.lgamma(of - least + 1)
+    exactly = ways + least * math.log(OUTSIDE) + (of - least) * math.log1p(-OUTSIDE)
+    ratios = np.arange(of - least, 0, -1) / np.arange(least + 1, of + 1) * OUTSIDE / (1 - OUTSIDE)
+    return float(np.exp(np.cumsum(np.r_[exactly, np.log(ratios)])).sum())
+
+
 def find_unlike(
     photos: Sequence[Sequence[Sequence[float]]], ranges: Mapping[str, tuple[float, float]]
 ) -> dict[str, Any] | None:
@@ -105,12 +114,10 @@ def find_unlike(
     tests, outside = 2 * max(len(ranges), 1), {}
     if OUTSIDE ** len(medians) >= CHANCE / tests:  # Of so few photos all may lie outside.
         return None
-    from scipy.special import bdtrc  # Here, for it takes half a second to load.
-
     for name, (low, high) in ranges.items():
         values = medians[:, list(LOOKS).index(name)]
         for word, beyond in zip(LOOKS[name], (values < low, values > high), strict=True):
-            if beyond.any() and bdtrc(beyond.sum() - 1, len(values), OUTSIDE) < CHANCE / tests:
+            if beyond.any() and tell_chance(int(beyond.sum()), len(values)) < CHANCE / tests:
                 outside[word] = beyond
     if not outside:
         return None

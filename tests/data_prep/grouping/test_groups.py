@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.model_selection import StratifiedGroupKFold
 
 from data_prep.base.errors import DatasetError
 from data_prep.base.photo import UPRIGHT
@@ -188,6 +189,24 @@ def test_leaked_share_of_a_naive_split_against_a_slow_loop(case):
 def test_each_face_is_in_the_validation_part_of_one_fold(case):
     parts = [split_by_group(*case, fold=fold) == VALID for fold in range(5)]
     assert (np.sum(parts, axis=0) == 1).all()
+
+
+@pytest.mark.filterwarnings("ignore:The least populated class")
+@settings(deadline=None, max_examples=12)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 10), st.integers(1, 12), st.floats(0.1, 3))
+def test_folds_are_those_of_scikit_learn(seed, folds, strata, evenness):
+    """Groups of one face and of very many, of strata with one face and with most."""
+    rng = np.random.default_rng(seed)
+    codes = rng.choice(strata, 300, p=rng.dirichlet(np.full(strata, evenness)))
+    codes[:20] = 0
+    numbers = np.minimum(rng.pareto(evenness, 300) * 20, 99).astype(int)
+    numbers[:folds] = np.arange(folds)
+    groups = np.array([f"g{number}" for number in numbers])
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    expected = {tuple(part) for _, part in splitter.split(codes, codes, groups)}
+    how = {"folds": folds, "seed": seed}
+    own = (split_by_group(groups, codes, fold=fold, **how) for fold in range(folds))
+    assert {tuple(np.flatnonzero(split == VALID)) for split in own} == expected
 
 
 def test_strata_are_spread_evenly():

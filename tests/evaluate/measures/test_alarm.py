@@ -238,7 +238,7 @@ def test_weighted_area_is_that_of_sklearn(faces: list, weights: list) -> None:
     photo = np.array([face[0] for face in faces], dtype=np.int64)
     positive = np.array([face[1] for face in faces], dtype=np.bool_)
     scores = np.array([face[2] for face in faces], dtype=np.float64)
-    ranked = ScoredFaces(photo, positive, scores).rank(PHOTOS)
+    ranked = ScoredFaces(photo, positive, scores).rank()
     areas = weighted_auc(ranked, np.array(weights, dtype=float))
     for area, row in zip(areas, weights, strict=True):
         counts = np.array(row)[photo]

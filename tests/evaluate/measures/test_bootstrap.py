@@ -15,7 +15,7 @@ from evaluate.arrays import Detections, GroundTruth
 from evaluate.evaluation import measure_case
 from evaluate.measures import bootstrap
 from evaluate.measures.alarm import describe_alarm
-from evaluate.measures.bootstrap import bootstrap_intervals, draw_weights
+from evaluate.measures.bootstrap import RankedCounts, bootstrap_intervals, draw_weights
 from evaluate.measures.calibration import describe_calibration
 from evaluate.measures.curves import describe_operating_points
 from evaluate.measures.errors import describe_budget
@@ -34,6 +34,26 @@ from tests.evaluate.scenes import (
     make_scene,
     repeat_photos,
 )
+
+
+@pytest.mark.parametrize("heaviest", [3, 40])
+def test_counts_by_rank_are_those_of_a_product(heaviest: int) -> None:
+    """Of rows without a face, of few and of thousands; also of photos drawn very often."""
+    rng = np.random.default_rng(heaviest)
+    ranks = np.r_[rng.geometric(0.01, 4000).clip(max=800), np.full(3000, 7), 900]
+    photo, flags = rng.integers(0, 50, len(ranks)), rng.random(len(ranks)) < 0.7
+    weights, start = rng.integers(0, heaviest + 1, (9, 50)), rng.integers(0, 9, (2, 9))
+    weights[0, 0] = heaviest
+    rows = np.zeros((901, 2, 50))
+    np.add.at(rows, (ranks, flags.astype(int), photo), 1)
+    expected, done = rows @ weights.T, 0
+    for sums, before in RankedCounts.tally(photo, ranks, flags).weigh(weights, start):
+        own = slice(done, done := done + len(sums))
+        np.testing.assert_array_equal(sums, expected[own])
+        up_to = start + [expected[:end].sum(axis=0) for end in range(own.start, own.stop + 1)]
+        np.testing.assert_array_equal(before, up_to)
+    assert done == 901
+    assert [*RankedCounts.tally(*(part[:0] for part in (photo, ranks, flags))).weigh(weights)] == []
 
 
 def mean_of(values: np.ndarray, weights: np.ndarray) -> Mapping[str, np.ndarray]:

@@ -154,7 +154,7 @@ def slow_aurc(faces: list) -> float | None:
 @given(st.lists(FACE, max_size=12), st.lists(WEIGHTS, min_size=1, max_size=3))
 def test_aurc_agrees_with_a_loop(faces: list, weights: list) -> None:
     graded = to_answers(faces)
-    ranked = rank_answers(graded, PHOTOS)
+    ranked = rank_answers(graded)
     areas = weighted_aurc(ranked, np.array(weights, dtype=float))
     for area, row in zip(areas, weights, strict=True):
         expected = slow_aurc([face for face in faces for _ in range(row[face[0]])])
@@ -165,7 +165,7 @@ def test_aurc_hand_computed() -> None:
     # Risks at 1, 2, 3, 4 faces answered: 0, 1/2, 1/3, 2/4.
     faces = [(0, 0, 0.9, True), (1, 0, 0.8, False), (2, 0, 0.7, True), (3, 0, 0.6, False)]
     graded = to_answers(faces)
-    ranked = rank_answers(graded, 4)
+    ranked = rank_answers(graded)
     area = weighted_aurc(ranked, np.ones((1, 4)))[0]
     assert area == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 2) / 4)
 

@@ -5,8 +5,18 @@ import pandas as pd
 import pytest
 from PIL import Image
 from scipy.ndimage import laplace
+from scipy.stats import binom
 
-from pipeline.inference.looks import CHANCE, LOOKS, SIDE, describe_crops, find_unlike, fit_ranges
+from pipeline.inference.looks import (
+    CHANCE,
+    LOOKS,
+    OUTSIDE,
+    SIDE,
+    describe_crops,
+    find_unlike,
+    fit_ranges,
+    tell_chance,
+)
 from tests.makers import make_pixels
 
 
@@ -60,6 +70,13 @@ def test_ranges_hold_most_photos_of_every_dataset_that_is_not_tiny():
         above = np.mean([np.median(looks, axis=0)[column] > high for looks in two])
         assert (below, above) == pytest.approx((0.025, 0.025), abs=0.01)
     assert all(np.isfinite(ends).all() for ends in fit(tiny).values())
+
+
+@pytest.mark.parametrize("of", [1, 2, 7, 60, 4000, 10**6])
+def test_chance_is_that_of_scipy(of):
+    for least in {0, 1, of // 50, round(of * OUTSIDE), of // 20, of // 2, of}:
+        expected = binom.sf(least - 1, of, OUTSIDE)
+        assert tell_chance(least, of) == pytest.approx(expected, rel=1e-6, abs=1e-300)
 
 
 @pytest.mark.parametrize("photos", [1, 10, 60])
