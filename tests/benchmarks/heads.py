@@ -1,0 +1,90 @@
+"""What it is worth to ask other questions than which of three classes a face is.
+
+python -m tests.benchmarks.heads PREPARED OUT
+
+*Two questions*: is a mask worn at all, and if so, properly? *Ordinal*: one number from bare to
+properly worn, cut at two places. Nets of the recipe `suspects` learn by each in five folds, each
+face is judged unseen, and compared with the three classes of a softmax. What is done stays done, in
+OUT. Each head makes its answer of the differences of the same three outputs, so that the nets are
+equally large.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from fastai.losses import CrossEntropyLossFlat
+from torch import Tensor
+
+from data_prep.base.progress import log
+from data_prep.base.tables import markdown_table
+from pipeline.experiments.tables import compare_sides, pick_difference, show_figure
+from pipeline.runs.log import Reporter
+from pipeline.runs.recipe import ClassifierRecipe, load_recipe
+from pipeline.training import learner
+from pipeline.training.short import Plan, join_folds, label_codes, open_faces, plan_folds, run_tasks
+
+FIGURES = ("accuracy", "macro_recall")
+CUT = 2.0  # Of the ordinal head, either side of the middle.
+
+
+def ask_two(outputs: Tensor) -> Tensor:
+    """Log probabilities (N × 3) of outputs: of a mask, and of one that is worn properly."""
+    first, properly = (outputs[:, :1] - outputs[:, 1:]).unbind(1)
+    worn, bare = (torch.nn.functional.logsigmoid(sign * first) for sign in (1, -1))
+    right, wrong = (torch.nn.functional.logsigmoid(sign * properly) for sign in (1, -1))
+    return torch.stack([worn + right, bare, worn + wrong], dim=1)
+
+
+def cut_twice(outputs: Tensor) -> Tensor:
+    """Log probabilities (N × 3) by one number's place between two cuts."""
+    place = outputs[:, 0] - outputs[:, 1]
+    properly, bare = torch.sigmoid(place - CUT), torch.sigmoid(-place - CUT)
+    return torch.stack([properly, bare, 1 - properly - bare], dim=1).clamp_min(1e-7).log()
+
+
+HEADS: dict[str, Callable[[Tensor], Tensor]] = {
+    "softmax": lambda outputs: outputs,
+    "two questions": ask_two,
+    "ordinal": cut_twice,
+}
+
+
+def main(prepared: Path, out: Path) -> None:
+    """Print a row for each head and dataset."""
+    recipe = load_recipe("suspects", ClassifierRecipe, [])
+    plain, answers = CrossEntropyLossFlat, {}
+    for name, head in HEADS.items():
+        faces = open_faces(prepared, recipe, out)
+        plan = Plan(faces.table, recipe, out / name.replace(" ", "-"), faces.scale, name)
+        fold, tasks = plan_folds(plan, 5)
+
+        class Loss(plain):  # type: ignore[misc,valid-type]
+            def __call__(self, outputs, *rest, head=head, **how):
+                return super().__call__(head(outputs.as_subclass(Tensor)), *rest, **how)
+
+        learner.CrossEntropyLossFlat = Loss  # One at a time, and so in this process.
+        views = run_tasks(tasks, device=torch.device("cpu"), log=Reporter().log, jobs=1)
+        shares = torch.from_numpy(join_folds(fold, views))
+        answers[name] = head(shares.clamp_min(1e-12).log()).argmax(dim=1).numpy()
+    truth, rows = label_codes(faces.table), []
+    before = answers.pop("softmax") == truth
+    for name, answer in answers.items():
+        for source in sorted({*faces.table["source"]}):
+            own = (faces.table["source"] == source).to_numpy()
+            pair = (before[own][None], (answer == truth)[own][None])
+            compared = compare_sides(*pair, truth[own], faces.table["group"][own])
+            row = [name, f"{source}, {int(own.sum())} faces"]
+            for figure in FIGURES:
+                one = compared[figure]
+                row.append(f"{one['before']:.3f} → {one['after']:.3f}")
+                row.append(show_figure(pick_difference(one), "+"))
+            rows.append(row)
+    heads = [title for name in FIGURES for title in (name.replace("_", " "), "difference")]
+    for line in markdown_table(["head", "judged", *heads], rows).splitlines():
+        log(line)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
