@@ -63,6 +63,23 @@ def test_base_is_a_part_of_the_whole_without_what_trains():
     assert names.isdisjoint({"torch", "torchvision", "fastai"})
 
 
+def test_base_has_nothing_that_its_packages_do_not_need():
+    text = (ROOT / "requirements-base.txt").read_text()
+    needed_by = {
+        pin.partition("==")[0]: set(re.findall(r"^ +#(?: via)? +([a-z0-9-]+)", pin, re.MULTILINE))
+        for pin in re.split(r"\n(?=\S)", text)
+    }
+    direct = {name for name, needs in needed_by.items() if "trimask" in needs}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert direct == {re.match(r"[a-z0-9-]+", entry)[0] for entry in project["dependencies"]}
+    reached, before = direct, set()
+    while reached != before:
+        before = reached
+        reached = before | {name for name, needs in needed_by.items() if needs & before}
+    assert reached == set(needed_by)
+    assert reached.isdisjoint({"faster-coco-eval", "scikit-learn", "scipy"})
+
+
 def test_contributing_tells_how_requirements_are_made():
     told = (ROOT / "CONTRIBUTING.md").read_text()
     assert "--generate-hashes" in told

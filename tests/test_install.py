@@ -61,11 +61,12 @@ WITHOUT_TORCH = """
 import json, sys
 from importlib.machinery import PathFinder
 
+HIDDEN = {"torch", "torchvision", "fastai", "fastcore", "timm", "sklearn", "scipy", "joblib"}
+
 class Without(PathFinder):
     @classmethod
     def find_spec(cls, name, *rest):
-        hidden = name.partition(".")[0] in {"torch", "torchvision", "fastai", "fastcore", "timm"}
-        return None if hidden else super().find_spec(name, *rest)
+        return None if name.partition(".")[0] in HIDDEN else super().find_spec(name, *rest)
 
 sys.meta_path = [Without if finder is PathFinder else finder for finder in sys.meta_path]
 sys.argv[0] = "trimask"
@@ -82,7 +83,7 @@ try:
 except Exception as error:
     print("learner:", error)
 import pipeline.serve.api, pipeline.serve.service, pipeline.review.app
-assert "torch" not in sys.modules
+assert not HIDDEN & sys.modules.keys()
 """
 
 

@@ -43,7 +43,7 @@ def spell(command: str) -> str:
 
 
 EXTRAS = {
-    **dict.fromkeys(("torch", "torchvision", "fastai", "fastcore"), "train"),
+    **dict.fromkeys(("torch", "torchvision", "fastai", "fastcore", "scipy", "sklearn"), "train"),
     **dict.fromkeys(("gradio", "prometheus_client"), "web"),
     "kagglehub": "kaggle",
 }

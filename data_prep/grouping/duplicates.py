@@ -9,14 +9,11 @@ keeps apart photos that share only a watermark, a logo or a printed shirt.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
 from usearch.index import Index
 
@@ -30,6 +27,7 @@ SAME_STEP = 2.0  # grey levels: thumbnails no further apart on average need not 
 
 COMPARE_ALL_UP_TO = 40  # photos: a smaller set needs no vocabulary
 HALF_WORDS = 256  # words for half a descriptor; a whole one has the square of that
+SEED = 8  # Of the words: 1 in 40 pairs, scenes that share little, are found by luck of it.
 WORD_BITS = 16  # bits that part the words of many features further
 SHARING = 64  # features that are to have a word; words of over 4 times as many photos don't count
 MAX_CANDIDATES = 24  # photos that a photo is compared with closely, upright and again mirrored
@@ -150,18 +148,17 @@ class _Words:
         self.prints = fingerprints
         ends = np.cumsum([0, *(len(print_.packed) for print_ in fingerprints)])
         step = max(1, ends[-1] // 20000)
-        from sklearn.cluster import MiniBatchKMeans  # Takes more than a second.
-
         # Copies: a part of a fingerprint that is read from a file would hold the whole of it.
         pairs = zip(fingerprints, ends, strict=False)
         rows = [print_.packed[-end % step :: step].copy() for print_, end in pairs]
         sample = unpack_descriptors(np.concatenate(rows))
-        self.centres: list[NDArray[np.floating]] = []
-        for part in np.split(sample, 2, axis=1):
-            means = MiniBatchKMeans(
-                min(HALF_WORDS, len(sample)), random_state=0, batch_size=2048, n_init=1, max_iter=10
-            )
-            self.centres.append(means.fit(part).cluster_centers_)
+        self.centres: list[NDArray[np.float32]] = []
+        until, words = (cv2.TERM_CRITERIA_COUNT, 10, 0.0), min(HALF_WORDS, len(sample))
+        for part in map(np.ascontiguousarray, np.split(sample, 2, axis=1)):
+            cv2.setRNGSeed(SEED)
+            labels = np.zeros(len(part), np.int32)
+            means = cv2.kmeans(part, words, labels, until, 1, cv2.KMEANS_PP_CENTERS)[2]
+            self.centres.append(np.asarray(means, np.float32))
         left = self._find_nearest(sample)[1]
         self.directions = np.linalg.eigh(left.T @ left)[1][:, : -WORD_BITS - 1 : -1]
         codes, held = np.empty(ends[-1], np.uint32), np.zeros(HALF_WORDS**2)
@@ -195,8 +192,8 @@ class _Words:
         """The words of a photo, each once, with room for the photo."""
         return np.unique(codes & self.masks[codes >> WORD_BITS]).astype(np.uint64) << np.uint64(32)
 
-    def look_up(self, start: int, mirrored: bool) -> Iterator[tuple[int, int, bool]]:
-        """For a block of photos those with which each shares the most rare words."""
+    def look_up(self, start: int, mirrored: bool) -> NDArray[np.int64]:
+        """For a block of photos those with which each shares the most rare words; (N, 3)."""
         count = len(self.prints)
         block = (self.prints[number] for number in range(start, min(start + BLOCK, count)))
         own = [self._shorten(self._encode(print_.packed, mirrored)) for print_ in block]
@@ -205,17 +202,22 @@ class _Words:
         sharing = np.searchsorted(self.postings, word + np.uint64(2**32)) - low
         known = (sharing > 0) & (sharing <= 4 * SHARING)
         row, low, sharing = row[known], low[known], sharing[known]
-        rarity = (np.log(count / sharing) / np.log(count)).astype(np.float32)
+        rarity = np.log(count / sharing) / np.log(count)
         places = np.arange(sharing.sum()) + np.repeat(low - sharing.cumsum() + sharing, sharing)
         photos = (self.postings[places] & np.uint64(2**32 - 1)).astype(np.int64)
-        held = np.repeat(rarity, sharing), (np.repeat(row, sharing), photos)
-        votes = sparse.coo_matrix(held, shape=(len(own), count)).tocsr()
-        for first, (begin, end) in enumerate(pairwise(votes.indptr), start):
-            others, weights = votes.indices[begin:end], votes.data[begin:end]
-            weights = np.where(others == first, 0, weights)
-            best = np.lexsort((others, -weights))[:MAX_CANDIDATES]
-            for second in others[best[weights[best] >= MIN_VOTES]].tolist():
-                yield min(first, second), max(first, second), mirrored
+        pairs = np.repeat(row, sharing) * count + photos
+        # With the word's number, of 16 bits, behind the pair, sorting takes no indices.
+        held = np.sort(pairs << 16 | np.repeat(np.arange(len(row)), sharing))
+        starts = np.flatnonzero(np.diff(held >> 16, prepend=-1))
+        votes = np.add.reduceat(rarity[held & 0xFFFF], starts)
+        first, other = np.divmod(held[starts] >> 16, count)
+        first += start
+        found = np.flatnonzero((votes >= MIN_VOTES) & (first != other))
+        found = found[np.lexsort((other[found], -votes[found], first[found]))]
+        first, other = first[found], other[found]
+        nearest = np.arange(len(first)) - np.searchsorted(first, first) < MAX_CANDIDATES
+        ends = np.minimum(first, other), np.maximum(first, other), np.full_like(first, mirrored)
+        return np.stack(ends, axis=1)[nearest]
 
 
 def _crop_candidates(fingerprints: Sequence[Fingerprint]) -> NDArray[np.int64]:
@@ -228,8 +230,7 @@ def _crop_candidates(fingerprints: Sequence[Fingerprint]) -> NDArray[np.int64]:
         return np.empty((0, 3), np.int64)
     words = _Words(fingerprints)
     ways = ((start, mirrored) for mirrored in (False, True) for start in range(0, count, BLOCK))
-    found = [np.array([*words.look_up(*way)], np.int64).reshape(-1, 3) for way in ways]
-    return np.unique(np.concatenate(found), axis=0)
+    return np.unique(np.concatenate([words.look_up(*way) for way in ways]), axis=0)
 
 
 def _match_features(
@@ -326,10 +327,14 @@ def find_leaders(count: int, links: Sequence[tuple[int, int]]) -> list[int]:
     >>> find_leaders(4, [(1, 3)])
     [0, 1, 2, 1]
     """
-    if not count:
-        return []
-    rows, columns = np.array(links, int).reshape(-1, 2).T
-    graph = sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(count, count))
-    _, labels = connected_components(graph, directed=False)
-    _, smallest, member_of = np.unique(labels, return_index=True, return_inverse=True)
-    return [int(number) for number in smallest[member_of]]
+    leaders = list(range(count))
+
+    def lead(item: int) -> int:
+        while item != leaders[item]:
+            leaders[item] = item = leaders[leaders[item]]
+        return item
+
+    for one, other in links:
+        low, high = sorted((lead(one), lead(other)))
+        leaders[high] = low
+    return [lead(item) for item in range(count)]

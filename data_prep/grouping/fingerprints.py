@@ -24,6 +24,7 @@ FLAT_DEVIATION = 2.0  # grey levels: below this standard deviation there is noth
 # A SIFT descriptor is 4 rows x 4 columns x 8 directions in the feature's own frame; in a mirrored
 # photo the rows and the sense of the directions are reversed.
 _MIRROR = np.arange(128).reshape(4, 4, 8)[::-1, :, -np.arange(8)].ravel()
+_PAIRS = np.stack(np.divmod(np.arange(256), 16), axis=1).astype(np.float32)  # Of a packed byte.
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,9 @@ def describe_photo(photo: NDArray[np.uint8]) -> Fingerprint:
 
 def unpack_descriptors(packed: NDArray[np.uint8], mirrored: bool = False) -> NDArray[np.float32]:
     """Descriptors of unit length, shape (n, 128), as of the mirrored photo if asked."""
-    values = np.stack([packed >> 4, packed & 15], axis=2).reshape(-1, 128).astype(np.float32)
-    values /= np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1)
-    return values[:, _MIRROR] if mirrored else values
+    values = np.take(_PAIRS, packed, axis=0).reshape(-1, 128)
+    values /= np.sqrt(np.maximum(np.einsum("ij,ij->i", values, values), 1))[:, None]
+    return np.take(values, _MIRROR, axis=1) if mirrored else values
 
 
 def resize(picture: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8]:
