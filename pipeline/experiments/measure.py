@@ -29,7 +29,8 @@ from evaluate.report.outputs import REPORT
 from pipeline.experiments.tables import name_photos, show_figure
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.predictor import Predictor
-from pipeline.inference.records import describe_photo, list_rows
+from pipeline.inference.records import list_rows
+from pipeline.inference.sinks import Entry
 from pipeline.inference.sources import PhotoSet, find_only_photos
 from pipeline.inference.unsure import fit_sets
 from pipeline.nets.cards import ClassifierCard, DetectorCard, WeightsError, read_card
@@ -93,7 +94,7 @@ def predict_photos(predictor: Predictor, photos: PhotoSet) -> Predictions:
     ran: list[tables.PhotoRow] = []
     for frame, faces in predictor.predict(show_progress(photos, len(photos), "photos")):
         rows += list_rows(frame.name, faces, frame.orientation)
-        ran.append(describe_photo(frame, faces))
+        ran.append(Entry.of(frame, faces).photo)
     return make_predictions(tables.tabulate_predictions(rows), Path("predictions"), tuple(ran))
 
 

@@ -54,12 +54,9 @@ def judge_trials(
             what, name = f"fold {number + 1} of {folds}", f"fold-{number + 1}"
             tasks.append(plan.make_task(what, name, part, plan.table[fold == number]))
     views = run_tasks(tasks, device=pick_device(options.device), log=log, jobs=options.jobs)
-    judged = []
-    for first in range(0, len(views), folds):
-        own = views[first : first + folds]
-        probabilities = np.zeros((len(fold), len(CLASSES)), np.float32)
-        for number, view in enumerate(own):
-            probabilities[fold == number] = view.probabilities
+    judged, place = [], np.argsort(np.argsort(fold, kind="stable"))  # Of each face, fold by fold.
+    for own in (views[first : first + folds] for first in range(0, len(views), folds)):
+        probabilities = np.concatenate([view.probabilities for view in own])[place]
         judged.append(Judged(probabilities, sum(view.seconds for view in own)))
     return judged
 

@@ -3,62 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from data_prep.base.crop import fit_crop
 from data_prep.base.labels import CLASSES
-from pipeline.inference.engines import (
-    AUTO,
-    feed,
-    load_net,
-    make_engine,
-    run_engine,
-    share_cores,
-    softmax,
-)
-from pipeline.nets.cards import ClassifierCard, WeightsError, read_card
-from pipeline.nets.compute import name_device
-
-if TYPE_CHECKING:
-    from torch import nn
+from pipeline.inference.engines import Net, feed, run_engine, share_cores, softmax
+from pipeline.nets.cards import ClassifierCard
 
 BATCH = 16  # Crops per forward pass: on CPUs faster than 64, whose activations leave the cache.
 
 
-class Classifier:
-    """A network, any of `fill_net` or a learner's, with its card."""
+class Classifier(Net[ClassifierCard]):
+    """A network, any of `fill_net` or a learner's, or its ONNX with features, with its card."""
 
-    def __init__(
-        self,
-        net: nn.Module | bytes,  # Or its ONNX, with features.
-        card: ClassifierCard,
-        *,
-        device: object,
-        bf16: bool = False,
-        engine: str = AUTO,
-    ) -> None:
+    kind = ClassifierCard
+
+    def __init__(self, net: Any, card: ClassifierCard, **how: Any) -> None:
         if not isinstance(net, bytes):
             from pipeline.nets.classifiers import expose_features
 
             net = expose_features(net)
-        self.card, self.device, self.bf16 = card, name_device(device), bf16
-        self.engine = make_engine(engine, net, self.device, bf16=bf16)
+        super().__init__(net, card, **how)
         self._untaught = [name not in card.learnt for name in card.classes]
         self._order = [card.classes.index(name) for name in CLASSES]
 
-    @classmethod
-    def load(
-        cls, path: Path, *, device: object = AUTO, bf16: bool = False, engine: str = AUTO
-    ) -> Classifier:
-        """Load checked weights; raises WeightsError. The device is as in `Detector.load`."""
-        classes = read_card(path.with_suffix(".json"), ClassifierCard).classes
-        if set(classes) != set(CLASSES):
-            raise WeightsError(f"{path}: its classes are {classes}, not {CLASSES}.")
-        net, card = load_net(path, ClassifierCard, engine, device, bf16)
-        return cls(net, card, device=device, bf16=bf16, engine=engine)
+    @staticmethod
+    def find_fault(card: ClassifierCard) -> str:
+        """Its classes, where they are not ours."""
+        told = f"its classes are {card.classes}, not {CLASSES}"
+        return "" if set(card.classes) == set(CLASSES) else told
 
     def classify(self, crops: Sequence[np.ndarray]) -> np.ndarray:
         """Class probabilities of crops: crops × 3, float32, columns in the order of `CLASSES`.

@@ -4,44 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import cv2
 import numpy as np
 
 from data_prep.base.labels import CLASSES
-from pipeline.inference.boxes import (
-    CLOSER,
-    HUGE,
-    MAX_FACES,
-    MIN_SCORE,
-    SURE_SCORE,
-    TINY,
-    VOTE_SCORE,
-    FaceBoxes,
-    drop_containers,
-    fuse_looks,
-    suppress,
-    take_votes,
-    weigh_votes,
-)
-from pipeline.inference.engines import (
-    AUTO,
-    feed,
-    load_net,
-    make_engine,
-    run_engine,
-    share_cores,
-    softmax,
-)
+from pipeline.inference import boxes as merging
+from pipeline.inference.boxes import FaceBoxes
+from pipeline.inference.engines import Net, feed, run_engine, share_cores, softmax
 from pipeline.nets.anchors import VARIANCES, decode_boxes, decode_landmarks, make_anchors
-from pipeline.nets.cards import DetectorCard, WeightsError
-from pipeline.nets.compute import CPU, name_device
+from pipeline.nets.cards import DetectorCard
+from pipeline.nets.compute import CPU
 from pipeline.nets.options import NORMAL
-
-if TYPE_CHECKING:
-    from torch import nn
 
 PAD_TO, GREY = 32, 114  # Input sides are padded to multiples of the coarsest stride, in grey.
 
@@ -67,41 +42,28 @@ def choose_factor(width: int, height: int, resize: float | None) -> float:
     return min(AUTO_LONGEST / longest, AUTO_LARGEST_FACTOR)
 
 
-class Detector:
+class Detector(Net[DetectorCard]):
     """RetinaFace with its card."""
 
+    kind = DetectorCard
     quality = NORMAL  # Or `HIGH`: three looks at each photo, fused.
 
-    def __init__(
-        self,
-        net: nn.Module | bytes,  # Or its ONNX.
-        card: DetectorCard,
-        *,
-        device: object,
-        bf16: bool = False,
-        engine: str = AUTO,
-    ) -> None:
-        self.card, self.sha256 = card, card.sha256
-        self.device, self.bf16 = name_device(device), bf16
-        self.engine = make_engine(engine, net, self.device, bf16=bf16)
-        self._columns = [CLASSES.index(name) for name in card.learnt]
+    def __init__(self, net: Any, card: DetectorCard, **how: Any) -> None:
+        super().__init__(net, card, **how)
+        self.sha256, self._columns = card.sha256, [CLASSES.index(name) for name in card.learnt]
 
-    @classmethod
-    def load(
-        cls, path: Path, *, device: object = AUTO, bf16: bool = False, engine: str = AUTO
-    ) -> Detector:
-        """Load checked weights, or raise `WeightsError`; `auto`, `cpu`, `cuda`, a torch.device."""
-        net, card = load_net(path, DetectorCard, engine, device, bf16)
-        if card.variances != VARIANCES:
-            raise WeightsError(f"{path}: trained with variances {card.variances}, not {VARIANCES}.")
-        return cls(net, card, device=device, bf16=bf16, engine=engine)
+    @staticmethod
+    def find_fault(card: DetectorCard) -> str:
+        """Its variances, where the net was trained with others than ours."""
+        told = f"trained with variances {card.variances}, not {VARIANCES}"
+        return "" if card.variances == VARIANCES else told
 
     def detect(
         self,
         photos: Sequence[np.ndarray],
         *,
         resize: float | None = None,
-        min_score: float = MIN_SCORE,
+        min_score: float = merging.MIN_SCORE,
     ) -> list[FaceBoxes]:
         """Find the faces of photos, each height × width × 3, uint8, RGB.
 
@@ -113,15 +75,15 @@ class Detector:
         again = resize is None
         if self.quality == NORMAL:
             return self._look(photos, factors, min_score, again)
-        least = min(min_score, VOTE_SCORE)
+        least = min(min_score, merging.VOTE_SCORE)
         mirrored = [np.ascontiguousarray(photo[:, ::-1]) for photo in photos]
         others = self._look(mirrored, factors, least, again)
         looks = (
             self._look(photos, factors, least, again),
             [faces.mirror(photo.shape[1]) for faces, photo in zip(others, photos, strict=True)],
-            self._look(photos, [CLOSER * factor for factor in factors], least, False),
+            self._look(photos, [merging.CLOSER * factor for factor in factors], least, False),
         )
-        fused = map(fuse_looks, *looks, factors)
+        fused = map(merging.fuse_looks, *looks, factors)
         return [faces.take(faces.scores >= min_score) for faces in fused]
 
     def _look(
@@ -129,10 +91,10 @@ class Detector:
     ) -> list[FaceBoxes]:
         """One look at each photo, and `again` on a second scale where faces ask for it."""
         shrunk = list(photos)
-        found = self._detect_at(photos, factors, min(min_score, SURE_SCORE), shrunk)
+        found = self._detect_at(photos, factors, min(min_score, merging.SURE_SCORE), shrunk)
         if again:
             first = tuple(found)
-            for look in (TINY, HUGE):
+            for look in (merging.TINY, merging.HUGE):
                 some = [i for i, faces in enumerate(first) if look.is_asked(faces, factors[i])]
                 scales = [look.scale * factors[index] for index in some]
                 some_photos, seen = [photos[i] for i in some], [shrunk[i] for i in some]
@@ -140,7 +102,7 @@ class Detector:
                 others = self._detect_at(some_photos, scales, min_score, views)
                 for index, faces in zip(some, others, strict=True):
                     found[index] = look.merge(found[index], faces, factors[index])
-        return [drop_containers(faces.take(faces.scores >= min_score)) for faces in found]
+        return [merging.drop_containers(faces.take(faces.scores >= min_score)) for faces in found]
 
     def _detect_at(
         self,
@@ -224,20 +186,20 @@ def _select(
     """Decode the anchors worth decoding, merge overlaps, and go back to pixels of the photo."""
     offsets, classes, points = outputs
     scores = classes.sum(axis=-1)
-    likely = np.flatnonzero(scores >= min(min_score, VOTE_SCORE))
+    likely = np.flatnonzero(scores >= min(min_score, merging.VOTE_SCORE))
     scores = scores[likely]
     boxes = decode_boxes(offsets[likely], anchors[likely])
-    keep = suppress(boxes, scores)
-    keep = keep[scores[keep] >= min_score][:MAX_FACES]
-    votes = weigh_votes(boxes, scores, keep)
-    boxes, scores = take_votes(votes, boxes), scores[keep]
+    keep = merging.suppress(boxes, scores)
+    keep = keep[scores[keep] >= min_score][: merging.MAX_FACES]
+    votes = merging.weigh_votes(boxes, scores, keep)
+    boxes, scores = merging.take_votes(votes, boxes), scores[keep]
     landmarks = decode_landmarks(points[likely][keep], anchors[likely][keep])
     ratio = np.array(photo_size, np.float32) / np.array(scaled_size, np.float32)
     boxes = np.clip(boxes.reshape(-1, 2, 2) * ratio, 0, photo_size, dtype=np.float32).reshape(-1, 4)
     real = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) >= 1
     told = None
     if columns:
-        shares = take_votes(votes[real], classes[likely])
+        shares = merging.take_votes(votes[real], classes[likely])
         told = np.zeros((len(shares), len(CLASSES)), np.float32)
         told[:, columns] = shares / shares.sum(axis=1, keepdims=True)
     return FaceBoxes(boxes[real], scores[real], (landmarks * ratio)[real], told)

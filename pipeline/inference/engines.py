@@ -11,13 +11,13 @@ from contextvars import ContextVar
 from functools import cache, reduce
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 import cv2
 import numpy as np
 
 from data_prep.base.errors import UserError
-from pipeline.nets.cards import CardType, check_weights, load_weights, read_onnx
+from pipeline.nets import cards
 from pipeline.nets.compute import CPU, autocast, count_cpus, has_torch, name_device, prepare_net
 
 if TYPE_CHECKING:
@@ -168,26 +168,6 @@ def choose_engine(name: str, paths: Iterable[Path], device: str, bf16: bool | No
     return ONNX if (there and device == CPU and not bf16) or not has_torch() else TORCH
 
 
-def load_net(
-    path: Path, kind: type[CardType], engine: str, device: object, bf16: bool
-) -> tuple[nn.Module | bytes, CardType]:
-    """A net as its engine takes it, and its card; raises `WeightsError`.
-
-    Raises `EngineError` where that takes torch, which is not installed.
-    """
-    card = check_weights(path, kind)[1]
-    engine = choose_engine(engine, [path], name_device(device), bf16)
-    if engine != TORCH and (data := read_onnx(path, card)):
-        return data, card
-    if not has_torch():
-        hint = "without, a net runs by the ONNX that `trimask export` lays beside it."
-        need = f"--engine {engine} takes PyTorch here: pip install 'trimask[train]'; {hint}"
-        raise EngineError(f"{path}: {need}")
-    from pipeline.nets.classifiers import build_net
-
-    return build_net(path, load_weights(path, kind)[0], card), card
-
-
 def make_engine(name: str, net: nn.Module | bytes, device: object, *, bf16: bool) -> Engine:
     """The engine of that name; `auto` is what takes the net as it is. Raises `EngineError`."""
     if name == AUTO:
@@ -201,6 +181,53 @@ def make_engine(name: str, net: nn.Module | bytes, device: object, *, bf16: bool
         raise EngineError(f"--engine {name}: {error}; pip install 'trimask[{name}]'.") from error
     except NotImplementedError as error:
         raise EngineError(f"--engine {name} has no {error} here; use --engine {TORCH}.") from error
+
+
+class Net(Generic[cards.CardType]):
+    """A net with its card, ready for use: what detector and classifier share."""
+
+    kind: type[cards.CardType]
+
+    def __init__(
+        self,
+        net: nn.Module | bytes,  # Or its ONNX.
+        card: cards.CardType,
+        *,
+        device: object,
+        bf16: bool = False,
+        engine: str = AUTO,
+    ) -> None:
+        self.card, self.device, self.bf16 = card, name_device(device), bf16
+        self.engine = make_engine(engine, net, self.device, bf16=bf16)
+
+    @classmethod
+    def load(
+        cls, path: Path, *, device: object = AUTO, bf16: bool = False, engine: str = AUTO
+    ) -> Self:
+        """Load checked weights; the device is `auto`, `cpu`, `cuda` or a torch.device.
+
+        Raises `WeightsError`, and `EngineError` where that takes torch, which is not installed.
+        """
+        card = cards.check_weights(path, cls.kind)[1]
+        if fault := cls.find_fault(card):
+            raise cards.WeightsError(f"{path}: {fault}.")
+        how: Any = {"device": device, "bf16": bf16, "engine": engine}
+        engine = choose_engine(engine, [path], name_device(device), bf16)
+        if engine != TORCH and (data := cards.read_onnx(path, card)):
+            return cls(data, card, **how)
+        if not has_torch():
+            hint = "without, a net runs by the ONNX that `trimask export` lays beside it."
+            need = f"--engine {engine} takes PyTorch here: pip install 'trimask[train]'; {hint}"
+            raise EngineError(f"{path}: {need}")
+        from pipeline.nets.classifiers import fill_net
+
+        state = cards.load_weights(path, cls.kind)[0]
+        return cls(fill_net(state, card.architecture, path, card), card, **how)
+
+    @staticmethod
+    def find_fault(card: Any) -> str:
+        """Why a net with this card can't be used here, or nothing."""
+        raise NotImplementedError
 
 
 def run_engine(engine: Engine, batch: np.ndarray) -> tuple[np.ndarray, ...]:

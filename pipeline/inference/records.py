@@ -1,7 +1,7 @@
 """What sources, nets and sinks hand each other."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
@@ -11,7 +11,7 @@ import numpy as np
 from data_prep.base.boxes import UPRIGHT
 from data_prep.base.labels import CLASSES
 from data_prep.base.records import Box
-from data_prep.formats.predictions import PhotoRow, PredictionRow
+from data_prep.formats.predictions import PredictionRow
 
 BATCH_FRAMES = 16
 BATCH_PIXELS = 24_000_000
@@ -73,12 +73,6 @@ def list_rows(image: str, faces: Iterable[Face], orientation: int = UPRIGHT) -> 
         )
         for f in faces
     ]
-
-
-def describe_photo(frame: Frame, faces: Sequence[Face]) -> PhotoRow:
-    """A frame as a row of `photos.csv`."""
-    known = (*frame.size, frame.orientation, len(faces), frame.learnt)
-    return PhotoRow(frame.name, *known, reason=frame.error, salvaged=frame.salvaged)
 
 
 def round_box(box: Box) -> Box:

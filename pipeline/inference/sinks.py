@@ -16,14 +16,7 @@ from data_prep.base.photo import TOO_LARGE
 from data_prep.base.records import Box
 from data_prep.formats.predictions import PhotoRow
 from pipeline.inference.draw import draw_faces, save_drawing
-from pipeline.inference.records import (
-    BATCH_FRAMES,
-    BATCH_PIXELS,
-    Clock,
-    Face,
-    Frame,
-    describe_photo,
-)
+from pipeline.inference.records import BATCH_FRAMES, BATCH_PIXELS, Clock, Face, Frame
 from pipeline.inference.sources import JOURNAL, PhotoSet, stamp_of
 
 
@@ -48,7 +41,9 @@ class Entry:
     @classmethod
     def of(cls, frame: Frame, faces: Sequence[Face]) -> Entry:
         """What the nets found on a frame."""
-        return cls(describe_photo(frame, faces), tuple(faces), frame.stamp)
+        known = (*frame.size, frame.orientation, len(faces), frame.learnt)
+        row = PhotoRow(frame.name, *known, reason=frame.error, salvaged=frame.salvaged)
+        return cls(row, tuple(faces), frame.stamp)
 
     def is_current(self, photos: PhotoSet) -> bool:
         """Whether the photo is still the file that was read, and would be read alike."""

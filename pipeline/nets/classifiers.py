@@ -133,25 +133,20 @@ class _Tracer(fx.Tracer):
         return is_timms(module) or super().is_leaf_module(module, name)
 
 
-def fill_net(state: dict[str, Tensor], architecture: Architecture, path: Path) -> nn.Module:
-    """A classifier with weights as on disk; raises `WeightsError`."""
-    net = make_net(architecture)
+def fill_net(
+    state: dict[str, Tensor], architecture: Architecture, path: Path, card: Any = None
+) -> nn.Module:
+    """A classifier, or the detector of a card, with weights as on disk; raises `WeightsError`."""
+    what = architecture if isinstance(card, DetectorCard) else f"a {architecture}"
+    net: nn.Module
+    if isinstance(card, DetectorCard):
+        net = RetinaFace(card.negative_slope, len(card.learnt) or 1)
+    else:
+        net = make_net(architecture)
     try:
         net.load_state_dict(state)
     except RuntimeError as error:
-        raise WeightsError(f"{path}: does not fit a {architecture} ({error}).") from error
-    return net
-
-
-def build_net(path: Path, state: dict[str, Tensor], card: Any) -> nn.Module:
-    """A detector or classifier with the weights of a file; raises `WeightsError`."""
-    if not isinstance(card, DetectorCard):
-        return fill_net(state, card.architecture, path)
-    net = RetinaFace(card.negative_slope, len(card.learnt) or 1)
-    try:
-        net.load_state_dict(state)
-    except RuntimeError as error:
-        raise WeightsError(f"{path}: does not fit {card.architecture} ({error}).") from error
+        raise WeightsError(f"{path}: does not fit {what} ({error}).") from error
     return net
 
 

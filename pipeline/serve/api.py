@@ -15,9 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from data_prep.base.errors import plain
 from data_prep.base.labels import CLASSES
-from pipeline.inference.classifier import Classifier
-from pipeline.inference.detector import Detector
-from pipeline.inference.engines import EngineError
+from pipeline.inference.engines import EngineError, Net
 from pipeline.serve.service import Ask, BoxesName, BusyError, Found, Service, spell_name
 from trimask import __version__
 
@@ -142,7 +140,7 @@ def create_app(service: Service) -> FastAPI:
     def tell_model() -> dict[str, Any]:
         """Which nets answer: their cards with hashes and figures, and the limits of a request."""
         nets = (service.predictor.detector, service.predictor.classifier)
-        cards = [net.card for net in nets if isinstance(net, Detector | Classifier)]
+        cards = [net.card for net in nets if isinstance(net, Net)]
         told = [card.model_dump(mode="json", exclude={"training_photos"}) for card in cards]
         return {
             "version": __version__,

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from data_prep.base.progress import log
-from pipeline.inference import detector
+from pipeline.inference import boxes as merging
 from pipeline.inference.boxes import HUGE
+from pipeline.inference.detector import Detector
 from pipeline.inference.sources import find_photos
 from pipeline.nets.options import DETECTOR, SHIPPED
 
@@ -22,11 +23,11 @@ def main(photos: str, each: int = 14) -> None:
     """Print both counts."""
     found = find_photos(photos)
     some = replace(found, images=found.images[::each])
-    net = detector.Detector.load(SHIPPED / f"{DETECTOR}.safetensors", device="cpu")
+    net = Detector.load(SHIPPED / f"{DETECTOR}.safetensors", device="cpu")
     frames = [frame.pixels for frame in some]
     for way, asks in (("without", (np.inf, np.inf)), ("with", HUGE.asks)):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(detector, "HUGE", replace(HUGE, asks=asks))
+            patch.setattr(merging, "HUGE", replace(HUGE, asks=asks))
             boxes = [len(net.detect([pixels], min_score=SURE)[0].scores) for pixels in frames]
         several, none = sum(n > 1 for n in boxes), boxes.count(0)
         log(f"{way} it: {several} of {len(boxes)} with several boxes from {SURE} on, {none} none")
