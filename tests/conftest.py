@@ -1,6 +1,8 @@
 """Fixtures shared by all tests."""
 
 import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,33 @@ settings.load_profile("fixed")
 def dataset(tmp_path: Path) -> Path:
     """A folder `faces` with ten good photos and twenty faces."""
     return make_dataset(tmp_path / "faces")
+
+
+@pytest.fixture
+def serve():
+    """Starts servers on this machine; a function gets each request and answers."""
+    servers = []
+
+    def start(answer):
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                answer(self)
+
+            do_POST = do_GET  # noqa: N815
+
+            def log_message(self, *_):
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,8 @@ import shutil
 import subprocess
 import sys
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import suppress
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import pandas as pd
@@ -167,37 +166,26 @@ def test_notebook_shows_picture_and_table(model, photos):
         assert len(html) < 100_000
 
 
-class Site(BaseHTTPRequestHandler):
+@pytest.fixture
+def site(serve, photos):
     """A photo, a page that is none, one that never ends, one that never comes, one that drips."""
+    pages = {"/a.png": (photos / "a.png").read_bytes(), "/page.jpg": b"<html>"}
 
-    def do_GET(self):
-        if self.path == "/missing.jpg":
-            self.send_error(404)
+    def answer(request):
+        if request.path == "/missing.jpg":
+            request.send_error(404)
             return
-        if self.path == "/silent.jpg":
+        if request.path == "/silent.jpg":
             time.sleep(0.5)
             return
-        self.send_response(200)
-        self.end_headers()
-        try:
-            for _ in range(1 if self.path not in {"/endless.jpg", "/slow.jpg"} else 1000):
-                self.wfile.write(self.server.pages.get(self.path.split("?")[0], bytes(100_000)))
-                time.sleep(0.1 if self.path == "/slow.jpg" else 0)
-        except OSError:
-            pass
+        request.send_response(200)
+        request.end_headers()
+        with suppress(OSError):
+            for _ in range(1 if request.path not in {"/endless.jpg", "/slow.jpg"} else 1000):
+                request.wfile.write(pages.get(request.path.split("?")[0], bytes(100_000)))
+                time.sleep(0.1 if request.path == "/slow.jpg" else 0)
 
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def site(photos):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
-    server.pages = {"/a.png": (photos / "a.png").read_bytes(), "/page.jpg": b"<html>"}
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    return serve(answer)
 
 
 def test_photo_by_address(model, site):

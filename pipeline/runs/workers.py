@@ -8,15 +8,13 @@ from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from typing import Any
 
-import torch
-
 from data_prep.base.cluster import call_by_ray, read_jobs
 from data_prep.base.progress import show_progress
 from pipeline.nets.compute import count_cpus
 from pipeline.runs.log import Log
 
 
-def count_cores(device: torch.device) -> int:
+def count_cores(device: Any) -> int:
     """How many trainings go at a time: one per core that is ours, one on a GPU."""
     return 1 if device.type == "cuda" else count_cpus()
 
@@ -24,6 +22,8 @@ def count_cores(device: torch.device) -> int:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Hold torch to one thread: numbers must not depend on how many trainings go at once."""
+    import torch  # Here, for what does without begins sooner in each process.
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -32,7 +32,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def count_jobs(jobs: object, device: torch.device, calls: int) -> int | str:
+def count_jobs(jobs: object, device: Any, calls: int) -> int | str:
     """How many of some calls go at a time, or the name of a Ray; raises `ClusterError`."""
     told = read_jobs(jobs) or count_cores(device)
     return told if isinstance(told, str) else min(told, calls)
@@ -44,7 +44,7 @@ def call_at_once(
     jobs: int | str,
     what: str,
     *,
-    device: torch.device,
+    device: Any,
     log: Log,
 ) -> None:
     """Call a function several times, with arguments and a log, each in one of some processes.

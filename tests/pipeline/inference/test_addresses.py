@@ -1,8 +1,6 @@
 """What is asked at addresses, of whom, and for how long."""
 
-import http.server
 import socket
-import threading
 import time
 
 import pytest
@@ -15,32 +13,23 @@ PUBLIC = "93.184.216.34"
 
 
 @pytest.fixture
-def site():
+def site(serve):
     """A server on this machine; a path that is an address redirects there. Notes what is asked."""
     asked = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.path)
-            where = self.path[1:]
-            if where == "trickles":
-                for _ in range(100):
-                    self.wfile.write(b"H")
-                    time.sleep(0.05)
-            self.send_response(302 if ":" in where else 200)
-            self.send_header("Location", where)
-            self.end_headers()
-            self.wfile.write(b"here")
+    def answer(request):
+        asked.append(request.path)
+        where = request.path[1:]
+        if where == "trickles":
+            for _ in range(100):
+                request.wfile.write(b"H")
+                time.sleep(0.05)
+        request.send_response(302 if ":" in where else 200)
+        request.send_header("Location", where)
+        request.end_headers()
+        request.wfile.write(b"here")
 
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", asked
-    server.shutdown()
-    server.server_close()
+    return serve(answer), asked
 
 
 @pytest.fixture

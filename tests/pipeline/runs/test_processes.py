@@ -24,6 +24,7 @@ from data_prep.base.errors import UserError
 from pipeline.runs.log import JsonReporter, Reporter, report_as
 from pipeline.runs.workers import call_at_once, count_cores, count_jobs
 from tests.pipeline.makers import CPU, Told
+from tests.pipeline.runs.notes import note, note_or_fail, tell_and_die_once
 
 
 def read_events(text):
@@ -123,21 +124,6 @@ def test_lines_of_several_processes_do_not_mix():
         assert [event["step"] for event in events if event["who"] == who] == list(range(200))
 
 
-def note(folder, name, _log):
-    (folder / name).write_text(str(os.getpid()))
-
-
-def note_or_fail(folder, name, log):
-    note(folder, name, log)
-    if name == "c":
-        raise ValueError("c fails")
-
-
-def note_and_wait(folder, name, log):
-    note(folder, name, log)
-    time.sleep(60)
-
-
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_calls_share_processes_until_one_fails(tmp_path, jobs):
     calls = [(tmp_path, name) for name in "abc"]
@@ -170,17 +156,6 @@ def test_jobs_are_a_number_or_a_ray(monkeypatch):
         count_jobs("ray", CPU, 3)
 
 
-def tell_and_die_once(folder, name, log):
-    """What a training may do there; the first process of `b` is killed."""
-    log(f"{name} in {Path.cwd()}", "epoch", name=name)
-    if name == "b" and not (folder / "died").exists():
-        (folder / "died").write_text("")
-        os._exit(1)
-    note(folder, name, log)
-    if name == "c":
-        raise UserError("c fails")
-
-
 @pytest.mark.slow
 def test_a_ray_does_what_processes_here_do(tmp_path):
     pytest.importorskip("ray")
@@ -202,10 +177,12 @@ def test_a_ray_does_what_processes_here_do(tmp_path):
 def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     code = (
         "import pathlib, sys; from pipeline.runs.workers import call_at_once\n"
-        "from tests.pipeline.runs.test_processes import CPU, Reporter, note_and_wait\n"
+        "from types import SimpleNamespace; from pipeline.runs.log import Reporter\n"
+        "from tests.pipeline.runs.notes import note_and_wait\n"
         "if __name__ == '__main__':\n"
         "    calls = [(pathlib.Path(sys.argv[1]), 'worker')]\n"
-        "    call_at_once(note_and_wait, calls, 2, 'calls', device=CPU, log=Reporter().log)\n"
+        "    here = SimpleNamespace(type='cpu')\n"
+        "    call_at_once(note_and_wait, calls, 2, 'calls', device=here, log=Reporter().log)\n"
     )
     (tmp_path / "parent.py").write_text(code)
     env = {**os.environ, "PYTHONPATH": str(Path.cwd())}

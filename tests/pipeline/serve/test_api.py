@@ -2,14 +2,13 @@
 
 import asyncio
 import base64
-import http.server
 import io
 import json
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from threading import Event, Thread
+from threading import Event
 
 import numpy as np
 import pytest
@@ -113,25 +112,17 @@ def test_a_form_and_json_are_the_same(start, photo):
 
 
 @pytest.fixture
-def site(photo):
-    """A server with a photo, and one that never answers."""
+def site(serve, photo):
+    """A server with a photo, and one that is slow to answer."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            if "slow" in self.path:
-                time.sleep(1)
-            self.send_response(404 if "gone" in self.path else 200)
-            self.end_headers()
-            self.wfile.write(photo)
+    def answer(request):
+        if "slow" in request.path:
+            time.sleep(1)
+        request.send_response(404 if "gone" in request.path else 200)
+        request.end_headers()
+        request.wfile.write(photo)
 
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    return serve(answer)
 
 
 def test_addresses_are_asked_where_allowed_and_each_answers_for_itself(start, site, photo):

@@ -2,7 +2,6 @@
 
 import ast
 import base64
-import http.server
 import io
 import json
 import os
@@ -29,33 +28,6 @@ from tests.pipeline.inference.video.makers import WALK, RtspServer, write_clip
 from tests.pipeline.makers import paint_photo, stand_ins
 
 BARE = [("without_mask", (20, 15, 60, 55))]
-
-
-@pytest.fixture
-def serve():
-    """Starts servers; each handler gets the request and answers."""
-    servers = []
-
-    def start(answer):
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                answer(self)
-
-            do_POST = do_GET  # noqa: N815
-
-            def log_message(self, *_):
-                pass
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 def send(request, data, kind="application/octet-stream", code=200):
