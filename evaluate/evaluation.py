@@ -12,15 +12,9 @@ from typing import TYPE_CHECKING, Any
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import show_progress
 from evaluate.arrays import GroundTruth
+from evaluate.inputs import predictions as inputs
 from evaluate.inputs.photos import find_photos
-from evaluate.inputs.predictions import (
-    Placed,
-    Predictions,
-    compare_coverage,
-    place_predictions,
-    read_predicted,
-    repeat_run,
-)
+from evaluate.inputs.predictions import Predictions
 from evaluate.inputs.truth import read_truth
 from evaluate.measures import alarm, alignment, calibration, curves, errors, headline, sanity, sizes
 from evaluate.measures.case import Case
@@ -115,10 +109,10 @@ def read_case(
     if path is not None or options.photos is not None:
         files = find_photos(faces.photos, path or Path(), options.photos)
 
-    def read(source: Predicted) -> Placed:
+    def read(source: Predicted) -> inputs.Placed:
         if isinstance(source, Predictions):
-            return place_predictions(source, faces, files)
-        return read_predicted(Path(source), faces, options, truth_path=path)
+            return inputs.place_predictions(source, faces, files)
+        return inputs.read_predicted(Path(source), faces, options, truth_path=path)
 
     def name(source: Predicted | None) -> str | None:
         source = source.path if isinstance(source, Predictions) else source
@@ -127,11 +121,11 @@ def read_case(
     placed = read(predictions)
     others = {"crops": crops, "other": against}
     more = {key: read(source) for key, source in others.items() if source is not None}
-    warnings = [] if isinstance(predictions, Predictions) else repeat_run(Path(predictions))
+    warnings = [] if isinstance(predictions, Predictions) else inputs.repeat_run(Path(predictions))
     warnings += [w for one in (placed, *more.values()) for w in one.warnings]
     tables = {key: one.detections for key, one in more.items()}
     if "other" in tables:
-        warnings += compare_coverage(placed.detections, tables["other"])
+        warnings += inputs.compare_coverage(placed.detections, tables["other"])
     case = Case(
         truth=faces,
         detections=placed.detections,

@@ -16,15 +16,9 @@ from lxml.builder import E
 from data_prep.base.boxes import write_number
 from data_prep.base.photo import PHOTO_SUFFIXES, Size
 from data_prep.base.records import Box, note_unread
+from data_prep.formats import contracts
 from data_prep.formats import input_files as raw
-from data_prep.formats.contracts import (
-    IMAGES,
-    FaceReader,
-    Faults,
-    FileFormat,
-    ReadOptions,
-    UprightFormat,
-)
+from data_prep.formats.contracts import FaceReader, Faults, FileFormat, ReadOptions
 from data_prep.formats.exif_frame import DECIMALS, Frame, FramedPhoto
 from data_prep.formats.input_files import InputError
 from data_prep.formats.label_files import check_relative
@@ -34,13 +28,13 @@ from data_prep.formats.voc import parse_xml, starts_with, tells
 
 
 @dataclass(frozen=True)
-class ToolFormat(FileFormat, UprightFormat):
+class ToolFormat(FileFormat, contracts.UprightFormat):
     """The format of a tool that shows photos upright, written, too."""
 
     describe: Callable[[Sequence[FramedPhoto], Sequence[str]], Mapping[str, str | bytes]] = (
         lambda photos, classes: {}
     )
-    folder: str = IMAGES
+    folder: str = contracts.IMAGES
     call_file: Callable[[str], str] = str
     frame: Frame = "upright"
     writes = True
@@ -266,7 +260,7 @@ def _describe_cvat(photos: Sequence[FramedPhoto], classes: Sequence[str]) -> dic
     root = E.annotations(E.version("1.1"), E.meta(task))
     for number, photo in enumerate(photos):
         size = dict(zip(("width", "height"), map(str, photo.size), strict=True))
-        name = photo.image.removeprefix(f"{IMAGES}/")
+        name = photo.image.removeprefix(f"{contracts.IMAGES}/")
         image = etree.SubElement(root, "image", {"id": str(number), "name": name, **size})
         for face in photo.faces:
             about = {"label": face.label, "source": "manual", "occluded": "0"}

@@ -16,16 +16,9 @@ from data_prep.base.files import write_atomically
 from data_prep.base.photo import PHOTO_SUFFIXES
 from data_prep.base.progress import show_progress
 from data_prep.base.records import Box, Face
+from data_prep.formats import contracts
 from data_prep.formats import input_files as raw
-from data_prep.formats.contracts import (
-    BAD_ANNOTATION,
-    FaceReader,
-    Faults,
-    FileFormat,
-    ReadOptions,
-    Written,
-    count_left_out,
-)
+from data_prep.formats.contracts import FaceReader, Faults, FileFormat, ReadOptions, Written
 from data_prep.formats.exif_frame import FramedPhoto
 from data_prep.formats.input_files import InputError
 from data_prep.formats.photo_match import WrittenPhoto
@@ -67,7 +60,7 @@ class _CocoFormat(FileFormat):
         categories = [{"id": number, "name": label} for label, number in numbers.items()]
         record = {"images": images, "annotations": annotations, "categories": categories}
         write_atomically(folder / ANNOTATIONS, _list_lines(record))
-        return Written((ANNOTATIONS,), count_left_out(photos))
+        return Written((ANNOTATIONS,), contracts.count_left_out(photos))
 
 
 @dataclass(frozen=True)
@@ -114,13 +107,13 @@ def read_coco(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenP
                 raise InputError(f"{where}: image_id {image!r} is not in 'images'.")
             difficult = any(_get_flag(entry, flag, where) for flag in DIFFICULT)
         except InputError as error:
-            (reader or FaceReader(faults, options)).leave_out(BAD_ANNOTATION, str(error))
+            (reader or FaceReader(faults, options)).leave_out(contracts.BAD_ANNOTATION, str(error))
             continue
         outlined = bool(entry.get("segmentation")) and entry.get("bbox") in _NONE
         label = partial(index.label, entry, options, where)
         box = partial(_enclose if outlined else _get_box, entry, where)
         flags = {"difficult": difficult, "outlined": outlined}
-        if not reader.add(where, label, box, _HINT, kind=BAD_ANNOTATION, **flags):
+        if not reader.add(where, label, box, _HINT, kind=contracts.BAD_ANNOTATION, **flags):
             continue
         for key in entry.keys() - _READ - ({"segmentation"} if outlined else set()):
             faults.counts[key] += bool(entry[key])

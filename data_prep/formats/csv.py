@@ -16,15 +16,9 @@ from data_prep.base.files import write_atomically
 from data_prep.base.photo import PHOTO_SUFFIXES, Size
 from data_prep.base.progress import show_progress
 from data_prep.base.records import Box, Dataset, Face, note_unread
+from data_prep.formats import contracts
 from data_prep.formats import input_files as raw
-from data_prep.formats.contracts import (
-    DatasetFormat,
-    FaceReader,
-    Faults,
-    ReadOptions,
-    Written,
-    read_each,
-)
+from data_prep.formats.contracts import FaceReader, Faults, ReadOptions, Written
 from data_prep.formats.exif_frame import FramedPhoto, place_photos
 from data_prep.formats.input_files import InputError
 from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto
@@ -228,7 +222,7 @@ def _normalise(name: str) -> str:
     return "_".join(name.replace("-", " ").replace("_", " ").lower().split())
 
 
-class CsvFormat(DatasetFormat):
+class CsvFormat(contracts.DatasetFormat):
     """All tables of faces below a folder, written to `annotations.csv`; others are passed over.
 
     Known are our own, TensorFlow's, makesense.ai's, Keras RetinaNet's and VIA's, and any with a
@@ -251,7 +245,7 @@ class CsvFormat(DatasetFormat):
         read = partial(_read_table, layouts=layouts)
         orders = {layout.order for _, layout in layouts.values()}
         order: Order = orders.pop() if len(orders) == 1 else "corners"
-        told = read_each(files, [*layouts], "broken-csv", "table (*.csv)", read, options)
+        told = contracts.read_each(files, [*layouts], "broken-csv", "table (*.csv)", read, options)
         return place_photos(files, *told, order)
 
     def write(self, photos: Sequence[FramedPhoto], classes: Sequence[str], folder: Path) -> Written:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from data_prep.base import records
 from data_prep.base.boxes import (
     UPRIGHT,
     clip_box,
@@ -18,22 +19,9 @@ from data_prep.base.boxes import (
 from data_prep.base.errors import DatasetError
 from data_prep.base.photo import PhotoError, PhotoFrame, Size, read_frame
 from data_prep.base.progress import show_progress, tell
-from data_prep.base.records import (
-    NAME_CONFLICT,
-    SUSPECT,
-    AnnotatedPhoto,
-    Box,
-    Dataset,
-    Face,
-    Finding,
-)
-from data_prep.formats.photo_match import (
-    CONVERT,
-    DatasetFiles,
-    PhotoName,
-    WrittenPhoto,
-    match_photos,
-)
+from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding
+from data_prep.formats import photo_match
+from data_prep.formats.photo_match import CONVERT, DatasetFiles, WrittenPhoto, match_photos
 from data_prep.formats.plausible import Order, doubt_boxes, suspect_boxes
 
 
@@ -140,7 +128,7 @@ def place_photos(
         used.update(map(files.relative, options))
         if not options:
             kind, fault = "missing-photo", f"its photo '{photo.image}' is not in the folder; {lost}"
-            stem = PurePosixPath(PhotoName.parse(photo.image).stems[-1]).stem
+            stem = PurePosixPath(photo_match.PhotoName.parse(photo.image).stems[-1]).stem
             if other := files.unread_photos.get(stem):
                 fault += f" There is {files.relative(other)}, whose format is not read; {CONVERT}."
         elif len(options) > 1:
@@ -160,7 +148,7 @@ def place_photos(
             found.append(Finding(name, kind, f"{photo.where}: {fault}", dropped=True))
             continue
         if note:
-            found.append(Finding(name, NAME_CONFLICT, f"{photo.where}: {note}"))
+            found.append(Finding(name, records.NAME_CONFLICT, f"{photo.where}: {note}"))
         photo, findings = fit_photo(photo, options[0], name, frame)
         found += findings
         if any(finding.dropped for finding in findings):
@@ -198,7 +186,7 @@ def refuse_doubtful(root: Path, photos: Iterable[WrittenPhoto], order: Order) ->
         raise DatasetError(f"{root}: {doubt} Correct the data or say how they are written: {why}")
     suspicion = suspect_boxes(boxes, sizes, order)
     message = f"{root}: {suspicion} If so, all boxes are wrong: write them anew."
-    return [Finding(root.name, SUSPECT, message)] if suspicion else []
+    return [Finding(root.name, records.SUSPECT, message)] if suspicion else []
 
 
 def fit_photo(

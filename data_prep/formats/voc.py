@@ -17,16 +17,9 @@ from data_prep.base.files import write_atomically
 from data_prep.base.photo import PHOTO_SUFFIXES
 from data_prep.base.progress import show_progress
 from data_prep.base.records import NAME_CONFLICT, Box, Finding
+from data_prep.formats import contracts
 from data_prep.formats import input_files as raw
-from data_prep.formats.contracts import (
-    IMAGES,
-    FaceReader,
-    Faults,
-    FileFormat,
-    ReadOptions,
-    Written,
-    count_left_out,
-)
+from data_prep.formats.contracts import FaceReader, Faults, FileFormat, ReadOptions, Written
 from data_prep.formats.exif_frame import FramedPhoto, fit_photo
 from data_prep.formats.input_files import InputError, OtherFileError
 from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto, match_photos
@@ -190,7 +183,7 @@ class _VocFormat(FileFormat):
                 ) from error
             data = etree.tostring(root, encoding="UTF-8", xml_declaration=True, pretty_print=True)
             write_atomically(folder / files[photo.image], data)
-        return Written(tuple(files[image] for image in images), count_left_out(photos))
+        return Written(tuple(files[image] for image in images), contracts.count_left_out(photos))
 
 
 VOC = _VocFormat(*(read_voc, "VOC annotation (*.xml)"), ending=".xml")
@@ -294,10 +287,9 @@ def starts_with(path: Path, tag: str) -> bool:
 
 def name_annotations(images: Sequence[str]) -> dict[str, str]:
     """The XML file of each photo: its stem, or its whole name where stems are shared."""
-    inside = all(image.startswith(f"{IMAGES}/") for image in images)
-    paths = {
-        image: PurePosixPath(image.removeprefix(f"{IMAGES}/" if inside else "")) for image in images
-    }
+    start = f"{contracts.IMAGES}/"
+    start = start if all(image.startswith(start) for image in images) else ""
+    paths = {image: PurePosixPath(image.removeprefix(start)) for image in images}
     stems = Counter(str(path.with_suffix("")).lower() for path in paths.values())
     return {
         image: f"{ANNOTATIONS}/{path.with_suffix('')}.xml"

@@ -18,22 +18,11 @@ from data_prep.base.photo import Size
 from data_prep.base.progress import tell
 from data_prep.base.records import Box, Dataset, Finding
 from data_prep.base.tables import FloatArray
+from data_prep.formats import label_files
 from data_prep.formats.contracts import IMAGES, FaceReader, Faults, ReadOptions, UprightFormat
 from data_prep.formats.exif_frame import DECIMALS, FramedPhoto, place_photos
 from data_prep.formats.input_files import InputError, enclose, is_number, read_lines, split_line
-from data_prep.formats.label_files import (
-    BOX_VALUES,
-    LABELS,
-    YAML_FILES,
-    ClassNames,
-    check_names,
-    find_names,
-    has_box,
-    list_names_files,
-    load_yaml,
-    pair_labels,
-    read_shares,
-)
+from data_prep.formats.label_files import BOX_VALUES, LABELS, YAML_FILES, ClassNames
 from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto
 
 DATA = "data.yaml"
@@ -73,13 +62,13 @@ class YoloFormat(UprightFormat):
 
     def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
         """The first label file that has a photo, else the first in `labels` with a box."""
-        pairs = pair_labels(files, flat=options.names is not None).pairs
+        pairs = label_files.pair_labels(files, flat=options.names is not None).pairs
         with_photo = next((path for path, photo in pairs.items() if photo is not None), None)
-        return with_photo or next((path for path in pairs if has_box(path)), None)
+        return with_photo or next((path for path in pairs if label_files.has_box(path)), None)
 
     def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
         """Read the dataset; see `DatasetFormat`."""
-        layout = pair_labels(files, flat=options.names is not None)
+        layout = label_files.pair_labels(files, flat=options.names is not None)
         if not layout.pairs or not files.photos:
             missing = "photo" if layout.pairs else f"label file ({LABELS}/*.txt)"
             raise DatasetError(f"{files.root}: no {missing} in this folder or below it.")
@@ -92,13 +81,13 @@ class YoloFormat(UprightFormat):
         for path, photo in layout.pairs.items():
             faults = replace(whole, file=files.call(path))
             if photo is None:
-                if has_box(path):
+                if label_files.has_box(path):
                     message = f"{faults.file}: its photo is not in the folder."
                     faults.leave_out("missing-photo", message)
                     lost += 1
                 continue
             if path.parent not in classes:
-                source = options.names or find_names(files, path, options)
+                source = options.names or label_files.find_names(files, path, options)
                 classes[path.parent] = ClassNames.read(source)
             try:
                 names = classes[path.parent]
@@ -106,7 +95,7 @@ class YoloFormat(UprightFormat):
             except InputError as error:
                 faults.leave_out("broken-labels", str(error))
                 photos.remove(photo)
-        check_names(files, classes.values(), options)
+        label_files.check_names(files, classes.values(), options)
         for path, other in layout.doubles.items():
             name = files.call(path)
             message = f"{files.relative(other)} is for the same label file or photo; keep one."
@@ -166,9 +155,9 @@ def find_landmarks(files: DatasetFiles, paths: Iterable[Path]) -> frozenset[int]
     of one length and no four corners of a rectangle. All lines of a length are of one kind.
     """
     told: set[int] = set()
-    for path in (path for path in list_names_files(files) if path.name in YAML_FILES):
+    for path in (path for path in label_files.list_names_files(files) if path.name in YAML_FILES):
         with suppress(InputError, TypeError, ValueError):
-            points, numbers = load_yaml(path).get("kpt_shape", (0, 0))
+            points, numbers = label_files.load_yaml(path).get("kpt_shape", (0, 0))
             told.add(BOX_VALUES + int(points) * int(numbers))
     rows: dict[int, list[list[float]]] = {}
     for path in paths:
@@ -244,7 +233,7 @@ _HINT = "width and height can't be negative"
 def _read_box(
     words: Sequence[str], size: Size | None, where: str, landmarks: frozenset[int]
 ) -> Box:
-    values = read_shares(words, where, landmarks)
+    values = label_files.read_shares(words, where, landmarks)
     if size is None:
         raise DatasetError(
             f"{where}: the size of the photo is not known; put it into '{IMAGES}' beside "

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from data_prep.base import records
 from data_prep.base.boxes import clip_faces, overlap, show_box
 from data_prep.base.cluster import call_by_ray
 from data_prep.base.crop import crop_face, crop_name, encode_crop
@@ -26,30 +27,14 @@ from data_prep.base.files import writing
 from data_prep.base.labels import RARE_CLASS
 from data_prep.base.photo import PhotoError, Size, keep_shown, read_photo
 from data_prep.base.progress import show_progress
-from data_prep.base.records import (
-    CONTRADICTION,
-    DUPLICATE,
-    TWIN,
-    AnnotatedPhoto,
-    Box,
-    Dataset,
-    Face,
-    Finding,
-)
+from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding
 from data_prep.base.tables import COLUMNS
 from data_prep.decisions.ledger import Ledger
 from data_prep.decisions.overlay import SAME_FACE, Overlay
+from data_prep.grouping import split as splitting
 from data_prep.grouping.fingerprints import Fingerprint, Fingerprints, describe_photo
 from data_prep.grouping.groups import group_photos, map_photos
-from data_prep.grouping.split import (
-    TRAIN,
-    SplitError,
-    find_all_parts,
-    find_leaks,
-    leaked_share,
-    naive_split,
-    split_by_group,
-)
+from data_prep.grouping.split import TRAIN
 from data_prep.prepare.options import MAJORITY_RATIO, BlurRule, PrepareOptions
 
 SPLIT_EDGES: tuple[float, ...] = (10, 16, 32, 64)
@@ -98,18 +83,18 @@ def analyse(
     findings = tuple(chain(*told, overlay.findings, doubts))
     parts: dict[str, str] | None = None
     if options.keep_split:
-        parts, untold = find_all_parts(read)
+        parts, untold = splitting.find_all_parts(read)
         gone = {one["photo"] for one in dropped if one["object"] is None}
         of_photo = zip((photo.name for photo in photos), groups, strict=True)
         there = {name: group for name, group in of_photo if name not in gone}
-        leaks = find_leaks([*there], [*there.values()], [parts[name] for name in there])
+        leaks = splitting.find_leaks([*there], [*there.values()], [parts[name] for name in there])
         findings = (*leaks, *untold, *findings)
     faces = _tabulate_faces(surveyed, groups)
     require_faces(faces, findings, overlay.record["applied"].get("drop", 0))
     as_read = _tabulate_faces(_restore_faces(surveyed, read), groups) if ledgers else None
     try:
         faces = split_faces(faces, options, as_read, parts)
-    except SplitError as error:
+    except splitting.SplitError as error:
         if key:
             raise
         faces = faces.assign(split=TRAIN, kept=True)
@@ -155,15 +140,15 @@ def settle_duplicates(
         for box, (first, *others) in of_box.items():
             if others:
                 labels = [face.label for face in (first, *others)]
-                kind = DUPLICATE if len(set(labels)) == 1 else CONTRADICTION
-                goes = others if drop and kind == DUPLICATE else []
+                kind = records.DUPLICATE if len(set(labels)) == 1 else records.CONTRADICTION
+                goes = others if drop and kind == records.DUPLICATE else []
                 gone |= {face.object for face in goes}
                 message = f"{name}: the box {show_box(box)} is there as {' and '.join(labels)}; "
                 message += f"object {first.object} is kept." if goes else "keep one."
                 findings.append(Finding(name, kind, message))
                 for face in goes:
                     about = {"photo": name, "object": face.object, "kept": first.object}
-                    dropped.append({**about, "why": DUPLICATE})
+                    dropped.append({**about, "why": records.DUPLICATE})
         left = tuple((face, blur) for face, blur in item.faces if face.object not in gone)
         item = replace(item, faces=left)
         if item.look:
@@ -172,11 +157,11 @@ def settle_duplicates(
             alike = f"{name}: looks just like {twin.photo.name}"
             if not labels_too or (drop and not boxes_too):
                 message = f"{alike}, but has other {'boxes' if labels_too else 'labels'}; keep one."
-                findings.append(Finding(name, CONTRADICTION, message))
+                findings.append(Finding(name, records.CONTRADICTION, message))
             elif drop and item is not twin and item.faces:
-                findings.append(Finding(name, TWIN, f"{alike}, which is kept."))
+                findings.append(Finding(name, records.TWIN, f"{alike}, which is kept."))
                 about = {"photo": name, "object": None, "kept": twin.photo.name}
-                dropped.append({**about, "why": TWIN})
+                dropped.append({**about, "why": records.TWIN})
                 item = replace(item, faces=())
         settled.append(item)
     return settled, findings, dropped
@@ -233,7 +218,7 @@ def split_faces(
         basis = faces if as_read is None else as_read
         groups, strata = basis["group"].to_list(), _name_strata(basis, options.folds)
         how = {name: getattr(options, name) for name in ("folds", "fold", "seed")}
-        splits = split_by_group(groups, strata, **how)
+        splits = splitting.split_by_group(groups, strata, **how)
         split = faces["group"].map(dict(zip(groups, splits, strict=True)))
     train = (split == TRAIN).to_numpy()
     kept = np.ones(len(faces), dtype=bool)
@@ -275,7 +260,7 @@ def summarise(
     keys = faces["source"] + "/" + faces["split"] + "/" + faces["label"]
     kept = faces[faces["kept"] & (faces["split"] == TRAIN)]
     duplicates, groups = list_duplicates(faces), faces["group"].to_list()
-    naive = naive_split(len(faces), folds=options.folds, seed=options.seed)
+    naive = splitting.naive_split(len(faces), folds=options.folds, seed=options.seed)
     return {
         "options": options.to_record(),
         "datasets": [
@@ -290,8 +275,8 @@ def summarise(
         "duplicate_groups": len(duplicates),
         "photos_in_duplicate_groups": sum(map(len, duplicates.values())),
         "leaked_share": {
-            "naive": leaked_share(groups, list(naive)),
-            "ours": leaked_share(groups, faces["split"].to_list()),
+            "naive": splitting.leaked_share(groups, list(naive)),
+            "ours": splitting.leaked_share(groups, faces["split"].to_list()),
         },
         "findings": dict(sorted(Counter(finding.kind for finding in findings).items())),
         "left_out": sum(finding.dropped for finding in findings),

@@ -15,6 +15,7 @@ from data_prep.base.photo import PhotoError, Size, read_frame
 from data_prep.base.progress import tell
 from data_prep.base.records import Box
 from data_prep.base.tables import TableError, read_faces
+from data_prep.formats import predictions as tables
 from data_prep.formats.coco import read_coco_index, read_coco_results
 from data_prep.formats.contracts import ReadOptions
 from data_prep.formats.exif_frame import BORDER
@@ -22,14 +23,6 @@ from data_prep.formats.input_files import InputError
 from data_prep.formats.label_files import find_label_folders, list_names_folders
 from data_prep.formats.photo_match import AmbiguousPhotoError, WrittenPhoto, match_names
 from data_prep.formats.plausible import Order, doubt_boxes, doubt_scale, suspect_boxes
-from data_prep.formats.predictions import (
-    FILE,
-    PHOTOS_FILE,
-    PhotoRow,
-    PredictionTable,
-    read_photos,
-    read_prediction_table,
-)
 from data_prep.formats.text import RELATIVE, TextFormat, guess_layout, read_text_boxes
 from data_prep.formats.voc import read_voc_predictions
 from evaluate.arrays import Detections, GroundTruth, IntArray
@@ -148,7 +141,7 @@ class Predictions:
     images: tuple[str, ...]  # Distinct names in order of appearance.
     detections: Detections  # The rows; `photo` is an index into `images`.
     orientation: IntArray | None = None
-    ran: tuple[PhotoRow, ...] | None = None  # All photos that were run; None if it is not known.
+    ran: tuple[tables.PhotoRow, ...] | None = None  # All photos that were run, if it is known.
     notes: tuple[str, ...] = ()  # What was left out while reading, for a person.
 
     @property
@@ -164,7 +157,7 @@ class Placed:
     detections: Detections  # `photo` is an index into the photos of the ground truth.
     left_out: int  # Number of rows on other photos.
     warnings: tuple[str, ...]  # What was left out or is doubtful, for a person.
-    ran: tuple[PhotoRow | None, ...] | None = None
+    ran: tuple[tables.PhotoRow | None, ...] | None = None
     """(P,) how each annotated photo was run, None for one that never was; None if not known."""
 
 
@@ -250,9 +243,9 @@ def read_predictions(
     path: Path, *, probabilities: bool = False, vocabulary: Vocabulary = MASKS
 ) -> Predictions:
     """Read a table of `run.py`, see `read_prediction_table`, and its photos.csv where it is."""
-    table = read_prediction_table(path, probabilities=probabilities, vocabulary=vocabulary)
-    photos = path.with_name(PHOTOS_FILE)
-    ran = read_photos(photos) if path.name == FILE and photos.is_file() else None
+    table = tables.read_prediction_table(path, probabilities=probabilities, vocabulary=vocabulary)
+    photos = path.with_name(tables.PHOTOS_FILE)
+    ran = tables.read_photos(photos) if path.name == tables.FILE and photos.is_file() else None
     return make_predictions(table, path, ran)
 
 
@@ -280,7 +273,7 @@ def build_predictions(
 
 
 def make_predictions(
-    table: PredictionTable, path: Path, ran: tuple[PhotoRow, ...] | None = None
+    table: tables.PredictionTable, path: Path, ran: tuple[tables.PhotoRow, ...] | None = None
 ) -> Predictions:
     """Predictions of a table, read or made in memory; messages call it by `path`.
 
@@ -346,7 +339,7 @@ def place_predictions(
 
 def read_summary(path: Path) -> dict[str, Any]:
     """The summary of `run.py` beside its table or in its folder; empty where there is none."""
-    if not path.is_dir() and path.name != FILE:
+    if not path.is_dir() and path.name != tables.FILE:
         return {}
     return read_object((path if path.is_dir() else path.parent) / "summary.json") or {}
 

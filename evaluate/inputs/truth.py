@@ -16,18 +16,12 @@ from data_prep.base.photo import upright_size
 from data_prep.base.progress import tell
 from data_prep.base.records import DOUBTS, Box, Face, Finding
 from data_prep.base.tables import read_faces
+from data_prep.formats import label_files
 from data_prep.formats.coco import read_coco
 from data_prep.formats.contracts import Faults, ReadOptions
 from data_prep.formats.exif_frame import fit_photo, frame_photos, refuse_doubtful
 from data_prep.formats.input_files import InputError
-from data_prep.formats.label_files import (
-    ClassNames,
-    check_names,
-    find_names,
-    find_names_file,
-    list_labels,
-    list_names_folders,
-)
+from data_prep.formats.label_files import ClassNames
 from data_prep.formats.photo_match import WrittenPhoto, list_dataset
 from data_prep.formats.plausible import Order
 from data_prep.formats.registry import read_dataset
@@ -211,12 +205,12 @@ def _read_text(path: Path, options: EvaluateOptions, how: ReadOptions) -> Annota
 def find_class_names(options: EvaluateOptions, folders: Sequence[Path]) -> ClassNames:
     """Class names as given, else those found first."""
     known = read_options(options.vocabulary)
-    return ClassNames.read(options.names or find_names_file(folders, known))
+    return ClassNames.read(options.names or label_files.find_names_file(folders, known))
 
 
 def _read_yolo(folder: Path, options: EvaluateOptions, how: ReadOptions) -> Annotations:
     """A YOLO dataset or part of one; photos without a label file have no face, and are counted."""
-    files, pairs = list_labels(folder)
+    files, pairs = label_files.list_labels(folder)
     known = SizeSource(options.size, options.photos).find(list(pairs))
     landmarks = find_landmarks(files, (path for path, _ in pairs.values() if path is not None))
     written: list[WrittenPhoto] = []
@@ -228,13 +222,14 @@ def _read_yolo(folder: Path, options: EvaluateOptions, how: ReadOptions) -> Anno
             written.append(WrittenPhoto(folder, name, name, size, ()))
             continue
         if path.parent not in classes:
-            near = find_names(files, path, how)
-            source = options.names or near or find_names_file(list_names_folders(folder), how)
+            near = label_files.find_names(files, path, how)
+            above = label_files.list_names_folders(folder)
+            source = options.names or near or label_files.find_names_file(above, how)
             classes[path.parent] = ClassNames.read(source)
         faults = Faults(str(path), findings=findings)
         written.append(read_labels(path, name, size, classes[path.parent], how, faults, landmarks))
     if options.names is None:
-        check_names(files, classes.values(), how)
+        label_files.check_names(files, classes.values(), how)
     unlabelled = [name for name, (path, _) in pairs.items() if path is None]
     warnings = [describe_unlabelled(unlabelled)] if unlabelled else []
     return Annotations(written, findings, warnings, upright=True, order="centred")
