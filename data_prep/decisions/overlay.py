@@ -77,14 +77,11 @@ class Opinion:
 def apply_ledgers(datasets: Sequence[Dataset], ledgers: Sequence[Ledger]) -> Overlay:
     """Apply the decisions that stand to datasets as read.
 
-    A decision fits the face with the class and box it was made on, whatever its number, in the
-    photo with the same bytes, whatever its name, inside the same source. It also fits a face that
-    an earlier decision brought to that class and box, as a second round of review shows it.
-
-    Of one reviewer's decisions on a face the latest counts. Where reviewers agree (all want the
-    face to go, or one class and boxes that overlap by `SAME_FACE`: no two people draw the same box)
-    the latest is applied; otherwise the face is disputed and stays as it is until one of them
-    decides anew or takes the decision back.
+    A decision fits the face with the class and box it was made on, in the photo with the same
+    bytes, inside the same source; also a face that an earlier decision brought to them. Of one
+    reviewer's decisions on a face the latest counts. Where reviewers agree (all want the face to
+    go, or one class and boxes that overlap by `SAME_FACE`) the latest is applied; otherwise the
+    face is disputed and stays as it is.
     """
     decisions, find_photos = merge_ledgers(ledgers), _make_finder(datasets)
     warnings = (warning for ledger in ledgers for warning in ledger.warnings)

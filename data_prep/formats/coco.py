@@ -87,10 +87,9 @@ class CocoIndex:
 def read_coco(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
     """Read COCO annotations.
 
-    A photo is called by its `file_name`; all of `images` are photos, with or without a face. A face
-    is difficult when `iscrowd`, `difficult` or `ignore` is 1: neither asked for nor held against a
-    detection. A face without `bbox` has the box around its `segmentation`. Raises `InputError`: the
-    file is not such JSON; `DatasetError`: two photos or categories share an id.
+    All of `images` are photos, with or without a face. A face is difficult when one of `DIFFICULT`
+    is 1; without `bbox` it has the box around its `segmentation`. Raises `InputError`: the file is
+    not such JSON; `DatasetError`: two photos or categories share an id.
     """
     content = _load(path, faults.file)
     index = _index(path, content, faults)

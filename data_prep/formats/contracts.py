@@ -100,9 +100,8 @@ BAD_ANNOTATION = "bad-annotation"  # Kind of the findings about faces of COCO, m
 class Faults:
     """What is wrong with the entries of a file: raised when strict, else noted and left out.
 
-    Strict readers measure predictions, where a face left out would quietly change the figures;
-    lenient ones take what they can of a dataset, and list the rest. `counts` has how many faces
-    are `OUTLINED`, and how many tell of each thing that is not read.
+    Strict readers measure predictions, where a face left out would quietly change the figures.
+    `counts` has how many faces are `OUTLINED`, and how many tell of each thing that is not read.
     """
 
     file: str  # As messages call it.
@@ -148,10 +147,9 @@ class DatasetFormat:
 
     A reader leaves out single photos and faces with faults, each with a `Finding` that names the
     file and line; it raises for what would quietly change the data or leaves nothing to use. What a
-    reader needs: `read_each` reads several files, finds the photos that they name and doubts what
-    can't be; `FaceReader` collects faces and their faults, `FileFormat` is known by its content;
-    `input_files` reads numbers and sizes. Corners must come in order: a box whose right edge is
-    left of its left one is dropped later. A face that is left out keeps its number in the file.
+    reader needs: `read_each` reads several files; `FaceReader` collects faces and their faults,
+    `FileFormat` is known by its content; `input_files` reads numbers and sizes. A face that is left
+    out keeps its number in the file.
     """
 
     looks = ""  # What it is known by, for the message that nothing is known.

@@ -225,9 +225,8 @@ def _normalise(name: str) -> str:
 class CsvFormat(contracts.DatasetFormat):
     """All tables of faces below a folder, written to `annotations.csv`; others are passed over.
 
-    Known are our own, TensorFlow's, makesense.ai's, Keras RetinaNet's and VIA's, and any with a
-    header that names photo, class and box; see `FIELDS`. A row with a photo alone is a photo
-    without faces.
+    They are VIA's, or any whose columns are known, see `FIELDS`; a row with a photo alone is a
+    photo without faces.
     """
 
     looks = "table (*.csv) with columns for photo, class and box"

@@ -195,9 +195,8 @@ def fit_photo(
     """A photo whose boxes are in pixels of its file, which may have been resized since; findings.
 
     Boxes are scaled where the stated size has the photo's proportions. Where it has others, the
-    size may be nonsense: the photo is left out (a finding says so) only if boxes reach out of it.
-    Whether boxes refer to the stored photo or to the upright one is told by the stated size; where
-    both have it, by nothing: a finding says that the stored one is meant.
+    photo is left out only if boxes reach out of it. Whether boxes refer to the stored photo or to
+    the upright one is told by the stated size; where both have it, the stored one is meant.
     """
     try:
         frame = read_frame(path, fit_size=photo.size)

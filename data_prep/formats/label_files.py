@@ -169,9 +169,9 @@ def pair_labels(files: DatasetFiles, *, flat: bool) -> YoloLayout:
     """Find the photo of every label file.
 
     `labels` in a path stands for `images` in the photo's, or for nothing (`a/labels/1.txt` of
-    `a/1.jpg`). Text files beside photos are labels wherever they are when `flat`; otherwise only
-    where class names are in their folder or above it. What finds no photo so may be spelt as in a
-    URL or with an upload's prefix; or is in a folder of another name, if no photo is where it says.
+    `a/1.jpg`). Text files beside photos are labels when `flat`, or where class names are in their
+    folder or above it. What finds no photo so may be spelt otherwise, or in a folder of another
+    name, if no photo is where it says.
     """
     by_key: dict[str, list[Path]] = {}
     by_stem: dict[str, list[Path]] = {}

@@ -248,17 +248,14 @@ def match_photos(
 ) -> list[tuple[list[Path], str]]:
     """The photos on disk that each written one may be: one as a rule, none, or several; and a note.
 
-    In turn: one path ends with the other; the same, whatever the ending; and, only where an
-    annotation file has found no photo so, the same file name or stem in any folder. Otherwise the
-    folders do correspond, and an equal name in another one is another photo. Of several the one
-    nearest to the annotation file counts, then the one in a folder that the file is called after
-    (`train` for `instances_train.json`). Paths that lead out of the dataset tell no folder. Case
-    and the form of accents matter only where they tell photos apart. Names may be written as in a
-    URL, and with the prefix of an upload.
+    By the first two of `_LEVELS` and, only where an annotation file has found no photo so, by the
+    last two: otherwise the folders do correspond, and an equal name in another one is another
+    photo. Of several the one nearest to the annotation file counts, then the one in a folder that
+    the file is called after (`train` for `instances_train.json`). Paths that lead out of the
+    dataset tell no folder. Names may be spelt as `spell_names` says.
 
-    Where an annotation file of one photo names another photo than it is called after, as when files
-    were renamed, the stated size decides, then the nearer folder, then the file's own name; the
-    note says so.
+    Where an annotation file of one photo names another photo than it is called after, the stated
+    size decides, then the nearer folder, then the file's own name; the note says so.
     """
     there = _Names(map(files.relative, files.photos))
     elsewhere = r"/|\\|[a-zA-Z]+:|\.\.[/\\]"  # Its folders tell nothing here.
@@ -370,14 +367,11 @@ class NameMatch(NamedTuple):
 
 
 def match_names(annotated: Sequence[str], predicted: Sequence[str]) -> NameMatch:
-    r"""Find the annotated photo for every predicted one; names are distinct on both sides.
+    """Find the annotated photo for every predicted one; names are distinct on both sides.
 
-    By each level of `_LEVELS` in turn, for those not found yet. The last two, by the file's name
-    alone, are used only when no photo is found by the first three: otherwise the folders do
-    correspond, and an equal name in another folder is another photo. What nobody is called so may
-    be spelt as `match_photos` says. An annotated photo is found once. `\` equals `/`, and
-    equivalent ways to write an accented letter are the same. Raises `AmbiguousPhotoError`: at the
-    level at which a photo is found, it fits several photos, or several fit it.
+    By each level of `_LEVELS` in turn, for those not found yet; by the last two, of the file's name
+    alone, only when no photo is found by the first three. An annotated photo is found once. Raises
+    `AmbiguousPhotoError`: where a photo is found, it fits several photos, or several fit it.
 
     >>> match_names(["images/a.png", "images/b.png"], ["b.jpg", "c.jpg"]).found
     (1, None)

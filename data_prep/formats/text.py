@@ -67,8 +67,7 @@ def read_text_boxes(
     """Read annotations or predictions; nothing is left out.
 
     A photo is called by the path of its file below the folder, without `.txt`; an empty file is a
-    photo without a face. The class, a name or an id, is all that comes before the numbers, so a
-    name may hold blanks. A classes.txt is passed over. No face is difficult: the format can't say.
+    photo without a face. The class, a name or an id, is all that comes before the numbers.
     """
     files = list_texts(folder)
     sizes = find_sizes(list(files))

@@ -32,10 +32,9 @@ _UNREAD = ("truncated", "occluded", "pose", "part", "polygon")
 def read_voc(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
     """Read one VOC XML file; when strict, one of predictions, where each object has a score.
 
-    It is about one photo as a rule, but may hold one annotation after another. An object without a
-    usable box is left out with a finding; its index stays taken, so that keys of faces are stable.
-    Raises `InputError`: the file can't be read, is not well-formed, or is not VOC; or an object of
-    predictions is not as it should be.
+    It is about one photo as a rule, but may hold one annotation after another. Raises `InputError`:
+    the file can't be read, is not well-formed, or is not VOC; or an object of predictions is not as
+    it should be.
     """
     found = parse_xml(path, faults.file, "annotation", "PASCAL VOC")
     alone = len(found) == 1
@@ -232,11 +231,10 @@ def read_voc_truth(
 def read_voc_predictions(
     folder: Path, options: ReadOptions, photos: Sequence[str] = ()
 ) -> list[WrittenPhoto]:
-    """Read every VOC XML file below a folder as predictions.
+    """Read every VOC XML file below a folder as predictions, each `<object>` with a score.
 
-    Each `<object>` has `<name>`, `<bndbox>` with far edges in pixels, and `<score>` or
-    `<confidence>` from 0 to 1. A photo is called by the `<filename>` in the XML, as in annotations,
-    unless no annotated photo has that name; then by the name of the XML.
+    A photo is called by the `<filename>` in the XML, as in annotations, unless no annotated photo
+    has that name; then by the name of the XML.
     """
     known = {_fold(photo) for photo in photos}
     found: dict[str, WrittenPhoto] = {}

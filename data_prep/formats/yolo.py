@@ -1,7 +1,6 @@
-"""YOLO: a text file of boxes or outlines per photo, as shares of its sides.
+"""YOLO, as documented by Ultralytics: a text file per photo, a face per line, shares of its sides.
 
-As documented by Ultralytics: one face per line, `id x y width height` with the centre, or
-`id x1 y1 x2 y2 …` for an outline; no file, or an empty one, for a photo with nothing on it.
+That are `id x y width height` with the centre, or `id x1 y1 x2 y2 …` for an outline.
 """
 
 from collections.abc import Iterable, Sequence
@@ -46,11 +45,8 @@ def name_labels(image: str) -> str:
 class YoloFormat(UprightFormat):
     """Label files in `labels` folders beside `images`, or beside photos, and `data.yaml`.
 
-    Coordinates refer to the photo as it is looked at: trainers turn photos upright by EXIF. A photo
-    whose label file is empty, or missing where other photos of its folder have one, is a photo
-    without faces. No face is difficult: the format can't say. `data.yaml` is written with all
-    photos as `train` and none as `val`, if no split is kept: whoever splits them must keep
-    near-duplicates together.
+    A photo whose label file is empty, or missing where other photos of its folder have one, is a
+    photo without faces. `data.yaml` is written with all photos as `train`, if no split is kept.
     """
 
     looks = (
@@ -149,10 +145,9 @@ def describe_unlabelled(photos: Sequence[str]) -> str:
 def find_landmarks(files: DatasetFiles, paths: Iterable[Path]) -> frozenset[int]:
     """How many numbers lines have that are a box and its landmarks, as for YOLO-face, not outlines.
 
-    A `kpt_shape` in a data.yaml says so. Otherwise landmarks lie in their box; to be told from
-    outlines, some are hidden (-1) or have a number for that (0 to 2), or lie around the first
-    point, which outlines go through, or boxes are smaller than outlines would be, or all lines are
-    of one length and no four corners of a rectangle. All lines of a length are of one kind.
+    A `kpt_shape` in a data.yaml says so. Otherwise landmarks lie in their box, and differ from
+    outlines: some are hidden (-1) or have a number for that (0 to 2), they lie around the first
+    point, boxes are smaller, or all lines are of one length. All lines of a length are of one kind.
     """
     told: set[int] = set()
     for path in (path for path in label_files.list_names_files(files) if path.name in YAML_FILES):

@@ -125,9 +125,8 @@ def settle_duplicates(
 ) -> tuple[list[SurveyedPhoto], list[Finding], list[dict[str, Any]]]:
     """Findings of boxes annotated twice and photos that look just alike; of each one may be kept.
 
-    Where they contradict each other all stay: which is right is for a reviewer to say. Gives the
-    photos with the faces that stay, and what was dropped: the `photo`, its `object`, None for all
-    of them, the object or photo that is `kept` instead, and `why`.
+    Where they contradict each other all stay. Gives the photos with the faces that stay, and what
+    was dropped: the `photo`, its `object`, None for all of them, what is `kept` instead, and `why`.
     """
     settled: list[SurveyedPhoto] = []
     findings: list[Finding] = []
@@ -404,11 +403,9 @@ def keep_balanced(
 ) -> np.ndarray:
     """Decide which faces of a training split to keep: True for kept rows.
 
-    The largest class is cut down to `ratio` × the second largest by dropping the blurriest faces.
-    With `binned` the faces are ranked inside their size bin, so that small and large faces lose
-    the same share; with `global` they are ranked all together, which favours small faces (the
-    rule of the seed system, kept for comparison); with `none` everything stays. The rare class is
-    never cut. `faces` has `label`, `blur` and `short_side`, in a stable order.
+    The largest class, but never the rare one, is cut down to `ratio` × the second largest by
+    dropping the blurriest faces, ranked inside their size bin (`binned`) or all together
+    (`global`). `faces` has `label`, `blur` and `short_side`, in a stable order.
     """
     keep = np.ones(len(faces), dtype=bool)
     counts = faces["label"].value_counts()

@@ -34,13 +34,10 @@ FORMAT = 3
 def build(options: BuildOptions) -> files.Outcome:
     """Prepare datasets for training.
 
-    The prepared folder appears whole or not at all: crops are staged beside the old ones and
-    swapped in at the end. With unchanged data and options nothing is done; after a kill or Ctrl-C
-    photos are read on from where it was.
-
-    Raises:
-        UserError: A dataset or a ledger can't be used, no face is left, the photos can't be split,
-            or a folder can't be written, lies in a dataset, or holds other files.
+    The prepared folder appears whole or not at all. With unchanged data and options nothing is
+    done; after a kill or Ctrl-C photos are read on from where it was. Raises `UserError`: a dataset
+    or a ledger can't be used, no face is left, the photos can't be split, or a folder can't be
+    written, lies in a dataset, or holds other files.
     """
     out = options.out
     files.refuse_dataset_folders([out], map(find_folder, options.roots), around=True)

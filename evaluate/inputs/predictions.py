@@ -84,9 +84,8 @@ def turn_detections_back(
 ) -> tuple[Detections, list[str]]:
     """Boxes of upright photos, each with the photo's EXIF orientation, in the annotations' frame.
 
-    Annotations refer to the stored photo unless proven to refer to the upright one: by their
-    format, or since only the upright photo has the size they state. Rows that can't be turned back
-    are left out; warnings for a person say so.
+    That is the stored one, unless their format says otherwise or only the upright photo has the
+    size they state. Rows that can't be turned back are left out; warnings for a person say so.
     """
     if truth.upright:
         return rows, []
