@@ -332,7 +332,6 @@ def place_photos(photos: Mapping[str, Path], folder: Path, mode: PhotoMode) -> d
         except OSError as error:
             if error.filename != str(path):
                 raise output_error(target, error) from error
-            reason = error.strerror or error
-            message = f"{path}: can't be read ({reason}); is the disk still there?"
-            raise DatasetError(message) from error
+            why = f"can't be read ({error.strerror or error}); is the disk still there?"
+            raise DatasetError(f"{path}: {why}") from error
     return sizes

@@ -156,5 +156,4 @@ MASKS = Vocabulary()  # The three classes of TriMask.
 
 def normalise_name(name: str) -> str:
     """A class name in lower case, its words joined by underscores."""
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z])|[-_]", " ", name)
-    return "_".join(parted.lower().split())
+    return "_".join(re.sub(r"(?<=[a-z])(?=[A-Z])|[-_]", " ", name).lower().split())

@@ -18,6 +18,11 @@ class Box(NamedTuple):
     xmax: float
     ymax: float
 
+    @classmethod
+    def sized(cls, x: float, y: float, width: float, height: float) -> "Box":
+        """The box of a top left corner and a size."""
+        return cls(x, y, x + width, y + height)
+
     @property
     def width(self) -> float:
         """Negative when the box is inverted."""

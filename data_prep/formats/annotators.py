@@ -158,8 +158,7 @@ def _enclose_percent(value: Mapping[str, Any], size: Size) -> Box:
         ends = [(0, 0), (width, 0), (0, height), (width, height)]
         xs = [x + a * cos - b / ratio * sin for a, b in ends]
         box = raw.enclose(xs, [y + a * ratio * sin + b * cos for a, b in ends])
-    shares = zip(box, size * 2, strict=True)
-    return Box(*(round(v * side / 100, DECIMALS) for v, side in shares))
+    return Box(*(round(v * side / 100, DECIMALS) for v, side in zip(box, size * 2, strict=True)))
 
 
 def _describe_tasks(photos: Sequence[FramedPhoto], classes: Sequence[str]) -> dict[str, str]:
@@ -241,8 +240,7 @@ def _enclose_cvat(shape: etree._Element, where: str) -> Box:
         return [raw.read_number(shape.get(name, ""), name, where) for name in names]
 
     if shape.tag in _BOXED:
-        x, y, right, bottom = numbers(*_BOXED[shape.tag])
-        return Box(x, y, right, bottom) if shape.tag == "box" else Box(x, y, x + right, y + bottom)
+        return (Box if shape.tag == "box" else Box.sized)(*numbers(*_BOXED[shape.tag]))
     if shape.tag not in _OUTLINES:
         raise InputError(f"{where}: a {shape.tag} has no box.")
     if shape.tag == "ellipse":
@@ -296,9 +294,9 @@ def _read_fiftyone(path: Path, faults: Faults, options: ReadOptions) -> Iterator
 
 
 def _read_share(entry: Mapping[str, Any], where: str) -> Box:
-    x, y, width, height = values = [*map(float, entry["bounding_box"])]
+    values = [*map(float, entry["bounding_box"])]
     check_relative(values, where)
-    return Box(x, y, x + width, y + height)
+    return Box.sized(*values)
 
 
 def _describe_fiftyone(photos: Sequence[FramedPhoto], classes: Sequence[str]) -> dict[str, str]:

@@ -280,8 +280,7 @@ def _get_box(entry: Mapping[str, Any], where: str) -> Box:
     if not isinstance(values, list) or len(values) != 4:
         shown = raw.show_json(values)
         raise InputError(f"{where}: bbox is {shown}, not 4 numbers x, y, width, height.")
-    x, y, width, height = (raw.json_number(value, "a number of bbox", where) for value in values)
-    return Box(x, y, x + width, y + height)
+    return Box.sized(*(raw.json_number(value, "a number of bbox", where) for value in values))
 
 
 def _enclose(entry: Mapping[str, Any], where: str) -> Box:

@@ -198,8 +198,7 @@ def list_rows(text: str, separator: str, name: str) -> Iterator[CsvRow]:
             yield CsvRow(where, [], f"not CSV ({error}), down to line {reader.line_num}")
             continue
         if any("\n" in cell for cell in cells):
-            fault = f"a quote is not closed before line {reader.line_num}"
-            yield CsvRow(where, cells, fault)
+            yield CsvRow(where, cells, f"a quote is not closed before line {reader.line_num}")
         elif any(cells):
             yield CsvRow(where, cells)
 

@@ -346,8 +346,7 @@ def check_relative(values: Sequence[float], where: str) -> None:
 
 def is_yolo(folder: Path) -> bool:
     """Whether a folder has, is, or lies in a folder of labels, or holds a data.yaml."""
-    has_yaml = any((folder / name).is_file() for name in YAML_FILES)
-    return has_yaml or bool(find_label_folders(folder))
+    return any((folder / name).is_file() for name in YAML_FILES) or bool(find_label_folders(folder))
 
 
 def list_names_folders(folder: Path) -> list[Path]:

@@ -316,8 +316,7 @@ def _weigh(
         return photo.size in (frame.size, turn_size(*frame.size, frame.orientation))
 
     def is_far(path: Path) -> int:
-        folders = (Counter(one.parent.relative_to(files.root).parts) for one in (path, home))
-        first, second = folders
+        first, second = (Counter(p.parent.relative_to(files.root).parts) for p in (path, home))
         return ((first - second) + (second - first)).total()
 
     home = photo.annotation

@@ -189,11 +189,8 @@ def _read_file(path: Path, photo: str, form: TextFormat, size: Size | None) -> W
 
 
 def _to_box(layout: Layout, values: list[float], size: Size | None, where: str) -> Box:
-    if layout == "xyxy":
-        return Box(*values)
-    if layout == "xywh":
-        x, y, width, height = values
-        return Box(x, y, x + width, y + height)
+    if layout in ("xyxy", "xywh"):
+        return Box(*values) if layout == "xyxy" else Box.sized(*values)
     if size is None:
         raise InputError(
             f"{where}: relative coordinates, but the photo's size is not known; give the folder of "

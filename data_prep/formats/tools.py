@@ -49,8 +49,7 @@ def read_entries(
         faults.counts.update(f"flag {name}" for name, is_set in flags.items() if is_set)
         faults.counts.update(f"tag {tag.get('name')}" for tag in entry.get("tags") or ())
     name = raw.json_text(content, image, faults.file) if image else path.stem
-    stated = content.get("size", content)
-    size = raw.read_size(*map(stated.get, sides))
+    size = raw.read_size(*map(content.get("size", content).get, sides))
     return [reader.finish(path, name, faults.file, size, alone=bool(image))]
 
 
@@ -149,11 +148,7 @@ def enclose_region(shape: Mapping[str, Any], where: str) -> Box:
         values = [float(shape.get(name, 0) if name == "theta" else shape[name]) for name in names]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{where}: a {kind} without its numbers ({error}).") from error
-    if kind == "rect":
-        x, y, width, height = values
-        box = Box(x, y, x + width, y + height)
-    else:
-        box = raw.enclose_ellipse(*values)
+    box = Box.sized(*values) if kind == "rect" else raw.enclose_ellipse(*values)
     return raw.check_box(box, where, "redraw the region")
 
 
@@ -224,7 +219,4 @@ WIDER = FileFormat(
 
 
 def _read_row(words: Sequence[str], where: str) -> Box:
-    x, y, width, height = (
-        raw.read_number(word, "a number of the box", where) for word in words[:4]
-    )
-    return Box(x, y, x + width, y + height)
+    return Box.sized(*(raw.read_number(word, "a number of the box", where) for word in words[:4]))

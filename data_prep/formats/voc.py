@@ -64,8 +64,7 @@ def _read_annotation(
     size = raw.read_size(_text(root, "size/width"), _text(root, "size/height"))
     name = _text(root, "filename") or ("" if faults.strict else path.stem)
     where = faults.file if alone else faults.at(root.sourceline)
-    photo = reader.finish(path, name, where, size, alone=alone)
-    return replace(photo, scores=tuple(scores))
+    return replace(reader.finish(path, name, where, size, alone=alone), scores=tuple(scores))
 
 
 def parse_xml(path: Path, name: str, tag: str, form: str) -> list[etree._Element]:

@@ -180,8 +180,7 @@ def _restore_faces(
     surveyed: Sequence[SurveyedPhoto], datasets: Sequence[Dataset]
 ) -> list[SurveyedPhoto]:
     """The photos with the faces they had before decisions, without blur scores."""
-    photos = chain.from_iterable(dataset.photos for dataset in datasets)
-    pairs = zip(surveyed, photos, strict=True)
+    pairs = zip(surveyed, chain.from_iterable(d.photos for d in datasets), strict=True)
     found = ((item, clip_faces(photo, *item.size)[0]) for item, photo in pairs)
     return [replace(item, faces=tuple((face, 0.0) for face in faces)) for item, faces in found]
 

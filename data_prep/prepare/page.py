@@ -70,8 +70,7 @@ def _tabulate_splits(faces: pd.DataFrame) -> pd.DataFrame:
     kept, dropped, valid = "training, kept", "training, dropped", "validation"
     trained = pd.Series(np.where(faces["kept"], kept, dropped), index=faces.index)
     keys = faces["split"].replace({VALID: valid}).mask(faces["split"] == TRAIN, trained)
-    columns = [kept, dropped, valid, *[TEST] * (TEST in set(keys))]
-    return tabulate(faces["label"], keys, columns)
+    return tabulate(faces["label"], keys, [kept, dropped, valid, *[TEST] * (TEST in set(keys))])
 
 
 def _tabulate_sizes(faces: pd.DataFrame) -> pd.DataFrame:

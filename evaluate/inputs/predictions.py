@@ -234,8 +234,7 @@ def _read_texts(
         for place, name in enumerate(truth.photos):
             if (size := truth.find_size(place)) is not None:
                 known[name] = size
-    sizes = SizeSource(options.size, options.photos, known)
-    return read_text_boxes(folder, form, sizes.find)
+    return read_text_boxes(folder, form, SizeSource(options.size, options.photos, known).find)
 
 
 def read_predictions(
@@ -267,8 +266,7 @@ def build_predictions(
         detection=scores,
         probabilities=None,
     )
-    images = tuple(photo.image for photo in photos)
-    return Predictions(path, images, detections, notes=notes)
+    return Predictions(path, tuple(photo.image for photo in photos), detections, notes=notes)
 
 
 def make_predictions(
