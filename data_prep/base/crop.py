@@ -64,10 +64,8 @@ def resize_crop(crop: np.ndarray, size: int) -> np.ndarray:
 
     Area averaging when shrinking, cubic when enlarging: the two that neither alias nor blur.
     """
-    shrink = crop.shape[0] > size
-    return cv2.resize(
-        crop, (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC
-    )
+    how = cv2.INTER_AREA if crop.shape[0] > size else cv2.INTER_CUBIC
+    return cv2.resize(crop, (size, size), interpolation=how)
 
 
 def fit_crop(crop: np.ndarray, size: int, colour: Colour) -> np.ndarray:

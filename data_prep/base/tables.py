@@ -116,11 +116,10 @@ class Table:
 
     def flags(self, name: str) -> BoolArray:
         """A column of 0/1 or true/false, (N,); an empty cell is false."""
-        cells = [cell.lower() for cell in self.columns[name]]
+        told = self.columns[name]
+        cells = [cell.lower() for cell in told]
         wrong = ~np.isin(cells, ["1", "true", "0", "false", ""])
-        self.refuse(
-            wrong, lambda row: f"'{self.columns[name][row]}' for {name} is neither 0 nor 1."
-        )
+        self.refuse(wrong, lambda row: f"'{told[row]}' for {name} is neither 0 nor 1.")
         return np.isin(cells, ["1", "true"])
 
 

@@ -78,10 +78,7 @@ def merge_datasets(options: MergeOptions) -> files.Outcome:
         return files.Outcome(whole, (), up_to_date=True)
     framed, faults = frame_photos(photos)
     findings += faults
-    framed = [
-        replace(photo, image=f"{PHOTOS}/{photo.photo.source}/{photo.photo.image}")
-        for photo in framed
-    ]
+    framed = [replace(p, image=f"{PHOTOS}/{p.photo.source}/{p.photo.image}") for p in framed]
     files.refuse_dataset_folders([(out / photo.image).parent for photo in framed], folders)
     hashes, groups = look_at_photos(framed, options.workers)
     if not any(photo.faces for photo in framed):

@@ -74,9 +74,7 @@ class Decision:
     standing decision on this face.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
-        extra="forbid", strict=True, allow_inf_nan=False
-    )
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     at: Annotated[str, AfterValidator(_check_time)]
     by: _Text

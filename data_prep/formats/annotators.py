@@ -43,14 +43,10 @@ class ToolFormat(FileFormat, contracts.UprightFormat):
 def _describe_labelme(photos: Sequence[FramedPhoto], _: Sequence[str]) -> dict[str, str]:
     files = {}
     for photo in photos:
-        plain: Mapping[str, Any] = {
-            "group_id": None,
-            "description": "",
-            "shape_type": "rectangle",
-            "flags": {},
-        }
+        flags: dict[str, bool] = {}
+        plain = {"group_id": None, "description": "", "shape_type": "rectangle", "flags": flags}
         record = {
-            **{"version": "5.5.0", "flags": {}},
+            **{"version": "5.5.0", "flags": flags},
             "shapes": [
                 {"label": face.label, "points": [face.box[:2], face.box[2:]], **plain}
                 for face in photo.faces
@@ -184,9 +180,8 @@ def _describe_tasks(photos: Sequence[FramedPhoto], classes: Sequence[str]) -> di
         ]
         image = f"/data/local-files/?d={quote(photo.image)}"
         tasks.append({"data": {"image": image}, "annotations": [{"result": regions}]})
-    labels = E.RectangleLabels(
-        *(E.Label(value=name) for name in classes), name="label", toName="image"
-    )
+    shown = (E.Label(value=name) for name in classes)
+    labels = E.RectangleLabels(*shown, name="label", toName="image")
     view = E.View(E.Image(name="image", value="$image"), labels)
     return {
         "tasks.json": _dump(tasks),
@@ -245,9 +240,8 @@ def _enclose_cvat(shape: etree._Element, where: str) -> Box:
         raise InputError(f"{where}: a {shape.tag} has no box.")
     if shape.tag == "ellipse":
         return raw.enclose_ellipse(*numbers("cx", "cy", "rx", "ry"))
-    values = [
-        raw.read_number(text, "points", where) for text in re.split("[;,]", shape.get("points", ""))
-    ]
+    texts = re.split("[;,]", shape.get("points", ""))
+    values = [raw.read_number(text, "points", where) for text in texts]
     return raw.enclose(values[::2], values[1::2])
 
 

@@ -290,9 +290,7 @@ def _enclose(entry: Mapping[str, Any], where: str) -> Box:
         raise InputError(
             f"{where}: no bbox, and segmentation is {raw.show_json(parts)}, no polygons."
         )
-    numbers = [
-        [raw.json_number(v, "a number of segmentation", where) for v in part] for part in parts
-    ]
+    numbers = [[raw.json_number(v, "a number of segmentation", where) for v in p] for p in parts]
     xs, ys = ([v for part in numbers for v in part[start::2]] for start in (0, 1))
     if not ys:
         raise InputError(f"{where}: no bbox, and segmentation is empty.")

@@ -324,9 +324,7 @@ class FileFormat(DatasetFormat):
         kind = f"broken-{self.ending.removeprefix('.')}"
         return read_each(files, paths, kind, self.looks, self._read_file, options)
 
-    def _read_file(
-        self, path: Path, faults: Faults, options: ReadOptions
-    ) -> Sequence[WrittenPhoto]:
+    def _read_file(self, path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
         try:
             return [*self.read_file(path, faults, options)]
         except UserError:

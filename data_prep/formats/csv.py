@@ -119,10 +119,8 @@ class Layout:
         except InputError as error:
             fault = str(error)
         size = raw.read_size(found.get("width", ""), found.get("height", ""))
-        is_difficult = found.get("difficult", "").lower() in {"1", "true", "yes"}
-        return FaceRow(
-            found["image"], label, box, fault, size, found.get("object", ""), is_difficult
-        )
+        difficult = found.get("difficult", "").lower() in {"1", "true", "yes"}
+        return FaceRow(found["image"], label, box, fault, size, found.get("object", ""), difficult)
 
     def _read_box(self, found: Mapping[str, str], where: str) -> Box | None:
         near = ("centre_x", "centre_y") if self.order == "centred" else ("xmin", "ymin")
@@ -192,9 +190,7 @@ def find_layout(start: Sequence[str], columns: Mapping[str, str]) -> Layout | No
             continue
         places = {field: place for place, field in enumerate(fields)}
         suffix = PurePosixPath(start[places["image"]]).suffix.lower()
-        numbers = [
-            start[place] for field, place in places.items() if field not in ("label", "image")
-        ]
+        numbers = [start[at] for field, at in places.items() if field not in ("label", "image")]
         if suffix in PHOTO_SUFFIXES and all(map(raw.is_number, numbers)):
             return Layout(len(start), places, False, header=tuple(start))
     return None

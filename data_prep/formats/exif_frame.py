@@ -161,9 +161,8 @@ def place_photos(
         )
     found += refuse_doubtful(files.root, fitted, order)
     found.extend(files.unused_photos(used))
-    return Dataset(
-        files.source, files.root, tuple(photos[image] for image in sorted(photos)), tuple(found)
-    )
+    there = tuple(photos[image] for image in sorted(photos))
+    return Dataset(files.source, files.root, there, tuple(found))
 
 
 _JUDGED = 20_000  # So many boxes are enough to judge a whole.
@@ -234,9 +233,8 @@ def fit_photo(
             message = f"{told}: it was resized, so boxes are scaled by {scale:.4g}."
             note = Finding(name, "resized-photo", message)
             return replace(photo, size=there, file_size=there), [note]
-    outside = sum(
-        face.box.xmax > size[0] + BORDER or face.box.ymax > size[1] + BORDER for face in photo.faces
-    )
+    boxes = [face.box for face in photo.faces]
+    outside = sum(box.xmax > size[0] + BORDER or box.ymax > size[1] + BORDER for box in boxes)
     if is_rounded or not outside:
         told += "; boxes are taken as pixels of the photo."
         return replace(photo, size=size), [Finding(name, "size-differs", told)]

@@ -164,9 +164,8 @@ class CsvRow(NamedTuple):
 
 def read_start(path: Path) -> dict[str, list[str]]:
     """The cells of the first row that is not blank, by separator; none if there is no such row."""
-    line = next(
-        (line for line in _blank_separator(sniff_text(path)).split("\n") if line.strip()), ""
-    )
+    lines = _blank_separator(sniff_text(path)).split("\n")
+    line = next((line for line in lines if line.strip()), "")
     starts = {}
     for separator in ",;\t|" if line else "":
         row = next(csv.reader([line], delimiter=separator, skipinitialspace=True))

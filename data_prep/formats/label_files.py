@@ -280,9 +280,8 @@ def list_names_files(files: DatasetFiles) -> set[Path]:
 
 def has_box(path: Path) -> bool:
     """Whether the first line that is not blank is one of YOLO's."""
-    words = next(
-        (raw.split_line(line) for line in raw.sniff_text(path).split("\n") if line.strip()), []
-    )
+    lines = raw.sniff_text(path).split("\n")
+    words = next((raw.split_line(line) for line in lines if line.strip()), [])
     with suppress(InputError):
         return bool(words) and bool(read_shares(words[1:], str(path)))
     return False
@@ -400,9 +399,7 @@ def list_labels(folder: Path) -> tuple[DatasetFiles, dict[str, tuple[Path | None
         found[files.relative(photo)] = None, photo
     if top != path:
         part = f"{path.relative_to(top).as_posix()}/".replace(LABELS, IMAGES, 1)
-        found = {
-            name.removeprefix(part): pair for name, pair in found.items() if name.startswith(part)
-        }
+        found = {n.removeprefix(part): pair for n, pair in found.items() if n.startswith(part)}
     if not any(label for label, _ in found.values()):
         hint = "expected is one per photo, with lines 'id x y width height'."
         raise InputError(f"{folder}: no label files (*.txt) in its folders '{LABELS}'; {hint}")

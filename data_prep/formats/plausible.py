@@ -145,12 +145,8 @@ def doubt_scale(
     now = meet(np.ones_like)
     if now >= _MET / 2:
         return ""
-    others = {
-        f"multiplied by {scale:.3g}": partial(np.full_like, fill_value=scale) for scale in _SCALES
-    }
-    others |= {
-        f"of photos made {side} × {side}": partial(np.multiply, 1 / side) for side in _SQUARES
-    }
+    others = {f"multiplied by {s:.3g}": partial(np.full_like, fill_value=s) for s in _SCALES}
+    others |= {f"of photos made {s} × {s}": partial(np.multiply, 1 / s) for s in _SQUARES}
     likely = {name: meet(change) for name, change in others.items()}
     best = max(likely, key=likely.__getitem__)
     if likely[best] < _MET:

@@ -70,9 +70,8 @@ def hint_at(files: photo_match.DatasetFiles, options: ReadOptions) -> str:
     if archive is not None:
         return " " + photo_match.explain_archive(archive)
     hints = [finding.message for finding in files.findings[:1]]
-    others = [
-        path for path in files.files if path.suffix.lower() in photo_match.ANNOTATIONS | _LIKE_THEM
-    ]
+    endings = photo_match.ANNOTATIONS | _LIKE_THEM
+    others = [path for path in files.files if path.suffix.lower() in endings]
     if others:
         shown = ", ".join(files.relative(path) for path in others[:3])
         hints.append(f"Not annotations, or not known: {shown}.")
@@ -121,10 +120,8 @@ def read_dataset(root: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     photos, lost = dataset.photos, [finding for finding in dataset.findings if finding.dropped]
     is_lost = any(p.left_out for p in photos) or any(f.kind == BAD_ANNOTATION for f in lost)
     if photos and is_lost and not any(photo.faces for photo in photos):
-        faults = [finding.message for finding in lost]
-        raise DatasetError(
-            f"{root}: none of its faces can be used. {' '.join([*faults, *notes][:3])}"
-        )
+        why = " ".join([*(finding.message for finding in lost), *notes][:3])
+        raise DatasetError(f"{root}: none of its faces can be used. {why}")
     told = [Finding(files.source, "ignored-class", note) for note in notes]
     return replace(dataset, findings=(*dataset.findings, *told)) if told else dataset
 

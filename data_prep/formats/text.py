@@ -158,9 +158,8 @@ def list_texts(folder: Path) -> dict[str, Path]:
 
 def looks_like_boxes(path: Path) -> bool:
     """Whether the first line that is not blank ends with four numbers behind something else."""
-    words = next(
-        (raw.split_line(line) for line in raw.sniff_text(path).split("\n") if line.strip()), []
-    )
+    lines = raw.sniff_text(path).split("\n")
+    words = next((raw.split_line(line) for line in lines if line.strip()), [])
     return _has_numbers(words, 4)
 
 

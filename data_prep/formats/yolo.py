@@ -105,10 +105,8 @@ class YoloFormat(UprightFormat):
                     f"{tell(lost, 'label file', 'finds/find')} no photo, which may be theirs, so "
                     "they are left out. Give both the same names."
                 )
-            note = Finding(
-                *(files.source, "photo-without-labels", f"{files.source}: {message}", lost > 0)
-            )
-            whole.findings.append(note)
+            name, kind = files.source, "photo-without-labels"
+            whole.findings.append(Finding(name, kind, f"{name}: {message}", lost > 0))
         # The annotation of a photo without one is where the faces would be.
         unlabelled = [] if lost else layout.unlabelled
         read += [WrittenPhoto(one, "", files.call(one), None, ()) for one in unlabelled]
@@ -116,18 +114,14 @@ class YoloFormat(UprightFormat):
         matches = [((photo,), "") for photo in (*photos, *unlabelled)]
         return place_photos(files, read, whole.findings, "centred", "shares", matches)
 
-    def describe(
-        self, photos: Sequence[FramedPhoto], classes: Sequence[str]
-    ) -> dict[str, str | bytes]:
+    def describe(self, photos: Sequence[FramedPhoto], classes: Sequence[str]) -> dict[str, str]:
         """`data.yaml`, and a label file for each photo."""
         numbers = {label: number for number, label in enumerate(classes)}
         # Without `path`, trainers look from the file's own folder.
         parts = sorted({photo.part for photo in photos if photo.part})
         sides = {_PARTS.get(part, part): f"{IMAGES}/{part}" for part in parts}
         record = {**(sides or {"train": IMAGES}), "names": dict(enumerate(classes))}
-        files: dict[str, str | bytes] = {
-            DATA: yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
-        }
+        files = {DATA: yaml.safe_dump(record, sort_keys=False, allow_unicode=True)}
         for photo in photos:
             lines = (f"{numbers[f.label]} {_share_out(f.box, *photo.size)}\n" for f in photo.faces)
             files[name_labels(photo.image)] = "".join(lines)

@@ -329,10 +329,8 @@ def survey_photos(
     Those of which `prints` has a record, and `crops` the crops, are not decoded.
     """
     surveyed = [SurveyedPhoto.from_note(*pair) for pair in zip(photos, prints.notes, strict=False)]
-    known = (
-        (one.photo, [crop_name(one.photo, f.object) for f, _ in one.faces]) for one in surveyed
-    )
-    bare = [photo for photo, names in known if not all((crops / name).is_file() for name in names)]
+    made = ((one.photo, [crop_name(one.photo, f.object) for f, _ in one.faces]) for one in surveyed)
+    bare = [photo for photo, names in made if not all((crops / name).is_file() for name in names)]
     left, what = [*bare, *photos[len(surveyed) :]], "reading photos"
     survey = partial(_survey_photo, scale=scale, salvage=salvage)
     if cluster is None:

@@ -47,9 +47,7 @@ NO_SIZES = SizeSource()
 
 
 def _list_photos(folder: Path) -> dict[str, Path]:
-    return {
-        path.relative_to(folder).as_posix(): path for path in list_files(folder, PHOTO_SUFFIXES)
-    }
+    return {p.relative_to(folder).as_posix(): p for p in list_files(folder, PHOTO_SUFFIXES)}
 
 
 def _match(where: str, there: Sequence[str], names: Sequence[str]) -> dict[str, str]:
@@ -57,9 +55,7 @@ def _match(where: str, there: Sequence[str], names: Sequence[str]) -> dict[str, 
         found = match_names(there, names).found
     except AmbiguousPhotoError as error:
         raise InputError(f"looking for photo sizes, {where}: {error}") from error
-    return {
-        name: there[place] for name, place in zip(names, found, strict=True) if place is not None
-    }
+    return {name: there[at] for name, at in zip(names, found, strict=True) if at is not None}
 
 
 def find_photos(

@@ -319,9 +319,8 @@ def place_predictions(
     order = order[photo[order] >= 0]
     placed = rows.take(order, photo[order])
     if predictions.orientation is not None and predictions.turned:
-        placed, told = turn_detections_back(
-            placed, predictions.orientation[order], truth, files or {}
-        )
+        turns = predictions.orientation[order]
+        placed, told = turn_detections_back(placed, turns, truth, files or {})
         # Before all else: without these photos the figures mean less than they seem to.
         warnings = told + warnings
     warnings += check_sanity(predictions.path, placed, truth)

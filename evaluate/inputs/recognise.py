@@ -103,9 +103,7 @@ def _check_path(path: Path, alone: Collection[str], expected: str) -> None:
         raise InputError(f"{path}: a single {path.suffix} file; give the folder it is in.")
 
 
-def _find_formats(
-    path: Path, expected: str, find_hint: Callable[[], str], *, plain: bool
-) -> Format:
+def _find_formats(path: Path, expected: str, hint: Callable[[], str], *, plain: bool) -> Format:
     """The format of a folder, whether with photos or without."""
     files = list_dataset(path)
     voc = VOC.recognise(files, ReadOptions())
@@ -133,5 +131,5 @@ def _find_formats(
     # Empty files are photos without a face; what else is wrong, the reader says.
     if texts and {*texts} == {*files.files}:
         return Format.TEXT
-    expected = f"{expected}.{find_hint()}"
+    expected = f"{expected}.{hint()}"
     raise InputError(f"{path}: nothing that is known here or below; expected is {expected}")

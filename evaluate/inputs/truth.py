@@ -96,9 +96,7 @@ def build_truth(read: Annotations, vocabulary: Vocabulary) -> GroundTruth:
         raise InputError(f"{photos[0].annotation}: no face that can be used. {' '.join(lost[:3])}")
     if barren:
         lost.append(f"{barren[0].where}: none of its faces can be used.")
-    photos = sorted(
-        (photo for photo in photos if photo.faces or not photo.left_out), key=attrgetter("image")
-    )
+    photos = sorted((p for p in photos if p.faces or not p.left_out), key=attrgetter("image"))
     kept: list[tuple[int, Face]] = []
     clipped: list[str] = []
     for place, photo in enumerate(photos):
@@ -114,9 +112,7 @@ def build_truth(read: Annotations, vocabulary: Vocabulary) -> GroundTruth:
             kept.append((place, replace(face, box=box)))
     messages = list(read.warnings)
     for kind in DOUBTS:
-        some = [
-            finding.message for finding in findings if finding.kind == kind and not finding.dropped
-        ]
+        some = [f.message for f in findings if f.kind == kind and not f.dropped]
         more = f" And {len(some) - 1} more of this kind." if len(some) > 1 else ""
         messages += [f"{message}{more}" for message in some[:1]]
     if lost and photos and not kept and any(photo.faces for photo in photos):
@@ -152,14 +148,12 @@ def _choose_rows(table: Path, options: EvaluateOptions) -> pd.DataFrame:
     if b"detection" in header and b"difficult" not in header:
         raise InputError(f"{table}: predictions; the order looks turned: annotations come first.")
     faces = read_faces(table, columns=FACES_COLUMNS, vocabulary=options.vocabulary)
-    for column, wanted in (("source", options.source), ("split", options.split)):
+    for name, wanted in (("source", options.source), ("split", options.split)):
         if wanted is not None:
-            there = ", ".join(sorted(set(faces[column]) - {""})) or "none"
-            faces = faces[faces[column] == wanted]
+            there = ", ".join(sorted(set(faces[name]) - {""})) or "none"
+            faces = faces[faces[name] == wanted]
             if faces.empty:
-                raise InputError(
-                    f"{table}: no rows with {column} '{wanted}'; in the file: {there}."
-                )
+                raise InputError(f"{table}: no rows with {name} '{wanted}'; in the file: {there}.")
     if faces.empty:
         raise InputError(f"{table}: no faces below the header; nothing to measure against.")
     return faces
