@@ -54,13 +54,8 @@ def evaluate(command: EvaluateCommand) -> None:
     if command.ground_truth.is_dir():
         refuse_dataset_folders([command.out], [command.ground_truth], around=True)
     refuse_other_files(command.out, METRICS_FILE)
-    case = read_case(
-        command.ground_truth,
-        command.predictions,
-        command,
-        crops=command.crops,
-        against=command.against,
-    )
+    more = {"crops": command.crops, "against": command.against}
+    case = read_case(command.ground_truth, command.predictions, command, **more)
     with hold_folder(command.out):
         evaluation = measure_case(case, progress=True)
         written = evaluation.save(command.out)

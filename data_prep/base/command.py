@@ -182,12 +182,8 @@ def load_command(target: str, check: Callable[[Any], None]) -> Callable[..., Non
     module, name = target.split(":")
     tree, node = _parse(target)
     options = node.args.args[0].annotation
-    lent = {
-        alias.name: one.module
-        for one in tree.body
-        if isinstance(one, ast.ImportFrom) and one.module
-        for alias in one.names
-    }
+    imports = [one for one in tree.body if isinstance(one, ast.ImportFrom)]
+    lent = {alias.name: str(one.module) for one in imports for alias in one.names}
     if not isinstance(options, ast.Name) or options.id not in lent:
         return as_command(getattr(import_module(module), name))
 

@@ -168,19 +168,15 @@ def _frame(
     framed, faults = frame_photos(dataset.photos)
     findings = [*dataset.findings, *faults]
     if not framed:
-        reasons = [finding.message for finding in findings[:3]]
-        raise DatasetError(
-            f"{dataset.root}: no photo is left to convert. {' '.join(reasons) or 'It names none.'}"
-        )
+        why = " ".join(finding.message for finding in findings[:3]) or "It names none."
+        raise DatasetError(f"{dataset.root}: no photo is left to convert. {why}")
     images = [photo.photo.image for photo in framed]
     if parts:
         alike = look_at_photos(framed)[1]
         names, sides = [photo.photo.name for photo in framed], [parts[image] for image in images]
         findings[:0] = find_leaks(names, alike, sides)
-    framed = [
-        replace(photo, image=places[image], part=parts.get(image, ""))
-        for photo, image in zip(framed, images, strict=True)
-    ]
+    pairs = zip(framed, images, strict=True)
+    framed = [replace(one, image=places[name], part=parts.get(name, "")) for one, name in pairs]
     return framed, findings
 
 

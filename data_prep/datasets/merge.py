@@ -134,13 +134,8 @@ def _describe_source(
 ) -> dict[str, Any]:
     own = [photo for photo in photos if photo.photo.source == name]
     after = Counter(face.label for photo in own for face in photo.faces)
-    return {
-        "root": str(root.resolve()),
-        "photos": len(own),
-        "before": told["before"],
-        "after": dict(sorted(after.items())),
-        **told,
-    }
+    about = {"root": str(root.resolve()), "photos": len(own), "before": told["before"]}
+    return {**about, "after": dict(sorted(after.items())), **told}
 
 
 EXCLUDE_FACE, EXCLUDE_PHOTO = "exclude-face", "exclude-photo"
@@ -275,11 +270,8 @@ def recode_dataset(
             excluded_photos += 1
             excluded_faces += len(labels)
             continue
-        faces = tuple(
-            replace(face, label=label)
-            for face, label in zip(photo.faces, labels, strict=True)
-            if label != EXCLUDE_FACE
-        )
+        pairs = zip(photo.faces, labels, strict=True)
+        faces = tuple(replace(f, label=label) for f, label in pairs if label != EXCLUDE_FACE)
         excluded_faces += len(labels) - len(faces)
         emptied += bool(labels) and not faces
         photos.append(replace(photo, source=name, faces=faces))

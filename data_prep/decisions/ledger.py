@@ -237,9 +237,8 @@ def read_added(path: Path, place: Place) -> tuple[Ledger, Place]:
             try:
                 decisions.append(Decision.from_json(line))
             except LedgerError as error:
-                raise LedgerError(
-                    f"{path}:{number}: {error}; mend or remove the line in a copy of the ledger."
-                ) from error
+                hint = "mend or remove the line in a copy of the ledger."
+                raise LedgerError(f"{path}:{number}: {error}; {hint}") from error
     if tail.strip():
         # A last line without an end is whole when written by hand, or when only its end is lost.
         try:

@@ -128,11 +128,9 @@ def apply_ledgers(datasets: Sequence[Dataset], ledgers: Sequence[Ledger]) -> Ove
         "applied": {effect: applied[effect] for effect in EFFECTS if applied[effect]},
         "not_applied": {reason: reasons[reason] for reason in REASONS if reasons[reason]},
     }
-    changed = (
-        replace(dataset, photos=tuple(_change_photo(photo, changes) for photo in dataset.photos))
-        for dataset in datasets
-    )
-    return Overlay(tuple(changed), record, tuple(findings))
+    changed = ((d, tuple(_change_photo(photo, changes) for photo in d.photos)) for d in datasets)
+    made = tuple(replace(dataset, photos=photos) for dataset, photos in changed)
+    return Overlay(made, record, tuple(findings))
 
 
 def _make_finder(
@@ -299,8 +297,5 @@ def restore_names(corrected: Dataset, read: Dataset, written: Dataset) -> Datase
         label = own[image, face.object] if is_same else usual.get(face.label, face.label)
         return replace(face, label=label)
 
-    photos = (
-        replace(photo, faces=tuple(restore(photo.image, face) for face in photo.faces))
-        for photo in corrected.photos
-    )
-    return replace(corrected, photos=tuple(photos))
+    pairs = ((p, tuple(restore(p.image, face) for face in p.faces)) for p in corrected.photos)
+    return replace(corrected, photos=tuple(replace(photo, faces=faces) for photo, faces in pairs))

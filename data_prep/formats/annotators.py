@@ -183,10 +183,8 @@ def _describe_tasks(photos: Sequence[FramedPhoto], classes: Sequence[str]) -> di
     shown = (E.Label(value=name) for name in classes)
     labels = E.RectangleLabels(*shown, name="label", toName="image")
     view = E.View(E.Image(name="image", value="$image"), labels)
-    return {
-        "tasks.json": _dump(tasks),
-        "labeling_config.xml": etree.tostring(view, pretty_print=True, encoding="unicode"),
-    }
+    interface = etree.tostring(view, pretty_print=True, encoding="unicode")
+    return {"tasks.json": _dump(tasks), "labeling_config.xml": interface}
 
 
 def _share(box: Box, size: Size, of: float = 100.0) -> list[float]:

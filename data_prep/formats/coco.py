@@ -78,9 +78,8 @@ class CocoIndex:
         category = _get_id(entry, "category_id", where)
         if category not in self.categories:
             known = ", ".join(map(repr, list(self.categories)[:20])) or "none"
-            raise InputError(
-                f"{where}: category_id {category!r} is not in 'categories'{of}; there are {known}."
-            )
+            why = f"category_id {category!r} is not in 'categories'{of}; there are {known}."
+            raise InputError(f"{where}: {why}")
         return options.label(self.categories[category], where, f"category_id {category!r}: ")
 
 
@@ -119,10 +118,7 @@ def read_coco(path: Path, faults: Faults, options: ReadOptions) -> list[WrittenP
         if isinstance(attributes := entry.get("attributes"), dict):  # Of CVAT, such as a rotation.
             for key, told in attributes.items():
                 faults.counts[f"attribute {key}"] += bool(told)
-    return [
-        readers[key].finish(path, photo.image, photo.where, photo.size)
-        for key, photo in index.photos.items()
-    ]
+    return [readers[key].finish(path, p.image, p.where, p.size) for key, p in index.photos.items()]
 
 
 COCO = _CocoFormat(

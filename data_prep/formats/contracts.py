@@ -330,9 +330,8 @@ class FileFormat(DatasetFormat):
         except UserError:
             raise
         except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
-            raise InputError(
-                f"{faults.file}: not {self.looks} as its tool writes it ({error}); export it anew."
-            ) from error
+            why = f"not {self.looks} as its tool writes it ({error}); export it anew."
+            raise InputError(f"{faults.file}: {why}") from error
 
 
 @dataclass

@@ -155,10 +155,8 @@ def place_photos(
             continue
         fitted.append(photo)
         relative, (width, height) = files.relative(photo.annotation), photo.size or (None, None)
-        photos[image] = AnnotatedPhoto(
-            *(files.source, files.root, image, relative, width, height, photo.faces),
-            left_out=photo.left_out,
-        )
+        about = files.source, files.root, image, relative, width, height
+        photos[image] = AnnotatedPhoto(*about, photo.faces, photo.left_out)
     found += refuse_doubtful(files.root, fitted, order)
     found.extend(files.unused_photos(used))
     there = tuple(photos[image] for image in sorted(photos))
@@ -173,11 +171,8 @@ def refuse_doubtful(root: Path, photos: Iterable[WrittenPhoto], order: Order) ->
 
     See `doubt_boxes` and `suspect_boxes`.
     """
-    pairs = [
-        (box, photo.file_size or photo.size)
-        for photo in photos
-        for box in (*(face.box for face in photo.faces), *photo.wrong)
-    ]
+    sized = ((photo, photo.file_size or photo.size) for photo in photos)
+    pairs = [(box, size) for p, size in sized for box in (*(f.box for f in p.faces), *p.wrong)]
     pairs = pairs[:: 1 + len(pairs) // _JUDGED]
     boxes, sizes = [box for box, _ in pairs], [size for _, size in pairs]
     if doubt := doubt_boxes(boxes, sizes, order):

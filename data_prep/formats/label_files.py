@@ -79,9 +79,8 @@ def read_class_names(path: Path) -> dict[int, str]:
     if lines == [""]:
         raise InputError(f"{path}: the file is empty; write one class name per line.")
     if "" in lines:
-        raise InputError(
-            f"{path}, line {lines.index('') + 1}: no class name; a blank line would shift the ids."
-        )
+        why = "no class name; a blank line would shift the ids."
+        raise InputError(f"{path}, line {lines.index('') + 1}: {why}")
     return dict(enumerate(lines))
 
 

@@ -100,10 +100,8 @@ class AlarmRule:
 
     def score(self, probabilities: FloatArray) -> FloatArray:
         """(N,) alarm scores, 0 to 1, from probabilities (N, 3) in the order of `CLASSES`."""
-        part, whole = (
-            probabilities[:, [name in some for name in CLASSES]].sum(axis=1)
-            for some in (self.classes, self.of)
-        )
+        columns = ([name in some for name in CLASSES] for some in (self.classes, self.of))
+        part, whole = (probabilities[:, own].sum(axis=1) for own in columns)
         if self.of == CLASSES:  # Of 1, but for what rounding did.
             return part
         return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)

@@ -92,9 +92,8 @@ def guess_layout(folder: Path, asked: Layout | None, *, scored: bool) -> Layout:
     count = 5 if scored else 4
     paths = list_texts(folder).values()
     lines = (raw.split_line(line) for path in paths for line in raw.read_lines(path))
-    rows = np.array(
-        [[*map(float, words[-count:])] for words in lines if _has_numbers(words, count)]
-    ).reshape(-1, count)
+    found = [[*map(float, words[-count:])] for words in lines if _has_numbers(words, count)]
+    rows = np.array(found).reshape(-1, count)
     default: Layout = asked or "xywh"
     if not len(rows):
         return default

@@ -125,11 +125,8 @@ def _read_box(element: etree._Element, where: str) -> Box:
         )
         return Box(*sides)
     if element.find("robndbox") is not None:
-        names = ("cx", "cy", "w", "h", "angle")
-        x, y, width, height, angle = (
-            raw.read_number(_text(element, f"robndbox/{name}"), f"<{name}>", where)
-            for name in names
-        )
+        texts = ((n, _text(element, f"robndbox/{n}")) for n in ("cx", "cy", "w", "h", "angle"))
+        x, y, width, height, angle = (raw.read_number(t, f"<{n}>", where) for n, t in texts)
         cos, sin = abs(math.cos(angle)) / 2, abs(math.sin(angle)) / 2
         across, down = width * cos + height * sin, width * sin + height * cos
         return Box(x - across, y - down, x + across, y + down)

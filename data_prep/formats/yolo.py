@@ -238,20 +238,12 @@ def _read_box(
 def from_centre(values: Sequence[float], size: Size) -> Box:
     """The box in pixels, from centre x, centre y, width and height as shares of the photo's."""
     x, y, width, height = values
-    return Box(
-        (x - width / 2) * size[0],
-        (y - height / 2) * size[1],
-        (x + width / 2) * size[0],
-        (y + height / 2) * size[1],
-    )
+    left, top, right, bottom = x - width / 2, y - height / 2, x + width / 2, y + height / 2
+    return Box(left * size[0], top * size[1], right * size[0], bottom * size[1])
 
 
 def _share_out(box: Box, width: int, height: int) -> str:
     """Centre and size of a box as shares of the photo's sides, far below a millionth of a pixel."""
-    shares = (
-        (box.xmin + box.xmax) / 2 / width,
-        (box.ymin + box.ymax) / 2 / height,
-        box.width / width,
-        box.height / height,
-    )
+    x, y = (box.xmin + box.xmax) / 2 / width, (box.ymin + box.ymax) / 2 / height
+    shares = x, y, box.width / width, box.height / height
     return " ".join(f"{share:.12f}".rstrip("0").rstrip(".") for share in shares)

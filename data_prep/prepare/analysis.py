@@ -220,9 +220,8 @@ def split_faces(
         split = faces["group"].map(dict(zip(groups, splits, strict=True)))
     train = (split == TRAIN).to_numpy()
     kept = np.ones(len(faces), dtype=bool)
-    kept[train] = keep_balanced(
-        faces.loc[train].reset_index(drop=True), rule=options.blur_rule, ratio=options.ratio
-    )
+    trained = faces.loc[train].reset_index(drop=True)
+    kept[train] = keep_balanced(trained, rule=options.blur_rule, ratio=options.ratio)
     return faces.assign(split=split, kept=kept)
 
 
