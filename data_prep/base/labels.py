@@ -16,20 +16,11 @@ MASKED, BARE, RARE_CLASS = CLASSES
 CLASS_WORDS = dict(zip(CLASSES, ("worn properly", "no mask", "worn wrongly"), strict=True))
 """How the classes are called in a sentence."""
 
+_WRONGLY = ("mask_worn_incorrect", "mask_worn_incorrectly", "mascarilla_mal_puesta")
 ALIASES: dict[str, str] = {
-    "mask": "with_mask",
-    "masked": "with_mask",
-    "with_correct_mask": "with_mask",
-    "con_mascarilla": "with_mask",
-    "face": "without_mask",
-    "no_mask": "without_mask",
-    "unmasked": "without_mask",
-    "sin_mascarilla": "without_mask",
-    "with_incorrect_mask": "mask_weared_incorrect",
-    "incorrect_mask": "mask_weared_incorrect",
-    "mask_worn_incorrect": "mask_weared_incorrect",
-    "mask_worn_incorrectly": "mask_weared_incorrect",
-    "mascarilla_mal_puesta": "mask_weared_incorrect",
+    **dict.fromkeys(("mask", "masked", "with_correct_mask", "con_mascarilla"), MASKED),
+    **dict.fromkeys(("face", "no_mask", "unmasked", "sin_mascarilla"), BARE),
+    **dict.fromkeys(("with_incorrect_mask", "incorrect_mask", *_WRONGLY), RARE_CLASS),
 }
 """Names found in published datasets, keyed by their normalised form."""
 

@@ -81,13 +81,8 @@ class ReadingOptions:
     @property
     def reading(self) -> ReadOptions:
         """The same for readers."""
-        return ReadOptions(
-            aliases=parse_aliases(self.alias),
-            format=self.format,
-            names=self.names,
-            columns=parse_columns(self.columns),
-            crop_scale=self.crop_scale,
-        )
+        same: dict[str, Any] = {n: getattr(self, n) for n in ("format", "names", "crop_scale")}
+        return ReadOptions(parse_aliases(self.alias), columns=parse_columns(self.columns), **same)
 
 
 @dataclass(frozen=True, kw_only=True)
