@@ -47,3 +47,9 @@ def predictions(tmp_path: Path) -> Path:
     ]
     path.write_text("\n".join(rows) + "\n")
     return path
+
+
+@pytest.fixture
+def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without their plots, which take most of the time; `test_report.py` draws them."""
+    monkeypatch.setattr("data_prep.base.html.to_uri", lambda _: "data:image/png;base64,")

@@ -18,6 +18,8 @@ from evaluate.cli import app
 from evaluate.evaluation import SECTIONS
 from tests.evaluate.scenes import make_case, make_scene
 
+pytestmark = pytest.mark.usefixtures("without_plots")
+
 
 def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])

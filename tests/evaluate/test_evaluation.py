@@ -14,6 +14,8 @@ from evaluate.inputs.predictions import read_predictions
 from evaluate.inputs.truth import read_truth
 from evaluate.options import OptionError
 
+pytestmark = pytest.mark.usefixtures("without_plots")
+
 
 def test_from_paths_and_from_memory(annotations, predictions):
     options = EvaluateOptions(bootstrap=50, iou=[0.3])
