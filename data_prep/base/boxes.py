@@ -6,7 +6,7 @@ The only place that turns boxes; orientations 1 to 8 are those of EXIF 2.3, tag 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -57,17 +57,6 @@ def overlap(first: Box, second: Box) -> float:
     height = min(first.ymax, second.ymax) - max(first.ymin, second.ymin)
     shared = max(width, 0.0) * max(height, 0.0)
     return shared / (first.width * first.height + second.width * second.height - shared)
-
-
-def look_relative(boxes: Sequence[Box]) -> bool:
-    """Whether boxes that should be in pixels seem to be shares of the photo's sides.
-
-    >>> look_relative([Box(0.1, 0.2, 0.5, 0.6)]), look_relative([Box(0, 0, 1, 1)])
-    (True, False)
-    """
-    values = [value for box in boxes for value in box]
-    # Boxes from 0 to 1 exactly may be single pixels.
-    return all(0 <= value <= 1 for value in values) and any(value % 1 for value in values)
 
 
 def write_number(value: float) -> str:

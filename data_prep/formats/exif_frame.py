@@ -7,22 +7,14 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from data_prep.base import records
-from data_prep.base.boxes import (
-    UPRIGHT,
-    clip_box,
-    clip_faces,
-    look_relative,
-    turn_box,
-    turn_box_back,
-    turn_size,
-)
+from data_prep.base.boxes import UPRIGHT, clip_box, clip_faces, turn_box, turn_box_back, turn_size
 from data_prep.base.errors import DatasetError
 from data_prep.base.photo import PhotoError, PhotoFrame, Size, read_frame
 from data_prep.base.progress import show_progress, tell
 from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding
 from data_prep.formats import photo_match
 from data_prep.formats.photo_match import CONVERT, DatasetFiles, WrittenPhoto, match_photos
-from data_prep.formats.plausible import Order, doubt_boxes, suspect_boxes
+from data_prep.formats.plausible import Order, doubt_boxes, look_relative, suspect_boxes
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,17 @@ _READINGS: Mapping[str, Callable[[FloatArray], FloatArray]] = {
 }
 
 
+def look_relative(boxes: Sequence[Box]) -> bool:
+    """Whether boxes that should be in pixels seem to be shares of the photo's sides.
+
+    >>> look_relative([Box(0.1, 0.2, 0.5, 0.6)]), look_relative([Box(0, 0, 1, 1)])
+    (True, False)
+    """
+    values = [value for box in boxes for value in box]
+    # Boxes from 0 to 1 exactly may be single pixels.
+    return all(0 <= value <= 1 for value in values) and any(value % 1 for value in values)
+
+
 def doubt_boxes(
     boxes: Sequence[Box] | FloatArray, sizes: Sequence[Size | None] | FloatArray, order: Order
 ) -> str:

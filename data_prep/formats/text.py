@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 
-from data_prep.base.boxes import look_relative
 from data_prep.base.labels import knows_label
 from data_prep.base.photo import Size
 from data_prep.base.records import Box
@@ -23,6 +22,7 @@ from data_prep.formats.contracts import FaceReader, Faults, ReadOptions
 from data_prep.formats.input_files import InputError
 from data_prep.formats.label_files import CLASSES_FILE, ClassNames, check_relative
 from data_prep.formats.photo_match import WrittenPhoto
+from data_prep.formats.plausible import look_relative
 from data_prep.formats.yolo import from_centre
 
 Layout = Literal["xywh", "xyxy", "yolo", "ultralytics"]
