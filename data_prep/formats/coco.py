@@ -71,11 +71,9 @@ class CocoIndex:
     photos: Mapping[Id, WrittenPhoto]
     categories: Mapping[Id, str]
 
-    def label(
-        self, entry: Mapping[str, Any], options: ReadOptions, where: str, of: str = ""
-    ) -> str:
+    def label(self, told: Mapping[str, Any], options: ReadOptions, where: str, of: str = "") -> str:
         """The class of an annotation; an InputError when there is none, or an UnknownLabelError."""
-        category = _get_id(entry, "category_id", where)
+        category = _get_id(told, "category_id", where)
         if category not in self.categories:
             known = ", ".join(map(repr, list(self.categories)[:20])) or "none"
             why = f"category_id {category!r} is not in 'categories'{of}; there are {known}."

@@ -229,11 +229,11 @@ class CsvFormat(contracts.DatasetFormat):
 
     def recognise(self, files: DatasetFiles, options: ReadOptions) -> Path | None:
         """The first table of faces."""
-        return next((path for path, *_ in _sniff_tables(files, options.columns)), None)
+        return next((path for path, *_ in _sniff(files, options.columns)), None)
 
     def read(self, files: DatasetFiles, options: ReadOptions) -> Dataset:
         """Read the dataset; see `DatasetFormat`."""
-        known = list(_sniff_tables(files, options.columns))
+        known = list(_sniff(files, options.columns))
         if not known:
             raise DatasetError(explain_tables(files, options.columns))
         layouts = {path: (separator, layout) for path, separator, layout in known}
@@ -316,9 +316,7 @@ def _number(faces: Sequence[Face], objects: Sequence[str]) -> Sequence[Face]:
     return [replace(face, object=n) for n, face in zip(numbers, faces, strict=True)]
 
 
-def _sniff_tables(
-    files: DatasetFiles, columns: Mapping[str, str]
-) -> Iterator[tuple[Path, str, Layout]]:
+def _sniff(files: DatasetFiles, columns: Mapping[str, str]) -> Iterator[tuple[Path, str, Layout]]:
     """Tables of faces, each with the separator by which its first row makes sense, and layout."""
     for path in files.by_suffix(TABLES):
         for separator, start in raw.read_start(path).items():

@@ -219,10 +219,8 @@ def read_labels(
 _HINT = "width and height can't be negative"
 
 
-def _read_box(
-    words: Sequence[str], size: Size | None, where: str, landmarks: frozenset[int]
-) -> Box:
-    values = label_files.read_shares(words, where, landmarks)
+def _read_box(words: Sequence[str], size: Size | None, where: str, marks: frozenset[int]) -> Box:
+    values = label_files.read_shares(words, where, marks)
     if size is None:
         raise DatasetError(
             f"{where}: the size of the photo is not known; put it into '{IMAGES}' beside "

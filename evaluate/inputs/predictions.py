@@ -247,25 +247,19 @@ def read_predictions(
     return make_predictions(table, path, ran)
 
 
-def build_predictions(
-    path: Path, photos: Sequence[WrittenPhoto], options: ReadOptions
-) -> Predictions:
+def build_predictions(path: Path, photos: Sequence[WrittenPhoto], how: ReadOptions) -> Predictions:
     """Predictions on photos with distinct names; a box's score serves for face and class alike.
 
     `UnknownLabelError` when reading them has met unknown classes.
     """
-    notes = tuple(f"{path}: {note}" for note in options.check_labels())
+    notes = tuple(f"{path}: {note}" for note in how.check_labels())
     faces = [(place, face) for place, photo in enumerate(photos) for face in photo.faces]
     scores = np.array([score for photo in photos for score in photo.scores], dtype=np.float64)
-    index = (options.classes or ()).index
-    detections = Detections(
-        photo=np.array([place for place, _ in faces], dtype=np.int64),
-        boxes=np.array([face.box for _, face in faces], dtype=np.float64).reshape(-1, 4),
-        labels=np.array([index(face.label) for _, face in faces], dtype=np.int64),
-        scores=scores,
-        detection=scores,
-        probabilities=None,
-    )
+    index = (how.classes or ()).index
+    places = np.array([place for place, _ in faces], dtype=np.int64)
+    boxes = np.array([face.box for _, face in faces], dtype=np.float64).reshape(-1, 4)
+    labels = np.array([index(face.label) for _, face in faces], dtype=np.int64)
+    detections = Detections(places, boxes, labels, scores, scores, None)
     return Predictions(path, tuple(photo.image for photo in photos), detections, notes=notes)
 
 
