@@ -97,9 +97,8 @@ class EvaluateOptions:
         if self.classes:
             labels = tuple(name.strip() for name in self.classes.split(","))
             if not all(labels):
-                raise OptionError(
-                    f"--classes {self.classes}: write names separated by commas, such as cat,dog."
-                )
+                hint = "write names separated by commas, such as cat,dog."
+                raise OptionError(f"--classes {self.classes}: {hint}")
             if len({name.lower() for name in labels}) < len(labels):
                 raise OptionError(f"--classes {self.classes}: a class is named twice.")
         return Vocabulary(labels, parse_aliases(self.alias, labels))
@@ -112,9 +111,8 @@ class EvaluateOptions:
             return None
         match = re.fullmatch(r"\s*0*([1-9]\d*)\s*[x×X,]\s*0*([1-9]\d*)\s*", text)
         if match is None:
-            raise OptionError(
-                f"--image-size {text}: write width x height in pixels, such as 400x300."
-            )
+            hint = "write width x height in pixels, such as 400x300."
+            raise OptionError(f"--image-size {text}: {hint}")
         return int(match[1]), int(match[2])
 
     @cached_property

@@ -216,9 +216,8 @@ class BoxOffsets:
             raise OffsetsError(f"{path}: no offsets of boxes, as fit-boxes writes them.") from None
         for side, value in zip(SIDES, offsets, strict=True):
             if not abs(value) <= MOST_OFFSET:
-                raise OffsetsError(
-                    f"{path}: {side} is {value:g}; use -{MOST_OFFSET} to {MOST_OFFSET}."
-                )
+                hint = f"use -{MOST_OFFSET} to {MOST_OFFSET}."
+                raise OffsetsError(f"{path}: {side} is {value:g}; {hint}")
         return found
 
 

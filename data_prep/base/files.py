@@ -152,10 +152,8 @@ def refuse_dataset_folders(
     for root in (root.resolve() for root in roots):
         for folder, target in targets.items():
             if target.is_relative_to(root) or (root.is_relative_to(target) and not around):
-                raise OutputError(
-                    f"{folder}: meets the dataset {root}, where nothing is ever written; "
-                    "choose another folder with -o."
-                )
+                hint = "where nothing is ever written; choose another folder with -o."
+                raise OutputError(f"{folder}: meets the dataset {root}, {hint}")
 
 
 def refuse_other_files(

@@ -116,10 +116,8 @@ def parse_aliases(pairs: Sequence[str], classes: Sequence[str] = CLASSES) -> dic
     for pair in pairs:
         name, equals, target = pair.partition("=")
         if not equals or target.strip() not in (*classes, ""):
-            raise UnknownLabelError(
-                f"--alias {pair}: write NAME=CLASS, CLASS one of {', '.join(classes)}, or NAME= to "
-                "leave such faces out."
-            )
+            hint = f"CLASS one of {', '.join(classes)}, or NAME= to leave such faces out."
+            raise UnknownLabelError(f"--alias {pair}: write NAME=CLASS, {hint}")
         aliases[normalise_name(name)] = target.strip()
     return aliases
 
@@ -135,10 +133,8 @@ class Vocabulary:
         """Index of a class by any of its names; see `canonical_label`."""
         label = canonical_label(name, self.aliases, self.classes)
         if not label:
-            raise UnknownLabelError(
-                f"class '{name}' is to be left out (--alias {name}=), which datasets allow, "
-                "not tables of faces or predictions; remove its rows."
-            )
+            hint = "which datasets allow, not tables of faces or predictions; remove its rows."
+            raise UnknownLabelError(f"class '{name}' is to be left out (--alias {name}=), {hint}")
         return self.classes.index(label)
 
 

@@ -136,9 +136,8 @@ def read_photo(
             if rows := _count_rows(read_photo(whole, name).pixels):
                 ended = read_photo(whole, name, upright=upright, fit_size=fit_size)
                 return replace(ended, salvaged=rows)
-        raise PhotoError(
-            f"{name}: damaged or truncated ({error}); copy it again from its source."
-        ) from error
+        hint = "copy it again from its source."
+        raise PhotoError(f"{name}: damaged or truncated ({error}); {hint}") from error
     return Photo(pixels, orientation, upright)
 
 

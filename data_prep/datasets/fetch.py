@@ -99,10 +99,8 @@ def fetch(options: FetchOptions, log: Callable[[str], None]) -> dict[str, Any] |
         made = {name: files.sha256_of(staging / name) for name in paths}
         for name in sorted(made.keys() & old.get("files", {}).keys()):
             if old.get("source") == source and made[name] != old["files"][name]:
-                raise DatasetError(
-                    f"{cached / name}: is not what was fetched before, so it is damaged; remove "
-                    f"{cached} and run it again."
-                )
+                hint = f"so it is damaged; remove {cached} and run it again."
+                raise DatasetError(f"{cached / name}: is not what was fetched before, {hint}")
         record = {"inputs": inputs, **about, "files": made, "photos": {}}
         folder.swap_in(staging, record)
     log(f"fetched    {tell(len(made), 'file')}")
@@ -133,10 +131,8 @@ def _check_space(out: Path, size: int) -> None:
     there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
     if free < size:
-        raise files.OutputError(
-            f"{out}: {size / 1e6:.0f} MB are to be fetched, {free / 1e6:.0f} MB are free; "
-            "free some space or choose another output folder."
-        )
+        hint = f"{free / 1e6:.0f} MB are free; free some space or choose another output folder."
+        raise files.OutputError(f"{out}: {size / 1e6:.0f} MB are to be fetched, {hint}")
 
 
 @contextmanager

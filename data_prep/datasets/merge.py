@@ -215,9 +215,8 @@ def _explain(error: ValidationError) -> str:
 def _check_source(source: SourceTable, name: str, classes: Sequence[str], path: Path) -> None:
     where = f"{path}: sources.{name}"
     if not re.fullmatch(r"\w[\w.-]*", name):
-        raise DatasetError(
-            f"{path}: source '{name}': becomes a folder; use letters, digits, '-', '_', '.'."
-        )
+        hint = "use letters, digits, '-', '_', '.'."
+        raise DatasetError(f"{path}: source '{name}': becomes a folder; {hint}")
     known = [*classes, EXCLUDE_FACE, EXCLUDE_PHOTO]
     for written, label in source.recode.items():
         if label not in known:

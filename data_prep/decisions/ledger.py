@@ -222,10 +222,8 @@ def read_added(path: Path, place: Place) -> tuple[Ledger, Place]:
         reason = error.strerror or error
         raise LedgerError(f"{path}: not a ledger that can be read ({reason}).") from error
     if size < place.bytes:
-        raise LedgerError(
-            f"{path}: has become shorter while it was in use, so it is no longer the same ledger; "
-            "start the review again."
-        )
+        why = "so it is no longer the same ledger; start the review again."
+        raise LedgerError(f"{path}: has become shorter while it was in use, {why}")
     decisions: list[Decision] = []
     warnings: list[str] = []
     *lines, tail = (data if place.lines else data.removeprefix(BOM)).split(b"\n")

@@ -134,10 +134,8 @@ def _load(path: Path, name: str) -> Mapping[str, Any]:
     content = raw.load_json(path)
     if isinstance(content, dict) and all(isinstance(content.get(key), list) for key in LISTS):
         return content
-    raise InputError(
-        f"{name}: {raw.show_json(content)} instead of COCO annotations, which are an object "
-        f"with the lists {', '.join(LISTS)}."
-    )
+    hint = f"which are an object with the lists {', '.join(LISTS)}."
+    raise InputError(f"{name}: {raw.show_json(content)} instead of COCO annotations, {hint}")
 
 
 def _list(content: Mapping[str, Any], key: str, name: str) -> Iterator[tuple[str, Any]]:
@@ -183,10 +181,8 @@ def read_coco_results(
     """
     content = raw.load_json(path)
     if not isinstance(content, list):
-        raise InputError(
-            f"{path}: {raw.show_json(content)} instead of COCO results, which are a list of "
-            "objects with image_id, category_id, bbox and score."
-        )
+        hint = "which are a list of objects with image_id, category_id, bbox and score."
+        raise InputError(f"{path}: {raw.show_json(content)} instead of COCO results, {hint}")
     numbered = {} if index is not None else _number_photos(photos)
     found: dict[str, tuple[list[Face], list[float]]] = {}
     for number, value in enumerate(content):
@@ -256,9 +252,8 @@ def _get_id(entry: Mapping[str, Any], name: str, where: str) -> Id:
     if isinstance(value, str) and re.fullmatch(r"0|-?[1-9][0-9]{0,18}", value):
         value = int(value)  # Some writers put numbers into quotes.
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise InputError(
-            f"{where}: {name} is {raw.show_json(value)}, not a whole number or a text."
-        )
+        hint = f"{name} is {raw.show_json(value)}, not a whole number or a text."
+        raise InputError(f"{where}: {hint}")
     return value
 
 
@@ -281,9 +276,8 @@ def _enclose(entry: Mapping[str, Any], where: str) -> Box:
     """The box around the polygons of `segmentation`."""
     parts = entry["segmentation"]
     if not isinstance(parts, list) or not all(isinstance(part, list) for part in parts):
-        raise InputError(
-            f"{where}: no bbox, and segmentation is {raw.show_json(parts)}, no polygons."
-        )
+        hint = f"no bbox, and segmentation is {raw.show_json(parts)}, no polygons."
+        raise InputError(f"{where}: {hint}")
     numbers = [[raw.json_number(v, "a number of segmentation", where) for v in p] for p in parts]
     xs, ys = ([v for part in numbers for v in part[start::2]] for start in (0, 1))
     if not ys:

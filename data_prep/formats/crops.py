@@ -86,8 +86,7 @@ class CropsFormat(DatasetFormat):
             try:
                 decoded = read_photo(about.path, fit_size=about.stated_size)
             except PhotoError as error:
-                finding = Finding(about.name, "unreadable-photo", str(error), dropped=True)
-                findings.append(finding)
+                findings.append(Finding(about.name, "unreadable-photo", str(error), dropped=True))
                 refused.add(photo.image)
                 continue
             for face in photo.faces:

@@ -104,10 +104,8 @@ def place_photos(
             "photos there."
         )
     if frame != "shares" and look_relative([face.box for photo in written for face in photo.faces]):
-        raise DatasetError(
-            f"{files.root}: all coordinates lie between 0 and 1, so they are no pixels; multiply "
-            "them by width and height of the photo."
-        )
+        hint = "so they are no pixels; multiply them by width and height of the photo."
+        raise DatasetError(f"{files.root}: all coordinates lie between 0 and 1, {hint}")
     found = [*files.findings, *findings]
     fitted: list[WrittenPhoto] = []
     photos: dict[str, AnnotatedPhoto] = {}

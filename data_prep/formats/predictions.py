@@ -199,8 +199,7 @@ def read_prediction_table(
     `TableError`: the table is not as it should be; the message names file and line.
     """
     columns = [f"p_{name}" for name in vocabulary.classes]
-    required = [*REQUIRED, *(columns if probabilities else ())]
-    table = read_table(path, required, written_by="run.py")
+    table = read_table(path, [*REQUIRED, *(columns if probabilities else ())], written_by="run.py")
     there = [name for name in columns if name in table.columns]
     if there and len(there) < len(columns):
         missing = sorted(set(columns) - set(there))

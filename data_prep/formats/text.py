@@ -75,10 +75,8 @@ def read_text_boxes(
     # Taken for pixels, relative coordinates would make boxes of less than one, all of them.
     boxes = [face.box for photo in photos for face in photo.faces]
     if form.layout not in RELATIVE and look_relative(boxes):
-        raise InputError(
-            f"{folder}: all coordinates lie between 0 and 1, so they are no pixels; for relative "
-            "ones choose the layout yolo."
-        )
+        hint = "so they are no pixels; for relative ones choose the layout yolo."
+        raise InputError(f"{folder}: all coordinates lie between 0 and 1, {hint}")
     return photos
 
 
@@ -101,10 +99,8 @@ def guess_layout(folder: Path, asked: Layout | None, *, scored: bool) -> Layout:
     first, last = shares[:, 0], shares[:, -1]
     if not (shares.all() and (rows % 1).any()):
         if scored and (shares[:, 1:].all() or shares[:, :-1].all()):
-            raise InputError(
-                f"{folder}: boxes are shares of the photo, but scores are not between 0 and 1: "
-                "divide percentages by 100."
-            )
+            hint = "but scores are not between 0 and 1: divide percentages by 100."
+            raise InputError(f"{folder}: boxes are shares of the photo, {hint}")
         if scored and last.all() and not first.any() and default != "ultralytics":
             raise InputError(
                 f"{folder}: the last numbers lie between 0 and 1, the first don't: is the score "
@@ -158,8 +154,7 @@ def list_texts(folder: Path) -> dict[str, Path]:
 def looks_like_boxes(path: Path) -> bool:
     """Whether the first line that is not blank ends with four numbers behind something else."""
     lines = raw.sniff_text(path).split("\n")
-    words = next((raw.split_line(line) for line in lines if line.strip()), [])
-    return _has_numbers(words, 4)
+    return _has_numbers(next((raw.split_line(line) for line in lines if line.strip()), []), 4)
 
 
 def _read_file(path: Path, photo: str, form: TextFormat, size: Size | None) -> WrittenPhoto:
@@ -174,9 +169,8 @@ def _read_file(path: Path, photo: str, form: TextFormat, size: Size | None) -> W
             continue
         where = f"{path}, line {line}"
         if len(words) <= len(names):
-            raise InputError(
-                f"{where}: {len(words)} values; expected are class, {', '.join(names)}."
-            )
+            hint = f"expected are class, {', '.join(names)}."
+            raise InputError(f"{where}: {len(words)} values; {hint}")
         called, numbers = words[: -len(names)], dict(zip(names, words[-len(names) :], strict=True))
         values = {name: raw.read_number(word, name, where) for name, word in numbers.items()}
         score = [raw.check_score(values.pop("score"), where)] if form.scored else []

@@ -85,9 +85,8 @@ def parse_xml(path: Path, name: str, tag: str, form: str) -> list[etree._Element
         raise InputError(f"{name}: not well-formed XML ({error.msg}).") from error
     dtd = root.getroottree().docinfo.internalDTD
     if dtd is not None and any(dtd.entities()):  # type: ignore[union-attr]
-        raise InputError(
-            f"{name}: declares XML entities, which are never expanded; remove the declarations."
-        )
+        hint = "remove the declarations."
+        raise InputError(f"{name}: declares XML entities, which are never expanded; {hint}")
     for element in root.iter(etree.Element):
         element.tag = etree.QName(element).localname.lower()
     if not (found := [root] if root.tag == tag else [*root.iter(tag)]):

@@ -50,9 +50,8 @@ def build(options: BuildOptions) -> files.Outcome:
     if old is None:
         for name in WRITTEN:
             if (out / name).exists():
-                raise files.OutputError(
-                    f"{out / name} was not written by build; choose another folder."
-                )
+                hint = "choose another folder."
+                raise files.OutputError(f"{out / name} was not written by build; {hint}")
     with files.OutputFolder(out, MANIFEST).stage(keep="flat") as staging:
         (staging / "flat").mkdir(exist_ok=True)
         overlay = apply_ledgers(read, ledgers)

@@ -215,9 +215,8 @@ def _read_texts(
     if found is Format.YOLO:
         folders = find_label_folders(path)
         if len(folders) != 1:
-            raise InputError(
-                f"{path}: {len(folders)} folders 'labels' here or below; give one of them."
-            )
+            hint = "give one of them."
+            raise InputError(f"{path}: {len(folders)} folders 'labels' here or below; {hint}")
         folder, near, asked = folders[0], list_names_folders(path), "ultralytics"
     layout = guess_layout(folder, asked, scored=True)
     if truth_form is Format.YOLO:

@@ -57,9 +57,8 @@ def read_truth(path: Path, options: EvaluateOptions = DEFAULT_OPTIONS) -> Ground
     if found is Format.TABLE:
         return take_faces(_choose_rows(place, options), options.vocabulary)
     if options.split is not None or options.source is not None:
-        raise InputError(
-            f"{path}: --split and --source choose rows of a faces.csv, but these are {found}."
-        )
+        hint = f"--split and --source choose rows of a faces.csv, but these are {found}."
+        raise InputError(f"{path}: {hint}")
     how = read_options(options.vocabulary)
     read = _READERS[found](place, options, how)
     read = replace(read, warnings=[*read.warnings, *how.check_labels()])
