@@ -101,10 +101,8 @@ def explain_unknown(
         parts.append(f"There are these known names: {', '.join([*classes, *aliases])}.")
         if tuple(classes) == CLASSES:
             parts.append("Other classes than of masks: evaluate --classes NAME,NAME measures them.")
-    return (
-        f"{' '.join(parts)} Another name for a class is declared with --alias NAME=CLASS; --alias "
-        "NAME= leaves such faces out."
-    )
+    told = f"{' '.join(parts)} Another name for a class is declared with --alias NAME=CLASS; "
+    return f"{told}--alias NAME= leaves such faces out."
 
 
 def parse_aliases(pairs: Sequence[str], classes: Sequence[str] = CLASSES) -> dict[str, str]:

@@ -91,10 +91,8 @@ class Table:
     def boxes(self) -> FloatArray:
         """The columns of a box, (N, 4). An empty box is let through: it overlaps nothing."""
         boxes = np.stack([self.numbers(name) for name in Box._fields], axis=1)
-        why = (
-            "is inverted; the order is xmin, ymin, xmax, ymax, and neither xmax may be under xmin "
-            "nor ymax under ymin."
-        )
+        why = "is inverted; the order is xmin, ymin, xmax, ymax, "
+        why += "and neither xmax may be under xmin nor ymax under ymin."
         inverted = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
         self.refuse(inverted, lambda row: f"box {show_box(boxes[row])} {why}")
         return boxes

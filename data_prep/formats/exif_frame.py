@@ -124,10 +124,8 @@ def place_photos(
         elif len(options) > 1:
             shown = ", ".join(files.relative(path) for path in options[:3])
             kind = "ambiguous-photo"
-            fault = (
-                f"'{photo.image}' could be any of {len(options)} photos, such as {shown}; {lost} "
-                "Write the path below the folder."
-            )
+            fault = f"'{photo.image}' could be any of {len(options)} photos, such as {shown}; "
+            fault += f"{lost} Write the path below the folder."
         else:
             image = files.relative(options[0])
             if image in photos:

@@ -75,10 +75,8 @@ def doubt_boxes(
         return ""
     shares = (np.abs(read) <= 2).all(axis=1) & (read % 1 != 0).any(axis=1)
     if 1 - shares.mean() < _SUSPECT:
-        return (
-            f"{tell(int(shares.sum()), 'box', 'lies/lie', of=len(read))} between 0 and 1. Are they "
-            "shares of the photo? Multiply them by its width and height."
-        )
+        text = f"{tell(int(shares.sum()), 'box', 'lies/lie', of=len(read))} between 0 and 1. "
+        return f"{text}Are they shares of the photo? Multiply them by its width and height."
     low, top = np.quantile(read, (0.01, 0.99))  # A few reach over the border.
     in_corner = 60 < top <= 100 and low > -1 and (limits > 2 * top).mean() >= _SUSPECT
     if len(read) >= _FEWEST_PERCENT and in_corner:
@@ -162,10 +160,8 @@ def doubt_scale(
     best = max(likely, key=likely.__getitem__)
     if likely[best] < _MET:
         return ""
-    return (
-        f"predictions meet {now:.0%} of the annotated faces, {likely[best]:.0%} if their boxes are "
-        f"{best}. Were they found on photos of another size?"
-    )
+    told = f"predictions meet {now:.0%} of the annotated faces, {likely[best]:.0%} if their boxes "
+    return f"{told}are {best}. Were they found on photos of another size?"
 
 
 _MET = 0.4  # Share of the faces that predictions meet, from which a scale is believed.

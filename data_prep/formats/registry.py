@@ -79,10 +79,8 @@ def hint_at(files: photo_match.DatasetFiles, options: ReadOptions) -> str:
         hints.append(explain_tables(files, options.columns))
     labels = next((p for p in others if p.suffix.lower() == ".txt" and has_box(p)), None)
     if labels is not None:
-        hints.append(
-            f"{files.relative(labels)} looks like YOLO's labels: give their class names with "
-            "--names FILE, or call their folder 'labels', beside 'images'."
-        )
+        what = "class names with --names FILE, or call their folder 'labels', beside 'images'."
+        hints.append(f"{files.relative(labels)} looks like YOLO's labels: give their {what}")
     folders = {part for path in files.photos for part in files.relative(path).split("/")[:-1]}
     odd = sorted(folders - {IMAGES}, key=lambda name: (name.isdecimal(), name))
     if odd and not others:

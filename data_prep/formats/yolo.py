@@ -130,10 +130,8 @@ class YoloFormat(UprightFormat):
 
 def describe_unlabelled(photos: Sequence[str]) -> str:
     """That photos without labels are taken for photos without a face."""
-    return (
-        f"{tell(len(photos), verb='has/have')} no label file, which is taken for no face, the "
-        f"first: {photos[0]}"
-    )
+    told = f"{tell(len(photos), verb='has/have')} no label file, "
+    return f"{told}which is taken for no face, the first: {photos[0]}"
 
 
 def find_landmarks(files: DatasetFiles, paths: Iterable[Path]) -> frozenset[int]:

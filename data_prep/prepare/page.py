@@ -192,8 +192,6 @@ def _load_thumb(row: pd.Series, crops: Path) -> Picture:
     if pixels.shape[0] > THUMB_SIDE:
         small = cv2.resize(pixels, (THUMB_SIDE, THUMB_SIDE), interpolation=cv2.INTER_AREA)
         data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
-    title = (
-        f"{row['source']}/{row['image']}, object {row['object']}: {row['label']}, "
-        f"short side {row['short_side']:.0f} px, blur score {row['blur']:.0f}"
-    )
+    title = f"{row['source']}/{row['image']}, object {row['object']}: "
+    title += f"{row['label']}, short side {row['short_side']:.0f} px, blur score {row['blur']:.0f}"
     return Picture(jpeg_uri(data), f"{row['short_side']:.0f}", title)

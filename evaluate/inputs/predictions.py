@@ -39,10 +39,8 @@ def check_sanity(path: Path, detections: Detections, truth: GroundTruth) -> list
     warnings = []
     keys = np.column_stack([detections.photo, detections.labels, detections.boxes])
     if doubles := len(keys) - len(np.unique(keys, axis=0)):
-        warnings.append(
-            f"{path}: {tell(doubles, 'row', 'repeats/repeat')} the photo, box and label of another "
-            "one; all are kept, and at most one of them can be a hit."
-        )
+        what = "box and label of another one; all are kept, and at most one of them can be a hit."
+        warnings.append(f"{path}: {tell(doubles, 'row', 'repeats/repeat')} the photo, {what}")
     boxes, photo = detections.boxes, detections.photo
     if truth.sizes is None:
         return warnings
@@ -298,16 +296,12 @@ def place_predictions(
         )
     left_out = int((photo < 0).sum())
     if strangers:
-        warnings.append(
-            f"{tell(left_out, 'prediction', 'is/are')} left out, on {tell(len(strangers))} not "
-            f"among those measured, the first: {strangers[0]}"
-        )
+        what = f"on {tell(len(strangers))} not among those measured, the first: {strangers[0]}"
+        warnings.append(f"{tell(left_out, 'prediction', 'is/are')} left out, {what}")
     by_name = match.levels["name"] + match.levels["stem"]
     if by_name:
-        warnings.append(
-            f"{tell(by_name, verb='is/are')} found by file name alone, since the folders in the "
-            "two tables differ."
-        )
+        what = "since the folders in the two tables differ."
+        warnings.append(f"{tell(by_name, verb='is/are')} found by file name alone, {what}")
     order = np.argsort(photo, kind="stable")
     order = order[photo[order] >= 0]
     placed = rows.take(order, photo[order])

@@ -123,10 +123,8 @@ def build_truth(read: Annotations, vocabulary: Vocabulary) -> GroundTruth:
         )
     if lost:
         counted = len(lost) + max(len(barren) - 1, 0)
-        messages.append(
-            f"{tell(counted, 'annotation', 'is/are')} left out, files or faces that can't be used, "
-            f"the first: {lost[0]}"
-        )
+        what = f"files or faces that can't be used, the first: {lost[0]}"
+        messages.append(f"{tell(counted, 'annotation', 'is/are')} left out, {what}")
     sizes = [photo.size or (math.nan, math.nan) for photo in photos]
     index = vocabulary.classes.index
     return GroundTruth(
