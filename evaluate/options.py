@@ -21,10 +21,8 @@ THRESH = 0.5  # Detector score from which `run.py` shows a face.
 IncorrectPolicy = Literal["alarm", "no-alarm", "leave-out"]
 """What a mask worn wrongly is to the alarm: as good as none, as good as any, or not asked about."""
 
-reading, counting, writing = (
-    partial(typer.Option, rich_help_panel=panel)
-    for panel in ("What is read", "How it is counted", "What is written")
-)
+_PANELS = ("What is read", "How it is counted", "What is written")
+reading, counting, writing = (partial(typer.Option, rich_help_panel=name) for name in _PANELS)
 """Options of the command line by what they are about."""
 
 

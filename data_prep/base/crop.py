@@ -89,8 +89,6 @@ def crop_name(photo: AnnotatedPhoto, index: int) -> str:
 def encode_crop(crop: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
     """A crop (side × side × 3, uint8, RGB) as the bytes of a JPEG file."""
     # Full chroma resolution: halving it would blur faces of 20 pixels.
-    options = [
-        *(cv2.IMWRITE_JPEG_QUALITY, quality),
-        *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
-    ]
+    chroma = cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality, *chroma]
     return cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), options)[1].tobytes()

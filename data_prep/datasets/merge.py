@@ -122,11 +122,8 @@ def _describe_duplicates(photos: Sequence[FramedPhoto], groups: Sequence[str]) -
         members[group].append(photo.photo)
     shared = (own for own in members.values() if len({photo.source for photo in own}) > 1)
     across = [[photo.name for photo in own] for own in shared]
-    return {
-        "groups_across_sources": len(across),
-        "photos_in_them": sum(map(len, across)),
-        "first_groups": across[:SHOWN_GROUPS],
-    }
+    counts = {"groups_across_sources": len(across), "photos_in_them": sum(map(len, across))}
+    return {**counts, "first_groups": across[:SHOWN_GROUPS]}
 
 
 def _describe_source(

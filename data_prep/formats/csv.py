@@ -26,10 +26,7 @@ from data_prep.formats.plausible import Order, doubt_boxes
 from data_prep.formats.tools import enclose_region, find_class
 
 TABLE = "annotations.csv"
-COLUMNS: tuple[str, ...] = (
-    *("image", "width", "height", "object", "label"),
-    *("xmin", "ymin", "xmax", "ymax", "difficult"),
-)
+COLUMNS = ("image", "width", "height", "object", "label", *Box._fields, "difficult")
 """A photo without faces has a row with nothing from `object` on."""
 
 TABLES = frozenset({".csv", ".tsv"})  # Endings of tables.

@@ -138,11 +138,8 @@ def doubt_scale(
     predictions meet few annotated boxes, but would meet most on photos resized, or made square.
     """
     shown = np.unique(places)[:_COMPARED]
-    pairs = [
-        (truth[photo == p][: 10 * _COMPARED], found[places == p][:_COMPARED], sizes[p])
-        for p in shown
-    ]
-    pairs = [pair for pair in pairs if len(pair[0])]
+    known = ((p, truth[photo == p][: 10 * _COMPARED]) for p in shown)
+    pairs = [(own, found[places == p][:_COMPARED], sizes[p]) for p, own in known if len(own)]
 
     def meet(change: Callable[[FloatArray], FloatArray]) -> float:
         hits = [

@@ -170,10 +170,9 @@ def draw_sheets(faces: pd.DataFrame, crops: Path, *, seed: int = 0) -> Sheets:
     largest = faces.sort_values("short_side", ascending=False, kind="stable")
     photos = largest.drop_duplicates(["source", "image"])
     sizes = photos["group"].value_counts().loc[lambda n: n > 1]
-    groups = [
-        (name, load(photos[photos["group"] == name].sort_values("image").head(PER_GROUP)))
-        for name in sizes.index[:GROUPS].astype(str)
-    ]
+    shown = sizes.index[:GROUPS].astype(str)
+    members = ((name, photos[photos["group"] == name].sort_values("image")) for name in shown)
+    groups = [(name, load(rows.head(PER_GROUP))) for name, rows in members]
     return Sheets(classes, smallest, blur, groups)
 
 

@@ -15,7 +15,7 @@ from data_prep.base.labels import MASKS, Vocabulary
 from data_prep.base.photo import upright_size
 from data_prep.base.progress import tell
 from data_prep.base.records import DOUBTS, Box, Face, Finding
-from data_prep.base.tables import read_faces
+from data_prep.base.tables import COLUMNS, read_faces
 from data_prep.formats import label_files
 from data_prep.formats.coco import read_coco
 from data_prep.formats.contracts import Faults, ReadOptions
@@ -35,10 +35,7 @@ from evaluate.options import EvaluateOptions
 
 DEFAULT_OPTIONS = EvaluateOptions()
 
-FACES_COLUMNS = (
-    *("image", "width", "height", "object", "label", "xmin", "ymin", "xmax", "ymax"),
-    *("difficult", "source", "split"),
-)
+FACES_COLUMNS = tuple(name for name in COLUMNS if name not in {"group", "blur", "kept", "crop"})
 """The columns of faces.csv that are read here."""
 
 _NO_LIMIT = (2**31, 2**31)  # Stands for the size of a photo when it is unknown.

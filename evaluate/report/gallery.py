@@ -35,10 +35,8 @@ def draw_gallery(case: Case) -> dict[str, list[Picture]]:
     Faces and detections nearby are drawn too, so that a missing annotation or a box between two
     faces shows. Photos that are not found or can't be read leave an empty picture.
     """
-    return {
-        kind: [_draw(one, case) for one in list_errors(case, kind, PER_KIND).itertuples()]
-        for kind in KINDS
-    }
+    worst = ((kind, list_errors(case, kind, PER_KIND).itertuples()) for kind in KINDS)
+    return {kind: [_draw(one, case) for one in errors] for kind, errors in worst}
 
 
 def _draw(error: Any, case: Case) -> Picture:
