@@ -170,11 +170,7 @@ def photo_size(path: Path | io.BytesIO, *, fit_size: Size | None = None) -> Size
 
 
 def upright_size(path: Path) -> Size:
-    """Width and height of a photo as it is looked at, from its header.
-
-    Relative coordinates refer to the photo turned as its EXIF orientation says, since that is what
-    labelling tools show and detectors load.
-    """
+    """Width and height of a photo as it is looked at, to which relative coordinates refer."""
     frame = read_frame(path)
     return turn_size(*frame.size, frame.orientation)
 

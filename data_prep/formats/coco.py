@@ -170,14 +170,12 @@ def _index(path: Path, content: Mapping[str, Any], faults: Faults) -> CocoIndex:
 def read_coco_results(
     path: Path, options: ReadOptions, *, index: CocoIndex | None = None, photos: Sequence[str] = ()
 ) -> list[WrittenPhoto]:
-    """Read COCO results: a list of objects with image_id, category_id, bbox and score.
+    """Read COCO results, strictly: a list of objects with image_id, category_id, bbox and score.
 
     With an index the ids are those of the COCO annotations. Without, the annotations have none:
     then `image_id` is the photo's file name with or without its ending, as text or, when that is a
     number, as a number (12 for `000012.jpg` unless there is a `12`), and `category_id` counts the
     classes from 1 in their order.
-
-    Strict: any fault is raised, the message names the entry by its index.
     """
     content = raw.load_json(path)
     if not isinstance(content, list):

@@ -165,9 +165,7 @@ class DatasetFormat:
         """Read the dataset.
 
         Raises `DatasetError`: there is no annotation or no photo, or it can't be read as a whole;
-        `InputError`: a file of class names can't be used; `UnknownLabelError`: annotations use
-        unknown class names (by `ReadOptions.check_labels`): leaving such faces out would quietly
-        change the data.
+        `InputError`: a file of class names can't be used; `UnknownLabelError`: see `check_labels`.
         """
         raise NotImplementedError
 

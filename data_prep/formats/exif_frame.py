@@ -93,9 +93,8 @@ def place_photos(
     """Make a dataset of photos that several annotation files may name.
 
     A photo that is not there, that can't be told from others, or that is annotated already, is left
-    out with a finding, besides those that there are. `matches` are those of `match_photos`, where
-    photos are found in another way. Raises `DatasetError`: there is no photo, or the boxes are no
-    pixels.
+    out with a finding. `matches` are as of `match_photos`, where photos are found in another way.
+    Raises `DatasetError`: there is no photo, or the boxes are no pixels.
     """
     if not files.photos:
         names = ", ".join(sorted({files.call(photo.annotation) for photo in written})[:3])

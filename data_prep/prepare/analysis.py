@@ -214,7 +214,11 @@ def split_faces(
         split = (faces["source"] + "/" + faces["image"]).map(parts)
     else:
         basis = faces if as_read is None else as_read
-        groups, strata = basis["group"].to_list(), _name_strata(basis, options.folds)
+        classes = basis["source"] + "/" + basis["label"]
+        bins = np.digitize(basis["short_side"], SPLIT_EDGES).astype(str)
+        sized = classes + "/" + pd.Series(bins, index=basis.index)
+        is_enough = sized.value_counts().max() >= options.folds  # Of a class and size.
+        groups, strata = basis["group"].to_list(), (sized if is_enough else classes).to_list()
         how = {name: getattr(options, name) for name in ("folds", "fold", "seed")}
         splits = splitting.split_by_group(groups, strata, **how)
         split = faces["group"].map(dict(zip(groups, splits, strict=True)))
@@ -223,14 +227,6 @@ def split_faces(
     trained = faces.loc[train].reset_index(drop=True)
     kept[train] = keep_balanced(trained, rule=options.blur_rule, ratio=options.ratio)
     return faces.assign(split=split, kept=kept)
-
-
-def _name_strata(faces: pd.DataFrame, folds: int) -> list[str]:
-    """Source, class and size of each face; without the size where that leaves too few of each."""
-    classes = faces["source"] + "/" + faces["label"]
-    bins = np.digitize(faces["short_side"], SPLIT_EDGES)
-    sized = classes + "/" + pd.Series(bins.astype(str), index=faces.index)
-    return (sized if sized.value_counts().max() >= folds else classes).to_list()
 
 
 def list_duplicates(faces: pd.DataFrame) -> dict[str, list[str]]:

@@ -22,11 +22,9 @@ class SizeSource:
     known: Mapping[str, Size] = field(default_factory=dict)  # By photo name.
 
     def find(self, names: Sequence[str], *, upright: bool = True) -> dict[str, Size]:
-        """Sizes by photo name, of those photos whose size can be told.
+        """Sizes by photo name, as far as they can be told, of the upright or the stored photos.
 
-        Of the upright photos, to which relative coordinates refer, or of the stored ones. Raises
-        `InputError`: the folder does not exist, or a name fits several photos; `PhotoError`: a
-        photo can't be read.
+        Raises `InputError`: the folder does not exist, or a name fits several; `PhotoError`.
         """
         if self.fixed is not None:
             return dict.fromkeys(names, self.fixed)
