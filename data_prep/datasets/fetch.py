@@ -86,7 +86,11 @@ def fetch(options: FetchOptions, log: Callable[[str], None]) -> dict[str, Any] |
     if whole is not None:
         log("nothing to do: all files are there, with their hashes")
         return whole
-    _check_space(out, size or 0)
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    free, least = shutil.disk_usage(there).free, size or 0  # Packed files grow when unpacked.
+    if free < least:
+        hint = f"{free / 1e6:.0f} MB are free; free some space or choose another output folder."
+        raise files.OutputError(f"{out}: {least / 1e6:.0f} MB are to be fetched, {hint}")
     with _explain(source):
         cached = Path(import_module("kagglehub").dataset_download(source.removeprefix("kaggle:")))
     # Links are left out: they may lead anywhere.
@@ -124,15 +128,6 @@ def _describe(owner: str, name: str, version: str | None) -> dict[str, Any]:
         # Told of the newest version alone.
         "bytes": (found.total_bytes or None) if number == newest else None,
     }
-
-
-def _check_space(out: Path, size: int) -> None:
-    """The least that is needed: packed files grow when they are unpacked."""
-    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
-    free = shutil.disk_usage(there).free
-    if free < size:
-        hint = f"{free / 1e6:.0f} MB are free; free some space or choose another output folder."
-        raise files.OutputError(f"{out}: {size / 1e6:.0f} MB are to be fetched, {hint}")
 
 
 @contextmanager
