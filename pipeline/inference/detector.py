@@ -67,9 +67,8 @@ class Detector(Net[DetectorCard]):
     ) -> list[FaceBoxes]:
         """Find the faces of photos, each height × width × 3, uint8, RGB.
 
-        With no `resize`, the enlargement is chosen per photo, and those with tiny or huge faces are
-        looked at on a second scale, too. In high quality a mirror image and a closer look are fused
-        with that.
+        With no `resize`, the enlargement is chosen per photo, and tiny or huge faces are looked at
+        on a second scale, too. In high quality a mirror image and a closer look are fused with it.
         """
         factors = [choose_factor(photo.shape[1], photo.shape[0], resize) for photo in photos]
         again = resize is None

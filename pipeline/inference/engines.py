@@ -104,10 +104,7 @@ class OnnxEngine:
 
 
 class OpenvinoEngine:
-    """OpenVINO on the processor; it compiles anew for each size of photo.
-
-    Its calls from several threads may wait for each other for ever, so that one goes at a time.
-    """
+    """OpenVINO on the processor, compiled for each size; one call at a time: several may hang."""
 
     _turn = Lock()
 

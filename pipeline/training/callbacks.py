@@ -316,10 +316,7 @@ def ask(teacher: Classifier, images: Tensor) -> Tensor:
 
 
 def load_teachers(recipe: ClassifierRecipe, device: torch.device) -> list[Classifier]:
-    """The classifiers a recipe names, by ONNX Runtime where their ONNX lies beside them.
-
-    That takes a third of torch's time. Raises `WeightsError` if one sees another crop or classes.
-    """
+    """The classifiers a recipe names, by ONNX where it is, thrice as fast; or `WeightsError`."""
     fed, teachers = ClassifierCard(colour=recipe.colour), []
     for path in map(Path, recipe.teachers):
         if not path.is_file():
